@@ -1,0 +1,110 @@
+"""What is raised for misuse: one clear sentence, with what is allowed and what to do."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterable
+from types import ModuleType
+
+__all__ = [
+    "DataError",
+    "FormulaError",
+    "MissingDependencyError",
+    "SgdfitError",
+    "UsageError",
+    "did_you_mean",
+    "require",
+]
+
+
+class SgdfitError(Exception):
+    """Base of all errors that sgdfit raises on purpose; its text is one clear sentence."""
+
+
+class UsageError(SgdfitError, ValueError):
+    """An argument is not what is allowed."""
+
+
+class DataError(SgdfitError, ValueError):
+    """The data cannot be read, or do not hold what the formula needs."""
+
+
+class MissingDependencyError(SgdfitError, ImportError):
+    """An optional package is needed and not installed."""
+
+
+class FormulaError(SgdfitError, ValueError):
+    """A formula cannot be read.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong and what to write instead.
+    text : str, optional
+        The formula as the user wrote it.
+    position : int, optional
+        Where in ``text`` the trouble stands, counted in characters from 0.
+
+    Examples
+    --------
+    >>> print(FormulaError("'2x' lacks a sign; write 2*x", "y = 2x", 4))
+    '2x' lacks a sign; write 2*x
+      y = 2x
+          ^
+    """
+
+    def __init__(self, message: str, text: str | None = None, position: int | None = None) -> None:
+        self.message = message
+        self.text = text
+        self.position = position
+        super().__init__(message + _caret(text, position))
+
+
+def _caret(text: str | None, position: int | None, width: int = 72) -> str:
+    """Two lines that show ``text`` with a caret below ``position``, cut to ``width`` around it."""
+    if text is None or position is None:
+        return ""
+    left = max(0, position - width // 2)
+    right = min(len(text), left + width)
+    head, tail = "…" if left else "", "…" if right < len(text) else ""
+    window = "".join(c if c.isprintable() else " " for c in text[left:right])
+    return f"\n  {head}{window}{tail}\n  {' ' * (len(head) + position - left)}^"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return `` Did you mean 'x'?`` for the nearest of ``known``, or an empty string.
+
+    Examples
+    --------
+    >>> did_you_mean("tmie", ["time", "dose"])
+    " Did you mean 'time'?"
+    """
+    known = list(known)
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    if not nearest:
+        nearest = [other for other in known if other.casefold() == name.casefold()][:1]
+    return f" Did you mean {nearest[0]!r}?" if nearest else ""
+
+
+def require(module: str, purpose: str, package: str | None = None) -> ModuleType:
+    """Import an optional ``module``, or say which package to install for ``purpose``.
+
+    Raises
+    ------
+    MissingDependencyError
+        When it is not installed.
+
+    Examples
+    --------
+    >>> require("json", "reading JSON").__name__
+    'json'
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = package or module.partition(".")[0]
+        raise MissingDependencyError(
+            f"{purpose} needs the package {package!r}, which is not installed;"
+            f" run: pip install {package}"
+        ) from error
