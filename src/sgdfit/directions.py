@@ -1,0 +1,267 @@
+"""Directions in parameter space: their names, their curvature, and those without any.
+
+Curvatures mix units, so one entry may be 1e-20 and its neighbour 1e+20. Whether a direction
+is determined is therefore judged on the matrix scaled to a unit diagonal, which does not
+depend on the units of the parameters (van der Sluis 1969, Numerische Mathematik 14, 14-23).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["ScaledSpectrum", "canonical", "combination", "eigen", "named", "scaled_spectrum"]
+
+EPS = float(np.finfo(float).eps)
+# Sums over many rows lose a few digits more than one operation does.
+ROUNDING = 1e4 * EPS
+
+
+def combination(
+    names: Sequence[str],
+    vector: np.ndarray,
+    digits: int = 2,
+    weights: np.ndarray | None = None,
+) -> str:
+    """Name a direction as a sum of parameters, at unit length and with its largest term positive.
+
+    Parameters
+    ----------
+    names : sequence of str, length p
+        The parameters.
+    vector : array, shape (p,)
+        Components along the parameters; its length does not matter.
+    digits : int
+        Decimals of each coefficient.
+    weights : array, shape (p,), optional
+        How much each component matters; those below 5% of the largest are left out.
+        Without it the components themselves decide, which is right where all
+        parameters share one unit.
+
+    Returns
+    -------
+    str
+        Equal coefficients are not written: ``a − b``.
+
+    Examples
+    --------
+    >>> combination(("a", "b", "c"), np.array([-0.97, 0.01, -0.24]))
+    '0.97·a + 0.24·c'
+    >>> combination(("a", "b"), np.array([1.0, -1.0]))
+    'a − b'
+    """
+    vector = canonical(np.asarray(vector, dtype=float)[:, None])[:, 0]
+    matter = np.abs(vector if weights is None else np.asarray(weights, dtype=float))
+    kept = np.flatnonzero((matter >= 0.05 * matter.max()) & (vector != 0))
+    if not kept.size:
+        return "0"
+    parts = vector[kept]
+    equal = np.ptp(np.abs(parts)) < 0.5 * 10.0**-digits * np.abs(parts).max()
+    text = ""
+    for index, part in zip(kept.tolist(), parts.tolist(), strict=True):
+        text += (" − " if part < 0 else " + ") if text else ("−" if part < 0 else "")
+        number = "" if equal else _coefficient(abs(part), digits)
+        bare = not number or number == f"{1:.{digits}f}"
+        text += names[index] if bare else f"{number}·{names[index]}"
+    return text
+
+
+def _coefficient(value: float, digits: int) -> str:
+    # Where units differ, a coefficient that matters may be tiny.
+    return f"{value:.{digits}f}" if value >= 0.5 * 10.0**-digits else f"{value:.{digits}g}"
+
+
+def canonical(vectors: np.ndarray) -> np.ndarray:
+    """Return columns at unit length, the largest component of each positive.
+
+    Of components that are equally large to rounding, the first decides.
+
+    Examples
+    --------
+    >>> canonical(np.array([[-3.0], [4.0]])).ravel().tolist()
+    [-0.6, 0.8]
+    """
+    if not vectors.size:
+        return np.array(vectors, dtype=float)
+    size = np.abs(vectors).max(axis=0)
+    unit = vectors / np.where(size > 0, size, 1.0)
+    length = np.linalg.norm(unit, axis=0)
+    unit = unit / np.where(length > 0, length, 1.0)
+    near = np.abs(unit) >= (1 - 1e-9) * np.abs(unit).max(axis=0)
+    lead = np.take_along_axis(unit, near.argmax(axis=0)[None, :], axis=0)
+    # Adding zero turns −0.0 into 0.0.
+    return np.asarray(unit * np.where(lead < 0, -1.0, 1.0) + 0.0)
+
+
+def eigen(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the eigenvalues, ascending, and canonical eigenvectors of a symmetric matrix.
+
+    LAPACK's error is relative to the largest eigenvalue, so that the small ones of a badly
+    scaled matrix drown. Jacobi's rotations keep them to a relative accuracy that depends on
+    the scaled matrix only (Demmel & Veselić 1992, SIAM J. Matrix Anal. Appl. 13, 1204-1245).
+
+    Parameters
+    ----------
+    matrix : array, shape (p, p)
+        Finite; entries may span 1e-300 to 1e+300.
+
+    Returns
+    -------
+    values : array, shape (p,)
+    vectors : array, shape (p, p)
+        Columns.
+
+    Examples
+    --------
+    >>> eigen(np.array([[1e40, 1.0], [1.0, 1e-20]]))[0].tolist()
+    [1e-20, 1e+40]
+    """
+    matrix = matrix / 2 + matrix.T / 2
+    diagonal = np.abs(np.diag(matrix))
+    if not diagonal.size or diagonal.max() <= 100 * diagonal.min():
+        values, vectors = np.linalg.eigh(matrix)
+    else:
+        values, vectors = _jacobi(matrix)
+    order = np.argsort(values, kind="stable")
+    return values[order], canonical(vectors[:, order])
+
+
+def _jacobi(matrix: np.ndarray, sweeps: int = 40) -> tuple[np.ndarray, np.ndarray]:
+    """Rotate until every off-diagonal entry is negligible beside *its own* diagonal entries."""
+    a, vectors = matrix.copy(), np.eye(len(matrix))
+    pairs = [(p, q) for p in range(len(a)) for q in range(p + 1, len(a))]
+    for _ in range(sweeps):
+        rotated = False
+        for p, q in pairs:
+            limit = EPS * np.sqrt(abs(a[p, p])) * np.sqrt(abs(a[q, q]))
+            if abs(a[p, q]) > limit:
+                _rotate(a, vectors, p, q)
+                rotated = True
+        if not rotated:
+            break
+    return np.diag(a).copy(), vectors
+
+
+def _rotate(a: np.ndarray, vectors: np.ndarray, p: int, q: int) -> None:
+    """Make ``a[p, q]`` zero in place (Golub & Van Loan, Matrix Computations, section 8.5)."""
+    cross = a[p, q]
+    with np.errstate(over="ignore", under="ignore"):
+        tau = (a[q, q] / 2 - a[p, p] / 2) / cross
+        t = np.copysign(1.0, tau) / (abs(tau) + np.hypot(1.0, tau))
+        c = 1 / np.hypot(1.0, t)
+        corner = a[p, p] - t * cross, a[q, q] + t * cross
+        turn = np.array([[c, t * c], [-t * c, c]])
+        a[:, [p, q]] = a[:, [p, q]] @ turn
+        a[[p, q], :] = turn.T @ a[[p, q], :]
+        vectors[:, [p, q]] = vectors[:, [p, q]] @ turn
+    a[p, p], a[q, q] = corner
+    a[p, q] = a[q, p] = 0.0
+
+
+@dataclass(frozen=True)
+class ScaledSpectrum:
+    """The spectrum of R, where matrix = D·R·D and R has a unit diagonal.
+
+    Attributes
+    ----------
+    scales : array, shape (p,)
+        The diagonal of D, in units of 1/parameter; 1 for a parameter without effect.
+    values : array, shape (p,)
+        Eigenvalues of R, ascending, without unit.
+    vectors : array, shape (p, p)
+        Eigenvectors of R, columns.
+    tolerance : float
+        Eigenvalues of R up to this size cannot be told from zero.
+    """
+
+    scales: np.ndarray
+    values: np.ndarray
+    vectors: np.ndarray
+    tolerance: float
+
+    @property
+    def undetermined(self) -> np.ndarray:
+        """Shape (p,): which eigenvalues cannot be told from zero."""
+        return np.asarray(np.abs(self.values) <= self.tolerance)
+
+    @property
+    def positive(self) -> np.ndarray:
+        """Shape (p,): which eigenvalues are positive beyond rounding."""
+        return np.asarray(self.values > self.tolerance)
+
+    @property
+    def condition_number(self) -> float:
+        """Largest over smallest eigenvalue of R; ``inf`` unless all are positive."""
+        if not self.positive.all():
+            return float("inf")
+        return float(self.values[-1] / self.values[0]) if len(self.values) else 1.0
+
+    def null_rows(self) -> np.ndarray:
+        """Return a sparse basis, shape (k, p), of the undetermined directions of R.
+
+        Row reduction leaves as few parameters in each direction as there can be; entries
+        at the level of rounding are cut, since unscaling could blow them up.
+        """
+        rows = self.vectors[:, self.undetermined].T.copy()
+        for i in range(len(rows)):
+            pivot, column = np.unravel_index(np.abs(rows[i:]).argmax(), rows[i:].shape)
+            rows[[i, i + pivot]] = rows[[i + pivot, i]]
+            rows[i] /= rows[i, column]
+            others = np.arange(len(rows)) != i
+            rows[others] -= np.outer(rows[others, column], rows[i])
+        rows[np.abs(rows) < 1e-6] = 0.0
+        return rows
+
+
+def scaled_spectrum(matrix: np.ndarray, rounding: float = ROUNDING) -> ScaledSpectrum:
+    """Scale a symmetric matrix to a unit diagonal and return its spectrum.
+
+    Parameters
+    ----------
+    matrix : array, shape (p, p)
+        Finite and symmetric.
+    rounding : float
+        An eigenvalue up to ``p * rounding`` times the largest counts as zero.
+
+    Examples
+    --------
+    >>> spectrum = scaled_spectrum(np.array([[1e12, 1e6], [1e6, 1.0]]))
+    >>> spectrum.undetermined.tolist()
+    [True, False]
+    """
+    scales = _scales(matrix)
+    values, vectors = np.linalg.eigh(matrix / scales[:, None] / scales)
+    largest = float(np.abs(values).max(initial=0.0))
+    return ScaledSpectrum(scales, values, canonical(vectors), len(values) * rounding * largest)
+
+
+def _scales(matrix: np.ndarray) -> np.ndarray:
+    """Return d with |matrix[i, j]| ≤ d[i]·d[j], which is √diagonal unless it is indefinite.
+
+    An indefinite matrix may have a small diagonal beside large entries; its rows are brought
+    to a largest entry of 1 (Ruiz 2001, RAL-TR-2001-034), in logarithms so as not to overflow.
+    """
+    with np.errstate(divide="ignore"):
+        logs, diagonal = np.log(np.abs(matrix)), np.log(np.abs(np.diag(matrix)))
+    used = np.isfinite(logs).any(axis=1)
+    half = np.where(np.isfinite(diagonal), diagonal, logs.max(axis=1, initial=-np.inf)) / 2
+    half[~used] = 0.0
+    for _ in range(60):
+        largest = (logs - half[:, None] - half)[used].max(axis=1, initial=-np.inf)
+        if np.abs(largest).max(initial=0.0) < 1e-6:
+            break
+        half[used] += largest / 2
+    return np.asarray(np.exp(half))
+
+
+def named(names: Sequence[str], rows: np.ndarray, scales: np.ndarray) -> tuple[str, ...]:
+    """Name directions given in scaled coordinates, shape (k, p), in the user's parameters.
+
+    Examples
+    --------
+    >>> named(("a", "b"), np.array([[1.0, -1.0]]), np.array([1e9, 1.0]))
+    ('−1e-09·a + b',)
+    """
+    return tuple(combination(names, row / scales, weights=row) for row in rows)

@@ -1,0 +1,501 @@
+"""Every figure of a diagnosis against runs of the update itself, torch's written out."""
+
+import numpy as np
+import pytest
+
+from sgdfit.diagnosis import Diagnosis, diagnose, explain_divergence
+from sgdfit.directions import canonical, combination, eigen, named, scaled_spectrum
+from sgdfit.errors import UsageError
+from sgdfit.stability import Descent
+
+X = np.linspace(-2, 2, 20)
+QUADRATIC = np.stack([X**2, X, np.ones(20)], axis=1)
+UPDATES = [
+    {},
+    {"weight_decay": 0.7},
+    {"momentum": 0.5},
+    {"momentum": 0.9},
+    {"momentum": 0.9, "dampening": 0.4},
+    {"momentum": 0.6, "dampening": -0.5, "weight_decay": 0.2},
+    {"momentum": 0.5, "nesterov": True},
+    {"momentum": 0.9, "nesterov": True},
+    {"momentum": 0.95, "nesterov": True, "weight_decay": 0.3},
+]
+LABELS = [", ".join(f"{k}={v}" for k, v in update.items()) or "plain" for update in UPDATES]
+over_updates = pytest.mark.parametrize("update", UPDATES, ids=LABELS)
+
+
+def curvature_of(jacobian):
+    return 2 / len(jacobian) * jacobian.T @ jacobian
+
+
+def diagnosed(curvature, names="abcdefgh", **options):
+    options = {"rows": 20, "loss": 1.0, "local": False} | options
+    return diagnose(curvature, tuple(names[: len(curvature)]), **options)
+
+
+def descend(
+    curvature,
+    rate,
+    steps,
+    momentum=0.0,
+    dampening=0.0,
+    nesterov=False,
+    weight_decay=0.0,
+    noise=None,
+):
+    """torch.optim.SGD on ½θᵀGθ from (1, …, 1); return log10 of |θ| after every step."""
+    theta, buffer, logs, scale = np.ones(len(curvature)), None, [], 0.0
+    for _ in range(steps):
+        g = curvature @ theta + weight_decay * theta
+        if momentum:
+            buffer = g.copy() if buffer is None else momentum * buffer + (1 - dampening) * g
+            g = g + momentum * buffer if nesterov else buffer
+        theta = theta - rate * g
+        size = np.abs(theta).max()
+        logs.append(scale + np.log10(size))
+        # The run is linear, so it may be rescaled to stay clear of underflow.
+        theta, scale = theta / size, scale + np.log10(size)
+        buffer = None if buffer is None else buffer / size
+    return np.array(logs)
+
+
+def slope(logs):
+    """Digits per step in the long run, through the dips of an oscillation."""
+    half = len(logs) // 2
+    return np.polyfit(np.arange(half, len(logs)), logs[half:], 1)[0]
+
+
+# --- the tutorial's own data
+
+
+def test_tutorial_figures():
+    found = diagnosed(curvature_of(QUADRATIC), learning_rate=0.23)
+    np.testing.assert_allclose(found.eigenvalues, [0.763978, 2.947368, 9.028178], atol=1e-6)
+    assert found.stability_limit == pytest.approx(0.2215286, abs=1e-7)
+    assert found.fastest_rate == pytest.approx(2 / (0.763978 + 9.028178), abs=1e-6)
+    assert found.growth_factor == pytest.approx(0.23 * 9.028178 - 1, abs=1e-6)
+    kappa = 9.028178 / 0.763978
+    assert found.condition_number == pytest.approx(kappa, rel=1e-6)
+    expected = -1 / np.log10((kappa - 1) / (kappa + 1))
+    assert found.steps_per_digit == pytest.approx(expected, rel=1e-6)
+    assert found.notes == (
+        "learning rate 0.23 is above the stability limit 2/λmax = 0.2215: each step multiplies"
+        " the error along 0.92·a + 0.39·c by |1 − ηλmax| = 1.076, so the run diverges;"
+        " use at most 0.2215, best 0.2042.",
+    )
+
+
+# --- limits, rates and growth against the run
+
+
+@over_updates
+def test_limit_separates_runs_that_shrink_from_runs_that_grow(update):
+    G = curvature_of(QUADRATIC)
+    limit = diagnosed(G, **update).stability_limit
+    below = descend(G, 0.999 * limit, 15_000, **update)
+    above = descend(G, 1.001 * limit, 15_000, **update)
+    assert below[-1] < -0.5
+    assert above[-1] > 1
+    assert diagnosed(G, learning_rate=0.999 * limit, **update).growth_factor < 1
+    assert diagnosed(G, learning_rate=1.001 * limit, **update).growth_factor > 1
+
+
+@over_updates
+@pytest.mark.parametrize("share", [0.03, 0.4, 0.97])
+def test_steps_per_digit_at_rate_is_what_a_run_takes(update, share):
+    G = curvature_of(QUADRATIC)
+    rate = share * diagnosed(G, **update).stability_limit
+    found = diagnosed(G, learning_rate=rate, **update)
+    measured = slope(descend(G, rate, 8000, **update))
+    assert 1 / found.steps_per_digit_at_rate == pytest.approx(-measured, rel=0.01)
+
+
+@over_updates
+@pytest.mark.parametrize("factor", [1.02, 1.5, 30.0])
+def test_growth_factor_is_that_of_a_diverging_run(update, factor):
+    G = curvature_of(QUADRATIC)
+    rate = factor * diagnosed(G, **update).stability_limit
+    found = diagnosed(G, learning_rate=rate, **update)
+    measured = 10 ** slope(descend(G, rate, 1500, **update))
+    assert found.growth_factor == pytest.approx(measured, rel=1e-3)
+    assert found.steps_per_digit_at_rate == np.inf
+
+
+@over_updates
+def test_no_rate_is_faster_than_the_fastest(update):
+    G = curvature_of(QUADRATIC)
+    found = diagnosed(G, **update)
+    rates = np.linspace(0.01, 0.999, 150) * found.stability_limit
+    steps = [diagnosed(G, learning_rate=r, **update).steps_per_digit_at_rate for r in rates]
+    assert found.steps_per_digit <= min(steps) * (1 + 1e-9)
+    at_fastest = diagnosed(G, learning_rate=found.fastest_rate, **update).steps_per_digit_at_rate
+    assert at_fastest == pytest.approx(found.steps_per_digit, rel=1e-6)
+
+
+def test_best_heavy_ball_beats_its_neighbours_and_reaches_polyaks_rate():
+    G = curvature_of(QUADRATIC)
+    rate, momentum = diagnosed(G).best_momentum
+    root = np.sqrt(diagnosed(G).condition_number)
+
+    def steps(r, m):
+        return diagnosed(G, learning_rate=r, momentum=m).steps_per_digit_at_rate
+
+    assert steps(rate, momentum) == pytest.approx(-1 / np.log10((root - 1) / (root + 1)), rel=1e-6)
+    for r in (0.9, 0.99, 1.01, 1.1):
+        for m in (0.9, 0.99, 1.01, 1.1):
+            assert steps(rate * r, momentum * m) > steps(rate, momentum)
+
+
+@over_updates
+def test_radius_equals_the_spectral_radius_of_the_iteration(update):
+    beta, nesterov = update.get("momentum", 0.0), update.get("nesterov", False)
+    gain = 1 - update.get("dampening", 0.0) if beta else 1.0
+    rate_curvature = np.concatenate([-np.logspace(-3, 1, 9), np.logspace(-4, 2, 200)])
+    expected = []
+    for y in rate_curvature:
+        row = np.array([gain * y, beta])  # buffer ← (1 − d)·η·λ·θ + β·buffer
+        step = np.array([y, 0.0]) + beta * row if nesterov else row
+        matrix = np.array([np.array([1.0, 0.0]) - step, row])
+        expected.append(np.abs(np.linalg.eigvals(matrix)).max())
+    radius = np.exp(Descent(beta, gain, nesterov).log_radius(rate_curvature))
+    # A double root amplifies rounding to its square root.
+    np.testing.assert_allclose(radius, expected, rtol=1e-7)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_tiny_rates_keep_their_digits(nesterov):
+    found = diagnosed(np.eye(1), momentum=0.9, nesterov=nesterov, learning_rate=1e-30)
+    # A slow heavy ball moves as plain descent at rate η/(1 − β).
+    assert found.steps_per_digit_at_rate == pytest.approx(np.log(10) * 0.1 * 1e30, rel=1e-9)
+
+
+def test_equal_eigenvalues_need_one_step():
+    found = diagnosed(3 * np.eye(2), learning_rate=1 / 3)
+    assert found.steps_per_digit == 0.0
+    assert found.steps_per_digit_at_rate == pytest.approx(0.0, abs=0.1)
+    assert found.best_momentum == pytest.approx((1 / 3, 0.0))
+
+
+# --- noise of batches
+
+
+@pytest.mark.parametrize(
+    ("update", "share", "batch"),
+    [
+        ({}, 0.05, 4),
+        ({}, 0.4, 20),
+        ({"momentum": 0.8}, 0.02, 8),
+        ({"momentum": 0.8, "dampening": 0.5}, 0.05, 8),
+        ({"momentum": 0.8, "nesterov": True}, 0.05, 8),
+    ],
+)
+def test_noise_floor_is_where_runs_with_replacement_hover(update, share, batch):
+    rng = np.random.default_rng(5)
+    rows, runs = 400, 200
+    x = np.linspace(-2, 2, rows)
+    J = np.stack([x**2, x, np.ones(rows)], axis=1)
+    y = J @ [2, 3, 4] + rng.normal(size=rows)
+    best, (ssr,) = np.linalg.lstsq(J, y)[:2]
+    G = curvature_of(J)
+    rate = share * diagnosed(G, **update).stability_limit
+    found = diagnosed(G, learning_rate=rate, batch_size=batch, **(update | {"rows": rows}))
+    beta, gain = update.get("momentum", 0.0), 1 - update.get("dampening", 0.0)
+    theta, buffer, excess = np.tile(best, (runs, 1)), np.zeros((runs, 3)), []
+    for step in range(800):
+        pick = rng.integers(rows, size=(runs, batch))
+        residual = np.einsum("rbp,rp->rb", J[pick], theta) - y[pick]
+        g = 2 / batch * np.einsum("rb,rbp->rp", residual, J[pick])
+        buffer = beta * buffer + (gain if beta else 1.0) * g
+        theta = theta - rate * (g + beta * buffer if update.get("nesterov") else buffer)
+        if step >= 400:
+            error = theta - best
+            excess.append(0.5 * np.einsum("rp,pq,rq->r", error, G, error).mean())
+    relative = np.mean(excess) / (ssr / rows)
+    # Drawn with replacement there is no (1 − B/N).
+    drawn = found.noise_floor / (1 - batch / rows)
+    assert relative / 1.5 < drawn < relative * 1.5
+    assert found.noise_distance == pytest.approx(np.sqrt(rows * found.noise_floor / 3))
+
+
+def test_plain_noise_floor_solves_the_lyapunov_equation():
+    G, rate, batch, rows, variance = curvature_of(QUADRATIC), 0.1, 5, 20, 1.7
+    S = 2 * variance * G * (1 - batch / rows)
+    p = len(G)
+    operator = np.kron(G, np.eye(p)) + np.kron(np.eye(p), G) - rate * np.kron(G, G)
+    sigma = np.linalg.solve(operator, (rate / batch * S).ravel()).reshape(p, p)
+    found = diagnosed(G, learning_rate=rate, batch_size=batch)
+    assert found.noise_floor == pytest.approx(0.5 * np.trace(G @ sigma) / variance, rel=1e-9)
+    covariance = 2 * variance / rows * np.linalg.inv(G)
+    distance = np.sqrt(np.trace(np.linalg.solve(covariance, sigma)) / p)
+    assert found.noise_distance == pytest.approx(distance, rel=1e-9)
+    assert "15.53% of it, or 1.018 standard errors" in found.notes[0]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"learning_rate": 0.1},
+        {"learning_rate": 0.1, "batch_size": 20},
+        {"learning_rate": 0.3, "batch_size": 5},
+        {"batch_size": 5},
+        {"learning_rate": 0.1, "batch_size": 5, "adaptive": True},
+    ],
+)
+def test_no_noise_floor_where_there_is_none(options):
+    found = diagnosed(curvature_of(QUADRATIC), **options)
+    assert found.noise_floor is None
+    assert found.noise_distance is None
+
+
+# --- what the data do not determine
+
+
+@pytest.mark.parametrize("scales", [(1, 1, 1, 1), (1e9, 1, 1e-12, 1e5), (1e-7, 1e7, 1, 1e-3)])
+@pytest.mark.parametrize(
+    ("columns", "undetermined"),
+    [
+        ([X**2, X, X + 0, X**3], {frozenset("bc")}),
+        ([X**2, X, 2 * X**2, -X], {frozenset("ac"), frozenset("bd")}),
+        ([X**2, X, X**2 + X, X**3], {frozenset("abc")}),
+        ([X**2, 0 * X, X, X**3], {frozenset("b")}),
+        ([X**2, X, X**3, X**4], set()),
+    ],
+)
+def test_undetermined_directions_are_found_in_any_units(columns, undetermined, scales):
+    J = np.stack(columns, axis=1) * scales
+    found = diagnosed(curvature_of(J))
+    assert {frozenset(set(text) & set("abcd")) for text in found.undetermined} == undetermined
+    assert (found.eigenvalues == 0).sum() == len(undetermined)
+    assert np.isinf(found.condition_number) == bool(undetermined)
+    null = found.eigenvectors[:, found.eigenvalues == 0]
+    # Each null vector leaves every prediction alone, as far as rounding can tell.
+    assert np.abs(J @ null).max(initial=0.0) <= 1e-6 * np.abs(J).max()
+
+
+def test_undetermined_names():
+    J = np.stack([X**2, X, X, np.ones(20)], axis=1)
+    found = diagnosed(curvature_of(J))
+    assert found.undetermined == ("b − c",)
+    assert found.notes == (
+        "the data do not determine b − c: moving along it leaves the loss unchanged;"
+        " fix or tie one parameter of each.",
+    )
+
+
+@pytest.mark.parametrize("scales", [(1e9, 1.0, 1e-12), (1e140, 1.0, 1e-140), (1.0, 1e-150, 1e150)])
+def test_eigenvalues_of_badly_scaled_curvatures_are_accurate(scales):
+    from mpmath import eigsy, matrix, mp
+
+    G = curvature_of(QUADRATIC) * np.array(scales)[:, None] * np.array(scales)
+    values, vectors = eigen(G)
+    # Digits enough to hold entries from 1e-300 to 1e+300 in one number.
+    with mp.workdps(650):
+        exact = sorted(eigsy(matrix(G.tolist()), eigvals_only=True))
+        ratio = [float(value / expected) for value, expected in zip(values, exact, strict=True)]
+    np.testing.assert_allclose(ratio, 1, rtol=1e-12)
+    np.testing.assert_allclose(vectors.T @ vectors, np.eye(3), atol=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_eigen_agrees_with_lapack(seed):
+    rng = np.random.default_rng(seed)
+    A = rng.normal(size=(7, 7)) * np.logspace(0, 4, 7)
+    A = A + A.T
+    values, vectors = eigen(A)
+    np.testing.assert_allclose(values, np.linalg.eigvalsh(A), atol=1e-10 * np.abs(values).max())
+    np.testing.assert_allclose(vectors * values @ vectors.T, A, atol=1e-11 * np.abs(A).max())
+
+
+def test_scaled_spectrum_does_not_depend_on_units():
+    G = curvature_of(QUADRATIC)
+    D = np.diag([1e9, 1.0, 1e-12])
+    plain, scaled = scaled_spectrum(G), scaled_spectrum(D @ G @ D)
+    np.testing.assert_allclose(scaled.values, plain.values, rtol=1e-12)
+    assert scaled.condition_number == pytest.approx(plain.condition_number)
+
+
+@pytest.mark.parametrize("tiny", [0.0, 1e-30, -1e-30, 1e-300])
+@pytest.mark.parametrize("coupling", [1e-100, 1.0, 1e100])
+def test_a_small_diagonal_beside_a_large_coupling_hides_nothing(tiny, coupling):
+    G = np.array([[tiny, coupling, 0.0], [coupling, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    spectrum = scaled_spectrum(G)
+    assert not spectrum.undetermined.any()
+    signs = np.array([-1.0, 1.0, 1.0])
+    # By Sylvester's law of inertia scaling keeps the signs; the determinant tells them.
+    determinant = tiny - coupling**2
+    assert np.sign(spectrum.values).tolist() == (signs if determinant < 0 else signs**2).tolist()
+
+
+# --- notes
+
+
+FAR = np.linspace(2000, 2001, 20)
+ONES = np.ones(20)
+
+
+@pytest.mark.parametrize(
+    ("curvature", "options", "words"),
+    [
+        (curvature_of(QUADRATIC), {"learning_rate": 0.22}, "within 5% of the stability limit"),
+        (curvature_of(QUADRATIC), {"learning_rate": 1e-8}, "is far too small: the error along"),
+        (curvature_of(QUADRATIC), {"learning_rate": 0.1, "batch_size": 5}, "average the iterates"),
+        (curvature_of(QUADRATIC), {"adaptive": True}, "rescales the gradient"),
+        (curvature_of(QUADRATIC), {"local": True}, "not linear in its parameters"),
+        (curvature_of(QUADRATIC), {"momentum": 1.0}, "momentum 1 is not below 1"),
+        (
+            curvature_of(QUADRATIC),
+            {"momentum": 0.5, "dampening": 1.0},
+            "dampening 1 leaves no descent",
+        ),
+        (
+            curvature_of(QUADRATIC),
+            {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1, "learning_rate": 0.5},
+            "limit 2(1 + β)/((1 + 2β)(λmax + 0.1)) = 0.1487",
+        ),
+        (
+            curvature_of(QUADRATIC),
+            {"momentum": 0.9, "dampening": 0.1, "learning_rate": 0.5},
+            "limit 2(1 + β)/((1 − 0.1)λmax) = 0.4677",
+        ),
+        (curvature_of(QUADRATIC * [1e6, 1, 1]), {}, "fit 1e+06·a in place of a (divide"),
+        (curvature_of(QUADRATIC * [1, 1, 1e-5]), {"local": True}, "fit 1e-05·c in place of c."),
+        (curvature_of(np.stack([FAR, ONES], 1)), {}, "hardly determine −0.0005·a + b"),
+        (curvature_of(np.stack([X, X, X**2, X * 0], 1)), {}, "loss does not depend on d here; fix"),
+        (np.diag([-2.0, 1.0, 4.0]), {}, "not convex here: its curvature along a is -2"),
+        (np.array([[0.0, 1.0], [1.0, 0.0]]), {}, "along a − b is -1"),
+        (np.zeros((2, 2)), {"learning_rate": 0.1}, "this loss has no curvature here"),
+        (np.diag([1.0, np.nan]), {}, "the curvature of the loss is not finite for b here"),
+        (np.full((2, 2), np.inf), {}, "not finite for a, b here"),
+        (np.zeros((0, 0)), {}, "no parameter is free"),
+    ],
+)
+def test_notes_name_the_trouble(curvature, options, words):
+    found = diagnosed(curvature, **options)
+    assert any(words in note for note in found.notes), found.notes
+    assert all(note.endswith(".") for note in found.notes)
+
+
+def test_a_healthy_run_has_no_notes():
+    assert diagnosed(curvature_of(QUADRATIC), learning_rate=0.2).notes == ()
+
+
+@pytest.mark.parametrize("words", ["badly scaled", "strongly correlated", "does not depend"])
+def test_healthy_parameters_are_not_blamed(words):
+    found = diagnosed(curvature_of(QUADRATIC * [30, 1, 0.1]), learning_rate=1e-6)
+    assert not any(words in note for note in found.notes)
+
+
+def test_rescaling_as_the_note_says_helps():
+    found = diagnosed(curvature_of(QUADRATIC * [1e6, 1, 1e-4]))
+    assert "fit 1e+06·a, 0.0001·c in place of a, c" in found.notes[0]
+    rescaled = diagnosed(curvature_of(QUADRATIC * [1e6, 1, 1e-4] / [1e6, 1, 1e-4]))
+    assert rescaled.condition_number < 20 < 1e19 < found.condition_number
+
+
+def test_what_depends_on_the_rate_is_absent_where_it_means_nothing():
+    adaptive = diagnosed(curvature_of(QUADRATIC), learning_rate=0.01, adaptive=True)
+    flat = diagnosed(np.zeros((3, 3)), learning_rate=0.01)
+    broken = diagnosed(np.full((3, 3), np.nan), learning_rate=0.01)
+    for found in (adaptive, flat, broken):
+        assert isinstance(found, Diagnosis)
+        assert found.stability_limit is found.fastest_rate is found.steps_per_digit is None
+        assert found.growth_factor is found.best_momentum is found.steps_per_digit_at_rate is None
+    assert adaptive.condition_number == pytest.approx(11.817, rel=1e-4)
+    assert np.isnan(broken.eigenvalues).all()
+
+
+@pytest.mark.parametrize("exponent", [-300, -150, 150, 300])
+def test_extreme_units_neither_overflow_nor_vanish(exponent):
+    found = diagnosed(curvature_of(QUADRATIC) * 10.0**exponent, learning_rate=1.0)
+    assert found.condition_number == pytest.approx(11.8173, rel=1e-5)
+    assert found.stability_limit == pytest.approx(0.2215286 * 10.0**-exponent, rel=1e-6)
+    assert found.steps_per_digit == pytest.approx(13.57266, rel=1e-6)
+    mixed = diagnosed(curvature_of(QUADRATIC * [10.0 ** (exponent / 2), 1, 1]), learning_rate=1.0)
+    assert np.isfinite(mixed.eigenvalues).all()
+    assert (mixed.eigenvalues > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("curvature", "options", "words"),
+    [
+        (np.eye(2), {}, r"shape \(2, 2\), but the 3 parameters a, b, c need \(3, 3\)"),
+        (np.eye(3), {"nesterov": True, "momentum": 0.5, "dampening": 0.1}, "no dampening, not 0.1"),
+    ],
+)
+def test_misuse(curvature, options, words):
+    with pytest.raises(UsageError, match=words):
+        diagnose(curvature, ("a", "b", "c"), rows=20, loss=1.0, local=False, **options)
+
+
+# --- divergence
+
+
+@over_updates
+def test_a_diverged_run_is_explained_by_its_own_direction(update):
+    G = curvature_of(QUADRATIC)
+    rate = 1.3 * diagnosed(G, **update).stability_limit
+    found = diagnosed(G, learning_rate=rate, **update)
+    values, vectors = np.linalg.eigh(G)
+    blown = 1e200 * vectors[:, -1] + vectors[:, 0]
+    text = explain_divergence(found, blown)
+    assert text.startswith("The run left along 0.92·a + 0.39·c, which makes up 100%")
+    assert f"has curvature {values[-1]:.4g}: each step multiplies" in text
+    assert f"by {found.growth_factor:.4g}. Use a learning rate of at most 0." in text
+
+
+@pytest.mark.parametrize(
+    ("curvature", "options", "displacement", "words"),
+    [
+        (np.diag([-1.0, 2.0]), {"learning_rate": 0.1}, [5.0, 0.1], "not convex there"),
+        (np.diag([1.0, 2.0]), {"learning_rate": 0.1}, [5.0, 0.1], "steeper further out. The limit"),
+        (np.eye(2), {"learning_rate": 9.0}, [np.nan, 1.0], "before a direction could be told"),
+        (np.eye(2), {"learning_rate": 9.0}, [0.0, 0.0], "before a direction could be told"),
+        (np.full((2, 2), np.nan), {}, [1.0, 0.0], "Use a learning rate ten times smaller."),
+        (np.diag([1.0, 2.0]), {"adaptive": True}, [0.0, 1.0], "ten times smaller"),
+    ],
+)
+def test_divergence_that_the_start_did_not_show(curvature, options, displacement, words):
+    text = explain_divergence(diagnosed(curvature, **options), np.array(displacement))
+    assert words in text
+
+
+@pytest.mark.parametrize("exact", [0.2, 0.22152864, 1.23456, 2.5666836e-19, 9.99999, 4e300])
+def test_rates_to_use_are_never_rounded_above_the_limit(exact):
+    found = diagnosed(np.array([[2 / exact]]), learning_rate=2 * exact)
+    words = found.notes[0].rpartition("use at most ")[2]
+    said = float(words.partition(",")[0])
+    assert exact * (1 - 1e-3) < said <= exact * (1 + 1e-9)
+
+
+# --- names of directions
+
+
+@pytest.mark.parametrize(
+    ("vector", "name"),
+    [
+        ([1.0, 0.0, 0.0], "a"),
+        ([-1.0, 0.0, 0.0], "a"),
+        ([0.0, -3.0, 3.0], "b − c"),
+        ([2.0, 2.0, 2.0], "a + b + c"),
+        ([0.97, 0.01, 0.24], "0.97·a + 0.24·c"),
+        ([0.3, 0.0, -0.9], "−0.32·a + 0.95·c"),
+        ([1e300, 0.0, 1e300], "a + c"),
+        ([1e-300, 0.0, -1e-300], "a − c"),
+        ([0.0, 0.0, 0.0], "0"),
+    ],
+)
+def test_combination(vector, name):
+    assert combination(("a", "b", "c"), np.array(vector)) == name
+
+
+def test_combination_keeps_what_matters_in_its_unit():
+    assert combination(("a", "b"), np.array([1e-9, -1.0])) == "b"
+    assert named(("a", "b"), np.array([[1.0, -1.0]]), np.array([1e9, 1.0])) == ("−1e-09·a + b",)
+    assert combination(("a", "b"), np.array([1.0, 0.001]), weights=np.ones(2)) == "a + 0.001·b"
+    assert combination(("a", "b"), np.array([3.0, 4.0]), digits=1) == "0.6·a + 0.8·b"
+
+
+def test_canonical_signs_do_not_flip_with_rounding():
+    vectors = np.array([[1.0, -1.0], [-1.0, 1.0 + 1e-13]]).T
+    np.testing.assert_allclose(canonical(vectors), np.array([[1, 1], [-1, -1]]) / np.sqrt(2))
