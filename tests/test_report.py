@@ -1,0 +1,194 @@
+"""Reports against golden text; SGDFIT_UPDATE_GOLDEN=1 rewrites the files, to be looked at."""
+
+import io
+import os
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from example_results import EXAMPLES, converged, decay, diverged, hostile, step_limit
+from sgdfit.facts import facts
+from sgdfit.markup import as_html, trace_as_html
+from sgdfit.report import as_text
+from sgdfit.result import Estimate
+
+GOLDEN = Path(__file__).parent / "golden"
+WIDTHS = (40, 60, 80, 160)
+
+
+def check_golden(name, text):
+    path = GOLDEN / name
+    if os.environ.get("SGDFIT_UPDATE_GOLDEN") == "1":
+        path.write_text(text + "\n", encoding="utf-8")
+    assert text + "\n" == path.read_text(encoding="utf-8")
+
+
+def rich_text(result, width, **options):
+    # said outright, for variables such as FORCE_COLOR would decide otherwise
+    options = {"force_terminal": False, **options}
+    console = Console(width=width, file=io.StringIO(), **options)
+    console.print(result)
+    return console.file.getvalue()
+
+
+class Page(HTMLParser):
+    """Checks that tags close in order, and gathers text, tags and styles."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.open, self.tags, self.styles, self.texts = [], set(), [], []
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.open.append(tag)
+        self.tags.add(tag)
+        self.styles += [value for name, value in attrs if name == "style"]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+def said_strings(result):
+    said = facts(result)
+    yield from (said.formula, said.headline, *said.warnings, *said.header)
+    for row in said.estimates:
+        yield from row
+    for label, text in said.advice:
+        yield from (label, text)
+    for section in said.sections:
+        yield section.title
+        for label, text in section.lines:
+            yield from (label, text)
+
+
+def squeezed(text):
+    """Drop white space and the frames of panels, which lines are broken at."""
+    return re.sub(r"[\s│╭╮╰╯─]+", "", text)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_text_report(name):
+    check_golden(f"{name}.txt", str(EXAMPLES[name]()))
+
+
+@pytest.mark.parametrize("width", [60, 160])
+def test_text_report_at_other_widths(width):
+    check_golden(f"decay_{width}.txt", as_text(decay(), width))
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_rich_report(name):
+    check_golden(f"{name}_rich.txt", rich_text(EXAMPLES[name](), 80).rstrip("\n"))
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_reports_keep_to_their_width_and_hold_no_commands(name, width):
+    for text in (as_text(EXAMPLES[name](), width), rich_text(EXAMPLES[name](), width)):
+        lines = text.splitlines()
+        assert max(map(len, lines)) <= width
+        assert all(line.isprintable() for line in lines)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_every_rendering_says_every_fact(name):
+    result = EXAMPLES[name]()
+    page = Page(as_html(result))
+    renderings = [as_text(result), as_text(result, 60), rich_text(result, 80), "".join(page.texts)]
+    for text in said_strings(result):
+        for rendering in renderings:
+            assert squeezed(text) in squeezed(rendering)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_html_is_well_formed_and_takes_the_pages_own_colours(name):
+    page = Page(EXAMPLES[name]()._repr_html_())
+    assert page.tags <= {"div", "table", "tr", "th", "td", "code", "strong"}
+    for style in page.styles:
+        assert not re.search(r"\b(black|white)\b(?!-space)", style)
+        assert not re.search(r"((?<!-)color|background(-color)?):\s*(#|rgb)", style)
+
+
+def test_texts_from_the_user_are_never_markup():
+    html = as_html(hostile())
+    assert "&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt;" in html
+    assert "<b>" not in html
+    for text in (str(hostile()), rich_text(hostile(), 160)):
+        assert '<script>alert("x")</script>\N{REPLACEMENT CHARACTER}[31m [red]data[/red]' in text
+        assert "[bold]not bold[/bold] <b>nor here</b>" in text
+
+
+@pytest.mark.parametrize(("make", "colour"), [(converged, 32), (step_limit, 33), (diverged, 31)])
+def test_rich_colours_the_status_with_the_terminals_own_palette(make, colour):
+    text = rich_text(make(), 80, force_terminal=True, color_system="truecolor")
+    codes = {int(code) for run in re.findall(r"\x1b\[([\d;]+)m", text) for code in run.split(";")}
+    assert colour in codes
+    # reset, bold, red, green, yellow, cyan: no white, black or background
+    assert codes <= {0, 1, 31, 32, 33, 36}
+
+
+@pytest.mark.parametrize("distance", [None, float("nan")])
+def test_an_unknown_distance_is_said_to_be_unknown(distance):
+    text = str(replace(step_limit(), distance=distance))
+    assert "step limit: the distance to the optimum is not known" in text
+
+
+def test_a_run_that_has_not_converged_says_how_far_it_is():
+    assert "! step limit: 0.42 standard errors from the optimum" in str(step_limit())
+
+
+def test_only_the_strongest_correlations_are_listed():
+    size = 6
+    names = tuple("abcdef")
+    matrix = [[1 - 0.01 * abs(i - j) for j in range(size)] for i in range(size)]
+    estimates = {name: Estimate(name, 1.0) for name in names}
+    text = str(replace(converged(), free=names, estimates=estimates, correlation=matrix))
+    assert "a and b 0.990" in text
+    assert "and 9 more" in squeezed(text).replace("and9more", "and 9 more")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(0.0, "at its lower bound 0"), (10.0, "at its upper bound 10")]
+)
+def test_the_bound_that_holds_an_estimate_is_named(value, expected):
+    held = Estimate("a", value, low=0.0, high=10.0, at_bound=True)
+    assert expected in str(replace(converged(), estimates={"a": held}))
+
+
+def test_a_long_name_does_not_break_the_width():
+    name = "a_parameter_with_a_name_" * 6
+    result = replace(converged(), estimates={name: Estimate(name, 1.0, 0.1, (0.8, 1.2))})
+    assert max(map(len, as_text(result, 60).splitlines())) <= 60
+    assert "95% interval: 0.80 … 1.20" in as_text(result, 60)
+
+
+def test_trace_in_a_notebook_shows_both_ends():
+    trace = converged().trace
+    page = Page(trace._repr_html_())
+    assert page.texts[0] == repr(trace)
+    assert [page.texts.count(str(step)) >= 1 for step in (0, 4, 196, 200)] == [True] * 4
+    assert "⋮" in page.texts
+    assert "41.7522" in page.texts
+    assert "⋮" not in trace_as_html(step_limit().trace)
+
+
+def test_importing_the_result_imports_no_renderer():
+    import subprocess
+    import sys
+
+    script = (
+        "import sys, sgdfit.result, sgdfit.saving;"
+        "print([m for m in ('rich', 'pyarrow', 'pandas', 'sympy', 'numba', 'scipy')"
+        " if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    assert done.stdout.strip() == b"[]"

@@ -1,0 +1,182 @@
+import csv
+import math
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+
+from example_results import converged, tutorial
+from sgdfit.errors import MissingDependencyError, UsageError
+from sgdfit.result import Estimate
+from sgdfit.statistics import goodness
+from sgdfit.status import STATUSES, Status, status_of
+from sgdfit.trace import Trace
+
+STEPS = [0, 1, 2]
+LOSS = [4.0, math.inf, 0.1]
+
+
+def small_trace(names=("a", "b")):
+    table = np.arange(6.0).reshape(3, 2) / 3
+    return Trace(names, STEPS, [0, 1, 2], [0.1, 0.1, math.nan], LOSS, table, -table)
+
+
+def test_trace_columns_are_named_and_ordered():
+    trace = small_trace()
+    assert len(trace) == 3
+    assert list(trace.columns()) == [
+        *("step", "epoch", "learning_rate", "loss"),
+        *("a", "b", "gradient_a", "gradient_b"),
+    ]
+    np.testing.assert_array_equal(trace.columns()["gradient_b"], -trace.parameters[:, 1])
+
+
+@pytest.mark.parametrize(
+    ("names", "labels"),
+    [
+        (("loss", "step"), ["parameter_loss", "parameter_step"]),
+        (("a", "gradient_a"), ["a", "parameter_gradient_a"]),
+        (("loss", "parameter_loss"), ["parameter_parameter_loss", "parameter_loss"]),
+    ],
+)
+def test_parameters_named_like_other_columns_keep_a_column_of_their_own(names, labels):
+    columns = small_trace(names).columns()
+    assert list(columns)[4:6] == labels
+    assert len(columns) == 8
+    np.testing.assert_array_equal(columns["loss"], LOSS)
+
+
+def test_trace_reads_back_exactly_from_csv(tmp_path):
+    trace = small_trace()
+    trace.write(tmp_path / "trace.csv")
+    with (tmp_path / "trace.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for name, column in trace.columns().items():
+        np.testing.assert_array_equal([float(row[name]) for row in rows], column)
+    assert [row["step"] for row in rows] == ["0", "1", "2"]
+
+
+def test_trace_reads_back_exactly_from_parquet(tmp_path):
+    trace = small_trace()
+    trace.write(str(tmp_path / "trace.parquet"))
+    table = pyarrow.parquet.read_table(tmp_path / "trace.parquet")
+    assert table.column_names == list(trace.columns())
+    for name, column in trace.columns().items():
+        back = table[name].to_numpy()
+        assert back.dtype == column.dtype
+        np.testing.assert_array_equal(back, column)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("trace.xlsx", r"its ending must be one of \.csv, \.tsv, \.parquet"),
+        ("trace", r"its ending must be one of"),
+        ("nowhere/trace.csv", "No such file or directory"),
+        ("nowhere/trace.parquet", "No such file or directory"),
+    ],
+)
+def test_trace_refuses_what_it_cannot_write(tmp_path, path, message):
+    with pytest.raises(UsageError, match=message):
+        small_trace().write(tmp_path / path)
+
+
+def test_trace_as_pandas():
+    frame = small_trace().to_pandas()
+    assert list(frame.columns) == list(small_trace().columns())
+    np.testing.assert_array_equal(frame["b"], small_trace().parameters[:, 1])
+
+
+def test_trace_says_what_to_install_for_pandas(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "pandas", None)
+    with pytest.raises(MissingDependencyError, match="pip install pandas"):
+        small_trace().to_pandas()
+
+
+def test_trace_refuses_columns_of_different_lengths():
+    with pytest.raises(UsageError, match=r"trace's loss has shape \(2,\), where \(1,\) is needed"):
+        Trace(("a",), [0], [0], [0.1], [1.0, 2.0], [[1.0]], [[1.0]])
+
+
+def test_trace_repr_is_short():
+    assert repr(converged().trace) == "Trace(201 rows, steps 0 to 200, parameters a, b, c)"
+
+
+def test_the_examples_descend_as_the_tutorial_does():
+    """The figures that torch gives for the tutorial's listing."""
+    trace = tutorial(0.23, 10).trace
+    np.testing.assert_allclose(trace.loss[[0, 1, 2, 3, 9]], TUTORIAL_LOSSES, atol=5e-5)
+    np.testing.assert_allclose(trace.gradient[0], [20.1243, 6.9424, 9.1506], atol=5e-5)
+
+
+TUTORIAL_LOSSES = [41.752251, 38.6288, 42.7839, 48.4304, 108.1578]
+
+
+# By hand: ln 2π = 1.8378770664093453.
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        # RSS = n, so ln(RSS/n) = 0 and −2 ln L = n (ln 2π + 1)
+        ((10.0, 40.0, 10, 2), (8, 1.25, 0.75, 34.3788, 38.3788, 35.2865)),
+        # weights: −Σ ln w = −10 shifts each criterion by as much
+        ((10.0, 40.0, 10, 2, 10.0), (8, 1.25, 0.75, 24.3788, 28.3788, 25.2865)),
+        # n = k + 1: no AICc; n = p: no χ²
+        ((4.0, 8.0, 4, 2), (2, 2.0, 0.5, 17.3515, None, 15.5104)),
+        ((3.0, 6.0, 3, 3), (0, None, 0.5, 16.5136, None, 12.9081)),
+        # a constant response has no variation to explain
+        ((10.0, 0.0, 10, 2), (8, 1.25, None, 34.3788, 38.3788, 35.2865)),
+        ((0.0, 40.0, 10, 2), (8, 0.0, 1.0, -math.inf, -math.inf, -math.inf)),
+        ((math.nan, 40.0, 10, 2), (8, math.nan, None, None, None, None)),
+    ],
+)
+def test_goodness(arguments, expected):
+    found = goodness(*arguments)
+    keys = ("degrees_of_freedom", "reduced_chi_square", "r_squared", "aic", "aicc", "bic")
+    for key, wanted in zip(keys, expected, strict=True):
+        got = getattr(found, key)
+        assert (
+            got is None if wanted is None else got == pytest.approx(wanted, abs=5e-5, nan_ok=True)
+        )
+
+
+def test_goodness_is_finite_where_the_mean_square_underflows():
+    assert goodness(5e-324, 1.0, 10, 2).aic == pytest.approx(
+        10 * (math.log(2 * math.pi) + math.log(5e-324) - math.log(10) + 1) + 6
+    )
+
+
+@pytest.mark.parametrize("name", STATUSES)
+def test_every_status_has_cause_and_says_whether_the_fit_failed(name):
+    status = status_of(name, step=12, steps=34, row=56)
+    assert status.meaning
+    assert status.cause
+    assert "{" not in status.cause
+    assert status.ok == (name not in ("diverged", "domain_error"))
+    assert status.cure or name in ("converged", "stopped")
+
+
+def test_a_status_takes_the_runs_own_words():
+    status = status_of("diverged", cause="0.23 is above 0.2215", cure="use 0.2042")
+    assert (status.cause, status.cure) == ("0.23 is above 0.2215", "use 0.2042")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: Status("convergd", "", ""), "no status is called 'convergd'.*mean 'converged'"),
+        (lambda: status_of("nonsense"), "the statuses are converged, step_limit"),
+        (lambda: status_of("step_limit"), "needs steps"),
+    ],
+)
+def test_status_refuses(call, message):
+    with pytest.raises(UsageError, match=message):
+        call()
+
+
+def test_values_and_words():
+    result = converged()
+    assert result.values["a"] == pytest.approx(2.07485717, abs=1e-8)
+    assert repr(result) == (
+        "Result(y = a*x**2 + b*x + c: converged, a = 2.07 ± 0.46, b = 2.64 ± 0.50, c = 5.26 ± 0.91)"
+    )
+    assert str(Estimate("k", 2.0748e-12, 2.31e-14)) == "k = (2.075 ± 0.023)e-12"

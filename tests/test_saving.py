@@ -1,0 +1,254 @@
+import json
+import os
+import stat
+from dataclasses import fields, is_dataclass, replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from example_results import EXAMPLES, converged, decay, diverged
+from sgdfit.errors import DataError, UsageError
+from sgdfit.result import Result
+from sgdfit.saving import from_dict, read, summary, to_dict, to_json, write
+from sgdfit.schema import DIAGNOSIS, ESTIMATE, RESULT_PARTS
+
+
+def assert_same(one, other):
+    """Compare facts exactly: types, bits of floats (NaN equals NaN), shapes."""
+    assert type(one) is type(other)
+    if is_dataclass(one):
+        for part in fields(one):
+            assert_same(getattr(one, part.name), getattr(other, part.name))
+    elif isinstance(one, np.ndarray):
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other, strict=True)
+    elif isinstance(one, dict):
+        assert list(one) == list(other)
+        for key in one:
+            assert_same(one[key], other[key])
+    elif isinstance(one, tuple):
+        assert len(one) == len(other)
+        for pair in zip(one, other, strict=True):
+            assert_same(*pair)
+    elif isinstance(one, float):
+        # a NaN bears no sign in JSON; a zero does
+        assert repr(one) == repr(other)
+    else:
+        assert one == other
+
+
+def strictly(text):
+    def refuse(name):
+        raise AssertionError(name)
+
+    return json.loads(text, parse_constant=refuse)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_a_saved_fit_reads_back_exactly(name, tmp_path):
+    result = EXAMPLES[name]()
+    result.save(tmp_path / "fit.json")
+    back = read(tmp_path / "fit.json")
+    assert_same(result, back)
+    assert str(back) == str(result)
+    assert to_json(back) == to_json(result)
+
+
+def test_every_field_of_a_result_is_saved():
+    assert list(RESULT_PARTS) == [field.name for field in fields(Result)]
+    saved = to_dict(converged())
+    assert (saved["format"], saved["version"]) == ("sgdfit", 1)
+    assert list(saved["estimates"]["a"]) == [f.name for f in fields(converged().estimates["a"])]
+    assert list(saved["diagnosis"]) == [f.name for f in fields(converged().diagnosis)]
+    assert list(saved["trace"]) == [f.name for f in fields(converged().trace)]
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_json_is_strict(name):
+    result = EXAMPLES[name]()
+    assert strictly(to_json(result)) == to_dict(result)
+    strictly(json.dumps(summary(result), allow_nan=False))
+
+
+@given(st.floats(), st.none() | st.floats(), st.text(alphabet=st.characters(codec="utf-8")))
+def test_any_number_and_text_survives(value, error, label):
+    estimate = replace(converged().estimates["a"], value=value, stderr=error)
+    result = replace(converged(), estimates={"a": estimate}, free=("a",), data_label=label)
+    result = replace(result, covariance=None, correlation=None)
+    assert_same(result, from_dict(strictly(to_json(result))))
+
+
+def changed(path, value):
+    saved = to_dict(decay())
+    *parents, last = path
+    place = saved
+    for key in parents:
+        place = place[key]
+    if value is KeyError:
+        del place[last]
+    else:
+        place[last] = value
+    return saved
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (["format"], "other", 'does not say "format": "sgdfit"'),
+        (["version"], 2, r"newer sgdfit \(format version 2, this one reads up to 1\); update"),
+        (["version"], "1", "its version is '1'"),
+        (["version"], True, "its version is True"),
+        (["loss"], KeyError, "the fit lacks 'loss'"),
+        (["loss"], "much", "the fit.loss is 'much', where a number is needed"),
+        (["loss"], True, "the fit.loss is True, where a number is needed"),
+        (["loss"], None, "the fit.loss is None, where a number is needed"),
+        (["loss"], 10**400, "the fit.loss is 1000.*…, where a number is needed"),
+        (["rows"], 20.0, "the fit.rows is 20.0, where a whole number is needed"),
+        (["formula"], 3, "the fit.formula is 3, where a text is needed"),
+        (["warnings"], "none", "the fit.warnings is 'none', where a list is needed"),
+        (["warnings"], [1], r"the fit.warnings\[0\] is 1, where a text is needed"),
+        (["estimates"], [], r"the fit.estimates is \[\], where an object is needed"),
+        (["estimates", "d", "value"], KeyError, "the fit.estimates.d lacks 'value'"),
+        (["estimates", "d", "at_bound"], 0, "d.at_bound is 0, where true or false is needed"),
+        (["estimates", "d", "interval"], [1.0], "d.interval has 1 entries, where 2 are needed"),
+        (["free"], ["amplitude", "zeta", "x", "y"], "the fit.free names 'zeta'"),
+        (["covariance"], [[1.0]], "the fit.covariance is of 1 parameters, where 4 are free"),
+        (["correlation"], [[1.0, 2.0]], "the fit.correlation is not a square matrix"),
+        (["status", "name"], "fine", "no status is called 'fine'"),
+        (["trace", "loss"], [1.0], "the trace's loss has shape"),
+        (["trace", "step"], [0, 1, 2, 2**70], "the fit.trace.step holds a number that is too"),
+        (["trace", "parameters"], [[1.0]], "the trace has 1 columns for 3 parameters"),
+        (["trace", "gradient"], [[1.0], [], []], "columns of other lengths than its 4 steps"),
+        (["trace", "gradient"], [[1.0], [1.0], [1.0]], "columns of other lengths than its 4 steps"),
+        (["diagnosis", "names"], KeyError, "the fit.diagnosis lacks 'names'"),
+    ],
+)
+def test_what_is_no_saved_fit_is_refused_with_its_place(path, value, message):
+    with pytest.raises(DataError, match=message) as caught:
+        from_dict(changed(path, value))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("saved", [None, [], "sgdfit", 3, {}])
+def test_another_object_is_refused(saved):
+    with pytest.raises(DataError, match="is not a saved fit"):
+        from_dict(saved)
+
+
+def test_keys_of_a_later_sgdfit_are_left_aside():
+    assert_same(decay(), from_dict({**to_dict(decay()), "colour": "blue"}))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "the file is empty"),
+        (b" \n", "the file is empty"),
+        (b"a,b\n1,2\n", r"it is not JSON \(line 1"),
+        (b"PAR1\x00\xff\xfe", "it is not strict JSON"),
+        (b'{"format": "sgdfit", "version": 1, "loss": NaN}', "it is not strict JSON"),
+        (b"[" * 100_000, "is not a saved fit"),
+        (b'{"format": "sgdfit", "version": 1}', "lacks 'formula', 'loss_name'"),
+        (b'{"x": ' + b"9" * 5000 + b"}", "it is not strict JSON"),
+    ],
+)
+def test_other_files_are_refused_in_one_sentence(tmp_path, content, message):
+    path = tmp_path / "fit.json"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=message) as caught:
+        read(path)
+    assert repr(str(path)) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_cut_off_anywhere_is_refused(tmp_path):
+    text = to_json(decay())
+    path = tmp_path / "fit.json"
+    for length in [*range(1, len(text) - 2, 41), len(text) - 2]:
+        path.write_text(text[:length], encoding="utf-8")
+        with pytest.raises(DataError, match="is not a whole saved fit: the file is cut off"):
+            read(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"cannot read '.*nowhere\.json': No such file"):
+        read(tmp_path / "nowhere.json")
+
+
+def test_saving_into_a_missing_folder_is_refused(tmp_path):
+    with pytest.raises(UsageError, match=r"cannot save to '.*fit\.json': No such file"):
+        converged().save(tmp_path / "nowhere" / "fit.json")
+
+
+def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "fit.json"
+    converged().save(path)
+    before = path.read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UsageError, match="No space left on device"):
+        write(decay(), path)
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["fit.json"]
+
+
+def test_a_saved_file_has_the_permissions_of_any_new_file(tmp_path):
+    (tmp_path / "other").touch()
+    converged().save(tmp_path / "fit.json")
+    modes = {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("other", "fit.json")}
+    assert len(modes) == 1
+
+
+def test_saving_through_a_link_keeps_the_link(tmp_path):
+    (tmp_path / "link.json").symlink_to(tmp_path / "fit.json")
+    converged().save(tmp_path / "link.json")
+    assert (tmp_path / "link.json").is_symlink()
+    assert read(tmp_path / "fit.json").formula == converged().formula
+
+
+def test_a_device_is_written_to_not_replaced(tmp_path):
+    converged().save(os.devnull)
+    assert stat.S_ISCHR(os.stat(os.devnull).st_mode)
+
+
+def test_the_summary_holds_what_programs_ask_for():
+    found = summary(converged())
+    assert list(found)[:3] == ["formula", "status", "parameters"]
+    assert found["formula"] == "y = a*x**2 + b*x + c"
+    assert found["status"]["name"] == "converged"
+    assert set(found["status"]) == {"name", "cause", "cure"}
+    assert found["parameters"]["a"]["value"] == converged().values["a"]
+    assert found["parameters"]["a"]["interval"] == list(converged().estimates["a"].interval)
+    assert found["diagnosis"]["stability_limit"] == pytest.approx(0.2215286, abs=1e-7)
+    assert len(found["diagnosis"]["eigenvalues"]) == 3
+    assert found["batch_size"] is None
+    assert "trace" not in found
+
+
+def test_the_summary_has_null_for_what_is_not_finite_or_not_known():
+    found = summary(diverged())
+    assert found["parameters"]["a"]["stderr"] is None
+    assert found["diagnosis"]["steps_per_digit_at_rate"] is None
+    assert found["aic"] is None
+    assert summary(decay())["aic"] is None
+    assert summary(decay())["bic"] is None
+
+
+def test_a_text_that_reads_like_a_number_stays_a_text():
+    strange = replace(converged(), warnings=("NaN",), optimizer="Infinity")
+    assert summary(strange)["warnings"] == ["NaN"]
+    assert summary(strange)["optimizer"] == "Infinity"
+
+
+def test_the_tables_name_every_part():
+    from sgdfit.diagnosis import Diagnosis
+    from sgdfit.result import Estimate
+
+    for codec, kind in ((ESTIMATE, Estimate), (DIAGNOSIS, Diagnosis)):
+        source = converged().diagnosis if kind is Diagnosis else converged().estimates["a"]
+        assert list(codec.encode(source)) == [field.name for field in fields(kind)]
