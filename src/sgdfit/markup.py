@@ -21,10 +21,9 @@ __all__ = ["as_html", "trace_as_html"]
 
 SHOWN_ROWS = 5  # at each end of a trace
 
-_BLOCK = "max-width:60em;color:inherit;background:transparent;line-height:1.45"
-_TABLE = (
-    "border-collapse:collapse;font-size:inherit;background:transparent;color:inherit;margin:.4em 0"
-)
+_BLOCK = "color:inherit;background:transparent;line-height:1.45"
+_PROSE = f"{_BLOCK};max-width:60em"
+_TABLE = f"{_BLOCK};border-collapse:collapse;font-size:inherit;margin:.4em 0"
 _CELL = "text-align:left;padding:.15em 1.2em .15em 0;vertical-align:top;background:transparent"
 _HEAD = f"{_CELL};border-bottom:1px solid currentColor;font-weight:600"
 _LABEL = f"{_CELL};font-weight:normal;opacity:.75;white-space:nowrap"
@@ -45,7 +44,7 @@ def as_html(result: Result) -> str:
         *(_section(section) for section in said.sections),
         _warnings(said.warnings),
     ]
-    return _element("div", _BLOCK, "".join(parts))
+    return _element("div", _PROSE, "".join(parts))
 
 
 def trace_as_html(trace: Trace) -> str:
