@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import sympy
+
 from sgdfit.errors import FormulaError, UsageError, did_you_mean
 from sgdfit.formula import Formula, as_formula, derivative, symbol
 from sgdfit.functions import ALIASES, CONSTANTS, FUNCTIONS
@@ -70,12 +72,12 @@ class Model:
     @cached_property
     def slope(self) -> Expr:
         """The derivative of the loss to the prediction."""
-        return derivative(self.loss.expression, PREDICTION)
+        return sympy.factor_terms(derivative(self.loss.expression, PREDICTION))
 
     @cached_property
     def bend(self) -> Expr:
         """The second derivative of the loss to the prediction."""
-        return derivative(self.slope, PREDICTION)
+        return sympy.factor_terms(derivative(self.slope, PREDICTION))
 
     @cached_property
     def linear(self) -> tuple[str, ...]:
