@@ -316,6 +316,6 @@ class _Writer:
             "if average_from >= 0 and step > average_from:",
             "    averaged += 1",
             *(f"    {line}" for line in averaging),
-            "position = stop",
+            "position = stop if stop < rows or size < rows else 0",
         ]
         return lines

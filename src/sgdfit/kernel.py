@@ -91,7 +91,7 @@ class State(NamedTuple):
     step : int
         Steps taken.
     position : int
-        Rows visited in this epoch.
+        Rows visited in this epoch; after a full batch 0, since the next epoch begins at once.
     """
 
     theta: np.ndarray

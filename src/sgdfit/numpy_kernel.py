@@ -121,7 +121,9 @@ def _sweep(
         if segment.record_every and state.step % segment.record_every == 0:
             head = [state.step, rate, loss]
             records.append(np.concatenate([head, state.theta, gradient]))
-        state = _updated(optimizer, state, gradient, rate, segment)._replace(position=batch.stop)
+        # After a full batch the next epoch begins at once.
+        position = batch.stop if size < rows else 0
+        state = _updated(optimizer, state, gradient, rate, segment)._replace(position=position)
     return Outcome(state, False, _stacked(records, len(state.theta)))
 
 
