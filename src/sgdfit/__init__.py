@@ -1,3 +1,66 @@
-"""Fit curves by stochastic gradient descent and see every step."""
+"""Fit curves by stochastic gradient descent and see every step.
+
+>>> import sgdfit
+>>> fit = sgdfit.fit("y = a*x + b", {"x": [0, 1, 2], "y": [1, 3, 5]}, learning_rate=0.3)
+>>> round(fit.estimates["a"].value, 6)
+2.0
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from sgdfit import errors as errors
+    from sgdfit import loss as losses
+    from sgdfit import optimizer as optimizers
+    from sgdfit import schedule as schedules
+    from sgdfit.explaining import explain as explain
+    from sgdfit.fitting import fit as fit
+    from sgdfit.formula import Formula as Formula
+    from sgdfit.model import Model as Model
+    from sgdfit.result import Result as Result
+    from sgdfit.saving import read as load
+
+# Imported on first use, so that `import sgdfit` costs next to nothing.
+_PUBLIC = {
+    "Formula": ("formula", "Formula"),
+    "Model": ("model", "Model"),
+    "Result": ("result", "Result"),
+    "errors": ("errors", None),
+    "explain": ("explaining", "explain"),
+    "fit": ("fitting", "fit"),
+    "load": ("saving", "read"),
+    "losses": ("loss", None),
+    "optimizers": ("optimizer", None),
+    "schedules": ("schedule", None),
+}
+
+__all__ = [
+    "Formula",
+    "Model",
+    "Result",
+    "__version__",
+    "errors",
+    "explain",
+    "fit",
+    "load",
+    "losses",
+    "optimizers",
+    "schedules",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'sgdfit' has no attribute {name!r}")
+    module, attribute = _PUBLIC[name]
+    found = importlib.import_module(f"sgdfit.{module}")
+    return found if attribute is None else getattr(found, attribute)
+
+
+def __dir__() -> list[str]:
+    return __all__

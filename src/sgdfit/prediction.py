@@ -1,0 +1,46 @@
+"""The fitted curve on new rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sgdfit.evaluation import evaluate
+from sgdfit.formula import as_formula
+from sgdfit.readers import open_table
+from sgdfit.result import Result
+
+__all__ = ["predict"]
+
+
+def predict(result: Result, data: Any) -> NDArray[np.float64]:
+    """Return the right side of the formula at the estimates, one value a row of ``data``.
+
+    Parameters
+    ----------
+    result : Result
+        Of a fit; where the formula's left side is an expression, as in ``log(y) = …``, that
+        expression is what is predicted.
+    data : dict of arrays, data frame, file, …
+        See `sgdfit.fit`; it holds the formula's variables.
+
+    Raises
+    ------
+    DataError
+        When a variable is missing or cannot be read.
+
+    Examples
+    --------
+    >>> import sgdfit
+    >>> fit = sgdfit.fit("y = a*x", {"x": [1, 2, 3], "y": [2, 4, 6]}, learning_rate=0.1)
+    >>> fit.predict({"x": [10]}).round(6)
+    array([20.])
+    """
+    formula = as_formula(result.formula)
+    variables = [name for name in formula.names if name not in result.estimates]
+    source = open_table(data).load(variables)
+    values = {**source.columns, **result.values}
+    predicted = evaluate(formula.expression, values)
+    return np.broadcast_to(np.asarray(predicted, dtype=np.float64), source.rows).copy()
