@@ -13,7 +13,14 @@ from sgdfit.kernel import Chunk, Kernel, Sums
 from sgdfit.model import Model
 from sgdfit.result import Estimate
 
-__all__ = ["Uncertainty", "at_bounds", "distance_to_optimum", "estimates", "uncertainty"]
+__all__ = [
+    "Uncertainty",
+    "at_bounds",
+    "correlations",
+    "distance_to_optimum",
+    "estimates",
+    "uncertainty",
+]
 
 SQUARED = "mse"
 
@@ -108,7 +115,7 @@ def uncertainty(
 
 def estimates(model: Model, theta: np.ndarray, found: Uncertainty) -> dict[str, Estimate]:
     """Return every parameter with its error and 95% interval; ties by the delta method."""
-    values = model.values(theta)
+    values = model.values(theta.tolist())
     errors = dict(zip(model.free, _standard_errors(found.covariance, len(theta)), strict=True))
     table = {}
     for name, parameter in model.parameters.items():

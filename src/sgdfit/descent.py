@@ -74,10 +74,10 @@ class Plan(NamedTuple):
         A batch loss beyond this is divergence.
     record_every : int
         Steps between the rows of the trace.
-    distance : function of the parameters, or None
-        The remaining distance to the optimum in standard errors; None: not looked at.
-    tolerance : float
-        The distance at which to stop.
+    distance : function of the parameters
+        The remaining distance to the optimum in standard errors.
+    tolerance : float or None
+        The distance at which to stop; None: it is not looked at.
     callback : callable or None
         Called with `Progress`; a true answer stops the run.
     callback_every : int
@@ -97,8 +97,8 @@ class Plan(NamedTuple):
     seed: int
     ceiling: float
     record_every: int
-    distance: Callable[[np.ndarray], float] | None
-    tolerance: float
+    distance: Callable[[np.ndarray], float]
+    tolerance: float | None
     callback: Callback | None
     callback_every: int
 
@@ -186,7 +186,7 @@ class _Run:
             STEPS_A_SWEEP[form],
             max(1, ROWS_A_SWEEP[form] // plan.batch_size),
         )
-        if plan.distance is not None and self.per_epoch == 1:
+        if plan.tolerance is not None and self.per_epoch == 1:
             count = min(count, FULL_BATCHES_A_LOOK)
         if plan.callback is not None:
             count = min(count, max(1, self.next_call - self.state.step))
@@ -201,7 +201,7 @@ class _Run:
 
     def _near_enough(self) -> bool:
         plan = self.plan
-        if plan.distance is None:
+        if plan.tolerance is None:
             return False
         kept = self.state.average if self.state.averaged else self.state.theta
         return plan.distance(np.asarray(kept, dtype=np.float64)) <= plan.tolerance
