@@ -36,7 +36,7 @@ def conclude(task: Task, plan: Plan, course: Course, first: Sums, diagnosis: Dia
     merit = goodness(
         residual,
         total,
-        rows=int(np.count_nonzero(chunk.weights)) if task.weights else source.rows,
+        rows=source.rows if chunk.weights is None else int(np.count_nonzero(chunk.weights)),
         free=len(model.free),
         sum_log_weights=log_weights,
     )

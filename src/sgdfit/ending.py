@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 
@@ -71,9 +72,7 @@ def _more_steps(plan: Plan, diagnosis: Diagnosis, distance: float) -> str | None
     if per_digit is None or not np.isfinite(per_digit * distance) or not constant:
         return None
     needed = float(f"{max(1.0, per_digit * np.log10(distance / ARRIVED)):.1e}")
-    more = (
-        f"about {needed:,.0f} more steps at this rate would end within {ARRIVED:g} standard errors"
-    )
+    more = f"about {needed:,.0f} more steps at this rate lead within {ARRIVED:g} standard errors"
     fastest = diagnosis.fastest_rate
     return more if fastest is None else f"{more}; the fastest rate is {fastest:.4g}"
 
@@ -83,7 +82,7 @@ def _broken(task: Task, course: Course, last: Sums) -> DomainError | None:
     if course.ending != "halted" and np.isfinite(last.loss):
         return None
     model = task.model
-    values = {**task.source.columns, **model.values(course.state.theta.tolist())}
+    values: dict[str, Any] = {**task.source.columns, **model.values(course.state.theta.tolist())}
     # A slope may have no finite value where the formula has one: sqrt(b) at b = 0.
     for expression in (model.formula.response, model.formula.expression, *model.gradient):
         found = find_domain_error(expression, values)

@@ -185,10 +185,8 @@ def fit(
 
 def _ceiling(task: Task, first: Sums) -> float:
     """Return the batch loss that no noise explains."""
-    target = np.asarray(
-        evaluate(task.model.formula.response, task.source.columns), dtype=np.float64
-    )
+    target = evaluate(task.model.formula.response, task.source.columns)
     with np.errstate(over="ignore", invalid="ignore"):
-        scale = float(np.mean(np.square(target)))
+        scale = float(np.mean(np.square(target), dtype=np.float64))
         ceiling = DIVERGED * (abs(first.loss) / first.weight + scale)
     return ceiling if np.isfinite(ceiling) and ceiling > 0 else float(np.finfo(np.float64).max)

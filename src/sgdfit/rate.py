@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -29,38 +30,50 @@ def decide_rates(
     schedule: str | AnySchedule | None,
     steps: int,
 ) -> tuple[AnySchedule, Diagnosis]:
-    """Return the schedule, and what the curvature at the start says of its first rate."""
+    """Return the schedule, and what the curvature at the start says of its first rate.
+
+    Raises
+    ------
+    UsageError
+        When the rate is not above 0, or both arguments set it.
+    """
+    rates = _asked_for(learning_rate, schedule, steps)
+    if rates is None:
+        blind = _diagnosed(model, optimizer, batch_size, first, None)
+        rate = _default_rate(model, optimizer, batch_size, first, blind)
+        rates = _scheduled(rate, schedule if isinstance(schedule, str) else None, steps)
+    beginning = float(tabulate(rates, 0, 1)[0])
+    return rates, _diagnosed(model, optimizer, batch_size, first, beginning)
+
+
+def _asked_for(
+    learning_rate: float | AnySchedule | None, schedule: str | AnySchedule | None, steps: int
+) -> AnySchedule | None:
+    """Return the schedule that the arguments set; None where the rate is left to us."""
     if callable(learning_rate):
         if schedule is not None:
             raise UsageError("learning_rate is a function of the step already; leave out schedule")
-        return learning_rate, _diagnosed(
-            model, optimizer, batch_size, first, _first_rate(learning_rate)
-        )
+        return learning_rate
     if callable(schedule):
         if learning_rate is not None:
             raise UsageError(
-                f"schedule is a function of the step, which sets the rate; leave out"
-                f" learning_rate={learning_rate:g}"
+                "schedule is a function of the step, which sets the rate; leave out"
+                f" learning_rate={learning_rate!r}"
             )
-        return schedule, _diagnosed(model, optimizer, batch_size, first, _first_rate(schedule))
+        return schedule
     if learning_rate is None:
-        rate = _default_rate(model, optimizer, batch_size, first)
-    else:
-        rate = number(learning_rate, "learning_rate")
-        if rate <= 0:
-            raise UsageError(f"learning_rate is {rate:g}; it must be above 0")
-    return _scheduled(rate, schedule, steps), _diagnosed(model, optimizer, batch_size, first, rate)
-
-
-def _first_rate(schedule: AnySchedule) -> float:
-    return float(tabulate(schedule, 0, 1)[0])
+        return None
+    rate = number(learning_rate, "learning_rate")
+    if rate <= 0:
+        raise UsageError(f"learning_rate is {rate:g}; it must be above 0")
+    return _scheduled(rate, schedule, steps)
 
 
 def _scheduled(rate: float, schedule: str | None, steps: int) -> AnySchedule:
     """Return the schedule that ``schedule`` names; one that needs a length takes the run's."""
     if schedule is None:
         return constant(rate)
-    table = {
+    table: dict[str, Callable[..., AnySchedule]] = {
         **SCHEDULES,
         "cosine": partial(SCHEDULES["cosine"], steps=steps),
         "warm_up": partial(SCHEDULES["warm_up"], steps=max(1, steps // 10)),
@@ -68,7 +81,9 @@ def _scheduled(rate: float, schedule: str | None, steps: int) -> AnySchedule:
     return choose(schedule, table, "schedule", rate=rate)
 
 
-def _default_rate(model: Model, optimizer: Optimizer, batch_size: int, first: Sums) -> float:
+def _default_rate(
+    model: Model, optimizer: Optimizer, batch_size: int, first: Sums, found: Diagnosis
+) -> float:
     """Return the rate when none is given.
 
     For sgd the fastest stable one of the curvature at the start (half of that where the model is
@@ -78,14 +93,11 @@ def _default_rate(model: Model, optimizer: Optimizer, batch_size: int, first: Su
     usual = DEFAULT_RATES[optimizer.name]
     if usual is not None:
         return usual
-    found = _diagnosed(model, optimizer, batch_size, first, None)
     if found.fastest_rate is None or found.stability_limit is None:
         return BLIND_RATE
-    curvature = first.curvature / first.weight
-    largest = 2 / found.stability_limit
     if batch_size < first.rows:
-        noise = 3 * float(np.trace(curvature)) / batch_size
-        return 1 / (largest + noise)
+        noise = 3 * float(np.trace(first.curvature)) / first.weight / batch_size
+        return 1 / (2 / found.stability_limit + noise)
     return found.fastest_rate if _exact(model) else found.fastest_rate / 2
 
 
