@@ -92,9 +92,23 @@ def _decode(chunk: Any) -> Any:
 
 
 def _numpy(column: Any) -> Array:
+    """Return a column of numbers or truth values as an array; nulls, of floats alone, as NaN.
+
+    Arrow's own ``to_numpy`` would import pandas wherever it is installed, which takes longer than
+    a small fit.
+    """
+    import pyarrow as pa
+
     array = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-    result: Array = array.to_numpy(zero_copy_only=False)
-    return result
+    if array.null_count:
+        array = array.fill_null(float("nan"))
+    if array.type == pa.bool_():
+        return _numpy(pa.chunked_array([array.cast(pa.uint8())])).astype(bool)
+    dtype = np.dtype(array.type.to_pandas_dtype())
+    if len(array) == 0:
+        return np.empty(0, dtype)
+    values = np.frombuffer(array.buffers()[1], dtype)
+    return values[array.offset : array.offset + len(array)]
 
 
 def _with_nulls(column: Any, place: Place) -> Array:
