@@ -1,0 +1,274 @@
+"""The derivation: golden texts, well-formed LaTeX and MathML, names that nothing can break.
+
+SGDFIT_UPDATE_GOLDEN=1 rewrites the golden files, to be looked at.
+"""
+
+import html
+import os
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from sgdfit.boxes import columns
+from sgdfit.derivation import derive
+from sgdfit.evaluation import evaluate
+from sgdfit.formula import as_formula
+from sgdfit.inline_text import inline
+from sgdfit.lettering import names_of
+from sgdfit.loss import LOSSES, as_loss
+from sgdfit.model import build
+from sgdfit.paper import Paper
+from sgdfit.tidying import operations, tidy
+
+GOLDEN = Path(__file__).parent / "golden"
+NASTY = "<script>alert('x')</script> & 50% {of} $it$ \\ ^~#_\"\x1b[31m"
+BUMPS = (
+    "y = (a1*exp(-(x-m1)^2/(2*s1^2)) + a2*exp(-(x-m2)^2/(2*s2^2)) + a3*logistic((x-m3)/s3))"
+    "/(1+abs(p)*x^q*sin(x*p+r))^1.7 + log(1+exp(p*x))"
+)
+MODELS = {
+    "quadratic": lambda: build("y = a*x**2 + b*x + c", ["x", "y"]),
+    "decay": lambda: build("y = a*exp(-t/tau) + d", ["t", "y"], loss="huber"),
+    "where": lambda: build(
+        "y = where(x > x0, a*(x - x0), c*abs(b)) + d*x", ["x", "y"], tied="d = 2*a", fixed="c=3"
+    ),
+    "clashes": lambda: build(
+        "log(mass) = N*i + L*log(w*dose_mg) + theta*logistic(eta*x_1) + k**1.5 + sigma",
+        ["mass", "dose_mg", "x_1"],
+        loss="quantile(q=0.9)",
+    ),
+    "bumps": lambda: build(BUMPS, ["x", "y"], loss="cauchy(scale=0.3)"),
+    "nasty": lambda: build(
+        f"`z{NASTY}` = a*`u{NASTY}` + b*maximum(`u{NASTY}`, c)", [f"z{NASTY}", f"u{NASTY}"]
+    ),
+    "conditions": lambda: build(
+        "y = a*where(x > 1 and not (x < b or x == 3), x, 2) + floor(x)*ceil(c*x) + 1e-9*d",
+        ["x", "y"],
+        loss="log_cosh",
+    ),
+}
+EVERY = pytest.mark.parametrize("name", MODELS)
+
+
+def check_golden(name, drawn):
+    path = GOLDEN / f"derivation_{name}"
+    if os.environ.get("SGDFIT_UPDATE_GOLDEN") == "1":
+        path.write_text(drawn.rstrip("\n") + "\n", encoding="utf-8")
+    assert drawn.rstrip("\n") + "\n" == path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["quadratic", "decay", "where", "clashes", "bumps"])
+def test_the_text_is_the_golden_one(name):
+    check_golden(f"{name}.txt", derive(MODELS[name](), weighted=name == "clashes").text())
+
+
+def test_latex_and_html_are_the_golden_ones():
+    derivation = derive(MODELS["decay"]())
+    check_golden("decay.tex", derivation.latex())
+    check_golden("decay.html", derivation.html(page=True))
+
+
+@EVERY
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_no_line_is_wider_than_the_terminal(name, width):
+    lines = derive(MODELS[name](), weighted=True).text(width).splitlines()
+    assert max(map(columns, lines)) <= width
+    assert lines == [line.rstrip() for line in lines]
+
+
+@EVERY
+def test_html_is_well_formed_and_names_nothing_elsewhere(name):
+    page = derive(MODELS[name](), weighted=True).html(page=True)
+    tree = ElementTree.fromstring(page.removeprefix("<!DOCTYPE html>\n"))
+    tags = {element.tag for element in tree.iter()}
+    assert tags.isdisjoint({"script", "link", "img", "iframe", "object"})
+    assert {"math", "munderover", "mfrac", "msub"} <= tags
+    assert not re.search(r"\b(src|href|url|@import|on\w+=)", re.sub(r">[^<]*<", "><", page))
+    assert "color-scheme:light dark" in page
+
+
+ARITY = {"mfrac": 2, "msup": 2, "msub": 2, "msubsup": 3, "munderover": 3, "mover": 2, "mroot": 2}
+
+
+@EVERY
+def test_every_mathml_element_has_as_many_parts_as_it_must(name):
+    tree = ElementTree.fromstring(derive(MODELS[name]()).html())
+    for element in tree.iter():
+        assert len(element) == ARITY.get(element.tag, len(element)), element.tag
+    assert len(list(tree.iter("math"))) > 10
+
+
+@EVERY
+def test_latex_is_balanced(name):
+    text = derive(MODELS[name](), weighted=True).latex()
+    bare = re.sub(r"\\[{}\\]", "", text)
+    depth = np.cumsum([(c == "{") - (c == "}") for c in bare])
+    assert depth.min() == 0
+    assert depth[-1] == 0
+    assert len(re.findall(r"\\left\b", text)) == len(re.findall(r"\\right\b", text))
+    begun, ended = (re.findall(rf"\\{word}{{(\w+\*?)}}", text) for word in ("begin", "end"))
+    assert sorted(begun) == sorted(ended)
+    assert begun.count("align*") == 6
+    assert not re.search(r"<\w", text)  # a notebook would take it for a tag
+
+
+def test_names_of_users_are_shown_and_not_run():
+    derivation = derive(MODELS["nasty"]())
+    assert "<script>" not in derivation.html()
+    shown = "".join(ElementTree.fromstring(derivation.html()).itertext())
+    assert "z<script>alert('x')</script> & 50% {of} $it$ \\ ^~#_\"\ufffd[31m" in shown
+    assert "\x1b" not in derivation.text() + derivation.latex() + derivation.html()
+    assert html.escape("<script>") in derivation.html()
+
+
+@pytest.mark.parametrize(
+    ("formula", "expected"),
+    [
+        ("a*x^2 + b*x + c", "a·xᵢ² + b·xᵢ + c"),
+        ("b*x - a*x", "b·xᵢ − a·xᵢ"),
+        ("-x + 1", "1 − xᵢ"),
+        ("a*exp(-x/tau)", "a·exp(−xᵢ/τ)"),
+        ("alpha*x^beta", "α·xᵢᵝ"),
+        ("lambda*x_0 + x0", "λ·x_0 + x0"),
+        ("a/(b + c*x)", "a/(b + c·xᵢ)"),
+        ("a/(2*b)*x", "a·xᵢ/(2b)"),
+        ("x/2/a", "xᵢ/(2a)"),
+        ("(a + b)/2*x", "xᵢ·(a + b)/2"),
+        ("sin(x)^2 + a", "sin²(xᵢ) + a"),
+        ("sqrt(x) + sqrt(a + x) + 1/sqrt(b)", "√xᵢ + √(xᵢ + a) + 1/√b"),
+        ("cbrt(a*x)", "∛(a·xᵢ)"),
+        ("abs(x - a) + sign(b)", "|xᵢ − a| + sgn(b)"),
+        ("floor(x) + ceil(a)", "⌊xᵢ⌋ + ⌈a⌉"),
+        ("max(a, x)*min(b, 2)", "max(a, xᵢ)·min(b, 2)"),
+        ("log(a) + log2(x) + log10(b)", "ln(a) + log₂(xᵢ) + log₁₀(b)"),
+        ("log1p(a*x) - expm1(x)", "ln(1 + a·xᵢ) − (exp(xᵢ) − 1)"),
+        ("asin(x) + acosh(a)", "arcsin(xᵢ) + arcosh(a)"),
+        ("xlogy(a, x) + logaddexp(x, b)", "a·ln(xᵢ) + ln(exp(xᵢ) + exp(b))"),
+        ("logistic(a*x)", "σ(a·xᵢ)"),
+        ("where(x > a, b, c)", "{b if xᵢ > a; c otherwise}"),
+        ("where(x > a, 1, 0)*b", "b·[xᵢ > a]"),
+        ("where(x > 1 and x <= 2, a, b)", "{a if xᵢ > 1 and xᵢ ≤ 2; b otherwise}"),
+        ("where(x < 1, a, where(x != 2, b, c))", "{a if xᵢ < 1; b if xᵢ ≠ 2; c otherwise}"),
+        ("a^(b/x)", "a^(b/xᵢ)"),
+        ("(a*x)^b*3^x", "(a·xᵢ)ᵇ·3^xᵢ"),
+        ("1.5e-9*a*x + 2e20", "1.5×10⁻⁹·a·xᵢ + 2×10²⁰"),
+        ("pi*a + exp(1)", "π·a + e"),
+        ("slope*x", "slope·xᵢ"),
+        ("k_on*x + growth_rate", "kₒₙ·xᵢ + growth_rate"),
+        ("erf(b) + atan2(x, a)", "erf(b) + atan2(xᵢ, a)"),
+    ],
+)
+def test_an_expression_is_written_as_on_paper(formula, expected):
+    paper = Paper(build(f"y = k0*({formula})", ["x", "y"]))
+    shown = inline(paper.writer.write(as_formula(formula).expression))
+    assert shown == expected
+
+
+PAIRS = np.random.default_rng(5).normal(size=(2, 200)) * 3
+
+
+@pytest.mark.parametrize("loss", [*LOSSES, "huber(delta=1.5)", "soft_l1(scale=3)", "cauchy(0.1)"])
+@pytest.mark.parametrize("part", ["loss", "slope"])
+def test_tidying_keeps_the_value_and_does_not_lengthen(loss, part):
+    model = build("y = a*x", ["x", "y"], loss=loss)
+    expression = as_loss(loss).expression if part == "loss" else model.slope
+    pairs = np.abs(PAIRS) if loss == "poisson" else PAIRS
+    values = {"prediction": pairs[0], "target": pairs[1]}
+    short = tidy(expression)
+    # ln 2 counts as an operation, 0.693… does not.
+    assert operations(short) <= operations(expression) + (loss == "log_cosh")
+    np.testing.assert_allclose(
+        evaluate(short, values), evaluate(expression, values), rtol=1e-12, atol=1e-14
+    )
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [
+        ("mse", "2(ŷᵢ − yᵢ)"),
+        ("mae", "sgn(ŷᵢ − yᵢ)"),
+        ("huber", "{ŷᵢ − yᵢ if |ŷᵢ − yᵢ| ≤ 1; sgn(ŷᵢ − yᵢ) otherwise}"),
+        ("soft_l1", "2(ŷᵢ − yᵢ)/√((ŷᵢ − yᵢ)² + 1)"),
+        ("cauchy", "2(ŷᵢ − yᵢ)/((ŷᵢ − yᵢ)² + 1)"),
+        ("log_cosh", "tanh(ŷᵢ − yᵢ)"),
+        ("quantile", "{−1/2 if yᵢ > ŷᵢ; 0 if yᵢ = ŷᵢ; 1/2 otherwise}"),
+        ("poisson", "1 − yᵢ/ŷᵢ"),
+        ("(prediction - target)^4", "4(ŷᵢ − yᵢ)³"),
+        ("abs(prediction/target - 1)", "sgn(ŷᵢ/yᵢ − 1)/yᵢ"),
+    ],
+)
+def test_the_slope_of_a_loss_is_short(loss, expected):
+    paper = Paper(build("y = a*x", ["x", "y"], loss=loss))
+    assert inline(paper.writer.write(paper.slope)) == expected
+
+
+@pytest.mark.parametrize(
+    ("formula", "expected"),
+    [
+        ("a*x", "2/N · ∑ᵢ (ŷᵢ − yᵢ)·xᵢ"),
+        ("-a*x + 0*x", "−2/N · ∑ᵢ (ŷᵢ − yᵢ)·xᵢ"),
+        ("exp(-a*x)", "−2/N · ∑ᵢ (ŷᵢ − yᵢ)·xᵢ·exp(−a·xᵢ)"),
+        ("x/a", "−2/(N·a²) · ∑ᵢ (ŷᵢ − yᵢ)·xᵢ"),
+        ("a", "2/N · ∑ᵢ (ŷᵢ − yᵢ)"),
+        ("sin(a) + x", "2·cos(a)/N · ∑ᵢ (ŷᵢ − yᵢ)"),
+        ("floor(a)*x", "0"),
+        ("exp(-(x - a)^2)", "4/N · ∑ᵢ (ŷᵢ − yᵢ)·exp(−(xᵢ − a)²)·(xᵢ − a)"),
+    ],
+)
+def test_constants_stand_before_the_sum(formula, expected):
+    paper = Paper(build(f"y = {formula}", ["x", "y"]))
+    assert inline(paper.gradient(0)).replace(" · ∑", " ∑") == expected.replace(" · ∑", " ∑")
+
+
+def test_a_weighted_mean_is_divided_by_the_sum_of_weights():
+    text = derive(MODELS["quadratic"](), weighted=True).text()
+    assert "weighted mean" in text
+    assert "wᵢ·(ŷᵢ − yᵢ)²" in text
+    assert "wᵢ" not in derive(MODELS["quadratic"]()).text()
+
+
+@pytest.mark.parametrize(
+    ("formula", "said"),
+    [
+        ("a*x + b", "linear in a and b."),
+        ("a*exp(-k*x)", "linear in a, not linear in k."),
+        ("a*b*x", "linear in a, by itself in b."),
+        ("exp(-k*x)", "row i, not linear in k."),
+    ],
+)
+def test_it_says_which_parameters_enter_linearly(formula, said):
+    assert said in derive(build(f"y = {formula}", ["x", "y"])).text(120)
+
+
+def test_an_ugly_formula_stays_bounded():
+    paper = Paper(MODELS["bumps"]())
+    assert len(paper.model.free) == 12
+    for raw, shown in zip(paper.model.gradient, paper.slopes, strict=True):
+        assert operations(shown) <= operations(raw) <= 120
+
+
+@pytest.mark.parametrize("power", ["(x + a + b + c)**100", "(a*x + b)**50/(c*x + 1)**40"])
+def test_high_powers_are_not_multiplied_out(power):
+    paper = Paper(build(f"y = {power}", ["x", "y"]))
+    assert max(map(operations, paper.slopes)) < 30
+
+
+def test_names_that_would_look_the_same_keep_their_spelling():
+    names = names_of(["alpha", "α", "x0", "beta"], ["x0"], "i")
+    assert [(n.text, n.sub, n.index) for n in names.values()] == [
+        ("alpha", "", ""), ("α", "", ""), ("x", "0", "i"), ("β", "", "")
+    ]  # fmt: skip
+
+
+def test_a_column_called_prediction_is_not_the_prediction():
+    text = derive(build("y = a*prediction", ["prediction", "y"])).text()
+    assert "(ŷᵢ − yᵢ)·predictionᵢ" in text
+
+
+def test_a_notebook_shows_the_derivation_of_a_model():
+    model = MODELS["quadratic"]()
+    assert model._repr_html_() == derive(model).html() == derive(model)._repr_html_()
+    assert str(derive(model)) == derive(model).text()

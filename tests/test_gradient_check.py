@@ -1,0 +1,180 @@
+"""The symbolic gradient against differences of the loss and against torch's autograd."""
+
+import importlib.util
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from sgdfit.boxes import columns as width_of
+from sgdfit.derivation import derive
+from sgdfit.errors import DataError, UsageError
+from sgdfit.gradient_check import check_gradient
+from sgdfit.loss import LOSSES
+from sgdfit.model import build
+
+HAS_TORCH = importlib.util.find_spec("torch") is not None
+RANDOM = np.random.default_rng(7)
+DATA = {
+    "x": RANDOM.uniform(0.1, 2.0, 60),
+    "z": RANDOM.uniform(-1.0, 1.0, 60),
+    "y": RANDOM.uniform(0.2, 4.0, 60),
+}
+START = {"a": 1.3, "b": 0.7, "c": 0.4, "d": 2.1}
+# Positive on DATA, since the Poisson loss is one of the losses.
+FORMULAS = [
+    "a*x**2 + b*x + c",
+    "a*exp(-b*x) + c",
+    "a*x/(b + x)",
+    "a*x**b",
+    "a/(1 + exp(-b*(x - c)))",
+    "a*logistic(b*(x - c))",
+    "a*exp(-((x - b)/c)**2/2) + d",
+    "a + b*log(x + c)",
+    "a + log2(b*x + c) + log10(d + x)",
+    "d + log1p(a*x) + expm1(b*z)",
+    "d + a*sin(b*x + c)",
+    "d + cos(a*x)*tan(b*z)",
+    "a*sqrt(b*x + c)",
+    "a*cbrt(b*x) + c",
+    "d + atan(a*z) + asin(b*z/2) + acos(c*z)",
+    "d + sinh(a*z) + cosh(b*x) + tanh(c*z)",
+    "d + asinh(a*z) + acosh(1 + b*x) + atanh(c*z)",
+    "d + erf(a*z) + erfc(b*x)",
+    "d + abs(a*z - b) + c*sign(z)",
+    "maximum(a*x, b) + minimum(c*x, d)",
+    "where(x > 1, a*x, b*exp(c*x))",
+    "where(x > 1 and z < 0, a*x, where(x < 0.5, b, c*x))",
+    "where(z > 0, a*log(where(z > 0, z, 1) + 1), b*sqrt(1 - z)) + c",
+    "hypot(a*x, b) + c",
+    "logaddexp(a*x, b*z)",
+    "d + xlogy(a*x, b + x)",
+    "d + atan2(a*x, b)",
+    "2**(a*z) + b**x + x**-c",
+    "cot(a + x/5) + coth(b + x)",
+    "(a + b*x)/(1 + c*x + d*x**2)",
+    "a*floor(3*x) + b*ceil(x) + c",
+    "pi*a*x + b*3.5**z",
+]
+
+
+def model_of(formula, loss):
+    names = {n: v for n, v in START.items() if n in build(f"y = {formula}", [*DATA]).free}
+    return build(f"y = {formula}", [*DATA], loss=loss, start=names)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("formula", FORMULAS)
+def test_the_gradient_agrees_with_central_differences(formula, loss):
+    check = check_gradient(model_of(formula, loss), DATA)
+    assert check.trouble is None
+    assert np.any(np.array(check.symbolic) != 0)
+    assert max(check.central_differences) < 1e-6
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("formula", FORMULAS)
+def test_the_gradient_agrees_with_torch(formula, loss):
+    pytest.importorskip("torch", reason="torch is the independent oracle here")
+    check = check_gradient(model_of(formula, loss), DATA, weights=DATA["x"])
+    assert max(check.torch_differences) < 1e-12
+
+
+@pytest.fixture(scope="module")
+def tutorial():
+    x = np.linspace(-2, 2, 20)
+    drawn = np.random.RandomState(42).randint(0, 2**32, 20, dtype=np.uint32)
+    u = ((drawn & 0xFFFFFF) / 2**24).astype(np.float32).astype(float)
+    return {"x": x, "y": 2 * x**2 + 3 * x + 4 + (u * 10 - 5)}
+
+
+QUADRATIC = build("y = a*x**2 + b*x + c", ["x", "y"], start="a=4, b=5, c=7")
+
+
+def test_the_tutorials_numbers(tutorial):
+    check = check_gradient(QUADRATIC, tutorial)
+    # Measured with torch in float32, hence to seven figures.
+    assert check.loss == pytest.approx(41.752251, rel=3e-7)
+    assert check.symbolic == pytest.approx((20.1243, 6.9424, 9.1506), abs=6e-5)
+    assert check.central == pytest.approx(check.symbolic, rel=1e-9)
+
+
+def test_the_numbers_are_substituted(tutorial):
+    lines = derive(QUADRATIC, tutorial).text().splitlines()
+    at = next(i for i, line in enumerate(lines) if line.endswith("(ŷᵢ − yᵢ)·xᵢ² = 20.1243"))
+    assert [line.strip() for line in lines[at - 1 : at + 2]] == [
+        "∂L   2   20",
+        "── = ──  ∑  (ŷᵢ − yᵢ)·xᵢ² = 20.1243",
+        "∂a   20 i=1",
+    ]
+    assert "    ŷᵢ = 4xᵢ² + 5xᵢ + 7" in lines
+
+
+def test_at_another_place_and_with_weights(tutorial):
+    weights = np.arange(20.0)
+    check = check_gradient(QUADRATIC, tutorial, theta=[0.0, 0.0, 0.0], weights=weights)
+    x, y = tutorial["x"], tutorial["y"]
+    assert check.loss == pytest.approx(np.average(y**2, weights=weights), rel=1e-14)
+    by_hand = [np.average(-2 * y * x**k, weights=weights) for k in (2, 1, 0)]
+    assert check.symbolic == pytest.approx(by_hand, rel=1e-13)
+    assert check.total_weight == 190
+
+
+@pytest.mark.parametrize("size", [1e-9, 1.0, 1e9])
+def test_differences_find_their_step_at_every_scale(size):
+    x = np.linspace(0.1, 1, 30) / size
+    data = {"x": x, "y": np.exp(-2 * size * x)}
+    model = build("y = a*exp(-k*x)", ["x", "y"], start={"a": 1.5, "k": 3 * size})
+    assert max(check_gradient(model, data).central_differences) < 1e-6
+
+
+def test_differences_keep_inside_of_the_domain():
+    data = {"x": np.array([1.0, 2.0, 3.0]), "y": np.ones(3)}
+    model = build("y = a*sqrt(x - c)", ["x", "y"], start={"a": 1.0, "c": 0.999})
+    assert max(check_gradient(model, data).central_differences) < 1e-6
+
+
+def test_what_leaves_the_domain_is_named():
+    data = {"x": np.array([1.0, 2.0, -3.0]), "y": np.ones(3)}
+    check = check_gradient(build("y = a*log(x)", ["x", "y"]), data)
+    assert np.isnan(check.loss)
+    assert check.trouble.row == 2
+    assert "Row 3 is outside of the domain: log(x) has no real value at x = -3." in check.text()
+
+
+def test_the_table_fits_and_is_drawn_in_every_way(tutorial):
+    check = check_gradient(QUADRATIC, tutorial)
+    text = check.text(80)
+    assert max(map(width_of, text.splitlines())) <= 80
+    assert "a  20.124279           20.124279" in text
+    assert ("torch autograd" in text) == HAS_TORCH
+    assert max(map(width_of, check.text(50).splitlines())) <= 50
+    assert "20.124279" in check.text(50)
+    assert check.latex().count("20.124279") == 2 + HAS_TORCH
+    table = ElementTree.fromstring(check._repr_html_()).find(".//table")
+    assert len(table.findall(".//tr")) == 4
+    assert str(check) == check.text()
+
+
+def test_without_torch_the_table_has_no_such_column(tutorial, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    check = check_gradient(QUADRATIC, tutorial)
+    assert check.torch is None
+    assert check.torch_differences is None
+    assert "torch" not in check.text()
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "sentence"),
+    [
+        ({"columns": {"x": [1.0]}}, DataError, "the column 'y' is not in the data"),
+        ({"columns": {"x": [1.0], "y": [1.0, 2.0]}}, DataError, "same number of rows"),
+        ({"columns": {"x": [], "y": []}}, DataError, "at least 1"),
+        ({"theta": [1.0]}, UsageError, "theta has 1 values"),
+        ({"weights": [1.0]}, DataError, "1 weights for 20 rows"),
+        ({"weights": np.zeros(20)}, UsageError, "the weights sum to 0"),
+    ],
+)
+def test_misuse_is_named(tutorial, change, error, sentence):
+    with pytest.raises(error, match=sentence):
+        check_gradient(QUADRATIC, **{"columns": tutorial, **change})
