@@ -12,6 +12,7 @@ from sgdfit.formula import symbol
 from sgdfit.kernel import Chunk, Kernel, Sums
 from sgdfit.model import Model
 from sgdfit.result import Estimate
+from sgdfit.task import counted
 
 __all__ = [
     "Uncertainty",
@@ -69,7 +70,7 @@ def distance_to_optimum(
     gradient, curvature = sums.gradient[free], sums.curvature[np.ix_(free, free)]
     if model.loss.name == SQUARED:
         # The loss is r², whose derivatives are twice those that the textbooks' JᵀJ stands for.
-        variance = sums.loss / max(1, sums.rows - int(free.sum()))
+        variance = sums.loss / max(1, counted(chunk) - int(free.sum()))
         return relative_offset(gradient / 2, curvature / 2, theta[free], variance)
     scores = kernel.scores(theta, chunk)[np.ix_(free, free)]
     return relative_offset(gradient, curvature, theta[free], 1.0, scores)
@@ -85,11 +86,11 @@ def uncertainty(
     """
     free = ~at_bounds(model, theta, sums.gradient)
     names = [name for name, is_free in zip(model.free, free, strict=True) if is_free]
-    left = sums.rows - len(names)
+    left = counted(chunk) - len(names)
     if not names:
         return Uncertainty(None, "none: every parameter stands on a bound", (), left)
     if left <= 0:
-        why = f"none: {sums.rows} rows leave no degree of freedom for {len(names)} parameters"
+        why = f"none: {counted(chunk)} rows leave no degree of freedom for {len(names)} parameters"
         return Uncertainty(None, why, (), left)
     curvature = sums.curvature[np.ix_(free, free)]
     if not curvature.any():

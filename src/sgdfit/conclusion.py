@@ -8,15 +8,15 @@ from sgdfit.assessment import correlations, distance_to_optimum, estimates, unce
 from sgdfit.descent import Course, Plan
 from sgdfit.diagnosis import Diagnosis
 from sgdfit.ending import judge
-from sgdfit.evaluation import evaluate
 from sgdfit.kernel import Sums
-from sgdfit.model import Model
+from sgdfit.landing import Landing, land
 from sgdfit.optimizer import describe as describe_optimizer
 from sgdfit.result import Result
 from sgdfit.schedule import Schedule
 from sgdfit.schedule import describe as describe_schedule
+from sgdfit.squares import sum_squares
 from sgdfit.statistics import goodness
-from sgdfit.task import Task
+from sgdfit.task import Task, counted
 from sgdfit.trace import Trace
 
 __all__ = ["conclude"]
@@ -25,20 +25,21 @@ __all__ = ["conclude"]
 def conclude(task: Task, plan: Plan, course: Course, first: Sums, diagnosis: Diagnosis) -> Result:
     """Return the `Result` of a descent that began with the sums ``first``."""
     model, source, chunk = task.model, task.source, task.chunk
-    theta = _chosen(plan, course)
-    sums = plan.kernel.sums(theta, chunk)
+    landing = land(plan, course, chunk)
+    theta, sums = landing.theta, landing.sums
     with np.errstate(all="ignore"):
         distance = distance_to_optimum(model, plan.kernel, chunk, theta, sums)
-    status = judge(task, plan, course, first, sums, diagnosis, distance)
-    usable = status.ok and np.isfinite(sums.loss)
-    found = uncertainty(model, plan.kernel, chunk, theta, sums)
-    residual, total, log_weights = _squares(task, theta)
+        found = uncertainty(model, plan.kernel, chunk, theta, sums)
+    status = judge(task, plan, course, landing, first, diagnosis, distance)
+    if not status.ok:
+        found = found._replace(covariance=None, method=f"none: the run ended as {status.label}")
+    squares = sum_squares(task, theta)
     merit = goodness(
-        residual,
-        total,
-        rows=source.rows if chunk.weights is None else int(np.count_nonzero(chunk.weights)),
+        squares.residual,
+        squares.total,
+        rows=counted(chunk),
         free=len(model.free),
-        sum_log_weights=log_weights,
+        sum_log_weights=squares.log_weights,
     )
     return Result(
         formula=str(model.formula),
@@ -49,13 +50,13 @@ def conclude(task: Task, plan: Plan, course: Course, first: Sums, diagnosis: Dia
         seed=plan.seed,
         kernel=plan.kernel.form,
         dtype=plan.start.dtype.name,
-        estimates=estimates(model, theta, found if usable else found._replace(covariance=None)),
+        estimates=estimates(model, theta, found),
         free=model.free,
-        covariance=found.covariance if usable else None,
-        correlation=correlations(found.covariance) if usable else None,
-        covariance_method=found.method if usable else f"none: the run ended as {status.label}",
+        covariance=found.covariance,
+        correlation=correlations(found.covariance),
+        covariance_method=found.method,
         loss=sums.loss / sums.weight,
-        residual_sum_of_squares=residual,
+        residual_sum_of_squares=squares.residual,
         rows=sums.rows,
         rows_dropped=source.dropped,
         degrees_of_freedom=merit.degrees_of_freedom,
@@ -70,23 +71,11 @@ def conclude(task: Task, plan: Plan, course: Course, first: Sums, diagnosis: Dia
         status=status,
         distance=distance if np.isfinite(distance) else None,
         diagnosis=diagnosis,
-        trace=_trace(model, plan, course, theta, sums),
+        trace=_trace(plan, course, landing),
         warnings=(*task.warnings, *_undetermined(found.undetermined, diagnosis)),
         data_label=source.label,
         weights=task.weights,
     )
-
-
-def _chosen(plan: Plan, course: Course) -> np.ndarray:
-    """Return the estimates; of an interrupted full-batch run the best on its way."""
-    records = course.records
-    full = plan.batch_size >= course.order.rows
-    if course.ending == "interrupted" and full and len(records) and not course.state.averaged:
-        best = records[np.argmin(records[:, 2])]
-        newest = records[-1]
-        if best[2] < newest[2]:
-            return np.asarray(best[3 : 3 + len(plan.start)])
-    return course.theta
 
 
 def _rate_text(plan: Plan) -> str:
@@ -96,37 +85,22 @@ def _rate_text(plan: Plan) -> str:
     return describe_schedule(schedule)
 
 
-def _squares(task: Task, theta: np.ndarray) -> tuple[float, float, float]:
-    """Return Σ w r², Σ w (y − ȳ)² and Σ ln w, with the weights as they were given."""
-    model, source = task.model, task.source
-    values = {**source.columns, **model.values(theta.tolist())}
-    with np.errstate(all="ignore"):
-        predicted = evaluate(model.formula.expression, values)
-        target = np.broadcast_to(evaluate(model.formula.response, source.columns), source.rows)
-        scaled = np.ones(source.rows) if task.chunk.weights is None else task.chunk.weights
-        weight = task.mean_weight * scaled
-        residual = float(np.sum(weight * (target - predicted) ** 2, dtype=np.float64))
-        mean = float(np.sum(weight * target, dtype=np.float64) / weight.sum())
-        total = float(np.sum(weight * (target - mean) ** 2, dtype=np.float64))
-        logs = float(np.sum(np.log(weight[weight > 0])))
-    return residual, total, logs
-
-
-def _trace(model: Model, plan: Plan, course: Course, theta: np.ndarray, sums: Sums) -> Trace:
-    """Return every recorded step, and the end of the run as the last row."""
-    p, records = len(model.free), course.records
-    per_epoch = -(-sums.rows // plan.batch_size)
-    step = np.append(records[:, 0], course.state.step).astype(np.int64)
+def _trace(plan: Plan, course: Course, landing: Landing) -> Trace:
+    """Return the records of the way to the landing, and the landing as the last row."""
+    p, sums = len(plan.names), landing.sums
+    way = course.records[: int(np.searchsorted(course.records[:, 0], landing.step))]
+    way = way if plan.keep_trace else way[:0]
+    step = np.append(way[:, 0], landing.step).astype(np.int64)
     with np.errstate(all="ignore"):
         gradient = sums.gradient / sums.weight
     return Trace(
-        names=model.free,
+        names=plan.names,
         step=step,
-        epoch=step // per_epoch,
-        learning_rate=np.append(records[:, 1], np.nan),
-        loss=np.append(records[:, 2], sums.loss / sums.weight),
-        parameters=np.vstack([records[:, 3 : 3 + p], theta]),
-        gradient=np.vstack([records[:, 3 + p :], gradient]),
+        epoch=step // -(-sums.rows // plan.batch_size),
+        learning_rate=np.append(way[:, 1], np.nan),
+        loss=np.append(way[:, 2], sums.loss / sums.weight),
+        parameters=np.vstack([way[:, 3 : 3 + p], landing.theta]),
+        gradient=np.vstack([way[:, 3 + p :], gradient]),
     )
 
 

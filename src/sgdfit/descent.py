@@ -10,7 +10,7 @@ import numpy as np
 
 from sgdfit.kernel import Chunk, Kernel, Segment, State
 from sgdfit.optimizer import Optimizer
-from sgdfit.order import Order, in_order, shuffled
+from sgdfit.order import in_order, shuffled
 from sgdfit.schedule import AnySchedule, tabulate
 
 __all__ = ["Callback", "Course", "Plan", "Progress", "descend"]
@@ -73,7 +73,9 @@ class Plan(NamedTuple):
     ceiling : float
         A batch loss beyond this is divergence.
     record_every : int
-        Steps between the rows of the trace.
+        Steps between two records.
+    keep_trace : bool
+        Whether the result shows them.
     distance : function of the parameters
         The remaining distance to the optimum in standard errors.
     tolerance : float or None
@@ -97,6 +99,7 @@ class Plan(NamedTuple):
     seed: int
     ceiling: float
     record_every: int
+    keep_trace: bool
     distance: Callable[[np.ndarray], float]
     tolerance: float | None
     callback: Callback | None
@@ -109,20 +112,18 @@ class Course(NamedTuple):
     Attributes
     ----------
     state : State
-        The last state with a finite loss.
+        Where it ended; after a halt the state whose loss was out of bounds.
     records : float64[k, 3 + 2 p]
         See `sgdfit.kernel.Outcome`.
     ending : str
-        ``steps`` (all taken), ``tolerance``, ``halted``, ``stopped`` or ``interrupted``.
-    order : Order
-        The order of the epoch in which it ended.
+        ``steps`` (all taken), ``tolerance``, ``halted`` (by a loss out of bounds), ``stopped`` (by
+        the callback) or ``interrupted``.
     seconds : float
     """
 
     state: State
     records: np.ndarray
     ending: str
-    order: Order
     seconds: float
 
     @property
@@ -144,7 +145,7 @@ def descend(plan: Plan, chunk: Chunk) -> Course:
     except KeyboardInterrupt:
         ending = "interrupted"
     seconds = time.perf_counter() - begun
-    return Course(run.state, np.concatenate(run.records), ending, run.order, seconds)
+    return Course(run.state, np.concatenate(run.records), ending, seconds)
 
 
 class _Run:
@@ -195,8 +196,9 @@ class _Run:
             self.order, plan.batch_size, rates, plan.ceiling, plan.record_every, plan.low, plan.high
         )
         outcome = plan.kernel.sweep(self.state, self.chunk, segment)
-        self.records.append(outcome.records)
+        # An interrupt between these two lines loses a stretch of the trace, no more.
         self.state = outcome.state
+        self.records.append(outcome.records)
         return outcome.halted
 
     def _near_enough(self) -> bool:

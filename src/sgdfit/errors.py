@@ -9,6 +9,7 @@ from types import ModuleType
 
 __all__ = [
     "DataError",
+    "DivergenceWarning",
     "FormulaError",
     "MissingDependencyError",
     "SgdfitError",
@@ -28,6 +29,10 @@ class UsageError(SgdfitError, ValueError):
 
 class DataError(SgdfitError, ValueError):
     """The data cannot be read, or do not hold what the formula needs."""
+
+
+class DivergenceWarning(UserWarning):
+    """The learning rate of a run that is about to begin is above its stability limit."""
 
 
 class MissingDependencyError(SgdfitError, ImportError):

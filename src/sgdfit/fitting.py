@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,9 @@ import numpy as np
 
 from sgdfit.arguments import (
     as_batch_size,
+    as_callable,
     as_dtype,
+    as_kernel,
     as_length,
     as_optimizer,
     as_tolerance,
@@ -17,9 +20,11 @@ from sgdfit.arguments import (
     trace_interval,
 )
 from sgdfit.assessment import distance_to_optimum
-from sgdfit.choice import whole
+from sgdfit.choice import switch, whole
 from sgdfit.conclusion import conclude
 from sgdfit.descent import Callback, Plan, descend
+from sgdfit.diagnosis import Diagnosis
+from sgdfit.errors import DivergenceWarning
 from sgdfit.evaluation import evaluate
 from sgdfit.formula import Formula
 from sgdfit.kernel import Sums, choose_form, make
@@ -27,7 +32,7 @@ from sgdfit.loss import Loss
 from sgdfit.model import build
 from sgdfit.optimizer import Optimizer
 from sgdfit.parameters import Assignments, Bounds
-from sgdfit.rate import decide_rates
+from sgdfit.rate import Rates, decide_rates
 from sgdfit.readers import open_table
 from sgdfit.result import Result
 from sgdfit.schedule import AnySchedule
@@ -61,6 +66,7 @@ def fit(
     shuffle: bool = True,
     seed: int = 0,
     tolerance: float | None = None,
+    announce: Callable[[Diagnosis], object] | None = None,
     callback: Callback | None = None,
     callback_every: int | None = None,
     trace_every: int | None = None,
@@ -107,7 +113,10 @@ def fit(
         Of the shuffling and of random starts. The same seed gives the same run, bit for bit.
     tolerance : float, optional
         Stop once the remaining distance to the optimum is below this many standard errors,
-        looked at once an epoch.
+        looked at once an epoch (of a full batch every 16).
+    announce : callable, optional
+        Called with the `sgdfit.diagnosis.Diagnosis` before the first step. Without it, a learning
+        rate above the stability limit raises a `sgdfit.errors.DivergenceWarning`.
     callback : callable, optional
         Called with `sgdfit.descent.Progress`; a true answer stops the run.
     callback_every : int, optional
@@ -138,6 +147,8 @@ def fit(
     >>> round(result.estimates["a"].value, 6), result.status.name
     (3.0, 'converged')
     """
+    seed = whole(seed, "seed", 0)
+    shuffle = switch(shuffle, "shuffle")
     table = open_table(data)
     model = build(
         formula,
@@ -148,7 +159,7 @@ def fit(
         bounds=bounds,
         fixed=fixed,
         tied=tied,
-        seed=whole(seed, "seed", 0),
+        seed=seed,
     )
     task = prepare(model, table, weights, missing)
     rows = task.source.rows
@@ -156,14 +167,15 @@ def fit(
     size = as_batch_size(batch_size, rows)
     length = as_length(steps, epochs, rows, size)
     begin = np.array(model.start, dtype=as_dtype(dtype))
-    form = choose_form(kernel, rows, length, size, dtype)
+    form = choose_form(as_kernel(kernel, chosen), rows, length, size, begin.dtype)
     made = make(model, chosen, form, weighted=weights is not None)
     first = made.sums(begin.astype(np.float64), task.chunk)
-    rates, diagnosis = decide_rates(model, chosen, size, first, learning_rate, schedule, length)
+    rates = decide_rates(model, chosen, size, task.chunk, first, learning_rate, schedule, length)
+    every, keep = trace_interval(trace_every, length)
     plan = Plan(
         kernel=made,
         optimizer=chosen,
-        schedule=rates,
+        schedule=rates.schedule,
         names=model.free,
         start=begin,
         low=np.array([model.parameters[name].low for name in model.free]),
@@ -174,13 +186,24 @@ def fit(
         shuffle=shuffle and size < rows,
         seed=seed,
         ceiling=_ceiling(task, first),
-        record_every=trace_interval(trace_every, length),
+        record_every=every,
+        keep_trace=keep,
         distance=lambda theta: distance_to_optimum(model, made, task.chunk, theta),
         tolerance=as_tolerance(tolerance),
-        callback=callback,
+        callback=as_callable(callback, "callback"),
         callback_every=callback_interval(callback_every, rows, size),
     )
-    return conclude(task, plan, descend(plan, task.chunk), first, diagnosis)
+    _announce(rates, as_callable(announce, "announce"))
+    return conclude(task, plan, descend(plan, task.chunk), first, rates.diagnosis)
+
+
+def _announce(rates: Rates, announce: Callable[[Diagnosis], object] | None) -> None:
+    """Tell of the diagnosis before the run, at least where it foresees divergence."""
+    if announce is not None:
+        announce(rates.diagnosis)
+    elif rates.too_fast:
+        # Shown at the line that called `fit`.
+        warnings.warn(rates.diagnosis.notes[0], DivergenceWarning, stacklevel=3)
 
 
 def _ceiling(task: Task, first: Sums) -> float:

@@ -40,7 +40,9 @@ def predict(result: Result, data: Any) -> NDArray[np.float64]:
     """
     formula = as_formula(result.formula)
     variables = [name for name in formula.names if name not in result.estimates]
-    source = open_table(data).load(variables)
-    values = {**source.columns, **result.values}
-    predicted = evaluate(formula.expression, values)
+    table = open_table(data)
+    # A formula without variables still has a value in each row.
+    source = table.load(variables or table.names[:1])
+    columns = {name: source.columns[name].astype(np.float64, copy=False) for name in variables}
+    predicted = evaluate(formula.expression, columns | result.values)
     return np.broadcast_to(np.asarray(predicted, dtype=np.float64), source.rows).copy()

@@ -4,33 +4,56 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
 from sgdfit.choice import choose, number
 from sgdfit.diagnosis import Diagnosis, diagnose
 from sgdfit.errors import UsageError
-from sgdfit.kernel import Sums
+from sgdfit.kernel import Chunk, Sums
 from sgdfit.model import Model
 from sgdfit.optimizer import DEFAULT_RATES, Optimizer
-from sgdfit.schedule import SCHEDULES, AnySchedule, constant, tabulate
+from sgdfit.schedule import SCHEDULES, AnySchedule, Schedule, constant, tabulate
+from sgdfit.stability import Descent
+from sgdfit.steepness import steepness
 
-__all__ = ["decide_rates"]
+__all__ = ["Rates", "decide_rates"]
 
 # Where the loss has no curvature to go by.
 BLIND_RATE = 0.01
+# Enough to find the largest rate of a schedule, whose built-in forms are smooth or fall.
+RATES_LOOKED_AT = 1_000
+
+
+class Rates(NamedTuple):
+    """The learning rates of a run.
+
+    Attributes
+    ----------
+    schedule : function of the step
+    diagnosis : Diagnosis
+        Of the curvature at the start, at the largest of the rates.
+    too_fast : bool
+        Whether that rate is above the stability limit.
+    """
+
+    schedule: AnySchedule
+    diagnosis: Diagnosis
+    too_fast: bool
 
 
 def decide_rates(
     model: Model,
     optimizer: Optimizer,
     batch_size: int,
+    chunk: Chunk,
     first: Sums,
     learning_rate: float | AnySchedule | None,
     schedule: str | AnySchedule | None,
     steps: int,
-) -> tuple[AnySchedule, Diagnosis]:
-    """Return the schedule, and what the curvature at the start says of its first rate.
+) -> Rates:
+    """Return the schedule, and what the curvature at the start says of it.
 
     Raises
     ------
@@ -39,15 +62,18 @@ def decide_rates(
     """
     rates = _asked_for(learning_rate, schedule, steps)
     if rates is None:
-        blind = _diagnosed(model, optimizer, batch_size, first, None)
-        rate = _default_rate(model, optimizer, batch_size, first, blind)
-        rates = _scheduled(rate, schedule if isinstance(schedule, str) else None, steps)
-    beginning = float(tabulate(rates, 0, 1)[0])
-    return rates, _diagnosed(model, optimizer, batch_size, first, beginning)
+        rate = _default_rate(model, optimizer, batch_size, chunk, first)
+        rates = _scheduled(rate, schedule, steps)
+    largest = _largest(rates, steps)
+    diagnosis = _diagnosed(model, optimizer, batch_size, first, largest)
+    limit = diagnosis.stability_limit
+    return Rates(rates, diagnosis, limit is not None and largest > limit)
 
 
 def _asked_for(
-    learning_rate: float | AnySchedule | None, schedule: str | AnySchedule | None, steps: int
+    learning_rate: float | AnySchedule | None,
+    schedule: str | AnySchedule | None,
+    steps: int,
 ) -> AnySchedule | None:
     """Return the schedule that the arguments set; None where the rate is left to us."""
     if callable(learning_rate):
@@ -69,7 +95,7 @@ def _asked_for(
     return _scheduled(rate, schedule, steps)
 
 
-def _scheduled(rate: float, schedule: str | None, steps: int) -> AnySchedule:
+def _scheduled(rate: float, schedule: str | AnySchedule | None, steps: int) -> AnySchedule:
     """Return the schedule that ``schedule`` names; one that needs a length takes the run's."""
     if schedule is None:
         return constant(rate)
@@ -78,27 +104,42 @@ def _scheduled(rate: float, schedule: str | None, steps: int) -> AnySchedule:
         "cosine": partial(SCHEDULES["cosine"], steps=steps),
         "warm_up": partial(SCHEDULES["warm_up"], steps=max(1, steps // 10)),
     }
-    return choose(schedule, table, "schedule", rate=rate)
+    return choose(schedule, table, "schedule", rate=rate)  # type: ignore[arg-type]
+
+
+def _largest(rates: AnySchedule, steps: int) -> float:
+    """Return the largest rate of the run; of a user's function, which may be slow, the first."""
+    first = float(tabulate(rates, 0, 1)[0])
+    if not isinstance(rates, Schedule):
+        return first
+    looked_at = np.floor(np.linspace(0, steps - 1, min(steps, RATES_LOOKED_AT)))
+    return max(first, float(np.nanmax(rates.rates(looked_at, **dict(rates.options)))))
 
 
 def _default_rate(
-    model: Model, optimizer: Optimizer, batch_size: int, first: Sums, found: Diagnosis
+    model: Model, optimizer: Optimizer, batch_size: int, chunk: Chunk, first: Sums
 ) -> float:
-    """Return the rate when none is given.
+    """Return the rate when none is given: the optimizer's own, or what the curvature allows.
 
-    For sgd the fastest stable one of the curvature at the start (half of that where the model is
-    not linear, since the curvature changes on the way); small batches see single rows, whose
-    curvature may be a few times the trace of the mean one.
+    A full batch of a quadratic loss takes the fastest rate of all. Elsewhere the curvature
+    changes on the way, and few rows are steeper than all together: half of the limit there.
     """
+    if optimizer.name not in DEFAULT_RATES:
+        raise UsageError(f"the optimizer {optimizer.name!r} has no default; give learning_rate")
     usual = DEFAULT_RATES[optimizer.name]
     if usual is not None:
         return usual
-    if found.fastest_rate is None or found.stability_limit is None:
+    full = batch_size >= first.rows
+    if full and _exact(model):
+        found = _diagnosed(model, optimizer, batch_size, first, None).fastest_rate
+        return BLIND_RATE if found is None else found
+    update, decay = _update(optimizer)
+    start = np.array(model.start)
+    together, alone = steepness(model, start, chunk)
+    if not update.converges or not together + decay > 0:
         return BLIND_RATE
-    if batch_size < first.rows:
-        noise = 3 * float(np.trace(first.curvature)) / first.weight / batch_size
-        return 1 / (2 / found.stability_limit + noise)
-    return found.fastest_rate if _exact(model) else found.fastest_rate / 2
+    single = 0.0 if full else alone * update.gain / (1 - update.momentum) / batch_size
+    return 1 / (2 / update.limit(together + decay) + single)
 
 
 def _exact(model: Model) -> bool:
@@ -106,8 +147,20 @@ def _exact(model: Model) -> bool:
     return model.is_linear and not model.bend.free_symbols
 
 
+def _update(optimizer: Optimizer) -> tuple[Descent, float]:
+    """Return sgd's momentum and the like, and its weight decay."""
+    chosen = dict(zip(optimizer.option_names, optimizer.options, strict=True))
+    momentum, dampening = chosen["momentum"], chosen["dampening"]
+    update = Descent(momentum, 1 - dampening if momentum else 1.0, bool(chosen["nesterov"]))
+    return update, chosen["weight_decay"]
+
+
 def _diagnosed(
-    model: Model, optimizer: Optimizer, batch_size: int, first: Sums, rate: float | None
+    model: Model,
+    optimizer: Optimizer,
+    batch_size: int,
+    first: Sums,
+    rate: float | None,
 ) -> Diagnosis:
     chosen = dict(zip(optimizer.option_names, optimizer.options, strict=True))
     sgd = optimizer.name == "sgd"

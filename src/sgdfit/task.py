@@ -14,7 +14,7 @@ from sgdfit.parsing import parse_expression
 from sgdfit.source import Source
 from sgdfit.table import Table
 
-__all__ = ["Task", "prepare"]
+__all__ = ["Task", "counted", "prepare"]
 
 
 class Task(NamedTuple):
@@ -55,7 +55,13 @@ def prepare(model: Model, table: Table, weights: str | None, missing: str) -> Ta
     """
     source = table.load([*model.columns, *_weight_columns(weights)], missing=missing)
     chunk, mean_weight = _chunk(model, source, weights)
-    return Task(model, source, chunk, mean_weight, weights, _checked(model, source))
+    _check_rows(model, source, chunk)
+    return Task(model, source, chunk, mean_weight, weights, _constant_columns(model, source))
+
+
+def counted(chunk: Chunk) -> int:
+    """Return how many rows have a say, which those of weight 0 do not."""
+    return chunk.rows if chunk.weights is None else int(np.count_nonzero(chunk.weights))
 
 
 def _weight_columns(weights: str | None) -> tuple[str, ...]:
@@ -83,22 +89,40 @@ def _chunk(model: Model, source: Source, weights: str | None) -> tuple[Chunk, fl
             f"the weight '{weights}' is {weight[row]:g} in row {row + 1} of {source.label}"
             f" ({bad.sum():,} such rows); a weight is a finite number, 0 or more"
         )
-    mean = float(weight.mean())
-    if mean == 0:
+    largest = float(weight.max())
+    if largest == 0:
         raise DataError(f"every weight '{weights}' of {source.label} is 0; nothing is left to fit")
-    return Chunk(columns, weight / mean), mean
+    # Scaled first, since the sum of large weights could overflow.
+    scaled = weight / largest
+    mean = float(scaled.mean())
+    return Chunk(columns, scaled / mean), largest * mean
 
 
-def _checked(model: Model, source: Source) -> tuple[str, ...]:
-    """Refuse too few rows; warn of columns that do not vary."""
-    if source.rows < len(model.free):
+def _check_rows(model: Model, source: Source, chunk: Chunk) -> None:
+    """Refuse fewer rows than free parameters."""
+    rows = counted(chunk)
+    if rows < len(model.free):
+        weighty = "" if rows == source.rows else " of a weight above 0"
         raise DataError(
-            f"{source.label} has {source.rows} row(s) for {len(model.free)} free parameters"
+            f"{source.label} has {rows} row(s){weighty} for {len(model.free)} free parameters"
             f" ({', '.join(model.free)}); give at least as many rows, or fix some of them"
         )
-    return tuple(
-        f"the column {name!r} is the same in every row ({source.columns[name][0]:g}), so it"
-        " cannot tell parameters apart"
-        for name in model.columns
-        if source.rows > 1 and np.ptp(source.columns[name]) == 0
+
+
+def _constant_columns(model: Model, source: Source) -> tuple[str, ...]:
+    """Say of columns that do not vary what that means."""
+    constant = {
+        name: column[0]
+        for name, column in source.columns.items()
+        if source.rows > 1 and column.min() == column.max()
+    }
+    variables = tuple(
+        f"the column {name!r} is the same in every row ({constant[name]:g}), so it cannot tell"
+        " parameters apart"
+        for name in model.variables
+        if name in constant
     )
+    response = model.formula.response_names
+    if not all(name in constant for name in response):
+        return variables
+    return (*variables, f"the response '{', '.join(response)}' is the same in every row")
