@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import sympy
@@ -12,6 +12,7 @@ from sympy.printing.precedence import PRECEDENCE, precedence
 from sympy.printing.str import StrPrinter
 
 from sgdfit.errors import FormulaError, UsageError
+from sgdfit.finite import finite
 from sgdfit.functions import CONSTANTS, FUNCTIONS, by_class
 
 __all__ = ["Formula", "as_formula", "derivative", "ordered_names", "symbol", "to_text"]
@@ -79,9 +80,19 @@ class Formula:
 
     def with_response(self, response: str) -> Formula:
         """Return the same formula with the left side ``response``, a column or an expression."""
-        left = parse_left(response)
-        text = None if self.text is None else f"{response} = {self.text}"
-        return Formula(self.expression, left, self.names, text, self.fixed, self.start)
+        text = None if self.text is None else f"{response.strip()} = {self.text}"
+        return replace(self, response=parse_left(response), text=text)
+
+    def renamed(self, names: Mapping[str, str]) -> Formula:
+        """Return the same formula with other names in it; those not in ``names`` stay."""
+        symbols = {symbol(old): symbol(new) for old, new in names.items()}
+        return Formula(
+            self.expression.xreplace(symbols),
+            None if self.response is None else self.response.xreplace(symbols),
+            tuple(names.get(name, name) for name in self.names),
+            fixed={names.get(name, name): value for name, value in self.fixed.items()},
+            start={names.get(name, name): value for name, value in self.start.items()},
+        )
 
 
 def as_formula(formula: str | Callable[..., Any] | Formula, response: str | None = None) -> Formula:
@@ -137,6 +148,8 @@ def parse_left(response: str) -> Expr:
     """Read a left side given on its own."""
     from sgdfit.parsing import parse_expression
 
+    if not isinstance(response, str):
+        raise UsageError(f"response={response!r} is no text; name a column, as in response='y'")
     return parse_expression(response)[0]
 
 
@@ -148,32 +161,33 @@ def ordered_names(expression: Expr) -> tuple[str, ...]:
 def derivative(expression: Expr, name: str) -> Expr:
     """Return the partial derivative of ``expression`` with respect to ``name``.
 
-    The derivative of ``u**v`` to ``v`` is ``u**v*log(u)``, which floating point makes ``0*-inf``
-    at ``u = 0`` although the limit is 0; it is written as ``xlogy(u**v, u)``.
+    The derivative of ``u**v`` to ``v`` is ``u**v*log(u)``, and SymPy writes that to ``u`` as
+    ``v*u**v/u``; at ``u = 0`` floating point would make both NaN. They are written as
+    ``xlogy(u**v, u)`` and ``v*u**(v - 1)``.
 
     Examples
     --------
     >>> derivative(as_formula("a*x**b").expression, "b")
     a*Xlogy(x**b, x)
     """
-    slope = expression.diff(symbol(name))
-    return slope.replace(lambda e: e.is_Mul and _power_with_log(e) is not None, _limit_at_zero)
+    slope = finite(expression.diff(symbol(name)))
+    return slope.replace(lambda part: part.is_Mul, _without_zero_times_infinity)
 
 
-def _power_with_log(product: Expr) -> tuple[Expr, Expr] | None:
-    for factor in product.args:
-        if factor.is_Pow and factor.exp.free_symbols and sympy.log(factor.base) in product.args:
-            return factor, sympy.log(factor.base)
-    return None
-
-
-def _limit_at_zero(product: Expr) -> Expr:
-    found = _power_with_log(product)
-    if found is None:
-        return product
-    power, log = found
-    rest = [factor for factor in product.args if factor not in (power, log)]
-    return sympy.Mul(*rest, FUNCTIONS["xlogy"].symbolic(power, power.base))
+def _without_zero_times_infinity(product: Expr) -> Expr:
+    for power in product.args:
+        if not (power.is_Pow and power.exp.free_symbols):
+            continue
+        base, log = power.base, sympy.log(power.base)
+        divisor = next((f for f in product.args if f.is_Pow and f == base**f.exp != power), None)
+        if log in product.args:
+            together = FUNCTIONS["xlogy"].symbolic(power, base)
+        elif divisor is not None:
+            log, together = divisor, base ** (power.exp + divisor.exp)
+        else:
+            continue
+        return sympy.Mul(*(f for f in product.args if f not in (power, log)), together)
+    return product
 
 
 def to_text(expression: Expr, order: tuple[str, ...] = ()) -> str:
@@ -185,7 +199,7 @@ def quoted(name: str) -> str:
     """Return ``name`` as it is written in a formula: in backticks where it is no identifier."""
     plain = name.isidentifier() and name == unicodedata.normalize("NFKC", name)
     reserved = name in CONSTANTS or name in {"if", "else", "and", "or", "not"}
-    return name if plain and not reserved else f"`{name}`"
+    return name if plain and not reserved else "`" + name.replace("`", "``") + "`"
 
 
 class _FormulaPrinter(StrPrinter):  # type: ignore[misc]

@@ -1,167 +1,49 @@
 """The one table of functions and constants that a formula may use.
 
 Each row holds the SymPy form (for derivatives), the NumPy form and the compiled form (source
-text with ``{0}``, ``{1}``, … for the arguments). SymPy's own forms serve wherever their
-derivatives are right for real data; the classes below stand where they are not: SymPy
-differentiates ``abs``, ``sign``, ``Max`` and ``Min`` into Dirac deltas or real and imaginary
-parts, and its ``Piecewise`` and ``cbrt`` reason about the complex plane.
+text with ``{0}``, ``{1}``, … for the arguments). SymPy's own forms serve wherever their values
+and derivatives are right for real data; those of `sgdfit.real` where they are not.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import sympy
 from sympy.codegen import cfunctions
 
-__all__ = ["ALIASES", "CONSTANTS", "FUNCTIONS", "OPERATIONS", "Form", "by_class"]
+from sgdfit.finite import power
+from sgdfit.real import (
+    Absolute,
+    Cbrt,
+    Ceil,
+    Floor,
+    Logaddexp,
+    Logistic,
+    Maximum,
+    Minimum,
+    Sign,
+    Where,
+    Xlogy,
+)
+
+__all__ = [
+    "ALIASES",
+    "CONSTANTS",
+    "FUNCTIONS",
+    "OPERATIONS",
+    "Absolute",
+    "Form",
+    "Logistic",
+    "Sign",
+    "Where",
+    "by_class",
+    "lookup",
+]
 
 Expr = Any  # SymPy ships no types
-
-
-class _RealFunction(sympy.Function):  # type: ignore[misc]
-    """A function of real arguments that is real."""
-
-    def _eval_is_extended_real(self) -> bool:
-        return True
-
-
-def _numbers(*args: Expr) -> bool:
-    return all(arg.is_number and arg.is_comparable for arg in args)
-
-
-class Absolute(_RealFunction):
-    """|x|; its derivative at 0 is 0, as in torch."""
-
-    nargs = 1
-
-    @classmethod
-    def eval(cls, x: Expr) -> Expr | None:
-        if x.could_extract_minus_sign():
-            return cls(-x)
-        return sympy.Abs(x) if _numbers(x) else None
-
-    def fdiff(self, argindex: int = 1) -> Expr:
-        return Sign(self.args[0])
-
-
-class Sign(_RealFunction):
-    """-1, 0 or 1; flat almost everywhere, so its derivative is 0."""
-
-    nargs = 1
-
-    @classmethod
-    def eval(cls, x: Expr) -> Expr | None:
-        return sympy.sign(x) if _numbers(x) else None
-
-    def fdiff(self, argindex: int = 1) -> Expr:
-        return sympy.S.Zero
-
-
-class Floor(_RealFunction):
-    """The largest whole number not above x; its derivative is 0."""
-
-    nargs = 1
-
-    def fdiff(self, argindex: int = 1) -> Expr:
-        return sympy.S.Zero
-
-
-class Ceil(_RealFunction):
-    """The smallest whole number not below x; its derivative is 0."""
-
-    nargs = 1
-
-    def fdiff(self, argindex: int = 1) -> Expr:
-        return sympy.S.Zero
-
-
-class Cbrt(_RealFunction):
-    """The real cube root, of negative numbers too."""
-
-    nargs = 1
-
-    def fdiff(self, argindex: int = 1) -> Expr:
-        return 1 / (3 * self**2)
-
-
-class Logistic(_RealFunction):
-    """1/(1 + exp(-x)), without overflow on either side."""
-
-    nargs = 1
-
-    def fdiff(self, argindex: int = 1) -> Expr:
-        return self * Logistic(-self.args[0])
-
-
-class Logaddexp(_RealFunction):
-    """log(exp(x) + exp(y)), without overflow."""
-
-    nargs = 2
-
-    def fdiff(self, argindex: int = 1) -> Expr:
-        x, y = self.args
-        return Logistic(x - y) if argindex == 1 else Logistic(y - x)
-
-
-class Xlogy(_RealFunction):
-    """x*log(y), and 0 where x is 0 (whatever y is)."""
-
-    nargs = 2
-
-    def fdiff(self, argindex: int = 1) -> Expr:
-        x, y = self.args
-        return sympy.log(y) if argindex == 1 else x / y
-
-
-class Where(sympy.Function):  # type: ignore[misc]
-    """The second argument where the first (a condition) holds, else the third."""
-
-    nargs = 3
-
-    def _eval_is_extended_real(self) -> bool:
-        return True
-
-    @classmethod
-    def eval(cls, condition: Expr, yes: Expr, no: Expr) -> Expr | None:
-        if condition in (sympy.true, sympy.false):
-            return yes if condition == sympy.true else no
-        return yes if yes == no else None
-
-    def _eval_derivative(self, symbol: Expr) -> Expr:
-        # A branch that is not taken must not reach the sum: 0 * nan is nan.
-        condition, yes, no = self.args
-        return Where(condition, yes.diff(symbol), no.diff(symbol))
-
-
-class _Extreme(_RealFunction):
-    """The larger or the smaller of two; ties share the derivative, as in torch."""
-
-    nargs = 2
-
-    @classmethod
-    def eval(cls, x: Expr, y: Expr) -> Expr | None:
-        if x == y:
-            return x
-        return cls.native(x, y) if _numbers(x, y) else None
-
-    def _eval_derivative(self, symbol: Expr) -> Expr:
-        x, y = self.args
-        dx, dy = x.diff(symbol), y.diff(symbol)
-        return Where(self.first(x, y), dx, Where(sympy.Eq(x, y), (dx + dy) / 2, dy))
-
-
-class Maximum(_Extreme):
-    """The larger of two."""
-
-    native, first = sympy.Max, sympy.Gt
-
-
-class Minimum(_Extreme):
-    """The smaller of two."""
-
-    native, first = sympy.Min, sympy.Lt
 
 
 class Form(NamedTuple):
@@ -179,6 +61,14 @@ def _shared(symbolic: Callable[..., Expr], numpy: str, math: str | None = None) 
 
 def _hypot(x: Expr, y: Expr) -> Expr:
     return sympy.sqrt(x**2 + y**2)
+
+
+def _clip(x: Expr, low: Expr, high: Expr) -> Expr:
+    return Minimum(Maximum(x, low), high)
+
+
+def _heaviside(x: Expr, at_zero: Expr) -> Expr:
+    return Where(x < 0, sympy.S.Zero, Where(x > 0, sympy.S.One, at_zero))
 
 
 FUNCTIONS: dict[str, Form] = {
@@ -218,7 +108,7 @@ FUNCTIONS: dict[str, Form] = {
     "logaddexp": Form(Logaddexp, "numpy.logaddexp({0}, {1})", "_logaddexp({0}, {1})", 2),
     "xlogy": Form(Xlogy, "special.xlogy({0}, {1})", "_xlogy({0}, {1})", 2),
     "where": Form(Where, "numpy.where({0}, {1}, {2})", "({1} if {0} else {2})", 3),
-    "pow": Form(sympy.Pow, "{0}**{1}", "{0}**{1}", 2),
+    "pow": Form(power, "{0}**{1}", "{0}**{1}", 2),
 }
 
 ALIASES: dict[str, str] = {
@@ -227,6 +117,7 @@ ALIASES: dict[str, str] = {
     "min": "minimum",
     "power": "pow",
     "expit": "logistic",
+    "sigmoid": "logistic",
     "absolute": "abs",
     "fabs": "abs",
     "ceiling": "ceil",
@@ -235,7 +126,7 @@ ALIASES: dict[str, str] = {
 
 CONSTANTS: dict[str, Expr] = {"pi": sympy.pi}
 
-# Functions of one argument that NumPy offers and that are plain arithmetic to us.
+# Functions that NumPy offers and that are made of others here.
 OPERATIONS: dict[str, Callable[..., Expr]] = {
     "square": lambda x: x**2,
     "reciprocal": lambda x: 1 / x,
@@ -244,16 +135,27 @@ OPERATIONS: dict[str, Callable[..., Expr]] = {
     "radians": lambda x: x * sympy.pi / 180,
     "rad2deg": lambda x: x * 180 / sympy.pi,
     "degrees": lambda x: x * 180 / sympy.pi,
+    "clip": _clip,
+    "heaviside": _heaviside,
 }
 
 
-def _classes() -> dict[type, str]:
-    """Which SymPy class each function becomes, for those that become one of their own."""
-    classes = {
-        form.symbolic: name for name, form in FUNCTIONS.items() if isinstance(form.symbolic, type)
-    }
-    # What SymPy itself turns these into: sqrt(x**2) -> Abs(x).
-    return classes | {sympy.Abs: "abs", sympy.sign: "sign"}
+by_class: dict[type, str] = {
+    form.symbolic: name for name, form in FUNCTIONS.items() if isinstance(form.symbolic, type)
+} | {sympy.Abs: "abs", sympy.sign: "sign"}
 
 
-by_class: dict[type, str] = {cls: name for cls, name in _classes().items() if cls is not sympy.Pow}
+def lookup(name: str) -> tuple[Callable[..., Expr], int] | None:
+    """Return the symbolic form of a function, by any of its names, and how many arguments it takes.
+
+    Examples
+    --------
+    >>> lookup("arctan2")
+    (atan2, 2)
+    """
+    name = ALIASES.get(name, name)
+    if name in FUNCTIONS:
+        return FUNCTIONS[name].symbolic, FUNCTIONS[name].arity
+    if name in OPERATIONS:
+        return OPERATIONS[name], len(inspect.signature(OPERATIONS[name]).parameters)
+    return None

@@ -8,12 +8,14 @@ zero (`huber`, `log_cosh`) or the squared residual (`soft_l1`, `cauchy`), as its
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from sgdfit.choice import choose, number
 from sgdfit.errors import FormulaError, UsageError, did_you_mean
 
 __all__ = ["LOSSES", "Loss", "as_loss"]
@@ -47,8 +49,9 @@ def huber(prediction: Array, target: Array, delta: float = 1.0) -> Array:
     >>> float(huber(0.5, 0.0)), float(huber(3.0, 0.0))
     (0.125, 2.5)
     """
-    residual = np.abs(prediction - target)
-    return np.where(residual <= delta, residual**2 / 2, delta * (residual - delta / 2))
+    residual = prediction - target
+    far = np.abs(residual)
+    return np.where(far <= delta, residual**2 / 2, delta * (far - delta / 2))
 
 
 def soft_l1(prediction: Array, target: Array, scale: float = 1.0) -> Array:
@@ -140,24 +143,18 @@ def as_loss(loss: str | Callable[..., Array] | Loss) -> Loss:
 
 
 def _named(text: str) -> Loss:
-    from sgdfit.choice import choose
-
-    chosen = choose(text, _factories(), "loss")
-    return _traced(chosen)
+    return _traced(choose(text, _factories(), "loss"))
 
 
 def _factories() -> dict[str, Callable[..., Callable[..., Array]]]:
     """For each loss a function of its options that returns the loss with them set."""
-    import inspect
 
     def factory(loss: Callable[..., Array]) -> Callable[..., Callable[..., Array]]:
         options = list(inspect.signature(loss).parameters.values())[2:]
 
         def build(*args: float, **kwargs: float) -> Callable[..., Array]:
             given = inspect.Signature(options).bind(*args, **kwargs).arguments
-            for name, value in given.items():
-                _check_option(loss.__name__, name, float(value))
-            return functools.partial(loss, **{n: float(v) for n, v in given.items()})
+            return functools.partial(loss, **given)
 
         build.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
         return build
@@ -166,6 +163,7 @@ def _factories() -> dict[str, Callable[..., Callable[..., Array]]]:
 
 
 def _check_option(loss: str, name: str, value: float) -> None:
+    value = number(value, f"{name} of the loss {loss}")
     if name in _POSITIVE and not value > 0:
         raise UsageError(f"{name} of the loss {loss} is {value:g}; it must be above 0")
     if name == "q" and not 0 < value < 1:
@@ -173,35 +171,61 @@ def _check_option(loss: str, name: str, value: float) -> None:
 
 
 def _traced(loss: Callable[..., Array]) -> Loss:
-    from sgdfit.formula import symbol
+    from sgdfit.formula import symbol, to_text
     from sgdfit.tracing import trace_call
 
     options = loss.keywords if isinstance(loss, functools.partial) else {}
     bare = loss.func if isinstance(loss, functools.partial) else loss
-    name = str(getattr(bare, "__name__", "loss"))
+    name = str(getattr(bare, "__name__", type(bare).__name__))
+    known = LOSSES.get(name) is bare
+    if known and isinstance(loss, functools.partial) and loss.args:
+        raise UsageError(f"bind the options of the loss {name} by name, as in '{name}(delta=2)'")
+    for option, value in options.items() if known else ():
+        _check_option(name, option, value)
     try:
-        expression = trace_call(
-            lambda prediction, target: loss(prediction, target),
-            {PREDICTION: symbol(PREDICTION), TARGET: symbol(TARGET)},
-        )
+        expression = trace_call(_in_order(loss, name), {n: symbol(n) for n in (PREDICTION, TARGET)})
     except FormulaError as error:
         raise UsageError(f"the loss {name!r} cannot be used: {error}") from error
-    if LOSSES.get(name) is not bare:
-        from sgdfit.formula import to_text
-
+    _check_names({s.name for s in expression.free_symbols}, name)
+    if not known:
         return Loss(to_text(expression, (PREDICTION, TARGET)), expression)
-    shown = ", ".join(f"{key}={value!r}" for key, value in options.items())
+    shown = ", ".join(f"{key}={float(value)!r}" for key, value in options.items())
     return Loss(f"{name}({shown})" if shown else name, expression)
+
+
+def _in_order(loss: Callable[..., Array], name: str) -> Callable[[Array, Array], Array]:
+    """Return ``loss`` as a function of the prediction and the target, in this order."""
+    try:
+        signature = inspect.signature(loss)
+        by_name = {PREDICTION, TARGET} <= set(signature.parameters)
+        given = {PREDICTION: None, TARGET: None} if by_name else {}
+        signature.bind(*(() if by_name else (None, None)), **given)
+    except (TypeError, ValueError):
+        raise UsageError(
+            f"the loss {name!r} cannot be called with a prediction and a target;"
+            " write a function such as lambda prediction, target: (prediction - target)**2"
+        ) from None
+    if by_name:
+        return lambda prediction, target: loss(prediction=prediction, target=target)
+    return lambda prediction, target: loss(prediction, target)
 
 
 def _formula(text: str) -> Loss:
     from sgdfit.parsing import parse_expression
 
     expression, names = parse_expression(text)
-    for other in names:
-        if other not in (PREDICTION, TARGET):
-            raise UsageError(
-                f"the loss '{text}' uses {other!r}; a loss is a formula of 'prediction' and"
-                f" 'target' alone.{did_you_mean(other, (PREDICTION, TARGET))}"
-            )
+    _check_names(set(names), text.strip())
     return Loss(text.strip(), expression)
+
+
+def _check_names(names: set[str], loss: str) -> None:
+    for other in sorted(names - {PREDICTION, TARGET}):
+        raise UsageError(
+            f"the loss '{loss}' uses {other!r}; a loss is a formula of 'prediction' and"
+            f" 'target' alone.{did_you_mean(other, (PREDICTION, TARGET))}"
+        )
+    for missing in sorted({PREDICTION, TARGET} - names):
+        raise UsageError(
+            f"the loss '{loss}' does not depend on the {missing}; a loss says how far the"
+            " prediction is from the target"
+        )

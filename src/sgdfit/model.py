@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,14 +13,20 @@ from typing import Any
 import sympy
 
 from sgdfit.errors import FormulaError, UsageError, did_you_mean
+from sgdfit.finite import MAX_EXPONENT, finite
 from sgdfit.formula import Formula, as_formula, derivative, symbol
 from sgdfit.functions import ALIASES, CONSTANTS, FUNCTIONS
 from sgdfit.loss import PREDICTION, TARGET, Loss, as_loss
 from sgdfit.parameters import Assignments, Bounds, Parameter, declare, resolve_ties
+from sgdfit.real import Ceil, Floor, Sign
+from sgdfit.stable import stable
 
 __all__ = ["Model", "build"]
 
 Expr = Any  # SymPy ships no types
+
+# What is flat between its steps: a slope of 0 does not say that a parameter within has no effect.
+_STEPS = (sympy.core.relational.Relational, Sign, Floor, Ceil)
 
 
 @dataclass(frozen=True)
@@ -59,10 +67,23 @@ class Model:
 
     @cached_property
     def prediction(self) -> Expr:
-        """The right side, an expression of variables and free parameters alone."""
-        tied = {symbol(name): expression for name, expression in self.ties.items()}
-        fixed = {symbol(p.name): p.start for p in self.parameters.values() if p.role == "fixed"}
-        return self.formula.expression.subs(tied, simultaneous=True).subs(fixed)
+        """The right side, an expression of variables and free parameters alone.
+
+        It is written so that extreme arguments neither overflow nor cancel (see
+        `sgdfit.stable`); the formula keeps the form that the user gave it.
+        """
+        settled = {symbol(name): expression for name, expression in self.ties.items()}
+        held = {symbol(p.name): _number(p.start) for p in self._fixed}
+        try:
+            return stable(finite(self.formula.expression.xreplace(settled).xreplace(held)))
+        except FormulaError:
+            raise UsageError(
+                f"with its fixed and tied parameters put in, '{self.formula}' has no finite value"
+            ) from None
+
+    @cached_property
+    def _fixed(self) -> tuple[Parameter, ...]:
+        return tuple(p for p in self.parameters.values() if p.role == "fixed")
 
     @cached_property
     def gradient(self) -> tuple[Expr, ...]:
@@ -72,7 +93,7 @@ class Model:
     @cached_property
     def slope(self) -> Expr:
         """The derivative of the loss to the prediction."""
-        return sympy.factor_terms(derivative(self.loss.expression, PREDICTION))
+        return sympy.factor_terms(stable(derivative(self.loss.expression, PREDICTION)))
 
     @cached_property
     def bend(self) -> Expr:
@@ -82,9 +103,11 @@ class Model:
     @cached_property
     def linear(self) -> tuple[str, ...]:
         """A largest run of free parameters that enter linearly together, taken in order."""
+        stepped = {s for part in self.prediction.atoms(*_STEPS) for s in part.free_symbols}
         chosen: list[str] = []
         for name, slope in zip(self.free, self.gradient, strict=True):
-            if not slope.free_symbols & {symbol(other) for other in (*chosen, name)}:
+            together = {symbol(other) for other in (*chosen, name)}
+            if not slope.free_symbols & together and symbol(name) not in stepped:
                 chosen.append(name)
         return tuple(chosen)
 
@@ -101,15 +124,26 @@ class Model:
     def values(self, theta: Sequence[float]) -> dict[str, float]:
         """Return every parameter's value when the free ones are ``theta``."""
         known = dict(zip(self.free, map(float, theta), strict=True))
-        known |= {p.name: p.start for p in self.parameters.values() if p.role == "fixed"}
-        at = {symbol(name): value for name, value in known.items()}
-        known |= {name: float(expression.subs(at)) for name, expression in self.ties.items()}
+        known |= {p.name: p.start for p in self._fixed}
+        at = {symbol(name): sympy.Float(value) for name, value in known.items()}
+        known |= {name: _real(tie.xreplace(at)) for name, tie in self.ties.items()}
         return {name: known[name] for name in self.parameters}
 
     def _repr_html_(self) -> str:
         from sgdfit.derivation import derive
 
         return derive(self).html()
+
+
+def _number(value: float) -> Expr:
+    """Return small whole numbers exactly: x**2.0 is x**2."""
+    small = value.is_integer() and abs(value) <= MAX_EXPONENT
+    return sympy.Integer(int(value)) if small else sympy.Float(value)
+
+
+def _real(number: Expr) -> float:
+    value = complex(number.evalf())
+    return value.real if value.imag == 0 else math.nan
 
 
 def build(
@@ -147,10 +181,11 @@ def build(
     --------
     >>> model = build("y = a*exp(-b*x)", ["x", "y"], fixed={"b": 2})
     >>> model.variables, model.free, model.gradient
-    (('x',), ('a',), (exp(-2.0*x),))
+    (('x',), ('a',), (exp(-2*x),))
     """
     read = as_formula(formula, response)
     known = _guessed(read) if columns is None else tuple(columns)
+    read = _as_spelled(read, known)
     _check_response(read, known, given=columns is not None)
     variables = tuple(name for name in read.names if name in known)
     names = tuple(name for name in read.names if name not in known)
@@ -159,7 +194,16 @@ def build(
     model = Model(read, as_loss(loss), variables, parameters)
     if not model.free:
         raise FormulaError(_nothing_free(read, names))
+    _ = model.prediction  # what is fixed or tied may leave it without a value
     return model
+
+
+def _as_spelled(formula: Formula, columns: Sequence[str]) -> Formula:
+    """Take a column's own spelling: code turns the micro sign µ into the Greek letter μ."""
+    own = {unicodedata.normalize("NFKC", column): column for column in columns}
+    names = {*formula.names, *formula.response_names} - set(columns)
+    spelled = {name: own[name] for name in names & own.keys()}
+    return formula.renamed(spelled) if spelled else formula
 
 
 def _guessed(formula: Formula) -> tuple[str, ...]:
@@ -179,6 +223,8 @@ def _check_response(formula: Formula, columns: Sequence[str], *, given: bool) ->
             f"the formula '{formula}' does not say which column it describes;"
             f" write 'y = {formula}' or pass response='y'"
         )
+    if formula.response is not None and not formula.response_names:
+        raise FormulaError(f"the left side of '{formula}' names no column")
     for name in formula.response_names:
         if name not in columns:
             raise FormulaError(
@@ -188,14 +234,28 @@ def _check_response(formula: Formula, columns: Sequence[str], *, given: bool) ->
 
 
 def _check_names(formula: Formula, names: Sequence[str], columns: Sequence[str]) -> None:
-    for name in CONSTANTS:
-        if name in columns and name in str(formula):
-            raise FormulaError(f"the column {name!r} bears the name of a constant; rename it")
+    sides = [side for side in (formula.expression, formula.response) if side is not None]
+    for name, constant in CONSTANTS.items():
+        if name in columns and any(side.has(constant) for side in sides):
+            raise FormulaError(
+                f"{name!r} is a constant and a column of the data; write the column in backticks,"
+                f" `{name}`, or rename it"
+            )
     for name in names:
         if ALIASES.get(name, name) in FUNCTIONS:
-            raise FormulaError(f"{name!r} is a function and no column of the data; write {name}(…)")
-        if name in (PREDICTION, TARGET) or not name:
+            raise FormulaError(
+                f"{name!r} is a function and no column of the data; write {name}(…),"
+                " or rename the parameter"
+            )
+        if name in (PREDICTION, TARGET):
             raise FormulaError(f"the name {name!r} is taken; rename that parameter")
+        if symbol(name) not in formula.expression.free_symbols:
+            raise FormulaError(f"{name!r} has no effect on '{formula}'; leave it out")
+    for name in sorted(set(formula.fixed) - set(names)):
+        raise FormulaError(
+            f"the argument {name!r} is bound to a value and a column of the data as well;"
+            " rename one of them"
+        )
 
 
 def _nothing_free(formula: Formula, names: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ import sympy
 from sgdfit.errors import UsageError, did_you_mean
 from sgdfit.formula import Formula, symbol, to_text
 from sgdfit.parsing import parse_condition, parse_expression
+from sgdfit.tokens import tokenize
 
 __all__ = ["Parameter", "declare"]
 
@@ -34,7 +35,8 @@ class Parameter:
     start : float
         Where it starts; the value itself where it is fixed; NaN where it is tied.
     origin : str
-        Where the start came from: ``given``, ``default 1.0``, ``random``, ``fixed`` or ``tied``.
+        Where the start came from: ``given``, ``default 1.0``, ``random``, ``bound`` (moved inside
+        of its bounds), ``fixed`` or ``tied``.
     low, high : float
         Bounds, infinite where there are none.
     tie : str or None
@@ -75,6 +77,7 @@ def declare(
         The names of the formula that are no columns.
     start, fixed : mapping or text
         ``{"a": 4}`` or ``"a=4, b=5"``; ``start="random"`` draws standard normals from ``seed``.
+        What is fixed or tied needs no start, and one that is given is passed over.
     bounds : mapping or text
         ``{"b": (0, 10)}`` (None: no bound) or ``"0 < b < 10"``.
     tied : mapping or text
@@ -84,7 +87,8 @@ def declare(
     ------
     UsageError
         When a name is no parameter, a value is no finite number, a parameter is both fixed and
-        tied, a tie is circular, or a start lies outside of its bounds.
+        tied or both bounded and tied, a tie is circular, or a start or a fixed value lies outside
+        of its bounds.
 
     Examples
     --------
@@ -93,27 +97,41 @@ def declare(
     >>> declare(line, ["a", "b"], start="a=4", bounds="b > 0")["b"]
     Parameter(name='b', start=1.0, origin='default 1.0', low=0.0, high=inf, tie=None)
     """
-    values = {**formula.fixed, **_numbers(fixed, "fixed", names)}
+    values = {n: v for n, v in formula.fixed.items() if n in names}
+    values |= _numbers(fixed, "the fixed value", names)
     ties = _ties(tied, names, values)
     limits = _bounds(bounds, names)
-    drawn = _random(names, seed) if start == "random" else {}
-    given = {} if drawn else {**formula.start, **_numbers(start, "start", names)}
+    drawn = _random(names, seed) if isinstance(start, str) and start.strip() == "random" else {}
+    given = {} if drawn else {**formula.start, **_numbers(start, "the start", names)}
     parameters = {}
     for name in names:
         low, high = limits.get(name, (-math.inf, math.inf))
         if name in ties:
+            _check_unbounded(name, ties[name], name in limits)
             parameters[name] = Parameter(name, math.nan, "tied", tie=ties[name])
         elif name in values:
+            _check_inside("fixed value", name, values[name], low, high)
             parameters[name] = Parameter(name, values[name], "fixed")
         elif name in given:
-            _check_inside(name, given[name], low, high)
+            _check_inside("start", name, given[name], low, high)
             parameters[name] = Parameter(name, given[name], "given", low, high)
         else:
-            value = min(max(drawn.get(name, DEFAULT_START), low), high)
-            origin = "random" if drawn else f"default {DEFAULT_START}"
-            origin = origin if value in (drawn.get(name), DEFAULT_START) else "bound"
-            parameters[name] = Parameter(name, value, origin, low, high)
+            parameters[name] = _unstarted(name, drawn.get(name), low, high)
     return parameters
+
+
+def _unstarted(name: str, drawn: float | None, low: float, high: float) -> Parameter:
+    """Start at the number drawn or at 1, or else well inside of the bounds."""
+    value, origin = (
+        (DEFAULT_START, f"default {DEFAULT_START}") if drawn is None else (drawn, "random")
+    )
+    if low < value < high:
+        return Parameter(name, value, origin, low, high)
+    if math.isfinite(low) and math.isfinite(high):
+        value = low + (high - low) / 2
+    else:
+        value = low + 1 if math.isfinite(low) else high - 1
+    return Parameter(name, value, "bound", low, high)
 
 
 def _random(names: Sequence[str], seed: int) -> dict[str, float]:
@@ -121,17 +139,20 @@ def _random(names: Sequence[str], seed: int) -> dict[str, float]:
     return dict(zip(names, map(float, normal), strict=True))
 
 
-def _known(name: str, names: Sequence[str], what: str) -> None:
+def _check_known(name: Any, names: Sequence[str], what: str) -> None:
     if name not in names:
+        hint = did_you_mean(str(name), names)
         raise UsageError(
-            f"{what} names {name!r}, which is no parameter of the formula;"
-            f" its parameters are {', '.join(names) or 'none'}.{did_you_mean(name, names)}"
+            f"{what} names {name!r}, which is no parameter of the formula (a column of the data is"
+            f" none); its parameters are {', '.join(names) or 'none'}.{hint}"
         )
 
 
-def _pieces(given: Assignments | Bounds) -> list[str]:
+def _pieces(given: Any, what: str) -> list[str]:
     """Cut "a=4, b=5" (or several such texts) at its commas outside of brackets."""
-    texts = [given] if isinstance(given, str) else list(given or ())
+    texts = [given] if isinstance(given, str) else [] if given is None else given
+    if not isinstance(texts, Iterable):
+        raise UsageError(f"{what} is {given!r}; write text such as 'a=4, b=5' or a dict")
     pieces, depth = [""], 0
     for character in ",".join(str(text) for text in texts):
         depth += {"(": 1, ")": -1}.get(character, 0)
@@ -147,16 +168,23 @@ def _assignments(given: Assignments, what: str, names: Sequence[str]) -> dict[st
     if isinstance(given, Mapping):
         pairs = dict(given)
     else:
-        for piece in _pieces(given):
-            name, sign, value = (part.strip() for part in piece.partition("="))
+        for piece in _pieces(given, what):
+            written, sign, value = (part.strip() for part in piece.partition("="))
             if not sign or not value:
                 raise UsageError(f"{what} has {piece!r}; write name=value, as in a=4")
+            name = _name(written)
             if name in pairs:
                 raise UsageError(f"{what} names {name!r} twice")
             pairs[name] = value
     for name in pairs:
-        _known(name, names, what)
+        _check_known(name, names, what)
     return pairs
+
+
+def _name(written: str) -> str:
+    """Read a name as a formula does: in backticks where it is no identifier."""
+    tokens = tokenize(written)
+    return tokens[0].text if len(tokens) == 1 and tokens[0].kind != "operator" else written
 
 
 def _numbers(given: Assignments, what: str, names: Sequence[str]) -> dict[str, float]:
@@ -169,10 +197,10 @@ def _numbers(given: Assignments, what: str, names: Sequence[str]) -> dict[str, f
 def _finite(value: Any, what: str) -> float:
     try:
         number = float(value)
-    except (TypeError, ValueError):
-        raise UsageError(f"the {what} is {value!r}; a number is needed") from None
+    except (TypeError, ValueError, OverflowError):
+        raise UsageError(f"{what} is {value!r}; a number is needed") from None
     if not math.isfinite(number):
-        raise UsageError(f"the {what} is {number}; a finite number is needed")
+        raise UsageError(f"{what} is {number}; a finite number is needed")
     return number
 
 
@@ -183,7 +211,7 @@ def _ties(given: Assignments, names: Sequence[str], values: Mapping[str, float])
             raise UsageError(f"the parameter {name!r} is both fixed and tied; keep one of them")
         expression, used = parse_expression(str(text))
         for other in used:
-            _known(other, names, f"the tie {name} = {text}")
+            _check_known(other, names, f"the tie {name} = {text}")
         ties[name] = to_text(expression, used)
     resolve_ties(ties)
     return ties
@@ -205,9 +233,10 @@ def _bounds(given: Bounds, names: Sequence[str]) -> dict[str, tuple[float, float
     if isinstance(given, Mapping):
         pairs = [(n, *_pair(n, pair)) for n, pair in given.items()]
     else:
-        pairs = [limit for piece in _pieces(given) for limit in _comparison(piece)]
+        pieces = _pieces(given, "the bound")
+        pairs = [limit for piece in pieces for limit in _comparison(piece)]
     for name, low, high in pairs:
-        _known(name, names, "the bound")
+        _check_known(name, names, "the bound")
         before = limits.get(name, (-math.inf, math.inf))
         limits[name] = (max(low, before[0]), min(high, before[1]))
         if not limits[name][0] < limits[name][1]:
@@ -221,10 +250,12 @@ def _bounds(given: Bounds, names: Sequence[str]) -> dict[str, tuple[float, float
 def _pair(name: str, pair: Any) -> tuple[float, float]:
     try:
         low, high = pair
+        low = -math.inf if low is None else float(low)
+        high = math.inf if high is None else float(high)
     except (TypeError, ValueError):
-        raise UsageError(f"the bound of {name!r} is {pair!r}; give (low, high)") from None
-    low = -math.inf if low is None else float(low)
-    high = math.inf if high is None else float(high)
+        raise UsageError(
+            f"the bound of {name!r} is {pair!r}; give (low, high), None where there is none"
+        ) from None
     if math.isnan(low) or math.isnan(high):
         raise UsageError(f"the bound of {name!r} is {pair!r}; NaN is no bound")
     return low, high
@@ -246,8 +277,16 @@ def _one_comparison(part: Expr, text: str) -> tuple[str, float, float]:
     raise UsageError(f"the bound '{text}' cannot be read; write '0 < b < 10' or 'b > 0'")
 
 
-def _check_inside(name: str, start: float, low: float, high: float) -> None:
-    if not low <= start <= high:
+def _check_inside(what: str, name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
         raise UsageError(
-            f"the start {name} = {start:g} lies outside of its bounds {low:g} to {high:g}"
+            f"the {what} {name} = {value:g} lies outside of its bounds {low:g} to {high:g}"
+        )
+
+
+def _check_unbounded(name: str, tie: str, bounded: bool) -> None:
+    if bounded:
+        raise UsageError(
+            f"the parameter {name!r} is tied ({name} = {tie}) and bounded; a tie leaves it no room"
+            " of its own, so bound what it is tied to"
         )

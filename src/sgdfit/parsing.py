@@ -8,16 +8,19 @@ become SymPy expressions.
 from __future__ import annotations
 
 import ast
-import math
+import functools
+import itertools
 from bisect import bisect_right
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import sympy
 from sympy.logic.boolalg import Boolean
 
 from sgdfit.errors import FormulaError, did_you_mean
+from sgdfit.finite import LARGEST, finite, power
 from sgdfit.formula import Formula, symbol
-from sgdfit.functions import ALIASES, CONSTANTS, FUNCTIONS, OPERATIONS
+from sgdfit.functions import ALIASES, CONSTANTS, FUNCTIONS, OPERATIONS, lookup
 from sgdfit.tokens import Token, tokenize
 
 __all__ = ["parse", "parse_condition", "parse_expression"]
@@ -25,12 +28,15 @@ __all__ = ["parse", "parse_condition", "parse_expression"]
 Expr = Any  # SymPy ships no types
 
 MAX_DEPTH = 120
-MAX_EXPONENT = 1_000
-LARGEST = 10**300
+EXACT = 10**15  # below, every whole number is a floating-point number
 
 _COMPARISONS = {
     ast.Lt: sympy.Lt, ast.LtE: sympy.Le, ast.Gt: sympy.Gt, ast.GtE: sympy.Ge,
     ast.Eq: sympy.Eq, ast.NotEq: sympy.Ne,
+}  # fmt: skip
+_JOINS: dict[type, Callable[..., Expr]] = {
+    ast.Add: sympy.Add, ast.Sub: sympy.Add, ast.Mult: sympy.Mul, ast.Div: sympy.Mul,
+    ast.Pow: power, ast.BitAnd: sympy.And, ast.BitOr: sympy.Or,
 }  # fmt: skip
 _UNSUPPORTED = {
     ast.Mod: "the remainder % is not supported; write x - m*floor(x/m)",
@@ -80,8 +86,7 @@ def parse_expression(text: str) -> tuple[Expr, tuple[str, ...]]:
 
 def parse_condition(text: str) -> Expr:
     """Read a comparison such as ``0 < b < 10``; return SymPy's Boolean."""
-    tokens = tokenize(text)
-    return _Reader(tokens, text).condition("the condition")
+    return _Reader(tokenize(text), text).condition("the condition")
 
 
 def _is_condition(value: Expr) -> bool:
@@ -106,7 +111,8 @@ def _relation(tokens: list[Token]) -> int | None:
 def _side(tokens: list[Token], text: str, what: str) -> tuple[Expr, tuple[str, ...]]:
     reader = _Reader(tokens, text)
     expression = reader.number(what)
-    return expression, tuple(dict.fromkeys(t.text for t in tokens if t.text in reader.used))
+    named = (t.text for t in tokens if t.kind in ("name", "quoted"))
+    return expression, tuple(dict.fromkeys(name for name in named if name in reader.used))
 
 
 class _Reader:
@@ -118,7 +124,7 @@ class _Reader:
         self.starts: list[int] = []
         pieces, length = [], 0
         for index, token in enumerate(tokens):
-            piece = f"_{index}" if token.kind == "name" else token.text
+            piece = f"_{index}" if token.kind in ("name", "quoted") else token.text
             self.starts.append(length)
             pieces.append(piece)
             length += len(piece) + 1
@@ -138,7 +144,8 @@ class _Reader:
         try:
             return ast.parse(self.spelled, mode="eval").body
         except SyntaxError as error:
-            token = self._token((error.offset or 1) - 1)
+            # Python gives the place 0 where the text ends too early.
+            token = self._token(error.offset - 1) if error.offset else None
             shown = "the end" if token is None else repr(token.text)
             position = len(self.text) if token is None else token.position
             raise FormulaError(f"{what} cannot be read at {shown}", self.text, position) from None
@@ -160,29 +167,29 @@ class _Reader:
         handler = getattr(self, f"_{type(node).__name__.lower()}", None)
         if handler is None:
             self._fail("this is no arithmetic, comparison or call of a supported function", node)
-        value = handler(node, depth + 1)
-        if _is_condition(value):
-            return value
-        if value.has(sympy.zoo, sympy.nan, sympy.oo, -sympy.oo, sympy.I):
-            self._fail("this has no finite real value", node)
-        return value
+        try:
+            value = handler(node, depth + 1)
+            return value if _is_condition(value) else finite(value)
+        except FormulaError as error:
+            if error.text is not None:
+                raise
+            self._fail(error.message, node)
 
     def _constant(self, node: ast.Constant, depth: int) -> Expr:
         value = node.value
         if isinstance(value, bool) or not isinstance(value, int | float):
             self._fail(f"{value!r} is no number", node)
-        if isinstance(value, int) and value < 10**15:
-            return sympy.Integer(value)
         if value > LARGEST:
             self._fail("this number is too large for floating point", node)
-        return sympy.Float(float(value))
+        exact = isinstance(value, int) and value < EXACT
+        return sympy.Integer(value) if exact else sympy.Float(float(value))
 
     def _name(self, node: ast.Name, depth: int) -> Expr:
-        name = self.tokens[int(node.id[1:])].text
-        if name in CONSTANTS:
-            return CONSTANTS[name]
-        self.used.add(name)
-        return symbol(name)
+        token = self.tokens[int(node.id[1:])]
+        if token.kind == "name" and token.text in CONSTANTS:
+            return CONSTANTS[token.text]
+        self.used.add(token.text)
+        return symbol(token.text)
 
     def _unaryop(self, node: ast.UnaryOp, depth: int) -> Expr:
         operand = self._convert(node.operand, depth)
@@ -192,41 +199,32 @@ class _Reader:
         return -operand if isinstance(node.op, ast.USub) else operand
 
     def _binop(self, node: ast.BinOp, depth: int) -> Expr:
-        # A sum of a thousand terms is a thousand deep on its left: walk that side in a loop.
+        # A sum of a thousand terms is a thousand deep on its left: walk that side in a loop,
+        # and join its terms at once, since SymPy sorts all of them each time one is added.
         spine = [node]
         while isinstance(spine[-1].left, ast.BinOp):
             spine.append(spine[-1].left)
         value = self._convert(spine[-1].left, depth)
-        for step in reversed(spine):
-            value = self._operate(step, value, self._convert(step.right, depth))
+        for join, steps in itertools.groupby(reversed(spine), self._joining):
+            value = self._joined(join, value, list(steps), depth)
         return value
 
-    def _operate(self, node: ast.BinOp, left: Expr, right: Expr) -> Expr:
-        if isinstance(node.op, ast.BitAnd | ast.BitOr):
-            join = sympy.And if isinstance(node.op, ast.BitAnd) else sympy.Or
-            return join(self._boolean(left, node), self._boolean(right, node))
-        left, right = self._arithmetic(left, node), self._arithmetic(right, node)
-        match node.op:
-            case ast.Add():
-                return left + right
-            case ast.Sub():
-                return left - right
-            case ast.Mult():
-                return left * right
-            case ast.Div():
-                return left / right
-            case ast.Pow():
-                return self._power(node, left, right)
-        self._fail(_UNSUPPORTED.get(type(node.op), "this sign is not supported"), node.right)
+    def _joining(self, node: ast.BinOp) -> Callable[..., Expr]:
+        if type(node.op) not in _JOINS:
+            self._fail(_UNSUPPORTED.get(type(node.op), "this sign is not supported"), node.right)
+        return _JOINS[type(node.op)]
 
-    def _power(self, node: ast.AST, base: Expr, exponent: Expr) -> Expr:
-        if exponent.is_number and abs(exponent) > MAX_EXPONENT:
-            self._fail(f"the exponent is beyond {MAX_EXPONENT:,}", node)
-        if base.is_number and exponent.is_number and base != 0:
-            size = abs(float(exponent) * math.log10(abs(float(base))))
-            if size > math.log10(LARGEST):
-                self._fail("this power is beyond what floating point can hold", node)
-        return base**exponent
+    def _joined(
+        self, join: Callable[..., Expr], left: Expr, steps: list[ast.BinOp], depth: int
+    ) -> Expr:
+        """Join ``left`` and the right sides of ``steps``, all sums, all products or all powers."""
+        kind = self._boolean if join in (sympy.And, sympy.Or) else self._arithmetic
+        sides = [kind(left, steps[0])]
+        for step in steps:
+            side = kind(self._convert(step.right, depth), step)
+            subtract, divide = (isinstance(step.op, op) for op in (ast.Sub, ast.Div))
+            sides.append(-side if subtract else 1 / side if divide else side)
+        return functools.reduce(power, sides) if join is power else join(*sides)
 
     def _boolop(self, node: ast.BoolOp, depth: int) -> Expr:
         values = [self._boolean(self._convert(v, depth), v) for v in node.values]
@@ -248,35 +246,30 @@ class _Reader:
         return FUNCTIONS["where"].symbolic(condition, yes, no)
 
     def _call(self, node: ast.Call, depth: int) -> Expr:
-        name = self._function(node)
-        values = [self._convert(arg, depth) for arg in node.args]
-        kinds = [self._arithmetic] * len(values)
-        if name == "where":
+        written, form, arity = self._function(node)
+        if len(node.args) != arity:
+            count = f"{arity} argument{'s' if arity > 1 else ''}"
+            self._fail(f"{written} takes {count}, not {len(node.args)}", node)
+        values = [self._convert(argument, depth) for argument in node.args]
+        kinds = [self._arithmetic] * arity
+        if form is FUNCTIONS["where"].symbolic:
             kinds[0] = self._boolean
-        values = [kind(v, arg) for kind, v, arg in zip(kinds, values, node.args, strict=True)]
-        if name == "pow":
-            return self._power(node, *values)
-        form = FUNCTIONS[name].symbolic if name in FUNCTIONS else OPERATIONS[name]
-        return form(*values)
+        return form(*(kind(v, a) for kind, v, a in zip(kinds, values, node.args, strict=True)))
 
-    def _function(self, node: ast.Call) -> str:
-        """Return the name in our tables of the function called, its arguments counted."""
+    def _function(self, node: ast.Call) -> tuple[str, Callable[..., Expr], int]:
+        """Return the name of the function called, its symbolic form and its number of arguments."""
         if not isinstance(node.func, ast.Name):
             self._fail("only a supported function can be called", node)
         written = self.tokens[int(node.func.id[1:])].text
-        name = ALIASES.get(written, written)
-        if name not in FUNCTIONS and name not in OPERATIONS:
+        known = lookup(written)
+        if known is None:
             self._unknown_function(written, node)
         if node.keywords:
-            self._fail(f"{written} takes no named arguments", node)
-        arity = FUNCTIONS[name].arity if name in FUNCTIONS else 1
-        if len(node.args) != arity:
-            self._fail(f"{written} takes {arity} argument(s), not {len(node.args)}", node)
-        return name
+            self._fail(f"{written} takes no named arguments; a comparison is written ==", node)
+        return written, *known
 
     def _unknown_function(self, name: str, node: ast.Call) -> NoReturn:
-        known = [*FUNCTIONS, *ALIASES, *OPERATIONS]
-        nearest = did_you_mean(name, known)
+        nearest = did_you_mean(name, [*FUNCTIONS, *ALIASES, *OPERATIONS])
         advice = nearest or (
             f" To multiply, write {name}*(…). Functions: {', '.join(sorted(FUNCTIONS))}."
         )
@@ -284,7 +277,11 @@ class _Reader:
 
     def _boolean(self, value: Expr, node: ast.AST) -> Expr:
         if not _is_condition(value):
-            self._fail("a condition such as x > 0 is needed here", node)
+            self._fail(
+                "a condition such as x > 0 is needed here; beside & and | it stands in brackets,"
+                " as in (x > 0) & (y > 0)",
+                node,
+            )
         return value
 
     def _arithmetic(self, value: Expr, node: ast.AST) -> Expr:

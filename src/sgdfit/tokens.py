@@ -24,9 +24,9 @@ SPELLINGS = {
 
 _PATTERN = re.compile(
     rf"""(?P<space>\s+)
-    | (?P<number>(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)
+    | (?P<number>(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)
     | (?P<name>[^\W\d{SUPERSCRIPTS}][^\W{SUPERSCRIPTS}]*)
-    | (?P<quoted>`[^`]+`)
+    | (?P<quoted>`(?:[^`]|``)+`)
     | (?P<power>[{SUPERSCRIPTS}]+)
     | (?P<operator>\*\*|==|!=|<=|>=|//|[-+*/%^(),<>=~&|−–·×⋅÷≤≥≠])""",
     re.VERBOSE,
@@ -51,7 +51,7 @@ _ADVICE = {
 class Token(NamedTuple):
     """One piece of a formula: its kind, its text as Python spells it, and where it stands."""
 
-    kind: str  # "number", "name", "word" or "operator"
+    kind: str  # "number", "name", "quoted" (a name in backticks), "word" or "operator"
     text: str
     position: int
 
@@ -98,7 +98,7 @@ def _from_match(match: re.Match[str]) -> list[Token]:
     if kind == "name" and text in WORDS:
         return [Token("word", text, position)]
     if kind == "quoted":
-        return [Token("name", unicodedata.normalize("NFKC", text[1:-1]).strip(), position)]
+        return [Token("quoted", text[1:-1].replace("``", "`"), position)]
     if kind == "name":
         return [Token("name", unicodedata.normalize("NFKC", text), position)]
     if kind == "power":
@@ -134,13 +134,20 @@ def _check_brackets(tokens: list[Token], text: str) -> None:
 def _check_neighbours(tokens: list[Token], text: str) -> None:
     """Refuse two operands side by side: what 2x means is never guessed."""
     for left, right in itertools.pairwise(tokens):
-        ends = left.kind in ("number", "name") or left.text == ")"
-        begins = right.kind in ("number", "name")
+        ends = left.kind in ("number", "name", "quoted") or left.text == ")"
+        begins = right.kind in ("number", "name", "quoted")
         opens = right.text == "(" and right.kind == "operator"
         if ends and (begins or (opens and left.kind != "name")):
-            raise FormulaError(
-                f"a sign is missing between {left.text!r} and {right.text!r};"
-                f" to multiply, write {left.text}*{right.text}",
-                text,
-                right.position,
-            )
+            raise FormulaError(_missing_sign(left, right), text, right.position)
+
+
+def _missing_sign(left: Token, right: Token) -> str:
+    python = left.kind == "number" and re.fullmatch(r"_[0-9_]+|[xXoObB][0-9a-fA-F]+", right.text)
+    if python and (right.text[0] == "_" or left.text == "0"):
+        return "numbers are written in plain decimals, such as 1000, 0.5 or 1.5e3"
+    if left.text == ")" or right.text == "(":
+        return f"a sign is missing before {right.text!r}; to multiply, write *"
+    return (
+        f"a sign is missing between {left.text!r} and {right.text!r};"
+        f" to multiply, write {left.text}*{right.text}"
+    )
