@@ -1,0 +1,270 @@
+"""Plots: what is drawn is what was found, and nothing a user has makes one fail."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+import sgdfit
+from sgdfit import plot, tutorial
+from sgdfit.drawing import STYLES
+from sgdfit.errors import UsageError
+from sgdfit.landscape import drawn_parameters
+
+QUADRATIC = "y = a*x**2 + b*x + c"
+POINTS = {name: column.astype(float) for name, column in tutorial.points().items()}
+START = tutorial.START
+
+
+def quadratic(rate=0.2042, steps=150, **options):
+    # the warning before a run that will diverge has tests of its own
+    options = {"learning_rate": rate, "steps": steps, "announce": str, **options}
+    return sgdfit.fit(QUADRATIC, POINTS, start=START, **options)
+
+
+def decay(rows=5_000, **options):
+    rng = np.random.default_rng(1)
+    x = rng.uniform(-3, 3, rows)
+    data = {"x": x, "y": 2 * np.exp(-0.5 * x) + rng.normal(0, 1, rows)}
+    start = {"a": 1, "k": 0.2}
+    return sgdfit.fit("y = a*exp(-k*x)", data, start=start, learning_rate=0.01, **options), data
+
+
+def many_parameters():
+    rng = np.random.default_rng(2)
+    data = {f"x_{i}": rng.uniform(size=200) for i in range(10)}
+    data["y"] = 1_000 * data["x_0"] + data["x_1"] + rng.normal(size=200)
+    terms = " + ".join(f"a_rather_long_name_{i}*x_{i}" for i in range(10))
+    return sgdfit.fit(f"y = {terms}", data, steps=100), data
+
+
+def broken():
+    result = quadratic()
+    loss, parameters = result.trace.loss.copy(), result.trace.parameters.copy()
+    loss[29], loss[30:], parameters[29:] = np.inf, np.nan, np.inf
+    return replace(result, trace=replace(result.trace, loss=loss, parameters=parameters)), POINTS
+
+
+def constant_data():
+    data = {"x": np.zeros(5), "y": np.full(5, 3.0)}
+    return sgdfit.fit("y = c", data, start="c=3", steps=3), data
+
+
+def weighted():
+    data = {**POINTS, "s": np.linspace(1, 2, 20)}
+    fit = sgdfit.fit(QUADRATIC, data, weights="1/s**2", fixed="c=3", tied="b = 2*a", steps=20)
+    return fit, data
+
+
+CASES = {
+    "converged": lambda: (quadratic(), POINTS),
+    "diverged": lambda: (quadratic(0.23, 10), POINTS),
+    "blown up": lambda: (quadratic(1.5, 1_000), POINTS),
+    "one step": lambda: (quadratic(0.2, 1), POINTS),
+    "no trace": lambda: (quadratic(trace_every=0), POINTS),
+    "two parameters, many rows": lambda: decay(steps=50),
+    "batches": lambda: decay(batch_size=50, epochs=3),
+    "ten parameters": many_parameters,
+    "not finite": broken,
+    "constant data": constant_data,
+    "weights, a fixed and a tied parameter": weighted,
+    "names of markup": lambda: (
+        sgdfit.fit("_y = _a*_x + _b_", {"_x": POINTS["x"], "_y": POINTS["y"]}, steps=30),
+        {"_x": POINTS["x"], "_y": POINTS["y"]},
+    ),
+    "letters that the font lacks": lambda: (
+        sgdfit.fit("温度 = 甲*x + b", {"x": POINTS["x"], "温度": POINTS["y"]}, steps=30),
+        {"x": POINTS["x"], "温度": POINTS["y"]},
+    ),
+    "a loss of large negative values": lambda: (
+        sgdfit.fit("y = a", {"y": [90.0, 110.0]}, loss="poisson", start="a=50", steps=5),
+        {"y": [90.0, 110.0]},
+    ),
+    "an expression on the left": lambda: (
+        sgdfit.fit("log(y + 1) = a*x + b", POINTS, steps=30),
+        POINTS,
+    ),
+}
+
+
+def axes():
+    return Figure().subplots()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_case_is_drawn_in_both_styles(case, tmp_path):
+    result, data = CASES[case]()
+    for style in STYLES:
+        path = tmp_path / f"{style}.png"
+        plot.save(result, data, path, style)
+        assert path.stat().st_size > 20_000
+    # a figure of one colour would show nothing
+    assert (tmp_path / "light.png").read_bytes() != (tmp_path / "dark.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("ending", "head"), [(".png", b"\x89PNG"), (".svg", b"<?xml"), (".PDF", b"%PDF")]
+)
+def test_file_is_what_its_ending_says(ending, head, tmp_path):
+    path = tmp_path / f"fit{ending}"
+    plot.save(quadratic(), POINTS, path)
+    assert path.read_bytes().startswith(head)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("fit.jpg",), r"'.*fit\.jpg': its ending must be one of \.png, \.svg, \.pdf"),
+        (("fit",), "its ending must be one of"),
+        (("no/such/folder/fit.png",), "No such file or directory"),
+        (("fit.png", "drak"), "no style is called 'drak'; there are light, dark. Did you mean"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, sentence, tmp_path):
+    name, *style = arguments
+    with pytest.raises(UsageError, match=sentence):
+        plot.save(quadratic(), POINTS, tmp_path / name, *style)
+
+
+def test_loss_curve_draws_the_trace_and_marks_divergence():
+    ax, result = axes(), quadratic(0.23, 10)
+    plot.loss_curve(result, ax)
+    np.testing.assert_array_equal(ax.lines[0].get_xydata().T, [range(11), result.trace.loss])
+    assert ax.get_title(loc="left") == "Loss: rate 0.23 is above the limit 2/λmax = 0.2215"
+    assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_yscale()) == ("step", "loss (mse)", "linear")
+
+
+@pytest.mark.parametrize(("ratio", "scale"), [(50, "linear"), (150, "log")])
+def test_loss_is_logarithmic_beyond_two_decades(ratio, scale):
+    result, ax = quadratic(), axes()
+    loss = np.geomspace(ratio, 1, len(result.trace))
+    plot.loss_curve(replace(result, trace=replace(result.trace, loss=loss)), ax)
+    assert ax.get_yscale() == scale
+
+
+def test_loss_curve_says_where_the_numbers_end():
+    ax = axes()
+    plot.loss_curve(broken()[0], ax)
+    assert [text.get_text() for text in ax.texts] == ["not finite from step 29"]
+    assert np.isfinite(ax.lines[0].get_ydata()).sum() == 29
+
+
+def test_batches_get_their_mean_drawn():
+    result, _ = decay(batch_size=50, epochs=3)
+    ax = axes()
+    plot.loss_curve(result, ax)
+    each, mean = (line.get_ydata() for line in ax.lines)
+    np.testing.assert_array_equal(each, result.trace.loss)
+    assert mean[-1] == pytest.approx(np.mean(np.array_split(each, len(mean))[-1]))
+
+
+def test_parameter_paths_draw_values():
+    ax, result = axes(), quadratic()
+    plot.parameter_paths(result, ax)
+    drawn = np.array([line.get_ydata() for line in ax.lines])
+    np.testing.assert_array_equal(drawn, result.trace.parameters.T)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["a", "b", "c"]
+
+
+def test_parameter_paths_of_unlike_size_share_an_axis():
+    result, ax = quadratic(), axes()
+    stretched = replace(result.trace, parameters=result.trace.parameters * [1, 1, 1e6])
+    plot.parameter_paths(replace(result, trace=stretched), ax)
+    drawn = np.array([line.get_ydata() for line in ax.lines])
+    np.testing.assert_allclose(np.abs(drawn).max(axis=1), 1)
+    assert ax.get_ylabel() == "share of the largest distance"
+
+
+def test_fitted_curve_and_its_band():
+    ax, result = axes(), quadratic()
+    plot.fitted_curve(result, POINTS, ax)
+    before, fit = ax.lines
+    grid, curve = fit.get_xydata().T
+    np.testing.assert_allclose(curve, result.predict({"x": grid}), rtol=1e-12)
+    np.testing.assert_allclose(before.get_ydata(), 4 * grid**2 + 5 * grid + 7, rtol=1e-12)
+    # at x = 0 the curve is c, so its band is the interval of c
+    low, high = result.estimates["c"].interval
+    edges = ax.collections[1].get_paths()[0].vertices
+    near = edges[np.abs(edges[:, 0]) < 0.006, 1]
+    np.testing.assert_allclose([near.min(), near.max()], [low, high], rtol=0.01)
+
+
+def test_several_variables_are_drawn_as_predicted_against_observed():
+    result, data = many_parameters()
+    ax = axes()
+    plot.fitted_curve(result, data, ax)
+    drawn = ax.collections[0].get_offsets()
+    np.testing.assert_allclose(drawn, np.stack([data["y"], result.predict(data)], 1), rtol=1e-12)
+
+
+def test_residuals_are_observed_less_predicted():
+    ax, result = axes(), quadratic()
+    plot.residuals(result, POINTS, ax)
+    drawn = ax.collections[0].get_offsets()
+    left = POINTS["y"] - result.predict(POINTS)
+    np.testing.assert_allclose(drawn, np.stack([POINTS["x"], left], 1), rtol=1e-12)
+
+
+def test_many_rows_are_drawn_as_their_density():
+    result, data = decay(rows=100_000, steps=3)
+    ax = axes()
+    plot.fitted_curve(result, data, ax)
+    assert ax.collections[0].get_array().sum() == 100_000
+    assert len(ax.collections[0].get_array()) < 3_000
+
+
+def test_descent_path_lies_over_the_loss():
+    ax, result = axes(), quadratic()
+    plot.descent_path(result, POINTS, ax, ("a", "c"))
+    np.testing.assert_array_equal(ax.lines[0].get_xydata(), result.trace.parameters[:, [0, 2]])
+    contours = ax.collections[0]
+    lowest = min(contours.levels)
+    # the least loss on the grid is that of the estimates, but for the grid's coarseness
+    assert result.loss <= lowest < result.loss + 0.2
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("a", "c")
+
+
+def test_path_of_one_parameter_lies_on_its_loss():
+    result = sgdfit.fit("y = a*x**2 + 3*x + 4", POINTS, start="a=4", learning_rate=0.1, steps=20)
+    ax = axes()
+    plot.descent_path(result, POINTS, ax)
+    np.testing.assert_allclose(ax.lines[1].get_ydata(), result.trace.loss, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        (("a", "d"), "'d' is no free parameter of 'y = .*'; there are a, b, c"),
+        (("a", "a"), "two different parameters"),
+        (("a",), "two different parameters"),
+    ],
+)
+def test_unusable_parameters_are_named(asked, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        plot.descent_path(quadratic(), POINTS, axes(), asked)
+
+
+def test_the_most_coupled_parameters_are_chosen():
+    assert drawn_parameters(quadratic(), None) == ("a", "c")
+
+
+def test_names_are_shown_as_they_stand():
+    result = quadratic()
+    trace = replace(result.trace, names=("_a_", "$b$", "x_{2}"))
+    made = plot.figure(replace(result, trace=trace, formula=QUADRATIC), POINTS)
+    texts = made.axes[3].get_legend().get_texts()
+    assert [text.get_text() for text in texts] == ["_a_", "$b$", "x_{2}"]
+    assert not any(text.get_parse_math() for text in texts)
+
+
+def test_pyplot_is_left_alone():
+    code = (
+        "import sys, matplotlib, sgdfit; from sgdfit import plot;"
+        "before = dict(matplotlib.rcParams); data = {'x': [0, 1, 2], 'y': [1, 3, 5]};"
+        "plot.figure(sgdfit.fit('y = a*x + b', data, steps=9), data).canvas.draw();"
+        "assert 'matplotlib.pyplot' not in sys.modules; assert before == dict(matplotlib.rcParams)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
