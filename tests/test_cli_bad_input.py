@@ -1,0 +1,257 @@
+"""What the command line says of bad input: the whole sentence, nothing on standard output."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sgdfit.cli import main
+
+LINE = "y = a*x + b"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("data.csv").write_text("x,y\n1,2\n2,4.5\n3,6\n4,8.5\n")
+    Path("holes.csv").write_text("x,y\n1,2\n2,\n3,6\n")
+    Path("words.csv").write_text("x,y\n1,two\n2,four\n3,six\n")
+    Path("empty.csv").write_text("")
+    Path("cut.json").write_text('{"format": "sgdfit", "version"')
+    Path("folder.csv").mkdir()
+    Path("locked.csv").write_text("")
+    return tmp_path
+
+
+OPTIMIZERS = "sgd, adagrad, rmsprop, adam, adamw, averaged"
+
+# (arguments after `sgdfit`, what follows `sgdfit: error: `)
+CASES = [
+    # the command line itself
+    (["fit", "data.csv"], "missing argument 'FORMULA'; see sgdfit fit --help"),
+    (
+        ["fit", "data.csv", "y", "=", "a*x"],
+        "got unexpected extra argument(s) (= a*x); put the formula in quotes, as in"
+        ' "y = a*x + b"; see sgdfit fit --help',
+    ),
+    (
+        ["fit", "data.csv", LINE, "--lss", "mae"],
+        "no such option: --lss. Did you mean '--loss'? see sgdfit fit --help",
+    ),
+    (["fti", "data.csv", LINE], "no such command 'fti'. Did you mean 'fit'? see sgdfit --help"),
+    (
+        ["data.csv", LINE],
+        "'data.csv' is no command; to fit a curve to it write: sgdfit fit data.csv \"y = a*x + b\"",
+    ),
+    # numbers
+    (
+        ["fit", "data.csv", LINE, "--learning-rate", "fast"],
+        "--learning-rate is 'fast'; a number is needed",
+    ),
+    (["fit", "data.csv", LINE, "-r", "-0.1"], "--learning-rate is -0.1; it must be above 0"),
+    (["fit", "data.csv", LINE, "--steps", "many"], "--steps is 'many'; a number is needed"),
+    (
+        ["fit", "data.csv", LINE, "--steps", "2.5"],
+        "steps must be a whole number, 1 or more, not 2.5.",
+    ),
+    (
+        ["fit", "data.csv", LINE, "--steps", "5", "--epochs", "2"],
+        "--steps 5 and --epochs 2 are two lengths; give one of them",
+    ),
+    (
+        ["fit", "data.csv", LINE, "--batch-size", "half"],
+        "--batch-size is 'half'; give a number of rows or 'full'",
+    ),
+    (
+        ["fit", "data.csv", LINE, "--tolerance", "0"],
+        "tolerance is 0 standard errors; it must be above 0",
+    ),
+    # names
+    (
+        ["fit", "data.csv", LINE, "--optimizer", "sdg"],
+        f"Unknown optimizer 'sdg'; known are {OPTIMIZERS}. Did you mean 'sgd'?",
+    ),
+    (
+        ["fit", "data.csv", LINE, "--missing", "dorp"],
+        "--missing dorp is not known; write 'error' to refuse rows without finite numbers, or"
+        " 'drop' to leave them out. Did you mean 'drop'?",
+    ),
+    (
+        ["fit", "data.csv", LINE, "--kernel", "numba"],
+        "--kernel numba is not one of 'auto', 'numpy', 'compiled'",
+    ),
+    # parameters
+    (
+        ["fit", "data.csv", LINE, "--start", "a=one"],
+        "the start of 'a' is 'one'; a number is needed",
+    ),
+    (
+        ["fit", "data.csv", LINE, "--bound", "0 < a < b < 1"],
+        "the bound '0 < a < b < 1' cannot be read; write '0 < b < 10' or 'b > 0'",
+    ),
+    # formulas
+    (
+        ["fit", "data.csv", "a*x + b"],
+        "the formula 'a*x + b' does not say which column it describes; write 'y = a*x + b' or"
+        " pass --response y",
+    ),
+    (
+        ["fit", "data.csv", "y = a*(x + b"],
+        "this '(' is never closed\n  y = a*(x + b\n        ^",
+    ),
+    (
+        ["explain", "y = a*sni(x)"],
+        "there is no function 'sni'. Did you mean 'sin'?\n  y = a*sni(x)\n        ^",
+    ),
+    (
+        ["explain", "y = a*x", "--latex", "--html"],
+        "--latex and --html are two forms; give one of them",
+    ),
+    # data
+    (
+        ["fit", "dat.csv", LINE],
+        "there is no file 'dat.csv'; check its name and folder. Did you mean 'data.csv'?",
+    ),
+    (
+        ["fit", LINE, "dat.csv"],
+        "there is no file 'dat.csv'; check its name and folder. Did you mean 'data.csv'?",
+    ),
+    (["fit", "empty.csv", LINE], "empty.csv is empty (0 bytes); give it rows"),
+    (["fit", "folder.csv", LINE], "'folder.csv' is a folder, not a file; name a file in it"),
+    (
+        ["fit", "data.csv", "z = a*x + b"],
+        "the left side of 'z = a*x + b' uses 'z', which is no column of the data; its columns are"
+        " x, y.",
+    ),
+    (
+        ["fit", "holes.csv", LINE],
+        "1 of 3 rows has no finite number in holes.csv: column 'y' row 2 (line 3) is missing"
+        " (NaN); correct them, or pass --missing drop to leave them out",
+    ),
+    (
+        ["fit", "words.csv", LINE],
+        "column 'y' of words.csv holds text: row 1 (line 2) is 'two', which is no number; correct"
+        " it, leave it empty if it is missing, or leave the column out of the formula",
+    ),
+    # saved fits
+    (["predict", "none.json", "data.csv"], "cannot read 'none.json': No such file or directory"),
+    (["show", "cut.json"], "'cut.json' is not a whole saved fit: the file is cut off"),
+    # files to write, looked at before the run
+    (
+        ["fit", "data.csv", LINE, "--trace", "trace.txt"],
+        "cannot write --trace 'trace.txt': its ending must be one of .csv, .tsv, .parquet",
+    ),
+    (
+        ["fit", "data.csv", LINE, "--plot", "fit.gif"],
+        "cannot write --plot 'fit.gif': its ending must be one of .png, .svg, .pdf",
+    ),
+    (
+        ["fit", "data.csv", LINE, "--save", "nowhere/fit.json"],
+        "cannot write --save 'nowhere/fit.json': there is no folder 'nowhere'; make it first",
+    ),
+    (
+        ["fit", "data.csv", LINE, "--trace", "folder.csv"],
+        "cannot write --trace 'folder.csv': it is a folder; name a file in it",
+    ),
+    (
+        ["fit", "data.csv", LINE, "--trace", "./data.csv"],
+        "cannot write --trace './data.csv': it is also the file that is read; name another file",
+    ),
+    (
+        ["fit", "data.csv", LINE, "--save", "a.csv", "--trace", "./a.csv"],
+        "cannot write --trace './a.csv': it is also the file of --save; name another file",
+    ),
+    (
+        ["fit", "data.csv", LINE, "--save", "-"],
+        "cannot write --save '-': a name is needed",
+    ),
+    (
+        ["predict", "cut.json", "data.csv", "--output", "curve"],
+        "cannot write --output 'curve': its ending must be one of .csv, .tsv, .parquet",
+    ),
+    (
+        ["demo", "--output", "data.csv"],
+        "cannot write to the folder 'data.csv': File exists",
+    ),
+    # nothing in a message commands the terminal
+    (
+        ["fit", "dat\x1b[2J.csv", LINE],
+        r"there is no file 'dat\x1b[2J.csv'; check its name and folder. Did you mean 'data.csv'?",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"), CASES, ids=[" ".join(map(ascii, case[0])) for case in CASES]
+)
+def test_each_mistake_has_its_sentence(capsys, arguments, sentence):
+    before = sorted(os.listdir())
+    assert main(arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == f"sgdfit: error: {sentence}\n"
+    assert sorted(os.listdir()) == before
+
+
+@pytest.mark.parametrize("option", [["--json"], ["--quiet"], ["--json", "--quiet"]])
+def test_errors_are_told_whatever_is_asked_for(capsys, option):
+    assert main(["fit", "none.csv", LINE, *option]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("sgdfit: error: there is no file 'none.csv'")
+
+
+@pytest.mark.parametrize(
+    ("what", "protected"),
+    [
+        ("the file is protected (permission denied)", "locked.csv"),
+        ("the folder '.' is protected (permission denied)", "new.csv"),
+    ],
+)
+def test_protected_places(capsys, monkeypatch, what, protected):
+    # one who may write anywhere, as in many containers, would not notice
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    assert main(["fit", "data.csv", LINE, "--trace", protected]) == 2
+    assert capsys.readouterr().err == f"sgdfit: error: cannot write --trace {protected!r}: {what}\n"
+
+
+def test_a_file_that_fails_in_the_end_does_not_cost_the_answer(capsys, monkeypatch):
+    def refuse(self, path):
+        from sgdfit.errors import UsageError
+
+        raise UsageError(f"cannot save to {path!r}: No space left on device")
+
+    monkeypatch.setattr("sgdfit.result.Result.save", refuse)
+    assert main(["fit", "data.csv", LINE, "--save", "fit.json"]) == 2
+    printed = capsys.readouterr()
+    assert "converged" in printed.out
+    assert printed.err == ("sgdfit: error: cannot save to 'fit.json': No space left on device\n")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_a_full_disk_behind_standard_output():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "sgdfit", "fit", "data.csv", LINE],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert done.stderr == (
+        b"sgdfit: error: cannot write to standard output: No space left on device\n"
+    )
+
+
+def test_what_is_no_misuse_keeps_its_traceback(monkeypatch):
+    def fail(*arguments, **options):
+        raise ZeroDivisionError("a mistake of our own")
+
+    monkeypatch.setattr("sgdfit.fitting.fit", fail)
+    with pytest.raises(ZeroDivisionError, match="of our own"):
+        main(["fit", "data.csv", LINE])

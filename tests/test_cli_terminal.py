@@ -1,0 +1,118 @@
+"""The command line on a real (pseudo) terminal."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+pty = pytest.importorskip("pty", reason="a pseudo terminal is needed")
+
+# Batches of one row take long enough to be watched.
+LONG = ["--batch-size", "1", "--kernel", "numpy", "--steps", "1000000000", "-r", "0.01"]
+SHORT = ["-r", "0.2", "--steps", "200"]
+LIMIT = 60  # seconds
+
+
+@pytest.fixture
+def data(tmp_path):
+    x = np.linspace(-2, 2, 20)
+    table = np.column_stack([x, 2 * x + 1 + np.sin(9 * x)])
+    np.savetxt(tmp_path / "data.csv", table, delimiter=",", header="x,y", comments="")
+    return tmp_path
+
+
+def on_terminal(folder, arguments, columns=80, interrupt_at=None, **environment):
+    """Run on a terminal; return what it was sent and the exit status."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(folder)
+        # the width is told by a variable, for the size of the terminal comes after the start
+        os.environ.update(TERM="xterm-256color", COLUMNS=str(columns), **environment)
+        os.execv(sys.executable, [sys.executable, "-m", "sgdfit", *arguments])
+    written, began = b"", time.monotonic()
+    while time.monotonic() - began < LIMIT:
+        if not select.select([terminal], [], [], 0.1)[0]:
+            continue
+        try:
+            piece = os.read(terminal, 1 << 16)
+        except OSError:  # how Linux says that the other side has ended
+            piece = b""
+        if not piece:
+            break
+        written += piece
+        if interrupt_at is not None and interrupt_at in written:
+            os.write(terminal, b"\x03")
+            interrupt_at = None
+    else:
+        os.kill(pid, 9)
+    os.close(terminal)
+    return written.decode(), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def plain(text):
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).replace("\r\n", "\n")
+
+
+def test_a_bar_shows_loss_and_speed_and_goes_away(data):
+    written, status = on_terminal(data, ["fit", "data.csv", "y = a*x + b", *SHORT])
+    assert status == 0
+    assert re.search(r"/200  loss [0-9.]+  [0-9,]+ steps/s", plain(written))
+    after = written[written.rindex("steps/s") :]
+    assert "\x1b[2K" in after  # the line of the bar is erased
+    assert "converged" in after
+    assert "\x1b[?25h" in after  # the cursor is back
+
+
+def test_no_bar_when_piped_or_quiet(data):
+    arguments = ["fit", "data.csv", "y = a*x + b", *SHORT]
+    piped = subprocess.run(
+        [sys.executable, "-m", "sgdfit", *arguments],
+        cwd=data,
+        capture_output=True,
+        check=True,
+        timeout=LIMIT,
+        env={**os.environ, "FORCE_COLOR": "1"},
+    )
+    assert piped.stderr == b""
+    assert on_terminal(data, [*arguments, "--quiet"]) == ("", 0)
+
+
+def test_control_c_prints_the_best_so_far(data):
+    written, status = on_terminal(
+        data, ["fit", "data.csv", "y = a*x + b", *LONG], interrupt_at=b"steps/s"
+    )
+    assert status == 130
+    assert "interrupted by the user at step" in plain(written)
+    assert "Traceback" not in written
+
+
+def test_control_c_before_the_first_step_is_quiet(data):
+    written, status = on_terminal(
+        data, ["fit", "-", "y = a*x + b"], interrupt_at=b"reading rows from the terminal"
+    )
+    assert status == 130
+    assert "Traceback" not in written
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_the_report_keeps_to_the_width(data, columns):
+    written, _ = on_terminal(
+        data, ["fit", "data.csv", "y = a*x + b", *SHORT], columns, NO_COLOR="1"
+    )
+    report = plain(written[written.index("╭") :])
+    assert max(map(len, report.splitlines())) <= columns
+    assert "2/λmax" in report
+
+
+def test_no_color_is_respected(data):
+    coloured, _ = on_terminal(data, ["fit", "data.csv", "y = a*x + b", *SHORT])
+    sober, _ = on_terminal(data, ["fit", "data.csv", "y = a*x + b", *SHORT], NO_COLOR="1")
+    assert "\x1b[32m" in coloured
+    assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", sober)
