@@ -7,7 +7,7 @@ from typing import Any
 
 from sgdfit.derivation import Derivation, derive
 from sgdfit.errors import UsageError
-from sgdfit.formula import Formula
+from sgdfit.formula import Formula, as_formula
 from sgdfit.loss import Loss
 from sgdfit.model import build
 from sgdfit.parameters import Assignments, Bounds
@@ -62,11 +62,13 @@ def explain(
     if data is not None and variables is not None:
         raise UsageError("the data say which names are variables; leave out variables")
     table = None if data is None else open_table(data)
-    columns = variables if table is None else table.names
+    read = as_formula(formula, response)
+    columns: Sequence[str] | None = None if table is None else table.names
+    if variables is not None:
+        columns = [*variables, *read.response_names]
     model = build(
-        formula,
+        read,
         columns,
-        response=response,
         loss=loss,
         start=start,
         bounds=bounds,
