@@ -72,7 +72,13 @@ class Sums(NamedTuple):
 
     def __add__(self, other: Sums) -> Sums:  # type: ignore[override]
         """Return the sums over the rows of both."""
-        return Sums(*(a + b for a, b in zip(self, other, strict=True)))
+        return Sums(
+            self.rows + other.rows,
+            self.weight + other.weight,
+            self.loss + other.loss,
+            self.gradient + other.gradient,
+            self.curvature + other.curvature,
+        )
 
 
 class State(NamedTuple):
@@ -108,9 +114,11 @@ class Outcome(NamedTuple):
     Attributes
     ----------
     state : State
-        The last state whose batch loss was finite and below the ceiling.
+        After the last step taken; its parameters are finite. When halted, it stands before the
+        batch that halted it, and its parameters are those that the batch failed at.
     halted : bool
-        Whether a batch's loss was not.
+        Whether a batch's loss was not finite or above the ceiling, or the step from it led to
+        parameters that are not finite.
     records : float64[k, 3 + 2 p]
         A row each recorded step: step, learning rate, batch loss, parameters, gradient, all
         before the update.

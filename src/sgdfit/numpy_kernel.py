@@ -115,15 +115,21 @@ def _sweep(
         batch = slice(state.position, min(state.position + size, rows))
         taken = batch if indices is None else indices[batch]
         loss, gradient = _batch(terms, state.theta, chunk, taken)
+        with np.errstate(all="ignore"):
+            theta, slots = optimizer.update(
+                state.theta, gradient, tuple(state.slots), rate, state.step + 1, optimizer.options
+            )
+            finite = np.isfinite(theta.sum())
         # The comparison is also false for NaN.
-        if not loss <= segment.ceiling or not np.isfinite(gradient).all():
+        if not (loss <= segment.ceiling and finite):
             return Outcome(state, True, _stacked(records, len(state.theta)))
         if segment.record_every and state.step % segment.record_every == 0:
             head = [state.step, rate, loss]
             records.append(np.concatenate([head, state.theta, gradient]))
         # After a full batch the next epoch begins at once.
         position = batch.stop if size < rows else 0
-        state = _updated(optimizer, state, gradient, rate, segment)._replace(position=position)
+        theta = np.clip(theta, segment.low, segment.high).astype(state.theta.dtype, copy=False)
+        state = _advanced(optimizer, state, theta, np.stack(slots), position)
     return Outcome(state, False, _stacked(records, len(state.theta)))
 
 
@@ -139,19 +145,15 @@ def _batch(terms: Terms, theta: np.ndarray, chunk: Chunk, taken: Any) -> tuple[f
         return float(loss.sum() / rows), (jacobian @ slope) / theta.dtype.type(rows)
 
 
-def _updated(
-    optimizer: Optimizer, state: State, gradient: np.ndarray, rate: float, segment: Segment
+def _advanced(
+    optimizer: Optimizer, state: State, theta: np.ndarray, slots: np.ndarray, position: int
 ) -> State:
-    step = state.step + 1
-    theta, slots = optimizer.update(
-        state.theta, gradient, tuple(state.slots), rate, step, optimizer.options
-    )
-    theta = np.clip(theta, segment.low, segment.high).astype(state.theta.dtype, copy=False)
-    average, averaged = state.average, state.averaged
+    """Return the state after a step to ``theta``, averaged where the optimizer asks for it."""
+    step, average, averaged = state.step + 1, state.average, state.averaged
     if optimizer.average_from is not None and step > optimizer.average_from:
         averaged += 1
         average = average + (theta - average) / averaged
-    return State(theta, np.stack(slots), average, averaged, step, state.position)
+    return State(theta, slots, average, averaged, step, position)
 
 
 def _stacked(records: list[np.ndarray], parameters: int) -> np.ndarray:

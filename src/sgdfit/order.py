@@ -1,9 +1,11 @@
 """The order in which an epoch visits the rows: as they stand, or shuffled.
 
 A shuffle reads memory nearly in order yet mixes well. The rows are cut into stretches of 512 (a
-page of memory a column), which are permuted. Sixteen stretches are open at a time; 64 rows of
-each fill a buffer of 1,024 rows, small enough for the innermost cache, which is permuted within.
-A batch so draws from all over the data, even where they are sorted.
+page of memory a column). Sixteen stretches are open at a time, one at random from each sixteenth
+of the data; 64 rows of each fill a buffer of 1,024 rows, small enough for the innermost cache,
+which is permuted within. A batch so draws from all over the data, even where they are sorted.
+The rows of the gaps that are left between the stretches, one in each sixteenth and in another
+place each epoch, come last, in random order.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ class Order(NamedTuple):
     blocks : int64[k * 16]
         First row of each block of 64, 16 blocks a buffer.
     within : uint16[1024]
-        The place in the buffer that each of its rows is visited at.
+        Which of a buffer's rows is visited first, second, ….
     tail : int64[m]
         The remaining rows, each named.
     rows : int
@@ -50,9 +52,7 @@ class Order(NamedTuple):
         if not len(self.blocks):
             return self.tail
         stand = (self.blocks[:, None] + np.arange(BLOCK)).reshape(-1, BUFFER)
-        visited = np.empty_like(stand)
-        visited[:, self.within] = stand
-        return np.concatenate([visited.ravel(), self.tail])
+        return np.concatenate([stand[:, self.within].ravel(), self.tail])
 
 
 _NONE = np.empty(0, dtype=np.int64)
@@ -79,16 +79,31 @@ def shuffled(rows: int, seed: int, epoch: int) -> Order:
     True
     """
     random = np.random.Generator(np.random.PCG64([seed, epoch]))
-    if rows < 2 * PLACES * STRETCH:
+    # Gaps of a stretch or two: enough that rows change their neighbours from epoch to epoch.
+    each = rows // (PLACES * STRETCH) - 1
+    if each < 1:
         return Order(_NONE, _NOWHERE, random.permutation(rows), rows, sequential=False)
-    # The grid shifts from epoch to epoch, so that rows change neighbours.
-    shift = int(random.integers(STRETCH))
-    count = (rows - shift) // STRETCH
-    stretches = shift + STRETCH * random.permutation(count)
-    whole = count - count % PLACES
-    opened = stretches[:whole].reshape(-1, 1, PLACES)
-    blocks = (opened + np.arange(0, STRETCH, BLOCK)[:, None]).ravel()
-    left = (stretches[whole:, None] + np.arange(STRETCH)).ravel()
-    tail = np.concatenate([left, np.arange(shift), np.arange(shift + count * STRETCH, rows)])
+    starts, gaps = _stretches(rows, each, random)
+    opened = random.permuted(starts.reshape(PLACES, each), axis=1).T
+    # Each stretch begins at one of its blocks and goes round.
+    turns = random.integers(STRETCH // BLOCK, size=(each, 1, PLACES))
+    parts = (np.arange(STRETCH // BLOCK)[:, None] + turns) % (STRETCH // BLOCK)
+    blocks = (opened[:, None, :] + BLOCK * parts).ravel()
     within = random.permutation(BUFFER).astype(np.uint16)
-    return Order(blocks, within, random.permutation(tail), rows, sequential=False)
+    return Order(blocks, within, random.permutation(gaps), rows, sequential=False)
+
+
+def _stretches(rows: int, each: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Cut the rows into 16 times ``each`` stretches with 16 gaps between them.
+
+    Returns the first row of each stretch, and the rows in the gaps.
+    """
+    count = PLACES * each
+    sizes = random.multinomial(rows - STRETCH * count, [1 / PLACES] * PLACES)
+    before = each * np.arange(PLACES) + random.integers(each + 1, size=PLACES)
+    passed = np.cumsum(sizes)
+    starts = STRETCH * np.arange(count)
+    starts += np.concatenate([[0], passed])[np.searchsorted(before, np.arange(count), "right")]
+    ends = STRETCH * before + passed
+    gaps = [np.arange(end - size, end) for end, size in zip(ends, sizes, strict=True)]
+    return starts, np.concatenate(gaps)

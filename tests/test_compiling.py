@@ -1,0 +1,172 @@
+"""Compiled kernels on disk: used again, healed when damaged, done without when impossible."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sgdfit.compiling import folder, function, load
+from sgdfit.kernel_source import sweep_source
+from sgdfit.model import build
+from sgdfit.optimizer import adam
+
+SOURCE = """\
+from numba import njit
+
+
+@njit(cache=True, error_model="numpy")
+def double(x):
+    return 2.0*x
+"""
+# Prints the answer and how often the compiled code was found on disk and how often it was not.
+PROGRAM = """
+import sys
+from sgdfit.compiling import load
+made = load(sys.stdin.read()).double
+answer = made(21.0)
+found = made.stats if hasattr(made, "stats") else None
+print(answer, sum(found.cache_hits.values()), sum(found.cache_misses.values()))
+"""
+
+
+def start(place):
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM],
+        env=os.environ | {"SGDFIT_CACHE_DIR": str(place)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process):
+    out, err = process.communicate(SOURCE, timeout=120)
+    assert process.returncode == 0, err
+    assert err == ""
+    return tuple(map(float, out.split()))
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.setenv("SGDFIT_CACHE_DIR", str(tmp_path / "kept"))
+    return tmp_path / "kept"
+
+
+def kept(place, ending):
+    return sorted(place.glob(f"__pycache__/*.{ending}"))
+
+
+def test_the_second_process_finds_what_the_first_compiled(place):
+    assert finish(start(place)) == (42.0, 0, 1)
+    assert finish(start(place)) == (42.0, 1, 0)
+    assert len(kept(place, "nbi")) == len(kept(place, "nbc")) == 1
+
+
+def test_two_processes_at_once_do_not_disturb_each_other(place):
+    together = [start(place) for _ in range(3)]
+    assert {finish(process)[0] for process in together} == {42.0}
+    assert finish(start(place))[0] == 42.0
+    assert [path.suffix for path in place.iterdir() if path.is_file()] == [".py"]
+
+
+def test_the_folder_is_the_users_own(place):
+    load(SOURCE)
+    assert place.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the paths of Unix")
+def test_where_the_folder_stands_by_default(monkeypatch):
+    monkeypatch.delenv("SGDFIT_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert folder() == Path("/somewhere/sgdfit")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", "/home/me")
+    assert folder() == Path("/home/me/.cache/sgdfit")
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert folder() == Path("/home/me/Library/Caches/sgdfit")
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setenv("LOCALAPPDATA", "/local")
+    assert folder() == Path("/local/sgdfit")
+
+
+def test_a_folder_that_cannot_be_made_is_done_without(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("SGDFIT_CACHE_DIR", str(tmp_path / "file"))
+    assert load(SOURCE).double(21.0) == 42.0
+    assert function(SOURCE, "double")(21.0) == 42.0
+    assert (tmp_path / "file").read_text() == "no folder"
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="owners of Unix")
+def test_code_of_someone_else_is_not_run(place, monkeypatch):
+    place.mkdir()
+    monkeypatch.setattr(os, "getuid", lambda: place.stat().st_uid + 1)
+    assert load(SOURCE).double(21.0) == 42.0
+    assert list(place.iterdir()) == []
+
+
+def test_a_damaged_source_is_written_anew(place):
+    finish(start(place))
+    (path,) = place.glob("*.py")
+    path.write_text("raise RuntimeError")
+    assert finish(start(place))[0] == 42.0
+    assert path.read_text() == SOURCE
+
+
+@pytest.mark.parametrize("ending", ["nbi", "nbc"])
+@pytest.mark.parametrize("left", [0, 10, 200])
+def test_damaged_machine_code_is_compiled_anew(place, ending, left):
+    finish(start(place))
+    (path,) = kept(place, ending)
+    path.write_bytes(path.read_bytes()[:left])
+    call = function(SOURCE, "double")
+    assert call(21.0) == 42.0
+    assert call(1.5) == 3.0
+    assert not path.exists()
+    assert finish(start(place)) == (42.0, 0, 1)
+    assert finish(start(place)) == (42.0, 1, 0)
+
+
+def test_a_mistake_in_the_source_is_still_reported(place):
+    wrong = SOURCE.replace("2.0*x", "x.nothing")
+    with pytest.raises(Exception, match="nothing"):
+        function(wrong, "double")(21.0)
+
+
+def test_another_version_of_the_updates_is_another_module(place, monkeypatch):
+    name = load(SOURCE).__name__
+    monkeypatch.setattr("sgdfit.__version__", "0.0.other")
+    assert load(SOURCE).__name__ != name
+
+
+def test_the_source_of_a_sweep_holds_generated_names_alone():
+    """Whatever columns and parameters are called, their names stay out of the text."""
+    model = build(
+        "`y'); import os #` = `__import__`*exp(-`eval(1)`*`{os}`) + `\N{SNAKE}`",
+        ["y'); import os #", "{os}"],
+    )
+    plain = build("y = a*exp(-b*x) + c", ["x", "y"])
+    words, expected = (
+        set(re.findall(r"[^\W\d]\w*", sweep_source(m, True, adam()))) for m in (model, plain)
+    )
+    assert words == expected
+
+
+def test_compiling_is_quick_enough_to_wait_for(place):
+    """The estimate that the choice of the form rests on, within a factor for a busy machine."""
+    source = sweep_source(build("y = a*exp(-b*x) + c", ["x", "y"]), False, adam())
+    call, none = function(source, "sweep"), np.empty(0)
+    begun = time.perf_counter()
+    call(
+        np.ones(3), np.zeros((3, 3)), np.zeros(3), 0, 0, 0, (none, none),
+        none.astype(np.int64), none.astype(np.uint16), none.astype(np.int64), 0, True, 1, none,
+        (0.9, 0.999, 1e-8, 0.0, 0.0, 0.0), -1, 1.0, 0, np.zeros(3), np.ones(3), np.empty((0, 9)),
+    )  # fmt: skip
+    assert time.perf_counter() - begun < 60
