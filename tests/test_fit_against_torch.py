@@ -39,7 +39,7 @@ class Quadratic:
 
 class Decay:
     formula, response, loss = "d = a*exp(-b*(x + 2)) + c", "d", "mse"
-    start, sgd_rate, rate = {"a": 1.0, "b": 0.3, "c": 0.0}, 0.02, 0.0005
+    start, sgd_rate, rate = {"a": 1.0, "b": 1.5, "c": 0.0}, 0.02, 0.0005
 
     @staticmethod
     def losses(v, x, y):

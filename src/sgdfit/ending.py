@@ -8,8 +8,11 @@ import numpy as np
 
 from sgdfit.descent import Course, Plan
 from sgdfit.diagnosis import Diagnosis, explain_divergence
-from sgdfit.kernel import Sums
-from sgdfit.landing import Landing
+from sgdfit.directions import EPS, eigen
+from sgdfit.kernel import Chunk, Segment, Sums
+from sgdfit.landing import Landing, is_finite
+from sgdfit.order import in_order
+from sgdfit.rate import momentum_of
 from sgdfit.schedule import Schedule
 from sgdfit.status import Status, status_of
 from sgdfit.task import Task
@@ -47,10 +50,11 @@ def judge(
     distance : float
         From the estimates to the optimum, in standard errors; infinite where not known.
     """
-    trouble = find_trouble(task, course) if landing.lost else None
+    begun = is_finite(first)
+    trouble = find_trouble(task, course, overflow=not begun) if landing.lost else None
     if trouble is not None:
         return _domain_status(task, course, trouble)
-    if landing.lost and course.state.step == 0:
+    if not begun:
         return status_of("domain_error", cause="the loss over all rows is not finite at the start")
     if landing.lost or course.ending == "halted" or _grown(plan, course, landing, first, diagnosis):
         return _diverged(course, plan, landing, first, diagnosis)
@@ -61,20 +65,20 @@ def judge(
         cause = f"the optimum is {distance:.2g} standard errors away, within {reach:g} of them"
         return status_of("converged", cause=cause)
     still = _still_since(course)
-    if still is not None:
-        return status_of("stalled", step=still)
+    if still is not None and not _moves(plan, course, task.chunk):
+        return status_of("stalled", step=still, cure=_pulled(plan))
     cause = f"all {plan.steps:,} steps were taken before the optimum was reached"
-    return status_of("step_limit", cause=cause, cure=_cure(plan, diagnosis, distance, reach))
+    cure = _cure(plan, landing, diagnosis, distance, reach)
+    return status_of("step_limit", cause=cause, cure=cure)
 
 
-def _cure(plan: Plan, diagnosis: Diagnosis, distance: float, reach: float) -> str | None:
+def _cure(
+    plan: Plan, landing: Landing, diagnosis: Diagnosis, distance: float, reach: float
+) -> str | None:
     """Say what leads to the optimum; None: nothing better is known than the usual advice."""
-    options = dict(zip(plan.optimizer.option_names, plan.optimizer.options, strict=True))
-    if options.get("weight_decay"):
-        return (
-            f"set weight_decay=0: {options['weight_decay']:g} pulls the estimates towards 0, away"
-            " from the optimum"
-        )
+    pulled = _pulled(plan)
+    if pulled is not None:
+        return pulled
     if not np.isfinite(distance):
         return (
             "this loss has no curvature that would tell the distance to the optimum; let the"
@@ -85,20 +89,61 @@ def _cure(plan: Plan, diagnosis: Diagnosis, distance: float, reach: float) -> st
             "average the iterates (averaged(sgd)), let the learning rate decay (a schedule), or"
             " take larger batches: at a constant rate the noise of the batches keeps it this far"
         )
-    return _more_steps(plan, diagnosis, distance, reach)
+    return _outlook(plan, landing, diagnosis, distance / reach, reach)
 
 
-def _more_steps(plan: Plan, diagnosis: Diagnosis, distance: float, reach: float) -> str | None:
-    """Say how many more steps are needed, where the curvature tells it."""
-    per_digit = diagnosis.steps_per_digit_at_rate
+def _pulled(plan: Plan) -> str | None:
+    """Say what weight decay does, if there is any."""
+    options = dict(zip(plan.optimizer.option_names, plan.optimizer.options, strict=True))
+    decay = options.get("weight_decay")
+    if not decay:
+        return None
+    return f"set weight_decay=0: {decay:g} pulls the estimates towards 0, away from the optimum"
+
+
+def _outlook(
+    plan: Plan, landing: Landing, diagnosis: Diagnosis, factor: float, reach: float
+) -> str | None:
+    """Say how many steps make the distance ``factor`` times smaller, if the curvature tells.
+
+    Along each eigenvector of the curvature, here where the run ended, the distance shrinks by its
+    own growth factor; the slowest of those that matter decides.
+    """
     constant = isinstance(plan.schedule, Schedule) and plan.schedule.name == "constant"
     averaging = plan.optimizer.average_from is not None
-    if per_digit is None or not np.isfinite(per_digit) or not constant or averaging:
+    if plan.optimizer.name != "sgd" or not constant or averaging:
         return None
-    needed = float(f"{max(1.0, per_digit * np.log10(distance / reach)):.1e}")
-    more = f"about {needed:,.0f} more steps at this rate lead within {reach:g} standard errors"
+    curvature, vectors = eigen(landing.sums.curvature / landing.sums.weight)
+    known = curvature > EPS * curvature.max(initial=0.0)
+    update, rate = momentum_of(plan.optimizer)[0], plan.schedule(0)
+    logs = update.log_radius(rate * curvature[known])
+    if (logs >= 0).any():
+        limit = update.limit(float(curvature.max()))
+        return f"lower the learning rate: where the run ended, its limit is {limit:.4g}"
+    gradient = vectors.T @ (landing.sums.gradient / landing.sums.weight)
+    needed = _steps_needed(landing, gradient[known], curvature[known], logs, factor)
+    if needed is None:
+        return None
+    rounded = float(f"{max(needed, 1):.1e}")
+    more = f"about {rounded:,.0f} more steps at this rate lead within {reach:g} standard errors"
     fastest = diagnosis.fastest_rate
     return more if fastest is None else f"{more}; the fastest rate is {fastest:.4g}"
+
+
+def _steps_needed(
+    landing: Landing, gradient: np.ndarray, curvature: np.ndarray, logs: np.ndarray, factor: float
+) -> float | None:
+    # The squared distance is a sum of these shares, λ (gradient/λ)².
+    share = gradient**2 / curvature
+    # Standard errors shrink on the way as well, since the loss falls by half of the shares.
+    loss = landing.sums.loss / landing.sums.weight
+    least = loss - share.sum() / 2
+    if not least > 1e-9 * loss:
+        return None
+    some = share > 0
+    sizes = factor * np.sqrt(loss / least * share[some] / share.sum())
+    needed = float(np.max(np.log(sizes) / -logs[some], initial=0.0))
+    return needed if np.isfinite(needed) else None
 
 
 def _domain_status(task: Task, course: Course, trouble: Trouble) -> Status:
@@ -153,3 +198,18 @@ def _still_since(course: Course) -> int | None:
     moved = (course.records[:, 3 : 3 + len(theta)] != theta).any(axis=1)
     still = len(moved) if not moved.any() else int(np.argmax(moved[::-1]))
     return int(course.records[len(moved) - still, 0]) if still >= STILL else None
+
+
+def _moves(plan: Plan, course: Course, chunk: Chunk) -> bool:
+    """Whether one more step moves a parameter: records may meet a swing at equal phases."""
+    segment = Segment(
+        order=in_order(chunk.rows),
+        batch_size=plan.batch_size,
+        rates=course.records[-1:, 1],
+        ceiling=np.inf,
+        record_every=0,
+        low=plan.low,
+        high=plan.high,
+    )
+    after = plan.kernel.sweep(course.state._replace(position=0), chunk, segment)
+    return bool((after.state.theta != course.state.theta).any())

@@ -28,6 +28,7 @@ from sgdfit.errors import DivergenceWarning
 from sgdfit.evaluation import evaluate
 from sgdfit.formula import Formula
 from sgdfit.kernel import Sums, choose_form, make
+from sgdfit.landing import is_finite
 from sgdfit.loss import Loss
 from sgdfit.model import build
 from sgdfit.optimizer import Optimizer
@@ -181,8 +182,8 @@ def fit(
         low=np.array([model.parameters[name].low for name in model.free]),
         high=np.array([model.parameters[name].high for name in model.free]),
         batch_size=size,
-        # Without a finite loss there is nowhere to step from; the conclusion says why.
-        steps=length if np.isfinite(first.loss) else 0,
+        # Without a finite gradient there is nowhere to step; the conclusion says why.
+        steps=length if is_finite(first) else 0,
         shuffle=shuffle and size < rows,
         seed=seed,
         ceiling=_ceiling(task, first),

@@ -9,7 +9,7 @@ import numpy as np
 from sgdfit.descent import Course, Plan
 from sgdfit.kernel import Chunk, Sums
 
-__all__ = ["Landing", "land"]
+__all__ = ["Landing", "is_finite", "land"]
 
 
 class Landing(NamedTuple):
@@ -43,7 +43,7 @@ def land(plan: Plan, course: Course, chunk: Chunk) -> Landing:
     # A bound rounded to float32 is still the bound.
     theta = np.where(theta == low, plan.low, np.where(theta == high, plan.high, theta))
     end = Landing(theta, plan.kernel.sums(theta, chunk), course.state.step, False)
-    if not _finite(end.sums):
+    if not is_finite(end.sums):
         return _last_finite(plan, course, chunk, end)
     full = plan.batch_size >= chunk.rows
     if course.ending == "interrupted" and full and not course.state.averaged:
@@ -54,7 +54,7 @@ def land(plan: Plan, course: Course, chunk: Chunk) -> Landing:
 def _last_finite(plan: Plan, course: Course, chunk: Chunk, end: Landing) -> Landing:
     """Walk back, ever faster, to where all rows have a finite loss and gradient."""
     at, back = len(course.records), 1
-    while not _finite(end.sums) and at > 0:
+    while not is_finite(end.sums) and at > 0:
         at, back = max(0, at - back), 2 * back
         end = _recorded(plan, course, chunk, at)._replace(lost=True)
     return end._replace(lost=True)
@@ -74,5 +74,6 @@ def _recorded(plan: Plan, course: Course, chunk: Chunk, at: int) -> Landing:
     return Landing(theta, plan.kernel.sums(theta, chunk), int(course.records[at, 0]), False)
 
 
-def _finite(sums: Sums) -> bool:
+def is_finite(sums: Sums) -> bool:
+    """Whether descent can go on from there: loss and gradient are finite."""
     return bool(np.isfinite(sums.loss) and np.isfinite(sums.gradient).all())

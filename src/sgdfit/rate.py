@@ -18,7 +18,7 @@ from sgdfit.schedule import SCHEDULES, AnySchedule, Schedule, constant, tabulate
 from sgdfit.stability import Descent
 from sgdfit.steepness import steepness
 
-__all__ = ["Rates", "decide_rates"]
+__all__ = ["Rates", "decide_rates", "momentum_of"]
 
 # Where the loss has no curvature to go by.
 BLIND_RATE = 0.01
@@ -121,8 +121,9 @@ def _default_rate(
 ) -> float:
     """Return the rate when none is given: the optimizer's own, or what the curvature allows.
 
-    A full batch of a quadratic loss takes the fastest rate of all. Elsewhere the curvature
-    changes on the way, and few rows are steeper than all together: half of the limit there.
+    A full batch of a quadratic loss takes the fastest rate of all. Few rows may be steeper than
+    all together: half of the limit there. Where the model is not linear its curvature changes on
+    the way, the more so the more a batch leads astray: half of that again, or a quarter.
     """
     if optimizer.name not in DEFAULT_RATES:
         raise UsageError(f"the optimizer {optimizer.name!r} has no default; give learning_rate")
@@ -133,13 +134,14 @@ def _default_rate(
     if full and _exact(model):
         found = _diagnosed(model, optimizer, batch_size, first, None).fastest_rate
         return BLIND_RATE if found is None else found
-    update, decay = _update(optimizer)
+    update, decay = momentum_of(optimizer)
     start = np.array(model.start)
     together, alone = steepness(model, start, chunk)
     if not update.converges or not together + decay > 0:
         return BLIND_RATE
     single = 0.0 if full else alone * update.gain / (1 - update.momentum) / batch_size
-    return 1 / (2 / update.limit(together + decay) + single)
+    rate = 1 / (2 / update.limit(together + decay) + single)
+    return rate if model.is_linear else rate / 2 if full else rate / 4
 
 
 def _exact(model: Model) -> bool:
@@ -147,8 +149,8 @@ def _exact(model: Model) -> bool:
     return model.is_linear and not model.bend.free_symbols
 
 
-def _update(optimizer: Optimizer) -> tuple[Descent, float]:
-    """Return sgd's momentum and the like, and its weight decay."""
+def momentum_of(optimizer: Optimizer) -> tuple[Descent, float]:
+    """Return the recursion that sgd's momentum and the like make, and its weight decay."""
     chosen = dict(zip(optimizer.option_names, optimizer.options, strict=True))
     momentum, dampening = chosen["momentum"], chosen["dampening"]
     update = Descent(momentum, 1 - dampening if momentum else 1.0, bool(chosen["nesterov"]))

@@ -14,6 +14,8 @@ __all__ = ["Squares", "sum_squares"]
 
 # Rows looked at together, so that memory stays bounded.
 STRIDE = 65_536
+# Residuals this small beside the variation of the response are what arithmetic leaves.
+ROUNDING = 1e-12
 
 
 class Squares(NamedTuple):
@@ -27,11 +29,14 @@ class Squares(NamedTuple):
         Σ w (y − ȳ)², about the weighted mean.
     log_weights : float
         Σ ln w over the rows of nonzero weight.
+    perfect : bool
+        Whether the residuals are nothing but rounding.
     """
 
     residual: float
     total: float
     log_weights: float
+    perfect: bool
 
 
 def sum_squares(task: Task, theta: np.ndarray) -> Squares:
@@ -43,7 +48,9 @@ def sum_squares(task: Task, theta: np.ndarray) -> Squares:
             residual += float(weight @ (target - prediction) ** 2)
             total += float(weight @ (target - mean) ** 2)
             logs += float(np.log(weight[weight > 0] * task.mean_weight).sum())
-    return Squares(task.mean_weight * residual, task.mean_weight * total, logs)
+    size = total if total > 0 else mean**2 * task.source.rows
+    perfect = residual <= ROUNDING**2 * size
+    return Squares(task.mean_weight * residual, task.mean_weight * total, logs, perfect)
 
 
 def _parts(task: Task, theta: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:

@@ -36,10 +36,11 @@ class Trouble(NamedTuple):
     values: dict[str, float]
 
 
-def find_trouble(task: Task, course: Course) -> Trouble | None:
+def find_trouble(task: Task, course: Course, *, overflow: bool) -> Trouble | None:
     """Return where the state in which a run ended has no finite value, and why.
 
-    An overflow after the start is what divergence looks like from within one row, and is none.
+    Without ``overflow`` that is none: after the start it is what divergence looks like from
+    within one row.
     """
     state = course.state
     tried = [state.theta] if course.ending == "halted" else [course.theta, state.theta]
@@ -47,7 +48,7 @@ def find_trouble(task: Task, course: Course) -> Trouble | None:
         values = task.model.values(np.asarray(theta, dtype=np.float64).tolist())
         for expression, known in _searches(task, values):
             found = find_domain_error(expression, known)
-            if found is not None and (found.kind != "overflow" or state.step == 0):
+            if found is not None and (overflow or found.kind != "overflow"):
                 free = {name: values[name] for name in task.model.free}
                 return Trouble(found.subexpression, found.row, found.arguments, found.names | free)
     return None

@@ -1,0 +1,715 @@
+"""`fit` as users call it: the examples, errors of the estimates, losses, default rates, misuse."""
+
+import functools
+import warnings
+
+import numpy as np
+import pytest
+
+import sgdfit
+from sgdfit.errors import DataError, FormulaError, SgdfitError, UsageError
+from sgdfit.optimizer import Optimizer, sgd
+
+optimize = pytest.importorskip("scipy.optimize", reason="SciPy is the oracle")
+
+X = np.linspace(-2, 2, 20)
+DRAWS = (np.random.RandomState(42).randint(0, 2**32, 20, dtype=np.uint32) & 0xFFFFFF) / 2**24
+TUTORIAL = {"x": X, "y": 2 * X**2 + 3 * X + 4 + (DRAWS * 10 - 5)}
+ANSWER = {"a": 2.07485717, "b": 2.64455586, "c": 5.26174921}
+
+
+def values(fit):
+    return np.array([fit.estimates[name].value for name in fit.free])
+
+
+def errors(fit):
+    return np.array([fit.estimates[name].stderr for name in fit.free])
+
+
+# --- the examples of the documentation, as they stand there
+
+
+def quad(a, b, c, x):
+    return a * x**2 + b * x + c
+
+
+def mk_quad(a, b, c):
+    return functools.partial(quad, a, b, c)
+
+
+def test_text():
+    x, y, new_x = TUTORIAL["x"], TUTORIAL["y"], np.array([0.0, 1.0, 3.0])
+    fit = sgdfit.fit(
+        "y = a*x**2 + b*x + c",
+        {"x": x, "y": y},
+        optimizer="sgd",
+        learning_rate=0.2,
+        steps=200,
+    )
+    for name, value in ANSWER.items():
+        assert fit.estimates[name].value == pytest.approx(value, abs=2e-7)
+    report = str(fit)
+    for words in ("converged", "2.07 ± 0.46", "2.64 ± 0.50", "5.26 ± 0.91", "stability limit"):
+        assert words in report
+    assert fit.trace.names == ("a", "b", "c")
+    assert len(fit.trace) == 201
+    predicted = fit.predict({"x": new_x})
+    np.testing.assert_allclose(predicted, np.polyval(values(fit), new_x), rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        quad,
+        lambda x, c, b, a: a * x**2 + b * x + c,
+        lambda x, a, b, c: a * np.square(x) + np.multiply(b, x) + c,
+        "y ~ a*x^2 + b*x + c",
+        "a*x**2 + b*x + c",
+        "y = a x^2 + b x + c".replace("a x", "a*x").replace("b x", "b*x"),
+    ],
+)
+def test_the_same_curve_in_other_words(formula):
+    response = None if isinstance(formula, str) and formula.startswith("y") else "y"
+    fit = sgdfit.fit(formula, TUTORIAL, response=response, learning_rate=0.2, steps=200)
+    for name, value in ANSWER.items():
+        assert fit.estimates[name].value == pytest.approx(value, abs=2e-7)
+
+
+def test_bound_arguments_are_fixed_parameters():
+    fit = sgdfit.fit(
+        functools.partial(quad, c=5.0), TUTORIAL, response="y", learning_rate=0.2, steps=200
+    )
+    assert fit.free == ("a", "b")
+    assert (fit.estimates["c"].value, fit.estimates["c"].role) == (5.0, "fixed")
+    assert fit.estimates["c"].stderr is None
+    J = np.stack([X**2, X], axis=1)
+    best = np.linalg.lstsq(J, TUTORIAL["y"] - 5.0)[0]
+    np.testing.assert_allclose(values(fit), best, rtol=1e-9)
+
+
+def test_nothing_is_left_to_fit_of_the_tutorials_mk_quad():
+    with pytest.raises(FormulaError, match=r"every parameter .* is fixed or tied"):
+        sgdfit.fit(mk_quad(3.0, 2.0, 1.0), TUTORIAL, response="y")
+
+
+# --- errors of the estimates
+
+RANDOM = np.random.default_rng(12)
+T = np.sort(RANDOM.uniform(0, 4, 60))
+NOISE = RANDOM.normal(size=60)
+S = RANDOM.uniform(0.05, 0.3, 60)
+DECAY = {
+    "t": T,
+    "y": 3 * np.exp(-0.8 * T) + 0.5 + S * NOISE,
+    "s": S,
+    "w": 1 / S**2,
+    "one": 0 * T + 1,
+    "big": 0 * T + 1e307,
+    "small": 0 * T + 1e-307,
+}
+START = {"a": 2.5, "k": 1.0, "c": 0.3}
+
+
+def decay(t, a, k, c):
+    return a * np.exp(-k * t) + c
+
+
+def fit_decay(**options):
+    options = {"learning_rate": 0.3, "steps": 8_000, "start": START, "trace_every": 0} | options
+    return sgdfit.fit("y = a*exp(-k*t) + c", DECAY, **options)
+
+
+def curve_fit(**options):
+    return optimize.curve_fit(
+        decay, T, DECAY["y"], p0=list(START.values()), xtol=1e-14, ftol=1e-14, **options
+    )
+
+
+def test_covariance_is_that_of_curve_fit():
+    fit = fit_decay()
+    best, covariance = curve_fit()
+    assert fit.status.name == "converged"
+    np.testing.assert_allclose(values(fit), best, rtol=1e-6)
+    np.testing.assert_allclose(fit.covariance, covariance, rtol=1e-5)
+    deviations = np.sqrt(np.diag(covariance))
+    np.testing.assert_allclose(errors(fit), deviations, rtol=1e-5)
+    np.testing.assert_allclose(
+        fit.correlation, covariance / np.outer(deviations, deviations), rtol=1e-5
+    )
+    from scipy.stats import t
+
+    half = t.ppf(0.975, 57) * deviations
+    intervals = np.array([fit.estimates[name].interval for name in fit.free])
+    np.testing.assert_allclose(intervals, np.stack([best - half, best + half], 1), rtol=1e-5)
+    assert fit.covariance_method == "classical"
+
+
+@pytest.mark.parametrize("weights", ["1/s**2", "w", "7/s^2"])
+def test_weights_are_inverse_variances(weights):
+    fit = fit_decay(weights=weights, steps=20_000)
+    best, covariance = curve_fit(sigma=S)
+    np.testing.assert_allclose(values(fit), best, rtol=1e-6)
+    np.testing.assert_allclose(fit.covariance, covariance, rtol=1e-5)
+    factor = 7 if weights.startswith("7") else 1
+    rss = factor * np.sum(((DECAY["y"] - decay(T, *best)) / S) ** 2)
+    assert fit.residual_sum_of_squares == pytest.approx(rss, rel=1e-9)
+    assert fit.reduced_chi_square == pytest.approx(rss / 57, rel=1e-9)
+    assert fit.weights == weights
+
+
+def test_the_size_of_weights_changes_nothing_but_the_sums_of_squares():
+    one, seven = fit_decay(weights="w"), fit_decay(weights="7*w")
+    np.testing.assert_allclose(values(seven), values(one), rtol=1e-13)
+    np.testing.assert_allclose(seven.covariance, one.covariance, rtol=1e-11)
+    assert seven.loss == pytest.approx(one.loss, rel=1e-13)
+    assert seven.r_squared == pytest.approx(one.r_squared, rel=1e-12)
+    assert seven.residual_sum_of_squares == pytest.approx(7 * one.residual_sum_of_squares)
+    # The likelihood of data does not depend on the unit of the weights.
+    assert seven.aic == pytest.approx(one.aic, rel=1e-10)
+
+
+@pytest.mark.parametrize("weights", ["one", "0*t + 3", "big", "small", "2"])
+def test_equal_weights_are_none(weights):
+    plain, weighted = fit_decay(steps=50), fit_decay(steps=50, weights=weights)
+    np.testing.assert_allclose(values(weighted), values(plain), rtol=1e-12)
+    np.testing.assert_allclose(weighted.loss, plain.loss, rtol=1e-12)
+
+
+def test_rows_of_weight_0_are_as_if_they_were_not_there():
+    kept = T < 3
+    cut = {name: column[kept] for name, column in DECAY.items()}
+    options = {"start": START, "learning_rate": 0.3, "steps": 8_000}
+    with_all = sgdfit.fit("y = a*exp(-k*t) + c", DECAY, weights="where(t < 3, 1, 0)", **options)
+    without = sgdfit.fit("y = a*exp(-k*t) + c", cut, **options)
+    np.testing.assert_allclose(values(with_all), values(without), rtol=1e-9)
+    np.testing.assert_allclose(with_all.covariance, without.covariance, rtol=1e-8)
+    for name in ("degrees_of_freedom", "reduced_chi_square", "r_squared", "aic", "aicc", "bic"):
+        assert getattr(with_all, name) == pytest.approx(getattr(without, name), rel=1e-9), name
+    for name in fit_names(with_all):
+        np.testing.assert_allclose(
+            with_all.estimates[name].interval, without.estimates[name].interval, rtol=1e-8
+        )
+
+
+def fit_names(fit):
+    return fit.free
+
+
+BAD_WEIGHTS = [
+    ("t - 2", r"the weight 't - 2' is -1\.\d+ in row 1 of the data \(\d+ such rows\)"),
+    ("log(t - 2)", "is nan in row 1 of the data"),
+    ("0*t", r"every weight '0\*t' of the data is 0; nothing is left to fit"),
+    ("tt", "the data has no column 'tt'; .* Did you mean 't'"),
+    ("where(t < 0.1, 1, 0)", r"the data has [012] row\(s\) of a weight above 0 for 3 free"),
+]
+
+
+@pytest.mark.parametrize(("weights", "sentence"), BAD_WEIGHTS)
+def test_bad_weights(weights, sentence):
+    with pytest.raises(DataError, match=sentence):
+        fit_decay(weights=weights)
+
+
+def test_fixed_parameters_are_taken_out_of_the_covariance():
+    fit = fit_decay(fixed="c=0.5", start="a=2.5,k=1")
+    best, covariance = optimize.curve_fit(
+        lambda t, a, k: decay(t, a, k, 0.5), T, DECAY["y"], (2, 1), xtol=1e-14, ftol=1e-14
+    )
+    np.testing.assert_allclose(values(fit), best, rtol=1e-6)
+    np.testing.assert_allclose(fit.covariance, covariance, rtol=1e-5)
+    assert (fit.estimates["c"].stderr, fit.estimates["c"].interval) == (None, None)
+    assert fit.degrees_of_freedom == 58
+
+
+def test_tied_parameters_have_errors_by_the_delta_method():
+    fit = fit_decay(tied="c = a/6 + 0*k", start="a=2.5, k=1")
+    best, covariance = optimize.curve_fit(
+        lambda t, a, k: decay(t, a, k, a / 6), T, DECAY["y"], (2, 1), xtol=1e-14, ftol=1e-14
+    )
+    np.testing.assert_allclose(values(fit), best, rtol=1e-6)
+    tied = fit.estimates["c"]
+    assert (tied.role, tied.tie) == ("tied", fit.estimates["c"].tie)
+    assert tied.value == pytest.approx(best[0] / 6, rel=1e-6)
+    assert tied.stderr == pytest.approx(np.sqrt(covariance[0, 0]) / 6, rel=1e-5)
+    # A tie of two parameters: the slopes of k*a are (k, a).
+    product = sgdfit.fit(
+        "y = a*exp(-k*t) + m/10 + c",
+        DECAY,
+        tied="m = a*k",
+        start=START,
+        learning_rate=0.3,
+        steps=8_000,
+    )
+    a, k, _ = values(product)
+    slopes = np.array([k, a, 0])
+    by_hand = np.sqrt(slopes @ product.covariance @ slopes)
+    assert product.estimates["m"].stderr == pytest.approx(by_hand, rel=1e-12)
+
+
+def test_errors_at_a_bound_are_those_with_it_fixed():
+    fit = fit_decay(bounds="c > 0.6", start={"a": 2.5, "k": 1, "c": 0.7}, steps=8_000)
+    fixed = fit_decay(fixed="c=0.6", start="a=2.5,k=1", steps=8_000)
+    stands = fit.estimates["c"]
+    assert fit.status.name == "converged"
+    assert (stands.value, stands.at_bound, stands.stderr, stands.interval) == (
+        0.6,
+        True,
+        None,
+        None,
+    )
+    for name in "ak":
+        one, other = fit.estimates[name], fixed.estimates[name]
+        assert not one.at_bound
+        assert one.value == pytest.approx(other.value, rel=1e-8)
+        assert one.stderr == pytest.approx(other.stderr, rel=1e-7)
+        np.testing.assert_allclose(one.interval, other.interval, rtol=1e-7)
+    assert np.isnan(fit.covariance[2]).all()
+
+
+@pytest.mark.parametrize("bounds", ["c < -0.5", "c > 0.7", "0.7 < c < 0.8"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_the_estimate_stands_on_the_bound_exactly(bounds, dtype):
+    fit = fit_decay(bounds=bounds, start="a=2.5, k=1", dtype=dtype, learning_rate=0.05)
+    low, high = fit.estimates["c"].low, fit.estimates["c"].high
+    assert fit.estimates["c"].value in (low, high)
+    assert fit.estimates["c"].at_bound
+    assert fit.estimates["c"].stderr is None
+    assert fit.estimates["a"].stderr > 0
+
+
+def test_a_bound_that_is_not_reached_changes_nothing():
+    free, bounded = fit_decay(steps=100), fit_decay(steps=100, bounds="0 < a < 1e6, k > 0")
+    np.testing.assert_array_equal(values(free), values(bounded))
+    assert not any(e.at_bound for e in bounded.estimates.values())
+
+
+def test_every_parameter_on_a_bound():
+    fit = sgdfit.fit("y = a + 0*t", DECAY, bounds="5 < a < 6", learning_rate=0.1)
+    assert fit.status.name == "converged"
+    assert fit.estimates["a"].value == 5
+    assert fit.covariance_method == "none: every parameter stands on a bound"
+
+
+@pytest.mark.parametrize(
+    ("loss", "slope", "bend"),
+    [
+        ("soft_l1(scale=0.2)", lambda r: 2 * r / np.sqrt(1 + (r / 0.2) ** 2), None),
+        ("log_cosh", np.tanh, lambda r: 1 / np.cosh(r) ** 2),
+        (lambda prediction, target: (prediction - target) ** 4, lambda r: 4 * r**3, None),
+    ],
+    ids=["soft_l1", "log_cosh", "own"],
+)
+@pytest.mark.parametrize("weights", [None, "w"])
+def test_other_losses_have_the_sandwich(loss, slope, bend, weights):
+    fit = fit_decay(loss=loss, weights=weights, optimizer="sgd(momentum=0.9)", learning_rate=0.1)
+    a, k, c = values(fit)
+    J = np.stack([np.exp(-k * T), -a * T * np.exp(-k * T), np.ones_like(T)], axis=1)
+    residual = decay(T, a, k, c) - DECAY["y"]
+    w = np.ones_like(T) if weights is None else DECAY["w"] / DECAY["w"].mean()
+    h = 1e-6
+    second = bend(residual) if bend else (slope(residual + h) - slope(residual - h)) / (2 * h)
+    H = np.linalg.inv(J.T @ (J * (w * second)[:, None]))
+    scores = J * (w * slope(residual))[:, None]
+    np.testing.assert_allclose(fit.covariance, H @ scores.T @ scores @ H, rtol=1e-4)
+    assert fit.covariance_method == "sandwich"
+
+
+# --- few rows, perfect rows, figures of merit
+
+
+@pytest.mark.parametrize("rows", [3, 5, 50])
+@pytest.mark.parametrize("formula", ["y = a*x + b", "y = b + x*a**3"])
+def test_perfect_data_are_fitted_without_ado(rows, formula):
+    x = np.linspace(0, 1, rows)
+    slope = 2 if "**" not in formula else 8
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit = sgdfit.fit(
+            formula, {"x": x, "y": slope * x + 1}, start="a=1.5", learning_rate=0.01, steps=20_000
+        )
+        str(fit)
+        fit.to_json()
+    assert fit.status.name == "converged"
+    np.testing.assert_allclose(values(fit)[np.argsort(fit.free)], [2, 1], rtol=1e-12)
+    assert errors(fit).max() < 1e-13
+    assert fit.r_squared == pytest.approx(1, abs=1e-15)
+
+
+def test_as_many_rows_as_parameters_leave_no_errors():
+    data = {"x": [0.0, 1.0], "y": [1.0, 3.0]}
+    fit = sgdfit.fit("y = a*x + b", data, learning_rate=0.5, steps=500)
+    np.testing.assert_allclose(values(fit), [2, 1], rtol=1e-10)
+    assert fit.covariance is None
+    assert fit.covariance_method == "none: 2 rows leave no degree of freedom for 2 parameters"
+    assert (fit.degrees_of_freedom, fit.reduced_chi_square, fit.aicc) == (0, None, None)
+    assert "2 rows" in str(fit)
+
+
+def test_fewer_rows_than_parameters_are_refused():
+    sentence = r"the data has 1 row\(s\) for 2 free parameters \(a, b\); give at least as many"
+    with pytest.raises(DataError, match=sentence):
+        sgdfit.fit("y = a*x + b", {"x": [1.0], "y": [2.0]})
+    fit = sgdfit.fit("y = a*x + b", {"x": [1.0], "y": [2.0]}, fixed="b=1", learning_rate=0.5)
+    assert fit.estimates["a"].value == pytest.approx(1)
+
+
+def test_figures_of_merit_by_hand():
+    """R: m <- lm(dist ~ speed, cars[1:10,]); AIC(m), BIC(m), summary(m)$r.squared, sigma^2."""
+    speed = np.array([4, 4, 7, 7, 8, 9, 10, 10, 10, 11.0])
+    dist = np.array([2, 10, 4, 22, 16, 10, 18, 26, 34, 17.0])
+    fit = sgdfit.fit(
+        "dist = a + b*speed", {"speed": speed, "dist": dist}, steps=20_000, tolerance=1e-9
+    )
+    J = np.stack([np.ones(10), speed], axis=1)
+    best = np.linalg.lstsq(J, dist)[0]
+    rss = np.sum((dist - J @ best) ** 2)
+    deviance = 10 * (np.log(2 * np.pi * rss / 10) + 1)
+    expected = {
+        "residual_sum_of_squares": rss,
+        "loss": rss / 10,
+        "degrees_of_freedom": 8,
+        "reduced_chi_square": rss / 8,
+        "r_squared": 1 - rss / np.sum((dist - dist.mean()) ** 2),
+        "aic": deviance + 2 * 3,
+        "aicc": deviance + 2 * 3 + 2 * 3 * 4 / (10 - 3 - 1),
+        "bic": deviance + 3 * np.log(10),
+    }
+    for name, value in expected.items():
+        assert getattr(fit, name) == pytest.approx(value, rel=1e-9), name
+
+
+def test_what_the_data_do_not_determine_is_named():
+    fit = sgdfit.fit("y = a*x + b*x + c", TUTORIAL, learning_rate=0.1, steps=500)
+    assert fit.covariance is None
+    assert "a − b" in fit.covariance_method
+    told = " ".join([*fit.warnings, *fit.diagnosis.notes])
+    assert "a − b" in told
+    assert len([w for w in (*fit.warnings, *fit.diagnosis.notes) if "a − b" in w]) == 1
+
+
+def test_columns_that_do_not_vary_are_named():
+    data = {"x": np.full(10, 2.0), "y": np.arange(10.0)}
+    fit = sgdfit.fit("y = a*x", data, learning_rate=0.1)
+    assert fit.warnings == (
+        "the column 'x' is the same in every row (2), so it cannot tell parameters apart",
+    )
+    flat = sgdfit.fit(
+        "y = a*x + b", {"x": np.arange(5.0), "y": np.full(5, 3.0)}, learning_rate=0.05
+    )
+    assert flat.warnings == ("the response 'y' is the same in every row",)
+    assert flat.r_squared is None
+
+
+# --- losses whose answers are known
+
+COUNTS = np.array([3, 0, 2, 7, 4, 4, 1, 9, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("loss", "answer"),
+    [
+        ("mse", COUNTS.mean()),
+        ("mae", np.median(COUNTS)),
+        ("quantile(q=0.5)", np.median(COUNTS)),
+        ("quantile(q=0.2)", np.quantile(COUNTS, 0.2, method="inverted_cdf")),
+        ("quantile(q=0.95)", COUNTS.max()),
+        ("abs(prediction - target)", np.median(COUNTS)),
+        ("poisson", COUNTS.mean()),
+    ],
+)
+def test_a_constant_lands_on_what_the_loss_is_known_for(loss, answer):
+    fit = sgdfit.fit(
+        "y = m",
+        {"y": COUNTS},
+        loss=loss,
+        learning_rate=0.5,
+        schedule="inverse_time(decay=0.05)",
+        steps=20_000,
+    )
+    assert fit.estimates["m"].value == pytest.approx(answer, abs=2e-3)
+
+
+@pytest.mark.parametrize("loss", ["huber", "soft_l1", "cauchy"])
+def test_robust_losses_land_where_least_squares_of_scipy_does(loss):
+    spoiled = DECAY["y"].copy()
+    spoiled[::7] += 3
+    scale = 0.2
+    option = "delta" if loss == "huber" else "scale"
+    fit = sgdfit.fit(
+        "y = a*exp(-k*t) + c",
+        {"t": T, "y": spoiled},
+        loss=f"{loss}({option}={scale})",
+        start=START,
+        optimizer="sgd(momentum=0.9)",
+        learning_rate=0.2 if loss == "huber" else 0.1,
+        steps=10_000,
+        tolerance=1e-7,
+    )
+    theirs = optimize.least_squares(
+        lambda p: decay(T, *p) - spoiled,
+        list(START.values()),
+        loss=loss,
+        f_scale=scale,
+        xtol=1e-15,
+        ftol=1e-15,
+        gtol=1e-15,
+    )
+    assert fit.status.name == "converged"
+    np.testing.assert_allclose(values(fit), theirs.x, rtol=1e-5)
+
+
+def test_poisson_regression_has_the_score_equations_of_glm():
+    x = RANDOM.uniform(-1, 1, 200)
+    n = RANDOM.poisson(np.exp(0.7 * x + 1.2)).astype(float)
+    fit = sgdfit.fit("n = exp(a*x + b)", {"x": x, "n": n}, loss="poisson", steps=5_000)
+    mean = np.exp(fit.estimates["a"].value * x + fit.estimates["b"].value)
+    assert fit.status.name == "converged"
+    assert np.sum(mean) == pytest.approx(np.sum(n), rel=1e-6)
+    assert np.sum(x * mean) == pytest.approx(np.sum(x * n), rel=1e-6)
+
+
+def test_the_response_may_be_an_expression():
+    fit = sgdfit.fit("log(y) = a + b*t", {"t": T, "y": 3 * np.exp(-0.8 * T)}, steps=3_000)
+    np.testing.assert_allclose(values(fit), [np.log(3), -0.8], rtol=1e-8)
+    np.testing.assert_allclose(fit.predict({"t": [0.0]}), [np.log(3)], rtol=1e-8)
+
+
+# --- the learning rate when none is given
+
+
+def linear_problem(scales, offset=0.0, rows=60, seed=3):
+    random = np.random.default_rng(seed)
+    columns = {f"x{i}": s * (random.normal(size=rows) + offset) for i, s in enumerate(scales)}
+    truth = random.normal(size=len(scales))
+    y = sum(t * c for t, c in zip(truth, columns.values(), strict=True))
+    formula = "y = d + " + " + ".join(f"b{i}*x{i}" for i in range(len(scales)))
+    return formula, columns | {"y": y + random.normal(size=rows)}
+
+
+LINEAR = {
+    "plain": linear_problem([1, 1, 1]),
+    "one column": linear_problem([1.0]),
+    "ill scaled": linear_problem([1, 30, 1e-2]),
+    "very ill scaled": linear_problem([1e-4, 1e5]),
+    "far from centre": linear_problem([1, 1], offset=50),
+    "tiny": linear_problem([1e-6, 1e-6]),
+    "huge": linear_problem([1e6, 1e6]),
+    "repeated": ("y = a*x + b*x + c", TUTORIAL),
+}
+
+
+@pytest.mark.parametrize("name", LINEAR)
+@pytest.mark.parametrize("optimizer", ["sgd", "sgd(weight_decay=0.1)"])
+def test_default_rate_lowers_the_loss_at_each_step(name, optimizer):
+    fit = sgdfit.fit(*LINEAR[name], optimizer=optimizer, steps=300)
+    assert fit.status.ok
+    if optimizer == "sgd":
+        assert (np.diff(fit.trace.loss) <= 1e-12 * fit.trace.loss[:-1]).all()
+    assert fit.loss < fit.trace.loss[0] * (1 + 1e-12)
+    if name in ("plain", "one column"):
+        assert fit.status.name == "converged" or optimizer != "sgd"
+
+
+def heavy(rows=400, freedom=1.5, seed=2):
+    random = np.random.default_rng(seed)
+    x = random.standard_t(freedom, rows)
+    return {"x": x, "y": 2 * x + 1 + random.normal(size=rows)}
+
+
+def outlier(rows=400):
+    x = np.linspace(-1, 1, rows)
+    x[7] = 300.0
+    return {"x": x, "y": 2 * x + 1 + np.sin(37 * np.arange(rows))}
+
+
+@pytest.mark.parametrize("size", [1, 3, 32])
+@pytest.mark.parametrize(
+    "optimizer", ["sgd", "sgd(momentum=0.9)", "sgd(momentum=0.8, nesterov=True)"]
+)
+@pytest.mark.parametrize(
+    ("formula", "data"),
+    [
+        ("y = a*x + b", heavy()),
+        ("y = a*x + b", heavy(freedom=3.0)),
+        ("y = a*x + b", outlier()),
+        LINEAR["plain"],
+        LINEAR["ill scaled"],
+        LINEAR["far from centre"],
+    ],
+    ids=["Cauchy-like x", "Student's x", "one outlier", "plain", "ill scaled", "far"],
+)
+def test_default_rate_of_small_batches_does_not_diverge(formula, data, optimizer, size):
+    fit = sgdfit.fit(formula, data, optimizer=optimizer, batch_size=size, epochs=20, seed=4)
+    assert fit.status.ok
+    assert fit.loss < fit.trace.loss[0] or fit.loss < 10
+
+
+NONLINEAR = [
+    ("y = a*exp(-k*t) + c", DECAY, None),
+    ("y = a*exp(-k*t) + c", DECAY, "k=0.1"),
+    ("y = a/(1 + k*t)", DECAY, None),
+    ("y = a*tanh(b*x) + c", TUTORIAL, None),
+    ("y = a*sin(w*x) + c", {"x": X, "y": np.sin(1.5 * X)}, None),
+    ("y = a*x**b", {"x": T + 0.1, "y": 2 * (T + 0.1) ** 0.7}, None),
+]
+
+
+@pytest.mark.parametrize(("formula", "data", "start"), NONLINEAR, ids=lambda v: str(v)[:22])
+@pytest.mark.parametrize("size", ["full", 4])
+@pytest.mark.parametrize("loss", ["mse", "huber(delta=0.5)", "cauchy"])
+def test_default_rate_of_other_models_does_not_diverge(formula, data, start, size, loss):
+    fit = sgdfit.fit(formula, data, start=start, batch_size=size, loss=loss, steps=400, seed=1)
+    assert fit.status.ok
+    first = sgdfit.fit(formula, data, start=start, loss=loss, steps=1).trace.loss[0]
+    assert fit.loss < first
+
+
+def test_default_rates_of_the_other_optimizers_are_torchs():
+    told = {
+        name: sgdfit.fit("y = a*x", TUTORIAL, optimizer=name, steps=1).learning_rate
+        for name in ("adagrad", "rmsprop", "adam", "adamw", "averaged(adam)")
+    }
+    assert told == {
+        "adagrad": "0.01", "rmsprop": "0.01", "adam": "0.001", "adamw": "0.001",
+        "averaged(adam)": "0.001",
+    }  # fmt: skip
+
+
+def test_a_schedule_shapes_the_default_rate():
+    plain = sgdfit.fit("y = a*x", TUTORIAL, steps=20)
+    cosine = sgdfit.fit("y = a*x", TUTORIAL, steps=20, schedule="cosine")
+    rate = plain.trace.learning_rate[0]
+    expected = rate * (1 + np.cos(np.pi * np.arange(20) / 20)) / 2
+    np.testing.assert_allclose(cosine.trace.learning_rate[:-1], expected, rtol=1e-12)
+
+
+def test_an_optimizer_of_ones_own_steps():
+    def signed(theta, gradient, state, rate, step, options):
+        return theta - rate * np.sign(gradient), state
+
+    own = Optimizer("signed", sgd().init, signed, (), ())
+    fit = sgdfit.fit(
+        "y = a*x + b", TUTORIAL, optimizer=own, learning_rate=0.5, start="a=0, b=0", steps=3
+    )
+    np.testing.assert_array_equal(fit.trace.parameters, [[0, 0], [0.5, 0.5], [1, 1], [1.5, 1.5]])
+    with pytest.raises(UsageError, match="the optimizer 'signed' has no default; give learning"):
+        sgdfit.fit("y = a*x", TUTORIAL, optimizer=own)
+    with pytest.raises(UsageError, match="the optimizer 'signed' is not compiled; use kernel="):
+        sgdfit.fit("y = a*x", TUTORIAL, optimizer=own, learning_rate=1, kernel="compiled")
+
+
+# --- misuse: every argument, with the sentence that names it
+
+NAN, INF = float("nan"), float("inf")
+MISUSE = [
+    ({"formula": 5}, "5|int"),
+    ({"formula": ""}, "empty"),
+    ({"formula": "y = x"}, "every name in 'y = x' is a column"),
+    ({"formula": "z = a*x"}, "uses 'z', which is no column of the data"),
+    ({"formula": "a*x"}, "does not say which column it describes"),
+    ({"data": None}, "data of type 'NoneType'"),
+    ({"data": {}}, "the data has no columns"),
+    ({"data": {"x": [], "y": []}}, "no rows"),
+    ({"data": {"x": [1.0, 2], "y": [1.0, NAN]}}, "1 of 2 rows has no finite number"),
+    ({"data": {"x": [1.0, 2], "y": [1.0]}}, "have 2 and 1 rows"),
+    ({"data": {"x": ["a", "b"], "y": [1.0, 2]}}, "column 'x'"),
+    ({"data": X}, "write {'x': x, 'y': y}"),
+    ({"response": "q"}, "q"),
+    ({"response": 5}, "5|int"),
+    ({"loss": "hubber"}, "Did you mean 'huber'"),
+    ({"loss": 5}, "a loss is a name, a formula or a function, not 'int'"),
+    ({"loss": "huber(delta=-1)"}, "delta of the loss huber is -1; it must be above 0"),
+    ({"start": {"q": 1}}, "names 'q', which is no parameter"),
+    ({"start": {"a": NAN}}, "start of 'a' is nan; a finite number is needed"),
+    ({"start": "a=one"}, "the start of 'a' is 'one'; a number is needed"),
+    ({"start": "randon"}, "write name=value|random"),
+    ({"bounds": {"a": 5}}, r"give \(low, high\)"),
+    ({"bounds": "a > 2, a < 1"}, "leave no room"),
+    ({"fixed": {"a": INF}}, "a finite number is needed"),
+    ({"fixed": "a=1,b=1,c=1"}, "every parameter of .* is fixed or tied"),
+    ({"tied": "a = a"}, "circle"),
+    ({"tied": "a = q"}, "names 'q', which is no parameter"),
+    ({"weights": 5}, "weights is int; name a column"),
+    ({"weights": X}, "weights is ndarray; name a column"),
+    ({"weights": "q"}, "no column 'q'"),
+    ({"weights": "1/("}, "weights|read|\\("),
+    ({"missing": "ignore"}, "missing='ignore' is not known"),
+    ({"optimizer": "sgdd"}, "Did you mean 'sgd'"),
+    ({"optimizer": 5}, "an optimizer is a name such as"),
+    ({"optimizer": sgd}, "an optimizer is a name such as"),
+    ({"optimizer": "sgd(momentum=-1)"}, "momentum of sgd must be 0 or more"),
+    ({"learning_rate": 0}, "learning_rate is 0; it must be above 0"),
+    ({"learning_rate": -0.1}, "learning_rate is -0.1; it must be above 0"),
+    ({"learning_rate": NAN}, "learning_rate must be a finite number, not nan"),
+    ({"learning_rate": "0.1"}, "learning_rate must be a finite number, not '0.1'"),
+    ({"learning_rate": True}, "learning_rate must be a finite number, not True"),
+    ({"learning_rate": lambda step: -1}, "gives the learning rate -1.0 at step 0"),
+    ({"learning_rate": lambda step: None}, "returns None at step 0"),
+    ({"learning_rate": lambda s: 0.1, "schedule": "cosine"}, "leave out schedule"),
+    ({"schedule": lambda s: 0.1, "learning_rate": 0.1}, "leave out learning_rate=0.1"),
+    ({"schedule": "cosinus"}, "Did you mean 'cosine'"),
+    ({"schedule": 5}, "The schedule must be given as text, not 5"),
+    ({"schedule": "inverse_time"}, "lacks decay"),
+    ({"batch_size": 0}, "batch_size must be a whole number, 1 or more, not 0"),
+    ({"batch_size": -3}, "batch_size must be a whole number, 1 or more, not -3"),
+    ({"batch_size": 2.5}, "batch_size must be a whole number"),
+    ({"batch_size": "half"}, "batch_size is 'half'; give a number of rows or 'full'"),
+    ({"batch_size": None}, "batch_size must be a finite number, not None"),
+    ({"batch_size": X}, "batch_size must be a finite number"),
+    ({"steps": 0}, "steps must be a whole number, 1 or more, not 0"),
+    ({"steps": -5}, "steps must be a whole number, 1 or more, not -5"),
+    ({"steps": 1.5}, "steps must be a whole number"),
+    ({"steps": "10"}, "steps must be a finite number, not '10'"),
+    ({"steps": 1e300}, r"1e\+300 steps would never end"),
+    ({"steps": INF}, "steps must be a finite number, not inf"),
+    ({"epochs": 0}, "epochs must be a whole number, 1 or more, not 0"),
+    ({"steps": 5, "epochs": 5}, "steps=5 and epochs=5 are two lengths; give one of them"),
+    ({"shuffle": "yes"}, "shuffle must be True or False, not 'yes'"),
+    ({"seed": -1}, "seed must be a whole number, 0 or more, not -1"),
+    ({"seed": 0.5}, "seed must be a whole number"),
+    ({"seed": None}, "seed must be a finite number, not None"),
+    ({"tolerance": 0}, "tolerance is 0 standard errors; it must be above 0"),
+    ({"tolerance": NAN}, "tolerance must be a finite number, not nan"),
+    ({"tolerance": "low"}, "tolerance must be a finite number, not 'low'"),
+    ({"callback": 5}, "callback must be a function, not 5"),
+    ({"announce": "loud"}, "announce must be a function, not 'loud'"),
+    ({"callback_every": 0}, "callback_every must be a whole number, 1 or more, not 0"),
+    ({"trace_every": -1}, "trace_every must be a whole number, 0 or more, not -1"),
+    ({"kernel": "fast"}, "kernel='fast' is not one of 'auto', 'numpy', 'compiled'"),
+    ({"kernel": "compiled", "dtype": "float32"}, "use kernel='numpy' for float32"),
+    ({"dtype": "float16"}, "dtype='float16' is neither 'float64' nor 'float32'"),
+    ({"dtype": None}, "dtype=None is neither"),
+    ({"dtype": "no type"}, "dtype='no type' is neither"),
+]
+
+
+@pytest.mark.parametrize(("options", "sentence"), MISUSE, ids=lambda v: str(v)[:40])
+def test_misuse_is_named(options, sentence):
+    call = {"formula": "y = a*x**2 + b*x + c", "data": TUTORIAL} | options
+    with pytest.raises(SgdfitError, match=sentence):
+        sgdfit.fit(**call)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"seed": 1e3, "batch_size": 4},
+        {"seed": 2**70, "batch_size": 4},
+        {"steps": np.int64(3)},
+        {"steps": 3.0},
+        {"dtype": np.float32},
+        {"learning_rate": np.float32(0.1)},
+        {"shuffle": np.True_},
+        {"batch_size": np.int32(4)},
+        {"trace_every": 10**30},
+        {"callback": lambda p: None, "callback_every": 10**30},
+        {"epochs": 2, "batch_size": 7},
+    ],
+    ids=str,
+)
+def test_numbers_of_other_types_are_numbers(options):
+    fit = sgdfit.fit(
+        "y = a*x + b", TUTORIAL, **({"steps": 3} if "epochs" not in options else {}) | options
+    )
+    assert fit.steps in (3, 6)
+    assert fit.status.ok

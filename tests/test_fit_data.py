@@ -1,0 +1,152 @@
+"""The same rows in any form give the same fit, bit for bit."""
+
+import numpy as np
+import pytest
+
+import sgdfit
+from sgdfit.errors import DataError
+
+RANDOM = np.random.default_rng(21)
+X = RANDOM.normal(size=40)
+COLUMNS = {"x": X, "y": 1.5 * X - 2 + RANDOM.normal(0, 0.3, 40), "s": RANDOM.uniform(0.1, 1, 40)}
+FORMULA = "y = a*x + b"
+OPTIONS = {"batch_size": 8, "epochs": 5, "learning_rate": 0.05, "weights": "1/s**2", "seed": 3}
+
+
+def structured(tmp_path):
+    table = np.zeros(40, dtype=[(name, "f8") for name in COLUMNS])
+    for name, column in COLUMNS.items():
+        table[name] = column
+    return table
+
+
+def frame(tmp_path):
+    return pytest.importorskip("pandas").DataFrame(COLUMNS)
+
+
+def arrow(tmp_path):
+    return pytest.importorskip("pyarrow").table(COLUMNS)
+
+
+def reader(tmp_path):
+    return arrow(tmp_path).to_reader(max_chunksize=7)
+
+
+def csv(tmp_path):
+    path = tmp_path / "data.csv"
+    rows = [",".join(map(repr, map(float, row))) for row in zip(*COLUMNS.values(), strict=True)]
+    path.write_text("\n".join([",".join(COLUMNS), *rows]))
+    return str(path)
+
+
+def gzipped(tmp_path):
+    import gzip
+
+    path = tmp_path / "data.csv.gz"
+    with open(csv(tmp_path), "rb") as text:
+        path.write_bytes(gzip.compress(text.read()))
+    return path
+
+
+def parquet(tmp_path):
+    path = tmp_path / "data.parquet"
+    pytest.importorskip("pyarrow.parquet").write_table(arrow(tmp_path), path, row_group_size=9)
+    return path
+
+
+def feather(tmp_path):
+    path = tmp_path / "data.feather"
+    pytest.importorskip("pyarrow.feather").write_feather(arrow(tmp_path), str(path))
+    return path
+
+
+def tensors(tmp_path):
+    torch = pytest.importorskip("torch")
+    return {name: torch.tensor(column) for name, column in COLUMNS.items()}
+
+
+def nullable(tmp_path):
+    return frame(tmp_path).convert_dtypes()
+
+
+FORMS = {
+    "lists": lambda path: {name: column.tolist() for name, column in COLUMNS.items()},
+    "reversed views": lambda path: {n: c[::-1].copy()[::-1] for n, c in COLUMNS.items()},
+    "big endian": lambda path: {n: c.astype(">f8") for n, c in COLUMNS.items()},
+    "structured": structured,
+    "pandas": frame,
+    "nullable pandas": nullable,
+    "polars": lambda path: pytest.importorskip("polars").DataFrame(COLUMNS),
+    "lazy polars": lambda path: pytest.importorskip("polars").LazyFrame(COLUMNS),
+    "arrow": arrow,
+    "arrow reader": reader,
+    "torch": tensors,
+    "csv": csv,
+    "csv.gz": gzipped,
+    "parquet": parquet,
+    "feather": feather,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("kernel", ["numpy", "compiled"])
+def test_every_form_gives_the_same_bits(form, kernel, tmp_path):
+    plain = sgdfit.fit(FORMULA, COLUMNS, kernel=kernel, **OPTIONS)
+    other = sgdfit.fit(FORMULA, FORMS[form](tmp_path), kernel=kernel, **OPTIONS)
+    np.testing.assert_array_equal(other.trace.parameters, plain.trace.parameters)
+    np.testing.assert_array_equal(other.trace.loss, plain.trace.loss)
+    np.testing.assert_array_equal(other.covariance, plain.covariance)
+    assert other.values == plain.values
+    assert other.residual_sum_of_squares == plain.residual_sum_of_squares
+
+
+@pytest.mark.parametrize("kernel", ["numpy", "compiled"])
+def test_float32_columns_are_the_numbers_they_hold(kernel):
+    narrow = {name: column.astype(np.float32) for name, column in COLUMNS.items()}
+    wide = {name: column.astype(np.float64) for name, column in narrow.items()}
+    one = sgdfit.fit(FORMULA, narrow, kernel=kernel, **OPTIONS)
+    other = sgdfit.fit(FORMULA, wide, kernel=kernel, **OPTIONS)
+    np.testing.assert_allclose(one.trace.parameters, other.trace.parameters, rtol=1e-12)
+    assert one.residual_sum_of_squares == pytest.approx(other.residual_sum_of_squares, rel=1e-13)
+    assert one.r_squared == pytest.approx(other.r_squared, rel=1e-13)
+    np.testing.assert_allclose(
+        one.predict({"x": narrow["x"]}), other.predict({"x": wide["x"]}), rtol=1e-12
+    )
+
+
+def test_whole_numbers_and_truth_values_are_numbers():
+    data = {"n": np.arange(10), "on": np.arange(10) % 2 == 0}
+    data["y"] = 3 * data["n"] + 2 * data["on"] + 1
+    fit = sgdfit.fit("y = a*n + b*on + c", data, steps=20_000)
+    np.testing.assert_allclose(list(fit.values.values()), [3, 2, 1], rtol=1e-8)
+
+
+def test_rows_with_missing_values_are_counted():
+    spoiled = {name: column.copy() for name, column in COLUMNS.items()}
+    spoiled["x"][3] = np.nan
+    spoiled["s"][7] = np.inf
+    with pytest.raises(DataError, match="2 of 40 rows have no finite number"):
+        sgdfit.fit(FORMULA, spoiled, **OPTIONS)
+    fit = sgdfit.fit(FORMULA, spoiled, missing="drop", **OPTIONS)
+    assert (fit.rows, fit.rows_dropped) == (38, 2)
+    kept = {name: np.delete(column, [3, 7]) for name, column in COLUMNS.items()}
+    assert fit.values == sgdfit.fit(FORMULA, kept, **OPTIONS).values
+
+
+def test_columns_that_no_formula_names_are_not_read():
+    data = COLUMNS | {"text": ["?"] * 40, "holes": np.full(40, np.nan)}
+    assert (
+        sgdfit.fit(FORMULA, data, **OPTIONS).values
+        == sgdfit.fit(FORMULA, COLUMNS, **OPTIONS).values
+    )
+
+
+def test_data_are_left_as_they_are():
+    before = {name: column.copy() for name, column in COLUMNS.items()}
+    sgdfit.fit(FORMULA, COLUMNS, **OPTIONS)
+    for name, column in COLUMNS.items():
+        np.testing.assert_array_equal(column, before[name])
+
+
+def test_a_file_is_named_in_the_result(tmp_path):
+    assert "data.csv" in sgdfit.fit(FORMULA, csv(tmp_path), **OPTIONS).data_label
