@@ -25,7 +25,7 @@ def finite(expression: Expr) -> Expr:
     Raises
     ------
     FormulaError
-        When a number in it is infinite, not real, or beyond 1e300.
+        When a number in it is infinite, not real, beyond 1e300, or so small that it would be 0.
 
     Examples
     --------
@@ -39,13 +39,12 @@ def finite(expression: Expr) -> Expr:
     """
     if expression.has(sympy.Abs, sympy.sign):
         expression = expression.replace(sympy.Abs, Absolute).replace(sympy.sign, Sign)
-    parts = sympy.preorder_traversal(expression)
-    for part in parts:
-        if part.is_number:
-            trouble = _trouble(part)
-            if trouble:
-                raise FormulaError(trouble)
-            parts.skip()
+    for part in sympy.preorder_traversal(expression):
+        trouble = _trouble(part) if part.is_number else None
+        if part.is_Pow and part.exp.is_number and abs(part.exp) > MAX_EXPONENT:
+            trouble = f"the exponent {_short(part.exp)} is beyond {MAX_EXPONENT:,}"
+        if trouble:
+            raise FormulaError(trouble)
     return expression
 
 
@@ -61,6 +60,8 @@ def _trouble(number: Expr) -> str | None:
         value = complex(math.nan)
     if abs(value.imag) > 1e-12 * abs(value.real) or not math.isfinite(value.real):
         return "this has no finite real value"
+    if value == 0 and (number.is_Float or number.is_Pow) and not number.is_zero:
+        return "this number is too small for floating point"
     return None if abs(value.real) <= LARGEST else "this number is too large for floating point"
 
 
@@ -85,7 +86,7 @@ def power(base: Expr, exponent: Expr) -> Expr:
         raise FormulaError(f"the exponent {_short(exponent)} is beyond {MAX_EXPONENT:,}")
     if exponent.is_Float and float(exponent).is_integer():
         exponent = sympy.Integer(int(exponent))
-    if base.is_number and exponent.is_number and base != 0:
+    if base.is_number and exponent.is_number and not base.is_zero:
         digits = float(exponent) * math.log10(abs(complex(base)))
         if abs(digits) > math.log10(LARGEST):
             raise FormulaError(

@@ -80,8 +80,9 @@ class Formula:
 
     def with_response(self, response: str) -> Formula:
         """Return the same formula with the left side ``response``, a column or an expression."""
+        left = parse_left(response)
         text = None if self.text is None else f"{response.strip()} = {self.text}"
-        return replace(self, response=parse_left(response), text=text)
+        return replace(self, response=left, text=text)
 
     def renamed(self, names: Mapping[str, str]) -> Formula:
         """Return the same formula with other names in it; those not in ``names`` stay."""
@@ -272,11 +273,8 @@ class _FormulaPrinter(StrPrinter):  # type: ignore[misc]
         under = [f for f in sympy.Mul.make_args(rest) if not _is_divisor(f)]
         sign = "-" if number.is_negative else ""
         upper, lower = (abs(number), 1) if number.is_Float else (abs(number.p), number.q)
-        # Adds stand last and, alone beside a number, in brackets: SymPy multiplies 2*(a + b) out.
         under.sort(key=lambda f: (f.is_Add, self._first_name(f)))
         top = "*".join(self.parenthesize(f, PRECEDENCE["Mul"]) for f in under)
-        if number not in (1, lower) and under and under[0].is_Add:
-            top = f"({top})"
         if upper != 1 or number.is_Float or not under:
             top = "*".join(filter(None, [self._print(sympy.sympify(upper)), top]))
         bottom = [self.parenthesize(f, PRECEDENCE["Pow"], strict=True) for f in over]

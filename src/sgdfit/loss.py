@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -162,12 +162,13 @@ def _factories() -> dict[str, Callable[..., Callable[..., Array]]]:
     return {name: factory(loss) for name, loss in LOSSES.items()}
 
 
-def _check_option(loss: str, name: str, value: float) -> None:
-    value = number(value, f"{name} of the loss {loss}")
+def _checked(loss: str, name: str, given: Any) -> float:
+    value: float = number(given, f"{name} of the loss {loss}")
     if name in _POSITIVE and not value > 0:
         raise UsageError(f"{name} of the loss {loss} is {value:g}; it must be above 0")
     if name == "q" and not 0 < value < 1:
         raise UsageError(f"q of the loss {loss} is {value:g}; a quantile lies between 0 and 1")
+    return value
 
 
 def _traced(loss: Callable[..., Array]) -> Loss:
@@ -180,16 +181,17 @@ def _traced(loss: Callable[..., Array]) -> Loss:
     known = LOSSES.get(name) is bare
     if known and isinstance(loss, functools.partial) and loss.args:
         raise UsageError(f"bind the options of the loss {name} by name, as in '{name}(delta=2)'")
-    for option, value in options.items() if known else ():
-        _check_option(name, option, value)
+    if known:
+        options = {option: _checked(name, option, value) for option, value in options.items()}
+        loss = functools.partial(bare, **options)
     try:
         expression = trace_call(_in_order(loss, name), {n: symbol(n) for n in (PREDICTION, TARGET)})
     except FormulaError as error:
         raise UsageError(f"the loss {name!r} cannot be used: {error}") from error
-    _check_names({s.name for s in expression.free_symbols}, name)
+    _check_names(expression, (), name)
     if not known:
         return Loss(to_text(expression, (PREDICTION, TARGET)), expression)
-    shown = ", ".join(f"{key}={float(value)!r}" for key, value in options.items())
+    shown = ", ".join(f"{key}={value!r}" for key, value in options.items())
     return Loss(f"{name}({shown})" if shown else name, expression)
 
 
@@ -214,17 +216,17 @@ def _formula(text: str) -> Loss:
     from sgdfit.parsing import parse_expression
 
     expression, names = parse_expression(text)
-    _check_names(set(names), text.strip())
+    _check_names(expression, names, text.strip())
     return Loss(text.strip(), expression)
 
 
-def _check_names(names: set[str], loss: str) -> None:
-    for other in sorted(names - {PREDICTION, TARGET}):
+def _check_names(expression: Any, names: Iterable[str], loss: str) -> None:
+    for other in sorted({*names} - {PREDICTION, TARGET}):
         raise UsageError(
             f"the loss '{loss}' uses {other!r}; a loss is a formula of 'prediction' and"
             f" 'target' alone.{did_you_mean(other, (PREDICTION, TARGET))}"
         )
-    for missing in sorted({PREDICTION, TARGET} - names):
+    for missing in sorted({PREDICTION, TARGET} - {s.name for s in expression.free_symbols}):
         raise UsageError(
             f"the loss '{loss}' does not depend on the {missing}; a loss says how far the"
             " prediction is from the target"

@@ -88,7 +88,17 @@ class Model:
     @cached_property
     def gradient(self) -> tuple[Expr, ...]:
         """The derivative of the prediction to each free parameter."""
-        return tuple(derivative(self.prediction, name) for name in self.free)
+        return tuple(self._derivative(name) for name in self.free)
+
+    def _derivative(self, name: str) -> Expr:
+        try:
+            return derivative(self.prediction, name)
+        except FormulaError:
+            raise FormulaError(
+                f"the derivative of '{self.formula}' to {name!r} has no finite real value"
+            ) from None
+        except RecursionError:
+            raise FormulaError("the formula is nested too deeply to be differentiated") from None
 
     @cached_property
     def slope(self) -> Expr:
@@ -194,7 +204,7 @@ def build(
     model = Model(read, as_loss(loss), variables, parameters)
     if not model.free:
         raise FormulaError(_nothing_free(read, names))
-    _ = model.prediction  # what is fixed or tied may leave it without a value
+    _ = model.gradient  # what is fixed or tied may leave it without a value
     return model
 
 

@@ -21,15 +21,14 @@ from sgdfit.errors import FormulaError, did_you_mean
 from sgdfit.finite import LARGEST, finite, power
 from sgdfit.formula import Formula, symbol
 from sgdfit.functions import ALIASES, CONSTANTS, FUNCTIONS, OPERATIONS, lookup
-from sgdfit.tokens import Token, tokenize
+from sgdfit.tokens import Token, relation, tokenize
 
 __all__ = ["parse", "parse_condition", "parse_expression"]
 
 Expr = Any  # SymPy ships no types
 
-MAX_DEPTH = 120
-EXACT = 10**15  # below, every whole number is a floating-point number
-
+MAX_DEPTH = 60
+EXACT_OPERATIONS = 8  # of a constant such as sqrt(2)/pi that stays as it is written
 _COMPARISONS = {
     ast.Lt: sympy.Lt, ast.LtE: sympy.Le, ast.Gt: sympy.Gt, ast.GtE: sympy.Ge,
     ast.Eq: sympy.Eq, ast.NotEq: sympy.Ne,
@@ -64,18 +63,19 @@ def parse(text: str) -> Formula:
             ^
     """
     tokens = tokenize(text)
-    split = _relation(tokens)
+    split = relation(tokens)
     if split is None:
         expression, names = _side(tokens, text, "the formula")
         return Formula(expression, None, names, text.strip())
-    left, right = tokens[:split], tokens[split + 1 :]
-    again = _relation(right)
+    sign = tokens[split].text
+    response, _ = _side(tokens[:split], text, f"the left side of {sign!r}")
+    right = tokens[split + 1 :]
+    again = relation(right)
     if again is not None:
         raise FormulaError(
             "a formula has one '='; a comparison is written ==", text, right[again].position
         )
-    response, _ = _side(left, text, f"the left side of {tokens[split].text!r}")
-    expression, names = _side(right, text, f"the right side of {tokens[split].text!r}")
+    expression, names = _side(right, text, f"the right side of {sign!r}")
     return Formula(expression, response, names, text.strip())
 
 
@@ -94,25 +94,17 @@ def _is_condition(value: Expr) -> bool:
     return isinstance(value, Boolean) and not isinstance(value, sympy.Symbol)
 
 
-def _relation(tokens: list[Token]) -> int | None:
-    """Index of the first ``=`` or binary ``~`` outside of brackets."""
-    depth = 0
-    for index, token in enumerate(tokens):
-        if token.kind != "operator":
-            continue
-        depth += {"(": 1, ")": -1}.get(token.text, 0)
-        before = tokens[index - 1] if index else None
-        starts = before is None or (before.kind in ("operator", "word") and before.text != ")")
-        if depth == 0 and (token.text == "=" or (token.text == "~" and not starts)):
-            return index
-    return None
-
-
 def _side(tokens: list[Token], text: str, what: str) -> tuple[Expr, tuple[str, ...]]:
     reader = _Reader(tokens, text)
     expression = reader.number(what)
     named = (t.text for t in tokens if t.kind in ("name", "quoted"))
     return expression, tuple(dict.fromkeys(name for name in named if name in reader.used))
+
+
+def _brief(value: Expr) -> Expr:
+    """Return a long constant as its value: SymPy takes twice as long for each level of one."""
+    long = value.is_number and not value.is_Atom and value.count_ops() > EXACT_OPERATIONS
+    return sympy.Float(float(value)) if long else value
 
 
 class _Reader:
@@ -141,6 +133,13 @@ class _Reader:
     def _tree(self, what: str) -> ast.expr:
         if not self.tokens:
             raise FormulaError(f"{what} is empty", self.text, len(self.text))
+        equal = next((t for t in self.tokens if t[:2] == ("operator", "=")), None)
+        if equal is not None:
+            raise FormulaError(
+                "no '=' can stand within an expression; a comparison is written ==",
+                self.text,
+                equal.position,
+            )
         try:
             return ast.parse(self.spelled, mode="eval").body
         except SyntaxError as error:
@@ -169,11 +168,14 @@ class _Reader:
             self._fail("this is no arithmetic, comparison or call of a supported function", node)
         try:
             value = handler(node, depth + 1)
-            return value if _is_condition(value) else finite(value)
+            return value if _is_condition(value) else _brief(finite(value))
         except FormulaError as error:
             if error.text is not None:
                 raise
             self._fail(error.message, node)
+        except (ArithmeticError, TypeError, ValueError, NotImplementedError, RecursionError):
+            # SymPy gives up in as many ways, on floor(10**250*pi) for one.
+            self._fail("this has no value that can be computed", node)
 
     def _constant(self, node: ast.Constant, depth: int) -> Expr:
         value = node.value
@@ -181,8 +183,7 @@ class _Reader:
             self._fail(f"{value!r} is no number", node)
         if value > LARGEST:
             self._fail("this number is too large for floating point", node)
-        exact = isinstance(value, int) and value < EXACT
-        return sympy.Integer(value) if exact else sympy.Float(float(value))
+        return sympy.Integer(value) if isinstance(value, int) else sympy.Float(value)
 
     def _name(self, node: ast.Name, depth: int) -> Expr:
         token = self.tokens[int(node.id[1:])]
@@ -204,10 +205,18 @@ class _Reader:
         spine = [node]
         while isinstance(spine[-1].left, ast.BinOp):
             spine.append(spine[-1].left)
-        value = self._convert(spine[-1].left, depth)
+        sides = self._signed(spine[-1], depth)
         for join, steps in itertools.groupby(reversed(spine), self._joining):
-            value = self._joined(join, value, list(steps), depth)
-        return value
+            sides = [self._joined(join, sides, list(steps), depth)]
+        return sides[0]
+
+    def _signed(self, node: ast.BinOp, depth: int) -> list[Expr]:
+        """Return the left side; of -(a + b)/x as two factors, lest SymPy multiply them out."""
+        first = node.left
+        product = self._joining(node) is sympy.Mul
+        if product and isinstance(first, ast.UnaryOp) and isinstance(first.op, ast.USub):
+            return [sympy.S.NegativeOne, self._convert(first.operand, depth)]
+        return [self._convert(first, depth)]
 
     def _joining(self, node: ast.BinOp) -> Callable[..., Expr]:
         if type(node.op) not in _JOINS:
@@ -215,11 +224,11 @@ class _Reader:
         return _JOINS[type(node.op)]
 
     def _joined(
-        self, join: Callable[..., Expr], left: Expr, steps: list[ast.BinOp], depth: int
+        self, join: Callable[..., Expr], left: list[Expr], steps: list[ast.BinOp], depth: int
     ) -> Expr:
         """Join ``left`` and the right sides of ``steps``, all sums, all products or all powers."""
         kind = self._boolean if join in (sympy.And, sympy.Or) else self._arithmetic
-        sides = [kind(left, steps[0])]
+        sides = [kind(side, steps[0]) for side in left]
         for step in steps:
             side = kind(self._convert(step.right, depth), step)
             subtract, divide = (isinstance(step.op, op) for op in (ast.Sub, ast.Div))
@@ -265,7 +274,7 @@ class _Reader:
         if known is None:
             self._unknown_function(written, node)
         if node.keywords:
-            self._fail(f"{written} takes no named arguments; a comparison is written ==", node)
+            self._fail(f"{written} takes no named arguments", node)
         return written, *known
 
     def _unknown_function(self, name: str, node: ast.Call) -> NoReturn:

@@ -9,6 +9,7 @@ values of real data.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import sympy
@@ -124,7 +125,8 @@ class Logistic(_RealFunction):
     def eval(cls, x: Expr) -> Expr | None:
         if not _numbers(x):
             return None
-        return sympy.exp(x) / (1 + sympy.exp(x)) if x < 0 else 1 / (1 + sympy.exp(-x))
+        small = math.exp(-abs(float(x)))
+        return sympy.Float((small if x < 0 else 1.0) / (1.0 + small))
 
     def fdiff(self, argindex: int = 1) -> Expr:
         return self * Logistic(-self.args[0])
@@ -139,7 +141,7 @@ class Logaddexp(_RealFunction):
     def eval(cls, x: Expr, y: Expr) -> Expr | None:
         if not _numbers(x, y):
             return None
-        return sympy.Max(x, y) + sympy.log(1 + sympy.exp(-sympy.Abs(x - y)))
+        return sympy.Max(x, y) + sympy.Float(math.log1p(math.exp(-abs(float(x - y)))))
 
     def fdiff(self, argindex: int = 1) -> Expr:
         x, y = self.args

@@ -25,7 +25,7 @@ def stable(expression: Expr) -> Expr:
     --------
     >>> from sgdfit.formula import as_formula
     >>> stable(as_formula("a/(1 + exp(-(x - m)/s))").expression)
-    a*Logistic(-(m - x)/s)
+    a*Logistic((-m + x)/s)
     >>> stable(as_formula("a*(1 - exp(-k*x)) + log(1 + exp(b*x))").expression)
     -a*expm1(-k*x) + Logaddexp(0, b*x)
     """

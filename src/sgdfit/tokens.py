@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 from sgdfit.errors import FormulaError
 
-__all__ = ["MAX_CHARACTERS", "MAX_NESTING", "MAX_TOKENS", "Token", "tokenize"]
+__all__ = ["MAX_CHARACTERS", "MAX_NESTING", "MAX_TOKENS", "Token", "relation", "tokenize"]
 
 MAX_CHARACTERS = 10_000
 MAX_TOKENS = 3_000
-MAX_NESTING = 50
+MAX_NESTING = 25
 
 SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹"
 WORDS = {"and", "or", "not", "if", "else"}
@@ -89,6 +89,26 @@ def tokenize(text: str) -> list[Token]:
     _check_brackets(tokens, text)
     _check_neighbours(tokens, text)
     return tokens
+
+
+def relation(tokens: list[Token]) -> int | None:
+    """Return where the first ``=`` or binary ``~`` outside of brackets stands, if there is one.
+
+    Examples
+    --------
+    >>> relation(tokenize("log(y) ~ a")), relation(tokenize("a == b"))
+    (4, None)
+    """
+    depth = 0
+    for index, token in enumerate(tokens):
+        if token.kind != "operator":
+            continue
+        depth += {"(": 1, ")": -1}.get(token.text, 0)
+        before = tokens[index - 1] if index else None
+        starts = before is None or (before.kind in ("operator", "word") and before.text != ")")
+        if depth == 0 and (token.text == "=" or (token.text == "~" and not starts)):
+            return index
+    return None
 
 
 def _from_match(match: re.Match[str]) -> list[Token]:

@@ -87,7 +87,7 @@ def trace_call(
     positional = [v for n, v in wrapped.items() if kinds[n].kind is not kinds[n].KEYWORD_ONLY]
     named = {n: v for n, v in wrapped.items() if kinds[n].kind is kinds[n].KEYWORD_ONLY}
     try:
-        result = function(*positional, **named)
+        return _checked(function(*positional, **named), function)
     except FormulaError:
         raise
     except Exception as error:
@@ -95,7 +95,6 @@ def trace_call(
             f"the function {_name(function)} cannot be followed: it raised"
             f" {type(error).__name__}: {error}; write it with arithmetic and NumPy functions"
         ) from error
-    return _checked(result, function)
 
 
 def _signature(function: Callable[..., Any]) -> inspect.Signature:

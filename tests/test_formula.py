@@ -1,0 +1,234 @@
+"""Formulas: round trips over random expressions, values against Python's reading of the text."""
+
+import functools
+import math
+import re
+
+import numpy as np
+import pytest
+import sympy
+from hypothesis import HealthCheck, assume, given, settings
+from scipy import special
+
+from sgdfit.errors import FormulaError, UsageError
+from sgdfit.evaluation import evaluate
+from sgdfit.formula import Formula, as_formula, derivative, ordered_names, symbol, to_text
+from sgdfit.functions import FUNCTIONS
+from sgdfit.parsing import parse
+from trees import NAMES, expressions
+
+often = settings(
+    max_examples=300,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+
+
+def parsed(text):
+    """Parse ``text``, or skip what has no finite value such as 1/0."""
+    try:
+        return parse(text)
+    except FormulaError as error:
+        assume("finite" not in str(error) and "too " not in str(error))
+        assume("beyond" not in str(error))
+        raise
+
+
+@often
+@given(expressions, expressions)
+def test_formula_to_text_to_the_same_formula(left, right):
+    formula = parsed(f"{left} = {right}")
+    again = parse(formula.canonical)
+    assert (again.response, again.expression) == (formula.response, formula.expression)
+    assert set(ordered_names(again.expression)) <= set(formula.names)
+
+
+# Python's own words for what a formula says.
+PYTHON = {
+    name: eval(
+        f"lambda {', '.join('uvw'[: form.arity])}: {form.numpy.format('u', 'v', 'w')}",
+        {"numpy": np, "special": special},
+    )
+    for name, form in FUNCTIONS.items()
+    if name != "where"
+} | {"where": lambda condition, yes, no: yes if condition else no, "pi": math.pi}
+VALUES = {name: 0.4 + 0.17 * place for place, name in enumerate(NAMES)}
+
+
+def by_python(text):
+    return float(eval(text, PYTHON | {n: np.float64(v) for n, v in VALUES.items()}))
+
+
+@often
+@given(expressions)
+def test_the_value_is_python_s(text):
+    assume(not re.search(r"\b(in|lambda)\b", text))
+    formula = parsed(text)
+    try:
+        with np.errstate(all="ignore"):
+            expected = by_python(text)
+    except (OverflowError, ZeroDivisionError, TypeError):
+        assume(False)
+    assume(math.isfinite(expected) and abs(expected) < 1e12)
+    ours = evaluate(formula.expression, {n: np.array([v]) for n, v in VALUES.items()})
+    assert np.broadcast_to(ours, 1)[0] == pytest.approx(expected, rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("written", "canonical"),
+    [
+        ("y = a*x^2 + b*x + c", "y = a*x**2 + x*b + c"),
+        ("y ~ 1 - exp(-x)", "y = 1 - exp(-x)"),
+        ("log(y) = a", "log(y) = a"),
+        ("2*c*(a + b)/c", "2*a + 2*b"),
+        ("-(a + b)/x", "-(a + b)/x"),
+        ("a/(b*c)", "a/(b*c)"),
+        ("a/b/c", "a/(b*c)"),
+        ("x**(1/3)", "x**(1/3)"),
+        ("x**0.5", "x**0.5"),
+        ("x**2.0", "x**2"),
+        ("1/sqrt(x)", "1/sqrt(x)"),
+        ("2**-x", "2**(-x)"),
+        ("(-2)**x", "(-2)**x"),
+        ("a**b**c", "a**(b**c)"),
+        ("(a**b)**c", "(a**b)**c"),
+        ("1e-7*x + 1e22", "1e-07*x + 1e+22"),
+        ("123456789012345678*x", "123456789012345678*x"),
+        ("x if x > 0 else a", "where(x > 0, x, a)"),
+        ("0 < x < 1", "where((0 < x) and (x < 1), 1, 0)"),
+        ("not (x < 1 or x == 3)", "where(not ((x == 3) or (x < 1)), 1, 0)"),
+        ("`my col`*`pi` + pi", "`my col`*`pi` + pi"),
+        ("`a``b`*x", "`a``b`*x"),
+        ("`if`*x", "`if`*x"),
+        ("sqrt(x**2)", "abs(x)"),
+        ("clip(x, 0, a)", "minimum(maximum(x, 0), a)"),
+        ("ln(x) + power(x, a)", "x**a + log(x)"),
+    ],
+)
+def test_canonical_text(written, canonical):
+    formula = as_formula(written)
+    assert formula.canonical == canonical
+    assert str(formula) == written
+    again = as_formula(canonical)
+    assert (again.expression, again.response) == (formula.expression, formula.response)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda a, b, c, x: a * x**2 + b * x + c,
+        lambda a, k, x: a * np.exp(-k * x) + np.where(x > k, 1, np.sqrt(x)),
+        lambda lam, E, I, x: np.clip(E * x, 0, I) + lam,  # noqa: E741
+        lambda pi, x: np.maximum(pi, x) / (1 + np.hypot(pi, x)),
+        functools.partial(lambda a, b, x: a * special.erf(b * x), 2),
+        lambda α, β, x: α * np.arctan2(x, β),
+    ],
+)
+def test_a_function_s_text_is_the_same_formula(function):
+    formula = as_formula(function)
+    again = as_formula(str(formula))
+    assert again.expression == formula.expression
+    assert set(again.names) == set(formula.names)
+
+
+def slope_of(expression, name):
+    """Differentiate, or skip what has no real derivative such as xlogy(a, -2)."""
+    try:
+        return derivative(expression, name)
+    except FormulaError:
+        assume(False)
+
+
+@often
+@given(expressions)
+def test_derivatives_are_central_differences(text):
+    expression = parsed(text).expression
+    step = 1e-6
+    at = {name: np.array([v - step, v, v + step]) for name, v in VALUES.items()}
+    for name in ordered_names(expression)[:2]:
+        still = {n: np.full(3, v) for n, v in VALUES.items()} | {name: at[name]}
+        values = np.broadcast_to(evaluate(expression, still), 3)
+        slopes = np.broadcast_to(evaluate(slope_of(expression, name), still), 3)
+        # Where the slope itself turns within the step there is nothing to compare.
+        scale = np.abs(values).max() + np.abs(slopes).max()
+        assume(np.isfinite(values).all() and scale < 1e4 and np.ptp(slopes) < 1e-3)
+        difference = (values[2] - values[0]) / (2 * step)
+        assert slopes[1] == pytest.approx(difference, rel=1e-3, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "at_zero"),
+    [
+        ("a*x**b", "b", 0.0),
+        ("a*x**b", "a", 0.0),
+        ("(x - c)**b", "c", 0.0),
+        ("(c*x)**b", "c", 0.0),
+        ("a*(x/k)**b", "k", 0.0),
+        ("a*(x/k)**b", "b", 0.0),
+        ("x**n/(k**n + x**n)", "n", 0.0),
+        ("x**n/(k**n + x**n)", "k", 0.0),
+    ],
+)
+def test_the_derivative_of_a_power_is_finite_at_zero(text, name, at_zero):
+    slope = derivative(as_formula(text).expression, name)
+    here = {"a": 2.0, "b": 1.5, "c": 1e-300, "k": 3.0, "n": 2.5, "x": np.array([0.0])}
+    here["c"] = 0.0 if "x - c" in text else 2.0
+    assert np.broadcast_to(evaluate(slope, here), 1)[0] == at_zero
+
+
+def test_a_power_s_derivatives_agree_with_sympy_away_from_zero():
+    a, b, x = map(symbol, "abx")
+    for name, s in (("a", a), ("b", b), ("x", x)):
+        plain = sympy.diff(a * x**b / (a + x**b), s)
+        ours = derivative(as_formula("a*x**b/(a + x**b)").expression, name)
+        values = {"a": 1.3, "b": 0.7, "x": np.array([0.4, 2.0])}
+        expected = [float(plain.subs({a: 1.3, b: 0.7, x: v})) for v in (0.4, 2.0)]
+        np.testing.assert_allclose(evaluate(ours, values), expected, rtol=1e-12)
+
+
+def test_a_response_is_added():
+    formula = as_formula("a*x", response=" log(y) ")
+    assert str(formula) == "log(y) = a*x"
+    assert formula.response_names == ("y",)
+    assert as_formula("y = a*x", response="y").response == symbol("y")
+    assert str(as_formula(lambda a, x: a * x, "y")) == "y = a*x"
+
+
+def test_renamed_takes_the_names_everywhere():
+    formula = as_formula(functools.partial(lambda a, x, b=2: a * x + b, 3), response="y")
+    other = formula.renamed({"a": "slope", "x": "time", "y": "my col", "b": "offset"})
+    assert str(other) == "`my col` = slope*time + offset"
+    assert other.names == ("slope", "time", "offset")
+    assert (other.fixed, other.start) == ({"slope": 3.0}, {"offset": 2.0})
+
+
+@pytest.mark.parametrize(
+    ("given_formula", "response", "sentence"),
+    [
+        (5, None, "a formula is text such as"),
+        (None, None, "'NoneType'"),
+        (b"y = a*x", None, "'bytes'"),
+        (["y = a*x"], None, "'list'"),
+        ("y = a*x", "z", "already names its response"),
+        ("a*x", 5, "response=5 is no text"),
+        ("a*x", "y = b", "no '=' can stand"),
+        ("a*x", "", "is empty"),
+        ("a*x", "__import__('os').getcwd()", "has no place here"),
+    ],
+)
+def test_what_is_no_formula_is_refused(given_formula, response, sentence):
+    with pytest.raises((UsageError, FormulaError), match=sentence):
+        as_formula(given_formula, response)
+
+
+def test_a_formula_passes_through():
+    formula = as_formula("y = a*x")
+    assert as_formula(formula) is formula
+    assert isinstance(formula, Formula)
+
+
+def test_an_unknown_function_has_no_text():
+    with pytest.raises(FormulaError, match="'gamma' has no text form"):
+        to_text(sympy.gamma(symbol("x")))

@@ -1,0 +1,216 @@
+"""The table of functions: each form and each derivative against mpmath, which shares no code."""
+
+import math
+
+import mpmath
+import numpy as np
+import pytest
+import sympy
+from scipy import special
+
+from sgdfit.evaluation import evaluate
+from sgdfit.finite import finite, power
+from sgdfit.formula import as_formula, derivative
+from sgdfit.functions import ALIASES, CONSTANTS, FUNCTIONS, OPERATIONS, by_class, lookup
+from sgdfit.kernel_source import HEADER
+
+LINE, WAVE = (-3.0, 3.0), (-1.4, 1.4)
+UNIT, POSITIVE, ABOVE_ONE = (-0.95, 0.95), (0.05, 5.0), (1.05, 6.0)
+
+# What each function is, in mpmath's words, and where each argument may lie.
+ORACLES = {
+    "exp": (mpmath.exp, LINE),
+    "expm1": (mpmath.expm1, LINE),
+    "log": (mpmath.log, POSITIVE),
+    "log2": (lambda x: mpmath.log(x, 2), POSITIVE),
+    "log10": (mpmath.log10, POSITIVE),
+    "log1p": (mpmath.log1p, UNIT),
+    "sqrt": (mpmath.sqrt, POSITIVE),
+    "cbrt": (lambda x: mpmath.sign(x) * mpmath.cbrt(abs(x)), LINE),
+    "sin": (mpmath.sin, LINE),
+    "cos": (mpmath.cos, LINE),
+    "tan": (mpmath.tan, WAVE),
+    "cot": (mpmath.cot, (0.1, 3.0)),
+    "asin": (mpmath.asin, UNIT),
+    "acos": (mpmath.acos, UNIT),
+    "atan": (mpmath.atan, LINE),
+    "atan2": (mpmath.atan2, LINE, LINE),
+    "sinh": (mpmath.sinh, LINE),
+    "cosh": (mpmath.cosh, LINE),
+    "tanh": (mpmath.tanh, LINE),
+    "coth": (mpmath.coth, POSITIVE),
+    "asinh": (mpmath.asinh, LINE),
+    "acosh": (mpmath.acosh, ABOVE_ONE),
+    "atanh": (mpmath.atanh, UNIT),
+    "erf": (mpmath.erf, LINE),
+    "erfc": (mpmath.erfc, LINE),
+    "abs": (abs, LINE),
+    "sign": (mpmath.sign, LINE),
+    "floor": (mpmath.floor, LINE),
+    "ceil": (mpmath.ceil, LINE),
+    "minimum": (min, LINE, LINE),
+    "maximum": (max, LINE, LINE),
+    "hypot": (mpmath.hypot, LINE, LINE),
+    "logistic": (lambda x: 1 / (1 + mpmath.exp(-x)), LINE),
+    "logaddexp": (lambda x, y: mpmath.log(mpmath.exp(x) + mpmath.exp(y)), LINE, LINE),
+    "xlogy": (lambda x, y: x * mpmath.log(y), LINE, POSITIVE),
+    "pow": (mpmath.power, POSITIVE, LINE),
+}
+NAMES = ("u", "v", "w")
+
+
+def points(ranges, count=40):
+    """Draw arguments, away from the steps of floor and ceil and from ties."""
+    generator = np.random.default_rng(7)
+    drawn = [generator.uniform(low, high, count) for low, high in ranges]
+    return [np.where(np.abs(x - np.round(x)) < 0.01, x + 0.02, x) for x in drawn]
+
+
+def expression_of(name):
+    arguments = ", ".join(NAMES[: FUNCTIONS[name].arity])
+    return as_formula(f"{name}({arguments})").expression
+
+
+def test_every_function_has_an_oracle():
+    assert set(ORACLES) | {"where"} == set(FUNCTIONS)
+
+
+@pytest.mark.parametrize("name", ORACLES)
+def test_the_value_is_mpmath_s(name):
+    oracle, *ranges = ORACLES[name]
+    columns = points(ranges)
+    expected = [float(oracle(*map(mpmath.mpf, row))) for row in zip(*columns, strict=True)]
+    ours = evaluate(expression_of(name), dict(zip(NAMES, columns, strict=False)))
+    np.testing.assert_allclose(ours, expected, rtol=1e-13)
+    numpy_form = FUNCTIONS[name].numpy.format("a0", "a1", "a2")
+    space = {"numpy": np, "special": special} | {f"a{i}": c for i, c in enumerate(columns)}
+    np.testing.assert_allclose(eval(numpy_form, space), expected, rtol=1e-13)
+
+
+@pytest.mark.parametrize("name", ORACLES)
+def test_the_compiled_form_is_mpmath_s_too(name):
+    oracle, *ranges = ORACLES[name]
+    space = _compiled_helpers()
+    text = FUNCTIONS[name].compiled.format("a0", "a1", "a2")
+    for row in zip(*points(ranges, 15), strict=True):
+        arguments = {f"a{i}": float(value) for i, value in enumerate(row)}
+        expected = float(oracle(*map(mpmath.mpf, row)))
+        assert eval(text, space | arguments) == pytest.approx(expected, rel=1e-13)
+
+
+def _compiled_helpers():
+    """The helpers of the compiled form, as plain Python."""
+    start = HEADER.index("@njit")
+    space = {"math": math, "numpy": np, "njit": lambda *a, **k: lambda f: f, "FAST": set()}
+    exec(HEADER[start:], space)
+    return space
+
+
+@pytest.mark.parametrize("name", ORACLES)
+def test_the_derivative_is_mpmath_s(name):
+    oracle, *ranges = ORACLES[name]
+    columns = points(ranges, 12)
+    values = dict(zip(NAMES, columns, strict=False))
+    for place in range(len(ranges)):
+        slope = derivative(expression_of(name), NAMES[place])
+        ours = np.broadcast_to(evaluate(slope, values), columns[0].shape)
+        order = tuple(int(i == place) for i in range(len(ranges)))
+        with mpmath.workdps(40):
+            expected = [
+                float(mpmath.diff(oracle, tuple(map(mpmath.mpf, row)), order))
+                for row in zip(*columns, strict=True)
+            ]
+        np.testing.assert_allclose(ours, expected, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("text", "x", "expected"),
+    [
+        ("abs(x)", 0.0, 0.0),
+        ("abs(x)**2", -3.0, -6.0),
+        ("sqrt(x**2)", -2.0, -1.0),
+        ("maximum(x, 0)", 0.0, 0.5),
+        ("minimum(x, 0)", 0.0, 0.5),
+        ("maximum(x, 2*x)", 1.0, 2.0),
+        ("where(x > 0, log(x), x)", -1.0, 1.0),
+        ("where(x > 1, x**2, 3)", 0.0, 0.0),
+        ("logistic(x)", 800.0, 0.0),
+        ("logistic(x)", -800.0, 0.0),
+        ("logaddexp(0, x)", 800.0, 1.0),
+        ("logaddexp(0, x)", -800.0, 0.0),
+        ("cbrt(x)", -8.0, 1 / 12),
+    ],
+)
+def test_derivatives_at_corners_and_far_out(text, x, expected):
+    slope = derivative(as_formula(text).expression, "x")
+    value = np.broadcast_to(evaluate(slope, {"x": np.array([x])}), 1)[0]
+    assert value == pytest.approx(expected, abs=1e-15)
+
+
+def test_the_second_derivative_of_a_squared_absolute_value_holds_at_zero():
+    second = derivative(derivative(as_formula("abs(x)**2").expression, "x"), "x")
+    assert second == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("floor(2.5)", 2), ("floor(-2.5)", -3), ("ceil(2.5)", 3), ("cbrt(-8)", -2),
+        ("abs(-3)", 3), ("sign(-0.1)", -1), ("sign(0)", 0), ("minimum(1, 2)", 1),
+        ("maximum(1, 2)", 2), ("logistic(0)", 0.5), ("logistic(1000)", 1.0),
+        ("logaddexp(1000, 1000)", 1000 + math.log(2)), ("xlogy(0, 0)", 0), ("xlogy(2, 1)", 0),
+        ("hypot(3, 4)", 5), ("where(1 < 2, 3, 4)", 3), ("where(1 > 2, 3, 4)", 4),
+        ("clip(5, 0, 2)", 2), ("clip(-5, 0, 2)", 0), ("heaviside(0, 0.5)", 0.5),
+        ("heaviside(-1, 0.5)", 0), ("heaviside(2, 0.5)", 1), ("square(3)", 9),
+        ("reciprocal(4)", 0.25), ("exp2(3)", 8), ("radians(180)", math.pi),
+        ("degrees(pi)", 180), ("deg2rad(90)", math.pi / 2), ("rad2deg(pi)", 180),
+        ("pi", math.pi),
+    ],
+)  # fmt: skip
+def test_of_numbers(text, expected):
+    assert float(as_formula(text).expression) == pytest.approx(expected, rel=1e-15)
+
+
+@pytest.mark.parametrize("alias", ALIASES)
+def test_an_alias_is_the_same_function(alias):
+    assert lookup(alias) == lookup(ALIASES[alias])
+
+
+@pytest.mark.parametrize("name", [*FUNCTIONS, *ALIASES, *OPERATIONS])
+def test_every_name_can_be_called(name):
+    _, arity = lookup(name)
+    first = "u > 0" if name == "where" else "u"
+    called = f"{name}({', '.join([first, *NAMES[1:arity]])})"
+    assert set(as_formula(called).names) == set(NAMES[:arity])
+
+
+def test_nothing_else_is_a_function():
+    assert lookup("eval") is None
+    assert dict(CONSTANTS) == {"pi": sympy.pi}
+
+
+def test_every_class_has_the_name_of_its_function():
+    for cls, name in by_class.items():
+        assert FUNCTIONS[name].symbolic is cls or cls in (sympy.Abs, sympy.sign)
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda x: x * sympy.oo, "no finite real value"),
+        (lambda x: sympy.zoo, "no finite real value"),
+        (lambda x: x + sympy.I, "no finite real value"),
+        (lambda x: sympy.asin(2) * x, "no finite real value"),
+        (lambda x: sympy.exp(1000) + x, "no finite real value"),
+        (lambda x: x * sympy.Integer(10) ** 301, "too large"),
+        (lambda x: x / sympy.Integer(10) ** 301, "too large"),
+        (lambda x: x * sympy.Float(1e-300) ** 2, "too small"),
+        (lambda x: x**2000, "beyond 1,000"),
+        (lambda x: power(2 * x, sympy.Integer(10**9)), "beyond 1,000"),
+        (lambda x: power(power(2 * x, sympy.Integer(999)), sympy.Integer(999)), "too large|beyond"),
+        (lambda x: power(sympy.Float(1e-9), sympy.Integer(900)), "too large"),
+    ],
+)
+def test_numbers_that_floating_point_cannot_hold_are_refused(make, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        finite(make(sympy.Symbol("x", real=True)))

@@ -1,0 +1,251 @@
+"""Losses against SciPy, torch and formulas by hand: values, expressions, derivatives."""
+
+import functools
+
+import numpy as np
+import pytest
+from scipy import special
+from scipy.optimize import least_squares
+
+from sgdfit.errors import SgdfitError
+from sgdfit.evaluation import evaluate
+from sgdfit.loss import LOSSES, PREDICTION, TARGET, Loss, as_loss, huber, quantile
+from sgdfit.model import build
+
+TARGETS = np.array([-3.0, -0.4, 0.0, 0.3, 1.0, 2.5, 7.0])
+RESIDUALS = np.array([-40.0, -2.5, -1.0, -0.3, 1e-4, 0.2, 1.7, 60.0])
+Y, R = (part.ravel() for part in np.meshgrid(TARGETS, RESIDUALS))
+P = Y + R
+
+
+def scipy_rho(name, scale):
+    """Take rho from the cost of SciPy's least_squares at each residual, a fit of nothing."""
+
+    def rho(residual):
+        fit = least_squares(
+            lambda theta: residual + 0 * theta, [0.0], loss=name, f_scale=scale, max_nfev=1
+        )
+        return 2 * fit.cost
+
+    return np.vectorize(rho)
+
+
+ORACLES = {
+    "mse": lambda p, y: (p - y) ** 2,
+    "mae": lambda p, y: np.abs(p - y),
+    "huber": lambda p, y: special.huber(1.0, p - y),
+    "huber(delta=0.3)": lambda p, y: special.huber(0.3, p - y),
+    "soft_l1": lambda p, y: scipy_rho("soft_l1", 1.0)(p - y),
+    "soft_l1(scale=2)": lambda p, y: scipy_rho("soft_l1", 2.0)(p - y),
+    "cauchy": lambda p, y: scipy_rho("cauchy", 1.0)(p - y),
+    "cauchy(scale=0.5)": lambda p, y: scipy_rho("cauchy", 0.5)(p - y),
+    "log_cosh": lambda p, y: np.abs(p - y) + np.log1p(np.exp(-2 * np.abs(p - y))) - np.log(2),
+    "quantile": lambda p, y: np.abs(p - y) / 2,
+    "quantile(q=0.9)": lambda p, y: np.where(y > p, 0.9 * (y - p), 0.1 * (p - y)),
+    "poisson": lambda p, y: p - y * np.log(p),
+}
+
+
+def rows(name):
+    """Return predictions and targets in the domain of the loss."""
+    keep = (P > 0) & (Y >= 0) if name == "poisson" else np.full(P.shape, True)
+    return P[keep], Y[keep]
+
+
+def computed(expression, p, y):
+    return np.broadcast_to(evaluate(expression, {PREDICTION: p, TARGET: y}), p.shape)
+
+
+def test_every_loss_has_an_oracle():
+    assert {name.partition("(")[0] for name in ORACLES} == set(LOSSES)
+
+
+@pytest.mark.parametrize("name", ORACLES)
+def test_the_value(name):
+    p, y = rows(name)
+    expected = ORACLES[name](p, y)
+    np.testing.assert_allclose(
+        computed(as_loss(name).expression, p, y), expected, rtol=1e-12, atol=2e-15
+    )
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_as_a_function_of_arrays(name):
+    p, y = rows(name)
+    np.testing.assert_allclose(LOSSES[name](p, y), ORACLES[name](p, y), rtol=1e-12, atol=2e-15)
+
+
+@pytest.mark.parametrize("name", ORACLES)
+def test_first_and_second_derivative(name):
+    p, y = rows(name)
+    model = build("y = a*x", ["x", "y"], loss=name)
+    h = 1e-6 * np.maximum(1.0, np.abs(p - y))
+    # A kink within the step has no difference quotient to compare with.
+    smooth = np.ones(p.shape, bool)
+    for kink in (0.0, 0.3, -0.3, 1.0, -1.0):
+        smooth &= np.abs(p - y - kink) > 2 * h
+    for function, slope in ((model.loss.expression, model.slope), (model.slope, model.bend)):
+        up, down = computed(function, p + h, y), computed(function, p - h, y)
+        difference = (up - down) / (2 * h)
+        np.testing.assert_allclose(
+            computed(slope, p, y)[smooth], difference[smooth], rtol=1e-6, atol=1e-8
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "slope", "bend"),
+    [
+        ("mse", 0.0, 2.0),
+        ("mae", 0.0, 0.0),
+        ("huber", 0.0, 1.0),
+        ("soft_l1", 0.0, 2.0),
+        ("cauchy", 0.0, 2.0),
+        ("log_cosh", 0.0, 1.0),
+        ("quantile(q=0.9)", -0.4, 0.0),
+        ("abs(prediction - target)**2", 0.0, 2.0),
+    ],
+)
+def test_at_a_residual_of_zero(name, slope, bend):
+    model = build("y = a*x", ["x", "y"], loss=name)
+    zero = np.array([2.0])
+    assert computed(model.slope, zero, zero)[0] == pytest.approx(slope, abs=1e-15)
+    assert computed(model.bend, zero, zero)[0] == bend
+
+
+@pytest.mark.parametrize("name", ["huber", "soft_l1", "cauchy", "log_cosh", "quantile", "mae"])
+@pytest.mark.parametrize("residual", [-1e150, -800.0, 800.0, 1e150])
+def test_far_out_nothing_overflows(name, residual):
+    model = build("y = a*x", ["x", "y"], loss=name)
+    p, y = np.array([residual]), np.array([0.0])
+    for expression in (model.loss.expression, model.slope, model.bend):
+        assert np.isfinite(computed(expression, p, y)).all()
+    assert np.sign(computed(model.slope, p, y)[0]) == np.sign(residual)
+
+
+TORCH = {
+    "mse": lambda F, p, y: F.mse_loss(p, y, reduction="none"),
+    "mae": lambda F, p, y: F.l1_loss(p, y, reduction="none"),
+    "huber(delta=0.3)": lambda F, p, y: F.huber_loss(p, y, reduction="none", delta=0.3),
+    "huber": lambda F, p, y: F.smooth_l1_loss(p, y, reduction="none"),
+    "poisson": lambda F, p, y: F.poisson_nll_loss(p, y, log_input=False, eps=0.0, reduction="none"),
+}
+
+
+@pytest.mark.parametrize("name", TORCH)
+def test_value_and_slope_are_torch_s(name):
+    torch = pytest.importorskip("torch")
+    model = build("y = a*x", ["x", "y"], loss=name)
+    p, y = rows(name)
+    prediction = torch.tensor(p, requires_grad=True)
+    loss = TORCH[name](torch.nn.functional, prediction, torch.tensor(y))
+    loss.sum().backward()
+    np.testing.assert_allclose(
+        computed(model.loss.expression, p, y), loss.detach().numpy(), rtol=1e-12, atol=1e-15
+    )
+    np.testing.assert_allclose(
+        computed(model.slope, p, y), prediction.grad.numpy(), rtol=1e-12, atol=1e-15
+    )
+
+
+def asymmetric(prediction, target, low=0.5, high=2.0):
+    return np.where(prediction > target, high, low) * (prediction - target) ** 2
+
+
+def swapped(target, prediction):
+    return target * np.exp(-prediction)
+
+
+OWN = [
+    (lambda p, t: np.abs(p - t) ** 1.5, lambda p, y: np.abs(p - y) ** 1.5),
+    (asymmetric, lambda p, y: np.where(p > y, 2.0, 0.5) * (p - y) ** 2),
+    (functools.partial(asymmetric, high=3), lambda p, y: np.where(p > y, 3, 0.5) * (p - y) ** 2),
+    (functools.partial(huber, delta=2), lambda p, y: special.huber(2.0, p - y)),
+    (huber, lambda p, y: special.huber(1.0, p - y)),
+    (swapped, lambda p, y: y * np.exp(-p)),
+    (np.subtract, lambda p, y: p - y),
+    ("abs(prediction - target)**1.5", lambda p, y: np.abs(p - y) ** 1.5),
+    ("log_cosh", lambda p, y: np.log(np.cosh(np.clip(p - y, -300, 300)))),
+    ("log-cosh", lambda p, y: np.log(np.cosh(np.clip(p - y, -300, 300)))),
+    ("huber(2)", lambda p, y: special.huber(2.0, p - y)),
+    (" huber( delta = 2 ) ", lambda p, y: special.huber(2.0, p - y)),
+]
+
+
+@pytest.mark.parametrize(("given", "oracle"), OWN)
+def test_a_loss_of_one_s_own(given, oracle):
+    loss = as_loss(given)
+    np.testing.assert_allclose(
+        computed(loss.expression, P, Y), oracle(P, Y), rtol=1e-12, atol=1e-12
+    )
+    assert as_loss(loss) is loss
+
+
+@pytest.mark.parametrize("given", [*ORACLES, *(given for given, _ in OWN)])
+def test_the_name_of_a_loss_builds_it_again(given):
+    loss = as_loss(given)
+    assert as_loss(loss.name) == loss
+
+
+def test_names():
+    assert as_loss("mse").name == "mse"
+    assert as_loss("huber(delta=2)").name == "huber(delta=2.0)"
+    assert as_loss(functools.partial(quantile, q=0.9)).name == "quantile(q=0.9)"
+    assert as_loss(swapped).name == "exp(-prediction)*target"
+    assert isinstance(as_loss("mae"), Loss)
+
+
+class Callable:
+    def __call__(self, prediction, target):
+        return abs(prediction - target)
+
+
+def test_a_callable_object_is_a_loss():
+    assert as_loss(Callable()).expression == as_loss("mae").expression
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ("hubre", "Did you mean 'huber'"),
+        ("huber(dleta=1)", "Did you mean 'delta'"),
+        ("huber(delta=-1)", "delta of the loss huber is -1; it must be above 0"),
+        ("huber(delta=0)", "above 0"),
+        ("huber(delta=nan)", "number"),
+        ("huber(delta=1e999)", "finite"),
+        ("huber(delta=True)", "number"),
+        ("huber(delta='1')", "number"),
+        ("soft_l1(scale=0)", "above 0"),
+        ("cauchy(scale=-2)", "above 0"),
+        ("quantile(q=1)", "between 0 and 1"),
+        ("quantile(q=0)", "between 0 and 1"),
+        ("mse(delta=1)", "delta"),
+        ("", "known are mse, mae, huber"),
+        ("x**2", "Cannot read the loss"),
+        ("(prediction - tagret)**2", "uses 'tagret'.*Did you mean 'target'"),
+        ("prediction - target + a", "uses 'a'"),
+        ("prediction**2", "does not depend on the target"),
+        ("target", "does not depend on the prediction"),
+        ("0*prediction + target - target*prediction/prediction", "does not depend"),
+        ("y = prediction - target", "no '=' can stand"),
+        ("prediction.mean() - target", "no attributes"),
+        ("sqrt(-1)*(prediction - target)", "no finite real value"),
+        (functools.partial(huber, delta=-3), "above 0"),
+        (functools.partial(huber, delta="x"), "finite number"),
+        (functools.partial(huber, 3.0), "bind the options of the loss huber by name"),
+        (lambda p: p, "cannot be called with a prediction and a target"),
+        (lambda p, t, w: w * (p - t), "cannot be called with a prediction and a target"),
+        (lambda p, t: p, "does not depend on the target"),
+        (lambda p, t: 3.0, "does not depend on the prediction"),
+        (lambda p, t: None, "returned NoneType"),
+        (lambda p, t: np.mean((p - t) ** 2), "averages the rows itself"),
+        (lambda p, t: ((p - t) ** 2).sum(), r"'\.sum'"),
+        (lambda p, t: p - t if p > t else t - p, "np.where"),
+        (max, "cannot be called"),
+        (5, "not 'int'"),
+        (None, "not 'NoneType'"),
+        (b"mse", "not 'bytes'"),
+    ],
+)
+def test_a_bad_loss_is_refused(given, sentence):
+    with pytest.raises(SgdfitError, match=sentence):
+        as_loss(given)

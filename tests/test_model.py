@@ -1,0 +1,335 @@
+"""Models: what is a variable, what enters linearly, and derivatives that stay finite."""
+
+import functools
+import html
+import re
+
+import mpmath
+import numpy as np
+import pytest
+import sympy
+
+from sgdfit.errors import FormulaError, SgdfitError, UsageError
+from sgdfit.evaluation import evaluate
+from sgdfit.formula import as_formula, symbol, to_text
+from sgdfit.kernel import Chunk, make
+from sgdfit.model import build
+from sgdfit.optimizer import sgd
+from sgdfit.stable import stable
+
+
+@pytest.mark.parametrize(
+    ("formula", "columns", "variables", "free", "read"),
+    [
+        ("y = a*x + b", "xyz", ("x",), ("a", "b"), ("x", "y")),
+        ("log(y) = a*x + b*z", "xyz", ("x", "z"), ("a", "b"), ("x", "z", "y")),
+        ("y/z ~ a*x", "xyz", ("x",), ("a",), ("x", "y", "z")),
+        ("y = a + x*y", "xyz", ("x", "y"), ("a",), ("x", "y")),
+        ("y = S*x + E*I + lambda", "xy", ("x",), ("S", "E", "I", "lambda"), ("x", "y")),
+        ("y = a*x + x0*p0 + numpy", "xy", ("x",), ("a", "x0", "p0", "numpy"), ("x", "y")),
+        ("y = a", "xy", (), ("a",), ("y",)),
+        ("y = theta*x", "xy", ("x",), ("theta",), ("x", "y")),
+    ],
+)
+def test_columns_are_variables_and_the_rest_parameters(formula, columns, variables, free, read):
+    model = build(formula, list(columns))
+    assert (model.variables, model.free, model.columns) == (variables, free, read)
+
+
+@pytest.mark.parametrize(
+    ("formula", "linear"),
+    [
+        ("y = a*x**2 + b*x + c", "abc"),
+        ("y = a*exp(-b*x) + c", "ac"),
+        ("y = b**x + a", "a"),
+        ("y = a*b*x", "a"),
+        ("y = b*a*x + c", "bc"),
+        ("y = (a + b)*(a - b)*x", ""),
+        ("y = a*(x + b) + c", "ac"),
+        ("y = a/b*x + c/b", "ac"),
+        ("y = where(x > k, a, b)", "ab"),
+        ("y = where(x > k, a*x, b)*c", "ab"),
+        ("y = abs(a)*x + b", "b"),
+        ("y = max(a, x) + b", "b"),
+        ("y = floor(a*x) + b", "b"),
+        ("y = sign(a)*x*b + c", "bc"),
+        ("y = log(a*x) + b", "b"),
+        ("y = a*sin(w*x) + b*cos(w*x)", "ab"),
+    ],
+)
+def test_which_parameters_enter_linearly(formula, linear):
+    model = build(formula, ["x", "y"])
+    assert model.linear == tuple(linear)
+    assert model.is_linear == (len(linear) == len(model.free))
+
+
+def test_fixed_and_tied_parameters_are_put_in():
+    model = build(
+        "y = a*x**n + b*x + c", ["x", "y"], fixed="n=2, c=0.5", tied="b = 2*a", start="a=4"
+    )
+    a, x = symbol("a"), symbol("x")
+    assert model.prediction == a * x**2 + 2 * a * x + sympy.Float(0.5)
+    assert model.gradient == (x**2 + 2 * x,)
+    assert (model.free, model.start, model.is_linear) == (("a",), [4.0], True)
+    assert model.values([3]) == {"a": 3.0, "n": 2.0, "b": 6.0, "c": 0.5}
+    assert str(model.formula) == "y = a*x**n + b*x + c"
+
+
+def test_a_partial_function_is_a_model():
+    def quadratic(a, b, c, x):
+        return a * x**2 + b * x + c
+
+    model = build(functools.partial(quadratic, 2, c=5), ["x", "y"], response="y")
+    assert model.free == ("b",)
+    assert model.values([1.0]) == {"a": 2.0, "b": 1.0, "c": 5.0}
+
+
+@pytest.mark.parametrize(
+    ("formula", "loss"),
+    [
+        ("y = a*x**2 + b*x + c", "mse"),
+        ("y = a*exp(-b*x) + c", "huber"),
+        ("y = a/(1 + exp(-(x - b)/c))", "cauchy"),
+        ("y = a*sqrt(x**2 + b**2) + c", "log_cosh"),
+        ("y = where(x > b, a*x, c*x**2)", "soft_l1"),
+        ("y = a*log(exp(b*x) + exp(c))", "quantile(q=0.3)"),
+    ],
+)
+def test_the_gradient_is_that_of_mpmath(formula, loss):
+    model = build(formula, ["x", "y"], loss=loss)
+    theta = {"a": 1.3, "b": 0.7, "c": -0.4}
+    for x in (-1.7, 0.2, 2.9):
+        values = {**theta, "x": np.array([x])}
+        for name, slope in zip(model.free, model.gradient, strict=True):
+
+            def at(value, name=name, x=x):
+                here = {symbol(n): mpmath.mpf(v) for n, v in {**theta, "x": x}.items()}
+                here[symbol(name)] = value
+                return as_formula(formula).expression.subs(here).evalf(40)
+
+            with mpmath.workdps(30):
+                h = mpmath.mpf(10) ** -10
+                middle = mpmath.mpf(theta[name])
+                expected = (at(middle + h) - at(middle - h)) / (2 * h)
+            ours = np.broadcast_to(evaluate(slope, values), 1)[0]
+            assert ours == pytest.approx(float(expected), rel=1e-9, abs=1e-12)
+
+
+EXTREME = [-1e4, -800.0, -40.0, -1e-9, 0.0, 1e-9, 40.0, 800.0, 1e4]
+
+# The formula, and mpmath's value of it at u = x.
+STABLE = {
+    "1/(1 + exp(x))": lambda u: 1 / (1 + mpmath.exp(u)),
+    "1/(1 + exp(-x))": lambda u: 1 / (1 + mpmath.exp(-u)),
+    "1/(1.0 + exp(-x))": lambda u: 1 / (1 + mpmath.exp(-u)),
+    "1/(1 + exp(x))**2": lambda u: 1 / (1 + mpmath.exp(u)) ** 2,
+    "1/sqrt(1 + exp(x))": lambda u: 1 / mpmath.sqrt(1 + mpmath.exp(u)),
+    "(1 + exp(x))**-0.7": lambda u: (1 + mpmath.exp(u)) ** mpmath.mpf(-0.7),
+    "1/(1 + 10**(x/10))": lambda u: 1 / (1 + mpmath.mpf(10) ** (u / 10)),
+    "exp(x)/(1 + exp(x))": lambda u: mpmath.exp(u) / (1 + mpmath.exp(u)),
+    "exp(x)/(1 + exp(x))**2": lambda u: mpmath.exp(u) / (1 + mpmath.exp(u)) ** 2,
+    "exp(-x)/(1 + exp(-x))**2": lambda u: mpmath.exp(-u) / (1 + mpmath.exp(-u)) ** 2,
+    "log(1 + exp(x))": lambda u: mpmath.log1p(mpmath.exp(u)),
+    "log1p(exp(x))": lambda u: mpmath.log1p(mpmath.exp(u)),
+    "logistic(x) - logistic(-x)": lambda u: mpmath.tanh(u / 2),
+    "1 - exp(-abs(x))": lambda u: -mpmath.expm1(-abs(u)),
+    "exp(-abs(x)) - 1": lambda u: mpmath.expm1(-abs(u)),
+    "3 + 1 - exp(-x**2)": lambda u: 4 - mpmath.exp(-(u**2)),
+    "log(1 + x**2)": lambda u: mpmath.log1p(u**2),
+    "where(x > 0, 1/(1 + exp(-x)), exp(x)/(1 + exp(x)))": lambda u: 1 / (1 + mpmath.exp(-u)),
+}
+
+
+@pytest.mark.parametrize("text", STABLE)
+def test_values_at_extreme_arguments(text):
+    expression = stable(as_formula(text).expression)
+    with mpmath.workdps(50):
+        expected = [float(STABLE[text](mpmath.mpf(u))) for u in EXTREME]
+    ours = evaluate(expression, {"x": np.array(EXTREME)})
+    np.testing.assert_allclose(ours, expected, rtol=1e-12, atol=1e-150)
+
+
+@pytest.mark.parametrize(
+    ("text", "becomes"),
+    [
+        ("a/(1 + exp(-(x - m)/s))", "a*logistic((x - m)/s)"),
+        ("(1 + exp(x))**-g", "logistic(-x)**g"),
+        ("c + (d - c)/(1 + 10**((e - x)*h))", "c + (d - c)*logistic(-h*(e - x)*log(10))"),
+        ("a*(1 - exp(-k*x))", "-a*expm1(-k*x)"),
+        ("2**x - 1", "expm1(x*log(2))"),
+        ("b + 1 - exp(x)", "b - expm1(x)"),
+        # An expression that no rule names stays, and so does its domain.
+        ("L/(1 + C*exp(-k*x))", "L/(1 + C*exp(-k*x))"),
+        ("1/(2 + exp(x))", "1/(2 + exp(x))"),
+        ("(1 + exp(x))**2", "(1 + exp(x))**2"),
+        ("(1 + exp(x))**g", "(1 + exp(x))**g"),
+        ("log(2 + x)", "log(2 + x)"),
+        ("1 - 2*exp(x)", "1 - 2*exp(x)"),
+        ("exp(x) - 2", "exp(x) - 2"),
+        ("1/(1 + x**n)", "1/(1 + x**n)"),
+        ("2*(prediction - target)", "2*(prediction - target)"),
+        ("a*x**2 + b*x + c", "a*x**2 + b*x + c"),
+        ("a*sqrt(2)*x", "a*sqrt(2)*x"),
+    ],
+)
+def test_what_is_rewritten(text, becomes):
+    assert stable(as_formula(text).expression) == as_formula(becomes).expression
+
+
+LOGISTIC = [
+    "y = a/(1 + exp(-(x - m)/s)) + c",
+    "y = a/(1 + exp((m - x)/s))**g + c*s",
+    "y = a*exp((x - m)/s)/(1 + exp((x - m)/s)) + c",
+    "y = c + (a - c)/(1 + 10**((m - x)*s))",
+    "y = a*log(1 + exp((x - m)/s)) + c",
+    "y = a*(1 - exp(-abs(s)*abs(x - m))) + c",
+    "y = a*tanh((x - m)/s) + c",
+]
+
+
+@pytest.mark.parametrize("formula", LOGISTIC)
+@pytest.mark.parametrize("form", ["numpy", "compiled"])
+def test_gradients_at_extreme_arguments_are_finite(formula, form):
+    model = build(formula, ["x", "y"])
+    values = {"a": 2.0, "m": 1.0, "s": 0.5, "g": 1.5, "c": -0.3}
+    theta = np.array([values[name] for name in model.free])
+    x = np.array(EXTREME)
+    sums = make(model, sgd(), form).sums(theta, Chunk((x, np.zeros_like(x)), None))
+    assert np.isfinite(sums.loss)
+    assert np.isfinite(sums.gradient).all()
+    assert np.isfinite(sums.curvature).all()
+
+
+@pytest.mark.parametrize(
+    ("formula", "theta"),
+    [
+        ("y = a*x**b", [2.0, 1.5]),
+        ("y = a*(x/k)**b", [2.0, 3.0, 1.5]),
+        ("y = a*x**n/(k**n + x**n)", [2.0, 2.5, 3.0]),
+        ("y = a*abs(x)**b", [2.0, 1.5]),
+    ],
+)
+def test_derivatives_of_powers_at_zero_are_finite(formula, theta):
+    model = build(formula, ["x", "y"])
+    chunk = Chunk((np.array([0.0, 1.0]), np.array([0.0, 1.0])), None)
+    sums = make(model, sgd(), "numpy").sums(np.array(theta), chunk)
+    assert np.isfinite(sums.gradient).all()
+    assert np.isfinite(sums.curvature).all()
+
+
+def test_the_formula_keeps_the_user_s_form():
+    model = build("y = a/(1 + exp(-x))", ["x", "y"])
+    assert str(model.formula) == "y = a/(1 + exp(-x))"
+    assert to_text(model.prediction) == "a*logistic(x)"
+    assert to_text(model.formula.expression) == "a/(1 + exp(-x))"
+
+
+# Columns that someone may really have, and some that someone may try.
+COLUMNS = [
+    "x0", "p0", "s_0", "numpy", "np", "math", "__import__", "__builtins__", "prediction", "target",
+    "theta", "columns", "exp", "lambda", "E", "if", "None", "β", "µ", "ﬁt", "my col", " x ",
+    "weird ` name", "``", "a\"b'c", "line\nbreak", "<script>alert(1)</script>", "x; import os",
+    "__import__('os').system('true')", "{x}", "%s", "名前", "1st", "x[m/s]", "x\\n", "💥", "-",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+@pytest.mark.parametrize("form", ["numpy", "compiled"])
+def test_any_column_can_be_used_and_none_reaches_the_source(name, form):
+    quoted = "`" + name.replace("`", "``") + "`"
+    model = build(f"y = slope*{quoted} + offset", [name, "y"])
+    assert (model.variables, model.free) == ((name,), ("slope", "offset"))
+    assert as_formula(str(model.formula)).expression == model.formula.expression
+    assert as_formula(model.formula.canonical).expression == model.formula.expression
+    kernel = make(model, sgd(), form)
+    x, y = np.array([1.0, 2.0]), np.array([3.0, 5.0])
+    sums = kernel.sums(np.array([2.0, 1.0]), Chunk((x, y), None))
+    assert sums.loss == 0.0
+    plain = make(build("y = k*q + m", ["q", "y"]), sgd(), form)
+    assert set(re.findall(r"\w+", kernel.source)) == set(re.findall(r"\w+", plain.source))
+
+
+@pytest.mark.parametrize("name", ["target", "prediction", "x0", "my col", "µ"])
+def test_any_column_can_be_the_response(name):
+    model = build(f"`{name}` = a*x", ["x", name])
+    kernel = make(model, sgd(), "numpy")
+    chunk = Chunk((np.array([1.0, 2.0]), np.array([2.0, 4.0])), None)
+    assert kernel.sums(np.array([2.0]), chunk).loss == 0.0
+
+
+def test_a_column_s_own_spelling_is_taken():
+    micro, mu = "\u00b5", "\u03bc"
+    for formula in (f"y = a*{micro}", f"y = a*{mu}", f"y = a*`{micro}`"):
+        model = build(formula, [micro, "y"])
+        assert model.variables == (micro,)
+        assert as_formula(str(model.formula)).names in (("a", mu), ("a", micro))
+        assert build(str(model.formula), [micro, "y"]).variables == (micro,)
+    assert build(f"y = a*{mu}", [mu, micro, "y"]).variables == (mu,)
+
+
+def test_html_in_names_is_escaped_in_a_notebook():
+    model = build("y = a*`<script>alert(1)</script>`", ["<script>alert(1)</script>", "y"])
+    shown = model._repr_html_()
+    assert "<script>" not in shown
+    assert "alert" in html.unescape(shown)
+
+
+def line(x, a, b=1.0):
+    return a * x + b
+
+
+REFUSED = [
+    ("a*x", "xy", {}, FormulaError, "does not say which column it describes; write 'y = a\\*x'"),
+    ("q = a*x", "xy", {}, FormulaError, "'q', which is no column of the data.*x, y"),
+    ("tiem = a*x", ["x", "time"], {}, FormulaError, "Did you mean 'time'"),
+    ("3 = a*x", "xy", {}, FormulaError, "left side of '3 = a\\*x' names no column"),
+    ("y = x", "xy", {}, FormulaError, "nothing to estimate"),
+    ("y = 3", "xy", {}, FormulaError, "nothing to estimate"),
+    ("y = a*x", "xy", {"fixed": "a=1"}, FormulaError, "fixed or tied; leave at least one free"),
+    ("y = a*x", "xy", {"tied": "a=2"}, FormulaError, "fixed or tied"),
+    ("y = a*exp", "xy", {}, FormulaError, r"'exp' is a function.*write exp\(…\)"),
+    ("y = max*x", "xy", {}, FormulaError, "'max' is a function"),
+    ("y = a*x + prediction", "xy", {}, FormulaError, "'prediction' is taken"),
+    ("y = a*x + target", "xy", {}, FormulaError, "'target' is taken"),
+    ("y = a*pi", ["pi", "y"], {}, FormulaError, "'pi' is a constant and a column.*`pi`"),
+    ("pi = a*x", ["pi", "x"], {}, FormulaError, "constant and a column|names no column"),
+    ("y = a*x + 0*b", "xy", {}, FormulaError, "'b' has no effect on 'y = a\\*x \\+ 0\\*b'"),
+    (lambda a, b, x: a * x, "xy", {"response": "y"}, FormulaError, "'b' has no effect"),
+    (functools.partial(line, 2.0), "xy", {"response": "y"}, FormulaError, "'x' is bound"),
+    ("y = a/(x*c)", "xy", {"fixed": "c=0"}, UsageError, "put in, 'y = .*' has no finite value"),
+    ("y = log(c)*a*x", "xy", {"fixed": "c=-1"}, UsageError, "no finite value"),
+    ("y = a*x**c", "xy", {"fixed": "c=1e9"}, UsageError, "no finite value"),
+    ("y = a*(2*x)**c", "xy", {"fixed": "c=1e300"}, UsageError, "no finite value"),
+    ("y = a*x", "xy", {"loss": "hubre"}, UsageError, "Did you mean 'huber'"),
+    ("y = a*x", "xy", {"start": "b=1"}, UsageError, "'b', which is no parameter"),
+    ("y = a*x", "xy", {"response": "z"}, UsageError, "already names its response"),
+    ("y = xlogy(a, -2)*x", "xy", {}, FormulaError, "derivative of .* to 'a' has no finite"),
+    ("a*u + b", None, {}, UsageError, "not known which names of 'a\\*u \\+ b' are variables"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("formula", "columns", "options", "error", "sentence"), REFUSED)
+def test_what_is_refused(formula, columns, options, error, sentence):
+    with pytest.raises(error, match=sentence) as caught:
+        build(formula, columns if columns is None else list(columns), **options)
+    assert isinstance(caught.value, SgdfitError)
+
+
+def test_a_column_named_pi_in_backticks():
+    model = build("y = a*`pi` + b", ["pi", "y"])
+    assert model.variables == ("pi",)
+    assert build("y = a*spin", ["spin", "pi", "y"]).variables == ("spin",)
+
+
+@pytest.mark.parametrize(
+    ("formula", "variables"),
+    [
+        ("y = a*x + b", ("x",)),
+        ("y = a*exp(-t/tau)", ("t",)),
+        ("log(y) = a*x1 + b*x2", ("x1", "x2")),
+        ("rate*time", ("time",)),
+        (lambda a, x, T: a * x + T, ("x", "T")),
+    ],
+)
+def test_without_data_the_usual_names_are_variables(formula, variables):
+    assert build(formula).variables == variables

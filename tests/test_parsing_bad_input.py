@@ -1,0 +1,258 @@
+"""What a formula may not say: refused at once, the caret in place, and nothing ever executed."""
+
+import contextlib
+import os
+import time
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sgdfit.errors import FormulaError, SgdfitError
+from sgdfit.formula import as_formula
+from sgdfit.loss import as_loss
+from sgdfit.parameters import declare
+from sgdfit.parsing import parse, parse_condition, parse_expression
+from sgdfit.tokens import MAX_CHARACTERS
+
+ALLOWED_SECONDS = 3.0  # nothing here takes one, on a machine that does nothing else
+
+
+# The text, the sentence, and the text from the place where the caret stands.
+REFUSED = [
+    ("", "is empty", ""),
+    ("   ", "is empty", ""),
+    ("y =", "right side of '=' is empty", ""),
+    ("= x", "left side of '=' is empty", ""),
+    ("y ~", "right side of '~' is empty", ""),
+    ("y = a = b", "one '='", "= b"),
+    ("y = a*x +", "cannot be read at the end", ""),
+    ("y = a + * b", r"cannot be read at '\*'", "* b"),
+    ("y = tanh(x)*", "cannot be read at the end", ""),
+    ("y = and", "cannot be read at 'and'", "and"),
+    ("y = a if x", "cannot be read", "a if x"),
+    ("y = 2x", r"between '2' and 'x'; to multiply, write 2\*x", "x"),
+    ("y = x 2", r"between 'x' and '2'; to multiply, write x\*2", "2"),
+    ("y = a x", r"to multiply, write a\*x", "x"),
+    ("y = (a)(b)", r"before '\('; to multiply, write \*", "(b)"),
+    ("y = 2(x + 1)", r"before '\('", "(x + 1)"),
+    ("y = (x + 1)2", "before|between", "2"),
+    ("y = `a b`(x)", r"before '\('", "(x)"),
+    ("y = a(x+1)", r"no function 'a'. To multiply, write a\*\(…\)", "a(x+1)"),
+    ("y = a*exo(-b*t)", "no function 'exo'. Did you mean 'exp'", "exo(-b*t)"),
+    ("y = x^2 + b*sine(x)", "Did you mean 'sin'", "sine(x)"),
+    ("y = Exp(x)", "Did you mean 'exp'", "Exp(x)"),
+    ("y = β·α² + LOG(x)", "Did you mean 'log'", "LOG(x)"),
+    ("y =\ta\n + arctn(x)", "Did you mean 'arctan'", "arctn(x)"),
+    ("exp()", "exp takes 1 argument, not 0", "exp()"),
+    ("exp(a, b)", "exp takes 1 argument, not 2", "exp(a, b)"),
+    ("1 + max(a, b, c)", "max takes 2 arguments, not 3", "max(a, b, c)"),
+    ("exp(x=1)", "a comparison is written ==", "=1)"),
+    ("exp(**x)", "no named arguments", "exp(**x)"),
+    ("exp(*x)", "no arithmetic", "*x)"),
+    ("a(b)(c)", "before", "(c)"),
+    ("(a, b)", "no arithmetic", "(a, b)"),
+    ("()", "no arithmetic", "()"),
+    ("a, b", "no arithmetic", "a, b"),
+    ("(", "never closed", "("),
+    ("a*(b + (c)", "never closed", "(b + (c)"),
+    ("a) + (b", "closes nothing", ") + (b"),
+    ("`a + b", "backtick is never closed", "`a + b"),
+    ("``*x", "backtick is never closed", "``*x"),
+    ("1_000*x", "plain decimals, such as 1000", "_000*x"),
+    ("0x10", "plain decimals", "x10"),
+    ("0b1 + 2", "plain decimals", "b1 + 2"),
+    ("1j*x", "between '1' and 'j'", "j*x"),
+    ("1e400", "too large", "1e400"),
+    ("07*x", "cannot be read at '07'", "07*x"),
+    ("1.2.3", "between '1.2' and '.3'", ".3"),
+    ("a//b", r"write floor\(x/m\)", "b"),
+    ("a%b", r"write x - m\*floor\(x/m\)", "b"),
+    ("a@b", "sum of products", "@b"),
+    ("a!", "write not", "!"),
+    ("a.b", "no attributes", ".b"),
+    ("np.exp(x)", r"write exp\(x\), not np.exp\(x\)", ".exp(x)"),
+    ("a[0]", "no subscripts", "[0]"),
+    ("[i for i in x]", "no subscripts", "[i for i in x]"),
+    ("{x}", "round brackets", "{x}"),
+    ("lambda x: x", "between 'lambda' and 'x'|no statements", None),
+    ("lambda: x", "no statements", ": x"),
+    ("(x := 1)", "no statements", ":= 1)"),
+    ("f'{x}'", "holds no text", "'{x}'"),
+    ("'s'", "holds no text", "'s'"),
+    ('b"s"', "holds no text", '"s"'),
+    ("...", "no attributes", "..."),
+    ("await x", "between 'await' and 'x'", "x"),
+    ("yield x", "between", "x"),
+    ("import os", "between", "os"),
+    ("x; y", "one expression", "; y"),
+    ("x = 1\nos.system('x')", "no attributes", ".system('x')"),
+    ("a + #comment", "has no place here", "#comment"),
+    ("a + \\\n b", "has no place here", "\\\n b"),
+    ("$x", "has no place here", "$x"),
+    ("x\x00", r"U\+0000", "\x00"),
+    ("x\u202e + a", r"U\+202E", "\u202e + a"),
+    ("١٢*x", "has no place here", "١٢*x"),
+    ("1/0", "no finite real value", "1/0"),
+    ("a + 1/(2 - 2)", "no finite real value", "1/(2 - 2)"),
+    ("log(0)", "no finite real value", "log(0)"),
+    ("a*log(-1)", "no finite real value", "log(-1)"),
+    ("sqrt(-1)*x", "no finite real value", "sqrt(-1)*x"),
+    ("x + asin(2)", "no finite real value", "asin(2)"),
+    ("(-8)**(1/3)", "no finite real value", None),
+    ("x*exp(1000)", "no finite real value", "exp(1000)"),
+    ("exp(exp(exp(exp(9))))", "no finite real value", "exp(exp(9))))"),
+    ("9**9**9**9", "exponent 387420489 is beyond 1,000", "9**9**9"),
+    ("x**1001", "beyond 1,000", "x**1001"),
+    ("a^x^(2^64)", "beyond 1,000", "x^(2^64)"),
+    ("10**200*10**200", "too large", "10**200*10**200"),
+    ("((2*x)**999)**999", "too large|beyond", None),
+    ("((((x**999)**999)**999)**999)", "beyond", None),
+    ("floor(10**250*pi)", "no value that can be computed", "floor(10**250*pi)"),
+    ("a + 0.0**-1", "no finite real value", "0.0**-1"),
+    ("x and y", "a condition such as x > 0", "x and y"),
+    ("x > 0 & y > 0", r"stands in brackets, as in \(x > 0\)", "0 & y > 0"),
+    ("where(x, 1, 2)", "a condition such as x > 0", "x, 1, 2)"),
+    ("where(x = 1, 1, 2)", "a comparison is written ==", "= 1, 1, 2)"),
+    ("~x", "a condition such as", "~x"),
+    ("a < b in c", "between", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "sentence", "rest"), REFUSED)
+def test_the_sentence_and_the_caret(text, sentence, rest):
+    with pytest.raises(FormulaError, match=sentence) as caught:
+        parse(text)
+    if rest is not None:
+        assert text[caught.value.position :] == rest
+        line, caret = str(caught.value).splitlines()[-2:]
+        assert len(caret) - 1 <= len(line)
+        assert caret.strip() == "^"
+
+
+HUGE = {
+    "9**9**9**9": "9**9**9**9",
+    "a megabyte": "x" * 1_000_000,
+    "a long sum": "+".join(["x"] * 5_000),
+    "5,000 brackets": "(" * 5_000 + "x" + ")" * 5_000,
+    "5,000 opened": "(" * 5_000,
+    "30 brackets": "(" * 30 + "x" + ")" * 30,
+    "nested calls": "exp(" * 100 + "x" + ")" * 100,
+    "minus signs": "-" * 2_000 + "x",
+    "powers": "**".join(["a"] * 1_000),
+    "not": "not " * 2_000 + "x > 0",
+    "tildes": "~" * 2_000 + "x",
+    "if else": "a if b > 0 else " * 500 + "c",
+    "digits": "9" * 9_000,
+    "an exponent of digits": "1e" + "9" * 5_000,
+    "tower": "2**(" * 22 + "x" + ")" * 22,
+    "factors of huge powers": "*".join(["10**299"] * 500),
+    "nested powers": "(" * 22 + "2*x" + ")**1000" * 22,
+    "squares of sums": "(" * 22 + "a + b" + ")**2" * 22,
+    "hostile fractions": "+".join(f"1/{p}" for p in range(3, 1400, 2)),
+    "conditions": " and ".join(f"(x > {i})" for i in range(400)),
+    "a chain of comparisons": "<".join(f"k{i}" for i in range(700)),
+    "nested where": "where(x > 0, a, " * 24 + "b" + ")" * 24,
+    "nested max": "max(a, " * 24 + "b" + ")" * 24,
+    "roots": "sqrt(" * 24 + "2" + ")" * 24,
+    "sines of numbers": "sin(" * 24 + "10**300" + ")" * 24,
+    "tangents of numbers": "tan(pi/" * 24 + "7" + ")" * 24,
+    "fractions of roots": "(3 + 1/(1 - " * 12 + "sqrt(2)" + "))**(1/3)" * 12,
+    "absolute values": "abs(a - " * 24 + "x" + ")" * 24,
+    "a comparison of powers": "where(" + "(" * 22 + "a - b" + ")**2*x - c" * 22 + " < a, 1, 2)",
+    "an undecided zero": "sign(sin(1)**2 + cos(1)**2 - 1)*floor(10**250*pi)",
+    "a product of roots": "*".join(f"sqrt({n})" for n in range(2, 150)),
+    "sines of fractions": "+".join(f"sin(pi*{p}/{p + 7})" for p in range(1, 60)),
+}
+
+
+@pytest.mark.parametrize("name", HUGE)
+@pytest.mark.parametrize("read", [parse, parse_expression, parse_condition])
+def test_it_is_read_or_refused_at_once(name, read):
+    began = time.perf_counter()
+    with contextlib.suppress(FormulaError):
+        assert read(HUGE[name]) is not None
+    assert time.perf_counter() - began < ALLOWED_SECONDS
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["9**9**9**9", "a megabyte", "a long sum", "5,000 brackets", "30 brackets", "nested calls",
+     "minus signs", "powers", "not", "tildes", "digits", "an exponent of digits",
+     "factors of huge powers", "nested powers"],
+)  # fmt: skip
+def test_what_is_beyond_bounds_is_refused(name):
+    with pytest.raises(FormulaError):
+        parse(HUGE[name])
+
+
+def test_a_text_of_the_greatest_length_is_read():
+    text = "+".join(["x1234567"] * 1_111)
+    assert len(text) <= MAX_CHARACTERS
+    assert parse(text).names == ("x1234567",)
+
+
+PAYLOADS = [
+    "__import__('os').system('touch {}')",
+    "().__class__.__base__.__subclasses__()",
+    "eval('1')", "exec('1')", "open('{}', 'w')", "breakpoint()", "exit()", "input()",
+    "globals()", "__builtins__", "print(1)", "getattr(x, y)", "compile(x, y, z)", "vars(x)",
+    "{x.__class__}", "%(x)s", "$(touch {})", "`touch {}`(1)", "x if exit() else y",
+    "[c for c in ().__class__.__bases__]", "lambda: 0", "(lambda x: x)(1)", "sympify(x)",
+    "S.One", "Symbol(x)", "Integer(1)", "Function(f)(x)", "_0", "_1(x)", "numpy.load(x)",
+]  # fmt: skip
+READERS = {
+    "parse": parse,
+    "parse_condition": parse_condition,
+    "response": lambda text: as_formula("a*x", response=text),
+    "loss": as_loss,
+    "start": lambda text: declare(parse("y = a*x"), ["a"], start=text),
+    "start of": lambda text: declare(parse("y = a*x"), ["a"], start={"a": text}),
+    "bounds": lambda text: declare(parse("y = a*x"), ["a"], bounds=text),
+    "fixed": lambda text: declare(parse("y = a*x"), ["a"], fixed=text),
+    "tied": lambda text: declare(parse("y = a*x"), ["a"], tied=text),
+    "tied to": lambda text: declare(parse("y = a*x"), ["a"], tied={"a": text}),
+}
+HARMLESS = {"__builtins__", "_0", "`touch {}`(1)"}
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+@pytest.mark.parametrize("reader", READERS)
+def test_nothing_is_executed(payload, reader, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("system", "popen", "_exit"):
+        monkeypatch.setattr(os, name, lambda *a: pytest.fail("a formula was executed"))
+    trap = tmp_path / "trap"
+    if payload in HARMLESS and reader in ("parse", "response"):
+        with contextlib.suppress(FormulaError):
+            READERS[reader](payload)
+    else:
+        with pytest.raises(SgdfitError):
+            READERS[reader](payload.replace("{}", str(trap)))
+    assert list(tmp_path.iterdir()) == []
+
+
+fuzz = settings(
+    max_examples=300,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+PIECES = st.sampled_from(
+    ["a", "x", "2", "1e9", "0", "+", "-", "*", "/", "**", "^", "(", ")", ",", "=", "==", "<", ">",
+     "~", "&", "|", "not ", "and ", "or ", "if ", "else ", "exp(", "where(", "max(", "log(", "pi",
+     "`", "'", ".", "[", "]", "²", "−", "\n", "\t", " ", "lambda ", "__class__", ":", "%", "//"]
+)  # fmt: skip
+texts = st.one_of(st.text(max_size=60), st.lists(PIECES, max_size=30).map("".join))
+
+
+@pytest.mark.parametrize("reader", READERS)
+@fuzz
+@given(text=texts)
+def test_only_our_own_errors_escape(reader, text):
+    ours = FormulaError if reader.startswith("parse") else SgdfitError
+    began = time.perf_counter()
+    with contextlib.suppress(ours):
+        READERS[reader](text)
+    assert time.perf_counter() - began < ALLOWED_SECONDS
