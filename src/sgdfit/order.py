@@ -4,8 +4,7 @@ A shuffle reads memory nearly in order yet mixes well. The rows are cut into str
 page of memory a column). Sixteen stretches are open at a time, one at random from each sixteenth
 of the data; 64 rows of each fill a buffer of 1,024 rows, small enough for the innermost cache,
 which is permuted within. A batch so draws from all over the data, even where they are sorted.
-The rows of the gaps that are left between the stretches, one in each sixteenth and in another
-place each epoch, come last, in random order.
+The rows in the gaps that are left between stretches, in other places each epoch, come last.
 """
 
 from __future__ import annotations
@@ -79,16 +78,15 @@ def shuffled(rows: int, seed: int, epoch: int) -> Order:
     True
     """
     random = np.random.Generator(np.random.PCG64([seed, epoch]))
-    # Gaps of a stretch or two: enough that rows change their neighbours from epoch to epoch.
+    # The gaps together hold 16 stretches or more, so that what comes last is mixed too.
     each = rows // (PLACES * STRETCH) - 1
     if each < 1:
         return Order(_NONE, _NOWHERE, random.permutation(rows), rows, sequential=False)
     starts, gaps = _stretches(rows, each, random)
     opened = random.permuted(starts.reshape(PLACES, each), axis=1).T
-    # Each stretch begins at one of its blocks and goes round.
-    turns = random.integers(STRETCH // BLOCK, size=(each, 1, PLACES))
-    parts = (np.arange(STRETCH // BLOCK)[:, None] + turns) % (STRETCH // BLOCK)
-    blocks = (opened[:, None, :] + BLOCK * parts).ravel()
+    # Upward or downward, lest the first row of a stretch always come before its last.
+    parts = np.arange(0, STRETCH, BLOCK)[:: random.choice([1, -1]), None]
+    blocks = (opened[:, None, :] + parts).ravel()
     within = random.permutation(BUFFER).astype(np.uint16)
     return Order(blocks, within, random.permutation(gaps), rows, sequential=False)
 
@@ -99,7 +97,12 @@ def _stretches(rows: int, each: int, random: np.random.Generator) -> tuple[np.nd
     Returns the first row of each stretch, and the rows in the gaps.
     """
     count = PLACES * each
-    sizes = random.multinomial(rows - STRETCH * count, [1 / PLACES] * PLACES)
+    # Whole stretches keep the grid that memory is quickest on; its shift changes each time.
+    shift = int(random.integers(STRETCH))
+    whole, rest = divmod(rows - STRETCH * count - shift, STRETCH)
+    sizes = STRETCH * random.multinomial(whole, [1 / PLACES] * PLACES)
+    sizes[0] += shift
+    sizes[-1] += rest
     before = each * np.arange(PLACES) + random.integers(each + 1, size=PLACES)
     passed = np.cumsum(sizes)
     starts = STRETCH * np.arange(count)
