@@ -30,7 +30,7 @@ def conclude(task: Task, plan: Plan, course: Course, first: Sums, diagnosis: Dia
     with np.errstate(all="ignore"):
         distance = distance_to_optimum(model, plan.kernel, chunk, theta, sums)
         found = uncertainty(model, plan.kernel, chunk, theta, sums)
-    squares = sum_squares(task, theta)
+    squares = sum_squares(task, landing)
     # Where no noise is left, standard errors are no measure.
     distance = 0.0 if squares.perfect else distance
     status = judge(task, plan, course, landing, first, diagnosis, distance)

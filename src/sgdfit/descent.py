@@ -10,7 +10,7 @@ import numpy as np
 
 from sgdfit.kernel import Chunk, Kernel, Segment, State
 from sgdfit.optimizer import Optimizer
-from sgdfit.order import in_order, shuffled
+from sgdfit.order import Order, in_order, shuffled
 from sgdfit.schedule import AnySchedule, tabulate
 
 __all__ = ["Callback", "Course", "Plan", "Progress", "descend"]
@@ -165,7 +165,7 @@ class _Run:
         while self.state.step < self.plan.steps:
             at_start = self.state.position == 0
             if at_start and self.plan.shuffle:
-                self.order = shuffled(self.chunk.rows, self.plan.seed, self._epoch())
+                self.order = self._shuffled()
             if self._sweep():
                 return "halted"
             if self.state.position >= self.chunk.rows:
@@ -178,6 +178,13 @@ class _Run:
 
     def _epoch(self) -> int:
         return self.state.step // self.per_epoch
+
+    def _shuffled(self) -> Order:
+        order = shuffled(self.chunk.rows, self.plan.seed, self._epoch())
+        if self.plan.kernel.form == "compiled":
+            return order
+        # Written out once an epoch, not once a sweep.
+        return order._replace(blocks=order.blocks[:0], tail=order.indices())
 
     def _sweep(self) -> bool:
         """Take some steps; return whether the loss left its bounds."""

@@ -149,19 +149,11 @@ def fit(
     (3.0, 'converged')
     """
     seed = whole(seed, "seed", 0)
-    shuffle = switch(shuffle, "shuffle")
     table = open_table(data)
     model = build(
-        formula,
-        table.names,
-        response=response,
-        loss=loss,
-        start=start,
-        bounds=bounds,
-        fixed=fixed,
-        tied=tied,
-        seed=seed,
-    )
+        formula, table.names, response=response, loss=loss,
+        start=start, bounds=bounds, fixed=fixed, tied=tied, seed=seed,
+    )  # fmt: skip
     task = prepare(model, table, weights, missing)
     rows = task.source.rows
     chosen = as_optimizer(optimizer)
@@ -184,7 +176,7 @@ def fit(
         batch_size=size,
         # Without a finite gradient there is nowhere to step; the conclusion says why.
         steps=length if is_finite(first) else 0,
-        shuffle=shuffle and size < rows,
+        shuffle=switch(shuffle, "shuffle") and size < rows,
         seed=seed,
         ceiling=_ceiling(task, first),
         record_every=every,

@@ -7,13 +7,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sgdfit.assessment import SQUARED
 from sgdfit.evaluation import evaluate
+from sgdfit.landing import Landing
 from sgdfit.task import Task
 
 __all__ = ["Squares", "sum_squares"]
 
 # Rows looked at together, so that memory stays bounded.
-STRIDE = 65_536
+STRIDE = 16_384
 # Residuals this small beside the variation of the response are what arithmetic leaves.
 ROUNDING = 1e-12
 
@@ -39,29 +41,54 @@ class Squares(NamedTuple):
     perfect: bool
 
 
-def sum_squares(task: Task, theta: np.ndarray) -> Squares:
-    """Return the sums of squares at the free parameters ``theta``."""
-    mean = sum(float(w @ y) for w, y, _ in _parts(task, theta)) / task.source.rows
-    residual, total, logs = 0.0, 0.0, 0.0
-    for weight, target, prediction in _parts(task, theta):
+def sum_squares(task: Task, landing: Landing) -> Squares:
+    """Return the sums of squares of the estimates."""
+    shift = float(next(_targets(task))[1][0])
+    first, second, logs = 0.0, 0.0, 0.0
+    for weight, target in _targets(task):
         with np.errstate(all="ignore"):
-            residual += float(weight @ (target - prediction) ** 2)
-            total += float(weight @ (target - mean) ** 2)
-            logs += float(np.log(weight[weight > 0] * task.mean_weight).sum())
-    size = total if total > 0 else mean**2 * task.source.rows
-    perfect = residual <= ROUNDING**2 * size
-    return Squares(task.mean_weight * residual, task.mean_weight * total, logs, perfect)
+            # About one of its values, so that a large mean does not drown the variation.
+            apart = target - shift
+            first += float((weight * apart).sum())
+            second += float((weight * apart * apart).sum())
+            if task.weights is not None:
+                logs += float(np.log(weight[weight > 0] * task.mean_weight).sum())
+    rows = task.source.rows
+    total = max(0.0, second - first**2 / rows) if second > 0 else 0.0
+    residual = _residual(task, landing)
+    size = total if total > 0 else rows * shift**2
+    return Squares(
+        residual=task.mean_weight * residual,
+        total=task.mean_weight * total,
+        log_weights=logs,
+        perfect=residual <= ROUNDING**2 * size,
+    )
 
 
-def _parts(task: Task, theta: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield weights of mean one, target and prediction of some rows after others."""
-    model, chunk = task.model, task.chunk
-    parameters = model.values(theta.tolist())
+def _targets(task: Task) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield weights of mean one and targets, of some rows after others."""
+    for weight, values in _rows(task):
+        yield weight, np.broadcast_to(evaluate(task.model.formula.response, values), len(weight))
+
+
+def _residual(task: Task, landing: Landing) -> float:
+    if task.model.loss.name == SQUARED:
+        return landing.sums.loss
+    parameters = task.model.values(landing.theta.tolist())
+    total = 0.0
+    for weight, values in _rows(task):
+        prediction = evaluate(task.model.formula.expression, values | parameters)
+        target = evaluate(task.model.formula.response, values)
+        with np.errstate(all="ignore"):
+            total += float((weight * (target - prediction) ** 2).sum())
+    return total
+
+
+def _rows(task: Task) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
+    """Yield weights and the columns by name, of some rows after others."""
+    chunk = task.chunk
     for first in range(0, chunk.rows, STRIDE):
         some = slice(first, first + STRIDE)
         columns = [column[some].astype(np.float64, copy=False) for column in chunk.columns]
-        values: dict[str, Any] = dict(zip(model.columns, columns, strict=True)) | parameters
-        rows = len(columns[0])
-        weight = np.ones(rows) if chunk.weights is None else chunk.weights[some]
-        target = np.broadcast_to(evaluate(model.formula.response, values), rows)
-        yield weight, target, np.broadcast_to(evaluate(model.formula.expression, values), rows)
+        weight = np.ones(len(columns[0])) if chunk.weights is None else chunk.weights[some]
+        yield weight, dict(zip(task.model.columns, columns, strict=True))
