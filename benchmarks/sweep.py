@@ -17,10 +17,10 @@ import numba
 import numpy as np
 
 from sgdfit.errors import MissingDependencyError, require
-from sgdfit.kernel import Chunk, Segment, State, make
-from sgdfit.model import build
-from sgdfit.optimizer import sgd
-from sgdfit.order import Order, in_order, shuffled
+from sgdfit.kernels.kernel import Chunk, Segment, State, make
+from sgdfit.kernels.order import Order, in_order, shuffled
+from sgdfit.models.model import build
+from sgdfit.optimization.optimizer import sgd
 
 ROWS = 4_000_000
 TURNS = 7

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from sgdfit.diagnosis import Diagnosis, diagnose
-from sgdfit.result import Estimate, Result
-from sgdfit.statistics import goodness
-from sgdfit.status import status_of
-from sgdfit.trace import Trace
+from sgdfit.inference.diagnosis import Diagnosis, diagnose
+from sgdfit.inference.statistics import goodness
+from sgdfit.results.result import Estimate, Result
+from sgdfit.results.status import status_of
+from sgdfit.results.trace import Trace
 
 NAMES = ("a", "b", "c")
 START = np.array([4.0, 5.0, 7.0])

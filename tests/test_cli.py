@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 import sgdfit
-from sgdfit.cli import main
-from sgdfit.cli_options import EXAMPLES
-from sgdfit.report import as_text
+from sgdfit.cli.app import main
+from sgdfit.cli.options import EXAMPLES
+from sgdfit.reports.report import as_text
 
 X = np.linspace(-2, 2, 20)
 Y = 2 * X**2 + 3 * X + 4 + np.sin(7 * np.arange(20))
@@ -153,7 +153,7 @@ def test_standard_input_serves_fit_and_plot(folder, capsys, monkeypatch):
 @pytest.mark.parametrize("ending", ["csv", "tsv", "parquet"])
 def test_the_trace_reads_back(folder, capsys, ending):
     main(["fit", "data.csv", QUADRATIC, *RUN, "--trace", f"t.{ending}", "--trace-every", "50"])
-    from sgdfit.readers import open_table
+    from sgdfit.data.readers import open_table
 
     steps = open_table(f"t.{ending}").load(["step", "a"]).columns["step"]
     assert steps.tolist() == [0, 50, 100, 150, 200]
@@ -211,7 +211,7 @@ def test_predictions_to_a_file(saved, capsys, ending, monkeypatch):
     feed(monkeypatch, Path("data.csv").read_text())
     assert main(["predict", "fit.json", "-", "--output", f"curve.{ending}"]) == 0
     assert capsys.readouterr().out == ""
-    from sgdfit.readers import open_table
+    from sgdfit.data.readers import open_table
 
     read = open_table(f"curve.{ending}").load(["x", "prediction"]).columns
     assert read["prediction"].tolist() == saved.predict({"x": X}).tolist()
@@ -312,7 +312,9 @@ def test_the_program_starts_quickly_and_answers(folder):
     assert version.stdout.decode() == f"sgdfit {sgdfit.__version__}\n"
     # the aim is 0.4 s and 2 s; a busy machine is given some room
     assert first < 2
-    loaded = "import sys; from sgdfit.cli import main; main(['--help']); print(sorted(sys.modules))"
+    loaded = (
+        "import sys; from sgdfit.cli.app import main; main(['--help']); print(sorted(sys.modules))"
+    )
     modules = subprocess.run(
         [sys.executable, "-c", loaded], capture_output=True, text=True, check=True, timeout=60
     ).stdout

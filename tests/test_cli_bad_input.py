@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sgdfit.cli import main
+from sgdfit.cli.app import main
 
 LINE = "y = a*x + b"
 
@@ -225,7 +225,7 @@ def test_a_file_that_fails_in_the_end_does_not_cost_the_answer(capsys, monkeypat
 
         raise UsageError(f"cannot save to {path!r}: No space left on device")
 
-    monkeypatch.setattr("sgdfit.result.Result.save", refuse)
+    monkeypatch.setattr("sgdfit.results.result.Result.save", refuse)
     assert main(["fit", "data.csv", LINE, "--save", "fit.json"]) == 2
     printed = capsys.readouterr()
     assert "converged" in printed.out
@@ -252,6 +252,6 @@ def test_what_is_no_misuse_keeps_its_traceback(monkeypatch):
     def fail(*arguments, **options):
         raise ZeroDivisionError("a mistake of our own")
 
-    monkeypatch.setattr("sgdfit.fitting.fit", fail)
+    monkeypatch.setattr("sgdfit.fits.fitting.fit", fail)
     with pytest.raises(ZeroDivisionError, match="of our own"):
         main(["fit", "data.csv", LINE])

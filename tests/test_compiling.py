@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sgdfit.compiling import folder, function, load
-from sgdfit.kernel_source import sweep_source
-from sgdfit.model import build
-from sgdfit.optimizer import adam
+from sgdfit.kernels.compiling import folder, function, load
+from sgdfit.kernels.kernel_source import sweep_source
+from sgdfit.models.model import build
+from sgdfit.optimization.optimizer import adam
 
 SOURCE = """\
 from numba import njit
@@ -26,7 +26,7 @@ def double(x):
 # Prints the answer and how often the compiled code was found on disk and how often it was not.
 PROGRAM = """
 import sys
-from sgdfit.compiling import load
+from sgdfit.kernels.compiling import load
 made = load(sys.stdin.read()).double
 answer = made(21.0)
 found = made.stats if hasattr(made, "stats") else None

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from sgdfit.covariance import classical, correlation, interval, relative_offset, sandwich
 from sgdfit.errors import UsageError
+from sgdfit.inference.covariance import classical, correlation, interval, relative_offset, sandwich
 
 X = np.linspace(0.1, 4, 40)
 NAMES = ("a", "b", "c")

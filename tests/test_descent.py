@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import sgdfit
-from sgdfit.descent import Progress
-from sgdfit.order import shuffled
+from sgdfit.fits.descent import Progress
+from sgdfit.kernels.order import shuffled
 
 FORMS = ["numpy", "compiled"]
 over_forms = pytest.mark.parametrize("kernel", FORMS)

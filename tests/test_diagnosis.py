@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from sgdfit.diagnosis import Diagnosis, diagnose, explain_divergence
-from sgdfit.directions import canonical, combination, eigen, named, scaled_spectrum
 from sgdfit.errors import UsageError
-from sgdfit.stability import Descent
+from sgdfit.inference.diagnosis import Diagnosis, diagnose, explain_divergence
+from sgdfit.inference.directions import canonical, combination, eigen, named, scaled_spectrum
+from sgdfit.inference.stability import Descent
 
 X = np.linspace(-2, 2, 20)
 QUADRATIC = np.stack([X**2, X, np.ones(20)], axis=1)

@@ -11,13 +11,13 @@ import pytest
 import sympy
 
 from formulas import FORMULAS, data, model_of, theta_of
-from sgdfit.emission import emit
-from sgdfit.evaluation import evaluate
-from sgdfit.formula import as_formula
-from sgdfit.functions import FUNCTIONS
-from sgdfit.kernel import emitted, held
-from sgdfit.kernel_source import HEADER
-from sgdfit.loss import LOSSES, PREDICTION, TARGET
+from sgdfit.kernels.emission import emit
+from sgdfit.kernels.kernel import emitted, held
+from sgdfit.kernels.kernel_source import HEADER
+from sgdfit.language.evaluation import evaluate
+from sgdfit.language.formula import as_formula
+from sgdfit.language.functions import FUNCTIONS
+from sgdfit.models.loss import LOSSES, PREDICTION, TARGET
 
 PARTS = ("loss", "slope", "bend")
 
@@ -172,7 +172,7 @@ def test_the_source_is_the_same_in_every_process():
     """Compiled kernels are kept by their source, which no hash may change."""
     program = (
         "import hashlib; from formulas import FORMULAS, model_of;"
-        " from sgdfit.kernel_source import sums_source;"
+        " from sgdfit.kernels.kernel_source import sums_source;"
         " texts = [sums_source(model_of(case, 'huber'), True, 'bend') for case in FORMULAS];"
         " print(hashlib.sha256(''.join(texts).encode()).hexdigest())"
     )

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import sgdfit
-from sgdfit.diagnosis import Diagnosis
 from sgdfit.errors import DivergenceWarning
+from sgdfit.inference.diagnosis import Diagnosis
 
 X = np.linspace(-2, 2, 20)
 DRAWS = (np.random.RandomState(42).randint(0, 2**32, 20, dtype=np.uint32) & 0xFFFFFF) / 2**24

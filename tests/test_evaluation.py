@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import special
 
-from sgdfit.evaluation import evaluate, find_domain_error
-from sgdfit.formula import as_formula
+from sgdfit.language.evaluation import evaluate, find_domain_error
+from sgdfit.language.formula import as_formula
 
 X = np.array([-2.0, -0.5, 0.0, 0.25, 1.0, 3.0])
 A = 1.5

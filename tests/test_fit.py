@@ -8,7 +8,7 @@ import pytest
 
 import sgdfit
 from sgdfit.errors import DataError, FormulaError, SgdfitError, UsageError
-from sgdfit.optimizer import Optimizer, sgd
+from sgdfit.optimization.optimizer import Optimizer, sgd
 
 optimize = pytest.importorskip("scipy.optimize", reason="SciPy is the oracle")
 

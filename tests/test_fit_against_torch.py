@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import sgdfit
-from sgdfit.optimizer import averaged, describe, sgd
-from sgdfit.order import shuffled
+from sgdfit.kernels.order import shuffled
+from sgdfit.optimization.optimizer import averaged, describe, sgd
 from test_optimizer import CASES, SCHEDULED
 
 torch = pytest.importorskip("torch", reason="torch is the oracle")

@@ -6,12 +6,12 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from sgdfit.boxes import columns as width_of
-from sgdfit.derivation import derive
+from sgdfit.derivations.boxes import columns as width_of
+from sgdfit.derivations.derivation import derive
+from sgdfit.derivations.gradient_check import check_gradient
 from sgdfit.errors import DataError, UsageError
-from sgdfit.gradient_check import check_gradient
-from sgdfit.loss import LOSSES
-from sgdfit.model import build
+from sgdfit.models.loss import LOSSES
+from sgdfit.models.model import build
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 RANDOM = np.random.default_rng(7)

@@ -10,12 +10,12 @@ import pytest
 import sympy
 
 from sgdfit.errors import FormulaError, SgdfitError, UsageError
-from sgdfit.evaluation import evaluate
-from sgdfit.formula import as_formula, symbol, to_text
-from sgdfit.kernel import Chunk, make
-from sgdfit.model import build
-from sgdfit.optimizer import sgd
-from sgdfit.stable import stable
+from sgdfit.kernels.kernel import Chunk, make
+from sgdfit.language.evaluation import evaluate
+from sgdfit.language.formula import as_formula, symbol, to_text
+from sgdfit.language.stable import stable
+from sgdfit.models.model import build
+from sgdfit.optimization.optimizer import sgd
 
 
 @pytest.mark.parametrize(

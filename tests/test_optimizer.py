@@ -6,10 +6,10 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from sgdfit import schedule as schedules
 from sgdfit.choice import choose
 from sgdfit.errors import UsageError
-from sgdfit.optimizer import (
+from sgdfit.optimization import schedule as schedules
+from sgdfit.optimization.optimizer import (
     DEFAULT_RATES,
     OPTIMIZERS,
     Optimizer,

@@ -9,11 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sgdfit.errors import FormulaError, SgdfitError
-from sgdfit.formula import as_formula
-from sgdfit.loss import as_loss
-from sgdfit.parameters import declare
-from sgdfit.parsing import parse, parse_condition, parse_expression
-from sgdfit.tokens import MAX_CHARACTERS
+from sgdfit.language.formula import as_formula
+from sgdfit.language.parsing import parse, parse_condition, parse_expression
+from sgdfit.language.tokens import MAX_CHARACTERS
+from sgdfit.models.loss import as_loss
+from sgdfit.models.parameters import declare
 
 ALLOWED_SECONDS = 3.0  # nothing here takes one, on a machine that does nothing else
 

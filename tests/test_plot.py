@@ -9,10 +9,11 @@ import pytest
 from matplotlib.figure import Figure
 
 import sgdfit
-from sgdfit import plot, tutorial
-from sgdfit.drawing import STYLES
+from sgdfit.demos import tutorial
 from sgdfit.errors import UsageError
-from sgdfit.landscape import drawn_parameters
+from sgdfit.plots import plot
+from sgdfit.plots.drawing import STYLES
+from sgdfit.plots.landscape import drawn_parameters
 
 QUADRATIC = "y = a*x**2 + b*x + c"
 POINTS = {name: column.astype(float) for name, column in tutorial.points().items()}

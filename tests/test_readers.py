@@ -20,9 +20,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sgdfit.data.readers import open_table
+from sgdfit.data.source import Source
 from sgdfit.errors import UsageError
-from sgdfit.readers import open_table
-from sgdfit.source import Source
 
 X = np.array([0.5, -1.25, 3.0, 1e-300])
 Y = np.array([2.0, 4.0, -8.0, 1e300])

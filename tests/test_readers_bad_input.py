@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sgdfit.data.files import format_table
+from sgdfit.data.readers import KINDS, open_table
 from sgdfit.errors import DataError, UsageError
-from sgdfit.files import format_table
-from sgdfit.readers import KINDS, open_table
 
 
 def parquet(rows=1000):

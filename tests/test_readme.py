@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from sgdfit import plot, trace
-from sgdfit.files import COMPRESSIONS, FORMATS
-from sgdfit.functions import CONSTANTS, FUNCTIONS
-from sgdfit.loss import LOSSES
-from sgdfit.optimizer import OPTIMIZERS
-from sgdfit.schedule import SCHEDULES
+from sgdfit.data.files import COMPRESSIONS, FORMATS
+from sgdfit.language.functions import CONSTANTS, FUNCTIONS
+from sgdfit.models.loss import LOSSES
+from sgdfit.optimization.optimizer import OPTIMIZERS
+from sgdfit.optimization.schedule import SCHEDULES
+from sgdfit.plots import plot
+from sgdfit.results import trace
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -133,7 +134,7 @@ def test_links_lead_somewhere():
 
 
 def test_figures_of_the_story_are_the_demo_s():
-    from sgdfit.story import tell
+    from sgdfit.demos.story import tell
 
     story = tell()
     found = story.listing.diagnosis

@@ -7,10 +7,10 @@ import pytest
 
 from example_results import converged, tutorial
 from sgdfit.errors import MissingDependencyError, UsageError
-from sgdfit.result import Estimate
-from sgdfit.statistics import goodness
-from sgdfit.status import STATUSES, Status, status_of
-from sgdfit.trace import Trace
+from sgdfit.inference.statistics import goodness
+from sgdfit.results.result import Estimate
+from sgdfit.results.status import STATUSES, Status, status_of
+from sgdfit.results.trace import Trace
 
 STEPS = [0, 1, 2]
 LOSS = [4.0, math.inf, 0.1]

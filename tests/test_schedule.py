@@ -9,7 +9,7 @@ import pytest
 
 from sgdfit.choice import choose
 from sgdfit.errors import UsageError
-from sgdfit.schedule import (
+from sgdfit.optimization.schedule import (
     SCHEDULES,
     constant,
     cosine,

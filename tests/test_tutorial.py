@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import sgdfit
-from sgdfit import tutorial
+from sgdfit.demos import tutorial
 
 EPS32 = 2.0**-23
 EXAMPLES = Path(__file__).parents[1] / "examples"

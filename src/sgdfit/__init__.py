@@ -15,28 +15,30 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from sgdfit import errors as errors
-    from sgdfit import loss as losses
-    from sgdfit import optimizer as optimizers
-    from sgdfit import schedule as schedules
-    from sgdfit.explaining import explain as explain
-    from sgdfit.fitting import fit as fit
-    from sgdfit.formula import Formula as Formula
-    from sgdfit.model import Model as Model
-    from sgdfit.result import Result as Result
-    from sgdfit.saving import read as load
+    from sgdfit.derivations.explaining import explain as explain
+    from sgdfit.fits.fitting import fit as fit
+    from sgdfit.language.formula import Formula as Formula
+    from sgdfit.models import loss as losses
+    from sgdfit.models.model import Model as Model
+    from sgdfit.optimization import optimizer as optimizers
+    from sgdfit.optimization import schedule as schedules
+    from sgdfit.plots import plot as plot
+    from sgdfit.results.result import Result as Result
+    from sgdfit.results.saving import read as load
 
 # Imported on first use, so that `import sgdfit` costs next to nothing.
 _PUBLIC = {
-    "Formula": ("formula", "Formula"),
-    "Model": ("model", "Model"),
-    "Result": ("result", "Result"),
+    "Formula": ("language.formula", "Formula"),
+    "Model": ("models.model", "Model"),
+    "Result": ("results.result", "Result"),
     "errors": ("errors", None),
-    "explain": ("explaining", "explain"),
-    "fit": ("fitting", "fit"),
-    "load": ("saving", "read"),
-    "losses": ("loss", None),
-    "optimizers": ("optimizer", None),
-    "schedules": ("schedule", None),
+    "explain": ("derivations.explaining", "explain"),
+    "fit": ("fits.fitting", "fit"),
+    "load": ("results.saving", "read"),
+    "losses": ("models.loss", None),
+    "optimizers": ("optimization.optimizer", None),
+    "plot": ("plots.plot", None),
+    "schedules": ("optimization.schedule", None),
 }
 
 __all__ = [
@@ -50,6 +52,7 @@ __all__ = [
     "load",
     "losses",
     "optimizers",
+    "plot",
     "schedules",
 ]
 

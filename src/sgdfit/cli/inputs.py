@@ -1,0 +1,78 @@
+"""What the command line makes of its arguments before the library sees them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from sgdfit.cli.streams import say
+from sgdfit.errors import UsageError
+
+if TYPE_CHECKING:
+    from sgdfit.data.table import Table
+
+__all__ = ["as_numbers", "as_start", "data_first", "open_data"]
+
+
+def open_data(data: str) -> Table:
+    """Open a file or standard input; the table can be read twice, standard input cannot."""
+    from sgdfit.data.readers import open_table
+
+    if data == "-" and sys.stdin.isatty():
+        say("reading rows from the terminal; end them with Ctrl-D on a line of its own")
+    return open_table(data)
+
+
+def data_first(data: str, formula: str) -> tuple[str, str]:
+    """Return data and formula; whichever order they were given in, one of them is the file.
+
+    Examples
+    --------
+    >>> data_first("y = a*x", "points.csv")
+    ('points.csv', 'y = a*x')
+    """
+    swapped = not _is_input(data) and (
+        _is_input(formula) or (_is_equation(data) and not _is_equation(formula))
+    )
+    data, formula = (formula, data) if swapped else (data, formula)
+    # a blank may shield a formula that begins with a minus
+    return data.lstrip(" ") if data.startswith(" -") else data, formula.lstrip()
+
+
+def _is_input(text: str) -> bool:
+    return text == "-" or os.path.exists(os.path.expanduser(text))
+
+
+def _is_equation(text: str) -> bool:
+    return "=" in text or "~" in text
+
+
+def as_start(start: list[str] | None) -> list[str] | str | None:
+    """Return what `sgdfit.fit` takes; ``random`` stands alone."""
+    return "random" if start == ["random"] else start
+
+
+def as_numbers(**texts: str | None) -> dict[str, Any]:
+    """Return the options that are numbers; whether they are in range the library says.
+
+    Raises
+    ------
+    UsageError
+        When one is no number.
+
+    Examples
+    --------
+    >>> as_numbers(steps="1e3", learning_rate="0.5", epochs=None)
+    {'steps': 1000, 'learning_rate': 0.5, 'epochs': None}
+    """
+    return {name: None if text is None else _number(name, text) for name, text in texts.items()}
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        option = name.replace("_", "-")
+        raise UsageError(f"--{option} is {text!r}; a number is needed") from None
+    return int(text) if text.isdecimal() else int(value) if value.is_integer() else value

@@ -1,0 +1,331 @@
+"""The options of the command line: each declared once, with its help and its completion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["EXAMPLES"]
+
+PARAMETERS = "Parameters"
+DESCENT = "Descent"
+DATA = "Data"
+OUTPUT = "Output"
+
+# Shown by --help of each command; a test runs every line.
+EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
+    "fit": (
+        (
+            "every name that is no column of the data is a parameter",
+            'sgdfit fit data.csv "y = a*x**2 + b*x + c" --optimizer sgd --learning-rate 0.2'
+            " --steps 200",
+        ),
+        (
+            "starts, bounds, fixed and tied parameters",
+            'sgdfit fit data.csv "y = a*x**2 + b*x + c + d" --start a=4,b=-5 --bound "0 < a < 10"'
+            ' --fix d=0.5 --tie "c = 2*a"',
+        ),
+        (
+            "in batches of 5 rows, outliers damped, the answer as JSON",
+            'sgdfit fit data.csv "y = a*x + b" --loss huber --optimizer adam --batch-size 5'
+            " --epochs 50 --json",
+        ),
+        (
+            "from standard input, with files to keep",
+            'sgdfit fit - "y = a*x + b" --save fit.json --trace trace.csv --plot fit.svg'
+            " < data.csv",
+        ),
+    ),
+    "predict": (
+        ("the curve at the rows of a file", "sgdfit predict fit.json data.csv"),
+        ("to a file", "sgdfit predict fit.json data.csv --output curve.parquet"),
+    ),
+    "explain": (
+        ("the gradient, derived", 'sgdfit explain "y = a*x**2 + b*x + c"'),
+        (
+            "with numbers, checked on data",
+            'sgdfit explain "y = a*x + b" data.csv --start a=4,b=5',
+        ),
+        (
+            "as a page for a browser",
+            'sgdfit explain "S = S0*exp(-k*hours)" --variables hours --output gradient.html',
+        ),
+    ),
+    "show": (("the report of a saved fit", "sgdfit show fit.json"),),
+    "demo": (("into a folder of your choice", "sgdfit demo --output story"),),
+}
+
+
+def _names(module: str, table: str) -> Callable[[str], list[str]]:
+    """Complete the names of a table, which is imported only when a shell asks."""
+
+    def complete(incomplete: str) -> list[str]:
+        import importlib
+
+        known = getattr(importlib.import_module(f"sgdfit.{module}"), table)
+        return [name for name in known if name.startswith(incomplete)]
+
+    return complete
+
+
+def _words(*words: str) -> Callable[[str], list[str]]:
+    return lambda incomplete: [word for word in words if word.startswith(incomplete)]
+
+
+def _option(help: str, panel: str, *names: str, metavar: str = "", **more: Any) -> Any:
+    """Declare an option; a switch has no metavar."""
+    return typer.Option(*names, help=help, rich_help_panel=panel, metavar=metavar, **more)
+
+
+DataFile = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATA",
+        help="CSV, TSV, Parquet, Feather or Arrow file, also .gz; - for standard input.",
+        show_default=False,
+    ),
+]
+OptionalData = Annotated[
+    str | None,
+    typer.Argument(metavar="DATA", help="Data whose numbers are put in, to check the gradient."),
+]
+FormulaText = Annotated[
+    str,
+    typer.Argument(
+        metavar="FORMULA",
+        help='"y = a*x + b", or with ~; names that are columns are variables, the others'
+        " parameters.",
+        show_default=False,
+    ),
+]
+SavedFit = Annotated[
+    str, typer.Argument(metavar="SAVED", help="A file written by fit --save.", show_default=False)
+]
+
+Response = Annotated[
+    str | None,
+    _option(
+        "The left side, where the formula has none.", PARAMETERS, "--response", metavar="COLUMN"
+    ),
+]
+Start = Annotated[
+    list[str] | None,
+    _option(
+        'Where parameters start: "a=4,b=5", or "random"; 1 unless given.',
+        PARAMETERS,
+        "--start",
+        metavar="NAME=VALUE,…",
+    ),
+]
+Fix = Annotated[
+    list[str] | None,
+    _option(
+        "Hold parameters at a value: c=3. Repeatable.", PARAMETERS, "--fix", metavar="NAME=VALUE,…"
+    ),
+]
+Bound = Annotated[
+    list[str] | None,
+    _option('Keep within bounds: "0 < b < 10". Repeatable.', PARAMETERS, "--bound", metavar="TEXT"),
+]
+Tie = Annotated[
+    list[str] | None,
+    _option('Let one follow others: "d = 2*a". Repeatable.', PARAMETERS, "--tie", metavar="TEXT"),
+]
+Loss = Annotated[
+    str,
+    _option(
+        "mse, mae, huber, soft_l1, cauchy, log_cosh, quantile, poisson, with options as in"
+        ' "huber(delta=2)", or a formula of prediction and target.',
+        PARAMETERS,
+        "--loss",
+        metavar="NAME",
+        autocompletion=_names("models.loss", "LOSSES"),
+    ),
+]
+Weights = Annotated[
+    str | None,
+    _option(
+        'A column that weighs the rows, or an expression such as "1/s**2".',
+        DATA,
+        "--weights",
+        metavar="TEXT",
+    ),
+]
+Missing = Annotated[
+    str,
+    _option(
+        "Rows without finite numbers: error, or drop them.",
+        DATA,
+        "--missing",
+        metavar="WORD",
+        autocompletion=_words("error", "drop"),
+    ),
+]
+Variables = Annotated[
+    str | None,
+    _option(
+        "Without data: which names are columns, as in x,t.",
+        DATA,
+        "--variables",
+        metavar="NAME,…",
+    ),
+]
+
+OptimizerName = Annotated[
+    str,
+    _option(
+        'sgd, adagrad, rmsprop, adam, adamw, with options as in "sgd(momentum=0.9)" or'
+        ' "averaged(adam)".',
+        DESCENT,
+        "--optimizer",
+        metavar="NAME",
+        autocompletion=_names("optimization.optimizer", "OPTIMIZERS"),
+    ),
+]
+LearningRate = Annotated[
+    str | None,
+    _option(
+        "For sgd, unless given, from the curvature at the start.",
+        DESCENT,
+        "--learning-rate",
+        "-r",
+        metavar="RATE",
+    ),
+]
+ScheduleName = Annotated[
+    str | None,
+    _option(
+        'How the rate changes: constant, cosine, "inverse_time(decay=0.01)", …',
+        DESCENT,
+        "--schedule",
+        metavar="NAME",
+        autocompletion=_names("optimization.schedule", "SCHEDULES"),
+    ),
+]
+BatchSize = Annotated[
+    str,
+    _option(
+        "Rows of one step: a number, or full.",
+        DESCENT,
+        "--batch-size",
+        metavar="ROWS",
+        autocompletion=_words("full"),
+    ),
+]
+Steps = Annotated[
+    str | None,
+    _option("Steps to take; 1,000 unless given.", DESCENT, "--steps", "-n", metavar="NUMBER"),
+]
+Epochs = Annotated[
+    str | None,
+    _option("Instead of steps: passes through the data.", DESCENT, "--epochs", metavar="NUMBER"),
+]
+Shuffle = Annotated[
+    bool, _option("Visit the rows in a new order each epoch.", DESCENT, "--shuffle/--no-shuffle")
+]
+Seed = Annotated[
+    str,
+    _option("Of shuffling and random starts.", DESCENT, "--seed", metavar="NUMBER"),
+]
+Tolerance = Annotated[
+    str | None,
+    _option(
+        "Stop once this many standard errors from the optimum.",
+        DESCENT,
+        "--tolerance",
+        metavar="ERRORS",
+    ),
+]
+KernelForm = Annotated[
+    str,
+    _option(
+        "The kernel: auto, numpy or compiled; it changes the time, not the answer.",
+        DESCENT,
+        "--kernel",
+        metavar="FORM",
+        autocompletion=_words("auto", "numpy", "compiled"),
+    ),
+]
+Arithmetic = Annotated[
+    str,
+    _option(
+        "Arithmetic of the steps: float64 or float32.",
+        DESCENT,
+        "--dtype",
+        metavar="TYPE",
+        autocompletion=_words("float64", "float32"),
+    ),
+]
+
+AsJson = Annotated[
+    bool, _option("Print one JSON object and nothing else.", OUTPUT, "--json", show_default=False)
+]
+Save = Annotated[
+    str | None,
+    _option("Keep all facts as JSON, for predict and show.", OUTPUT, "--save", metavar="FILE"),
+]
+TraceFile = Annotated[
+    str | None,
+    _option(
+        "Write every step; .csv, .tsv or .parquet by ending.", OUTPUT, "--trace", metavar="FILE"
+    ),
+]
+TraceEvery = Annotated[
+    str | None,
+    _option(
+        "Steps between two rows of the trace; unless given, so that it has at most 10,000.",
+        OUTPUT,
+        "--trace-every",
+        metavar="STEPS",
+    ),
+]
+PlotFile = Annotated[
+    str | None,
+    _option("Draw the fit; .png, .svg or .pdf by ending.", OUTPUT, "--plot", metavar="FILE"),
+]
+Quiet = Annotated[
+    bool,
+    _option(
+        "No progress bar, report or messages, only errors (and --json).",
+        OUTPUT,
+        "--quiet",
+        "-q",
+        show_default=False,
+    ),
+]
+Latex = Annotated[bool, _option("As LaTeX.", OUTPUT, "--latex", show_default=False)]
+Html = Annotated[
+    bool, _option("As a page with MathML, for a browser.", OUTPUT, "--html", show_default=False)
+]
+TextOutput = Annotated[
+    str | None,
+    _option(
+        "Write to a file instead; .tex and .html choose the form.",
+        OUTPUT,
+        "--output",
+        "-o",
+        metavar="FILE",
+    ),
+]
+TableOutput = Annotated[
+    str | None,
+    _option(
+        "Write to a file instead; .csv, .tsv or .parquet by ending.",
+        OUTPUT,
+        "--output",
+        "-o",
+        metavar="FILE",
+    ),
+]
+Folder = Annotated[
+    str,
+    _option(
+        "The folder for the trace and the plot; made if need be.",
+        OUTPUT,
+        "--output",
+        "-o",
+        metavar="FOLDER",
+    ),
+]

@@ -1,0 +1,126 @@
+"""A progress bar for a descent: one of those who listen to it."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from sgdfit.cli.streams import say
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+
+    from sgdfit.fits.descent import Callback, Progress
+
+__all__ = ["Listener", "progress_bar", "steps_between"]
+
+DEFAULT_STEPS = 1_000
+LOOKS = 200
+# A look at each step would cost more than a step of few rows; of many rows even this many take
+# a while.
+STEPS_A_LOOK = 256
+SECONDS_A_LOOK = 0.05
+
+
+class Listener(NamedTuple):
+    """What hears of a fit.
+
+    Attributes
+    ----------
+    callback : callable or None
+        For `sgdfit.fit`; None where no bar is shown.
+    tell : function of a text
+        Writes a line to standard error, above the bar.
+    """
+
+    callback: Callback | None
+    tell: Callable[[str], None]
+
+
+@contextlib.contextmanager
+def progress_bar(wanted: bool = True) -> Iterator[Listener]:
+    """Show a progress bar on the terminal while the block runs; it is gone afterwards.
+
+    Where no bar is wanted or standard error is no terminal, none is written to files and pipes.
+    """
+    if not (wanted and _on_terminal()):
+        yield Listener(None, say)
+        return
+    bars = _bars()
+    with bars:
+        task = bars.add_task("reading and preparing", total=None)
+        shown = -SECONDS_A_LOOK
+
+        def show(progress: Progress) -> None:
+            nonlocal shown
+            if progress.seconds - shown >= SECONDS_A_LOOK:
+                shown = progress.seconds
+                text = describe(progress)
+                bars.update(task, total=progress.steps, completed=progress.step, description=text)
+
+        def tell(text: str) -> None:
+            # above the bar, which is drawn anew below it
+            bars.console.print(f"sgdfit: {text}", markup=False, soft_wrap=True)
+
+        yield Listener(show, tell)
+
+
+def _bars() -> Bars:
+    from rich.console import Console
+    from rich.progress import BarColumn, SpinnerColumn, TextColumn
+    from rich.progress import Progress as Bars
+
+    return Bars(
+        SpinnerColumn(),
+        BarColumn(bar_width=None),
+        TextColumn("{task.description}", markup=False),
+        console=Console(stderr=True, highlight=False, emoji=False),
+        transient=True,
+        expand=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+
+
+def _on_terminal() -> bool:
+    return sys.stderr.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown")
+
+
+def describe(progress: Progress) -> str:
+    """Say how far a descent is: steps, loss and speed.
+
+    Examples
+    --------
+    >>> from sgdfit.fits.descent import Progress
+    >>> describe(Progress(1500, 10_000, 3, 6.2519913, {"a": 1.0}, 0.5))
+    '1,500/10,000  loss 6.25199  3,000 steps/s'
+    """
+    parts = [f"{progress.step:,}/{progress.steps:,}"]
+    if math.isfinite(progress.loss):
+        parts.append(f"loss {progress.loss:.6g}")
+    if progress.seconds > 0:
+        parts.append(f"{_rounded(progress.step / progress.seconds):,.0f} steps/s")
+    return "  ".join(parts)
+
+
+def _rounded(speed: float) -> float:
+    """Keep two digits: more would only flicker."""
+    return float(f"{speed:.2g}")
+
+
+def steps_between(batch_size: str, steps: int | None, epochs: int | None) -> int | None:
+    """Return the steps between two looks at a descent; None for one look an epoch.
+
+    Examples
+    --------
+    >>> steps_between("full", 10_000, None), steps_between("32", 10_000, None)
+    (50, None)
+    """
+    if batch_size != "full":
+        return None
+    length = steps or epochs or DEFAULT_STEPS
+    return min(max(1, int(length) // LOOKS), STEPS_A_LOOK)

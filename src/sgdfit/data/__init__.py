@@ -1,0 +1,1 @@
+"""Anything that holds columns, read as arrays of numbers."""

@@ -1,0 +1,119 @@
+"""Rows that hold NaN, an infinity or nothing: refused, or left out and counted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from sgdfit.data.source import Source
+from sgdfit.errors import DataError, UsageError, did_you_mean
+
+__all__ = ["POLICIES", "check_policy", "settle"]
+
+Array = np.ndarray[Any, Any]
+
+POLICIES = ("error", "drop")
+
+
+def check_policy(missing: str) -> None:
+    """Refuse anything but ``"error"`` and ``"drop"``.
+
+    Raises
+    ------
+    UsageError
+        For another word.
+
+    Examples
+    --------
+    >>> check_policy("dorp")
+    Traceback (most recent call last):
+    sgdfit.errors.UsageError: missing='dorp' is not known; ... Did you mean 'drop'?
+    """
+    if missing in POLICIES:
+        return
+    hint = did_you_mean(missing, POLICIES) if isinstance(missing, str) else ""
+    raise UsageError(
+        f"missing={missing!r} is not known; write 'error' to refuse rows without finite"
+        f" numbers, or 'drop' to leave them out.{hint}"
+    )
+
+
+def settle(
+    columns: dict[str, Array], label: str, missing: str, line: Callable[[int], str]
+) -> Source:
+    """Turn equally long ``columns`` into a `Source` whose every number is finite.
+
+    Parameters
+    ----------
+    columns : dict of str to numpy.ndarray
+        Each of shape (rows,).
+    label : str
+        How messages name the data.
+    missing : {"error", "drop"}
+        What becomes of rows that are not finite.
+    line : callable
+        Row counted from 0 -> words that say where it stands in a file, or an empty string.
+
+    Raises
+    ------
+    DataError
+        When ``missing="error"`` and a number is not finite, or no row remains.
+
+    Examples
+    --------
+    >>> source = settle({"x": np.array([1.0, np.nan])}, "the data", "drop", lambda row: "")
+    >>> source.rows, source.dropped
+    (1, 1)
+    """
+    masks = {name: np.isfinite(c) for name, c in columns.items() if not _all_finite(c)}
+    if not masks:
+        return Source(columns, label)
+    keep = np.logical_and.reduce(list(masks.values()))
+    if missing == "error":
+        raise DataError(_sentence(columns, masks, keep, label, line))
+    if not keep.any():
+        raise DataError(
+            f"no row of {label} remains: each of its {keep.size} rows lacks a finite number in"
+            f" {_listed(masks)}; check these columns"
+        )
+    kept = {name: column[keep] for name, column in columns.items()}
+    return Source(kept, label, int(keep.size - np.count_nonzero(keep)))
+
+
+def _all_finite(column: Array) -> bool:
+    """Look through the sum first: NaN and infinities survive it, and it needs no memory."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = float(column.sum())
+    return math.isfinite(total) or bool(np.isfinite(column).all())
+
+
+def _sentence(
+    columns: dict[str, Array],
+    masks: dict[str, Array],
+    keep: Array,
+    label: str,
+    line: Callable[[int], str],
+) -> str:
+    bad = int(keep.size - np.count_nonzero(keep))
+    firsts = sorted((int(np.argmin(mask)), name) for name, mask in masks.items())
+    found = [
+        f"column {name!r} row {row + 1}{line(row)} is {_word(columns[name][row])}"
+        + (" (first)" if place == 0 and bad > 1 else "")
+        for place, (row, name) in enumerate(firsts)
+    ]
+    has = "has" if bad == 1 else "have"
+    return (
+        f"{bad} of {keep.size} rows {has} no finite number in {label}: {', '.join(found)}; correct"
+        " them, or pass missing='drop' (--missing drop on the command line) to leave them out"
+    )
+
+
+def _word(value: float) -> str:
+    return "missing (NaN)" if math.isnan(value) else "infinity" if value > 0 else "-infinity"
+
+
+def _listed(names: dict[str, Array]) -> str:
+    return ", ".join(repr(name) for name in names)

@@ -1,0 +1,171 @@
+"""Anything that holds columns -> a `Table`, which knows its names and loads what is needed.
+
+==========================================  ==============================================
+data                                        read as
+==========================================  ==============================================
+path, ``-`` for standard input              see `sgdfit.data.files`: CSV, Parquet, Feather, Arrow
+file object                                 the same, by its first bytes; read once
+NumPy structured or record array            its fields
+pandas DataFrame, Series                    its columns; the index is not one
+Polars DataFrame, LazyFrame, Series         its columns; only those needed are collected
+Arrow table, batch, reader, C stream        its columns; a reader is read once
+mapping of names to arrays                  its items; a single number stands for every row
+==========================================  ==============================================
+
+Delimited text has a header unless its first line is all numbers; its columns are then named
+``x`` and ``y`` if there are two, else ``c1``, ``c2``, … . Lines that start with ``#`` and blank
+lines are skipped; a header that starts with ``#`` is a comment too. Separator (comma, semicolon,
+tab, ``|`` or whitespace) and decimal sign (a comma only if it does not separate) are found from
+the first lines. What each type of column becomes stands in `sgdfit.data.columns`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from sgdfit.data.files import open_path, open_stream
+from sgdfit.data.numeric import shown
+from sgdfit.data.table import Table, clean_names
+from sgdfit.errors import DataError
+
+__all__ = ["Table", "open_table"]
+
+LABEL = "the data"
+
+
+def open_table(data: object) -> Table:
+    """Open ``data`` and learn its column names.
+
+    Raises
+    ------
+    DataError
+        When it is nothing that can be read; the message lists what can.
+
+    Examples
+    --------
+    >>> table = open_table({"x": [1, 2], "y": [3.0, 4.0]})
+    >>> table.names
+    ('x', 'y')
+    >>> table.load(["x"]).columns["x"]
+    array([1., 2.])
+    """
+    if isinstance(data, Table):
+        return data
+    for _, recognised, opener in KINDS:
+        if recognised(data):
+            return opener(data)
+    raise DataError(
+        f"data of type {type(data).__name__!r} ({shown(data)}) cannot be read{_advice(data)};"
+        f" give one of these:\n" + "\n".join(f"  {words}" for words, _, _ in KINDS)
+    )
+
+
+def _advice(data: object) -> str:
+    if isinstance(data, np.ndarray | list | tuple):
+        return ", for its columns have no names: write {'x': x, 'y': y}"
+    return ""
+
+
+def _texts(names: Sequence[object], advice: str) -> tuple[str, ...]:
+    for name in names:
+        if not isinstance(name, str):
+            raise DataError(f"{LABEL} has a column named {shown(name)}, which is no text; {advice}")
+    return clean_names(str(name) for name in names)
+
+
+def _table(names: tuple[str, ...], fetch: Callable[[Sequence[int]], Sequence[object]]) -> Table:
+    if not names:
+        raise DataError(f"{LABEL} has no columns; give at least one, as in {{'x': x, 'y': y}}")
+    return Table(names, LABEL, fetch)
+
+
+def _open_mapping(data: Any) -> Table:
+    keys = list(data)
+    names = _texts(keys, "name columns by text, as in {'x': x, 'y': y}")
+    return _table(names, lambda positions: [data[keys[place]] for place in positions])
+
+
+def _open_structured(data: Any) -> Table:
+    fields = data.dtype.names
+    return _table(
+        clean_names(fields), lambda positions: [data[fields[place]] for place in positions]
+    )
+
+
+def _open_pandas(data: Any) -> Table:
+    frame = data if hasattr(data, "columns") else data.to_frame(data.name or "c1")
+    names = _texts(list(frame.columns), "set frame.columns = ['x', 'y', …] first")
+    return _table(names, lambda positions: [frame.iloc[:, place] for place in positions])
+
+
+def _open_polars(data: Any) -> Table:
+    frame = data.to_frame() if hasattr(data, "to_frame") else data
+    names = frame.collect_schema().names()
+
+    def fetch(positions: Sequence[int]) -> list[object]:
+        chosen = frame.select([names[place] for place in positions])
+        chosen = chosen.collect() if hasattr(chosen, "collect") else chosen
+        return list(chosen.get_columns())
+
+    return _table(clean_names(names), fetch)
+
+
+def _open_arrow(data: Any) -> Table:
+    import pyarrow as pa
+
+    try:
+        table = pa.table(data)
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise DataError(
+            f"{LABEL} of type {type(data).__name__!r} is no table of named columns; write"
+            " {'x': x, 'y': y}"
+        ) from error
+    names = clean_names(table.column_names)
+    return _table(names, lambda positions: [table.column(place) for place in positions])
+
+
+def _belongs(package: str, *names: str) -> Callable[[object], bool]:
+    """Tell an object of a package that need not be installed, nor imported to look."""
+
+    def recognised(data: object) -> bool:
+        module = sys.modules.get(package)
+        kinds = tuple(getattr(module, name) for name in names) if module else ()
+        return isinstance(data, kinds)
+
+    return recognised
+
+
+def _is_structured(data: object) -> bool:
+    return isinstance(data, np.ndarray) and data.dtype.names is not None
+
+
+def _is_arrow(data: object) -> bool:
+    return hasattr(data, "__arrow_c_stream__") or hasattr(data, "__arrow_c_array__")
+
+
+KINDS: tuple[tuple[str, Callable[[object], bool], Callable[[Any], Table]], ...] = (
+    (
+        "path of a file (CSV, Parquet, Feather, Arrow), or - for standard input",
+        lambda data: isinstance(data, str | os.PathLike),
+        open_path,
+    ),
+    ("open file", lambda data: hasattr(data, "read"), lambda data: open_stream(data, LABEL)),
+    ("NumPy structured array", _is_structured, _open_structured),
+    ("pandas DataFrame or Series", _belongs("pandas", "DataFrame", "Series"), _open_pandas),
+    (
+        "Polars DataFrame, LazyFrame or Series",
+        _belongs("polars", "DataFrame", "LazyFrame", "Series"),
+        _open_polars,
+    ),
+    ("Arrow table, batch, reader, or any Arrow C stream", _is_arrow, _open_arrow),
+    (
+        "mapping of names to arrays, such as {'x': x, 'y': y}",
+        lambda data: isinstance(data, Mapping),
+        _open_mapping,
+    ),
+)

@@ -1,0 +1,132 @@
+"""A table that is open: its column names are known, its numbers are not yet read."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from sgdfit.data.columns import as_floats
+from sgdfit.data.missing import check_policy, settle
+from sgdfit.data.numeric import Place
+from sgdfit.data.source import Source
+from sgdfit.errors import DataError, did_you_mean
+
+__all__ = ["Table", "clean_names"]
+
+Array = np.ndarray[Any, Any]
+
+NAMES_SHOWN = 20
+
+
+def _nowhere(row: int) -> str:
+    return ""
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Column names, and how to get the columns.
+
+    Parameters
+    ----------
+    names : tuple of str
+        All column names in order, stripped, in Unicode's form NFKC.
+    label : str
+        How messages name the data.
+    fetch : callable
+        Positions of columns -> these columns, raw.
+    line : callable
+        Row counted from 0 -> words that say where it stands in a file, or an empty string.
+    decimal : str
+        The decimal sign of numbers that are stored as text.
+    """
+
+    names: tuple[str, ...]
+    label: str
+    fetch: Callable[[Sequence[int]], Sequence[object]] = field(repr=False)
+    line: Callable[[int], str] = field(default=_nowhere, repr=False)
+    decimal: str = "."
+
+    def load(self, names: Sequence[str], *, missing: str = "error") -> Source:
+        """Read the columns ``names``, and no others, as floating-point numbers.
+
+        Columns that are float64 or float32 already are not copied. All arrays are read-only
+        views, whatever they came from, so that compiled code sees one type.
+
+        Raises
+        ------
+        DataError
+            When a column is unknown, named twice, not numeric or of another length, or when
+            numbers are not finite and ``missing="error"``.
+        UsageError
+            When ``missing`` is neither ``"error"`` nor ``"drop"``.
+
+        Examples
+        --------
+        >>> from sgdfit.data.readers import open_table
+        >>> open_table({"x": [1, 2, None], "y": [0.5, 1.5, 2.5]}).load(["x"], missing="drop").rows
+        2
+        """
+        check_policy(missing)
+        wanted = list(dict.fromkeys(names))
+        raw = self.fetch([self._position(name) for name in wanted])
+        arrays = {
+            name: as_floats(value, Place(name, self.label, self.line, self.decimal))
+            for name, value in zip(wanted, raw, strict=True)
+        }
+        columns = self._level(arrays)
+        return settle(columns, self.label, missing, self.line)
+
+    def _position(self, name: str) -> int:
+        (clean,) = clean_names([name])
+        count = self.names.count(clean)
+        if count == 1:
+            return self.names.index(clean)
+        if count:
+            raise DataError(
+                f"{self.label} has {count} columns named {name!r}; rename all but one of them"
+            )
+        raise DataError(
+            f"{self.label} has no column {name!r}; its columns are {_listed(self.names)}."
+            f"{did_you_mean(clean, self.names)}"
+        )
+
+    def _level(self, arrays: dict[str, Array]) -> dict[str, Array]:
+        """Broadcast scalars and check that lengths agree."""
+        first = next((name for name, array in arrays.items() if array.ndim), None)
+        rows = 1 if first is None else arrays[first].size
+        for name, array in arrays.items():
+            if array.ndim and array.size != rows:
+                raise DataError(
+                    f"columns {first!r} and {name!r} of {self.label} have {rows} and"
+                    f" {array.size} rows; give all columns the same length"
+                )
+        if arrays and rows == 0:
+            raise DataError(f"{self.label} has no rows; give at least one")
+        return {name: _read_only(array, rows) for name, array in arrays.items()}
+
+
+def _read_only(array: Array, rows: int) -> Array:
+    view = array.view() if array.ndim else np.full(rows, array)
+    view.flags.writeable = False
+    return view
+
+
+def clean_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Strip ``names`` and bring them to NFKC, as Python does with the identifiers it parses.
+
+    Examples
+    --------
+    >>> clean_names([" x ", "µ"]) == ("x", "μ")
+    True
+    """
+    return tuple(unicodedata.normalize("NFKC", name).strip() for name in names)
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    shown = ", ".join(repr(name) for name in names[:NAMES_SHOWN])
+    more = len(names) - NAMES_SHOWN
+    return f"{shown} and {more} more" if more > 0 else shown

@@ -1,0 +1,1 @@
+"""The tutorial's story, told by running it."""

@@ -1,0 +1,117 @@
+"""Options of `sgdfit.fit` as users write them, checked and brought to one form."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from sgdfit.choice import choose, number, whole
+from sgdfit.errors import UsageError
+from sgdfit.optimization.optimizer import OPTIMIZERS, Optimizer
+
+__all__ = [
+    "as_batch_size",
+    "as_callable",
+    "as_dtype",
+    "as_kernel",
+    "as_length",
+    "as_optimizer",
+    "as_tolerance",
+    "callback_interval",
+    "trace_interval",
+]
+
+DEFAULT_STEPS = 1_000
+TRACE_ROWS = 10_000
+# More than a machine can take in a lifetime; beyond it, counters could overflow.
+MOST_STEPS = 10**18
+
+
+def as_optimizer(optimizer: str | Optimizer) -> Optimizer:
+    """Return an `Optimizer` from its name with options, or one as it is."""
+    if isinstance(optimizer, Optimizer):
+        return optimizer
+    if not isinstance(optimizer, str):
+        raise UsageError(
+            f"an optimizer is a name such as 'sgd(momentum=0.9)', not {optimizer!r};"
+            f" there are {', '.join(OPTIMIZERS)}"
+        )
+    return choose(optimizer, OPTIMIZERS, "optimizer")
+
+
+def as_batch_size(batch_size: int | str, rows: int) -> int:
+    """Return how many rows one step takes, at most all."""
+    if isinstance(batch_size, str):
+        if batch_size == "full":
+            return rows
+        if not batch_size.isdecimal():
+            raise UsageError(f"batch_size is {batch_size!r}; give a number of rows or 'full'")
+        batch_size = int(batch_size)
+    return min(whole(batch_size, "batch_size", 1), rows)
+
+
+def as_callable(given: Callable[..., object] | None, what: str) -> Callable[..., object] | None:
+    """Return a function, or None, as it is."""
+    if given is not None and not callable(given):
+        raise UsageError(f"{what} must be a function, not {reprlib.repr(given)}")
+    return given
+
+
+def as_dtype(dtype: Any) -> np.dtype[Any]:
+    """Return the type of the steps' arithmetic."""
+    try:
+        name = np.dtype(dtype).name if dtype is not None else ""
+    except TypeError:
+        name = ""
+    if name not in ("float64", "float32"):
+        raise UsageError(f"dtype={dtype!r} is neither 'float64' nor 'float32'")
+    return np.dtype(name)
+
+
+def as_kernel(kernel: str, optimizer: Optimizer) -> str:
+    """Return the form of the kernel that was asked for; one's own optimizer needs NumPy's."""
+    if optimizer.name in OPTIMIZERS or kernel not in ("auto", "compiled"):
+        return kernel
+    if kernel == "compiled":
+        raise UsageError(f"the optimizer {optimizer.name!r} is not compiled; use kernel='numpy'")
+    return "numpy"
+
+
+def as_length(steps: int | None, epochs: int | None, rows: int, batch_size: int) -> int:
+    """Return how many steps to take."""
+    if steps is not None and epochs is not None:
+        raise UsageError(f"steps={steps} and epochs={epochs} are two lengths; give one of them")
+    if epochs is not None:
+        length = whole(epochs, "epochs", 1) * -(-rows // batch_size)
+    else:
+        length = DEFAULT_STEPS if steps is None else whole(steps, "steps", 1)
+    if length > MOST_STEPS:
+        raise UsageError(f"{length:.3g} steps would never end; give at most {MOST_STEPS:.0e}")
+    return length
+
+
+def as_tolerance(tolerance: float | None) -> float | None:
+    """Return the distance, in standard errors, at which to stop; None: do not."""
+    if tolerance is None:
+        return None
+    value = number(tolerance, "tolerance")
+    if value <= 0:
+        raise UsageError(f"tolerance is {value:g} standard errors; it must be above 0")
+    return value
+
+
+def trace_interval(trace_every: int | None, steps: int) -> tuple[int, bool]:
+    """Return the steps between two records, and whether the trace is to keep them."""
+    usual = -(-steps // TRACE_ROWS)
+    if trace_every is None:
+        return usual, True
+    asked = min(whole(trace_every, "trace_every", 0), steps)
+    return asked or usual, asked > 0
+
+
+def callback_interval(given: int | None, rows: int, batch_size: int) -> int:
+    """Return the steps between two calls: by default an epoch."""
+    return -(-rows // batch_size) if given is None else whole(given, "callback_every", 1)

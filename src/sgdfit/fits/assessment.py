@@ -1,0 +1,163 @@
+"""From where a descent ended to what is known: errors, distance, figures of merit, status."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sgdfit.fits.task import counted
+from sgdfit.inference.covariance import classical, correlation, interval, relative_offset, sandwich
+from sgdfit.kernels.kernel import Chunk, Kernel, Sums
+from sgdfit.language.formula import symbol
+from sgdfit.models.model import Model
+from sgdfit.results.result import Estimate
+
+__all__ = [
+    "Uncertainty",
+    "at_bounds",
+    "correlations",
+    "distance_to_optimum",
+    "estimates",
+    "uncertainty",
+]
+
+SQUARED = "mse"
+
+
+class Uncertainty(NamedTuple):
+    """How sure the estimates are.
+
+    Attributes
+    ----------
+    covariance : float64[p, p] or None
+        NaN in the rows of parameters that stand on a bound.
+    method : str
+        ``classical``, ``sandwich`` or ``none: why``.
+    undetermined : tuple of str
+        Combinations of parameters that the data do not determine.
+    degrees_of_freedom : int
+    """
+
+    covariance: np.ndarray | None
+    method: str
+    undetermined: tuple[str, ...]
+    degrees_of_freedom: int
+
+
+def at_bounds(model: Model, theta: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+    """Return bool[p]: which parameters stand on a bound that the descent pushes against."""
+    low = np.array([model.parameters[name].low for name in model.free])
+    high = np.array([model.parameters[name].high for name in model.free])
+    return ((theta <= low) & (gradient >= 0)) | ((theta >= high) & (gradient <= 0))
+
+
+def distance_to_optimum(
+    model: Model, kernel: Kernel, chunk: Chunk, theta: np.ndarray, sums: Sums | None = None
+) -> float:
+    """Return the remaining distance in standard errors (Bates & Watts' relative offset).
+
+    Parameters on a bound that holds them back are left out: they have arrived. Infinite where
+    the loss has no curvature, so that its standard errors are not known.
+    """
+    sums = kernel.sums(theta, chunk) if sums is None else sums
+    if not np.isfinite(sums.loss) or not sums.curvature.any():
+        return math.inf
+    free = ~at_bounds(model, theta, sums.gradient)
+    if not free.any():
+        return 0.0
+    gradient, curvature = sums.gradient[free], sums.curvature[np.ix_(free, free)]
+    if model.loss.name == SQUARED:
+        # The loss is r², whose derivatives are twice those that the textbooks' JᵀJ stands for.
+        variance = sums.loss / max(1, counted(chunk) - int(free.sum()))
+        return relative_offset(gradient / 2, curvature / 2, theta[free], variance)
+    scores = kernel.scores(theta, chunk)[np.ix_(free, free)]
+    return relative_offset(gradient, curvature, theta[free], 1.0, scores)
+
+
+def uncertainty(
+    model: Model, kernel: Kernel, chunk: Chunk, theta: np.ndarray, sums: Sums
+) -> Uncertainty:
+    """Return the covariance of the estimates, or the reason why there is none.
+
+    Squared residuals: σ²(JᵀWJ)⁻¹ with σ² from the residuals. Any other loss: the sandwich
+    H⁻¹SH⁻¹, which does not take the loss for a likelihood.
+    """
+    free = ~at_bounds(model, theta, sums.gradient)
+    names = [name for name, is_free in zip(model.free, free, strict=True) if is_free]
+    left = counted(chunk) - len(names)
+    if not names:
+        return Uncertainty(None, "none: every parameter stands on a bound", (), left)
+    if left <= 0:
+        why = f"none: {counted(chunk)} rows leave no degree of freedom for {len(names)} parameters"
+        return Uncertainty(None, why, (), left)
+    curvature = sums.curvature[np.ix_(free, free)]
+    if not curvature.any():
+        return Uncertainty(None, "none: this loss has no curvature", (), left)
+    if model.loss.name == SQUARED:
+        method = "classical"
+        covariance, undetermined = classical(curvature / 2, sums.loss / left, names)
+    else:
+        method = "sandwich"
+        scores = kernel.scores(theta, chunk)[np.ix_(free, free)]
+        covariance, undetermined = sandwich(curvature, scores, names)
+    if covariance is None:
+        why = "none: " + (
+            f"the data do not determine {', '.join(undetermined)}"
+            if undetermined
+            else "the curvature is not finite"
+        )
+        return Uncertainty(None, why, undetermined, left)
+    whole = np.full((len(theta), len(theta)), np.nan)
+    whole[np.ix_(free, free)] = covariance
+    return Uncertainty(whole, method, (), left)
+
+
+def estimates(model: Model, theta: np.ndarray, found: Uncertainty) -> dict[str, Estimate]:
+    """Return every parameter with its error and 95% interval; ties by the delta method."""
+    values = model.values(theta.tolist())
+    errors = dict(zip(model.free, _standard_errors(found.covariance, len(theta)), strict=True))
+    table = {}
+    for name, parameter in model.parameters.items():
+        error = errors.get(name)
+        if parameter.role == "tied":
+            error = _tied_error(model, model.ties[name], values, found.covariance)
+        table[name] = Estimate(
+            name=name,
+            value=values[name],
+            stderr=error,
+            interval=interval(values[name], error, found.degrees_of_freedom),
+            start=parameter.start if parameter.role != "tied" else values[name],
+            start_origin=parameter.origin,
+            role=parameter.role,
+            low=parameter.low,
+            high=parameter.high,
+            tie=parameter.tie,
+            at_bound=parameter.role == "free" and values[name] in (parameter.low, parameter.high),
+        )
+    return table
+
+
+def correlations(covariance: np.ndarray | None) -> np.ndarray | None:
+    """Return the correlation matrix, NaN where a parameter stands on a bound."""
+    return None if covariance is None else correlation(covariance)
+
+
+def _standard_errors(covariance: np.ndarray | None, parameters: int) -> list[float | None]:
+    if covariance is None:
+        return [None] * parameters
+    errors = np.sqrt(np.diag(covariance))
+    return [float(e) if np.isfinite(e) else None for e in errors]
+
+
+def _tied_error(
+    model: Model, tie: Any, values: dict[str, float], covariance: np.ndarray | None
+) -> float | None:
+    if covariance is None:
+        return None
+    at = {symbol(name): value for name, value in values.items()}
+    slopes = np.array([float(tie.diff(symbol(name)).subs(at)) for name in model.free])
+    used = slopes != 0
+    error = math.sqrt(slopes[used] @ covariance[np.ix_(used, used)] @ slopes[used])
+    return error if math.isfinite(error) else None

@@ -1,0 +1,94 @@
+"""Sums of squares of a fitted model, with the weights as they were given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sgdfit.fits.assessment import SQUARED
+from sgdfit.fits.landing import Landing
+from sgdfit.fits.task import Task
+from sgdfit.language.evaluation import evaluate
+
+__all__ = ["Squares", "sum_squares"]
+
+# Rows looked at together, so that memory stays bounded.
+STRIDE = 16_384
+# Residuals this small beside the variation of the response are what arithmetic leaves.
+ROUNDING = 1e-12
+
+
+class Squares(NamedTuple):
+    """Sums over the rows.
+
+    Attributes
+    ----------
+    residual : float
+        Σ w (y − prediction)².
+    total : float
+        Σ w (y − ȳ)², about the weighted mean.
+    log_weights : float
+        Σ ln w over the rows of nonzero weight.
+    perfect : bool
+        Whether the residuals are nothing but rounding.
+    """
+
+    residual: float
+    total: float
+    log_weights: float
+    perfect: bool
+
+
+def sum_squares(task: Task, landing: Landing) -> Squares:
+    """Return the sums of squares of the estimates."""
+    shift = float(next(_targets(task))[1][0])
+    first, second, logs = 0.0, 0.0, 0.0
+    for weight, target in _targets(task):
+        with np.errstate(all="ignore"):
+            # About one of its values, so that a large mean does not drown the variation.
+            apart = target - shift
+            first += float((weight * apart).sum())
+            second += float((weight * apart * apart).sum())
+            if task.weights is not None:
+                logs += float(np.log(weight[weight > 0] * task.mean_weight).sum())
+    rows = task.source.rows
+    total = max(0.0, second - first**2 / rows) if second > 0 else 0.0
+    residual = _residual(task, landing)
+    size = total if total > 0 else rows * shift**2
+    return Squares(
+        residual=task.mean_weight * residual,
+        total=task.mean_weight * total,
+        log_weights=logs,
+        perfect=residual <= ROUNDING**2 * size,
+    )
+
+
+def _targets(task: Task) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield weights of mean one and targets, of some rows after others."""
+    for weight, values in _rows(task):
+        yield weight, np.broadcast_to(evaluate(task.model.formula.response, values), len(weight))
+
+
+def _residual(task: Task, landing: Landing) -> float:
+    if task.model.loss.name == SQUARED:
+        return landing.sums.loss
+    parameters = task.model.values(landing.theta.tolist())
+    total = 0.0
+    for weight, values in _rows(task):
+        prediction = evaluate(task.model.formula.expression, values | parameters)
+        target = evaluate(task.model.formula.response, values)
+        with np.errstate(all="ignore"):
+            total += float((weight * (target - prediction) ** 2).sum())
+    return total
+
+
+def _rows(task: Task) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
+    """Yield weights and the columns by name, of some rows after others."""
+    chunk = task.chunk
+    for first in range(0, chunk.rows, STRIDE):
+        some = slice(first, first + STRIDE)
+        columns = [column[some].astype(np.float64, copy=False) for column in chunk.columns]
+        weight = np.ones(len(columns[0])) if chunk.weights is None else chunk.weights[some]
+        yield weight, dict(zip(task.model.columns, columns, strict=True))

@@ -1,0 +1,73 @@
+"""Where and why a model has no finite value: the formula, its slopes and its loss, row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sgdfit.fits.descent import Course
+from sgdfit.fits.task import Task
+from sgdfit.language.evaluation import evaluate, find_domain_error
+from sgdfit.models.loss import PREDICTION, TARGET
+
+__all__ = ["Trouble", "find_trouble"]
+
+
+class Trouble(NamedTuple):
+    """The first place that has no finite value.
+
+    Attributes
+    ----------
+    part : str
+        The part of the formula.
+    row : int
+        Counted from 0, among the rows used.
+    arguments : tuple of float
+        What the part was given.
+    values : dict of str to float
+        The variables in that part, and all free parameters.
+    """
+
+    part: str
+    row: int
+    arguments: tuple[float, ...]
+    values: dict[str, float]
+
+
+def find_trouble(task: Task, course: Course, *, overflow: bool) -> Trouble | None:
+    """Return where the state in which a run ended has no finite value, and why.
+
+    Without ``overflow`` that is none: after the start it is what divergence looks like from
+    within one row.
+    """
+    state = course.state
+    tried = [state.theta] if course.ending == "halted" else [course.theta, state.theta]
+    for theta in tried:
+        values = task.model.values(np.asarray(theta, dtype=np.float64).tolist())
+        for expression, known in _searches(task, values):
+            found = find_domain_error(expression, known)
+            if found is not None and (overflow or found.kind != "overflow"):
+                free = {name: values[name] for name in task.model.free}
+                return Trouble(found.subexpression, found.row, found.arguments, found.names | free)
+    return None
+
+
+def _searches(task: Task, values: Mapping[str, float]) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Yield expressions in the order of computation, each with what it is made of."""
+    model, columns = task.model, task.source.columns
+    known: dict[str, Any] = {
+        name: column.astype(np.float64, copy=False) for name, column in columns.items()
+    }
+    known |= values
+    # A slope may have no finite value where the formula has one: sqrt(b) at b = 0.
+    for expression in (model.formula.response, model.formula.expression, *model.gradient):
+        yield expression, known
+    rows = task.source.rows
+    pair = {
+        PREDICTION: np.broadcast_to(evaluate(model.formula.expression, known), rows),
+        TARGET: np.broadcast_to(evaluate(model.formula.response, known), rows),
+    }
+    for expression in (model.loss.expression, model.slope):
+        yield expression, pair

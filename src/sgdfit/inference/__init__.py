@@ -1,0 +1,1 @@
+"""What curvature tells: stable rates, standard errors, what is not determined."""

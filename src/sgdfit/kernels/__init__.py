@@ -1,0 +1,1 @@
+"""The two operations that everything stands on, in NumPy and compiled."""

@@ -1,0 +1,103 @@
+"""The compiled form of the kernel: generated source, one row at a time, no Python in the loop.
+
+Sums are kept in blocks of rows and may be reassociated within one, which lets the compiler use
+vector registers; the result for given inputs is the same every time. NaN and infinity keep their
+meaning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from sgdfit.errors import UsageError
+from sgdfit.kernels.kernel import Chunk, Kernel, Outcome, Segment, State, Sums
+from sgdfit.kernels.kernel_source import sums_source, sweep_source
+from sgdfit.models.model import Model
+from sgdfit.optimization import updates
+from sgdfit.optimization.optimizer import Optimizer
+
+__all__ = ["make_compiled"]
+
+
+def make_compiled(model: Model, optimizer: Optimizer, *, weighted: bool) -> Kernel:
+    """Return the compiled form of the kernel; compiling waits for the first call of each part.
+
+    Raises
+    ------
+    UsageError
+        When the optimizer's update is none of `sgdfit.optimization.updates`.
+    """
+    if getattr(updates, optimizer.update.__name__, None) is not optimizer.update:
+        raise UsageError(
+            f"the compiled kernel does not know the optimizer {optimizer.name!r};"
+            " use kernel='numpy' for one of your own"
+        )
+    source = sweep_source(model, weighted, optimizer)
+
+    def sums(theta: np.ndarray, chunk: Chunk) -> Sums:
+        return _summed(sums_source(model, weighted, "bend"), theta, chunk)
+
+    def scores(theta: np.ndarray, chunk: Chunk) -> np.ndarray:
+        return _summed(sums_source(model, weighted, "slope*slope"), theta, chunk).curvature
+
+    def sweep(state: State, chunk: Chunk, segment: Segment) -> Outcome:
+        return _swept(_function(source, "sweep"), optimizer, state, chunk, segment)
+
+    return Kernel("compiled", source, sums, scores, sweep)
+
+
+@cache
+def _function(source: str, name: str) -> Callable[..., Any]:
+    from sgdfit.kernels.compiling import function
+
+    return function(source, name)
+
+
+def _arrays(chunk: Chunk) -> tuple[np.ndarray, ...]:
+    return chunk.columns if chunk.weights is None else (*chunk.columns, chunk.weights)
+
+
+def _summed(source: str, theta: np.ndarray, chunk: Chunk) -> Sums:
+    """Name the parts of the flat array that the generated ``sums`` returns."""
+    theta = np.ascontiguousarray(theta, dtype=np.float64)
+    parameters = len(theta)
+    total = _function(source, "sums")(theta, _arrays(chunk))
+    curvature = np.zeros((parameters, parameters))
+    upper = np.triu_indices(parameters)
+    curvature[upper] = total[2 + parameters :]
+    curvature.T[upper] = total[2 + parameters :]
+    gradient = total[2 : 2 + parameters]
+    return Sums(chunk.rows, float(total[0]), float(total[1]), gradient, curvature)
+
+
+def _swept(
+    function: Callable[..., Any],
+    optimizer: Optimizer,
+    state: State,
+    chunk: Chunk,
+    segment: Segment,
+) -> Outcome:
+    every = segment.record_every
+    room = len(segment.rates) // every + 1 if every else 0
+    records = np.empty((room, 3 + 2 * len(state.theta)))
+    # Copies, which the compiled code writes into; every type is settled, lest it compile anew.
+    theta, slots, average = (
+        np.array(a, dtype=np.float64) for a in (state.theta, state.slots, state.average)
+    )
+    rates, low, high = (
+        np.ascontiguousarray(a, dtype=np.float64)
+        for a in (segment.rates, segment.low, segment.high)
+    )
+    start = optimizer.average_from
+    averaged, step, position, recorded, halted = function(
+        theta, slots, average, int(state.averaged), int(state.step), int(state.position),
+        _arrays(chunk), *segment.order, int(segment.batch_size), rates,
+        tuple(map(float, optimizer.options)), -1 if start is None else start,
+        float(segment.ceiling), int(every), low, high, records,
+    )  # fmt: skip
+    after = State(theta, slots, average, averaged, step, position)
+    return Outcome(after, bool(halted), records[:recorded])

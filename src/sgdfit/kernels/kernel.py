@@ -1,0 +1,260 @@
+"""The two operations that everything stands on, and the choice of the form that runs them.
+
+``sums(theta, chunk)`` adds up loss, gradient and curvature over a chunk of rows; it is additive
+over chunks. ``sweep(state, …)`` takes textbook mini-batch steps through a chunk. Both exist in a
+NumPy form (no compile wait) and a compiled form (no Python inside the loop).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from sgdfit.errors import UsageError
+from sgdfit.kernels.order import Order
+from sgdfit.models.model import Model
+from sgdfit.optimization.optimizer import Optimizer
+
+__all__ = ["FORMS", "Chunk", "Kernel", "Outcome", "Segment", "State", "Sums", "choose_form", "make"]
+
+Form = Literal["numpy", "compiled"]
+FORMS = ("auto", "numpy", "compiled")
+
+# Measured on this class of machine: a NumPy step costs about 40 µs and 20 ns a row, compiling
+# about 4 s. Past this estimate of NumPy's own time, compiling pays.
+COMPILE_SECONDS = 4.0
+NUMPY_STEP_SECONDS = 40e-6
+NUMPY_ROW_SECONDS = 20e-9
+
+
+class Chunk(NamedTuple):
+    """Rows in memory: the model's columns in order, and a weight for each row.
+
+    Attributes
+    ----------
+    columns : tuple of float64[n] or float32[n]
+        One array a column of `Model.columns`.
+    weights : float64[n] or None
+        Scaled to a mean of one over all rows, so that a batch's gradient is unbiased.
+    """
+
+    columns: tuple[np.ndarray, ...]
+    weights: np.ndarray | None
+
+    @property
+    def rows(self) -> int:
+        """How many rows."""
+        return len(self.columns[0])
+
+
+class Sums(NamedTuple):
+    """Sums over rows; those of two chunks add up to those of both together.
+
+    Attributes
+    ----------
+    rows : int
+    weight, loss : float
+        Sum of the weights, and of the weighted losses.
+    gradient : float64[p]
+        Sum of the weighted derivatives of the loss to each free parameter.
+    curvature : float64[p, p]
+        Sum over rows of weight · ∂²loss/∂prediction² · J Jᵀ (generalised Gauss-Newton), where J
+        is the derivative of the prediction.
+    """
+
+    rows: int
+    weight: float
+    loss: float
+    gradient: np.ndarray
+    curvature: np.ndarray
+
+    def __add__(self, other: Sums) -> Sums:  # type: ignore[override]
+        """Return the sums over the rows of both."""
+        return Sums(
+            self.rows + other.rows,
+            self.weight + other.weight,
+            self.loss + other.loss,
+            self.gradient + other.gradient,
+            self.curvature + other.curvature,
+        )
+
+
+class State(NamedTuple):
+    """Where a descent stands: goes into `sweep` and comes out of it.
+
+    Attributes
+    ----------
+    theta : float[p]
+        The free parameters.
+    slots : float[s, p]
+        The optimizer's memory (momentum buffers and the like).
+    average : float64[p]
+        The mean of the iterates since averaging began.
+    averaged : int
+        How many iterates that mean holds.
+    step : int
+        Steps taken.
+    position : int
+        Rows visited in this epoch; after a full batch 0, since the next epoch begins at once.
+    """
+
+    theta: np.ndarray
+    slots: np.ndarray
+    average: np.ndarray
+    averaged: int
+    step: int
+    position: int
+
+
+class Outcome(NamedTuple):
+    """What a sweep hands back.
+
+    Attributes
+    ----------
+    state : State
+        After the last step taken; its parameters are finite. When halted, it stands before the
+        batch that halted it, and its parameters are those that the batch failed at.
+    halted : bool
+        Whether a batch's loss was not finite or above the ceiling, or the step from it led to
+        parameters that are not finite.
+    records : float64[k, 3 + 2 p]
+        A row each recorded step: step, learning rate, batch loss, parameters, gradient, all
+        before the update.
+    """
+
+    state: State
+    halted: bool
+    records: np.ndarray
+
+
+class Segment(NamedTuple):
+    """How a sweep goes through a chunk.
+
+    Attributes
+    ----------
+    order : Order
+        In which order it visits the rows.
+    batch_size : int
+        Rows of one step; the last batch of an epoch may be smaller.
+    rates : float64[k]
+        The learning rates of the next k steps; the sweep takes no more than these.
+    ceiling : float
+        A batch loss above this counts as divergence.
+    record_every : int
+        Record each step whose number is a multiple of this; 0 records none.
+    low, high : float64[p]
+        Bounds; each step is projected onto them.
+    """
+
+    order: Order
+    batch_size: int
+    rates: np.ndarray
+    ceiling: float
+    record_every: int
+    low: np.ndarray
+    high: np.ndarray
+
+
+class Kernel(NamedTuple):
+    """One form of the operations for one model and optimizer.
+
+    Attributes
+    ----------
+    form : "numpy" or "compiled"
+    source : str
+        The generated source text.
+    sums : (theta, chunk) -> Sums
+    scores : (theta, chunk) -> float64[p, p]
+        Sum over rows of weight² · (∂loss/∂prediction)² · J Jᵀ, the middle of a sandwich.
+    sweep : (state, chunk, segment) -> Outcome
+    """
+
+    form: Form
+    source: str
+    sums: Callable[[np.ndarray, Chunk], Sums]
+    scores: Callable[[np.ndarray, Chunk], np.ndarray]
+    sweep: Callable[[State, Chunk, Segment], Outcome]
+
+
+def make(model: Model, optimizer: Optimizer, form: Form, *, weighted: bool = False) -> Kernel:
+    """Return the kernel of ``model`` and ``optimizer`` in ``form``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sgdfit.models.model import build
+    >>> from sgdfit.optimization.optimizer import sgd
+    >>> kernel = make(build("y = a*x", ["x", "y"]), sgd(), "numpy")
+    >>> chunk = Chunk((np.array([1.0, 2.0]), np.array([2.0, 4.0])), None)
+    >>> kernel.sums(np.array([1.0]), chunk)
+    Sums(rows=2, weight=2.0, loss=5.0, gradient=array([-10.]), curvature=array([[10.]]))
+    """
+    if form == "numpy":
+        from sgdfit.kernels.numpy_kernel import make_numpy
+
+        return make_numpy(model, optimizer)
+    from sgdfit.kernels.compiled_kernel import make_compiled
+
+    return make_compiled(model, optimizer, weighted=weighted)
+
+
+def choose_form(kernel: str, rows: int, steps: int, batch_size: int, dtype: Any) -> Form:
+    """Return the form that finishes sooner, or the one that was asked for.
+
+    Raises
+    ------
+    UsageError
+        When ``kernel`` names none, or asks for compiled steps in float32.
+
+    Examples
+    --------
+    >>> choose_form("auto", rows=20, steps=1000, batch_size=20, dtype="float64")
+    'numpy'
+    >>> choose_form("auto", rows=10**7, steps=10**7, batch_size=1, dtype="float64")
+    'compiled'
+    """
+    if kernel not in FORMS:
+        raise UsageError(f"kernel={kernel!r} is not one of {', '.join(map(repr, FORMS))}")
+    single = np.dtype(dtype) == np.float32
+    if kernel == "compiled" and single:
+        raise UsageError("the compiled kernel steps in float64; use kernel='numpy' for float32")
+    if kernel != "auto":
+        return kernel  # type: ignore[return-value]
+    seconds = steps * (NUMPY_STEP_SECONDS + batch_size * NUMPY_ROW_SECONDS)
+    return "compiled" if seconds > COMPILE_SECONDS and not single else "numpy"
+
+
+def emitted(model: Model, dialect: Any, names: dict[str, str]) -> tuple[list[str], list[str]]:
+    """Return the lines that compute prediction, target and Jacobian, and those of the loss.
+
+    ``names`` says what holds each column and free parameter; the lines assign ``prediction``,
+    ``target``, ``j0``, ``j1``, … and then ``loss``, ``slope`` and ``bend``.
+    """
+    from sgdfit.kernels.emission import emit
+    from sgdfit.models.loss import PREDICTION, TARGET
+
+    jacobian = [f"j{i}" for i in range(len(model.free))]
+    response = model.formula.response
+    row = emit(
+        [model.prediction, response, *model.gradient],
+        names,
+        [PREDICTION, TARGET, *jacobian],
+        dialect,
+    )
+    own = {PREDICTION: PREDICTION, TARGET: TARGET}
+    loss = emit(
+        [model.loss.expression, model.slope, model.bend],
+        own,
+        ["loss", "slope", "bend"],
+        dialect,
+        prefix="r",
+    )
+    return row, loss
+
+
+def held(model: Model) -> dict[str, str]:
+    """Return the Python name of each column (``x0``, …) and free parameter (``p0``, …)."""
+    columns = {name: f"x{i}" for i, name in enumerate(model.columns)}
+    return columns | {name: f"p{i}" for i, name in enumerate(model.free)}

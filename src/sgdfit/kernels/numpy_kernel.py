@@ -1,0 +1,160 @@
+"""The NumPy form of the kernel: whole batches at a time, no compile wait, and the oracle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from sgdfit.kernels.kernel import Chunk, Kernel, Outcome, Segment, State, Sums, emitted, held
+from sgdfit.models.model import Model
+from sgdfit.optimization.optimizer import Optimizer
+
+__all__ = ["make_numpy"]
+
+# Rows evaluated at once: temporaries stay in the cache and memory stays bounded.
+STRIDE = 16_384
+
+Terms = Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]
+
+
+def make_numpy(model: Model, optimizer: Optimizer) -> Kernel:
+    """Return the NumPy form of the kernel."""
+    source = _source(model)
+    terms = _load(source)
+    return Kernel(
+        "numpy",
+        source,
+        sums=lambda theta, chunk: _sums(terms, theta, chunk),
+        scores=lambda theta, chunk: _scores(terms, theta, chunk),
+        sweep=lambda state, chunk, segment: _sweep(terms, optimizer, state, chunk, segment),
+    )
+
+
+def _source(model: Model) -> str:
+    """Write ``terms``: loss, its two derivatives to the prediction, and the Jacobian."""
+    row, loss = emitted(model, "numpy", held(model))
+    parameters = ", ".join(f"p{i}" for i in range(len(model.free)))
+    columns = ", ".join(f"x{i}" for i in range(len(model.columns)))
+    fill = [f"jacobian[{i}] = j{i}" for i in range(len(model.free))]
+    lines = [
+        f"{parameters}, = theta",
+        f"{columns}, = columns",
+        *row,
+        f"jacobian = numpy.empty(({len(model.free)}, len(x0)), theta.dtype)",
+        *fill,
+        *loss,
+        "return loss, slope, bend, jacobian",
+    ]
+    body = "\n".join(f"    {line}" for line in lines)
+    return f"def terms(theta, columns):\n{body}\n"
+
+
+def _load(source: str) -> Terms:
+    space: dict[str, Any] = {"numpy": np}
+    if "special." in source:
+        from scipy import special
+
+        space["special"] = special
+    exec(compile(source, "<sgdfit kernel>", "exec"), space)
+    return space["terms"]  # type: ignore[no-any-return]
+
+
+def _evaluate(terms: Terms, theta: np.ndarray, columns: tuple[np.ndarray, ...]) -> Any:
+    """Evaluate the terms in the type of ``theta``, constants spread over the rows."""
+    columns = tuple(column.astype(theta.dtype, copy=False) for column in columns)
+    rows = len(columns[0])
+    with np.errstate(all="ignore"):
+        loss, slope, bend, jacobian = terms(theta, columns)
+    spread = (np.broadcast_to(value, rows) for value in (loss, slope, bend))
+    return *spread, jacobian
+
+
+def _sums(terms: Terms, theta: np.ndarray, chunk: Chunk) -> Sums:
+    total = Sums(0, 0.0, 0.0, np.zeros(len(theta)), np.zeros((len(theta), len(theta))))
+    for first in range(0, chunk.rows, STRIDE):
+        some = slice(first, first + STRIDE)
+        columns = tuple(column[some] for column in chunk.columns)
+        loss, slope, bend, jacobian = _evaluate(terms, theta, columns)
+        rows = len(loss)
+        weight = np.ones(rows) if chunk.weights is None else chunk.weights[some]
+        with np.errstate(all="ignore"):
+            total += Sums(
+                rows,
+                float(weight.sum()),
+                float((weight * loss).sum()),
+                (jacobian * (weight * slope)).sum(axis=1, dtype=np.float64),
+                (jacobian * (weight * bend)) @ jacobian.T.astype(np.float64, copy=False),
+            )
+    return total
+
+
+def _scores(terms: Terms, theta: np.ndarray, chunk: Chunk) -> np.ndarray:
+    total = np.zeros((len(theta), len(theta)))
+    for first in range(0, chunk.rows, STRIDE):
+        some = slice(first, first + STRIDE)
+        columns = tuple(column[some] for column in chunk.columns)
+        _, slope, _, jacobian = _evaluate(terms, theta, columns)
+        weight = 1.0 if chunk.weights is None else chunk.weights[some]
+        weighted = jacobian * (weight * slope)
+        total += weighted @ weighted.T
+    return total
+
+
+def _sweep(
+    terms: Terms, optimizer: Optimizer, state: State, chunk: Chunk, segment: Segment
+) -> Outcome:
+    """Take steps until the rates or the rows of the epoch are used up."""
+    rows, size = segment.order.rows, segment.batch_size
+    indices = None if segment.order.sequential else segment.order.indices()
+    records: list[np.ndarray] = []
+    for rate in map(float, segment.rates):
+        if state.position >= rows:
+            break
+        batch = slice(state.position, min(state.position + size, rows))
+        taken = batch if indices is None else indices[batch]
+        loss, gradient = _batch(terms, state.theta, chunk, taken)
+        with np.errstate(all="ignore"):
+            theta, slots = optimizer.update(
+                state.theta, gradient, tuple(state.slots), rate, state.step + 1, optimizer.options
+            )
+            finite = np.isfinite(theta.sum())
+        # The comparison is also false for NaN.
+        if not (loss <= segment.ceiling and finite):
+            return Outcome(state, True, _stacked(records, len(state.theta)))
+        if segment.record_every and state.step % segment.record_every == 0:
+            head = [state.step, rate, loss]
+            records.append(np.concatenate([head, state.theta, gradient]))
+        # After a full batch the next epoch begins at once.
+        position = batch.stop if size < rows else 0
+        theta = np.clip(theta, segment.low, segment.high).astype(state.theta.dtype, copy=False)
+        state = _advanced(optimizer, state, theta, np.stack(slots), position)
+    return Outcome(state, False, _stacked(records, len(state.theta)))
+
+
+def _batch(terms: Terms, theta: np.ndarray, chunk: Chunk, taken: Any) -> tuple[float, np.ndarray]:
+    """Return a batch's mean loss and gradient."""
+    columns = tuple(column[taken] for column in chunk.columns)
+    loss, slope, _, jacobian = _evaluate(terms, theta, columns)
+    with np.errstate(all="ignore"):
+        if chunk.weights is not None:
+            weights = chunk.weights[taken].astype(theta.dtype, copy=False)
+            loss, slope = loss * weights, slope * weights
+        rows = len(loss)
+        return float(loss.sum() / rows), (jacobian @ slope) / theta.dtype.type(rows)
+
+
+def _advanced(
+    optimizer: Optimizer, state: State, theta: np.ndarray, slots: np.ndarray, position: int
+) -> State:
+    """Return the state after a step to ``theta``, averaged where the optimizer asks for it."""
+    step, average, averaged = state.step + 1, state.average, state.averaged
+    if optimizer.average_from is not None and step > optimizer.average_from:
+        averaged += 1
+        average = average + (theta - average) / averaged
+    return State(theta, slots, average, averaged, step, position)
+
+
+def _stacked(records: list[np.ndarray], parameters: int) -> np.ndarray:
+    return np.array(records) if records else np.empty((0, 3 + 2 * parameters))

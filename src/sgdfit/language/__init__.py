@@ -1,0 +1,1 @@
+"""Formulas as a language: the table of functions, text and Python functions to expressions."""

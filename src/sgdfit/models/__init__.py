@@ -1,0 +1,1 @@
+"""A formula that met its data: loss, parameters, derivatives."""

@@ -1,0 +1,162 @@
+"""The rows of a fit beside what its curve says of them, for plots."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import sympy
+
+from sgdfit.data.readers import open_table
+from sgdfit.data.table import Table
+from sgdfit.language.evaluation import evaluate
+from sgdfit.language.formula import to_text
+from sgdfit.language.parsing import parse_expression
+from sgdfit.models.loss import PREDICTION, TARGET
+from sgdfit.models.model import Model, build
+
+if TYPE_CHECKING:
+    from sgdfit.results.result import Result
+
+__all__ = ["Observed", "observe"]
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A fit's model and rows.
+
+    Attributes
+    ----------
+    model : Model
+    columns : dict of str to float64[n]
+        The model's columns.
+    weights : float64[n]
+        Of the rows; ones where none were given.
+    start, end : dict of str to float
+        The free parameters before and after the descent.
+    """
+
+    model: Model
+    columns: dict[str, Array]
+    weights: Array
+    start: dict[str, float]
+    end: dict[str, float]
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The columns on the right side."""
+        return self.model.variables
+
+    @property
+    def response(self) -> str:
+        """The left side as text."""
+        return to_text(self.model.formula.response)
+
+    @cached_property
+    def target(self) -> Array:
+        """The response on every row."""
+        return self._values(self.model.formula.response, self.columns)
+
+    @cached_property
+    def predicted(self) -> Array:
+        """The curve on every row."""
+        return self._values(self.model.prediction, {**self.columns, **self.end})
+
+    @property
+    def axis(self) -> Array:
+        """What a curve is drawn over: the one variable, or the number of the row."""
+        if self.variables:
+            return self.columns[self.variables[0]]
+        return np.arange(1.0, 1.0 + len(self.target))
+
+    def curve(self, grid: Array, at: dict[str, float]) -> Array:
+        """Return the curve on ``grid``, for a model of one variable or none."""
+        columns = dict.fromkeys(self.variables, grid)
+        return self._values(self.model.prediction, {**columns, **at}, len(grid))
+
+    def band(self, grid: Array, result: Result) -> Array | None:
+        """Return the half width of the curve's 95% interval on ``grid``, where it is known.
+
+        First-order propagation of the covariance, sqrt(J C Jᵀ) times the quantile that the
+        estimates' own intervals take.
+        """
+        quantile = _quantile(result)
+        if result.covariance is None or quantile is None:
+            return None
+        columns = dict.fromkeys(self.variables, grid)
+        slopes = [
+            self._values(slope, {**columns, **self.end}, len(grid)) for slope in self.model.gradient
+        ]
+        jacobian = np.stack(slopes)
+        with np.errstate(all="ignore"):
+            variance = np.einsum("in,ij,jn->n", jacobian, result.covariance, jacobian)
+            width = quantile * np.sqrt(np.maximum(variance, 0))
+        return width if np.isfinite(width).all() else None
+
+    def sample(self, rows: int) -> Observed:
+        """Return the same with at most ``rows`` rows, drawn evenly and always the same ones."""
+        total = len(self.weights)
+        if total <= rows:
+            return self
+        chosen = np.sort(np.random.default_rng(0).choice(total, rows, replace=False))
+        columns = {name: column[chosen] for name, column in self.columns.items()}
+        return replace(self, columns=columns, weights=self.weights[chosen])
+
+    def loss(self, at: dict[str, float]) -> float:
+        """Return the mean loss with the free parameters ``at``."""
+        prediction = self._values(self.model.prediction, {**self.columns, **at})
+        pair = {PREDICTION: prediction, TARGET: self.target}
+        with np.errstate(all="ignore"):
+            each = self._values(self.model.loss.expression, pair)
+            return float(np.sum(self.weights * each) / np.sum(self.weights))
+
+    def _values(self, expression: Any, values: dict[str, Any], rows: int | None = None) -> Array:
+        found = np.asarray(evaluate(expression, values), dtype=np.float64)
+        return np.broadcast_to(found, len(self.weights) if rows is None else rows)
+
+
+def _quantile(result: Result) -> float | None:
+    for estimate in result.estimates.values():
+        if estimate.stderr and estimate.interval is not None:
+            return (estimate.interval[1] - estimate.value) / estimate.stderr
+    return None
+
+
+def observe(result: Result, data: object) -> Observed:
+    """Read the rows of ``data`` that the fit was made of; rows with a missing value are left out.
+
+    Raises
+    ------
+    DataError
+        When the data do not hold the formula's columns.
+    """
+    if isinstance(data, Observed):
+        return data
+    table = data if isinstance(data, Table) else open_table(data)
+    known = result.estimates.values()
+    model = build(
+        result.formula,
+        table.names,
+        loss=result.loss_name,
+        start={e.name: e.start for e in known if e.role == "free"},
+        fixed={e.name: e.value for e in known if e.role == "fixed"},
+        tied={e.name: e.tie for e in known if e.role == "tied"},
+    )
+    weight, needed = _weight(result)
+    source = table.load([*model.columns, *needed], missing="drop")
+    columns = {name: np.asarray(column, float) for name, column in source.columns.items()}
+    start = dict(zip(model.free, model.start, strict=True))
+    end = {name: result.values[name] for name in model.free}
+    weights = np.broadcast_to(np.asarray(evaluate(weight, columns), float), source.rows)
+    return Observed(model, columns, weights, start, end)
+
+
+def _weight(result: Result) -> tuple[Any, tuple[str, ...]]:
+    """Return the weight of a row as an expression, and the columns that it takes."""
+    if result.weights is None:
+        return sympy.S.One, ()
+    return parse_expression(result.weights)

@@ -1,0 +1,1 @@
+"""What a fit found: declared facts, saved and read back exactly."""
