@@ -15,7 +15,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from sgdfit import errors as errors
-    from sgdfit.derivations.explaining import explain as explain
+    from sgdfit.fits.explaining import explain as explain
     from sgdfit.fits.fitting import fit as fit
     from sgdfit.language.formula import Formula as Formula
     from sgdfit.models import loss as losses
@@ -32,7 +32,7 @@ _PUBLIC = {
     "Model": ("models.model", "Model"),
     "Result": ("results.result", "Result"),
     "errors": ("errors", None),
-    "explain": ("derivations.explaining", "explain"),
+    "explain": ("fits.explaining", "explain"),
     "fit": ("fits.fitting", "fit"),
     "load": ("results.saving", "read"),
     "losses": ("models.loss", None),

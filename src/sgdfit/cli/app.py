@@ -19,7 +19,7 @@ from sgdfit.cli import options as option
 from sgdfit.cli.groups import ParserError, WithExamples, WithFormula, WithHint, parser_sentence
 from sgdfit.cli.inputs import as_numbers, as_start, data_first, open_data
 from sgdfit.cli.outcome import INTERRUPTED, exit_status, keep, print_json, show_result
-from sgdfit.cli.progress_bar import progress_bar, steps_between
+from sgdfit.cli.progress import progress_bar, steps_between
 from sgdfit.cli.streams import (
     check_destinations,
     foreseen_divergence,
@@ -232,7 +232,7 @@ def explain(
     form = _form(latex, html, output)
     data, formula = (None, formula.lstrip()) if data is None else data_first(data, formula)
     check_destinations((("--output", output, ()),), () if data is None else (data,))
-    from sgdfit.derivations.explaining import explain as derive
+    from sgdfit.fits.explaining import explain as derive
 
     derivation = derive(
         formula,

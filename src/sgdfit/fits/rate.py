@@ -10,7 +10,7 @@ import numpy as np
 
 from sgdfit.choice import choose, number
 from sgdfit.errors import UsageError
-from sgdfit.fits.steepness import steepness
+from sgdfit.fits.curvature import steepness
 from sgdfit.inference.diagnosis import Diagnosis, diagnose
 from sgdfit.inference.stability import Descent
 from sgdfit.kernels.kernel import Chunk, Sums

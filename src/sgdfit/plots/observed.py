@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import sympy
 
 from sgdfit.data.readers import open_table
 from sgdfit.data.table import Table
@@ -158,5 +157,5 @@ def observe(result: Result, data: object) -> Observed:
 def _weight(result: Result) -> tuple[Any, tuple[str, ...]]:
     """Return the weight of a row as an expression, and the columns that it takes."""
     if result.weights is None:
-        return sympy.S.One, ()
+        return parse_expression("1")
     return parse_expression(result.weights)

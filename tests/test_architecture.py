@@ -1,0 +1,138 @@
+"""The directions of imports that docs/architecture.md draws, read from the source itself."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "sgdfit"
+
+# Each package may import from those on lines above its own, and from itself.
+LAYERS = [
+    {"errors"},
+    {"choice"},
+    {"language", "data", "inference", "optimization"},
+    {"models"},
+    {"derivations", "kernels", "results"},
+    {"fits", "reports"},
+    {"plots"},
+    {"demos"},
+    {"cli"},
+]
+
+# A thing knows how to show itself; what draws it is imported when it is shown.
+DISPLAYS = {
+    ("models.model", "derivations"),
+    ("results.result", "reports"),
+    ("results.result", "fits"),
+    ("results.trace", "reports"),
+}
+# The kernel takes a table's rows, an optimizer and an order, and a derivation reads the data.
+OUTSIDE = {
+    "sympy": {"language", "models", "derivations", "kernels"},
+    "numba": {"kernels"},
+    "llvmlite": {"kernels"},
+    "pyarrow": {"data", "results", "cli"},
+    "matplotlib": {"plots", "demos"},
+    "rich": {"reports", "demos", "cli"},
+    "typer": {"cli"},
+    "torch": {"language", "derivations"},
+    "pandas": set(),
+    "polars": set(),
+}
+
+
+def modules():
+    for path in sorted(SOURCE.rglob("*.py")):
+        name = ".".join(path.relative_to(SOURCE).with_suffix("").parts)
+        if name not in ("__init__", "__main__"):
+            yield name, ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imported(tree):
+    """Yield every name that is imported, wherever in the file it stands."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+MODULES = dict(modules())
+
+
+def level(package):
+    return next(i for i, layer in enumerate(LAYERS) if package in layer)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_run_one_way(name):
+    package = name.split(".")[0]
+    for target in imported(MODULES[name]):
+        if not target.startswith("sgdfit."):
+            continue
+        other = target.split(".")[1]
+        if other in (package, "__version__") or (name, other) in DISPLAYS:
+            continue
+        assert level(other) < level(package), f"{name} imports {target}"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_each_dependency_has_its_place(name):
+    package = name.split(".")[0]
+    for target in imported(MODULES[name]):
+        top = target.split(".")[0]
+        if top in OUTSIDE:
+            assert package in OUTSIDE[top], f"{name} imports {target}"
+
+
+def test_parts_that_plug_in_do_not_know_one_another():
+    parts = {"optimization.optimizer", "optimization.schedule", "data.source", "models.loss"}
+    for name in parts:
+        for target in imported(MODULES[name]):
+            assert target.removeprefix("sgdfit.").rpartition(".")[0] not in parts - {name}
+
+
+def test_no_module_bears_the_name_of_its_function():
+    for name, tree in MODULES.items():
+        functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+        assert name.rpartition(".")[2] not in functions, name
+
+
+def test_every_exception_is_still_needed():
+    used = {
+        (name, target.split(".")[1])
+        for name, tree in MODULES.items()
+        for target in imported(tree)
+        if target.startswith("sgdfit.")
+    }
+    assert used >= DISPLAYS
+
+
+@pytest.mark.parametrize(
+    ("statement", "absent"),
+    [
+        ("import sgdfit", ["numpy", "sympy", "scipy", "numba", "pyarrow", "matplotlib", "rich"]),
+        ("import sgdfit; sgdfit.fit", ["numba", "matplotlib", "pandas", "scipy.stats", "typer"]),
+        (
+            "import sgdfit; sgdfit.fit('y = a*x', {'x': [1., 2.], 'y': [2., 4.]}, steps=3)",
+            ["numba", "matplotlib", "pandas", "pyarrow", "scipy.stats", "rich", "typer"],
+        ),
+    ],
+)
+def test_nothing_heavy_is_imported_before_it_is_used(statement, absent):
+    listing = f"import sys; {statement}; print([m for m in {absent!r} if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", listing], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_public_name_is_there():
+    import sgdfit
+
+    for name in sgdfit.__all__:
+        assert getattr(sgdfit, name) is not None
+    assert dir(sgdfit) == sgdfit.__all__
