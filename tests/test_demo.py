@@ -109,7 +109,7 @@ def test_folder_that_cannot_be_made_is_named(tmp_path):
 
 
 def test_picture_tells_both_runs(story, tmp_path):
-    from sgdfit.demos.picture import picture
+    from sgdfit.demos.panels import picture
 
     losses, ways, curve = picture(story).axes
     drawn = [line.get_ydata() for line in losses.lines[:2]]

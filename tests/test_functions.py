@@ -10,9 +10,9 @@ from scipy import special
 
 from sgdfit.kernels.kernel_source import HEADER
 from sgdfit.language.evaluation import evaluate
-from sgdfit.language.finite import finite, power
 from sgdfit.language.formula import as_formula, derivative
 from sgdfit.language.functions import ALIASES, CONSTANTS, FUNCTIONS, OPERATIONS, by_class, lookup
+from sgdfit.language.limits import finite, power
 
 LINE, WAVE = (-3.0, 3.0), (-1.4, 1.4)
 UNIT, POSITIVE, ABOVE_ONE = (-0.95, 0.95), (0.05, 5.0), (1.05, 6.0)

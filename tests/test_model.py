@@ -12,8 +12,8 @@ import sympy
 from sgdfit.errors import FormulaError, SgdfitError, UsageError
 from sgdfit.kernels.kernel import Chunk, make
 from sgdfit.language.evaluation import evaluate
+from sgdfit.language.extremes import stable
 from sgdfit.language.formula import as_formula, symbol, to_text
-from sgdfit.language.stable import stable
 from sgdfit.models.model import build
 from sgdfit.optimization.optimizer import sgd
 

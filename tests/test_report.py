@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from example_results import EXAMPLES, converged, decay, diverged, hostile, step_limit
-from sgdfit.reports.facts import facts
+from sgdfit.reports.contents import facts
 from sgdfit.reports.markup import as_html, trace_as_html
 from sgdfit.reports.report import as_text
 from sgdfit.results.result import Estimate

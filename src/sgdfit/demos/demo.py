@@ -236,7 +236,7 @@ def picture(path: Path, style: str = "light", story: Story | None = None) -> Non
     UsageError
         When the ending or the style is another one, or the file cannot be written.
     """
-    from sgdfit.demos.picture import picture as draw
+    from sgdfit.demos.panels import picture as draw
     from sgdfit.plots import plot
 
     path = plot.checked(path)

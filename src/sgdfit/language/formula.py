@@ -12,8 +12,8 @@ from sympy.printing.precedence import PRECEDENCE, precedence
 from sympy.printing.str import StrPrinter
 
 from sgdfit.errors import FormulaError, UsageError
-from sgdfit.language.finite import finite
 from sgdfit.language.functions import CONSTANTS, FUNCTIONS, by_class
+from sgdfit.language.limits import finite
 
 __all__ = ["Formula", "as_formula", "derivative", "ordered_names", "symbol", "to_text"]
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import sympy
 from sympy.codegen import cfunctions
 
-from sgdfit.language.finite import power
+from sgdfit.language.limits import power
 from sgdfit.language.real import (
     Absolute,
     Cbrt,

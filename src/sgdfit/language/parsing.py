@@ -18,9 +18,9 @@ import sympy
 from sympy.logic.boolalg import Boolean
 
 from sgdfit.errors import FormulaError, did_you_mean
-from sgdfit.language.finite import LARGEST, finite, power
 from sgdfit.language.formula import Formula, symbol
 from sgdfit.language.functions import ALIASES, CONSTANTS, FUNCTIONS, OPERATIONS, lookup
+from sgdfit.language.limits import LARGEST, finite, power
 from sgdfit.language.tokens import Token, relation, tokenize
 
 __all__ = ["parse", "parse_condition", "parse_expression"]

@@ -16,8 +16,8 @@ import sympy
 from sympy.logic.boolalg import Boolean
 
 from sgdfit.errors import FormulaError
-from sgdfit.language.finite import power
 from sgdfit.language.functions import FUNCTIONS, Where, lookup
+from sgdfit.language.limits import power
 
 __all__ = ["Traced", "as_number", "is_number", "unwrap"]
 

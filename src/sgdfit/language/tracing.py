@@ -11,8 +11,8 @@ import numpy as np
 import sympy
 
 from sgdfit.errors import FormulaError
-from sgdfit.language.finite import finite
 from sgdfit.language.formula import Formula, symbol
+from sgdfit.language.limits import finite
 from sgdfit.language.traced import Traced, as_number, is_number, unwrap
 
 __all__ = ["trace", "trace_call"]

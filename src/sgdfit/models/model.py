@@ -13,11 +13,11 @@ from typing import Any
 import sympy
 
 from sgdfit.errors import FormulaError, UsageError, did_you_mean
-from sgdfit.language.finite import MAX_EXPONENT, finite
+from sgdfit.language.extremes import stable
 from sgdfit.language.formula import Formula, as_formula, derivative, symbol
 from sgdfit.language.functions import ALIASES, CONSTANTS, FUNCTIONS
+from sgdfit.language.limits import MAX_EXPONENT, finite
 from sgdfit.language.real import Ceil, Floor, Sign
-from sgdfit.language.stable import stable
 from sgdfit.models.loss import PREDICTION, TARGET, Loss, as_loss
 from sgdfit.models.parameters import Assignments, Bounds, Parameter, declare, resolve_ties
 
@@ -70,7 +70,7 @@ class Model:
         """The right side, an expression of variables and free parameters alone.
 
         It is written so that extreme arguments neither overflow nor cancel (see
-        `sgdfit.language.stable`); the formula keeps the form that the user gave it.
+        `sgdfit.language.extremes`); the formula keeps the form that the user gave it.
         """
         settled = {symbol(name): expression for name, expression in self.ties.items()}
         held = {symbol(p.name): _number(p.start) for p in self._fixed}

@@ -206,7 +206,7 @@ def figure(result: Result, data: object, style: str = "light") -> Figure:
     """
     from matplotlib.figure import Figure
 
-    from sgdfit.reports.facts import facts
+    from sgdfit.reports.contents import facts
 
     look, seen = style_of(style), observe(result, data)
     made = Figure(figsize=(10, 7.6), layout="constrained", facecolor=look.paper)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from sgdfit.reports.facts import Facts, Section, facts
+from sgdfit.reports.contents import Facts, Section, facts
 from sgdfit.results.rounding import number
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sgdfit.errors import require
-from sgdfit.reports.facts import Facts, Section, facts
+from sgdfit.reports.contents import Facts, Section, facts
 
 if TYPE_CHECKING:
     from sgdfit.results.result import Result
