@@ -8,7 +8,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sgdfit.fits.task import counted
-from sgdfit.inference.covariance import classical, correlation, interval, relative_offset, sandwich
+from sgdfit.inference.covariance import (
+    ROUNDING,
+    classical,
+    correlation,
+    interval,
+    reduction,
+    relative_offset,
+    sandwich,
+)
 from sgdfit.kernels.kernel import Chunk, Kernel, Sums
 from sgdfit.language.formula import symbol
 from sgdfit.models.model import Model
@@ -70,8 +78,12 @@ def distance_to_optimum(
     gradient, curvature = sums.gradient[free], sums.curvature[np.ix_(free, free)]
     if model.loss.name == SQUARED:
         # The loss is r², whose derivatives are twice those that the textbooks' JᵀJ stands for.
-        variance = sums.loss / max(1, counted(chunk) - int(free.sum()))
-        return relative_offset(gradient / 2, curvature / 2, theta[free], variance)
+        # Noise is what would be left at the optimum, or misfit would pass for it from afar.
+        if not np.isfinite(curvature).all():
+            return math.inf
+        least = sums.loss - reduction(gradient / 2, curvature / 2)
+        noise = max(least, ROUNDING * sums.loss) / max(1, counted(chunk) - int(free.sum()))
+        return relative_offset(gradient / 2, curvature / 2, theta[free], noise)
     scores = kernel.scores(theta, chunk)[np.ix_(free, free)]
     return relative_offset(gradient, curvature, theta[free], 1.0, scores)
 

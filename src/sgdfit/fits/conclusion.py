@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from sgdfit.fits.assessment import correlations, distance_to_optimum, estimates, uncertainty
+from sgdfit.fits.assessment import (
+    SQUARED,
+    Uncertainty,
+    correlations,
+    distance_to_optimum,
+    estimates,
+    uncertainty,
+)
 from sgdfit.fits.descent import Course, Plan
 from sgdfit.fits.ending import judge
 from sgdfit.fits.landing import Landing, land
@@ -17,9 +26,13 @@ from sgdfit.optimization.optimizer import describe as describe_optimizer
 from sgdfit.optimization.schedule import Schedule
 from sgdfit.optimization.schedule import describe as describe_schedule
 from sgdfit.results.result import Result
+from sgdfit.results.status import Status
 from sgdfit.results.trace import Trace
 
 __all__ = ["conclude"]
+
+# Farther than this from the optimum, in standard errors, a 95% interval would miss it too often.
+FAR = 1.0
 
 
 def conclude(task: Task, plan: Plan, course: Course, first: Sums, diagnosis: Diagnosis) -> Result:
@@ -33,9 +46,11 @@ def conclude(task: Task, plan: Plan, course: Course, first: Sums, diagnosis: Dia
     squares = sum_squares(task, landing)
     # Where no noise is left, standard errors are no measure.
     distance = 0.0 if squares.perfect else distance
-    status = judge(task, plan, course, landing, first, diagnosis, distance)
-    if not status.ok:
-        found = found._replace(covariance=None, method=f"none: the run ended as {status.label}")
+    status = judge(task, plan, course, landing, first, diagnosis, distance, found.undetermined)
+    # From afar neither the distance nor an error, which hold near the optimum, means anything.
+    plateau = status.name == "stalled" and bool(found.undetermined)
+    distance = distance if status.ok and not plateau else math.inf
+    found = _withheld(found, status, distance)
     merit = goodness(
         squares.residual,
         squares.total,
@@ -43,6 +58,7 @@ def conclude(task: Task, plan: Plan, course: Course, first: Sums, diagnosis: Dia
         free=len(model.free),
         sum_log_weights=squares.log_weights,
     )
+    squared = model.loss.name == SQUARED
     return Result(
         formula=str(model.formula),
         loss_name=model.loss.name,
@@ -62,11 +78,12 @@ def conclude(task: Task, plan: Plan, course: Course, first: Sums, diagnosis: Dia
         rows=sums.rows,
         rows_dropped=source.dropped,
         degrees_of_freedom=merit.degrees_of_freedom,
-        reduced_chi_square=merit.reduced_chi_square,
-        r_squared=merit.r_squared,
-        aic=merit.aic,
-        aicc=merit.aicc,
-        bic=merit.bic,
+        # These figures take the residuals for normal, which other losses do not.
+        reduced_chi_square=merit.reduced_chi_square if squared else None,
+        r_squared=merit.r_squared if squared else None,
+        aic=merit.aic if squared else None,
+        aicc=merit.aicc if squared else None,
+        bic=merit.bic if squared else None,
         steps=course.state.step,
         epochs=course.state.step // -(-sums.rows // plan.batch_size),
         seconds=course.seconds,
@@ -80,10 +97,20 @@ def conclude(task: Task, plan: Plan, course: Course, first: Sums, diagnosis: Dia
     )
 
 
+def _withheld(found: Uncertainty, status: Status, distance: float) -> Uncertainty:
+    """Take the errors back where the estimates are not those that they belong to."""
+    if not status.ok:
+        return found._replace(covariance=None, method=f"none: the run ended as {status.label}")
+    if np.isfinite(distance) and distance > FAR:
+        away = f"the estimates are still {distance:.2g} standard errors from the optimum"
+        return found._replace(covariance=None, method=f"none: {away}")
+    return found
+
+
 def _rate_text(plan: Plan) -> str:
     schedule = plan.schedule
     if isinstance(schedule, Schedule) and schedule.name == "constant":
-        return f"{schedule(0):.6g}"
+        return repr(schedule(0))
     return describe_schedule(schedule)
 
 

@@ -11,7 +11,7 @@ from sgdfit.fits.landing import Landing, is_finite
 from sgdfit.fits.rate import momentum_of
 from sgdfit.fits.task import Task
 from sgdfit.fits.trouble import Trouble, find_trouble
-from sgdfit.inference.diagnosis import Diagnosis, explain_divergence
+from sgdfit.inference.diagnosis import Diagnosis, explain_divergence, rate_advice
 from sgdfit.inference.directions import EPS, eigen
 from sgdfit.kernels.kernel import Chunk, Segment, Sums
 from sgdfit.kernels.order import in_order
@@ -24,6 +24,10 @@ __all__ = ["judge"]
 ARRIVED = 0.01
 # A loss this many times that at the start is no noise of the batches.
 MUCH = 10
+# Within this many times the noise that was foreseen, noise is what keeps a run from the optimum.
+NEAR_NOISE = 2.0
+# Nobody takes more steps than this; something else is wrong.
+TOO_MANY = 1e7
 # So many records without a move are a standstill.
 STILL = 10
 
@@ -36,6 +40,7 @@ def judge(
     first: Sums,
     diagnosis: Diagnosis,
     distance: float,
+    undetermined: tuple[str, ...],
 ) -> Status:
     """Return how a run ended.
 
@@ -49,11 +54,13 @@ def judge(
         Of the curvature at the start.
     distance : float
         From the estimates to the optimum, in standard errors; infinite where not known.
+    undetermined : tuple of str
+        Combinations of parameters on which the loss does not depend at the estimates.
     """
     begun = is_finite(first)
     trouble = find_trouble(task, course, overflow=not begun) if landing.lost else None
     if trouble is not None:
-        return _domain_status(task, course, trouble)
+        return _domain_status(task, course, landing, trouble)
     if not begun:
         return status_of("domain_error", cause="the loss over all rows is not finite at the start")
     if landing.lost or course.ending == "halted" or _grown(plan, course, landing, first, diagnosis):
@@ -61,19 +68,51 @@ def judge(
     if course.ending in ("interrupted", "stopped"):
         return status_of(course.ending, step=course.state.step)
     reach = ARRIVED if plan.tolerance is None else plan.tolerance
+    plateau = _plateau(plan, landing, first, diagnosis, undetermined)
+    if plateau is not None:
+        return plateau
     if distance <= reach:
-        cause = f"the optimum is {distance:.2g} standard errors away, within {reach:g} of them"
+        cause = f"nearer than the {reach:g} standard errors that count"
         return status_of("converged", cause=cause)
     still = _still_since(course)
     if still is not None and not _moves(plan, course, task.chunk):
         return status_of("stalled", step=still, cure=_pulled(plan))
     cause = f"all {plan.steps:,} steps were taken before the optimum was reached"
-    cure = _cure(plan, landing, diagnosis, distance, reach)
+    cure = _cure(plan, course, landing, diagnosis, distance, reach)
     return status_of("step_limit", cause=cause, cure=cure)
 
 
+def _plateau(
+    plan: Plan,
+    landing: Landing,
+    first: Sums,
+    diagnosis: Diagnosis,
+    undetermined: tuple[str, ...],
+) -> Status | None:
+    """Return a stall on flat ground, which looks like an optimum from within."""
+    before, after = first.loss / first.weight, landing.sums.loss / landing.sums.weight
+    lost = bool(undetermined) and not diagnosis.undetermined
+    higher = plan.batch_size >= first.rows and after > before * (1 + 1e-9)
+    if not lost and not (higher and diagnosis.local):
+        return None
+    trail = "the steps led to a plateau, not the optimum: "
+    flat = f"there the loss no longer depends on {', '.join(undetermined)}" if lost else ""
+    above = f"its loss {after:.6g} is above the {before:.6g} at the start" if higher else ""
+    return status_of(
+        "stalled",
+        step=landing.step,
+        cause=trail + "; ".join(filter(None, [flat, above])),
+        cure="lower the learning rate, which threw the parameters there, or start nearer",
+    )
+
+
 def _cure(
-    plan: Plan, landing: Landing, diagnosis: Diagnosis, distance: float, reach: float
+    plan: Plan,
+    course: Course,
+    landing: Landing,
+    diagnosis: Diagnosis,
+    distance: float,
+    reach: float,
 ) -> str | None:
     """Say what leads to the optimum; None: nothing better is known than the usual advice."""
     pulled = _pulled(plan)
@@ -84,12 +123,17 @@ def _cure(
             "this loss has no curvature that would tell the distance to the optimum; let the"
             " learning rate decay (schedule='cosine') and see whether the trace has settled"
         )
-    if diagnosis.noise_floor is not None and (diagnosis.noise_distance or 0) > reach:
+    noise = diagnosis.noise_distance or 0.0
+    constant = isinstance(plan.schedule, Schedule) and plan.schedule.name == "constant"
+    if plan.optimizer.name != "sgd" or not constant or plan.optimizer.average_from is not None:
+        return None
+    if noise > reach and distance <= NEAR_NOISE * noise:
         return (
-            "average the iterates (averaged(sgd)), let the learning rate decay (a schedule), or"
-            " take larger batches: at a constant rate the noise of the batches keeps it this far"
+            "let the learning rate decay (a schedule), average the later iterates"
+            " (averaged(sgd, start=…)), or take larger batches: at a constant rate the noise of"
+            " the batches keeps it this far"
         )
-    return _outlook(plan, landing, diagnosis, distance / reach, reach)
+    return _outlook(plan, course, landing, diagnosis, distance, max(reach, noise))
 
 
 def _pulled(plan: Plan) -> str | None:
@@ -102,17 +146,18 @@ def _pulled(plan: Plan) -> str | None:
 
 
 def _outlook(
-    plan: Plan, landing: Landing, diagnosis: Diagnosis, factor: float, reach: float
+    plan: Plan,
+    course: Course,
+    landing: Landing,
+    diagnosis: Diagnosis,
+    distance: float,
+    reach: float,
 ) -> str | None:
-    """Say how many steps make the distance ``factor`` times smaller, if the curvature tells.
+    """Say how many steps lead within ``reach``, if the curvature tells.
 
     Along each eigenvector of the curvature, here where the run ended, the distance shrinks by its
     own growth factor; the slowest of those that matter decides.
     """
-    constant = isinstance(plan.schedule, Schedule) and plan.schedule.name == "constant"
-    averaging = plan.optimizer.average_from is not None
-    if plan.optimizer.name != "sgd" or not constant or averaging:
-        return None
     curvature, vectors = eigen(landing.sums.curvature / landing.sums.weight)
     known = curvature > EPS * curvature.max(initial=0.0)
     update, rate = momentum_of(plan.optimizer)[0], plan.schedule(0)
@@ -120,38 +165,53 @@ def _outlook(
     if (logs >= 0).any():
         limit = update.limit(float(curvature.max()))
         return f"lower the learning rate: where the run ended, its limit is {limit:.4g}"
+    if diagnosis.local and _hovers(plan, course, landing):
+        return "halve the learning rate: over the last quarter of the steps the loss did not fall"
     gradient = vectors.T @ (landing.sums.gradient / landing.sums.weight)
-    needed = _steps_needed(landing, gradient[known], curvature[known], logs, factor)
+    needed = _steps_needed(gradient[known], curvature[known], logs, distance / reach)
     if needed is None:
         return None
+    if needed > TOO_MANY:
+        condition = float(curvature.max() / curvature[known].min())
+        return (
+            f"centre and rescale the columns: one learning rate cannot serve curvatures that"
+            f" differ {condition:.1e} times"
+        )
     rounded = float(f"{max(needed, 1):.1e}")
-    more = f"about {rounded:,.0f} more steps at this rate lead within {reach:g} standard errors"
-    fastest = diagnosis.fastest_rate
+    more = f"about {rounded:,.0f} more steps at this rate lead within {reach:.2g} standard errors"
+    fastest = None if diagnosis.local else diagnosis.fastest_rate
     return more if fastest is None else f"{more}; the fastest rate is {fastest:.4g}"
 
 
+def _hovers(plan: Plan, course: Course, landing: Landing) -> bool:
+    """Whether a full batch ends no lower than it stood three quarters of the way."""
+    losses = course.records[:, 2]
+    after = landing.sums.loss / landing.sums.weight
+    full = plan.batch_size >= landing.sums.rows
+    return bool(full and len(losses) >= 8 and after >= losses[len(losses) * 3 // 4])
+
+
 def _steps_needed(
-    landing: Landing, gradient: np.ndarray, curvature: np.ndarray, logs: np.ndarray, factor: float
+    gradient: np.ndarray, curvature: np.ndarray, logs: np.ndarray, factor: float
 ) -> float | None:
+    """Return the steps that make the distance ``factor`` times smaller."""
     # The squared distance is a sum of these shares, λ (gradient/λ)².
     share = gradient**2 / curvature
-    # Standard errors shrink on the way as well, since the loss falls by half of the shares.
-    loss = landing.sums.loss / landing.sums.weight
-    least = loss - share.sum() / 2
-    if not least > 1e-9 * loss:
-        return None
     some = share > 0
-    sizes = factor * np.sqrt(loss / least * share[some] / share.sum())
+    sizes = factor * np.sqrt(share[some] / share.sum())
     needed = float(np.max(np.log(sizes) / -logs[some], initial=0.0))
     return needed if np.isfinite(needed) else None
 
 
-def _domain_status(task: Task, course: Course, trouble: Trouble) -> Status:
+def _domain_status(task: Task, course: Course, landing: Landing, trouble: Trouble) -> Status:
     cure = None
     if course.state.step:
         cure = (
             "lower the learning rate, whose step left the formula's domain, or bound the parameters"
         )
+    earlier = ""
+    if landing.step != course.state.step:
+        earlier = f"; the estimates are those of step {landing.step}, the last with a finite loss"
     kept = " of those without missing values" if task.source.dropped else ""
     given = ", ".join(f"{value:.6g}" for value in trouble.arguments)
     at = ", ".join(f"{name} = {value:.6g}" for name, value in trouble.values.items())
@@ -159,7 +219,7 @@ def _domain_status(task: Task, course: Course, trouble: Trouble) -> Status:
         "domain_error",
         cause=(
             f"{trouble.part} has no finite value on row {trouble.row + 1}{kept} at step"
-            f" {course.state.step}: it was given {given} ({at})"
+            f" {course.state.step}: it was given {given} ({at}){earlier}"
         ),
         cure=cure,
     )
@@ -183,13 +243,18 @@ def _diverged(
     course: Course, plan: Plan, landing: Landing, first: Sums, diagnosis: Diagnosis
 ) -> Status:
     before, after = first.loss / first.weight, landing.sums.loss / landing.sums.weight
-    displacement = landing.theta - np.asarray(plan.start, dtype=np.float64)
     end = f"; the run was stopped at step {course.state.step}" if course.ending == "halted" else ""
     rise = f"the loss rose from {before:.6g} to {after:.6g} by step {landing.step}{end}."
-    # The last sentence of the explanation names the rate to use.
-    return status_of(
-        "diverged", cause=f"{rise} {explain_divergence(diagnosis, displacement)}", cure=""
-    )
+    advice = rate_advice(diagnosis)
+    told = explain_divergence(diagnosis, _last_move(plan, course, landing)).removesuffix(advice)
+    return status_of("diverged", cause=f"{rise} {told.strip()}", cure=advice)
+
+
+def _last_move(plan: Plan, course: Course, landing: Landing) -> np.ndarray:
+    """Return the last recorded move: what blew up has outgrown what converged by then."""
+    way = course.records[course.records[:, 0] < landing.step, 3 : 3 + len(landing.theta)]
+    before = way[-1] if len(way) else np.asarray(plan.start, dtype=np.float64)
+    return np.asarray(landing.theta - before)
 
 
 def _still_since(course: Course) -> int | None:

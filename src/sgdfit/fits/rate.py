@@ -22,6 +22,8 @@ __all__ = ["Rates", "decide_rates", "momentum_of"]
 
 # Where the loss has no curvature to go by.
 BLIND_RATE = 0.01
+# Nearer to the limit the steepest direction hardly shrinks, which the others gain little from.
+BELOW_LIMIT = 0.9
 # Enough to find the largest rate of a schedule, whose built-in forms are smooth or fall.
 RATES_LOOKED_AT = 1_000
 
@@ -121,9 +123,10 @@ def _default_rate(
 ) -> float:
     """Return the rate when none is given: the optimizer's own, or what the curvature allows.
 
-    A full batch of a quadratic loss takes the fastest rate of all. Few rows may be steeper than
-    all together: half of the limit there. Where the model is not linear its curvature changes on
-    the way, the more so the more a batch leads astray: half of that again, or a quarter.
+    A full batch of a quadratic loss takes the fastest rate of all, or nine tenths of its limit.
+    Few rows may be steeper than all together: half of the limit there. Where the model is not
+    linear its curvature changes on the way, the more so the more a batch leads astray: half of
+    that again, or a quarter.
     """
     if optimizer.name not in DEFAULT_RATES:
         raise UsageError(f"the optimizer {optimizer.name!r} has no default; give learning_rate")
@@ -132,8 +135,10 @@ def _default_rate(
         return usual
     full = batch_size >= first.rows
     if full and _exact(model):
-        found = _diagnosed(model, optimizer, batch_size, first, None).fastest_rate
-        return BLIND_RATE if found is None else found
+        found = _diagnosed(model, optimizer, batch_size, first, None)
+        if found.fastest_rate is None or found.stability_limit is None:
+            return BLIND_RATE
+        return min(found.fastest_rate, BELOW_LIMIT * found.stability_limit)
     update, decay = momentum_of(optimizer)
     start = np.array(model.start)
     together, alone = steepness(model, start, chunk)

@@ -8,7 +8,7 @@ import numpy as np
 
 from sgdfit.data.source import Source
 from sgdfit.data.table import Table
-from sgdfit.errors import DataError, UsageError
+from sgdfit.errors import DataError, UsageError, did_you_mean
 from sgdfit.kernels.kernel import Chunk
 from sgdfit.language.evaluation import evaluate
 from sgdfit.language.parsing import parse_expression
@@ -56,7 +56,8 @@ def prepare(model: Model, table: Table, weights: str | None, missing: str) -> Ta
     source = table.load([*model.columns, *_weight_columns(weights)], missing=missing)
     chunk, mean_weight = _chunk(model, source, weights)
     _check_rows(model, source, chunk)
-    return Task(model, source, chunk, mean_weight, weights, _constant_columns(model, source))
+    warnings = (*_lookalikes(model, table), *_constant_columns(model, source))
+    return Task(model, source, chunk, mean_weight, weights, warnings)
 
 
 def counted(chunk: Chunk) -> int:
@@ -107,6 +108,25 @@ def _check_rows(model: Model, source: Source, chunk: Chunk) -> None:
             f"{source.label} has {rows} row(s){weighty} for {len(model.free)} free parameters"
             f" ({', '.join(model.free)}); give at least as many rows, or fix some of them"
         )
+
+
+def _lookalikes(model: Model, table: Table) -> tuple[str, ...]:
+    """Say which parameters look like columns that were meant: a slip makes a fit of nonsense."""
+    unused = [name for name in table.names if name not in model.columns]
+    stems = {name.rstrip("0123456789") for name in (*unused, *model.variables)}
+    told = []
+    for parameter in model.parameters.values():
+        name = parameter.name
+        stem = name.rstrip("0123456789")
+        near = (
+            did_you_mean(name, unused) if len(name) > 2 or (stem in stems and stem != name) else ""
+        )
+        if near and parameter.origin.startswith("default"):
+            told.append(f"{name!r} is no column of the data, so it is a parameter.{near}")
+    if not model.variables:
+        others = f"; the data also hold {', '.join(map(repr, unused[:10]))}" if unused else ""
+        told.append(f"no column stands on the right side, so the curve is a constant{others}")
+    return tuple(told)
 
 
 def _constant_columns(model: Model, source: Source) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import numpy as np
 from sgdfit.errors import UsageError
 from sgdfit.inference.directions import EPS, ScaledSpectrum, named, scaled_spectrum
 
-__all__ = ["classical", "correlation", "interval", "relative_offset", "sandwich"]
+__all__ = ["classical", "correlation", "interval", "reduction", "relative_offset", "sandwich"]
 
 # Sums over rows carry a few rounding errors; what is above them still is information.
 ROUNDING = 64 * EPS
@@ -222,6 +222,28 @@ def relative_offset(
     if scores is not None:
         middle = basis.T @ (scores / spectrum.scales[:, None] / spectrum.scales) @ basis
     return _length(whitened, middle)
+
+
+def reduction(gradient: np.ndarray, curvature: np.ndarray) -> float:
+    """Return gᵀH⁻¹g, by which the remaining step lowers Σ w r², in the determined directions.
+
+    Parameters
+    ----------
+    gradient : array, shape (p,)
+        g = Σ w J r over the rows.
+    curvature : array, shape (p, p)
+        H = Σ w JᵀJ.
+
+    Examples
+    --------
+    >>> reduction(np.array([2.0]), np.array([[4.0]]))
+    1.0
+    """
+    spectrum = scaled_spectrum(np.asarray(curvature, dtype=float), ROUNDING)
+    kept = spectrum.positive
+    basis = spectrum.vectors[:, kept] / np.sqrt(spectrum.values[kept])
+    whitened = basis.T @ (np.asarray(gradient, dtype=float) / spectrum.scales)
+    return float(whitened @ whitened)
 
 
 def _at_rounding(g: np.ndarray, H: np.ndarray, theta: np.ndarray, spectrum: ScaledSpectrum) -> bool:

@@ -18,7 +18,7 @@ from sgdfit.inference.directions import ScaledSpectrum, combination, eigen, name
 from sgdfit.inference.notes import Circumstances, allowed_rates, write_notes
 from sgdfit.inference.stability import Descent, best_heavy_ball, steps_per_digit
 
-__all__ = ["Diagnosis", "diagnose", "explain_divergence"]
+__all__ = ["Diagnosis", "diagnose", "explain_divergence", "rate_advice"]
 
 
 @dataclass(frozen=True)
@@ -266,14 +266,17 @@ def explain_divergence(diagnosis: Diagnosis, displacement: np.ndarray) -> str:
     size = np.abs(displacement).max(initial=0.0)
     usable = np.isfinite(diagnosis.eigenvectors).all() and np.isfinite(size) and size > 0
     if not usable:
-        return f"The run diverged at once, before a direction could be told. {_cure(diagnosis)}"
+        return (
+            f"The run diverged at once, before a direction could be told. {rate_advice(diagnosis)}"
+        )
     shares = (diagnosis.eigenvectors.T @ (displacement / size)) ** 2
     main = int(shares.argmax())
     where = combination(diagnosis.names, diagnosis.eigenvectors[:, main])
     value = diagnosis.eigenvalues[main]
+    advice = rate_advice(diagnosis)
     return (
         f"The run left along {where}, which makes up {shares[main] / shares.sum():.0%} of its"
-        f" displacement and has curvature {value:.4g}{_reason(diagnosis, main)} {_cure(diagnosis)}"
+        f" displacement and has curvature {value:.4g}{_reason(diagnosis, main)} {advice}"
     )
 
 
@@ -286,7 +289,8 @@ def _reason(diagnosis: Diagnosis, main: int) -> str:
     return " at the start, which did not foresee this: the loss is steeper further out."
 
 
-def _cure(diagnosis: Diagnosis) -> str:
+def rate_advice(diagnosis: Diagnosis) -> str:
+    """Say in one sentence which learning rate to use after a run that diverged."""
     rates = allowed_rates(diagnosis)
     if not rates:
         return "Use a learning rate ten times smaller."

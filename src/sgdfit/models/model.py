@@ -199,7 +199,7 @@ def build(
     _check_response(read, known, given=columns is not None)
     variables = tuple(name for name in read.names if name in known)
     names = tuple(name for name in read.names if name not in known)
-    _check_names(read, names, known)
+    _check_names(read, names, known, given=columns is not None)
     parameters = declare(read, names, start=start, bounds=bounds, fixed=fixed, tied=tied, seed=seed)
     model = Model(read, as_loss(loss), variables, parameters)
     if not model.free:
@@ -243,7 +243,9 @@ def _check_response(formula: Formula, columns: Sequence[str], *, given: bool) ->
             )
 
 
-def _check_names(formula: Formula, names: Sequence[str], columns: Sequence[str]) -> None:
+def _check_names(
+    formula: Formula, names: Sequence[str], columns: Sequence[str], *, given: bool
+) -> None:
     sides = [side for side in (formula.expression, formula.response) if side is not None]
     for name, constant in CONSTANTS.items():
         if name in columns and any(side.has(constant) for side in sides):
@@ -256,6 +258,12 @@ def _check_names(formula: Formula, names: Sequence[str], columns: Sequence[str])
             raise FormulaError(
                 f"{name!r} is a function and no column of the data; write {name}(…),"
                 " or rename the parameter"
+            )
+        if given and not name.isidentifier():
+            raise FormulaError(
+                f"`{name}` stands in backticks, as columns do whose names are no words, but is no"
+                f" column of the data; its columns are {', '.join(columns)}."
+                f"{did_you_mean(name, columns)}"
             )
         if name in (PREDICTION, TARGET):
             raise FormulaError(f"the name {name!r} is taken; rename that parameter")

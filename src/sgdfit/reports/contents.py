@@ -59,8 +59,6 @@ class Facts:
         Its rows.
     sections : tuple of Section
         All else.
-    warnings : tuple of str
-        One sentence each.
     """
 
     formula: str
@@ -70,7 +68,6 @@ class Facts:
     header: tuple[str, ...]
     estimates: tuple[tuple[str, ...], ...]
     sections: tuple[Section, ...]
-    warnings: tuple[str, ...]
 
 
 def facts(result: Result) -> Facts:
@@ -91,7 +88,6 @@ def facts(result: Result) -> Facts:
         header=header,
         estimates=estimates,
         sections=tuple(Section(title, _cleaned(lines)) for title, lines in parts),
-        warnings=tuple(_clean(text) for text in result.warnings),
     )
 
 
@@ -110,7 +106,8 @@ def _distance(distance: float | None) -> str:
 
 def _advice(result: Result) -> tuple[tuple[str, str], ...]:
     pair = (("cause", result.status.cause), ("cure", result.status.cure))
-    return _cleaned((label, text) for label, text in pair if text)
+    warnings = (("warning", text) for text in result.warnings)
+    return _cleaned((label, text) for label, text in (*pair, *warnings) if text)
 
 
 def _estimates(result: Result) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
@@ -193,7 +190,7 @@ def _correlations(result: Result) -> str:
 
 
 def _how(result: Result) -> Iterator[tuple[str, str]]:
-    yield "optimizer", f"{result.optimizer}, learning rate {result.learning_rate}"
+    yield "optimizer", f"{result.optimizer}, learning rate {_rate(result.learning_rate)}"
     size, rows = result.batch_size, _count(result.rows, "row")
     whole = rows if result.rows == 1 else f"all {rows}"
     yield "batch", whole if size is None else f"{size:,} of {rows}"
@@ -206,6 +203,14 @@ def _how(result: Result) -> Iterator[tuple[str, str]]:
     random = any(estimate.start_origin == "random" for estimate in result.estimates.values())
     if size is not None or random:
         yield "seed", str(result.seed)
+
+
+def _rate(text: str) -> str:
+    """Round a constant rate; a schedule stays as it is."""
+    try:
+        return number(float(text))
+    except ValueError:
+        return text
 
 
 def _data(result: Result) -> str:

@@ -42,7 +42,6 @@ def as_html(result: Result) -> str:
         _status(said),
         _estimates(said),
         *(_section(section) for section in said.sections),
-        _warnings(said.warnings),
     ]
     return _element("div", _PROSE, "".join(parts))
 
@@ -94,13 +93,6 @@ def _lines(lines: Iterable[tuple[str, str]]) -> str:
         _element("th", _LABEL, escape(label), 'scope="row"') + _element("td", _CELL, escape(text))
         for label, text in lines
     )
-
-
-def _warnings(warnings: Sequence[str]) -> str:
-    edge = f"border-left:.3em solid {_EDGES['caution']};padding-left:.8em;margin-top:.6em"
-    title = _element("div", "font-weight:600", "Warnings")
-    items = "".join(_element("div", "", escape(text)) for text in warnings)
-    return _element("div", edge, title + items) if warnings else ""
 
 
 def _rows(rows: Iterable[str]) -> str:

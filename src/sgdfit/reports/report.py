@@ -40,11 +40,6 @@ def _text(said: Facts, width: int) -> Iterator[str]:
         yield ""
         yield from _wrapped(section.title, width, "  ")
         yield from _labelled(section.lines, width)
-    if said.warnings:
-        yield ""
-        yield "Warnings"
-        for warning in said.warnings:
-            yield from _wrapped(f"  ! {warning}", width, "    ")
 
 
 def _wrapped(text: str, width: int, indent: str) -> list[str]:
@@ -107,8 +102,6 @@ def as_rich(result: Result) -> Any:
     said = facts(result)
     parts = [_rich_status(said), _RichEstimates(said)]
     parts += [_rich_section(section) for section in said.sections]
-    if said.warnings:
-        parts.append(_rich_warnings(said.warnings))
     return console.Group(*parts)
 
 
@@ -159,11 +152,3 @@ def _rich_section(section: Section) -> Any:
 
     title = Text(section.title, style="bold")
     return Padding(Group(title, Padding(_rich_lines(section.lines), (0, 0, 0, 2))), (0, 0, 1, 0))
-
-
-def _rich_warnings(warnings: Sequence[str]) -> Any:
-    from rich.panel import Panel
-    from rich.text import Text
-
-    text = Text("\n".join(f"! {warning}" for warning in warnings))
-    return Panel(text, title="Warnings", title_align="left", border_style="yellow")

@@ -15,6 +15,9 @@ PLAIN = range(-4, 6)  # leading exponents that read well without e-notation
 LEADING_ZEROS = 5  # an error of 0.0000010 is still read at a glance; a longer one is not
 
 # A float needs at most 767 digits when written out, and its exponent spans 1e-324 to 1e308.
+DWARFED = 100  # beyond this many times the value, two digits of the error leave it no digit
+DWARFED_DIGITS = 3
+
 _EXACT = Context(prec=1100, rounding=ROUND_HALF_EVEN)
 
 
@@ -60,6 +63,8 @@ def rounded(value: float, error: float | None) -> tuple[str, str]:
         return number(value), ""
     if not _usable(value, error):
         return number(value), number(abs(error))
+    if _dwarfed(value, error):
+        return number(value, DWARFED_DIGITS), number(abs(error), ERROR_DIGITS)
     grid = _grid(value, error)
     small = _alone(error) if grid.apart else grid.text(abs(error)) + grid.exponent
     return grid.text(value) + grid.exponent, small
@@ -75,7 +80,9 @@ def plus_minus(value: float, error: float | None) -> str:
     >>> plus_minus(2.0748e-12, 2.31e-14)
     '(2.075 ± 0.023)e-12'
     """
-    if error is None or not _usable(value, error) or _grid(value, error).apart:
+    if error is None or not _usable(value, error) or _dwarfed(value, error):
+        return " ± ".join(part for part in rounded(value, error) if part)
+    if _grid(value, error).apart:
         return " ± ".join(part for part in rounded(value, error) if part)
     grid = _grid(value, error)
     return grid.pair("{} ± {}", grid.text(value), grid.text(abs(error)))
@@ -93,6 +100,8 @@ def interval(low: float, high: float, value: float, error: float | None) -> str:
     """
     if error is None or not _usable(value, error):
         return f"{number(low)} … {number(high)}"
+    if _dwarfed(value, error):
+        return f"{number(low, DWARFED_DIGITS)} … {number(high, DWARFED_DIGITS)}"
     grid = _grid(value, error)
     return grid.pair("{} … {}", grid.text(low), grid.text(high))
 
@@ -131,6 +140,11 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def _dwarfed(value: float, error: float) -> bool:
+    """Whether the error would round the value away."""
+    return value != 0 and abs(error) > DWARFED * abs(value)
 
 
 def _usable(value: float, error: float) -> bool:

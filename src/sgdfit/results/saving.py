@@ -131,7 +131,16 @@ def summary(result: Result) -> dict[str, Any]:
         "status": STATUS.encode(result.status),
         "parameters": {name: _parameter(e) for name, e in result.estimates.items()},
         **{key: _nulled(value) for key, value in facts.items()},
+        "learning_rate": _constant(result.learning_rate),
     }
+
+
+def _constant(rate: str) -> float | str:
+    """Return a constant learning rate as a number, a schedule as its text."""
+    try:
+        return float(rate)
+    except ValueError:
+        return rate
 
 
 def _parameter(estimate: Estimate) -> dict[str, Any]:

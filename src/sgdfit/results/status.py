@@ -33,7 +33,7 @@ STATUSES: Mapping[str, Ending] = MappingProxyType(
         "step_limit": Ending(
             meaning="all the steps asked for were taken before the optimum was reached",
             cause="the limit of {steps} steps was reached before the optimum",
-            cure="raise steps (or epochs), or use the fastest stable rate that the diagnosis names",
+            cure="raise steps (or epochs), or change the learning rate",
             ok=True,
         ),
         "diverged": Ending(
