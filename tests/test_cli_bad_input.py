@@ -24,6 +24,7 @@ def folder(tmp_path, monkeypatch):
     Path("cut.json").write_text('{"format": "sgdfit", "version"')
     Path("folder.csv").mkdir()
     Path("locked.csv").write_text("")
+    Path("hard.csv").hardlink_to("data.csv")
     return tmp_path
 
 
@@ -57,6 +58,18 @@ CASES = [
     (
         ["fit", "data.csv", LINE, "--steps", "2.5"],
         "steps must be a whole number, 1 or more, not 2.5.",
+    ),
+    (
+        ["fit", "data.csv", LINE, "--steps", "nan"],
+        "steps must be a finite number, not nan.",
+    ),
+    (
+        ["fit", "data.csv", LINE, "--steps", "-inf"],
+        "steps must be a finite number, not -inf.",
+    ),
+    (
+        ["fit", "data.csv", LINE, "--epochs", "1e999"],
+        "epochs must be a finite number, not inf.",
     ),
     (
         ["fit", "data.csv", LINE, "--steps", "5", "--epochs", "2"],
@@ -160,6 +173,10 @@ CASES = [
     (
         ["fit", "data.csv", LINE, "--trace", "./data.csv"],
         "cannot write --trace './data.csv': it is also the file that is read; name another file",
+    ),
+    (
+        ["fit", "data.csv", LINE, "--trace", "hard.csv"],
+        "cannot write --trace 'hard.csv': it is also the file that is read; name another file",
     ),
     (
         ["fit", "data.csv", LINE, "--save", "a.csv", "--trace", "./a.csv"],

@@ -72,7 +72,7 @@ def as_numbers(**texts: str | None) -> dict[str, Any]:
 def _number(name: str, text: str) -> float:
     try:
         value = float(text)
+        return int(text) if text.isdecimal() else int(value) if value.is_integer() else value
     except ValueError:
         option = name.replace("_", "-")
         raise UsageError(f"--{option} is {text!r}; a number is needed") from None
-    return int(text) if text.isdecimal() else int(value) if value.is_integer() else value

@@ -112,7 +112,7 @@ def _rounded(speed: float) -> float:
     return float(f"{speed:.2g}")
 
 
-def steps_between(batch_size: str, steps: int | None, epochs: int | None) -> int | None:
+def steps_between(batch_size: str, steps: float | None, epochs: float | None) -> int | None:
     """Return the steps between two looks at a descent; None for one look an epoch.
 
     Examples
@@ -120,7 +120,7 @@ def steps_between(batch_size: str, steps: int | None, epochs: int | None) -> int
     >>> steps_between("full", 10_000, None), steps_between("32", 10_000, None)
     (50, None)
     """
-    if batch_size != "full":
-        return None
     length = steps or epochs or DEFAULT_STEPS
-    return min(max(1, int(length) // LOOKS), STEPS_A_LOOK)
+    if batch_size != "full" or length != length or length == math.inf:
+        return None  # a length that is no number the library refuses in its own words
+    return min(max(1, int(max(length, 1)) // LOOKS), STEPS_A_LOOK)

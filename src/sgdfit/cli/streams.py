@@ -225,5 +225,11 @@ def _is_device(path: str) -> bool:
     return os.path.exists(path) and not os.path.isfile(path)
 
 
-def _identity(path: str) -> str:
-    return os.path.realpath(os.path.expanduser(path))
+def _identity(path: str) -> tuple[int, int] | str:
+    """Return what two names of one file share: by link or hard link, it is one file."""
+    path = os.path.realpath(os.path.expanduser(path))
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return path
+    return status.st_dev, status.st_ino
