@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ __all__ = [
     "as_kernel",
     "as_length",
     "as_optimizer",
+    "as_start",
     "as_tolerance",
     "callback_interval",
     "trace_interval",
@@ -58,6 +59,19 @@ def as_callable(given: Callable[..., object] | None, what: str) -> Callable[...,
     if given is not None and not callable(given):
         raise UsageError(f"{what} must be a function, not {reprlib.repr(given)}")
     return given
+
+
+def as_start(start: list[float], dtype: np.dtype[Any], names: Sequence[str]) -> np.ndarray:
+    """Return where the parameters start, in the type of the steps."""
+    with np.errstate(over="ignore"):
+        begin = np.array(start, dtype=dtype)
+    for name, value, held in zip(names, start, begin, strict=True):
+        if not np.isfinite(held):
+            raise UsageError(
+                f"the start {name} = {value:g} does not fit {dtype.name}, whose largest number is"
+                f" {np.finfo(dtype).max:.3g}; use dtype='float64'"
+            )
+    return begin
 
 
 def as_dtype(dtype: Any) -> np.dtype[Any]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgdfit.fits.task import counted
+from sgdfit.fits.task import Task, counted
 from sgdfit.inference.covariance import (
     ROUNDING,
     classical,
@@ -18,6 +18,7 @@ from sgdfit.inference.covariance import (
     sandwich,
 )
 from sgdfit.kernels.kernel import Chunk, Kernel, Sums
+from sgdfit.language.evaluation import evaluate
 from sgdfit.language.formula import symbol
 from sgdfit.models.model import Model
 from sgdfit.results.result import Estimate
@@ -28,10 +29,13 @@ __all__ = [
     "correlations",
     "distance_to_optimum",
     "estimates",
+    "is_hidden",
     "uncertainty",
 ]
 
 SQUARED = "mse"
+# As many rows as tell the rank of a Jacobian.
+ROWS_LOOKED_AT = 10_000
 
 
 class Uncertainty(NamedTuple):
@@ -124,6 +128,28 @@ def uncertainty(
     whole = np.full((len(theta), len(theta)), np.nan)
     whole[np.ix_(free, free)] = covariance
     return Uncertainty(whole, method, (), left)
+
+
+def is_hidden(task: Task, theta: np.ndarray, undetermined: tuple[str, ...]) -> bool:
+    """Whether the rows determine what their sums JᵀJ cannot tell from zero.
+
+    Squaring halves the digits: columns that agree to eight of them are one to JᵀJ, not to J.
+    """
+    model = task.model
+    if not undetermined or not model.is_linear:
+        return False
+    some = slice(None, None, max(1, task.chunk.rows // ROWS_LOOKED_AT))
+    columns = zip(model.columns, task.chunk.columns, strict=True)
+    values: dict[str, Any] = {name: column[some].astype(np.float64) for name, column in columns}
+    rows = len(values[model.columns[0]])
+    values |= model.values(theta.tolist())
+    J = np.stack([np.broadcast_to(evaluate(slope, values), rows) for slope in model.gradient])
+    size = np.linalg.norm(J, axis=1, keepdims=True)
+    if not (np.isfinite(size).all() and size.all()):
+        return False
+    parts = np.linalg.svd(J / size, compute_uv=False)
+    determined = int((parts > ROUNDING * parts[0] * len(parts)).sum())
+    return determined > len(model.free) - len(undetermined)
 
 
 def estimates(model: Model, theta: np.ndarray, found: Uncertainty) -> dict[str, Estimate]:

@@ -12,6 +12,7 @@ from sgdfit.fits.assessment import (
     correlations,
     distance_to_optimum,
     estimates,
+    is_hidden,
     uncertainty,
 )
 from sgdfit.fits.descent import Course, Plan
@@ -43,12 +44,16 @@ def conclude(task: Task, plan: Plan, course: Course, first: Sums, diagnosis: Dia
     with np.errstate(all="ignore"):
         distance = distance_to_optimum(model, plan.kernel, chunk, theta, sums)
         found = uncertainty(model, plan.kernel, chunk, theta, sums)
-    squares = sum_squares(task, landing)
-    # Where no noise is left, standard errors are no measure.
-    distance = 0.0 if squares.perfect else distance
-    status = judge(task, plan, course, landing, first, diagnosis, distance, found.undetermined)
+        squares = sum_squares(task, landing)
+        # Where no noise is left, standard errors are no measure.
+        distance = 0.0 if squares.perfect else distance
+        hidden = is_hidden(task, theta, found.undetermined)
+        status = judge(
+            task, plan, course, landing, first, diagnosis, distance, found.undetermined, hidden
+        )
     # From afar neither the distance nor an error, which hold near the optimum, means anything.
     plateau = status.name == "stalled" and bool(found.undetermined)
+    told = () if plateau else _undetermined(found.undetermined, diagnosis)
     distance = distance if status.ok and not plateau else math.inf
     found = _withheld(found, status, distance)
     merit = goodness(
@@ -91,7 +96,7 @@ def conclude(task: Task, plan: Plan, course: Course, first: Sums, diagnosis: Dia
         distance=distance if np.isfinite(distance) else None,
         diagnosis=diagnosis,
         trace=_trace(plan, course, landing),
-        warnings=(*task.warnings, *_undetermined(found.undetermined, diagnosis)),
+        warnings=(*task.warnings, *told),
         data_label=source.label,
         weights=task.weights,
     )

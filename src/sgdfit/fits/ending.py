@@ -24,6 +24,10 @@ __all__ = ["judge"]
 ARRIVED = 0.01
 # A loss this many times that at the start is no noise of the batches.
 MUCH = 10
+FLAT = (
+    "start elsewhere: the gradient is zero here, so no learning rate moves the parameters (a floor,"
+    " a sign or a condition has no slope)"
+)
 # Within this many times the noise that was foreseen, noise is what keeps a run from the optimum.
 NEAR_NOISE = 2.0
 # Nobody takes more steps than this; something else is wrong.
@@ -41,6 +45,7 @@ def judge(
     diagnosis: Diagnosis,
     distance: float,
     undetermined: tuple[str, ...],
+    hidden: bool,
 ) -> Status:
     """Return how a run ended.
 
@@ -56,6 +61,8 @@ def judge(
         From the estimates to the optimum, in standard errors; infinite where not known.
     undetermined : tuple of str
         Combinations of parameters on which the loss does not depend at the estimates.
+    hidden : bool
+        Whether the rows do determine them, and only the sums over rows cannot tell.
     """
     begun = is_finite(first)
     trouble = find_trouble(task, course, overflow=not begun) if landing.lost else None
@@ -63,11 +70,19 @@ def judge(
         return _domain_status(task, course, landing, trouble)
     if not begun:
         return status_of("domain_error", cause="the loss over all rows is not finite at the start")
+    if landing.sums.loss / landing.sums.weight < -plan.ceiling:
+        return status_of(
+            "diverged",
+            cause=f"the loss fell to {landing.sums.loss / landing.sums.weight:.6g} and goes on",
+            cure="use a loss that has a minimum: this one falls without bound",
+        )
     if landing.lost or course.ending == "halted" or _grown(plan, course, landing, first, diagnosis):
         return _diverged(course, plan, landing, first, diagnosis)
     if course.ending in ("interrupted", "stopped"):
         return status_of(course.ending, step=course.state.step)
     reach = ARRIVED if plan.tolerance is None else plan.tolerance
+    if hidden:
+        return _hidden(task, landing, undetermined)
     plateau = _plateau(plan, landing, first, diagnosis, undetermined)
     if plateau is not None:
         return plateau
@@ -76,10 +91,28 @@ def judge(
         return status_of("converged", cause=cause)
     still = _still_since(course)
     if still is not None and not _moves(plan, course, task.chunk):
-        return status_of("stalled", step=still, cure=_pulled(plan))
+        flat = None if landing.sums.gradient.any() else FLAT
+        return status_of("stalled", step=still, cure=flat or _pulled(plan))
     cause = f"all {plan.steps:,} steps were taken before the optimum was reached"
     cure = _cure(plan, course, landing, diagnosis, distance, reach)
     return status_of("step_limit", cause=cause, cure=cure)
+
+
+def _hidden(task: Task, landing: Landing, undetermined: tuple[str, ...]) -> Status:
+    """Return a stall of arithmetic: columns far from zero hide what their differences tell."""
+    centres = ", ".join(
+        f"({name} - {float(np.mean(task.source.columns[name], dtype=np.float64)):.4g})"
+        for name in task.model.variables
+    )
+    return status_of(
+        "stalled",
+        step=landing.step,
+        cause=(
+            f"sums over the rows cannot tell {', '.join(undetermined)} from rounding at the scale"
+            " of these columns, so steps along it lead nowhere"
+        ),
+        cure=f"centre and rescale the columns: in the formula write {centres} for each",
+    )
 
 
 def _plateau(
@@ -125,7 +158,9 @@ def _cure(
         )
     noise = diagnosis.noise_distance or 0.0
     constant = isinstance(plan.schedule, Schedule) and plan.schedule.name == "constant"
-    if plan.optimizer.name != "sgd" or not constant or plan.optimizer.average_from is not None:
+    if plan.optimizer.average_from is not None:
+        return "take more steps, or begin averaging later: averaged(…, start=…)"
+    if plan.optimizer.name != "sgd" or not constant:
         return None
     if noise > reach and distance <= NEAR_NOISE * noise:
         return (
@@ -245,6 +280,8 @@ def _diverged(
     before, after = first.loss / first.weight, landing.sums.loss / landing.sums.weight
     end = f"; the run was stopped at step {course.state.step}" if course.ending == "halted" else ""
     rise = f"the loss rose from {before:.6g} to {after:.6g} by step {landing.step}{end}."
+    if not after > before:
+        rise = f"after step {landing.step} a step left the range of floating point{end}."
     advice = rate_advice(diagnosis)
     told = explain_divergence(diagnosis, _last_move(plan, course, landing)).removesuffix(advice)
     return status_of("diverged", cause=f"{rise} {told.strip()}", cure=advice)
@@ -259,6 +296,8 @@ def _last_move(plan: Plan, course: Course, landing: Landing) -> np.ndarray:
 
 def _still_since(course: Course) -> int | None:
     """Return the step from which on no parameter moved, if that is some records ago."""
+    if course.state.averaged:
+        return None
     theta = np.asarray(course.state.theta)
     moved = (course.records[:, 3 : 3 + len(theta)] != theta).any(axis=1)
     still = len(moved) if not moved.any() else int(np.argmax(moved[::-1]))

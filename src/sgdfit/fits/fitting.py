@@ -18,6 +18,7 @@ from sgdfit.fits.arguments import (
     as_kernel,
     as_length,
     as_optimizer,
+    as_start,
     as_tolerance,
     callback_interval,
     trace_interval,
@@ -159,7 +160,7 @@ def fit(
     chosen = as_optimizer(optimizer)
     size = as_batch_size(batch_size, rows)
     length = as_length(steps, epochs, rows, size)
-    begin = np.array(model.start, dtype=as_dtype(dtype))
+    begin = as_start(model.start, as_dtype(dtype), model.free)
     form = choose_form(as_kernel(kernel, chosen), rows, length, size, begin.dtype)
     made = make(model, chosen, form, weighted=weights is not None)
     first = made.sums(begin.astype(np.float64), task.chunk)

@@ -56,12 +56,12 @@ def sum_squares(task: Task, landing: Landing) -> Squares:
     rows = task.source.rows
     total = max(0.0, second - first**2 / rows) if second > 0 else 0.0
     residual = _residual(task, landing)
-    size = total if total > 0 else rows * shift**2
+    size = total if total > 0 else rows * shift * shift
     return Squares(
         residual=task.mean_weight * residual,
         total=task.mean_weight * total,
         log_weights=logs,
-        perfect=residual <= ROUNDING**2 * size,
+        perfect=bool(np.isfinite(residual)) and residual <= ROUNDING**2 * size,
     )
 
 

@@ -286,6 +286,8 @@ def _reason(diagnosis: Diagnosis, main: int) -> str:
         return ": the loss is not convex there, and descent runs away from the start along it."
     if growth is not None and growth > 1 and main == len(diagnosis.names) - 1:
         return f": each step multiplies the error along it by {growth:.4g}."
+    if not diagnosis.local:
+        return ", which did not foresee this: the optimizer's own steps were too long."
     return " at the start, which did not foresee this: the loss is steeper further out."
 
 

@@ -264,4 +264,12 @@ def named(names: Sequence[str], rows: np.ndarray, scales: np.ndarray) -> tuple[s
     >>> named(("a", "b"), np.array([[1.0, -1.0]]), np.array([1e9, 1.0]))
     ('−1e-09·a + b',)
     """
-    return tuple(combination(names, row / scales, weights=row) for row in rows)
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        directions = rows / scales
+    # What the units carry out of range is named in scaled parameters.
+    usable = np.isfinite(directions).all(axis=1, keepdims=True)
+    directions = np.where(usable, directions, rows)
+    return tuple(
+        combination(names, direction, weights=row)
+        for direction, row in zip(directions, rows, strict=True)
+    )
