@@ -59,7 +59,7 @@ class Page(HTMLParser):
 
 def said_strings(result):
     said = facts(result)
-    yield from (said.formula, said.headline, *said.warnings, *said.header)
+    yield from (said.formula, said.headline, *said.header)
     for row in said.estimates:
         yield from row
     for label, text in said.advice:
