@@ -149,10 +149,10 @@ def test_another_version_of_the_updates_is_another_module(place, monkeypatch):
 def test_the_source_of_a_sweep_holds_generated_names_alone():
     """Whatever columns and parameters are called, their names stay out of the text."""
     model = build(
-        "`y'); import os #` = `__import__`*exp(-`eval(1)`*`{os}`) + `\N{SNAKE}`",
-        ["y'); import os #", "{os}"],
+        "`y'); import os #` = `__import__`*exp(-`eval`*`{os}`*`eval(1)`) + `ñandú`*`\N{SNAKE}`",
+        ["y'); import os #", "{os}", "eval(1)", "\N{SNAKE}"],
     )
-    plain = build("y = a*exp(-b*x) + c", ["x", "y"])
+    plain = build("y = a*exp(-b*x*z) + c*w", ["y", "x", "z", "w"])
     words, expected = (
         set(re.findall(r"[^\W\d]\w*", sweep_source(m, True, adam()))) for m in (model, plain)
     )
