@@ -124,7 +124,21 @@ CASES = [
         ["explain", "y = a*x", "--latex", "--html"],
         "--latex and --html are two forms; give one of them",
     ),
+    (
+        ["explain", "S = a*hours", "--variables", "hour"],
+        "the variable 'hour' is not in the formula; its names are S, a, hours."
+        " Did you mean 'hours'?",
+    ),
+    (
+        ["explain", LINE, "--variables", "q"],
+        "the variable 'q' is not in the formula; its names are y, a, x, b.",
+    ),
     # data
+    (
+        ["fit", "/dev/zero", LINE],
+        "/dev/zero is binary, not delimited text: byte 1 is 0x00; give a text file, or name it by"
+        " its true format",
+    ),
     (
         ["fit", "dat.csv", LINE],
         "there is no file 'dat.csv'; check its name and folder. Did you mean 'data.csv'?",
@@ -263,6 +277,27 @@ def test_a_full_disk_behind_standard_output():
     assert done.stderr == (
         b"sgdfit: error: cannot write to standard output: No space left on device\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("closed", "arguments", "status"),
+    [
+        (">&-", f"fit data.csv '{LINE}' --json", 0),
+        (">&-", f"fit data.csv '{LINE}'", 0),
+        (">&- 2>&-", "fit data.csv 'y ='", 2),
+        ("2>&-", f"fit data.csv '{LINE}' --steps nan", 2),
+        ("<&-", f"fit - '{LINE}'", 2),
+    ],
+)
+def test_closed_streams(closed, arguments, status):
+    done = subprocess.run(
+        ["sh", "-c", f"exec '{sys.executable}' -m sgdfit {arguments} {closed}"],
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == status
+    assert b"Traceback" not in done.stderr
 
 
 def test_what_is_no_misuse_keeps_its_traceback(monkeypatch):

@@ -49,7 +49,13 @@ _ASIDE = re.compile(r"missing='drop' \((--missing drop) on the command line\)")
 
 
 def tolerate_any_encoding() -> None:
-    """Let no sign stop the output: one that the terminal cannot show becomes its nearest or ?."""
+    """Let no sign stop the output: one that the terminal cannot show becomes its nearest or ?.
+
+    A stream that the shell closed, as in ``>&-``, leads nowhere.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
     codecs.register_error("sgdfit", _nearest)
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)

@@ -12,7 +12,7 @@ from sgdfit.data.dialect import WORD, Data, Dialect, find_dialect, rows
 from sgdfit.data.table import Table
 from sgdfit.errors import DataError
 
-__all__ = ["open_delimited"]
+__all__ = ["HEAD", "open_delimited", "refuse_binary"]
 
 HEAD = 65_536
 LOOKS = (
@@ -42,7 +42,7 @@ def open_delimited(data: Data, label: str) -> Table:
     >>> open_delimited(b"# seconds, volts\n0.5, 1\n1.5, 3\n", "data.csv").names
     ('x', 'y')
     """
-    _refuse_binary(data[:HEAD], label)
+    refuse_binary(data[:HEAD], label)
     data = _with_newlines(data)
     dialect = find_dialect(data, label, MISSING_SPELLINGS)
     line = functools.partial(_line, data, dialect)
@@ -50,7 +50,14 @@ def open_delimited(data: Data, label: str) -> Table:
     return Table(dialect.names, label, fetch, line, dialect.decimal)
 
 
-def _refuse_binary(head: bytes, label: str) -> None:
+def refuse_binary(head: bytes, label: str) -> None:
+    """Refuse what begins unlike text.
+
+    Raises
+    ------
+    DataError
+        When it is empty, binary, or in a format that has its own reader.
+    """
     if not head:
         raise DataError(f"{label} is empty (0 bytes); give a file with rows")
     for magic, words in LOOKS:

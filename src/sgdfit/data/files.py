@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import itertools
 import mmap
 import os
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sgdfit.data.containers import open_arrow_file, open_parquet, reading
-from sgdfit.data.delimited import open_delimited
+from sgdfit.data.delimited import HEAD, open_delimited, refuse_binary
 from sgdfit.data.dialect import Data
 from sgdfit.data.table import Table
 from sgdfit.errors import DataError, did_you_mean
@@ -89,8 +90,7 @@ def open_path(path: str | os.PathLike[str]) -> Table:
 
 def open_stream(stream: Any, label: str) -> Table:
     """Read ``stream`` to its end, once, and open what it held by its first bytes."""
-    data = getattr(stream, "buffer", stream).read()
-    data = data.encode() if isinstance(data, str) else bytes(data)
+    data = _read_whole(getattr(stream, "buffer", stream), label)
     _refuse_empty(data, label)
     for magic, compression in COMPRESSED_MAGIC:
         if data.startswith(magic):
@@ -99,6 +99,24 @@ def open_stream(stream: Any, label: str) -> Table:
         if data.startswith(magic):
             return opener(data, label)
     return open_delimited(data, label)
+
+
+def _read_whole(stream: Any, label: str) -> bytes:
+    """Read to the end, unless the first block is of no format: a device may have no end."""
+    try:
+        head = _as_bytes(stream.read(HEAD))
+        known = (magic for magic, _ in (*MAGIC, *COMPRESSED_MAGIC))
+        if head and not head.startswith(tuple(known)):
+            refuse_binary(head, label)
+        # a terminal would have to be told twice that it is at its end
+        ended = isinstance(stream, io.BufferedIOBase | io.TextIOBase) and len(head) < HEAD
+        return head if ended else head + _as_bytes(stream.read())
+    except MemoryError as error:
+        raise DataError(f"{label} does not fit into memory; give fewer rows") from error
+
+
+def _as_bytes(block: Any) -> bytes:
+    return block.encode() if isinstance(block, str) else bytes(block)
 
 
 def _mode(place: Path, text: str) -> int:

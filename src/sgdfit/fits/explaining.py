@@ -7,7 +7,7 @@ from typing import Any
 
 from sgdfit.data.readers import open_table
 from sgdfit.derivations.derivation import Derivation, derive
-from sgdfit.errors import UsageError
+from sgdfit.errors import UsageError, did_you_mean
 from sgdfit.fits.task import prepare
 from sgdfit.language.formula import Formula, as_formula
 from sgdfit.models.loss import Loss
@@ -65,6 +65,7 @@ def explain(
     read = as_formula(formula, response)
     columns: Sequence[str] | None = None if table is None else table.names
     if variables is not None:
+        _check_variables(variables, read, weights)
         columns = [*variables, *read.response_names]
     model = build(
         read,
@@ -80,3 +81,16 @@ def explain(
         return derive(model, weighted=weights is not None)
     task = prepare(model, table, weights, missing)
     return derive(model, task.source.columns, weights=task.chunk.weights)
+
+
+def _check_variables(variables: Sequence[str], read: Formula, weights: str | None) -> None:
+    """Refuse a variable that nothing uses: it is misspelled."""
+    known = dict.fromkeys((*read.response_names, *read.names))
+    if weights is not None:
+        known |= dict.fromkeys(as_formula(weights).names)
+    for name in variables:
+        if name not in known:
+            raise UsageError(
+                f"the variable {name!r} is not in the formula; its names are {', '.join(known)}."
+                f"{did_you_mean(name, known)}"
+            )
