@@ -26,7 +26,7 @@ def inverse_time(decay, rate=None):
     return record("inverse_time")(decay=decay, rate=rate)
 
 
-def averaged(optimizer, start=None):
+def averaged(optimizer: tuple, start: int | None = None):
     return record("averaged")(optimizer=optimizer, start=start)
 
 
@@ -79,7 +79,10 @@ def test_what_is_read(text, name, options):
         ("sgd(0.9, momentum=0.8)", "option 'momentum' of the optimizer 'sgd' is set twice"),
         ("sgd(momentum=1, momentum=2)", "option 'momentum' of the optimizer 'sgd' is set twice"),
         ("inverse_time", "'inverse_time' lacks decay; write for example inverse_time"),
-        ("averaged(adma)", "option 'optimizer' .* must be a number, True or False, not 'adma'"),
+        ("averaged(adma)", "Unknown optimizer 'adma'; known are adam, .* Did you mean 'adam'?"),
+        ("averaged(adma(beta1=1))", "Unknown optimizer 'adma'; .* Did you mean 'adam'?"),
+        ("averaged('adam')", "'averaged' must be again one of adam, sgd, .*, not \"'adam'\""),
+        ("averaged(adam, start=foo)", "'start' .* must be a number, True or False, not 'foo'"),
         ("averaged(adam(beta=1))", "Unknown option 'beta' of the optimizer 'adam'"),
         ("sgd(momentum='0.9')", "option 'momentum' .* must be a number, True or False"),
         ("sgd(momentum=None)", "must be a number, True or False, not 'None'"),

@@ -24,6 +24,8 @@ LONGEST_TEXT = 200
 # A hyphen between letters belongs to a name (inverse-time, weight-decay), never to 1e-3 or =-1.
 _HYPHEN_IN_NAME = re.compile(r"(?<=[A-Za-z_])-(?=[A-Za-z_])")
 
+_PLAIN = re.compile(r"\b(float|int|bool)\b")
+
 
 class _Request(NamedTuple, Generic[T]):
     """What is read, where names are looked up, and which options come from elsewhere."""
@@ -112,7 +114,7 @@ def _build(node: ast.expr, request: _Request[T]) -> T:
     factory = request.table[name]
     parameters = inspect.signature(factory).parameters
     nodes = _named_options(call, name, parameters, request)
-    values = {option: _value(nodes[option], option, name, request) for option in nodes}
+    values = {option: _value(nodes[option], parameters[option], name, request) for option in nodes}
     missing = [
         option
         for option, parameter in parameters.items()
@@ -160,7 +162,7 @@ def _named_options(
     return nodes
 
 
-def _value(node: ast.expr, option: str, name: str, request: _Request[T]) -> object:
+def _value(node: ast.expr, option: inspect.Parameter, name: str, request: _Request[T]) -> object:
     """Return the number, the boolean or the nested choice that ``node`` writes."""
     match node:
         case ast.Constant(value=bool() | int() | float() as value):
@@ -169,12 +171,23 @@ def _value(node: ast.expr, option: str, name: str, request: _Request[T]) -> obje
             op=ast.USub() | ast.UAdd() as sign, operand=ast.Constant(value=int() | float() as value)
         ) if not isinstance(value, bool):
             return -value if isinstance(sign, ast.USub) else value
-        case ast.Name(id=known) | ast.Call(func=ast.Name(id=known)) if known in request.table:
+        case ast.Name(id=known) | ast.Call(func=ast.Name(id=known)) if (
+            known in request.table or _is_nested(option)
+        ):
             return _build(node, request)
+    allowed = "a number, True or False"
+    if _is_nested(option):
+        allowed = f"again one of {_names(request.table)}"
     raise UsageError(
-        f"The option {option!r} of the {request.what} {name!r} must be a number, True or False,"
+        f"The option {option.name!r} of the {request.what} {name!r} must be {allowed},"
         f" not {ast.unparse(node)!r}."
     )
+
+
+def _is_nested(option: inspect.Parameter) -> bool:
+    """Tell an option that is declared as something else than a number: as a nested choice."""
+    declared = option.annotation
+    return declared is not option.empty and not _PLAIN.search(str(declared))
 
 
 def _unreadable(request: _Request[T]) -> UsageError:
