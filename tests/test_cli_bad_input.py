@@ -300,6 +300,27 @@ def test_closed_streams(closed, arguments, status):
     assert b"Traceback" not in done.stderr
 
 
+def test_control_c_while_the_program_loads_is_quiet(tmp_path):
+    Path("typer.py").write_text("raise KeyboardInterrupt")
+    done = subprocess.run(
+        [sys.executable, "-m", "sgdfit", "--version"],
+        capture_output=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
+def test_too_little_memory_has_its_sentence(monkeypatch, capsys):
+    def fail(*arguments, **options):
+        raise MemoryError
+
+    monkeypatch.setattr("sgdfit.fits.fitting.fit", fail)
+    assert main(["fit", "data.csv", LINE]) == 2
+    assert "there is not enough memory" in capsys.readouterr().err
+
+
 def test_what_is_no_misuse_keeps_its_traceback(monkeypatch):
     def fail(*arguments, **options):
         raise ZeroDivisionError("a mistake of our own")

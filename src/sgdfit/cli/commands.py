@@ -1,0 +1,301 @@
+"""The command line: reads its arguments, calls the library, prints what that returns.
+
+Exit status: 0 done, 1 the fit failed (it diverged, or the formula left its domain), 2 bad usage
+or input, 130 interrupted by Ctrl-C, 141 the reader of the output left.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sgdfit.cli import options as option
+from sgdfit.cli.groups import ParserError, WithExamples, WithFormula, WithHint, parser_sentence
+from sgdfit.cli.inputs import as_numbers, as_start, data_first, open_data
+from sgdfit.cli.outcome import INTERRUPTED, exit_status, keep, print_json, show_result
+from sgdfit.cli.progress import progress_bar, steps_between
+from sgdfit.cli.streams import (
+    check_destinations,
+    foreseen_divergence,
+    print_report,
+    print_table,
+    print_text,
+    say_error,
+    tolerate_any_encoding,
+    width,
+    write_text,
+)
+from sgdfit.errors import SgdfitError, UsageError
+
+if TYPE_CHECKING:
+    from sgdfit.derivations.derivation import Derivation
+
+__all__ = ["app", "execute"]
+
+MISUSED, UNREAD = 2, 141
+
+TABLES = (".csv", ".tsv", ".parquet")
+PLOTS = (".png", ".svg", ".pdf")
+
+app = typer.Typer(
+    cls=WithHint,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+
+
+def execute(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        What stands after ``sgdfit``; by default that of this process.
+    """
+    tolerate_any_encoding()
+    command = typer.main.get_command(app)
+    try:
+        given = None if arguments is None else list(arguments)
+        status = command.main(args=given, prog_name="sgdfit", standalone_mode=False)
+        sys.stdout.flush()
+    except SgdfitError as error:
+        say_error(str(error))
+        return MISUSED
+    except ParserError as error:
+        say_error(parser_sentence(error))
+        return MISUSED
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except MemoryError:
+        say_error("there is not enough memory; give fewer rows or close other programs")
+        return MISUSED
+    except BrokenPipeError:
+        return _unread()
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EIO):
+            raise
+        _unread()
+        say_error(f"cannot write to standard output: {error.strerror}")
+        return MISUSED
+    except SystemExit as leaving:
+        # so Typer ends when whoever reads the output has left, as `| head` does
+        if isinstance(leaving.__context__, BrokenPipeError):
+            return _unread()
+        raise
+    return int(status or 0)
+
+
+def _unread() -> int:
+    """Send what is still buffered nowhere, so that nothing complains at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return UNREAD
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from sgdfit import __version__
+
+        print_text(f"sgdfit {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def sgdfit(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", is_eager=True, callback=_print_version
+        ),
+    ] = False,
+) -> None:
+    """Fit curves by stochastic gradient descent and see every step.
+
+    Exit status: 0 done, 1 the fit failed, 2 bad usage or input, 130 interrupted by Ctrl-C.
+    """
+    if context.invoked_subcommand is None:
+        context.get_help()
+
+
+@app.command(cls=WithFormula)
+def fit(
+    data: option.DataFile,
+    formula: option.FormulaText,
+    response: option.Response = None,
+    loss: option.Loss = "mse",
+    start: option.Start = None,
+    fix: option.Fix = None,
+    bound: option.Bound = None,
+    tie: option.Tie = None,
+    weights: option.Weights = None,
+    missing: option.Missing = "error",
+    optimizer: option.OptimizerName = "sgd",
+    learning_rate: option.LearningRate = None,
+    schedule: option.ScheduleName = None,
+    batch_size: option.BatchSize = "full",
+    steps: option.Steps = None,
+    epochs: option.Epochs = None,
+    shuffle: option.Shuffle = True,
+    seed: option.Seed = "0",
+    tolerance: option.Tolerance = None,
+    kernel: option.KernelForm = "auto",
+    dtype: option.Arithmetic = "float64",
+    as_json: option.AsJson = False,
+    save: option.Save = None,
+    trace: option.TraceFile = None,
+    trace_every: option.TraceEvery = None,
+    plot: option.PlotFile = None,
+    quiet: option.Quiet = False,
+) -> int:
+    """Estimate the parameters of a formula from data."""
+    data, formula = data_first(data, formula)
+    check_destinations(
+        (("--save", save, ()), ("--trace", trace, TABLES), ("--plot", plot, PLOTS)), [data]
+    )
+    numbers = as_numbers(
+        learning_rate=learning_rate, steps=steps, epochs=epochs, seed=seed, tolerance=tolerance,
+        trace_every=trace_every,
+    )  # fmt: skip
+    every = steps_between(batch_size, numbers["steps"], numbers["epochs"])
+    with (
+        progress_bar(not quiet) as listener,
+        foreseen_divergence(listener.tell, not quiet),
+    ):
+        table = open_data(data)
+        from sgdfit.fits.fitting import fit as run
+
+        result = run(
+            formula, table, response=response, loss=loss, start=as_start(start), bounds=bound,
+            fixed=fix, tied=tie, weights=weights, missing=missing, optimizer=optimizer,
+            schedule=schedule, batch_size=batch_size, shuffle=shuffle, kernel=kernel, dtype=dtype,
+            callback=listener.callback, callback_every=every if listener.callback else None,
+            **numbers,
+        )  # fmt: skip
+    try:
+        keep(result, table, save, trace, plot, quiet)
+    finally:  # a full disk must not cost the answer
+        show_result(result, as_json, quiet)
+    return exit_status(result)
+
+
+@app.command(cls=WithExamples)
+def predict(
+    saved: option.SavedFit, data: option.DataFile, output: option.TableOutput = None
+) -> int:
+    """Print the fitted curve at the rows of new data, as CSV."""
+    check_destinations((("--output", output, TABLES),), [saved, data])
+    from sgdfit.language.formula import as_formula
+    from sgdfit.results.saving import read
+    from sgdfit.results.trace import FORMATS
+
+    result, table = read(saved), open_data(data)
+    variables = [n for n in as_formula(result.formula).names if n not in result.estimates]
+    columns = dict(table.load(variables).columns)
+    name = "prediction"
+    while name in columns:
+        name = f"fitted_{name}"
+    columns[name] = result.predict(table)
+    if output is None:
+        print_table(columns)
+        return 0
+    path = Path(output)
+    try:
+        FORMATS[path.suffix.lower()](columns, path)
+    except OSError as error:
+        raise UsageError(f"cannot write {output!r}: {error.strerror}") from error
+    return 0
+
+
+@app.command(cls=WithFormula)
+def explain(
+    formula: option.FormulaText,
+    data: option.OptionalData = None,
+    latex: option.Latex = False,
+    html: option.Html = False,
+    variables: option.Variables = None,
+    response: option.Response = None,
+    loss: option.Loss = "mse",
+    start: option.Start = None,
+    fix: option.Fix = None,
+    bound: option.Bound = None,
+    tie: option.Tie = None,
+    weights: option.Weights = None,
+    missing: option.Missing = "error",
+    seed: option.Seed = "0",
+    output: option.TextOutput = None,
+) -> int:
+    """Derive the gradient of the loss as one would by hand, and check it on data."""
+    form = _form(latex, html, output)
+    data, formula = (None, formula.lstrip()) if data is None else data_first(data, formula)
+    check_destinations((("--output", output, ()),), () if data is None else (data,))
+    from sgdfit.fits.explaining import explain as derive
+
+    derivation = derive(
+        formula,
+        None if data is None else open_data(data),
+        variables=None if variables is None else _columns(variables, formula, response),
+        response=response, loss=loss, start=as_start(start), fixed=fix, bounds=bound, tied=tie,
+        weights=weights, missing=missing, **as_numbers(seed=seed),
+    )  # fmt: skip
+    _deliver(_rendered(derivation, form), output)
+    return 0
+
+
+def _columns(variables: str, formula: str, response: str | None) -> list[str]:
+    """Return the names given, and those on the left side, which can be nothing but columns."""
+    from sgdfit.language.formula import as_formula
+
+    names = [name.strip() for name in variables.split(",")]
+    return [*names, *as_formula(formula, response).response_names]
+
+
+def _rendered(derivation: Derivation, form: str) -> str:
+    if form == "latex":
+        return derivation.latex()
+    return derivation.html(page=True) if form == "html" else derivation.text(width())
+
+
+def _deliver(text: str, output: str | None) -> None:
+    if output is None:
+        print_text(text)
+    else:
+        write_text(text, output)
+
+
+def _form(latex: bool, html: bool, output: str | None) -> str:
+    if latex and html:
+        raise UsageError("--latex and --html are two forms; give one of them")
+    if latex or html:
+        return "latex" if latex else "html"
+    ending = "" if output is None else Path(output).suffix.lower()
+    return {".tex": "latex", ".html": "html", ".htm": "html"}.get(ending, "text")
+
+
+@app.command(cls=WithExamples)
+def show(saved: option.SavedFit, as_json: option.AsJson = False) -> int:
+    """Print the report of a saved fit."""
+    from sgdfit.results.saving import read
+
+    result = read(saved)
+    if as_json:
+        print_json(result)
+    else:
+        print_report(result)
+    return 0
+
+
+@app.command(cls=WithExamples)
+def demo(output: option.Folder = "demo") -> int:
+    """Tell a tutorial's story: why its run diverges, and the rate that reaches the answer."""
+    from rich.console import Console
+
+    from sgdfit.demos.demo import run
+
+    return run(Path(output), Console(highlight=False, emoji=False))
