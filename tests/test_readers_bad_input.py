@@ -50,6 +50,18 @@ FILES = {
         b'x,y\n1,"2,5"\n',
         ["row 1 (line 2) is '2,5'", "the decimal sign here is the point"],
     ),
+    "thousands": (
+        b'x,y\n"1,000",1\n"2,000",2\n',
+        ["column 'x'", "row 1 (line 2) is '1,000'", "take out commas between thousands"],
+    ),
+    "thousands in each column": (
+        b'"a","b"\n"1,000,000.5","2,000"\n',
+        ["column 'a'", "is '1,000,000.5'", "take out commas between thousands"],
+    ),
+    "thousands, decimal comma": (
+        b"x;y\n1,5;2,5\n2,5;1.000,5\n",
+        ["column 'y'", "is '1.000,5'", "is the comma; take out points between thousands"],
+    ),
     "two decimal signs": (
         b"x;y\n1,5;2,5\n2;3.5\n",
         ["column 'y'", "'3.5'", "the decimal sign of this file is the comma"],

@@ -5,6 +5,7 @@ The conversions follow the table in `sgdfit.data.columns`.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,10 @@ MISSING_SPELLINGS = (
 )
 # RE2, which is what Arrow uses; underscores, hexadecimal digits and the like are text.
 NUMBER = r"^(?i)[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|inf|infinity)$"
+THOUSANDS = {
+    ".": re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?"),
+    ",": re.compile(r"[+-]?\d{1,3}(\.\d{3})+(,\d*)?"),
+}
 
 
 def floats_from_arrow(column: Any, place: Place) -> Array:
@@ -198,6 +203,10 @@ def _text_sentence(value: str, row: int, place: Place) -> str:
 
 
 def _hint(value: str, place: Place) -> str:
+    if THOUSANDS[place.decimal].fullmatch(value):
+        between = "commas" if place.decimal == "." else "points"
+        sign = "point" if place.decimal == "." else "comma"
+        return f" (the decimal sign here is the {sign}; take out {between} between thousands)"
     bare = value.lstrip("+-").replace(place.decimal, "")
     if place.decimal == "." and bare.replace(",", "", 1).isdecimal():
         return " (the decimal sign here is the point)"

@@ -27,7 +27,8 @@ POINT_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?inf(inity)?"
 COMMA_NUMBER = re.compile(r"[+-]?(\d+,\d*|,\d+)(e[+-]?\d+)?", re.IGNORECASE)
 DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?")
 COMMA_FIELD = re.compile(rb'(?m)(?:^|[;\t| "])[+-]?\d*,\d+(?=[;\t| "\r]|$)')
-WORD = re.compile(r'"[^"]*"|\S+')
+# quotes hold blanks together only where blanks stand around them, not in "1,000",2
+WORD = re.compile(r'"[^"]*"(?=\s|$)|\S+')
 
 
 @dataclass(frozen=True)
