@@ -103,6 +103,22 @@ CASES = [
         "the start of 'a' is 'one'; a number is needed",
     ),
     (
+        ["fit", "data.csv", LINE, "--bound", "a"],
+        "--bound is 'a'; write '0 < b < 10' or 'b > 0'",
+    ),
+    (
+        ["explain", LINE, "--bound", "a=1"],
+        "--bound is 'a=1'; write '0 < b < 10' or 'b > 0'",
+    ),
+    (
+        ["fit", "data.csv", LINE, "--weights", ""],
+        "--weights is empty; give a column, or leave the option out",
+    ),
+    (
+        ["explain", "a*x", "--response", " "],
+        "--response is empty; give a column, or leave the option out",
+    ),
+    (
         ["fit", "data.csv", LINE, "--bound", "0 < a < b < 1"],
         "the bound '0 < a < b < 1' cannot be read; write '0 < b < 10' or 'b > 0'",
     ),

@@ -72,7 +72,11 @@ def test_the_json_is_strict(name):
     strictly(json.dumps(summary(result), allow_nan=False))
 
 
-@given(st.floats(), st.none() | st.floats(), st.text(alphabet=st.characters(codec="utf-8")))
+@given(
+    st.floats(),
+    st.sampled_from([None, np.nan]) | st.floats(min_value=0),
+    st.text(alphabet=st.characters(codec="utf-8")),
+)
 def test_any_number_and_text_survives(value, error, label):
     estimate = replace(converged().estimates["a"], value=value, stderr=error)
     result = replace(converged(), estimates={"a": estimate}, free=("a",), data_label=label)
@@ -113,6 +117,11 @@ def changed(path, value):
         (["estimates", "d", "value"], KeyError, "the fit.estimates.d lacks 'value'"),
         (["estimates", "d", "at_bound"], 0, "d.at_bound is 0, where true or false is needed"),
         (["estimates", "d", "interval"], [1.0], "d.interval has 1 entries, where 2 are needed"),
+        (["estimates", "d", "stderr"], -0.5, "the fit.estimates.d.stderr is -0.5, below 0"),
+        (["estimates", "d", "role"], "king", "d.role is 'king', where one of free, fixed, tied"),
+        (["estimates", "d", "name"], "e", "the fit.estimates.d.name is 'e'"),
+        (["formula"], "y = q*x", "the fit.estimates has 'k_fast', which the formula 'y = q"),
+        (["formula"], "y = q*(x", "the fit.formula cannot be read: this '\\(' is never closed"),
         (["free"], ["amplitude", "zeta", "x", "y"], "the fit.free names 'zeta'"),
         (["covariance"], [[1.0]], "the fit.covariance is of 1 parameters, where 4 are free"),
         (["correlation"], [[1.0, 2.0]], "the fit.correlation is not a square matrix"),

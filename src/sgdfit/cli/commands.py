@@ -17,7 +17,7 @@ import typer
 
 from sgdfit.cli import options as option
 from sgdfit.cli.groups import ParserError, WithExamples, WithFormula, WithHint, parser_sentence
-from sgdfit.cli.inputs import as_numbers, as_start, data_first, open_data
+from sgdfit.cli.inputs import as_numbers, as_start, check_texts, data_first, open_data
 from sgdfit.cli.outcome import INTERRUPTED, exit_status, keep, print_json, show_result
 from sgdfit.cli.progress import progress_bar, steps_between
 from sgdfit.cli.streams import (
@@ -155,6 +155,7 @@ def fit(
     quiet: option.Quiet = False,
 ) -> int:
     """Estimate the parameters of a formula from data."""
+    check_texts(bound, response=response, weights=weights)
     data, formula = data_first(data, formula)
     check_destinations(
         (("--save", save, ()), ("--trace", trace, TABLES), ("--plot", plot, PLOTS)), [data]
@@ -232,6 +233,7 @@ def explain(
     output: option.TextOutput = None,
 ) -> int:
     """Derive the gradient of the loss as one would by hand, and check it on data."""
+    check_texts(bound, response=response, weights=weights)
     form = _form(latex, html, output)
     data, formula = (None, formula.lstrip()) if data is None else data_first(data, formula)
     check_destinations((("--output", output, ()),), () if data is None else (data,))

@@ -12,7 +12,7 @@ from sgdfit.errors import UsageError
 if TYPE_CHECKING:
     from sgdfit.data.table import Table
 
-__all__ = ["as_numbers", "as_start", "data_first", "open_data"]
+__all__ = ["as_numbers", "as_start", "check_texts", "data_first", "open_data"]
 
 
 def open_data(data: str) -> Table:
@@ -51,6 +51,22 @@ def _is_equation(text: str) -> bool:
 def as_start(start: list[str] | None) -> list[str] | str | None:
     """Return what `sgdfit.fit` takes; ``random`` stands alone."""
     return "random" if start == ["random"] else start
+
+
+def check_texts(bound: list[str] | None, **texts: str | None) -> None:
+    """Refuse texts that no column or bound can be, naming their option as the shell does.
+
+    Raises
+    ------
+    UsageError
+        When one is empty, or a bound compares nothing.
+    """
+    for name, text in texts.items():
+        if text is not None and not text.strip():
+            raise UsageError(f"--{name} is empty; give a column, or leave the option out")
+    for text in bound or ():
+        if "<" not in text and ">" not in text:
+            raise UsageError(f"--bound is {text!r}; write '0 < b < 10' or 'b > 0'")
 
 
 def as_numbers(**texts: str | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from sgdfit.errors import DataError, SgdfitError, UsageError
+from sgdfit.errors import DataError, FormulaError, SgdfitError, UsageError
 from sgdfit.results.codecs import Unfinite
 from sgdfit.results.result import Estimate, Result
 from sgdfit.results.schema import ESTIMATE, RESULT, RESULT_PARTS, STATUS
@@ -17,6 +17,7 @@ __all__ = ["from_dict", "read", "summary", "to_dict", "to_json", "write"]
 
 FORMAT = "sgdfit"
 VERSION = 1
+ROLES = ("free", "fixed", "tied")
 
 _SUMMARY = (
     "formula",
@@ -173,6 +174,7 @@ def _check_kind(saved: Any, origin: str) -> None:
 
 def _check_agreement(result: Result) -> None:
     """Refuse facts that are well-formed one by one but do not belong together."""
+    _check_estimates(result)
     strangers = [name for name in result.free if name not in result.estimates]
     if strangers:
         raise DataError(f"the fit.free names {strangers[0]!r}, which has no estimate")
@@ -182,6 +184,35 @@ def _check_agreement(result: Result) -> None:
             raise DataError(
                 f"the fit.{name} is of {len(table)} parameters, where {len(result.free)} are free"
             )
+
+
+def _check_estimates(result: Result) -> None:
+    known = _names_of(result)
+    for name, estimate in result.estimates.items():
+        if name not in known or name != estimate.name:
+            raise DataError(
+                f"the fit.estimates has {name!r}, which the formula {result.formula!r} has not"
+                if name not in known
+                else f"the fit.estimates.{name}.name is {estimate.name!r}"
+            )
+        if estimate.role not in ROLES:
+            raise DataError(
+                f"the fit.estimates.{name}.role is {estimate.role!r}, where one of"
+                f" {', '.join(ROLES)} is needed"
+            )
+        if estimate.stderr is not None and estimate.stderr < 0:
+            raise DataError(f"the fit.estimates.{name}.stderr is {estimate.stderr}, below 0")
+
+
+def _names_of(result: Result) -> set[str]:
+    """Return the names in the formula, and those that a tie alone brings in."""
+    from sgdfit.language.formula import as_formula
+
+    ties = [estimate.tie for estimate in result.estimates.values() if estimate.tie is not None]
+    try:
+        return {name for text in (result.formula, *ties) for name in as_formula(text).names}
+    except FormulaError as error:
+        raise DataError(f"the fit.formula cannot be read: {error.message}") from error
 
 
 def _json_trouble(origin: str, content: str, error: json.JSONDecodeError) -> str:
