@@ -262,9 +262,11 @@ def test_explain_takes_data_starts_and_variables(folder, capsys):
         QUADRATIC, {"x": X, "y": Y}, start="a=4,b=5", fixed="c=7", loss="huber"
     )
     assert capsys.readouterr().out.rstrip() == derivation.text(80).rstrip()
-    assert main(["explain", "S = k*hours", "--variables", "hours, days"]) == 0
-    wanted = sgdfit.explain("S = k*hours", variables=["hours", "days", "S"]).text(80)
+    assert main(["explain", "S = k*hours*days", "--variables", "hours, days"]) == 0
+    wanted = sgdfit.explain("S = k*hours*days", variables=["hours", "days", "S"]).text(80)
     assert capsys.readouterr().out.rstrip() == wanted.rstrip()
+    assert main(["explain", "S = k*hours", "--variables", "hours, days"]) == 2
+    assert "the variable 'days' is not in the formula" in capsys.readouterr().err
 
 
 def test_the_demo_names_the_files_that_it_writes(folder, capsys):
