@@ -1,5 +1,6 @@
 # Two commands do everything: `make demo` and `make test`.
 PYTHON ?= python3
+WORKERS ?= auto
 BIN := .venv/bin
 
 .PHONY: demo test check setup clean
@@ -22,7 +23,7 @@ check: setup
 	$(BIN)/mypy
 
 test: check
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses=$(WORKERS) $(PYTEST_ARGS)
 
 clean:
 	rm -rf .venv

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import sgdfit
+from naming import name_of
 from sgdfit.errors import DivergenceWarning
 from sgdfit.inference.diagnosis import Diagnosis
 
@@ -149,7 +150,7 @@ def test_warning_points_at_the_line_that_called():
         {"schedule": "warm_up(steps=5)", "learning_rate": 0.2},
         {},
     ],
-    ids=str,
+    ids=name_of,
 )
 def test_no_warning_below_the_limit(options):
     with warnings.catch_warnings():
@@ -167,7 +168,7 @@ def test_no_warning_below_the_limit(options):
         {"learning_rate": 0.23, "batch_size": 4},
         {"learning_rate": 0.2, "optimizer": "sgd(weight_decay=2)"},
     ],
-    ids=str,
+    ids=name_of,
 )
 def test_warning_above_the_limit(options):
     with pytest.warns(DivergenceWarning, match="is above the stability limit"):
@@ -234,7 +235,7 @@ CURES = [
 ]
 
 
-@pytest.mark.parametrize(("options", "cure"), CURES, ids=lambda o: str(o)[:40])
+@pytest.mark.parametrize(("options", "cure"), CURES, ids=lambda o: name_of(o, 40))
 def test_unfinished_runs_name_the_cure_that_helps(options, cure):
     fit = sgdfit.fit(QUADRATIC, TUTORIAL, **({"steps": 2_000} | options))
     assert fit.status.name in ("step_limit", "stalled")
@@ -291,7 +292,9 @@ AT_START = [
 
 @over_kernels
 @over_batches
-@pytest.mark.parametrize(("formula", "start", "part", "value"), AT_START, ids=lambda v: str(v)[:24])
+@pytest.mark.parametrize(
+    ("formula", "start", "part", "value"), AT_START, ids=lambda v: name_of(v, 24)
+)
 def test_start_outside_of_the_domain(formula, start, part, value, kernel, size):
     with warnings.catch_warnings():
         warnings.simplefilter("error")

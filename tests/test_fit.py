@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import sgdfit
+from naming import name_of
 from sgdfit.errors import DataError, FormulaError, SgdfitError, UsageError
 from sgdfit.optimization.optimizer import Optimizer, sgd
 
@@ -563,7 +564,7 @@ NONLINEAR = [
 ]
 
 
-@pytest.mark.parametrize(("formula", "data", "start"), NONLINEAR, ids=lambda v: str(v)[:22])
+@pytest.mark.parametrize(("formula", "data", "start"), NONLINEAR, ids=lambda v: name_of(v, 22))
 @pytest.mark.parametrize("size", ["full", 4])
 @pytest.mark.parametrize("loss", ["mse", "huber(delta=0.5)", "cauchy"])
 def test_default_rate_of_other_models_does_not_diverge(formula, data, start, size, loss):
@@ -692,7 +693,7 @@ MISUSE = [
 ]
 
 
-@pytest.mark.parametrize(("options", "sentence"), MISUSE, ids=lambda v: str(v)[:40])
+@pytest.mark.parametrize(("options", "sentence"), MISUSE, ids=lambda v: name_of(v, 40))
 def test_misuse_is_named(options, sentence):
     call = {"formula": "y = a*x**2 + b*x + c", "data": TUTORIAL} | options
     with pytest.raises(SgdfitError, match=sentence):
@@ -714,7 +715,7 @@ def test_misuse_is_named(options, sentence):
         {"callback": lambda p: None, "callback_every": 10**30},
         {"epochs": 2, "batch_size": 7},
     ],
-    ids=str,
+    ids=name_of,
 )
 def test_numbers_of_other_types_are_numbers(options):
     fit = sgdfit.fit(
