@@ -464,3 +464,9 @@ def test_chunks_are_consecutive_views():
 def test_a_source_holds_equally_long_runs_of_floats(columns):
     with pytest.raises(UsageError, match="of a Source"):
         Source(columns, "the data")
+
+
+@pytest.mark.parametrize("longest", ["9223372036854775808", "-9223372036854775809", "1" * 25])
+def test_integers_too_long_for_int64_are_read_as_floats(write, longest):
+    (column,) = open_table(write(f"x\n{longest}\n3\n")).load(["x"]).columns.values()
+    assert column.tolist() == [float(longest), 3.0]

@@ -16,7 +16,7 @@ Delimited text has a header unless its first line is all numbers; its columns ar
 ``x`` and ``y`` if there are two, else ``c1``, ``c2``, … . Lines that start with ``#`` and blank
 lines are skipped; a header that starts with ``#`` is a comment too. Separator (comma, semicolon,
 tab, ``|`` or whitespace) and decimal sign (a comma only if it does not separate) are found from
-the first lines. Integers of more than 64 bits are read as floats. What each
+the first lines. Integers too long for int64 are read as floats. What each
 type of column becomes stands in `sgdfit.data.columns`.
 """
 

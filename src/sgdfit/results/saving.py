@@ -205,12 +205,10 @@ def _check_estimates(result: Result) -> None:
 
 
 def _names_of(result: Result) -> set[str]:
-    """Return the names in the formula, and those that a tie alone brings in."""
     from sgdfit.language.formula import as_formula
 
-    ties = [estimate.tie for estimate in result.estimates.values() if estimate.tie is not None]
     try:
-        return {name for text in (result.formula, *ties) for name in as_formula(text).names}
+        return set(as_formula(result.formula).names)
     except FormulaError as error:
         raise DataError(f"the fit.formula cannot be read: {error.message}") from error
 
