@@ -120,7 +120,7 @@ def changed(path, value):
         (["estimates", "d", "stderr"], -0.5, "the fit.estimates.d.stderr is -0.5, below 0"),
         (["estimates", "d", "role"], "king", "d.role is 'king', where one of free, fixed, tied"),
         (["estimates", "d", "name"], "e", "the fit.estimates.d.name is 'e'"),
-        (["formula"], "y = q*x", "the fit.estimates has 'k_fast', which the formula 'y = q"),
+        (["formula"], "y = q*x", "the fit.estimates has 'amplitude', which the formula 'y = q"),
         (["formula"], "y = q*(x", "the fit.formula cannot be read: this '\\(' is never closed"),
         (["free"], ["amplitude", "zeta", "x", "y"], "the fit.free names 'zeta'"),
         (["covariance"], [[1.0]], "the fit.covariance is of 1 parameters, where 4 are free"),

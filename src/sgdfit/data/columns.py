@@ -16,8 +16,8 @@ null, NaT, masked, a spelling of missing  NaN
 shape (n, 1)                              shape (n,)
 ========================================  ==================================================
 
-Numbers in delimited text are integers where all of a column are and fit int64; any other column, one
-with longer integers too, holds floats, each read as the nearest float64.
+Numbers in delimited text are integers where all of a column are and fit int64; any other column,
+one with longer integers too, holds floats, each read as the nearest float64.
 
 Complex numbers, lists, structures and two-dimensional columns are refused.
 """
