@@ -454,7 +454,7 @@ def test_a_diverged_run_is_explained_by_its_own_direction(update):
             [5.0, 0.1],
             "steeper further out. The limit",
         ),
-        (np.diag([1.0, 2.0]), {"learning_rate": 0.1}, [5.0, 0.1], "own steps were too long"),
+        (np.diag([1.0, 2.0]), {"learning_rate": 0.1}, [5.0, 0.1], "steps were too long"),
         (np.eye(2), {"learning_rate": 9.0}, [np.nan, 1.0], "before a direction could be told"),
         (np.eye(2), {"learning_rate": 9.0}, [0.0, 0.0], "before a direction could be told"),
         (np.full((2, 2), np.nan), {}, [1.0, 0.0], "Use a learning rate ten times smaller."),

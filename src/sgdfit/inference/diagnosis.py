@@ -287,7 +287,11 @@ def _reason(diagnosis: Diagnosis, main: int) -> str:
     if growth is not None and growth > 1 and main == len(diagnosis.names) - 1:
         return f": each step multiplies the error along it by {growth:.4g}."
     if not diagnosis.local:
-        return ", which did not foresee this: the optimizer's own steps were too long."
+        cause = "single batches are steeper than all rows together"
+        cause = (
+            cause if diagnosis.noise_floor is not None else "the optimizer's steps were too long"
+        )
+        return f", which did not foresee this: {cause}."
     return " at the start, which did not foresee this: the loss is steeper further out."
 
 
@@ -299,6 +303,8 @@ def rate_advice(diagnosis: Diagnosis) -> str:
     foreseen = diagnosis.growth_factor is None or diagnosis.growth_factor > 1
     if foreseen:
         return f"Use a learning rate of {rates}."
+    if not diagnosis.local and diagnosis.noise_floor is not None:
+        return "Use larger batches, or a learning rate ten times smaller."
     return (
         f"The limit at the start, {diagnosis.stability_limit:.4g}, does not hold on the way:"
         " use a learning rate ten times smaller, or start nearer to the answer."
