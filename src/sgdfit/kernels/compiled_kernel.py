@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from sgdfit.errors import UsageError
-from sgdfit.kernels.kernel import Chunk, Kernel, Outcome, Segment, State, Sums
+from sgdfit.kernels.kernel import Chunk, Kernel, Outcome, Rows, Segment, State, Sums
 from sgdfit.kernels.kernel_source import sums_source, sweep_source
+from sgdfit.kernels.numpy_kernel import load_terms, rows_of
 from sgdfit.models.model import Model
 from sgdfit.optimization import updates
 from sgdfit.optimization.optimizer import Optimizer
@@ -38,6 +39,9 @@ def make_compiled(model: Model, optimizer: Optimizer, *, weighted: bool) -> Kern
         )
     source = sweep_source(model, weighted, optimizer)
 
+    def rows(theta: np.ndarray, chunk: Chunk) -> Rows:
+        return rows_of(load_terms(model)[1], theta, chunk)
+
     def sums(theta: np.ndarray, chunk: Chunk) -> Sums:
         return _summed(sums_source(model, weighted, "bend"), theta, chunk)
 
@@ -47,7 +51,7 @@ def make_compiled(model: Model, optimizer: Optimizer, *, weighted: bool) -> Kern
     def sweep(state: State, chunk: Chunk, segment: Segment) -> Outcome:
         return _swept(_function(source, "sweep"), optimizer, state, chunk, segment)
 
-    return Kernel("compiled", source, sums, scores, sweep)
+    return Kernel("compiled", source, rows, sums, scores, sweep)
 
 
 @cache

@@ -17,7 +17,18 @@ from sgdfit.kernels.order import Order
 from sgdfit.models.model import Model
 from sgdfit.optimization.optimizer import Optimizer
 
-__all__ = ["FORMS", "Chunk", "Kernel", "Outcome", "Segment", "State", "Sums", "choose_form", "make"]
+__all__ = [
+    "FORMS",
+    "Chunk",
+    "Kernel",
+    "Outcome",
+    "Rows",
+    "Segment",
+    "State",
+    "Sums",
+    "choose_form",
+    "make",
+]
 
 Form = Literal["numpy", "compiled"]
 FORMS = ("auto", "numpy", "compiled")
@@ -79,6 +90,26 @@ class Sums(NamedTuple):
             self.gradient + other.gradient,
             self.curvature + other.curvature,
         )
+
+
+class Rows(NamedTuple):
+    """What the sums add up, row by row: for few rows, whose Jacobian needs no squaring.
+
+    Attributes
+    ----------
+    prediction, target : float64[n]
+    loss, slope, bend : float64[n]
+        The loss, and its first and second derivative to the prediction; not weighted.
+    jacobian : float64[p, n]
+        The derivative of the prediction to each free parameter.
+    """
+
+    prediction: np.ndarray
+    target: np.ndarray
+    loss: np.ndarray
+    slope: np.ndarray
+    bend: np.ndarray
+    jacobian: np.ndarray
 
 
 class State(NamedTuple):
@@ -165,6 +196,8 @@ class Kernel(NamedTuple):
     form : "numpy" or "compiled"
     source : str
         The generated source text.
+    rows : (theta, chunk) -> Rows
+        Always in NumPy, all rows of the chunk at once.
     sums : (theta, chunk) -> Sums
     scores : (theta, chunk) -> float64[p, p]
         Sum over rows of weight² · (∂loss/∂prediction)² · J Jᵀ, the middle of a sandwich.
@@ -173,6 +206,7 @@ class Kernel(NamedTuple):
 
     form: Form
     source: str
+    rows: Callable[[np.ndarray, Chunk], Rows]
     sums: Callable[[np.ndarray, Chunk], Sums]
     scores: Callable[[np.ndarray, Chunk], np.ndarray]
     sweep: Callable[[State, Chunk, Segment], Outcome]

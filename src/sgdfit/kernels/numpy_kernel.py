@@ -7,33 +7,54 @@ from typing import Any
 
 import numpy as np
 
-from sgdfit.kernels.kernel import Chunk, Kernel, Outcome, Segment, State, Sums, emitted, held
+from sgdfit.kernels.kernel import (
+    Chunk,
+    Kernel,
+    Outcome,
+    Rows,
+    Segment,
+    State,
+    Sums,
+    emitted,
+    held,
+)
 from sgdfit.models.model import Model
 from sgdfit.optimization.optimizer import Optimizer
 
-__all__ = ["make_numpy"]
+__all__ = ["load_terms", "make_numpy", "rows_of"]
 
 # Rows evaluated at once: temporaries stay in the cache and memory stays bounded.
 STRIDE = 16_384
 
-Terms = Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]
+Terms = Callable[..., tuple[np.ndarray, ...]]
 
 
 def make_numpy(model: Model, optimizer: Optimizer) -> Kernel:
     """Return the NumPy form of the kernel."""
-    source = _source(model)
-    terms = _load(source)
+    source, terms = load_terms(model)
     return Kernel(
         "numpy",
         source,
+        rows=lambda theta, chunk: rows_of(terms, theta, chunk),
         sums=lambda theta, chunk: _sums(terms, theta, chunk),
         scores=lambda theta, chunk: _scores(terms, theta, chunk),
         sweep=lambda state, chunk, segment: _sweep(terms, optimizer, state, chunk, segment),
     )
 
 
+def load_terms(model: Model) -> tuple[str, Terms]:
+    """Return the source of ``terms``, which computes what `Rows` holds, and the function itself."""
+    source = _source(model)
+    return source, _load(source)
+
+
+def rows_of(terms: Terms, theta: np.ndarray, chunk: Chunk) -> Rows:
+    """Evaluate the terms at every row of ``chunk``, together."""
+    return Rows(*_evaluate(terms, np.asarray(theta, dtype=np.float64), chunk.columns))
+
+
 def _source(model: Model) -> str:
-    """Write ``terms``: loss, its two derivatives to the prediction, and the Jacobian."""
+    """Write ``terms``: what `Rows` holds, in this order."""
     row, loss = emitted(model, "numpy", held(model))
     parameters = ", ".join(f"p{i}" for i in range(len(model.free)))
     columns = ", ".join(f"x{i}" for i in range(len(model.columns)))
@@ -45,7 +66,7 @@ def _source(model: Model) -> str:
         f"jacobian = numpy.empty(({len(model.free)}, len(x0)), theta.dtype)",
         *fill,
         *loss,
-        "return loss, slope, bend, jacobian",
+        "return prediction, target, loss, slope, bend, jacobian",
     ]
     body = "\n".join(f"    {line}" for line in lines)
     return f"def terms(theta, columns):\n{body}\n"
@@ -66,9 +87,8 @@ def _evaluate(terms: Terms, theta: np.ndarray, columns: tuple[np.ndarray, ...]) 
     columns = tuple(column.astype(theta.dtype, copy=False) for column in columns)
     rows = len(columns[0])
     with np.errstate(all="ignore"):
-        loss, slope, bend, jacobian = terms(theta, columns)
-    spread = (np.broadcast_to(value, rows) for value in (loss, slope, bend))
-    return *spread, jacobian
+        *values, jacobian = terms(theta, columns)
+    return *(np.broadcast_to(value, rows) for value in values), jacobian
 
 
 def _sums(terms: Terms, theta: np.ndarray, chunk: Chunk) -> Sums:
@@ -76,7 +96,7 @@ def _sums(terms: Terms, theta: np.ndarray, chunk: Chunk) -> Sums:
     for first in range(0, chunk.rows, STRIDE):
         some = slice(first, first + STRIDE)
         columns = tuple(column[some] for column in chunk.columns)
-        loss, slope, bend, jacobian = _evaluate(terms, theta, columns)
+        _, _, loss, slope, bend, jacobian = _evaluate(terms, theta, columns)
         rows = len(loss)
         weight = np.ones(rows) if chunk.weights is None else chunk.weights[some]
         with np.errstate(all="ignore"):
@@ -95,7 +115,7 @@ def _scores(terms: Terms, theta: np.ndarray, chunk: Chunk) -> np.ndarray:
     for first in range(0, chunk.rows, STRIDE):
         some = slice(first, first + STRIDE)
         columns = tuple(column[some] for column in chunk.columns)
-        _, slope, _, jacobian = _evaluate(terms, theta, columns)
+        *_, slope, _, jacobian = _evaluate(terms, theta, columns)
         weight = 1.0 if chunk.weights is None else chunk.weights[some]
         weighted = jacobian * (weight * slope)
         total += weighted @ weighted.T
@@ -136,7 +156,7 @@ def _sweep(
 def _batch(terms: Terms, theta: np.ndarray, chunk: Chunk, taken: Any) -> tuple[float, np.ndarray]:
     """Return a batch's mean loss and gradient."""
     columns = tuple(column[taken] for column in chunk.columns)
-    loss, slope, _, jacobian = _evaluate(terms, theta, columns)
+    _, _, loss, slope, _, jacobian = _evaluate(terms, theta, columns)
     with np.errstate(all="ignore"):
         if chunk.weights is not None:
             weights = chunk.weights[taken].astype(theta.dtype, copy=False)
