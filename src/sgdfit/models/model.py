@@ -17,16 +17,13 @@ from sgdfit.language.extremes import stable
 from sgdfit.language.formula import Formula, as_formula, derivative, symbol
 from sgdfit.language.functions import ALIASES, CONSTANTS, FUNCTIONS
 from sgdfit.language.limits import MAX_EXPONENT, finite
-from sgdfit.language.real import Ceil, Floor, Sign
+from sgdfit.models.linearity import linear_set, stepped_names
 from sgdfit.models.loss import PREDICTION, TARGET, Loss, as_loss
 from sgdfit.models.parameters import Assignments, Bounds, Parameter, declare, resolve_ties
 
 __all__ = ["Model", "build"]
 
 Expr = Any  # SymPy ships no types
-
-# What is flat between its steps: a slope of 0 does not say that a parameter within has no effect.
-_STEPS = (sympy.core.relational.Relational, Sign, Floor, Ceil)
 
 
 @dataclass(frozen=True)
@@ -112,14 +109,8 @@ class Model:
 
     @cached_property
     def linear(self) -> tuple[str, ...]:
-        """A largest run of free parameters that enter linearly together, taken in order."""
-        stepped = {s for part in self.prediction.atoms(*_STEPS) for s in part.free_symbols}
-        chosen: list[str] = []
-        for name, slope in zip(self.free, self.gradient, strict=True):
-            together = {symbol(other) for other in (*chosen, name)}
-            if not slope.free_symbols & together and symbol(name) not in stepped:
-                chosen.append(name)
-        return tuple(chosen)
+        """A largest set of free parameters that enter linearly together."""
+        return linear_set(self.free, self.gradient, stepped_names(self.prediction))
 
     @property
     def is_linear(self) -> bool:
