@@ -22,6 +22,7 @@ __all__ = [
     "flag",
     "integer",
     "integers",
+    "later",
     "mapping",
     "matrix",
     "optional",
@@ -44,10 +45,13 @@ class Codec(NamedTuple):
         fact -> JSON value.
     decode : callable
         (JSON value, where it stands) -> fact.
+    required : bool
+        Whether a record without this fact is refused.
     """
 
     encode: Callable[[Any], Any]
     decode: Callable[[Any, str], Any]
+    required: bool = True
 
 
 def _wrong(value: object, where: str, wanted: str) -> DataError:
@@ -104,6 +108,11 @@ def optional(codec: Codec) -> Codec:
     )
 
 
+def later(codec: Codec) -> Codec:
+    """Let a fact be absent, as in what an older sgdfit wrote: the record's own default stands."""
+    return codec._replace(required=False)
+
+
 def sequence(codec: Codec, length: int | None = None) -> Codec:
     """Write a tuple as a list, of a given length if there is one."""
 
@@ -136,11 +145,12 @@ def record(make: Callable[..., Any], parts: Mapping[str, Codec]) -> Codec:
 
     def decode(value: Any, where: str) -> Any:
         found = _object(value, where)
-        missing = [name for name in parts if name not in found]
+        missing = [name for name, c in parts.items() if c.required and name not in found]
         if missing:
             raise DataError(f"{where} lacks {', '.join(map(repr, missing))}")
         prefix = f"{where}."
-        return make(**{name: c.decode(found[name], prefix + name) for name, c in parts.items()})
+        present = {name: codec for name, codec in parts.items() if name in found}
+        return make(**{name: c.decode(found[name], prefix + name) for name, c in present.items()})
 
     return Codec(encode, decode)
 

@@ -127,7 +127,16 @@ class Result:
     data_label : str
         Where the rows came from.
     weights : str or None
-        The column of weights.
+        What weighs the rows: a column, or an expression of columns; ``1/(sigma)**2`` where
+        ``sigma`` was given.
+    noise_variance : float or None
+        Variance of a row of weight one, in squared units of the response: the reduced χ² where the
+        residuals tell it, 1.0 where ``absolute_sigma``; None for losses other than ``mse``.
+    sigma : str or None
+        What gave each row's standard deviation: a column, or an expression of columns.
+    absolute_sigma : bool
+        Whether standard deviations (or weights, as inverse variances) were taken at their word,
+        rather than scaled by the residuals.
     """
 
     formula: str
@@ -163,6 +172,9 @@ class Result:
     warnings: tuple[str, ...] = field(default=())
     data_label: str = "data in memory"
     weights: str | None = None
+    noise_variance: float | None = None
+    sigma: str | None = None
+    absolute_sigma: bool = False
 
     @property
     def values(self) -> dict[str, float]:

@@ -13,6 +13,7 @@ from sgdfit.results.codecs import (
     flag,
     integer,
     integers,
+    later,
     mapping,
     matrix,
     optional,
@@ -138,6 +139,9 @@ RESULT_PARTS: dict[str, Codec] = {
     "warnings": sequence(text),
     "data_label": text,
     "weights": optional(text),
+    "noise_variance": later(optional(real)),
+    "sigma": later(optional(text)),
+    "absolute_sigma": later(flag),
 }
 
 RESULT = record(Result, RESULT_PARTS)
