@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from sgdfit.results.status import Status
 from sgdfit.results.trace import Trace
 
 if TYPE_CHECKING:
+    from sgdfit.inference.bands import Band
     from sgdfit.inference.diagnosis import Diagnosis
 
 __all__ = ["Estimate", "Result"]
@@ -181,17 +182,49 @@ class Result:
         """The value of every parameter by name."""
         return {name: estimate.value for name, estimate in self.estimates.items()}
 
-    def predict(self, data: Any) -> NDArray[np.float64]:
+    @overload
+    def predict(
+        self, data: Any, interval: None = None, level: float = 0.95
+    ) -> NDArray[np.float64]: ...
+    @overload
+    def predict(
+        self, data: Any, interval: Literal["confidence", "prediction"], level: float = 0.95
+    ) -> Band: ...
+    @overload
+    def predict(
+        self, data: Any, interval: str | None, level: float = 0.95
+    ) -> NDArray[np.float64] | Band: ...
+    def predict(
+        self, data: Any, interval: str | None = None, level: float = 0.95
+    ) -> NDArray[np.float64] | Band:
         """Return the fitted curve on the rows of ``data``, which holds the formula's variables.
+
+        Parameters
+        ----------
+        data : dict of arrays, data frame, file, …
+        interval : str, optional
+            ``"confidence"`` for the band of the curve, ``"prediction"`` for that of new
+            observations of weight 1, or of their own weights where ``data`` hold the columns that
+            weighted the fit.
+        level : float
+            The confidence of the interval in each single row.
+
+        Returns
+        -------
+        float64[n], or Band
+            The `sgdfit.inference.bands.Band` of prediction, stderr, low and high where an
+            ``interval`` was asked for; see `sgdfit.fits.prediction.predict`.
 
         Raises
         ------
         DataError
             When a column is missing or cannot be read.
+        UsageError
+            When the fit does not tell the interval; the sentence says why.
         """
         from sgdfit.fits.prediction import predict
 
-        return predict(self, data)
+        return predict(self, data, interval, level)
 
     def to_dict(self) -> dict[str, Any]:
         """Return all facts, the trace included, as JSON values."""
