@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Literal
 
 import sympy
@@ -62,6 +63,18 @@ def emit(
     >>> emit([e], {"a": "p0", "b": "p1", "x": "x0"}, ["f"], "numpy")
     ['f = p0*numpy.exp(-p1*x0)']
     """
+    written = _written(tuple(expressions), tuple(names.items()), tuple(targets), dialect, prefix)
+    return list(written)
+
+
+@lru_cache(maxsize=256)
+def _written(
+    expressions: tuple[Expr, ...],
+    names: tuple[tuple[str, str], ...],
+    targets: tuple[str, ...],
+    dialect: Dialect,
+    prefix: str,
+) -> tuple[str, ...]:
     shared, reduced = sympy.cse(
         list(expressions), symbols=sympy.numbered_symbols(f"{prefix}_", real=True), order="none"
     )
@@ -71,7 +84,7 @@ def emit(
         emitter.names[temporary.name] = temporary.name
     for target, expression in zip(targets, reduced, strict=True):
         emitter.assign(target, expression)
-    return emitter.lines
+    return tuple(emitter.lines)
 
 
 class Emitter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,7 @@ def _source(model: Model) -> str:
     return f"def terms(theta, columns):\n{body}\n"
 
 
+@lru_cache(maxsize=128)
 def _load(source: str) -> Terms:
     space: dict[str, Any] = {"numpy": np}
     if "special." in source:

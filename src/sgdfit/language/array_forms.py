@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,6 +36,7 @@ class Library(NamedTuple):
     forms: dict[Any, Callable[..., Array]]
 
 
+@lru_cache(maxsize=2)
 def library(backend: str) -> Library:
     """Return what the walk over an expression needs of ``numpy`` or ``torch``."""
     return {"numpy": _numpy, "torch": _torch}[backend]()

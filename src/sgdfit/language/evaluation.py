@@ -92,6 +92,8 @@ def evaluate(expression: Expr, values: Mapping[str, Array], backend: str = "nump
     >>> evaluate(a * x**2 + 1, {"x": np.array([1.0, 2.0]), "a": 3.0})
     array([ 4., 13.])
     """
+    if expression.is_Symbol:  # most responses
+        return _named(expression, values)
     with np.errstate(all="ignore"):
         return _Walk(values, library(backend)).value(expression)
 
@@ -160,6 +162,12 @@ def _kind(part: Expr, arguments: tuple[float, ...], result: float) -> str:
     return "pole" if part.func is real.Xlogy and arguments[1] == 0 else "overflow"
 
 
+def _named(symbol: Expr, values: Mapping[str, Array]) -> Array:
+    if symbol.name not in values:
+        raise ValueError(f"{symbol.name!r} has no value; given are {', '.join(values)}")
+    return values[symbol.name]
+
+
 class _Walk:
     """One walk over a tree: equal parts are computed once."""
 
@@ -180,7 +188,7 @@ class _Walk:
 
     def _compute(self, part: Expr) -> Array:
         if part.is_Symbol:
-            return self._symbol(part)
+            return _named(part, self.values)
         if part in (sympy.true, sympy.false):
             return bool(part)
         if part.is_number and not part.is_Function:
@@ -196,11 +204,6 @@ class _Walk:
     @staticmethod
     def _arguments(part: Expr) -> tuple[Expr, ...]:
         return (part.base, part.exp) if part.is_Pow else part.args
-
-    def _symbol(self, part: Expr) -> Array:
-        if part.name not in self.values:
-            raise ValueError(f"{part.name!r} has no value; given are {', '.join(self.values)}")
-        return self.values[part.name]
 
     def _apply(self, part: Expr, arguments: list[Array]) -> Array:
         if part.is_Add or part.is_Mul:

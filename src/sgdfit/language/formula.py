@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import sympy
@@ -154,11 +155,13 @@ def parse_left(response: str) -> Expr:
     return parse_expression(response)[0]
 
 
+@lru_cache(maxsize=256)
 def ordered_names(expression: Expr) -> tuple[str, ...]:
     """Return the names in ``expression``, sorted."""
     return tuple(sorted(s.name for s in expression.free_symbols))
 
 
+@lru_cache(maxsize=1024)
 def derivative(expression: Expr, name: str) -> Expr:
     """Return the partial derivative of ``expression`` with respect to ``name``.
 

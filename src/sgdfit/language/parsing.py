@@ -62,11 +62,18 @@ def parse(text: str) -> Formula:
       y = a*exo(-b*t)
             ^
     """
+    return Formula(*_parts(text), text.strip())
+
+
+# Text is read once: a loop over data sets fits the same formula again and again.
+@functools.lru_cache(maxsize=256)
+def _parts(text: str) -> tuple[Expr, Expr | None, tuple[str, ...]]:
+    """Return the right side, the left side and the names on the right."""
     tokens = tokenize(text)
     split = relation(tokens)
     if split is None:
         expression, names = _side(tokens, text, "the formula")
-        return Formula(expression, None, names, text.strip())
+        return expression, None, names
     sign = tokens[split].text
     response, _ = _side(tokens[:split], text, f"the left side of {sign!r}")
     right = tokens[split + 1 :]
@@ -76,9 +83,10 @@ def parse(text: str) -> Formula:
             "a formula has one '='; a comparison is written ==", text, right[again].position
         )
     expression, names = _side(right, text, f"the right side of {sign!r}")
-    return Formula(expression, response, names, text.strip())
+    return expression, response, names
 
 
+@functools.lru_cache(maxsize=256)
 def parse_expression(text: str) -> tuple[Expr, tuple[str, ...]]:
     """Read one expression; return it and its names in the order in which they were written."""
     return _side(tokenize(text), text, "the expression")

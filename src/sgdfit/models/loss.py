@@ -137,9 +137,12 @@ def as_loss(loss: str | Callable[..., Array] | Loss) -> Loss:
         return _traced(loss)
     if not isinstance(loss, str):
         raise UsageError(f"a loss is a name, a formula or a function, not {type(loss).__name__!r}")
-    if PREDICTION in loss or TARGET in loss:
-        return _formula(loss)
-    return _named(loss)
+    return _read(loss)
+
+
+@functools.lru_cache(maxsize=64)
+def _read(text: str) -> Loss:
+    return _formula(text) if PREDICTION in text or TARGET in text else _named(text)
 
 
 def _named(text: str) -> Loss:

@@ -7,14 +7,14 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import sympy
 
 from sgdfit.errors import FormulaError, UsageError, did_you_mean
 from sgdfit.language.extremes import stable
-from sgdfit.language.formula import Formula, as_formula, derivative, symbol
+from sgdfit.language.formula import Formula, as_formula, derivative, ordered_names, symbol
 from sgdfit.language.functions import ALIASES, CONSTANTS, FUNCTIONS
 from sgdfit.language.limits import MAX_EXPONENT, finite
 from sgdfit.models.linearity import linear_set, stepped_names
@@ -72,7 +72,7 @@ class Model:
         settled = {symbol(name): expression for name, expression in self.ties.items()}
         held = {symbol(p.name): _number(p.start) for p in self._fixed}
         try:
-            return stable(finite(self.formula.expression.xreplace(settled).xreplace(held)))
+            return _computed(self.formula.expression.xreplace(settled).xreplace(held))
         except FormulaError:
             raise UsageError(
                 f"with its fixed and tied parameters put in, '{self.formula}' has no finite value"
@@ -100,17 +100,17 @@ class Model:
     @cached_property
     def slope(self) -> Expr:
         """The derivative of the loss to the prediction."""
-        return sympy.factor_terms(stable(derivative(self.loss.expression, PREDICTION)))
+        return _slope(self.loss.expression)
 
     @cached_property
     def bend(self) -> Expr:
         """The second derivative of the loss to the prediction."""
-        return sympy.factor_terms(derivative(self.slope, PREDICTION))
+        return _bend(self.loss.expression)
 
     @cached_property
     def linear(self) -> tuple[str, ...]:
         """A largest set of free parameters that enter linearly together."""
-        return linear_set(self.free, self.gradient, stepped_names(self.prediction))
+        return _linear(self.free, self.gradient, self.prediction)
 
     @property
     def is_linear(self) -> bool:
@@ -126,14 +126,37 @@ class Model:
         """Return every parameter's value when the free ones are ``theta``."""
         known = dict(zip(self.free, map(float, theta), strict=True))
         known |= {p.name: p.start for p in self._fixed}
-        at = {symbol(name): sympy.Float(value) for name, value in known.items()}
-        known |= {name: _real(tie.xreplace(at)) for name, tie in self.ties.items()}
+        if self.ties:
+            at = {symbol(name): sympy.Float(value) for name, value in known.items()}
+            known |= {name: _real(tie.xreplace(at)) for name, tie in self.ties.items()}
         return {name: known[name] for name in self.parameters}
 
     def _repr_html_(self) -> str:
         from sgdfit.derivations.derivation import derive
 
         return derive(self).html()
+
+
+# What follows from expressions alone is worked out once: starts and data differ, formulas recur.
+@lru_cache(maxsize=256)
+def _computed(expression: Expr) -> Expr:
+    """Return the form in which a prediction is computed."""
+    return stable(finite(expression))
+
+
+@lru_cache(maxsize=64)
+def _slope(loss: Expr) -> Expr:
+    return sympy.factor_terms(stable(derivative(loss, PREDICTION)))
+
+
+@lru_cache(maxsize=64)
+def _bend(loss: Expr) -> Expr:
+    return sympy.factor_terms(derivative(_slope(loss), PREDICTION))
+
+
+@lru_cache(maxsize=256)
+def _linear(free: tuple[str, ...], gradient: tuple[Expr, ...], prediction: Expr) -> tuple[str, ...]:
+    return linear_set(free, gradient, stepped_names(prediction))
 
 
 def _number(value: float) -> Expr:
@@ -237,6 +260,7 @@ def _check_response(formula: Formula, columns: Sequence[str], *, given: bool) ->
 def _check_names(
     formula: Formula, names: Sequence[str], columns: Sequence[str], *, given: bool
 ) -> None:
+    present = set(ordered_names(formula.expression))
     sides = [side for side in (formula.expression, formula.response) if side is not None]
     for name, constant in CONSTANTS.items():
         if name in columns and any(side.has(constant) for side in sides):
@@ -258,7 +282,7 @@ def _check_names(
             )
         if name in (PREDICTION, TARGET):
             raise FormulaError(f"the name {name!r} is taken; rename that parameter")
-        if symbol(name) not in formula.expression.free_symbols:
+        if name not in present:
             raise FormulaError(f"{name!r} has no effect on '{formula}'; leave it out")
     for name in sorted(set(formula.fixed) - set(names)):
         raise FormulaError(
