@@ -224,6 +224,45 @@ def test_a_column_called_prediction_keeps_its_name(folder, capsys):
     assert capsys.readouterr().out.startswith("prediction,fitted_prediction\n1.0,2.0")
 
 
+@pytest.mark.parametrize(
+    ("options", "band"),
+    [
+        (["--interval", "confidence"], ("confidence", 0.95)),
+        (["--interval", "prediction", "--level", "0.5"], ("prediction", 0.5)),
+    ],
+)
+def test_intervals_are_the_librarys(saved, capsys, options, band):
+    Path("new.csv").write_text("x,low\n0.5,1\n-1,2\n1e3,3\n")
+    assert main(["predict", "fit.json", "new.csv", *options]) == 0
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert header == "x,prediction,stderr,low,high"
+    table = np.array([list(map(float, row.split(","))) for row in rows])
+    expected = saved.predict({"x": [0.5, -1, 1e3]}, *band)
+    np.testing.assert_array_equal(table[:, 1:], np.stack(expected, axis=1))
+
+
+def test_a_variable_called_low_keeps_its_name(folder, capsys):
+    Path("odd.csv").write_text("low,y\n1,2.1\n2,3.9\n3,6.2\n")
+    main(["fit", "odd.csv", "y = a*low", "-q", "--save", "odd.json"])
+    assert main(["predict", "odd.json", "odd.csv", "--interval", "confidence"]) == 0
+    assert capsys.readouterr().out.startswith("low,prediction,stderr,fitted_low,high\n1.0,")
+
+
+def test_rows_without_the_columns_of_their_weights_are_taken_to_weigh_1(folder, capsys):
+    Path("odd.csv").write_text("x,y,s\n1,2.1,1\n2,3.9,2\n3,6.2,1\n")
+    Path("new.csv").write_text("x\n1\n2\n3\n")
+    main(["fit", "odd.csv", "y = a*x", "--weights", "1/s**2", "-q", "--save", "odd.json"])
+    asked = ["--interval", "prediction"]
+    assert main(["predict", "odd.json", "odd.csv", *asked]) == 0
+    own = capsys.readouterr()
+    assert own.err == ""
+    assert main(["predict", "odd.json", "new.csv", *asked]) == 0
+    unit = capsys.readouterr()
+    assert "new.csv lacks the columns of '1/s**2': rows are taken to weigh 1" in unit.err
+    same = [a == b for a, b in zip(own.out.splitlines(), unit.out.splitlines(), strict=True)]
+    assert same == [True, True, False, True]
+
+
 def test_show_prints_a_saved_fit(saved, capsys):
     assert main(["show", "fit.json"]) == 0
     assert capsys.readouterr().out == as_text(saved) + "\n"

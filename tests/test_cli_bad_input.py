@@ -183,6 +183,10 @@ CASES = [
     # saved fits
     (["predict", "none.json", "data.csv"], "cannot read 'none.json': No such file or directory"),
     (["show", "cut.json"], "'cut.json' is not a whole saved fit: the file is cut off"),
+    (
+        ["predict", "none.json", "data.csv", "--level", "0.9"],
+        "--level needs --interval confidence or --interval prediction",
+    ),
     # files to write, looked at before the run
     (
         ["fit", "data.csv", LINE, "--trace", "trace.txt"],

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,6 +26,7 @@ from sgdfit.cli.streams import (
     print_report,
     print_table,
     print_text,
+    say,
     say_error,
     tolerate_any_encoding,
     width,
@@ -188,10 +189,17 @@ def fit(
 
 @app.command(cls=WithExamples)
 def predict(
-    saved: option.SavedFit, data: option.DataFile, output: option.TableOutput = None
+    saved: option.SavedFit,
+    data: option.DataFile,
+    interval: option.Interval = None,
+    level: option.Level = None,
+    output: option.TableOutput = None,
 ) -> int:
     """Print the fitted curve at the rows of new data, as CSV."""
+    if level is not None and interval is None:
+        raise UsageError("--level needs --interval confidence or --interval prediction")
     check_destinations((("--output", output, TABLES),), [saved, data])
+    from sgdfit.fits.prediction import weighs
     from sgdfit.language.formula import as_formula
     from sgdfit.results.saving import read
     from sgdfit.results.trace import FORMATS
@@ -199,10 +207,14 @@ def predict(
     result, table = read(saved), open_data(data)
     variables = [n for n in as_formula(result.formula).names if n not in result.estimates]
     columns = dict(table.load(variables).columns)
-    name = "prediction"
-    while name in columns:
-        name = f"fitted_{name}"
-    columns[name] = result.predict(table)
+    found: Any = result.predict(table, interval, **as_numbers(level=level or "0.95"))
+    made = {"prediction": found} if interval is None else found._asdict()
+    for name, column in made.items():
+        while name in columns:
+            name = f"fitted_{name}"
+        columns[name] = column
+    if interval == "prediction" and result.weights and not weighs(result, table):
+        say(f"{table.label} lacks the columns of '{result.weights}': rows are taken to weigh 1")
     if output is None:
         print_table(columns)
         return 0

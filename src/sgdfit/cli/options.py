@@ -41,6 +41,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "predict": (
         ("the curve at the rows of a file", "sgdfit predict fit.json data.csv"),
         ("to a file", "sgdfit predict fit.json data.csv --output curve.parquet"),
+        (
+            "with the 99% band of new points",
+            "sgdfit predict fit.json data.csv --interval prediction --level 0.99",
+        ),
     ),
     "explain": (
         ("the gradient, derived", 'sgdfit explain "y = a*x**2 + b*x + c"'),
@@ -308,6 +312,21 @@ TextOutput = Annotated[
         "-o",
         metavar="FILE",
     ),
+]
+Interval = Annotated[
+    str | None,
+    _option(
+        "Add stderr, low and high: confidence, where the curve may lie, or prediction, where new"
+        " points may fall.",
+        OUTPUT,
+        "--interval",
+        metavar="WORD",
+        autocompletion=_words("confidence", "prediction"),
+    ),
+]
+Level = Annotated[
+    str | None,
+    _option("Confidence of the interval; 0.95 unless given.", OUTPUT, "--level", metavar="NUMBER"),
 ]
 TableOutput = Annotated[
     str | None,

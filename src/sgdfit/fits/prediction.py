@@ -20,7 +20,7 @@ from sgdfit.language.formula import Formula, as_formula
 from sgdfit.models.model import Model, build
 from sgdfit.results.result import Result
 
-__all__ = ["INTERVALS", "band_on", "noise_variance", "predict", "rebuild"]
+__all__ = ["INTERVALS", "band_on", "noise_variance", "predict", "rebuild", "weighs"]
 
 Array = NDArray[np.float64]
 
@@ -89,7 +89,7 @@ def predict(
     formula = as_formula(result.formula)
     variables = _variables(formula, result)
     table = open_table(data)
-    weights = _own_weights(result, table) if interval == PREDICTION else None
+    weights = result.weights if interval == PREDICTION and weighs(result, table) else None
     # A formula without variables still has a value in each row.
     needed = [*variables, *columns_of(weights)] or table.names[:1]
     source = table.load(needed)
@@ -198,10 +198,9 @@ def _check_interval(result: Result, interval: str) -> None:
         )
 
 
-def _own_weights(result: Result, table: Table) -> str | None:
-    """Return what weighs the rows of ``table``, where it holds the columns for it."""
-    there = set(columns_of(result.weights)) <= set(table.names)
-    return result.weights if there else None
+def weighs(result: Result, table: Table) -> bool:
+    """Whether ``table`` holds the columns that weighted the fit."""
+    return result.weights is not None and set(columns_of(result.weights)) <= set(table.names)
 
 
 def _noise(result: Result, interval: str, weights: str | None, source: Source) -> Array | float:
