@@ -1,0 +1,145 @@
+"""What a small fit costs the second time, stage by stage, beside scipy's curve_fit.
+
+Run it as ``python benchmarks/warm.py [optimizer]``. The data are made up, of the shape of NIST's
+Misra1a and Gauss1, and so are the starts. Without an optimizer named, each fit is the default one;
+with one, it takes a single step, so that the table shows what stands around a descent. Medians in
+milliseconds; the two libraries take turns, so that whatever else the machine does falls on both.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import sgdfit
+from sgdfit.errors import require
+from sgdfit.fits import fitting
+from sgdfit.models import model
+
+TURNS = 200
+# Where each stage is called from, and by which name; a stage within another is taken off it.
+STAGES = {
+    "open": (fitting, "open_table"),
+    "parse": (model, "as_formula"),
+    "build": (fitting, "build"),
+    "prepare": (fitting, "prepare"),
+    "kernel": (fitting, "make"),
+    "descent": (fitting, "descend"),
+    "conclude": (fitting, "conclude"),
+}
+
+
+class Case(NamedTuple):
+    """A formula, the same as a function for curve_fit, its data and its start."""
+
+    name: str
+    formula: str
+    curve: Callable[..., Any]
+    data: dict[str, np.ndarray[Any, Any]]
+    start: dict[str, float]
+
+
+def rise() -> Case:
+    """14 rows of an exponential rise, 2 parameters."""
+
+    def curve(x: Any, b1: float, b2: float) -> Any:
+        return b1 * (1 - np.exp(-b2 * x))
+
+    x = np.linspace(77.6, 760.0, 14)
+    y = curve(x, 239.0, 5.5e-4) + np.random.default_rng(1).normal(0, 0.1, x.size)
+    start = {"b1": 250.0, "b2": 5e-4}
+    return Case("rise", "y = b1*(1 - exp(-b2*x))", curve, {"x": x, "y": y}, start)
+
+
+def peaks() -> Case:
+    """250 rows of two peaks on a decay, 8 parameters."""
+    formula = "y = b1*exp(-b2*x) + b3*exp(-(x-b4)**2/b5**2) + b6*exp(-(x-b7)**2/b8**2)"
+
+    def curve(x: Any, *b: float) -> Any:
+        first = b[2] * np.exp(-((x - b[3]) ** 2) / b[4] ** 2)
+        second = b[5] * np.exp(-((x - b[6]) ** 2) / b[7] ** 2)
+        return b[0] * np.exp(-b[1] * x) + first + second
+
+    x = np.arange(1.0, 251.0)
+    truth = (98.8, 0.0105, 100.5, 67.5, 23.1, 72.0, 178.8, 18.4)
+    y = curve(x, *truth) + np.random.default_rng(2).normal(0, 2.3, x.size)
+    near = (94.0, 0.009, 90.0, 63.0, 25.0, 71.0, 180.0, 20.0)
+    start = {f"b{i}": value for i, value in enumerate(near, 1)}
+    return Case("peaks", formula, curve, {"x": x, "y": y}, start)
+
+
+@contextmanager
+def watched() -> Iterator[dict[str, float]]:
+    """Collect the seconds that each stage takes within."""
+    spent = dict.fromkeys(STAGES, 0.0)
+    calls = {name: getattr(*place) for name, place in STAGES.items()}
+
+    def watch(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*arguments: Any, **options: Any) -> Any:
+            before, inside = time.perf_counter(), sum(spent.values())
+            try:
+                return call(*arguments, **options)
+            finally:
+                within = sum(spent.values()) - inside
+                spent[name] += time.perf_counter() - before - within
+
+        return timed
+
+    for name, (module, attribute) in STAGES.items():
+        setattr(module, attribute, watch(name, calls[name]))
+    try:
+        yield spent
+    finally:
+        for name, (module, attribute) in STAGES.items():
+            setattr(module, attribute, calls[name])
+
+
+def timed(call: Callable[[], Any]) -> float:
+    """Return the milliseconds of one call."""
+    before = time.perf_counter()
+    call()
+    return 1e3 * (time.perf_counter() - before)
+
+
+def measure(case: Case, options: dict[str, Any]) -> dict[str, float]:
+    """Return the median milliseconds of each stage, of all of them, and of curve_fit."""
+    curve_fit = require("scipy.optimize", "the comparison", "scipy").curve_fit
+    x, y = case.data["x"], case.data["y"]
+
+    def ours() -> Any:
+        return sgdfit.fit(case.formula, case.data, start=case.start, **options)
+
+    def theirs() -> Any:
+        return curve_fit(case.curve, x, y, p0=list(case.start.values()))
+
+    ours(), theirs()
+    rows = []
+    for _ in range(TURNS):
+        whole, other = timed(ours), timed(theirs)
+        with watched() as spent:
+            ours()
+        stages = {name: 1e3 * seconds for name, seconds in spent.items()}
+        rows.append(stages | {"all": whole, "curve_fit": other, "ratio": whole / other})
+    return {name: statistics.median(row[name] for row in rows) for name in rows[0]}
+
+
+def main() -> None:
+    """Print the table."""
+    options = {"optimizer": sys.argv[1], "steps": 1} if len(sys.argv) > 1 else {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = [(case.name, measure(case, options)) for case in (rise(), peaks())]
+    print(f"{'ms':10}" + "".join(f"{name:>10}" for name, _ in found))
+    for row in found[0][1]:
+        print(f"{row:10}" + "".join(f"{medians[row]:10.3f}" for _, medians in found))
+
+
+if __name__ == "__main__":
+    main()
