@@ -12,7 +12,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["ScaledSpectrum", "canonical", "combination", "eigen", "named", "scaled_spectrum"]
+__all__ = [
+    "ScaledSpectrum",
+    "canonical",
+    "combination",
+    "eigen",
+    "named",
+    "root_spectrum",
+    "scaled_spectrum",
+]
 
 EPS = float(np.finfo(float).eps)
 # Sums over many rows lose a few digits more than one operation does.
@@ -235,6 +243,34 @@ def scaled_spectrum(matrix: np.ndarray, rounding: float = ROUNDING) -> ScaledSpe
     values, vectors = np.linalg.eigh(matrix / scales[:, None] / scales)
     largest = float(np.abs(values).max(initial=0.0))
     return ScaledSpectrum(scales, values, canonical(vectors), len(values) * rounding * largest)
+
+
+def root_spectrum(root: np.ndarray, rounding: float = ROUNDING) -> ScaledSpectrum:
+    """Return the `ScaledSpectrum` of RᵀR from R, which keeps the digits that squaring loses.
+
+    Parameters
+    ----------
+    root : array, shape (m, p)
+        Finite.
+    rounding : float
+        A singular value up to ``p * rounding`` times the largest counts as zero.
+
+    Examples
+    --------
+    >>> nearly = np.array([[1.0, 1.0], [0.0, 1e-10]])
+    >>> root_spectrum(nearly).positive.tolist(), scaled_spectrum(nearly.T @ nearly).positive.tolist()
+    ([True, True], [False, True])
+    """
+    size = np.abs(root).max(axis=0, initial=0.0)
+    # In two steps, since squares could overflow.
+    size = np.where(size > 0, size, 1.0)
+    scales = size * np.linalg.norm(root / size, axis=0)
+    scales = np.where(scales > 0, scales, 1.0)
+    _, sizes, right = np.linalg.svd(root / scales, full_matrices=True)
+    sizes = np.append(sizes, np.zeros(len(scales) - len(sizes)))
+    values, vectors = sizes[::-1] ** 2, right[::-1].T
+    tolerance = (len(values) * rounding * float(sizes.max(initial=0.0))) ** 2
+    return ScaledSpectrum(scales, values, canonical(vectors), tolerance)
 
 
 def _scales(matrix: np.ndarray) -> np.ndarray:

@@ -1,0 +1,185 @@
+"""Damped Gauss-Newton steps within a trust region, on whatever rows the caller evaluates.
+
+Each step solves (H + λD²)δ = −g with the curvature H of the rows, D from the norms of its columns
+and λ such that ‖Dδ‖ stays within a radius, which grows and shrinks by the ratio of the actual to
+the predicted decrease (Moré 1978, The Levenberg-Marquardt algorithm, LNM 630, 105-116). Bounds are
+kept by projection: a parameter that stands on its bound and is pushed against it is held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from sgdfit.inference.directions import EPS
+from sgdfit.inference.quadratic import Quadratic, step_within
+
+__all__ = ["Box", "Evaluate", "Iterate", "Point", "advance", "begin", "decrease_left", "moved_to"]
+
+# Decreases below this share of the loss drown in the rounding of its sum.
+UNSEEN = 64 * EPS
+# There, a step is taken when the gradient shrinks to this share.
+SHRINKS = 0.9
+# A step is taken when the loss falls by at least this share of what was predicted.
+ACCEPTED = 1e-4
+# The first radius, in units of the scaled start (Moré 1978, section 4). His factor of 100 throws
+# parameters far beyond where the formula means anything.
+FIRST_RADIUS = 1.0
+# A radius so many times shorter than the parameters are long moves none of them.
+SHRINKAGES = 200
+
+
+class Point(NamedTuple):
+    """A point and the loss around it.
+
+    Attributes
+    ----------
+    theta : float64[p]
+        Where linear parameters are solved exactly, not quite the point that was asked for.
+    quadratic : Quadratic
+        Of all parameters.
+    reduced : Quadratic
+        Of those that steps are taken in: the same, or without the linear ones.
+    """
+
+    theta: np.ndarray
+    quadratic: Quadratic
+    reduced: Quadratic
+
+
+# None where loss or gradient are not finite.
+Evaluate = Callable[[np.ndarray], Point | None]
+
+
+class Box(NamedTuple):
+    """Where the parameters may be.
+
+    Attributes
+    ----------
+    low, high : float64[p]
+        Infinite where there is no bound.
+    held : bool[p]
+        Which parameters stay where they are.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    held: np.ndarray
+
+    def clip(self, theta: np.ndarray) -> np.ndarray:
+        """Return the nearest point within."""
+        return np.minimum(np.maximum(theta, self.low), self.high)
+
+    def free(self, theta: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        """Return which parameters may move: those not held, nor pushed against their bound."""
+        low = (theta <= self.low) & (gradient >= 0)
+        high = (theta >= self.high) & (gradient <= 0)
+        return ~(self.held | low | high)
+
+
+class Iterate(NamedTuple):
+    """Where the steps stand.
+
+    Attributes
+    ----------
+    point : Point
+    scales : float64[p]
+        D: the largest norms that the columns of the root have had.
+    radius : float
+        Of the trust region, in units of ‖Dδ‖.
+    damping : float
+        λ of the step that led here, relative to the curvature in scaled units.
+    evaluations : int
+        How often rows were evaluated until here.
+    rests : bool
+        Whether no step from here lowers the loss: rounding hides the rest.
+    """
+
+    point: Point
+    scales: np.ndarray
+    radius: float
+    damping: float
+    evaluations: int
+    rests: bool
+
+
+def begin(point: Point) -> Iterate:
+    """Return the first iterate."""
+    scales = _norms(point.reduced.root)
+    size = float(np.linalg.norm(scales * point.theta))
+    radius = FIRST_RADIUS * (size or float(np.linalg.norm(point.reduced.offset)) or 1.0)
+    return Iterate(point, scales, radius, 0.0, 1, False)
+
+
+def moved_to(iterate: Iterate, point: Point) -> Iterate:
+    """Return the iterate on other rows: more of them make longer norms."""
+    scales = _norms(point.reduced.root)
+    larger = float(np.median(scales / iterate.scales))
+    return iterate._replace(
+        point=point,
+        scales=np.maximum(iterate.scales * larger, scales),
+        radius=iterate.radius * larger,
+        rests=False,
+    )
+
+
+def decrease_left(iterate: Iterate, box: Box) -> float:
+    """Return by how much the quadratic's own minimum lies below the loss."""
+    quadratic = iterate.point.quadratic
+    free = box.free(iterate.point.theta, quadratic.gradient)
+    if not free.any():
+        return 0.0
+    step = step_within(quadratic, _norms(quadratic.root), free, np.inf)
+    return max(0.0, -quadratic.change(step.move))
+
+
+def advance(iterate: Iterate, evaluate: Evaluate, box: Box) -> Iterate:
+    """Take one step that lowers the loss, after as many shorter tries as it needs."""
+    start, here = iterate.point.theta, iterate.point.reduced
+    free = box.free(start, here.gradient)
+    radius, evaluations = iterate.radius, iterate.evaluations
+    for _ in range(SHRINKAGES if free.any() else 0):
+        step = step_within(here, iterate.scales, free, radius)
+        theta = box.clip(start + step.move)
+        move = theta - start
+        predicted = -here.change(move)
+        if not move.any() or not predicted > 0:
+            break
+        point = evaluate(theta)
+        evaluations += 1
+        length = float(np.linalg.norm(iterate.scales * move))
+        if point is not None and _lower(here, point.reduced, predicted):
+            ratio = (here.loss - point.reduced.loss) / predicted
+            wider = _radius(ratio, radius, length, step.damping)
+            scales = np.maximum(iterate.scales, _norms(point.reduced.root))
+            return Iterate(point, scales, wider, step.damping, evaluations, False)
+        if predicted <= UNSEEN * abs(here.loss):
+            break
+        radius = min(radius, length) * (0.25 if point is not None else 0.1)
+    return iterate._replace(rests=True, radius=radius, evaluations=evaluations)
+
+
+def _lower(here: Quadratic, there: Quadratic, predicted: float) -> bool:
+    """Whether a try is better: by its loss or, where rounding hides that, by its gradient."""
+    if predicted > UNSEEN * abs(here.loss):
+        return here.loss - there.loss >= ACCEPTED * predicted
+    near = there.loss <= here.loss + UNSEEN * abs(here.loss)
+    return near and float(np.linalg.norm(there.offset)) < SHRINKS * float(
+        np.linalg.norm(here.offset)
+    )
+
+
+def _radius(ratio: float, radius: float, length: float, damping: float) -> float:
+    """Return the next radius (Moré 1978, section 4)."""
+    if ratio < 0.25:
+        return length / 4
+    if damping == 0:
+        return max(radius, 2 * length)
+    return 2 * length if ratio > 0.75 else radius
+
+
+def _norms(root: np.ndarray) -> np.ndarray:
+    norms = np.linalg.norm(root, axis=0)
+    return np.where(norms > 0, norms, 1.0)

@@ -1,0 +1,240 @@
+"""The loss near a point as a quadratic, and the steps that a trust region allows on it.
+
+The curvature is kept by a root R, H = RᵀR, which few rows give through a QR decomposition of their
+Jacobian. Squaring it into H would halve the digits.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from sgdfit.inference.covariance import ROUNDING
+from sgdfit.inference.directions import EPS, ScaledSpectrum, root_spectrum, scaled_spectrum
+
+__all__ = ["Quadratic", "Step", "from_rows", "from_sums", "projected", "solved", "step_within"]
+
+# Directions whose part of the scaled root is below this many roundings are not determined.
+ROUNDINGS = 16
+
+
+class Quadratic(NamedTuple):
+    """loss + gᵀδ + ½ δᵀHδ with H = RᵀR and g = Rᵀq.
+
+    Attributes
+    ----------
+    loss : float
+        Sum over the rows, at the point.
+    root : float64[p, p]
+        R.
+    offset : float64[p]
+        q, so that the quadratic is loss + ½‖Rδ + q‖² − ½‖q‖².
+    spread : float
+        Σ w (∂loss/∂prediction)² over the mean curvature of a row's loss: divided by the degrees of
+        freedom, the variance that q has by noise alone. 2 Σ w r² for squared residuals.
+    exact : bool
+        Whether R came from the rows; else from their sums, with half the digits.
+    """
+
+    loss: float
+    root: np.ndarray
+    offset: np.ndarray
+    spread: float
+    exact: bool
+
+    @property
+    def gradient(self) -> np.ndarray:
+        """The derivative of the summed loss, float64[p]."""
+        return np.asarray(self.root.T @ self.offset)
+
+    @property
+    def spectrum(self) -> ScaledSpectrum:
+        """The spectrum of H, in scaled coordinates."""
+        if self.exact:
+            return root_spectrum(self.root)
+        return scaled_spectrum(self.root.T @ self.root, ROUNDING)
+
+    def change(self, step: np.ndarray) -> float:
+        """Return by how much a step changes the quadratic."""
+        moved = self.root @ step
+        return float(moved @ (self.offset + moved / 2))
+
+
+class Step(NamedTuple):
+    """A step of the trust region.
+
+    Attributes
+    ----------
+    move : float64[p]
+        δ, zero in the parameters that are held.
+    damping : float
+        λ of (H + λD²)δ = −g; 0 where the region is wide enough for the whole step.
+    length : float
+        ‖Dδ‖, at most the radius.
+    """
+
+    move: np.ndarray
+    damping: float
+    length: float
+
+
+def from_rows(
+    jacobian: np.ndarray,
+    slope: np.ndarray,
+    curvature: np.ndarray,
+    weight: np.ndarray,
+    loss: float,
+    linear: np.ndarray | None = None,
+) -> Quadratic:
+    """Return the quadratic of a sum over rows.
+
+    Parameters
+    ----------
+    jacobian : float64[p, n]
+        Derivatives of the prediction.
+    slope, curvature : float64[n]
+        First derivative of each row's loss to the prediction, and a curvature, 0 or more.
+    weight : float64[n]
+    loss : float
+        The weighted sum.
+    linear : int[k], optional
+        Parameters that `projected` is to take out: their columns go first.
+
+    Examples
+    --------
+    >>> J, r = np.array([[1.0, 2.0]]), np.array([1.0, -3.0])
+    >>> found = from_rows(J, 2 * r, np.full(2, 2.0), np.ones(2), 10.0)
+    >>> found.gradient.round(12).tolist(), found.spread
+    ([-10.0], 20.0)
+    """
+    p, n = jacobian.shape
+    size = np.sqrt(weight * curvature)
+    order = slice(None) if linear is None else _first(linear, p)
+    table = np.empty((max(n, p + 1), p + 1), order="F")
+    table[n:] = 0.0
+    np.multiply(jacobian[order].T, size[:, None], out=table[:n, :p])
+    pull = weight * slope
+    table[:n, p] = np.divide(pull, size, out=np.zeros(n), where=size > 0)
+    triangle = np.linalg.qr(table, mode="r")
+    total = float((weight * curvature).sum())
+    spread = float(pull @ slope) * float(weight.sum()) / total if total > 0 else 0.0
+    root = np.empty((p, p))
+    root[:, order] = triangle[:p, :p]
+    return Quadratic(loss, root, triangle[:p, p], spread, exact=True)
+
+
+def _first(linear: np.ndarray, p: int) -> np.ndarray:
+    return np.concatenate([linear, np.delete(np.arange(p), linear)])
+
+
+def from_sums(gradient: np.ndarray, curvature: np.ndarray, loss: float, spread: float) -> Quadratic:
+    """Return the quadratic of sums over rows, of shapes (p,) and (p, p).
+
+    Examples
+    --------
+    >>> found = from_sums(np.array([-10.0]), np.array([[10.0]]), 10.0, 20.0)
+    >>> found.gradient.round(12).tolist(), round(found.change(np.array([1.0])), 12)
+    ([-10.0], -5.0)
+    """
+    spectrum = scaled_spectrum(curvature, ROUNDING)
+    kept = spectrum.positive
+    sizes = np.sqrt(np.where(kept, spectrum.values, 0.0))
+    root = sizes[:, None] * spectrum.vectors.T * spectrum.scales
+    along = spectrum.vectors.T @ (gradient / spectrum.scales)
+    offset = np.divide(along, sizes, out=np.zeros(len(sizes)), where=kept)
+    return Quadratic(loss, root, offset, spread, exact=False)
+
+
+def projected(quadratic: Quadratic, linear: np.ndarray) -> Quadratic:
+    """Return the quadratic of the other parameters, where the linear ones follow them.
+
+    Kaufman 1975, BIT 15(1), 49-57: what the columns of the linear parameters span is taken out. In
+    a root whose QR decomposition had these columns first, that is its first rows.
+
+    Parameters
+    ----------
+    quadratic : Quadratic
+        Made by `from_rows` with the same ``linear``.
+    linear : int[k]
+
+    Examples
+    --------
+    >>> both = Quadratic(1.0, np.array([[1.0, 2.0], [0.0, 3.0]]), np.array([0.5, 0.5]), 1.0, True)
+    >>> projected(both, np.array([0])).root.tolist()
+    [[0.0, 0.0], [0.0, 3.0]]
+    """
+    root, offset = quadratic.root.copy(), quadratic.offset.copy()
+    root[: len(linear)], offset[: len(linear)] = 0.0, 0.0
+    return quadratic._replace(root=root, offset=offset)
+
+
+def solved(quadratic: Quadratic, linear: np.ndarray) -> np.ndarray:
+    """Return the step of the linear parameters, float64[k], to where they fit best.
+
+    Examples
+    --------
+    >>> both = Quadratic(1.0, np.array([[2.0, 2.0], [0.0, 3.0]]), np.array([0.5, 0.5]), 1.0, True)
+    >>> solved(both, np.array([0])).tolist()
+    [-0.25]
+    """
+    k = len(linear)
+    corner = quadratic.root[:k, linear]
+    norms = np.abs(corner).max(axis=0, initial=0.0)
+    norms = np.where(norms > 0, norms, 1.0)
+    step = np.linalg.lstsq(corner / norms, -quadratic.offset[:k], rcond=ROUNDINGS * k * EPS)[0]
+    return np.asarray(step / norms)
+
+
+def step_within(quadratic: Quadratic, scales: np.ndarray, free: np.ndarray, radius: float) -> Step:
+    """Return the step to the quadratic's minimum within ‖Dδ‖ ≤ radius.
+
+    Moré 1978, The Levenberg-Marquardt algorithm, LNM 630, 105-116; here by singular values, which
+    make every further radius cheap.
+
+    Parameters
+    ----------
+    quadratic : Quadratic
+    scales : float64[p]
+        D, above 0.
+    free : bool[p]
+        The parameters that may move.
+    radius : float
+        May be infinite.
+
+    Examples
+    --------
+    >>> bowl = from_sums(np.array([-4.0]), np.array([[2.0]]), 5.0, 1.0)
+    >>> step_within(bowl, np.ones(1), np.array([True]), np.inf).move.round(12).tolist()
+    [2.0]
+    >>> step_within(bowl, np.ones(1), np.array([True]), 0.5).move.round(12).tolist()
+    [0.5]
+    """
+    left, sizes, right = np.linalg.svd(quadratic.root[:, free] / scales[free], full_matrices=False)
+    kept = sizes > ROUNDINGS * len(scales) * EPS * sizes[:1].max(initial=0.0)
+    sizes, along = sizes[kept], (left.T @ quadratic.offset)[kept]
+    damping = _damping(sizes, along, radius)
+    scaled = -right[kept].T @ (along * sizes / (sizes**2 + damping))
+    move = np.zeros(len(scales))
+    move[free] = scaled / scales[free]
+    return Step(move, damping, float(np.linalg.norm(scaled)))
+
+
+def _damping(sizes: np.ndarray, along: np.ndarray, radius: float) -> float:
+    """Return λ with ‖δ(λ)‖ = radius, 0 where the whole step is shorter.
+
+    Newton's method on 1/‖δ‖, which is nearly linear in λ (Hebden 1973; Moré 1978, section 5).
+    """
+    weighted = along * sizes
+    length = float(np.linalg.norm(along / sizes)) if len(sizes) else 0.0
+    if not length > radius * 1.1:
+        return 0.0
+    damping = 0.0
+    for _ in range(30):
+        parts = weighted / (sizes**2 + damping)
+        length = float(np.linalg.norm(parts))
+        if abs(length - radius) <= 0.1 * radius:
+            break
+        slope = float((parts**2 / (sizes**2 + damping)).sum()) / length
+        damping += (length - radius) / radius * length / slope
+    return damping
