@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
 import sgdfit
@@ -18,6 +19,7 @@ from sgdfit.plots.landscape import drawn_parameters
 QUADRATIC = "y = a*x**2 + b*x + c"
 POINTS = {name: column.astype(float) for name, column in tutorial.points().items()}
 START = tutorial.START
+DEVIATIONS = np.linspace(1, 2, 20)
 
 
 def quadratic(rate=0.2042, steps=150, **options):
@@ -179,18 +181,77 @@ def test_parameter_paths_of_unlike_size_share_an_axis():
     assert ax.get_ylabel() == "share of the largest distance"
 
 
+def band_edges(ax, name):
+    """What a shaded band spans, as the polygon's low and high ends at each x."""
+    shades = [c for c in ax.collections if isinstance(c, PolyCollection)]
+    found = [c for c in shades if c.get_array() is None]  # a density has values
+    corners = found[name].get_paths()[0].vertices
+    x = np.unique(corners[:, 0])
+    spans = [corners[corners[:, 0] == at, 1] for at in x]
+    return x, np.array([s.min() for s in spans]), np.array([s.max() for s in spans])
+
+
+@pytest.mark.parametrize("case", ["points", "weights that follow from the variable", "density"])
+def test_bands_of_the_curve_and_of_new_points(case):
+    if case == "density":
+        result, data = decay(steps=300, optimizer="sgd(momentum=0.9)")
+    elif case == "points":
+        result, data = quadratic(), POINTS
+    else:
+        data = {"x": POINTS["x"] + 3, "y": POINTS["y"]}
+        result = sgdfit.fit("y = a*x + b", data, weights="1/x**2")
+    ax = axes()
+    plot.fitted_curve(result, data, ax)
+    for place, interval in enumerate(["confidence", "prediction"]):
+        x, low, high = band_edges(ax, place)
+        band = result.predict({"x": x}, interval=interval)
+        np.testing.assert_allclose(low, band.low, rtol=1e-9)
+        np.testing.assert_allclose(high, band.high, rtol=1e-9)
+    bottom, top = ax.get_ylim()
+    assert bottom < low.min()
+    assert top > high.max()
+    names = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert names[1:] == ["fit", "95% band: curve", "95% band: new points", "start"]
+
+
+@pytest.mark.parametrize(
+    ("made", "names"),
+    [
+        (lambda: (quadratic(0.23, 10), POINTS), ["fit", "start"]),
+        (
+            lambda: (quadratic(rate=0.4, loss="huber(delta=20)", steps=300), POINTS),
+            ["fit", "95% band: curve", "start"],
+        ),
+        # how much a row of another column's weight scatters is not known on the curve
+        (
+            lambda: (
+                sgdfit.fit("y = a*x + b", {**POINTS, "s": DEVIATIONS}, weights="1/s**2"),
+                {**POINTS, "s": DEVIATIONS},
+            ),
+            ["fit", "95% band: curve", "start"],
+        ),
+        (lambda: (replace(quadratic(), degrees_of_freedom=0), POINTS), ["fit", "start"]),
+    ],
+)
+def test_bands_that_are_not_known_are_not_drawn(made, names):
+    ax = axes()
+    plot.fitted_curve(*made(), ax)
+    assert [text.get_text() for text in ax.get_legend().get_texts()][1:] == names
+
+
 def test_fitted_curve_and_its_band():
     ax, result = axes(), quadratic()
     plot.fitted_curve(result, POINTS, ax)
-    before, fit = ax.lines
+    *edges, before, fit = ax.lines
+    assert len(edges) == 2
     grid, curve = fit.get_xydata().T
     np.testing.assert_allclose(curve, result.predict({"x": grid}), rtol=1e-12)
     np.testing.assert_allclose(before.get_ydata(), 4 * grid**2 + 5 * grid + 7, rtol=1e-12)
     # at x = 0 the curve is c, so its band is the interval of c
     low, high = result.estimates["c"].interval
-    edges = ax.collections[1].get_paths()[0].vertices
-    near = edges[np.abs(edges[:, 0]) < 0.006, 1]
-    np.testing.assert_allclose([near.min(), near.max()], [low, high], rtol=0.01)
+    at, bottom, top = band_edges(ax, 0)
+    near = np.abs(at) < 0.006
+    np.testing.assert_allclose([bottom[near].min(), top[near].max()], [low, high], rtol=0.01)
 
 
 def test_several_variables_are_drawn_as_predicted_against_observed():

@@ -10,13 +10,16 @@ import numpy as np
 
 from sgdfit.data.readers import open_table
 from sgdfit.data.table import Table
+from sgdfit.errors import UsageError
+from sgdfit.fits.prediction import band_on, noise_variance, rebuild
 from sgdfit.language.evaluation import evaluate
 from sgdfit.language.formula import to_text
 from sgdfit.language.parsing import parse_expression
 from sgdfit.models.loss import PREDICTION, TARGET
-from sgdfit.models.model import Model, build
+from sgdfit.models.model import Model
 
 if TYPE_CHECKING:
+    from sgdfit.inference.bands import Band
     from sgdfit.results.result import Result
 
 __all__ = ["Observed", "observe"]
@@ -77,24 +80,29 @@ class Observed:
         columns = dict.fromkeys(self.variables, grid)
         return self._values(self.model.prediction, {**columns, **at}, len(grid))
 
-    def band(self, grid: Array, result: Result) -> Array | None:
-        """Return the half width of the curve's 95% interval on ``grid``, where it is known.
+    def bands(self, grid: Array, curve: Array, result: Result) -> tuple[Band | None, Band | None]:
+        """Return the 95% bands of the curve and of new observations, where they are known.
 
-        First-order propagation of the covariance, sqrt(J C Jᵀ) times the quantile that the
-        estimates' own intervals take.
+        Where weights tell rows apart, the second is known only if they follow from the variable.
         """
-        quantile = _quantile(result)
-        if result.covariance is None or quantile is None:
-            return None
+        if result.covariance is None:
+            return None, None
         columns = dict.fromkeys(self.variables, grid)
-        slopes = [
-            self._values(slope, {**columns, **self.end}, len(grid)) for slope in self.model.gradient
-        ]
-        jacobian = np.stack(slopes)
+        noise = self._noise(columns, result, len(grid))
+        try:
+            sure = band_on(self.model, result, curve, columns)
+            new = None if noise is None else band_on(self.model, result, curve, columns, noise)
+        except UsageError:  # no degree of freedom
+            return None, None
+        return sure, new
+
+    def _noise(self, columns: dict[str, Array], result: Result, rows: int) -> Array | None:
+        """Return the variance of a new observation about the curve, where it is known."""
+        unit, (weight, needed) = noise_variance(result), _weight(result)
+        if unit is None or not set(needed) <= set(columns):
+            return None
         with np.errstate(all="ignore"):
-            variance = np.einsum("in,ij,jn->n", jacobian, result.covariance, jacobian)
-            width = quantile * np.sqrt(np.maximum(variance, 0))
-        return width if np.isfinite(width).all() else None
+            return unit / self._values(weight, columns, rows)
 
     def sample(self, rows: int) -> Observed:
         """Return the same with at most ``rows`` rows, drawn evenly and always the same ones."""
@@ -118,13 +126,6 @@ class Observed:
         return np.broadcast_to(found, len(self.weights) if rows is None else rows)
 
 
-def _quantile(result: Result) -> float | None:
-    for estimate in result.estimates.values():
-        if estimate.stderr and estimate.interval is not None:
-            return (estimate.interval[1] - estimate.value) / estimate.stderr
-    return None
-
-
 def observe(result: Result, data: object) -> Observed:
     """Read the rows of ``data`` that the fit was made of; rows with a missing value are left out.
 
@@ -136,15 +137,7 @@ def observe(result: Result, data: object) -> Observed:
     if isinstance(data, Observed):
         return data
     table = data if isinstance(data, Table) else open_table(data)
-    known = result.estimates.values()
-    model = build(
-        result.formula,
-        table.names,
-        loss=result.loss_name,
-        start={e.name: e.start for e in known if e.role == "free"},
-        fixed={e.name: e.value for e in known if e.role == "fixed"},
-        tied={e.name: e.tie for e in known if e.role == "tied"},
-    )
+    model = rebuild(result, table.names)
     weight, needed = _weight(result)
     source = table.load([*model.columns, *needed], missing="drop")
     columns = {name: np.asarray(column, float) for name, column in source.columns.items()}

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from sgdfit.inference.bands import Band
     from sgdfit.results.result import Result
 
 __all__ = [
@@ -63,8 +64,9 @@ GRID = 400  # points of a drawn curve
 
 
 def fitted_curve(result: Result, data: object, ax: Axes, style: str = "light") -> None:
-    """Draw the curve over the data, its start dashed and its 95% band shaded.
+    """Draw the curve over the data, its start dashed, with its 95% band and that of new points.
 
+    The first, darker, says where the curve may lie; the second where a new observation may fall.
     With several variables the prediction is drawn against what was observed; without one, against
     the row.
 
@@ -98,26 +100,50 @@ def _draw_curve(result: Result, seen: Observed, ax: Axes, look: Style) -> None:
     points = scatter(ax, look, x, seen.target)
     grid = np.linspace(x.min(), x.max(), GRID)
     curve, start = (finite(seen.curve(grid, at)) for at in (seen.end, seen.start))
-    handles, names = [points], [_rows(seen)]
-    band = seen.band(grid, result)
-    if band is not None:
-        shade = ax.fill_between(grid, curve - band, curve + band, color=look.main, alpha=0.18, lw=0)
-        handles, names = [*handles, shade], [*names, "95% of the curve"]
-    before = ax.plot(grid, start, color=look.ink, linewidth=1.1, linestyle=DASHES[1], zorder=3)
+    dense = len(x) > FEW
     # blue would be lost on the blue of a density
-    shown = {"color": look.main} if len(x) <= FEW else {"color": look.other, **cased(look)}
+    shown = {"color": look.other, **cased(look)} if dense else {"color": look.main}
+    bands = seen.bands(grid, curve, result)
+    shades = _draw_bands(ax, look, grid, bands, dense)
+    before = ax.plot(grid, start, color=look.ink, linewidth=1.1, linestyle=DASHES[1], zorder=3)
     (line,) = ax.plot(grid, curve, linewidth=2, zorder=4, **shown)
-    legend(ax, look, [*handles, line, *before], [*names, "fit", "start"])
-    _frame(ax, seen.target, curve)
+    names = [_rows(seen), "fit", *shades, "start"]
+    legend(ax, look, [points, line, *shades.values(), *before], names)
+    _frame(ax, seen.target, curve, *(edge for band in bands if band for edge in band[2:]))
     label(ax, look, seen.variables[0] if seen.variables else "row", seen.response)
+
+
+def _draw_bands(
+    ax: Axes, look: Style, grid: Array, bands: tuple[Band | None, Band | None], dense: bool
+) -> dict[str, Any]:
+    """Draw the bands that are known; return what stands for each in a legend, by its name."""
+    from matplotlib.colors import to_rgba
+    from matplotlib.patches import Patch
+
+    colour = look.other if dense else look.main
+    sure, new = bands
+    drawn: dict[str, Any] = {}
+    if sure is not None:
+        drawn["95% band: curve"] = ax.fill_between(
+            grid, finite(sure.low), finite(sure.high), color=colour, alpha=0.3, lw=0,
+            zorder=2.6 if dense else 1.5,
+        )  # fmt: skip
+    if new is not None:
+        # over a density only the edges show
+        fill, edge = to_rgba(colour, 0.0 if dense else 0.09), to_rgba(colour, 0.9 if dense else 0.5)
+        low, high = finite(new.low), finite(new.high)
+        ax.fill_between(grid, low, high, color=fill, lw=0, zorder=1.2)
+        ax.plot(grid, np.stack([low, high], axis=1), color=edge, lw=0.9, zorder=2.5)
+        drawn["95% band: new points"] = Patch(facecolor=fill, edgecolor=edge, linewidth=0.9)
+    return drawn
 
 
 def _frame(ax: Axes, *values: Array) -> None:
     """Show these values, however far the start or a band lies."""
-    known = np.concatenate([v[np.isfinite(v)] for v in values])
     # a curve that ran away must not press the data flat
     low, high = values[0].min(), values[0].max()
     reach = max(high - low, abs(high) * 1e-9, 1e-300)
+    known = np.concatenate([v[np.isfinite(v)] for v in values])
     known = np.clip(known, low - reach, high + reach)
     margin = 0.08 * max(known.max() - known.min(), abs(high) * 1e-9, 1e-300)
     ax.set_ylim(known.min() - margin, known.max() + margin)
