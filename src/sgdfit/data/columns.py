@@ -62,6 +62,8 @@ def as_floats(value: object, place: Place) -> Array:
 
 def _unwrapped(value: Any, place: Place) -> Any:
     """Return a NumPy or an Arrow array over the same memory, if it can be had."""
+    if type(value) is np.ndarray:
+        return value
     if type(value).__module__.partition(".")[0] == "pandas":
         return _from_pandas(value)
     if hasattr(value, "__arrow_c_stream__") or hasattr(value, "__arrow_c_array__"):

@@ -68,7 +68,8 @@ def settle(
     >>> source.rows, source.dropped
     (1, 1)
     """
-    masks = {name: np.isfinite(c) for name, c in columns.items() if not _all_finite(c)}
+    with np.errstate(over="ignore", invalid="ignore"):
+        masks = {name: np.isfinite(c) for name, c in columns.items() if not _all_finite(c)}
     if not masks:
         return Source(columns, label)
     keep = np.logical_and.reduce(list(masks.values()))
@@ -85,9 +86,7 @@ def settle(
 
 def _all_finite(column: Array) -> bool:
     """Look through the sum first: NaN and infinities survive it, and it needs no memory."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        total = float(column.sum())
-    return math.isfinite(total) or bool(np.isfinite(column).all())
+    return math.isfinite(float(column.sum())) or bool(np.isfinite(column).all())
 
 
 def _sentence(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,11 +44,11 @@ class Squares(NamedTuple):
 
 def sum_squares(task: Task, landing: Landing) -> Squares:
     """Return the sums of squares of the estimates."""
-    shift = float(next(_targets(task))[1][0])
-    first, second, logs = 0.0, 0.0, 0.0
+    shift, first, second, logs = math.nan, 0.0, 0.0, 0.0
     for weight, target in _targets(task):
+        # About one of its values, so that a large mean does not drown the variation.
+        shift = float(target[0]) if math.isnan(shift) else shift
         with np.errstate(all="ignore"):
-            # About one of its values, so that a large mean does not drown the variation.
             apart = target - shift
             first += float((weight * apart).sum())
             second += float((weight * apart * apart).sum())
@@ -67,8 +68,9 @@ def sum_squares(task: Task, landing: Landing) -> Squares:
 
 def _targets(task: Task) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield weights of mean one and targets, of some rows after others."""
-    for weight, values in _rows(task):
-        yield weight, np.broadcast_to(evaluate(task.model.formula.response, values), len(weight))
+    formula = task.model.formula
+    for weight, values in _rows(task, formula.response_names):
+        yield weight, evaluate(formula.response, values)
 
 
 def _residual(task: Task, landing: Landing) -> float:
@@ -76,7 +78,7 @@ def _residual(task: Task, landing: Landing) -> float:
         return landing.sums.loss
     parameters = task.model.values(landing.theta.tolist())
     total = 0.0
-    for weight, values in _rows(task):
+    for weight, values in _rows(task, task.model.columns):
         prediction = evaluate(task.model.formula.expression, values | parameters)
         target = evaluate(task.model.formula.response, values)
         with np.errstate(all="ignore"):
@@ -84,11 +86,13 @@ def _residual(task: Task, landing: Landing) -> float:
     return total
 
 
-def _rows(task: Task) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
-    """Yield weights and the columns by name, of some rows after others."""
+def _rows(task: Task, names: Sequence[str]) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
+    """Yield weights and the columns ``names``, of some rows after others."""
     chunk = task.chunk
+    held = dict(zip(task.model.columns, chunk.columns, strict=True))
     for first in range(0, chunk.rows, STRIDE):
         some = slice(first, first + STRIDE)
-        columns = [column[some].astype(np.float64, copy=False) for column in chunk.columns]
-        weight = np.ones(len(columns[0])) if chunk.weights is None else chunk.weights[some]
-        yield weight, dict(zip(task.model.columns, columns, strict=True))
+        columns = {name: held[name][some].astype(np.float64, copy=False) for name in names}
+        rows = min(STRIDE, chunk.rows - first)
+        weight = np.ones(rows) if chunk.weights is None else chunk.weights[some]
+        yield weight, columns

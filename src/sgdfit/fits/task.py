@@ -115,13 +115,13 @@ def _lookalikes(model: Model, table: Table) -> tuple[str, ...]:
     unused = [name for name in table.names if name not in model.columns]
     stems = {name.rstrip("0123456789") for name in (*unused, *model.variables)}
     told = []
-    for parameter in model.parameters.values():
-        name = parameter.name
+    unstarted = [p.name for p in model.parameters.values() if p.origin.startswith("default")]
+    for name in unstarted:
         stem = name.rstrip("0123456789")
         near = (
             did_you_mean(name, unused) if len(name) > 2 or (stem in stems and stem != name) else ""
         )
-        if near and parameter.origin.startswith("default"):
+        if near:
             told.append(f"{name!r} is no column of the data, so it is a parameter.{near}")
     if not model.variables:
         others = f"; the data also hold {', '.join(map(repr, unused[:10]))}" if unused else ""
@@ -134,7 +134,7 @@ def _constant_columns(model: Model, source: Source) -> tuple[str, ...]:
     constant = {
         name: column[0]
         for name, column in source.columns.items()
-        if source.rows > 1 and column.min() == column.max()
+        if source.rows > 1 and column[0] == column[-1] and column.min() == column.max()
     }
     variables = tuple(
         f"the column {name!r} is the same in every row ({constant[name]:g}), so it cannot tell"

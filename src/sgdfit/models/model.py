@@ -69,10 +69,15 @@ class Model:
         It is written so that extreme arguments neither overflow nor cancel (see
         `sgdfit.language.extremes`); the formula keeps the form that the user gave it.
         """
-        settled = {symbol(name): expression for name, expression in self.ties.items()}
-        held = {symbol(p.name): _number(p.start) for p in self._fixed}
+        expression = self.formula.expression
+        if self.ties:
+            expression = expression.xreplace({symbol(n): tie for n, tie in self.ties.items()})
+        if self._fixed:
+            expression = expression.xreplace(
+                {symbol(p.name): _number(p.start) for p in self._fixed}
+            )
         try:
-            return _computed(self.formula.expression.xreplace(settled).xreplace(held))
+            return _computed(expression)
         except FormulaError:
             raise UsageError(
                 f"with its fixed and tied parameters put in, '{self.formula}' has no finite value"
