@@ -232,3 +232,12 @@ def test_a_formula_passes_through():
 def test_an_unknown_function_has_no_text():
     with pytest.raises(FormulaError, match="'gamma' has no text form"):
         to_text(sympy.gamma(symbol("x")))
+
+
+def test_two_readings_of_one_text_share_nothing_that_can_change():
+    first = as_formula("y = a*x")
+    first.start["a"] = 5.0
+    first.fixed["a"] = 6.0
+    second = as_formula("y = a*x")
+    assert (second.start, second.fixed) == ({}, {})
+    assert (second.expression, second.response) == (first.expression, first.response)

@@ -333,3 +333,51 @@ def test_a_column_named_pi_in_backticks():
 )
 def test_without_data_the_usual_names_are_variables(formula, variables):
     assert build(formula).variables == variables
+
+
+def test_what_was_worked_out_before_does_not_reach_another_model():
+    """Derivatives and source are kept by what they follow from: anything else makes them anew."""
+    first = build("y = a*exp(-b*x)", ["x", "y"])
+    assert build("y = a*exp(-b*x)", ["x", "y"]).gradient == first.gradient
+    assert build("y = a*exp(-b*x)", ["x", "y", "b"]).free == ("a",)
+    assert build("a*exp(-b*x)", ["x", "y"], response="log(y)").columns == ("x", "y")
+    assert build("a*exp(-b*x)", ["x", "z"], response="z").columns == ("x", "z")
+    assert build("y = a*exp(-b*x)", ["x", "y"], fixed="b=2").free == ("a",)
+    tied = build("y = a*exp(-b*x)", ["x", "y"], tied="b = 2*a")
+    assert tied.gradient == (as_formula("(1 - 2*a*x)*exp(-2*a*x)").expression.expand(),)
+    assert build("y = a*exp(-b*x)", ["x", "y"]).start == [1.0, 1.0]
+    given = build("y = a*exp(-b*x)", ["x", "y"], start={"a": 2.0})
+    assert given.start == [2.0, 1.0]
+
+
+def test_a_function_written_anew_under_the_same_name_is_read_anew():
+    def curve(a, x):
+        return a * x
+
+    def loss(prediction, target):
+        return (prediction - target) ** 2
+
+    def model():
+        made = build(curve, ["x", "y"], response="y", loss=loss)
+        return to_text(made.prediction), to_text(made.loss.expression)
+
+    assert model() == ("a*x", "(prediction - target)**2")
+    curve.__code__ = (lambda a, x: a * x**2).__code__
+    loss.__code__ = (lambda prediction, target: (prediction - target) ** 4).__code__
+    assert model() == ("a*x**2", "(prediction - target)**4")
+
+
+@pytest.mark.parametrize("loss", ["mse", "huber(delta=2)", "huber(delta=3)", "quantile(q=0.2)"])
+@pytest.mark.parametrize("response", ["y", "log(y)"])
+@pytest.mark.parametrize("fixed", [None, "b=0.5", "b=0.25"])
+def test_a_kernel_built_after_others_computes_its_own_model(loss, response, fixed):
+    model = build("a*exp(-b*x)", ["x", "y"], response=response, loss=loss, fixed=fixed)
+    x, y = np.linspace(0.1, 2, 7), np.linspace(1, 3, 7)
+    theta = np.array([1.5, 0.7])[: len(model.free)]
+    rows = make(model, sgd(), "numpy").rows(theta, Chunk((x, y), None))
+    values = {"x": x, "y": y} | model.values(theta.tolist())
+    target = {"y": y, "log(y)": np.log(y)}[response]
+    np.testing.assert_allclose(rows.prediction, 1.5 * np.exp(-values["b"] * x), rtol=1e-14)
+    np.testing.assert_allclose(rows.target, target, rtol=1e-15)
+    at = {"prediction": rows.prediction, "target": target}
+    np.testing.assert_allclose(rows.loss, evaluate(model.loss.expression, at), rtol=1e-12)
