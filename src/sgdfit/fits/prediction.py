@@ -13,7 +13,7 @@ from sgdfit.data.source import Source
 from sgdfit.data.table import Table
 from sgdfit.errors import UsageError, did_you_mean
 from sgdfit.fits.assessment import SQUARED
-from sgdfit.fits.weighting import columns_of, weights_of
+from sgdfit.fits.row_weights import columns_of, weights_of
 from sgdfit.inference.bands import Band, around, curve_variance
 from sgdfit.language.evaluation import evaluate
 from sgdfit.language.formula import Formula, as_formula

@@ -8,10 +8,10 @@ import numpy as np
 
 from sgdfit.data.source import Source
 from sgdfit.data.table import Table
-from sgdfit.errors import DataError, UsageError, did_you_mean
+from sgdfit.errors import DataError, did_you_mean
+from sgdfit.fits.row_weights import columns_of, relative_weights
+from sgdfit.fits.weighting import Weighting
 from sgdfit.kernels.kernel import Chunk
-from sgdfit.language.evaluation import evaluate
-from sgdfit.language.parsing import parse_expression
 from sgdfit.models.model import Model
 
 __all__ = ["Task", "counted", "prepare"]
@@ -29,7 +29,7 @@ class Task(NamedTuple):
         The model's columns in order, and weights of mean one.
     mean_weight : float
         The mean of the weights as they were given.
-    weights : str or None
+    weighting : Weighting
         What weighs the rows, as it was given.
     warnings : tuple of str
     """
@@ -38,26 +38,33 @@ class Task(NamedTuple):
     source: Source
     chunk: Chunk
     mean_weight: float
-    weights: str | None
+    weighting: Weighting
     warnings: tuple[str, ...]
 
+    @property
+    def weights(self) -> str | None:
+        """The weights as an expression of columns."""
+        return self.weighting.text
 
-def prepare(model: Model, table: Table, weights: str | None, missing: str) -> Task:
-    """Read the rows that ``model`` and ``weights`` need, and check them.
+
+def prepare(model: Model, table: Table, weighting: Weighting | str | None, missing: str) -> Task:
+    """Read the rows that ``model`` and its weights need, and check them.
 
     Raises
     ------
     DataError
-        When a column cannot be used, a weight is negative or not finite, or there are fewer rows
-        than free parameters.
+        When a column cannot be used, a weight or standard deviation cannot be one, or there are
+        fewer rows than free parameters.
     UsageError
-        When ``weights`` is no text.
+        When the weights are no text.
     """
-    source = table.load([*model.columns, *_weight_columns(weights)], missing=missing)
-    chunk, mean_weight = _chunk(model, source, weights)
+    if not isinstance(weighting, Weighting):
+        weighting = Weighting(weighting)
+    source = table.load([*model.columns, *columns_of(weighting.text)], missing=missing)
+    chunk, mean_weight = _chunk(model, source, weighting)
     _check_rows(model, source, chunk)
     warnings = (*_lookalikes(model, table), *_constant_columns(model, source))
-    return Task(model, source, chunk, mean_weight, weights, warnings)
+    return Task(model, source, chunk, mean_weight, weighting, warnings)
 
 
 def counted(chunk: Chunk) -> int:
@@ -65,38 +72,13 @@ def counted(chunk: Chunk) -> int:
     return chunk.rows if chunk.weights is None else int(np.count_nonzero(chunk.weights))
 
 
-def _weight_columns(weights: str | None) -> tuple[str, ...]:
-    if weights is None:
-        return ()
-    if not isinstance(weights, str):
-        raise UsageError(
-            f"weights is {type(weights).__name__}; name a column of the data, or an expression"
-            " of columns such as '1/s**2'"
-        )
-    return parse_expression(weights)[1]
-
-
-def _chunk(model: Model, source: Source, weights: str | None) -> tuple[Chunk, float]:
+def _chunk(model: Model, source: Source, weighting: Weighting) -> tuple[Chunk, float]:
     """Return the rows, their weights scaled to a mean of one, and that mean."""
     columns = tuple(source.columns[name] for name in model.columns)
-    if weights is None:
+    if weighting.text is None:
         return Chunk(columns, None), 1.0
-    values = evaluate(parse_expression(weights)[0], source.columns)
-    weight = np.broadcast_to(np.asarray(values, dtype=np.float64), source.rows)
-    bad = ~(np.isfinite(weight) & (weight >= 0))
-    if bad.any():
-        row = int(np.argmax(bad))
-        raise DataError(
-            f"the weight '{weights}' is {weight[row]:g} in row {row + 1} of {source.label}"
-            f" ({bad.sum():,} such rows); a weight is a finite number, 0 or more"
-        )
-    largest = float(weight.max())
-    if largest == 0:
-        raise DataError(f"every weight '{weights}' of {source.label} is 0; nothing is left to fit")
-    # Scaled first, since the sum of large weights could overflow.
-    scaled = weight / largest
-    mean = float(scaled.mean())
-    return Chunk(columns, scaled / mean), largest * mean
+    weights, mean = relative_weights(weighting, source)
+    return Chunk(columns, weights), mean
 
 
 def _check_rows(model: Model, source: Source, chunk: Chunk) -> None:

@@ -1,68 +1,137 @@
-"""What each row weighs: a column, or an expression of columns."""
+"""How rows are weighed, and what standard errors are taken from."""
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+import math
+from typing import NamedTuple
 
-from sgdfit.data.source import Source
-from sgdfit.errors import DataError, UsageError
-from sgdfit.language.evaluation import evaluate
-from sgdfit.language.parsing import parse_expression
+from sgdfit.errors import UsageError, did_you_mean
+from sgdfit.inference.statistics import expected_range
+from sgdfit.models.loss import Loss
 
-__all__ = ["checked_weights", "columns_of", "weights_of"]
+__all__ = ["ESTIMATORS", "Weighting", "as_weighting", "surprise"]
+
+CLASSICAL, SANDWICH = "classical", "sandwich"
+ESTIMATORS = ("auto", CLASSICAL, SANDWICH)
+SQUARED = "mse"
 
 
-def columns_of(weights: str | None) -> tuple[str, ...]:
-    """Return the columns that an expression of weights needs.
+class Weighting(NamedTuple):
+    """How rows are weighed, and how sure that makes the estimates.
+
+    Attributes
+    ----------
+    weights : str or None
+        A column, or an expression of columns, proportional to the inverse variance of each row.
+    sigma : str or None
+        A column, or an expression of columns, that is the standard deviation of each row.
+    absolute : bool
+        Whether the standard deviations are taken at their word.
+    covariance : str
+        ``classical`` or ``sandwich``.
+    """
+
+    weights: str | None = None
+    sigma: str | None = None
+    absolute: bool = False
+    covariance: str = CLASSICAL
+
+    @property
+    def text(self) -> str | None:
+        """The weights as an expression of columns, those of ``sigma`` included.
+
+        Examples
+        --------
+        >>> Weighting(sigma="s").text
+        '1/(s)**2'
+        """
+        return self.weights if self.sigma is None else f"1/({self.sigma})**2"
+
+
+def as_weighting(
+    weights: str | None, sigma: str | None, absolute: bool, covariance: str, loss: Loss
+) -> Weighting:
+    """Return the `Weighting` of these options of `sgdfit.fit`.
 
     Raises
     ------
     UsageError
-        When ``weights`` is no text.
+        When they contradict one another or the loss.
 
     Examples
     --------
-    >>> columns_of("1/s**2")
-    ('s',)
+    >>> from sgdfit.models.loss import as_loss
+    >>> as_weighting(None, "s", True, "auto", as_loss("mse")).covariance
+    'classical'
     """
-    if weights is None:
-        return ()
-    if not isinstance(weights, str):
+    if sigma is not None and weights is not None:
         raise UsageError(
-            f"weights is {type(weights).__name__}; name a column of the data, or an expression"
-            " of columns such as '1/s**2'"
+            f"sigma={sigma!r} and weights={weights!r} both say what a row weighs; give one of them"
+            " (weights are 1/sigma**2)"
         )
-    return parse_expression(weights)[1]
+    if sigma is not None and not isinstance(sigma, str):
+        raise UsageError(
+            f"sigma is {type(sigma).__name__}; name a column of the data, or an expression of"
+            " columns such as '0.1*y'; put an array into the data as a column"
+        )
+    if not isinstance(absolute, bool):
+        raise UsageError(f"absolute_sigma is {absolute!r}; it is True or False")
+    if absolute and sigma is None and weights is None:
+        raise UsageError(
+            "absolute_sigma takes the standard deviations of the rows at their word, but there"
+            " are none; give sigma='column', or leave absolute_sigma out"
+        )
+    return Weighting(weights, sigma, absolute, _estimator(covariance, absolute, loss))
 
 
-def weights_of(weights: str, source: Source) -> NDArray[np.float64]:
-    """Return the weight of every row as it is given, shape (rows,).
+def _estimator(covariance: str, absolute: bool, loss: Loss) -> str:
+    """Return which covariance is meant, or say why it cannot be had."""
+    if covariance not in ESTIMATORS:
+        raise UsageError(
+            f"covariance is {covariance!r}; it is one of {', '.join(map(repr, ESTIMATORS))}."
+            + did_you_mean(str(covariance), ESTIMATORS)
+        )
+    squared = loss.name == SQUARED
+    if covariance == CLASSICAL and not squared:
+        raise UsageError(
+            f"covariance='classical' holds for least squares alone, where the loss is mse, not for"
+            f" {loss.name}; leave it at 'auto', or ask for 'sandwich'"
+        )
+    if absolute and (covariance == SANDWICH or not squared):
+        why = f"the loss {loss.name}" if not squared else "covariance='sandwich'"
+        raise UsageError(
+            f"with {why} the standard errors come from the residuals of each row, so"
+            " absolute_sigma, which takes them from sigma, cannot be had; leave it out"
+        )
+    return SANDWICH if covariance == SANDWICH or not squared else CLASSICAL
 
-    Raises
-    ------
-    DataError
-        When a weight is negative or not finite.
+
+def surprise(weighting: Weighting, reduced_chi_square: float | None, dof: int) -> tuple[str, ...]:
+    """Return a warning where the residuals contradict standard deviations taken at their word.
 
     Examples
     --------
-    >>> weights_of("1/s**2", Source({"s": np.array([1.0, 2.0])}, "the data")).tolist()
-    [1.0, 0.25]
+    >>> surprise(Weighting(sigma="s", absolute=True), 1.1, 20)
+    ()
+    >>> len(surprise(Weighting(sigma="s", absolute=True), 4.0, 20))
+    1
     """
-    values = evaluate(parse_expression(weights)[0], source.columns)
-    return checked_weights(weights, np.asarray(values, dtype=np.float64), source)
-
-
-def checked_weights(
-    weights: str, values: NDArray[np.float64], source: Source
-) -> NDArray[np.float64]:
-    """Return weights spread over the rows, or say which of them cannot be one."""
-    weight = np.broadcast_to(values, source.rows)
-    bad = ~(np.isfinite(weight) & (weight >= 0))
-    if bad.any():
-        row = int(np.argmax(bad))
-        raise DataError(
-            f"the weight '{weights}' is {weight[row]:g} in row {row + 1} of {source.label}"
-            f" ({bad.sum():,} such rows); a weight is a finite number, 0 or more"
+    if not weighting.absolute or reduced_chi_square is None or dof <= 0:
+        return ()
+    low, high = expected_range(dof)
+    if low <= reduced_chi_square <= high:
+        return ()
+    by_sigma = weighting.sigma is not None
+    said = f"sigma '{weighting.sigma}' says" if by_sigma else f"the weights '{weighting.text}' say"
+    blamed = "sigma is" if by_sigma else "the standard deviations that they stand for are"
+    usual = f"the reduced χ² is {reduced_chi_square:.3g}, where {low:.3g} to {high:.3g} is usual"
+    if reduced_chi_square < low:
+        return (
+            f"the residuals are smaller than {said}: {usual}; {blamed} too large, and the standard"
+            " errors with it, or the formula has too many parameters",
         )
-    return weight
+    factor = f"{math.sqrt(reduced_chi_square):.2g}"
+    return (
+        f"the residuals are larger than {said}: {usual}; {blamed} too small (about {factor} times),"
+        " and the standard errors with it, or the curve misses something",
+    )

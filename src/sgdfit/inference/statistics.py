@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-__all__ = ["Goodness", "goodness"]
+__all__ = ["Goodness", "expected_range", "goodness"]
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,25 @@ def goodness(
         aicc=_aicc(deviance, rows, k),
         bic=None if deviance is None else deviance + k * math.log(rows),
     )
+
+
+def expected_range(degrees_of_freedom: int, share: float = 0.999) -> tuple[float, float]:
+    """Return between which ends the reduced χ² lies in this share of data sets, where σ is right.
+
+    Equal tails of the χ² distribution are left out on both sides.
+
+    Examples
+    --------
+    >>> low, high = expected_range(10)
+    >>> round(low, 4), round(high, 4)
+    (0.1265, 3.142)
+    """
+    # scipy.stats has the same quantiles, and takes half a second to import
+    from scipy.special import chdtri
+
+    tail = (1 - share) / 2
+    low, high = (float(chdtri(degrees_of_freedom, p)) for p in (1 - tail, tail))
+    return low / degrees_of_freedom, high / degrees_of_freedom
 
 
 def _deviance(residual_sum_of_squares: float, rows: int, sum_log_weights: float) -> float | None:
