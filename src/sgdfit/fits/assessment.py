@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,8 @@ from sgdfit.inference.covariance import (
     relative_offset,
     sandwich,
 )
+from sgdfit.inference.directions import ScaledSpectrum, root_spectrum
+from sgdfit.inference.quadratic import Quadratic
 from sgdfit.kernels.kernel import Chunk, Kernel, Sums
 from sgdfit.language.evaluation import evaluate
 from sgdfit.language.formula import symbol
@@ -24,11 +27,14 @@ from sgdfit.models.model import Model
 from sgdfit.results.result import Estimate
 
 __all__ = [
+    "Evidence",
     "Uncertainty",
     "at_bounds",
     "correlations",
     "distance_to_optimum",
     "estimates",
+    "from_root",
+    "from_sums",
     "is_hidden",
     "uncertainty",
 ]
@@ -56,6 +62,52 @@ class Uncertainty(NamedTuple):
     method: str
     undetermined: tuple[str, ...]
     degrees_of_freedom: int
+
+
+class Evidence(NamedTuple):
+    """What the rows tell of the loss near the estimates.
+
+    Attributes
+    ----------
+    loss : float
+        Summed over the rows.
+    gradient : float64[p]
+        Of that sum.
+    curvature : function of bool[p]
+        Its second derivatives to the parameters chosen, as a matrix or as its spectrum.
+    scores : function
+        Σ w² (∂loss/∂prediction)² J Jᵀ, float64[p, p].
+    """
+
+    loss: float
+    gradient: np.ndarray
+    curvature: Callable[[np.ndarray], np.ndarray | ScaledSpectrum]
+    scores: Callable[[], np.ndarray]
+
+
+def from_sums(kernel: Kernel, chunk: Chunk, theta: np.ndarray, sums: Sums) -> Evidence:
+    """Return what sums over the rows tell."""
+    return Evidence(
+        sums.loss,
+        sums.gradient,
+        lambda free: sums.curvature[np.ix_(free, free)],
+        lambda: kernel.scores(theta, chunk),
+    )
+
+
+def from_root(kernel: Kernel, chunk: Chunk, theta: np.ndarray, quadratic: Quadratic) -> Evidence:
+    """Return what a root of the curvature tells, with all its digits where rows gave it."""
+
+    def curvature(free: np.ndarray) -> np.ndarray | ScaledSpectrum:
+        root = quadratic.root[:, free]
+        return root_spectrum(root) if quadratic.exact else root.T @ root
+
+    return Evidence(
+        quadratic.loss,
+        quadratic.gradient,
+        curvature,
+        lambda: kernel.scores(theta, chunk),
+    )
 
 
 def at_bounds(model: Model, theta: np.ndarray, gradient: np.ndarray) -> np.ndarray:
@@ -92,15 +144,13 @@ def distance_to_optimum(
     return relative_offset(gradient, curvature, theta[free], 1.0, scores)
 
 
-def uncertainty(
-    model: Model, kernel: Kernel, chunk: Chunk, theta: np.ndarray, sums: Sums
-) -> Uncertainty:
+def uncertainty(model: Model, chunk: Chunk, theta: np.ndarray, evidence: Evidence) -> Uncertainty:
     """Return the covariance of the estimates, or the reason why there is none.
 
     Squared residuals: σ²(JᵀWJ)⁻¹ with σ² from the residuals. Any other loss: the sandwich
     H⁻¹SH⁻¹, which does not take the loss for a likelihood.
     """
-    free = ~at_bounds(model, theta, sums.gradient)
+    free = ~at_bounds(model, theta, evidence.gradient)
     names = [name for name, is_free in zip(model.free, free, strict=True) if is_free]
     left = counted(chunk) - len(names)
     if not names:
@@ -108,15 +158,16 @@ def uncertainty(
     if left <= 0:
         why = f"none: {counted(chunk)} rows leave no degree of freedom for {len(names)} parameters"
         return Uncertainty(None, why, (), left)
-    curvature = sums.curvature[np.ix_(free, free)]
-    if not curvature.any():
+    curvature = evidence.curvature(free)
+    if isinstance(curvature, np.ndarray) and not curvature.any():
         return Uncertainty(None, "none: this loss has no curvature", (), left)
     if model.loss.name == SQUARED:
         method = "classical"
-        covariance, undetermined = classical(curvature / 2, sums.loss / left, names)
+        # The loss is r², whose curvature is twice the textbooks' JᵀJ.
+        covariance, undetermined = classical(curvature, 2 * evidence.loss / left, names)
     else:
         method = "sandwich"
-        scores = kernel.scores(theta, chunk)[np.ix_(free, free)]
+        scores = evidence.scores()[np.ix_(free, free)]
         covariance, undetermined = sandwich(curvature, scores, names)
     if covariance is None:
         why = "none: " + (

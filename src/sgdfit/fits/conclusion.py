@@ -12,6 +12,7 @@ from sgdfit.fits.assessment import (
     correlations,
     distance_to_optimum,
     estimates,
+    from_sums,
     is_hidden,
     uncertainty,
 )
@@ -43,7 +44,7 @@ def conclude(task: Task, plan: Plan, course: Course, first: Sums, diagnosis: Dia
     theta, sums = landing.theta, landing.sums
     with np.errstate(all="ignore"):
         distance = distance_to_optimum(model, plan.kernel, chunk, theta, sums)
-        found = uncertainty(model, plan.kernel, chunk, theta, sums)
+        found = uncertainty(model, chunk, theta, from_sums(plan.kernel, chunk, theta, sums))
         squares = sum_squares(task, landing)
         # Where no noise is left, standard errors are no measure.
         distance = 0.0 if squares.perfect else distance

@@ -70,13 +70,13 @@ class Box(NamedTuple):
 
     def clip(self, theta: np.ndarray) -> np.ndarray:
         """Return the nearest point within."""
-        return np.minimum(np.maximum(theta, self.low), self.high)
+        return np.asarray(np.minimum(np.maximum(theta, self.low), self.high))
 
     def free(self, theta: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         """Return which parameters may move: those not held, nor pushed against their bound."""
         low = (theta <= self.low) & (gradient >= 0)
         high = (theta >= self.high) & (gradient <= 0)
-        return ~(self.held | low | high)
+        return np.asarray(~(self.held | low | high))
 
 
 class Iterate(NamedTuple):

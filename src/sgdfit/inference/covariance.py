@@ -13,20 +13,28 @@ import numpy as np
 from sgdfit.errors import UsageError
 from sgdfit.inference.directions import EPS, ScaledSpectrum, named, scaled_spectrum
 
-__all__ = ["classical", "correlation", "interval", "reduction", "relative_offset", "sandwich"]
+__all__ = [
+    "as_spectrum",
+    "classical",
+    "correlation",
+    "interval",
+    "reduction",
+    "relative_offset",
+    "sandwich",
+]
 
 # Sums over rows carry a few rounding errors; what is above them still is information.
 ROUNDING = 64 * EPS
 
 
 def classical(
-    curvature: np.ndarray, residual_variance: float, names: Sequence[str]
+    curvature: np.ndarray | ScaledSpectrum, residual_variance: float, names: Sequence[str]
 ) -> tuple[np.ndarray | None, tuple[str, ...]]:
     """Return the covariance of least-squares estimates, σ²(JᵀWJ)⁻¹.
 
     Parameters
     ----------
-    curvature : array, shape (p, p)
+    curvature : array, shape (p, p), or ScaledSpectrum
         Σ w JᵀJ over the rows.
     residual_variance : float
         σ², the weighted residual sum of squares over the degrees of freedom.
@@ -57,7 +65,7 @@ def classical(
 
 
 def sandwich(
-    hessian: np.ndarray, scores: np.ndarray, names: Sequence[str]
+    hessian: np.ndarray | ScaledSpectrum, scores: np.ndarray, names: Sequence[str]
 ) -> tuple[np.ndarray | None, tuple[str, ...]]:
     """Return the covariance H⁻¹SH⁻¹, right for any loss and for unequal noise.
 
@@ -66,7 +74,7 @@ def sandwich(
 
     Parameters
     ----------
-    hessian : array, shape (p, p)
+    hessian : array, shape (p, p), or ScaledSpectrum
         H = Σ w ℓ'' JᵀJ over the rows.
     scores : array, shape (p, p)
         S = Σ w² ℓ'² JᵀJ over the rows.
@@ -96,18 +104,24 @@ def sandwich(
 
 
 def _inverse_root(
-    matrix: np.ndarray, names: Sequence[str]
+    matrix: np.ndarray | ScaledSpectrum, names: Sequence[str]
 ) -> tuple[np.ndarray | None, tuple[str, ...]]:
     """Return U with UUᵀ = matrix⁻¹, or None and the combinations that forbid it."""
-    matrix = np.asarray(matrix, dtype=float)
-    if not np.isfinite(matrix).all():
+    if not isinstance(matrix, ScaledSpectrum) and not np.isfinite(matrix).all():
         return None, ()
-    spectrum = scaled_spectrum(matrix, ROUNDING)
+    spectrum = as_spectrum(matrix)
     if not spectrum.positive.all():
         negative = spectrum.vectors[:, spectrum.values < -spectrum.tolerance].T
         rows = np.concatenate([spectrum.null_rows(), negative])
         return None, named(names, rows, spectrum.scales)
     return spectrum.vectors / np.sqrt(spectrum.values) / spectrum.scales[:, None], ()
+
+
+def as_spectrum(matrix: np.ndarray | ScaledSpectrum) -> ScaledSpectrum:
+    """Return the spectrum of a curvature that was summed over rows, or one as it is."""
+    if isinstance(matrix, ScaledSpectrum):
+        return matrix
+    return scaled_spectrum(np.asarray(matrix, dtype=float), ROUNDING)
 
 
 def correlation(covariance: np.ndarray) -> np.ndarray:

@@ -258,8 +258,10 @@ def root_spectrum(root: np.ndarray, rounding: float = ROUNDING) -> ScaledSpectru
     Examples
     --------
     >>> nearly = np.array([[1.0, 1.0], [0.0, 1e-10]])
-    >>> root_spectrum(nearly).positive.tolist(), scaled_spectrum(nearly.T @ nearly).positive.tolist()
-    ([True, True], [False, True])
+    >>> root_spectrum(nearly).positive.tolist()
+    [True, True]
+    >>> scaled_spectrum(nearly.T @ nearly).positive.tolist()
+    [False, True]
     """
     size = np.abs(root).max(axis=0, initial=0.0)
     # In two steps, since squares could overflow.

@@ -6,6 +6,7 @@ Jacobian. Squaring it into H would halve the digits.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,16 @@ import numpy as np
 from sgdfit.inference.covariance import ROUNDING
 from sgdfit.inference.directions import EPS, ScaledSpectrum, root_spectrum, scaled_spectrum
 
-__all__ = ["Quadratic", "Step", "from_rows", "from_sums", "projected", "solved", "step_within"]
+__all__ = [
+    "Quadratic",
+    "Step",
+    "from_rows",
+    "from_sums",
+    "joined",
+    "projected",
+    "solved",
+    "step_within",
+]
 
 # Directions whose part of the scaled root is below this many roundings are not determined.
 ROUNDINGS = 16
@@ -33,6 +43,8 @@ class Quadratic(NamedTuple):
     spread : float
         Σ w (∂loss/∂prediction)² over the mean curvature of a row's loss: divided by the degrees of
         freedom, the variance that q has by noise alone. 2 Σ w r² for squared residuals.
+    least : float
+        The quadratic's minimum; from rows not the difference of large numbers.
     exact : bool
         Whether R came from the rows; else from their sums, with half the digits.
     """
@@ -41,6 +53,7 @@ class Quadratic(NamedTuple):
     root: np.ndarray
     offset: np.ndarray
     spread: float
+    least: float
     exact: bool
 
     @property
@@ -59,6 +72,11 @@ class Quadratic(NamedTuple):
         """Return by how much a step changes the quadratic."""
         moved = self.root @ step
         return float(moved @ (self.offset + moved / 2))
+
+    def after(self, step: np.ndarray) -> Quadratic:
+        """Return the same quadratic seen from where a step leads."""
+        offset = self.offset + self.root @ step
+        return self._replace(offset=offset, loss=self.least + float(offset @ offset) / 2)
 
 
 class Step(NamedTuple):
@@ -83,7 +101,7 @@ def from_rows(
     jacobian: np.ndarray,
     slope: np.ndarray,
     curvature: np.ndarray,
-    weight: np.ndarray,
+    weight: np.ndarray | None,
     loss: float,
     linear: np.ndarray | None = None,
 ) -> Quadratic:
@@ -95,7 +113,8 @@ def from_rows(
         Derivatives of the prediction.
     slope, curvature : float64[n]
         First derivative of each row's loss to the prediction, and a curvature, 0 or more.
-    weight : float64[n]
+    weight : float64[n] or None
+        None: one each.
     loss : float
         The weighted sum.
     linear : int[k], optional
@@ -109,19 +128,42 @@ def from_rows(
     ([-10.0], 20.0)
     """
     p, n = jacobian.shape
-    size = np.sqrt(weight * curvature)
-    order = slice(None) if linear is None else _first(linear, p)
+    curved = curvature if weight is None else weight * curvature
+    pull = slope if weight is None else weight * slope
+    size = np.sqrt(curved)
+    order = _first(np.arange(0) if linear is None else linear, p)
     table = np.empty((max(n, p + 1), p + 1), order="F")
     table[n:] = 0.0
     np.multiply(jacobian[order].T, size[:, None], out=table[:n, :p])
-    pull = weight * slope
     table[:n, p] = np.divide(pull, size, out=np.zeros(n), where=size > 0)
-    triangle = np.linalg.qr(table, mode="r")
-    total = float((weight * curvature).sum())
-    spread = float(pull @ slope) * float(weight.sum()) / total if total > 0 else 0.0
+    triangle = np.asarray(np.linalg.qr(table, mode="r"))
+    total = float(curved.sum())
+    count = n if weight is None else float(weight.sum())
+    spread = float(pull @ slope) * count / total if total > 0 else 0.0
     root = np.empty((p, p))
     root[:, order] = triangle[:p, :p]
-    return Quadratic(loss, root, triangle[:p, p], spread, exact=True)
+    offset, rest = triangle[:p, p], float(triangle[p, p]) ** 2 / 2
+    # Half the squares are the loss itself where that is a sum of squared residuals.
+    halves = float(table[:n, p] @ table[:n, p]) / 2
+    least = rest + (loss - halves if abs(loss - halves) > ROUNDING * loss else 0.0)
+    return Quadratic(loss, root, offset, spread, least, exact=True)
+
+
+def joined(parts: Iterable[Quadratic]) -> Quadratic:
+    """Return the quadratic of all rows together from those of some each, at one point.
+
+    Demmel, Grigori, Hoemmen & Langou 2012, SIAM J. Sci. Comput. 34(1), A206-A239: the roots are
+    stacked and decomposed again.
+    """
+    found = list(parts)
+    if len(found) == 1:
+        return found[0]
+    p = len(found[0].offset)
+    stacked = np.vstack([np.column_stack([q.root, q.offset]) for q in found])
+    triangle = np.asarray(np.linalg.qr(stacked, mode="r"))
+    loss, spread = sum(q.loss for q in found), sum(q.spread for q in found)
+    least = sum(q.least for q in found) + float(triangle[p, p]) ** 2 / 2
+    return Quadratic(loss, triangle[:p, :p], triangle[:p, p], spread, least, exact=True)
 
 
 def _first(linear: np.ndarray, p: int) -> np.ndarray:
@@ -143,7 +185,7 @@ def from_sums(gradient: np.ndarray, curvature: np.ndarray, loss: float, spread: 
     root = sizes[:, None] * spectrum.vectors.T * spectrum.scales
     along = spectrum.vectors.T @ (gradient / spectrum.scales)
     offset = np.divide(along, sizes, out=np.zeros(len(sizes)), where=kept)
-    return Quadratic(loss, root, offset, spread, exact=False)
+    return Quadratic(loss, root, offset, spread, loss - float(offset @ offset) / 2, exact=False)
 
 
 def projected(quadratic: Quadratic, linear: np.ndarray) -> Quadratic:
@@ -160,7 +202,8 @@ def projected(quadratic: Quadratic, linear: np.ndarray) -> Quadratic:
 
     Examples
     --------
-    >>> both = Quadratic(1.0, np.array([[1.0, 2.0], [0.0, 3.0]]), np.array([0.5, 0.5]), 1.0, True)
+    >>> root = np.array([[1.0, 2.0], [0.0, 3.0]])
+    >>> both = Quadratic(1.0, root, np.array([0.5, 0.5]), 1.0, 0.75, True)
     >>> projected(both, np.array([0])).root.tolist()
     [[0.0, 0.0], [0.0, 3.0]]
     """
@@ -174,7 +217,8 @@ def solved(quadratic: Quadratic, linear: np.ndarray) -> np.ndarray:
 
     Examples
     --------
-    >>> both = Quadratic(1.0, np.array([[2.0, 2.0], [0.0, 3.0]]), np.array([0.5, 0.5]), 1.0, True)
+    >>> root = np.array([[2.0, 2.0], [0.0, 3.0]])
+    >>> both = Quadratic(1.0, root, np.array([0.5, 0.5]), 1.0, 0.75, True)
     >>> solved(both, np.array([0])).tolist()
     [-0.25]
     """

@@ -1,0 +1,352 @@
+"""The optimizer ``auto``: curvature-scaled descent on growing batches, which ends on all rows.
+
+On few rows it is a damped Gauss-Newton method, on many a stochastic one: it walks on a random
+sample until what is left to go is a fraction of that sample's own standard errors, then goes on
+with a larger one. Only the last passes see every row.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+import numpy as np
+
+from sgdfit.fits.descent import Callback, Progress
+from sgdfit.fits.growth import batch_sizes, sample
+from sgdfit.fits.surface import FEW, Surface
+from sgdfit.fits.trust_region import Box, Iterate, Point, advance, begin, moved_to
+from sgdfit.inference.quadratic import Quadratic, step_within
+from sgdfit.kernels.kernel import Chunk, Kernel
+
+__all__ = ["Course", "Problem", "Stand", "remaining", "walk"]
+
+SMALLEST = float(np.finfo(np.float64).tiny)
+# On a sample, steps end at this share of its standard errors.
+NEAR = 0.1
+# Singular values of the scaled root that differ more lose too many digits in sums of products.
+ILL_CONDITIONED = 3e5
+# Where so little of the loss would be left, rounding is all that is left.
+PERFECT = 1e-20
+
+
+class Problem(NamedTuple):
+    """What ``auto`` is to solve.
+
+    Attributes
+    ----------
+    kernel : Kernel
+    names : tuple of str
+        The free parameters.
+    chunk : Chunk
+        All rows.
+    box : Box
+        The bounds.
+    linear : int[k]
+        Parameters that are solved exactly at every step.
+    quadratic : bool
+        Whether the loss is a quadratic of all parameters, so that one step leads to its minimum.
+    squared : bool
+        Whether the loss is the squared residual.
+    seed : int
+        Of the samples.
+    steps : int
+        The most to take.
+    tolerance : float
+        The distance, in standard errors, at which to stop.
+    callback : callable or None
+        Called with `sgdfit.fits.descent.Progress`; a true answer stops the run.
+    callback_every : int
+        Steps between two calls.
+    """
+
+    kernel: Kernel
+    names: tuple[str, ...]
+    chunk: Chunk
+    box: Box
+    linear: np.ndarray
+    quadratic: bool
+    squared: bool
+    seed: int
+    steps: int
+    tolerance: float
+    callback: Callback | None
+    callback_every: int
+
+
+class Stand(NamedTuple):
+    """One state on the way.
+
+    Attributes
+    ----------
+    step : int
+        Steps taken.
+    rows : int
+        Rows of the batch.
+    loss : float
+        Its mean.
+    theta, gradient : float64[p]
+        The parameters, and the derivative of the mean loss to each.
+    damping : float
+        λ of the step that led here, relative to the curvature in scaled units.
+    distance : float
+        From the batch's own minimum, in its standard errors.
+    visited : int
+        Rows visited until here, each as often as it was.
+    """
+
+    step: int
+    rows: int
+    loss: float
+    theta: np.ndarray
+    gradient: np.ndarray
+    damping: float
+    distance: float
+    visited: int
+
+
+class Course(NamedTuple):
+    """How a walk went.
+
+    Attributes
+    ----------
+    theta : float64[p]
+        The estimates.
+    quadratic : Quadratic or None
+        Of all rows, there; None where the loss is not finite at the start.
+    first : Quadratic or None
+        Of the first batch, at the start.
+    ending : str
+        ``arrived``, ``rests`` (rounding hides the rest), ``steps``, ``stopped``, ``interrupted``
+        or ``lost`` (no finite loss at the start).
+    way : tuple of Stand
+    distance : float
+        Remaining, in standard errors of all rows.
+    seconds : float
+    """
+
+    theta: np.ndarray
+    quadratic: Quadratic | None
+    first: Quadratic | None
+    ending: str
+    way: tuple[Stand, ...]
+    distance: float
+    seconds: float
+
+    @property
+    def visited(self) -> int:
+        """Rows visited, each as often as it was."""
+        return self.way[-1].visited if self.way else 0
+
+
+def walk(problem: Problem, start: np.ndarray, sizes: list[int] | None = None) -> Course:
+    """Walk from ``start`` through batches of the given sizes, by default growing ones to all rows.
+
+    Ctrl-C ends the walk between two steps; what it reached until then is returned.
+    """
+    begun = time.perf_counter()
+    run = _Run(problem, np.asarray(start, dtype=np.float64), begun)
+    try:
+        ending = run.go(sizes or batch_sizes(problem.chunk.rows, len(problem.names)))
+    except KeyboardInterrupt:
+        ending = "interrupted"
+    seconds = time.perf_counter() - begun
+    return Course(
+        run.theta, run.quadratic, run.first, ending, tuple(run.way), run.distance, seconds
+    )
+
+
+def remaining(quadratic: Quadratic, theta: np.ndarray, box: Box, rows: int) -> float:
+    """Return the distance to the quadratic's minimum in standard errors (Bates & Watts 1981).
+
+    The noise is what would be left at the minimum, or misfit would pass for it from afar.
+    """
+    free = box.free(theta, quadratic.gradient)
+    if not free.any():
+        return 0.0
+    step = step_within(quadratic, _norms(quadratic), free, np.inf)
+    left = max(0.0, -quadratic.change(step.move))
+    count = int(free.sum())
+    noise = max(quadratic.spread - 2 * left, 0.0) / max(1, rows - count)
+    if left == 0:
+        return 0.0
+    return float(np.sqrt(2 * left / count / noise)) if noise > 0 else np.inf
+
+
+def _norms(quadratic: Quadratic) -> np.ndarray:
+    """Return D, the norms of the root's columns."""
+    return np.asarray(np.maximum(np.linalg.norm(quadratic.root, axis=0), SMALLEST))
+
+
+class _Run:
+    """The state of one walk, kept apart from the loop so that an interrupt finds it whole."""
+
+    def __init__(self, problem: Problem, start: np.ndarray, begun: float) -> None:
+        self.problem, self.theta, self.begun = problem, problem.box.clip(start), begun
+        self.quadratic: Quadratic | None = None
+        self.first: Quadratic | None = None
+        self.way: list[Stand] = []
+        self.step, self.visited, self.distance = 0, 0, np.inf
+        self.next_call = problem.callback_every
+        # Of a row, from the last batch whose rows were looked at.
+        self.spread: float | None = None
+        self.ill_conditioned = False
+
+    def go(self, sizes: list[int]) -> str:
+        """Walk through the batches; return what ended it."""
+        iterate: Iterate | None = None
+        ending = "arrived"
+        for k, size in enumerate(sizes):
+            surface = self._surface(sample(self.problem.chunk, size, self.problem.seed + k))
+            point = self._seen(surface, self.theta)
+            if point is None:
+                return "lost"
+            self.first = self.first or point.quadratic
+            iterate = begin(point) if iterate is None else moved_to(iterate, point)
+            whole = k == len(sizes) - 1
+            iterate, ending = self._through(surface, iterate, whole)
+            if ending in ("steps", "stopped") and not whole:
+                return self._cut_short(ending)
+            if ending in ("steps", "stopped"):
+                return ending
+            self._remember(surface, iterate)
+        return ending
+
+    def _surface(self, chunk: Chunk) -> Surface:
+        problem = self.problem
+        by_rows = chunk.rows <= FEW or self.ill_conditioned
+        linear = problem.linear if by_rows and not problem.quadratic else problem.linear[:0]
+        return Surface(problem.kernel, chunk, linear, self.spread, by_rows)
+
+    def _seen(self, surface: Surface, theta: np.ndarray) -> Point | None:
+        self.visited += surface.chunk.rows * (2 if len(surface.linear) else 1)
+        return surface.evaluate(theta)
+
+    def _remember(self, surface: Surface, iterate: Iterate) -> None:
+        quadratic = iterate.point.quadratic
+        if surface.by_rows:
+            self.ill_conditioned = _condition(quadratic) > ILL_CONDITIONED
+            if not self.problem.squared:
+                self.spread = quadratic.spread / surface.chunk.rows
+
+    def _through(self, surface: Surface, iterate: Iterate, whole: bool) -> tuple[Iterate, str]:
+        """Step on one batch until it has told what it can."""
+        problem, before = self.problem, np.inf
+        target = problem.tolerance if whole else NEAR
+        while True:
+            self._stand(surface, iterate)
+            if self.distance <= target or iterate.rests:
+                return iterate, "rests" if self.distance > target else "arrived"
+            if self.step >= problem.steps:
+                return iterate, "steps"
+            if self._called_off():
+                return iterate, "stopped"
+            foreseen = self._foreseen(iterate, before)
+            if foreseen is not None and (foreseen <= target or not whole):
+                return self._leap(surface, iterate, foreseen), "arrived"
+            before = self.distance
+            iterate = advance(iterate, lambda theta: self._seen(surface, theta), problem.box)
+            self.step += not iterate.rests
+
+    def _stand(self, surface: Surface, iterate: Iterate) -> None:
+        """Take down where the walk stands."""
+        point, rows = iterate.point, surface.chunk.rows
+        self.theta, self.quadratic = point.theta, point.quadratic
+        self.distance = remaining(point.quadratic, point.theta, self.problem.box, rows)
+        self._record(rows, iterate.damping)
+
+    def _record(self, rows: int, damping: float) -> None:
+        assert self.quadratic is not None  # set before every record
+        quadratic = self.quadratic
+        self.way.append(
+            Stand(
+                self.step,
+                rows,
+                quadratic.loss / rows,
+                self.theta,
+                quadratic.gradient / rows,
+                damping,
+                self.distance,
+                self.visited,
+            )
+        )
+
+    def _foreseen(self, iterate: Iterate, before: float) -> float | None:
+        """Return the distance after the next step, if it can be told without taking it.
+
+        A quadratic's minimum is one step away. Elsewhere each step shrinks the distance at least
+        in the ratio in which the last one did, which many rows can take for granted.
+        """
+        problem, distance = self.problem, self.distance
+        if problem.quadratic and (np.isfinite(before) or not self._asks_for_more(iterate)):
+            return 0.0
+        if problem.chunk.rows <= FEW or not np.isfinite(before):
+            return None
+        return distance * min(1.0, distance / before)
+
+    def _asks_for_more(self, iterate: Iterate) -> bool:
+        """Whether rounding makes a second look worth its while, even at a quadratic."""
+        quadratic = iterate.point.quadratic
+        perfect = quadratic.least <= PERFECT * abs(quadratic.loss)
+        return perfect or _condition(quadratic) > ILL_CONDITIONED
+
+    def _leap(self, surface: Surface, iterate: Iterate, foreseen: float) -> Iterate:
+        """Take the last step without looking where it leads."""
+        point, box = iterate.point, self.problem.box
+        quadratic = point.quadratic
+        free = box.free(point.theta, quadratic.gradient)
+        step = step_within(quadratic, _norms(quadratic), free, np.inf)
+        theta = box.clip(point.theta + step.move)
+        if not np.array_equal(theta, point.theta + step.move):
+            return self._bounded(surface, iterate)
+        after = quadratic.after(step.move)
+        self.step += 1
+        self.theta, self.quadratic = theta, after
+        measured = remaining(after, theta, box, surface.chunk.rows)
+        self.distance = max(foreseen, measured)
+        self._record(surface.chunk.rows, 0.0)
+        return iterate._replace(point=Point(theta, after, after))
+
+    def _bounded(self, surface: Surface, iterate: Iterate) -> Iterate:
+        """Walk to a minimum on the bounds of a known quadratic."""
+        quadratic, origin = iterate.point.quadratic, iterate.point.theta
+
+        def known(theta: np.ndarray) -> Point:
+            there = quadratic.after(theta - origin)
+            return Point(theta, there, there)
+
+        while not iterate.rests and self.step < self.problem.steps:
+            iterate = advance(iterate, known, self.problem.box)
+            self.step += not iterate.rests
+            if not iterate.rests:
+                self._stand(surface, iterate)
+            if self.distance <= self.problem.tolerance:
+                break
+        return iterate
+
+    def _cut_short(self, ending: str) -> str:
+        """See all rows once, so that the result speaks of them."""
+        surface = self._surface(self.problem.chunk)
+        point = self._seen(surface, self.theta)
+        if point is None:
+            return "lost"
+        self._stand(surface, begin(point))
+        return ending
+
+    def _called_off(self) -> bool:
+        problem = self.problem
+        if problem.callback is None or self.step < self.next_call:
+            return False
+        self.next_call = self.step + problem.callback_every
+        stand = self.way[-1]
+        parameters = dict(zip(problem.names, map(float, stand.theta), strict=True))
+        epoch = self.visited // problem.chunk.rows
+        seconds = time.perf_counter() - self.begun
+        told = Progress(self.step, problem.steps, epoch, stand.loss, parameters, seconds)
+        return bool(problem.callback(told))
+
+
+def _condition(quadratic: Quadratic) -> float:
+    """Return the ratio of the singular values of the scaled root."""
+    sizes = np.linalg.svd(quadratic.root / _norms(quadratic), compute_uv=False)
+    return float(sizes[0] / sizes[-1]) if sizes[-1] > 0 else np.inf

@@ -1,0 +1,105 @@
+"""The loss around a point, from few rows through their Jacobian, from many through their sums."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from sgdfit.fits.trust_region import Point
+from sgdfit.inference.quadratic import Quadratic, from_rows, from_sums, joined, projected, solved
+from sgdfit.kernels.kernel import Chunk, Kernel, Rows
+
+__all__ = ["FEW", "Surface"]
+
+# Up to here rows are cheap enough for a QR decomposition of their Jacobian.
+FEW = 8_192
+# Residuals this small beside the mean one count as if they were this large.
+FLOOR = 1e-6
+
+
+class Surface(NamedTuple):
+    """A loss over the rows of a chunk.
+
+    Attributes
+    ----------
+    kernel : Kernel
+    chunk : Chunk
+    linear : int[k]
+        Free parameters that are solved exactly at every point; none where that is not asked for.
+    spread : float or None
+        `Quadratic.spread` of a row, where the sums alone do not tell: other losses than squared
+        residuals. None: they tell.
+    by_rows : bool
+        Whether the rows' Jacobian is decomposed.
+    """
+
+    kernel: Kernel
+    chunk: Chunk
+    linear: np.ndarray
+    spread: float | None
+    by_rows: bool
+
+    def evaluate(self, theta: np.ndarray) -> Point | None:
+        """Return the loss around ``theta``; None where it is not finite."""
+        quadratic = self.quadratic(theta)
+        if quadratic is None or not len(self.linear):
+            return None if quadratic is None else Point(theta, quadratic, quadratic)
+        theta = theta.copy()
+        theta[self.linear] += solved(quadratic, self.linear)
+        quadratic = self.quadratic(theta)
+        if quadratic is None:
+            return None
+        return Point(theta, quadratic, projected(quadratic, self.linear))
+
+    def quadratic(self, theta: np.ndarray) -> Quadratic | None:
+        """Return the quadratic at ``theta``; None where it is not finite."""
+        with np.errstate(all="ignore"):
+            return self._by_rows(theta) if self.by_rows else self._by_sums(theta)
+
+    def _by_rows(self, theta: np.ndarray) -> Quadratic | None:
+        linear = self.linear if self.chunk.rows <= FEW else None
+        parts = [_of_rows(self.kernel, theta, block, linear) for block in _blocks(self.chunk)]
+        if not all(np.isfinite(q.loss) and np.isfinite(q.root).all() for q in parts):
+            return None
+        return joined(parts)
+
+    def _by_sums(self, theta: np.ndarray) -> Quadratic | None:
+        sums = self.kernel.sums(theta, self.chunk)
+        if not np.isfinite(sums.loss) or not np.isfinite(sums.curvature).all():
+            return None
+        spread = 2 * sums.loss if self.spread is None else self.spread * sums.rows
+        return from_sums(sums.gradient, sums.curvature, sums.loss, spread)
+
+
+def steering(rows: Rows) -> np.ndarray:
+    """Return a curvature of each row's loss that is never negative.
+
+    Far out a robust loss bends down or not at all; there the slope over the residual is taken,
+    whose quadratic lies above the loss (iteratively reweighted least squares; Holland & Welsch
+    1977, Communications in Statistics A6(9), 813-827).
+    """
+    bend = rows.bend
+    if bend.size and bend.min() > 0:
+        return bend
+    residual = rows.prediction - rows.target
+    floor = FLOOR * float(np.abs(residual).mean())
+    away = np.where(np.abs(residual) > floor, residual, np.copysign(floor, residual))
+    secant = np.divide(rows.slope, away, out=np.zeros(len(away)), where=away != 0)
+    return np.where(bend > 0, bend, np.maximum(secant, 0.0))
+
+
+def _blocks(chunk: Chunk) -> Iterator[Chunk]:
+    for first in range(0, chunk.rows, FEW):
+        some = slice(first, first + FEW)
+        weights = None if chunk.weights is None else chunk.weights[some]
+        yield Chunk(tuple(column[some] for column in chunk.columns), weights)
+
+
+def _of_rows(
+    kernel: Kernel, theta: np.ndarray, chunk: Chunk, linear: np.ndarray | None
+) -> Quadratic:
+    rows, weight = kernel.rows(theta, chunk), chunk.weights
+    loss = float(rows.loss.sum() if weight is None else (weight * rows.loss).sum())
+    return from_rows(rows.jacobian, rows.slope, steering(rows), weight, loss, linear)
