@@ -27,6 +27,44 @@ def check_golden(name, text):
     assert text + "\n" == path.read_text(encoding="utf-8")
 
 
+ABSOLUTE = {"absolute_sigma": True, "noise_variance": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("changes", "lines"),
+    [
+        (
+            {"noise_variance": 9.0},
+            ["classical (residual variance", "by the residuals (a row scatters by 3)", "t, 17 deg"],
+        ),
+        ({"weights": "w"}, ["by the residuals (a row of weight 1 scatters by 2.71206)", "t, 17"]),
+        ({"degrees_of_freedom": 1}, ["Student's t, 1 degree of freedom"]),
+        (
+            {**ABSOLUTE, "sigma": "s", "weights": "1/(s)**2"},
+            ["classical (variance of the rows", "absolute: from sigma s as given", "normal"],
+        ),
+        (
+            {**ABSOLUTE, "weights": "1/s**2"},
+            ["absolute: from the weights 1/s**2 as given", "normal"],
+        ),
+        ({"covariance_method": "sandwich"}, ["sandwich (also right where", "Student's t, 17"]),
+    ],
+)
+def test_the_scale_of_the_errors_is_said(changes, lines):
+    (section,) = [s for s in facts(replace(converged(), **changes)).sections if "Unc" in s.title]
+    told = "\n".join(text for _, text in section.lines)
+    for line in lines:
+        assert line in told
+    assert ("absolute" in told) == changes.get("absolute_sigma", False)
+
+
+def test_what_weighs_the_rows_is_said_as_it_was_given():
+    by_sigma = replace(converged(), weights="1/(s)**2", sigma="s")
+    assert ", their standard deviations s\n" in as_text(by_sigma)
+    assert "weighted" not in as_text(by_sigma)
+    assert ", weighted by 1/s**2\n" in as_text(replace(converged(), weights="1/s**2"))
+
+
 def rich_text(result, width, **options):
     # said outright, for variables such as FORCE_COLOR would decide otherwise
     options = {"force_terminal": False, **options}

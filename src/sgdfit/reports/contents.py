@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sgdfit.reports.certainty import how_sure
 from sgdfit.results.result import Estimate, Result
 from sgdfit.results.rounding import duration, interval, number, plus_minus
 
@@ -21,14 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Facts", "Section", "facts"]
 
-STRONG_CORRELATION = 0.9
-SHOWN_PAIRS = 6
 SHOWN_EIGENVALUES = 6
-
-_COVARIANCE = {
-    "classical": "classical (residual variance × inverse curvature)",
-    "sandwich": "sandwich (also right where the scatter differs from row to row)",
-}
 
 
 @dataclass(frozen=True)
@@ -75,7 +69,7 @@ def facts(result: Result) -> Facts:
     header, estimates = _estimates(result)
     parts: list[tuple[str, Iterable[tuple[str, str]]]] = [
         ("Goodness of fit", _goodness(result)),
-        ("Uncertainty", _uncertainty(result)),
+        ("Uncertainty", how_sure(result)),
         ("How it was found", _how(result)),
     ]
     if result.diagnosis is not None:
@@ -168,27 +162,6 @@ def _goodness(result: Result) -> Iterator[tuple[str, str]]:
         yield "information criteria", ", ".join(known)
 
 
-def _uncertainty(result: Result) -> Iterator[tuple[str, str]]:
-    method, _, reason = result.covariance_method.partition(": ")
-    unknown = f"not known: {reason}" if reason else "not known"
-    known = _COVARIANCE.get(method, result.covariance_method)
-    yield "standard errors", unknown if method == "none" else known
-    if result.correlation is not None and len(result.free) > 1:
-        yield f"correlations above {STRONG_CORRELATION}", _correlations(result)
-
-
-def _correlations(result: Result) -> str:
-    matrix = np.asarray(result.correlation)
-    strong = [
-        (abs(matrix[i, j]), f"{result.free[i]} and {result.free[j]} {matrix[i, j]:.3f}")
-        for i, j in zip(*np.triu_indices(len(result.free), 1), strict=True)
-        if abs(matrix[i, j]) > STRONG_CORRELATION
-    ]
-    texts = [text for _, text in sorted(strong, key=lambda pair: -pair[0])]
-    more = f", and {len(texts) - SHOWN_PAIRS} more" if len(texts) > SHOWN_PAIRS else ""
-    return ", ".join(texts[:SHOWN_PAIRS]) + more or "none"
-
-
 def _how(result: Result) -> Iterator[tuple[str, str]]:
     yield "optimizer", f"{result.optimizer}, learning rate {_rate(result.learning_rate)}"
     size, rows = result.batch_size, _count(result.rows, "row")
@@ -215,7 +188,9 @@ def _rate(text: str) -> str:
 
 def _data(result: Result) -> str:
     text = f"{_count(result.rows, 'row')} of {result.data_label}"
-    if result.weights is not None:
+    if result.sigma is not None:
+        text += f", their standard deviations {result.sigma}"
+    elif result.weights is not None:
         text += f", weighted by {result.weights}"
     if result.rows_dropped:
         text += f"; {_count(result.rows_dropped, 'row')} with missing values dropped"
