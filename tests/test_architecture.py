@@ -16,6 +16,7 @@ LAYERS = [
     {"language", "data", "inference", "optimization"},
     {"models"},
     {"derivations", "kernels", "results"},
+    {"starts"},
     {"fits", "reports"},
     {"plots"},
     {"demos"},

@@ -1,0 +1,1 @@
+"""Starting values, found from the formula and the data."""

@@ -1,0 +1,212 @@
+"""Variable projection: for each nonlinear point, the linear parameters solved exactly.
+
+The derivative of what remains is taken in Kaufman's form (L. Kaufman, "A variable projection
+method for solving separable nonlinear least squares problems", BIT 15 (1975) 49-57), which drops
+the part that vanishes with the residuals and needs the plain gradient only.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sgdfit.kernels.candidates import evaluator
+from sgdfit.models.model import Model
+from sgdfit.models.separation import Separation
+from sgdfit.starts.observations import Observations
+
+__all__ = ["Local", "Projection", "Whole", "orthonormal"]
+
+# A column whose part that no column before it holds is smaller than this counts as dependent.
+DEPENDENT = 1e-11
+
+
+class Local(NamedTuple):
+    """The sum of squares around each of k points, in units of the response's size.
+
+    Attributes
+    ----------
+    loss : float64[k]
+    gradient : float64[k, q]
+        Jᵀr: the direction in which the sum of squares falls, halved.
+    curvature : float64[k, q, q]
+        JᵀJ.
+    """
+
+    loss: np.ndarray
+    gradient: np.ndarray
+    curvature: np.ndarray
+
+
+def orthonormal(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return Q and R of float64[k, m, n] columns: columns[k, i] = Σ_j R[k, j, i] Q[k, j].
+
+    Gram-Schmidt, done twice. Dependent columns come out as 0, with 1 on R's diagonal.
+
+    Examples
+    --------
+    >>> Q, R = orthonormal(np.array([[[3.0, 4.0], [6.0, 8.0], [1.0, 0.0]]]))
+    >>> Q.round(3).tolist(), R.round(3).tolist()
+    ([[[0.6, 0.8], [0.0, 0.0], [0.8, -0.6]]],
+     [[[5.0, 10.0, 0.6], [0.0, 1.0, 0.0], [0.0, 0.0, 0.8]]])
+    """
+    k, m, _ = columns.shape
+    Q, R = np.zeros_like(columns), np.zeros((k, m, m))
+    for i in range(m):
+        rest = columns[:, i]
+        size = np.sqrt(np.einsum("kn,kn->k", rest, rest))
+        for _ in range(2 if i else 0):
+            along = np.matmul(Q[:, :i], rest[:, :, None])
+            rest = rest - np.matmul(along.transpose(0, 2, 1), Q[:, :i])[:, 0]
+            R[:, :i, i] += along[:, :, 0]
+        norm = np.sqrt(np.einsum("kn,kn->k", rest, rest))
+        kept = norm > DEPENDENT * size
+        R[:, i, i] = np.where(kept, norm, 1.0)
+        Q[:, i] = np.where(kept[:, None], rest / R[:, i, i, None], 0.0)
+    return Q, R
+
+
+def back_substituted(R: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Return the solutions x of R x = right: float64[k, m]."""
+    solution = np.zeros_like(right)
+    for i in reversed(range(right.shape[1])):
+        known = np.einsum("kj,kj->k", R[:, i, i + 1 :], solution[:, i + 1 :])
+        solution[:, i] = (right[:, i] - known) / R[:, i, i]
+    return solution
+
+
+class Solved(NamedTuple):
+    """The linear parameters at each point, what they leave over, and the span of their basis."""
+
+    linear: np.ndarray
+    residual: np.ndarray
+    span: np.ndarray
+
+
+class Projection:
+    """The sum of squares as a function of the nonlinear parameters alone.
+
+    Parameters
+    ----------
+    model : Model
+    parts : Separation
+        Of the model's prediction.
+    seen : Observations
+    """
+
+    def __init__(self, model: Model, parts: Separation, seen: Observations) -> None:
+        self.model, self.parts, self.seen = model, parts, seen
+        self.names = tuple(name for part in parts.components for name in part.names)
+        self.low, self.high = _bounds(model, self.names)
+        self.least, self.most = _bounds(model, parts.order)
+        self.bounded = bool(np.isfinite([*self.least, *self.most]).any())
+
+    @cached_property
+    def _terms(self) -> tuple[Any, ...]:
+        pieces = (self.parts.plain, *self.parts.components)
+        offset = sum(piece.offset for piece in pieces)
+        return (offset, *(term for piece in pieces for term in piece.basis))
+
+    def plain(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the target less what has no parameter, and the basis without nonlinear ones."""
+        part = self.parts.plain
+        evaluate = evaluator((part.offset, *part.basis), (), self.seen.names)
+        values = evaluate(np.empty((1, 0)), self.seen.data)[0] * self.seen.root
+        return self.seen.target - values[0], values[1:]
+
+    def solve(self, points: np.ndarray) -> Solved:
+        """Return the best linear parameters at each point, moved inside their bounds."""
+        evaluate = evaluator(self._terms, self.names, self.seen.names)
+        values = evaluate(points, self.seen.data) * self.seen.root
+        values[~np.isfinite(values).all(axis=(1, 2))] = np.nan
+        target, basis = self.seen.target - values[:, 0], values[:, 1:]
+        solved = _least_squares(basis, target)
+        return self._clamped(basis, target, solved) if self.bounded else solved
+
+    def _clamped(self, basis: np.ndarray, target: np.ndarray, solved: Solved) -> Solved:
+        """Hold linear parameters beyond a bound at it, one round after another."""
+        held = np.zeros(solved.linear.shape, dtype=bool)
+        fixed = np.zeros(solved.linear.shape)
+        for _ in range(held.shape[1]):
+            inside = np.clip(solved.linear, self.least, self.most)
+            out = (inside != solved.linear) & ~held
+            if not out.any():
+                break
+            held |= out
+            fixed = np.where(out, inside, fixed)
+            rest = target - np.einsum("km,kmn->kn", fixed, basis)
+            solved = _least_squares(np.where(held[:, :, None], 0.0, basis), rest)
+            solved = solved._replace(linear=np.where(held, fixed, solved.linear))
+        return solved
+
+    def losses(self, points: np.ndarray) -> np.ndarray:
+        """Return the sum of squares at each point, infinite where there is none."""
+        return _squares(self.solve(points).residual)
+
+    def local(self, points: np.ndarray) -> Local:
+        """Return the sum of squares around each point."""
+        solved = self.solve(points)
+        slopes = self._slopes(points, solved.linear)
+        along = np.matmul(slopes, solved.span.transpose(0, 2, 1))
+        return _around(solved.residual, slopes - np.matmul(along, solved.span))
+
+    def _slopes(self, points: np.ndarray, linear: np.ndarray) -> np.ndarray:
+        slopes = dict(zip(self.model.free, self.model.gradient, strict=True))
+        own = tuple(slopes[name] for name in self.names)
+        evaluate = evaluator(own, (*self.names, *self.parts.order), self.seen.names)
+        values = evaluate(np.hstack([points, linear]), self.seen.data) * self.seen.root
+        return np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+
+    def whole(self, points: np.ndarray) -> np.ndarray:
+        """Return all parameters, in the order of `names` and then the separation's."""
+        return np.hstack([points, self.solve(points).linear])
+
+
+class Whole:
+    """The sum of squares as a function of all parameters, which stay inside their bounds."""
+
+    def __init__(self, model: Model, names: tuple[str, ...], seen: Observations) -> None:
+        self.model, self.names, self.seen = model, names, seen
+        self.low, self.high = _bounds(model, names)
+
+    def residuals(self, points: np.ndarray) -> np.ndarray:
+        """Return target less prediction: float64[k, n]."""
+        evaluate = evaluator((self.model.prediction,), self.names, self.seen.names)
+        values = evaluate(points, self.seen.data)[:, 0] * self.seen.root
+        return np.asarray(self.seen.target - values)
+
+    def local(self, points: np.ndarray) -> Local:
+        """Return the sum of squares around each point."""
+        slopes = dict(zip(self.model.free, self.model.gradient, strict=True))
+        own = tuple(slopes[name] for name in self.names)
+        values = evaluator(own, self.names, self.seen.names)(points, self.seen.data)
+        finite = np.nan_to_num(values * self.seen.root, nan=0.0, posinf=0.0, neginf=0.0)
+        return _around(self.residuals(points), finite)
+
+
+def _bounds(model: Model, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    low = np.array([model.parameters[name].low for name in names], dtype=np.float64)
+    high = np.array([model.parameters[name].high for name in names], dtype=np.float64)
+    return low, high
+
+
+def _least_squares(basis: np.ndarray, target: np.ndarray) -> Solved:
+    span, R = orthonormal(basis)
+    share = np.matmul(span, target[:, :, None])
+    left = target - np.matmul(share.transpose(0, 2, 1), span)[:, 0]
+    again = np.matmul(span, left[:, :, None])
+    left = left - np.matmul(again.transpose(0, 2, 1), span)[:, 0]
+    linear = back_substituted(R, (share + again)[:, :, 0])
+    return Solved(linear, left, span)
+
+
+def _squares(residual: np.ndarray) -> np.ndarray:
+    squares = np.einsum("kn,kn->k", residual, residual)
+    return np.where(np.isfinite(squares), squares, np.inf)
+
+
+def _around(residual: np.ndarray, slopes: np.ndarray) -> Local:
+    gradient = np.matmul(slopes, residual[:, :, None])[:, :, 0]
+    return Local(_squares(residual), gradient, np.matmul(slopes, slopes.transpose(0, 2, 1)))
