@@ -1,0 +1,266 @@
+"""Equivalent optima: the size of each orbit, its canonical point, and what is no symmetry."""
+
+import math
+import time
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from formulas import FORMULAS, model_of, theta_of
+from sgdfit.language.evaluation import evaluate
+from sgdfit.models.model import build
+from sgdfit.models.symmetries import canonical, equivalents
+
+PI = math.pi
+
+
+class Case(NamedTuple):
+    """A formula, how many equivalent points there are, and one of them with its canonical one."""
+
+    formula: str
+    size: int
+    point: tuple[float, ...]
+    canonical: tuple[float, ...]
+    said: tuple[str, ...] = ()
+
+
+GAUSS = "b1*exp(-b2*x) + b3*exp(-(x - b4)**2/b5**2) + b6*exp(-(x - b7)**2/b8**2)"
+ENSO = (
+    "b1 + b2*cos(2*pi*x/12) + b3*sin(2*pi*x/12) + b5*cos(2*pi*x/b4) + b6*sin(2*pi*x/b4)"
+    " + b8*cos(2*pi*x/b7) + b9*sin(2*pi*x/b7)"
+)
+LANCZOS = "b1*exp(-b2*x) + b3*exp(-b4*x) + b5*exp(-b6*x)"
+POLES = "c/((x - p)*(x - q)) + d/((x - r)*(x - s))"
+
+# Points stand in the order of the formula's names.
+CASES = [
+    Case(GAUSS, 8, (9, 0.1, 5, 3, -2, 4, 1, 0.5), (9, 0.1, 4, 1, 0.5, 5, 3, 2),
+         ("b3, b4, b5 and b6, b7, b8 can be exchanged: the smaller of b4 and b7 comes first",
+          "the signs of b5 and b8 do not matter: the positive ones are given")),
+    Case(ENSO, 8, (10, 3, 0.5, 1, -44, 2, 3, 26, 4), (10, 3, 0.5, 3, 26, 4, 1, 44, -2),
+         ("b5, b4, b6 and b8, b7, b9 can be exchanged: the smaller of b4 and b7 comes first",
+          "b4 and b6 can change sign together: the positive b4 is given",
+          "b7 and b9 can change sign together: the positive b7 is given")),
+    Case(LANCZOS, 6, (1, 5, 2, 3, 3, 1), (3, 1, 2, 3, 1, 5),
+         ("b1, b2 and b3, b4 and b5, b6 can be exchanged: b2, b4 and b6 come in ascending order",)),
+    Case("1 - exp(-a*x) - exp(-b*x)", 2, (3, 2), (2, 3),
+         ("a and b can be exchanged: the smaller of a and b comes first",)),
+    Case("expm1(a*x) + expm1(b*x) + c", 2, (3, 2, 1), (2, 3, 1)),
+    Case("1/((x - p)*(x - q))", 2, (3, -2), (-2, 3)),
+    Case(POLES, 8, (7, 4, 1, 9, 3, 0), (9, 0, 3, 7, 1, 4),
+         ("p and q can be exchanged: the smaller of p and q comes first",
+          "c, p, q and d, r, s can be exchanged: the smaller of p and r comes first",
+          "r and s can be exchanged: the smaller of r and s comes first")),
+    Case("(a + b*exp(-c*x))*(d + e*exp(-f*x))", 4, (1, 2, 5, 3, 4, 2), (3, 4, 2, 1, 2, 5)),
+    Case("a*(exp(-b*x) - exp(-c*x))", 2, (1, 3, 2), (-1, 2, 3),
+         ("b and c can be exchanged while a changes sign: the smaller of b and c comes first",)),
+    Case("a*tanh(b*x) + c", 2, (1, -2, -3), (-1, 2, -3),
+         ("a and b can change sign together: the positive b is given",)),
+    Case("a*sin(b*x)", 2, (1, -2), (-1, 2)),
+    Case("a*sin(b*x)*sin(c*x)", 8, (1, -2, 1.5), (-1, 1.5, 2)),
+    Case("a*erf(b*(x - m))", 2, (1, -2, 3), (-1, 2, 3)),
+    Case("a*cbrt(b*x + c)", 2, (1, -2, 3), (-1, 2, -3)),
+    Case("a*abs(b*x - c)", 2, (-1, -2, 3), (-1, 2, -3)),
+    Case("a**2*x", 2, (-3,), (3,),
+         ("the sign of a does not matter: the positive one is given",)),
+    Case("a*exp(-(x - m)**2/(2*s**2))/(s*sqrt(2*pi))", 2, (1, -2, -3), (-1, -2, 3)),
+    Case("a/(1 + ((x - b)/c)**2) + d", 2, (1, 2, -3, -4), (1, 2, 3, -4)),
+    Case("a*x/(b**2 + x**2)", 2, (-1, -2), (-1, 2)),
+    Case("a*(b*x + c)**2", 2, (1, -2, 3), (1, 2, -3)),
+    Case("a/(b*x + c)**3", 2, (1, -2, 3), (-1, 2, -3)),
+    Case("a*sin(b*x + c)", 4, (-1, -2, 7), (1, 2, 2*PI - 7),
+         ("b and c can change sign together while c moves by half a period:"
+          " the positive b is given",
+          "a can change sign while c moves by half a period: the positive a is given",
+          "c is a phase: it is given within (−π, π]")),
+    Case("a*cos(b*x + c) + d", 4, (-1, 2, 1, 5), (1, 2, 1 - PI, 5)),
+    Case("a*cos(2*pi*(x/b - c))", 4, (1, 2, 1.75), (1, 2, -0.25)),
+    Case("exp(a)*sin(b*x + 2*c)", 2, (1, -2, 4), (1, 2, 3*PI/2 - 4)),
+    Case("a*sin(x + c)**2", 1, (-1, 4), (-1, 4 - PI),
+         ("c is a phase: it is given within (−1.5708, 1.5708]",)),
+    Case("a*tan(x/9 + c)", 1, (-1, -2), (-1, PI - 2)),
+]  # fmt: skip
+
+# No two points predict the same, or not by an exchange or a change of sign alone.
+NONE = [
+    "a*x + b*x**2",
+    "a*exp(-b*x) + c*exp(-2*d*x)",
+    "a*exp(-b*x) + c*exp(-d*x**2)",
+    "a*exp(-b*x) + 2*c*exp(-d*x) + a",
+    "c*exp(a)*exp(b*x)",
+    "a*exp(-(x - m)**2/s)",
+    "a*logistic((x - b)/c) + d",
+    "a*tanh(b*x) + b",
+    "a**2*x + 1e-20*a",
+    "where(x > 1e6, b, b**2) + a*x",
+    "a*erf(1000*b*x + c) + b",
+    "a*tanh(1e7*b**2*x + b)",
+    "1/((x - p)*(x - 2*q))",
+    "a*x*sin(c*x) + cos(c*x) + c",
+    "(b1 + b2*x + b3*x**2)/(1 + b4*x + b5*x**2)",
+    "a + b*x + exp(-c*x)",
+]
+
+
+def model(formula, **options):
+    return build(f"y = {formula}", ["x", "y"], **options)
+
+
+def prediction(fitted, theta, x):
+    values = {"x": x} | dict(zip(fitted.free, theta.tolist(), strict=True))
+    return np.broadcast_to(evaluate(fitted.prediction, values), len(x))
+
+
+X = np.array([-2.3, -1.1, -0.31, 0.17, 0.83, 1.9, 2.7])
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.formula)
+def test_all_equivalent_points_predict_the_same_and_have_one_canonical_point(case):
+    fitted = model(case.formula)
+    orbit = equivalents(fitted, np.array(case.point, dtype=float))
+    assert len(orbit) == case.size
+    assert orbit[0].tolist() == list(case.point)
+    expected = prediction(fitted, orbit[0], X)
+    for theta in orbit:
+        found = prediction(fitted, theta, X)
+        size = np.abs(expected[np.isfinite(expected)]).max()
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12 * size)
+        point, said = canonical(fitted, theta, fitted.free)
+        np.testing.assert_allclose(point, case.canonical, rtol=1e-13, atol=1e-15)
+        if case.said:
+            assert said == case.said
+
+
+@pytest.mark.parametrize("formula", NONE)
+def test_near_misses_are_no_symmetries(formula):
+    fitted = model(formula)
+    theta = np.linspace(-1.5, 2.0, len(fitted.free))[::-1]
+    assert len(equivalents(fitted, theta)) == 1
+    point, said = canonical(fitted, theta, fitted.free)
+    assert point.tolist() == theta.tolist()
+    assert said == ()
+
+
+@pytest.mark.parametrize("case", FORMULAS, ids=lambda case: case.name)
+def test_predictions_agree_over_the_orbit_of_every_formula(case):
+    fitted = model_of(case)
+    theta = theta_of(case, fitted)
+    random = np.random.default_rng(4)
+    known = {name: random.uniform(*limits, 50) for name, limits in case.columns.items()}
+
+    def value(at):
+        values = known | dict(zip(fitted.free, at.tolist(), strict=True))
+        return np.broadcast_to(evaluate(fitted.prediction, values), 50)
+
+    for image in (*equivalents(fitted, theta), canonical(fitted, theta, fitted.free)[0]):
+        np.testing.assert_allclose(value(image), value(theta), rtol=1e-12)
+
+
+PEAKS = "a*exp(-(x - m)**2/s**2) + b*exp(-(x - n)**2/t**2)"
+
+
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [
+        ({}, 8),
+        ({"fixed": "m=1"}, 4),
+        ({"fixed": "t=1"}, 2),
+        ({"tied": "t=s"}, 4),
+        ({"tied": "b=2*a"}, 4),
+        ({"tied": "b=2*a", "fixed": "s=1, t=2"}, 1),
+        ({"bounds": "0 < s < 5"}, 2),
+        ({"bounds": "s > 0, t > 0"}, 2),
+        ({"bounds": "m < 3"}, 4),
+        ({"bounds": "m < 3, n < 3"}, 8),
+        ({"bounds": "-5 < s < 5, -5 < t < 5"}, 8),
+    ],
+)
+def test_what_is_fixed_tied_or_bounded_breaks_symmetries(options, size):
+    fitted = model(PEAKS, **options)
+    values = {"a": 1.0, "b": 2.0, "m": 2.5, "n": 0.5, "s": 1.5, "t": 3.0}
+    theta = np.array([values[name] for name in fitted.free])
+    orbit = equivalents(fitted, theta)
+    assert len(orbit) == size
+    for image in orbit:
+        np.testing.assert_allclose(
+            prediction(fitted, image, X), prediction(fitted, theta, X), rtol=1e-12
+        )
+        for name, value in zip(fitted.free, image.tolist(), strict=True):
+            assert fitted.parameters[name].low <= value <= fitted.parameters[name].high
+
+
+def test_a_bounded_phase_is_not_turned():
+    fitted = model("a*sin(x + c)", bounds="6 < c < 9")
+    point, said = canonical(fitted, np.array([-1.0, 7.0]), fitted.free)
+    assert (point.tolist(), said) == ([-1.0, 7.0], ())
+
+
+@pytest.mark.parametrize(
+    ("names", "expected", "kinds"),
+    [
+        ("", (1, 4, -1, 2, 3, -2), 0),
+        ("s", (1, 4, 1, 2, 3, -2), 1),
+        ("st", (1, 4, 1, 2, 3, 2), 1),
+        ("ambn", (1, 4, -1, 2, 3, -2), 0),
+        ("ambnst", (2, 3, 2, 1, 4, 1), 2),
+    ],
+)
+def test_only_the_named_parameters_move(names, expected, kinds):
+    fitted = model(PEAKS)
+    point, said = canonical(fitted, np.array([1.0, 4.0, -1.0, 2.0, 3.0, -2.0]), list(names))
+    assert point.tolist() == list(expected)
+    assert len(said) == kinds
+
+
+def test_an_amplitude_that_was_given_keeps_its_sign():
+    fitted = model("a*sin(b*x + c)")
+    theta = np.array([-1.0, -2.0, 0.5])
+    point, _ = canonical(fitted, theta, ["b", "c"])
+    np.testing.assert_allclose(point, [-1.0, 2.0, PI - 0.5])
+    np.testing.assert_allclose(prediction(fitted, point, X), prediction(fitted, theta, X))
+
+
+def test_a_large_orbit_is_cut():
+    fitted = model(" + ".join(f"a{i}*exp(-(x - m{i})**2/s{i}**2)" for i in range(7)))
+    theta = np.arange(21.0)[::-1] - 10.2
+    orbit = equivalents(fitted, theta)
+    assert 200 <= len(orbit) <= 400
+    assert len({tuple(image) for image in orbit}) == len(orbit)
+    points = [canonical(fitted, image, fitted.free)[0].tolist() for image in orbit[::20]]
+    assert points == [points[0]] * len(points)
+
+
+def amounts(count):
+    size = st.floats(0.1, 3.0).map(lambda value: round(value, 3))
+    one = st.tuples(size, st.sampled_from([-1.0, 1.0])).map(lambda pair: pair[0] * pair[1])
+    return st.lists(one, min_size=count, max_size=count, unique_by=abs)
+
+
+@given(data=st.data(), formula=st.sampled_from([case.formula for case in CASES]))
+@settings(max_examples=200, deadline=None)
+def test_canonical_is_idempotent_and_constant_over_the_orbit(data, formula):
+    fitted = model(formula)
+    theta = np.array(data.draw(amounts(len(fitted.free))))
+    point, said = canonical(fitted, theta, fitted.free)
+    again, _ = canonical(fitted, point, fitted.free)
+    assert again.tolist() == point.tolist()
+    image = data.draw(st.sampled_from(equivalents(fitted, theta)))
+    other, same = canonical(fitted, image, fitted.free)
+    np.testing.assert_allclose(other, point, rtol=1e-12, atol=1e-13)
+    assert same == said
+
+
+def test_asking_again_costs_next_to_nothing():
+    fitted = model(" + ".join(f"a{i}*exp(-(x - m{i})**2/s{i}**2)" for i in range(4)))
+    theta = np.arange(12.0)
+    canonical(fitted, theta, fitted.free)
+    times = []
+    for _ in range(20):
+        start = time.perf_counter()
+        canonical(fitted, theta, fitted.free)
+        times.append(time.perf_counter() - start)
+    # Finding the symmetries takes some 10 ms.
+    assert min(times) < 2e-3
