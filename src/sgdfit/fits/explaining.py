@@ -9,6 +9,7 @@ from sgdfit.data.readers import open_table
 from sgdfit.derivations.derivation import Derivation, derive
 from sgdfit.errors import UsageError, did_you_mean
 from sgdfit.fits.task import prepare
+from sgdfit.fits.weighting import Weighting
 from sgdfit.language.formula import Formula, as_formula
 from sgdfit.models.loss import Loss
 from sgdfit.models.model import build
@@ -79,7 +80,7 @@ def explain(
     )
     if table is None:
         return derive(model, weighted=weights is not None)
-    task = prepare(model, table, weights, missing)
+    task = prepare(model, table, Weighting(weights), missing)
     return derive(model, task.source.columns, weights=task.chunk.weights)
 
 

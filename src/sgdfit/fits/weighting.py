@@ -9,10 +9,10 @@ from sgdfit.errors import UsageError, did_you_mean
 from sgdfit.inference.statistics import expected_range
 from sgdfit.models.loss import Loss
 
-__all__ = ["ESTIMATORS", "Weighting", "as_weighting", "surprise"]
+__all__ = ["CLASSICAL", "COVARIANCES", "SANDWICH", "Weighting", "as_weighting", "surprise"]
 
 CLASSICAL, SANDWICH = "classical", "sandwich"
-ESTIMATORS = ("auto", CLASSICAL, SANDWICH)
+COVARIANCES = ("auto", CLASSICAL, SANDWICH)
 SQUARED = "mse"
 
 
@@ -28,13 +28,13 @@ class Weighting(NamedTuple):
     absolute : bool
         Whether the standard deviations are taken at their word.
     covariance : str
-        ``classical`` or ``sandwich``.
+        ``auto``, ``classical`` or ``sandwich``.
     """
 
     weights: str | None = None
     sigma: str | None = None
     absolute: bool = False
-    covariance: str = CLASSICAL
+    covariance: str = "auto"
 
     @property
     def text(self) -> str | None:
@@ -61,8 +61,8 @@ def as_weighting(
     Examples
     --------
     >>> from sgdfit.models.loss import as_loss
-    >>> as_weighting(None, "s", True, "auto", as_loss("mse")).covariance
-    'classical'
+    >>> as_weighting(None, "s", True, "auto", as_loss("mse")).text
+    '1/(s)**2'
     """
     if sigma is not None and weights is not None:
         raise UsageError(
@@ -81,15 +81,16 @@ def as_weighting(
             "absolute_sigma takes the standard deviations of the rows at their word, but there"
             " are none; give sigma='column', or leave absolute_sigma out"
         )
-    return Weighting(weights, sigma, absolute, _estimator(covariance, absolute, loss))
+    _check_covariance(covariance, absolute, loss)
+    return Weighting(weights, sigma, absolute, covariance)
 
 
-def _estimator(covariance: str, absolute: bool, loss: Loss) -> str:
-    """Return which covariance is meant, or say why it cannot be had."""
-    if covariance not in ESTIMATORS:
+def _check_covariance(covariance: str, absolute: bool, loss: Loss) -> None:
+    """Refuse a covariance that is not known, or does not go with the loss."""
+    if covariance not in COVARIANCES:
         raise UsageError(
-            f"covariance is {covariance!r}; it is one of {', '.join(map(repr, ESTIMATORS))}."
-            + did_you_mean(str(covariance), ESTIMATORS)
+            f"covariance is {covariance!r}; it is one of {', '.join(map(repr, COVARIANCES))}."
+            + did_you_mean(str(covariance), COVARIANCES)
         )
     squared = loss.name == SQUARED
     if covariance == CLASSICAL and not squared:
@@ -103,7 +104,6 @@ def _estimator(covariance: str, absolute: bool, loss: Loss) -> str:
             f"with {why} the standard errors come from the residuals of each row, so"
             " absolute_sigma, which takes them from sigma, cannot be had; leave it out"
         )
-    return SANDWICH if covariance == SANDWICH or not squared else CLASSICAL
 
 
 def surprise(weighting: Weighting, reduced_chi_square: float | None, dof: int) -> tuple[str, ...]:
