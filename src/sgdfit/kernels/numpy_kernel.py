@@ -90,7 +90,11 @@ def _evaluate(terms: Terms, theta: np.ndarray, columns: tuple[np.ndarray, ...]) 
     rows = len(columns[0])
     with np.errstate(all="ignore"):
         *values, jacobian = terms(theta, columns)
-    return *(np.broadcast_to(value, rows) for value in values), jacobian
+    return *(_spread(value, rows) for value in values), jacobian
+
+
+def _spread(value: Any, rows: int) -> np.ndarray:
+    return value if np.shape(value) == (rows,) else np.broadcast_to(value, rows)
 
 
 def _sums(terms: Terms, theta: np.ndarray, chunk: Chunk) -> Sums:
