@@ -7,6 +7,7 @@ import pytest
 
 from nist_files import parse, read, read_folder, shipped_folder
 from nist_scores import MOST_DIGITS, Relabelling, Score, digits, equations, relabellings
+from oracles import jacobian, standard_errors
 from sgdfit.kernels.kernel import Chunk, make
 from sgdfit.models.model import build
 from sgdfit.optimization.optimizer import sgd
@@ -64,23 +65,6 @@ def vector(standard, numbers):
     return np.array([numbers[name] for name in standard.parameters])
 
 
-def jacobian(model, theta):
-    """Differentiate by complex steps, which are exact to rounding."""
-    columns = []
-    for i in range(len(theta)):
-        moved = theta.astype(complex)
-        moved[i] += 1e-30j
-        columns.append(model.predict(moved).imag / 1e-30)
-    return np.array(columns).T
-
-
-def standard_errors(model, theta, residual_standard_deviation):
-    J = jacobian(model, theta)
-    scale = np.linalg.norm(J, axis=0)
-    inverse = np.linalg.inv(np.linalg.qr(J / scale, mode="r"))
-    return residual_standard_deviation * np.linalg.norm(inverse, axis=1) / scale
-
-
 def test_twenty_five_sets_are_shipped():
     assert len(SETS) == len(BY_NAME) == 25
     assert not {"Nelson", "Roszman1"} & set(BY_NAME)
@@ -115,7 +99,8 @@ def test_the_formula_gives_the_certified_residual_sum_of_squares(standard):
 @pytest.mark.parametrize("standard", named(SETS))
 def test_the_formula_gives_the_certified_standard_deviations(standard):
     theta = vector(standard, standard.certified)
-    found = standard_errors(equations(standard), theta, standard.residual_standard_deviation)
+    J = jacobian(equations(standard).predict, theta)
+    found = standard_errors(J, standard.residual_standard_deviation)
     certified = vector(standard, standard.standard_deviations)
     np.testing.assert_allclose(found, certified, rtol=2e-9)
 
@@ -131,7 +116,9 @@ def test_sgdfit_predicts_and_differentiates_the_same(standard):
     rows = make(model, sgd(), "numpy").rows(theta[order], chunk)
     np.testing.assert_allclose(rows.prediction, expected.predict(theta), rtol=1e-12)
     np.testing.assert_array_equal(rows.target, expected.response)
-    for found, column in zip(rows.jacobian, jacobian(expected, theta).T[order], strict=True):
+    for found, column in zip(
+        rows.jacobian, jacobian(expected.predict, theta).T[order], strict=True
+    ):
         np.testing.assert_allclose(found, column, rtol=1e-9, atol=1e-12 * np.max(np.abs(column)))
 
 
