@@ -57,6 +57,17 @@ class Component(NamedTuple):
         }
         return tuple(term.xreplace(numbered) for term in (self.offset, *self.basis))
 
+    def is_mirrored(self, name: str) -> bool:
+        """Say whether the sign of ``name`` makes no difference, as that of a peak's width.
+
+        A basis function may change its sign with it: its linear parameter takes that up.
+        """
+        turned = {symbol(name): -symbol(name)}
+        basis = ((term, term.xreplace(turned)) for term in self.basis)
+        return bool(self.offset.xreplace(turned) == self.offset) and all(
+            image in (term, -term) for term, image in basis
+        )
+
 
 class Separation(NamedTuple):
     """A prediction, written as offset + Σ linear · basis.

@@ -28,8 +28,8 @@ class Range(NamedTuple):
     knots : tuple of (float, float)
         Quantiles of its size: (share of the points, log10 of size over unit), or for a position
         and a phase (share, place in units).
-    signed : bool
-        Whether half of the points (or, of lengths, a quarter) are negative.
+    negative : float
+        The share of points that are drawn below 0.
     text : str
         The same in words.
     """
@@ -41,6 +41,11 @@ class Range(NamedTuple):
     knots: tuple[tuple[float, float], ...]
     negative: float
     text: str
+
+    @property
+    def form(self) -> tuple[object, ...]:
+        """What is equal for two parameters that are drawn alike."""
+        return (self.role.kind, *self[1:-1])
 
 
 def low_discrepancy(count: int, dimension: int, seed: int) -> np.ndarray:

@@ -52,7 +52,7 @@ class Polished(NamedTuple):
 
 def polish(problem: Problem, points: np.ndarray, steps: int = 100) -> Polished:
     """Follow each point downhill, and give up those that fall behind."""
-    index = np.arange(len(points))
+    index, points = np.arange(len(points)), points.copy()
     at = problem.local(points)
     damping, growth = np.full(len(points), FIRST_DAMPING), np.full(len(points), 2.0)
     done = ~np.isfinite(at.loss)

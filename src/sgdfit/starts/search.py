@@ -17,15 +17,22 @@ from sgdfit.models.roles import roles_of
 from sgdfit.models.separation import Separation, separate
 from sgdfit.starts.dictionary import Dictionary, tabulate
 from sgdfit.starts.draws import Range, range_of
+from sgdfit.starts.exchange import exchanged
 from sgdfit.starts.observations import Observations, observe
+from sgdfit.starts.partial import Partial
 from sgdfit.starts.polishing import polish
 from sgdfit.starts.projection import Projection, Whole
-from sgdfit.starts.pursuit import pursue
+from sgdfit.starts.pursuit import first_partial, pursue
 
 __all__ = ["Candidate", "Search", "find_starts"]
 
-POLISHED = 40
+POLISHED = 32
 KEPT = 8
+# How often, and of how many minima, components are exchanged while that finds better ones.
+ROUNDS, EXCHANGED = 4, 2
+# Two curves that differ by less than this share of the residuals (squared) are one minimum.
+SAME = 1e-6
+EXACT = 1e-24
 
 
 class Candidate(NamedTuple):
@@ -102,19 +109,22 @@ def find_starts(model: Model, chunk: Chunk, given: Mapping[str, float], seed: in
         return Search((), 0, 0, words, parts.linear)
     projection = Projection(model, parts, seen)
     books = _books(parts, ranges, seen, seed)
-    points = sum(len(book.points) for book in {id(book): book for book in books}.values())
-    starts = _combined(projection, books)
-    minima = _minima(projection, starts, given)
-    return Search(minima, max(points, len(starts)), len(starts), words, parts.linear)
+    drawn = sum(len(book.points) for book in {id(book): book for book in books}.values())
+    starts, ends = _descended(projection, books)
+    found = _minima(projection, starts, ends, given)
+    return Search(found, max(drawn, len(starts)), len(starts), words, parts.linear)
 
 
 def _ranges(model: Model, parts: Separation, seen: Observations) -> dict[str, Range]:
     roles = roles_of(model.prediction, model.free, model.variables)
     known = model.parameters
-    return {
-        name: range_of(roles[name], known[name].low, known[name].high, seen)
-        for name in parts.nonlinear
-    }
+    made = {}
+    for part in parts.components:
+        for name in part.names:
+            made[name] = range_of(roles[name], known[name].low, known[name].high, seen)
+            if part.is_mirrored(name):
+                made[name] = made[name]._replace(negative=0.0)
+    return made
 
 
 def _books(
@@ -124,54 +134,84 @@ def _books(
     made: dict[object, Dictionary] = {}
     books = []
     for part in parts.components:
-        key = (part.shape, *(ranges[name]._replace(role=None) for name in part.names))
+        key = (part.shape, *(ranges[name].form for name in part.names))
         if key not in made:
             made[key] = tabulate(part, ranges, seen, seed + len(made))
         books.append(made[key])
     return books
 
 
-def _combined(projection: Projection, books: Sequence[Dictionary]) -> np.ndarray:
-    """Return the points to polish: float64[k, q]."""
+def _descended(
+    projection: Projection, books: Sequence[Dictionary]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return nonlinear points, and the minima that they lead to: float64[k, q] both."""
     if not books:
-        return np.empty((1, 0))
+        return np.empty((1, 0)), np.empty((1, 0))
     if not all(len(book.points) for book in books):
-        return np.empty((0, len(projection.names)))
-    target, plain = projection.plain()
-    picks = pursue(target, plain, books, POLISHED)
-    return np.array(
-        [
-            np.concatenate([book.points[i] for book, i in zip(books, pick, strict=True)])
-            for pick in picks
-        ]
-    ).reshape(len(picks), len(projection.names))
+        return np.empty((0, len(projection.names))), np.empty((0, len(projection.names)))
+    first = first_partial(*projection.plain())
+    starts = _points(projection, pursue(first, books, POLISHED))
+    done = polish(projection, starts)
+    starts, ends, losses = starts[done.index], done.points, done.loss
+    for _ in range(ROUNDS if len(books) > 1 else 0):
+        best = ends[_distinct(losses)[:EXCHANGED]]
+        more = _exchanged(projection, first, best, books)
+        done = polish(projection, more)
+        better = done.loss.min(initial=np.inf) < losses.min() * (1.0 - 1e-6)
+        starts, ends = np.vstack([starts, more[done.index]]), np.vstack([ends, done.points])
+        losses = np.concatenate([losses, done.loss])
+        if not better:
+            break
+    return starts, ends
+
+
+def _distinct(losses: np.ndarray) -> list[int]:
+    """Return the indices of losses that differ, best first."""
+    order = np.argsort(losses, kind="stable")
+    new = np.diff(losses[order], prepend=-np.inf) > 1e-6 * losses[order]
+    return [int(i) for i in order[new]]
+
+
+def _exchanged(
+    projection: Projection, first: Partial, ends: np.ndarray, books: Sequence[Dictionary]
+) -> np.ndarray:
+    parts, seen = projection.parts.components, projection.seen
+    places = np.cumsum([0, *(len(part.names) for part in parts)])
+    made: list[Partial] = []
+    for end in ends:
+        chosen = {c: end[places[c] : places[c + 1]] for c in range(len(parts))}
+        made += exchanged(first, chosen, parts, books, seen)
+    return _points(projection, sorted(made, key=lambda partial: partial.loss)[:POLISHED])
+
+
+def _points(projection: Projection, sums: Sequence[Partial]) -> np.ndarray:
+    """Return the nonlinear parameters of ``sums``, in order: float64[k, q]."""
+    ordered = [np.concatenate([p.chosen[c] for c in sorted(p.chosen)]) for p in sums]
+    return np.array(ordered).reshape(len(sums), len(projection.names))
 
 
 def _minima(
-    projection: Projection, starts: np.ndarray, given: Mapping[str, float]
+    projection: Projection, starts: np.ndarray, ends: np.ndarray, given: Mapping[str, float]
 ) -> tuple[Candidate, ...]:
-    """Polish the starts and return the distinct minima."""
-    done = polish(projection, starts.copy())
-    order = np.argsort(done.loss, kind="stable")
-    first = projection.whole(starts[done.index[order]])
-    last = projection.whole(done.points[order])
+    """Return the distinct minima, with all parameters."""
+    first, last = projection.whole(starts), projection.whole(ends)
     names = (*projection.names, *projection.parts.order)
     whole = Whole(projection.model, names, projection.seen)
     if projection.bounded:
-        last = polish(whole, last.copy()).points
+        done = polish(whole, last)
+        first, last = first[done.index], done.points
     residual = whole.residuals(last)
     loss = np.einsum("kn,kn->k", residual, residual)
-    free = projection.model.free
     kept: list[int] = []
     for i in np.argsort(loss, kind="stable"):
-        near = (residual[kept] - residual[i]) if kept else np.empty((0, 1))
-        same = np.einsum("kn,kn->k", near, near) <= 1e-6 * loss[i] + 1e-24
+        near = residual[kept] - residual[i]
+        same = np.einsum("kn,kn->k", near, near) <= SAME * loss[i] + EXACT
         if np.isfinite(loss[i]) and not same.any() and len(kept) < KEPT:
             kept.append(int(i))
 
     def full(values: np.ndarray) -> np.ndarray:
-        known = dict(zip(names, values, strict=True)) | given
-        return np.array([known[name] for name in free])
+        known = {**dict(zip(names, values, strict=True)), **given}
+        return np.array([known[name] for name in projection.model.free])
 
     scale = projection.seen.unit**2 / projection.seen.rows
     return tuple(Candidate(full(first[i]), full(last[i]), float(loss[i]) * scale) for i in kept)
