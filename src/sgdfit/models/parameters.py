@@ -150,7 +150,9 @@ def _check_known(name: Any, names: Sequence[str], what: str) -> None:
 
 def _pieces(given: Any, what: str) -> list[str]:
     """Cut "a=4, b=5" (or several such texts) at its commas outside of brackets."""
-    texts = [given] if isinstance(given, str) else [] if given is None else given
+    if given is None:
+        return []
+    texts = [given] if isinstance(given, str) else given
     if not isinstance(texts, Iterable):
         raise UsageError(f"{what} is {given!r}; write text such as 'a=4, b=5' or a dict")
     pieces, depth = [""], 0
@@ -213,7 +215,8 @@ def _ties(given: Assignments, names: Sequence[str], values: Mapping[str, float])
         for other in used:
             _check_known(other, names, f"the tie {name} = {text}")
         ties[name] = to_text(expression, used)
-    resolve_ties(ties)
+    if ties:
+        resolve_ties(ties)
     return ties
 
 
