@@ -13,6 +13,7 @@ from sgdfit.errors import UsageError
 from sgdfit.optimization.optimizer import OPTIMIZERS, Optimizer
 
 __all__ = [
+    "AUTO",
     "as_batch_size",
     "as_callable",
     "as_dtype",
@@ -25,22 +26,41 @@ __all__ = [
     "trace_interval",
 ]
 
+AUTO = "auto"
 DEFAULT_STEPS = 1_000
 TRACE_ROWS = 10_000
 # More than a machine can take in a lifetime; beyond it, counters could overflow.
 MOST_STEPS = 10**18
 
 
-def as_optimizer(optimizer: str | Optimizer) -> Optimizer:
-    """Return an `Optimizer` from its name with options, or one as it is."""
+def as_optimizer(optimizer: str | Optimizer | None, **textbook: object) -> Optimizer | None:
+    """Return an `Optimizer` from its name with options, or one as it is; None for ``auto``.
+
+    Parameters
+    ----------
+    optimizer : str, Optimizer or None
+        None: sgd where one of the options that only textbook descent has is given, else ``auto``.
+    **textbook : object
+        These options by name; None where one is not given.
+    """
     if isinstance(optimizer, Optimizer):
         return optimizer
+    given = [name for name, value in textbook.items() if value is not None]
+    if optimizer is None:
+        return OPTIMIZERS["sgd"]() if given else None
     if not isinstance(optimizer, str):
         raise UsageError(
             f"an optimizer is a name such as 'sgd(momentum=0.9)', not {optimizer!r};"
-            f" there are {', '.join(OPTIMIZERS)}"
+            f" there are {', '.join((AUTO, *OPTIMIZERS))}"
         )
-    return choose(optimizer, OPTIMIZERS, "optimizer")
+    table: dict[str, Callable[..., Optimizer | None]] = {AUTO: lambda: None, **OPTIMIZERS}
+    chosen = choose(optimizer, table, "optimizer")
+    if chosen is None and given:
+        raise UsageError(
+            f"the optimizer auto decides {' and '.join(given)} by itself; leave that out, or name"
+            " another optimizer, such as 'sgd'"
+        )
+    return chosen
 
 
 def as_batch_size(batch_size: int | str, rows: int) -> int:

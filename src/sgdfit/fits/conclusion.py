@@ -7,45 +7,37 @@ import math
 import numpy as np
 
 from sgdfit.fits.assessment import (
-    SQUARED,
-    Uncertainty,
-    correlations,
     distance_to_optimum,
-    estimates,
     from_sums,
     is_hidden,
     uncertainty,
 )
+from sgdfit.fits.composition import Landed, Way, compose
 from sgdfit.fits.descent import Course, Plan
 from sgdfit.fits.ending import judge
 from sgdfit.fits.landing import Landing, land
 from sgdfit.fits.squares import sum_squares
-from sgdfit.fits.task import Task, counted
+from sgdfit.fits.task import Task
 from sgdfit.inference.diagnosis import Diagnosis
-from sgdfit.inference.statistics import goodness
 from sgdfit.kernels.kernel import Sums
 from sgdfit.optimization.optimizer import describe as describe_optimizer
 from sgdfit.optimization.schedule import Schedule
 from sgdfit.optimization.schedule import describe as describe_schedule
 from sgdfit.results.result import Result
-from sgdfit.results.status import Status
 from sgdfit.results.trace import Trace
 
 __all__ = ["conclude"]
 
-# Farther than this from the optimum, in standard errors, a 95% interval would miss it too often.
-FAR = 1.0
-
 
 def conclude(task: Task, plan: Plan, course: Course, first: Sums, diagnosis: Diagnosis) -> Result:
     """Return the `Result` of a descent that began with the sums ``first``."""
-    model, source, chunk = task.model, task.source, task.chunk
+    model, chunk = task.model, task.chunk
     landing = land(plan, course, chunk)
     theta, sums = landing.theta, landing.sums
     with np.errstate(all="ignore"):
         distance = distance_to_optimum(model, plan.kernel, chunk, theta, sums)
-        found = uncertainty(model, chunk, theta, from_sums(plan.kernel, chunk, theta, sums))
-        squares = sum_squares(task, landing)
+        found = uncertainty(task, theta, from_sums(plan.kernel, chunk, theta, sums))
+        squares = sum_squares(task, theta, sums.loss)
         # Where no noise is left, standard errors are no measure.
         distance = 0.0 if squares.perfect else distance
         hidden = is_hidden(task, theta, found.undetermined)
@@ -56,61 +48,27 @@ def conclude(task: Task, plan: Plan, course: Course, first: Sums, diagnosis: Dia
     plateau = status.name == "stalled" and bool(found.undetermined)
     told = () if plateau else _undetermined(found.undetermined, diagnosis)
     distance = distance if status.ok and not plateau else math.inf
-    found = _withheld(found, status, distance)
-    merit = goodness(
-        squares.residual,
-        squares.total,
-        rows=counted(chunk),
-        free=len(model.free),
-        sum_log_weights=squares.log_weights,
-    )
-    squared = model.loss.name == SQUARED
-    return Result(
-        formula=str(model.formula),
-        loss_name=model.loss.name,
+    landed = Landed(theta, sums.loss, squares, found, distance, status, told)
+    return compose(task, landed, _way(plan, course, landing, diagnosis))
+
+
+def _way(plan: Plan, course: Course, landing: Landing, diagnosis: Diagnosis) -> Way:
+    rows = landing.sums.rows
+    return Way(
         optimizer=describe_optimizer(plan.optimizer),
         learning_rate=_rate_text(plan),
-        batch_size=None if plan.batch_size >= sums.rows else plan.batch_size,
+        batch_size=None if plan.batch_size >= rows else plan.batch_size,
         seed=plan.seed,
         kernel=plan.kernel.form,
         dtype=plan.start.dtype.name,
-        estimates=estimates(model, theta, found),
-        free=model.free,
-        covariance=found.covariance,
-        correlation=correlations(found.covariance),
-        covariance_method=found.method,
-        loss=sums.loss / sums.weight,
-        residual_sum_of_squares=squares.residual,
-        rows=sums.rows,
-        rows_dropped=source.dropped,
-        degrees_of_freedom=merit.degrees_of_freedom,
-        # These figures take the residuals for normal, which other losses do not.
-        reduced_chi_square=merit.reduced_chi_square if squared else None,
-        r_squared=merit.r_squared if squared else None,
-        aic=merit.aic if squared else None,
-        aicc=merit.aicc if squared else None,
-        bic=merit.bic if squared else None,
         steps=course.state.step,
-        epochs=course.state.step // -(-sums.rows // plan.batch_size),
+        epochs=course.state.step // -(-rows // plan.batch_size),
         seconds=course.seconds,
-        status=status,
-        distance=distance if np.isfinite(distance) else None,
-        diagnosis=diagnosis,
         trace=_trace(plan, course, landing),
-        warnings=(*task.warnings, *told),
-        data_label=source.label,
-        weights=task.weights,
+        # The first batch of the curvature and the last of the errors are all rows.
+        rows_visited=rows * 2 + min(course.state.step * plan.batch_size, 2**62),
+        diagnosis=diagnosis,
     )
-
-
-def _withheld(found: Uncertainty, status: Status, distance: float) -> Uncertainty:
-    """Take the errors back where the estimates are not those that they belong to."""
-    if not status.ok:
-        return found._replace(covariance=None, method=f"none: the run ended as {status.label}")
-    if np.isfinite(distance) and distance > FAR:
-        away = f"the estimates are still {distance:.2g} standard errors from the optimum"
-        return found._replace(covariance=None, method=f"none: {away}")
-    return found
 
 
 def _rate_text(plan: Plan) -> str:

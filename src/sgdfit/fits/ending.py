@@ -18,7 +18,7 @@ from sgdfit.kernels.order import in_order
 from sgdfit.optimization.schedule import Schedule
 from sgdfit.results.status import Status, status_of
 
-__all__ = ["judge"]
+__all__ = ["ARRIVED", "FLAT", "judge", "out_of_domain"]
 
 # Nearer than this to the optimum, in standard errors, a run has arrived, asked or not.
 ARRIVED = 0.01
@@ -65,7 +65,7 @@ def judge(
         Whether the rows do determine them, and only the sums over rows cannot tell.
     """
     begun = is_finite(first)
-    trouble = find_trouble(task, course, overflow=not begun) if landing.lost else None
+    trouble = find_trouble(task, _tried(course), overflow=not begun) if landing.lost else None
     if trouble is not None:
         return _domain_status(task, course, landing, trouble)
     if not begun:
@@ -96,6 +96,12 @@ def judge(
     cause = f"all {plan.steps:,} steps were taken before the optimum was reached"
     cure = _cure(plan, course, landing, diagnosis, distance, reach)
     return status_of("step_limit", cause=cause, cure=cure)
+
+
+def _tried(course: Course) -> list[np.ndarray]:
+    """Return the states that a run ended in: that of the last step, and what it averaged."""
+    last = course.state.theta
+    return [last] if course.ending == "halted" else [course.theta, last]
 
 
 def _hidden(task: Task, landing: Landing, undetermined: tuple[str, ...]) -> Status:
@@ -247,6 +253,13 @@ def _domain_status(task: Task, course: Course, landing: Landing, trouble: Troubl
     earlier = ""
     if landing.step != course.state.step:
         earlier = f"; the estimates are those of step {landing.step}, the last with a finite loss"
+    return out_of_domain(task, trouble, course.state.step, earlier, cure)
+
+
+def out_of_domain(
+    task: Task, trouble: Trouble, step: int, earlier: str = "", cure: str | None = None
+) -> Status:
+    """Return the status of a formula that has no finite value on a row, at a step."""
     kept = " of those without missing values" if task.source.dropped else ""
     given = ", ".join(f"{value:.6g}" for value in trouble.arguments)
     at = ", ".join(f"{name} = {value:.6g}" for name, value in trouble.values.items())
@@ -254,7 +267,7 @@ def _domain_status(task: Task, course: Course, landing: Landing, trouble: Troubl
         "domain_error",
         cause=(
             f"{trouble.part} has no finite value on row {trouble.row + 1}{kept} at step"
-            f" {course.state.step}: it was given {given} ({at}){earlier}"
+            f" {step}: it was given {given} ({at}){earlier}"
         ),
         cure=cure,
     )

@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
-from sgdfit.choice import switch, whole
+from sgdfit.choice import whole
 from sgdfit.data.readers import open_table
-from sgdfit.errors import DivergenceWarning
-from sgdfit.fits.arguments import (
-    as_batch_size,
-    as_callable,
-    as_dtype,
-    as_kernel,
-    as_length,
-    as_optimizer,
-    as_start,
-    as_tolerance,
-    callback_interval,
-    trace_interval,
-)
-from sgdfit.fits.assessment import distance_to_optimum
-from sgdfit.fits.conclusion import conclude
-from sgdfit.fits.descent import Callback, Plan, descend
-from sgdfit.fits.landing import is_finite
-from sgdfit.fits.rate import Rates, decide_rates
-from sgdfit.fits.task import Task, prepare
+from sgdfit.fits.arguments import as_optimizer
+from sgdfit.fits.automatic import Wishes, solve
+from sgdfit.fits.descent import Callback
+from sgdfit.fits.starting import searches, started
+from sgdfit.fits.task import prepare
+from sgdfit.fits.textbook import Options, run_textbook
+from sgdfit.fits.weighting import as_weighting
 from sgdfit.inference.diagnosis import Diagnosis
-from sgdfit.kernels.kernel import Sums, choose_form, make
-from sgdfit.language.evaluation import evaluate
 from sgdfit.language.formula import Formula
 from sgdfit.models.loss import Loss
 from sgdfit.models.model import build
@@ -41,10 +24,6 @@ from sgdfit.optimization.schedule import AnySchedule
 from sgdfit.results.result import Result
 
 __all__ = ["fit"]
-
-# A batch loss beyond this many times the loss at the start, or of predicting nothing, is no
-# noise: the run has left.
-DIVERGED = 1e10
 
 
 def fit(
@@ -58,16 +37,20 @@ def fit(
     fixed: Assignments = None,
     tied: Assignments = None,
     weights: str | None = None,
+    sigma: str | None = None,
+    absolute_sigma: bool = False,
+    covariance: str = "auto",
     missing: str = "error",
-    optimizer: str | Optimizer = "sgd",
+    optimizer: str | Optimizer | None = None,
     learning_rate: float | AnySchedule | None = None,
     schedule: str | AnySchedule | None = None,
-    batch_size: int | str = "full",
+    batch_size: int | str | None = None,
     steps: int | None = None,
     epochs: int | None = None,
     shuffle: bool = True,
     seed: int = 0,
     tolerance: float | None = None,
+    search: bool | None = None,
     announce: Callable[[Diagnosis], object] | None = None,
     callback: Callback | None = None,
     callback_every: int | None = None,
@@ -76,6 +59,9 @@ def fit(
     dtype: str = "float64",
 ) -> Result:
     """Estimate the parameters of a formula by stochastic gradient descent.
+
+    With nothing but a formula and data it finds its own starting values and steps (the optimizer
+    ``"auto"``) and ends at the least-squares answer, with standard errors.
 
     Parameters
     ----------
@@ -89,33 +75,55 @@ def fit(
     loss : str or callable
         What is averaged over the rows and made small: ``"mse"``, ``"mae"``, ``"huber(delta=2)"``,
         …, a formula of ``prediction`` and ``target``, or a function of these two.
-    start : mapping, text or "random"
-        Where parameters start: ``{"a": 4}`` or ``"a=4, b=5"``; ``"random"`` draws standard
-        normals. A parameter without a start begins at 1.
+    start : mapping, text, "search" or "random"
+        Where parameters start: ``{"a": 4}`` or ``"a=4, b=5"``. Starts that are not given,
+        ``auto`` finds from the formula and the data, as ``"search"`` does for every optimizer;
+        the others begin at 1. ``"random"`` draws standard normals.
     bounds, fixed, tied : mapping or text
         ``"0 < b < 10"``, ``"c=3"``, ``"d = 2*a"``.
     weights : str, optional
         A column, or an expression of columns such as ``"1/s**2"``, that weighs the rows.
+    sigma : str, optional
+        Instead of weights: a column, or an expression of columns such as ``"0.1*y"``, that is the
+        standard deviation of each row, in units of the response; the weights are 1/sigma².
+    absolute_sigma : bool
+        As in `scipy.optimize.curve_fit`. True: the standard deviations (or the weights, as inverse
+        variances) are what they say, so that standard errors follow from them and intervals are
+        normal. False: only their ratios count; the residuals set the scale, and intervals are
+        Student's t.
+    covariance : "auto", "classical" or "sandwich"
+        Whence standard errors come. ``"classical"``: σ²(JᵀWJ)⁻¹, for least squares alone.
+        ``"sandwich"``: right also where the scatter differs from row to row in ways that the
+        weights do not know, and for other losses (Huber 1967; White 1980, the form without a
+        correction for few rows). ``"auto"``: classical for ``mse``, sandwich for other losses.
     missing : "error" or "drop"
         What to do with rows that hold NaN, infinity or nothing.
-    optimizer : str or Optimizer
-        ``"sgd"``, ``"sgd(momentum=0.9)"``, ``"adam"``, ``"averaged(sgd)"``, …
+    optimizer : str or Optimizer, optional
+        ``"auto"`` (the default): damped Gauss-Newton steps on growing random batches, the last
+        of them all rows. ``"sgd"``, ``"sgd(momentum=0.9)"``, ``"adam"``, ``"averaged(sgd)"``, …:
+        textbook descent. Where a learning rate, a schedule, a batch size or epochs are given,
+        which ``auto`` decides by itself, the default is ``"sgd"``.
     learning_rate : float or callable, optional
         Default: for sgd from the curvature at the start, else the optimizer's own.
     schedule : str or callable, optional
         How the learning rate changes: ``"cosine"``, ``"inverse_time(decay=0.01)"``, or a function
         step -> learning rate. Steps count from 0.
-    batch_size : int or "full"
-        Rows of one step.
+    batch_size : int or "full", optional
+        Rows of one step; default all.
     steps, epochs : int, optional
-        How long to run; default 1,000 steps.
+        How long to run; default 1,000 steps. ``auto`` stops at the optimum, and takes at most
+        ``steps``, by default 2,000.
     shuffle : bool
         Visit the rows in a new order each epoch. A full batch is never shuffled.
     seed : int
         Of the shuffling and of random starts. The same seed gives the same run, bit for bit.
     tolerance : float, optional
         Stop once the remaining distance to the optimum is below this many standard errors,
-        looked at once an epoch (of a full batch every 16).
+        looked at once an epoch (of a full batch every 16); for ``auto`` 1e-8 by default, of
+        many rows 1e-6.
+    search : bool, optional
+        Whether ``auto`` looks for a better minimum than that which the given starts lead to. By
+        default it does where the residuals of the fit are not like noise.
     announce : callable, optional
         Called with the `sgdfit.inference.diagnosis.Diagnosis` before the first step. Without it,
         a learning rate above the stability limit raises a `sgdfit.errors.DivergenceWarning`.
@@ -145,65 +153,48 @@ def fit(
     --------
     >>> import numpy as np
     >>> x = np.linspace(-2, 2, 20)
-    >>> result = fit("y = a*x + b", {"x": x, "y": 3 * x + 1}, learning_rate=0.2, steps=200)
+    >>> result = fit("y = a*exp(-b*x)", {"x": x, "y": 3 * np.exp(-x)})
     >>> round(result.estimates["a"].value, 6), result.status.name
     (3.0, 'converged')
+    >>> result = fit("y = a*x + b", {"x": x, "y": 3 * x + 1}, learning_rate=0.2, steps=200)
+    >>> result.optimizer, round(result.estimates["a"].value, 6)
+    ('sgd', 3.0)
     """
     seed = whole(seed, "seed", 0)
     table = open_table(data)
     model = build(
         formula, table.names, response=response, loss=loss,
-        start=start, bounds=bounds, fixed=fixed, tied=tied, seed=seed,
+        start=None if searches(start) else start, bounds=bounds, fixed=fixed, tied=tied, seed=seed,
     )  # fmt: skip
-    task = prepare(model, table, weights, missing)
-    rows = task.source.rows
-    chosen = as_optimizer(optimizer)
-    size = as_batch_size(batch_size, rows)
-    length = as_length(steps, epochs, rows, size)
-    begin = as_start(model.start, as_dtype(dtype), model.free)
-    form = choose_form(as_kernel(kernel, chosen), rows, length, size, begin.dtype)
-    made = make(model, chosen, form, weighted=weights is not None)
-    first = made.sums(begin.astype(np.float64), task.chunk)
-    rates = decide_rates(model, chosen, size, task.chunk, first, learning_rate, schedule, length)
-    every, keep = trace_interval(trace_every, length)
-    plan = Plan(
-        kernel=made,
-        optimizer=chosen,
-        schedule=rates.schedule,
-        names=model.free,
-        start=begin,
-        low=np.array([model.parameters[name].low for name in model.free]),
-        high=np.array([model.parameters[name].high for name in model.free]),
-        batch_size=size,
-        # Without a finite gradient there is nowhere to step; the conclusion says why.
-        steps=length if is_finite(first) else 0,
-        shuffle=switch(shuffle, "shuffle") and size < rows,
-        seed=seed,
-        ceiling=_ceiling(task, first),
-        record_every=every,
-        keep_trace=keep,
-        distance=lambda theta: distance_to_optimum(model, made, task.chunk, theta),
-        tolerance=as_tolerance(tolerance),
-        callback=as_callable(callback, "callback"),
-        callback_every=callback_interval(callback_every, rows, size),
+    weighting = as_weighting(weights, sigma, absolute_sigma, covariance, model.loss)
+    task = prepare(model, table, weighting, missing)
+    chosen = as_optimizer(
+        optimizer,
+        learning_rate=learning_rate,
+        schedule=schedule,
+        batch_size=batch_size,
+        epochs=epochs,
+        dtype=None if dtype == "float64" else dtype,
+        shuffle=None if shuffle is True else shuffle,
     )
-    _announce(rates, as_callable(announce, "announce"))
-    return conclude(task, plan, descend(plan, task.chunk), first, rates.diagnosis)
+    if chosen is None:
+        return solve(
+            task,
+            Wishes(
+                start=start, search=search, seed=seed, steps=steps, tolerance=tolerance,
+                callback=callback, callback_every=callback_every, trace_every=trace_every,
 
-
-def _announce(rates: Rates, announce: Callable[[Diagnosis], object] | None) -> None:
-    """Tell of the diagnosis before the run, at least where it foresees divergence."""
-    if announce is not None:
-        announce(rates.diagnosis)
-    elif rates.too_fast:
-        # Shown at the line that called `fit`.
-        warnings.warn(rates.diagnosis.notes[0], DivergenceWarning, stacklevel=3)
-
-
-def _ceiling(task: Task, first: Sums) -> float:
-    """Return the batch loss that no noise explains."""
-    target = evaluate(task.model.formula.response, task.source.columns)
-    with np.errstate(over="ignore", invalid="ignore"):
-        scale = float(np.mean(np.square(target), dtype=np.float64))
-        ceiling = DIVERGED * (abs(first.loss) / first.weight + scale)
-    return ceiling if np.isfinite(ceiling) and ceiling > 0 else float(np.finfo(np.float64).max)
+                kernel=kernel,
+            ),
+        )  # fmt: skip
+    if searches(start):
+        task = started(task, seed)
+    return run_textbook(
+        task,
+        Options(
+            optimizer=chosen, learning_rate=learning_rate, schedule=schedule,
+            batch_size=batch_size, steps=steps, epochs=epochs, shuffle=shuffle, seed=seed,
+            tolerance=tolerance, announce=announce, callback=callback,
+            callback_every=callback_every, trace_every=trace_every, kernel=kernel, dtype=dtype,
+        ),
+    )  # fmt: skip

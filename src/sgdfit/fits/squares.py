@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sgdfit.fits.assessment import SQUARED
-from sgdfit.fits.landing import Landing
 from sgdfit.fits.task import Task
 from sgdfit.language.evaluation import evaluate
 
@@ -42,8 +41,8 @@ class Squares(NamedTuple):
     perfect: bool
 
 
-def sum_squares(task: Task, landing: Landing) -> Squares:
-    """Return the sums of squares of the estimates."""
+def sum_squares(task: Task, theta: np.ndarray, loss: float) -> Squares:
+    """Return the sums of squares of the estimates, at which the losses add up to ``loss``."""
     shift, first, second, logs = math.nan, 0.0, 0.0, 0.0
     for weight, target in _targets(task):
         # About one of its values, so that a large mean does not drown the variation.
@@ -56,7 +55,7 @@ def sum_squares(task: Task, landing: Landing) -> Squares:
                 logs += float(np.log(weight[weight > 0] * task.mean_weight).sum())
     rows = task.source.rows
     total = max(0.0, second - first**2 / rows) if second > 0 else 0.0
-    residual = _residual(task, landing)
+    residual = _residual(task, theta, loss)
     size = total if total > 0 else rows * shift * shift
     return Squares(
         residual=task.mean_weight * residual,
@@ -73,10 +72,10 @@ def _targets(task: Task) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         yield weight, evaluate(formula.response, values)
 
 
-def _residual(task: Task, landing: Landing) -> float:
+def _residual(task: Task, theta: np.ndarray, loss: float) -> float:
     if task.model.loss.name == SQUARED:
-        return landing.sums.loss
-    parameters = task.model.values(landing.theta.tolist())
+        return loss
+    parameters = task.model.values(theta.tolist())
     total = 0.0
     for weight, values in _rows(task, task.model.columns):
         prediction = evaluate(task.model.formula.expression, values | parameters)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgdfit.fits.descent import Course
 from sgdfit.fits.task import Task
 from sgdfit.language.evaluation import evaluate, find_domain_error
 from sgdfit.models.loss import PREDICTION, TARGET
@@ -36,14 +35,12 @@ class Trouble(NamedTuple):
     values: dict[str, float]
 
 
-def find_trouble(task: Task, course: Course, *, overflow: bool) -> Trouble | None:
-    """Return where the state in which a run ended has no finite value, and why.
+def find_trouble(task: Task, tried: Sequence[np.ndarray], *, overflow: bool) -> Trouble | None:
+    """Return where the first of the states ``tried`` that has no finite value fails, and why.
 
     Without ``overflow`` that is none: after the start it is what divergence looks like from
     within one row.
     """
-    state = course.state
-    tried = [state.theta] if course.ending == "halted" else [course.theta, state.theta]
     for theta in tried:
         values = task.model.values(np.asarray(theta, dtype=np.float64).tolist())
         for expression, known in _searches(task, values):

@@ -16,6 +16,7 @@ from sgdfit.results.trace import Trace
 if TYPE_CHECKING:
     from sgdfit.inference.bands import Band
     from sgdfit.inference.diagnosis import Diagnosis
+    from sgdfit.results.search import StartSearch
 
 __all__ = ["Estimate", "Result"]
 
@@ -138,6 +139,10 @@ class Result:
     absolute_sigma : bool
         Whether standard deviations (or weights, as inverse variances) were taken at their word,
         rather than scaled by the residuals.
+    rows_visited : int or None
+        How many rows the descent has looked at, each as often as it did.
+    search : StartSearch or None
+        How starting values were searched for, where they were.
     """
 
     formula: str
@@ -176,6 +181,8 @@ class Result:
     noise_variance: float | None = None
     sigma: str | None = None
     absolute_sigma: bool = False
+    rows_visited: int | None = None
+    search: StartSearch | None = None
 
     @property
     def values(self) -> dict[str, float]:

@@ -24,6 +24,7 @@ from sgdfit.results.codecs import (
     text,
 )
 from sgdfit.results.result import Estimate, Result
+from sgdfit.results.search import Rival, StartSearch
 from sgdfit.results.status import Status
 from sgdfit.results.trace import Trace
 
@@ -102,6 +103,25 @@ TRACE = record(
         "loss": reals,
         "parameters": columns,
         "gradient": columns,
+        "rows": later(optional(integers)),
+        "damping": later(optional(reals)),
+        "distance": later(optional(reals)),
+    },
+)
+
+RIVAL = record(Rival, {"values": mapping(real), "loss": real})
+
+SEARCH = record(
+    StartSearch,
+    {
+        "points": integer,
+        "polished": integer,
+        "minima": integer,
+        "rows": integer,
+        "ranges": mapping(text),
+        "solved": sequence(text),
+        "loss": real,
+        "rivals": sequence(RIVAL),
     },
 )
 
@@ -142,6 +162,8 @@ RESULT_PARTS: dict[str, Codec] = {
     "noise_variance": later(optional(real)),
     "sigma": later(optional(text)),
     "absolute_sigma": later(flag),
+    "rows_visited": later(optional(integer)),
+    "search": later(optional(SEARCH)),
 }
 
 RESULT = record(Result, RESULT_PARTS)

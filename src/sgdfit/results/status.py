@@ -30,6 +30,12 @@ STATUSES: Mapping[str, Ending] = MappingProxyType(
             cure="",
             ok=True,
         ),
+        "local_minimum": Ending(
+            meaning="the estimates are at a minimum of the loss, but there is a better one",
+            cause="the start led to a minimum, and a search of other starts found a better one",
+            cure="start from the better one, or leave out the start",
+            ok=True,
+        ),
         "step_limit": Ending(
             meaning="all the steps asked for were taken before the optimum was reached",
             cause="the limit of {steps} steps was reached before the optimum",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from sgdfit.errors import UsageError, require
 __all__ = ["FORMATS", "Trace"]
 
 _FIXED = ("step", "epoch", "learning_rate", "loss")
+_AUTOMATIC = {"rows": np.int64, "damping": np.float64, "distance": np.float64}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -38,6 +40,12 @@ class Trace:
         Loss, in the units of the loss function.
     parameters, gradient : ndarray of float64, shape (k, p)
         Parameters, and the derivative of the loss by each.
+    rows : ndarray of int64, shape (k,), or None
+        Rows of the batch, where batches grow (the optimizer ``auto``).
+    damping : ndarray of float64, shape (k,), or None
+        λ of the step that led here, in units of the scaled curvature; only ``auto`` has one.
+    distance : ndarray of float64, shape (k,), or None
+        From the minimum of the batch's own loss, in its standard errors; only ``auto`` has one.
 
     Raises
     ------
@@ -61,6 +69,9 @@ class Trace:
     loss: NDArray[np.float64]
     parameters: NDArray[np.float64]
     gradient: NDArray[np.float64]
+    rows: NDArray[np.int64] | None = None
+    damping: NDArray[np.float64] | None = None
+    distance: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         rows = len(self.step)
@@ -70,6 +81,9 @@ class Trace:
             self._settle(name, _shaped(name, getattr(self, name), np.int64, (rows,)))
         for name in ("learning_rate", "loss"):
             self._settle(name, _shaped(name, getattr(self, name), np.float64, (rows,)))
+        for name, kind in _AUTOMATIC.items():
+            if getattr(self, name) is not None:
+                self._settle(name, _shaped(name, getattr(self, name), kind, (rows,)))
         for name in ("parameters", "gradient"):
             self._settle(name, _shaped(name, getattr(self, name), np.float64, wide))
 
@@ -82,11 +96,14 @@ class Trace:
     def columns(self) -> dict[str, NDArray[Any]]:
         """Return every column by name: step, epoch, learning_rate, loss, parameters, gradients.
 
+        Of ``auto``, which has no learning rate, rows, damping and distance stand in its place.
         The gradient by ``a`` is called ``gradient_a``. A parameter whose own name is taken by
         another column is called ``parameter_`` and its name.
         """
-        labels = _labels(self.names)
-        table: dict[str, NDArray[Any]] = {name: getattr(self, name) for name in _FIXED}
+        present = [name for name in _AUTOMATIC if getattr(self, name) is not None]
+        names = [n for n in _FIXED if n != "learning_rate" or not present]
+        table: dict[str, NDArray[Any]] = {name: getattr(self, name) for name in (*names, *present)}
+        labels = _labels(self.names, table)
         table.update(zip(labels, self.parameters.T, strict=True))
         table.update((f"gradient_{n}", g) for n, g in zip(self.names, self.gradient.T, strict=True))
         return table
@@ -140,8 +157,8 @@ def _shaped(name: str, values: Any, dtype: type, shape: tuple[int, ...]) -> NDAr
     return array
 
 
-def _labels(names: tuple[str, ...]) -> list[str]:
-    taken = {*_FIXED, *(f"gradient_{name}" for name in names)}
+def _labels(names: tuple[str, ...], columns: Iterable[str]) -> list[str]:
+    taken = {*columns, *(f"gradient_{name}" for name in names)}
     labels: list[str] = []
     for name in names:
         label = name

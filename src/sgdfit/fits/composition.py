@@ -1,0 +1,122 @@
+"""What is known at the end of any descent, put together as a `Result`."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from sgdfit.fits.assessment import SQUARED, Uncertainty, correlations, estimates
+from sgdfit.fits.squares import Squares
+from sgdfit.fits.task import Task, counted
+from sgdfit.fits.weighting import surprise
+from sgdfit.inference.diagnosis import Diagnosis
+from sgdfit.inference.statistics import goodness
+from sgdfit.results.result import Result
+from sgdfit.results.search import StartSearch
+from sgdfit.results.status import Status
+from sgdfit.results.trace import Trace
+
+__all__ = ["Landed", "Way", "compose", "withheld"]
+
+# Farther than this from the optimum, in standard errors, a 95% interval would miss it too often.
+FAR = 1.0
+
+
+class Way(NamedTuple):
+    """How the estimates were found, in the words of `Result`."""
+
+    optimizer: str
+    learning_rate: str
+    batch_size: int | None
+    seed: int
+    kernel: str
+    dtype: str
+    steps: int
+    epochs: int
+    seconds: float
+    trace: Trace
+    rows_visited: int
+    diagnosis: Diagnosis | None = None
+    search: StartSearch | None = None
+
+
+class Landed(NamedTuple):
+    """Where a descent came down.
+
+    Attributes
+    ----------
+    theta : float64[p]
+        The estimates.
+    loss : float
+        Summed over the rows.
+    squares : Squares
+    found : Uncertainty
+    distance : float
+        To the optimum, in standard errors; infinite where not known.
+    status : Status
+    warnings : tuple of str
+    """
+
+    theta: np.ndarray
+    loss: float
+    squares: Squares
+    found: Uncertainty
+    distance: float
+    status: Status
+    warnings: tuple[str, ...]
+
+
+def compose(task: Task, landed: Landed, way: Way) -> Result:
+    """Return the `Result` of what is known."""
+    model, source, squares = task.model, task.source, landed.squares
+    found = withheld(landed.found, landed.status, landed.distance)
+    merit = goodness(
+        squares.residual,
+        squares.total,
+        rows=counted(task.chunk),
+        free=len(model.free),
+        sum_log_weights=squares.log_weights,
+    )
+    squared, weighting = model.loss.name == SQUARED, task.weighting
+    reduced = merit.reduced_chi_square if squared else None
+    told = surprise(weighting, reduced, merit.degrees_of_freedom)
+    return Result(
+        formula=str(model.formula),
+        loss_name=model.loss.name,
+        **way._asdict(),
+        estimates=estimates(model, landed.theta, found),
+        free=model.free,
+        covariance=found.covariance,
+        correlation=correlations(found.covariance),
+        covariance_method=found.method,
+        loss=landed.loss / source.rows,
+        residual_sum_of_squares=squares.residual,
+        rows=source.rows,
+        rows_dropped=source.dropped,
+        degrees_of_freedom=merit.degrees_of_freedom,
+        # These figures take the residuals for normal, which other losses do not.
+        reduced_chi_square=reduced,
+        r_squared=merit.r_squared if squared else None,
+        aic=merit.aic if squared else None,
+        aicc=merit.aicc if squared else None,
+        bic=merit.bic if squared else None,
+        status=landed.status,
+        distance=landed.distance if np.isfinite(landed.distance) else None,
+        warnings=(*task.warnings, *landed.warnings, *told),
+        data_label=source.label,
+        weights=task.weights,
+        noise_variance=1.0 if squared and weighting.absolute else reduced,
+        sigma=weighting.sigma,
+        absolute_sigma=weighting.absolute,
+    )
+
+
+def withheld(found: Uncertainty, status: Status, distance: float) -> Uncertainty:
+    """Take the errors back where the estimates are not those that they belong to."""
+    if not status.ok:
+        return found._replace(covariance=None, method=f"none: the run ended as {status.label}")
+    if np.isfinite(distance) and distance > FAR:
+        away = f"the estimates are still {distance:.2g} standard errors from the optimum"
+        return found._replace(covariance=None, method=f"none: {away}")
+    return found
