@@ -49,8 +49,8 @@ def _is_equation(text: str) -> bool:
 
 
 def as_start(start: list[str] | None) -> list[str] | str | None:
-    """Return what `sgdfit.fit` takes; ``random`` stands alone."""
-    return "random" if start == ["random"] else start
+    """Return what `sgdfit.fit` takes; ``random`` and ``search`` stand alone."""
+    return start[0] if start in (["random"], ["search"]) else start
 
 
 def check_texts(bound: list[str] | None, **texts: str | None) -> None:

@@ -112,7 +112,7 @@ def _rounded(speed: float) -> float:
     return float(f"{speed:.2g}")
 
 
-def steps_between(batch_size: str, steps: float | None, epochs: float | None) -> int | None:
+def steps_between(batch_size: str | None, steps: float | None, epochs: float | None) -> int | None:
     """Return the steps between two looks at a descent; None for one look an epoch.
 
     Examples
@@ -121,6 +121,6 @@ def steps_between(batch_size: str, steps: float | None, epochs: float | None) ->
     (50, None)
     """
     length = steps or epochs or DEFAULT_STEPS
-    if batch_size != "full" or length != length or length == math.inf:
+    if batch_size not in (None, "full") or length != length or length == math.inf:
         return None  # a length that is no number the library refuses in its own words
     return min(max(1, int(max(length, 1)) // LOOKS), STEPS_A_LOOK)

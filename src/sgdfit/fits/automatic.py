@@ -214,10 +214,13 @@ def _nearest(model: Model, problem: Problem, course: Course) -> Course:
     )
 
 
-def _unlikeness(theta: np.ndarray, start: np.ndarray) -> float:
-    """Return a distance that neither units nor the sizes of parameters change."""
+def _unlikeness(theta: np.ndarray, start: np.ndarray, nonlinear: np.ndarray) -> tuple[int, float]:
+    """Return how unlike a start an equivalent minimum is: in order and sign, then in distance."""
     size = np.abs(theta) + np.abs(start)
-    return float((np.abs(theta - start) / np.where(size > 0, size, 1.0)).sum())
+    apart = float((np.abs(theta - start) / np.where(size > 0, size, 1.0)).sum())
+    there, here = theta[nonlinear], start[nonlinear]
+    turned = np.sign(np.subtract.outer(there, there)) != np.sign(np.subtract.outer(here, here))
+    return int(turned.sum()) + int((np.sign(there) != np.sign(here)).sum()), apart
 
 
 def _better(

@@ -70,7 +70,7 @@ class Landed(NamedTuple):
 def compose(task: Task, landed: Landed, way: Way) -> Result:
     """Return the `Result` of what is known."""
     model, source, squares = task.model, task.source, landed.squares
-    found = withheld(landed.found, landed.status, landed.distance)
+    found = withheld(_settled(landed), landed.status, landed.distance)
     merit = goodness(
         squares.residual,
         squares.total,
@@ -110,6 +110,14 @@ def compose(task: Task, landed: Landed, way: Way) -> Result:
         sigma=weighting.sigma,
         absolute_sigma=weighting.absolute,
     )
+
+
+def _settled(landed: Landed) -> Uncertainty:
+    """Return no error at all where the residuals are nothing but rounding."""
+    found = landed.found
+    if found.covariance is None or not landed.squares.perfect or found.degrees_of_freedom == np.inf:
+        return found
+    return found._replace(covariance=found.covariance * 0.0)
 
 
 def withheld(found: Uncertainty, status: Status, distance: float) -> Uncertainty:
