@@ -118,6 +118,29 @@ def test_each_option_is_the_librarys(folder, capsys, given, options):
 
 
 @pytest.mark.parametrize(
+    ("given", "options"),
+    [
+        (["--sigma", "1 + x**2"], {"sigma": "1 + x**2"}),
+        (["--sigma", "2", "--absolute-sigma"], {"sigma": "2", "absolute_sigma": True}),
+        (
+            ["--weights", "1/(1 + x**2)", "--absolute-sigma"],
+            {"weights": "1/(1 + x**2)", "absolute_sigma": True},
+        ),
+        (["--covariance", "sandwich"], {"covariance": "sandwich"}),
+    ],
+)
+def test_standard_errors_are_the_librarys(folder, capsys, given, options):
+    assert main(["fit", "data.csv", QUADRATIC, *RUN, "--json", *given]) == 0
+    told = json.loads(capsys.readouterr().out)
+    fit = sgdfit.fit(QUADRATIC, {"x": X, "y": Y}, learning_rate=0.2, steps=200, **options)
+    plain = sgdfit.fit(QUADRATIC, {"x": X, "y": Y}, learning_rate=0.2, steps=200)
+    for name, estimate in fit.estimates.items():
+        assert told["parameters"][name]["stderr"] == pytest.approx(estimate.stderr, rel=1e-9)
+        assert estimate.stderr != pytest.approx(plain.estimates[name].stderr, rel=1e-3)
+    assert told["covariance_method"] == fit.covariance_method
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         ["data.csv", "y = a*x + b"],

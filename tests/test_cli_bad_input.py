@@ -187,6 +187,20 @@ CASES = [
         ["predict", "none.json", "data.csv", "--level", "0.9"],
         "--level needs --interval confidence or --interval prediction",
     ),
+    (
+        ["fit", "data.csv", LINE, "--sigma", "x", "--weights", "y"],
+        "--sigma x and --weights y both say what a row weighs; give one of them",
+    ),
+    (
+        ["fit", "data.csv", LINE, "--absolute-sigma"],
+        "--absolute-sigma takes the standard deviations of the rows at their word, but there are"
+        " none; give --sigma column, or leave --absolute-sigma out",
+    ),
+    (
+        ["fit", "data.csv", LINE, "--covariance", "sandwitch"],
+        "covariance is 'sandwitch'; it is one of 'auto', 'classical', 'sandwich'. Did you mean"
+        " 'sandwich'?",
+    ),
     # files to write, looked at before the run
     (
         ["fit", "data.csv", LINE, "--trace", "trace.txt"],

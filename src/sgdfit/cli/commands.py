@@ -136,16 +136,20 @@ def fit(
     bound: option.Bound = None,
     tie: option.Tie = None,
     weights: option.Weights = None,
+    sigma: option.Sigma = None,
+    absolute_sigma: option.AbsoluteSigma = False,
+    covariance: option.Covariance = "auto",
     missing: option.Missing = "error",
-    optimizer: option.OptimizerName = "sgd",
+    optimizer: option.OptimizerName = None,
     learning_rate: option.LearningRate = None,
     schedule: option.ScheduleName = None,
-    batch_size: option.BatchSize = "full",
+    batch_size: option.BatchSize = None,
     steps: option.Steps = None,
     epochs: option.Epochs = None,
     shuffle: option.Shuffle = True,
     seed: option.Seed = "0",
     tolerance: option.Tolerance = None,
+    search: option.Search = None,
     kernel: option.KernelForm = "auto",
     dtype: option.Arithmetic = "float64",
     as_json: option.AsJson = False,
@@ -156,7 +160,7 @@ def fit(
     quiet: option.Quiet = False,
 ) -> int:
     """Estimate the parameters of a formula from data."""
-    check_texts(bound, response=response, weights=weights)
+    check_texts(bound, response=response, weights=weights, sigma=sigma)
     data, formula = data_first(data, formula)
     check_destinations(
         (("--save", save, ()), ("--trace", trace, TABLES), ("--plot", plot, PLOTS)), [data]
@@ -175,8 +179,10 @@ def fit(
 
         result = run(
             formula, table, response=response, loss=loss, start=as_start(start), bounds=bound,
-            fixed=fix, tied=tie, weights=weights, missing=missing, optimizer=optimizer,
-            schedule=schedule, batch_size=batch_size, shuffle=shuffle, kernel=kernel, dtype=dtype,
+            fixed=fix, tied=tie, weights=weights, sigma=sigma, absolute_sigma=absolute_sigma,
+            covariance=covariance, missing=missing, optimizer=optimizer,
+            schedule=schedule, batch_size=batch_size, shuffle=shuffle, search=search, kernel=kernel,
+            dtype=dtype,
             callback=listener.callback, callback_every=every if listener.callback else None,
             **numbers,
         )  # fmt: skip

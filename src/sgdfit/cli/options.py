@@ -33,6 +33,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
             " --epochs 50 --json",
         ),
         (
+            "errors of the measurement that are known",
+            'sgdfit fit data.csv "y = a*x + b" --sigma 0.5 --absolute-sigma',
+        ),
+        (
             "from standard input, with files to keep",
             'sgdfit fit - "y = a*x + b" --save fit.json --trace trace.csv --plot fit.svg'
             " < data.csv",
@@ -157,6 +161,35 @@ Weights = Annotated[
         metavar="TEXT",
     ),
 ]
+Sigma = Annotated[
+    str | None,
+    _option(
+        'Instead of weights: the standard deviation of each row, a column or "0.1*y".',
+        DATA,
+        "--sigma",
+        metavar="TEXT",
+    ),
+]
+AbsoluteSigma = Annotated[
+    bool,
+    _option(
+        "Take sigma at its word: standard errors are not scaled by the residuals.",
+        DATA,
+        "--absolute-sigma",
+        show_default=False,
+    ),
+]
+Covariance = Annotated[
+    str,
+    _option(
+        "Whence standard errors come: auto, classical, or sandwich, which is right also where the"
+        " scatter differs from row to row.",
+        DATA,
+        "--covariance",
+        metavar="WORD",
+        autocompletion=_words("auto", "classical", "sandwich"),
+    ),
+]
 Missing = Annotated[
     str,
     _option(
@@ -178,9 +211,10 @@ Variables = Annotated[
 ]
 
 OptimizerName = Annotated[
-    str,
+    str | None,
     _option(
-        'sgd, adagrad, rmsprop, adam, adamw, with options as in "sgd(momentum=0.9)" or'
+        "auto (the default), which needs neither rate nor starts; or textbook descent: sgd,"
+        ' adagrad, rmsprop, adam, adamw, with options as in "sgd(momentum=0.9)" or'
         ' "averaged(adam)".',
         DESCENT,
         "--optimizer",
@@ -209,9 +243,9 @@ ScheduleName = Annotated[
     ),
 ]
 BatchSize = Annotated[
-    str,
+    str | None,
     _option(
-        "Rows of one step: a number, or full.",
+        "Rows of one step of textbook descent: a number, or full.",
         DESCENT,
         "--batch-size",
         metavar="ROWS",
@@ -220,7 +254,7 @@ BatchSize = Annotated[
 ]
 Steps = Annotated[
     str | None,
-    _option("Steps to take; 1,000 unless given.", DESCENT, "--steps", "-n", metavar="NUMBER"),
+    _option("Steps to take; 1,000 unless given, of auto at most 2,000.", DESCENT, "--steps", "-n", metavar="NUMBER"),
 ]
 Epochs = Annotated[
     str | None,
@@ -240,6 +274,16 @@ Tolerance = Annotated[
         DESCENT,
         "--tolerance",
         metavar="ERRORS",
+    ),
+]
+Search = Annotated[
+    bool | None,
+    _option(
+        "Search for a better minimum than that of the given starts; unless given, where the"
+        " residuals are not like noise.",
+        DESCENT,
+        "--search/--no-search",
+        show_default=False,
     ),
 ]
 KernelForm = Annotated[

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sgdfit.fits.task import Task, counted
+from sgdfit.fits.weighting import CLASSICAL, SANDWICH
 from sgdfit.inference.covariance import (
     ROUNDING,
     classical,
@@ -55,13 +56,14 @@ class Uncertainty(NamedTuple):
         ``classical``, ``sandwich`` or ``none: why``.
     undetermined : tuple of str
         Combinations of parameters that the data do not determine.
-    degrees_of_freedom : int
+    degrees_of_freedom : float
+        Of the residuals that scale the covariance; infinite where nothing scales it.
     """
 
     covariance: np.ndarray | None
     method: str
     undetermined: tuple[str, ...]
-    degrees_of_freedom: int
+    degrees_of_freedom: float
 
 
 class Evidence(NamedTuple):
@@ -144,15 +146,17 @@ def distance_to_optimum(
     return relative_offset(gradient, curvature, theta[free], 1.0, scores)
 
 
-def uncertainty(model: Model, chunk: Chunk, theta: np.ndarray, evidence: Evidence) -> Uncertainty:
+def uncertainty(task: Task, theta: np.ndarray, evidence: Evidence) -> Uncertainty:
     """Return the covariance of the estimates, or the reason why there is none.
 
-    Squared residuals: σ²(JᵀWJ)⁻¹ with σ² from the residuals. Any other loss: the sandwich
-    H⁻¹SH⁻¹, which does not take the loss for a likelihood.
+    Squared residuals: σ²(JᵀWJ)⁻¹ with σ² from the residuals, or as the weights say where they are
+    absolute. Any other loss, and on request: the sandwich H⁻¹SH⁻¹, which does not take the loss for
+    a likelihood.
     """
+    model, chunk, absolute = task.model, task.chunk, task.weighting.absolute
     free = ~at_bounds(model, theta, evidence.gradient)
     names = [name for name, is_free in zip(model.free, free, strict=True) if is_free]
-    left = counted(chunk) - len(names)
+    left = math.inf if absolute else counted(chunk) - len(names)
     if not names:
         return Uncertainty(None, "none: every parameter stands on a bound", (), left)
     if left <= 0:
@@ -161,12 +165,14 @@ def uncertainty(model: Model, chunk: Chunk, theta: np.ndarray, evidence: Evidenc
     curvature = evidence.curvature(free)
     if isinstance(curvature, np.ndarray) and not curvature.any():
         return Uncertainty(None, "none: this loss has no curvature", (), left)
-    if model.loss.name == SQUARED:
-        method = "classical"
+    if model.loss.name == SQUARED and task.weighting.covariance != SANDWICH:
+        method = CLASSICAL
+        # Weights have a mean of one here, whatever they were when they were taken at their word.
+        noise = 1 / task.mean_weight if absolute else evidence.loss / left
         # The loss is r², whose curvature is twice the textbooks' JᵀJ.
-        covariance, undetermined = classical(curvature, 2 * evidence.loss / left, names)
+        covariance, undetermined = classical(curvature, 2 * noise, names)
     else:
-        method = "sandwich"
+        method = SANDWICH
         scores = evidence.scores()[np.ix_(free, free)]
         covariance, undetermined = sandwich(curvature, scores, names)
     if covariance is None:

@@ -47,7 +47,7 @@ class Task(NamedTuple):
         return self.weighting.text
 
 
-def prepare(model: Model, table: Table, weighting: Weighting | str | None, missing: str) -> Task:
+def prepare(model: Model, table: Table, weighting: Weighting, missing: str) -> Task:
     """Read the rows that ``model`` and its weights need, and check them.
 
     Raises
@@ -58,9 +58,7 @@ def prepare(model: Model, table: Table, weighting: Weighting | str | None, missi
     UsageError
         When the weights are no text.
     """
-    if not isinstance(weighting, Weighting):
-        weighting = Weighting(weighting)
-    source = table.load([*model.columns, *columns_of(weighting.text)], missing=missing)
+    source = table.load([*model.columns, *columns_of(weighting.given)], missing=missing)
     chunk, mean_weight = _chunk(model, source, weighting)
     _check_rows(model, source, chunk)
     warnings = (*_lookalikes(model, table), *_constant_columns(model, source))

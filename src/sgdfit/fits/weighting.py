@@ -37,6 +37,11 @@ class Weighting(NamedTuple):
     covariance: str = "auto"
 
     @property
+    def given(self) -> str | None:
+        """What was given, be it weights or standard deviations."""
+        return self.weights if self.sigma is None else self.sigma
+
+    @property
     def text(self) -> str | None:
         """The weights as an expression of columns, those of ``sigma`` included.
 

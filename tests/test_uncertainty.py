@@ -1,0 +1,223 @@
+"""sigma, absolute_sigma and covariance, against curve_fit and estimators written out by hand."""
+
+import numpy as np
+import pytest
+from scipy.optimize import curve_fit
+from scipy.special import stdtrit
+from scipy.stats import chi2, norm
+
+import sgdfit
+from sgdfit.errors import DataError, UsageError
+from sgdfit.inference.statistics import expected_range
+
+RNG = np.random.default_rng(11)
+N = 60
+X = np.linspace(0, 4, N)
+S = RNG.uniform(0.02, 0.2, N)
+NOISE = RNG.normal(size=N)
+DATA = {"x": X, "y": 2.5 * np.exp(-0.8 * X) + 0.4 + S * NOISE, "s": S, "half": S / 2}
+FORMULA = "y = a*exp(-k*x) + c"
+START = {"a": 2.0, "k": 1.0, "c": 0.3}
+
+
+def curve(x, a, k, c):
+    return a * np.exp(-k * x) + c
+
+
+def fitted(data=DATA, formula=FORMULA, **options):
+    return sgdfit.fit(formula, data, start=START, **options)
+
+
+def errors(fit):
+    return np.array([fit.estimates[name].stderr for name in fit.free])
+
+
+SIGMAS = {
+    "a column": ("s", S),
+    "an expression": ("3*s", 3 * S),
+    "of the variable": ("0.05*(1 + x)", 0.05 * (1 + X)),
+    "a constant": ("0.1", np.full(N, 0.1)),
+    "tiny": ("1e-120*s", 1e-120 * S),
+}
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+@pytest.mark.parametrize(("sigma", "deviations"), SIGMAS.values(), ids=SIGMAS)
+def test_every_figure_is_curve_fits(sigma, deviations, absolute):
+    fit = fitted(sigma=sigma, absolute_sigma=absolute)
+    # curve_fit's own sums overflow for tiny deviations, which scale its covariance exactly
+    unit = deviations.max()
+    theta, covariance = curve_fit(
+        curve, X, DATA["y"], list(START.values()), sigma=deviations / unit,
+        absolute_sigma=absolute, ftol=1e-15, xtol=1e-15, gtol=1e-15,
+    )  # fmt: skip
+    covariance = covariance * (unit**2 if absolute else 1)
+    assert fit.free == ("a", "k", "c")
+    np.testing.assert_allclose(list(fit.values.values()), theta, rtol=1e-6)
+    np.testing.assert_allclose(fit.covariance, covariance, rtol=2e-5)
+    np.testing.assert_allclose(errors(fit), np.sqrt(np.diag(covariance)), rtol=1e-5)
+    assert fit.covariance_method == "classical"
+    assert (fit.sigma, fit.absolute_sigma) == (sigma, absolute)
+    chi_square = np.sum(((DATA["y"] - curve(X, *theta)) / deviations) ** 2)
+    assert fit.residual_sum_of_squares == pytest.approx(chi_square, rel=1e-9)
+    assert fit.reduced_chi_square == pytest.approx(chi_square / (N - 3), rel=1e-9)
+    assert fit.noise_variance == (1.0 if absolute else fit.reduced_chi_square)
+    quantile = norm.ppf(0.975) if absolute else stdtrit(N - 3, 0.975)
+    for estimate in fit.estimates.values():
+        low, high = estimate.interval
+        half = quantile * estimate.stderr
+        ends = [estimate.value - half, estimate.value + half]
+        np.testing.assert_allclose(
+            [low, high], ends, rtol=1e-6 * half / abs(estimate.value) + 1e-15
+        )
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_sigma_is_weights_of_inverse_variances(absolute):
+    by_sigma = fitted(sigma="s", absolute_sigma=absolute)
+    by_weights = fitted(weights="1/s**2", absolute_sigma=absolute)
+    assert by_sigma.values == pytest.approx(by_weights.values, rel=1e-9)
+    np.testing.assert_allclose(by_sigma.covariance, by_weights.covariance, rtol=1e-7)
+    for name in ("reduced_chi_square", "r_squared", "aic", "bic", "noise_variance"):
+        assert getattr(by_sigma, name) == pytest.approx(getattr(by_weights, name), rel=1e-9)
+    assert (by_sigma.weights, by_weights.weights) == ("1/(s)**2", "1/s**2")
+    assert by_weights.sigma is None
+
+
+@pytest.mark.parametrize("sigma", [None, "s"])
+def test_the_sandwich_is_whites(sigma):
+    """HC0: (JᵀWJ)⁻¹ (Σ w² r² j jᵀ) (JᵀWJ)⁻¹, White 1980."""
+    fit = fitted(sigma=sigma, covariance="sandwich")
+    a, k, c = fit.values.values()
+    J = np.stack([np.exp(-k * X), -a * X * np.exp(-k * X), np.ones(N)], axis=1)
+    w = np.ones(N) if sigma is None else 1 / S**2
+    residual = DATA["y"] - curve(X, a, k, c)
+    bread = np.linalg.inv(J.T @ (w[:, None] * J))
+    meat = J.T @ ((w * residual)[:, None] ** 2 * J)
+    assert fit.covariance_method == "sandwich"
+    np.testing.assert_allclose(fit.covariance, bread @ meat @ bread, rtol=1e-7)
+    low, high = fit.estimates["a"].interval
+    half = stdtrit(N - 3, 0.975) * fit.estimates["a"].stderr
+    np.testing.assert_allclose(high - low, 2 * half, rtol=1e-9)
+    # the noise of a row of weight one is that of the residuals, whatever the errors come from
+    assert fit.noise_variance == fit.reduced_chi_square
+
+
+def test_auto_is_the_sandwich_for_other_losses():
+    options = {"loss": "huber(delta=0.1)", "sigma": "s"}
+    auto, asked = (fitted(covariance=c, **options) for c in ("auto", "sandwich"))
+    assert auto.covariance_method == asked.covariance_method == "sandwich"
+    np.testing.assert_allclose(auto.covariance, asked.covariance, rtol=1e-12)
+    assert auto.noise_variance is None
+    assert fitted(covariance="classical").covariance_method == "classical"
+
+
+def test_the_prediction_band_is_of_each_rows_own_sigma():
+    fit = fitted(sigma="s", absolute_sigma=True)
+    new = {"x": np.array([0.0, 1.0, 2.0]), "s": np.array([0.1, 0.5, 2.0])}
+    sure = fit.predict(new, interval="confidence")
+    band = fit.predict(new, interval="prediction", level=0.9)
+    np.testing.assert_allclose(band.stderr**2, sure.stderr**2 + new["s"] ** 2, rtol=1e-9)
+    half = norm.ppf(0.95) * band.stderr
+    np.testing.assert_allclose(band.high - band.prediction, half, rtol=1e-9)
+
+
+def test_as_many_rows_as_parameters_are_enough_where_sigma_is_absolute():
+    data = {"x": [0.0, 2.0], "y": [1.0, 5.0], "s": [0.3, 0.4]}
+    fit = sgdfit.fit("y = a + b*x", data, sigma="s", absolute_sigma=True)
+    # a = y₀, b = (y₁ − y₀)/2
+    assert errors(fit) == pytest.approx([0.3, 0.25], rel=1e-9)
+    assert sgdfit.fit("y = a + b*x", data, sigma="s").covariance is None
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"sigma": "s"}, None),
+        ({"sigma": "s", "absolute_sigma": True}, None),
+        ({"sigma": "half"}, None),
+        (
+            {"sigma": "half", "absolute_sigma": True},
+            ("residuals are larger than sigma 'half' says", "sigma is too small (about"),
+        ),
+        (
+            {"sigma": "10*s", "absolute_sigma": True},
+            ("residuals are smaller than sigma '10*s' says", "sigma is too large"),
+        ),
+        (
+            {"weights": "4/s**2", "absolute_sigma": True},
+            ("larger than the weights '4/s**2' say", "deviations that they stand for are"),
+        ),
+    ],
+)
+def test_residuals_that_contradict_an_absolute_sigma_are_told(options, words):
+    fit = fitted(**options)
+    told = [text for text in fit.warnings if "residuals are" in text]
+    assert len(told) == (words is not None)
+    for word in words or ():
+        assert word in told[0]
+    if words:
+        low, high = chi2.ppf([0.0005, 0.9995], N - 3) / (N - 3)
+        figures = f"the reduced χ² is {fit.reduced_chi_square:.3g}, where {low:.3g} to {high:.3g}"
+        assert figures in told[0]
+
+
+@pytest.mark.parametrize("dof", [1, 2, 17, 1_000, 10**9])
+def test_the_usual_range_of_the_reduced_chi_square(dof):
+    np.testing.assert_allclose(
+        expected_range(dof), chi2.ppf([0.0005, 0.9995], dof) / dof, rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "sentence"),
+    [
+        ({"sigma": "s", "weights": "s"}, UsageError, "both say what a row weighs; give one"),
+        ({"sigma": S}, UsageError, "sigma is ndarray; name a column .* put an array into the data"),
+        ({"sigma": "q"}, DataError, "no column 'q'"),
+        (
+            {"absolute_sigma": True},
+            UsageError,
+            "at their word, but there are none; give sigma='column'",
+        ),
+        ({"sigma": "s", "absolute_sigma": 1}, UsageError, "absolute_sigma is 1; it is True or F"),
+        ({"covariance": "sandwhich"}, UsageError, "'sandwhich'; .* Did you mean 'sandwich'"),
+        (
+            {"covariance": "classical", "loss": "huber"},
+            UsageError,
+            "classical' holds for least squares alone, where the loss is mse, not for huber",
+        ),
+        (
+            {"sigma": "s", "absolute_sigma": True, "loss": "soft_l1"},
+            UsageError,
+            "with the loss soft_l1.* come from the residuals of each row, so absolute_sigma",
+        ),
+        (
+            {"sigma": "s", "absolute_sigma": True, "covariance": "sandwich"},
+            UsageError,
+            "with covariance='sandwich' the standard errors come from the residuals",
+        ),
+        (
+            {"sigma": "s - s"},
+            DataError,
+            r"sigma 's - s' is 0 in row 1 of .* \(60 such rows\); a st",
+        ),
+        ({"sigma": "1/x"}, DataError, "sigma '1/x' is inf in row 1 of .*a finite number above 0"),
+        ({"sigma": "x - 1"}, DataError, "sigma 'x - 1' is -1 in row 1"),
+    ],
+)
+def test_what_cannot_be_is_refused(options, kind, sentence):
+    with pytest.raises(kind, match=sentence):
+        fitted(**options)
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_a_saved_fit_keeps_what_scaled_its_errors(absolute, tmp_path):
+    fit = fitted(sigma="s", absolute_sigma=absolute)
+    fit.save(tmp_path / "fit.json")
+    again = sgdfit.load(tmp_path / "fit.json")
+    for name in ("sigma", "absolute_sigma", "noise_variance", "weights"):
+        assert getattr(again, name) == getattr(fit, name)
+    assert str(again) == str(fit)
+    told = "absolute: from sigma s as given" if absolute else "scaled by the residuals (a row of"
+    assert told in str(fit)
