@@ -81,6 +81,9 @@ CASES = [
     Case("exp(a)*sin(b*x + 2*c)", 2, (1, -2, 4), (1, 2, 3*PI/2 - 4)),
     Case("a*sin(x + c)**2", 1, (-1, 4), (-1, 4 - PI),
          ("c is a phase: it is given within (−1.5708, 1.5708]",)),
+    Case("b*sin(x + p)*sin(2*x + q)", 4, (-1, 2, 1), (1, 2 - PI, 1)),
+    Case("b*x + cos(p + q)", 8, (1, 2, -1.5), (1, -2, 1.5)),
+    Case("cos((g*f)**-2) + x", 8, (-1, -0.5), (0.5, 1)),
     Case("a*tan(x/9 + c)", 1, (-1, -2), (-1, PI - 2)),
 ]  # fmt: skip
 

@@ -38,10 +38,9 @@ class Subject(NamedTuple):
 
 
 class Reflection(NamedTuple):
-    """A change of signs, and the parameter whose sign (or half turn) it is used to settle."""
+    """A change of signs, and the parameter whose sign (or phase) it is used to settle."""
 
     lead: int
-    is_turn: bool
     move: Move
 
 
@@ -69,6 +68,11 @@ class Symmetries(NamedTuple):
     def has_phases(self) -> bool:
         """Whether there is any phase."""
         return any(self.halves)
+
+    @property
+    def is_tangled(self) -> bool:
+        """Whether phases can move with no other parameter to settle how."""
+        return any(self.halves[reflection.lead] for reflection in self.flips)
 
 
 def subject(model: Model) -> Subject:
@@ -118,7 +122,7 @@ def _exchanged(
     seeds = [names[i] for i in bent]
     found = [flip(p, 0, source) for source in swaps(expression, kinds, seeds)]
     if found:
-        agreed = probe(expression, names).agrees(found, halves)
+        agreed = probe(expression, names).agrees(found, halves, near=True)
         found = [move for move, same in zip(found, agreed, strict=True) if same]
     signs = [i for i, name in enumerate(names) if name in linear and bounds[i][0] == -bounds[i][1]]
     for part in parts:
@@ -143,8 +147,6 @@ def within(subject: Subject, names: frozenset[str]) -> Symmetries:
     rows = reduced(masks, [*barred, *(bit for bit in bits if bit not in barred)])
     return whole._replace(
         halves=tuple(0.0 if i in held else half for i, half in enumerate(whole.halves)),
-        flips=tuple(
-            Reflection(bit % p, bit >= p, flip(p, mask)) for bit, mask in rows if bit not in barred
-        ),
+        flips=tuple(Reflection(bit % p, flip(p, mask)) for bit, mask in rows if bit not in barred),
         exchanges=tuple(move for move in whole.exchanges if not move.touched & held),
     )

@@ -132,15 +132,17 @@ class Probe(NamedTuple):
         value = evaluate(self.expression, known)
         return np.asarray(np.broadcast_to(value, len(moves) * rows).reshape(shape))
 
-    def agrees(self, moves: Sequence[Move], halves: Sequence[float]) -> list[bool]:
-        """Whether the expression is the same after a move, to rounding, at every point."""
+    def agrees(
+        self, moves: Sequence[Move], halves: Sequence[float], near: bool = False
+    ) -> list[bool]:
+        """Whether the expression is the same after a move, to rounding, at all (or near) points."""
         if not (moves and self.is_usable):
             return [False] * len(moves)
         images = self.images(moves, halves, len(self.values))
         size = np.maximum(np.abs(self.values), np.median(np.abs(self.values[self.near])))
         alike = np.abs(images - self.values) <= 1e-12 * size
         # Far out a half turn is lost in the argument's own rounding.
-        turned = np.array([any(move.turns) for move in moves])
+        turned = np.array([near or any(move.turns) for move in moves])
         return [bool(same) for same in (alike | (turned[:, None] & ~self.near)).all(axis=1)]
 
 

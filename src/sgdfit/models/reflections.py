@@ -167,11 +167,13 @@ def holds(points: Probe, move: Move, halves: Sequence[float]) -> bool:
     Where the form alone does not tell, the value does, unless steps or constants of another size
     than the points could hide a difference.
     """
-    if not points.agrees([move], halves)[0]:
+    if not points.agrees([move], halves, near=True)[0]:
         return False
     expression = points.expression
-    if not expression.has(*_STEPS) and all(
-        n == 0 or 1e-3 <= abs(float(n)) <= 1e3 for n in expression.atoms(sympy.Number)
+    if (
+        not expression.has(*_STEPS)
+        and all(n == 0 or 1e-3 <= abs(float(n)) <= 1e3 for n in expression.atoms(sympy.Number))
+        and points.agrees([move], halves)[0]
     ):
         return True
     return bool(_tidied(_moved(points, move)) == _tidied(expression))

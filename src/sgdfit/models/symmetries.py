@@ -86,15 +86,33 @@ def canonical(
     (array([1., 2., 3.]), ('the sign of s does not matter: the positive one is given',))
     """
     symmetries = within(subject(model), frozenset(names))
-    best = _settled(symmetries, np.asarray(theta, dtype=float).tolist())
-    improved = True
+    start = np.asarray(theta, dtype=float).tolist()
+    find = _least if symmetries.is_tangled else _sorted
+    return np.array(find(symmetries, start)), _sentences(symmetries)
+
+
+def _sorted(symmetries: Symmetries, theta: list[float]) -> list[float]:
+    """Settle the signs, and exchange as long as that brings a smaller value to the front."""
+    best, improved = _settled(symmetries, theta), True
     while improved:
         improved = False
         for move in symmetries.exchanges:
             image = _settled(symmetries, move.apply(best, symmetries.halves))
             if _key(symmetries, image) < _key(symmetries, best):
                 best, improved = image, True
-    return np.array(best), _sentences(symmetries)
+    return best
+
+
+def _least(symmetries: Symmetries, theta: list[float]) -> list[float]:
+    """Look through all that is equivalent: phases that only count together have no order."""
+    leads = [r.lead for r in symmetries.flips if not symmetries.halves[r.lead]]
+
+    def key(image: list[float]) -> tuple[list[bool], list[float]]:
+        # Half turns leave rounding behind.
+        values = [float(f"{value:.12g}") for value in _key(symmetries, image)]
+        return [image[lead] < 0 for lead in leads], values
+
+    return min((m.apply(theta, symmetries.halves) for m in _elements(symmetries)), key=key)
 
 
 def _key(symmetries: Symmetries, theta: Sequence[float]) -> list[float]:
@@ -107,19 +125,14 @@ def _settled(symmetries: Symmetries, theta: list[float]) -> list[float]:
     if symmetries.has_phases:
         theta = [wrapped(value, half) for value, half in zip(theta, halves, strict=True)]
     for reflection in symmetries.flips:
-        if _is_needed(symmetries, reflection, theta):
+        if _is_negative(symmetries, reflection, theta):
             theta = reflection.move.apply(theta, halves)
     return theta
 
 
-def _is_needed(symmetries: Symmetries, reflection: Reflection, theta: Sequence[float]) -> bool:
-    lead, half = reflection.lead, symmetries.halves[reflection.lead]
-    if reflection.is_turn:
-        return abs(theta[lead]) > half / 2
-    if half:
-        return reflection.move.apply(theta, symmetries.halves)[lead] > theta[lead]
-    if theta[lead]:
-        return theta[lead] < 0
+def _is_negative(symmetries: Symmetries, reflection: Reflection, theta: Sequence[float]) -> bool:
+    if theta[reflection.lead]:
+        return theta[reflection.lead] < 0
     signs = reflection.move.signs
     flipped = (theta[i] for i in symmetries.order if signs[i] < 0)
     return next((value for value in flipped if value), 0.0) < 0
@@ -186,13 +199,8 @@ def _reflection(symmetries: Symmetries, reflection: Reflection) -> str:
     if turned:
         verb = "move" if turned[1:] else "moves"
         parts.append(f"{_listed(turned)} {verb} by half a period")
-    return f"{' while '.join(parts)}: {_choice(symmetries, reflection)} {lead} is given"
-
-
-def _choice(symmetries: Symmetries, reflection: Reflection) -> str:
-    if reflection.is_turn:
-        return "the smaller"
-    return "the larger" if symmetries.halves[reflection.lead] else "the positive"
+    choice = "smaller" if symmetries.halves[reflection.lead] else "positive"
+    return f"{' while '.join(parts)}: the {choice} {lead} is given"
 
 
 def _exchange_sentences(symmetries: Symmetries) -> Iterator[str]:
