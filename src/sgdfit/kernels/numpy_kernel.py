@@ -86,7 +86,8 @@ def _load(source: str) -> Terms:
 
 def _evaluate(terms: Terms, theta: np.ndarray, columns: tuple[np.ndarray, ...]) -> Any:
     """Evaluate the terms in the type of ``theta``, constants spread over the rows."""
-    columns = tuple(column.astype(theta.dtype, copy=False) for column in columns)
+    if any(column.dtype != theta.dtype for column in columns):
+        columns = tuple(column.astype(theta.dtype, copy=False) for column in columns)
     rows = len(columns[0])
     with np.errstate(all="ignore"):
         *values, jacobian = terms(theta, columns)
@@ -94,7 +95,8 @@ def _evaluate(terms: Terms, theta: np.ndarray, columns: tuple[np.ndarray, ...]) 
 
 
 def _spread(value: Any, rows: int) -> np.ndarray:
-    return value if np.shape(value) == (rows,) else np.broadcast_to(value, rows)
+    whole = getattr(value, "shape", ()) == (rows,)
+    return value if whole else np.broadcast_to(value, rows)
 
 
 def _sums(terms: Terms, theta: np.ndarray, chunk: Chunk) -> Sums:
