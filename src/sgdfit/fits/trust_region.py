@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sgdfit.inference.directions import EPS
-from sgdfit.inference.quadratic import Quadratic, step_within
+from sgdfit.inference.quadratic import Quadratic, Step, step_within
 
 __all__ = ["Box", "Evaluate", "Iterate", "Point", "advance", "begin", "decrease_left", "moved_to"]
 
@@ -141,12 +141,16 @@ def advance(iterate: Iterate, evaluate: Evaluate, box: Box) -> Iterate:
     free = box.free(start, here.gradient)
     radius, evaluations = iterate.radius, iterate.evaluations
     for _ in range(SHRINKAGES if free.any() else 0):
-        step = step_within(here, iterate.scales, free, radius)
+        step = _inwards(iterate, box, free, radius)
         theta = box.clip(start + step.move)
         move = theta - start
         predicted = -here.change(move)
-        if not move.any() or not predicted > 0:
+        if not move.any():
             break
+        if not predicted > 0:
+            # Cut at a bound, a step may lead upwards; a short enough one does not.
+            radius = min(radius, step.length) / 4
+            continue
         point = evaluate(theta)
         evaluations += 1
         length = float(np.linalg.norm(iterate.scales * move))
@@ -159,6 +163,18 @@ def advance(iterate: Iterate, evaluate: Evaluate, box: Box) -> Iterate:
             break
         radius = min(radius, length) * (0.25 if point is not None else 0.1)
     return iterate._replace(rests=True, radius=radius, evaluations=evaluations)
+
+
+def _inwards(iterate: Iterate, box: Box, free: np.ndarray, radius: float) -> Step:
+    """Return the step that takes no parameter from its bound outwards."""
+    here, theta = iterate.point.reduced, iterate.point.theta
+    while True:
+        step = step_within(here, iterate.scales, free, radius)
+        low = (theta <= box.low) & (step.move < 0)
+        high = (theta >= box.high) & (step.move > 0)
+        if not (low | high).any():
+            return step
+        free = free & ~(low | high)
 
 
 def _lower(here: Quadratic, there: Quadratic, predicted: float) -> bool:
