@@ -179,7 +179,7 @@ def test_where_the_curve_has_no_value_the_band_has_none():
             "loss huber.* does not take the noise for normal",
         ),
         (
-            lambda: replace(line(), degrees_of_freedom=0),
+            lambda: replace(line(), degrees_of_freedom=0, noise_variance=None),
             {"interval": "prediction"},
             "does not know how much its rows scatter",
         ),

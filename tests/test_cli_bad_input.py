@@ -28,7 +28,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-OPTIMIZERS = "sgd, adagrad, rmsprop, adam, adamw, averaged"
+OPTIMIZERS = "auto, sgd, adagrad, rmsprop, adam, adamw, averaged"
 
 # (arguments after `sgdfit`, what follows `sgdfit: error: `)
 CASES = [
@@ -189,7 +189,8 @@ CASES = [
     ),
     (
         ["fit", "data.csv", LINE, "--sigma", "x", "--weights", "y"],
-        "--sigma x and --weights y both say what a row weighs; give one of them",
+        "--sigma x and --weights y both say what a row weighs; give one of them (weights are"
+        " 1/sigma**2)",
     ),
     (
         ["fit", "data.csv", LINE, "--absolute-sigma"],

@@ -254,7 +254,13 @@ BatchSize = Annotated[
 ]
 Steps = Annotated[
     str | None,
-    _option("Steps to take; 1,000 unless given, of auto at most 2,000.", DESCENT, "--steps", "-n", metavar="NUMBER"),
+    _option(
+        "Steps to take; 1,000 unless given, of auto at most 2,000.",
+        DESCENT,
+        "--steps",
+        "-n",
+        metavar="NUMBER",
+    ),
 ]
 Epochs = Annotated[
     str | None,
