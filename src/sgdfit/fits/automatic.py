@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -150,7 +151,7 @@ def _from_search(task: Task, problem: Problem, starts: Starts) -> Found:
     quiet = problem._replace(callback=None)
     k = _best_candidate(quiet, starts)
     raw, polished = (problem.box.clip(points[k]) for points in (starts.raw, starts.polished))
-    start, polished = _represented(model, raw, polished)
+    start, polished, told = _represented(model, raw, polished)
     course = walk(problem if len(sizes) == 1 else quiet, start, sizes[:1])
     ended = course.ending in ("interrupted", "stopped")
     known = _loss(walk(quiet._replace(steps=0), polished, sizes[:1]))
@@ -160,18 +161,18 @@ def _from_search(task: Task, problem: Problem, starts: Starts) -> Found:
     if fell_short or len(sizes) > 1:
         course = walk(problem, start)
     task = task._replace(model=with_starts(model, start, "search"))
-    return Found(task, course, starts.facts, None)
+    return Found(task, course, replace(starts.facts, symmetries=told), None)
 
 
 def _represented(
     model: Model, raw: np.ndarray, polished: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """Return both points as they look when the minimum is the canonical one of its equivalents."""
-    chosen, _ = canonical(model, polished, missing(model))
+    chosen, told = canonical(model, polished, missing(model))
     for there, start in zip(equivalents(model, polished), equivalents(model, raw), strict=False):
         if np.allclose(there, chosen, rtol=1e-9, atol=0):
-            return start, there
-    return raw, polished
+            return start, there, told
+    return raw, polished, told
 
 
 def _best_candidate(problem: Problem, starts: Starts) -> int:

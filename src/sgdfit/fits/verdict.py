@@ -48,7 +48,8 @@ def pronounce(
         return _plateau(task.model, course, undetermined)
     enough = ARRIVED if reach is None else max(reach, 0.0)
     if distance <= enough:
-        return status_of("converged", cause=_arrived(distance))
+        cause = f"nearer than the {enough:g} standard errors that count"
+        return status_of("converged", cause=cause)
     if course.ending == "steps":
         return status_of("step_limit", steps=_steps(course), cure="raise steps, or start nearer")
     return _resting(task, course, distance)
@@ -70,10 +71,6 @@ def centred(task: Task) -> str:
 
 def _steps(course: Course) -> int:
     return course.way[-1].step if course.way else 0
-
-
-def _arrived(distance: float) -> str:
-    return f"what is left to go is {distance:.1g} standard errors"
 
 
 def _nowhere(task: Task, course: Course) -> Status:

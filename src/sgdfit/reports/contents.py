@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sgdfit.reports.beginning import automatic_lines, counted, search_lines
 from sgdfit.reports.certainty import how_sure
 from sgdfit.results.result import Estimate, Result
 from sgdfit.results.rounding import duration, interval, number, plus_minus
@@ -72,6 +73,8 @@ def facts(result: Result) -> Facts:
         ("Uncertainty", how_sure(result)),
         ("How it was found", _how(result)),
     ]
+    if result.search is not None:
+        parts.append(("Starting values", search_lines(result.search)))
     if result.diagnosis is not None:
         parts.append(_curvature(result.diagnosis, result.warnings))
     return Facts(
@@ -132,6 +135,8 @@ def _start(estimate: Estimate) -> str:
     if estimate.role != "free":
         return ""
     origin = estimate.start_origin.partition(" ")[0]
+    if origin == "solved":
+        return "solved"
     return f"{number(estimate.start)} ({origin})"
 
 
@@ -150,7 +155,7 @@ def _note(estimate: Estimate) -> str:
 def _goodness(result: Result) -> Iterator[tuple[str, str]]:
     yield "loss", f"{number(result.loss)} ({result.loss_name}, the mean over the rows)"
     yield "residual sum of squares", number(result.residual_sum_of_squares)
-    count = f"{_count(result.rows, 'row')} − {_count(len(result.free), 'free parameter')}"
+    count = f"{counted(result.rows, 'row')} − {counted(len(result.free), 'free parameter')}"
     yield "degrees of freedom", f"{result.degrees_of_freedom:,} ({count})"
     if result.reduced_chi_square is not None:
         yield "reduced χ²", number(result.reduced_chi_square)
@@ -163,19 +168,24 @@ def _goodness(result: Result) -> Iterator[tuple[str, str]]:
 
 
 def _how(result: Result) -> Iterator[tuple[str, str]]:
+    automatic = result.trace.rows is not None
+    yield from automatic_lines(result) if automatic else _textbook(result)
+    yield "data", _data(result)
+    yield "arithmetic", f"{result.kernel} kernel, {result.dtype}"
+    random = any(estimate.start_origin == "random" for estimate in result.estimates.values())
+    if result.batch_size is not None or random or result.search is not None:
+        yield "seed", str(result.seed)
+
+
+def _textbook(result: Result) -> Iterator[tuple[str, str]]:
     yield "optimizer", f"{result.optimizer}, learning rate {_rate(result.learning_rate)}"
-    size, rows = result.batch_size, _count(result.rows, "row")
+    size, rows = result.batch_size, counted(result.rows, "row")
     whole = rows if result.rows == 1 else f"all {rows}"
     yield "batch", whole if size is None else f"{size:,} of {rows}"
     yield (
         "steps",
-        (f"{result.steps:,} ({_count(result.epochs, 'epoch')}) in {duration(result.seconds)}"),
+        (f"{result.steps:,} ({counted(result.epochs, 'epoch')}) in {duration(result.seconds)}"),
     )
-    yield "data", _data(result)
-    yield "arithmetic", f"{result.kernel} kernel, {result.dtype}"
-    random = any(estimate.start_origin == "random" for estimate in result.estimates.values())
-    if size is not None or random:
-        yield "seed", str(result.seed)
 
 
 def _rate(text: str) -> str:
@@ -187,18 +197,14 @@ def _rate(text: str) -> str:
 
 
 def _data(result: Result) -> str:
-    text = f"{_count(result.rows, 'row')} of {result.data_label}"
+    text = f"{counted(result.rows, 'row')} of {result.data_label}"
     if result.sigma is not None:
         text += f", their standard deviations {result.sigma}"
     elif result.weights is not None:
         text += f", weighted by {result.weights}"
     if result.rows_dropped:
-        text += f"; {_count(result.rows_dropped, 'row')} with missing values dropped"
+        text += f"; {counted(result.rows_dropped, 'row')} with missing values dropped"
     return text
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _curvature(

@@ -122,6 +122,7 @@ SEARCH = record(
         "solved": sequence(text),
         "loss": real,
         "rivals": sequence(RIVAL),
+        "symmetries": sequence(text),
     },
 )
 

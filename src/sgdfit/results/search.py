@@ -43,6 +43,9 @@ class StartSearch:
         The mean squared residual of the best minimum over these rows.
     rivals : tuple of Rival
         Other minima whose loss is within a few percent of the best.
+    symmetries : tuple of str
+        Which parameters can be exchanged or change their sign, and which of these equivalent
+        minima is given; a sentence each.
     """
 
     points: int
@@ -53,3 +56,4 @@ class StartSearch:
     solved: tuple[str, ...]
     loss: float
     rivals: tuple[Rival, ...] = ()
+    symmetries: tuple[str, ...] = ()

@@ -1,0 +1,67 @@
+"""What a report says of how a descent began and which batches it took."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sgdfit.results.result import Result
+from sgdfit.results.rounding import duration, number
+from sgdfit.results.search import Rival, StartSearch
+
+__all__ = ["automatic_lines", "counted", "search_lines"]
+
+SHOWN_RIVALS = 3
+
+
+def counted(count: int, noun: str) -> str:
+    """Write a number with its noun.
+
+    Examples
+    --------
+    >>> counted(1, "row"), counted(2_000, "row")
+    ('1 row', '2,000 rows')
+    """
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def automatic_lines(result: Result) -> Iterator[tuple[str, str]]:
+    """Say how ``auto`` went: its batches, its steps and the rows that it saw."""
+    yield "optimizer", f"{result.optimizer}: curvature-scaled steps on growing batches"
+    yield "batch", _batches(result)
+    yield "steps", f"{result.steps:,} in {duration(result.seconds)}"
+    if result.rows_visited is not None and len(_sizes(result)) > 1:
+        passes = number(result.rows_visited / result.rows, 3)
+        yield "rows visited", f"{result.rows_visited:,}, {passes} times the data"
+
+
+def _sizes(result: Result) -> list[int]:
+    rows = result.trace.rows
+    return [] if rows is None else list(dict.fromkeys(rows.tolist()))
+
+
+def _batches(result: Result) -> str:
+    whole = "the one row" if result.rows == 1 else f"all {counted(result.rows, 'row')}"
+    smaller = [f"{size:,}" for size in _sizes(result) if size != result.rows]
+    return f"{', '.join(smaller)}, then {whole}" if smaller else whole
+
+
+def search_lines(search: StartSearch) -> Iterator[tuple[str, str]]:
+    """Say how starting values were searched for, and what else was found."""
+    tried = f"{counted(search.points, 'point')} on {counted(search.rows, 'row')}"
+    minima = "1 minimum" if search.minima == 1 else f"{search.minima} minima"
+    yield "searched", f"{tried}; the best {search.polished:,} led to {minima}"
+    yield from search.ranges.items()
+    if search.solved:
+        yield "solved at each point", ", ".join(search.solved)
+    for note in search.symmetries:
+        yield "note", note
+    for rival in search.rivals[:SHOWN_RIVALS]:
+        yield "rival minimum", _rival(rival, search.loss)
+    if len(search.rivals) > SHOWN_RIVALS:
+        yield "rival minimum", f"and {len(search.rivals) - SHOWN_RIVALS} more"
+
+
+def _rival(rival: Rival, best: float) -> str:
+    values = ", ".join(f"{name} = {number(value)}" for name, value in rival.values.items())
+    above = f"loss {number(100 * (rival.loss / best - 1), 2)}% higher" if best > 0 else "as good"
+    return f"{values}: {above}"
