@@ -21,19 +21,16 @@ from typing import NamedTuple
 import numpy as np
 
 from nist_files import StandardSet, read_folder, shipped_folder
-from nist_scores import Equations, Relabelling, Score, equations, relabellings
+from nist_scores import FLOAT64_DIGITS, Equations, Relabelling, Score, equations, relabellings
 from nist_solvers import PEERS, SGDFIT, Answer, Solver, Start, is_installed
 
 FEW, MANY = 4.0, 6.0
-# Lanczos1's residuals are some 1e-13 on values of up to 2.5: in float64 their sum of squares,
-# and with it a standard error, has no more than three digits, however exact the parameters are.
-ERROR_DIGITS = {"Lanczos1": 3.0}
 LABELS = {"1": "start 1", "2": "start 2", "none": "no start"}
 
 NOTES = """\
 par   sets with every parameter to >= 4 / >= 6 certified digits
-se    sets with every standard error to >= 4 digits (Lanczos1: 3, all that float64 can evaluate
-      of a residual sum of squares of 1.43e-25)
+se    sets with every standard error to >= 4 digits (Lanczos1: 2.3, all that float64 can
+      evaluate of a residual sum of squares of 1.43e-25)
 ms    median time of a warm call
 false answers called a success with fewer than 4 digits in some parameter
 
@@ -73,7 +70,7 @@ class Outcome(NamedTuple):
     @property
     def errors_hold(self) -> bool:
         """Whether the standard errors have the digits that they can have."""
-        least = ERROR_DIGITS.get(self.case, FEW)
+        least = FLOAT64_DIGITS.get(self.case, FEW)
         return self.score.errors is not None and self.score.errors >= least
 
 
