@@ -137,7 +137,8 @@ def test_standard_errors_are_the_librarys(folder, capsys, given, options):
     for name, estimate in fit.estimates.items():
         assert told["parameters"][name]["stderr"] == pytest.approx(estimate.stderr, rel=1e-9)
         assert estimate.stderr != pytest.approx(plain.estimates[name].stderr, rel=1e-3)
-    assert told["covariance_method"] == fit.covariance_method
+    for fact in ("covariance_method", "noise_variance", "sigma", "absolute_sigma"):
+        assert told[fact] == pytest.approx(getattr(fit, fact))
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,14 @@ def test_every_field_of_a_result_is_saved():
     assert list(saved["trace"]) == [f.name for f in fields(converged().trace)]
 
 
+def test_a_fit_saved_before_a_fact_was_known_has_its_default():
+    saved = to_dict(converged())
+    for name in ("noise_variance", "sigma", "absolute_sigma"):
+        del saved[name]
+    old = from_dict(saved)
+    assert (old.noise_variance, old.sigma, old.absolute_sigma) == (None, None, False)
+
+
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_the_json_is_strict(name):
     result = EXAMPLES[name]()
