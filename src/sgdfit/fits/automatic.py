@@ -129,13 +129,17 @@ def _walked(task: Task, problem: Problem, wishes: Wishes) -> Found:
     if problem.quadratic:
         # From anywhere the first step leads to the minimum.
         task = task._replace(model=with_starts(model, _origin(problem, model), "solved"))
-        return Found(task, walk(problem, np.array(task.model.start)), None, None)
+        sizes = batch_sizes(problem.chunk.rows, len(problem.names))
+        # The sample's minimum is near enough for all rows, whose sums then lose no digits.
+        few = sizes[:1] if len(sizes) > 1 else []
+        course = walk(problem, np.array(task.model.start), [*few, sizes[-1]])
+        return Found(task, course, None, None)
     if sought and (wishes.search is not False or searches(wishes.start)):
         starts = look_for_starts(task, wishes.seed)
         if starts is not None:
             return _from_search(task, problem, starts)
     course = walk(problem, np.array(model.start))
-    course = _nearest(model, problem, course)
+    course = _settled_on(problem, course, _nearest(model, course))
     better, facts = _better(task, problem, course, wishes)
     return Found(task, course, facts, better)
 
@@ -160,6 +164,7 @@ def _from_search(task: Task, problem: Problem, starts: Starts) -> Found:
         start = polished
     if fell_short or len(sizes) > 1:
         course = walk(problem, start)
+    course = _settled_on(problem, course, canonical(model, course.theta, missing(model))[0])
     task = task._replace(model=with_starts(model, start, "search"))
     return Found(task, course, replace(starts.facts, symmetries=told), None)
 
@@ -193,21 +198,20 @@ def _loss(course: Course) -> float:
     return course.quadratic.loss / course.way[-1].rows
 
 
-def _nearest(model: Model, problem: Problem, course: Course) -> Course:
-    """Return the course, ended at that of the equivalent minima that is most like the start."""
-    if course.quadratic is None or problem.chunk.rows > FEW:
-        return course
-    orbit = equivalents(model, course.theta)
-    if len(orbit) == 1:
-        return course
+def _nearest(model: Model, course: Course) -> np.ndarray:
+    """Return the one of the equivalent minima that is most like the given start."""
     start = np.array(model.start)
-    unlike = [
-        float((np.abs(t - start) / (np.abs(t) + np.abs(start) + 1e-300)).sum()) for t in orbit
-    ]
-    best = int(np.argmin(unlike))
-    if unlike[best] >= unlike[0]:
+    nonlinear = np.array([name not in model.linear for name in model.free])
+    orbit = equivalents(model, course.theta)
+    return min(orbit, key=lambda theta: _unlikeness(theta, start, nonlinear))
+
+
+def _settled_on(problem: Problem, course: Course, theta: np.ndarray) -> Course:
+    """Return the course, ended at an equivalent minimum."""
+    if course.quadratic is None or np.array_equal(theta, course.theta):
         return course
-    again = walk(problem._replace(callback=None, linear=problem.linear[:0]), orbit[best])
+    sizes = [problem.chunk.rows]
+    again = walk(problem._replace(callback=None, linear=problem.linear[:0]), theta, sizes)
     taken, seen = course.way[-1].step, course.visited
     way = tuple(s._replace(step=s.step + taken, visited=s.visited + seen) for s in again.way[1:])
     return again._replace(
@@ -240,7 +244,8 @@ def _better(
     other = walk(quiet, problem.box.clip(starts.polished[_best_candidate(quiet, starts)]))
     if not _loss(other) < _loss(course) * (1 - 1e-3) - 1e-300:
         return None, starts.facts
-    values = dict(zip(task.model.free, map(float, other.theta), strict=True))
+    chosen, _ = canonical(task.model, other.theta, task.model.free)
+    values = dict(zip(task.model.free, map(float, chosen), strict=True))
     return Rival(values, _loss(other)), starts.facts
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from sgdfit.fits.surface import FEW
@@ -12,11 +14,10 @@ __all__ = ["batch_sizes", "sample"]
 # The first sample: enough to be steered by, small enough to cost nothing.
 FIRST, SHARE = 4_096, 64
 ROWS_A_PARAMETER = 50
-# From one batch to the next the standard errors shrink fourfold.
-GROWTH = 16
-# The last sample holds at most this share of all rows.
-LAST = 8
-# Larger samples are taken in runs, since memory is read in lines.
+# From one batch to the next the standard errors shrink at most fourfold, so that few steps lead
+# from the optimum of one to that of the next. The last sample holds one row in so many.
+GROWTH = LAST = 16
+# Rows of a run.
 RUN = 64
 
 
@@ -26,16 +27,16 @@ def batch_sizes(rows: int, parameters: int) -> list[int]:
     Examples
     --------
     >>> batch_sizes(20, 3), batch_sizes(20_000_000, 3)
-    ([20], [4096, 65536, 1048576, 20000000])
+    ([20], [4096, 27597, 185935, 1250000, 20000000])
     """
     if rows <= FEW:
         return [rows]
-    size = max(min(FIRST, rows // SHARE), ROWS_A_PARAMETER * parameters)
-    sizes = []
-    while size * LAST <= rows:
-        sizes.append(size)
-        size *= GROWTH
-    return [*sizes, rows]
+    first = max(min(FIRST, rows // SHARE), ROWS_A_PARAMETER * parameters)
+    last = rows // LAST
+    if last <= first:
+        return [rows] if first * 2 > rows else [first, rows]
+    stages = math.ceil(math.log(last / first, GROWTH))
+    return [*(round(first * (last / first) ** (k / stages)) for k in range(stages + 1)), rows]
 
 
 def sample(chunk: Chunk, rows: int, seed: int) -> Chunk:
@@ -53,7 +54,8 @@ def sample(chunk: Chunk, rows: int, seed: int) -> Chunk:
     """
     if rows >= chunk.rows:
         return chunk
-    length = RUN if rows > FEW and rows * RUN < chunk.rows * LAST * LAST else 1
+    # Where lines of memory hold a row of the sample anyway, runs save most of the reading.
+    length = RUN if rows > FEW and rows * RUN > chunk.rows else 1
     taken = _stretches(chunk.rows, -(-rows // length), length, seed)[:rows]
     weights = None if chunk.weights is None else chunk.weights[taken]
     return Chunk(tuple(column[taken] for column in chunk.columns), weights)

@@ -15,6 +15,11 @@ from sgdfit.results.status import Status, status_of
 
 __all__ = ["centred", "lost_directions", "pronounce"]
 
+UNKNOWN = (
+    "no step lowers the loss any more; a loss without curvature does not tell what that is in"
+    " standard errors"
+)
+
 
 def pronounce(
     task: Task,
@@ -111,7 +116,9 @@ def _resting(task: Task, course: Course, distance: float) -> Status:
     assert course.quadratic is not None  # the caller has looked
     if not course.quadratic.offset.any():
         return status_of("stalled", step=_steps(course), cure=FLAT)
-    left = f"{distance:.2g} standard errors" if np.isfinite(distance) else "how far is not known"
+    if not np.isfinite(distance):
+        return status_of("stalled", step=_steps(course), cause=UNKNOWN, cure="")
+    left = f"{distance:.2g} standard errors"
     return status_of(
         "stalled",
         step=_steps(course),
