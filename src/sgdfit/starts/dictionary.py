@@ -9,8 +9,9 @@ import numpy as np
 
 from sgdfit.kernels.candidates import evaluator
 from sgdfit.models.separation import Component
-from sgdfit.starts.draws import Range, draw_points
+from sgdfit.starts.draws import draw_points
 from sgdfit.starts.observations import Observations
+from sgdfit.starts.ranges import Range
 
 __all__ = ["Dictionary", "tabulate"]
 
@@ -52,8 +53,7 @@ def tabulate(
     points, cube = draw_points(part.names, ranges, seen, count, seed)
     evaluate = evaluator((part.offset, *part.basis), part.names, seen.names)
     values = evaluate(points, seen.data) * seen.root
-    with np.errstate(all="ignore"):
-        size = np.sqrt(np.einsum("kbn,kbn->kb", values, values))
+    size = np.sqrt(np.einsum("kbn,kbn->kb", values, values))
     fit = np.isfinite(size).all(axis=1)
     values, size = values[fit], size[fit]
     basis = values[:, 1:] / np.where(size[:, 1:] > 0, size[:, 1:], 1.0)[:, :, None]

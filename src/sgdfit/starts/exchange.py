@@ -43,6 +43,8 @@ def exchanged(
         made += [rest.entry(c, books[c], i) for i in spread(losses, books[c].cube, EACH, 1)]
     simple = [c for c, book in enumerate(books) if book.basis.shape[1] == 1 and book.offset is None]
     for c, d in itertools.combinations(simple, 2):
+        if books[c] is not books[d] and len(books) > 2:
+            continue
         rest = _without(start, chosen, (c, d), parts, seen)
         for i, j in _pairs(rest, books[c], books[d]):
             made.append(rest.entry(c, books[c], i).entry(d, books[d], j))
@@ -88,4 +90,6 @@ def _projected(rest: Partial, book: Dictionary) -> tuple[np.ndarray, np.ndarray]
     new = basis - (basis @ rest.span.T) @ rest.span
     size = np.sqrt(np.einsum("kn,kn->k", new, new))
     new = new / np.maximum(size, np.sqrt(NEW))[:, None]
-    return new, new @ rest.residual
+    along = new @ (rest.residual / np.sqrt(rest.loss)) if rest.loss else np.zeros(len(new))
+    # A ranking needs no more digits than these.
+    return new.astype(np.float32), along.astype(np.float32)

@@ -91,18 +91,18 @@ def _power(scale: float, count: Fraction) -> float:
 
 
 def observe(model: Model, chunk: Chunk, given: Mapping[str, float]) -> Observations:
-    """Return the `Observations` of ``chunk``, rows without a finite response left out."""
+    """Return the `Observations` of ``chunk``, rows with a value that is not finite left out."""
     columns = [np.asarray(column, dtype=np.float64) for column in chunk.columns]
     response = evaluator((model.formula.response,), (), model.columns)
     target = response(np.empty((1, 0)), columns)[0, 0]
     weights = np.ones(chunk.rows) if chunk.weights is None else chunk.weights
-    fit = np.isfinite(target) & np.isfinite(weights)
+    fit = np.isfinite([target, weights, *columns]).all(axis=0)
     target, columns = target[fit], [column[fit] for column in columns]
     unit = float(np.abs(target).max(initial=0.0)) or 1.0
     root = np.sqrt(weights[fit]) / unit
     scales = dict(zip(model.columns, map(_scale, columns), strict=True))
     scales = {name: scales[name] for name in model.variables} | {RESPONSE: _scale(target)}
-    data = (*columns, *map(float, given.values()))
+    data: tuple[np.ndarray | float, ...] = (*columns, *map(float, given.values()))
     return Observations((*model.columns, *given), data, target * root, root, unit, scales)
 
 

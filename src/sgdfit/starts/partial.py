@@ -131,4 +131,5 @@ def _gain(gram: np.ndarray, inner: np.ndarray, along: np.ndarray) -> np.ndarray:
         return np.asarray((d * g * g - 2.0 * cross * g * h + a * h * h) / (a * d - cross * cross))
     taken = along.transpose(1, 2, 0)
     new = gram - np.matmul(taken, taken.transpose(0, 2, 1)) + NEW * np.eye(count)
-    return np.einsum("kb,kb->k", np.linalg.solve(new, inner[:, :, None])[:, :, 0], inner)
+    solved = np.linalg.solve(new, inner[:, :, None])[:, :, 0]
+    return np.asarray(np.einsum("kb,kb->k", solved, inner))

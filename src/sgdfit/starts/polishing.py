@@ -20,6 +20,8 @@ CUTS = {5: 32, 10: 20, 20: 12, 40: 8}
 FIRST_DAMPING = 1e-3
 # A step that promises to lower the sum of squares by less than this share of it is the last.
 SETTLED = 1e-13
+# Points that are done and whose sums of squares differ by less than this share are in one minimum.
+ARRIVED = 1e-9
 # The sum of squares, over that of the response, that rounding leaves of a perfect fit.
 EXACT = 1e-31
 
@@ -39,13 +41,13 @@ class Polished(NamedTuple):
 
     Attributes
     ----------
-    index : int64[k]
+    followed : int64[k]
         Which of the points those are that were followed to the end.
     points : float64[k, q]
     loss : float64[k]
     """
 
-    index: np.ndarray
+    followed: np.ndarray
     points: np.ndarray
     loss: np.ndarray
 
@@ -58,7 +60,7 @@ def polish(problem: Problem, points: np.ndarray, steps: int = 100) -> Polished:
     done = ~np.isfinite(at.loss)
     for step in range(1, steps + 1):
         if step in CUTS and len(index) > CUTS[step]:
-            kept = np.argsort(at.loss, kind="stable")[: CUTS[step]]
+            kept = _ahead(at.loss, done, CUTS[step])
             index, points, damping, growth, done = (
                 array[kept] for array in (index, points, damping, growth, done)
             )
@@ -70,8 +72,7 @@ def polish(problem: Problem, points: np.ndarray, steps: int = 100) -> Polished:
         move, promise = _moves(problem, points[go], here, damping[go])
         trial = points[go] + move
         there = problem.local(trial)
-        with np.errstate(all="ignore"):
-            ratio = (here.loss - there.loss) / promise
+        ratio = (here.loss - there.loss) / promise
         better = there.loss < here.loss
         moved = go[better]
         points[moved] = trial[better]
@@ -84,6 +85,13 @@ def polish(problem: Problem, points: np.ndarray, steps: int = 100) -> Polished:
         growth[go] = np.where(better, 2.0, growth[go] * 2.0)
     fit = np.isfinite(at.loss)
     return Polished(index[fit], points[fit], at.loss[fit])
+
+
+def _ahead(loss: np.ndarray, done: np.ndarray, most: int) -> np.ndarray:
+    """Return the indices of the least losses; of points that have arrived at one, the first."""
+    order = np.argsort(loss, kind="stable")
+    apart = np.diff(loss[order], prepend=-np.inf) > ARRIVED * loss[order]
+    return np.asarray(order[apart | ~done[order]][:most])
 
 
 def _moves(

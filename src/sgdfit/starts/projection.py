@@ -127,9 +127,9 @@ class Projection:
 
     def _clamped(self, basis: np.ndarray, target: np.ndarray, solved: Solved) -> Solved:
         """Hold linear parameters beyond a bound at it, one round after another."""
-        held = np.zeros(solved.linear.shape, dtype=bool)
-        fixed = np.zeros(solved.linear.shape)
-        for _ in range(held.shape[1]):
+        held = np.zeros_like(solved.linear, dtype=bool)
+        fixed = np.zeros_like(solved.linear)
+        for _ in self.parts.order:
             inside = np.clip(solved.linear, self.least, self.most)
             out = (inside != solved.linear) & ~held
             if not out.any():
@@ -140,10 +140,6 @@ class Projection:
             solved = _least_squares(np.where(held[:, :, None], 0.0, basis), rest)
             solved = solved._replace(linear=np.where(held, fixed, solved.linear))
         return solved
-
-    def losses(self, points: np.ndarray) -> np.ndarray:
-        """Return the sum of squares at each point, infinite where there is none."""
-        return _squares(self.solve(points).residual)
 
     def local(self, points: np.ndarray) -> Local:
         """Return the sum of squares around each point."""
@@ -157,7 +153,7 @@ class Projection:
         own = tuple(slopes[name] for name in self.names)
         evaluate = evaluator(own, (*self.names, *self.parts.order), self.seen.names)
         values = evaluate(np.hstack([points, linear]), self.seen.data) * self.seen.root
-        return np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+        return np.asarray(np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0))
 
     def whole(self, points: np.ndarray) -> np.ndarray:
         """Return all parameters, in the order of `names` and then the separation's."""

@@ -17,8 +17,8 @@ from sgdfit.starts.partial import Partial, extended, scores, spread
 
 __all__ = ["first_partial", "pursue"]
 
-# How many partial sums of each make-up are kept.
-WIDTH = 16
+# How many partial sums are kept, and at least how many of each make-up.
+WIDTH, LEAST = 32, 6
 
 
 def first_partial(target: np.ndarray, plain: np.ndarray) -> Partial:
@@ -55,16 +55,21 @@ def _extended(
         losses = scores([beam[b] for b in able], book) if able else ()
         for b, own in zip(able, losses, strict=True):
             options += [(float(own[i]), b, c, i) for i in spread(own, book.cube, width, each)]
+    makeups = {(b, c): _makeup(beam[b], c, books) for _, b, c, _ in options}
+    share = max(width // len(set(makeups.values())), LEAST) if makeups else 0
     made: dict[object, Partial] = {}
     counts: Counter[object] = Counter()
     for _, b, c, i in sorted(options):
-        makeup = tuple(sorted(id(books[d]) for d in (*beam[b].chosen, c)))
-        if counts[makeup] >= width:
-            continue
-        partial = beam[b].entry(c, books[c], i)
-        counts[makeup] += partial.key(books) not in made
-        made.setdefault(partial.key(books), partial)
+        if counts[makeups[b, c]] < share:
+            partial = beam[b].entry(c, books[c], i)
+            counts[makeups[b, c]] += partial.key(books) not in made
+            made.setdefault(partial.key(books), partial)
     return sorted(made.values(), key=lambda partial: partial.loss)
+
+
+def _makeup(partial: Partial, c: int, books: Sequence[Dictionary]) -> tuple[int, ...]:
+    """Return the forms of the components of ``partial`` with ``c``."""
+    return tuple(sorted(id(books[d]) for d in (*partial.chosen, c)))
 
 
 def _lacking(partial: Partial, books: Sequence[Dictionary]) -> list[int]:

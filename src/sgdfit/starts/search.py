@@ -16,13 +16,13 @@ from sgdfit.models.model import Model
 from sgdfit.models.roles import roles_of
 from sgdfit.models.separation import Separation, separate
 from sgdfit.starts.dictionary import Dictionary, tabulate
-from sgdfit.starts.draws import Range, range_of
 from sgdfit.starts.exchange import exchanged
 from sgdfit.starts.observations import Observations, observe
 from sgdfit.starts.partial import Partial
 from sgdfit.starts.polishing import polish
 from sgdfit.starts.projection import Projection, Whole
 from sgdfit.starts.pursuit import first_partial, pursue
+from sgdfit.starts.ranges import Range, range_of
 
 __all__ = ["Candidate", "Search", "find_starts"]
 
@@ -100,19 +100,24 @@ def find_starts(model: Model, chunk: Chunk, given: Mapping[str, float], seed: in
     >>> found.linear, found.candidates[0].theta.round(6).tolist()
     (('a',), [4.0, 0.5])
     """
+    with np.errstate(all="ignore"):
+        return _search(model, chunk, given, seed)
+
+
+def _search(model: Model, chunk: Chunk, given: Mapping[str, float], seed: int) -> Search:
     seen = observe(model, chunk, given)
     names = tuple(name for name in model.free if name not in given)
     parts = separate(model.prediction, names)
     ranges = _ranges(model, parts, seen)
     words = {name: at.text for name, at in ranges.items()}
-    if not seen.rows or not names:
+    if not seen.rows:
         return Search((), 0, 0, words, parts.linear)
     projection = Projection(model, parts, seen)
     books = _books(parts, ranges, seen, seed)
     drawn = sum(len(book.points) for book in {id(book): book for book in books}.values())
-    starts, ends = _descended(projection, books)
-    found = _minima(projection, starts, ends, given)
-    return Search(found, max(drawn, len(starts)), len(starts), words, parts.linear)
+    paths = _descended(projection, books)
+    found = _minima(projection, paths, given)
+    return Search(found, drawn, paths.polished, words, parts.linear)
 
 
 def _ranges(model: Model, parts: Separation, seen: Observations) -> dict[str, Range]:
@@ -141,28 +146,46 @@ def _books(
     return books
 
 
-def _descended(
-    projection: Projection, books: Sequence[Dictionary]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return nonlinear points, and the minima that they lead to: float64[k, q] both."""
-    if not books:
-        return np.empty((1, 0)), np.empty((1, 0))
-    if not all(len(book.points) for book in books):
-        return np.empty((0, len(projection.names))), np.empty((0, len(projection.names)))
+class _Paths(NamedTuple):
+    """Nonlinear points, where each led to, and how many set out."""
+
+    starts: np.ndarray
+    ends: np.ndarray
+    losses: np.ndarray
+    polished: int
+
+    def joined(self, other: _Paths) -> _Paths:
+        return _Paths(
+            np.concatenate([self.starts, other.starts]),
+            np.concatenate([self.ends, other.ends]),
+            np.concatenate([self.losses, other.losses]),
+            self.polished + other.polished,
+        )
+
+
+def _descended(projection: Projection, books: Sequence[Dictionary]) -> _Paths:
+    """Build sums, polish them, and exchange their components while that finds better ones."""
     first = first_partial(*projection.plain())
-    starts = _points(projection, pursue(first, books, POLISHED))
-    done = polish(projection, starts)
-    starts, ends, losses = starts[done.index], done.points, done.loss
-    for _ in range(ROUNDS if len(books) > 1 else 0):
-        best = ends[_distinct(losses)[:EXCHANGED]]
-        more = _exchanged(projection, first, best, books)
-        done = polish(projection, more)
-        better = done.loss.min(initial=np.inf) < losses.min() * (1.0 - 1e-6)
-        starts, ends = np.vstack([starts, more[done.index]]), np.vstack([ends, done.points])
-        losses = np.concatenate([losses, done.loss])
+    if not books:
+        return _Paths(np.empty((1, 0)), np.empty((1, 0)), np.array([first.loss]), 0)
+    usable = all(len(book.points) for book in books)
+    paths = _polished(projection, pursue(first, books, POLISHED) if usable else [])
+    for _ in range(ROUNDS if len(books) > 1 and len(paths.ends) else 0):
+        best = paths.ends[_distinct(paths.losses)[:EXCHANGED]]
+        more = _polished(projection, _exchanged(projection, first, best, books))
+        better = more.losses.min(initial=np.inf) < paths.losses.min() * (1.0 - 1e-6)
+        paths = paths.joined(more)
         if not better:
             break
-    return starts, ends
+    return paths
+
+
+def _polished(projection: Projection, sums: Sequence[Partial]) -> _Paths:
+    """Polish the nonlinear parameters of ``sums``."""
+    ordered = [np.concatenate([p.chosen[c] for c in sorted(p.chosen)]) for p in sums]
+    starts = np.array(ordered).reshape(len(sums), len(projection.names))
+    done = polish(projection, starts)
+    return _Paths(starts[done.followed], done.points, done.loss, len(sums))
 
 
 def _distinct(losses: np.ndarray) -> list[int]:
@@ -174,32 +197,27 @@ def _distinct(losses: np.ndarray) -> list[int]:
 
 def _exchanged(
     projection: Projection, first: Partial, ends: np.ndarray, books: Sequence[Dictionary]
-) -> np.ndarray:
+) -> list[Partial]:
+    """Return sums like those at ``ends`` with some components replaced, best first."""
     parts, seen = projection.parts.components, projection.seen
     places = np.cumsum([0, *(len(part.names) for part in parts)])
     made: list[Partial] = []
     for end in ends:
         chosen = {c: end[places[c] : places[c + 1]] for c in range(len(parts))}
         made += exchanged(first, chosen, parts, books, seen)
-    return _points(projection, sorted(made, key=lambda partial: partial.loss)[:POLISHED])
-
-
-def _points(projection: Projection, sums: Sequence[Partial]) -> np.ndarray:
-    """Return the nonlinear parameters of ``sums``, in order: float64[k, q]."""
-    ordered = [np.concatenate([p.chosen[c] for c in sorted(p.chosen)]) for p in sums]
-    return np.array(ordered).reshape(len(sums), len(projection.names))
+    return sorted(made, key=lambda partial: partial.loss)[:POLISHED]
 
 
 def _minima(
-    projection: Projection, starts: np.ndarray, ends: np.ndarray, given: Mapping[str, float]
+    projection: Projection, paths: _Paths, given: Mapping[str, float]
 ) -> tuple[Candidate, ...]:
     """Return the distinct minima, with all parameters."""
-    first, last = projection.whole(starts), projection.whole(ends)
+    first, last = projection.whole(paths.starts), projection.whole(paths.ends)
     names = (*projection.names, *projection.parts.order)
     whole = Whole(projection.model, names, projection.seen)
     if projection.bounded:
         done = polish(whole, last)
-        first, last = first[done.index], done.points
+        first, last = first[done.followed], done.points
     residual = whole.residuals(last)
     loss = np.einsum("kn,kn->k", residual, residual)
     kept: list[int] = []
