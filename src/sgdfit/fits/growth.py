@@ -27,7 +27,7 @@ def batch_sizes(rows: int, parameters: int) -> list[int]:
     Examples
     --------
     >>> batch_sizes(20, 3), batch_sizes(20_000_000, 3)
-    ([20], [4096, 27597, 185935, 1250000, 20000000])
+    ([20], [4096, 27577, 185664, 1250000, 20000000])
     """
     if rows <= FEW:
         return [rows]
