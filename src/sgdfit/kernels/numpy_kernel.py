@@ -96,7 +96,7 @@ def _evaluate(terms: Terms, theta: np.ndarray, columns: tuple[np.ndarray, ...]) 
 
 def _spread(value: Any, rows: int) -> np.ndarray:
     whole = getattr(value, "shape", ()) == (rows,)
-    return value if whole else np.broadcast_to(value, rows)
+    return value if whole else np.full(rows, value)
 
 
 def _sums(terms: Terms, theta: np.ndarray, chunk: Chunk) -> Sums:
