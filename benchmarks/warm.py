@@ -22,15 +22,16 @@ import sgdfit
 from sgdfit.errors import require
 
 TURNS = 200
-# Each stage and the function that it is; one within another is taken off it. What is left, for the
-# most part the descent, is the rest.
+# Each stage and the function that it is; one within another is taken off it. The rest is what is
+# said of the outcome: standard errors, status, the result.
 STAGES = {
     "open": ("sgdfit.data.readers", "open_table"),
     "parse": ("sgdfit.language.formula", "as_formula"),
     "build": ("sgdfit.models.model", "build"),
     "prepare": ("sgdfit.fits.task", "prepare"),
     "kernel": ("sgdfit.kernels.kernel", "make"),
-    "conclude": ("sgdfit.fits.conclusion", "conclude"),
+    "descent": ("sgdfit.fits.gauss_newton", "walk"),
+    "textbook": ("sgdfit.fits.descent", "descend"),
 }
 
 
