@@ -57,7 +57,7 @@ def evaluator(
     def evaluate(at: np.ndarray, data: Sequence[Any]) -> np.ndarray:
         count = max((np.size(column) for column in data), default=1)
         values = np.empty((len(at), len(expressions), count))
-        stride = max(1, VALUES // count)
+        stride = max(1, VALUES // max(1, count))
         with np.errstate(all="ignore"):
             for first in range(0, len(at), stride):
                 some = slice(first, first + stride)

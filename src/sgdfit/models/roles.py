@@ -111,9 +111,12 @@ def _role(
 def _zero(prediction: Expr, own: Expr, variables: Iterable[str]) -> Expr | None:
     """Return the value of ``own`` that makes the sum 0 that it is a term of, as x of (x - m).
 
-    A sum counts where its other terms hold a variable and do not hold the parameter itself.
+    A sum counts where its other terms hold a variable and do not hold the parameter itself; what
+    is compared (x < k) counts as a difference.
     """
-    for total in sorted(prediction.atoms(sympy.Add), key=lambda part: part.count_ops()):
+    compared = prediction.atoms(sympy.core.relational.Relational, Maximum, Minimum)
+    sums = prediction.atoms(sympy.Add) | {part.args[0] - part.args[1] for part in compared}
+    for total in sorted(sums, key=lambda part: (part.count_ops(), str(part))):
         factor = total.coeff(own)
         rest = total - factor * own
         seen = rest.free_symbols

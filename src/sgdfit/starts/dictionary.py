@@ -18,6 +18,8 @@ __all__ = ["Dictionary", "tabulate"]
 # Points by the number of nonlinear parameters, and how many values a dictionary may hold (32 MB).
 POINTS = (512, 4_096, 8_192, 12_288)
 VALUES = 4_000_000
+# Rows differ in which side of a break they lie on: so many points to each gap between two.
+PER_GAP = 4
 # A wave's sum of squares has a minimum a turn: so many points to each.
 PER_TURN = 8
 
@@ -64,6 +66,8 @@ def tabulate(
 
 def _count(part: Component, ranges: Mapping[str, Range], seen: Observations) -> int:
     count = POINTS[min(len(part.names), len(POINTS)) - 1]
+    if len(part.names) == 1 and ranges[part.names[0]].role.kind == "position":
+        count = max(count, PER_GAP * seen.rows)
     for name in part.names:
         if ranges[name].role.kind in ("frequency", "period"):
             others = len(part.names) - 1

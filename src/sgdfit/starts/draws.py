@@ -112,8 +112,8 @@ def _inside(at: Range, values: np.ndarray, share: np.ndarray) -> np.ndarray:
     if not out.any():
         return values
     if not (math.isfinite(at.low) and math.isfinite(at.high)):
-        return np.clip(values, at.low, at.high)
+        return np.asarray(np.clip(values, at.low, at.high))
     even = at.low + (at.high - at.low) * share
     if at.low > 0 and at.high > 100 * at.low:
         even = at.low * (at.high / at.low) ** share
-    return np.where(out, even, values)
+    return np.asarray(np.where(out, even, values))

@@ -21,6 +21,8 @@ __all__ = ["Local", "Projection", "Whole", "orthonormal"]
 
 # A column whose part that no column before it holds is smaller than this counts as dependent.
 DEPENDENT = 1e-11
+# A slope of which less than this share is left by the linear parameters counts as 0.
+UNDONE = 1e-12
 
 
 class Local(NamedTuple):
@@ -146,7 +148,10 @@ class Projection:
         solved = self.solve(points)
         slopes = self._slopes(points, solved.linear)
         along = np.matmul(slopes, solved.span.transpose(0, 2, 1))
-        return _around(solved.residual, slopes - np.matmul(along, solved.span))
+        beyond = slopes - np.matmul(along, solved.span)
+        # What the linear parameters can undo has no slope but that of rounding.
+        undone = _lengths(beyond) <= UNDONE * _lengths(slopes)
+        return _around(solved.residual, np.where(undone[:, :, None], 0.0, beyond))
 
     def _slopes(self, points: np.ndarray, linear: np.ndarray) -> np.ndarray:
         slopes = dict(zip(self.model.free, self.model.gradient, strict=True))
@@ -201,6 +206,10 @@ def _least_squares(basis: np.ndarray, target: np.ndarray) -> Solved:
 def _squares(residual: np.ndarray) -> np.ndarray:
     squares = np.einsum("kn,kn->k", residual, residual)
     return np.where(np.isfinite(squares), squares, np.inf)
+
+
+def _lengths(columns: np.ndarray) -> np.ndarray:
+    return np.asarray(np.sqrt(np.einsum("kqn,kqn->kq", columns, columns)))
 
 
 def _around(residual: np.ndarray, slopes: np.ndarray) -> Local:

@@ -231,5 +231,5 @@ def _minima(
         known = {**dict(zip(names, values, strict=True)), **given}
         return np.array([known[name] for name in projection.model.free])
 
-    scale = projection.seen.unit**2 / projection.seen.rows
+    scale = float(np.square(projection.seen.unit) / projection.seen.rows)
     return tuple(Candidate(full(first[i]), full(last[i]), float(loss[i]) * scale) for i in kept)

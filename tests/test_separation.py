@@ -1,0 +1,213 @@
+"""Which parameters are linear together, what falls apart, and what each nonlinear one is."""
+
+import itertools
+
+import numpy as np
+import pytest
+import sympy
+
+from sgdfit.kernels.candidates import evaluator
+from sgdfit.language.formula import as_formula, symbol
+from sgdfit.models.model import build
+from sgdfit.models.roles import RESPONSE, dimensions, roles_of
+from sgdfit.models.separation import independent, separate
+
+COLUMNS = ["x", "u", "v", "y"]
+
+
+def prediction_of(text, **options):
+    model = build(f"y = {text}", COLUMNS, **options)
+    return model.prediction, model.free
+
+
+SEPARATIONS = [
+    # the right side, linear parameters, components of nonlinear ones
+    ("a + b*x", "a b", []),
+    ("a*exp(-b*x) + c", "a c", ["b"]),
+    ("b1*(1 - exp(-b2*x))", "b1", ["b2"]),
+    ("a*x**b", "a", ["b"]),
+    ("exp(-b1*x)/(b2 + b3*x)", "", ["b1 b2 b3"]),
+    ("(p + q*x)/(1 + r*x)", "p q", ["r"]),
+    (
+        "b1 + b2*cos(x) + b3*sin(x) + b5*cos(x/b4) + b6*sin(x/b4) + b8*cos(x/b7) + b9*sin(x/b7)",
+        "b1 b2 b3 b5 b6 b8 b9",
+        ["b4", "b7"],
+    ),
+    (
+        "b1*exp(-b2*x) + b3*exp(-(x - b4)**2/b5**2) + b6*exp(-(x - b7)**2/b8**2)",
+        "b1 b3 b6",
+        ["b2", "b4 b5", "b7 b8"],
+    ),
+    ("a*exp(-(x - m)**2/s**2) + b*exp(-(x - n)**2/s**2)", "a b", ["m s n"]),
+    ("a*b*c", "a", ["b c"]),
+    ("a*b + b*c + c*d", "a c", ["b d"]),
+    ("exp(b*x) + exp(c*u)", "", ["b", "c"]),
+    ("a*sin(w*x + p) + c", "a c", ["w p"]),
+    ("where(x < k, a, b)", "a b", ["k"]),
+    ("floor(a*x) + b", "b", ["a"]),
+    ("maximum(a, b*x)", "", ["a b"]),
+]
+
+
+@pytest.mark.parametrize(("text", "linear", "components"), SEPARATIONS)
+def test_linear_parameters_and_components(text, linear, components):
+    parts = separate(*prediction_of(text))
+    known = {frozenset(part.names) for part in parts.components}
+    assert parts.linear == tuple(linear.split())
+    assert known == {frozenset(group.split()) for group in components}
+    assert set(parts.linear) | set(parts.nonlinear) == set(parts.order) | set().union(*known)
+
+
+@pytest.mark.parametrize("text", [case[0] for case in SEPARATIONS])
+def test_the_parts_add_up_to_the_prediction(text):
+    prediction, free = prediction_of(text)
+    parts = separate(prediction, free)
+    pieces = (parts.plain, *parts.components)
+    total = sum(
+        piece.offset + sum(symbol(a) * f for a, f in zip(piece.linear, piece.basis, strict=True))
+        for piece in pieces
+    )
+    draws = np.random.default_rng(1)
+    points = draws.uniform(0.5, 2.0, (20, len(free)))
+    rows = tuple(draws.uniform(0.5, 3.0, (4, 7)))
+    whole, sums = evaluator((prediction, total), free, tuple(COLUMNS))(points, rows).swapaxes(0, 1)
+    assert sums == pytest.approx(whole, rel=1e-9, abs=1e-12)
+
+
+def test_what_is_given_counts_as_data():
+    prediction, _ = prediction_of("a*exp(-b*x) + c")
+    parts = separate(prediction, ("a", "c"))
+    assert (parts.linear, parts.nonlinear, parts.components) == (("a", "c"), (), ())
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_independent_set_is_a_largest_one(seed):
+    draws = np.random.default_rng(seed)
+    count = 9
+    edges = np.triu(draws.random((count, count)) < 0.3)
+    near = [frozenset(np.flatnonzero(edges[i] | edges[:, i]).tolist()) for i in range(count)]
+    found = independent(near)
+
+    def fits(chosen):
+        return all(j not in near[i] for i in chosen for j in chosen)
+
+    largest = max(
+        size
+        for size in range(count + 1)
+        if any(fits(chosen) for chosen in itertools.combinations(range(count), size))
+    )
+    assert fits(found)
+    assert len(found) == largest
+
+
+def test_many_parameters_are_separated_in_no_time():
+    text = " + ".join(f"a{i}*exp(-b{i}*x)" for i in range(15))
+    parts = separate(*prediction_of(text))
+    assert parts.linear == tuple(f"a{i}" for i in range(15))
+    assert len({part.shape for part in parts.components}) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "mirrored"),
+    [
+        ("a*exp(-(x - m)**2/s**2)", "s", True),
+        ("a*exp(-(x - m)**2/s**2)", "m", False),
+        ("a/s*exp(-0.5*((x - m)/s)**2)", "s", True),
+        ("a*sin(w*x)", "w", True),
+        ("a*sin(w*x) + b*cos(w*x)", "w", True),
+        ("a*exp(-k*x)", "k", False),
+        ("sin(w*x)", "w", False),
+    ],
+)
+def test_whether_a_sign_makes_a_difference(text, name, mirrored):
+    (part,) = separate(*prediction_of(text)).components
+    assert part.is_mirrored(name) is mirrored
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds"),
+    [
+        ("a*exp(-b*x)", {"a": "magnitude", "b": "rate"}),
+        ("a*exp(-x/b)", {"b": "length"}),
+        ("a*exp(-(x - m)**2/(2*s**2))", {"m": "position", "s": "length"}),
+        ("a*exp(-((x - m)**2 + (u - n)**2)/s**2)", {"m": "position", "n": "position"}),
+        ("a*sin(w*x + p)", {"w": "frequency", "p": "phase"}),
+        ("a*sin(2*pi*x/t)", {"t": "period"}),
+        ("a*x**k", {"k": "exponent"}),
+        ("a*(x + c)**(-1/k)", {"c": "position", "k": "exponent"}),
+        ("a/(1 + exp(b - r*x))", {"b": "intercept", "r": "rate"}),
+        ("a/(1 + exp(-r*(x - m)))", {"m": "position", "r": "rate"}),
+        ("a*log(x/c)", {"c": "length"}),
+        ("a*tanh((x - m)/s) + b", {"m": "position", "s": "length"}),
+        ("where(x < k, a, b)", {"k": "position"}),
+        ("exp(-b*x)/(c + d*x)", {"b": "rate", "c": "magnitude", "d": "magnitude"}),
+    ],
+)
+def test_roles(text, kinds):
+    roles = roles_of(*prediction_of(text), ("x", "u", "v"))
+    assert {name: roles[name].kind for name in kinds} == kinds
+
+
+@pytest.mark.parametrize(
+    ("text", "turns"),
+    [("a*sin(2*pi*f*x)", 1.0), ("a*sin(w*x + p)", 0.5 / np.pi), ("a*cos(2*pi*x/f)", 1.0)],
+)
+def test_turns_of_a_wave(text, turns):
+    roles = roles_of(*prediction_of(text), ("x",))
+    wave = next(role for role in roles.values() if role.kind in ("frequency", "period"))
+    assert wave.turns == pytest.approx(turns)
+
+
+CLOSED = [
+    "a*exp(-b*x) + c",
+    "exp(-b*x)/(c + d*x)",
+    "(p + q*x + r*x**2)/(1 + s*x + t*x**2)",
+    "a*(x**2 + x*b)/(x**2 + x*c + d)",
+    "a*exp(b/(x + c))",
+    "a*exp(-(x - m)**2/s**2)",
+    "a*sin(w*x + p)",
+    "a/(1 + exp(b - c*x))**(1/d)",
+    "a*sqrt(x*u)*exp(-b*x*u) + c*abs(x - m) + maximum(d*u, e)",
+    "a*cbrt(x + b) + where(u > k, c, d*x)",
+]
+
+
+@pytest.mark.parametrize("text", CLOSED)
+def test_parameters_scaled_by_their_powers_leave_the_curve_as_it_is(text):
+    prediction, free = prediction_of(text)
+    powers = dimensions(prediction, free, ("x", "u"))
+    factors = {"x": 7.0, "u": 0.3, RESPONSE: 11.0}
+    draws = np.random.default_rng(3)
+    theta = draws.uniform(0.5, 2.0, (5, len(free)))
+    scale = [np.prod([factors[c] ** float(n) for c, n in powers[p].items()]) for p in free]
+    x, u = draws.uniform(0.5, 3.0, (2, 9))
+    evaluate = evaluator((prediction,), free, ("x", "u"))
+    before = evaluate(theta, (x, u))
+    after = evaluate(theta * np.array(scale), (7.0 * x, 0.3 * u))
+    assert after == pytest.approx(11.0 * before, rel=1e-10)
+
+
+def test_a_power_with_a_parameter_is_taken_up_by_what_multiplies_it():
+    powers = dimensions(*prediction_of("a*x**b + c"), ("x",))
+    assert powers["b"] == {}
+    assert powers["c"] == {RESPONSE: 1}
+
+
+def test_candidates_are_evaluated_point_by_row():
+    expression = as_formula("a*exp(-b*x) + where(x < c, 1, erf(x))").expression
+    names = ("a", "b", "c")
+    draws = np.random.default_rng(0)
+    points, x = draws.random((700, 3)), draws.random(300)
+    values = evaluator((expression, sympy.Integer(2)), names, ("x",))(points, (x,))
+    assert values.shape == (700, 2, 300)
+    assert (values[:, 1] == 2.0).all()
+    at = {symbol(name): sympy.Float(v) for name, v in zip(names, points[699], strict=True)}
+    expected = [float(expression.xreplace({**at, symbol("x"): sympy.Float(v)})) for v in x[:5]]
+    assert values[699, 0, :5] == pytest.approx(expected, rel=1e-12)
+
+
+def test_candidates_without_rows_or_points():
+    line = as_formula("a + b*x").expression
+    evaluate = evaluator((line,), ("a", "b"), ("x",))
+    assert evaluate(np.empty((0, 2)), (np.zeros(3),)).shape == (0, 1, 3)
+    assert evaluate(np.ones((2, 2)), (np.zeros(0),)).shape == (2, 1, 0)

@@ -1,0 +1,367 @@
+"""Starting values: from formula and data alone to the minimum that the truth leads to."""
+
+import warnings
+
+import numpy as np
+import pytest
+from scipy.optimize import least_squares
+
+from sgdfit.kernels.candidates import evaluator
+from sgdfit.kernels.kernel import Chunk
+from sgdfit.models.model import build
+from sgdfit.starts.draws import low_discrepancy
+from sgdfit.starts.search import find_starts
+
+DRAWS = np.random.default_rng(5)
+EVEN = np.linspace(0.0, 10.0, 120)
+YEARS = np.linspace(1790.0, 2020.0, 24)
+FIVE = {f"x{i}": DRAWS.uniform(0.0, 4.0, 400) for i in range(1, 6)}
+
+
+def gauss(i):
+    return f"a{i}*exp(-(x - m{i})**2/s{i}**2)"
+
+
+# formula, columns, truth, standard deviation of the noise
+CASES = {
+    "saturation": ("b1*(1 - exp(-b2*x))", {"x": EVEN}, {"b1": 213, "b2": 0.55}, 8.0),
+    "power": ("a*x**b", {"x": EVEN[1:]}, {"a": 0.8, "b": 3.9}, 5.0),
+    "shifted power": (
+        "b1*(b2 + x)**(-1/b3)",
+        {"x": np.linspace(7, 13, 150)},
+        {"b1": -2523, "b2": 46.7, "b3": 0.93},
+        2e-3,
+    ),
+    "far exponential": (
+        "b1*exp(b2/(x + b3))",
+        {"x": np.linspace(50, 125, 16)},
+        {"b1": 0.0056, "b2": 6181, "b3": 345},
+        3.0,
+    ),
+    "nothing linear": (
+        "exp(-b1*x)/(b2 + b3*x)",
+        {"x": np.linspace(0.5, 6, 60)},
+        {"b1": 0.17, "b2": 0.0052, "b3": 0.012},
+        2.0,
+    ),
+    "cubic over cubic": (
+        "(b1 + b2*x + b3*x**2 + b4*x**3)/(1 + b5*x + b6*x**2 + b7*x**3)",
+        {"x": np.linspace(14, 850, 200)},
+        {"b1": 1.08, "b2": -0.123, "b3": 4.1e-3, "b4": -1.4e-6, "b5": -5.8e-3, "b6": 2.4e-4}
+        | {"b7": -1.2e-7},
+        0.08,
+    ),
+    "three exponentials": (
+        "b1*exp(-b2*x) + b3*exp(-b4*x) + b5*exp(-b6*x)",
+        {"x": np.linspace(0, 1.15, 24)},
+        {"b1": 0.0951, "b2": 1, "b3": 0.8607, "b4": 3, "b5": 1.5576, "b6": 5},
+        1e-5,
+    ),
+    "two cycles": (
+        "c + a*cos(2*pi*x/p) + b*sin(2*pi*x/p) + d*cos(2*pi*x/q) + e*sin(2*pi*x/q)",
+        {"x": np.arange(1.0, 169.0)},
+        {"c": 10.5, "a": -1.6, "b": 0.5, "p": 44.3, "d": 0.2, "e": 1.5, "q": 26.9},
+        1.5,
+    ),
+    "blended peaks": (
+        f"b1*exp(-b2*x) + {gauss(1)} + {gauss(2)}",
+        {"x": np.arange(1.0, 251.0)},
+        {"b1": 99, "b2": 0.011, "a1": 101, "m1": 111.6, "s1": 23.3, "a2": 74, "m2": 147.8}
+        | {"s2": 19.7},
+        2.3,
+    ),
+    "four peaks": (
+        " + ".join(map(gauss, range(1, 5))),
+        {"x": np.linspace(0, 100, 300)},
+        {"a1": 3, "m1": 20, "s1": 2, "a2": 2, "m2": 26, "s2": 3, "a3": 5, "m3": 60, "s3": 1}
+        | {"a4": 1, "m4": 75, "s4": 9},
+        0.05,
+    ),
+    "narrow peak": (
+        "a*exp(-(x - m)**2/(2*s**2)) + b*x + c",
+        {"x": np.linspace(0, 1000, 400)},
+        {"a": 5, "m": 713.3, "s": 4, "b": 0.001, "c": 1},
+        0.1,
+    ),
+    "logistic in years": (
+        "K/(1 + exp(a - r*x))",
+        {"x": YEARS},
+        {"K": 330, "r": 0.028, "a": 54.04},
+        3.0,
+    ),
+    "four-parameter dose": (
+        "d + (a - d)/(1 + (x/c)**b)",
+        {"x": np.logspace(-9, -4, 24)},
+        {"a": 1, "b": 1.2, "c": 3e-7, "d": 9},
+        0.05,
+    ),
+    "high frequency": (
+        "a*sin(2*pi*f*x + p)",
+        {"x": np.sort(DRAWS.uniform(0, 4, 200))},
+        {"a": 2, "f": 19.2, "p": -2},
+        0.5,
+    ),
+    "break": ("where(x < k, a, b)*x + c", {"x": EVEN}, {"k": 6.31, "a": 1, "b": 2, "c": 3}, 0.1),
+    "surface": (
+        "a*exp(-((x - m)**2 + (u - n)**2)/s**2) + c",
+        {"x": DRAWS.uniform(0, 10, 300), "u": DRAWS.uniform(0, 20, 300)},
+        {"a": 5, "m": 3, "n": 14, "s": 1.5, "c": 1},
+        0.1,
+    ),
+    "five variables": (
+        "a*exp(-b*x1) + c*x2**d + e*x3 + f*tanh(g*x4) + h*sin(w*x5)",
+        FIVE,
+        {"a": 2, "b": 0.8, "c": 1.5, "d": 1.7, "e": -1, "f": 2, "g": 1.4, "h": 0.7, "w": 3.1},
+        0.1,
+    ),
+}
+
+
+def modelled(text, columns, **options):
+    return build(f"y = {text}", [*columns, "y"], **options)
+
+
+def predicted(model, columns, theta):
+    rows = [np.asarray(columns[name], dtype=float) for name in model.variables]
+    evaluate = evaluator((model.prediction,), model.free, model.variables)
+    with np.errstate(all="ignore"):
+        return evaluate(np.atleast_2d(theta), rows)[0, 0]
+
+
+def observed(name):
+    """Return a case's model, its rows with noise, and the truth."""
+    text, columns, truth, noise = CASES[name]
+    model = modelled(text, columns)
+    theta = np.array([truth[p] for p in model.free], dtype=float)
+    clean = predicted(model, columns, theta)
+    y = clean + noise * np.random.default_rng(1).normal(size=len(clean))
+    return model, {**columns, "y": y}, theta
+
+
+def chunk_of(model, rows, weights=None):
+    return Chunk(tuple(np.asarray(rows[name], dtype=float) for name in model.columns), weights)
+
+
+def reference(model, rows, theta, root=1.0, **options):
+    """Return the mean squared residual of the minimum that scipy finds from ``theta``."""
+    options = {"method": "lm", "x_scale": np.abs(theta), "xtol": 1e-14, "ftol": 1e-14} | options
+
+    def residual(at):
+        return root * (rows["y"] - predicted(model, rows, at))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return 2.0 * least_squares(residual, theta, **options).cost / len(rows["y"])
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_first_candidate_is_the_minimum_at_the_truth(name, seed):
+    model, rows, theta = observed(name)
+    found = find_starts(model, chunk_of(model, rows), {}, seed)
+    best = found.candidates[0]
+    assert best.loss <= reference(model, rows, theta) * (1 + 1e-6)
+    residual = rows["y"] - predicted(model, rows, best.theta)
+    assert best.loss == pytest.approx(np.mean(residual**2), rel=1e-9)
+    assert found.linear + tuple(found.ranges) != ()
+    assert set(found.linear) | set(found.ranges) == set(model.free)
+    assert found.points > 0
+    assert found.polished > 0
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_candidates_are_distinct_minima_best_first(name):
+    model, rows, _ = observed(name)
+    found = find_starts(model, chunk_of(model, rows), {}, 3)
+    losses = [candidate.loss for candidate in found.candidates]
+    curves = [predicted(model, rows, candidate.theta) for candidate in found.candidates]
+    assert losses == sorted(losses)
+    assert 1 <= len(losses) <= 8
+    for i, curve in enumerate(curves):
+        for other in curves[:i]:
+            assert np.mean((curve - other) ** 2) > 1e-7 * losses[i]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_other_units_find_the_same_curve(name):
+    model, rows, _ = observed(name)
+    if "**d" in str(model.formula):
+        pytest.skip("a sum of different variables' powers is not closed under new units")
+    scaled = {c: values * (1e-12 if c == "y" else 1e9) for c, values in rows.items()}
+    before = find_starts(model, chunk_of(model, rows), {}, 0)
+    after = find_starts(model, chunk_of(model, scaled), {}, 0)
+    assert after.candidates[0].loss == pytest.approx(1e-24 * before.candidates[0].loss, rel=1e-5)
+
+
+def test_the_same_seed_finds_the_same_and_a_start_leads_to_its_minimum():
+    model, rows, _ = observed("blended peaks")
+    first, second = (find_starts(model, chunk_of(model, rows), {}, 7) for _ in range(2))
+    for one, two in zip(first.candidates, second.candidates, strict=True):
+        assert (one.theta == two.theta).all()
+        assert (one.start == two.start).all()
+        start = np.mean((rows["y"] - predicted(model, rows, one.start)) ** 2)
+        assert start >= one.loss * (1 - 1e-12)
+
+
+DECAY = "a*exp(-b*x) + c"
+
+
+def decay(**options):
+    model = modelled(DECAY, {"x": EVEN}, **options)
+    noise = 0.01 * np.random.default_rng(0).normal(size=len(EVEN))
+    return model, {"x": EVEN, "y": 3.0 * np.exp(-0.7 * EVEN) + 1.0 + noise}
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [
+        {"b": (1.0, 2.0)},
+        {"b": (-2.0, -1.0)},
+        {"b": (0.0, None), "a": (0.0, None)},
+        {"b": (None, 0.5)},
+        {"a": (0.0, 2.0), "c": (None, 0.5)},
+        {"a": (4.0, 5.0), "b": (1e-6, 10.0), "c": (1.2, 1.3)},
+        {"b": (0.69, 0.6901)},
+    ],
+)
+def test_every_value_lies_inside_its_bounds(bounds):
+    model, rows = decay(bounds=bounds)
+    found = find_starts(model, chunk_of(model, rows), {}, 0)
+    low = np.array([model.parameters[name].low for name in model.free])
+    high = np.array([model.parameters[name].high for name in model.free])
+    for candidate in found.candidates:
+        for values in (candidate.start, candidate.theta):
+            assert ((low <= values) & (values <= high)).all()
+    middle = np.clip(found.candidates[0].theta, low + 1e-9, high - 1e-9)
+    best = reference(model, rows, middle, method="trf", bounds=(low, high))
+    assert found.candidates[0].loss <= best * (1 + 1e-6)
+
+
+@pytest.mark.parametrize(
+    "given", [{"b": 0.5}, {"a": 2.5}, {"a": 2.0, "c": 1.1}, {"a": 1.0, "b": 0.5, "c": 0.0}]
+)
+def test_given_values_are_held(given):
+    model, rows = decay()
+    found = find_starts(model, chunk_of(model, rows), given, 0)
+    best = found.candidates[0]
+    at = dict(zip(model.free, best.theta, strict=True))
+    assert {name: at[name] for name in given} == given
+    assert not {*found.linear, *found.ranges} & set(given)
+    held = modelled(DECAY, {"x": EVEN}, fixed=given) if len(given) < 3 else None
+    if held is None:
+        expected = np.mean((rows["y"] - predicted(model, rows, best.theta)) ** 2)
+    else:
+        expected = reference(held, rows, np.array([at[name] for name in held.free]))
+    assert best.loss == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("options", [{"fixed": {"c": 1.0}}, {"tied": {"c": "a/3"}}])
+def test_fixed_and_tied_parameters_are_no_unknowns(options):
+    model, rows = decay(**options)
+    found = find_starts(model, chunk_of(model, rows), {}, 0)
+    assert {*found.linear, *found.ranges} == {"a", "b"}
+    best = reference(model, rows, np.array([3.0, 0.7]))
+    assert found.candidates[0].loss == pytest.approx(best, rel=1e-9)
+
+
+def test_weights_count():
+    model, rows = decay()
+    weights = np.where(EVEN < 1.0, 5.0, 0.1)
+    found = find_starts(model, chunk_of(model, rows, weights), {}, 0)
+    best = reference(model, rows, np.array([3.0, 0.7, 1.0]), root=np.sqrt(weights))
+    assert found.candidates[0].loss == pytest.approx(best, rel=1e-9)
+
+
+@pytest.mark.parametrize("loss", ["mse", "huber", "cauchy"])
+def test_candidates_are_those_of_least_squares_whatever_the_loss(loss):
+    model, rows = decay(loss=loss)
+    plain, _ = decay()
+    found = find_starts(model, chunk_of(model, rows), {}, 0)
+    expected = find_starts(plain, chunk_of(plain, rows), {}, 0)
+    assert (found.candidates[0].theta == expected.candidates[0].theta).all()
+
+
+@pytest.mark.parametrize(
+    ("text", "curve", "truth"),
+    [
+        ("a*sqrt(x - b)", lambda x: 2.0 * np.sqrt(x - 0.3), {"a": 2.0, "b": 0.3}),
+        ("a*log(x - b)", lambda x: 2.0 * np.log(x - 0.3), {"a": 2.0, "b": 0.3}),
+        ("a*asin(x*b)", lambda x: 2.0 * np.arcsin(0.09 * x), {"a": 2.0, "b": 0.09}),
+        ("a*x**b", lambda x: 2.0 * x**1.5, {"a": 2.0, "b": 1.5}),
+        ("a*b**x", lambda x: 2.0 * 0.5**x, {"a": 2.0, "b": 0.5}),
+        ("a*abs(x - m)**p", lambda x: 2.0 * np.abs(x - 3.0) ** 1.3, {"a": 2, "m": 3, "p": 1.3}),
+    ],
+)
+def test_regions_without_a_value_are_passed_over(text, curve, truth):
+    x = np.linspace(1.0, 10.0, 60)
+    model = modelled(text, {"x": x})
+    best = find_starts(model, chunk_of(model, {"x": x, "y": curve(x)}), {}, 0).candidates[0]
+    assert dict(zip(model.free, best.theta, strict=True)) == pytest.approx(truth, rel=1e-6)
+
+
+def test_nowhere_a_value_is_no_candidate():
+    model = modelled("a*log(-x**2 - b**2)", {"x": EVEN})
+    found = find_starts(model, chunk_of(model, {"x": EVEN + 1.0, "y": EVEN}), {}, 0)
+    assert found.candidates == ()
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2])
+def test_fewer_rows_than_parameters(rows):
+    model, full = decay()
+    few = {name: values[:rows] for name, values in full.items()}
+    found = find_starts(model, chunk_of(model, few), {}, 0)
+    assert [candidate.loss < 1e-20 for candidate in found.candidates] == [True] * bool(rows)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "loss"),
+    [
+        (EVEN, 0.0 * EVEN, 0.0),
+        (EVEN, 0.0 * EVEN + 3.0, 0.0),
+        (0.0 * EVEN + 2.0, EVEN, np.var(EVEN)),
+        (EVEN, np.where(EVEN > 9.0, np.nan, 3.0 * np.exp(-0.7 * EVEN) + 1.0), 0.0),
+    ],
+)
+def test_columns_without_spread_and_rows_without_value(x, y, loss):
+    model, _ = decay()
+    found = find_starts(model, chunk_of(model, {"x": x, "y": y}), {}, 0)
+    assert found.candidates[0].loss == pytest.approx(loss, rel=1e-9, abs=1e-20)
+
+
+def test_parameters_that_only_count_together_do_not_hinder():
+    x = np.linspace(0.0, 5.0, 40)
+    rows = {"x": x, "y": 3.0 * np.exp(-0.7 * x) + 1.0}
+    whole, once = modelled("a*exp(b*x)*exp(c)", rows), modelled("a*exp(b*x)", rows)
+    found, expected = (find_starts(m, chunk_of(m, rows), {}, 0) for m in (whole, once))
+    assert len(found.candidates) == 1
+    assert found.candidates[0].loss == pytest.approx(expected.candidates[0].loss, rel=1e-8)
+
+
+def test_linear_models_are_solved():
+    x = np.linspace(0.0, 1.0, 50)
+    y = np.sin(5.0 * x)
+    model = modelled(" + ".join(f"a{i}*x**{i}" for i in range(8)), {"x": x})
+    best = find_starts(model, chunk_of(model, {"x": x, "y": y}), {}, 0).candidates[0]
+    assert best.theta == pytest.approx(np.polynomial.polynomial.polyfit(x, y, 7), rel=1e-6)
+
+
+def test_rival_minima_are_told():
+    model, rows, _ = observed("two cycles")
+    found = find_starts(model, chunk_of(model, rows), {}, 0)
+    assert len(found.candidates) > 1
+    rival = found.candidates[1]
+    near = reference(model, rows, rival.theta)
+    assert rival.loss == pytest.approx(near, rel=1e-6)
+
+
+@pytest.mark.parametrize("dimension", [1, 2, 3])
+def test_low_discrepancy_fills_the_cube_better_than_chance(dimension):
+    def worst(points):
+        """Return how far the share of points in boxes at the origin is from their volume."""
+        corners = np.random.default_rng(0).random((200, dimension))
+        shares = (points[None] < corners[:, None]).all(axis=2).mean(axis=1)
+        return np.abs(shares - corners.prod(axis=1)).max()
+
+    even = worst(low_discrepancy(1000, dimension, seed=0))
+    random = [worst(np.random.default_rng(s).random((1000, dimension))) for s in range(10)]
+    assert even < 0.7 * np.median(random)
