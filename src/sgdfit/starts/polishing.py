@@ -13,16 +13,16 @@ import numpy as np
 
 from sgdfit.starts.projection import Local
 
-__all__ = ["Polished", "Problem", "polish"]
+__all__ = ["EXACT", "Polished", "Problem", "polish", "unsettled"]
 
 # After so many steps so many points go on: the best by then.
 CUTS = {5: 32, 10: 20, 20: 12, 40: 8}
-FIRST_DAMPING = 1e-3
+FIRST_DAMPING, LAST_DAMPING = 1e-3, 1e-9
 # A step that promises to lower the sum of squares by less than this share of it is the last.
 SETTLED = 1e-13
 # Points that are done and whose sums of squares differ by less than this share are in one minimum.
 ARRIVED = 1e-9
-# The sum of squares, over that of the response, that rounding leaves of a perfect fit.
+# The sum of squares, in units of the response's size, that rounding leaves of a perfect fit.
 EXACT = 1e-31
 
 
@@ -52,49 +52,81 @@ class Polished(NamedTuple):
     loss: np.ndarray
 
 
+class _Flock(NamedTuple):
+    """The points on their way, and what is known of each."""
+
+    which: np.ndarray
+    points: np.ndarray
+    loss: np.ndarray
+    gradient: np.ndarray
+    curvature: np.ndarray
+    damping: np.ndarray
+    growth: np.ndarray
+    done: np.ndarray
+
+    def some(self, index: np.ndarray) -> _Flock:
+        return _Flock(*(array[index] for array in self))
+
+
 def polish(problem: Problem, points: np.ndarray, steps: int = 100) -> Polished:
     """Follow each point downhill, and give up those that fall behind."""
-    index, points = np.arange(len(points)), points.copy()
-    at = problem.local(points)
-    damping, growth = np.full(len(points), FIRST_DAMPING), np.full(len(points), 2.0)
-    done = ~np.isfinite(at.loss)
+    at, ones = problem.local(points), np.ones(len(points))
+    lost = ~np.isfinite(at.loss)
+    index = np.arange(len(points))
+    flock = _Flock(index, points.copy(), *at, FIRST_DAMPING * ones, 2.0 * ones, lost)
     for step in range(1, steps + 1):
-        if step in CUTS and len(index) > CUTS[step]:
-            kept = _ahead(at.loss, done, CUTS[step])
-            index, points, damping, growth, done = (
-                array[kept] for array in (index, points, damping, growth, done)
-            )
-            at = Local(*(array[kept] for array in at))
-        go = np.flatnonzero(~done)
-        if not go.size:
+        if step in CUTS:
+            flock = flock.some(_ahead(flock, CUTS[step]))
+        going = np.flatnonzero(~flock.done)
+        if not going.size:
             break
-        here = Local(*(array[go] for array in at))
-        move, promise = _moves(problem, points[go], here, damping[go])
-        trial = points[go] + move
-        there = problem.local(trial)
-        ratio = (here.loss - there.loss) / promise
-        better = there.loss < here.loss
-        moved = go[better]
-        points[moved] = trial[better]
-        for old, new in zip(at, there, strict=True):
-            old[moved] = new[better]
-        small = np.abs(promise) <= SETTLED * here.loss
-        done[go] = small | (damping[go] > 1e14) | (at.loss[go] <= EXACT * len(points))
-        gain = np.where(better, np.clip(1.0 - (2.0 * ratio - 1.0) ** 3, 0.2, 2.0), growth[go])
-        damping[go] = np.maximum(damping[go] * gain, 1e-12)
-        growth[go] = np.where(better, 2.0, growth[go] * 2.0)
-    fit = np.isfinite(at.loss)
-    return Polished(index[fit], points[fit], at.loss[fit])
+        for old, new in zip(flock, _moved(problem, flock.some(going)), strict=True):
+            old[going] = new
+    flock = flock.some(np.isfinite(flock.loss))
+    return Polished(flock.which, flock.points, flock.loss)
 
 
-def _ahead(loss: np.ndarray, done: np.ndarray, most: int) -> np.ndarray:
-    """Return the indices of the least losses; of points that have arrived at one, the first."""
-    order = np.argsort(loss, kind="stable")
-    apart = np.diff(loss[order], prepend=-np.inf) > ARRIVED * loss[order]
-    return np.asarray(order[apart | ~done[order]][:most])
+def unsettled(problem: Problem, points: np.ndarray) -> np.ndarray:
+    """Return by what share of the loss a hardly damped step from each point would lower it."""
+    at = problem.local(points)
+    _, promise = _steps(problem, points, at, np.full(len(points), LAST_DAMPING))
+    return np.asarray(promise / np.maximum(at.loss, EXACT))
 
 
-def _moves(
+def _ahead(flock: _Flock, most: int) -> np.ndarray:
+    """Return which points are best; of those that have arrived in one minimum, the first."""
+    order = np.argsort(flock.loss, kind="stable")
+    loss = flock.loss[order]
+    apart = np.diff(loss, prepend=-np.inf) > ARRIVED * loss
+    return np.asarray(order[apart | ~flock.done[order]][:most])
+
+
+def _moved(problem: Problem, here: _Flock) -> _Flock:
+    """Return the points after a step each, or where they were where it leads uphill."""
+    at = Local(here.loss, here.gradient, here.curvature)
+    move, promise = _steps(problem, here.points, at, here.damping)
+    trial = here.points + move
+    there = problem.local(trial)
+    better = there.loss < here.loss
+    eased = np.clip(1.0 - (2.0 * (here.loss - there.loss) / promise - 1.0) ** 3, 0.2, 2.0)
+    damping = np.maximum(here.damping * np.where(better, eased, here.growth), 1e-12)
+    growth = np.where(better, 2.0, 2.0 * here.growth)
+    loss = np.where(better, there.loss, here.loss)
+    done = (np.abs(promise) <= SETTLED * here.loss) | (here.damping > 1e14) | (loss <= EXACT)
+    row, block = better[:, None], better[:, None, None]
+    return _Flock(
+        here.which,
+        np.where(row, trial, here.points),
+        loss,
+        np.where(row, there.gradient, here.gradient),
+        np.where(block, there.curvature, here.curvature),
+        damping,
+        growth,
+        done,
+    )
+
+
+def _steps(
     problem: Problem, points: np.ndarray, at: Local, damping: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the damped step from each point, and by how much it promises to lower the loss."""

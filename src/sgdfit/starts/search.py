@@ -19,7 +19,7 @@ from sgdfit.starts.dictionary import Dictionary, tabulate
 from sgdfit.starts.exchange import exchanged
 from sgdfit.starts.observations import Observations, observe
 from sgdfit.starts.partial import Partial
-from sgdfit.starts.polishing import polish
+from sgdfit.starts.polishing import polish, unsettled
 from sgdfit.starts.projection import Projection, Whole
 from sgdfit.starts.pursuit import first_partial, pursue
 from sgdfit.starts.ranges import Range, range_of
@@ -30,9 +30,12 @@ POLISHED = 32
 KEPT = 8
 # How often, and of how many minima, components are exchanged while that finds better ones.
 ROUNDS, EXCHANGED = 4, 2
+# Exchanging goes on as long as it lowers the sum of squares by this share.
+GAINED = 1e-4
 # Two curves that differ by less than this share of the residuals (squared) are one minimum.
-SAME = 1e-6
-EXACT = 1e-24
+SAME, PERFECT = 1e-6, 1e-24
+# A minimum that one more step promises to lower by more than this share is none.
+FLAT = 1e-4
 
 
 class Candidate(NamedTuple):
@@ -173,7 +176,7 @@ def _descended(projection: Projection, books: Sequence[Dictionary]) -> _Paths:
     for _ in range(ROUNDS if len(books) > 1 and len(paths.ends) else 0):
         best = paths.ends[_distinct(paths.losses)[:EXCHANGED]]
         more = _polished(projection, _exchanged(projection, first, best, books))
-        better = more.losses.min(initial=np.inf) < paths.losses.min() * (1.0 - 1e-6)
+        better = more.losses.min(initial=np.inf) < paths.losses.min() * (1.0 - GAINED)
         paths = paths.joined(more)
         if not better:
             break
@@ -220,11 +223,13 @@ def _minima(
         first, last = first[done.followed], done.points
     residual = whole.residuals(last)
     loss = np.einsum("kn,kn->k", residual, residual)
+    # Where a curve jumps or a pole stands, a point may be stuck on a slope: that is no rival.
+    flat = unsettled(whole, last) <= FLAT
     kept: list[int] = []
     for i in np.argsort(loss, kind="stable"):
         near = residual[kept] - residual[i]
-        same = np.einsum("kn,kn->k", near, near) <= SAME * loss[i] + EXACT
-        if np.isfinite(loss[i]) and not same.any() and len(kept) < KEPT:
+        same = np.einsum("kn,kn->k", near, near) <= SAME * loss[i] + PERFECT
+        if np.isfinite(loss[i]) and not same.any() and (flat[i] or not kept):
             kept.append(int(i))
 
     def full(values: np.ndarray) -> np.ndarray:
@@ -232,4 +237,6 @@ def _minima(
         return np.array([known[name] for name in projection.model.free])
 
     scale = float(np.square(projection.seen.unit) / projection.seen.rows)
-    return tuple(Candidate(full(first[i]), full(last[i]), float(loss[i]) * scale) for i in kept)
+    return tuple(
+        Candidate(full(first[i]), full(last[i]), float(loss[i]) * scale) for i in kept[:KEPT]
+    )
