@@ -139,6 +139,7 @@ def fit(
     sigma: option.Sigma = None,
     absolute_sigma: option.AbsoluteSigma = False,
     covariance: option.Covariance = "auto",
+    intervals: option.Intervals = "wald",
     missing: option.Missing = "error",
     optimizer: option.OptimizerName = None,
     learning_rate: option.LearningRate = None,
@@ -180,7 +181,7 @@ def fit(
         result = run(
             formula, table, response=response, loss=loss, start=as_start(start), bounds=bound,
             fixed=fix, tied=tie, weights=weights, sigma=sigma, absolute_sigma=absolute_sigma,
-            covariance=covariance, missing=missing, optimizer=optimizer,
+            covariance=covariance, intervals=intervals, missing=missing, optimizer=optimizer,
             schedule=schedule, batch_size=batch_size, shuffle=shuffle, search=search, kernel=kernel,
             dtype=dtype,
             callback=listener.callback, callback_every=every if listener.callback else None,

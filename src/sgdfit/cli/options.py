@@ -190,6 +190,17 @@ Covariance = Annotated[
         autocompletion=_words("auto", "classical", "sandwich"),
     ),
 ]
+Intervals = Annotated[
+    str,
+    _option(
+        "The 95% intervals of parameters: wald, by Student's t, or profile, by refits along the"
+        " profile likelihood.",
+        DATA,
+        "--intervals",
+        metavar="WORD",
+        autocompletion=_words("wald", "profile"),
+    ),
+]
 Missing = Annotated[
     str,
     _option(

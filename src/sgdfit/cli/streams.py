@@ -42,7 +42,7 @@ _PLAIN: dict[int, str | int] = {
 }
 # Errors of the library name Python's arguments, as in response='y'; here they are options.
 _ARGUMENT = re.compile(
-    r"(?<!['\w-])(response|missing|interval|sigma|weights|covariance|dtype|kernel|steps|epochs"
+    r"(?<!['\w-])(response|missing|intervals?|sigma|weights|covariance|dtype|kernel|steps|epochs"
     r"|learning_rate)=('[\w.+-]+'|[\w.+-]+)"
 )
 _NAME = re.compile(r"(?<!['\w-])(batch|learning|trace|absolute)_(size|rate|every|sigma)(?![\w'])")

@@ -9,14 +9,17 @@ from typing import Any
 import numpy as np
 
 from sgdfit.choice import choose, number, whole
-from sgdfit.errors import UsageError
+from sgdfit.errors import UsageError, did_you_mean
 from sgdfit.optimization.optimizer import OPTIMIZERS, Optimizer
 
 __all__ = [
     "AUTO",
+    "PROFILE",
+    "WALD",
     "as_batch_size",
     "as_callable",
     "as_dtype",
+    "as_intervals",
     "as_kernel",
     "as_length",
     "as_optimizer",
@@ -27,6 +30,7 @@ __all__ = [
 ]
 
 AUTO = "auto"
+WALD, PROFILE = "wald", "profile"
 DEFAULT_STEPS = 1_000
 TRACE_ROWS = 10_000
 # More than a machine can take in a lifetime; beyond it, counters could overflow.
@@ -61,6 +65,34 @@ def as_optimizer(optimizer: str | Optimizer | None, **textbook: object) -> Optim
             " another optimizer, such as 'sgd'"
         )
     return chosen
+
+
+def as_intervals(intervals: str, optimizer: Optimizer | None, loss: str, covariance: str) -> str:
+    """Return ``wald`` or ``profile``, where that goes with the other options."""
+    if intervals not in (WALD, PROFILE):
+        raise UsageError(
+            f"intervals is {intervals!r}; it is {WALD!r} or {PROFILE!r}."
+            + did_you_mean(str(intervals), (WALD, PROFILE))
+        )
+    if intervals == WALD:
+        return WALD
+    if optimizer is not None:
+        raise UsageError(
+            f"intervals='profile' refits by the optimizer auto, not by {optimizer.name}; leave out"
+            " the optimizer and what belongs to it (learning rate, schedule, batch size, epochs),"
+            " or keep intervals='wald'"
+        )
+    if loss != "mse":
+        raise UsageError(
+            f"intervals='profile' compares sums of squares, which the loss {loss} is not; use the"
+            " loss mse, or keep intervals='wald'"
+        )
+    if covariance == "sandwich":
+        raise UsageError(
+            "intervals='profile' takes the scatter of the rows from their weights, which"
+            " covariance='sandwich' does not; give one of them"
+        )
+    return PROFILE
 
 
 def as_batch_size(batch_size: int | str, rows: int) -> int:

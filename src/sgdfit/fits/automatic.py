@@ -10,7 +10,14 @@ import numpy as np
 
 from sgdfit.choice import whole
 from sgdfit.errors import UsageError
-from sgdfit.fits.arguments import AUTO, as_callable, as_tolerance, trace_interval
+from sgdfit.fits.arguments import (
+    AUTO,
+    PROFILE,
+    WALD,
+    as_callable,
+    as_tolerance,
+    trace_interval,
+)
 from sgdfit.fits.assessment import (
     SQUARED,
     Uncertainty,
@@ -18,10 +25,11 @@ from sgdfit.fits.assessment import (
     from_root,
     uncertainty,
 )
-from sgdfit.fits.composition import Landed, Way, compose
+from sgdfit.fits.composition import Landed, Way, compose, withheld
 from sgdfit.fits.descent import Callback
 from sgdfit.fits.gauss_newton import Course, Problem, walk
 from sgdfit.fits.growth import batch_sizes, sample
+from sgdfit.fits.profile import Optimum, profile_intervals
 from sgdfit.fits.squares import sum_squares
 from sgdfit.fits.starting import Starts, look_for_starts, missing, searches, with_starts
 from sgdfit.fits.surface import FEW
@@ -64,6 +72,7 @@ class Wishes(NamedTuple):
     callback_every: int | None
     trace_every: int | None
     kernel: str
+    intervals: str = WALD
 
 
 class Found(NamedTuple):
@@ -283,7 +292,22 @@ def _concluded(found: Found, problem: Problem, wishes: Wishes) -> Result:
             task, course, distance, uncertain.undetermined, found.better, wishes.tolerance
         )
     landed = Landed(theta, quadratic.loss, squares, uncertain, distance, status, ())
+    if wishes.intervals == PROFILE:
+        landed = _profiled(task, problem, landed)
     return compose(task, landed, _way(found, problem, wishes))
+
+
+def _profiled(task: Task, problem: Problem, landed: Landed) -> Landed:
+    """Profile every parameter, where the estimates are those of a minimum."""
+    certain = withheld(landed.found, landed.status, landed.distance)
+    if certain.covariance is None or landed.squares.perfect:
+        return landed
+    left = certain.degrees_of_freedom
+    noise = landed.loss / left if np.isfinite(left) else 1 / task.mean_weight
+    optimum = Optimum(landed.theta, certain.covariance, noise, left)
+    profiles = profile_intervals(problem, optimum)
+    warnings = (*landed.warnings, *profiles.warnings)
+    return landed._replace(intervals=profiles.intervals, warnings=warnings)
 
 
 def _distance(task: Task, problem: Problem, course: Course) -> float:

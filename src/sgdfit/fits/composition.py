@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
+from sgdfit.fits.arguments import PROFILE, WALD
 from sgdfit.fits.assessment import SQUARED, Uncertainty, correlations, estimates
 from sgdfit.fits.squares import Squares
 from sgdfit.fits.task import Task, counted
 from sgdfit.fits.weighting import surprise
 from sgdfit.inference.diagnosis import Diagnosis
 from sgdfit.inference.statistics import goodness
-from sgdfit.results.result import Result
+from sgdfit.results.result import Estimate, Result
 from sgdfit.results.search import StartSearch
 from sgdfit.results.status import Status
 from sgdfit.results.trace import Trace
@@ -56,6 +59,8 @@ class Landed(NamedTuple):
         To the optimum, in standard errors; infinite where not known.
     status : Status
     warnings : tuple of str
+    intervals : mapping of str to (float, float) or None, optional
+        Of the free parameters by profile likelihood, where that was asked for.
     """
 
     theta: np.ndarray
@@ -65,6 +70,7 @@ class Landed(NamedTuple):
     distance: float
     status: Status
     warnings: tuple[str, ...]
+    intervals: Mapping[str, tuple[float, float] | None] | None = None
 
 
 def compose(task: Task, landed: Landed, way: Way) -> Result:
@@ -85,7 +91,7 @@ def compose(task: Task, landed: Landed, way: Way) -> Result:
         formula=str(model.formula),
         loss_name=model.loss.name,
         **way._asdict(),
-        estimates=estimates(model, landed.theta, found),
+        estimates=_profiled(estimates(model, landed.theta, found), landed.intervals),
         free=model.free,
         covariance=found.covariance,
         correlation=correlations(found.covariance),
@@ -109,7 +115,19 @@ def compose(task: Task, landed: Landed, way: Way) -> Result:
         noise_variance=1.0 if squared and weighting.absolute else reduced,
         sigma=weighting.sigma,
         absolute_sigma=weighting.absolute,
+        intervals=WALD if landed.intervals is None else PROFILE,
     )
+
+
+def _profiled(
+    table: dict[str, Estimate], intervals: Mapping[str, tuple[float, float] | None] | None
+) -> dict[str, Estimate]:
+    """Return the estimates with the intervals that profiles gave; tied ones keep theirs."""
+    known = {} if intervals is None else intervals
+    return {
+        name: replace(estimate, interval=known[name]) if name in known else estimate
+        for name, estimate in table.items()
+    }
 
 
 def _settled(landed: Landed) -> Uncertainty:

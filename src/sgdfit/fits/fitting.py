@@ -7,7 +7,7 @@ from typing import Any
 
 from sgdfit.choice import whole
 from sgdfit.data.readers import open_table
-from sgdfit.fits.arguments import as_optimizer
+from sgdfit.fits.arguments import as_intervals, as_optimizer
 from sgdfit.fits.automatic import Wishes, solve
 from sgdfit.fits.descent import Callback
 from sgdfit.fits.starting import searches, started
@@ -40,6 +40,7 @@ def fit(
     sigma: str | None = None,
     absolute_sigma: bool = False,
     covariance: str = "auto",
+    intervals: str = "wald",
     missing: str = "error",
     optimizer: str | Optimizer | None = None,
     learning_rate: float | AnySchedule | None = None,
@@ -96,6 +97,12 @@ def fit(
         ``"sandwich"``: right also where the scatter differs from row to row in ways that the
         weights do not know, and for other losses (Huber 1967; White 1980, the form without a
         correction for few rows). ``"auto"``: classical for ``mse``, sandwich for other losses.
+    intervals : "wald" or "profile"
+        Of the parameters. ``"wald"``: the estimate ± Student's t times its standard error.
+        ``"profile"``: profile likelihood, which tells how far a parameter can go while the others
+        follow it (Bates & Watts 1988, section 6.1). It takes some dozens of refits, has the right
+        coverage also where the curve is strongly nonlinear, need not be symmetric, and is infinite
+        on a side where the data exclude no value. For ``auto`` and the loss ``mse``.
     missing : "error" or "drop"
         What to do with rows that hold NaN, infinity or nothing.
     optimizer : str or Optimizer, optional
@@ -119,7 +126,7 @@ def fit(
         Of the shuffling and of random starts. The same seed gives the same run, bit for bit.
     tolerance : float, optional
         Stop once the remaining distance to the optimum is below this many standard errors,
-        looked at once an epoch (of a full batch every 16); for ``auto`` 1e-8 by default, of
+        looked at once an epoch (of a full batch every 16); for ``auto`` 1e-10 by default, of
         many rows 1e-6.
     search : bool, optional
         Whether ``auto`` looks for a better minimum than that which the given starts lead to. By
@@ -177,6 +184,7 @@ def fit(
         dtype=None if dtype == "float64" else dtype,
         shuffle=None if shuffle is True else shuffle,
     )
+    intervals = as_intervals(intervals, chosen, model.loss.name, weighting.covariance)
     if chosen is None:
         return solve(
             task,
@@ -184,7 +192,7 @@ def fit(
                 start=start, search=search, seed=seed, steps=steps, tolerance=tolerance,
                 callback=callback, callback_every=callback_every, trace_every=trace_every,
 
-                kernel=kernel,
+                kernel=kernel, intervals=intervals,
             ),
         )  # fmt: skip
     if searches(start):

@@ -297,9 +297,10 @@ class _Run:
         free = box.free(point.theta, quadratic.gradient)
         step = step_within(quadratic, _norms(quadratic), free, np.inf)
         theta = box.clip(point.theta + step.move)
-        if not np.array_equal(theta, point.theta + step.move):
-            return self._bounded(surface, iterate)
         after = quadratic.after(step.move)
+        clipped = not np.array_equal(theta, point.theta + step.move)
+        if clipped or not np.array_equal(free, box.free(theta, after.gradient)):
+            return self._bounded(surface, iterate)
         self.step += 1
         self.theta, self.quadratic = theta, after
         measured = remaining(after, theta, box, surface.chunk.rows)

