@@ -49,15 +49,16 @@ __all__ = ["Wishes", "solve"]
 
 DEFAULT_STEPS = 2_000
 # In standard errors: far below what matters, not far above rounding.
-FINE, FINE_OF_MANY = 1e-8, 1e-6
+FINE, FINE_OF_MANY = 1e-10, 1e-6
 # A minimum is better than another when its loss is lower by more than this share.
 BETTER = 1e-6
 # Of a few candidates the true loss over more rows decides which to follow.
 FOLLOWED = 5
 # Neighbouring residuals correlate so many standard deviations beyond chance: no noise.
-NOT_NOISE = 4.0
+NOT_NOISE = 3.0
 # Compiling is worth while for about this many passes through the rows.
 PASSES = 4
+UNUSED = sgd()
 
 
 class Wishes(NamedTuple):
@@ -129,7 +130,8 @@ def _solved_exactly(model: Model, low: np.ndarray, high: np.ndarray) -> np.ndarr
 def _kernel(task: Task, wishes: Wishes) -> Kernel:
     rows = task.chunk.rows
     form = choose_form(wishes.kernel, rows, PASSES, rows, "float64")
-    return make(task.model, sgd(), form, weighted=task.chunk.weights is not None)
+    # Any optimizer will do: only the kernel's sums and rows are used.
+    return make(task.model, UNUSED, form, weighted=task.chunk.weights is not None)
 
 
 def _walked(task: Task, problem: Problem, wishes: Wishes) -> Found:
@@ -147,10 +149,24 @@ def _walked(task: Task, problem: Problem, wishes: Wishes) -> Found:
         starts = look_for_starts(task, wishes.seed)
         if starts is not None:
             return _from_search(task, problem, starts)
-    course = walk(problem, np.array(model.start))
-    course = _settled_on(problem, course, _nearest(model, course))
+    course = _from_given(task, problem, np.array(model.start))
     better, facts = _better(task, problem, course, wishes)
     return Found(task, course, facts, better)
+
+
+def _from_given(task: Task, problem: Problem, start: np.ndarray) -> Course:
+    """Walk from the given start, where need be by two ways, and keep the one that leads lower.
+
+    Solving linear parameters exactly is nearly always the shorter way. But it leaves their starts
+    aside, and so may come down elsewhere.
+    """
+    course = walk(problem, start)
+    if len(problem.linear) and _suspicious(task, problem, course):
+        plain = problem._replace(linear=problem.linear[:0])
+        other = walk(plain, start)
+        if _loss(other) < _loss(course) * (1 - BETTER):
+            course = other
+    return _settled_on(problem, course, _nearest(task.model, course))
 
 
 def _origin(problem: Problem, model: Model) -> np.ndarray:
@@ -241,8 +257,7 @@ def _better(
     task: Task, problem: Problem, course: Course, wishes: Wishes
 ) -> tuple[Rival | None, StartSearch | None]:
     """Look for a better minimum than the given starts led to, where there is reason to."""
-    ended = course.ending in ("interrupted", "stopped", "lost")
-    if wishes.search is False or ended:
+    if wishes.search is False or course.ending in ("interrupted", "stopped", "lost"):
         return None, None
     if wishes.search is None and not _suspicious(task, problem, course):
         return None, None
@@ -260,7 +275,8 @@ def _better(
 
 def _suspicious(task: Task, problem: Problem, course: Course) -> bool:
     """Whether a fit looks like a wrong one: it did not arrive, or its residuals are no noise."""
-    assert course.quadratic is not None  # such a course is lost
+    if course.ending in ("interrupted", "stopped", "lost"):
+        return False
     if not course.distance <= 1.0 or not problem.squared:
         return True
     chunk = sample(problem.chunk, FEW // 2, problem.seed)
@@ -287,7 +303,8 @@ def _concluded(found: Found, problem: Problem, wishes: Wishes) -> Result:
         uncertain = uncertainty(task, theta, evidence)
         squares = sum_squares(task, theta, quadratic.loss)
         distance = _distance(task, problem, course)
-        distance = 0.0 if squares.perfect else distance
+        # Where no noise is left, standard errors are no measure.
+        distance = 0.0 if squares.exact else distance
         status = pronounce(
             task, course, distance, uncertain.undetermined, found.better, wishes.tolerance
         )

@@ -133,7 +133,7 @@ def _profiled(
 def _settled(landed: Landed) -> Uncertainty:
     """Return no error at all where the residuals are nothing but rounding."""
     found = landed.found
-    if found.covariance is None or not landed.squares.perfect or found.degrees_of_freedom == np.inf:
+    if found.covariance is None or not landed.squares.exact or found.degrees_of_freedom == np.inf:
         return found
     return found._replace(covariance=found.covariance * 0.0)
 

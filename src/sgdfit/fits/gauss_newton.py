@@ -164,8 +164,11 @@ def remaining(quadratic: Quadratic, theta: np.ndarray, box: Box, rows: int) -> f
     free = box.free(theta, quadratic.gradient)
     if not free.any():
         return 0.0
-    step = step_within(quadratic, _norms(quadratic), free, np.inf)
-    left = max(0.0, -quadratic.change(step.move))
+    if quadratic.regular and free.all():
+        left = float(quadratic.offset @ quadratic.offset) / 2
+    else:
+        step = step_within(quadratic, _norms(quadratic), free, np.inf)
+        left = max(0.0, -quadratic.change(step.move))
     count = int(free.sum())
     noise = max(quadratic.spread - 2 * left, 0.0) / max(1, rows - count)
     if left == 0:
@@ -219,8 +222,10 @@ class _Run:
         return Surface(problem.kernel, chunk, linear, self.spread, by_rows)
 
     def _seen(self, surface: Surface, theta: np.ndarray) -> Point | None:
-        self.visited += surface.chunk.rows * (2 if len(surface.linear) else 1)
-        return surface.evaluate(theta)
+        point = surface.evaluate(theta)
+        again = point is not None and point.theta is not theta
+        self.visited += surface.chunk.rows * (1 + again)
+        return point
 
     def _remember(self, surface: Surface, iterate: Iterate) -> None:
         quadratic = iterate.point.quadratic
@@ -306,7 +311,7 @@ class _Run:
         measured = remaining(after, theta, box, surface.chunk.rows)
         self.distance = max(foreseen, measured)
         self._record(surface.chunk.rows, 0.0)
-        return iterate._replace(point=Point(theta, after, after))
+        return iterate._replace(point=Point(theta, after, after, point.linear[:0]))
 
     def _bounded(self, surface: Surface, iterate: Iterate) -> Iterate:
         """Walk to a minimum on the bounds of a known quadratic."""
@@ -314,7 +319,7 @@ class _Run:
 
         def known(theta: np.ndarray) -> Point:
             there = quadratic.after(theta - origin)
-            return Point(theta, there, there)
+            return Point(theta, there, there, iterate.point.linear[:0])
 
         while not iterate.rests and self.step < self.problem.steps:
             iterate = advance(iterate, known, self.problem.box)

@@ -10,14 +10,16 @@ import numpy as np
 
 from sgdfit.fits.assessment import SQUARED
 from sgdfit.fits.task import Task
+from sgdfit.inference.directions import EPS
 from sgdfit.language.evaluation import evaluate
 
 __all__ = ["Squares", "sum_squares"]
 
 # Rows looked at together, so that memory stays bounded.
 STRIDE = 16_384
-# Residuals this small beside the variation of the response are what arithmetic leaves.
-ROUNDING = 1e-12
+# Residuals this small beside the variation of the response are what the steps of a long descent
+# leave, and these what a single evaluation does.
+ROUNDING, FEW_ROUNDINGS = 1e-12, 32 * EPS
 
 
 class Squares(NamedTuple):
@@ -32,13 +34,16 @@ class Squares(NamedTuple):
     log_weights : float
         Σ ln w over the rows of nonzero weight.
     perfect : bool
-        Whether the residuals are nothing but rounding.
+        Whether the residuals are nothing but the rounding of many steps.
+    exact : bool
+        Whether they are nothing but that of one evaluation.
     """
 
     residual: float
     total: float
     log_weights: float
     perfect: bool
+    exact: bool
 
 
 def sum_squares(task: Task, theta: np.ndarray, loss: float) -> Squares:
@@ -61,7 +66,8 @@ def sum_squares(task: Task, theta: np.ndarray, loss: float) -> Squares:
         residual=task.mean_weight * residual,
         total=task.mean_weight * total,
         log_weights=logs,
-        perfect=bool(np.isfinite(residual)) and residual <= ROUNDING**2 * size,
+        perfect=bool(residual <= ROUNDING**2 * size),
+        exact=bool(residual <= FEW_ROUNDINGS**2 * size),
     )
 
 

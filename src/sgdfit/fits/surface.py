@@ -17,6 +17,10 @@ __all__ = ["FEW", "Surface"]
 FEW = 8_192
 # Residuals this small beside the mean one count as if they were this large.
 FLOOR = 1e-6
+# Linear parameters are nearly solved when they leave no more than this share of the loss.
+SOLVED = 0.001
+# A solution smaller than this share of the step that led to it has lost too many digits.
+KEPT = 1e-6
 
 
 class Surface(NamedTuple):
@@ -42,16 +46,37 @@ class Surface(NamedTuple):
     by_rows: bool
 
     def evaluate(self, theta: np.ndarray) -> Point | None:
-        """Return the loss around ``theta``; None where it is not finite."""
-        quadratic = self.quadratic(theta)
-        if quadratic is None or not len(self.linear):
-            return None if quadratic is None else Point(theta, quadratic, quadratic)
-        theta = theta.copy()
-        theta[self.linear] += solved(quadratic, self.linear)
-        quadratic = self.quadratic(theta)
-        if quadratic is None:
+        """Return the loss around ``theta``; None where it is not finite.
+
+        Linear parameters are moved to where they fit best, unless they nearly are there: what they
+        leave is known exactly, and their next step takes it away.
+        """
+        quadratic, linear = self.quadratic(theta), self.linear
+        if quadratic is None or not len(linear):
+            return None if quadratic is None else Point(theta, quadratic, quadratic, linear)
+        reduced = projected(quadratic, linear)
+        if quadratic.loss - reduced.loss <= SOLVED * reduced.loss:
+            return Point(theta, quadratic, reduced, linear)
+        moved = self._solved(theta, quadratic)
+        quadratic = None if moved is None else self.quadratic(moved)
+        if moved is None or quadratic is None:
             return None
-        return Point(theta, quadratic, projected(quadratic, self.linear))
+        return Point(moved, quadratic, projected(quadratic, linear), linear)
+
+    def _solved(self, theta: np.ndarray, quadratic: Quadratic) -> np.ndarray | None:
+        """Return the point with its linear parameters where they fit best."""
+        linear, moved = self.linear, theta.copy()
+        step = solved(quadratic, linear)
+        moved[linear] += step
+        if (np.abs(moved[linear]) >= KEPT * np.abs(step)).all():
+            return moved
+        # From so far away the difference holds no digits of what is wanted; from 0 it is that.
+        moved[linear] = 0.0
+        bare = self.quadratic(moved)
+        if bare is None:
+            return None
+        moved[linear] = solved(bare, linear)
+        return moved
 
     def quadratic(self, theta: np.ndarray) -> Quadratic | None:
         """Return the quadratic at ``theta``; None where it is not finite."""
@@ -61,7 +86,7 @@ class Surface(NamedTuple):
     def _by_rows(self, theta: np.ndarray) -> Quadratic | None:
         linear = self.linear if self.chunk.rows <= FEW else None
         parts = [_of_rows(self.kernel, theta, block, linear) for block in _blocks(self.chunk)]
-        if not all(np.isfinite(q.loss) and np.isfinite(q.root).all() for q in parts):
+        if not all(np.isfinite(q.loss + q.least) and np.isfinite(q.root).all() for q in parts):
             return None
         return joined(parts)
 
@@ -102,4 +127,9 @@ def _of_rows(
 ) -> Quadratic:
     rows, weight = kernel.rows(theta, chunk), chunk.weights
     loss = float(rows.loss.sum() if weight is None else (weight * rows.loss).sum())
-    return from_rows(rows.jacobian, rows.slope, steering(rows), weight, loss, linear)
+    size = max(_magnitude(rows.prediction), _magnitude(rows.target))
+    return from_rows(rows.jacobian, rows.slope, steering(rows), weight, loss, linear, size)
+
+
+def _magnitude(values: np.ndarray) -> float:
+    return max(float(values.max()), -float(values.min()))

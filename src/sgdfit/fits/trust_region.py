@@ -13,14 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sgdfit.inference.directions import EPS
-from sgdfit.inference.quadratic import Quadratic, Step, step_within
+from sgdfit.inference.quadratic import Quadratic, Step, solved, step_within
 
-__all__ = ["Box", "Evaluate", "Iterate", "Point", "advance", "begin", "decrease_left", "moved_to"]
+__all__ = ["Box", "Evaluate", "Iterate", "Point", "advance", "begin", "moved_to"]
 
-# Decreases below this share of the loss drown in the rounding of its sum.
-UNSEEN = 64 * EPS
-# There, a step is taken when the gradient shrinks to this share.
+# Where rounding hides a decrease, a step is taken when the gradient shrinks to this share.
 SHRINKS = 0.9
 # A step is taken when the loss falls by at least this share of what was predicted.
 ACCEPTED = 1e-4
@@ -42,11 +39,22 @@ class Point(NamedTuple):
         Of all parameters.
     reduced : Quadratic
         Of those that steps are taken in: the same, or without the linear ones.
+    linear : int[k]
+        The parameters that are solved exactly.
     """
 
     theta: np.ndarray
     quadratic: Quadratic
     reduced: Quadratic
+    linear: np.ndarray
+
+    def followed(self, theta: np.ndarray) -> np.ndarray:
+        """Return a point near by, its linear parameters where they should fit best."""
+        if not len(self.linear):
+            return theta
+        theta = theta.copy()
+        theta[self.linear] += solved(self.quadratic.after(theta - self.theta), self.linear)
+        return theta
 
 
 # None where loss or gradient are not finite.
@@ -125,16 +133,6 @@ def moved_to(iterate: Iterate, point: Point) -> Iterate:
     )
 
 
-def decrease_left(iterate: Iterate, box: Box) -> float:
-    """Return by how much the quadratic's own minimum lies below the loss."""
-    quadratic = iterate.point.quadratic
-    free = box.free(iterate.point.theta, quadratic.gradient)
-    if not free.any():
-        return 0.0
-    step = step_within(quadratic, _norms(quadratic.root), free, np.inf)
-    return max(0.0, -quadratic.change(step.move))
-
-
 def advance(iterate: Iterate, evaluate: Evaluate, box: Box) -> Iterate:
     """Take one step that lowers the loss, after as many shorter tries as it needs."""
     start, here = iterate.point.theta, iterate.point.reduced
@@ -142,7 +140,7 @@ def advance(iterate: Iterate, evaluate: Evaluate, box: Box) -> Iterate:
     radius, evaluations = iterate.radius, iterate.evaluations
     for _ in range(SHRINKAGES if free.any() else 0):
         step = _inwards(iterate, box, free, radius)
-        theta = box.clip(start + step.move)
+        theta = iterate.point.followed(box.clip(start + step.move))
         move = theta - start
         predicted = -here.change(move)
         if not move.any():
@@ -159,7 +157,7 @@ def advance(iterate: Iterate, evaluate: Evaluate, box: Box) -> Iterate:
             wider = _radius(ratio, radius, length, step.damping)
             scales = np.maximum(iterate.scales, _norms(point.reduced.root))
             return Iterate(point, scales, wider, step.damping, evaluations, False)
-        if predicted <= UNSEEN * abs(here.loss):
+        if predicted <= here.blur:
             break
         radius = min(radius, length) * (0.25 if point is not None else 0.1)
     return iterate._replace(rests=True, radius=radius, evaluations=evaluations)
@@ -179,9 +177,9 @@ def _inwards(iterate: Iterate, box: Box, free: np.ndarray, radius: float) -> Ste
 
 def _lower(here: Quadratic, there: Quadratic, predicted: float) -> bool:
     """Whether a try is better: by its loss or, where rounding hides that, by its gradient."""
-    if predicted > UNSEEN * abs(here.loss):
+    if predicted > here.blur:
         return here.loss - there.loss >= ACCEPTED * predicted
-    near = there.loss <= here.loss + UNSEEN * abs(here.loss)
+    near = there.loss <= here.loss + here.blur
     return near and float(np.linalg.norm(there.offset)) < SHRINKS * float(
         np.linalg.norm(here.offset)
     )

@@ -48,8 +48,7 @@ def pronounce(
         return status_of(course.ending, step=_steps(course))
     if better is not None:
         return _beaten(task.model, course, better)
-    lost = lost_directions(course.first, course.quadratic)
-    if undetermined and lost:
+    if undetermined and lost_directions(course.first, course.quadratic):
         return _plateau(task.model, course, undetermined)
     enough = ARRIVED if reach is None else max(reach, 0.0)
     if distance <= enough:

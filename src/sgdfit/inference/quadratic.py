@@ -7,6 +7,7 @@ Jacobian. Squaring it into H would halve the digits.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +28,8 @@ __all__ = [
 
 # Directions whose part of the scaled root is below this many roundings are not determined.
 ROUNDINGS = 16
+# A column of the triangle whose own part is larger than this share has a margin to dependence.
+REGULAR = 1e-8
 
 
 class Quadratic(NamedTuple):
@@ -47,6 +50,10 @@ class Quadratic(NamedTuple):
         The quadratic's minimum; from rows not the difference of large numbers.
     exact : bool
         Whether R came from the rows; else from their sums, with half the digits.
+    blur : float
+        What rounding may change the loss by: smaller differences say nothing.
+    regular : bool
+        Whether R is known to have full rank by a margin.
     """
 
     loss: float
@@ -55,6 +62,8 @@ class Quadratic(NamedTuple):
     spread: float
     least: float
     exact: bool
+    blur: float
+    regular: bool = False
 
     @property
     def gradient(self) -> np.ndarray:
@@ -104,6 +113,7 @@ def from_rows(
     weight: np.ndarray | None,
     loss: float,
     linear: np.ndarray | None = None,
+    size: float = 0.0,
 ) -> Quadratic:
     """Return the quadratic of a sum over rows.
 
@@ -119,6 +129,8 @@ def from_rows(
         The weighted sum.
     linear : int[k], optional
         Parameters that `projected` is to take out: their columns go first.
+    size : float
+        The largest magnitude of prediction and target, which round in proportion to it.
 
     Examples
     --------
@@ -130,23 +142,27 @@ def from_rows(
     p, n = jacobian.shape
     curved = curvature if weight is None else weight * curvature
     pull = slope if weight is None else weight * slope
-    size = np.sqrt(curved)
-    order = _first(np.arange(0) if linear is None else linear, p)
+    roots = np.sqrt(curved)
+    order = _order(() if linear is None else tuple(linear.tolist()), p)
     table = np.empty((max(n, p + 1), p + 1), order="F")
     table[n:] = 0.0
-    np.multiply(jacobian[order].T, size[:, None], out=table[:n, :p])
-    table[:n, p] = np.divide(pull, size, out=np.zeros(n), where=size > 0)
+    np.multiply(jacobian[order].T, roots[:, None], out=table[:n, :p])
+    table[:n, p] = np.divide(pull, roots, out=np.zeros(n), where=roots > 0)
     triangle = np.asarray(np.linalg.qr(table, mode="r"))
     total = float(curved.sum())
     count = n if weight is None else float(weight.sum())
     spread = float(pull @ slope) * count / total if total > 0 else 0.0
     root = np.empty((p, p))
     root[:, order] = triangle[:p, :p]
-    offset, rest = triangle[:p, p], float(triangle[p, p]) ** 2 / 2
+    offset, corner = triangle[:p, p], float(triangle[p, p])
+    rest = corner * corner / 2
     # Half the squares are the loss itself where that is a sum of squared residuals.
     halves = float(table[:n, p] @ table[:n, p]) / 2
     least = rest + (loss - halves if abs(loss - halves) > ROUNDING * loss else 0.0)
-    return Quadratic(loss, root, offset, spread, least, exact=True)
+    blur = ROUNDING * abs(loss) + EPS * size * float(np.abs(pull).sum())
+    diagonal, norms = np.abs(np.diag(triangle)[:p]), np.linalg.norm(triangle[:, :p], axis=0)
+    regular = bool((diagonal > REGULAR * norms).all())
+    return Quadratic(loss, root, offset, spread, least, True, blur, regular)
 
 
 def joined(parts: Iterable[Quadratic]) -> Quadratic:
@@ -162,12 +178,16 @@ def joined(parts: Iterable[Quadratic]) -> Quadratic:
     stacked = np.vstack([np.column_stack([q.root, q.offset]) for q in found])
     triangle = np.asarray(np.linalg.qr(stacked, mode="r"))
     loss, spread = sum(q.loss for q in found), sum(q.spread for q in found)
-    least = sum(q.least for q in found) + float(triangle[p, p]) ** 2 / 2
-    return Quadratic(loss, triangle[:p, :p], triangle[:p, p], spread, least, exact=True)
+    corner = float(triangle[p, p])
+    least = sum(q.least for q in found) + corner * corner / 2
+    blur = sum(q.blur for q in found)
+    return Quadratic(loss, triangle[:p, :p], triangle[:p, p], spread, least, True, blur)
 
 
-def _first(linear: np.ndarray, p: int) -> np.ndarray:
-    return np.concatenate([linear, np.delete(np.arange(p), linear)])
+@lru_cache(maxsize=256)
+def _order(first: tuple[int, ...], p: int) -> np.ndarray:
+    """Return the columns, some of them first."""
+    return np.array([*first, *(i for i in range(p) if i not in first)], dtype=np.intp)
 
 
 def from_sums(gradient: np.ndarray, curvature: np.ndarray, loss: float, spread: float) -> Quadratic:
@@ -185,11 +205,12 @@ def from_sums(gradient: np.ndarray, curvature: np.ndarray, loss: float, spread: 
     root = sizes[:, None] * spectrum.vectors.T * spectrum.scales
     along = spectrum.vectors.T @ (gradient / spectrum.scales)
     offset = np.divide(along, sizes, out=np.zeros(len(sizes)), where=kept)
-    return Quadratic(loss, root, offset, spread, loss - float(offset @ offset) / 2, exact=False)
+    least = loss - float(offset @ offset) / 2
+    return Quadratic(loss, root, offset, spread, least, False, ROUNDING * abs(loss))
 
 
 def projected(quadratic: Quadratic, linear: np.ndarray) -> Quadratic:
-    """Return the quadratic of the other parameters, where the linear ones follow them.
+    """Return the quadratic of the other parameters, where the linear ones fit best to them.
 
     Kaufman 1975, BIT 15(1), 49-57: what the columns of the linear parameters span is taken out. In
     a root whose QR decomposition had these columns first, that is its first rows.
@@ -203,13 +224,15 @@ def projected(quadratic: Quadratic, linear: np.ndarray) -> Quadratic:
     Examples
     --------
     >>> root = np.array([[1.0, 2.0], [0.0, 3.0]])
-    >>> both = Quadratic(1.0, root, np.array([0.5, 0.5]), 1.0, 0.75, True)
+    >>> both = Quadratic(1.0, root, np.array([0.5, 0.5]), 1.0, 0.75, True, 0.0)
     >>> projected(both, np.array([0])).root.tolist()
     [[0.0, 0.0], [0.0, 3.0]]
     """
+    k = len(linear)
     root, offset = quadratic.root.copy(), quadratic.offset.copy()
-    root[: len(linear)], offset[: len(linear)] = 0.0, 0.0
-    return quadratic._replace(root=root, offset=offset)
+    root[:k], offset[:k] = 0.0, 0.0
+    loss = quadratic.least + float(offset @ offset) / 2
+    return quadratic._replace(root=root, offset=offset, loss=loss, regular=False)
 
 
 def solved(quadratic: Quadratic, linear: np.ndarray) -> np.ndarray:
@@ -218,12 +241,14 @@ def solved(quadratic: Quadratic, linear: np.ndarray) -> np.ndarray:
     Examples
     --------
     >>> root = np.array([[2.0, 2.0], [0.0, 3.0]])
-    >>> both = Quadratic(1.0, root, np.array([0.5, 0.5]), 1.0, 0.75, True)
+    >>> both = Quadratic(1.0, root, np.array([0.5, 0.5]), 1.0, 0.75, True, 0.0)
     >>> solved(both, np.array([0])).tolist()
     [-0.25]
     """
     k = len(linear)
     corner = quadratic.root[:k, linear]
+    if quadratic.regular:
+        return np.asarray(np.linalg.solve(corner, -quadratic.offset[:k]))
     norms = np.abs(corner).max(axis=0, initial=0.0)
     norms = np.where(norms > 0, norms, 1.0)
     step = np.linalg.lstsq(corner / norms, -quadratic.offset[:k], rcond=ROUNDINGS * k * EPS)[0]
@@ -279,6 +304,6 @@ def _damping(sizes: np.ndarray, along: np.ndarray, radius: float) -> float:
         length = float(np.linalg.norm(parts))
         if abs(length - radius) <= 0.1 * radius:
             break
-        slope = float((parts**2 / (sizes**2 + damping)).sum()) / length
-        damping += (length - radius) / radius * length / slope
+        slope = float(((parts / length) ** 2 / (sizes**2 + damping)).sum())
+        damping += (length - radius) / radius / slope
     return damping
