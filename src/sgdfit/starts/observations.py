@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
@@ -80,14 +79,10 @@ class Observations:
         """How many rows."""
         return len(self.target)
 
-    def unit_of(self, role: Role, *, reach: str = "size") -> float:
-        """Return what ``role``'s powers of the columns' scales come to."""
-        known = {name: getattr(scale, reach) for name, scale in self.scales.items()}
-        return float(np.prod([_power(known[name], count) for name, count in role.powers]))
-
-
-def _power(scale: float, count: Fraction) -> float:
-    return float(scale ** float(count))
+    def unit_of(self, role: Role) -> float:
+        """Return what ``role``'s powers of the columns' sizes come to."""
+        sizes = [np.float64(self.scales[name].size) ** float(count) for name, count in role.powers]
+        return float(np.prod(sizes))
 
 
 def observe(model: Model, chunk: Chunk, given: Mapping[str, float]) -> Observations:

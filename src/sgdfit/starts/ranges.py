@@ -22,8 +22,8 @@ class Range(NamedTuple):
     unit : float
         What one is in the data's own scale.
     knots : tuple of (float, float)
-        Quantiles of its size: (share of the points, log10 of size over unit), or for a position
-        and a phase (share, place in units).
+        Quantiles: (share of the points, log10 of the size in units); for a position, a phase, a
+        frequency and a period (share of the points, places or turns in units).
     negative : float
         The share of points that are drawn below 0.
     text : str
@@ -45,7 +45,12 @@ class Range(NamedTuple):
 
 
 def range_of(role: Role, low: float, high: float, seen: Observations) -> Range:
-    """Return the `Range` of a parameter with ``role`` and bounds ``low`` and ``high``."""
+    """Return the `Range` of a parameter with ``role`` and bounds ``low`` and ``high``.
+
+    Rates and frequencies count in one over the range of their column, lengths from a part of the
+    spacing of neighbouring rows up to many ranges; what has no scale of its own spans nine
+    decades.
+    """
     unit, knots, negative, text = _KINDS[role.kind](role, seen)
     between = f" within {low:g} … {high:g}" if math.isfinite(low) or math.isfinite(high) else ""
     return Range(role, low, high, unit, knots, negative, text + between)
@@ -92,12 +97,7 @@ def _frequency(role: Role, seen: Observations) -> _Parts:
 
 def _period(role: Role, seen: Observations) -> _Parts:
     _, knots, negative, words = _frequency(role, seen)
-    return (
-        _owner(role, seen).range * role.turns,
-        knots,
-        negative,
-        words.replace("freq", "period, freq"),
-    )
+    return _owner(role, seen).range * role.turns, knots, negative, f"period of a {words}"
 
 
 def _phase(role: Role, seen: Observations) -> _Parts:

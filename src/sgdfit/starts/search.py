@@ -222,21 +222,28 @@ def _minima(
         done = polish(whole, last)
         first, last = first[done.followed], done.points
     residual = whole.residuals(last)
-    loss = np.einsum("kn,kn->k", residual, residual)
-    # Where a curve jumps or a pole stands, a point may be stuck on a slope: that is no rival.
-    flat = unsettled(whole, last) <= FLAT
-    kept: list[int] = []
-    for i in np.argsort(loss, kind="stable"):
-        near = residual[kept] - residual[i]
-        same = np.einsum("kn,kn->k", near, near) <= SAME * loss[i] + PERFECT
-        if np.isfinite(loss[i]) and not same.any() and (flat[i] or not kept):
-            kept.append(int(i))
+    losses = np.einsum("kn,kn->k", residual, residual)
 
     def full(values: np.ndarray) -> np.ndarray:
         known = {**dict(zip(names, values, strict=True)), **given}
         return np.array([known[name] for name in projection.model.free])
 
     scale = float(np.square(projection.seen.unit) / projection.seen.rows)
-    return tuple(
-        Candidate(full(first[i]), full(last[i]), float(loss[i]) * scale) for i in kept[:KEPT]
-    )
+    kept = _apart(residual, losses, unsettled(whole, last))
+    return tuple(Candidate(full(first[i]), full(last[i]), float(losses[i]) * scale) for i in kept)
+
+
+def _apart(residual: np.ndarray, losses: np.ndarray, slope: np.ndarray) -> list[int]:
+    """Return which points are distinct minima, best first.
+
+    The same curve is the same minimum, however its parameters are exchanged. Where a curve jumps
+    or has a pole, a point may be stuck on a slope: that is no rival of the best.
+    """
+    kept: list[int] = []
+    order = np.argsort(losses, kind="stable")
+    for i in order[np.isfinite(losses[order])]:
+        near = residual[kept] - residual[i]
+        same = np.einsum("kn,kn->k", near, near) <= SAME * losses[i] + PERFECT
+        if not same.any() and (slope[i] <= FLAT or not kept):
+            kept.append(int(i))
+    return kept[:KEPT]
