@@ -26,7 +26,8 @@ __all__ = [
     "step_within",
 ]
 
-# Directions whose part of the scaled root is below this many roundings are not determined.
+# So many roundings an elementary function of a formula may be off by; directions whose part of the
+# scaled root is smaller are not determined.
 ROUNDINGS = 16
 # A column of the triangle whose own part is larger than this share has a margin to dependence.
 REGULAR = 1e-8
@@ -159,7 +160,7 @@ def from_rows(
     # Half the squares are the loss itself where that is a sum of squared residuals.
     halves = float(table[:n, p] @ table[:n, p]) / 2
     least = rest + (loss - halves if abs(loss - halves) > ROUNDING * loss else 0.0)
-    blur = ROUNDING * abs(loss) + EPS * size * float(np.abs(pull).sum())
+    blur = ROUNDING * abs(loss) + ROUNDINGS * EPS * size * float(np.abs(pull).sum())
     diagonal, norms = np.abs(np.diag(triangle)[:p]), np.linalg.norm(triangle[:, :p], axis=0)
     regular = bool((diagonal > REGULAR * norms).all())
     return Quadratic(loss, root, offset, spread, least, True, blur, regular)
