@@ -29,7 +29,8 @@ from sgdfit.fits.composition import Landed, Way, compose, withheld
 from sgdfit.fits.descent import Callback
 from sgdfit.fits.gauss_newton import Course, Problem, walk
 from sgdfit.fits.growth import batch_sizes, sample
-from sgdfit.fits.profile import Optimum, profile_intervals
+from sgdfit.fits.profile import profile_intervals
+from sgdfit.fits.profile_trace import Optimum
 from sgdfit.fits.squares import sum_squares
 from sgdfit.fits.starting import Starts, look_for_starts, missing, searches, with_starts
 from sgdfit.fits.surface import FEW

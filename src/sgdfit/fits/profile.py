@@ -1,4 +1,4 @@
-"""Profile-likelihood intervals: one parameter is held, the others refitted, until the fit is worse.
+"""Profile-likelihood intervals: how far each parameter can go while the others follow it.
 
 The end of an interval is where τ(θ) = sign(θ − θ̂) √((S̃(θ) − S(θ̂))/s²) is the quantile of Student's
 t; S̃(θ) is the least sum of squares with the parameter held at θ (Bates & Watts 1988, Nonlinear
@@ -15,45 +15,13 @@ from typing import NamedTuple
 import numpy as np
 
 from sgdfit.fits.gauss_newton import Problem, walk
+from sgdfit.fits.profile_trace import End, Optimum, Side, follow
 from sgdfit.inference.covariance import interval
-from sgdfit.inference.directions import EPS
 
-__all__ = ["Optimum", "Profiles", "profile_intervals"]
+__all__ = ["Profiles", "profile_intervals"]
 
-# The refits' distance to their minima, in standard errors; of τ it costs the square.
-NEAR = 1e-5
-# The ends of intervals, as a share of their distance to the estimate.
-PRECISE = 1e-8
-# A bracket so narrow around a jump of the profile tells where its end is.
-NARROW = 1e-7
-# Of τ², by which a refit has to lie below the minimum to be a lower one.
-LOWER = 1e-4
-# The next step outwards is at most so many times the last one.
-GROWTH = 2.0
-# So often in a row the threshold was too high for what there is still to climb.
-LEVEL = 4
-MOST_REFITS = 80
-
-
-class Optimum(NamedTuple):
-    """A least-squares fit, and how sure it is.
-
-    Attributes
-    ----------
-    theta : float64[p]
-        The estimates.
-    covariance : float64[p, p]
-        NaN in the rows of parameters that stand on a bound.
-    noise : float
-        s², the variance of a row of weight one.
-    degrees_of_freedom : float
-        Infinite where s² is known.
-    """
-
-    theta: np.ndarray
-    covariance: np.ndarray
-    noise: float
-    degrees_of_freedom: float
+# The refits' distance to their minima, in standard errors.
+NEAR = 1e-4
 
 
 class Profiles(NamedTuple):
@@ -69,58 +37,6 @@ class Profiles(NamedTuple):
 
     intervals: Mapping[str, tuple[float, float] | None]
     warnings: tuple[str, ...]
-
-
-class _Side(NamedTuple):
-    """One direction in which one parameter is moved, and the facts that all its refits need."""
-
-    problem: Problem
-    which: int
-    sign: float
-    optimum: Optimum
-    least: float
-    quantile: float
-
-    @property
-    def name(self) -> str:
-        return self.problem.names[self.which]
-
-    @property
-    def error(self) -> float:
-        return math.sqrt(self.optimum.covariance[self.which, self.which])
-
-    @property
-    def limit(self) -> float:
-        """How far the bound is."""
-        box, i = self.problem.box, self.which
-        bound = box.high[i] if self.sign > 0 else box.low[i]
-        return float(abs(bound - self.optimum.theta[i]))
-
-    def value(self, distance: float) -> float:
-        """Return the parameter at a distance from its estimate."""
-        if distance == self.limit:
-            box = self.problem.box
-            return float((box.high if self.sign > 0 else box.low)[self.which])
-        return float(self.optimum.theta[self.which] + self.sign * distance)
-
-
-class _Refit(NamedTuple):
-    """A point of the profile: how far out, where the others are, τ and its slope there."""
-
-    distance: float
-    theta: np.ndarray
-    tau: float
-    slope: float
-    settled: bool
-
-
-class _End(NamedTuple):
-    """Where a side ends: ``crossed``, ``open``, ``bound``, ``domain`` or ``lower``."""
-
-    value: float
-    why: str
-    last: _Refit
-    settled: bool
 
 
 def profile_intervals(problem: Problem, optimum: Optimum, level: float = 0.95) -> Profiles:
@@ -145,10 +61,10 @@ def profile_intervals(problem: Problem, optimum: Optimum, level: float = 0.95) -
     try:
         least = _least(quiet, optimum)
         for i in determined:
-            sides = [_Side(quiet, int(i), s, optimum, least, span[1]) for s in (-1.0, 1.0)]
+            sides = [Side(quiet, int(i), s, optimum, least, span[1]) for s in (-1.0, 1.0)]
             ends = []
             for side in sides:
-                end = _end(side)
+                end = follow(side)
                 if end.why == "lower":
                     nothing = dict.fromkeys(problem.names)
                     return Profiles(nothing, (*told, _lower_minimum(side, end)))
@@ -169,136 +85,7 @@ def _least(problem: Problem, optimum: Optimum) -> float:
     return course.quadratic.loss
 
 
-def _end(side: _Side) -> _End:
-    """Step outwards along the profile until it crosses the threshold, or never will."""
-    before, near = None, _Refit(0.0, side.optimum.theta, 0.0, 1 / side.error, True)
-    pace, level, settled = side.quantile * side.error / 2, 0, True
-    for _ in range(MOST_REFITS):
-        distance = min(near.distance + pace, side.limit)
-        far = _refit(side, distance, _ahead(side, before, near, distance), near)
-        if far is None:
-            if level or pace <= NARROW * max(near.distance, side.error):
-                return _outside(side, near, settled, level > 0)
-            pace /= 4
-            continue
-        settled = settled and far.settled
-        if far.tau < 0:
-            return _End(math.nan, "lower", far, settled)
-        if _hits(side, far) is not None:
-            return _End(side.value(far.distance), "crossed", far, settled)
-        if far.tau > side.quantile:
-            return _between(side, near, far, settled)
-        if distance >= side.limit:
-            return _End(side.value(distance), "bound", far, settled)
-        level = level + 1 if _levels_off(side, far) else 0
-        if level >= LEVEL:
-            break
-        pace = _pace(side, far, distance - near.distance)
-        before, near = near, far
-    return _End(side.sign * math.inf, "open", near, settled)
-
-
-def _outside(side: _Side, near: _Refit, settled: bool, level: bool) -> _End:
-    """Return the end where no finite loss lies further out."""
-    if level:
-        return _End(side.sign * math.inf, "open", near, settled)
-    return _End(side.value(near.distance), "domain", near, settled)
-
-
-def _pace(side: _Side, far: _Refit, last: float) -> float:
-    """Return the step to where the tangent of τ crosses the threshold, if that is not too far."""
-    climb = side.quantile - far.tau
-    return min(climb / far.slope, GROWTH * last) if far.slope > 0 else GROWTH * last
-
-
-def _levels_off(side: _Side, far: _Refit) -> bool:
-    """Whether τ, which climbs as c − d/θ or slower, will not come up to the threshold."""
-    gain = far.slope * far.distance
-    return gain > -1e-6 * side.quantile and far.tau + 3 * gain < side.quantile
-
-
-def _hits(side: _Side, refit: _Refit) -> float | None:
-    """Return the distance at which the tangent crosses the threshold, where that is close by."""
-    if not refit.slope > 0:
-        return None
-    off = (side.quantile - refit.tau) / refit.slope
-    return refit.distance + off if abs(off) <= PRECISE * refit.distance else None
-
-
-def _between(side: _Side, near: _Refit, far: _Refit, settled: bool) -> _End:
-    """Find the crossing in a bracket: Newton's steps on τ, which is nearly straight, or halves."""
-    halve = False
-    for _ in range(MOST_REFITS):
-        width = far.distance - near.distance
-        if width <= NARROW * far.distance:
-            break
-        distance = near.distance + width / 2 if halve else _crossing(side, near, far)
-        share = (distance - near.distance) / width
-        start = near.theta + share * (far.theta - near.theta)
-        middle = _refit(side, distance, start, near)
-        if middle is None:
-            return _outside(side, near, settled, False)
-        settled = settled and middle.settled
-        if middle.tau < 0:
-            return _End(math.nan, "lower", middle, settled)
-        hit = _hits(side, middle)
-        if hit is not None:
-            return _End(side.value(hit), "crossed", middle, settled)
-        if middle.tau < side.quantile:
-            near = middle
-        else:
-            far = middle
-        halve = far.distance - near.distance > width / 2
-    return _End(side.value(near.distance), "crossed", near, settled)
-
-
-def _crossing(side: _Side, near: _Refit, far: _Refit) -> float:
-    """Return where the tangent at the end that is closer to the threshold crosses it."""
-    closer = min(near, far, key=lambda end: abs(end.tau - side.quantile))
-    middle = (near.distance + far.distance) / 2
-    if not closer.slope > 0:
-        return middle
-    distance = closer.distance + (side.quantile - closer.tau) / closer.slope
-    return distance if near.distance < distance < far.distance else middle
-
-
-def _ahead(side: _Side, before: _Refit | None, near: _Refit, distance: float) -> np.ndarray:
-    """Return where the other parameters will be if they go on as they went."""
-    if before is not None:
-        share = (distance - near.distance) / (near.distance - before.distance)
-        return np.asarray(near.theta + share * (near.theta - before.theta))
-    column = side.optimum.covariance[:, side.which]
-    along = np.where(np.isfinite(column), column, 0.0) / column[side.which]
-    return np.asarray(near.theta + side.sign * distance * along)
-
-
-def _refit(side: _Side, distance: float, start: np.ndarray, near: _Refit) -> _Refit | None:
-    """Fit the other parameters; None where no finite loss is found."""
-    problem, i = side.problem, side.which
-    held = problem.box.held.copy()
-    held[i] = True
-    problem = problem._replace(
-        box=problem.box._replace(held=held), linear=problem.linear[problem.linear != i]
-    )
-    for there in (start, near.theta):
-        theta = there.copy()
-        theta[i] = side.value(distance)
-        course = walk(problem, theta, [problem.chunk.rows])
-        if course.ending == "interrupted":
-            raise KeyboardInterrupt
-        if course.quadratic is not None:
-            break
-    else:
-        return None
-    excess = (course.quadratic.loss - side.least) / side.optimum.noise
-    rounding = 64 * EPS * side.least / side.optimum.noise
-    tau = -1.0 if excess < -(LOWER + rounding) else math.sqrt(max(excess, 0.0))
-    rise = side.sign * float(course.quadratic.gradient[i]) / (2 * side.optimum.noise)
-    slope = rise / tau if tau > 0 else 1 / side.error
-    return _Refit(distance, course.theta, tau, slope, course.ending != "steps")
-
-
-def _remarks(side: _Side, end: _End) -> list[str]:
+def _remarks(side: Side, end: End) -> list[str]:
     """Say where an interval ends for another reason than that the fit gets worse."""
     name, above = side.name, "above" if side.sign > 0 else "below"
     told = []
@@ -319,13 +106,13 @@ def _remarks(side: _Side, end: _End) -> list[str]:
         )
     if not end.settled:
         told.append(
-            f"refits on the profile of {name} reached the limit of {side.problem.steps:,} steps, so"
-            f" its interval may be too narrow {above}; raise steps"
+            f"not every refit on the profile of {name} reached its minimum, so that the 95%"
+            f" interval of {name} may be too narrow {above}"
         )
     return told
 
 
-def _lower_minimum(side: _Side, end: _End) -> str:
+def _lower_minimum(side: Side, end: End) -> str:
     """Say that the fit was not at its minimum, and where a lower one is."""
     course = walk(side.problem, end.last.theta, [side.problem.chunk.rows])
     pairs = zip(side.problem.names, map(float, course.theta), strict=True)
