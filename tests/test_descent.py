@@ -189,7 +189,15 @@ def test_threads_do_not_change_a_bit(kernel):
 @over_forms
 def test_random_starts_come_from_the_seed(kernel):
     def start(seed):
-        fit = sgdfit.fit("y = a*x + b", line(), start="random", seed=seed, steps=1, kernel=kernel)
+        fit = sgdfit.fit(
+            "y = a*x + b",
+            line(),
+            optimizer="sgd",
+            start="random",
+            seed=seed,
+            steps=1,
+            kernel=kernel,
+        )
         assert {e.start_origin for e in fit.estimates.values()} == {"random"}
         return [fit.estimates[name].start for name in "ab"]
 
@@ -240,8 +248,8 @@ def test_the_last_batch_of_an_epoch_is_the_mean_of_the_rows_that_are_left(kernel
 
 @pytest.mark.parametrize(("every", "rows"), [(None, 101), (1, 101), (10, 11), (0, 1), (1000, 2)])
 def test_trace_holds_every_so_manyth_step_and_the_end(every, rows):
-    fit = sgdfit.fit("y = a*x + b", line(), steps=100, trace_every=every)
-    whole = sgdfit.fit("y = a*x + b", line(), steps=100)
+    fit = sgdfit.fit("y = a*x + b", line(), optimizer="sgd", steps=100, trace_every=every)
+    whole = sgdfit.fit("y = a*x + b", line(), optimizer="sgd", steps=100)
     assert len(fit.trace) == rows
     assert fit.trace.step[-1] == 100
     np.testing.assert_array_equal(fit.trace.parameters, whole.trace.parameters[fit.trace.step])
@@ -249,7 +257,7 @@ def test_trace_holds_every_so_manyth_step_and_the_end(every, rows):
 
 
 def test_a_long_trace_is_thinned():
-    fit = sgdfit.fit("y = a*x + b", line(), steps=25_000)
+    fit = sgdfit.fit("y = a*x + b", line(), optimizer="sgd", steps=25_000)
     assert len(fit.trace) == 8_335
     assert set(np.diff(fit.trace.step[:-1])) == {3}
 
@@ -347,7 +355,7 @@ def test_errors_of_a_callback_come_through():
         raise ZeroDivisionError("mine")
 
     with pytest.raises(ZeroDivisionError, match="mine"):
-        sgdfit.fit("y = a*x + b", line(), callback=broken)
+        sgdfit.fit("y = a*x + b", line(), optimizer="sgd", callback=broken)
 
 
 # --- Ctrl-C

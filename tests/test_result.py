@@ -164,7 +164,7 @@ def test_a_status_takes_the_runs_own_words():
     ("call", "message"),
     [
         (lambda: Status("convergd", "", ""), "no status is called 'convergd'.*mean 'converged'"),
-        (lambda: status_of("nonsense"), "the statuses are converged, step_limit"),
+        (lambda: status_of("nonsense"), "the statuses are converged, local_minimum, step_limit"),
         (lambda: status_of("step_limit"), "needs steps"),
     ],
 )

@@ -24,6 +24,7 @@ __all__ = [
     "as_length",
     "as_optimizer",
     "as_start",
+    "as_steps",
     "as_tolerance",
     "callback_interval",
     "trace_interval",
@@ -151,9 +152,16 @@ def as_length(steps: int | None, epochs: int | None, rows: int, batch_size: int)
     if steps is not None and epochs is not None:
         raise UsageError(f"steps={steps} and epochs={epochs} are two lengths; give one of them")
     if epochs is not None:
-        length = whole(epochs, "epochs", 1) * -(-rows // batch_size)
-    else:
-        length = DEFAULT_STEPS if steps is None else whole(steps, "steps", 1)
+        return _finite(whole(epochs, "epochs", 1) * -(-rows // batch_size))
+    return as_steps(steps, DEFAULT_STEPS)
+
+
+def as_steps(steps: int | None, usual: int) -> int:
+    """Return how many steps to take at most."""
+    return usual if steps is None else _finite(whole(steps, "steps", 1))
+
+
+def _finite(length: int) -> int:
     if length > MOST_STEPS:
         raise UsageError(f"{length:.3g} steps would never end; give at most {MOST_STEPS:.0e}")
     return length

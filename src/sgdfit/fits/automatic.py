@@ -15,6 +15,7 @@ from sgdfit.fits.arguments import (
     PROFILE,
     WALD,
     as_callable,
+    as_steps,
     as_tolerance,
     trace_interval,
 )
@@ -115,7 +116,7 @@ def _problem(task: Task, wishes: Wishes) -> Problem:
         quadratic=squared and model.is_linear,
         squared=squared,
         seed=wishes.seed,
-        steps=DEFAULT_STEPS if wishes.steps is None else whole(wishes.steps, "steps", 1),
+        steps=as_steps(wishes.steps, DEFAULT_STEPS),
         tolerance=tolerance or (FINE if rows <= FEW else FINE_OF_MANY),
         callback=as_callable(wishes.callback, "callback"),
         callback_every=1 if every is None else whole(every, "callback_every", 1),

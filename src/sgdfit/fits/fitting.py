@@ -7,7 +7,12 @@ from typing import Any
 
 from sgdfit.choice import whole
 from sgdfit.data.readers import open_table
-from sgdfit.fits.arguments import as_intervals, as_optimizer
+from sgdfit.fits.arguments import (
+    as_callable,
+    as_dtype,
+    as_intervals,
+    as_optimizer,
+)
 from sgdfit.fits.automatic import Wishes, solve
 from sgdfit.fits.descent import Callback
 from sgdfit.fits.starting import searches, started
@@ -181,10 +186,11 @@ def fit(
         schedule=schedule,
         batch_size=batch_size,
         epochs=epochs,
-        dtype=None if dtype == "float64" else dtype,
-        shuffle=None if shuffle is True else shuffle,
+        dtype=None if as_dtype(dtype) == "float64" else dtype,
+        shuffle=None if shuffle in (True,) else shuffle,
     )
     intervals = as_intervals(intervals, chosen, model.loss.name, weighting.covariance)
+    announce = as_callable(announce, "announce")
     if chosen is None:
         return solve(
             task,
