@@ -12,6 +12,7 @@ from sgdfit.fits.task import Task, counted
 from sgdfit.fits.weighting import CLASSICAL, SANDWICH
 from sgdfit.inference.covariance import (
     ROUNDING,
+    as_spectrum,
     classical,
     correlation,
     interval,
@@ -20,6 +21,7 @@ from sgdfit.inference.covariance import (
     sandwich,
 )
 from sgdfit.inference.directions import ScaledSpectrum, root_spectrum
+from sgdfit.inference.identifiability import Determined, determined
 from sgdfit.inference.quadratic import Quadratic
 from sgdfit.kernels.kernel import Chunk, Kernel, Sums
 from sgdfit.language.evaluation import evaluate
@@ -38,6 +40,7 @@ __all__ = [
     "from_sums",
     "is_hidden",
     "uncertainty",
+    "without",
 ]
 
 SQUARED = "mse"
@@ -58,12 +61,15 @@ class Uncertainty(NamedTuple):
         Combinations of parameters that the data do not determine.
     degrees_of_freedom : float
         Of the residuals that scale the covariance; infinite where nothing scales it.
+    determined : tuple of Determined
+        Combinations of the others that they do determine.
     """
 
     covariance: np.ndarray | None
     method: str
     undetermined: tuple[str, ...]
     degrees_of_freedom: float
+    determined: tuple[Determined, ...] = ()
 
 
 class Evidence(NamedTuple):
@@ -166,25 +172,52 @@ def uncertainty(task: Task, theta: np.ndarray, evidence: Evidence) -> Uncertaint
     if isinstance(curvature, np.ndarray) and not curvature.any():
         return Uncertainty(None, "none: this loss has no curvature", (), left)
     if model.loss.name == SQUARED and task.weighting.covariance != SANDWICH:
-        method = CLASSICAL
-        # Weights have a mean of one here, whatever they were when they were taken at their word.
-        noise = 1 / task.mean_weight if absolute else evidence.loss / left
-        # The loss is r², whose curvature is twice the textbooks' JᵀJ.
-        covariance, undetermined = classical(curvature, 2 * noise, names)
+        found = _least_squares(task, theta[free], evidence.loss, curvature, names)
     else:
-        method = SANDWICH
         scores = evidence.scores()[np.ix_(free, free)]
-        covariance, undetermined = sandwich(curvature, scores, names)
-    if covariance is None:
-        why = "none: " + (
-            f"the data do not determine {', '.join(undetermined)}"
-            if undetermined
-            else "the curvature is not finite"
-        )
-        return Uncertainty(None, why, undetermined, left)
+        found = _robust(curvature, scores, names, left)
+    if found.covariance is None:
+        return found
     whole = np.full((len(theta), len(theta)), np.nan)
-    whole[np.ix_(free, free)] = covariance
-    return Uncertainty(whole, method, (), left)
+    whole[np.ix_(free, free)] = found.covariance
+    return found._replace(covariance=whole)
+
+
+def _least_squares(
+    task: Task,
+    theta: np.ndarray,
+    loss: float,
+    curvature: np.ndarray | ScaledSpectrum,
+    names: list[str],
+) -> Uncertainty:
+    absolute, rows = task.weighting.absolute, counted(task.chunk)
+    if isinstance(curvature, np.ndarray) and not np.isfinite(curvature).all():
+        return Uncertainty(None, "none: the curvature is not finite", (), rows - len(names))
+    spectrum = as_spectrum(curvature)
+    left = math.inf if absolute else rows - int(spectrum.positive.sum())
+    # Weights have a mean of one here, whatever they were when they were taken at their word.
+    noise = 1 / task.mean_weight if absolute else loss / left
+    # The loss is r², whose curvature is twice the textbooks' JᵀJ.
+    covariance, undetermined = classical(spectrum, 2 * noise, names)
+    if not undetermined:
+        return Uncertainty(covariance, CLASSICAL, (), left)
+    covariance, known = determined(names, theta, spectrum, 2 * noise)
+    return Uncertainty(covariance, CLASSICAL, undetermined, left, known)
+
+
+def _robust(
+    curvature: np.ndarray | ScaledSpectrum, scores: np.ndarray, names: list[str], left: float
+) -> Uncertainty:
+    covariance, undetermined = sandwich(curvature, scores, names)
+    if covariance is not None:
+        return Uncertainty(covariance, SANDWICH, (), left)
+    why = without(undetermined) if undetermined else "none: the curvature is not finite"
+    return Uncertainty(None, why, undetermined, left)
+
+
+def without(undetermined: tuple[str, ...]) -> str:
+    """Return the reason why there are no standard errors."""
+    return f"none: the data do not determine {', '.join(undetermined)}"
 
 
 def is_hidden(task: Task, theta: np.ndarray, undetermined: tuple[str, ...]) -> bool:

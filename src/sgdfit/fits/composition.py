@@ -20,7 +20,7 @@ from sgdfit.results.search import StartSearch
 from sgdfit.results.status import Status
 from sgdfit.results.trace import Trace
 
-__all__ = ["Landed", "Way", "compose", "withheld"]
+__all__ = ["Landed", "Way", "compose", "undetermined_warning", "withheld"]
 
 # Farther than this from the optimum, in standard errors, a 95% interval would miss it too often.
 FAR = 1.0
@@ -112,6 +112,8 @@ def compose(task: Task, landed: Landed, way: Way) -> Result:
         warnings=(*task.warnings, *landed.warnings, *told),
         data_label=source.label,
         weights=task.weights,
+        undetermined=found.undetermined,
+        determined=found.determined,
         noise_variance=1.0 if squared and weighting.absolute else reduced,
         sigma=weighting.sigma,
         absolute_sigma=weighting.absolute,
@@ -138,11 +140,28 @@ def _settled(landed: Landed) -> Uncertainty:
     return found._replace(covariance=found.covariance * 0.0)
 
 
+def undetermined_warning(combinations: tuple[str, ...]) -> tuple[str, ...]:
+    """Say that the data leave combinations of parameters open, if they do."""
+    if not combinations:
+        return ()
+    named = ", ".join(combinations)
+    return (
+        f"the data do not determine {named}: any value of it fits as well, so the parameters in it"
+        " have no standard errors; fix or tie one of them",
+    )
+
+
 def withheld(found: Uncertainty, status: Status, distance: float) -> Uncertainty:
     """Take the errors back where the estimates are not those that they belong to."""
     if not status.ok:
-        return found._replace(covariance=None, method=f"none: the run ended as {status.label}")
+        return found._replace(
+            covariance=None, determined=(), method=f"none: the run ended as {status.label}"
+        )
     if np.isfinite(distance) and distance > FAR:
         away = f"the estimates are still {distance:.2g} standard errors from the optimum"
-        return found._replace(covariance=None, method=f"none: {away}")
+        return _stripped(found, f"none: {away}")
     return found
+
+
+def _stripped(found: Uncertainty, why: str) -> Uncertainty:
+    return found._replace(covariance=None, determined=(), method=why)

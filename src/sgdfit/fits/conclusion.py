@@ -11,8 +11,9 @@ from sgdfit.fits.assessment import (
     from_sums,
     is_hidden,
     uncertainty,
+    without,
 )
-from sgdfit.fits.composition import Landed, Way, compose
+from sgdfit.fits.composition import Landed, Way, compose, undetermined_warning
 from sgdfit.fits.descent import Course, Plan
 from sgdfit.fits.ending import judge
 from sgdfit.fits.landing import Landing, land
@@ -47,6 +48,8 @@ def conclude(task: Task, plan: Plan, course: Course, first: Sums, diagnosis: Dia
     # From afar neither the distance nor an error, which hold near the optimum, means anything.
     plateau = status.name == "stalled" and bool(found.undetermined)
     told = () if plateau else _undetermined(found.undetermined, diagnosis)
+    if found.undetermined and (plateau or hidden):
+        found = found._replace(covariance=None, determined=(), method=without(found.undetermined))
     distance = distance if status.ok and not plateau else math.inf
     landed = Landed(theta, sums.loss, squares, found, distance, status, told)
     return compose(task, landed, _way(plan, course, landing, diagnosis))
@@ -99,9 +102,4 @@ def _trace(plan: Plan, course: Course, landing: Landing) -> Trace:
 
 def _undetermined(combinations: tuple[str, ...], diagnosis: Diagnosis) -> tuple[str, ...]:
     told = any(combination in note for combination in combinations for note in diagnosis.notes)
-    if not combinations or told:
-        return ()
-    return (
-        f"the data do not determine {', '.join(combinations)}: any value of it fits as well, so no"
-        " standard errors are given; fix or tie one of the parameters",
-    )
+    return () if told else undetermined_warning(combinations)

@@ -180,6 +180,8 @@ def fit(
     )  # fmt: skip
     weighting = as_weighting(weights, sigma, absolute_sigma, covariance, model.loss)
     task = prepare(model, table, weighting, missing)
+    if searches(start):
+        search = True
     chosen = as_optimizer(
         optimizer,
         learning_rate=learning_rate,
@@ -195,7 +197,7 @@ def fit(
         return solve(
             task,
             Wishes(
-                start=start, search=search, seed=seed, steps=steps, tolerance=tolerance,
+                search=search, seed=seed, steps=steps, tolerance=tolerance,
                 callback=callback, callback_every=callback_every, trace_every=trace_every,
 
                 kernel=kernel, intervals=intervals,

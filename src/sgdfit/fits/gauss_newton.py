@@ -19,7 +19,7 @@ from sgdfit.fits.trust_region import Box, Iterate, Point, advance, begin, moved_
 from sgdfit.inference.quadratic import Quadratic, step_within
 from sgdfit.kernels.kernel import Chunk, Kernel
 
-__all__ = ["Course", "Problem", "Stand", "remaining", "walk"]
+__all__ = ["Course", "Problem", "Stand", "condition", "remaining", "walk"]
 
 SMALLEST = float(np.finfo(np.float64).tiny)
 # On a sample, steps end at this share of its standard errors.
@@ -147,7 +147,8 @@ def walk(problem: Problem, start: np.ndarray, sizes: list[int] | None = None) ->
     begun = time.perf_counter()
     run = _Run(problem, np.asarray(start, dtype=np.float64), begun)
     try:
-        ending = run.go(sizes or batch_sizes(problem.chunk.rows, len(problem.names)))
+        with np.errstate(all="ignore"):
+            ending = run.go(sizes or batch_sizes(problem.chunk.rows, len(problem.names)))
     except KeyboardInterrupt:
         ending = "interrupted"
     seconds = time.perf_counter() - begun
@@ -230,7 +231,7 @@ class _Run:
     def _remember(self, surface: Surface, iterate: Iterate) -> None:
         quadratic = iterate.point.quadratic
         if surface.by_rows:
-            self.ill_conditioned = _condition(quadratic) > ILL_CONDITIONED
+            self.ill_conditioned = condition(quadratic) > ILL_CONDITIONED
             if not self.problem.squared:
                 self.spread = quadratic.spread / surface.chunk.rows
 
@@ -293,7 +294,7 @@ class _Run:
         """Whether rounding makes a second look worth its while, even at a quadratic."""
         quadratic = iterate.point.quadratic
         perfect = quadratic.least <= PERFECT * abs(quadratic.loss)
-        return perfect or _condition(quadratic) > ILL_CONDITIONED
+        return perfect or condition(quadratic) > ILL_CONDITIONED
 
     def _leap(self, surface: Surface, iterate: Iterate, foreseen: float) -> Iterate:
         """Take the last step without looking where it leads."""
@@ -352,7 +353,7 @@ class _Run:
         return bool(problem.callback(told))
 
 
-def _condition(quadratic: Quadratic) -> float:
+def condition(quadratic: Quadratic) -> float:
     """Return the ratio of the singular values of the scaled root."""
     sizes = np.linalg.svd(quadratic.root / _norms(quadratic), compute_uv=False)
     return float(sizes[0] / sizes[-1]) if sizes[-1] > 0 else np.inf

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from sgdfit.fits.centring import centred, far_columns, hides
 from sgdfit.fits.ending import ARRIVED, FLAT, out_of_domain
 from sgdfit.fits.gauss_newton import Course
 from sgdfit.fits.task import Task
@@ -13,7 +14,7 @@ from sgdfit.models.model import Model
 from sgdfit.results.search import Rival
 from sgdfit.results.status import Status, status_of
 
-__all__ = ["centred", "lost_directions", "pronounce"]
+__all__ = ["lost_directions", "pronounce"]
 
 UNKNOWN = (
     "no step lowers the loss any more; a loss without curvature does not tell what that is in"
@@ -48,6 +49,8 @@ def pronounce(
         return status_of(course.ending, step=_steps(course))
     if better is not None:
         return _beaten(task.model, course, better)
+    if undetermined and hides(task):
+        return _hidden(task, course, undetermined)
     if undetermined and lost_directions(course.first, course.quadratic):
         return _plateau(task.model, course, undetermined)
     enough = ARRIVED if reach is None else max(reach, 0.0)
@@ -62,15 +65,6 @@ def pronounce(
 def lost_directions(first: Quadratic, last: Quadratic) -> int:
     """Return how many directions the loss depended on at the start, and no longer does."""
     return int(first.spectrum.positive.sum()) - int(last.spectrum.positive.sum())
-
-
-def centred(task: Task) -> str:
-    """Return the variables as they would be written about their means: ``(x - 2020)``."""
-    means = {
-        name: float(np.mean(task.source.columns[name], dtype=np.float64))
-        for name in task.model.variables
-    }
-    return ", ".join(f"({name} - {mean:.4g})" for name, mean in means.items())
 
 
 def _steps(course: Course) -> int:
@@ -98,6 +92,19 @@ def _beaten(model: Model, course: Course, better: Rival) -> Status:
     )
 
 
+def _hidden(task: Task, course: Course, undetermined: tuple[str, ...]) -> Status:
+    middles = far_columns(task)
+    return status_of(
+        "stalled",
+        step=_steps(course),
+        cause=(
+            f"so far from 0 as {', '.join(middles)} lies, rounding hides {', '.join(undetermined)},"
+            " which the data do determine"
+        ),
+        cure=f"centre the columns: fit '{centred(task.model.formula, middles)}'",
+    )
+
+
 def _plateau(model: Model, course: Course, undetermined: tuple[str, ...]) -> Status:
     moved = [f"{name} = {value:.4g}" for name, value in zip(model.free, course.theta, strict=True)]
     return status_of(
@@ -118,11 +125,11 @@ def _resting(task: Task, course: Course, distance: float) -> Status:
     if not np.isfinite(distance):
         return status_of("stalled", step=_steps(course), cause=UNKNOWN, cure="")
     left = f"{distance:.2g} standard errors"
+    middles = far_columns(task)
+    centre = f"centre the columns: fit '{centred(task.model.formula, middles)}'"
     return status_of(
         "stalled",
         step=_steps(course),
         cause=f"rounding hides the rest of the way ({left}): no step lowers the loss any more",
-        cure=f"centre and rescale the columns: in the formula write {centred(task)} for each"
-        if task.model.variables
-        else None,
+        cure=centre if middles else "rescale the columns so that they are of like size",
     )

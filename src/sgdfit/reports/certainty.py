@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from sgdfit.results.result import Result
-from sgdfit.results.rounding import number
+from sgdfit.results.rounding import number, plus_minus
 
 __all__ = ["how_sure"]
 
@@ -31,6 +31,10 @@ def how_sure(result: Result) -> Iterator[tuple[str, str]]:
         yield "standard errors", _COVARIANCE.get(method, result.covariance_method)
     if result.covariance is not None:
         yield from _scale(result, method)
+    for combination in result.undetermined:
+        yield "not determined", combination
+    for known in result.determined:
+        yield "determined", f"{known.text} = {plus_minus(known.value, known.stderr)}"
     if result.correlation is not None and len(result.free) > 1:
         yield f"correlations above {STRONG_CORRELATION}", _correlations(result)
 

@@ -16,6 +16,7 @@ from sgdfit.results.trace import Trace
 if TYPE_CHECKING:
     from sgdfit.inference.bands import Band
     from sgdfit.inference.diagnosis import Diagnosis
+    from sgdfit.inference.identifiability import Determined
     from sgdfit.results.search import StartSearch
 
 __all__ = ["Estimate", "Result"]
@@ -143,6 +144,11 @@ class Result:
         How many rows the descent has looked at, each as often as it did.
     search : StartSearch or None
         How starting values were searched for, where they were.
+    undetermined : tuple of str
+        Combinations of parameters that the data leave open, such as ``a − b``.
+    determined : tuple of Determined
+        Combinations of the same parameters that the data determine, each with its value and
+        standard error; where the model is not linear, near the estimates.
     intervals : str
         Whence the 95% intervals of free parameters are: ``"wald"``, by Student's t, or
         ``"profile"``, by profile likelihood.
@@ -186,6 +192,8 @@ class Result:
     absolute_sigma: bool = False
     rows_visited: int | None = None
     search: StartSearch | None = None
+    undetermined: tuple[str, ...] = ()
+    determined: tuple[Determined, ...] = ()
     intervals: str = "wald"
 
     @property

@@ -30,6 +30,7 @@ from sgdfit.results.trace import Trace
 
 if TYPE_CHECKING:
     from sgdfit.inference.diagnosis import Diagnosis
+    from sgdfit.inference.identifiability import Determined
 
 __all__ = ["DIAGNOSIS", "ESTIMATE", "RESULT", "RESULT_PARTS", "STATUS", "TRACE"]
 
@@ -38,6 +39,12 @@ def _diagnosis(**parts: Any) -> Diagnosis:
     from sgdfit.inference.diagnosis import Diagnosis
 
     return Diagnosis(**parts)
+
+
+def _determined(**parts: Any) -> Determined:
+    from sgdfit.inference.identifiability import Determined
+
+    return Determined(**parts)
 
 
 def _trace(names: tuple[str, ...], step: Any, parameters: Any, gradient: Any, **rest: Any) -> Trace:
@@ -109,6 +116,8 @@ TRACE = record(
     },
 )
 
+DETERMINED = record(_determined, {"text": text, "value": real, "stderr": optional(real)})
+
 RIVAL = record(Rival, {"values": mapping(real), "loss": real})
 
 SEARCH = record(
@@ -165,6 +174,8 @@ RESULT_PARTS: dict[str, Codec] = {
     "absolute_sigma": later(flag),
     "rows_visited": later(optional(integer)),
     "search": later(optional(SEARCH)),
+    "undetermined": later(sequence(text)),
+    "determined": later(sequence(DETERMINED)),
     "intervals": later(text),
 }
 

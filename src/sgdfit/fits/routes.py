@@ -1,0 +1,206 @@
+"""From where ``auto`` walks, and which of the minima that it finds is the answer."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from sgdfit.fits.gauss_newton import Course, Problem, walk
+from sgdfit.fits.growth import batch_sizes, sample
+from sgdfit.fits.starting import Starts, look_for_starts, missing, with_starts
+from sgdfit.fits.surface import FEW
+from sgdfit.fits.task import Task
+from sgdfit.models.model import Model
+from sgdfit.models.symmetries import canonical, equivalents
+from sgdfit.results.search import Rival, StartSearch
+
+__all__ = ["Found", "find_minimum"]
+
+# A minimum is better than another when its loss is lower by more than this share.
+BETTER = 1e-6
+# One that is called so in the report is lower by more than this.
+CLEARLY_BETTER = 1e-3
+# Of a few candidates the true loss over more rows decides which to follow.
+FOLLOWED = 5
+# Neighbouring residuals correlate so many standard deviations beyond chance: no noise.
+NOT_NOISE = 3.0
+ENDED = ("interrupted", "stopped", "lost")
+
+
+class Found(NamedTuple):
+    """A walk, and how its start was found."""
+
+    task: Task
+    course: Course
+    search: StartSearch | None
+    better: Rival | None
+
+
+def find_minimum(task: Task, problem: Problem, search: bool | None) -> Found:
+    """Find starts where none are given, walk from there, and look for something better.
+
+    Parameters
+    ----------
+    search : bool or None
+        Whether to search for starts that are not given, and for a better minimum than that of
+        those that are; None: for the latter where the residuals are no noise.
+    """
+    model = task.model
+    sought = missing(model)
+    if problem.quadratic:
+        # From anywhere the first step leads to the minimum.
+        task = task._replace(model=with_starts(model, _origin(problem, model), "solved"))
+        sizes = batch_sizes(problem.chunk.rows, len(problem.names))
+        # The sample's minimum is near enough for all rows, whose sums then lose no digits.
+        few = sizes[:1] if len(sizes) > 1 else []
+        course = walk(problem, np.array(task.model.start), [*few, sizes[-1]])
+        return Found(task, course, None, None)
+    if sought and search is not False:
+        starts = look_for_starts(task, problem.seed)
+        if starts is not None:
+            return _from_search(task, problem, starts)
+    course = _from_given(task, problem, np.array(model.start))
+    better, facts = _better(task, problem, course, search)
+    return Found(task, course, facts, better)
+
+
+def _from_given(task: Task, problem: Problem, start: np.ndarray) -> Course:
+    """Walk from the given start, where need be by two ways, and keep the one that leads lower.
+
+    Solving linear parameters exactly is nearly always the shorter way. But it leaves their starts
+    aside, and so may come down elsewhere.
+    """
+    course = walk(problem, start)
+    if len(problem.linear) and _suspicious(task, problem, course):
+        plain = problem._replace(linear=problem.linear[:0])
+        other = walk(plain, start)
+        if _loss(other) < _loss(course) * (1 - BETTER):
+            course = other
+    return _settled_on(problem, course, _nearest(task.model, course))
+
+
+def _origin(problem: Problem, model: Model) -> np.ndarray:
+    given = [model.parameters[n].start if n not in missing(model) else 0.0 for n in model.free]
+    return problem.box.clip(np.array(given))
+
+
+def _from_search(task: Task, problem: Problem, starts: Starts) -> Found:
+    """Follow the best of the candidates, from where the search drew it if that leads there."""
+    model, sizes = task.model, batch_sizes(problem.chunk.rows, len(problem.names))
+    quiet = problem._replace(callback=None)
+    k = _best_candidate(quiet, starts)
+    raw, polished = (problem.box.clip(points[k]) for points in (starts.raw, starts.polished))
+    start, polished, told = _represented(model, raw, polished)
+    course = walk(problem if len(sizes) == 1 else quiet, start, sizes[:1])
+    ended = course.ending in ("interrupted", "stopped")
+    known = _loss(walk(quiet._replace(steps=0), polished, sizes[:1]))
+    fell_short = not ended and not _loss(course) <= known * (1 + BETTER)
+    if fell_short:
+        start = polished
+    if fell_short or len(sizes) > 1:
+        course = walk(problem, start)
+    course = _settled_on(problem, course, canonical(model, course.theta, missing(model))[0])
+    task = task._replace(model=with_starts(model, start, "search"))
+    return Found(task, course, replace(starts.facts, symmetries=told), None)
+
+
+def _represented(
+    model: Model, raw: np.ndarray, polished: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Return both points as they look when the minimum is the canonical one of its equivalents."""
+    chosen, told = canonical(model, polished, missing(model))
+    for there, start in zip(equivalents(model, polished), equivalents(model, raw), strict=False):
+        if np.allclose(there, chosen, rtol=1e-9, atol=0):
+            return start, there, told
+    return raw, polished, told
+
+
+def _best_candidate(problem: Problem, starts: Starts) -> int:
+    """Return the candidate with the lowest true loss on the first batch."""
+    count = min(FOLLOWED, len(starts.polished))
+    first = batch_sizes(problem.chunk.rows, len(problem.names))[:1]
+    if count == 1 or (problem.squared and problem.chunk.rows <= starts.facts.rows):
+        return 0
+    quiet = problem._replace(callback=None)
+    losses = [_loss(walk(quiet, theta, first)) for theta in starts.polished[:count]]
+    return int(np.argmin(losses))
+
+
+def _loss(course: Course) -> float:
+    """Return the mean loss over the last batch; infinite where there is none."""
+    if course.quadratic is None or not course.way:
+        return math.inf
+    return course.quadratic.loss / course.way[-1].rows
+
+
+def _nearest(model: Model, course: Course) -> np.ndarray:
+    """Return the one of the equivalent minima that is most like the given start."""
+    start = np.array(model.start)
+    nonlinear = np.array([name not in model.linear for name in model.free])
+    orbit = equivalents(model, course.theta)
+    return min(orbit, key=lambda theta: _unlikeness(theta, start, nonlinear))
+
+
+def _settled_on(problem: Problem, course: Course, theta: np.ndarray) -> Course:
+    """Return the course, ended at an equivalent minimum."""
+    if course.quadratic is None or np.array_equal(theta, course.theta):
+        return course
+    sizes = [problem.chunk.rows]
+    again = walk(problem._replace(callback=None, linear=problem.linear[:0]), theta, sizes)
+    taken, seen = course.way[-1].step, course.visited
+    way = tuple(s._replace(step=s.step + taken, visited=s.visited + seen) for s in again.way[1:])
+    return again._replace(
+        way=(*course.way, *way), first=course.first, seconds=course.seconds + again.seconds
+    )
+
+
+def _unlikeness(theta: np.ndarray, start: np.ndarray, nonlinear: np.ndarray) -> tuple[int, float]:
+    """Return how unlike a start an equivalent minimum is: in order and sign, then in distance."""
+    size = np.abs(theta) + np.abs(start)
+    apart = float((np.abs(theta - start) / np.where(size > 0, size, 1.0)).sum())
+    there, here = theta[nonlinear], start[nonlinear]
+    turned = np.sign(np.subtract.outer(there, there)) != np.sign(np.subtract.outer(here, here))
+    return int(turned.sum()) + int((np.sign(there) != np.sign(here)).sum()), apart
+
+
+def _better(
+    task: Task, problem: Problem, course: Course, search: bool | None
+) -> tuple[Rival | None, StartSearch | None]:
+    """Look for a better minimum than the given starts led to, where there is reason to."""
+    if search is False or course.ending in ENDED:
+        return None, None
+    if search is None and not _suspicious(task, problem, course):
+        return None, None
+    starts = look_for_starts(task, problem.seed, all_free=True)
+    if starts is None:
+        return None, None
+    quiet = problem._replace(callback=None)
+    other = walk(quiet, problem.box.clip(starts.polished[_best_candidate(quiet, starts)]))
+    if not _loss(other) < _loss(course) * (1 - CLEARLY_BETTER):
+        return None, starts.facts
+    chosen, _ = canonical(task.model, other.theta, task.model.free)
+    values = dict(zip(task.model.free, map(float, chosen), strict=True))
+    return Rival(values, _loss(other)), starts.facts
+
+
+def _suspicious(task: Task, problem: Problem, course: Course) -> bool:
+    """Whether a fit looks like a wrong one: it did not arrive, or its residuals are no noise."""
+    if course.ending in ENDED:
+        return False
+    if not course.distance <= 1.0 or not problem.squared:
+        return True
+    chunk = sample(problem.chunk, FEW // 2, problem.seed)
+    rows = problem.kernel.rows(course.theta, chunk)
+    residual = rows.target - rows.prediction
+    if chunk.weights is not None:
+        residual = residual * np.sqrt(chunk.weights)
+    order = np.argsort(chunk.columns[0] if task.model.variables else rows.prediction, kind="stable")
+    residual = residual[order]
+    total = float(residual @ residual)
+    if not total > 0:
+        return False
+    correlated = float(residual[1:] @ residual[:-1]) / total
+    return correlated * math.sqrt(len(residual)) > NOT_NOISE
