@@ -1,0 +1,317 @@
+"""The quadratic around a point, and steps within a region, against dense linear algebra."""
+
+from itertools import pairwise
+
+import mpmath
+import numpy as np
+import pytest
+from scipy.optimize import brentq, minimize
+
+from sgdfit.inference.quadratic import (
+    Quadratic,
+    from_rows,
+    from_sums,
+    joined,
+    projected,
+    solved,
+    step_within,
+)
+
+
+def rows(seed=0, n=40, p=4, units=(1.0,), weighted=False, flat=False):
+    """Return the Jacobian, slope, curvature and weight of some rows, and their loss."""
+    rng = np.random.default_rng(seed)
+    jacobian = rng.normal(size=(p, n)) * np.resize(units, p)[:, None]
+    residual = rng.normal(size=n)
+    curvature = rng.uniform(0.5, 3.0, n)
+    if flat:
+        curvature[::3] = 0.0
+    weight = rng.uniform(0.1, 2.0, n) if weighted else None
+    w = np.ones(n) if weight is None else weight
+    return jacobian, curvature * residual, curvature, weight, float(w @ (curvature * residual**2))
+
+
+CASES = {
+    "plain": {},
+    "weights": {"weighted": True},
+    "rows without curvature": {"flat": True},
+    "one parameter": {"p": 1},
+    "as many rows as parameters": {"n": 4},
+    "fewer rows than parameters": {"n": 2},
+    "one row": {"n": 1, "p": 1},
+    "units 1e-9 and 1e9": {"units": (1e-9, 1.0, 1e9)},
+    "units 1e-150 and 1e150": {"units": (1e-150, 1.0, 1e150)},
+    "units 1e150": {"units": (1e150,)},
+}
+TABLE = [pytest.param(options, id=name) for name, options in CASES.items()]
+DETERMINED = [c for c in TABLE if c.id != "fewer rows than parameters"]
+OF_FOUR = [c for c in TABLE if not {"parameter", "parameters", "row"} & set(c.id.split())]
+
+
+def dense(case):
+    """Return W½C½Jᵀ and W½C½ r, whose normal equations are those of the rows."""
+    jacobian, slope, curvature, weight, _ = case
+    root = np.sqrt(curvature * (1.0 if weight is None else weight))
+    residual = np.divide(slope, curvature, out=np.zeros_like(slope), where=curvature > 0)
+    return root[:, None] * jacobian.T, root * residual
+
+
+@pytest.mark.parametrize("options", TABLE)
+def test_gradient_and_curvature_are_those_of_the_rows(options):
+    case = rows(**options)
+    A, b = dense(case)
+    found = from_rows(*case)
+    norms = np.linalg.norm(A / np.abs(A).max(axis=0), axis=0) * np.abs(A).max(axis=0)
+    np.testing.assert_allclose(found.gradient / norms, (A / norms).T @ b, atol=1e-12)
+    root = found.root / norms
+    np.testing.assert_allclose(root.T @ root, (A / norms).T @ (A / norms), atol=1e-12)
+    assert found.exact
+    assert found.loss == case[-1]
+
+
+@pytest.mark.parametrize("options", DETERMINED)
+def test_change_and_after_are_those_of_the_sum_of_squares(options):
+    case = rows(**options)
+    A, b = dense(case)
+    found = from_rows(*case)
+    move = np.random.default_rng(5).normal(size=A.shape[1]) / np.abs(A).max(axis=0)
+    there = float(np.sum((A @ move + b) ** 2)) / 2
+    here = float(b @ b) / 2
+    assert found.change(move) == pytest.approx(there - here, rel=1e-12, abs=1e-12 * here)
+    after = found.after(move)
+    assert after.loss == pytest.approx(case[-1] + there - here, rel=1e-12)
+    norms = np.abs(A).max(axis=0)
+    np.testing.assert_allclose(after.gradient / norms, (A / norms).T @ (A @ move + b), atol=1e-10)
+
+
+@pytest.mark.parametrize("options", TABLE)
+def test_least_is_what_least_squares_leave(options):
+    case = rows(**options)
+    A, b = dense(case)
+    norms = np.abs(A).max(axis=0)
+    best = np.linalg.lstsq(A / norms, -b, rcond=None)[0]
+    left = float(np.sum((A / norms @ best + b) ** 2)) / 2
+    expected = case[-1] - float(b @ b) / 2 + left
+    assert from_rows(*case).least == pytest.approx(expected, rel=1e-10, abs=1e-13 * case[-1])
+
+
+def test_least_keeps_the_digits_that_a_difference_would_lose():
+    """Residuals of 1e-9 on values of 1e9: the difference of the two sums has none left."""
+    x = np.linspace(0, 1, 20)
+    J, r = np.array([np.ones(20), x]), 1e9 * (1 + x)
+    noise = np.random.default_rng(0).normal(size=20)
+    r = r + 1e-3 * noise
+    found = from_rows(J, 2 * r, np.full(20, 2.0), None, float(r @ r))
+    with mpmath.workdps(60):
+        A = mpmath.matrix([[1, v] for v in x.tolist()])
+        b = mpmath.matrix(r.tolist())
+        residual = b - A * mpmath.lu_solve(A.T * A, A.T * b)
+        expected = float(sum(v * v for v in residual))
+    # The data themselves round to 1e-7, which is 1e-4 of the residuals.
+    assert found.least == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_spread_of_squared_residuals_is_twice_their_sum(weighted):
+    jacobian, _, _, weight, _ = rows(weighted=weighted)
+    r = np.random.default_rng(3).normal(size=40)
+    w = np.ones(40) if weight is None else weight
+    found = from_rows(jacobian, 2 * r, np.full(40, 2.0), weight, float(w @ r**2))
+    assert found.spread == pytest.approx(2 * float(w @ r**2), rel=1e-12)
+
+
+@pytest.mark.parametrize("first", [[0], [2], [1, 3], [3, 0], [0, 1, 2, 3]])
+@pytest.mark.parametrize("options", OF_FOUR)
+def test_projected_and_solved_are_partial_least_squares(options, first):
+    case = rows(**options)
+    linear = np.array(first)
+    A, b = dense(case)
+    norms = np.abs(A).max(axis=0)
+    L = A[:, linear] / norms[linear]
+    others = np.setdiff1d(np.arange(A.shape[1]), linear)
+    found = from_rows(*case, linear)
+    best = np.linalg.lstsq(L, -b, rcond=None)[0]
+    np.testing.assert_allclose(solved(found, linear) * norms[linear], best, atol=1e-11)
+    reduced = projected(found, linear)
+    beyond = np.eye(len(b)) - L @ np.linalg.pinv(L)
+    rest, left = beyond @ A[:, others] / norms[others], beyond @ b
+    assert reduced.loss == pytest.approx(
+        case[-1] - float(b @ b) / 2 + float(left @ left) / 2, rel=1e-12
+    )
+    np.testing.assert_array_equal(reduced.gradient[linear], 0.0)
+    np.testing.assert_allclose(reduced.gradient[others] / norms[others], rest.T @ left, atol=1e-11)
+    root = reduced.root[:, others] / norms[others]
+    np.testing.assert_allclose(root.T @ root, rest.T @ rest, atol=1e-11)
+
+
+def test_solved_takes_the_shortest_of_many_where_columns_coincide():
+    x = np.linspace(1, 2, 20)
+    r = 3 * x - 1
+    J = np.array([x, x, np.ones(20)])
+    linear = np.array([0, 1])
+    found = from_rows(J, 2 * r, np.full(20, 2.0), None, float(r @ r), linear)
+    assert not found.regular
+    step = solved(found, linear)
+    expected = -float(x @ r) / float(x @ x) / 2
+    np.testing.assert_allclose(step, [expected, expected], rtol=1e-10)
+
+
+@pytest.mark.parametrize("exponent", [0, 4, 8, 10])
+def test_the_root_keeps_what_squares_lose(exponent):
+    """The step of nearly parallel columns against 60-digit normal equations."""
+    rng = np.random.default_rng(exponent)
+    x, bump = rng.uniform(1, 2, 30), rng.normal(size=30)
+    J = np.array([x, x + 10.0**-exponent * bump])
+    r = rng.normal(size=30)
+    found = from_rows(J, 2 * r, np.full(30, 2.0), None, float(r @ r))
+    move = step_within(found, np.ones(2), np.ones(2, dtype=bool), np.inf).move
+    with mpmath.workdps(60):
+        A = mpmath.matrix(J.T.tolist())
+        b = mpmath.matrix(r.tolist())
+        exact = -mpmath.lu_solve(A.T * A, A.T * b)
+        predicted = float(sum(v * v for v in A * exact + b))
+        exact = np.array([float(v) for v in exact])
+    # Sums of products would lose all digits of it at 1e8, where κ² is 1e16.
+    condition = np.linalg.cond(J.T)
+    assert np.linalg.norm(move - exact) <= 1e-14 * condition * np.linalg.norm(exact)
+    assert found.least == pytest.approx(predicted, rel=1e-15 * condition)
+
+
+@pytest.mark.parametrize("options", DETERMINED)
+def test_from_sums_is_the_same_quadratic(options):
+    case = rows(**options)
+    A, b = dense(case)
+    norms = np.abs(A).max(axis=0)
+    # What squares cannot hold, sums cannot either: in units of 1e150 they would be 1e300.
+    if norms.max() > 1e100 or norms.min() < 1e-100:
+        A = A / norms
+        norms = np.ones(A.shape[1])
+    found = from_sums(A.T @ b, A.T @ A, case[-1], 7.0)
+    assert not found.exact
+    np.testing.assert_allclose(found.gradient / norms, (A / norms).T @ b, atol=1e-10)
+    move = np.linalg.lstsq(A / norms, -b, rcond=None)[0] / norms
+    step = step_within(found, norms, np.ones(len(norms), dtype=bool), np.inf)
+    np.testing.assert_allclose(step.move * norms, move * norms, rtol=1e-7, atol=1e-8)
+    left = float(np.sum((A @ move + b) ** 2) - b @ b) / 2
+    assert found.least == pytest.approx(case[-1] + left, rel=1e-9, abs=1e-12)
+    assert found.spread == 7.0
+
+
+@pytest.mark.parametrize("unit", [1e-140, 1e-9, 1e9, 1e140])
+def test_sums_in_extreme_units(unit):
+    """Squares of 1e140 still are finite; the scaled step must not depend on the unit."""
+    A, b = dense(rows(p=3))
+    scale = np.array([unit, 1.0, 1 / unit])
+    plain = from_sums(A.T @ b, A.T @ A, 1.0, 1.0)
+    scaled = from_sums((A * scale).T @ b, (A * scale).T @ (A * scale), 1.0, 1.0)
+    free = np.ones(3, dtype=bool)
+    there = step_within(scaled, scale, free, np.inf).move * scale
+    here = step_within(plain, np.ones(3), free, np.inf).move
+    np.testing.assert_allclose(there, here, rtol=1e-10)
+
+
+def test_sums_know_no_step_along_what_they_do_not_determine():
+    A, b = dense(rows(p=2))
+    A = np.column_stack([A, A[:, 0] + A[:, 1], np.zeros(len(b))])
+    found = from_sums(A.T @ b, A.T @ A, 1.0, 1.0)
+    assert int(found.spectrum.positive.sum()) == 2
+    move = step_within(found, np.ones(4), np.ones(4, dtype=bool), np.inf).move
+    np.testing.assert_allclose(move, np.linalg.pinv(A) @ -b, atol=1e-10)
+
+
+@pytest.mark.parametrize("options", DETERMINED)
+@pytest.mark.parametrize("cuts", [(), (1,), (3, 4, 20), (13, 26)])
+def test_joined_is_all_rows_at_once(options, cuts):
+    jacobian, slope, curvature, weight, _ = rows(**options)
+    n = len(slope)
+    r = np.divide(slope, curvature, out=np.zeros(n), where=curvature > 0)
+    w = np.ones(n) if weight is None else weight
+    edges = [0, *(c for c in cuts if c < n), n]
+    parts = [
+        from_rows(
+            jacobian[:, a:b],
+            slope[a:b],
+            curvature[a:b],
+            None if weight is None else weight[a:b],
+            float(w[a:b] @ (curvature[a:b] * r[a:b] ** 2)),
+        )
+        for a, b in pairwise(edges)
+    ]
+    together = joined(parts)
+    once = from_rows(jacobian, slope, curvature, weight, float(w @ (curvature * r**2)))
+    norms = np.abs(jacobian).max(axis=1)
+    np.testing.assert_allclose(together.gradient / norms, once.gradient / norms, atol=1e-11)
+    root, other = together.root / norms, once.root / norms
+    np.testing.assert_allclose(root.T @ root, other.T @ other, atol=1e-11)
+    assert together.loss == pytest.approx(once.loss, rel=1e-13)
+    assert together.least == pytest.approx(once.least, rel=1e-9, abs=1e-12 * once.loss)
+
+
+FREE = {"all": [True] * 4, "some": [True, False, True, True], "one": [False, False, True, False]}
+
+
+@pytest.mark.parametrize("free", FREE.values(), ids=FREE)
+@pytest.mark.parametrize("share", [0.9, 0.5, 0.1, 1e-3, 1e-8])
+@pytest.mark.parametrize("units", [(1.0,), (1e-9, 1.0, 1e9), (1e-140, 1.0, 1e140)], ids=str)
+def test_a_step_within_solves_the_secular_equation(units, share, free):
+    """λ by brentq on ‖D δ(λ)‖ = length, δ by the damped normal equations."""
+    A, b = dense(rows(units=units))
+    D = np.abs(A).max(axis=0) * np.array([1.0, 2.0, 0.5, 3.0])
+    free = np.array(free)
+    found = from_rows(*rows(units=units))
+    S = (A / D)[:, free]
+
+    def damped(damping):
+        return np.linalg.solve(S.T @ S + damping * np.eye(free.sum()), -S.T @ b)
+
+    whole = float(np.linalg.norm(damped(0.0)))
+    step = step_within(found, D, free, share * whole)
+    np.testing.assert_array_equal(step.move[~free], 0.0)
+    assert step.length == pytest.approx(np.linalg.norm(D * step.move), rel=1e-9)
+    # Moré's rule: the region may be missed by a tenth of its radius, and a step may be whole.
+    assert step.length <= 1.1 * share * whole * (1 + 1e-9)
+    if step.damping == 0:
+        assert whole <= 1.1 * share * whole
+        return
+    assert step.length >= 0.9 * share * whole * (1 - 1e-9)
+    exact = brentq(lambda v: np.linalg.norm(damped(v)) - step.length, 0, 1e14, rtol=1e-12)
+    assert step.damping == pytest.approx(exact, rel=1e-6)
+    np.testing.assert_allclose((step.move * D)[free], damped(exact), rtol=1e-6, atol=1e-9 * whole)
+
+
+def test_a_step_within_is_the_best_in_its_region():
+    """Against a general optimizer under the constraint ‖Dδ‖ ≤ length."""
+    A, b = dense(rows(p=3))
+    D = np.array([1.0, 4.0, 0.3])
+    found = from_rows(*rows(p=3))
+    step = step_within(found, D, np.ones(3, dtype=bool), 0.1)
+    other = minimize(
+        lambda v: float(np.sum((A @ (v / D) + b) ** 2)) / 2,
+        np.full(3, 1e-3),
+        constraints={"type": "ineq", "fun": lambda v: step.length**2 - v @ v},
+        method="SLSQP",
+        options={"ftol": 1e-15, "maxiter": 1000},
+    )
+    reached = float(np.sum((A @ step.move + b) ** 2)) / 2
+    assert reached <= other.fun * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("radius", [np.inf, 1.0, 1e-3])
+def test_nothing_to_do_is_a_step_of_nothing(radius):
+    flat = Quadratic(1.0, np.zeros((2, 2)), np.zeros(2), 1.0, 1.0, True, 0.0)
+    step = step_within(flat, np.ones(2), np.ones(2, dtype=bool), radius)
+    assert not step.move.any()
+    assert (step.damping, step.length) == (0, 0)
+    found = from_rows(*rows())
+    held = step_within(found, np.ones(4), np.zeros(4, dtype=bool), radius)
+    assert not held.move.any()
+    assert held.length == 0
+
+
+def test_regular_asks_for_a_margin_to_dependence():
+    x = np.linspace(0, 1, 30)
+    r = np.cos(9 * x)
+    for gap, expected in ((1.0, True), (1e-5, True), (1e-10, False), (0.0, False)):
+        J = np.array([x + 1, x + 1 + gap * x**2])
+        found = from_rows(J, 2 * r, np.full(30, 2.0), None, float(r @ r))
+        assert found.regular is expected
