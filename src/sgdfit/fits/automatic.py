@@ -26,7 +26,7 @@ __all__ = ["Wishes", "solve"]
 
 DEFAULT_STEPS = 2_000
 # In standard errors: far below what matters, not far above rounding.
-FINE, FINE_OF_MANY = 1e-10, 1e-6
+FINE, FINE_OF_MANY = 1e-11, 1e-6
 # Compiling is worth while for about this many passes through the rows.
 PASSES = 4
 UNUSED = sgd()

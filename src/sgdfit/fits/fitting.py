@@ -131,7 +131,7 @@ def fit(
         Of the shuffling and of random starts. The same seed gives the same run, bit for bit.
     tolerance : float, optional
         Stop once the remaining distance to the optimum is below this many standard errors,
-        looked at once an epoch (of a full batch every 16); for ``auto`` 1e-10 by default, of
+        looked at once an epoch (of a full batch every 16); for ``auto`` 1e-11 by default, of
         many rows 1e-6.
     search : bool, optional
         Whether ``auto`` looks for a better minimum than that which the given starts lead to. By

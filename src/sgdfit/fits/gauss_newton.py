@@ -179,7 +179,7 @@ def remaining(quadratic: Quadratic, theta: np.ndarray, box: Box, rows: int) -> f
 
 def _norms(quadratic: Quadratic) -> np.ndarray:
     """Return D, the norms of the root's columns."""
-    return np.asarray(np.maximum(np.linalg.norm(quadratic.root, axis=0), SMALLEST))
+    return np.asarray(np.maximum(quadratic.norms, SMALLEST))
 
 
 class _Run:
@@ -248,7 +248,7 @@ class _Run:
             if self._called_off():
                 return iterate, "stopped"
             foreseen = self._foreseen(iterate, before)
-            if foreseen is not None and (foreseen <= target or not whole):
+            if foreseen is not None and foreseen <= target:
                 return self._leap(surface, iterate, foreseen), "arrived"
             before = self.distance
             iterate = advance(iterate, lambda theta: self._seen(surface, theta), problem.box)

@@ -30,6 +30,7 @@ class Surface(NamedTuple):
     ----------
     kernel : Kernel
     chunk : Chunk
+        Far out its values may overflow: evaluate where NumPy does not warn of that.
     linear : int[k]
         Free parameters that are solved exactly at every point; none where that is not asked for.
     spread : float or None
@@ -80,8 +81,7 @@ class Surface(NamedTuple):
 
     def quadratic(self, theta: np.ndarray) -> Quadratic | None:
         """Return the quadratic at ``theta``; None where it is not finite."""
-        with np.errstate(all="ignore"):
-            return self._by_rows(theta) if self.by_rows else self._by_sums(theta)
+        return self._by_rows(theta) if self.by_rows else self._by_sums(theta)
 
     def _by_rows(self, theta: np.ndarray) -> Quadratic | None:
         linear = self.linear if self.chunk.rows <= FEW else None

@@ -18,7 +18,7 @@ from sgdfit.inference.quadratic import Quadratic, Step, solved, step_within
 __all__ = ["Box", "Evaluate", "Iterate", "Point", "advance", "begin", "moved_to"]
 
 # Where rounding hides a decrease, a step is taken when the gradient shrinks to this share.
-SHRINKS = 0.9
+SHRINKS = 0.97
 # A step is taken when the loss falls by at least this share of what was predicted.
 ACCEPTED = 1e-4
 # The first radius, in units of the scaled start (Moré 1978, section 4). His factor of 100 throws
@@ -115,7 +115,7 @@ class Iterate(NamedTuple):
 
 def begin(point: Point) -> Iterate:
     """Return the first iterate."""
-    scales = _norms(point.reduced.root)
+    scales = _norms(point.reduced)
     size = float(np.linalg.norm(scales * point.theta))
     radius = FIRST_RADIUS * (size or float(np.linalg.norm(point.reduced.offset)) or 1.0)
     return Iterate(point, scales, radius, 0.0, 1, False)
@@ -123,7 +123,7 @@ def begin(point: Point) -> Iterate:
 
 def moved_to(iterate: Iterate, point: Point) -> Iterate:
     """Return the iterate on other rows: more of them make longer norms."""
-    scales = _norms(point.reduced.root)
+    scales = _norms(point.reduced)
     larger = float(np.median(scales / iterate.scales))
     return iterate._replace(
         point=point,
@@ -137,6 +137,7 @@ def advance(iterate: Iterate, evaluate: Evaluate, box: Box) -> Iterate:
     """Take one step that lowers the loss, after as many shorter tries as it needs."""
     start, here = iterate.point.theta, iterate.point.reduced
     free = box.free(start, here.gradient)
+    free[iterate.point.linear] = False  # they follow
     radius, evaluations = iterate.radius, iterate.evaluations
     for _ in range(SHRINKAGES if free.any() else 0):
         step = _inwards(iterate, box, free, radius)
@@ -155,7 +156,7 @@ def advance(iterate: Iterate, evaluate: Evaluate, box: Box) -> Iterate:
         if point is not None and _lower(here, point.reduced, predicted):
             ratio = (here.loss - point.reduced.loss) / predicted
             wider = _radius(ratio, radius, length, step.damping)
-            scales = np.maximum(iterate.scales, _norms(point.reduced.root))
+            scales = np.maximum(iterate.scales, _norms(point.reduced))
             return Iterate(point, scales, wider, step.damping, evaluations, False)
         if predicted <= here.blur:
             break
@@ -194,6 +195,6 @@ def _radius(ratio: float, radius: float, length: float, damping: float) -> float
     return 2 * length if ratio > 0.75 else radius
 
 
-def _norms(root: np.ndarray) -> np.ndarray:
-    norms = np.linalg.norm(root, axis=0)
+def _norms(quadratic: Quadratic) -> np.ndarray:
+    norms = quadratic.norms
     return np.where(norms > 0, norms, 1.0)

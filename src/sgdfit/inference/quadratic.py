@@ -6,6 +6,7 @@ Jacobian. Squaring it into H would halve the digits.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
@@ -31,6 +32,8 @@ __all__ = [
 ROUNDINGS = 16
 # A column of the triangle whose own part is larger than this share has a margin to dependence.
 REGULAR = 1e-8
+# A step is short enough when it is not longer than the radius by more than this.
+SLACK = 1.1
 
 
 class Quadratic(NamedTuple):
@@ -54,7 +57,9 @@ class Quadratic(NamedTuple):
     blur : float
         What rounding may change the loss by: smaller differences say nothing.
     regular : bool
-        Whether R is known to have full rank by a margin.
+        Whether R is known to have full rank by a margin, but for rows taken out.
+    taken : int
+        How many of its first rows `projected` took out.
     """
 
     loss: float
@@ -65,6 +70,12 @@ class Quadratic(NamedTuple):
     exact: bool
     blur: float
     regular: bool = False
+    taken: int = 0
+
+    @property
+    def norms(self) -> np.ndarray:
+        """The norms of the columns of R, float64[p]."""
+        return np.asarray(np.sqrt(np.einsum("ij,ij->j", self.root, self.root)))
 
     @property
     def gradient(self) -> np.ndarray:
@@ -161,8 +172,8 @@ def from_rows(
     halves = float(table[:n, p] @ table[:n, p]) / 2
     least = rest + (loss - halves if abs(loss - halves) > ROUNDING * loss else 0.0)
     blur = ROUNDING * abs(loss) + ROUNDINGS * EPS * size * float(np.abs(pull).sum())
-    diagonal, norms = np.abs(np.diag(triangle)[:p]), np.linalg.norm(triangle[:, :p], axis=0)
-    regular = bool((diagonal > REGULAR * norms).all())
+    norms = np.einsum("ij,ij->j", triangle[:p, :p], triangle[:p, :p])
+    regular = bool((triangle.diagonal()[:p] ** 2 > REGULAR**2 * norms).all())
     return Quadratic(loss, root, offset, spread, least, True, blur, regular)
 
 
@@ -233,7 +244,7 @@ def projected(quadratic: Quadratic, linear: np.ndarray) -> Quadratic:
     root, offset = quadratic.root.copy(), quadratic.offset.copy()
     root[:k], offset[:k] = 0.0, 0.0
     loss = quadratic.least + float(offset @ offset) / 2
-    return quadratic._replace(root=root, offset=offset, loss=loss, regular=False)
+    return quadratic._replace(root=root, offset=offset, loss=loss, taken=k)
 
 
 def solved(quadratic: Quadratic, linear: np.ndarray) -> np.ndarray:
@@ -280,6 +291,16 @@ def step_within(quadratic: Quadratic, scales: np.ndarray, free: np.ndarray, radi
     >>> step_within(bowl, np.ones(1), np.array([True]), 0.5).move.round(12).tolist()
     [0.5]
     """
+    if quadratic.regular and np.count_nonzero(free) == len(free) - quadratic.taken:
+        # The whole step needs no singular values; nearly always it is short enough.
+        step = np.linalg.solve(
+            quadratic.root[quadratic.taken :, free], -quadratic.offset[quadratic.taken :]
+        )
+        length = math.sqrt(float(((scales[free] * step) ** 2).sum()))
+        if length <= radius * SLACK:
+            move = np.zeros(len(scales))
+            move[free] = step
+            return Step(move, 0.0, length)
     left, sizes, right = np.linalg.svd(quadratic.root[:, free] / scales[free], full_matrices=False)
     kept = sizes > ROUNDINGS * len(scales) * EPS * sizes[:1].max(initial=0.0)
     sizes, along = sizes[kept], (left.T @ quadratic.offset)[kept]
@@ -297,7 +318,7 @@ def _damping(sizes: np.ndarray, along: np.ndarray, radius: float) -> float:
     """
     weighted = along * sizes
     length = float(np.linalg.norm(along / sizes)) if len(sizes) else 0.0
-    if not length > radius * 1.1:
+    if not length > radius * SLACK:
         return 0.0
     damping = 0.0
     for _ in range(30):
