@@ -63,8 +63,8 @@ def sample(chunk: Chunk, rows: int, seed: int) -> Chunk:
 
 def _stretches(rows: int, count: int, length: int, seed: int) -> np.ndarray:
     """Return the rows of ``count`` runs, one at a random place in each equal stretch."""
-    edges = np.linspace(0, rows, count + 1)
-    room = np.maximum(np.diff(edges) - length, 0.0)
-    begin = edges[:-1] + np.random.default_rng(seed).random(count) * room
-    runs = np.floor(begin).astype(np.int64)[:, None] + np.arange(length)
+    edges = np.linspace(0, rows, count + 1).astype(np.int64)
+    places = np.maximum(np.diff(edges) - length + 1, 1)
+    begin = edges[:-1] + np.floor(np.random.default_rng(seed).random(count) * places)
+    runs = begin.astype(np.int64)[:, None] + np.arange(length)
     return np.asarray(np.minimum(runs.ravel(), rows - 1))
