@@ -138,9 +138,11 @@ def _loss(course: Course) -> float:
 
 def _nearest(model: Model, course: Course) -> np.ndarray:
     """Return the one of the equivalent minima that is most like the given start."""
+    orbit = equivalents(model, course.theta)
+    if len(orbit) == 1:
+        return course.theta
     start = np.array(model.start)
     nonlinear = np.array([name not in model.linear for name in model.free])
-    orbit = equivalents(model, course.theta)
     return min(orbit, key=lambda theta: _unlikeness(theta, start, nonlinear))
 
 

@@ -7,6 +7,7 @@ the parameters do not matter; what the data do not determine is named, never inv
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -18,6 +19,7 @@ __all__ = [
     "classical",
     "correlation",
     "interval",
+    "quantile",
     "reduction",
     "relative_offset",
     "sandwich",
@@ -175,12 +177,24 @@ def interval(
         raise UsageError(f"level is {level:g}, but a confidence lies between 0 and 1, as 0.95 does")
     if dof <= 0 or stderr is None or not np.isfinite(stderr):
         return None
+    half = stderr * quantile(dof, level)
+    return value - half, value + half
+
+
+@lru_cache(maxsize=64)
+def quantile(dof: float, level: float = 0.95) -> float:
+    """Return Student's t that an absolute value stays below with probability ``level``.
+
+    Examples
+    --------
+    >>> round(quantile(10), 4), round(quantile(np.inf), 4)
+    (2.2281, 1.96)
+    """
     # scipy.stats has the same quantiles, and takes half a second to import.
     from scipy.special import ndtri, stdtrit
 
     tail = (1 + level) / 2
-    half = stderr * float(stdtrit(dof, tail) if np.isfinite(dof) else ndtri(tail))
-    return value - half, value + half
+    return float(stdtrit(dof, tail) if np.isfinite(dof) else ndtri(tail))
 
 
 def relative_offset(

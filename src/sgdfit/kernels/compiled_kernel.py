@@ -42,11 +42,15 @@ def make_compiled(model: Model, optimizer: Optimizer, *, weighted: bool) -> Kern
     def rows(theta: np.ndarray, chunk: Chunk) -> Rows:
         return rows_of(load_terms(model)[1], theta, chunk)
 
+    @cache
+    def written(factor: str) -> str:
+        return sums_source(model, weighted, factor)
+
     def sums(theta: np.ndarray, chunk: Chunk) -> Sums:
-        return _summed(sums_source(model, weighted, "bend"), theta, chunk)
+        return _summed(written("bend"), theta, chunk)
 
     def scores(theta: np.ndarray, chunk: Chunk) -> np.ndarray:
-        return _summed(sums_source(model, weighted, "slope*slope"), theta, chunk).curvature
+        return _summed(written("slope*slope"), theta, chunk).curvature
 
     def sweep(state: State, chunk: Chunk, segment: Segment) -> Outcome:
         return _swept(_function(source, "sweep"), optimizer, state, chunk, segment)
