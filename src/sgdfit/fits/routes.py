@@ -77,7 +77,7 @@ def _from_given(task: Task, problem: Problem, start: np.ndarray) -> Course:
     if len(problem.linear) and _suspicious(task, problem, course):
         plain = problem._replace(linear=problem.linear[:0])
         other = walk(plain, start)
-        if _loss(other) < _loss(course) * (1 - BETTER):
+        if _is_lower(_loss(other), _loss(course), BETTER):
             course = other
     return _settled_on(problem, course, _nearest(task.model, course))
 
@@ -97,7 +97,7 @@ def _from_search(task: Task, problem: Problem, starts: Starts) -> Found:
     course = walk(problem if len(sizes) == 1 else quiet, start, sizes[:1])
     ended = course.ending in ("interrupted", "stopped")
     known = _loss(walk(quiet._replace(steps=0), polished, sizes[:1]))
-    fell_short = not ended and not _loss(course) <= known * (1 + BETTER)
+    fell_short = not ended and _is_lower(known, _loss(course), BETTER)
     if fell_short:
         start = polished
     if fell_short or len(sizes) > 1:
@@ -127,6 +127,11 @@ def _best_candidate(problem: Problem, starts: Starts) -> int:
     quiet = problem._replace(callback=None)
     losses = [_loss(walk(quiet, theta, first)) for theta in starts.polished[:count]]
     return int(np.argmin(losses))
+
+
+def _is_lower(loss: float, other: float, share: float) -> bool:
+    """Whether a loss, which may be negative, is lower than another by a share of its size."""
+    return loss < (other - share * abs(other) if math.isfinite(other) else other)
 
 
 def _loss(course: Course) -> float:
@@ -181,7 +186,7 @@ def _better(
         return None, None
     quiet = problem._replace(callback=None)
     other = walk(quiet, problem.box.clip(starts.polished[_best_candidate(quiet, starts)]))
-    if not _loss(other) < _loss(course) * (1 - CLEARLY_BETTER):
+    if not _is_lower(_loss(other), _loss(course), CLEARLY_BETTER):
         return None, starts.facts
     chosen, _ = canonical(task.model, other.theta, task.model.free)
     values = dict(zip(task.model.free, map(float, chosen), strict=True))
