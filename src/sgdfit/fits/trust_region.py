@@ -135,55 +135,58 @@ def moved_to(iterate: Iterate, point: Point) -> Iterate:
 
 def advance(iterate: Iterate, evaluate: Evaluate, box: Box) -> Iterate:
     """Take one step that lowers the loss, after as many shorter tries as it needs."""
-    start, here = iterate.point.theta, iterate.point.reduced
-    free = box.free(start, here.gradient)
-    free[iterate.point.linear] = False  # they follow
+    here = iterate.point
+    free = box.free(here.theta, here.reduced.gradient)
+    free[here.linear] = False  # they follow
     radius, evaluations = iterate.radius, iterate.evaluations
-    for _ in range(SHRINKAGES if free.any() else 0):
+    for _ in range(SHRINKAGES if free.any() or len(here.linear) else 0):
         step = _inwards(iterate, box, free, radius)
-        theta = iterate.point.followed(box.clip(start + step.move))
-        move = theta - start
-        predicted = -here.change(move)
+        theta = here.followed(box.clip(here.theta + step.move))
+        move = theta - here.theta
         if not move.any():
             break
-        if not predicted > 0:
+        if not here.quadratic.change(move) < 0:
             # Cut at a bound, a step may lead upwards; a short enough one does not.
             radius = min(radius, step.length) / 4
             continue
-        point = evaluate(theta)
+        there = evaluate(theta)
         evaluations += 1
         length = float(np.linalg.norm(iterate.scales * move))
-        if point is not None and _lower(here, point.reduced, predicted):
-            ratio = (here.loss - point.reduced.loss) / predicted
+        predicted = -here.reduced.change(move)
+        if there is not None and _lower(here, there, predicted):
+            ratio = (here.reduced.loss - there.reduced.loss) / predicted if predicted > 0 else 1.0
             wider = _radius(ratio, radius, length, step.damping)
-            scales = np.maximum(iterate.scales, _norms(point.reduced))
-            return Iterate(point, scales, wider, step.damping, evaluations, False)
-        if predicted <= here.blur:
+            scales = np.maximum(iterate.scales, _norms(there.reduced))
+            return Iterate(there, scales, wider, step.damping, evaluations, False)
+        if predicted <= here.reduced.blur:
             break
-        radius = min(radius, length) * (0.25 if point is not None else 0.1)
+        radius = min(radius, length) * (0.25 if there is not None else 0.1)
     return iterate._replace(rests=True, radius=radius, evaluations=evaluations)
 
 
 def _inwards(iterate: Iterate, box: Box, free: np.ndarray, radius: float) -> Step:
     """Return the step that takes no parameter from its bound outwards."""
     here, theta = iterate.point.reduced, iterate.point.theta
-    while True:
+    while free.any():
         step = step_within(here, iterate.scales, free, radius)
         low = (theta <= box.low) & (step.move < 0)
         high = (theta >= box.high) & (step.move > 0)
         if not (low | high).any():
             return step
         free = free & ~(low | high)
+    return Step(np.zeros(len(theta)), 0.0, 0.0)
 
 
-def _lower(here: Quadratic, there: Quadratic, predicted: float) -> bool:
-    """Whether a try is better: by its loss or, where rounding hides that, by its gradient."""
-    if predicted > here.blur:
-        return here.loss - there.loss >= ACCEPTED * predicted
-    near = there.loss <= here.loss + here.blur
-    return near and float(np.linalg.norm(there.offset)) < SHRINKS * float(
-        np.linalg.norm(here.offset)
-    )
+def _lower(here: Point, there: Point, predicted: float) -> bool:
+    """Whether a try is better: by its loss or, where rounding hides that, by its gradient.
+
+    Losses are compared with linear parameters solved; the gradient is that of all parameters.
+    """
+    before, after, blur = here.reduced.loss, there.reduced.loss, here.reduced.blur
+    if predicted > blur:
+        return before - after >= ACCEPTED * predicted
+    slopes = (float(np.linalg.norm(point.quadratic.offset)) for point in (there, here))
+    return after <= before + blur and next(slopes) < SHRINKS * next(slopes)
 
 
 def _radius(ratio: float, radius: float, length: float, damping: float) -> float:
