@@ -185,8 +185,13 @@ def _lower(here: Point, there: Point, predicted: float) -> bool:
     before, after, blur = here.reduced.loss, there.reduced.loss, here.reduced.blur
     if predicted > blur:
         return before - after >= ACCEPTED * predicted
+    if after > before + blur:
+        return False
+    # The others may rest on their bounds, where the linear ones still have a way to go.
+    if here.quadratic.loss - there.quadratic.loss > here.quadratic.blur:
+        return True
     slopes = (float(np.linalg.norm(point.quadratic.offset)) for point in (there, here))
-    return after <= before + blur and next(slopes) < SHRINKS * next(slopes)
+    return next(slopes) < SHRINKS * next(slopes)
 
 
 def _radius(ratio: float, radius: float, length: float, damping: float) -> float:
