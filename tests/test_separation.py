@@ -1,7 +1,5 @@
 """Which parameters are linear together, what falls apart, and what each nonlinear one is."""
 
-import itertools
-
 import numpy as np
 import pytest
 import sympy
@@ -10,7 +8,7 @@ from sgdfit.kernels.candidates import evaluator
 from sgdfit.language.formula import as_formula, symbol
 from sgdfit.models.model import build
 from sgdfit.models.roles import RESPONSE, dimensions, roles_of
-from sgdfit.models.separation import independent, separate
+from sgdfit.models.separation import separate
 
 COLUMNS = ["x", "u", "v", "y"]
 
@@ -78,26 +76,6 @@ def test_what_is_given_counts_as_data():
     prediction, _ = prediction_of("a*exp(-b*x) + c")
     parts = separate(prediction, ("a", "c"))
     assert (parts.linear, parts.nonlinear, parts.components) == (("a", "c"), (), ())
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_the_independent_set_is_a_largest_one(seed):
-    draws = np.random.default_rng(seed)
-    count = 9
-    edges = np.triu(draws.random((count, count)) < 0.3)
-    near = [frozenset(np.flatnonzero(edges[i] | edges[:, i]).tolist()) for i in range(count)]
-    found = independent(near)
-
-    def fits(chosen):
-        return all(j not in near[i] for i in chosen for j in chosen)
-
-    largest = max(
-        size
-        for size in range(count + 1)
-        if any(fits(chosen) for chosen in itertools.combinations(range(count), size))
-    )
-    assert fits(found)
-    assert len(found) == largest
 
 
 def test_many_parameters_are_separated_in_no_time():

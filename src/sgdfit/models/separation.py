@@ -16,17 +16,11 @@ import sympy
 
 from sgdfit.errors import FormulaError
 from sgdfit.language.formula import derivative, symbol
-from sgdfit.language.real import Ceil, Floor, Sign
+from sgdfit.models.linearity import linear_set, stepped_names
 
-__all__ = ["Component", "Separation", "independent", "separate"]
+__all__ = ["Component", "Separation", "separate"]
 
 Expr = Any  # SymPy ships no types
-
-# What is flat between its steps: a slope of 0 does not say that a parameter within has no effect.
-_STEPS = (sympy.core.relational.Relational, Sign, Floor, Ceil)
-
-# Up to so many parameters the largest set is found exactly; beyond, by least degree first.
-_EXACT = 20
 
 
 class Component(NamedTuple):
@@ -115,46 +109,13 @@ def separate(prediction: Expr, names: tuple[str, ...]) -> Separation:
     (('c', 'a', 'b'), [('m',), ('n',)])
     """
     slopes = _slopes(prediction, names)
-    chosen = independent(_interactions(prediction, names, slopes))
-    linear = tuple(name for i, name in enumerate(names) if i in chosen)
-    others = tuple(name for i, name in enumerate(names) if i not in chosen)
+    linear = linear_set(names, [slopes[name] for name in names], stepped_names(prediction))
+    others = tuple(name for name in names if name not in linear)
     offset = prediction.xreplace({symbol(name): sympy.S.Zero for name in linear})
     terms = _Terms({name: slopes[name] for name in linear}, sympy.Add.make_args(offset))
     groups = _groups(others, (*terms.basis.values(), *terms.offsets))
     plain, *components = (_component(group, others, terms) for group in ((), *groups))
     return Separation(linear, others, plain, tuple(components))
-
-
-def independent(neighbours: Sequence[frozenset[int]]) -> frozenset[int]:
-    """Return a largest set of vertices of which no two are neighbours, the first such in order.
-
-    A vertex that is its own neighbour is in no set.
-
-    Examples
-    --------
-    >>> sorted(independent([frozenset({1}), frozenset({0, 2}), frozenset({1})]))
-    [0, 2]
-    """
-    vertices = frozenset(i for i, near in enumerate(neighbours) if i not in near)
-    if len(vertices) <= _EXACT:
-        return _largest(vertices, neighbours)
-    chosen: set[int] = set()
-    while vertices:
-        least = min(vertices, key=lambda i: (len(neighbours[i] & vertices), i))
-        chosen.add(least)
-        vertices -= neighbours[least] | {least}
-    return frozenset(chosen)
-
-
-def _largest(vertices: frozenset[int], neighbours: Sequence[frozenset[int]]) -> frozenset[int]:
-    """Take the vertex of least degree, or (where it has several neighbours) try each choice."""
-    if not vertices:
-        return vertices
-    first = min(vertices, key=lambda i: (len(neighbours[i] & vertices), i))
-    near = neighbours[first] & vertices
-    tried = [first] if len(near) <= 1 else sorted({first, *near})
-    found = [{i} | _largest(vertices - neighbours[i] - {i}, neighbours) for i in tried]
-    return min(map(frozenset, found), key=lambda chosen: (-len(chosen), sorted(chosen)))
 
 
 def _slopes(prediction: Expr, names: tuple[str, ...]) -> dict[str, Expr]:
@@ -166,24 +127,6 @@ def _slopes(prediction: Expr, names: tuple[str, ...]) -> dict[str, Expr]:
         except FormulaError:
             slopes[name] = symbol(name)
     return slopes
-
-
-def _interactions(
-    prediction: Expr, names: tuple[str, ...], slopes: dict[str, Expr]
-) -> list[frozenset[int]]:
-    """Return, for each parameter, those on which its slope depends (itself, if not linear)."""
-    stepped = {s for part in prediction.atoms(*_STEPS) for s in part.free_symbols}
-    within = [slopes[name].free_symbols for name in names]
-    return [
-        frozenset(
-            j
-            for j, other in enumerate(names)
-            if symbol(other) in within[i]
-            or symbol(name) in within[j]
-            or (i == j and symbol(name) in stepped)
-        )
-        for i, name in enumerate(names)
-    ]
 
 
 def _groups(names: tuple[str, ...], terms: Sequence[Expr]) -> list[tuple[str, ...]]:
