@@ -142,7 +142,7 @@ class Course(NamedTuple):
 def walk(problem: Problem, start: np.ndarray, sizes: list[int] | None = None) -> Course:
     """Walk from ``start`` through batches of the given sizes, by default growing ones to all rows.
 
-    Ctrl-C ends the walk between two steps; what it reached until then is returned.
+    Ctrl-C ends the walk; what it reached until then is returned.
     """
     begun = time.perf_counter()
     run = _Run(problem, np.asarray(start, dtype=np.float64), begun)
@@ -150,7 +150,7 @@ def walk(problem: Problem, start: np.ndarray, sizes: list[int] | None = None) ->
         with np.errstate(all="ignore"):
             ending = run.go(sizes or batch_sizes(problem.chunk.rows, len(problem.names)))
     except KeyboardInterrupt:
-        ending = "interrupted"
+        ending = run.interrupted()
     seconds = time.perf_counter() - begun
     return Course(
         run.theta, run.quadratic, run.first, ending, tuple(run.way), run.distance, seconds
@@ -330,6 +330,11 @@ class _Run:
             if self.distance <= self.problem.tolerance:
                 break
         return iterate
+
+    def interrupted(self) -> str:
+        """Say what all rows tell of where the walk was interrupted."""
+        rows = self.way[-1].rows if self.way else 0
+        return "interrupted" if rows == self.problem.chunk.rows else self._cut_short("interrupted")
 
     def _cut_short(self, ending: str) -> str:
         """See all rows once, so that the result speaks of them."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from sgdfit.fits.gauss_newton import Course, Problem, walk
 from sgdfit.fits.growth import batch_sizes, sample
+from sgdfit.fits.squares import ROUNDING
 from sgdfit.fits.starting import Starts, look_for_starts, missing, with_starts
 from sgdfit.fits.surface import FEW
 from sgdfit.fits.task import Task
@@ -186,7 +187,8 @@ def _better(
         return None, None
     quiet = problem._replace(callback=None)
     other = walk(quiet, problem.box.clip(starts.polished[_best_candidate(quiet, starts)]))
-    if not _is_lower(_loss(other), _loss(course), CLEARLY_BETTER):
+    blur = 0.0 if course.quadratic is None else course.quadratic.blur / course.way[-1].rows
+    if not _is_lower(_loss(other), _loss(course) - blur, CLEARLY_BETTER):
         return None, starts.facts
     chosen, _ = canonical(task.model, other.theta, task.model.free)
     values = dict(zip(task.model.free, map(float, chosen), strict=True))
@@ -197,7 +199,7 @@ def _suspicious(task: Task, problem: Problem, course: Course) -> bool:
     """Whether a fit looks like a wrong one: it did not arrive, or its residuals are no noise."""
     if course.ending in ENDED:
         return False
-    if not course.distance <= 1.0 or not problem.squared:
+    if not problem.squared:
         return True
     chunk = sample(problem.chunk, FEW // 2, problem.seed)
     rows = problem.kernel.rows(course.theta, chunk)
@@ -207,7 +209,9 @@ def _suspicious(task: Task, problem: Problem, course: Course) -> bool:
     order = np.argsort(chunk.columns[0] if task.model.variables else rows.prediction, kind="stable")
     residual = residual[order]
     total = float(residual @ residual)
-    if not total > 0:
+    if total <= ROUNDING**2 * float(np.sum((rows.target - rows.target.mean()) ** 2)):
         return False
+    if not course.distance <= 1.0:
+        return True
     correlated = float(residual[1:] @ residual[:-1]) / total
     return correlated * math.sqrt(len(residual)) > NOT_NOISE

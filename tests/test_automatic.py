@@ -1,0 +1,466 @@
+"""The optimizer ``auto`` from end to end: what it finds, what it calls it, and how it got there."""
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+from scipy.optimize import curve_fit, least_squares
+
+import sgdfit
+from sgdfit.errors import DataError
+
+X = np.linspace(0, 5, 40)
+NOISE = 0.1 * np.random.default_rng(0).normal(size=40)
+DECAY = "y = a*exp(-b*x) + c"
+
+
+def decay(x, a, b, c):
+    return a * np.exp(-b * x) + c
+
+
+NOISY = {"x": X, "y": decay(X, 3.0, 1.2, 0.5) + NOISE}
+
+
+# Perfect data: nothing is left, so that no standard error can scale a distance.
+
+
+PERFECT = {
+    "y = x": ("y = a*x", {"a": 1.0}, np.arange(1, 21.0)),
+    "a line": ("y = a*x + b", {"a": 3.0, "b": -7.0}, np.arange(20.0)),
+    "a line far away": ("y = a*x + b", {"a": 3.0, "b": -7.0}, np.arange(20.0) + 1e6),
+    "a constant": ("y = a + 0*x", {"a": 5.0}, np.arange(20.0)),
+    "a parabola": ("y = a*x**2 + b*x + c", {"a": 2.0, "b": -3.0, "c": 4.0}, np.arange(-9.0, 10)),
+    "a cubic": (
+        "y = a*x**3 + b*x**2 + c*x + d",
+        {"a": 1.0, "b": -2.0, "c": 3.0, "d": -4.0},
+        np.arange(-9.0, 10),
+    ),
+    "zeros": ("y = a*x + b", {"a": 0.0, "b": 0.0}, np.arange(20.0)),
+    "an exponential": ("y = a*exp(-b*x)", {"a": 3.0, "b": 0.5}, X),
+    "an exponential and an offset": (DECAY, {"a": 3.0, "b": 0.5, "c": 1.0}, X),
+    "a saturation": ("y = a*x/(b + x)", {"a": 7.0, "b": 2.0}, X),
+    "a power": ("y = a*x**b", {"a": 2.0, "b": 1.5}, X + 0.5),
+    "a wave": ("y = a*sin(b*x + c)", {"a": 2.0, "b": 1.5, "c": 0.5}, X),
+    "a peak": (
+        "y = a*exp(-((x - b)/c)**2)", {"a": 2.0, "b": 2.5, "c": 0.7}, X
+    ),
+}  # fmt: skip
+
+
+def exact(formula, truth, x):
+    names = list(truth)
+    from oracles import as_function
+
+    y = np.broadcast_to(as_function(formula, ["x"], names)(x, *truth.values()), x.shape)
+    return {"x": x, "y": np.array(y, dtype=float)}
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["no start", "a start"])
+@pytest.mark.parametrize(("formula", "truth", "x"), PERFECT.values(), ids=PERFECT)
+def test_perfect_data_are_exact(formula, truth, x, given):
+    start = {name: 0.8 * value + 0.1 for name, value in truth.items()} if given else None
+    fit = sgdfit.fit(formula, exact(formula, truth, x), start=start)
+    assert fit.status.name == "converged", fit.status
+    scale = max(1.0, float(np.abs(x).max()))
+    for name, value in truth.items():
+        assert fit.values[name] == pytest.approx(value, rel=1e-9, abs=1e-11 * scale)
+        # Beside a response of nothing but zeros no residual is rounding.
+        assert fit.estimates[name].stderr == 0 or (
+            formula == "y = a*x + b" and not fit.loss > 1e-60
+        )
+    assert fit.distance < 1e-10
+    str(fit)
+
+
+def test_perfect_data_of_many_rows():
+    x = np.random.default_rng(0).uniform(0, 4, 100_000)
+    fit = sgdfit.fit(DECAY, {"x": x, "y": decay(x, 2.0, 0.7, 0.5)})
+    assert fit.status.name == "converged", fit.status
+    for name, value in zip("abc", (2.0, 0.7, 0.5), strict=True):
+        assert fit.values[name] == pytest.approx(value, rel=1e-9)
+
+
+# Few rows, and rows that tell little
+
+
+def test_as_many_rows_as_parameters_pass_through_all():
+    x, y = np.array([0.0, 1.0, 3.0]), np.array([4.0, 2.0, 1.0])
+    fit = sgdfit.fit(DECAY, {"x": x, "y": y})
+    np.testing.assert_allclose(fit.predict({"x": x}), y, atol=1e-9)
+    assert fit.degrees_of_freedom == 0
+    # Without a residual too many nothing is known of the scatter.
+    assert all(fit.estimates[n].stderr is None or fit.estimates[n].stderr == 0 for n in "abc")
+    str(fit)
+
+
+@pytest.mark.parametrize("start", [None, {"a": 3.0}])
+def test_one_row_is_enough_for_one_parameter(start):
+    fit = sgdfit.fit("y = a*x", {"x": [2.0], "y": [5.0]}, start=start)
+    assert fit.values["a"] == pytest.approx(2.5, rel=1e-15)
+    assert fit.status.ok
+
+
+def test_one_row_is_too_few_for_two():
+    with pytest.raises(DataError, match="1 row"):
+        sgdfit.fit("y = a*x + b", {"x": [2.0], "y": [5.0]})
+
+
+UNTOLD = {
+    "a sum": ("y = (a + b)*x + c", NOISY["y"], X, ("a", "b")),
+    "a product": ("y = a*b*x + c", NOISY["y"], X, ("a", "b")),
+    "a factor and an exponent": ("y = a*exp(b - 0.3*x)", NOISY["y"], X, ("a", "b")),
+    "a constant x": ("y = a*x + b", NOISY["y"], np.full(40, 2.0), ("a", "b")),
+    "all rows equal": ("y = a*x + b", np.full(40, 3.0), np.full(40, 2.0), ("a", "b")),
+}
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["no start", "a start"])
+@pytest.mark.parametrize(("formula", "y", "x", "blamed"), UNTOLD.values(), ids=UNTOLD)
+def test_what_is_not_determined_is_named_and_the_curve_is_best(formula, y, x, blamed, given):
+    start = {"a": 1.5, "b": 0.5} | ({"c": 1.0} if "c" in formula else {}) if given else None
+    fit = sgdfit.fit(formula, {"x": x, "y": y}, start=start)
+    assert fit.status.name == "converged", fit.status
+    columns = [np.exp(-0.3 * x)] if "exp" in formula else [x, np.ones(40)]
+    A = np.column_stack(columns)
+    best = A @ np.linalg.lstsq(A, y, rcond=None)[0]
+    np.testing.assert_allclose(fit.predict({"x": x}), best, atol=1e-7)
+    assert all(fit.estimates[n].stderr in (None, 0) for n in blamed)
+    told = " ".join((*fit.warnings, fit.covariance_method))
+    assert all(name in told for name in blamed)
+
+
+def test_a_constant_response_has_no_slope():
+    fit = sgdfit.fit("y = a*x + b", {"x": X, "y": np.full(40, 7.0)})
+    assert fit.values["a"] == pytest.approx(0.0, abs=1e-14)
+    assert fit.values["b"] == pytest.approx(7.0, rel=1e-14)
+    assert fit.status.name == "converged"
+    assert any("same in every row" in warning for warning in fit.warnings)
+
+
+# How a fit ends
+
+
+BOXBOD = {
+    "x": np.array([1.0, 2, 3, 5, 7, 10]),
+    "y": np.array([109.0, 149, 149, 191, 213, 224]),
+}
+
+
+def test_a_plateau_is_no_optimum():
+    """NIST's BoxBOD: from b2 = 100 the curve is a constant, on which no b2 has a say."""
+    fit = sgdfit.fit(
+        "y = b1*(1 - exp(-b2*x))", BOXBOD, start={"b1": 1.0, "b2": 100.0}, search=False
+    )
+    assert fit.status.name != "converged", fit.status
+    assert fit.estimates["b2"].stderr is None
+
+
+def test_a_plateau_is_left_where_a_search_is_allowed():
+    fit = sgdfit.fit("y = b1*(1 - exp(-b2*x))", BOXBOD, start={"b1": 1.0, "b2": 100.0})
+    assert fit.status.name == "local_minimum" or fit.residual_sum_of_squares < 1169
+    free = sgdfit.fit("y = b1*(1 - exp(-b2*x))", BOXBOD)
+    assert free.status.name == "converged"
+    assert free.values["b1"] == pytest.approx(213.80940889, rel=1e-8)
+    assert free.values["b2"] == pytest.approx(0.54723748542, rel=1e-8)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_the_step_limit_is_named(steps):
+    fit = sgdfit.fit(
+        DECAY, NOISY, start={"a": 50.0, "b": 9.0, "c": -9.0}, steps=steps, search=False
+    )
+    assert fit.status.name == "step_limit", fit.status
+    assert fit.steps == steps
+    assert str(steps) in fit.status.cause
+
+
+@pytest.mark.parametrize(
+    ("formula", "start"),
+    [
+        ("y = a*log(b + x)", {"a": 1.0, "b": -9.0}),
+        ("y = sqrt(a - x)*b", {"a": 1.0, "b": 1.0}),
+        ("y = a*exp(b*x)", {"a": 1.0, "b": 900.0}),
+        ("y = a/(b*x)", {"a": 1.0, "b": 0.0}),
+    ],
+)
+def test_a_start_outside_the_domain_is_named(formula, start):
+    fit = sgdfit.fit(formula, {"x": X + 0.5, "y": NOISY["y"]}, start=start)
+    assert fit.status.name in ("domain_error", "diverged"), fit.status
+    assert not fit.status.ok
+    assert fit.values == start
+    assert all(e.stderr is None for e in fit.estimates.values())
+    str(fit)
+
+
+@pytest.mark.parametrize("rows", [40, 100_000])
+@pytest.mark.parametrize("interrupts", [False, True], ids=["stopped", "interrupted"])
+def test_a_callback_ends_a_fit(interrupts, rows):
+    def callback(progress):
+        if progress.step >= 2:
+            if interrupts:
+                raise KeyboardInterrupt
+            return True
+        return False
+
+    x = np.linspace(0, 5, rows)
+    y = decay(x, 3.0, 1.2, 0.5) + 0.1 * np.random.default_rng(0).normal(size=rows)
+    start = {"a": 9.0, "b": 0.2, "c": -2.0}
+    fit = sgdfit.fit(DECAY, {"x": x, "y": y}, start=start, callback=callback)
+    assert fit.status.name == ("interrupted" if interrupts else "stopped")
+    assert fit.steps == 2
+    assert fit.loss == pytest.approx(
+        float(np.mean((decay(x, *(fit.values[n] for n in "abc")) - y) ** 2)), rel=1e-9
+    )
+    # Half way is no place for standard errors, unless the optimum is near.
+    assert fit.distance < 1 or all(e.stderr is None for e in fit.estimates.values())
+
+
+@pytest.mark.parametrize("start", [None, {"a": 9.0, "b": 0.2, "c": -2.0}])
+def test_a_callback_is_told_of_every_step(start):
+    seen = []
+    fit = sgdfit.fit(DECAY, NOISY, start=start, callback=lambda p: seen.append(p) or False)
+    assert [p.step for p in seen] == sorted({p.step for p in seen})
+    assert all(set(p.parameters) == set("abc") for p in seen)
+    few = []
+    sgdfit.fit(DECAY, NOISY, start=start, callback=few.append, callback_every=3)
+    assert len(few) <= 1 + len(seen) // 3
+    assert fit.status.name == "converged"
+
+
+def test_a_worse_minimum_is_told_with_the_better_one():
+    x = np.linspace(0, 10, 60)
+    y = 2 * np.sin(3 * x + 0.5) + 0.1 * np.random.default_rng(2).normal(size=60)
+    start = {"a": 1.0, "w": 1.0, "p": 0.0}
+    fit = sgdfit.fit("y = a*sin(w*x + p)", {"x": x, "y": y}, start=start)
+    assert fit.status.name == "local_minimum", fit.status
+    assert "start=" in fit.status.cure
+    told = fit.status.cure.split("start='")[1].split("'")[0]
+    better = sgdfit.fit("y = a*sin(w*x + p)", {"x": x, "y": y}, start=told)
+    assert better.status.name == "converged"
+    assert better.loss < 0.02 < fit.loss
+    assert abs(better.values["w"]) == pytest.approx(3.0, abs=0.02)
+    # The given start is used as it is, and leads to a minimum all the same.
+    near = least_squares(
+        lambda t: t[0] * np.sin(t[1] * x + t[2]) - y, [fit.values[n] for n in "awp"], xtol=1e-15
+    )
+    assert fit.residual_sum_of_squares == pytest.approx(2 * near.cost, rel=1e-9)
+    alone = sgdfit.fit("y = a*sin(w*x + p)", {"x": x, "y": y}, start=start, search=False)
+    assert alone.status.name == "converged"
+
+
+# The same answer whatever is random, and however the rows stand
+
+
+ROWS = 200_000
+RNG = np.random.default_rng(0)
+MANY = {"x": RNG.uniform(0, 4, ROWS)}
+MANY["y"] = decay(MANY["x"], 2.0, 0.7, 0.5) + 0.1 * RNG.normal(size=ROWS)
+MANY["z"] = RNG.normal(size=ROWS)
+MANY["w"] = (RNG.random(ROWS) < 0.7).astype(float)
+
+
+@pytest.fixture(scope="module")
+def usual():
+    return sgdfit.fit(DECAY, MANY)
+
+
+def apart(fit, other):
+    """Return by how many standard errors two fits differ at most."""
+    return max(abs(fit.values[n] - other.values[n]) / other.estimates[n].stderr for n in other.free)
+
+
+def test_the_same_seed_gives_the_same_bits(usual):
+    again = sgdfit.fit(DECAY, MANY)
+    assert again.values == usual.values
+    np.testing.assert_array_equal(again.covariance, usual.covariance)
+    np.testing.assert_array_equal(again.trace.parameters, usual.trace.parameters)
+    np.testing.assert_array_equal(again.trace.distance, usual.trace.distance)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_another_seed_gives_the_same_answer(usual, seed):
+    assert apart(sgdfit.fit(DECAY, MANY, seed=seed), usual) < 2e-6
+
+
+@pytest.mark.parametrize("by", ["x", "y", "z", "reversed"])
+def test_the_order_of_the_rows_does_not_matter(usual, by):
+    order = np.arange(ROWS)[::-1] if by == "reversed" else np.argsort(MANY[by])
+    fit = sgdfit.fit(DECAY, {name: column[order] for name, column in MANY.items()})
+    assert fit.status.name == "converged"
+    assert apart(fit, usual) < 2e-6
+    for name in "abc":
+        assert fit.estimates[name].stderr == pytest.approx(usual.estimates[name].stderr, rel=1e-6)
+
+
+def test_a_drift_along_the_rows_does_not_mislead():
+    """Noise that grows along the rows: samples of the first ones would tell another curve."""
+    drift = np.linspace(-0.5, 0.5, ROWS)
+    order = np.argsort(MANY["x"])
+    data = {"x": MANY["x"][order], "y": (MANY["y"] + drift)[order], "t": drift[order]}
+    formula = "y = a*exp(-b*x) + c + d*t"
+    fit = sgdfit.fit(formula, data)
+    theta, covariance = curve_fit(
+        lambda v, a, b, c, d: decay(v[0], a, b, c) + d * v[1],
+        (data["x"], data["t"]), data["y"], (2, 0.7, 0.5, 1), xtol=1e-14, ftol=1e-14,
+    )  # fmt: skip
+    found = np.array([fit.values[n] for n in "abcd"])
+    np.testing.assert_allclose((found - theta) / np.sqrt(np.diag(covariance)), 0, atol=1e-5)
+
+
+def test_weights_of_zero_among_many_rows():
+    fit = sgdfit.fit(DECAY, MANY, weights="w")
+    kept = {name: column[MANY["w"] > 0] for name, column in MANY.items()}
+    theta, covariance = curve_fit(
+        decay, kept["x"], kept["y"], (2, 0.7, 0.5), xtol=1e-14, ftol=1e-14
+    )
+    errors = np.sqrt(np.diag(covariance))
+    found = np.array([fit.values[n] for n in "abc"])
+    np.testing.assert_allclose((found - theta) / errors, 0, atol=1e-5)
+    stated = np.array([fit.estimates[n].stderr for n in "abc"])
+    np.testing.assert_allclose(stated, errors, rtol=1e-4)
+
+
+CURVES = {
+    "decay": (DECAY, decay, (2.0, 0.7, 0.5)),
+    "logistic": (
+        "y = a/(1 + exp(b*(x - c)))",
+        lambda x, a, b, c: a / (1 + np.exp(b * (x - c))),
+        (3.0, 2.0, 1.5),
+    ),
+    "power": ("y = a*x**b + c", lambda x, a, b, c: a * x**b + c, (1.0, 1.5, 2.0)),
+    "wave": ("y = a*sin(b*x + c)", lambda x, a, b, c: a * np.sin(b * x + c), (2.0, 3.0, 0.5)),
+    "peak": (
+        "y = a*exp(-((x - b)/c)**2)",
+        lambda x, a, b, c: a * np.exp(-(((x - b) / c) ** 2)),
+        (2.0, 1.7, 0.5),
+    ),
+    "parabola": (
+        "y = a*x**2 + b*x + c",
+        lambda x, a, b, c: a * x * x + b * x + c,
+        (0.3, -2.0, 1.0),
+    ),
+}
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
+@pytest.mark.parametrize(("formula", "curve", "truth"), CURVES.values(), ids=CURVES)
+def test_a_hundred_thousand_rows_agree_with_curve_fit(formula, curve, truth, weighted):
+    x, w = MANY["x"][:100_000], 0.5 + MANY["w"][:100_000]
+    y = curve(x, *truth) + 0.1 * np.random.default_rng(6).normal(size=x.size)
+    fit = sgdfit.fit(formula, {"x": x, "y": y, "w": w}, weights="w" if weighted else None)
+    theta, covariance = curve_fit(
+        curve, x, y, truth, 1 / np.sqrt(w) if weighted else None, xtol=1e-15, ftol=1e-15, gtol=1e-15
+    )
+    errors = np.sqrt(np.diag(covariance))
+    found = np.array([fit.values[n] for n in "abc"])
+    assert fit.status.name == "converged"
+    np.testing.assert_allclose((found - theta) / errors, 0, atol=1e-5)
+    stated = np.array([fit.estimates[n].stderr for n in "abc"])
+    np.testing.assert_allclose(stated, errors, rtol=1e-4)
+
+
+# How often rows are read
+
+
+@pytest.fixture(scope="module")
+def million():
+    rng = np.random.default_rng(3)
+    x = rng.uniform(0.1, 4, 1_000_000)
+    noise = 0.1 * rng.normal(size=x.size)
+    return x, noise
+
+
+PASSES = {
+    "line": ("y = a*x + b", lambda x: 2 * x + 1, 1.01),
+    "parabola": ("y = a*x**2 + b*x + c", lambda x: 2 * x * x - x + 1, 1.01),
+    "waves": ("y = a*sin(x) + b*cos(x) + c", lambda x: 2 * np.sin(x) + 1, 1.01),
+    "decay": (DECAY, lambda x: decay(x, 2, 0.7, 0.5), 3.3),
+    "saturation": ("y = a*x/(b + x)", lambda x: 5 * x / (2 + x), 3.3),
+    "logistic": ("y = a/(1 + exp(b*(x - c)))", lambda x: 3 / (1 + np.exp(2 * (x - 1.5))), 3.3),
+}
+
+
+@pytest.mark.parametrize(("formula", "truth", "passes"), PASSES.values(), ids=PASSES)
+def test_few_passes_through_a_million_rows(million, formula, truth, passes):
+    x, noise = million
+    fit = sgdfit.fit(formula, {"x": x, "y": truth(x) + noise})
+    assert fit.status.name == "converged"
+    assert fit.rows_visited <= passes * len(x)
+    assert fit.distance <= 1e-6
+
+
+# The trace
+
+
+def test_the_trace_tells_batches_damping_and_distance(usual):
+    columns = usual.trace.columns()
+    assert list(columns) == [
+        "step", "epoch", "loss", "rows", "damping", "distance",
+        "a", "b", "c", "gradient_a", "gradient_b", "gradient_c",
+    ]  # fmt: skip
+    assert (np.diff(columns["rows"]) >= 0).all()
+    assert columns["rows"][-1] == ROWS
+    assert (columns["damping"] >= 0).all()
+    assert (columns["distance"] >= 0).all()
+    assert columns["distance"][-1] == usual.distance
+    assert (np.diff(columns["step"]) >= 0).all()
+    assert columns["step"][-1] == usual.steps
+    last = np.array([columns[n][-1] for n in "abc"])
+    np.testing.assert_array_equal(last, [usual.values[n] for n in "abc"])
+
+
+def test_the_trace_starts_at_the_given_start_and_falls():
+    start = {"a": 1.0, "b": 0.3, "c": 2.0}
+    fit = sgdfit.fit(DECAY, NOISY, start=start, bounds={"a": (0, None), "c": (None, 10)})
+    trace = fit.trace
+    np.testing.assert_allclose(trace.parameters[0], [1.0, 0.3, 2.0])
+    assert (np.diff(trace.loss) <= 1e-12 * trace.loss[:-1]).all()
+    for row in range(len(trace)):
+        r = decay(X, *trace.parameters[row]) - NOISY["y"]
+        assert trace.loss[row] == pytest.approx(float(np.mean(r**2)), rel=1e-9)
+        e = np.exp(-trace.parameters[row, 1] * X)
+        J = np.array([e, -trace.parameters[row, 0] * X * e, np.ones(40)])
+        np.testing.assert_allclose(trace.gradient[row], 2 * J @ r / 40, rtol=1e-6, atol=1e-9)
+
+
+CLASHES = {"rows": 3.0, "damping": 1.2, "distance": 0.5}
+
+
+def test_parameters_may_bear_the_names_of_columns_of_the_trace(tmp_path):
+    fit = sgdfit.fit("y = rows*exp(-damping*x) + distance", NOISY)
+    plain = sgdfit.fit(DECAY, NOISY)
+    np.testing.assert_array_equal(
+        [fit.values[n] for n in CLASHES], [plain.values[n] for n in "abc"]
+    )
+    columns = fit.trace.columns()
+    assert columns["rows"][-1] == 40
+    for name in CLASHES:
+        assert columns[f"parameter_{name}"][-1] == fit.values[name]
+    fit.trace.write(tmp_path / "trace.csv")
+    head = (tmp_path / "trace.csv").read_text().splitlines()[0].split(",")
+    assert head == list(columns)
+    assert len(head) == len(set(head))
+    fit.save(tmp_path / "fit.json")
+    assert sgdfit.load(tmp_path / "fit.json").values == fit.values
+    assert json.loads((tmp_path / "fit.json").read_text())
+
+
+@pytest.mark.parametrize("every", [0, 1, 2])
+def test_the_trace_is_as_dense_as_was_asked(every):
+    start = {"a": 9.0, "b": 0.1, "c": -2.0}
+    dense = sgdfit.fit(DECAY, NOISY, start=start)
+    fit = sgdfit.fit(DECAY, NOISY, start=start, trace_every=every)
+    assert fit.values == dense.values
+    expected = {0: 1, 1: len(dense.trace), 2: 1 + (len(dense.trace) - 1 + 1) // 2}[every]
+    assert abs(len(fit.trace) - expected) <= (every == 2)
+
+
+def test_no_warning_escapes_from_extreme_data():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for unit in (1e-100, 1e100):
+            fit = sgdfit.fit("y = a*exp(-b*x)", {"x": X, "y": unit * (NOISY["y"] - 0.4)})
+            other = sgdfit.fit("y = a*exp(-b*x)", {"x": X, "y": NOISY["y"] - 0.4})
+            assert fit.values["a"] == pytest.approx(unit * other.values["a"], rel=1e-7)
+            assert fit.values["b"] == pytest.approx(other.values["b"], rel=1e-7)
