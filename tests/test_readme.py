@@ -1,4 +1,4 @@
-"""README: its examples run, its report and its table are what the program says today."""
+"""README and the pages in docs: what they show runs, and their figures are today's."""
 
 import inspect
 import os
@@ -17,13 +17,19 @@ from sgdfit.optimization.optimizer import OPTIMIZERS
 from sgdfit.optimization.schedule import SCHEDULES
 from sgdfit.plots import plot
 from sgdfit.results import trace
+from sgdfit.results.status import STATUSES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+CHOOSING = (ROOT / "docs/choosing.md").read_text(encoding="utf-8")
+PAGES = {
+    name: (ROOT / name).read_text(encoding="utf-8")
+    for name in ("README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/choosing.md")
+}
 
 
-def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+def blocks(language, page=README):
+    return re.findall(rf"^```{language}\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
@@ -42,48 +48,102 @@ def run(command, folder):
 
 def test_commands_run(folder):
     found = blocks("sh")
-    assert len(found) == 3
+    assert len(found) == 4
+    printed = []
     for block in found:
         done = run(["bash", "-ec", block], folder)
         assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith("exit status 1\n")
+        printed.append(done.stdout)
+    assert printed[2].endswith("exit status 1\n")
     for name in ("fit.json", "trace.csv", "fit.png", "gradient.html"):
         assert (folder / name).stat().st_size > 0
 
 
-def test_python_runs(folder):
-    found = blocks("python")
-    assert len(found) == 3
-    done = run([sys.executable, "-W", "error", "-c", "\n".join(found)], folder)
-    assert done.returncode == 0, done.stderr
-    assert (folder / "fit.svg").exists()
-
-
-def test_python_comments_tell_the_values(folder):
-    checks = [
-        f"assert str({expression}).startswith({value!r})"
-        for expression, value in re.findall(
-            r"^(fit\.estimates\S+) +# ([\d.]+)", README, re.MULTILINE
-        )
-    ]
-    assert len(checks) == 2
-    first = blocks("python")[0]
-    done = run([sys.executable, "-c", "\n".join([first, *checks])], folder)
-    assert done.returncode == 0, done.stderr
-
-
-def test_report_is_today_s(folder):
-    (shown,) = blocks("text")
-    done = run(["bash", "-ec", blocks("sh")[0]], folder)
-    assert settled(done.stdout) == settled(shown)
+def test_what_is_printed_is_shown(folder):
+    report, curvature = blocks("text")
+    first, _, third, _ = blocks("sh")
+    printed = settled(run(["bash", "-ec", first], folder).stdout)
+    assert printed == settled(report)
+    assert curvature in run(["bash", "-ec", third.splitlines()[0]], folder).stdout
 
 
 def settled(report):
     """Leave out what differs from run to run and from one processor to the next."""
-    report = re.sub(r"(epochs\) in ).*", r"\1…", report)
-    report = re.sub(r"\S+ standard errors", "… standard errors", report)
-    report = re.sub(r"is \S+ standard", "is … standard", report)
+    report = re.sub(r"steps  .*", "steps  …", report)
+    report = re.sub(r"\S+ standard errors from", "… standard errors from", report)
     return report.strip().splitlines()
+
+
+def test_commands_of_the_guide_print_what_it_shows(folder):
+    shown = re.findall(
+        r"^```sh\n(.*?)^```\n\n```text\n(.*?)^```", CHOOSING, re.MULTILINE | re.DOTALL
+    )
+    assert len(shown) == len(blocks("sh", CHOOSING)) >= 3
+    for command, expected in shown:
+        done = run(["bash", "-ec", command], folder)
+        assert done.returncode == 0, done.stderr
+        for line in expected.splitlines():
+            assert line in done.stdout, f"{command}: {line!r} is not in\n{done.stdout}"
+
+
+@pytest.mark.parametrize(("page", "count"), [(README, 3), (CHOOSING, 2)])
+def test_python_runs(folder, page, count):
+    found = blocks("python", page)
+    assert len(found) == count
+    done = run([sys.executable, "-W", "error", "-c", "\n".join(found)], folder)
+    assert done.returncode == 0, done.stderr
+
+
+# An expression, and after it the value that it is said to have: a number cut short, or a literal.
+NUMBER = re.compile(r"^(fit\.[^#\n]+?) +# (-?[\d.]+)…$", re.MULTILINE)
+LITERAL = re.compile(r"^(fit\.[^#\n]+?) +# (['\"(].*)$", re.MULTILINE)
+
+
+@pytest.mark.parametrize(("page", "count"), [(README, 4), (CHOOSING, 7)])
+def test_python_comments_tell_the_values(folder, page, count):
+    text = "\n".join(blocks("python", page))
+    text, numbers = NUMBER.subn(r"assert str(\1).startswith('\2'), \1", text)
+    text, literals = LITERAL.subn(r"assert \1 == \2, \1", text)
+    assert numbers + literals == count
+    done = run([sys.executable, "-c", text], folder)
+    assert done.returncode == 0, done.stderr
+
+
+def test_certified_values_are_met():
+    import sgdfit
+
+    fit = sgdfit.fit("y = b1*(1 - exp(-b2*x))", ROOT / "examples/boxbod.csv")
+    certified = re.findall(r"(b[12]) = ([\d.]+) ± ([\d.]+)", README)
+    assert len(certified) == 2
+    for name, value, error in certified:
+        estimate = fit.estimates[name]
+        assert float(f"{estimate.value:.11g}") == float(value)
+        assert float(f"{estimate.stderr:.11g}") == float(error)
+
+
+def test_profile_intervals_are_those_named():
+    import sgdfit
+
+    data = ROOT / "examples/boxbod.csv"
+    kinds = {
+        kind: sgdfit.fit("y = b1*(1 - exp(-b2*x))", data, intervals=kind).estimates["b2"].interval
+        for kind in ("profile", "wald")
+    }
+    for low, high in kinds.values():
+        assert f"{low:.2f} … {high:.2f}" in README
+
+
+@pytest.mark.parametrize("page", [README, CHOOSING])
+def test_every_status_is_explained(page):
+    named = set(re.findall(r"^\| (`[^|]+`) \|", page, re.MULTILINE))
+    assert set(re.findall(r"`(\w+)`", " ".join(named))) >= set(STATUSES)
+
+
+def test_bands_are_drawn(folder):
+    done = run([sys.executable, "-W", "error", "examples/bands.py", "."], folder)
+    assert done.returncode == 0, done.stderr
+    for name in ("bands-light.png", "bands-dark.png"):
+        assert (folder / name).read_bytes().startswith(b"\x89PNG")
 
 
 def row(name):
@@ -103,7 +163,7 @@ def with_options(table, skip):
         ("functions", FUNCTIONS),
         ("constants", CONSTANTS),
         ("losses", [*with_options(LOSSES, 2), "prediction", "target"]),
-        ("optimizers", with_options(OPTIMIZERS, 0)),
+        ("optimizers", ["auto", *with_options(OPTIMIZERS, 0)]),
         ("schedules", with_options(SCHEDULES, 1)),
         (
             "files read",
@@ -125,12 +185,17 @@ def test_make_targets_are_there():
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)
 
 
-def test_links_lead_somewhere():
-    links = re.findall(r"\]\(([^)#]+)\)|(?:src|srcset)=\"([^\"]+)\"", README)
-    paths = [first or second for first, second in links]
-    assert len(paths) >= 5
-    for path in paths:
-        assert (ROOT / path).exists(), path
+@pytest.mark.parametrize("name", PAGES)
+def test_links_lead_somewhere(name):
+    links = re.findall(r"\]\(([^)]+)\)|(?:src|srcset)=\"([^\"]+)\"", PAGES[name])
+    for link in (first or second for first, second in links):
+        path, _, part = link.partition("#")
+        if "://" in path:
+            continue
+        target = (ROOT / name).parent / path if path else ROOT / name
+        assert target.exists(), link
+        titles = re.findall(r"^#+ (.+)$", target.read_text("utf-8"), re.MULTILINE) if part else []
+        assert not part or part in {title.lower().replace(" ", "-") for title in titles}, link
 
 
 def test_figures_of_the_story_are_the_demo_s():
