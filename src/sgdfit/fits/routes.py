@@ -92,12 +92,11 @@ def _from_search(task: Task, problem: Problem, starts: Starts) -> Found:
     """Follow the best of the candidates, from where the search drew it if that leads there."""
     model, sizes = task.model, batch_sizes(problem.chunk.rows, len(problem.names))
     quiet = problem._replace(callback=None)
-    k = _best_candidate(quiet, starts)
+    k, known = _best_candidate(quiet, starts)
     raw, polished = (problem.box.clip(points[k]) for points in (starts.raw, starts.polished))
     start, polished, told = _represented(model, raw, polished)
     course = walk(problem if len(sizes) == 1 else quiet, start, sizes[:1])
     ended = course.ending in ("interrupted", "stopped")
-    known = _loss(walk(quiet._replace(steps=0), polished, sizes[:1]))
     fell_short = not ended and _is_lower(known, _loss(course), BETTER)
     if fell_short:
         start = polished
@@ -119,15 +118,20 @@ def _represented(
     return raw, polished, told
 
 
-def _best_candidate(problem: Problem, starts: Starts) -> int:
-    """Return the candidate with the lowest true loss on the first batch."""
-    count = min(FOLLOWED, len(starts.polished))
+def _best_candidate(problem: Problem, starts: Starts) -> tuple[int, float]:
+    """Return the candidate that leads lowest on the first batch, and its mean loss there."""
+    trusted = problem.squared and problem.chunk.rows <= starts.facts.rows
+    count = 1 if trusted else FOLLOWED
+    steps = 0 if trusted else problem.steps
     first = batch_sizes(problem.chunk.rows, len(problem.names))[:1]
-    if count == 1 or (problem.squared and problem.chunk.rows <= starts.facts.rows):
-        return 0
-    quiet = problem._replace(callback=None)
-    losses = [_loss(walk(quiet, theta, first)) for theta in starts.polished[:count]]
-    return int(np.argmin(losses))
+    walks = (
+        walk(problem._replace(callback=None, steps=steps), problem.box.clip(theta), first)
+        for theta in starts.polished[:count]
+    )
+    losses = [_loss(course) for course in walks]
+    # Of candidates that lead to the same minimum the first is the nearest to it.
+    k = next(i for i, loss in enumerate(losses) if not _is_lower(min(losses), loss, BETTER))
+    return k, losses[k]
 
 
 def _is_lower(loss: float, other: float, share: float) -> bool:
@@ -186,7 +190,8 @@ def _better(
     if starts is None:
         return None, None
     quiet = problem._replace(callback=None)
-    other = walk(quiet, problem.box.clip(starts.polished[_best_candidate(quiet, starts)]))
+    k, _ = _best_candidate(quiet, starts)
+    other = walk(quiet, problem.box.clip(starts.polished[k]))
     blur = 0.0 if course.quadratic is None else course.quadratic.blur / course.way[-1].rows
     if not _is_lower(_loss(other), _loss(course) - blur, CLEARLY_BETTER):
         return None, starts.facts
