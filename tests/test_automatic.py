@@ -464,3 +464,36 @@ def test_no_warning_escapes_from_extreme_data():
             other = sgdfit.fit("y = a*exp(-b*x)", {"x": X, "y": NOISY["y"] - 0.4})
             assert fit.values["a"] == pytest.approx(unit * other.values["a"], rel=1e-7)
             assert fit.values["b"] == pytest.approx(other.values["b"], rel=1e-7)
+
+
+# What samples do not hold
+
+
+RARE = np.where(np.arange(100_000) == 777, -5.0, MANY["x"][:100_000])
+
+
+@pytest.mark.parametrize("start", [None, {"a": 1.0, "b": 1.0}], ids=["no start", "a start"])
+def test_a_row_without_a_value_is_found_though_no_sample_holds_it(start):
+    y = 2 * np.log(MANY["x"][:100_000] + 0.3)
+    fit = sgdfit.fit("y = a*log(x + b)", {"x": RARE, "y": y}, start=start)
+    assert fit.status.name == "domain_error", fit.status
+    assert "row 778" in fit.status.cause
+    assert all(e.stderr is None for e in fit.estimates.values())
+
+
+def test_a_start_within_the_domain_of_all_rows_stays_there():
+    y = 2 * np.log(MANY["x"][:100_000] + 0.3)
+    fit = sgdfit.fit("y = a*log(x + b)", {"x": RARE, "y": y}, start={"a": 1.0, "b": 6.0})
+    assert fit.values["b"] > 5
+    residual = fit.values["a"] * np.log(RARE + fit.values["b"]) - y
+    assert fit.loss == pytest.approx(float(np.mean(residual**2)), rel=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_a_search_found_is_kept_on_growing_batches(seed):
+    """Two candidates that lead to the same minimum, one of them from far away."""
+    x = MANY["x"][:100_000]
+    y = 2 * np.sin(3 * x + 0.5) + 0.1 * np.random.default_rng(6).normal(size=x.size)
+    fit = sgdfit.fit("y = a*sin(b*x + c)", {"x": x, "y": y}, seed=seed)
+    assert fit.status.name == "converged"
+    assert fit.loss == pytest.approx(0.01, rel=0.02)

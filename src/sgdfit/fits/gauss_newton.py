@@ -149,6 +149,8 @@ def walk(problem: Problem, start: np.ndarray, sizes: list[int] | None = None) ->
     try:
         with np.errstate(all="ignore"):
             ending = run.go(sizes or batch_sizes(problem.chunk.rows, len(problem.names)))
+        if ending == "lost" and run.quadratic is not None:
+            ending = run.again_on_all_rows(start)
     except KeyboardInterrupt:
         ending = run.interrupted()
     seconds = time.perf_counter() - begun
@@ -331,6 +333,11 @@ class _Run:
                 break
         return iterate
 
+    def again_on_all_rows(self, start: np.ndarray) -> str:
+        """Begin anew where a sample led to a point at which a row that it lacks has no value."""
+        self.theta, self.quadratic = self.problem.box.clip(start), None
+        return self.go([self.problem.chunk.rows])
+
     def interrupted(self) -> str:
         """Say what all rows tell of where the walk was interrupted."""
         rows = self.way[-1].rows if self.way else 0
@@ -341,6 +348,7 @@ class _Run:
         surface = self._surface(self.problem.chunk)
         point = self._seen(surface, self.theta)
         if point is None:
+            self.quadratic = None
             return "lost"
         self._stand(surface, begin(point))
         return ending
