@@ -260,3 +260,17 @@ def test_rows_of_weight_zero_are_as_if_absent(formula):
         for name in "abc":
             assert fit.values[name] == pytest.approx(other.values[name], rel=1e-8)
             assert fit.estimates[name].stderr == pytest.approx(other.estimates[name].stderr)
+
+
+@pytest.mark.parametrize("loss", ["mse", "huber(delta=0.01)", "cauchy", "log_cosh"])
+def test_all_parameters_on_bounds_have_arrived(loss):
+    """Also where every residual is so large that the loss is a straight line there."""
+    y = decay(X, 3.0, 1.2, 0.5)
+    bounds = {"a": (3.5, 4.0), "b": (0.2, 0.9), "c": (0.9, 2.0)}
+    fit = sgdfit.fit("y = a*exp(-b*x) + c", {"x": X, "y": y}, bounds=bounds, loss=loss)
+    low, high = (np.array([bounds[n][side] for n in "abc"]) for side in (0, 1))
+    found = np.array([fit.values[n] for n in "abc"])
+    assert ((found == low) | (found == high)).all()
+    assert fit.status.name == "converged", fit.status
+    assert fit.distance == 0
+    assert all(e.at_bound and e.stderr is None for e in fit.estimates.values())

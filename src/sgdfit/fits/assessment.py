@@ -134,11 +134,13 @@ def distance_to_optimum(
     the loss has no curvature, so that its standard errors are not known.
     """
     sums = kernel.sums(theta, chunk) if sums is None else sums
-    if not np.isfinite(sums.loss) or not sums.curvature.any():
+    if not np.isfinite(sums.loss):
         return math.inf
     free = ~at_bounds(model, theta, sums.gradient)
     if not free.any():
         return 0.0
+    if not sums.curvature.any():
+        return math.inf
     gradient, curvature = sums.gradient[free], sums.curvature[np.ix_(free, free)]
     if model.loss.name == SQUARED:
         # The loss is r², whose derivatives are twice those that the textbooks' JᵀJ stands for.
