@@ -187,7 +187,8 @@ def test_kinked_losses_come_near_the_linear_program(loss, name, seed):
     assert fit.loss <= best * (1 + 1e-3)
     assert fit.status.name in ("converged", "stalled"), fit.status
     if fit.status.name == "converged":
-        assert fit.loss <= best * (1 + 1e-8)
+        # A corner is rounded off to a millionth of the mean residual.
+        assert fit.loss <= best * (1 + 1e-6)
 
 
 def test_outliers_do_not_move_a_robust_fit_of_many_rows():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import least_squares, lsq_linear
 
-from sgdfit.fits.trust_region import Box, Point, advance, begin, moved_to
+from sgdfit.fits.trust_region import Box, Point, advance, begin
 from sgdfit.inference.quadratic import from_rows
 
 NONE = np.arange(0)
@@ -228,16 +228,33 @@ def test_no_finite_try_rests():
 
 
 @pytest.mark.parametrize("times", [2, 100])
-def test_more_rows_widen_the_region_alike(times):
+def test_the_first_region_grows_with_the_rows(times):
     """The same rows many times over: every norm grows by the root, so does the radius."""
     single = evaluator(decay, decay_slope)
     many = evaluator(
         lambda t: np.tile(decay(t), times), lambda t: np.tile(decay_slope(t), (times, 1))
     )
     theta = np.array([1.0, 0.1, 0.0])
-    iterate = begin(single(theta))
-    moved = moved_to(iterate, many(theta))
-    np.testing.assert_allclose(moved.scales, iterate.scales * times**0.5, rtol=1e-12)
-    assert moved.radius == pytest.approx(iterate.radius * times**0.5, rel=1e-12)
-    one, other = advance(iterate, single, unbounded(3)), advance(moved, many, unbounded(3))
-    np.testing.assert_allclose(other.point.theta, one.point.theta, rtol=1e-9)
+    one, other = begin(single(theta)), begin(many(theta))
+    np.testing.assert_allclose(other.scales, one.scales * times**0.5, rtol=1e-12)
+    assert other.radius == pytest.approx(one.radius * times**0.5, rel=1e-12)
+    for _ in range(4):
+        one, other = advance(one, single, unbounded(3)), advance(other, many, unbounded(3))
+        np.testing.assert_allclose(other.point.theta, one.point.theta, rtol=1e-9)
+
+
+@pytest.mark.parametrize("start", [(1.0, 0.0), (0.0, 0.0), (0.0, 1.0)], ids=str)
+def test_derivatives_that_vanish_end_no_walk_badly(start):
+    """From b = 0 on, steps lead to where the derivatives are 1e-150."""
+    target = np.exp(-X)
+
+    def residual(t):
+        return t[0] * np.log(t[1] * X + 1) - target
+
+    def slope(t):
+        return np.column_stack([np.log(t[1] * X + 1), t[0] * X / (t[1] * X + 1)])
+
+    seen = descend(evaluator(residual, slope), start, unbounded(2))
+    losses = [s.point.quadratic.loss for s in seen]
+    assert all(b <= a * (1 + 1e-9) for a, b in pairwise(losses))
+    assert np.isfinite(seen[-1].point.theta).all()

@@ -303,12 +303,14 @@ def step_within(quadratic: Quadratic, scales: np.ndarray, free: np.ndarray, radi
             return Step(move, 0.0, length)
     left, sizes, right = np.linalg.svd(quadratic.root[:, free] / scales[free], full_matrices=False)
     kept = sizes > ROUNDINGS * len(scales) * EPS * sizes[:1].max(initial=0.0)
-    sizes, along = sizes[kept], (left.T @ quadratic.offset)[kept]
-    damping = _damping(sizes, along, radius)
+    # Their squares could leave the range of floating point.
+    unit = float(sizes[0]) if kept.any() else 1.0
+    sizes, along = sizes[kept] / unit, (left.T @ quadratic.offset)[kept]
+    damping = _damping(sizes, along, radius * unit)
     scaled = -right[kept].T @ (along * sizes / (sizes**2 + damping))
     move = np.zeros(len(scales))
-    move[free] = scaled / scales[free]
-    return Step(move, damping, float(np.linalg.norm(scaled)))
+    move[free] = scaled / unit / scales[free]
+    return Step(move, damping * unit * unit, float(np.linalg.norm(scaled)) / unit)
 
 
 def _damping(sizes: np.ndarray, along: np.ndarray, radius: float) -> float:
