@@ -121,7 +121,8 @@ Response = Annotated[
 Start = Annotated[
     list[str] | None,
     _option(
-        'Where parameters start: "a=4,b=5", or "random"; 1 unless given.',
+        'Where parameters start: "a=4,b=5", "search" or "random"; unless given, auto searches and'
+        " textbook descent begins at 1.",
         PARAMETERS,
         "--start",
         metavar="NAME=VALUE,…",

@@ -58,8 +58,9 @@ def as_optimizer(optimizer: str | Optimizer | None, **textbook: object) -> Optim
             f"an optimizer is a name such as 'sgd(momentum=0.9)', not {optimizer!r};"
             f" there are {', '.join((AUTO, *OPTIMIZERS))}"
         )
-    table: dict[str, Callable[..., Optimizer | None]] = {AUTO: lambda: None, **OPTIMIZERS}
-    chosen = choose(optimizer, table, "optimizer")
+    # Nothing wraps auto, so it is known where it stands alone.
+    alone: dict[str, Callable[..., Optimizer | None]] = {} if "(" in optimizer else {AUTO: _none}
+    chosen = choose(optimizer, {**alone, **OPTIMIZERS}, "optimizer")
     if chosen is None and given:
         raise UsageError(
             f"the optimizer auto decides {' and '.join(given)} by itself; leave that out, or name"
@@ -94,6 +95,10 @@ def as_intervals(intervals: str, optimizer: Optimizer | None, loss: str, covaria
             " covariance='sandwich' does not; give one of them"
         )
     return PROFILE
+
+
+def _none() -> None:
+    """Make no optimizer of the textbook's: auto is none of them."""
 
 
 def as_batch_size(batch_size: int | str, rows: int) -> int:

@@ -9,23 +9,33 @@ import numpy as np
 
 from sgdfit.fits.arguments import AUTO, PROFILE, trace_interval
 from sgdfit.fits.assessment import (
+    Evidence,
     Uncertainty,
     distance_to_optimum,
     from_root,
+    from_sums,
     uncertainty,
     without,
 )
 from sgdfit.fits.centring import centred, far_columns
 from sgdfit.fits.composition import Landed, Way, compose, undetermined_warning, withheld
-from sgdfit.fits.gauss_newton import Course, Problem, condition
+from sgdfit.fits.gauss_newton import Course, Problem, Stand, condition
+from sgdfit.fits.kinks import has_kink, is_least, kink_at, smoothed_curvature
 from sgdfit.fits.profile import profile_intervals
 from sgdfit.fits.profile_trace import Optimum
+from sgdfit.fits.residuals import misfit_warnings
 from sgdfit.fits.routes import Found
 from sgdfit.fits.squares import sum_squares
 from sgdfit.fits.task import Task, counted
 from sgdfit.fits.verdict import pronounce
+from sgdfit.inference.covariance import as_spectrum
+from sgdfit.inference.directions import named
 from sgdfit.inference.quadratic import Quadratic
+from sgdfit.language.evaluation import evaluate
+from sgdfit.models.linearity import stepped_names
+from sgdfit.models.loss import PREDICTION, TARGET
 from sgdfit.results.result import Result
+from sgdfit.results.status import Status
 from sgdfit.results.trace import Trace
 
 __all__ = ["Asked", "result_of"]
@@ -68,19 +78,75 @@ def _landed(found: Found, problem: Problem, reach: float | None) -> Landed:
     theta, quadratic = course.theta, course.quadratic
     assert quadratic is not None  # the caller has looked
     with np.errstate(all="ignore"):
-        evidence = from_root(problem.kernel, task.chunk, theta, quadratic)
+        evidence = _evidence(task, problem, theta, quadratic)
         uncertain = uncertainty(task, theta, evidence)
         squares = sum_squares(task, theta, quadratic.loss)
-        distance = _distance(task, problem, course)
+        distance = _distance(task, problem, course, evidence)
         # Where no noise is left, standard errors are no measure.
-        distance = 0.0 if squares.exact else distance
-        status = pronounce(task, course, distance, uncertain.undetermined, found.better, reach)
-    told = undetermined_warning(uncertain.undetermined)
-    if told and status.name == "stalled":
+        if squares.exact and _rewards_exactness(task, problem, theta):
+            distance = 0.0
+        down = () if problem.squared else _downhill(problem, theta, evidence)
+        status = pronounce(
+            task, course, distance, uncertain.undetermined, down, found.better, reach
+        )
+        told = _told(task, problem, course, uncertain, status)
+    if uncertain.undetermined and status.name == "stalled":
         why = without(uncertain.undetermined)
-        uncertain, told = uncertain._replace(covariance=None, determined=(), method=why), ()
-    told = (*told, *_nearly_hidden(task, quadratic, uncertain))
+        uncertain = uncertain._replace(covariance=None, determined=(), method=why)
     return Landed(theta, quadratic.loss, squares, uncertain, distance, status, told)
+
+
+def _evidence(task: Task, problem: Problem, theta: np.ndarray, quadratic: Quadratic) -> Evidence:
+    """Return what the rows tell; the curvature that steered the steps is not that of all losses."""
+    kernel, chunk = problem.kernel, task.chunk
+    if problem.squared:
+        return from_root(kernel, chunk, theta, quadratic)
+    evidence = from_sums(kernel, chunk, theta, kernel.sums(theta, chunk))
+    if not has_kink(task.model):
+        return evidence
+    curvature = smoothed_curvature(kink_at(task.model, kernel, chunk, theta))
+    if curvature is None:
+        return evidence
+    return evidence._replace(curvature=lambda free: curvature[np.ix_(free, free)])
+
+
+def _rewards_exactness(task: Task, problem: Problem, theta: np.ndarray) -> bool:
+    """Whether the loss is least where the residuals are zero, as any usual one is."""
+    if problem.squared:
+        return True
+    spread = float(np.ptp(problem.kernel.rows(theta, task.chunk).target)) or 1.0
+    below, above = (
+        float(evaluate(task.model.slope, {PREDICTION: side, TARGET: 0.0}))
+        for side in (-spread, spread)
+    )
+    return below < 0 < above
+
+
+def _downhill(problem: Problem, theta: np.ndarray, evidence: Evidence) -> tuple[str, ...]:
+    """Return the directions along which the loss bends down, so that this is no minimum."""
+    free = problem.box.free(theta, evidence.gradient)
+    curvature = evidence.curvature(free)
+    if not free.any() or (isinstance(curvature, np.ndarray) and not np.isfinite(curvature).all()):
+        return ()
+    spectrum = as_spectrum(curvature)
+    bent = spectrum.values < -spectrum.tolerance
+    names = [name for name, chosen in zip(problem.names, free, strict=True) if chosen]
+    return named(names, spectrum.vectors[:, bent].T, spectrum.scales)
+
+
+def _told(
+    task: Task, problem: Problem, course: Course, found: Uncertainty, status: Status
+) -> tuple[str, ...]:
+    """Return what the user should know of a fit that can be used."""
+    assert course.quadratic is not None  # the caller has looked
+    if status.name not in ("converged", "local_minimum"):
+        return ()
+    open_ones = undetermined_warning(found.undetermined, stepped_names(task.model.prediction))
+    return (
+        *open_ones,
+        *_nearly_hidden(task, course.quadratic, found),
+        *misfit_warnings(task, problem, course),
+    )
 
 
 def _profiled(task: Task, problem: Problem, landed: Landed) -> Landed:
@@ -113,22 +179,27 @@ def _nearly_hidden(task: Task, quadratic: Quadratic, found: Uncertainty) -> tupl
     )
 
 
-def _distance(task: Task, problem: Problem, course: Course) -> float:
-    if problem.squared:
-        rows, weighting = counted(task.chunk), task.weighting
-        if not weighting.absolute or course.quadratic is None:
-            return course.distance
-        # Measured in the errors that are reported, which the residuals do not scale.
-        noise = course.quadratic.loss / max(1, rows - len(problem.names))
-        return course.distance * math.sqrt(noise * task.mean_weight)
-    sums = problem.kernel.sums(course.theta, task.chunk)
-    return distance_to_optimum(task.model, problem.kernel, task.chunk, course.theta, sums)
+def _distance(task: Task, problem: Problem, course: Course, evidence: Evidence) -> float:
+    model, theta, kernel = task.model, course.theta, problem.kernel
+    if has_kink(model):
+        free = problem.box.free(theta, evidence.gradient)
+        at_least = is_least(kink_at(model, kernel, task.chunk, theta), free)
+        return 0.0 if at_least else math.inf
+    if not problem.squared:
+        sums = kernel.sums(theta, task.chunk)
+        return distance_to_optimum(model, kernel, task.chunk, theta, sums)
+    rows, weighting = counted(task.chunk), task.weighting
+    if not weighting.absolute or course.quadratic is None:
+        return course.distance
+    # Measured in the errors that are reported, which the residuals do not scale.
+    noise = course.quadratic.loss / max(1, rows - len(problem.names))
+    return course.distance * math.sqrt(noise * task.mean_weight)
 
 
 def _nowhere(found: Found, problem: Problem) -> Landed:
     """Return what is known where no walk could begin."""
     task, theta = found.task, found.course.theta
-    status = pronounce(task, found.course, math.inf, (), None, None)
+    status = pronounce(task, found.course, math.inf, (), (), None, None)
     with np.errstate(all="ignore"):
         loss = problem.kernel.sums(theta, task.chunk).loss
         squares = sum_squares(task, theta, loss)
@@ -157,8 +228,9 @@ def _way(found: Found, problem: Problem, trace_every: int | None) -> Way:
 def _trace(problem: Problem, course: Course, trace_every: int | None) -> Trace:
     """Return every state of the walk, or as many as were asked for."""
     every, keep = trace_interval(trace_every, max(1, len(course.way)))
-    last = len(course.way) - 1
-    way = [s for i, s in enumerate(course.way) if i == last or (keep and i % every == 0)]
+    whole = course.way or (_unseen(problem, course),)
+    last = len(whole) - 1
+    way = [s for i, s in enumerate(whole) if i == last or (keep and i % every == 0)]
     p, k = len(problem.names), len(way)
     return Trace(
         names=problem.names,
@@ -172,3 +244,10 @@ def _trace(problem: Problem, course: Course, trace_every: int | None) -> Trace:
         damping=np.array([s.damping for s in way]),
         distance=np.array([s.distance for s in way]),
     )
+
+
+def _unseen(problem: Problem, course: Course) -> Stand:
+    """Return the state of a walk that could not begin: a place without a finite loss."""
+    unknown = np.full(len(course.theta), np.nan)
+    rows = problem.chunk.rows
+    return Stand(0, rows, math.nan, course.theta, unknown, 0.0, math.inf, rows)

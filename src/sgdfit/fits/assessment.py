@@ -168,7 +168,9 @@ def uncertainty(task: Task, theta: np.ndarray, evidence: Evidence) -> Uncertaint
     if not names:
         return Uncertainty(None, "none: every parameter stands on a bound", (), left)
     if left <= 0:
-        why = f"none: {counted(chunk)} rows leave no degree of freedom for {len(names)} parameters"
+        rows = f"{counted(chunk):,} row{'' if counted(chunk) == 1 else 's'}"
+        parameters = f"{len(names)} parameter{'' if len(names) == 1 else 's'}"
+        why = f"none: no degree of freedom is left, as there are {rows} for {parameters}"
         return Uncertainty(None, why, (), left)
     curvature = evidence.curvature(free)
     if isinstance(curvature, np.ndarray) and not curvature.any():

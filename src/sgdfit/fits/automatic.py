@@ -17,7 +17,7 @@ from sgdfit.fits.routes import find_minimum
 from sgdfit.fits.surface import FEW
 from sgdfit.fits.task import Task
 from sgdfit.fits.trust_region import Box
-from sgdfit.kernels.kernel import Kernel, choose_form, make
+from sgdfit.kernels.kernel import Chunk, Kernel, choose_form, make
 from sgdfit.models.model import Model
 from sgdfit.optimization.optimizer import sgd
 from sgdfit.results.result import Result
@@ -51,7 +51,9 @@ def solve(task: Task, wishes: Wishes) -> Result:
     if wishes.search not in (None, True, False):
         raise UsageError(f"search is {wishes.search!r}; it is True, False or None")
     problem = _problem(task, wishes)
-    found = find_minimum(task, problem, wishes.search)
+    # Far out a formula may overflow; what is not finite is looked for, not warned of.
+    with np.errstate(all="ignore"):
+        found = find_minimum(task, problem, wishes.search)
     asked = Asked(as_tolerance(wishes.tolerance), wishes.intervals, wishes.trace_every)
     return result_of(found, problem, asked)
 
@@ -70,7 +72,7 @@ def _problem(task: Task, wishes: Wishes) -> Problem:
     return Problem(
         kernel=_kernel(task, wishes),
         names=model.free,
-        chunk=task.chunk,
+        chunk=_weighty(task.chunk),
         box=Box(low, high, held),
         linear=linear,
         quadratic=squared and model.is_linear,
@@ -81,6 +83,14 @@ def _problem(task: Task, wishes: Wishes) -> Problem:
         callback=as_callable(wishes.callback, "callback"),
         callback_every=1 if every is None else whole(every, "callback_every", 1),
     )
+
+
+def _weighty(chunk: Chunk) -> Chunk:
+    """Return the rows that have a say: a sample of them should hold no others."""
+    if chunk.weights is None or chunk.weights.all():
+        return chunk
+    kept = np.flatnonzero(chunk.weights)
+    return Chunk(tuple(column[kept] for column in chunk.columns), chunk.weights[kept])
 
 
 def _solved_exactly(model: Model, low: np.ndarray, high: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from sgdfit.language.evaluation import evaluate
 from sgdfit.language.formula import Formula
 from sgdfit.language.tokens import tokenize
 
-__all__ = ["centred", "far_columns", "hides"]
+__all__ = ["centred", "could_determine", "far_columns"]
 
 # A column whose middle lies so many times its spread away from 0.
 FAR = 100.0
@@ -64,19 +64,20 @@ def centred(formula: Formula, middles: dict[str, float]) -> str:
     return "".join([*pieces, right[end:]])
 
 
-def hides(task: Task) -> bool:
-    """Whether the formula about the middle of its columns determines every parameter.
+def could_determine(task: Task) -> bool:
+    """Whether the formula on centred, scaled columns determines every parameter somewhere.
 
-    Then what the data leave open is no property of the formula, but of rounding.
+    Then what the data leave open is no property of formula and data, but of rounding or of the
+    place in the space of the parameters.
     """
-    model, middles = task.model, far_columns(task)
-    if not middles:
-        return False
+    model = task.model
     some = sample(task.chunk, ROWS_LOOKED_AT, 0)
     columns: dict[str, Any] = dict(zip(model.columns, some.columns, strict=True))
-    for name, middle in middles.items():
-        apart = columns[name].astype(np.float64) - middle
-        columns[name] = apart / float(np.abs(apart).max())
+    for name in model.variables:
+        column = columns[name].astype(np.float64)
+        apart = column - (column.min() / 2 + column.max() / 2)
+        largest = float(np.abs(apart).max())
+        columns[name] = apart / largest if largest > 0 else column
     random = np.random.default_rng(0)
     return any(
         _determines(task, columns, random.normal(size=len(model.free)), some.rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from sgdfit.fits.task import Task, counted
 from sgdfit.fits.weighting import surprise
 from sgdfit.inference.diagnosis import Diagnosis
 from sgdfit.inference.statistics import goodness
+from sgdfit.models.model import Model
 from sgdfit.results.result import Estimate, Result
 from sgdfit.results.search import StartSearch
 from sgdfit.results.status import Status
@@ -24,6 +25,8 @@ __all__ = ["Landed", "Way", "compose", "undetermined_warning", "withheld"]
 
 # Farther than this from the optimum, in standard errors, a 95% interval would miss it too often.
 FAR = 1.0
+# Perfect data leave a parameter open whose error by rounding is a larger share of it.
+VAGUE = 1e-6
 
 
 class Way(NamedTuple):
@@ -76,13 +79,14 @@ class Landed(NamedTuple):
 def compose(task: Task, landed: Landed, way: Way) -> Result:
     """Return the `Result` of what is known."""
     model, source, squares = task.model, task.source, landed.squares
-    found = withheld(_settled(landed), landed.status, landed.distance)
+    found = withheld(_settled(model, landed), landed.status, landed.distance)
     merit = goodness(
         squares.residual,
         squares.total,
         rows=counted(task.chunk),
         free=len(model.free),
         sum_log_weights=squares.log_weights,
+        known_variance=task.weighting.absolute,
     )
     squared, weighting = model.loss.name == SQUARED, task.weighting
     reduced = merit.reduced_chi_square if squared else None
@@ -132,23 +136,49 @@ def _profiled(
     }
 
 
-def _settled(landed: Landed) -> Uncertainty:
+def _settled(model: Model, landed: Landed) -> Uncertainty:
     """Return no error at all where the residuals are nothing but rounding."""
     found = landed.found
-    if found.covariance is None or not landed.squares.exact or found.degrees_of_freedom == np.inf:
+    if found.covariance is None or found.degrees_of_freedom == np.inf:
         return found
-    return found._replace(covariance=found.covariance * 0.0)
+    if not landed.squares.exact:
+        # A variance below the range of floating point is not none.
+        gone = np.diag(found.covariance) == 0
+        return found._replace(covariance=np.where(gone | gone[:, None], np.nan, found.covariance))
+    covariance = found.covariance * 0.0
+    # Where the curve is flat in a parameter, rounding alone leaves it open.
+    errors, theta = np.sqrt(np.abs(np.diag(found.covariance))), np.abs(landed.theta)
+    nonlinear = np.array([name not in model.linear for name in model.free])
+    vague = nonlinear & (errors > VAGUE * theta)
+    covariance[vague, :] = covariance[:, vague] = np.nan
+    return found._replace(covariance=covariance)
 
 
-def undetermined_warning(combinations: tuple[str, ...]) -> tuple[str, ...]:
-    """Say that the data leave combinations of parameters open, if they do."""
-    if not combinations:
-        return ()
-    named = ", ".join(combinations)
-    return (
-        f"the data do not determine {named}: any value of it fits as well, so the parameters in it"
-        " have no standard errors; fix or tie one of them",
-    )
+def undetermined_warning(
+    combinations: tuple[str, ...], stepped: Collection[str] = ()
+) -> tuple[str, ...]:
+    """Say that the data leave combinations of parameters open, if they do.
+
+    Parameters
+    ----------
+    combinations : tuple of str
+    stepped : collection of str
+        Parameters within a condition or a rounding, whose effect comes in steps.
+    """
+    steps = [name for name in combinations if name in stepped]
+    rest = [name for name in combinations if name not in stepped]
+    told = []
+    if steps:
+        told.append(
+            f"{', '.join(steps)} acts in steps: it may move between neighbouring rows without"
+            " changing the fit, so it has no standard error"
+        )
+    if rest:
+        told.append(
+            f"the data do not determine {', '.join(rest)}: near these estimates any value of it"
+            " fits as well, so the parameters in it have no standard errors; fix or tie one of them"
+        )
+    return tuple(told)
 
 
 def withheld(found: Uncertainty, status: Status, distance: float) -> Uncertainty:

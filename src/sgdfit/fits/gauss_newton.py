@@ -15,7 +15,7 @@ import numpy as np
 from sgdfit.fits.descent import Callback, Progress
 from sgdfit.fits.growth import batch_sizes, sample
 from sgdfit.fits.surface import FEW, Surface
-from sgdfit.fits.trust_region import Box, Iterate, Point, advance, begin, moved_to
+from sgdfit.fits.trust_region import Box, Iterate, Point, advance, begin
 from sgdfit.inference.quadratic import Quadratic, step_within
 from sgdfit.kernels.kernel import Chunk, Kernel
 
@@ -26,6 +26,8 @@ SMALLEST = float(np.finfo(np.float64).tiny)
 NEAR = 0.1
 # Singular values of the scaled root that differ more lose too many digits in sums of products.
 ILL_CONDITIONED = 3e5
+# More than this many times the mean loss of a sample on more rows is no chance.
+MISLED = 1.5
 # Where so little of the loss would be left, rounding is all that is left.
 PERFECT = 1e-20
 
@@ -123,6 +125,8 @@ class Course(NamedTuple):
     distance : float
         Remaining, in standard errors of all rows.
     seconds : float
+    beyond : float64[p] or None
+        Where the walk rests at the edge of the formula's domain, a point beyond it.
     """
 
     theta: np.ndarray
@@ -132,6 +136,7 @@ class Course(NamedTuple):
     way: tuple[Stand, ...]
     distance: float
     seconds: float
+    beyond: np.ndarray | None = None
 
     @property
     def visited(self) -> int:
@@ -155,7 +160,14 @@ def walk(problem: Problem, start: np.ndarray, sizes: list[int] | None = None) ->
         ending = run.interrupted()
     seconds = time.perf_counter() - begun
     return Course(
-        run.theta, run.quadratic, run.first, ending, tuple(run.way), run.distance, seconds
+        run.theta,
+        run.quadratic,
+        run.first,
+        ending,
+        tuple(run.way),
+        run.distance,
+        seconds,
+        run.beyond,
     )
 
 
@@ -173,7 +185,7 @@ def remaining(quadratic: Quadratic, theta: np.ndarray, box: Box, rows: int) -> f
         step = step_within(quadratic, _norms(quadratic), free, np.inf)
         left = max(0.0, -quadratic.change(step.move))
     count = int(free.sum())
-    noise = max(quadratic.spread - 2 * left, 0.0) / max(1, rows - count)
+    noise = max(quadratic.spread - 2 * left, quadratic.blur) / max(1, rows - count)
     if left == 0:
         return 0.0
     return float(np.sqrt(2 * left / count / noise)) if noise > 0 else np.inf
@@ -197,18 +209,21 @@ class _Run:
         # Of a row, from the last batch whose rows were looked at.
         self.spread: float | None = None
         self.ill_conditioned = False
+        self.beyond: np.ndarray | None = None
+        # Where it began on each batch.
+        self.entries: list[np.ndarray] = []
 
     def go(self, sizes: list[int]) -> str:
         """Walk through the batches; return what ended it."""
-        iterate: Iterate | None = None
         ending = "arrived"
         for k, size in enumerate(sizes):
             surface = self._surface(sample(self.problem.chunk, size, self.problem.seed + k))
-            point = self._seen(surface, self.theta)
+            point = self._entered(surface)
             if point is None:
                 return "lost"
             self.first = self.first or point.quadratic
-            iterate = begin(point) if iterate is None else moved_to(iterate, point)
+            self.entries.append(point.theta)
+            iterate = begin(point)
             whole = k == len(sizes) - 1
             iterate, ending = self._through(surface, iterate, whole)
             if ending in ("steps", "stopped") and not whole:
@@ -218,10 +233,27 @@ class _Run:
             self._remember(surface, iterate)
         return ending
 
+    def _entered(self, surface: Surface) -> Point | None:
+        """Return where to begin on a batch: where the last one led, unless that misled.
+
+        A sample may lack the rows that tell a parameter. Then its minimum lies far off, and where
+        the walk entered that sample is the better place.
+        """
+        point = self._seen(surface, self.theta)
+        loss = self.way[-1].loss if self.way else np.inf
+        if point is not None and point.quadratic.loss / surface.chunk.rows <= MISLED * abs(loss):
+            return point
+        for theta in reversed(self.entries):
+            other = self._seen(surface, theta)
+            if other is not None and (point is None or other.quadratic.loss < point.quadratic.loss):
+                point = other
+        return point
+
     def _surface(self, chunk: Chunk) -> Surface:
         problem = self.problem
         by_rows = chunk.rows <= FEW or self.ill_conditioned
-        linear = problem.linear if by_rows and not problem.quadratic else problem.linear[:0]
+        alone = chunk.rows <= FEW and not problem.quadratic
+        linear = problem.linear if alone else problem.linear[:0]
         return Surface(problem.kernel, chunk, linear, self.spread, by_rows)
 
     def _seen(self, surface: Surface, theta: np.ndarray) -> Point | None:
@@ -255,6 +287,7 @@ class _Run:
             before = self.distance
             iterate = advance(iterate, lambda theta: self._seen(surface, theta), problem.box)
             self.step += not iterate.rests
+            self.beyond = iterate.beyond
 
     def _stand(self, surface: Surface, iterate: Iterate) -> None:
         """Take down where the walk stands."""

@@ -12,7 +12,7 @@ from sgdfit.kernels.kernel import Chunk
 __all__ = ["batch_sizes", "sample"]
 
 # The first sample: enough to be steered by, small enough to cost nothing.
-FIRST, SHARE = 4_096, 64
+FIRST, SHARE = 4_096, 8
 ROWS_A_PARAMETER = 50
 # From one batch to the next the standard errors shrink at most fourfold, so that few steps lead
 # from the optimum of one to that of the next. The last sample holds one row in so many.

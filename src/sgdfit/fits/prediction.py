@@ -213,7 +213,7 @@ def _noise(result: Result, interval: str, weights: str | None, source: Source) -
             "this fit does not know how much its rows scatter, since they leave no degree of"
             " freedom; ask for interval='confidence'"
         )
-    with np.errstate(divide="ignore"):
+    with np.errstate(all="ignore"):
         return unit if weights is None else unit / weights_of(weights, source)
 
 

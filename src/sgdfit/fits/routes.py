@@ -10,10 +10,11 @@ import numpy as np
 
 from sgdfit.fits.gauss_newton import Course, Problem, walk
 from sgdfit.fits.growth import batch_sizes, sample
-from sgdfit.fits.squares import ROUNDING
+from sgdfit.fits.residuals import misfit_of
 from sgdfit.fits.starting import Starts, look_for_starts, missing, with_starts
-from sgdfit.fits.surface import FEW
 from sgdfit.fits.task import Task
+from sgdfit.inference.quadratic import from_rows
+from sgdfit.kernels.kernel import Chunk
 from sgdfit.models.model import Model
 from sgdfit.models.symmetries import canonical, equivalents
 from sgdfit.results.search import Rival, StartSearch
@@ -26,8 +27,8 @@ BETTER = 1e-6
 CLEARLY_BETTER = 1e-3
 # Of a few candidates the true loss over more rows decides which to follow.
 FOLLOWED = 5
-# Neighbouring residuals correlate so many standard deviations beyond chance: no noise.
-NOT_NOISE = 3.0
+# Where a loss has no value, so many points are tried at so many standard errors.
+DRAWS, REACHES = 64, (0.3, 1.0, 3.0, 10.0)
 ENDED = ("interrupted", "stopped", "lost")
 
 
@@ -62,7 +63,11 @@ def find_minimum(task: Task, problem: Problem, search: bool | None) -> Found:
     if sought and search is not False:
         starts = look_for_starts(task, problem.seed)
         if starts is not None:
-            return _from_search(task, problem, starts)
+            found = _from_search(task, problem, starts)
+            if len(sought) == len(model.free):
+                return found
+            better, _ = _better(task, problem, found.course, search)
+            return found._replace(better=better)
     course = _from_given(task, problem, np.array(model.start))
     better, facts = _better(task, problem, course, search)
     return Found(task, course, facts, better)
@@ -93,6 +98,9 @@ def _from_search(task: Task, problem: Problem, starts: Starts) -> Found:
     model, sizes = task.model, batch_sizes(problem.chunk.rows, len(problem.names))
     quiet = problem._replace(callback=None)
     k, known = _best_candidate(quiet, starts)
+    if not math.isfinite(known):
+        starts = _within_domain(quiet, starts)
+        k, known = _best_candidate(quiet, starts)
     raw, polished = (problem.box.clip(points[k]) for points in (starts.raw, starts.polished))
     start, polished, told = _represented(model, raw, polished)
     course = walk(problem if len(sizes) == 1 else quiet, start, sizes[:1])
@@ -105,6 +113,37 @@ def _from_search(task: Task, problem: Problem, starts: Starts) -> Found:
     course = _settled_on(problem, course, canonical(model, course.theta, missing(model))[0])
     task = task._replace(model=with_starts(model, start, "search"))
     return Found(task, course, replace(starts.facts, symmetries=told), None)
+
+
+def _within_domain(problem: Problem, starts: Starts) -> Starts:
+    """Return the starts with points in their place at which every row has a finite loss.
+
+    The least squares that starts come from may lead where another loss, such as Poisson's, has no
+    value. Points about them are tried, at ever more of their standard errors.
+    """
+    chunk = sample(problem.chunk, starts.facts.rows, problem.seed)
+    random = np.random.default_rng(problem.seed)
+    for theta in (*starts.raw, *starts.polished):
+        root = _scatter(problem, chunk, theta)
+        for reach in REACHES:
+            draws = random.standard_normal((DRAWS, len(theta)))
+            points = [problem.box.clip(theta + reach * root @ draw) for draw in draws]
+            losses = [float(problem.kernel.rows(point, chunk).loss.sum()) for point in points]
+            best = int(np.nanargmin([*losses, np.inf]))
+            if best < len(points) and np.isfinite(losses[best]):
+                return starts._replace(raw=(points[best],), polished=(points[best],))
+    return starts
+
+
+def _scatter(problem: Problem, chunk: Chunk, theta: np.ndarray) -> np.ndarray:
+    """Return a root of the covariance that least squares would give at ``theta``."""
+    rows = problem.kernel.rows(theta, chunk)
+    residual = rows.prediction - rows.target
+    square = float(residual @ residual)
+    near = from_rows(rows.jacobian, residual, np.ones(chunk.rows), chunk.weights, square / 2)
+    if not np.isfinite(near.root).all():
+        return np.diag(np.abs(theta))
+    return np.asarray(np.linalg.pinv(near.root)) * math.sqrt(square / chunk.rows)
 
 
 def _represented(
@@ -204,19 +243,7 @@ def _suspicious(task: Task, problem: Problem, course: Course) -> bool:
     """Whether a fit looks like a wrong one: it did not arrive, or its residuals are no noise."""
     if course.ending in ENDED:
         return False
-    if not problem.squared:
+    if not course.distance <= 1.0 or not problem.squared:
         return True
-    chunk = sample(problem.chunk, FEW // 2, problem.seed)
-    rows = problem.kernel.rows(course.theta, chunk)
-    residual = rows.target - rows.prediction
-    if chunk.weights is not None:
-        residual = residual * np.sqrt(chunk.weights)
-    order = np.argsort(chunk.columns[0] if task.model.variables else rows.prediction, kind="stable")
-    residual = residual[order]
-    total = float(residual @ residual)
-    if total <= ROUNDING**2 * float(np.sum((rows.target - rows.target.mean()) ** 2)):
-        return False
-    if not course.distance <= 1.0:
-        return True
-    correlated = float(residual[1:] @ residual[:-1]) / total
-    return correlated * math.sqrt(len(residual)) > NOT_NOISE
+    with np.errstate(all="ignore"):
+        return misfit_of(task, problem, course.theta).is_doubtful

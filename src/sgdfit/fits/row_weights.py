@@ -73,6 +73,12 @@ def relative_weights(weighting: Weighting, source: Source) -> tuple[NDArray[np.f
     """
     scaled, largest = _scaled(weighting, source)
     mean = float(scaled.mean())
+    if not 0 < largest * mean < np.inf:
+        said = f"sigma '{weighting.sigma}'" if weighting.sigma else f"weights '{weighting.weights}'"
+        raise DataError(
+            f"the {said} of {source.label} gives rows a weight of {largest * mean:g}, out of the"
+            " range of floating point; rescale the response and it together"
+        )
     return scaled / mean, largest * mean
 
 

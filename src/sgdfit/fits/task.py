@@ -16,6 +16,9 @@ from sgdfit.models.model import Model
 
 __all__ = ["Task", "counted", "prepare"]
 
+# Squares of what is larger or smaller, summed over many rows, overflow or vanish.
+SMALLEST, LARGEST = 1e-140, 1e140
+
 
 class Task(NamedTuple):
     """A model and the rows it meets.
@@ -61,6 +64,7 @@ def prepare(model: Model, table: Table, weighting: Weighting, missing: str) -> T
     source = table.load([*model.columns, *columns_of(weighting.given)], missing=missing)
     chunk, mean_weight = _chunk(model, source, weighting)
     _check_rows(model, source, chunk)
+    _check_magnitudes(model, source)
     warnings = (*_lookalikes(model, table), *_constant_columns(model, source))
     return Task(model, source, chunk, mean_weight, weighting, warnings)
 
@@ -77,6 +81,19 @@ def _chunk(model: Model, source: Source, weighting: Weighting) -> tuple[Chunk, f
         return Chunk(columns, None), 1.0
     weights, mean = relative_weights(weighting, source)
     return Chunk(columns, weights), mean
+
+
+def _check_magnitudes(model: Model, source: Source) -> None:
+    """Refuse columns whose squares leave the range of floating point: sums of them mean nothing."""
+    for name in model.columns:
+        column = source.columns[name]
+        largest = max(abs(float(column.max())), abs(float(column.min())))
+        if largest and not SMALLEST <= largest <= LARGEST:
+            raise DataError(
+                f"the column {name!r} of {source.label} has values of up to {largest:.3g}, whose"
+                f" squares floating point cannot hold; rescale it to between {SMALLEST:.0e} and"
+                f" {LARGEST:.0e}, as in another unit"
+            )
 
 
 def _check_rows(model: Model, source: Source, chunk: Chunk) -> None:

@@ -15,10 +15,10 @@ import numpy as np
 
 from sgdfit.inference.quadratic import Quadratic, Step, solved, step_within
 
-__all__ = ["Box", "Evaluate", "Iterate", "Point", "advance", "begin", "moved_to"]
+__all__ = ["Box", "Evaluate", "Iterate", "Point", "advance", "begin"]
 
 # Where rounding hides a decrease, a step is taken when the gradient shrinks to this share.
-SHRINKS = 0.97
+SHRINKS = 0.99
 # A step is taken when the loss falls by at least this share of what was predicted.
 ACCEPTED = 1e-4
 # The first radius, in units of the scaled start (Moré 1978, section 4). His factor of 100 throws
@@ -103,6 +103,8 @@ class Iterate(NamedTuple):
         How often rows were evaluated until here.
     rests : bool
         Whether no step from here lowers the loss: rounding hides the rest.
+    beyond : float64[p] or None
+        The last point tried at which the loss was not finite, where that is why it rests.
     """
 
     point: Point
@@ -111,6 +113,7 @@ class Iterate(NamedTuple):
     damping: float
     evaluations: int
     rests: bool
+    beyond: np.ndarray | None = None
 
 
 def begin(point: Point) -> Iterate:
@@ -121,25 +124,15 @@ def begin(point: Point) -> Iterate:
     return Iterate(point, scales, radius, 0.0, 1, False)
 
 
-def moved_to(iterate: Iterate, point: Point) -> Iterate:
-    """Return the iterate on other rows: more of them make longer norms."""
-    scales = _norms(point.reduced)
-    larger = float(np.median(scales / iterate.scales))
-    return iterate._replace(
-        point=point,
-        scales=np.maximum(iterate.scales * larger, scales),
-        radius=iterate.radius * larger,
-        rests=False,
-    )
-
-
 def advance(iterate: Iterate, evaluate: Evaluate, box: Box) -> Iterate:
     """Take one step that lowers the loss, after as many shorter tries as it needs."""
     here = iterate.point
     free = box.free(here.theta, here.reduced.gradient)
     free[here.linear] = False  # they follow
-    radius, evaluations = iterate.radius, iterate.evaluations
+    radius, evaluations, beyond = iterate.radius, iterate.evaluations, None
     for _ in range(SHRINKAGES if free.any() or len(here.linear) else 0):
+        if not radius > 0:
+            break
         step = _inwards(iterate, box, free, radius)
         theta = here.followed(box.clip(here.theta + step.move))
         move = theta - here.theta
@@ -151,6 +144,7 @@ def advance(iterate: Iterate, evaluate: Evaluate, box: Box) -> Iterate:
             continue
         there = evaluate(theta)
         evaluations += 1
+        beyond = theta if there is None else beyond
         length = float(np.linalg.norm(iterate.scales * move))
         predicted = -here.reduced.change(move)
         if there is not None and _lower(here, there, predicted):
@@ -161,7 +155,7 @@ def advance(iterate: Iterate, evaluate: Evaluate, box: Box) -> Iterate:
         if predicted <= here.reduced.blur:
             break
         radius = min(radius, length) * (0.25 if there is not None else 0.1)
-    return iterate._replace(rests=True, radius=radius, evaluations=evaluations)
+    return iterate._replace(rests=True, radius=radius, evaluations=evaluations, beyond=beyond)
 
 
 def _inwards(iterate: Iterate, box: Box, free: np.ndarray, radius: float) -> Step:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from sgdfit.fits.centring import centred, far_columns, hides
+from sgdfit.fits.centring import centred, could_determine, far_columns
 from sgdfit.fits.ending import ARRIVED, FLAT, out_of_domain
-from sgdfit.fits.gauss_newton import Course
+from sgdfit.fits.gauss_newton import Course, condition
+from sgdfit.fits.kinks import has_kink
 from sgdfit.fits.task import Task
 from sgdfit.fits.trouble import find_trouble
+from sgdfit.inference.directions import EPS
 from sgdfit.inference.quadratic import Quadratic
+from sgdfit.language.evaluation import evaluate
 from sgdfit.models.model import Model
 from sgdfit.results.search import Rival
 from sgdfit.results.status import Status, status_of
 
-__all__ = ["lost_directions", "pronounce"]
+__all__ = ["pronounce"]
 
 UNKNOWN = (
     "no step lowers the loss any more; a loss without curvature does not tell what that is in"
@@ -27,6 +32,7 @@ def pronounce(
     course: Course,
     distance: float,
     undetermined: tuple[str, ...],
+    downhill: tuple[str, ...],
     better: Rival | None,
     reach: float | None,
 ) -> Status:
@@ -38,6 +44,8 @@ def pronounce(
         From the estimates to the optimum, in standard errors; infinite where not known.
     undetermined : tuple of str
         Combinations of parameters on which the loss does not depend at the estimates.
+    downhill : tuple of str
+        Combinations along which it bends down.
     better : Rival or None
         A lower minimum that a search found.
     reach : float or None
@@ -49,10 +57,14 @@ def pronounce(
         return status_of(course.ending, step=_steps(course))
     if better is not None:
         return _beaten(task.model, course, better)
-    if undetermined and hides(task):
-        return _hidden(task, course, undetermined)
-    if undetermined and lost_directions(course.first, course.quadratic):
+    if downhill:
+        return _no_minimum(course, downhill)
+    if undetermined and could_determine(task):
+        if far_columns(task):
+            return _hidden(task, course, f"rounding hides {', '.join(undetermined)}")
         return _plateau(task.model, course, undetermined)
+    if _digits_left(course.quadratic) < 1 and far_columns(task):
+        return _hidden(task, course, "rounding leaves no digit of the parameters")
     enough = ARRIVED if reach is None else max(reach, 0.0)
     if distance <= enough:
         cause = f"nearer than the {enough:g} standard errors that count"
@@ -62,9 +74,10 @@ def pronounce(
     return _resting(task, course, distance)
 
 
-def lost_directions(first: Quadratic, last: Quadratic) -> int:
-    """Return how many directions the loss depended on at the start, and no longer does."""
-    return int(first.spectrum.positive.sum()) - int(last.spectrum.positive.sum())
+def _digits_left(quadratic: Quadratic) -> float:
+    """Return how many digits of the parameters the conditioning of the rows leaves."""
+    lost = 1.0 if quadratic.regular else condition(quadratic)
+    return -math.log10(EPS * lost) if np.isfinite(lost) else 0.0
 
 
 def _steps(course: Course) -> int:
@@ -75,7 +88,23 @@ def _nowhere(task: Task, course: Course) -> Status:
     found = find_trouble(task, [course.theta], overflow=True)
     if found is None:
         return status_of("domain_error", cause="the loss over all rows is not finite at the start")
-    return out_of_domain(task, found, _steps(course))
+    if not _response_is_finite(task):
+        cure = f"correct row {found.row + 1}, or leave it out: no parameter changes that value"
+    else:
+        cure = "start where every row has a finite value, or bound the parameters"
+        cure += _unsought(task.model)
+    return out_of_domain(task, found, _steps(course), cure=cure)
+
+
+def _response_is_finite(task: Task) -> bool:
+    columns = {n: c.astype(np.float64, copy=False) for n, c in task.source.columns.items()}
+    return bool(np.isfinite(evaluate(task.model.formula.response, columns)).all())
+
+
+def _unsought(model: Model) -> str:
+    """Advise to leave out a start, where one was given."""
+    given = any(parameter.origin == "given" for parameter in model.parameters.values())
+    return ", or leave out the start so that one is searched" if given else ""
 
 
 def _beaten(model: Model, course: Course, better: Rival) -> Status:
@@ -92,15 +121,24 @@ def _beaten(model: Model, course: Course, better: Rival) -> Status:
     )
 
 
-def _hidden(task: Task, course: Course, undetermined: tuple[str, ...]) -> Status:
-    middles = far_columns(task)
+def _no_minimum(course: Course, downhill: tuple[str, ...]) -> Status:
     return status_of(
         "stalled",
         step=_steps(course),
         cause=(
-            f"so far from 0 as {', '.join(middles)} lies, rounding hides {', '.join(undetermined)},"
-            " which the data do determine"
+            f"this is no minimum: along {', '.join(downhill)} the loss bends down, and falls on"
+            " either side"
         ),
+        cure="use a loss that has a minimum, or start elsewhere",
+    )
+
+
+def _hidden(task: Task, course: Course, what: str) -> Status:
+    middles = far_columns(task)
+    return status_of(
+        "stalled",
+        step=_steps(course),
+        cause=f"so far from 0 as {', '.join(middles)} lies, {what}, which the data do determine",
         cure=f"centre the columns: fit '{centred(task.model.formula, middles)}'",
     )
 
@@ -111,10 +149,24 @@ def _plateau(model: Model, course: Course, undetermined: tuple[str, ...]) -> Sta
         "stalled",
         step=_steps(course),
         cause=(
-            "the steps led to a plateau, not the optimum: there the loss no longer depends on"
+            "the steps ended on flat ground, not at the optimum: here the loss does not depend on"
             f" {', '.join(undetermined)} ({', '.join(moved)})"
         ),
-        cure="start nearer, bound the parameters, or leave out the start so that one is searched",
+        cure="start nearer, or bound the parameters" + _unsought(model),
+    )
+
+
+def _at_the_edge(task: Task, course: Course, beyond: np.ndarray, left: str) -> Status:
+    found = find_trouble(task, [beyond], overflow=True)
+    what = "the loss" if found is None else f"{found.part} on row {found.row + 1}"
+    return status_of(
+        "stalled",
+        step=_steps(course),
+        cause=(
+            f"the steps ended at the edge of the formula's domain: beyond it {what} has no finite"
+            f" value, and the least loss lies there, {left} away"
+        ),
+        cure="bound the parameters so that every row keeps a value, as in b > 0",
     )
 
 
@@ -122,9 +174,12 @@ def _resting(task: Task, course: Course, distance: float) -> Status:
     assert course.quadratic is not None  # the caller has looked
     if not course.quadratic.offset.any():
         return status_of("stalled", step=_steps(course), cure=FLAT)
-    if not np.isfinite(distance):
+    if has_kink(task.model):
         return status_of("stalled", step=_steps(course), cause=UNKNOWN, cure="")
-    left = f"{distance:.2g} standard errors"
+    known = np.isfinite(distance)
+    left = f"{distance:.2g} standard errors" if known else "how far is not known"
+    if course.beyond is not None:
+        return _at_the_edge(task, course, course.beyond, left)
     middles = far_columns(task)
     centre = f"centre the columns: fit '{centred(task.model.formula, middles)}'"
     return status_of(

@@ -75,7 +75,7 @@ class Quadratic(NamedTuple):
     @property
     def norms(self) -> np.ndarray:
         """The norms of the columns of R, float64[p]."""
-        return np.asarray(np.sqrt(np.einsum("ij,ij->j", self.root, self.root)))
+        return _column_norms(self.root)
 
     @property
     def gradient(self) -> np.ndarray:
@@ -172,8 +172,8 @@ def from_rows(
     halves = float(table[:n, p] @ table[:n, p]) / 2
     least = rest + (loss - halves if abs(loss - halves) > ROUNDING * loss else 0.0)
     blur = ROUNDING * abs(loss) + ROUNDINGS * EPS * size * float(np.abs(pull).sum())
-    norms = np.einsum("ij,ij->j", triangle[:p, :p], triangle[:p, :p])
-    regular = bool((triangle.diagonal()[:p] ** 2 > REGULAR**2 * norms).all())
+    norms = _column_norms(triangle[:p, :p])
+    regular = bool((np.abs(triangle.diagonal()[:p]) > REGULAR * norms).all())
     return Quadratic(loss, root, offset, spread, least, True, blur, regular)
 
 
@@ -194,6 +194,13 @@ def joined(parts: Iterable[Quadratic]) -> Quadratic:
     least = sum(q.least for q in found) + corner * corner / 2
     blur = sum(q.blur for q in found)
     return Quadratic(loss, triangle[:p, :p], triangle[:p, p], spread, least, True, blur)
+
+
+def _column_norms(matrix: np.ndarray) -> np.ndarray:
+    """Return the norms of the columns, whose squares could leave the range of floating point."""
+    sizes = np.abs(matrix).max(axis=0, initial=0.0)
+    unit = matrix / np.where(sizes > 0, sizes, 1.0)
+    return np.asarray(sizes * np.sqrt(np.einsum("ij,ij->j", unit, unit)))
 
 
 @lru_cache(maxsize=256)

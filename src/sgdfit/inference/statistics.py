@@ -38,13 +38,15 @@ def goodness(
     rows: int,
     free: int,
     sum_log_weights: float = 0.0,
+    known_variance: bool = False,
 ) -> Goodness:
     """Compute the figures of merit of a least-squares fit.
 
     The criteria are those of R's ``AIC`` and ``BIC`` for ``nls``: with n rows, p free parameters
     and k = p + 1 (the variance is estimated too), −2 ln L = n (ln 2π + ln(RSS/n) + 1) − Σ ln w,
     AIC = −2 ln L + 2k, AICc = AIC + 2k(k+1)/(n−k−1), BIC = −2 ln L + k ln n. AICc is that of
-    Hurvich and Tsai, Biometrika 76 (1989) 297, eq. 3.
+    Hurvich and Tsai, Biometrika 76 (1989) 297, eq. 3. Where the variance of each row is known, 1/w,
+    k = p and −2 ln L = n ln 2π − Σ ln w + RSS.
 
     Parameters
     ----------
@@ -58,6 +60,8 @@ def goodness(
         Free parameters.
     sum_log_weights : float
         Σ ln w over the rows of nonzero weight.
+    known_variance : bool
+        Whether the weights are the inverse variances themselves.
 
     Examples
     --------
@@ -66,8 +70,12 @@ def goodness(
     (17, 7.355, 101.416)
     """
     left = rows - free
-    deviance = _deviance(residual_sum_of_squares, rows, sum_log_weights)
-    k = free + 1
+    if known_variance:
+        exact = rows * math.log(2 * math.pi) - sum_log_weights + residual_sum_of_squares
+        deviance = exact if rows > 0 else None
+    else:
+        deviance = _deviance(residual_sum_of_squares, rows, sum_log_weights)
+    k = free if known_variance else free + 1
     return Goodness(
         degrees_of_freedom=left,
         reduced_chi_square=residual_sum_of_squares / left if left > 0 else None,

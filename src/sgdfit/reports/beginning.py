@@ -47,9 +47,12 @@ def _batches(result: Result) -> str:
 
 def search_lines(search: StartSearch) -> Iterator[tuple[str, str]]:
     """Say how starting values were searched for, and what else was found."""
-    tried = f"{counted(search.points, 'point')} on {counted(search.rows, 'row')}"
-    minima = "1 minimum" if search.minima == 1 else f"{search.minima} minima"
-    yield "searched", f"{tried}; the best {search.polished:,} led to {minima}"
+    if search.points:
+        tried = f"{counted(search.points, 'point')} on {counted(search.rows, 'row')}"
+        minima = "1 minimum" if search.minima == 1 else f"{search.minima} minima"
+        yield "searched", f"{tried}; the best {search.polished:,} led to {minima}"
+    else:
+        yield "solved", f"by least squares on {counted(search.rows, 'row')}"
     yield from search.ranges.items()
     if search.solved:
         yield "solved at each point", ", ".join(search.solved)

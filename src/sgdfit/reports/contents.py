@@ -153,7 +153,10 @@ def _note(estimate: Estimate) -> str:
 
 
 def _goodness(result: Result) -> Iterator[tuple[str, str]]:
-    yield "loss", f"{number(result.loss)} ({result.loss_name}, the mean over the rows)"
+    mean = "the mean over the rows"
+    if result.weights is not None:
+        mean = "the weighted mean over the rows"
+    yield "loss", f"{number(result.loss)} ({result.loss_name}, {mean})"
     yield "residual sum of squares", number(result.residual_sum_of_squares)
     count = f"{counted(result.rows, 'row')} − {counted(len(result.free), 'free parameter')}"
     yield "degrees of freedom", f"{result.degrees_of_freedom:,} ({count})"

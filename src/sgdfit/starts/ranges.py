@@ -52,8 +52,16 @@ def range_of(role: Role, low: float, high: float, seen: Observations) -> Range:
     decades.
     """
     unit, knots, negative, text = _KINDS[role.kind](role, seen)
-    between = f" within {low:g} … {high:g}" if math.isfinite(low) or math.isfinite(high) else ""
+    between = _between(low, high)
     return Range(role, low, high, unit, knots, negative, text + between)
+
+
+def _between(low: float, high: float) -> str:
+    if math.isfinite(low) and math.isfinite(high):
+        return f" within {low:g} … {high:g}"
+    if math.isfinite(low):
+        return f" above {low:g}"
+    return f" below {high:g}" if math.isfinite(high) else ""
 
 
 _Parts = tuple[float, tuple[tuple[float, float], ...], float, str]
