@@ -164,7 +164,7 @@ def _at_the_edge(task: Task, course: Course, beyond: np.ndarray, left: str) -> S
         step=_steps(course),
         cause=(
             f"the steps ended at the edge of the formula's domain: beyond it {what} has no finite"
-            f" value, and the least loss lies there, {left} away"
+            f" value, and the least loss lies there ({left})"
         ),
         cure="bound the parameters so that every row keeps a value, as in b > 0",
     )

@@ -1,0 +1,106 @@
+"""Losses with a kink and no curvature, such as mae: is a point their minimum, and how sure is it.
+
+Their slope jumps where the residual changes its sign, so a sum over rows bends only through the
+density of residuals near zero.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from sgdfit.kernels.kernel import Chunk, Kernel, Rows
+from sgdfit.language.evaluation import evaluate
+from sgdfit.models.loss import PREDICTION, TARGET
+from sgdfit.models.model import Model
+
+__all__ = ["Kink", "has_kink", "is_least", "kink_at", "smoothed_curvature"]
+
+# Rows whose residual is below this share of the typical one lie on the curve.
+ON_CURVE = 1e-4
+# Multipliers may miss their range by this share of it.
+MARGIN = 1e-3
+LEVEL = 0.95
+
+
+class Kink(NamedTuple):
+    """The rows near a minimum, and the slopes of the loss on both sides of a residual of zero."""
+
+    rows: Rows
+    weight: np.ndarray
+    residual: np.ndarray
+    below: float
+    above: float
+
+
+def has_kink(model: Model) -> bool:
+    """Whether the loss is made of straight pieces."""
+    return bool(model.bend == 0)
+
+
+def kink_at(model: Model, kernel: Kernel, chunk: Chunk, theta: np.ndarray) -> Kink:
+    """Look at the rows at ``theta``."""
+    rows = kernel.rows(theta, chunk)
+    residual = rows.prediction - rows.target
+    step = ON_CURVE * float(np.abs(residual).mean())
+    below, above = (
+        float(evaluate(model.slope, {PREDICTION: side, TARGET: 0.0})) for side in (-step, step)
+    )
+    weight = np.ones(chunk.rows) if chunk.weights is None else chunk.weights
+    return Kink(rows, weight, residual, below, above)
+
+
+def is_least(kink: Kink, free: np.ndarray) -> bool:
+    """Whether no direction of the free parameters, bool[p], lowers the loss.
+
+    Rows on the curve may take any slope between those of both sides; the minimum is where some
+    choice of these makes the gradient zero (Koenker & Bassett 1978, Econometrica 46(1), theorem
+    3.3).
+    """
+    size = np.abs(kink.residual)
+    on = size <= ON_CURVE * float(size.mean())
+    slopes = kink.weight * kink.rows.slope
+    jacobian = kink.rows.jacobian[free]
+    scales = np.linalg.norm(jacobian, axis=1)
+    usable = scales.all() and np.isfinite(scales).all() and kink.above > kink.below
+    if not (on.any() and usable):
+        return False
+    jacobian = jacobian / scales[:, None]
+    middle, half = (kink.above + kink.below) / 2, (kink.above - kink.below) / 2
+    columns = jacobian[:, on] * kink.weight[on]
+    wanted = -(jacobian[:, ~on] @ slopes[~on]) - columns.sum(axis=1) * middle
+    shares = np.linalg.lstsq(columns * half, wanted, rcond=1e-10)[0]
+    left = np.abs(columns @ (shares * half) - wanted).max()
+    reach = np.abs(columns * half).max()
+    return bool(np.abs(shares).max() <= 1 + MARGIN and left <= MARGIN * reach)
+
+
+def smoothed_curvature(kink: Kink) -> np.ndarray | None:
+    """Return the curvature of the expected loss, float64[p, p], from the residuals near zero.
+
+    Powell's estimate (Koenker 2005, Quantile Regression, section 3.4.2) with the bandwidth of Hall
+    and Sheather (1988, J. R. Stat. Soc. B 50(3), 381-391). None where no scatter is left.
+    """
+    width = _bandwidth(kink) if kink.above > kink.below else 0.0
+    if not width > 0:
+        return None
+    near = np.abs(kink.residual) <= width
+    jacobian = kink.rows.jacobian[:, near]
+    jump = (kink.above - kink.below) / (2 * width)
+    return np.asarray((jacobian * (kink.weight[near] * jump)) @ jacobian.T)
+
+
+def _bandwidth(kink: Kink) -> float:
+    from scipy.special import ndtri
+
+    residual, count = kink.residual, len(kink.residual)
+    share = min(max(-kink.below / (kink.above - kink.below), 0.01), 0.99)
+    at, tail = float(ndtri(share)), float(ndtri((1 + LEVEL) / 2))
+    density = math.exp(-at * at / 2) / math.sqrt(2 * math.pi)
+    reach = count ** (-1 / 3) * tail ** (2 / 3) * (1.5 * density**2 / (2 * at**2 + 1)) ** (1 / 3)
+    reach = min(reach, 0.9 * share, 0.9 * (1 - share))
+    quarters = np.quantile(residual, [0.25, 0.75])
+    spread = min(float(residual.std()), float(quarters[1] - quarters[0]) / 1.34)
+    return spread * float(ndtri(share + reach) - ndtri(share - reach)) / 2

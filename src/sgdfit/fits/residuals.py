@@ -1,0 +1,81 @@
+"""Whether residuals look like noise, or like something that the curve misses."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from sgdfit.fits.gauss_newton import Course, Problem
+from sgdfit.fits.growth import sample
+from sgdfit.fits.surface import FEW
+from sgdfit.fits.task import Task
+
+__all__ = ["Misfit", "misfit_of", "misfit_warnings"]
+
+# Neighbouring residuals correlate so many standard deviations beyond chance: to look further for a
+# better minimum, and to tell the user.
+DOUBTFUL, TOLD = 3.0, 4.0
+# A curve that leaves more of the variation than this explains little.
+UNEXPLAINED, HARDLY = 0.5, 0.9
+# Fewer rows tell nothing of the kind.
+FEWEST = 10
+
+
+class Misfit(NamedTuple):
+    """What residuals tell.
+
+    Attributes
+    ----------
+    correlation : float
+        Of neighbours in the order of the first variable, or of the prediction.
+    beyond : float
+        The same in standard deviations of what noise has, 1/sqrt(n).
+    unexplained : float
+        The share of the response's variation about its mean that is left.
+    """
+
+    correlation: float
+    beyond: float
+    unexplained: float
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether another minimum may well be better."""
+        return self.beyond > DOUBTFUL or self.unexplained > UNEXPLAINED
+
+
+def misfit_of(task: Task, problem: Problem, theta: np.ndarray) -> Misfit:
+    """Look at the residuals of some of the rows."""
+    chunk = sample(problem.chunk, FEW // 2, problem.seed)
+    rows = problem.kernel.rows(theta, chunk)
+    root = 1.0 if chunk.weights is None else np.sqrt(chunk.weights)
+    residual = (rows.target - rows.prediction) * root
+    order = np.argsort(chunk.columns[0] if task.model.variables else rows.prediction, kind="stable")
+    residual = residual[order]
+    total = float(residual @ residual)
+    apart = (rows.target - float(np.average(rows.target, weights=chunk.weights))) * root
+    variation = float(apart @ apart)
+    count = len(residual)
+    correlation = float(residual[1:] @ residual[:-1]) / total if total > 0 else 0.0
+    unexplained = total / variation if variation > 0 else 0.0
+    return Misfit(correlation, correlation * math.sqrt(count), unexplained)
+
+
+def misfit_warnings(task: Task, problem: Problem, course: Course) -> tuple[str, ...]:
+    """Say so where the curve misses what the data hold."""
+    if not problem.squared or problem.chunk.rows < FEWEST:
+        return ()
+    found = misfit_of(task, problem, course.theta)
+    if found.beyond > TOLD:
+        return (
+            f"neighbouring residuals go together (correlation {found.correlation:.2f}): the curve"
+            " misses something that the data hold, and the standard errors are too small",
+        )
+    if found.unexplained > HARDLY and len(task.model.free) > 1:
+        return (
+            f"the curve leaves {100 * found.unexplained:.0f}% of the variation of the response"
+            " unexplained: noise, or a minimum that is not the one meant; look at a plot",
+        )
+    return ()
