@@ -21,14 +21,14 @@ from sgdfit.fits.centring import centred, far_columns
 from sgdfit.fits.composition import Landed, Way, compose, undetermined_warning, withheld
 from sgdfit.fits.gauss_newton import Course, Problem, Stand, condition
 from sgdfit.fits.kinks import has_kink, is_least, kink_at, smoothed_curvature
-from sgdfit.fits.profile import profile_intervals
+from sgdfit.fits.profile import Profiles, profile_intervals
 from sgdfit.fits.profile_trace import Optimum
 from sgdfit.fits.residuals import misfit_warnings
 from sgdfit.fits.routes import Found
 from sgdfit.fits.squares import sum_squares
 from sgdfit.fits.task import Task, counted
 from sgdfit.fits.verdict import pronounce
-from sgdfit.inference.covariance import as_spectrum
+from sgdfit.inference.covariance import as_spectrum, quantile
 from sgdfit.inference.directions import named
 from sgdfit.inference.quadratic import Quadratic
 from sgdfit.language.evaluation import evaluate
@@ -158,8 +158,25 @@ def _profiled(task: Task, problem: Problem, landed: Landed) -> Landed:
     noise = landed.loss / left if np.isfinite(left) else 1 / task.mean_weight
     optimum = Optimum(landed.theta, certain.covariance, noise, left)
     profiles = profile_intervals(problem, optimum)
-    warnings = (*landed.warnings, *profiles.warnings)
+    warnings = (*landed.warnings, *profiles.warnings, *_narrow(problem, optimum, profiles))
     return landed._replace(intervals=profiles.intervals, warnings=warnings)
+
+
+def _narrow(problem: Problem, optimum: Optimum, profiles: Profiles) -> tuple[str, ...]:
+    """Name intervals so much narrower than the curvature says that a refit may be amiss."""
+    errors = np.sqrt(np.diag(optimum.covariance))
+    usual = 2 * quantile(optimum.degrees_of_freedom) * errors
+    narrow = [
+        name
+        for name, width in zip(problem.names, usual, strict=True)
+        if (ends := profiles.intervals.get(name)) is not None and ends[1] - ends[0] < width / 2
+    ]
+    if not narrow:
+        return ()
+    return (
+        f"the profile of {', '.join(narrow)} is less than half as wide as the standard error says:"
+        " a refit on the way may have missed its minimum, so compare with intervals='wald'",
+    )
 
 
 def _nearly_hidden(task: Task, quadratic: Quadratic, found: Uncertainty) -> tuple[str, ...]:

@@ -62,12 +62,14 @@ def sum_squares(task: Task, theta: np.ndarray, loss: float) -> Squares:
     total = max(0.0, second - first**2 / rows) if second > 0 else 0.0
     residual = _residual(task, theta, loss)
     size = total if total > 0 else rows * shift * shift
+    # Nor can a residual be told that is smaller than the rounding of the response itself.
+    unseen = EPS**2 * (second + 2 * shift * first + rows * shift * shift)
     return Squares(
         residual=task.mean_weight * residual,
         total=task.mean_weight * total,
         log_weights=logs,
-        perfect=bool(residual <= ROUNDING**2 * size),
-        exact=bool(residual <= FEW_ROUNDINGS**2 * size),
+        perfect=bool(residual <= max(ROUNDING**2 * size, unseen)),
+        exact=bool(residual <= max(FEW_ROUNDINGS**2 * size, unseen)),
     )
 
 

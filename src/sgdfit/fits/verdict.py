@@ -139,8 +139,16 @@ def _hidden(task: Task, course: Course, what: str) -> Status:
         "stalled",
         step=_steps(course),
         cause=f"so far from 0 as {', '.join(middles)} lies, {what}, which the data do determine",
-        cure=f"centre the columns: fit '{centred(task.model.formula, middles)}'",
+        cure=_centre(task),
     )
+
+
+def _centre(task: Task) -> str | None:
+    """Advise the same formula about the middle of its columns, where these lie far from 0."""
+    middles = far_columns(task)
+    if not middles:
+        return None
+    return f"centre the columns: fit '{centred(task.model.formula, middles)}'"
 
 
 def _plateau(model: Model, course: Course, undetermined: tuple[str, ...]) -> Status:
@@ -166,7 +174,7 @@ def _at_the_edge(task: Task, course: Course, beyond: np.ndarray, left: str) -> S
             f"the steps ended at the edge of the formula's domain: beyond it {what} has no finite"
             f" value, and the least loss lies there ({left})"
         ),
-        cure="bound the parameters so that every row keeps a value, as in b > 0",
+        cure=_centre(task) or "bound the parameters so that every row keeps a value, as in b > 0",
     )
 
 
@@ -180,11 +188,10 @@ def _resting(task: Task, course: Course, distance: float) -> Status:
     left = f"{distance:.2g} standard errors" if known else "how far is not known"
     if course.beyond is not None:
         return _at_the_edge(task, course, course.beyond, left)
-    middles = far_columns(task)
-    centre = f"centre the columns: fit '{centred(task.model.formula, middles)}'"
+    centre = _centre(task)
     return status_of(
         "stalled",
         step=_steps(course),
         cause=f"rounding hides the rest of the way ({left}): no step lowers the loss any more",
-        cure=centre if middles else "rescale the columns so that they are of like size",
+        cure=centre or "rescale the columns so that they are of like size",
     )
