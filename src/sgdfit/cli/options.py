@@ -18,7 +18,11 @@ OUTPUT = "Output"
 EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "fit": (
         (
-            "every name that is no column of the data is a parameter",
+            "every name that is no column of the data is a parameter; nothing else is needed",
+            'sgdfit fit data.csv "y = a*x**2 + b*x + c"',
+        ),
+        (
+            "by textbook descent",
             'sgdfit fit data.csv "y = a*x**2 + b*x + c" --optimizer sgd --learning-rate 0.2'
             " --steps 200",
         ),
@@ -283,7 +287,7 @@ Shuffle = Annotated[
 ]
 Seed = Annotated[
     str,
-    _option("Of shuffling and random starts.", DESCENT, "--seed", metavar="NUMBER"),
+    _option("Of shuffling, samples and searches.", DESCENT, "--seed", metavar="NUMBER"),
 ]
 Tolerance = Annotated[
     str | None,
