@@ -280,7 +280,10 @@ def test_the_same_seed_gives_the_same_bits(usual):
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_another_seed_gives_the_same_answer(usual, seed):
-    assert apart(sgdfit.fit(DECAY, MANY, seed=seed), usual) < 2e-6
+    fit = sgdfit.fit(DECAY, MANY, seed=seed)
+    # Both say how far they are at most, from one and the same minimum.
+    assert apart(fit, usual) < 3 * (fit.distance + usual.distance)
+    assert apart(fit, usual) < 1e-3
 
 
 @pytest.mark.parametrize("by", ["x", "y", "z", "reversed"])
@@ -288,9 +291,10 @@ def test_the_order_of_the_rows_does_not_matter(usual, by):
     order = np.arange(ROWS)[::-1] if by == "reversed" else np.argsort(MANY[by])
     fit = sgdfit.fit(DECAY, {name: column[order] for name, column in MANY.items()})
     assert fit.status.name == "converged"
-    assert apart(fit, usual) < 2e-6
+    assert apart(fit, usual) < 3 * (fit.distance + usual.distance)
+    assert apart(fit, usual) < 1e-3
     for name in "abc":
-        assert fit.estimates[name].stderr == pytest.approx(usual.estimates[name].stderr, rel=1e-6)
+        assert fit.estimates[name].stderr == pytest.approx(usual.estimates[name].stderr, rel=1e-4)
 
 
 def test_a_drift_along_the_rows_does_not_mislead():
@@ -299,7 +303,7 @@ def test_a_drift_along_the_rows_does_not_mislead():
     order = np.argsort(MANY["x"])
     data = {"x": MANY["x"][order], "y": (MANY["y"] + drift)[order], "t": drift[order]}
     formula = "y = a*exp(-b*x) + c + d*t"
-    fit = sgdfit.fit(formula, data)
+    fit = sgdfit.fit(formula, data, tolerance=1e-6)
     theta, covariance = curve_fit(
         lambda v, a, b, c, d: decay(v[0], a, b, c) + d * v[1],
         (data["x"], data["t"]), data["y"], (2, 0.7, 0.5, 1), xtol=1e-14, ftol=1e-14,
@@ -309,7 +313,7 @@ def test_a_drift_along_the_rows_does_not_mislead():
 
 
 def test_weights_of_zero_among_many_rows():
-    fit = sgdfit.fit(DECAY, MANY, weights="w")
+    fit = sgdfit.fit(DECAY, MANY, weights="w", tolerance=1e-6)
     kept = {name: column[MANY["w"] > 0] for name, column in MANY.items()}
     theta, covariance = curve_fit(
         decay, kept["x"], kept["y"], (2, 0.7, 0.5), xtol=1e-14, ftol=1e-14
@@ -348,7 +352,11 @@ CURVES = {
 def test_a_hundred_thousand_rows_agree_with_curve_fit(formula, curve, truth, weighted):
     x, w = MANY["x"][:100_000], 0.5 + MANY["w"][:100_000]
     y = curve(x, *truth) + 0.1 * np.random.default_rng(6).normal(size=x.size)
-    fit = sgdfit.fit(formula, {"x": x, "y": y, "w": w}, weights="w" if weighted else None)
+    weights = "w" if weighted else None
+    fit = sgdfit.fit(formula, {"x": x, "y": y, "w": w}, weights=weights, tolerance=1e-6)
+    quick = sgdfit.fit(formula, {"x": x, "y": y, "w": w}, weights=weights)
+    assert quick.distance <= 1e-3
+    assert apart(quick, fit) <= 3 * quick.distance + 1e-5
     theta, covariance = curve_fit(
         curve, x, y, truth, 1 / np.sqrt(w) if weighted else None, xtol=1e-15, ftol=1e-15, gtol=1e-15
     )
@@ -375,9 +383,9 @@ PASSES = {
     "line": ("y = a*x + b", lambda x: 2 * x + 1, 1.01),
     "parabola": ("y = a*x**2 + b*x + c", lambda x: 2 * x * x - x + 1, 1.01),
     "waves": ("y = a*sin(x) + b*cos(x) + c", lambda x: 2 * np.sin(x) + 1, 1.01),
-    "decay": (DECAY, lambda x: decay(x, 2, 0.7, 0.5), 3.3),
-    "saturation": ("y = a*x/(b + x)", lambda x: 5 * x / (2 + x), 3.3),
-    "logistic": ("y = a/(1 + exp(b*(x - c)))", lambda x: 3 / (1 + np.exp(2 * (x - 1.5))), 3.3),
+    "decay": (DECAY, lambda x: decay(x, 2, 0.7, 0.5), 2.3),
+    "saturation": ("y = a*x/(b + x)", lambda x: 5 * x / (2 + x), 2.3),
+    "logistic": ("y = a/(1 + exp(b*(x - c)))", lambda x: 3 / (1 + np.exp(2 * (x - 1.5))), 2.3),
 }
 
 
@@ -387,7 +395,7 @@ def test_few_passes_through_a_million_rows(million, formula, truth, passes):
     fit = sgdfit.fit(formula, {"x": x, "y": truth(x) + noise})
     assert fit.status.name == "converged"
     assert fit.rows_visited <= passes * len(x)
-    assert fit.distance <= 1e-6
+    assert fit.distance <= 1e-3
 
 
 # The trace

@@ -210,7 +210,8 @@ def _distance(task: Task, problem: Problem, course: Course, evidence: Evidence) 
         return course.distance
     # Measured in the errors that are reported, which the residuals do not scale.
     noise = course.quadratic.loss / max(1, rows - len(problem.names))
-    return course.distance * math.sqrt(noise * task.mean_weight)
+    # Where residuals are larger than sigma says, rounding is measured by them.
+    return course.distance * min(1.0, math.sqrt(noise * task.mean_weight))
 
 
 def _nowhere(found: Found, problem: Problem) -> Landed:

@@ -132,7 +132,7 @@ def fit(
     tolerance : float, optional
         Stop once the remaining distance to the optimum is below this many standard errors,
         looked at once an epoch (of a full batch every 16); for ``auto`` 1e-11 by default, of
-        many rows 1e-6.
+        many rows 1e-3.
     search : bool, optional
         Whether ``auto`` looks for a better minimum than that which the given starts lead to. By
         default it does where the residuals of the fit are not like noise.

@@ -13,12 +13,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sgdfit.inference.directions import EPS
 from sgdfit.inference.quadratic import Quadratic, Step, solved, step_within
 
 __all__ = ["Box", "Evaluate", "Iterate", "Point", "advance", "begin"]
 
 # Where rounding hides a decrease, a step is taken when the gradient shrinks to this share.
 SHRINKS = 0.99
+# Nearer to a bound than this share of it is on it.
+SNAP = 8 * EPS
 # A step is taken when the loss falls by at least this share of what was predicted.
 ACCEPTED = 1e-4
 # The first radius, in units of the scaled start (Moré 1978, section 4). His factor of 100 throws
@@ -77,8 +80,10 @@ class Box(NamedTuple):
     held: np.ndarray
 
     def clip(self, theta: np.ndarray) -> np.ndarray:
-        """Return the nearest point within."""
-        return np.asarray(np.minimum(np.maximum(theta, self.low), self.high))
+        """Return the nearest point within; what is at a bound but for rounding is set on it."""
+        room = SNAP * np.abs(theta)
+        theta = np.where(theta - room <= self.low, self.low, theta)
+        return np.asarray(np.where(theta + room >= self.high, self.high, theta))
 
     def free(self, theta: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         """Return which parameters may move: those not held, nor pushed against their bound."""

@@ -55,7 +55,7 @@ def pronounce(
         return _nowhere(task, course)
     if course.ending in ("interrupted", "stopped"):
         return status_of(course.ending, step=_steps(course))
-    if better is not None:
+    if better is not None and course.ending != "steps":
         return _beaten(task.model, course, better)
     if downhill:
         return _no_minimum(course, downhill)
