@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import curve_fit
 
-from sgdfit.fits.gauss_newton import Problem, walk
+from sgdfit.fits.gauss_newton import walk
 from sgdfit.fits.growth import FIRST, GROWTH, LAST, RUN, batch_sizes, sample
+from sgdfit.fits.problem import Problem
 from sgdfit.fits.surface import FEW, Surface, steering
 from sgdfit.fits.trust_region import Box
 from sgdfit.kernels.kernel import Chunk, Rows, make

@@ -19,8 +19,9 @@ from sgdfit.fits.assessment import (
 )
 from sgdfit.fits.centring import centred, far_columns
 from sgdfit.fits.composition import Landed, Way, compose, undetermined_warning, withheld
-from sgdfit.fits.gauss_newton import Course, Problem, Stand, condition
+from sgdfit.fits.gauss_newton import condition
 from sgdfit.fits.kinks import has_kink, is_least, kink_at, smoothed_curvature
+from sgdfit.fits.problem import Course, Problem, Stand
 from sgdfit.fits.profile import Profiles, profile_intervals
 from sgdfit.fits.profile_trace import Optimum
 from sgdfit.fits.residuals import misfit_warnings

@@ -12,7 +12,7 @@ from sgdfit.fits.arguments import WALD, as_callable, as_steps, as_tolerance
 from sgdfit.fits.arrival import Asked, result_of
 from sgdfit.fits.assessment import SQUARED
 from sgdfit.fits.descent import Callback
-from sgdfit.fits.gauss_newton import Problem
+from sgdfit.fits.problem import Problem
 from sgdfit.fits.routes import find_minimum
 from sgdfit.fits.surface import FEW
 from sgdfit.fits.task import Task

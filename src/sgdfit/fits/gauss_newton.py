@@ -8,18 +8,18 @@ with a larger one. Only the last passes see every row.
 from __future__ import annotations
 
 import time
-from typing import NamedTuple
 
 import numpy as np
 
-from sgdfit.fits.descent import Callback, Progress
+from sgdfit.fits.descent import Progress
 from sgdfit.fits.growth import batch_sizes, sample
+from sgdfit.fits.problem import Course, Problem, Stand
 from sgdfit.fits.surface import FEW, Surface
 from sgdfit.fits.trust_region import Box, Iterate, Point, advance, begin
 from sgdfit.inference.quadratic import Quadratic, step_within
-from sgdfit.kernels.kernel import Chunk, Kernel
+from sgdfit.kernels.kernel import Chunk
 
-__all__ = ["Course", "Problem", "Stand", "condition", "remaining", "walk"]
+__all__ = ["condition", "remaining", "walk"]
 
 SMALLEST = float(np.finfo(np.float64).tiny)
 # On a sample, steps end at this share of its standard errors.
@@ -30,118 +30,6 @@ ILL_CONDITIONED = 3e5
 MISLED = 1.5
 # Where so little of the loss would be left, rounding is all that is left.
 PERFECT = 1e-20
-
-
-class Problem(NamedTuple):
-    """What ``auto`` is to solve.
-
-    Attributes
-    ----------
-    kernel : Kernel
-    names : tuple of str
-        The free parameters.
-    chunk : Chunk
-        All rows.
-    box : Box
-        The bounds.
-    linear : int[k]
-        Parameters that are solved exactly at every step.
-    quadratic : bool
-        Whether the loss is a quadratic of all parameters, so that one step leads to its minimum.
-    squared : bool
-        Whether the loss is the squared residual.
-    seed : int
-        Of the samples.
-    steps : int
-        The most to take.
-    tolerance : float
-        The distance, in standard errors, at which to stop.
-    callback : callable or None
-        Called with `sgdfit.fits.descent.Progress`; a true answer stops the run.
-    callback_every : int
-        Steps between two calls.
-    """
-
-    kernel: Kernel
-    names: tuple[str, ...]
-    chunk: Chunk
-    box: Box
-    linear: np.ndarray
-    quadratic: bool
-    squared: bool
-    seed: int
-    steps: int
-    tolerance: float
-    callback: Callback | None
-    callback_every: int
-
-
-class Stand(NamedTuple):
-    """One state on the way.
-
-    Attributes
-    ----------
-    step : int
-        Steps taken.
-    rows : int
-        Rows of the batch.
-    loss : float
-        Its mean.
-    theta, gradient : float64[p]
-        The parameters, and the derivative of the mean loss to each.
-    damping : float
-        λ of the step that led here, relative to the curvature in scaled units.
-    distance : float
-        From the batch's own minimum, in its standard errors.
-    visited : int
-        Rows visited until here, each as often as it was.
-    """
-
-    step: int
-    rows: int
-    loss: float
-    theta: np.ndarray
-    gradient: np.ndarray
-    damping: float
-    distance: float
-    visited: int
-
-
-class Course(NamedTuple):
-    """How a walk went.
-
-    Attributes
-    ----------
-    theta : float64[p]
-        The estimates.
-    quadratic : Quadratic or None
-        Of all rows, there; None where the loss is not finite at the start.
-    first : Quadratic or None
-        Of the first batch, at the start.
-    ending : str
-        ``arrived``, ``rests`` (rounding hides the rest), ``steps``, ``stopped``, ``interrupted``
-        or ``lost`` (no finite loss at the start).
-    way : tuple of Stand
-    distance : float
-        Remaining, in standard errors of all rows.
-    seconds : float
-    beyond : float64[p] or None
-        Where the walk rests at the edge of the formula's domain, a point beyond it.
-    """
-
-    theta: np.ndarray
-    quadratic: Quadratic | None
-    first: Quadratic | None
-    ending: str
-    way: tuple[Stand, ...]
-    distance: float
-    seconds: float
-    beyond: np.ndarray | None = None
-
-    @property
-    def visited(self) -> int:
-        """Rows visited, each as often as it was."""
-        return self.way[-1].visited if self.way else 0
 
 
 def walk(problem: Problem, start: np.ndarray, sizes: list[int] | None = None) -> Course:

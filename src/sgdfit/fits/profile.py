@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sgdfit.fits.gauss_newton import Problem, walk
+from sgdfit.fits.gauss_newton import walk
+from sgdfit.fits.problem import Problem
 from sgdfit.fits.profile_trace import End, Optimum, Side, follow
 from sgdfit.inference.covariance import interval
 

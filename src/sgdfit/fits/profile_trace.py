@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sgdfit.fits.gauss_newton import Course, Problem, walk
+from sgdfit.fits.gauss_newton import walk
+from sgdfit.fits.problem import Course, Problem
 from sgdfit.fits.trust_region import Box
 from sgdfit.inference.directions import EPS
 from sgdfit.inference.quadratic import Quadratic, step_within

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sgdfit.fits.gauss_newton import Course, Problem
 from sgdfit.fits.growth import sample
+from sgdfit.fits.problem import Course, Problem
 from sgdfit.fits.surface import FEW
 from sgdfit.fits.task import Task
 

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sgdfit.fits.gauss_newton import Course, Problem, walk
+from sgdfit.fits.gauss_newton import walk
 from sgdfit.fits.growth import batch_sizes, sample
+from sgdfit.fits.problem import Course, Problem
 from sgdfit.fits.residuals import misfit_of
 from sgdfit.fits.starting import Starts, look_for_starts, missing, with_starts
 from sgdfit.fits.task import Task

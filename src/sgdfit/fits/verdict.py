@@ -8,8 +8,9 @@ import numpy as np
 
 from sgdfit.fits.centring import centred, could_determine, far_columns
 from sgdfit.fits.ending import ARRIVED, FLAT, out_of_domain
-from sgdfit.fits.gauss_newton import Course, condition
+from sgdfit.fits.gauss_newton import condition
 from sgdfit.fits.kinks import has_kink
+from sgdfit.fits.problem import Course
 from sgdfit.fits.task import Task
 from sgdfit.fits.trouble import find_trouble
 from sgdfit.inference.directions import EPS
