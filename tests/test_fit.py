@@ -341,7 +341,9 @@ def test_as_many_rows_as_parameters_leave_no_errors():
     fit = sgdfit.fit("y = a*x + b", data, learning_rate=0.5, steps=500)
     np.testing.assert_allclose(values(fit), [2, 1], rtol=1e-10)
     assert fit.covariance is None
-    assert fit.covariance_method == "none: 2 rows leave no degree of freedom for 2 parameters"
+    assert fit.covariance_method == (
+        "none: no degree of freedom is left, as there are 2 rows for 2 parameters"
+    )
     assert (fit.degrees_of_freedom, fit.reduced_chi_square, fit.aicc) == (0, None, None)
     assert "2 rows" in str(fit)
 
@@ -381,8 +383,13 @@ def test_figures_of_merit_by_hand():
 
 def test_what_the_data_do_not_determine_is_named():
     fit = sgdfit.fit("y = a*x + b*x + c", TUTORIAL, learning_rate=0.1, steps=500)
-    assert fit.covariance is None
-    assert "a − b" in fit.covariance_method
+    (combination,) = fit.determined
+    assert (fit.undetermined, combination.text) == (("a − b",), "a + b")
+    assert combination.value == pytest.approx(fit.values["a"] + fit.values["b"], rel=1e-12)
+    line = sgdfit.fit("y = s*x + c", TUTORIAL)
+    assert combination.stderr == pytest.approx(line.estimates["s"].stderr, rel=1e-9)
+    errors = [fit.estimates[name].stderr for name in "abc"]
+    assert errors == [None, None, pytest.approx(line.estimates["c"].stderr, rel=1e-9)]
     told = " ".join([*fit.warnings, *fit.diagnosis.notes])
     assert "a − b" in told
     assert len([w for w in (*fit.warnings, *fit.diagnosis.notes) if "a − b" in w]) == 1

@@ -61,7 +61,7 @@ def test_the_scale_of_the_errors_is_said(changes, lines):
 def test_what_weighs_the_rows_is_said_as_it_was_given():
     by_sigma = replace(converged(), weights="1/(s)**2", sigma="s")
     assert ", their standard deviations s\n" in as_text(by_sigma)
-    assert "weighted" not in as_text(by_sigma)
+    assert "weighted by" not in as_text(by_sigma)
     assert ", weighted by 1/s**2\n" in as_text(replace(converged(), weights="1/s**2"))
 
 
