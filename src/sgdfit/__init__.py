@@ -1,9 +1,9 @@
-"""Fit curves by stochastic gradient descent and see every step.
+"""Fit curves to data, without learning rate or starting values, and see every step.
 
 >>> import sgdfit
->>> fit = sgdfit.fit("y = a*x + b", {"x": [0, 1, 2], "y": [1, 3, 5]}, learning_rate=0.3)
->>> round(fit.estimates["a"].value, 6)
-2.0
+>>> fit = sgdfit.fit("y = a*exp(-b*x)", {"x": [0, 1, 2, 3], "y": [8, 4, 2, 1]})
+>>> round(fit.estimates["a"].value, 6), round(fit.estimates["b"].value, 6)
+(8.0, 0.693147)
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from sgdfit.fits.trouble import find_trouble
 from sgdfit.inference.directions import EPS
 from sgdfit.inference.quadratic import Quadratic
 from sgdfit.language.evaluation import evaluate
+from sgdfit.models.linearity import stepped_names
 from sgdfit.models.model import Model
 from sgdfit.results.search import Rival
 from sgdfit.results.status import Status, status_of
@@ -60,7 +61,7 @@ def pronounce(
         return _beaten(task.model, course, better)
     if downhill:
         return _no_minimum(course, downhill)
-    if undetermined and could_determine(task):
+    if undetermined and (could_determine(task) or _is_flat(task.model, undetermined)):
         if far_columns(task):
             return _hidden(task, course, f"rounding hides {', '.join(undetermined)}")
         return _plateau(task.model, course, undetermined)
@@ -73,6 +74,15 @@ def pronounce(
     if course.ending == "steps":
         return status_of("step_limit", steps=_steps(course), cure="raise steps, or start nearer")
     return _resting(task, course, distance)
+
+
+def _is_flat(model: Model, undetermined: tuple[str, ...]) -> bool:
+    """Whether a parameter that curves the formula has no effect at all, which is no property of it.
+
+    Two that only act together are; so is one that acts in steps.
+    """
+    acting = set(model.free) - set(model.linear) - stepped_names(model.prediction)
+    return not acting.isdisjoint(undetermined)
 
 
 def _digits_left(quadratic: Quadratic) -> float:
