@@ -321,7 +321,7 @@ KernelForm = Annotated[
 Arithmetic = Annotated[
     str,
     _option(
-        "Arithmetic of the steps: float64 or float32.",
+        "Arithmetic of the steps: float64, or of textbook descent float32.",
         DESCENT,
         "--dtype",
         metavar="TYPE",

@@ -20,7 +20,7 @@ from sgdfit.fits.assessment import (
 from sgdfit.fits.centring import centred, far_columns
 from sgdfit.fits.composition import Landed, Way, compose, undetermined_warning, withheld
 from sgdfit.fits.gauss_newton import condition
-from sgdfit.fits.kinks import has_kink, is_least, kink_at, smoothed_curvature
+from sgdfit.fits.kinks import has_kink, kink_at, least_gradient, smoothed_curvature
 from sgdfit.fits.problem import Course, Problem, Stand
 from sgdfit.fits.profile import Profiles, profile_intervals
 from sgdfit.fits.profile_trace import Optimum
@@ -29,12 +29,13 @@ from sgdfit.fits.routes import Found
 from sgdfit.fits.squares import sum_squares
 from sgdfit.fits.task import Task, counted
 from sgdfit.fits.verdict import pronounce
-from sgdfit.inference.covariance import as_spectrum, quantile
+from sgdfit.inference.covariance import as_spectrum, quantile, relative_offset
 from sgdfit.inference.directions import named
 from sgdfit.inference.quadratic import Quadratic
 from sgdfit.language.evaluation import evaluate
 from sgdfit.models.linearity import stepped_names
 from sgdfit.models.loss import PREDICTION, TARGET
+from sgdfit.models.model import Model
 from sgdfit.results.result import Result
 from sgdfit.results.status import Status
 from sgdfit.results.trace import Trace
@@ -43,6 +44,8 @@ __all__ = ["Asked", "result_of"]
 
 # Singular values of the scaled root that differ so much leave half of the digits.
 HALF_THE_DIGITS = 1e8
+# A parameter whose whole value changes the curve by less than this share has no effect.
+WEAK = 1e-10
 
 
 class Asked(NamedTuple):
@@ -91,9 +94,15 @@ def _landed(found: Found, problem: Problem, reach: float | None) -> Landed:
             task, course, distance, uncertain.undetermined, down, found.better, reach
         )
         told = _told(task, problem, course, uncertain, status)
-    if uncertain.undetermined and status.name == "stalled":
+    if uncertain.undetermined and status.name != "converged":
+        # Flat ground tells neither errors nor a distance.
         why = without(uncertain.undetermined)
         uncertain = uncertain._replace(covariance=None, determined=(), method=why)
+        distance = math.inf
+    if squares.exact and uncertain.covariance is not None:
+        weak = _without_effect(task.model, theta, quadratic)
+        gone = weak | weak[:, None]
+        uncertain = uncertain._replace(covariance=np.where(gone, np.nan, uncertain.covariance))
     return Landed(theta, quadratic.loss, squares, uncertain, distance, status, told)
 
 
@@ -109,6 +118,13 @@ def _evidence(task: Task, problem: Problem, theta: np.ndarray, quadratic: Quadra
     if curvature is None:
         return evidence
     return evidence._replace(curvature=lambda free: curvature[np.ix_(free, free)])
+
+
+def _without_effect(model: Model, theta: np.ndarray, quadratic: Quadratic) -> np.ndarray:
+    """Return which parameters curve nothing but rounding, bool[p], where the data are perfect."""
+    nonlinear = np.array([name not in model.linear for name in model.free])
+    effect = np.abs(theta) * quadratic.norms
+    return np.asarray(nonlinear & (effect <= WEAK * effect.max(initial=0.0)))
 
 
 def _rewards_exactness(task: Task, problem: Problem, theta: np.ndarray) -> bool:
@@ -201,8 +217,12 @@ def _distance(task: Task, problem: Problem, course: Course, evidence: Evidence) 
     model, theta, kernel = task.model, course.theta, problem.kernel
     if has_kink(model):
         free = problem.box.free(theta, evidence.gradient)
-        at_least = is_least(kink_at(model, kernel, task.chunk, theta), free)
-        return 0.0 if at_least else math.inf
+        left = least_gradient(kink_at(model, kernel, task.chunk, theta), free)
+        curvature = evidence.curvature(free)
+        if left is None or not isinstance(curvature, np.ndarray):
+            return math.inf
+        scores = evidence.scores()[np.ix_(free, free)]
+        return relative_offset(left, curvature, theta[free], 1.0, scores)
     if not problem.squared:
         sums = kernel.sums(theta, task.chunk)
         return distance_to_optimum(model, kernel, task.chunk, theta, sums)
@@ -239,7 +259,7 @@ def _way(found: Found, problem: Problem, trace_every: int | None) -> Way:
         epochs=course.visited // rows,
         seconds=course.seconds,
         trace=_trace(problem, course, trace_every),
-        rows_visited=course.visited,
+        rows_visited=sum(problem.visits),
         search=found.search,
     )
 

@@ -12,6 +12,7 @@ from sgdfit.fits.arguments import WALD, as_callable, as_steps, as_tolerance
 from sgdfit.fits.arrival import Asked, result_of
 from sgdfit.fits.assessment import SQUARED
 from sgdfit.fits.descent import Callback
+from sgdfit.fits.kinks import has_kink
 from sgdfit.fits.problem import Problem
 from sgdfit.fits.routes import find_minimum
 from sgdfit.fits.surface import FEW
@@ -78,11 +79,13 @@ def _problem(task: Task, wishes: Wishes) -> Problem:
         linear=linear,
         quadratic=squared and model.is_linear,
         squared=squared,
+        kinked=has_kink(model),
         seed=wishes.seed,
         steps=as_steps(wishes.steps, DEFAULT_STEPS),
-        tolerance=tolerance or (FINE if rows <= FEW else FINE_OF_MANY),
+        tolerance=tolerance or (FINE if rows <= FEW or has_kink(model) else FINE_OF_MANY),
         callback=as_callable(wishes.callback, "callback"),
         callback_every=1 if every is None else whole(every, "callback_every", 1),
+        visits=[],
     )
 
 

@@ -15,7 +15,6 @@ from sgdfit.fits.task import Task, counted
 from sgdfit.fits.weighting import surprise
 from sgdfit.inference.diagnosis import Diagnosis
 from sgdfit.inference.statistics import goodness
-from sgdfit.models.model import Model
 from sgdfit.results.result import Estimate, Result
 from sgdfit.results.search import StartSearch
 from sgdfit.results.status import Status
@@ -25,8 +24,6 @@ __all__ = ["Landed", "Way", "compose", "undetermined_warning", "withheld"]
 
 # Farther than this from the optimum, in standard errors, a 95% interval would miss it too often.
 FAR = 1.0
-# Perfect data leave a parameter open whose error by rounding is a larger share of it.
-VAGUE = 1e-6
 
 
 class Way(NamedTuple):
@@ -79,7 +76,7 @@ class Landed(NamedTuple):
 def compose(task: Task, landed: Landed, way: Way) -> Result:
     """Return the `Result` of what is known."""
     model, source, squares = task.model, task.source, landed.squares
-    found = withheld(_settled(model, landed), landed.status, landed.distance)
+    found = withheld(_settled(landed), landed.status, landed.distance)
     merit = goodness(
         squares.residual,
         squares.total,
@@ -136,7 +133,7 @@ def _profiled(
     }
 
 
-def _settled(model: Model, landed: Landed) -> Uncertainty:
+def _settled(landed: Landed) -> Uncertainty:
     """Return no error at all where the residuals are nothing but rounding."""
     found = landed.found
     if found.covariance is None or found.degrees_of_freedom == np.inf:
@@ -145,13 +142,7 @@ def _settled(model: Model, landed: Landed) -> Uncertainty:
         # A variance below the range of floating point is not none.
         gone = np.diag(found.covariance) == 0
         return found._replace(covariance=np.where(gone | gone[:, None], np.nan, found.covariance))
-    covariance = found.covariance * 0.0
-    # Where the curve is flat in a parameter, rounding alone leaves it open.
-    errors, theta = np.sqrt(np.abs(np.diag(found.covariance))), np.abs(landed.theta)
-    nonlinear = np.array([name not in model.linear for name in model.free])
-    vague = nonlinear & (errors > VAGUE * theta)
-    covariance[vague, :] = covariance[:, vague] = np.nan
-    return found._replace(covariance=covariance)
+    return found._replace(covariance=found.covariance * 0.0)
 
 
 def undetermined_warning(

@@ -113,8 +113,9 @@ def fit(
     optimizer : str or Optimizer, optional
         ``"auto"`` (the default): damped Gauss-Newton steps on growing random batches, the last
         of them all rows. ``"sgd"``, ``"sgd(momentum=0.9)"``, ``"adam"``, ``"averaged(sgd)"``, …:
-        textbook descent. Where a learning rate, a schedule, a batch size or epochs are given,
-        which ``auto`` decides by itself, the default is ``"sgd"``.
+        textbook descent. Where a learning rate, a schedule, a batch size, epochs,
+        ``shuffle=False`` or ``dtype="float32"`` are given, which ``auto`` decides by itself, the
+        default is ``"sgd"``.
     learning_rate : float or callable, optional
         Default: for sgd from the curvature at the start, else the optimizer's own.
     schedule : str or callable, optional

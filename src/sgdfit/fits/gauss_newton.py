@@ -47,6 +47,7 @@ def walk(problem: Problem, start: np.ndarray, sizes: list[int] | None = None) ->
     except KeyboardInterrupt:
         ending = run.interrupted()
     seconds = time.perf_counter() - begun
+    problem.visits.append(run.visited)
     return Course(
         run.theta,
         run.quadratic,
@@ -129,7 +130,8 @@ class _Run:
         """
         point = self._seen(surface, self.theta)
         loss = self.way[-1].loss if self.way else np.inf
-        if point is not None and point.quadratic.loss / surface.chunk.rows <= MISLED * abs(loss):
+        worst = loss + (MISLED - 1) * abs(loss)
+        if point is not None and point.quadratic.loss / surface.chunk.rows <= worst:
             return point
         for theta in reversed(self.entries):
             other = self._seen(surface, theta)
@@ -139,7 +141,7 @@ class _Run:
 
     def _surface(self, chunk: Chunk) -> Surface:
         problem = self.problem
-        by_rows = chunk.rows <= FEW or self.ill_conditioned
+        by_rows = chunk.rows <= FEW or self.ill_conditioned or problem.kinked
         alone = chunk.rows <= FEW and not problem.quadratic
         linear = problem.linear if alone else problem.linear[:0]
         return Surface(problem.kernel, chunk, linear, self.spread, by_rows)

@@ -16,12 +16,10 @@ from sgdfit.language.evaluation import evaluate
 from sgdfit.models.loss import PREDICTION, TARGET
 from sgdfit.models.model import Model
 
-__all__ = ["Kink", "has_kink", "is_least", "kink_at", "smoothed_curvature"]
+__all__ = ["Kink", "has_kink", "kink_at", "least_gradient", "smoothed_curvature"]
 
 # Rows whose residual is below this share of the typical one lie on the curve.
 ON_CURVE = 1e-4
-# Multipliers may miss their range by this share of it.
-MARGIN = 1e-3
 LEVEL = 0.95
 
 
@@ -52,29 +50,26 @@ def kink_at(model: Model, kernel: Kernel, chunk: Chunk, theta: np.ndarray) -> Ki
     return Kink(rows, weight, residual, below, above)
 
 
-def is_least(kink: Kink, free: np.ndarray) -> bool:
-    """Whether no direction of the free parameters, bool[p], lowers the loss.
+def least_gradient(kink: Kink, free: np.ndarray) -> np.ndarray | None:
+    """Return the smallest gradient that the loss has here in the free parameters, float64[q].
 
-    Rows on the curve may take any slope between those of both sides; the minimum is where some
-    choice of these makes the gradient zero (Koenker & Bassett 1978, Econometrica 46(1), theorem
-    3.3).
+    Rows on the curve may take any slope between those of both sides; at the minimum some choice of
+    these makes the gradient zero (Koenker & Bassett 1978, Econometrica 46(1), theorem 3.3). None
+    where the loss has no kink at zero, or no row lies on the curve.
     """
     size = np.abs(kink.residual)
     on = size <= ON_CURVE * float(size.mean())
-    slopes = kink.weight * kink.rows.slope
     jacobian = kink.rows.jacobian[free]
     scales = np.linalg.norm(jacobian, axis=1)
     usable = scales.all() and np.isfinite(scales).all() and kink.above > kink.below
     if not (on.any() and usable):
-        return False
-    jacobian = jacobian / scales[:, None]
+        return None
+    jacobian, slopes = jacobian / scales[:, None], kink.weight * kink.rows.slope
     middle, half = (kink.above + kink.below) / 2, (kink.above - kink.below) / 2
-    columns = jacobian[:, on] * kink.weight[on]
-    wanted = -(jacobian[:, ~on] @ slopes[~on]) - columns.sum(axis=1) * middle
-    shares = np.linalg.lstsq(columns * half, wanted, rcond=1e-10)[0]
-    left = np.abs(columns @ (shares * half) - wanted).max()
-    reach = np.abs(columns * half).max()
-    return bool(np.abs(shares).max() <= 1 + MARGIN and left <= MARGIN * reach)
+    columns = jacobian[:, on] * (kink.weight[on] * half)
+    fixed = jacobian[:, ~on] @ slopes[~on] + columns.sum(axis=1) * (middle / half)
+    shares = np.linalg.lstsq(columns, -fixed, rcond=1e-10)[0]
+    return np.asarray((fixed + columns @ np.clip(shares, -1, 1)) * scales)
 
 
 def smoothed_curvature(kink: Kink) -> np.ndarray | None:

@@ -32,6 +32,8 @@ class Problem(NamedTuple):
         Whether the loss is a quadratic of all parameters, so that one step leads to its minimum.
     squared : bool
         Whether the loss is the squared residual.
+    kinked : bool
+        Whether it is made of straight pieces, which only rows, not sums, tell anything of.
     seed : int
         Of the samples.
     steps : int
@@ -42,6 +44,8 @@ class Problem(NamedTuple):
         Called with `sgdfit.fits.descent.Progress`; a true answer stops the run.
     callback_every : int
         Steps between two calls.
+    visits : list of int
+        Grows by the rows that each walk visits, each as often as it does.
     """
 
     kernel: Kernel
@@ -51,11 +55,13 @@ class Problem(NamedTuple):
     linear: np.ndarray
     quadratic: bool
     squared: bool
+    kinked: bool
     seed: int
     steps: int
     tolerance: float
     callback: Callback | None
     callback_every: int
+    visits: list[int]
 
 
 class Stand(NamedTuple):

@@ -29,7 +29,7 @@ class Misfit(NamedTuple):
     Attributes
     ----------
     correlation : float
-        Of neighbours in the order of the first variable, or of the prediction.
+        Of neighbours, in the order of a variable or of the prediction: the largest.
     beyond : float
         The same in standard deviations of what noise has, 1/sqrt(n).
     unexplained : float
@@ -52,15 +52,19 @@ def misfit_of(task: Task, problem: Problem, theta: np.ndarray) -> Misfit:
     rows = problem.kernel.rows(theta, chunk)
     root = 1.0 if chunk.weights is None else np.sqrt(chunk.weights)
     residual = (rows.target - rows.prediction) * root
-    order = np.argsort(chunk.columns[0] if task.model.variables else rows.prediction, kind="stable")
-    residual = residual[order]
     total = float(residual @ residual)
     apart = (rows.target - float(np.average(rows.target, weights=chunk.weights))) * root
     variation = float(apart @ apart)
-    count = len(residual)
-    correlation = float(residual[1:] @ residual[:-1]) / total if total > 0 else 0.0
+    along = (*chunk.columns[: len(task.model.variables)], rows.prediction)
+    correlation = max(_neighbours(residual, column) for column in along) / (total or 1.0)
     unexplained = total / variation if variation > 0 else 0.0
-    return Misfit(correlation, correlation * math.sqrt(count), unexplained)
+    return Misfit(correlation, correlation * math.sqrt(len(residual)), unexplained)
+
+
+def _neighbours(residual: np.ndarray, along: np.ndarray) -> float:
+    """Return the sum of products of neighbours in the order of a column."""
+    ordered = residual[np.argsort(along, kind="stable")]
+    return float(ordered[1:] @ ordered[:-1])
 
 
 def misfit_warnings(task: Task, problem: Problem, course: Course) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from sgdfit.fits.task import Task
 from sgdfit.inference.quadratic import from_rows
 from sgdfit.kernels.kernel import Chunk
 from sgdfit.models.model import Model
+from sgdfit.models.separation import separate
 from sgdfit.models.symmetries import canonical, equivalents
 from sgdfit.results.search import Rival, StartSearch
 
@@ -28,6 +29,8 @@ BETTER = 1e-6
 CLEARLY_BETTER = 1e-3
 # Of a few candidates the true loss over more rows decides which to follow.
 FOLLOWED = 5
+# An amplitude of fewer standard errors may be that of noise.
+FAINT = 4.0
 # Where a loss has no value, so many points are tried at so many standard errors.
 DRAWS, REACHES = 64, (0.3, 1.0, 3.0, 10.0)
 ENDED = ("interrupted", "stopped", "lost")
@@ -246,5 +249,18 @@ def _suspicious(task: Task, problem: Problem, course: Course) -> bool:
         return False
     if not course.distance <= 1.0 or not problem.squared:
         return True
-    with np.errstate(all="ignore"):
-        return misfit_of(task, problem, course.theta).is_doubtful
+    if misfit_of(task, problem, course.theta).is_doubtful:
+        return True
+    return _is_faint(task.model, problem, course)
+
+
+def _is_faint(model: Model, problem: Problem, course: Course) -> bool:
+    """Whether a nonlinear part hardly rises from the noise, and so may well lie elsewhere."""
+    quadratic, parts = course.quadratic, separate(model.prediction, model.free)
+    amplitudes = {name for part in parts.components for name in part.linear}
+    chosen = np.array([name in amplitudes for name in model.free])
+    if quadratic is None or not chosen.any() or not quadratic.regular:
+        return False
+    noise = quadratic.spread / max(1, problem.chunk.rows - len(model.free))
+    errors = np.linalg.norm(np.linalg.inv(quadratic.root), axis=1) * math.sqrt(noise)
+    return bool((np.abs(course.theta) < FAINT * errors)[chosen].any())

@@ -92,7 +92,8 @@ class Surface(NamedTuple):
 
     def _by_sums(self, theta: np.ndarray) -> Quadratic | None:
         sums = self.kernel.sums(theta, self.chunk)
-        if not np.isfinite(sums.loss) or not np.isfinite(sums.curvature).all():
+        finite = np.isfinite(sums.loss + sums.gradient.sum())
+        if not finite or not np.isfinite(sums.curvature).all():
             return None
         spread = 2 * sums.loss if self.spread is None else self.spread * sums.rows
         return from_sums(sums.gradient, sums.curvature, sums.loss, spread)

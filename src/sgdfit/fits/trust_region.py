@@ -109,7 +109,7 @@ class Iterate(NamedTuple):
     rests : bool
         Whether no step from here lowers the loss: rounding hides the rest.
     beyond : float64[p] or None
-        The last point tried at which the loss was not finite, where that is why it rests.
+        The last point that was tried from here in vain and at which the loss was not finite.
     """
 
     point: Point
@@ -123,7 +123,7 @@ class Iterate(NamedTuple):
 
 def begin(point: Point) -> Iterate:
     """Return the first iterate."""
-    scales = _norms(point.reduced)
+    scales = point.reduced.norms
     size = float(np.linalg.norm(scales * point.theta))
     radius = FIRST_RADIUS * (size or float(np.linalg.norm(point.reduced.offset)) or 1.0)
     return Iterate(point, scales, radius, 0.0, 1, False)
@@ -155,7 +155,7 @@ def advance(iterate: Iterate, evaluate: Evaluate, box: Box) -> Iterate:
         if there is not None and _lower(here, there, predicted):
             ratio = (here.reduced.loss - there.reduced.loss) / predicted if predicted > 0 else 1.0
             wider = _radius(ratio, radius, length, step.damping)
-            scales = np.maximum(iterate.scales, _norms(there.reduced))
+            scales = np.maximum(iterate.scales, there.reduced.norms)
             return Iterate(there, scales, wider, step.damping, evaluations, False)
         if predicted <= here.reduced.blur:
             break
@@ -167,7 +167,7 @@ def _inwards(iterate: Iterate, box: Box, free: np.ndarray, radius: float) -> Ste
     """Return the step that takes no parameter from its bound outwards."""
     here, theta = iterate.point.reduced, iterate.point.theta
     while free.any():
-        step = step_within(here, iterate.scales, free, radius)
+        step = step_within(here, _divisors(iterate.scales), free, radius)
         low = (theta <= box.low) & (step.move < 0)
         high = (theta >= box.high) & (step.move > 0)
         if not (low | high).any():
@@ -189,8 +189,8 @@ def _lower(here: Point, there: Point, predicted: float) -> bool:
     # The others may rest on their bounds, where the linear ones still have a way to go.
     if here.quadratic.loss - there.quadratic.loss > here.quadratic.blur:
         return True
-    slopes = (float(np.linalg.norm(point.quadratic.offset)) for point in (there, here))
-    return next(slopes) < SHRINKS * next(slopes)
+    steep, flat = (float(np.linalg.norm(p.quadratic.offset)) for p in (here, there))
+    return flat < SHRINKS * steep
 
 
 def _radius(ratio: float, radius: float, length: float, damping: float) -> float:
@@ -202,6 +202,6 @@ def _radius(ratio: float, radius: float, length: float, damping: float) -> float
     return 2 * length if ratio > 0.75 else radius
 
 
-def _norms(quadratic: Quadratic) -> np.ndarray:
-    norms = quadratic.norms
-    return np.where(norms > 0, norms, 1.0)
+def _divisors(scales: np.ndarray) -> np.ndarray:
+    """Return what to divide by: any number will do for a parameter without effect."""
+    return np.where(scales > 0, scales, 1.0)

@@ -67,7 +67,7 @@ def pronounce(
         return _plateau(task.model, course, undetermined)
     if _digits_left(course.quadratic) < 1 and far_columns(task):
         return _hidden(task, course, "rounding leaves no digit of the parameters")
-    enough = ARRIVED if reach is None else max(reach, 0.0)
+    enough = ARRIVED if reach is None else reach
     if distance <= enough:
         cause = f"nearer than the {enough:g} standard errors that count"
         return status_of("converged", cause=cause)
@@ -125,8 +125,8 @@ def _beaten(model: Model, course: Course, better: Rival) -> Status:
     return status_of(
         "local_minimum",
         cause=(
-            f"the start leads to a minimum with a mean loss of {course.quadratic.loss / rows:.6g};"
-            f" a search found one of {better.loss:.6g}"
+            f"the start leads to a mean loss of {course.quadratic.loss / rows:.6g}; a search found"
+            f" a minimum of {better.loss:.6g}"
         ),
         cure=f"leave out the start, or start there: start='{start}'",
     )
@@ -182,10 +182,11 @@ def _at_the_edge(task: Task, course: Course, beyond: np.ndarray, left: str) -> S
         "stalled",
         step=_steps(course),
         cause=(
-            f"the steps ended at the edge of the formula's domain: beyond it {what} has no finite"
-            f" value, and the least loss lies there ({left})"
+            f"no step lowers the loss any more, and longer ones leave the formula's domain, where"
+            f" {what} has no finite value; what the curvature says is left to go: {left}"
         ),
-        cure=_centre(task) or "bound the parameters so that every row keeps a value, as in b > 0",
+        cure=_centre(task)
+        or "bound the parameters so that every row keeps a value, as in b > 0, or start elsewhere",
     )
 
 

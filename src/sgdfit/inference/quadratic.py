@@ -170,7 +170,7 @@ def from_rows(
     rest = corner * corner / 2
     # Half the squares are the loss itself where that is a sum of squared residuals.
     halves = float(table[:n, p] @ table[:n, p]) / 2
-    least = rest + (loss - halves if abs(loss - halves) > ROUNDING * loss else 0.0)
+    least = rest + (loss - halves if abs(loss - halves) > ROUNDING * abs(loss) else 0.0)
     blur = ROUNDING * abs(loss) + ROUNDINGS * EPS * size * float(np.abs(pull).sum())
     norms = _column_norms(triangle[:p, :p])
     regular = bool((np.abs(triangle.diagonal()[:p]) > REGULAR * norms).all())
