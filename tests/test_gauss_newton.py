@@ -202,6 +202,8 @@ def problem(formula, chunk, loss="mse", linear=(), callback=None, form="numpy", 
         "tolerance": 1e-10,
         "callback": callback,
         "callback_every": 1,
+        "kinked": False,
+        "visits": [],
     }  # fmt: skip
     return Problem(**(facts | options))
 

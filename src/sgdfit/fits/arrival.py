@@ -19,6 +19,7 @@ from sgdfit.fits.assessment import (
 )
 from sgdfit.fits.centring import centred, far_columns
 from sgdfit.fits.composition import Landed, Way, compose, undetermined_warning, withheld
+from sgdfit.fits.ending import ARRIVED
 from sgdfit.fits.gauss_newton import condition
 from sgdfit.fits.kinks import has_kink, kink_at, least_gradient, smoothed_curvature
 from sgdfit.fits.problem import Course, Problem, Stand
@@ -94,6 +95,11 @@ def _landed(found: Found, problem: Problem, reach: float | None) -> Landed:
             task, course, distance, uncertain.undetermined, down, found.better, reach
         )
         told = _told(task, problem, course, uncertain, status)
+    if status.name == "local_minimum" and distance > ARRIVED:
+        # Short of a minimum there is neither an error nor a distance to tell.
+        why = "none: the estimates are not at a minimum"
+        uncertain = uncertain._replace(covariance=None, determined=(), method=why)
+        distance = math.inf
     if uncertain.undetermined and status.name != "converged":
         # Flat ground tells neither errors nor a distance.
         why = without(uncertain.undetermined)

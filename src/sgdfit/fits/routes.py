@@ -29,6 +29,7 @@ BETTER = 1e-6
 CLEARLY_BETTER = 1e-3
 # Of a few candidates the true loss over more rows decides which to follow.
 FOLLOWED = 5
+NEARLY = 1.5
 # An amplitude of fewer standard errors may be that of noise.
 FAINT = 4.0
 # Where a loss has no value, so many points are tried at so many standard errors.
@@ -135,7 +136,8 @@ def _within_domain(problem: Problem, starts: Starts) -> Starts:
             losses = [float(problem.kernel.rows(point, chunk).loss.sum()) for point in points]
             best = int(np.nanargmin([*losses, np.inf]))
             if best < len(points) and np.isfinite(losses[best]):
-                return starts._replace(raw=(points[best],), polished=(points[best],))
+                point = (points[best],)
+                return starts._replace(raw=point, polished=point, losses=starts.losses[:1])
     return starts
 
 
@@ -164,7 +166,9 @@ def _represented(
 def _best_candidate(problem: Problem, starts: Starts) -> tuple[int, float]:
     """Return the candidate that leads lowest on the first batch, and its mean loss there."""
     trusted = problem.squared and problem.chunk.rows <= starts.facts.rows
-    count = 1 if trusted else FOLLOWED
+    # More rows change the order of minima that are nearly as good, not of others.
+    near = sum(loss <= NEARLY * starts.losses[0] for loss in starts.losses)
+    count = 1 if trusted else min(near, FOLLOWED) if problem.squared else FOLLOWED
     steps = 0 if trusted else problem.steps
     first = batch_sizes(problem.chunk.rows, len(problem.names))[:1]
     walks = (

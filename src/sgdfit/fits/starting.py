@@ -39,11 +39,14 @@ class Starts(NamedTuple):
         Points to descend from, best first.
     polished : tuple of float64[p]
         The minimum of the squared residuals that each leads to.
+    losses : tuple of float
+        The mean squared residual there.
     facts : StartSearch
     """
 
     raw: tuple[np.ndarray, ...]
     polished: tuple[np.ndarray, ...]
+    losses: tuple[float, ...]
     facts: StartSearch
 
 
@@ -90,7 +93,10 @@ def look_for_starts(task: Task, seed: int, *, all_free: bool = False) -> Starts 
         rivals=rivals,
     )
     return Starts(
-        tuple(c.start for c in found.candidates), tuple(c.theta for c in found.candidates), facts
+        tuple(c.start for c in found.candidates),
+        tuple(c.theta for c in found.candidates),
+        tuple(float(c.loss) for c in found.candidates),
+        facts,
     )
 
 
