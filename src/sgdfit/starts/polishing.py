@@ -93,9 +93,23 @@ def unsettled(problem: Problem, points: np.ndarray) -> np.ndarray:
     return np.asarray(promise / np.maximum(at.loss, EXACT))
 
 
+def by_loss(losses: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Return the points in the order of their loss; where that is equal but for rounding, of size.
+
+    The size of a point is by how many decades its parameters differ from one, in all.
+    """
+    sizes = np.abs(points)
+    decades = np.abs(np.log10(np.where(sizes > 0, sizes, 1.0))).sum(axis=1)
+    with np.errstate(divide="ignore"):
+        return np.lexsort((decades, np.round(np.log(losses), 9)))
+
+
 def _ahead(flock: _Flock, most: int) -> np.ndarray:
-    """Return which points are best; of those that have arrived in one minimum, the first."""
-    order = np.argsort(flock.loss, kind="stable")
+    """Return which points are best; of those that have arrived in one minimum, the least extreme.
+
+    Where the data do not determine the parameters, that keeps them from running off.
+    """
+    order = by_loss(flock.loss, flock.points)
     loss = flock.loss[order]
     apart = np.diff(loss, prepend=-np.inf) > ARRIVED * loss
     return np.asarray(order[apart | ~flock.done[order]][:most])

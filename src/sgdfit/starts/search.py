@@ -19,7 +19,7 @@ from sgdfit.starts.dictionary import Dictionary, tabulate
 from sgdfit.starts.exchange import exchanged
 from sgdfit.starts.observations import Observations, observe
 from sgdfit.starts.partial import Partial
-from sgdfit.starts.polishing import polish, unsettled
+from sgdfit.starts.polishing import by_loss, polish, unsettled
 from sgdfit.starts.projection import Projection, Whole
 from sgdfit.starts.pursuit import first_partial, pursue
 from sgdfit.starts.ranges import Range, range_of
@@ -229,18 +229,19 @@ def _minima(
         return np.array([known[name] for name in projection.model.free])
 
     scale = float(np.square(projection.seen.unit) / projection.seen.rows)
-    kept = _apart(residual, losses, unsettled(whole, last))
+    kept = _apart(residual, losses, unsettled(whole, last), by_loss(losses, last))
     return tuple(Candidate(full(first[i]), full(last[i]), float(losses[i]) * scale) for i in kept)
 
 
-def _apart(residual: np.ndarray, losses: np.ndarray, slope: np.ndarray) -> list[int]:
+def _apart(
+    residual: np.ndarray, losses: np.ndarray, slope: np.ndarray, order: np.ndarray
+) -> list[int]:
     """Return which points are distinct minima, best first.
 
     The same curve is the same minimum, however its parameters are exchanged. Where a curve jumps
     or has a pole, a point may be stuck on a slope: that is no rival of the best.
     """
     kept: list[int] = []
-    order = np.argsort(losses, kind="stable")
     for i in order[np.isfinite(losses[order])]:
         near = residual[kept] - residual[i]
         same = np.einsum("kn,kn->k", near, near) <= SAME * losses[i] + PERFECT
