@@ -98,14 +98,14 @@ def test_python_runs(folder, page, count):
 
 # An expression, and after it the value that it is said to have: a number cut short, or a literal.
 NUMBER = re.compile(r"^(fit\.[^#\n]+?) +# (-?[\d.]+)…$", re.MULTILINE)
-LITERAL = re.compile(r"^(fit\.[^#\n]+?) +# (['\"(].*)$", re.MULTILINE)
+LITERAL = re.compile(r"^(fit\.[^#\n]+?) +# (['\"(].*|True)$", re.MULTILINE)
 
 
 @pytest.mark.parametrize(("page", "count"), [(README, 4), (CHOOSING, 7)])
 def test_python_comments_tell_the_values(folder, page, count):
     text = "\n".join(blocks("python", page))
     text, numbers = NUMBER.subn(r"assert str(\1).startswith('\2'), \1", text)
-    text, literals = LITERAL.subn(r"assert \1 == \2, \1", text)
+    text, literals = LITERAL.subn(r"assert (\1) == \2, \1", text)
     assert numbers + literals == count
     done = run([sys.executable, "-c", text], folder)
     assert done.returncode == 0, done.stderr
