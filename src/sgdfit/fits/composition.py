@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ from sgdfit.fits.squares import Squares
 from sgdfit.fits.task import Task, counted
 from sgdfit.fits.weighting import surprise
 from sgdfit.inference.diagnosis import Diagnosis
-from sgdfit.inference.statistics import goodness
+from sgdfit.inference.statistics import Goodness, goodness
 from sgdfit.results.result import Estimate, Result
 from sgdfit.results.search import StartSearch
 from sgdfit.results.status import Status
@@ -75,19 +75,11 @@ class Landed(NamedTuple):
 
 def compose(task: Task, landed: Landed, way: Way) -> Result:
     """Return the `Result` of what is known."""
-    model, source, squares = task.model, task.source, landed.squares
+    model, source, weighting = task.model, task.source, task.weighting
     found = withheld(_settled(landed), landed.status, landed.distance)
-    merit = goodness(
-        squares.residual,
-        squares.total,
-        rows=counted(task.chunk),
-        free=len(model.free),
-        sum_log_weights=squares.log_weights,
-        known_variance=task.weighting.absolute,
-    )
-    squared, weighting = model.loss.name == SQUARED, task.weighting
-    reduced = merit.reduced_chi_square if squared else None
-    told = surprise(weighting, reduced, merit.degrees_of_freedom)
+    merit = _merit(task, landed.squares)
+    told = surprise(weighting, merit.reduced_chi_square, merit.degrees_of_freedom)
+    known = weighting.absolute and model.loss.name == SQUARED
     return Result(
         formula=str(model.formula),
         loss_name=model.loss.name,
@@ -98,16 +90,10 @@ def compose(task: Task, landed: Landed, way: Way) -> Result:
         correlation=correlations(found.covariance),
         covariance_method=found.method,
         loss=landed.loss / source.rows,
-        residual_sum_of_squares=squares.residual,
+        residual_sum_of_squares=landed.squares.residual,
         rows=source.rows,
         rows_dropped=source.dropped,
-        degrees_of_freedom=merit.degrees_of_freedom,
-        # These figures take the residuals for normal, which other losses do not.
-        reduced_chi_square=reduced,
-        r_squared=merit.r_squared if squared else None,
-        aic=merit.aic if squared else None,
-        aicc=merit.aicc if squared else None,
-        bic=merit.bic if squared else None,
+        **asdict(merit),
         status=landed.status,
         distance=landed.distance if np.isfinite(landed.distance) else None,
         warnings=(*task.warnings, *landed.warnings, *told),
@@ -115,11 +101,26 @@ def compose(task: Task, landed: Landed, way: Way) -> Result:
         weights=task.weights,
         undetermined=found.undetermined,
         determined=found.determined,
-        noise_variance=1.0 if squared and weighting.absolute else reduced,
+        noise_variance=1.0 if known else merit.reduced_chi_square,
         sigma=weighting.sigma,
         absolute_sigma=weighting.absolute,
         intervals=WALD if landed.intervals is None else PROFILE,
     )
+
+
+def _merit(task: Task, squares: Squares) -> Goodness:
+    """Return the figures of merit; most take residuals for normal, which only one loss does."""
+    merit = goodness(
+        squares.residual,
+        squares.total,
+        rows=counted(task.chunk),
+        free=len(task.model.free),
+        sum_log_weights=squares.log_weights,
+        known_variance=task.weighting.absolute,
+    )
+    if task.model.loss.name == SQUARED:
+        return merit
+    return Goodness(merit.degrees_of_freedom, None, None, None, None, None)
 
 
 def _profiled(

@@ -181,8 +181,7 @@ def fit(
     )  # fmt: skip
     weighting = as_weighting(weights, sigma, absolute_sigma, covariance, model.loss)
     task = prepare(model, table, weighting, missing)
-    if searches(start):
-        search = True
+    search = True if searches(start) else search
     chosen = as_optimizer(
         optimizer,
         learning_rate=learning_rate,
@@ -200,7 +199,6 @@ def fit(
             Wishes(
                 search=search, seed=seed, steps=steps, tolerance=tolerance,
                 callback=callback, callback_every=callback_every, trace_every=trace_every,
-
                 kernel=kernel, intervals=intervals,
             ),
         )  # fmt: skip

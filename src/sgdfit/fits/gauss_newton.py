@@ -21,7 +21,6 @@ from sgdfit.kernels.kernel import Chunk
 
 __all__ = ["condition", "remaining", "walk"]
 
-SMALLEST = float(np.finfo(np.float64).tiny)
 # On a sample, steps end at this share of its standard errors.
 NEAR = 0.1
 # Singular values of the scaled root that differ more lose too many digits in sums of products.
@@ -71,18 +70,13 @@ def remaining(quadratic: Quadratic, theta: np.ndarray, box: Box, rows: int) -> f
     if quadratic.regular and free.all():
         left = float(quadratic.offset @ quadratic.offset) / 2
     else:
-        step = step_within(quadratic, _norms(quadratic), free, np.inf)
+        step = step_within(quadratic, quadratic.norms, free, np.inf)
         left = max(0.0, -quadratic.change(step.move))
     count = int(free.sum())
     noise = max(quadratic.spread - 2 * left, quadratic.blur) / max(1, rows - count)
     if left == 0:
         return 0.0
     return float(np.sqrt(2 * left / count / noise)) if noise > 0 else np.inf
-
-
-def _norms(quadratic: Quadratic) -> np.ndarray:
-    """Return D, the norms of the root's columns."""
-    return np.asarray(np.maximum(quadratic.norms, SMALLEST))
 
 
 class _Run:
@@ -226,7 +220,7 @@ class _Run:
         point, box = iterate.point, self.problem.box
         quadratic = point.quadratic
         free = box.free(point.theta, quadratic.gradient)
-        step = step_within(quadratic, _norms(quadratic), free, np.inf)
+        step = step_within(quadratic, quadratic.norms, free, np.inf)
         theta = box.clip(point.theta + step.move)
         after = quadratic.after(step.move)
         clipped = not np.array_equal(theta, point.theta + step.move)
@@ -291,5 +285,6 @@ class _Run:
 
 def condition(quadratic: Quadratic) -> float:
     """Return the ratio of the singular values of the scaled root."""
-    sizes = np.linalg.svd(quadratic.root / _norms(quadratic), compute_uv=False)
+    norms = quadratic.norms
+    sizes = np.linalg.svd(quadratic.root / np.where(norms > 0, norms, 1.0), compute_uv=False)
     return float(sizes[0] / sizes[-1]) if sizes[-1] > 0 else np.inf

@@ -104,8 +104,6 @@ class Iterate(NamedTuple):
         Of the trust region, in units of ‖Dδ‖.
     damping : float
         λ of the step that led here, relative to the curvature in scaled units.
-    evaluations : int
-        How often rows were evaluated until here.
     rests : bool
         Whether no step from here lowers the loss: rounding hides the rest.
     beyond : float64[p] or None
@@ -116,7 +114,6 @@ class Iterate(NamedTuple):
     scales: np.ndarray
     radius: float
     damping: float
-    evaluations: int
     rests: bool
     beyond: np.ndarray | None = None
 
@@ -126,7 +123,7 @@ def begin(point: Point) -> Iterate:
     scales = point.reduced.norms
     size = float(np.linalg.norm(scales * point.theta))
     radius = FIRST_RADIUS * (size or float(np.linalg.norm(point.reduced.offset)) or 1.0)
-    return Iterate(point, scales, radius, 0.0, 1, False)
+    return Iterate(point, scales, radius, 0.0, False)
 
 
 def advance(iterate: Iterate, evaluate: Evaluate, box: Box) -> Iterate:
@@ -134,7 +131,7 @@ def advance(iterate: Iterate, evaluate: Evaluate, box: Box) -> Iterate:
     here = iterate.point
     free = box.free(here.theta, here.reduced.gradient)
     free[here.linear] = False  # they follow
-    radius, evaluations, beyond = iterate.radius, iterate.evaluations, None
+    radius, beyond = iterate.radius, None
     for _ in range(SHRINKAGES if free.any() or len(here.linear) else 0):
         if not radius > 0:
             break
@@ -148,7 +145,6 @@ def advance(iterate: Iterate, evaluate: Evaluate, box: Box) -> Iterate:
             radius = min(radius, step.length) / 4
             continue
         there = evaluate(theta)
-        evaluations += 1
         beyond = theta if there is None else beyond
         length = float(np.linalg.norm(iterate.scales * move))
         predicted = -here.reduced.change(move)
@@ -156,18 +152,18 @@ def advance(iterate: Iterate, evaluate: Evaluate, box: Box) -> Iterate:
             ratio = (here.reduced.loss - there.reduced.loss) / predicted if predicted > 0 else 1.0
             wider = _radius(ratio, radius, length, step.damping)
             scales = np.maximum(iterate.scales, there.reduced.norms)
-            return Iterate(there, scales, wider, step.damping, evaluations, False)
+            return Iterate(there, scales, wider, step.damping, False)
         if predicted <= here.reduced.blur:
             break
         radius = min(radius, length) * (0.25 if there is not None else 0.1)
-    return iterate._replace(rests=True, radius=radius, evaluations=evaluations, beyond=beyond)
+    return iterate._replace(rests=True, radius=radius, beyond=beyond)
 
 
 def _inwards(iterate: Iterate, box: Box, free: np.ndarray, radius: float) -> Step:
     """Return the step that takes no parameter from its bound outwards."""
     here, theta = iterate.point.reduced, iterate.point.theta
     while free.any():
-        step = step_within(here, _divisors(iterate.scales), free, radius)
+        step = step_within(here, iterate.scales, free, radius)
         low = (theta <= box.low) & (step.move < 0)
         high = (theta >= box.high) & (step.move > 0)
         if not (low | high).any():
@@ -200,8 +196,3 @@ def _radius(ratio: float, radius: float, length: float, damping: float) -> float
     if damping == 0:
         return max(radius, 2 * length)
     return 2 * length if ratio > 0.75 else radius
-
-
-def _divisors(scales: np.ndarray) -> np.ndarray:
-    """Return what to divide by: any number will do for a parameter without effect."""
-    return np.where(scales > 0, scales, 1.0)

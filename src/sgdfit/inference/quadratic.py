@@ -284,7 +284,7 @@ def step_within(quadratic: Quadratic, scales: np.ndarray, free: np.ndarray, radi
     ----------
     quadratic : Quadratic
     scales : float64[p]
-        D, above 0.
+        D; where it is 0, as for a parameter without effect, any number serves.
     free : bool[p]
         The parameters that may move.
     radius : float
@@ -298,6 +298,7 @@ def step_within(quadratic: Quadratic, scales: np.ndarray, free: np.ndarray, radi
     >>> step_within(bowl, np.ones(1), np.array([True]), 0.5).move.round(12).tolist()
     [0.5]
     """
+    scales = np.where(scales > 0, scales, 1.0)
     if quadratic.regular and np.count_nonzero(free) == len(free) - quadratic.taken:
         # The whole step needs no singular values; nearly always it is short enough.
         step = np.linalg.solve(
