@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sgdfit.data.files import COMPRESSIONS, FORMATS
@@ -109,6 +110,16 @@ def test_python_comments_tell_the_values(folder, page, count):
     assert numbers + literals == count
     done = run([sys.executable, "-c", text], folder)
     assert done.returncode == 0, done.stderr
+
+
+def test_curve_fit_ends_where_the_page_says():
+    from scipy.optimize import OptimizeWarning, curve_fit
+
+    x, y = np.loadtxt(ROOT / "examples/boxbod.csv", delimiter=",", skiprows=1, unpack=True)
+    with pytest.warns(OptimizeWarning, match="could not be estimated"):
+        found, _ = curve_fit(lambda x, b1, b2: b1 * (1 - np.exp(-b2 * x)), x, y)
+    told = re.search(r"`curve_fit` ends at b1 = ([\d.]+),\s+b2 = (\d+)", README)
+    assert told.groups() == (f"{found[0]:.1f}", f"{found[1]:.0f}")
 
 
 def test_certified_values_are_met():
