@@ -146,3 +146,15 @@ def test_intervals_of_the_absolute_loss_hold():
         held += low <= 2 <= high
     # 190 with a standard deviation of 3
     assert 176 <= held <= 200
+
+
+def test_a_rival_minimum_is_told_with_its_values():
+    """Of two peaks that are nearly as high, one peak fits either."""
+    x = np.linspace(0, 10, 101)
+    y = np.exp(-((x - 3) ** 2)) + 0.995 * np.exp(-((x - 7) ** 2)) + noise(9, 101, 0.02)
+    fit = sgdfit.fit("y = h*exp(-((x - m)**2))", {"x": x, "y": y})
+    assert fit.values["m"] == pytest.approx(3, abs=0.2)
+    rival = fit.search.rivals[0]
+    assert rival.values["m"] == pytest.approx(7, abs=0.2)
+    assert fit.search.loss <= rival.loss <= 1.05 * fit.search.loss
+    assert "rival minimum" in str(fit)
