@@ -12,6 +12,7 @@ import numpy as np
 from sgdfit.data.columns import as_floats
 from sgdfit.data.missing import check_policy, settle
 from sgdfit.data.numeric import Place
+from sgdfit.data.scan import Scan
 from sgdfit.data.source import Source
 from sgdfit.errors import DataError, did_you_mean
 
@@ -42,6 +43,8 @@ class Table:
         Row counted from 0 -> words that say where it stands in a file, or an empty string.
     decimal : str
         The decimal sign of numbers that are stored as text.
+    scan : Scan or None
+        The same rows, read in pieces; None where they are in memory anyway.
     """
 
     names: tuple[str, ...]
@@ -49,6 +52,7 @@ class Table:
     fetch: Callable[[Sequence[int]], Sequence[object]] = field(repr=False)
     line: Callable[[int], str] = field(default=_nowhere, repr=False)
     decimal: str = "."
+    scan: Scan | None = field(default=None, repr=False)
 
     def load(self, names: Sequence[str], *, missing: str = "error") -> Source:
         """Read the columns ``names``, and no others, as floating-point numbers.

@@ -1,0 +1,67 @@
+"""Data that are read in pieces, since they need not fit into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+__all__ = ["BATCH_ROWS", "Piece", "Scan"]
+
+# The most rows that a piece hands out at once: 2 MB a column.
+BATCH_ROWS = 262_144
+
+
+def _nowhere(piece: Piece, row: int) -> str:
+    return ""
+
+
+class Piece(NamedTuple):
+    """A part of the data that is read by itself: a row group, a run of batches, a text file.
+
+    Attributes
+    ----------
+    label : str
+        The file, as messages name it.
+    first : int
+        The row of that file at which the piece begins, counted from 0.
+    rows : int or None
+        How many it holds; None where that is known only once they are read.
+    read : function of column names
+        Yields these columns as Arrow record batches of at most `BATCH_ROWS` rows, in order; each
+        call begins anew. Different pieces may be read on different threads at once.
+    """
+
+    label: str
+    first: int
+    rows: int | None
+    read: Callable[[Sequence[str]], Iterator[Any]]
+
+
+class Scan(NamedTuple):
+    """Pieces of one table.
+
+    Attributes
+    ----------
+    names : tuple of str
+        The columns, as `sgdfit.data.table.clean_names` writes them.
+    label : str
+        How messages name the data.
+    pieces : tuple of Piece
+        In an order that never changes.
+    again : bool
+        Whether they can be read more than once.
+    fingerprint : str
+        Tells these data from others, and from what they were before a change; empty if unknown.
+    decimal : str
+        The decimal sign of numbers that are stored as text.
+    line : function of a piece and a row of it, counted from 0
+        Words that say where the row stands in a file, such as `` (line 12)``.
+    """
+
+    names: tuple[str, ...]
+    label: str
+    pieces: tuple[Piece, ...]
+    again: bool = True
+    fingerprint: str = ""
+    decimal: str = "."
+    line: Callable[[Piece, int], str] = _nowhere
