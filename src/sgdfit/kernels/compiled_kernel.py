@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from sgdfit.errors import UsageError
-from sgdfit.kernels.kernel import Chunk, Kernel, Outcome, Rows, Segment, State, Sums
-from sgdfit.kernels.kernel_source import sums_source, sweep_source
+from sgdfit.kernels.kernel import Chunk, Kernel, Outcome, Rows, Segment, State
+from sgdfit.kernels.kernel_source import partials_source, sweep_source
 from sgdfit.kernels.numpy_kernel import load_terms, rows_of
+from sgdfit.kernels.summation import PANEL, length
 from sgdfit.models.model import Model
 from sgdfit.optimization import updates
 from sgdfit.optimization.optimizer import Optimizer
@@ -43,19 +44,16 @@ def make_compiled(model: Model, optimizer: Optimizer, *, weighted: bool) -> Kern
         return rows_of(load_terms(model)[1], theta, chunk)
 
     @cache
-    def written(factor: str) -> str:
-        return sums_source(model, weighted, factor)
+    def written(scores: bool) -> str:
+        return partials_source(model, weighted, scores)
 
-    def sums(theta: np.ndarray, chunk: Chunk) -> Sums:
-        return _summed(written("bend"), theta, chunk)
-
-    def scores(theta: np.ndarray, chunk: Chunk) -> np.ndarray:
-        return _summed(written("slope*slope"), theta, chunk).curvature
+    def partials(theta: np.ndarray, chunk: Chunk, scores: bool = False) -> np.ndarray:
+        return _partials(written(scores), theta, chunk)
 
     def sweep(state: State, chunk: Chunk, segment: Segment) -> Outcome:
         return _swept(_function(source, "sweep"), optimizer, state, chunk, segment)
 
-    return Kernel("compiled", source, rows, sums, scores, sweep)
+    return Kernel("compiled", source, rows, partials, sweep)
 
 
 @cache
@@ -69,17 +67,11 @@ def _arrays(chunk: Chunk) -> tuple[np.ndarray, ...]:
     return chunk.columns if chunk.weights is None else (*chunk.columns, chunk.weights)
 
 
-def _summed(source: str, theta: np.ndarray, chunk: Chunk) -> Sums:
-    """Name the parts of the flat array that the generated ``sums`` returns."""
+def _partials(source: str, theta: np.ndarray, chunk: Chunk) -> np.ndarray:
     theta = np.ascontiguousarray(theta, dtype=np.float64)
-    parameters = len(theta)
-    total = _function(source, "sums")(theta, _arrays(chunk))
-    curvature = np.zeros((parameters, parameters))
-    upper = np.triu_indices(parameters)
-    curvature[upper] = total[2 + parameters :]
-    curvature.T[upper] = total[2 + parameters :]
-    gradient = total[2 : 2 + parameters]
-    return Sums(chunk.rows, float(total[0]), float(total[1]), gradient, curvature)
+    out = np.empty((-(-chunk.rows // PANEL), 2, length(len(theta))))
+    _function(source, "partials")(theta, _arrays(chunk), out)
+    return out
 
 
 def _swept(

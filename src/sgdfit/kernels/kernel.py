@@ -8,17 +8,19 @@ NumPy form (no compile wait) and a compiled form (no Python inside the loop).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
 from sgdfit.errors import UsageError
 from sgdfit.kernels.order import Order
+from sgdfit.kernels.summation import PANEL, Sums, combined
 from sgdfit.models.model import Model
 from sgdfit.optimization.optimizer import Optimizer
 
 __all__ = [
     "FORMS",
+    "PANEL",
     "Chunk",
     "Kernel",
     "Outcome",
@@ -27,6 +29,7 @@ __all__ = [
     "State",
     "Sums",
     "choose_form",
+    "combined",
     "make",
 ]
 
@@ -59,38 +62,6 @@ class Chunk(NamedTuple):
     def rows(self) -> int:
         """How many rows."""
         return len(self.columns[0])
-
-
-class Sums(NamedTuple):
-    """Sums over rows; those of two chunks add up to those of both together.
-
-    Attributes
-    ----------
-    rows : int
-    weight, loss : float
-        Sum of the weights, and of the weighted losses.
-    gradient : float64[p]
-        Sum of the weighted derivatives of the loss to each free parameter.
-    curvature : float64[p, p]
-        Sum over rows of weight · ∂²loss/∂prediction² · J Jᵀ (generalised Gauss-Newton), where J
-        is the derivative of the prediction.
-    """
-
-    rows: int
-    weight: float
-    loss: float
-    gradient: np.ndarray
-    curvature: np.ndarray
-
-    def __add__(self, other: Sums) -> Sums:  # type: ignore[override]
-        """Return the sums over the rows of both."""
-        return Sums(
-            self.rows + other.rows,
-            self.weight + other.weight,
-            self.loss + other.loss,
-            self.gradient + other.gradient,
-            self.curvature + other.curvature,
-        )
 
 
 class Rows(NamedTuple):
@@ -189,6 +160,13 @@ class Segment(NamedTuple):
     high: np.ndarray
 
 
+class Partials(Protocol):
+    """How `Kernel.partials` is called."""
+
+    def __call__(self, theta: np.ndarray, chunk: Chunk, scores: bool = False) -> np.ndarray:
+        """Return float64[k, 2, length(p)]."""
+
+
 class Kernel(NamedTuple):
     """One form of the operations for one model and optimizer.
 
@@ -199,18 +177,28 @@ class Kernel(NamedTuple):
         The generated source text.
     rows : (theta, chunk) -> Rows
         Always in NumPy, all rows of the chunk at once.
-    sums : (theta, chunk) -> Sums
-    scores : (theta, chunk) -> float64[p, p]
-        Sum over rows of weight² · (∂loss/∂prediction)² · J Jᵀ, the middle of a sandwich.
+    partials : (theta, chunk, scores=False) -> float64[k, 2, length(p)]
+        High and low parts of the sums over each panel of `PANEL` rows of the chunk, of which the
+        last may be shorter: weight, loss, gradient, upper triangle of the curvature, row by row.
+        With ``scores``, weight² · (∂loss/∂prediction)² stands in front of J Jᵀ. A panel's sums
+        are the same bits in whatever chunk it stands; threads may ask for several at once.
     sweep : (state, chunk, segment) -> Outcome
     """
 
     form: Form
     source: str
     rows: Callable[[np.ndarray, Chunk], Rows]
-    sums: Callable[[np.ndarray, Chunk], Sums]
-    scores: Callable[[np.ndarray, Chunk], np.ndarray]
+    partials: Partials
     sweep: Callable[[State, Chunk, Segment], Outcome]
+
+    def sums(self, theta: np.ndarray, chunk: Chunk) -> Sums:
+        """Return the sums over all rows of the chunk."""
+        return combined([self.partials(theta, chunk)], chunk.rows, len(theta))
+
+    def scores(self, theta: np.ndarray, chunk: Chunk) -> np.ndarray:
+        """Return the sum of weight² · (∂loss/∂prediction)² · J Jᵀ, the middle of a sandwich."""
+        partials = self.partials(theta, chunk, scores=True)
+        return combined([partials], chunk.rows, len(theta)).curvature
 
 
 def make(model: Model, optimizer: Optimizer, form: Form, *, weighted: bool = False) -> Kernel:

@@ -17,10 +17,11 @@ import numpy as np
 
 from sgdfit.kernels.kernel import emitted, held
 from sgdfit.kernels.order import BLOCK, BUFFER, PLACES
+from sgdfit.kernels.summation import BLOCK_ROWS, PANEL
 from sgdfit.models.model import Model
 from sgdfit.optimization.optimizer import Optimizer
 
-__all__ = ["sums_source", "sweep_source"]
+__all__ = ["partials_source", "sweep_source"]
 
 IMPORTS = """\
 from sgdfit.kernels.prefetching import prefetch
@@ -65,28 +66,45 @@ def terms(«p#P», «c#C»):
 """
 
 # An index that counts from 0 along a view needs no test for wrapping around, which would keep the
-# loop out of vector registers.
-SUMS = """\
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=ANY_ORDER)
-def sums(theta, columns):
+# loop out of vector registers. What adds up the blocks may not be reassociated: its second line
+# would be zero.
+SUMS = f"""\
+@njit(nogil=True, error_model="numpy", fastmath=ANY_ORDER)
+def block(«p#P», «c#C», total):
+    t0 = 0.0
+    t1 = 0.0
+    g#P = 0.0
+    h#H = 0.0
+    for i in range(len(c0)):
+        weight, loss, slope, bend, «j#P» = terms(«p#P», «c#C[i]»)
+        t0 += weight
+        t1 += loss
+        g#P += slope*j#P
+        b = $FACTOR
+        $products
+    $total
+
+
+@njit(nogil=True, error_model="numpy")
+def add(high, low, total):
+    for k in range(len(total)):
+        new = high[k] + total[k]
+        taken = new - high[k]
+        low[k] += (high[k] - (new - taken)) + (total[k] - taken)
+        high[k] = new
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def partials(theta, columns, out):
     c#C = columns[#C]
     p#P = theta[#P]
     total = numpy.zeros($SIZE)
-    for first in range(0, len(c0), 4096):
-        t0 = 0.0
-        t1 = 0.0
-        g#P = 0.0
-        h#H = 0.0
-        v#C = c#C[first:first + 4096]
-        for i in range(len(v0)):
-            weight, loss, slope, bend, «j#P» = terms(«p#P», «v#C[i]»)
-            t0 += weight
-            t1 += loss
-            g#P += slope*j#P
-            b = $FACTOR
-            $products
-        $total
-    return total
+    out[:] = 0.0
+    for panel in range(len(out)):
+        start = panel*{PANEL}
+        for first in range(start, min(start + {PANEL}, len(c0)), {BLOCK_ROWS}):
+            block(«p#P», «c#C[first:first + {BLOCK_ROWS}]», total)
+            add(out[panel, 0], out[panel, 1], total)
 """
 
 BATCH = """\
@@ -213,16 +231,16 @@ def sweep(theta, slots, average, averaged, step, position, columns,
 """
 
 
-def sums_source(model: Model, weighted: bool, factor: str) -> str:
-    """Write ``sums``; ``factor``, of the weighted ``slope`` and ``bend``, multiplies J Jᵀ."""
+def partials_source(model: Model, weighted: bool, scores: bool = False) -> str:
+    """Write ``partials``; with ``scores``, squares of the slopes stand in front of J Jᵀ."""
     pairs = list(itertools.combinations_with_replacement(range(len(model.free)), 2))
     names = ["t0", "t1", *(f"g{i}" for i in range(len(model.free)))]
     names += [f"h{i}_{j}" for i, j in pairs]
     texts = _row(model, weighted) | {
         "SIZE": [str(len(names))],
-        "FACTOR": [factor],
+        "FACTOR": ["slope*slope" if scores else "bend"],
         "products": [f"h{i}_{j} += b*j{i}*j{j}" for i, j in pairs],
-        "total": [f"total[{k}] += {name}" for k, name in enumerate(names)],
+        "total": [f"total[{k}] = {name}" for k, name in enumerate(names)],
     }
     repeats = _repeats(model, weighted) | {"H": [f"{i}_{j}" for i, j in pairs]}
     return HEADER + _written(TERMS + SUMS, texts, repeats)

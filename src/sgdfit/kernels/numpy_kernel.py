@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -15,16 +15,16 @@ from sgdfit.kernels.kernel import (
     Rows,
     Segment,
     State,
-    Sums,
     emitted,
     held,
 )
+from sgdfit.kernels.summation import PANEL, length, triangle
 from sgdfit.models.model import Model
 from sgdfit.optimization.optimizer import Optimizer
 
 __all__ = ["load_terms", "make_numpy", "rows_of"]
 
-# Rows evaluated at once: temporaries stay in the cache and memory stays bounded.
+# Rows evaluated at once, a share of a panel: temporaries stay in the cache and memory bounded.
 STRIDE = 16_384
 
 Terms = Callable[..., tuple[np.ndarray, ...]]
@@ -37,8 +37,7 @@ def make_numpy(model: Model, optimizer: Optimizer) -> Kernel:
         "numpy",
         source,
         rows=lambda theta, chunk: rows_of(terms, theta, chunk),
-        sums=lambda theta, chunk: _sums(terms, theta, chunk),
-        scores=lambda theta, chunk: _scores(terms, theta, chunk),
+        partials=partial(_partials, terms),
         sweep=lambda state, chunk, segment: _sweep(terms, optimizer, state, chunk, segment),
     )
 
@@ -99,35 +98,37 @@ def _spread(value: Any, rows: int) -> np.ndarray:
     return value if whole else np.full(rows, value)
 
 
-def _sums(terms: Terms, theta: np.ndarray, chunk: Chunk) -> Sums:
-    total = Sums(0, 0.0, 0.0, np.zeros(len(theta)), np.zeros((len(theta), len(theta))))
-    for first in range(0, chunk.rows, STRIDE):
-        some = slice(first, first + STRIDE)
-        columns = tuple(column[some] for column in chunk.columns)
-        _, _, loss, slope, bend, jacobian = _evaluate(terms, theta, columns)
-        rows = len(loss)
-        weight = np.ones(rows) if chunk.weights is None else chunk.weights[some]
-        with np.errstate(all="ignore"):
-            total += Sums(
-                rows,
-                float(weight.sum()),
-                float((weight * loss).sum()),
-                (jacobian * (weight * slope)).sum(axis=1, dtype=np.float64),
-                (jacobian * (weight * bend)) @ jacobian.T.astype(np.float64, copy=False),
-            )
-    return total
+def _partials(terms: Terms, theta: np.ndarray, chunk: Chunk, scores: bool = False) -> np.ndarray:
+    panels = range(0, chunk.rows, PANEL)
+    partials = np.zeros((len(panels), 2, length(len(theta))))
+    with np.errstate(all="ignore"):
+        for (high, low), start in zip(partials, panels, strict=True):
+            for first in range(start, min(start + PANEL, chunk.rows), STRIDE):
+                block = _block(terms, theta, chunk, slice(first, first + STRIDE), scores)
+                _add(high, low, block)
+    return partials
 
 
-def _scores(terms: Terms, theta: np.ndarray, chunk: Chunk) -> np.ndarray:
-    total = np.zeros((len(theta), len(theta)))
-    for first in range(0, chunk.rows, STRIDE):
-        some = slice(first, first + STRIDE)
-        columns = tuple(column[some] for column in chunk.columns)
-        *_, slope, _, jacobian = _evaluate(terms, theta, columns)
-        weight = 1.0 if chunk.weights is None else chunk.weights[some]
-        weighted = jacobian * (weight * slope)
-        total += weighted @ weighted.T
-    return total
+def _block(terms: Terms, theta: np.ndarray, chunk: Chunk, some: slice, scores: bool) -> np.ndarray:
+    """Add up ``some`` rows: weight, loss, gradient, upper triangle of the curvature."""
+    columns = tuple(column[some] for column in chunk.columns)
+    _, _, loss, slope, bend, jacobian = _evaluate(terms, theta, columns)
+    rows = len(loss)
+    weight = np.ones(rows) if chunk.weights is None else chunk.weights[some]
+    slope = weight * slope
+    factor = slope * slope if scores else weight * bend
+    curvature = (jacobian * factor) @ jacobian.T.astype(np.float64, copy=False)
+    gradient = (jacobian * slope).sum(axis=1, dtype=np.float64)
+    head = [weight.sum(), (weight * loss).sum()]
+    return np.concatenate([head, gradient, curvature[triangle(len(theta))]])
+
+
+def _add(high: np.ndarray, low: np.ndarray, block: np.ndarray) -> None:
+    """Add ``block`` to ``high``, and what rounding takes away to ``low``."""
+    total = high + block
+    taken = total - high
+    low += (high - (total - taken)) + (block - taken)
+    high[:] = total
 
 
 def _sweep(

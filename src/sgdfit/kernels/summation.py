@@ -1,0 +1,136 @@
+"""Sums over rows that depend on the rows alone, not on who adds them up, or in which pieces.
+
+Rows are cut into panels of fixed length. Within one, sums of short blocks are added in order, with
+what rounding takes away kept beside them (Knuth, The Art of Computer Programming 2, 4.2.2, theorem
+B). Panels are then added exactly, in whatever order they come.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+__all__ = ["BLOCK_ROWS", "PANEL", "Sums", "combined", "length", "triangle"]
+
+# A panel of three float64 columns takes 1.5 MB, which a second-level cache holds.
+PANEL = 65_536
+# Within a block the compiler may add in any order, which is what vector registers need.
+BLOCK_ROWS = 4096
+
+# Sums near the largest float are added at this scale; it is a power of two, so nothing is rounded.
+SCALE = 2.0**-64
+
+
+class Sums(NamedTuple):
+    """Sums over rows; those of two chunks add up to those of both together.
+
+    Attributes
+    ----------
+    rows : int
+    weight, loss : float
+        Sum of the weights, and of the weighted losses.
+    gradient : float64[p]
+        Sum of the weighted derivatives of the loss to each free parameter.
+    curvature : float64[p, p]
+        Sum over rows of weight · ∂²loss/∂prediction² · J Jᵀ (generalised Gauss-Newton), where J
+        is the derivative of the prediction.
+    """
+
+    rows: int
+    weight: float
+    loss: float
+    gradient: np.ndarray
+    curvature: np.ndarray
+
+    def __add__(self, other: Sums) -> Sums:  # type: ignore[override]
+        """Return the sums over the rows of both."""
+        return Sums(
+            self.rows + other.rows,
+            self.weight + other.weight,
+            self.loss + other.loss,
+            self.gradient + other.gradient,
+            self.curvature + other.curvature,
+        )
+
+
+def length(parameters: int) -> int:
+    """Return how many sums there are: weight, loss, gradient, upper triangle of the curvature.
+
+    Examples
+    --------
+    >>> length(3)
+    11
+    """
+    return 2 + parameters + parameters * (parameters + 1) // 2
+
+
+def combined(partials: Iterable[np.ndarray], rows: int, parameters: int) -> Sums:
+    """Add up the partial sums of any number of panels, exactly, and round once.
+
+    The result depends neither on the order of the panels nor on how they are grouped.
+
+    Parameters
+    ----------
+    partials : iterable of float64[k, 2, length(parameters)]
+        High and low parts of the sums of k panels, as `Kernel.partials` returns them.
+    rows, parameters : int
+        How many rows they cover, and how many parameters are free.
+
+    Returns
+    -------
+    Sums
+        Where a part is infinite or NaN, so is what it goes into, by the rules of IEEE 754.
+
+    Examples
+    --------
+    >>> panels = [np.array([[[big, big], [0.0, 0.0]]]) for big in (1e16, 1.0, -1e16)]
+    >>> sums = combined(panels, rows=3, parameters=0)
+    >>> sums.weight, sums.loss
+    (1.0, 1.0)
+    """
+    parts = [part.reshape(-1, length(parameters)) for part in partials]
+    stacked = np.concatenate(parts) if parts else np.zeros((0, length(parameters)))
+    if len(stacked) == 2 and np.isfinite(stacked).all():
+        total = stacked[0] + stacked[1]
+    else:
+        total = np.array([_total(entry) for entry in stacked.T])
+    return _named(total, rows, parameters)
+
+
+def _total(entry: np.ndarray) -> float:
+    """Return the rounded exact sum; its high parts stand at even, its low ones at odd places."""
+    try:
+        return math.fsum(entry.tolist())
+    except (OverflowError, ValueError):
+        high = entry[0::2]
+    if not np.isfinite(high).all():
+        with np.errstate(invalid="ignore"):
+            return float(high[~np.isfinite(high)].sum())
+    finite = np.where(np.isfinite(entry), entry, 0.0) * SCALE
+    with np.errstate(over="ignore"):
+        return float(np.float64(math.fsum(finite.tolist())) / SCALE)
+
+
+def _named(total: np.ndarray, rows: int, parameters: int) -> Sums:
+    curvature = np.empty((parameters, parameters))
+    upper, across = triangle(parameters)
+    curvature[upper, across] = curvature[across, upper] = total[2 + parameters :]
+    gradient = total[2 : 2 + parameters].copy()
+    return Sums(rows, float(total[0]), float(total[1]), gradient, curvature)
+
+
+@lru_cache(maxsize=64)
+def triangle(parameters: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return row and column of each entry of the upper triangle, as `numpy.triu_indices` does.
+
+    Examples
+    --------
+    >>> [indices.tolist() for indices in triangle(2)]
+    [[0, 0, 1], [0, 1, 1]]
+    """
+    rows, columns = np.triu_indices(parameters)
+    return rows, columns
