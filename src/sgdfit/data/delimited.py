@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sgdfit.data.arrow import MISSING_SPELLINGS
@@ -12,7 +12,7 @@ from sgdfit.data.dialect import WORD, Data, Dialect, find_dialect, rows
 from sgdfit.data.table import Table
 from sgdfit.errors import DataError
 
-__all__ = ["HEAD", "open_delimited", "refuse_binary"]
+__all__ = ["HEAD", "open_delimited", "parsed", "refuse_binary", "with_newlines", "wrong_row"]
 
 HEAD = 65_536
 LOOKS = (
@@ -43,7 +43,7 @@ def open_delimited(data: Data, label: str) -> Table:
     ('x', 'y')
     """
     refuse_binary(data[:HEAD], label)
-    data = _with_newlines(data)
+    data = with_newlines(data)
     dialect = find_dialect(data, label, MISSING_SPELLINGS)
     line = functools.partial(_line, data, dialect)
     fetch = functools.partial(_fetch, data, dialect, label)
@@ -71,8 +71,14 @@ def refuse_binary(head: bytes, label: str) -> None:
         )
 
 
-def _with_newlines(data: Data) -> Data:
-    """Bring the line ends of old Macintosh files to today's."""
+def with_newlines(data: Data) -> Data:
+    r"""Bring the line ends of old Macintosh files to today's.
+
+    Examples
+    --------
+    >>> with_newlines(b"1,2\r3,4\r")
+    b'1,2\n3,4\n'
+    """
     head = data[:HEAD]
     old = b"\r" in head and data.find(b"\n") < 0
     return bytes(data).replace(b"\r", b"\n") if old else data
@@ -80,32 +86,70 @@ def _with_newlines(data: Data) -> Data:
 
 def _fetch(data: Data, dialect: Dialect, label: str, positions: Sequence[int]) -> list[Any]:
     import pyarrow as pa
+
+    try:
+        table = parsed(data, dialect, positions, size=_block_size(data, dialect))
+    except pa.ArrowInvalid as error:
+        raise DataError(wrong_row(data, dialect, label, error)) from error
+    return [table.column(str(position)) for position in positions]
+
+
+def parsed(
+    data: Data,
+    dialect: Dialect,
+    positions: Sequence[int],
+    types: Mapping[int, Any] | None = None,
+    *,
+    size: int,
+    threads: bool = True,
+) -> Any:
+    r"""Return the columns at ``positions`` as an Arrow table, whose names are the positions.
+
+    Parameters
+    ----------
+    data : bytes or mmap
+        Text whose rows begin at ``dialect.start``.
+    dialect : Dialect
+    positions : sequence of int
+    types : mapping of int to pyarrow.DataType, optional
+        The types of columns; those of others are found from their values.
+    size : int
+        How many bytes Arrow parses at once; a row must fit into two of them.
+    threads : bool
+        Whether Arrow parses on several threads.
+
+    Raises
+    ------
+    pyarrow.ArrowInvalid
+        When a row has too few or too many fields, or a value is not of the type that is asked for.
+
+    Examples
+    --------
+    >>> dialect = find_dialect(b"1,2\n3,4\n", "data.csv", [])
+    >>> parsed(b"1,2\n3,4\n", dialect, [1], size=1024).to_pydict()
+    {'1': [2, 4]}
+    """
+    import pyarrow as pa
     import pyarrow.csv as arrow_csv
 
     body, separator = _body(data, dialect)
-    wanted = [str(position) for position in positions]
-    try:
-        table = arrow_csv.read_csv(
-            pa.BufferReader(pa.py_buffer(body)),
-            arrow_csv.ReadOptions(
-                column_names=[str(place) for place in range(len(dialect.names))],
-                block_size=_block_size(data, dialect),
-            ),
-            arrow_csv.ParseOptions(
-                delimiter=separator,
-                newlines_in_values=data.find(b'"') >= 0,
-                invalid_row_handler=_skip_blank,
-            ),
-            arrow_csv.ConvertOptions(
-                include_columns=wanted or ["0"],
-                null_values=list(MISSING_SPELLINGS),
-                strings_can_be_null=True,
-                decimal_point=dialect.decimal,
-            ),
-        )
-    except pa.ArrowInvalid as error:
-        raise DataError(_wrong_row(data, dialect, label, error)) from error
-    return [table.column(name) for name in wanted]
+    names = [str(place) for place in range(len(dialect.names))]
+    return arrow_csv.read_csv(
+        pa.BufferReader(pa.py_buffer(body)),
+        arrow_csv.ReadOptions(column_names=names, block_size=size, use_threads=threads),
+        arrow_csv.ParseOptions(
+            delimiter=separator,
+            newlines_in_values=data.find(b'"') >= 0,
+            invalid_row_handler=_skip_blank,
+        ),
+        arrow_csv.ConvertOptions(
+            include_columns=[str(position) for position in positions] or ["0"],
+            column_types={str(position): kind for position, kind in (types or {}).items()},
+            null_values=list(MISSING_SPELLINGS),
+            strings_can_be_null=True,
+            decimal_point=dialect.decimal,
+        ),
+    )
 
 
 def _block_size(data: Data, dialect: Dialect) -> int:
@@ -144,7 +188,8 @@ def _single_blanks(text: bytes) -> bytes:
     return text.strip(b" ")
 
 
-def _wrong_row(data: Data, dialect: Dialect, label: str, error: Exception) -> str:
+def wrong_row(data: Data, dialect: Dialect, label: str, error: Exception) -> str:
+    """Return a sentence that names the first row with too few or too many fields."""
     expected = len(dialect.names)
     reference = "the header has" if dialect.header else "the first row has"
     for number, fields in rows(data, dialect):
