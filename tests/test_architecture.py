@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "sgdfit"
 # Each package may import from those on lines above its own, and from itself.
 LAYERS = [
     {"errors"},
-    {"choice"},
+    {"choice", "checkpoints"},
     {"language", "data", "inference", "optimization"},
     {"models"},
     {"derivations", "kernels", "results"},

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from types import ModuleType
 
 __all__ = [
+    "CheckpointError",
     "DataError",
     "DivergenceWarning",
     "FormulaError",
@@ -29,6 +30,10 @@ class UsageError(SgdfitError, ValueError):
 
 class DataError(SgdfitError, ValueError):
     """The data cannot be read, or do not hold what the formula needs."""
+
+
+class CheckpointError(DataError):
+    """A checkpoint cannot be written, is not one that this run can go on from, or is in use."""
 
 
 class DivergenceWarning(UserWarning):

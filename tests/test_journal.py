@@ -1,0 +1,711 @@
+"""Checkpoints: arrays come back bit for bit, and no accident leaves half a file."""
+
+import errno
+import hashlib
+import json
+import os
+import random
+import resource
+import signal
+import struct
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays_of
+
+from sgdfit.checkpoints.identity import differences
+from sgdfit.checkpoints.journal import open_journal
+from sgdfit.checkpoints.snapshot import MAGIC, VERSION
+from sgdfit.errors import CheckpointError, DataError, UsageError
+
+IDENTITY = {"formula": "y = a*x", "data": "0f" * 16, "batch size": "64"}
+DTYPES = ["?", "i1", "i8", "u2", "u8", "f2", "f4", "f8", "c8", "c16", "S3", "U5"]
+
+
+def write(path, records=None, identity=IDENTITY):
+    with open_journal(path, identity, resume=False) as journal:
+        for key, arrays in (records or {"pass": {"theta": np.arange(5.0)}}).items():
+            journal.keep(key, arrays)
+
+
+def read(path, key="pass", identity=IDENTITY):
+    with open_journal(path, identity, resume=True) as journal:
+        return journal.recall(key)
+
+
+def refusal(path, *, resume=True, identity=IDENTITY):
+    """Return the one sentence with which a file is refused."""
+    with pytest.raises(CheckpointError) as caught:
+        open_journal(path, identity, resume=resume)
+    text = str(caught.value)
+    assert repr(str(path)) in text
+    assert "\n" not in text
+    assert len(text) < 400
+    return text
+
+
+def beside(path):
+    return sorted(entry.name for entry in path.parent.iterdir())
+
+
+def same(kept, found):
+    assert list(kept) == list(found)
+    for name, array in kept.items():
+        assert found[name].dtype == array.dtype.newbyteorder("=")
+        assert found[name].shape == array.shape
+        assert found[name].astype(array.dtype).tobytes() == array.tobytes()
+
+
+# ---- what is kept comes back
+
+SHAPES = arrays_of.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=5)
+ARRAYS = st.sampled_from(DTYPES).flatmap(
+    lambda dtype: arrays_of.arrays(
+        np.dtype(dtype), SHAPES, elements={"allow_subnormal": True} if dtype[0] in "fc" else None
+    )
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.dictionaries(
+        st.text(max_size=8), st.dictionaries(st.text(max_size=8), ARRAYS, max_size=3), max_size=3
+    )
+)
+def test_arrays_come_back_bit_for_bit(tmp_path_factory, records):
+    path = tmp_path_factory.mktemp("round") / "run"
+    write(path, {"first": {}, **records})
+    with open_journal(path, IDENTITY, resume=True) as journal:
+        for key, arrays in records.items():
+            same(arrays, journal.recall(key))
+        assert journal.recall("no such key") is None
+
+
+PAYLOAD = np.array([0x7FF8DEADBEEF0001, 0xFFF0000000000001, 0x8000000000000000], dtype="u8")
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        PAYLOAD.view("f8"),
+        np.array([np.inf, -np.inf, 5e-324]),
+        np.float64(2.5),
+        np.array(True),
+        np.array([2**63 - 1, -(2**63)]),
+        np.empty((3, 0, 2)),
+        np.arange(12.0).reshape(3, 4).T,
+        np.arange(20)[::-3],
+        np.arange(4.0).astype(">f8"),
+        np.array("any text, ε"),
+    ],
+    ids=lambda array: f"{array.dtype.str}{array.shape}",
+)
+def test_edges_come_back_bit_for_bit(tmp_path, array):
+    write(tmp_path / "run", {"pass": {"it": array}})
+    same({"it": np.asarray(array)}, read(tmp_path / "run"))
+
+
+def test_what_is_kept_and_recalled_is_a_copy(tmp_path):
+    theta = np.zeros(3)
+    with open_journal(tmp_path / "run", IDENTITY, resume=False) as journal:
+        journal.keep("pass", {"theta": theta})
+        theta += 1.0
+        journal.recall("pass")["theta"][:] = 7.0
+        assert journal.recall("pass")["theta"].tolist() == [0.0, 0.0, 0.0]
+    assert read(tmp_path / "run")["theta"].tolist() == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("array", [np.array([object()]), np.array([1.0], dtype=np.longdouble)])
+def test_arrays_that_machines_read_differently_are_not_kept(tmp_path, array):
+    with (
+        open_journal(tmp_path / "run", IDENTITY, resume=False) as journal,
+        pytest.raises(TypeError, match="cannot be kept in a checkpoint"),
+    ):
+        journal.keep("pass", {"theta": array})
+
+
+def test_a_key_is_replaced_and_forgotten(tmp_path):
+    path = tmp_path / "run"
+    write(path, {"pass": {"a": np.ones(2)}, "walk": {"b": np.ones(1)}})
+    with open_journal(path, IDENTITY, resume=True) as journal:
+        journal.keep("pass", {"c": np.zeros(1)})
+        journal.forget("walk")
+        journal.forget("never kept")
+    assert list(read(path)) == ["c"]
+    assert read(path, "walk") is None
+
+
+def test_no_path_keeps_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with open_journal(None, IDENTITY, resume=False) as journal:
+        journal.keep("pass", {"theta": np.ones(1)}, now=True)
+        journal.flush()
+        assert journal.recall("pass") is None
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---- when it is written
+
+
+def test_it_is_written_when_it_is_time(tmp_path, monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    path = tmp_path / "run"
+    with open_journal(path, IDENTITY, resume=False, every=10.0) as journal:
+        journal.keep("pass", {"n": np.array(1)})
+        assert not path.exists()
+        clock[0] += 10.0
+        journal.keep("pass", {"n": np.array(2)})
+        assert path.exists()
+        written = path.read_bytes()
+        clock[0] += 9.0
+        journal.keep("pass", {"n": np.array(3)})
+        assert path.read_bytes() == written
+        journal.keep("pass", {"n": np.array(4)}, now=True)
+        assert path.read_bytes() != written
+        journal.keep("pass", {"n": np.array(5)})
+    assert read(path)["n"] == 5
+    assert beside(path) == ["run"]
+
+
+def test_a_file_that_has_not_changed_is_not_written_again(tmp_path):
+    path = tmp_path / "run"
+    write(path)
+    before = path.stat().st_ino, path.stat().st_mtime_ns
+    read(path)
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == before
+
+
+@pytest.mark.parametrize("every", [-1.0, float("nan"), "10"])
+def test_every_is_a_number_of_seconds(tmp_path, every):
+    with pytest.raises(UsageError, match="number of seconds"):
+        open_journal(tmp_path / "run", IDENTITY, resume=False, every=every)
+
+
+def test_what_is_known_is_written_when_the_run_is_ended_by_an_error(tmp_path):
+    def run():
+        with open_journal(tmp_path / "run", IDENTITY, resume=False) as journal:
+            journal.keep("pass", {"n": np.array(1)})
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert read(tmp_path / "run")["n"] == 1
+
+
+# ---- how it is replaced
+
+
+def test_permissions_are_kept(tmp_path):
+    path = tmp_path / "run"
+    write(path)
+    path.chmod(0o640)
+    write(path)
+    assert path.stat().st_mode & 0o7777 == 0o640
+
+
+def test_a_link_stays_a_link(tmp_path):
+    (tmp_path / "disk").mkdir()
+    link, target = tmp_path / "run", tmp_path / "disk" / "real"
+    link.symlink_to(target)
+    write(link)
+    write(link)
+    assert link.is_symlink()
+    assert not target.is_symlink()
+    assert read(link)["theta"].tolist() == [0.0, 1.0, 2.0, 3.0, 4.0]
+    assert beside(target) == ["real"]
+
+
+def test_a_name_as_long_as_names_may_be(tmp_path):
+    path = tmp_path / ("ε" * 127)
+    write(path)
+    assert len(read(path)["theta"]) == 5
+    assert beside(path) == [path.name]
+
+
+def test_what_killed_runs_left_is_removed(tmp_path):
+    path = tmp_path / "run"
+    ours = [f".run.{number}.partial" for number in (1, 999999, os.getpid())]
+    others = [".run.x.partial", ".run2.1.partial", "run.1.partial", ".run.1.partial.txt"]
+    for name in (*ours, *others):
+        (tmp_path / name).write_bytes(b"half")
+    write(path)
+    assert beside(path) == sorted(["run", *others])
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_an_interrupt_during_the_write_leaves_what_stood_there(tmp_path, monkeypatch, step, error):
+    path = tmp_path / "run"
+    write(path)
+    before = path.read_bytes()
+    journal = open_journal(path, IDENTITY, resume=True)
+    with monkeypatch.context() as patch:
+
+        def interrupted(*_):
+            raise error
+
+        patch.setattr(os, step, interrupted)
+        with pytest.raises(error):
+            journal.keep("pass", {"theta": np.ones(9)}, now=True)
+        assert path.read_bytes() == before
+        assert beside(path) == [".run.lock", "run"]
+    journal.close()
+    assert len(read(path)["theta"]) == 9
+
+
+# ---- killed
+
+WRITER = """
+import sys, numpy as np
+sys.path.insert(0, sys.argv[3])
+from sgdfit.checkpoints.journal import open_journal
+size = int(sys.argv[2])
+with open_journal(sys.argv[1], {"formula": "y = a*x"}, resume=sys.argv[4] == "yes") as journal:
+    kept = journal.recall("pass")
+    n = int(kept["n"]) if kept else 0
+    print(n, flush=True)
+    while True:
+        n += 1
+        journal.keep("pass", {"n": n, "theta": np.full(size, float(n))})
+        journal.keep("walk", {"n": n}, now=True)
+        print(n, flush=True)
+"""
+
+
+def source():
+    import sgdfit
+
+    return os.path.dirname(os.path.dirname(sgdfit.__file__))
+
+
+def writer(path, size, resume):
+    return subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path), str(size), source(), "yes" if resume else "no"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_run_that_is_killed_leaves_a_whole_file(tmp_path):
+    path = tmp_path / "run"
+    draw = random.Random(20)
+    during, last = 0, 0
+    for attempt in range(20):
+        # 4 MB: nearly all of the time goes into writing.
+        process = writer(path, 500_000, resume=attempt > 0)
+        assert int(process.stdout.readline()) >= last
+        confirmed = int(process.stdout.readline())
+        time.sleep(draw.uniform(0.0, 0.15))
+        process.send_signal(signal.SIGKILL)
+        rest, _ = process.communicate()
+        confirmed = max([confirmed, *map(int, rest.split("\n")[:-1])])
+        during += any(name.endswith(".partial") for name in beside(path))
+        with open_journal(path, {"formula": "y = a*x"}, resume=True) as journal:
+            kept, walk = journal.recall("pass"), journal.recall("walk")
+        last = int(kept["n"])
+        assert last in (confirmed, confirmed + 1)
+        assert kept["theta"].shape == (500_000,)
+        assert (kept["theta"] == last).all()
+        assert walk["n"] == last
+        assert beside(path) == ["run"]
+    assert during >= 5  # that many were killed amid a write
+
+
+# ---- a disk that is full, or fails
+
+
+def limited(body, size):
+    """Run a test's body where no file may grow beyond ``size`` bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        body()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def fill(path, said):
+    """Keep what has room, then what has not, then what has again."""
+    with open_journal(path, IDENTITY, resume=False, announce=said.append) as journal:
+        journal.keep("pass", {"theta": np.ones(10)}, now=True)
+        assert said == []
+        before = path.read_bytes()
+        journal.keep("pass", {"theta": np.ones(500_000)}, now=True)
+        journal.keep("pass", {"theta": np.ones(500_001)}, now=True)
+        assert len(said) == 1
+        assert path.read_bytes() == before
+        assert beside(path) == [".run.lock", "run"]
+        with pytest.raises(CheckpointError, match="the previous one is intact"):
+            journal.flush()
+        journal.keep("pass", {"theta": np.ones(7)}, now=True)
+    assert len(read(path)["theta"]) == 7
+
+
+def test_a_limit_on_the_size_of_files(tmp_path):
+    said = []
+    limited(lambda: fill(tmp_path / "run", said), 1_000_000)
+    assert "File too large; the previous one is intact; raise the limit" in said[0]
+    assert "the run goes on, and writing is tried again" in said[0]
+
+
+def test_a_full_disk(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    try:
+        done = subprocess.run(mount, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        done = False
+    if not done:
+        pytest.skip("a disk of its own can only be mounted by root")
+    said = []
+    try:
+        fill(disk / "run", said)
+        assert "No space left on device; the previous one is intact; free some space" in said[0]
+        (disk / "much").write_bytes(bytes(1 << 20)[: os.statvfs(disk).f_bavail * 4096])
+        assert "No space left on device" in refusal(disk / "new", resume=False)
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.parametrize(
+    ("number", "cure"),
+    [
+        (errno.ENOSPC, "free some space"),
+        (errno.EDQUOT, "free some space"),
+        (errno.EIO, "name a file on another disk"),
+        (errno.EROFS, "name a file on a disk that can be written"),
+        (errno.EACCES, "name a file in a folder that you may write"),
+    ],
+)
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_errors_of_the_disk(tmp_path, monkeypatch, step, number, cure):
+    path = tmp_path / "run"
+    write(path)
+    before = path.read_bytes()
+    said = []
+    journal = open_journal(path, IDENTITY, resume=True, announce=said.append)
+
+    def failing(*_):
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, step, failing)
+        journal.keep("pass", {"theta": np.ones(9)}, now=True)
+        journal.keep("pass", {"theta": np.ones(8)}, now=True)
+        assert path.read_bytes() == before
+        assert beside(path) == [".run.lock", "run"]
+        with pytest.raises(CheckpointError, match=cure):
+            journal.close()
+    assert beside(path) == ["run"]
+    assert len(said) == 1
+    assert os.strerror(number) in said[0]
+    assert cure in said[0]
+
+
+def test_the_last_write_fails_while_an_error_ends_the_run(tmp_path, monkeypatch):
+    said = []
+
+    def failing(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    def run(path):
+        with open_journal(path, IDENTITY, resume=False, announce=said.append) as journal:
+            monkeypatch.setattr(os, "fsync", failing)
+            journal.keep("pass", {"n": 1})
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run(tmp_path / "run")
+    assert len(said) == 1
+    assert "Input/output error" in said[0]
+
+
+def test_a_folder_that_goes_away(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    said = []
+    journal = open_journal(folder / "run", IDENTITY, resume=False, announce=said.append)
+    for entry in folder.iterdir():
+        entry.unlink()
+    folder.rmdir()
+    journal.keep("pass", {"n": 1}, now=True)
+    assert "No such file or directory; create its folder first" in said[0]
+    folder.mkdir()
+    journal.keep("pass", {"n": 2}, now=True)
+    journal.close()
+    assert read(folder / "run")["n"] == 2
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    assert "create its folder first" in refusal(tmp_path / "none" / "run", resume=False)
+    (tmp_path / "file").write_text("")
+    assert "name a file in a folder" in refusal(tmp_path / "file" / "run", resume=False)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="no permission bits")
+def test_a_folder_that_may_not_be_written(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    tmp_path.chmod(0o755)
+    folder.chmod(0o555)
+    script = (
+        f"import os, sys; sys.path.insert(0, {source()!r})\n"
+        "from sgdfit.checkpoints.journal import open_journal\n"
+        "os.geteuid() == 0 and os.setuid(65534)\n"
+        "try: open_journal(sys.argv[1], {}, resume=False)\n"
+        "except Exception as error: print(type(error).__name__, error)"
+    )
+    # Root may write anywhere; the script gives that up.
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(folder / "run")], capture_output=True, text=True
+    )
+    if "Errno 13" in done.stderr:
+        pytest.skip("the package itself cannot be read by another user")
+    assert done.stdout.startswith("CheckpointError")
+    assert "Permission denied" in done.stdout
+    assert "name a file in a folder that you may write" in done.stdout
+
+
+# ---- files that are refused
+
+
+def damaged(content):
+    size = len(content)
+    yield from ((f"cut at {k}/7", content[: size * k // 7]) for k in range(1, 7))
+    yield "cut by one byte", content[:-1]
+    yield "one byte more", content + b"\0"
+    for position in (22, 23, 24, 31, 40, size // 3, size // 2, size - 33, size - 1):
+        flipped = bytes([content[position] ^ 0x10])
+        yield f"flipped at {position}", content[:position] + flipped + content[position + 1 :]
+
+
+def test_damage_is_refused(tmp_path):
+    path = tmp_path / "run"
+    write(path)
+    content = path.read_bytes()
+    for what, wrong in damaged(content):
+        path.write_bytes(wrong)
+        text = refusal(path)
+        assert "the file is damaged" in text, what
+        assert "begin anew without resume" in text
+        assert path.read_bytes() == wrong
+        assert beside(path) == ["run"]
+    write(path)  # a damaged checkpoint is a checkpoint still
+    assert len(read(path)["theta"]) == 5
+
+
+def signed(body):
+    return body + hashlib.sha256(body).digest()
+
+
+def crafted(header):
+    text = json.dumps(header).encode()
+    return signed(struct.pack("<22sHQ", MAGIC, VERSION, len(text)) + text + bytes(64))
+
+
+FACT = {"dtype": "<f8", "shape": [2], "offset": 0}
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        [],
+        {},
+        {"sgdfit": "0", "identity": IDENTITY},
+        {"sgdfit": "0", "identity": 3, "records": {}},
+        *(
+            {"sgdfit": "0", "identity": IDENTITY, "records": {"pass": {"theta": {**FACT, **wrong}}}}
+            for wrong in (
+                {"offset": 60},
+                {"offset": -8},
+                {"offset": "0"},
+                {"shape": [2**40]},
+                {"shape": [-2]},
+                {"shape": [2**62, 2**62, 0]},
+                {"shape": 2},
+                {"dtype": "O"},
+                {"dtype": "<f8,<f8"},
+                {"dtype": "none"},
+                {"dtype": None},
+            )
+        ),
+    ],
+)
+def test_a_header_made_by_hand_is_refused(tmp_path, header):
+    (tmp_path / "run").write_bytes(crafted(header))
+    assert "the file is damaged (its header cannot be read)" in refusal(tmp_path / "run")
+
+
+def test_a_header_made_by_hand_is_read_where_it_is_right(tmp_path):
+    records = {"pass": {"theta": FACT}}
+    (tmp_path / "run").write_bytes(
+        crafted({"sgdfit": "0", "identity": IDENTITY, "records": records})
+    )
+    assert read(tmp_path / "run")["theta"].tolist() == [0.0, 0.0]
+
+
+def test_a_newer_version_is_refused(tmp_path):
+    path = tmp_path / "run"
+    path.write_bytes(signed(struct.pack("<22sHQ", MAGIC, 7, 3) + b"???"))
+    text = refusal(path)
+    assert "newer sgdfit (format version 7, this one reads up to 1); update sgdfit" in text
+    write(path)
+    assert len(read(path)["theta"]) == 5
+
+
+@pytest.mark.parametrize(
+    "content", [b"x,y\n1,2\n", b"\x89PNG\r\n\x1a\n", b"{}", b"s", MAGIC[:8] + b"!", MAGIC[1:]]
+)
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_file_of_someone_else_is_left_alone(tmp_path, content, resume):
+    path = tmp_path / "data.csv"
+    path.write_bytes(content)
+    assert "no checkpoint of sgdfit" in refusal(path, resume=resume)
+    assert path.read_bytes() == content
+    assert beside(path) == ["data.csv"]
+
+
+def test_a_file_of_someone_else_that_comes_during_the_run_is_left_alone(tmp_path):
+    path = tmp_path / "run"
+    journal = open_journal(path, IDENTITY, resume=False)
+    path.write_bytes(b"x,y\n")
+    journal.keep("pass", {"n": 1})
+    with pytest.raises(CheckpointError, match="is not written over"):
+        journal.close()
+    assert path.read_bytes() == b"x,y\n"
+    assert beside(path) == ["run"]
+
+
+def test_an_empty_file_is_replaced_but_not_resumed(tmp_path):
+    path = tmp_path / "run"
+    path.touch()
+    assert "the file is empty" in refusal(path)
+    write(path)
+    assert len(read(path)["theta"]) == 5
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_what_is_no_file_is_refused(tmp_path, resume):
+    assert "is a folder" in refusal(tmp_path, resume=resume)
+    os.mkfifo(tmp_path / "pipe")
+    assert "is no regular file" in refusal(tmp_path / "pipe", resume=resume)
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    assert "symbolic links" in refusal(tmp_path / "loop", resume=resume)
+
+
+@pytest.mark.parametrize("name", ["", "a\0b"])
+def test_a_name_that_no_file_can_have(name):
+    with pytest.raises(UsageError, match="cannot name a checkpoint"):
+        open_journal(name, IDENTITY, resume=False)
+
+
+def test_there_is_nothing_to_resume(tmp_path):
+    text = refusal(tmp_path / "run")
+    assert "there is no such file; check its name, or begin anew without resume" in text
+    assert list(tmp_path.iterdir()) == []
+    assert "there is no such file" in refusal(tmp_path / "none" / "run")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"formula": "y = b"}, "is of the formula 'y = a*x', this run of 'y = b'; run it with"),
+        ({"data": "1f" * 16}, "is of other data; run it with"),
+        (
+            {"data": "1f" * 16, "batch size": "128"},
+            "is of other data; of the batch size '64', this run of '128'; run it with",
+        ),
+        ({"seed": "3"}, "is of no seed, this run of seed '3'; run it with"),
+    ],
+)
+def test_another_run_is_refused_with_every_difference(tmp_path, change, words):
+    path = tmp_path / "run"
+    write(path)
+    before = path.read_bytes()
+    assert f"the checkpoint {words}" in refusal(path, identity={**IDENTITY, **change})
+    assert path.read_bytes() == before
+    write(path, identity={**IDENTITY, **change})  # without resume it is replaced
+    assert read(path, identity={**IDENTITY, **change}) is not None
+
+
+@pytest.mark.parametrize(
+    ("kept", "run", "words"),
+    [
+        ({"a": "1", "b": "2"}, {"b": "2", "a": "1"}, []),
+        ({"seed": "3"}, {}, ["of the seed '3', this run of none"]),
+        ({"data": "ab" * 8}, {}, ["of the data, this run of none"]),
+        ({}, {"data": "sha256:" + "ab" * 8}, ["of no data, this run of data"]),
+        ({"options": "x" * 300}, {"options": "y"}, ["of other options"]),
+    ],
+)
+def test_differences_in_words(kept, run, words):
+    assert differences(kept, run) == words
+
+
+# ---- two runs at once
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_second_run_is_refused_until_the_first_is_gone(tmp_path, resume):
+    path = tmp_path / "run"
+    process = writer(path, 10, resume=False)
+    try:
+        process.stdout.readline()
+        process.stdout.readline()
+        text = refusal(path, resume=resume, identity={"formula": "y = a*x"})
+        assert f"in use by another run (process {process.pid}); wait until that has ended" in text
+    finally:
+        process.kill()
+        process.communicate()
+    with open_journal(path, {"formula": "y = a*x"}, resume=resume) as journal:
+        assert (journal.recall("pass") is not None) == resume
+    assert beside(path) == ["run"]
+
+
+def test_a_second_journal_in_the_same_process_is_refused(tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "run")
+    with open_journal(tmp_path / "run", IDENTITY, resume=False):
+        assert "in use" in refusal(link, resume=False)
+    write(link)
+
+
+def test_a_refusal_lets_the_file_go(tmp_path):
+    path = tmp_path / "run"
+    write(path)
+    refusal(path, identity={})
+    with pytest.raises(DataError):
+        open_journal(path, {}, resume=True)
+    assert read(path) is not None
+
+
+def test_locks_are_taken_by_one_at_a_time(tmp_path):
+    """Many runs that open and leave the same file never hold it together."""
+    script = (
+        f"import sys; sys.path.insert(0, {source()!r})\n"
+        "import os\n"
+        "from pathlib import Path\n"
+        "from sgdfit.checkpoints.hold import take\n"
+        "from sgdfit.checkpoints.place import place_of\n"
+        "from sgdfit.errors import CheckpointError\n"
+        "held = 0\n"
+        "while held < 200:\n"
+        "    try: hold = take(place_of(sys.argv[1]))\n"
+        "    except CheckpointError: continue\n"
+        "    os.close(os.open(sys.argv[1] + '.inside', os.O_CREAT | os.O_EXCL))\n"
+        "    os.unlink(sys.argv[1] + '.inside')\n"
+        "    hold.release()\n"
+        "    held += 1\n"
+    )
+    runs = [
+        subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "run")]) for _ in range(3)
+    ]
+    assert [run.wait(timeout=60) for run in runs] == [0, 0, 0]
+    assert list(tmp_path.iterdir()) == []
