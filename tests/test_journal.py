@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
+from sgdfit.checkpoints import hold
 from sgdfit.checkpoints.identity import differences
 from sgdfit.checkpoints.journal import open_journal
 from sgdfit.checkpoints.snapshot import MAGIC, VERSION
@@ -684,6 +685,24 @@ def test_a_refusal_lets_the_file_go(tmp_path):
     with pytest.raises(DataError):
         open_journal(path, {}, resume=True)
     assert read(path) is not None
+
+
+def test_a_lock_whose_file_is_gone_is_no_lock(tmp_path, monkeypatch):
+    """Its last holder removes the file between a newcomer's opening and locking it."""
+    lock = hold._lock
+    tries = []
+
+    def late(file):
+        tries.append(file)
+        if len(tries) == 1:
+            (tmp_path / ".run.lock").unlink()
+        return lock(file)
+
+    monkeypatch.setattr(hold, "_lock", late)
+    with open_journal(tmp_path / "run", IDENTITY, resume=False):
+        assert len(tries) == 2
+        assert tries[0].closed
+        assert "in use" in refusal(tmp_path / "run", resume=False)
 
 
 def test_locks_are_taken_by_one_at_a_time(tmp_path):
