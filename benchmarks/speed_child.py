@@ -1,0 +1,54 @@
+"""One fit in a process of its own, whose peak of memory is then that of the fit.
+
+Run as ``python speed_child.py JOB`` with a JSON object: ``formula``, ``data`` (a path), ``start``,
+``options`` (further ones of `sgdfit.fit`), ``warm`` (a path to fit first, not timed), ``load``
+(read the file into arrays before), ``repeat``. The last line that it prints is JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import warnings
+from typing import Any
+
+import sgdfit
+from speed_clock import peak_bytes, reset_peak
+
+
+def loaded(path: str) -> dict[str, Any]:
+    """Return the columns of a Parquet file as arrays."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path)
+    return {name: table.column(name).to_numpy() for name in table.column_names}
+
+
+def told(job: dict[str, Any]) -> dict[str, Any]:
+    """Do the job."""
+    options = job.get("options", {}) | ({"start": job["start"]} if job.get("start") else {})
+    if job.get("warm"):
+        sgdfit.fit(job["formula"], job["warm"], **options)
+    data = loaded(job["data"]) if job.get("load") else job["data"]
+    before, seconds = reset_peak(), []
+    for _ in range(job.get("repeat", 1)):
+        begun = time.perf_counter()
+        fit = sgdfit.fit(job["formula"], data, **options)
+        seconds.append(time.perf_counter() - begun)
+    return {
+        "seconds": seconds,
+        "before": before,
+        "peak": peak_bytes(),
+        "values": {name: estimate.value for name, estimate in fit.estimates.items()},
+        "errors": {name: estimate.stderr for name, estimate in fit.estimates.items()},
+        "rows": fit.rows,
+        "visited": fit.rows_visited,
+        "status": fit.status.name,
+        "cause": fit.status.cause,
+    }
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    print(json.dumps(told(json.loads(sys.argv[1]))))
