@@ -8,7 +8,9 @@ file object                                 the same, by its first bytes; read o
 NumPy structured or record array            its fields
 pandas DataFrame, Series                    its columns; the index is not one
 Polars DataFrame, LazyFrame, Series         its columns; only those needed are collected
-Arrow table, batch, reader, C stream        its columns; a reader is read once
+Arrow table, batch                          its columns
+Arrow reader, any Arrow C stream            its columns; read once, batch by batch
+iterator of batches, frames or dicts        the columns of each; read once
 mapping of names to arrays                  its items; a single number stands for every row
 ==========================================  ==============================================
 
@@ -24,13 +26,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from sgdfit.data.files import open_path, open_stream
 from sgdfit.data.numeric import shown
+from sgdfit.data.one_pass import open_batches, open_reader
 from sgdfit.data.table import Table, clean_names
 from sgdfit.errors import DataError
 
@@ -146,7 +149,15 @@ def _is_structured(data: object) -> bool:
 
 
 def _is_arrow(data: object) -> bool:
-    return hasattr(data, "__arrow_c_stream__") or hasattr(data, "__arrow_c_array__")
+    """Tell what is in memory: anything of Arrow's but its readers."""
+    if hasattr(data, "read_next_batch"):
+        return False
+    module = type(data).__module__.partition(".")[0]
+    return (module == "pyarrow" and _is_stream(data)) or hasattr(data, "__arrow_c_array__")
+
+
+def _is_stream(data: object) -> bool:
+    return hasattr(data, "__arrow_c_stream__")
 
 
 KINDS: tuple[tuple[str, Callable[[object], bool], Callable[[Any], Table]], ...] = (
@@ -163,10 +174,16 @@ KINDS: tuple[tuple[str, Callable[[object], bool], Callable[[Any], Table]], ...] 
         _belongs("polars", "DataFrame", "LazyFrame", "Series"),
         _open_polars,
     ),
-    ("Arrow table, batch, reader, or any Arrow C stream", _is_arrow, _open_arrow),
+    ("Arrow table or batch", _is_arrow, _open_arrow),
+    ("Arrow reader, or any Arrow C stream", _is_stream, lambda data: open_reader(data, LABEL)),
     (
         "mapping of names to arrays, such as {'x': x, 'y': y}",
         lambda data: isinstance(data, Mapping),
         _open_mapping,
+    ),
+    (
+        "iterator of Arrow batches, frames or such mappings",
+        lambda data: isinstance(data, Iterator),
+        lambda data: open_batches(data, LABEL, open_table),
     ),
 )

@@ -41,7 +41,7 @@ def scanned_table(scan: Scan) -> Table:
             for part, column in zip(parts, columns, strict=True):
                 part.append(column)
         counts[:] = found
-        return [np.concatenate(part) if part else np.empty(0) for part in parts]
+        return [_joined(part) for part in parts]
 
     def line(row: int) -> str:
         for piece, rows in zip(scan.pieces, counts, strict=False):
@@ -52,6 +52,12 @@ def scanned_table(scan: Scan) -> Table:
         return ""
 
     return Table(scan.names, scan.label, fetch, line, scan.decimal, scan)
+
+
+def _joined(part: list[Array]) -> Array:
+    if len(part) == 1:
+        return part[0]
+    return np.concatenate(part) if part else np.empty(0)
 
 
 def _in_file(piece: Piece, row: int, words: str) -> str:

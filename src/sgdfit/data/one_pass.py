@@ -1,0 +1,263 @@
+"""Data that can be read once: Arrow streams, readers, and iterators of batches."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from sgdfit.data.columns import as_floats
+from sgdfit.data.containers import reading
+from sgdfit.data.kinds import kind_of
+from sgdfit.data.numeric import Place, shown
+from sgdfit.data.scan import BATCH_ROWS, Piece, Scan
+from sgdfit.data.scanned import read_once, scanned_table
+from sgdfit.data.table import Table, clean_names
+from sgdfit.errors import DataError
+
+__all__ = ["open_arrow_stream", "open_batches", "open_reader"]
+
+# What Arrow is asked to infer; all else becomes floating-point numbers at once.
+INFERRED = "OUSTMm"
+
+
+def open_reader(data: Any, label: str) -> Table:
+    """Open a `pyarrow.RecordBatchReader`, or any object with the Arrow C stream interface.
+
+    Raises
+    ------
+    DataError
+        When it holds no named columns.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> reader = pa.table({"x": [1, 2]}).to_reader()
+    >>> open_reader(reader, "the data").scan.again
+    False
+    """
+    import pyarrow as pa
+
+    try:
+        reader = pa.RecordBatchReader.from_stream(data)
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise DataError(
+            f"{label} of type {type(data).__name__!r} is no table of named columns; write"
+            " {'x': x, 'y': y}"
+        ) from error
+    return _table(reader.schema.names, label, lambda: _numbered(_read(reader, label)))
+
+
+def _read(reader: Any, label: str) -> Iterator[Any]:
+    """Yield the batches of a stream; what it stumbles over may come from far away."""
+    import pyarrow as pa
+
+    rows = 0
+    while True:
+        try:
+            batch = reader.read_next_batch()
+        except StopIteration:
+            return
+        except (pa.ArrowException, OSError) as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(". ")
+            raise DataError(
+                f"{label} broke off after {rows:,} rows ({reason}); see to what they come from,"
+                " and hand them over anew"
+            ) from error
+        rows += batch.num_rows
+        yield batch
+
+
+def open_arrow_stream(stream: Any, label: str) -> Table:
+    """Open Arrow's stream format, read from an object with ``read(size)`` batch by batch.
+
+    Raises
+    ------
+    DataError
+        When it is damaged, at once or when it is read.
+
+    Examples
+    --------
+    >>> import io
+    >>> open_arrow_stream(io.BytesIO(b"x,y"), "standard input")
+    Traceback (most recent call last):
+    sgdfit.errors.DataError: standard input is cut off, damaged or no Arrow file ...
+    """
+    import pyarrow as pa
+
+    with reading(label, "Arrow"):
+        reader = pa.ipc.open_stream(pa.PythonFile(stream, "r"))
+
+    def batches() -> Iterator[Any]:
+        while True:
+            with reading(label, "Arrow"):
+                batch = next(reader, None)
+                if batch is None:
+                    return
+                batch.validate()
+            yield batch
+
+    return _table(reader.schema.names, label, lambda: _numbered(batches()))
+
+
+def _numbered(batches: Iterator[Any]) -> Iterator[Callable[[Sequence[int]], Any]]:
+    import pyarrow as pa
+
+    for batch in batches:
+        yield lambda places, batch=batch: pa.Table.from_batches([batch]).select(list(places))
+
+
+def _table(
+    names: Sequence[str], label: str, parts: Callable[[], Iterator[Callable[[Sequence[int]], Any]]]
+) -> Table:
+    """Return a table of one piece; each part returns an Arrow table of the columns asked for."""
+    if not names:
+        raise DataError(f"{label} has no columns; give at least one, as in {{'x': x, 'y': y}}")
+    clean = clean_names(names)
+
+    def read(wanted: Sequence[str]) -> Iterator[Any]:
+        places = [clean.index(name) for name in wanted]
+        for part in parts():
+            found = part(places).rename_columns(list(wanted))
+            yield from found.to_batches(max_chunksize=BATCH_ROWS)
+
+    piece = Piece(label, 0, None, read_once(label, read))
+    return scanned_table(Scan(clean, label, (piece,), again=False))
+
+
+def open_batches(items: Iterator[Any], label: str, open_item: Callable[[Any], Table]) -> Table:
+    """Open an iterator of tables: Arrow batches, frames, or dicts of arrays.
+
+    Parameters
+    ----------
+    items : iterator
+        Its first item is taken at once, to learn the names of the columns. What it raises is
+        passed on.
+    label : str
+    open_item : callable
+        Opens one item.
+
+    Raises
+    ------
+    DataError
+        When there is no item, or one is no table or has other columns than the first.
+
+    Examples
+    --------
+    >>> from sgdfit.data.readers import open_table
+    >>> batches = ({"x": np.arange(2.0) + k} for k in range(2))
+    >>> open_batches(batches, "the data", open_table).load(["x"]).columns["x"]
+    array([0., 1., 1., 2.])
+    """
+    missing = object()
+    first = next(items, missing)
+    if first is missing:
+        raise DataError(
+            f"{label} end before the first batch, so they have no columns; give an iterator that"
+            " yields at least one"
+        )
+    names = _opened(first, 1, label, open_item).names
+
+    def parts() -> Iterator[Callable[[Sequence[int]], Any]]:
+        seen = _Seen(names, label)
+        for number, item in enumerate(itertools.chain([first], _noted(items, label, seen)), 1):
+            table = _opened(item, number, label, open_item)
+            yield lambda places, n=number, t=table: seen.columns(t, n, places)
+
+    return _table(names, label, parts)
+
+
+def _noted(items: Iterator[Any], label: str, seen: _Seen) -> Iterator[Any]:
+    try:
+        yield from items
+    except Exception as error:
+        error.add_note(f"(raised by the iterator that yields {label}, after {seen.rows:,} rows)")
+        raise
+
+
+def _opened(item: Any, number: int, label: str, open_item: Callable[[Any], Table]) -> Table:
+    named = isinstance(item, str | bytes | os.PathLike) or hasattr(item, "read")
+    if named or (isinstance(item, Iterator) and not hasattr(item, "__arrow_c_stream__")):
+        raise DataError(
+            f"batch {number} of {label} is {shown(item)}, which is no table; yield Arrow batches,"
+            " frames, or dicts of arrays"
+        )
+    return open_item(item)
+
+
+class _Seen:
+    """What the batches so far hold: their names, how many rows, and which kinds of values."""
+
+    def __init__(self, names: tuple[str, ...], label: str) -> None:
+        self.names, self.label = names, label
+        self.rows = 0
+        self.kinds: dict[int, str] = {}
+
+    def columns(self, table: Table, number: int, places: Sequence[int]) -> Any:
+        """Return columns of a batch as an Arrow table."""
+        import pyarrow as pa
+
+        if table.names != self.names:
+            raise DataError(
+                f"batch {number} of {self.label} has the columns {_listed(table.names)} where the"
+                f" first has {_listed(self.names)}; yield batches with the same columns"
+            )
+        raw = [
+            _arrow(value, Place(self.names[place], self.label, table.line, first=self.rows))
+            for place, value in zip(places, table.fetch(places), strict=True)
+        ]
+        for place, column in zip(places, raw, strict=True):
+            self._compare(place, column, number)
+        columns = self._level(raw, number)
+        self.rows += len(columns[0]) if columns else 0
+        return pa.table(columns, [str(place) for place in places])
+
+    def _compare(self, place: int, column: Any, number: int) -> None:
+        import pyarrow as pa
+
+        kind = kind_of(pa.scalar(column).type if np.isscalar(column) else column.type)
+        before = self.kinds.setdefault(place, kind)
+        if "nothing" in (before, kind):
+            self.kinds[place] = before if kind == "nothing" else kind
+        elif kind != before:
+            raise DataError(
+                f"column {self.names[place]!r} of {self.label} holds {kind} in batch {number},"
+                f" where batches before it hold {before}; give all of them the same type"
+            )
+
+    def _level(self, columns: Sequence[Any], number: int) -> list[Any]:
+        import pyarrow as pa
+
+        lengths = {len(column) for column in columns if not np.isscalar(column)} or {1}
+        if len(lengths) > 1:
+            raise DataError(
+                f"the columns of batch {number} of {self.label} have"
+                f" {' and '.join(f'{n:,}' for n in sorted(lengths))} rows; give all of them the"
+                " same length"
+            )
+        (rows,) = lengths
+        return [pa.array(np.full(rows, c)) if np.isscalar(c) else c for c in columns]
+
+
+def _arrow(value: Any, place: Place) -> Any:
+    """Return a column as Arrow holds it, or a number that stands for every row."""
+    import pyarrow as pa
+
+    if isinstance(value, pa.Array | pa.ChunkedArray):
+        return value
+    if hasattr(value, "__arrow_c_stream__"):
+        return pa.chunked_array(value)
+    kind = getattr(value, "dtype", None)
+    if isinstance(value, list | tuple) or (getattr(kind, "kind", "") or "-") in INFERRED:
+        with contextlib.suppress(pa.ArrowException, TypeError, ValueError, OverflowError):
+            return pa.array(value, from_pandas=True)
+    floats = as_floats(value, place)
+    return pa.array(floats) if floats.ndim else float(floats)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(repr(name) for name in names[:20]) + (", …" if len(names) > 20 else "")
