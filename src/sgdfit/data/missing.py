@@ -11,7 +11,7 @@ import numpy as np
 from sgdfit.data.source import Source
 from sgdfit.errors import DataError, UsageError, did_you_mean
 
-__all__ = ["POLICIES", "check_policy", "settle"]
+__all__ = ["POLICIES", "check_policy", "keep_finite", "settle"]
 
 Array = np.ndarray[Any, Any]
 
@@ -68,8 +68,7 @@ def settle(
     >>> source.rows, source.dropped
     (1, 1)
     """
-    with np.errstate(over="ignore", invalid="ignore"):
-        masks = {name: np.isfinite(c) for name, c in columns.items() if not _all_finite(c)}
+    masks = _masks(columns)
     if not masks:
         return Source(columns, label)
     keep = np.logical_and.reduce(list(masks.values()))
@@ -82,6 +81,58 @@ def settle(
         )
     kept = {name: column[keep] for name, column in columns.items()}
     return Source(kept, label, int(keep.size - np.count_nonzero(keep)))
+
+
+def keep_finite(
+    columns: dict[str, Array], label: str, missing: str, line: Callable[[int], str], first: int
+) -> Array | None:
+    """Return which rows of a block to keep, bool[rows], or None for all of them.
+
+    Parameters
+    ----------
+    columns : dict of str to numpy.ndarray
+        Each of shape (rows,).
+    label : str
+        The file that holds the block.
+    missing : {"error", "drop"}
+    line : callable
+        Row of the block, counted from 0 -> words that say where it stands, or an empty string.
+    first : int
+        The row of the file at which the block begins, counted from 0.
+
+    Raises
+    ------
+    DataError
+        When ``missing="error"`` and a number is not finite.
+
+    Examples
+    --------
+    >>> x = np.array([1.0, np.inf])
+    >>> keep_finite({"x": x}, "data.parquet", "drop", lambda row: "", 0)
+    array([ True, False])
+    >>> keep_finite({"x": x}, "data.parquet", "error", lambda row: "", 1000)
+    Traceback (most recent call last):
+    sgdfit.errors.DataError: column 'x' row 1002 of data.parquet is infinity; correct such rows, ...
+    """
+    masks = _masks(columns)
+    if not masks:
+        return None
+    keep = np.asarray(np.logical_and.reduce(list(masks.values())))
+    if missing == "drop":
+        return keep
+    row, name = min((int(np.argmin(mask)), name) for name, mask in masks.items())
+    raise DataError(
+        f"column {name!r} row {first + row + 1}{line(row)} of {label} is"
+        f" {_word(columns[name][row])}; correct such rows, or pass missing='drop' (--missing drop"
+        " on the command line) to leave them out"
+    )
+
+
+def _masks(columns: dict[str, Array]) -> dict[str, Array]:
+    """Return which rows are finite, of the columns where not all are."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        masks = {name: np.isfinite(c) for name, c in columns.items() if not _all_finite(c)}
+    return {name: mask for name, mask in masks.items() if not mask.all()}
 
 
 def _all_finite(column: Array) -> bool:

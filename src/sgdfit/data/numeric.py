@@ -21,19 +21,20 @@ SECONDS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 
 @dataclass(frozen=True)
 class Place:
-    """Where a column stands: what messages name."""
+    """Where a column, or the part of it from row ``first``, stands: what messages name."""
 
     column: str
     label: str
     line: Callable[[int], str]
     decimal: str = "."
+    first: int = 0
 
     def __str__(self) -> str:
         return f"column {self.column!r} of {self.label}"
 
     def row(self, index: int) -> str:
-        """Name the row with ``index``, counted from 0."""
-        return f"row {index + 1}{self.line(index)}"
+        """Name the row with ``index``, counted from 0 at ``first``."""
+        return f"row {self.first + index + 1}{self.line(index)}"
 
 
 def flat(array: Array, place: Place) -> Array:

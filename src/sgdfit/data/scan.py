@@ -56,6 +56,8 @@ class Scan(NamedTuple):
         The decimal sign of numbers that are stored as text.
     line : function of a piece and a row of it, counted from 0
         Words that say where the row stands in a file, such as `` (line 12)``.
+    slow : bool
+        Whether reading takes so long that what has been read is better kept.
     """
 
     names: tuple[str, ...]
@@ -65,3 +67,4 @@ class Scan(NamedTuple):
     fingerprint: str = ""
     decimal: str = "."
     line: Callable[[Piece, int], str] = _nowhere
+    slow: bool = False

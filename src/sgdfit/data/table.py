@@ -84,6 +84,17 @@ class Table:
         columns = self._level(arrays)
         return settle(columns, self.label, missing, self.line)
 
+    def check(self, names: Sequence[str]) -> None:
+        """Refuse names that are none of a column, or of several.
+
+        Raises
+        ------
+        DataError
+            When there is one; the message lists the columns.
+        """
+        for name in names:
+            self._position(name)
+
     def _position(self, name: str) -> int:
         (clean,) = clean_names([name])
         count = self.names.count(clean)

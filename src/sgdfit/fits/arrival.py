@@ -21,6 +21,7 @@ from sgdfit.fits.centring import centred, far_columns
 from sgdfit.fits.composition import Landed, Way, compose, undetermined_warning, withheld
 from sgdfit.fits.ending import ARRIVED
 from sgdfit.fits.gauss_newton import condition
+from sgdfit.fits.growth import FEW
 from sgdfit.fits.kinks import has_kink, kink_at, least_gradient, smoothed_curvature
 from sgdfit.fits.problem import Course, Problem, Stand
 from sgdfit.fits.profile import Profiles, profile_intervals
@@ -28,7 +29,7 @@ from sgdfit.fits.profile_trace import Optimum
 from sgdfit.fits.residuals import misfit_warnings
 from sgdfit.fits.routes import Found
 from sgdfit.fits.squares import sum_squares
-from sgdfit.fits.task import Task, counted
+from sgdfit.fits.task import Task
 from sgdfit.fits.verdict import pronounce
 from sgdfit.inference.covariance import as_spectrum, quantile, relative_offset
 from sgdfit.inference.directions import named
@@ -85,7 +86,7 @@ def _landed(found: Found, problem: Problem, reach: float | None) -> Landed:
     with np.errstate(all="ignore"):
         evidence = _evidence(task, problem, theta, quadratic)
         uncertain = uncertainty(task, theta, evidence)
-        squares = sum_squares(task, theta, quadratic.loss)
+        squares = sum_squares(task, problem.kernel, theta, quadratic.loss)
         distance = _distance(task, problem, course, evidence)
         # Where no noise is left, standard errors are no measure.
         if squares.exact and _rewards_exactness(task, problem, theta):
@@ -114,13 +115,13 @@ def _landed(found: Found, problem: Problem, reach: float | None) -> Landed:
 
 def _evidence(task: Task, problem: Problem, theta: np.ndarray, quadratic: Quadratic) -> Evidence:
     """Return what the rows tell; the curvature that steered the steps is not that of all losses."""
-    kernel, chunk = problem.kernel, task.chunk
+    kernel, population = problem.kernel, problem.population
     if problem.squared:
-        return from_root(kernel, chunk, theta, quadratic)
-    evidence = from_sums(kernel, chunk, theta, kernel.sums(theta, chunk))
+        return from_root(kernel, population, theta, quadratic)
+    evidence = from_sums(kernel, population, theta, population.sums(kernel, theta))
     if not has_kink(task.model):
         return evidence
-    curvature = smoothed_curvature(kink_at(task.model, kernel, chunk, theta))
+    curvature = smoothed_curvature(kink_at(task.model, kernel, task.chunk, theta))
     if curvature is None:
         return evidence
     return evidence._replace(curvature=lambda free: curvature[np.ix_(free, free)])
@@ -137,7 +138,8 @@ def _rewards_exactness(task: Task, problem: Problem, theta: np.ndarray) -> bool:
     """Whether the loss is least where the residuals are zero, as any usual one is."""
     if problem.squared:
         return True
-    spread = float(np.ptp(problem.kernel.rows(theta, task.chunk).target)) or 1.0
+    some = problem.population.sample(FEW, problem.seed)
+    spread = float(np.ptp(problem.kernel.rows(theta, some).target)) or 1.0
     below, above = (
         float(evaluate(task.model.slope, {PREDICTION: side, TARGET: 0.0}))
         for side in (-spread, spread)
@@ -230,9 +232,8 @@ def _distance(task: Task, problem: Problem, course: Course, evidence: Evidence) 
         scores = evidence.scores()[np.ix_(free, free)]
         return relative_offset(left, curvature, theta[free], 1.0, scores)
     if not problem.squared:
-        sums = kernel.sums(theta, task.chunk)
-        return distance_to_optimum(model, kernel, task.chunk, theta, sums)
-    rows, weighting = counted(task.chunk), task.weighting
+        return distance_to_optimum(task, kernel, theta)
+    rows, weighting = task.counted, task.weighting
     if not weighting.absolute or course.quadratic is None:
         return course.distance
     # Measured in the errors that are reported, which the residuals do not scale.
@@ -246,14 +247,14 @@ def _nowhere(found: Found, problem: Problem) -> Landed:
     task, theta = found.task, found.course.theta
     status = pronounce(task, found.course, math.inf, (), (), None, None)
     with np.errstate(all="ignore"):
-        loss = problem.kernel.sums(theta, task.chunk).loss
-        squares = sum_squares(task, theta, loss)
+        loss = task.population.sums(problem.kernel, theta).loss
+        squares = sum_squares(task, problem.kernel, theta, loss)
     unknown = Uncertainty(None, f"none: {status.label}", (), 0)
     return Landed(theta, loss, squares, unknown, math.inf, status, ())
 
 
 def _way(found: Found, problem: Problem, trace_every: int | None) -> Way:
-    course, rows = found.course, problem.chunk.rows
+    course, rows = found.course, problem.rows
     return Way(
         optimizer=AUTO,
         learning_rate="",
@@ -280,7 +281,7 @@ def _trace(problem: Problem, course: Course, trace_every: int | None) -> Trace:
     return Trace(
         names=problem.names,
         step=np.array([s.step for s in way], dtype=np.int64),
-        epoch=np.array([s.visited // problem.chunk.rows for s in way], dtype=np.int64),
+        epoch=np.array([s.visited // problem.rows for s in way], dtype=np.int64),
         learning_rate=np.full(k, np.nan),
         loss=np.array([s.loss for s in way]),
         parameters=np.array([s.theta for s in way]).reshape(k, p),
@@ -294,5 +295,5 @@ def _trace(problem: Problem, course: Course, trace_every: int | None) -> Trace:
 def _unseen(problem: Problem, course: Course) -> Stand:
     """Return the state of a walk that could not begin: a place without a finite loss."""
     unknown = np.full(len(course.theta), np.nan)
-    rows = problem.chunk.rows
+    rows = problem.rows
     return Stand(0, rows, math.nan, course.theta, unknown, 0.0, math.inf, rows)

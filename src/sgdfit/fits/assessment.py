@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgdfit.fits.task import Task, counted
+from sgdfit.fits.population import Population
+from sgdfit.fits.task import Task
 from sgdfit.fits.weighting import CLASSICAL, SANDWICH
 from sgdfit.inference.covariance import (
     ROUNDING,
@@ -23,7 +24,7 @@ from sgdfit.inference.covariance import (
 from sgdfit.inference.directions import ScaledSpectrum, root_spectrum
 from sgdfit.inference.identifiability import Determined, determined
 from sgdfit.inference.quadratic import Quadratic
-from sgdfit.kernels.kernel import Chunk, Kernel, Sums
+from sgdfit.kernels.kernel import Kernel, Sums
 from sgdfit.language.evaluation import evaluate
 from sgdfit.language.formula import symbol
 from sgdfit.models.model import Model
@@ -93,17 +94,19 @@ class Evidence(NamedTuple):
     scores: Callable[[], np.ndarray]
 
 
-def from_sums(kernel: Kernel, chunk: Chunk, theta: np.ndarray, sums: Sums) -> Evidence:
+def from_sums(kernel: Kernel, population: Population, theta: np.ndarray, sums: Sums) -> Evidence:
     """Return what sums over the rows tell."""
     return Evidence(
         sums.loss,
         sums.gradient,
         lambda free: sums.curvature[np.ix_(free, free)],
-        lambda: kernel.scores(theta, chunk),
+        lambda: population.scores(kernel, theta),
     )
 
 
-def from_root(kernel: Kernel, chunk: Chunk, theta: np.ndarray, quadratic: Quadratic) -> Evidence:
+def from_root(
+    kernel: Kernel, population: Population, theta: np.ndarray, quadratic: Quadratic
+) -> Evidence:
     """Return what a root of the curvature tells, with all its digits where rows gave it."""
 
     def curvature(free: np.ndarray) -> np.ndarray | ScaledSpectrum:
@@ -114,7 +117,7 @@ def from_root(kernel: Kernel, chunk: Chunk, theta: np.ndarray, quadratic: Quadra
         quadratic.loss,
         quadratic.gradient,
         curvature,
-        lambda: kernel.scores(theta, chunk),
+        lambda: population.scores(kernel, theta),
     )
 
 
@@ -125,15 +128,13 @@ def at_bounds(model: Model, theta: np.ndarray, gradient: np.ndarray) -> np.ndarr
     return ((theta <= low) & (gradient >= 0)) | ((theta >= high) & (gradient <= 0))
 
 
-def distance_to_optimum(
-    model: Model, kernel: Kernel, chunk: Chunk, theta: np.ndarray, sums: Sums | None = None
-) -> float:
+def distance_to_optimum(task: Task, kernel: Kernel, theta: np.ndarray) -> float:
     """Return the remaining distance in standard errors (Bates & Watts' relative offset).
 
     Parameters on a bound that holds them back are left out: they have arrived. Infinite where
     the loss has no curvature, so that its standard errors are not known.
     """
-    sums = kernel.sums(theta, chunk) if sums is None else sums
+    model, sums = task.model, task.population.sums(kernel, theta)
     if not np.isfinite(sums.loss):
         return math.inf
     free = ~at_bounds(model, theta, sums.gradient)
@@ -148,9 +149,9 @@ def distance_to_optimum(
         if not np.isfinite(curvature).all():
             return math.inf
         least = sums.loss - reduction(gradient / 2, curvature / 2)
-        noise = max(least, ROUNDING * sums.loss) / max(1, counted(chunk) - int(free.sum()))
+        noise = max(least, ROUNDING * sums.loss) / max(1, task.counted - int(free.sum()))
         return relative_offset(gradient / 2, curvature / 2, theta[free], noise)
-    scores = kernel.scores(theta, chunk)[np.ix_(free, free)]
+    scores = task.population.scores(kernel, theta)[np.ix_(free, free)]
     return relative_offset(gradient, curvature, theta[free], 1.0, scores)
 
 
@@ -161,14 +162,14 @@ def uncertainty(task: Task, theta: np.ndarray, evidence: Evidence) -> Uncertaint
     absolute. Any other loss, and on request: the sandwich H⁻¹SH⁻¹, which does not take the loss for
     a likelihood.
     """
-    model, chunk, absolute = task.model, task.chunk, task.weighting.absolute
+    model, absolute, counted = task.model, task.weighting.absolute, task.counted
     free = ~at_bounds(model, theta, evidence.gradient)
     names = [name for name, is_free in zip(model.free, free, strict=True) if is_free]
-    left = math.inf if absolute else counted(chunk) - len(names)
+    left = math.inf if absolute else counted - len(names)
     if not names:
         return Uncertainty(None, "none: every parameter stands on a bound", (), left)
     if left <= 0:
-        rows = f"{counted(chunk):,} row{'' if counted(chunk) == 1 else 's'}"
+        rows = f"{counted:,} row{'' if counted == 1 else 's'}"
         parameters = f"{len(names)} parameter{'' if len(names) == 1 else 's'}"
         why = f"none: no degree of freedom is left, as there are {rows} for {parameters}"
         return Uncertainty(None, why, (), left)
@@ -194,7 +195,7 @@ def _least_squares(
     curvature: np.ndarray | ScaledSpectrum,
     names: list[str],
 ) -> Uncertainty:
-    absolute, rows = task.weighting.absolute, counted(task.chunk)
+    absolute, rows = task.weighting.absolute, task.counted
     if isinstance(curvature, np.ndarray) and not np.isfinite(curvature).all():
         return Uncertainty(None, "none: the curvature is not finite", (), rows - len(names))
     spectrum = as_spectrum(curvature)
@@ -232,9 +233,9 @@ def is_hidden(task: Task, theta: np.ndarray, undetermined: tuple[str, ...]) -> b
     model = task.model
     if not undetermined or not model.is_linear:
         return False
-    some = slice(None, None, max(1, task.chunk.rows // ROWS_LOOKED_AT))
-    columns = zip(model.columns, task.chunk.columns, strict=True)
-    values: dict[str, Any] = {name: column[some].astype(np.float64) for name, column in columns}
+    some = task.population.sample(ROWS_LOOKED_AT, 0)
+    columns = zip(model.columns, some.columns, strict=True)
+    values: dict[str, Any] = {name: column.astype(np.float64) for name, column in columns}
     rows = len(values[model.columns[0]])
     values |= model.values(theta.tolist())
     J = np.stack([np.broadcast_to(evaluate(slope, values), rows) for slope in model.gradient])

@@ -12,13 +12,13 @@ from sgdfit.fits.arguments import WALD, as_callable, as_steps, as_tolerance
 from sgdfit.fits.arrival import Asked, result_of
 from sgdfit.fits.assessment import SQUARED
 from sgdfit.fits.descent import Callback
+from sgdfit.fits.growth import FEW
 from sgdfit.fits.kinks import has_kink
 from sgdfit.fits.problem import Problem
 from sgdfit.fits.routes import find_minimum
-from sgdfit.fits.surface import FEW
-from sgdfit.fits.task import Task
+from sgdfit.fits.task import Task, weighty
 from sgdfit.fits.trust_region import Box
-from sgdfit.kernels.kernel import Chunk, Kernel, choose_form, make
+from sgdfit.kernels.kernel import Kernel, choose_form, make
 from sgdfit.models.model import Model
 from sgdfit.optimization.optimizer import sgd
 from sgdfit.results.result import Result
@@ -53,15 +53,21 @@ def solve(task: Task, wishes: Wishes) -> Result:
     if wishes.search not in (None, True, False):
         raise UsageError(f"search is {wishes.search!r}; it is True, False or None")
     problem = _problem(task, wishes)
+    if problem.kinked:
+        # Only the rows themselves tell where such a loss has its minimum.
+        assert task.chunk.rows == task.population.rows
     # Far out a formula may overflow; what is not finite is looked for, not warned of.
     with np.errstate(all="ignore"):
         found = find_minimum(task, problem, wishes.search)
+    if found.course.way and found.course.way[-1].rows < problem.rows:
+        found = found._replace(task=found.task.of_sample())
+        problem = problem._replace(population=found.task.population)
     asked = Asked(as_tolerance(wishes.tolerance), wishes.intervals, wishes.trace_every)
     return result_of(found, problem, asked)
 
 
 def _problem(task: Task, wishes: Wishes) -> Problem:
-    model, rows = task.model, task.chunk.rows
+    model, rows = task.model, task.population.rows
     squared = model.loss.name == SQUARED
     tolerance = as_tolerance(wishes.tolerance)
     every = wishes.callback_every
@@ -74,7 +80,7 @@ def _problem(task: Task, wishes: Wishes) -> Problem:
     return Problem(
         kernel=_kernel(task, wishes),
         names=model.free,
-        chunk=_weighty(task.chunk),
+        population=weighty(task, wishes.seed).population,
         box=Box(low, high, held),
         linear=linear,
         quadratic=squared and model.is_linear,
@@ -89,14 +95,6 @@ def _problem(task: Task, wishes: Wishes) -> Problem:
     )
 
 
-def _weighty(chunk: Chunk) -> Chunk:
-    """Return the rows that have a say: a sample of them should hold no others."""
-    if chunk.weights is None or chunk.weights.all():
-        return chunk
-    kept = np.flatnonzero(chunk.weights)
-    return Chunk(tuple(column[kept] for column in chunk.columns), chunk.weights[kept])
-
-
 def _solved_exactly(model: Model, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """Return which parameters enter linearly and have no bounds."""
     unbounded = np.isinf(low) & np.isinf(high)
@@ -104,7 +102,7 @@ def _solved_exactly(model: Model, low: np.ndarray, high: np.ndarray) -> np.ndarr
 
 
 def _kernel(task: Task, wishes: Wishes) -> Kernel:
-    rows = task.chunk.rows
+    rows = task.population.rows
     form = choose_form(wishes.kernel, rows, PASSES, rows, "float64")
     # Any optimizer will do: only the kernel's sums and rows are used.
-    return make(task.model, UNUSED, form, weighted=task.chunk.weights is not None)
+    return make(task.model, UNUSED, form, weighted=task.population.weighted)

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from sgdfit.errors import FormulaError
-from sgdfit.fits.growth import sample
 from sgdfit.fits.task import Task
 from sgdfit.inference.directions import root_spectrum
 from sgdfit.language.evaluation import evaluate
@@ -27,7 +26,7 @@ def far_columns(task: Task) -> dict[str, float]:
     """Return the variables that lie far from zero for their spread, each with a round middle."""
     middles = {}
     for name in task.model.variables:
-        column = sample(task.chunk, ROWS_LOOKED_AT, 0).columns[task.model.columns.index(name)]
+        column = task.population.sample(ROWS_LOOKED_AT, 0).columns[task.model.columns.index(name)]
         low, high = float(column.min()), float(column.max())
         if high > low and abs(low / 2 + high / 2) > FAR * (high - low) / 2:
             middles[name] = _round(low, high)
@@ -71,7 +70,7 @@ def could_determine(task: Task) -> bool:
     place in the space of the parameters.
     """
     model = task.model
-    some = sample(task.chunk, ROWS_LOOKED_AT, 0)
+    some = task.population.sample(ROWS_LOOKED_AT, 0)
     columns: dict[str, Any] = dict(zip(model.columns, some.columns, strict=True))
     for name in model.variables:
         column = columns[name].astype(np.float64)

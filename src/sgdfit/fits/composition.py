@@ -11,7 +11,7 @@ import numpy as np
 from sgdfit.fits.arguments import PROFILE, WALD
 from sgdfit.fits.assessment import SQUARED, Uncertainty, correlations, estimates
 from sgdfit.fits.squares import Squares
-from sgdfit.fits.task import Task, counted
+from sgdfit.fits.task import Task, examined
 from sgdfit.fits.weighting import surprise
 from sgdfit.inference.diagnosis import Diagnosis
 from sgdfit.inference.statistics import Goodness, goodness
@@ -75,7 +75,9 @@ class Landed(NamedTuple):
 
 def compose(task: Task, landed: Landed, way: Way) -> Result:
     """Return the `Result` of what is known."""
-    model, source, weighting = task.model, task.source, task.weighting
+    if task.population.rows != task.population.some.rows and not task.population.is_unseen:
+        task = examined(task)
+    model, weighting = task.model, task.weighting
     found = withheld(_settled(landed), landed.status, landed.distance)
     merit = _merit(task, landed.squares)
     told = surprise(weighting, merit.reduced_chi_square, merit.degrees_of_freedom)
@@ -89,15 +91,15 @@ def compose(task: Task, landed: Landed, way: Way) -> Result:
         covariance=found.covariance,
         correlation=correlations(found.covariance),
         covariance_method=found.method,
-        loss=landed.loss / source.rows,
+        loss=landed.loss / task.rows,
         residual_sum_of_squares=landed.squares.residual,
-        rows=source.rows,
-        rows_dropped=source.dropped,
+        rows=task.rows,
+        rows_dropped=task.dropped,
         **asdict(merit),
         status=landed.status,
         distance=landed.distance if np.isfinite(landed.distance) else None,
         warnings=(*task.warnings, *landed.warnings, *told),
-        data_label=source.label,
+        data_label=task.label,
         weights=task.weights,
         undetermined=found.undetermined,
         determined=found.determined,
@@ -113,7 +115,7 @@ def _merit(task: Task, squares: Squares) -> Goodness:
     merit = goodness(
         squares.residual,
         squares.total,
-        rows=counted(task.chunk),
+        rows=task.counted,
         free=len(task.model.free),
         sum_log_weights=squares.log_weights,
         known_variance=task.weighting.absolute,

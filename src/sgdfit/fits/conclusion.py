@@ -32,13 +32,12 @@ __all__ = ["conclude"]
 
 def conclude(task: Task, plan: Plan, course: Course, first: Sums, diagnosis: Diagnosis) -> Result:
     """Return the `Result` of a descent that began with the sums ``first``."""
-    model, chunk = task.model, task.chunk
-    landing = land(plan, course, chunk)
+    landing = land(plan, course, task.population)
     theta, sums = landing.theta, landing.sums
     with np.errstate(all="ignore"):
-        distance = distance_to_optimum(model, plan.kernel, chunk, theta, sums)
-        found = uncertainty(task, theta, from_sums(plan.kernel, chunk, theta, sums))
-        squares = sum_squares(task, theta, sums.loss)
+        distance = distance_to_optimum(task, plan.kernel, theta)
+        found = uncertainty(task, theta, from_sums(plan.kernel, task.population, theta, sums))
+        squares = sum_squares(task, plan.kernel, theta, sums.loss)
         # Where no noise is left, standard errors are no measure.
         distance = 0.0 if squares.perfect else distance
         hidden = is_hidden(task, theta, found.undetermined)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
-from sgdfit.kernels.kernel import Chunk, Kernel, Segment, State
+from sgdfit.fits.population import KEPT_EVERY, Pass, Population
+from sgdfit.kernels.kernel import PANEL, Chunk, Kernel, Segment, State
+from sgdfit.kernels.numpy_kernel import stepped
 from sgdfit.kernels.order import Order, in_order, shuffled
 from sgdfit.optimization.optimizer import Optimizer
 from sgdfit.optimization.schedule import AnySchedule, tabulate
@@ -37,6 +40,10 @@ class Progress(NamedTuple):
         The free parameters.
     seconds : float
         Time since the start.
+    distance : float
+        To the optimum of the rows that were last looked at, in standard errors; NaN where unknown.
+    reading : Pass or None
+        In the middle of a pass through all rows, how far that is.
     """
 
     step: int
@@ -45,6 +52,8 @@ class Progress(NamedTuple):
     loss: float
     parameters: dict[str, float]
     seconds: float
+    distance: float = math.nan
+    reading: Pass | None = None
 
 
 Callback = Callable[[Progress], object]
@@ -133,17 +142,18 @@ class Course(NamedTuple):
         return np.asarray(kept, dtype=np.float64)
 
 
-def descend(plan: Plan, chunk: Chunk) -> Course:
-    """Run ``plan`` over the rows of ``chunk``.
+def descend(plan: Plan, population: Population) -> Course:
+    """Run ``plan`` over all rows.
 
     Ctrl-C ends the run between two sweeps; what it reached until then is returned.
     """
     begun = time.perf_counter()
-    run = _Run(plan, chunk)
+    run = _Run(plan, population)
     try:
         ending = run.go(begun)
     except KeyboardInterrupt:
         ending = "interrupted"
+    run.keep(now=True)
     seconds = time.perf_counter() - begun
     return Course(run.state, np.concatenate(run.records), ending, seconds)
 
@@ -151,44 +161,98 @@ def descend(plan: Plan, chunk: Chunk) -> Course:
 class _Run:
     """The state of one descent, kept apart from the loop so that an interrupt finds it whole."""
 
-    def __init__(self, plan: Plan, chunk: Chunk) -> None:
-        self.plan, self.chunk = plan, chunk
+    def __init__(self, plan: Plan, population: Population) -> None:
+        self.plan, self.population = plan, population
         slots = np.stack(plan.optimizer.init(plan.start, plan.optimizer.options))
         self.state = State(plan.start, slots, np.zeros(len(plan.start)), 0, 0, 0)
         self.records = [np.empty((0, 3 + 2 * len(plan.start)))]
-        self.per_epoch = -(-chunk.rows // plan.batch_size)
-        self.order = in_order(chunk.rows)
-        self.next_call = plan.callback_every
+        self.per_epoch = -(-population.rows // plan.batch_size)
+        # Sums over all rows are exact whatever the chunks, and use every thread.
+        self.by_sums = self.per_epoch == 1 and population.rows > PANEL
+        self._resume()
+        self.next_call = self.state.step + plan.callback_every
+        self.kept = time.perf_counter()
 
     def go(self, begun: float) -> str:
         """Sweep until something ends the run; return what did."""
         while self.state.step < self.plan.steps:
-            at_start = self.state.position == 0
-            if at_start and self.plan.shuffle:
-                self.order = self._shuffled()
-            if self._sweep():
+            for buffer, order in self._buffers():
+                ending = self._through(buffer, order, begun)
+                if ending is not None:
+                    return ending
+        return "steps"
+
+    def _through(self, buffer: Chunk, order: Order, begun: float) -> str | None:
+        """Sweep through a buffer; return what ended the run, if something did."""
+        while self.state.step < self.plan.steps:
+            if self._sweep(buffer, order):
                 return "halted"
-            if self.state.position >= self.chunk.rows:
+            through = self.state.position >= buffer.rows or self.state.position == 0
+            if through:
                 self.state = self.state._replace(position=0)
-            if self.state.position == 0 and self._near_enough():
+            if self.state.step % self.per_epoch == 0 and self._near_enough():
                 return "tolerance"
             if self._called_off(begun):
                 return "stopped"
-        return "steps"
+            self.keep()
+            if through:
+                return None
+        return None
+
+    def _buffers(self) -> Iterator[tuple[Chunk, Order]]:
+        """Yield what is left of the epoch, and the order to visit it in."""
+        plan, epoch = self.plan, self._epoch()
+        if self.by_sums:
+            yield self.population.some, in_order(self.population.rows)
+            return
+        left = self.state.step % self.per_epoch * plan.batch_size
+        seed = [plan.seed, epoch] if plan.shuffle else None
+        for part, buffer in enumerate(self.population.buffers(plan.batch_size, seed)):
+            if left < buffer.rows:
+                self.state = self.state._replace(position=left)
+                yield buffer, self._order(buffer, epoch, part)
+            left = max(0, left - buffer.rows)
 
     def _epoch(self) -> int:
         return self.state.step // self.per_epoch
 
-    def _shuffled(self) -> Order:
-        order = shuffled(self.chunk.rows, self.plan.seed, self._epoch())
-        if self.plan.kernel.form == "compiled":
+    def _order(self, buffer: Chunk, epoch: int, part: int) -> Order:
+        plan = self.plan
+        if not plan.shuffle:
+            return in_order(buffer.rows)
+        alone = buffer.rows == self.population.rows
+        order = shuffled(buffer.rows, plan.seed, epoch, None if alone else part)
+        if plan.kernel.form == "compiled":
             return order
         # Written out once an epoch, not once a sweep.
         return order._replace(blocks=order.blocks[:0], tail=order.indices())
 
-    def _sweep(self) -> bool:
+    def _sweep(self, buffer: Chunk, order: Order) -> bool:
         """Take some steps; return whether the loss left its bounds."""
+        plan = self.plan
+        rates = tabulate(plan.schedule, self.state.step, self._count(buffer.rows))
+        segment = Segment(
+            order, plan.batch_size, rates, plan.ceiling, plan.record_every, plan.low, plan.high
+        )
+        if self.by_sums:
+            outcome = stepped(self._all_rows, plan.optimizer, self.state, segment)
+        else:
+            outcome = plan.kernel.sweep(self.state, buffer, segment)
+        # An interrupt between these two lines loses a stretch of the trace, no more.
+        self.state = outcome.state
+        self.records.append(outcome.records)
+        return outcome.halted
+
+    def _all_rows(self, theta: np.ndarray, taken: object) -> tuple[float, np.ndarray]:
+        """Return the mean loss and gradient of all rows."""
+        sums = self.population.sums(self.plan.kernel, np.asarray(theta, dtype=np.float64))
+        return sums.loss / sums.rows, (sums.gradient / sums.rows).astype(theta.dtype)
+
+    def _count(self, rows: int) -> int:
+        """Return how many steps to take through a buffer before the next look."""
         plan, form = self.plan, self.plan.kernel.form
+        if self.by_sums:
+            return 1
         count = min(
             plan.steps - self.state.step,
             STEPS_A_SWEEP[form],
@@ -196,17 +260,36 @@ class _Run:
         )
         if plan.tolerance is not None and self.per_epoch == 1:
             count = min(count, FULL_BATCHES_A_LOOK)
+        if self.per_epoch > 1:
+            # The last rows of an epoch may be a batch, which must not be taken again and again.
+            count = min(count, -(-(rows - self.state.position) // plan.batch_size))
         if plan.callback is not None:
             count = min(count, max(1, self.next_call - self.state.step))
-        rates = tabulate(plan.schedule, self.state.step, count)
-        segment = Segment(
-            self.order, plan.batch_size, rates, plan.ceiling, plan.record_every, plan.low, plan.high
-        )
-        outcome = plan.kernel.sweep(self.state, self.chunk, segment)
-        # An interrupt between these two lines loses a stretch of the trace, no more.
-        self.state = outcome.state
-        self.records.append(outcome.records)
-        return outcome.halted
+        return count
+
+    def keep(self, *, now: bool = False) -> None:
+        """Write down where the run stands, every so often."""
+        if not (now or time.perf_counter() - self.kept > KEPT_EVERY):
+            return
+        self.kept = time.perf_counter()
+        self.records = [np.concatenate(self.records)]
+        state = self.state
+        arrays = {
+            "theta": state.theta,
+            "slots": state.slots,
+            "average": state.average,
+            "counts": np.array([state.averaged, state.step]),
+            "records": self.records[0],
+        }
+        self.population.journal.keep("descent", arrays, now=True)
+
+    def _resume(self) -> None:
+        known = self.population.journal.recall("descent")
+        if known is not None:
+            averaged, step = map(int, known["counts"])
+            held = known["theta"], known["slots"], known["average"]
+            self.state = State(*held, averaged, step, 0)
+            self.records = [known["records"]]
 
     def _near_enough(self) -> bool:
         plan = self.plan

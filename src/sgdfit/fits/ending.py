@@ -8,12 +8,13 @@ import numpy as np
 
 from sgdfit.fits.descent import Course, Plan
 from sgdfit.fits.landing import Landing, is_finite
+from sgdfit.fits.population import Population
 from sgdfit.fits.rate import momentum_of
 from sgdfit.fits.task import Task
 from sgdfit.fits.trouble import Trouble, find_trouble
 from sgdfit.inference.diagnosis import Diagnosis, explain_divergence, rate_advice
 from sgdfit.inference.directions import EPS, eigen
-from sgdfit.kernels.kernel import Chunk, Segment, Sums
+from sgdfit.kernels.kernel import Segment, Sums
 from sgdfit.kernels.order import in_order
 from sgdfit.optimization.schedule import Schedule
 from sgdfit.results.status import Status, status_of
@@ -90,7 +91,7 @@ def judge(
         cause = f"nearer than the {reach:g} standard errors that count"
         return status_of("converged", cause=cause)
     still = _still_since(course)
-    if still is not None and not _moves(plan, course, task.chunk):
+    if still is not None and not _moves(plan, course, task.population):
         flat = None if landing.sums.gradient.any() else FLAT
         return status_of("stalled", step=still, cure=flat or _pulled(plan))
     cause = f"all {plan.steps:,} steps were taken before the optimum was reached"
@@ -107,8 +108,9 @@ def _tried(course: Course) -> list[np.ndarray]:
 def _hidden(task: Task, landing: Landing, undetermined: tuple[str, ...]) -> Status:
     """Return a stall of arithmetic: columns far from zero hide what their differences tell."""
     centres = ", ".join(
-        f"({name} - {float(np.mean(task.source.columns[name], dtype=np.float64)):.4g})"
-        for name in task.model.variables
+        f"({name} - {float(np.mean(column, dtype=np.float64)):.4g})"
+        for name, column in zip(task.model.columns, task.population.some.columns, strict=True)
+        if name in task.model.variables
     )
     return status_of(
         "stalled",
@@ -260,7 +262,7 @@ def out_of_domain(
     task: Task, trouble: Trouble, step: int, earlier: str = "", cure: str | None = None
 ) -> Status:
     """Return the status of a formula that has no finite value on a row, at a step."""
-    kept = " of those without missing values" if task.source.dropped else ""
+    kept = " of those without missing values" if task.dropped else ""
     given = ", ".join(f"{value:.6g}" for value in trouble.arguments)
     at = ", ".join(f"{name} = {value:.6g}" for name, value in trouble.values.items())
     return status_of(
@@ -317,8 +319,9 @@ def _still_since(course: Course) -> int | None:
     return int(course.records[len(moved) - still, 0]) if still >= STILL else None
 
 
-def _moves(plan: Plan, course: Course, chunk: Chunk) -> bool:
+def _moves(plan: Plan, course: Course, population: Population) -> bool:
     """Whether one more step moves a parameter: records may meet a swing at equal phases."""
+    chunk = population.some if population.whole is None else population.whole
     segment = Segment(
         order=in_order(chunk.rows),
         batch_size=plan.batch_size,

@@ -81,7 +81,8 @@ def explain(
     if table is None:
         return derive(model, weighted=weights is not None)
     task = prepare(model, table, Weighting(weights), missing)
-    return derive(model, task.source.columns, weights=task.chunk.weights)
+    held = dict(zip(model.columns, task.chunk.columns, strict=True))
+    return derive(model, held, weights=task.chunk.weights)
 
 
 def _check_variables(variables: Sequence[str], read: Formula, weights: str | None) -> None:

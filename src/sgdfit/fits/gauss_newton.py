@@ -12,9 +12,10 @@ import time
 import numpy as np
 
 from sgdfit.fits.descent import Progress
-from sgdfit.fits.growth import batch_sizes, sample
+from sgdfit.fits.growth import FEW
+from sgdfit.fits.population import Pass, Population
 from sgdfit.fits.problem import Course, Problem, Stand
-from sgdfit.fits.surface import FEW, Surface
+from sgdfit.fits.surface import Surface
 from sgdfit.fits.trust_region import Box, Iterate, Point, advance, begin
 from sgdfit.inference.quadratic import Quadratic, step_within
 from sgdfit.kernels.kernel import Chunk
@@ -27,6 +28,8 @@ NEAR = 0.1
 ILL_CONDITIONED = 3e5
 # More than this many times the mean loss of a sample on more rows is no chance.
 MISLED = 1.5
+# Seconds between two looks at a pass.
+SECONDS_A_LOOK = 0.1
 # Where so little of the loss would be left, rounding is all that is left.
 PERFECT = 1e-20
 
@@ -40,11 +43,13 @@ def walk(problem: Problem, start: np.ndarray, sizes: list[int] | None = None) ->
     run = _Run(problem, np.asarray(start, dtype=np.float64), begun)
     try:
         with np.errstate(all="ignore"):
-            ending = run.go(sizes or batch_sizes(problem.chunk.rows, len(problem.names)))
+            ending = run.go(sizes or problem.sizes)
         if ending == "lost" and run.quadratic is not None:
             ending = run.again_on_all_rows(start)
     except KeyboardInterrupt:
-        ending = run.interrupted()
+        ending = run.called_off("interrupted")
+    except CalledOff:
+        ending = run.called_off("stopped")
     seconds = time.perf_counter() - begun
     problem.visits.append(run.visited)
     return Course(
@@ -88,7 +93,8 @@ class _Run:
         self.first: Quadratic | None = None
         self.way: list[Stand] = []
         self.step, self.visited, self.distance = 0, 0, np.inf
-        self.next_call = problem.callback_every
+        self.next_call, self.told = problem.callback_every, 0.0
+        problem.population.listener = None if problem.callback is None else self._hear
         # Of a row, from the last batch whose rows were looked at.
         self.spread: float | None = None
         self.ill_conditioned = False
@@ -100,7 +106,7 @@ class _Run:
         """Walk through the batches; return what ended it."""
         ending = "arrived"
         for k, size in enumerate(sizes):
-            surface = self._surface(sample(self.problem.chunk, size, self.problem.seed + k))
+            surface = self._surface(self.problem.population.batch(size, self.problem.seed + k))
             point = self._entered(surface)
             if point is None:
                 return "lost"
@@ -125,7 +131,7 @@ class _Run:
         point = self._seen(surface, self.theta)
         loss = self.way[-1].loss if self.way else np.inf
         worst = loss + (MISLED - 1) * abs(loss)
-        if point is not None and point.quadratic.loss / surface.chunk.rows <= worst:
+        if point is not None and point.quadratic.loss / surface.batch.rows <= worst:
             return point
         for theta in reversed(self.entries):
             other = self._seen(surface, theta)
@@ -133,17 +139,17 @@ class _Run:
                 point = other
         return point
 
-    def _surface(self, chunk: Chunk) -> Surface:
+    def _surface(self, batch: Chunk | Population) -> Surface:
         problem = self.problem
-        by_rows = chunk.rows <= FEW or self.ill_conditioned or problem.kinked
-        alone = chunk.rows <= FEW and not problem.quadratic
+        by_rows = batch.rows <= FEW or self.ill_conditioned or problem.kinked
+        alone = batch.rows <= FEW and not problem.quadratic
         linear = problem.linear if alone else problem.linear[:0]
-        return Surface(problem.kernel, chunk, linear, self.spread, by_rows)
+        return Surface(problem.kernel, batch, linear, self.spread, by_rows)
 
     def _seen(self, surface: Surface, theta: np.ndarray) -> Point | None:
         point = surface.evaluate(theta)
         again = point is not None and point.theta is not theta
-        self.visited += surface.chunk.rows * (1 + again)
+        self.visited += surface.batch.rows * (1 + again)
         return point
 
     def _remember(self, surface: Surface, iterate: Iterate) -> None:
@@ -151,7 +157,7 @@ class _Run:
         if surface.by_rows:
             self.ill_conditioned = condition(quadratic) > ILL_CONDITIONED
             if not self.problem.squared:
-                self.spread = quadratic.spread / surface.chunk.rows
+                self.spread = quadratic.spread / surface.batch.rows
 
     def _through(self, surface: Surface, iterate: Iterate, whole: bool) -> tuple[Iterate, str]:
         """Step on one batch until it has told what it can."""
@@ -175,7 +181,7 @@ class _Run:
 
     def _stand(self, surface: Surface, iterate: Iterate) -> None:
         """Take down where the walk stands."""
-        point, rows = iterate.point, surface.chunk.rows
+        point, rows = iterate.point, surface.batch.rows
         self.theta, self.quadratic = point.theta, point.quadratic
         self.distance = remaining(point.quadratic, point.theta, self.problem.box, rows)
         self._record(rows, iterate.damping)
@@ -205,7 +211,7 @@ class _Run:
         problem, distance = self.problem, self.distance
         if problem.quadratic and (np.isfinite(before) or not self._asks_for_more(iterate)):
             return 0.0
-        if problem.chunk.rows <= FEW or not np.isfinite(before):
+        if problem.rows <= FEW or not np.isfinite(before):
             return None
         return distance * min(1.0, distance / before)
 
@@ -228,9 +234,9 @@ class _Run:
             return self._bounded(surface, iterate)
         self.step += 1
         self.theta, self.quadratic = theta, after
-        measured = remaining(after, theta, box, surface.chunk.rows)
+        measured = remaining(after, theta, box, surface.batch.rows)
         self.distance = max(foreseen, measured)
-        self._record(surface.chunk.rows, 0.0)
+        self._record(surface.batch.rows, 0.0)
         return iterate._replace(point=Point(theta, after, after, point.linear[:0]))
 
     def _bounded(self, surface: Surface, iterate: Iterate) -> Iterate:
@@ -253,16 +259,18 @@ class _Run:
     def again_on_all_rows(self, start: np.ndarray) -> str:
         """Begin anew where a sample led to a point at which a row that it lacks has no value."""
         self.theta, self.quadratic = self.problem.box.clip(start), None
-        return self.go([self.problem.chunk.rows])
+        return self.go([self.problem.rows])
 
-    def interrupted(self) -> str:
-        """Say what all rows tell of where the walk was interrupted."""
+    def called_off(self, ending: str) -> str:
+        """Say what is known of where the walk was interrupted or stopped."""
+        self.problem.population.listener = None
         rows = self.way[-1].rows if self.way else 0
-        return "interrupted" if rows == self.problem.chunk.rows else self._cut_short("interrupted")
+        return ending if rows == self.problem.rows else self._cut_short(ending)
 
     def _cut_short(self, ending: str) -> str:
-        """See all rows once, so that the result speaks of them."""
-        surface = self._surface(self.problem.chunk)
+        """Look at the rows that the result is to speak of: all, if they are in memory."""
+        everything = self.problem.population
+        surface = self._surface(everything if everything.whole is not None else everything.some)
         point = self._seen(surface, self.theta)
         if point is None:
             self.quadratic = None
@@ -271,16 +279,39 @@ class _Run:
         return ending
 
     def _called_off(self) -> bool:
-        problem = self.problem
-        if problem.callback is None or self.step < self.next_call:
+        if self.problem.callback is None or self.step < self.next_call:
             return False
-        self.next_call = self.step + problem.callback_every
-        stand = self.way[-1]
-        parameters = dict(zip(problem.names, map(float, stand.theta), strict=True))
-        epoch = self.visited // problem.chunk.rows
-        seconds = time.perf_counter() - self.begun
-        told = Progress(self.step, problem.steps, epoch, stand.loss, parameters, seconds)
+        self.next_call = self.step + self.problem.callback_every
+        return self._tell(None)
+
+    def _hear(self, way: Pass) -> None:
+        """Tell of a pass that takes its time."""
+        if way.seconds - self.told >= SECONDS_A_LOOK or way.rows == way.of:
+            self.told = way.seconds if way.rows < way.of else 0.0
+            if self._tell(way):
+                raise CalledOff
+
+    def _tell(self, way: Pass | None) -> bool:
+        problem = self.problem
+        if problem.callback is None:
+            return False
+        stand = self.way[-1] if self.way else None
+        theta = self.theta if stand is None else stand.theta
+        told = Progress(
+            self.step,
+            problem.steps,
+            self.visited // problem.rows,
+            np.nan if stand is None else stand.loss,
+            dict(zip(problem.names, map(float, theta), strict=True)),
+            time.perf_counter() - self.begun,
+            np.nan if stand is None else stand.distance,
+            way,
+        )
         return bool(problem.callback(told))
+
+
+class CalledOff(Exception):  # noqa: N818  # it tells of a wish, not of an error
+    """The callback stopped the walk in the middle of a pass."""
 
 
 def condition(quadratic: Quadratic) -> float:

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from sgdfit.fits.descent import Course, Plan
-from sgdfit.kernels.kernel import Chunk, Sums
+from sgdfit.fits.population import Population
+from sgdfit.kernels.kernel import Sums
 
 __all__ = ["Landing", "is_finite", "land"]
 
@@ -33,7 +34,7 @@ class Landing(NamedTuple):
     lost: bool
 
 
-def land(plan: Plan, course: Course, chunk: Chunk) -> Landing:
+def land(plan: Plan, course: Course, population: Population) -> Landing:
     """Return the end of a run; its last finite state where it has left; the best if interrupted.
 
     States on the way are known as far as they were recorded.
@@ -42,36 +43,36 @@ def land(plan: Plan, course: Course, chunk: Chunk) -> Landing:
     theta = np.asarray(course.theta, dtype=np.float64)
     # A bound rounded to float32 is still the bound.
     theta = np.where(theta == low, plan.low, np.where(theta == high, plan.high, theta))
-    end = Landing(theta, plan.kernel.sums(theta, chunk), course.state.step, False)
+    end = Landing(theta, population.sums(plan.kernel, theta), course.state.step, False)
     if not is_finite(end.sums):
-        return _last_finite(plan, course, chunk, end)
-    full = plan.batch_size >= chunk.rows
+        return _last_finite(plan, course, population, end)
+    full = plan.batch_size >= population.rows
     if course.ending == "interrupted" and full and not course.state.averaged:
-        return _best(plan, course, chunk, end)
+        return _best(plan, course, population, end)
     return end
 
 
-def _last_finite(plan: Plan, course: Course, chunk: Chunk, end: Landing) -> Landing:
+def _last_finite(plan: Plan, course: Course, population: Population, end: Landing) -> Landing:
     """Walk back, ever faster, to where all rows have a finite loss and gradient."""
     at, back = len(course.records), 1
     while not is_finite(end.sums) and at > 0:
         at, back = max(0, at - back), 2 * back
-        end = _recorded(plan, course, chunk, at)._replace(lost=True)
+        end = _recorded(plan, course, population, at)._replace(lost=True)
     return end._replace(lost=True)
 
 
-def _best(plan: Plan, course: Course, chunk: Chunk, end: Landing) -> Landing:
+def _best(plan: Plan, course: Course, population: Population, end: Landing) -> Landing:
     if not len(course.records):
         return end
     best = int(np.argmin(course.records[:, 2]))
     lowest = course.records[best, 2]
     better = lowest < end.sums.loss / end.sums.weight
-    return _recorded(plan, course, chunk, best) if better else end
+    return _recorded(plan, course, population, best) if better else end
 
 
-def _recorded(plan: Plan, course: Course, chunk: Chunk, at: int) -> Landing:
+def _recorded(plan: Plan, course: Course, population: Population, at: int) -> Landing:
     theta = np.array(course.records[at, 3 : 3 + len(plan.start)])
-    return Landing(theta, plan.kernel.sums(theta, chunk), int(course.records[at, 0]), False)
+    return Landing(theta, population.sums(plan.kernel, theta), int(course.records[at, 0]), False)
 
 
 def is_finite(sums: Sums) -> bool:

@@ -7,9 +7,11 @@ from typing import NamedTuple
 import numpy as np
 
 from sgdfit.fits.descent import Callback
+from sgdfit.fits.growth import batch_sizes
+from sgdfit.fits.population import Population
 from sgdfit.fits.trust_region import Box
 from sgdfit.inference.quadratic import Quadratic
-from sgdfit.kernels.kernel import Chunk, Kernel
+from sgdfit.kernels.kernel import Kernel
 
 __all__ = ["Course", "Problem", "Stand"]
 
@@ -22,8 +24,8 @@ class Problem(NamedTuple):
     kernel : Kernel
     names : tuple of str
         The free parameters.
-    chunk : Chunk
-        All rows.
+    population : Population
+        All rows that have a say.
     box : Box
         The bounds.
     linear : int[k]
@@ -50,7 +52,7 @@ class Problem(NamedTuple):
 
     kernel: Kernel
     names: tuple[str, ...]
-    chunk: Chunk
+    population: Population
     box: Box
     linear: np.ndarray
     quadratic: bool
@@ -62,6 +64,16 @@ class Problem(NamedTuple):
     callback: Callback | None
     callback_every: int
     visits: list[int]
+
+    @property
+    def rows(self) -> int:
+        """How many rows have a say."""
+        return self.population.rows
+
+    @property
+    def sizes(self) -> list[int]:
+        """How many rows to step on, one batch after another."""
+        return batch_sizes(self.rows, len(self.names), self.population.some.rows)
 
 
 class Stand(NamedTuple):

@@ -80,7 +80,7 @@ def profile_intervals(problem: Problem, optimum: Optimum, level: float = 0.95) -
 
 def _least(problem: Problem, optimum: Optimum) -> float:
     """Return the sum of squares at the minimum, which estimates may miss by their tolerance."""
-    course = walk(problem, optimum.theta, [problem.chunk.rows])
+    course = walk(problem, optimum.theta, [problem.rows])
     if course.ending == "interrupted" or course.quadratic is None:
         raise KeyboardInterrupt
     return course.quadratic.loss
@@ -115,7 +115,7 @@ def _remarks(side: Side, end: End) -> list[str]:
 
 def _lower_minimum(side: Side, end: End) -> str:
     """Say that the fit was not at its minimum, and where a lower one is."""
-    course = walk(side.problem, end.last.theta, [side.problem.chunk.rows])
+    course = walk(side.problem, end.last.theta, [side.problem.rows])
     pairs = zip(side.problem.names, map(float, course.theta), strict=True)
     start = ", ".join(f"{name}={value:.6g}" for name, value in pairs)
     lower = math.nan if course.quadratic is None else course.quadratic.loss

@@ -251,7 +251,7 @@ def _refit(side: Side, distance: float, start: np.ndarray, near: Refit) -> Refit
 
 def _walked(problem: Problem, theta: np.ndarray) -> Course:
     """Walk to the minimum; where solving linear parameters does not get there, without."""
-    rows, plain = [problem.chunk.rows], problem.linear[:0]
+    rows, plain = [problem.rows], problem.linear[:0]
     course = walk(problem, theta, rows)
     if course.quadratic is not None and course.distance > SETTLED and len(problem.linear):
         course = walk(problem._replace(linear=plain), course.theta, rows)

@@ -11,9 +11,10 @@ import numpy as np
 from sgdfit.choice import choose, number
 from sgdfit.errors import UsageError
 from sgdfit.fits.curvature import steepness
+from sgdfit.fits.population import Population
 from sgdfit.inference.diagnosis import Diagnosis, diagnose
 from sgdfit.inference.stability import Descent
-from sgdfit.kernels.kernel import Chunk, Sums
+from sgdfit.kernels.kernel import Sums
 from sgdfit.models.model import Model
 from sgdfit.optimization.optimizer import DEFAULT_RATES, Optimizer
 from sgdfit.optimization.schedule import SCHEDULES, AnySchedule, Schedule, constant, tabulate
@@ -49,7 +50,7 @@ def decide_rates(
     model: Model,
     optimizer: Optimizer,
     batch_size: int,
-    chunk: Chunk,
+    population: Population,
     first: Sums,
     learning_rate: float | AnySchedule | None,
     schedule: str | AnySchedule | None,
@@ -64,7 +65,7 @@ def decide_rates(
     """
     rates = _asked_for(learning_rate, schedule, steps)
     if rates is None:
-        rate = _default_rate(model, optimizer, batch_size, chunk, first)
+        rate = _default_rate(model, optimizer, batch_size, population, first)
         rates = _scheduled(rate, schedule, steps)
     largest = _largest(rates, steps)
     diagnosis = _diagnosed(model, optimizer, batch_size, first, largest)
@@ -119,7 +120,7 @@ def _largest(rates: AnySchedule, steps: int) -> float:
 
 
 def _default_rate(
-    model: Model, optimizer: Optimizer, batch_size: int, chunk: Chunk, first: Sums
+    model: Model, optimizer: Optimizer, batch_size: int, population: Population, first: Sums
 ) -> float:
     """Return the rate when none is given: the optimizer's own, or what the curvature allows.
 
@@ -141,7 +142,9 @@ def _default_rate(
         return min(found.fastest_rate, BELOW_LIMIT * found.stability_limit)
     update, decay = momentum_of(optimizer)
     start = np.array(model.start)
-    together, alone = steepness(model, start, chunk)
+    together, alone = steepness(
+        model, start, population.some if population.whole is None else population.whole
+    )
     if not update.converges or not together + decay > 0:
         return BLIND_RATE
     single = 0.0 if full else alone * update.gain / (1 - update.momentum) / batch_size

@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sgdfit.fits.growth import sample
+from sgdfit.fits.growth import FEW
 from sgdfit.fits.problem import Course, Problem
-from sgdfit.fits.surface import FEW
 from sgdfit.fits.task import Task
 
 __all__ = ["Misfit", "misfit_of", "misfit_warnings"]
@@ -48,7 +47,7 @@ class Misfit(NamedTuple):
 
 def misfit_of(task: Task, problem: Problem, theta: np.ndarray) -> Misfit:
     """Look at the residuals of some of the rows."""
-    chunk = sample(problem.chunk, FEW // 2, problem.seed)
+    chunk = problem.population.sample(FEW // 2, problem.seed)
     rows = problem.kernel.rows(theta, chunk)
     root = 1.0 if chunk.weights is None else np.sqrt(chunk.weights)
     residual = (rows.target - rows.prediction) * root
@@ -69,7 +68,7 @@ def _neighbours(residual: np.ndarray, along: np.ndarray) -> float:
 
 def misfit_warnings(task: Task, problem: Problem, course: Course) -> tuple[str, ...]:
     """Say so where the curve misses what the data hold."""
-    if not problem.squared or problem.chunk.rows < FEWEST:
+    if not problem.squared or problem.rows < FEWEST:
         return ()
     found = misfit_of(task, problem, course.theta)
     if found.beyond > TOLD:

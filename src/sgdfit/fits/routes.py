@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 
 from sgdfit.fits.gauss_newton import walk
-from sgdfit.fits.growth import batch_sizes, sample
 from sgdfit.fits.problem import Course, Problem
 from sgdfit.fits.residuals import misfit_of
 from sgdfit.fits.starting import Starts, look_for_starts, missing, with_starts
@@ -60,7 +59,7 @@ def find_minimum(task: Task, problem: Problem, search: bool | None) -> Found:
     if problem.quadratic:
         # From anywhere the first step leads to the minimum.
         task = task._replace(model=with_starts(model, _origin(problem, model), "solved"))
-        sizes = batch_sizes(problem.chunk.rows, len(problem.names))
+        sizes = problem.sizes
         # The sample's minimum is near enough for all rows, whose sums then lose no digits.
         few = sizes[:1] if len(sizes) > 1 else []
         course = walk(problem, np.array(task.model.start), [*few, sizes[-1]])
@@ -100,7 +99,7 @@ def _origin(problem: Problem, model: Model) -> np.ndarray:
 
 def _from_search(task: Task, problem: Problem, starts: Starts) -> Found:
     """Follow the best of the candidates, from where the search drew it if that leads there."""
-    model, sizes = task.model, batch_sizes(problem.chunk.rows, len(problem.names))
+    model, sizes = task.model, problem.sizes
     quiet = problem._replace(callback=None)
     k, known = _best_candidate(quiet, starts)
     if not math.isfinite(known):
@@ -126,7 +125,7 @@ def _within_domain(problem: Problem, starts: Starts) -> Starts:
     The least squares that starts come from may lead where another loss, such as Poisson's, has no
     value. Points about them are tried, at ever more of their standard errors.
     """
-    chunk = sample(problem.chunk, starts.facts.rows, problem.seed)
+    chunk = problem.population.sample(starts.facts.rows, problem.seed)
     random = np.random.default_rng(problem.seed)
     for theta in (*starts.raw, *starts.polished):
         root = _scatter(problem, chunk, theta)
@@ -165,12 +164,12 @@ def _represented(
 
 def _best_candidate(problem: Problem, starts: Starts) -> tuple[int, float]:
     """Return the candidate that leads lowest on the first batch, and its mean loss there."""
-    trusted = problem.squared and problem.chunk.rows <= starts.facts.rows
+    trusted = problem.squared and problem.rows <= starts.facts.rows
     # More rows change the order of minima that are nearly as good, not of others.
     near = sum(loss <= NEARLY * starts.losses[0] for loss in starts.losses)
     count = 1 if trusted else min(near, FOLLOWED) if problem.squared else FOLLOWED
     steps = 0 if trusted else problem.steps
-    first = batch_sizes(problem.chunk.rows, len(problem.names))[:1]
+    first = problem.sizes[:1]
     walks = (
         walk(problem._replace(callback=None, steps=steps), problem.box.clip(theta), first)
         for theta in starts.polished[:count]
@@ -207,7 +206,7 @@ def _settled_on(problem: Problem, course: Course, theta: np.ndarray) -> Course:
     """Return the course, ended at an equivalent minimum."""
     if course.quadratic is None or np.array_equal(theta, course.theta):
         return course
-    sizes = [problem.chunk.rows]
+    sizes = [problem.rows]
     again = walk(problem._replace(callback=None, linear=problem.linear[:0]), theta, sizes)
     taken, seen = course.way[-1].step, course.visited
     way = tuple(s._replace(step=s.step + taken, visited=s.visited + seen) for s in again.way[1:])
@@ -265,6 +264,6 @@ def _is_faint(model: Model, problem: Problem, course: Course) -> bool:
     chosen = np.array([name in amplitudes for name in model.free])
     if quadratic is None or not chosen.any() or not quadratic.regular:
         return False
-    noise = quadratic.spread / max(1, problem.chunk.rows - len(model.free))
+    noise = quadratic.spread / max(1, problem.rows - len(model.free))
     errors = np.linalg.norm(np.linalg.inv(quadratic.root), axis=1) * math.sqrt(noise)
     return bool((np.abs(course.theta) < FAINT * errors)[chosen].any())

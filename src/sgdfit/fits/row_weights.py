@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
 from sgdfit.data.source import Source
+from sgdfit.data.stream import CHUNK_ROWS
 from sgdfit.errors import DataError, UsageError
 from sgdfit.fits.weighting import Weighting
 from sgdfit.language.evaluation import evaluate
 from sgdfit.language.parsing import parse_expression
 
-__all__ = ["columns_of", "relative_weights", "weights_of"]
+__all__ = [
+    "Scale",
+    "Weigher",
+    "columns_of",
+    "given_weights",
+    "relative_weights",
+    "scale_of",
+    "weigher",
+    "weights_of",
+]
+
+Array = np.ndarray[Any, Any]
 
 
 def columns_of(weights: str | None) -> tuple[str, ...]:
@@ -50,9 +66,119 @@ def weights_of(weights: str, source: Source) -> NDArray[np.float64]:
     >>> weights_of("1/s**2", Source({"s": np.array([1.0, 2.0])}, "the data")).tolist()
     [1.0, 0.25]
     """
-    weight = _spread(weights, source)
-    _refuse(~(np.isfinite(weight) & (weight >= 0)), "weight", weights, weight, source)
+    weight = _spread(weights, source.columns)
+    bad = ~(np.isfinite(weight) & (weight >= 0))
+    _refuse(bad, "weight", weights, weight, source.label, 0)
     return weight
+
+
+class Scale(NamedTuple):
+    """How large the weights of some rows are.
+
+    Attributes
+    ----------
+    peak : float
+        The largest weight; of standard deviations the least.
+    total : float
+        The sum of the weights where the largest is one, since that of large ones could overflow.
+    rows, counted : int
+        How many there are, and how many of a weight above 0.
+    """
+
+    peak: float
+    total: float
+    rows: int
+    counted: int
+
+
+class Weigher(NamedTuple):
+    """What weighs a row.
+
+    Attributes
+    ----------
+    weighting : Weighting
+    peak : float
+        See `Scale`.
+    mean : float
+        The mean of the weights where the largest is one.
+    given_mean : float
+        The mean of the weights as they were given.
+    """
+
+    weighting: Weighting
+    peak: float
+    mean: float
+    given_mean: float
+
+    def weights(self, columns: Mapping[str, Array]) -> NDArray[np.float64]:
+        """Return the weights of rows, of which all together have a mean of one."""
+        values = given_weights(self.weighting, columns)
+        return _relative(self.weighting, values, self.peak) / self.mean
+
+
+def scale_of(
+    weighting: Weighting, columns: Mapping[str, Array], label: str, first: int = 0
+) -> Scale:
+    """Look at the weights of a block of rows, which begins at row ``first``.
+
+    Raises
+    ------
+    DataError
+        When a weight is negative or not finite, or a standard deviation not positive and finite.
+
+    Examples
+    --------
+    >>> scale_of(Weighting(weights="w"), {"w": np.array([1.0, 0.0, 4.0])}, "the data")
+    Scale(peak=4.0, total=1.25, rows=3, counted=2)
+    """
+    values = given_weights(weighting, columns)
+    if weighting.sigma is not None:
+        bad = ~(np.isfinite(values) & (values > 0))
+        _refuse(bad, "sigma", weighting.sigma, values, label, first)
+        peak = float(values.min())
+    else:
+        bad = ~(np.isfinite(values) & (values >= 0))
+        _refuse(bad, "weight", str(weighting.weights), values, label, first)
+        peak = float(values.max())
+    if peak == 0:
+        return Scale(0.0, 0.0, len(values), 0)
+    relative = _relative(weighting, values, peak)
+    return Scale(peak, float(relative.sum()), len(values), int(np.count_nonzero(relative)))
+
+
+def weigher(weighting: Weighting, parts: Iterable[Scale], label: str) -> Weigher:
+    """Return what weighs rows, from the scales of all their blocks.
+
+    Raises
+    ------
+    DataError
+        When all weights are 0, or out of the range of floating point.
+
+    Examples
+    --------
+    >>> parts = [Scale(4.0, 1.25, 3, 2), Scale(2.0, 1.0, 1, 1)]
+    >>> weigher(Weighting(weights="w"), parts, "the data").given_mean
+    1.75
+    """
+    found = list(parts)
+    ends = [part.peak for part in found if part.counted]
+    if not ends:
+        raise DataError(f"every weight '{weighting.given}' of {label} is 0; nothing is left to fit")
+    peak = min(ends) if weighting.sigma is not None else max(ends)
+    one = np.ones(1)
+    with np.errstate(all="ignore"):
+        shares = [float(_relative(weighting, p.peak * one, peak)[0]) * p.total for p in found]
+        # Squared last: the square of a tiny sigma could vanish.
+        largest = peak if weighting.sigma is None else float(np.square(1 / np.float64(peak)))
+        mean = math.fsum(shares) / sum(part.rows for part in found)
+    if not 0 < largest * mean < np.inf:
+        said = "sigma" if weighting.sigma is not None else "weights"
+        raise DataError(
+            f"the {said} '{weighting.given}' of {label} gives rows a weight of"
+            f" {largest * mean:g}, out of the range of floating point; rescale the response and it"
+            " together"
+        )
+    return Weigher(weighting, peak, mean, largest * mean)
 
 
 def relative_weights(weighting: Weighting, source: Source) -> tuple[NDArray[np.float64], float]:
@@ -61,8 +187,7 @@ def relative_weights(weighting: Weighting, source: Source) -> tuple[NDArray[np.f
     Raises
     ------
     DataError
-        When a weight is negative or not finite, all are 0, or a standard deviation is not
-        positive and finite.
+        As `scale_of` and `weigher` do.
 
     Examples
     --------
@@ -71,39 +196,39 @@ def relative_weights(weighting: Weighting, source: Source) -> tuple[NDArray[np.f
     >>> weights.tolist(), mean
     ([0.4, 1.6], 2.5)
     """
-    scaled, largest = _scaled(weighting, source)
-    mean = float(scaled.mean())
-    if not 0 < largest * mean < np.inf:
-        said = f"sigma '{weighting.sigma}'" if weighting.sigma else f"weights '{weighting.weights}'"
-        raise DataError(
-            f"the {said} of {source.label} gives rows a weight of {largest * mean:g}, out of the"
-            " range of floating point; rescale the response and it together"
-        )
-    return scaled / mean, largest * mean
+    names = columns_of(weighting.given)
+    if not names:  # a constant weighs all rows alike, of which one column tells the number
+        names = tuple(source.columns)[:1]
+    scales = [
+        scale_of(weighting, dict(zip(names, block, strict=True)), source.label, k * CHUNK_ROWS)
+        for k, block in enumerate(source.chunks(names, CHUNK_ROWS))
+    ]
+    known = weigher(weighting, scales, source.label)
+    return known.weights({name: source.columns[name] for name in names}), known.given_mean
 
 
-def _scaled(weighting: Weighting, source: Source) -> tuple[NDArray[np.float64], float]:
-    """Return weights of which the largest is one, since the sum of large ones could overflow."""
-    if weighting.sigma is not None:
-        sigma = _spread(weighting.sigma, source)
-        _refuse(~(np.isfinite(sigma) & (sigma > 0)), "sigma", weighting.sigma, sigma, source)
-        least = float(sigma.min())
-        # squared last: the square of a tiny sigma could vanish
-        with np.errstate(over="ignore", divide="ignore"):
-            return np.square(least / sigma), float(np.square(1 / np.float64(least)))
-    assert weighting.weights is not None
-    weight = weights_of(weighting.weights, source)
-    largest = float(weight.max())
-    if largest == 0:
-        raise DataError(
-            f"every weight '{weighting.weights}' of {source.label} is 0; nothing is left to fit"
-        )
-    return weight / largest, largest
+def _relative(weighting: Weighting, values: Array, peak: float) -> NDArray[np.float64]:
+    """Return weights of which the largest is one."""
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        return np.square(peak / values) if weighting.sigma is not None else values / peak
 
 
-def _spread(text: str, source: Source) -> NDArray[np.float64]:
-    values = evaluate(parse_expression(text)[0], source.columns)
-    return np.broadcast_to(np.asarray(values, dtype=np.float64), source.rows)
+def given_weights(weighting: Weighting, columns: Mapping[str, Array]) -> NDArray[np.float64]:
+    """Return the weights, or the standard deviations, of some rows as they were given.
+
+    Examples
+    --------
+    >>> given_weights(Weighting(weights="2*w"), {"w": np.array([1.0, 0.0])}).tolist()
+    [2.0, 0.0]
+    """
+    assert weighting.given is not None  # there are weights
+    return _spread(weighting.given, columns)
+
+
+def _spread(text: str, columns: Mapping[str, Array]) -> NDArray[np.float64]:
+    values = evaluate(parse_expression(text)[0], dict(columns))
+    rows = len(next(iter(columns.values())))
+    return np.broadcast_to(np.asarray(values, dtype=np.float64), rows)
 
 
 _ALLOWED = {
@@ -113,12 +238,12 @@ _ALLOWED = {
 
 
 def _refuse(
-    bad: NDArray[np.bool_], what: str, text: str, values: NDArray[np.float64], source: Source
+    bad: NDArray[np.bool_], what: str, text: str, values: Array, label: str, first: int
 ) -> None:
     """Say which row has a value that cannot be."""
     if bad.any():
         row = int(np.argmax(bad))
         raise DataError(
-            f"the {what} '{text}' is {values[row]:g} in row {row + 1} of {source.label}"
+            f"the {what} '{text}' is {values[row]:g} in row {first + row + 1} of {label}"
             f" ({bad.sum():,} such rows); {_ALLOWED[what]}"
         )

@@ -9,7 +9,6 @@ import numpy as np
 
 from sgdfit.errors import UsageError
 from sgdfit.fits.assessment import SQUARED
-from sgdfit.fits.growth import sample
 from sgdfit.fits.task import Task
 from sgdfit.kernels.kernel import Chunk
 from sgdfit.language.evaluation import evaluate
@@ -70,7 +69,7 @@ def look_for_starts(task: Task, seed: int, *, all_free: bool = False) -> Starts 
     model = task.model
     sought = model.free if all_free else missing(model)
     given = {n: model.parameters[n].start for n in model.free if n not in sought}
-    chunk = sample(task.chunk, ROWS_SEARCHED, seed)
+    chunk = task.population.sample(ROWS_SEARCHED, seed)
     if model.loss.name != SQUARED:
         chunk = _agreeing(model, chunk)
     found = find_starts(model, chunk, given, seed)

@@ -7,14 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sgdfit.fits.growth import FEW
+from sgdfit.fits.population import Population
 from sgdfit.fits.trust_region import Point
 from sgdfit.inference.quadratic import Quadratic, from_rows, from_sums, joined, projected, solved
-from sgdfit.kernels.kernel import Chunk, Kernel, Rows
+from sgdfit.kernels.kernel import Chunk, Kernel, Rows, Sums
 
-__all__ = ["FEW", "Surface"]
+__all__ = ["Surface"]
 
-# Up to here rows are cheap enough for a QR decomposition of their Jacobian.
-FEW = 8_192
 # Residuals this small beside the mean one count as if they were this large.
 FLOOR = 1e-6
 # Linear parameters are nearly solved when they leave no more than this share of the loss.
@@ -24,12 +24,12 @@ KEPT = 1e-6
 
 
 class Surface(NamedTuple):
-    """A loss over the rows of a chunk.
+    """A loss over a batch of rows.
 
     Attributes
     ----------
     kernel : Kernel
-    chunk : Chunk
+    batch : Chunk or Population
         Far out its values may overflow: evaluate where NumPy does not warn of that.
     linear : int[k]
         Free parameters that are solved exactly at every point; none where that is not asked for.
@@ -41,7 +41,7 @@ class Surface(NamedTuple):
     """
 
     kernel: Kernel
-    chunk: Chunk
+    batch: Chunk | Population
     linear: np.ndarray
     spread: float | None
     by_rows: bool
@@ -84,19 +84,24 @@ class Surface(NamedTuple):
         return self._by_rows(theta) if self.by_rows else self._by_sums(theta)
 
     def _by_rows(self, theta: np.ndarray) -> Quadratic | None:
-        linear = self.linear if self.chunk.rows <= FEW else None
-        parts = [_of_rows(self.kernel, theta, block, linear) for block in _blocks(self.chunk)]
+        linear = self.linear if self.batch.rows <= FEW else None
+        parts = [_of_rows(self.kernel, theta, block, linear) for block in _blocks(self.batch)]
         if not all(np.isfinite(q.loss + q.least) and np.isfinite(q.root).all() for q in parts):
             return None
         return joined(parts)
 
     def _by_sums(self, theta: np.ndarray) -> Quadratic | None:
-        sums = self.kernel.sums(theta, self.chunk)
+        sums = self._sums(theta)
         finite = np.isfinite(sums.loss + sums.gradient.sum())
         if not finite or not np.isfinite(sums.curvature).all():
             return None
         spread = 2 * sums.loss if self.spread is None else self.spread * sums.rows
         return from_sums(sums.gradient, sums.curvature, sums.loss, spread)
+
+    def _sums(self, theta: np.ndarray) -> Sums:
+        if isinstance(self.batch, Population):
+            return self.batch.sums(self.kernel, theta)
+        return self.kernel.sums(theta, self.batch)
 
 
 def steering(rows: Rows) -> np.ndarray:
@@ -116,11 +121,11 @@ def steering(rows: Rows) -> np.ndarray:
     return np.where(bend > 0, bend, np.maximum(secant, 0.0))
 
 
-def _blocks(chunk: Chunk) -> Iterator[Chunk]:
-    for first in range(0, chunk.rows, FEW):
-        some = slice(first, first + FEW)
-        weights = None if chunk.weights is None else chunk.weights[some]
-        yield Chunk(tuple(column[some] for column in chunk.columns), weights)
+def _blocks(batch: Chunk | Population) -> Iterator[Chunk]:
+    chunks = batch.chunks() if isinstance(batch, Population) else (batch,)
+    for chunk in chunks:
+        for first in range(0, chunk.rows, FEW):
+            yield chunk.part(first, first + FEW)
 
 
 def _of_rows(

@@ -29,7 +29,6 @@ from sgdfit.fits.rate import Rates, decide_rates
 from sgdfit.fits.task import Task
 from sgdfit.inference.diagnosis import Diagnosis
 from sgdfit.kernels.kernel import Sums, choose_form, make
-from sgdfit.language.evaluation import evaluate
 from sgdfit.optimization.optimizer import Optimizer
 from sgdfit.optimization.schedule import AnySchedule
 from sgdfit.results.result import Result
@@ -63,15 +62,15 @@ class Options(NamedTuple):
 
 def run_textbook(task: Task, asked: Options) -> Result:
     """Settle the options, run the loop, and say what came of it."""
-    model, rows, chosen = task.model, task.source.rows, asked.optimizer
+    model, rows, chosen = task.model, task.population.rows, asked.optimizer
     size = as_batch_size("full" if asked.batch_size is None else asked.batch_size, rows)
     length = as_length(asked.steps, asked.epochs, rows, size)
     begin = as_start(model.start, as_dtype(asked.dtype), model.free)
     form = choose_form(as_kernel(asked.kernel, chosen), rows, length, size, begin.dtype)
-    made = make(model, chosen, form, weighted=task.chunk.weights is not None)
-    first = made.sums(begin.astype(np.float64), task.chunk)
+    made = make(model, chosen, form, weighted=task.population.weighted)
+    first = task.population.sums(made, begin.astype(np.float64))
     rates = decide_rates(
-        model, chosen, size, task.chunk, first, asked.learning_rate, asked.schedule, length
+        model, chosen, size, task.population, first, asked.learning_rate, asked.schedule, length
     )
     every, keep = trace_interval(asked.trace_every, length)
     plan = Plan(
@@ -90,13 +89,13 @@ def run_textbook(task: Task, asked: Options) -> Result:
         ceiling=_ceiling(task, first),
         record_every=every,
         keep_trace=keep,
-        distance=lambda theta: distance_to_optimum(model, made, task.chunk, theta),
+        distance=lambda theta: distance_to_optimum(task, made, theta),
         tolerance=as_tolerance(asked.tolerance),
         callback=as_callable(asked.callback, "callback"),
         callback_every=callback_interval(asked.callback_every, rows, size),
     )
     _announce(rates, as_callable(asked.announce, "announce"))
-    return conclude(task, plan, descend(plan, task.chunk), first, rates.diagnosis)
+    return conclude(task, plan, descend(plan, task.population), first, rates.diagnosis)
 
 
 def _announce(rates: Rates, announce: Callable[[Diagnosis], object] | None) -> None:
@@ -110,8 +109,8 @@ def _announce(rates: Rates, announce: Callable[[Diagnosis], object] | None) -> N
 
 def _ceiling(task: Task, first: Sums) -> float:
     """Return the batch loss that no noise explains."""
-    target = evaluate(task.model.formula.response, task.source.columns)
+    seen, rows = task.population.survey, task.population.rows
     with np.errstate(over="ignore", invalid="ignore"):
-        scale = float(np.mean(np.square(target), dtype=np.float64))
+        scale = (seen.second + 2 * seen.about * seen.first) / rows + seen.about**2
         ceiling = DIVERGED * (abs(first.loss) / first.weight + scale)
     return ceiling if np.isfinite(ceiling) and ceiling > 0 else float(np.finfo(np.float64).max)

@@ -10,6 +10,7 @@ import numpy as np
 from sgdfit.fits.task import Task
 from sgdfit.language.evaluation import evaluate, find_domain_error
 from sgdfit.models.loss import PREDICTION, TARGET
+from sgdfit.models.model import Model
 
 __all__ = ["Trouble", "find_trouble"]
 
@@ -43,25 +44,25 @@ def find_trouble(task: Task, tried: Sequence[np.ndarray], *, overflow: bool) -> 
     """
     for theta in tried:
         values = task.model.values(np.asarray(theta, dtype=np.float64).tolist())
-        for expression, known in _searches(task, values):
-            found = find_domain_error(expression, known)
-            if found is not None and (overflow or found.kind != "overflow"):
-                free = {name: values[name] for name in task.model.free}
-                return Trouble(found.subexpression, found.row, found.arguments, found.names | free)
+        free = {name: values[name] for name in task.model.free}
+        for first, columns in task.named():
+            for expression, known in _searches(task.model, columns, values):
+                found = find_domain_error(expression, known)
+                if found is not None and (overflow or found.kind != "overflow"):
+                    at, given = first + found.row, found.arguments
+                    return Trouble(found.subexpression, at, given, found.names | free)
     return None
 
 
-def _searches(task: Task, values: Mapping[str, float]) -> Iterator[tuple[Any, dict[str, Any]]]:
+def _searches(
+    model: Model, columns: Mapping[str, np.ndarray], values: Mapping[str, float]
+) -> Iterator[tuple[Any, dict[str, Any]]]:
     """Yield expressions in the order of computation, each with what it is made of."""
-    model, columns = task.model, task.source.columns
-    known: dict[str, Any] = {
-        name: column.astype(np.float64, copy=False) for name, column in columns.items()
-    }
-    known |= values
+    known: dict[str, Any] = {**columns, **values}
     # A slope may have no finite value where the formula has one: sqrt(b) at b = 0.
     for expression in (model.formula.response, model.formula.expression, *model.gradient):
         yield expression, known
-    rows = task.source.rows
+    rows = len(next(iter(columns.values())))
     pair = {
         PREDICTION: np.broadcast_to(evaluate(model.formula.expression, known), rows),
         TARGET: np.broadcast_to(evaluate(model.formula.response, known), rows),

@@ -108,8 +108,8 @@ def _nowhere(task: Task, course: Course) -> Status:
 
 
 def _response_is_finite(task: Task) -> bool:
-    columns = {n: c.astype(np.float64, copy=False) for n, c in task.source.columns.items()}
-    return bool(np.isfinite(evaluate(task.model.formula.response, columns)).all())
+    response = task.model.formula.response
+    return all(bool(np.isfinite(evaluate(response, known)).all()) for _, known in task.named())
 
 
 def _unsought(model: Model) -> str:

@@ -63,6 +63,11 @@ class Chunk(NamedTuple):
         """How many rows."""
         return len(self.columns[0])
 
+    def part(self, first: int, last: int) -> Chunk:
+        """Return a view of the rows from ``first`` to before ``last``."""
+        weights = None if self.weights is None else self.weights[first:last]
+        return Chunk(tuple(column[first:last] for column in self.columns), weights)
+
 
 class Rows(NamedTuple):
     """What the sums add up, row by row: for few rows, whose Jacobian needs no squaring.

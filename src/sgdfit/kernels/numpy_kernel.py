@@ -22,7 +22,7 @@ from sgdfit.kernels.summation import PANEL, length, triangle
 from sgdfit.models.model import Model
 from sgdfit.optimization.optimizer import Optimizer
 
-__all__ = ["load_terms", "make_numpy", "rows_of"]
+__all__ = ["load_terms", "make_numpy", "rows_of", "stepped"]
 
 # Rows evaluated at once, a share of a panel: temporaries stay in the cache and memory bounded.
 STRIDE = 16_384
@@ -134,7 +134,27 @@ def _add(high: np.ndarray, low: np.ndarray, block: np.ndarray) -> None:
 def _sweep(
     terms: Terms, optimizer: Optimizer, state: State, chunk: Chunk, segment: Segment
 ) -> Outcome:
-    """Take steps until the rates or the rows of the epoch are used up."""
+    return stepped(
+        lambda theta, taken: _batch(terms, theta, chunk, taken), optimizer, state, segment
+    )
+
+
+def stepped(
+    batch_of: Callable[[np.ndarray, Any], tuple[float, np.ndarray]],
+    optimizer: Optimizer,
+    state: State,
+    segment: Segment,
+) -> Outcome:
+    """Take steps until the rates or the rows of the epoch are used up.
+
+    Parameters
+    ----------
+    batch_of : function of the parameters and of what chooses the rows of a batch
+        Its mean loss and gradient.
+    optimizer : Optimizer
+    state : State
+    segment : Segment
+    """
     rows, size = segment.order.rows, segment.batch_size
     indices = None if segment.order.sequential else segment.order.indices()
     records: list[np.ndarray] = []
@@ -143,7 +163,7 @@ def _sweep(
             break
         batch = slice(state.position, min(state.position + size, rows))
         taken = batch if indices is None else indices[batch]
-        loss, gradient = _batch(terms, state.theta, chunk, taken)
+        loss, gradient = batch_of(state.theta, taken)
         with np.errstate(all="ignore"):
             theta, slots = optimizer.update(
                 state.theta, gradient, tuple(state.slots), rate, state.step + 1, optimizer.options

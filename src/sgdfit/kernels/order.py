@@ -69,15 +69,21 @@ def in_order(rows: int) -> Order:
     return Order(_NONE, _NOWHERE, _NONE, rows, sequential=True)
 
 
-def shuffled(rows: int, seed: int, epoch: int) -> Order:
-    """Return a shuffled order that depends on ``rows``, ``seed`` and ``epoch`` alone.
+def shuffled(rows: int, seed: int, epoch: int, part: int | None = None) -> Order:
+    """Return a shuffled order that depends on these numbers alone.
+
+    Parameters
+    ----------
+    rows, seed, epoch : int
+    part : int, optional
+        Which part of the rows this is, where an epoch does not visit all of them at once.
 
     Examples
     --------
     >>> sorted(shuffled(20_000, seed=1, epoch=0).indices()) == list(range(20_000))
     True
     """
-    random = np.random.Generator(np.random.PCG64([seed, epoch]))
+    random = np.random.Generator(np.random.PCG64([seed, epoch, *([] if part is None else [part])]))
     # The gaps together hold 16 stretches or more, so that what comes last is mixed too.
     each = rows // (PLACES * STRETCH) - 1
     if each < 1:

@@ -1,0 +1,313 @@
+"""Rows that are read anew for every pass, in aligned chunks of floating-point numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sgdfit.data.columns import as_floats
+from sgdfit.data.missing import keep_finite
+from sgdfit.data.numeric import Place
+from sgdfit.data.prefetch import ahead
+from sgdfit.data.scan import BATCH_ROWS, Piece, Scan
+
+__all__ = ["CHUNK_ROWS", "Aligner", "Census", "Keep", "Stream", "aligned", "census"]
+
+Array = np.ndarray[Any, Any]
+
+# Chunks begin at multiples of so many rows, whatever the pieces are: a multiple of what sums are
+# added up over.
+CHUNK_ROWS = BATCH_ROWS
+# A piece with more numbers is read batch by batch, a smaller one in one go: 32 MB.
+SMALL_PIECE = 1 << 22
+# Pieces whose rows are mixed with one another.
+OPENED = 4
+
+
+Keep = Callable[[tuple[Array, ...]], "Array | None"]
+
+
+class Census(NamedTuple):
+    """How many rows there are.
+
+    Attributes
+    ----------
+    kept : tuple of int
+        Of each piece, without those that are left out.
+    dropped : int
+        Rows without finite numbers that were left out.
+    rows : int
+        The others, also those that have no say.
+    """
+
+    kept: tuple[int, ...]
+    dropped: int
+    rows: int
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """Rows of a `Scan`, all of whose numbers are finite.
+
+    Parameters
+    ----------
+    scan : Scan
+        One that can be read again.
+    names : tuple of str
+        The columns to read.
+    census : Census
+    missing : {"error", "drop"}
+        What becomes of rows that are not finite.
+    threads : int
+        How many read at once.
+    keep : function of the columns of a block, optional
+        Which rows have a say, bool[rows], or None for all of them; the others are left out.
+    """
+
+    scan: Scan
+    names: tuple[str, ...]
+    census: Census
+    missing: str = "error"
+    threads: int = 1
+    keep: Keep | None = None
+
+    @property
+    def label(self) -> str:
+        """How messages name the data."""
+        return self.scan.label
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are, also those that have no say."""
+        return self.census.rows
+
+    @property
+    def counted(self) -> int:
+        """How many rows have a say, and are read."""
+        return sum(self.census.kept)
+
+    @property
+    def dropped(self) -> int:
+        """Rows that ``missing="drop"`` left out."""
+        return self.census.dropped
+
+    def chunks(self, size: int = CHUNK_ROWS, first: int = 0) -> Iterator[tuple[Array, ...]]:
+        """Yield the columns of consecutive rows, ``size`` at a time.
+
+        Parameters
+        ----------
+        size : int
+            Rows of a chunk; the last may have fewer.
+        first : int
+            The row to begin at.
+        """
+        skipped, begin = 0, 0
+        while begin < len(self.scan.pieces) and skipped + self.census.kept[begin] <= first:
+            skipped += self.census.kept[begin]
+            begin += 1
+        reads = [(lambda piece=piece: self.blocks(piece)) for piece in self.scan.pieces[begin:]]
+        blocks = ahead(reads, self.threads, self._is_fine_grained)
+        return aligned(_without(blocks, first - skipped), size)
+
+    @property
+    def _is_fine_grained(self) -> bool:
+        """Whether any piece may be held at once."""
+        most = SMALL_PIECE // len(self.names)
+        return all(piece.rows is not None and piece.rows <= most for piece in self.scan.pieces)
+
+    def mixed(self, seed: Sequence[int]) -> Iterator[tuple[Array, ...]]:
+        """Yield all rows in blocks, those of a few pieces at a time, which come in random order.
+
+        Parameters
+        ----------
+        seed : sequence of int
+            Of the order.
+        """
+        random = np.random.Generator(np.random.PCG64(seed))
+        left = [self.scan.pieces[k] for k in random.permutation(len(self.scan.pieces))]
+        reads = [lambda piece=piece: self.blocks(piece) for piece in left]
+        opened = [ahead([read], 1, False) for read in reads[:OPENED]]
+        left_over = iter(reads[OPENED:])
+        try:
+            while opened:
+                current = opened.pop(0)
+                block = next(current, None)
+                if block is not None:
+                    yield block
+                    opened.append(current)
+                elif (read := next(left_over, None)) is not None:
+                    opened.append(ahead([read], 1, False))
+        finally:
+            for reading in opened:
+                reading.close()
+
+    def blocks(self, piece: Piece) -> Iterator[tuple[Array, ...]]:
+        """Yield the columns of a piece, in blocks as they are read."""
+        for columns, _ in _finite(self.scan, piece, self.names, self.missing):
+            yield _having_a_say(columns, self.keep)
+
+    def take(self, begin: Sequence[int] | np.ndarray, length: int) -> tuple[Array, ...]:
+        """Return the rows of runs of ``length``, given where each begins, in ascending order.
+
+        Pieces that hold none of them are not read, and no piece farther than its last.
+        """
+        runs = [(int(b), int(b) + length) for b in begin]
+        found: list[list[Array]] = [[] for _ in self.names]
+        edges = np.concatenate([[0], np.cumsum(self.census.kept)]).tolist()
+        jobs = [
+            (piece, first, [(a, b) for a, b in runs if a < last and b > first])
+            for piece, first, last in zip(self.scan.pieces, edges, edges[1:], strict=False)
+        ]
+        reads = [(lambda job=job: self._parts(*job)) for job in jobs if job[2]]
+        for part in ahead(reads, self.threads, True):
+            for columns, column in zip(found, part, strict=True):
+                columns.append(column)
+        return tuple(np.concatenate(columns) for columns in found)
+
+    def _parts(
+        self, piece: Piece, first: int, runs: list[tuple[int, int]]
+    ) -> Iterator[tuple[Array, ...]]:
+        """Yield what a piece that begins at row ``first`` holds of some runs of rows."""
+        last = runs[-1][1]
+        for columns in self.blocks(piece):
+            rows = len(columns[0])
+            for a, b in runs:
+                begin, end = max(a - first, 0), min(b - first, rows)
+                if begin < end:
+                    yield tuple(column[begin:end].copy() for column in columns)
+            first += rows
+            if first >= last:
+                return
+
+
+def census(
+    scan: Scan, names: Sequence[str], missing: str, keep: Keep | None, visit: Callable[..., object]
+) -> Census:
+    """Count the rows that are kept, by reading all of them.
+
+    Parameters
+    ----------
+    scan : Scan
+    names : sequence of str
+        The columns that are needed.
+    missing : {"error", "drop"}
+    keep : function of the columns of a block, or None
+        As in `Stream`.
+    visit : callable
+        Called with the columns of each block of rows, in order.
+    """
+    kept, dropped, rows = [], 0, 0
+    for piece in scan.pieces:
+        count = 0
+        for columns, left_out in _finite(scan, piece, names, missing):
+            visit(columns)
+            dropped += left_out
+            rows += len(columns[0])
+            count += len(_having_a_say(columns, keep)[0])
+        kept.append(count)
+    return Census(tuple(kept), dropped, rows)
+
+
+def _having_a_say(columns: tuple[Array, ...], keep: Keep | None) -> tuple[Array, ...]:
+    chosen = None if keep is None else keep(columns)
+    return columns if chosen is None else tuple(column[chosen] for column in columns)
+
+
+def _finite(
+    scan: Scan, piece: Piece, names: Sequence[str], missing: str
+) -> Iterator[tuple[tuple[Array, ...], int]]:
+    """Yield the finite rows of each batch, and how many others it had."""
+    offset = 0
+    for batch in piece.read(names):
+        line = _line_of(scan, piece, offset)
+        columns = _floats(scan, piece, offset, names, batch)
+        named = dict(zip(names, columns, strict=True))
+        keep = keep_finite(named, piece.label, missing, line, piece.first + offset)
+        offset += batch.num_rows
+        if keep is None:
+            yield columns, 0
+        else:
+            yield tuple(c[keep] for c in columns), len(keep) - int(np.count_nonzero(keep))
+
+
+def _floats(
+    scan: Scan, piece: Piece, offset: int, names: Sequence[str], batch: Any
+) -> tuple[Array, ...]:
+    """Convert the columns of a batch that begins at row ``offset`` of its piece."""
+    line = _line_of(scan, piece, offset)
+
+    def place(name: str) -> Place:
+        return Place(name, piece.label, line, scan.decimal, piece.first + offset)
+
+    return tuple(as_floats(batch.column(k), place(name)) for k, name in enumerate(names))
+
+
+def _line_of(scan: Scan, piece: Piece, offset: int) -> Callable[[int], str]:
+    """Return what tells of a row, counted from ``offset`` of a piece, where it stands."""
+    return lambda row: scan.line(piece, offset + row)
+
+
+def _without(blocks: Iterator[tuple[Array, ...]], rows: int) -> Iterator[tuple[Array, ...]]:
+    """Leave out the first ``rows`` rows."""
+    for columns in blocks:
+        if rows <= 0:
+            yield columns
+        elif rows < len(columns[0]):
+            yield tuple(column[rows:] for column in columns)
+        rows -= len(columns[0])
+
+
+class Aligner:
+    """Cuts blocks of any length into chunks of one; only what crosses an edge is copied.
+
+    Examples
+    --------
+    >>> cut = Aligner(2)
+    >>> [x.tolist() for (x,) in cut.push((np.arange(5.0),))], [x.tolist() for (x,) in cut.rest()]
+    ([[0.0, 1.0], [2.0, 3.0]], [[4.0]])
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size, self.rows = size, 0
+        self.held: list[tuple[Array, ...]] = []
+
+    def push(self, columns: tuple[Array, ...]) -> Iterator[tuple[Array, ...]]:
+        """Yield the chunks that are complete with this block."""
+        begin, length = 0, len(columns[0])
+        while self.rows + length - begin >= self.size:
+            end = begin + self.size - self.rows
+            whole = [*self.held, tuple(column[begin:end] for column in columns)]
+            self.held, self.rows, begin = [], 0, end
+            yield _joined(whole)
+        if begin < length:
+            self.held.append(tuple(column[begin:] for column in columns))
+            self.rows += length - begin
+
+    def rest(self) -> Iterator[tuple[Array, ...]]:
+        """Yield the last chunk, if one is left."""
+        if self.held:
+            yield _joined(self.held)
+
+
+def aligned(blocks: Iterator[tuple[Array, ...]], size: int) -> Iterator[tuple[Array, ...]]:
+    """Cut blocks of any length into chunks of ``size`` rows.
+
+    Examples
+    --------
+    >>> blocks = iter([(np.arange(3.0),), (np.arange(3.0, 7.0),)])
+    >>> [x.tolist() for (x,) in aligned(blocks, 2)]
+    [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0], [6.0]]
+    """
+    cut = Aligner(size)
+    for columns in blocks:
+        yield from cut.push(columns)
+    yield from cut.rest()
+
+
+def _joined(parts: list[tuple[Array, ...]]) -> tuple[Array, ...]:
+    if len(parts) == 1:
+        return parts[0]
+    return tuple(np.concatenate(columns) for columns in zip(*parts, strict=True))

@@ -1,0 +1,300 @@
+"""All the rows that a fit is about, in memory or read anew for every pass."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from sgdfit.checkpoints.journal import Journal
+from sgdfit.data.stream import CHUNK_ROWS, Aligner
+from sgdfit.fits.growth import FEW, sample
+from sgdfit.fits.survey import Survey, joined, survey
+from sgdfit.kernels.kernel import Chunk, Kernel, Sums, combined
+from sgdfit.models.model import Model
+
+__all__ = ["Pass", "Population", "in_memory"]
+
+# Rows that one thread adds up before it hands over: so many that handing over costs nothing.
+TASK_ROWS = 1 << 20
+# Fewer are added up without other threads.
+WORTH_THREADS = 1 << 18
+# Rows that textbook descent holds and shuffles at a time.
+BUFFER_ROWS = 1 << 20
+# Sums that are remembered.
+REMEMBERED = 8
+# Seconds between two notes in the journal.
+KEPT_EVERY = 5.0
+
+
+class Pass(NamedTuple):
+    """How far a pass through the rows is.
+
+    Attributes
+    ----------
+    rows, of : int
+        Rows seen, and to see.
+    seconds : float
+        Since it began.
+    """
+
+    rows: int
+    of: int
+    seconds: float
+
+
+class Population:
+    """All rows, what is known of them, and passes through them.
+
+    Parameters
+    ----------
+    model : Model
+    rows : int
+    chunks : function of a row
+        Yields all rows from there on in order, in chunks that begin at multiples of
+        `sgdfit.data.stream.CHUNK_ROWS`.
+    some : Chunk
+        Random rows from all over, in order; all of them where they are few.
+    whole : Chunk or None
+        All rows, where they are in memory.
+    threads : int
+        How many add up at once.
+    journal : Journal
+        Remembers passes, also those that an interrupted run made.
+    mixed : function of a seed, optional
+        Yields all rows in a random order of pieces; needed where they are not in memory.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        rows: int,
+        chunks: Callable[[int], Iterator[Chunk]],
+        some: Chunk,
+        whole: Chunk | None,
+        threads: int,
+        journal: Journal,
+        mixed: Callable[[list[int]], Iterator[Chunk]] | None = None,
+    ) -> None:
+        self.model, self.rows, self.some, self.whole = model, rows, some, whole
+        self.threads, self.journal = threads, journal
+        self._chunks, self._mixed = chunks, mixed
+        self._survey: Survey | None = None
+        self._sums: dict[tuple[str, bytes, bool], Sums] = {}
+        self.listener: Callable[[Pass], object] | None = None
+
+    @property
+    def weighted(self) -> bool:
+        """Whether rows have weights."""
+        return self.some.weights is not None
+
+    def chunks(self, first: int = 0) -> Iterator[Chunk]:
+        """Yield all rows from ``first`` on, a multiple of the chunks' length."""
+        return self._chunks(first)
+
+    def buffers(self, size: int, seed: list[int] | None) -> Iterator[Chunk]:
+        """Yield all rows, in as many at a time as memory allows: a multiple of ``size``, but last.
+
+        Parameters
+        ----------
+        size : int
+        seed : list of int or None
+            Of the order in which they come; None: as they stand.
+        """
+        if self.whole is not None:
+            yield self.whole
+            return
+        assert self._mixed is not None  # they are read in pieces
+        chunks = self.chunks() if seed is None else self._mixed(seed)
+        cut = Aligner(max(size, BUFFER_ROWS // size * size))
+        blocks = (c.columns if c.weights is None else (*c.columns, c.weights) for c in chunks)
+        whole = (columns for block in blocks for columns in cut.push(block))
+        for columns in itertools.chain(whole, cut.rest()):
+            yield Chunk(columns[:-1], columns[-1]) if self.weighted else Chunk(columns, None)
+
+    def sample(self, rows: int, seed: int) -> Chunk:
+        """Return random rows, one from each of as many equal stretches where there are so many."""
+        return sample(self.some, rows, seed)
+
+    def batch(self, rows: int, seed: int) -> Chunk | Population:
+        """Return so many random rows, or this where that is all of them, if they are many."""
+        if rows < self.rows:
+            return self.sample(rows, seed)
+        return self.whole if self.whole is not None and rows <= FEW else self
+
+    @property
+    def is_unseen(self) -> bool:
+        """Whether no pass has looked at all rows yet."""
+        return self._survey is None
+
+    @property
+    def survey(self) -> Survey:
+        """What a look at all rows tells; that of the first pass, if there was one."""
+        if self._survey is None:
+            parts = (part for chunk in self.chunks() for part in _slices(chunk))
+            self._survey = joined(survey(self.model, part, self.about) for part in parts)
+        return self._survey
+
+    @property
+    def glance(self) -> Survey:
+        """What is known without a pass: of many rows what the random ones tell."""
+        if self._survey is not None or self.some.rows == self.rows:
+            return self.survey
+        return survey(self.model, self.some)
+
+    @cached_property
+    def about(self) -> float:
+        """A value of the response, about which its moments are taken."""
+        return survey(self.model, self.some.part(0, 1)).about
+
+    def sums(self, kernel: Kernel, theta: np.ndarray) -> Sums:
+        """Return the sums over all rows at ``theta``.
+
+        They are the same to the last bit whatever the number of threads and the chunks.
+        """
+        return self._known(kernel, theta, scores=False)
+
+    def scores(self, kernel: Kernel, theta: np.ndarray) -> np.ndarray:
+        """Return Σ w² (∂loss/∂prediction)² J Jᵀ over all rows, float64[p, p]."""
+        return self._known(kernel, theta, scores=True).curvature
+
+    def _known(self, kernel: Kernel, theta: np.ndarray, scores: bool) -> Sums:
+        key = (kernel.source, theta.tobytes(), scores)
+        if key not in self._sums:
+            found, seen = _Passing(self, kernel, theta, scores).go()
+            self._survey = seen or self._survey
+            while len(self._sums) >= REMEMBERED:
+                self._sums.pop(next(iter(self._sums)))
+            self._sums[key] = found
+        return self._sums[key]
+
+    def knows(self, kernel: Kernel, theta: np.ndarray) -> bool:
+        """Whether the sums at ``theta`` are known without a pass."""
+        return (kernel.source, theta.tobytes(), False) in self._sums
+
+
+def in_memory(
+    model: Model, chunk: Chunk, some: Chunk, threads: int, journal: Journal
+) -> Population:
+    """Return the population of rows that are in memory.
+
+    Examples
+    --------
+    >>> from sgdfit.checkpoints.journal import open_journal
+    >>> from sgdfit.models.model import build
+    >>> chunk = Chunk((np.array([1.0, 2.0]), np.array([5.0, 7.0])), None)
+    >>> journal = open_journal(None, {}, resume=False)
+    >>> here = in_memory(build("y = a*x", ["x", "y"]), chunk, chunk, 1, journal)
+    >>> here.rows, here.survey.high.tolist()
+    (2, [2.0, 7.0])
+    """
+
+    def chunks(first: int) -> Iterator[Chunk]:
+        for begin in range(first, chunk.rows, TASK_ROWS):
+            yield chunk.part(begin, begin + TASK_ROWS)
+
+    return Population(model, chunk.rows, chunks, some, chunk, threads, journal)
+
+
+class _Passing:
+    """One pass that adds up; what it has so far goes into the journal."""
+
+    def __init__(
+        self, everything: Population, kernel: Kernel, theta: np.ndarray, scores: bool
+    ) -> None:
+        self.everything, self.kernel, self.theta, self.scores = everything, kernel, theta, scores
+        self.looks = everything.is_unseen
+        digest = hashlib.sha256(kernel.source.encode() + theta.tobytes()).hexdigest()[:16]
+        self.key = f"{'scores' if scores else 'sums'} {digest}"
+        self.added: list[_Added] = []
+        self.rows = 0
+
+    def go(self) -> tuple[Sums, Survey | None]:
+        """Add up all rows, from where an earlier run was interrupted."""
+        begun = kept = time.perf_counter()
+        everything = self.everything
+        self._resume()
+        for added in self._each():
+            self.added.append(added)
+            self.rows += added.rows
+            now, ends = time.perf_counter(), self.rows == everything.rows
+            if ends or now - kept > KEPT_EVERY:
+                kept = now
+                everything.journal.keep(self.key, self._state(), now=True)
+            if everything.listener is not None:
+                everything.listener(Pass(self.rows, everything.rows, now - begun))
+        sums = combined((a.partials for a in self.added), self.rows, len(self.theta))
+        return sums, joined(s for a in self.added for s in a.surveys) if self.looks else None
+
+    def _each(self) -> Iterator[_Added]:
+        chunks = self.everything.chunks(self.rows)
+        if self.everything.threads == 1 or self.everything.rows <= WORTH_THREADS:
+            return map(self._add, chunks)
+        return _in_order(self._add, chunks, self.everything.threads)
+
+    def _add(self, chunk: Chunk) -> _Added:
+        # Far out a formula may overflow, on whichever thread.
+        with np.errstate(all="ignore"):
+            partials = self.kernel.partials(self.theta, chunk, self.scores)
+            seen = _slices(chunk) if self.looks else ()
+            surveys = [survey(self.everything.model, c, self.everything.about) for c in seen]
+        return _Added(chunk.rows, partials, surveys)
+
+    def _state(self) -> dict[str, np.ndarray]:
+        surveys = [s for a in self.added for s in a.surveys]
+        return {
+            "rows": np.array(self.rows),
+            "partials": np.concatenate([a.partials for a in self.added]),
+            "surveys": np.array([np.concatenate([s.low, s.high, s[2:]]) for s in surveys]),
+        }
+
+    def _resume(self) -> None:
+        known = self.everything.journal.recall(self.key)
+        if known is None:
+            return
+        count = len(self.everything.model.columns)
+        surveys = [
+            Survey(row[:count], row[count : 2 * count], *map(float, row[2 * count :]))
+            for row in known["surveys"]
+        ]
+        if not surveys and self.looks:
+            return
+        self.rows = int(known["rows"])
+        self.added = [_Added(self.rows, known["partials"], surveys)]
+
+
+class _Added(NamedTuple):
+    """The sums over some rows, and what a look at them tells."""
+
+    rows: int
+    partials: np.ndarray
+    surveys: list[Survey]
+
+
+def _in_order(
+    work: Callable[[Chunk], _Added], chunks: Iterator[Chunk], threads: int
+) -> Iterator[_Added]:
+    """Yield what ``work`` makes of each chunk, in order, some of them at once."""
+    waiting: deque[Future[_Added]] = deque()
+    pool = ThreadPoolExecutor(threads, "sgdfit-sums")
+    try:
+        for chunk in chunks:
+            waiting.append(pool.submit(work, chunk))
+            if len(waiting) > threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _slices(chunk: Chunk) -> Iterator[Chunk]:
+    for first in range(0, chunk.rows, CHUNK_ROWS):
+        yield chunk.part(first, first + CHUNK_ROWS)

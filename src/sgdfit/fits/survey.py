@@ -1,0 +1,102 @@
+"""What one look at all rows tells, whatever the parameters: ranges of the columns, and moments."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from sgdfit.kernels.kernel import Chunk
+from sgdfit.language.evaluation import evaluate
+from sgdfit.models.model import Model
+
+__all__ = ["Survey", "joined", "survey"]
+
+
+class Survey(NamedTuple):
+    """What some rows tell; that of two parts adds up to that of both.
+
+    Attributes
+    ----------
+    low, high : float64[c]
+        The least and the largest value of each of the model's columns.
+    about : float
+        Near the response, so that its moments lose no digits.
+    first, second : float
+        Σ w (t − about) and Σ w (t − about)² of the response t.
+    logs : float
+        Σ ln w over the rows of nonzero weight.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    about: float
+    first: float
+    second: float
+    logs: float
+
+
+def survey(model: Model, chunk: Chunk, about: float | None = None) -> Survey:
+    """Look at the rows of a chunk.
+
+    Parameters
+    ----------
+    about : float, optional
+        By default the response in the first row.
+
+    Examples
+    --------
+    >>> from sgdfit.models.model import build
+    >>> model = build("y = a*x", ["x", "y"])
+    >>> found = survey(model, Chunk((np.array([1.0, 2.0]), np.array([5.0, 7.0])), None))
+    >>> found.low.tolist(), found.about, found.first, found.second
+    ([1.0, 5.0], 5.0, 2.0, 4.0)
+    """
+    held = dict(zip(model.columns, chunk.columns, strict=True))
+    needed = {n: held[n].astype(np.float64, copy=False) for n in model.formula.response_names}
+    with np.errstate(all="ignore"):
+        target = np.broadcast_to(evaluate(model.formula.response, needed), chunk.rows)
+        about = float(target[0]) if about is None else about
+        apart = target - about
+        weighed = apart if chunk.weights is None else chunk.weights * apart
+        return Survey(
+            np.array([column.min() for column in chunk.columns], dtype=np.float64),
+            np.array([column.max() for column in chunk.columns], dtype=np.float64),
+            about,
+            float(weighed.sum()),
+            float((weighed * apart).sum()),
+            0.0 if chunk.weights is None else _logarithms(chunk.weights),
+        )
+
+
+def _logarithms(weights: np.ndarray) -> float:
+    return float(np.log(weights[weights > 0]).sum())
+
+
+def joined(parts: Iterable[Survey]) -> Survey:
+    """Return the survey of all rows from those of parts, whose moments are about one point.
+
+    Examples
+    --------
+    >>> low, high = np.array([0.0]), np.array([1.0])
+    >>> one, two = Survey(low, high, 0.0, 0.1, 1.0, 0.0), Survey(low - 1, high, 0.0, 0.2, 1.0, 0.0)
+    >>> both = joined([one, two])
+    >>> both.low.tolist(), round(both.first, 12), both.second
+    ([-1.0], 0.3, 2.0)
+    """
+    found = list(parts)
+    if len(found) == 1:
+        return found[0]
+    return Survey(
+        np.min([s.low for s in found], axis=0),
+        np.max([s.high for s in found], axis=0),
+        found[0].about,
+        *(_total([getattr(s, name) for s in found]) for name in ("first", "second", "logs")),
+    )
+
+
+def _total(values: list[float]) -> float:
+    """Return the sum, the same in any order."""
+    return math.fsum(values) if np.isfinite(values).all() else float(np.sum(values))
