@@ -94,7 +94,8 @@ FILES = {
     "no ending": (("data", b"1"), ["data has no ending", format_table()]),
     "Excel": (("data.xlsx", b"1"), ["'.xlsx'", "save the sheet as CSV", format_table()]),
     "JSON": (("data.json", b"1"), ["'.json'", "read it with pandas", format_table()]),
-    "ORC": (("data.orc", b"1"), ["'.orc'", "read it with pandas", format_table()]),
+    "HDF5": (("data.h5", b"1"), ["'.h5'", "read it with pandas", format_table()]),
+    "no ORC": (("data.orc", b"1"), ["data.orc is cut off, damaged or no ORC file"]),
     "missing": (
         b"x,y\n1,\n2,3\n4,inf\n",
         ["2 of 3 rows have no finite number in data.csv", "column 'y' row 1 (line 2) is missing"],
@@ -248,7 +249,7 @@ def test_bad_objects(name):
     [
         ("dta.csv", ["there is no file", "dta.csv'", "Did you mean 'data.csv'?"]),
         ("nowhere/data.csv", ["there is no folder", "nowhere'"]),
-        ("", ["is a folder, not a file"]),
+        ("none", ["the folder", "none' holds no files"]),
         ("data.csv/x", ["there is no file"]),
         ("a\0b.csv", ["there is no file"]),
         ("x" * 300 + ".csv", ["cannot be read"]),
@@ -256,6 +257,7 @@ def test_bad_objects(name):
 )
 def test_bad_paths(path, words, tmp_path):
     (tmp_path / "data.csv").write_text("x,y\n1,2\n")
+    (tmp_path / "none").mkdir()
     with pytest.raises(DataError) as caught:
         open_table(os.path.join(tmp_path, path))
     assert_says(str(caught.value), words)

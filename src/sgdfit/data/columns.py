@@ -32,7 +32,7 @@ from sgdfit.data.arrow import floats_from_arrow
 from sgdfit.data.numeric import Place, flat, floats_from_integers, floats_from_times, shown
 from sgdfit.errors import DataError
 
-__all__ = ["as_floats"]
+__all__ = ["as_floats", "raw_array"]
 
 Array = np.ndarray[Any, Any]
 
@@ -54,14 +54,26 @@ def as_floats(value: object, place: Place) -> Array:
     >>> as_floats([1, None, 3], Place("x", "the data", lambda row: ""))
     array([ 1., nan,  3.])
     """
-    raw = _unwrapped(value, place)
+    raw = raw_array(value, place)
     if not isinstance(raw, np.ndarray):
         raw = floats_from_arrow(raw, place)
     return np.require(_from_numpy(raw, place), requirements=["C", "A"])
 
 
-def _unwrapped(value: Any, place: Place) -> Any:
-    """Return a NumPy or an Arrow array over the same memory, if it can be had."""
+def raw_array(value: Any, place: Place) -> Any:
+    """Return a NumPy or an Arrow array over the same memory, if it can be had.
+
+    Raises
+    ------
+    DataError
+        When it cannot be read as an array, or lies on a device.
+
+    Examples
+    --------
+    >>> from sgdfit.data.numeric import Place
+    >>> raw_array([1, 2], Place("x", "the data", lambda row: ""))
+    array([1, 2])
+    """
     if type(value) is np.ndarray:
         return value
     if type(value).__module__.partition(".")[0] == "pandas":

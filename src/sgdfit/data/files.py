@@ -1,4 +1,4 @@
-"""Files and standard input -> tables, by the ending of their name or by their first bytes."""
+"""Paths and standard input -> tables, by the ending of their name or by their first bytes."""
 
 from __future__ import annotations
 
@@ -9,62 +9,61 @@ import mmap
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sgdfit.data.containers import open_arrow_file, open_parquet, reading
+from sgdfit.data.columnar import reading
+from sgdfit.data.conditions import Condition
+from sgdfit.data.containers import columns_in_place
+from sgdfit.data.datasets import open_dataset
 from sgdfit.data.delimited import HEAD, open_delimited, refuse_binary
-from sgdfit.data.dialect import Data
+from sgdfit.data.filtering import filtered
+from sgdfit.data.folders import is_many, select
+from sgdfit.data.formats import (
+    COMPRESSED_MAGIC,
+    COMPRESSIONS,
+    FORMATS,
+    MAGIC,
+    TEXT,
+    Format,
+    format_of,
+    format_table,
+)
+from sgdfit.data.origins import Origin, in_memory, on_disk
+from sgdfit.data.selections import open_selection
 from sgdfit.data.table import Table
+from sgdfit.data.text_scan import scan_text
 from sgdfit.errors import DataError, did_you_mean
 
-__all__ = ["COMPRESSIONS", "FORMATS", "format_table", "open_path", "open_stream"]
+__all__ = ["COMPRESSIONS", "FORMATS", "format_table", "open_files", "open_path", "open_stream"]
 
 NAMES_LOOKED_AT = 2_000
+# Pages of a mapped file count as memory, so only what is small is mapped.
+MAPPED = 1 << 26
 
 
-Opener = Callable[[Data, str], Table]
+def open_files(
+    data: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    condition: Condition | None = None,
+) -> Table:
+    """Open a path, a pattern, a folder, an address, or a list of them; ``-`` is standard input.
 
-FORMATS: tuple[tuple[str, tuple[str, ...], Opener], ...] = (
-    ("delimited text", (".csv", ".tsv", ".tab", ".txt", ".dat"), open_delimited),
-    ("Parquet", (".parquet", ".pq"), open_parquet),
-    ("Feather, Arrow", (".feather", ".arrow", ".arrows", ".ipc"), open_arrow_file),
-)
-COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
-MAGIC: tuple[tuple[bytes, Opener], ...] = (
-    (b"PAR1", open_parquet),
-    (b"ARROW1", open_arrow_file),
-    (b"FEA1", open_arrow_file),
-    (b"\xff\xff\xff\xff", open_arrow_file),
-)
-COMPRESSED_MAGIC = ((b"\x1f\x8b", "gzip"), (b"BZh", "bz2"), (b"\x28\xb5\x2f\xfd", "zstd"))
-HINTS = {
-    **dict.fromkeys((".xlsx", ".xls", ".ods"), "save the sheet as CSV"),
-    **dict.fromkeys((".json", ".jsonl", ".ndjson"), "read it with pandas and pass the frame"),
-    **dict.fromkeys((".orc", ".h5", ".hdf5"), "read it with pandas and pass the frame"),
-    **dict.fromkeys((".npz", ".npy", ".mat"), "load its arrays and pass a dict of them"),
-    **dict.fromkeys((".zip", ".xz", ".7z"), "unpack it first"),
-}
-
-
-def format_table() -> str:
-    """Return the supported formats and endings, one format a line.
-
-    Examples
-    --------
-    >>> print(format_table())
-      delimited text   .csv .tsv .tab .txt .dat
-      Parquet          .parquet .pq
-      Feather, Arrow   .feather .arrow .arrows .ipc
-      compressed       any of these followed by .gz .bz2 .zst
+    Raises
+    ------
+    DataError
+        When there is no such file, it may not be read, or its format is not supported.
     """
-    lines = [f"  {name:<16} {' '.join(endings)}" for name, endings, _ in FORMATS]
-    lines.append(f"  {'compressed':<16} any of these followed by {' '.join(COMPRESSIONS)}")
-    return "\n".join(lines)
+    if not isinstance(data, str | os.PathLike):
+        return open_selection(select(data), condition)
+    text = os.fspath(data)
+    if is_many(text):
+        return open_selection(select(text), condition)
+    return open_path(text, condition)
 
 
-def open_path(path: str | os.PathLike[str]) -> Table:
+def open_path(path: str | os.PathLike[str], condition: Condition | None = None) -> Table:
     """Open the file at ``path``, or standard input for ``-``.
 
     Raises
@@ -74,30 +73,56 @@ def open_path(path: str | os.PathLike[str]) -> Table:
     """
     text = os.fspath(path)
     if text == "-":
-        return open_stream(sys.stdin, "standard input")
+        return _chosen(open_stream(sys.stdin, "standard input"), condition)
     place = Path(os.path.expanduser(text))
     mode = _mode(place, text)
     if not stat.S_ISREG(mode):
         with _opening(text), place.open("rb") as pipe:
-            return open_stream(pipe, text)
-    compression, opener = _by_ending(place.name)
-    data = _bytes_of(place, text)
-    _refuse_empty(data, place.name)
+            return _chosen(open_stream(pipe, text), condition)
+    compression, kind = format_of(place.name)
+    origin = on_disk(str(place), place.name)
+    if not origin.stamp.size:
+        raise DataError(f"{place.name} is empty (0 bytes); give it rows")
+    if kind is TEXT:
+        return _chosen(scan_text([place]), condition)
+    with _opening(text):
+        place.open("rb").close()
     if compression:
-        data = _decompressed(data, compression, place.name)
-    return opener(data, place.name)
+        content = _decompressed(_bytes_of(place, text), compression, place.name)
+        return _opened(in_memory(content, place.name), kind, condition)
+    if condition is None and origin.stamp.size <= MAPPED:
+        return _mapped(origin, kind, _bytes_of(place, text))
+    return _opened(origin, kind, condition)
+
+
+def _chosen(table: Table, condition: Condition | None) -> Table:
+    return table if condition is None else filtered(table, condition)
+
+
+def _opened(origin: Origin, kind: Format, condition: Condition | None = None) -> Table:
+    if kind.open is None:
+        raise DataError(f"{origin.label} is text; give it the ending .csv")
+    return open_dataset([origin], kind.open, origin.label, condition)
+
+
+def _mapped(origin: Origin, kind: Format, content: Any) -> Table:
+    """Open a small file; where it is as in memory, its columns are not copied."""
+    table = _opened(origin, kind)
+    fetch = columns_in_place(content, origin.label)
+    return table if fetch is None else replace(table, fetch=fetch)
 
 
 def open_stream(stream: Any, label: str) -> Table:
     """Read ``stream`` to its end, once, and open what it held by its first bytes."""
     data = _read_whole(getattr(stream, "buffer", stream), label)
-    _refuse_empty(data, label)
     for magic, compression in COMPRESSED_MAGIC:
         if data.startswith(magic):
             data = _decompressed(data, compression, label)
-    for magic, opener in MAGIC:
+    if not data:
+        raise DataError(f"{label} is empty (0 bytes); give it rows")
+    for magic, kind in MAGIC:
         if data.startswith(magic):
-            return opener(data, label)
+            return _mapped(in_memory(data, label), kind, data)
     return open_delimited(data, label)
 
 
@@ -126,14 +151,10 @@ def _mode(place: Path, text: str) -> int:
         raise DataError(_no_file(place, text)) from error
     except OSError as error:
         raise DataError(_unreadable(text, error)) from error
-    if stat.S_ISDIR(mode):
-        raise DataError(f"{text!r} is a folder, not a file; name a file in it")
     return mode
 
 
 def _no_file(place: Path, text: str) -> str:
-    if "://" in text:
-        return f"{text!r} is an address, not a file; download it and name the file"
     if not os.path.isdir(place.parent):  # a NUL in the name is no error here
         return f"there is no file {text!r}, for there is no folder {str(place.parent)!r}"
     with os.scandir(place.parent) as entries:
@@ -156,32 +177,13 @@ def _opening(text: str) -> Iterator[None]:
         raise DataError(_unreadable(text, error)) from error
 
 
-def _by_ending(name: str) -> tuple[str | None, Opener]:
-    path = Path(name.lower())
-    compression = COMPRESSIONS.get(path.suffix)
-    ending = Path(path.stem).suffix if compression else path.suffix
-    for _, endings, opener in FORMATS:
-        if ending in endings:
-            return compression, opener
-    hint = HINTS.get(ending, "give the file the ending of its format")
-    said = f"the ending {ending!r}, which is not supported" if ending else "no ending"
-    raise DataError(f"{name} has {said}; {hint}; supported are\n{format_table()}")
-
-
-def _bytes_of(place: Path, text: str) -> Data:
+def _bytes_of(place: Path, text: str) -> Any:
     """Map the file, so that what is not needed is never copied."""
     with _opening(text), place.open("rb") as file:
-        if not os.fstat(file.fileno()).st_size:
-            return b""
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
-def _refuse_empty(data: Data, label: str) -> None:
-    if not len(data):
-        raise DataError(f"{label} is empty (0 bytes); give it rows")
-
-
-def _decompressed(data: Data, compression: str, label: str) -> bytes:
+def _decompressed(data: Any, compression: str, label: str) -> bytes:
     import pyarrow as pa
 
     with reading(label, compression):

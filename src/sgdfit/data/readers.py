@@ -3,7 +3,8 @@
 ==========================================  ==============================================
 data                                        read as
 ==========================================  ==============================================
-path, ``-`` for standard input              see `sgdfit.data.files`: CSV, Parquet, Feather, Arrow
+path, ``-`` for standard input              see `sgdfit.data.formats`: CSV, Parquet, Feather, ORC
+folder, pattern, address, list of paths     files of one format as one table, in natural order
 file object                                 the same, by its first bytes; read once
 NumPy structured or record array            its fields
 pandas DataFrame, Series                    its columns; the index is not one
@@ -31,7 +32,9 @@ from typing import Any
 
 import numpy as np
 
-from sgdfit.data.files import open_path, open_stream
+from sgdfit.data.condition_text import read_condition
+from sgdfit.data.files import open_files, open_stream
+from sgdfit.data.filtering import filtered
 from sgdfit.data.numeric import shown
 from sgdfit.data.one_pass import open_batches, open_reader
 from sgdfit.data.table import Table, clean_names
@@ -42,13 +45,24 @@ __all__ = ["Table", "open_table"]
 LABEL = "the data"
 
 
-def open_table(data: object) -> Table:
+def open_table(data: object, where: str | None = None) -> Table:
     """Open ``data`` and learn its column names.
+
+    Parameters
+    ----------
+    data : anything of the table above
+        Folders called ``name=value`` within a folder or a pattern give their files a column.
+    where : str, optional
+        Which rows count, such as ``"x > 0 and site == 'A'"``; see
+        `sgdfit.data.condition_text.read_condition`. Files and row groups that can hold none of
+        them are not read.
 
     Raises
     ------
     DataError
         When it is nothing that can be read; the message lists what can.
+    FormulaError, UsageError
+        When ``where`` cannot be read.
 
     Examples
     --------
@@ -57,9 +71,17 @@ def open_table(data: object) -> Table:
     ('x', 'y')
     >>> table.load(["x"]).columns["x"]
     array([1., 2.])
+    >>> open_table({"x": [1, 2], "y": [3.0, 4.0]}, where="y > 3").load(["x"]).rows
+    1
     """
-    if isinstance(data, Table):
-        return data
+    condition = None if where is None else read_condition(where)
+    if _is_files(data):
+        return open_files(data, condition)  # type: ignore[arg-type]
+    table = data if isinstance(data, Table) else _opened(data)
+    return table if condition is None else filtered(table, condition)
+
+
+def _opened(data: object) -> Table:
     for _, recognised, opener in KINDS:
         if recognised(data):
             return opener(data)
@@ -144,6 +166,11 @@ def _belongs(package: str, *names: str) -> Callable[[object], bool]:
     return recognised
 
 
+def _is_files(data: object) -> bool:
+    several = data if isinstance(data, list | tuple) and data else [data]
+    return all(isinstance(path, str | os.PathLike) for path in several)
+
+
 def _is_structured(data: object) -> bool:
     return isinstance(data, np.ndarray) and data.dtype.names is not None
 
@@ -162,9 +189,11 @@ def _is_stream(data: object) -> bool:
 
 KINDS: tuple[tuple[str, Callable[[object], bool], Callable[[Any], Table]], ...] = (
     (
-        "path of a file (CSV, Parquet, Feather, Arrow), or - for standard input",
-        lambda data: isinstance(data, str | os.PathLike),
-        open_path,
+        "path of a file or folder (CSV, Parquet, Feather, Arrow, ORC), pattern such as"
+        " data/*.parquet, address such as s3://bucket/folder, a list of them, or - for standard"
+        " input",
+        _is_files,
+        open_files,
     ),
     ("open file", lambda data: hasattr(data, "read"), lambda data: open_stream(data, LABEL)),
     ("NumPy structured array", _is_structured, _open_structured),

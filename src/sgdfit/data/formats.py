@@ -1,0 +1,99 @@
+"""The formats of files: their endings, their first bytes, and what opens them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from sgdfit.data.columnar import Contents
+from sgdfit.data.origins import Origin
+from sgdfit.data.record_batches import open_record_batches
+from sgdfit.data.row_groups import open_row_groups
+from sgdfit.data.stripes import open_stripes
+from sgdfit.errors import DataError
+
+__all__ = [
+    "COMPRESSED_MAGIC",
+    "COMPRESSIONS",
+    "FORMATS",
+    "MAGIC",
+    "TEXT",
+    "Format",
+    "format_of",
+    "format_table",
+]
+
+
+class Format(NamedTuple):
+    """A format, the endings of its files, and what opens one; None for text."""
+
+    name: str
+    endings: tuple[str, ...]
+    open: Callable[[Origin], Contents] | None
+
+
+TEXT = Format("delimited text", (".csv", ".tsv", ".tab", ".txt", ".dat"), None)
+PARQUET = Format("Parquet", (".parquet", ".pq"), open_row_groups)
+ARROW = Format("Feather, Arrow", (".feather", ".arrow", ".arrows", ".ipc"), open_record_batches)
+ORC = Format("ORC", (".orc",), open_stripes)
+
+FORMATS = (TEXT, PARQUET, ARROW, ORC)
+COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
+MAGIC = (
+    (b"PAR1", PARQUET),
+    (b"ARROW1", ARROW),
+    (b"FEA1", ARROW),
+    (b"\xff\xff\xff\xff", ARROW),
+    (b"ORC", ORC),
+)
+COMPRESSED_MAGIC = ((b"\x1f\x8b", "gzip"), (b"BZh", "bz2"), (b"\x28\xb5\x2f\xfd", "zstd"))
+HINTS = {
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), "save the sheet as CSV"),
+    **dict.fromkeys((".json", ".jsonl", ".ndjson"), "read it with pandas and pass the frame"),
+    **dict.fromkeys((".h5", ".hdf5"), "read it with pandas and pass the frame"),
+    **dict.fromkeys((".npz", ".npy", ".mat"), "load its arrays and pass a dict of them"),
+    **dict.fromkeys((".zip", ".xz", ".7z"), "unpack it first"),
+}
+
+
+def format_table() -> str:
+    """Return the supported formats and endings, one format a line.
+
+    Examples
+    --------
+    >>> print(format_table())
+      delimited text   .csv .tsv .tab .txt .dat
+      Parquet          .parquet .pq
+      Feather, Arrow   .feather .arrow .arrows .ipc
+      ORC              .orc
+      compressed       any of these followed by .gz .bz2 .zst
+    """
+    lines = [f"  {name:<16} {' '.join(endings)}" for name, endings, _ in FORMATS]
+    lines.append(f"  {'compressed':<16} any of these followed by {' '.join(COMPRESSIONS)}")
+    return "\n".join(lines)
+
+
+def format_of(name: str) -> tuple[str | None, Format]:
+    """Return the compression and the format that the ending of ``name`` stands for.
+
+    Raises
+    ------
+    DataError
+        When it stands for none; the message lists those that do.
+
+    Examples
+    --------
+    >>> compression, kind = format_of("runs/dose.CSV.gz")
+    >>> compression, kind.name
+    ('gzip', 'delimited text')
+    """
+    path = Path(name.lower())
+    compression = COMPRESSIONS.get(path.suffix)
+    ending = Path(path.stem).suffix if compression else path.suffix
+    for kind in FORMATS:
+        if ending in kind.endings:
+            return compression, kind
+    hint = HINTS.get(ending, "give the file the ending of its format")
+    said = f"the ending {ending!r}, which is not supported" if ending else "no ending"
+    raise DataError(f"{name} has {said}; {hint}; supported are\n{format_table()}")

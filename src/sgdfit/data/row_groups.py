@@ -1,0 +1,121 @@
+"""Parquet files, read one row group at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from sgdfit.data.columnar import Contents, Stretch, batches_of, reading
+from sgdfit.data.kinds import kind_of
+from sgdfit.data.origins import Origin, opened
+from sgdfit.data.pruning import Range, comparable
+from sgdfit.data.scan import BATCH_ROWS
+from sgdfit.errors import DataError
+
+__all__ = ["open_row_groups"]
+
+# Compressed pages are read in steps of so many bytes, a column at a time. Without this, a column
+# of a whole row group would be held.
+BUFFER = 1 << 20
+# What a file says of itself is kept where it is short; else it is read again with each row group.
+KEPT_METADATA = 1 << 18
+
+
+def open_row_groups(origin: Origin) -> Contents:
+    """Read what a Parquet file says of itself; its row groups become stretches.
+
+    Raises
+    ------
+    DataError
+        When it is damaged or no Parquet file.
+    """
+    with opened(origin) as source, reading(origin.label, "Parquet"):
+        file = _file(source)
+        metadata, schema = file.metadata, file.schema_arrow
+        stretches, first = [], 0
+        leaves = _leaves(metadata)
+        kept = metadata if metadata.serialized_size <= KEPT_METADATA else None
+        for group in range(metadata.num_row_groups):
+            rows = metadata.row_group(group).num_rows
+            known = _ranges(metadata, group, schema, leaves)
+            read = _reader(origin, kept, group, first, rows)
+            stretches.append(Stretch(first, rows, read, known))
+            first += rows
+    return Contents(origin, schema, tuple(stretches))
+
+
+def _file(source: Any, metadata: Any = None) -> Any:
+    import pyarrow.parquet as pq
+
+    return pq.ParquetFile(
+        source,
+        metadata=metadata,
+        pre_buffer=False,
+        buffer_size=BUFFER,
+        page_checksum_verification=True,
+    )
+
+
+def _reader(
+    origin: Origin, metadata: Any, group: int, first: int, rows: int
+) -> Callable[[Sequence[str]], Iterator[Any]]:
+    import pyarrow as pa
+
+    def read(names: Sequence[str]) -> Iterator[Any]:
+        with opened(origin) as source:
+            try:
+                file = _file(source, metadata)
+                batches = file.iter_batches(
+                    batch_size=BATCH_ROWS,
+                    row_groups=[group],
+                    columns=list(names),
+                    use_threads=False,
+                )
+                for batch in batches:
+                    yield from batches_of(batch, names)
+            except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
+                reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(". ")
+                raise DataError(
+                    f"{origin.label} is damaged in row group {group + 1} (rows {first + 1:,} to"
+                    f" {first + rows:,}): {reason}; copy or write it again"
+                ) from error
+
+    return read
+
+
+def _leaves(metadata: Any) -> dict[str, int]:
+    """Return where the columns stand that are not nested."""
+    schema = metadata.schema
+    return {schema.column(k).path: k for k in range(metadata.num_columns)}
+
+
+def _ranges(
+    metadata: Any, group: int, schema: Any, leaves: dict[str, int]
+) -> Callable[[str], Range | None]:
+    def known(name: str) -> Range | None:
+        place = leaves.get(name)
+        if place is None or schema.get_field_index(name) < 0:
+            return None
+        column = metadata.row_group(group).column(place)
+        statistics = column.statistics if column.is_stats_set else None
+        if statistics is None:
+            return None
+        kind = schema.field(name).type
+        try:
+            return _range(statistics, kind, column.num_values)
+        except (ValueError, TypeError, OverflowError, NotImplementedError):
+            return None
+
+    return known
+
+
+def _range(statistics: Any, kind: Any, rows: int) -> Range:
+    import pyarrow.types as kinds
+
+    count = statistics.null_count if statistics.has_null_count else None
+    # NaN leaves no trace in the extremes, so a column of floats may always hold one.
+    nulls = count != 0 or kinds.is_floating(kind)
+    low, high = None, None
+    if statistics.has_min_max and kind_of(kind) in ("numbers", "text", "times", "truth values"):
+        low, high = comparable(statistics.min, kind), comparable(statistics.max, kind)
+    return Range(kind, low, high, nulls, empty=count is not None and count == rows > 0)

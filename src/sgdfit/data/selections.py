@@ -1,0 +1,160 @@
+"""Several files, or files that are not on a disk -> one table."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sgdfit.data.columnar import reading
+from sgdfit.data.conditions import Condition
+from sgdfit.data.datasets import completed, constant_ranges, open_dataset
+from sgdfit.data.filtering import filtered
+from sgdfit.data.folders import Selection
+from sgdfit.data.formats import MAGIC, TEXT, Format, format_of, format_table
+from sgdfit.data.origins import Origin, opened
+from sgdfit.data.pruning import outlook
+from sgdfit.data.scan import Piece, Scan
+from sgdfit.data.scanned import scanned_table
+from sgdfit.data.table import Table
+from sgdfit.data.text_places import TextPlace, file_place
+from sgdfit.data.text_scan import scan_text
+from sgdfit.errors import DataError
+
+__all__ = ["open_selection", "unpacked"]
+
+NAMES_SHOWN = 3
+
+
+def open_selection(selection: Selection, condition: Condition | None = None) -> Table:
+    """Open files of one format as one table.
+
+    Files of a folder whose ending is none of a supported format do not count.
+
+    Raises
+    ------
+    DataError
+        When they are of several formats, none is supported, or one cannot be read.
+    """
+    chosen = _formats(selection)
+    first, kind, _ = chosen[0]
+    for origin, other, _ in chosen:
+        if other is not kind:
+            raise DataError(
+                f"{selection.label!r} holds both {kind.name} ({first.label}) and {other.name}"
+                f" ({origin.label}); give a pattern for one of them, such as"
+                f" '{selection.label}/*{os.path.splitext(first.label)[1]}'"
+            )
+        if not origin.stamp.size:
+            raise DataError(f"{origin.label} is empty (0 bytes); give it rows, or leave it out")
+    if kind is TEXT or kind.open is None:
+        return _open_text([(o, c) for o, _, c in chosen], selection.label, condition)
+    origins = [unpacked(o, c) if c else o for o, _, c in chosen]
+    return open_dataset(origins, kind.open, selection.label, condition)
+
+
+def _formats(selection: Selection) -> list[tuple[Origin, Format, str | None]]:
+    found = []
+    for origin in selection.origins:
+        try:
+            compression, kind = format_of(origin.label)
+        except DataError:
+            if selection.exact:
+                raise
+            continue
+        found.append((origin, kind, compression))
+    return found or _by_first_bytes(selection)
+
+
+def _by_first_bytes(selection: Selection) -> list[tuple[Origin, Format, str | None]]:
+    """Look into files without an ending, which is how some writers leave them."""
+    bare = [o for o in selection.origins if not os.path.splitext(o.label)[1]]
+    found: list[tuple[Origin, Format, str | None]] = []
+    for origin in bare:
+        with opened(origin) as source:
+            head = source.read(8)
+        found += [(origin, kind, None) for magic, kind in MAGIC if head.startswith(magic)][:1]
+    if not found:
+        names = [repr(origin.label) for origin in selection.origins[:NAMES_SHOWN]]
+        more = ", …" if len(selection.origins) > NAMES_SHOWN else ""
+        raise DataError(
+            f"{selection.label!r} holds no file of a format that can be read, only"
+            f" {', '.join(names)}{more}; supported are\n{format_table()}"
+        )
+    return found
+
+
+def unpacked(origin: Origin, compression: str) -> Origin:
+    """Return a compressed file as its content, which is unpacked into memory when it is opened.
+
+    Raises
+    ------
+    DataError
+        When it is damaged, as it is opened.
+    """
+    import pyarrow as pa
+
+    def open_unpacked() -> Any:
+        with opened(origin) as source, reading(origin.label, compression):
+            return pa.BufferReader(pa.CompressedInputStream(source, compression).read())
+
+    return origin._replace(open=open_unpacked, local="")
+
+
+def _open_text(
+    files: Sequence[tuple[Origin, str | None]], label: str, condition: Condition | None
+) -> Table:
+    if condition is not None:
+        files = [
+            (o, c) for o, c in files if outlook(condition.tree, constant_ranges(o)).true
+        ] or files[:1]
+    places = [_place(origin, compression) for origin, compression in files]
+    origins = [origin for origin, _ in files]
+    if any(origin.constants for origin in origins):
+        scan = scan_text(places, label, small=0).scan
+        table = scanned_table(_with_constants(scan, origins)) if scan else None
+    else:
+        table = scan_text(places, label)
+    if table is None:
+        raise DataError(f"{label} has no rows; give at least one")
+    return table if condition is None else filtered(table, condition)
+
+
+def _place(origin: Origin, compression: str | None) -> TextPlace:
+    if origin.local:
+        return file_place(origin.local)._replace(label=origin.label)
+    return TextPlace(origin.label, lambda: opened(origin), compression, True, origin.look)
+
+
+def _with_constants(scan: Scan, origins: Sequence[Origin]) -> Scan:
+    """Add the columns that the folders of text files name."""
+    extra = list(dict.fromkeys(name for origin in origins for name, _ in origin.constants))
+    own = [name for name in scan.names if name not in extra]
+    before = {_completed(p, own, o): p for p, o in zip(scan.pieces, origins, strict=True)}
+    fingerprint = scan.fingerprint and "\n".join(
+        [scan.fingerprint, *(repr([(n, v.as_py()) for n, v in o.constants]) for o in origins)]
+    )
+    return scan._replace(
+        names=(*own, *extra),
+        pieces=tuple(before),
+        fingerprint=fingerprint,
+        line=lambda piece, row: scan.line(before[piece], row),
+    )
+
+
+def _completed(piece: Piece, own: Sequence[str], origin: Origin) -> Piece:
+    known = {name for name, _ in origin.constants}
+
+    def read(names: Sequence[str]) -> Iterator[Any]:
+        lacking = [name for name in names if name not in own and name not in known]
+        if lacking:
+            raise DataError(
+                f"{origin.label} has no column {lacking[0]!r}, which the folders of other files"
+                " name; sort all files into folders of the same kind"
+            )
+        wanted = [name for name in names if name in own] or own[:1]
+        columns = {name: name for name in own}
+        for batch in piece.read(wanted):
+            yield completed(batch, names, columns, origin)
+
+    return piece._replace(read=read)
