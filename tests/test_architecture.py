@@ -18,7 +18,7 @@ LAYERS = [
     {"derivations", "kernels", "results"},
     {"starts"},
     {"fits", "reports"},
-    {"plots"},
+    {"plots", "streams"},
     {"demos"},
     {"cli"},
 ]

@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     from sgdfit.plots import plot as plot
     from sgdfit.results.result import Result as Result
     from sgdfit.results.saving import read as load
+    from sgdfit.streams.updating import Fit as Fit
 
 # Imported on first use, so that `import sgdfit` costs next to nothing.
 _PUBLIC = {
+    "Fit": ("streams.updating", "Fit"),
     "Formula": ("language.formula", "Formula"),
     "Model": ("models.model", "Model"),
     "Result": ("results.result", "Result"),
@@ -42,6 +44,7 @@ _PUBLIC = {
 }
 
 __all__ = [
+    "Fit",
     "Formula",
     "Model",
     "Result",

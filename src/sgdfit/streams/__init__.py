@@ -1,0 +1,1 @@
+"""Fits that stay current as rows arrive."""

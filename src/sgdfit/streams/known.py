@@ -1,0 +1,199 @@
+"""What is known now, as a `Result`."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from sgdfit.fits.assessment import SQUARED, Uncertainty, at_bounds, correlations, estimates, without
+from sgdfit.fits.composition import undetermined_warning
+from sgdfit.fits.weighting import CLASSICAL, SANDWICH, Weighting, surprise
+from sgdfit.inference.covariance import classical, sandwich
+from sgdfit.inference.directions import root_spectrum
+from sgdfit.inference.identifiability import determined
+from sgdfit.inference.statistics import Goodness, goodness
+from sgdfit.models.linearity import stepped_names
+from sgdfit.results.result import Result
+from sgdfit.results.status import status_of
+from sgdfit.results.trace import Trace
+from sgdfit.streams.local import Local, both, expanded
+from sgdfit.streams.recursion import Memory, Recursion, distance, fitted
+
+__all__ = ["Journey", "certainty", "composed", "distance_of", "has_estimates", "is_determined"]
+
+# A quadratic is solved to rounding; what looks like a distance is rounding too.
+ROUNDING = 1e-6
+
+
+class Journey(NamedTuple):
+    """How the estimates came about, in the words of `Result`."""
+
+    optimizer: str
+    seed: int
+    trace: Trace
+    seconds: float
+    updates: int
+    data_label: str
+    warnings: tuple[str, ...]
+
+
+def has_estimates(fixed: Recursion, memory: Memory) -> bool:
+    """Whether there are as many rows as parameters, and estimates."""
+    return memory.theta is not None and memory.tally.used >= len(fixed.model.free)
+
+
+def is_determined(fixed: Recursion, memory: Memory) -> bool:
+    """Whether the rows determine every parameter."""
+    if not has_estimates(fixed, memory) or memory.whole is None:
+        return False
+    q = memory.whole.quadratic
+    return q.regular or bool(root_spectrum(q.root).positive.all())
+
+
+def certainty(fixed: Recursion, memory: Memory, weighting: Weighting) -> Uncertainty:
+    """Return how sure the estimates are.
+
+    Squared residuals: 2σ²H⁻¹MH⁻¹, which without forgetting is σ²(JᵀWJ)⁻¹; rows that fade count
+    with their weight in H = 2 Σ d·w·JJᵀ, and with its square in M = 2 Σ d²·w·JJᵀ. Other losses: the
+    sandwich. What a parameter that drifts lags behind is in neither.
+    """
+    theta, local = memory.theta, memory.whole
+    assert theta is not None  # the caller has looked
+    assert local is not None
+    model, q = fixed.model, local.quadratic
+    free = ~at_bounds(model, theta, q.gradient)
+    names = [name for name, is_free in zip(model.free, free, strict=True) if is_free]
+    left = np.inf if weighting.absolute else memory.tally.mass - fitted(fixed, local)
+    if not names:
+        return Uncertainty(None, "none: every parameter stands on a bound", (), left)
+    if left <= 0:
+        return Uncertainty(None, "none: no degree of freedom is left", (), left)
+    found = _inner(fixed, memory, local, weighting, left, free, names)
+    if found.covariance is None:
+        return found
+    whole = np.full((len(theta), len(theta)), np.nan)
+    whole[np.ix_(free, free)] = found.covariance
+    return found._replace(covariance=whole)
+
+
+def _inner(
+    fixed: Recursion,
+    memory: Memory,
+    local: Local,
+    weighting: Weighting,
+    left: float,
+    free: np.ndarray,
+    names: list[str],
+) -> Uncertainty:
+    assert memory.theta is not None
+    spectrum = root_spectrum(_bent(fixed, memory, local).quadratic.root[:, free])
+    noise = 1.0 if weighting.absolute else local.quadratic.loss / left
+    middle = local.middle[np.ix_(free, free)]
+    if fixed.robust:
+        covariance, open_ones = sandwich(spectrum, middle, names)
+        method = SANDWICH
+    elif fixed.forgetting.factor < 1:
+        covariance, open_ones = sandwich(spectrum, 2 * noise * middle, names)
+        method = CLASSICAL
+    else:
+        covariance, open_ones = classical(spectrum, 2 * noise, names)
+        method = CLASSICAL
+    if covariance is not None:
+        return Uncertainty(covariance, method, (), left)
+    if fixed.robust or fixed.forgetting.factor < 1 or not open_ones:
+        return Uncertainty(None, without(open_ones), open_ones, left)
+    left = left if weighting.absolute else left + len(names) - int(spectrum.positive.sum())
+    noise = noise if weighting.absolute else local.quadratic.loss / left
+    covariance, rest = determined(names, memory.theta[free], spectrum, 2 * noise)
+    return Uncertainty(covariance, method, open_ones, left, rest)
+
+
+def _bent(fixed: Recursion, memory: Memory, local: Local) -> Local:
+    """Return all rows with the curvature of their loss."""
+    if fixed.squared or memory.known is None or memory.theta is None:
+        return local
+    columns, weights = memory.kept.rows()
+    weight = weights * fixed.forgetting.weights(len(weights))
+    known = expanded(fixed.kernel, memory.theta, columns, weight, memory.known)
+    return known if memory.past is None else both(memory.past, known)
+
+
+def composed(
+    fixed: Recursion, memory: Memory, weighting: Weighting, journey: Journey, weights: str | None
+) -> Result:
+    """Return the `Result` of all rows so far."""
+    model, tally, local, theta = fixed.model, memory.tally, memory.whole, memory.theta
+    assert theta is not None  # the caller has looked
+    assert local is not None
+    found = certainty(fixed, memory, weighting)
+    merit = _merit(fixed, memory, local, found, weighting)
+    squares = local.quadratic.loss if fixed.squared else local.squares
+    told = surprise(weighting, merit.reduced_chi_square, merit.degrees_of_freedom)
+    open_ones = undetermined_warning(found.undetermined, stepped_names(model.prediction))
+    return Result(
+        formula=str(model.formula),
+        loss_name=model.loss.name,
+        optimizer=journey.optimizer,
+        learning_rate="",
+        batch_size=None,
+        seed=journey.seed,
+        kernel=fixed.kernel.form,
+        dtype="float64",
+        estimates=estimates(model, theta, found),
+        free=model.free,
+        covariance=found.covariance,
+        correlation=correlations(found.covariance),
+        covariance_method=found.method,
+        loss=local.quadratic.loss / tally.weight,
+        residual_sum_of_squares=squares,
+        rows=tally.rows,
+        rows_dropped=tally.dropped,
+        degrees_of_freedom=merit.degrees_of_freedom,
+        reduced_chi_square=merit.reduced_chi_square,
+        r_squared=merit.r_squared,
+        aic=merit.aic,
+        aicc=merit.aicc,
+        bic=merit.bic,
+        steps=journey.updates,
+        epochs=0,
+        seconds=journey.seconds,
+        status=status_of("converged", cause="the estimates are the best for all rows so far"),
+        distance=distance_of(fixed, memory),
+        diagnosis=None,
+        trace=journey.trace,
+        warnings=(*journey.warnings, *open_ones, *told),
+        data_label=journey.data_label,
+        weights=weights,
+        noise_variance=1.0 if weighting.absolute else merit.reduced_chi_square,
+        sigma=weighting.sigma,
+        absolute_sigma=weighting.absolute,
+        rows_visited=memory.visited,
+        undetermined=found.undetermined,
+        determined=found.determined,
+    )
+
+
+def distance_of(fixed: Recursion, memory: Memory) -> float:
+    """Return how far the estimates are from the optimum of what is known, in standard errors."""
+    if fixed.quadratic and not fixed.bounded:
+        return 0.0
+    assert memory.theta is not None
+    assert memory.whole is not None
+    found = distance(fixed, memory.theta, memory.whole.quadratic, memory.tally.mass)
+    # A quadratic was solved to rounding.
+    return 0.0 if fixed.quadratic and found < ROUNDING else found
+
+
+def _merit(
+    fixed: Recursion, memory: Memory, local: Local, found: Uncertainty, weighting: Weighting
+) -> Goodness:
+    tally, free, squares = memory.tally, len(fixed.model.free), local.quadratic.loss
+    if fixed.model.loss.name != SQUARED:
+        return Goodness(round(tally.mass - free), None, None, None, None, None)
+    total = tally.variation
+    if fixed.forgetting.factor == 1:
+        return goodness(squares, total, tally.used, free, tally.logs, weighting.absolute)
+    left = tally.mass - fitted(fixed, local)
+    share = 1 - squares / total if total > 0 else None
+    return Goodness(round(left), squares / left if left > 0 else None, share, None, None, None)
