@@ -1,0 +1,222 @@
+"""The benchmarks' own logic: tables, the race, replicated rows and what is certified of them."""
+
+import json
+import math
+import time
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import nist_at_scale
+import sgdfit
+import speed_data
+from growth import Point, draw_all, exponent
+from nist_files import read_folder, shipped_folder
+from nist_scores import Score
+from speed_clock import Contender, fitted_apart, lines, peer, race
+from speed_data import CURVES, check_space, decode, linked, observed, parquet, replicate
+from speed_fits import minimum
+from speed_tables import Line, Table, Target, as_dict, digits_shared, lined, short, written
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0.000497, "0.000497"),
+        (0.5, "0.5"),
+        (0, "0.00"),
+        (1.0, "1.00"),
+        (9.999, "10.00"),
+        (32.04, "32.0"),
+        (472_000.4, "472,000"),
+        (-150.2, "-150"),
+        (math.nan, "–"),
+        (math.inf, "–"),
+        (None, "–"),
+    ],
+)
+def test_numbers_are_written_short(number, text):
+    assert short(number) == text
+
+
+def test_a_table_gives_ratios_and_names_the_absent():
+    found = [Line("reading", 0.5, 5), Line("sgdfit", 1.0, 5), Line("peer", 30.0, 1, "3 digits")]
+    found.append(Line("missing", None, 0, "not installed: pip install it"))
+    targets = (Target("ratio", 2.0, 1.3), Target("speed", 0.5, 0.4, at_least=True))
+    table = Table("Work", "ns", found, "reading", "sgdfit", targets, ("  a note",))
+    rows = [line.split() for line in written(table)]
+    assert rows[2] == ["ns", "/", "limit", "/", "sgdfit", "runs"]
+    assert rows[5] == ["peer", "30.0", "60.0", "30.0", "1", "3", "digits"]
+    assert rows[6] == ["missing", "–", "–", "–", "not", "installed:", "pip", "install", "it"]
+    assert rows[7] == ["MISSED:", "ratio:", "2.00", "(aim", "≤", "1.30)"]
+    assert rows[8] == ["reached:", "speed:", "0.5", "(aim", "≥", "0.4)"]
+    assert lined(table, "peer") == 30.0
+    assert math.isnan(lined(table, "missing"))
+    assert [target["holds"] for target in json.loads(json.dumps(as_dict(table)))["targets"]] == [
+        False,
+        True,
+    ]
+
+
+@pytest.mark.parametrize("at_least", [True, False])
+def test_what_could_not_be_measured_is_not_reached(at_least):
+    assert not Target("speed", math.nan, 1.0, at_least).holds
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "digits"),
+    [
+        ([1.0, 2.0], [1.0, 2.0], 16.0),
+        ([1.0, 2.0002], [1.0, 2.0], 4.0),
+        ([0.0], [0.0], 16.0),
+        ([1e-3], [0.0], -math.inf),
+    ],
+)
+def test_digits_are_those_of_the_worst_pair(one, other, digits):
+    assert digits_shared(one, other) == pytest.approx(digits)
+
+
+def test_a_race_counts_all_but_the_first_turn():
+    turns = []
+    timings = race([Contender("one", lambda: turns.append(1)), Contender("none", None)], 3)
+    assert len(turns) == 4
+    assert [len(timing.seconds) for timing in timings] == [3, 0]
+    assert math.isnan(timings[1].median)
+
+
+def test_a_race_tells_times_in_the_unit():
+    timing = race([Contender("sleep", lambda: time.sleep(0.01), rows=10)], 3)
+    nanoseconds, seconds = lines(timing)[0].value, lines(timing, "seconds")[0].value
+    assert seconds >= 0.01
+    assert nanoseconds == pytest.approx(1e8 * seconds)
+
+
+def test_a_peer_that_fails_says_so():
+    def fail():
+        raise ValueError("no good")
+
+    line = lines(race([Contender("peer", fail)], 2))[0]
+    assert line.value is None
+    assert line.note == "failed: ValueError: no good"
+
+
+def test_a_peer_that_is_absent_is_named():
+    made = peer("other", "no_such_module_here", "other-package", lambda: pytest.fail("was made"))
+    assert made.turn is None
+    assert made.note == "not installed: pip install other-package"
+
+
+@pytest.mark.parametrize(("rows", "times"), [(3, 1), (3, 7), (4, 1000), (700, 4000)])
+def test_replicated_rows_stand_in_order(rows, times, tmp_path, monkeypatch):
+    monkeypatch.setattr(speed_data, "GROUP", 1 << 14)
+    data = {"x": np.arange(rows, dtype=float), "y": np.arange(rows) ** 2.0}
+    path = replicate(data, times, tmp_path / "many.parquet")
+    table = pq.read_table(path)
+    assert table.num_rows == rows * times
+    for name, column in data.items():
+        assert np.array_equal(table.column(name).to_numpy(), np.tile(column, times))
+    assert [file.name for file in tmp_path.iterdir()] == ["many.parquet"]
+
+
+def test_a_file_that_is_there_is_kept(tmp_path):
+    path = replicate({"x": np.ones(2)}, 3, tmp_path / "kept.parquet")
+    before = path.stat().st_mtime_ns
+    assert replicate({"x": np.zeros(2)}, 3, path) == path
+    assert path.stat().st_mtime_ns == before
+
+
+def test_parquet_and_links_hold_the_rows_that_are_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(speed_data, "GROUP", 1000)
+    path = parquet(CURVES[0], 2500, tmp_path)
+    file = pq.ParquetFile(path)
+    sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+    assert sizes == [1000, 1000, 500]
+    first, second = (file.read_row_group(i).column("x").to_numpy() for i in (0, 1))
+    assert not np.array_equal(first, second)
+    folder = linked(path, 4)
+    assert decode(path, 1) == decode(path, 2) == 2500
+    assert (
+        decode(folder, 1) == decode(folder, 2) == pa.dataset.dataset(folder).count_rows() == 10_000
+    )
+    assert len({link.stat().st_ino for link in folder.iterdir()}) == 1
+
+
+def test_a_full_disk_is_refused(tmp_path):
+    with pytest.raises(OSError, match="name another --folder, or ask for fewer rows"):
+        check_space(tmp_path, 10**18)
+
+
+@pytest.mark.parametrize("curve", CURVES, ids=lambda curve: curve.name)
+def test_the_minimum_is_where_scipy_finds_it(curve):
+    from scipy.optimize import curve_fit
+
+    data = observed(curve, 5000)
+    values, errors = minimum(curve, **data)
+
+    def function(x, a, b, c):
+        return curve.function(np, x, a, b, c)
+
+    expected, covariance = curve_fit(function, data["x"], data["y"], xtol=1e-15, ftol=1e-15)
+    assert values == pytest.approx(expected, rel=1e-7)
+    assert errors == pytest.approx(np.sqrt(np.diag(covariance)), rel=1e-5)
+
+
+def test_certified_errors_shrink_as_least_squares_has_it():
+    standard = next(s for s in read_folder(shipped_folder()) if s.name == "Misra1a")
+    many = {name: np.tile(column, 50) for name, column in standard.data.items()}
+    fit = sgdfit.fit(standard.formula, many, start=standard.starts[1])
+    shrunk = nist_at_scale.replicated(standard, 50)
+    for name, estimate in fit.estimates.items():
+        assert estimate.stderr == pytest.approx(shrunk.standard_deviations[name], rel=1e-5)
+    once = nist_at_scale.replicated(standard, 1)
+    assert once.standard_deviations == standard.standard_deviations
+
+
+@pytest.mark.parametrize(
+    ("case", "score", "holds"),
+    [
+        ("Misra1a", Score(6.0, 4.0, 1.0, False), True),
+        ("Misra1a", Score(5.9, 4.0, 1.0, False), False),
+        ("Misra1a", Score(6.0, 3.9, 1.0, False), False),
+        ("Misra1a", Score(9.0, None, 1.0, False), False),
+        ("Lanczos1", Score(6.0, 2.3, 1.0, False), True),
+        ("Misra1a", None, False),
+    ],
+)
+def test_digits_that_count_as_certified(case, score, holds):
+    assert nist_at_scale.Outcome(case, "2", "parquet", 10, score, {}).holds is holds
+
+
+def test_a_fit_apart_tells_what_it_took(tmp_path):
+    path = parquet(CURVES[1], 1000, tmp_path)
+    job = {"formula": CURVES[1].formula, "data": str(path), "repeat": 2}
+    told, arrays = fitted_apart(job), fitted_apart(job | {"load": True})
+    assert told["status"] == "converged"
+    assert told["rows"] == 1000
+    assert len(told["seconds"]) == 2
+    assert told["values"] == arrays["values"]
+    assert told["values"]["a"] == pytest.approx(2.0, abs=0.1)
+
+
+def test_a_fit_apart_that_fails_says_why(tmp_path):
+    with pytest.raises(RuntimeError, match="absent"):
+        fitted_apart({"formula": "y = a*x", "data": str(tmp_path / "absent.parquet")})
+
+
+def test_growth_is_drawn_for_light_and_dark_pages(tmp_path):
+    points = [
+        Point(curve.name, 10**k, 1e-8 * 10**k, 1e-9 * 10**k, 2.0, 2 * 10**8, 5)
+        for curve in CURVES
+        for k in (4, 5, 6)
+    ]
+    assert exponent(points[:3]) == pytest.approx(1.0)
+    paths = draw_all(points, tmp_path)
+    names = {"growth-light.png", "growth-light.svg", "growth-dark.png", "growth-dark.svg"}
+    assert {path.name for path in paths} == names
+    for path in paths:
+        begins = b"\x89PNG" if path.suffix == ".png" else b"<?xml"
+        assert path.read_bytes().startswith(begins)
+    text = (tmp_path / "growth-light.svg").read_text()
+    assert "decoding alone, once" in text
