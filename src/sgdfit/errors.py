@@ -36,6 +36,10 @@ class CheckpointError(DataError):
     """A checkpoint cannot be written, is not one that this run can go on from, or is in use."""
 
 
+class CheckpointWarning(UserWarning):
+    """A checkpoint could not be written; the run goes on without."""
+
+
 class DivergenceWarning(UserWarning):
     """The learning rate of a run that is about to begin is above its stability limit."""
 

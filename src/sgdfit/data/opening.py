@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,7 @@ def open_rows(
             return _loaded(scan, wanted, missing, 0, threads)
         return Stream(scan, wanted, Census(_counts(scan), 0, rows), missing, threads)
     if scan is table.scan:
-        return table.load(names, missing=missing)
+        return replace(table.load(names, missing=missing), fingerprint=scan.fingerprint)
     return _loaded(scan, wanted, missing, 2 * budget, threads)
 
 
@@ -103,7 +104,7 @@ def _loaded(
     columns = {
         name: _joined(parts) for name, parts in zip(names, zip(*held, strict=True), strict=True)
     }
-    return Source(columns, scan.label, counted.dropped)
+    return Source(columns, scan.label, counted.dropped, scan.fingerprint)
 
 
 def _joined(parts: tuple[Array, ...]) -> Array:

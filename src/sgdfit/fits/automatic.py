@@ -13,10 +13,11 @@ from sgdfit.fits.arrival import Asked, result_of
 from sgdfit.fits.assessment import SQUARED
 from sgdfit.fits.descent import Callback
 from sgdfit.fits.growth import FEW
+from sgdfit.fits.intake import weighty
 from sgdfit.fits.kinks import has_kink
 from sgdfit.fits.problem import Problem
 from sgdfit.fits.routes import find_minimum
-from sgdfit.fits.task import Task, weighty
+from sgdfit.fits.task import Task
 from sgdfit.fits.trust_region import Box
 from sgdfit.kernels.kernel import Kernel, choose_form, make
 from sgdfit.models.model import Model
@@ -80,7 +81,7 @@ def _problem(task: Task, wishes: Wishes) -> Problem:
     return Problem(
         kernel=_kernel(task, wishes),
         names=model.free,
-        population=weighty(task, wishes.seed).population,
+        population=weighty(task.population, wishes.seed),
         box=Box(low, high, held),
         linear=linear,
         quadratic=squared and model.is_linear,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,8 @@ from sgdfit.fits.arguments import (
 )
 from sgdfit.fits.automatic import Wishes, solve
 from sgdfit.fits.descent import Callback
+from sgdfit.fits.identity import identity_of
+from sgdfit.fits.means import as_means
 from sgdfit.fits.starting import searches, started
 from sgdfit.fits.task import prepare
 from sgdfit.fits.textbook import Options, run_textbook
@@ -24,7 +27,7 @@ from sgdfit.language.formula import Formula
 from sgdfit.models.loss import Loss
 from sgdfit.models.model import build
 from sgdfit.models.parameters import Assignments, Bounds
-from sgdfit.optimization.optimizer import Optimizer
+from sgdfit.optimization.optimizer import Optimizer, sgd
 from sgdfit.optimization.schedule import AnySchedule
 from sgdfit.results.result import Result
 
@@ -47,6 +50,7 @@ def fit(
     covariance: str = "auto",
     intervals: str = "wald",
     missing: str = "error",
+    where: str | None = None,
     optimizer: str | Optimizer | None = None,
     learning_rate: float | AnySchedule | None = None,
     schedule: str | AnySchedule | None = None,
@@ -63,6 +67,11 @@ def fit(
     trace_every: int | None = None,
     kernel: str = "auto",
     dtype: str = "float64",
+    memory: int | str | None = None,
+    threads: int | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    tell: Callable[[str], object] | None = None,
 ) -> Result:
     """Estimate the parameters of a formula by stochastic gradient descent.
 
@@ -110,6 +119,9 @@ def fit(
         on a side where the data exclude no value. For ``auto`` and the loss ``mse``.
     missing : "error" or "drop"
         What to do with rows that hold NaN, infinity or nothing.
+    where : str, optional
+        Which rows count, such as ``"x > 0 and site == 'A'"``. What it excludes is not even read,
+        as far as the files tell.
     optimizer : str or Optimizer, optional
         ``"auto"`` (the default): damped Gauss-Newton steps on growing random batches, the last
         of them all rows. ``"sgd"``, ``"sgd(momentum=0.9)"``, ``"adam"``, ``"averaged(sgd)"``, …:
@@ -150,6 +162,21 @@ def fit(
         Which form of the kernel steps; the choice changes the time, not the answer.
     dtype : "float64" or "float32"
         The arithmetic of the steps (sums and errors are always float64).
+    memory : int or str, optional
+        Bytes that the process may hold, such as ``"2GB"``; default 500 MB. Columns of files that
+        fit into it are loaded, others read anew for each pass. Arrays that are in memory anyway
+        are used as they are.
+    threads : int, optional
+        How many compute and read at once; default one for each core. They change no bit of the
+        result.
+    checkpoint : path, optional
+        A file that remembers what a long run has found, written every few seconds.
+    resume : bool
+        Whether to go on from the checkpoint of a run that was interrupted or killed. The result is
+        that of the uninterrupted run, to the last bit.
+    tell : callable, optional
+        Called with a sentence on what else goes on, such as data that can be read only once and
+        are kept on a disk.
 
     Returns
     -------
@@ -174,13 +201,13 @@ def fit(
     ('sgd', 3.0)
     """
     seed = whole(seed, "seed", 0)
-    table = open_table(data)
+    means = as_means(memory, threads, checkpoint, resume, as_callable(tell, "tell"))
+    table = open_table(data, where)
     model = build(
         formula, table.names, response=response, loss=loss,
         start=None if searches(start) else start, bounds=bounds, fixed=fixed, tied=tied, seed=seed,
     )  # fmt: skip
     weighting = as_weighting(weights, sigma, absolute_sigma, covariance, model.loss)
-    task = prepare(model, table, weighting, missing)
     search = True if searches(start) else search
     chosen = as_optimizer(
         optimizer,
@@ -191,25 +218,25 @@ def fit(
         dtype=None if as_dtype(dtype) == "float64" else dtype,
         shuffle=None if shuffle in (True,) else shuffle,
     )
-    intervals = as_intervals(intervals, chosen, model.loss.name, weighting.covariance)
-    announce = as_callable(announce, "announce")
-    if chosen is None:
-        return solve(
-            task,
-            Wishes(
-                search=search, seed=seed, steps=steps, tolerance=tolerance,
-                callback=callback, callback_every=callback_every, trace_every=trace_every,
-                kernel=kernel, intervals=intervals,
-            ),
-        )  # fmt: skip
-    if searches(start):
-        task = started(task, seed)
-    return run_textbook(
-        task,
-        Options(
-            optimizer=chosen, learning_rate=learning_rate, schedule=schedule,
-            batch_size=batch_size, steps=steps, epochs=epochs, shuffle=shuffle, seed=seed,
-            tolerance=tolerance, announce=announce, callback=callback,
-            callback_every=callback_every, trace_every=trace_every, kernel=kernel, dtype=dtype,
-        ),
+    wishes = Wishes(
+        search=search, seed=seed, steps=steps, tolerance=tolerance, callback=callback,
+        callback_every=callback_every, trace_every=trace_every, kernel=kernel,
+        intervals=as_intervals(intervals, chosen, model.loss.name, weighting.covariance),
     )  # fmt: skip
+    options = Options(
+        optimizer=chosen or sgd(), learning_rate=learning_rate, schedule=schedule,
+        batch_size=batch_size, steps=steps, epochs=epochs, shuffle=shuffle, seed=seed,
+        tolerance=tolerance, announce=as_callable(announce, "announce"), callback=callback,
+        callback_every=callback_every, trace_every=trace_every, kernel=kernel, dtype=dtype,
+    )  # fmt: skip
+    listening = dict.fromkeys(("announce", "callback", "callback_every"))
+    said = options._asdict() | listening | {
+        "optimizer": chosen or "auto", "search": search, "missing": missing, "where": where,
+        "intervals": intervals, "absolute_sigma": absolute_sigma, "covariance": covariance,
+    }  # fmt: skip
+    means = means._replace(identity=identity_of(model, weighting, said))
+    task = prepare(model, table, weighting, missing, means, seed)
+    with task.population.journal:
+        if chosen is None:
+            return solve(task, wishes)
+        return run_textbook(started(task, seed) if searches(start) else task, options)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from sgdfit.checkpoints.journal import Journal, open_journal
 from sgdfit.choice import whole
-from sgdfit.errors import UsageError
+from sgdfit.errors import CheckpointWarning, UsageError
 
-__all__ = ["BASE", "DEFAULT_MEMORY", "Means", "as_means", "as_memory", "as_threads"]
+__all__ = ["BASE", "DEFAULT_MEMORY", "FORGETFUL", "Means", "as_means", "as_memory", "as_threads"]
 
 UNITS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 # Resident without a row of data: Python, NumPy, SymPy, Arrow and the compiler.
@@ -32,15 +34,21 @@ class Means(NamedTuple):
         Bytes that the process may hold.
     threads : int
         How many may compute at once.
-    journal : Journal
-        Remembers what a long run found.
+    checkpoint : str or None
+        The file that remembers what a long run found.
+    resume : bool
+        Whether to go on from it.
+    identity : mapping of str to str
+        What the run is of, but for the data: see `sgdfit.checkpoints.journal.open_journal`.
     announce : callable or None
         Called with a sentence on what goes on.
     """
 
     memory: int
     threads: int
-    journal: Journal
+    checkpoint: str | None = None
+    resume: bool = False
+    identity: Mapping[str, str] = MappingProxyType({})
     announce: Callable[[str], object] | None = None
 
     @property
@@ -48,22 +56,63 @@ class Means(NamedTuple):
         """Bytes that columns may hold."""
         return int((self.memory - BASE) * SHARE)
 
+    def journal(self, fingerprint: Callable[[], str], label: str) -> Journal:
+        """Open the journal of a run on the data of this ``fingerprint``.
+
+        Raises
+        ------
+        CheckpointError
+            See `sgdfit.checkpoints.journal.open_journal`.
+        UsageError
+            When the data cannot be told from others.
+        """
+        if self.checkpoint is None:
+            return FORGETFUL
+        known = fingerprint()
+        if not known:
+            raise UsageError(
+                f"{label} can be read only once, so a run on it cannot be resumed; save it as a"
+                " file first, or leave out checkpoint"
+            )
+        identity = {**self.identity, "data": known}
+        return open_journal(
+            self.checkpoint, identity, resume=self.resume, announce=self.announce or _warn
+        )
+
+
+# Remembers nothing.
+FORGETFUL = open_journal(None, {}, resume=False)
+
+
+def _warn(sentence: str) -> None:
+    warnings.warn(sentence, CheckpointWarning, stacklevel=2)
+
 
 def as_means(
     memory: int | str | None = None,
     threads: int | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    resume: bool = False,
     announce: Callable[[str], object] | None = None,
 ) -> Means:
-    """Return the `Means` of these options of `sgdfit.fit`, without a checkpoint.
+    """Return the `Means` of these options of `sgdfit.fit`.
+
+    Raises
+    ------
+    UsageError
+        When one of them cannot be used, or there is nothing to resume from.
 
     Examples
     --------
     >>> as_means("1GB", threads=1).memory
     1000000000
     """
-    return Means(
-        as_memory(memory), as_threads(threads), open_journal(None, {}, resume=False), announce
-    )
+    if not isinstance(resume, bool):
+        raise UsageError(f"resume is {resume!r}; it is True or False")
+    if resume and checkpoint is None:
+        raise UsageError("resume goes on from a checkpoint, but none is named; give checkpoint")
+    path = None if checkpoint is None else os.fspath(checkpoint)
+    return Means(as_memory(memory), as_threads(threads), path, resume, announce=announce)
 
 
 def as_memory(memory: Any) -> int:

@@ -7,29 +7,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgdfit.checkpoints.journal import open_journal
 from sgdfit.data.opening import open_rows
-from sgdfit.data.opening import weighty as weighty_rows
-from sgdfit.data.source import Source
-from sgdfit.data.stream import CHUNK_ROWS, Aligner, Stream
 from sgdfit.data.table import Table
 from sgdfit.errors import DataError, UsageError, did_you_mean
-from sgdfit.fits.growth import reserved
-from sgdfit.fits.means import Means, as_means
+from sgdfit.fits.intake import take_in
+from sgdfit.fits.means import FORGETFUL, Means, as_means
 from sgdfit.fits.population import Population, in_memory
-from sgdfit.fits.row_weights import (
-    Weigher,
-    columns_of,
-    given_weights,
-    relative_weights,
-    scale_of,
-    weigher,
-)
+from sgdfit.fits.row_weights import columns_of
 from sgdfit.fits.weighting import Weighting
 from sgdfit.kernels.kernel import Chunk
 from sgdfit.models.model import Model
 
-__all__ = ["Task", "examined", "prepare", "weighty"]
+__all__ = ["Task", "examined", "prepare"]
 
 Array = np.ndarray[Any, Any]
 
@@ -103,9 +92,7 @@ class Task(NamedTuple):
         """Return the task of fitting the reserve of random rows alone."""
         population = self.population
         some = population.some
-        part = in_memory(
-            self.model, some, some, population.threads, open_journal(None, {}, resume=False)
-        )
+        part = in_memory(self.model, some, some, population.threads, FORGETFUL)
         told = (
             f"these are the estimates from {some.rows:,} random rows of {self.rows:,}: the run"
             " ended before it had seen all of them"
@@ -143,12 +130,19 @@ def prepare(
         threads=means.threads,
         announce=means.announce,
     )
-    if isinstance(opened, Source):
-        task = _loaded(model, opened, weighting, means, seed)
-    else:
-        task = _streamed(model, opened, weighting, means, seed)
+    intake = take_in(model, opened, weighting, means, seed)
+    task = Task(
+        model,
+        opened.label,
+        intake.population,
+        opened.rows,
+        intake.counted,
+        opened.dropped,
+        intake.mean_weight,
+        weighting,
+        _lookalikes(model, table),
+    )
     _check_rows(task)
-    task = task._replace(warnings=_lookalikes(model, table))
     if task.population.rows == task.population.some.rows:
         return examined(task)
     _check_magnitudes(task)
@@ -165,104 +159,6 @@ def examined(task: Task) -> Task:
     """
     _check_magnitudes(task)
     return task._replace(warnings=(*task.warnings, *_constant_columns(task)))
-
-
-def _loaded(model: Model, source: Source, weighting: Weighting, means: Means, seed: int) -> Task:
-    """Return the task of rows in memory, their weights scaled to a mean of one."""
-    columns = tuple(source.columns[name] for name in model.columns)
-    chunk, mean = Chunk(columns, None), 1.0
-    if weighting.text is not None:
-        weights, mean = relative_weights(weighting, source)
-        chunk = Chunk(columns, weights)
-    counted = chunk.rows if chunk.weights is None else int(np.count_nonzero(chunk.weights))
-    population = _remembered(model, chunk, means, seed)
-    return Task(
-        model, source.label, population, chunk.rows, counted, source.dropped, mean, weighting, ()
-    )
-
-
-def _remembered(model: Model, chunk: Chunk, means: Means, seed: int) -> Population:
-    begin, length = reserved(chunk.rows, len(model.columns), seed)
-    if length == chunk.rows:
-        some = chunk
-    else:
-        parts = [chunk.part(b, b + length) for b in begin.tolist()]
-        columns = zip(*(part.columns for part in parts), strict=True)
-        weights = None
-        if chunk.weights is not None:
-            weights = np.concatenate([chunk.weights[b : b + length] for b in begin.tolist()])
-        some = Chunk(tuple(np.concatenate(column) for column in columns), weights)
-    return in_memory(model, chunk, some, means.threads, means.journal)
-
-
-def weighty(task: Task, seed: int) -> Task:
-    """Return the task without the rows of weight 0: a sample should hold none of them."""
-    chunk = task.population.whole
-    if chunk is None or chunk.weights is None or task.counted == chunk.rows:
-        return task
-    kept = np.flatnonzero(chunk.weights)
-    chosen = Chunk(tuple(column[kept] for column in chunk.columns), chunk.weights[kept])
-    means = Means(0, task.population.threads, task.population.journal)
-    return task._replace(population=_remembered(task.model, chosen, means, seed))
-
-
-def _streamed(model: Model, stream: Stream, weighting: Weighting, means: Means, seed: int) -> Task:
-    """Return the task of rows that are read anew for every pass."""
-    known = None
-    if weighting.text is not None:
-        stream, known = _weighed(stream, weighting)
-    places = [stream.names.index(name) for name in model.columns]
-
-    def chunk_of(columns: tuple[Array, ...]) -> Chunk:
-        weights = None
-        if known is not None:
-            weights = known.weights(dict(zip(stream.names, columns, strict=True)))
-        return Chunk(tuple(columns[place] for place in places), weights)
-
-    begin, length = reserved(stream.counted, len(model.columns), seed)
-    some = chunk_of(stream.take(begin, length))
-    population = Population(
-        model,
-        stream.counted,
-        lambda first: map(chunk_of, stream.chunks(first=first)),
-        some,
-        None,
-        means.threads,
-        means.journal,
-        lambda order: map(chunk_of, stream.mixed(order)),
-    )
-    mean = 1.0 if known is None else known.given_mean
-    return Task(
-        model, stream.label, population, stream.rows, stream.counted, stream.dropped, mean,
-        weighting, (),
-    )  # fmt: skip
-
-
-def _weighed(stream: Stream, weighting: Weighting) -> tuple[Stream, Weigher]:
-    """Look at the weights of all rows."""
-    cut, parts, first = Aligner(CHUNK_ROWS), [], 0
-
-    def look(columns: tuple[Array, ...]) -> None:
-        nonlocal first
-        named = dict(zip(stream.names, columns, strict=True))
-        parts.append(scale_of(weighting, named, stream.label, first))
-        first += len(columns[0])
-
-    def visit(columns: tuple[Array, ...]) -> None:
-        for chunk in cut.push(columns):
-            look(chunk)
-
-    def has_a_say(columns: tuple[Array, ...]) -> Array | None:
-        if weighting.sigma is not None:
-            return None
-        named = dict(zip(stream.names, columns, strict=True))
-        chosen = np.asarray(given_weights(weighting, named) > 0)
-        return None if chosen.all() else chosen
-
-    stream = weighty_rows(stream, has_a_say, visit)
-    for chunk in cut.rest():
-        look(chunk)
-    return stream, weigher(weighting, parts, stream.label)
 
 
 def _check_magnitudes(task: Task) -> None:

@@ -1,0 +1,164 @@
+"""How the rows of a table come to a fit: with their weights, and a reserve of random ones."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sgdfit.checkpoints.journal import Journal
+from sgdfit.data.fingerprints import fingerprint_of
+from sgdfit.data.opening import weighty as without_weightless
+from sgdfit.data.source import Source
+from sgdfit.data.stream import CHUNK_ROWS, Aligner, Stream
+from sgdfit.fits.growth import reserved
+from sgdfit.fits.means import Means
+from sgdfit.fits.population import Population, in_memory
+from sgdfit.fits.row_weights import (
+    Weigher,
+    given_weights,
+    relative_weights,
+    scale_of,
+    weigher,
+)
+from sgdfit.fits.weighting import Weighting
+from sgdfit.kernels.kernel import Chunk
+from sgdfit.models.model import Model
+
+__all__ = ["Intake", "take_in", "weighty"]
+
+Array = np.ndarray[Any, Any]
+
+
+class Intake(NamedTuple):
+    """Rows that were taken in.
+
+    Attributes
+    ----------
+    population : Population
+        With weights of mean one.
+    counted : int
+        How many rows have a weight above 0.
+    mean_weight : float
+        The mean of the weights as they were given.
+    """
+
+    population: Population
+    counted: int
+    mean_weight: float
+
+
+def take_in(
+    model: Model, rows: Source | Stream, weighting: Weighting, means: Means, seed: int
+) -> Intake:
+    """Weigh rows, and draw the reserve that samples are taken from.
+
+    Raises
+    ------
+    DataError
+        When a weight or a standard deviation cannot be one.
+    CheckpointError
+        When the checkpoint cannot be used.
+    """
+    if isinstance(rows, Source):
+        return _loaded(model, rows, weighting, means, seed)
+    return _streamed(model, rows, weighting, means, seed)
+
+
+def _loaded(model: Model, source: Source, weighting: Weighting, means: Means, seed: int) -> Intake:
+    """Take in rows that are in memory, their weights scaled to a mean of one."""
+    columns = tuple(source.columns[name] for name in model.columns)
+    chunk, mean = Chunk(columns, None), 1.0
+    if weighting.text is not None:
+        weights, mean = relative_weights(weighting, source)
+        chunk = Chunk(columns, weights)
+    counted = chunk.rows if chunk.weights is None else int(np.count_nonzero(chunk.weights))
+    journal = means.journal(
+        lambda: source.fingerprint or fingerprint_of(source.columns), source.label
+    )
+    return Intake(_population(model, chunk, means.threads, journal, seed), counted, mean)
+
+
+def _population(
+    model: Model, chunk: Chunk, threads: int, journal: Journal, seed: int
+) -> Population:
+    """Return the population of rows in memory, with its reserve of random ones."""
+    begin, length = reserved(chunk.rows, len(model.columns), seed)
+    if length == chunk.rows:
+        some = chunk
+    else:
+        parts = [chunk.part(b, b + length) for b in begin.tolist()]
+        columns = zip(*(part.columns for part in parts), strict=True)
+        weights = None
+        if chunk.weights is not None:
+            weights = np.concatenate([chunk.weights[b : b + length] for b in begin.tolist()])
+        some = Chunk(tuple(np.concatenate(column) for column in columns), weights)
+    return in_memory(model, chunk, some, threads, journal)
+
+
+def weighty(population: Population, seed: int) -> Population:
+    """Return the population without the rows of weight 0: a sample should hold none of them."""
+    chunk = population.whole
+    if chunk is None or chunk.weights is None or chunk.weights.all():
+        return population
+    kept = np.flatnonzero(chunk.weights)
+    chosen = Chunk(tuple(column[kept] for column in chunk.columns), chunk.weights[kept])
+    return _population(population.model, chosen, population.threads, population.journal, seed)
+
+
+def _streamed(
+    model: Model, stream: Stream, weighting: Weighting, means: Means, seed: int
+) -> Intake:
+    """Take in rows that are read anew for every pass."""
+    journal = means.journal(lambda: stream.scan.fingerprint, stream.label)
+    known = None
+    if weighting.text is not None:
+        stream, known = _weighed(stream, weighting)
+    places = [stream.names.index(name) for name in model.columns]
+
+    def chunk_of(columns: tuple[Array, ...]) -> Chunk:
+        weights = None
+        if known is not None:
+            weights = known.weights(dict(zip(stream.names, columns, strict=True)))
+        return Chunk(tuple(columns[place] for place in places), weights)
+
+    begin, length = reserved(stream.counted, len(model.columns), seed)
+    some = chunk_of(stream.take(begin, length))
+    population = Population(
+        model,
+        stream.counted,
+        lambda first: map(chunk_of, stream.chunks(first=first)),
+        some,
+        None,
+        means.threads,
+        journal,
+        lambda order: map(chunk_of, stream.mixed(order)),
+    )
+    return Intake(population, stream.counted, 1.0 if known is None else known.given_mean)
+
+
+def _weighed(stream: Stream, weighting: Weighting) -> tuple[Stream, Weigher]:
+    """Look at the weights of all rows."""
+    cut, parts, first = Aligner(CHUNK_ROWS), [], 0
+
+    def look(columns: tuple[Array, ...]) -> None:
+        nonlocal first
+        named = dict(zip(stream.names, columns, strict=True))
+        parts.append(scale_of(weighting, named, stream.label, first))
+        first += len(columns[0])
+
+    def visit(columns: tuple[Array, ...]) -> None:
+        for chunk in cut.push(columns):
+            look(chunk)
+
+    def has_a_say(columns: tuple[Array, ...]) -> Array | None:
+        if weighting.sigma is not None:
+            return None
+        named = dict(zip(stream.names, columns, strict=True))
+        chosen = np.asarray(given_weights(weighting, named) > 0)
+        return None if chosen.all() else chosen
+
+    stream = without_weightless(stream, has_a_say, visit)
+    for chunk in cut.rest():
+        look(chunk)
+    return stream, weigher(weighting, parts, stream.label)
