@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -105,10 +106,14 @@ def open_arrow_stream(stream: Any, label: str) -> Table:
 
 
 def _numbered(batches: Iterator[Any]) -> Iterator[Callable[[Sequence[int]], Any]]:
+    for batch in batches:
+        yield functools.partial(_chosen, batch)
+
+
+def _chosen(batch: Any, places: Sequence[int]) -> Any:
     import pyarrow as pa
 
-    for batch in batches:
-        yield lambda places, batch=batch: pa.Table.from_batches([batch]).select(list(places))
+    return pa.Table.from_batches([batch]).select(list(places))
 
 
 def _table(
@@ -166,7 +171,7 @@ def open_batches(items: Iterator[Any], label: str, open_item: Callable[[Any], Ta
         seen = _Seen(names, label)
         for number, item in enumerate(itertools.chain([first], _noted(items, label, seen)), 1):
             table = _opened(item, number, label, open_item)
-            yield lambda places, n=number, t=table: seen.columns(t, n, places)
+            yield functools.partial(seen.columns, table, number)
 
     return _table(names, label, parts)
 

@@ -19,8 +19,14 @@ Array = np.ndarray[Any, Any]
 Read = Callable[[Sequence[str]], Iterator[Any]]
 
 
-def scanned_table(scan: Scan) -> Table:
+def scanned_table(scan: Scan, where: str = "") -> Table:
     """Return a table over ``scan``, which reads all of it when its columns are asked for.
+
+    Parameters
+    ----------
+    scan : Scan
+    where : str, optional
+        The condition that its rows meet, which is named where there are none.
 
     Examples
     --------
@@ -41,6 +47,8 @@ def scanned_table(scan: Scan) -> Table:
             for part, column in zip(parts, columns, strict=True):
                 part.append(column)
         counts[:] = found
+        if where and names and not any(found):
+            raise DataError(f"no row of {scan.label} meets where={where!r}; widen the condition")
         return [_joined(part) for part in parts]
 
     def line(row: int) -> str:
@@ -62,6 +70,8 @@ def _joined(part: list[Array]) -> Array:
 
 def _in_file(piece: Piece, row: int, words: str) -> str:
     line = words.strip(" ()")
+    if line.startswith("row"):
+        return f" ({line}; {piece.label})"
     return f" (row {piece.first + row + 1}{line and ', ' + line} of {piece.label})"
 
 

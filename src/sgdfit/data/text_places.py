@@ -57,6 +57,7 @@ class Prefixed:
     def __init__(self, head: bytes, stream: Any, ended: bool = False) -> None:
         self.head, self.begin = head, 0
         self.stream, self.ended = stream, ended
+        self.closed = False  # Arrow asks for it
 
     def read(self, size: int) -> bytes:
         """Return at most ``size`` bytes; none at the end."""
@@ -108,8 +109,8 @@ def stream_place(stream: Any, label: str, head: bytes = b"") -> TextPlace:
     (b'x,y', False)
     """
     source = Prefixed(head, getattr(stream, "buffer", stream))
-    begun = head or _filled(source, len(COMPRESSED_MAGIC[-1][0]))
-    source = Prefixed(begun, source.stream, source.ended)
+    begun = _filled(source, len(COMPRESSED_MAGIC[-1][0]))
+    source.head, source.begin = begun + source.head[source.begin :], 0
     found = (name for magic, name in COMPRESSED_MAGIC if begun.startswith(magic))
     return TextPlace(label, lambda: source, next(found, None), False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -136,12 +137,14 @@ def _looked_at(place: TextPlace, head: bytes, size: int, types: Types | None = N
     refuse_binary(head[:HEAD], place.label)
     text = with_newlines(head)
     dialect = find_dialect(text, place.label, MISSING_SPELLINGS)
-    begun = text[dialect.start : dialect.start + size]
-    whole = begun[: begun.rfind(b"\n") + 1] or begun
+    if types is None:
+        begun = io.BytesIO(text[dialect.start :]).read
+        first = next(blocks(begun, dialect.separator, dialect.first_line, place.label, size))
+        types = settled(first.text, replace(dialect, start=0))
     return TextFile(
         place,
         dialect,
-        settled(whole, replace(dialect, start=0)) if types is None else types,
+        types,
         text is not head,
         state,
         size,
@@ -170,17 +173,19 @@ def _scan(files: Sequence[TextFile], label: str) -> Scan:
     decimal = "," if comma else "."
     files = [replace(f, dialect=replace(f.dialect, decimal=decimal)) for f in files]
     pieces = [_piece(file) for file in files]
-    of = {id(piece.read): file for piece, file in zip(pieces, files, strict=True)}
+    of = {piece.read: file for piece, file in zip(pieces, files, strict=True)}
 
     def line(piece: Piece, row: int) -> str:
-        file = of.get(id(piece.read))
+        file = of.get(piece.read)
         return _line(file, piece.first + row) if file else ""
 
     again = all(file.place.again for file in files)
     known = again and all(file.state for file in files)
     marks = [f"{file.place.label} {' '.join(map(str, file.state))}" for file in files]
     fingerprint = "\n".join(marks) if known else ""
-    return Scan(files[0].dialect.names, label, tuple(pieces), again, fingerprint, decimal, line)
+    return Scan(
+        files[0].dialect.names, label, tuple(pieces), again, fingerprint, decimal, line, slow=True
+    )
 
 
 def _piece(file: TextFile) -> Piece:
