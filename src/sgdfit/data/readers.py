@@ -175,6 +175,11 @@ def _is_structured(data: object) -> bool:
     return isinstance(data, np.ndarray) and data.dtype.names is not None
 
 
+def _is_file(data: object) -> bool:
+    """Tell what hands out text or bytes; pandas' readers of chunks hand out frames."""
+    return hasattr(data, "read") and not hasattr(data, "get_chunk")
+
+
 def _is_arrow(data: object) -> bool:
     """Tell what is in memory: anything of Arrow's but its readers."""
     if hasattr(data, "read_next_batch"):
@@ -195,7 +200,7 @@ KINDS: tuple[tuple[str, Callable[[object], bool], Callable[[Any], Table]], ...] 
         _is_files,
         open_files,
     ),
-    ("open file", lambda data: hasattr(data, "read"), lambda data: open_stream(data, LABEL)),
+    ("open file", _is_file, lambda data: open_stream(data, LABEL)),
     ("NumPy structured array", _is_structured, _open_structured),
     ("pandas DataFrame or Series", _belongs("pandas", "DataFrame", "Series"), _open_pandas),
     (

@@ -1,0 +1,250 @@
+"""Data that can be read once: streams, readers and iterators of batches."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+import torch
+
+from sgdfit.data.one_pass import open_arrow_stream
+from sgdfit.data.readers import open_table
+from sgdfit.data.scan import BATCH_ROWS
+from sgdfit.errors import DataError
+
+N = 7
+X = np.linspace(-1.0, 1.0, N)
+K = np.arange(N)
+TABLE = pa.table({"x": X, "k": K, "note": ["ä"] * N})
+
+
+class Stream:
+    """Nothing but the Arrow C stream interface, as DuckDB's relations and ADBC's readers have."""
+
+    def __init__(self, table):
+        self.table = table
+
+    def __arrow_c_stream__(self, requested_schema=None):
+        whole = isinstance(self.table, pa.Table)
+        source = self.table.to_reader(max_chunksize=3) if whole else self.table
+        return source.__arrow_c_stream__(requested_schema)
+
+
+def everything(data):
+    table = open_table(data)
+    return table.load(table.names)
+
+
+def parts(convert):
+    """Yield the table in parts of three rows."""
+    for start in range(0, N, 3):
+        yield convert(TABLE.slice(start, 3))
+
+
+SOURCES = {
+    "reader": lambda: TABLE.to_reader(max_chunksize=3),
+    "C stream": lambda: Stream(TABLE),
+    "Arrow tables": lambda: parts(lambda part: part),
+    "record batches": lambda: parts(lambda part: part.to_batches()[0]),
+    "an iterator of a list": lambda: iter(TABLE.to_batches(max_chunksize=2)),
+    "pandas": lambda: parts(lambda part: part.to_pandas()),
+    "nullable pandas": lambda: parts(lambda part: part.to_pandas().convert_dtypes()),
+    "Polars": lambda: parts(pl.from_arrow),
+    "dicts of arrays": lambda: parts(
+        lambda part: {name: part[name].to_numpy() for name in part.column_names}
+    ),
+    "dicts of lists": lambda: parts(lambda part: part.to_pydict()),
+    "dicts of tensors": lambda: parts(
+        lambda part: {
+            "x": torch.tensor(part["x"].to_numpy()),
+            "k": torch.tensor(part["k"].to_numpy()),
+            "note": part["note"],
+        }
+    ),
+    "rows": lambda: iter(TABLE.to_pylist()),
+    "structured arrays": lambda: (
+        np.rec.fromarrays([X[k : k + 1], K[k : k + 1], ["ä"]], names="x,k,note") for k in range(N)
+    ),
+    "C streams": lambda: parts(Stream),
+    "empty ones among them": lambda: iter([TABLE.slice(0, 0), TABLE, TABLE.slice(0, 0)]),
+}
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_every_kind_gives_the_same_rows_once(kind):
+    table = open_table(SOURCES[kind]())
+    scan = table.scan
+    assert table.names == scan.names == ("x", "k", "note")
+    assert not scan.again
+    (piece,) = scan.pieces
+    assert (piece.label, piece.first, piece.rows) == ("the data", 0, None)
+    batches = list(piece.read(["k", "x"]))
+    assert all(isinstance(batch, pa.RecordBatch) for batch in batches)
+    assert all(batch.schema.names == ["k", "x"] for batch in batches)
+    np.testing.assert_array_equal(np.concatenate([b["x"] for b in batches]), X)
+    np.testing.assert_array_equal(np.concatenate([b["k"] for b in batches]), K)
+    with pytest.raises(DataError, match="the data can be read once, and has been; save it"):
+        list(piece.read(["x"]))
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_every_kind_loads(kind):
+    source = open_table(SOURCES[kind]()).load(["k", "x"])
+    np.testing.assert_array_equal(source.columns["x"], X)
+    np.testing.assert_array_equal(source.columns["k"], K)
+
+
+MEMORY = {
+    "table": TABLE,
+    "batch": TABLE.to_batches()[0],
+    "pandas": TABLE.to_pandas(),
+    "Polars": pl.from_arrow(TABLE),
+    "dict": {"x": X, "k": K},
+}
+
+
+@pytest.mark.parametrize("data", MEMORY.values(), ids=MEMORY)
+def test_what_is_in_memory_stays_there(data):
+    table = open_table(data)
+    assert table.scan is None
+    for _ in range(2):
+        assert table.load(["x"]).rows == N
+
+
+def test_columns_that_are_not_needed_are_not_converted():
+    batches = iter([{"x": [1.0], "z": [object()]}])
+    assert open_table(batches).load(["x"]).columns["x"].tolist() == [1.0]
+
+
+def test_batches_are_cut_to_size():
+    large = pa.table({"x": np.arange(2.0 * BATCH_ROWS + 5)})
+    sizes = [b.num_rows for b in open_table(iter([large])).scan.pieces[0].read(["x"])]
+    assert sizes == [BATCH_ROWS, BATCH_ROWS, 5]
+
+
+def test_text_stays_text_for_conditions():
+    (batch,) = (
+        open_table(iter([{"x": [1.0], "site": np.array(["A"])}])).scan.pieces[0].read(["site"])
+    )
+    assert batch["site"].to_pylist() == ["A"]
+
+
+def test_reading_is_lazy():
+    taken = []
+
+    def numbers():
+        for k in range(5):
+            taken.append(k)
+            yield {"x": [float(k)]}
+
+    scan = open_table(numbers()).scan
+    assert taken == [0]
+    reading = scan.pieces[0].read(["x"])
+    next(reading), next(reading)
+    assert taken == [0, 1]
+
+
+def test_what_an_iterator_raises_is_passed_on():
+    def broken():
+        yield {"x": [1.0, 2.0]}
+        raise ConnectionError("the line is down")
+
+    with pytest.raises(ConnectionError, match="the line is down") as caught:
+        open_table(broken()).load(["x"])
+    assert caught.value.__notes__ == ["(raised by the iterator that yields the data, after 2 rows)"]
+
+    def at_once():
+        raise KeyError("no such table")
+        yield
+
+    with pytest.raises(KeyError, match="no such table"):
+        open_table(at_once())
+
+
+def test_a_reader_that_breaks_says_after_how_many_rows():
+    def broken():
+        yield from TABLE.to_batches(max_chunksize=2)[:2]
+        raise OSError("connection reset")
+
+    reader = pa.RecordBatchReader.from_batches(TABLE.schema, broken())
+    words = r"the data broke off after 4 rows \(.*connection reset.*\); see to what they come from"
+    with pytest.raises(DataError, match=words):
+        open_table(reader).load(["x"])
+
+
+@pytest.mark.parametrize(
+    ("batches", "words"),
+    [
+        ([], "the data end before the first batch, so they have no columns"),
+        ([TABLE.slice(0, 0)], "the data has no rows; give at least one"),
+        ([{}], "the data has no columns"),
+        ([{"x": [1.0]}, {"z": [1.0]}], "batch 2 of the data has the columns 'z' where the first "
+         "has 'x'; yield batches with the same columns"),
+        ([{"x": [1.0]}, {"x": ["a"]}], "column 'x' of the data holds text in batch 2, where batches"
+         " before it hold numbers; give all of them the same type"),
+        ([{"x": [None]}, {"x": [1.0]}, {"x": np.array(["2020-01-01"], "M8[s]")}],
+         "column 'x' of the data holds times in batch 3"),
+        ([{"x": [1.0]}, {"x": [1.0, np.nan]}], "1 of 3 rows has no finite number in the data:"
+         " column 'x' row 3 is missing (NaN)"),
+        ([{"x": ["1"]}, {"x": ["2", "b"]}], "column 'x' of the data holds text: row 3 is 'b'"),
+        ([{"x": [1.0]}, {"x": np.array([1j])}], "holds complex numbers"),
+        ([{"x": [1.0], "y": [1.0, 2.0]}], "the columns of batch 1 of the data have 1 and 2 rows"),
+        ([3.5], "data of type 'float'"),
+        (["a.csv"], "batch 1 of the data is 'a.csv', which is no table; yield Arrow batches"),
+        ([{"x": [1.0]}, iter([])], "batch 2 of the data is <list_iterator"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_batches_is_said(batches, words):
+    with pytest.raises(DataError, match=re.escape(words)):
+        everything(iter(batches))
+
+
+def test_whole_numbers_and_fractions_mix():
+    batches = [{"x": [1, 2]}, {"x": [0.5]}, {"x": [True]}, {"x": [None]}]
+    source = open_table(iter(batches[:2])).load(["x"])
+    assert source.columns["x"].tolist() == [1.0, 2.0, 0.5]
+    with pytest.raises(DataError, match="holds truth values in batch 3"):
+        open_table(iter(batches)).load(["x"])
+
+
+def test_a_stream_without_named_columns():
+    with pytest.raises(DataError, match="is no table of named columns"):
+        open_table(Stream(pa.chunked_array([[1.0]])))
+
+
+def as_stream(table, **options):
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, table.schema, **options) as writer:
+        writer.write_table(table, max_chunksize=3)
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize("compression", [None, "zstd"])
+def test_arrow_streams_are_read_batch_by_batch(compression):
+    content = as_stream(TABLE, options=pa.ipc.IpcWriteOptions(compression=compression))
+    table = open_arrow_stream(io.BytesIO(content), "standard input")
+    assert (table.label, table.scan.again) == ("standard input", False)
+    batches = list(table.scan.pieces[0].read(["k"]))
+    assert len(batches) == 3
+    np.testing.assert_array_equal(np.concatenate([b["k"] for b in batches]), K)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.3, 0.6, 0.9])
+def test_an_arrow_stream_that_is_cut_off(share):
+    content = as_stream(TABLE)
+    stream = io.BytesIO(content[: int(share * len(content))])
+    with pytest.raises(DataError, match="standard input is cut off, damaged or no Arrow file"):
+        open_arrow_stream(stream, "standard input").load(["x"])
+
+
+def test_pandas_reads_the_same_in_chunks(tmp_path):
+    path = tmp_path / "data.csv"
+    pd.DataFrame({"x": X, "k": K}).to_csv(path, index=False)
+    with pd.read_csv(path, chunksize=2) as chunks:
+        source = open_table(chunks).load(["x", "k"])
+    np.testing.assert_allclose(source.columns["x"], X, rtol=1e-15)

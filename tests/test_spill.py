@@ -1,0 +1,320 @@
+"""Columns that are kept for further passes, in memory and in a temporary file."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import io
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections import namedtuple
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from sgdfit.data import spill_file
+from sgdfit.data.readers import open_table
+from sgdfit.data.scan import BATCH_ROWS, Piece, Scan
+from sgdfit.data.scanned import float_blocks, scanned_table
+from sgdfit.data.spill import spilled
+from sgdfit.data.text_places import stream_place
+from sgdfit.data.text_scan import scan_text
+from sgdfit.errors import DataError
+
+ROWS = 2 * BATCH_ROWS + 1000
+RNG = np.random.default_rng(3)
+DATA = {
+    "x": RNG.normal(size=ROWS),
+    "y": RNG.normal(size=ROWS).astype(np.float32),
+    "k": np.arange(ROWS),
+}
+DATA["x"][[5, -1]] = np.nan
+
+
+def once(step=100_000):
+    """Return a scan that can be read once."""
+    return open_table(
+        {name: column[k : k + step] for name, column in DATA.items()} for k in range(0, ROWS, step)
+    ).scan
+
+
+def whole(scan, names):
+    parts = [columns for _, columns in float_blocks(scan, names)]
+    return [np.concatenate(column) for column in zip(*parts, strict=True)]
+
+
+BATCH = BATCH_ROWS * 20
+
+
+@pytest.mark.parametrize("budget", [0, BATCH, 10**9], ids=["disk", "both", "memory"])
+@pytest.mark.parametrize("step", [1000, 100_000, ROWS])
+def test_what_is_read_again_is_what_was_read_once(budget, step, tmp_path):
+    kept = spilled(once(step), ["k", "x", "y"], budget, tmp_path)
+    assert kept.again
+    assert kept.names == ("k", "x", "y")
+    assert [piece.rows for piece in kept.pieces] == [BATCH_ROWS, BATCH_ROWS, 1000]
+    assert [piece.first for piece in kept.pieces] == [0, BATCH_ROWS, 2 * BATCH_ROWS]
+    assert bool(list(tmp_path.rglob("*.arrow"))) == (budget < 10**9)
+    for names in (["k", "x", "y"], ["y", "k"], ["x"]):
+        for name, found in zip(names, whole(kept, names), strict=True):
+            np.testing.assert_array_equal(found, DATA[name])
+    assert whole(kept, ["y"])[0].dtype == np.float32
+    assert whole(kept, ["k"])[0].dtype == np.float64
+
+
+def test_pieces_are_read_on_two_threads_at_once(tmp_path):
+    kept = spilled(once(), ["x", "k"], 0, tmp_path)
+    found = {}
+
+    def read(number):
+        for _ in range(10):
+            (batch,) = kept.pieces[number].read(["k"])
+            found.setdefault(number, []).append(np.asarray(batch["k"])[[0, -1]].tolist())
+
+    threads = [threading.Thread(target=read, args=(k,)) for k in range(3) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for number, piece in enumerate(kept.pieces):
+        assert found[number] == [[piece.first, piece.first + piece.rows - 1]] * 20
+
+
+def test_numbers_that_become_longer_lose_nothing(tmp_path):
+    fine = 1 / 3
+    batches = [np.float32([0.5]), np.float64([fine]), np.float32([0.25])]
+    pieces = tuple(
+        Piece("data", k, 1, lambda names, b=b: iter([pa.record_batch([pa.array(b)], ["x"])]))
+        for k, b in enumerate(batches)
+    )
+    kept = spilled(Scan(("x",), "data", pieces), ["x"], 0, tmp_path)
+    assert whole(kept, ["x"])[0].tolist() == [0.5, fine, 0.25]
+    assert len(list(tmp_path.rglob("*.arrow"))) == 3
+
+
+def test_the_file_goes_with_the_last_piece(tmp_path):
+    kept = spilled(once(), ["x"], 0, tmp_path)
+    piece = kept.pieces[-1]
+    del kept
+    gc.collect()
+    assert len(list(tmp_path.iterdir())) == 1
+    assert next(piece.read(["x"])).num_rows == 1000
+    del piece
+    gc.collect()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_memory_is_bounded(tmp_path):
+    before = pa.total_allocated_bytes()
+    kept = spilled(once(), ["x", "k"], 0, tmp_path)
+    assert pa.total_allocated_bytes() - before < 1_000_000
+    for piece in kept.pieces:
+        for batch in piece.read(["x"]):
+            assert pa.total_allocated_bytes() - before < 20 * BATCH_ROWS
+            del batch
+
+
+TEXT = b"# t\nx,y\n" + b"".join(b"%d,%d\n" % (k, -k) for k in range(9)) + b"\n# c\n9,nan\n10,5\n"
+
+
+@pytest.mark.parametrize("budget", [0, 10**6])
+@pytest.mark.parametrize("size", [7, 1000])
+def test_rows_and_lines_are_those_of_the_source(budget, size, tmp_path):
+    (tmp_path / "data.csv").write_bytes(TEXT)
+    scan = scan_text([tmp_path / "data.csv"], size=size, small=0).scan
+    kept = spilled(scan, ["y"], budget, tmp_path)
+    assert kept.line(kept.pieces[0], 9) == " (line 14)"
+    assert kept.line(kept.pieces[0], 1) == " (line 4)"
+    with pytest.raises(DataError, match=r"column 'y' row 10 \(line 14\) is missing"):
+        scanned_table(kept).load(["y"])
+
+
+def test_lines_of_a_stream_are_known_where_it_is_plain():
+    text = b"x\n" + b"1\n" * 5000 + b"nan\n" + b"1\n" * 5000
+    scan = scan_text([stream_place(io.BytesIO(text), "standard input")], size=100, small=0).scan
+    with pytest.raises(DataError, match=r"column 'x' row 5001 \(line 5002\) is missing"):
+        scanned_table(spilled(scan, ["x"], 0)).load(["x"])
+
+
+def test_text_in_a_column_of_numbers_is_named(tmp_path):
+    text = b"x\n" + b"1\n" * 5000 + b"soon\n"
+    scan = scan_text([stream_place(io.BytesIO(text), "standard input")], size=100, small=0).scan
+    words = r"column 'x' of standard input holds text: row 5001 \(line 5002\) is 'soon'"
+    with pytest.raises(DataError, match=words):
+        spilled(scan, ["x"], 0, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_several_files_keep_their_names(tmp_path):
+    for name in "ab":
+        (tmp_path / f"{name}.csv").write_text("x\n1\n2\n")
+    scan = scan_text([tmp_path / "a.csv", tmp_path / "b.csv"]).scan
+    kept = spilled(scan, ["x"], 0, tmp_path)
+    assert [(p.label, p.first, p.rows) for p in kept.pieces] == [("a.csv", 0, 2), ("b.csv", 0, 2)]
+    assert kept.fingerprint == scan.fingerprint
+
+
+def test_it_is_announced(tmp_path):
+    said = []
+    kept = spilled(once(), ["x"], 0, tmp_path, said.append)
+    (folder,) = tmp_path.iterdir()
+    assert said == [
+        "the data can be read once, so columns that are needed again are kept",
+        f"the rest is kept in {folder} until the end",
+        f"{8 * ROWS:,} bytes of columns were written to {folder}",
+    ]
+    said.clear()
+    spilled(kept, ["x"], 10**9, tmp_path, said.append)
+    assert said == []
+
+
+def test_nothing_to_keep():
+    empty = open_table(iter([pa.table({"x": pa.array([], pa.float64())})])).scan
+    assert spilled(empty, ["x"], 0).pieces == ()
+
+
+Disk = namedtuple("Disk", "total used free")
+
+
+@pytest.mark.parametrize(
+    ("total", "free", "reserve"),
+    [(10**12, 200_000_000, 200_000_000), (10**8, 6_000_000, 5_000_000)],
+    ids=["200 MB", "5%"],
+)
+def test_a_disk_that_is_nearly_full_is_left_alone(total, free, reserve, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Disk(total, total - free, free))
+    needed = 8 * BATCH_ROWS + reserve
+    words = (
+        f"{re.escape(str(tmp_path))}/sgdfit-.* has {free:,} bytes free where at least {needed:,}"
+        r" are needed, beside the 0 that were written; set TMPDIR to a folder with more room,"
+        " use fewer columns, or convert the data to Parquet"
+    )
+    with pytest.raises(DataError, match=words):
+        spilled(once(), ["x"], 0, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_fills_up_meanwhile(tmp_path, monkeypatch):
+    class Full:
+        """A writer on a full disk."""
+
+        def __init__(self, path, schema):
+            self.file = open(path, "wb")  # noqa: SIM115
+            self.file.write(b"0" * 10)
+
+        def write_batch(self, batch):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        def close(self):
+            self.file.close()
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pa.ipc, "new_file", Full)
+    with pytest.raises(DataError, match=r"bytes free where at least .* are needed"):
+        spilled(once(), ["x"], 0, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_can_be_read_again_is_where_the_disk_is_full(tmp_path, monkeypatch):
+    (tmp_path / "data.csv").write_bytes(TEXT)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Disk(10**12, 10**12, 0))
+    scan = scan_text([tmp_path / "data.csv"], small=0).scan
+    said = []
+    assert spilled(scan, ["x"], 0, tmp_path, said.append) is scan
+    assert said[-1].startswith("data.csv is read anew for each pass: the temporary folder")
+    assert [path.name for path in tmp_path.iterdir()] == ["data.csv"]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Mount a disk of 3 MB, where that is allowed."""
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(tmp_path)], capture_output=True
+    ) if shutil.which("mount") and sys.platform == "linux" else None  # fmt: skip
+    if done is None or done.returncode:
+        pytest.skip("no disk can be mounted here")
+    yield tmp_path
+    subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_a_disk_that_is_really_full(small_disk, monkeypatch):
+    monkeypatch.setattr(spill_file.SpillFolder, "check_room", lambda *_: None)
+    words = r"has .* bytes free where at least .* beside the [1-9].* that were written"
+    with pytest.raises(DataError, match=words):
+        spilled(once(), ["x"], 0, small_disk)
+    assert list(small_disk.iterdir()) == []
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    with pytest.raises(DataError, match=r"no temporary folder can be made in .*; set TMPDIR"):
+        spilled(once(), ["x"], 0, tmp_path / "nowhere")
+
+
+def test_a_file_that_someone_clears(tmp_path):
+    kept = spilled(once(), ["x"], 0, tmp_path)
+    for path in tmp_path.rglob("*.arrow"):
+        path.unlink()
+    with pytest.raises(DataError, match=r"the temporary file .* cannot be read any more"):
+        list(kept.pieces[0].read(["x"]))
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ConnectionError])
+def test_nothing_is_left_where_reading_stops(error, tmp_path):
+    def stopping():
+        yield {"x": np.arange(float(BATCH_ROWS + 1))}
+        raise error
+
+    with pytest.raises(error):
+        spilled(open_table(stopping()).scan, ["x"], 0, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+PROGRAM = """
+import signal, sys, numpy as np
+from sgdfit.data.readers import open_table
+from sgdfit.data.spill import spilled
+def stop(*_):
+    raise KeyboardInterrupt
+signal.signal(signal.SIGTERM, stop)
+def endless():
+    yield {"x": np.arange(300_000.0)}
+    print("ready", flush=True)
+    while sys.argv[1] == "wait":
+        yield {"x": np.arange(10.0)}
+kept = spilled(open_table(endless()).scan, ["x"], 0)
+print(sum(piece.rows for piece in kept.pieces))
+"""
+
+
+def test_nothing_is_left_at_the_end_of_the_program(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, "end"],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["ready", "300000"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM")
+def test_nothing_is_left_when_the_program_is_told_to_stop(tmp_path):
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, "wait"],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout.readline() == b"ready\n"
+        assert len(list(tmp_path.iterdir())) == 1
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+    assert process.returncode != 0
+    assert list(tmp_path.iterdir()) == []
