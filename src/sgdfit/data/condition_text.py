@@ -25,6 +25,8 @@ __all__ = ["read_condition"]
 MAX_CHARACTERS = 100_000
 MAX_NESTING = 25
 MAX_SIGNS = 100
+# Of an integer that Arrow can hold; longer ones are read as floats.
+DIGITS = 18
 
 SPELLINGS = {"=": "==", "<>": "!=", "≤": "<=", "≥": ">=", "≠": "!=", "−": "-", "·": "*", "×": "*",
              "÷": "/"}  # fmt: skip
@@ -286,7 +288,8 @@ class _Reader:
 
 def _atom(token: _Token) -> Any:
     if token.kind == "number":
-        return Literal(int(token.text) if token.text.isdecimal() else float(token.text))
+        whole = token.text.isdecimal() and len(token.text) <= DIGITS
+        return Literal(int(token.text) if whole else float(token.text))
     if token.kind == "text":
         return Literal(token.text)
     if token.kind == "name":

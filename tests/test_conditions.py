@@ -1,0 +1,352 @@
+"""Which rows a condition chooses, against the three-valued logic of pandas' nullable columns."""
+
+from __future__ import annotations
+
+import datetime
+import io
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sgdfit.data.condition_text import read_condition
+from sgdfit.data.masks import mask_of
+from sgdfit.data.readers import open_table
+from sgdfit.errors import DataError, FormulaError, UsageError
+
+ROWS = 60
+RANDOM = np.random.default_rng(7)
+TIMES = [datetime.datetime(2024, 1, 1) + datetime.timedelta(hours=12 * k) for k in range(ROWS)]
+
+
+def thinned(values, share=6):
+    return [None if k % share == 5 else value for k, value in enumerate(values)]
+
+
+TABLE = pa.table(
+    {
+        "row": pa.array(range(ROWS)),
+        "x": pa.array(thinned(RANDOM.integers(-4, 5, ROWS) / 2.0, 7), pa.float64()),
+        "k": pa.array(thinned(RANDOM.integers(-3, 4, ROWS).tolist(), 11), pa.int32()),
+        "my site": pa.array(thinned(RANDOM.choice(["A", "B", "C d", "it's"], ROWS).tolist(), 9)),
+        "t": pa.array(thinned(TIMES, 13), pa.timestamp("us")),
+        "flag": pa.array(thinned(RANDOM.choice([True, False], ROWS).tolist(), 8)),
+        "z": pa.array(thinned(RANDOM.integers(-4, 5, ROWS) / 4.0, 5), pa.float32()),
+    }
+)
+TYPES = ("Int64", "Float64", "Int64", "string", "t", "boolean", "Float64")
+FRAME = pd.DataFrame(
+    {
+        name: pd.to_datetime(TABLE[name].to_pylist())
+        if name == "t"
+        else pd.array(TABLE[name].to_pylist(), dtype=kind)
+        for name, kind in zip(TABLE.column_names, TYPES, strict=True)
+    }
+)
+SITE = FRAME["my site"]
+
+CASES = {
+    "x > 0": FRAME.x > 0,
+    "x >= 0.5 and k != 2": (FRAME.x >= 0.5) & (FRAME.k != 2),
+    "x = 0.5 or k <> 2": (FRAME.x == 0.5) | (FRAME.k != 2),
+    "not (x > 0 and k < 1)": ~((FRAME.x > 0) & (FRAME.k < 1)),
+    "NOT x > 0 OR k < 1": ~(FRAME.x > 0) | (FRAME.k < 1),
+    "-1 < x <= 1.5": (FRAME.x > -1) & (FRAME.x <= 1.5),
+    "-1 < x <= k < 3": (FRAME.x > -1) & (FRAME.x <= FRAME.k) & (FRAME.k < 3),
+    "`my site` == 'A'": SITE == "A",
+    "`my site` != \"A\" and `my site` != 'it''s'": (SITE != "A") & (SITE != "it's"),
+    "`my site` in ['A', \"it's\"]": SITE.isin(["A", "it's"]).astype("boolean").mask(SITE.isna()),
+    "`my site` not in ('A',)": ~SITE.isin(["A"]).astype("boolean").mask(SITE.isna()),
+    "`my site` > 'B'": SITE > "B",
+    "k in [1, -2, 0.5]": FRAME.k.isin([1, -2]),
+    "x is null": FRAME.x.isna(),
+    "x is not null and `my site` is None": FRAME.x.notna() & SITE.isna(),
+    "x + 2*z - 1 < k/2": FRAME.x + 2 * FRAME.z - 1 < FRAME.k / 2,
+    "-(x - 1) <= +k · 2": -(FRAME.x - 1) <= FRAME.k * 2,
+    "x ≥ 0 and x ≠ 1": (FRAME.x >= 0) & (FRAME.x != 1),
+    "k > 1e0 * 2": FRAME.k > 2,
+    "t >= '2024-01-10'": FRAME.t >= pd.Timestamp("2024-01-10"),
+    "'2024-01-05T12:00' < t < '2024-01-20'": (FRAME.t > pd.Timestamp("2024-01-05T12"))
+    & (FRAME.t < pd.Timestamp("2024-01-20")),
+    "t in ['2024-01-05', '2024-01-06T12:00:00']": FRAME.t.isin(
+        [pd.Timestamp("2024-01-05"), pd.Timestamp("2024-01-06T12")]
+    ),
+    "t == '2024-01-05T02:00+02:00'": FRAME.t == pd.Timestamp("2024-01-05"),
+    "flag": FRAME.flag,
+    "not flag and x > 0": ~FRAME.flag & (FRAME.x > 0),
+    "flag == true or flag = 0 and k > 1": FRAME.flag | (~FRAME.flag & (FRAME.k > 1)),
+    "z == 0.25": FRAME.z == 0.25,
+    "z > 0.1 and z < 1": (FRAME.z > 0.1) & (FRAME.z < 1),
+    "(x > 0) == (k > 0)": (FRAME.x > 0) == (FRAME.k > 0),
+    "x > 99999999999999999999": FRAME.x > 1e20,
+    "k < 99999999999999999999": FRAME.k < 1e20,
+}
+CHOSEN = {text: np.flatnonzero(mask.fillna(False).to_numpy(bool)) for text, mask in CASES.items()}
+
+
+def rows_of(data, where):
+    return open_table(data, where).load(["row"]).columns["row"].astype(int).tolist()
+
+
+@pytest.mark.parametrize("text", CASES)
+def test_rows_are_chosen_as_pandas_does(text):
+    (batch,) = TABLE.combine_chunks().to_batches()
+    mask = mask_of(read_condition(text), batch)
+    assert mask.null_count == 0
+    assert np.flatnonzero(mask.to_numpy(zero_copy_only=False)).tolist() == CHOSEN[text].tolist()
+
+
+def parquet(table, tmp_path, **options):
+    path = tmp_path / "data.parquet"
+    pq.write_table(table, path, **options)
+    return path
+
+
+@pytest.mark.parametrize("text", [text for text in CASES if len(CHOSEN[text])])
+def test_row_groups_that_are_not_read_hold_no_such_row(text, tmp_path):
+    for order in ("x", "k", "my site", "t", "row"):
+        table = TABLE.sort_by(order)
+        path = parquet(table, tmp_path, row_group_size=4)
+        assert sorted(rows_of(path, text)) == CHOSEN[text].tolist()
+
+
+@pytest.mark.parametrize(
+    ("text", "groups"),
+    [
+        ("row < 8", 2),
+        ("row <= 8", 3),
+        ("row == 30", 1),
+        ("row != 30", 15),
+        ("not row >= 8", 2),
+        ("row in [0, 59]", 2),
+        ("10 <= row < 20", 3),
+        ("row < 8 or row > 55", 3),
+        ("row < 8 and x > 1e9", 0),
+        ("x + row < 8", 15),
+        ("t < '2024-01-03'", 1),
+        ("when < '2024-01-03'", 1),
+        ("row is null", 0),
+        ("nothing is not null", 0),
+        ("nothing > 0", 0),
+        ("word == 'w07'", 1),
+        ("half > 29", 1),
+        ("decimal >= 29.5", 1),
+    ],
+)
+def test_only_row_groups_that_may_hold_a_row_are_read(text, groups, tmp_path):
+    extra = {
+        "t": pa.array(TIMES, pa.timestamp("ns", "UTC")),
+        "when": pa.array([time.date() for time in TIMES]),
+        "nothing": pa.nulls(ROWS, pa.float64()),
+        "word": [f"w{k:02}" for k in range(ROWS)],
+        "half": pa.array(np.arange(ROWS) / 2, pa.float32()),
+        "decimal": pa.array(np.arange(ROWS) / 2).cast(pa.decimal128(8, 1)),
+    }
+    table = TABLE.drop_columns(["t"])
+    for name, values in extra.items():
+        table = table.append_column(name, pa.array(values))
+    scan = open_table(parquet(table, tmp_path, row_group_size=4), text).scan
+    assert len(scan.pieces) == groups
+
+
+def test_nothing_is_left_out_where_extremes_are_not_told(tmp_path):
+    path = parquet(TABLE, tmp_path, row_group_size=4, write_statistics=False)
+    assert len(open_table(path, "row < 8").scan.pieces) == 15
+    assert rows_of(path, "row < 8") == list(range(8))
+
+
+def test_not_a_number_is_missing_for_every_comparison(tmp_path):
+    table = pa.table({"row": range(4), "x": [np.nan, 1.0, 2.0, None]})
+    cases = {
+        "x != 1": [2],
+        "not x > 1": [1],
+        "not x in [1]": [2],
+        "x is null": [0, 3],
+        "x < 9": [1, 2],
+    }
+    for text, rows in cases.items():
+        assert rows_of(table, text) == rows
+        for size in (1, 2, 4):
+            assert rows_of(parquet(table, tmp_path, row_group_size=size), text) == rows
+
+
+def test_where_extremes_settle_it_the_number_of_rows_stays_known(tmp_path):
+    path = parquet(TABLE, tmp_path, row_group_size=4)
+    rows = [piece.rows for piece in open_table(path, "row >= 50").scan.pieces]
+    assert rows == [None, 4, 4]
+
+
+NUMBERS = st.integers(-5, 5).map(lambda k: k / 2)
+SIGNS = {
+    "==": lambda a, b: a == b,
+    "!=": lambda a, b: a != b,
+    "<": lambda a, b: a < b,
+    "<=": lambda a, b: a <= b,
+    ">": lambda a, b: a > b,
+    ">=": lambda a, b: a >= b,
+}
+
+
+@st.composite
+def conditions(draw, depth=3):
+    """Draw a text, and the same for Arrow's own filters."""
+    kind = draw(st.sampled_from(["compare", "null", "in", "not", "and", "or"][: 6 if depth else 3]))
+    name = draw(st.sampled_from(["x", "k", "row"]))
+    if kind == "compare":
+        sign, value = draw(st.sampled_from(list(SIGNS))), draw(NUMBERS)
+        return f"{name} {sign} {value}", SIGNS[sign](ds.field(name), value)
+    if kind == "null":
+        return f"{name} is null", ds.field(name).is_null()
+    if kind == "in":
+        values = draw(st.lists(NUMBERS, min_size=1, max_size=3))
+        either = SIGNS["=="](ds.field(name), values[0])
+        for value in values[1:]:
+            either = either | (ds.field(name) == value)
+        return f"{name} in {values}", either
+    left, ours = draw(conditions(depth=depth - 1))
+    if kind == "not":
+        return f"not ({left})", ~ours
+    right, theirs = draw(conditions(depth=depth - 1))
+    return f"({left}) {kind} ({right})", ours & theirs if kind == "and" else ours | theirs
+
+
+@settings(max_examples=150, deadline=None)
+@given(conditions(), st.sampled_from(["x", "k", "row"]), st.integers(1, 20))
+def test_parquet_is_filtered_as_arrow_filters_it(condition, order, size):
+    text, expression = condition
+    table = TABLE.select(["row", "x", "k"]).sort_by(order)
+    sink = io.BytesIO()
+    pq.write_table(table, sink, row_group_size=size)
+    expected = ds.dataset(table).to_table(filter=expression)["row"].to_pylist()
+    scan = open_table(io.BytesIO(sink.getvalue()), text).scan
+    read = [row for piece in scan.pieces for b in piece.read(["row"]) for row in b[0].to_pylist()]
+    assert read == expected
+
+
+X = np.array([1.0, 2.0, 3.0, 4.0])
+Y = np.array([5.0, 6.0, 7.0, 8.0])
+S = ["a", "b", "a", "b"]
+KINDS = {
+    "dict": lambda: {"x": X, "y": Y, "s": S},
+    "dict of lists": lambda: {"x": X.tolist(), "y": Y.tolist(), "s": S},
+    "dict with a scalar": lambda: {"x": X, "y": Y, "s": S, "one": 1},
+    "big-endian": lambda: {"x": X.astype(">f8"), "y": Y[:, None], "s": np.array(S)},
+    "records": lambda: np.rec.fromarrays([X, Y, np.array(S)], names="x,y,s"),
+    "pandas": lambda: pd.DataFrame({"x": X, "y": Y, "s": S}),
+    "pandas categories": lambda: pd.DataFrame({"x": X, "y": Y, "s": pd.Categorical(S)}),
+    "polars": lambda: pl.DataFrame({"x": X, "y": Y, "s": S}),
+    "lazy": lambda: pl.LazyFrame({"x": X, "y": Y, "s": S}),
+    "Arrow": lambda: pa.table({"x": X, "y": Y, "s": S}),
+    "reader": lambda: pa.table({"x": X, "y": Y, "s": S}).to_reader(max_chunksize=3),
+    "text": lambda: io.StringIO("x,y,s\n1,5,a\n2,6,b\n3,7,a\n4,8,b\n"),
+    "table": lambda: open_table({"x": X, "y": Y, "s": S}),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_data_is_filtered(kind):
+    source = open_table(KINDS[kind](), "s == 'a' and x > 1").load(["y"])
+    assert source.columns["y"].tolist() == [7.0]
+    assert list(source.columns) == ["y"]
+
+
+def test_conditions_add_up():
+    table = open_table(open_table({"x": X, "y": Y}, "x > 1"), "y < 8")
+    assert table.load(["x"]).columns["x"].tolist() == [2.0, 3.0]
+
+
+def test_text_files_are_filtered(tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_text("x,s,t\n1,a,2024-01-01\n2,b,2024-01-02\n3,a,2024-01-03\n")
+    assert open_table(path, "s == 'a' and t > '2024-01-02'").load(["x"]).columns["x"].tolist() == [
+        3
+    ]
+
+
+UNREADABLE = {
+    "x >": ["ends where a column"],
+    "x > 0 and": ["ends where a column"],
+    "x > 0 y < 1": ["'y' follows a condition that is complete"],
+    "x & y": ["'&' has no place", "write and"],
+    "x | y": ["write or"],
+    "x.y > 0": ["written in backticks"],
+    "x == 'A": ["the quotation mark is never closed"],
+    "`x > 0": ["the backtick is never closed"],
+    "(x > 0": ["a ')' is missing"],
+    "x in []": ["the list after in is empty"],
+    "x in 3": ["after in comes a list"],
+    "x in [1 2]": ["a comma or ] is missing"],
+    "x in [y]": ["holds numbers or text"],
+    "x is 3": ["after is, write null"],
+    "x == null": ["write is null"],
+    "x not 3": ["not is followed by in"],
+    "__import__('os').system('x') > 0": ["'.' has no place"],
+    "exit(0) > 0": ["'(' follows a condition that is complete"],
+    "x > 0; y": ["';' has no place"],
+    "lambda: 0": ["':' has no place"],
+    "x ** 2 > 1": ["'*' stands where"],
+    "(" * 30 + "x" + ")" * 30: ["nested more than 25 deep"],
+    "not " * 30 + "x > 1": ["nested more than 25 deep"],
+    "x" + "+1" * 200 + "> 0": ["more than 100 signs"],
+}
+
+
+@pytest.mark.parametrize("text", UNREADABLE)
+def test_what_cannot_be_read(text):
+    with pytest.raises(FormulaError) as caught:
+        read_condition(text)
+    for words in UNREADABLE[text]:
+        assert words in str(caught.value)
+    assert "^" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "where='' is no condition"),
+        (None, "where=None is no condition"),
+        (3, "where=3 is no condition"),
+        ("1 < 2", "names no column"),
+        ("x > 0 or " * 20_000 + "x > 0", "at most 100,000"),
+    ],
+)
+def test_what_is_no_condition(text, words):
+    with pytest.raises(UsageError, match=words):
+        read_condition(text)
+
+
+MISMATCHES = {
+    "xx > 0": ["looks at 'xx', which is no column of the data", "Did you mean 'x'?"],
+    "`my site` == A": ["looks at 'A'", "write it in quotation marks"],
+    "x == '3'": ["compares column 'x', which holds numbers, with '3'", "without quotation marks"],
+    "`my site` > 3": ["which holds text, with 3", "write '3' in quotation marks"],
+    "t > 3": ["which holds times, with 3", "'2024-03-01'"],
+    "t > 'yesterday'": ["which holds times, with 'yesterday'"],
+    "flag == 'A'": ["which holds truth values", "true or false"],
+    "x and k > 1": ["takes column 'x' for true or false, but it holds numbers"],
+    "`my site` + 1 > 2": ["computes with column 'my site', which holds text"],
+    "`my site` < x": ["which holds text, with column 'x', which holds numbers"],
+    "x > 1e9": ["no row of the data meets where='x > 1e9'"],
+}
+
+
+@pytest.mark.parametrize("text", MISMATCHES)
+def test_what_cannot_be_compared(text):
+    with pytest.raises(DataError) as caught:
+        rows_of(TABLE, text)
+    for words in MISMATCHES[text]:
+        assert words in str(caught.value)
+
+
+def test_a_row_is_named_by_where_it_stands_among_all(tmp_path):
+    table = pa.table({"x": [1.0, 2.0, 3.0, 4.0], "y": [1.0, 2.0, None, 4.0]})
+    path = parquet(table, tmp_path, row_group_size=2)
+    for data, words in ((table, r"row 2 \(row 3 of all\)"), (path, r"\(row 3 of the file\)")):
+        with pytest.raises(DataError, match=words):
+            open_table(data, "x > 1").load(["y"])
