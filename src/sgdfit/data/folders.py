@@ -154,6 +154,8 @@ def _behind(address: str) -> Selection:
             stamp = Stamp(info.size, info.mtime_ns or 0)
             return Selection(name, (_origin(system, path, name, stamp),), True)
         found = _listed(system, address, path, pattern)
+    except FileNotFoundError as error:
+        raise DataError(f"there is no file {address!r}; check its name and folder") from error
     except (OSError, pa.ArrowException) as error:
         raise DataError(unreadable(address, error)) from error
     origins = [_origin(system, file.path, file.name, file.stamp) for file in found]

@@ -93,7 +93,8 @@ def _reader(
     import pyarrow as pa
 
     def read(names: Sequence[str]) -> Iterator[Any]:
-        options = _options(schema, names)
+        # A selection of fields would be copied; what is mapped and not looked at costs nothing.
+        options = None if mapped else _options(schema, names)
         with opened(origin) as source, _pages(origin, mapped) as (mapping, forget):
             with reading(origin.label, KIND):
                 file = pa.ipc.open_file(mapping or source, options=options)
