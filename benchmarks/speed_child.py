@@ -44,6 +44,7 @@ def told(job: dict[str, Any]) -> dict[str, Any]:
         "errors": {name: estimate.stderr for name, estimate in fit.estimates.items()},
         "rows": fit.rows,
         "visited": fit.rows_visited,
+        "kernel": fit.kernel,
         "status": fit.status.name,
         "cause": fit.status.cause,
     }

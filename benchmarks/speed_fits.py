@@ -21,6 +21,9 @@ __all__ = ["memory_tables", "minimum"]
 
 BLOCK = 1 << 18
 LIMIT, PASS, OURS = "reading both columns", "one compiled pass", "sgdfit, no start"
+# The kernel that is not chosen, told beside the one that is.
+FORMS = ("compiled", "numpy")
+RIVALS = ("lmfit", "nlsq", "optimistix Levenberg-Marquardt", "torch LBFGS")
 
 
 def memory_tables(rows: int, repeat: int, peers: bool) -> list[Table]:
@@ -47,13 +50,14 @@ def _own(curve: Curve, x: np.ndarray, y: np.ndarray) -> list[Contender]:
     kernel = make(build(curve.formula, ["x", "y"]), sgd(), "compiled")
     chunk, theta, data = Chunk((x, y), None), np.array(TRUTH), {"x": x, "y": y}
 
-    def fit() -> Any:
-        return sgdfit.fit(curve.formula, data)
+    def fit(form: str = "auto") -> Any:
+        return sgdfit.fit(curve.formula, data, kernel=form)
 
     return [
         Contender(LIMIT, reading(x, y)),
         Contender(PASS, lambda: kernel.sums(theta, chunk)),
         Contender(OURS, fit),
+        *(Contender(f"sgdfit, kernel={form!r}", lambda f=form: fit(f)) for form in FORMS),
     ]
 
 
@@ -89,7 +93,7 @@ def _line(timing: Timing, best: np.ndarray, errors: np.ndarray) -> Line:
     ]
     if isinstance(timing.answer, sgdfit.Result):
         told.append(f"{(timing.answer.rows_visited or 0) / timing.answer.rows:.2f} looks a row")
-        told.append(timing.answer.status.name)
+        told += [timing.answer.status.name, timing.answer.kernel]
     return line._replace(note=", ".join(filter(None, [*told, line.note])))
 
 
@@ -106,18 +110,13 @@ def _targets(curve: Curve, timings: list[Timing]) -> tuple[Target, ...]:
     if curve.name != "exponential":
         return ()
     seconds = {timing.contender.name: timing.median for timing in timings}
-    own = {LIMIT, PASS, OURS}
-    others = [s for name, s in seconds.items() if name not in own and math.isfinite(s)]
-    rivals = [s for name, s in seconds.items() if name in {"lmfit", "nlsq", *_ITERATIVE}]
+    rivals = [seconds[name] for name in RIVALS if math.isfinite(seconds.get(name, math.nan))]
     found = [Target("compiled passes that the fit takes", seconds[OURS] / seconds[PASS], 3.0)]
-    if others:
+    if "scipy curve_fit" in seconds:
         slow = seconds["scipy curve_fit"] / seconds[OURS]
         found.append(Target("times as fast as curve_fit", slow, 50.0, at_least=True))
-        best = min((s for s in rivals if math.isfinite(s)), default=math.nan) / seconds[OURS]
+        best = min(rivals, default=math.nan) / seconds[OURS]
         found.append(
             Target("times as fast as the best of lmfit, nlsq, optimistix, torch", best, 10.0, True)
         )
     return tuple(found)
-
-
-_ITERATIVE = ("optimistix Levenberg-Marquardt", "torch LBFGS")
