@@ -99,10 +99,9 @@ def test_the_compiled_form_is_mpmath_s_too(name):
 
 
 def _compiled_helpers():
-    """The helpers of the compiled form, as plain Python."""
-    start = HEADER.index("@njit")
-    space = {"math": math, "numpy": np, "njit": lambda *a, **k: lambda f: f, "FAST": set()}
-    exec(HEADER[start:], space)
+    """Return what generated source has at hand."""
+    space = {}
+    exec(HEADER, space)
     return space
 
 

@@ -23,6 +23,9 @@ import sgdfit
 
 __all__ = ["folder", "function", "load"]
 
+# The modules here whose functions become part of the machine code.
+INLINED = ("coefficients", "elementary", "instructions", "library", "prefetching")
+
 
 def folder() -> Path:
     """Return the folder that compiled kernels are kept in."""
@@ -83,7 +86,7 @@ def _name(source: str) -> str:
     package = Path(sgdfit.__file__).parent
     used = [
         (package / f"{module}.py").read_text(encoding="utf-8")
-        for module in ("optimization/updates", "kernels/prefetching")
+        for module in ("optimization/updates", *(f"kernels/{name}" for name in INLINED))
     ]
     key = "\n".join([source, *used, sgdfit.__version__, numba.__version__])
     return f"kernel_{hashlib.sha256(key.encode()).hexdigest()[:24]}"

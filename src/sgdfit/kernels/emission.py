@@ -177,6 +177,8 @@ class Emitter:
             if 0 < count <= LARGEST_PRODUCT:
                 product = self._repeated(self._held(base), count)
                 return (product, NAME) if exponent > 0 else (f"1.0/{product}", PRODUCT)
+        if self.dialect == "compiled":
+            return f"elementary.power({self.text(base)}, {self.text(exponent)})", NAME
         return f"{self.text(base, NAME)}**{self.text(exponent, POWER)}", POWER
 
     def _held(self, expression: Expr) -> str:

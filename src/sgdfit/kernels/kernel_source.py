@@ -1,27 +1,36 @@
 """Writes the source of the compiled form.
 
-Every parameter, gradient and optimizer slot is a local name, so that it lives in a register. The
-templates below read like the programs that they make, with three signs of their own: a line with
-``#P`` is written once for each parameter, ``#C`` for each array of columns (the weights are the
-last), ``#S`` for each slot of the optimizer; ``«p#P»`` writes a list within a line; ``$row`` stands
-for lines or a word that the caller fills in.
+Every parameter, gradient and optimizer slot is a local name, so that it lives in a register. In
+the templates below, whose signs `sgdfit.kernels.template` explains, ``#P`` stands for each
+parameter, ``#C`` for each array of columns (the weights are the last), ``#S`` for each slot of the
+optimizer and ``#H`` for each entry of the curvature.
 """
 
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+import sympy
 
+from sgdfit.kernels.instructions import fuses
 from sgdfit.kernels.kernel import emitted, held
 from sgdfit.kernels.order import BLOCK, BUFFER, PLACES
 from sgdfit.kernels.summation import BLOCK_ROWS, PANEL
+from sgdfit.kernels.template import filled
+from sgdfit.language.functions import FUNCTIONS, Where
+from sgdfit.language.real import Xlogy
 from sgdfit.models.model import Model
 from sgdfit.optimization.optimizer import Optimizer
 
 __all__ = ["partials_source", "sweep_source"]
+
+# Functions whose quick form has a limit (`sgdfit.kernels.elementary.LARGEST_ANGLE`), and what may
+# hide the NaN that they say beyond it.
+ANGLES = ("sin", "cos")
+HIDING = (Where, Xlogy, sympy.Piecewise)
 
 IMPORTS = """\
 from sgdfit.kernels.prefetching import prefetch
@@ -31,6 +40,7 @@ HEADER = """\
 import math
 import numpy
 from numba import njit
+from sgdfit.kernels import elementary, library
 
 # Products and sums may be fused, and sums over rows added up in any order. Nothing else: x - x
 # would be 0 where x is NaN, which is how a domain error shows.
@@ -38,45 +48,31 @@ FUSED = {"contract"}
 ANY_ORDER = {"contract", "reassoc", "nsz"}
 
 
-@njit(error_model="numpy")
-def _logistic(x):
-    z = math.exp(-abs(x))
-    return 1.0/(1.0 + z) if x >= 0.0 else z/(1.0 + z)
-
-
-@njit(error_model="numpy")
-def _logaddexp(x, y):
-    return x + math.log(2.0) if x == y else max(x, y) + math.log1p(math.exp(-abs(x - y)))
-
-
-@njit(error_model="numpy")
-def _xlogy(x, y):
-    return 0.0 if x == 0.0 else x*math.log(y)
-
-
 """
 
 TERMS = """\
-@njit(error_model="numpy", fastmath=FUSED)
-def terms(«p#P», «c#C»):
+@njit(error_model="numpy", fastmath=FUSED, forceinline=True)
+def $TERMS(«p#P», «c#C»):
     $row
-    return $TERMS, «j#P»
+    return $VALUES, «j#P»
 
 
 """
 
+# A loop over rows is in vector registers where all that it calls is. Where that is not sure to be
+# right for every row (see `_Lines`), sums that are not finite are made again, by surer terms.
 # An index that counts from 0 along a view needs no test for wrapping around, which would keep the
 # loop out of vector registers. What adds up the blocks may not be reassociated: its second line
 # would be zero.
-SUMS = f"""\
+SUMS = """\
 @njit(nogil=True, error_model="numpy", fastmath=ANY_ORDER)
-def block(«p#P», «c#C», total):
+def $SUMS(«p#P», «c#C», total):
     t0 = 0.0
     t1 = 0.0
     g#P = 0.0
     h#H = 0.0
     for i in range(len(c0)):
-        weight, loss, slope, bend, «j#P» = terms(«p#P», «c#C[i]»)
+        weight, loss, slope, bend, «j#P» = $TERMS(«p#P», «c#C[i]»)
         t0 += weight
         t1 += loss
         g#P += slope*j#P
@@ -85,7 +81,19 @@ def block(«p#P», «c#C», total):
     $total
 
 
-@njit(nogil=True, error_model="numpy")
+"""
+SUMS_AGAIN = """\
+@njit(nogil=True, error_model="numpy", fastmath=False)
+def sums(«p#P», «c#C», total):
+    quick_sums(«p#P», «c#C», total)
+    if not math.isfinite(total.sum()):
+        sure_sums(«p#P», «c#C», total)
+
+
+"""
+
+PARTIALS = f"""\
+@njit(nogil=True, error_model="numpy", fastmath=False)
 def add(high, low, total):
     for k in range(len(total)):
         new = high[k] + total[k]
@@ -94,7 +102,7 @@ def add(high, low, total):
         high[k] = new
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=False)
 def partials(theta, columns, out):
     c#C = columns[#C]
     p#P = theta[#P]
@@ -103,22 +111,29 @@ def partials(theta, columns, out):
     for panel in range(len(out)):
         start = panel*{PANEL}
         for first in range(start, min(start + {PANEL}, len(c0)), {BLOCK_ROWS}):
-            block(«p#P», «c#C[first:first + {BLOCK_ROWS}]», total)
+            sums(«p#P», «c#C[first:first + {BLOCK_ROWS}]», total)
             add(out[panel, 0], out[panel, 1], total)
 """
 
 BATCH = """\
-update = njit(error_model="numpy", fastmath=FUSED)(updates.$UPDATE)
-
-
 @njit(nogil=True, error_model="numpy", fastmath=ANY_ORDER)
-def batch(«p#P», «c#C»):
+def $BATCH(«p#P», «c#C»):
     t = 0.0
     g#P = 0.0
     for i in range(len(c0)):
-        weight, loss, slope, bend, «j#P» = terms(«p#P», «c#C[i]»)
+        weight, loss, slope, bend, «j#P» = $TERMS(«p#P», «c#C[i]»)
         t += loss
         g#P += slope*j#P
+    return t, «g#P»
+
+
+"""
+BATCH_AGAIN = """\
+@njit(nogil=True, error_model="numpy", fastmath=False)
+def batch(«p#P», «c#C»):
+    t, «g#P» = quick_batch(«p#P», «c#C»)
+    if not math.isfinite($GRADIENT):
+        t, «g#P» = sure_batch(«p#P», «c#C»)
     return t, «g#P»
 
 
@@ -158,6 +173,9 @@ def gather(«c#C», «b#C», blocks, places, tail, at, rows):
 """
 
 SWEEP = f"""\
+update = njit(error_model="numpy", fastmath=FUSED)(updates.$UPDATE)
+
+
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FUSED)
 def sweep(theta, slots, average, averaged, step, position, columns,
           blocks, within, tail, rows, sequential, size, rates, options,
@@ -183,7 +201,7 @@ def sweep(theta, slots, average, averaged, step, position, columns,
                     request(«c#C», blocks, r//{BLOCK} + {PLACES})
                 k = within[r % {BUFFER}]
                 r = blocks[r//{BUFFER}*{PLACES} + k//{BLOCK}] + k % {BLOCK}
-            weight, t, slope, bend, «j#P» = terms(«p#P», «c#C[r]»)
+            weight, t, slope, bend, «j#P» = sure_terms(«p#P», «c#C[r]»)
             g#P = slope*j#P
         elif sequential:
             t, «g#P» = batch(«p#P», «c#C[position:stop]»)
@@ -231,19 +249,39 @@ def sweep(theta, slots, average, averaged, step, position, columns,
 """
 
 
+class _Lines(NamedTuple):
+    """The lines that compute the terms of one row.
+
+    Attributes
+    ----------
+    quick : list of str
+        By functions that stay in vector registers.
+    sure : list of str
+        By the library of C.
+    partial : bool
+        Whether ``quick`` has rows for which it says NaN though ``sure`` knows the value.
+    """
+
+    quick: list[str]
+    sure: list[str]
+    partial: bool
+
+
 def partials_source(model: Model, weighted: bool, scores: bool = False) -> str:
     """Write ``partials``; with ``scores``, squares of the slopes stand in front of J Jᵀ."""
     pairs = list(itertools.combinations_with_replacement(range(len(model.free)), 2))
     names = ["t0", "t1", *(f"g{i}" for i in range(len(model.free)))]
     names += [f"h{i}_{j}" for i, j in pairs]
-    texts = _row(model, weighted) | {
+    texts = {
+        "VALUES": [_values(weighted)],
         "SIZE": [str(len(names))],
         "FACTOR": ["slope*slope" if scores else "bend"],
         "products": [f"h{i}_{j} += b*j{i}*j{j}" for i, j in pairs],
         "total": [f"total[{k}] = {name}" for k, name in enumerate(names)],
     }
     repeats = _repeats(model, weighted) | {"H": [f"{i}_{j}" for i, j in pairs]}
-    return HEADER + _written(TERMS + SUMS, texts, repeats)
+    loops = _loops("sums", SUMS, SUMS_AGAIN, _lines(model, weighted))
+    return HEADER + _written([*loops, (PARTIALS, {})], texts, repeats)
 
 
 def sweep_source(model: Model, weighted: bool, optimizer: Optimizer) -> str:
@@ -251,24 +289,70 @@ def sweep_source(model: Model, weighted: bool, optimizer: Optimizer) -> str:
     slots = len(optimizer.init(np.zeros(1), optimizer.options))
     repeats = _repeats(model, weighted) | {"S": [str(k) for k in range(slots)]}
     bounded = "low[#P] if n#P < low[#P] else high[#P] if n#P > high[#P] else n#P"
-    texts = _row(model, weighted) | {
+    texts = {
+        "VALUES": [_values(weighted)],
         "UPDATE": [optimizer.update.__name__],
         "OPTIONS": [_settled(optimizer)],
+        "GRADIENT": [" + ".join(["t", *(f"g{i}" for i in range(len(model.free)))])],
         "FINITE": [" + ".join(f"n{i}" for i in range(len(model.free)))],
         "PARAMETERS": [str(len(model.free))],
         "BOUNDED": [bounded if _has_bounds(model) else "n#P"],
     }
+    lines = _lines(model, weighted)
+    loops = _loops("batch", BATCH, BATCH_AGAIN, lines)
+    if not lines.partial:
+        loops.append((TERMS, {"TERMS": ["sure_terms"], "row": lines.sure}))
     header = HEADER.replace("import njit\n", f"import njit\n{IMPORTS}")
-    return header + _written(TERMS + BATCH + ORDER + SWEEP, texts, repeats)
+    return header + _written([*loops, (ORDER, {}), (SWEEP, {})], texts, repeats)
 
 
-def _row(model: Model, weighted: bool) -> dict[str, list[str]]:
-    """Return the lines that compute the terms of one row, and the terms, weighted."""
+Parts = list[tuple[str, dict[str, list[str]]]]
+
+
+def _loops(name: str, template: str, again: str, lines: _Lines) -> Parts:
+    """Return the parts that make the loop ``name``, each with what it is filled with."""
+    quick = {"TERMS": ["quick_terms"], "row": lines.quick}
+    named = name.upper()
+    if not lines.partial:
+        return [(TERMS, quick), (template, quick | {named: [name]})]
+    sure = {"TERMS": ["sure_terms"], "row": lines.sure}
+    parts: Parts = []
+    for kind, texts in (("quick", quick), ("sure", sure)):
+        parts += [(TERMS, texts), (template, texts | {named: [f"{kind}_{name}"]})]
+    return [*parts, (again, {})]
+
+
+def _written(
+    parts: Parts, texts: dict[str, list[str]], repeats: Mapping[str, Sequence[str]]
+) -> str:
+    return "".join(filled(template, texts | own, repeats) for template, own in parts)
+
+
+def _lines(model: Model, weighted: bool) -> _Lines:
     row, loss = emitted(model, "compiled", held(model))
     read = [f"x{i} = float(c{i})" for i in range(len(model.columns))]
     weight = [f"w = float(c{len(read)})"] if weighted else []
-    terms = "w, w*loss, w*slope, w*bend" if weighted else "1.0, loss, slope, bend"
-    return {"row": [*read, *weight, *row, *loss], "TERMS": [terms]}
+    quick = [*read, *weight, *row, *loss]
+    sure = [line.replace("elementary.", "library.") for line in quick]
+    hidden = not all(map(_is_shown, (model.prediction, model.formula.response)))
+    if hidden or not fuses():
+        return _Lines(sure, sure, False)
+    return _Lines(
+        quick, sure, any(f"elementary.{name}(" in line for name in ANGLES for line in quick)
+    )
+
+
+def _is_shown(expression: Any) -> bool:
+    """Return whether NaN from a function of `ANGLES` makes the whole expression NaN."""
+    for part in sympy.preorder_traversal(expression):
+        hides = isinstance(part, HIDING) or (part.is_Pow and not part.exp.is_number)
+        if hides and part.has(*(FUNCTIONS[name].symbolic for name in ANGLES)):
+            return False
+    return True
+
+
+def _values(weighted: bool) -> str:
+    return "w, w*loss, w*slope, w*bend" if weighted else "1.0, loss, slope, bend"
 
 
 def _repeats(model: Model, weighted: bool) -> dict[str, list[str]]:
@@ -289,31 +373,3 @@ def _settled(optimizer: Optimizer) -> str:
         repr(float(value)) if value in (0, 1) else f"options[{k}]"
         for k, value in enumerate(optimizer.options)
     )
-
-
-def _written(
-    template: str, texts: Mapping[str, list[str]], repeats: Mapping[str, Sequence[str]]
-) -> str:
-    """Fill in a template: first the texts, then the repetitions."""
-    lines: list[str] = []
-    for line in template.splitlines():
-        stem = line.lstrip()
-        if stem.startswith("$"):
-            lines += [line[: -len(stem)] + text for text in texts[stem[1:]]]
-        else:
-            lines.append(re.sub(r"\$(\w+)", lambda found: texts[found[1]][0], line))
-    return "".join(f"{text}\n" for line in lines for text in _repeated(line, repeats))
-
-
-def _repeated(line: str, repeats: Mapping[str, Sequence[str]]) -> list[str]:
-    """Write a line once for each value of the marks outside its lists, then its lists."""
-    marks = dict.fromkeys(re.findall(r"#([A-Z])", re.sub(r"«.*?»", "", line)))
-    lines = [line]
-    for mark in marks:
-        lines = [text.replace(f"#{mark}", value) for text in lines for value in repeats[mark]]
-    return [re.sub(r"«(.*?)»", lambda found: _list(found[1], repeats), text) for text in lines]
-
-
-def _list(item: str, repeats: Mapping[str, Sequence[str]]) -> str:
-    (mark,) = dict.fromkeys(re.findall(r"#([A-Z])", item))
-    return ", ".join(item.replace(f"#{mark}", value) for value in repeats[mark])

@@ -1,7 +1,7 @@
 """The one table of functions and constants that a formula may use.
 
 Each row holds the SymPy form (for derivatives), the NumPy form and the compiled form (source
-text with ``{0}``, ``{1}``, … for the arguments). SymPy's own forms serve wherever their values
+text with ``{0}``, ``{1}``, … for the arguments; ``elementary`` is `sgdfit.kernels.elementary`). SymPy's own forms serve wherever their values
 and derivatives are right for real data; those of `sgdfit.language.real` where they are not.
 """
 
@@ -59,6 +59,10 @@ def _shared(symbolic: Callable[..., Expr], numpy: str, math: str | None = None) 
     return Form(symbolic, f"numpy.{numpy}({{0}})", f"math.{math or numpy}({{0}})")
 
 
+def _own(symbolic: Callable[..., Expr], numpy: str, own: str | None = None) -> Form:
+    return Form(symbolic, f"numpy.{numpy}({{0}})", f"elementary.{own or numpy}({{0}})")
+
+
 def _hypot(x: Expr, y: Expr) -> Expr:
     return sympy.sqrt(x**2 + y**2)
 
@@ -72,30 +76,30 @@ def _heaviside(x: Expr, at_zero: Expr) -> Expr:
 
 
 FUNCTIONS: dict[str, Form] = {
-    "exp": _shared(sympy.exp, "exp"),
-    "expm1": _shared(cfunctions.expm1, "expm1"),
-    "log": _shared(sympy.log, "log"),
-    "log2": _shared(cfunctions.log2, "log2"),
-    "log10": _shared(cfunctions.log10, "log10"),
-    "log1p": _shared(cfunctions.log1p, "log1p"),
+    "exp": _own(sympy.exp, "exp"),
+    "expm1": _own(cfunctions.expm1, "expm1"),
+    "log": _own(sympy.log, "log"),
+    "log2": _own(cfunctions.log2, "log2"),
+    "log10": _own(cfunctions.log10, "log10"),
+    "log1p": _own(cfunctions.log1p, "log1p"),
     "sqrt": _shared(sympy.sqrt, "sqrt"),
     "cbrt": Form(Cbrt, "numpy.cbrt({0})", "numpy.cbrt({0})"),
-    "sin": _shared(sympy.sin, "sin"),
-    "cos": _shared(sympy.cos, "cos"),
+    "sin": _own(sympy.sin, "sin"),
+    "cos": _own(sympy.cos, "cos"),
     "tan": _shared(sympy.tan, "tan"),
     "cot": Form(sympy.cot, "1.0/numpy.tan({0})", "1.0/math.tan({0})"),
     "asin": _shared(sympy.asin, "arcsin", "asin"),
     "acos": _shared(sympy.acos, "arccos", "acos"),
-    "atan": _shared(sympy.atan, "arctan", "atan"),
+    "atan": _own(sympy.atan, "arctan", "atan"),
     "atan2": Form(sympy.atan2, "numpy.arctan2({0}, {1})", "math.atan2({0}, {1})", 2),
-    "sinh": _shared(sympy.sinh, "sinh"),
-    "cosh": _shared(sympy.cosh, "cosh"),
-    "tanh": _shared(sympy.tanh, "tanh"),
-    "coth": Form(sympy.coth, "1.0/numpy.tanh({0})", "1.0/math.tanh({0})"),
+    "sinh": _own(sympy.sinh, "sinh"),
+    "cosh": _own(sympy.cosh, "cosh"),
+    "tanh": _own(sympy.tanh, "tanh"),
+    "coth": Form(sympy.coth, "1.0/numpy.tanh({0})", "1.0/elementary.tanh({0})"),
     "asinh": _shared(sympy.asinh, "arcsinh", "asinh"),
     "acosh": _shared(sympy.acosh, "arccosh", "acosh"),
     "atanh": _shared(sympy.atanh, "arctanh", "atanh"),
-    "erf": Form(sympy.erf, "special.erf({0})", "math.erf({0})"),
+    "erf": Form(sympy.erf, "special.erf({0})", "elementary.erf({0})"),
     "erfc": Form(sympy.erfc, "special.erfc({0})", "math.erfc({0})"),
     "abs": Form(Absolute, "numpy.abs({0})", "abs({0})"),
     "sign": Form(Sign, "numpy.sign({0})", "numpy.sign({0})"),
@@ -104,11 +108,11 @@ FUNCTIONS: dict[str, Form] = {
     "minimum": Form(Minimum, "numpy.minimum({0}, {1})", "numpy.minimum({0}, {1})", 2),
     "maximum": Form(Maximum, "numpy.maximum({0}, {1})", "numpy.maximum({0}, {1})", 2),
     "hypot": Form(_hypot, "numpy.hypot({0}, {1})", "math.hypot({0}, {1})", 2),
-    "logistic": Form(Logistic, "special.expit({0})", "_logistic({0})"),
-    "logaddexp": Form(Logaddexp, "numpy.logaddexp({0}, {1})", "_logaddexp({0}, {1})", 2),
-    "xlogy": Form(Xlogy, "special.xlogy({0}, {1})", "_xlogy({0}, {1})", 2),
+    "logistic": Form(Logistic, "special.expit({0})", "elementary.logistic({0})"),
+    "logaddexp": Form(Logaddexp, "numpy.logaddexp({0}, {1})", "elementary.logaddexp({0}, {1})", 2),
+    "xlogy": Form(Xlogy, "special.xlogy({0}, {1})", "elementary.xlogy({0}, {1})", 2),
     "where": Form(Where, "numpy.where({0}, {1}, {2})", "({1} if {0} else {2})", 3),
-    "pow": Form(power, "{0}**{1}", "{0}**{1}", 2),
+    "pow": Form(power, "{0}**{1}", "elementary.power({0}, {1})", 2),
 }
 
 ALIASES: dict[str, str] = {

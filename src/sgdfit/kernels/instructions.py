@@ -1,0 +1,87 @@
+"""Instructions that Numba has no word for, and that vector registers do as well as scalar ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from llvmlite import binding, ir  # type: ignore[import-untyped]
+from numba import njit, types
+from numba.extending import intrinsic
+
+__all__ = ["bits", "compiled", "floor", "fma", "from_bits", "fuses", "polynomial"]
+
+DOUBLE = ir.DoubleType()
+WORD = ir.IntType(64)
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def compiled(function: Function) -> Function:
+    """Compile a function into whatever calls it, every line in the order in which it stands.
+
+    That is said outright, since a function that says nothing takes over what its first caller
+    allows.
+    """
+    strict = njit(error_model="numpy", nogil=True, fastmath=False, forceinline=True)
+    return strict(function)  # type: ignore[no-any-return]
+
+
+def fuses() -> bool:
+    """Return whether this processor multiplies and adds in one step, rounding once."""
+    features = binding.get_host_cpu_features()
+    return bool(features.get("fma")) or "aarch64" in binding.get_default_triple()
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def bits(typing: Any, x: Any) -> Any:
+    """Return the 64 bits of a float as an integer."""
+
+    def write(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], WORD)
+
+    return types.int64(types.float64), write
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def from_bits(typing: Any, n: Any) -> Any:
+    """Return the float that 64 bits stand for."""
+
+    def write(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], DOUBLE)
+
+    return types.float64(types.int64), write
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def floor(typing: Any, x: Any) -> Any:
+    """Return the largest whole number that is not above x, as a float."""
+
+    def write(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        call = builder.module.declare_intrinsic("llvm.floor", [DOUBLE])
+        return builder.call(call, arguments)
+
+    return types.float64(types.float64), write
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def fma(typing: Any, x: Any, y: Any, z: Any) -> Any:
+    """Return x·y + z, rounded once."""
+
+    def write(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.fma(*arguments)
+
+    return types.float64(types.float64, types.float64, types.float64), write
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def polynomial(typing: Any, x: Any, coefficients: Any) -> Any:
+    """Return the polynomial of x whose ``coefficients`` are a tuple, the highest power first."""
+
+    def write(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        at, given = arguments
+        value = builder.extract_value(given, 0)
+        for k in range(1, len(signature.args[1])):
+            value = builder.fma(value, at, builder.extract_value(given, k))
+        return value
+
+    return types.float64(types.float64, coefficients), write
