@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import gc
+import gzip
 import io
+import os
 import re
+import sys
+import threading
 
 import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -248,3 +254,55 @@ def test_pandas_reads_the_same_in_chunks(tmp_path):
     with pd.read_csv(path, chunksize=2) as chunks:
         source = open_table(chunks).load(["x", "k"])
     np.testing.assert_allclose(source.columns["x"], X, rtol=1e-15)
+
+
+CSV = b"x,k\n" + b"".join(b"%.17g,%d\n" % (x, k) for x, k in zip(X, K, strict=True))
+
+
+def as_parquet(table):
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    return sink.getvalue()
+
+
+INPUTS = {
+    "text": (CSV, False),
+    "compressed text": (gzip.compress(CSV), False),
+    "Arrow stream": (as_stream(TABLE), False),
+    "compressed Arrow stream": (gzip.compress(as_stream(TABLE)), False),
+    "Parquet": (as_parquet(TABLE), True),
+}
+
+
+@pytest.mark.parametrize("kind", INPUTS)
+def test_standard_input_that_is_long_is_read_once(kind, monkeypatch):
+    content, again = INPUTS[kind]
+    monkeypatch.setattr("sgdfit.data.files.SMALL", 10)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    table = open_table("-")
+    assert (table.label, table.scan.again) == ("standard input", again)
+    np.testing.assert_array_equal(table.load(["x", "k"]).columns["x"], X)
+    if not again:
+        with pytest.raises(DataError, match="standard input can be read once, and has been"):
+            table.load(["x", "k"])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_pipe_stays_open_as_long_as_it_is_needed(tmp_path, monkeypatch):
+    monkeypatch.setattr("sgdfit.data.files.SMALL", 10)
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(CSV,))
+    writer.start()
+    before = len(os.listdir("/dev/fd"))
+    table = open_table(tmp_path / "pipe")
+    np.testing.assert_array_equal(table.load(["k"]).columns["k"], K)
+    writer.join()
+    del table
+    gc.collect()
+    assert len(os.listdir("/dev/fd")) <= before
+
+
+def test_an_empty_standard_input(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    with pytest.raises(DataError, match=r"standard input is empty \(0 bytes\); give it rows"):
+        open_table("-")

@@ -9,6 +9,7 @@ import mmap
 import os
 import stat
 import sys
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,11 +19,10 @@ from sgdfit.data.columnar import reading
 from sgdfit.data.conditions import Condition
 from sgdfit.data.containers import columns_in_place
 from sgdfit.data.datasets import open_dataset
-from sgdfit.data.delimited import HEAD, open_delimited, refuse_binary
+from sgdfit.data.delimited import open_delimited
 from sgdfit.data.filtering import filtered
 from sgdfit.data.folders import is_many, select
 from sgdfit.data.formats import (
-    COMPRESSED_MAGIC,
     COMPRESSIONS,
     FORMATS,
     MAGIC,
@@ -31,10 +31,12 @@ from sgdfit.data.formats import (
     format_of,
     format_table,
 )
+from sgdfit.data.one_pass import open_arrow_stream
 from sgdfit.data.origins import Origin, in_memory, on_disk
 from sgdfit.data.selections import open_selection
 from sgdfit.data.table import Table
-from sgdfit.data.text_scan import scan_text
+from sgdfit.data.text_places import TextPlace, held, opened, stream_place
+from sgdfit.data.text_scan import SMALL, scan_text
 from sgdfit.errors import DataError, did_you_mean
 
 __all__ = ["COMPRESSIONS", "FORMATS", "format_table", "open_files", "open_path", "open_stream"]
@@ -42,6 +44,7 @@ __all__ = ["COMPRESSIONS", "FORMATS", "format_table", "open_files", "open_path",
 NAMES_LOOKED_AT = 2_000
 # Pages of a mapped file count as memory, so only what is small is mapped.
 MAPPED = 1 << 26
+ARROW_STREAM = b"\xff\xff\xff\xff"
 
 
 def open_files(
@@ -77,8 +80,9 @@ def open_path(path: str | os.PathLike[str], condition: Condition | None = None) 
     place = Path(os.path.expanduser(text))
     mode = _mode(place, text)
     if not stat.S_ISREG(mode):
-        with _opening(text), place.open("rb") as pipe:
-            return _chosen(open_stream(pipe, text), condition)
+        with _opening(text):
+            pipe = _pipe(place)
+        return _chosen(open_stream(pipe, text), condition)
     compression, kind = format_of(place.name)
     origin = on_disk(str(place), place.name)
     if not origin.stamp.size:
@@ -113,35 +117,49 @@ def _mapped(origin: Origin, kind: Format, content: Any) -> Table:
 
 
 def open_stream(stream: Any, label: str) -> Table:
-    """Read ``stream`` to its end, once, and open what it held by its first bytes."""
-    data = _read_whole(getattr(stream, "buffer", stream), label)
-    for magic, compression in COMPRESSED_MAGIC:
-        if data.startswith(magic):
-            data = _decompressed(data, compression, label)
-    if not data:
+    """Open what an open file or pipe holds, known by its first bytes.
+
+    What is short is read to its end. What is longer is read once and in blocks, if it is text or
+    Arrow's stream format; other formats have their contents at their end, and are read whole.
+
+    Raises
+    ------
+    DataError
+        When it is empty, damaged, or of no format that can be read.
+    """
+    place, head, ended = held(stream_place(stream, label), SMALL + 1)
+    if not head:
         raise DataError(f"{label} is empty (0 bytes); give it rows")
     for magic, kind in MAGIC:
-        if data.startswith(magic):
-            return _mapped(in_memory(data, label), kind, data)
-    return open_delimited(data, label)
+        if head.startswith(magic):
+            if not ended and magic == ARROW_STREAM:
+                return open_arrow_stream(place.open(), label)
+            content = head if ended else _whole(place)
+            return _mapped(in_memory(content, label), kind, content)
+    return open_delimited(head, label) if ended else scan_text([place], label, small=0)
 
 
-def _read_whole(stream: Any, label: str) -> bytes:
-    """Read to the end, unless the first block is of no format: a device may have no end."""
+def _whole(place: TextPlace) -> bytes:
+    """Read a stream to its end."""
+    parts = []
     try:
-        head = _as_bytes(stream.read(HEAD))
-        known = (magic for magic, _ in (*MAGIC, *COMPRESSED_MAGIC))
-        if head and not head.startswith(tuple(known)):
-            refuse_binary(head, label)
-        # a terminal would have to be told twice that it is at its end
-        ended = isinstance(stream, io.BufferedIOBase | io.TextIOBase) and len(head) < HEAD
-        return head if ended else head + _as_bytes(stream.read())
+        with opened(place) as take:
+            while part := take(SMALL):
+                parts.append(part)
+        return b"".join(parts)
     except MemoryError as error:
-        raise DataError(f"{label} does not fit into memory; give fewer rows") from error
+        raise DataError(
+            f"{place.label} does not fit into memory, which its format asks for; save it as a file"
+            " and name that, or pipe CSV or Arrow's stream format"
+        ) from error
 
 
-def _as_bytes(block: Any) -> bytes:
-    return block.encode() if isinstance(block, str) else bytes(block)
+def _pipe(place: Path) -> io.FileIO:
+    """Open what may be read long after; it is closed when nothing needs it any more."""
+    descriptor = os.open(place, os.O_RDONLY)
+    pipe = io.FileIO(descriptor, closefd=False)
+    weakref.finalize(pipe, os.close, descriptor)
+    return pipe
 
 
 def _mode(place: Path, text: str) -> int:

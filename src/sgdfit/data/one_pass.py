@@ -18,6 +18,7 @@ from sgdfit.data.numeric import Place, shown
 from sgdfit.data.scan import BATCH_ROWS, Piece, Scan
 from sgdfit.data.scanned import read_once, scanned_table
 from sgdfit.data.table import Table, clean_names
+from sgdfit.data.text_places import Prefixed
 from sgdfit.errors import DataError
 
 __all__ = ["open_arrow_stream", "open_batches", "open_reader"]
@@ -91,7 +92,7 @@ def open_arrow_stream(stream: Any, label: str) -> Table:
     import pyarrow as pa
 
     with reading(label, "Arrow"):
-        reader = pa.ipc.open_stream(pa.PythonFile(stream, "r"))
+        reader = pa.ipc.open_stream(pa.PythonFile(Prefixed(b"", stream), "r"))
 
     def batches() -> Iterator[Any]:
         while True:

@@ -14,6 +14,7 @@ from sgdfit.errors import DataError
 
 __all__ = [
     "COMPRESSED_MAGIC",
+    "Prefixed",
     "TextPlace",
     "file_place",
     "held",
@@ -60,7 +61,13 @@ class Prefixed:
         self.closed = False  # Arrow asks for it
 
     def read(self, size: int) -> bytes:
-        """Return at most ``size`` bytes; none at the end."""
+        """Return ``size`` bytes, fewer only at the end: a pipe hands out fewer at a time."""
+        parts = [self._part(size)]
+        while parts[-1] and (size := size - len(parts[-1])):
+            parts.append(self._part(size))
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _part(self, size: int) -> bytes:
         if self.begin == len(self.head) and not self.ended:
             self.head, self.begin = self._next(size), 0
         block = self.head[self.begin : self.begin + size]
