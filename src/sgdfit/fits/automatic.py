@@ -59,7 +59,10 @@ def solve(task: Task, wishes: Wishes) -> Result:
         assert task.chunk.rows == task.population.rows
     # Far out a formula may overflow; what is not finite is looked for, not warned of.
     with np.errstate(all="ignore"):
-        found = find_minimum(task, problem, wishes.search)
+        # Rows of weight 0 have no say in where to begin either.
+        having_a_say = task._replace(population=problem.population)
+        found = find_minimum(having_a_say, problem, wishes.search)
+        found = found._replace(task=found.task._replace(population=task.population))
     if found.course.way and found.course.way[-1].rows < problem.rows:
         found = found._replace(task=found.task.of_sample())
         problem = problem._replace(population=found.task.population)
