@@ -1,0 +1,354 @@
+"""Folders and files in pieces on bad days: each its own sentence."""
+
+from __future__ import annotations
+
+import io
+import os
+from contextlib import contextmanager
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.feather
+import pyarrow.orc
+import pyarrow.parquet as pq
+import pytest
+
+from sgdfit.data import folders
+from sgdfit.data.readers import open_table
+from sgdfit.errors import DataError
+
+TABLE = pa.table({"x": np.arange(100.0), "y": np.ones(100)})
+
+
+def to_bytes(table=TABLE, **options):
+    sink = io.BytesIO()
+    pq.write_table(table, sink, **options)
+    return sink.getvalue()
+
+
+def stream():
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, TABLE.schema) as writer:
+        writer.write_table(TABLE, max_chunksize=30)
+    return sink.getvalue()
+
+
+def orc():
+    sink = io.BytesIO()
+    pyarrow.orc.write_table(TABLE, sink)
+    return sink.getvalue()
+
+
+def feather(table=TABLE):
+    sink = io.BytesIO()
+    pyarrow.feather.write_feather(table, sink, compression="uncompressed")
+    return sink.getvalue()
+
+
+WHOLE = to_bytes()
+DATES = pa.table({"x": pa.array([1], pa.date32()), "y": [1]})
+# content of files in a folder, columns asked for, words of the message in their order
+FOLDERS = {
+    "no files": ({}, ["the folder", "data' holds no files", "begin with _ or ."]),
+    "hidden files only": ({"_SUCCESS": b"", ".a.parquet": WHOLE}, ["holds no files"]),
+    "no data files": (
+        {"a.md": b"words", "b.json": b"{}"},
+        ["holds no file of a format that can be read, only 'a.md', 'b.json'; supported are"],
+    ),
+    "two formats": (
+        {"a.parquet": WHOLE, "b.csv": b"x,y\n1,2\n"},
+        ["holds both Parquet (a.parquet) and delimited text (b.csv)", "/*.parquet'"],
+    ),
+    "a file of 0 bytes": ({"a.parquet": WHOLE, "b.parquet": b""}, ["b.parquet is empty (0 bytes)"]),
+    "cut off": (
+        {"a.parquet": WHOLE, "b.parquet": WHOLE[:-50]},
+        ["b.parquet is cut off, damaged or no Parquet file"],
+    ),
+    "stream that is cut off": (
+        {"a.arrows": stream(), "b.arrows": stream()[:-300]},
+        ["b.arrows is cut off, damaged or no Feather or Arrow file"],
+    ),
+    "ORC that is cut off": ({"a.orc": orc()[:-5]}, ["a.orc is cut off, damaged or no ORC file"]),
+    "Feather that is cut off": (
+        {"a.feather": feather(), "b.feather": feather()[:-9]},
+        ["b.feather is cut off, damaged or no Feather or Arrow file"],
+    ),
+    "a column that a file lacks": (
+        {"a.parquet": WHOLE, "b.parquet": to_bytes(TABLE.select(["x"]))},
+        ["b.parquet has no column 'y', which a.parquet has", "leave the column out"],
+    ),
+    "a column that the first file lacks": (
+        {"a.feather": feather(TABLE.select(["x"])), "b.feather": feather()},
+        ["a.feather has no column 'y', which b.feather has"],
+    ),
+    "a column of another type": (
+        {"a.parquet": WHOLE, "b.parquet": to_bytes(pa.table({"x": ["1"], "y": [1]}))},
+        ["column 'x' holds numbers (double) in a.parquet and text (string) in b.parquet"],
+    ),
+    "times among numbers": (
+        {"a.parquet": to_bytes(DATES), "b.parquet": WHOLE},
+        ["column 'x' holds times (date32[day]) in a.parquet and numbers (double) in b.parquet"],
+    ),
+    "two columns of a name": (
+        {"a.parquet": to_bytes(pa.table([[1.0], [2.0], [3.0]], names=["x", "y", "y "]))},
+        ["has 2 columns named 'y'", "rename"],
+    ),
+    "two columns of a name in a later file": (
+        {
+            "a.parquet": WHOLE,
+            "b.parquet": to_bytes(pa.table([[1.0], [2.0], [3.0]], names=["x", "y", " y"])),
+        },
+        ["b.parquet has several columns named 'y'; rename"],
+    ),
+    "folders of several kinds": (
+        {"y=1/a.csv": b"x\n1\n", "z=1/b.csv": b"x\n1\n"},
+        ["z=1/b.csv has no column 'y', which the folders of other files name"],
+    ),
+    "no rows": ({"a.parquet": to_bytes(TABLE.slice(0, 0))}, ["has no rows; give at least one"]),
+}
+
+
+def assert_says(message, words):
+    start = 0
+    for word in words:
+        assert word in message[start:], f"{word!r} is not (in this order) in: {message}"
+        start = message.index(word, start) + len(word)
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_bad_folders(name, tmp_path):
+    files, words = FOLDERS[name]
+    (tmp_path / "data").mkdir()
+    for called, content in files.items():
+        (tmp_path / "data" / called).parent.mkdir(exist_ok=True)
+        (tmp_path / "data" / called).write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        open_table(tmp_path / "data").load(["x", "y"])
+    assert_says(str(caught.value), words)
+    assert "\n" not in str(caught.value).partition("supported are")[0]
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ("*.parquet", ["no file matches", "*.parquet'; check the pattern"]),
+        ("none/*.parquet", ["no file matches", "there is no folder", "none'"]),
+        (["a.csv"], ["there is no file 'a.csv'"]),
+        ("https://example.org/*.parquet", ["is an address, not a file; download it"]),
+        ("nowhere://bucket/data", ["'nowhere://bucket/data' cannot be reached (", "s3://"]),
+        ("file:///no/such/folder", ["there is no file 'file:///no/such/folder'"]),
+        ("file:///no/such/*.parquet", ["there is no file 'file:///no/such/*.parquet'"]),
+    ],
+)
+def test_bad_selections(data, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError) as caught:
+        open_table(data)
+    assert_says(str(caught.value), words)
+
+
+def test_an_empty_list_names_no_file():
+    with pytest.raises(DataError, match="the list of files is empty"):
+        folders.select([])
+
+
+def test_a_filesystem_that_refuses_is_told_in_one_sentence(tmp_path, monkeypatch):
+    class Refusing:
+        def get_file_info(self, path):
+            raise OSError("When getting information for key 'a': AWS Error ACCESS_DENIED\ntrace")
+
+    monkeypatch.setattr(folders, "filesystem", lambda address: (Refusing(), "bucket"))
+    with pytest.raises(DataError) as caught:
+        open_table("s3://bucket/data")
+    assert_says(str(caught.value), ["'s3://bucket/data' cannot be read", "ACCESS_DENIED)"])
+    assert "\n" not in str(caught.value)
+
+
+def damaged(path, rows=400, group=100):
+    """Write a file of row groups, the third of which is damaged."""
+    table = pa.table({"x": np.random.default_rng(0).normal(size=rows)})
+    options = {"use_dictionary": False, "write_page_checksum": True}
+    pq.write_table(table, path, row_group_size=group, **options)
+    column = pq.ParquetFile(path).metadata.row_group(2).column(0)
+    middle = column.data_page_offset + column.total_compressed_size // 2
+    with path.open("r+b") as file:
+        file.seek(middle)
+        file.write(b"\x55" * 40)
+
+
+def test_a_row_group_that_is_damaged_is_named(tmp_path):
+    damaged(tmp_path / "a.parquet")
+    scan = open_table(tmp_path / "a.parquet").scan
+    assert sum(b.num_rows for k in (0, 1, 3) for b in scan.pieces[k].read(["x"])) == 300
+    with pytest.raises(DataError) as caught:
+        list(scan.pieces[2].read(["x"]))
+    assert_says(str(caught.value), ["a.parquet is damaged in row group 3 (rows 201 to 300): "])
+    with pytest.raises(DataError, match="damaged in row group 3"):
+        open_table(tmp_path / "a.parquet").load(["x"])
+
+
+def test_a_row_group_that_is_damaged_is_no_trouble_where_it_is_not_read(tmp_path):
+    damaged(tmp_path / "a.parquet")
+    values = open_table(tmp_path / "a.parquet").scan.pieces[0].read(["x"])
+    assert next(values).num_rows == 100
+
+
+def three_groups(path):
+    pq.write_table(TABLE, path, row_group_size=40)
+
+
+def appended(path):
+    with path.open("ab") as file:
+        file.write(b"more")
+
+
+def rewritten(path):
+    content = path.read_bytes()
+    path.write_bytes(content)
+    os.utime(path, ns=(1, 1))
+
+
+def replaced(path):
+    other = path.with_name("new")
+    pq.write_table(TABLE.slice(0, 50), other)
+    os.replace(other, path)
+
+
+def cut(path):
+    os.truncate(path, 20)
+
+
+CHANGES = {
+    "removed": (lambda path: path.unlink(), "was removed while it was being read; put it back"),
+    "appended": (appended, "has changed since it was opened (it had"),
+    "rewritten": (rewritten, "(it was written anew with the same size); begin again"),
+    "replaced": (replaced, "has changed since it was opened (it had"),
+    "cut": (cut, "bytes and has 20); begin again once nothing writes to it"),
+}
+WRITERS = {
+    "a.parquet": three_groups,
+    "a.arrow": lambda path: pyarrow.feather.write_feather(TABLE, str(path), chunksize=40),
+    "a.arrows": lambda path: path.write_bytes(stream()),
+    "a.orc": lambda path: pyarrow.orc.write_table(TABLE, str(path)),
+    "a.csv": lambda path: path.write_text("x,y\n" + "1,2\n" * 50),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("name", [name for name in WRITERS if name != "a.csv"])
+def test_a_file_that_changes_between_passes_is_refused(name, change, tmp_path):
+    WRITERS[name](tmp_path / name)
+    scan = open_table(tmp_path / name).scan
+    assert sum(b.num_rows for piece in scan.pieces for b in piece.read(["x"])) == 100
+    CHANGES[change][0](tmp_path / name)
+    with pytest.raises(DataError) as caught:
+        list(scan.pieces[-1].read(["x"]))
+    assert_says(str(caught.value), [name, CHANGES[change][1]])
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("where", [None, "x >= 0 and y > 0"])
+def test_a_file_that_changes_while_it_is_read_is_refused(change, where, tmp_path):
+    rows = 600_000
+    table = pa.table({"x": np.arange(float(rows)), "y": np.ones(rows)})
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=rows)
+    (piece,) = open_table(tmp_path / "a.parquet", where).scan.pieces
+    batches = piece.read(["x"])
+    assert next(batches).num_rows > 0
+    CHANGES[change][0](tmp_path / "a.parquet")
+    with pytest.raises(DataError) as caught:
+        list(batches)
+    assert_says(str(caught.value), ["a.parquet", CHANGES[change][1]])
+
+
+def test_a_file_of_a_folder_that_goes_is_named(tmp_path):
+    for k in range(3):
+        three_groups(tmp_path / f"part-{k}.parquet")
+    table = open_table(tmp_path)
+    (tmp_path / "part-1.parquet").unlink()
+    with pytest.raises(DataError, match=r"part-1\.parquet was removed while it was being read"):
+        table.load(["x"])
+
+
+def test_a_remote_file_that_changes_is_refused(tmp_path, monkeypatch):
+    from pyarrow import fs
+
+    system = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
+    monkeypatch.setattr(folders, "filesystem", lambda address: (system, "a.parquet"))
+    three_groups(tmp_path / "a.parquet")
+    scan = open_table("s3://bucket/a.parquet").scan
+    assert sum(b.num_rows for piece in scan.pieces for b in piece.read(["x"])) == 100
+    rewritten(tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="written anew with the same size"):
+        list(scan.pieces[0].read(["x"]))
+    (tmp_path / "a.parquet").unlink()
+    with pytest.raises(DataError, match="was removed while"):
+        list(scan.pieces[0].read(["x"]))
+
+
+@contextmanager
+def as_nobody():
+    """Root may read everything; for a while, be a user who may not."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+def reachable(tmp_path):
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="permissions of this system differ")
+@pytest.mark.parametrize("name", WRITERS)
+def test_files_that_may_not_be_read(name, tmp_path):
+    (tmp_path / "data").mkdir()
+    path = tmp_path / "data" / name
+    WRITERS[name](path)
+    (tmp_path / "data" / f"b{path.suffix}").write_bytes(path.read_bytes())
+    reachable(tmp_path)
+    table = open_table(tmp_path / "data")
+    path.chmod(0)
+    for data in (path, tmp_path / "data", [path, path]):
+        with as_nobody(), pytest.raises(DataError, match=rf"{name}' may not be read \(permission"):
+            open_table(data).load(["x"])
+    with as_nobody(), pytest.raises(DataError, match="may not be read"):
+        table.load(["x"])
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="permissions of this system differ")
+def test_a_folder_that_may_not_be_looked_at(tmp_path):
+    (tmp_path / "data").mkdir()
+    reachable(tmp_path)
+    (tmp_path / "data").chmod(0)
+    for data in (tmp_path / "data", str(tmp_path / "data" / "*.csv"), f"file://{tmp_path}/data"):
+        with as_nobody(), pytest.raises(DataError, match=r"may not be read \(permission denied\)"):
+            open_table(data)
+
+
+def test_rows_that_a_file_announces_and_does_not_hold(tmp_path, monkeypatch):
+    from sgdfit.data import record_batches
+
+    path = tmp_path / "a.arrow"
+    pyarrow.feather.write_feather(TABLE, str(path), chunksize=40)
+    told = [record_batches.Block(40, 640, False)] * 3
+    monkeypatch.setattr(record_batches, "_blocks", lambda source, count: told)
+    with pytest.raises(DataError, match="100 rows follow row 0 where it announces 120"):
+        list(open_table(path).scan.pieces[0].read(["x"]))
+
+
+def test_a_length_that_cannot_be_read_is_found_by_reading(tmp_path, monkeypatch):
+    from sgdfit.data import record_batches
+
+    pyarrow.feather.write_feather(TABLE, str(tmp_path / "a.arrow"), chunksize=40)
+    (tmp_path / "a.arrows").write_bytes(stream())
+    monkeypatch.setattr(record_batches, "_message", lambda content: [][1])
+    for name in ("a.arrow", "a.arrows"):
+        (piece,) = open_table(tmp_path / name).scan.pieces
+        assert piece.rows is None
+        assert sum(batch.num_rows for batch in piece.read(["x"])) == 100
