@@ -104,9 +104,12 @@ def combined(partials: Iterable[np.ndarray], rows: int, parameters: int) -> Sums
 def _total(entry: np.ndarray) -> float:
     """Return the rounded exact sum; its high parts stand at even, its low ones at odd places."""
     try:
-        return math.fsum(entry.tolist())
+        total = math.fsum(entry.tolist())
     except (OverflowError, ValueError):
-        high = entry[0::2]
+        total = math.nan
+    if math.isfinite(total):
+        return total
+    high = entry[0::2]
     if not np.isfinite(high).all():
         with np.errstate(invalid="ignore"):
             return float(high[~np.isfinite(high)].sum())
