@@ -84,6 +84,11 @@ class Journal:
             return None
         return {name: array.astype(array.dtype.newbyteorder("=")) for name, array in arrays.items()}
 
+    @property
+    def is_due(self) -> bool:
+        """Whether what is kept now would be written, so that it is worth putting together."""
+        return self._place is not None and time.monotonic() - self._written >= self._every
+
     def keep(self, key: str, arrays: Mapping[str, ArrayLike], *, now: bool = False) -> None:
         """Keep copies of ``arrays`` in the place of what ``key`` held.
 
@@ -173,7 +178,7 @@ def open_journal(
     identity: Mapping[str, str],
     *,
     resume: bool,
-    every: float = 10.0,
+    every: float = 5.0,
     announce: Callable[[str], object] | None = None,
 ) -> Journal:
     """Open the journal of a run.

@@ -1,7 +1,7 @@
 """The command line: reads its arguments, calls the library, prints what that returns.
 
 Exit status: 0 done, 1 the fit failed (it diverged, or the formula left its domain), 2 bad usage
-or input, 130 interrupted by Ctrl-C, 141 the reader of the output left.
+or input, 130 interrupted by Ctrl-C, 143 by SIGTERM, 141 the reader of the output left.
 """
 
 from __future__ import annotations
@@ -15,11 +15,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sgdfit.cli import arriving
 from sgdfit.cli import options as option
+from sgdfit.cli import resources as resource
+from sgdfit.cli.following import Wish, as_interval, check_wish
+from sgdfit.cli.following import follow as run_stream
 from sgdfit.cli.groups import ParserError, WithExamples, WithFormula, WithHint, parser_sentence
 from sgdfit.cli.inputs import as_numbers, as_start, check_texts, data_first, open_data
 from sgdfit.cli.outcome import INTERRUPTED, exit_status, keep, print_json, show_result
 from sgdfit.cli.progress import progress_bar, steps_between
+from sgdfit.cli.signals import TERMINATED, ending_kindly
 from sgdfit.cli.streams import (
     check_destinations,
     foreseen_divergence,
@@ -119,7 +124,8 @@ def sgdfit(
 ) -> None:
     """Fit curves by stochastic gradient descent and see every step.
 
-    Exit status: 0 done, 1 the fit failed, 2 bad usage or input, 130 interrupted by Ctrl-C.
+    Exit status: 0 done, 1 the fit failed, 2 bad usage or input, 130 interrupted by Ctrl-C, 143 by
+    SIGTERM.
     """
     if context.invoked_subcommand is None:
         context.get_help()
@@ -153,6 +159,14 @@ def fit(
     search: option.Search = None,
     kernel: option.KernelForm = "auto",
     dtype: option.Arithmetic = "float64",
+    where: resource.Where = None,
+    memory: resource.Memory = None,
+    threads: resource.Threads = None,
+    checkpoint: resource.Checkpoint = None,
+    resume: resource.Resume = False,
+    follow: arriving.Follow = False,
+    every: arriving.Every = None,
+    forgetting: arriving.Forgetting = None,
     as_json: option.AsJson = False,
     save: option.Save = None,
     trace: option.TraceFile = None,
@@ -161,21 +175,43 @@ def fit(
     quiet: option.Quiet = False,
 ) -> int:
     """Estimate the parameters of a formula from data."""
-    check_texts(bound, response=response, weights=weights, sigma=sigma)
+    check_texts(bound, response=response, weights=weights, sigma=sigma, where=where)
     data, formula = data_first(data, formula)
     check_destinations(
-        (("--save", save, ()), ("--trace", trace, TABLES), ("--plot", plot, PLOTS)), [data]
+        (("--save", save, ()), ("--trace", trace, TABLES), ("--plot", plot, PLOTS)),
+        [data] if checkpoint is None else [data, checkpoint],
     )
     numbers = as_numbers(
         learning_rate=learning_rate, steps=steps, epochs=epochs, seed=seed, tolerance=tolerance,
-        trace_every=trace_every,
+        trace_every=trace_every, threads=threads,
     )  # fmt: skip
-    every = steps_between(batch_size, numbers["steps"], numbers["epochs"])
+    whole = {
+        "intervals": intervals != "wald", "optimizer": optimizer not in (None, "auto"),
+        "learning-rate": learning_rate is not None, "schedule": schedule is not None,
+        "batch-size": batch_size is not None, "steps": steps is not None,
+        "epochs": epochs is not None, "no-shuffle": not shuffle, "search": search is not None,
+        "tolerance": tolerance is not None, "kernel": kernel == "compiled",
+        "dtype": dtype != "float64", "trace-every": trace_every is not None,
+        "plot": plot is not None, "where": where is not None, "memory": memory is not None,
+        "threads": threads is not None, "checkpoint": checkpoint is not None, "resume": resume,
+    }  # fmt: skip
+    check_wish(follow, data, every, forgetting, whole)
+    if follow:
+        from sgdfit.streams.updating import Fit
+
+        begun = Fit(
+            formula, response=response, loss=loss, start=as_start(start), bounds=bound, fixed=fix,
+            tied=tie, weights=weights, sigma=sigma, absolute_sigma=absolute_sigma,
+            covariance=covariance, missing=missing, forgetting=forgetting, seed=numbers["seed"],
+        )  # fmt: skip
+        return run_stream(begun, missing, Wish(as_interval(every), as_json, quiet, save, trace))
+    looks = steps_between(batch_size, numbers["steps"], numbers["epochs"])
     with (
         progress_bar(not quiet) as listener,
         foreseen_divergence(listener.tell, not quiet),
+        ending_kindly() as ended,
     ):
-        table = open_data(data)
+        table = open_data(data, where)
         from sgdfit.fits.fitting import fit as run
 
         result = run(
@@ -183,15 +219,16 @@ def fit(
             fixed=fix, tied=tie, weights=weights, sigma=sigma, absolute_sigma=absolute_sigma,
             covariance=covariance, intervals=intervals, missing=missing, optimizer=optimizer,
             schedule=schedule, batch_size=batch_size, shuffle=shuffle, search=search, kernel=kernel,
-            dtype=dtype,
-            callback=listener.callback, callback_every=every if listener.callback else None,
+            dtype=dtype, memory=memory, checkpoint=checkpoint, resume=resume,
+            tell=None if quiet else listener.tell,
+            callback=listener.callback, callback_every=looks if listener.callback else None,
             **numbers,
         )  # fmt: skip
     try:
         keep(result, table, save, trace, plot, quiet)
     finally:  # a full disk must not cost the answer
         show_result(result, as_json, quiet)
-    return exit_status(result)
+    return TERMINATED if ended() and result.status.name == "interrupted" else exit_status(result)
 
 
 @app.command(cls=WithExamples)

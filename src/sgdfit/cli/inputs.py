@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 __all__ = ["as_numbers", "as_start", "check_texts", "data_first", "open_data"]
 
 
-def open_data(data: str) -> Table:
+def open_data(data: str, where: str | None = None) -> Table:
     """Open a file or standard input; the table can be read twice, standard input cannot."""
     from sgdfit.data.readers import open_table
 
     if data == "-" and sys.stdin.isatty():
         say("reading rows from the terminal; end them with Ctrl-D on a line of its own")
-    return open_table(data)
+    return open_table(data, where)
 
 
 def data_first(data: str, formula: str) -> tuple[str, str]:

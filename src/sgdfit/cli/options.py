@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-__all__ = ["EXAMPLES"]
+__all__ = ["DATA", "EXAMPLES", "declared"]
 
 PARAMETERS = "Parameters"
 DESCENT = "Descent"
@@ -41,8 +41,18 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
             'sgdfit fit data.csv "y = a*x + b" --sigma 0.5 --absolute-sigma',
         ),
         (
+            "some rows of a folder of files, within 2 GB; killed, it goes on with --resume",
+            """sgdfit fit measurements "y = a*x + b" --where "x > 0 and site == 'A'" --memory 2GB"""
+            " --checkpoint run.checkpoint",
+        ),
+        (
             "from standard input, with files to keep",
             'sgdfit fit - "y = a*x + b" --save fit.json --trace trace.csv --plot fit.svg'
+            " < data.csv",
+        ),
+        (
+            "rows that are still arriving, old ones forgotten, a line every 1,000 rows",
+            'sgdfit fit - "y = a*x + b" --follow --every 1000 --forgetting half_life=5000'
             " < data.csv",
         ),
     ),
@@ -86,7 +96,7 @@ def _words(*words: str) -> Callable[[str], list[str]]:
     return lambda incomplete: [word for word in words if word.startswith(incomplete)]
 
 
-def _option(help: str, panel: str, *names: str, metavar: str = "", **more: Any) -> Any:
+def declared(help: str, panel: str, *names: str, metavar: str = "", **more: Any) -> Any:
     """Declare an option; a switch has no metavar."""
     return typer.Option(*names, help=help, rich_help_panel=panel, metavar=metavar, **more)
 
@@ -95,7 +105,8 @@ DataFile = Annotated[
     str,
     typer.Argument(
         metavar="DATA",
-        help="CSV, TSV, Parquet, Feather or Arrow file, also .gz; - for standard input.",
+        help="CSV, TSV, Parquet, Feather, Arrow or ORC file, also .csv.gz and the like; a folder or"
+        " a quoted pattern of files; - for standard input.",
         show_default=False,
     ),
 ]
@@ -118,13 +129,13 @@ SavedFit = Annotated[
 
 Response = Annotated[
     str | None,
-    _option(
+    declared(
         "The left side, where the formula has none.", PARAMETERS, "--response", metavar="COLUMN"
     ),
 ]
 Start = Annotated[
     list[str] | None,
-    _option(
+    declared(
         'Where parameters start: "a=4,b=5", "search" or "random"; unless given, auto searches and'
         " textbook descent begins at 1.",
         PARAMETERS,
@@ -134,21 +145,23 @@ Start = Annotated[
 ]
 Fix = Annotated[
     list[str] | None,
-    _option(
+    declared(
         "Hold parameters at a value: c=3. Repeatable.", PARAMETERS, "--fix", metavar="NAME=VALUE,…"
     ),
 ]
 Bound = Annotated[
     list[str] | None,
-    _option('Keep within bounds: "0 < b < 10". Repeatable.', PARAMETERS, "--bound", metavar="TEXT"),
+    declared(
+        'Keep within bounds: "0 < b < 10". Repeatable.', PARAMETERS, "--bound", metavar="TEXT"
+    ),
 ]
 Tie = Annotated[
     list[str] | None,
-    _option('Let one follow others: "d = 2*a". Repeatable.', PARAMETERS, "--tie", metavar="TEXT"),
+    declared('Let one follow others: "d = 2*a". Repeatable.', PARAMETERS, "--tie", metavar="TEXT"),
 ]
 Loss = Annotated[
     str,
-    _option(
+    declared(
         "mse, mae, huber, soft_l1, cauchy, log_cosh, quantile, poisson, with options as in"
         ' "huber(delta=2)", or a formula of prediction and target.',
         PARAMETERS,
@@ -159,7 +172,7 @@ Loss = Annotated[
 ]
 Weights = Annotated[
     str | None,
-    _option(
+    declared(
         'A column that weighs the rows, or an expression such as "1/s**2".',
         DATA,
         "--weights",
@@ -168,7 +181,7 @@ Weights = Annotated[
 ]
 Sigma = Annotated[
     str | None,
-    _option(
+    declared(
         'Instead of weights: the standard deviation of each row, a column or "0.1*y".',
         DATA,
         "--sigma",
@@ -177,7 +190,7 @@ Sigma = Annotated[
 ]
 AbsoluteSigma = Annotated[
     bool,
-    _option(
+    declared(
         "Take sigma at its word: standard errors are not scaled by the residuals.",
         DATA,
         "--absolute-sigma",
@@ -186,7 +199,7 @@ AbsoluteSigma = Annotated[
 ]
 Covariance = Annotated[
     str,
-    _option(
+    declared(
         "Whence standard errors come: auto, classical, or sandwich, which is right also where the"
         " scatter differs from row to row.",
         DATA,
@@ -197,7 +210,7 @@ Covariance = Annotated[
 ]
 Intervals = Annotated[
     str,
-    _option(
+    declared(
         "The 95% intervals of parameters: wald, by Student's t, or profile, by refits along the"
         " profile likelihood.",
         DATA,
@@ -208,7 +221,7 @@ Intervals = Annotated[
 ]
 Missing = Annotated[
     str,
-    _option(
+    declared(
         "Rows without finite numbers: error, or drop them.",
         DATA,
         "--missing",
@@ -218,7 +231,7 @@ Missing = Annotated[
 ]
 Variables = Annotated[
     str | None,
-    _option(
+    declared(
         "Without data: which names are columns, as in x,t.",
         DATA,
         "--variables",
@@ -228,7 +241,7 @@ Variables = Annotated[
 
 OptimizerName = Annotated[
     str | None,
-    _option(
+    declared(
         "auto (the default), which needs neither rate nor starts; or textbook descent: sgd,"
         ' adagrad, rmsprop, adam, adamw, with options as in "sgd(momentum=0.9)" or'
         ' "averaged(adam)".',
@@ -240,7 +253,7 @@ OptimizerName = Annotated[
 ]
 LearningRate = Annotated[
     str | None,
-    _option(
+    declared(
         "For sgd, unless given, from the curvature at the start.",
         DESCENT,
         "--learning-rate",
@@ -250,7 +263,7 @@ LearningRate = Annotated[
 ]
 ScheduleName = Annotated[
     str | None,
-    _option(
+    declared(
         'How the rate changes: constant, cosine, "inverse_time(decay=0.01)", …',
         DESCENT,
         "--schedule",
@@ -260,7 +273,7 @@ ScheduleName = Annotated[
 ]
 BatchSize = Annotated[
     str | None,
-    _option(
+    declared(
         "Rows of one step of textbook descent: a number, or full.",
         DESCENT,
         "--batch-size",
@@ -270,7 +283,7 @@ BatchSize = Annotated[
 ]
 Steps = Annotated[
     str | None,
-    _option(
+    declared(
         "Steps to take; 1,000 unless given, of auto at most 2,000.",
         DESCENT,
         "--steps",
@@ -280,18 +293,18 @@ Steps = Annotated[
 ]
 Epochs = Annotated[
     str | None,
-    _option("Instead of steps: passes through the data.", DESCENT, "--epochs", metavar="NUMBER"),
+    declared("Instead of steps: passes through the data.", DESCENT, "--epochs", metavar="NUMBER"),
 ]
 Shuffle = Annotated[
-    bool, _option("Visit the rows in a new order each epoch.", DESCENT, "--shuffle/--no-shuffle")
+    bool, declared("Visit the rows in a new order each epoch.", DESCENT, "--shuffle/--no-shuffle")
 ]
 Seed = Annotated[
     str,
-    _option("Of shuffling, samples and searches.", DESCENT, "--seed", metavar="NUMBER"),
+    declared("Of shuffling, samples and searches.", DESCENT, "--seed", metavar="NUMBER"),
 ]
 Tolerance = Annotated[
     str | None,
-    _option(
+    declared(
         "Stop once this many standard errors from the optimum.",
         DESCENT,
         "--tolerance",
@@ -300,7 +313,7 @@ Tolerance = Annotated[
 ]
 Search = Annotated[
     bool | None,
-    _option(
+    declared(
         "Search for a better minimum than that of the given starts; unless given, where the"
         " residuals are not like noise.",
         DESCENT,
@@ -310,7 +323,7 @@ Search = Annotated[
 ]
 KernelForm = Annotated[
     str,
-    _option(
+    declared(
         "The kernel: auto, numpy or compiled; it changes the time, not the answer.",
         DESCENT,
         "--kernel",
@@ -320,7 +333,7 @@ KernelForm = Annotated[
 ]
 Arithmetic = Annotated[
     str,
-    _option(
+    declared(
         "Arithmetic of the steps: float64, or of textbook descent float32.",
         DESCENT,
         "--dtype",
@@ -330,21 +343,21 @@ Arithmetic = Annotated[
 ]
 
 AsJson = Annotated[
-    bool, _option("Print one JSON object and nothing else.", OUTPUT, "--json", show_default=False)
+    bool, declared("Print one JSON object and nothing else.", OUTPUT, "--json", show_default=False)
 ]
 Save = Annotated[
     str | None,
-    _option("Keep all facts as JSON, for predict and show.", OUTPUT, "--save", metavar="FILE"),
+    declared("Keep all facts as JSON, for predict and show.", OUTPUT, "--save", metavar="FILE"),
 ]
 TraceFile = Annotated[
     str | None,
-    _option(
+    declared(
         "Write every step; .csv, .tsv or .parquet by ending.", OUTPUT, "--trace", metavar="FILE"
     ),
 ]
 TraceEvery = Annotated[
     str | None,
-    _option(
+    declared(
         "Steps between two rows of the trace; unless given, so that it has at most 10,000.",
         OUTPUT,
         "--trace-every",
@@ -353,11 +366,11 @@ TraceEvery = Annotated[
 ]
 PlotFile = Annotated[
     str | None,
-    _option("Draw the fit; .png, .svg or .pdf by ending.", OUTPUT, "--plot", metavar="FILE"),
+    declared("Draw the fit; .png, .svg or .pdf by ending.", OUTPUT, "--plot", metavar="FILE"),
 ]
 Quiet = Annotated[
     bool,
-    _option(
+    declared(
         "No progress bar, report or messages, only errors (and --json).",
         OUTPUT,
         "--quiet",
@@ -365,13 +378,13 @@ Quiet = Annotated[
         show_default=False,
     ),
 ]
-Latex = Annotated[bool, _option("As LaTeX.", OUTPUT, "--latex", show_default=False)]
+Latex = Annotated[bool, declared("As LaTeX.", OUTPUT, "--latex", show_default=False)]
 Html = Annotated[
-    bool, _option("As a page with MathML, for a browser.", OUTPUT, "--html", show_default=False)
+    bool, declared("As a page with MathML, for a browser.", OUTPUT, "--html", show_default=False)
 ]
 TextOutput = Annotated[
     str | None,
-    _option(
+    declared(
         "Write to a file instead; .tex and .html choose the form.",
         OUTPUT,
         "--output",
@@ -381,7 +394,7 @@ TextOutput = Annotated[
 ]
 Interval = Annotated[
     str | None,
-    _option(
+    declared(
         "Add stderr, low and high: confidence, where the curve may lie, or prediction, where new"
         " points may fall.",
         OUTPUT,
@@ -392,11 +405,11 @@ Interval = Annotated[
 ]
 Level = Annotated[
     str | None,
-    _option("Confidence of the interval; 0.95 unless given.", OUTPUT, "--level", metavar="NUMBER"),
+    declared("Confidence of the interval; 0.95 unless given.", OUTPUT, "--level", metavar="NUMBER"),
 ]
 TableOutput = Annotated[
     str | None,
-    _option(
+    declared(
         "Write to a file instead; .csv, .tsv or .parquet by ending.",
         OUTPUT,
         "--output",
@@ -406,7 +419,7 @@ TableOutput = Annotated[
 ]
 Folder = Annotated[
     str,
-    _option(
+    declared(
         "The folder for the trace and the plot; made if need be.",
         OUTPUT,
         "--output",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
     from sgdfit.fits.descent import Callback, Progress
+    from sgdfit.fits.population import Pass
 
 __all__ = ["Listener", "progress_bar", "steps_between"]
 
@@ -60,13 +61,21 @@ def progress_bar(wanted: bool = True) -> Iterator[Listener]:
             if progress.seconds - shown >= SECONDS_A_LOOK:
                 shown = progress.seconds
                 text = describe(progress)
-                bars.update(task, total=progress.steps, completed=progress.step, description=text)
+                done, total = _share(progress)
+                bars.update(task, total=total, completed=done, description=text)
 
         def tell(text: str) -> None:
             # above the bar, which is drawn anew below it
             bars.console.print(f"sgdfit: {text}", markup=False, soft_wrap=True)
 
         yield Listener(show, tell)
+
+
+def _share(progress: Progress) -> tuple[int, int]:
+    """Return what is done and how much there is of it: rows of a pass, or steps."""
+    if progress.reading is None:
+        return progress.step, progress.steps
+    return progress.reading.rows, progress.reading.of
 
 
 def _bars() -> Bars:
@@ -98,13 +107,50 @@ def describe(progress: Progress) -> str:
     >>> from sgdfit.fits.descent import Progress
     >>> describe(Progress(1500, 10_000, 3, 6.2519913, {"a": 1.0}, 0.5))
     '1,500/10,000  loss 6.25199  3,000 steps/s'
+    >>> from sgdfit.fits.population import Pass
+    >>> reading = Pass(250_000, 1_000_000, 0.5)
+    >>> describe(Progress(5, 2000, 0, 6.2519913, {"a": 1.0}, 0.9, 0.25, reading))
+    'pass 25%  500,000 rows/s  2 s left  loss 6.25199  0.25 errors away'
     """
+    if progress.reading is not None:
+        return _reading(progress, progress.reading)
     parts = [f"{progress.step:,}/{progress.steps:,}"]
     if math.isfinite(progress.loss):
         parts.append(f"loss {progress.loss:.6g}")
     if progress.seconds > 0:
         parts.append(f"{_rounded(progress.step / progress.seconds):,.0f} steps/s")
     return "  ".join(parts)
+
+
+def _reading(progress: Progress, reading: Pass) -> str:
+    """Say how far a pass through all rows is."""
+    speed = reading.rows / max(reading.seconds, 1e-9)
+    parts = [
+        f"pass {100 * reading.rows // reading.of}%",
+        f"{_rounded(speed):,.0f} rows/s",
+        f"{_time((reading.of - reading.rows) / speed)} left",
+    ]
+    if math.isfinite(progress.loss):
+        parts.append(f"loss {progress.loss:.6g}")
+    if math.isfinite(progress.distance):
+        parts.append(f"{progress.distance:.2g} errors away")
+    return "  ".join(parts)
+
+
+def _time(seconds: float) -> str:
+    """Write a time in its largest units.
+
+    Examples
+    --------
+    >>> _time(1.2), _time(75), _time(7300)
+    ('2 s', '1:15 min', '2:01 h')
+    """
+    whole = math.ceil(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60}:{whole % 60:02} min"
+    return f"{whole // 3600}:{whole % 3600 // 60:02} h"
 
 
 def _rounded(speed: float) -> float:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sgdfit.fits.population import KEPT_EVERY, Pass, Population
+from sgdfit.fits.population import Pass, Population
 from sgdfit.kernels.kernel import PANEL, Chunk, Kernel, Segment, State
 from sgdfit.kernels.numpy_kernel import stepped
 from sgdfit.kernels.order import Order, in_order, shuffled
@@ -23,6 +23,8 @@ __all__ = ["Callback", "Course", "Plan", "Progress", "descend"]
 STEPS_A_SWEEP = {"numpy": 256, "compiled": 65_536}
 FULL_BATCHES_A_LOOK = 16
 ROWS_A_SWEEP = {"numpy": 1 << 20, "compiled": 1 << 24}
+# After these a run can go on.
+RESUMABLE = ("", "interrupted", "stopped")
 
 
 class Progress(NamedTuple):
@@ -150,10 +152,10 @@ def descend(plan: Plan, population: Population) -> Course:
     begun = time.perf_counter()
     run = _Run(plan, population)
     try:
-        ending = run.go(begun)
+        ending = run.ended or run.go(begun)
     except KeyboardInterrupt:
         ending = "interrupted"
-    run.keep(now=True)
+    run.keep(ending)
     seconds = time.perf_counter() - begun
     return Course(run.state, np.concatenate(run.records), ending, seconds)
 
@@ -169,9 +171,10 @@ class _Run:
         self.per_epoch = -(-population.rows // plan.batch_size)
         # Sums over all rows are exact whatever the chunks, and use every thread.
         self.by_sums = self.per_epoch == 1 and population.rows > PANEL
+        # What ended it in an earlier process, if anything did.
+        self.ended = ""
         self._resume()
         self.next_call = self.state.step + plan.callback_every
-        self.kept = time.perf_counter()
 
     def go(self, begun: float) -> str:
         """Sweep until something ends the run; return what did."""
@@ -194,7 +197,8 @@ class _Run:
                 return "tolerance"
             if self._called_off(begun):
                 return "stopped"
-            self.keep()
+            if self.population.journal.is_due:
+                self.keep("")
             if through:
                 return None
         return None
@@ -267,11 +271,8 @@ class _Run:
             count = min(count, max(1, self.next_call - self.state.step))
         return count
 
-    def keep(self, *, now: bool = False) -> None:
-        """Write down where the run stands, every so often."""
-        if not (now or time.perf_counter() - self.kept > KEPT_EVERY):
-            return
-        self.kept = time.perf_counter()
+    def keep(self, ending: str) -> None:
+        """Write down where the run stands, and what ended it for good."""
         self.records = [np.concatenate(self.records)]
         state = self.state
         arrays = {
@@ -280,6 +281,7 @@ class _Run:
             "average": state.average,
             "counts": np.array([state.averaged, state.step]),
             "records": self.records[0],
+            "ending": np.array("" if ending in RESUMABLE else ending),
         }
         self.population.journal.keep("descent", arrays, now=True)
 
@@ -290,6 +292,7 @@ class _Run:
             held = known["theta"], known["slots"], known["average"]
             self.state = State(*held, averaged, step, 0)
             self.records = [known["records"]]
+            self.ended = str(known["ending"])
 
     def _near_enough(self) -> bool:
         plan = self.plan

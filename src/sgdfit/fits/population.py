@@ -30,8 +30,6 @@ WORTH_THREADS = 1 << 18
 BUFFER_ROWS = 1 << 20
 # Sums that are remembered.
 REMEMBERED = 8
-# Seconds between two notes in the journal.
-KEPT_EVERY = 5.0
 
 
 class Pass(NamedTuple):
@@ -218,18 +216,17 @@ class _Passing:
 
     def go(self) -> tuple[Sums, Survey | None]:
         """Add up all rows, from where an earlier run was interrupted."""
-        begun = kept = time.perf_counter()
+        begun = time.perf_counter()
         everything = self.everything
         self._resume()
         for added in self._each():
             self.added.append(added)
             self.rows += added.rows
-            now, ends = time.perf_counter(), self.rows == everything.rows
-            if ends or now - kept > KEPT_EVERY:
-                kept = now
+            if everything.journal.is_due or self.rows == everything.rows:
                 everything.journal.keep(self.key, self._state(), now=True)
             if everything.listener is not None:
-                everything.listener(Pass(self.rows, everything.rows, now - begun))
+                seconds = time.perf_counter() - begun
+                everything.listener(Pass(self.rows, everything.rows, seconds))
         sums = combined((a.partials for a in self.added), self.rows, len(self.theta))
         return sums, joined(s for a in self.added for s in a.surveys) if self.looks else None
 

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sgdfit.data.opening import open_rows
 from sgdfit.data.readers import open_table
+from sgdfit.data.source import Source
 from sgdfit.data.table import Table
 from sgdfit.errors import UsageError
+from sgdfit.fits.growth import reserved
 from sgdfit.fits.prediction import band_on, noise_variance, rebuild
 from sgdfit.language.evaluation import evaluate
 from sgdfit.language.formula import to_text
@@ -25,6 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["Observed", "observe"]
 
 Array = np.ndarray[Any, Any]
+
+# Of columns that are loaded whole.
+MOST_BYTES = 64_000_000
 
 
 @dataclass(frozen=True)
@@ -139,12 +145,21 @@ def observe(result: Result, data: object) -> Observed:
     table = data if isinstance(data, Table) else open_table(data)
     model = rebuild(result, table.names)
     weight, needed = _weight(result)
-    source = table.load([*model.columns, *needed], missing="drop")
+    source = _some_rows(table, [*model.columns, *needed])
     columns = {name: np.asarray(column, float) for name, column in source.columns.items()}
     start = dict(zip(model.free, model.start, strict=True))
     end = {name: result.values[name] for name in model.free}
     weights = np.broadcast_to(np.asarray(evaluate(weight, columns), float), source.rows)
     return Observed(model, columns, weights, start, end)
+
+
+def _some_rows(table: Table, names: list[str]) -> Source:
+    """Return all rows, or random ones from all over where all are too many for memory."""
+    opened = open_rows(table, names, missing="drop", budget=MOST_BYTES)
+    if isinstance(opened, Source):
+        return opened
+    found = opened.take(*reserved(opened.rows, len(opened.names), seed=0))
+    return Source(dict(zip(opened.names, found, strict=True)), opened.label, opened.dropped)
 
 
 def _weight(result: Result) -> tuple[Any, tuple[str, ...]]:
