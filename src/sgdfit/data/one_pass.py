@@ -16,7 +16,7 @@ from sgdfit.data.containers import reading
 from sgdfit.data.kinds import kind_of
 from sgdfit.data.numeric import Place, shown
 from sgdfit.data.scan import BATCH_ROWS, Piece, Scan
-from sgdfit.data.scanned import read_once, scanned_table
+from sgdfit.data.scanned import arrow_floats, read_once, scanned_table
 from sgdfit.data.table import Table, clean_names
 from sgdfit.data.text_places import Prefixed
 from sgdfit.errors import DataError
@@ -236,7 +236,6 @@ class _Seen:
             )
 
     def _level(self, columns: Sequence[Any], number: int) -> list[Any]:
-        import pyarrow as pa
 
         lengths = {len(column) for column in columns if not np.isscalar(column)} or {1}
         if len(lengths) > 1:
@@ -246,7 +245,9 @@ class _Seen:
                 " same length"
             )
         (rows,) = lengths
-        return [pa.array(np.full(rows, c)) if np.isscalar(c) else c for c in columns]
+        return [
+            arrow_floats(np.full(rows, c, np.float64)) if np.isscalar(c) else c for c in columns
+        ]
 
 
 def _arrow(value: Any, place: Place) -> Any:
@@ -262,7 +263,7 @@ def _arrow(value: Any, place: Place) -> Any:
         with contextlib.suppress(pa.ArrowException, TypeError, ValueError, OverflowError):
             return pa.array(value, from_pandas=True)
     floats = as_floats(value, place)
-    return pa.array(floats) if floats.ndim else float(floats)
+    return arrow_floats(floats) if floats.ndim else float(floats)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sgdfit.data.scanned import arrow_floats
 from sgdfit.errors import DataError
 
 __all__ = ["Keeper", "Kept", "NoRoomError", "SpillFolder"]
@@ -120,7 +121,7 @@ class Kept(NamedTuple):
         import pyarrow as pa
 
         if self.columns:
-            return pa.record_batch([pa.array(self.columns[k]) for k in places], list(names))
+            return pa.record_batch([arrow_floats(self.columns[k]) for k in places], list(names))
         try:
             return self._read_file(places, names)
         except (OSError, pa.ArrowException) as error:
@@ -197,7 +198,7 @@ class Keeper:
     def _write(self, columns: tuple[Array, ...], folder: SpillFolder) -> None:
         import pyarrow as pa
 
-        batch = pa.record_batch([pa.array(column) for column in columns], list(self.names))
+        batch = pa.record_batch([arrow_floats(column) for column in columns], list(self.names))
         if batch.schema != self.schema:
             # Numbers may become longer in the middle of the data; a file has one type a column.
             self._finish()

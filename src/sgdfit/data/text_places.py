@@ -41,8 +41,8 @@ class TextPlace(NamedTuple):
     again : bool
         Whether it can be opened more than once.
     mark : callable
-        Returns what changes when the text does, such as its size and time; raises an OSError
-        when it is gone.
+        Returns the size of the file in bytes and when it was last written; nothing where that is
+        unknown. Raises an OSError when it is gone.
     """
 
     label: str

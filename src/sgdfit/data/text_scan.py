@@ -107,13 +107,19 @@ def scan_text(
     """
     found = [p if isinstance(p, TextPlace) else file_place(p) for p in places]
     if len(found) == 1:
-        place, head, ended = held(found[0], max(small + 1, LOOKED_AT))
+        looked_at = LOOKED_AT if _is_large(found[0], small) else max(small + 1, LOOKED_AT)
+        place, head, ended = held(found[0], looked_at)
         if ended and len(head) <= small:
             return open_delimited(head, label or place.label)
         files = [_looked_at(place, head[:LOOKED_AT], size)]
     else:
         files = _alike(found, size)
     return scanned_table(_scan(files, label or _label(found)))
+
+
+def _is_large(place: TextPlace, small: int) -> bool:
+    """Tell a large file by its size, so that no more of it is read than has to be looked at."""
+    return place.compression is None and _state(place)[:1] > (max(small, LOOKED_AT),)
 
 
 def _label(places: Sequence[TextPlace]) -> str:
