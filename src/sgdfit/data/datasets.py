@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -26,10 +27,13 @@ THREADS = 8
 NUMBERS = ("numbers", "truth values")
 
 
-class _File(NamedTuple):
-    """An open file, and what its columns are called in it."""
+class _Layout(NamedTuple):
+    """The columns of a file: what they are called in it, and what they hold.
 
-    contents: Contents
+    Files of thousands mostly share one, so nothing else of them is kept.
+    """
+
+    label: str
     columns: dict[str, str]
     doubled: frozenset[str]
     types: dict[str, Any]
@@ -51,109 +55,115 @@ def open_dataset(
         When one is damaged, or the condition looks at something that is no column.
     """
     chosen = [o for o in origins if condition is None or _may_hold(o, condition)] or origins[:1]
-    files = _opened(chosen, open_file)
-    names = _names(files)
-    if condition is not None:
-        condition.check(names, label)
-    check = _checker(files)
-    pieces: list[Piece] = []
-    filtered: dict[Piece, Piece] = {}
-    for file in files:
-        for stretch in file.contents.stretches:
-            piece = _piece(file, stretch, check)
-            outcome = _kept(file, stretch, piece, condition)
-            if outcome is not None:
-                pieces.append(outcome)
-                if outcome is not piece:
-                    filtered[outcome] = piece
+    layouts: list[_Layout] = []
+    schemas: list[Any] = []
+    check = _checker(layouts)
+    pieces: dict[Piece, Piece] = {}
+    for contents in _opened(chosen, open_file):
+        if not schemas or not _same(contents, schemas[-1]):
+            schemas.append(contents)
+            layouts.append(_layout(contents))
+        for stretch in contents.stretches:
+            piece = _piece(contents.origin, layouts[-1], stretch, check)
+            kept = _kept(contents.origin, layouts[-1], stretch, piece, condition)
+            if kept is not None:
+                pieces[kept] = piece
+        schemas[-1] = schemas[-1]._replace(stretches=())
+    names = _names(layouts)
+    texts = dict.fromkeys(str(contents.schema.remove_metadata()) for contents in schemas)
+    if condition is None:
+        fingerprint = fingerprint_of_files(origins, texts, "")
+        return scanned_table(Scan(names, label, tuple(pieces), True, fingerprint))
+    condition.check(names, label)
+    fingerprint = fingerprint_of_files(origins, texts, condition.text)
 
     def line(piece: Piece, row: int) -> str:
-        if condition is None or piece not in filtered:
-            return ""
-        return located(filtered[piece], condition, row, lambda *_: "")
+        whole = pieces[piece]
+        return "" if whole is piece else located(whole, condition, row, lambda *_: "")
 
-    where = condition.text if condition else ""
-    schemas = dict.fromkeys(str(file.contents.schema.remove_metadata()) for file in files)
-    fingerprint = fingerprint_of_files(origins, schemas, where)
     scan = Scan(names, label, tuple(pieces), True, fingerprint, ".", line)
-    return selected_table(scan, condition) if condition else scanned_table(scan)
+    return selected_table(scan, condition)
 
 
-def _opened(origins: Sequence[Origin], open_file: Callable[[Origin], Contents]) -> list[_File]:
+def _opened(
+    origins: Sequence[Origin], open_file: Callable[[Origin], Contents]
+) -> Iterator[Contents]:
     if len(origins) == 1:
-        return [_file(open_file(origins[0]))]
+        yield open_file(origins[0])
+        return
     with ThreadPoolExecutor(min(THREADS, len(origins)), "sgdfit-open") as pool:
         try:
-            return list(pool.map(lambda origin: _file(open_file(origin)), origins))
-        except BaseException:
+            yield from pool.map(open_file, origins)
+        finally:
             pool.shutdown(wait=True, cancel_futures=True)
-            raise
 
 
-def _file(contents: Contents) -> _File:
+def _same(one: Contents, other: Contents) -> bool:
+    """Tell whether two files have the same columns, those of their folders among them."""
+    constants, others = ([(n, v.type) for n, v in c.origin.constants] for c in (one, other))
+    return constants == others and bool(one.schema.equals(other.schema))
+
+
+def _layout(contents: Contents) -> _Layout:
     raw = contents.schema.names
     clean = clean_names(raw)
-    doubled = frozenset(name for name in clean if clean.count(name) > 1)
     constants = dict(contents.origin.constants)
+    doubled = frozenset(
+        n for n, count in Counter(clean).items() if count > 1 and n not in constants
+    )
     columns = {c: r for c, r in zip(clean, raw, strict=True) if c not in constants}
     types = {
         c: kind for c, kind in zip(clean, contents.schema.types, strict=True) if c not in constants
     }
     types |= {name: value.type for name, value in constants.items()}
-    return _File(contents, columns, doubled - frozenset(constants), types)
+    return _Layout(contents.origin.label, columns, doubled, types)
 
 
-def _names(files: Sequence[_File]) -> tuple[str, ...]:
+def _names(layouts: Sequence[_Layout]) -> tuple[str, ...]:
     """List the columns of the first file, then those that others have besides."""
-    first = files[0]
-    own = set(first.types)
-    names = [name for name in clean_names(first.contents.schema.names) if name in first.columns]
-    names += [name for name in first.types if name not in first.columns]
-    for file in files[1:]:
-        if file.types.keys() - own:
-            names += [name for name in file.types if name not in own]
-            own |= file.types.keys()
+    first = layouts[0]
+    names = [name for name in first.types for _ in range(1 + (name in first.doubled))]
+    for layout in layouts[1:]:
+        names += [name for name in layout.types if name not in names]
     return tuple(names)
 
 
-def _checker(files: Sequence[_File]) -> Callable[[Sequence[str]], None]:
+def _checker(layouts: Sequence[_Layout]) -> Callable[[Sequence[str]], None]:
     """Return what refuses columns that not all files have, or that differ in kind."""
     seen: set[str] = set()
 
     def check(names: Sequence[str]) -> None:
         for name in names:
             if name not in seen:
-                _check_column(files, name)
+                _check_column(layouts, name)
                 seen.add(name)
 
     return check
 
 
-def _check_column(files: Sequence[_File], name: str) -> None:
-    reference: _File | None = None
-    for file in files:
-        label = file.contents.origin.label
-        if name in file.doubled:
+def _check_column(layouts: Sequence[_Layout], name: str) -> None:
+    reference: _Layout | None = None
+    for layout in layouts:
+        if name in layout.doubled:
             raise DataError(
-                f"{label} has several columns named {name!r}; rename all but one of them"
+                f"{layout.label} has several columns named {name!r}; rename all but one of them"
             )
-        if name not in file.types:
-            owner = next(other for other in files if name in other.types)
+        if name not in layout.types:
+            owner = next(other for other in layouts if name in other.types)
             raise DataError(
-                f"{label} has no column {name!r}, which {owner.contents.origin.label} has; give"
-                " files with the same columns, or leave the column out of the formula"
+                f"{layout.label} has no column {name!r}, which {owner.label} has; give files with"
+                " the same columns, or leave the column out of the formula"
             )
-        kind = kind_of(file.types[name])
+        kind = kind_of(layout.types[name])
         if kind == "nothing":
             continue
-        if reference is None:
-            reference = file
-        elif not _agree(kind, kind_of(reference.types[name])):
+        reference = reference or layout
+        before = reference.types[name]
+        if not _agree(kind, kind_of(before)):
             raise DataError(
-                f"column {name!r} holds {kind_of(reference.types[name])}"
-                f" ({reference.types[name]}) in {reference.contents.origin.label} and"
-                f" {kind} ({file.types[name]}) in {label}; write it with one type in all files,"
-                " or leave the column out of the formula"
+                f"column {name!r} holds {kind_of(before)} ({before}) in {reference.label} and"
+                f" {kind} ({layout.types[name]}) in {layout.label}; write it with one type in all"
+                " files, or leave the column out of the formula"
             )
 
 
@@ -174,16 +184,18 @@ def constant_ranges(origin: Origin) -> Callable[[str], Range | None]:
     return known.get if known else unknown
 
 
-def _kept(file: _File, stretch: Stretch, piece: Piece, condition: Condition | None) -> Piece | None:
+def _kept(
+    origin: Origin, layout: _Layout, stretch: Stretch, piece: Piece, condition: Condition | None
+) -> Piece | None:
     """Return the piece, filtered where it has to be; None where no row can meet the condition."""
     if stretch.rows == 0:
         return None
     if condition is None:
         return piece
-    constant = constant_ranges(file.contents.origin)
+    constant = constant_ranges(origin)
 
     def known(name: str) -> Range | None:
-        raw = file.columns.get(name)
+        raw = layout.columns.get(name)
         return constant(name) if raw is None else stretch.range(raw)
 
     seen = outlook(condition.tree, known)
@@ -192,24 +204,26 @@ def _kept(file: _File, stretch: Stretch, piece: Piece, condition: Condition | No
     return piece if seen.certain else filtered_piece(piece, condition)
 
 
-def _piece(file: _File, stretch: Stretch, check: Callable[[Sequence[str]], None]) -> Piece:
-    origin = file.contents.origin
+def _piece(
+    origin: Origin, layout: _Layout, stretch: Stretch, check: Callable[[Sequence[str]], None]
+) -> Piece:
+    columns, first, announced, read_raw = layout.columns, *stretch[:3]
 
     def read(names: Sequence[str]) -> Iterator[Any]:
         check(names)
-        wanted = list(dict.fromkeys(file.columns[n] for n in names if n in file.columns))
+        wanted = list(dict.fromkeys(columns[n] for n in names if n in columns))
         rows = 0
         with unchanged(origin):
-            for batch in stretch.read(wanted):
+            for batch in read_raw(wanted):
                 rows += batch.num_rows
-                yield completed(batch, names, file.columns, origin)
-            if stretch.rows is not None and rows != stretch.rows:
+                yield completed(batch, names, columns, origin)
+            if announced is not None and rows != announced:
                 raise DataError(
-                    f"{origin.label} is damaged: {rows:,} rows follow row {stretch.first:,} where"
-                    f" it announces {stretch.rows:,}; copy or write it again"
+                    f"{origin.label} is damaged: {rows:,} rows follow row {first:,} where it"
+                    f" announces {announced:,}; copy or write it again"
                 )
 
-    return Piece(origin.label, stretch.first, stretch.rows, read)
+    return Piece(origin.label, first, announced, read)
 
 
 def completed(batch: Any, names: Sequence[str], columns: dict[str, str], origin: Origin) -> Any:

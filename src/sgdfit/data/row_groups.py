@@ -17,7 +17,8 @@ __all__ = ["open_row_groups"]
 # Compressed pages are read in steps of so many bytes, a column at a time. Without this, a column
 # of a whole row group would be held.
 BUFFER = 1 << 20
-# What a file says of itself is kept where it is short; else it is read again with each row group.
+# What a file says of itself is kept where it is short and serves several row groups; else it is
+# read again with each of them, for there may be thousands of files.
 KEPT_METADATA = 1 << 18
 
 
@@ -34,7 +35,8 @@ def open_row_groups(origin: Origin) -> Contents:
         metadata, schema = file.metadata, file.schema_arrow
         stretches, first = [], 0
         leaves = _leaves(metadata)
-        kept = metadata if metadata.serialized_size <= KEPT_METADATA else None
+        several = metadata.num_row_groups > 1
+        kept = metadata if several and metadata.serialized_size <= KEPT_METADATA else None
         for group in range(metadata.num_row_groups):
             rows = metadata.row_group(group).num_rows
             known = _ranges(metadata, group, schema, leaves)
