@@ -12,6 +12,7 @@ from sgdfit.data.columns import raw_array
 from sgdfit.data.conditions import Condition
 from sgdfit.data.masks import mask_of
 from sgdfit.data.numeric import Place
+from sgdfit.data.scalars import as_bools, bools_of, numbers_of
 from sgdfit.data.scan import BATCH_ROWS, Piece, Scan
 from sgdfit.data.scanned import scanned_table
 from sgdfit.data.table import Table
@@ -78,10 +79,7 @@ def _mask(table: Table, condition: Condition) -> Array:
             " compares, have different lengths; give all columns the same length"
         )
     whole = pa.table({n: a if len(a) == rows else pa.repeat(a[0], rows) for n, a in arrays.items()})
-    parts = [
-        mask_of(condition, batch).to_numpy(zero_copy_only=False)
-        for batch in whole.to_batches(BATCH_ROWS)
-    ]
+    parts = [as_bools(mask_of(condition, batch)) for batch in whole.to_batches(BATCH_ROWS)]
     mask = np.concatenate(parts) if parts else np.zeros(0, bool)
     if rows and not mask.any():
         raise DataError(nothing_left(table.label, condition))
@@ -107,8 +105,10 @@ def _as_arrow(value: object, place: Place) -> Any:
     if not isinstance(raw, np.ndarray):
         return raw
     raw = raw.reshape(-1)
-    if raw.dtype.kind in "fiub":
-        return pa.array(raw.astype(raw.dtype.newbyteorder("="), copy=False))
+    if raw.dtype.kind in "fiu" and raw.itemsize <= 8:
+        return numbers_of(raw.astype(raw.dtype.newbyteorder("="), copy=False))
+    if raw.dtype.kind == "b":
+        return bools_of(raw)
     try:
         return pa.array(raw.tolist() if raw.dtype.kind in "OUST" else raw, from_pandas=True)
     except (pa.ArrowException, TypeError, ValueError) as error:
@@ -119,8 +119,6 @@ def _as_arrow(value: object, place: Place) -> Any:
 
 def _chosen(value: object, mask: Array, place: Place) -> object:
     """Choose the rows of a column; a single number stands for any."""
-    import pyarrow as pa
-
     raw = raw_array(value, place)
     if isinstance(raw, np.ndarray) and raw.ndim == 0:
         return raw
@@ -129,7 +127,7 @@ def _chosen(value: object, mask: Array, place: Place) -> object:
             f"{place} has {len(raw)} rows, and what where compares has {mask.size}; give all"
             " columns the same length"
         )
-    return raw[mask] if isinstance(raw, np.ndarray) else raw.filter(pa.array(mask))
+    return raw[mask] if isinstance(raw, np.ndarray) else raw.filter(bools_of(mask))
 
 
 def _scanned(scan: Scan, condition: Condition) -> Table:
@@ -194,7 +192,7 @@ def located(piece: Piece, condition: Condition, row: int, line: Callable[[Piece,
     """Say where a row of a filtered piece stands in its file, by looking at ``piece`` again."""
     seen = 0
     for batch in piece.read(condition.names):
-        places = np.flatnonzero(mask_of(condition, batch).to_numpy(zero_copy_only=False))
+        places = np.flatnonzero(as_bools(mask_of(condition, batch)))
         if row < places.size:
             before = seen + int(places[row])
             return f" (row {piece.first + before + 1} of the file{_inner(line(piece, before))})"

@@ -22,10 +22,12 @@ from sgdfit.data.conditions import (
     Not,
 )
 from sgdfit.data.kinds import kind_of, plain_type
+from sgdfit.data.scalars import array_of, scalar_of
 from sgdfit.errors import DataError
 
 __all__ = ["literal_scalar", "mask_of"]
 
+EPOCH = datetime.datetime(1970, 1, 1)
 FUNCTIONS = {
     "==": "equal",
     "!=": "not_equal",
@@ -76,8 +78,8 @@ def mask_of(condition: Condition, batch: Any) -> Any:
             " numbers, text with text and times with text such as '2024-03-01'"
         ) from error
     if isinstance(found, pa.Scalar):
-        return pa.repeat(pa.scalar(bool(found.as_py())), batch.num_rows)
-    return pc.fill_null(found, False) if found.null_count else found
+        return pa.repeat(scalar_of(bool(found.as_py()), pa.bool_()), batch.num_rows)
+    return pc.fill_null(found, scalar_of(False, pa.bool_())) if found.null_count else found
 
 
 def _plain(array: Any) -> Any:
@@ -137,7 +139,7 @@ def _value(node: Any, columns: dict[str, Any], condition: Condition) -> Any:
     if isinstance(node, Column):
         return columns[node.name]
     if isinstance(node, Literal):
-        return pa.scalar(node.value)
+        return literal_scalar(node, _own_type(node))
     if not isinstance(node, Arithmetic):
         return _truth(node, columns, condition)
     sides = []
@@ -151,6 +153,14 @@ def _value(node: Any, columns: dict[str, Any], condition: Condition) -> Any:
             )
         sides.append(value.cast(pa.float64(), safe=False))
     return pc.call_function(FUNCTIONS[node.sign], sides)
+
+
+def _own_type(literal: Literal) -> Any:
+    import pyarrow as pa
+
+    if isinstance(literal.value, bool):
+        return pa.bool_()
+    return pa.string() if isinstance(literal.value, str) else pa.float64()
 
 
 def _compared(node: Comparison, columns: dict[str, Any], condition: Condition) -> Any:
@@ -207,9 +217,9 @@ def _among(node: Among, columns: dict[str, Any], condition: Condition) -> Any:
         return functools.reduce(pc.or_kleene, equal)
     # Where one of the numbers is no integer, all are compared as float64.
     common = next((s.type for _, s in fitted if s.type == pa.float64()), fitted[0][1].type)
-    values = pa.array([scalar.cast(common, safe=False).as_py() for _, scalar in fitted], common)
+    values = array_of([scalar.cast(common, safe=False).as_py() for _, scalar in fitted], common)
     found = pc.is_in(value.cast(common, safe=False), value_set=values)
-    return pc.if_else(pc.is_valid(value), found, pa.scalar(None, pa.bool_()))
+    return pc.if_else(pc.is_valid(value), found, scalar_of(None, pa.bool_()))
 
 
 def _alike(left: Any, right: Any, node: Comparison, condition: Condition) -> tuple[Any, Any]:
@@ -243,11 +253,11 @@ def literal_scalar(literal: Literal, kind: Any) -> Any:
     value, kind = literal.value, plain_type(kind)
     held = kind_of(kind)
     if held == "nothing":
-        return pa.scalar(None, pa.null())
+        return scalar_of(None, pa.null())
     if held == "truth values" and isinstance(value, bool):
-        return pa.scalar(value)
+        return scalar_of(value, pa.bool_())
     if held == "text" and isinstance(value, str):
-        return pa.scalar(value, pa.string() if kinds.is_string(kind) else pa.large_string())
+        return scalar_of(value, pa.string() if kinds.is_string(kind) else pa.large_string())
     if held == "times" and isinstance(value, str):
         return _time(value, kind)
     if held == "numbers" and not isinstance(value, str):
@@ -262,10 +272,10 @@ def _number(value: float, kind: Any) -> Any:
 
     if kinds.is_integer(kind) and isinstance(value, int):
         if kind == pa.uint64() and 0 <= value < 2**64:
-            return pa.scalar(value, pa.uint64())
+            return scalar_of(value, pa.uint64())
         if kind != pa.uint64() and -(2**63) <= value < 2**63:
-            return pa.scalar(int(value), pa.int64())
-    return pa.scalar(float(value), pa.float64())
+            return scalar_of(int(value), pa.int64())
+    return scalar_of(float(value), pa.float64())
 
 
 def _time(text: str, kind: Any) -> Any:
@@ -276,12 +286,12 @@ def _time(text: str, kind: Any) -> Any:
 
     moment = datetime.datetime.fromisoformat(text.strip())
     zone = kind.tz if kinds.is_timestamp(kind) else None
-    if moment.tzinfo is None and zone:
-        return pc.assume_timezone(pa.scalar(moment, pa.timestamp("us")), zone)
-    if moment.tzinfo is not None:
-        moment = moment.astimezone(datetime.UTC)
-        moment = moment if zone else moment.replace(tzinfo=None)
-    return pa.scalar(moment, pa.timestamp("us", zone))
+    aware = moment.tzinfo is not None
+    bare = moment.astimezone(datetime.UTC).replace(tzinfo=None) if aware else moment
+    ticks = (bare - EPOCH) // datetime.timedelta(microseconds=1)
+    if zone and not aware:
+        return pc.assume_timezone(scalar_of(ticks, pa.timestamp("us")), zone)
+    return scalar_of(ticks, pa.timestamp("us", zone))
 
 
 def _mismatch(kind: Any, literal: Literal, node: Any, condition: Condition) -> str:

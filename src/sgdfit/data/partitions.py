@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from sgdfit.data.origins import Origin
+from sgdfit.data.scalars import scalar_of
 
 __all__ = ["partitioned", "trailing"]
 
@@ -55,10 +56,10 @@ def _type(values: Sequence[str | None]) -> Any:
 
     known = [value for value in values if value is not None]
     if known and all(WHOLE.fullmatch(value) for value in known):
-        return lambda value: pa.scalar(None if value is None else int(value), pa.int64())
+        return lambda value: scalar_of(None if value is None else int(value), pa.int64())
     if known and all(DECIMAL.fullmatch(value) for value in known):
-        return lambda value: pa.scalar(None if value is None else float(value), pa.float64())
-    return lambda value: pa.scalar(value, pa.string())
+        return lambda value: scalar_of(None if value is None else float(value), pa.float64())
+    return lambda value: scalar_of(value, pa.string())
 
 
 def trailing(path: str) -> str:

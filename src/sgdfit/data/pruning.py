@@ -161,7 +161,7 @@ def _value(literal: Literal, kind: Any) -> Any:
         return None if isinstance(literal.value, str) else literal.value
     try:
         scalar = literal_scalar(literal, kind)
-        return comparable(scalar.as_py(), scalar.type)
+        return comparable(scalar if kind_of(kind) == "times" else scalar.as_py(), scalar.type)
     except (TypeError, ValueError, OverflowError):
         return None
 
