@@ -10,6 +10,8 @@ from scipy.optimize import curve_fit
 
 from sgdfit.fits.gauss_newton import walk
 from sgdfit.fits.growth import FIRST, GROWTH, LAST, RUN, batch_sizes, sample
+from sgdfit.fits.means import FORGETFUL
+from sgdfit.fits.population import in_memory
 from sgdfit.fits.problem import Problem
 from sgdfit.fits.surface import FEW, Surface, steering
 from sgdfit.fits.trust_region import Box
@@ -192,7 +194,7 @@ def problem(formula, chunk, loss="mse", linear=(), callback=None, form="numpy", 
     facts = {
         "kernel": make(model, sgd(), form, weighted=chunk.weights is not None),
         "names": model.free,
-        "chunk": chunk,
+        "population": in_memory(model, chunk, chunk, 1, FORGETFUL),
         "box": Box(np.full(p, -np.inf), np.full(p, np.inf), np.zeros(p, dtype=bool)),
         "linear": np.array(linear, dtype=int),
         "quadratic": False,

@@ -7,6 +7,7 @@ with a larger one. Only the last passes see every row.
 
 from __future__ import annotations
 
+import math
 import time
 
 import numpy as np
@@ -70,18 +71,18 @@ def remaining(quadratic: Quadratic, theta: np.ndarray, box: Box, rows: int) -> f
     The noise is what would be left at the minimum, or misfit would pass for it from afar.
     """
     free = box.free(theta, quadratic.gradient)
-    if not free.any():
+    count = int(np.count_nonzero(free))
+    if not count:
         return 0.0
-    if quadratic.regular and free.all():
+    if quadratic.regular and count == len(free):
         left = float(quadratic.offset @ quadratic.offset) / 2
     else:
         step = step_within(quadratic, quadratic.norms, free, np.inf)
         left = max(0.0, -quadratic.change(step.move))
-    count = int(free.sum())
     noise = max(quadratic.spread - 2 * left, quadratic.blur) / max(1, rows - count)
     if left == 0:
         return 0.0
-    return float(np.sqrt(2 * left / count / noise)) if noise > 0 else np.inf
+    return math.sqrt(2 * left / count / noise) if noise > 0 else math.inf
 
 
 class _Run:

@@ -266,7 +266,7 @@ def _without(problem: Problem, held: int) -> Problem:
     which[held] = True
     linear = problem.linear[problem.linear != held]
     return problem._replace(
-        box=problem.box._replace(held=which),
+        box=problem.box.holding(which),
         linear=linear,
         quadratic=problem.quadratic or len(linear) == len(which) - int(which.sum()),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -86,7 +87,7 @@ class Surface(NamedTuple):
     def _by_rows(self, theta: np.ndarray) -> Quadratic | None:
         linear = self.linear if self.batch.rows <= FEW else None
         parts = [_of_rows(self.kernel, theta, block, linear) for block in _blocks(self.batch)]
-        if not all(np.isfinite(q.loss + q.least) and np.isfinite(q.root).all() for q in parts):
+        if not all(math.isfinite(q.loss + q.least) and np.isfinite(q.root).all() for q in parts):
             return None
         return joined(parts)
 
@@ -122,6 +123,9 @@ def steering(rows: Rows) -> np.ndarray:
 
 
 def _blocks(batch: Chunk | Population) -> Iterator[Chunk]:
+    if batch.rows <= FEW and isinstance(batch, Chunk):
+        yield batch
+        return
     chunks = batch.chunks() if isinstance(batch, Population) else (batch,)
     for chunk in chunks:
         for first in range(0, chunk.rows, FEW):
@@ -138,4 +142,4 @@ def _of_rows(
 
 
 def _magnitude(values: np.ndarray) -> float:
-    return max(float(values.max()), -float(values.min()))
+    return float(np.abs(values).max())

@@ -8,7 +8,10 @@ kept by projection: a parameter that stands on its bound and is pushed against i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -64,7 +67,8 @@ class Point(NamedTuple):
 Evaluate = Callable[[np.ndarray], Point | None]
 
 
-class Box(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Box:
     """Where the parameters may be.
 
     Attributes
@@ -79,14 +83,27 @@ class Box(NamedTuple):
     high: np.ndarray
     held: np.ndarray
 
+    @cached_property
+    def is_everywhere(self) -> bool:
+        """Whether nothing is held or bounded, as in most fits: then there is nothing to ask."""
+        return bool((np.isneginf(self.low) & np.isposinf(self.high) & ~self.held).all())
+
+    def holding(self, held: np.ndarray) -> Box:
+        """Return the box with other parameters held."""
+        return replace(self, held=held)
+
     def clip(self, theta: np.ndarray) -> np.ndarray:
         """Return the nearest point within; what is at a bound but for rounding is set on it."""
+        if self.is_everywhere:
+            return theta
         room = SNAP * np.abs(theta)
         theta = np.where(theta - room <= self.low, self.low, theta)
         return np.asarray(np.where(theta + room >= self.high, self.high, theta))
 
     def free(self, theta: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         """Return which parameters may move: those not held, nor pushed against their bound."""
+        if self.is_everywhere:
+            return np.ones(len(theta), dtype=bool)
         low = (theta <= self.low) & (gradient >= 0)
         high = (theta >= self.high) & (gradient <= 0)
         return np.asarray(~(self.held | low | high))
@@ -132,13 +149,13 @@ def advance(iterate: Iterate, evaluate: Evaluate, box: Box) -> Iterate:
     free = box.free(here.theta, here.reduced.gradient)
     free[here.linear] = False  # they follow
     radius, beyond = iterate.radius, None
-    for _ in range(SHRINKAGES if free.any() or len(here.linear) else 0):
+    for _ in range(SHRINKAGES if np.count_nonzero(free) or len(here.linear) else 0):
         if not radius > 0:
             break
         step = _inwards(iterate, box, free, radius)
         theta = here.followed(box.clip(here.theta + step.move))
         move = theta - here.theta
-        if not move.any():
+        if not np.count_nonzero(move):
             break
         if not here.quadratic.change(move) < 0:
             # Cut at a bound, a step may lead upwards; a short enough one does not.
@@ -146,7 +163,7 @@ def advance(iterate: Iterate, evaluate: Evaluate, box: Box) -> Iterate:
             continue
         there = evaluate(theta)
         beyond = theta if there is None else beyond
-        length = float(np.linalg.norm(iterate.scales * move))
+        length = math.hypot(*(iterate.scales * move).tolist())
         predicted = -here.reduced.change(move)
         if there is not None and _lower(here, there, predicted):
             ratio = (here.reduced.loss - there.reduced.loss) / predicted if predicted > 0 else 1.0
@@ -162,8 +179,10 @@ def advance(iterate: Iterate, evaluate: Evaluate, box: Box) -> Iterate:
 def _inwards(iterate: Iterate, box: Box, free: np.ndarray, radius: float) -> Step:
     """Return the step that takes no parameter from its bound outwards."""
     here, theta = iterate.point.reduced, iterate.point.theta
-    while free.any():
+    while np.count_nonzero(free):
         step = step_within(here, iterate.scales, free, radius)
+        if box.is_everywhere:
+            return step
         low = (theta <= box.low) & (step.move < 0)
         high = (theta >= box.high) & (step.move > 0)
         if not (low | high).any():

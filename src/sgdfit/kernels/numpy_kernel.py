@@ -85,12 +85,11 @@ def _load(source: str) -> Terms:
 
 def _evaluate(terms: Terms, theta: np.ndarray, columns: tuple[np.ndarray, ...]) -> Any:
     """Evaluate the terms in the type of ``theta``, constants spread over the rows."""
-    if any(column.dtype != theta.dtype for column in columns):
-        columns = tuple(column.astype(theta.dtype, copy=False) for column in columns)
+    columns = tuple([column.astype(theta.dtype, copy=False) for column in columns])
     rows = len(columns[0])
     with np.errstate(all="ignore"):
         *values, jacobian = terms(theta, columns)
-    return *(_spread(value, rows) for value in values), jacobian
+    return *[_spread(value, rows) for value in values], jacobian
 
 
 def _spread(value: Any, rows: int) -> np.ndarray:
