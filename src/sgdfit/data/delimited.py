@@ -7,12 +7,22 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from sgdfit.data.arrow import MISSING_SPELLINGS
 from sgdfit.data.dialect import WORD, Data, Dialect, find_dialect, rows
 from sgdfit.data.table import Table
 from sgdfit.errors import DataError
 
-__all__ = ["HEAD", "open_delimited", "parsed", "refuse_binary", "with_newlines", "wrong_row"]
+__all__ = [
+    "HEAD",
+    "open_delimited",
+    "parsed",
+    "refuse_binary",
+    "with_newlines",
+    "without_comments",
+    "wrong_row",
+]
 
 HEAD = 65_536
 LOOKS = (
@@ -26,7 +36,7 @@ LOOKS = (
     (b"\xfe\xff", "UTF-16; save it again as UTF-8"),
 )
 CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
-COMMENT = re.compile(rb"(?m)^[ \t]*#[^\r\n]*")
+TAB, NEWLINE, BLANK, SIGN = b"\t\n #"
 
 
 def open_delimited(data: Data, label: str) -> Table:
@@ -166,7 +176,7 @@ def _body(data: Data, dialect: Dialect) -> tuple[Any, str]:
     """Return what Arrow can read: no comments, and one blank for each run of them."""
     body: Any = memoryview(data)[dialect.start :]
     if data.find(b"#", dialect.start) >= 0:
-        body = COMMENT.sub(b"", body)
+        body = without_comments(bytes(body))
     if len(dialect.names) == 1 and data.find(b" ", dialect.start) >= 0:
         # Arrow would take a line of blanks for a row.
         return _single_blanks(bytes(body)), dialect.separator
@@ -179,13 +189,46 @@ def _body(data: Data, dialect: Dialect) -> tuple[Any, str]:
 
 
 def _single_blanks(text: bytes) -> bytes:
-    """Leave one blank of each run and none at the ends of lines; 20 times as fast as `re`."""
-    text = text.replace(b"\t", b" ")
-    while b"  " in text:
-        text = text.replace(b"  ", b" ")
-    for edge, bare in ((b"\n ", b"\n"), (b" \n", b"\n"), (b" \r\n", b"\r\n")):
-        text = text.replace(edge, bare)
-    return text.strip(b" ")
+    r"""Leave one blank of each run, and none at the ends of lines.
+
+    NumPy lets other threads go on meanwhile, which neither `re` nor ``bytes.replace`` does.
+    """
+    codes = np.frombuffer(text, np.uint8)
+    blank = (codes == BLANK) | (codes == TAB)
+    if not blank.any():
+        return text
+    following = np.append(blank[1:], True)
+    codes = np.where(blank, BLANK, codes).astype(np.uint8)[~(blank & following)]
+    blank = codes == BLANK
+    begins = np.append(True, codes[:-1] == NEWLINE)
+    ends = np.append(codes[1:] == NEWLINE, True)
+    text = codes[~(blank & (begins | ends))].tobytes()
+    return text.replace(b" \r\n", b"\r\n")
+
+
+def without_comments(text: bytes) -> bytes:
+    r"""Empty the lines that begin with ``#``.
+
+    Examples
+    --------
+    >>> without_comments(b"1,2\n # two\n3,#4\n")
+    b'1,2\n\n3,#4\n'
+    """
+    codes = np.frombuffer(text, np.uint8)
+    signs = np.flatnonzero(codes == SIGN)
+    before = codes[np.maximum(signs - 1, 0)]
+    signs = signs[(signs == 0) | (before == NEWLINE) | (before == BLANK) | (before == TAB)]
+    parts, done = [], 0
+    for sign in signs.tolist():
+        begin = max(text.rfind(b"\n", 0, sign) + 1, done)
+        if sign < done or text[begin:sign].strip(b" \t"):
+            continue
+        parts.append(text[done:begin])
+        end = text.find(b"\n", sign)
+        end = len(text) if end < 0 else end
+        mark = text.find(b"\r", sign, end)
+        done = end if mark < 0 else mark
+    return b"".join([*parts, text[done:]])
 
 
 def wrong_row(data: Data, dialect: Dialect, label: str, error: Exception) -> str:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sgdfit.data.delimited import without_comments
 from sgdfit.errors import DataError
 
 __all__ = ["BLOCK", "Block", "blocks", "last_row_end"]
@@ -17,7 +18,6 @@ BLOCK = 1 << 21
 # A row that is longer has a quote that is never closed.
 LONGEST_ROW = 1 << 26
 QUOTE, NEWLINE, RETURN = 34, 10, 13
-COMMENT = re.compile(rb"(?m)^[ \t]*#[^\r\n]*")
 
 
 class Block(NamedTuple):
@@ -73,7 +73,7 @@ def blocks(
         text = rest + part
         if len(part) < wanted:
             if text:
-                yield _block(COMMENT.sub(b"", text) if b"#" in text else text, line)
+                yield _block(without_comments(text) if b"#" in text else text, line)
             return
         whole, begun = _whole_lines(text)
         end = last_row_end(whole, separator)
@@ -98,7 +98,7 @@ def _whole_lines(text: bytes) -> tuple[bytes, bytes]:
     """Return the lines that have an end, without comments, and the beginning of the next."""
     end = text.rfind(b"\n") + 1
     whole = text[:end]
-    return (COMMENT.sub(b"", whole) if b"#" in whole else whole), text[end:]
+    return (without_comments(whole) if b"#" in whole else whole), text[end:]
 
 
 def last_row_end(text: bytes, separator: str) -> int:
