@@ -8,9 +8,10 @@ from sgdfit.results.result import Result
 from sgdfit.results.rounding import duration, number
 from sgdfit.results.search import Rival, StartSearch
 
-__all__ = ["automatic_lines", "counted", "search_lines"]
+__all__ = ["automatic_lines", "counted", "is_recursive", "recursive_lines", "search_lines"]
 
 SHOWN_RIVALS = 3
+RECURSIVE = "recursive"
 
 
 def counted(count: int, noun: str) -> str:
@@ -32,6 +33,17 @@ def automatic_lines(result: Result) -> Iterator[tuple[str, str]]:
     if result.rows_visited is not None and len(_sizes(result)) > 1:
         passes = number(result.rows_visited / result.rows, 3)
         yield "rows visited", f"{result.rows_visited:,}, {passes} times the data"
+
+
+def is_recursive(result: Result) -> bool:
+    """Whether the rows came in batches, each of which was seen once."""
+    return result.optimizer.partition("(")[0] == RECURSIVE
+
+
+def recursive_lines(result: Result) -> Iterator[tuple[str, str]]:
+    """Say how estimates were kept current."""
+    yield "optimizer", f"{result.optimizer}: each batch joined to what is known of those before"
+    yield "updates", f"{result.steps:,} in {duration(result.seconds)}"
 
 
 def _sizes(result: Result) -> list[int]:

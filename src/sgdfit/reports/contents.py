@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sgdfit.reports.beginning import automatic_lines, counted, search_lines
+from sgdfit.reports.beginning import (
+    automatic_lines,
+    counted,
+    is_recursive,
+    recursive_lines,
+    search_lines,
+)
 from sgdfit.reports.certainty import how_sure
 from sgdfit.results.result import Estimate, Result
 from sgdfit.results.rounding import duration, interval, number, plus_minus
@@ -159,6 +165,8 @@ def _goodness(result: Result) -> Iterator[tuple[str, str]]:
     yield "loss", f"{number(result.loss)} ({result.loss_name}, {mean})"
     yield "residual sum of squares", number(result.residual_sum_of_squares)
     count = f"{counted(result.rows, 'row')} − {counted(len(result.free), 'free parameter')}"
+    if is_recursive(result) and "forgetting" in result.optimizer:
+        count = f"what forgetting leaves of {count}"
     yield "degrees of freedom", f"{result.degrees_of_freedom:,} ({count})"
     if result.reduced_chi_square is not None:
         yield "reduced χ²", number(result.reduced_chi_square)
@@ -172,7 +180,10 @@ def _goodness(result: Result) -> Iterator[tuple[str, str]]:
 
 def _how(result: Result) -> Iterator[tuple[str, str]]:
     automatic = result.trace.rows is not None
-    yield from automatic_lines(result) if automatic else _textbook(result)
+    if is_recursive(result):
+        yield from recursive_lines(result)
+    else:
+        yield from automatic_lines(result) if automatic else _textbook(result)
     yield "data", _data(result)
     yield "arithmetic", f"{result.kernel} kernel, {result.dtype}"
     random = any(estimate.start_origin == "random" for estimate in result.estimates.values())

@@ -40,9 +40,8 @@ def begun(fixed: Recursion, memory: Memory, options: Mapping[str, Any]) -> Memor
     if found is None or not (full or memory.theta is not None or _is_sure(found)):
         return memory
     theta = np.array([found.estimates[name].value for name in fixed.model.free])
-    other = followed(
-        fixed, memory._replace(theta=theta, known=None, seen=0, anchor=None, past=None)
-    )
+    fresh = memory._replace(theta=theta, start=theta, known=None, seen=0, anchor=None, past=None)
+    other = followed(fixed, fresh)
     if other is None or other.whole is None:
         return memory
     if memory.whole is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -10,11 +11,11 @@ from sgdfit.fits.assessment import SQUARED, Uncertainty, at_bounds, correlations
 from sgdfit.fits.composition import undetermined_warning
 from sgdfit.fits.weighting import CLASSICAL, SANDWICH, Weighting, surprise
 from sgdfit.inference.covariance import classical, sandwich
-from sgdfit.inference.directions import root_spectrum
+from sgdfit.inference.directions import EPS, root_spectrum
 from sgdfit.inference.identifiability import determined
 from sgdfit.inference.statistics import Goodness, goodness
 from sgdfit.models.linearity import stepped_names
-from sgdfit.results.result import Result
+from sgdfit.results.result import Estimate, Result
 from sgdfit.results.status import status_of
 from sgdfit.results.trace import Trace
 from sgdfit.streams.local import Local, both, expanded
@@ -24,6 +25,7 @@ __all__ = ["Journey", "certainty", "composed", "distance_of", "has_estimates", "
 
 # A quadratic is solved to rounding; what looks like a distance is rounding too.
 ROUNDING = 1e-6
+FEW_ROUNDINGS = 32
 
 
 class Journey(NamedTuple):
@@ -72,9 +74,19 @@ def certainty(fixed: Recursion, memory: Memory, weighting: Weighting) -> Uncerta
     found = _inner(fixed, memory, local, weighting, left, free, names)
     if found.covariance is None:
         return found
+    if _is_exact(memory):
+        found = found._replace(covariance=found.covariance * 0.0)
     whole = np.full((len(theta), len(theta)), np.nan)
     whole[np.ix_(free, free)] = found.covariance
     return found._replace(covariance=whole)
+
+
+def _is_exact(memory: Memory) -> bool:
+    """Whether the residuals are nothing but rounding, which tells no error."""
+    assert memory.whole is not None
+    tally = memory.tally
+    size = tally.variation + tally.weight * tally.mean**2
+    return memory.whole.quadratic.loss <= (FEW_ROUNDINGS * EPS) ** 2 * size
 
 
 def _inner(
@@ -140,7 +152,7 @@ def composed(
         seed=journey.seed,
         kernel=fixed.kernel.form,
         dtype="float64",
-        estimates=estimates(model, theta, found),
+        estimates=_with_origins(fixed, memory, estimates(model, theta, found)),
         free=model.free,
         covariance=found.covariance,
         correlation=correlations(found.covariance),
@@ -172,6 +184,22 @@ def composed(
         undetermined=found.undetermined,
         determined=found.determined,
     )
+
+
+def _with_origins(
+    fixed: Recursion, memory: Memory, table: dict[str, Estimate]
+) -> dict[str, Estimate]:
+    """Say where parameters began whose start nobody gave."""
+    theta = memory.theta if memory.start is None else memory.start
+    assert theta is not None  # the caller has looked
+    starts = dict(zip(fixed.model.free, theta.tolist(), strict=True))
+    origin = "solved" if fixed.quadratic else "search"
+    return {
+        name: replace(estimate, start=starts[name], start_origin=origin)
+        if estimate.role == "free" and estimate.start_origin.startswith("default")
+        else estimate
+        for name, estimate in table.items()
+    }
 
 
 def distance_of(fixed: Recursion, memory: Memory) -> float:

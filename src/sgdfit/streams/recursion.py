@@ -111,6 +111,8 @@ class Memory(NamedTuple):
         How many rows the past stands for.
     checked : float64[p] or None
         Where the sample was last asked.
+    start : float64[p] or None
+        The fit of the first rows, from where the recursion went on.
     steps, visited : int
         Steps of the descent, and rows looked at.
     """
@@ -126,6 +128,7 @@ class Memory(NamedTuple):
     sample: Reservoir | None = None
     mass: float = 0.0
     checked: np.ndarray | None = None
+    start: np.ndarray | None = None
     steps: int = 0
     visited: int = 0
 

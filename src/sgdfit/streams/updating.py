@@ -179,6 +179,12 @@ class Fit:
     ) -> None:
         check_policy(missing)
         self._formula, self._loss = as_formula(formula, response), as_loss(loss)
+        if has_kink(Model(self._formula, self._loss, (), {})):
+            raise UsageError(
+                f"the loss {self._loss.name} is made of straight pieces, so nothing but the rows"
+                " themselves tells it, and a stream does not keep them; use a smooth one, such as"
+                " huber or log_cosh, or fit all rows at once with sgdfit.fit"
+            )
         self._parameters = {"start": start, "bounds": bounds, "fixed": fixed, "tied": tied}
         self._weighting = as_weighting(weights, sigma, absolute_sigma, covariance, self._loss)
         self._missing, self._forgetting = missing, as_forgetting(forgetting)
@@ -266,12 +272,6 @@ class Fit:
         given: dict[str, Any] = {**self._parameters}
         given["start"] = None if self._searches else given["start"]
         model: Model = build(self._formula, names, loss=self._loss, seed=self._seed, **given)
-        if has_kink(model):
-            raise UsageError(
-                f"the loss {model.loss.name} is made of straight pieces, so nothing but the rows"
-                " themselves tells it, and a stream does not keep them; use a smooth one, such as"
-                " huber or log_cosh, or fit all rows at once with sgdfit.fit"
-            )
         low, high = (
             np.array([getattr(model.parameters[name], side) for name in model.free])
             for side in ("low", "high")
