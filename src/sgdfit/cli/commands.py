@@ -24,7 +24,7 @@ from sgdfit.cli.groups import ParserError, WithExamples, WithFormula, WithHint, 
 from sgdfit.cli.inputs import as_numbers, as_start, check_texts, data_first, open_data
 from sgdfit.cli.outcome import INTERRUPTED, exit_status, keep, print_json, show_result
 from sgdfit.cli.progress import progress_bar, steps_between
-from sgdfit.cli.signals import TERMINATED, ending_kindly
+from sgdfit.cli.signals import ending_kindly, heeding
 from sgdfit.cli.streams import (
     check_destinations,
     foreseen_divergence,
@@ -209,7 +209,7 @@ def fit(
     with (
         progress_bar(not quiet) as listener,
         foreseen_divergence(listener.tell, not quiet),
-        ending_kindly() as ended,
+        ending_kindly() as asked,
     ):
         table = open_data(data, where)
         from sgdfit.fits.fitting import fit as run
@@ -221,14 +221,14 @@ def fit(
             schedule=schedule, batch_size=batch_size, shuffle=shuffle, search=search, kernel=kernel,
             dtype=dtype, memory=memory, checkpoint=checkpoint, resume=resume,
             tell=None if quiet else listener.tell,
-            callback=listener.callback, callback_every=looks if listener.callback else None,
+            callback=heeding(asked, listener.callback), callback_every=looks,
             **numbers,
         )  # fmt: skip
     try:
         keep(result, table, save, trace, plot, quiet)
     finally:  # a full disk must not cost the answer
         show_result(result, as_json, quiet)
-    return TERMINATED if ended() and result.status.name == "interrupted" else exit_status(result)
+    return asked.status(exit_status(result))
 
 
 @app.command(cls=WithExamples)

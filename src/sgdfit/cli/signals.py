@@ -1,38 +1,70 @@
-"""SIGTERM ends a run as Ctrl-C does: what is known is written and reported."""
+"""Ctrl-C and SIGTERM end a run alike: what is known is written and reported."""
 
 from __future__ import annotations
 
 import contextlib
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import FrameType
+from typing import TYPE_CHECKING
 
-__all__ = ["TERMINATED", "ending_kindly"]
+from sgdfit.cli.outcome import INTERRUPTED
+
+if TYPE_CHECKING:
+    from sgdfit.fits.descent import Callback, Progress
+
+__all__ = ["TERMINATED", "Asked", "ending_kindly", "heeding"]
 
 # 128 and the signal's number, as a shell says it.
 TERMINATED = 143
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Asked:
+    """Which signal asked for an end, if one did."""
+
+    def __init__(self) -> None:
+        self.by: int | None = None
+
+    def status(self, otherwise: int) -> int:
+        """Return the exit status of an interrupted run, or what it would be otherwise."""
+        by_sigterm = self.by == signal.SIGTERM and otherwise == INTERRUPTED
+        return TERMINATED if by_sigterm else otherwise
 
 
 @contextlib.contextmanager
-def ending_kindly() -> Iterator[Callable[[], bool]]:
-    """Turn SIGTERM into `KeyboardInterrupt` while the block runs.
+def ending_kindly() -> Iterator[Asked]:
+    """Turn SIGTERM, as Ctrl-C, into `KeyboardInterrupt` while the block runs; a second one kills.
 
-    Yields a function that tells whether it came. A second one ends the process as ever.
+    What it yields is to be asked now and then as well: an exception that arrives while an
+    extension module is being imported gets lost there.
     """
-    came = False
+    asked = Asked()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        nonlocal came
-        came = True
-        signal.signal(signal.SIGTERM, before)
+        asked.by = number
+        for each, handler in before.items():
+            signal.signal(each, handler)
         raise KeyboardInterrupt
 
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in SIGNALS}
     try:
-        yield lambda: came
+        yield asked
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def heeding(asked: Asked, callback: Callback | None) -> Callback:
+    """Return a callback that ends the run where that was asked for and got lost."""
+
+    def heed(progress: Progress) -> object:
+        if asked.by is not None:
+            raise KeyboardInterrupt
+        return None if callback is None else callback(progress)
+
+    return heed

@@ -19,17 +19,17 @@ def identity_of(model: Model, weighting: Weighting, options: dict[str, Any]) -> 
     --------
     >>> from sgdfit.models.model import build
     >>> model = build("y = a*x", ["x", "y"], bounds="a > 0")
-    >>> found = identity_of(model, Weighting(), {"seed": 0, "steps": None})
-    >>> found["formula"], found["parameters"], found["options"]
-    ('y = a*x', 'a in (0, inf)', 'seed=0')
+    >>> found = identity_of(model, Weighting(), {"batch_size": 8, "steps": None})
+    >>> found["formula"], found["parameters"], found["batch size"]
+    ('y = a*x', 'a in (0, inf)', '8')
     """
-    said = {name: _words(value) for name, value in options.items() if value is not None}
+    said = {n.replace("_", " "): _words(v) for n, v in options.items() if v is not None}
     return {
         "formula": str(model.formula),
         "loss": f"{model.loss.name}: {model.loss.expression}",
         "parameters": ", ".join(map(_parameter, model.parameters.values())),
         "weights": weighting.text or "one for each row",
-        "options": ", ".join(f"{name}={value}" for name, value in said.items()),
+        **said,
         "version of sgdfit": __version__,
     }
 

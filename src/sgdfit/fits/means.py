@@ -110,7 +110,10 @@ def as_means(
     if not isinstance(resume, bool):
         raise UsageError(f"resume is {resume!r}; it is True or False")
     if resume and checkpoint is None:
-        raise UsageError("resume goes on from a checkpoint, but none is named; give checkpoint")
+        raise UsageError(
+            "resume goes on from a checkpoint, but none is named; give checkpoint (on the command"
+            " line --checkpoint FILE)"
+        )
     path = None if checkpoint is None else os.fspath(checkpoint)
     return Means(as_memory(memory), as_threads(threads), path, resume, announce=announce)
 

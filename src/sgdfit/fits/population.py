@@ -16,7 +16,7 @@ import numpy as np
 from sgdfit.checkpoints.journal import Journal
 from sgdfit.data.stream import CHUNK_ROWS, Aligner
 from sgdfit.fits.growth import FEW, sample
-from sgdfit.fits.survey import Survey, joined, survey
+from sgdfit.fits.survey import Survey, joined, look_at
 from sgdfit.kernels.kernel import Chunk, Kernel, Sums, combined
 from sgdfit.models.model import Model
 
@@ -137,7 +137,7 @@ class Population:
         """What a look at all rows tells; that of the first pass, if there was one."""
         if self._survey is None:
             parts = (part for chunk in self.chunks() for part in _slices(chunk))
-            self._survey = joined(survey(self.model, part, self.about) for part in parts)
+            self._survey = joined(look_at(self.model, part, self.about) for part in parts)
         return self._survey
 
     @property
@@ -145,12 +145,12 @@ class Population:
         """What is known without a pass: of many rows what the random ones tell."""
         if self._survey is not None or self.some.rows == self.rows:
             return self.survey
-        return survey(self.model, self.some)
+        return look_at(self.model, self.some)
 
     @cached_property
     def about(self) -> float:
         """A value of the response, about which its moments are taken."""
-        return survey(self.model, self.some.part(0, 1)).about
+        return look_at(self.model, self.some.part(0, 1)).about
 
     def sums(self, kernel: Kernel, theta: np.ndarray) -> Sums:
         """Return the sums over all rows at ``theta``.
@@ -241,7 +241,7 @@ class _Passing:
         with np.errstate(all="ignore"):
             partials = self.kernel.partials(self.theta, chunk, self.scores)
             seen = _slices(chunk) if self.looks else ()
-            surveys = [survey(self.everything.model, c, self.everything.about) for c in seen]
+            surveys = [look_at(self.everything.model, c, self.everything.about) for c in seen]
         return _Added(chunk.rows, partials, surveys)
 
     def _state(self) -> dict[str, np.ndarray]:

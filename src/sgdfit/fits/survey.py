@@ -12,7 +12,7 @@ from sgdfit.kernels.kernel import Chunk
 from sgdfit.language.evaluation import evaluate
 from sgdfit.models.model import Model
 
-__all__ = ["Survey", "joined", "survey"]
+__all__ = ["Survey", "joined", "look_at"]
 
 
 class Survey(NamedTuple):
@@ -38,7 +38,7 @@ class Survey(NamedTuple):
     logs: float
 
 
-def survey(model: Model, chunk: Chunk, about: float | None = None) -> Survey:
+def look_at(model: Model, chunk: Chunk, about: float | None = None) -> Survey:
     """Look at the rows of a chunk.
 
     Parameters
@@ -50,7 +50,7 @@ def survey(model: Model, chunk: Chunk, about: float | None = None) -> Survey:
     --------
     >>> from sgdfit.models.model import build
     >>> model = build("y = a*x", ["x", "y"])
-    >>> found = survey(model, Chunk((np.array([1.0, 2.0]), np.array([5.0, 7.0])), None))
+    >>> found = look_at(model, Chunk((np.array([1.0, 2.0]), np.array([5.0, 7.0])), None))
     >>> found.low.tolist(), found.about, found.first, found.second
     ([1.0, 5.0], 5.0, 2.0, 4.0)
     """
