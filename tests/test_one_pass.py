@@ -105,6 +105,19 @@ def test_every_kind_loads(kind):
     np.testing.assert_array_equal(source.columns["k"], K)
 
 
+def test_lazy_frames_are_collected_batch_by_batch_for_every_pass():
+    rows = BATCH_ROWS + 1000
+    lazy = pl.LazyFrame({"x": np.arange(float(rows)), "k": np.arange(rows)})
+    scan = open_table(lazy.filter(pl.col("k") >= 500)).scan
+    assert (scan.again, scan.slow, scan.names) == (True, True, ("x", "k"))
+    for _ in range(2):
+        batches = list(scan.pieces[0].read(["k", "x"]))
+        assert len(batches) > 1
+        np.testing.assert_array_equal(
+            np.concatenate([b["x"] for b in batches]), np.arange(500, rows)
+        )
+
+
 MEMORY = {
     "table": TABLE,
     "batch": TABLE.to_batches()[0],

@@ -21,7 +21,7 @@ from sgdfit.data.table import Table, clean_names
 from sgdfit.data.text_places import Prefixed
 from sgdfit.errors import DataError
 
-__all__ = ["open_arrow_stream", "open_batches", "open_reader"]
+__all__ = ["lazy_scan", "open_arrow_stream", "open_batches", "open_reader"]
 
 # What Arrow is asked to infer; all else becomes floating-point numbers at once.
 INFERRED = "OUSTMm"
@@ -175,6 +175,28 @@ def open_batches(items: Iterator[Any], label: str, open_item: Callable[[Any], Ta
             yield functools.partial(seen.columns, table, number)
 
     return _table(names, label, parts)
+
+
+def lazy_scan(frame: Any, names: Sequence[str], label: str) -> Scan:
+    """Return a Polars LazyFrame as a scan; each pass runs the query anew, batch by batch.
+
+    Examples
+    --------
+    >>> import polars
+    >>> frame = polars.LazyFrame({"x": [1, 2, 3]}).filter(polars.col("x") > 1)
+    >>> scan = lazy_scan(frame, ["x"], "the data")
+    >>> sum(batch.num_rows for batch in scan.pieces[0].read(["x"]))
+    2
+    """
+    clean = clean_names(names)
+
+    def read(wanted: Sequence[str]) -> Iterator[Any]:
+        chosen = frame.select([names[clean.index(name)] for name in wanted])
+        for part in chosen.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True):
+            found = part.to_arrow().rename_columns(list(wanted))
+            yield from found.to_batches(max_chunksize=BATCH_ROWS)
+
+    return Scan(clean, label, (Piece(label, 0, None, read),), slow=True)
 
 
 def _noted(items: Iterator[Any], label: str, seen: _Seen) -> Iterator[Any]:

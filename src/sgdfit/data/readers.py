@@ -28,6 +28,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ from sgdfit.data.condition_text import read_condition
 from sgdfit.data.files import open_files, open_stream
 from sgdfit.data.filtering import filtered
 from sgdfit.data.numeric import shown
-from sgdfit.data.one_pass import open_batches, open_reader
+from sgdfit.data.one_pass import lazy_scan, open_batches, open_reader
 from sgdfit.data.table import Table, clean_names
 from sgdfit.errors import DataError
 
@@ -138,7 +139,10 @@ def _open_polars(data: Any) -> Table:
         chosen = chosen.collect() if hasattr(chosen, "collect") else chosen
         return list(chosen.get_columns())
 
-    return _table(clean_names(names), fetch)
+    table = _table(clean_names(names), fetch)
+    if not hasattr(frame, "collect_batches"):
+        return table
+    return replace(table, scan=lazy_scan(frame, names, LABEL))
 
 
 def _open_arrow(data: Any) -> Table:
