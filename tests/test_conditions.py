@@ -347,6 +347,9 @@ def test_what_cannot_be_compared(text):
 def test_a_row_is_named_by_where_it_stands_among_all(tmp_path):
     table = pa.table({"x": [1.0, 2.0, 3.0, 4.0], "y": [1.0, 2.0, None, 4.0]})
     path = parquet(table, tmp_path, row_group_size=2)
-    for data, words in ((table, r"row 2 \(row 3 of all\)"), (path, r"\(row 3 of the file\)")):
+    for data, words in (
+        (table, r"row 2 \(row 3 of all\)"),
+        (path, r"\(row 3 of the file; data\.parquet\)"),
+    ):
         with pytest.raises(DataError, match=words):
             open_table(data, "x > 1").load(["y"])

@@ -12,6 +12,8 @@ import pyarrow.feather
 import pyarrow.orc
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sgdfit.data import folders
 from sgdfit.data.readers import open_table
@@ -352,3 +354,40 @@ def test_a_length_that_cannot_be_read_is_found_by_reading(tmp_path, monkeypatch)
         (piece,) = open_table(tmp_path / name).scan.pieces
         assert piece.rows is None
         assert sum(batch.num_rows for batch in piece.read(["x"])) == 100
+
+
+FILES = {
+    "Arrow": feather(),
+    "stream": stream(),
+    "Parquet": to_bytes(row_group_size=30),
+}
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data(), st.sampled_from(sorted(FILES)), st.sampled_from([None, "x > 3 or y == 1"]))
+def test_damaged_files_are_read_in_pieces_or_refused(data, kind, where):
+    content = bytearray(FILES[kind])
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(8, len(content) - 1))] = data.draw(st.integers(0, 255))
+    rows, message = outcome(bytes(content), where)
+    assert rows <= 100
+    assert message is None or "the data" in message
+
+
+def outcome(content, where):
+    """Return how many rows are read, or the message of a DataError; anything else is a failure."""
+    try:
+        scan = open_table(io.BytesIO(content), where).scan
+        return sum(b.num_rows for piece in scan.pieces for b in piece.read(["y", "x"])), None
+    except DataError as error:
+        return 0, str(error)
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_every_byte_may_be_wrong(kind):
+    for place in range(8, len(FILES[kind]), 7):
+        content = bytearray(FILES[kind])
+        content[place] ^= 0xFF
+        rows, message = outcome(bytes(content), None)
+        assert rows <= 100
+        assert message is None or "the data" in message

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
+from sgdfit.data.condition_tokens import Token, tokens_of
 from sgdfit.data.conditions import (
     Among,
     Arithmetic,
@@ -28,32 +27,7 @@ MAX_SIGNS = 100
 # Of an integer that Arrow can hold; longer ones are read as floats.
 DIGITS = 18
 
-SPELLINGS = {"=": "==", "<>": "!=", "≤": "<=", "≥": ">=", "≠": "!=", "−": "-", "·": "*", "×": "*",
-             "÷": "/"}  # fmt: skip
 COMPARISONS = ("==", "!=", "<=", ">=", "<", ">")
-WORDS = ("and", "or", "not", "in", "is", "null", "none", "true", "false")
-
-_PATTERN = re.compile(
-    r"""(?P<space>\s+)
-    | (?P<number>(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)
-    | (?P<name>[^\W\d]\w*)
-    | (?P<quoted>`(?:[^`]|``)+`)
-    | (?P<text>'(?:[^']|'')*'|"(?:[^"]|"")*")
-    | (?P<operator>==|!=|<=|>=|<>|[-+*/()\[\],<>=≤≥≠−·×÷])""",
-    re.VERBOSE,
-)
-_ADVICE = {
-    "&": "write and",
-    "|": "write or",
-    "!": "write not, or != in a comparison",
-    "~": "write not",
-    "'": "the quotation mark is never closed",
-    '"': "the quotation mark is never closed",
-    "`": "the backtick is never closed",
-    ".": "a name with points or blanks is written in backticks, as in `my.column`",
-    "^": "a condition has no powers; write x*x",
-    "%": "a condition has no remainders",
-}
 
 
 def read_condition(text: str) -> Condition:
@@ -101,59 +75,21 @@ def _columns(node: Any) -> Iterable[str]:
             yield from _columns(part)
 
 
-class _Token(NamedTuple):
-    kind: str
-    text: str
-    position: int
-
-
-def _tokens(text: str) -> list[_Token]:
-    found: list[_Token] = []
-    position = 0
-    while position < len(text):
-        match = _PATTERN.match(text, position)
-        if match is None:
-            character = text[position]
-            advice = _ADVICE.get(character, "allowed are comparisons of columns, and, or, not")
-            shown = repr(character) if character.isprintable() else f"U+{ord(character):04X}"
-            raise FormulaError(
-                f"the character {shown} has no place in a condition: {advice}", text, position
-            )
-        kind, piece = str(match.lastgroup), match.group()
-        if kind != "space":
-            found.append(_token(kind, piece, position))
-        position = match.end()
-    return [*found, _Token("end", "", len(text))]
-
-
-def _token(kind: str, piece: str, position: int) -> _Token:
-    if kind == "name" and piece.lower() in WORDS:
-        return _Token("word", piece.lower(), position)
-    if kind == "name":
-        return _Token("name", unicodedata.normalize("NFKC", piece), position)
-    if kind == "quoted":
-        bare = piece[1:-1].replace("``", "`")
-        return _Token("name", unicodedata.normalize("NFKC", bare).strip(), position)
-    if kind == "text":
-        return _Token("text", piece[1:-1].replace(piece[0] * 2, piece[0]), position)
-    return _Token(kind, SPELLINGS.get(piece, piece), position)
-
-
 class _Reader:
     """Recursive descent, one method for each level of binding."""
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.tokens = _tokens(text)
+        self.tokens = tokens_of(text)
         self.index = 0
         self.depth = 0
         self.signs = 0
 
     @property
-    def token(self) -> _Token:
+    def token(self) -> Token:
         return self.tokens[self.index]
 
-    def refuse(self, message: str, token: _Token | None = None) -> NoReturn:
+    def refuse(self, message: str, token: Token | None = None) -> NoReturn:
         place = self.token if token is None else token
         raise FormulaError(message, self.text, place.position)
 
@@ -286,7 +222,7 @@ class _Reader:
         return value
 
 
-def _atom(token: _Token) -> Any:
+def _atom(token: Token) -> Any:
     if token.kind == "number":
         whole = token.text.isdecimal() and len(token.text) <= DIGITS
         return Literal(int(token.text) if whole else float(token.text))
@@ -299,7 +235,7 @@ def _atom(token: _Token) -> Any:
     return None
 
 
-def _unexpected(token: _Token) -> str:
+def _unexpected(token: Token) -> str:
     if token.kind == "end":
         return "the condition ends where a column, a number or a text should follow"
     return f"{token.text!r} stands where a column, a number or a text in quotation marks should"

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-from sgdfit.data.columnar import Contents, Stretch, unknown
+from sgdfit.data.columnar import Contents, Stretch, reading, unknown
 from sgdfit.data.conditions import Condition
-from sgdfit.data.filtering import filtered_piece, located, selected_table
+from sgdfit.data.filtering import filtered_piece, located
 from sgdfit.data.fingerprints import fingerprint_of_files
-from sgdfit.data.kinds import kind_of
+from sgdfit.data.gathering import gathered_table
+from sgdfit.data.kinds import kind_of, plain_type
 from sgdfit.data.origins import Origin, unchanged
 from sgdfit.data.pruning import Range, comparable, outlook
 from sgdfit.data.scan import Piece, Scan
@@ -73,7 +74,9 @@ def open_dataset(
     texts = dict.fromkeys(str(contents.schema.remove_metadata()) for contents in schemas)
     if condition is None:
         fingerprint = fingerprint_of_files(origins, texts, "")
-        return scanned_table(Scan(names, label, tuple(pieces), True, fingerprint))
+        scan = Scan(names, label, tuple(pieces), True, fingerprint)
+        known = all(piece.rows is not None for piece in pieces)
+        return gathered_table(scan, _narrow(layouts)) if known else scanned_table(scan)
     condition.check(names, label)
     fingerprint = fingerprint_of_files(origins, texts, condition.text)
 
@@ -82,7 +85,7 @@ def open_dataset(
         return "" if whole is piece else located(whole, condition, row, lambda *_: "")
 
     scan = Scan(names, label, tuple(pieces), True, fingerprint, ".", line)
-    return selected_table(scan, condition)
+    return scanned_table(scan, condition.text)
 
 
 def _opened(
@@ -105,7 +108,10 @@ def _same(one: Contents, other: Contents) -> bool:
 
 
 def _layout(contents: Contents) -> _Layout:
-    raw = contents.schema.names
+    with reading(contents.origin.label, "columnar"):
+        raw = contents.schema.names
+    if not raw:
+        raise DataError(f"{contents.origin.label} has no columns; give at least one")
     clean = clean_names(raw)
     constants = dict(contents.origin.constants)
     doubled = frozenset(
@@ -165,6 +171,18 @@ def _check_column(layouts: Sequence[_Layout], name: str) -> None:
                 f" {kind} ({layout.types[name]}) in {layout.label}; write it with one type in all"
                 " files, or leave the column out of the formula"
             )
+
+
+def _narrow(layouts: Sequence[_Layout]) -> Callable[[str], bool]:
+    """Return what tells columns that are float32, or less, in all files."""
+    import pyarrow.types as kinds
+
+    def narrow(name: str) -> bool:
+        types = [plain_type(layout.types[name]) for layout in layouts if name in layout.types]
+        floats = [kind for kind in types if not kinds.is_null(kind)]
+        return bool(floats) and all(kinds.is_float32(k) or kinds.is_float16(k) for k in floats)
+
+    return narrow
 
 
 def _agree(one: str, other: str) -> bool:

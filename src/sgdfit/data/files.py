@@ -23,6 +23,7 @@ from sgdfit.data.delimited import open_delimited
 from sgdfit.data.filtering import filtered
 from sgdfit.data.folders import is_many, select
 from sgdfit.data.formats import (
+    ARROW,
     COMPRESSIONS,
     FORMATS,
     MAGIC,
@@ -32,7 +33,7 @@ from sgdfit.data.formats import (
     format_table,
 )
 from sgdfit.data.one_pass import open_arrow_stream
-from sgdfit.data.origins import Origin, in_memory, on_disk
+from sgdfit.data.origins import Origin, in_memory, on_disk, unchanged
 from sgdfit.data.selections import open_selection
 from sgdfit.data.table import Table
 from sgdfit.data.text_places import TextPlace, held, opened, stream_place
@@ -89,12 +90,10 @@ def open_path(path: str | os.PathLike[str], condition: Condition | None = None) 
         raise DataError(f"{place.name} is empty (0 bytes); give it rows")
     if kind is TEXT:
         return _chosen(scan_text([place]), condition)
-    with _opening(text):
-        place.open("rb").close()
     if compression:
         content = _decompressed(_bytes_of(place, text), compression, place.name)
         return _opened(in_memory(content, place.name), kind, condition)
-    if condition is None and origin.stamp.size <= MAPPED:
+    if kind is ARROW and condition is None and origin.stamp.size <= MAPPED:
         return _mapped(origin, kind, _bytes_of(place, text))
     return _opened(origin, kind, condition)
 
@@ -112,8 +111,15 @@ def _opened(origin: Origin, kind: Format, condition: Condition | None = None) ->
 def _mapped(origin: Origin, kind: Format, content: Any) -> Table:
     """Open a small file; where it is as in memory, its columns are not copied."""
     table = _opened(origin, kind)
-    fetch = columns_in_place(content, origin.label)
-    return table if fetch is None else replace(table, fetch=fetch)
+    in_place = columns_in_place(content, origin.label)
+    if in_place is None:
+        return table
+
+    def fetch(positions: Sequence[int]) -> Sequence[object]:
+        with unchanged(origin):
+            return in_place(positions)
+
+    return replace(table, fetch=fetch)
 
 
 def open_stream(stream: Any, label: str) -> Table:

@@ -18,7 +18,7 @@ from sgdfit.data.scanned import scanned_table
 from sgdfit.data.table import Table
 from sgdfit.errors import DataError
 
-__all__ = ["filtered", "filtered_piece", "located", "selected_table"]
+__all__ = ["filtered", "filtered_piece", "located"]
 
 Array = np.ndarray[Any, Any]
 
@@ -138,39 +138,7 @@ def _scanned(scan: Scan, condition: Condition) -> Table:
         return located(pieces[piece], condition, row, scan.line) if scan.again else ""
 
     rest = scan._replace(pieces=tuple(pieces), fingerprint=fingerprint, line=line)
-    return selected_table(rest, condition)
-
-
-def selected_table(scan: Scan, condition: Condition) -> Table:
-    """Return a table over a scan whose pieces hold only rows that meet ``condition``.
-
-    Its columns are refused where no row is left; its rows are named by where they stand among
-    all rows of their file.
-    """
-    table = scanned_table(scan)
-
-    def fetch(positions: Sequence[int]) -> Sequence[object]:
-        columns = table.fetch(positions)
-        if columns and not len(columns[0]):  # type: ignore[arg-type]
-            raise DataError(nothing_left(scan.label, condition))
-        return columns
-
-    def line(row: int) -> str:
-        for piece in scan.pieces if scan.again else ():
-            rows = _count(piece, condition)
-            if row < rows:
-                words = scan.line(piece, row) or f" (row {piece.first + row + 1} of the file)"
-                return words if len(scan.pieces) == 1 else f"{words} of {piece.label}"
-            row -= rows
-        return ""
-
-    return replace(table, fetch=fetch, line=line)
-
-
-def _count(piece: Piece, condition: Condition) -> int:
-    if piece.rows is not None:
-        return piece.rows
-    return sum(batch.num_rows for batch in piece.read(condition.names[:1]))
+    return scanned_table(rest, condition.text)
 
 
 def filtered_piece(piece: Piece, condition: Condition) -> Piece:

@@ -14,6 +14,7 @@ from sgdfit.data.stripes import open_stripes
 from sgdfit.errors import DataError
 
 __all__ = [
+    "ARROW",
     "COMPRESSED_MAGIC",
     "COMPRESSIONS",
     "FORMATS",

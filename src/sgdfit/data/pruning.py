@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from sgdfit.data.conditions import Among, Column, Comparison, Joined, Literal, Missing, Not
 from sgdfit.data.kinds import kind_of
-from sgdfit.data.masks import literal_scalar
+from sgdfit.data.literals import literal_scalar
 
 __all__ = ["Outlook", "Range", "comparable", "outlook"]
 

@@ -173,15 +173,20 @@ def _steps(source: Any) -> Iterator[int]:
         (length,) = struct.unpack("<i", head[4:])
         if length == 0:
             return
-        found = _message(source.read(length))
+        if not 0 < length < end:
+            raise ValueError(length)
+        content = source.read(length)
+        found = _message(content)
         if found is not None:
-            yield found[0].rows
-        position += 8 + length + (found[1] if found else _body(source, position + 8, length))
+            yield found.rows
+        position += 8 + length + _body_size(content)
 
 
-def _body(source: Any, position: int, length: int) -> int:
-    source.seek(position)
-    return _Fields.root(source.read(length)).number(3, "<q")
+def _body_size(message: bytes) -> int:
+    size = _Fields.root(message).number(3, "<q")
+    if size < 0:
+        raise ValueError(size)
+    return size
 
 
 def _blocks(source: Any, count: int) -> list[Block] | None:
@@ -194,28 +199,29 @@ def _blocks(source: Any, count: int) -> list[Block] | None:
         footer = _Fields.root(source.read(length))
         found = []
         for offset, header, _ in footer.blocks(3):
+            if not 0 < header < size:
+                return None
             source.seek(offset)
             text = source.read(header)
             message = _message(text[8:] if text[:4] == CONTINUATION else text[4:])
             if message is None:
                 return None
-            found.append(message[0])
+            found.append(message)
     except (struct.error, IndexError, OSError, ValueError):
         return None
     return found if len(found) == count else None
 
 
-def _message(content: bytes) -> tuple[Block, int] | None:
-    """Return the record batch that a message announces, and its length; None for others."""
+def _message(content: bytes) -> Block | None:
+    """Return the record batch that a message announces; None for others."""
     message = _Fields.root(content)
     if message.number(1, "<B") != RECORD_BATCH:
         return None
     batch = message.inner(2)
-    size = message.number(3, "<q")
     rows = batch.number(0, "<q")
     if rows < 0:
         raise ValueError(rows)
-    return Block(rows, size, batch.place(3) is not None), size
+    return Block(rows, _body_size(content), batch.place(3) is not None)
 
 
 class _Fields(NamedTuple):

@@ -17,6 +17,8 @@ __all__ = ["open_row_groups"]
 # Compressed pages are read in steps of so many bytes, a column at a time. Without this, a column
 # of a whole row group would be held.
 BUFFER = 1 << 20
+# Behind a network each step has to be waited for.
+REMOTE_BUFFER = 1 << 23
 # What a file says of itself is kept where it is short and serves several row groups; else it is
 # read again with each of them, for there may be thousands of files.
 KEPT_METADATA = 1 << 18
@@ -31,7 +33,7 @@ def open_row_groups(origin: Origin) -> Contents:
         When it is damaged or no Parquet file.
     """
     with opened(origin) as source, reading(origin.label, "Parquet"):
-        file = _file(source)
+        file = _file(source, origin)
         metadata, schema = file.metadata, file.schema_arrow
         stretches, first = [], 0
         leaves = _leaves(metadata)
@@ -46,14 +48,14 @@ def open_row_groups(origin: Origin) -> Contents:
     return Contents(origin, schema, tuple(stretches))
 
 
-def _file(source: Any, metadata: Any = None) -> Any:
+def _file(source: Any, origin: Origin, metadata: Any = None) -> Any:
     import pyarrow.parquet as pq
 
     return pq.ParquetFile(
         source,
         metadata=metadata,
         pre_buffer=False,
-        buffer_size=BUFFER,
+        buffer_size=BUFFER if origin.local else REMOTE_BUFFER,
         page_checksum_verification=True,
     )
 
@@ -66,7 +68,7 @@ def _reader(
     def read(names: Sequence[str]) -> Iterator[Any]:
         with opened(origin) as source:
             try:
-                file = _file(source, metadata)
+                file = _file(source, origin, metadata)
                 batches = file.iter_batches(
                     batch_size=BATCH_ROWS,
                     row_groups=[group],
