@@ -87,9 +87,7 @@ class Surface(NamedTuple):
     def _by_rows(self, theta: np.ndarray) -> Quadratic | None:
         linear = self.linear if self.batch.rows <= FEW else None
         parts = [_of_rows(self.kernel, theta, block, linear) for block in _blocks(self.batch)]
-        if not all(math.isfinite(q.loss + q.least) and np.isfinite(q.root).all() for q in parts):
-            return None
-        return joined(parts)
+        return joined(parts) if all(map(_is_finite, parts)) else None
 
     def _by_sums(self, theta: np.ndarray) -> Quadratic | None:
         sums = self._sums(theta)
@@ -123,11 +121,11 @@ def steering(rows: Rows) -> np.ndarray:
 
 
 def _blocks(batch: Chunk | Population) -> Iterator[Chunk]:
-    if batch.rows <= FEW and isinstance(batch, Chunk):
-        yield batch
-        return
     chunks = batch.chunks() if isinstance(batch, Population) else (batch,)
     for chunk in chunks:
+        if chunk.rows <= FEW:
+            yield chunk
+            continue
         for first in range(0, chunk.rows, FEW):
             yield chunk.part(first, first + FEW)
 
@@ -139,6 +137,11 @@ def _of_rows(
     loss = float(rows.loss.sum() if weight is None else (weight * rows.loss).sum())
     size = max(_magnitude(rows.prediction), _magnitude(rows.target))
     return from_rows(rows.jacobian, rows.slope, steering(rows), weight, loss, linear, size)
+
+
+def _is_finite(quadratic: Quadratic) -> bool:
+    finite = quadratic.regular or bool(np.isfinite(quadratic.root).all())
+    return finite and math.isfinite(quadratic.loss + quadratic.least)
 
 
 def _magnitude(values: np.ndarray) -> float:

@@ -57,7 +57,7 @@ class Quadratic(NamedTuple):
     blur : float
         What rounding may change the loss by: smaller differences say nothing.
     regular : bool
-        Whether R is known to have full rank by a margin, but for rows taken out.
+        Whether R is known to be finite and of full rank by a margin, but for rows taken out.
     taken : int
         How many of its first rows `projected` took out.
     order : tuple of int
@@ -176,9 +176,7 @@ def from_rows(
     rest = corner * corner / 2
     least = rest + (loss - halves if abs(loss - halves) > ROUNDING * abs(loss) else 0.0)
     blur = ROUNDING * abs(loss) + ROUNDINGS * EPS * size * float(np.abs(pull).sum())
-    diagonal = root[layout.diagonal].tolist()
-    sizes = zip(diagonal, _lengths(root[:, layout.order]), strict=True)
-    regular = all(abs(own) > REGULAR * size for own, size in sizes)
+    regular = _is_regular(triangle[:p].tolist())
     return Quadratic(loss, root, offset, spread, least, True, blur, regular, 0, layout.columns)
 
 
@@ -201,6 +199,13 @@ def joined(parts: Iterable[Quadratic]) -> Quadratic:
     return Quadratic(loss, triangle[:p, :p], triangle[:p, p], spread, least, True, blur)
 
 
+def _is_regular(columns: list[list[float]]) -> bool:
+    """Whether each column of a triangle, finite, has a part of its own above rounding."""
+    return all(
+        abs(column[i]) > REGULAR * math.hypot(*column[: i + 1]) for i, column in enumerate(columns)
+    )
+
+
 def _lengths(matrix: np.ndarray) -> list[float]:
     """Return the norms of the columns, whose squares could leave the range of floating point."""
     return [math.hypot(*column) for column in matrix.T.tolist()]
@@ -217,15 +222,12 @@ class _Layout(NamedTuple):
         The same as an index, and where each column of the root went.
     upper : bool[p, p]
         Which entries of the root are part of the triangle.
-    diagonal : tuple of int[p]
-        The index of its diagonal.
     """
 
     columns: tuple[int, ...]
     order: np.ndarray
     inverse: np.ndarray
     upper: np.ndarray
-    diagonal: tuple[np.ndarray, np.ndarray]
 
 
 @lru_cache(maxsize=256)
@@ -234,7 +236,7 @@ def _layout(first: tuple[int, ...], p: int) -> _Layout:
     order = np.array([*first, *(i for i in range(p) if i not in first)], dtype=np.intp)
     inverse = np.argsort(order)
     upper = np.arange(p)[:, None] <= inverse
-    return _Layout(tuple(order.tolist()), order, inverse, upper, (np.arange(p), order))
+    return _Layout(tuple(order.tolist()), order, inverse, upper)
 
 
 def from_sums(gradient: np.ndarray, curvature: np.ndarray, loss: float, spread: float) -> Quadratic:

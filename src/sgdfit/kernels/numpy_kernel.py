@@ -36,7 +36,7 @@ def make_numpy(model: Model, optimizer: Optimizer) -> Kernel:
     return Kernel(
         "numpy",
         source,
-        rows=lambda theta, chunk: rows_of(terms, theta, chunk),
+        rows=partial(rows_of, terms),
         partials=partial(_partials, terms),
         sweep=lambda state, chunk, segment: _sweep(terms, optimizer, state, chunk, segment),
     )
@@ -85,7 +85,8 @@ def _load(source: str) -> Terms:
 
 def _evaluate(terms: Terms, theta: np.ndarray, columns: tuple[np.ndarray, ...]) -> Any:
     """Evaluate the terms in the type of ``theta``, constants spread over the rows."""
-    columns = tuple([column.astype(theta.dtype, copy=False) for column in columns])
+    if any(column.dtype != theta.dtype for column in columns):
+        columns = tuple(column.astype(theta.dtype, copy=False) for column in columns)
     rows = len(columns[0])
     with np.errstate(all="ignore"):
         *values, jacobian = terms(theta, columns)
