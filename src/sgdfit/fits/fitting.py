@@ -234,7 +234,9 @@ def fit(
         "optimizer": chosen or "auto", "search": search, "missing": missing, "where": where,
         "intervals": intervals, "absolute_sigma": absolute_sigma, "covariance": covariance,
     }  # fmt: skip
-    means = means._replace(identity=identity_of(model, weighting, said))
+    if means.checkpoint is not None:
+        # Only a file asks what run it is of; to write formulas out takes longer than small fits.
+        means = means._replace(identity=identity_of(model, weighting, said))
     task = prepare(model, table, weighting, missing, means, seed)
     with task.population.journal:
         if chosen is None:
