@@ -39,8 +39,8 @@ class Point(NamedTuple):
     rows : int
     seconds, scan : float
         Of the fit, and of decoding the rows once on two threads.
-    looks : float
-        How often the fit looked at each row.
+    scans : float
+        How often the fit decoded each row.
     peak : int
         Most resident memory of the process, bytes.
     runs : int
@@ -51,7 +51,7 @@ class Point(NamedTuple):
     rows: int
     seconds: float
     scan: float
-    looks: float
+    scans: float
     peak: int
     runs: int
 
@@ -64,8 +64,8 @@ def measure(folder: Path, most: int, repeat: int) -> None:
         for rows in sizes:
             try:
                 points.append(_point(curve, rows, folder, repeat))
-            except OSError as error:
-                print(error)
+            except (OSError, RuntimeError) as error:
+                print(f"{curve.name}, {rows:,} rows: {error}")
                 break
             print(*_told(points[-1]), flush=True)
     target = folder / "growth.json"
@@ -87,16 +87,16 @@ def _point(curve: Curve, rows: int, folder: Path, repeat: int) -> Point:
     seconds = told["seconds"]
     if told["status"] != "converged":
         raise SystemExit(f"{curve.formula}, {rows:,} rows: {told['status']}: {told['cause']}")
-    looks = told["visited"] / told["rows"]
+    scans = told["decoded"] / told["rows"]
     return Point(
-        curve.name, rows, statistics.median(seconds), scan, looks, told["peak"], len(seconds)
+        curve.name, rows, statistics.median(seconds), scan, scans, told["peak"], len(seconds)
     )
 
 
 def _told(point: Point) -> list[str]:
     return [
         f"{point.curve:12}{point.rows:>14,} rows {short(point.seconds):>8} s,",
-        f"one scan {short(point.scan)} s, {point.looks:.2f} scans, {point.peak / 1e6:,.0f} MB",
+        f"one scan {short(point.scan)} s, {point.scans:.2f} scans, {point.peak / 1e6:,.0f} MB",
     ]
 
 
@@ -106,7 +106,7 @@ def _table(points: list[Point]) -> Table:
             f"{point.rows:,} rows",
             point.seconds,
             point.runs,
-            f"{point.seconds / point.scan:.2f} × one scan, {point.looks:.2f} scans,"
+            f"{point.seconds / point.scan:.2f} × one scan, {point.scans:.2f} scans,"
             f" {point.peak / 1e6:,.0f} MB",
         )
         for point in points

@@ -23,7 +23,7 @@ def fit_peers(curve: Curve, x: np.ndarray, y: np.ndarray) -> list[Contender]:
         "scipy curve_fit": ("scipy", "scipy", _scipy),
         "scipy curve_fit, Jacobian given": ("scipy", "scipy", _scipy_jacobian),
         "lmfit": ("lmfit", "lmfit", _lmfit),
-        "nlsq": ("nlsq", "nlsq", _nlsq),
+        "nlsq": ("nlsq", "nlsq (Python 3.12 or newer)", _nlsq),
         "optimistix Levenberg-Marquardt": ("optimistix", "optimistix", _optimistix),
         "torch LBFGS": ("torch", "torch", _torch),
     }
@@ -81,7 +81,11 @@ def _nlsq(curve: Curve, x: np.ndarray, y: np.ndarray) -> Contender:
     def model(x: Any, a: Any, b: Any, c: Any) -> Any:
         return curve.function(jnp, x, a, b, c)
 
-    return Contender("", lambda: np.asarray(nlsq.curve_fit(model, x, y, p0=START)[0]))
+    def turn() -> Any:
+        values, _ = nlsq.curve_fit(model, x, y, p0=START)
+        return np.asarray(values)
+
+    return Contender("", turn)
 
 
 def _optimistix(curve: Curve, x: np.ndarray, y: np.ndarray) -> Contender:

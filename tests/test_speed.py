@@ -11,6 +11,7 @@ import pytest
 
 import nist_at_scale
 import sgdfit
+import speed
 import speed_data
 from growth import Point, draw_all, exponent
 from nist_files import read_folder, shipped_folder
@@ -197,12 +198,19 @@ def test_a_fit_apart_tells_what_it_took(tmp_path):
     assert told["rows"] == 1000
     assert len(told["seconds"]) == 2
     assert told["values"] == arrays["values"]
+    assert told["decoded"] >= 1000
+    assert arrays["decoded"] == 0
     assert told["values"]["a"] == pytest.approx(2.0, abs=0.1)
 
 
 def test_a_fit_apart_that_fails_says_why(tmp_path):
     with pytest.raises(RuntimeError, match="absent"):
         fitted_apart({"formula": "y = a*x", "data": str(tmp_path / "absent.parquet")})
+
+
+@pytest.mark.parametrize(("text", "rows"), [("2e7", 20_000_000), ("1000", 1000)])
+def test_rows_are_asked_for_as_numbers(text, rows):
+    assert speed.count(text) == rows
 
 
 def test_growth_is_drawn_for_light_and_dark_pages(tmp_path):
