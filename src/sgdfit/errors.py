@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from types import ModuleType
 
 __all__ = [
+    "CacheWarning",
     "CheckpointError",
     "DataError",
     "DivergenceWarning",
@@ -30,6 +31,10 @@ class UsageError(SgdfitError, ValueError):
 
 class DataError(SgdfitError, ValueError):
     """The data cannot be read, or do not hold what the formula needs."""
+
+
+class CacheWarning(UserWarning):
+    """Compiled kernels cannot be kept on disk, or one that was kept is damaged; the run goes on."""
 
 
 class CheckpointError(DataError):

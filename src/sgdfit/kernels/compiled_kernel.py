@@ -51,16 +51,28 @@ def make_compiled(model: Model, optimizer: Optimizer, *, weighted: bool) -> Kern
         return _partials(written(scores), theta, chunk)
 
     def sweep(state: State, chunk: Chunk, segment: Segment) -> Outcome:
-        return _swept(_function(source, "sweep"), optimizer, state, chunk, segment)
+        called = _function(source, "sweep", _types(_arrays(chunk)))
+        return _swept(called, optimizer, state, chunk, segment)
 
     return Kernel("compiled", source, rows, partials, sweep)
 
 
 @cache
-def _function(source: str, name: str) -> Callable[..., Any]:
+def _function(source: str, name: str, types: tuple[str, ...]) -> Callable[..., Any]:
+    """Return a function for columns of these ``types``, which make a module of its own."""
     from sgdfit.kernels.compiling import function
 
-    return function(source, name)
+    return function(f"# Columns: {', '.join(types)}\n{source}", name)
+
+
+def _types(arrays: tuple[np.ndarray, ...]) -> tuple[str, ...]:
+    """Name what Numba tells arrays by."""
+    return tuple(
+        a.dtype.name
+        + ("" if a.flags.writeable else " read-only")
+        + ("" if a.flags.c_contiguous else " strided")
+        for a in arrays
+    )
 
 
 def _arrays(chunk: Chunk) -> tuple[np.ndarray, ...]:
@@ -70,7 +82,8 @@ def _arrays(chunk: Chunk) -> tuple[np.ndarray, ...]:
 def _partials(source: str, theta: np.ndarray, chunk: Chunk) -> np.ndarray:
     theta = np.ascontiguousarray(theta, dtype=np.float64)
     out = np.empty((-(-chunk.rows // PANEL), 2, length(len(theta))))
-    _function(source, "partials")(theta, _arrays(chunk), out)
+    arrays = _arrays(chunk)
+    _function(source, "partials", _types(arrays))(theta, arrays, out)
     return out
 
 

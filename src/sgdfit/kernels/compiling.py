@@ -1,8 +1,11 @@
 """Generated source to a compiled module, kept on disk by its content.
 
 A formula so compiles once per machine. Where the folder cannot be written, or what it holds is
-damaged, the module is compiled in memory, for this process alone. ``SGDFIT_CACHE_DIR`` names
-another folder.
+damaged, the module is compiled in memory, for this process alone, and a `CacheWarning` says so.
+``SGDFIT_CACHE_DIR`` names another folder.
+
+Processes may compile the same module at once: each file is put in place whole. A module holds one
+function for one list of types, since Numba's index of several is not safe from two who add to it.
 """
 
 from __future__ import annotations
@@ -12,14 +15,18 @@ import importlib.util
 import os
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numba
+from llvmlite import binding  # type: ignore[import-untyped]
 
 import sgdfit
+from sgdfit.errors import CacheWarning
 
 __all__ = ["folder", "function", "load"]
 
@@ -46,6 +53,11 @@ def function(source: str, name: str) -> Callable[..., Any]:
 
     Numba reads what it kept at the first call. If that fails (a file cut short by a full disk, a
     folder taken away), the files are dropped and the call is made in memory.
+
+    Warns
+    -----
+    CacheWarning
+        Once, where nothing can be kept, or where what was kept is damaged.
     """
     module = load(source)
     chosen = getattr(module, name)
@@ -54,23 +66,38 @@ def function(source: str, name: str) -> Callable[..., Any]:
         nonlocal chosen
         try:
             return chosen(*arguments)
-        except Exception:
+        except Exception as error:
             if not hasattr(module, "__file__") or chosen is not getattr(module, name):
                 raise
             _forget(module.__name__)
             chosen = getattr(_in_memory(module.__name__, source), name)
-            return chosen(*arguments)
+            answer = chosen(*arguments)
+            # Only now is it known that the fault was not in the call.
+            _tell_of_damage(type(error).__name__)
+            return answer
 
     return call
 
 
 def load(source: str) -> ModuleType:
-    """Return the module that ``source`` makes."""
+    """Return the module that ``source`` makes.
+
+    Warns
+    -----
+    CacheWarning
+        Once, where the folder cannot be written.
+    """
     name = _name(source)
     try:
-        path = _stored(name, source)
-    except OSError:
+        return _imported(name, _stored(name, source))
+    # Numba raises RuntimeError where it finds no folder to write to.
+    except (OSError, RuntimeError) as error:
+        sys.modules.pop(name, None)
+        _tell_of_folder(getattr(error, "strerror", None) or str(error))
         return _in_memory(name, source)
+
+
+def _imported(name: str, path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
@@ -81,6 +108,26 @@ def load(source: str) -> ModuleType:
     return module
 
 
+@cache
+def _tell_of_folder(reason: str) -> None:
+    warnings.warn(
+        f"compiled kernels cannot be kept in {folder()} ({reason}), so each process compiles them"
+        " anew; set SGDFIT_CACHE_DIR to a folder of yours that can be written",
+        CacheWarning,
+        stacklevel=3,
+    )
+
+
+@cache
+def _tell_of_damage(reason: str) -> None:
+    warnings.warn(
+        f"a compiled kernel kept in {folder()} was damaged ({reason}) and has been made anew;"
+        " nothing else is lost",
+        CacheWarning,
+        stacklevel=3,
+    )
+
+
 def _name(source: str) -> str:
     """Name a module by all that its machine code depends on."""
     package = Path(sgdfit.__file__).parent
@@ -88,8 +135,14 @@ def _name(source: str) -> str:
         (package / f"{module}.py").read_text(encoding="utf-8")
         for module in ("optimization/updates", *(f"kernels/{name}" for name in INLINED))
     ]
-    key = "\n".join([source, *used, sgdfit.__version__, numba.__version__])
+    key = "\n".join([source, *used, sgdfit.__version__, numba.__version__, _processor()])
     return f"kernel_{hashlib.sha256(key.encode()).hexdigest()[:24]}"
+
+
+@cache
+def _processor() -> str:
+    """Name the processor: a home may be shared by several machines."""
+    return f"{binding.get_host_cpu_name()} {binding.get_host_cpu_features().flatten()}"
 
 
 def _stored(name: str, source: str) -> Path:
@@ -99,12 +152,18 @@ def _stored(name: str, source: str) -> Path:
     if hasattr(os, "getuid") and place.stat().st_uid != os.getuid():
         raise PermissionError(f"{place} belongs to someone else, whose code would be run")
     path = place / f"{name}.py"
-    if path.exists() and path.read_bytes() == source.encode():
-        return path
+    if path.exists():
+        if path.read_bytes() == source.encode():
+            return path
+        _tell_of_damage("its source had been changed")
     handle, temporary = tempfile.mkstemp(dir=place, suffix=".tmp")
-    with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-        file.write(source)
-    os.replace(temporary, path)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(source)
+        os.replace(temporary, path)
+    except OSError:
+        Path(temporary).unlink(missing_ok=True)
+        raise
     return path
 
 
