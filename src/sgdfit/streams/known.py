@@ -66,7 +66,8 @@ def certainty(fixed: Recursion, memory: Memory, weighting: Weighting) -> Uncerta
     model, q = fixed.model, local.quadratic
     free = ~at_bounds(model, theta, q.gradient)
     names = [name for name, is_free in zip(model.free, free, strict=True) if is_free]
-    left = np.inf if weighting.absolute else memory.tally.mass - fitted(fixed, local)
+    held = len(theta) - len(names)
+    left = np.inf if weighting.absolute else memory.tally.mass - fitted(fixed, local) + held
     if not names:
         return Uncertainty(None, "none: every parameter stands on a bound", (), left)
     if left <= 0:

@@ -49,7 +49,7 @@ FEW = 256
 APART, MOVED = 64, 0.2
 # From the minimum, in standard errors: after an update, and when the result is asked for.
 NEAR, NEAREST = 1e-3, 1e-9
-STEPS = 100
+STEPS, RENEWALS = 100, 5
 # Hessians are differences over this share of a standard error, and at least of a parameter.
 REACH, ROUNDING = 0.3, 1e-6
 NOTHING = np.empty(0, dtype=np.intp)
@@ -360,7 +360,7 @@ def _reach(fixed: Recursion, memory: Memory) -> np.ndarray:
 
 def _checked(fixed: Recursion, memory: Memory) -> Memory:
     """Ask the sample whether the past's quadratic holds where the estimates are; else renew it."""
-    for _ in range(STEPS):
+    for _ in range(RENEWALS):
         theta, past, sample, whole = memory.theta, memory.past, memory.sample, memory.whole
         if theta is None or past is None or sample is None or whole is None:
             return memory

@@ -1,0 +1,376 @@
+"""Estimates that stay current as rows arrive, against fits of all rows at once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import sgdfit
+from sgdfit.data.arrivals import TextArrivals
+from sgdfit.errors import DataError, UsageError
+from sgdfit.reports.report import as_text
+from sgdfit.streams import recursion, reservoir
+from sgdfit.streams.expansion import Expansion
+from sgdfit.streams.forgetting import Forgetting
+from sgdfit.streams.history import MOST, History
+from sgdfit.streams.reservoir import sampled
+from sgdfit.streams.tally import Tally
+
+RNG = np.random.default_rng(7)
+N = 40_000
+X = RNG.uniform(0, 5, N)
+NOISE = RNG.normal(0, 1, N)
+DECAY = 3 * np.exp(-0.7 * X) + 0.5
+EXPONENTIAL = "y = a*exp(-b*x) + c"
+PEAK = "y = a*exp(-(x - m)**2/(2*s**2)) + c"
+
+
+def fed(formula, columns, size, **options):
+    fit = sgdfit.Fit(formula, **options)
+    rows = len(columns["x"])
+    told = [
+        fit.update({name: column[i : i + size] for name, column in columns.items()})
+        for i in range(0, rows, size)
+    ]
+    return fit, told
+
+
+def apart(result, whole):
+    """Return the largest distance of an estimate, in standard errors of the fit of all rows."""
+    return max(
+        abs(result.estimates[name].value - whole.estimates[name].value)
+        / whole.estimates[name].stderr
+        for name in whole.free
+    )
+
+
+@pytest.mark.parametrize("size", [1, 7, 100, 600])
+@pytest.mark.parametrize(
+    ("formula", "options"),
+    [
+        ("y = a*x + b", {}),
+        ("y = a + b*x + c*x**2 + d*x**3", {}),
+        ("y = a*x + b*sin(x)", {"weights": "1/(1 + x)"}),
+        ("y = a*x + b + c", {"fixed": "c=2", "sigma": "0.1 + 0.1*x", "absolute_sigma": True}),
+        ("y = a*x + b + c*x**2", {"tied": "c = 2*a"}),
+    ],
+)
+def test_a_linear_fit_is_that_of_all_rows_to_rounding(formula, options, size):
+    columns = {"x": X[:600], "y": (3 * X + 1 + NOISE)[:600]}
+    fit, told = fed(formula, columns, size, **options)
+    found, whole = fit.result(), sgdfit.fit(formula, columns, **options)
+    for name, estimate in whole.estimates.items():
+        assert found.estimates[name].value == pytest.approx(estimate.value, rel=1e-10)
+        if estimate.role != "fixed":
+            assert found.estimates[name].stderr == pytest.approx(estimate.stderr, rel=1e-9)
+        assert told[-1].estimates[name] == pytest.approx(estimate.value, rel=1e-10)
+    for fact in ("loss", "residual_sum_of_squares", "reduced_chi_square", "r_squared", "aic"):
+        assert getattr(found, fact) == pytest.approx(getattr(whole, fact), rel=1e-9), fact
+    assert (found.rows, found.degrees_of_freedom) == (whole.rows, whole.degrees_of_freedom)
+    assert told[-1].status == "current"
+
+
+def test_columns_far_from_zero_keep_their_digits():
+    x = 1e6 + X[:2000]
+    columns = {"x": x, "y": 3 * x + 2 + 0.1 * NOISE[:2000]}
+    fit, _ = fed("y = a*x + b", columns, 100)
+    whole = sgdfit.fit("y = a*x + b", columns)
+    assert apart(fit.result(), whole) < 1e-5
+
+
+def test_bounds_hold_a_linear_fit_as_they_hold_that_of_all_rows():
+    columns = {"x": X[:900], "y": (3 * X - 1 + NOISE)[:900]}
+    fit, _ = fed("y = a*x + b", columns, 50, bounds="b > 0")
+    found, whole = fit.result(), sgdfit.fit("y = a*x + b", columns, bounds="b > 0")
+    assert found.estimates["b"].value == 0
+    assert found.estimates["b"].at_bound
+    assert found.estimates["a"].value == pytest.approx(whole.estimates["a"].value, rel=1e-10)
+    assert found.estimates["a"].stderr == pytest.approx(whole.estimates["a"].stderr, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("formula", "y", "options", "size", "order"),
+    [
+        (EXPONENTIAL, DECAY + 0.1 * NOISE, {}, 1_500, None),
+        (EXPONENTIAL, DECAY + 0.1 * NOISE, {}, 30_000, None),
+        (EXPONENTIAL, DECAY + 3 * NOISE, {"start": "a=3, b=1, c=0.5"}, 2_000, None),
+        (EXPONENTIAL, DECAY + 0.1 * NOISE, {"weights": "1 + x"}, 2_000, None),
+        (EXPONENTIAL, DECAY + 0.1 * NOISE, {"bounds": "0 < b < 2"}, 2_000, "x"),
+        ("y = a*x/(b + x)", 5 * X / (2 + X) + 0.2 * NOISE, {}, 2_000, "x"),
+        (PEAK, 2 * np.exp(-((X - 2.5) ** 2) / 0.18) + 1 + 0.5 * NOISE, {}, 2_000, None),
+        (EXPONENTIAL, DECAY + 0.1 * NOISE**3, {"loss": "huber(delta=0.2)"}, 2_000, None),
+        ("y = a*x + b", 3 * X + 1 + NOISE**3, {"loss": "cauchy"}, 2_000, None),
+        ("y = a*x + b", 3 * X + 1 + X * NOISE, {"covariance": "sandwich"}, 2_000, None),
+    ],
+)
+def test_any_other_fit_is_within_a_tenth_of_a_standard_error(formula, y, options, size, order):
+    rows = np.argsort(X) if order else slice(None)
+    columns = {"x": X[rows], "y": y[rows]}
+    fit, told = fed(formula, columns, size, **options)
+    found, whole = fit.result(), sgdfit.fit(formula, columns, **options)
+    assert apart(found, whole) < 0.1
+    for name in whole.free:
+        # what residuals bend is in the curvature of one and not in that of the other
+        assert found.estimates[name].stderr == pytest.approx(whole.estimates[name].stderr, rel=0.08)
+    assert found.loss == pytest.approx(whole.loss, rel=1e-5)
+    assert told[-1].distance < 0.01
+
+
+def test_memory_does_not_grow_with_the_rows():
+    fit, _ = fed(EXPONENTIAL, {"x": X, "y": DECAY + 0.1 * NOISE}, 5_000)
+    memory = fit._memory
+    assert memory.tally.rows == N
+    assert len(memory.kept.weights) <= 2 * recursion.KEPT
+    assert len(memory.sample.keys) == reservoir.SIZE
+
+
+@pytest.mark.parametrize("forgetting", [0.98, "half_life=34.3"])
+def test_forgetting_is_that_of_recursive_least_squares(forgetting):
+    factor = Forgetting(0.98).factor if forgetting == 0.98 else 0.5 ** (1 / 34.3)
+    x, y = X[:400], (3 * X + 1 + NOISE)[:400]
+    P, theta = np.eye(2) * 1e12, np.zeros(2)
+    for row, target in zip(np.column_stack([x, np.ones(400)]), y, strict=True):
+        gain = P @ row / (factor + row @ P @ row)
+        theta = theta + gain * (target - row @ theta)
+        P = (P - np.outer(gain, row @ P)) / factor
+    for size in (1, 9, 400):
+        fit, told = fed("y = a*x + b", {"x": x, "y": y}, size, forgetting=forgetting)
+        assert list(told[-1].estimates.values()) == pytest.approx(theta.tolist(), rel=1e-7)
+        mass = (1 - factor**400) / (1 - factor)
+        assert told[-1].effective_rows == pytest.approx(mass, rel=1e-9)
+        assert "forgetting" in as_text(fit.result())
+
+
+def test_errors_with_forgetting_are_the_scatter_of_the_estimates():
+    estimates, errors = [], []
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        x = rng.uniform(0, 5, 300)
+        columns = {"x": x, "y": 3 * x + 1 + rng.normal(0, 1, 300)}
+        fit, _ = fed("y = a*x + b", columns, 300, forgetting=0.97)
+        found = fit.result().estimates["a"]
+        estimates.append(found.value)
+        errors.append(found.stderr)
+    assert np.mean(errors) == pytest.approx(np.std(estimates), rel=0.12)
+
+
+@pytest.mark.parametrize("formula", ["y = a*exp(-b*x)", "y = log(a)*x - b"])
+def test_a_drifting_parameter_is_tracked_only_by_forgetting(formula):
+    rows = 12_000
+    x, drift = X[:rows], np.linspace(1.0, 2.0, rows)
+    curve = np.exp(-drift * x) if "exp" in formula else np.log(drift) * x - 0.5
+    columns = {"x": x, "y": curve + 0.02 * NOISE[:rows]}
+    name, last = ("b", 2.0) if "exp" in formula else ("a", 2.0)
+    options = {"start": "a=1, b=1", "bounds": "a > 0"}
+    quick, _ = fed(formula, columns, 200, forgetting="half_life=150", **options)
+    slow, _ = fed(formula, columns, 200, **options)
+    assert quick.result().estimates[name].value == pytest.approx(last, abs=0.08)
+    assert abs(slow.result().estimates[name].value - last) > 0.25
+
+
+def test_a_change_is_told_and_noise_is_not():
+    y = DECAY + 0.1 * NOISE
+    after = np.arange(N) >= 24_000
+    changed = np.where(after, 3 * np.exp(-1.1 * X) + 0.5 + 0.1 * NOISE, y)
+    _, calm = fed(EXPONENTIAL, {"x": X, "y": y}, 2_000)
+    assert {told.status for told in calm} == {"current"}
+    fit, told = fed(EXPONENTIAL, {"x": X, "y": changed}, 1_000)
+    strange = [i for i, update in enumerate(told) if update.status == "changed"]
+    assert strange[0] == 24
+    assert "rows 24,001 to 25,000 are farther from the curve" in told[24].warnings[0]
+    assert any("farther from the curve" in warning for warning in fit.result().warnings)
+    whole = sgdfit.fit(EXPONENTIAL, {"x": X, "y": changed})
+    # estimates move by hundreds of standard errors here
+    assert apart(fit.result(), whole) < 2
+
+
+def test_single_rows_are_told_from_outliers():
+    columns = {"x": X[:500], "y": (3 * X + 1 + NOISE)[:500]}
+    fit, told = fed("y = a*x + b", columns, 1)
+    assert {update.status for update in told} == {"waiting", "current"}
+    assert fit.update({"x": [1.0], "y": [24.0]}).status == "changed"
+
+
+def test_rows_wait_until_they_determine_the_parameters():
+    fit = sgdfit.Fit(EXPONENTIAL)
+    first = fit.update({"x": X[:2], "y": DECAY[:2]})
+    assert (first.status, first.estimates, first.errors, first.loss) == ("waiting", {}, {}, None)
+    with pytest.raises(DataError, match=r"2 row\(s\) do not determine a, b, c"):
+        fit.result()
+    assert fit.update({"x": X[2:50], "y": DECAY[2:50]}).estimates["b"] == pytest.approx(0.7)
+
+
+def test_what_stays_undetermined_is_named():
+    fit = sgdfit.Fit("y = (a + b)*x + c")
+    columns = {"x": X[:100], "y": (3 * X + NOISE)[:100]}
+    assert fit.update(columns).status == "waiting"
+    found, whole = fit.result(), sgdfit.fit("y = (a + b)*x + c", columns)
+    assert found.undetermined == whole.undetermined == ("a − b",)
+    assert found.determined[0].value == pytest.approx(whole.determined[0].value)
+    assert found.determined[0].stderr == pytest.approx(whole.determined[0].stderr)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pa.record_batch({"x": X[:99], "y": X[:99]}),
+        pa.table({"x": X[:99].astype(np.float32), "y": X[:99]}),
+        {"x": list(X[:99]), "y": list(X[:99]), "site": ["A"] * 99},
+        np.rec.fromarrays([X[:99], X[:99]], names="x, y"),
+    ],
+)
+def test_any_data_are_a_batch(data):
+    fit = sgdfit.Fit("y = a*x + b")
+    fit.update({"x": [1, 2, 3], "y": [1, 2, 3.5]})
+    assert fit.update(data).rows == 102
+
+
+def test_a_file_is_a_batch(tmp_path):
+    (tmp_path / "rows.csv").write_text("x,y\n1,2\n2,4\n3,7\n")
+    assert sgdfit.Fit("y = a*x + b").update(tmp_path / "rows.csv").rows == 3
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"x": [1.0]}, "has no column 'y'"),
+        ({"x": [1.0, np.nan], "y": [1.0, 2.0]}, "row 2 is missing"),
+        ({"x": ["one"], "y": [1.0]}, "'one', which is no number"),
+        ({"x": [1.0, 2.0], "y": [1.0]}, "have 2 and 1 rows"),
+        ({"x": [1.0], "y": [1.0], "a": [1.0]}, "a column 'a', which is a parameter"),
+        ({"x": [-5.0, 1.0], "y": [1.0, 1.0]}, "no finite value on row 61"),
+        (object(), "cannot be read"),
+    ],
+)
+def test_a_batch_that_is_refused_changes_nothing(data, message):
+    fit = sgdfit.Fit("y = a*log(x) + b*sqrt(x)")
+    columns = {"x": X[:60] + 0.1, "y": X[:60]}
+    before = fit.update(columns)
+    with pytest.raises(DataError, match=message):
+        fit.update(data)
+    after = fit.update({"x": [], "y": []})
+    assert after.estimates == before.estimates
+    assert (after.rows, after.loss, after.errors) == (60, before.loss, before.errors)
+
+
+def test_missing_rows_are_dropped_and_counted():
+    fit = sgdfit.Fit("y = a*x + b", missing="drop")
+    fit.update({"x": X[:50], "y": X[:50] + NOISE[:50]})
+    told = fit.update({"x": [1.0, np.nan], "y": [2.0, 3.0]})
+    assert (told.rows, told.dropped) == (51, 1)
+    told = fit.update({"x": [np.nan], "y": [3.0]})
+    assert (told.rows, told.dropped, fit.result().rows_dropped) == (51, 2, 2)
+
+
+def test_rows_of_weight_zero_say_nothing():
+    columns = {"x": X[:50], "y": X[:50] + NOISE[:50], "w": np.ones(50)}
+    fit, before = fed("y = a*x + b", columns, 50, weights="w")
+    told = fit.update({"x": [1.0], "y": [1e9], "w": [0.0]})
+    assert told.estimates == before[-1].estimates
+    assert told.rows == 51
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"forgetting": 0}, "forgetting is 0;"),
+        ({"forgetting": 1.01}, "above 0 and at most 1"),
+        ({"forgetting": "half_life=-3"}, "half-life in rows"),
+        ({"forgetting": "half=3"}, "half-life in rows"),
+        ({"loss": "mae"}, "made of straight pieces"),
+        ({"missing": "keep"}, "missing='keep'"),
+        ({"weights": "w", "sigma": "s"}, "give one of them"),
+    ],
+)
+def test_options_that_cannot_be_are_refused_at_once(options, message):
+    with pytest.raises(UsageError, match=message):
+        sgdfit.Fit("y = a*x + b", **options)
+
+
+def test_the_result_is_saved_and_predicts(tmp_path):
+    fit, _ = fed("y = a*x + b", {"x": X[:500], "y": (3 * X + 1 + NOISE)[:500]}, 100)
+    found = fit.result()
+    found.save(tmp_path / "fit.json")
+    again = sgdfit.load(tmp_path / "fit.json")
+    assert again.values == found.values
+    assert again.optimizer == "recursive"
+    band = again.predict({"x": [1.0, 2.0]}, "prediction")
+    assert band.low[0] < band.prediction[0] < band.high[0]
+    assert found.trace.step.tolist() == [1, 2, 3, 4, 5]
+    assert found.trace.parameters[-1].tolist() == [again.values["a"], again.values["b"]]
+    assert "each batch joined" in as_text(found)
+
+
+def test_a_seed_gives_the_same_run_to_the_last_bit():
+    columns = {"x": X, "y": DECAY + 0.1 * NOISE}
+    first, second = (fed(EXPONENTIAL, columns, 5_000, seed=3)[0].result() for _ in range(2))
+    assert first.values == second.values
+
+
+def test_the_history_is_bounded_and_ends_with_the_last_state():
+    history = History()
+    for update in range(1, 10_001):
+        history.record(update, 1.0 / update, np.array([float(update)]), np.zeros(1))
+    trace = history.trace(["a"], (10_000, 0.5, np.array([7.0]), np.zeros(1)))
+    assert len(trace) <= MOST + 1
+    assert trace.step[-1] == 10_000
+    assert np.unique(np.diff(trace.step[:-1])).tolist() == [8]
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.999])
+def test_the_sample_holds_rows_in_proportion_to_what_is_left_of_them(factor):
+    held, size = None, 5_000
+    for block in range(8):
+        rows = np.arange(block * size, (block + 1) * size, dtype=float)
+        flat = Expansion(rows, np.zeros((1, size)), np.zeros((1, 1, size)))
+        held = sampled(held, rows[None], np.ones(size), flat, block * size, Forgetting(factor), 0)
+    ages = 8 * size - 1 - held.columns[0]
+    assert len(np.unique(ages)) == reservoir.SIZE
+    if factor == 1:
+        assert ages.mean() == pytest.approx(4 * size, rel=0.03)
+    else:
+        assert np.median(ages) < 2_500
+
+
+def test_tallies_are_those_of_the_rows():
+    w, y, forgetting = 1 + X[:500], NOISE[:500] + 1e6, Forgetting(0.99)
+    tally = Tally()
+    for first in range(0, 500, 37):
+        some = slice(first, first + 37)
+        tally = tally.with_rows(w[some], y[some], forgetting)
+    aged = w * 0.99 ** np.arange(499, -1, -1)
+    mean = np.average(y, weights=aged)
+    assert tally.weight == pytest.approx(aged.sum())
+    assert tally.mean == pytest.approx(mean, rel=1e-14)
+    assert tally.variation == pytest.approx((aged * (y - mean) ** 2).sum(), rel=1e-6)
+
+
+@pytest.mark.parametrize("cut", [1, 2, 5, 1000])
+@pytest.mark.parametrize(
+    ("text", "names", "values"),
+    [
+        ("x,y\n1,2\n3,4\n", ("x", "y"), [[1, 3], [2, 4]]),
+        ("1 2 3\n4  5 6\n", ("c1", "c2", "c3"), [[1, 4], [2, 5], [3, 6]]),
+        ("# note\nx;y\n1;2\n1,5;2,5\n", ("x", "y"), [[1, 1.5], [2, 2.5]]),
+        ("x\ty\r\n1\t2e3\r\n\r\n2\tNA", ("x", "y"), [[1, 2], [2000, np.nan]]),
+        ('t,y\n"1",2\n2,3\n', ("t", "y"), [[1, 2], [2, 3]]),
+    ],
+)
+def test_text_is_read_as_it_arrives_however_it_is_cut(text, names, values, cut):
+    from sgdfit.data.columns import as_floats
+    from sgdfit.data.numeric import Place
+
+    source, data = TextArrivals("standard input"), text.encode()
+    batches = [batch for i in range(0, len(data), cut) for batch in source.feed(data[i : i + cut])]
+    batches += source.feed(b"", final=True)
+    columns = []
+    for place, name in enumerate(names):
+        parts = []
+        for batch in batches:
+            table = batch.table()
+            assert table.names == names
+            (raw,) = table.fetch([place])
+            parts.append(as_floats(raw, Place(name, "", table.line, table.decimal)))
+        columns.append(np.concatenate(parts).tolist())
+    np.testing.assert_array_equal(columns, values)
