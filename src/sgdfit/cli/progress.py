@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
     from sgdfit.fits.descent import Callback, Progress
-    from sgdfit.fits.population import Pass
+    from sgdfit.fits.passes import Pass
 
 __all__ = ["Listener", "progress_bar", "steps_between"]
 
@@ -107,7 +107,7 @@ def describe(progress: Progress) -> str:
     >>> from sgdfit.fits.descent import Progress
     >>> describe(Progress(1500, 10_000, 3, 6.2519913, {"a": 1.0}, 0.5))
     '1,500/10,000  loss 6.25199  3,000 steps/s'
-    >>> from sgdfit.fits.population import Pass
+    >>> from sgdfit.fits.passes import Pass
     >>> reading = Pass(250_000, 1_000_000, 0.5)
     >>> describe(Progress(5, 2000, 0, 6.2519913, {"a": 1.0}, 0.9, 0.25, reading))
     'pass 25%  500,000 rows/s  2 s left  loss 6.25199  0.25 errors away'

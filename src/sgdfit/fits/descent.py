@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sgdfit.fits.population import Pass, Population
+from sgdfit.fits.passes import Pass
+from sgdfit.fits.population import Population
 from sgdfit.kernels.kernel import PANEL, Chunk, Kernel, Segment, State
 from sgdfit.kernels.numpy_kernel import stepped
 from sgdfit.kernels.order import Order, in_order, shuffled

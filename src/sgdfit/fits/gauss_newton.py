@@ -14,7 +14,8 @@ import numpy as np
 
 from sgdfit.fits.descent import Progress
 from sgdfit.fits.growth import FEW
-from sgdfit.fits.population import Pass, Population
+from sgdfit.fits.passes import Pass
+from sgdfit.fits.population import Population
 from sgdfit.fits.problem import Course, Problem, Stand
 from sgdfit.fits.surface import Surface
 from sgdfit.fits.trust_region import Box, Iterate, Point, advance, begin

@@ -8,7 +8,7 @@ import numpy as np
 
 from sgdfit.kernels.kernel import Chunk
 
-__all__ = ["FEW", "batch_sizes", "reserved", "sample", "stretches"]
+__all__ = ["FEW", "batch_sizes", "reserved", "sample", "scattered", "stretches"]
 
 # Up to here rows are cheap enough for a QR decomposition of their Jacobian.
 FEW = 8_192
@@ -25,6 +25,8 @@ RESERVED_WHOLE, MOST_RESERVED, MOST_NUMBERS = 1 << 17, 1 << 20, 1 << 22
 # out long runs only; then few of these must do.
 MANY = 1 << 23
 RUN, LONG_RUN = 64, 32_768
+# Then so many single rows from all over are taken along in the first pass, to look at residuals.
+SCATTERED = 1 << 16
 
 
 def batch_sizes(rows: int, parameters: int, reserve: int | None = None) -> list[int]:
@@ -70,6 +72,17 @@ def reserved(rows: int, columns: int, seed: int) -> tuple[np.ndarray, int]:
     count = min(max(rows // LAST, RESERVED_WHOLE), max(most, RESERVED_WHOLE))
     length = RUN if rows <= MANY else LONG_RUN
     return stretches(rows, -(-count // length), length, seed), length
+
+
+def scattered(rows: int, seed: int) -> np.ndarray:
+    """Return single rows from all over, int64[k], where the reserve has but few and long runs.
+
+    Examples
+    --------
+    >>> len(scattered(1_000_000, seed=0)), len(scattered(10**8, seed=0))
+    (0, 65536)
+    """
+    return stretches(rows, SCATTERED if rows > MANY else 0, 1, seed)
 
 
 def sample(chunk: Chunk, rows: int, seed: int) -> Chunk:

@@ -2,50 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import time
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 
 from sgdfit.checkpoints.journal import Journal
-from sgdfit.data.stream import CHUNK_ROWS, Aligner
-from sgdfit.fits.growth import FEW, sample
+from sgdfit.data.stream import Aligner
+from sgdfit.fits.growth import FEW, sample, scattered
+from sgdfit.fits.passes import Pass, Passing, slices
 from sgdfit.fits.survey import Survey, joined, look_at
-from sgdfit.kernels.kernel import Chunk, Kernel, Sums, combined
+from sgdfit.kernels.kernel import Chunk, Kernel, Sums
 from sgdfit.models.model import Model
 
-__all__ = ["Pass", "Population", "in_memory"]
+__all__ = ["Population", "in_memory"]
 
 # Rows that one thread adds up before it hands over: so many that handing over costs nothing.
 TASK_ROWS = 1 << 20
-# Fewer are added up without other threads.
-WORTH_THREADS = 1 << 18
 # Rows that textbook descent holds and shuffles at a time.
 BUFFER_ROWS = 1 << 20
 # Sums that are remembered.
 REMEMBERED = 8
-
-
-class Pass(NamedTuple):
-    """How far a pass through the rows is.
-
-    Attributes
-    ----------
-    rows, of : int
-        Rows seen, and to see.
-    seconds : float
-        Since it began.
-    """
-
-    rows: int
-    of: int
-    seconds: float
 
 
 class Population:
@@ -85,6 +63,7 @@ class Population:
         self.threads, self.journal = threads, journal
         self._chunks, self._mixed = chunks, mixed
         self._survey: Survey | None = None
+        self._scattered: Chunk | None = None
         self._sums: dict[tuple[str, bytes, bool], Sums] = {}
         self.listener: Callable[[Pass], object] | None = None
 
@@ -118,8 +97,18 @@ class Population:
             yield Chunk(columns[:-1], columns[-1]) if self.weighted else Chunk(columns, None)
 
     def sample(self, rows: int, seed: int) -> Chunk:
-        """Return random rows, one from each of as many equal stretches where there are so many."""
+        """Return random rows, one from each of as many equal stretches where there are so many.
+
+        Up to some ten thousand come from all over, once a pass has taken such rows along.
+        """
+        if self._scattered is not None and rows <= self._scattered.rows:
+            return sample(self._scattered, rows, seed)
         return sample(self.some, rows, seed)
+
+    @property
+    def is_scattered(self) -> bool:
+        """Whether a pass has taken along rows from all over, which the reserve lacks."""
+        return self._scattered is not None
 
     def batch(self, rows: int, seed: int) -> Chunk | Population:
         """Return so many random rows, or this where that is all of them, if they are many."""
@@ -136,7 +125,7 @@ class Population:
     def survey(self) -> Survey:
         """What a look at all rows tells; that of the first pass, if there was one."""
         if self._survey is None:
-            parts = (part for chunk in self.chunks() for part in _slices(chunk))
+            parts = (part for chunk in self.chunks() for part in slices(chunk))
             self._survey = joined(look_at(self.model, part, self.about) for part in parts)
         return self._survey
 
@@ -146,6 +135,11 @@ class Population:
         if self._survey is not None or self.some.rows == self.rows:
             return self.survey
         return look_at(self.model, self.some)
+
+    @cached_property
+    def places(self) -> np.ndarray:
+        """The single rows that the first pass takes along, int64[k]."""
+        return scattered(self.rows, 0)
 
     @cached_property
     def about(self) -> float:
@@ -166,8 +160,10 @@ class Population:
     def _known(self, kernel: Kernel, theta: np.ndarray, scores: bool) -> Sums:
         key = (kernel.source, theta.tobytes(), scores)
         if key not in self._sums:
-            found, seen = _Passing(self, kernel, theta, scores).go()
-            self._survey = seen or self._survey
+            passing = Passing(self, kernel, theta, scores)
+            found = passing.go()
+            if passing.looks:
+                self._survey, self._scattered = passing.survey, passing.scattered
             while len(self._sums) >= REMEMBERED:
                 self._sums.pop(next(iter(self._sums)))
             self._sums[key] = found
@@ -199,99 +195,3 @@ def in_memory(
             yield chunk.part(begin, begin + TASK_ROWS)
 
     return Population(model, chunk.rows, chunks, some, chunk, threads, journal)
-
-
-class _Passing:
-    """One pass that adds up; what it has so far goes into the journal."""
-
-    def __init__(
-        self, everything: Population, kernel: Kernel, theta: np.ndarray, scores: bool
-    ) -> None:
-        self.everything, self.kernel, self.theta, self.scores = everything, kernel, theta, scores
-        self.looks = everything.is_unseen
-        digest = hashlib.sha256(kernel.source.encode() + theta.tobytes()).hexdigest()[:16]
-        self.key = f"{'scores' if scores else 'sums'} {digest}"
-        self.added: list[_Added] = []
-        self.rows = 0
-
-    def go(self) -> tuple[Sums, Survey | None]:
-        """Add up all rows, from where an earlier run was interrupted."""
-        begun = time.perf_counter()
-        everything = self.everything
-        self._resume()
-        for added in self._each():
-            self.added.append(added)
-            self.rows += added.rows
-            if everything.journal.is_due or self.rows == everything.rows:
-                everything.journal.keep(self.key, self._state(), now=True)
-            if everything.listener is not None:
-                seconds = time.perf_counter() - begun
-                everything.listener(Pass(self.rows, everything.rows, seconds))
-        sums = combined((a.partials for a in self.added), self.rows, len(self.theta))
-        return sums, joined(s for a in self.added for s in a.surveys) if self.looks else None
-
-    def _each(self) -> Iterator[_Added]:
-        chunks = self.everything.chunks(self.rows)
-        if self.everything.threads == 1 or self.everything.rows <= WORTH_THREADS:
-            return map(self._add, chunks)
-        return _in_order(self._add, chunks, self.everything.threads)
-
-    def _add(self, chunk: Chunk) -> _Added:
-        # Far out a formula may overflow, on whichever thread.
-        with np.errstate(all="ignore"):
-            partials = self.kernel.partials(self.theta, chunk, self.scores)
-            seen = _slices(chunk) if self.looks else ()
-            surveys = [look_at(self.everything.model, c, self.everything.about) for c in seen]
-        return _Added(chunk.rows, partials, surveys)
-
-    def _state(self) -> dict[str, np.ndarray]:
-        surveys = [s for a in self.added for s in a.surveys]
-        return {
-            "rows": np.array(self.rows),
-            "partials": np.concatenate([a.partials for a in self.added]),
-            "surveys": np.array([np.concatenate([s.low, s.high, s[2:]]) for s in surveys]),
-        }
-
-    def _resume(self) -> None:
-        known = self.everything.journal.recall(self.key)
-        if known is None:
-            return
-        count = len(self.everything.model.columns)
-        surveys = [
-            Survey(row[:count], row[count : 2 * count], *map(float, row[2 * count :]))
-            for row in known["surveys"]
-        ]
-        if not surveys and self.looks:
-            return
-        self.rows = int(known["rows"])
-        self.added = [_Added(self.rows, known["partials"], surveys)]
-
-
-class _Added(NamedTuple):
-    """The sums over some rows, and what a look at them tells."""
-
-    rows: int
-    partials: np.ndarray
-    surveys: list[Survey]
-
-
-def _in_order(
-    work: Callable[[Chunk], _Added], chunks: Iterator[Chunk], threads: int
-) -> Iterator[_Added]:
-    """Yield what ``work`` makes of each chunk, in order, some of them at once."""
-    waiting: deque[Future[_Added]] = deque()
-    pool = ThreadPoolExecutor(threads, "sgdfit-sums")
-    try:
-        for chunk in chunks:
-            waiting.append(pool.submit(work, chunk))
-            if len(waiting) > threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _slices(chunk: Chunk) -> Iterator[Chunk]:
-    for first in range(0, chunk.rows, CHUNK_ROWS):
-        yield chunk.part(first, first + CHUNK_ROWS)

@@ -1,0 +1,197 @@
+"""One pass through all rows: sums added up on every thread, and what else it takes along."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from sgdfit.data.stream import CHUNK_ROWS
+from sgdfit.fits.survey import Survey, joined, look_at
+from sgdfit.kernels.kernel import Chunk, Kernel, Sums, combined
+
+if TYPE_CHECKING:
+    from sgdfit.fits.population import Population
+
+__all__ = ["Pass", "Passing", "slices"]
+
+# Fewer rows are added up without other threads.
+WORTH_THREADS = 1 << 18
+
+
+class Pass(NamedTuple):
+    """How far a pass through the rows is.
+
+    Attributes
+    ----------
+    rows, of : int
+        Rows seen, and to see.
+    seconds : float
+        Since it began.
+    """
+
+    rows: int
+    of: int
+    seconds: float
+
+
+class Passing:
+    """One pass that adds up; what it has so far goes into the journal."""
+
+    def __init__(
+        self, everything: Population, kernel: Kernel, theta: np.ndarray, scores: bool
+    ) -> None:
+        self.everything, self.kernel, self.theta, self.scores = everything, kernel, theta, scores
+        self.looks = everything.is_unseen
+        digest = hashlib.sha256(kernel.source.encode() + theta.tobytes()).hexdigest()[:16]
+        self.key = f"{'scores' if scores else 'sums'} {digest}"
+        self.added: list[_Added] = []
+        self.rows = 0
+
+    def go(self) -> Sums:
+        """Add up all rows, from where an earlier run was interrupted."""
+        begun = time.perf_counter()
+        everything = self.everything
+        self._resume()
+        for added in self._each():
+            self.added.append(added)
+            self.rows += added.rows
+            if everything.journal.is_due or self.rows == everything.rows:
+                everything.journal.keep(self.key, self._state(), now=True)
+            if everything.listener is not None:
+                seconds = time.perf_counter() - begun
+                everything.listener(Pass(self.rows, everything.rows, seconds))
+        return combined((a.partials for a in self.added), self.rows, len(self.theta))
+
+    @property
+    def survey(self) -> Survey:
+        """What the look at all rows tells."""
+        return joined(s for a in self.added for s in a.surveys)
+
+    @property
+    def scattered(self) -> Chunk | None:
+        """The single rows that were taken along; None where there are none."""
+        return _one([a.scattered for a in self.added])
+
+    def _each(self) -> Iterator[_Added]:
+        chunks = self._placed(self.everything.chunks(self.rows))
+        if self.everything.threads == 1 or self.everything.rows <= WORTH_THREADS:
+            return map(self._add, chunks)
+        return _in_order(self._add, chunks, self.everything.threads)
+
+    def _placed(self, chunks: Iterator[Chunk]) -> Iterator[tuple[int, Chunk]]:
+        """Yield each chunk with the row that it begins at."""
+        first = self.rows
+        for chunk in chunks:
+            if first == self.rows:
+                # Compiled here, lest several threads do it at once.
+                self.kernel.partials(self.theta, chunk.part(0, 1), self.scores)
+            yield first, chunk
+            first += chunk.rows
+
+    def _add(self, placed: tuple[int, Chunk]) -> _Added:
+        first, chunk = placed
+        # Far out a formula may overflow, on whichever thread.
+        with np.errstate(all="ignore"):
+            partials = self.kernel.partials(self.theta, chunk, self.scores)
+            seen = slices(chunk) if self.looks else ()
+            surveys = [look_at(self.everything.model, c, self.everything.about) for c in seen]
+        return _Added(chunk.rows, partials, surveys, self._taken_along(first, chunk))
+
+    def _taken_along(self, first: int, chunk: Chunk) -> Chunk | None:
+        """Return the single rows that are to be taken along."""
+        if not self.looks:
+            return None
+        places = self.everything.places
+        ends = np.searchsorted(places, [first, first + chunk.rows])
+        taken = places[ends[0] : ends[1]] - first
+        weights = None if chunk.weights is None else chunk.weights[taken]
+        return Chunk(tuple(column[taken] for column in chunk.columns), weights)
+
+    def _state(self) -> dict[str, np.ndarray]:
+        surveys = [s for a in self.added for s in a.surveys]
+        return {
+            "rows": np.array(self.rows),
+            "partials": np.concatenate([a.partials for a in self.added]),
+            "surveys": np.array([np.concatenate([s.low, s.high, s[2:]]) for s in surveys]),
+            **_named(self.scattered),
+        }
+
+    def _resume(self) -> None:
+        known = self.everything.journal.recall(self.key)
+        if known is None:
+            return
+        count = len(self.everything.model.columns)
+        surveys = [
+            Survey(row[:count], row[count : 2 * count], *map(float, row[2 * count :]))
+            for row in known["surveys"]
+        ]
+        if not surveys and self.looks:
+            return
+        self.rows = int(known["rows"])
+        self.added = [_Added(self.rows, known["partials"], surveys, _unnamed(known))]
+
+
+class _Added(NamedTuple):
+    """The sums over some rows, and what a look at them tells."""
+
+    rows: int
+    partials: np.ndarray
+    surveys: list[Survey]
+    scattered: Chunk | None
+
+
+def _one(parts: list[Chunk | None]) -> Chunk | None:
+    """Join the rows that were taken along; None where there are none."""
+    found = [part for part in parts if part is not None and part.rows]
+    if not found:
+        return None
+    weights = [part.weights for part in found if part.weights is not None]
+    columns = zip(*(part.columns for part in found), strict=True)
+    return Chunk(
+        tuple(np.concatenate(column) for column in columns),
+        np.concatenate(weights) if weights else None,
+    )
+
+
+def _named(chunk: Chunk | None) -> dict[str, np.ndarray]:
+    """Return the arrays of a chunk by names, for the journal."""
+    if chunk is None:
+        return {}
+    named = {f"column {k}": column for k, column in enumerate(chunk.columns)}
+    return named if chunk.weights is None else named | {"weights": chunk.weights}
+
+
+def _unnamed(arrays: dict[str, np.ndarray]) -> Chunk | None:
+    columns = [name for name in arrays if name.startswith("column ")]
+    if not columns:
+        return None
+    return Chunk(tuple(arrays[f"column {k}"] for k in range(len(columns))), arrays.get("weights"))
+
+
+def _in_order(
+    work: Callable[[tuple[int, Chunk]], _Added], chunks: Iterator[tuple[int, Chunk]], threads: int
+) -> Iterator[_Added]:
+    """Yield what ``work`` makes of each chunk, in order, some of them at once."""
+    waiting: deque[Future[_Added]] = deque()
+    pool = ThreadPoolExecutor(threads, "sgdfit-sums")
+    try:
+        for chunk in chunks:
+            waiting.append(pool.submit(work, chunk))
+            if len(waiting) > threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def slices(chunk: Chunk) -> Iterator[Chunk]:
+    """Yield a chunk in parts, which are alike however long it is."""
+    for first in range(0, chunk.rows, CHUNK_ROWS):
+        yield chunk.part(first, first + CHUNK_ROWS)
