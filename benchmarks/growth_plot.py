@@ -47,7 +47,8 @@ def _draw_time(axes: Any, points: list[Point], colours: dict[str, str]) -> None:
             [p.rows for p in found], [p.seconds for p in found],
             marker=MARKS[name], color=colours[name], label=FORMULAS[name],
         )  # fmt: skip
-    scans = sorted({point.rows: point.scan for point in points}.items())
+    quickest = {r: min(p.scan for p in points if p.rows == r) for r in {p.rows for p in points}}
+    scans = sorted(quickest.items())
     axes.loglog(
         *zip(*scans, strict=True),
         linestyle="--",

@@ -1,8 +1,9 @@
 """One fit in a process of its own, whose peak of memory is then that of the fit.
 
 Run as ``python speed_child.py JOB`` with a JSON object: ``formula``, ``data`` (a path), ``start``,
-``options`` (further ones of `sgdfit.fit`), ``warm`` (a path to fit first, not timed), ``load``
-(read the file into arrays before), ``repeat``. The last line that it prints is JSON.
+``options`` (further ones of `sgdfit.fit`), ``warm`` (a path to fit first with either kernel, not
+timed), ``load`` (read the file into arrays before), ``repeat``. The last line that it prints is
+JSON.
 """
 
 from __future__ import annotations
@@ -57,8 +58,8 @@ class Decoded:
 def told(job: dict[str, Any]) -> dict[str, Any]:
     """Do the job."""
     options = job.get("options", {}) | ({"start": job["start"]} if job.get("start") else {})
-    if job.get("warm"):
-        sgdfit.fit(job["formula"], job["warm"], **options)
+    for kernel in ("auto", "compiled") if job.get("warm") else ():
+        sgdfit.fit(job["formula"], job["warm"], **(options | {"kernel": kernel}))
     data = loaded(job["data"]) if job.get("load") else job["data"]
     decoded = Decoded()
     before, seconds = reset_peak(), []
