@@ -164,7 +164,11 @@ CASES = [
         "there is no file 'dat.csv'; check its name and folder. Did you mean 'data.csv'?",
     ),
     (["fit", "empty.csv", LINE], "empty.csv is empty (0 bytes); give it rows"),
-    (["fit", "folder.csv", LINE], "'folder.csv' is a folder, not a file; name a file in it"),
+    (
+        ["fit", "folder.csv", LINE],
+        "the folder 'folder.csv' holds no files (those whose names begin with _ or . do not count);"
+        " name another, or a file",
+    ),
     (
         ["fit", "data.csv", "z = a*x + b"],
         "the left side of 'z = a*x + b' uses 'z', which is no column of the data; its columns are"

@@ -135,6 +135,7 @@ def test_bad_folders(name, tmp_path):
     [
         ("*.parquet", ["no file matches", "*.parquet'; check the pattern"]),
         ("none/*.parquet", ["no file matches", "there is no folder", "none'"]),
+        ("a[.csv", ["there is no file 'a[.csv'; check its name"]),
         (["a.csv"], ["there is no file 'a.csv'"]),
         ("https://example.org/*.parquet", ["is an address, not a file; download it"]),
         ("nowhere://bucket/data", ["'nowhere://bucket/data' cannot be reached (", "s3://"]),

@@ -145,7 +145,7 @@ def _behind(address: str) -> Selection:
     import pyarrow as pa
 
     bare, mark, query = address.partition("?")
-    start, pattern = cut(bare, "*[")
+    start, pattern = cut(bare)
     system, path = filesystem(start + mark + query)
     try:
         info = system.get_file_info(path)

@@ -16,10 +16,10 @@ def is_pattern(text: str) -> bool:
 
     Examples
     --------
-    >>> is_pattern("data/*.parquet"), is_pattern("data.parquet")
-    (True, False)
+    >>> [is_pattern(text) for text in ("data/*.parquet", "part-[0-4].csv", "data.csv", "a[.csv")]
+    [True, True, False, False]
     """
-    return any(sign in text for sign in "*?[") and not os.path.lexists(os.path.expanduser(text))
+    return bool(SIGNS.search(text)) and not os.path.lexists(os.path.expanduser(text))
 
 
 def natural(name: str) -> list[tuple[int, str]]:
@@ -34,7 +34,7 @@ def natural(name: str) -> list[tuple[int, str]]:
     return [(int(p), "") if k % 2 else (0, p) for k, p in enumerate(pieces)] + [(0, name)]
 
 
-def cut(path: str, signs: str = "*?[") -> tuple[str, str]:
+def cut(path: str) -> tuple[str, str]:
     """Cut a path before the first part that is a pattern.
 
     Examples
@@ -43,7 +43,7 @@ def cut(path: str, signs: str = "*?[") -> tuple[str, str]:
     (('/data', 'year=*/part-?.parquet'), ('/data', ''))
     """
     parts = path.split("/")
-    first = next((k for k, part in enumerate(parts) if any(s in part for s in signs)), len(parts))
+    first = next((k for k, part in enumerate(parts) if SIGNS.search(part)), len(parts))
     root = "/".join(parts[:first]) or ("/" if path.startswith("/") else "")
     return root, "/".join(parts[first:])
 
