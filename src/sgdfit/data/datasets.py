@@ -70,22 +70,25 @@ def open_dataset(
             if kept is not None:
                 pieces[kept] = piece
         schemas[-1] = schemas[-1]._replace(stretches=())
-    names = _names(layouts)
     texts = dict.fromkeys(str(contents.schema.remove_metadata()) for contents in schemas)
-    if condition is None:
-        fingerprint = fingerprint_of_files(origins, texts, "")
-        scan = Scan(names, label, tuple(pieces), True, fingerprint)
-        known = all(piece.rows is not None for piece in pieces)
-        return gathered_table(scan, _narrow(layouts)) if known else scanned_table(scan)
-    condition.check(names, label)
-    fingerprint = fingerprint_of_files(origins, texts, condition.text)
+    where = condition.text if condition else ""
+    fingerprint = fingerprint_of_files(origins, texts, where)
+    scan = Scan(_names(layouts), label, tuple(pieces), True, fingerprint)
+    if condition is not None:
+        return _chosen(scan, pieces, condition)
+    known = all(piece.rows is not None for piece in pieces)
+    return gathered_table(scan, _narrow(layouts)) if known else scanned_table(scan)
+
+
+def _chosen(scan: Scan, whole: dict[Piece, Piece], condition: Condition) -> Table:
+    """Return a table over filtered pieces, which knows where rows stand in the whole ones."""
+    condition.check(scan.names, scan.label)
 
     def line(piece: Piece, row: int) -> str:
-        whole = pieces[piece]
-        return "" if whole is piece else located(whole, condition, row, lambda *_: "")
+        before = whole[piece]
+        return "" if before is piece else located(before, condition, row, lambda *_: "")
 
-    scan = Scan(names, label, tuple(pieces), True, fingerprint, ".", line)
-    return scanned_table(scan, condition.text)
+    return scanned_table(scan._replace(line=line), condition.text)
 
 
 def _opened(
