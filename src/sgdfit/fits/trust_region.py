@@ -4,6 +4,11 @@ Each step solves (H + λD²)δ = −g with the curvature H of the rows, D from t
 and λ such that ‖Dδ‖ stays within a radius, which grows and shrinks by the ratio of the actual to
 the predicted decrease (Moré 1978, The Levenberg-Marquardt algorithm, LNM 630, 105-116). Bounds are
 kept by projection: a parameter that stands on its bound and is pushed against it is held.
+
+That curvature leaves out the bending of the curve times the residuals, so that near a minimum each
+whole step is a constant share of the one before. Where steps have settled on that, the next one is
+extrapolated from two of them (Anderson 1965, Journal of the ACM 12, 547-560, with one step
+remembered; for one parameter it is the secant method).
 """
 
 from __future__ import annotations
@@ -30,6 +35,9 @@ ACCEPTED = 1e-4
 # The first radius, in units of the scaled start (Moré 1978, section 4). His factor of 100 throws
 # parameters far beyond where the formula means anything.
 FIRST_RADIUS = 1.0
+# Whole steps shrink evenly when their ratio falls by no more than this from one to the next, and
+# they are extrapolated as long as it is no larger than that.
+EVENLY, FAST = 0.5, 0.3
 # A radius so many times shorter than the parameters are long moves none of them.
 SHRINKAGES = 200
 
@@ -109,6 +117,28 @@ class Box:
         return np.asarray(~(self.held | low | high))
 
 
+class Pace(NamedTuple):
+    """How whole steps follow one another.
+
+    Attributes
+    ----------
+    whole, gone : float64[p]
+        The step to the minimum of the quadratic, and the one that is taken.
+    length : float
+        ‖R δ‖ of the whole one.
+    ratio : float
+        Of that to the last one's; infinite where there was none.
+    is_even : bool
+        Whether steps have settled on a constant ratio.
+    """
+
+    whole: np.ndarray
+    gone: np.ndarray
+    length: float
+    ratio: float = np.inf
+    is_even: bool = False
+
+
 class Iterate(NamedTuple):
     """Where the steps stand.
 
@@ -125,6 +155,8 @@ class Iterate(NamedTuple):
         Whether no step from here lowers the loss: rounding hides the rest.
     beyond : float64[p] or None
         The last point that was tried from here in vain and at which the loss was not finite.
+    pace : Pace or None
+        Of the step that led here; None where that was no whole one.
     """
 
     point: Point
@@ -133,6 +165,7 @@ class Iterate(NamedTuple):
     damping: float
     rests: bool
     beyond: np.ndarray | None = None
+    pace: Pace | None = None
 
 
 def begin(point: Point) -> Iterate:
@@ -148,12 +181,13 @@ def advance(iterate: Iterate, evaluate: Evaluate, box: Box) -> Iterate:
     here = iterate.point
     free = box.free(here.theta, here.reduced.gradient)
     free[here.linear] = False  # they follow
-    radius, beyond = iterate.radius, None
+    radius, beyond, last = iterate.radius, None, iterate.pace
     for _ in range(SHRINKAGES if np.count_nonzero(free) or len(here.linear) else 0):
         if not radius > 0:
             break
         step = _inwards(iterate, box, free, radius)
-        theta = here.followed(box.clip(here.theta + step.move))
+        pace = _pace(here.reduced, step, last)
+        theta = here.followed(box.clip(here.theta + pace.gone))
         move = theta - here.theta
         if not np.count_nonzero(move):
             break
@@ -162,18 +196,39 @@ def advance(iterate: Iterate, evaluate: Evaluate, box: Box) -> Iterate:
             radius = min(radius, step.length) / 4
             continue
         there = evaluate(theta)
-        beyond = theta if there is None else beyond
         length = math.hypot(*(iterate.scales * move).tolist())
         predicted = -here.reduced.change(move)
         if there is not None and _lower(here, there, predicted):
             ratio = (here.reduced.loss - there.reduced.loss) / predicted if predicted > 0 else 1.0
             wider = _radius(ratio, radius, length, step.damping)
             scales = np.maximum(iterate.scales, there.reduced.norms)
-            return Iterate(there, scales, wider, step.damping, False)
+            settled = pace if step.damping == 0 else None
+            return Iterate(there, scales, wider, step.damping, False, pace=settled)
+        if pace.gone is not step.move:
+            last = None
+            continue
+        beyond = theta if there is None else beyond
         if predicted <= here.reduced.blur:
             break
         radius = min(radius, length) * (0.25 if there is not None else 0.1)
     return iterate._replace(rests=True, radius=radius, beyond=beyond)
+
+
+def _pace(quadratic: Quadratic, step: Step, last: Pace | None) -> Pace:
+    """Return how far to go: the step, or beyond it by what those after it would add."""
+    whole = step.move
+    seen = quadratic.root @ whole
+    length = math.sqrt(float(seen @ seen))
+    if last is None or step.damping > 0 or not last.length > 0:
+        return Pace(whole, whole, length)
+    ratio = length / last.length
+    is_even = last.is_even or EVENLY * last.ratio <= ratio <= FAST
+    if not is_even or ratio > FAST:
+        return Pace(whole, whole, length, ratio, is_even)
+    apart = whole - last.whole
+    change = quadratic.root @ apart
+    share = float(seen @ change) / float(change @ change)
+    return Pace(whole, whole - share * (last.gone + apart), length, ratio, True)
 
 
 def _inwards(iterate: Iterate, box: Box, free: np.ndarray, radius: float) -> Step:
