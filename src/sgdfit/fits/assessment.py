@@ -181,7 +181,7 @@ def uncertainty(task: Task, theta: np.ndarray, evidence: Evidence) -> Uncertaint
     else:
         scores = evidence.scores()[np.ix_(free, free)]
         found = _robust(curvature, scores, names, left)
-    if found.covariance is None:
+    if found.covariance is None or len(names) == len(free):
         return found
     whole = np.full((len(theta), len(theta)), np.nan)
     whole[np.ix_(free, free)] = found.covariance
@@ -280,8 +280,8 @@ def correlations(covariance: np.ndarray | None) -> np.ndarray | None:
 def _standard_errors(covariance: np.ndarray | None, parameters: int) -> list[float | None]:
     if covariance is None:
         return [None] * parameters
-    errors = np.sqrt(np.diag(covariance))
-    return [float(e) if np.isfinite(e) else None for e in errors]
+    errors = np.sqrt(covariance.diagonal()).tolist()
+    return [e if math.isfinite(e) else None for e in errors]
 
 
 def _tied_error(

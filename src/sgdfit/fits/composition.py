@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -95,7 +95,7 @@ def compose(task: Task, landed: Landed, way: Way) -> Result:
         residual_sum_of_squares=landed.squares.residual,
         rows=task.rows,
         rows_dropped=task.dropped,
-        **asdict(merit),
+        **vars(merit),
         status=landed.status,
         distance=landed.distance if np.isfinite(landed.distance) else None,
         warnings=(*task.warnings, *landed.warnings, *told),
@@ -143,7 +143,9 @@ def _settled(landed: Landed) -> Uncertainty:
         return found
     if not landed.squares.exact:
         # A variance below the range of floating point is not none.
-        gone = np.diag(found.covariance) == 0
+        gone = found.covariance.diagonal() == 0
+        if not gone.any():
+            return found
         return found._replace(covariance=np.where(gone | gone[:, None], np.nan, found.covariance))
     return found._replace(covariance=found.covariance * 0.0)
 

@@ -49,15 +49,20 @@ def misfit_of(task: Task, problem: Problem, theta: np.ndarray) -> Misfit:
     """Look at the residuals of some of the rows."""
     chunk = problem.population.sample(FEW // 2, problem.seed)
     rows = problem.kernel.rows(theta, chunk)
-    root = 1.0 if chunk.weights is None else np.sqrt(chunk.weights)
-    residual = (rows.target - rows.prediction) * root
+    residual, apart = rows.target - rows.prediction, rows.target - _mean(rows.target, chunk.weights)
+    if chunk.weights is not None:
+        root = np.sqrt(chunk.weights)
+        residual, apart = residual * root, apart * root
     total = float(residual @ residual)
-    apart = (rows.target - float(np.average(rows.target, weights=chunk.weights))) * root
     variation = float(apart @ apart)
     along = (*chunk.columns[: len(task.model.variables)], rows.prediction)
     correlation = max(_neighbours(residual, column) for column in along) / (total or 1.0)
     unexplained = total / variation if variation > 0 else 0.0
     return Misfit(correlation, correlation * math.sqrt(len(residual)), unexplained)
+
+
+def _mean(values: np.ndarray, weights: np.ndarray | None) -> float:
+    return float(values.mean() if weights is None else np.average(values, weights=weights))
 
 
 def _neighbours(residual: np.ndarray, along: np.ndarray) -> float:

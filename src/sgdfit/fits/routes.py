@@ -73,24 +73,27 @@ def find_minimum(task: Task, problem: Problem, search: bool | None) -> Found:
                 return found
             better, _ = _better(task, problem, found.course, search)
             return found._replace(better=better)
-    course = _from_given(task, problem, np.array(model.start))
+    course, is_suspicious = _from_given(task, problem, np.array(model.start))
+    if search is None and not is_suspicious:
+        return Found(task, course, None, None)
     better, facts = _better(task, problem, course, search)
     return Found(task, course, facts, better)
 
 
-def _from_given(task: Task, problem: Problem, start: np.ndarray) -> Course:
+def _from_given(task: Task, problem: Problem, start: np.ndarray) -> tuple[Course, bool]:
     """Walk from the given start, where need be by two ways, and keep the one that leads lower.
 
     Solving linear parameters exactly is nearly always the shorter way. But it leaves their starts
-    aside, and so may come down elsewhere.
+    aside, and so may come down elsewhere. Whether the fit looks like a wrong one is told as well.
     """
     course = walk(problem, start)
-    if len(problem.linear) and _suspicious(task, problem, course):
+    is_suspicious = _suspicious(task, problem, course)
+    if is_suspicious and len(problem.linear):
         plain = problem._replace(linear=problem.linear[:0])
         other = walk(plain, start)
         if _is_lower(_loss(other), _loss(course), BETTER):
-            course = other
-    return _settled_on(problem, course, _nearest(task.model, course))
+            course, is_suspicious = other, _suspicious(task, problem, other)
+    return _settled_on(problem, course, _nearest(task.model, course)), is_suspicious
 
 
 def _origin(problem: Problem, model: Model) -> np.ndarray:
@@ -113,9 +116,11 @@ def _from_search(task: Task, problem: Problem, starts: Starts) -> Found:
     fell_short = not ended and _is_lower(known, _loss(course), BETTER)
     if fell_short:
         start = polished
-    if fell_short or len(sizes) > 1:
+    if fell_short or (len(sizes) > 1 and not ended):
         course = walk(problem, start)
-    course = _settled_on(problem, course, canonical(model, course.theta, missing(model))[0])
+    if not ended:
+        theta = canonical(model, course.theta, missing(model))[0]
+        course = _settled_on(problem, course, theta)
     task = task._replace(model=with_starts(model, start, "search"))
     return Found(task, course, replace(starts.facts, symmetries=told), None)
 
@@ -189,10 +194,17 @@ def _best_candidate(problem: Problem, starts: Starts) -> tuple[int, float]:
         walk(problem._replace(callback=None, steps=steps), problem.box.clip(theta), first)
         for theta in starts.polished[:count]
     )
-    losses = [_loss(course) for course in walks]
+    losses = [_loss(_finished(course)) for course in walks]
     # Of candidates that lead to the same minimum the first is the nearest to it.
     k = next(i for i, loss in enumerate(losses) if not _is_lower(min(losses), loss, BETTER))
     return k, losses[k]
+
+
+def _finished(course: Course) -> Course:
+    """Return a course on which nothing depends but the next one, unless Ctrl-C ended it."""
+    if course.ending == "interrupted":
+        raise KeyboardInterrupt
+    return course
 
 
 def _is_lower(loss: float, other: float, share: float) -> bool:

@@ -136,10 +136,10 @@ def correlation(covariance: np.ndarray) -> np.ndarray:
     >>> correlation(np.array([[4.0, -3.0], [-3.0, 9.0]])).tolist()
     [[1.0, -0.5], [-0.5, 1.0]]
     """
-    errors = np.sqrt(np.diag(covariance))
+    errors = np.sqrt(covariance.diagonal())
     with np.errstate(invalid="ignore", divide="ignore"):
-        matrix = np.clip(covariance / errors[:, None] / errors, -1.0, 1.0)
-    np.fill_diagonal(matrix, 1.0)
+        matrix = np.minimum(np.maximum(covariance / errors[:, None] / errors, -1.0), 1.0)
+    matrix.flat[:: len(errors) + 1] = 1.0
     return np.asarray(matrix)
 
 
