@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sgdfit.inference.quadratic import from_sums
-from sgdfit.kernels.kernel import Chunk, Kernel
+from sgdfit.inference.quadratic import Quadratic, from_sums
+from sgdfit.kernels.kernel import Chunk, Kernel, Rows
 from sgdfit.streams.local import Local
 
-__all__ = ["Expansion", "expanded_rows", "folded"]
+__all__ = ["Expansion", "expanded_rows", "folded", "is_sound"]
 
 # A Hessian whose condition is worse than this has lost too many digits to differences.
 WELL_CONDITIONED = 1e8
@@ -43,43 +43,65 @@ class Expansion(NamedTuple):
 
 
 def expanded_rows(
-    kernel: Kernel, theta: np.ndarray, columns: np.ndarray, reach: np.ndarray
+    kernel: Kernel, theta: np.ndarray, columns: np.ndarray, reach: np.ndarray | None
 ) -> Expansion:
     """Expand rows about a point.
 
     The Hessian is that of central differences over ``reach``, float64[p]: a part of a standard
     error, over which a loss such as Huber's, whose curvature jumps, is to be described. Where they
-    leave the domain, it is that of Gauss and Newton.
+    leave the domain, or no reach is given, it is that of Gauss and Newton.
     """
     chunk = Chunk(tuple(columns), None)
     rows = kernel.rows(theta, chunk)
     gradient = rows.jacobian * rows.slope
-    hessian = np.empty((len(theta), *gradient.shape))
-    with np.errstate(all="ignore"):
-        for j, step in enumerate(np.diag(reach)):
-            ahead, behind = (kernel.rows(theta + sign * step, chunk) for sign in (1, -1))
-            apart = ahead.jacobian * ahead.slope - behind.jacobian * behind.slope
-            hessian[j] = apart / (2 * reach[j])
-    hessian = (hessian + hessian.transpose(1, 0, 2)) / 2
-    lost = ~np.isfinite(hessian).all(axis=(0, 1))
-    if lost.any():
-        some = rows.jacobian[:, lost]
-        hessian[:, :, lost] = some[:, None] * some * np.maximum(rows.bend[lost], 0.0)
+    if reach is None:
+        hessian = _gauss_newton(rows, slice(None))
+    else:
+        hessian = _differences(kernel, theta, chunk, reach)
+        lost = ~np.isfinite(hessian).all(axis=(0, 1))
+        if lost.any():
+            hessian[:, :, lost] = _gauss_newton(rows, lost)
     bent = np.einsum("ijn,j->in", hessian, theta)
     level = rows.loss - theta @ gradient + theta @ bent / 2
     return Expansion(level, gradient - bent, hessian)
 
 
-def folded(local: Local, rows: Expansion, theta: np.ndarray, weight: np.ndarray) -> Local:
+def _differences(kernel: Kernel, theta: np.ndarray, chunk: Chunk, reach: np.ndarray) -> np.ndarray:
+    hessian = np.empty((len(theta), len(theta), chunk.rows))
+    with np.errstate(all="ignore"):
+        for j, step in enumerate(np.diag(reach)):
+            ahead, behind = (kernel.rows(theta + sign * step, chunk) for sign in (1, -1))
+            apart = ahead.jacobian * ahead.slope - behind.jacobian * behind.slope
+            hessian[j] = apart / (2 * reach[j])
+        return np.asarray((hessian + hessian.transpose(1, 0, 2)) / 2)
+
+
+def _gauss_newton(rows: Rows, some: slice | np.ndarray) -> np.ndarray:
+    jacobian = rows.jacobian[:, some]
+    return np.asarray(jacobian[:, None] * jacobian * np.maximum(rows.bend[some], 0.0))
+
+
+def is_sound(quadratic: Quadratic) -> bool:
+    """Whether a curvature is that of a minimum, by a margin above the rounding of differences."""
+    values = quadratic.spectrum.values
+    return bool(values[0] * WELL_CONDITIONED > values[-1])
+
+
+def folded(
+    kernel: Kernel,
+    local: Local,
+    theta: np.ndarray,
+    columns: np.ndarray,
+    weight: np.ndarray,
+    reach: np.ndarray,
+) -> tuple[Local, Expansion]:
     """Return rows, seen from ``theta``, with the Hessian of their loss where that is a minimum's.
 
     Gauss and Newton leave out what residuals bend, which noise makes small beside the rest, and
     which tells where estimates go once these rows are not looked at any more.
     """
-    curvature = np.einsum("ijn,n->ij", rows.hessian, weight)
-    q = local.quadratic
-    found = from_sums(rows.slopes(theta) @ weight, curvature, q.loss, q.spread)
-    values = found.spectrum.values
-    if not values[0] * WELL_CONDITIONED > values[-1]:
-        return local
-    return local._replace(quadratic=found)
+    rows, q = expanded_rows(kernel, theta, columns, reach), local.quadratic
+    found = from_sums(rows.slopes(theta) @ weight, rows.hessian @ weight, q.loss, q.spread)
+    if is_sound(found):
+        return local._replace(quadratic=found), rows
+    return local, expanded_rows(kernel, theta, columns, None)

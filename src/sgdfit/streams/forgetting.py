@@ -66,7 +66,7 @@ def as_forgetting(given: Any) -> Forgetting:
 
     Examples
     --------
-    >>> as_forgetting("half_life=1000").after(1000)
+    >>> round(as_forgetting("half_life=1000").after(1000), 9)
     0.5
     >>> as_forgetting(1.5)
     Traceback (most recent call last):

@@ -21,7 +21,7 @@ from sgdfit.kernels.kernel import Chunk, Kernel, Rows
 from sgdfit.models.model import Model
 from sgdfit.streams.batches import Batch
 from sgdfit.streams.buffer import Buffer
-from sgdfit.streams.expansion import expanded_rows, folded
+from sgdfit.streams.expansion import folded
 from sgdfit.streams.forgetting import Forgetting
 from sgdfit.streams.local import Local, both, looked_at, of_rows
 from sgdfit.streams.reservoir import Reservoir, corrected, sampled
@@ -332,8 +332,9 @@ def _folded(fixed: Recursion, memory: Memory) -> Memory:
     assert memory.known is not None
     columns, weights = memory.kept.rows()
     decay, held = fixed.forgetting.weights(len(weights)), np.array(columns)
-    rows = expanded_rows(fixed.kernel, memory.theta, held, _reach(fixed, memory))
-    new = folded(memory.known, rows, memory.theta, weights * decay)
+    new, rows = folded(
+        fixed.kernel, memory.known, memory.theta, held, weights * decay, _reach(fixed, memory)
+    )
     before = memory.tally.used - len(weights)
     sample = sampled(memory.sample, held, weights, rows, before, fixed.forgetting, fixed.seed)
     return memory._replace(

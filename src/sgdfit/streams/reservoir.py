@@ -8,7 +8,7 @@ import numpy as np
 
 from sgdfit.inference.quadratic import from_sums
 from sgdfit.kernels.kernel import Kernel
-from sgdfit.streams.expansion import Expansion, expanded_rows
+from sgdfit.streams.expansion import Expansion, expanded_rows, is_sound
 from sgdfit.streams.forgetting import Forgetting
 from sgdfit.streams.local import Local
 
@@ -118,6 +118,11 @@ def corrected(
     if size < len(theta) * noise * OFF**2 or size < SURELY**2 * doubt:
         return None
     curvature = q.root.T @ q.root + (rows.hessian - held.rows.hessian) @ weight
+    renewed = from_sums(q.gradient + error, curvature, q.loss, q.spread)
+    if not is_sound(renewed):
+        # Far from their own minimum rows may bend down; then they steer as Gauss and Newton do.
+        rows = expanded_rows(kernel, theta, held.columns, None)
+        renewed = from_sums(q.gradient + error, rows.hessian @ weight, q.loss, q.spread)
     higher = float(weight @ (rows.values(theta) - held.rows.values(theta)))
-    renewed = from_sums(q.gradient + error, curvature, q.loss + higher, q.spread)
+    renewed = renewed._replace(loss=q.loss + higher, least=renewed.least + higher)
     return held._replace(rows=rows), past._replace(quadratic=renewed)
