@@ -12,11 +12,12 @@ from sgdfit.fits.arguments import WALD, as_callable, as_steps, as_tolerance
 from sgdfit.fits.arrival import Asked, result_of
 from sgdfit.fits.assessment import SQUARED
 from sgdfit.fits.descent import Callback
+from sgdfit.fits.gauss_newton import walk
 from sgdfit.fits.growth import FEW
 from sgdfit.fits.intake import weighty
 from sgdfit.fits.kinks import has_kink
 from sgdfit.fits.problem import Problem
-from sgdfit.fits.routes import find_minimum
+from sgdfit.fits.routes import Found, find_minimum
 from sgdfit.fits.task import Task
 from sgdfit.fits.trust_region import Box
 from sgdfit.kernels.kernel import Kernel, choose_form, make
@@ -63,11 +64,26 @@ def solve(task: Task, wishes: Wishes) -> Result:
         having_a_say = task._replace(population=problem.population)
         found = find_minimum(having_a_say, problem, wishes.search)
         found = found._replace(task=found.task._replace(population=task.population))
-    if found.course.way and found.course.way[-1].rows < problem.rows:
-        found = found._replace(task=found.task.of_sample())
-        problem = problem._replace(population=found.task.population)
     asked = Asked(as_tolerance(wishes.tolerance), wishes.intervals, wishes.trace_every)
-    return result_of(found, problem, asked)
+    whole = not found.course.way or found.course.way[-1].rows == problem.rows
+    try:
+        if whole:
+            return result_of(found, problem, asked)
+    except KeyboardInterrupt:
+        course = found.course._replace(ending="interrupted")
+        found = found._replace(course=course)
+    return result_of(*_of_sample(found, problem), asked)
+
+
+def _of_sample(found: Found, problem: Problem) -> tuple[Found, Problem]:
+    """Let a run that was cut short speak of the random rows that it has in memory."""
+    task = found.task.of_sample()
+    problem = problem._replace(population=task.population, callback=None, steps=0)
+    with np.errstate(all="ignore"):
+        seen = walk(problem, found.course.theta, [task.rows])
+    way = (*found.course.way, *seen.way[-1:])
+    course = seen._replace(way=way, ending=found.course.ending, first=found.course.first)
+    return found._replace(task=task, course=course), problem
 
 
 def _problem(task: Task, wishes: Wishes) -> Problem:
