@@ -45,8 +45,8 @@ KEPT = 16_384
 # Up to so many are looked at anew at every step.
 FEW = 256
 # New rows are looked at by themselves, beside the known quadratic of those before, while they are
-# no more than this, and the estimates have moved by less than so many standard errors.
-APART, MOVED = 64, 0.2
+# no more than this, or this share, and the estimates moved by less than so many standard errors.
+APART, SHARE, MOVED = 64, 8, 0.2
 # From the minimum, in standard errors: after an update, and when the result is asked for.
 NEAR, NEAREST = 1e-3, 1e-9
 STEPS, RENEWALS = 100, 5
@@ -227,7 +227,8 @@ def _minimum(fixed: Recursion, theta: np.ndarray, quadratic: Quadratic) -> tuple
 def followed(fixed: Recursion, memory: Memory) -> Memory | None:
     """Step to the minimum with the rows that have come, looking anew at as few as need be."""
     fresh = memory.kept.filled - memory.seen
-    if memory.known is not None and memory.kept.filled > FEW and fresh <= APART:
+    few = max(APART, memory.seen // SHARE)
+    if memory.known is not None and memory.kept.filled > FEW and fresh <= few:
         near = _walked(fixed, memory, memory.seen)
         if near is not None and _moved(fixed, near) <= MOVED:
             return near
