@@ -224,3 +224,58 @@ MEMORY = (
 def test_memory_is_a_number_of_bytes(memory: Any, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         sgdfit.fit("y = a*x", {"x": [1.0, 2.0], "y": [1.0, 2.0]}, memory=memory)
+
+
+def spoilt(column: str, value: float, rows: slice | int = 210_000) -> dict[str, np.ndarray]:
+    """Return the data with something amiss late in a column."""
+    data = decay()
+    data[column][rows] = value
+    return data
+
+
+ALL = slice(None)
+DECAY, LOGARITHM = "y = a*exp(-b*x) + c", "y = a*log(x) + b"
+BAD_DAYS: dict[str, tuple[str, dict[str, np.ndarray], dict[str, Any], str]] = {
+    "weights all zero": (
+        DECAY, spoilt("w", 0.0, ALL), {"weights": "w"}, "every weight 'w' of data.parquet is 0",
+    ),
+    "a negative weight": (
+        DECAY, spoilt("w", -1.0), {"weights": "w"}, "weight 'w' is -1 in row 210001",
+    ),
+    "a sigma of zero": (
+        DECAY, spoilt("s", 0.0), {"sigma": "s"}, "sigma 's' is 0 in row 210001",
+    ),
+    "squares beyond floating point": (
+        DECAY, spoilt("y", 1e200), {}, r"column 'y' of data.parquet has values of up to 1e\+200",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", BAD_DAYS)
+def test_what_is_amiss_in_one_row_group_is_named(what: str, tmp_path: Path, little: None) -> None:
+    formula, data, options, said = BAD_DAYS[what]
+    pq.write_table(pa.table(data), tmp_path / "data.parquet", row_group_size=50_000)
+    with pytest.raises(DataError, match=said):
+        sgdfit.fit(formula, tmp_path / "data.parquet", **options)
+
+
+@pytest.mark.parametrize(
+    ("formula", "value", "part"),
+    [(DECAY, -1e3, "exp(-b*x)"), (LOGARITHM, -1.0, "log(x)")],
+)
+@pytest.mark.parametrize("options", [{}, {"learning_rate": 0.01, "batch_size": 64, "epochs": 1}])
+def test_a_row_without_a_value_is_named(
+    formula: str, value: float, part: str, options: dict[str, Any], tmp_path: Path, little: None
+) -> None:
+    data = spoilt("x", value)
+    pq.write_table(pa.table(data), tmp_path / "data.parquet", row_group_size=50_000)
+    found = sgdfit.fit(formula, tmp_path / "data.parquet", **options)
+    assert found.status.name == "domain_error"
+    assert f"{part} has no finite value on row 210001" in found.status.cause
+
+
+def test_a_constant_column_is_told(tmp_path: Path, little: None) -> None:
+    pq.write_table(pa.table(spoilt("x", 2.0, ALL)), tmp_path / "data.parquet")
+    found = sgdfit.fit("y = a*x + b", tmp_path / "data.parquet")
+    assert any("'x' is the same in every row (2)" in text for text in found.warnings)
+    assert found.undetermined

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import sys
 from typing import TYPE_CHECKING, Any
@@ -41,7 +42,14 @@ def data_first(data: str, formula: str) -> tuple[str, str]:
 
 
 def _is_input(text: str) -> bool:
-    return text == "-" or os.path.exists(os.path.expanduser(text))
+    return text == "-" or os.path.exists(os.path.expanduser(text)) or _is_pattern(text)
+
+
+def _is_pattern(text: str) -> bool:
+    """Whether a text is a pattern of files or an address, which no formula looks like."""
+    if "://" in text:
+        return True
+    return any(sign in text for sign in "*?[") and bool(glob.glob(os.path.expanduser(text)))
 
 
 def _is_equation(text: str) -> bool:

@@ -41,8 +41,8 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
             'sgdfit fit data.csv "y = a*x + b" --sigma 0.5 --absolute-sigma',
         ),
         (
-            "some rows of a folder of files, within 2 GB; killed, it goes on with --resume",
-            """sgdfit fit measurements "y = a*x + b" --where "x > 0 and site == 'A'" --memory 2GB"""
+            "some rows of many files, within 2 GB; killed, it goes on with --resume",
+            'sgdfit fit "*.csv" "y = a*x + b" --where "x > 0 and y < 100" --memory 2GB'
             " --checkpoint run.checkpoint",
         ),
         (

@@ -18,7 +18,7 @@ from sgdfit.fits.intake import weighty
 from sgdfit.fits.kinks import has_kink
 from sgdfit.fits.problem import Problem
 from sgdfit.fits.routes import Found, find_minimum
-from sgdfit.fits.task import Task
+from sgdfit.fits.task import Task, examined
 from sgdfit.fits.trust_region import Box
 from sgdfit.kernels.kernel import Kernel, choose_form, make
 from sgdfit.models.model import Model
@@ -63,16 +63,22 @@ def solve(task: Task, wishes: Wishes) -> Result:
         # Rows of weight 0 have no say in where to begin either.
         having_a_say = task._replace(population=problem.population)
         found = find_minimum(having_a_say, problem, wishes.search)
-        found = found._replace(task=found.task._replace(population=task.population))
+        found = found._replace(task=examined(found.task._replace(population=task.population)))
     asked = Asked(as_tolerance(wishes.tolerance), wishes.intervals, wishes.trace_every)
-    whole = not found.course.way or found.course.way[-1].rows == problem.rows
     try:
-        if whole:
+        if not _is_cut_short(found, problem):
             return result_of(found, problem, asked)
     except KeyboardInterrupt:
         course = found.course._replace(ending="interrupted")
         found = found._replace(course=course)
     return result_of(*_of_sample(found, problem), asked)
+
+
+def _is_cut_short(found: Found, problem: Problem) -> bool:
+    """Whether a run ended by what the user said before it had seen all rows."""
+    course = found.course
+    asked = course.ending in ("interrupted", "stopped", "steps")
+    return asked and bool(course.way) and course.way[-1].rows < problem.rows
 
 
 def _of_sample(found: Found, problem: Problem) -> tuple[Found, Problem]:

@@ -11,7 +11,7 @@ import numpy as np
 from sgdfit.fits.arguments import PROFILE, WALD
 from sgdfit.fits.assessment import SQUARED, Uncertainty, correlations, estimates
 from sgdfit.fits.squares import Squares
-from sgdfit.fits.task import Task, examined
+from sgdfit.fits.task import Task
 from sgdfit.fits.weighting import surprise
 from sgdfit.inference.diagnosis import Diagnosis
 from sgdfit.inference.statistics import Goodness, goodness
@@ -75,8 +75,6 @@ class Landed(NamedTuple):
 
 def compose(task: Task, landed: Landed, way: Way) -> Result:
     """Return the `Result` of what is known."""
-    if task.population.rows != task.population.some.rows and not task.population.is_unseen:
-        task = examined(task)
     model, weighting = task.model, task.weighting
     found = withheld(_settled(landed), landed.status, landed.distance)
     merit = _merit(task, landed.squares)

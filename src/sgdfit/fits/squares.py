@@ -49,7 +49,7 @@ def sum_squares(task: Task, kernel: Kernel, theta: np.ndarray, loss: float) -> S
     """Return the sums of squares of the estimates, at which the losses add up to ``loss``."""
     seen, rows = task.population.survey, task.rows
     first, second, about = seen.first, seen.second, seen.about
-    total = max(0.0, second - first**2 / rows) if second > 0 else 0.0
+    total = max(0.0, second - first * first / rows) if second > 0 else 0.0
     residual = _residual(task, kernel, theta, loss)
     size = total if total > 0 else rows * about * about
     # Nor can a residual be told that is smaller than the rounding of the response itself.

@@ -14,6 +14,7 @@ from sgdfit.fits.intake import take_in
 from sgdfit.fits.means import FORGETFUL, Means, as_means
 from sgdfit.fits.population import Population, in_memory
 from sgdfit.fits.row_weights import columns_of
+from sgdfit.fits.survey import Survey
 from sgdfit.fits.weighting import Weighting
 from sgdfit.kernels.kernel import Chunk
 from sgdfit.models.model import Model
@@ -143,27 +144,27 @@ def prepare(
         _lookalikes(model, table),
     )
     _check_rows(task)
-    if task.population.rows == task.population.some.rows:
-        return examined(task)
-    _check_magnitudes(task)
+    _check_magnitudes(task, task.population.glance)
     return task
 
 
 def examined(task: Task) -> Task:
-    """Return the task with what its columns tell of themselves, once all rows have been seen.
+    """Return the task with what its columns tell of themselves, once a pass has seen all rows.
 
     Raises
     ------
     DataError
         When the squares of a column leave the range of floating point.
     """
-    _check_magnitudes(task)
-    return task._replace(warnings=(*task.warnings, *_constant_columns(task)))
+    if task.population.is_unseen and task.population.whole is None:
+        return task
+    seen = task.population.survey
+    _check_magnitudes(task, seen)
+    return task._replace(warnings=(*task.warnings, *_constant_columns(task, seen)))
 
 
-def _check_magnitudes(task: Task) -> None:
+def _check_magnitudes(task: Task, seen: Survey) -> None:
     """Refuse columns whose squares leave the range of floating point: sums of them mean nothing."""
-    seen = task.population.glance
     for name, low, high in zip(task.model.columns, seen.low, seen.high, strict=True):
         largest = max(abs(high), abs(low))
         if largest and not SMALLEST <= largest <= LARGEST:
@@ -204,9 +205,9 @@ def _lookalikes(model: Model, table: Table) -> tuple[str, ...]:
     return tuple(told)
 
 
-def _constant_columns(task: Task) -> tuple[str, ...]:
+def _constant_columns(task: Task, seen: Survey) -> tuple[str, ...]:
     """Say of columns that do not vary what that means."""
-    model, seen = task.model, task.population.glance
+    model = task.model
     ends = zip(model.columns, seen.low, seen.high, strict=True)
     constant = {name: low for name, low, high in ends if task.rows > 1 and low == high}
     variables = tuple(

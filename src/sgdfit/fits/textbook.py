@@ -26,7 +26,7 @@ from sgdfit.fits.conclusion import conclude
 from sgdfit.fits.descent import Callback, Plan, descend
 from sgdfit.fits.landing import is_finite
 from sgdfit.fits.rate import Rates, decide_rates
-from sgdfit.fits.task import Task
+from sgdfit.fits.task import Task, examined
 from sgdfit.inference.diagnosis import Diagnosis
 from sgdfit.kernels.kernel import Sums, choose_form, make
 from sgdfit.optimization.optimizer import Optimizer
@@ -69,6 +69,7 @@ def run_textbook(task: Task, asked: Options) -> Result:
     form = choose_form(as_kernel(asked.kernel, chosen), rows, length, size, begin.dtype)
     made = make(model, chosen, form, weighted=task.population.weighted)
     first = task.population.sums(made, begin.astype(np.float64))
+    task = examined(task)
     rates = decide_rates(
         model, chosen, size, task.population, first, asked.learning_rate, asked.schedule, length
     )
