@@ -8,7 +8,7 @@ import pytest
 import sympy
 from scipy import special
 
-from sgdfit.kernels.kernel_source import HEADER
+from sgdfit.kernels.programs import HEADER
 from sgdfit.language.evaluation import evaluate
 from sgdfit.language.formula import as_formula, derivative
 from sgdfit.language.functions import ALIASES, CONSTANTS, FUNCTIONS, OPERATIONS, by_class, lookup

@@ -63,10 +63,11 @@ def solve(task: Task, wishes: Wishes) -> Result:
         # Rows of weight 0 have no say in where to begin either.
         having_a_say = task._replace(population=problem.population)
         found = find_minimum(having_a_say, problem, wishes.search)
-        found = found._replace(task=examined(found.task._replace(population=task.population)))
+        found = found._replace(task=found.task._replace(population=task.population))
     asked = Asked(as_tolerance(wishes.tolerance), wishes.intervals, wishes.trace_every)
     try:
         if not _is_cut_short(found, problem):
+            found = found._replace(task=examined(found.task))
             return result_of(found, problem, asked)
     except KeyboardInterrupt:
         course = found.course._replace(ending="interrupted")

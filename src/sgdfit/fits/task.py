@@ -149,15 +149,14 @@ def prepare(
 
 
 def examined(task: Task) -> Task:
-    """Return the task with what its columns tell of themselves, once a pass has seen all rows.
+    """Return the task with what its columns tell of themselves, for which all rows are looked at, if
+    no pass has done so.
 
     Raises
     ------
     DataError
         When the squares of a column leave the range of floating point.
     """
-    if task.population.is_unseen and task.population.whole is None:
-        return task
     seen = task.population.survey
     _check_magnitudes(task, seen)
     return task._replace(warnings=(*task.warnings, *_constant_columns(task, seen)))

@@ -5,7 +5,7 @@ Chebyshev interpolants of the function named, made in 60 digits; beside each sta
 the largest error. ``tests/test_elementary.py`` measures what comes out of them.
 """
 
-__all__ = ["ATAN", "COS", "ERF", "ERF_TAIL", "EXP", "LOG", "LOG_PARTS", "SIN"]
+__all__ = ["ASIN", "ATAN", "CBRT", "COS", "ERF", "ERF_TAIL", "EXP", "LOG", "LOG_PARTS", "SIN"]
 
 # (exp(r) - 1 - r)/r², |r| ≤ log(2)/2: 1.4e-18.
 EXP = (
@@ -115,4 +115,31 @@ ERF_TAIL = (
     0.24560380171233537,
     -0.3262335600430373,
     0.17900115118138996,
+)
+
+# (asin(s)/s - 1)/s² in s², |s| ≤ 1/2: 1.5e-17.
+ASIN = (
+    0.02877844261259304,
+    -0.014881409392818066,
+    0.017419357964884856,
+    0.00545087818772055,
+    0.010324318288744113,
+    0.011478952690257387,
+    0.013971235301124539,
+    0.017352391265909227,
+    0.022372173002005596,
+    0.030381944137085216,
+    0.04464285714637338,
+    0.07499999999998425,
+    0.16666666666666669,
+)
+
+# The cube root of x, 0.3535 ≤ x ≤ 2.829: 1e-3, from which two steps lead to all digits.
+CBRT = (
+    0.007234512839641752,
+    -0.07223636627907384,
+    0.29194618509950326,
+    -0.6341540486561865,
+    0.9775797549098955,
+    0.43023496393628313,
 )

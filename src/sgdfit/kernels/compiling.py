@@ -31,7 +31,16 @@ from sgdfit.errors import CacheWarning
 __all__ = ["folder", "function", "load"]
 
 # The modules here whose functions become part of the machine code.
-INLINED = ("coefficients", "elementary", "instructions", "library", "prefetching")
+INLINED = (
+    "angles",
+    "coefficients",
+    "elementary",
+    "exponentials",
+    "instructions",
+    "library",
+    "logarithms",
+    "prefetching",
+)
 
 
 def folder() -> Path:

@@ -9,8 +9,27 @@ from llvmlite import binding, ir  # type: ignore[import-untyped]
 from numba import njit, types
 from numba.extending import intrinsic
 
-__all__ = ["bits", "compiled", "floor", "fma", "from_bits", "fuses", "polynomial"]
+__all__ = [
+    "BIAS",
+    "ROUND",
+    "Float",
+    "bits",
+    "compiled",
+    "floor",
+    "fma",
+    "from_bits",
+    "fuses",
+    "polynomial",
+    "power_of_two",
+    "with_sign",
+]
 
+Float = Any  # to Numba a float64
+
+# Added to a number below 2⁵¹ it leaves the nearest integer in the last bits.
+ROUND = 1.5 * 2.0**52
+BIAS = 1023
+SIGN = -(1 << 63)
 DOUBLE = ir.DoubleType()
 WORD = ir.IntType(64)
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -85,3 +104,15 @@ def polynomial(typing: Any, x: Any, coefficients: Any) -> Any:
         return value
 
     return types.float64(types.float64, coefficients), write
+
+
+@compiled
+def power_of_two(marked: Float) -> Float:
+    """Return 2ⁿ of a sum of `ROUND` and n, -1022 ≤ n ≤ 1023."""
+    return from_bits((bits(marked) + BIAS) << 52)
+
+
+@compiled
+def with_sign(size: Float, x: Float) -> Float:
+    """Return ``size``, which is not negative, with the sign of x."""
+    return from_bits(bits(size) | (bits(x) & SIGN))

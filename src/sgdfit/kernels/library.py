@@ -7,12 +7,16 @@ calls them runs in vector registers.
 from __future__ import annotations
 
 import math
-from typing import Any
 
-from sgdfit.kernels.instructions import compiled
+import numpy
+
+from sgdfit.kernels.instructions import Float, compiled
 
 __all__ = [
+    "acos",
+    "asin",
     "atan",
+    "cbrt",
     "cos",
     "cosh",
     "erf",
@@ -27,11 +31,10 @@ __all__ = [
     "power",
     "sin",
     "sinh",
+    "tan",
     "tanh",
     "xlogy",
 ]
-
-Float = Any  # to Numba a float64
 
 
 @compiled
@@ -101,9 +104,33 @@ def cos(x: Float) -> Float:
 
 
 @compiled
+def asin(x: Float) -> Float:
+    """Return the angle whose sine is x."""
+    return math.asin(x)
+
+
+@compiled
+def acos(x: Float) -> Float:
+    """Return the angle whose cosine is x."""
+    return math.acos(x)
+
+
+@compiled
+def tan(x: Float) -> Float:
+    """Return the tangent."""
+    return math.tan(x)
+
+
+@compiled
 def atan(x: Float) -> Float:
     """Return the angle whose tangent is x."""
     return math.atan(x)
+
+
+@compiled
+def cbrt(x: Float) -> Float:
+    """Return the cube root."""
+    return numpy.cbrt(x)
 
 
 @compiled

@@ -1,8 +1,9 @@
 """The one table of functions and constants that a formula may use.
 
 Each row holds the SymPy form (for derivatives), the NumPy form and the compiled form (source
-text with ``{0}``, ``{1}``, … for the arguments; ``elementary`` is `sgdfit.kernels.elementary`). SymPy's own forms serve wherever their values
-and derivatives are right for real data; those of `sgdfit.language.real` where they are not.
+text with ``{0}``, ``{1}``, … for the arguments; ``elementary`` is `sgdfit.kernels.elementary`).
+SymPy's own forms serve wherever their values and derivatives are right for real data; those of
+`sgdfit.language.real` where they are not.
 """
 
 from __future__ import annotations
@@ -83,13 +84,13 @@ FUNCTIONS: dict[str, Form] = {
     "log10": _own(cfunctions.log10, "log10"),
     "log1p": _own(cfunctions.log1p, "log1p"),
     "sqrt": _shared(sympy.sqrt, "sqrt"),
-    "cbrt": Form(Cbrt, "numpy.cbrt({0})", "numpy.cbrt({0})"),
+    "cbrt": _own(Cbrt, "cbrt"),
     "sin": _own(sympy.sin, "sin"),
     "cos": _own(sympy.cos, "cos"),
-    "tan": _shared(sympy.tan, "tan"),
-    "cot": Form(sympy.cot, "1.0/numpy.tan({0})", "1.0/math.tan({0})"),
-    "asin": _shared(sympy.asin, "arcsin", "asin"),
-    "acos": _shared(sympy.acos, "arccos", "acos"),
+    "tan": _own(sympy.tan, "tan"),
+    "cot": Form(sympy.cot, "1.0/numpy.tan({0})", "1.0/elementary.tan({0})"),
+    "asin": _own(sympy.asin, "arcsin", "asin"),
+    "acos": _own(sympy.acos, "arccos", "acos"),
     "atan": _own(sympy.atan, "arctan", "atan"),
     "atan2": Form(sympy.atan2, "numpy.arctan2({0}, {1})", "math.atan2({0}, {1})", 2),
     "sinh": _own(sympy.sinh, "sinh"),
