@@ -12,7 +12,7 @@ from sgdfit.checkpoints.journal import Journal
 from sgdfit.data.stream import Aligner
 from sgdfit.fits.growth import FEW, sample, scattered
 from sgdfit.fits.passes import Pass, Passing, slices
-from sgdfit.fits.survey import Survey, joined, look_at
+from sgdfit.fits.survey import Survey, joined, look_at, response_of
 from sgdfit.kernels.kernel import Chunk, Kernel, Sums
 from sgdfit.models.model import Model
 
@@ -144,7 +144,7 @@ class Population:
     @cached_property
     def about(self) -> float:
         """A value of the response, about which its moments are taken."""
-        return look_at(self.model, self.some.part(0, 1)).about
+        return float(response_of(self.model, self.some.part(0, 1))[0])
 
     def sums(self, kernel: Kernel, theta: np.ndarray) -> Sums:
         """Return the sums over all rows at ``theta``.

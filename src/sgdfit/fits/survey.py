@@ -12,7 +12,7 @@ from sgdfit.kernels.kernel import Chunk
 from sgdfit.language.evaluation import evaluate
 from sgdfit.models.model import Model
 
-__all__ = ["Survey", "joined", "look_at"]
+__all__ = ["Survey", "joined", "look_at", "response_of"]
 
 
 class Survey(NamedTuple):
@@ -54,10 +54,8 @@ def look_at(model: Model, chunk: Chunk, about: float | None = None) -> Survey:
     >>> found.low.tolist(), found.about, found.first, found.second
     ([1.0, 5.0], 5.0, 2.0, 4.0)
     """
-    held = dict(zip(model.columns, chunk.columns, strict=True))
-    needed = {n: held[n].astype(np.float64, copy=False) for n in model.formula.response_names}
     with np.errstate(all="ignore"):
-        target = np.broadcast_to(evaluate(model.formula.response, needed), chunk.rows)
+        target = response_of(model, chunk)
         about = float(target[0]) if about is None else about
         apart = target - about
         weighed = apart if chunk.weights is None else chunk.weights * apart
@@ -69,6 +67,21 @@ def look_at(model: Model, chunk: Chunk, about: float | None = None) -> Survey:
             float((weighed * apart).sum()),
             0.0 if chunk.weights is None else _logarithms(chunk.weights),
         )
+
+
+def response_of(model: Model, chunk: Chunk) -> np.ndarray:
+    """Return the left side of the formula in each row, float64[n].
+
+    Examples
+    --------
+    >>> from sgdfit.models.model import build
+    >>> model = build("log(y) = a*x", ["x", "y"])
+    >>> response_of(model, Chunk((np.array([1.0, 2.0]), np.array([1.0, 1.0])), None)).tolist()
+    [0.0, 0.0]
+    """
+    held = dict(zip(model.columns, chunk.columns, strict=True))
+    needed = {n: held[n].astype(np.float64, copy=False) for n in model.formula.response_names}
+    return np.asarray(evaluate(model.formula.response, needed))
 
 
 def _logarithms(weights: np.ndarray) -> float:

@@ -7,6 +7,7 @@ depend on the units of the parameters (van der Sluis 1969, Numerische Mathematik
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ import numpy as np
 __all__ = [
     "ScaledSpectrum",
     "canonical",
+    "column_norms",
     "combination",
     "eigen",
     "named",
@@ -93,14 +95,26 @@ def canonical(vectors: np.ndarray) -> np.ndarray:
     """
     if not vectors.size:
         return np.array(vectors, dtype=float)
-    size = np.abs(vectors).max(axis=0)
-    unit = vectors / np.where(size > 0, size, 1.0)
-    length = np.linalg.norm(unit, axis=0)
-    unit = unit / np.where(length > 0, length, 1.0)
-    near = np.abs(unit) >= (1 - 1e-9) * np.abs(unit).max(axis=0)
-    lead = np.take_along_axis(unit, near.argmax(axis=0)[None, :], axis=0)
+    length = column_norms(vectors)
+    unit = vectors / np.where(length > 0, length, 1.0)
+    size = np.abs(unit)
+    near = size >= (1 - 1e-9) * size.max(axis=0)
+    lead = unit[near.argmax(axis=0), np.arange(len(length))]
     # Adding zero turns −0.0 into 0.0.
     return np.asarray(unit * np.where(lead < 0, -1.0, 1.0) + 0.0)
+
+
+def column_norms(matrix: np.ndarray) -> np.ndarray:
+    """Return the norms of the columns, whose squares could leave the range of floating point.
+
+    Examples
+    --------
+    >>> norms = column_norms(np.array([[3e200, 0.0], [4e200, 1e-200]]))
+    >>> (norms / [1e200, 1e-200]).round(12).tolist()
+    [5.0, 1.0]
+    """
+    # For so few numbers plain Python is as quick as a single operation on arrays.
+    return np.array([math.hypot(*column) for column in matrix.T.tolist()])
 
 
 def eigen(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -263,13 +277,11 @@ def root_spectrum(root: np.ndarray, rounding: float = ROUNDING) -> ScaledSpectru
     >>> scaled_spectrum(nearly.T @ nearly).positive.tolist()
     [False, True]
     """
-    size = np.abs(root).max(axis=0, initial=0.0)
-    # In two steps, since squares could overflow.
-    size = np.where(size > 0, size, 1.0)
-    scales = size * np.linalg.norm(root / size, axis=0)
+    scales = column_norms(root)
     scales = np.where(scales > 0, scales, 1.0)
-    _, sizes, right = np.linalg.svd(root / scales, full_matrices=True)
-    sizes = np.append(sizes, np.zeros(len(scales) - len(sizes)))
+    _, found, right = np.linalg.svd(root / scales, full_matrices=True)
+    sizes = np.zeros(len(scales))
+    sizes[: len(found)] = found
     values, vectors = sizes[::-1] ** 2, right[::-1].T
     tolerance = (len(values) * rounding * float(sizes.max(initial=0.0))) ** 2
     return ScaledSpectrum(scales, values, canonical(vectors), tolerance)

@@ -14,7 +14,13 @@ from typing import NamedTuple
 import numpy as np
 
 from sgdfit.inference.covariance import ROUNDING
-from sgdfit.inference.directions import EPS, ScaledSpectrum, root_spectrum, scaled_spectrum
+from sgdfit.inference.directions import (
+    EPS,
+    ScaledSpectrum,
+    column_norms,
+    root_spectrum,
+    scaled_spectrum,
+)
 
 __all__ = [
     "Quadratic",
@@ -79,7 +85,7 @@ class Quadratic(NamedTuple):
     @property
     def norms(self) -> np.ndarray:
         """The norms of the columns of R, float64[p]."""
-        return np.array(_lengths(self.root))
+        return column_norms(self.root)
 
     @property
     def gradient(self) -> np.ndarray:
@@ -204,11 +210,6 @@ def _is_regular(columns: list[list[float]]) -> bool:
     return all(
         abs(column[i]) > REGULAR * math.hypot(*column[: i + 1]) for i, column in enumerate(columns)
     )
-
-
-def _lengths(matrix: np.ndarray) -> list[float]:
-    """Return the norms of the columns, whose squares could leave the range of floating point."""
-    return [math.hypot(*column) for column in matrix.T.tolist()]
 
 
 class _Layout(NamedTuple):
