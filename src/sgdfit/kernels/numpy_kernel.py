@@ -99,12 +99,14 @@ def _spread(value: Any, rows: int) -> np.ndarray:
 
 
 def _partials(terms: Terms, theta: np.ndarray, chunk: Chunk, scores: bool = False) -> np.ndarray:
-    panels = range(0, chunk.rows, PANEL)
-    partials = np.zeros((len(panels), 2, length(len(theta))))
+    partials = np.zeros((-(-chunk.rows // PANEL), 2, length(len(theta))))
     with np.errstate(all="ignore"):
-        for (high, low), start in zip(partials, panels, strict=True):
-            for first in range(start, min(start + PANEL, chunk.rows), STRIDE):
-                block = _block(terms, theta, chunk, slice(first, first + STRIDE), scores)
+        for first in range(0, chunk.rows, STRIDE):
+            high, low = partials[first // PANEL]
+            block = _block(terms, theta, chunk, slice(first, first + STRIDE), scores)
+            if first % PANEL == 0:
+                high[:] = block
+            else:
                 _add(high, low, block)
     return partials
 
@@ -113,14 +115,18 @@ def _block(terms: Terms, theta: np.ndarray, chunk: Chunk, some: slice, scores: b
     """Add up ``some`` rows: weight, loss, gradient, upper triangle of the curvature."""
     columns = tuple(column[some] for column in chunk.columns)
     _, _, loss, slope, bend, jacobian = _evaluate(terms, theta, columns)
-    rows = len(loss)
-    weight = np.ones(rows) if chunk.weights is None else chunk.weights[some]
-    slope = weight * slope
-    factor = slope * slope if scores else weight * bend
+    weight = np.float64(1.0) if chunk.weights is None else chunk.weights[some]
+    whole = float(len(loss)) if chunk.weights is None else weight.sum()
+    if chunk.weights is not None or loss.dtype != np.float64:
+        loss, slope, bend = (weight * values for values in (loss, slope, bend))
+    factor = slope * slope if scores else bend
     curvature = (jacobian * factor) @ jacobian.T.astype(np.float64, copy=False)
     gradient = (jacobian * slope).sum(axis=1, dtype=np.float64)
-    head = [weight.sum(), (weight * loss).sum()]
-    return np.concatenate([head, gradient, curvature[triangle(len(theta))]])
+    sums = np.empty(length(len(theta)))
+    sums[0], sums[1] = whole, loss.sum()
+    sums[2 : 2 + len(theta)] = gradient
+    sums[2 + len(theta) :] = curvature[triangle(len(theta))]
+    return sums
 
 
 def _add(high: np.ndarray, low: np.ndarray, block: np.ndarray) -> None:

@@ -92,12 +92,15 @@ def combined(partials: Iterable[np.ndarray], rows: int, parameters: int) -> Sums
     >>> sums.weight, sums.loss
     (1.0, 1.0)
     """
-    parts = [part.reshape(-1, length(parameters)) for part in partials]
-    stacked = np.concatenate(parts) if parts else np.zeros((0, length(parameters)))
-    if len(stacked) == 2 and np.isfinite(stacked).all():
-        total = stacked[0] + stacked[1]
-    else:
-        total = np.array([_total(entry) for entry in stacked.T])
+    parts = list(partials)
+    if len(parts) == 1 and len(parts[0]) == 1:
+        # A single panel needs no more: the sum of two floats is rounded once.
+        total = parts[0][0, 0] + parts[0][0, 1]
+        if np.isfinite(total).all():
+            return _named(total, rows, parameters)
+    parts.append(np.zeros((0, 2, length(parameters))))
+    stacked = np.concatenate(parts).reshape(-1, length(parameters))
+    total = np.array([_total(entry) for entry in stacked.T])
     return _named(total, rows, parameters)
 
 
