@@ -2,9 +2,17 @@
 
 import numpy as np
 import pytest
+from scipy.special import stdtrit
 
 from sgdfit.errors import UsageError
-from sgdfit.inference.covariance import classical, correlation, interval, relative_offset, sandwich
+from sgdfit.inference.covariance import (
+    classical,
+    correlation,
+    interval,
+    quantile,
+    relative_offset,
+    sandwich,
+)
 
 X = np.linspace(0.1, 4, 40)
 NAMES = ("a", "b", "c")
@@ -283,3 +291,10 @@ def test_offset_of_a_lost_run_is_infinite(bad):
     assert relative_offset(np.ones(1), np.full((1, 1), bad), np.ones(1), 1.0) == np.inf
     assert relative_offset(np.ones(1), np.eye(1), np.ones(1), bad) == np.inf
     assert relative_offset(np.ones(1), np.eye(1), np.ones(1), 1.0, np.full((1, 1), bad)) == np.inf
+
+
+@pytest.mark.parametrize("level", [0.01, 0.5, 0.95, 0.99, 0.9999])
+def test_quantiles_are_those_of_scipy(level):
+    dof = np.array([*range(1, 303), 2.5, 1000, 10**9])
+    found = [quantile(float(k), level) for k in dof]
+    np.testing.assert_allclose(found, stdtrit(dof, (1 + level) / 2), rtol=2e-12)

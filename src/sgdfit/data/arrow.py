@@ -67,7 +67,6 @@ def floats_from_arrow(column: Any, place: Place) -> Array:
 def _plain(column: Any) -> Any:
     """Take off extension, dictionary and run-end encoding, in a column of chunks."""
     import pyarrow as pa
-    import pyarrow.compute as pc
     import pyarrow.types as kinds
 
     if not isinstance(column, pa.ChunkedArray):
@@ -81,6 +80,9 @@ def _plain(column: Any) -> Any:
         parts = [_decode(chunk) for chunk in column.chunks]
         return _plain(pa.chunked_array(parts, None if parts else kind.value_type))
     if kinds.is_run_end_encoded(kind):
+        # Few columns are of this kind, and the import takes as long as a small fit.
+        import pyarrow.compute as pc
+
         parts = [pc.run_end_decode(chunk) for chunk in column.chunks]
         return _plain(pa.chunked_array(parts, kind.value_type))
     return column

@@ -60,9 +60,18 @@ def _plain(module: Any) -> dict[Any, Callable[..., Array]]:
     }
 
 
-def _numpy() -> Library:
-    from scipy import special
+def _special(name: str) -> Callable[..., Array]:
+    """Return a function of SciPy's, whose import takes as long as many a fit: at its first use."""
 
+    def form(*arguments: Array) -> Array:
+        from scipy import special
+
+        return getattr(special, name)(*arguments)
+
+    return form
+
+
+def _numpy() -> Library:
     def join(holds: Array, yes: Array, no: Array) -> Array:
         out = np.empty(holds.shape)
         out[holds], out[~holds] = yes, no
@@ -70,10 +79,10 @@ def _numpy() -> Library:
 
     forms = _plain(np) | {
         real.Cbrt: np.cbrt,
-        real.Logistic: special.expit,
-        real.Xlogy: special.xlogy,
-        sympy.erf: special.erf,
-        sympy.erfc: special.erfc,
+        real.Logistic: _special("expit"),
+        real.Xlogy: _special("xlogy"),
+        sympy.erf: _special("erf"),
+        sympy.erfc: _special("erfc"),
     }
     return Library(lambda x: np.asarray(x, dtype=float), np.sqrt, join, forms)
 
