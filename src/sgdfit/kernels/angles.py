@@ -15,6 +15,7 @@ from sgdfit.kernels.instructions import (
     compiled,
     fma,
     from_bits,
+    inlined,
     polynomial,
     with_sign,
 )
@@ -36,7 +37,7 @@ HALF_PI = (1.5707963267948966, 6.123233995736766e-17, -1.4973849048591698e-33)
 QUARTER_PI, QUARTER_PI_LOW = 0.7853981633974483, 3.061616997868383e-17
 
 
-@compiled
+@inlined
 def _turned(x: Float) -> tuple[Float, Float, Float]:
     """Return a number that holds the quadrant in its last bits, and the angle in two parts."""
     marked = fma(x, TWO_OVER_PI, ROUND)
@@ -52,7 +53,7 @@ def _turned(x: Float) -> tuple[Float, Float, Float]:
     return marked, high, low + (r - high)
 
 
-@compiled
+@inlined
 def _sine(r: Float, low: Float) -> tuple[Float, Float]:
     """Return the sine of an angle within an eighth of a turn, in two parts."""
     z = r * r
@@ -60,7 +61,7 @@ def _sine(r: Float, low: Float) -> tuple[Float, Float]:
     return r, fma(z * r, polynomial(z, SIN), -tail)
 
 
-@compiled
+@inlined
 def _cosine(r: Float, low: Float) -> tuple[Float, Float]:
     """Return the cosine of an angle within an eighth of a turn, in two parts."""
     z = r * r
@@ -69,7 +70,7 @@ def _cosine(r: Float, low: Float) -> tuple[Float, Float]:
     return near, ((1.0 - near) - half) + fma(z * z, polynomial(z, COS), -r * low)
 
 
-@compiled
+@inlined
 def _wave(x: Float, shift: int) -> Float:
     """Return the sine of x and ``shift`` quarter turns."""
     marked, r, low = _turned(x)
@@ -112,7 +113,7 @@ def tan(x: Float) -> Float:
     return x if abs(x) < 1e-9 else value
 
 
-@compiled
+@inlined
 def _arc(x: Float) -> tuple[Float, Float, bool]:
     """Return asin(s) in two parts, where s is |x|, or √((1 - |x|)/2) above a half, and which."""
     size = abs(x)
@@ -122,7 +123,7 @@ def _arc(x: Float) -> tuple[Float, Float, bool]:
     return s, s * z * polynomial(z, ASIN), far
 
 
-@compiled
+@inlined
 def _from_quarter(s: Float, bent: Float) -> Float:
     """Return π/2 - (s + bent)."""
     value = HALF_PI[0] - s

@@ -11,6 +11,7 @@ from sgdfit.kernels.instructions import (
     Float,
     compiled,
     fma,
+    inlined,
     polynomial,
     power_of_two,
     with_sign,
@@ -32,7 +33,7 @@ LOG2_E = 1.4426950408889634
 LN2, LN2_LOW = 0.6931471805599453, 2.3190468138462996e-17
 
 
-@compiled
+@inlined
 def _grown(x: Float, low: Float) -> tuple[Float, Float, Float, Float]:
     """Return exp(x + low) as the sum of the first two, times the third, times the fourth.
 
@@ -54,7 +55,7 @@ def _grown(x: Float, low: Float) -> tuple[Float, Float, Float, Float]:
     return grown, above - (grown - 1.0), power_of_two(half), others
 
 
-@compiled
+@inlined
 def exp_of_sum(x: Float, low: Float) -> Float:
     """Return exp(x + low), where ``low`` is less than the last place of x, or below 2⁻⁵⁰."""
     grown, _, scale, other = _grown(x, low)
@@ -67,7 +68,7 @@ def exp(x: Float) -> Float:
     return exp_of_sum(x, 0.0)
 
 
-@compiled
+@inlined
 def _quarter_expm1(x: Float) -> tuple[Float, Float]:
     """Return (eˣ - 1)/4 in two parts."""
     x = 710.6 if x > 710.6 else x

@@ -19,6 +19,7 @@ __all__ = [
     "fma",
     "from_bits",
     "fuses",
+    "inlined",
     "polynomial",
     "power_of_two",
     "with_sign",
@@ -32,6 +33,7 @@ BIAS = 1023
 SIGN = -(1 << 63)
 DOUBLE = ir.DoubleType()
 WORD = ir.IntType(64)
+STRICT = {"error_model": "numpy", "nogil": True, "fastmath": False, "forceinline": True}
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -41,7 +43,12 @@ def compiled(function: Function) -> Function:
     That is said outright, since a function that says nothing takes over what its first caller
     allows.
     """
-    strict = njit(error_model="numpy", nogil=True, fastmath=False, forceinline=True)
+    return njit(**STRICT)(function)  # type: ignore[no-any-return]
+
+
+def inlined(function: Function) -> Function:
+    """Compile a function as `compiled` does, which Python never calls: that is quicker to do."""
+    strict = njit(**STRICT, no_cpython_wrapper=True, no_cfunc_wrapper=True)
     return strict(function)  # type: ignore[no-any-return]
 
 
@@ -106,13 +113,13 @@ def polynomial(typing: Any, x: Any, coefficients: Any) -> Any:
     return types.float64(types.float64, coefficients), write
 
 
-@compiled
+@inlined
 def power_of_two(marked: Float) -> Float:
     """Return 2ⁿ of a sum of `ROUND` and n, -1022 ≤ n ≤ 1023."""
     return from_bits((bits(marked) + BIAS) << 52)
 
 
-@compiled
+@inlined
 def with_sign(size: Float, x: Float) -> Float:
     """Return ``size``, which is not negative, with the sign of x."""
     return from_bits(bits(size) | (bits(x) & SIGN))

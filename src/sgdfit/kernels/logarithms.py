@@ -18,6 +18,7 @@ from sgdfit.kernels.instructions import (
     floor,
     fma,
     from_bits,
+    inlined,
     polynomial,
     power_of_two,
     with_sign,
@@ -49,7 +50,7 @@ INTEGER = 0x4330000000000000  # the bits of 2⁵²
 TINY = 2.0**-1022
 
 
-@compiled
+@inlined
 def _split(x: Float) -> tuple[Float, Float]:
     """Return k and m of x = 2ᵏ m, where √½ ≤ m < √2; x is positive."""
     small = x < TINY
@@ -58,7 +59,7 @@ def _split(x: Float) -> tuple[Float, Float]:
     return k - 54.0 if small else k, from_bits((number & FRACTION) + HALF_ROOT)
 
 
-@compiled
+@inlined
 def _logarithm(x: Float, value: Float) -> Float:
     """Return ``value``, or what a logarithm is where x is no positive number."""
     value = value if x < INFINITY else x
@@ -66,7 +67,7 @@ def _logarithm(x: Float, value: Float) -> Float:
     return -INFINITY if x == 0.0 else value
 
 
-@compiled
+@inlined
 def _log(x: Float) -> Float:
     """Return log(x) of a positive number."""
     k, m = _split(x)
@@ -94,7 +95,7 @@ def log1p(x: Float) -> Float:
     return x if abs(x) < 1e-17 else value
 
 
-@compiled
+@inlined
 def _log_parts(x: Float) -> tuple[Float, Float, Float]:
     """Return k, and log(m) in two parts, of x = 2ᵏ m."""
     k, m = _split(x)
@@ -117,7 +118,7 @@ def _log_parts(x: Float) -> tuple[Float, Float, Float]:
     return k, high, (2.0 * s - high) + v + (2.0 * s_low + v_low)
 
 
-@compiled
+@inlined
 def _scaled_log(x: Float, unit: Float, rest: Float, factor: Float, low: Float) -> Float:
     """Return log(x) in another base, given that of 2 and that of e in two parts each."""
     k, high, tail = _log_parts(x)
@@ -141,7 +142,7 @@ def log10(x: Float) -> Float:
     return _logarithm(x, _scaled_log(x, LOG10_2_SHORT, LOG10_2_REST, LOG10_E, LOG10_E_LOW))
 
 
-@compiled
+@inlined
 def _positive_power(x: Float, y: Float) -> Float:
     """Return xʸ for x ≥ 0, other than 1, and y other than 0."""
     k, high, low = _log_parts(x)

@@ -39,12 +39,14 @@ from sgdfit.kernels import elementary, library
 # would be 0 where x is NaN, which is how a domain error shows.
 FUSED = {"contract"}
 ANY_ORDER = {"contract", "reassoc", "nsz"}
+# What Python never calls is compiled without the means to.
+INNER = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
 """
 
 TERMS = """\
-@njit(error_model="numpy", fastmath=FUSED, forceinline=True)
+@njit(**INNER, fastmath=FUSED, forceinline=True)
 def $TERMS(«p#P», «c#C»):
     $row
     return $VALUES, «j#P»
@@ -58,7 +60,7 @@ def $TERMS(«p#P», «c#C»):
 # loop out of vector registers. What adds up the blocks may not be reassociated: its second line
 # would be zero.
 SUMS = """\
-@njit(nogil=True, error_model="numpy", fastmath=ANY_ORDER)
+@njit(**INNER, fastmath=ANY_ORDER)
 def $SUMS(«p#P», «c#C», total):
     t0 = 0.0
     t1 = 0.0
@@ -76,7 +78,7 @@ def $SUMS(«p#P», «c#C», total):
 
 """
 SUMS_AGAIN = """\
-@njit(nogil=True, error_model="numpy", fastmath=False)
+@njit(**INNER, fastmath=False)
 def sums(«p#P», «c#C», total):
     quick_sums(«p#P», «c#C», total)
     if not math.isfinite(total.sum()):
@@ -86,7 +88,7 @@ def sums(«p#P», «c#C», total):
 """
 
 PARTIALS = f"""\
-@njit(nogil=True, error_model="numpy", fastmath=False)
+@njit(**INNER, fastmath=False)
 def add(high, low, total):
     for k in range(len(total)):
         new = high[k] + total[k]
@@ -109,7 +111,7 @@ def partials(theta, columns, out):
 """
 
 BATCH = """\
-@njit(nogil=True, error_model="numpy", fastmath=ANY_ORDER)
+@njit(**INNER, fastmath=ANY_ORDER)
 def $BATCH(«p#P», «c#C»):
     t = 0.0
     g#P = 0.0
@@ -122,7 +124,7 @@ def $BATCH(«p#P», «c#C»):
 
 """
 BATCH_AGAIN = """\
-@njit(nogil=True, error_model="numpy", fastmath=False)
+@njit(**INNER, fastmath=False)
 def batch(«p#P», «c#C»):
     t, «g#P» = quick_batch(«p#P», «c#C»)
     if not math.isfinite($GRADIENT):
@@ -136,7 +138,7 @@ def batch(«p#P», «c#C»):
 # Memory gives whole stretches quickest. So while the blocks of 16 stretches are visited, those of
 # the next 16 are asked for, one stretch after another; what is due soon goes on to the first cache.
 ORDER = f"""\
-@njit(nogil=True, error_model="numpy")
+@njit(**INNER, fastmath=False)
 def request(«c#C», blocks, k, soon):
     early = (k//{OPEN} + 1)*{OPEN} + k%{PARTS}*{PLACES} + k%{OPEN}//{PARTS}
     if early < len(blocks):
@@ -147,7 +149,7 @@ def request(«c#C», blocks, k, soon):
             prefetch(c#C, blocks[k + soon] + line)
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(**INNER, fastmath=False)
 def gather(«c#C», «b#C», blocks, places, tail, at, rows):
     whole = {BLOCK}*len(blocks)
     if at < whole:
@@ -171,7 +173,7 @@ def gather(«c#C», «b#C», blocks, places, tail, at, rows):
 """
 
 SWEEP = f"""\
-update = njit(error_model="numpy", fastmath=FUSED)(updates.$UPDATE)
+update = njit(**INNER, fastmath=FUSED)(updates.$UPDATE)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FUSED)
