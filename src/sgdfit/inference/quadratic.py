@@ -172,7 +172,7 @@ def from_rows(
     scaled = np.divide(pull, roots, out=table[p, :n], where=roots > 0)
     # The triangle, and below it what makes up the rotation.
     triangle = np.linalg.qr(table.T, mode="raw")[0]
-    root = np.where(layout.upper, triangle[layout.inverse, :p].T, 0.0)
+    root = triangle[layout.inverse, :p].T * layout.upper
     offset, corner = triangle[p, :p], float(triangle[p, p])
     total = float(curved.sum())
     count = n if weight is None else float(weight.sum())
@@ -285,8 +285,16 @@ def projected(quadratic: Quadratic, linear: np.ndarray) -> Quadratic:
     return quadratic._replace(root=root, offset=offset, loss=loss, taken=k)
 
 
-def solved(quadratic: Quadratic, linear: np.ndarray) -> np.ndarray:
+def solved(quadratic: Quadratic, linear: np.ndarray, after: np.ndarray | None = None) -> np.ndarray:
     """Return the step of the linear parameters, float64[k], to where they fit best.
+
+    Parameters
+    ----------
+    quadratic : Quadratic
+        Made by `from_rows` with the same ``linear``.
+    linear : int[k]
+    after : float64[p], optional
+        A step of all parameters that is taken before.
 
     Examples
     --------
@@ -296,21 +304,27 @@ def solved(quadratic: Quadratic, linear: np.ndarray) -> np.ndarray:
     [-0.25]
     """
     k = len(linear)
+    offset = quadratic.offset[:k]
+    if after is not None:
+        offset = offset + quadratic.root[:k] @ after
     if quadratic.regular:
-        return np.array(_substituted(quadratic, 0, k))
+        return np.array(_substituted(quadratic, 0, offset))
     corner = quadratic.root[:k, linear]
     norms = np.abs(corner).max(axis=0, initial=0.0)
     norms = np.where(norms > 0, norms, 1.0)
-    step = np.linalg.lstsq(corner / norms, -quadratic.offset[:k], rcond=ROUNDINGS * k * EPS)[0]
+    step = np.linalg.lstsq(corner / norms, -offset, rcond=ROUNDINGS * k * EPS)[0]
     return np.asarray(step / norms)
 
 
-def _substituted(quadratic: Quadratic, first: int, last: int) -> list[float]:
-    """Solve rows of a regular root for as many columns, in its order, the others held.
+def _substituted(quadratic: Quadratic, first: int, offset: np.ndarray) -> list[float]:
+    """Return the step of some columns of a regular root, in its order, that takes ``offset`` away.
+
+    It is of the rows from ``first`` on, and of as many columns; the others are held.
 
     By back substitution in plain numbers: so few are a tenth of the work of a call to LAPACK.
     """
-    rows, right = quadratic.root[first:last].tolist(), quadratic.offset[first:last].tolist()
+    last, right = first + len(offset), offset.tolist()
+    rows = quadratic.root[first:last].tolist()
     columns = (quadratic.order or range(len(quadratic.offset)))[first:last]
     step = [0.0] * len(rows)
     for i in range(len(rows) - 1, -1, -1):
@@ -350,7 +364,9 @@ def step_within(quadratic: Quadratic, scales: np.ndarray, free: np.ndarray, radi
         # The whole step needs no singular values; nearly always it is short enough.
         move = np.zeros(len(scales))
         columns = list(quadratic.order or range(len(scales)))[quadratic.taken :]
-        move[columns] = _substituted(quadratic, quadratic.taken, len(scales))
+        move[columns] = _substituted(
+            quadratic, quadratic.taken, quadratic.offset[quadratic.taken :]
+        )
         length = math.hypot(*(scales * move).tolist())
         if length <= radius * SLACK:
             return Step(move, 0.0, length)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 from typing import Any
 
 import sympy
@@ -61,6 +62,7 @@ def linear_set(
     return tuple(name for name in names if name in chosen)
 
 
+@lru_cache(maxsize=256)
 def stepped_names(prediction: Expr) -> frozenset[str]:
     """Return the names within a comparison, a sign or a rounding of ``prediction``."""
     return frozenset(s.name for part in prediction.atoms(*STEPS) for s in part.free_symbols)
