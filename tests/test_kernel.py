@@ -288,6 +288,24 @@ def test_a_bad_row_halts_before_its_batch(form, size, bad, kind):
     assert_same_bits((outcome.state, outcome.records), (before.state, before.records))
 
 
+@pytest.mark.parametrize("size", [1, 64, ROWS])
+@pytest.mark.parametrize("kind", ["in order", "shuffled"])
+def test_steps_through_huge_angles_are_the_same(size, kind):
+    """Rows that vector registers leave to the library of C, among others that they do not."""
+    x = np.random.default_rng(11).uniform(0.0, 6.0, ROWS)
+    x[::200] = 10.0 ** np.linspace(12, 25, len(x[::200]))
+    model, columns = build("y = a*sin(x) + b*cos(x)", ["x", "y"]), (x, 2.0 * np.sin(x))
+    bounds, thetas = np.full(2, np.inf), []
+    for form in ("numpy", "compiled"):
+        begun = State(np.ones(2), np.zeros((1, 2)), np.zeros(2), 0, 0, 0)
+        part = Segment(orders(kind, ROWS, 0), size, np.full(20, 0.01), 1e9, 0, -bounds, bounds)
+        outcome = make(model, sgd(), form).sweep(begun, Chunk(columns, None), part)
+        assert not outcome.halted
+        thetas.append(outcome.state.theta)
+    np.testing.assert_allclose(*thetas, rtol=AGREEMENT)
+    assert thetas[0][0] > 1.01
+
+
 @pytest.mark.parametrize("form", ["numpy", "compiled"])
 def test_a_loss_above_the_ceiling_halts(form):
     model, columns = problem()
