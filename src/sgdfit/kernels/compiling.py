@@ -119,22 +119,23 @@ def _imported(name: str, path: Path) -> ModuleType:
 
 @cache
 def _tell_of_folder(reason: str) -> None:
-    warnings.warn(
+    _tell(
         f"compiled kernels cannot be kept in {folder()} ({reason}), so each process compiles them"
-        " anew; set SGDFIT_CACHE_DIR to a folder of yours that can be written",
-        CacheWarning,
-        stacklevel=3,
+        " anew; set SGDFIT_CACHE_DIR to a folder of yours that can be written"
     )
 
 
 @cache
 def _tell_of_damage(reason: str) -> None:
-    warnings.warn(
+    _tell(
         f"a compiled kernel kept in {folder()} was damaged ({reason}) and has been made anew;"
-        " nothing else is lost",
-        CacheWarning,
-        stacklevel=3,
+        " nothing else is lost"
     )
+
+
+def _tell(sentence: str) -> None:
+    # No line of source helps here, and without one the warning is a single line.
+    warnings.warn_explicit(sentence, CacheWarning, "sgdfit", 1)
 
 
 def _name(source: str) -> str:
