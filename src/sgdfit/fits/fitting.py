@@ -33,6 +33,8 @@ from sgdfit.results.result import Result
 
 __all__ = ["fit"]
 
+USUAL = sgd()
+
 
 def fit(
     formula: str | Callable[..., Any] | Formula,
@@ -224,7 +226,7 @@ def fit(
         intervals=as_intervals(intervals, chosen, model.loss.name, weighting.covariance),
     )  # fmt: skip
     options = Options(
-        optimizer=chosen or sgd(), learning_rate=learning_rate, schedule=schedule,
+        optimizer=chosen or USUAL, learning_rate=learning_rate, schedule=schedule,
         batch_size=batch_size, steps=steps, epochs=epochs, shuffle=shuffle, seed=seed,
         tolerance=tolerance, announce=as_callable(announce, "announce"), callback=callback,
         callback_every=callback_every, trace_every=trace_every, kernel=kernel, dtype=dtype,

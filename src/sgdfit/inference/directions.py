@@ -193,7 +193,7 @@ class ScaledSpectrum:
     values : array, shape (p,)
         Eigenvalues of R, ascending, without unit.
     vectors : array, shape (p, p)
-        Eigenvectors of R, columns.
+        Eigenvectors of R, columns, of either sign.
     tolerance : float
         Eigenvalues of R up to this size cannot be told from zero.
     """
@@ -256,7 +256,7 @@ def scaled_spectrum(matrix: np.ndarray, rounding: float = ROUNDING) -> ScaledSpe
     scales = _scales(matrix)
     values, vectors = np.linalg.eigh(matrix / scales[:, None] / scales)
     largest = float(np.abs(values).max(initial=0.0))
-    return ScaledSpectrum(scales, values, canonical(vectors), len(values) * rounding * largest)
+    return ScaledSpectrum(scales, values, vectors, len(values) * rounding * largest)
 
 
 def root_spectrum(root: np.ndarray, rounding: float = ROUNDING) -> ScaledSpectrum:
@@ -284,7 +284,7 @@ def root_spectrum(root: np.ndarray, rounding: float = ROUNDING) -> ScaledSpectru
     sizes[: len(found)] = found
     values, vectors = sizes[::-1] ** 2, right[::-1].T
     tolerance = (len(values) * rounding * float(sizes.max(initial=0.0))) ** 2
-    return ScaledSpectrum(scales, values, canonical(vectors), tolerance)
+    return ScaledSpectrum(scales, values, vectors, tolerance)
 
 
 def _scales(matrix: np.ndarray) -> np.ndarray:
