@@ -49,6 +49,8 @@ def test_the_table_holds_every_function():
         ("x**-b", ["f = elementary.power(x0, -p1)"]),
         ("x**17", ["f = elementary.power(x0, 17.0)"]),
         ("a*exp(-b*x)", ["f = p0*elementary.exp(-p1*x0)"]),
+        ("a*x**1.5", ["f = p0*(x0*math.sqrt(x0))"]),
+        ("(a + x)**-2.5", ["st0 = p0 + x0", "st1 = st0*st0", "f = 1.0/(st1*math.sqrt(st0))"]),
         ("sqrt(x)/sqrt(z)", ["f = math.sqrt(x0)/math.sqrt(x1)"]),
         ("a/cot(x)", ["f = p0/(1.0/elementary.tan(x0))"]),
         ("where(x > 1 and z < a, a, -2)", ["f = (p0 if (x0 > 1.0) and (x1 < p0) else -2.0)"]),

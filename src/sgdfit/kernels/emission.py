@@ -178,6 +178,14 @@ class Emitter:
                 product = self._repeated(self._held(base), count)
                 return (product, NAME) if exponent > 0 else (f"1.0/{product}", PRODUCT)
         if self.dialect == "compiled":
+            if (
+                exponent.is_number
+                and float(2 * exponent).is_integer()
+                and abs(exponent) < LARGEST_PRODUCT
+            ):
+                held = self._held(base)
+                text = f"{self._repeated(held, int(abs(exponent)))}*{root}({held})"
+                return (text if exponent > 0 else f"1.0/({text})"), PRODUCT
             return f"elementary.power({self.text(base)}, {self.text(exponent)})", NAME
         return f"{self.text(base, NAME)}**{self.text(exponent, POWER)}", POWER
 
