@@ -135,12 +135,12 @@ def as_start(start: list[float], dtype: np.dtype[Any], names: Sequence[str]) -> 
 def as_dtype(dtype: Any) -> np.dtype[Any]:
     """Return the type of the steps' arithmetic."""
     try:
-        name = np.dtype(dtype).name if dtype is not None else ""
+        found = np.dtype(dtype) if dtype is not None else None
     except TypeError:
-        name = ""
-    if name not in ("float64", "float32"):
+        found = None
+    if found is None or found.kind != "f" or found.itemsize not in (4, 8):
         raise UsageError(f"dtype={dtype!r} is neither 'float64' nor 'float32'")
-    return np.dtype(name)
+    return found.newbyteorder("=")
 
 
 def as_kernel(kernel: str, optimizer: Optimizer) -> str:

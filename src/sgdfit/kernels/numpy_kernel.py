@@ -85,7 +85,7 @@ def _load(source: str) -> Terms:
 
 def _evaluate(terms: Terms, theta: np.ndarray, columns: tuple[np.ndarray, ...]) -> Any:
     """Evaluate the terms in the type of ``theta``, constants spread over the rows."""
-    if any(column.dtype != theta.dtype for column in columns):
+    if {column.dtype for column in columns} != {theta.dtype}:
         columns = tuple(column.astype(theta.dtype, copy=False) for column in columns)
     rows = len(columns[0])
     with np.errstate(all="ignore"):
