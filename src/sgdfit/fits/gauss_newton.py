@@ -19,8 +19,9 @@ from sgdfit.fits.population import Population
 from sgdfit.fits.problem import Course, Problem, Stand
 from sgdfit.fits.surface import Surface
 from sgdfit.fits.trust_region import Box, Iterate, Point, advance, begin
-from sgdfit.inference.quadratic import Quadratic, step_within
-from sgdfit.kernels.kernel import Chunk
+from sgdfit.inference.directions import EPS
+from sgdfit.inference.quadratic import Quadratic, from_sums, step_within
+from sgdfit.kernels.kernel import Chunk, Kernel
 
 __all__ = ["condition", "remaining", "walk"]
 
@@ -32,6 +33,10 @@ ILL_CONDITIONED = 3e5
 MISLED = 1.5
 # Seconds between two looks at a pass.
 SECONDS_A_LOOK = 0.1
+# Steps that leave more than this share of the way are slow.
+SLOWLY = 0.1
+# What it may cost, in passes through all rows, to measure what bends beyond Gauss and Newton.
+BENDING_COST = 0.5
 # Where so little of the loss would be left, rounding is all that is left.
 PERFECT = 1e-20
 
@@ -103,11 +108,16 @@ class _Run:
         self.beyond: np.ndarray | None = None
         # Where it began on each batch.
         self.entries: list[np.ndarray] = []
+        # What the curvature of a row has beyond that of Gauss and Newton, once that is asked for.
+        self.bending: np.ndarray | None = None
+        self.is_slow = False
 
     def go(self, sizes: list[int]) -> str:
         """Walk through the batches; return what ended it."""
         ending = "arrived"
         for k, size in enumerate(sizes):
+            if self.is_slow and size == self.problem.rows:
+                self._learns_to_bend()
             surface = self._surface(self.problem.population.batch(size, self.problem.seed + k))
             point = self._entered(surface)
             if point is None:
@@ -121,7 +131,8 @@ class _Run:
                 return self._cut_short(ending)
             if ending in ("steps", "stopped"):
                 return ending
-            self._remember(surface, iterate)
+            if not whole:
+                self._remember(surface, iterate)
         return ending
 
     def _entered(self, surface: Surface) -> Point | None:
@@ -146,7 +157,7 @@ class _Run:
         by_rows = batch.rows <= FEW or self.ill_conditioned or problem.kinked
         alone = batch.rows <= FEW and not problem.quadratic
         linear = problem.linear if alone else problem.linear[:0]
-        return Surface(problem.kernel, batch, linear, self.spread, by_rows)
+        return Surface(problem.kernel, batch, linear, self.spread, by_rows, self.bending)
 
     def _seen(self, surface: Surface, theta: np.ndarray) -> Point | None:
         point = surface.evaluate(theta)
@@ -167,6 +178,7 @@ class _Run:
         target = problem.tolerance if whole else NEAR
         while True:
             self._stand(surface, iterate)
+            self.is_slow = self.distance > SLOWLY * before
             if self.distance <= target or iterate.rests:
                 return iterate, "rests" if self.distance > target else "arrived"
             if self.step >= problem.steps:
@@ -176,16 +188,44 @@ class _Run:
             foreseen = self._foreseen(iterate, before)
             if foreseen is not None and foreseen <= target:
                 return self._leap(surface, iterate, foreseen), "arrived"
+            everything = surface.batch.rows == problem.rows
+            if everything and self.is_slow and self._learns_to_bend():
+                surface = self._surface(surface.batch)
+                iterate = begin(surface.around(iterate.point))
             before = self.distance
-            iterate = advance(iterate, lambda theta: self._seen(surface, theta), problem.box)
+            iterate = self._advanced(surface, iterate)
             self.step += not iterate.rests
             self.beyond = iterate.beyond
+
+    def _advanced(self, surface: Surface, iterate: Iterate) -> Iterate:
+        return advance(iterate, lambda theta: self._seen(surface, theta), self.problem.box)
+
+    def _learns_to_bend(self) -> bool:
+        """Measure on a sample what the Gauss-Newton curvature lacks, where steps turn out slow.
+
+        With large residuals each step leaves a constant share of the way (Dennis & Schnabel 1983,
+        Numerical Methods for Unconstrained Optimization, section 10.2). That share is nearly the
+        same in a sample, and known, it takes one step to all but end. Residuals that are noise
+        bend nothing on average, so that a sample's would mislead: they leave steps quick.
+        """
+        problem = self.problem
+        dense = self.ill_conditioned or problem.kinked or problem.quadratic
+        if dense or self.bending is not None or problem.rows <= FEW:
+            return False
+        dear = 2 * len(problem.names)
+        rows = min([round(BENDING_COST * problem.rows / dear), *problem.sizes[-2:-1]])
+        some = problem.population.sample(rows, problem.seed)
+        self.bending = bending(problem.kernel, some, self.theta)
+        self.visited += dear * some.rows
+        if not np.isfinite(self.bending).all():
+            self.bending = np.zeros_like(self.bending)
+        return bool(self.bending.any())
 
     def _stand(self, surface: Surface, iterate: Iterate) -> None:
         """Take down where the walk stands."""
         point, rows = iterate.point, surface.batch.rows
         self.theta, self.quadratic = point.theta, point.quadratic
-        self.distance = remaining(point.quadratic, point.theta, self.problem.box, rows)
+        self.distance = remaining(point.outlook, point.theta, self.problem.box, rows)
         self._record(rows, iterate.damping)
 
     def _record(self, rows: int, damping: float) -> None:
@@ -226,16 +266,17 @@ class _Run:
     def _leap(self, surface: Surface, iterate: Iterate, foreseen: float) -> Iterate:
         """Take the last step without looking where it leads."""
         point, box = iterate.point, self.problem.box
-        quadratic = point.quadratic
-        free = box.free(point.theta, quadratic.gradient)
-        step = step_within(quadratic, quadratic.norms, free, np.inf)
+        outlook = point.outlook
+        free = box.free(point.theta, outlook.gradient)
+        step = step_within(outlook, outlook.norms, free, np.inf)
         theta = box.clip(point.theta + step.move)
-        after = quadratic.after(step.move)
+        after = outlook.after(step.move)
         clipped = not np.array_equal(theta, point.theta + step.move)
         if clipped or not np.array_equal(free, box.free(theta, after.gradient)):
             return self._bounded(surface, iterate)
         self.step += 1
-        self.theta, self.quadratic = theta, after
+        # Standard errors are of Gauss and Newton's curvature, however the steps were found.
+        self.theta, self.quadratic = theta, _led_to(point.quadratic, after)
         measured = remaining(after, theta, box, surface.batch.rows)
         self.distance = max(foreseen, measured)
         self._record(surface.batch.rows, 0.0)
@@ -243,7 +284,7 @@ class _Run:
 
     def _bounded(self, surface: Surface, iterate: Iterate) -> Iterate:
         """Walk to a minimum on the bounds of a known quadratic."""
-        quadratic, origin = iterate.point.quadratic, iterate.point.theta
+        quadratic, origin = iterate.point.outlook, iterate.point.theta
 
         def known(theta: np.ndarray) -> Point:
             there = quadratic.after(theta - origin)
@@ -314,6 +355,31 @@ class _Run:
 
 class CalledOff(Exception):  # noqa: N818  # it tells of a wish, not of an error
     """The callback stopped the walk in the middle of a pass."""
+
+
+def bending(kernel: Kernel, chunk: Chunk, theta: np.ndarray) -> np.ndarray:
+    """Return what the curvature of a row's loss has beyond that of Gauss and Newton, on average.
+
+    By central differences of the gradient, float64[p, p].
+    """
+    here = kernel.sums(theta, chunk)
+    norms = np.sqrt(np.diag(here.curvature))
+    sizes = np.maximum(np.abs(theta), np.sqrt(abs(here.loss)) / np.where(norms > 0, norms, 1.0))
+    found = np.empty_like(here.curvature)
+    for i, width in enumerate(np.cbrt(EPS) * sizes):
+        aside = np.zeros(len(theta))
+        aside[i] = width
+        ahead, back = (kernel.sums(theta + s * aside, chunk).gradient for s in (1, -1))
+        found[i] = (ahead - back) / (2 * width)
+    return np.asarray(((found + found.T) / 2 - here.curvature) / chunk.rows)
+
+
+def _led_to(known: Quadratic, after: Quadratic) -> Quadratic:
+    """Return a quadratic as it looks where a step led that another one foresaw."""
+    if after.root is known.root:
+        return after
+    curvature = known.root.T @ known.root
+    return from_sums(after.gradient, curvature, after.loss, known.spread)
 
 
 def condition(quadratic: Quadratic) -> float:

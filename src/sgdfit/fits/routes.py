@@ -10,9 +10,10 @@ import numpy as np
 
 from sgdfit.fits.gauss_newton import walk
 from sgdfit.fits.problem import Course, Problem
-from sgdfit.fits.residuals import misfit_of
+from sgdfit.fits.residuals import looked_at, misfit_of
 from sgdfit.fits.starting import Starts, look_for_starts, missing, with_starts
 from sgdfit.fits.task import Task
+from sgdfit.inference.directions import column_norms
 from sgdfit.inference.quadratic import from_rows
 from sgdfit.kernels.kernel import Chunk
 from sgdfit.models.model import Model
@@ -86,14 +87,34 @@ def _from_given(task: Task, problem: Problem, start: np.ndarray) -> tuple[Course
     Solving linear parameters exactly is nearly always the shorter way. But it leaves their starts
     aside, and so may come down elsewhere. Whether the fit looks like a wrong one is told as well.
     """
-    course = walk(problem, start)
+    course = looked_at(task, problem, walk(problem, start))
     is_suspicious = _suspicious(task, problem, course)
     if is_suspicious and len(problem.linear):
         plain = problem._replace(linear=problem.linear[:0])
-        other = walk(plain, start)
-        if _is_lower(_loss(other), _loss(course), BETTER):
+        other = _lower(plain, start, course)
+        if other is not course:
             course, is_suspicious = other, _suspicious(task, problem, other)
     return _settled_on(problem, course, _nearest(task.model, course)), is_suspicious
+
+
+def _lower(problem: Problem, start: np.ndarray, course: Course) -> Course:
+    """Return another walk if that leads lower; where rows are many a sample tells whether it does.
+
+    Passes through all rows are dear, and a sample tells minima apart that differ at all.
+    """
+    *few, rows = problem.sizes
+    if few:
+        other = walk(problem, start, few)
+        if not _is_lower(_loss(other), _loss_on(course, few[-1]), BETTER):
+            return course
+        start, few = other.theta, few[-1:]
+    other = walk(problem, start, [*few, rows])
+    return other if _is_lower(_loss(other), _loss(course), BETTER) else course
+
+
+def _loss_on(course: Course, rows: int) -> float:
+    """Return the mean loss at which a course left the batch of so many rows."""
+    return next((s.loss for s in reversed(course.way) if s.rows == rows), math.inf)
 
 
 def _origin(problem: Problem, model: Model) -> np.ndarray:
@@ -264,7 +285,7 @@ def _better(
         return None, None
     quiet = problem._replace(callback=None)
     k, _ = _best_candidate(quiet, starts)
-    other = walk(quiet, problem.box.clip(starts.polished[k]))
+    other = _lower(quiet, problem.box.clip(starts.polished[k]), course)
     blur = 0.0 if course.quadratic is None else course.quadratic.blur / course.way[-1].rows
     if not _is_lower(_loss(other), _loss(course) - blur, CLEARLY_BETTER):
         return None, starts.facts
@@ -279,7 +300,8 @@ def _suspicious(task: Task, problem: Problem, course: Course) -> bool:
         return False
     if not course.distance <= 1.0 or not problem.squared:
         return True
-    if misfit_of(task, problem, course.theta).is_doubtful:
+    misfit = course.misfit or misfit_of(task, problem, course.theta)
+    if misfit.is_doubtful:
         return True
     return _is_faint(task.model, problem, course)
 
@@ -288,9 +310,9 @@ def _is_faint(model: Model, problem: Problem, course: Course) -> bool:
     """Whether a nonlinear part hardly rises from the noise, and so may well lie elsewhere."""
     quadratic, parts = course.quadratic, separate(model.prediction, model.free)
     amplitudes = {name for part in parts.components for name in part.linear}
-    chosen = np.array([name in amplitudes for name in model.free])
-    if quadratic is None or not chosen.any() or not quadratic.regular:
+    chosen = [i for i, name in enumerate(model.free) if name in amplitudes]
+    if quadratic is None or not chosen or not quadratic.regular:
         return False
     noise = quadratic.spread / max(1, problem.rows - len(model.free))
-    errors = np.linalg.norm(np.linalg.inv(quadratic.root), axis=1) * math.sqrt(noise)
-    return bool((np.abs(course.theta) < FAINT * errors)[chosen].any())
+    errors = column_norms(np.linalg.inv(quadratic.root)[chosen].T) * math.sqrt(noise)
+    return bool((np.abs(course.theta[chosen]) < FAINT * errors).any())

@@ -39,6 +39,8 @@ class Surface(NamedTuple):
         residuals. None: they tell.
     by_rows : bool
         Whether the rows' Jacobian is decomposed.
+    bending : float64[p, p], optional
+        What the curvature of a row's loss has beyond that of Gauss and Newton, on average.
     """
 
     kernel: Kernel
@@ -46,6 +48,7 @@ class Surface(NamedTuple):
     linear: np.ndarray
     spread: float | None
     by_rows: bool
+    bending: np.ndarray | None = None
 
     def evaluate(self, theta: np.ndarray) -> Point | None:
         """Return the loss around ``theta``; None where it is not finite.
@@ -54,8 +57,10 @@ class Surface(NamedTuple):
         leave is known exactly, and their next step takes it away.
         """
         quadratic, linear = self.quadratic(theta), self.linear
-        if quadratic is None or not len(linear):
-            return None if quadratic is None else Point(theta, quadratic, quadratic, linear)
+        if quadratic is None:
+            return None
+        if not len(linear):
+            return Point(theta, quadratic, self._bent(quadratic), linear)
         reduced = projected(quadratic, linear)
         if quadratic.loss - reduced.loss <= SOLVED * reduced.loss:
             return Point(theta, quadratic, reduced, linear)
@@ -64,6 +69,10 @@ class Surface(NamedTuple):
         if moved is None or quadratic is None:
             return None
         return Point(moved, quadratic, projected(quadratic, linear), linear)
+
+    def around(self, point: Point) -> Point:
+        """Return a point that has been looked at, as it looks with what is known by now."""
+        return point._replace(reduced=self._bent(point.quadratic))
 
     def _solved(self, theta: np.ndarray, quadratic: Quadratic) -> np.ndarray | None:
         """Return the point with its linear parameters where they fit best."""
@@ -96,6 +105,14 @@ class Surface(NamedTuple):
             return None
         spread = 2 * sums.loss if self.spread is None else self.spread * sums.rows
         return from_sums(sums.gradient, sums.curvature, sums.loss, spread)
+
+    def _bent(self, quadratic: Quadratic) -> Quadratic:
+        """Return the quadratic with its whole curvature, if that is known and positive."""
+        if self.bending is None:
+            return quadratic
+        curvature = quadratic.root.T @ quadratic.root + self.batch.rows * self.bending
+        bent = from_sums(quadratic.gradient, curvature, quadratic.loss, quadratic.spread)
+        return bent if bent.spectrum.positive.all() else quadratic
 
     def _sums(self, theta: np.ndarray) -> Sums:
         if isinstance(self.batch, Population):

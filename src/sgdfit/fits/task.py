@@ -149,8 +149,7 @@ def prepare(
 
 
 def examined(task: Task) -> Task:
-    """Return the task with what its columns tell of themselves, for which all rows are looked at, if
-    no pass has done so.
+    """Return the task with what its columns tell of themselves, by a look at all rows.
 
     Raises
     ------

@@ -52,7 +52,8 @@ class Point(NamedTuple):
     quadratic : Quadratic
         Of all parameters.
     reduced : Quadratic
-        Of those that steps are taken in: the same, or without the linear ones.
+        Of those that steps are taken in: the same, or without the linear ones, or with a curvature
+        that knows more than that of Gauss and Newton.
     linear : int[k]
         The parameters that are solved exactly.
     """
@@ -62,12 +63,17 @@ class Point(NamedTuple):
     reduced: Quadratic
     linear: np.ndarray
 
+    @property
+    def outlook(self) -> Quadratic:
+        """What tells best how the loss goes on in all parameters."""
+        return self.quadratic if len(self.linear) else self.reduced
+
     def followed(self, theta: np.ndarray) -> np.ndarray:
         """Return a point near by, its linear parameters where they should fit best."""
         if not len(self.linear):
             return theta
         theta = theta.copy()
-        theta[self.linear] += solved(self.quadratic.after(theta - self.theta), self.linear)
+        theta[self.linear] += solved(self.quadratic, self.linear, theta - self.theta)
         return theta
 
 
@@ -191,7 +197,7 @@ def advance(iterate: Iterate, evaluate: Evaluate, box: Box) -> Iterate:
         move = theta - here.theta
         if not np.count_nonzero(move):
             break
-        if not here.quadratic.change(move) < 0:
+        if not here.outlook.change(move) < 0:
             # Cut at a bound, a step may lead upwards; a short enough one does not.
             radius = min(radius, step.length) / 4
             continue
