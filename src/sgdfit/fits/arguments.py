@@ -140,7 +140,8 @@ def as_dtype(dtype: Any) -> np.dtype[Any]:
         found = None
     if found is None or found.kind != "f" or found.itemsize not in (4, 8):
         raise UsageError(f"dtype={dtype!r} is neither 'float64' nor 'float32'")
-    return found.newbyteorder("=")
+    native: np.dtype[Any] = found.newbyteorder("=")
+    return native
 
 
 def as_kernel(kernel: str, optimizer: Optimizer) -> str:

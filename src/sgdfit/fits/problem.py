@@ -13,7 +13,11 @@ from sgdfit.fits.trust_region import Box
 from sgdfit.inference.quadratic import Quadratic
 from sgdfit.kernels.kernel import Kernel
 
-__all__ = ["Course", "Problem", "Stand"]
+__all__ = ["Course", "Misfit", "Problem", "Stand"]
+
+# Neighbouring residuals correlate so many standard deviations beyond chance, or the curve leaves so
+# much of the variation, that it is worth looking further for a better minimum.
+DOUBTFUL, UNEXPLAINED = 3.0, 0.5
 
 
 class Problem(NamedTuple):
@@ -107,6 +111,29 @@ class Stand(NamedTuple):
     visited: int
 
 
+class Misfit(NamedTuple):
+    """What residuals tell.
+
+    Attributes
+    ----------
+    correlation : float
+        Of neighbours, in the order of a variable or of the prediction: the largest.
+    beyond : float
+        The same in standard deviations of what noise has, 1/sqrt(n).
+    unexplained : float
+        The share of the response's variation about its mean that is left.
+    """
+
+    correlation: float
+    beyond: float
+    unexplained: float
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether another minimum may well be better."""
+        return self.beyond > DOUBTFUL or self.unexplained > UNEXPLAINED
+
+
 class Course(NamedTuple):
     """How a walk went.
 
@@ -127,6 +154,8 @@ class Course(NamedTuple):
     seconds : float
     beyond : float64[p] or None
         Where the walk rests at the edge of the formula's domain, a point beyond it.
+    misfit : Misfit or None
+        What the residuals tell, where they have been looked at.
     """
 
     theta: np.ndarray
@@ -137,6 +166,7 @@ class Course(NamedTuple):
     distance: float
     seconds: float
     beyond: np.ndarray | None = None
+    misfit: Misfit | None = None
 
     @property
     def visited(self) -> int:

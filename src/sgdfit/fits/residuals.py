@@ -3,46 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 
 from sgdfit.fits.growth import FEW
-from sgdfit.fits.problem import Course, Problem
+from sgdfit.fits.problem import Course, Misfit, Problem
 from sgdfit.fits.task import Task
 
-__all__ = ["Misfit", "misfit_of", "misfit_warnings"]
+__all__ = ["looked_at", "misfit_of", "misfit_warnings"]
 
-# Neighbouring residuals correlate so many standard deviations beyond chance: to look further for a
-# better minimum, and to tell the user.
-DOUBTFUL, TOLD = 3.0, 4.0
-# A curve that leaves more of the variation than this explains little.
-UNEXPLAINED, HARDLY = 0.5, 0.9
+# Neighbouring residuals correlate so many standard deviations beyond chance, or the curve leaves so
+# much of the variation, that the user is told.
+TOLD, HARDLY = 4.0, 0.9
 # Fewer rows tell nothing of the kind.
 FEWEST = 10
-
-
-class Misfit(NamedTuple):
-    """What residuals tell.
-
-    Attributes
-    ----------
-    correlation : float
-        Of neighbours, in the order of a variable or of the prediction: the largest.
-    beyond : float
-        The same in standard deviations of what noise has, 1/sqrt(n).
-    unexplained : float
-        The share of the response's variation about its mean that is left.
-    """
-
-    correlation: float
-    beyond: float
-    unexplained: float
-
-    @property
-    def is_doubtful(self) -> bool:
-        """Whether another minimum may well be better."""
-        return self.beyond > DOUBTFUL or self.unexplained > UNEXPLAINED
 
 
 def misfit_of(task: Task, problem: Problem, theta: np.ndarray) -> Misfit:
@@ -61,6 +35,13 @@ def misfit_of(task: Task, problem: Problem, theta: np.ndarray) -> Misfit:
     return Misfit(correlation, correlation * math.sqrt(len(residual)), unexplained)
 
 
+def looked_at(task: Task, problem: Problem, course: Course) -> Course:
+    """Return the course with what its residuals tell, where the loss is their square."""
+    if not problem.squared or course.quadratic is None:
+        return course
+    return course._replace(misfit=misfit_of(task, problem, course.theta))
+
+
 def _mean(values: np.ndarray, weights: np.ndarray | None) -> float:
     return float(values.mean() if weights is None else np.average(values, weights=weights))
 
@@ -75,7 +56,7 @@ def misfit_warnings(task: Task, problem: Problem, course: Course) -> tuple[str, 
     """Say so where the curve misses what the data hold."""
     if not problem.squared or problem.rows < FEWEST:
         return ()
-    found = misfit_of(task, problem, course.theta)
+    found = course.misfit or misfit_of(task, problem, course.theta)
     if found.beyond > TOLD:
         return (
             f"neighbouring residuals go together (correlation {found.correlation:.2f}): the curve"
