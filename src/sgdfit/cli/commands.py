@@ -27,13 +27,13 @@ from sgdfit.cli.progress import progress_bar, steps_between
 from sgdfit.cli.signals import ending_kindly, heeding
 from sgdfit.cli.streams import (
     check_destinations,
-    foreseen_divergence,
     print_report,
     print_table,
     print_text,
     say,
     say_error,
     tolerate_any_encoding,
+    warnings_told,
     width,
     write_text,
 )
@@ -208,7 +208,7 @@ def fit(
     looks = steps_between(batch_size, numbers["steps"], numbers["epochs"])
     with (
         progress_bar(not quiet) as listener,
-        foreseen_divergence(listener.tell, not quiet),
+        warnings_told(listener.tell, not quiet),
         ending_kindly() as asked,
     ):
         table = open_data(data, where)

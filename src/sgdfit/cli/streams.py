@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sgdfit.errors import DivergenceWarning, UsageError
+from sgdfit.errors import CacheWarning, CheckpointWarning, DivergenceWarning, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check_destinations",
-    "foreseen_divergence",
     "print_report",
     "print_table",
     "print_text",
     "say",
     "say_error",
     "tolerate_any_encoding",
+    "warnings_told",
     "width",
     "write_text",
 ]
@@ -84,14 +84,16 @@ def say(text: str) -> None:
 
 
 @contextlib.contextmanager
-def foreseen_divergence(tell: Callable[[str], None], wanted: bool) -> Iterator[None]:
-    """Tell of a learning rate that is too large in a sentence, before the run."""
+def warnings_told(tell: Callable[[str], None], wanted: bool) -> Iterator[None]:
+    """Tell of a learning rate that is too large, or files that cannot be kept, in a sentence."""
+    ours = (DivergenceWarning, CheckpointWarning, CacheWarning)
     with warnings.catch_warnings():
-        warnings.simplefilter("always" if wanted else "ignore", DivergenceWarning)
+        for category in ours:
+            warnings.simplefilter("always" if wanted else "ignore", category)
         usual = warnings.showwarning
 
         def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
-            if issubclass(category, DivergenceWarning):
+            if issubclass(category, ours):
                 tell(f"warning: {printable(str(message))}")
             else:
                 usual(message, category, *where)
