@@ -23,9 +23,11 @@ from sgdfit.results.status import STATUSES
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CHOOSING = (ROOT / "docs/choosing.md").read_text(encoding="utf-8")
+LARGE = (ROOT / "docs/large-data.md").read_text(encoding="utf-8")
+DOCS = {page.name for page in (ROOT / "docs").glob("*.md")}
 PAGES = {
     name: (ROOT / name).read_text(encoding="utf-8")
-    for name in ("README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/choosing.md")
+    for name in ("README.md", "CONTRIBUTING.md", *(f"docs/{n}" for n in sorted(DOCS)))
 }
 
 
@@ -89,7 +91,7 @@ def test_commands_of_the_guide_print_what_it_shows(folder):
             assert line in done.stdout, f"{command}: {line!r} is not in\n{done.stdout}"
 
 
-@pytest.mark.parametrize(("page", "count"), [(README, 3), (CHOOSING, 2)])
+@pytest.mark.parametrize(("page", "count"), [(README, 3), (CHOOSING, 2), (LARGE, 2)])
 def test_python_runs(folder, page, count):
     found = blocks("python", page)
     assert len(found) == count
@@ -97,12 +99,25 @@ def test_python_runs(folder, page, count):
     assert done.returncode == 0, done.stderr
 
 
+def test_commands_about_large_data_run(folder):
+    done = run([sys.executable, "-c", blocks("python", LARGE)[0]], folder)
+    assert done.returncode == 0, done.stderr
+    resumed, followed = blocks("sh", LARGE)
+    done = run(["bash", "-ec", resumed], folder)
+    assert done.returncode == 0, done.stderr
+    reports = re.findall(r"^  ([abc] +\d.* ± .*)", done.stdout, re.MULTILINE)
+    assert len(reports) == 6
+    assert reports[:3] == reports[3:]
+    lines = run(["bash", "-ec", followed], folder).stdout.splitlines()
+    assert [line.split()[0] for line in lines[1:5]] == ["5", "10", "15", "20"]
+
+
 # An expression, and after it the value that it is said to have: a number cut short, or a literal.
-NUMBER = re.compile(r"^(fit\.[^#\n]+?) +# (-?[\d.]+)…$", re.MULTILINE)
-LITERAL = re.compile(r"^(fit\.[^#\n]+?) +# (['\"(].*|True)$", re.MULTILINE)
+NUMBER = re.compile(r"^((?:fit|now)\.[^#\n]+?) +# (-?[\d.]+)…$", re.MULTILINE)
+LITERAL = re.compile(r"^((?:fit|now)\.[^#\n]+?) +# (['\"(].*|True)$", re.MULTILINE)
 
 
-@pytest.mark.parametrize(("page", "count"), [(README, 4), (CHOOSING, 7)])
+@pytest.mark.parametrize(("page", "count"), [(README, 4), (CHOOSING, 7), (LARGE, 2)])
 def test_python_comments_tell_the_values(folder, page, count):
     text = "\n".join(blocks("python", page))
     text, numbers = NUMBER.subn(r"assert str(\1).startswith('\2'), \1", text)
