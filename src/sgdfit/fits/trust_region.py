@@ -177,8 +177,8 @@ class Iterate(NamedTuple):
 def begin(point: Point) -> Iterate:
     """Return the first iterate."""
     scales = point.reduced.norms
-    size = float(np.linalg.norm(scales * point.theta))
-    radius = FIRST_RADIUS * (size or float(np.linalg.norm(point.reduced.offset)) or 1.0)
+    size = math.hypot(*(scales * point.theta).tolist())
+    radius = FIRST_RADIUS * (size or math.hypot(*point.reduced.offset.tolist()) or 1.0)
     return Iterate(point, scales, radius, 0.0, False)
 
 
@@ -265,7 +265,7 @@ def _lower(here: Point, there: Point, predicted: float) -> bool:
     # The others may rest on their bounds, where the linear ones still have a way to go.
     if here.quadratic.loss - there.quadratic.loss > here.quadratic.blur:
         return True
-    steep, flat = (float(np.linalg.norm(p.quadratic.offset)) for p in (here, there))
+    steep, flat = (math.hypot(*p.quadratic.offset.tolist()) for p in (here, there))
     return flat < SHRINKS * steep
 
 

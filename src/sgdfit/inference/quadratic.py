@@ -207,9 +207,10 @@ def joined(parts: Iterable[Quadratic]) -> Quadratic:
 
 def _is_regular(columns: list[list[float]]) -> bool:
     """Whether each column of a triangle, finite, has a part of its own above rounding."""
-    return all(
-        abs(column[i]) > REGULAR * math.hypot(*column[: i + 1]) for i, column in enumerate(columns)
-    )
+    for i, column in enumerate(columns):
+        if not abs(column[i]) > REGULAR * math.hypot(*column[: i + 1]):
+            return False
+    return True
 
 
 class _Layout(NamedTuple):
