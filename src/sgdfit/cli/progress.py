@@ -110,7 +110,7 @@ def describe(progress: Progress) -> str:
     >>> from sgdfit.fits.passes import Pass
     >>> reading = Pass(250_000, 1_000_000, 0.5)
     >>> describe(Progress(5, 2000, 0, 6.2519913, {"a": 1.0}, 0.9, 0.25, reading))
-    'pass 25%  500,000 rows/s  2 s left  loss 6.25199  0.25 errors away'
+    '25%  500k rows/s  2 s left  loss 6.25199  0.25 s.e. away'
     """
     if progress.reading is not None:
         return _reading(progress, progress.reading)
@@ -126,15 +126,29 @@ def _reading(progress: Progress, reading: Pass) -> str:
     """Say how far a pass through all rows is."""
     speed = reading.rows / max(reading.seconds, 1e-9)
     parts = [
-        f"pass {100 * reading.rows // reading.of}%",
-        f"{_rounded(speed):,.0f} rows/s",
+        f"{100 * reading.rows // reading.of}%",
+        f"{_short(speed)} rows/s",
         f"{_time((reading.of - reading.rows) / speed)} left",
     ]
     if math.isfinite(progress.loss):
         parts.append(f"loss {progress.loss:.6g}")
     if math.isfinite(progress.distance):
-        parts.append(f"{progress.distance:.2g} errors away")
+        parts.append(f"{progress.distance:.2g} s.e. away")
     return "  ".join(parts)
+
+
+def _short(number: float) -> str:
+    """Write a number to two digits with the letter of its thousands.
+
+    Examples
+    --------
+    >>> _short(31_412_345.0), _short(950.0)
+    ('31M', '950')
+    """
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{_rounded(number / size):g}{letter}"
+    return f"{_rounded(number):g}"
 
 
 def _time(seconds: float) -> str:
