@@ -12,15 +12,9 @@ from sgdfit.data.origins import Origin
 
 __all__ = ["fingerprint_of", "fingerprint_of_files"]
 
-BLOCKS = 64
-BLOCK_BYTES = 4096
-
 
 def fingerprint_of(columns: Mapping[str, np.ndarray[Any, Any]]) -> str:
-    """Return a SHA-256 of names, shapes, types and up to 64 blocks of 4 kB of each column.
-
-    The blocks are spread evenly, the first and the last bytes among them, so that the time does
-    not depend on how many rows there are; a change between blocks is not noticed.
+    """Return a SHA-256 of names, shapes, types and all bytes of columns: about a second a gigabyte.
 
     Examples
     --------
@@ -32,10 +26,7 @@ def fingerprint_of(columns: Mapping[str, np.ndarray[Any, Any]]) -> str:
     for name, column in columns.items():
         array = np.ascontiguousarray(column)
         digest.update(repr((name, array.shape, array.dtype.str)).encode())
-        content = array.reshape(-1).view(np.uint8)
-        last = max(content.size - BLOCK_BYTES, 0)
-        for start in np.unique(np.linspace(0, last, BLOCKS, dtype=np.int64)).tolist():
-            digest.update(content[start : start + BLOCK_BYTES].tobytes())
+        digest.update(array.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from sgdfit.data.missing import check_policy
-from sgdfit.data.scan import Scan
+from sgdfit.data.scan import Piece, Scan
 from sgdfit.data.source import Source
 from sgdfit.data.stream import Census, Keep, Stream, census
 from sgdfit.data.table import Table, clean_names
 from sgdfit.errors import DataError
 
-__all__ = ["open_rows", "weighty"]
+__all__ = ["open_rows", "without_weightless"]
 
 Array = np.ndarray[Any, Any]
 
@@ -66,7 +65,7 @@ def open_rows(
             return _loaded(scan, wanted, missing, 0, threads)
         return Stream(scan, wanted, Census(_counts(scan), 0, rows), missing, threads)
     if scan is table.scan:
-        return replace(table.load(names, missing=missing), fingerprint=scan.fingerprint)
+        return table.load(names, missing=missing)
     return _loaded(scan, wanted, missing, 2 * budget, threads)
 
 
@@ -88,7 +87,7 @@ def _loaded(
     held: list[tuple[Array, ...]] | None = []
     room = budget
 
-    def hold(columns: tuple[Array, ...]) -> None:
+    def hold(piece: Piece, offset: int, columns: tuple[Array, ...]) -> None:
         nonlocal held, room
         room -= sum(column.nbytes for column in columns)
         if room < 0:
@@ -104,7 +103,7 @@ def _loaded(
     columns = {
         name: _joined(parts) for name, parts in zip(names, zip(*held, strict=True), strict=True)
     }
-    return Source(columns, scan.label, counted.dropped, scan.fingerprint)
+    return Source(columns, scan.label, counted.dropped)
 
 
 def _joined(parts: tuple[Array, ...]) -> Array:
@@ -122,7 +121,7 @@ def _no_rows(scan: Scan, counted: Census) -> str:
     return f"{scan.label} has no rows; give at least one"
 
 
-def weighty(stream: Stream, keep: Keep, visit: Callable[..., object]) -> Stream:
+def without_weightless(stream: Stream, keep: Keep, visit: Callable[..., object]) -> Stream:
     """Return the stream without the rows that have no say, which takes a look at all of them."""
     counted = census(stream.scan, stream.names, stream.missing, keep, visit)
     return Stream(stream.scan, stream.names, counted, stream.missing, stream.threads, keep)

@@ -29,8 +29,6 @@ class Source:
         How messages name the data: ``data.csv``, ``standard input``, ``the data``.
     dropped : int
         Rows that ``missing="drop"`` left out.
-    fingerprint : str
-        Tells the files that they came from; empty where they came from none.
 
     Raises
     ------
@@ -49,7 +47,6 @@ class Source:
     columns: dict[str, np.ndarray[Any, Any]]
     label: str
     dropped: int = 0
-    fingerprint: str = ""
 
     def __post_init__(self) -> None:
         rows = self.rows

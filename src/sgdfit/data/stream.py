@@ -146,7 +146,7 @@ class Stream:
 
     def blocks(self, piece: Piece) -> Iterator[tuple[Array, ...]]:
         """Yield the columns of a piece, in blocks as they are read."""
-        for columns, _ in _finite(self.scan, piece, self.names, self.missing):
+        for columns, _, _ in _finite(self.scan, piece, self.names, self.missing):
             yield _having_a_say(columns, self.keep)
 
     def take(self, begin: Sequence[int] | np.ndarray, length: int) -> tuple[Array, ...]:
@@ -197,13 +197,14 @@ def census(
     keep : function of the columns of a block, or None
         As in `Stream`.
     visit : callable
-        Called with the columns of each block of rows, in order.
+        Called with the piece, the row of it at which a block begins, and the columns of the block,
+        in order.
     """
     kept, dropped, rows = [], 0, 0
     for piece in scan.pieces:
         count = 0
-        for columns, left_out in _finite(scan, piece, names, missing):
-            visit(columns)
+        for columns, left_out, offset in _finite(scan, piece, names, missing):
+            visit(piece, offset, columns)
             dropped += left_out
             rows += len(columns[0])
             count += len(_having_a_say(columns, keep)[0])
@@ -218,19 +219,20 @@ def _having_a_say(columns: tuple[Array, ...], keep: Keep | None) -> tuple[Array,
 
 def _finite(
     scan: Scan, piece: Piece, names: Sequence[str], missing: str
-) -> Iterator[tuple[tuple[Array, ...], int]]:
-    """Yield the finite rows of each batch, and how many others it had."""
+) -> Iterator[tuple[tuple[Array, ...], int, int]]:
+    """Yield the finite rows of each batch, how many others it had, and where it begins."""
     offset = 0
     for batch in piece.read(names):
         line = _line_of(scan, piece, offset)
         columns = _floats(scan, piece, offset, names, batch)
         named = dict(zip(names, columns, strict=True))
         keep = keep_finite(named, piece.label, missing, line, piece.first + offset)
-        offset += batch.num_rows
         if keep is None:
-            yield columns, 0
+            yield columns, 0, offset
         else:
-            yield tuple(c[keep] for c in columns), len(keep) - int(np.count_nonzero(keep))
+            left_out = len(keep) - int(np.count_nonzero(keep))
+            yield tuple(column[keep] for column in columns), left_out, offset
+        offset += batch.num_rows
 
 
 def _floats(

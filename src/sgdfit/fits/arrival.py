@@ -70,13 +70,13 @@ class Asked(NamedTuple):
 
 def result_of(found: Found, problem: Problem, asked: Asked) -> Result:
     """Return the `Result` of a walk."""
-    way = _way(found, problem, asked.trace_every)
     if found.course.quadratic is None:
-        return compose(found.task, _nowhere(found, problem), way)
-    landed = _landed(found, problem, asked.reach)
-    if asked.intervals == PROFILE:
-        landed = _profiled(found.task, problem, landed)
-    return compose(found.task, landed, way)
+        landed = _nowhere(found, problem)
+    else:
+        landed = _landed(found, problem, asked.reach)
+        if asked.intervals == PROFILE:
+            landed = _profiled(found.task, problem, landed)
+    return compose(found.task, landed, _way(found, problem, asked.trace_every))
 
 
 def _landed(found: Found, problem: Problem, reach: float | None) -> Landed:
@@ -266,7 +266,7 @@ def _way(found: Found, problem: Problem, trace_every: int | None) -> Way:
         epochs=course.visited // rows,
         seconds=course.seconds,
         trace=_trace(problem, course, trace_every),
-        rows_visited=sum(problem.visits),
+        rows_visited=sum(problem.visits) + problem.population.visited,
         search=found.search,
     )
 

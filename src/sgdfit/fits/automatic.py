@@ -14,7 +14,6 @@ from sgdfit.fits.assessment import SQUARED
 from sgdfit.fits.descent import Callback
 from sgdfit.fits.gauss_newton import walk
 from sgdfit.fits.growth import FEW
-from sgdfit.fits.intake import weighty
 from sgdfit.fits.kinks import has_kink
 from sgdfit.fits.problem import Problem
 from sgdfit.fits.routes import Found, find_minimum
@@ -60,10 +59,7 @@ def solve(task: Task, wishes: Wishes) -> Result:
         assert task.chunk.rows == task.population.rows
     # Far out a formula may overflow; what is not finite is looked for, not warned of.
     with np.errstate(all="ignore"):
-        # Rows of weight 0 have no say in where to begin either.
-        having_a_say = task._replace(population=problem.population)
-        found = find_minimum(having_a_say, problem, wishes.search)
-        found = found._replace(task=found.task._replace(population=task.population))
+        found = find_minimum(task, problem, wishes.search)
     asked = Asked(as_tolerance(wishes.tolerance), wishes.intervals, wishes.trace_every)
     try:
         if not _is_cut_short(found, problem):
@@ -72,6 +68,11 @@ def solve(task: Task, wishes: Wishes) -> Result:
     except KeyboardInterrupt:
         course = found.course._replace(ending="interrupted")
         found = found._replace(course=course)
+        if not problem.population.is_unseen and problem.squared:
+            # What the walk has seen tells the classical errors, without another look.
+            plain = task.weighting._replace(covariance="auto")
+            found = found._replace(task=found.task._replace(weighting=plain))
+            return result_of(found, problem, asked._replace(intervals=WALD))
     return result_of(*_of_sample(found, problem), asked)
 
 
@@ -107,7 +108,7 @@ def _problem(task: Task, wishes: Wishes) -> Problem:
     return Problem(
         kernel=_kernel(task, wishes),
         names=model.free,
-        population=weighty(task.population, wishes.seed),
+        population=task.population,
         box=Box(low, high, held),
         linear=linear,
         quadratic=squared and model.is_linear,

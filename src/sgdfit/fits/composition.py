@@ -89,7 +89,7 @@ def compose(task: Task, landed: Landed, way: Way) -> Result:
         covariance=found.covariance,
         correlation=correlations(found.covariance),
         covariance_method=found.method,
-        loss=landed.loss / task.rows,
+        loss=landed.loss / task.counted,
         residual_sum_of_squares=landed.squares.residual,
         rows=task.rows,
         rows_dropped=task.dropped,

@@ -250,7 +250,10 @@ class _Run:
 
     def _all_rows(self, theta: np.ndarray, taken: object) -> tuple[float, np.ndarray]:
         """Return the mean loss and gradient of all rows."""
-        sums = self.population.sums(self.plan.kernel, np.asarray(theta, dtype=np.float64))
+        at = np.asarray(theta, dtype=np.float64)
+        sums = self.population.sums(self.plan.kernel, at)
+        if self.state.step:  # those at the start are asked for once more
+            self.population.forget(self.plan.kernel, at)
         return sums.loss / sums.rows, (sums.gradient / sums.rows).astype(theta.dtype)
 
     def _count(self, rows: int) -> int:

@@ -263,6 +263,7 @@ def out_of_domain(
 ) -> Status:
     """Return the status of a formula that has no finite value on a row, at a step."""
     kept = " of those without missing values" if task.dropped else ""
+    kept += " of those with a weight above 0" if task.counted < task.rows else ""
     given = ", ".join(f"{value:.6g}" for value in trouble.arguments)
     at = ", ".join(f"{name} = {value:.6g}" for name, value in trouble.values.items())
     return status_of(

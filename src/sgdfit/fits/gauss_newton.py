@@ -57,8 +57,10 @@ def walk(problem: Problem, start: np.ndarray, sizes: list[int] | None = None) ->
         ending = run.called_off("interrupted")
     except CalledOff:
         ending = run.called_off("stopped")
+    finally:
+        problem.population.listener = None
     seconds = time.perf_counter() - begun
-    problem.visits.append(run.visited)
+    problem.visits.append(run.sampled)
     return Course(
         run.theta,
         run.quadratic,
@@ -99,7 +101,8 @@ class _Run:
         self.quadratic: Quadratic | None = None
         self.first: Quadratic | None = None
         self.way: list[Stand] = []
-        self.step, self.visited, self.distance = 0, 0, np.inf
+        self.step, self.sampled, self.distance = 0, 0, np.inf
+        self.seen_before = problem.population.visited
         self.next_call, self.told = problem.callback_every, 0.0
         problem.population.listener = None if problem.callback is None else self._hear
         # Of a row, from the last batch whose rows were looked at.
@@ -111,6 +114,11 @@ class _Run:
         # What the curvature of a row has beyond that of Gauss and Newton, once that is asked for.
         self.bending: np.ndarray | None = None
         self.is_slow = False
+
+    @property
+    def visited(self) -> int:
+        """Rows looked at, each as often as it was."""
+        return self.sampled + self.problem.population.visited - self.seen_before
 
     def go(self, sizes: list[int]) -> str:
         """Walk through the batches; return what ended it."""
@@ -162,7 +170,8 @@ class _Run:
     def _seen(self, surface: Surface, theta: np.ndarray) -> Point | None:
         point = surface.evaluate(theta)
         again = point is not None and point.theta is not theta
-        self.visited += surface.batch.rows * (1 + again)
+        if not isinstance(surface.batch, Population):  # which counts itself
+            self.sampled += surface.batch.rows * (1 + again)
         return point
 
     def _remember(self, surface: Surface, iterate: Iterate) -> None:
@@ -216,7 +225,7 @@ class _Run:
         rows = min([round(BENDING_COST * problem.rows / dear), *problem.sizes[-2:-1]])
         some = problem.population.sample(rows, problem.seed)
         self.bending = bending(problem.kernel, some, self.theta)
-        self.visited += dear * some.rows
+        self.sampled += dear * some.rows
         if not np.isfinite(self.bending).all():
             self.bending = np.zeros_like(self.bending)
         return bool(self.bending.any())

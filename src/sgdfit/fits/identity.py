@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+from types import CodeType
 from typing import Any
 
 from sgdfit import __version__
+from sgdfit.errors import UsageError
 from sgdfit.fits.weighting import Weighting
 from sgdfit.models.model import Model
 from sgdfit.models.parameters import Parameter
@@ -21,7 +24,7 @@ def identity_of(model: Model, weighting: Weighting, options: dict[str, Any]) -> 
     >>> model = build("y = a*x", ["x", "y"], bounds="a > 0")
     >>> found = identity_of(model, Weighting(), {"batch_size": 8, "steps": None})
     >>> found["formula"], found["parameters"], found["batch size"]
-    ('y = a*x', 'a in (0, inf)', '8')
+    ('y = a*x', 'a in (0.0, inf)', '8')
     """
     said = {n.replace("_", " "): _words(v) for n, v in options.items() if v is not None}
     return {
@@ -39,13 +42,34 @@ def _parameter(parameter: Parameter) -> str:
         return f"{parameter.name} = {parameter.tie}"
     given = f" = {parameter.start!r}" if parameter.origin in ("given", "random", "fixed") else ""
     held = " (fixed)" if parameter.role == "fixed" else ""
-    return f"{parameter.name}{given}{held} in ({parameter.low:g}, {parameter.high:g})"
+    return f"{parameter.name}{given}{held} in ({parameter.low!r}, {parameter.high!r})"
 
 
 def _words(value: Any) -> str:
     """Return a text that is the same in the next process, also for a function."""
-    name = getattr(value, "name", None) or getattr(value, "__qualname__", None)
-    if name is None:
-        return str(value)
-    settings = getattr(value, "options", None)
-    return f"{name}{settings}" if settings else str(name)
+    if callable(value) and hasattr(value, "__code__"):
+        return f"{value.__qualname__} {_digest(value)}"
+    name = getattr(value, "name", None)
+    if name is not None:
+        return f"{name}{getattr(value, 'options', '')}"
+    if callable(value):
+        raise UsageError(
+            f"{type(value).__name__} is an object of your own, of which a checkpoint cannot tell"
+            " whether it is the same in the next process; use a function, or leave out checkpoint"
+        )
+    return str(value)
+
+
+def _digest(function: Any) -> str:
+    """Return what tells one function from another: its code, and the values that it uses."""
+    code = function.__code__
+    cells = [cell.cell_contents for cell in function.__closure__ or ()]
+    known = (code.co_code.hex(), _constants(code), function.__defaults__, cells)
+    return hashlib.sha256(repr(known).encode()).hexdigest()[:16]
+
+
+def _constants(code: CodeType) -> list[Any]:
+    """Return the constants of a code, those of functions within it included."""
+    return [
+        _constants(c) if isinstance(c, CodeType) else c for c in (*code.co_consts, code.co_names)
+    ]

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sgdfit.checkpoints.journal import Journal
-from sgdfit.data.fingerprints import fingerprint_of
-from sgdfit.data.opening import weighty as without_weightless
+from sgdfit.data.opening import without_weightless
+from sgdfit.data.scan import Piece
 from sgdfit.data.source import Source
-from sgdfit.data.stream import CHUNK_ROWS, Aligner, Stream
+from sgdfit.data.stream import Aligner, Stream
 from sgdfit.fits.growth import reserved
 from sgdfit.fits.means import Means
 from sgdfit.fits.population import Population, in_memory
@@ -22,10 +22,10 @@ from sgdfit.fits.row_weights import (
     weigher,
 )
 from sgdfit.fits.weighting import Weighting
-from sgdfit.kernels.kernel import Chunk
+from sgdfit.kernels.kernel import PANEL, Chunk
 from sgdfit.models.model import Model
 
-__all__ = ["Intake", "take_in", "weighty"]
+__all__ = ["Intake", "take_in"]
 
 Array = np.ndarray[Any, Any]
 
@@ -36,20 +36,22 @@ class Intake(NamedTuple):
     Attributes
     ----------
     population : Population
-        With weights of mean one.
-    counted : int
-        How many rows have a weight above 0.
+        The rows that have a say, with weights of mean one.
     mean_weight : float
-        The mean of the weights as they were given.
+        The mean of their weights as they were given.
     """
 
     population: Population
-    counted: int
     mean_weight: float
 
 
 def take_in(
-    model: Model, rows: Source | Stream, weighting: Weighting, means: Means, seed: int
+    model: Model,
+    rows: Source | Stream,
+    weighting: Weighting,
+    means: Means,
+    journal: Journal,
+    seed: int,
 ) -> Intake:
     """Weigh rows, and draw the reserve that samples are taken from.
 
@@ -57,26 +59,25 @@ def take_in(
     ------
     DataError
         When a weight or a standard deviation cannot be one.
-    CheckpointError
-        When the checkpoint cannot be used.
     """
     if isinstance(rows, Source):
-        return _loaded(model, rows, weighting, means, seed)
-    return _streamed(model, rows, weighting, means, seed)
+        return _loaded(model, rows, weighting, means, journal, seed)
+    return _streamed(model, rows, weighting, means, journal, seed)
 
 
-def _loaded(model: Model, source: Source, weighting: Weighting, means: Means, seed: int) -> Intake:
-    """Take in rows that are in memory, their weights scaled to a mean of one."""
+def _loaded(
+    model: Model, source: Source, weighting: Weighting, means: Means, journal: Journal, seed: int
+) -> Intake:
+    """Take in rows that are in memory, but for those of weight 0: no sample should hold one."""
     columns = tuple(source.columns[name] for name in model.columns)
     chunk, mean = Chunk(columns, None), 1.0
     if weighting.text is not None:
         weights, mean = relative_weights(weighting, source)
         chunk = Chunk(columns, weights)
-    counted = chunk.rows if chunk.weights is None else int(np.count_nonzero(chunk.weights))
-    journal = means.journal(
-        lambda: source.fingerprint or fingerprint_of(source.columns), source.label
-    )
-    return Intake(_population(model, chunk, means.threads, journal, seed), counted, mean)
+        if not weights.all():
+            kept = np.flatnonzero(weights)
+            chunk = Chunk(tuple(column[kept] for column in columns), weights[kept])
+    return Intake(_population(model, chunk, means.threads, journal, seed), mean)
 
 
 def _population(
@@ -96,21 +97,10 @@ def _population(
     return in_memory(model, chunk, some, threads, journal)
 
 
-def weighty(population: Population, seed: int) -> Population:
-    """Return the population without the rows of weight 0: a sample should hold none of them."""
-    chunk = population.whole
-    if chunk is None or chunk.weights is None or chunk.weights.all():
-        return population
-    kept = np.flatnonzero(chunk.weights)
-    chosen = Chunk(tuple(column[kept] for column in chunk.columns), chunk.weights[kept])
-    return _population(population.model, chosen, population.threads, population.journal, seed)
-
-
 def _streamed(
-    model: Model, stream: Stream, weighting: Weighting, means: Means, seed: int
+    model: Model, stream: Stream, weighting: Weighting, means: Means, journal: Journal, seed: int
 ) -> Intake:
     """Take in rows that are read anew for every pass."""
-    journal = means.journal(lambda: stream.scan.fingerprint, stream.label)
     known = None
     if weighting.text is not None:
         stream, known = _weighed(stream, weighting)
@@ -134,12 +124,12 @@ def _streamed(
         journal,
         lambda order: map(chunk_of, stream.mixed(order)),
     )
-    return Intake(population, stream.counted, 1.0 if known is None else known.given_mean)
+    return Intake(population, 1.0 if known is None else known.given_mean)
 
 
 def _weighed(stream: Stream, weighting: Weighting) -> tuple[Stream, Weigher]:
     """Look at the weights of all rows."""
-    cut, parts, first = Aligner(CHUNK_ROWS), [], 0
+    cut, parts, first = Aligner(PANEL), [], 0
 
     def look(columns: tuple[Array, ...]) -> None:
         nonlocal first
@@ -147,7 +137,10 @@ def _weighed(stream: Stream, weighting: Weighting) -> tuple[Stream, Weigher]:
         parts.append(scale_of(weighting, named, stream.label, first))
         first += len(columns[0])
 
-    def visit(columns: tuple[Array, ...]) -> None:
+    def visit(piece: Piece, offset: int, columns: tuple[Array, ...]) -> None:
+        # Here the file and the row are still known.
+        named = dict(zip(stream.names, columns, strict=True))
+        scale_of(weighting, named, piece.label, piece.first + offset)
         for chunk in cut.push(columns):
             look(chunk)
 

@@ -56,7 +56,7 @@ class Means(NamedTuple):
         """Bytes that columns may hold."""
         return int((self.memory - BASE) * SHARE)
 
-    def journal(self, fingerprint: Callable[[], str], label: str) -> Journal:
+    def journal(self, fingerprint: str, label: str) -> Journal:
         """Open the journal of a run on the data of this ``fingerprint``.
 
         Raises
@@ -68,13 +68,12 @@ class Means(NamedTuple):
         """
         if self.checkpoint is None:
             return FORGETFUL
-        known = fingerprint()
-        if not known:
+        if not fingerprint:
             raise UsageError(
-                f"{label} can be read only once, so a run on it cannot be resumed; save it as a"
-                " file first, or leave out checkpoint"
+                f"{label} cannot be told from other data, so a run on it cannot be resumed; save it"
+                " as a file first, or leave out checkpoint"
             )
-        identity = {**self.identity, "data": known}
+        identity = {**self.identity, "data": fingerprint}
         return open_journal(
             self.checkpoint, identity, resume=self.resume, announce=self.announce or _warn
         )

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from sgdfit.data.stream import CHUNK_ROWS
 from sgdfit.fits.survey import Survey, joined, look_at
-from sgdfit.kernels.kernel import Chunk, Kernel, Sums, combined
+from sgdfit.kernels.kernel import PANEL, Chunk, Kernel, Sums, combined
 
 if TYPE_CHECKING:
     from sgdfit.fits.population import Population
 
-__all__ = ["Pass", "Passing", "slices"]
+__all__ = ["Pass", "Passing", "record_name", "slices"]
 
 # Fewer rows are added up without other threads.
 WORTH_THREADS = 1 << 18
@@ -40,6 +39,22 @@ class Pass(NamedTuple):
     seconds: float
 
 
+def record_name(kernel: Kernel, theta: np.ndarray, *, scores: bool) -> str:
+    """Return the name of a pass in the journal.
+
+    Examples
+    --------
+    >>> from sgdfit.kernels.kernel import make
+    >>> from sgdfit.models.model import build
+    >>> from sgdfit.optimization.optimizer import sgd
+    >>> kernel = make(build("y = a*x", ["x", "y"]), sgd(), "numpy")
+    >>> record_name(kernel, np.ones(1), scores=False).split()[0]
+    'sums'
+    """
+    digest = hashlib.sha256(kernel.source.encode() + theta.tobytes()).hexdigest()[:16]
+    return f"{'scores' if scores else 'sums'} {digest}"
+
+
 class Passing:
     """One pass that adds up; what it has so far goes into the journal."""
 
@@ -48,8 +63,7 @@ class Passing:
     ) -> None:
         self.everything, self.kernel, self.theta, self.scores = everything, kernel, theta, scores
         self.looks = everything.is_unseen
-        digest = hashlib.sha256(kernel.source.encode() + theta.tobytes()).hexdigest()[:16]
-        self.key = f"{'scores' if scores else 'sums'} {digest}"
+        self.key = record_name(kernel, theta, scores=scores)
         self.added: list[_Added] = []
         self.rows = 0
 
@@ -57,16 +71,21 @@ class Passing:
         """Add up all rows, from where an earlier run was interrupted."""
         begun = time.perf_counter()
         everything = self.everything
-        self._resume()
+        known = self._resumed()
+        if known is not None:
+            return known
         for added in self._each():
             self.added.append(added)
             self.rows += added.rows
-            if everything.journal.is_due or self.rows == everything.rows:
+            if everything.journal.is_due and self.rows < everything.rows:
                 everything.journal.keep(self.key, self._state(), now=True)
             if everything.listener is not None:
                 seconds = time.perf_counter() - begun
                 everything.listener(Pass(self.rows, everything.rows, seconds))
-        return combined((a.partials for a in self.added), self.rows, len(self.theta))
+        sums = combined((a.partials for a in self.added), self.rows, len(self.theta))
+        # The sum of all panels is as good as they are, and much smaller.
+        everything.journal.keep(self.key, self._kept(sums), now=everything.journal.is_due)
+        return sums
 
     @property
     def survey(self) -> Survey:
@@ -118,23 +137,42 @@ class Passing:
         return {
             "rows": np.array(self.rows),
             "partials": np.concatenate([a.partials for a in self.added]),
-            "surveys": np.array([np.concatenate([s.low, s.high, s[2:]]) for s in surveys]),
+            "surveys": _written(surveys),
             **_named(self.scattered),
         }
 
-    def _resume(self) -> None:
+    def _kept(self, sums: Sums) -> dict[str, np.ndarray]:
+        """Return what is worth keeping of a pass that is done."""
+        surveys = [self.survey] if self.looks else []
+        return {
+            "rows": np.array(self.rows),
+            "sums": np.array([sums.weight, sums.loss]),
+            "gradient": sums.gradient,
+            "curvature": sums.curvature,
+            "surveys": _written(surveys),
+            **_named(self.scattered),
+        }
+
+    def _resumed(self) -> Sums | None:
+        """Return the sums of a pass that was done; take over what one half done had found."""
         known = self.everything.journal.recall(self.key)
         if known is None:
-            return
+            return None
         count = len(self.everything.model.columns)
         surveys = [
             Survey(row[:count], row[count : 2 * count], *map(float, row[2 * count :]))
             for row in known["surveys"]
         ]
         if not surveys and self.looks:
-            return
+            return None
         self.rows = int(known["rows"])
-        self.added = [_Added(self.rows, known["partials"], surveys, _unnamed(known))]
+        partials = known.get("partials", np.empty((0, 2, 0)))
+        self.added = [_Added(self.rows, partials, surveys, _unnamed(known))]
+        self.everything.visited += self.rows
+        if "gradient" not in known:
+            return None
+        weight, loss = map(float, known["sums"])
+        return Sums(self.rows, weight, loss, known["gradient"], known["curvature"])
 
 
 class _Added(NamedTuple):
@@ -191,7 +229,12 @@ def _in_order(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+def _written(surveys: list[Survey]) -> np.ndarray:
+    """Return surveys as rows of numbers, for the journal."""
+    return np.array([np.concatenate([s.low, s.high, s[2:]]) for s in surveys])
+
+
 def slices(chunk: Chunk) -> Iterator[Chunk]:
     """Yield a chunk in parts, which are alike however long it is."""
-    for first in range(0, chunk.rows, CHUNK_ROWS):
-        yield chunk.part(first, first + CHUNK_ROWS)
+    for first in range(0, chunk.rows, PANEL):
+        yield chunk.part(first, first + PANEL)

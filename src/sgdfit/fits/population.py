@@ -11,7 +11,7 @@ import numpy as np
 from sgdfit.checkpoints.journal import Journal
 from sgdfit.data.stream import Aligner
 from sgdfit.fits.growth import FEW, sample, scattered
-from sgdfit.fits.passes import Pass, Passing, slices
+from sgdfit.fits.passes import Pass, Passing, record_name, slices
 from sgdfit.fits.survey import Survey, joined, look_at, response_of
 from sgdfit.kernels.kernel import Chunk, Kernel, Sums
 from sgdfit.models.model import Model
@@ -34,8 +34,7 @@ class Population:
     model : Model
     rows : int
     chunks : function of a row
-        Yields all rows from there on in order, in chunks that begin at multiples of
-        `sgdfit.data.stream.CHUNK_ROWS`.
+        Yields all rows from there on in order, in chunks that begin at multiples of a panel.
     some : Chunk
         Random rows from all over, in order; all of them where they are few.
     whole : Chunk or None
@@ -64,6 +63,8 @@ class Population:
         self._chunks, self._mixed = chunks, mixed
         self._survey: Survey | None = None
         self._scattered: Chunk | None = None
+        # Rows that passes have seen, each as often as they did.
+        self.visited = 0
         self._sums: dict[tuple[str, bytes, bool], Sums] = {}
         self.listener: Callable[[Pass], object] | None = None
 
@@ -73,8 +74,10 @@ class Population:
         return self.some.weights is not None
 
     def chunks(self, first: int = 0) -> Iterator[Chunk]:
-        """Yield all rows from ``first`` on, a multiple of the chunks' length."""
-        return self._chunks(first)
+        """Yield all rows from ``first`` on, a multiple of a panel's length."""
+        for chunk in self._chunks(first):
+            self.visited += chunk.rows
+            yield chunk
 
     def buffers(self, size: int, seed: list[int] | None) -> Iterator[Chunk]:
         """Yield all rows, in as many at a time as memory allows: a multiple of ``size``, but last.
@@ -125,7 +128,7 @@ class Population:
     def survey(self) -> Survey:
         """What a look at all rows tells; that of the first pass, if there was one."""
         if self._survey is None:
-            parts = (part for chunk in self.chunks() for part in slices(chunk))
+            parts = (part for chunk in self._chunks(0) for part in slices(chunk))
             self._survey = joined(look_at(self.model, part, self.about) for part in parts)
         return self._survey
 
@@ -169,9 +172,9 @@ class Population:
             self._sums[key] = found
         return self._sums[key]
 
-    def knows(self, kernel: Kernel, theta: np.ndarray) -> bool:
-        """Whether the sums at ``theta`` are known without a pass."""
-        return (kernel.source, theta.tobytes(), False) in self._sums
+    def forget(self, kernel: Kernel, theta: np.ndarray) -> None:
+        """Drop the sums at ``theta`` from the journal: what they led to is kept there itself."""
+        self.journal.forget(record_name(kernel, theta, scores=False))
 
 
 def in_memory(

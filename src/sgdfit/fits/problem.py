@@ -51,7 +51,7 @@ class Problem(NamedTuple):
     callback_every : int
         Steps between two calls.
     visits : list of int
-        Grows by the rows that each walk visits, each as often as it does.
+        Grows by the rows of samples that each walk visits, each as often as it does.
     """
 
     kernel: Kernel

@@ -69,16 +69,26 @@ def find_minimum(task: Task, problem: Problem, search: bool | None) -> Found:
         starts = look_for_starts(task, problem.seed)
         if starts is not None:
             found = _from_search(task, problem, starts)
-            found = _looked_over(task, problem, found)
-            if len(sought) == len(model.free):
-                return found
-            better, _ = _better(task, problem, found.course, search)
-            return found._replace(better=better)
+            try:
+                found = _looked_over(task, problem, found)
+                if len(sought) < len(model.free):
+                    found = found._replace(better=_better(task, problem, found.course, search)[0])
+            except KeyboardInterrupt:
+                found = _interrupted(found)
+            return found
     course, is_suspicious = _from_given(task, problem, np.array(model.start))
     if search is None and not is_suspicious:
         return Found(task, course, None, None)
-    better, facts = _better(task, problem, course, search)
+    try:
+        better, facts = _better(task, problem, course, search)
+    except KeyboardInterrupt:
+        return _interrupted(Found(task, course, None, None))
     return Found(task, course, facts, better)
+
+
+def _interrupted(found: Found) -> Found:
+    """Return what was found until Ctrl-C ended the look for something better."""
+    return found._replace(course=found.course._replace(ending="interrupted"))
 
 
 def _from_given(task: Task, problem: Problem, start: np.ndarray) -> tuple[Course, bool]:
@@ -91,7 +101,10 @@ def _from_given(task: Task, problem: Problem, start: np.ndarray) -> tuple[Course
     is_suspicious = _suspicious(task, problem, course)
     if is_suspicious and len(problem.linear):
         plain = problem._replace(linear=problem.linear[:0])
-        other = _lower(plain, start, course)
+        try:
+            other = _lower(plain, start, course)
+        except KeyboardInterrupt:
+            return course._replace(ending="interrupted"), False
         if other is not course:
             course, is_suspicious = other, _suspicious(task, problem, other)
     return _settled_on(problem, course, _nearest(task.model, course)), is_suspicious
@@ -104,11 +117,11 @@ def _lower(problem: Problem, start: np.ndarray, course: Course) -> Course:
     """
     *few, rows = problem.sizes
     if few:
-        other = walk(problem, start, few)
+        other = _finished(walk(problem, start, few))
         if not _is_lower(_loss(other), _loss_on(course, few[-1]), BETTER):
             return course
         start, few = other.theta, few[-1:]
-    other = walk(problem, start, [*few, rows])
+    other = _finished(walk(problem, start, [*few, rows]))
     return other if _is_lower(_loss(other), _loss(course), BETTER) else course
 
 

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sgdfit.data.source import Source
-from sgdfit.data.stream import CHUNK_ROWS
 from sgdfit.errors import DataError, UsageError
 from sgdfit.fits.weighting import Weighting
+from sgdfit.kernels.kernel import PANEL
 from sgdfit.language.evaluation import evaluate
 from sgdfit.language.parsing import parse_expression
 
@@ -81,13 +81,12 @@ class Scale(NamedTuple):
         The largest weight; of standard deviations the least.
     total : float
         The sum of the weights where the largest is one, since that of large ones could overflow.
-    rows, counted : int
-        How many there are, and how many of a weight above 0.
+    counted : int
+        How many have a weight above 0.
     """
 
     peak: float
     total: float
-    rows: int
     counted: int
 
 
@@ -100,9 +99,9 @@ class Weigher(NamedTuple):
     peak : float
         See `Scale`.
     mean : float
-        The mean of the weights where the largest is one.
+        The mean of the weights above 0, where the largest is one.
     given_mean : float
-        The mean of the weights as they were given.
+        The same as they were given.
     """
 
     weighting: Weighting
@@ -111,7 +110,7 @@ class Weigher(NamedTuple):
     given_mean: float
 
     def weights(self, columns: Mapping[str, Array]) -> NDArray[np.float64]:
-        """Return the weights of rows, of which all together have a mean of one."""
+        """Return the weights of rows, of which all above 0 together have a mean of one."""
         values = given_weights(self.weighting, columns)
         return _relative(self.weighting, values, self.peak) / self.mean
 
@@ -129,7 +128,7 @@ def scale_of(
     Examples
     --------
     >>> scale_of(Weighting(weights="w"), {"w": np.array([1.0, 0.0, 4.0])}, "the data")
-    Scale(peak=4.0, total=1.25, rows=3, counted=2)
+    Scale(peak=4.0, total=1.25, counted=2)
     """
     values = given_weights(weighting, columns)
     if weighting.sigma is not None:
@@ -141,9 +140,9 @@ def scale_of(
         _refuse(bad, "weight", str(weighting.weights), values, label, first)
         peak = float(values.max())
     if peak == 0:
-        return Scale(0.0, 0.0, len(values), 0)
+        return Scale(0.0, 0.0, 0)
     relative = _relative(weighting, values, peak)
-    return Scale(peak, float(relative.sum()), len(values), int(np.count_nonzero(relative)))
+    return Scale(peak, float(relative.sum()), int(np.count_nonzero(relative)))
 
 
 def weigher(weighting: Weighting, parts: Iterable[Scale], label: str) -> Weigher:
@@ -156,9 +155,9 @@ def weigher(weighting: Weighting, parts: Iterable[Scale], label: str) -> Weigher
 
     Examples
     --------
-    >>> parts = [Scale(4.0, 1.25, 3, 2), Scale(2.0, 1.0, 1, 1)]
-    >>> weigher(Weighting(weights="w"), parts, "the data").given_mean
-    1.75
+    >>> parts = [Scale(4.0, 1.25, 2), Scale(2.0, 1.0, 1)]
+    >>> round(weigher(Weighting(weights="w"), parts, "the data").given_mean, 6)
+    2.333333
     """
     found = list(parts)
     ends = [part.peak for part in found if part.counted]
@@ -170,7 +169,7 @@ def weigher(weighting: Weighting, parts: Iterable[Scale], label: str) -> Weigher
         shares = [float(_relative(weighting, p.peak * one, peak)[0]) * p.total for p in found]
         # Squared last: the square of a tiny sigma could vanish.
         largest = peak if weighting.sigma is None else float(np.square(1 / np.float64(peak)))
-        mean = math.fsum(shares) / sum(part.rows for part in found)
+        mean = math.fsum(shares) / sum(part.counted for part in found)
     if not 0 < largest * mean < np.inf:
         said = "sigma" if weighting.sigma is not None else "weights"
         raise DataError(
@@ -182,7 +181,7 @@ def weigher(weighting: Weighting, parts: Iterable[Scale], label: str) -> Weigher
 
 
 def relative_weights(weighting: Weighting, source: Source) -> tuple[NDArray[np.float64], float]:
-    """Return the weights of the rows at a mean of one, shape (rows,), and the mean that they had.
+    """Return weights of which those above 0 have a mean of one, and the mean that they had.
 
     Raises
     ------
@@ -200,8 +199,8 @@ def relative_weights(weighting: Weighting, source: Source) -> tuple[NDArray[np.f
     if not names:  # a constant weighs all rows alike, of which one column tells the number
         names = tuple(source.columns)[:1]
     scales = [
-        scale_of(weighting, dict(zip(names, block, strict=True)), source.label, k * CHUNK_ROWS)
-        for k, block in enumerate(source.chunks(names, CHUNK_ROWS))
+        scale_of(weighting, dict(zip(names, block, strict=True)), source.label, k * PANEL)
+        for k, block in enumerate(source.chunks(names, PANEL))
     ]
     known = weigher(weighting, scales, source.label)
     return known.weights({name: source.columns[name] for name in names}), known.given_mean

@@ -47,7 +47,7 @@ class Squares(NamedTuple):
 
 def sum_squares(task: Task, kernel: Kernel, theta: np.ndarray, loss: float) -> Squares:
     """Return the sums of squares of the estimates, at which the losses add up to ``loss``."""
-    seen, rows = task.population.survey, task.rows
+    seen, rows = task.population.survey, task.counted
     first, second, about = seen.first, seen.second, seen.about
     total = max(0.0, second - first * first / rows) if second > 0 else 0.0
     residual = _residual(task, kernel, theta, loss)

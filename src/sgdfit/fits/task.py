@@ -7,7 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sgdfit.checkpoints.journal import Journal
+from sgdfit.data.fingerprints import fingerprint_of
 from sgdfit.data.opening import open_rows
+from sgdfit.data.source import Source
+from sgdfit.data.stream import Stream
 from sgdfit.data.table import Table
 from sgdfit.errors import DataError, UsageError, did_you_mean
 from sgdfit.fits.intake import take_in
@@ -122,22 +126,44 @@ def prepare(
         When the weights are no text.
     """
     means = as_means() if means is None else means
-    names = [*model.columns, *columns_of(weighting.given)]
-    opened = open_rows(
-        table,
-        names,
-        missing=missing,
-        budget=means.budget,
-        threads=means.threads,
-        announce=means.announce,
-    )
-    intake = take_in(model, opened, weighting, means, seed)
+    # Whether a checkpoint can be used is better said before the data are read.
+    journal = None if table.scan is None else means.journal(table.scan.fingerprint, table.label)
+    try:
+        opened = open_rows(
+            table,
+            [*model.columns, *columns_of(weighting.given)],
+            missing=missing,
+            budget=means.budget,
+            threads=means.threads,
+            announce=means.announce,
+        )
+        if journal is None:
+            assert isinstance(opened, Source)  # what is no scan is in memory
+            mark = fingerprint_of(opened.columns) if means.checkpoint else ""
+            journal = means.journal(mark, table.label)
+        return _task(model, table, opened, weighting, means, journal, seed)
+    except BaseException:
+        if journal is not None:
+            journal.close()
+        raise
+
+
+def _task(
+    model: Model,
+    table: Table,
+    opened: Source | Stream,
+    weighting: Weighting,
+    means: Means,
+    journal: Journal,
+    seed: int,
+) -> Task:
+    intake = take_in(model, opened, weighting, means, journal, seed)
     task = Task(
         model,
         opened.label,
         intake.population,
         opened.rows,
-        intake.counted,
+        intake.population.rows,
         opened.dropped,
         intake.mean_weight,
         weighting,

@@ -96,7 +96,13 @@ def run_textbook(task: Task, asked: Options) -> Result:
         callback_every=callback_interval(asked.callback_every, rows, size),
     )
     _announce(rates, as_callable(asked.announce, "announce"))
-    return conclude(task, plan, descend(plan, task.population), first, rates.diagnosis)
+    course = descend(plan, task.population)
+    try:
+        return conclude(task, plan, course, first, rates.diagnosis)
+    except KeyboardInterrupt:
+        task = task if task.population.whole is not None else task.of_sample()
+        course = course._replace(ending="interrupted")
+        return conclude(task, plan, course, first, rates.diagnosis)
 
 
 def _announce(rates: Rates, announce: Callable[[Diagnosis], object] | None) -> None:
