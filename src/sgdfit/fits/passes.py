@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -65,7 +65,11 @@ class Passing:
         self.looks = everything.is_unseen
         self.key = record_name(kernel, theta, scores=scores)
         self.added: list[_Added] = []
-        self.rows = 0
+
+    @property
+    def rows(self) -> int:
+        """Rows added up so far."""
+        return self.added[-1].until if self.added else 0
 
     def go(self) -> Sums:
         """Add up all rows, from where an earlier run was interrupted."""
@@ -74,14 +78,18 @@ class Passing:
         known = self._resumed()
         if known is not None:
             return known
-        for added in self._each():
-            self.added.append(added)
-            self.rows += added.rows
-            if everything.journal.is_due and self.rows < everything.rows:
-                everything.journal.keep(self.key, self._state(), now=True)
-            if everything.listener is not None:
-                seconds = time.perf_counter() - begun
-                everything.listener(Pass(self.rows, everything.rows, seconds))
+        try:
+            for added in self._each():
+                self.added.append(added._replace(until=self.rows + added.until))
+                if everything.journal.is_due:
+                    everything.journal.keep(self.key, self._state(), now=True)
+                if everything.listener is not None:
+                    seconds = time.perf_counter() - begun
+                    everything.listener(Pass(self.rows, everything.rows, seconds))
+        except BaseException:
+            # Written when the journal is closed.
+            everything.journal.keep(self.key, self._state())
+            raise
         sums = combined((a.partials for a in self.added), self.rows, len(self.theta))
         # The sum of all panels is as good as they are, and much smaller.
         everything.journal.keep(self.key, self._kept(sums), now=everything.journal.is_due)
@@ -103,11 +111,11 @@ class Passing:
             return map(self._add, chunks)
         return _in_order(self._add, chunks, self.everything.threads)
 
-    def _placed(self, chunks: Iterator[Chunk]) -> Iterator[tuple[int, Chunk]]:
+    def _placed(self, chunks: Iterator[Chunk]) -> Generator[tuple[int, Chunk], None, None]:
         """Yield each chunk with the row that it begins at."""
-        first = self.rows
+        begin = first = self.rows
         for chunk in chunks:
-            if first == self.rows:
+            if first == begin:
                 # Compiled here, lest several threads do it at once.
                 self.kernel.partials(self.theta, chunk.part(0, 1), self.scores)
             yield first, chunk
@@ -134,9 +142,10 @@ class Passing:
 
     def _state(self) -> dict[str, np.ndarray]:
         surveys = [s for a in self.added for s in a.surveys]
+        size = self.added[0].partials.shape[-1] if self.added else 0
         return {
             "rows": np.array(self.rows),
-            "partials": np.concatenate([a.partials for a in self.added]),
+            "partials": np.concatenate([np.empty((0, 2, size)), *(a.partials for a in self.added)]),
             "surveys": _written(surveys),
             **_named(self.scattered),
         }
@@ -165,20 +174,20 @@ class Passing:
         ]
         if not surveys and self.looks:
             return None
-        self.rows = int(known["rows"])
+        rows = int(known["rows"])
         partials = known.get("partials", np.empty((0, 2, 0)))
-        self.added = [_Added(self.rows, partials, surveys, _unnamed(known))]
-        self.everything.visited += self.rows
+        self.added = [_Added(rows, partials, surveys, _unnamed(known))] if rows else []
+        self.everything.visited += rows
         if "gradient" not in known:
             return None
         weight, loss = map(float, known["sums"])
-        return Sums(self.rows, weight, loss, known["gradient"], known["curvature"])
+        return Sums(rows, weight, loss, known["gradient"], known["curvature"])
 
 
 class _Added(NamedTuple):
-    """The sums over some rows, and what a look at them tells."""
+    """The sums over some rows, and what a look at them tells; rows are counted until here."""
 
-    rows: int
+    until: int
     partials: np.ndarray
     surveys: list[Survey]
     scattered: Chunk | None
@@ -213,7 +222,9 @@ def _unnamed(arrays: dict[str, np.ndarray]) -> Chunk | None:
 
 
 def _in_order(
-    work: Callable[[tuple[int, Chunk]], _Added], chunks: Iterator[tuple[int, Chunk]], threads: int
+    work: Callable[[tuple[int, Chunk]], _Added],
+    chunks: Generator[tuple[int, Chunk], None, None],
+    threads: int,
 ) -> Iterator[_Added]:
     """Yield what ``work`` makes of each chunk, in order, some of them at once."""
     waiting: deque[Future[_Added]] = deque()
@@ -227,6 +238,7 @@ def _in_order(
             yield waiting.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+        chunks.close()
 
 
 def _written(surveys: list[Survey]) -> np.ndarray:

@@ -122,8 +122,8 @@ def _written(
 
 def _lines(model: Model, weighted: bool) -> _Lines:
     row, loss = emitted(model, "compiled", held(model))
-    read = [f"x{i} = float(c{i})" for i in range(len(model.columns))]
-    weight = [f"w = float(c{len(read)})"] if weighted else []
+    read = [f"x{i} = numpy.float64(c{i})" for i in range(len(model.columns))]
+    weight = [f"w = numpy.float64(c{len(read)})"] if weighted else []
     quick = [*read, *weight, *row, *loss]
     sure = [line.replace("elementary.", "library.") for line in quick]
     hidden = not all(map(_is_shown, (model.prediction, model.formula.response)))
