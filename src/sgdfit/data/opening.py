@@ -59,14 +59,14 @@ def open_rows(
         scan = spilled(scan, wanted, budget, announce=announce)
     rows = _rows(scan)
     if rows is None:
-        return _loaded(scan, wanted, missing, budget, threads)
+        return _loaded(scan, wanted, missing, budget, threads, budget)
     if rows * len(wanted) * BYTES > budget:
         if missing == "drop":
-            return _loaded(scan, wanted, missing, 0, threads)
-        return Stream(scan, wanted, Census(_counts(scan), 0, rows), missing, threads)
+            return _loaded(scan, wanted, missing, 0, threads, budget)
+        return Stream(scan, wanted, Census(_counts(scan), 0, rows), missing, threads, budget)
     if scan is table.scan:
         return table.load(names, missing=missing)
-    return _loaded(scan, wanted, missing, 2 * budget, threads)
+    return _loaded(scan, wanted, missing, 2 * budget, threads, budget)
 
 
 def _rows(scan: Scan) -> int | None:
@@ -81,9 +81,9 @@ def _counts(scan: Scan) -> tuple[int, ...]:
 
 
 def _loaded(
-    scan: Scan, names: tuple[str, ...], missing: str, budget: int, threads: int
+    scan: Scan, names: tuple[str, ...], missing: str, budget: int, threads: int, reading: int
 ) -> Source | Stream:
-    """Read all rows, and keep them as long as they fit."""
+    """Read all rows, and keep them as long as they fit; else what is read ahead may take some."""
     held: list[tuple[Array, ...]] | None = []
     room = budget
 
@@ -99,7 +99,7 @@ def _loaded(
     if not counted.rows:
         raise DataError(_no_rows(scan, counted))
     if held is None:
-        return Stream(scan, names, counted, missing, threads)
+        return Stream(scan, names, counted, missing, threads, reading)
     columns = {
         name: _joined(parts) for name, parts in zip(names, zip(*held, strict=True), strict=True)
     }
@@ -124,4 +124,6 @@ def _no_rows(scan: Scan, counted: Census) -> str:
 def without_weightless(stream: Stream, keep: Keep, visit: Callable[..., object]) -> Stream:
     """Return the stream without the rows that have no say, which takes a look at all of them."""
     counted = census(stream.scan, stream.names, stream.missing, keep, visit)
-    return Stream(stream.scan, stream.names, counted, stream.missing, stream.threads, keep)
+    return Stream(
+        stream.scan, stream.names, counted, stream.missing, stream.threads, stream.budget, keep
+    )

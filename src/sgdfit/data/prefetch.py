@@ -14,7 +14,7 @@ __all__ = ["ahead"]
 T = TypeVar("T")
 
 # Blocks that wait for their turn, where one thread reads one piece after another.
-WAITING = 2
+WAITING = 1
 
 
 def ahead(

@@ -9,7 +9,7 @@ from sgdfit.data.columnar import Contents, Stretch, batches_of, reading
 from sgdfit.data.kinds import kind_of
 from sgdfit.data.origins import Origin, opened
 from sgdfit.data.pruning import Range, comparable
-from sgdfit.data.scan import BATCH_ROWS
+from sgdfit.data.scan import batch_rows
 from sgdfit.errors import DataError
 
 __all__ = ["open_row_groups"]
@@ -70,7 +70,7 @@ def _reader(
             try:
                 file = _file(source, origin, metadata)
                 batches = file.iter_batches(
-                    batch_size=BATCH_ROWS,
+                    batch_size=batch_rows(len(names)),
                     row_groups=[group],
                     columns=list(names),
                     use_threads=False,

@@ -5,10 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-__all__ = ["BATCH_ROWS", "Piece", "Scan"]
+__all__ = ["BATCH_ROWS", "Piece", "Scan", "batch_rows"]
 
-# The most rows that a piece hands out at once: 2 MB a column.
-BATCH_ROWS = 262_144
+# The most rows that a piece hands out at once, and about the most numbers: 8 MB.
+BATCH_ROWS, BATCH_NUMBERS = 262_144, 1 << 20
+# Fewer rows than this are not worth handing out.
+LEAST_ROWS = 16_384
+
+
+def batch_rows(columns: int) -> int:
+    """Return how many rows of so many columns to decode at once.
+
+    Examples
+    --------
+    >>> batch_rows(2), batch_rows(16)
+    (262144, 65536)
+    """
+    return min(BATCH_ROWS, max(LEAST_ROWS, BATCH_NUMBERS // max(1, columns)))
 
 
 def _nowhere(piece: Piece, row: int) -> str:

@@ -12,17 +12,15 @@ from sgdfit.data.columns import as_floats
 from sgdfit.data.missing import keep_finite
 from sgdfit.data.numeric import Place
 from sgdfit.data.prefetch import ahead
-from sgdfit.data.scan import BATCH_ROWS, Piece, Scan
+from sgdfit.data.scan import Piece, Scan, batch_rows
 
-__all__ = ["CHUNK_ROWS", "Aligner", "Census", "Keep", "Stream", "aligned", "census"]
+__all__ = ["Aligner", "Census", "Keep", "Stream", "aligned", "census"]
 
 Array = np.ndarray[Any, Any]
 
-# Chunks begin at multiples of so many rows, whatever the pieces are: a multiple of what sums are
-# added up over.
-CHUNK_ROWS = BATCH_ROWS
-# A piece with more numbers is read batch by batch, a smaller one in one go: 32 MB.
-SMALL_PIECE = 1 << 22
+# Chunks begin at multiples of so many rows, whatever the pieces are: what sums are added up over.
+ALIGNED_ROWS = 65_536
+BYTES = 8
 # Pieces whose rows are mixed with one another.
 OPENED = 4
 
@@ -63,6 +61,8 @@ class Stream:
         What becomes of rows that are not finite.
     threads : int
         How many read at once.
+    budget : int
+        Bytes that pieces may hold which are read ahead.
     keep : function of the columns of a block, optional
         Which rows have a say, bool[rows], or None for all of them; the others are left out.
     """
@@ -72,6 +72,7 @@ class Stream:
     census: Census
     missing: str = "error"
     threads: int = 1
+    budget: int = 1 << 26
     keep: Keep | None = None
 
     @property
@@ -94,13 +95,17 @@ class Stream:
         """Rows that ``missing="drop"`` left out."""
         return self.census.dropped
 
-    def chunks(self, size: int = CHUNK_ROWS, first: int = 0) -> Iterator[tuple[Array, ...]]:
-        """Yield the columns of consecutive rows, ``size`` at a time.
+    @property
+    def chunk_rows(self) -> int:
+        """Rows of a chunk: 8 MB of numbers, or the least that is aligned."""
+        panels = batch_rows(len(self.names)) // ALIGNED_ROWS
+        return ALIGNED_ROWS * max(1, panels)
+
+    def chunks(self, first: int = 0) -> Iterator[tuple[Array, ...]]:
+        """Yield the columns of consecutive rows, `chunk_rows` at a time.
 
         Parameters
         ----------
-        size : int
-            Rows of a chunk; the last may have fewer.
         first : int
             The row to begin at.
         """
@@ -110,13 +115,18 @@ class Stream:
             begin += 1
         reads = [(lambda piece=piece: self.blocks(piece)) for piece in self.scan.pieces[begin:]]
         blocks = ahead(reads, self.threads, self._is_fine_grained)
-        return aligned(_without(blocks, first - skipped), size)
+        return aligned(_without(blocks, first - skipped), self.chunk_rows)
 
     @property
     def _is_fine_grained(self) -> bool:
-        """Whether any piece may be held at once."""
-        most = SMALL_PIECE // len(self.names)
-        return all(piece.rows is not None and piece.rows <= most for piece in self.scan.pieces)
+        """Whether whole pieces may be read ahead, one on each thread."""
+        counts = [count if p.rows is None else p.rows for p, count in self._counted]
+        largest = max(counts, default=0) * len(self.names) * BYTES
+        return largest * (self.threads + 1) <= self.budget
+
+    @property
+    def _counted(self) -> Iterator[tuple[Piece, int]]:
+        return zip(self.scan.pieces, self.census.kept, strict=True)
 
     def mixed(self, seed: Sequence[int]) -> Iterator[tuple[Array, ...]]:
         """Yield all rows in blocks, those of a few pieces at a time, which come in random order.
@@ -136,8 +146,8 @@ class Stream:
                 current = opened.pop(0)
                 block = next(current, None)
                 if block is not None:
-                    yield block
                     opened.append(current)
+                    yield block
                 elif (read := next(left_over, None)) is not None:
                     opened.append(ahead([read], 1, False))
         finally:
@@ -155,17 +165,24 @@ class Stream:
         Pieces that hold none of them are not read, and no piece farther than its last.
         """
         runs = [(int(b), int(b) + length) for b in begin]
-        found: list[list[Array]] = [[] for _ in self.names]
-        edges = np.concatenate([[0], np.cumsum(self.census.kept)]).tolist()
-        jobs = [
-            (piece, first, [(a, b) for a, b in runs if a < last and b > first])
-            for piece, first, last in zip(self.scan.pieces, edges, edges[1:], strict=False)
-        ]
+        found: list[Array] | None = None
+        jobs, last = [], 0
+        for piece, count in self._counted:
+            first, last = last, last + count
+            a, b = np.searchsorted(begin, [first - length, last], side="right")
+            inside = [run for run in runs[max(0, a - 1) : b] if run[0] < last and run[1] > first]
+            jobs.append((piece, first, inside))
         reads = [(lambda job=job: self._parts(*job)) for job in jobs if job[2]]
+        at = 0
         for part in ahead(reads, self.threads, True):
-            for columns, column in zip(found, part, strict=True):
-                columns.append(column)
-        return tuple(np.concatenate(columns) for columns in found)
+            if found is None:
+                found = [np.empty(len(runs) * length, column.dtype) for column in part]
+            for k, column in enumerate(part):
+                if column.dtype != found[k].dtype:  # files may differ
+                    found[k] = found[k].astype(np.float64)
+                found[k][at : at + len(column)] = column
+            at += len(part[0])
+        return tuple(found or ())
 
     def _parts(
         self, piece: Piece, first: int, runs: list[tuple[int, int]]

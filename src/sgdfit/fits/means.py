@@ -22,7 +22,7 @@ DEFAULT_MEMORY = 500_000_000
 # Below this nothing is left for rows.
 LEAST_MEMORY = 350_000_000
 # Of what is left, so much may hold columns for good; the rest is for reading and converting.
-SHARE = 0.4
+SHARE = 0.3
 
 
 class Means(NamedTuple):
@@ -146,7 +146,7 @@ def as_memory(memory: Any) -> int:
 
 
 def as_threads(threads: int | None) -> int:
-    """Return how many threads to use: by default one for each core that this process may use.
+    """Return how many threads to use: one for each core that this process may use, or fewer.
 
     Raises
     ------
@@ -155,11 +155,11 @@ def as_threads(threads: int | None) -> int:
 
     Examples
     --------
-    >>> as_threads(2)
-    2
+    >>> as_threads(1)
+    1
     """
-    if threads is not None:
-        return whole(threads, "threads", 1)
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    asked = None if threads is None else whole(threads, "threads", 1)
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    # More would hold more memory, and compute nothing sooner.
+    return cores if asked is None else min(asked, cores)

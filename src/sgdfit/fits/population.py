@@ -21,7 +21,7 @@ __all__ = ["Population", "in_memory"]
 # Rows that one thread adds up before it hands over: so many that handing over costs nothing.
 TASK_ROWS = 1 << 20
 # Rows that textbook descent holds and shuffles at a time.
-BUFFER_ROWS = 1 << 20
+BUFFER_ROWS, BUFFER_NUMBERS = 1 << 20, 1 << 22
 # Sums that are remembered.
 REMEMBERED = 8
 
@@ -93,7 +93,8 @@ class Population:
             return
         assert self._mixed is not None  # they are read in pieces
         chunks = self.chunks() if seed is None else self._mixed(seed)
-        cut = Aligner(max(size, BUFFER_ROWS // size * size))
+        rows = min(BUFFER_ROWS, BUFFER_NUMBERS // len(self.model.columns))
+        cut = Aligner(max(size, rows // size * size))
         blocks = (c.columns if c.weights is None else (*c.columns, c.weights) for c in chunks)
         whole = (columns for block in blocks for columns in cut.push(block))
         for columns in itertools.chain(whole, cut.rest()):
