@@ -27,7 +27,7 @@ Journal.__init__ = often
 from sgdfit.cli.app import main
 sys.exit(main())
 """
-KILLS = 10  # of each case
+KILLS = 10  # of each of two cases
 PATIENCE = 120.0
 
 

@@ -118,6 +118,8 @@ def _no_rows(scan: Scan, counted: Census) -> str:
             f"no row of {scan.label} remains: each of its {counted.dropped:,} rows lacks a finite"
             " number; check its columns"
         )
+    if any(piece.rows is None for piece in scan.pieces):
+        return f"no row of {scan.label} is left; check what chooses them"
     return f"{scan.label} has no rows; give at least one"
 
 

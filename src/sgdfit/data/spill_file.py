@@ -184,7 +184,9 @@ class Keeper:
             return Kept(tuple(np.array(column) for column in columns))
         if self.folder is None:
             self.folder = SpillFolder(self.parent)
-            self.announce(f"the rest is kept in {self.folder.path} until the end")
+            self.announce(
+                f"what does not fit into memory is kept in {self.folder.path} until the end"
+            )
         self.folder.check_room(size, self.written)
         try:
             self._write(columns, self.folder)

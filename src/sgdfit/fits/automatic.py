@@ -13,7 +13,7 @@ from sgdfit.fits.arrival import Asked, result_of
 from sgdfit.fits.assessment import SQUARED
 from sgdfit.fits.descent import Callback
 from sgdfit.fits.gauss_newton import walk
-from sgdfit.fits.growth import FEW
+from sgdfit.fits.growth import FEW, RESERVED_WHOLE
 from sgdfit.fits.kinks import has_kink
 from sgdfit.fits.problem import Problem
 from sgdfit.fits.routes import Found, find_minimum
@@ -27,6 +27,9 @@ from sgdfit.results.result import Result
 __all__ = ["Wishes", "solve"]
 
 DEFAULT_STEPS = 2_000
+# Where rows are many two or three steps that look at all of them are enough; with so many it is no
+# question of steps.
+MOST_LOOKS = 40
 # In standard errors: of few rows not far above rounding, of many far below what matters. There the
 # distance is foreseen rather than looked at, which saves a pass and errs on the far side.
 FINE, FINE_OF_MANY = 1e-11, 1e-3
@@ -116,6 +119,7 @@ def _problem(task: Task, wishes: Wishes) -> Problem:
         kinked=has_kink(model),
         seed=wishes.seed,
         steps=as_steps(wishes.steps, DEFAULT_STEPS),
+        looks=as_steps(wishes.steps, MOST_LOOKS if rows > RESERVED_WHOLE else DEFAULT_STEPS),
         tolerance=tolerance or (FINE if rows <= FEW or has_kink(model) else FINE_OF_MANY),
         callback=as_callable(wishes.callback, "callback"),
         callback_every=1 if every is None else whole(every, "callback_every", 1),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from sgdfit.choice import whole
@@ -235,12 +236,26 @@ def fit(
     said = options._asdict() | listening | {
         "optimizer": chosen or "auto", "search": search, "missing": missing, "where": where,
         "intervals": intervals, "absolute_sigma": absolute_sigma, "covariance": covariance,
+        # It decides how many rows are shuffled together where they are read in pieces.
+        "memory": means.memory if chosen else None,
     }  # fmt: skip
     if means.checkpoint is not None:
         # Only a file asks what run it is of; to write formulas out takes longer than small fits.
         means = means._replace(identity=identity_of(model, weighting, said))
     task = prepare(model, table, weighting, missing, means, seed)
-    with task.population.journal:
+    with task.population.journal as journal:
+        # There is a file to resume from, however soon the run ends.
+        journal.keep("begun", {"rows": task.rows}, now=True)
         if chosen is None:
-            return solve(task, wishes)
-        return run_textbook(started(task, seed) if searches(start) else task, options)
+            result = solve(task, wishes)
+        else:
+            result = run_textbook(started(task, seed) if searches(start) else task, options)
+    return result if checkpoint is None else _resumable(result, checkpoint)
+
+
+def _resumable(result: Result, checkpoint: str | os.PathLike[str]) -> Result:
+    """Return the result of a run that was cut short with the advice to go on from its file."""
+    if result.status.name not in ("interrupted", "stopped"):
+        return result
+    cure = f"run it again with resume=True, which goes on from {os.fspath(checkpoint)}"
+    return replace(result, status=replace(result.status, cure=cure))

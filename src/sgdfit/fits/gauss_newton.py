@@ -114,6 +114,7 @@ class _Run:
         # What the curvature of a row has beyond that of Gauss and Newton, once that is asked for.
         self.bending: np.ndarray | None = None
         self.is_slow = False
+        self.looks = 0
 
     @property
     def visited(self) -> int:
@@ -190,14 +191,15 @@ class _Run:
             self.is_slow = self.distance > SLOWLY * before
             if self.distance <= target or iterate.rests:
                 return iterate, "rests" if self.distance > target else "arrived"
-            if self.step >= problem.steps:
+            everything = surface.batch.rows == problem.rows
+            self.looks += everything
+            if self.step >= problem.steps or self.looks > problem.looks:
                 return iterate, "steps"
             if self._called_off():
                 return iterate, "stopped"
             foreseen = self._foreseen(iterate, before)
             if foreseen is not None and foreseen <= target:
                 return self._leap(surface, iterate, foreseen), "arrived"
-            everything = surface.batch.rows == problem.rows
             if everything and self.is_slow and self._learns_to_bend():
                 surface = self._surface(surface.batch)
                 iterate = begin(surface.around(iterate.point))

@@ -8,7 +8,7 @@ import numpy as np
 
 from sgdfit.kernels.kernel import Chunk
 
-__all__ = ["FEW", "batch_sizes", "reserved", "sample", "scattered", "stretches"]
+__all__ = ["FEW", "RESERVED_WHOLE", "batch_sizes", "reserved", "sample", "scattered", "stretches"]
 
 # Up to here rows are cheap enough for a QR decomposition of their Jacobian.
 FEW = 8_192

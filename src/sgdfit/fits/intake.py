@@ -123,6 +123,7 @@ def _streamed(
         means.threads,
         journal,
         lambda order: map(chunk_of, stream.mixed(order)),
+        means.budget // 3,
     )
     return Intake(population, 1.0 if known is None else known.given_mean)
 

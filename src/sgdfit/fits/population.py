@@ -21,7 +21,7 @@ __all__ = ["Population", "in_memory"]
 # Rows that one thread adds up before it hands over: so many that handing over costs nothing.
 TASK_ROWS = 1 << 20
 # Rows that textbook descent holds and shuffles at a time.
-BUFFER_ROWS, BUFFER_NUMBERS = 1 << 20, 1 << 22
+BUFFER_ROWS, MOST_BUFFERED = 1 << 20, 1 << 25
 # Sums that are remembered.
 REMEMBERED = 8
 
@@ -45,6 +45,8 @@ class Population:
         Remembers passes, also those that an interrupted run made.
     mixed : function of a seed, optional
         Yields all rows in a random order of pieces; needed where they are not in memory.
+    buffer : int
+        The most bytes of rows that textbook descent may hold and shuffle at a time.
     """
 
     def __init__(
@@ -57,10 +59,11 @@ class Population:
         threads: int,
         journal: Journal,
         mixed: Callable[[list[int]], Iterator[Chunk]] | None = None,
+        buffer: int = MOST_BUFFERED,
     ) -> None:
         self.model, self.rows, self.some, self.whole = model, rows, some, whole
         self.threads, self.journal = threads, journal
-        self._chunks, self._mixed = chunks, mixed
+        self._chunks, self._mixed, self._buffer = chunks, mixed, buffer
         self._survey: Survey | None = None
         self._scattered: Chunk | None = None
         # Rows that passes have seen, each as often as they did.
@@ -93,7 +96,7 @@ class Population:
             return
         assert self._mixed is not None  # they are read in pieces
         chunks = self.chunks() if seed is None else self._mixed(seed)
-        rows = min(BUFFER_ROWS, BUFFER_NUMBERS // len(self.model.columns))
+        rows = min(BUFFER_ROWS, self._buffer // (8 * len(self.model.columns)))
         cut = Aligner(max(size, rows // size * size))
         blocks = (c.columns if c.weights is None else (*c.columns, c.weights) for c in chunks)
         whole = (columns for block in blocks for columns in cut.push(block))

@@ -44,6 +44,8 @@ class Problem(NamedTuple):
         Of the samples.
     steps : int
         The most to take.
+    looks : int
+        The most steps that look at all rows.
     tolerance : float
         The distance, in standard errors, at which to stop.
     callback : callable or None
@@ -64,6 +66,7 @@ class Problem(NamedTuple):
     kinked: bool
     seed: int
     steps: int
+    looks: int
     tolerance: float
     callback: Callback | None
     callback_every: int

@@ -64,7 +64,7 @@ def misfit_warnings(task: Task, problem: Problem, course: Course) -> tuple[str, 
         )
     if found.unexplained > HARDLY and len(task.model.free) > 1:
         return (
-            f"the curve leaves {100 * found.unexplained:.0f}% of the variation of the response"
+            f"the curve leaves {100 * found.unexplained:.4g}% of the variation of the response"
             " unexplained: noise, or a minimum that is not the one meant; look at a plot",
         )
     return ()

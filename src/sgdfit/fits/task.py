@@ -103,7 +103,11 @@ class Task(NamedTuple):
             " ended before it had seen all of them"
         )
         return self._replace(
-            population=part, rows=some.rows, counted=some.rows, warnings=(*self.warnings, told)
+            label=f"{self.label}, drawn from its {self.rows:,}",
+            population=part,
+            rows=some.rows,
+            counted=some.rows,
+            warnings=(*self.warnings, told),
         )
 
 

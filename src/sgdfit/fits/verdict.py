@@ -9,6 +9,7 @@ import numpy as np
 from sgdfit.fits.centring import centred, could_determine, far_columns
 from sgdfit.fits.ending import ARRIVED, FLAT, out_of_domain
 from sgdfit.fits.gauss_newton import condition
+from sgdfit.fits.growth import RESERVED_WHOLE
 from sgdfit.fits.kinks import has_kink
 from sgdfit.fits.problem import Course
 from sgdfit.fits.task import Task
@@ -64,7 +65,7 @@ def pronounce(
     if undetermined and (could_determine(task) or _is_flat(task.model, undetermined)):
         if far_columns(task):
             return _hidden(task, course, f"rounding hides {', '.join(undetermined)}")
-        return _plateau(task.model, course, undetermined)
+        return _plateau(task, course, undetermined)
     if _digits_left(course.quadratic) < 1 and far_columns(task):
         return _hidden(task, course, "rounding leaves no digit of the parameters")
     enough = ARRIVED if reach is None else reach
@@ -72,8 +73,23 @@ def pronounce(
         cause = f"nearer than the {enough:g} standard errors that count"
         return status_of("converged", cause=cause)
     if course.ending == "steps":
-        return status_of("step_limit", steps=_steps(course), cure="raise steps, or start nearer")
+        return status_of(
+            "step_limit",
+            steps=_steps(course),
+            cure=f"raise steps, or start nearer{_unseen(task)}",
+        )
     return _resting(task, course, distance)
+
+
+def _unseen(task: Task) -> str:
+    """Say what a search among a few of many rows cannot see."""
+    searched = any(p.origin == "search" for p in task.model.parameters.values())
+    if not searched or task.rows <= RESERVED_WHOLE:
+        return ""
+    return (
+        f": the search for starts looked at 512 of {task.rows:,} rows, and cannot see what is"
+        " narrower than the distance between them, such as a narrow peak; give start"
+    )
 
 
 def _is_flat(model: Model, undetermined: tuple[str, ...]) -> bool:
@@ -162,8 +178,9 @@ def _centre(task: Task) -> str | None:
     return f"centre the columns: fit '{centred(task.model.formula, middles)}'"
 
 
-def _plateau(model: Model, course: Course, undetermined: tuple[str, ...]) -> Status:
-    moved = [f"{name} = {value:.4g}" for name, value in zip(model.free, course.theta, strict=True)]
+def _plateau(task: Task, course: Course, undetermined: tuple[str, ...]) -> Status:
+    pairs = zip(task.model.free, course.theta, strict=True)
+    moved = [f"{name} = {value:.4g}" for name, value in pairs]
     return status_of(
         "stalled",
         step=_steps(course),
@@ -171,7 +188,7 @@ def _plateau(model: Model, course: Course, undetermined: tuple[str, ...]) -> Sta
             "the steps ended on flat ground, not at the optimum: here the loss does not depend on"
             f" {', '.join(undetermined)} ({', '.join(moved)})"
         ),
-        cure="start nearer, or bound the parameters" + _unsought(model),
+        cure="start nearer, or bound the parameters" + (_unseen(task) or _unsought(task.model)),
     )
 
 

@@ -215,7 +215,7 @@ class Fit:
         fixed = self._fixed or self._settled(table.names)
         batch = arrived(table, fixed.model, self._weighting, self._missing)
         memory = self._memory or Memory(Tally(), Buffer.empty(len(fixed.model.columns)))
-        tally, first = memory.tally, memory.tally.used
+        tally, first = memory.tally, _read(memory)
         turn, watches = self._next, []
         for begin in range(0, len(batch.weights), STRIDE):
             some = batch.slice(begin, begin + STRIDE)
@@ -232,6 +232,14 @@ class Fit:
         told = Update(fixed, memory, self._weighting, warnings)
         self._seconds += time.perf_counter() - begun
         return told
+
+    def __repr__(self) -> str:
+        """Return the formula and the estimates so far."""
+        fixed, memory = self._fixed, self._memory
+        if fixed is None or memory is None or not has_estimates(fixed, memory):
+            rows = 0 if memory is None else memory.tally.rows
+            return f"Fit({self._formula}: {rows:,} rows, which do not determine it yet)"
+        return f"Fit({self.result()!r})"
 
     def result(self) -> Result:
         """Return all that is known now as the result of a fit.
@@ -299,11 +307,11 @@ class Fit:
         """Take in some rows; look for starting values when it is their turn."""
         rows = looked(fixed, memory, batch)
         if memory.theta is not None:
-            _check_domain(rows, memory.tally.used)
+            _check_domain(rows, _read(memory))
         watch = watched(fixed, memory, rows, batch.weights)
         found = absorbed(fixed, memory, batch, rows)
         if found is None:
-            raise _domain(memory.tally.used)
+            raise _domain(_read(memory))
         if watch is not None and not watch.strange:
             found = found._replace(tally=found.tally.with_losses(watch.weight, watch.squares))
         p = len(fixed.model.free)
@@ -325,6 +333,11 @@ class Fit:
             assert memory.theta is not None
             q, weight = memory.whole.quadratic, memory.tally.weight
             self._history.record(self._updates, q.loss / weight, memory.theta, q.gradient / weight)
+
+
+def _read(memory: Memory) -> int:
+    """Return how many rows have been read, those included that had no say."""
+    return memory.tally.rows + memory.tally.dropped
 
 
 def _may_search(fixed: Recursion) -> bool:
