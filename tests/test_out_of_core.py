@@ -165,7 +165,12 @@ def test_shuffled_descent_learns_from_a_sorted_file(tmp_path: Path, little: None
         tmp_path / "data.parquet",
         row_group_size=10_000,
     )
-    options: dict[str, Any] = {"batch_size": 64, "epochs": 8, "learning_rate": 0.02}
+    options: dict[str, Any] = {
+        "optimizer": "averaged(sgd, start=10000)",
+        "batch_size": 64,
+        "epochs": 8,
+        "learning_rate": 0.02,
+    }
     found = sgdfit.fit("y = a*x + b", tmp_path / "data.parquet", **options)
     exact = sgdfit.fit("y = a*x + b", data)
     again = sgdfit.fit("y = a*x + b", tmp_path / "data.parquet", **options)

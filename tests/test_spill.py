@@ -166,7 +166,7 @@ def test_it_is_announced(tmp_path):
     (folder,) = tmp_path.iterdir()
     assert said == [
         "the data can be read once, so columns that are needed again are kept",
-        f"the rest is kept in {folder} until the end",
+        f"what does not fit into memory is kept in {folder} until the end",
         f"{8 * ROWS:,} bytes of columns were written to {folder}",
     ]
     said.clear()

@@ -21,7 +21,7 @@ __all__ = ["Population", "in_memory"]
 # Rows that one thread adds up before it hands over: so many that handing over costs nothing.
 TASK_ROWS = 1 << 20
 # Rows that textbook descent holds and shuffles at a time.
-BUFFER_ROWS, MOST_BUFFERED = 1 << 20, 1 << 25
+LEAST_ROWS, BUFFER_ROWS, MOST_BUFFERED = 1 << 16, 1 << 20, 1 << 25
 # Sums that are remembered.
 REMEMBERED = 8
 
@@ -96,7 +96,8 @@ class Population:
             return
         assert self._mixed is not None  # they are read in pieces
         chunks = self.chunks() if seed is None else self._mixed(seed)
-        rows = min(BUFFER_ROWS, self._buffer // (8 * len(self.model.columns)))
+        room = self._buffer // (8 * len(self.model.columns))
+        rows = min(BUFFER_ROWS, max(LEAST_ROWS, room))
         cut = Aligner(max(size, rows // size * size))
         blocks = (c.columns if c.weights is None else (*c.columns, c.weights) for c in chunks)
         whole = (columns for block in blocks for columns in cut.push(block))
