@@ -64,7 +64,7 @@ def look_at(model: Model, chunk: Chunk, about: float | None = None) -> Survey:
             np.array([column.max() for column in chunk.columns], dtype=np.float64),
             about,
             float(weighed.sum()),
-            float((weighed * apart).sum()),
+            float(np.einsum("i,i->", weighed, apart)),
             0.0 if chunk.weights is None else _logarithms(chunk.weights),
         )
 
