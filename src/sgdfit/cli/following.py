@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sgdfit.cli.outcome import INTERRUPTED, exit_status, keep, show_result
 from sgdfit.cli.running import Running
+from sgdfit.cli.signals import TERMINATED
 from sgdfit.cli.streams import say, say_error
 from sgdfit.errors import DataError, SgdfitError, UsageError
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Interval", "Wish", "as_interval", "check_wish", "follow"]
 
-TERMINATED = 143
 MISUSED = 2
 LABEL = "standard input"
 BLOCK = 1 << 16
@@ -151,7 +151,7 @@ def _finished(fit: Fit, wish: Wish) -> Result:
     return found
 
 
-class _Stopped(Exception):  # noqa: N818  # it is no error
+class _Stopped(BaseException):  # it is no error, and nobody's to catch but ours
     """A signal came while nothing was being done."""
 
 
@@ -209,9 +209,10 @@ class _Input:
         return os.read(self._file, BLOCK)
 
     def _ready(self, file: int) -> bool:
-        self._signals.check()
+        # In this order, so that no signal falls between the two.
         self._signals.waiting = True
         try:
+            self._signals.check()
             return bool(select.select([file], [], [], self._course.patience())[0])
         finally:
             self._signals.waiting = False
