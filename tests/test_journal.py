@@ -10,9 +10,7 @@ import signal
 import struct
 import subprocess
 import sys
-import tempfile
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
+from permissions import reachable
 from sgdfit.checkpoints import hold
 from sgdfit.checkpoints.identity import differences
 from sgdfit.checkpoints.journal import open_journal
@@ -456,10 +455,7 @@ def test_a_folder_that_is_not_there(tmp_path):
 def test_a_folder_that_may_not_be_written(tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()
-    # Processes that test side by side have a folder more each.
-    for parent in (tmp_path, *tmp_path.parents[:3]):
-        if parent.owner() == tmp_path.owner() and parent != Path(tempfile.gettempdir()):
-            parent.chmod(0o755)
+    reachable(tmp_path)
     folder.chmod(0o555)
     script = (
         f"import os, sys; sys.path.insert(0, {source()!r})\n"

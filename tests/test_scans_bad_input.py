@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import tempfile
-from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from permissions import as_nobody, reachable
 from sgdfit.data import folders
 from sgdfit.data.readers import open_table
 from sgdfit.errors import DataError
@@ -289,26 +287,6 @@ def test_a_remote_file_that_changes_is_refused(tmp_path, monkeypatch):
     (tmp_path / "a.parquet").unlink()
     with pytest.raises(DataError, match="was removed while"):
         list(scan.pieces[0].read(["x"]))
-
-
-@contextmanager
-def as_nobody():
-    """Root may read everything; for a while, be a user who may not."""
-    root = os.geteuid() == 0
-    if root:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        if root:
-            os.seteuid(0)
-
-
-def reachable(tmp_path):
-    # Processes that test side by side have a folder more each.
-    for folder in (tmp_path, *tmp_path.parents[:3]):
-        if folder.owner() == tmp_path.owner() and folder != Path(tempfile.gettempdir()):
-            folder.chmod(0o755)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="permissions of this system differ")
