@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import io
 import os
-from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
@@ -16,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from permissions import as_nobody, reachable
 from sgdfit.data.files import format_table
 from sgdfit.data.readers import KINDS, open_table
 from sgdfit.errors import DataError, UsageError
@@ -268,25 +268,11 @@ def test_an_address_is_no_path():
         open_table("https://example.org/data.csv")
 
 
-@contextmanager
-def as_nobody():
-    """Root may read everything; for a while, be a user who may not."""
-    root = os.geteuid() == 0
-    if root:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        if root:
-            os.seteuid(0)
-
-
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="permissions of this system differ")
 def test_no_permission(tmp_path):
     path = tmp_path / "data.csv"
     path.write_text("x\n1\n")
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
+    reachable(tmp_path)
     path.chmod(0)
     with as_nobody(), pytest.raises(DataError, match="permission denied"):
         open_table(path)
