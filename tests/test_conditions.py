@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sgdfit.data.condition_text import read_condition
-from sgdfit.data.masks import mask_of
+from sgdfit.data.conditions.masks import mask_of
+from sgdfit.data.conditions.parsing import read_condition
 from sgdfit.data.readers import open_table
 from sgdfit.errors import DataError, FormulaError, UsageError
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sgdfit.data.files import COMPRESSIONS, FORMATS
+from sgdfit.data.files.paths import COMPRESSIONS, FORMATS
 from sgdfit.language.functions import CONSTANTS, FUNCTIONS
 from sgdfit.models.loss import LOSSES
 from sgdfit.optimization.optimizer import OPTIMIZERS

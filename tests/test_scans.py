@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
 
-from sgdfit.data import folders
+from sgdfit.data.files import folders
+from sgdfit.data.files.patterns import natural
 from sgdfit.data.fingerprints import fingerprint_of
-from sgdfit.data.patterns import natural
 from sgdfit.data.readers import open_table
 from sgdfit.data.scan import BATCH_ROWS
 
@@ -135,7 +135,7 @@ def test_long_batches_are_cut_and_short_ones_joined(kind, tmp_path):
 
 
 def test_a_batch_too_long_to_be_held_is_read_page_by_page(tmp_path, monkeypatch):
-    monkeypatch.setattr("sgdfit.data.record_batches.MAPPED", 1000)
+    monkeypatch.setattr("sgdfit.data.files.record_batches.MAPPED", 1000)
     rows = BATCH_ROWS + 5
     table = pa.table({"x": np.arange(float(rows)), "y": np.ones(rows)})
     ipc(table, str(tmp_path / "a.arrow"), pa.ipc.new_file, rows)

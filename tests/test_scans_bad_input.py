@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from permissions import as_nobody, reachable
-from sgdfit.data import folders
+from sgdfit.data.files import folders
 from sgdfit.data.readers import open_table
 from sgdfit.errors import DataError
 
@@ -317,7 +317,7 @@ def test_a_folder_that_may_not_be_looked_at(tmp_path):
 
 
 def test_rows_that_a_file_announces_and_does_not_hold(tmp_path, monkeypatch):
-    from sgdfit.data import record_batches
+    from sgdfit.data.files import record_batches
 
     path = tmp_path / "a.arrow"
     pyarrow.feather.write_feather(TABLE, str(path), chunksize=40)
@@ -328,7 +328,7 @@ def test_rows_that_a_file_announces_and_does_not_hold(tmp_path, monkeypatch):
 
 
 def test_a_length_that_cannot_be_read_is_found_by_reading(tmp_path, monkeypatch):
-    from sgdfit.data import record_batches
+    from sgdfit.data.files import record_batches
 
     pyarrow.feather.write_feather(TABLE, str(tmp_path / "a.arrow"), chunksize=40)
     (tmp_path / "a.arrows").write_bytes(stream())

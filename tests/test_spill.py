@@ -23,8 +23,8 @@ from sgdfit.data.readers import open_table
 from sgdfit.data.scan import BATCH_ROWS, Piece, Scan
 from sgdfit.data.scanned import float_blocks, scanned_table
 from sgdfit.data.spill import spilled
-from sgdfit.data.text_places import stream_place
-from sgdfit.data.text_scan import scan_text
+from sgdfit.data.text.places import stream_place
+from sgdfit.data.text.text_scan import scan_text
 from sgdfit.errors import DataError
 
 ROWS = 2 * BATCH_ROWS + 1000

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 import sgdfit
-from sgdfit.data.arrivals import TextArrivals
+from sgdfit.data.text.arrivals import TextArrivals
 from sgdfit.errors import DataError, UsageError
 from sgdfit.reports.report import as_text
 from sgdfit.streams import recursion, reservoir

@@ -21,7 +21,7 @@ from sgdfit.cli.streams import say, say_error
 from sgdfit.errors import DataError, SgdfitError, UsageError
 
 if TYPE_CHECKING:
-    from sgdfit.data.arrivals import Lines
+    from sgdfit.data.text.arrivals import Lines
     from sgdfit.results.result import Result
     from sgdfit.streams.updating import Fit, Update
 
@@ -325,7 +325,7 @@ class _Course:
 
 
 def _text(source: _Input, lenient: bool) -> Iterator[Lines]:
-    from sgdfit.data.arrivals import TextArrivals
+    from sgdfit.data.text.arrivals import TextArrivals
 
     text = TextArrivals(LABEL, lenient)
     while block := source.block():

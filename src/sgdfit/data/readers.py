@@ -3,7 +3,7 @@
 ==========================================  ==============================================
 data                                        read as
 ==========================================  ==============================================
-path, ``-`` for standard input              see `sgdfit.data.formats`: CSV, Parquet, Feather, ORC
+path, ``-`` for standard input              see `data.files.formats`: CSV, Parquet, …
 folder, pattern, address, list of paths     files of one format as one table, in natural order
 file object                                 the same, by its first bytes; read once
 NumPy structured or record array            its fields
@@ -33,9 +33,9 @@ from typing import Any
 
 import numpy as np
 
-from sgdfit.data.condition_text import read_condition
-from sgdfit.data.files import open_files, open_stream
-from sgdfit.data.filtering import filtered
+from sgdfit.data.conditions.filtering import filtered
+from sgdfit.data.conditions.parsing import read_condition
+from sgdfit.data.files.paths import open_files, open_stream
 from sgdfit.data.numeric import shown
 from sgdfit.data.one_pass import lazy_scan, open_batches, open_reader
 from sgdfit.data.table import Table, clean_names
@@ -55,7 +55,7 @@ def open_table(data: object, where: str | None = None) -> Table:
         Folders called ``name=value`` within a folder or a pattern give their files a column.
     where : str, optional
         Which rows count, such as ``"x > 0 and site == 'A'"``; see
-        `sgdfit.data.condition_text.read_condition`. Files and row groups that can hold none of
+        `sgdfit.data.conditions.parsing.read_condition`. Files and row groups that can hold none of
         them are not read.
 
     Raises

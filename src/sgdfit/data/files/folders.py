@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from sgdfit.data.origins import Origin, Stamp, on_disk, remote, unreadable
-from sgdfit.data.partitions import partitioned, trailing
-from sgdfit.data.patterns import cut, is_pattern, matcher, natural
+from sgdfit.data.files.origins import Origin, Stamp, on_disk, remote, unreadable
+from sgdfit.data.files.partitions import partitioned, trailing
+from sgdfit.data.files.patterns import cut, is_pattern, matcher, natural
 from sgdfit.errors import DataError
 
 __all__ = ["Selection", "is_many", "select"]

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from sgdfit.data.columns import raw_array
-from sgdfit.data.conditions import Condition
-from sgdfit.data.masks import mask_of
+from sgdfit.data.conditions.condition import Condition
+from sgdfit.data.conditions.masks import mask_of
 from sgdfit.data.numeric import Place
 from sgdfit.data.scalars import as_bools, bools_of, numbers_of
 from sgdfit.data.scan import BATCH_ROWS, Piece, Scan
@@ -33,7 +33,7 @@ def filtered(table: Table, condition: Condition) -> Table:
 
     Examples
     --------
-    >>> from sgdfit.data.condition_text import read_condition
+    >>> from sgdfit.data.conditions.parsing import read_condition
     >>> from sgdfit.data.readers import open_table
     >>> table = open_table({"x": [1.0, 2.0, 3.0], "site": ["A", "B", "A"]})
     >>> filtered(table, read_condition("site == 'A'")).load(["x"]).columns["x"]
@@ -91,7 +91,7 @@ def nothing_left(label: str, condition: Condition) -> str:
 
     Examples
     --------
-    >>> from sgdfit.data.condition_text import read_condition
+    >>> from sgdfit.data.conditions.parsing import read_condition
     >>> nothing_left("data.csv", read_condition("x > 7"))
     "no row of data.csv meets where='x > 7'; widen the condition"
     """

@@ -8,13 +8,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from sgdfit.data.delimited import wrong_row
-from sgdfit.data.dialect import Dialect, rows
 from sgdfit.data.numeric import shown
 from sgdfit.data.scan import BATCH_ROWS
-from sgdfit.data.text_blocks import Block, blocks
-from sgdfit.data.text_places import TextPlace, opened, told
-from sgdfit.data.text_types import Types, columns_of, first_unlike
+from sgdfit.data.text.block import Block, blocks
+from sgdfit.data.text.column_types import Types, columns_of, first_unlike
+from sgdfit.data.text.delimited import wrong_row
+from sgdfit.data.text.dialect import Dialect, rows
+from sgdfit.data.text.places import TextPlace, opened, told
 from sgdfit.errors import DataError
 
 __all__ = ["TextFile", "batches", "line_of", "state_of"]

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from sgdfit.data.columnar import Contents
-from sgdfit.data.origins import Origin
-from sgdfit.data.record_batches import open_record_batches
-from sgdfit.data.row_groups import open_row_groups
-from sgdfit.data.stripes import open_stripes
+from sgdfit.data.files.columnar import Contents
+from sgdfit.data.files.origins import Origin
+from sgdfit.data.files.record_batches import open_record_batches
+from sgdfit.data.files.row_groups import open_row_groups
+from sgdfit.data.files.stripes import open_stripes
 from sgdfit.errors import DataError
 
 __all__ = [

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sgdfit.data.delimited import without_comments
+from sgdfit.data.text.delimited import without_comments
 from sgdfit.errors import DataError
 
 __all__ = ["BLOCK", "Block", "blocks", "last_row_end"]

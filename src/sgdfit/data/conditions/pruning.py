@@ -10,9 +10,17 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from sgdfit.data.conditions import Among, Column, Comparison, Joined, Literal, Missing, Not
+from sgdfit.data.conditions.condition import (
+    Among,
+    Column,
+    Comparison,
+    Joined,
+    Literal,
+    Missing,
+    Not,
+)
+from sgdfit.data.conditions.literals import literal_scalar
 from sgdfit.data.kinds import kind_of
-from sgdfit.data.literals import literal_scalar
 
 __all__ = ["Outlook", "Range", "comparable", "outlook"]
 
@@ -96,7 +104,7 @@ def outlook(tree: Any, ranges: Callable[[str], Range | None]) -> Outlook:
     Examples
     --------
     >>> import pyarrow as pa
-    >>> from sgdfit.data.condition_text import read_condition
+    >>> from sgdfit.data.conditions.parsing import read_condition
     >>> known = {"x": Range(pa.int64(), 1, 5, nulls=False)}
     >>> outlook(read_condition("x > 7 or y == 2").tree, known.get).true
     True

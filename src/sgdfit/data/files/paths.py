@@ -15,14 +15,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sgdfit.data.columnar import reading
-from sgdfit.data.conditions import Condition
-from sgdfit.data.containers import columns_in_place
-from sgdfit.data.datasets import open_dataset
-from sgdfit.data.delimited import open_delimited
-from sgdfit.data.filtering import filtered
-from sgdfit.data.folders import is_many, select
-from sgdfit.data.formats import (
+from sgdfit.data.conditions.condition import Condition
+from sgdfit.data.conditions.filtering import filtered
+from sgdfit.data.files.columnar import reading
+from sgdfit.data.files.containers import columns_in_place
+from sgdfit.data.files.datasets import open_dataset
+from sgdfit.data.files.folders import is_many, select
+from sgdfit.data.files.formats import (
     ARROW,
     COMPRESSIONS,
     FORMATS,
@@ -32,12 +31,13 @@ from sgdfit.data.formats import (
     format_of,
     format_table,
 )
+from sgdfit.data.files.origins import Origin, in_memory, on_disk, unchanged
+from sgdfit.data.files.selections import open_selection
 from sgdfit.data.one_pass import open_arrow_stream
-from sgdfit.data.origins import Origin, in_memory, on_disk, unchanged
-from sgdfit.data.selections import open_selection
 from sgdfit.data.table import Table
-from sgdfit.data.text_places import TextPlace, held, opened, stream_place
-from sgdfit.data.text_scan import SMALL, scan_text
+from sgdfit.data.text.delimited import open_delimited
+from sgdfit.data.text.places import TextPlace, held, opened, stream_place
+from sgdfit.data.text.text_scan import SMALL, scan_text
 from sgdfit.errors import DataError, did_you_mean
 
 __all__ = ["COMPRESSIONS", "FORMATS", "format_table", "open_files", "open_path", "open_stream"]

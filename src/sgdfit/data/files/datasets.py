@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-from sgdfit.data.columnar import Contents, Stretch, reading, unknown
-from sgdfit.data.conditions import Condition
-from sgdfit.data.filtering import filtered_piece, located
+from sgdfit.data.conditions.condition import Condition
+from sgdfit.data.conditions.filtering import filtered_piece, located
+from sgdfit.data.conditions.pruning import Range, comparable, outlook
+from sgdfit.data.files.columnar import Contents, Stretch, reading, unknown
+from sgdfit.data.files.origins import Origin, unchanged
 from sgdfit.data.fingerprints import fingerprint_of_files
 from sgdfit.data.gathering import gathered_table
 from sgdfit.data.kinds import kind_of, plain_type
-from sgdfit.data.origins import Origin, unchanged
-from sgdfit.data.pruning import Range, comparable, outlook
 from sgdfit.data.scan import Piece, Scan
 from sgdfit.data.scanned import scanned_table
 from sgdfit.data.table import Table, clean_names

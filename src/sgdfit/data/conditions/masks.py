@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from sgdfit.data.conditions import (
+from sgdfit.data.conditions.condition import (
     Among,
     Arithmetic,
     Column,
@@ -20,8 +20,8 @@ from sgdfit.data.conditions import (
     Missing,
     Not,
 )
+from sgdfit.data.conditions.literals import literal_scalar
 from sgdfit.data.kinds import kind_of
-from sgdfit.data.literals import literal_scalar
 from sgdfit.data.scalars import array_of, scalar_of
 from sgdfit.errors import DataError
 
@@ -59,7 +59,7 @@ def mask_of(condition: Condition, batch: Any) -> Any:
     Examples
     --------
     >>> import pyarrow as pa
-    >>> from sgdfit.data.condition_text import read_condition
+    >>> from sgdfit.data.conditions.parsing import read_condition
     >>> batch = pa.record_batch({"x": [1.0, None, 3.0], "s": ["A", "A", "B"]})
     >>> mask_of(read_condition("not x > 2 or s == 'B'"), batch).to_pylist()
     [True, False, True]

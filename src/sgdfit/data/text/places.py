@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sgdfit.data.containers import reading
+from sgdfit.data.files.containers import reading
 from sgdfit.errors import DataError
 
 __all__ = [

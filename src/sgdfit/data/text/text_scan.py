@@ -1,4 +1,4 @@
-"""Delimited text of any size, read in blocks; see `sgdfit.data.delimited` for what is read how."""
+"""Delimited text of any size, in blocks; see `sgdfit.data.text.delimited` for what is read how."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from dataclasses import replace
 from typing import Any
 
 from sgdfit.data.arrow import MISSING_SPELLINGS
-from sgdfit.data.delimited import HEAD, open_delimited, refuse_binary, with_newlines
-from sgdfit.data.dialect import find_dialect
 from sgdfit.data.scan import Piece, Scan
 from sgdfit.data.scanned import read_once, scanned_table
 from sgdfit.data.table import Table
-from sgdfit.data.text_blocks import BLOCK, blocks
-from sgdfit.data.text_file import TextFile, batches, line_of, state_of
-from sgdfit.data.text_places import TextPlace, file_place, held
-from sgdfit.data.text_types import Types, settled
+from sgdfit.data.text.block import BLOCK, blocks
+from sgdfit.data.text.column_types import Types, settled
+from sgdfit.data.text.delimited import HEAD, open_delimited, refuse_binary, with_newlines
+from sgdfit.data.text.dialect import find_dialect
+from sgdfit.data.text.places import TextPlace, file_place, held
+from sgdfit.data.text.text_file import TextFile, batches, line_of, state_of
 from sgdfit.errors import DataError
 
 __all__ = ["SMALL", "scan_text"]
@@ -56,7 +56,7 @@ def scan_text(
 
     Examples
     --------
-    >>> from sgdfit.data.text_places import stream_place
+    >>> from sgdfit.data.text.places import stream_place
     >>> import io
     >>> text = io.BytesIO(b"x,y\n1,2\n3,4\n")
     >>> table = scan_text([stream_place(text, "standard input")], small=0)

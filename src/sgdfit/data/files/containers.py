@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sgdfit.data.columnar import reading
+from sgdfit.data.files.columnar import reading
 
 __all__ = ["columns_in_place", "reading"]
 

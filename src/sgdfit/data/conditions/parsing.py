@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
-from sgdfit.data.condition_tokens import Token, tokens_of
-from sgdfit.data.conditions import (
+from sgdfit.data.conditions.condition import (
     Among,
     Arithmetic,
     Column,
@@ -17,6 +16,7 @@ from sgdfit.data.conditions import (
     Missing,
     Not,
 )
+from sgdfit.data.conditions.tokens import Token, tokens_of
 from sgdfit.errors import FormulaError, UsageError
 
 __all__ = ["read_condition"]

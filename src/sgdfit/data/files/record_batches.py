@@ -13,8 +13,8 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from sgdfit.data.columnar import Contents, Stretch, batches_of, reading
-from sgdfit.data.origins import Origin, opened
+from sgdfit.data.files.columnar import Contents, Stretch, batches_of, reading
+from sgdfit.data.files.origins import Origin, opened
 from sgdfit.data.scan import BATCH_ROWS
 from sgdfit.errors import DataError
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import unquote
 
-from sgdfit.data.origins import Origin
+from sgdfit.data.files.origins import Origin
 from sgdfit.data.scalars import scalar_of
 
 __all__ = ["partitioned", "trailing"]
@@ -25,7 +25,7 @@ def partitioned(origins: Sequence[Origin], names: Sequence[str]) -> tuple[Origin
 
     Examples
     --------
-    >>> from sgdfit.data.origins import in_memory
+    >>> from sgdfit.data.files.origins import in_memory
     >>> (origin,) = partitioned([in_memory(b"", "a")], ["site=A/year=2020/a"])
     >>> [(name, value.as_py()) for name, value in origin.constants]
     [('site', 'A'), ('year', 2020)]

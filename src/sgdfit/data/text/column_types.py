@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sgdfit.data.delimited import parsed
-from sgdfit.data.dialect import Dialect
+from sgdfit.data.text.delimited import parsed
+from sgdfit.data.text.dialect import Dialect
 
 __all__ = ["Types", "columns_of", "first_unlike", "settled"]
 
@@ -20,7 +20,7 @@ def settled(text: bytes, dialect: Dialect) -> Types:
 
     Examples
     --------
-    >>> from sgdfit.data.dialect import find_dialect
+    >>> from sgdfit.data.text.dialect import find_dialect
     >>> text = b"1,2.5\n3,4\n"
     >>> settled(text, find_dialect(text, "data.csv", []))
     {0: DataType(int64), 1: DataType(double)}

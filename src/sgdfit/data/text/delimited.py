@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from sgdfit.data.arrow import MISSING_SPELLINGS
-from sgdfit.data.dialect import WORD, Data, Dialect, find_dialect, rows
 from sgdfit.data.table import Table
+from sgdfit.data.text.dialect import WORD, Data, Dialect, find_dialect, rows
 from sgdfit.errors import DataError
 
 __all__ = [

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from sgdfit.data.arrow import MISSING_SPELLINGS
-from sgdfit.data.delimited import refuse_binary
-from sgdfit.data.dialect import COMMA_NUMBER, DATE, POINT_NUMBER, Dialect, find_dialect, split
 from sgdfit.data.table import Table
+from sgdfit.data.text.delimited import refuse_binary
+from sgdfit.data.text.dialect import COMMA_NUMBER, DATE, POINT_NUMBER, Dialect, find_dialect, split
 from sgdfit.errors import DataError
 
 __all__ = ["Lines", "TextArrivals"]

@@ -47,7 +47,7 @@ class Condition(NamedTuple):
 
         Examples
         --------
-        >>> from sgdfit.data.condition_text import read_condition
+        >>> from sgdfit.data.conditions.parsing import read_condition
         >>> read_condition("tmie > 2").check(["time", "dose"], "data.csv")
         Traceback (most recent call last):
         sgdfit.errors.DataError: where='tmie > 2' looks at 'tmie', which is no column of data.csv;

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
-from sgdfit.data.conditions import Literal
+from sgdfit.data.conditions.condition import Literal
 from sgdfit.data.kinds import kind_of, plain_type
 from sgdfit.data.scalars import scalar_of
 

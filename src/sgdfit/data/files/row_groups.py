@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from sgdfit.data.columnar import Contents, Stretch, batches_of, reading
+from sgdfit.data.conditions.pruning import Range, comparable
+from sgdfit.data.files.columnar import Contents, Stretch, batches_of, reading
+from sgdfit.data.files.origins import Origin, opened
 from sgdfit.data.kinds import kind_of
-from sgdfit.data.origins import Origin, opened
-from sgdfit.data.pruning import Range, comparable
 from sgdfit.data.scan import batch_rows
 from sgdfit.errors import DataError
 

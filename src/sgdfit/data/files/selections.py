@@ -6,19 +6,19 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sgdfit.data.columnar import reading
-from sgdfit.data.conditions import Condition
-from sgdfit.data.datasets import completed, constant_ranges, open_dataset
-from sgdfit.data.filtering import filtered
-from sgdfit.data.folders import Selection
-from sgdfit.data.formats import MAGIC, TEXT, Format, format_of, format_table
-from sgdfit.data.origins import Origin, opened
-from sgdfit.data.pruning import outlook
+from sgdfit.data.conditions.condition import Condition
+from sgdfit.data.conditions.filtering import filtered
+from sgdfit.data.conditions.pruning import outlook
+from sgdfit.data.files.columnar import reading
+from sgdfit.data.files.datasets import completed, constant_ranges, open_dataset
+from sgdfit.data.files.folders import Selection
+from sgdfit.data.files.formats import MAGIC, TEXT, Format, format_of, format_table
+from sgdfit.data.files.origins import Origin, opened
 from sgdfit.data.scan import Piece, Scan
 from sgdfit.data.scanned import scanned_table
 from sgdfit.data.table import Table
-from sgdfit.data.text_places import TextPlace, file_place
-from sgdfit.data.text_scan import scan_text
+from sgdfit.data.text.places import TextPlace, file_place
+from sgdfit.data.text.text_scan import scan_text
 from sgdfit.errors import DataError
 
 __all__ = ["open_selection", "unpacked"]

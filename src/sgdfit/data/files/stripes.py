@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sgdfit.data.columnar import Contents, Stretch, batches_of, reading
-from sgdfit.data.origins import Origin, opened
+from sgdfit.data.files.columnar import Contents, Stretch, batches_of, reading
+from sgdfit.data.files.origins import Origin, opened
 
 __all__ = ["open_stripes"]
 

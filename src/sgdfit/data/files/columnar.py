@@ -6,8 +6,8 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from sgdfit.data.origins import Origin
-from sgdfit.data.pruning import Range
+from sgdfit.data.conditions.pruning import Range
+from sgdfit.data.files.origins import Origin
 from sgdfit.data.scan import BATCH_ROWS
 from sgdfit.errors import DataError
 
