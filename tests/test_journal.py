@@ -29,10 +29,12 @@ IDENTITY = {"formula": "y = a*x", "data": "0f" * 16, "batch size": "64"}
 DTYPES = ["?", "i1", "i8", "u2", "u8", "f2", "f4", "f8", "c8", "c16", "S3", "U5"]
 
 
-def write(path, records=None, identity=IDENTITY):
+def write(path, records=None, identity=IDENTITY, *, finished=True):
     with open_journal(path, identity, resume=False) as journal:
         for key, arrays in (records or {"pass": {"theta": np.arange(5.0)}}).items():
             journal.keep(key, arrays)
+        if finished:
+            journal.finish()
 
 
 def read(path, key="pass", identity=IDENTITY):
@@ -473,6 +475,70 @@ def test_a_folder_that_may_not_be_written(tmp_path):
     assert "name a file in a folder that you may write" in done.stdout
 
 
+# ---- runs that are not finished
+
+
+STARTED = {"pass": {"theta": np.arange(5.0), "rows": np.array(40)}}
+
+
+def test_an_unfinished_run_is_not_written_over(tmp_path):
+    path = tmp_path / "run"
+    write(path, STARTED, finished=False)
+    before, stamp = path.read_bytes(), time.strftime("%Y-%m-%d %H:%M")
+    said = []
+    with pytest.raises(CheckpointError) as caught:
+        open_journal(
+            path, {"formula": "y = b"}, resume=False, how_far=lambda kept: _far(said, kept)
+        )
+    assert said == [["pass"]]
+    text = str(caught.value)
+    assert f"{str(path)!r} holds an unfinished run of 'y = a*x' (written {stamp[:10]} " in text
+    assert ", 40 rows); go on with that by resume=True (--resume on the command line)" in text
+    assert text.endswith("or remove the file or name another")
+    assert path.read_bytes() == before
+    assert beside(path) == ["run"]
+    assert read(path)["rows"] == 40  # which it may be resumed from
+
+
+def _far(said, kept):
+    said.append(list(kept))
+    return f"{int(kept['pass']['rows'])} rows"
+
+
+def test_a_run_is_unfinished_until_it_says_otherwise(tmp_path):
+    path = tmp_path / "run"
+    journal = open_journal(path, IDENTITY, resume=False)
+    journal.keep("pass", {"n": 1}, now=True)
+    held = path.read_bytes()
+    journal.finish()
+    assert path.read_bytes() == held  # it is written with what is kept next, or at the end
+    journal.close()
+    write(path, finished=False)
+    assert "holds an unfinished run" in refusal(path, resume=False)
+    with open_journal(path, IDENTITY, resume=True) as journal:
+        journal.finish()
+    write(path)
+
+
+def test_a_finished_run_that_is_resumed_stays_finished(tmp_path):
+    path = tmp_path / "run"
+    write(path)
+    with open_journal(path, IDENTITY, resume=True) as journal:
+        journal.keep("more", {"n": 1}, now=True)
+    write(path, {"pass": {"n": 2}})
+    assert read(path)["n"] == 2
+
+
+@pytest.mark.parametrize("written", [1e300, float("nan"), float("inf"), -1e18])
+def test_a_time_made_by_hand_is_left_out(tmp_path, written):
+    header = {"sgdfit": "0", "identity": {"formula": "y = " + "a*x + " * 99}, "records": {}}
+    (tmp_path / "run").write_bytes(crafted({**header, "written": written}))
+    text = refusal(tmp_path / "run", resume=False)
+    assert "holds an unfinished run of 'y = a*x + a*x" in text
+    assert "…'; go on with that" in text
+    assert "written" not in text
+
+
 # ---- files that are refused
 
 
@@ -520,6 +586,8 @@ FACT = {"dtype": "<f8", "shape": [2], "offset": 0}
         {},
         {"sgdfit": "0", "identity": IDENTITY},
         {"sgdfit": "0", "identity": 3, "records": {}},
+        {"sgdfit": "0", "identity": IDENTITY, "records": {}, "written": "today"},
+        {"sgdfit": "0", "identity": IDENTITY, "records": {}, "written": 10**400},
         *(
             {"sgdfit": "0", "identity": IDENTITY, "records": {"pass": {"theta": {**FACT, **wrong}}}}
             for wrong in (
@@ -554,10 +622,15 @@ def test_a_header_made_by_hand_is_read_where_it_is_right(tmp_path):
 def test_a_newer_version_is_refused(tmp_path):
     path = tmp_path / "run"
     path.write_bytes(signed(struct.pack("<22sHQ", MAGIC, 7, 3) + b"???"))
+    before = path.read_bytes()
     text = refusal(path)
     assert "newer sgdfit (format version 7, this one reads up to 1); update sgdfit" in text
-    write(path)
-    assert len(read(path)["theta"]) == 5
+    # It may be of a run of days, and this version cannot tell.
+    text = refusal(path, resume=False)
+    assert "may hold an unfinished run: it was written by a newer sgdfit (format version 7" in text
+    assert text.endswith("remove the file or name another")
+    assert path.read_bytes() == before
+    assert beside(path) == ["run"]
 
 
 @pytest.mark.parametrize(
@@ -581,6 +654,12 @@ def test_a_file_of_someone_else_that_comes_during_the_run_is_left_alone(tmp_path
         journal.close()
     assert path.read_bytes() == b"x,y\n"
     assert beside(path) == ["run"]
+
+
+def test_a_file_of_someone_else_is_not_said_to_be_written_over(tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_bytes(b"x,y\n")
+    assert refusal(path).endswith("the file is no checkpoint of sgdfit; check its name")
 
 
 def test_an_empty_file_is_replaced_but_not_resumed(tmp_path):
@@ -629,10 +708,18 @@ def test_another_run_is_refused_with_every_difference(tmp_path, change, words):
     path = tmp_path / "run"
     write(path)
     before = path.read_bytes()
-    assert f"the checkpoint {words}" in refusal(path, identity={**IDENTITY, **change})
+    text = refusal(path, identity={**IDENTITY, **change})
+    assert f"the checkpoint {words}" in text
+    assert text.endswith(" the same, or begin anew without resume")
     assert path.read_bytes() == before
     write(path, identity={**IDENTITY, **change})  # without resume it is replaced
     assert read(path, identity={**IDENTITY, **change}) is not None
+
+
+def test_another_run_is_not_told_to_begin_where_one_is_unfinished(tmp_path):
+    write(tmp_path / "run", finished=False)
+    text = refusal(tmp_path / "run", identity={**IDENTITY, "seed": "3"})
+    assert text.endswith("run it with the same, or name another file")
 
 
 @pytest.mark.parametrize(
@@ -664,8 +751,8 @@ def test_a_second_run_is_refused_until_the_first_is_gone(tmp_path, resume):
     finally:
         process.kill()
         process.communicate()
-    with open_journal(path, {"formula": "y = a*x"}, resume=resume) as journal:
-        assert (journal.recall("pass") is not None) == resume
+    with open_journal(path, {"formula": "y = a*x"}, resume=True) as journal:
+        assert journal.recall("pass") is not None
     assert beside(path) == ["run"]
 
 

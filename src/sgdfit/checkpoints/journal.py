@@ -12,10 +12,8 @@ from typing import Any, Self
 from numpy.typing import ArrayLike, NDArray
 
 from sgdfit.checkpoints.hold import Hold, take
-from sgdfit.checkpoints.identity import differences
 from sgdfit.checkpoints.place import (
     Place,
-    content,
     place_of,
     probe,
     remove_leftovers,
@@ -23,15 +21,8 @@ from sgdfit.checkpoints.place import (
     replaceable,
     resumable,
 )
-from sgdfit.checkpoints.snapshot import (
-    VERSION,
-    DamageError,
-    NewerVersionError,
-    Snapshot,
-    decode,
-    encode,
-    frozen,
-)
+from sgdfit.checkpoints.predecessor import HowFar, continued, make_room
+from sgdfit.checkpoints.snapshot import Snapshot, encode, frozen
 from sgdfit.errors import CheckpointError, UsageError
 
 __all__ = ["Journal", "open_journal"]
@@ -74,6 +65,7 @@ class Journal:
         self._every = every
         self._announce = announce
         self._written = time.monotonic()
+        self._finished = snapshot.finished
         self._changed = False
         self._told = False
 
@@ -112,6 +104,11 @@ class Journal:
         if self._records.pop(key, None) is not None:
             self._changed = True
 
+    def finish(self) -> None:
+        """Mark the run as over, so that its file may make room for that of another run."""
+        if self._place is not None and not self._finished:
+            self._finished = self._changed = True
+
     def flush(self) -> None:
         """Write what has not been written.
 
@@ -123,7 +120,7 @@ class Journal:
         if self._place is None or not self._changed:
             return
         try:
-            replace(self._place, encode(Snapshot(self._identity, self._records)))
+            replace(self._place, encode(Snapshot(self._identity, self._records, self._finished)))
         finally:
             self._written = time.monotonic()
         self._changed = self._told = False
@@ -180,6 +177,7 @@ def open_journal(
     resume: bool,
     every: float = 5.0,
     announce: Callable[[str], object] | None = None,
+    how_far: HowFar | None = None,
 ) -> Journal:
     """Open the journal of a run.
 
@@ -192,19 +190,21 @@ def open_journal(
         fits the sentence "the checkpoint is of the <key> '…', this run of '…'"; of values that
         are digests it is only said that they differ.
     resume : bool
-        Whether to go on from the file. If not, a checkpoint that stands there is replaced by the
-        first write.
+        Whether to go on from the file. If not, the checkpoint of a finished run that stands there
+        is replaced by the first write; an unfinished one is refused.
     every : float
         Seconds between writes.
     announce : callable, optional
         Is given one sentence when a write during the run has failed.
+    how_far : callable, optional
+        Says of the records of an unfinished run how far it had come, such as ``"step 7 of 10"``.
 
     Raises
     ------
     CheckpointError
         When the file cannot be written, another run holds it, or something stands there that is
         no checkpoint; with `resume`, also when it is missing, damaged, of a newer version or of
-        another run.
+        another run; without, when it holds a run that was not finished.
     UsageError
         When `every` is not a number of seconds, or the path names no file.
 
@@ -227,7 +227,7 @@ def open_journal(
     _check(place, resume)
     hold = take(place)
     try:
-        snapshot = _begun(place, identity, resume)
+        snapshot = _begun(place, identity, resume, how_far)
         if hold.sure:
             remove_leftovers(place)
         probe(place)
@@ -244,27 +244,15 @@ def _check(place: Place, resume: bool) -> None:
         replaceable(place)
 
 
-def _begun(place: Place, identity: Mapping[str, str], resume: bool) -> Snapshot:
+def _begun(
+    place: Place, identity: Mapping[str, str], resume: bool, how_far: HowFar | None
+) -> Snapshot:
     """Return what the run begins with: what the file holds, or nothing."""
-    if not resume:
-        return Snapshot(identity, {})
-    try:
-        found = decode(content(place))
-    except DamageError as error:
-        raise CheckpointError(
-            f"cannot resume from {place.shown}: the file is damaged ({error}); begin anew without"
-            " resume"
-        ) from error
-    except NewerVersionError as error:
-        raise CheckpointError(
-            f"cannot resume from {place.shown}: it was written by a newer sgdfit (format version"
-            f" {error}, this one reads up to {VERSION}); update sgdfit, or begin anew without"
-            " resume"
-        ) from error
-    strange = differences(found.identity, identity)
-    if strange:
-        raise CheckpointError(
-            f"cannot resume from {place.shown}: the checkpoint is {'; '.join(strange)}; run it with"
-            " the same, or begin anew without resume"
-        )
-    return found
+    if resume:
+        return continued(place, identity)
+    make_room(place, how_far or _untold)
+    return Snapshot(identity, {})
+
+
+def _untold(_: object) -> str:
+    return ""

@@ -135,8 +135,8 @@ def resumable(place: Place) -> None:
     """
     begins = content(place, len(MAGIC)).tobytes()
     if not begins or not MAGIC.startswith(begins):
-        what = "no checkpoint of sgdfit" if begins else "empty"
-        raise CheckpointError(f"cannot resume from {place.shown}: the file is {what}; {_ANEW}")
+        what, cure = ("no checkpoint of sgdfit", "check its name") if begins else ("empty", _ANEW)
+        raise CheckpointError(f"cannot resume from {place.shown}: the file is {what}; {cure}")
 
 
 def content(place: Place, most: int | None = None) -> NDArray[np.uint8]:

@@ -21,6 +21,7 @@ import hashlib
 import json
 import math
 import struct
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -34,6 +35,7 @@ __all__ = [
     "VERSION",
     "DamageError",
     "NewerVersionError",
+    "Records",
     "Snapshot",
     "decode",
     "encode",
@@ -48,8 +50,11 @@ _DIGEST = hashlib.sha256().digest_size
 # Numbers of these widths are the same on all machines; a long double is not.
 _NUMBERS = ["b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "c8", "c16"]
 _STRIDE = 4 << 20
+# What reading a header made by hand may end in.
+_MALFORMED = (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError)
 
 Arrays = Mapping[str, NDArray[Any]]
+Records = Mapping[str, Arrays]
 
 
 class Snapshot(NamedTuple):
@@ -61,12 +66,18 @@ class Snapshot(NamedTuple):
         What the run is of: formula, data, options.
     records : mapping of str to mapping of str to array
         Arrays by the name of the record and their own.
+    finished : bool
+        Whether the run is over, so that nobody is to go on with it.
+    written : float
+        When, in seconds since 1970; NaN where that is not known.
     writer : str
         The version of sgdfit that wrote it.
     """
 
     identity: Mapping[str, str]
-    records: Mapping[str, Arrays]
+    records: Records
+    finished: bool = False
+    written: float = math.nan
     writer: str = ""
 
 
@@ -134,7 +145,13 @@ def _header(snapshot: Snapshot) -> bytes:
             fact = {"dtype": array.dtype.str, "shape": list(array.shape), "offset": offset}
             records[key][name] = fact
             offset += array.nbytes + -array.nbytes % _ALIGNMENT
-    facts = {"sgdfit": sgdfit.__version__, "identity": dict(snapshot.identity), "records": records}
+    facts = {
+        "sgdfit": sgdfit.__version__,
+        "written": time.time(),
+        "finished": snapshot.finished,
+        "identity": dict(snapshot.identity),
+        "records": records,
+    }
     text = json.dumps(facts).encode()
     return text + b" " * (-(len(text) + _START.size) % _ALIGNMENT)
 
@@ -164,7 +181,7 @@ def decode(content: NDArray[np.uint8]) -> Snapshot:
         raise NewerVersionError(str(version))
     try:
         return _read(body, length)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except _MALFORMED as error:
         raise DamageError("its header cannot be read") from error
 
 
@@ -182,7 +199,9 @@ def _read(body: NDArray[np.uint8], length: int) -> Snapshot:
         key: {name: _array(body[start:], fact) for name, fact in arrays.items()}
         for key, arrays in facts["records"].items()
     }
-    return Snapshot(dict(facts["identity"]), records, str(facts["sgdfit"]))
+    finished = facts.get("finished") is True
+    written = float(facts.get("written", math.nan))
+    return Snapshot(dict(facts["identity"]), records, finished, written, str(facts["sgdfit"]))
 
 
 def _array(content: NDArray[np.uint8], fact: dict[str, Any]) -> NDArray[Any]:

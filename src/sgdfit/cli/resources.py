@@ -42,7 +42,11 @@ Threads = Annotated[
 Checkpoint = Annotated[
     str | None,
     declared(
-        "Keep what is found in a file, every few seconds.", RUN, "--checkpoint", metavar="FILE"
+        "Keep what is found in a file, every few seconds. The file of a finished run is written over,"
+        " that of an unfinished one needs --resume.",
+        RUN,
+        "--checkpoint",
+        metavar="FILE",
     ),
 ]
 Resume = Annotated[

@@ -35,6 +35,8 @@ from sgdfit.results.result import Result
 __all__ = ["fit"]
 
 USUAL = sgd()
+# Statuses of runs that can go on from a checkpoint.
+CUT_SHORT = ("interrupted", "stopped")
 
 
 def fit(
@@ -173,7 +175,8 @@ def fit(
         How many compute and read at once; default one for each core. They change no bit of the
         result.
     checkpoint : path, optional
-        A file that remembers what a long run has found, written every few seconds.
+        A file that remembers what a long run has found, written every few seconds. The checkpoint
+        of a finished run is written over, that of an unfinished one is not.
     resume : bool
         Whether to go on from the checkpoint of a run that was interrupted or killed. The result is
         that of the uninterrupted run, to the last bit.
@@ -250,12 +253,17 @@ def fit(
             result = solve(task, wishes)
         else:
             result = run_textbook(started(task, seed) if searches(start) else task, options)
+        if result.status.name not in CUT_SHORT:
+            journal.finish()
     return result if checkpoint is None else _resumable(result, checkpoint)
 
 
 def _resumable(result: Result, checkpoint: str | os.PathLike[str]) -> Result:
     """Return the result of a run that was cut short with the advice to go on from its file."""
-    if result.status.name not in ("interrupted", "stopped"):
+    if result.status.name not in CUT_SHORT:
         return result
-    cure = f"run it again with resume=True, which goes on from {os.fspath(checkpoint)}"
+    cure = (
+        "run it again with resume=True (--resume on the command line), which goes on from"
+        f" {os.fspath(checkpoint)}"
+    )
     return replace(result, status=replace(result.status, cure=cure))

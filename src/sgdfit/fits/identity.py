@@ -1,4 +1,4 @@
-"""What a run is of, in words: by these a checkpoint tells one run from another."""
+"""What a run is of, and how far it is, in words: by these a checkpoint tells of itself."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from types import CodeType
 from typing import Any
 
 from sgdfit import __version__
+from sgdfit.checkpoints.snapshot import Arrays, Records
 from sgdfit.errors import UsageError
 from sgdfit.fits.weighting import Weighting
 from sgdfit.models.model import Model
 from sgdfit.models.parameters import Parameter
 
-__all__ = ["identity_of"]
+__all__ = ["how_far", "identity_of"]
 
 
 def identity_of(model: Model, weighting: Weighting, options: dict[str, Any]) -> dict[str, str]:
@@ -35,6 +36,38 @@ def identity_of(model: Model, weighting: Weighting, options: dict[str, Any]) -> 
         **said,
         "version of sgdfit": __version__,
     }
+
+
+def how_far(records: Records) -> str:
+    """Say how far a run had come that kept these records.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> begun = {"rows": np.array(400)}
+    >>> how_far({"begun": begun})
+    'before its first pass through the rows'
+    >>> done = {"rows": np.array(400), "gradient": np.zeros(2)}
+    >>> how_far({"begun": begun, "sums a": done, "sums b": {"rows": np.array(100)}})
+    '1 pass through 400 rows and 25% of another'
+    """
+    descent = records.get("descent")
+    if descent is not None:
+        return f"at step {int(descent['counts'][1]):,}"
+    passes = [found for name, found in records.items() if name.startswith(("sums ", "scores "))]
+    done = sum("gradient" in found for found in passes)
+    rows = max((int(found["rows"]) for found in (*passes, *_begun(records))), default=0)
+    part = sum(int(found["rows"]) for found in passes if "gradient" not in found)
+    share = f"{100 * part / rows:.0f}% of " if part and rows else ""
+    if not done:
+        first = f"a pass through {rows:,} rows" if share else "its first pass through the rows"
+        return f"{share or 'before '}{first}"
+    whole = f"{done} {'pass' if done == 1 else 'passes'} through {rows:,} rows"
+    return f"{whole} and {share}another" if share else whole
+
+
+def _begun(records: Records) -> list[Arrays]:
+    return [records["begun"]] if "begun" in records else []
 
 
 def _parameter(parameter: Parameter) -> str:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from sgdfit.checkpoints.journal import Journal, open_journal
 from sgdfit.choice import whole
 from sgdfit.errors import CheckpointWarning, UsageError
+from sgdfit.fits.identity import how_far
 
 __all__ = ["BASE", "DEFAULT_MEMORY", "FORGETFUL", "Means", "as_means", "as_memory", "as_threads"]
 
@@ -75,7 +76,11 @@ class Means(NamedTuple):
             )
         identity = {**self.identity, "data": fingerprint}
         return open_journal(
-            self.checkpoint, identity, resume=self.resume, announce=self.announce or _warn
+            self.checkpoint,
+            identity,
+            resume=self.resume,
+            announce=self.announce or _warn,
+            how_far=how_far,
         )
 
 
