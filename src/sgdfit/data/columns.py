@@ -30,6 +30,7 @@ import numpy as np
 
 from sgdfit.data.arrow import floats_from_arrow
 from sgdfit.data.numeric import Place, flat, floats_from_integers, floats_from_times, shown
+from sgdfit.data.wording import reason_of
 from sgdfit.errors import DataError
 
 __all__ = ["as_floats", "raw_array"]
@@ -93,7 +94,7 @@ def raw_array(value: Any, place: Place) -> Any:
         return np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise DataError(
-            f"{place} cannot be read as an array ({_first_line(error)}); give one number a row"
+            f"{place} cannot be read as an array ({reason_of(error)}); give one number a row"
         ) from error
 
 
@@ -189,7 +190,3 @@ def _number(value: Any) -> float | None:
     except (TypeError, ValueError, OverflowError):
         return None
     return None if isinstance(value, int) and int(number) != value else number
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")

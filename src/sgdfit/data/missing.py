@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from sgdfit.data.source import Source
+from sgdfit.data.wording import listed
 from sgdfit.errors import DataError, UsageError, did_you_mean
 
 __all__ = ["POLICIES", "check_policy", "keep_finite", "settle"]
@@ -77,7 +78,7 @@ def settle(
     if not keep.any():
         raise DataError(
             f"no row of {label} remains: each of its {keep.size} rows lacks a finite number in"
-            f" {_listed(masks)}; check these columns"
+            f" {listed(masks)}; check these columns"
         )
     kept = {name: column[keep] for name, column in columns.items()}
     return Source(kept, label, int(keep.size - np.count_nonzero(keep)))
@@ -163,7 +164,3 @@ def _sentence(
 
 def _word(value: float) -> str:
     return "missing (NaN)" if math.isnan(value) else "infinity" if value > 0 else "-infinity"
-
-
-def _listed(names: dict[str, Array]) -> str:
-    return ", ".join(repr(name) for name in names)

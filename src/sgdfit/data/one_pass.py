@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 
 from sgdfit.data.columns import as_floats
-from sgdfit.data.files.containers import reading
+from sgdfit.data.files.columnar import reading
 from sgdfit.data.kinds import kind_of
 from sgdfit.data.numeric import Place, shown
 from sgdfit.data.scan import BATCH_ROWS, Piece, Scan
 from sgdfit.data.scanned import arrow_floats, read_once, scanned_table
 from sgdfit.data.table import Table, clean_names
 from sgdfit.data.text.places import Prefixed
+from sgdfit.data.wording import listed, reason_of
 from sgdfit.errors import DataError
 
 __all__ = ["lazy_scan", "open_arrow_stream", "open_batches", "open_reader"]
@@ -65,10 +66,9 @@ def _read(reader: Any, label: str) -> Iterator[Any]:
         except StopIteration:
             return
         except (pa.ArrowException, OSError) as error:
-            reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(". ")
             raise DataError(
-                f"{label} broke off after {rows:,} rows ({reason}); see to what they come from,"
-                " and hand them over anew"
+                f"{label} broke off after {rows:,} rows ({reason_of(error)}); see to what they come"
+                " from, and hand them over anew"
             ) from error
         rows += batch.num_rows
         yield batch
@@ -231,8 +231,8 @@ class _Seen:
 
         if table.names != self.names:
             raise DataError(
-                f"batch {number} of {self.label} has the columns {_listed(table.names)} where the"
-                f" first has {_listed(self.names)}; yield batches with the same columns"
+                f"batch {number} of {self.label} has the columns {listed(table.names)} where the"
+                f" first has {listed(self.names)}; yield batches with the same columns"
             )
         raw = [
             _arrow(value, Place(self.names[place], self.label, table.line, first=self.rows))
@@ -258,7 +258,6 @@ class _Seen:
             )
 
     def _level(self, columns: Sequence[Any], number: int) -> list[Any]:
-
         lengths = {len(column) for column in columns if not np.isscalar(column)} or {1}
         if len(lengths) > 1:
             raise DataError(
@@ -286,7 +285,3 @@ def _arrow(value: Any, place: Place) -> Any:
             return pa.array(value, from_pandas=True)
     floats = as_floats(value, place)
     return arrow_floats(floats) if floats.ndim else float(floats)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(repr(name) for name in names[:20]) + (", …" if len(names) > 20 else "")

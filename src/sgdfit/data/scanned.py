@@ -13,7 +13,7 @@ from sgdfit.data.scan import Piece, Scan
 from sgdfit.data.table import Table
 from sgdfit.errors import DataError
 
-__all__ = ["arrow_floats", "float_blocks", "read_once", "scanned_table"]
+__all__ = ["arrow_floats", "batch_floats", "float_blocks", "read_once", "scanned_table"]
 
 Array = np.ndarray[Any, Any]
 Read = Callable[[Sequence[str]], Iterator[Any]]
@@ -86,14 +86,20 @@ def float_blocks(scan: Scan, names: Sequence[str]) -> Iterator[tuple[int, tuple[
     for index, piece in enumerate(scan.pieces):
         offset = 0
         for batch in piece.read(names):
-            yield index, _floats(scan, piece, offset, names, batch)
+            yield index, batch_floats(scan, piece, offset, names, batch)
             offset += batch.num_rows
 
 
-def _floats(
+def batch_floats(
     scan: Scan, piece: Piece, offset: int, names: Sequence[str], batch: Any
 ) -> tuple[Array, ...]:
-    """Convert the columns of a batch that begins at row ``offset`` of its piece."""
+    """Convert the columns of a batch that begins at row ``offset`` of its piece.
+
+    Raises
+    ------
+    DataError
+        When a column is not one of numbers; the message names file, row and line.
+    """
 
     def line(row: int) -> str:
         return scan.line(piece, offset + row)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sgdfit.data.scanned import arrow_floats
+from sgdfit.data.wording import reason_of
 from sgdfit.errors import DataError
 
 __all__ = ["Keeper", "Kept", "NoRoomError", "SpillFolder"]
@@ -125,10 +126,9 @@ class Kept(NamedTuple):
         try:
             return self._read_file(places, names)
         except (OSError, pa.ArrowException) as error:
-            reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(". ")
             raise DataError(
-                f"the temporary file {self.path} cannot be read any more ({reason}); begin again,"
-                " with TMPDIR set to a folder that nothing clears"
+                f"the temporary file {self.path} cannot be read any more ({reason_of(error)})"
+                "; begin again, with TMPDIR set to a folder that nothing clears"
             ) from error
 
     def _read_file(self, places: Sequence[int], names: Sequence[str]) -> Any:

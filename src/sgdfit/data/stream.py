@@ -8,11 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgdfit.data.columns import as_floats
 from sgdfit.data.missing import keep_finite
-from sgdfit.data.numeric import Place
 from sgdfit.data.prefetch import ahead
 from sgdfit.data.scan import Piece, Scan, batch_rows
+from sgdfit.data.scanned import batch_floats
 
 __all__ = ["Aligner", "Census", "Keep", "Stream", "aligned", "census"]
 
@@ -241,7 +240,7 @@ def _finite(
     offset = 0
     for batch in piece.read(names):
         line = _line_of(scan, piece, offset)
-        columns = _floats(scan, piece, offset, names, batch)
+        columns = batch_floats(scan, piece, offset, names, batch)
         named = dict(zip(names, columns, strict=True))
         keep = keep_finite(named, piece.label, missing, line, piece.first + offset)
         if keep is None:
@@ -250,18 +249,6 @@ def _finite(
             left_out = len(keep) - int(np.count_nonzero(keep))
             yield tuple(column[keep] for column in columns), left_out, offset
         offset += batch.num_rows
-
-
-def _floats(
-    scan: Scan, piece: Piece, offset: int, names: Sequence[str], batch: Any
-) -> tuple[Array, ...]:
-    """Convert the columns of a batch that begins at row ``offset`` of its piece."""
-    line = _line_of(scan, piece, offset)
-
-    def place(name: str) -> Place:
-        return Place(name, piece.label, line, scan.decimal, piece.first + offset)
-
-    return tuple(as_floats(batch.column(k), place(name)) for k, name in enumerate(names))
 
 
 def _line_of(scan: Scan, piece: Piece, offset: int) -> Callable[[int], str]:

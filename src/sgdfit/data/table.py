@@ -14,13 +14,12 @@ from sgdfit.data.missing import check_policy, settle
 from sgdfit.data.numeric import Place
 from sgdfit.data.scan import Scan
 from sgdfit.data.source import Source
+from sgdfit.data.wording import listed
 from sgdfit.errors import DataError, did_you_mean
 
 __all__ = ["Table", "clean_names"]
 
 Array = np.ndarray[Any, Any]
-
-NAMES_SHOWN = 20
 
 
 def _nowhere(row: int) -> str:
@@ -105,7 +104,7 @@ class Table:
                 f"{self.label} has {count} columns named {name!r}; rename all but one of them"
             )
         raise DataError(
-            f"{self.label} has no column {name!r}; its columns are {_listed(self.names)}."
+            f"{self.label} has no column {name!r}; its columns are {listed(self.names)}."
             f"{did_you_mean(clean, self.names)}"
         )
 
@@ -139,9 +138,3 @@ def clean_names(names: Iterable[str]) -> tuple[str, ...]:
     True
     """
     return tuple(unicodedata.normalize("NFKC", name).strip() for name in names)
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    shown = ", ".join(repr(name) for name in names[:NAMES_SHOWN])
-    more = len(names) - NAMES_SHOWN
-    return f"{shown} and {more} more" if more > 0 else shown

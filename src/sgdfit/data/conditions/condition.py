@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from sgdfit.data.wording import listed
 from sgdfit.errors import DataError, did_you_mean
 
 __all__ = [
@@ -62,7 +63,7 @@ class Condition(NamedTuple):
             if not count:
                 raise DataError(
                     f"where={self.text!r} looks at {name!r}, which is no column of {label};"
-                    f" its columns are {_listed(names)}.{did_you_mean(name, names)}"
+                    f" its columns are {listed(names)}.{did_you_mean(name, names)}"
                     f"{_quotation(name)}"
                 )
 
@@ -119,11 +120,6 @@ class Joined(NamedTuple):
 
     word: str
     parts: tuple[Any, ...]
-
-
-def _listed(names: Sequence[str], most: int = 20) -> str:
-    shown = ", ".join(repr(name) for name in names[:most])
-    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
 
 
 def _quotation(name: str) -> str:

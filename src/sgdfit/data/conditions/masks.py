@@ -23,6 +23,7 @@ from sgdfit.data.conditions.condition import (
 from sgdfit.data.conditions.literals import literal_scalar
 from sgdfit.data.kinds import kind_of
 from sgdfit.data.scalars import array_of, scalar_of
+from sgdfit.data.wording import reason_of
 from sgdfit.errors import DataError
 
 __all__ = ["mask_of"]
@@ -71,10 +72,9 @@ def mask_of(condition: Condition, batch: Any) -> Any:
     try:
         found = _truth(condition.tree, columns, condition)
     except pa.ArrowException as error:
-        reason = str(error).splitlines()[0].rstrip(". ")
         raise DataError(
-            f"where={condition.text!r} cannot be evaluated ({reason}); compare numbers with"
-            " numbers, text with text and times with text such as '2024-03-01'"
+            f"where={condition.text!r} cannot be evaluated ({reason_of(error)}); compare"
+            " numbers with numbers, text with text and times with text such as '2024-03-01'"
         ) from error
     if isinstance(found, pa.Scalar):
         return pa.repeat(scalar_of(bool(found.as_py()), pa.bool_()), batch.num_rows)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from sgdfit.data.conditions.pruning import Range
 from sgdfit.data.files.origins import Origin
 from sgdfit.data.scan import BATCH_ROWS
+from sgdfit.data.wording import reason_of
 from sgdfit.errors import DataError
 
 __all__ = ["Contents", "Stretch", "batches_of", "reading", "unknown"]
@@ -56,9 +57,9 @@ def reading(label: str, kind: str) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(". ")
         raise DataError(
-            f"{label} is cut off, damaged or no {kind} file ({reason}); copy or write it again"
+            f"{label} is cut off, damaged or no {kind} file ({reason_of(error)}); copy or write it"
+            " again"
         ) from error
 
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from sgdfit.data.files.columnar import reading
+from sgdfit.data.files.record_batches import FILE
 
-__all__ = ["columns_in_place", "reading"]
+__all__ = ["columns_in_place"]
 
 
 def columns_in_place(data: Any, label: str) -> Callable[[Sequence[int]], Sequence[Any]] | None:
@@ -32,7 +33,7 @@ def columns_in_place(data: Any, label: str) -> Callable[[Sequence[int]], Sequenc
     """
     import pyarrow as pa
 
-    if data[:6] != b"ARROW1":
+    if data[: len(FILE)] != FILE:
         return None
     buffer = pa.py_buffer(data)
     with reading(label, "Feather or Arrow"):

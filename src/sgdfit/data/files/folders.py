@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from sgdfit.data.files.origins import Origin, Stamp, on_disk, remote, unreadable
 from sgdfit.data.files.partitions import partitioned, trailing
 from sgdfit.data.files.patterns import cut, is_pattern, matcher, natural
+from sgdfit.data.wording import reason_of
 from sgdfit.errors import DataError
 
 __all__ = ["Selection", "is_many", "select"]
@@ -131,14 +132,10 @@ def filesystem(address: str) -> tuple[Any, str]:
         found, path = fs.FileSystem.from_uri(address)
     except (pa.ArrowException, OSError, ValueError, ImportError) as error:
         raise DataError(
-            f"{address!r} cannot be reached ({_reason(error)}); give a path, or an address that"
+            f"{address!r} cannot be reached ({reason_of(error)}); give a path, or an address that"
             " begins with s3://, gs://, hdfs://, abfs:// or file://"
         ) from error
     return found, path
-
-
-def _reason(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0].rstrip(". ")
 
 
 def _behind(address: str) -> Selection:

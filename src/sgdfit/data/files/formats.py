@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sgdfit.data.files.columnar import Contents
+from sgdfit.data.files.compressions import COMPRESSIONS
 from sgdfit.data.files.origins import Origin
-from sgdfit.data.files.record_batches import open_record_batches
+from sgdfit.data.files.record_batches import FILE, STREAM, open_record_batches
 from sgdfit.data.files.row_groups import open_row_groups
 from sgdfit.data.files.stripes import open_stripes
 from sgdfit.errors import DataError
 
 __all__ = [
     "ARROW",
-    "COMPRESSED_MAGIC",
-    "COMPRESSIONS",
     "FORMATS",
     "MAGIC",
     "TEXT",
@@ -40,15 +39,13 @@ ARROW = Format("Feather, Arrow", (".feather", ".arrow", ".arrows", ".ipc"), open
 ORC = Format("ORC", (".orc",), open_stripes)
 
 FORMATS = (TEXT, PARQUET, ARROW, ORC)
-COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 MAGIC = (
     (b"PAR1", PARQUET),
-    (b"ARROW1", ARROW),
+    (FILE, ARROW),
     (b"FEA1", ARROW),
-    (b"\xff\xff\xff\xff", ARROW),
+    (STREAM, ARROW),
     (b"ORC", ORC),
 )
-COMPRESSED_MAGIC = ((b"\x1f\x8b", "gzip"), (b"BZh", "bz2"), (b"\x28\xb5\x2f\xfd", "zstd"))
 HINTS = {
     **dict.fromkeys((".xlsx", ".xls", ".ods"), "save the sheet as CSV"),
     **dict.fromkeys((".json", ".jsonl", ".ndjson"), "read it with pandas and pass the frame"),

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from sgdfit.data.wording import reason_of
 from sgdfit.errors import DataError
 
 __all__ = ["Origin", "Stamp", "in_memory", "on_disk", "opened", "remote", "unchanged", "unreadable"]
@@ -107,8 +108,8 @@ def unreadable(label: str, error: BaseException) -> str:
         return f"{label!r} may not be read (permission denied); ask its owner, or chmod u+r it"
     if isinstance(error, FileNotFoundError):
         return f"there is no file {label!r} any more; it was there when the data were opened"
-    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return f"{label!r} cannot be read ({reason.splitlines()[0].rstrip('. ')}); check its name"
+    reason = getattr(error, "strerror", None) or reason_of(error)
+    return f"{label!r} cannot be read ({reason}); check its name, and the disk it is on"
 
 
 def opened(origin: Origin) -> Any:

@@ -18,12 +18,12 @@ from typing import Any
 from sgdfit.data.conditions.condition import Condition
 from sgdfit.data.conditions.filtering import filtered
 from sgdfit.data.files.columnar import reading
+from sgdfit.data.files.compressions import COMPRESSIONS, unpacking
 from sgdfit.data.files.containers import columns_in_place
 from sgdfit.data.files.datasets import open_dataset
 from sgdfit.data.files.folders import is_many, select
 from sgdfit.data.files.formats import (
     ARROW,
-    COMPRESSIONS,
     FORMATS,
     MAGIC,
     TEXT,
@@ -31,7 +31,8 @@ from sgdfit.data.files.formats import (
     format_of,
     format_table,
 )
-from sgdfit.data.files.origins import Origin, in_memory, on_disk, unchanged
+from sgdfit.data.files.origins import Origin, in_memory, on_disk, unchanged, unreadable
+from sgdfit.data.files.record_batches import STREAM
 from sgdfit.data.files.selections import open_selection
 from sgdfit.data.one_pass import open_arrow_stream
 from sgdfit.data.table import Table
@@ -45,7 +46,6 @@ __all__ = ["COMPRESSIONS", "FORMATS", "format_table", "open_files", "open_path",
 NAMES_LOOKED_AT = 2_000
 # Pages of a mapped file count as memory, so only what is small is mapped.
 MAPPED = 1 << 26
-ARROW_STREAM = b"\xff\xff\xff\xff"
 
 
 def open_files(
@@ -138,7 +138,7 @@ def open_stream(stream: Any, label: str) -> Table:
         raise DataError(f"{label} is empty (0 bytes); give it rows")
     for magic, kind in MAGIC:
         if head.startswith(magic):
-            if not ended and magic == ARROW_STREAM:
+            if not ended and magic == STREAM:
                 return open_arrow_stream(place.open(), label)
             content = head if ended else _whole(place)
             return _mapped(in_memory(content, label), kind, content)
@@ -174,7 +174,7 @@ def _mode(place: Path, text: str) -> int:
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:
         raise DataError(_no_file(place, text)) from error
     except OSError as error:
-        raise DataError(_unreadable(text, error)) from error
+        raise DataError(unreadable(text, error)) from error
     return mode
 
 
@@ -187,18 +187,12 @@ def _no_file(place: Path, text: str) -> str:
     return f"there is no file {text!r}; check its name and folder.{hint}"
 
 
-def _unreadable(text: str, error: OSError) -> str:
-    if isinstance(error, PermissionError):
-        return f"{text!r} may not be read (permission denied); ask its owner, or chmod u+r it"
-    return f"{text!r} cannot be read ({error.strerror or error}); check its name"
-
-
 @contextlib.contextmanager
 def _opening(text: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise DataError(_unreadable(text, error)) from error
+        raise DataError(unreadable(text, error)) from error
 
 
 def _bytes_of(place: Path, text: str) -> Any:
@@ -211,5 +205,4 @@ def _decompressed(data: Any, compression: str, label: str) -> bytes:
     import pyarrow as pa
 
     with reading(label, compression):
-        stream = pa.CompressedInputStream(pa.BufferReader(pa.py_buffer(data)), compression)
-        return bytes(stream.read())
+        return bytes(unpacking(pa.BufferReader(pa.py_buffer(data)), compression).read())

@@ -18,10 +18,11 @@ from sgdfit.data.files.origins import Origin, opened
 from sgdfit.data.scan import BATCH_ROWS
 from sgdfit.errors import DataError
 
-__all__ = ["open_record_batches"]
+__all__ = ["FILE", "STREAM", "open_record_batches"]
 
 KIND = "Feather or Arrow"
-CONTINUATION = b"\xff\xff\xff\xff"
+# The first bytes of a file, and of a message, with which a stream begins.
+FILE, STREAM = b"ARROW1", b"\xff\xff\xff\xff"
 RECORD_BATCH = 3
 # A batch beyond 64 MB is not read whole: it is mapped, and its pages are given back one by one.
 MAPPED = 1 << 26
@@ -52,7 +53,7 @@ def open_record_batches(origin: Origin) -> Contents:
                 f"{origin.label} is Feather version 1, which is no more; write it as version 2"
             )
         source.seek(0)
-        if head[:6] != b"ARROW1":
+        if not head.startswith(FILE):
             schema = pa.ipc.open_stream(source).schema
             return Contents(
                 origin, schema, (Stretch(0, _rows_of_stream(origin), _streamed(origin, schema)),)
@@ -168,7 +169,7 @@ def _steps(source: Any) -> Iterator[int]:
     while position < end:
         source.seek(position)
         head = source.read(8)
-        if head[:4] != CONTINUATION:
+        if head[:4] != STREAM:
             raise ValueError(position)
         (length,) = struct.unpack("<i", head[4:])
         if length == 0:
@@ -203,7 +204,7 @@ def _blocks(source: Any, count: int) -> list[Block] | None:
                 return None
             source.seek(offset)
             text = source.read(header)
-            message = _message(text[8:] if text[:4] == CONTINUATION else text[4:])
+            message = _message(text[8:] if text[:4] == STREAM else text[4:])
             if message is None:
                 return None
             found.append(message)

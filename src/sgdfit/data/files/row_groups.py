@@ -10,6 +10,7 @@ from sgdfit.data.files.columnar import Contents, Stretch, batches_of, reading
 from sgdfit.data.files.origins import Origin, opened
 from sgdfit.data.kinds import kind_of
 from sgdfit.data.scan import batch_rows
+from sgdfit.data.wording import reason_of
 from sgdfit.errors import DataError
 
 __all__ = ["open_row_groups"]
@@ -78,10 +79,9 @@ def _reader(
                 for batch in batches:
                     yield from batches_of(batch, names)
             except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
-                reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(". ")
                 raise DataError(
                     f"{origin.label} is damaged in row group {group + 1} (rows {first + 1:,} to"
-                    f" {first + rows:,}): {reason}; copy or write it again"
+                    f" {first + rows:,}): {reason_of(error)}; copy or write it again"
                 ) from error
 
     return read

@@ -10,6 +10,7 @@ from sgdfit.data.conditions.condition import Condition
 from sgdfit.data.conditions.filtering import filtered
 from sgdfit.data.conditions.pruning import outlook
 from sgdfit.data.files.columnar import reading
+from sgdfit.data.files.compressions import unpacking
 from sgdfit.data.files.datasets import completed, constant_ranges, open_dataset
 from sgdfit.data.files.folders import Selection
 from sgdfit.data.files.formats import MAGIC, TEXT, Format, format_of, format_table
@@ -96,7 +97,7 @@ def unpacked(origin: Origin, compression: str) -> Origin:
 
     def open_unpacked() -> Any:
         with opened(origin) as source, reading(origin.label, compression):
-            return pa.BufferReader(pa.CompressedInputStream(source, compression).read())
+            return pa.BufferReader(unpacking(source, compression).read())
 
     return origin._replace(open=open_unpacked, local="")
 

@@ -13,6 +13,7 @@ from sgdfit.data.arrow import MISSING_SPELLINGS
 from sgdfit.data.table import Table
 from sgdfit.data.text.delimited import refuse_binary
 from sgdfit.data.text.dialect import COMMA_NUMBER, DATE, POINT_NUMBER, Dialect, find_dialect, split
+from sgdfit.data.wording import counted
 from sgdfit.errors import DataError
 
 __all__ = ["Lines", "TextArrivals"]
@@ -189,9 +190,8 @@ class TextArrivals:
 
     def _wrong(self, line: str, fields: int, dialect: Dialect) -> DataError:
         reference = "the header has" if dialect.header else "the first row has"
-        number = "1 field" if fields == 1 else f"{fields} fields"
         return DataError(
-            f"line {self._number} of {self._label} has {number} where {reference}"
+            f"line {self._number} of {self._label} has {counted(fields, 'field')} where {reference}"
             f" {len(dialect.names)}: {line[:60]!r}; correct that line, or pass missing='drop'"
             " (--missing drop on the command line) to leave such lines out"
         )

@@ -12,6 +12,7 @@ import numpy as np
 from sgdfit.data.arrow import MISSING_SPELLINGS
 from sgdfit.data.table import Table
 from sgdfit.data.text.dialect import WORD, Data, Dialect, find_dialect, rows
+from sgdfit.data.wording import counted
 from sgdfit.errors import DataError
 
 __all__ = [
@@ -238,14 +239,10 @@ def wrong_row(data: Data, dialect: Dialect, label: str, error: Exception) -> str
     for number, fields in rows(data, dialect):
         if len(fields) != expected:
             return (
-                f"line {number} of {label} has {_count(len(fields))} where {reference} {expected}:"
-                f" {dialect.separator.join(fields)[:60]!r}; correct that line"
+                f"line {number} of {label} has {counted(len(fields), 'field')} where {reference}"
+                f" {expected}: {dialect.separator.join(fields)[:60]!r}; correct that line"
             )
     return f"{label} cannot be read as delimited text ({error}); check its quotes and line ends"
-
-
-def _count(fields: int) -> str:
-    return "1 field" if fields == 1 else f"{fields} fields"
 
 
 def _line(data: Data, dialect: Dialect, row: int) -> str:

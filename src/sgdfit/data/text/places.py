@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sgdfit.data.files.containers import reading
+from sgdfit.data.files.columnar import reading
+from sgdfit.data.files.compressions import COMPRESSIONS, compression_of, unpacking
+from sgdfit.data.files.origins import unreadable
 from sgdfit.errors import DataError
 
 __all__ = [
-    "COMPRESSED_MAGIC",
     "Prefixed",
     "TextPlace",
     "file_place",
@@ -23,8 +24,8 @@ __all__ = [
     "told",
 ]
 
-COMPRESSED_MAGIC = ((b"\x1f\x8b", "gzip"), (b"BZh", "bz2"), (b"\x28\xb5\x2f\xfd", "zstd"))
-ENDINGS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
+# So many bytes tell how a stream is compressed.
+LOOKED_AT = 4
 
 
 class TextPlace(NamedTuple):
@@ -99,7 +100,7 @@ def file_place(path: str | os.PathLike[str]) -> TextPlace:
         found = place.stat()
         return found.st_size, found.st_mtime_ns
 
-    compression = ENDINGS.get(place.suffix.lower())
+    compression = COMPRESSIONS.get(place.suffix.lower())
     return TextPlace(place.name, lambda: place.open("rb", buffering=0), compression, True, mark)
 
 
@@ -116,10 +117,9 @@ def stream_place(stream: Any, label: str, head: bytes = b"") -> TextPlace:
     (b'x,y', False)
     """
     source = Prefixed(head, getattr(stream, "buffer", stream))
-    begun = _filled(source, len(COMPRESSED_MAGIC[-1][0]))
+    begun = _filled(source, LOOKED_AT)
     source.head, source.begin = begun + source.head[source.begin :], 0
-    found = (name for magic, name in COMPRESSED_MAGIC if begun.startswith(magic))
-    return TextPlace(label, lambda: source, next(found, None), False)
+    return TextPlace(label, lambda: source, compression_of(begun), False)
 
 
 def held(place: TextPlace, size: int) -> tuple[TextPlace, bytes, bool]:
@@ -194,22 +194,12 @@ def told(place: TextPlace) -> Iterator[None]:
         raise DataError(
             f"there is no file {place.label!r}; put it back, or check its name and folder"
         ) from error
-    except PermissionError as error:
-        raise DataError(
-            f"{place.label!r} may not be read (permission denied); ask its owner, or chmod u+r it"
-        ) from error
     except OSError as error:
-        raise DataError(
-            f"{place.label!r} cannot be read ({error.strerror or error}); check the disk it is on"
-        ) from error
+        raise DataError(unreadable(place.label, error)) from error
 
 
 def _unpacked(raw: Any, place: TextPlace) -> Any:
-    if place.compression is None:
-        return raw
-    import pyarrow as pa
-
-    return pa.CompressedInputStream(pa.PythonFile(raw, "r"), place.compression)
+    return raw if place.compression is None else unpacking(raw, place.compression)
 
 
 def _filled(stream: Any, size: int) -> bytes:

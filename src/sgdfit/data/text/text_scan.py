@@ -18,6 +18,7 @@ from sgdfit.data.text.delimited import HEAD, open_delimited, refuse_binary, with
 from sgdfit.data.text.dialect import find_dialect
 from sgdfit.data.text.places import TextPlace, file_place, held
 from sgdfit.data.text.text_file import TextFile, batches, line_of, state_of
+from sgdfit.data.wording import listed
 from sgdfit.errors import DataError
 
 __all__ = ["SMALL", "scan_text"]
@@ -121,15 +122,11 @@ def _refuse_other_columns(file: TextFile, first: TextFile) -> None:
         return
     lacks = [name for name in others if name not in ours]
     raise DataError(
-        f"{file.place.label} has the columns {_listed(ours)} where {first.place.label} has"
-        f" {_listed(others)}; "
-        + (f"it lacks {_listed(lacks)}; " if lacks else "")
+        f"{file.place.label} has the columns {listed(ours)} where {first.place.label} has"
+        f" {listed(others)}; "
+        + (f"it lacks {listed(lacks)}; " if lacks else "")
         + "give files with the same header, in the same order"
     )
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(repr(name) for name in names[:20]) + (", …" if len(names) > 20 else "")
 
 
 def _scan(files: Sequence[TextFile], label: str) -> Scan:
