@@ -27,6 +27,7 @@ from sgdfit.inference.quadratic import Quadratic
 from sgdfit.kernels.kernel import Kernel, Sums
 from sgdfit.language.evaluation import evaluate
 from sgdfit.language.formula import symbol
+from sgdfit.models.loss import SQUARED
 from sgdfit.models.model import Model
 from sgdfit.results.result import Estimate
 
@@ -44,7 +45,6 @@ __all__ = [
     "without",
 ]
 
-SQUARED = "mse"
 # As many rows as tell the rank of a Jacobian.
 ROWS_LOOKED_AT = 10_000
 

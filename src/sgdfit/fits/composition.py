@@ -9,12 +9,13 @@ from typing import NamedTuple
 import numpy as np
 
 from sgdfit.fits.arguments import PROFILE, WALD
-from sgdfit.fits.assessment import SQUARED, Uncertainty, correlations, estimates
+from sgdfit.fits.assessment import Uncertainty, correlations, estimates
 from sgdfit.fits.squares import Squares
 from sgdfit.fits.task import Task
 from sgdfit.fits.weighting import surprise
 from sgdfit.inference.diagnosis import Diagnosis
 from sgdfit.inference.statistics import Goodness, goodness
+from sgdfit.models.loss import SQUARED
 from sgdfit.results.result import Estimate, Result
 from sgdfit.results.search import StartSearch
 from sgdfit.results.status import Status
@@ -93,6 +94,7 @@ def compose(task: Task, landed: Landed, way: Way) -> Result:
         residual_sum_of_squares=landed.squares.residual,
         rows=task.rows,
         rows_dropped=task.dropped,
+        drawn_from=task.drawn_from,
         **vars(merit),
         status=landed.status,
         distance=landed.distance if np.isfinite(landed.distance) else None,

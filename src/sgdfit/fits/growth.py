@@ -25,6 +25,8 @@ RESERVED_WHOLE, MOST_RESERVED, MOST_NUMBERS = 1 << 17, 1 << 20, 1 << 22
 # out long runs only; then few of these must do.
 MANY = 1 << 23
 RUN, LONG_RUN = 64, 32_768
+# A step that leads to the minimum from anywhere needs no more than a place to begin at.
+STRAIGHT_RUNS, STRAIGHT_RUN = 4, 16_384
 # Then so many single rows from all over are taken along in the first pass, to look at residuals.
 SCATTERED = 1 << 16
 
@@ -53,10 +55,18 @@ def batch_sizes(rows: int, parameters: int, reserve: int | None = None) -> list[
     return [*(round(first * (last / first) ** (k / stages)) for k in range(stages + 1)), rows]
 
 
-def reserved(rows: int, columns: int, seed: int) -> tuple[np.ndarray, int]:
+def reserved(
+    rows: int, columns: int, seed: int, *, straight: bool = False
+) -> tuple[np.ndarray, int]:
     """Return the rows that samples are drawn from: where their runs begin, and how long they are.
 
     It depends on these numbers alone, so that data in memory and on disk are sampled alike.
+
+    Parameters
+    ----------
+    rows, columns, seed : int
+    straight : bool
+        Whether the loss is a quadratic, whose minimum is one step away.
 
     Examples
     --------
@@ -65,9 +75,14 @@ def reserved(rows: int, columns: int, seed: int) -> tuple[np.ndarray, int]:
     >>> begin, length = reserved(10**8, 2, seed=0)
     >>> len(begin), length
     (32, 32768)
+    >>> begin, length = reserved(10**8, 2, seed=0, straight=True)
+    >>> len(begin), length
+    (4, 16384)
     """
     if rows <= RESERVED_WHOLE:
         return np.zeros(1, dtype=np.int64), rows
+    if straight and rows > MANY:
+        return stretches(rows, STRAIGHT_RUNS, STRAIGHT_RUN, seed), STRAIGHT_RUN
     most = min(MOST_RESERVED, MOST_NUMBERS // max(1, columns))
     count = min(max(rows // LAST, RESERVED_WHOLE), max(most, RESERVED_WHOLE))
     length = RUN if rows <= MANY else LONG_RUN

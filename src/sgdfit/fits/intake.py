@@ -23,6 +23,7 @@ from sgdfit.fits.row_weights import (
 )
 from sgdfit.fits.weighting import Weighting
 from sgdfit.kernels.kernel import PANEL, Chunk
+from sgdfit.models.loss import SQUARED
 from sgdfit.models.model import Model
 
 __all__ = ["Intake", "take_in"]
@@ -84,7 +85,7 @@ def _population(
     model: Model, chunk: Chunk, threads: int, journal: Journal, seed: int
 ) -> Population:
     """Return the population of rows in memory, with its reserve of random ones."""
-    begin, length = reserved(chunk.rows, len(model.columns), seed)
+    begin, length = _reserved(model, chunk.rows, seed)
     if length == chunk.rows:
         some = chunk
     else:
@@ -95,6 +96,11 @@ def _population(
             weights = np.concatenate([chunk.weights[b : b + length] for b in begin.tolist()])
         some = Chunk(tuple(np.concatenate(column) for column in columns), weights)
     return in_memory(model, chunk, some, threads, journal)
+
+
+def _reserved(model: Model, rows: int, seed: int) -> tuple[Array, int]:
+    straight = model.is_linear and model.loss.name == SQUARED
+    return reserved(rows, len(model.columns), seed, straight=straight)
 
 
 def _streamed(
@@ -112,7 +118,7 @@ def _streamed(
             weights = known.weights(dict(zip(stream.names, columns, strict=True)))
         return Chunk(tuple(columns[place] for place in places), weights)
 
-    begin, length = reserved(stream.counted, len(model.columns), seed)
+    begin, length = _reserved(model, stream.counted, seed)
     some = chunk_of(stream.take(begin, length))
     population = Population(
         model,

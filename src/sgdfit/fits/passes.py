@@ -75,6 +75,7 @@ class Passing:
         """Add up all rows, from where an earlier run was interrupted."""
         begun = time.perf_counter()
         everything = self.everything
+        visited = everything.visited
         known = self._resumed()
         if known is not None:
             return known
@@ -87,6 +88,8 @@ class Passing:
                     seconds = time.perf_counter() - begun
                     everything.listener(Pass(self.rows, everything.rows, seconds))
         except BaseException:
+            # Rows that were read ahead, but not added up, have told nothing.
+            everything.visited = visited + self.rows
             # Written when the journal is closed.
             everything.journal.keep(self.key, self._state())
             raise
@@ -117,7 +120,7 @@ class Passing:
         for chunk in chunks:
             if first == begin:
                 # Compiled here, lest several threads do it at once.
-                self.kernel.partials(self.theta, chunk.part(0, 1), self.scores)
+                self._add((first, chunk.part(0, 1)))
             yield first, chunk
             first += chunk.rows
 
@@ -125,15 +128,23 @@ class Passing:
         first, chunk = placed
         # Far out a formula may overflow, on whichever thread.
         with np.errstate(all="ignore"):
-            partials = self.kernel.partials(self.theta, chunk, self.scores)
-            seen = slices(chunk) if self.looks else ()
-            surveys = [look_at(self.everything.model, c, self.everything.about) for c in seen]
-        return _Added(chunk.rows, partials, surveys, self._taken_along(first, chunk))
+            if not self.looks:
+                return _Added(chunk.rows, self._sums(chunk), [], None)
+            # A panel at a time: the second look at it finds it in the cache.
+            found = [(self._sums(panel), self._seen(panel)) for panel in slices(chunk)]
+        partials, surveys = zip(*found, strict=True)
+        together = np.concatenate(partials)
+        return _Added(chunk.rows, together, list(surveys), self._taken_along(first, chunk))
+
+    def _sums(self, chunk: Chunk) -> np.ndarray:
+        return self.kernel.partials(self.theta, chunk, self.scores)
+
+    def _seen(self, chunk: Chunk) -> Survey:
+        everything, compiled = self.everything, self.kernel.form == "compiled"
+        return look_at(everything.model, chunk, everything.about, compiled=compiled)
 
     def _taken_along(self, first: int, chunk: Chunk) -> Chunk | None:
         """Return the single rows that are to be taken along."""
-        if not self.looks:
-            return None
         places = self.everything.places
         ends = np.searchsorted(places, [first, first + chunk.rows])
         taken = places[ends[0] : ends[1]] - first

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sgdfit.fits.assessment import SQUARED
 from sgdfit.fits.task import Task
 from sgdfit.inference.directions import EPS
 from sgdfit.kernels.kernel import Chunk, Kernel
+from sgdfit.models.loss import SQUARED
 
 __all__ = ["Squares", "sum_squares"]
 

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from sgdfit.errors import UsageError
-from sgdfit.fits.assessment import SQUARED
 from sgdfit.fits.task import Task
 from sgdfit.kernels.kernel import Chunk
 from sgdfit.language.evaluation import evaluate
+from sgdfit.models.loss import SQUARED
 from sgdfit.models.model import Model
 from sgdfit.models.parameters import Assignments
 from sgdfit.results.search import Rival, StartSearch

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sgdfit.kernels.kernel import Chunk
+from sgdfit.kernels.moments import extremes, moments_of
 from sgdfit.language.evaluation import evaluate
 from sgdfit.models.model import Model
 
@@ -38,13 +39,17 @@ class Survey(NamedTuple):
     logs: float
 
 
-def look_at(model: Model, chunk: Chunk, about: float | None = None) -> Survey:
+def look_at(
+    model: Model, chunk: Chunk, about: float | None = None, *, compiled: bool = False
+) -> Survey:
     """Look at the rows of a chunk.
 
     Parameters
     ----------
     about : float, optional
         By default the response in the first row.
+    compiled : bool
+        Whether there are enough rows for compiled code to be worth loading.
 
     Examples
     --------
@@ -57,16 +62,22 @@ def look_at(model: Model, chunk: Chunk, about: float | None = None) -> Survey:
     with np.errstate(all="ignore"):
         target = response_of(model, chunk)
         about = float(target[0]) if about is None else about
-        apart = target - about
-        weighed = apart if chunk.weights is None else chunk.weights * apart
-        return Survey(
-            np.array([column.min() for column in chunk.columns], dtype=np.float64),
-            np.array([column.max() for column in chunk.columns], dtype=np.float64),
-            about,
-            float(weighed.sum()),
-            float(np.einsum("i,i->", weighed, apart)),
-            0.0 if chunk.weights is None else _logarithms(chunk.weights),
-        )
+        ends_of, sums_of = (extremes, moments_of) if compiled else (_extremes, _moments)
+        low, high = np.array([ends_of(column) for column in chunk.columns]).T
+        return Survey(low, high, about, *sums_of(target, chunk.weights, about))
+
+
+def _extremes(column: np.ndarray) -> tuple[float, float]:
+    return float(column.min()), float(column.max())
+
+
+def _moments(
+    target: np.ndarray, weights: np.ndarray | None, about: float
+) -> tuple[float, float, float]:
+    apart = target - about
+    weighed = apart if weights is None else weights * apart
+    logs = 0.0 if weights is None else float(np.log(weights).sum())
+    return float(weighed.sum()), float(np.einsum("i,i->", weighed, apart)), logs
 
 
 def response_of(model: Model, chunk: Chunk) -> np.ndarray:
@@ -82,10 +93,6 @@ def response_of(model: Model, chunk: Chunk) -> np.ndarray:
     held = dict(zip(model.columns, chunk.columns, strict=True))
     needed = {n: held[n].astype(np.float64, copy=False) for n in model.formula.response_names}
     return np.asarray(evaluate(model.formula.response, needed))
-
-
-def _logarithms(weights: np.ndarray) -> float:
-    return float(np.log(weights[weights > 0]).sum())
 
 
 def joined(parts: Iterable[Survey]) -> Survey:

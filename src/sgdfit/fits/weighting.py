@@ -7,13 +7,12 @@ from typing import NamedTuple
 
 from sgdfit.errors import UsageError, did_you_mean
 from sgdfit.inference.statistics import expected_range
-from sgdfit.models.loss import Loss
+from sgdfit.models.loss import SQUARED, Loss
 
 __all__ = ["CLASSICAL", "COVARIANCES", "SANDWICH", "Weighting", "as_weighting", "surprise"]
 
 CLASSICAL, SANDWICH = "classical", "sandwich"
 COVARIANCES = ("auto", CLASSICAL, SANDWICH)
-SQUARED = "mse"
 
 
 class Weighting(NamedTuple):

@@ -18,11 +18,13 @@ import numpy as np
 from sgdfit.choice import choose, number
 from sgdfit.errors import FormulaError, UsageError, did_you_mean
 
-__all__ = ["LOSSES", "Loss", "as_loss"]
+__all__ = ["LOSSES", "SQUARED", "Loss", "as_loss"]
 
 Array = Any  # an array, a number or a traced quantity
 
 PREDICTION, TARGET = "prediction", "target"
+# The loss of least squares, which has theory of its own.
+SQUARED = "mse"
 
 
 def mse(prediction: Array, target: Array) -> Array:
