@@ -9,18 +9,28 @@ __all__ = ["BATCH_ROWS", "Piece", "Scan", "batch_rows"]
 
 # The most rows that a piece hands out at once, and about the most numbers: 8 MB.
 BATCH_ROWS, BATCH_NUMBERS = 262_144, 1 << 20
+# A piece of no more numbers is best decoded at once.
+WHOLE_NUMBERS = 1 << 21
 # Fewer rows than this are not worth handing out.
 LEAST_ROWS = 16_384
 
 
-def batch_rows(columns: int) -> int:
+def batch_rows(columns: int, rows: int | None = None) -> int:
     """Return how many rows of so many columns to decode at once.
+
+    Parameters
+    ----------
+    columns : int
+    rows : int, optional
+        How many there are.
 
     Examples
     --------
-    >>> batch_rows(2), batch_rows(16)
-    (262144, 65536)
+    >>> batch_rows(2), batch_rows(16), batch_rows(2, 1_000_000)
+    (262144, 65536, 1000000)
     """
+    if rows is not None and 0 < rows * columns <= WHOLE_NUMBERS:
+        return rows
     return min(BATCH_ROWS, max(LEAST_ROWS, BATCH_NUMBERS // max(1, columns)))
 
 
@@ -40,8 +50,9 @@ class Piece(NamedTuple):
     rows : int or None
         How many it holds; None where that is known only once they are read.
     read : function of column names
-        Yields these columns as Arrow record batches of at most `BATCH_ROWS` rows, in order; each
-        call begins anew. Different pieces may be read on different threads at once.
+        Yields these columns as Arrow record batches, in order, which are as long as `batch_rows`
+        says or shorter; each call begins anew. Different pieces may be read on different threads
+        at once.
     """
 
     label: str

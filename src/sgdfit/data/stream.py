@@ -96,12 +96,12 @@ class Stream:
 
     @property
     def chunk_rows(self) -> int:
-        """Rows of a chunk: 8 MB of numbers, or the least that is aligned."""
+        """The most rows of a chunk: 8 MB of numbers, or the least that is aligned."""
         panels = batch_rows(len(self.names)) // ALIGNED_ROWS
         return ALIGNED_ROWS * max(1, panels)
 
     def chunks(self, first: int = 0) -> Iterator[tuple[Array, ...]]:
-        """Yield the columns of consecutive rows, `chunk_rows` at a time.
+        """Yield the columns of consecutive rows in chunks that begin at multiples of a panel.
 
         Parameters
         ----------
@@ -114,7 +114,7 @@ class Stream:
             begin += 1
         reads = [(lambda piece=piece: self.blocks(piece)) for piece in self.scan.pieces[begin:]]
         blocks = ahead(reads, self.threads, self._is_fine_grained)
-        return aligned(_without(blocks, first - skipped), self.chunk_rows)
+        return aligned(_without(blocks, first - skipped), self.chunk_rows, ALIGNED_ROWS)
 
     @property
     def _is_fine_grained(self) -> bool:
@@ -269,6 +269,14 @@ def _without(blocks: Iterator[tuple[Array, ...]], rows: int) -> Iterator[tuple[A
 class Aligner:
     """Cuts blocks of any length into chunks of one; only what crosses an edge is copied.
 
+    Parameters
+    ----------
+    size : int
+        Rows of a chunk.
+    unit : int, optional
+        A divisor of ``size``. Where it is given, chunks hold as many units as one block has of
+        them, at most ``size`` rows; so less is copied.
+
     Examples
     --------
     >>> cut = Aligner(2)
@@ -276,15 +284,16 @@ class Aligner:
     ([[0.0, 1.0], [2.0, 3.0]], [[4.0]])
     """
 
-    def __init__(self, size: int) -> None:
-        self.size, self.rows = size, 0
+    def __init__(self, size: int, unit: int | None = None) -> None:
+        self.size, self.unit, self.rows = size, unit or size, 0
         self.held: list[tuple[Array, ...]] = []
 
     def push(self, columns: tuple[Array, ...]) -> Iterator[tuple[Array, ...]]:
         """Yield the chunks that are complete with this block."""
         begin, length = 0, len(columns[0])
-        while self.rows + length - begin >= self.size:
-            end = begin + self.size - self.rows
+        while (there := self.rows + length - begin) >= self.unit:
+            several = self.unit if self.held else min(self.size, there // self.unit * self.unit)
+            end = begin + several - self.rows
             whole = [*self.held, tuple(column[begin:end] for column in columns)]
             self.held, self.rows, begin = [], 0, end
             yield _joined(whole)
@@ -298,8 +307,10 @@ class Aligner:
             yield _joined(self.held)
 
 
-def aligned(blocks: Iterator[tuple[Array, ...]], size: int) -> Iterator[tuple[Array, ...]]:
-    """Cut blocks of any length into chunks of ``size`` rows.
+def aligned(
+    blocks: Iterator[tuple[Array, ...]], size: int, unit: int | None = None
+) -> Iterator[tuple[Array, ...]]:
+    """Cut blocks of any length into chunks of ``size`` rows, or of units, as `Aligner` says.
 
     Examples
     --------
@@ -307,7 +318,7 @@ def aligned(blocks: Iterator[tuple[Array, ...]], size: int) -> Iterator[tuple[Ar
     >>> [x.tolist() for (x,) in aligned(blocks, 2)]
     [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0], [6.0]]
     """
-    cut = Aligner(size)
+    cut = Aligner(size, unit)
     for columns in blocks:
         yield from cut.push(columns)
     yield from cut.rest()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from sgdfit.data.conditions.pruning import Range, comparable
-from sgdfit.data.files.columnar import Contents, Stretch, batches_of, reading
+from sgdfit.data.files.columnar import Contents, Stretch, reading
 from sgdfit.data.files.origins import Origin, opened
 from sgdfit.data.kinds import kind_of
 from sgdfit.data.scan import batch_rows
@@ -71,13 +71,13 @@ def _reader(
             try:
                 file = _file(source, origin, metadata)
                 batches = file.iter_batches(
-                    batch_size=batch_rows(len(names)),
+                    batch_size=batch_rows(len(names), rows),
                     row_groups=[group],
                     columns=list(names),
                     use_threads=False,
                 )
                 for batch in batches:
-                    yield from batches_of(batch, names)
+                    yield batch.select(list(names))
             except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
                 raise DataError(
                     f"{origin.label} is damaged in row group {group + 1} (rows {first + 1:,} to"
