@@ -42,7 +42,7 @@ Threads = Annotated[
 Checkpoint = Annotated[
     str | None,
     declared(
-        "Keep what is found in a file, every few seconds. The file of a finished run is written over,"
+        "Keep what is found in a file, every few seconds. That of a finished run is written over,"
         " that of an unfinished one needs --resume.",
         RUN,
         "--checkpoint",

@@ -10,6 +10,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from sgdfit.cli.outcome import INTERRUPTED
+from sgdfit.cli.streams import say
 
 if TYPE_CHECKING:
     from sgdfit.fits.descent import Callback, Progress
@@ -54,6 +55,12 @@ def ending_kindly() -> Iterator[Asked]:
     before = {number: signal.signal(number, interrupt) for number in SIGNALS}
     try:
         yield asked
+    except KeyboardInterrupt:
+        # Who has something to report catches it before.
+        say("interrupted before there was anything to report")
+        if asked.by == signal.SIGTERM:
+            raise SystemExit(TERMINATED) from None
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

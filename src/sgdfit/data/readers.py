@@ -10,7 +10,8 @@ NumPy structured or record array            its fields
 pandas DataFrame, Series                    its columns; the index is not one
 Polars DataFrame, LazyFrame, Series         its columns; only those needed are collected
 Arrow table, batch                          its columns
-Arrow reader, any Arrow C stream            its columns; read once, batch by batch
+pyarrow Dataset, Fragment                   see `data.files.arrow_datasets`
+Arrow reader, Scanner, any Arrow C stream   its columns; read once, batch by batch
 iterator of batches, frames or dicts        the columns of each; read once
 mapping of names to arrays                  its items; a single number stands for every row
 ==========================================  ==============================================
@@ -33,8 +34,10 @@ from typing import Any
 
 import numpy as np
 
+from sgdfit.data.conditions.condition import Condition
 from sgdfit.data.conditions.filtering import filtered
 from sgdfit.data.conditions.parsing import read_condition
+from sgdfit.data.files.arrow_datasets import open_arrow_dataset
 from sgdfit.data.files.paths import open_files, open_stream
 from sgdfit.data.numeric import shown
 from sgdfit.data.one_pass import lazy_scan, open_batches, open_reader
@@ -78,6 +81,8 @@ def open_table(data: object, where: str | None = None) -> Table:
     condition = None if where is None else read_condition(where)
     if _is_files(data):
         return open_files(data, condition)  # type: ignore[arg-type]
+    if _is_dataset(data):
+        return _open_dataset(data, condition)
     table = data if isinstance(data, Table) else _opened(data)
     return table if condition is None else filtered(table, condition)
 
@@ -159,6 +164,15 @@ def _open_arrow(data: Any) -> Table:
     return _table(names, lambda positions: [table.column(place) for place in positions])
 
 
+def _open_dataset(data: Any, condition: Condition | None = None) -> Table:
+    import pyarrow.dataset as ds
+
+    if not isinstance(data, ds.InMemoryDataset):
+        return open_arrow_dataset(data, LABEL, condition)
+    table = _open_arrow(data.to_table())
+    return table if condition is None else filtered(table, condition)
+
+
 def _belongs(package: str, *names: str) -> Callable[[object], bool]:
     """Tell an object of a package that need not be installed, nor imported to look."""
 
@@ -196,6 +210,8 @@ def _is_stream(data: object) -> bool:
     return hasattr(data, "__arrow_c_stream__")
 
 
+_is_dataset = _belongs("pyarrow.dataset", "Dataset", "Fragment")
+
 KINDS: tuple[tuple[str, Callable[[object], bool], Callable[[Any], Table]], ...] = (
     (
         "path of a file or folder (CSV, Parquet, Feather, Arrow, ORC), pattern such as"
@@ -211,6 +227,12 @@ KINDS: tuple[tuple[str, Callable[[object], bool], Callable[[Any], Table]], ...] 
         "Polars DataFrame, LazyFrame or Series",
         _belongs("polars", "DataFrame", "LazyFrame", "Series"),
         _open_polars,
+    ),
+    ("pyarrow Dataset or Fragment", _is_dataset, _open_dataset),
+    (
+        "pyarrow Scanner",
+        _belongs("pyarrow.dataset", "Scanner"),
+        lambda data: open_reader(data.to_reader(), LABEL),
     ),
     ("Arrow table or batch", _is_arrow, _open_arrow),
     ("Arrow reader, or any Arrow C stream", _is_stream, lambda data: open_reader(data, LABEL)),

@@ -87,7 +87,9 @@ def _landed(found: Found, problem: Problem, reach: float | None) -> Landed:
         evidence = _evidence(task, problem, theta, quadratic)
         uncertain = uncertainty(task, theta, evidence)
         squares = sum_squares(task, problem.kernel, theta, quadratic.loss)
-        distance = _distance(task, problem, course, evidence)
+        distance = found.distance
+        if distance is None:
+            distance = _distance(task, problem, course, evidence)
         # Where no noise is left, standard errors are no measure.
         if squares.exact and _rewards_exactness(task, problem, theta):
             distance = 0.0
@@ -254,7 +256,7 @@ def _nowhere(found: Found, problem: Problem) -> Landed:
 
 
 def _way(found: Found, problem: Problem, trace_every: int | None) -> Way:
-    course, rows = found.course, problem.rows
+    course, rows = found.course, found.task.drawn_from or problem.rows
     return Way(
         optimizer=AUTO,
         learning_rate="",
@@ -265,13 +267,13 @@ def _way(found: Found, problem: Problem, trace_every: int | None) -> Way:
         steps=course.way[-1].step if course.way else 0,
         epochs=course.visited // rows,
         seconds=course.seconds,
-        trace=_trace(problem, course, trace_every),
+        trace=_trace(problem, course, trace_every, rows),
         rows_visited=sum(problem.visits) + problem.population.visited,
         search=found.search,
     )
 
 
-def _trace(problem: Problem, course: Course, trace_every: int | None) -> Trace:
+def _trace(problem: Problem, course: Course, trace_every: int | None, rows: int) -> Trace:
     """Return every state of the walk, or as many as were asked for."""
     every, keep = trace_interval(trace_every, max(1, len(course.way)))
     whole = course.way or (_unseen(problem, course),)
@@ -281,7 +283,7 @@ def _trace(problem: Problem, course: Course, trace_every: int | None) -> Trace:
     return Trace(
         names=problem.names,
         step=np.array([s.step for s in way], dtype=np.int64),
-        epoch=np.array([s.visited // problem.rows for s in way], dtype=np.int64),
+        epoch=np.array([s.visited // rows for s in way], dtype=np.int64),
         learning_rate=np.full(k, np.nan),
         loss=np.array([s.loss for s in way]),
         parameters=np.array([s.theta for s in way]).reshape(k, p),

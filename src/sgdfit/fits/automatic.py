@@ -10,16 +10,18 @@ from sgdfit.choice import whole
 from sgdfit.errors import UsageError
 from sgdfit.fits.arguments import WALD, as_callable, as_steps, as_tolerance
 from sgdfit.fits.arrival import Asked, result_of
-from sgdfit.fits.assessment import SQUARED
+from sgdfit.fits.audience import heard
 from sgdfit.fits.descent import Callback
-from sgdfit.fits.gauss_newton import walk
+from sgdfit.fits.gauss_newton import CalledOff, walk
 from sgdfit.fits.growth import FEW, RESERVED_WHOLE
 from sgdfit.fits.kinks import has_kink
 from sgdfit.fits.problem import Problem
 from sgdfit.fits.routes import Found, find_minimum
 from sgdfit.fits.task import Task, examined
 from sgdfit.fits.trust_region import Box
+from sgdfit.fits.weighting import SANDWICH
 from sgdfit.kernels.kernel import Kernel, choose_form, make
+from sgdfit.models.loss import SQUARED
 from sgdfit.models.model import Model
 from sgdfit.optimization.optimizer import sgd
 from sgdfit.results.result import Result
@@ -64,37 +66,71 @@ def solve(task: Task, wishes: Wishes) -> Result:
     with np.errstate(all="ignore"):
         found = find_minimum(task, problem, wishes.search)
     asked = Asked(as_tolerance(wishes.tolerance), wishes.intervals, wishes.trace_every)
+    if _is_cut_short(found, problem):
+        return result_of(*_of_sample(found, problem), asked)
+    if _is_called_off(found) and problem.population.whole is None:
+        # Whoever asked for an end does not wait for further passes.
+        return _at_once(found, problem, asked)
+    # Nor is anybody asked again who has asked for an end.
+    listeners = problem._replace(callback=None) if _is_called_off(found) else problem
     try:
-        if not _is_cut_short(found, problem):
+        with heard(listeners, found.course):
             found = found._replace(task=examined(found.task))
             return result_of(found, problem, asked)
-    except KeyboardInterrupt:
-        course = found.course._replace(ending="interrupted")
-        found = found._replace(course=course)
-        if not problem.population.is_unseen and problem.squared:
-            # What the walk has seen tells the classical errors, without another look.
-            plain = task.weighting._replace(covariance="auto")
-            found = found._replace(task=found.task._replace(weighting=plain))
-            return result_of(found, problem, asked._replace(intervals=WALD))
-    return result_of(*_of_sample(found, problem), asked)
+    except (KeyboardInterrupt, CalledOff) as end:
+        ending = "stopped" if isinstance(end, CalledOff) else "interrupted"
+    found = found._replace(course=found.course._replace(ending=ending))
+    return _at_once(found, problem, asked)
+
+
+def _at_once(found: Found, problem: Problem, asked: Asked) -> Result:
+    """Return what is known without another pass."""
+    if problem.population.is_unseen or not problem.squared:
+        return result_of(*_of_sample(found, problem), asked)
+    # What the walk has seen tells the classical errors, without another look.
+    task, weighting = found.task, found.task.weighting
+    if weighting.covariance == SANDWICH:
+        told = (
+            "the standard errors are classical: the run ended before the pass through all rows that"
+            " those of the sandwich take"
+        )
+        task = task._replace(warnings=(*task.warnings, told))
+    task = task._replace(weighting=weighting._replace(covariance="auto"))
+    return result_of(found._replace(task=task), problem, asked._replace(intervals=WALD))
+
+
+def _is_called_off(found: Found) -> bool:
+    return found.course.ending in ("interrupted", "stopped")
 
 
 def _is_cut_short(found: Found, problem: Problem) -> bool:
     """Whether a run ended by what the user said before it had seen all rows."""
     course = found.course
-    asked = course.ending in ("interrupted", "stopped", "steps")
-    return asked and bool(course.way) and course.way[-1].rows < problem.rows
+    ended = _is_called_off(found) or course.ending == "steps"
+    return ended and bool(course.way) and course.way[-1].rows < problem.rows
 
 
 def _of_sample(found: Found, problem: Problem) -> tuple[Found, Problem]:
     """Let a run that was cut short speak of the random rows that it has in memory."""
-    task = found.task.of_sample()
-    problem = problem._replace(population=task.population, callback=None, steps=0)
+    before = found.course
+    # Estimates of all rows have their distance, but no errors without another pass.
+    is_of_all = bool(before.way) and before.way[-1].rows == problem.rows
+    what = "the loss" if is_of_all else "the estimates"
+    task = found.task.of_sample(f"{what} and the standard errors")
+    visits = [*problem.visits, problem.population.visited]
+    problem = problem._replace(population=task.population, callback=None, steps=0, visits=visits)
     with np.errstate(all="ignore"):
-        seen = walk(problem, found.course.theta, [task.rows])
-    way = (*found.course.way, *seen.way[-1:])
-    course = seen._replace(way=way, ending=found.course.ending, first=found.course.first)
-    return found._replace(task=task, course=course), problem
+        seen = walk(problem, before.theta, [task.rows])
+    taken = before.way[-1].step if before.way else 0
+    last = tuple(s._replace(step=taken, visited=s.visited + before.visited) for s in seen.way[-1:])
+    course = seen._replace(
+        way=(*before.way, *last),
+        ending=before.ending,
+        first=before.first,
+        seconds=before.seconds + seen.seconds,
+    )
+    distance = before.distance if is_of_all else None
+    return found._replace(task=task, course=course, distance=distance), problem
 
 
 def _problem(task: Task, wishes: Wishes) -> Problem:

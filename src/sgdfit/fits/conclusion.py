@@ -51,11 +51,12 @@ def conclude(task: Task, plan: Plan, course: Course, first: Sums, diagnosis: Dia
         found = found._replace(covariance=None, determined=(), method=without(found.undetermined))
     distance = distance if status.ok and not plateau else math.inf
     landed = Landed(theta, sums.loss, squares, found, distance, status, told)
-    return compose(task, landed, _way(plan, course, landing, diagnosis))
+    return compose(task, landed, _way(task, plan, course, landing, diagnosis))
 
 
-def _way(plan: Plan, course: Course, landing: Landing, diagnosis: Diagnosis) -> Way:
-    rows = landing.sums.rows
+def _way(task: Task, plan: Plan, course: Course, landing: Landing, diagnosis: Diagnosis) -> Way:
+    # The descent was through all rows, whatever it could look at in the end.
+    rows = task.drawn_from or landing.sums.rows
     return Way(
         optimizer=describe_optimizer(plan.optimizer),
         learning_rate=_rate_text(plan),
@@ -66,7 +67,7 @@ def _way(plan: Plan, course: Course, landing: Landing, diagnosis: Diagnosis) -> 
         steps=course.state.step,
         epochs=course.state.step // -(-rows // plan.batch_size),
         seconds=course.seconds,
-        trace=_trace(plan, course, landing),
+        trace=_trace(plan, course, landing, rows),
         # The first batch of the curvature and the last of the errors are all rows.
         rows_visited=rows * 2 + min(course.state.step * plan.batch_size, 2**62),
         diagnosis=diagnosis,
@@ -80,7 +81,7 @@ def _rate_text(plan: Plan) -> str:
     return describe_schedule(schedule)
 
 
-def _trace(plan: Plan, course: Course, landing: Landing) -> Trace:
+def _trace(plan: Plan, course: Course, landing: Landing, rows: int) -> Trace:
     """Return the records of the way to the landing, and the landing as the last row."""
     p, sums = len(plan.names), landing.sums
     way = course.records[: int(np.searchsorted(course.records[:, 0], landing.step))]
@@ -91,7 +92,7 @@ def _trace(plan: Plan, course: Course, landing: Landing) -> Trace:
     return Trace(
         names=plan.names,
         step=step,
-        epoch=step // -(-sums.rows // plan.batch_size),
+        epoch=step // -(-rows // plan.batch_size),
         learning_rate=np.append(way[:, 1], np.nan),
         loss=np.append(way[:, 2], sums.loss / sums.weight),
         parameters=np.vstack([way[:, 3 : 3 + p], landing.theta]),

@@ -23,7 +23,7 @@ from sgdfit.inference.directions import EPS
 from sgdfit.inference.quadratic import Quadratic, from_sums, step_within
 from sgdfit.kernels.kernel import Chunk, Kernel
 
-__all__ = ["condition", "remaining", "walk"]
+__all__ = ["CalledOff", "condition", "remaining", "walk"]
 
 # On a sample, steps end at this share of its standard errors.
 NEAR = 0.1

@@ -38,12 +38,24 @@ ENDED = ("interrupted", "stopped", "lost")
 
 
 class Found(NamedTuple):
-    """A walk, and how its start was found."""
+    """A walk, and how its start was found.
+
+    Attributes
+    ----------
+    task : Task
+    course : Course
+    search : StartSearch or None
+    better : Rival or None
+        A lower minimum than that of the course.
+    distance : float or None
+        To the optimum of all rows, where the task is to speak of some of them alone.
+    """
 
     task: Task
     course: Course
     search: StartSearch | None
     better: Rival | None
+    distance: float | None = None
 
 
 def find_minimum(task: Task, problem: Problem, search: bool | None) -> Found:

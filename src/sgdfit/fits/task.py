@@ -49,6 +49,8 @@ class Task(NamedTuple):
     weighting : Weighting
         What weighs the rows, as it was given.
     warnings : tuple of str
+    drawn_from : int or None
+        How many rows these were drawn from, where they are a sample.
     """
 
     model: Model
@@ -60,6 +62,7 @@ class Task(NamedTuple):
     mean_weight: float
     weighting: Weighting
     warnings: tuple[str, ...]
+    drawn_from: int | None = None
 
     @property
     def weights(self) -> str | None:
@@ -93,14 +96,20 @@ class Task(NamedTuple):
             )
         return whole
 
-    def of_sample(self) -> Task:
-        """Return the task of fitting the reserve of random rows alone."""
+    def of_sample(self, what: str) -> Task:
+        """Return the task of fitting the reserve of random rows alone.
+
+        Parameters
+        ----------
+        what : str
+            What is then known of these rows alone, as the plural that a sentence begins with.
+        """
         population = self.population
         some = population.some
         part = in_memory(self.model, some, some, population.threads, FORGETFUL)
         told = (
-            f"these are the estimates from {some.rows:,} random rows of {self.rows:,}: the run"
-            " ended before it had seen all of them"
+            f"{what} are those of {some.rows:,} random rows of {self.rows:,}, not of all: the run"
+            f" ended {_reached(population)}"
         )
         return self._replace(
             label=f"{self.label}, drawn from its {self.rows:,}",
@@ -108,7 +117,29 @@ class Task(NamedTuple):
             rows=some.rows,
             counted=some.rows,
             warnings=(*self.warnings, told),
+            drawn_from=population.rows,
         )
+
+
+def _reached(population: Population) -> str:
+    """Say how far passes through all rows had come."""
+    share = population.visited / population.rows
+    if not share:
+        return "before its first pass through them"
+    if share < 1:
+        return f"{_percent(share)} into its first pass through them"
+    return f"after {share:.2f} passes through them"
+
+
+def _percent(share: float) -> str:
+    """Round a share that is neither none nor all to one that looks so, too.
+
+    Examples
+    --------
+    >>> _percent(0.0003), _percent(0.48), _percent(0.9999)
+    ('less than 1%', '48%', '99%')
+    """
+    return f"{int(100 * share)}%" if share >= 0.01 else "less than 1%"
 
 
 def prepare(

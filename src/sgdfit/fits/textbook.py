@@ -100,7 +100,8 @@ def run_textbook(task: Task, asked: Options) -> Result:
     try:
         return conclude(task, plan, course, first, rates.diagnosis)
     except KeyboardInterrupt:
-        task = task if task.population.whole is not None else task.of_sample()
+        if task.population.whole is None:
+            task = task.of_sample("the loss, the distance and the standard errors")
         course = course._replace(ending="interrupted")
         return conclude(task, plan, course, first, rates.diagnosis)
 

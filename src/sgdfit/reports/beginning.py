@@ -8,7 +8,7 @@ from sgdfit.results.result import Result
 from sgdfit.results.rounding import duration, number
 from sgdfit.results.search import Rival, StartSearch
 
-__all__ = ["automatic_lines", "counted", "is_recursive", "recursive_lines", "search_lines"]
+__all__ = ["automatic_lines", "counted", "is_recursive", "recursive_lines", "saw_all", "search_lines"]
 
 SHOWN_RIVALS = 3
 RECURSIVE = "recursive"
@@ -31,8 +31,15 @@ def automatic_lines(result: Result) -> Iterator[tuple[str, str]]:
     yield "batch", _batches(result)
     yield "steps", f"{result.steps:,} in {duration(result.seconds)}"
     if result.rows_visited is not None and len(_sizes(result)) > 1:
-        passes = number(result.rows_visited / result.rows, 3)
-        yield "rows visited", f"{result.rows_visited:,}, {passes} times the data"
+        rows = result.drawn_from or result.rows
+        data = "the data" if result.drawn_from is None else f"all {counted(rows, 'row')}"
+        times = f"{number(result.rows_visited / rows, 3)} times {data}"
+        yield "rows visited", f"{result.rows_visited:,} by passes and by steps on samples, {times}"
+
+
+def saw_all(result: Result) -> bool:
+    """Whether the estimates are of all rows, whatever else is of a sample."""
+    return result.drawn_from is None or result.drawn_from in _sizes(result)
 
 
 def is_recursive(result: Result) -> bool:
@@ -52,8 +59,11 @@ def _sizes(result: Result) -> list[int]:
 
 
 def _batches(result: Result) -> str:
-    whole = "the one row" if result.rows == 1 else f"all {counted(result.rows, 'row')}"
-    smaller = [f"{size:,}" for size in _sizes(result) if size != result.rows]
+    rows = result.drawn_from or result.rows
+    whole = "the one row" if rows == 1 else f"all {counted(rows, 'row')}"
+    smaller = [f"{size:,}" for size in _sizes(result) if size != rows]
+    if result.drawn_from is not None and not saw_all(result):
+        return f"{', '.join(smaller)} random rows, not yet {whole}"
     return f"{', '.join(smaller)}, then {whole}" if smaller else whole
 
 

@@ -30,6 +30,7 @@ def how_sure(result: Result) -> Iterator[tuple[str, str]]:
     else:
         yield "standard errors", _COVARIANCE.get(method, result.covariance_method)
     if result.covariance is not None:
+        yield from _sample(result)
         yield from _scale(result, method)
     for combination in result.undetermined:
         yield "not determined", combination
@@ -37,6 +38,18 @@ def how_sure(result: Result) -> Iterator[tuple[str, str]]:
         yield "determined", f"{known.text} = {plus_minus(known.value, known.stderr)}"
     if result.correlation is not None and len(result.free) > 1:
         yield f"correlations above {STRONG_CORRELATION}", _correlations(result)
+
+
+def _sample(result: Result) -> Iterator[tuple[str, str]]:
+    """Say of which rows the standard errors are, where that is not all of them."""
+    if result.drawn_from is None:
+        return
+    smaller = number(np.sqrt(result.drawn_from / result.rows), 2)
+    yield (
+        "of a sample",
+        f"of {result.rows:,} random rows; those of all {result.drawn_from:,} are about"
+        f" {smaller} times smaller",
+    )
 
 
 def _scale(result: Result, method: str) -> Iterator[tuple[str, str]]:

@@ -18,6 +18,7 @@ from sgdfit.reports.beginning import (
     counted,
     is_recursive,
     recursive_lines,
+    saw_all,
     search_lines,
 )
 from sgdfit.reports.certainty import how_sure
@@ -86,7 +87,7 @@ def facts(result: Result) -> Facts:
     return Facts(
         formula=_clean(result.formula),
         level=_level(result),
-        headline=f"{result.status.label}: {_distance(result.distance)}",
+        headline=f"{result.status.label}: {_distance(result)}",
         advice=_advice(result),
         header=header,
         estimates=estimates,
@@ -100,11 +101,14 @@ def _level(result: Result) -> str:
     return "good" if result.status.name == "converged" else "caution"
 
 
-def _distance(distance: float | None) -> str:
+def _distance(result: Result) -> str:
+    distance = result.distance
     if distance is None or np.isnan(distance):
         return "the distance to the optimum is not known"
     unit = "standard error" if distance == 1 else "standard errors"
-    return f"{number(distance, 2)} {unit} from the optimum"
+    # Where all rows have their optimum is not known of a sample.
+    of = "" if saw_all(result) else f" of {counted(result.rows, 'random row')}"
+    return f"{number(distance, 2)} {unit} from the optimum{of}"
 
 
 def _advice(result: Result) -> tuple[tuple[str, str], ...]:
@@ -159,9 +163,8 @@ def _note(estimate: Estimate) -> str:
 
 
 def _goodness(result: Result) -> Iterator[tuple[str, str]]:
-    mean = "the mean over the rows"
-    if result.weights is not None:
-        mean = "the weighted mean over the rows"
+    mean = "the mean" if result.weights is None else "the weighted mean"
+    mean += " over the rows" if result.drawn_from is None else " over the random rows"
     yield "loss", f"{number(result.loss)} ({result.loss_name}, {mean})"
     yield "residual sum of squares", number(result.residual_sum_of_squares)
     count = f"{counted(result.rows, 'row')} − {counted(len(result.free), 'free parameter')}"
@@ -193,7 +196,7 @@ def _how(result: Result) -> Iterator[tuple[str, str]]:
 
 def _textbook(result: Result) -> Iterator[tuple[str, str]]:
     yield "optimizer", f"{result.optimizer}, learning rate {_rate(result.learning_rate)}"
-    size, rows = result.batch_size, counted(result.rows, "row")
+    size, rows = result.batch_size, counted(result.drawn_from or result.rows, "row")
     whole = rows if result.rows == 1 else f"all {rows}"
     yield "batch", whole if size is None else f"{size:,} of {rows}"
     yield (

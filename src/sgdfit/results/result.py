@@ -141,7 +141,11 @@ class Result:
         Whether standard deviations (or weights, as inverse variances) were taken at their word,
         rather than scaled by the residuals.
     rows_visited : int or None
-        How many rows the descent has looked at, each as often as it did.
+        How many rows passes and steps have looked at, each as often as they did. What is read to
+        count rows and to draw samples is not counted.
+    drawn_from : int or None
+        How many rows the rows used were drawn from, where the run ended before it had seen all of
+        them; None where all were used.
     search : StartSearch or None
         How starting values were searched for, where they were.
     undetermined : tuple of str
@@ -191,6 +195,7 @@ class Result:
     sigma: str | None = None
     absolute_sigma: bool = False
     rows_visited: int | None = None
+    drawn_from: int | None = None
     search: StartSearch | None = None
     undetermined: tuple[str, ...] = ()
     determined: tuple[Determined, ...] = ()

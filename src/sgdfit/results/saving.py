@@ -35,6 +35,7 @@ _SUMMARY = (
     "steps",
     "epochs",
     "rows_visited",
+    "drawn_from",
     "seconds",
     "search",
     "distance",

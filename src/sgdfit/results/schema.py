@@ -173,6 +173,7 @@ RESULT_PARTS: dict[str, Codec] = {
     "sigma": later(optional(text)),
     "absolute_sigma": later(flag),
     "rows_visited": later(optional(integer)),
+    "drawn_from": later(optional(integer)),
     "search": later(optional(SEARCH)),
     "undetermined": later(sequence(text)),
     "determined": later(sequence(DETERMINED)),

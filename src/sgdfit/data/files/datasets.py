@@ -45,10 +45,13 @@ def open_dataset(
     open_file: Callable[[Origin], Contents],
     label: str,
     condition: Condition | None = None,
+    declared: Any = None,
 ) -> Table:
-    """Open files of one format.
+    """Open files of columns.
 
     With a condition, files and stretches of rows that can hold none that meets it are left out.
+    A `pyarrow.Schema` that is ``declared`` says which columns there are; it does not change their
+    types.
 
     Raises
     ------
@@ -56,7 +59,7 @@ def open_dataset(
         When one is damaged, or the condition looks at something that is no column.
     """
     chosen = [o for o in origins if condition is None or _may_hold(o, condition)] or origins[:1]
-    layouts: list[_Layout] = []
+    layouts = [] if declared is None else [_declared(declared, label)]
     schemas: list[Any] = []
     check = _checker(layouts)
     pieces: dict[Piece, Piece] = {}
@@ -73,11 +76,16 @@ def open_dataset(
     texts = dict.fromkeys(str(contents.schema.remove_metadata()) for contents in schemas)
     where = condition.text if condition else ""
     fingerprint = fingerprint_of_files(origins, texts, where)
-    scan = Scan(_names(layouts), label, tuple(pieces), True, fingerprint)
+    names = _names(layouts if declared is None else layouts[:1])
+    scan = Scan(names, label, tuple(pieces), True, fingerprint)
     if condition is not None:
         return _chosen(scan, pieces, condition)
     known = all(piece.rows is not None for piece in pieces)
-    return gathered_table(scan, _narrow(layouts)) if known else scanned_table(scan)
+    return (
+        gathered_table(scan, _narrow(layouts if declared is None else layouts[1:]))
+        if known
+        else scanned_table(scan)
+    )
 
 
 def _chosen(scan: Scan, whole: dict[Piece, Piece], condition: Condition) -> Table:
@@ -117,15 +125,23 @@ def _layout(contents: Contents) -> _Layout:
         raise DataError(f"{contents.origin.label} has no columns; give at least one")
     clean = clean_names(raw)
     constants = dict(contents.origin.constants)
-    doubled = frozenset(
-        n for n, count in Counter(clean).items() if count > 1 and n not in constants
-    )
+    doubled = _doubled(clean) - constants.keys()
     columns = {c: r for c, r in zip(clean, raw, strict=True) if c not in constants}
     types = {
         c: kind for c, kind in zip(clean, contents.schema.types, strict=True) if c not in constants
     }
     types |= {name: value.type for name, value in constants.items()}
     return _Layout(contents.origin.label, columns, doubled, types)
+
+
+def _declared(schema: Any, label: str) -> _Layout:
+    clean = clean_names(schema.names)
+    types = dict(zip(clean, schema.types, strict=True))
+    return _Layout(f"the schema of {label}", {}, _doubled(clean), types)
+
+
+def _doubled(names: Sequence[str]) -> frozenset[str]:
+    return frozenset(name for name, count in Counter(names).items() if count > 1)
 
 
 def _names(layouts: Sequence[_Layout]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from sgdfit.data.files.patterns import cut, is_pattern, matcher, natural
 from sgdfit.data.wording import reason_of
 from sgdfit.errors import DataError
 
-__all__ = ["Selection", "is_many", "select"]
+__all__ = ["Selection", "is_many", "origin_of", "select", "short_names"]
 
 NOWHERE = ("http", "https", "ftp", "ftps")
 
@@ -92,7 +92,7 @@ def _several(data: Iterable[str | os.PathLike[str]]) -> Selection:
     if not origins:
         raise DataError("the list of files is empty; name at least one")
     paths = [origin.local for origin in origins]
-    names = _short(paths)
+    names = short_names(paths)
     plain = not any(origin.constants for origin in origins)
     if plain:
         labelled = [
@@ -104,8 +104,16 @@ def _several(data: Iterable[str | os.PathLike[str]]) -> Selection:
     return Selection(label, tuple(origins), all(selection.exact for selection in selections))
 
 
-def _short(paths: Sequence[str]) -> list[str]:
-    """Name files by their last part, or by as much of the end as tells them apart."""
+def short_names(paths: Sequence[str]) -> list[str]:
+    """Name files by their last part, or by as much of the end as tells them apart.
+
+    Examples
+    --------
+    >>> short_names(["/data/a/1.csv", "/data/a/2.csv"])
+    ['1.csv', '2.csv']
+    >>> [name.replace(os.sep, "/") for name in short_names(["/data/a/1.csv", "/data/b/1.csv"])]
+    ['a/1.csv', 'b/1.csv']
+    """
     names = [os.path.basename(path) for path in paths]
     if len(set(names)) == len(set(paths)):
         return names
@@ -149,17 +157,24 @@ def _behind(address: str) -> Selection:
         if info.is_file:
             name = os.path.basename(path)
             stamp = Stamp(info.size, info.mtime_ns or 0)
-            return Selection(name, (_origin(system, path, name, stamp),), True)
+            return Selection(name, (origin_of(system, path, name, stamp),), True)
         found = _listed(system, address, path, pattern)
     except FileNotFoundError as error:
         raise DataError(f"there is no file {address!r}; check its name and folder") from error
     except (OSError, pa.ArrowException) as error:
         raise DataError(unreadable(address, error)) from error
-    origins = [_origin(system, file.path, file.name, file.stamp) for file in found]
+    origins = [origin_of(system, file.path, file.name, file.stamp) for file in found]
     return Selection(address, partitioned(origins, [file.name for file in found]), False)
 
 
-def _origin(system: Any, path: str, label: str, stamp: Stamp | None) -> Origin:
+def origin_of(system: Any, path: str, label: str, stamp: Stamp | None) -> Origin:
+    """Return a file of a `pyarrow.fs.FileSystem`, on a disk of this machine or behind a network.
+
+    Raises
+    ------
+    DataError
+        When it is on a disk, and is not there or may not be looked at.
+    """
     from pyarrow import fs
 
     if isinstance(system, fs.LocalFileSystem):

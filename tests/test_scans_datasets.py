@@ -1,0 +1,317 @@
+"""Datasets, fragments and scanners of pyarrow, against the same files and pyarrow itself."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.dataset as ds
+import pyarrow.feather
+import pyarrow.orc
+import pyarrow.parquet as pq
+import pytest
+from pyarrow import fs
+
+import sgdfit
+from sgdfit.data.opening import open_rows
+from sgdfit.data.readers import open_table
+from sgdfit.data.scan import BATCH_ROWS
+from sgdfit.errors import DataError
+
+ROWS = 1000
+RANDOM = np.random.default_rng(8)
+X = RANDOM.uniform(0, 3, ROWS)
+TABLE = pa.table(
+    {
+        "x": X,
+        "note": [f"n{k % 7}" for k in range(ROWS)],
+        "y": (2 * np.exp(-X) + 0.1 * RANDOM.normal(size=ROWS)).astype(np.float32),
+        "n": np.arange(ROWS),
+    }
+)
+WRITERS = {
+    "parquet": lambda t, p: pq.write_table(t, p, row_group_size=150),
+    "arrow": lambda t, p: pyarrow.feather.write_feather(t, p, chunksize=150),
+    "orc": lambda t, p: pyarrow.orc.write_table(t, p),
+    "csv": lambda t, p: pyarrow.csv.write_csv(t, p),
+}
+
+
+def folder(path, kind, table=TABLE, parts=3):
+    """Write a table as files of folders called ``site=…``, the last of them without a value."""
+    size = -(-len(table) // parts)
+    for k, site in enumerate(["A", "B", "__HIVE_DEFAULT_PARTITION__"][:parts]):
+        (path / f"site={site}").mkdir(parents=True)
+        WRITERS[kind](table.slice(k * size, size), str(path / f"site={site}" / f"part.{kind}"))
+    return ds.dataset(path, format=kind, partitioning="hive")
+
+
+def columns(data, names, where=None):
+    return open_table(data, where).load(names).columns
+
+
+@pytest.mark.parametrize("where", [None, "x > 1.5", "site == 'B'", "site is null and note != 'n1'"])
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_dataset_is_its_files(kind, where, tmp_path):
+    data = folder(tmp_path, kind)
+    table = open_table(data, where)
+    assert table.names == ("x", "note", "y", "n", "site")
+    assert table.scan.again
+    files = columns(tmp_path, ["y", "n", "x"], where)
+    for _ in range(2):
+        found = columns(data, ["y", "n", "x"], where)
+        for name in files:
+            np.testing.assert_array_equal(found[name], files[name])
+    labels = {piece.label for piece in table.scan.pieces}
+    assert labels <= {f"site={s}/part.{kind}" for s in ("A", "B", "__HIVE_DEFAULT_PARTITION__")}
+    assert len(labels) == (1 if where and "site" in where and kind != "csv" else 3)
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_fits_are_those_of_the_files_bit_for_bit(kind, tmp_path):
+    data = folder(tmp_path, kind)
+    whole = sgdfit.fit("y = a*exp(-b*x)", tmp_path, kernel="numpy", where="n > 20")
+    found = sgdfit.fit("y = a*exp(-b*x)", data, kernel="numpy", where="n > 20")
+    for name in ("a", "b"):
+        one, other = found.estimates[name], whole.estimates[name]
+        assert (one.value, one.stderr) == (other.value, other.stderr)
+    assert found.rows == whole.rows == ROWS - 21
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_dataset_larger_than_memory_is_streamed(kind, tmp_path):
+    stream = open_rows(
+        open_table(folder(tmp_path, kind)), ["x", "n"], missing="error", budget=1000, threads=2
+    )
+    chunks = [np.concatenate(c) for c in zip(*stream.chunks(), strict=True)]
+    np.testing.assert_array_equal(chunks[0], X)
+    np.testing.assert_array_equal(chunks[1], np.arange(ROWS))
+
+
+def subset(path):
+    data = folder(path, "parquet", parts=1)
+    return next(data.get_fragments()).subset(row_group_ids=[1, 3]), [
+        *range(150, 300),
+        *range(450, 600),
+    ]
+
+
+def a_fragment(path):
+    return list(folder(path, "parquet", parts=2).get_fragments())[1], range(500, 1000)
+
+
+def a_filter(path):
+    return folder(path, "parquet").filter(ds.field("n") >= 990).filter(ds.field("n") < 995), range(
+        990, 995
+    )
+
+
+def a_union_filtered(path):
+    one, other = folder(path / "1", "arrow", parts=1), folder(path / "2", "parquet", parts=1)
+    data = ds.dataset([one, other]).filter(ds.field("n") < 4)
+    return data, [*range(4), *range(4)]
+
+
+def a_union_of_memory(path):
+    data = ds.dataset([ds.dataset(TABLE), ds.dataset(TABLE)])
+    return data.filter(ds.field("n") < 4), [*range(4), *range(4)]
+
+
+def a_union(path):
+    one, other = folder(path / "1", "arrow", parts=1), folder(path / "2", "parquet", parts=1)
+    return ds.dataset([one, other]), [*range(ROWS), *range(ROWS)]
+
+
+def in_memory(path):
+    return ds.dataset(TABLE.slice(5)), range(5, ROWS)
+
+
+def in_memory_filtered(path):
+    return ds.dataset(TABLE.to_batches(max_chunksize=9)).filter(ds.field("n") > 7), range(8, ROWS)
+
+
+def memory_and_files(path):
+    files = folder(path, "parquet", parts=1).replace_schema(TABLE.schema)
+    return ds.dataset([ds.dataset(TABLE), files]), [*range(ROWS), *range(ROWS)]
+
+
+def a_buffer(path):
+    sink = pa.BufferOutputStream()
+    pq.write_table(TABLE, sink)
+    return ds.ParquetFileFormat().make_fragment(sink.getvalue()), range(ROWS)
+
+
+def another_filesystem(path):
+    folder(path / "data", "parquet")
+    system = fs.SubTreeFileSystem(str(path), fs.LocalFileSystem())
+    return ds.dataset("data", filesystem=system, partitioning="hive"), range(ROWS)
+
+
+def folders_without_names(path):
+    for name in ("A", "B"):
+        (path / name).mkdir()
+    pq.write_table(TABLE.slice(0, 400), path / "A" / "1.parquet")
+    pq.write_table(TABLE.slice(400), path / "B" / "1.parquet")
+    return ds.dataset(path, partitioning=["site"]), range(ROWS)
+
+
+DATASETS = {
+    f.__name__: f
+    for f in (
+        *(subset, a_fragment, a_filter, a_union, in_memory, in_memory_filtered, memory_and_files),
+        *(a_union_filtered, a_union_of_memory),
+        *(a_buffer, another_filesystem, folders_without_names),
+    )
+}
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_every_kind_of_dataset(name, tmp_path):
+    data, rows = DATASETS[name](tmp_path)
+    for _ in range(2):
+        assert columns(data, ["n"])["n"].tolist() == list(rows)
+    kept = [n for n in rows if n >= 992]
+    if kept:
+        assert columns(data, ["n"], "n >= 992")["n"].tolist() == kept
+        return
+    with pytest.raises(DataError, match="no row of the data meets where='n >= 992'"):
+        columns(data, ["n"], "n >= 992")
+
+
+def test_columns_of_folders_without_names_are_columns(tmp_path):
+    data, _ = folders_without_names(tmp_path)
+    assert columns(data, ["n"], "site == 'B'")["n"].tolist() == list(range(400, ROWS))
+    assert len(open_table(data, "site == 'B'").scan.pieces) == 1
+
+
+def test_scanners_are_read_once(tmp_path):
+    scanner = folder(tmp_path, "parquet").scanner(columns=["n", "x"], filter=ds.field("n") < 30)
+    table = open_table(scanner)
+    assert (table.names, table.scan.again) == (("n", "x"), False)
+    assert table.load(["n"]).columns["n"].tolist() == list(range(30))
+    with pytest.raises(DataError, match="the data can be read once, and has been"):
+        table.load(["n"])
+
+
+def test_what_the_schema_of_a_dataset_leaves_out_is_no_column(tmp_path):
+    folder(tmp_path, "parquet", parts=1)
+    data = ds.dataset(tmp_path, schema=pa.schema([("x", pa.float64()), ("n", pa.int64())]))
+    assert open_table(data).names == ("x", "n")
+    with pytest.raises(DataError, match="the data has no column 'y'; its columns are 'x', 'n'"):
+        open_table(data).load(["y"])
+
+
+def test_only_needed_columns_and_row_groups_are_read(tmp_path, monkeypatch):
+    data = folder(tmp_path, "parquet", parts=1)
+    asked = []
+    plain = pq.ParquetFile.iter_batches
+
+    def noted(self, *args, **kwargs):
+        asked.append((kwargs["row_groups"], kwargs["columns"]))
+        return plain(self, *args, **kwargs)
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", noted)
+    assert columns(data, ["x"], "n >= 700")["x"].size == 300
+    assert sorted(asked) == [([4], ["x", "n"]), ([5], ["x"]), ([6], ["x"])]
+
+
+def test_what_pyarrow_reads_comes_in_bounded_batches(tmp_path):
+    large = pa.table({"x": np.arange(2.0 * BATCH_ROWS + 5)})
+    pyarrow.csv.write_csv(large, tmp_path / "a.csv")
+    (piece,) = open_table(ds.dataset(tmp_path, format="csv")).scan.pieces
+    sizes = [batch.num_rows for batch in piece.read(["x"])]
+    assert max(sizes) <= BATCH_ROWS
+    assert sum(sizes) == len(large)
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_file_that_changes_between_passes_is_refused(kind, tmp_path):
+    data = folder(tmp_path, kind)
+    scan = open_table(data).scan
+    assert sum(b.num_rows for piece in scan.pieces for b in piece.read(["x"])) == ROWS
+    path = tmp_path / "site=B" / f"part.{kind}"
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(DataError, match=rf"site=B/part\.{kind} has changed since it was opened"):
+        [batch for piece in scan.pieces for batch in piece.read(["x"])]
+    path.unlink()
+    with pytest.raises(DataError, match=rf"site=B/part\.{kind} was removed while it was being"):
+        [batch for piece in scan.pieces for batch in piece.read(["x"])]
+    with pytest.raises(DataError, match=rf"there is no file 'site=B/part\.{kind}' any more"):
+        open_table(data)
+
+
+def test_a_file_of_a_filtered_dataset_that_changes_is_refused(tmp_path):
+    data, _ = a_filter(tmp_path)
+    (piece,) = open_table(data).scan.pieces
+    assert sum(batch.num_rows for batch in piece.read(["x"])) == 5
+    os.utime(tmp_path / "site=A" / "part.parquet", ns=(1, 1))
+    with pytest.raises(DataError, match=r"site=A/part\.parquet has changed since it was opened"):
+        list(piece.read(["x"]))
+
+
+def two_files(path, one, other, write=pq.write_table, ending="parquet"):
+    write(one, str(path / f"a.{ending}"))
+    write(other, str(path / f"b.{ending}"))
+
+
+NUMBERS = pa.table({"x": [1.0, 2.0], "y": [1.0, 2.0]})
+
+
+@pytest.mark.parametrize(
+    ("other", "schema", "words"),
+    [
+        (pa.table({"x": ["1"], "y": [2.0]}), None,
+         r"column 'x' holds numbers \(double\) in .* and text \(string\) in b\.parquet"),
+        (pa.table({"x": [1.0]}), None, "b.parquet has no column 'y', which"),
+        (NUMBERS, pa.schema([("x", pa.timestamp("ms")), ("y", pa.float64())]),
+         r"column 'x' holds times \(timestamp\[ms\]\) in the schema of the data and numbers"
+         r" \(double\) in a\.parquet; write it with one type in all files"),
+        (NUMBERS, pa.schema([("x", pa.float64()), ("y", pa.float64()), ("z", pa.float64())]),
+         "a.parquet has no column 'z', which the schema of the data has"),
+    ],
+)  # fmt: skip
+def test_files_that_differ_are_named(other, schema, words, tmp_path):
+    two_files(tmp_path, NUMBERS, other)
+    data = ds.dataset(tmp_path, schema=schema)
+    with pytest.raises(DataError, match=words):
+        open_table(data).load(list(data.schema.names))
+
+
+def test_numbers_of_several_types_are_those_of_the_files(tmp_path):
+    two_files(tmp_path, NUMBERS, pa.table({"x": [3, 4], "y": [3, 4]}))
+    assert columns(ds.dataset(tmp_path), ["x"])["x"].tolist() == [1.0, 2.0, 3.0, 4.0]
+
+
+def test_text_that_does_not_fit_the_schema_is_named(tmp_path):
+    two_files(
+        tmp_path, pa.table({"x": [1, 2]}), pa.table({"x": [1.5]}), pyarrow.csv.write_csv, "csv"
+    )
+    with pytest.raises(
+        DataError, match=r"b\.csv cannot be read as the pyarrow Dataset says \(.*1.5"
+    ):
+        open_table(ds.dataset(tmp_path, format="csv")).load(["x"])
+
+
+def test_a_row_that_is_missing_is_named_with_its_file(tmp_path):
+    two_files(tmp_path, NUMBERS, pa.table({"x": [1.0, None], "y": [1.0, 2.0]}))
+    with pytest.raises(DataError, match=r"column 'x' row 4 \(row 2 of b\.parquet\) is missing"):
+        open_table(ds.dataset(tmp_path)).load(["x"])
+    assert open_table(ds.dataset(tmp_path)).load(["x"], missing="drop").dropped == 1
+
+
+def test_a_dataset_without_files(tmp_path):
+    with pytest.raises(DataError, match="the data has no files; give a Dataset with at least one"):
+        open_table(ds.dataset(tmp_path, format="parquet", schema=NUMBERS.schema))
+
+
+def test_fingerprints_tell_datasets_apart(tmp_path):
+    def mark(data, where=None):
+        return open_table(data, where).scan.fingerprint
+
+    data = folder(tmp_path, "parquet")
+    assert mark(data) == mark(ds.dataset(tmp_path, partitioning="hive")) != ""
+    assert mark(data) == mark(tmp_path)
+    assert mark(data, "x > 1") != mark(data)
+    assert mark(data.filter(ds.field("x") > 1)) == ""
