@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -28,9 +28,7 @@ from sgdfit.cli.signals import ending_kindly, heeding
 from sgdfit.cli.streams import (
     check_destinations,
     print_report,
-    print_table,
     print_text,
-    say,
     say_error,
     tolerate_any_encoding,
     warnings_told,
@@ -238,36 +236,24 @@ def predict(
     interval: option.Interval = None,
     level: option.Level = None,
     output: option.TableOutput = None,
+    missing: option.Missing = "error",
+    where: resource.Where = None,
+    memory: resource.Memory = None,
+    threads: resource.Threads = None,
 ) -> int:
     """Print the fitted curve at the rows of new data, as CSV."""
     if level is not None and interval is None:
         raise UsageError("--level needs --interval confidence or --interval prediction")
+    check_texts(None, where=where)
     check_destinations((("--output", output, TABLES),), [saved, data])
-    from sgdfit.fits.prediction import weighs
-    from sgdfit.language.formula import as_formula
+    numbers = as_numbers(level=level or "0.95", threads=threads)
+    from sgdfit.cli.predicting import deliver
+    from sgdfit.fits.means import as_means
     from sgdfit.results.saving import read
-    from sgdfit.results.trace import FORMATS
 
-    result, table = read(saved), open_data(data)
-    variables = [n for n in as_formula(result.formula).names if n not in result.estimates]
-    columns = dict(table.load(variables).columns)
-    found: Any = result.predict(table, interval, **as_numbers(level=level or "0.95"))
-    made = {"prediction": found} if interval is None else found._asdict()
-    for name, column in made.items():
-        while name in columns:
-            name = f"fitted_{name}"
-        columns[name] = column
-    if interval == "prediction" and result.weights and not weighs(result, table):
-        say(f"{table.label} lacks the columns of '{result.weights}': rows are taken to weigh 1")
-    if output is None:
-        print_table(columns)
-        return 0
-    path = Path(output)
-    try:
-        FORMATS[path.suffix.lower()](columns, path)
-    except OSError as error:
-        raise UsageError(f"cannot write {output!r}: {error.strerror}") from error
-    return 0
+    result, means = read(saved), as_means(memory, numbers["threads"])
+    table = open_data(data, where)
+    return deliver(result, table, interval, numbers["level"], missing, means, output)
 
 
 @app.command(cls=WithFormula)

@@ -157,15 +157,24 @@ def print_report(result: Result) -> None:
         print_text(as_text(result, width()))
 
 
-def print_table(columns: Mapping[str, np.ndarray[Any, Any]]) -> None:
-    """Write columns to standard output as CSV, numbers so that they read back exactly."""
+def print_table(blocks: Iterable[Mapping[str, np.ndarray[Any, Any]]]) -> None:
+    """Write columns to standard output as CSV, numbers so that they read back exactly.
+
+    Parameters
+    ----------
+    blocks : iterable of mapping of str to array of shape (n,)
+        The rows, some at a time; each block has the same columns.
+    """
+    from sgdfit.results.table_file import header, separated
+
     # names of columns are written as they were read, whatever the terminal shows
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(encoding="utf-8")
-    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
-    sys.stdout.write(",".join(columns) + "\n")
-    sys.stdout.writelines(",".join(map(repr, row)) + "\n" for row in rows)
+    for number, columns in enumerate(blocks):
+        if number == 0:
+            sys.stdout.write(header(columns).decode())
+        sys.stdout.write(separated(columns).decode())
 
 
 def write_text(text: str, path: str) -> None:

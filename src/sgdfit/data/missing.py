@@ -81,7 +81,7 @@ def settle(
             f" {listed(masks)}; check these columns"
         )
     kept = {name: column[keep] for name, column in columns.items()}
-    return Source(kept, label, int(keep.size - np.count_nonzero(keep)))
+    return Source(kept, label, int(keep.size - np.count_nonzero(keep)), keep)
 
 
 def keep_finite(

@@ -29,6 +29,8 @@ class Source:
         How messages name the data: ``data.csv``, ``standard input``, ``the data``.
     dropped : int
         Rows that ``missing="drop"`` left out.
+    keep : bool[rows + dropped], optional
+        Which rows of the data these are, where some were left out and it is known.
 
     Raises
     ------
@@ -47,6 +49,7 @@ class Source:
     columns: dict[str, np.ndarray[Any, Any]]
     label: str
     dropped: int = 0
+    keep: np.ndarray[Any, Any] | None = None
 
     def __post_init__(self) -> None:
         rows = self.rows

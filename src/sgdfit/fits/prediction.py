@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal, overload
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,15 +12,26 @@ from sgdfit.data.readers import open_table
 from sgdfit.data.source import Source
 from sgdfit.data.table import Table
 from sgdfit.errors import UsageError, did_you_mean
-from sgdfit.fits.assessment import SQUARED
 from sgdfit.fits.row_weights import columns_of, weights_of
 from sgdfit.inference.bands import Band, around, curve_variance
 from sgdfit.language.evaluation import evaluate
 from sgdfit.language.formula import Formula, as_formula
+from sgdfit.models.loss import SQUARED
 from sgdfit.models.model import Model, build
 from sgdfit.results.result import Result
 
-__all__ = ["INTERVALS", "band_on", "noise_variance", "predict", "rebuild", "weighs"]
+__all__ = [
+    "CONFIDENCE",
+    "INTERVALS",
+    "PREDICTION",
+    "Curve",
+    "band_on",
+    "curve_for",
+    "noise_variance",
+    "predict",
+    "rebuild",
+    "weighs",
+]
 
 Array = NDArray[np.float64]
 
@@ -86,21 +97,79 @@ def predict(
     >>> band.low.round(3).tolist(), band.high.round(3).tolist()
     ([0.0, -0.968], [0.0, 8.968])
     """
-    formula = as_formula(result.formula)
-    variables = _variables(formula, result)
     table = open_table(data)
+    curve = curve_for(result, table, interval, level)
+    source = table.load(curve.needed)
+    return curve.on(source.columns, source.label)
+
+
+class Curve(NamedTuple):
+    """What predicts rows, a block of them at a time.
+
+    Attributes
+    ----------
+    result : Result
+    formula : Formula
+    variables : tuple of str
+        The columns that enter the formula.
+    needed : tuple of str
+        The columns to read: also those of the weights of new observations.
+    model : Model or None
+        For a band.
+    weights : str or None
+        Of new observations.
+    interval : str or None
+    level : float
+    """
+
+    result: Result
+    formula: Formula
+    variables: tuple[str, ...]
+    needed: tuple[str, ...]
+    model: Model | None
+    weights: str | None
+    interval: str | None
+    level: float
+
+    def on(self, columns: Mapping[str, Array], label: str) -> Array | Band:
+        """Return the curve on some rows, or its band.
+
+        Parameters
+        ----------
+        columns : mapping of str to array of shape (n,)
+            Those that are needed.
+        label : str
+            How messages name the rows.
+        """
+        rows = len(next(iter(columns.values())))
+        wide = {name: columns[name].astype(np.float64, copy=False) for name in self.variables}
+        predicted = evaluate(self.formula.expression, wide | self.result.values)
+        curve = np.broadcast_to(np.asarray(predicted, dtype=np.float64), rows).copy()
+        if self.interval is None:
+            return curve
+        assert self.model is not None  # there is one for a band
+        noise = _noise(self.result, self.interval, self.weights, Source(dict(columns), label))
+        return band_on(self.model, self.result, curve, wide, noise, self.level)
+
+
+def curve_for(result: Result, table: Table, interval: str | None, level: float) -> Curve:
+    """Return what predicts the rows of a table.
+
+    Raises
+    ------
+    UsageError
+        When the fit does not tell the interval.
+    """
+    formula = as_formula(result.formula)
+    variables = tuple(name for name in formula.names if name not in result.estimates)
+    model = None
+    if interval is not None:
+        _check_interval(result, interval)
+        model = rebuild(result, (*variables, *formula.response_names))
     weights = result.weights if interval == PREDICTION and weighs(result, table) else None
     # A formula without variables still has a value in each row.
-    needed = [*variables, *columns_of(weights)] or table.names[:1]
-    source = table.load(needed)
-    columns = {name: source.columns[name].astype(np.float64, copy=False) for name in variables}
-    predicted = evaluate(formula.expression, columns | result.values)
-    curve = np.broadcast_to(np.asarray(predicted, dtype=np.float64), source.rows).copy()
-    if interval is None:
-        return curve
-    _check_interval(result, interval)
-    model = rebuild(result, (*variables, *formula.response_names))
-    return band_on(model, result, curve, columns, _noise(result, interval, weights, source), level)
+    needed = tuple(dict.fromkeys((*variables, *columns_of(weights)))) or table.names[:1]
+    return Curve(result, formula, variables, needed, model, weights, interval, level)
 
 
 def rebuild(result: Result, columns: Sequence[str]) -> Model:
@@ -178,10 +247,6 @@ def _held(result: Result) -> NDArray[np.bool_]:
     assert result.covariance is not None
     bound = np.array([result.estimates[name].at_bound for name in result.free])
     return bound & np.isnan(np.diag(result.covariance))
-
-
-def _variables(formula: Formula, result: Result) -> list[str]:
-    return [name for name in formula.names if name not in result.estimates]
 
 
 def _check_interval(result: Result, interval: str) -> None:

@@ -14,6 +14,7 @@ from sgdfit.results.status import Status
 from sgdfit.results.trace import Trace
 
 if TYPE_CHECKING:
+    from sgdfit.fits.prediction_file import Written
     from sgdfit.inference.bands import Band
     from sgdfit.inference.diagnosis import Diagnosis
     from sgdfit.inference.identifiability import Determined
@@ -249,6 +250,29 @@ class Result:
         from sgdfit.fits.prediction import predict
 
         return predict(self, data, interval, level)
+
+    def write_predictions(
+        self,
+        data: Any,
+        path: str | os.PathLike[str],
+        interval: str | None = None,
+        level: float = 0.95,
+        *,
+        missing: str = "error",
+        where: str | None = None,
+        memory: int | str | None = None,
+        threads: int | None = None,
+    ) -> Written:
+        """Write the fitted curve on any number of rows to a file, of which few are held at a time.
+
+        See `sgdfit.fits.prediction_file.write_predictions`.
+        """
+        from sgdfit.fits.prediction_file import write_predictions
+
+        return write_predictions(
+            self, data, path, interval, level,
+            missing=missing, where=where, memory=memory, threads=threads,
+        )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
         """Return all facts, the trace included, as JSON values."""

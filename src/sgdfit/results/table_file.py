@@ -1,0 +1,232 @@
+"""Columns as they come, written to one file: whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+
+from sgdfit.errors import UsageError, require
+
+__all__ = ["ENDINGS", "TableFile", "header", "separated"]
+
+Array = np.ndarray[Any, Any]
+Columns = Mapping[str, Array]
+
+_FULL = "free some space there, or name a file on another disk"
+_CURES = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EFBIG: "raise the limit on the size of files, or name a file on another disk",
+    errno.ENOENT: "make its folder first",
+}
+# Whole numbers as Arrow writes them, which would read back as integers.
+_WHOLE = r"^-?[0-9]+$"
+
+
+class _Form(NamedTuple):
+    """How blocks of columns become bytes of a file.
+
+    Attributes
+    ----------
+    append : function of a block
+    finish : function
+        Writes what comes after all blocks.
+    abandon : function
+        Sees to it that nothing more is written.
+    """
+
+    append: Callable[[Columns], object]
+    finish: Callable[[], object]
+    abandon: Callable[[], object]
+
+
+class TableFile:
+    r"""A table that grows block by block in a file beside ``path``, and takes its name at the end.
+
+    When the block of ``with`` is left by an exception, or the disk is full, nothing is left of it,
+    and a file that stood there before still stands. What is no regular file is written directly.
+
+    Parameters
+    ----------
+    path : path
+        Ends in ``.csv``, ``.tsv`` or ``.parquet``.
+
+    Raises
+    ------
+    UsageError
+        When the ending is another one, or the file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "curve.csv"
+    ...     with TableFile(path) as file:
+    ...         file.write({"x": np.array([1.0, 2.5])})
+    ...         file.write({"x": np.array([1e-300])})
+    ...         before = path.exists()
+    ...     before, path.read_text()
+    (False, 'x\n1.0\n2.5\n1e-300\n')
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.shown = repr(os.fspath(path))
+        self.target = Path(os.path.realpath(path))
+        if self.target.suffix.lower() not in _FORMATS:
+            raise UsageError(
+                f"cannot write {self.shown}: its ending must be one of {', '.join(ENDINGS)}"
+            )
+        is_device = self.target.exists() and not self.target.is_file()
+        beside = self.target.with_name(f".{self.target.name[:200]}.{secrets.token_hex(6)}")
+        self.beside = self.target if is_device else beside
+        self.file: BinaryIO | None = None
+        self.form: _Form | None = None
+
+    def __enter__(self) -> TableFile:
+        return self
+
+    def write(self, columns: Columns) -> None:
+        """Add rows.
+
+        Parameters
+        ----------
+        columns : mapping of str to array of shape (n,)
+            The same names and types in each call.
+
+        Raises
+        ------
+        UsageError
+            When they cannot be written.
+        """
+        try:
+            if self.file is None:
+                self.file = self.beside.open("wb" if self.beside == self.target else "xb")
+            if self.form is None:
+                self.form = _FORMATS[self.target.suffix.lower()](self.file, columns)
+            self.form.append(columns)
+        except OSError as error:
+            raise self._refusal(error) from error
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self._finish()
+        finally:
+            if self.form is not None:
+                self.form.abandon()
+            if self.file is not None:
+                # After a failure what is still to be written fails as well.
+                with contextlib.suppress(OSError):
+                    self.file.close()
+                if self.beside != self.target:
+                    self.beside.unlink(missing_ok=True)
+
+    def _finish(self) -> None:
+        if self.file is None or self.form is None:
+            return
+        try:
+            self.form.finish()
+            self.file.flush()
+            if self.beside != self.target:
+                os.fsync(self.file.fileno())
+                if self.target.exists():
+                    shutil.copymode(self.target, self.beside)
+                os.replace(self.beside, self.target)
+        except OSError as error:
+            raise self._refusal(error) from error
+
+    def _refusal(self, error: OSError) -> UsageError:
+        reason = os.strerror(error.errno) if error.errno else str(error).splitlines()[0]
+        cure = _CURES.get(error.errno or 0, "name another file")
+        left = ""
+        if self.beside != self.target:
+            left = "what stood there is intact; " if self.target.exists() else "nothing is left; "
+        return UsageError(f"cannot write {self.shown}: {reason}; {left}{cure}")
+
+
+def separated(columns: Columns, separator: str = ",") -> bytes:
+    r"""Return rows as text, numbers so that they read back exactly.
+
+    Examples
+    --------
+    >>> separated({"row": np.array([1]), "x": np.array([0.1])})
+    b'1,0.1\n'
+    """
+    pyarrow = require("pyarrow", "writing tables")
+    csv = require("pyarrow.csv", "writing tables")
+    texts = [_texts(column) for column in columns.values()]
+    sink = pyarrow.BufferOutputStream()
+    options = csv.WriteOptions(include_header=False, delimiter=separator, quoting_style="none")
+    names = [f"c{k}" for k in range(len(texts))]
+    csv.write_csv(pyarrow.table(texts, names), sink, options)
+    return bytes(sink.getvalue())
+
+
+def header(columns: Columns, separator: str = ",") -> bytes:
+    r"""Return the line with their names.
+
+    Examples
+    --------
+    >>> header({"α": np.ones(1)}).decode()
+    'α\n'
+    """
+    return (separator.join(columns) + "\n").encode()
+
+
+def _texts(column: Array) -> Any:
+    """Return numbers as Arrow's text; whole ones of a column of floats with a point."""
+    pyarrow = require("pyarrow", "writing tables")
+    compute = require("pyarrow.compute", "writing tables")
+    numbers = pyarrow.array(np.ascontiguousarray(column))
+    if column.dtype.kind != "f":
+        return numbers
+    texts = compute.cast(numbers, pyarrow.string())
+    with np.errstate(invalid="ignore"):
+        if not (column == np.rint(column)).any():
+            return texts
+    whole = compute.match_substring_regex(texts, _WHOLE)
+    return compute.if_else(whole, compute.binary_join_element_wise(texts, ".0", ""), texts)
+
+
+def _separated(separator: str) -> Callable[[BinaryIO, Columns], _Form]:
+    def begin(file: BinaryIO, columns: Columns) -> _Form:
+        file.write(header(columns, separator))
+        return _Form(
+            lambda some: file.write(separated(some, separator)), lambda: None, lambda: None
+        )
+
+    return begin
+
+
+def _parquet(file: BinaryIO, columns: Columns) -> _Form:
+    pyarrow = require("pyarrow", "writing Parquet")
+    parquet = require("pyarrow.parquet", "writing Parquet")
+
+    def table(some: Columns) -> Any:
+        return pyarrow.table({name: np.ascontiguousarray(some[name]) for name in some})
+
+    # Few numbers of a curve are alike, so that a dictionary of them only costs time.
+    writer = parquet.ParquetWriter(file, table(columns).schema, use_dictionary=False)
+
+    def abandon() -> None:
+        writer.is_open = False  # or it would end the file when it is forgotten
+
+    return _Form(lambda some: writer.write_table(table(some)), writer.close, abandon)
+
+
+_FORMATS = {".csv": _separated(","), ".tsv": _separated("\t"), ".parquet": _parquet}
+ENDINGS = tuple(_FORMATS)
