@@ -22,6 +22,8 @@ __all__ = ["Population", "in_memory"]
 TASK_ROWS = 1 << 20
 # Rows that textbook descent holds and shuffles at a time.
 LEAST_ROWS, BUFFER_ROWS, MOST_BUFFERED = 1 << 16, 1 << 20, 1 << 25
+# Rows that tell the size of numbers.
+GLANCED = 1 << 14
 # Sums that are remembered.
 REMEMBERED = 8
 
@@ -139,10 +141,10 @@ class Population:
 
     @property
     def glance(self) -> Survey:
-        """What is known without a pass: of many rows what the random ones tell."""
+        """What is known without a pass: of many rows what some random ones tell."""
         if self._survey is not None or self.some.rows == self.rows:
             return self.survey
-        return look_at(self.model, self.some)
+        return look_at(self.model, sample(self.some, GLANCED, 0))
 
     @cached_property
     def places(self) -> np.ndarray:
