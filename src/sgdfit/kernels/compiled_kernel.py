@@ -15,7 +15,7 @@ import numpy as np
 
 from sgdfit.errors import UsageError
 from sgdfit.kernels.kernel import Chunk, Kernel, Outcome, Rows, Segment, State
-from sgdfit.kernels.kernel_source import partials_source, sweep_source
+from sgdfit.kernels.kernel_source import partials_source, single_source, sweep_source
 from sgdfit.kernels.numpy_kernel import load_terms, rows_of
 from sgdfit.kernels.summation import PANEL, length
 from sgdfit.models.model import Model
@@ -50,8 +50,13 @@ def make_compiled(model: Model, optimizer: Optimizer, *, weighted: bool) -> Kern
     def partials(theta: np.ndarray, chunk: Chunk, scores: bool = False) -> np.ndarray:
         return _partials(written(scores), theta, chunk)
 
+    @cache
+    def single() -> str:
+        return single_source(model, weighted, optimizer)
+
     def sweep(state: State, chunk: Chunk, segment: Segment) -> Outcome:
-        called = _function(source, "sweep", _types(_arrays(chunk)))
+        chosen = single() if segment.batch_size == 1 else source
+        called = _function(chosen, "sweep", _types(_arrays(chunk)))
         return _swept(called, optimizer, state, chunk, segment)
 
     return Kernel("compiled", source, rows, partials, sweep)

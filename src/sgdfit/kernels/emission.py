@@ -25,6 +25,9 @@ Dialect = Literal["numpy", "compiled"]
 # Beyond this a power by multiplication is neither faster nor more accurate than pow.
 LARGEST_PRODUCT = 16
 
+# Where time is that of waiting, a longer sum is the sum of two that do not wait for each other.
+LONGEST_CHAIN = 4
+
 # How tightly the parts of an expression bind, in Python's order.
 ANY, SUM, PRODUCT, POWER, NAME = range(5)
 
@@ -35,6 +38,7 @@ def emit(
     targets: Sequence[str],
     dialect: Dialect,
     prefix: str = "s",
+    late: Iterable[str] = (),
 ) -> list[str]:
     """Return lines of source that assign each expression to its target.
 
@@ -50,6 +54,9 @@ def emit(
         Which column of the table of functions to use.
     prefix : str
         What the names of temporaries begin with.
+    late : iterable of str
+        Symbols that are known later than all others. Sums and products begin with what is known
+        first, so that little is left to do once these are.
 
     Raises
     ------
@@ -63,7 +70,9 @@ def emit(
     >>> emit([e], {"a": "p0", "b": "p1", "x": "x0"}, ["f"], "numpy")
     ['f = p0*numpy.exp(-p1*x0)']
     """
-    written = _written(tuple(expressions), tuple(names.items()), tuple(targets), dialect, prefix)
+    written = _written(
+        tuple(expressions), tuple(names.items()), tuple(targets), dialect, prefix, tuple(late)
+    )
     return list(written)
 
 
@@ -74,14 +83,18 @@ def _written(
     targets: tuple[str, ...],
     dialect: Dialect,
     prefix: str,
+    late: tuple[str, ...],
 ) -> tuple[str, ...]:
     shared, reduced = sympy.cse(
         list(expressions), symbols=sympy.numbered_symbols(f"{prefix}_", real=True), order="none"
     )
     emitter = Emitter(dict(names), dialect, prefix)
+    emitter.waits |= dict.fromkeys(late, 1)
     for temporary, expression in shared:
         emitter.assign(temporary.name, expression)
         emitter.names[temporary.name] = temporary.name
+        if late:
+            emitter.waits[temporary.name] = emitter.wait(expression)
     for target, expression in zip(targets, reduced, strict=True):
         emitter.assign(target, expression)
     return tuple(emitter.lines)
@@ -93,6 +106,8 @@ class Emitter:
     def __init__(self, names: dict[str, str], dialect: Dialect, prefix: str) -> None:
         self.names, self.dialect, self.prefix = names, dialect, prefix
         self.lines: list[str] = []
+        # How many operations each name comes after that is known late, a function for ten.
+        self.waits: dict[str, int] = {}
         self._powers: dict[tuple[str, int], str] = {}
 
     def assign(self, target: str, expression: Expr) -> None:
@@ -105,6 +120,13 @@ class Emitter:
             self._powers = {k: target if v == text else v for k, v in self._powers.items()}
         else:
             self.lines.append(f"{target} = {text}")
+
+    def wait(self, expression: Expr) -> int:
+        """Return after how many operations a value is known, 0 where none waits for late names."""
+        if not self.waits or not expression.args:
+            return self.waits.get(expression.name, 0) if expression.is_Symbol else 0
+        longest = max(map(self.wait, expression.args))
+        return longest and longest + (10 if expression.is_Function else 1)
 
     def text(self, expression: Expr, tightness: int = ANY) -> str:
         """Return the source of ``expression``, bracketed where it binds less tightly than asked."""
@@ -140,7 +162,12 @@ class Emitter:
 
     def _sum(self, terms: Iterable[Expr]) -> str:
         # A positive term first, numbers after names: 1 - x, not -x + 1.
-        ordered = sorted(terms, key=lambda t: (t.could_extract_minus_sign(), bool(t.is_number)))
+        def rank(term: Expr) -> tuple[int, bool, bool]:
+            return self.wait(term), term.could_extract_minus_sign(), bool(term.is_number)
+
+        ordered = sorted(terms, key=rank)
+        if self.waits and len(ordered) > LONGEST_CHAIN:
+            return f"({self._sum(ordered[0::2])}) + ({self._sum(ordered[1::2])})"
         text = self.text(ordered[0], PRODUCT)
         for term in ordered[1:]:
             negative = term.could_extract_minus_sign() and not term.is_Add
@@ -155,6 +182,7 @@ class Emitter:
         for factor in sympy.Mul.make_args(rest):
             inverse = factor.is_Pow and factor.exp.is_number and factor.exp.is_negative
             (under if inverse else over).append(1 / factor if inverse else factor)
+        over.sort(key=self.wait)
         numerator, denominator = number.as_numer_denom() if number.is_Rational else (number, 1)
         top = [self.text(factor, PRODUCT if not i else POWER) for i, factor in enumerate(over)]
         bottom = [self.text(factor, POWER) for factor in under]

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
 
 import numpy as np
-import sympy
 
-from sgdfit.kernels.instructions import fuses
 from sgdfit.kernels.kernel import emitted, held
+from sgdfit.kernels.lines import Lines, in_both_forms
 from sgdfit.kernels.programs import (
     BATCH,
     BATCH_AGAIN,
@@ -22,41 +20,21 @@ from sgdfit.kernels.programs import (
     IMPORTS,
     ORDER,
     PARTIALS,
+    ROWS,
     SUMS,
     SUMS_AGAIN,
     SWEEP,
     TERMS,
 )
+from sgdfit.kernels.single_rows import ROW, parts_of, terms_of
 from sgdfit.kernels.template import filled
-from sgdfit.language.functions import FUNCTIONS, Where
-from sgdfit.language.real import Xlogy
 from sgdfit.models.model import Model
 from sgdfit.optimization.optimizer import Optimizer
+from sgdfit.optimization.updates import sgd_update
 
-__all__ = ["partials_source", "sweep_source"]
+__all__ = ["partials_source", "single_source", "sweep_source"]
 
-# Functions whose quick form has a limit (`sgdfit.kernels.elementary.LARGEST_ANGLE`), and what may
-# hide the NaN that they say beyond it.
-ANGLES = ("sin", "cos", "tan", "cot")
-HIDING = (Where, Xlogy, sympy.Piecewise)
-
-
-class _Lines(NamedTuple):
-    """The lines that compute the terms of one row.
-
-    Attributes
-    ----------
-    quick : list of str
-        By functions that stay in vector registers.
-    sure : list of str
-        By the library of C.
-    partial : bool
-        Whether ``quick`` has rows for which it says NaN though ``sure`` knows the value.
-    """
-
-    quick: list[str]
-    sure: list[str]
-    partial: bool
+Parts = list[tuple[str, dict[str, list[str]]]]
 
 
 def partials_source(model: Model, weighted: bool, scores: bool = False) -> str:
@@ -77,31 +55,56 @@ def partials_source(model: Model, weighted: bool, scores: bool = False) -> str:
 
 
 def sweep_source(model: Model, weighted: bool, optimizer: Optimizer) -> str:
-    """Write ``sweep`` and what it calls."""
+    """Write ``sweep`` for batches of two rows and more, and what it calls."""
+    texts = {"VALUES": [_values(weighted)], "DIRECTION": ["g#P"], "RATE": ["rate"]}
+    texts["GRADIENT"] = [" + ".join(["t", *(f"g{i}" for i in range(len(model.free)))])]
+    loops = _loops("batch", BATCH, BATCH_AGAIN, _lines(model, weighted))
+    return _sweep(model, weighted, optimizer, loops, texts, ROWS, 0)
+
+
+def single_source(model: Model, weighted: bool, optimizer: Optimizer) -> str:
+    """Write ``sweep`` for batches of one row, and what it calls."""
+    terms = terms_of(model)
+    texts = {"VALUES": ["w*loss, steep" if weighted else "loss, steep"]}
+    # Where a step is the rate times the gradient, all of it that is known comes first.
+    plain = _is_plain(optimizer)
+    texts |= {"DIRECTION": ["steep" if plain else "g#P"], "RATE": ["rate*j#P" if plain else "rate"]}
+    texts["GAIN"] = ["w*gain" if weighted else "gain"]
+    texts["read"] = _read(model, weighted)
+    parts = parts_of(model, terms)
+    return _sweep(model, weighted, optimizer, parts, texts, ROW, len(terms.known))
+
+
+def _sweep(
+    model: Model,
+    weighted: bool,
+    optimizer: Optimizer,
+    parts: Parts,
+    texts: dict[str, list[str]],
+    rows: str,
+    known: int,
+) -> str:
+    """Write ``sweep``, of which ``rows`` are the lines that compute a batch's loss and gradient."""
     slots = len(optimizer.init(np.zeros(1), optimizer.options))
-    repeats = _repeats(model, weighted) | {"S": [str(k) for k in range(slots)]}
     bounded = "low[#P] if n#P < low[#P] else high[#P] if n#P > high[#P] else n#P"
-    texts = {
-        "VALUES": [_values(weighted)],
+    repeats = _repeats(model, weighted) | {
+        "S": [str(k) for k in range(slots)],
+        "E": [str(k) for k in range(known)],
+        "X": [str(k) for k in range(len(model.columns))],
+    }
+    texts = texts | {
         "UPDATE": [optimizer.update.__name__],
         "OPTIONS": [_settled(optimizer)],
-        "GRADIENT": [" + ".join(["t", *(f"g{i}" for i in range(len(model.free)))])],
         "FINITE": [" + ".join(f"n{i}" for i in range(len(model.free)))],
         "PARAMETERS": [str(len(model.free))],
         "BOUNDED": [bounded if _has_bounds(model) else "n#P"],
+        "rows": rows.splitlines(),
     }
-    lines = _lines(model, weighted)
-    loops = _loops("batch", BATCH, BATCH_AGAIN, lines)
-    if not lines.partial:
-        loops.append((TERMS, {"TERMS": ["sure_terms"], "row": lines.sure}))
     header = HEADER.replace("import njit\n", f"import njit\n{IMPORTS}")
-    return header + _written([*loops, (ORDER, {}), (SWEEP, {})], texts, repeats)
+    return header + _written([(ORDER, {}), *parts, (SWEEP, {})], texts, repeats)
 
 
-Parts = list[tuple[str, dict[str, list[str]]]]
-
-
-def _loops(name: str, template: str, again: str, lines: _Lines) -> Parts:
+def _loops(name: str, template: str, again: str, lines: Lines) -> Parts:
     """Return the parts that make the loop ``name``, each with what it is filled with."""
     quick = {"TERMS": ["quick_terms"], "row": lines.quick}
     named = name.upper()
@@ -120,27 +123,15 @@ def _written(
     return "".join(filled(template, texts | own, repeats) for template, own in parts)
 
 
-def _lines(model: Model, weighted: bool) -> _Lines:
+def _lines(model: Model, weighted: bool) -> Lines:
     row, loss = emitted(model, "compiled", held(model))
-    read = [f"x{i} = numpy.float64(c{i})" for i in range(len(model.columns))]
-    weight = [f"w = numpy.float64(c{len(read)})"] if weighted else []
-    quick = [*read, *weight, *row, *loss]
-    sure = [line.replace("elementary.", "library.") for line in quick]
-    hidden = not all(map(_is_shown, (model.prediction, model.formula.response)))
-    if hidden or not fuses():
-        return _Lines(sure, sure, False)
-    return _Lines(
-        quick, sure, any(f"elementary.{name}(" in line for name in ANGLES for line in quick)
-    )
+    lines = [*_read(model, weighted), *row, *loss]
+    return in_both_forms(lines, [model.prediction, model.formula.response])
 
 
-def _is_shown(expression: Any) -> bool:
-    """Return whether NaN from a function of `ANGLES` makes the whole expression NaN."""
-    for part in sympy.preorder_traversal(expression):
-        hides = isinstance(part, HIDING) or (part.is_Pow and not part.exp.is_number)
-        if hides and part.has(*(FUNCTIONS[name].symbolic for name in ANGLES)):
-            return False
-    return True
+def _read(model: Model, weighted: bool) -> list[str]:
+    names = [*(f"x{i}" for i in range(len(model.columns))), *(["w"] if weighted else [])]
+    return [f"{name} = numpy.float64(c{i})" for i, name in enumerate(names)]
 
 
 def _values(weighted: bool) -> str:
@@ -165,3 +156,9 @@ def _settled(optimizer: Optimizer) -> str:
         repr(float(value)) if value in (0, 1) else f"options[{k}]"
         for k, value in enumerate(optimizer.options)
     )
+
+
+def _is_plain(optimizer: Optimizer) -> bool:
+    """Return whether a step is the rate times the gradient and nothing else."""
+    chosen = dict(zip(optimizer.option_names, optimizer.options, strict=True))
+    return optimizer.update is sgd_update and not (chosen["momentum"] or chosen["weight_decay"])

@@ -15,6 +15,7 @@ __all__ = [
     "IMPORTS",
     "ORDER",
     "PARTIALS",
+    "ROWS",
     "SUMS",
     "SUMS_AGAIN",
     "SWEEP",
@@ -172,6 +173,27 @@ def gather(«c#C», «b#C», blocks, places, tail, at, rows):
 
 """
 
+# A batch of rows, which a buffer has first where they are shuffled.
+ROWS = """\
+if sequential:
+    t, «g#P» = batch(«p#P», «c#C[position:stop]»)
+else:
+    t = 0.0
+    g#P = 0.0
+    at = position
+    while at < stop:
+        if at < loaded or at >= end:
+            loaded, end = gather(«c#C», «b#C», blocks, places, tail, at, rows)
+        to = min(stop, end)
+        q, «q#P» = batch(«p#P», «b#C[at - loaded:to - loaded]»)
+        t = t + q
+        g#P = g#P + q#P
+        at = to
+share = 1.0/(stop - position)
+t = t*share
+g#P = g#P*share
+"""
+
 SWEEP = f"""\
 update = njit(**INNER, fastmath=FUSED)(updates.$UPDATE)
 
@@ -184,45 +206,17 @@ def sweep(theta, slots, average, averaged, step, position, columns,
     p#P = theta[#P]
     m#S_#P = slots[#S, #P]
     b#C = numpy.empty({BUFFER})
+    e#E = numpy.empty({BUFFER})
     places = numpy.empty_like(within)
     for i in range(len(within)):
         places[within[i]] = i
-    whole = {BLOCK}*len(blocks)
     loaded, end, taken, recorded, halted = 0, 0, 0, 0, False
     until = -step % every if every > 0 else -1
     while taken < len(rates) and position < rows:
         stop = min(position + size, rows)
-        if size == 1:
-            r = position
-            if not sequential and r >= whole:
-                r = tail[r - whole]
-            elif not sequential:
-                if r % {BLOCK} == 0:
-                    request(«c#C», blocks, r//{BLOCK}, {PLACES})
-                k = within[r % {BUFFER}]
-                r = blocks[r//{BUFFER}*{PLACES} + k//{BLOCK}] + k % {BLOCK}
-            weight, t, slope, bend, «j#P» = sure_terms(«p#P», «c#C[r]»)
-            g#P = slope*j#P
-        elif sequential:
-            t, «g#P» = batch(«p#P», «c#C[position:stop]»)
-        else:
-            t = 0.0
-            g#P = 0.0
-            at = position
-            while at < stop:
-                if at < loaded or at >= end:
-                    loaded, end = gather(«c#C», «b#C», blocks, places, tail, at, rows)
-                to = min(stop, end)
-                q, «q#P» = batch(«p#P», «b#C[at - loaded:to - loaded]»)
-                t = t + q
-                g#P = g#P + q#P
-                at = to
-        if size > 1:
-            share = 1.0/(stop - position)
-            t = t*share
-            g#P = g#P*share
+        $rows
         rate = rates[taken]
-        n#P, («n#S_#P»,) = update(p#P, g#P, («m#S_#P»,), rate, step + 1, ($OPTIONS,))
+        n#P, («n#S_#P»,) = update(p#P, $DIRECTION, («m#S_#P»,), $RATE, step + 1, ($OPTIONS,))
         if not (t <= ceiling and math.isfinite($FINITE)):
             halted = True
             break

@@ -1,0 +1,59 @@
+"""Lines of source that compute values of one row, in a quick form and in a sure one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import sympy
+
+from sgdfit.kernels.instructions import fuses
+from sgdfit.language.functions import FUNCTIONS, Where
+from sgdfit.language.real import Xlogy
+
+__all__ = ["Lines", "in_both_forms", "sure"]
+
+# Functions whose quick form has a limit (`sgdfit.kernels.elementary.LARGEST_ANGLE`), and what may
+# hide the NaN that they say beyond it.
+ANGLES = ("sin", "cos", "tan", "cot")
+HIDING = (Where, Xlogy, sympy.Piecewise)
+
+
+class Lines(NamedTuple):
+    """Lines that compute the same values in two ways.
+
+    Attributes
+    ----------
+    quick : list of str
+        By functions that stay in vector registers.
+    sure : list of str
+        By the library of C.
+    partial : bool
+        Whether ``quick`` has rows for which it says NaN though ``sure`` knows the value.
+    """
+
+    quick: list[str]
+    sure: list[str]
+    partial: bool
+
+
+def in_both_forms(lines: list[str], expressions: Iterable[Any]) -> Lines:
+    """Return the lines, which compute ``expressions``, in both forms."""
+    if not (fuses() and all(map(_is_shown, expressions))):
+        return Lines(sure(lines), sure(lines), False)
+    limited = any(f"elementary.{name}(" in line for name in ANGLES for line in lines)
+    return Lines(lines, sure(lines), limited)
+
+
+def sure(lines: list[str]) -> list[str]:
+    """Return the lines with all functions from the library of C."""
+    return [line.replace("elementary.", "library.") for line in lines]
+
+
+def _is_shown(expression: Any) -> bool:
+    """Return whether NaN from a function of `ANGLES` makes the whole expression NaN."""
+    for part in sympy.preorder_traversal(expression):
+        hides = isinstance(part, HIDING) or (part.is_Pow and not part.exp.is_number)
+        if hides and part.has(*(FUNCTIONS[name].symbolic for name in ANGLES)):
+            return False
+    return True
