@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from sgdfit.data.census import Census, Keep, census
 from sgdfit.data.missing import check_policy
 from sgdfit.data.scan import Piece, Scan
 from sgdfit.data.source import Source
-from sgdfit.data.stream import Census, Keep, Stream, census
+from sgdfit.data.stream import Stream
 from sgdfit.data.table import Table, clean_names
 from sgdfit.errors import DataError
 
@@ -95,7 +96,7 @@ def _loaded(
         elif held is not None:
             held.append(columns)
 
-    counted = census(scan, names, missing, None, hold)
+    counted = census(scan, names, missing, None, hold, threads=threads, budget=reading)
     if not counted.rows:
         raise DataError(_no_rows(scan, counted))
     if held is None:
@@ -125,7 +126,15 @@ def _no_rows(scan: Scan, counted: Census) -> str:
 
 def without_weightless(stream: Stream, keep: Keep, visit: Callable[..., object]) -> Stream:
     """Return the stream without the rows that have no say, which takes a look at all of them."""
-    counted = census(stream.scan, stream.names, stream.missing, keep, visit)
+    counted = census(
+        stream.scan,
+        stream.names,
+        stream.missing,
+        keep,
+        visit,
+        threads=stream.threads,
+        budget=stream.budget,
+    )
     return Stream(
         stream.scan, stream.names, counted, stream.missing, stream.threads, stream.budget, keep
     )

@@ -7,10 +7,10 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from sgdfit.data.alignment import aligned
 from sgdfit.data.scan import BATCH_ROWS, Piece, Scan
 from sgdfit.data.scanned import float_blocks
 from sgdfit.data.spill_file import Keeper, Kept, NoRoomError
-from sgdfit.data.stream import aligned
 
 __all__ = ["spilled"]
 

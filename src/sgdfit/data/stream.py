@@ -2,47 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from sgdfit.data.missing import keep_finite
+from sgdfit.data.alignment import aligned
+from sgdfit.data.census import Census, Keep, finite_blocks, having_a_say, is_fine_grained
 from sgdfit.data.prefetch import ahead
 from sgdfit.data.scan import Piece, Scan, batch_rows
-from sgdfit.data.scanned import batch_floats
 
-__all__ = ["Aligner", "Census", "Keep", "Stream", "aligned", "census"]
+__all__ = ["Stream"]
 
 Array = np.ndarray[Any, Any]
 
 # Chunks begin at multiples of so many rows, whatever the pieces are: what sums are added up over.
 ALIGNED_ROWS = 65_536
-BYTES = 8
 # Pieces whose rows are mixed with one another.
 OPENED = 4
-
-
-Keep = Callable[[tuple[Array, ...]], "Array | None"]
-
-
-class Census(NamedTuple):
-    """How many rows there are.
-
-    Attributes
-    ----------
-    kept : tuple of int
-        Of each piece, without those that are left out.
-    dropped : int
-        Rows without finite numbers that were left out.
-    rows : int
-        The others, also those that have no say.
-    """
-
-    kept: tuple[int, ...]
-    dropped: int
-    rows: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,10 +96,8 @@ class Stream:
 
     @property
     def _is_fine_grained(self) -> bool:
-        """Whether whole pieces may be read ahead, one on each thread."""
         counts = [count if p.rows is None else p.rows for p, count in self._counted]
-        largest = max(counts, default=0) * len(self.names) * BYTES
-        return largest * (self.threads + 1) <= self.budget
+        return is_fine_grained(counts, len(self.names), self.threads, self.budget)
 
     @property
     def _counted(self) -> Iterator[tuple[Piece, int]]:
@@ -155,8 +131,8 @@ class Stream:
 
     def blocks(self, piece: Piece) -> Iterator[tuple[Array, ...]]:
         """Yield the columns of a piece, in blocks as they are read."""
-        for columns, _, _ in _finite(self.scan, piece, self.names, self.missing):
-            yield _having_a_say(columns, self.keep)
+        for columns, _, _ in finite_blocks(self.scan, piece, self.names, self.missing):
+            yield having_a_say(columns, self.keep)
 
     def take(self, begin: Sequence[int] | np.ndarray, length: int) -> tuple[Array, ...]:
         """Return the rows of runs of ``length``, given where each begins, in ascending order.
@@ -199,63 +175,6 @@ class Stream:
                 return
 
 
-def census(
-    scan: Scan, names: Sequence[str], missing: str, keep: Keep | None, visit: Callable[..., object]
-) -> Census:
-    """Count the rows that are kept, by reading all of them.
-
-    Parameters
-    ----------
-    scan : Scan
-    names : sequence of str
-        The columns that are needed.
-    missing : {"error", "drop"}
-    keep : function of the columns of a block, or None
-        As in `Stream`.
-    visit : callable
-        Called with the piece, the row of it at which a block begins, and the columns of the block,
-        in order.
-    """
-    kept, dropped, rows = [], 0, 0
-    for piece in scan.pieces:
-        count = 0
-        for columns, left_out, offset in _finite(scan, piece, names, missing):
-            visit(piece, offset, columns)
-            dropped += left_out
-            rows += len(columns[0])
-            count += len(_having_a_say(columns, keep)[0])
-        kept.append(count)
-    return Census(tuple(kept), dropped, rows)
-
-
-def _having_a_say(columns: tuple[Array, ...], keep: Keep | None) -> tuple[Array, ...]:
-    chosen = None if keep is None else keep(columns)
-    return columns if chosen is None else tuple(column[chosen] for column in columns)
-
-
-def _finite(
-    scan: Scan, piece: Piece, names: Sequence[str], missing: str
-) -> Iterator[tuple[tuple[Array, ...], int, int]]:
-    """Yield the finite rows of each batch, how many others it had, and where it begins."""
-    offset = 0
-    for batch in piece.read(names):
-        line = _line_of(scan, piece, offset)
-        columns = batch_floats(scan, piece, offset, names, batch)
-        named = dict(zip(names, columns, strict=True))
-        keep = keep_finite(named, piece.label, missing, line, piece.first + offset)
-        if keep is None:
-            yield columns, 0, offset
-        else:
-            left_out = len(keep) - int(np.count_nonzero(keep))
-            yield tuple(column[keep] for column in columns), left_out, offset
-        offset += batch.num_rows
-
-
-def _line_of(scan: Scan, piece: Piece, offset: int) -> Callable[[int], str]:
-    """Return what tells of a row, counted from ``offset`` of a piece, where it stands."""
-    return lambda row: scan.line(piece, offset + row)
-
-
 def _without(blocks: Iterator[tuple[Array, ...]], rows: int) -> Iterator[tuple[Array, ...]]:
     """Leave out the first ``rows`` rows."""
     for columns in blocks:
@@ -264,67 +183,3 @@ def _without(blocks: Iterator[tuple[Array, ...]], rows: int) -> Iterator[tuple[A
         elif rows < len(columns[0]):
             yield tuple(column[rows:] for column in columns)
         rows -= len(columns[0])
-
-
-class Aligner:
-    """Cuts blocks of any length into chunks of one; only what crosses an edge is copied.
-
-    Parameters
-    ----------
-    size : int
-        Rows of a chunk.
-    unit : int, optional
-        A divisor of ``size``. Where it is given, chunks hold as many units as one block has of
-        them, at most ``size`` rows; so less is copied.
-
-    Examples
-    --------
-    >>> cut = Aligner(2)
-    >>> [x.tolist() for (x,) in cut.push((np.arange(5.0),))], [x.tolist() for (x,) in cut.rest()]
-    ([[0.0, 1.0], [2.0, 3.0]], [[4.0]])
-    """
-
-    def __init__(self, size: int, unit: int | None = None) -> None:
-        self.size, self.unit, self.rows = size, unit or size, 0
-        self.held: list[tuple[Array, ...]] = []
-
-    def push(self, columns: tuple[Array, ...]) -> Iterator[tuple[Array, ...]]:
-        """Yield the chunks that are complete with this block."""
-        begin, length = 0, len(columns[0])
-        while (there := self.rows + length - begin) >= self.unit:
-            several = self.unit if self.held else min(self.size, there // self.unit * self.unit)
-            end = begin + several - self.rows
-            whole = [*self.held, tuple(column[begin:end] for column in columns)]
-            self.held, self.rows, begin = [], 0, end
-            yield _joined(whole)
-        if begin < length:
-            self.held.append(tuple(column[begin:] for column in columns))
-            self.rows += length - begin
-
-    def rest(self) -> Iterator[tuple[Array, ...]]:
-        """Yield the last chunk, if one is left."""
-        if self.held:
-            yield _joined(self.held)
-
-
-def aligned(
-    blocks: Iterator[tuple[Array, ...]], size: int, unit: int | None = None
-) -> Iterator[tuple[Array, ...]]:
-    """Cut blocks of any length into chunks of ``size`` rows, or of units, as `Aligner` says.
-
-    Examples
-    --------
-    >>> blocks = iter([(np.arange(3.0),), (np.arange(3.0, 7.0),)])
-    >>> [x.tolist() for (x,) in aligned(blocks, 2)]
-    [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0], [6.0]]
-    """
-    cut = Aligner(size, unit)
-    for columns in blocks:
-        yield from cut.push(columns)
-    yield from cut.rest()
-
-
-def _joined(parts: list[tuple[Array, ...]]) -> tuple[Array, ...]:
-    if len(parts) == 1:
-        return parts[0]
-    return tuple(np.concatenate(columns) for columns in zip(*parts, strict=True))

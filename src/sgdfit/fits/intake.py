@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sgdfit.checkpoints.journal import Journal
+from sgdfit.data.alignment import Aligner
 from sgdfit.data.opening import without_weightless
 from sgdfit.data.scan import Piece
 from sgdfit.data.source import Source
-from sgdfit.data.stream import Aligner, Stream
+from sgdfit.data.stream import Stream
 from sgdfit.fits.growth import reserved
 from sgdfit.fits.means import Means
 from sgdfit.fits.population import Population, in_memory

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from sgdfit.checkpoints.journal import Journal
-from sgdfit.data.stream import Aligner
+from sgdfit.data.alignment import Aligner
 from sgdfit.fits.growth import FEW, sample, scattered
 from sgdfit.fits.passes import Pass, Passing, record_name, slices
 from sgdfit.fits.survey import Survey, joined, look_at, response_of

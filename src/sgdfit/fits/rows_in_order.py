@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sgdfit.data.alignment import aligned
 from sgdfit.data.missing import check_policy, keep_finite
 from sgdfit.data.prefetch import ahead
 from sgdfit.data.scan import Piece, Scan
 from sgdfit.data.scanned import batch_floats
 from sgdfit.data.source import Source
-from sgdfit.data.stream import aligned
 from sgdfit.data.table import Table, clean_names
 from sgdfit.fits.means import Means
 
