@@ -20,7 +20,8 @@ from sgdfit.fits.problem import Course, Problem, Stand
 from sgdfit.fits.surface import Surface
 from sgdfit.fits.trust_region import Box, Iterate, Point, advance, begin
 from sgdfit.inference.directions import EPS
-from sgdfit.inference.quadratic import Quadratic, from_sums, step_within
+from sgdfit.inference.quadratic import Quadratic, from_sums
+from sgdfit.inference.steps import step_within
 from sgdfit.kernels.kernel import Chunk, Kernel
 
 __all__ = ["CalledOff", "condition", "remaining", "walk"]
@@ -78,18 +79,16 @@ def remaining(quadratic: Quadratic, theta: np.ndarray, box: Box, rows: int) -> f
 
     The noise is what would be left at the minimum, or misfit would pass for it from afar.
     """
-    free = box.free(theta, quadratic.gradient)
+    free = box.free_on(quadratic, theta)
     count = int(np.count_nonzero(free))
-    if not count:
-        return 0.0
     if quadratic.regular and count == len(free):
         left = float(quadratic.offset @ quadratic.offset) / 2
     else:
         step = step_within(quadratic, quadratic.norms, free, np.inf)
         left = max(0.0, -quadratic.change(step.move))
-    noise = max(quadratic.spread - 2 * left, quadratic.blur) / max(1, rows - count)
-    if left == 0:
+    if left == 0 or not count:
         return 0.0
+    noise = max(quadratic.spread - 2 * left, quadratic.blur) / max(1, rows - count)
     return math.sqrt(2 * left / count / noise) if noise > 0 else math.inf
 
 
@@ -148,12 +147,14 @@ class _Run:
         """Return where to begin on a batch: where the last one led, unless that misled.
 
         A sample may lack the rows that tell a parameter. Then its minimum lies far off, and where
-        the walk entered that sample is the better place.
+        the walk entered that sample is the better place. A quadratic's minimum is one step away
+        from anywhere.
         """
         point = self._seen(surface, self.theta)
         loss = self.way[-1].loss if self.way else np.inf
         worst = loss + (MISLED - 1) * abs(loss)
-        if point is not None and point.quadratic.loss / surface.batch.rows <= worst:
+        led = point is not None and point.quadratic.loss / surface.batch.rows <= worst
+        if led or (point is not None and self.problem.quadratic):
             return point
         for theta in reversed(self.entries):
             other = self._seen(surface, theta)
@@ -278,12 +279,12 @@ class _Run:
         """Take the last step without looking where it leads."""
         point, box = iterate.point, self.problem.box
         outlook = point.outlook
-        free = box.free(point.theta, outlook.gradient)
+        free = box.free_on(outlook, point.theta)
         step = step_within(outlook, outlook.norms, free, np.inf)
         theta = box.clip(point.theta + step.move)
         after = outlook.after(step.move)
         clipped = not np.array_equal(theta, point.theta + step.move)
-        if clipped or not np.array_equal(free, box.free(theta, after.gradient)):
+        if clipped or not np.array_equal(free, box.free_on(after, theta)):
             return self._bounded(surface, iterate)
         self.step += 1
         # Standard errors are of Gauss and Newton's curvature, however the steps were found.

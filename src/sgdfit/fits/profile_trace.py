@@ -15,7 +15,8 @@ from sgdfit.fits.gauss_newton import walk
 from sgdfit.fits.problem import Course, Problem
 from sgdfit.fits.trust_region import Box
 from sgdfit.inference.directions import EPS
-from sgdfit.inference.quadratic import Quadratic, step_within
+from sgdfit.inference.quadratic import Quadratic
+from sgdfit.inference.steps import step_within
 
 __all__ = ["End", "Optimum", "Side", "follow"]
 

@@ -11,7 +11,8 @@ import numpy as np
 from sgdfit.fits.growth import FEW
 from sgdfit.fits.population import Population
 from sgdfit.fits.trust_region import Point
-from sgdfit.inference.quadratic import Quadratic, from_rows, from_sums, joined, projected, solved
+from sgdfit.inference.quadratic import Quadratic, from_rows, from_sums, joined, projected
+from sgdfit.inference.steps import solved
 from sgdfit.kernels.kernel import Chunk, Kernel, Rows, Sums
 
 __all__ = ["Surface"]
@@ -94,7 +95,11 @@ class Surface(NamedTuple):
         return self._by_rows(theta) if self.by_rows else self._by_sums(theta)
 
     def _by_rows(self, theta: np.ndarray) -> Quadratic | None:
-        linear = self.linear if self.batch.rows <= FEW else None
+        few = self.batch.rows <= FEW
+        linear = self.linear if few else None
+        if few and isinstance(self.batch, Chunk):
+            found = _of_rows(self.kernel, theta, self.batch, linear)
+            return found if _is_finite(found) else None
         parts = [_of_rows(self.kernel, theta, block, linear) for block in _blocks(self.batch)]
         return joined(parts) if all(map(_is_finite, parts)) else None
 
@@ -151,9 +156,12 @@ def _of_rows(
     kernel: Kernel, theta: np.ndarray, chunk: Chunk, linear: np.ndarray | None
 ) -> Quadratic:
     rows, weight = kernel.rows(theta, chunk), chunk.weights
-    loss = float(rows.loss.sum() if weight is None else (weight * rows.loss).sum())
+    loss = float(np.add.reduce(rows.loss if weight is None else weight * rows.loss))
     size = max(_magnitude(rows.prediction), _magnitude(rows.target))
-    return from_rows(rows.jacobian, rows.slope, steering(rows), weight, loss, linear, size)
+    # One number for all rows is kept as such.
+    same = rows.bend.strides == (0,) and rows.bend[0] > 0
+    curvature = float(rows.bend[0]) if same else steering(rows)
+    return from_rows(rows.jacobian, rows.slope, curvature, weight, loss, linear, size)
 
 
 def _is_finite(quadratic: Quadratic) -> bool:
@@ -162,4 +170,4 @@ def _is_finite(quadratic: Quadratic) -> bool:
 
 
 def _magnitude(values: np.ndarray) -> float:
-    return float(np.abs(values).max())
+    return float(np.maximum.reduce(np.abs(values)))

@@ -22,7 +22,8 @@ from typing import NamedTuple
 import numpy as np
 
 from sgdfit.inference.directions import EPS
-from sgdfit.inference.quadratic import Quadratic, Step, solved, step_within
+from sgdfit.inference.quadratic import Quadratic
+from sgdfit.inference.steps import Step, solved, step_within
 
 __all__ = ["Box", "Evaluate", "Iterate", "Point", "advance", "begin"]
 
@@ -122,6 +123,12 @@ class Box:
         high = (theta >= self.high) & (gradient <= 0)
         return np.asarray(~(self.held | low | high))
 
+    def free_on(self, quadratic: Quadratic, theta: np.ndarray) -> np.ndarray:
+        """Return the same where the loss near ``theta`` is known."""
+        if self.is_everywhere:
+            return np.ones(len(theta), dtype=bool)
+        return self.free(theta, quadratic.gradient)
+
 
 class Pace(NamedTuple):
     """How whole steps follow one another.
@@ -185,8 +192,7 @@ def begin(point: Point) -> Iterate:
 def advance(iterate: Iterate, evaluate: Evaluate, box: Box) -> Iterate:
     """Take one step that lowers the loss, after as many shorter tries as it needs."""
     here = iterate.point
-    free = box.free(here.theta, here.reduced.gradient)
-    free[here.linear] = False  # they follow
+    free = _movable(here, box)
     radius, beyond, last = iterate.radius, None, iterate.pace
     for _ in range(SHRINKAGES if np.count_nonzero(free) or len(here.linear) else 0):
         if not radius > 0:
@@ -197,13 +203,14 @@ def advance(iterate: Iterate, evaluate: Evaluate, box: Box) -> Iterate:
         move = theta - here.theta
         if not np.count_nonzero(move):
             break
-        if not here.outlook.change(move) < 0:
+        predicted = -here.reduced.change(move)
+        # Where the others rest on their bounds, the linear ones may still have a way to go.
+        if not (predicted > 0 or here.outlook.change(move) < 0):
             # Cut at a bound, a step may lead upwards; a short enough one does not.
             radius = min(radius, step.length) / 4
             continue
         there = evaluate(theta)
         length = math.hypot(*(iterate.scales * move).tolist())
-        predicted = -here.reduced.change(move)
         if there is not None and _lower(here, there, predicted):
             ratio = (here.reduced.loss - there.reduced.loss) / predicted if predicted > 0 else 1.0
             wider = _radius(ratio, radius, length, step.damping)
@@ -218,6 +225,13 @@ def advance(iterate: Iterate, evaluate: Evaluate, box: Box) -> Iterate:
             break
         radius = min(radius, length) * (0.25 if there is not None else 0.1)
     return iterate._replace(rests=True, radius=radius, beyond=beyond)
+
+
+def _movable(here: Point, box: Box) -> np.ndarray:
+    """Return which parameters steps are taken in: the free ones, but for those that follow."""
+    free = box.free_on(here.reduced, here.theta)
+    free[here.linear] = False
+    return free
 
 
 def _pace(quadratic: Quadratic, step: Step, last: Pace | None) -> Pace:

@@ -1,4 +1,4 @@
-"""The loss near a point as a quadratic, and the steps that a trust region allows on it.
+"""The loss near a point as a quadratic of the parameters.
 
 The curvature is kept by a root R, H = RᵀR, which few rows give through a QR decomposition of their
 Jacobian. Squaring it into H would halve the digits.
@@ -22,24 +22,13 @@ from sgdfit.inference.directions import (
     scaled_spectrum,
 )
 
-__all__ = [
-    "Quadratic",
-    "Step",
-    "from_rows",
-    "from_sums",
-    "joined",
-    "projected",
-    "solved",
-    "step_within",
-]
+__all__ = ["ROUNDINGS", "Quadratic", "from_rows", "from_sums", "joined", "projected"]
 
 # So many roundings an elementary function of a formula may be off by; directions whose part of the
 # scaled root is smaller are not determined.
 ROUNDINGS = 16
 # A column of the triangle whose own part is larger than this share has a margin to dependence.
 REGULAR = 1e-8
-# A step is short enough when it is not longer than the radius by more than this.
-SLACK = 1.1
 
 
 class Quadratic(NamedTuple):
@@ -49,9 +38,9 @@ class Quadratic(NamedTuple):
     ----------
     loss : float
         Sum over the rows, at the point.
-    root : float64[p, p]
-        R.
-    offset : float64[p]
+    root : float64[m, p]
+        R; of p rows, less those that were taken out.
+    offset : float64[m]
         q, so that the quadratic is loss + ½‖Rδ + q‖² − ½‖q‖².
     spread : float
         Σ w (∂loss/∂prediction)² over the mean curvature of a row's loss: divided by the degrees of
@@ -110,28 +99,10 @@ class Quadratic(NamedTuple):
         return self._replace(offset=offset, loss=self.least + float(offset @ offset) / 2)
 
 
-class Step(NamedTuple):
-    """A step of the trust region.
-
-    Attributes
-    ----------
-    move : float64[p]
-        δ, zero in the parameters that are held.
-    damping : float
-        λ of (H + λD²)δ = −g; 0 where the region is wide enough for the whole step.
-    length : float
-        ‖Dδ‖, at most the radius.
-    """
-
-    move: np.ndarray
-    damping: float
-    length: float
-
-
 def from_rows(
     jacobian: np.ndarray,
     slope: np.ndarray,
-    curvature: np.ndarray,
+    curvature: np.ndarray | float,
     weight: np.ndarray | None,
     loss: float,
     linear: np.ndarray | None = None,
@@ -143,8 +114,10 @@ def from_rows(
     ----------
     jacobian : float64[p, n]
         Derivatives of the prediction.
-    slope, curvature : float64[n]
-        First derivative of each row's loss to the prediction, and a curvature, 0 or more.
+    slope : float64[n]
+        The derivative of each row's loss to the prediction.
+    curvature : float64[n] or float
+        Of each row's loss, 0 or more; or the same of all, positive.
     weight : float64[n] or None
         None: one each.
     loss : float
@@ -162,28 +135,33 @@ def from_rows(
     ([-10.0], 20.0)
     """
     p, n = jacobian.shape
-    curved = curvature if weight is None else weight * curvature
-    pull = slope if weight is None else weight * slope
+    curved, pull = (curvature, slope) if weight is None else (weight * curvature, weight * slope)
     roots = np.sqrt(curved)
     layout = _layout(() if linear is None else tuple(linear.tolist()), p)
     # Column by column, as LAPACK takes them; what is left empty is zero.
     table = np.zeros((p + 1, max(n, p + 1)))
-    np.multiply(jacobian[layout.order], roots, out=table[:p, :n])
+    np.multiply(jacobian.take(layout.order, 0), roots, out=table[:p, :n])
     scaled = np.divide(pull, roots, out=table[p, :n], where=roots > 0)
+    # Half the squares are the loss itself where that is a sum of squared residuals.
+    halves = float(scaled @ scaled) / 2
     # The triangle, and below it what makes up the rotation.
     triangle = np.linalg.qr(table.T, mode="raw")[0]
     root = triangle[layout.inverse, :p].T * layout.upper
     offset, corner = triangle[p, :p], float(triangle[p, p])
-    total = float(curved.sum())
-    count = n if weight is None else float(weight.sum())
-    spread = float(pull @ slope) * count / total if total > 0 else 0.0
-    # Half the squares are the loss itself where that is a sum of squared residuals.
-    halves = float(scaled @ scaled) / 2
+    spread = 2 * halves if isinstance(curved, float) else _spread(curved, pull, slope, weight)
     rest = corner * corner / 2
     least = rest + (loss - halves if abs(loss - halves) > ROUNDING * abs(loss) else 0.0)
-    blur = ROUNDING * abs(loss) + ROUNDINGS * EPS * size * float(np.abs(pull).sum())
-    regular = _is_regular(triangle[:p].tolist())
+    blur = ROUNDING * abs(loss) + ROUNDINGS * EPS * size * float(np.add.reduce(np.abs(pull)))
+    regular = _is_regular(triangle[:p, :p].tolist())
     return Quadratic(loss, root, offset, spread, least, True, blur, regular, 0, layout.columns)
+
+
+def _spread(
+    curved: np.ndarray, pull: np.ndarray, slope: np.ndarray, weight: np.ndarray | None
+) -> float:
+    total = float(curved.sum())
+    count = len(slope) if weight is None else float(weight.sum())
+    return float(pull @ slope) * count / total if total > 0 else 0.0
 
 
 def joined(parts: Iterable[Quadratic]) -> Quadratic:
@@ -277,127 +255,13 @@ def projected(quadratic: Quadratic, linear: np.ndarray) -> Quadratic:
     >>> root = np.array([[1.0, 2.0], [0.0, 3.0]])
     >>> both = Quadratic(1.0, root, np.array([0.5, 0.5]), 1.0, 0.75, True, 0.0)
     >>> projected(both, np.array([0])).root.tolist()
-    [[0.0, 0.0], [0.0, 3.0]]
+    [[0.0, 3.0]]
     """
     k = len(linear)
-    root, offset = quadratic.root.copy(), quadratic.offset.copy()
-    root[:k], offset[:k] = 0.0, 0.0
-    loss = quadratic.least + float(offset @ offset) / 2
-    return quadratic._replace(root=root, offset=offset, loss=loss, taken=k)
-
-
-def solved(quadratic: Quadratic, linear: np.ndarray, after: np.ndarray | None = None) -> np.ndarray:
-    """Return the step of the linear parameters, float64[k], to where they fit best.
-
-    Parameters
-    ----------
-    quadratic : Quadratic
-        Made by `from_rows` with the same ``linear``.
-    linear : int[k]
-    after : float64[p], optional
-        A step of all parameters that is taken before.
-
-    Examples
-    --------
-    >>> root = np.array([[2.0, 2.0], [0.0, 3.0]])
-    >>> both = Quadratic(1.0, root, np.array([0.5, 0.5]), 1.0, 0.75, True, 0.0)
-    >>> solved(both, np.array([0])).tolist()
-    [-0.25]
-    """
-    k = len(linear)
-    offset = quadratic.offset[:k]
-    if after is not None:
-        offset = offset + quadratic.root[:k] @ after
-    if quadratic.regular:
-        return np.array(_substituted(quadratic, 0, offset))
-    corner = quadratic.root[:k, linear]
-    norms = np.abs(corner).max(axis=0, initial=0.0)
-    norms = np.where(norms > 0, norms, 1.0)
-    step = np.linalg.lstsq(corner / norms, -offset, rcond=ROUNDINGS * k * EPS)[0]
-    return np.asarray(step / norms)
-
-
-def _substituted(quadratic: Quadratic, first: int, offset: np.ndarray) -> list[float]:
-    """Return the step of some columns of a regular root, in its order, that takes ``offset`` away.
-
-    It is of the rows from ``first`` on, and of as many columns; the others are held.
-
-    By back substitution in plain numbers: so few are a tenth of the work of a call to LAPACK.
-    """
-    last, right = first + len(offset), offset.tolist()
-    rows = quadratic.root[first:last].tolist()
-    columns = (quadratic.order or range(len(quadratic.offset)))[first:last]
-    step = [0.0] * len(rows)
-    for i in range(len(rows) - 1, -1, -1):
-        row, left = rows[i], -right[i]
-        for j in range(i + 1, len(rows)):
-            left -= row[columns[j]] * step[j]
-        step[i] = left / row[columns[i]]
-    return step
-
-
-def step_within(quadratic: Quadratic, scales: np.ndarray, free: np.ndarray, radius: float) -> Step:
-    """Return the step to the quadratic's minimum within ‖Dδ‖ ≤ radius.
-
-    Moré 1978, The Levenberg-Marquardt algorithm, LNM 630, 105-116; here by singular values, which
-    make every further radius cheap.
-
-    Parameters
-    ----------
-    quadratic : Quadratic
-    scales : float64[p]
-        D; where it is 0, as for a parameter without effect, any number serves.
-    free : bool[p]
-        The parameters that may move.
-    radius : float
-        May be infinite.
-
-    Examples
-    --------
-    >>> bowl = from_sums(np.array([-4.0]), np.array([[2.0]]), 5.0, 1.0)
-    >>> step_within(bowl, np.ones(1), np.array([True]), np.inf).move.round(12).tolist()
-    [2.0]
-    >>> step_within(bowl, np.ones(1), np.array([True]), 0.5).move.round(12).tolist()
-    [0.5]
-    """
-    scales = np.where(scales > 0, scales, 1.0)
-    if quadratic.regular and np.count_nonzero(free) == len(free) - quadratic.taken:
-        # The whole step needs no singular values; nearly always it is short enough.
-        move = np.zeros(len(scales))
-        columns = list(quadratic.order or range(len(scales)))[quadratic.taken :]
-        move[columns] = _substituted(
-            quadratic, quadratic.taken, quadratic.offset[quadratic.taken :]
-        )
-        length = math.hypot(*(scales * move).tolist())
-        if length <= radius * SLACK:
-            return Step(move, 0.0, length)
-    left, sizes, right = np.linalg.svd(quadratic.root[:, free] / scales[free], full_matrices=False)
-    kept = sizes > ROUNDINGS * len(scales) * EPS * sizes[:1].max(initial=0.0)
-    # Their squares could leave the range of floating point.
-    unit = float(sizes[0]) if kept.any() else 1.0
-    sizes, along = sizes[kept] / unit, (left.T @ quadratic.offset)[kept]
-    damping = _damping(sizes, along, radius * unit)
-    scaled = -right[kept].T @ (along * sizes / (sizes**2 + damping))
-    move = np.zeros(len(scales))
-    move[free] = scaled / unit / scales[free]
-    return Step(move, damping * unit * unit, float(np.linalg.norm(scaled)) / unit)
-
-
-def _damping(sizes: np.ndarray, along: np.ndarray, radius: float) -> float:
-    """Return λ with ‖δ(λ)‖ = radius, 0 where the whole step is shorter.
-
-    Newton's method on 1/‖δ‖, which is nearly linear in λ (Hebden 1973; Moré 1978, section 5).
-    """
-    weighted = along * sizes
-    length = float(np.linalg.norm(along / sizes)) if len(sizes) else 0.0
-    if not length > radius * SLACK:
-        return 0.0
-    damping = 0.0
-    for _ in range(30):
-        parts = weighted / (sizes**2 + damping)
-        length = float(np.linalg.norm(parts))
-        if abs(length - radius) <= 0.1 * radius:
-            break
-        slope = float(((parts / length) ** 2 / (sizes**2 + damping)).sum())
-        damping += (length - radius) / radius / slope
-    return damping
+    offset = quadratic.offset[k:]
+    return quadratic._replace(
+        loss=quadratic.least + float(offset @ offset) / 2,
+        root=quadratic.root[k:],
+        offset=offset,
+        taken=k,
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import lru_cache, partial
 from typing import Any
 
@@ -19,6 +19,7 @@ from sgdfit.kernels.kernel import (
     held,
 )
 from sgdfit.kernels.summation import PANEL, length, triangle
+from sgdfit.models.loss import PREDICTION, TARGET
 from sgdfit.models.model import Model
 from sgdfit.optimization.optimizer import Optimizer
 
@@ -63,18 +64,38 @@ def _source(model: Model) -> str:
         f"{parameters}, = theta",
         f"{columns}, = columns",
         *row,
+        *_spread(model.columns, prediction=model.prediction),
         f"jacobian = numpy.empty(({len(model.free)}, len(x0)), theta.dtype)",
         *fill,
         *loss,
+        *_spread(
+            (PREDICTION, TARGET), loss=model.loss.expression, slope=model.slope, bend=model.bend
+        ),
         "return prediction, target, loss, slope, bend, jacobian",
     ]
     body = "\n".join(f"    {line}" for line in lines)
     return f"def terms(theta, columns):\n{body}\n"
 
 
+def _spread(changing: Collection[str], **expressions: Any) -> list[str]:
+    """Write lines that spread over the rows what has nothing in it that changes from row to row."""
+    constant = [
+        name
+        for name, expression in expressions.items()
+        if not any(symbol.name in changing for symbol in expression.free_symbols)
+    ]
+    return [f"{name} = spread({name}, len(x0))" for name in constant]
+
+
+def _constant(value: Any, rows: int) -> np.ndarray:
+    """Return a value as that of so many rows, which takes the room of one."""
+    held = np.array(value)
+    return np.ndarray(rows, held.dtype, held, strides=(0,))
+
+
 @lru_cache(maxsize=128)
 def _load(source: str) -> Terms:
-    space: dict[str, Any] = {"numpy": np}
+    space: dict[str, Any] = {"numpy": np, "spread": _constant}
     if "special." in source:
         from scipy import special
 
@@ -84,18 +105,11 @@ def _load(source: str) -> Terms:
 
 
 def _evaluate(terms: Terms, theta: np.ndarray, columns: tuple[np.ndarray, ...]) -> Any:
-    """Evaluate the terms in the type of ``theta``, constants spread over the rows."""
+    """Evaluate the terms in the type of ``theta``."""
     if {column.dtype for column in columns} != {theta.dtype}:
         columns = tuple(column.astype(theta.dtype, copy=False) for column in columns)
-    rows = len(columns[0])
     with np.errstate(all="ignore"):
-        *values, jacobian = terms(theta, columns)
-    return *[_spread(value, rows) for value in values], jacobian
-
-
-def _spread(value: Any, rows: int) -> np.ndarray:
-    whole = getattr(value, "shape", ()) == (rows,)
-    return value if whole else np.full(rows, value)
+        return terms(theta, columns)
 
 
 def _partials(terms: Terms, theta: np.ndarray, chunk: Chunk, scores: bool = False) -> np.ndarray:

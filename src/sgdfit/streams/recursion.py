@@ -16,7 +16,8 @@ from typing import NamedTuple
 import numpy as np
 
 from sgdfit.fits.trust_region import Box, Point, advance, begin
-from sgdfit.inference.quadratic import Quadratic, step_within
+from sgdfit.inference.quadratic import Quadratic
+from sgdfit.inference.steps import step_within
 from sgdfit.kernels.kernel import Chunk, Kernel, Rows
 from sgdfit.models.model import Model
 from sgdfit.streams.batches import Batch
