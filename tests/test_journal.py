@@ -431,6 +431,26 @@ def test_the_last_write_fails_while_an_error_ends_the_run(tmp_path, monkeypatch)
     assert "Input/output error" in said[0]
 
 
+def test_the_last_write_fails_after_a_run_that_went_well(tmp_path, monkeypatch):
+    """Its result is worth more than its checkpoint; without anybody to tell it is an error."""
+    said = []
+
+    def failing(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", failing)
+    with open_journal(tmp_path / "run", IDENTITY, resume=False, announce=said.append) as journal:
+        journal.keep("pass", {"n": 1})
+    assert len(said) == 1
+    assert "No space left on device; free some space" in said[0]
+    with (
+        pytest.raises(CheckpointError, match="No space left on device"),
+        open_journal(tmp_path / "run", IDENTITY, resume=False) as journal,
+    ):
+        journal.keep("pass", {"n": 1})
+    assert beside(tmp_path / "run") == []
+
+
 def test_a_folder_that_goes_away(tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()

@@ -149,14 +149,14 @@ class Journal:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if kind is None:
-            self.close()
-            return
         try:
             self.close()
         except CheckpointError as trouble:
-            if self._announce is not None:  # what ended the run matters more
+            # What the run found, or what ended it, matters more.
+            if self._announce is not None:
                 self._announce(str(trouble))
+            elif kind is None:
+                raise
 
     def _try(self) -> None:
         try:

@@ -9,6 +9,7 @@ from typing import Any
 
 from sgdfit.choice import whole
 from sgdfit.data.readers import open_table
+from sgdfit.errors import CheckpointError
 from sgdfit.fits.arguments import (
     as_callable,
     as_dtype,
@@ -17,10 +18,10 @@ from sgdfit.fits.arguments import (
 )
 from sgdfit.fits.automatic import Wishes, solve
 from sgdfit.fits.descent import Callback
-from sgdfit.fits.identity import identity_of
+from sgdfit.fits.identity import identity_of, marks_of
 from sgdfit.fits.means import as_means
 from sgdfit.fits.starting import searches, started
-from sgdfit.fits.task import prepare
+from sgdfit.fits.task import Task, prepare
 from sgdfit.fits.textbook import Options, run_textbook
 from sgdfit.fits.weighting import as_weighting
 from sgdfit.inference.diagnosis import Diagnosis
@@ -247,8 +248,8 @@ def fit(
         means = means._replace(identity=identity_of(model, weighting, said))
     task = prepare(model, table, weighting, missing, means, seed)
     with task.population.journal as journal:
-        # There is a file to resume from, however soon the run ends.
-        journal.keep("begun", {"rows": task.rows}, now=True)
+        if means.checkpoint is not None:
+            _begin(task, means.checkpoint)
         if chosen is None:
             result = solve(task, wishes)
         else:
@@ -256,6 +257,26 @@ def fit(
         if result.status.name not in CUT_SHORT:
             journal.finish()
     return result if checkpoint is None else _resumable(result, checkpoint)
+
+
+def _begin(task: Task, checkpoint: str) -> None:
+    """Write down what rows these are, so that there is a file to resume from from the first.
+
+    Raises
+    ------
+    CheckpointError
+        When a run that is gone on with had other values.
+    """
+    population = task.population
+    marks = marks_of(population.some, population.whole)
+    known = population.journal.recall("begun") or {}
+    if any(name in known and str(known[name]) != mark for name, mark in marks.items()):
+        raise CheckpointError(
+            f"cannot resume from {checkpoint!r}: the checkpoint is of other data: {task.label} has"
+            " the name, the size and the time that it had, but other values; go on with the same"
+            " ones, or name another file"
+        )
+    population.journal.keep("begun", {"rows": task.rows, **marks}, now=True)
 
 
 def _resumable(result: Result, checkpoint: str | os.PathLike[str]) -> Result:

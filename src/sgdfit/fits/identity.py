@@ -8,12 +8,14 @@ from typing import Any
 
 from sgdfit import __version__
 from sgdfit.checkpoints.snapshot import Arrays, Records
+from sgdfit.data.fingerprints import fingerprint_of
 from sgdfit.errors import UsageError
 from sgdfit.fits.weighting import Weighting
+from sgdfit.kernels.kernel import Chunk
 from sgdfit.models.model import Model
 from sgdfit.models.parameters import Parameter
 
-__all__ = ["how_far", "identity_of"]
+__all__ = ["how_far", "identity_of", "marks_of"]
 
 
 def identity_of(model: Model, weighting: Weighting, options: dict[str, Any]) -> dict[str, str]:
@@ -64,6 +66,27 @@ def how_far(records: Records) -> str:
         return f"{share or 'before '}{first}"
     whole = f"{done} {'pass' if done == 1 else 'passes'} through {rows:,} rows"
     return f"{whole} and {share}another" if share else whole
+
+
+def marks_of(some: Chunk, whole: Chunk | None) -> dict[str, str]:
+    """Return what tells values apart in files of the same names, sizes and times.
+
+    Of rows that are not in memory it sees the random ones alone.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> one, other = (Chunk((np.array([1.0, x]),), None) for x in (2.0, 3.0))
+    >>> marks_of(one, None) == marks_of(other, None)
+    False
+    """
+    marks = {"some": _mark(some)}
+    return marks if whole is None else marks | {"whole": _mark(whole)}
+
+
+def _mark(chunk: Chunk) -> str:
+    columns = chunk.columns if chunk.weights is None else (*chunk.columns, chunk.weights)
+    return fingerprint_of({str(k): column for k, column in enumerate(columns)})
 
 
 def _begun(records: Records) -> list[Arrays]:

@@ -8,7 +8,14 @@ from sgdfit.results.result import Result
 from sgdfit.results.rounding import duration, number
 from sgdfit.results.search import Rival, StartSearch
 
-__all__ = ["automatic_lines", "counted", "is_recursive", "recursive_lines", "saw_all", "search_lines"]
+__all__ = [
+    "automatic_lines",
+    "counted",
+    "is_recursive",
+    "recursive_lines",
+    "saw_all",
+    "search_lines",
+]
 
 SHOWN_RIVALS = 3
 RECURSIVE = "recursive"
