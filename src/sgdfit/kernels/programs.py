@@ -113,11 +113,12 @@ def partials(theta, columns, out):
 
 BATCH = """\
 @njit(**INNER, fastmath=ANY_ORDER)
-def $BATCH(«p#P», «c#C»):
+def $BATCH(«p#P», «c#C», first, last):
+    v#C = c#C[first:last]
     t = 0.0
     g#P = 0.0
-    for i in range(len(c0)):
-        weight, loss, slope, bend, «j#P» = $TERMS(«p#P», «c#C[i]»)
+    for i in range(len(v0)):
+        weight, loss, slope, bend, «j#P» = $TERMS(«p#P», «v#C[i]»)
         t += loss
         g#P += slope*j#P
     return t, «g#P»
@@ -126,10 +127,10 @@ def $BATCH(«p#P», «c#C»):
 """
 BATCH_AGAIN = """\
 @njit(**INNER, fastmath=False)
-def batch(«p#P», «c#C»):
-    t, «g#P» = quick_batch(«p#P», «c#C»)
+def batch(«p#P», «c#C», first, last):
+    t, «g#P» = quick_batch(«p#P», «c#C», first, last)
     if not math.isfinite($GRADIENT):
-        t, «g#P» = sure_batch(«p#P», «c#C»)
+        t, «g#P» = sure_batch(«p#P», «c#C», first, last)
     return t, «g#P»
 
 
@@ -176,7 +177,7 @@ def gather(«c#C», «b#C», blocks, places, tail, at, rows):
 # A batch of rows, which a buffer has first where they are shuffled.
 ROWS = """\
 if sequential:
-    t, «g#P» = batch(«p#P», «c#C[position:stop]»)
+    t, «g#P» = batch(«p#P», «c#C», position, stop)
 else:
     t = 0.0
     g#P = 0.0
@@ -185,7 +186,7 @@ else:
         if at < loaded or at >= end:
             loaded, end = gather(«c#C», «b#C», blocks, places, tail, at, rows)
         to = min(stop, end)
-        q, «q#P» = batch(«p#P», «b#C[at - loaded:to - loaded]»)
+        q, «q#P» = batch(«p#P», «b#C», at - loaded, to - loaded)
         t = t + q
         g#P = g#P + q#P
         at = to
@@ -221,11 +222,12 @@ def sweep(theta, slots, average, averaged, step, position, columns,
             halted = True
             break
         if until == 0:
-            records[recorded, 0] = step
-            records[recorded, 1] = rate
-            records[recorded, 2] = t
-            records[recorded, 3 + #P] = p#P
-            records[recorded, $PARAMETERS + 3 + #P] = g#P
+            record = records[recorded]
+            record[0] = step
+            record[1] = rate
+            record[2] = t
+            record[3 + #P] = p#P
+            record[$PARAMETERS + 3 + #P] = g#P
             recorded += 1
             until = every
         until -= 1

@@ -47,7 +47,7 @@ def $KNOWN(«c#C», out):
 
 """
 
-TERMS = f"""\
+TERMS = """\
 @njit(**INNER, fastmath=FUSED, forceinline=True)
 def terms(«p#P», «c#C», «e#E»):
     $read
@@ -62,21 +62,16 @@ def copy(column, out):
         out[i] = column[i]
 
 
-@njit(**INNER, fastmath=False)
-def take(«c#C», «b#C», blocks, places, tail, at, rows, sequential):
-    if not sequential:
-        return gather(«c#C», «b#C», blocks, places, tail, at, rows)
-    first = at//{BUFFER}*{BUFFER}
-    last = min(first + {BUFFER}, rows)
-    copy(c#C[first:last], b#C)
-    return first, last
-
-
 """
 
-ROW = """\
+ROW = f"""\
 if position < loaded or position >= end:
-    loaded, end = take(«c#C», «b#C», blocks, places, tail, position, rows, sequential)
+    if sequential:
+        loaded = position//{BUFFER}*{BUFFER}
+        end = min(loaded + {BUFFER}, rows)
+        copy(c#C[loaded:end], b#C)
+    else:
+        loaded, end = gather(«c#C», «b#C», blocks, places, tail, position, rows)
     known#E(«b#C», e#E[:end - loaded])
 k = position - loaded
 t, steep, «j#P» = terms(«p#P», «b#C[k]», «e#E[k]»)
