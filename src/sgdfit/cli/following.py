@@ -23,7 +23,8 @@ from sgdfit.errors import DataError, SgdfitError, UsageError
 if TYPE_CHECKING:
     from sgdfit.data.text.arrivals import Lines
     from sgdfit.results.result import Result
-    from sgdfit.streams.updating import Fit, Update
+    from sgdfit.streams.update import Update
+    from sgdfit.streams.updating import Fit
 
 __all__ = ["Interval", "Wish", "as_interval", "check_wish", "follow"]
 

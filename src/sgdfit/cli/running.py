@@ -11,7 +11,7 @@ from sgdfit.cli.streams import width
 from sgdfit.results.rounding import number, plus_minus
 
 if TYPE_CHECKING:
-    from sgdfit.streams.updating import Update
+    from sgdfit.streams.update import Update
 
 __all__ = ["Running"]
 

@@ -17,7 +17,7 @@ from sgdfit.data.source import Source
 from sgdfit.data.wording import listed
 from sgdfit.errors import DataError, did_you_mean
 
-__all__ = ["Table", "clean_names"]
+__all__ = ["Table", "clean_names", "levelled"]
 
 Array = np.ndarray[Any, Any]
 
@@ -109,22 +109,38 @@ class Table:
         )
 
     def _level(self, arrays: dict[str, Array]) -> dict[str, Array]:
-        """Broadcast scalars and check that lengths agree."""
-        first = next((name for name, array in arrays.items() if array.ndim), None)
-        rows = 1 if first is None else arrays[first].size
-        for name, array in arrays.items():
-            if array.ndim and array.size != rows:
-                raise DataError(
-                    f"columns {first!r} and {name!r} of {self.label} have {rows} and"
-                    f" {array.size} rows; give all columns the same length"
-                )
-        if arrays and rows == 0:
+        level = levelled(arrays, self.label)
+        if any(array.size == 0 for array in level.values()):
             raise DataError(f"{self.label} has no rows; give at least one")
-        return {name: _read_only(array, rows) for name, array in arrays.items()}
+        return {name: _read_only(array) for name, array in level.items()}
 
 
-def _read_only(array: Array, rows: int) -> Array:
-    view = array.view() if array.ndim else np.full(rows, array)
+def levelled(arrays: dict[str, Array], label: str) -> dict[str, Array]:
+    """Spread single numbers over the rows, and check that lengths agree.
+
+    Raises
+    ------
+    DataError
+        When two columns of the data called ``label`` have different lengths.
+
+    Examples
+    --------
+    >>> {name: a.tolist() for name, a in levelled({"x": np.ones(2), "y": np.array(3)}, "d").items()}
+    {'x': [1.0, 1.0], 'y': [3, 3]}
+    """
+    first = next((name for name, array in arrays.items() if array.ndim), None)
+    rows = 1 if first is None else arrays[first].size
+    for name, array in arrays.items():
+        if array.ndim and array.size != rows:
+            raise DataError(
+                f"columns {first!r} and {name!r} of {label} have {rows} and"
+                f" {array.size} rows; give all columns the same length"
+            )
+    return {n: a if a.ndim else np.full(rows, a) for n, a in arrays.items()}
+
+
+def _read_only(array: Array) -> Array:
+    view = array.view()
     view.flags.writeable = False
     return view
 

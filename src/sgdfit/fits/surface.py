@@ -15,7 +15,7 @@ from sgdfit.inference.quadratic import Quadratic, from_rows, from_sums, joined, 
 from sgdfit.inference.steps import solved
 from sgdfit.kernels.kernel import Chunk, Kernel, Rows, Sums
 
-__all__ = ["Surface"]
+__all__ = ["Surface", "steering"]
 
 # Residuals this small beside the mean one count as if they were this large.
 FLOOR = 1e-6

@@ -11,13 +11,44 @@ import numpy as np
 from sgdfit.errors import DataError
 from sgdfit.fits import fitting
 from sgdfit.results.result import Result
-from sgdfit.streams.recursion import KEPT, Memory, Recursion, followed
+from sgdfit.streams.memory import KEPT, Memory, Recursion
+from sgdfit.streams.recursion import followed
 
-__all__ = ["begun"]
+__all__ = ["begun", "searched"]
 
 # A minimum whose loss is lower by less is the same.
 SAME = 1e-6
 WEIGHT = "weight_of_row"
+# Starting values are looked for when so many times the rows have come than were last looked at:
+# at first until they are found, then in case more rows tell of a better minimum.
+AGAIN, BETTER = 1.5, 4.0
+
+
+def searched(
+    fixed: Recursion, memory: Memory, turn: float, options: Mapping[str, Any]
+) -> tuple[Memory, float]:
+    """Look for starting values when it is their turn; return when it will be again.
+
+    Parameters
+    ----------
+    turn : float
+        So many rows are kept when it is.
+    options : mapping
+        Of `sgdfit.fit`, as in `begun`.
+    """
+    p, rows = len(fixed.model.free), memory.kept.filled
+    if fixed.quadratic or memory.past is not None or rows < max(turn, p + 1):
+        return memory, turn
+    if memory.theta is not None and not _may_search(fixed):
+        return memory, np.inf
+    started = begun(fixed, memory, options)
+    return started, rows * (AGAIN if started.theta is None else BETTER)
+
+
+def _may_search(fixed: Recursion) -> bool:
+    """Whether starts are the library's to choose."""
+    starts = (fixed.model.parameters[name] for name in fixed.model.free)
+    return any(parameter.origin.startswith("default") for parameter in starts)
 
 
 def begun(fixed: Recursion, memory: Memory, options: Mapping[str, Any]) -> Memory:

@@ -10,7 +10,7 @@ from sgdfit.inference.quadratic import Quadratic, from_sums
 from sgdfit.kernels.kernel import Chunk, Kernel, Rows
 from sgdfit.streams.local import Local
 
-__all__ = ["Expansion", "expanded_rows", "folded", "is_sound"]
+__all__ = ["Expansion", "Totals", "expanded_rows", "folded", "is_sound"]
 
 # A Hessian whose condition is worse than this has lost too many digits to differences.
 WELL_CONDITIONED = 1e8
@@ -40,6 +40,55 @@ class Expansion(NamedTuple):
     def values(self, theta: np.ndarray) -> np.ndarray:
         """Return the values at a point, float64[n]."""
         return np.asarray(self.level + theta @ (self.gradient + self.slopes(theta)) / 2)
+
+    def totals(self, decay: np.ndarray, weights: np.ndarray) -> Totals:
+        """Return the sums over the rows, each of its weight and of what forgetting has left."""
+        weight = decay * weights
+        mass = float(decay.sum())
+        level = float(self.level @ weight)
+        return Totals(mass, level, self.gradient @ weight, self.hessian @ weight)
+
+
+class Totals(NamedTuple):
+    """Sums of rows' expansions, d being what forgetting has left of a row's weight.
+
+    Attributes
+    ----------
+    mass, level : float
+        Σ d and Σ d·w·e.
+    gradient : float64[p]
+        Σ d·w·G
+    hessian : float64[p, p]
+        Σ d·w·H
+    """
+
+    mass: float
+    level: float
+    gradient: np.ndarray
+    hessian: np.ndarray
+
+    def slope(self, theta: np.ndarray) -> np.ndarray:
+        """Return the gradient at a point, float64[p]."""
+        return np.asarray(self.gradient + self.hessian @ theta)
+
+    def value(self, theta: np.ndarray) -> float:
+        """Return the value at a point."""
+        return float(self.level + theta @ (self.gradient + self.slope(theta)) / 2)
+
+    def aged(self, left: float) -> Totals:
+        """Return the sums once forgetting has left a share of every weight."""
+        return Totals(
+            self.mass * left, self.level * left, self.gradient * left, self.hessian * left
+        )
+
+    def with_others(self, others: Totals) -> Totals:
+        """Return the sums over further rows as well."""
+        return Totals(
+            self.mass + others.mass,
+            self.level + others.level,
+            self.gradient + others.gradient,
+            self.hessian + others.hessian,
+        )
 
 
 def expanded_rows(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,8 @@ from sgdfit.errors import UsageError
 
 __all__ = ["Forgetting", "as_forgetting"]
 
+# Two rows for one parameter; less would follow every row wherever it leads.
+LEAST = 0.5
 HALF_LIFE = ("half_life", "half-life")
 
 
@@ -23,13 +26,36 @@ class Forgetting(NamedTuple):
     Attributes
     ----------
     factor : float
-        In (0, 1]; 1 forgets nothing.
+        From 0.5 to 1; 1 forgets nothing.
     text : str
         As it was given; empty where nothing is forgotten.
     """
 
     factor: float = 1.0
     text: str = ""
+
+    @property
+    def rows(self) -> float:
+        """How many rows have a say in the long run, Σ factorⁿ = 1/(1 − factor)."""
+        return 1 / (1 - self.factor) if self.factor < 1 else math.inf
+
+    def check(self, parameters: Sequence[str]) -> None:
+        """Refuse to forget so fast that what is left cannot determine the parameters.
+
+        Raises
+        ------
+        UsageError
+            When no more rows have a say than there are parameters.
+        """
+        least = len(parameters) / (len(parameters) + 1)
+        if self.factor >= least:
+            return
+        raise UsageError(
+            f"forgetting is {self.text}, so that 1/(1 − factor) = {self.rows:.3g} rows have a say,"
+            f" which cannot determine {len(parameters)} parameters ({', '.join(parameters)}) and"
+            f" the noise; give a factor from {_up(least)} on and below 1, or a half-life of"
+            f" {_up(math.log(2) / -math.log(least))} rows or more, better ten times that"
+        )
 
     @property
     def log(self) -> float:
@@ -70,12 +96,12 @@ def as_forgetting(given: Any) -> Forgetting:
     0.5
     >>> as_forgetting(1.5)
     Traceback (most recent call last):
-    sgdfit.errors.UsageError: forgetting is 1.5; it is a factor a row above 0 and at most 1, ...
+    sgdfit.errors.UsageError: forgetting is 1.5; it is a factor a row from 0.5 to 1, so that ...
     """
     if given is None:
         return Forgetting()
     factor = _factor(given)
-    if not 0 < factor <= 1:
+    if not LEAST <= factor <= 1:
         raise UsageError(_sentence(given))
     return Forgetting() if factor == 1 else Forgetting(factor, str(given).strip())
 
@@ -99,7 +125,13 @@ def _factor(given: Any) -> float:
 
 def _sentence(given: Any) -> str:
     return (
-        f"forgetting is {given!r}; it is a factor a row above 0 and at most 1, such as 0.999 (the"
-        " weight of a row is the factor to the power of the rows that came after it), or a"
-        " half-life in rows, such as 'half_life=1000'"
+        f"forgetting is {given!r}; it is a factor a row from {LEAST} to 1, so that 1/(1 − factor)"
+        " rows have a say (1,000 with 0.999), one more than there are parameters at least; or a"
+        " half-life of 1 row or more, such as 'half_life=1000'"
     )
+
+
+def _up(value: float) -> str:
+    """Write a number to three digits, none of which is below it."""
+    size = 10.0 ** (2 - math.floor(math.log10(value)))
+    return f"{math.ceil(round(value * size, 6)) / size:g}"

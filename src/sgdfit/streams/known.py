@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import NamedTuple
+import math
+from dataclasses import asdict, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgdfit.fits.assessment import SQUARED, Uncertainty, at_bounds, correlations, estimates, without
+from sgdfit.fits.assessment import Uncertainty, at_bounds, correlations, estimates, without
 from sgdfit.fits.composition import undetermined_warning
 from sgdfit.fits.weighting import CLASSICAL, SANDWICH, Weighting, surprise
 from sgdfit.inference.covariance import classical, sandwich
@@ -15,17 +16,22 @@ from sgdfit.inference.directions import EPS, root_spectrum
 from sgdfit.inference.identifiability import determined
 from sgdfit.inference.statistics import Goodness, goodness
 from sgdfit.models.linearity import stepped_names
+from sgdfit.models.loss import SQUARED
 from sgdfit.results.result import Estimate, Result
 from sgdfit.results.status import status_of
 from sgdfit.results.trace import Trace
 from sgdfit.streams.local import Local, both, expanded
-from sgdfit.streams.recursion import Memory, Recursion, distance, fitted
+from sgdfit.streams.memory import Memory, Recursion, fitted
+from sgdfit.streams.past import in_doubt
+from sgdfit.streams.walk import distance
 
 __all__ = ["Journey", "certainty", "composed", "distance_of", "has_estimates", "is_determined"]
 
 # A quadratic is solved to rounding; what looks like a distance is rounding too.
 ROUNDING = 1e-6
 FEW_ROUNDINGS = 32
+# What a sample leaves open is told beyond so many standard errors; none are given beyond `FAR`.
+TOLD, FAR = 0.1, 1.0
 
 
 class Journey(NamedTuple):
@@ -72,6 +78,8 @@ def certainty(fixed: Recursion, memory: Memory, weighting: Weighting) -> Uncerta
         return Uncertainty(None, "none: every parameter stands on a bound", (), left)
     if left <= 0:
         return Uncertainty(None, "none: no degree of freedom is left", (), left)
+    if in_doubt(fixed, memory) > FAR:
+        return Uncertainty(None, "none: the estimates may be far from the optimum", (), left)
     found = _inner(fixed, memory, local, weighting, left, free, names)
     if found.covariance is None:
         return found
@@ -141,50 +149,75 @@ def composed(
     assert local is not None
     found = certainty(fixed, memory, weighting)
     merit = _merit(fixed, memory, local, found, weighting)
-    squares = local.quadratic.loss if fixed.squared else local.squares
-    told = surprise(weighting, merit.reduced_chi_square, merit.degrees_of_freedom)
-    open_ones = undetermined_warning(found.undetermined, stepped_names(model.prediction))
     return Result(
-        formula=str(model.formula),
-        loss_name=model.loss.name,
-        optimizer=journey.optimizer,
-        learning_rate="",
-        batch_size=None,
-        seed=journey.seed,
-        kernel=fixed.kernel.form,
-        dtype="float64",
+        **_asked(fixed, weighting, journey, weights),
+        **asdict(merit),
         estimates=_with_origins(fixed, memory, estimates(model, theta, found)),
-        free=model.free,
         covariance=found.covariance,
         correlation=correlations(found.covariance),
         covariance_method=found.method,
         loss=local.quadratic.loss / tally.weight,
-        residual_sum_of_squares=squares,
+        residual_sum_of_squares=local.quadratic.loss if fixed.squared else local.squares,
         rows=tally.rows,
         rows_dropped=tally.dropped,
-        degrees_of_freedom=merit.degrees_of_freedom,
-        reduced_chi_square=merit.reduced_chi_square,
-        r_squared=merit.r_squared,
-        aic=merit.aic,
-        aicc=merit.aicc,
-        bic=merit.bic,
-        steps=journey.updates,
-        epochs=0,
-        seconds=journey.seconds,
-        status=status_of("converged", cause="the estimates are the best for all rows so far"),
-        distance=distance_of(fixed, memory),
-        diagnosis=None,
-        trace=journey.trace,
-        warnings=(*journey.warnings, *open_ones, *told),
-        data_label=journey.data_label,
-        weights=weights,
-        noise_variance=1.0 if weighting.absolute else merit.reduced_chi_square,
-        sigma=weighting.sigma,
-        absolute_sigma=weighting.absolute,
         rows_visited=memory.visited,
+        status=status_of("converged", cause=_cause(fixed, memory)),
+        distance=distance_of(fixed, memory),
+        warnings=(*journey.warnings, *_warnings(fixed, memory, weighting, found, merit)),
+        noise_variance=1.0 if weighting.absolute else merit.reduced_chi_square,
         undetermined=found.undetermined,
         determined=found.determined,
     )
+
+
+def _asked(
+    fixed: Recursion, weighting: Weighting, journey: Journey, weights: str | None
+) -> dict[str, Any]:
+    """Return the facts that no row changes, and those of the journey."""
+    return {
+        "formula": str(fixed.model.formula),
+        "free": fixed.model.free,
+        "loss_name": fixed.model.loss.name,
+        "optimizer": journey.optimizer,
+        "learning_rate": "",
+        "batch_size": None,
+        "seed": journey.seed,
+        "kernel": fixed.kernel.form,
+        "dtype": "float64",
+        "steps": journey.updates,
+        "epochs": 0,
+        "seconds": journey.seconds,
+        "trace": journey.trace,
+        "diagnosis": None,
+        "data_label": journey.data_label,
+        "weights": weights,
+        "sigma": weighting.sigma,
+        "absolute_sigma": weighting.absolute,
+    }
+
+
+def _cause(fixed: Recursion, memory: Memory) -> str:
+    if in_doubt(fixed, memory) > TOLD:
+        return "the estimates are the best that what is kept of the rows tells"
+    return "the estimates are the best for all rows so far"
+
+
+def _warnings(
+    fixed: Recursion, memory: Memory, weighting: Weighting, found: Uncertainty, merit: Goodness
+) -> tuple[str, ...]:
+    """Return what the user should know of all rows together."""
+    doubt = in_doubt(fixed, memory)
+    moved: tuple[str, ...] = ()
+    if doubt > TOLD:
+        moved = (
+            "the estimates moved far from where earlier rows were last seen, and may be"
+            f" {doubt:.2g} standard errors from those of a fit of all rows at once; make that"
+            " with sgdfit.fit, begin a new fit where the process changed, or give a forgetting"
+            " factor",
+        )
+    open_ones = undetermined_warning(found.undetermined, stepped_names(fixed.model.prediction))
+    told = surprise(weighting, merit.reduced_chi_square, merit.degrees_of_freedom)
+    return (*moved, *open_ones, *told)
 
 
 def _with_origins(
@@ -211,7 +244,9 @@ def distance_of(fixed: Recursion, memory: Memory) -> float:
     assert memory.whole is not None
     found = distance(fixed, memory.theta, memory.whole.quadratic, memory.tally.mass)
     # A quadratic was solved to rounding.
-    return 0.0 if fixed.quadratic and found < ROUNDING else found
+    if fixed.quadratic:
+        return 0.0 if found < ROUNDING else found
+    return math.hypot(found, in_doubt(fixed, memory))
 
 
 def _merit(

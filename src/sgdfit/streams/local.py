@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sgdfit.fits.surface import steering
 from sgdfit.inference.quadratic import Quadratic, from_rows, from_sums, joined
 from sgdfit.kernels.kernel import Chunk, Kernel, Rows
 
@@ -14,8 +15,6 @@ __all__ = ["Local", "both", "expanded", "looked_at", "of_rows"]
 
 # Rows whose Jacobian is decomposed at once.
 BLOCK = 8_192
-# Residuals this small beside the mean one count as if they were this large.
-FLOOR = 1e-6
 # A column whose part that no other column has is larger than this share of it has a margin.
 REGULAR = 1e-8
 
@@ -110,9 +109,7 @@ def of_rows(rows: Rows, weights: np.ndarray, decay: np.ndarray, robust: bool) ->
     if not (np.isfinite(loss) and np.isfinite(rows.jacobian.sum())):
         return None
     size = float(np.abs(rows.prediction).max() + np.abs(rows.target).max())
-    quadratic = from_rows(
-        rows.jacobian, rows.slope, _steering(rows, residual), weight, loss, size=size
-    )
+    quadratic = from_rows(rows.jacobian, rows.slope, steering(rows), weight, loss, size=size)
     if not (np.isfinite(quadratic.least) and np.isfinite(quadratic.root).all()):
         return None
     inner = (weight * rows.slope) ** 2 if robust else 2 * weight * decay
@@ -134,21 +131,6 @@ def expanded(
     sums = kernel.sums(theta, Chunk(columns, weight))
     spread = local.quadratic.spread
     return local._replace(quadratic=from_sums(sums.gradient, sums.curvature, sums.loss, spread))
-
-
-def _steering(rows: Rows, residual: np.ndarray) -> np.ndarray:
-    """Return a curvature of each row's loss that is never negative.
-
-    Where it does not bend up, the slope over the residual is taken (iteratively reweighted least
-    squares; Holland & Welsch 1977, Communications in Statistics A6(9), 813-827).
-    """
-    bend = rows.bend
-    if bend.min() > 0:
-        return bend
-    floor = FLOOR * float(np.abs(residual).mean())
-    away = np.where(np.abs(residual) > floor, residual, np.copysign(floor, residual))
-    secant = np.divide(rows.slope, away, out=np.zeros(len(away)), where=away != 0)
-    return np.where(bend > 0, bend, np.maximum(secant, 0.0))
 
 
 def _blocks(rows: int) -> Iterator[slice]:

@@ -1,4 +1,4 @@
-"""A bounded sample of the rows that are known by their quadratic alone, to see whether it holds."""
+"""A bounded sample of the rows that are known by their quadratic alone."""
 
 from __future__ import annotations
 
@@ -6,22 +6,53 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sgdfit.inference.quadratic import from_sums
-from sgdfit.kernels.kernel import Kernel
-from sgdfit.streams.expansion import Expansion, expanded_rows, is_sound
+from sgdfit.streams.expansion import Expansion, Totals
 from sgdfit.streams.forgetting import Forgetting
-from sgdfit.streams.local import Local
 
-__all__ = ["Reservoir", "corrected", "sampled"]
+__all__ = ["SIZE", "Reservoir", "Stand", "sampled"]
 
 SIZE = 4_096
-# A quadratic is renewed where it is off by this share of a standard error, and by more than so
-# many times what the sample leaves open.
-OFF, SURELY = 0.01, 3.0
+# Draws must not be those by which somebody with the same seed made the data.
+OWN = 0x5374_7265
+# Of the columns that a sample is calibrated by, shares that rounding cannot tell apart.
+APART = 1e-10
+
+
+class Stand(NamedTuple):
+    """What each row of a sample stands for.
+
+    Attributes
+    ----------
+    weights : float64[n]
+        Of rows in all of the past; they reproduce its totals.
+    shares : float64[n]
+        By chance alone, the rows' own weights left aside: what forgetting has left, over the
+        probability to be drawn.
+    chances : float64[n]
+        That probability.
+    known : float64[q, n]
+        What of each row is known in total, in units of its total size.
+    """
+
+    weights: np.ndarray
+    shares: np.ndarray
+    chances: np.ndarray
+    known: np.ndarray
+
+    def doubt(self, values: np.ndarray) -> np.ndarray:
+        """Return how far sums of weighted values, [k, n], may be off: their mean square, [k, k].
+
+        What the known columns explain of the values is known in total; the rest is left to chance
+        (Särndal, Swensson & Wretman 1992, Model Assisted Survey Sampling, section 6.6).
+        """
+        shared = self.known * self.shares
+        explained = np.linalg.lstsq(shared @ self.known.T, shared @ values.T, rcond=APART)[0]
+        rest = (values - explained.T @ self.known) * self.shares
+        return np.asarray((rest * (1 - self.chances)) @ rest.T)
 
 
 class Reservoir(NamedTuple):
-    """Rows drawn with probabilities in proportion to what forgetting has left of them.
+    """Rows drawn with probabilities that fall with what forgetting has left of them.
 
     Attributes
     ----------
@@ -30,19 +61,50 @@ class Reservoir(NamedTuple):
         The rows' own.
     keys : float64[n]
         The smallest of all rows.
+    places : int64[n]
+        The rows' numbers among all that were used.
     rows : Expansion
-        Each as it was last looked at.
+        Each as it was folded.
     """
 
     columns: np.ndarray
     weights: np.ndarray
     keys: np.ndarray
+    places: np.ndarray
     rows: Expansion
 
     def chosen(self, some: np.ndarray) -> Reservoir:
         """Return some of the rows."""
         rows = Expansion(*(part[..., some] for part in self.rows))
-        return Reservoir(self.columns[:, some], self.weights[some], self.keys[some], rows)
+        return Reservoir(
+            self.columns[:, some], self.weights[some], self.keys[some], self.places[some], rows
+        )
+
+    def stand(self, totals: Totals, forgetting: Forgetting, used: int) -> Stand:
+        """Return what the rows stand for, once so many have been used in all.
+
+        The weights of chance are changed by as little as makes them give the totals that are known
+        (Deville & Särndal 1992, Journal of the American Statistical Association 87, 376-382).
+        """
+        left = np.exp((used - 1 - self.places) * forgetting.log)
+        chances = np.ones(len(left))
+        if len(left) == SIZE:
+            # Drawn where an exponential variate over `left` is below the largest that was drawn.
+            chances = -np.expm1(-np.exp(self.keys.max() - self.places * forgetting.log))
+        shares = left / chances
+        known, sums = self._known(totals)
+        sizes = np.abs(known) @ shares
+        units = np.where(sizes > 0, sizes, 1.0)
+        known, sums = known / units[:, None], sums / units
+        factors = np.linalg.lstsq((known * shares) @ known.T, sums - known @ shares, rcond=APART)[0]
+        return Stand(shares * (1 + factors @ known) * self.weights, shares, chances, known)
+
+    def _known(self, totals: Totals) -> tuple[np.ndarray, np.ndarray]:
+        """Return what is known of each row, float64[q, n], and of the past in total, float64[q]."""
+        pairs = np.triu_indices(len(self.rows.gradient))
+        own = np.vstack([self.rows.gradient, self.rows.hessian[pairs]]) * self.weights
+        sums = [totals.mass, *totals.gradient, *totals.hessian[pairs]]
+        return np.vstack([np.ones(len(self.weights)), own]), np.array(sums)
 
 
 def sampled(
@@ -66,9 +128,10 @@ def sampled(
         How many rows came before these.
     """
     n = len(weights)
-    draws = np.random.default_rng((seed, before)).random(n)
-    keys = np.log(-np.log1p(-draws)) + np.arange(before, before + n) * forgetting.log
-    fresh = Reservoir(columns, weights, keys, rows)
+    draws = np.random.default_rng((OWN, seed, before)).random(n)
+    places = np.arange(before, before + n)
+    keys = np.log(-np.log1p(-draws)) + places * forgetting.log
+    fresh = Reservoir(columns, weights, keys, places, rows)
     fresh = fresh.chosen(np.sort(np.argpartition(keys, min(SIZE, n) - 1)[:SIZE]))
     if held is None:
         return fresh
@@ -76,53 +139,8 @@ def sampled(
         np.concatenate([held.columns, fresh.columns], axis=1),
         np.concatenate([held.weights, fresh.weights]),
         np.concatenate([held.keys, fresh.keys]),
+        np.concatenate([held.places, fresh.places]),
         Expansion(*(np.concatenate(p, axis=-1) for p in zip(held.rows, fresh.rows, strict=True))),
     )
     size = min(SIZE, len(both.keys))
     return both.chosen(np.sort(np.argpartition(both.keys, size - 1)[:size]))
-
-
-def corrected(
-    kernel: Kernel,
-    held: Reservoir,
-    past: Local,
-    theta: np.ndarray,
-    reach: np.ndarray,
-    mass: float,
-    noise: float,
-) -> tuple[Reservoir, Local] | None:
-    """Return the past's loss as it is near ``theta``, judged by the sample; None where it holds.
-
-    The sample tells the difference between the quadratic and the loss alone, so that what it
-    leaves open is a share of that difference (a control variate).
-
-    Parameters
-    ----------
-    past : Local
-        Seen from ``theta``.
-    reach : float64[p]
-        Of differences.
-    mass : float
-        How many rows the past stands for.
-    noise : float
-        The variance of the gradient for a unit of curvature.
-    """
-    rows = expanded_rows(kernel, theta, held.columns, reach)
-    if not np.isfinite(rows.level).all():
-        return None
-    weight = held.weights * (mass / len(held.keys))
-    apart = (rows.slopes(theta) - held.rows.slopes(theta)) * weight
-    error, q = apart.sum(axis=1), past.quadratic
-    steps, *_ = np.linalg.lstsq(q.root.T, np.column_stack([error, apart]), rcond=None)
-    size, doubt = float(np.sum(steps[:, 0] ** 2)), float(np.sum(steps[:, 1:] ** 2))
-    if size < len(theta) * noise * OFF**2 or size < SURELY**2 * doubt:
-        return None
-    curvature = q.root.T @ q.root + (rows.hessian - held.rows.hessian) @ weight
-    renewed = from_sums(q.gradient + error, curvature, q.loss, q.spread)
-    if not is_sound(renewed):
-        # Far from their own minimum rows may bend down; then they steer as Gauss and Newton do.
-        rows = expanded_rows(kernel, theta, held.columns, None)
-        renewed = from_sums(q.gradient + error, rows.hessian @ weight, q.loss, q.spread)
-    higher = float(weight @ (rows.values(theta) - held.rows.values(theta)))
-    renewed = renewed._replace(loss=q.loss + higher, least=renewed.least + higher)
-    return held._replace(rows=rows), past._replace(quadratic=renewed)

@@ -4,116 +4,53 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from functools import cached_property
-from typing import Any
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from sgdfit.choice import whole
 from sgdfit.data.missing import check_policy
 from sgdfit.data.readers import open_table
 from sgdfit.errors import DataError, UsageError
-from sgdfit.fits.assessment import SQUARED, estimates
 from sgdfit.fits.kinks import has_kink
-from sgdfit.fits.trust_region import Box
-from sgdfit.fits.weighting import SANDWICH, Weighting, as_weighting
-from sgdfit.kernels.kernel import Rows, make
+from sgdfit.fits.weighting import as_weighting
 from sgdfit.language.formula import Formula, as_formula
 from sgdfit.models.loss import Loss, as_loss
 from sgdfit.models.model import Model, build
 from sgdfit.models.parameters import Assignments, Bounds
-from sgdfit.optimization.optimizer import sgd
 from sgdfit.results.result import Result
-from sgdfit.results.rounding import plus_minus
-from sgdfit.streams.alarm import Watch, watched
-from sgdfit.streams.batches import Batch, arrived
-from sgdfit.streams.beginning import begun
+from sgdfit.streams.alarm import warning_of
+from sgdfit.streams.batches import Batch, arrived, plain
+from sgdfit.streams.beginning import searched
 from sgdfit.streams.buffer import Buffer
 from sgdfit.streams.forgetting import as_forgetting
 from sgdfit.streams.history import History
-from sgdfit.streams.known import (
-    Journey,
-    certainty,
-    composed,
-    distance_of,
-    has_estimates,
-    is_determined,
-)
-from sgdfit.streams.recursion import Memory, Recursion, absorbed, looked, polished
+from sgdfit.streams.intake import taken
+from sgdfit.streams.known import Journey, composed, has_estimates
+from sgdfit.streams.memory import Memory, Recursion, recursion_of
+from sgdfit.streams.pending import TOGETHER, Pending
+from sgdfit.streams.recursion import polished
 from sgdfit.streams.tally import Tally
+from sgdfit.streams.update import Update
 
 __all__ = ["Fit", "Update"]
 
 # Rows of one step of the recursion.
 STRIDE = 8_192
-# Starting values are looked for when so many times the rows have come than were last looked at:
-# at first until they are found, then in case more rows tell of a better minimum.
-AGAIN, BETTER = 1.5, 4.0
 OPTIMIZER = "recursive"
 
 
-class Update:
-    """What is known after an update.
+class Reading(NamedTuple):
+    """How a batch was read.
 
     Attributes
     ----------
-    estimates : dict of str to float
-        Every parameter, in its own units; empty while the rows do not determine them.
-    rows, dropped : int
-        Rows that were used so far, and rows left out for a missing value.
-    effective_rows : float
-        What forgetting has left of the rows used: Σ factor^age, at most 1/(1 − factor).
-    loss : float or None
-        The (weighted) mean over the rows, at the estimates.
-    status : str
-        ``"waiting"`` (for rows that determine the parameters), ``"current"``, or ``"changed"``:
-        these rows are farther from the curve that fitted those before than noise explains.
-    distance : float or None
-        From the optimum of what is known, in standard errors.
-    warnings : tuple of str
-        What the user should know of this batch.
+    label : str
+        How messages name it.
+    names : tuple of str
+        Of its columns, where it was a plain dict that another may be like; else empty.
     """
 
-    def __init__(
-        self,
-        fixed: Recursion,
-        memory: Memory,
-        weighting: Weighting,
-        warnings: tuple[str, ...],
-    ) -> None:
-        tally = memory.tally
-        self._known = (fixed, memory, weighting)
-        self.estimates: dict[str, float] = {}
-        self.loss: float | None = None
-        self.distance: float | None = None
-        self.rows, self.dropped, self.effective_rows = tally.rows, tally.dropped, tally.mass
-        self.warnings = warnings
-        if is_determined(fixed, memory):
-            assert memory.whole is not None
-            assert memory.theta is not None
-            self.estimates = fixed.model.values(memory.theta.tolist())
-            self.loss = memory.whole.quadratic.loss / tally.weight
-            self.distance = distance_of(fixed, memory)
-        self.status = "changed" if warnings else "current" if self.estimates else "waiting"
-
-    @cached_property
-    def errors(self) -> dict[str, float | None]:
-        """The standard error of every parameter; None where it is fixed or not known.
-
-        They are worked out when they are asked for.
-        """
-        fixed, memory, weighting = self._known
-        if not self.estimates or memory.theta is None:
-            return {}
-        table = estimates(fixed.model, memory.theta, certainty(fixed, memory, weighting))
-        return {name: estimate.stderr for name, estimate in table.items()}
-
-    def __repr__(self) -> str:
-        values = ", ".join(
-            f"{name} = {plus_minus(value, self.errors[name])}"
-            for name, value in self.estimates.items()
-        )
-        return f"Update({self.rows:,} rows: {self.status}{', ' if values else ''}{values})"
+    label: str
+    names: tuple[str, ...]
 
 
 class Fit:
@@ -193,6 +130,8 @@ class Fit:
         self._memory: Memory | None = None
         self._history = History()
         self._next = 0.0
+        self._pending: Pending | None = None
+        self._reading = Reading("", ())
         self._updates, self._seconds, self._label = 0, 0.0, ""
         self._change = ""
 
@@ -211,31 +150,16 @@ class Fit:
             ``"error"``, or the formula has no finite value on a row. Nothing is changed then.
         """
         begun = time.perf_counter()
-        table = open_table(data)
-        fixed = self._fixed or self._settled(table.names)
-        batch = arrived(table, fixed.model, self._weighting, self._missing)
-        memory = self._memory or Memory(Tally(), Buffer.empty(len(fixed.model.columns)))
-        tally, first = memory.tally, _read(memory)
-        turn, watches = self._next, []
-        for begin in range(0, len(batch.weights), STRIDE):
-            some = batch.slice(begin, begin + STRIDE)
-            memory, turn, watch = self._step(fixed, memory, some, turn)
-            watches.append(watch)
-        memory = memory._replace(
-            tally=memory.tally._replace(
-                rows=tally.rows + batch.rows, dropped=tally.dropped + batch.dropped
-            )
-        )
-        warnings = _changes(watches, first, first + len(batch.weights), fixed)
-        self._commit(fixed, memory, turn, table.label)
-        self._change = warnings[-1] if warnings else self._change
-        told = Update(fixed, memory, self._weighting, warnings)
+        fixed, batch, reading = self._read(data)
+        told = self._held(fixed, batch) or self._joined(fixed, batch)
+        self._reading = reading
+        self._label = reading.label if self._label in ("", reading.label) else "several sources"
         self._seconds += time.perf_counter() - begun
         return told
 
     def __repr__(self) -> str:
         """Return the formula and the estimates so far."""
-        fixed, memory = self._fixed, self._memory
+        fixed, memory = self._fixed, self._now
         if fixed is None or memory is None or not has_estimates(fixed, memory):
             rows = 0 if memory is None else memory.tally.rows
             return f"Fit({self._formula}: {rows:,} rows, which do not determine it yet)"
@@ -249,7 +173,7 @@ class Fit:
         DataError
             When the rows so far do not determine the parameters.
         """
-        fixed, memory = self._fixed, self._memory
+        fixed, memory = self._fixed, self._now
         if fixed is None or memory is None or not has_estimates(fixed, memory):
             rows = 0 if memory is None else memory.tally.rows
             names = "the parameters" if fixed is None else ", ".join(fixed.model.free)
@@ -264,6 +188,7 @@ class Fit:
         weight = memory.tally.weight
         last = (self._updates, q.loss / weight, memory.theta, q.gradient / weight)
         forgets = self._forgetting.text
+        change = (self._pending and self._pending.last_warning()) or self._change
         journey = Journey(
             optimizer=f"{OPTIMIZER}(forgetting={forgets})" if forgets else OPTIMIZER,
             seed=self._seed,
@@ -271,7 +196,7 @@ class Fit:
             seconds=self._seconds,
             updates=self._updates,
             data_label=self._label,
-            warnings=(self._change,) if self._change else (),
+            warnings=(change,) if change else (),
         )
         return composed(fixed, memory, self._weighting, journey, self._weighting.text)
 
@@ -280,108 +205,86 @@ class Fit:
         given: dict[str, Any] = {**self._parameters}
         given["start"] = None if self._searches else given["start"]
         model: Model = build(self._formula, names, loss=self._loss, seed=self._seed, **given)
-        low, high = (
-            np.array([getattr(model.parameters[name], side) for name in model.free])
-            for side in ("low", "high")
-        )
-        squared = model.loss.name == SQUARED
-        robust = not squared or self._weighting.covariance == SANDWICH
-        return Recursion(
-            model=model,
-            kernel=make(model, sgd(), "numpy"),
-            box=Box(low, high, np.zeros(len(low), dtype=bool)),
-            forgetting=self._forgetting,
-            squared=squared,
-            quadratic=squared and model.is_linear and not robust,
-            robust=robust,
-            seed=self._seed,
-        )
+        self._forgetting.check(model.free)
+        return recursion_of(model, self._weighting, self._forgetting, self._seed)
 
     @property
     def _searches(self) -> bool:
         return self._parameters["start"] == "search"
 
-    def _step(
-        self, fixed: Recursion, memory: Memory, batch: Batch, turn: float
-    ) -> tuple[Memory, float, Watch | None]:
-        """Take in some rows; look for starting values when it is their turn."""
-        rows = looked(fixed, memory, batch)
-        if memory.theta is not None:
-            _check_domain(rows, _read(memory))
-        watch = watched(fixed, memory, rows, batch.weights)
-        found = absorbed(fixed, memory, batch, rows)
-        if found is None:
-            raise _domain(_read(memory))
-        if watch is not None and not watch.strange:
-            found = found._replace(tally=found.tally.with_losses(watch.weight, watch.squares))
-        p = len(fixed.model.free)
-        if fixed.quadratic or found.past is not None or found.kept.filled < max(turn, p + 1):
-            return found, turn, watch
-        if found.theta is not None and not _may_search(fixed):
-            return found, np.inf, watch
-        started = begun(fixed, found, {**self._parameters, "seed": self._seed})
-        turn = found.kept.filled * (AGAIN if started.theta is None else BETTER)
-        return started, turn, watch
+    def _read(self, data: object) -> tuple[Recursion, Batch, Reading]:
+        """Return the rows of a batch, and how they were read."""
+        fixed, before = self._fixed, self._rows_read
+        if fixed is not None and self._reading.names:
+            found = plain(data, self._reading.names, fixed.model.columns)
+            if found is not None:
+                return fixed, found._replace(before=before), self._reading
+        table = open_table(data)
+        fixed = fixed or self._settled(table.names)
+        batch = arrived(table, fixed.model, self._weighting, self._missing)
+        simple = type(data) is dict and tuple(data) == table.names and not self._weighting.given
+        reading = Reading(table.label, table.names if simple else ())
+        return fixed, batch._replace(before=before), reading
 
-    def _commit(self, fixed: Recursion, memory: Memory, turn: float, label: str) -> None:
+    @property
+    def _rows_read(self) -> int:
+        """How many rows have been read, those included that had no say."""
+        known = self._memory if self._pending is None else self._pending
+        return 0 if known is None else known.read
+
+    @property
+    def _now(self) -> Memory | None:
+        """What is known with the rows that wait."""
+        pending = self._pending
+        return self._memory if pending is None else pending.known(len(pending.batches))
+
+    def _held(self, fixed: Recursion, batch: Batch) -> Update | None:
+        """Let few rows wait for others; None where they are to be taken in at once."""
+        if self._memory is None or len(batch.weights) > TOGETHER:
+            return None
+        if self._pending is None or not self._pending.hold(batch):
+            memory = self._take_in()
+            assert memory is not None  # there was one above
+            fresh = Pending(fixed, memory, self._next)
+            if not fresh.hold(batch):
+                return None
+            self._pending = fresh
+        self._updates += 1
+        return self._pending.update(self._weighting)
+
+    def _take_in(self) -> Memory | None:
+        """Make what waits part of what is known, and return that."""
+        pending, self._pending = self._pending, None
+        if pending is not None and pending.batches:
+            self._change = pending.last_warning() or self._change
+            self._commit(pending.fixed, pending.known(len(pending.batches)), self._next)
+        return self._memory
+
+    def _joined(self, fixed: Recursion, batch: Batch) -> Update:
+        """Take in a batch at once, in parts that are not too long."""
+        memory = self._take_in() or Memory(Tally(), Buffer.empty(len(fixed.model.columns)))
+        options = {**self._parameters, "seed": self._seed}
+        turn, strange = self._next, []
+        for begin in range(0, len(batch.weights), STRIDE):
+            some = batch.slice(begin, begin + STRIDE)
+            memory, watch = taken(fixed, memory, some, [len(some.weights)])
+            memory, turn = searched(fixed, memory, turn, options)
+            if watch is not None and watch.strange[0]:
+                strange.append((float(watch.means[0]), watch.usual))
+        memory = memory.with_counts(batch)
+        worst = max(strange, key=lambda found: found[0] / found[1], default=None)
+        warnings = () if worst is None else (warning_of(*worst, batch, fixed),)
+        self._change = warnings[-1] if warnings else self._change
+        self._updates += 1
+        self._commit(fixed, memory, turn)
+        counts = memory.tally.rows, memory.tally.dropped
+        return Update(fixed, self._weighting, counts, lambda: memory, lambda: warnings)
+
+    def _commit(self, fixed: Recursion, memory: Memory, turn: float) -> None:
         """Make what an update found the state: before this line nothing has changed."""
         self._fixed, self._memory, self._next = fixed, memory, turn
-        self._updates += 1
-        self._label = label if self._label in ("", label) else "several sources"
         if has_estimates(fixed, memory):
             assert memory.whole is not None
             assert memory.theta is not None
             q, weight = memory.whole.quadratic, memory.tally.weight
             self._history.record(self._updates, q.loss / weight, memory.theta, q.gradient / weight)
-
-
-def _read(memory: Memory) -> int:
-    """Return how many rows have been read, those included that had no say."""
-    return memory.tally.rows + memory.tally.dropped
-
-
-def _may_search(fixed: Recursion) -> bool:
-    """Whether starts are the library's to choose."""
-    starts = (fixed.model.parameters[name] for name in fixed.model.free)
-    return any(parameter.origin.startswith("default") for parameter in starts)
-
-
-def _check_domain(rows: Rows, before: int) -> None:
-    """Refuse rows on which the formula has no finite value, so that nothing is learned from them.
-
-    Raises
-    ------
-    DataError
-        With the row named.
-    """
-    bad = ~(np.isfinite(rows.loss) & np.isfinite(rows.jacobian).all(axis=0))
-    if bad.any():
-        raise _domain(before + int(np.argmax(bad)))
-
-
-def _domain(row: int) -> DataError:
-    return DataError(
-        f"the formula or its gradient has no finite value on row {row + 1:,}, counted from the"
-        " first of all, at the estimates of the rows before it; correct the row, bound the"
-        " parameters, or leave the row out"
-    )
-
-
-def _changes(
-    watches: list[Watch | None], first: int, last: int, fixed: Recursion
-) -> tuple[str, ...]:
-    """Say that rows are not like those before them."""
-    strange = [watch for watch in watches if watch is not None and watch.strange]
-    if not strange:
-        return ()
-    worst = max(strange, key=lambda watch: watch.mean / watch.usual)
-    rows = f"row {last:,} is" if last - first == 1 else f"rows {first + 1:,} to {last:,} are"
-    cure = (
-        "old rows are being forgotten"
-        if fixed.forgetting.factor < 1
-        else "if the process has changed, begin a new fit, or give a forgetting factor"
-    )
-    return (
-        f"{rows} farther from the curve than noise explains: a mean loss of {worst.mean:.3g}"
-        f" where {worst.usual:.3g} is usual; look for outliers; {cure}",
-    )
