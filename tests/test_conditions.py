@@ -273,6 +273,7 @@ UNREADABLE = {
     "x >": ["ends where a column"],
     "x > 0 and": ["ends where a column"],
     "x > 0 y < 1": ["'y' follows a condition that is complete"],
+    "my site == 'A'": ["'site' follows a", "is written in backticks, `my site`"],
     "x & y": ["'&' has no place", "write and"],
     "x | y": ["write or"],
     "x.y > 0": ["written in backticks"],
@@ -313,6 +314,7 @@ def test_what_cannot_be_read(text):
         (None, "where=None is no condition"),
         (3, "where=3 is no condition"),
         ("1 < 2", "names no column"),
+        ("'my site' == 'A'", "what stands in quotation marks is text; a name with blanks is"),
         ("x > 0 or " * 20_000 + "x > 0", "at most 100,000"),
     ],
 )

@@ -74,6 +74,29 @@ FILES = {
     "spreadsheet called .csv": (b"PK\x03\x04\x14", ["not delimited text", "spreadsheet"]),
     "Parquet called .csv": (parquet(), ["it starts like Parquet; rename it to .parquet"]),
     "UTF-16": ("x,y\n1,2\n".encode("utf-16"), ["UTF-16; save it again as UTF-8"]),
+    "UTF-16 without a mark": ("x,y\n1,2\n".encode("utf-16-be"), ["as in UTF-16; save it again"]),
+    "pointer of Git LFS": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
+        ["it starts like a pointer of Git LFS; fetch the file itself"],
+    ),
+    "web page": (b"<!DOCTYPE html>\n<html></html>\n", ["starts like a web page; download"]),
+    "JSON lines": (b'{"x": 1, "y": 2}\n{"x": 2, "y": 3}\n', ["starts like JSON; read it with"]),
+    "error of a spreadsheet": (
+        b"x,y\n1,2\n#DIV/0!,3\n# a comment\n4,5\n",
+        ["column 'x'", "row 2 (line 3) is '#DIV/0!', which is no number"],
+    ),
+    "missing in the first column": (
+        b"x,y\n1,2\n  #N/A ,3\n4,5\n",
+        ["1 of 3 rows", "column 'x' row 2 (line 3) is missing (NaN)"],
+    ),
+    "a line within quotes": (
+        b'n,x\n"1\n",1\n"2\n\n",two\n',
+        ["column 'x'", "row 2 (line 4) is 'two'"],
+    ),
+    "decimal commas in quotes": (
+        b'x,y\n"0,125","1,5"\n"2,25",3\n',
+        ["is '0,125'", "the decimal sign here is the point: write 0.125"],
+    ),
     "Latin-1 header": (
         "x,température\n1,2\n".encode("latin-1"),
         ["not UTF-8", "byte 7 of line 1 is 0xe9", "save the file again as UTF-8"],

@@ -289,7 +289,7 @@ def test_text_that_does_not_fit_the_schema_is_named(tmp_path):
         tmp_path, pa.table({"x": [1, 2]}), pa.table({"x": [1.5]}), pyarrow.csv.write_csv, "csv"
     )
     with pytest.raises(
-        DataError, match=r"b\.csv cannot be read as the pyarrow Dataset says \(.*1.5"
+        DataError, match=r"b\.csv cannot be read as the Dataset says \(.*1.5"
     ):
         open_table(ds.dataset(tmp_path, format="csv")).load(["x"])
 

@@ -79,6 +79,7 @@ NASTY = {
     + (",".join(["1.5"] * 300) + "\n") * 3,
     "Greek": "α,µ\n1,2\n",
     "text beside": "n,x\nä,1\nö,2\n",
+    "errors of a spreadsheet": "x,y\n1,2\n#N/A,3\n#N/A text, a comment\n 4,#N/A\n # b\n5,6\n",
     "NaN at the end": "x,y\n1,2\n3,4\nnan,6\n",
 }
 
@@ -349,6 +350,7 @@ def test_several_files_are_one_table(tmp_path):
         ("y,x\n1,2\n", "b.csv has the columns 'y', 'x' where a.csv has 'x', 'y'; give files"),
         ("x,y,z\n1,2,3\n", "b.csv has the columns 'x', 'y', 'z'"),
         ("", "b.csv is empty"),
+        ("x,z\n", "b.csv has the columns 'x', 'z' where a.csv has 'x', 'y'"),
         ("x,y\n1,2\n3\n", "line 3 of b.csv has 1 field where the header has 2"),
         ("x,y\n1,n.a.\n", "column 'y' of b.csv holds text: row 1 (line 2) is 'n.a.'"),
         ("x,y\n1,2020-01-01\n", "column 'y' of b.csv holds text: row 1 (line 2) is '2020-01-01'"),

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from sgdfit.data.decimals import floats_of_decimals
 from sgdfit.data.numeric import SECONDS, Place, floats_from_integers, shown
 from sgdfit.errors import DataError
 
@@ -24,8 +25,8 @@ MISSING_SPELLINGS = (
 # RE2, which is what Arrow uses; underscores, hexadecimal digits and the like are text.
 NUMBER = r"^(?i)[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|inf|infinity)$"
 THOUSANDS = {
-    ".": re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?"),
-    ",": re.compile(r"[+-]?\d{1,3}(\.\d{3})+(,\d*)?"),
+    ".": re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?"),
+    ",": re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+(,\d*)?"),
 }
 
 
@@ -56,7 +57,7 @@ def floats_from_arrow(column: Any, place: Place) -> Array:
     if kinds.is_integer(kind) or kinds.is_boolean(kind):
         return _with_nulls(column.cast(pa.uint8()) if kinds.is_boolean(kind) else column, place)
     if kinds.is_decimal(kind):
-        return _numpy(column.cast(pa.float64()))
+        return floats_of_decimals(column.combine_chunks())
     if kinds.is_temporal(kind) and not kinds.is_interval(kind):
         return _seconds(column)
     if _is_text(kind):
@@ -208,10 +209,17 @@ def _hint(value: str, place: Place) -> str:
     if THOUSANDS[place.decimal].fullmatch(value):
         between = "commas" if place.decimal == "." else "points"
         sign = "point" if place.decimal == "." else "comma"
-        return f" (the decimal sign here is the {sign}; take out {between} between thousands)"
+        return (
+            f" (the decimal sign here is the {sign}; take out {between} between thousands, or put a"
+            f" {sign} where they are decimal signs)"
+        )
     bare = value.lstrip("+-").replace(place.decimal, "")
     if place.decimal == "." and bare.replace(",", "", 1).isdecimal():
-        return " (the decimal sign here is the point)"
+        return f" (the decimal sign here is the point{_point(value)})"
     if place.decimal == "," and bare.replace(".", "", 1).isdecimal():
         return " (the decimal sign of this file is the comma)"
     return ""
+
+
+def _point(value: str) -> str:
+    return f": write {value.replace(',', '.')}" if "." not in value else ""

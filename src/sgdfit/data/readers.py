@@ -228,9 +228,9 @@ KINDS: tuple[tuple[str, Callable[[object], bool], Callable[[Any], Table]], ...] 
         _belongs("polars", "DataFrame", "LazyFrame", "Series"),
         _open_polars,
     ),
-    ("pyarrow Dataset or Fragment", _is_dataset, _open_dataset),
+    ("Arrow Dataset or Fragment", _is_dataset, _open_dataset),
     (
-        "pyarrow Scanner",
+        "Arrow Scanner",
         _belongs("pyarrow.dataset", "Scanner"),
         lambda data: open_reader(data.to_reader(), LABEL),
     ),

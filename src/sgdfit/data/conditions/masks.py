@@ -21,8 +21,9 @@ from sgdfit.data.conditions.condition import (
     Not,
 )
 from sgdfit.data.conditions.literals import literal_scalar
+from sgdfit.data.decimals import floats_of_decimals
 from sgdfit.data.kinds import kind_of
-from sgdfit.data.scalars import array_of, scalar_of
+from sgdfit.data.scalars import array_of, numbers_of, scalar_of
 from sgdfit.data.wording import reason_of
 from sgdfit.errors import DataError
 
@@ -97,7 +98,9 @@ def _plain(array: Any) -> Any:
     if kind_of(kind) == "text" and not kinds.is_string(kind):
         array = array.cast(pa.binary()) if kinds.is_fixed_size_binary(kind) else array
         return array.cast(pa.large_string())
-    if kinds.is_decimal(kind) or kinds.is_float16(kind):
+    if kinds.is_decimal(kind):
+        return numbers_of(floats_of_decimals(array))
+    if kinds.is_float16(kind):
         return array.cast(pa.float64())
     return array
 

@@ -63,7 +63,10 @@ def read_condition(text: str) -> Condition:
     reader.finish()
     names = tuple(dict.fromkeys(_columns(tree)))
     if not names:
-        raise UsageError(f'where={text!r} names no column; compare one, as in "x > 0"')
+        raise UsageError(
+            f'where={text!r} names no column; compare one, as in "x > 0" (what stands in quotation'
+            " marks is text; a name with blanks is written in backticks, as in `my site`)"
+        )
     return Condition(text, tree, names)
 
 
@@ -102,9 +105,12 @@ class _Reader:
 
     def finish(self) -> None:
         if self.token.kind != "end":
+            before = self.tokens[self.index - 1]
+            words = f"`{before.text} {self.token.text}`"
+            named = before.kind == self.token.kind == "name"
             self.refuse(
                 f"{self.token.text!r} follows a condition that is complete; join conditions with"
-                " and, or"
+                " and, or" + (f"; a name with blanks is written in backticks, {words}" * named)
             )
 
     def deeper(self) -> None:

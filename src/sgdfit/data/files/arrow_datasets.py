@@ -240,6 +240,6 @@ def _reading(label: str) -> Iterator[None]:
         yield
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(
-            f"{label} cannot be read as the pyarrow Dataset says ({reason_of(error)}); correct it,"
+            f"{label} cannot be read as the Dataset says ({reason_of(error)}); correct it,"
             " or name the files instead of the Dataset"
         ) from error

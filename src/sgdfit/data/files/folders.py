@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from sgdfit.data.files.origins import Origin, Stamp, on_disk, remote, unreadable
@@ -194,10 +194,23 @@ def _listed(system: Any, text: str, root: str, pattern: str) -> list[_Found]:
         if info.is_file and not _hidden(name, pattern):
             stamp = None if local else Stamp(info.size, info.mtime_ns or 0)
             found.append(_Found(info.path, name, stamp))
+    if local:
+        names = [(path, path[len(root.rstrip("/")) + 1 :]) for path in _broken_links(root)]
+        found += [_Found(path, name) for path, name in names if not _hidden(name, pattern)]
     chosen = _matching(found, pattern) if pattern else found
     if not chosen:
         raise DataError(_nothing(text, pattern))
     return sorted(chosen, key=lambda file: natural(file.name))
+
+
+def _broken_links(folder: str) -> Iterator[str]:
+    """Yield the links to nothing, which pyarrow does not list: a part of the data would be lost."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _broken_links(entry.path)
+            elif entry.is_symlink() and not os.path.exists(entry.path):
+                yield entry.path.replace(os.sep, "/")
 
 
 def _hidden(name: str, pattern: str) -> bool:

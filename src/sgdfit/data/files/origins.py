@@ -10,7 +10,17 @@ from typing import Any, NamedTuple
 from sgdfit.data.wording import reason_of
 from sgdfit.errors import DataError
 
-__all__ = ["Origin", "Stamp", "in_memory", "on_disk", "opened", "remote", "unchanged", "unreadable"]
+__all__ = [
+    "Origin",
+    "Stamp",
+    "dangling",
+    "in_memory",
+    "on_disk",
+    "opened",
+    "remote",
+    "unchanged",
+    "unreadable",
+]
 
 
 class Stamp(NamedTuple):
@@ -68,8 +78,19 @@ def on_disk(path: str, label: str, stamp: Stamp | None = None) -> Origin:
 
     try:
         return Origin(label, stamp or look(), look, open_file, local=path)
+    except FileNotFoundError as error:
+        raise DataError(dangling(path, label) or unreadable(label, error)) from error
     except OSError as error:
         raise DataError(unreadable(label, error)) from error
+
+
+def dangling(path: str, label: str) -> str:
+    """Say in one sentence that a link leads nowhere; empty for what is no link."""
+    if not os.path.islink(path):
+        return ""
+    return (
+        f"{label!r} is a link to {os.readlink(path)!r}, where there is no file; mend or remove it"
+    )
 
 
 def remote(filesystem: Any, path: str, label: str, stamp: Stamp) -> Origin:

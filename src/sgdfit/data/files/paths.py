@@ -31,7 +31,7 @@ from sgdfit.data.files.formats import (
     format_of,
     format_table,
 )
-from sgdfit.data.files.origins import Origin, in_memory, on_disk, unchanged, unreadable
+from sgdfit.data.files.origins import Origin, dangling, in_memory, on_disk, unchanged, unreadable
 from sgdfit.data.files.record_batches import STREAM
 from sgdfit.data.files.selections import open_selection
 from sgdfit.data.one_pass import open_arrow_stream
@@ -179,6 +179,8 @@ def _mode(place: Path, text: str) -> int:
 
 
 def _no_file(place: Path, text: str) -> str:
+    if found := dangling(str(place), text):
+        return found
     if not os.path.isdir(place.parent):  # a NUL in the name is no error here
         return f"there is no file {text!r}, for there is no folder {str(place.parent)!r}"
     with os.scandir(place.parent) as entries:

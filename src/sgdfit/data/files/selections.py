@@ -41,10 +41,11 @@ def open_selection(selection: Selection, condition: Condition | None = None) -> 
     first, kind, _ = chosen[0]
     for origin, other, _ in chosen:
         if other is not kind:
+            pattern = f"{selection.label}/*{os.path.splitext(first.label)[1]}"
+            advice = "" if selection.exact else f", by a pattern such as {pattern!r}"
             raise DataError(
                 f"{selection.label!r} holds both {kind.name} ({first.label}) and {other.name}"
-                f" ({origin.label}); give a pattern for one of them, such as"
-                f" '{selection.label}/*{os.path.splitext(first.label)[1]}'"
+                f" ({origin.label}); give files of one format{advice}"
             )
         if not origin.stamp.size:
             raise DataError(f"{origin.label} is empty (0 bytes); give it rows, or leave it out")

@@ -12,7 +12,15 @@ import numpy as np
 from sgdfit.data.arrow import MISSING_SPELLINGS
 from sgdfit.data.table import Table
 from sgdfit.data.text.delimited import refuse_binary
-from sgdfit.data.text.dialect import COMMA_NUMBER, DATE, POINT_NUMBER, Dialect, find_dialect, split
+from sgdfit.data.text.dialect import (
+    COMMA_NUMBER,
+    DATE,
+    POINT_NUMBER,
+    Dialect,
+    find_dialect,
+    is_comment,
+    split,
+)
 from sgdfit.data.wording import counted
 from sgdfit.errors import DataError
 
@@ -141,8 +149,8 @@ class TextArrivals:
         self._head += whole
         if self._head or final:
             refuse_binary(self._head, self._label)
-        lines = [line.strip() for line in self._head.splitlines()]
-        content = [line for line in lines if line and not line.startswith(b"#")]
+        lines = [line.strip() for line in self._head.decode(errors="replace").splitlines()]
+        content = [line for line in lines if line and not is_comment(line)]
         try:
             found = find_dialect(self._head, self._label, MISSING_SPELLINGS)
         except DataError:
@@ -160,7 +168,7 @@ class TextArrivals:
         plain = dialect.separator != " " and b'"' not in whole
         for line in whole.decode(errors="replace").removesuffix("\n").split("\n"):
             self._number += 1
-            if not line.strip() or line.lstrip().startswith("#"):
+            if not line.strip() or is_comment(line):
                 continue
             fields = line.split(dialect.separator) if plain else split(line, dialect.separator)
             if len(fields) != count:

@@ -11,7 +11,7 @@ import numpy as np
 
 from sgdfit.data.arrow import MISSING_SPELLINGS
 from sgdfit.data.table import Table
-from sgdfit.data.text.dialect import WORD, Data, Dialect, find_dialect, rows
+from sgdfit.data.text.dialect import ERROR_BYTES, WORD, Data, Dialect, find_dialect, rows
 from sgdfit.data.wording import counted
 from sgdfit.errors import DataError
 
@@ -33,6 +33,11 @@ LOOKS = (
     (b"BZh", "bzip2; rename it to .csv.bz2"),
     (b"\x28\xb5\x2f\xfd", "Zstandard; rename it to .csv.zst"),
     (b"PK\x03\x04", "a spreadsheet or a zip archive; save the sheet as CSV, or unpack it"),
+    (b"version https://git-lfs", "a pointer of Git LFS; fetch the file itself with git lfs pull"),
+    (b"<!DOCTYPE", "a web page; download the file itself"),
+    (b"<html", "a web page; download the file itself"),
+    (b'{"', "JSON; read it with pandas and pass the frame"),
+    (b"[{", "JSON; read it with pandas and pass the frame"),
     (b"\xff\xfe", "UTF-16; save it again as UTF-8"),
     (b"\xfe\xff", "UTF-16; save it again as UTF-8"),
 )
@@ -74,6 +79,10 @@ def refuse_binary(head: bytes, label: str) -> None:
     for magic, words in LOOKS:
         if head.startswith(magic):
             raise DataError(f"{label} is not delimited text: it starts like {words}")
+    if 4 * max(head[::2].count(0), head[1::2].count(0)) > len(head):
+        raise DataError(
+            f"{label} is not UTF-8: every other byte is 0, as in UTF-16; save it again as UTF-8"
+        )
     found = CONTROL.search(head)
     if found:
         raise DataError(
@@ -222,7 +231,7 @@ def without_comments(text: bytes) -> bytes:
     parts, done = [], 0
     for sign in signs.tolist():
         begin = max(text.rfind(b"\n", 0, sign) + 1, done)
-        if sign < done or text[begin:sign].strip(b" \t"):
+        if sign < done or text[begin:sign].strip(b" \t") or ERROR_BYTES.match(text, sign):
             continue
         parts.append(text[done:begin])
         end = text.find(b"\n", sign)

@@ -14,7 +14,7 @@ from typing import TypeAlias
 from sgdfit.data.table import clean_names
 from sgdfit.errors import DataError
 
-__all__ = ["Data", "Dialect", "find_dialect", "lines", "rows"]
+__all__ = ["ERROR_BYTES", "Data", "Dialect", "find_dialect", "is_comment", "lines", "rows"]
 
 Data: TypeAlias = "bytes | mmap"
 
@@ -28,6 +28,9 @@ COMMA_NUMBER = re.compile(r"[+-]?(\d+,\d*|,\d+)(e[+-]?\d+)?", re.IGNORECASE)
 DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?")
 COMMA_FIELD = re.compile(rb'(?m)(?:^|[;\t| "])[+-]?\d*,\d+(?=[;\t| "\r]|$)')
 # quotes hold blanks together only where blanks stand around them, not in "1,000",2
+# What a spreadsheet writes for a value that it could not compute; a line may begin with it.
+ERRORS = re.compile(r'#(?:N/A|DIV/0!|VALUE!|REF!|NUM!|NAME\?|NULL!)[ ]*(?=[,;|\t\r\n"]|$)')
+ERROR_BYTES = re.compile(ERRORS.pattern.encode())
 WORD = re.compile(r'"[^"]*"(?=\s|$)|\S+')
 
 
@@ -69,13 +72,15 @@ def lines(data: Data, start: int = 0, number: int = 1) -> Iterator[tuple[int, in
         start, number = end + 1, number + 1
 
 
-def find_dialect(data: Data, label: str, missing: Sequence[str]) -> Dialect:
+def find_dialect(
+    data: Data, label: str, missing: Sequence[str], header_alone: bool = False
+) -> Dialect:
     r"""Look at the first lines of ``data``.
 
     Raises
     ------
     DataError
-        When there are no rows, or the header is not UTF-8.
+        When there are no rows, though a ``header_alone`` may do; or the header is not UTF-8.
 
     Examples
     --------
@@ -92,6 +97,8 @@ def find_dialect(data: Data, label: str, missing: Sequence[str]) -> Dialect:
     separator = _separator(texts)
     fields = split(top, separator)
     header = not _is_row(fields, separator, missing)
+    if header and len(found) == 1 and header_alone:
+        return Dialect(separator, ".", _named(fields), len(data), number + 1, header)
     if header and len(found) == 1:
         raise DataError(
             f"{label} has a header ({', '.join(fields)[:80]}) and no rows below it; add rows"
@@ -102,11 +109,23 @@ def find_dialect(data: Data, label: str, missing: Sequence[str]) -> Dialect:
     return Dialect(separator, decimal, names, offset, number, header)
 
 
+def is_comment(line: str) -> bool:
+    """Tell a line that begins with ``#``, and not with an error of a spreadsheet such as ``#N/A``.
+
+    Examples
+    --------
+    >>> is_comment("  # x, y"), is_comment("#N/A,2"), is_comment("#N/A is missing")
+    (True, False, True)
+    """
+    bare = line.lstrip()
+    return bare.startswith("#") and not ERRORS.match(bare)
+
+
 def _first_lines(data: Data) -> list[tuple[int, int, bytes]]:
     start = len(BOM) if data[: len(BOM)] == BOM else 0
     found = []
     for number, offset, line in lines(data, start):
-        if line.strip() and not line.lstrip().startswith(b"#"):
+        if line.strip() and not is_comment(line.decode(errors="replace")):
             found.append((number, offset, line))
         if len(found) == LINES_LOOKED_AT:
             break
@@ -196,7 +215,7 @@ def rows(data: Data, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
     """Yield (line number, fields) of each row, slowly; for messages."""
     found = lines(data, dialect.start, dialect.first_line)
     texts = (line.decode(errors="replace") for _, _, line in found)
-    plain = ("" if text.lstrip().startswith("#") else text for text in texts)
+    plain = ("" if is_comment(text) else text for text in texts)
     split_rows: Callable[..., Iterator[tuple[int, list[str]]]]
     split_rows = _words if dialect.separator == " " else _fields
     for number, fields in split_rows(plain, dialect):
@@ -213,5 +232,7 @@ def _fields(texts: Iterator[str], dialect: Dialect) -> Iterator[tuple[int, list[
     reader = csv.reader((text + "\n" for text in texts), delimiter=dialect.separator)
     # A field that csv refuses ends the walk: the message then does without a line number.
     with contextlib.suppress(csv.Error):
+        begin = dialect.first_line
         for fields in reader:
-            yield dialect.first_line + reader.line_num - 1, fields
+            yield begin, fields
+            begin = dialect.first_line + reader.line_num
