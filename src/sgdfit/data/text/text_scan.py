@@ -88,32 +88,36 @@ def _label(places: Sequence[TextPlace]) -> str:
 def _alike(places: Sequence[TextPlace], size: int) -> list[TextFile]:
     """Look at each text; one with other columns than the first is refused."""
     files: list[TextFile] = []
-    for each in places:
-        place, head, _ = held(each, LOOKED_AT)
-        file = _looked_at(place, head, size, files[0].types if files else None)
+    rows = False
+    for number, each in enumerate(places, 1):
+        place, head, ended = held(each, LOOKED_AT)
+        types = next((file.types for file in files if file.types), None)
+        # Some writers leave a header where they had no row; one file with rows will do.
+        file = _looked_at(place, head, size, types, ended and (rows or number < len(places)))
+        rows = rows or file.dialect.start < len(head)
         if files:
             _refuse_other_columns(file, files[0])
         files.append(file)
     return files
 
 
-def _looked_at(place: TextPlace, head: bytes, size: int, types: Types | None = None) -> TextFile:
+def _looked_at(
+    place: TextPlace,
+    head: bytes,
+    size: int,
+    types: Types | None = None,
+    header_alone: bool = False,
+) -> TextFile:
     state = state_of(place)
     refuse_binary(head[:HEAD], place.label)
     text = with_newlines(head)
-    dialect = find_dialect(text, place.label, MISSING_SPELLINGS)
+    dialect = find_dialect(text, place.label, MISSING_SPELLINGS, header_alone)
     if types is None:
         begun = io.BytesIO(text[dialect.start :]).read
-        first = next(blocks(begun, dialect.separator, dialect.first_line, place.label, size))
-        types = settled(first.text, replace(dialect, start=0))
-    return TextFile(
-        place,
-        dialect,
-        types,
-        text is not head,
-        state,
-        size,
-    )
+        found = blocks(begun, dialect.separator, dialect.first_line, place.label, size)
+        first = next(found, None)
+        types = settled(first.text, replace(dialect, start=0)) if first else {}
+    return TextFile(place, dialect, types, text is not head, state, size)
 
 
 def _refuse_other_columns(file: TextFile, first: TextFile) -> None:
