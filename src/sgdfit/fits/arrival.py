@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sgdfit.fits.arguments import AUTO, PROFILE, trace_interval
+from sgdfit.fits.arguments import PROFILE
 from sgdfit.fits.assessment import (
     Evidence,
     Uncertainty,
@@ -18,12 +18,13 @@ from sgdfit.fits.assessment import (
     without,
 )
 from sgdfit.fits.centring import centred, far_columns
-from sgdfit.fits.composition import Landed, Way, compose, undetermined_warning, withheld
+from sgdfit.fits.composition import Landed, compose, undetermined_warning, withheld
 from sgdfit.fits.ending import ARRIVED
 from sgdfit.fits.gauss_newton import condition
 from sgdfit.fits.growth import FEW
 from sgdfit.fits.kinks import has_kink, kink_at, least_gradient, smoothed_curvature
-from sgdfit.fits.problem import Course, Problem, Stand
+from sgdfit.fits.path import path_of
+from sgdfit.fits.problem import Course, Problem
 from sgdfit.fits.profile import Profiles, profile_intervals
 from sgdfit.fits.profile_trace import Optimum
 from sgdfit.fits.residuals import misfit_warnings
@@ -40,7 +41,6 @@ from sgdfit.models.loss import PREDICTION, TARGET
 from sgdfit.models.model import Model
 from sgdfit.results.result import Result
 from sgdfit.results.status import Status
-from sgdfit.results.trace import Trace
 
 __all__ = ["Asked", "result_of"]
 
@@ -76,7 +76,7 @@ def result_of(found: Found, problem: Problem, asked: Asked) -> Result:
         landed = _landed(found, problem, asked.reach)
         if asked.intervals == PROFILE:
             landed = _profiled(found.task, problem, landed)
-    return compose(found.task, landed, _way(found, problem, asked.trace_every))
+    return compose(found.task, landed, path_of(found, problem, asked.trace_every))
 
 
 def _landed(found: Found, problem: Problem, reach: float | None) -> Landed:
@@ -253,49 +253,3 @@ def _nowhere(found: Found, problem: Problem) -> Landed:
         squares = sum_squares(task, problem.kernel, theta, loss)
     unknown = Uncertainty(None, f"none: {status.label}", (), 0)
     return Landed(theta, loss, squares, unknown, math.inf, status, ())
-
-
-def _way(found: Found, problem: Problem, trace_every: int | None) -> Way:
-    course, rows = found.course, found.task.drawn_from or problem.rows
-    return Way(
-        optimizer=AUTO,
-        learning_rate="",
-        batch_size=None,
-        seed=problem.seed,
-        kernel=problem.kernel.form,
-        dtype="float64",
-        steps=course.way[-1].step if course.way else 0,
-        epochs=course.visited // rows,
-        seconds=course.seconds,
-        trace=_trace(problem, course, trace_every, rows),
-        rows_visited=sum(problem.visits) + problem.population.visited,
-        search=found.search,
-    )
-
-
-def _trace(problem: Problem, course: Course, trace_every: int | None, rows: int) -> Trace:
-    """Return every state of the walk, or as many as were asked for."""
-    every, keep = trace_interval(trace_every, max(1, len(course.way)))
-    whole = course.way or (_unseen(problem, course),)
-    last = len(whole) - 1
-    way = [s for i, s in enumerate(whole) if i == last or (keep and i % every == 0)]
-    p, k = len(problem.names), len(way)
-    return Trace(
-        names=problem.names,
-        step=np.array([s.step for s in way], dtype=np.int64),
-        epoch=np.array([s.visited // rows for s in way], dtype=np.int64),
-        learning_rate=np.full(k, np.nan),
-        loss=np.array([s.loss for s in way]),
-        parameters=np.array([s.theta for s in way]).reshape(k, p),
-        gradient=np.array([s.gradient for s in way]).reshape(k, p),
-        rows=np.array([s.rows for s in way], dtype=np.int64),
-        damping=np.array([s.damping for s in way]),
-        distance=np.array([s.distance for s in way]),
-    )
-
-
-def _unseen(problem: Problem, course: Course) -> Stand:
-    """Return the state of a walk that could not begin: a place without a finite loss."""
-    unknown = np.full(len(course.theta), np.nan)
-    rows = problem.rows
-    return Stand(0, rows, math.nan, course.theta, unknown, 0.0, math.inf, rows)

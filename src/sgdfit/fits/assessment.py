@@ -17,6 +17,7 @@ from sgdfit.inference.covariance import (
     classical,
     correlation,
     interval,
+    of_inverse,
     reduction,
     relative_offset,
     sandwich,
@@ -86,12 +87,16 @@ class Evidence(NamedTuple):
         Its second derivatives to the parameters chosen, as a matrix or as its spectrum.
     scores : function
         Σ w² (∂loss/∂prediction)² J Jᵀ, float64[p, p].
+    inverse : float64[p, p] or None
+        That of a root of the whole curvature, where it is known that this determines every
+        parameter.
     """
 
     loss: float
     gradient: np.ndarray
     curvature: Callable[[np.ndarray], np.ndarray | ScaledSpectrum]
     scores: Callable[[], np.ndarray]
+    inverse: np.ndarray | None = None
 
 
 def from_sums(kernel: Kernel, population: Population, theta: np.ndarray, sums: Sums) -> Evidence:
@@ -118,11 +123,14 @@ def from_root(
         quadratic.gradient,
         curvature,
         lambda: population.scores(kernel, theta),
+        quadratic.inverse,
     )
 
 
 def at_bounds(model: Model, theta: np.ndarray, gradient: np.ndarray) -> np.ndarray:
     """Return bool[p]: which parameters stand on a bound that the descent pushes against."""
+    if all(p.low == -math.inf and p.high == math.inf for p in model.parameters.values()):
+        return np.zeros(len(theta), dtype=bool)
     low = np.array([model.parameters[name].low for name in model.free])
     high = np.array([model.parameters[name].high for name in model.free])
     return ((theta <= low) & (gradient >= 0)) | ((theta >= high) & (gradient <= 0))
@@ -173,10 +181,14 @@ def uncertainty(task: Task, theta: np.ndarray, evidence: Evidence) -> Uncertaint
         parameters = f"{len(names)} parameter{'' if len(names) == 1 else 's'}"
         why = f"none: no degree of freedom is left, as there are {rows} for {parameters}"
         return Uncertainty(None, why, (), left)
+    least_squares = model.loss.name == SQUARED and task.weighting.covariance != SANDWICH
+    if least_squares and evidence.inverse is not None and len(names) == len(free):
+        known = of_inverse(evidence.inverse, 2 * _noise(task, evidence.loss, left))
+        return Uncertainty(known, CLASSICAL, (), left)
     curvature = evidence.curvature(free)
     if isinstance(curvature, np.ndarray) and not curvature.any():
         return Uncertainty(None, "none: this loss has no curvature", (), left)
-    if model.loss.name == SQUARED and task.weighting.covariance != SANDWICH:
+    if least_squares:
         found = _least_squares(task, theta[free], evidence.loss, curvature, names)
     else:
         scores = evidence.scores()[np.ix_(free, free)]
@@ -195,19 +207,26 @@ def _least_squares(
     curvature: np.ndarray | ScaledSpectrum,
     names: list[str],
 ) -> Uncertainty:
-    absolute, rows = task.weighting.absolute, task.counted
+    rows = task.counted
     if isinstance(curvature, np.ndarray) and not np.isfinite(curvature).all():
         return Uncertainty(None, "none: the curvature is not finite", (), rows - len(names))
     spectrum = as_spectrum(curvature)
-    left = math.inf if absolute else rows - int(spectrum.positive.sum())
-    # Weights have a mean of one here, whatever they were when they were taken at their word.
-    noise = 1 / task.mean_weight if absolute else loss / left
+    left = math.inf if task.weighting.absolute else rows - int(spectrum.positive.sum())
     # The loss is r², whose curvature is twice the textbooks' JᵀJ.
-    covariance, undetermined = classical(spectrum, 2 * noise, names)
+    noise = 2 * _noise(task, loss, left)
+    covariance, undetermined = classical(spectrum, noise, names)
     if not undetermined:
         return Uncertainty(covariance, CLASSICAL, (), left)
-    covariance, known = determined(names, theta, spectrum, 2 * noise)
+    covariance, known = determined(names, theta, spectrum, noise)
     return Uncertainty(covariance, CLASSICAL, undetermined, left, known)
+
+
+def _noise(task: Task, loss: float, left: float) -> float:
+    """Return the variance of a row of weight one; taken at their word, weights say it.
+
+    They have a mean of one here, whatever they were.
+    """
+    return 1 / task.mean_weight if task.weighting.absolute else loss / left
 
 
 def _robust(

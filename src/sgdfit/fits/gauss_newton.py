@@ -79,9 +79,11 @@ def remaining(quadratic: Quadratic, theta: np.ndarray, box: Box, rows: int) -> f
 
     The noise is what would be left at the minimum, or misfit would pass for it from afar.
     """
-    free = box.free_on(quadratic, theta)
-    count = int(np.count_nonzero(free))
-    if quadratic.regular and count == len(free):
+    count = len(theta)
+    if not box.is_everywhere or not quadratic.regular:
+        free = box.free_on(quadratic, theta)
+        count = int(np.count_nonzero(free))
+    if quadratic.regular and count == len(theta):
         left = float(quadratic.offset @ quadratic.offset) / 2
     else:
         step = step_within(quadratic, quadratic.norms, free, np.inf)

@@ -43,12 +43,14 @@ def looked_at(task: Task, problem: Problem, course: Course) -> Course:
 
 
 def _mean(values: np.ndarray, weights: np.ndarray | None) -> float:
-    return float(values.mean() if weights is None else np.average(values, weights=weights))
+    if weights is not None:
+        return float(np.average(values, weights=weights))
+    return float(np.add.reduce(values)) / len(values)
 
 
 def _neighbours(residual: np.ndarray, along: np.ndarray) -> float:
     """Return the sum of products of neighbours in the order of a column."""
-    ordered = residual[np.argsort(along, kind="stable")]
+    ordered = residual[along.argsort(kind="stable")]
     return float(ordered[1:] @ ordered[:-1])
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "classical",
     "correlation",
     "interval",
+    "of_inverse",
     "quantile",
     "reduction",
     "relative_offset",
@@ -67,6 +68,27 @@ def classical(
         return None, undetermined
     root = inverse_root * np.sqrt(residual_variance)
     return root @ root.T, ()
+
+
+def of_inverse(inverse: np.ndarray, residual_variance: float) -> np.ndarray | None:
+    """Return σ²(JᵀWJ)⁻¹ from the inverse of a root R of JᵀWJ = RᵀR.
+
+    Parameters
+    ----------
+    inverse : array, shape (p, p)
+        R⁻¹.
+    residual_variance : float
+        σ².
+
+    Examples
+    --------
+    >>> of_inverse(np.diag([0.5, 0.2]), 1.0).round(12).tolist()
+    [[0.25, 0.0], [0.0, 0.04]]
+    """
+    if not math.isfinite(residual_variance):
+        return None
+    root = inverse * math.sqrt(residual_variance)
+    return np.asarray(root @ root.T)
 
 
 def sandwich(
@@ -178,7 +200,7 @@ def interval(
     """
     if not 0 < level < 1:
         raise UsageError(f"level is {level:g}, but a confidence lies between 0 and 1, as 0.95 does")
-    if dof <= 0 or stderr is None or not np.isfinite(stderr):
+    if dof <= 0 or stderr is None or not math.isfinite(stderr):
         return None
     half = stderr * quantile(dof, level)
     return value - half, value + half

@@ -21,6 +21,7 @@ from sgdfit.inference.directions import (
     root_spectrum,
     scaled_spectrum,
 )
+from sgdfit.inference.directions import ROUNDING as ROOT_ROUNDING
 
 __all__ = ["ROUNDINGS", "Quadratic", "from_rows", "from_sums", "joined", "projected"]
 
@@ -87,6 +88,18 @@ class Quadratic(NamedTuple):
         if self.exact:
             return root_spectrum(self.root)
         return scaled_spectrum(self.root.T @ self.root, ROUNDING)
+
+    @property
+    def inverse(self) -> np.ndarray | None:
+        """R⁻¹, float64[p, p], where all of R stands there and every parameter is determined."""
+        if not self.regular or self.taken:
+            return None
+        inverse = np.linalg.inv(self.root)
+        # In scaled parameters: the norm of the inverse is above that of its largest singular value.
+        size = self.norms[:, None] * inverse
+        least = 1 / math.sqrt(float(np.vdot(size, size)))
+        p = len(inverse)
+        return inverse if least > p * math.sqrt(p) * ROOT_ROUNDING else None
 
     def change(self, step: np.ndarray) -> float:
         """Return by how much a step changes the quadratic."""

@@ -105,6 +105,7 @@ def step_within(quadratic: Quadratic, scales: np.ndarray, free: np.ndarray, radi
 
     Examples
     --------
+    >>> from sgdfit.inference.quadratic import from_sums
     >>> bowl = from_sums(np.array([-4.0]), np.array([[2.0]]), 5.0, 1.0)
     >>> step_within(bowl, np.ones(1), np.array([True]), np.inf).move.round(12).tolist()
     [2.0]

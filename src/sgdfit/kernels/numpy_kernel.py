@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any
 
@@ -45,8 +46,21 @@ def make_numpy(model: Model, optimizer: Optimizer) -> Kernel:
 
 def load_terms(model: Model) -> tuple[str, Terms]:
     """Return the source of ``terms``, which computes what `Rows` holds, and the function itself."""
-    source = _source(model)
+    source = _source(_Written(model, _expressions(model)))
     return source, _load(source)
+
+
+@dataclass(frozen=True)
+class _Written:
+    """A model as its source sees it: those that differ in data or starts alone are equal."""
+
+    model: Model = field(compare=False)
+    expressions: tuple[Any, ...]
+
+
+def _expressions(model: Model) -> tuple[Any, ...]:
+    target, loss = model.formula.response, model.loss.expression
+    return model.columns, model.free, model.prediction, target, loss
 
 
 def rows_of(terms: Terms, theta: np.ndarray, chunk: Chunk) -> Rows:
@@ -54,8 +68,10 @@ def rows_of(terms: Terms, theta: np.ndarray, chunk: Chunk) -> Rows:
     return Rows(*_evaluate(terms, np.asarray(theta, dtype=np.float64), chunk.columns))
 
 
-def _source(model: Model) -> str:
+@lru_cache(maxsize=128)
+def _source(written: _Written) -> str:
     """Write ``terms``: what `Rows` holds, in this order."""
+    model = written.model
     row, loss = emitted(model, "numpy", held(model))
     parameters = ", ".join(f"p{i}" for i in range(len(model.free)))
     columns = ", ".join(f"x{i}" for i in range(len(model.columns)))
