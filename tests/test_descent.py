@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import sgdfit
-from sgdfit.fits.descent import Progress
+from sgdfit.fits.descent import Progress, _Run
 from sgdfit.kernels.order import shuffled
 
 FORMS = ["numpy", "compiled"]
@@ -389,6 +389,49 @@ def test_interrupt_returns_the_best_so_far(kernel, size, after, near):
         assert fit.estimates["a"].stderr is None
         assert fit.covariance is None
         assert fit.covariance_method.startswith("none: the estimates are still ")
+
+
+def interrupting(code, line):
+    """Return a tracer that presses Ctrl-C once, before a line of a function's sixth call."""
+    calls = []
+
+    def tracer(frame, event, _):
+        if frame.f_code is not code:
+            return None
+        calls.append(frame)
+        return within if len(calls) == 6 else None
+
+    def within(frame, event, _):
+        if event == "line" and frame.f_lineno == line:
+            sys.settrace(None)
+            frame.f_trace = None
+            raise KeyboardInterrupt
+        return within
+
+    return tracer
+
+
+SWEEP = _Run._sweep.__code__
+
+
+@pytest.mark.parametrize("line_number", sorted({n for _, _, n in SWEEP.co_lines() if n}))
+def test_wherever_ctrl_c_falls_the_trace_holds_every_step_taken(line_number):
+    def fitted(**options):
+        told = []
+        options = {"batch_size": 8, "epochs": 2, "seed": 1, "callback_every": 1} | options
+        return sgdfit.fit("y = a*x + b", line(), callback=told.append, trace_every=1, **options)
+
+    whole, before = fitted(), sys.gettrace()
+    sys.settrace(interrupting(SWEEP, line_number))
+    try:
+        fit = fitted()
+    finally:
+        sys.settrace(before)
+    steps = fit.steps
+    # The first line is that of the definition; two ways lead to a sweep, and one is not taken.
+    assert fit.status.name == "interrupted" or steps == whole.steps
+    assert fit.trace.step.tolist() == list(range(steps + 1))
+    np.testing.assert_array_equal(fit.trace.parameters, whole.trace.parameters[: steps + 1])
 
 
 def test_interrupt_of_a_run_that_swings_returns_the_lowest_loss_on_the_way():

@@ -14,7 +14,8 @@ from sgdfit.fits.assessment import (
     without,
 )
 from sgdfit.fits.composition import Landed, Way, compose, undetermined_warning
-from sgdfit.fits.descent import Course, Plan
+from sgdfit.fits.course import Course
+from sgdfit.fits.descent import Plan
 from sgdfit.fits.ending import judge
 from sgdfit.fits.landing import Landing, land
 from sgdfit.fits.squares import sum_squares

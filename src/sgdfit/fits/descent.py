@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sgdfit.fits.course import Course
 from sgdfit.fits.passes import Pass
 from sgdfit.fits.population import Population
 from sgdfit.kernels.kernel import PANEL, Chunk, Kernel, Segment, State
@@ -17,7 +18,7 @@ from sgdfit.kernels.order import Order, in_order, shuffled
 from sgdfit.optimization.optimizer import Optimizer
 from sgdfit.optimization.schedule import AnySchedule, tabulate
 
-__all__ = ["Callback", "Course", "Plan", "Progress", "descend"]
+__all__ = ["Callback", "Plan", "Progress", "descend"]
 
 # One sweep is short enough that Ctrl-C and a progress bar answer at once, and long enough that
 # the loop's own time does not count.
@@ -118,33 +119,6 @@ class Plan(NamedTuple):
     callback_every: int
 
 
-class Course(NamedTuple):
-    """How a descent went.
-
-    Attributes
-    ----------
-    state : State
-        Where it ended; after a halt the state whose loss was out of bounds.
-    records : float64[k, 3 + 2 p]
-        See `sgdfit.kernels.kernel.Outcome`.
-    ending : str
-        ``steps`` (all taken), ``tolerance``, ``halted`` (by a loss out of bounds), ``stopped`` (by
-        the callback) or ``interrupted``.
-    seconds : float
-    """
-
-    state: State
-    records: np.ndarray
-    ending: str
-    seconds: float
-
-    @property
-    def theta(self) -> np.ndarray:
-        """The estimates, float64[p]: the average of the iterates where one is kept."""
-        kept = self.state.average if self.state.averaged else self.state.theta
-        return np.asarray(kept, dtype=np.float64)
-
-
 def descend(plan: Plan, population: Population) -> Course:
     """Run ``plan`` over all rows.
 
@@ -158,7 +132,7 @@ def descend(plan: Plan, population: Population) -> Course:
         ending = "interrupted"
     run.keep(ending)
     seconds = time.perf_counter() - begun
-    return Course(run.state, np.concatenate(run.records), ending, seconds)
+    return Course(run.state, run.trace(), ending, seconds)
 
 
 class _Run:
@@ -243,10 +217,15 @@ class _Run:
             outcome = stepped(self._all_rows, plan.optimizer, self.state, segment)
         else:
             outcome = plan.kernel.sweep(self.state, buffer, segment)
-        # An interrupt between these two lines loses a stretch of the trace, no more.
-        self.state = outcome.state
+        # The state alone says how far the run is; records beyond it are those of an interrupt here.
         self.records.append(outcome.records)
+        self.state = outcome.state
         return outcome.halted
+
+    def trace(self) -> np.ndarray:
+        """Return the records of all steps taken."""
+        records = np.concatenate(self.records)
+        return records[records[:, 0] < self.state.step]
 
     def _all_rows(self, theta: np.ndarray, taken: object) -> tuple[float, np.ndarray]:
         """Return the mean loss and gradient of all rows."""
@@ -277,7 +256,7 @@ class _Run:
 
     def keep(self, ending: str) -> None:
         """Write down where the run stands, and what ended it for good."""
-        self.records = [np.concatenate(self.records)]
+        self.records = [self.trace()]
         state = self.state
         arrays = {
             "theta": state.theta,

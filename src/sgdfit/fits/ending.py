@@ -6,17 +6,16 @@ import itertools
 
 import numpy as np
 
-from sgdfit.fits.descent import Course, Plan
+from sgdfit.fits.course import Course
+from sgdfit.fits.descent import Plan
 from sgdfit.fits.landing import Landing, is_finite
+from sgdfit.fits.outlook import cure_of, pulled_by
 from sgdfit.fits.population import Population
-from sgdfit.fits.rate import momentum_of
 from sgdfit.fits.task import Task
 from sgdfit.fits.trouble import Trouble, find_trouble
 from sgdfit.inference.diagnosis import Diagnosis, explain_divergence, rate_advice
-from sgdfit.inference.directions import EPS, eigen
 from sgdfit.kernels.kernel import Segment, Sums
 from sgdfit.kernels.order import in_order
-from sgdfit.optimization.schedule import Schedule
 from sgdfit.results.status import Status, status_of
 
 __all__ = ["ARRIVED", "FLAT", "judge", "out_of_domain"]
@@ -29,10 +28,6 @@ FLAT = (
     "start elsewhere: the gradient is zero here, so no learning rate moves the parameters (a floor,"
     " a sign or a condition has no slope)"
 )
-# Within this many times the noise that was foreseen, noise is what keeps a run from the optimum.
-NEAR_NOISE = 2.0
-# Nobody takes more steps than this; something else is wrong.
-TOO_MANY = 1e7
 # So many records without a move are a standstill.
 STILL = 10
 
@@ -65,37 +60,62 @@ def judge(
     hidden : bool
         Whether the rows do determine them, and only the sums over rows cannot tell.
     """
+    return _failed(task, plan, course, landing, first, diagnosis) or _short_of_it(
+        task, plan, course, landing, first, diagnosis, distance, undetermined, hidden
+    )
+
+
+def _failed(
+    task: Task, plan: Plan, course: Course, landing: Landing, first: Sums, diagnosis: Diagnosis
+) -> Status | None:
+    """Return how a run failed, or None where it did not."""
     begun = is_finite(first)
     trouble = find_trouble(task, _tried(course), overflow=not begun) if landing.lost else None
     if trouble is not None:
         return _domain_status(task, course, landing, trouble)
     if not begun:
         return status_of("domain_error", cause="the loss over all rows is not finite at the start")
-    if landing.sums.loss / landing.sums.weight < -plan.ceiling:
+    loss = landing.sums.loss / landing.sums.weight
+    if loss < -plan.ceiling:
         return status_of(
             "diverged",
-            cause=f"the loss fell to {landing.sums.loss / landing.sums.weight:.6g} and goes on",
+            cause=f"the loss fell to {loss:.6g} and goes on",
             cure="use a loss that has a minimum: this one falls without bound",
         )
     if landing.lost or course.ending == "halted" or _grown(plan, course, landing, first, diagnosis):
         return _diverged(course, plan, landing, first, diagnosis)
+    return None
+
+
+def _short_of_it(
+    task: Task,
+    plan: Plan,
+    course: Course,
+    landing: Landing,
+    first: Sums,
+    diagnosis: Diagnosis,
+    distance: float,
+    undetermined: tuple[str, ...],
+    hidden: bool,
+) -> Status:
+    """Return how near to the optimum a run came that did not fail."""
     if course.ending in ("interrupted", "stopped"):
         return status_of(course.ending, step=course.state.step)
-    reach = ARRIVED if plan.tolerance is None else plan.tolerance
     if hidden:
         return _hidden(task, landing, undetermined)
     plateau = _plateau(plan, landing, first, diagnosis, undetermined)
     if plateau is not None:
         return plateau
+    reach = ARRIVED if plan.tolerance is None else plan.tolerance
     if distance <= reach:
         cause = f"nearer than the {reach:g} standard errors that count"
         return status_of("converged", cause=cause)
     still = _still_since(course)
     if still is not None and not _moves(plan, course, task.population):
         flat = None if landing.sums.gradient.any() else FLAT
-        return status_of("stalled", step=still, cure=flat or _pulled(plan))
+        return status_of("stalled", step=still, cure=flat or pulled_by(plan))
     cause = f"all {plan.steps:,} steps were taken before the optimum was reached"
-    cure = _cure(plan, course, landing, diagnosis, distance, reach)
+    cure = cure_of(plan, course, landing, diagnosis, distance, reach)
     return status_of("step_limit", cause=cause, cure=cure)
 
 
@@ -145,105 +165,6 @@ def _plateau(
         cause=trail + "; ".join(filter(None, [flat, above])),
         cure="lower the learning rate, which threw the parameters there, or start nearer",
     )
-
-
-def _cure(
-    plan: Plan,
-    course: Course,
-    landing: Landing,
-    diagnosis: Diagnosis,
-    distance: float,
-    reach: float,
-) -> str | None:
-    """Say what leads to the optimum; None: nothing better is known than the usual advice."""
-    pulled = _pulled(plan)
-    if pulled is not None:
-        return pulled
-    if not np.isfinite(distance):
-        return (
-            "this loss has no curvature that would tell the distance to the optimum; let the"
-            " learning rate decay (schedule='cosine') and see whether the trace has settled"
-        )
-    noise = diagnosis.noise_distance or 0.0
-    constant = isinstance(plan.schedule, Schedule) and plan.schedule.name == "constant"
-    if plan.optimizer.average_from is not None:
-        return "take more steps, or begin averaging later: averaged(…, start=…)"
-    if plan.optimizer.name != "sgd" or not constant:
-        return None
-    if noise > reach and distance <= NEAR_NOISE * noise:
-        return (
-            "let the learning rate decay (a schedule), average the later iterates"
-            " (averaged(sgd, start=…)), or take larger batches: at a constant rate the noise of"
-            " the batches keeps it this far"
-        )
-    return _outlook(plan, course, landing, diagnosis, distance, max(reach, noise))
-
-
-def _pulled(plan: Plan) -> str | None:
-    """Say what weight decay does, if there is any."""
-    options = dict(zip(plan.optimizer.option_names, plan.optimizer.options, strict=True))
-    decay = options.get("weight_decay")
-    if not decay:
-        return None
-    return f"set weight_decay=0: {decay:g} pulls the estimates towards 0, away from the optimum"
-
-
-def _outlook(
-    plan: Plan,
-    course: Course,
-    landing: Landing,
-    diagnosis: Diagnosis,
-    distance: float,
-    reach: float,
-) -> str | None:
-    """Say how many steps lead within ``reach``, if the curvature tells.
-
-    Along each eigenvector of the curvature, here where the run ended, the distance shrinks by its
-    own growth factor; the slowest of those that matter decides.
-    """
-    curvature, vectors = eigen(landing.sums.curvature / landing.sums.weight)
-    known = curvature > EPS * curvature.max(initial=0.0)
-    update, rate = momentum_of(plan.optimizer)[0], plan.schedule(0)
-    logs = update.log_radius(rate * curvature[known])
-    if (logs >= 0).any():
-        limit = update.limit(float(curvature.max()))
-        return f"lower the learning rate: where the run ended, its limit is {limit:.4g}"
-    if diagnosis.local and _hovers(plan, course, landing):
-        return "halve the learning rate: over the last quarter of the steps the loss did not fall"
-    gradient = vectors.T @ (landing.sums.gradient / landing.sums.weight)
-    needed = _steps_needed(gradient[known], curvature[known], logs, distance / reach)
-    if needed is None:
-        return None
-    if needed > TOO_MANY:
-        condition = float(curvature.max() / curvature[known].min())
-        return (
-            f"centre and rescale the columns: one learning rate cannot serve curvatures that"
-            f" differ {condition:.1e} times"
-        )
-    rounded = float(f"{max(needed, 1):.1e}")
-    more = f"about {rounded:,.0f} more steps at this rate lead within {reach:.2g} standard errors"
-    fastest = None if diagnosis.local else diagnosis.fastest_rate
-    return more if fastest is None else f"{more}; the fastest rate is {fastest:.4g}"
-
-
-def _hovers(plan: Plan, course: Course, landing: Landing) -> bool:
-    """Whether a full batch ends no lower than it stood three quarters of the way."""
-    losses = course.records[:, 2]
-    after = landing.sums.loss / landing.sums.weight
-    full = plan.batch_size >= landing.sums.rows
-    return bool(full and len(losses) >= 8 and after >= losses[len(losses) * 3 // 4])
-
-
-def _steps_needed(
-    gradient: np.ndarray, curvature: np.ndarray, logs: np.ndarray, factor: float
-) -> float | None:
-    """Return the steps that make the distance ``factor`` times smaller."""
-    # The squared distance is a sum of these shares, λ (gradient/λ)².
-    share = gradient**2 / curvature
-    some = share > 0
-    sizes = factor * np.sqrt(share[some] / share.sum())
-    needed = float(np.max(np.log(sizes) / -logs[some], initial=0.0))
-    return needed if np.isfinite(needed) else None
 
 
 def _domain_status(task: Task, course: Course, landing: Landing, trouble: Trouble) -> Status:

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sgdfit.fits.descent import Course, Plan
+from sgdfit.fits.course import Course
+from sgdfit.fits.descent import Plan
 from sgdfit.fits.population import Population
 from sgdfit.kernels.kernel import Sums
 
