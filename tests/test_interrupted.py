@@ -1,6 +1,7 @@
 """A run over files that is called off says at once what is known, and of which rows."""
 
 import json
+import signal
 
 import numpy as np
 import pyarrow as pa
@@ -10,10 +11,12 @@ import pytest
 import sgdfit
 from sgdfit.checkpoints.journal import Journal
 from sgdfit.checkpoints.snapshot import decode
+from sgdfit.cli.signals import ending_kindly
 from sgdfit.errors import CheckpointError
 from sgdfit.fits import audience, gauss_newton
 from sgdfit.fits.passes import Passing
 from sgdfit.reports.report import as_text
+from sgdfit.results.saving import from_dict
 
 ROWS = 1_500_000  # 24 MB, of which 15 MB may be held
 FORMULA = "y = a*exp(-b*x) + c"
@@ -95,7 +98,7 @@ def test_in_the_first_pass_it_speaks_of_a_sample(data, tmp_path, passes, how):
     found = run(data, callback=ender, checkpoint=tmp_path / "run")
     assert passes == ["sums"]
     assert found.status.name == how
-    assert found.drawn_from == ROWS
+    assert found.drawn_from == from_dict(found.to_dict()).drawn_from == ROWS
     assert 100_000 < found.rows < ROWS / 4
     # What the chunks before it told, and the steps on samples: each sample at most as often as it
     # was looked at.
@@ -228,3 +231,15 @@ def test_a_callback_hears_of_the_pass_for_scores(data, passes):
     assert {tuple(p.parameters.values()) for p in told} == {tuple(found.values.values())}
     assert all(p.distance == pytest.approx(found.distance, abs=1e-2) for p in told)
     assert all(0 < p.seconds < 60 for p in told)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, None)])
+def test_before_there_is_anything_it_says_so(capsys, number, code):
+    expected = KeyboardInterrupt if code is None else SystemExit
+    before = signal.getsignal(number)
+    with pytest.raises(expected) as caught, ending_kindly() as asked:
+        signal.raise_signal(number)
+    assert asked.by == number
+    assert getattr(caught.value, "code", None) == code
+    assert capsys.readouterr().err == "sgdfit: interrupted before there was anything to report\n"
+    assert signal.getsignal(number) == before

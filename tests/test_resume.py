@@ -1,7 +1,9 @@
 """A run that is killed at any moment and resumed ends, bit for bit, as if nothing had happened."""
 
 import json
+import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sgdfit.checkpoints.snapshot import decode
+from sgdfit.checkpoints.snapshot import DamageError, decode
 
 # As the command, but written every 20 ms, so that many of the kills hit a write.
 COMMAND = """
@@ -27,6 +29,36 @@ Journal.__init__ = often
 from sgdfit.cli.app import main
 sys.exit(main())
 """
+# As that, but its third write ends in a SIGKILL: after half of the bytes, before they are sent to
+# the disk, before the new file takes the place of the old one, or just after that.
+DYING = """
+import os, signal
+from sgdfit.checkpoints import place
+MOMENT, writes = os.environ["MOMENT"], 0
+write, replace, sync = place._write, os.replace, os.fsync
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+def half(pieces):
+    whole = b"".join(bytes(piece) for piece in pieces)
+    yield memoryview(whole[: len(whole) // 2])
+    die()
+def writing(path, pieces, like):
+    global writes
+    writes += len(pieces) != 1 if isinstance(pieces, list) else 1  # a probe is no write
+    write(path, half(pieces) if MOMENT == "half" and writes == 3 else pieces, like)
+def syncing(file):
+    if MOMENT == "before the disk" and writes == 3:
+        die()
+    sync(file)
+def replacing(old, new):
+    if MOMENT == "before its name" and writes == 3:
+        die()
+    replace(old, new)
+    if MOMENT == "after its name" and writes == 3:
+        die()
+place._write, os.fsync, os.replace = writing, syncing, replacing
+"""
+MOMENTS = ["half", "before the disk", "before its name", "after its name"]
 KILLS = 10  # of each of two cases
 PATIENCE = 120.0
 
@@ -105,11 +137,16 @@ class Done(NamedTuple):
     error: str
 
 
-def start(folder, case, save, *more):
-    command = [sys.executable, "-c", COMMAND, "fit", str(folder / case.data), case.formula]
+def start(folder, case, save, *more, dying=None):
+    program = COMMAND if dying is None else DYING + COMMAND
+    command = [sys.executable, "-c", program, "fit", str(folder / case.data), case.formula]
     options = [*case.options, "--save", str(save), *map(str, more)]
     return subprocess.Popen(
-        [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "MOMENT": dying or ""},
     )
 
 
@@ -207,6 +244,34 @@ def test_killed_and_resumed_it_ends_the_same(folder, whole, tmp_path, name):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_killed_amid_writes_it_ends_the_same(folder, whole, tmp_path, name):
+    """Each life dies within its third write, at another moment of it; the next goes on."""
+    case, known = CASES[name], whole(name)
+    checkpoint, save = tmp_path / "run", tmp_path / "fit.json"
+    before = None
+    for moment in MOMENTS:
+        process = start(folder, case, save, *resumed(checkpoint), dying=moment)
+        done = finish(process)
+        assert done.code == -signal.SIGKILL, (moment, done.error)
+        assert not save.exists()
+        left = tmp_path / f".run.{process.pid}.partial"
+        # What was being written stands beside the checkpoint, whole or in part, until it is that.
+        assert left.exists() == (moment != "after its name")
+        if moment == "half":
+            with pytest.raises(DamageError):
+                decode(np.fromfile(left, dtype=np.uint8))
+        elif left.exists():
+            assert held(left)
+        assert held(checkpoint)
+        assert checkpoint.read_bytes() != before  # it had written twice, and so came nearer
+        before = checkpoint.read_bytes()
+    done = finish(start(folder, case, save, *resumed(checkpoint)))
+    assert done.code == 0, done.error
+    assert facts(save) == known.facts
+    assert {entry.name for entry in tmp_path.iterdir()} == {"fit.json", "run"}
+
+
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("name", CASES)
 def test_asked_to_end_it_writes_and_reports(folder, whole, tmp_path, name, how):
@@ -225,7 +290,15 @@ def test_asked_to_end_it_writes_and_reports(folder, whole, tmp_path, name, how):
     assert done.code == (130 if how == signal.SIGINT else 143), done.error
     assert "interrupted" in done.output  # the report of the best so far
     assert "Traceback" not in done.error
+    kept = checkpoint.read_bytes()
     assert held(checkpoint)
+    if how == signal.SIGINT:  # --resume is forgotten
+        anew = finish(start(folder, case, save, "--checkpoint", checkpoint))
+        assert anew.code == 2
+        assert f"holds an unfinished run of '{case.formula}' (written 20" in anew.error
+        assert re.search(", at step [0-9,]+[)];|[0-9] pass|% of a", anew.error)
+        assert len(anew.error.strip().splitlines()) == 1
+        assert checkpoint.read_bytes() == kept
     again = finish(start(folder, case, save, "--checkpoint", checkpoint, "--resume"))
     assert again.code == 0, again.error
     assert facts(save) == known.facts
