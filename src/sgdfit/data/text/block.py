@@ -70,12 +70,12 @@ def blocks(
     rest, wanted = b"", size
     while True:
         part = take(wanted)
-        text = rest + part
         if len(part) < wanted:
+            text = rest + part
             if text:
                 yield _block(without_comments(text) if b"#" in text else text, line)
             return
-        whole, begun = _whole_lines(text)
+        whole, begun = _whole_lines(rest, part)
         end = last_row_end(whole, separator)
         rest, wanted = whole[end:] + begun, size if end else 2 * wanted
         if end:
@@ -94,11 +94,14 @@ def _block(text: bytes, line: int) -> Block:
     return Block(text, line, ends + (not text.endswith(b"\n")))
 
 
-def _whole_lines(text: bytes) -> tuple[bytes, bytes]:
+def _whole_lines(rest: bytes, part: bytes) -> tuple[bytes, bytes]:
     """Return the lines that have an end, without comments, and the beginning of the next."""
-    end = text.rfind(b"\n") + 1
-    whole = text[:end]
-    return (without_comments(whole) if b"#" in whole else whole), text[end:]
+    end = part.rfind(b"\n") + 1
+    if not end:
+        rest, part = b"", rest + part
+        end = part.rfind(b"\n") + 1
+    whole = b"".join((rest, memoryview(part)[:end]))
+    return (without_comments(whole) if b"#" in whole else whole), part[end:]
 
 
 def last_row_end(text: bytes, separator: str) -> int:
