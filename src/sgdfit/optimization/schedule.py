@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sgdfit.choice import number, spell, whole
 from sgdfit.errors import UsageError
+from sgdfit.optimization import rates
+from sgdfit.optimization.rates import AnySchedule, Array, Schedule
 
 __all__ = [
     "SCHEDULES",
+    "AnySchedule",
     "Schedule",
     "constant",
     "cosine",
@@ -26,34 +26,6 @@ __all__ = [
     "warm_up",
 ]
 
-Array: TypeAlias = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """A built-in schedule: called with a step it returns the rate, as a user's function does.
-
-    Attributes
-    ----------
-    name : str
-        Its name in ``SCHEDULES``.
-    options : tuple of (str, value)
-        What the factory of that name was given.
-    rates : callable
-        ``(steps, **options) -> rates``: many steps at once, float64 in and out.
-    """
-
-    name: str
-    options: tuple[tuple[str, Any], ...]
-    rates: Callable[..., Array]
-
-    def __call__(self, step: int) -> float:
-        """Return the learning rate of one step, counted from 0."""
-        return float(self.rates(np.array([step], dtype=np.float64), **dict(self.options))[0])
-
-
-AnySchedule: TypeAlias = Callable[[int], float]
-
 
 def constant(rate: float) -> Schedule:
     """Return the schedule of the same rate at each step.
@@ -63,7 +35,7 @@ def constant(rate: float) -> Schedule:
     >>> constant(0.1)(1000)
     0.1
     """
-    return _schedule("constant", _constant, rate=_least_0(rate, "rate", "constant"))
+    return _schedule("constant", rates.constant, rate=_least_0(rate, "rate", "constant"))
 
 
 def inverse_time(rate: float, decay: float) -> Schedule:
@@ -88,7 +60,7 @@ def inverse_time(rate: float, decay: float) -> Schedule:
     """
     rate = _least_0(rate, "rate", "inverse_time")
     decay = _least_0(decay, "decay", "inverse_time")
-    return _schedule("inverse_time", _inverse_time, rate=rate, decay=decay)
+    return _schedule("inverse_time", rates.inverse_time, rate=rate, decay=decay)
 
 
 def exponential(rate: float, gamma: float) -> Schedule:
@@ -113,7 +85,7 @@ def exponential(rate: float, gamma: float) -> Schedule:
     """
     rate = _least_0(rate, "rate", "exponential")
     gamma = _least_0(gamma, "gamma", "exponential")
-    return _schedule("exponential", _exponential, rate=rate, gamma=gamma)
+    return _schedule("exponential", rates.exponential, rate=rate, gamma=gamma)
 
 
 def step_decay(rate: float, size: int, gamma: float = 0.1) -> Schedule:
@@ -141,7 +113,7 @@ def step_decay(rate: float, size: int, gamma: float = 0.1) -> Schedule:
     rate = _least_0(rate, "rate", "step_decay")
     size = whole(size, "size of step_decay", 1)
     gamma = _least_0(gamma, "gamma", "step_decay")
-    return _schedule("step_decay", _step_decay, rate=rate, size=size, gamma=gamma)
+    return _schedule("step_decay", rates.step_decay, rate=rate, size=size, gamma=gamma)
 
 
 def cosine(rate: float, steps: int, floor: float = 0.0) -> Schedule:
@@ -172,7 +144,7 @@ def cosine(rate: float, steps: int, floor: float = 0.0) -> Schedule:
     rate = _least_0(rate, "rate", "cosine")
     steps = whole(steps, "steps of cosine", 1)
     floor = _least_0(floor, "floor", "cosine")
-    return _schedule("cosine", _cosine, rate=rate, steps=steps, floor=floor)
+    return _schedule("cosine", rates.cosine, rate=rate, steps=steps, floor=floor)
 
 
 def warm_up(
@@ -213,7 +185,7 @@ def warm_up(
             "then of warm_up must be a schedule such as cosine(0.1, 100), or a function"
             f" step -> rate, not {then!r}."
         )
-    return _schedule("warm_up", _warm_up, rate=rate, steps=steps, start=share, then=then)
+    return _schedule("warm_up", rates.warm_up, rate=rate, steps=steps, start=share, then=then)
 
 
 SCHEDULES: dict[str, Callable[..., Schedule]] = {
@@ -227,8 +199,8 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
 """The schedules by name."""
 
 
-def _schedule(name: str, rates: Callable[..., Array], **options: Any) -> Schedule:
-    return Schedule(name, tuple(options.items()), rates)
+def _schedule(name: str, function: Callable[..., Array], **options: Any) -> Schedule:
+    return Schedule(name, tuple(options.items()), function)
 
 
 def _least_0(value: float, option: str, name: str) -> float:
@@ -236,38 +208,6 @@ def _least_0(value: float, option: str, name: str) -> float:
     if result < 0.0:
         raise UsageError(f"{option} of {name} must be 0 or more, not {value!r}.")
     return result
-
-
-def _constant(steps: Array, rate: float) -> Array:
-    return np.full(steps.shape, rate)
-
-
-def _inverse_time(steps: Array, rate: float, decay: float) -> Array:
-    return rate / (1.0 + decay * steps)
-
-
-def _exponential(steps: Array, rate: float, gamma: float) -> Array:
-    # What overflows is reported by `tabulate`, with its step.
-    with np.errstate(over="ignore", invalid="ignore"):
-        return rate * np.power(gamma, steps)
-
-
-def _step_decay(steps: Array, rate: float, size: int, gamma: float) -> Array:
-    return _exponential(steps // size, rate, gamma)
-
-
-def _cosine(period_steps: Array, rate: float, steps: int, floor: float) -> Array:
-    # The remainder keeps the angle exact however many periods have passed.
-    angle = np.pi * np.mod(period_steps, 2 * steps) / steps
-    return floor + (rate - floor) * (1.0 + np.cos(angle)) / 2.0
-
-
-def _warm_up(now: Array, rate: float, steps: int, start: float, then: AnySchedule | None) -> Array:
-    rates = rate * (start + (1.0 - start) * np.minimum(now, steps) / steps)
-    later = now >= steps
-    if then is not None and later.any():
-        rates[later] = _raw_rates(then, now[later] - steps)
-    return rates
 
 
 def tabulate(schedule: AnySchedule, first: int, count: int) -> Array:
@@ -305,33 +245,15 @@ def tabulate(schedule: AnySchedule, first: int, count: int) -> Array:
             f"A schedule must be a function step -> rate, not {schedule!r};"
             f" known are {', '.join(SCHEDULES)}."
         )
-    rates = _raw_rates(schedule, np.arange(first, first + count, dtype=np.float64))
-    wrong = ~(np.isfinite(rates) & (rates >= 0.0))
+    found = rates.evaluated(schedule, np.arange(first, first + count, dtype=np.float64))
+    wrong = ~(np.isfinite(found) & (found >= 0.0))
     if wrong.any():
         at = int(np.argmax(wrong))
         raise UsageError(
-            f"The schedule {describe(schedule)} gives the learning rate {float(rates[at])!r} at"
+            f"The schedule {describe(schedule)} gives the learning rate {float(found[at])!r} at"
             f" step {first + at}; rates must be finite and 0 or more."
         )
-    return rates
-
-
-def _raw_rates(schedule: AnySchedule, steps: Array) -> Array:
-    """Evaluate ``schedule``, without a look at the range of its rates."""
-    if isinstance(schedule, Schedule):
-        return schedule.rates(steps, **dict(schedule.options))
-    return np.array([_called(schedule, int(step)) for step in steps], dtype=np.float64)
-
-
-def _called(schedule: AnySchedule, step: int) -> float:
-    value = schedule(step)
-    try:
-        return number(value, "a learning rate")
-    except UsageError:
-        raise UsageError(
-            f"The schedule {describe(schedule)} returns {value!r} at step {step};"
-            " it must return a finite number, 0 or more."
-        ) from None
+    return found
 
 
 def describe(schedule: AnySchedule) -> str:
@@ -351,6 +273,4 @@ def describe(schedule: AnySchedule) -> str:
             for option, value in schedule.options
         }
         return spell(schedule.name, SCHEDULES[schedule.name], shown)
-    if isinstance(schedule, functools.partial):
-        return describe(schedule.func)
-    return getattr(schedule, "__name__", type(schedule).__name__)
+    return rates.name_of(schedule)
