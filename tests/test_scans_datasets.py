@@ -19,6 +19,7 @@ from sgdfit.data.opening import open_rows
 from sgdfit.data.readers import open_table
 from sgdfit.data.scan import BATCH_ROWS
 from sgdfit.errors import DataError
+from sgdfit.fits import means
 
 ROWS = 1000
 RANDOM = np.random.default_rng(8)
@@ -78,6 +79,31 @@ def test_fits_are_those_of_the_files_bit_for_bit(kind, tmp_path):
         one, other = found.estimates[name], whole.estimates[name]
         assert (one.value, one.stderr) == (other.value, other.stderr)
     assert found.rows == whole.rows == ROWS - 21
+
+
+@pytest.mark.parametrize("how", ["files", "filter", "scanner"])
+def test_out_of_core_the_bits_are_those_of_memory(how, tmp_path, monkeypatch):
+    monkeypatch.setattr(means, "SHARE", 1e-6)
+    x = RANDOM.uniform(0, 3, 200_000)
+    y = 3 * np.exp(-1.3 * x) + 0.5 + 0.1 * RANDOM.normal(size=len(x))
+    memory = {"x": x, "y": y}
+    for k in range(2):
+        half = pa.table({name: values[k::2] for name, values in memory.items()})
+        pq.write_table(half, tmp_path / f"{k}.parquet", row_group_size=33_333)
+    whole = {name: np.concatenate([v[::2], v[1::2]]) for name, v in memory.items()}
+    data = ds.dataset(tmp_path)
+    data = {
+        "files": lambda: data,
+        "filter": lambda: data.filter(ds.field("x") >= 0),
+        "scanner": data.scanner,
+    }[how]()
+    found, expected = (
+        sgdfit.fit("y = a*exp(-b*x) + c", each, kernel="numpy") for each in (data, whole)
+    )
+    assert found.rows_visited == expected.rows_visited
+    for name in "abc":
+        one, other = found.estimates[name], expected.estimates[name]
+        assert (one.value, one.stderr) == (other.value, other.stderr)
 
 
 @pytest.mark.parametrize("kind", WRITERS)
@@ -288,9 +314,7 @@ def test_text_that_does_not_fit_the_schema_is_named(tmp_path):
     two_files(
         tmp_path, pa.table({"x": [1, 2]}), pa.table({"x": [1.5]}), pyarrow.csv.write_csv, "csv"
     )
-    with pytest.raises(
-        DataError, match=r"b\.csv cannot be read as the Dataset says \(.*1.5"
-    ):
+    with pytest.raises(DataError, match=r"b\.csv cannot be read as the Dataset says \(.*1.5"):
         open_table(ds.dataset(tmp_path, format="csv")).load(["x"])
 
 
