@@ -22,6 +22,7 @@ from sgdfit.inference.directions import (
     scaled_spectrum,
 )
 from sgdfit.inference.directions import ROUNDING as ROOT_ROUNDING
+from sgdfit.inference.triangle import decomposed
 
 __all__ = ["ROUNDINGS", "Quadratic", "from_rows", "from_sums", "joined", "projected"]
 
@@ -149,17 +150,17 @@ def from_rows(
     """
     p, n = jacobian.shape
     curved, pull = (curvature, slope) if weight is None else (weight * curvature, weight * slope)
-    roots = np.sqrt(curved)
-    layout = _layout(() if linear is None else tuple(linear.tolist()), p)
-    # Column by column, as LAPACK takes them; what is left empty is zero.
+    roots = math.sqrt(curved) if isinstance(curved, float) else np.sqrt(curved)
+    layout = _layout(() if linear is None else tuple(linear.tolist()), p, max(n, p + 1))
+    # What is left empty is zero.
     table = np.zeros((p + 1, max(n, p + 1)))
     np.multiply(jacobian.take(layout.order, 0), roots, out=table[:p, :n])
-    scaled = np.divide(pull, roots, out=table[p, :n], where=roots > 0)
+    where = True if isinstance(roots, float) else roots > 0
+    scaled = np.divide(pull, roots, out=table[p, :n], where=where)
     # Half the squares are the loss itself where that is a sum of squared residuals.
     halves = float(scaled @ scaled) / 2
-    # The triangle, and below it what makes up the rotation.
-    triangle = np.linalg.qr(table.T, mode="raw")[0]
-    root = triangle[layout.inverse, :p].T * layout.upper
+    triangle = decomposed(table)
+    root = triangle.take(layout.cells) * layout.upper
     offset, corner = triangle[p, :p], float(triangle[p, p])
     spread = 2 * halves if isinstance(curved, float) else _spread(curved, pull, slope, weight)
     rest = corner * corner / 2
@@ -211,25 +212,27 @@ class _Layout(NamedTuple):
     ----------
     columns : tuple of int
         Those of the root in the order in which they are decomposed.
-    order, inverse : int[p]
-        The same as an index, and where each column of the root went.
-    upper : bool[p, p]
-        Which entries of the root are part of the triangle.
+    order : int[p]
+        The same as an index.
+    cells : int[p, p]
+        Where each entry of the root stands in the table once that is decomposed, row by row.
+    upper : float64[p, p]
+        1 for entries that are part of the triangle, 0 for the others.
     """
 
     columns: tuple[int, ...]
     order: np.ndarray
-    inverse: np.ndarray
+    cells: np.ndarray
     upper: np.ndarray
 
 
 @lru_cache(maxsize=256)
-def _layout(first: tuple[int, ...], p: int) -> _Layout:
+def _layout(first: tuple[int, ...], p: int, width: int) -> _Layout:
     """Return the layout with some columns first: one for all the evaluations of a walk."""
     order = np.array([*first, *(i for i in range(p) if i not in first)], dtype=np.intp)
-    inverse = np.argsort(order)
-    upper = np.arange(p)[:, None] <= inverse
-    return _Layout(tuple(order.tolist()), order, inverse, upper)
+    inverse, rows = np.argsort(order), np.arange(p)[:, None]
+    upper = (rows <= inverse).astype(np.float64)
+    return _Layout(tuple(order.tolist()), order, inverse * width + rows, upper)
 
 
 def from_sums(gradient: np.ndarray, curvature: np.ndarray, loss: float, spread: float) -> Quadratic:
