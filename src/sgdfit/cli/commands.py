@@ -18,10 +18,10 @@ import typer
 from sgdfit.cli import arriving
 from sgdfit.cli import options as option
 from sgdfit.cli import resources as resource
-from sgdfit.cli.following import Wish, as_interval, check_wish
 from sgdfit.cli.following import follow as run_stream
 from sgdfit.cli.groups import ParserError, WithExamples, WithFormula, WithHint, parser_sentence
 from sgdfit.cli.inputs import as_numbers, as_start, check_texts, data_first, open_data
+from sgdfit.cli.interval import Wish, as_interval, check_wish
 from sgdfit.cli.outcome import INTERRUPTED, exit_status, keep, print_json, show_result
 from sgdfit.cli.progress import progress_bar, steps_between
 from sgdfit.cli.signals import ending_kindly, heeding
@@ -209,7 +209,7 @@ def fit(
         warnings_told(listener.tell, not quiet),
         ending_kindly() as asked,
     ):
-        table = open_data(data, where)
+        table = open_data(data, where, missing)
         from sgdfit.fits.fitting import fit as run
 
         result = run(

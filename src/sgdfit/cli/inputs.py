@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from sgdfit.cli.streams import say
@@ -15,14 +16,48 @@ if TYPE_CHECKING:
 
 __all__ = ["as_numbers", "as_start", "check_texts", "data_first", "open_data"]
 
+LABEL = "standard input"
+HEAD, BLOCK = 64, 1 << 20
 
-def open_data(data: str, where: str | None = None) -> Table:
+
+def open_data(data: str, where: str | None = None, missing: str = "error") -> Table:
     """Open a file or standard input; the table can be read twice, standard input cannot."""
     from sgdfit.data.readers import open_table
 
     if data == "-" and sys.stdin.isatty():
         say("reading rows from the terminal; end them with Ctrl-D on a line of its own")
-    return open_table(data, where)
+    return open_table(data if data != "-" else _standard_input(missing), where)
+
+
+def _standard_input(missing: str) -> Table | str:
+    """Return JSON lines as a table that is read once; all else the library knows by itself."""
+    from sgdfit.cli.json_lines import JsonLines, is_json
+
+    if not is_json(_first_bytes()):
+        return "-"
+    from sgdfit.data.one_pass import open_batches
+
+    lines = JsonLines(LABEL, lenient=missing == "drop")
+
+    def tables() -> Iterator[Table]:
+        while block := sys.stdin.buffer.read(BLOCK):
+            yield from (batch.table() for batch in lines.feed(block))
+        yield from (batch.table() for batch in lines.feed(b"", final=True))
+
+    return open_batches(tables(), LABEL, lambda table: table)
+
+
+def _first_bytes() -> bytes:
+    """Return how standard input begins, and leave it there."""
+    stream: Any = getattr(sys.stdin, "buffer", None)
+    if hasattr(stream, "peek"):
+        return bytes(stream.peek(HEAD)[:HEAD])
+    if stream is None or not stream.seekable():
+        return b""
+    place = stream.tell()
+    head = stream.read(HEAD)
+    stream.seek(place)
+    return bytes(head)
 
 
 def data_first(data: str, formula: str) -> tuple[str, str]:

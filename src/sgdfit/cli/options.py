@@ -106,7 +106,7 @@ DataFile = Annotated[
     typer.Argument(
         metavar="DATA",
         help="CSV, TSV, Parquet, Feather, Arrow or ORC file, also .csv.gz and the like; a folder or"
-        " a quoted pattern of files; - for standard input.",
+        " a quoted pattern of files; - for standard input, also JSON lines.",
         show_default=False,
     ),
 ]

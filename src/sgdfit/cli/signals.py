@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sgdfit.cli.outcome import INTERRUPTED
 from sgdfit.cli.streams import say
@@ -15,7 +15,7 @@ from sgdfit.cli.streams import say
 if TYPE_CHECKING:
     from sgdfit.fits.descent import Callback, Progress
 
-__all__ = ["TERMINATED", "Asked", "ending_kindly", "heeding"]
+__all__ = ["TERMINATED", "Asked", "Signals", "Stopped", "ending_kindly", "heeding"]
 
 # 128 and the signal's number, as a shell says it.
 TERMINATED = 143
@@ -32,6 +32,39 @@ class Asked:
         """Return the exit status of an interrupted run, or what it would be otherwise."""
         by_sigterm = self.by == signal.SIGTERM and otherwise == INTERRUPTED
         return TERMINATED if by_sigterm else otherwise
+
+
+class Stopped(BaseException):  # it is no error, and nobody's to catch but ours
+    """A signal came while nothing was being done."""
+
+
+class Signals:
+    """Ctrl-C and SIGTERM wait until the rows that have come are worked in."""
+
+    def __init__(self) -> None:
+        self.caught: int = 0
+        self.waiting = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Signals:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._catch)
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _catch(self, number: int, frame: FrameType | None) -> None:
+        again, self.caught = bool(self.caught), number
+        if self.waiting or again:
+            self.waiting = False
+            raise Stopped
+
+    def check(self) -> None:
+        """Stop here if a signal came."""
+        if self.caught:
+            raise Stopped
 
 
 @contextlib.contextmanager
