@@ -325,6 +325,33 @@ def test_a_row_that_is_missing_is_named_with_its_file(tmp_path):
     assert open_table(ds.dataset(tmp_path)).load(["x"], missing="drop").dropped == 1
 
 
+def test_a_file_that_is_damaged_is_named(tmp_path):
+    data = folder(tmp_path, "parquet")
+    path = tmp_path / "site=B" / "part.parquet"
+    path.write_bytes(path.read_bytes()[:-9])
+    for each in (data, data.filter(ds.field("n") > 3), list(data.get_fragments())[1]):
+        with pytest.raises(DataError, match=r"part\.parquet") as caught:
+            open_table(each).load(["x"])
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [pq.ParquetFile, pq.ParquetDataset, pyarrow.orc.ORCFile])
+def test_readers_of_one_format_are_to_be_named(kind, tmp_path):
+    write = pyarrow.orc.write_table if kind is pyarrow.orc.ORCFile else pq.write_table
+    write(TABLE, str(tmp_path / "a"))
+    with pytest.raises(
+        DataError, match=r"cannot be read: name its file, or pass a pyarrow.dataset"
+    ):
+        open_table(kind(str(tmp_path / "a")))
+
+
+@pytest.mark.parametrize("item", [TABLE, ds.dataset(TABLE), {"x": [1.0]}, TABLE.to_pandas()])
+def test_a_list_of_tables_is_to_be_iterated(item):
+    with pytest.raises(DataError, match=r"cannot be read as a whole: pass iter\(…\) of it"):
+        open_table([item, item])
+    assert open_table(iter([item, item])).load(["x"]).rows == 2 * open_table(item).load(["x"]).rows
+
+
 def test_a_dataset_without_files(tmp_path):
     with pytest.raises(DataError, match="the data has no files; give a Dataset with at least one"):
         open_table(ds.dataset(tmp_path, format="parquet", schema=NUMBERS.schema))
@@ -338,4 +365,7 @@ def test_fingerprints_tell_datasets_apart(tmp_path):
     assert mark(data) == mark(ds.dataset(tmp_path, partitioning="hive")) != ""
     assert mark(data) == mark(tmp_path)
     assert mark(data, "x > 1") != mark(data)
+    whole = next(data.get_fragments())
+    some = [whole, whole.subset(row_group_ids=[0]), whole.subset(row_group_ids=[1])]
+    assert len({mark(fragment) for fragment in some}) == 3
     assert mark(data.filter(ds.field("x") > 1)) == ""

@@ -98,9 +98,18 @@ def _opened(data: object) -> Table:
 
 
 def _advice(data: object) -> str:
+    if isinstance(data, list | tuple) and data and _is_table(data[0]):
+        return " as a whole: pass iter(…) of it, to read its parts one after another"
     if isinstance(data, np.ndarray | list | tuple):
         return ", for its columns have no names: write {'x': x, 'y': y}"
+    if _is_arrow_made(data):
+        return ": name its file, or pass a pyarrow.dataset.Dataset"
     return ""
+
+
+def _is_table(item: object) -> bool:
+    plain = item is None or isinstance(item, str | bytes | int | float | list | tuple)
+    return not plain and any(recognised(item) for _, recognised, _ in KINDS)
 
 
 def _texts(names: Sequence[object], advice: str) -> tuple[str, ...]:
@@ -194,16 +203,22 @@ def _is_structured(data: object) -> bool:
 
 
 def _is_file(data: object) -> bool:
-    """Tell what hands out text or bytes; pandas' readers of chunks hand out frames."""
-    return hasattr(data, "read") and not hasattr(data, "get_chunk")
+    """Tell what hands out text or bytes; readers of pandas' and pyarrow's hand out tables."""
+    if not hasattr(data, "read") or hasattr(data, "get_chunk"):
+        return False
+    return not _is_arrow_made(data) or hasattr(data, "readable")
+
+
+def _is_arrow_made(data: object) -> bool:
+    """Tell objects of pyarrow's, such as its ParquetFile, whose methods have other meanings."""
+    return type(data).__module__.partition(".")[0] == "pyarrow"
 
 
 def _is_arrow(data: object) -> bool:
     """Tell what is in memory: anything of Arrow's but its readers."""
     if hasattr(data, "read_next_batch"):
         return False
-    module = type(data).__module__.partition(".")[0]
-    return (module == "pyarrow" and _is_stream(data)) or hasattr(data, "__arrow_c_array__")
+    return (_is_arrow_made(data) and _is_stream(data)) or hasattr(data, "__arrow_c_array__")
 
 
 def _is_stream(data: object) -> bool:

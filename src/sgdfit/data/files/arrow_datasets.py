@@ -121,7 +121,7 @@ def _opener(fragment: Any) -> Callable[[Origin], Contents] | None:
     """Return what opens the file of a fragment, and leaves its row groups; None for text."""
     ending = f".{fragment.format.default_extname}"
     open_file = next((kind.open for kind in FORMATS if ending in kind.endings), None)
-    if open_file is None or not hasattr(fragment, "row_groups"):
+    if open_file is None or not hasattr(type(fragment), "row_groups"):
         return open_file
 
     def open_some(origin: Origin) -> Contents:

@@ -74,6 +74,8 @@ def open_dataset(
                 pieces[kept] = piece
         schemas[-1] = schemas[-1]._replace(stretches=())
     texts = dict.fromkeys(str(contents.schema.remove_metadata()) for contents in schemas)
+    # A Dataset may be of some row groups of a file only.
+    texts[" ".join(str(piece.first) for piece in pieces)] = None
     where = condition.text if condition else ""
     fingerprint = fingerprint_of_files(origins, texts, where)
     names = _names(layouts if declared is None else layouts[:1])
