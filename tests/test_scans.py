@@ -20,7 +20,7 @@ from sgdfit.data.files import folders
 from sgdfit.data.files.patterns import natural
 from sgdfit.data.fingerprints import fingerprint_of
 from sgdfit.data.readers import open_table
-from sgdfit.data.scan import BATCH_ROWS, WHOLE_NUMBERS
+from sgdfit.data.scan import BATCH_ROWS, DECODED_ROWS
 
 ROWS = 1000
 RANDOM = np.random.default_rng(3)
@@ -78,7 +78,7 @@ def read(scan, names):
     """Join what the pieces hold, in order."""
     batches = [batch for piece in scan.pieces for batch in piece.read(names)]
     assert all(batch.schema.names == list(names) for batch in batches)
-    assert all(batch.num_rows * len(names) <= WHOLE_NUMBERS for batch in batches)
+    assert all(batch.num_rows <= DECODED_ROWS for batch in batches)
     return pa.concat_tables(
         [pa.Table.from_batches([b]) for b in batches], promote_options="default"
     )

@@ -5,33 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-__all__ = ["BATCH_ROWS", "Piece", "Scan", "batch_rows"]
+__all__ = ["BATCH_ROWS", "DECODED_ROWS", "Piece", "Scan", "batch_rows"]
 
-# The most rows that a piece hands out at once, and about the most numbers: 8 MB.
-BATCH_ROWS, BATCH_NUMBERS = 262_144, 1 << 20
-# A piece of no more numbers is best decoded at once.
-WHOLE_NUMBERS = 1 << 21
+# The most rows that are kept together where Arrow hands them out.
+BATCH_ROWS = 1 << 18
+# The most rows to decode at once, and about the most numbers: 8 MB.
+DECODED_ROWS, DECODED_NUMBERS = 1 << 19, 1 << 20
 # Fewer rows than this are not worth handing out.
 LEAST_ROWS = 16_384
 
 
-def batch_rows(columns: int, rows: int | None = None) -> int:
+def batch_rows(columns: int) -> int:
     """Return how many rows of so many columns to decode at once.
-
-    Parameters
-    ----------
-    columns : int
-    rows : int, optional
-        How many there are.
 
     Examples
     --------
-    >>> batch_rows(2), batch_rows(16), batch_rows(2, 1_000_000)
-    (262144, 65536, 1000000)
+    >>> batch_rows(2), batch_rows(16)
+    (524288, 65536)
     """
-    if rows is not None and 0 < rows * columns <= WHOLE_NUMBERS:
-        return rows
-    return min(BATCH_ROWS, max(LEAST_ROWS, BATCH_NUMBERS // max(1, columns)))
+    return min(DECODED_ROWS, max(LEAST_ROWS, DECODED_NUMBERS // max(1, columns)))
 
 
 def _nowhere(piece: Piece, row: int) -> str:
@@ -50,9 +42,8 @@ class Piece(NamedTuple):
     rows : int or None
         How many it holds; None where that is known only once they are read.
     read : function of column names
-        Yields these columns as Arrow record batches, in order, which are as long as `batch_rows`
-        says or shorter; each call begins anew. Different pieces may be read on different threads
-        at once.
+        Yields these columns as Arrow record batches, in order, of at most `DECODED_ROWS` rows;
+        each call begins anew. Different pieces may be read on different threads at once.
     """
 
     label: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +16,14 @@ from sgdfit.data.scan import Piece, Scan, batch_rows
 __all__ = ["Stream"]
 
 Array = np.ndarray[Any, Any]
+Columns = tuple[Array, ...]
 
 # Chunks begin at multiples of so many rows, whatever the pieces are: what sums are added up over.
 ALIGNED_ROWS = 65_536
 # Pieces whose rows are mixed with one another.
 OPENED = 4
+# About a tenth of a second's reading, after which progress is told and an interrupt heard.
+LONGEST_PART = 1 << 23
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +96,26 @@ class Stream:
         reads = [(lambda piece=piece: self.blocks(piece)) for piece in self.scan.pieces[begin:]]
         blocks = ahead(reads, self.threads, self._is_fine_grained)
         return aligned(_without(blocks, first - skipped), self.chunk_rows, ALIGNED_ROWS)
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether there are several pieces, none so long that nothing would be heard of it."""
+        counts = self.census.kept
+        return len(counts) > 1 and max(counts) <= LONGEST_PART
+
+    def parts(self, first: int = 0) -> Iterator[tuple[int, Callable[[], Iterator[Columns]]]]:
+        """Yield the row at which each piece begins, and what reads its columns in blocks.
+
+        Parameters
+        ----------
+        first : int
+            The row to begin at.
+        """
+        at = 0
+        for piece, count in self._counted:
+            skipped, begin, at = max(first - at, 0), at, at + count
+            if skipped < count:
+                yield begin + skipped, _reader(self.blocks, piece, skipped)
 
     @property
     def _is_fine_grained(self) -> bool:
@@ -173,6 +196,12 @@ class Stream:
             first += rows
             if first >= last:
                 return
+
+
+def _reader(
+    blocks: Callable[[Piece], Iterator[Columns]], piece: Piece, skipped: int
+) -> Callable[[], Iterator[Columns]]:
+    return lambda: _without(blocks(piece), skipped)
 
 
 def _without(blocks: Iterator[tuple[Array, ...]], rows: int) -> Iterator[tuple[Array, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from sgdfit.data.source import Source
 from sgdfit.data.stream import Stream
 from sgdfit.fits.growth import reserved
 from sgdfit.fits.means import Means
+from sgdfit.fits.parts import Part
 from sgdfit.fits.population import Population, in_memory
 from sgdfit.fits.row_weights import (
     Weigher,
@@ -30,6 +32,7 @@ from sgdfit.models.model import Model
 __all__ = ["Intake", "take_in"]
 
 Array = np.ndarray[Any, Any]
+Columns = tuple[Array, ...]
 
 
 class Intake(NamedTuple):
@@ -99,6 +102,12 @@ def _population(
     return in_memory(model, chunk, some, threads, journal)
 
 
+def _chunked(
+    read: Callable[[], Iterator[Columns]], chunk_of: Callable[[Columns], Chunk]
+) -> Callable[[], Iterator[Chunk]]:
+    return lambda: map(chunk_of, read())
+
+
 def _reserved(model: Model, rows: int, seed: int) -> tuple[Array, int]:
     straight = model.is_linear and model.loss.name == SQUARED
     return reserved(rows, len(model.columns), seed, straight=straight)
@@ -119,6 +128,10 @@ def _streamed(
             weights = known.weights(dict(zip(stream.names, columns, strict=True)))
         return Chunk(tuple(columns[place] for place in places), weights)
 
+    def parts(first: int) -> Generator[Part, None, None]:
+        for at, read in stream.parts(first):
+            yield Part(at, _chunked(read, chunk_of))
+
     begin, length = _reserved(model, stream.counted, seed)
     some = chunk_of(stream.take(begin, length))
     population = Population(
@@ -131,6 +144,7 @@ def _streamed(
         journal,
         lambda order: map(chunk_of, stream.mixed(order)),
         means.budget // 3,
+        parts if stream.has_parts else None,
     )
     return Intake(population, 1.0 if known is None else known.given_mean)
 

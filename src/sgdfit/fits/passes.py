@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import itertools
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from sgdfit.fits.parts import Edges, Part, Torn, in_order, torn
 from sgdfit.fits.survey import Survey, joined, look_at
 from sgdfit.kernels.kernel import PANEL, Chunk, Kernel, Sums, combined
 
@@ -80,13 +81,14 @@ class Passing:
         if known is not None:
             return known
         try:
-            for added in self._each():
-                self.added.append(added._replace(until=self.rows + added.until))
-                if everything.journal.is_due:
-                    everything.journal.keep(self.key, self._state(), now=True)
-                if everything.listener is not None:
-                    seconds = time.perf_counter() - begun
-                    everything.listener(Pass(self.rows, everything.rows, seconds))
+            with contextlib.closing(self._each()) as each:
+                for added in each:
+                    self.added.append(added._replace(until=self.rows + added.until))
+                    if everything.journal.is_due:
+                        everything.journal.keep(self.key, self._state(), now=True)
+                    if everything.listener is not None:
+                        seconds = time.perf_counter() - begun
+                        everything.listener(Pass(self.rows, everything.rows, seconds))
         except BaseException:
             # Rows that were read ahead, but not added up, have told nothing.
             everything.visited = visited + self.rows
@@ -108,21 +110,46 @@ class Passing:
         """The single rows that were taken along; None where there are none."""
         return _one([a.scattered for a in self.added])
 
-    def _each(self) -> Iterator[_Added]:
-        chunks = self._placed(self.everything.chunks(self.rows))
-        if self.everything.threads == 1 or self.everything.rows <= WORTH_THREADS:
-            return map(self._add, chunks)
-        return _in_order(self._add, chunks, self.everything.threads)
+    def _each(self) -> Generator[_Added, None, None]:
+        everything = self.everything
+        if everything.threads == 1 or everything.rows <= WORTH_THREADS:
+            yield from map(self._add, self._placed(everything.chunks(self.rows)))
+        elif everything.parts is None:
+            chunks = self._placed(everything.chunks(self.rows))
+            yield from in_order(self._add, chunks, everything.threads)
+        else:
+            yield from self._by_parts(everything.parts(self.rows))
+
+    def _by_parts(self, parts: Generator[Part, None, None]) -> Generator[_Added, None, None]:
+        """Yield the sums of panels, which threads read and add up part by part."""
+        everything, at = self.everything, self.rows
+        edges = Edges(weighted=everything.weighted)
+        # Compiled here, lest several threads do it at once.
+        self._add((0, everything.some.part(0, 1)))
+        for whole, rest in in_order(self._worked, parts, everything.threads):
+            before = map(self._add, _numbered(edges.push(rest.head), at))
+            for added in itertools.chain(before, whole):
+                at += added.until
+                everything.visited += added.until
+                yield added
+            # No panel is complete with these: it ends in another part.
+            edges.push(rest.tail)
+        for added in map(self._add, _numbered(edges.rest(), at)):
+            everything.visited += added.until
+            yield added
+
+    def _worked(self, part: Part) -> tuple[list[_Added], Torn]:
+        whole: list[_Added] = []
+        rest = torn(part, lambda first, chunk: whole.append(self._add((first, chunk))))
+        return whole, rest
 
     def _placed(self, chunks: Iterator[Chunk]) -> Generator[tuple[int, Chunk], None, None]:
         """Yield each chunk with the row that it begins at."""
-        begin = first = self.rows
-        for chunk in chunks:
-            if first == begin:
+        for first, chunk in _numbered(chunks, self.rows):
+            if first == self.rows:
                 # Compiled here, lest several threads do it at once.
                 self._add((first, chunk.part(0, 1)))
             yield first, chunk
-            first += chunk.rows
 
     def _add(self, placed: tuple[int, Chunk]) -> _Added:
         first, chunk = placed
@@ -232,24 +259,11 @@ def _unnamed(arrays: dict[str, np.ndarray]) -> Chunk | None:
     return Chunk(tuple(arrays[f"column {k}"] for k in range(len(columns))), arrays.get("weights"))
 
 
-def _in_order(
-    work: Callable[[tuple[int, Chunk]], _Added],
-    chunks: Generator[tuple[int, Chunk], None, None],
-    threads: int,
-) -> Iterator[_Added]:
-    """Yield what ``work`` makes of each chunk, in order, some of them at once."""
-    waiting: deque[Future[_Added]] = deque()
-    pool = ThreadPoolExecutor(threads, "sgdfit-sums")
-    try:
-        for chunk in chunks:
-            waiting.append(pool.submit(work, chunk))
-            if len(waiting) > threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-        chunks.close()
+def _numbered(chunks: Iterable[Chunk], first: int) -> Iterator[tuple[int, Chunk]]:
+    """Yield each chunk with the row that it begins at."""
+    for chunk in chunks:
+        yield first, chunk
+        first += chunk.rows
 
 
 def _written(surveys: list[Survey]) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import cached_property
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from sgdfit.checkpoints.journal import Journal
 from sgdfit.data.alignment import Aligner
 from sgdfit.fits.growth import FEW, sample, scattered
+from sgdfit.fits.parts import Part
 from sgdfit.fits.passes import Pass, Passing, record_name, slices
 from sgdfit.fits.survey import Survey, joined, look_at, response_of
 from sgdfit.kernels.kernel import Chunk, Kernel, Sums
@@ -49,6 +50,8 @@ class Population:
         Yields all rows in a random order of pieces; needed where they are not in memory.
     buffer : int
         The most bytes of rows that textbook descent may hold and shuffle at a time.
+    parts : function of a row, optional
+        Yields what ``chunks`` does, in parts that threads may read at once.
     """
 
     def __init__(
@@ -62,9 +65,10 @@ class Population:
         journal: Journal,
         mixed: Callable[[list[int]], Iterator[Chunk]] | None = None,
         buffer: int = MOST_BUFFERED,
+        parts: Callable[[int], Generator[Part, None, None]] | None = None,
     ) -> None:
         self.model, self.rows, self.some, self.whole = model, rows, some, whole
-        self.threads, self.journal = threads, journal
+        self.threads, self.journal, self.parts = threads, journal, parts
         self._chunks, self._mixed, self._buffer = chunks, mixed, buffer
         self._survey: Survey | None = None
         self._scattered: Chunk | None = None

@@ -30,7 +30,7 @@ class Stretch(NamedTuple):
     rows : int or None
         How many, if that stands in the file.
     read : function of column names
-        Yields these columns, in order, in record batches as long as `batch_rows` says.
+        Yields these columns, in order, in record batches of at most `DECODED_ROWS` rows.
     range : function of a column name
         What the file says of its values.
     """

@@ -71,7 +71,7 @@ def _reader(
             try:
                 file = _file(source, origin, metadata)
                 batches = file.iter_batches(
-                    batch_size=batch_rows(len(names), rows),
+                    batch_size=batch_rows(len(names)),
                     row_groups=[group],
                     columns=list(names),
                     use_threads=False,
