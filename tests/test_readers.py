@@ -243,6 +243,9 @@ def test_dialects_are_read_as_pandas_reads_them(name, write):
         ("a,,b\n1,2,3\n", ("a", "c2", "b"), [1.0, 2.0, 3.0]),
         ("ｘ, µ \n1,2\n", ("x", "μ"), [1.0, 2.0]),
         ("NA,nan\n1,2\n", ("NA", "nan"), [1.0, 2.0]),
+        ('# a\n"x\r\n(s)","y\n""z"""\r\n1,2\r\n', ("x (s)", 'y "z"'), [1.0, 2.0]),
+        ("sep=;\nx;y\n1,5;2\n", ("x", "y"), [1.5, 2.0]),
+        ('"SEP=,"\r\n1,2\r\n', ("x", "y"), [1.0, 2.0]),
     ],
 )
 def test_names_of_columns(text, names, first, write):

@@ -89,6 +89,14 @@ FILES = {
         b"x,y\n1,2\n  #N/A ,3\n4,5\n",
         ["1 of 3 rows", "column 'x' row 2 (line 3) is missing (NaN)"],
     ),
+    "missing before blanks": (
+        b"x y\n1 2\n#N/A 3\n# N/A 3\n4 5\n",
+        ["1 of 3 rows", "column 'x' row 2 (line 3) is missing (NaN)"],
+    ),
+    "a quote in a header": (
+        b'x",y\n1,2\n3,4,5\n',
+        ["line 3", "has 3 fields where the header has 2"],
+    ),
     "a line within quotes": (
         b'n,x\n"1\n",1\n"2\n\n",two\n',
         ["column 'x'", "row 2 (line 4) is 'two'"],

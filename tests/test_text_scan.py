@@ -79,6 +79,8 @@ NASTY = {
     + (",".join(["1.5"] * 300) + "\n") * 3,
     "Greek": "α,µ\n1,2\n",
     "text beside": "n,x\nä,1\nö,2\n",
+    "a header over lines": '"x\n(s)","y"\n1,2\n3,4\n5,6\n',
+    "a note of the separator": "sep=,\nx,y\n1,2\n3,4\n5,6\n",
     "errors of a spreadsheet": "x,y\n1,2\n#N/A,3\n#N/A text, a comment\n 4,#N/A\n # b\n5,6\n",
     "NaN at the end": "x,y\n1,2\n3,4\nnan,6\n",
 }

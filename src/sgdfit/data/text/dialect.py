@@ -27,9 +27,14 @@ POINT_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?inf(inity)?"
 COMMA_NUMBER = re.compile(r"[+-]?(\d+,\d*|,\d+)(e[+-]?\d+)?", re.IGNORECASE)
 DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?")
 COMMA_FIELD = re.compile(rb'(?m)(?:^|[;\t| "])[+-]?\d*,\d+(?=[;\t| "\r]|$)')
+# A spreadsheet's own note of the separator, in the first line.
+SEPARATOR_LINE = re.compile(rb'"?sep=[,;|\t ]"?\s*', re.IGNORECASE)
+HEADER_LINES = 20
 # quotes hold blanks together only where blanks stand around them, not in "1,000",2
 # What a spreadsheet writes for a value that it could not compute; a line may begin with it.
-ERRORS = re.compile(r'#(?:N/A|DIV/0!|VALUE!|REF!|NUM!|NAME\?|NULL!)[ ]*(?=[,;|\t\r\n"]|$)')
+ERRORS = re.compile(
+    r"#(?:N/A|DIV/0!|VALUE!|REF!|NUM!|NAME\?|NULL!)(?= *[,;|\t\r\n\"]| *$| +[-+.0-9])"
+)
 ERROR_BYTES = re.compile(ERRORS.pattern.encode())
 WORD = re.compile(r'"[^"]*"(?=\s|$)|\S+')
 
@@ -123,13 +128,28 @@ def is_comment(line: str) -> bool:
 
 def _first_lines(data: Data) -> list[tuple[int, int, bytes]]:
     start = len(BOM) if data[: len(BOM)] == BOM else 0
-    found = []
+    found: list[tuple[int, int, bytes]] = []
     for number, offset, line in lines(data, start):
+        if found and number < found[0][0] + found[0][2].count(b"\n") + 1:
+            continue
         if line.strip() and not is_comment(line.decode(errors="replace")):
-            found.append((number, offset, line))
+            if not found and SEPARATOR_LINE.fullmatch(line):
+                continue
+            found.append((number, offset, line if found else _whole_header(data, offset, line)))
         if len(found) == LINES_LOOKED_AT:
             break
     return found
+
+
+def _whole_header(data: Data, offset: int, line: bytes) -> bytes:
+    """Join the lines of a header with line breaks within quotes, as spreadsheets write it."""
+    text = line
+    for number, _, following in lines(data, offset):
+        if number > 1:
+            text += b"\n" + following
+        if text.count(b'"') % 2 == 0 or number == HEADER_LINES:
+            break
+    return text if text.count(b'"') % 2 == 0 else line
 
 
 def _decoded_header(line: bytes, number: int, label: str) -> str:
@@ -201,7 +221,7 @@ def _decimal(data: Data, texts: list[str], separator: str) -> str:
 
 
 def _named(fields: list[str]) -> tuple[str, ...]:
-    names = clean_names(fields)
+    names = clean_names(" ".join(field.splitlines()) for field in fields)
     return tuple(name or f"c{place}" for place, name in enumerate(names, start=1))
 
 
