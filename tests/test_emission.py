@@ -175,8 +175,10 @@ def test_the_source_is_the_same_in_every_process():
     """Compiled kernels are kept by their source, which no hash may change."""
     program = (
         "import hashlib; from formulas import FORMULAS, model_of;"
-        " from sgdfit.kernels.kernel_source import partials_source;"
-        " texts = [partials_source(model_of(case, 'huber'), True) for case in FORMULAS];"
+        " from sgdfit.kernels.kernel_source import partials_source, single_source;"
+        " from sgdfit.optimization.optimizer import sgd;"
+        " models = [model_of(case, 'huber') for case in FORMULAS];"
+        " texts = [partials_source(m, True) + single_source(m, True, sgd()) for m in models];"
         " print(hashlib.sha256(''.join(texts).encode()).hexdigest())"
     )
     digests = {

@@ -69,7 +69,8 @@ def single_source(model: Model, weighted: bool, optimizer: Optimizer) -> str:
     # Where a step is the rate times the gradient, all of it that is known comes first.
     plain = _is_plain(optimizer)
     texts |= {"DIRECTION": ["steep" if plain else "g#P"], "RATE": ["rate*j#P" if plain else "rate"]}
-    texts["GAIN"] = ["w*gain" if weighted else "gain"]
+    texts["GRADIENT"] = [" + ".join(["t", *(f"j{i}" for i in range(len(model.free)))])]
+    texts["weigh"] = ["gain = w*gain"] if weighted else []
     texts["read"] = _read(model, weighted)
     parts = parts_of(model, terms)
     return _sweep(model, weighted, optimizer, parts, texts, ROW, len(terms.known))

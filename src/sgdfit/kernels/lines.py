@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
 import sympy
@@ -11,7 +12,7 @@ from sgdfit.kernels.instructions import fuses
 from sgdfit.language.functions import FUNCTIONS, Where
 from sgdfit.language.real import Xlogy
 
-__all__ = ["Lines", "in_both_forms", "sure"]
+__all__ = ["Lines", "in_both_forms"]
 
 # Functions whose quick form has a limit (`sgdfit.kernels.elementary.LARGEST_ANGLE`), and what may
 # hide the NaN that they say beyond it.
@@ -37,17 +38,27 @@ class Lines(NamedTuple):
     partial: bool
 
 
-def in_both_forms(lines: list[str], expressions: Iterable[Any]) -> Lines:
-    """Return the lines, which compute ``expressions``, in both forms."""
+def in_both_forms(
+    lines: list[str], expressions: Iterable[Any], only: Collection[str] | None = None
+) -> Lines:
+    """Return the lines, which compute ``expressions``, in both forms.
+
+    Parameters
+    ----------
+    lines : list of str
+        Whose functions are those of `sgdfit.kernels.elementary`.
+    expressions : iterable of sympy.Expr
+    only : collection of str, optional
+        The functions that the quick form is to take from there; by default all.
+    """
+    sure = [line.replace("elementary.", "library.") for line in lines]
     if not (fuses() and all(map(_is_shown, expressions))):
-        return Lines(sure(lines), sure(lines), False)
+        return Lines(sure, sure, False)
+    if only is not None:
+        kept = "|".join(only)
+        lines = [re.sub(rf"elementary\.(?!({kept})\()", "library.", line) for line in lines]
     limited = any(f"elementary.{name}(" in line for name in ANGLES for line in lines)
-    return Lines(lines, sure(lines), limited)
-
-
-def sure(lines: list[str]) -> list[str]:
-    """Return the lines with all functions from the library of C."""
-    return [line.replace("elementary.", "library.") for line in lines]
+    return Lines(lines, sure, limited)
 
 
 def _is_shown(expression: Any) -> bool:

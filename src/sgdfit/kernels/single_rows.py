@@ -13,7 +13,7 @@ import sympy
 
 from sgdfit.kernels.emission import LARGEST_PRODUCT, emit
 from sgdfit.kernels.kernel import held
-from sgdfit.kernels.lines import in_both_forms, sure
+from sgdfit.kernels.lines import Lines, in_both_forms
 from sgdfit.kernels.order import BUFFER
 from sgdfit.language.formula import symbol
 from sgdfit.language.functions import FUNCTIONS, by_class
@@ -25,6 +25,10 @@ __all__ = ["ROW", "Terms", "parts_of", "terms_of"]
 Expr = Any  # SymPy ships no types
 
 RESIDUAL = symbol("residual")
+
+# Where a single value is waited for, the library of C is sooner with all but these: sine and cosine
+# of one angle share most of the way.
+SOONER = ("sin", "cos")
 
 # A function of columns alone, for all rows of a buffer.
 KNOWN = """\
@@ -49,13 +53,25 @@ def $KNOWN(«c#C», out):
 
 TERMS = """\
 @njit(**INNER, fastmath=FUSED, forceinline=True)
-def terms(«p#P», «c#C», «e#E»):
+def $TERMS(«p#P», «c#C», «e#E»):
     $read
     $row
-    gain = $GAIN
+    $weigh
     return $VALUES, «gain*j#P»
 
 
+"""
+TERMS_AGAIN = """\
+@njit(**INNER, fastmath=False, forceinline=True)
+def terms(«p#P», «c#C», «e#E»):
+    t, steep, «j#P» = quick_terms(«p#P», «c#C», «e#E»)
+    if not math.isfinite($GRADIENT):
+        t, steep, «j#P» = sure_terms(«p#P», «c#C», «e#E»)
+    return t, steep, «j#P»
+
+
+"""
+COPY = """\
 @njit(**INNER, fastmath=False)
 def copy(column, out):
     for i in range(len(column)):
@@ -86,13 +102,13 @@ class Terms(NamedTuple):
     ----------
     known : list of sympy.Expr
         Functions of columns alone, which are computed before: ``e0``, ``e1``, …
-    lines : list of str
+    lines : Lines
         That compute ``loss``, ``steep``, ``gain`` and the Jacobian ``j0``, ``j1``, … The slope of
         the loss is ``gain * steep``, and ``gain`` does not depend on the parameters.
     """
 
     known: list[Expr]
-    lines: list[str]
+    lines: Lines
 
 
 def terms_of(model: Model) -> Terms:
@@ -109,7 +125,7 @@ def terms_of(model: Model) -> Terms:
     jacobian = [f"j{i}" for i in range(len(model.free))]
     row = emit(wanted, names, [*own, *jacobian], "compiled", late=model.free)
     rest = emit([loss, steep, gain], own, ["loss", "steep", "gain"], "compiled", prefix="r")
-    return Terms(list(found), sure([*row, *rest]))
+    return Terms(list(found), in_both_forms([*row, *rest], wanted, SOONER))
 
 
 def _of_residual(loss: Expr, slope: Expr) -> tuple[Expr, Expr, tuple[Expr, ...]]:
@@ -161,4 +177,8 @@ def parts_of(model: Model, terms: Terms) -> list[tuple[str, dict[str, list[str]]
         for kind, row in (("quick", lines.quick), ("sure", lines.sure)):
             parts.append((KNOWN, {"KNOWN": [f"{kind}_{name}"], "row": row}))
         parts.append((KNOWN_AGAIN, {"KNOWN": [name]}))
-    return [*parts, (TERMS, {"row": terms.lines})]
+    if not terms.lines.partial:
+        return [*parts, (COPY, {}), (TERMS, {"TERMS": ["terms"], "row": terms.lines.quick})]
+    for kind, row in (("quick", terms.lines.quick), ("sure", terms.lines.sure)):
+        parts.append((TERMS, {"TERMS": [f"{kind}_terms"], "row": row}))
+    return [*parts, (COPY, {}), (TERMS_AGAIN, {})]
