@@ -79,8 +79,9 @@ class Surface(NamedTuple):
         """Return the point with its linear parameters where they fit best."""
         linear, moved = self.linear, theta.copy()
         step = solved(quadratic, linear)
-        moved[linear] += step
-        if (np.abs(moved[linear]) >= KEPT * np.abs(step)).all():
+        moved[linear] = reached = theta[linear] + step
+        pairs = zip(reached.tolist(), step.tolist(), strict=True)
+        if all(abs(there) >= KEPT * abs(gone) for there, gone in pairs):
             return moved
         # From so far away the difference holds no digits of what is wanted; from 0 it is that.
         moved[linear] = 0.0

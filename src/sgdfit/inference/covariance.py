@@ -151,6 +151,7 @@ def as_spectrum(matrix: np.ndarray | ScaledSpectrum) -> ScaledSpectrum:
     return scaled_spectrum(np.asarray(matrix, dtype=float), ROUNDING)
 
 
+@np.errstate(invalid="ignore", divide="ignore")
 def correlation(covariance: np.ndarray) -> np.ndarray:
     """Return the correlation matrix, shape (p, p), of a covariance, without unit.
 
@@ -162,8 +163,7 @@ def correlation(covariance: np.ndarray) -> np.ndarray:
     [[1.0, -0.5], [-0.5, 1.0]]
     """
     errors = np.sqrt(covariance.diagonal())
-    with np.errstate(invalid="ignore", divide="ignore"):
-        matrix = np.minimum(np.maximum(covariance / errors[:, None] / errors, -1.0), 1.0)
+    matrix = np.minimum(np.maximum(covariance / errors[:, None] / errors, -1.0), 1.0)
     matrix.flat[:: len(errors) + 1] = 1.0
     return np.asarray(matrix)
 

@@ -120,12 +120,12 @@ def _load(source: str) -> Terms:
     return space["terms"]  # type: ignore[no-any-return]
 
 
+@np.errstate(all="ignore")
 def _evaluate(terms: Terms, theta: np.ndarray, columns: tuple[np.ndarray, ...]) -> Any:
     """Evaluate the terms in the type of ``theta``."""
     if {column.dtype for column in columns} != {theta.dtype}:
         columns = tuple(column.astype(theta.dtype, copy=False) for column in columns)
-    with np.errstate(all="ignore"):
-        return terms(theta, columns)
+    return terms(theta, columns)
 
 
 def _partials(terms: Terms, theta: np.ndarray, chunk: Chunk, scores: bool = False) -> np.ndarray:
