@@ -17,7 +17,7 @@ import pytest
 
 import sgdfit
 from sgdfit.cli.app import main
-from sgdfit.cli.options import EXAMPLES
+from sgdfit.cli.examples import EXAMPLES
 from sgdfit.reports.report import as_text
 
 X = np.linspace(-2, 2, 20)
@@ -361,6 +361,22 @@ def test_the_help_shows_each_example_on_one_line(folder, capsys):
         assert main([command, "--help"]) == 0
         lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
         assert [line for line in lines if line.startswith("sgdfit ")] == [e for _, e in examples]
+
+
+@pytest.mark.parametrize(
+    ("condition", "rows"),
+    [
+        ("x > 0 and x < 1", 5),
+        ("x = 2", 1),
+        ("x == 2", 1),
+        ("x <> 2", 19),
+        ("x != 2 and x <> -2", 18),
+    ],
+)
+def test_conditions_are_read_as_in_sql(folder, capsys, condition, rows):
+    """A sign of equality compares, since there is nothing to assign to."""
+    assert main(["fit", "data.csv", "y = a", "--where", condition, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == rows
 
 
 def test_version_and_bare_call(folder, capsys):

@@ -206,6 +206,30 @@ CASES = [
         "covariance is 'sandwitch'; it is one of 'auto', 'classical', 'sandwich'. Did you mean"
         " 'sandwich'?",
     ),
+    # which rows count
+    (
+        ["fit", "data.csv", LINE, "--where", " "],
+        "--where is empty; give a condition such as 'x > 0', or leave the option out",
+    ),
+    (
+        ["fit", "data.csv", LINE, "--where", "x >"],
+        "--where cannot be read: the condition ends where a column, a number or a text should"
+        " follow\n  x >\n     ^",
+    ),
+    (
+        ["fit", "data.csv", LINE, "--where", "sin(x) > 0"],
+        "--where cannot be read: '(' follows a condition that is complete; join conditions with"
+        " and, or\n  sin(x) > 0\n     ^",
+    ),
+    (
+        ["fit", "data.csv", LINE, "--where", "z = 'A'"],
+        "--where \"z = 'A'\" looks at 'z', which is no column of data.csv; its columns are 'x',"
+        " 'y'. (If 'z' is text, write it in quotation marks.)",
+    ),
+    (
+        ["fit", "data.csv", LINE, "--where", "x = 77"],
+        "no row of data.csv meets --where 'x = 77'; widen the condition",
+    ),
     # files to write, looked at before the run
     (
         ["fit", "data.csv", LINE, "--trace", "trace.txt"],

@@ -15,37 +15,31 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sgdfit.cli import arriving
+from sgdfit.cli import arriving, descending, outputs
 from sgdfit.cli import options as option
 from sgdfit.cli import resources as resource
-from sgdfit.cli.following import follow as run_stream
+from sgdfit.cli.derived import columns_of, deliver_text, form_of, rendered
+from sgdfit.cli.fitting import fit_all
+from sgdfit.cli.following import fit_arriving
 from sgdfit.cli.groups import ParserError, WithExamples, WithFormula, WithHint, parser_sentence
 from sgdfit.cli.inputs import as_numbers, as_start, check_texts, data_first, open_data
-from sgdfit.cli.interval import Wish, as_interval, check_wish
-from sgdfit.cli.outcome import INTERRUPTED, exit_status, keep, print_json, show_result
-from sgdfit.cli.progress import progress_bar, steps_between
-from sgdfit.cli.signals import ending_kindly, heeding
+from sgdfit.cli.interval import as_interval, check_follow
+from sgdfit.cli.outcome import INTERRUPTED, TABLES, Wish, print_json
 from sgdfit.cli.streams import (
     check_destinations,
     print_report,
     print_text,
     say_error,
     tolerate_any_encoding,
-    warnings_told,
-    width,
-    write_text,
 )
 from sgdfit.errors import SgdfitError, UsageError
 
 if TYPE_CHECKING:
-    from sgdfit.derivations.derivation import Derivation
+    pass
 
 __all__ = ["app", "execute"]
 
 MISUSED, UNREAD = 2, 141
-
-TABLES = (".csv", ".tsv", ".parquet")
-PLOTS = (".png", ".svg", ".pdf")
 
 app = typer.Typer(
     cls=WithHint,
@@ -145,18 +139,18 @@ def fit(
     covariance: option.Covariance = "auto",
     intervals: option.Intervals = "wald",
     missing: option.Missing = "error",
-    optimizer: option.OptimizerName = None,
-    learning_rate: option.LearningRate = None,
-    schedule: option.ScheduleName = None,
-    batch_size: option.BatchSize = None,
-    steps: option.Steps = None,
-    epochs: option.Epochs = None,
-    shuffle: option.Shuffle = True,
-    seed: option.Seed = "0",
-    tolerance: option.Tolerance = None,
-    search: option.Search = None,
-    kernel: option.KernelForm = "auto",
-    dtype: option.Arithmetic = "float64",
+    optimizer: descending.OptimizerName = None,
+    learning_rate: descending.LearningRate = None,
+    schedule: descending.ScheduleName = None,
+    batch_size: descending.BatchSize = None,
+    steps: descending.Steps = None,
+    epochs: descending.Epochs = None,
+    shuffle: descending.Shuffle = True,
+    seed: descending.Seed = "0",
+    tolerance: descending.Tolerance = None,
+    search: descending.Search = None,
+    kernel: descending.KernelForm = "auto",
+    dtype: descending.Arithmetic = "float64",
     where: resource.Where = None,
     memory: resource.Memory = None,
     threads: resource.Threads = None,
@@ -165,77 +159,45 @@ def fit(
     follow: arriving.Follow = False,
     every: arriving.Every = None,
     forgetting: arriving.Forgetting = None,
-    as_json: option.AsJson = False,
-    save: option.Save = None,
-    trace: option.TraceFile = None,
-    trace_every: option.TraceEvery = None,
-    plot: option.PlotFile = None,
-    quiet: option.Quiet = False,
+    as_json: outputs.AsJson = False,
+    save: outputs.Save = None,
+    trace: outputs.TraceFile = None,
+    trace_every: outputs.TraceEvery = None,
+    plot: outputs.PlotFile = None,
+    quiet: outputs.Quiet = False,
 ) -> int:
     """Estimate the parameters of a formula from data."""
     check_texts(bound, response=response, weights=weights, sigma=sigma, where=where)
     data, formula = data_first(data, formula)
-    check_destinations(
-        (("--save", save, ()), ("--trace", trace, TABLES), ("--plot", plot, PLOTS)),
-        [data] if checkpoint is None else [data, checkpoint],
-    )
-    numbers = as_numbers(
-        learning_rate=learning_rate, steps=steps, epochs=epochs, seed=seed, tolerance=tolerance,
-        trace_every=trace_every, threads=threads,
-    )  # fmt: skip
-    whole = {
-        "intervals": intervals != "wald", "optimizer": optimizer not in (None, "auto"),
-        "learning-rate": learning_rate is not None, "schedule": schedule is not None,
-        "batch-size": batch_size is not None, "steps": steps is not None,
-        "epochs": epochs is not None, "no-shuffle": not shuffle, "search": search is not None,
-        "tolerance": tolerance is not None, "kernel": kernel == "compiled",
-        "dtype": dtype != "float64", "trace-every": trace_every is not None,
-        "plot": plot is not None, "where": where is not None, "memory": memory is not None,
-        "threads": threads is not None, "checkpoint": checkpoint is not None, "resume": resume,
+    wish = Wish(as_json, quiet, save, trace, plot)
+    check_destinations(wish.destinations, [data] if checkpoint is None else [data, checkpoint])
+    model = {
+        "response": response, "loss": loss, "start": as_start(start), "bounds": bound, "fixed": fix,
+        "tied": tie, "weights": weights, "sigma": sigma, "absolute_sigma": absolute_sigma,
+        "covariance": covariance, "missing": missing, **as_numbers(seed=seed),
     }  # fmt: skip
-    check_wish(follow, data, every, forgetting, whole)
+    course = {
+        "intervals": intervals, "optimizer": optimizer, "schedule": schedule,
+        "batch_size": batch_size, "shuffle": shuffle, "search": search, "kernel": kernel,
+        "dtype": dtype, "memory": memory, "checkpoint": checkpoint, "resume": resume,
+        **as_numbers(
+            learning_rate=learning_rate, steps=steps, epochs=epochs, tolerance=tolerance,
+            trace_every=trace_every, threads=threads,
+        ),
+    }  # fmt: skip
+    check_follow(follow, data, every, forgetting, {**course, "where": where, "plot": plot})
     if follow:
-        from sgdfit.streams.updating import Fit
-
-        begun = Fit(
-            formula, response=response, loss=loss, start=as_start(start), bounds=bound, fixed=fix,
-            tied=tie, weights=weights, sigma=sigma, absolute_sigma=absolute_sigma,
-            covariance=covariance, missing=missing, forgetting=forgetting, seed=numbers["seed"],
-        )  # fmt: skip
-        return run_stream(begun, missing, Wish(as_interval(every), as_json, quiet, save, trace))
-    looks = steps_between(batch_size, numbers["steps"], numbers["epochs"])
-    with (
-        progress_bar(not quiet) as listener,
-        warnings_told(listener.tell, not quiet),
-        ending_kindly() as asked,
-    ):
-        table = open_data(data, where, missing)
-        from sgdfit.fits.fitting import fit as run
-
-        result = run(
-            formula, table, response=response, loss=loss, start=as_start(start), bounds=bound,
-            fixed=fix, tied=tie, weights=weights, sigma=sigma, absolute_sigma=absolute_sigma,
-            covariance=covariance, intervals=intervals, missing=missing, optimizer=optimizer,
-            schedule=schedule, batch_size=batch_size, shuffle=shuffle, search=search, kernel=kernel,
-            dtype=dtype, memory=memory, checkpoint=checkpoint, resume=resume,
-            tell=None if quiet else listener.tell,
-            callback=heeding(asked, listener.callback), callback_every=looks,
-            **numbers,
-        )  # fmt: skip
-    try:
-        keep(result, table, save, trace, plot, quiet)
-    finally:  # a full disk must not cost the answer
-        show_result(result, as_json, quiet)
-    return asked.status(exit_status(result))
+        return fit_arriving(formula, {**model, "forgetting": forgetting}, as_interval(every), wish)
+    return fit_all(data, where, formula, {**model, **course}, wish)
 
 
 @app.command(cls=WithExamples)
 def predict(
     saved: option.SavedFit,
     data: option.DataFile,
-    interval: option.Interval = None,
-    level: option.Level = None,
-    output: option.TableOutput = None,
+    interval: outputs.Interval = None,
+    level: outputs.Level = None,
+    output: outputs.TableOutput = None,
     missing: option.Missing = "error",
     where: resource.Where = None,
     memory: resource.Memory = None,
@@ -260,8 +222,8 @@ def predict(
 def explain(
     formula: option.FormulaText,
     data: option.OptionalData = None,
-    latex: option.Latex = False,
-    html: option.Html = False,
+    latex: outputs.Latex = False,
+    html: outputs.Html = False,
     variables: option.Variables = None,
     response: option.Response = None,
     loss: option.Loss = "mse",
@@ -271,12 +233,12 @@ def explain(
     tie: option.Tie = None,
     weights: option.Weights = None,
     missing: option.Missing = "error",
-    seed: option.Seed = "0",
-    output: option.TextOutput = None,
+    seed: descending.Seed = "0",
+    output: outputs.TextOutput = None,
 ) -> int:
     """Derive the gradient of the loss as one would by hand, and check it on data."""
     check_texts(bound, response=response, weights=weights)
-    form = _form(latex, html, output)
+    form = form_of(latex, html, output)
     data, formula = (None, formula.lstrip()) if data is None else data_first(data, formula)
     check_destinations((("--output", output, ()),), () if data is None else (data,))
     from sgdfit.fits.explaining import explain as derive
@@ -284,46 +246,16 @@ def explain(
     derivation = derive(
         formula,
         None if data is None else open_data(data),
-        variables=None if variables is None else _columns(variables, formula, response),
+        variables=None if variables is None else columns_of(variables, formula, response),
         response=response, loss=loss, start=as_start(start), fixed=fix, bounds=bound, tied=tie,
         weights=weights, missing=missing, **as_numbers(seed=seed),
     )  # fmt: skip
-    _deliver(_rendered(derivation, form), output)
+    deliver_text(rendered(derivation, form), output)
     return 0
 
 
-def _columns(variables: str, formula: str, response: str | None) -> list[str]:
-    """Return the names given, and those on the left side, which can be nothing but columns."""
-    from sgdfit.language.formula import as_formula
-
-    names = [name.strip() for name in variables.split(",")]
-    return [*names, *as_formula(formula, response).response_names]
-
-
-def _rendered(derivation: Derivation, form: str) -> str:
-    if form == "latex":
-        return derivation.latex()
-    return derivation.html(page=True) if form == "html" else derivation.text(width())
-
-
-def _deliver(text: str, output: str | None) -> None:
-    if output is None:
-        print_text(text)
-    else:
-        write_text(text, output)
-
-
-def _form(latex: bool, html: bool, output: str | None) -> str:
-    if latex and html:
-        raise UsageError("--latex and --html are two forms; give one of them")
-    if latex or html:
-        return "latex" if latex else "html"
-    ending = "" if output is None else Path(output).suffix.lower()
-    return {".tex": "latex", ".html": "html", ".htm": "html"}.get(ending, "text")
-
-
 @app.command(cls=WithExamples)
-def show(saved: option.SavedFit, as_json: option.AsJson = False) -> int:
+def show(saved: option.SavedFit, as_json: outputs.AsJson = False) -> int:
     """Print the report of a saved fit."""
     from sgdfit.results.saving import read
 
@@ -336,7 +268,7 @@ def show(saved: option.SavedFit, as_json: option.AsJson = False) -> int:
 
 
 @app.command(cls=WithExamples)
-def demo(output: option.Folder = "demo") -> int:
+def demo(output: outputs.Folder = "demo") -> int:
     """Tell a tutorial's story: why its run diverges, and the rate that reaches the answer."""
     from rich.console import Console
 

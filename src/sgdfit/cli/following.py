@@ -6,10 +6,11 @@ import json
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from sgdfit.cli.interval import Wish
-from sgdfit.cli.outcome import INTERRUPTED, exit_status, keep, show_result
+from sgdfit.cli.interval import Interval
+from sgdfit.cli.outcome import INTERRUPTED, Wish, exit_status, keep, show_result
 from sgdfit.cli.running import Running
 from sgdfit.cli.signals import TERMINATED, Signals, Stopped
 from sgdfit.cli.standard_input import Arrived, Input, batches
@@ -21,21 +22,34 @@ if TYPE_CHECKING:
     from sgdfit.streams.update import Update
     from sgdfit.streams.updating import Fit
 
-__all__ = ["follow"]
+__all__ = ["fit_arriving"]
 
 MISUSED = 2
 
 
-def follow(fit: Fit, missing: str, wish: Wish) -> int:
+def fit_arriving(formula: str, options: Mapping[str, Any], interval: Interval, wish: Wish) -> int:
     """Update a fit with the rows of standard input until they end, and print how it stands.
 
     Ctrl-C and SIGTERM end it too, after the rows that have come.
+
+    Parameters
+    ----------
+    options : mapping
+        Of `sgdfit.Fit`, by its names.
+
+    Returns
+    -------
+    int
+        The exit status.
     """
-    course = Course(fit, wish)
+    from sgdfit.streams.updating import Fit
+
+    fit = Fit(formula, **options)
+    course, lenient = Course(fit, interval, wish), options["missing"] == "drop"
     trouble: SgdfitError | None = None
     with Signals() as signals:
         try:
-            course.run(Input(signals, course), missing == "drop", signals)
+            course.run(Input(signals, course), lenient, signals)
         except Stopped:
             pass
         except SgdfitError as error:
@@ -55,14 +69,11 @@ def follow(fit: Fit, missing: str, wish: Wish) -> int:
 
 
 def _finished(fit: Fit, wish: Wish) -> Result:
-    from sgdfit.data.readers import open_table
-
     found = fit.result()
     try:
-        # No plot is drawn, so that the rows are not needed.
-        keep(found, open_table({"x": [0.0]}), wish.save, wish.trace, None, wish.quiet)
+        keep(found, None, wish)
     finally:
-        show_result(found, wish.as_json, wish.quiet)
+        show_result(found, wish)
         sys.stdout.flush()
     return found
 
@@ -70,8 +81,8 @@ def _finished(fit: Fit, wish: Wish) -> Result:
 class Course:
     """Updates, and the lines that tell of them."""
 
-    def __init__(self, fit: Fit, wish: Wish) -> None:
-        self.fit, self.wish = fit, wish
+    def __init__(self, fit: Fit, interval: Interval, wish: Wish) -> None:
+        self.fit, self.interval, self.wish = fit, interval, wish
         self.begun = self.told = time.monotonic()
         self.last: Update | None = None
         self.pending, self.warned = False, False
@@ -86,7 +97,7 @@ class Course:
     def _take(self, batch: Arrived, signals: Signals) -> None:
         """Take in a batch, cut where a line is due."""
         first, total = 0, len(batch)
-        every = self.wish.interval.rows
+        every = self.interval.rows
         while first < total:
             room = total if every is None else every - self.rows % every
             last = min(total, first + room)
@@ -116,7 +127,7 @@ class Course:
 
     def patience(self) -> float | None:
         """Return the seconds until a line is due; None where there is nothing to tell."""
-        seconds = self.wish.interval.seconds
+        seconds = self.interval.seconds
         if seconds is None or not self.pending:
             return None
         return max(0.0, self.told + seconds - time.monotonic())

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 from typer.core import TyperCommand, TyperGroup
 
-from sgdfit.cli.options import EXAMPLES
+from sgdfit.cli.examples import EXAMPLES
 from sgdfit.errors import UsageError, did_you_mean
 
 __all__ = ["ParserError", "WithExamples", "WithFormula", "WithHint", "parser_sentence"]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from sgdfit.cli.streams import say
-from sgdfit.errors import UsageError
+from sgdfit.errors import FormulaError, UsageError
 
 if TYPE_CHECKING:
     from sgdfit.data.table import Table
@@ -26,7 +26,20 @@ def open_data(data: str, where: str | None = None, missing: str = "error") -> Ta
 
     if data == "-" and sys.stdin.isatty():
         say("reading rows from the terminal; end them with Ctrl-D on a line of its own")
+    if where is not None:
+        _check_condition(where)
     return open_table(data if data != "-" else _standard_input(missing), where)
+
+
+def _check_condition(text: str) -> None:
+    """Read a condition before any data, and name its option where that cannot be done."""
+    from sgdfit.data.conditions.parsing import read_condition
+
+    try:
+        read_condition(text)
+    except FormulaError as error:
+        named = f"--where cannot be read: {error.message}"
+        raise FormulaError(named, error.text, error.position) from error
 
 
 def _standard_input(missing: str) -> Table | str:
@@ -106,7 +119,8 @@ def check_texts(bound: list[str] | None, **texts: str | None) -> None:
     """
     for name, text in texts.items():
         if text is not None and not text.strip():
-            raise UsageError(f"--{name} is empty; give a column, or leave the option out")
+            kind = "a condition such as 'x > 0'" if name == "where" else "a column"
+            raise UsageError(f"--{name} is empty; give {kind}, or leave the option out")
     for text in bound or ():
         if "<" not in text and ">" not in text:
             raise UsageError(f"--bound is {text!r}; write '0 < b < 10' or 'b > 0'")

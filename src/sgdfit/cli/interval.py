@@ -1,16 +1,26 @@
-"""How often a line is printed while rows arrive, and what else is wished of such a fit."""
+"""How often a line is printed while rows arrive, and which options that does not go with."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sgdfit.errors import UsageError
 
-__all__ = ["Interval", "Wish", "as_interval", "check_wish"]
+__all__ = ["Interval", "as_interval", "check_follow"]
 
 EVERY = "1s"
+# What an option of a fit of all rows may be beside --follow, where it is not None alone.
+USUAL: dict[str, tuple[Any, ...]] = {
+    "intervals": ("wald",),
+    "optimizer": (None, "auto"),
+    "shuffle": (True,),
+    "kernel": ("auto", "numpy"),
+    "dtype": ("float64",),
+    "resume": (False,),
+}
+OTHERWISE = {"shuffle": "no-shuffle"}
 _INTERVAL = re.compile(r"(\d+(?:\.\d+)?(?:e\d+)?)\s*(|rows?|ms|s|min|h)")
 _SECONDS = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
 
@@ -20,16 +30,6 @@ class Interval(NamedTuple):
 
     rows: int | None
     seconds: float | None
-
-
-class Wish(NamedTuple):
-    """What is to be done with the answer."""
-
-    interval: Interval
-    as_json: bool
-    quiet: bool
-    save: str | None
-    trace: str | None
 
 
 def as_interval(text: str | None) -> Interval:
@@ -57,15 +57,15 @@ def as_interval(text: str | None) -> Interval:
     )
 
 
-def check_wish(
-    follow: bool, data: str, every: str | None, forgetting: str | None, others: Mapping[str, bool]
+def check_follow(
+    follow: bool, data: str, every: str | None, forgetting: str | None, others: Mapping[str, Any]
 ) -> None:
     """Refuse options that do not go together.
 
     Parameters
     ----------
-    others : mapping of str to bool
-        Options of a fit of all rows at once, and whether they were given.
+    others : mapping of str to object
+        Options of a fit of all rows at once, by Python's names.
 
     Raises
     ------
@@ -81,9 +81,10 @@ def check_wish(
             f"--follow reads standard input, not {data!r}; for a file that grows write:"
             f' tail -n +1 -f {data} | sgdfit fit - "…" --follow'
         )
-    wrong = [f"--{name}" for name, given in others.items() if given]
+    wrong = [name for name, value in others.items() if value not in USUAL.get(name, (None,))]
     if wrong:
+        options = [f"--{OTHERWISE.get(name, name).replace('_', '-')}" for name in wrong]
         raise UsageError(
-            f"{' and '.join(wrong)} cannot be had with --follow, which sees each row once; leave"
+            f"{' and '.join(options)} cannot be had with --follow, which sees each row once; leave"
             " that out, or fit all rows at once without --follow"
         )

@@ -7,80 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-__all__ = ["DATA", "EXAMPLES", "declared"]
+__all__ = ["DATA", "declared", "names_of", "words"]
 
 PARAMETERS = "Parameters"
-DESCENT = "Descent"
 DATA = "Data"
-OUTPUT = "Output"
-
-# Shown by --help of each command; a test runs every line.
-EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
-    "fit": (
-        (
-            "every name that is no column of the data is a parameter; nothing else is needed",
-            'sgdfit fit data.csv "y = a*x**2 + b*x + c"',
-        ),
-        (
-            "by textbook descent",
-            'sgdfit fit data.csv "y = a*x**2 + b*x + c" --optimizer sgd --learning-rate 0.2'
-            " --steps 200",
-        ),
-        (
-            "starts, bounds, fixed and tied parameters",
-            'sgdfit fit data.csv "y = a*x**2 + b*x + c + d" --start a=4,b=-5 --bound "0 < a < 10"'
-            ' --fix d=0.5 --tie "c = 2*a"',
-        ),
-        (
-            "in batches of 5 rows, outliers damped, the answer as JSON",
-            'sgdfit fit data.csv "y = a*x + b" --loss huber --optimizer adam --batch-size 5'
-            " --epochs 50 --json",
-        ),
-        (
-            "errors of the measurement that are known",
-            'sgdfit fit data.csv "y = a*x + b" --sigma 0.5 --absolute-sigma',
-        ),
-        (
-            "some rows of many files, within 2 GB; killed, it goes on with --resume",
-            'sgdfit fit "*.csv" "y = a*x + b" --where "x > 0 and y < 100" --memory 2GB'
-            " --checkpoint run.checkpoint",
-        ),
-        (
-            "from standard input, with files to keep",
-            'sgdfit fit - "y = a*x + b" --save fit.json --trace trace.csv --plot fit.svg'
-            " < data.csv",
-        ),
-        (
-            "rows that are still arriving, old ones forgotten, a line every 1,000 rows",
-            'sgdfit fit - "y = a*x + b" --follow --every 1000 --forgetting half_life=5000'
-            " < data.csv",
-        ),
-    ),
-    "predict": (
-        ("the curve at the rows of a file", "sgdfit predict fit.json data.csv"),
-        ("to a file", "sgdfit predict fit.json data.csv --output curve.parquet"),
-        (
-            "with the 99% band of new points",
-            "sgdfit predict fit.json data.csv --interval prediction --level 0.99",
-        ),
-    ),
-    "explain": (
-        ("the gradient, derived", 'sgdfit explain "y = a*x**2 + b*x + c"'),
-        (
-            "with numbers, checked on data",
-            'sgdfit explain "y = a*x + b" data.csv --start a=4,b=5',
-        ),
-        (
-            "as a page for a browser",
-            'sgdfit explain "S = S0*exp(-k*hours)" --variables hours --output gradient.html',
-        ),
-    ),
-    "show": (("the report of a saved fit", "sgdfit show fit.json"),),
-    "demo": (("into a folder of your choice", "sgdfit demo --output story"),),
-}
 
 
-def _names(module: str, table: str) -> Callable[[str], list[str]]:
+def names_of(module: str, table: str) -> Callable[[str], list[str]]:
     """Complete the names of a table, which is imported only when a shell asks."""
 
     def complete(incomplete: str) -> list[str]:
@@ -92,8 +25,9 @@ def _names(module: str, table: str) -> Callable[[str], list[str]]:
     return complete
 
 
-def _words(*words: str) -> Callable[[str], list[str]]:
-    return lambda incomplete: [word for word in words if word.startswith(incomplete)]
+def words(*known: str) -> Callable[[str], list[str]]:
+    """Complete a few words."""
+    return lambda incomplete: [word for word in known if word.startswith(incomplete)]
 
 
 def declared(help: str, panel: str, *names: str, metavar: str = "", **more: Any) -> Any:
@@ -167,7 +101,7 @@ Loss = Annotated[
         PARAMETERS,
         "--loss",
         metavar="NAME",
-        autocompletion=_names("models.loss", "LOSSES"),
+        autocompletion=names_of("models.loss", "LOSSES"),
     ),
 ]
 Weights = Annotated[
@@ -205,7 +139,7 @@ Covariance = Annotated[
         DATA,
         "--covariance",
         metavar="WORD",
-        autocompletion=_words("auto", "classical", "sandwich"),
+        autocompletion=words("auto", "classical", "sandwich"),
     ),
 ]
 Intervals = Annotated[
@@ -216,7 +150,7 @@ Intervals = Annotated[
         DATA,
         "--intervals",
         metavar="WORD",
-        autocompletion=_words("wald", "profile"),
+        autocompletion=words("wald", "profile"),
     ),
 ]
 Missing = Annotated[
@@ -226,7 +160,7 @@ Missing = Annotated[
         DATA,
         "--missing",
         metavar="WORD",
-        autocompletion=_words("error", "drop"),
+        autocompletion=words("error", "drop"),
     ),
 ]
 Variables = Annotated[
@@ -236,194 +170,5 @@ Variables = Annotated[
         DATA,
         "--variables",
         metavar="NAME,…",
-    ),
-]
-
-OptimizerName = Annotated[
-    str | None,
-    declared(
-        "auto (the default), which needs neither rate nor starts; or textbook descent: sgd,"
-        ' adagrad, rmsprop, adam, adamw, with options as in "sgd(momentum=0.9)" or'
-        ' "averaged(adam)".',
-        DESCENT,
-        "--optimizer",
-        metavar="NAME",
-        autocompletion=_names("optimization.optimizer", "OPTIMIZERS"),
-    ),
-]
-LearningRate = Annotated[
-    str | None,
-    declared(
-        "For sgd, unless given, from the curvature at the start.",
-        DESCENT,
-        "--learning-rate",
-        "-r",
-        metavar="RATE",
-    ),
-]
-ScheduleName = Annotated[
-    str | None,
-    declared(
-        'How the rate changes: constant, cosine, "inverse_time(decay=0.01)", …',
-        DESCENT,
-        "--schedule",
-        metavar="NAME",
-        autocompletion=_names("optimization.schedule", "SCHEDULES"),
-    ),
-]
-BatchSize = Annotated[
-    str | None,
-    declared(
-        "Rows of one step of textbook descent: a number, or full.",
-        DESCENT,
-        "--batch-size",
-        metavar="ROWS",
-        autocompletion=_words("full"),
-    ),
-]
-Steps = Annotated[
-    str | None,
-    declared(
-        "Steps to take; 1,000 unless given, of auto at most 2,000.",
-        DESCENT,
-        "--steps",
-        "-n",
-        metavar="NUMBER",
-    ),
-]
-Epochs = Annotated[
-    str | None,
-    declared("Instead of steps: passes through the data.", DESCENT, "--epochs", metavar="NUMBER"),
-]
-Shuffle = Annotated[
-    bool, declared("Visit the rows in a new order each epoch.", DESCENT, "--shuffle/--no-shuffle")
-]
-Seed = Annotated[
-    str,
-    declared("Of shuffling, samples and searches.", DESCENT, "--seed", metavar="NUMBER"),
-]
-Tolerance = Annotated[
-    str | None,
-    declared(
-        "Stop once this many standard errors from the optimum.",
-        DESCENT,
-        "--tolerance",
-        metavar="ERRORS",
-    ),
-]
-Search = Annotated[
-    bool | None,
-    declared(
-        "Search for a better minimum than that of the given starts; unless given, where the"
-        " residuals are not like noise.",
-        DESCENT,
-        "--search/--no-search",
-        show_default=False,
-    ),
-]
-KernelForm = Annotated[
-    str,
-    declared(
-        "The kernel: auto, numpy or compiled; it changes the time, not the answer.",
-        DESCENT,
-        "--kernel",
-        metavar="FORM",
-        autocompletion=_words("auto", "numpy", "compiled"),
-    ),
-]
-Arithmetic = Annotated[
-    str,
-    declared(
-        "Arithmetic of the steps: float64, or of textbook descent float32.",
-        DESCENT,
-        "--dtype",
-        metavar="TYPE",
-        autocompletion=_words("float64", "float32"),
-    ),
-]
-
-AsJson = Annotated[
-    bool, declared("Print one JSON object and nothing else.", OUTPUT, "--json", show_default=False)
-]
-Save = Annotated[
-    str | None,
-    declared("Keep all facts as JSON, for predict and show.", OUTPUT, "--save", metavar="FILE"),
-]
-TraceFile = Annotated[
-    str | None,
-    declared(
-        "Write every step; .csv, .tsv or .parquet by ending.", OUTPUT, "--trace", metavar="FILE"
-    ),
-]
-TraceEvery = Annotated[
-    str | None,
-    declared(
-        "Steps between two rows of the trace; unless given, so that it has at most 10,000.",
-        OUTPUT,
-        "--trace-every",
-        metavar="STEPS",
-    ),
-]
-PlotFile = Annotated[
-    str | None,
-    declared("Draw the fit; .png, .svg or .pdf by ending.", OUTPUT, "--plot", metavar="FILE"),
-]
-Quiet = Annotated[
-    bool,
-    declared(
-        "No progress bar, report or messages, only errors (and --json).",
-        OUTPUT,
-        "--quiet",
-        "-q",
-        show_default=False,
-    ),
-]
-Latex = Annotated[bool, declared("As LaTeX.", OUTPUT, "--latex", show_default=False)]
-Html = Annotated[
-    bool, declared("As a page with MathML, for a browser.", OUTPUT, "--html", show_default=False)
-]
-TextOutput = Annotated[
-    str | None,
-    declared(
-        "Write to a file instead; .tex and .html choose the form.",
-        OUTPUT,
-        "--output",
-        "-o",
-        metavar="FILE",
-    ),
-]
-Interval = Annotated[
-    str | None,
-    declared(
-        "Add stderr, low and high: confidence, where the curve may lie, or prediction, where new"
-        " points may fall.",
-        OUTPUT,
-        "--interval",
-        metavar="WORD",
-        autocompletion=_words("confidence", "prediction"),
-    ),
-]
-Level = Annotated[
-    str | None,
-    declared("Confidence of the interval; 0.95 unless given.", OUTPUT, "--level", metavar="NUMBER"),
-]
-TableOutput = Annotated[
-    str | None,
-    declared(
-        "Write to a file instead; .csv, .tsv or .parquet by ending.",
-        OUTPUT,
-        "--output",
-        "-o",
-        metavar="FILE",
-    ),
-]
-Folder = Annotated[
-    str,
-    declared(
-        "The folder for the trace and the plot; made if need be.",
-        OUTPUT,
-        "--output",
-        "-o",
-        metavar="FOLDER",
     ),
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sgdfit.cli.streams import print_report, print_text, say, say_error
 
@@ -12,41 +12,72 @@ if TYPE_CHECKING:
     from sgdfit.data.table import Table
     from sgdfit.results.result import Result
 
-__all__ = ["FAILED", "INTERRUPTED", "exit_status", "keep", "print_json", "show_result"]
+__all__ = [
+    "FAILED",
+    "INTERRUPTED",
+    "TABLES",
+    "Wish",
+    "exit_status",
+    "keep",
+    "print_json",
+    "show_result",
+]
 
 FAILED, INTERRUPTED = 1, 130
+TABLES = (".csv", ".tsv", ".parquet")
+PLOTS = (".png", ".svg", ".pdf")
 
 
-def keep(
-    result: Result,
-    table: Table,
-    save: str | None,
-    trace: str | None,
-    plot: str | None,
-    quiet: bool,
-) -> None:
-    """Write the files that were asked for, and say so."""
-    if save is not None:
-        result.save(save)
-    if trace is not None:
-        result.trace.write(trace)
-    if plot is not None:
+class Wish(NamedTuple):
+    """What is to be done with the answer.
+
+    Attributes
+    ----------
+    as_json, quiet : bool
+        Whether one JSON object is printed rather than a report; whether nothing else is.
+    save, trace, plot : str or None
+        Files to write.
+    """
+
+    as_json: bool
+    quiet: bool
+    save: str | None
+    trace: str | None
+    plot: str | None
+
+    @property
+    def destinations(self) -> tuple[tuple[str, str | None, tuple[str, ...]], ...]:
+        """The options that write files, where to, and the endings these may have."""
+        return (
+            ("--save", self.save, ()),
+            ("--trace", self.trace, TABLES),
+            ("--plot", self.plot, PLOTS),
+        )
+
+
+def keep(result: Result, table: Table | None, wish: Wish) -> None:
+    """Write the files that were asked for, and say so; a plot needs the rows."""
+    if wish.save is not None:
+        result.save(wish.save)
+    if wish.trace is not None:
+        result.trace.write(wish.trace)
+    if wish.plot is not None and table is not None:
         from sgdfit.plots.plot import save as draw
 
-        draw(result, table, plot)
-    for what, path in (("saved fit", save), ("trace", trace), ("plot", plot)):
-        if path is not None and not quiet:
+        draw(result, table, wish.plot)
+    for what, path in (("saved fit", wish.save), ("trace", wish.trace), ("plot", wish.plot)):
+        if path is not None and not wish.quiet:
             say(f"the {what} is in {path}")
 
 
-def show_result(result: Result, as_json: bool, quiet: bool) -> None:
+def show_result(result: Result, wish: Wish) -> None:
     """Print the report or the object; what these do not tell goes to standard error."""
-    if as_json:
+    if wish.as_json:
         print_json(result)
-    elif not quiet:
+    elif not wish.quiet:
         print_report(result)
         return
-    for warning in () if quiet else result.warnings:
+    for warning in () if wish.quiet else result.warnings:
         say(f"warning: {warning}")
     if not result.status.ok:
         advice = f"; {result.status.cure}" if result.status.cure else ""

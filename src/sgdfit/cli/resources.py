@@ -13,7 +13,8 @@ RUN = "Long runs"
 Where = Annotated[
     str | None,
     declared(
-        "Which rows count: \"x > 0 and site == 'A'\"; what is excluded is not even read.",
+        "Which rows count: \"x > 0 and site == 'A'\", or = and <> as in SQL; what is excluded is"
+        " not even read.",
         DATA,
         "--where",
         metavar="TEXT",

@@ -45,6 +45,7 @@ _ARGUMENT = re.compile(
     r"(?<!['\w-])(response|missing|intervals?|sigma|weights|covariance|dtype|kernel|steps|epochs"
     r"|learning_rate)=('[\w.+-]+'|[\w.+-]+)"
 )
+_WHERE = re.compile(r"(?<!['\w-])where=(?=['\"])")
 _NAME = re.compile(r"(?<!['\w-])(batch|learning|trace|absolute)_(size|rate|every|sigma)(?![\w'])")
 _ASIDE = re.compile(r"missing='drop' \((--missing drop) on the command line\)")
 
@@ -124,6 +125,7 @@ def _in_shell_words(text: str) -> str:
     sentence, line_break, rest = text.partition("\n")
     sentence = _ASIDE.sub(r"\1", sentence)
     sentence = _ARGUMENT.sub(lambda m: f"--{m[1]} {m[2].strip(chr(39))}", sentence)
+    sentence = _WHERE.sub("--where ", sentence)
     sentence = _NAME.sub(r"--\1-\2", sentence).replace("--learning_rate", "--learning-rate")
     return sentence + line_break + rest
 
