@@ -10,31 +10,11 @@ import math
 
 import numpy
 
+from sgdfit.kernels import elementary
 from sgdfit.kernels.instructions import Float, compiled
 
-__all__ = [
-    "acos",
-    "asin",
-    "atan",
-    "cbrt",
-    "cos",
-    "cosh",
-    "erf",
-    "exp",
-    "expm1",
-    "log",
-    "log1p",
-    "log2",
-    "log10",
-    "logaddexp",
-    "logistic",
-    "power",
-    "sin",
-    "sinh",
-    "tan",
-    "tanh",
-    "xlogy",
-]
+# The same names, of which one is no function.
+__all__ = [name for name in elementary.__all__ if name != "LARGEST_ANGLE"]
 
 
 @compiled
