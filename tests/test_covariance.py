@@ -8,11 +8,11 @@ from sgdfit.errors import UsageError
 from sgdfit.inference.covariance import (
     classical,
     correlation,
-    interval,
-    quantile,
+    of_inverse,
     relative_offset,
     sandwich,
 )
+from sgdfit.inference.intervals import interval, quantile
 
 X = np.linspace(0.1, 4, 40)
 NAMES = ("a", "b", "c")
@@ -298,3 +298,15 @@ def test_quantiles_are_those_of_scipy(level):
     dof = np.array([*range(1, 303), 2.5, 1000, 10**9])
     found = [quantile(float(k), level) for k in dof]
     np.testing.assert_allclose(found, stdtrit(dof, (1 + level) / 2), rtol=2e-12)
+
+
+@in_any_units
+def test_the_inverse_of_a_root_gives_the_same_covariance(scales):
+    J, _ = line_problem()
+    root = np.linalg.qr(J, mode="r") * np.array(scales)
+    found = of_inverse(np.linalg.inv(root), 0.3) * np.outer(scales, scales)
+    np.testing.assert_allclose(found, 0.3 * np.linalg.inv(J.T @ J), rtol=1e-9)
+
+
+def test_no_variance_gives_no_covariance():
+    assert of_inverse(np.eye(2), np.inf) is None

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq, minimize
 
+from sgdfit.inference import triangle
 from sgdfit.inference.quadratic import (
     Quadratic,
     from_rows,
@@ -329,3 +330,47 @@ def test_steps_where_squares_leave_the_range_of_floating_point(share, size):
     here = step_within(plain, D, free, share * whole)
     there = step_within(scaled, D, free, share * whole / size)
     np.testing.assert_allclose(there.move * size, here.move, rtol=1e-9)
+
+
+@pytest.mark.parametrize("options", [c for c in OF_FOUR if c.id != "units 1e150"])
+def test_the_inverse_is_that_of_the_root(options):
+    case = rows(**options)
+    found = from_rows(*case, np.array([2, 0]))
+    norms = found.norms
+    product = (found.root / norms) @ (found.inverse * norms[:, None])
+    np.testing.assert_allclose(product, np.eye(4), atol=1e-13)
+
+
+@pytest.mark.parametrize("gap", [1e-9, 0.0])
+def test_there_is_no_inverse_where_columns_nearly_coincide(gap):
+    x, r = np.linspace(0, 1, 30), np.cos(np.arange(30.0))
+    J = np.array([x + 1, x + 1 + gap * x**2])
+    assert from_rows(J, 2 * r, np.full(30, 2.0), None, float(r @ r)).inverse is None
+
+
+def test_there_is_no_inverse_of_what_is_left_of_a_root():
+    found = from_rows(*rows(), np.array([1]))
+    assert projected(found, np.array([1])).inverse is None
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_one_curvature_of_all_rows_may_be_given_as_a_number(weighted):
+    jacobian, _, _, weight, _ = rows(weighted=weighted)
+    r = np.random.default_rng(3).normal(size=40)
+    loss = float((np.ones(40) if weight is None else weight) @ r**2)
+    one = from_rows(jacobian, 2 * r, 2.0, weight, loss)
+    each = from_rows(jacobian, 2 * r, np.full(40, 2.0), weight, loss)
+    np.testing.assert_allclose(one.root, each.root, rtol=1e-14)
+    np.testing.assert_allclose(one.offset, each.offset, rtol=1e-14)
+    assert (one.least, one.spread, one.blur) == pytest.approx((each.least, each.spread, each.blur))
+
+
+@pytest.mark.parametrize("name", ["SMALL", "dgeqrf"])
+def test_large_tables_are_decomposed_like_small_ones(monkeypatch, name):
+    table = np.random.default_rng(1).normal(size=(5, 20))
+    small = triangle.decomposed(table.copy())
+    monkeypatch.setattr(triangle, name, 0 if name == "SMALL" else None)
+    large = triangle.decomposed(table.copy())
+    np.testing.assert_allclose(np.triu(large[:, :5].T), np.triu(small[:, :5].T), rtol=1e-13)
+    R = np.triu(small[:, :5].T)
+    np.testing.assert_allclose(R.T @ R, table @ table.T, rtol=1e-12)

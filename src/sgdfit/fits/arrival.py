@@ -32,8 +32,9 @@ from sgdfit.fits.routes import Found
 from sgdfit.fits.squares import sum_squares
 from sgdfit.fits.task import Task
 from sgdfit.fits.verdict import pronounce
-from sgdfit.inference.covariance import as_spectrum, quantile, relative_offset
-from sgdfit.inference.directions import named
+from sgdfit.inference.covariance import as_spectrum, relative_offset
+from sgdfit.inference.intervals import quantile
+from sgdfit.inference.naming import named
 from sgdfit.inference.quadratic import Quadratic
 from sgdfit.language.evaluation import evaluate
 from sgdfit.models.linearity import stepped_names

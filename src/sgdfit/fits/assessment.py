@@ -16,7 +16,6 @@ from sgdfit.inference.covariance import (
     as_spectrum,
     classical,
     correlation,
-    interval,
     of_inverse,
     reduction,
     relative_offset,
@@ -24,6 +23,7 @@ from sgdfit.inference.covariance import (
 )
 from sgdfit.inference.directions import ScaledSpectrum, root_spectrum
 from sgdfit.inference.identifiability import Determined, determined
+from sgdfit.inference.intervals import interval
 from sgdfit.inference.quadratic import Quadratic
 from sgdfit.kernels.kernel import Kernel, Sums
 from sgdfit.language.evaluation import evaluate

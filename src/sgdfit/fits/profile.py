@@ -17,7 +17,7 @@ import numpy as np
 from sgdfit.fits.gauss_newton import walk
 from sgdfit.fits.problem import Problem
 from sgdfit.fits.profile_trace import End, Optimum, Side, follow
-from sgdfit.inference.covariance import interval
+from sgdfit.inference.intervals import interval
 
 __all__ = ["Profiles", "profile_intervals"]
 

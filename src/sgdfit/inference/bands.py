@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sgdfit.inference.covariance import interval
+from sgdfit.inference.intervals import interval
 
 __all__ = ["Band", "around", "curve_variance"]
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sgdfit.errors import UsageError
-from sgdfit.inference.directions import ScaledSpectrum, combination, eigen, named, scaled_spectrum
+from sgdfit.inference.directions import ScaledSpectrum, eigen, scaled_spectrum
+from sgdfit.inference.naming import combination, named
 from sgdfit.inference.notes import Circumstances, allowed_rates, write_notes
 from sgdfit.inference.stability import Descent, best_heavy_ball, steps_per_digit
 

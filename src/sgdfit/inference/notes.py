@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sgdfit.inference.directions import ScaledSpectrum, combination, named
+from sgdfit.inference.directions import ScaledSpectrum
+from sgdfit.inference.naming import combination, named
 from sgdfit.inference.stability import Descent, steps_per_digit
 
 if TYPE_CHECKING:
