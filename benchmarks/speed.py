@@ -46,8 +46,9 @@ def steps(asked: argparse.Namespace) -> list[Table]:
 def functions(asked: argparse.Namespace) -> list[Table]:
     """What exp, sin and log add to a row."""
     from speed_kernels import function_tables
+    from speed_waiting import waiting_tables
 
-    return function_tables(asked.repeat)
+    return [*function_tables(asked.repeat), *waiting_tables(asked.repeat)]
 
 
 def memory(asked: argparse.Namespace) -> list[Table]:

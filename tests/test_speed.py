@@ -13,6 +13,7 @@ import nist_at_scale
 import sgdfit
 import speed
 import speed_data
+import speed_waiting
 from growth import Point, draw_all, exponent
 from nist_files import read_folder, shipped_folder
 from nist_scores import Score
@@ -228,3 +229,14 @@ def test_growth_is_drawn_for_light_and_dark_pages(tmp_path):
         assert path.read_bytes().startswith(begins)
     text = (tmp_path / "growth-light.svg").read_text()
     assert "decoding alone, once" in text
+
+
+def test_what_steps_wait_for_stands_beside_them(monkeypatch):
+    monkeypatch.setattr(speed_waiting, "WAITED_FOR", {"exp": "y = a*exp(-b*x) + c"})
+    (table,) = speed_waiting.waiting_tables(repeat=1, rows=2000)
+    assert [line.name for line in table.lines] == [
+        "exp of the value before, by libm",
+        "y = a*exp(-b*x) + c",
+    ]
+    assert all(line.value > 1.0 for line in table.lines)
+    assert all(line.note == "" for line in table.lines)
