@@ -12,7 +12,7 @@ from sgdfit.data.prefetch import ahead
 from sgdfit.data.scan import Piece, Scan
 from sgdfit.data.scanned import batch_floats
 
-__all__ = ["Census", "Keep", "census", "finite_blocks", "having_a_say", "is_fine_grained"]
+__all__ = ["Census", "Keep", "count_rows", "finite_blocks", "having_a_say", "is_fine_grained"]
 
 Array = np.ndarray[Any, Any]
 
@@ -48,7 +48,7 @@ class _Block(NamedTuple):
     left_out: int
 
 
-def census(
+def count_rows(
     scan: Scan,
     names: Sequence[str],
     missing: str,

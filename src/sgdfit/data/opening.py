@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sgdfit.data.census import Census, Keep, census
+from sgdfit.data.census import Census, Keep, count_rows
 from sgdfit.data.missing import check_policy
 from sgdfit.data.scan import Piece, Scan
 from sgdfit.data.source import Source
@@ -96,7 +96,7 @@ def _loaded(
         elif held is not None:
             held.append(columns)
 
-    counted = census(scan, names, missing, None, hold, threads=threads, budget=reading)
+    counted = count_rows(scan, names, missing, None, hold, threads=threads, budget=reading)
     if not counted.rows:
         raise DataError(_no_rows(scan, counted))
     if held is None:
@@ -126,7 +126,7 @@ def _no_rows(scan: Scan, counted: Census) -> str:
 
 def without_weightless(stream: Stream, keep: Keep, visit: Callable[..., object]) -> Stream:
     """Return the stream without the rows that have no say, which takes a look at all of them."""
-    counted = census(
+    counted = count_rows(
         stream.scan,
         stream.names,
         stream.missing,
