@@ -124,6 +124,11 @@ class Population:
         """Whether a pass has taken along rows from all over, which the reserve lacks."""
         return self._scattered is not None
 
+    @property
+    def scattered_rows(self) -> int:
+        """How many these are."""
+        return 0 if self._scattered is None else self._scattered.rows
+
     def batch(self, rows: int, seed: int) -> Chunk | Population:
         """Return so many random rows, or this where that is all of them, if they are many."""
         if rows < self.rows:

@@ -179,10 +179,20 @@ def _looked_over(task: Task, problem: Problem, found: Found) -> Found:
     if not (problem.population.is_scattered and _suspicious(task, problem, found.course)):
         return found
     starts = look_for_starts(task, problem.seed)
-    if starts is None:
+    if starts is None or not _promises(problem, starts, found.course.theta):
         return found
     other = _from_search(task, problem, starts)
     return other if _is_lower(_loss(other.course), _loss(found.course), BETTER) else found
+
+
+def _promises(problem: Problem, starts: Starts, theta: np.ndarray) -> bool:
+    """Whether a candidate leads lower than ``theta`` on rows from all over, which are at hand."""
+    alone, quiet = [problem.population.scattered_rows], problem._replace(callback=None)
+    here, *others = (
+        _loss(_finished(walk(quiet, problem.box.clip(point), alone)))
+        for point in (theta, *starts.polished[:FOLLOWED])
+    )
+    return any(_is_lower(loss, here, BETTER) for loss in others)
 
 
 def _within_domain(problem: Problem, starts: Starts) -> Starts:
