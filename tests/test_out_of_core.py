@@ -58,6 +58,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "sigma": ("y = a*exp(-b*x) + c", {"sigma": "s", "absolute_sigma": True}),
     "sandwich": ("y = a*exp(-b*x) + c", {"covariance": "sandwich"}),
     "huber": ("y = a*exp(-b*x) + c", {"loss": "huber(delta=0.1)"}),
+    "mae": ("y = a*exp(-b*x) + c", {"loss": "mae"}),
+    "quantile": ("y = a*x + b", {"loss": "quantile(q=0.9)", "weights": "w"}),
     "compiled": ("y = a*exp(-b*x) + c", {"kernel": "compiled"}),
     "full batches": ("y = a*x + b", {"learning_rate": 0.1, "steps": 20}),
     "in order": (
@@ -207,13 +209,6 @@ def test_where_is_a_smaller_table(tmp_path: Path, little: None) -> None:
     keep = (data["x"] > 0.5) & (data["s"] < 1.5)
     expected = sgdfit.fit("y = a*exp(-b*x) + c", {n: c[keep] for n, c in data.items()})
     assert facts(found) == facts(expected)
-
-
-def test_a_loss_with_a_kink_says_what_it_needs(tmp_path: Path, little: None) -> None:
-    path = tmp_path / "data.parquet"
-    pq.write_table(pa.table(decay()), path)
-    with pytest.raises(UsageError, match=r"needs all rows of data\.parquet in memory"):
-        sgdfit.fit("y = a*x + b", path, loss="mae")
 
 
 MEMORY = (

@@ -49,6 +49,8 @@ __all__ = ["Asked", "result_of"]
 HALF_THE_DIGITS = 1e8
 # A parameter whose whole value changes the curve by less than this share has no effect.
 WEAK = 1e-10
+# Distances by the scores of a sample differ from those of all rows by less than this.
+SAMPLED = 1.25
 
 
 class Asked(NamedTuple):
@@ -84,6 +86,9 @@ def _landed(found: Found, problem: Problem, reach: float | None) -> Landed:
     task, course = found.task, found.course
     theta, quadratic = course.theta, course.quadratic
     assert quadratic is not None  # the caller has looked
+    if problem.windowed and reach is None:
+        # A sample's scores measured it on the way.
+        reach = max(ARRIVED, problem.tolerance * SAMPLED)
     with np.errstate(all="ignore"):
         evidence = _evidence(task, problem, theta, quadratic)
         uncertain = uncertainty(task, theta, evidence)
@@ -122,7 +127,7 @@ def _evidence(task: Task, problem: Problem, theta: np.ndarray, quadratic: Quadra
     if problem.squared:
         return from_root(kernel, population, theta, quadratic)
     evidence = from_sums(kernel, population, theta, population.sums(kernel, theta))
-    if not has_kink(task.model):
+    if not has_kink(task.model) or problem.windowed:
         return evidence
     curvature = smoothed_curvature(kink_at(task.model, kernel, task.chunk, theta))
     if curvature is None:
@@ -228,7 +233,9 @@ def _distance(task: Task, problem: Problem, course: Course, evidence: Evidence) 
     model, theta, kernel = task.model, course.theta, problem.kernel
     if has_kink(model):
         free = problem.box.free(theta, evidence.gradient)
-        left = least_gradient(kink_at(model, kernel, task.chunk, theta), free)
+        left: np.ndarray | None = evidence.gradient[free]
+        if not problem.windowed:
+            left = least_gradient(kink_at(model, kernel, task.chunk, theta), free)
         curvature = evidence.curvature(free)
         if left is None or not isinstance(curvature, np.ndarray):
             return math.inf

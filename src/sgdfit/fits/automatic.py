@@ -14,6 +14,7 @@ from sgdfit.fits.audience import heard
 from sgdfit.fits.descent import Callback
 from sgdfit.fits.gauss_newton import CalledOff, walk
 from sgdfit.fits.growth import FEW, RESERVED_WHOLE
+from sgdfit.fits.kink_sums import find_from_sums, gathered, near_enough, takes_sums
 from sgdfit.fits.kinks import has_kink
 from sgdfit.fits.problem import Problem
 from sgdfit.fits.routes import Found, find_minimum
@@ -59,12 +60,9 @@ def solve(task: Task, wishes: Wishes) -> Result:
     if wishes.search not in (None, True, False):
         raise UsageError(f"search is {wishes.search!r}; it is True, False or None")
     problem = _problem(task, wishes)
-    if problem.kinked:
-        # Only the rows themselves tell where such a loss has its minimum.
-        assert task.chunk.rows == task.population.rows
     # Far out a formula may overflow; what is not finite is looked for, not warned of.
     with np.errstate(all="ignore"):
-        found = find_minimum(task, problem, wishes.search)
+        found, problem = _minimum(task, problem, wishes)
     asked = Asked(as_tolerance(wishes.tolerance), wishes.intervals, wishes.trace_every)
     if _is_cut_short(found, problem):
         return result_of(*_of_sample(found, problem), asked)
@@ -81,6 +79,24 @@ def solve(task: Task, wishes: Wishes) -> Result:
         ending = "stopped" if isinstance(end, CalledOff) else "interrupted"
     found = found._replace(course=found.course._replace(ending=ending))
     return _at_once(found, problem, asked)
+
+
+def _minimum(task: Task, problem: Problem, wishes: Wishes) -> tuple[Found, Problem]:
+    """Find the minimum by the way that the loss and the number of rows ask for."""
+    if problem.kinked:
+        task, problem = gathered(task, problem)
+    if takes_sums(problem, task.model):
+        enough = near_enough(problem.rows, task.model)
+        near = problem._replace(tolerance=as_tolerance(wishes.tolerance) or enough)
+        known = find_from_sums(
+            task, near, wishes.search, lambda model: _kernel(task._replace(model=model), wishes)
+        )
+        if known is not None:
+            return known
+    if problem.kinked:
+        # Only the rows themselves tell where such a loss has its minimum.
+        assert task.chunk.rows == task.population.rows
+    return find_minimum(task, problem, wishes.search), problem
 
 
 def _at_once(found: Found, problem: Problem, asked: Asked) -> Result:

@@ -16,10 +16,22 @@ from sgdfit.language.evaluation import evaluate
 from sgdfit.models.loss import PREDICTION, TARGET
 from sgdfit.models.model import Model
 
-__all__ = ["Kink", "has_kink", "kink_at", "least_gradient", "smoothed_curvature"]
+__all__ = [
+    "Kink",
+    "Sides",
+    "bandwidth",
+    "has_kink",
+    "is_continuous",
+    "kink_at",
+    "least_gradient",
+    "sides_of",
+    "smoothed_curvature",
+]
 
 # Rows whose residual is below this share of the typical one lie on the curve.
 ON_CURVE = 1e-4
+# Where more than this share of many rows does, the response is rounded, or counts.
+MOST_ON_CURVE = 0.005
 LEVEL = 0.95
 
 
@@ -38,6 +50,37 @@ def has_kink(model: Model) -> bool:
     return bool(model.bend == 0)
 
 
+class Sides(NamedTuple):
+    """The slopes of a loss below and above a residual of zero, where that is its only kink."""
+
+    below: float
+    above: float
+
+
+def sides_of(model: Model) -> Sides | None:
+    """Return the slopes on both sides; None where the loss has other kinks, or none.
+
+    Examples
+    --------
+    >>> from sgdfit.models.model import build
+    >>> sides_of(build("y = a*x", ["x", "y"], loss="mae"))
+    Sides(below=-1.0, above=1.0)
+    """
+    reach = np.logspace(-30, 30, 241)
+    residual = np.concatenate([-reach, reach])
+    found = []
+    for target in (0.0, 1.0, -1e3):
+        at = {PREDICTION: residual + target, TARGET: target}
+        slope = np.broadcast_to(evaluate(model.slope, at), len(residual))
+        # What the target swallows is no residual.
+        found.append(np.where(at[PREDICTION] == target, np.nan, slope).reshape(2, -1))
+    slopes = np.concatenate(found, axis=1)
+    low, high = np.nanmin(slopes, axis=1), np.nanmax(slopes, axis=1)
+    if not np.array_equal(low, high) or not low[0] < 0 < low[1]:
+        return None
+    return Sides(float(low[0]), float(low[1]))
+
+
 def kink_at(model: Model, kernel: Kernel, chunk: Chunk, theta: np.ndarray) -> Kink:
     """Look at the rows at ``theta``."""
     rows = kernel.rows(theta, chunk)
@@ -48,6 +91,13 @@ def kink_at(model: Model, kernel: Kernel, chunk: Chunk, theta: np.ndarray) -> Ki
     )
     weight = np.ones(chunk.rows) if chunk.weights is None else chunk.weights
     return Kink(rows, weight, residual, below, above)
+
+
+def is_continuous(kink: Kink) -> bool:
+    """Whether residuals are spread like a continuum, of which hardly any lies on the curve."""
+    size = np.abs(kink.residual)
+    share = float((size <= ON_CURVE * size.mean()).mean())
+    return kink.above > kink.below and share <= MOST_ON_CURVE
 
 
 def least_gradient(kink: Kink, free: np.ndarray) -> np.ndarray | None:
@@ -78,7 +128,7 @@ def smoothed_curvature(kink: Kink) -> np.ndarray | None:
     Powell's estimate (Koenker 2005, Quantile Regression, section 3.4.2) with the bandwidth of Hall
     and Sheather (1988, J. R. Stat. Soc. B 50(3), 381-391). None where no scatter is left.
     """
-    width = _bandwidth(kink) if kink.above > kink.below else 0.0
+    width = bandwidth(kink, len(kink.residual)) if kink.above > kink.below else 0.0
     if not width > 0:
         return None
     near = np.abs(kink.residual) <= width
@@ -87,10 +137,11 @@ def smoothed_curvature(kink: Kink) -> np.ndarray | None:
     return np.asarray((jacobian * (kink.weight[near] * jump)) @ jacobian.T)
 
 
-def _bandwidth(kink: Kink) -> float:
+def bandwidth(kink: Kink, count: int) -> float:
+    """Return half the width of the window that counts the residuals of so many rows near zero."""
     from scipy.special import ndtri
 
-    residual, count = kink.residual, len(kink.residual)
+    residual = kink.residual
     share = min(max(-kink.below / (kink.above - kink.below), 0.01), 0.99)
     at, tail = float(ndtri(share)), float(ndtri((1 + LEVEL) / 2))
     density = math.exp(-at * at / 2) / math.sqrt(2 * math.pi)

@@ -54,6 +54,9 @@ class Problem(NamedTuple):
         Steps between two calls.
     visits : list of int
         Grows by the rows of samples that each walk visits, each as often as it does.
+    windowed : bool
+        Whether the kernel's curvature of a loss with a kink counts residuals in a window about
+        zero, so that sums tell it.
     """
 
     kernel: Kernel
@@ -71,6 +74,7 @@ class Problem(NamedTuple):
     callback: Callback | None
     callback_every: int
     visits: list[int]
+    windowed: bool = False
 
     @property
     def rows(self) -> int:

@@ -28,6 +28,10 @@ UNKNOWN = (
     "no step lowers the loss any more; a loss without curvature does not tell what that is in"
     " standard errors"
 )
+JUMPS = (
+    "{:.2g} standard errors away from the minimum no step comes nearer, since the gradient of a"
+    " loss with a kink jumps from row to row"
+)
 
 
 def pronounce(
@@ -211,9 +215,10 @@ def _resting(task: Task, course: Course, distance: float) -> Status:
     assert course.quadratic is not None  # the caller has looked
     if not course.quadratic.offset.any():
         return status_of("stalled", step=_steps(course), cure=FLAT)
-    if has_kink(task.model):
-        return status_of("stalled", step=_steps(course), cause=UNKNOWN, cure="")
     known = np.isfinite(distance)
+    if has_kink(task.model):
+        cause = JUMPS.format(distance) if known else UNKNOWN
+        return status_of("stalled", step=_steps(course), cause=cause, cure="")
     left = f"{distance:.2g} standard errors" if known else "how far is not known"
     if course.beyond is not None:
         return _at_the_edge(task, course, course.beyond, left)

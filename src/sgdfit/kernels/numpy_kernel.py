@@ -59,8 +59,8 @@ class _Written:
 
 
 def _expressions(model: Model) -> tuple[Any, ...]:
-    target, loss = model.formula.response, model.loss.expression
-    return model.columns, model.free, model.prediction, target, loss
+    target, loss = model.formula.response, model.loss
+    return model.columns, model.free, model.prediction, target, loss.expression, loss.bend
 
 
 def rows_of(terms: Terms, theta: np.ndarray, chunk: Chunk) -> Rows:

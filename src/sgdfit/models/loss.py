@@ -106,10 +106,19 @@ _POSITIVE = ("delta", "scale")
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss as an expression of the symbols ``prediction`` and ``target``."""
+    """A loss as an expression of the symbols ``prediction`` and ``target``.
+
+    Attributes
+    ----------
+    name : str
+    expression : sympy.Expr
+    bend : sympy.Expr, optional
+        What stands for its second derivative to the prediction; None: that itself.
+    """
 
     name: str
     expression: Any
+    bend: Any = None
 
 
 def as_loss(loss: str | Callable[..., Array] | Loss) -> Loss:
@@ -145,6 +154,26 @@ def as_loss(loss: str | Callable[..., Array] | Loss) -> Loss:
 @functools.lru_cache(maxsize=64)
 def _read(text: str) -> Loss:
     return _formula(text) if PREDICTION in text or TARGET in text else _named(text)
+
+
+def with_window(loss: Loss, width: float, curvature: float) -> Loss:
+    """Return a loss with a kink whose second derivative counts residuals in a window about zero.
+
+    Parameters
+    ----------
+    loss : Loss
+    width : float
+        Half of the window's, in units of the response.
+    curvature : float
+        The second derivative within it.
+
+    Examples
+    --------
+    >>> with_window(as_loss("mae"), 0.25, 4.0).bend
+    Where(Absolute(prediction - target) <= 0.25, 4.0, 0)
+    """
+    text = f"where(abs({PREDICTION} - {TARGET}) <= {width!r}, {curvature!r}, 0)"
+    return Loss(loss.name, loss.expression, _formula(text).expression)
 
 
 def _named(text: str) -> Loss:

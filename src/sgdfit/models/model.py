@@ -110,7 +110,7 @@ class Model:
     @cached_property
     def bend(self) -> Expr:
         """The second derivative of the loss to the prediction."""
-        return _bend(self.loss.expression)
+        return _bend(self.loss.expression) if self.loss.bend is None else self.loss.bend
 
     @cached_property
     def linear(self) -> tuple[str, ...]:

@@ -1,0 +1,221 @@
+"""Medians and quantiles of many rows from sums over them, against linear programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from scipy.optimize import linprog
+
+import sgdfit
+from sgdfit.errors import UsageError
+from sgdfit.fits import automatic, growth, kink_sums, means
+from sgdfit.fits.kinks import sides_of
+from sgdfit.models.model import build
+
+FEW, MANY = 20_000, 160_000
+LINE = "y = a*x + b*z + c"
+
+
+@pytest.fixture
+def little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave so little room for columns that nothing fits."""
+    monkeypatch.setattr(means, "SHARE", 1e-6)
+
+
+def rows(count: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """Return rows whose scatter grows with x and has long tails."""
+    random = np.random.default_rng(seed)
+    x, z = random.uniform(0, 3, count), random.normal(size=count)
+    noise = (0.2 + 0.1 * x) * random.standard_t(3, size=count)
+    w = random.uniform(0, 2, count)
+    w[::7] = 0.0
+    return {"x": x, "z": z, "w": w, "y": 2 * x - z + 1 + noise}
+
+
+def in_parquet(folder: Path, data: dict[str, np.ndarray], size: int = 33_333) -> Path:
+    pq.write_table(pa.table(data), folder / "data.parquet", row_group_size=size)
+    return folder / "data.parquet"
+
+
+def programmed(data: dict[str, np.ndarray], q: float, w: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return the regression quantile and its loss from the dual linear program (Koenker 2005, 6.1).
+
+    Maximise yᵀd over 0 ≤ d ≤ w where Jᵀd = (1 − q) Jᵀw; its multipliers are the estimates.
+    """
+    J = np.stack([data["x"], data["z"], np.ones(len(data["x"]))], axis=1)
+    bounds = np.stack([np.zeros(len(w)), w], axis=1)
+    found = linprog(-data["y"], A_eq=J.T, b_eq=(1 - q) * (w @ J), bounds=bounds, method="highs")
+    theta = -found.eqlin.marginals
+    residual = data["y"] - J @ theta
+    return theta, float(w @ np.maximum(q * residual, (q - 1) * residual))
+
+
+CASES = {
+    "mae": ("mae", 0.5, 2.0, {}),
+    "median": ("quantile(q=0.5)", 0.5, 1.0, {}),
+    "upper": ("quantile(q=0.9)", 0.9, 1.0, {}),
+    "lower": ("quantile(q=0.05)", 0.05, 1.0, {}),
+    "a formula": ("abs(prediction - target)", 0.5, 2.0, {}),
+    "weights": ("quantile(q=0.8)", 0.8, 1.0, {"weights": "w"}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_it_is_the_minimum_of_the_linear_program(
+    case: str, tmp_path: Path, little: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loss, q, factor, options = CASES[case]
+    data = rows(FEW)
+    monkeypatch.setattr(kink_sums, "RESERVED_WHOLE", 4_096)
+    monkeypatch.setattr(kink_sums, "FEW", 2_048)
+    fit = sgdfit.fit(LINE, in_parquet(tmp_path, data), loss=loss, **options)
+    w = data["w"] if options else np.ones(FEW)
+    theta, least = programmed(data, q, w)
+    errors = np.array([fit.estimates[name].stderr for name in "abc"])
+    values = np.array([fit.values[name] for name in "abc"])
+    assert fit.status.name == "converged"
+    assert fit.distance is not None
+    # Beside the vertex each row on the curve has a slope of one side, which is what is left.
+    enough = kink_sums.near_enough(np.count_nonzero(w), build(LINE, list(data), loss=loss))
+    assert fit.distance < 1.25 * enough
+    assert (np.abs(values - theta) / errors).max() < 3 * enough
+    # The loss is the true one.
+    counted = np.count_nonzero(w)
+    expected = factor * least / (w.sum() if options else counted)
+    assert fit.loss == pytest.approx(expected, rel=1e-5)
+    assert fit.loss >= expected * (1 - 1e-12)
+
+
+@pytest.mark.parametrize("loss", ["mae", "quantile(q=0.9)"])
+def test_errors_are_those_of_rows_in_memory(loss: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = rows(20_000, seed=1)
+    expected = sgdfit.fit(LINE, data, loss=loss)
+    monkeypatch.setattr(kink_sums, "RESERVED_WHOLE", 4_096)
+    monkeypatch.setattr(kink_sums, "FEW", 4_096)
+    found = sgdfit.fit(LINE, data, loss=loss)
+    assert found.covariance_method == expected.covariance_method == "sandwich"
+    assert found.covariance is not None
+    assert expected.covariance is not None
+    np.testing.assert_allclose(np.diag(found.covariance), np.diag(expected.covariance), rtol=0.15)
+
+
+@pytest.mark.parametrize(("count", "passes"), [(20_000, 3000), (MANY, 40)])
+@pytest.mark.parametrize("options", [{"loss": "mae"}, {"loss": "quantile(q=0.9)", "weights": "w"}])
+def test_files_give_the_bits_of_memory(
+    count: int, passes: int, options: dict[str, Any], tmp_path: Path, little: None
+) -> None:
+    data = rows(count)
+    expected = sgdfit.fit(LINE, data, threads=1, **options)
+    for size, threads in ((50_000, 2), (count, 1)):
+        found = sgdfit.fit(LINE, in_parquet(tmp_path, data, size), threads=threads, **options)
+        assert found.values == expected.values
+        assert (found.loss, found.distance) == (expected.loss, expected.distance)
+        np.testing.assert_array_equal(found.covariance, expected.covariance)
+        assert found.rows_visited == expected.rows_visited <= passes * count
+
+
+def test_curves_bounds_and_given_starts(little: None, tmp_path: Path) -> None:
+    random = np.random.default_rng(4)
+    x = random.uniform(0, 3, MANY)
+    y = 3 * np.exp(-1.3 * x) + 0.5 + 0.1 * random.standard_t(3, size=MANY)
+    path = in_parquet(tmp_path, {"x": x, "y": y})
+    curve = "y = a*exp(-b*x) + c"
+    fit = sgdfit.fit(curve, path, loss="mae")
+    given = sgdfit.fit(curve, path, loss="mae", start="a=1,b=2,c=0")
+    bound = sgdfit.fit(curve, path, loss="mae", bounds="0 < b < 1.2")
+    for name, true in (("a", 3.0), ("b", 1.3), ("c", 0.5)):
+        error = fit.estimates[name].stderr
+        assert error is not None
+        assert abs(fit.values[name] - true) < 4 * error
+        assert abs(fit.values[name] - given.values[name]) < 0.05 * error
+    assert bound.values["b"] == 1.2
+    assert bound.estimates["b"].at_bound
+    assert bound.status.name == "converged"
+
+
+def test_sorted_rows_do_not_mislead(
+    tmp_path: Path, little: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = rows(400_000)
+    expected = sgdfit.fit(LINE, data, loss="quantile(q=0.9)")
+    order = np.argsort(data["y"])
+    path = in_parquet(tmp_path, {name: column[order] for name, column in data.items()})
+    # Few long runs are drawn, as of many rows.
+    monkeypatch.setattr(growth, "MANY", 1 << 17)
+    found = sgdfit.fit(LINE, path, loss="quantile(q=0.9)")
+    assert found.status.name == "converged"
+    for name, estimate in expected.estimates.items():
+        assert abs(found.values[name] - estimate.value) < 0.05 * (estimate.stderr or 0.0)
+
+
+def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path: Path, little: None) -> None:
+    path, kept = in_parquet(tmp_path, rows(MANY)), tmp_path / "kept"
+    expected = sgdfit.fit(LINE, path, loss="mae")
+    passes = []
+
+    def interrupt(progress: Any) -> None:
+        if progress.reading is not None and progress.reading.of == MANY:
+            passes.append(progress.reading.rows)
+            if passes.count(MANY) == 2:
+                raise KeyboardInterrupt
+
+    cut = sgdfit.fit(LINE, path, loss="mae", checkpoint=kept, callback=interrupt)
+    assert cut.status.name == "interrupted"
+    resumed = sgdfit.fit(LINE, path, loss="mae", checkpoint=kept, resume=True)
+    assert resumed.values == expected.values
+    assert resumed.distance == expected.distance
+    np.testing.assert_array_equal(resumed.covariance, expected.covariance)
+
+
+def test_a_callback_stops_a_pass(little: None, tmp_path: Path) -> None:
+    path = in_parquet(tmp_path, rows(MANY))
+    seen = []
+
+    def stop(progress: Any) -> bool:
+        seen.append(progress.reading)
+        return progress.reading is not None and progress.reading.of == MANY
+
+    fit = sgdfit.fit(LINE, path, loss="mae", callback=stop)
+    assert fit.status.name == "stopped"
+    assert seen[-1].rows <= MANY
+
+
+@pytest.mark.parametrize(
+    ("formula", "loss"),
+    [
+        ("y = a", "mae"),  # the response is rounded, so that hundreds lie on the curve
+        ("y = a*x + b", "maximum(abs(prediction - target) - 0.1, 0)"),  # two kinks
+    ],
+)
+def test_what_sums_do_not_tell_needs_all_rows(
+    formula: str, loss: str, tmp_path: Path, little: None
+) -> None:
+    data = rows(MANY)
+    path = in_parquet(tmp_path, {"x": data["x"], "y": np.round(data["y"], 1)})
+    with pytest.raises(UsageError, match=r"needs all rows of data\.parquet in memory"):
+        sgdfit.fit(formula, path, loss=loss)
+    assert automatic.takes_sums is kink_sums.takes_sums
+
+
+@pytest.mark.parametrize(
+    ("loss", "sides"),
+    [
+        ("mae", (-1.0, 1.0)),
+        ("quantile(q=0.75)", (-0.75, 0.25)),
+        ("3*abs(target - prediction)", (-3.0, 3.0)),
+        ("mse", None),
+        ("huber", None),
+        ("prediction - target", None),
+        ("maximum(abs(prediction - target) - 0.1, 0)", None),
+        ("abs(prediction - 2*target)", None),
+        ("poisson", None),
+    ],
+)
+def test_the_sides_of_a_kink(loss: str, sides: tuple[float, float] | None) -> None:
+    found = sides_of(build("y = a*x", ["x", "y"], loss=loss))
+    assert found == sides if sides is None else found == pytest.approx(sides)
