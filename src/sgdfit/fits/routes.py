@@ -8,17 +8,17 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sgdfit.fits.doubt import ENDED, is_suspicious
+from sgdfit.fits.equivalence import nearest, represented, settled_on
 from sgdfit.fits.gauss_newton import walk
 from sgdfit.fits.problem import Course, Problem
-from sgdfit.fits.residuals import looked_at, misfit_of
+from sgdfit.fits.residuals import looked_at
 from sgdfit.fits.starting import Starts, look_for_starts, missing, with_starts
 from sgdfit.fits.task import Task
-from sgdfit.inference.directions import column_norms
 from sgdfit.inference.quadratic import from_rows
 from sgdfit.kernels.kernel import Chunk
 from sgdfit.models.model import Model
-from sgdfit.models.separation import separate
-from sgdfit.models.symmetries import canonical, equivalents
+from sgdfit.models.symmetries import canonical
 from sgdfit.results.search import Rival, StartSearch
 
 __all__ = ["Found", "find_minimum"]
@@ -30,11 +30,8 @@ CLEARLY_BETTER = 1e-3
 # Of a few candidates the true loss over more rows decides which to follow.
 FOLLOWED = 5
 NEARLY = 1.5
-# An amplitude of fewer standard errors may be that of noise.
-FAINT = 4.0
 # Where a loss has no value, so many points are tried at so many standard errors.
 DRAWS, REACHES = 64, (0.3, 1.0, 3.0, 10.0)
-ENDED = ("interrupted", "stopped", "lost")
 
 
 class Found(NamedTuple):
@@ -88,8 +85,8 @@ def find_minimum(task: Task, problem: Problem, search: bool | None) -> Found:
             except KeyboardInterrupt:
                 found = _interrupted(found)
             return found
-    course, is_suspicious = _from_given(task, problem, np.array(model.start))
-    if search is None and not is_suspicious:
+    course, doubtful = _from_given(task, problem, np.array(model.start))
+    if search is None and not doubtful:
         return Found(task, course, None, None)
     try:
         better, facts = _better(task, problem, course, search)
@@ -110,16 +107,16 @@ def _from_given(task: Task, problem: Problem, start: np.ndarray) -> tuple[Course
     aside, and so may come down elsewhere. Whether the fit looks like a wrong one is told as well.
     """
     course = looked_at(task, problem, walk(problem, start))
-    is_suspicious = _suspicious(task, problem, course)
-    if is_suspicious and len(problem.linear):
+    doubtful = is_suspicious(task, problem, course)
+    if doubtful and len(problem.linear):
         plain = problem._replace(linear=problem.linear[:0])
         try:
             other = _lower(plain, start, course)
         except KeyboardInterrupt:
             return course._replace(ending="interrupted"), False
         if other is not course:
-            course, is_suspicious = other, _suspicious(task, problem, other)
-    return _settled_on(problem, course, _nearest(task.model, course)), is_suspicious
+            course, doubtful = other, is_suspicious(task, problem, other)
+    return settled_on(problem, course, nearest(task.model, course)), doubtful
 
 
 def _lower(problem: Problem, start: np.ndarray, course: Course) -> Course:
@@ -156,7 +153,7 @@ def _from_search(task: Task, problem: Problem, starts: Starts) -> Found:
         starts = _within_domain(quiet, starts)
         k, known = _best_candidate(quiet, starts)
     raw, polished = (problem.box.clip(points[k]) for points in (starts.raw, starts.polished))
-    start, polished, told = _represented(model, raw, polished)
+    start, polished, told = represented(model, raw, polished)
     course = walk(problem if len(sizes) == 1 else quiet, start, sizes[:1])
     ended = course.ending in ("interrupted", "stopped")
     fell_short = not ended and _is_lower(known, _loss(course), BETTER)
@@ -166,7 +163,7 @@ def _from_search(task: Task, problem: Problem, starts: Starts) -> Found:
         course = walk(problem, start)
     if not ended:
         theta = canonical(model, course.theta, missing(model))[0]
-        course = _settled_on(problem, course, theta)
+        course = settled_on(problem, course, theta)
     task = task._replace(model=with_starts(model, start, "search"))
     return Found(task, course, replace(starts.facts, symmetries=told), None)
 
@@ -176,7 +173,7 @@ def _looked_over(task: Task, problem: Problem, found: Found) -> Found:
 
     In sorted data a run holds only what lies near it, and a narrow peak may lie in none.
     """
-    if not (problem.population.is_scattered and _suspicious(task, problem, found.course)):
+    if not (problem.population.is_scattered and is_suspicious(task, problem, found.course)):
         return found
     starts = look_for_starts(task, problem.seed)
     if starts is None or not _promises(problem, starts, found.course.theta):
@@ -227,17 +224,6 @@ def _scatter(problem: Problem, chunk: Chunk, theta: np.ndarray) -> np.ndarray:
     return np.asarray(np.linalg.pinv(near.root)) * math.sqrt(square / chunk.rows)
 
 
-def _represented(
-    model: Model, raw: np.ndarray, polished: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """Return both points as they look when the minimum is the canonical one of its equivalents."""
-    chosen, told = canonical(model, polished, missing(model))
-    for there, start in zip(equivalents(model, polished), equivalents(model, raw), strict=False):
-        if np.allclose(there, chosen, rtol=1e-9, atol=0):
-            return start, there, told
-    return raw, polished, told
-
-
 def _best_candidate(problem: Problem, starts: Starts) -> tuple[int, float]:
     """Return the candidate that leads lowest on the first batch, and its mean loss there."""
     trusted = problem.squared and problem.rows <= starts.facts.rows
@@ -275,45 +261,13 @@ def _loss(course: Course) -> float:
     return course.quadratic.loss / course.way[-1].rows
 
 
-def _nearest(model: Model, course: Course) -> np.ndarray:
-    """Return the one of the equivalent minima that is most like the given start."""
-    orbit = equivalents(model, course.theta)
-    if len(orbit) == 1:
-        return course.theta
-    start = np.array(model.start)
-    nonlinear = np.array([name not in model.linear for name in model.free])
-    return min(orbit, key=lambda theta: _unlikeness(theta, start, nonlinear))
-
-
-def _settled_on(problem: Problem, course: Course, theta: np.ndarray) -> Course:
-    """Return the course, ended at an equivalent minimum."""
-    if course.quadratic is None or np.array_equal(theta, course.theta):
-        return course
-    sizes = [problem.rows]
-    again = walk(problem._replace(callback=None, linear=problem.linear[:0]), theta, sizes)
-    taken, seen = course.way[-1].step, course.visited
-    way = tuple(s._replace(step=s.step + taken, visited=s.visited + seen) for s in again.way[1:])
-    return again._replace(
-        way=(*course.way, *way), first=course.first, seconds=course.seconds + again.seconds
-    )
-
-
-def _unlikeness(theta: np.ndarray, start: np.ndarray, nonlinear: np.ndarray) -> tuple[int, float]:
-    """Return how unlike a start an equivalent minimum is: in order and sign, then in distance."""
-    size = np.abs(theta) + np.abs(start)
-    apart = float((np.abs(theta - start) / np.where(size > 0, size, 1.0)).sum())
-    there, here = theta[nonlinear], start[nonlinear]
-    turned = np.sign(np.subtract.outer(there, there)) != np.sign(np.subtract.outer(here, here))
-    return int(turned.sum()) + int((np.sign(there) != np.sign(here)).sum()), apart
-
-
 def _better(
     task: Task, problem: Problem, course: Course, search: bool | None
 ) -> tuple[Rival | None, StartSearch | None]:
     """Look for a better minimum than the given starts led to, where there is reason to."""
     if search is False or course.ending in ENDED:
         return None, None
-    if search is None and not _suspicious(task, problem, course):
+    if search is None and not is_suspicious(task, problem, course):
         return None, None
     starts = look_for_starts(task, problem.seed, all_free=True)
     if starts is None:
@@ -327,27 +281,3 @@ def _better(
     chosen, _ = canonical(task.model, other.theta, task.model.free)
     values = dict(zip(task.model.free, map(float, chosen), strict=True))
     return Rival(values, _loss(other)), starts.facts
-
-
-def _suspicious(task: Task, problem: Problem, course: Course) -> bool:
-    """Whether a fit looks like a wrong one: it did not arrive, or its residuals are no noise."""
-    if course.ending in ENDED:
-        return False
-    if not course.distance <= 1.0 or not problem.squared:
-        return True
-    misfit = course.misfit or misfit_of(task, problem, course.theta)
-    if misfit.is_doubtful:
-        return True
-    return _is_faint(task.model, problem, course)
-
-
-def _is_faint(model: Model, problem: Problem, course: Course) -> bool:
-    """Whether a nonlinear part hardly rises from the noise, and so may well lie elsewhere."""
-    quadratic, parts = course.quadratic, separate(model.prediction, model.free)
-    amplitudes = {name for part in parts.components for name in part.linear}
-    chosen = [i for i, name in enumerate(model.free) if name in amplitudes]
-    if quadratic is None or not chosen or not quadratic.regular:
-        return False
-    noise = quadratic.spread / max(1, problem.rows - len(model.free))
-    errors = column_norms(np.linalg.inv(quadratic.root)[chosen].T) * math.sqrt(noise)
-    return bool((np.abs(course.theta[chosen]) < FAINT * errors).any())
