@@ -20,7 +20,7 @@ from sgdfit.fits.assessment import (
 from sgdfit.fits.centring import centred, far_columns
 from sgdfit.fits.composition import Landed, compose, undetermined_warning, withheld
 from sgdfit.fits.ending import ARRIVED
-from sgdfit.fits.gauss_newton import condition
+from sgdfit.fits.foresight import condition
 from sgdfit.fits.growth import FEW
 from sgdfit.fits.kinks import has_kink, kink_at, least_gradient, smoothed_curvature
 from sgdfit.fits.path import path_of

@@ -7,29 +7,26 @@ with a larger one. Only the last passes see every row.
 
 from __future__ import annotations
 
-import math
 import time
 
 import numpy as np
 
 from sgdfit.fits.descent import Progress
+from sgdfit.fits.foresight import ILL_CONDITIONED, condition, foreseen, led_to, remaining
 from sgdfit.fits.growth import FEW
 from sgdfit.fits.passes import Pass
 from sgdfit.fits.population import Population
 from sgdfit.fits.problem import Course, Problem, Stand
-from sgdfit.fits.surface import Surface
-from sgdfit.fits.trust_region import Box, Iterate, Point, advance, begin
-from sgdfit.inference.directions import EPS
-from sgdfit.inference.quadratic import Quadratic, from_sums
+from sgdfit.fits.surface import Surface, bending
+from sgdfit.fits.trust_region import Iterate, Point, advance, begin
+from sgdfit.inference.quadratic import Quadratic
 from sgdfit.inference.steps import step_within
-from sgdfit.kernels.kernel import Chunk, Kernel
+from sgdfit.kernels.kernel import Chunk
 
-__all__ = ["CalledOff", "condition", "remaining", "walk"]
+__all__ = ["CalledOff", "walk"]
 
 # On a sample, steps end at this share of its standard errors.
 NEAR = 0.1
-# Singular values of the scaled root that differ more lose too many digits in sums of products.
-ILL_CONDITIONED = 3e5
 # More than this many times the mean loss of a sample on more rows is no chance.
 MISLED = 1.5
 # Seconds between two looks at a pass.
@@ -38,8 +35,6 @@ SECONDS_A_LOOK = 0.1
 SLOWLY = 0.1
 # What it may cost, in passes through all rows, to measure what bends beyond Gauss and Newton.
 BENDING_COST = 0.5
-# Where so little of the loss would be left, rounding is all that is left.
-PERFECT = 1e-20
 
 
 def walk(problem: Problem, start: np.ndarray, sizes: list[int] | None = None) -> Course:
@@ -72,26 +67,6 @@ def walk(problem: Problem, start: np.ndarray, sizes: list[int] | None = None) ->
         seconds,
         run.beyond,
     )
-
-
-def remaining(quadratic: Quadratic, theta: np.ndarray, box: Box, rows: int) -> float:
-    """Return the distance to the quadratic's minimum in standard errors (Bates & Watts 1981).
-
-    The noise is what would be left at the minimum, or misfit would pass for it from afar.
-    """
-    count = len(theta)
-    if not box.is_everywhere or not quadratic.regular:
-        free = box.free_on(quadratic, theta)
-        count = int(np.count_nonzero(free))
-    if quadratic.regular and count == len(theta):
-        left = float(quadratic.offset @ quadratic.offset) / 2
-    else:
-        step = step_within(quadratic, quadratic.norms, free, np.inf)
-        left = max(0.0, -quadratic.change(step.move))
-    if left == 0 or not count:
-        return 0.0
-    noise = max(quadratic.spread - 2 * left, quadratic.blur) / max(1, rows - count)
-    return math.sqrt(2 * left / count / noise) if noise > 0 else math.inf
 
 
 class _Run:
@@ -200,9 +175,9 @@ class _Run:
                 return iterate, "steps"
             if self._called_off():
                 return iterate, "stopped"
-            foreseen = self._foreseen(iterate, before)
-            if foreseen is not None and foreseen <= target:
-                return self._leap(surface, iterate, foreseen), "arrived"
+            ahead = foreseen(problem, iterate.point.quadratic, self.distance, before)
+            if ahead is not None and ahead <= target:
+                return self._leap(surface, iterate, ahead), "arrived"
             if everything and self.is_slow and self._learns_to_bend():
                 surface = self._surface(surface.batch)
                 iterate = begin(surface.around(iterate.point))
@@ -258,26 +233,7 @@ class _Run:
             )
         )
 
-    def _foreseen(self, iterate: Iterate, before: float) -> float | None:
-        """Return the distance after the next step, if it can be told without taking it.
-
-        A quadratic's minimum is one step away. Elsewhere each step shrinks the distance at least
-        in the ratio in which the last one did, which many rows can take for granted.
-        """
-        problem, distance = self.problem, self.distance
-        if problem.quadratic and (np.isfinite(before) or not self._asks_for_more(iterate)):
-            return 0.0
-        if problem.rows <= FEW or not np.isfinite(before):
-            return None
-        return distance * min(1.0, distance / before)
-
-    def _asks_for_more(self, iterate: Iterate) -> bool:
-        """Whether rounding makes a second look worth its while, even at a quadratic."""
-        quadratic = iterate.point.quadratic
-        perfect = quadratic.least <= PERFECT * abs(quadratic.loss)
-        return perfect or condition(quadratic) > ILL_CONDITIONED
-
-    def _leap(self, surface: Surface, iterate: Iterate, foreseen: float) -> Iterate:
+    def _leap(self, surface: Surface, iterate: Iterate, ahead: float) -> Iterate:
         """Take the last step without looking where it leads."""
         point, box = iterate.point, self.problem.box
         outlook = point.outlook
@@ -290,9 +246,9 @@ class _Run:
             return self._bounded(surface, iterate)
         self.step += 1
         # Standard errors are of Gauss and Newton's curvature, however the steps were found.
-        self.theta, self.quadratic = theta, _led_to(point.quadratic, after)
+        self.theta, self.quadratic = theta, led_to(point.quadratic, after)
         measured = remaining(after, theta, box, surface.batch.rows)
-        self.distance = max(foreseen, measured)
+        self.distance = max(ahead, measured)
         self._record(surface.batch.rows, 0.0)
         return iterate._replace(point=Point(theta, after, after, point.linear[:0]))
 
@@ -369,35 +325,3 @@ class _Run:
 
 class CalledOff(Exception):  # noqa: N818  # it tells of a wish, not of an error
     """The callback stopped the walk in the middle of a pass."""
-
-
-def bending(kernel: Kernel, chunk: Chunk, theta: np.ndarray) -> np.ndarray:
-    """Return what the curvature of a row's loss has beyond that of Gauss and Newton, on average.
-
-    By central differences of the gradient, float64[p, p].
-    """
-    here = kernel.sums(theta, chunk)
-    norms = np.sqrt(np.diag(here.curvature))
-    sizes = np.maximum(np.abs(theta), np.sqrt(abs(here.loss)) / np.where(norms > 0, norms, 1.0))
-    found = np.empty_like(here.curvature)
-    for i, width in enumerate(np.cbrt(EPS) * sizes):
-        aside = np.zeros(len(theta))
-        aside[i] = width
-        ahead, back = (kernel.sums(theta + s * aside, chunk).gradient for s in (1, -1))
-        found[i] = (ahead - back) / (2 * width)
-    return np.asarray(((found + found.T) / 2 - here.curvature) / chunk.rows)
-
-
-def _led_to(known: Quadratic, after: Quadratic) -> Quadratic:
-    """Return a quadratic as it looks where a step led that another one foresaw."""
-    if after.root is known.root:
-        return after
-    curvature = known.root.T @ known.root
-    return from_sums(after.gradient, curvature, after.loss, known.spread)
-
-
-def condition(quadratic: Quadratic) -> float:
-    """Return the ratio of the singular values of the scaled root."""
-    norms = quadratic.norms
-    sizes = np.linalg.svd(quadratic.root / np.where(norms > 0, norms, 1.0), compute_uv=False)
-    return float(sizes[0] / sizes[-1]) if sizes[-1] > 0 else np.inf

@@ -11,11 +11,12 @@ import numpy as np
 from sgdfit.fits.growth import FEW
 from sgdfit.fits.population import Population
 from sgdfit.fits.trust_region import Point
+from sgdfit.inference.directions import EPS
 from sgdfit.inference.quadratic import Quadratic, from_rows, from_sums, joined, projected
 from sgdfit.inference.steps import solved
 from sgdfit.kernels.kernel import Chunk, Kernel, Rows, Sums
 
-__all__ = ["Surface", "steering"]
+__all__ = ["Surface", "bending", "steering"]
 
 # Residuals this small beside the mean one count as if they were this large.
 FLOOR = 1e-6
@@ -141,6 +142,23 @@ def steering(rows: Rows) -> np.ndarray:
     away = np.where(np.abs(residual) > floor, residual, np.copysign(floor, residual))
     secant = np.divide(rows.slope, away, out=np.zeros(len(away)), where=away != 0)
     return np.where(bend > 0, bend, np.maximum(secant, 0.0))
+
+
+def bending(kernel: Kernel, chunk: Chunk, theta: np.ndarray) -> np.ndarray:
+    """Return what the curvature of a row's loss has beyond that of Gauss and Newton, on average.
+
+    By central differences of the gradient, float64[p, p].
+    """
+    here = kernel.sums(theta, chunk)
+    norms = np.sqrt(np.diag(here.curvature))
+    sizes = np.maximum(np.abs(theta), np.sqrt(abs(here.loss)) / np.where(norms > 0, norms, 1.0))
+    found = np.empty_like(here.curvature)
+    for i, width in enumerate(np.cbrt(EPS) * sizes):
+        aside = np.zeros(len(theta))
+        aside[i] = width
+        ahead, back = (kernel.sums(theta + s * aside, chunk).gradient for s in (1, -1))
+        found[i] = (ahead - back) / (2 * width)
+    return np.asarray(((found + found.T) / 2 - here.curvature) / chunk.rows)
 
 
 def _blocks(batch: Chunk | Population) -> Iterator[Chunk]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from sgdfit.fits.centring import centred, could_determine, far_columns
 from sgdfit.fits.ending import ARRIVED, FLAT, out_of_domain
-from sgdfit.fits.gauss_newton import condition
+from sgdfit.fits.foresight import condition
 from sgdfit.fits.growth import RESERVED_WHOLE
 from sgdfit.fits.kinks import has_kink
 from sgdfit.fits.problem import Course
