@@ -84,6 +84,7 @@ def test_it_is_the_minimum_of_the_linear_program(
     enough = kink_sums.near_enough(np.count_nonzero(w), build(LINE, list(data), loss=loss))
     assert fit.distance < 1.25 * enough
     assert (np.abs(values - theta) / errors).max() < 3 * enough
+    np.testing.assert_array_equal(fit.trace.parameters[-1], values)
     # The loss is the true one.
     counted = np.count_nonzero(w)
     expected = factor * least / (w.sum() if options else counted)
@@ -170,6 +171,15 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path: Path, little: Non
     assert resumed.values == expected.values
     assert resumed.distance == expected.distance
     np.testing.assert_array_equal(resumed.covariance, expected.covariance)
+
+
+def test_a_tolerance_that_jumps_hide_is_told() -> None:
+    fit = sgdfit.fit(LINE, rows(MANY), loss="mae", tolerance=1e-5)
+    assert fit.status.name == "stalled"
+    assert "the gradient of a loss with a kink jumps from row to row" in fit.status.cause
+    assert fit.distance is not None
+    assert 1e-5 < fit.distance < 0.02
+    np.testing.assert_array_equal(fit.trace.parameters[-1], list(fit.values.values()))
 
 
 def test_a_callback_stops_a_pass(little: None, tmp_path: Path) -> None:

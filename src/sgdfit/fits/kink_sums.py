@@ -16,27 +16,17 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import replace
-from typing import NamedTuple
 
-import numpy as np
-
-from sgdfit.fits.audience import heard
-from sgdfit.fits.gauss_newton import CalledOff
 from sgdfit.fits.growth import FEW, RESERVED_WHOLE, sample
-from sgdfit.fits.kinks import bandwidth, is_continuous, kink_at, sides_of
+from sgdfit.fits.kink_walk import Walk, in_numpy, view_from
+from sgdfit.fits.kinks import sides_of
 from sgdfit.fits.means import FORGETFUL
 from sgdfit.fits.population import in_memory
-from sgdfit.fits.problem import Course, Problem, Stand
+from sgdfit.fits.problem import Course, Problem
 from sgdfit.fits.routes import Found, find_minimum
 from sgdfit.fits.task import Task
-from sgdfit.inference.covariance import relative_offset
-from sgdfit.inference.quadratic import Quadratic, from_sums
-from sgdfit.inference.steps import step_within
-from sgdfit.kernels.kernel import Chunk, Kernel, make
-from sgdfit.models.loss import with_window
+from sgdfit.kernels.kernel import Chunk, Kernel
 from sgdfit.models.model import Model
-from sgdfit.optimization.optimizer import sgd
 
 __all__ = ["find_from_sums", "gathered", "near_enough", "takes_sums"]
 
@@ -47,10 +37,6 @@ SAMPLE, DIRECTLY = 1 << 16, 1 << 20
 NEAR, ENOUGH = 0.1, 0.008
 # So many looks at its rows come near enough, also where steps by rows have slowed down by then.
 MOST_LOOKS = 60
-# Two or three steps are the rule. Shorter ones than this share of a whole one are lost in jumps.
-MOST_PASSES, SHORTEST = 12, 1 / 16
-# Points whose distances differ by less than this factor are as near as one another.
-SIMILAR = 4.0
 # More sample errors than this away from the minimum, the sample was not like the rows.
 MISLED = 10.0
 
@@ -117,10 +103,11 @@ def find_from_sums(
         course, model = found.course, found.task.model
         if _is_over(course, problem):
             return found, problem
-        view = _view(model, problem, some, course.theta, kernel_of)
+        view = view_from(model, problem, some, course.theta, kernel_of)
         if view is None:
             return None
-        walked = _Walk(problem, view, course, before, begun).go(retry=not is_scattered)
+        astray = math.inf if is_scattered else MISLED * math.sqrt(problem.rows / SAMPLE)
+        walked = Walk(problem, view, course, before, begun).go(astray)
         if walked is not None:
             problem = problem._replace(kernel=view.kernel, windowed=True)
             return found._replace(course=walked), problem
@@ -144,10 +131,10 @@ def _on_sample(task: Task, problem: Problem, some: Chunk, search: bool | None) -
         return found
     larger = in_memory(task.model, some, some, task.population.threads, FORGETFUL)
     near = near._replace(population=larger)
-    view = _view(whole.model, near, some, course.theta, _in_numpy)
+    view = view_from(whole.model, near, some, course.theta, in_numpy)
     if view is None:
         return None
-    walked = _Walk(near, view, course, 0, time.perf_counter()).go(retry=False)
+    walked = Walk(near, view, course, 0, time.perf_counter()).go()
     problem.visits.append(larger.visited)
     return found if walked is None or walked.quadratic is None else found._replace(course=walked)
 
@@ -157,164 +144,3 @@ def _is_over(course: Course, problem: Problem) -> bool:
     if course.quadratic is None or course.ending in ("interrupted", "stopped"):
         return True
     return course.ending == "steps" and course.way[-1].step >= problem.steps
-
-
-def _in_numpy(model: Model) -> Kernel:
-    return make(model, sgd(), "numpy")
-
-
-class _View(NamedTuple):
-    """How all rows are looked at.
-
-    Attributes
-    ----------
-    kernel : Kernel
-        Its second derivative of the loss is the jump of the slope over a window about zero.
-    scores : float64[p, p]
-        Those of all rows, as a sample has them.
-    """
-
-    kernel: Kernel
-    scores: np.ndarray
-
-
-def _view(
-    model: Model,
-    problem: Problem,
-    some: Chunk,
-    theta: np.ndarray,
-    kernel_of: Callable[[Model], Kernel],
-) -> _View | None:
-    kink = kink_at(model, problem.kernel, some, theta)
-    if not is_continuous(kink):
-        return None
-    width = bandwidth(kink, problem.rows)
-    if not (width > 0 and math.isfinite(width)):
-        return None
-    # Rounded to a power of the root of 2, so that a compiled kernel serves many fits.
-    width = 2.0 ** (round(2 * math.log2(width)) / 2)
-    curvature = (kink.above - kink.below) / (2 * width)
-    kernel = kernel_of(replace(model, loss=with_window(model.loss, width, curvature)))
-    scores = _in_numpy(model).scores(theta, some) * (problem.rows / some.rows)
-    return _View(kernel, scores)
-
-
-class _Lead(NamedTuple):
-    """A point that all rows have seen, Newton's step from there, and its distance."""
-
-    theta: np.ndarray
-    move: np.ndarray
-    distance: float
-
-
-class _Walk:
-    """Newton steps on all rows, kept apart from the loop so that an interrupt finds them whole."""
-
-    def __init__(
-        self, problem: Problem, view: _View, course: Course, before: int, begun: float
-    ) -> None:
-        self.problem, self.view, self.begun, self.before = problem, view, begun, before
-        self.start = course
-        self.way = list(course.way)
-        self.best: tuple[Stand, Quadratic] | None = None
-        self.leads: list[_Lead] = []
-
-    def go(self, retry: bool) -> Course | None:
-        """Walk to the minimum; None where the sample was not like the rows, with ``retry``."""
-        theta, share = self.start.theta, 1.0
-        for _ in range(MOST_PASSES):
-            try:
-                with heard(self.problem, self._course("")):
-                    here = self._look(theta)
-            except KeyboardInterrupt:
-                return self._course("interrupted")
-            except CalledOff:
-                return self._course("stopped")
-            if retry and self._is_misled(here):
-                return None
-            is_nearest = self._is_nearest(here)
-            if self.best is None:
-                return self._course("lost")
-            stand, _ = self.best
-            if stand.distance <= self.problem.tolerance:
-                return self._course("arrived")
-            is_near = here is not None and here[0].distance <= SIMILAR * stand.distance
-            share = 1.0 if is_nearest or is_near else share / 2
-            if share < SHORTEST or not math.isfinite(stand.distance):
-                break
-            if self.way[-1].step >= self.problem.steps:
-                return self._course("steps")
-            theta = self._ahead(share)
-        return self._course("rests")
-
-    def _look(self, theta: np.ndarray) -> tuple[Stand, Quadratic] | None:
-        """Return how all rows see a point; None where the loss is not finite."""
-        problem, view = self.problem, self.view
-        sums = problem.population.sums(view.kernel, theta)
-        if not (math.isfinite(sums.loss) and np.isfinite(sums.gradient).all()):
-            return None
-        free = problem.box.free(theta, sums.gradient)
-        chosen = np.ix_(free, free)
-        distance = 0.0
-        if free.any():
-            curvature, scores = sums.curvature[chosen], view.scores[chosen]
-            gradient = sums.gradient[free]
-            distance = relative_offset(gradient, curvature, theta[free], 1.0, scores)
-        stand = Stand(
-            step=self.way[-1].step + 1 if self.way else 0,
-            rows=problem.rows,
-            loss=sums.loss / problem.rows,
-            theta=theta,
-            gradient=sums.gradient / problem.rows,
-            damping=0.0,
-            distance=distance,
-            visited=self.start.visited + problem.population.visited - self.before,
-        )
-        self.way.append(stand)
-        quadratic = from_sums(sums.gradient, sums.curvature, sums.loss, 2 * sums.loss)
-        step = step_within(quadratic, quadratic.norms, free, math.inf)
-        self.leads.append(_Lead(theta, step.move, distance))
-        return stand, quadratic
-
-    def _is_misled(self, here: tuple[Stand, Quadratic] | None) -> bool:
-        """Whether a sample of few long runs led astray, where rows from all over are known now."""
-        if not self.problem.population.is_scattered:
-            return False
-        return here is None or here[0].distance > MISLED * math.sqrt(self.problem.rows / SAMPLE)
-
-    def _is_nearest(self, here: tuple[Stand, Quadratic] | None) -> bool:
-        if here is None or (self.best is not None and here[0].distance >= self.best[0].distance):
-            return False
-        self.best = here
-        return True
-
-    def _ahead(self, share: float) -> np.ndarray:
-        """Return the next point: where Newton's step leads, or a share of it.
-
-        Near the minimum the chance in the rows between leads each step astray; the mean of where
-        steps from several points lead is better than any of them.
-        """
-        assert self.best is not None  # the caller has looked
-        least = self.best[0].distance
-        near = [lead for lead in self.leads if lead.distance <= SIMILAR * least]
-        if share < 1:
-            near = [lead for lead in near if lead.distance == least]
-        weights = np.array([1 / lead.distance for lead in near])
-        moved = [lead.theta + share * lead.move for lead in near]
-        return self.problem.box.clip(np.average(moved, axis=0, weights=weights))
-
-    def _course(self, ending: str) -> Course:
-        """Return how the walk went until here."""
-        start = self.start
-        theta, quadratic, distance = start.theta, start.quadratic, start.distance
-        if self.best is not None:
-            stand, quadratic = self.best
-            theta, distance = stand.theta, stand.distance
-        elif ending == "lost":
-            quadratic = None
-        seconds = time.perf_counter() - self.begun
-        way = tuple(self.way)
-        return start._replace(
-            theta=theta, quadratic=quadratic, distance=distance, ending=ending, way=way,
-            seconds=seconds, beyond=None,
-        )  # fmt: skip
