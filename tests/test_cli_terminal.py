@@ -10,7 +10,14 @@ import sys
 import time
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import csv
+from pyarrow import parquet as pq
+
+import sgdfit
+from sgdfit.cli.progress import Listener
+from sgdfit.data.readers import open_table
 
 pty = pytest.importorskip("pty", reason="a pseudo terminal is needed")
 
@@ -74,6 +81,37 @@ def test_a_bar_shows_loss_and_speed_and_goes_away(data):
     assert "\x1b[2K" in after  # the line of the bar is erased
     assert "converged" in after
     assert "\x1b[?25h" in after  # the cursor is back
+
+
+@pytest.mark.parametrize(("name", "known"), [("rows.parquet", True), ("rows.csv", False)])
+def test_rows_are_told_of_while_they_are_read(tmp_path, name, known):
+    table = pa.table({"x": np.arange(3000.0), "y": np.arange(3000.0) % 7})
+    if known:
+        pq.write_table(table, tmp_path / name, row_group_size=1000)
+    else:
+        csv.write_csv(table, tmp_path / name)
+    paths = [tmp_path / name, tmp_path / f"more_{name}"]
+    paths[1].write_bytes(paths[0].read_bytes())
+    heard = []
+    listener = Listener(None, print, lambda rows, total: heard.append((rows, total)))
+    told = listener.hearing(open_table(paths))
+    assert told.scan is not None
+    parts = [batch for piece in told.scan.pieces for batch in piece.read(["y", "x"])]
+    read = pa.Table.from_batches(parts).select(["x", "y"])
+    assert read.to_pydict() == pa.concat_tables([table, table]).to_pydict()
+    assert {total for _, total in heard} == {6000 if known else 0}
+    assert sum(rows for rows, _ in heard) == 6000
+    assert sgdfit.fit("y = a*x + b", told).values == sgdfit.fit("y = a*x + b", paths).values
+
+
+def test_how_much_is_read_stands_beside_the_bar(data):
+    pieces = "".join(f"{i},{i % 9}\n" for i in range(100_000))
+    for number in range(8):
+        (data / f"long{number}.csv").write_text("x,y\n" + pieces * 5)
+    written, status = on_terminal(data, ["fit", "long*.csv", "y = a*x + b"])
+    assert status == 0
+    told = re.findall(r"reading and preparing  ([0-9.]+)(k|M) rows, [0-9.]+[kM]? rows/s", written)
+    assert told
 
 
 def test_no_bar_when_piped_or_quiet(data):

@@ -40,7 +40,7 @@ def fit_all(
 
         result = fit(
             formula,
-            table,
+            listener.hearing(table),
             **options,
             tell=None if wish.quiet else listener.tell,
             callback=heeding(asked, listener.callback),

@@ -6,19 +6,24 @@ import contextlib
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sgdfit.cli.streams import say
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
+    from sgdfit.data.scan import Piece
+    from sgdfit.data.table import Table
     from sgdfit.fits.descent import Callback, Progress
     from sgdfit.fits.passes import Pass
 
 __all__ = ["Listener", "progress_bar", "steps_between"]
 
+PREPARING = "reading and preparing"
 DEFAULT_STEPS = 1_000
 LOOKS = 200
 # A look at each step would cost more than a step of few rows; of many rows even this many take
@@ -36,10 +41,31 @@ class Listener(NamedTuple):
         For `sgdfit.fit`; None where no bar is shown.
     tell : function of a text
         Writes a line to standard error, above the bar.
+    read : function of two numbers, or None
+        Hears of rows that were read, and of how many there are, where that is known (else 0).
     """
 
     callback: Callback | None
     tell: Callable[[str], None]
+    read: Callable[[int, int], None] | None
+
+    def hearing(self, table: Table) -> Table:
+        """Return a table whose pieces tell of their rows when they are read."""
+        read, scan = self.read, table.scan
+        if read is None or scan is None:
+            return table
+        total = sum(piece.rows or 0 for piece in scan.pieces)
+        total = 0 if any(piece.rows is None for piece in scan.pieces) else total
+
+        def counted(piece: Piece) -> Piece:
+            def batches(names: Sequence[str]) -> Iterator[Any]:
+                for batch in piece.read(names):
+                    read(batch.num_rows, total)
+                    yield batch
+
+            return piece._replace(read=batches)
+
+        return replace(table, scan=scan._replace(pieces=tuple(map(counted, scan.pieces))))
 
 
 @contextlib.contextmanager
@@ -49,15 +75,17 @@ def progress_bar(wanted: bool = True) -> Iterator[Listener]:
     Where no bar is wanted or standard error is no terminal, none is written to files and pipes.
     """
     if not (wanted and _on_terminal()):
-        yield Listener(None, say)
+        yield Listener(None, say, None)
         return
     bars = _bars()
     with bars:
-        task = bars.add_task("reading and preparing", total=None)
-        shown = -SECONDS_A_LOOK
+        task = bars.add_task(PREPARING, total=None)
+        shown, begun, rows = -SECONDS_A_LOOK, False, 0
+        looked = opened = time.perf_counter()
 
         def show(progress: Progress) -> None:
-            nonlocal shown
+            nonlocal shown, begun
+            begun = True
             if progress.seconds - shown >= SECONDS_A_LOOK:
                 shown = progress.seconds
                 text = describe(progress)
@@ -68,7 +96,27 @@ def progress_bar(wanted: bool = True) -> Iterator[Listener]:
             # above the bar, which is drawn anew below it
             bars.console.print(f"sgdfit: {text}", markup=False, soft_wrap=True)
 
-        yield Listener(show, tell)
+        def read(more: int, total: int) -> None:
+            nonlocal rows, looked
+            rows, now = rows + more, time.perf_counter()
+            if not begun and now - looked >= SECONDS_A_LOOK:
+                looked = now
+                bars.update(task, description=prepared(rows, total, now - opened))
+
+        yield Listener(show, tell, read)
+
+
+def prepared(rows: int, total: int, seconds: float) -> str:
+    """Say how many rows have been read before the first step.
+
+    Examples
+    --------
+    >>> prepared(31_400_000, 0, 2.0), prepared(1_048_576, 100_000_000, 0.5)
+    ('reading and preparing  31M rows, 16M rows/s', 'reading and preparing  1M of 100M rows')
+    """
+    if rows < total:
+        return f"{PREPARING}  {_short(rows)} of {_short(total)} rows"
+    return f"{PREPARING}  {_short(rows)} rows, {_short(rows / max(seconds, 1e-9))} rows/s"
 
 
 def _share(progress: Progress) -> tuple[int, int]:
