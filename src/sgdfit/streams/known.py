@@ -18,7 +18,7 @@ from sgdfit.inference.statistics import Goodness, goodness
 from sgdfit.models.linearity import stepped_names
 from sgdfit.models.loss import SQUARED
 from sgdfit.results.result import Estimate, Result
-from sgdfit.results.status import status_of
+from sgdfit.results.status import Status, status_of
 from sgdfit.results.trace import Trace
 from sgdfit.streams.local import Local, both, expanded
 from sgdfit.streams.memory import Memory, Recursion, fitted
@@ -32,6 +32,10 @@ ROUNDING = 1e-6
 FEW_ROUNDINGS = 32
 # What a sample leaves open is told beyond so many standard errors; none are given beyond `FAR`.
 TOLD, FAR = 0.1, 1.0
+CURE = (
+    "fit all rows at once with sgdfit.fit, begin a new fit where the process changed, or give a"
+    " forgetting factor"
+)
 
 
 class Journey(NamedTuple):
@@ -161,7 +165,7 @@ def composed(
         rows=tally.rows,
         rows_dropped=tally.dropped,
         rows_visited=memory.visited,
-        status=status_of("converged", cause=_cause(fixed, memory)),
+        status=_status(fixed, memory),
         distance=distance_of(fixed, memory),
         warnings=(*journey.warnings, *_warnings(fixed, memory, weighting, found, merit)),
         noise_variance=1.0 if weighting.absolute else merit.reduced_chi_square,
@@ -196,10 +200,14 @@ def _asked(
     }
 
 
-def _cause(fixed: Recursion, memory: Memory) -> str:
-    if in_doubt(fixed, memory) > TOLD:
-        return "the estimates are the best that what is kept of the rows tells"
-    return "the estimates are the best for all rows so far"
+def _status(fixed: Recursion, memory: Memory) -> Status:
+    doubt = in_doubt(fixed, memory)
+    if doubt > FAR:
+        cause = "the estimates moved to where what is kept of the rows does not tell the optimum"
+        return status_of("stalled", cause=cause, cure=CURE)
+    kept = "the estimates are the best that what is kept of the rows tells"
+    best = "the estimates are the best for all rows so far"
+    return status_of("converged", cause=kept if doubt > TOLD else best)
 
 
 def _warnings(
@@ -211,9 +219,7 @@ def _warnings(
     if doubt > TOLD:
         moved = (
             "the estimates moved far from where earlier rows were last seen, and may be"
-            f" {doubt:.2g} standard errors from those of a fit of all rows at once; make that"
-            " with sgdfit.fit, begin a new fit where the process changed, or give a forgetting"
-            " factor",
+            f" {doubt:.2g} standard errors from those of a fit of all rows at once; {CURE}",
         )
     open_ones = undetermined_warning(found.undetermined, stepped_names(fixed.model.prediction))
     told = surprise(weighting, merit.reduced_chi_square, merit.degrees_of_freedom)

@@ -11,7 +11,7 @@ from sgdfit.streams.forgetting import Forgetting
 
 __all__ = ["SIZE", "Reservoir", "Stand", "sampled"]
 
-SIZE = 4_096
+SIZE = 16_384
 # Draws must not be those by which somebody with the same seed made the data.
 OWN = 0x5374_7265
 # Of the columns that a sample is calibrated by, shares that rounding cannot tell apart.

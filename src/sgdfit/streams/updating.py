@@ -59,7 +59,7 @@ class Fit:
     Where parameters enter linearly, have no bounds and the loss is ``mse``, this is recursive least
     squares: the estimates are those of a fit of all rows so far to rounding, in whatever batches
     they came. Otherwise the newest 16,384 rows are kept, and those before them by a quadratic of
-    their loss, which a sample of 4,096 of them corrects where the estimates leave it; what that
+    their loss, which a sample of 16,384 of them corrects where the estimates leave it; what that
     costs is a small share of a standard error. Memory does not grow with the rows.
 
     Parameters
