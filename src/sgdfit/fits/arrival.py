@@ -22,7 +22,14 @@ from sgdfit.fits.composition import Landed, compose, undetermined_warning, withh
 from sgdfit.fits.ending import ARRIVED
 from sgdfit.fits.foresight import condition
 from sgdfit.fits.growth import FEW
-from sgdfit.fits.kinks import has_kink, kink_at, least_gradient, smoothed_curvature
+from sgdfit.fits.kinks import (
+    blur_of,
+    has_kink,
+    kink_at,
+    least_gradient,
+    likely_distance,
+    smoothed_curvature,
+)
 from sgdfit.fits.path import path_of
 from sgdfit.fits.problem import Course, Problem
 from sgdfit.fits.profile import Profiles, profile_intervals
@@ -240,7 +247,10 @@ def _distance(task: Task, problem: Problem, course: Course, evidence: Evidence) 
         if left is None or not isinstance(curvature, np.ndarray):
             return math.inf
         scores = evidence.scores()[np.ix_(free, free)]
-        return relative_offset(left, curvature, theta[free], 1.0, scores)
+        measured = relative_offset(left, curvature, theta[free], 1.0, scores)
+        if not problem.windowed:
+            return measured
+        return likely_distance(measured, blur_of(problem.rows, model))
     if not problem.squared:
         return distance_to_optimum(task, kernel, theta)
     rows, weighting = task.counted, task.weighting

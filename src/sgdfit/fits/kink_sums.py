@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 from sgdfit.fits.growth import FEW, RESERVED_WHOLE, sample
 from sgdfit.fits.kink_walk import Walk, in_numpy, view_from
-from sgdfit.fits.kinks import sides_of
+from sgdfit.fits.kinks import blur_of, likely_distance, sides_of
 from sgdfit.fits.means import FORGETFUL
 from sgdfit.fits.population import in_memory
 from sgdfit.fits.problem import Course, Problem
@@ -57,22 +57,9 @@ def takes_sums(problem: Problem, model: Model) -> bool:
 
 
 def near_enough(rows: int, model: Model) -> float:
-    """Return how near to the minimum, in its standard errors, the gradient tells of it.
-
-    At the minimum as many rows as there are parameters lie on the curve, and beside it each of them
-    has one slope or the other.
-
-    Examples
-    --------
-    >>> from sgdfit.models.model import build
-    >>> model = build("y = a*x + b", ["x", "y"], loss="quantile(q=0.9)")
-    >>> near_enough(10**7, model), round(near_enough(200_000, model), 6)
-    (0.008, 0.010541)
-    """
-    sides = sides_of(model)
-    assert sides is not None  # or sums would not tell
-    jump = (sides.above - sides.below) ** 2 / (4 * -sides.below * sides.above)
-    return max(ENOUGH, 2 * math.sqrt(jump * len(model.free) / rows))
+    """Return how near to the minimum, in its standard errors, the steps are to come."""
+    blur = blur_of(rows, model)
+    return likely_distance(max(ENOUGH, blur), blur)
 
 
 def find_from_sums(

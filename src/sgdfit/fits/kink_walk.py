@@ -12,7 +12,7 @@ import numpy as np
 
 from sgdfit.fits.audience import heard
 from sgdfit.fits.gauss_newton import CalledOff
-from sgdfit.fits.kinks import bandwidth, is_continuous, kink_at
+from sgdfit.fits.kinks import bandwidth, blur_of, is_continuous, kink_at, likely_distance
 from sgdfit.fits.problem import Course, Problem, Stand
 from sgdfit.inference.covariance import relative_offset
 from sgdfit.inference.quadratic import Quadratic, from_sums
@@ -39,10 +39,13 @@ class View(NamedTuple):
         Its second derivative of the loss is the jump of the slope over a window about zero.
     scores : float64[p, p]
         Those of all rows, as a sample has them.
+    blur : float
+        See `sgdfit.fits.kinks.blur_of`.
     """
 
     kernel: Kernel
     scores: np.ndarray
+    blur: float
 
 
 def view_from(
@@ -77,7 +80,7 @@ def view_from(
     curvature = (kink.above - kink.below) / (2 * width)
     kernel = kernel_of(replace(model, loss=with_window(model.loss, width, curvature)))
     scores = in_numpy(model).scores(theta, some) * (problem.rows / some.rows)
-    return View(kernel, scores)
+    return View(kernel, scores, blur_of(problem.rows, model))
 
 
 def in_numpy(model: Model) -> Kernel:
@@ -156,7 +159,8 @@ class Walk:
         if free.any():
             curvature, scores = sums.curvature[chosen], view.scores[chosen]
             gradient = sums.gradient[free]
-            distance = relative_offset(gradient, curvature, theta[free], 1.0, scores)
+            measured = relative_offset(gradient, curvature, theta[free], 1.0, scores)
+            distance = likely_distance(measured, view.blur)
         stand = Stand(
             step=self.way[-1].step + 1 if self.way else 0,
             rows=problem.rows,

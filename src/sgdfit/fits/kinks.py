@@ -20,10 +20,12 @@ __all__ = [
     "Kink",
     "Sides",
     "bandwidth",
+    "blur_of",
     "has_kink",
     "is_continuous",
     "kink_at",
     "least_gradient",
+    "likely_distance",
     "sides_of",
     "smoothed_curvature",
 ]
@@ -79,6 +81,39 @@ def sides_of(model: Model) -> Sides | None:
     if not np.array_equal(low, high) or not low[0] < 0 < low[1]:
         return None
     return Sides(float(low[0]), float(low[1]))
+
+
+def blur_of(rows: int, model: Model) -> float:
+    """Return how near to the minimum a gradient over so many rows can tell it, in standard errors.
+
+    So far away from it, the rows whose residuals change their sign on the way are as many as make
+    their chance as large as the gradient: sqrt(p / (n q (1 - q))) for the quantile q.
+
+    Examples
+    --------
+    >>> from sgdfit.models.model import build
+    >>> model = build("y = a*x + b", ["x", "y"], loss="quantile(q=0.9)")
+    >>> round(blur_of(200_000, model), 6)
+    0.010541
+    """
+    sides = sides_of(model)
+    assert sides is not None  # or sums would not tell
+    jump = (sides.above - sides.below) ** 2 / (-sides.below * sides.above)
+    return math.sqrt(jump * len(model.free) / rows)
+
+
+def likely_distance(measured: float, blur: float) -> float:
+    """Return the distance d to the minimum where the gradient says ``measured``: d² = m² + d·blur.
+
+    The chance in the gradient at a distance d has the standard deviation sqrt(d·blur), so that a
+    small gradient alone does not say that the minimum is as near.
+
+    Examples
+    --------
+    >>> likely_distance(0.0, 0.01), likely_distance(2.0, 0.0)
+    (0.01, 2.0)
+    """
+    return (blur + math.hypot(blur, 2 * measured)) / 2
 
 
 def kink_at(model: Model, kernel: Kernel, chunk: Chunk, theta: np.ndarray) -> Kink:
