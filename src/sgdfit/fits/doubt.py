@@ -37,8 +37,9 @@ def _is_faint(model: Model, problem: Problem, course: Course) -> bool:
     quadratic, parts = course.quadratic, separate(model.prediction, model.free)
     amplitudes = {name for part in parts.components for name in part.linear}
     chosen = [i for i, name in enumerate(model.free) if name in amplitudes]
-    if quadratic is None or not chosen or not quadratic.regular:
+    inverse = None if quadratic is None or not chosen else quadratic.inverse
+    if quadratic is None or inverse is None:
         return False
     noise = quadratic.spread / max(1, problem.rows - len(model.free))
-    errors = column_norms(np.linalg.inv(quadratic.root)[chosen].T) * math.sqrt(noise)
+    errors = column_norms(inverse[chosen].T) * math.sqrt(noise)
     return bool((np.abs(course.theta[chosen]) < FAINT * errors).any())
