@@ -13,7 +13,7 @@ from sgdfit.checkpoints.journal import Journal
 from sgdfit.checkpoints.snapshot import decode
 from sgdfit.cli.signals import ending_kindly
 from sgdfit.errors import CheckpointError
-from sgdfit.fits import audience, gauss_newton
+from sgdfit.fits import audience
 from sgdfit.fits.passes import Passing
 from sgdfit.reports.report import as_text
 from sgdfit.results.saving import from_dict
@@ -50,7 +50,6 @@ def passes(monkeypatch):
         return go(self)
 
     monkeypatch.setattr(Passing, "go", going)
-    monkeypatch.setattr(gauss_newton, "SECONDS_A_LOOK", 0.0)
     monkeypatch.setattr(audience, "SECONDS_A_LOOK", 0.0)
     return kinds
 

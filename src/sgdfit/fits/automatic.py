@@ -10,9 +10,9 @@ from sgdfit.choice import whole
 from sgdfit.errors import UsageError
 from sgdfit.fits.arguments import WALD, as_callable, as_steps, as_tolerance
 from sgdfit.fits.arrival import Asked, result_of
-from sgdfit.fits.audience import heard
+from sgdfit.fits.audience import CalledOff, heard
 from sgdfit.fits.descent import Callback
-from sgdfit.fits.gauss_newton import CalledOff, walk
+from sgdfit.fits.gauss_newton import walk
 from sgdfit.fits.growth import FEW, RESERVED_WHOLE
 from sgdfit.fits.kink_sums import find_from_sums, gathered, near_enough, takes_sums
 from sgdfit.fits.kinks import has_kink

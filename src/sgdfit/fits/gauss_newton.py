@@ -11,10 +11,9 @@ import time
 
 import numpy as np
 
-from sgdfit.fits.descent import Progress
+from sgdfit.fits.audience import Audience, CalledOff, Now
 from sgdfit.fits.foresight import ILL_CONDITIONED, condition, foreseen, led_to, remaining
 from sgdfit.fits.growth import FEW
-from sgdfit.fits.passes import Pass
 from sgdfit.fits.population import Population
 from sgdfit.fits.problem import Course, Problem, Stand
 from sgdfit.fits.surface import Surface, bending
@@ -23,14 +22,12 @@ from sgdfit.inference.quadratic import Quadratic
 from sgdfit.inference.steps import step_within
 from sgdfit.kernels.kernel import Chunk
 
-__all__ = ["CalledOff", "walk"]
+__all__ = ["walk"]
 
 # On a sample, steps end at this share of its standard errors.
 NEAR = 0.1
 # More than this many times the mean loss of a sample on more rows is no chance.
 MISLED = 1.5
-# Seconds between two looks at a pass.
-SECONDS_A_LOOK = 0.1
 # Steps that leave more than this share of the way are slow.
 SLOWLY = 0.1
 # What it may cost, in passes through all rows, to measure what bends beyond Gauss and Newton.
@@ -54,7 +51,7 @@ def walk(problem: Problem, start: np.ndarray, sizes: list[int] | None = None) ->
     except CalledOff:
         ending = run.called_off("stopped")
     finally:
-        problem.population.listener = None
+        run.audience.leave()
     seconds = time.perf_counter() - begun
     problem.visits.append(run.sampled)
     return Course(
@@ -73,14 +70,14 @@ class _Run:
     """The state of one walk, kept apart from the loop so that an interrupt finds it whole."""
 
     def __init__(self, problem: Problem, start: np.ndarray, begun: float) -> None:
-        self.problem, self.theta, self.begun = problem, problem.box.clip(start), begun
+        self.problem, self.theta = problem, problem.box.clip(start)
         self.quadratic: Quadratic | None = None
         self.first: Quadratic | None = None
         self.way: list[Stand] = []
         self.step, self.sampled, self.distance = 0, 0, np.inf
         self.seen_before = problem.population.visited
-        self.next_call, self.told = problem.callback_every, 0.0
-        problem.population.listener = None if problem.callback is None else self._hear
+        self.audience = Audience(problem, begun, self._now)
+        self.audience.listen()
         # Of a row, from the last batch whose rows were looked at.
         self.spread: float | None = None
         self.ill_conditioned = False
@@ -173,7 +170,7 @@ class _Run:
             self.looks += everything
             if self.step >= problem.steps or self.looks > problem.looks:
                 return iterate, "steps"
-            if self._called_off():
+            if self.audience.stops(self.step):
                 return iterate, "stopped"
             ahead = foreseen(problem, iterate.point.quadratic, self.distance, before)
             if ahead is not None and ahead <= target:
@@ -276,7 +273,7 @@ class _Run:
 
     def called_off(self, ending: str) -> str:
         """Say what is known of where the walk was interrupted or stopped."""
-        self.problem.population.listener = None
+        self.audience.leave()
         rows = self.way[-1].rows if self.way else 0
         return ending if rows == self.problem.rows else self._cut_short(ending)
 
@@ -291,37 +288,8 @@ class _Run:
         self._stand(surface, begin(point))
         return ending
 
-    def _called_off(self) -> bool:
-        if self.problem.callback is None or self.step < self.next_call:
-            return False
-        self.next_call = self.step + self.problem.callback_every
-        return self._tell(None)
-
-    def _hear(self, way: Pass) -> None:
-        """Tell of a pass that takes its time."""
-        if way.seconds - self.told >= SECONDS_A_LOOK or way.rows == way.of:
-            self.told = way.seconds if way.rows < way.of else 0.0
-            if self._tell(way):
-                raise CalledOff
-
-    def _tell(self, way: Pass | None) -> bool:
-        problem = self.problem
-        if problem.callback is None:
-            return False
+    def _now(self) -> Now:
         stand = self.way[-1] if self.way else None
         theta = self.theta if stand is None else stand.theta
-        told = Progress(
-            self.step,
-            problem.steps,
-            self.visited // problem.rows,
-            np.nan if stand is None else stand.loss,
-            dict(zip(problem.names, map(float, theta), strict=True)),
-            time.perf_counter() - self.begun,
-            np.nan if stand is None else stand.distance,
-            way,
-        )
-        return bool(problem.callback(told))
-
-
-class CalledOff(Exception):  # noqa: N818  # it tells of a wish, not of an error
-    """The callback stopped the walk in the middle of a pass."""
+        distance = np.nan if stand is None else stand.distance
+        return Now(self.step, self.visited, stand, theta, distance)

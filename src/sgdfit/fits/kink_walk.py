@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sgdfit.fits.audience import heard
-from sgdfit.fits.gauss_newton import CalledOff
+from sgdfit.fits.audience import CalledOff, heard
 from sgdfit.fits.kinks import bandwidth, blur_of, is_continuous, kink_at, likely_distance
 from sgdfit.fits.problem import Course, Problem, Stand
 from sgdfit.inference.covariance import relative_offset
