@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from sgdfit.fits.task import Task
 from sgdfit.inference.directions import EPS
-from sgdfit.kernels.kernel import Chunk, Kernel
-from sgdfit.models.loss import SQUARED
+from sgdfit.kernels.kernel import Chunk, Kernel, choose_form, make
+from sgdfit.models.loss import SQUARED, as_loss
+from sgdfit.optimization.optimizer import sgd
 
 __all__ = ["Squares", "sum_squares"]
 
@@ -67,8 +69,14 @@ def sum_squares(task: Task, kernel: Kernel, theta: np.ndarray, loss: float) -> S
 
 
 def _residual(task: Task, kernel: Kernel, theta: np.ndarray, loss: float) -> float:
+    rows = task.population.rows
     if task.model.loss.name == SQUARED:
         return loss
+    if choose_form("auto", rows, 1, rows, "float64") == "compiled":
+        # So many that a pass on all threads is worth a kernel of its own.
+        squared = replace(task.model, loss=as_loss(SQUARED))
+        own = make(squared, sgd(), "compiled", weighted=task.population.weighted)
+        return task.population.sums(own, theta).loss
     return math.fsum(
         _squared(kernel, theta, chunk.part(first, first + STRIDE))
         for chunk in task.population.chunks()
