@@ -79,7 +79,8 @@ def refuse_binary(head: bytes, label: str) -> None:
     for magic, words in LOOKS:
         if head.startswith(magic):
             raise DataError(f"{label} is not delimited text: it starts like {words}")
-    if 4 * max(head[::2].count(0), head[1::2].count(0)) > len(head):
+    fewer, more = sorted((head[::2].count(0), head[1::2].count(0)))
+    if 4 * more > len(head) > 16 * fewer:
         raise DataError(
             f"{label} is not UTF-8: every other byte is 0, as in UTF-16; save it again as UTF-8"
         )
