@@ -411,3 +411,27 @@ def test_pandas_agrees_on_a_folder(tmp_path):
     frame = pd.read_parquet(tmp_path / "data").sort_values("n")
     columns = open_table(tmp_path / "data").load(["x", "y"]).columns
     np.testing.assert_array_equal(columns["x"], frame["x"])
+
+
+@pytest.mark.parametrize(("kept", "often"), [(1 << 18, 0), (0, 3)])
+def test_what_a_file_says_of_itself_is_not_read_with_each_of_its_row_groups(
+    kept, often, tmp_path, monkeypatch
+):
+    from sgdfit.data.files import row_groups
+
+    for name in "abc":
+        pq.write_table(TABLE.slice(0, 200), tmp_path / f"{name}.parquet", row_group_size=10)
+    monkeypatch.setattr(row_groups, "KEPT_METADATA", kept)
+    scan = open_table(tmp_path).scan
+    known, plain = [], row_groups._file
+
+    def counting(source, origin, metadata=None):
+        known.append(metadata is not None)
+        return plain(source, origin, metadata)
+
+    monkeypatch.setattr(row_groups, "_file", counting)
+    assert len(scan.pieces) == 60
+    found = [batch["n"].to_numpy() for piece in scan.pieces for batch in piece.read(["n"])]
+    np.testing.assert_array_equal(np.concatenate(found), np.tile(np.arange(200), 3))
+    assert (known.count(True), known.count(False)) == (60, often)
+    assert row_groups._long_metadata.cache_info().currsize <= row_groups.LONG_KEPT

@@ -42,7 +42,7 @@ def ahead(
 def _in_parallel(
     reads: Sequence[Callable[[], Iterator[T]]], threads: int
 ) -> Generator[T, None, None]:
-    waiting: deque[Future[list[T]]] = deque()
+    waiting: deque[Future[deque[T | _Failed]]] = deque()
     left = iter(reads)
     pool = ThreadPoolExecutor(threads, "sgdfit-read")
     try:
@@ -52,7 +52,10 @@ def _in_parallel(
             found = waiting.popleft().result()
             _submit(pool, left, waiting)
             while found:
-                yield found.pop(0)
+                block = found.popleft()
+                if isinstance(block, _Failed):
+                    raise block.error
+                yield block
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -60,11 +63,11 @@ def _in_parallel(
 def _submit(
     pool: ThreadPoolExecutor,
     left: Iterator[Callable[[], Iterator[T]]],
-    waiting: deque[Future[list[T]]],
+    waiting: deque[Future[deque[T | _Failed]]],
 ) -> None:
     read = next(left, None)
     if read is not None:
-        waiting.append(pool.submit(lambda: list(read())))
+        waiting.append(pool.submit(_all, read))
 
 
 class _Failed:
@@ -72,6 +75,16 @@ class _Failed:
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
+
+
+def _all(read: Callable[[], Iterator[T]]) -> deque[T | _Failed]:
+    """Return what is read, up to an error: something may be amiss in what came before it."""
+    found: deque[T | _Failed] = deque()
+    try:
+        found.extend(read())
+    except BaseException as error:  # handed to the thread that waits for it
+        found.append(_Failed(error))
+    return found
 
 
 _END = object()

@@ -160,7 +160,8 @@ class Stream:
     def take(self, begin: Sequence[int] | np.ndarray, length: int) -> tuple[Array, ...]:
         """Return the rows of runs of ``length``, given where each begins, in ascending order.
 
-        Pieces that hold none of them are not read, and no piece farther than its last.
+        No run may reach into the next. Pieces that hold none of them are not read, and no piece
+        farther than its last.
         """
         runs = [(int(b), int(b) + length) for b in begin]
         found: list[Array] | None = None
@@ -176,8 +177,8 @@ class Stream:
             if found is None:
                 found = [np.empty(len(runs) * length, column.dtype) for column in part]
             for k, column in enumerate(part):
-                if column.dtype != found[k].dtype:  # files may differ
-                    found[k] = found[k].astype(np.float64)
+                # Files may differ.
+                found[k] = _as_wide(found[k], at, column.dtype)
                 found[k][at : at + len(column)] = column
             at += len(part[0])
         return tuple(found or ())
@@ -196,6 +197,16 @@ class Stream:
             first += rows
             if first >= last:
                 return
+
+
+def _as_wide(column: Array, filled: int, kind: np.dtype[Any]) -> Array:
+    """Return a column that also holds numbers of another kind; beyond ``filled`` it has none."""
+    wide = np.promote_types(column.dtype, kind)
+    if wide == column.dtype:
+        return column
+    found = np.empty(len(column), wide)
+    found[:filled] = column[:filled]
+    return found
 
 
 def _reader(

@@ -113,10 +113,9 @@ class Passing:
     def _each(self) -> Generator[_Added, None, None]:
         everything = self.everything
         if everything.threads == 1 or everything.rows <= WORTH_THREADS:
-            yield from map(self._add, self._placed(everything.chunks(self.rows)))
+            yield from map(self._add, self._placed())
         elif everything.parts is None:
-            chunks = self._placed(everything.chunks(self.rows))
-            yield from in_order(self._add, chunks, everything.threads)
+            yield from in_order(self._add, self._placed(), everything.threads)
         else:
             yield from self._by_parts(everything.parts(self.rows))
 
@@ -143,10 +142,12 @@ class Passing:
         rest = torn(part, lambda first, chunk: whole.append(self._add((first, chunk))))
         return whole, rest
 
-    def _placed(self, chunks: Iterator[Chunk]) -> Generator[tuple[int, Chunk], None, None]:
+    def _placed(self) -> Generator[tuple[int, Chunk], None, None]:
         """Yield each chunk with the row that it begins at."""
-        for first, chunk in _numbered(chunks, self.rows):
-            if first == self.rows:
+        begin = self.rows
+        # No name holds what reads: an error that is kept would keep its thread and its file too.
+        for first, chunk in _numbered(self.everything.chunks(begin), begin):
+            if first == begin:
                 # Compiled here, lest several threads do it at once.
                 self._add((first, chunk.part(0, 1)))
             yield first, chunk

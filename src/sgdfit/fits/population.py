@@ -144,9 +144,13 @@ class Population:
     def survey(self) -> Survey:
         """What a look at all rows tells; that of the first pass, if there was one."""
         if self._survey is None:
-            parts = (part for chunk in self._chunks(0) for part in slices(chunk))
-            self._survey = joined(look_at(self.model, part, self.about) for part in parts)
+            self._survey = joined(self._looks())
         return self._survey
+
+    def _looks(self) -> Iterator[Survey]:
+        for chunk in self._chunks(0):
+            for part in slices(chunk):
+                yield look_at(self.model, part, self.about)
 
     @property
     def glance(self) -> Survey:

@@ -87,9 +87,18 @@ def _arrays(chunk: Chunk) -> tuple[np.ndarray, ...]:
 def _partials(source: str, theta: np.ndarray, chunk: Chunk) -> np.ndarray:
     theta = np.ascontiguousarray(theta, dtype=np.float64)
     out = np.empty((-(-chunk.rows // PANEL), 2, length(len(theta))))
-    arrays = _arrays(chunk)
+    # One kind of array, whoever they come from, so that it is compiled for once.
+    arrays = tuple(map(_unwritable, _arrays(chunk)))
     _function(source, "partials", _types(arrays))(theta, arrays, out)
     return out
+
+
+def _unwritable(array: np.ndarray) -> np.ndarray:
+    if not array.flags.writeable:
+        return array
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def _swept(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 from sgdfit.data.conditions.pruning import Range, comparable
@@ -20,9 +21,10 @@ __all__ = ["open_row_groups"]
 BUFFER = 1 << 20
 # Behind a network each step has to be waited for.
 REMOTE_BUFFER = 1 << 23
-# What a file says of itself is kept where it is short and serves several row groups; else it is
-# read again with each of them, for there may be thousands of files.
-KEPT_METADATA = 1 << 18
+# What a file says of itself is kept where it is short and serves several row groups. Where it is
+# long, that of the last few files is: there may be thousands of them, and with each of thousands of
+# row groups all of it would be read again.
+KEPT_METADATA, LONG_KEPT = 1 << 18, 2
 
 
 def open_row_groups(origin: Origin) -> Contents:
@@ -38,12 +40,11 @@ def open_row_groups(origin: Origin) -> Contents:
         metadata, schema = file.metadata, file.schema_arrow
         stretches, first = [], 0
         leaves = _leaves(metadata)
-        several = metadata.num_row_groups > 1
-        kept = metadata if several and metadata.serialized_size <= KEPT_METADATA else None
+        again = _again(origin, metadata)
         for group in range(metadata.num_row_groups):
             rows = metadata.row_group(group).num_rows
             known = _ranges(metadata, group, schema, leaves)
-            read = _reader(origin, kept, group, first, rows)
+            read = _reader(origin, again, group, first, rows)
             stretches.append(Stretch(first, rows, read, known))
             first += rows
     return Contents(origin, schema, tuple(stretches))
@@ -61,15 +62,30 @@ def _file(source: Any, origin: Origin, metadata: Any = None) -> Any:
     )
 
 
+def _again(origin: Origin, metadata: Any) -> Callable[[], Any]:
+    """Return what hands out what a file says of itself once more; None to read it from there."""
+    if metadata.num_row_groups == 1:
+        return lambda: None
+    if metadata.serialized_size <= KEPT_METADATA:
+        return lambda: metadata
+    return lambda: _long_metadata(origin)
+
+
+@lru_cache(maxsize=LONG_KEPT)
+def _long_metadata(origin: Origin) -> Any:
+    with opened(origin) as source:
+        return _file(source, origin).metadata
+
+
 def _reader(
-    origin: Origin, metadata: Any, group: int, first: int, rows: int
+    origin: Origin, again: Callable[[], Any], group: int, first: int, rows: int
 ) -> Callable[[Sequence[str]], Iterator[Any]]:
     import pyarrow as pa
 
     def read(names: Sequence[str]) -> Iterator[Any]:
         with opened(origin) as source:
             try:
-                file = _file(source, origin, metadata)
+                file = _file(source, origin, again())
                 batches = file.iter_batches(
                     batch_size=batch_rows(len(names)),
                     row_groups=[group],

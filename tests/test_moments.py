@@ -1,0 +1,99 @@
+"""Extremes and moments by compiled code, against NumPy and exact sums."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from sgdfit.fits.survey import joined, look_at
+from sgdfit.kernels.kernel import Chunk
+from sgdfit.kernels.moments import extremes, moments_of
+from sgdfit.models.model import build
+
+TINY, HUGE = np.finfo(np.float64).smallest_subnormal, np.finfo(np.float64).max
+RNG = np.random.default_rng(3)
+COLUMNS = {
+    "one": [2.5],
+    "one that is negative": [-2.5],
+    "ascending": np.arange(-5.0, 6.0),
+    "descending": np.arange(6.0, -5.0, -1.0),
+    "all alike": np.full(17, -1.25),
+    "negative": -RNG.uniform(1, 2, 1001),
+    "subnormal": [TINY, -TINY, 3 * TINY, 2 * TINY],
+    "as large as can be": [HUGE, -HUGE, 1.0],
+    "the largest first": [HUGE, 1.0, 2.0],
+    "the least last": [1.0, 2.0, -HUGE],
+    "drawn": RNG.standard_normal(70_001) * 10.0 ** RNG.integers(-300, 300, 70_001),
+    "of both signs": RNG.standard_normal(65_536),
+}
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float32])
+@pytest.mark.parametrize("name", COLUMNS)
+def test_extremes_are_those_of_numpy(name, kind):
+    with np.errstate(over="ignore", under="ignore"):
+        column = np.asarray(COLUMNS[name], dtype=kind)
+    column = column[np.isfinite(column)]
+    if len(column):
+        assert extremes(column) == (column.min(), column.max())
+        assert extremes(column[::-1]) == (column.min(), column.max())
+        column.flags.writeable = False
+        assert extremes(column) == (column.min(), column.max())
+
+
+@pytest.mark.parametrize("zeros", [[0.0, -0.0], [-0.0, 0.0], [-0.0, 1.0], [-1.0, 0.0]])
+def test_zeros_of_both_signs_are_one_number(zeros):
+    assert extremes(np.array(zeros)) == (min(zeros), max(zeros))
+
+
+MOMENTS = ["one", "all alike", "ascending", "negative", "of both signs"]
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("about", [0.0, 1e6, -1.25])
+@pytest.mark.parametrize("name", MOMENTS)
+def test_moments_are_those_of_exact_arithmetic(name, about, weighted):
+    target = np.asarray(COLUMNS[name])[:3000]
+    weights = np.random.default_rng(1).uniform(0.1, 2, len(target)) if weighted else None
+    ones = np.ones(len(target)) if weights is None else weights
+    pairs = [
+        (Fraction(w), Fraction(t) - Fraction(about)) for w, t in zip(ones, target, strict=True)
+    ]
+    first, second, logs = moments_of(target, weights, about)
+    scale = float(sum(w * abs(t) for w, t in pairs))
+    assert first == pytest.approx(float(sum(w * t for w, t in pairs)), abs=1e-13 * scale)
+    assert second == pytest.approx(float(sum(w * t * t for w, t in pairs)), rel=1e-13)
+    total = math.fsum(map(math.log, ones))
+    assert logs == pytest.approx(total, abs=1e-13 * math.fsum(abs(math.log(w)) for w in ones))
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [([1e200, 1.0], (1e200, math.inf)), ([HUGE, HUGE], (math.inf, math.inf))],
+)
+def test_what_is_too_large_for_floating_point_is_infinite(target, expected):
+    found = moments_of(np.array(target), None, 0.0)
+    assert found == (*expected, 0.0)
+    assert moments_of(np.array(target), np.ones(2), 0.0)[:2] == expected
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("formula", ["y = a*x + b", "log(y) = a*x + b"])
+def test_compiled_looks_tell_what_numpy_tells(formula, weighted):
+    model = build(formula, ["x", "y"])
+    columns = RNG.uniform(1, 2, 5000).astype(np.float32), RNG.uniform(1, 2, 5000)
+    chunk = Chunk(columns, RNG.uniform(0.5, 2, 5000) if weighted else None)
+    plain, compiled = (look_at(model, chunk, 0.5, compiled=c) for c in (False, True))
+    np.testing.assert_array_equal(compiled.low, plain.low)
+    np.testing.assert_array_equal(compiled.high, plain.high)
+    assert compiled[2:] == pytest.approx(plain[2:], rel=1e-12)
+    parts = [
+        look_at(model, chunk.part(k, k + 700), 0.5, compiled=True) for k in range(0, 5000, 700)
+    ]
+    together = joined(parts)
+    np.testing.assert_array_equal(together.low, plain.low)
+    assert together[2:] == pytest.approx(plain[2:], rel=1e-12)
+    assert joined(reversed(parts))[2:] == together[2:]

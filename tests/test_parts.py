@@ -1,0 +1,288 @@
+"""Rows that threads read and add up part by part, against the same rows added up in one go."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from sgdfit.checkpoints.journal import open_journal
+from sgdfit.fits import passes
+from sgdfit.fits.parts import Edges, Part, in_order, torn
+from sgdfit.fits.population import Population
+from sgdfit.kernels.kernel import PANEL, Chunk, make
+from sgdfit.models.model import build
+from sgdfit.optimization.optimizer import sgd
+
+MODEL = build("y = a*exp(-b*x) + c", ["x", "y"])
+KERNEL = make(MODEL, sgd(), "numpy")
+THETA = np.array([2.0, 1.0, 0.25])
+
+LAYOUTS = {
+    "a panel each": [PANEL] * 4,
+    "a row more": [PANEL + 1] * 3,
+    "a row less": [PANEL - 1] * 4,
+    "several within a panel": [10_000] * 17,
+    "empty ones among them": [0, 30_000, 0, PANEL, 0, 100_000, 0],
+    "one within a panel, and many panels": [5, 3 * PANEL - 5, 7],
+    "a part that ends what others began": [PANEL - 10, 10, PANEL, 1],
+    "fewer than a panel": [100, 200],
+    "one part": [2 * PANEL + 77],
+    "a thousand": [150] * 1000,
+}
+
+
+def columns_of(rows, weighted, seed=0):
+    random = np.random.default_rng(seed)
+    x = random.uniform(0, 3, rows)
+    y = 3 * np.exp(-1.3 * x) + 0.1 * random.standard_normal(rows)
+    return Chunk((x, y), random.uniform(0.5, 1.5, rows) if weighted else None)
+
+
+def parts_of(chunk, lengths, first=0, block=40_000):
+    """Yield the rows from ``first`` on in parts, each of which reads blocks of so many rows."""
+    for a, b in itertools.pairwise(itertools.accumulate(lengths, initial=0)):
+        begin = max(a, first)
+        if begin < b:
+            starts = range(begin, b, block)
+            cuts = [chunk.part(k, min(k + block, b)) for k in starts]
+            # As readers have them, at the beginning of what none of their rows met.
+            yield Part(begin, lambda cuts=cuts: iter([chunk.part(0, 0), *cuts]))
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("first", [0, PANEL, 2 * PANEL])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_parts_and_their_edges_make_the_panels_of_all_rows(layout, first, weighted):
+    lengths = LAYOUTS[layout]
+    rows = sum(lengths)
+    chunk = Chunk((np.arange(float(rows)),), np.arange(float(rows)) + 0.5 if weighted else None)
+    edges, found, at = Edges(weighted=weighted), [], first
+    for part in parts_of(chunk, lengths, first):
+        whole = []
+        rest = torn(part, lambda begin, added, whole=whole: whole.append((begin, added)))
+        for panel in edges.push(rest.head):
+            found.append((at, panel))
+            at += panel.rows
+        found += whole
+        at += sum(added.rows for _, added in whole)
+        assert edges.push(rest.tail) == []
+    found += [(at, panel) for panel in edges.rest()]
+    assert [begin for begin, _ in found] == [int(added.columns[0][0]) for _, added in found]
+    assert all(added.rows % PANEL == 0 for _, added in found[:-1])
+    joined = np.concatenate([np.empty(0), *(added.columns[0] for _, added in found)])
+    np.testing.assert_array_equal(joined, np.arange(first, rows))
+    for _, added in found:
+        assert (added.weights is not None) == weighted
+        if weighted:
+            np.testing.assert_array_equal(added.weights, added.columns[0] + 0.5)
+
+
+def test_what_is_left_of_a_part_does_not_hold_what_was_read_with_it():
+    chunk = columns_of(3 * PANEL, True)
+    rest = torn(Part(10, lambda: iter([chunk])), lambda first, added: None)
+    assert [c.rows for c in (*rest.head, *rest.tail)] == [PANEL - 10, 10]
+    for found in (*rest.head, *rest.tail):
+        arrays = zip((*found.columns, found.weights), (*chunk.columns, chunk.weights), strict=True)
+        assert not any(np.shares_memory(one, other) for one, other in arrays)
+        assert all(array.base is None for array in (*found.columns, found.weights))
+
+
+def population(chunk, lengths, threads, journal, by_parts):
+    def chunks(first):
+        for k in range(first, chunk.rows, 2 * PANEL):
+            yield chunk.part(k, k + 2 * PANEL)
+
+    def parts(first):
+        yield from parts_of(chunk, lengths, first)
+
+    some = chunk.part(0, 100)
+    chosen = parts if by_parts else None
+    return Population(MODEL, chunk.rows, chunks, some, None, threads, journal, parts=chosen)
+
+
+def bits(sums):
+    return sums.rows, sums.weight, sums.loss, sums.gradient.tobytes(), sums.curvature.tobytes()
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Let few rows be shared by threads, and few single rows be taken along."""
+    monkeypatch.setattr(passes, "WORTH_THREADS", 0)
+    monkeypatch.setattr("sgdfit.fits.growth.MANY", 0)
+    monkeypatch.setattr("sgdfit.fits.growth.SCATTERED", 1000)
+
+
+def everything_of(population):
+    sums = population.sums(KERNEL, THETA)
+    taken = population._scattered
+    assert taken.rows == 1000
+    arrays = taken.columns if taken.weights is None else (*taken.columns, taken.weights)
+    survey = population.survey
+    seen = (survey.low.tobytes(), survey.high.tobytes(), *survey[2:])
+    return bits(sums), [a.tobytes() for a in arrays], seen, population.visited
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_pass_by_parts_is_one_by_chunks(layout, weighted, threads, few):
+    lengths = LAYOUTS[layout]
+    if sum(lengths) < 2000:
+        lengths = [10 * length for length in lengths]
+    chunk = columns_of(sum(lengths), weighted)
+    journal = open_journal(None, {}, resume=False)
+    found = everything_of(population(chunk, lengths, threads, journal, True))
+    assert found == everything_of(population(chunk, lengths, threads, journal, False))
+    assert found == everything_of(population(chunk, lengths, 1, journal, False))
+    places = population(chunk, lengths, 1, journal, False).places
+    assert found[1] == [
+        c[places].tobytes() for c in (*chunk.columns, chunk.weights) if c is not None
+    ]
+    assert found[3] == chunk.rows
+
+
+@pytest.mark.parametrize("by_parts", [False, True])
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("layout", ["a row less", "several within a panel", "a thousand"])
+def test_a_pass_goes_on_wherever_it_was_interrupted(layout, threads, by_parts, few, tmp_path):
+    lengths = LAYOUTS[layout]
+    chunk = columns_of(sum(lengths), True)
+    expected = everything_of(
+        population(chunk, lengths, 1, open_journal(None, {}, resume=False), False)
+    )
+    for heard in range(1, -(-chunk.rows // PANEL) + 1):
+        left = heard
+
+        def interrupt(_):
+            nonlocal left
+            left -= 1
+            if not left:
+                raise KeyboardInterrupt
+
+        path, resume = tmp_path / f"{heard}.checkpoint", False
+        while True:
+            with open_journal(path, {}, resume=resume) as journal:
+                here = population(chunk, lengths, threads, journal, by_parts)
+                here.listener = interrupt
+                try:
+                    found = everything_of(here)
+                except KeyboardInterrupt:
+                    assert here.visited <= chunk.rows
+                    resume = True
+                    continue
+            break
+        assert resume or left > 0
+        assert found == expected
+
+
+@pytest.mark.parametrize("by_parts", [False, True])
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("at", [1, 2, 4])
+def test_an_error_that_is_kept_keeps_no_thread(threads, by_parts, at, few, monkeypatch):
+    chunk, calls, lock = columns_of(5 * PANEL, False), itertools.count(1), threading.Lock()
+    closed, add = [], passes.Passing._add
+
+    def failing(self, placed):
+        with lock:
+            if next(calls) == at:
+                raise ValueError("no more")
+        return add(self, placed)
+
+    monkeypatch.setattr(passes.Passing, "_add", failing)
+
+    def chunks(first):
+        try:
+            for k in range(first, chunk.rows, PANEL):
+                yield chunk.part(k, k + PANEL)
+        finally:
+            closed.append(True)
+
+    def parts(first):
+        for k in range(first, chunk.rows, PANEL):
+            yield Part(k, lambda k=k: iter([chunk.part(k, k + PANEL)]))
+
+    journal = open_journal(None, {}, resume=False)
+    everything = Population(
+        MODEL, chunk.rows, chunks, chunk, None, threads, journal, parts=parts if by_parts else None
+    )
+    gc.disable()
+    try:
+        with pytest.raises(ValueError, match="no more") as kept:
+            everything.sums(KERNEL, THETA)
+        assert kept.value is not None
+        assert (by_parts and threads > 1) or closed == [True]
+        assert not [t for t in threading.enumerate() if t.name.startswith("sgdfit")]
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_things_are_worked_on_in_order_and_not_far_ahead(threads):
+    asked, closed, handed = [], [], 0
+
+    def things():
+        try:
+            for k in range(20):
+                asked.append(k)
+                yield k
+        finally:
+            closed.append(True)
+
+    def work(k):
+        time.sleep(0.002 * (k % 3))
+        return k * k
+
+    for found in in_order(work, things(), threads):
+        assert found == handed**2
+        assert len(asked) - handed <= threads + 1
+        handed += 1
+    assert (handed, closed) == (20, [True])
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_the_first_error_in_order_is_raised_though_a_later_one_is_sooner(threads):
+    def work(k):
+        if k >= 2:
+            time.sleep(0.02 if k == 2 else 0)
+            raise ValueError(k)
+        return k
+
+    found, things = [], (k for k in range(10))
+    each = in_order(work, things, threads)
+    with pytest.raises(ValueError, match=r"^2$"):
+        found.extend(each)
+    assert found == [0, 1]
+    assert next(things, None) is None
+    assert not [t for t in threading.enumerate() if t.name.startswith("sgdfit-sums")]
+
+
+def test_whoever_stops_asking_leaves_no_thread():
+    things = (k for k in range(10))
+    each = in_order(abs, things, 2)
+    assert next(each) == 0
+    each.close()
+    assert next(things, None) is None
+    assert not [t for t in threading.enumerate() if t.name.startswith("sgdfit-sums")]
+
+
+def test_sums_are_compiled_for_once_whoever_the_rows_come_from(monkeypatch):
+    made, called = [], []
+
+    def function(source, name):
+        made.append(name)
+        return lambda theta, arrays, out: called.append([a.flags.writeable for a in arrays])
+
+    monkeypatch.setattr("sgdfit.kernels.compiling.function", function)
+    kernel = make(build("y = 1.0625*a*x", ["x", "y"]), sgd(), "compiled", weighted=True)
+    mine, theirs = np.ones(10), np.ones(10)
+    theirs.flags.writeable = False
+    for x, y, weights in ((mine, mine, mine), (theirs, theirs, mine), (theirs, mine, theirs)):
+        kernel.partials(np.ones(1), Chunk((x, y), weights))
+    assert made == ["partials"]
+    assert called == [[False] * 3] * 3
+    assert mine.flags.writeable
