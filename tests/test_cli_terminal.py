@@ -18,6 +18,7 @@ from pyarrow import parquet as pq
 import sgdfit
 from sgdfit.cli.progress import Listener
 from sgdfit.data.readers import open_table
+from sgdfit.errors import DataError
 
 pty = pytest.importorskip("pty", reason="a pseudo terminal is needed")
 
@@ -104,6 +105,18 @@ def test_rows_are_told_of_while_they_are_read(tmp_path, name, known):
     assert sgdfit.fit("y = a*x + b", told).values == sgdfit.fit("y = a*x + b", paths).values
 
 
+@pytest.mark.parametrize(
+    ("where", "place"),
+    [(None, r"row 3 \(line 4\) of "), ("x > 1", r"row 2 \(row 3 of the file, line 4\) of ")],
+)
+def test_a_row_is_found_also_where_rows_are_told_of(tmp_path, where, place):
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text("x,y\n1,2\n2,4\n3,\n4,8\n")
+    told = Listener(None, print, lambda rows, total: None).hearing(open_table(tmp_path))
+    with pytest.raises(DataError, match=place + r"a\.csv is missing"):
+        sgdfit.fit("y = a*x + b", told, where=where)
+
+
 def test_how_much_is_read_stands_beside_the_bar(data):
     pieces = "".join(f"{i},{i % 9}\n" for i in range(100_000))
     for number in range(8):
@@ -112,6 +125,19 @@ def test_how_much_is_read_stands_beside_the_bar(data):
     assert status == 0
     told = re.findall(r"reading and preparing  ([0-9.]+)(k|M) rows, [0-9.]+[kM]? rows/s", written)
     assert told
+
+
+def test_how_much_is_predicted_stands_beside_the_bar(data):
+    rows = 300_000
+    table = pa.table({"x": np.arange(float(rows)), "y": np.arange(float(rows)) % 7})
+    pq.write_table(table, data / "long.parquet", row_group_size=10_000)
+    sgdfit.fit("y = a*x + b", table).save(data / "fit.json")
+    arguments = ["predict", "fit.json", "long.parquet", "--interval", "confidence"]
+    written, status = on_terminal(data, [*arguments, "--output", "curve.parquet"])
+    assert status == 0
+    assert pq.read_metadata(data / "curve.parquet").num_rows == rows
+    assert re.search(r"predicting  [0-9]+k of 300k rows", plain(written))
+    assert "predicting" not in written[written.rindex("\x1b[2K") :]  # the bar is erased
 
 
 def test_no_bar_when_piped_or_quiet(data):

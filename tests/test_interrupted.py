@@ -242,3 +242,11 @@ def test_before_there_is_anything_it_says_so(capsys, number, code):
     assert getattr(caught.value, "code", None) == code
     assert capsys.readouterr().err == "sgdfit: interrupted before there was anything to report\n"
     assert signal.getsignal(number) == before
+
+
+def test_where_a_bar_is_shown_that_is_said_above_it(capsys):
+    told = []
+    with pytest.raises(KeyboardInterrupt), ending_kindly(told.append):
+        signal.raise_signal(signal.SIGINT)
+    assert told == ["interrupted before there was anything to report"]
+    assert capsys.readouterr().err == ""

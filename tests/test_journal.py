@@ -716,10 +716,11 @@ def test_there_is_nothing_to_resume(tmp_path):
     ("change", "words"),
     [
         ({"formula": "y = b"}, "is of the formula 'y = a*x', this run of 'y = b'; run it with"),
-        ({"data": "1f" * 16}, "is of other data; run it with"),
+        ({"data": "1f" * 16}, "is of other data, or of other rows of them; run it with"),
         (
             {"data": "1f" * 16, "batch size": "128"},
-            "is of other data; of the batch size '64', this run of '128'; run it with",
+            "is of other data, or of other rows of them;"
+            " of the batch size '64', this run of '128'; run it with",
         ),
         ({"seed": "3"}, "is of no seed, this run of seed '3'; run it with"),
     ],

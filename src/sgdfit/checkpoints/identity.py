@@ -22,7 +22,7 @@ def differences(kept: Mapping[str, str], run: Mapping[str, str]) -> list[str]:
     >>> differences({"formula": "y = a*x"}, {"formula": "y = a*x + b"})
     ["of the formula 'y = a*x', this run of 'y = a*x + b'"]
     >>> differences({"data": "0123456789abcdef"}, {"data": "fedcba9876543210"})
-    ['of other data']
+    ['of other data, or of other rows of them']
     """
     keys = [*run, *(key for key in kept if key not in run)]
     return [
@@ -36,7 +36,8 @@ def _words(key: str, kept: str | None, run: str | None) -> str:
     if run is None:
         return f"of {_shown(kept, f'the {key}')}, this run of none"
     if _opaque(kept) or _opaque(run):
-        return f"of other {key}"
+        # a condition is part of what tells data from others
+        return f"of other {key}" + (", or of other rows of them" if key == "data" else "")
     return f"of the {key} {kept!r}, this run of {run!r}"
 
 

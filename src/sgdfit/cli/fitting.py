@@ -33,7 +33,7 @@ def fit_all(
     with (
         progress_bar(not wish.quiet) as listener,
         warnings_told(listener.tell, not wish.quiet),
-        ending_kindly() as asked,
+        ending_kindly(listener.tell) as asked,
     ):
         table = open_data(data, where, options["missing"])
         from sgdfit.fits.fitting import fit

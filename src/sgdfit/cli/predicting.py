@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from sgdfit.cli.outcome import INTERRUPTED
+from sgdfit.cli.progress import progress_bar
 from sgdfit.cli.signals import ending_kindly
 from sgdfit.cli.streams import print_table, say
 from sgdfit.fits.prediction import PREDICTION, weighs
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from sgdfit.results.result import Result
 
 __all__ = ["deliver"]
+
+PREDICTING = "predicting"
 
 
 def deliver(
@@ -34,17 +37,24 @@ def deliver(
 
     def columns() -> Iterator[Any]:
         nonlocal dropped
-        for some in predicted(result, table, interval, level, missing=missing, means=means):
+        for some in predicted(result, heard, interval, level, missing=missing, means=means):
             dropped = dropped.also(some.dropped)
             yield some.columns
 
-    with ending_kindly() as asked:
+    # rows that are printed would run into the bar
+    with (
+        progress_bar(output is not None, PREDICTING) as listener,
+        ending_kindly(listener.tell) as asked,
+    ):
+        heard = listener.hearing(table)
         try:
             if output is None:
                 print_table(columns())
             else:
                 _write(columns(), output)
         except KeyboardInterrupt:
+            if output is not None:
+                listener.tell(f"interrupted; nothing is written to {output}")
             return asked.status(INTERRUPTED)
     if interval == PREDICTION and result.weights and not weighs(result, table):
         say(f"{table.label} lacks the columns of '{result.weights}': rows are taken to weigh 1")

@@ -65,12 +65,19 @@ class Listener(NamedTuple):
 
             return piece._replace(read=batches)
 
-        return replace(table, scan=scan._replace(pieces=tuple(map(counted, scan.pieces))))
+        sources = {counted(piece): piece for piece in scan.pieces}
+
+        def line(piece: Piece, row: int) -> str:
+            return scan.line(sources.get(piece, piece), row)
+
+        return replace(table, scan=scan._replace(pieces=tuple(sources), line=line))
 
 
 @contextlib.contextmanager
-def progress_bar(wanted: bool = True) -> Iterator[Listener]:
+def progress_bar(wanted: bool = True, doing: str = PREPARING) -> Iterator[Listener]:
     """Show a progress bar on the terminal while the block runs; it is gone afterwards.
+
+    ``doing`` says what is done to rows that are read before the first step of a fit.
 
     Where no bar is wanted or standard error is no terminal, none is written to files and pipes.
     """
@@ -79,7 +86,7 @@ def progress_bar(wanted: bool = True) -> Iterator[Listener]:
         return
     bars = _bars()
     with bars:
-        task = bars.add_task(PREPARING, total=None)
+        task = bars.add_task(doing, total=None)
         shown, begun, rows = -SECONDS_A_LOOK, False, 0
         looked = opened = time.perf_counter()
 
@@ -101,13 +108,13 @@ def progress_bar(wanted: bool = True) -> Iterator[Listener]:
             rows, now = rows + more, time.perf_counter()
             if not begun and now - looked >= SECONDS_A_LOOK:
                 looked = now
-                bars.update(task, description=prepared(rows, total, now - opened))
+                bars.update(task, description=prepared(rows, total, now - opened, doing))
 
         yield Listener(show, tell, read)
 
 
-def prepared(rows: int, total: int, seconds: float) -> str:
-    """Say how many rows have been read before the first step.
+def prepared(rows: int, total: int, seconds: float, doing: str = PREPARING) -> str:
+    """Say how many rows have been read, before the first step or where there is none.
 
     Examples
     --------
@@ -115,8 +122,8 @@ def prepared(rows: int, total: int, seconds: float) -> str:
     ('reading and preparing  31M rows, 16M rows/s', 'reading and preparing  1M of 100M rows')
     """
     if rows < total:
-        return f"{PREPARING}  {_short(rows)} of {_short(total)} rows"
-    return f"{PREPARING}  {_short(rows)} rows, {_short(rows / max(seconds, 1e-9))} rows/s"
+        return f"{doing}  {_short(rows)} of {_short(total)} rows"
+    return f"{doing}  {_short(rows)} rows, {_short(rows / max(seconds, 1e-9))} rows/s"
 
 
 def _share(progress: Progress) -> tuple[int, int]:

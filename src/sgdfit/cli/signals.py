@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -68,8 +68,10 @@ class Signals:
 
 
 @contextlib.contextmanager
-def ending_kindly() -> Iterator[Asked]:
+def ending_kindly(tell: Callable[[str], None] = say) -> Iterator[Asked]:
     """Turn SIGTERM, as Ctrl-C, into `KeyboardInterrupt` while the block runs; a second one kills.
+
+    ``tell`` writes a line to standard error: above a progress bar, where there is one.
 
     What it yields is to be asked now and then as well: an exception that arrives while an
     extension module is being imported gets lost there.
@@ -90,7 +92,7 @@ def ending_kindly() -> Iterator[Asked]:
         yield asked
     except KeyboardInterrupt:
         # Who has something to report catches it before.
-        say("interrupted before there was anything to report")
+        tell("interrupted before there was anything to report")
         if asked.by == signal.SIGTERM:
             raise SystemExit(TERMINATED) from None
         raise

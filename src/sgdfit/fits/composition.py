@@ -184,7 +184,8 @@ def withheld(found: Uncertainty, status: Status, distance: float) -> Uncertainty
             covariance=None, determined=(), method=f"none: the run ended as {status.label}"
         )
     if np.isfinite(distance) and distance > FAR:
-        away = f"the estimates are still {distance:.2g} standard errors from the optimum"
+        about = float(f"{distance:.2g}")  # 300, not 3e+02
+        away = f"the estimates are still {about:,g} standard errors from the optimum"
         return _stripped(found, f"none: {away}")
     return found
 

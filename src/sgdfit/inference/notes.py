@@ -263,8 +263,8 @@ def _noisy(found: Diagnosis, about: Circumstances, spectrum: ScaledSpectrum) -> 
     if floor is None or distance is None or distance < NEGLIGIBLE or about.loss == 0:
         return None
     return (
-        f"steps on {about.batch_size} of {about.rows} rows hover above the minimum of the loss, at"
-        f" a constant rate of {about.learning_rate:g} by roughly {100 * floor:.4g}% of it, or"
+        f"steps on {about.batch_size} of {about.rows:,} rows hover above the minimum of the loss,"
+        f" at a constant rate of {about.learning_rate:g} by roughly {100 * floor:.4g}% of it, or"
         f" {distance:.4g} standard errors of the parameters (less when rows are shuffled, not"
         " drawn); to get closer, average the iterates, let the learning rate decay, or take"
         " larger batches."
