@@ -176,9 +176,20 @@ def _goodness(result: Result) -> Iterator[tuple[str, str]]:
     if result.r_squared is not None:
         yield "R²", number(result.r_squared)
     criteria = (("AIC", result.aic), ("AICc", result.aicc), ("BIC", result.bic))
-    known = [f"{name} {number(value)}" for name, value in criteria if value is not None]
+    known = [f"{name} {_criterion(value)}" for name, value in criteria if value is not None]
     if known:
         yield "information criteria", ", ".join(known)
+
+
+def _criterion(value: float) -> str:
+    """Write an information criterion: only differences of a few units tell models apart.
+
+    Examples
+    --------
+    >>> _criterion(54.6550123), _criterion(-172322002.758)
+    ('54.655', '-172,322,002.8')
+    """
+    return f"{value:,.1f}" if 1e5 <= abs(value) < 1e15 else number(value)
 
 
 def _how(result: Result) -> Iterator[tuple[str, str]]:
