@@ -127,6 +127,17 @@ def test_how_much_is_read_stands_beside_the_bar(data):
     assert told
 
 
+def test_steps_on_batches_are_told_within_an_epoch(data):
+    rows = 1_000_000
+    table = pa.table({"x": np.arange(rows) % 97 / 97, "y": np.arange(rows) % 7 * 1.0})
+    pq.write_table(table, data / "long.parquet")
+    textbook = ["--optimizer", "sgd(momentum=0.5)", "--batch-size", "8", "--epochs", "1"]
+    written, status = on_terminal(data, ["fit", "long.parquet", "y = a*x + b", *textbook])
+    assert status == 0
+    told = {int(step.replace(",", "")) for step in re.findall(r"([0-9,]+)/125,000", plain(written))}
+    assert any(0 < step < rows // 8 for step in told)
+
+
 def test_how_much_is_predicted_stands_beside_the_bar(data):
     rows = 300_000
     table = pa.table({"x": np.arange(float(rows)), "y": np.arange(float(rows)) % 7})

@@ -29,6 +29,7 @@ LOOKS = 200
 # A look at each step would cost more than a step of few rows; of many rows even this many take
 # a while.
 STEPS_A_LOOK = 256
+BATCHES_A_LOOK, ROWS_A_LOOK = 4096, 1 << 20
 SECONDS_A_LOOK = 0.05
 
 
@@ -228,14 +229,18 @@ def _rounded(speed: float) -> float:
 
 
 def steps_between(batch_size: str | None, steps: float | None, epochs: float | None) -> int | None:
-    """Return the steps between two looks at a descent; None for one look an epoch.
+    """Return the steps between two looks at a descent; None where the library is to decide.
 
     Examples
     --------
-    >>> steps_between("full", 10_000, None), steps_between("32", 10_000, None)
-    (50, None)
+    >>> steps_between("full", 10_000, None), steps_between("65536", 10_000, None)
+    (50, 16)
     """
+    if batch_size not in (None, "full"):
+        size = int(batch_size) if batch_size.isdecimal() else 0
+        # one look an epoch may be minutes apart
+        return max(1, min(BATCHES_A_LOOK, ROWS_A_LOOK // size)) if size else None
     length = steps or epochs or DEFAULT_STEPS
-    if batch_size not in (None, "full") or length != length or length == math.inf:
+    if length != length or length == math.inf:
         return None  # a length that is no number the library refuses in its own words
     return min(max(1, int(max(length, 1)) // LOOKS), STEPS_A_LOOK)
