@@ -1,5 +1,6 @@
 """A run over files that is called off says at once what is known, and of which rows."""
 
+import itertools
 import json
 import signal
 
@@ -15,6 +16,7 @@ from sgdfit.cli.signals import ending_kindly
 from sgdfit.errors import CheckpointError
 from sgdfit.fits import audience
 from sgdfit.fits.passes import Passing
+from sgdfit.fits.surface import Surface
 from sgdfit.reports.report import as_text
 from sgdfit.results.saving import from_dict
 
@@ -230,6 +232,26 @@ def test_a_callback_hears_of_the_pass_for_scores(data, passes):
     assert {tuple(p.parameters.values()) for p in told} == {tuple(found.values.values())}
     assert all(p.distance == pytest.approx(found.distance, abs=1e-2) for p in told)
     assert all(0 < p.seconds < 60 for p in told)
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+@pytest.mark.parametrize("number", [1, 2])
+def test_before_the_first_step_it_was_interrupted_all_the_same(
+    data, number, in_memory, monkeypatch
+):
+    looks, evaluate = itertools.count(1), Surface.evaluate
+
+    def called_off(surface, theta):
+        if next(looks) == number:
+            raise KeyboardInterrupt
+        return evaluate(surface, theta)
+
+    monkeypatch.setattr(Surface, "evaluate", called_off)
+    rows = pq.read_table(data).slice(0, 200_000) if in_memory else str(data)
+    found = sgdfit.fit(FORMULA, rows, **OPTIONS)
+    assert (found.status.name, found.steps) == ("interrupted", 0)
+    assert np.isfinite(found.loss)
+    assert number == 2 or found.values == OPTIONS["start"]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, None)])

@@ -285,6 +285,8 @@ class _Run:
         if point is None:
             self.quadratic = None
             return "lost"
+        # Called off before its first step, a walk has seen no other place.
+        self.first = self.first or point.quadratic
         self._stand(surface, begin(point))
         return ending
 
