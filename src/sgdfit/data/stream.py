@@ -20,8 +20,10 @@ Columns = tuple[Array, ...]
 
 # Chunks begin at multiples of so many rows, whatever the pieces are: what sums are added up over.
 ALIGNED_ROWS = 65_536
-# Pieces whose rows are mixed with one another.
-OPENED = 4
+# Pieces whose rows are mixed with one another, where memory allows. One that is open holds about
+# three batches: two that were read ahead, and what they are decoded from.
+MOST_OPENED, LEAST_OPENED, HELD = 4, 2, 3
+BYTES = 8
 # About a tenth of a second's reading, after which progress is told and an interrupt heard.
 LONGEST_PART = 1 << 23
 
@@ -137,8 +139,8 @@ class Stream:
         random = np.random.Generator(np.random.PCG64(seed))
         left = [self.scan.pieces[k] for k in random.permutation(len(self.scan.pieces))]
         reads = [lambda piece=piece: self.blocks(piece) for piece in left]
-        opened = [ahead([read], 1, False) for read in reads[:OPENED]]
-        left_over = iter(reads[OPENED:])
+        opened = [ahead([read], 1, False) for read in reads[: self._at_once]]
+        left_over = iter(reads[self._at_once :])
         try:
             while opened:
                 current = opened.pop(0)
@@ -151,6 +153,12 @@ class Stream:
         finally:
             for reading in opened:
                 reading.close()
+
+    @property
+    def _at_once(self) -> int:
+        columns = len(self.names)
+        held = HELD * batch_rows(columns) * columns * BYTES
+        return min(MOST_OPENED, max(LEAST_OPENED, self.budget // held))
 
     def blocks(self, piece: Piece) -> Iterator[tuple[Array, ...]]:
         """Yield the columns of a piece, in blocks as they are read."""
