@@ -153,12 +153,23 @@ class _Run:
 
     def go(self, begun: float) -> str:
         """Sweep until something ends the run; return what did."""
+        self._prepare()
         while self.state.step < self.plan.steps:
             for buffer, order in self._buffers():
                 ending = self._through(buffer, order, begun)
                 if ending is not None:
                     return ending
         return "steps"
+
+    def _prepare(self) -> None:
+        """Compile while nothing is held that was read: a compiler takes memory too."""
+        plan, row = self.plan, self.population.some.part(0, 1)
+        if not self.by_sums and self.population.whole is None:
+            nothing = Segment(
+                self._order(row, 0, 0), plan.batch_size, np.empty(0), plan.ceiling, 0, plan.low,
+                plan.high,
+            )  # fmt: skip
+            plan.kernel.sweep(self.state, row, nothing)
 
     def _through(self, buffer: Chunk, order: Order, begun: float) -> str | None:
         """Sweep through a buffer; return what ended the run, if something did."""

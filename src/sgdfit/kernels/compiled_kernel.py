@@ -56,8 +56,9 @@ def make_compiled(model: Model, optimizer: Optimizer, *, weighted: bool) -> Kern
 
     def sweep(state: State, chunk: Chunk, segment: Segment) -> Outcome:
         chosen = single() if segment.batch_size == 1 else source
-        called = _function(chosen, "sweep", _types(_arrays(chunk)))
-        return _swept(called, optimizer, state, chunk, segment)
+        arrays = _arrays(chunk)
+        called = _function(chosen, "sweep", _types(arrays))
+        return _swept(called, optimizer, state, arrays, segment)
 
     return Kernel("compiled", source, rows, partials, sweep)
 
@@ -81,14 +82,15 @@ def _types(arrays: tuple[np.ndarray, ...]) -> tuple[str, ...]:
 
 
 def _arrays(chunk: Chunk) -> tuple[np.ndarray, ...]:
-    return chunk.columns if chunk.weights is None else (*chunk.columns, chunk.weights)
+    """Return the columns and weights as one kind of array, which is compiled for once."""
+    arrays = chunk.columns if chunk.weights is None else (*chunk.columns, chunk.weights)
+    return tuple(map(_unwritable, arrays))
 
 
 def _partials(source: str, theta: np.ndarray, chunk: Chunk) -> np.ndarray:
     theta = np.ascontiguousarray(theta, dtype=np.float64)
     out = np.empty((-(-chunk.rows // PANEL), 2, length(len(theta))))
-    # One kind of array, whoever they come from, so that it is compiled for once.
-    arrays = tuple(map(_unwritable, _arrays(chunk)))
+    arrays = _arrays(chunk)
     _function(source, "partials", _types(arrays))(theta, arrays, out)
     return out
 
@@ -105,7 +107,7 @@ def _swept(
     function: Callable[..., Any],
     optimizer: Optimizer,
     state: State,
-    chunk: Chunk,
+    arrays: tuple[np.ndarray, ...],
     segment: Segment,
 ) -> Outcome:
     every = segment.record_every
@@ -122,7 +124,7 @@ def _swept(
     start = optimizer.average_from
     averaged, step, position, recorded, halted = function(
         theta, slots, average, int(state.averaged), int(state.step), int(state.position),
-        _arrays(chunk), *segment.order, int(segment.batch_size), rates,
+        arrays, *segment.order, int(segment.batch_size), rates,
         tuple(map(float, optimizer.options)), -1 if start is None else start,
         float(segment.ceiling), int(every), low, high, records,
     )  # fmt: skip
