@@ -78,7 +78,14 @@ def open_table(data: object, where: str | None = None) -> Table:
     >>> open_table({"x": [1, 2], "y": [3.0, 4.0]}, where="y > 3").load(["x"]).rows
     1
     """
-    condition = None if where is None else read_condition(where)
+    if where is None:
+        return _opened_where(data, None)
+    condition = read_condition(where)
+    before = f"({data.where}) and " if isinstance(data, Table) and data.where else ""
+    return replace(_opened_where(data, condition), where=f"{before}{condition.text}")
+
+
+def _opened_where(data: object, condition: Condition | None) -> Table:
     if _is_files(data):
         return open_files(data, condition)  # type: ignore[arg-type]
     if _is_dataset(data):

@@ -44,6 +44,8 @@ class Table:
         The decimal sign of numbers that are stored as text.
     scan : Scan or None
         The same rows, read in pieces; None where they are in memory anyway.
+    where : str
+        The condition that its rows met, as it was written; empty where there was none.
     """
 
     names: tuple[str, ...]
@@ -52,6 +54,7 @@ class Table:
     line: Callable[[int], str] = field(default=_nowhere, repr=False)
     decimal: str = "."
     scan: Scan | None = field(default=None, repr=False)
+    where: str = ""
 
     def load(self, names: Sequence[str], *, missing: str = "error") -> Source:
         """Read the columns ``names``, and no others, as floating-point numbers.

@@ -195,7 +195,7 @@ def _task(
     intake = take_in(model, opened, weighting, means, journal, seed)
     task = Task(
         model,
-        opened.label,
+        f"{opened.label} where {table.where}" if table.where else opened.label,
         intake.population,
         opened.rows,
         intake.population.rows,
