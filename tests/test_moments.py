@@ -8,9 +8,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from sgdfit.fits.survey import joined, look_at
-from sgdfit.kernels.kernel import Chunk
-from sgdfit.kernels.moments import extremes, moments_of
+from sgdfit.fits.survey import joined, look_at, look_through, read_back
+from sgdfit.kernels.kernel import PANEL, Chunk
+from sgdfit.kernels.moments import looked_through
 from sgdfit.models.model import build
 
 TINY, HUGE = np.finfo(np.float64).smallest_subnormal, np.finfo(np.float64).max
@@ -29,6 +29,17 @@ COLUMNS = {
     "drawn": RNG.standard_normal(70_001) * 10.0 ** RNG.integers(-300, 300, 70_001),
     "of both signs": RNG.standard_normal(65_536),
 }
+
+
+def extremes(column):
+    found, _ = looked_through((column,), np.zeros(len(column)), None, 0.0)
+    return found[:, 0, 0].min(), found[:, 1, 0].max()
+
+
+def moments_of(target, weights, about):
+    """Return the moments of rows that fill no panel."""
+    _, ((first, second, logs),) = looked_through((target,), target, weights, about)
+    return first, second, logs
 
 
 @pytest.mark.parametrize("kind", [np.float64, np.float32])
@@ -83,17 +94,39 @@ def test_what_is_too_large_for_floating_point_is_infinite(target, expected):
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("formula", ["y = a*x + b", "log(y) = a*x + b"])
 def test_compiled_looks_tell_what_numpy_tells(formula, weighted):
-    model = build(formula, ["x", "y"])
-    columns = RNG.uniform(1, 2, 5000).astype(np.float32), RNG.uniform(1, 2, 5000)
-    chunk = Chunk(columns, RNG.uniform(0.5, 2, 5000) if weighted else None)
-    plain, compiled = (look_at(model, chunk, 0.5, compiled=c) for c in (False, True))
-    np.testing.assert_array_equal(compiled.low, plain.low)
-    np.testing.assert_array_equal(compiled.high, plain.high)
-    assert compiled[2:] == pytest.approx(plain[2:], rel=1e-12)
+    model, rows = build(formula, ["x", "y"]), 2 * PANEL + 700
+    columns = RNG.uniform(1, 2, rows).astype(np.float32), RNG.uniform(1, 2, rows)
+    chunk = Chunk(columns, RNG.uniform(0.5, 2, rows) if weighted else None)
+    plain, looks = (look_through(model, chunk, 0.5, compiled=c) for c in (False, True))
+    assert looks.shape == plain.shape == (3, 2 * 2 + 4)
+    np.testing.assert_array_equal(looks[:, :5], plain[:, :5])
+    np.testing.assert_allclose(looks[:, 5:], plain[:, 5:], rtol=1e-12)
+    whole, seen = look_at(model, chunk, 0.5), read_back(looks)
+    np.testing.assert_array_equal(seen.low, whole.low)
+    np.testing.assert_array_equal(seen.high, whole.high)
+    assert seen[2:] == pytest.approx(whole[2:], rel=1e-12)
+
+
+def test_looks_are_the_same_bits_however_rows_are_cut_and_ordered():
+    model, rows = build("y = a*x + b", ["x", "y"]), 3 * PANEL + 5
+    chunk = Chunk((RNG.uniform(1, 2, rows), RNG.uniform(1, 2, rows)), None)
+    whole = look_through(model, chunk, 0.5, compiled=True)
     parts = [
-        look_at(model, chunk.part(k, k + 700), 0.5, compiled=True) for k in range(0, 5000, 700)
+        look_through(model, chunk.part(k, k + 2 * PANEL), 0.5, compiled=True)
+        for k in (0, 2 * PANEL)
     ]
-    together = joined(parts)
-    np.testing.assert_array_equal(together.low, plain.low)
-    assert together[2:] == pytest.approx(plain[2:], rel=1e-12)
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+    for one, other in zip(read_back(whole), read_back(whole[::-1]), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("lengths", [[1, 1], [700, 4300], [5000]])
+def test_surveys_of_parts_are_that_of_the_whole(lengths):
+    model, rows = build("y = a*x + b", ["x", "y"]), sum(lengths)
+    chunk = Chunk((RNG.uniform(1, 2, rows), RNG.uniform(1, 2, rows)), None)
+    ends = np.cumsum(lengths)
+    parts = [look_at(model, chunk.part(e - n, e), 0.5) for e, n in zip(ends, lengths, strict=True)]
+    together, whole = joined(parts), look_at(model, chunk, 0.5)
+    np.testing.assert_array_equal(together.low, whole.low)
+    assert together[2:] == pytest.approx(whole[2:], rel=1e-12)
     assert joined(reversed(parts))[2:] == together[2:]

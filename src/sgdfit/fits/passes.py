@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from sgdfit.fits.parts import Edges, Part, Torn, in_order, torn
-from sgdfit.fits.survey import Survey, joined, look_at
+from sgdfit.fits.survey import Survey, look_through, read_back, written
 from sgdfit.kernels.kernel import PANEL, Chunk, Kernel, Sums, combined
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ __all__ = ["Pass", "Passing", "record_name", "slices"]
 
 # Fewer rows are added up without other threads.
 WORTH_THREADS = 1 << 18
+# Rows that are looked at a second time before the next ones are: 4 MB of two columns.
+LOOKED_AT = 4 * PANEL
 
 
 class Pass(NamedTuple):
@@ -103,7 +105,7 @@ class Passing:
     @property
     def survey(self) -> Survey:
         """What the look at all rows tells."""
-        return joined(s for a in self.added for s in a.surveys)
+        return read_back(self._looked())
 
     @property
     def scattered(self) -> Chunk | None:
@@ -157,19 +159,18 @@ class Passing:
         # Far out a formula may overflow, on whichever thread.
         with np.errstate(all="ignore"):
             if not self.looks:
-                return _Added(chunk.rows, self._sums(chunk), [], None)
-            # A panel at a time: the second look at it finds it in the cache.
-            found = [(self._sums(panel), self._seen(panel)) for panel in slices(chunk)]
-        partials, surveys = zip(*found, strict=True)
-        together = np.concatenate(partials)
-        return _Added(chunk.rows, together, list(surveys), self._taken_along(first, chunk))
+                return _Added(chunk.rows, self._sums(chunk), None, None)
+            # A few panels at a time: the second look at them finds them in the cache.
+            found = [(self._sums(part), self._seen(part)) for part in slices(chunk, LOOKED_AT)]
+        partials, looks = map(np.concatenate, zip(*found, strict=True))
+        return _Added(chunk.rows, partials, looks, self._taken_along(first, chunk))
 
     def _sums(self, chunk: Chunk) -> np.ndarray:
         return self.kernel.partials(self.theta, chunk, self.scores)
 
-    def _seen(self, chunk: Chunk) -> Survey:
+    def _seen(self, chunk: Chunk) -> np.ndarray:
         everything, compiled = self.everything, self.kernel.form == "compiled"
-        return look_at(everything.model, chunk, everything.about, compiled=compiled)
+        return look_through(everything.model, chunk, everything.about, compiled=compiled)
 
     def _taken_along(self, first: int, chunk: Chunk) -> Chunk | None:
         """Return the single rows that are to be taken along."""
@@ -180,24 +181,27 @@ class Passing:
         return Chunk(tuple(column[taken] for column in chunk.columns), weights)
 
     def _state(self) -> dict[str, np.ndarray]:
-        surveys = [s for a in self.added for s in a.surveys]
         size = self.added[0].partials.shape[-1] if self.added else 0
         return {
             "rows": np.array(self.rows),
             "partials": np.concatenate([np.empty((0, 2, size)), *(a.partials for a in self.added)]),
-            "surveys": _written(surveys),
+            "surveys": self._looked(),
             **_named(self.scattered),
         }
 
+    def _looked(self) -> np.ndarray:
+        """Return what looks at panels tell, a row a panel; none where there was no look."""
+        found = [a.looks for a in self.added if a.looks is not None]
+        return np.concatenate(found) if found else np.empty((0, 0))
+
     def _kept(self, sums: Sums) -> dict[str, np.ndarray]:
         """Return what is worth keeping of a pass that is done."""
-        surveys = [self.survey] if self.looks else []
         return {
             "rows": np.array(self.rows),
             "sums": np.array([sums.weight, sums.loss]),
             "gradient": sums.gradient,
             "curvature": sums.curvature,
-            "surveys": _written(surveys),
+            "surveys": written([self.survey]) if self.looks else np.empty((0, 0)),
             **_named(self.scattered),
         }
 
@@ -206,16 +210,12 @@ class Passing:
         known = self.everything.journal.recall(self.key)
         if known is None:
             return None
-        count = len(self.everything.model.columns)
-        surveys = [
-            Survey(row[:count], row[count : 2 * count], *map(float, row[2 * count :]))
-            for row in known["surveys"]
-        ]
-        if not surveys and self.looks:
+        looks = known["surveys"] if len(known["surveys"]) else None
+        if looks is None and self.looks:
             return None
         rows = int(known["rows"])
         partials = known.get("partials", np.empty((0, 2, 0)))
-        self.added = [_Added(rows, partials, surveys, _unnamed(known))] if rows else []
+        self.added = [_Added(rows, partials, looks, _unnamed(known))] if rows else []
         self.everything.visited += rows
         if "gradient" not in known:
             return None
@@ -224,11 +224,11 @@ class Passing:
 
 
 class _Added(NamedTuple):
-    """The sums over some rows, and what a look at them tells; rows are counted until here."""
+    """The sums over some rows, and what looks at them tell; rows are counted until here."""
 
     until: int
     partials: np.ndarray
-    surveys: list[Survey]
+    looks: np.ndarray | None
     scattered: Chunk | None
 
 
@@ -267,12 +267,7 @@ def _numbered(chunks: Iterable[Chunk], first: int) -> Iterator[tuple[int, Chunk]
         first += chunk.rows
 
 
-def _written(surveys: list[Survey]) -> np.ndarray:
-    """Return surveys as rows of numbers, for the journal."""
-    return np.array([np.concatenate([s.low, s.high, s[2:]]) for s in surveys])
-
-
-def slices(chunk: Chunk) -> Iterator[Chunk]:
+def slices(chunk: Chunk, rows: int = PANEL) -> Iterator[Chunk]:
     """Yield a chunk in parts, which are alike however long it is."""
-    for first in range(0, chunk.rows, PANEL):
-        yield chunk.part(first, first + PANEL)
+    for first in range(0, chunk.rows, rows):
+        yield chunk.part(first, first + rows)

@@ -8,12 +8,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sgdfit.kernels.kernel import Chunk
-from sgdfit.kernels.moments import extremes, moments_of
+from sgdfit.kernels.kernel import PANEL, Chunk
+from sgdfit.kernels.moments import looked_through
 from sgdfit.language.evaluation import evaluate
 from sgdfit.models.model import Model
 
-__all__ = ["Survey", "joined", "look_at", "response_of"]
+__all__ = [
+    "Survey",
+    "joined",
+    "look_at",
+    "look_through",
+    "read_back",
+    "response_of",
+    "written",
+]
 
 
 class Survey(NamedTuple):
@@ -39,17 +47,13 @@ class Survey(NamedTuple):
     logs: float
 
 
-def look_at(
-    model: Model, chunk: Chunk, about: float | None = None, *, compiled: bool = False
-) -> Survey:
+def look_at(model: Model, chunk: Chunk, about: float | None = None) -> Survey:
     """Look at the rows of a chunk.
 
     Parameters
     ----------
     about : float, optional
         By default the response in the first row.
-    compiled : bool
-        Whether there are enough rows for compiled code to be worth loading.
 
     Examples
     --------
@@ -62,22 +66,55 @@ def look_at(
     with np.errstate(all="ignore"):
         target = response_of(model, chunk)
         about = float(target[0]) if about is None else about
-        ends_of, sums_of = (extremes, moments_of) if compiled else (_extremes, _moments)
-        low, high = np.array([ends_of(column) for column in chunk.columns]).T
-        return Survey(low, high, about, *sums_of(target, chunk.weights, about))
+        low, high = np.array([(c.min(), c.max()) for c in chunk.columns], dtype=np.float64).T
+        apart, weights = target - about, chunk.weights
+        weighed = apart if weights is None else weights * apart
+        second = float(np.einsum("i,i->", weighed, apart))
+        logs = 0.0 if weights is None else float(np.log(weights).sum())
+        return Survey(low, high, about, float(weighed.sum()), second, logs)
 
 
-def _extremes(column: np.ndarray) -> tuple[float, float]:
-    return float(column.min()), float(column.max())
+def look_through(model: Model, chunk: Chunk, about: float, *, compiled: bool) -> np.ndarray:
+    """Look at each panel of a chunk; `read_back` makes surveys of the rows of this array.
+
+    Parameters
+    ----------
+    compiled : bool
+        Whether there are enough rows for compiled code to be worth loading.
+
+    Returns
+    -------
+    numpy.ndarray
+        float64[k, 2c + 4], a row a panel.
+    """
+    if not compiled:
+        firsts = range(0, chunk.rows, PANEL)
+        return written([look_at(model, chunk.part(k, k + PANEL), about) for k in firsts])
+    with np.errstate(all="ignore"):
+        target = response_of(model, chunk)
+        ends, moments = looked_through(chunk.columns, target, chunk.weights, about)
+    panels = len(moments)
+    return np.hstack([ends.reshape(panels, -1), np.full((panels, 1), about), moments])
 
 
-def _moments(
-    target: np.ndarray, weights: np.ndarray | None, about: float
-) -> tuple[float, float, float]:
-    apart = target - about
-    weighed = apart if weights is None else weights * apart
-    logs = 0.0 if weights is None else float(np.log(weights).sum())
-    return float(weighed.sum()), float(np.einsum("i,i->", weighed, apart)), logs
+def written(surveys: Iterable[Survey]) -> np.ndarray:
+    """Return surveys as rows of numbers, float64[k, 2c + 4]."""
+    return np.array([np.concatenate([s.low, s.high, s[2:]]) for s in surveys])
+
+
+def read_back(rows: np.ndarray) -> Survey:
+    """Return the survey of all the rows that such an array tells of.
+
+    Examples
+    --------
+    >>> survey = Survey(np.array([0.0]), np.array([1.0]), 0.0, 0.1, 1.0, 0.0)
+    >>> read_back(written([survey, survey])).first
+    0.2
+    """
+    columns = (rows.shape[1] - 4) // 2
+    low, high, about = np.split(rows[:, :-3], [columns, 2 * columns], axis=1)
+    totals = (_total(column.tolist()) for column in rows[:, -3:].T)
+    return Survey(low.min(axis=0), high.max(axis=0), float(about[0, 0]), *totals)
 
 
 def response_of(model: Model, chunk: Chunk) -> np.ndarray:
