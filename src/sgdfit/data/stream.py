@@ -13,7 +13,7 @@ from sgdfit.data.census import Census, Keep, finite_blocks, having_a_say, is_fin
 from sgdfit.data.prefetch import ahead
 from sgdfit.data.scan import Piece, Scan, batch_rows
 
-__all__ = ["Stream"]
+__all__ = ["Stream", "release_unused"]
 
 Array = np.ndarray[Any, Any]
 Columns = tuple[Array, ...]
@@ -189,6 +189,7 @@ class Stream:
                 found[k] = _as_wide(found[k], at, column.dtype)
                 found[k][at : at + len(column)] = column
             at += len(part[0])
+        release_unused()
         return tuple(found or ())
 
     def _parts(
@@ -215,6 +216,13 @@ def _as_wide(column: Array, filled: int, kind: np.dtype[Any]) -> Array:
     found = np.empty(len(column), wide)
     found[:filled] = column[:filled]
     return found
+
+
+def release_unused() -> None:
+    """Hand back to the system what Arrow keeps of the memory of threads that have ended."""
+    import pyarrow as pa
+
+    pa.default_memory_pool().release_unused()
 
 
 def _reader(

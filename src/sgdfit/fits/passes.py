@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from sgdfit.data.stream import release_unused
 from sgdfit.fits.parts import Edges, Part, Torn, in_order, torn
 from sgdfit.fits.survey import Survey, look_through, read_back, written
 from sgdfit.kernels.kernel import PANEL, Chunk, Kernel, Sums, combined
@@ -97,6 +98,9 @@ class Passing:
             # Written when the journal is closed.
             everything.journal.keep(self.key, self._state())
             raise
+        finally:
+            if everything.whole is None:
+                release_unused()
         sums = combined((a.partials for a in self.added), self.rows, len(self.theta))
         # The sum of all panels is as good as they are, and much smaller.
         everything.journal.keep(self.key, self._kept(sums), now=everything.journal.is_due)
