@@ -85,8 +85,7 @@ def marks_of(some: Chunk, whole: Chunk | None) -> dict[str, str]:
 
 
 def _mark(chunk: Chunk) -> str:
-    columns = chunk.columns if chunk.weights is None else (*chunk.columns, chunk.weights)
-    return fingerprint_of({str(k): column for k, column in enumerate(columns)})
+    return fingerprint_of({str(k): array for k, array in enumerate(chunk.arrays)})
 
 
 def _begun(records: Records) -> list[Arrays]:

@@ -7,10 +7,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
-import numpy as np
-
 from sgdfit.data.alignment import Aligner
-from sgdfit.kernels.kernel import PANEL, Chunk
+from sgdfit.kernels.kernel import PANEL, Chunk, chunk_of
 
 __all__ = ["Edges", "Part", "Torn", "in_order", "torn"]
 
@@ -48,6 +46,7 @@ def torn(part: Part, add: Callable[[int, Chunk], object]) -> Torn:
 
     Examples
     --------
+    >>> import numpy as np
     >>> x = np.zeros(3 * PANEL)
     >>> part = Part(PANEL - 1, lambda: iter([Chunk((x,), None)]))
     >>> found = torn(part, lambda first, chunk: print(first // PANEL, chunk.rows // PANEL))
@@ -62,11 +61,11 @@ def torn(part: Part, add: Callable[[int, Chunk], object]) -> Torn:
         if taken:
             head.append(_copied(chunk.part(0, taken)))
             short, at = short - taken, at + taken
-        for columns in cut.push(_columns(chunk.part(taken, chunk.rows))):
-            whole = _chunk(columns, weighted)
+        for arrays in cut.push(chunk.part(taken, chunk.rows).arrays):
+            whole = chunk_of(arrays, weighted=weighted)
             add(at, whole)
             at += whole.rows
-    return Torn(head, [_copied(_chunk(columns, weighted)) for columns in cut.rest()])
+    return Torn(head, [_copied(chunk_of(arrays, weighted=weighted)) for arrays in cut.rest()])
 
 
 class Edges:
@@ -74,6 +73,7 @@ class Edges:
 
     Examples
     --------
+    >>> import numpy as np
     >>> edges, half = Edges(weighted=False), Chunk((np.zeros(PANEL // 2),), None)
     >>> len(edges.push([half])), len(edges.push([half]))
     (0, 1)
@@ -84,12 +84,12 @@ class Edges:
 
     def push(self, chunks: Iterable[Chunk]) -> list[Chunk]:
         """Return the panels that are complete with these rows."""
-        found = [columns for chunk in chunks for columns in self.cut.push(_columns(chunk))]
-        return [_chunk(columns, self.weighted) for columns in found]
+        found = [arrays for chunk in chunks for arrays in self.cut.push(chunk.arrays)]
+        return [chunk_of(arrays, weighted=self.weighted) for arrays in found]
 
     def rest(self) -> Iterator[Chunk]:
         """Yield the last panel, if it is shorter."""
-        return (_chunk(columns, self.weighted) for columns in self.cut.rest())
+        return (chunk_of(arrays, weighted=self.weighted) for arrays in self.cut.rest())
 
 
 def in_order(
@@ -116,15 +116,7 @@ def in_order(
         things.close()
 
 
-def _columns(chunk: Chunk) -> tuple[np.ndarray, ...]:
-    return chunk.columns if chunk.weights is None else (*chunk.columns, chunk.weights)
-
-
-def _chunk(columns: tuple[np.ndarray, ...], weighted: bool) -> Chunk:
-    return Chunk(columns[:-1], columns[-1]) if weighted else Chunk(columns, None)
-
-
 def _copied(chunk: Chunk) -> Chunk:
     """Return the rows in memory of their own, lest a view hold all that was read with them."""
-    weights = None if chunk.weights is None else chunk.weights.copy()
-    return Chunk(tuple(column.copy() for column in chunk.columns), weights)
+    arrays = tuple(array.copy() for array in chunk.arrays)
+    return chunk_of(arrays, weighted=chunk.weights is not None)

@@ -14,7 +14,7 @@ from sgdfit.fits.growth import FEW, sample, scattered
 from sgdfit.fits.parts import Part
 from sgdfit.fits.passes import Pass, Passing, record_name, slices
 from sgdfit.fits.survey import Survey, joined, look_at, response_of
-from sgdfit.kernels.kernel import Chunk, Kernel, Sums
+from sgdfit.kernels.kernel import Chunk, Kernel, Sums, chunk_of
 from sgdfit.models.model import Model
 
 __all__ = ["Population", "in_memory"]
@@ -105,10 +105,9 @@ class Population:
         room = self._buffer // (8 * len(self.model.columns))
         rows = min(BUFFER_ROWS, max(LEAST_ROWS, room))
         cut = Aligner(max(size, rows // size * size))
-        blocks = (c.columns if c.weights is None else (*c.columns, c.weights) for c in chunks)
-        whole = (columns for block in blocks for columns in cut.push(block))
-        for columns in itertools.chain(whole, cut.rest()):
-            yield Chunk(columns[:-1], columns[-1]) if self.weighted else Chunk(columns, None)
+        whole = (arrays for chunk in chunks for arrays in cut.push(chunk.arrays))
+        for arrays in itertools.chain(whole, cut.rest()):
+            yield chunk_of(arrays, weighted=self.weighted)
 
     def sample(self, rows: int, seed: int) -> Chunk:
         """Return random rows, one from each of as many equal stretches where there are so many.

@@ -83,8 +83,7 @@ def _types(arrays: tuple[np.ndarray, ...]) -> tuple[str, ...]:
 
 def _arrays(chunk: Chunk) -> tuple[np.ndarray, ...]:
     """Return the columns and weights as one kind of array, which is compiled for once."""
-    arrays = chunk.columns if chunk.weights is None else (*chunk.columns, chunk.weights)
-    return tuple(map(_unwritable, arrays))
+    return tuple(map(_unwritable, chunk.arrays))
 
 
 def _partials(source: str, theta: np.ndarray, chunk: Chunk) -> np.ndarray:

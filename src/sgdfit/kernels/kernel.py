@@ -29,6 +29,7 @@ __all__ = [
     "State",
     "Sums",
     "choose_form",
+    "chunk_of",
     "combined",
     "make",
 ]
@@ -63,10 +64,28 @@ class Chunk(NamedTuple):
         """How many rows."""
         return len(self.columns[0])
 
+    @property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """The columns, and after them the weights if there are any; `chunk_of` takes them back."""
+        return self.columns if self.weights is None else (*self.columns, self.weights)
+
     def part(self, first: int, last: int) -> Chunk:
         """Return a view of the rows from ``first`` to before ``last``."""
         weights = None if self.weights is None else self.weights[first:last]
         return Chunk(tuple(column[first:last] for column in self.columns), weights)
+
+
+def chunk_of(arrays: tuple[np.ndarray, ...], *, weighted: bool) -> Chunk:
+    """Return the chunk of such arrays, of which the last may be the weights.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> chunk = Chunk((np.zeros(2),), np.ones(2))
+    >>> chunk_of(chunk.arrays, weighted=True).weights.tolist()
+    [1.0, 1.0]
+    """
+    return Chunk(arrays[:-1], arrays[-1]) if weighted else Chunk(arrays, None)
 
 
 class Rows(NamedTuple):
