@@ -3,7 +3,7 @@ PYTHON ?= python3
 WORKERS ?= auto
 BIN := .venv/bin
 
-.PHONY: demo test check setup clean
+.PHONY: demo test test-oracles check setup clean
 
 setup: .venv/.installed
 
@@ -26,6 +26,10 @@ check: setup
 
 test: check
 	$(BIN)/python -m pytest --numprocesses=$(WORKERS) $(PYTEST_ARGS)
+
+# What compares with torch, or looks at pages in Chromium: for machines that have both.
+test-oracles: setup
+	$(BIN)/python -m pytest --numprocesses=$(WORKERS) -m "torch or browser" $(PYTEST_ARGS)
 
 clean:
 	rm -rf .venv

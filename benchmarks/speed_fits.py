@@ -9,9 +9,9 @@ import numpy as np
 
 import sgdfit
 from peers_fits import NAMES, fit_peers
-from sgdfit.kernels.kernel import Chunk, make
-from sgdfit.models.model import build
-from sgdfit.optimization.optimizer import sgd
+from sgdfit.kernel.kernel import Chunk, make
+from sgdfit.model.model import build
+from sgdfit.optimizers import sgd
 from speed_clock import Contender, Timing, lines, race
 from speed_data import CURVES, TRUTH, Curve, observed
 from speed_kernels import reading

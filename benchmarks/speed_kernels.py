@@ -11,10 +11,10 @@ import numba
 import numpy as np
 
 from peers_steps import BATCHES, RATE, START, pass_peers, step_peers
-from sgdfit.kernels.kernel import Chunk, Kernel, Segment, State, make
-from sgdfit.kernels.order import Order, in_order, shuffled
-from sgdfit.models.model import build
-from sgdfit.optimization.optimizer import sgd
+from sgdfit.kernel.kernel import Chunk, Kernel, Segment, State, make
+from sgdfit.kernel.order import Order, in_order, shuffled
+from sgdfit.model.model import build
+from sgdfit.optimizers import sgd
 from speed_clock import Contender, Timing, lines, race
 from speed_data import CURVES, observed
 from speed_tables import Line, Table, Target, lined

@@ -9,10 +9,10 @@ from typing import Any
 import numba
 import numpy as np
 
-from sgdfit.kernels.kernel import Chunk, Segment, State, make
-from sgdfit.kernels.order import shuffled
-from sgdfit.models.model import build
-from sgdfit.optimization.optimizer import sgd
+from sgdfit.kernel.kernel import Chunk, Segment, State, make
+from sgdfit.kernel.order import shuffled
+from sgdfit.model.model import build
+from sgdfit.optimizers import sgd
 from speed_clock import Contender, lines, race
 from speed_tables import Table
 

@@ -30,12 +30,12 @@ TURNS = 200
 # said of the outcome: standard errors, status, the result.
 STAGES = {
     "open": ("sgdfit.data.readers", "open_table"),
-    "parse": ("sgdfit.language.formula", "as_formula"),
-    "build": ("sgdfit.models.model", "build"),
-    "prepare": ("sgdfit.fits.task", "prepare"),
-    "kernel": ("sgdfit.kernels.kernel", "make"),
-    "descent": ("sgdfit.fits.gauss_newton", "walk"),
-    "textbook": ("sgdfit.fits.descent", "descend"),
+    "parse": ("sgdfit.formula.formula", "as_formula"),
+    "build": ("sgdfit.model.model", "build"),
+    "prepare": ("sgdfit.fitting.task", "prepare"),
+    "kernel": ("sgdfit.kernel.kernel", "make"),
+    "descent": ("sgdfit.fitting.gauss_newton", "walk"),
+    "textbook": ("sgdfit.fitting.descent", "descend"),
 }
 
 

@@ -14,3 +14,16 @@ def kernel_folder(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SGDFIT_CACHE_DIR", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session")
+def torch():
+    """Return torch, an oracle that is not needed to run sgdfit; without it the test is skipped."""
+    return pytest.importorskip("torch", reason="torch, the oracle here, is not installed")
+
+
+def pytest_collection_modifyitems(items):
+    """Mark the tests that compare with torch, so that `-m torch` finds them."""
+    for item in items:
+        if "torch" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.torch)

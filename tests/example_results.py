@@ -6,9 +6,9 @@ import numpy as np
 
 from sgdfit.inference.diagnosis import Diagnosis, diagnose
 from sgdfit.inference.statistics import goodness
-from sgdfit.results.result import Estimate, Result
-from sgdfit.results.status import status_of
-from sgdfit.results.trace import Trace
+from sgdfit.result.result import Estimate, Result
+from sgdfit.result.status import status_of
+from sgdfit.result.trace import Trace
 
 NAMES = ("a", "b", "c")
 START = np.array([4.0, 5.0, 7.0])

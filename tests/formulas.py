@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sgdfit.models.model import Model, build
+from sgdfit.model.model import Model, build
 
 __all__ = ["FORMULAS", "Case", "data", "model_of", "theta_of"]
 

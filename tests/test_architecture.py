@@ -12,34 +12,34 @@ SOURCE = Path(__file__).parents[1] / "src" / "sgdfit"
 # Each package may import from those on lines above its own, and from itself.
 LAYERS = [
     {"errors"},
-    {"choice", "checkpoints"},
-    {"language", "data", "inference", "optimization"},
-    {"models"},
-    {"derivations", "kernels", "results"},
+    {"choice", "checkpoint"},
+    {"formula", "data", "inference", "optimizers"},
+    {"model"},
+    {"derivation", "kernel", "result"},
     {"starts"},
-    {"fits", "reports"},
-    {"plots", "streams"},
-    {"demos"},
+    {"fitting", "report"},
+    {"plot", "online"},
+    {"demo"},
     {"cli"},
 ]
 
 # A thing knows how to show itself; what draws it is imported when it is shown.
 DISPLAYS = {
-    ("models.model", "derivations"),
-    ("results.result", "reports"),
-    ("results.result", "fits"),
-    ("results.trace", "reports"),
+    ("model.model", "derivation"),
+    ("result.result", "report"),
+    ("result.result", "fitting"),
+    ("result.trace", "report"),
 }
 # The kernel takes a table's rows, an optimizer and an order, and a derivation reads the data.
 OUTSIDE = {
-    "sympy": {"language", "models", "derivations", "kernels"},
-    "numba": {"kernels"},
-    "llvmlite": {"kernels"},
-    "pyarrow": {"data", "results", "cli"},
-    "matplotlib": {"plots", "demos"},
-    "rich": {"reports", "demos", "cli"},
+    "sympy": {"formula", "model", "derivation", "kernel"},
+    "numba": {"kernel"},
+    "llvmlite": {"kernel"},
+    "pyarrow": {"data", "result", "cli"},
+    "matplotlib": {"plot", "demo"},
+    "rich": {"report", "demo", "cli"},
     "typer": {"cli"},
-    "torch": {"language", "derivations"},
+    "torch": {"formula", "derivation"},
     "pandas": set(),
     "polars": set(),
 }
@@ -90,7 +90,7 @@ def test_each_dependency_has_its_place(name):
 
 
 def test_parts_that_plug_in_do_not_know_one_another():
-    parts = {"optimization.optimizer", "optimization.schedule", "data.source", "models.loss"}
+    parts = {"optimizers.schedule", "data.source", "model.loss"}
     for name in parts:
         for target in imported(MODULES[name]):
             assert target.removeprefix("sgdfit.").rpartition(".")[0] not in parts - {name}

@@ -200,7 +200,7 @@ def test_a_fit_saved_before_there_was_a_noise_variance_gives_the_same_bands(tmp_
     saved = fit.to_dict()
     for name in ("noise_variance", "sigma", "absolute_sigma"):
         del saved[name]
-    from sgdfit.results.saving import from_dict
+    from sgdfit.result.saving import from_dict
 
     old = from_dict(saved)
     assert (old.noise_variance, old.sigma, old.absolute_sigma) == (None, None, False)

@@ -319,7 +319,7 @@ def test_a_file_that_fails_in_the_end_does_not_cost_the_answer(capsys, monkeypat
 
         raise UsageError(f"cannot save to {path!r}: No space left on device")
 
-    monkeypatch.setattr("sgdfit.results.result.Result.save", refuse)
+    monkeypatch.setattr("sgdfit.result.result.Result.save", refuse)
     assert main(["fit", "data.csv", LINE, "--save", "fit.json"]) == 2
     printed = capsys.readouterr()
     assert "converged" in printed.out
@@ -379,7 +379,7 @@ def test_too_little_memory_has_its_sentence(monkeypatch, capsys):
     def fail(*arguments, **options):
         raise MemoryError
 
-    monkeypatch.setattr("sgdfit.fits.fitting.fit", fail)
+    monkeypatch.setattr("sgdfit.fitting.fitting.fit", fail)
     assert main(["fit", "data.csv", LINE]) == 2
     assert "there is not enough memory" in capsys.readouterr().err
 
@@ -388,6 +388,6 @@ def test_what_is_no_misuse_keeps_its_traceback(monkeypatch):
     def fail(*arguments, **options):
         raise ZeroDivisionError("a mistake of our own")
 
-    monkeypatch.setattr("sgdfit.fits.fitting.fit", fail)
+    monkeypatch.setattr("sgdfit.fitting.fitting.fit", fail)
     with pytest.raises(ZeroDivisionError, match="of our own"):
         main(["fit", "data.csv", LINE])

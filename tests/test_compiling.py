@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from sgdfit.errors import CacheWarning
-from sgdfit.kernels import compiled_kernel, compiling
-from sgdfit.kernels.compiling import folder, function, load
-from sgdfit.kernels.kernel import Chunk, make
-from sgdfit.kernels.kernel_source import sweep_source
-from sgdfit.models.model import build
-from sgdfit.optimization.optimizer import adam, sgd
+from sgdfit.kernel import compiled_kernel, compiling
+from sgdfit.kernel.compiling import folder, function, load
+from sgdfit.kernel.kernel import Chunk, make
+from sgdfit.kernel.kernel_source import sweep_source
+from sgdfit.model.model import build
+from sgdfit.optimizers import adam, sgd
 
 SOURCE = """\
 from numba import njit
@@ -31,7 +31,7 @@ def double(x):
 # Prints the answer and how often the compiled code was found on disk and how often it was not.
 PROGRAM = """
 import sys
-from sgdfit.kernels.compiling import load
+from sgdfit.kernel.compiling import load
 made = load(sys.stdin.read()).double
 answer = made(21.0)
 found = made.stats if hasattr(made, "stats") else None

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from sgdfit.demos import demo, tutorial
-from sgdfit.demos.story import tell
+from sgdfit.demo import demo, tutorial
+from sgdfit.demo.story import tell
 from sgdfit.errors import UsageError
 
 LINES = {100: 45, 80: 60}
@@ -109,7 +109,7 @@ def test_folder_that_cannot_be_made_is_named(tmp_path):
 
 
 def test_picture_tells_both_runs(story, tmp_path):
-    from sgdfit.demos.panels import picture
+    from sgdfit.demo.panels import picture
 
     losses, ways, curve = picture(story).axes
     drawn = [line.get_ydata() for line in losses.lines[:2]]

@@ -12,16 +12,16 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from sgdfit.derivations.boxes import columns
-from sgdfit.derivations.derivation import derive
-from sgdfit.derivations.inline_text import inline
-from sgdfit.derivations.lettering import names_of
-from sgdfit.derivations.paper import Paper
-from sgdfit.derivations.tidying import operations, tidy
-from sgdfit.language.evaluation import evaluate
-from sgdfit.language.formula import as_formula
-from sgdfit.models.loss import LOSSES, as_loss
-from sgdfit.models.model import build
+from sgdfit.derivation.boxes import columns
+from sgdfit.derivation.derivation import derive
+from sgdfit.derivation.inline_text import inline
+from sgdfit.derivation.lettering import names_of
+from sgdfit.derivation.paper import Paper
+from sgdfit.derivation.tidying import operations, tidy
+from sgdfit.formula.evaluation import evaluate
+from sgdfit.formula.formula import as_formula
+from sgdfit.model.loss import LOSSES, as_loss
+from sgdfit.model.model import build
 
 GOLDEN = Path(__file__).parent / "golden"
 NASTY = "<script>alert('x')</script> & 50% {of} $it$ \\ ^~#_\"\x1b[31m"

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import sgdfit
-from sgdfit.fits.descent import Progress, _Run
-from sgdfit.kernels.order import shuffled
+from sgdfit.fitting.descent import Progress, _Run
+from sgdfit.kernel.order import shuffled
 
 FORMS = ["numpy", "compiled"]
 over_forms = pytest.mark.parametrize("kernel", FORMS)

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import sgdfit
-from sgdfit.fits import means
+from sgdfit.fitting import means
 
 # So many that an epoch of rows that do not fit into memory takes several buffers.
 ROWS = 200_000

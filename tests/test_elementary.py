@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from numba import njit
 
-from sgdfit.kernels import elementary, library
-from sgdfit.kernels.kernel import Chunk, make
-from sgdfit.kernels.kernel_source import partials_source
-from sgdfit.models.model import build
-from sgdfit.optimization.optimizer import sgd
+from sgdfit.kernel import elementary, library
+from sgdfit.kernel.kernel import Chunk, make
+from sgdfit.kernel.kernel_source import partials_source
+from sgdfit.model.model import build
+from sgdfit.optimizers import sgd
 
 LIMIT = elementary.LARGEST_ANGLE
 LARGEST = np.finfo(float).max

@@ -11,13 +11,13 @@ import pytest
 import sympy
 
 from formulas import FORMULAS, data, model_of, theta_of
-from sgdfit.kernels.emission import emit
-from sgdfit.kernels.kernel import emitted, held
-from sgdfit.kernels.programs import HEADER
-from sgdfit.language.evaluation import evaluate
-from sgdfit.language.formula import as_formula
-from sgdfit.language.functions import FUNCTIONS
-from sgdfit.models.loss import LOSSES, PREDICTION, TARGET
+from sgdfit.formula.evaluation import evaluate
+from sgdfit.formula.formula import as_formula
+from sgdfit.formula.functions import FUNCTIONS
+from sgdfit.kernel.emission import emit
+from sgdfit.kernel.kernel import emitted, held
+from sgdfit.kernel.programs import HEADER
+from sgdfit.model.loss import LOSSES, PREDICTION, TARGET
 
 PARTS = ("loss", "slope", "bend")
 
@@ -175,8 +175,8 @@ def test_the_source_is_the_same_in_every_process():
     """Compiled kernels are kept by their source, which no hash may change."""
     program = (
         "import hashlib; from formulas import FORMULAS, model_of;"
-        " from sgdfit.kernels.kernel_source import partials_source, single_source;"
-        " from sgdfit.optimization.optimizer import sgd;"
+        " from sgdfit.kernel.kernel_source import partials_source, single_source;"
+        " from sgdfit.optimizers import sgd;"
         " models = [model_of(case, 'huber') for case in FORMULAS];"
         " texts = [partials_source(m, True) + single_source(m, True, sgd()) for m in models];"
         " print(hashlib.sha256(''.join(texts).encode()).hexdigest())"

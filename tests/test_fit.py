@@ -9,7 +9,7 @@ import pytest
 import sgdfit
 from naming import name_of
 from sgdfit.errors import DataError, FormulaError, SgdfitError, UsageError
-from sgdfit.optimization.optimizer import Optimizer, sgd
+from sgdfit.optimizers import Optimizer, sgd
 
 optimize = pytest.importorskip("scipy.optimize", reason="SciPy is the oracle")
 

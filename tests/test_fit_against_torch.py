@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 import sgdfit
-from sgdfit.kernels.order import shuffled
-from sgdfit.optimization.optimizer import averaged, describe, sgd
+from sgdfit.kernel.order import shuffled
+from sgdfit.optimizers import averaged, describe, sgd
 from test_optimizer import CASES, SCHEDULED
 
 torch = pytest.importorskip("torch", reason="torch is the oracle")
+pytestmark = pytest.mark.torch
 
 STEPS = 1000
 TOLERANCE = 1e-10

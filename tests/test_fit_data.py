@@ -60,8 +60,7 @@ def feather(tmp_path):
     return path
 
 
-def tensors(tmp_path):
-    torch = pytest.importorskip("torch")
+def tensors(torch, tmp_path):
     return {name: torch.tensor(column) for name, column in COLUMNS.items()}
 
 

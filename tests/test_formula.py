@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from scipy import special
 
 from sgdfit.errors import FormulaError, UsageError
-from sgdfit.language.evaluation import evaluate
-from sgdfit.language.formula import Formula, as_formula, derivative, ordered_names, symbol, to_text
-from sgdfit.language.functions import FUNCTIONS
-from sgdfit.language.parsing import parse
+from sgdfit.formula.evaluation import evaluate
+from sgdfit.formula.formula import Formula, as_formula, derivative, ordered_names, symbol, to_text
+from sgdfit.formula.functions import FUNCTIONS
+from sgdfit.formula.parsing import parse
 from trees import NAMES, expressions
 
 often = settings(

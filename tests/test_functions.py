@@ -8,11 +8,11 @@ import pytest
 import sympy
 from scipy import special
 
-from sgdfit.kernels.programs import HEADER
-from sgdfit.language.evaluation import evaluate
-from sgdfit.language.formula import as_formula, derivative
-from sgdfit.language.functions import ALIASES, CONSTANTS, FUNCTIONS, OPERATIONS, by_class, lookup
-from sgdfit.language.limits import finite, power
+from sgdfit.formula.evaluation import evaluate
+from sgdfit.formula.formula import as_formula, derivative
+from sgdfit.formula.functions import ALIASES, CONSTANTS, FUNCTIONS, OPERATIONS, by_class, lookup
+from sgdfit.formula.limits import finite, power
+from sgdfit.kernel.programs import HEADER
 
 LINE, WAVE = (-3.0, 3.0), (-1.4, 1.4)
 UNIT, POSITIVE, ABOVE_ONE = (-0.95, 0.95), (0.05, 5.0), (1.05, 6.0)

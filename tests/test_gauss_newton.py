@@ -8,16 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import curve_fit
 
-from sgdfit.fits.gauss_newton import walk
-from sgdfit.fits.growth import FIRST, GROWTH, LAST, RUN, batch_sizes, sample
-from sgdfit.fits.means import FORGETFUL
-from sgdfit.fits.population import in_memory
-from sgdfit.fits.problem import Problem
-from sgdfit.fits.surface import FEW, Surface, steering
-from sgdfit.fits.trust_region import Box
-from sgdfit.kernels.kernel import Chunk, Rows, make
-from sgdfit.models.model import build
-from sgdfit.optimization.optimizer import sgd
+from sgdfit.fitting.gauss_newton import walk
+from sgdfit.fitting.growth import FIRST, GROWTH, LAST, RUN, batch_sizes, sample
+from sgdfit.fitting.means import FORGETFUL
+from sgdfit.fitting.population import in_memory
+from sgdfit.fitting.problem import Problem
+from sgdfit.fitting.surface import FEW, Surface, steering
+from sgdfit.fitting.trust_region import Box
+from sgdfit.kernel.kernel import Chunk, Rows, make
+from sgdfit.model.model import build
+from sgdfit.optimizers import sgd
 
 NONE = np.arange(0)
 
@@ -245,7 +245,7 @@ def test_steps_that_shrink_evenly_are_extrapolated(formula, start, linear, monke
     y = np.array([109.0, 149.0, 149.0, 191.0, 213.0, 224.0])
     chunk = Chunk((x, y if linear else 100 + y[::-1] / 250), None)
     quick = walk(problem(formula, chunk, linear=linear, tolerance=1e-11), np.array(start))
-    monkeypatch.setattr("sgdfit.fits.trust_region.EVENLY", np.inf)
+    monkeypatch.setattr("sgdfit.fitting.trust_region.EVENLY", np.inf)
     plain = walk(problem(formula, chunk, linear=linear, tolerance=1e-11), np.array(start))
     assert quick.ending == plain.ending == "arrived"
     assert quick.way[-1].step < plain.way[-1].step

@@ -10,15 +10,15 @@ import pyarrow.parquet as pq
 import pytest
 
 import sgdfit
-from sgdfit.checkpoints.journal import Journal
-from sgdfit.checkpoints.snapshot import decode
+from sgdfit.checkpoint.journal import Journal
+from sgdfit.checkpoint.snapshot import decode
 from sgdfit.cli.signals import ending_kindly
 from sgdfit.errors import CheckpointError
-from sgdfit.fits import audience
-from sgdfit.fits.passes import Passing
-from sgdfit.fits.surface import Surface
-from sgdfit.reports.report import as_text
-from sgdfit.results.saving import from_dict
+from sgdfit.fitting import audience
+from sgdfit.fitting.passes import Passing
+from sgdfit.fitting.surface import Surface
+from sgdfit.report.report import as_text
+from sgdfit.result.saving import from_dict
 
 ROWS = 1_500_000  # 24 MB, of which 15 MB may be held
 FORMULA = "y = a*exp(-b*x) + c"

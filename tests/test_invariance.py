@@ -210,8 +210,12 @@ def test_the_order_of_rows_does_not_matter(name):
     order = np.random.default_rng(8).permutation(standard.observations)
     shuffled = {column: values[order] for column, values in standard.data.items()}
     result, expected = fit(standard.formula, shuffled, standard.starts[1]), plain(name, 2)
-    assert result.values == pytest.approx(expected.values, rel=1e-10)
-    assert_same_curve(result.predict(standard.data), expected.predict(standard.data), 1e-10)
+    # Another order rounds otherwise, and how far that moves an estimate depends on how well the
+    # data determine it: so the promise is one in standard errors, five digits below the tolerance.
+    for parameter, estimate in expected.estimates.items():
+        allowed = 1e-7 * estimate.stderr + 1e-10 * abs(estimate.value)
+        assert abs(result.values[parameter] - estimate.value) <= allowed, parameter
+    assert_same_curve(result.predict(standard.data), expected.predict(standard.data), 1e-8)
 
 
 COPIES = 3

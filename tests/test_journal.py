@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
 from permissions import reachable
-from sgdfit.checkpoints import hold
-from sgdfit.checkpoints.identity import differences
-from sgdfit.checkpoints.journal import open_journal
-from sgdfit.checkpoints.snapshot import MAGIC, VERSION
+from sgdfit.checkpoint import hold
+from sgdfit.checkpoint.identity import differences
+from sgdfit.checkpoint.journal import open_journal
+from sgdfit.checkpoint.snapshot import MAGIC, VERSION
 from sgdfit.errors import CheckpointError, DataError, UsageError
 
 IDENTITY = {"formula": "y = a*x", "data": "0f" * 16, "batch size": "64"}
@@ -268,7 +268,7 @@ def test_an_interrupt_during_the_write_leaves_what_stood_there(tmp_path, monkeyp
 WRITER = """
 import sys, numpy as np
 sys.path.insert(0, sys.argv[3])
-from sgdfit.checkpoints.journal import open_journal
+from sgdfit.checkpoint.journal import open_journal
 size = int(sys.argv[2])
 with open_journal(sys.argv[1], {"formula": "y = a*x"}, resume=sys.argv[4] == "yes") as journal:
     kept = journal.recall("pass")
@@ -481,7 +481,7 @@ def test_a_folder_that_may_not_be_written(tmp_path):
     folder.chmod(0o555)
     script = (
         f"import os, sys; sys.path.insert(0, {source()!r})\n"
-        "from sgdfit.checkpoints.journal import open_journal\n"
+        "from sgdfit.checkpoint.journal import open_journal\n"
         "os.geteuid() == 0 and os.setuid(65534)\n"
         "try: open_journal(sys.argv[1], {}, resume=False)\n"
         "except Exception as error: print(type(error).__name__, error)"
@@ -818,8 +818,8 @@ def test_locks_are_taken_by_one_at_a_time(tmp_path):
         f"import sys; sys.path.insert(0, {source()!r})\n"
         "import os\n"
         "from pathlib import Path\n"
-        "from sgdfit.checkpoints.hold import take\n"
-        "from sgdfit.checkpoints.place import place_of\n"
+        "from sgdfit.checkpoint.hold import take\n"
+        "from sgdfit.checkpoint.place import place_of\n"
         "from sgdfit.errors import CheckpointError\n"
         "held = 0\n"
         "while held < 200:\n"

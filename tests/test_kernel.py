@@ -8,12 +8,12 @@ import pytest
 
 from formulas import FORMULAS, data, model_of, theta_of
 from sgdfit.errors import UsageError
-from sgdfit.kernels.kernel import Chunk, Segment, State, Sums, choose_form, make
-from sgdfit.kernels.order import in_order, shuffled
-from sgdfit.language.evaluation import evaluate
-from sgdfit.models.loss import LOSSES, PREDICTION, TARGET
-from sgdfit.models.model import build
-from sgdfit.optimization.optimizer import adagrad, adam, adamw, averaged, rmsprop, sgd
+from sgdfit.formula.evaluation import evaluate
+from sgdfit.kernel.kernel import Chunk, Segment, State, Sums, choose_form, make
+from sgdfit.kernel.order import in_order, shuffled
+from sgdfit.model.loss import LOSSES, PREDICTION, TARGET
+from sgdfit.model.model import build
+from sgdfit.optimizers import adagrad, adam, adamw, averaged, rmsprop, sgd
 
 AGREEMENT = 1e-12
 NAMES = list(LOSSES)

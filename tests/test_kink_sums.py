@@ -14,9 +14,9 @@ from scipy.optimize import linprog
 
 import sgdfit
 from sgdfit.errors import UsageError
-from sgdfit.fits import automatic, growth, kink_sums, means
-from sgdfit.fits.kinks import sides_of
-from sgdfit.models.model import build
+from sgdfit.fitting import automatic, growth, kink_sums, means
+from sgdfit.fitting.kinks import sides_of
+from sgdfit.model.model import build
 
 FEW, MANY = 12_000, 160_000
 LINE = "y = a*x + b*z + c"

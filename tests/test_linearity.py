@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import sympy
 
-from sgdfit.language.formula import derivative, symbol
-from sgdfit.language.parsing import parse_expression
-from sgdfit.models.linearity import linear_set, stepped_names
+from sgdfit.formula.formula import derivative, symbol
+from sgdfit.formula.parsing import parse_expression
+from sgdfit.model.linearity import linear_set, stepped_names
 
 VARIABLES = {"x", "t"}
 GAUSS = "b1*exp(-b2*x) + b3*exp(-(x - b4)**2/b5**2) + b6*exp(-(x - b7)**2/b8**2)"

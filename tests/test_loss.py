@@ -8,9 +8,9 @@ from scipy import special
 from scipy.optimize import least_squares
 
 from sgdfit.errors import SgdfitError
-from sgdfit.language.evaluation import evaluate
-from sgdfit.models.loss import LOSSES, PREDICTION, TARGET, Loss, as_loss, huber, quantile
-from sgdfit.models.model import build
+from sgdfit.formula.evaluation import evaluate
+from sgdfit.model.loss import LOSSES, PREDICTION, TARGET, Loss, as_loss, huber, quantile
+from sgdfit.model.model import build
 
 TARGETS = np.array([-3.0, -0.4, 0.0, 0.3, 1.0, 2.5, 7.0])
 RESIDUALS = np.array([-40.0, -2.5, -1.0, -0.3, 1e-4, 0.2, 1.7, 60.0])
@@ -132,8 +132,7 @@ TORCH = {
 
 
 @pytest.mark.parametrize("name", TORCH)
-def test_value_and_slope_are_torch_s(name):
-    torch = pytest.importorskip("torch")
+def test_value_and_slope_are_torch_s(torch, name):
     model = build("y = a*x", ["x", "y"], loss=name)
     p, y = rows(name)
     prediction = torch.tensor(p, requires_grad=True)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import sgdfit
-from sgdfit.kernels import numpy_kernel
+from sgdfit.kernel import numpy_kernel
 
 X = np.linspace(0.0, 10.0, 100)
 

@@ -10,12 +10,12 @@ import pytest
 import sympy
 
 from sgdfit.errors import FormulaError, SgdfitError, UsageError
-from sgdfit.kernels.kernel import Chunk, make
-from sgdfit.language.evaluation import evaluate
-from sgdfit.language.extremes import stable
-from sgdfit.language.formula import as_formula, symbol, to_text
-from sgdfit.models.model import build
-from sgdfit.optimization.optimizer import sgd
+from sgdfit.formula.evaluation import evaluate
+from sgdfit.formula.extremes import stable
+from sgdfit.formula.formula import as_formula, symbol, to_text
+from sgdfit.kernel.kernel import Chunk, make
+from sgdfit.model.model import build
+from sgdfit.optimizers import sgd
 
 
 @pytest.mark.parametrize(

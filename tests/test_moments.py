@@ -8,10 +8,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from sgdfit.fits.survey import joined, look_at, look_through, read_back
-from sgdfit.kernels.kernel import PANEL, Chunk
-from sgdfit.kernels.moments import looked_through
-from sgdfit.models.model import build
+from sgdfit.fitting.survey import joined, look_at, look_through, read_back
+from sgdfit.kernel.kernel import PANEL, Chunk
+from sgdfit.kernel.moments import looked_through
+from sgdfit.model.model import build
 
 TINY, HUGE = np.finfo(np.float64).smallest_subnormal, np.finfo(np.float64).max
 RNG = np.random.default_rng(3)

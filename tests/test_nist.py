@@ -8,9 +8,9 @@ import pytest
 from nist_files import parse, read, read_folder, shipped_folder
 from nist_scores import MOST_DIGITS, Relabelling, Score, digits, equations, relabellings
 from oracles import jacobian, standard_errors
-from sgdfit.kernels.kernel import Chunk, make
-from sgdfit.models.model import build
-from sgdfit.optimization.optimizer import sgd
+from sgdfit.kernel.kernel import Chunk, make
+from sgdfit.model.model import build
+from sgdfit.optimizers import sgd
 
 SETS = read_folder(shipped_folder())
 BY_NAME = {standard.name: standard for standard in SETS}

@@ -9,8 +9,8 @@ import pytest
 import sgdfit
 from nist_files import read_folder, shipped_folder
 from nist_scores import FLOAT64_DIGITS, Score, equations, relabellings
-from sgdfit.models.model import build
-from sgdfit.models.symmetries import canonical
+from sgdfit.model.model import build
+from sgdfit.model.symmetries import canonical
 
 SETS = {standard.name: standard for standard in read_folder(shipped_folder())}
 STARTS = ("start 1", "start 2", "no start")

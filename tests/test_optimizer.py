@@ -8,8 +8,7 @@ import pytest
 
 from sgdfit.choice import choose
 from sgdfit.errors import UsageError
-from sgdfit.optimization import schedule as schedules
-from sgdfit.optimization.optimizer import (
+from sgdfit.optimizers import (
     DEFAULT_RATES,
     OPTIMIZERS,
     Optimizer,
@@ -21,6 +20,7 @@ from sgdfit.optimization.optimizer import (
     rmsprop,
     sgd,
 )
+from sgdfit.optimizers import schedule as schedules
 
 STEPS = 1000
 TOLERANCE = 1e-10
@@ -171,9 +171,8 @@ def with_scalars(optimizer, problem, rates):
     return np.array(path)
 
 
-def with_torch(kind, options, problem, rate, scheduler=None, steps=STEPS):
+def with_torch(torch, kind, options, problem, rate, scheduler=None, steps=STEPS):
     """Return torch's trajectory, from the same gradients."""
-    torch = pytest.importorskip("torch", reason="torch is the oracle of the optimizers")
     theta = torch.nn.Parameter(torch.tensor(problem.start, dtype=torch.float64))
     oracle = getattr(torch.optim, kind)([theta], lr=rate, foreach=False, **options)
     schedule = scheduler and scheduler(torch.optim.lr_scheduler, oracle)
@@ -203,9 +202,9 @@ def rate_of(optimizer, problem):
 @pytest.mark.parametrize(
     ("optimizer", "kind", "options"), CASES, ids=[describe(case[0]) for case in CASES]
 )
-def test_trajectory_is_that_of_torch(optimizer, kind, options, problem):
+def test_trajectory_is_that_of_torch(torch, optimizer, kind, options, problem):
     rate = rate_of(optimizer, problem)
-    theirs = with_torch(kind, options, problem, rate)
+    theirs = with_torch(torch, kind, options, problem, rate)
     assert_same_path(with_arrays(optimizer, problem, [rate] * STEPS), theirs)
     assert_same_path(with_scalars(optimizer, problem, [rate] * STEPS), theirs)
 
@@ -214,9 +213,11 @@ def test_trajectory_is_that_of_torch(optimizer, kind, options, problem):
 @pytest.mark.parametrize(
     ("optimizer", "kind", "options"), CASES, ids=[describe(case[0]) for case in CASES]
 )
-def test_each_step_is_that_of_torch_around_the_minimum_too(optimizer, kind, options, problem):
+def test_each_step_is_that_of_torch_around_the_minimum_too(
+    torch, optimizer, kind, options, problem
+):
     rate = problem.sgd_rate if optimizer.name == "sgd" else 10.0 * problem.rate
-    theirs = with_torch(kind, options, problem, rate)
+    theirs = with_torch(torch, kind, options, problem, rate)
     before = np.vstack([problem.start, theirs[:-1]])
     state, ours = optimizer.init(before[0], optimizer.options), []
     for step, theta in enumerate(before, start=1):
@@ -226,10 +227,12 @@ def test_each_step_is_that_of_torch_around_the_minimum_too(optimizer, kind, opti
     assert_same_path(np.array(ours), theirs)
 
 
-def test_torch_itself_doubles_rounding_errors_around_a_minimum():
+def test_torch_itself_doubles_rounding_errors_around_a_minimum(torch):
     problem, rate = PROBLEMS["decay curve"], 0.01
     moved = problem._replace(start=(1.0 + 1e-15, 0.3, 0.0))
-    paths = [with_torch("RMSprop", {"alpha": 0.9}, start, rate) for start in (problem, moved)]
+    paths = [
+        with_torch(torch, "RMSprop", {"alpha": 0.9}, start, rate) for start in (problem, moved)
+    ]
     assert np.abs(paths[0] - paths[1]).max() > 1e6 * TOLERANCE
 
 
@@ -240,23 +243,22 @@ def test_torch_itself_doubles_rounding_errors_around_a_minimum():
     [(sgd(momentum=0.5), "SGD", {"momentum": 0.5}), (adam(), "Adam", {}), (adamw(), "AdamW", {})],
     ids=["sgd", "adam", "adamw"],
 )
-def test_scheduled_trajectory_is_that_of_torch(optimizer, kind, options, text, problem):
+def test_scheduled_trajectory_is_that_of_torch(torch, optimizer, kind, options, text, problem):
     problem = PROBLEMS[problem]
     rate = rate_of(optimizer, problem)
     schedule = choose(text, schedules.SCHEDULES, "schedule", rate=rate)
     rates = schedules.tabulate(schedule, 0, STEPS).tolist()
-    theirs = with_torch(kind, options, problem, rate, SCHEDULED[text])
+    theirs = with_torch(torch, kind, options, problem, rate, SCHEDULED[text])
     assert_same_path(with_arrays(optimizer, problem, rates), theirs)
     assert_same_path(with_scalars(optimizer, problem, rates), theirs)
 
 
 @pytest.mark.parametrize("start", [0, 1, 300])
-def test_average_is_that_of_torch(start):
-    torch = pytest.importorskip("torch", reason="torch is the oracle of the optimizers")
+def test_average_is_that_of_torch(torch, start):
     problem, optimizer = PROBLEMS["batches"], averaged(sgd(), start=start)
     module = torch.nn.Linear(3, 1, bias=False, dtype=torch.float64)
     oracle = torch.optim.swa_utils.AveragedModel(module)
-    theirs = with_torch("SGD", {}, problem, problem.sgd_rate)
+    theirs = with_torch(torch, "SGD", {}, problem, problem.sgd_rate)
     for theta in theirs[start:]:
         module.weight.data[:] = torch.from_numpy(theta)
         oracle.update_parameters(module)
@@ -279,8 +281,7 @@ RANGES = [
 
 @pytest.mark.parametrize("value", [-1.0, -1e-9, 0.0, 0.5, 1.0, 1.5])
 @pytest.mark.parametrize(("name", "option"), RANGES)
-def test_options_are_refused_where_torch_refuses_them(name, option, value):
-    torch = pytest.importorskip("torch", reason="torch is the oracle of the optimizers")
+def test_options_are_refused_where_torch_refuses_them(torch, name, option, value):
     kind = {"sgd": "SGD", "adagrad": "Adagrad", "rmsprop": "RMSprop", "adam": "Adam"}
     arguments = {TORCH_NAMES.get(option, option): value}
     if option in {"beta1", "beta2"}:

@@ -14,7 +14,7 @@ import pytest
 
 import sgdfit
 from sgdfit.errors import DataError, UsageError
-from sgdfit.fits import means
+from sgdfit.fitting import means
 
 ROWS = 300_000
 GROUPS = (1 << 16, 77_777, 5_000, ROWS)
@@ -137,7 +137,7 @@ def test_order_does_not_mislead(
     formula: str, column: str, tmp_path: Path, little: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sorted files are sampled from all over: their answer is that of shuffled ones."""
-    from sgdfit.fits import growth
+    from sgdfit.fitting import growth
 
     # As long runs as of very many rows, of which a sample holds few.
     monkeypatch.setattr(growth, "MANY", 0)

@@ -35,7 +35,8 @@ def luminance(page, width, scheme, folder):
     return imread(picture)[..., :3].mean(axis=2)
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="Chromium draws the page")
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no browser: Chromium draws the page")
 @pytest.mark.parametrize("width", [500, 1200])
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_the_derivation_is_drawn(width, scheme, tmp_path):

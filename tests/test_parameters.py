@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from sgdfit.errors import SgdfitError, UsageError
-from sgdfit.language.formula import as_formula
-from sgdfit.models.model import build
-from sgdfit.models.parameters import DEFAULT_START, declare, resolve_ties
+from sgdfit.formula.formula import as_formula
+from sgdfit.model.model import build
+from sgdfit.model.parameters import DEFAULT_START, declare, resolve_ties
 
 FORMULA = as_formula("y = a*x + b*z + c + d")
 NAMES = ("a", "b", "c", "d")

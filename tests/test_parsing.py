@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import sympy
 
-from sgdfit.language.evaluation import evaluate
-from sgdfit.language.formula import symbol
-from sgdfit.language.parsing import parse, parse_condition, parse_expression
+from sgdfit.formula.evaluation import evaluate
+from sgdfit.formula.formula import symbol
+from sgdfit.formula.parsing import parse, parse_condition, parse_expression
 
 VALUES = {"a": 1.7, "b": -0.6, "c": 2.5, "x": 0.8}
 

@@ -9,11 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sgdfit.errors import FormulaError, SgdfitError
-from sgdfit.language.formula import as_formula
-from sgdfit.language.parsing import parse, parse_condition, parse_expression
-from sgdfit.language.tokens import MAX_CHARACTERS
-from sgdfit.models.loss import as_loss
-from sgdfit.models.parameters import declare
+from sgdfit.formula.formula import as_formula
+from sgdfit.formula.parsing import parse, parse_condition, parse_expression
+from sgdfit.formula.tokens import MAX_CHARACTERS
+from sgdfit.model.loss import as_loss
+from sgdfit.model.parameters import declare
 
 ALLOWED_SECONDS = 3.0  # nothing here takes one, on a machine that does nothing else
 

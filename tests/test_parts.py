@@ -10,13 +10,13 @@ import time
 import numpy as np
 import pytest
 
-from sgdfit.checkpoints.journal import open_journal
-from sgdfit.fits import passes
-from sgdfit.fits.parts import Edges, Part, in_order, torn
-from sgdfit.fits.population import Population
-from sgdfit.kernels.kernel import PANEL, Chunk, make
-from sgdfit.models.model import build
-from sgdfit.optimization.optimizer import sgd
+from sgdfit.checkpoint.journal import open_journal
+from sgdfit.fitting import passes
+from sgdfit.fitting.parts import Edges, Part, in_order, torn
+from sgdfit.fitting.population import Population
+from sgdfit.kernel.kernel import PANEL, Chunk, make
+from sgdfit.model.model import build
+from sgdfit.optimizers import sgd
 
 MODEL = build("y = a*exp(-b*x) + c", ["x", "y"])
 KERNEL = make(MODEL, sgd(), "numpy")
@@ -113,8 +113,8 @@ def bits(sums):
 def few(monkeypatch):
     """Let few rows be shared by threads, and few single rows be taken along."""
     monkeypatch.setattr(passes, "WORTH_THREADS", 0)
-    monkeypatch.setattr("sgdfit.fits.growth.MANY", 0)
-    monkeypatch.setattr("sgdfit.fits.growth.SCATTERED", 1000)
+    monkeypatch.setattr("sgdfit.fitting.growth.MANY", 0)
+    monkeypatch.setattr("sgdfit.fitting.growth.SCATTERED", 1000)
 
 
 def everything_of(population):
@@ -277,7 +277,7 @@ def test_sums_are_compiled_for_once_whoever_the_rows_come_from(monkeypatch):
         made.append(name)
         return lambda theta, arrays, out: called.append([a.flags.writeable for a in arrays])
 
-    monkeypatch.setattr("sgdfit.kernels.compiling.function", function)
+    monkeypatch.setattr("sgdfit.kernel.compiling.function", function)
     kernel = make(build("y = 1.0625*a*x", ["x", "y"]), sgd(), "compiled", weighted=True)
     mine, theirs = np.ones(10), np.ones(10)
     theirs.flags.writeable = False

@@ -10,11 +10,11 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
 import sgdfit
-from sgdfit.demos import tutorial
+from sgdfit import plot
+from sgdfit.demo import tutorial
 from sgdfit.errors import UsageError
-from sgdfit.plots import plot
-from sgdfit.plots.drawing import STYLES
-from sgdfit.plots.landscape import drawn_parameters
+from sgdfit.plot.drawing import STYLES
+from sgdfit.plot.landscape import drawn_parameters
 
 QUADRATIC = "y = a*x**2 + b*x + c"
 POINTS = {name: column.astype(float) for name, column in tutorial.points().items()}

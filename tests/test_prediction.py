@@ -43,12 +43,11 @@ def test_prediction_is_the_curve_at_the_estimates(formula, options, curve):
     np.testing.assert_allclose(fit.predict({"x": NEW.astype("f4")}), curve(values, NEW), rtol=1e-14)
 
 
-def test_prediction_takes_whatever_fit_takes(tmp_path):
+def test_prediction_takes_whatever_fit_takes(torch, tmp_path):
     fit, values = fitted("y = a*x + b", np.exp(X))
     expected = values["a"] * NEW + values["b"]
     path = tmp_path / "new.csv"
     path.write_text("x\n" + "\n".join(map(repr, NEW.tolist())))
-    torch = pytest.importorskip("torch")
     pandas = pytest.importorskip("pandas")
     forms = [{"x": NEW.tolist()}, {"x": torch.tensor(NEW)}, pandas.DataFrame({"x": NEW}), path]
     for data in forms:

@@ -9,7 +9,7 @@ import sgdfit
 from nist_files import read, shipped_folder
 from oracles import as_function, least_squares_answer
 from sgdfit.errors import UsageError
-from sgdfit.fits import profile_trace
+from sgdfit.fitting import profile_trace
 
 RNG = np.random.default_rng(5)
 X = np.linspace(0.2, 4, 24)

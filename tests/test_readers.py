@@ -354,8 +354,7 @@ def test_types_of_columns(name):
     assert source.dropped == np.count_nonzero(~keep)
 
 
-def test_torch_tensors():
-    torch = pytest.importorskip("torch", reason="PyTorch is optional and large")
+def test_torch_tensors(torch):
     x = torch.arange(4, dtype=torch.float64)
     source = everything(
         {

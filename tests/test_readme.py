@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sgdfit import plot
 from sgdfit.data.files.paths import COMPRESSIONS, FORMATS
-from sgdfit.language.functions import CONSTANTS, FUNCTIONS
-from sgdfit.models.loss import LOSSES
-from sgdfit.optimization.optimizer import OPTIMIZERS
-from sgdfit.optimization.schedule import SCHEDULES
-from sgdfit.plots import plot
-from sgdfit.results import trace
-from sgdfit.results.status import STATUSES
+from sgdfit.formula.functions import CONSTANTS, FUNCTIONS
+from sgdfit.model.loss import LOSSES
+from sgdfit.optimizers import OPTIMIZERS
+from sgdfit.optimizers.schedule import SCHEDULES
+from sgdfit.result import trace
+from sgdfit.result.status import STATUSES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -227,7 +227,7 @@ def test_links_lead_somewhere(name):
 
 
 def test_figures_of_the_story_are_the_demo_s():
-    from sgdfit.demos.story import tell
+    from sgdfit.demo.story import tell
 
     story = tell()
     found = story.listing.diagnosis

@@ -11,10 +11,10 @@ import pytest
 from rich.console import Console
 
 from example_results import EXAMPLES, converged, decay, diverged, hostile, step_limit
-from sgdfit.reports.contents import facts
-from sgdfit.reports.markup import as_html, trace_as_html
-from sgdfit.reports.report import as_text
-from sgdfit.results.result import Estimate
+from sgdfit.report.contents import facts
+from sgdfit.report.markup import as_html, trace_as_html
+from sgdfit.report.report import as_text
+from sgdfit.result.result import Estimate
 
 GOLDEN = Path(__file__).parent / "golden"
 WIDTHS = (40, 60, 80, 160)
@@ -224,7 +224,7 @@ def test_importing_the_result_imports_no_renderer():
     import sys
 
     script = (
-        "import sys, sgdfit.results.result, sgdfit.results.saving;"
+        "import sys, sgdfit.result.result, sgdfit.result.saving;"
         "print([m for m in ('rich', 'pyarrow', 'pandas', 'sympy', 'numba', 'scipy')"
         " if m in sys.modules])"
     )

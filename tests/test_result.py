@@ -8,9 +8,9 @@ import pytest
 from example_results import converged, tutorial
 from sgdfit.errors import MissingDependencyError, UsageError
 from sgdfit.inference.statistics import goodness
-from sgdfit.results.result import Estimate
-from sgdfit.results.status import STATUSES, Status, status_of
-from sgdfit.results.trace import Trace
+from sgdfit.result.result import Estimate
+from sgdfit.result.status import STATUSES, Status, status_of
+from sgdfit.result.trace import Trace
 
 STEPS = [0, 1, 2]
 LOSS = [4.0, math.inf, 0.1]

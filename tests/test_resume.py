@@ -16,12 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sgdfit.checkpoints.snapshot import DamageError, decode
+from sgdfit.checkpoint.snapshot import DamageError, decode
 
 # As the command, but written every 20 ms, so that many of the kills hit a write.
 COMMAND = """
 import sys
-from sgdfit.checkpoints.journal import Journal
+from sgdfit.checkpoint.journal import Journal
 begin = Journal.__init__
 def often(self, snapshot, place, hold, every, announce):
     begin(self, snapshot, place, hold, 0.02, announce)
@@ -33,7 +33,7 @@ sys.exit(main())
 # the disk, before the new file takes the place of the old one, or just after that.
 DYING = """
 import os, signal
-from sgdfit.checkpoints import place
+from sgdfit.checkpoint import place
 MOMENT, writes = os.environ["MOMENT"], 0
 write, replace, sync = place._write, os.replace, os.fsync
 def die():

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import sgdfit
-from sgdfit.checkpoints.snapshot import decode
+from sgdfit.checkpoint.snapshot import decode
 from sgdfit.errors import CheckpointError, CheckpointWarning
 
 FORMULA = "y = a*exp(-b*x)"

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sgdfit.results.rounding import duration, interval, number, plus_minus, rounded
+from sgdfit.result.rounding import duration, interval, number, plus_minus, rounded
 
 INF, NAN = math.inf, math.nan
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from example_results import EXAMPLES, converged, decay, diverged
 from sgdfit.errors import DataError, UsageError
-from sgdfit.results.result import Result
-from sgdfit.results.saving import from_dict, read, summary, to_dict, to_json, write
-from sgdfit.results.schema import DIAGNOSIS, ESTIMATE, RESULT_PARTS
+from sgdfit.result.result import Result
+from sgdfit.result.saving import from_dict, read, summary, to_dict, to_json, write
+from sgdfit.result.schema import DIAGNOSIS, ESTIMATE, RESULT_PARTS
 
 
 def assert_same(one, other):
@@ -264,7 +264,7 @@ def test_a_text_that_reads_like_a_number_stays_a_text():
 
 def test_the_tables_name_every_part():
     from sgdfit.inference.diagnosis import Diagnosis
-    from sgdfit.results.result import Estimate
+    from sgdfit.result.result import Estimate
 
     for codec, kind in ((ESTIMATE, Estimate), (DIAGNOSIS, Diagnosis)):
         source = converged().diagnosis if kind is Diagnosis else converged().estimates["a"]

@@ -19,7 +19,7 @@ from sgdfit.data.opening import open_rows
 from sgdfit.data.readers import open_table
 from sgdfit.data.scan import BATCH_ROWS
 from sgdfit.errors import DataError
-from sgdfit.fits import means
+from sgdfit.fitting import means
 
 ROWS = 1000
 RANDOM = np.random.default_rng(8)

@@ -9,7 +9,7 @@ import pytest
 
 from sgdfit.choice import choose
 from sgdfit.errors import UsageError
-from sgdfit.optimization.schedule import (
+from sgdfit.optimizers.schedule import (
     SCHEDULES,
     constant,
     cosine,
@@ -53,8 +53,7 @@ IDS = [describe(case[0]) for case in CASES]
 
 
 @pytest.mark.parametrize(("schedule", "oracle"), CASES, ids=IDS)
-def test_rates_are_those_of_torch(schedule, oracle):
-    torch = pytest.importorskip("torch", reason="torch is the oracle of the schedules")
+def test_rates_are_those_of_torch(torch, schedule, oracle):
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=RATE)
     scheduler = oracle(torch.optim.lr_scheduler, optimizer)
     theirs = []

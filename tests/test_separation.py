@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import sympy
 
-from sgdfit.kernels.candidates import evaluator
-from sgdfit.language.formula import as_formula, symbol
-from sgdfit.models.model import build
-from sgdfit.models.roles import RESPONSE, dimensions, roles_of
-from sgdfit.models.separation import separate
+from sgdfit.formula.formula import as_formula, symbol
+from sgdfit.kernel.candidates import evaluator
+from sgdfit.model.model import build
+from sgdfit.model.roles import RESPONSE, dimensions, roles_of
+from sgdfit.model.separation import separate
 
 COLUMNS = ["x", "u", "v", "y"]
 

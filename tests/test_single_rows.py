@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from sgdfit.kernels.kernel import Chunk, Segment, State, make
-from sgdfit.kernels.order import in_order, shuffled
-from sgdfit.kernels.single_rows import terms_of
-from sgdfit.models.model import build
-from sgdfit.optimization.optimizer import adam, sgd
+from sgdfit.kernel.kernel import Chunk, Segment, State, make
+from sgdfit.kernel.order import in_order, shuffled
+from sgdfit.kernel.single_rows import terms_of
+from sgdfit.model.model import build
+from sgdfit.optimizers import adam, sgd
 
 ROWS = 2500
 

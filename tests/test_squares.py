@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import sgdfit
-from sgdfit.fits import squares
+from sgdfit.fitting import squares
 
 ROWS = 9_000
 

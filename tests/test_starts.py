@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.optimize import least_squares
 
-from sgdfit.kernels.candidates import evaluator
-from sgdfit.kernels.kernel import Chunk
-from sgdfit.models.model import build
+from sgdfit.kernel.candidates import evaluator
+from sgdfit.kernel.kernel import Chunk
+from sgdfit.model.model import build
 from sgdfit.starts.draws import low_discrepancy
 from sgdfit.starts.search import find_starts
 

@@ -9,13 +9,13 @@ import pytest
 import sgdfit
 from sgdfit.data.text.arrivals import TextArrivals
 from sgdfit.errors import DataError, UsageError
-from sgdfit.reports.report import as_text
-from sgdfit.streams import recursion, reservoir
-from sgdfit.streams.expansion import Expansion
-from sgdfit.streams.forgetting import Forgetting
-from sgdfit.streams.history import MOST, History
-from sgdfit.streams.reservoir import sampled
-from sgdfit.streams.tally import Tally
+from sgdfit.online import recursion, reservoir
+from sgdfit.online.expansion import Expansion
+from sgdfit.online.forgetting import Forgetting
+from sgdfit.online.history import MOST, History
+from sgdfit.online.reservoir import sampled
+from sgdfit.online.tally import Tally
+from sgdfit.report.report import as_text
 
 RNG = np.random.default_rng(7)
 N = 40_000
@@ -290,7 +290,7 @@ def test_single_rows_are_taken_in_together(monkeypatch):
     """What is slow is done once for many rows, unless somebody asks."""
     fit, count = sgdfit.Fit("y = a*x + b"), []
     fit.update({"x": X[:1000], "y": NOISE[:1000]})
-    from sgdfit.streams import pending
+    from sgdfit.online import pending
 
     usual = pending.taken
     monkeypatch.setattr(pending, "taken", lambda *all: count.append(1) or usual(*all))

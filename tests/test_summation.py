@@ -7,11 +7,11 @@ from functools import cache
 import numpy as np
 import pytest
 
-from sgdfit.kernels.kernel import Chunk, make
-from sgdfit.kernels.numpy_kernel import STRIDE
-from sgdfit.kernels.summation import PANEL, Sums, combined, length
-from sgdfit.models.model import build
-from sgdfit.optimization.optimizer import sgd
+from sgdfit.kernel.kernel import Chunk, make
+from sgdfit.kernel.numpy_kernel import STRIDE
+from sgdfit.kernel.summation import PANEL, Sums, combined, length
+from sgdfit.model.model import build
+from sgdfit.optimizers import sgd
 
 FORMS = ("numpy", "compiled")
 ROUNDING = 2.0**-53

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from formulas import FORMULAS, model_of, theta_of
-from sgdfit.language.evaluation import evaluate
-from sgdfit.models.model import build
-from sgdfit.models.symmetries import canonical, equivalents
+from sgdfit.formula.evaluation import evaluate
+from sgdfit.model.model import build
+from sgdfit.model.symmetries import canonical, equivalents
 
 PI = math.pi
 

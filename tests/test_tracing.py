@@ -8,7 +8,7 @@ import pytest
 from scipy import special
 
 from sgdfit.errors import FormulaError
-from sgdfit.language.formula import as_formula
+from sgdfit.formula.formula import as_formula
 
 ARRAY, HALF = np.array([1.0, 2.0]), np.float32(0.5)
 
@@ -284,8 +284,7 @@ torch_cases = [
 
 
 @pytest.mark.parametrize(("function", "text"), torch_cases, ids=[text for _, text in torch_cases])
-def test_torch_functions_are_followed(function, text):
-    torch = pytest.importorskip("torch")
+def test_torch_functions_are_followed(torch, function, text):
     formula = as_formula(lambda a, x: function(torch, a, x))
     assert formula.expression == as_formula(text).expression
 
@@ -300,8 +299,7 @@ def test_torch_functions_are_followed(function, text):
         (lambda t, a, x: t.nn.functional.softplus(x), "'softplus', which has no symbolic form"),
     ],
 )
-def test_what_is_not_followed_in_torch(function, sentence):
-    torch = pytest.importorskip("torch")
+def test_what_is_not_followed_in_torch(torch, function, sentence):
     with pytest.raises(FormulaError, match=sentence):
         as_formula(lambda a, x: function(torch, a, x))
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import least_squares, lsq_linear
 
-from sgdfit.fits.trust_region import Box, Point, advance, begin
+from sgdfit.fitting.trust_region import Box, Point, advance, begin
 from sgdfit.inference.quadratic import from_rows
 
 NONE = np.arange(0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import sgdfit
-from sgdfit.demos import tutorial
+from sgdfit.demo import tutorial
 
 EPS32 = 2.0**-23
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -75,8 +75,7 @@ def by_torch(torch, constant, dtype):
 
 
 @pytest.mark.parametrize("constant", [True, False])
-def test_points_are_torch_s_bit_for_bit(constant):
-    torch = pytest.importorskip("torch")
+def test_points_are_torch_s_bit_for_bit(torch, constant):
     if torch.backends.cpu.get_cpu_capability() == "DEFAULT":
         pytest.skip("without vector instructions torch.linspace rounds twice")
     x, y, _, _ = by_torch(torch, constant, torch.float32)
@@ -88,8 +87,7 @@ def test_points_are_torch_s_bit_for_bit(constant):
 
 @pytest.mark.parametrize("constant", [True, False])
 @pytest.mark.parametrize("kernel", ["numpy", "compiled"])
-def test_float64_run_is_torch_s(constant, kernel):
-    torch = pytest.importorskip("torch")
+def test_float64_run_is_torch_s(torch, constant, kernel):
     x, y, losses, gradients = by_torch(torch, constant, torch.float64)
     trace = sgdfit.fit(
         QUADRATIC if constant else NO_CONSTANT,

@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from sgdfit.language.functions import FUNCTIONS
+from sgdfit.formula.functions import FUNCTIONS
 
 NAMES = ("a", "b", "x", "x1", "β", "lambda", "S", "E", "I", "N", "in", "Q", "_", "gamma")
 INFIX = ("+", "-", "*", "/", "**")

@@ -15,32 +15,32 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from sgdfit import errors as errors
-    from sgdfit.fits.explaining import explain as explain
-    from sgdfit.fits.fitting import fit as fit
-    from sgdfit.language.formula import Formula as Formula
-    from sgdfit.models import loss as losses
-    from sgdfit.models.model import Model as Model
-    from sgdfit.optimization import optimizer as optimizers
-    from sgdfit.optimization import schedule as schedules
-    from sgdfit.plots import plot as plot
-    from sgdfit.results.result import Result as Result
-    from sgdfit.results.saving import read as load
-    from sgdfit.streams.updating import Fit as Fit
+    from sgdfit import optimizers as optimizers
+    from sgdfit import plot as plot
+    from sgdfit.fitting.explaining import explain as explain
+    from sgdfit.fitting.fitting import fit as fit
+    from sgdfit.formula.formula import Formula as Formula
+    from sgdfit.model import loss as losses
+    from sgdfit.model.model import Model as Model
+    from sgdfit.online.updating import Fit as Fit
+    from sgdfit.optimizers import schedule as schedules
+    from sgdfit.result.result import Result as Result
+    from sgdfit.result.saving import read as load
 
 # Imported on first use, so that `import sgdfit` costs next to nothing.
 _PUBLIC = {
-    "Fit": ("streams.updating", "Fit"),
-    "Formula": ("language.formula", "Formula"),
-    "Model": ("models.model", "Model"),
-    "Result": ("results.result", "Result"),
+    "Fit": ("online.updating", "Fit"),
+    "Formula": ("formula.formula", "Formula"),
+    "Model": ("model.model", "Model"),
+    "Result": ("result.result", "Result"),
     "errors": ("errors", None),
-    "explain": ("fits.explaining", "explain"),
-    "fit": ("fits.fitting", "fit"),
-    "load": ("results.saving", "read"),
-    "losses": ("models.loss", None),
-    "optimizers": ("optimization.optimizer", None),
-    "plot": ("plots.plot", None),
-    "schedules": ("optimization.schedule", None),
+    "explain": ("fitting.explaining", "explain"),
+    "fit": ("fitting.fitting", "fit"),
+    "load": ("result.saving", "read"),
+    "losses": ("model.loss", None),
+    "optimizers": ("optimizers", None),
+    "plot": ("plot", None),
+    "schedules": ("optimizers.schedule", None),
 }
 
 __all__ = [

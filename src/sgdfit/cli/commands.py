@@ -210,8 +210,8 @@ def predict(
     check_destinations((("--output", output, TABLES),), [saved, data])
     numbers = as_numbers(level=level or "0.95", threads=threads)
     from sgdfit.cli.predicting import deliver
-    from sgdfit.fits.means import as_means
-    from sgdfit.results.saving import read
+    from sgdfit.fitting.means import as_means
+    from sgdfit.result.saving import read
 
     result, means = read(saved), as_means(memory, numbers["threads"])
     table = open_data(data, where)
@@ -241,7 +241,7 @@ def explain(
     form = form_of(latex, html, output)
     data, formula = (None, formula.lstrip()) if data is None else data_first(data, formula)
     check_destinations((("--output", output, ()),), () if data is None else (data,))
-    from sgdfit.fits.explaining import explain as derive
+    from sgdfit.fitting.explaining import explain as derive
 
     derivation = derive(
         formula,
@@ -257,7 +257,7 @@ def explain(
 @app.command(cls=WithExamples)
 def show(saved: option.SavedFit, as_json: outputs.AsJson = False) -> int:
     """Print the report of a saved fit."""
-    from sgdfit.results.saving import read
+    from sgdfit.result.saving import read
 
     result = read(saved)
     if as_json:
@@ -272,6 +272,6 @@ def demo(output: outputs.Folder = "demo") -> int:
     """Tell a tutorial's story: why its run diverges, and the rate that reaches the answer."""
     from rich.console import Console
 
-    from sgdfit.demos.demo import run
+    from sgdfit.demo.demo import run
 
     return run(Path(output), Console(highlight=False, emoji=False))

@@ -9,14 +9,14 @@ from sgdfit.cli.streams import print_text, width, write_text
 from sgdfit.errors import UsageError
 
 if TYPE_CHECKING:
-    from sgdfit.derivations.derivation import Derivation
+    from sgdfit.derivation.derivation import Derivation
 
 __all__ = ["columns_of", "deliver_text", "form_of", "rendered"]
 
 
 def columns_of(variables: str, formula: str, response: str | None) -> list[str]:
     """Return the names given, and those on the left side, which can be nothing but columns."""
-    from sgdfit.language.formula import as_formula
+    from sgdfit.formula.formula import as_formula
 
     names = [name.strip() for name in variables.split(",")]
     return [*names, *as_formula(formula, response).response_names]

@@ -32,7 +32,7 @@ OptimizerName = Annotated[
         DESCENT,
         "--optimizer",
         metavar="NAME",
-        autocompletion=names_of("optimization.optimizer", "OPTIMIZERS"),
+        autocompletion=names_of("optimizers", "OPTIMIZERS"),
     ),
 ]
 LearningRate = Annotated[
@@ -52,7 +52,7 @@ ScheduleName = Annotated[
         DESCENT,
         "--schedule",
         metavar="NAME",
-        autocompletion=names_of("optimization.schedule", "SCHEDULES"),
+        autocompletion=names_of("optimizers.schedule", "SCHEDULES"),
     ),
 ]
 BatchSize = Annotated[

@@ -36,7 +36,7 @@ def fit_all(
         ending_kindly(listener.tell) as asked,
     ):
         table = open_data(data, where, options["missing"])
-        from sgdfit.fits.fitting import fit
+        from sgdfit.fitting.fitting import fit
 
         result = fit(
             formula,

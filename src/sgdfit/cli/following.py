@@ -18,9 +18,9 @@ from sgdfit.cli.streams import say, say_error
 from sgdfit.errors import DataError, SgdfitError
 
 if TYPE_CHECKING:
-    from sgdfit.results.result import Result
-    from sgdfit.streams.update import Update
-    from sgdfit.streams.updating import Fit
+    from sgdfit.online.update import Update
+    from sgdfit.online.updating import Fit
+    from sgdfit.result.result import Result
 
 __all__ = ["fit_arriving"]
 
@@ -42,7 +42,7 @@ def fit_arriving(formula: str, options: Mapping[str, Any], interval: Interval, w
     int
         The exit status.
     """
-    from sgdfit.streams.updating import Fit
+    from sgdfit.online.updating import Fit
 
     fit = Fit(formula, **options)
     course, lenient = Course(fit, interval, wish), options["missing"] == "drop"

@@ -101,7 +101,7 @@ Loss = Annotated[
         PARAMETERS,
         "--loss",
         metavar="NAME",
-        autocompletion=names_of("models.loss", "LOSSES"),
+        autocompletion=names_of("model.loss", "LOSSES"),
     ),
 ]
 Weights = Annotated[

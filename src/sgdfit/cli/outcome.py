@@ -10,7 +10,7 @@ from sgdfit.cli.streams import print_report, print_text, say, say_error
 
 if TYPE_CHECKING:
     from sgdfit.data.table import Table
-    from sgdfit.results.result import Result
+    from sgdfit.result.result import Result
 
 __all__ = [
     "FAILED",
@@ -62,7 +62,7 @@ def keep(result: Result, table: Table | None, wish: Wish) -> None:
     if wish.trace is not None:
         result.trace.write(wish.trace)
     if wish.plot is not None and table is not None:
-        from sgdfit.plots.plot import save as draw
+        from sgdfit.plot import save as draw
 
         draw(result, table, wish.plot)
     for what, path in (("saved fit", wish.save), ("trace", wish.trace), ("plot", wish.plot)):
@@ -85,8 +85,8 @@ def show_result(result: Result, wish: Wish) -> None:
 
 
 def print_json(result: Result) -> None:
-    """Print what `sgdfit.results.saving.summary` holds as one JSON object."""
-    from sgdfit.results.saving import summary
+    """Print what `sgdfit.result.saving.summary` holds as one JSON object."""
+    from sgdfit.result.saving import summary
 
     encoding = (sys.stdout.encoding or "ascii").lower()
     plain = not encoding.startswith("utf")

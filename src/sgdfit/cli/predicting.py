@@ -9,14 +9,14 @@ from sgdfit.cli.outcome import INTERRUPTED
 from sgdfit.cli.progress import progress_bar
 from sgdfit.cli.signals import ending_kindly
 from sgdfit.cli.streams import print_table, say
-from sgdfit.fits.prediction import PREDICTION, weighs
-from sgdfit.fits.prediction_file import Dropped, predicted
-from sgdfit.results.table_file import TableFile
+from sgdfit.fitting.prediction import PREDICTION, weighs
+from sgdfit.fitting.prediction_file import Dropped, predicted
+from sgdfit.result.table_file import TableFile
 
 if TYPE_CHECKING:
     from sgdfit.data.table import Table
-    from sgdfit.fits.means import Means
-    from sgdfit.results.result import Result
+    from sgdfit.fitting.means import Means
+    from sgdfit.result.result import Result
 
 __all__ = ["deliver"]
 

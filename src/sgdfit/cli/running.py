@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from sgdfit.cli.streams import width
-from sgdfit.results.rounding import number, plus_minus
+from sgdfit.result.rounding import number, plus_minus
 
 if TYPE_CHECKING:
-    from sgdfit.streams.update import Update
+    from sgdfit.online.update import Update
 
 __all__ = ["Running"]
 

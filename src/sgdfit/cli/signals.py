@@ -13,7 +13,7 @@ from sgdfit.cli.outcome import INTERRUPTED
 from sgdfit.cli.streams import say
 
 if TYPE_CHECKING:
-    from sgdfit.fits.descent import Callback, Progress
+    from sgdfit.fitting.descent import Callback, Progress
 
 __all__ = ["TERMINATED", "Asked", "Signals", "Stopped", "ending_kindly", "heeding"]
 

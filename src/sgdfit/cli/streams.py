@@ -19,7 +19,7 @@ from sgdfit.errors import CacheWarning, CheckpointWarning, DivergenceWarning, Us
 if TYPE_CHECKING:
     import numpy as np
 
-    from sgdfit.results.result import Result
+    from sgdfit.result.result import Result
 
 __all__ = [
     "check_destinations",
@@ -150,7 +150,7 @@ def print_report(result: Result) -> None:
     """Write the report: in colour on a terminal, else as plain text."""
     from rich.console import Console
 
-    from sgdfit.reports.report import as_rich, as_text
+    from sgdfit.report.report import as_rich, as_text
 
     console = Console(highlight=False, emoji=False)
     if console.is_terminal:
@@ -167,7 +167,7 @@ def print_table(blocks: Iterable[Mapping[str, np.ndarray[Any, Any]]]) -> None:
     blocks : iterable of mapping of str to array of shape (n,)
         The rows, some at a time; each block has the same columns.
     """
-    from sgdfit.results.table_file import header, separated
+    from sgdfit.result.table_file import header, separated
 
     # names of columns are written as they were read, whatever the terminal shows
     reconfigure = getattr(sys.stdout, "reconfigure", None)

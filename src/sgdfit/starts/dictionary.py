@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sgdfit.kernels.candidates import evaluator
-from sgdfit.models.separation import Component
+from sgdfit.kernel.candidates import evaluator
+from sgdfit.model.separation import Component
 from sgdfit.starts.draws import draw_points
 from sgdfit.starts.observations import Observations
 from sgdfit.starts.ranges import Range

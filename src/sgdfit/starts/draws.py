@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sgdfit.kernels.candidates import evaluator
+from sgdfit.kernel.candidates import evaluator
 from sgdfit.starts.observations import Observations
 from sgdfit.starts.ranges import Range
 

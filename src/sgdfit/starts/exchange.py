@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from sgdfit.kernels.candidates import evaluator
-from sgdfit.models.separation import Component
+from sgdfit.kernel.candidates import evaluator
+from sgdfit.model.separation import Component
 from sgdfit.starts.dictionary import Dictionary
 from sgdfit.starts.observations import Observations
 from sgdfit.starts.partial import NEW, Partial, scores, spread

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sgdfit.kernels.candidates import evaluator
-from sgdfit.kernels.kernel import Chunk
-from sgdfit.models.model import Model
-from sgdfit.models.roles import RESPONSE, Role
+from sgdfit.kernel.candidates import evaluator
+from sgdfit.kernel.kernel import Chunk
+from sgdfit.model.model import Model
+from sgdfit.model.roles import RESPONSE, Role
 
 __all__ = ["Observations", "Scale", "observe"]
 

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgdfit.kernels.candidates import evaluator
-from sgdfit.models.model import Model
-from sgdfit.models.separation import Separation
+from sgdfit.kernel.candidates import evaluator
+from sgdfit.model.model import Model
+from sgdfit.model.separation import Separation
 from sgdfit.starts.observations import Observations
 
 __all__ = ["Local", "Projection", "Whole", "orthonormal"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from sgdfit.models.roles import Role
+from sgdfit.model.roles import Role
 from sgdfit.starts.observations import Observations, Scale
 
 __all__ = ["Range", "range_of"]

@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sgdfit.kernels.kernel import Chunk
-from sgdfit.models.model import Model
-from sgdfit.models.roles import roles_of
-from sgdfit.models.separation import Separation, separate
+from sgdfit.kernel.kernel import Chunk
+from sgdfit.model.model import Model
+from sgdfit.model.roles import roles_of
+from sgdfit.model.separation import Separation, separate
 from sgdfit.starts.dictionary import Dictionary, tabulate
 from sgdfit.starts.exchange import exchanged
 from sgdfit.starts.observations import Observations, observe
@@ -96,7 +96,7 @@ def find_starts(model: Model, chunk: Chunk, given: Mapping[str, float], seed: in
 
     Examples
     --------
-    >>> from sgdfit.models.model import build
+    >>> from sgdfit.model.model import build
     >>> x = np.linspace(0.0, 5.0, 30)
     >>> model = build("y = a*exp(-b*x)", ["x", "y"])
     >>> found = find_starts(model, Chunk((x, 4.0 * np.exp(-0.5 * x)), None), {}, seed=0)

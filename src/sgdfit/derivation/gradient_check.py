@@ -1,0 +1,232 @@
+"""The symbolic gradient in numbers, beside two that know nothing of it."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sgdfit.derivation.lettering import name_of
+from sgdfit.derivation.mean_loss import MeanLoss, central_difference
+from sgdfit.derivation.notation import Node, Step, Table
+from sgdfit.derivation.writing import number
+from sgdfit.errors import DataError, UsageError
+from sgdfit.formula.evaluation import DomainError
+
+if TYPE_CHECKING:
+    from sgdfit.model.model import Model
+
+__all__ = ["GradientCheck", "check_gradient"]
+
+Vector = np.ndarray[Any, np.dtype[np.float64]]
+
+CANCELLED = 1e-3  # a derivative this small beside its rows' parts is compared with the parts
+
+
+@dataclass(frozen=True)
+class GradientCheck:
+    """The mean loss's gradient at one place, computed in up to three ways.
+
+    Attributes
+    ----------
+    names : tuple of str
+        The free parameters.
+    theta : tuple of float
+        Where the gradient is taken.
+    rows : int
+        Rows of data.
+    total_weight : float
+        Sum of the weights; the number of rows where there are none.
+    loss : float
+        The (weighted) mean loss.
+    symbolic, central : tuple of float
+        From the derived expressions, and from differences of the loss alone.
+    torch : tuple of float or None
+        By torch's automatic differentiation; None where torch is not installed.
+    scale : tuple of float
+        Mean size of a row's part in each derivative: what rounding errors are relative to.
+    trouble : DomainError or None
+        The first row in which prediction, loss or gradient has no finite value.
+    """
+
+    names: tuple[str, ...]
+    theta: tuple[float, ...]
+    rows: int
+    total_weight: float
+    loss: float
+    symbolic: tuple[float, ...]
+    central: tuple[float, ...]
+    torch: tuple[float, ...] | None
+    scale: tuple[float, ...]
+    trouble: DomainError | None = None
+
+    @property
+    def central_differences(self) -> tuple[float, ...]:
+        """Relative difference of `central` from `symbolic`."""
+        return self._relative(self.central)
+
+    @property
+    def torch_differences(self) -> tuple[float, ...] | None:
+        """Relative difference of `torch` from `symbolic`."""
+        return None if self.torch is None else self._relative(self.torch)
+
+    def _relative(self, others: Sequence[float]) -> tuple[float, ...]:
+        return tuple(
+            _relative(one, other, size)
+            for one, other, size in zip(self.symbolic, others, self.scale, strict=True)
+        )
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The table, for a layout to draw."""
+        header = ["", "symbolic", "central difference", "relative"]
+        columns: list[Sequence[Node | str]] = [
+            [name_of(name) for name in self.names],
+            _shown(self.symbolic),
+            _shown(self.central),
+            [f"{d:.1e}" for d in self.central_differences],
+        ]
+        if self.torch is not None and self.torch_differences is not None:
+            header += ["torch autograd", "relative"]
+            columns += [_shown(self.torch), [f"{d:.1e}" for d in self.torch_differences]]
+        table = Table(tuple(header), tuple(zip(*columns, strict=True)))
+        says: tuple[str | Node, ...] = (
+            "The mean loss is ",
+            number(self.loss, 8),
+            "; its derivatives, and how far (relatively) the others are from the symbolic one:",
+        )
+        remark = () if self.trouble is None else (_sentence(self.trouble),)
+        return (Step("The gradient, checked", says, table=table, remark=remark),)
+
+    def text(self, width: int = 80) -> str:
+        """Return the table as Unicode text."""
+        from sgdfit.derivation.layout_text import render
+
+        return render(self.steps, width)
+
+    def latex(self) -> str:
+        """Return the table as LaTeX, for MathJax too."""
+        from sgdfit.derivation.layout_latex import render
+
+        return render(self.steps)
+
+    def html(self, page: bool = False) -> str:
+        """Return the table as HTML: an element, or with ``page`` a whole document."""
+        from sgdfit.derivation.layout_mathml import render
+
+        return render(self.steps, page=page, title="The gradient, checked")
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def _repr_html_(self) -> str:
+        return self.html()
+
+
+def check_gradient(
+    model: Model,
+    columns: Mapping[str, Any],
+    theta: Sequence[float] | None = None,
+    weights: Any = None,
+) -> GradientCheck:
+    """Compute the gradient of the mean loss symbolically, by differences and by torch.
+
+    Differences are central, refined by one step of Richardson's extrapolation (Richardson and
+    Gaunt 1927); of a few step lengths the one with the smallest estimated error is kept.
+
+    Parameters
+    ----------
+    model : Model
+        See `sgdfit.model.model.build`.
+    columns : mapping of str to array of shape (rows,)
+        At least ``model.columns``.
+    theta : sequence of float, optional
+        Values of the free parameters, in the order of ``model.free``; their start by default.
+    weights : array of shape (rows,), optional
+        Weight of each row in the mean.
+
+    Raises
+    ------
+    DataError
+        When a column is missing, empty, or of another length.
+    UsageError
+        When ``theta`` has the wrong number of values, or the weights do not sum to more than 0.
+
+    Examples
+    --------
+    >>> from sgdfit.model.model import build
+    >>> model = build("y = a*x", ["x", "y"], start={"a": 3})
+    >>> check = check_gradient(model, {"x": np.array([1.0, 2.0]), "y": np.array([2.0, 4.0])})
+    >>> check.loss, check.symbolic
+    (2.5, (5.0,))
+    """
+    data = _columns(model, columns)
+    rows = len(next(iter(data.values())))
+    at = np.array(model.start if theta is None else theta, dtype=float)
+    if at.shape != (len(model.free),):
+        raise UsageError(
+            f"theta has {at.size} values; the model's free parameters are {', '.join(model.free)}"
+        )
+    share = _share(weights, rows)
+    problem = MeanLoss(model, data, share)
+    slopes = problem.contributions(at)
+    return GradientCheck(
+        names=model.free,
+        theta=tuple(map(float, at)),
+        rows=rows,
+        total_weight=float(rows if weights is None else np.sum(np.asarray(weights, dtype=float))),
+        loss=float(share @ problem.losses(at)),
+        symbolic=tuple(float(share @ part) for part in slopes),
+        central=tuple(central_difference(problem, at, k) for k in range(len(at))),
+        torch=problem.by_torch(at) if importlib.util.find_spec("torch") else None,
+        scale=tuple(float(share @ np.abs(part)) for part in slopes),
+        trouble=problem.trouble(at),
+    )
+
+
+def _columns(model: Model, columns: Mapping[str, Any]) -> dict[str, Vector]:
+    missing = [name for name in model.columns if name not in columns]
+    if missing or not model.columns:
+        raise DataError(
+            f"the column {missing[0] if missing else model.formula!r} is not in the data;"
+            f" its columns are {', '.join(columns)}"
+        )
+    data = {name: np.asarray(columns[name], dtype=float).ravel() for name in model.columns}
+    sizes = {name: len(column) for name, column in data.items()}
+    if len(set(sizes.values())) > 1 or not all(sizes.values()):
+        shown = ", ".join(f"{name}: {size}" for name, size in sizes.items())
+        raise DataError(f"the columns must have the same number of rows, at least 1; got {shown}")
+    return data
+
+
+def _share(weights: Any, rows: int) -> Vector:
+    """Each row's share of the mean."""
+    if weights is None:
+        return np.full(rows, 1.0 / rows)
+    given = np.asarray(weights, dtype=float).ravel()
+    if given.size != rows:
+        raise DataError(f"there are {given.size} weights for {rows} rows; give one for each row")
+    total = float(given.sum())
+    if not total > 0:
+        raise UsageError(f"the weights sum to {total:g}; their sum must be above 0")
+    return np.asarray(given / total)
+
+
+def _relative(one: float, other: float, size: float) -> float:
+    largest = max(abs(one), abs(other), CANCELLED * size)
+    return abs(one - other) / largest if largest else 0.0
+
+
+def _shown(values: Sequence[float]) -> list[Node | str]:
+    return [number(value, 8) for value in values]
+
+
+def _sentence(error: DomainError) -> str:
+    cause = {"nan": "has no real value", "pole": "is infinite", "overflow": "overflows"}[error.kind]
+    where = ", ".join(f"{name} = {value:g}" for name, value in error.names.items())
+    return (
+        f"Row {error.row + 1} is outside of the domain: {error.subexpression} {cause} at {where}."
+    )

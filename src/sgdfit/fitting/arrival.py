@@ -1,0 +1,273 @@
+"""What ``auto`` knows when it has arrived, as a `Result`."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from sgdfit.fitting.arguments import PROFILE
+from sgdfit.fitting.assessment import (
+    Evidence,
+    Uncertainty,
+    distance_to_optimum,
+    from_root,
+    from_sums,
+    uncertainty,
+    without,
+)
+from sgdfit.fitting.centring import centred, far_columns
+from sgdfit.fitting.composition import Landed, compose, undetermined_warning, withheld
+from sgdfit.fitting.ending import ARRIVED
+from sgdfit.fitting.foresight import condition
+from sgdfit.fitting.growth import FEW
+from sgdfit.fitting.kinks import (
+    blur_of,
+    has_kink,
+    kink_at,
+    least_gradient,
+    likely_distance,
+    smoothed_curvature,
+)
+from sgdfit.fitting.path import path_of
+from sgdfit.fitting.problem import Course, Problem
+from sgdfit.fitting.profile import Profiles, profile_intervals
+from sgdfit.fitting.profile_trace import Optimum
+from sgdfit.fitting.residuals import misfit_warnings
+from sgdfit.fitting.routes import Found
+from sgdfit.fitting.squares import sum_squares
+from sgdfit.fitting.task import Task
+from sgdfit.fitting.verdict import pronounce
+from sgdfit.formula.evaluation import evaluate
+from sgdfit.inference.covariance import as_spectrum, relative_offset
+from sgdfit.inference.intervals import quantile
+from sgdfit.inference.naming import named
+from sgdfit.inference.quadratic import Quadratic
+from sgdfit.model.linearity import stepped_names
+from sgdfit.model.loss import PREDICTION, TARGET
+from sgdfit.model.model import Model
+from sgdfit.result.result import Result
+from sgdfit.result.status import Status
+
+__all__ = ["Asked", "result_of"]
+
+# Singular values of the scaled root that differ so much leave half of the digits.
+HALF_THE_DIGITS = 1e8
+# A parameter whose whole value changes the curve by less than this share has no effect.
+WEAK = 1e-10
+# Distances by the scores of a sample differ from those of all rows by less than this.
+SAMPLED = 1.25
+
+
+class Asked(NamedTuple):
+    """What the user wants to know.
+
+    Attributes
+    ----------
+    reach : float or None
+        The distance to the optimum that is near enough, in standard errors.
+    intervals : str
+        ``wald`` or ``profile``.
+    trace_every : int or None
+        Which states to keep.
+    """
+
+    reach: float | None
+    intervals: str
+    trace_every: int | None
+
+
+def result_of(found: Found, problem: Problem, asked: Asked) -> Result:
+    """Return the `Result` of a walk."""
+    if found.course.quadratic is None:
+        landed = _nowhere(found, problem)
+    else:
+        landed = _landed(found, problem, asked.reach)
+        if asked.intervals == PROFILE:
+            landed = _profiled(found.task, problem, landed)
+    return compose(found.task, landed, path_of(found, problem, asked.trace_every))
+
+
+def _landed(found: Found, problem: Problem, reach: float | None) -> Landed:
+    task, course = found.task, found.course
+    theta, quadratic = course.theta, course.quadratic
+    assert quadratic is not None  # the caller has looked
+    if problem.windowed and reach is None:
+        # A sample's scores measured it on the way.
+        reach = max(ARRIVED, problem.tolerance * SAMPLED)
+    with np.errstate(all="ignore"):
+        evidence = _evidence(task, problem, theta, quadratic)
+        uncertain = uncertainty(task, theta, evidence)
+        squares = sum_squares(task, problem.kernel, theta, quadratic.loss)
+        distance = found.distance
+        if distance is None:
+            distance = _distance(task, problem, course, evidence)
+        # Where no noise is left, standard errors are no measure.
+        if squares.exact and _rewards_exactness(task, problem, theta):
+            distance = 0.0
+        down = () if problem.squared else _downhill(problem, theta, evidence)
+        status = pronounce(
+            task, course, distance, uncertain.undetermined, down, found.better, reach
+        )
+        told = _told(task, problem, course, uncertain, status)
+    if status.name == "local_minimum" and distance > ARRIVED:
+        # Short of a minimum there is neither an error nor a distance to tell.
+        why = "none: the estimates are not at a minimum"
+        uncertain = uncertain._replace(covariance=None, determined=(), method=why)
+        distance = math.inf
+    if uncertain.undetermined and status.name != "converged":
+        # Flat ground tells neither errors nor a distance.
+        why = without(uncertain.undetermined)
+        uncertain = uncertain._replace(covariance=None, determined=(), method=why)
+        distance = math.inf
+    if squares.exact and uncertain.covariance is not None:
+        weak = _without_effect(task.model, theta, quadratic)
+        gone = weak | weak[:, None]
+        uncertain = uncertain._replace(covariance=np.where(gone, np.nan, uncertain.covariance))
+    return Landed(theta, quadratic.loss, squares, uncertain, distance, status, told)
+
+
+def _evidence(task: Task, problem: Problem, theta: np.ndarray, quadratic: Quadratic) -> Evidence:
+    """Return what the rows tell; the curvature that steered the steps is not that of all losses."""
+    kernel, population = problem.kernel, problem.population
+    if problem.squared:
+        return from_root(kernel, population, theta, quadratic)
+    evidence = from_sums(kernel, population, theta, population.sums(kernel, theta))
+    if not has_kink(task.model) or problem.windowed:
+        return evidence
+    curvature = smoothed_curvature(kink_at(task.model, kernel, task.chunk, theta))
+    if curvature is None:
+        return evidence
+    return evidence._replace(curvature=lambda free: curvature[np.ix_(free, free)])
+
+
+def _without_effect(model: Model, theta: np.ndarray, quadratic: Quadratic) -> np.ndarray:
+    """Return which parameters curve nothing but rounding, bool[p], where the data are perfect."""
+    nonlinear = np.array([name not in model.linear for name in model.free])
+    effect = np.abs(theta) * quadratic.norms
+    return np.asarray(nonlinear & (effect <= WEAK * effect.max(initial=0.0)))
+
+
+def _rewards_exactness(task: Task, problem: Problem, theta: np.ndarray) -> bool:
+    """Whether the loss is least where the residuals are zero, as any usual one is."""
+    if problem.squared:
+        return True
+    some = problem.population.sample(FEW, problem.seed)
+    spread = float(np.ptp(problem.kernel.rows(theta, some).target)) or 1.0
+    below, above = (
+        float(evaluate(task.model.slope, {PREDICTION: side, TARGET: 0.0}))
+        for side in (-spread, spread)
+    )
+    return below < 0 < above
+
+
+def _downhill(problem: Problem, theta: np.ndarray, evidence: Evidence) -> tuple[str, ...]:
+    """Return the directions along which the loss bends down, so that this is no minimum."""
+    free = problem.box.free(theta, evidence.gradient)
+    curvature = evidence.curvature(free)
+    if not free.any() or (isinstance(curvature, np.ndarray) and not np.isfinite(curvature).all()):
+        return ()
+    spectrum = as_spectrum(curvature)
+    bent = spectrum.values < -spectrum.tolerance
+    names = [name for name, chosen in zip(problem.names, free, strict=True) if chosen]
+    return named(names, spectrum.vectors[:, bent].T, spectrum.scales)
+
+
+def _told(
+    task: Task, problem: Problem, course: Course, found: Uncertainty, status: Status
+) -> tuple[str, ...]:
+    """Return what the user should know of a fit that can be used."""
+    assert course.quadratic is not None  # the caller has looked
+    if status.name not in ("converged", "local_minimum"):
+        return ()
+    open_ones = undetermined_warning(found.undetermined, stepped_names(task.model.prediction))
+    return (
+        *open_ones,
+        *_nearly_hidden(task, course.quadratic, found),
+        *misfit_warnings(task, problem, course),
+    )
+
+
+def _profiled(task: Task, problem: Problem, landed: Landed) -> Landed:
+    """Profile every parameter, where the estimates are those of a minimum."""
+    certain = withheld(landed.found, landed.status, landed.distance)
+    if certain.covariance is None or landed.squares.perfect:
+        return landed
+    left = certain.degrees_of_freedom
+    noise = landed.loss / left if np.isfinite(left) else 1 / task.mean_weight
+    optimum = Optimum(landed.theta, certain.covariance, noise, left)
+    profiles = profile_intervals(problem, optimum)
+    warnings = (*landed.warnings, *profiles.warnings, *_narrow(problem, optimum, profiles))
+    return landed._replace(intervals=profiles.intervals, warnings=warnings)
+
+
+def _narrow(problem: Problem, optimum: Optimum, profiles: Profiles) -> tuple[str, ...]:
+    """Name intervals so much narrower than the curvature says that a refit may be amiss."""
+    errors = np.sqrt(np.diag(optimum.covariance))
+    usual = 2 * quantile(optimum.degrees_of_freedom) * errors
+    narrow = [
+        name
+        for name, width in zip(problem.names, usual, strict=True)
+        if (ends := profiles.intervals.get(name)) is not None and ends[1] - ends[0] < width / 2
+    ]
+    if not narrow:
+        return ()
+    return (
+        f"the profile of {', '.join(narrow)} is less than half as wide as the standard error says:"
+        " a refit on the way may have missed its minimum, so compare with intervals='wald'",
+    )
+
+
+def _nearly_hidden(task: Task, quadratic: Quadratic, found: Uncertainty) -> tuple[str, ...]:
+    """Say where rounding takes more than half of the digits, and how to write it otherwise."""
+    overflown = found.covariance is not None and bool(np.isinf(found.covariance).any())
+    lost = 0.0 if quadratic.regular else condition(quadratic)
+    if found.undetermined or not (overflown or lost > HALF_THE_DIGITS):
+        return ()
+    middles = far_columns(task)
+    if not middles:
+        return ()
+    names, digits = ", ".join(middles), math.log10(min(lost, 1e16)) if lost else 0
+    what = "a parameter overflows" if overflown else f"rounding costs {digits:.0f} of 16 digits"
+    return (
+        f"{names} lies far from 0, where {what}; fit"
+        f" '{centred(task.model.formula, middles)}' instead",
+    )
+
+
+def _distance(task: Task, problem: Problem, course: Course, evidence: Evidence) -> float:
+    model, theta, kernel = task.model, course.theta, problem.kernel
+    if has_kink(model):
+        free = problem.box.free(theta, evidence.gradient)
+        left: np.ndarray | None = evidence.gradient[free]
+        if not problem.windowed:
+            left = least_gradient(kink_at(model, kernel, task.chunk, theta), free)
+        curvature = evidence.curvature(free)
+        if left is None or not isinstance(curvature, np.ndarray):
+            return math.inf
+        scores = evidence.scores()[np.ix_(free, free)]
+        measured = relative_offset(left, curvature, theta[free], 1.0, scores)
+        if not problem.windowed:
+            return measured
+        return likely_distance(measured, blur_of(problem.rows, model))
+    if not problem.squared:
+        return distance_to_optimum(task, kernel, theta)
+    rows, weighting = task.counted, task.weighting
+    if not weighting.absolute or course.quadratic is None:
+        return course.distance
+    # Measured in the errors that are reported, which the residuals do not scale.
+    noise = course.quadratic.loss / max(1, rows - len(problem.names))
+    # Where residuals are larger than sigma says, rounding is measured by them.
+    return course.distance * min(1.0, math.sqrt(noise * task.mean_weight))
+
+
+def _nowhere(found: Found, problem: Problem) -> Landed:
+    """Return what is known where no walk could begin."""
+    task, theta = found.task, found.course.theta
+    status = pronounce(task, found.course, math.inf, (), (), None, None)
+    with np.errstate(all="ignore"):
+        loss = task.population.sums(problem.kernel, theta).loss
+        squares = sum_squares(task, problem.kernel, theta, loss)
+    unknown = Uncertainty(None, f"none: {status.label}", (), 0)
+    return Landed(theta, loss, squares, unknown, math.inf, status, ())

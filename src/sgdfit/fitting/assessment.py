@@ -1,0 +1,315 @@
+"""From where a descent ended to what is known: errors, distance, figures of merit, status."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sgdfit.fitting.population import Population
+from sgdfit.fitting.task import Task
+from sgdfit.fitting.weighting import CLASSICAL, SANDWICH
+from sgdfit.formula.evaluation import evaluate
+from sgdfit.formula.formula import symbol
+from sgdfit.inference.covariance import (
+    ROUNDING,
+    as_spectrum,
+    classical,
+    correlation,
+    of_inverse,
+    reduction,
+    relative_offset,
+    sandwich,
+)
+from sgdfit.inference.directions import ScaledSpectrum, root_spectrum
+from sgdfit.inference.identifiability import Determined, determined
+from sgdfit.inference.intervals import interval
+from sgdfit.inference.quadratic import Quadratic
+from sgdfit.kernel.kernel import Kernel, Sums
+from sgdfit.model.loss import SQUARED
+from sgdfit.model.model import Model
+from sgdfit.result.result import Estimate
+
+__all__ = [
+    "Evidence",
+    "Uncertainty",
+    "at_bounds",
+    "correlations",
+    "distance_to_optimum",
+    "estimates",
+    "from_root",
+    "from_sums",
+    "is_hidden",
+    "uncertainty",
+    "without",
+]
+
+# As many rows as tell the rank of a Jacobian.
+ROWS_LOOKED_AT = 10_000
+
+
+class Uncertainty(NamedTuple):
+    """How sure the estimates are.
+
+    Attributes
+    ----------
+    covariance : float64[p, p] or None
+        NaN in the rows of parameters that stand on a bound.
+    method : str
+        ``classical``, ``sandwich`` or ``none: why``.
+    undetermined : tuple of str
+        Combinations of parameters that the data do not determine.
+    degrees_of_freedom : float
+        Of the residuals that scale the covariance; infinite where nothing scales it.
+    determined : tuple of Determined
+        Combinations of the others that they do determine.
+    """
+
+    covariance: np.ndarray | None
+    method: str
+    undetermined: tuple[str, ...]
+    degrees_of_freedom: float
+    determined: tuple[Determined, ...] = ()
+
+
+class Evidence(NamedTuple):
+    """What the rows tell of the loss near the estimates.
+
+    Attributes
+    ----------
+    loss : float
+        Summed over the rows.
+    gradient : float64[p]
+        Of that sum.
+    curvature : function of bool[p]
+        Its second derivatives to the parameters chosen, as a matrix or as its spectrum.
+    scores : function
+        Σ w² (∂loss/∂prediction)² J Jᵀ, float64[p, p].
+    inverse : float64[p, p] or None
+        That of a root of the whole curvature, where it is known that this determines every
+        parameter.
+    """
+
+    loss: float
+    gradient: np.ndarray
+    curvature: Callable[[np.ndarray], np.ndarray | ScaledSpectrum]
+    scores: Callable[[], np.ndarray]
+    inverse: np.ndarray | None = None
+
+
+def from_sums(kernel: Kernel, population: Population, theta: np.ndarray, sums: Sums) -> Evidence:
+    """Return what sums over the rows tell."""
+    return Evidence(
+        sums.loss,
+        sums.gradient,
+        lambda free: sums.curvature[np.ix_(free, free)],
+        lambda: population.scores(kernel, theta),
+    )
+
+
+def from_root(
+    kernel: Kernel, population: Population, theta: np.ndarray, quadratic: Quadratic
+) -> Evidence:
+    """Return what a root of the curvature tells, with all its digits where rows gave it."""
+
+    def curvature(free: np.ndarray) -> np.ndarray | ScaledSpectrum:
+        root = quadratic.root[:, free]
+        return root_spectrum(root) if quadratic.exact else root.T @ root
+
+    return Evidence(
+        quadratic.loss,
+        quadratic.gradient,
+        curvature,
+        lambda: population.scores(kernel, theta),
+        quadratic.inverse,
+    )
+
+
+def at_bounds(model: Model, theta: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+    """Return bool[p]: which parameters stand on a bound that the descent pushes against."""
+    if all(p.low == -math.inf and p.high == math.inf for p in model.parameters.values()):
+        return np.zeros(len(theta), dtype=bool)
+    low = np.array([model.parameters[name].low for name in model.free])
+    high = np.array([model.parameters[name].high for name in model.free])
+    return ((theta <= low) & (gradient >= 0)) | ((theta >= high) & (gradient <= 0))
+
+
+def distance_to_optimum(task: Task, kernel: Kernel, theta: np.ndarray) -> float:
+    """Return the remaining distance in standard errors (Bates & Watts' relative offset).
+
+    Parameters on a bound that holds them back are left out: they have arrived. Infinite where
+    the loss has no curvature, so that its standard errors are not known.
+    """
+    model, sums = task.model, task.population.sums(kernel, theta)
+    if not np.isfinite(sums.loss):
+        return math.inf
+    free = ~at_bounds(model, theta, sums.gradient)
+    if not free.any():
+        return 0.0
+    if not sums.curvature.any():
+        return math.inf
+    gradient, curvature = sums.gradient[free], sums.curvature[np.ix_(free, free)]
+    if model.loss.name == SQUARED:
+        # The loss is r², whose derivatives are twice those that the textbooks' JᵀJ stands for.
+        # Noise is what would be left at the optimum, or misfit would pass for it from afar.
+        if not np.isfinite(curvature).all():
+            return math.inf
+        least = sums.loss - reduction(gradient / 2, curvature / 2)
+        noise = max(least, ROUNDING * sums.loss) / max(1, task.counted - int(free.sum()))
+        return relative_offset(gradient / 2, curvature / 2, theta[free], noise)
+    scores = task.population.scores(kernel, theta)[np.ix_(free, free)]
+    return relative_offset(gradient, curvature, theta[free], 1.0, scores)
+
+
+def uncertainty(task: Task, theta: np.ndarray, evidence: Evidence) -> Uncertainty:
+    """Return the covariance of the estimates, or the reason why there is none.
+
+    Squared residuals: σ²(JᵀWJ)⁻¹ with σ² from the residuals, or as the weights say where they are
+    absolute. Any other loss, and on request: the sandwich H⁻¹SH⁻¹, which does not take the loss for
+    a likelihood.
+    """
+    model, absolute, counted = task.model, task.weighting.absolute, task.counted
+    free = ~at_bounds(model, theta, evidence.gradient)
+    names = [name for name, is_free in zip(model.free, free, strict=True) if is_free]
+    left = math.inf if absolute else counted - len(names)
+    if not names:
+        return Uncertainty(None, "none: every parameter stands on a bound", (), left)
+    if left <= 0:
+        rows = f"{counted:,} row{'' if counted == 1 else 's'}"
+        parameters = f"{len(names)} parameter{'' if len(names) == 1 else 's'}"
+        why = f"none: no degree of freedom is left, as there are {rows} for {parameters}"
+        return Uncertainty(None, why, (), left)
+    least_squares = model.loss.name == SQUARED and task.weighting.covariance != SANDWICH
+    if least_squares and evidence.inverse is not None and len(names) == len(free):
+        known = of_inverse(evidence.inverse, 2 * _noise(task, evidence.loss, left))
+        return Uncertainty(known, CLASSICAL, (), left)
+    curvature = evidence.curvature(free)
+    if isinstance(curvature, np.ndarray) and not curvature.any():
+        return Uncertainty(None, "none: this loss has no curvature", (), left)
+    if least_squares:
+        found = _least_squares(task, theta[free], evidence.loss, curvature, names)
+    else:
+        scores = evidence.scores()[np.ix_(free, free)]
+        found = _robust(curvature, scores, names, left)
+    if found.covariance is None or len(names) == len(free):
+        return found
+    whole = np.full((len(theta), len(theta)), np.nan)
+    whole[np.ix_(free, free)] = found.covariance
+    return found._replace(covariance=whole)
+
+
+def _least_squares(
+    task: Task,
+    theta: np.ndarray,
+    loss: float,
+    curvature: np.ndarray | ScaledSpectrum,
+    names: list[str],
+) -> Uncertainty:
+    rows = task.counted
+    if isinstance(curvature, np.ndarray) and not np.isfinite(curvature).all():
+        return Uncertainty(None, "none: the curvature is not finite", (), rows - len(names))
+    spectrum = as_spectrum(curvature)
+    left = math.inf if task.weighting.absolute else rows - int(spectrum.positive.sum())
+    # The loss is r², whose curvature is twice the textbooks' JᵀJ.
+    noise = 2 * _noise(task, loss, left)
+    covariance, undetermined = classical(spectrum, noise, names)
+    if not undetermined:
+        return Uncertainty(covariance, CLASSICAL, (), left)
+    covariance, known = determined(names, theta, spectrum, noise)
+    return Uncertainty(covariance, CLASSICAL, undetermined, left, known)
+
+
+def _noise(task: Task, loss: float, left: float) -> float:
+    """Return the variance of a row of weight one; taken at their word, weights say it.
+
+    They have a mean of one here, whatever they were.
+    """
+    return 1 / task.mean_weight if task.weighting.absolute else loss / left
+
+
+def _robust(
+    curvature: np.ndarray | ScaledSpectrum, scores: np.ndarray, names: list[str], left: float
+) -> Uncertainty:
+    covariance, undetermined = sandwich(curvature, scores, names)
+    if covariance is not None:
+        return Uncertainty(covariance, SANDWICH, (), left)
+    why = without(undetermined) if undetermined else "none: the curvature is not finite"
+    return Uncertainty(None, why, undetermined, left)
+
+
+def without(undetermined: tuple[str, ...]) -> str:
+    """Return the reason why there are no standard errors."""
+    return f"none: the data do not determine {', '.join(undetermined)}"
+
+
+def is_hidden(task: Task, theta: np.ndarray, undetermined: tuple[str, ...]) -> bool:
+    """Whether the rows determine what their sums JᵀJ cannot tell from zero.
+
+    Squaring halves the digits: columns that agree to eight of them are one to JᵀJ, not to J.
+    """
+    model = task.model
+    if not undetermined or not model.is_linear:
+        return False
+    some = task.population.sample(ROWS_LOOKED_AT, 0)
+    columns = zip(model.columns, some.columns, strict=True)
+    values: dict[str, Any] = {name: column.astype(np.float64) for name, column in columns}
+    rows = len(values[model.columns[0]])
+    values |= model.values(theta.tolist())
+    J = np.stack([np.broadcast_to(evaluate(slope, values), rows) for slope in model.gradient])
+    size = np.linalg.norm(J, axis=1, keepdims=True)
+    if not (np.isfinite(size).all() and size.all()):
+        return False
+    parts = np.linalg.svd(J / size, compute_uv=False)
+    determined = int((parts > ROUNDING * parts[0] * len(parts)).sum())
+    return determined > len(model.free) - len(undetermined)
+
+
+def estimates(model: Model, theta: np.ndarray, found: Uncertainty) -> dict[str, Estimate]:
+    """Return every parameter with its error and 95% interval; ties by the delta method."""
+    values = model.values(theta.tolist())
+    errors = dict(zip(model.free, _standard_errors(found.covariance, len(theta)), strict=True))
+    table = {}
+    for name, parameter in model.parameters.items():
+        error = errors.get(name)
+        if parameter.role == "tied":
+            error = _tied_error(model, model.ties[name], values, found.covariance)
+        table[name] = Estimate(
+            name=name,
+            value=values[name],
+            stderr=error,
+            interval=interval(values[name], error, found.degrees_of_freedom),
+            start=parameter.start if parameter.role != "tied" else values[name],
+            start_origin=parameter.origin,
+            role=parameter.role,
+            low=parameter.low,
+            high=parameter.high,
+            tie=parameter.tie,
+            at_bound=parameter.role == "free" and values[name] in (parameter.low, parameter.high),
+        )
+    return table
+
+
+def correlations(covariance: np.ndarray | None) -> np.ndarray | None:
+    """Return the correlation matrix, NaN where a parameter stands on a bound."""
+    return None if covariance is None else correlation(covariance)
+
+
+def _standard_errors(covariance: np.ndarray | None, parameters: int) -> list[float | None]:
+    if covariance is None:
+        return [None] * parameters
+    errors = np.sqrt(covariance.diagonal()).tolist()
+    return [e if math.isfinite(e) else None for e in errors]
+
+
+def _tied_error(
+    model: Model, tie: Any, values: dict[str, float], covariance: np.ndarray | None
+) -> float | None:
+    if covariance is None:
+        return None
+    at = {symbol(name): value for name, value in values.items()}
+    slopes = np.array([float(tie.diff(symbol(name)).subs(at)) for name in model.free])
+    used = slopes != 0
+    error = math.sqrt(slopes[used] @ covariance[np.ix_(used, used)] @ slopes[used])
+    return error if math.isfinite(error) else None

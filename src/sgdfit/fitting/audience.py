@@ -1,0 +1,123 @@
+"""Who hears of a run, and may call it off: the callback, after steps and during passes."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from sgdfit.fitting.descent import Progress
+from sgdfit.fitting.passes import Pass
+from sgdfit.fitting.problem import Course, Problem, Stand
+
+__all__ = ["Audience", "CalledOff", "Now", "heard"]
+
+# Seconds between two looks at a pass.
+SECONDS_A_LOOK = 0.1
+
+
+class CalledOff(Exception):  # noqa: N818  # it tells of a wish, not of an error
+    """The callback stopped the walk in the middle of a pass."""
+
+
+class Now(NamedTuple):
+    """Where a run stands.
+
+    Attributes
+    ----------
+    step, visited : int
+        Steps taken, and rows visited.
+    stand : Stand or None
+        The last one, if there is any.
+    theta : float64[p]
+    distance : float
+        To the optimum, in standard errors.
+    """
+
+    step: int
+    visited: int
+    stand: Stand | None
+    theta: np.ndarray
+    distance: float
+
+
+class Audience:
+    """The callback of a run; without one, nobody.
+
+    Parameters
+    ----------
+    problem : Problem
+    begun : float
+        When the run began, by `time.perf_counter`.
+    now : function
+        Tells where the run stands.
+    """
+
+    def __init__(self, problem: Problem, begun: float, now: Callable[[], Now]) -> None:
+        self.problem, self.begun, self.now = problem, begun, now
+        self.next_call, self.told = problem.callback_every, 0.0
+
+    def listen(self) -> None:
+        """Hear of the passes through all rows from here on."""
+        population, wanted = self.problem.population, self.problem.callback is not None
+        population.listener = self._hear if wanted else None
+
+    def leave(self) -> None:
+        """Hear of no further pass."""
+        self.problem.population.listener = None
+
+    def stops(self, step: int) -> bool:
+        """Tell of a step, where it is time to; return whether it shall be the last."""
+        if self.problem.callback is None or step < self.next_call:
+            return False
+        self.next_call = step + self.problem.callback_every
+        return self._tell(None)
+
+    def _hear(self, way: Pass) -> None:
+        """Tell of a pass that takes its time."""
+        done = way.rows == way.of
+        if way.seconds - self.told < SECONDS_A_LOOK and not done:
+            return
+        self.told = 0.0 if done else way.seconds
+        if self._tell(way):
+            raise CalledOff
+
+    def _tell(self, way: Pass | None) -> bool:
+        problem, now = self.problem, self.now()
+        if problem.callback is None:
+            return False
+        told = Progress(
+            now.step,
+            problem.steps,
+            now.visited // problem.rows,
+            math.nan if now.stand is None else now.stand.loss,
+            dict(zip(problem.names, map(float, now.theta), strict=True)),
+            time.perf_counter() - self.begun,
+            now.distance,
+            way,
+        )
+        return bool(problem.callback(told))
+
+
+@contextlib.contextmanager
+def heard(problem: Problem, course: Course) -> Iterator[None]:
+    """Tell the callback of every pass that is made in the block, after a walk.
+
+    Raises
+    ------
+    CalledOff
+        Where the callback asks for an end.
+    """
+    stand = course.way[-1] if course.way else None
+    step = 0 if stand is None else stand.step
+    now = Now(step, course.visited, stand, course.theta, course.distance)
+    audience = Audience(problem, time.perf_counter() - course.seconds, lambda: now)
+    audience.listen()
+    try:
+        yield
+    finally:
+        audience.leave()

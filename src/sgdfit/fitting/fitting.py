@@ -1,0 +1,290 @@
+"""`fit`: from a formula and data to a result. It normalises its arguments and calls the loop."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from sgdfit.choice import whole
+from sgdfit.data.readers import open_table
+from sgdfit.errors import CheckpointError
+from sgdfit.fitting.arguments import (
+    as_callable,
+    as_dtype,
+    as_intervals,
+    as_optimizer,
+)
+from sgdfit.fitting.automatic import Wishes, solve
+from sgdfit.fitting.descent import Callback
+from sgdfit.fitting.identity import identity_of, marks_of
+from sgdfit.fitting.means import as_means
+from sgdfit.fitting.starting import searches, started
+from sgdfit.fitting.task import Task, prepare
+from sgdfit.fitting.textbook import Options, run_textbook
+from sgdfit.fitting.weighting import as_weighting
+from sgdfit.formula.formula import Formula
+from sgdfit.inference.diagnosis import Diagnosis
+from sgdfit.model.loss import Loss
+from sgdfit.model.model import build
+from sgdfit.model.parameters import Assignments, Bounds
+from sgdfit.optimizers import Optimizer, sgd
+from sgdfit.optimizers.schedule import AnySchedule
+from sgdfit.result.result import Result
+
+__all__ = ["fit"]
+
+USUAL = sgd()
+# Statuses of runs that can go on from a checkpoint.
+CUT_SHORT = ("interrupted", "stopped")
+
+
+def fit(
+    formula: str | Callable[..., Any] | Formula,
+    data: object,
+    *,
+    response: str | None = None,
+    loss: str | Callable[..., Any] | Loss = "mse",
+    start: Assignments = None,
+    bounds: Bounds = None,
+    fixed: Assignments = None,
+    tied: Assignments = None,
+    weights: str | None = None,
+    sigma: str | None = None,
+    absolute_sigma: bool = False,
+    covariance: str = "auto",
+    intervals: str = "wald",
+    missing: str = "error",
+    where: str | None = None,
+    optimizer: str | Optimizer | None = None,
+    learning_rate: float | AnySchedule | None = None,
+    schedule: str | AnySchedule | None = None,
+    batch_size: int | str | None = None,
+    steps: int | None = None,
+    epochs: int | None = None,
+    shuffle: bool = True,
+    seed: int = 0,
+    tolerance: float | None = None,
+    search: bool | None = None,
+    announce: Callable[[Diagnosis], object] | None = None,
+    callback: Callback | None = None,
+    callback_every: int | None = None,
+    trace_every: int | None = None,
+    kernel: str = "auto",
+    dtype: str = "float64",
+    memory: int | str | None = None,
+    threads: int | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    tell: Callable[[str], object] | None = None,
+) -> Result:
+    """Estimate the parameters of a formula by stochastic gradient descent.
+
+    With nothing but a formula and data it finds its own starting values and steps (the optimizer
+    ``"auto"``) and ends at the least-squares answer, with standard errors.
+
+    Parameters
+    ----------
+    formula : str or callable
+        ``"y = a*x**2 + b*x + c"`` (or with ``~``), or a function ``def quad(a, b, c, x)``. Every
+        name that is a column of the data is a variable, every other one a parameter.
+    data : dict of arrays, data frame, Arrow table, path, …
+        See `sgdfit.data.readers`.
+    response : str, optional
+        The left side, where the formula has none.
+    loss : str or callable
+        What is averaged over the rows and made small: ``"mse"``, ``"mae"``, ``"huber(delta=2)"``,
+        …, a formula of ``prediction`` and ``target``, or a function of these two.
+    start : mapping, text, "search" or "random"
+        Where parameters start: ``{"a": 4}`` or ``"a=4, b=5"``. Starts that are not given,
+        ``auto`` finds from the formula and the data, as ``"search"`` does for every optimizer;
+        the others begin at 1. ``"random"`` draws standard normals.
+    bounds, fixed, tied : mapping or text
+        ``"0 < b < 10"``, ``"c=3"``, ``"d = 2*a"``.
+    weights : str, optional
+        A column, or an expression of columns such as ``"1/s**2"``, that weighs the rows.
+    sigma : str, optional
+        Instead of weights: a column, or an expression of columns such as ``"0.1*y"``, that is the
+        standard deviation of each row, in units of the response; the weights are 1/sigma².
+    absolute_sigma : bool
+        As in `scipy.optimize.curve_fit`. True: the standard deviations (or the weights, as inverse
+        variances) are what they say, so that standard errors follow from them and intervals are
+        normal. False: only their ratios count; the residuals set the scale, and intervals are
+        Student's t.
+    covariance : "auto", "classical" or "sandwich"
+        Whence standard errors come. ``"classical"``: σ²(JᵀWJ)⁻¹, for least squares alone.
+        ``"sandwich"``: right also where the scatter differs from row to row in ways that the
+        weights do not know, and for other losses (Huber 1967; White 1980, the form without a
+        correction for few rows). ``"auto"``: classical for ``mse``, sandwich for other losses.
+    intervals : "wald" or "profile"
+        Of the parameters. ``"wald"``: the estimate ± Student's t times its standard error.
+        ``"profile"``: profile likelihood, which tells how far a parameter can go while the others
+        follow it (Bates & Watts 1988, section 6.1). It takes some dozens of refits, has the right
+        coverage also where the curve is strongly nonlinear, need not be symmetric, and is infinite
+        on a side where the data exclude no value. For ``auto`` and the loss ``mse``.
+    missing : "error" or "drop"
+        What to do with rows that hold NaN, infinity or nothing.
+    where : str, optional
+        Which rows count, such as ``"x > 0 and site == 'A'"``. What it excludes is not even read,
+        as far as the files tell.
+    optimizer : str or Optimizer, optional
+        ``"auto"`` (the default): damped Gauss-Newton steps on growing random batches, the last
+        of them all rows. ``"sgd"``, ``"sgd(momentum=0.9)"``, ``"adam"``, ``"averaged(sgd)"``, …:
+        textbook descent. Where a learning rate, a schedule, a batch size, epochs,
+        ``shuffle=False`` or ``dtype="float32"`` are given, which ``auto`` decides by itself, the
+        default is ``"sgd"``.
+    learning_rate : float or callable, optional
+        Default: for sgd from the curvature at the start, else the optimizer's own.
+    schedule : str or callable, optional
+        How the learning rate changes: ``"cosine"``, ``"inverse_time(decay=0.01)"``, or a function
+        step -> learning rate. Steps count from 0.
+    batch_size : int or "full", optional
+        Rows of one step; default all.
+    steps, epochs : int, optional
+        How long to run; default 1,000 steps. ``auto`` stops at the optimum, and takes at most
+        ``steps``, by default 2,000.
+    shuffle : bool
+        Visit the rows in a new order each epoch. A full batch is never shuffled.
+    seed : int
+        Of the shuffling and of random starts. The same seed gives the same run, bit for bit.
+    tolerance : float, optional
+        Stop once the remaining distance to the optimum is below this many standard errors,
+        looked at once an epoch (of a full batch every 16); for ``auto`` 1e-11 by default, of
+        many rows 1e-3.
+    search : bool, optional
+        Whether ``auto`` looks for a better minimum than that which the given starts lead to. By
+        default it does where the residuals of the fit are not like noise.
+    announce : callable, optional
+        Called with the `sgdfit.inference.diagnosis.Diagnosis` before the first step. Without it,
+        a learning rate above the stability limit raises a `sgdfit.errors.DivergenceWarning`.
+    callback : callable, optional
+        Called with `sgdfit.fitting.descent.Progress`; a true answer stops the run.
+    callback_every : int, optional
+        Steps between two calls; default each step of a full batch, else each epoch.
+    trace_every : int, optional
+        Steps between two rows of the trace; default so that it has at most 10,000. 0: none.
+    kernel : "auto", "numpy" or "compiled"
+        Which form of the kernel steps; the choice changes the time, not the answer.
+    dtype : "float64" or "float32"
+        The arithmetic of the steps (sums and errors are always float64).
+    memory : int or str, optional
+        Bytes that the process may hold, such as ``"2GB"``; default 500 MB. Columns of files that
+        fit into it are loaded, others read anew for each pass. Arrays that are in memory anyway
+        are used as they are.
+    threads : int, optional
+        How many compute and read at once; default one for each core. They change no bit of the
+        result.
+    checkpoint : path, optional
+        A file that remembers what a long run has found, written every few seconds. The checkpoint
+        of a finished run is written over, that of an unfinished one is not.
+    resume : bool
+        Whether to go on from the checkpoint of a run that was interrupted or killed. The result is
+        that of the uninterrupted run, to the last bit.
+    tell : callable, optional
+        Called with a sentence on what else goes on, such as data that can be read only once and
+        are kept on a disk.
+
+    Returns
+    -------
+    Result
+        ``print`` it for the report.
+
+    Raises
+    ------
+    FormulaError, DataError, UsageError
+        When the formula, the data or an option cannot be used. A hard problem is no error: the
+        result's status says what happened and what to do.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.linspace(-2, 2, 20)
+    >>> result = fit("y = a*exp(-b*x)", {"x": x, "y": 3 * np.exp(-x)})
+    >>> round(result.estimates["a"].value, 6), result.status.name
+    (3.0, 'converged')
+    >>> result = fit("y = a*x + b", {"x": x, "y": 3 * x + 1}, learning_rate=0.2, steps=200)
+    >>> result.optimizer, round(result.estimates["a"].value, 6)
+    ('sgd', 3.0)
+    """
+    seed = whole(seed, "seed", 0)
+    means = as_means(memory, threads, checkpoint, resume, as_callable(tell, "tell"))
+    table = open_table(data, where)
+    model = build(
+        formula, table.names, response=response, loss=loss,
+        start=None if searches(start) else start, bounds=bounds, fixed=fixed, tied=tied, seed=seed,
+    )  # fmt: skip
+    weighting = as_weighting(weights, sigma, absolute_sigma, covariance, model.loss)
+    search = True if searches(start) else search
+    chosen = as_optimizer(
+        optimizer,
+        learning_rate=learning_rate,
+        schedule=schedule,
+        batch_size=batch_size,
+        epochs=epochs,
+        dtype=None if as_dtype(dtype) == "float64" else dtype,
+        shuffle=None if shuffle in (True,) else shuffle,
+    )
+    wishes = Wishes(
+        search=search, seed=seed, steps=steps, tolerance=tolerance, callback=callback,
+        callback_every=callback_every, trace_every=trace_every, kernel=kernel,
+        intervals=as_intervals(intervals, chosen, model.loss.name, weighting.covariance),
+    )  # fmt: skip
+    options = Options(
+        optimizer=chosen or USUAL, learning_rate=learning_rate, schedule=schedule,
+        batch_size=batch_size, steps=steps, epochs=epochs, shuffle=shuffle, seed=seed,
+        tolerance=tolerance, announce=as_callable(announce, "announce"), callback=callback,
+        callback_every=callback_every, trace_every=trace_every, kernel=kernel, dtype=dtype,
+    )  # fmt: skip
+    listening = dict.fromkeys(("announce", "callback", "callback_every"))
+    said = options._asdict() | listening | {
+        "optimizer": chosen or "auto", "search": search, "missing": missing, "where": where,
+        "intervals": intervals, "absolute_sigma": absolute_sigma, "covariance": covariance,
+        # It decides how many rows are shuffled together where they are read in pieces.
+        "memory": means.memory if chosen else None,
+    }  # fmt: skip
+    if means.checkpoint is not None:
+        # Only a file asks what run it is of; to write formulas out takes longer than small fits.
+        means = means._replace(identity=identity_of(model, weighting, said))
+    task = prepare(model, table, weighting, missing, means, seed)
+    with task.population.journal as journal:
+        if means.checkpoint is not None:
+            _begin(task, means.checkpoint)
+        if chosen is None:
+            result = solve(task, wishes)
+        else:
+            result = run_textbook(started(task, seed) if searches(start) else task, options)
+        if result.status.name not in CUT_SHORT:
+            journal.finish()
+    return result if checkpoint is None else _resumable(result, checkpoint)
+
+
+def _begin(task: Task, checkpoint: str) -> None:
+    """Write down what rows these are, so that there is a file to resume from from the first.
+
+    Raises
+    ------
+    CheckpointError
+        When a run that is gone on with had other values.
+    """
+    population = task.population
+    marks = marks_of(population.some, population.whole)
+    known = population.journal.recall("begun") or {}
+    if any(name in known and str(known[name]) != mark for name, mark in marks.items()):
+        raise CheckpointError(
+            f"cannot resume from {checkpoint!r}: the checkpoint is of other data: {task.label} has"
+            " the name, the size and the time that it had, but other values; go on with the same"
+            " ones, or name another file"
+        )
+    population.journal.keep("begun", {"rows": task.rows, **marks}, now=True)
+
+
+def _resumable(result: Result, checkpoint: str | os.PathLike[str]) -> Result:
+    """Return the result of a run that was cut short with the advice to go on from its file."""
+    if result.status.name not in CUT_SHORT:
+        return result
+    cure = (
+        "run it again with resume=True (--resume on the command line), which goes on from"
+        f" {os.fspath(checkpoint)}"
+    )
+    return replace(result, status=replace(result.status, cure=cure))

@@ -1,0 +1,187 @@
+"""Losses with a kink and no curvature, such as mae: is a point their minimum, and how sure is it.
+
+Their slope jumps where the residual changes its sign, so a sum over rows bends only through the
+density of residuals near zero.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from sgdfit.formula.evaluation import evaluate
+from sgdfit.kernel.kernel import Chunk, Kernel, Rows
+from sgdfit.model.loss import PREDICTION, TARGET
+from sgdfit.model.model import Model
+
+__all__ = [
+    "Kink",
+    "Sides",
+    "bandwidth",
+    "blur_of",
+    "has_kink",
+    "is_continuous",
+    "kink_at",
+    "least_gradient",
+    "likely_distance",
+    "sides_of",
+    "smoothed_curvature",
+]
+
+# Rows whose residual is below this share of the typical one lie on the curve.
+ON_CURVE = 1e-4
+# Where more than this share of many rows does, the response is rounded, or counts.
+MOST_ON_CURVE = 0.005
+LEVEL = 0.95
+
+
+class Kink(NamedTuple):
+    """The rows near a minimum, and the slopes of the loss on both sides of a residual of zero."""
+
+    rows: Rows
+    weight: np.ndarray
+    residual: np.ndarray
+    below: float
+    above: float
+
+
+def has_kink(model: Model) -> bool:
+    """Whether the loss is made of straight pieces."""
+    return bool(model.bend == 0)
+
+
+class Sides(NamedTuple):
+    """The slopes of a loss below and above a residual of zero, where that is its only kink."""
+
+    below: float
+    above: float
+
+
+def sides_of(model: Model) -> Sides | None:
+    """Return the slopes on both sides; None where the loss has other kinks, or none.
+
+    Examples
+    --------
+    >>> from sgdfit.model.model import build
+    >>> sides_of(build("y = a*x", ["x", "y"], loss="mae"))
+    Sides(below=-1.0, above=1.0)
+    """
+    reach = np.logspace(-30, 30, 241)
+    residual = np.concatenate([-reach, reach])
+    found = []
+    for target in (0.0, 1.0, -1e3):
+        at = {PREDICTION: residual + target, TARGET: target}
+        slope = np.broadcast_to(evaluate(model.slope, at), len(residual))
+        # What the target swallows is no residual.
+        found.append(np.where(at[PREDICTION] == target, np.nan, slope).reshape(2, -1))
+    slopes = np.concatenate(found, axis=1)
+    low, high = np.nanmin(slopes, axis=1), np.nanmax(slopes, axis=1)
+    if not np.array_equal(low, high) or not low[0] < 0 < low[1]:
+        return None
+    return Sides(float(low[0]), float(low[1]))
+
+
+def blur_of(rows: int, model: Model) -> float:
+    """Return how near to the minimum a gradient over so many rows can tell it, in standard errors.
+
+    So far away from it, the rows whose residuals change their sign on the way are as many as make
+    their chance as large as the gradient: sqrt(p / (n q (1 - q))) for the quantile q.
+
+    Examples
+    --------
+    >>> from sgdfit.model.model import build
+    >>> model = build("y = a*x + b", ["x", "y"], loss="quantile(q=0.9)")
+    >>> round(blur_of(200_000, model), 6)
+    0.010541
+    """
+    sides = sides_of(model)
+    assert sides is not None  # or sums would not tell
+    jump = (sides.above - sides.below) ** 2 / (-sides.below * sides.above)
+    return math.sqrt(jump * len(model.free) / rows)
+
+
+def likely_distance(measured: float, blur: float) -> float:
+    """Return the distance d to the minimum where the gradient says ``measured``: d² = m² + d·blur.
+
+    The chance in the gradient at a distance d has the standard deviation sqrt(d·blur), so that a
+    small gradient alone does not say that the minimum is as near.
+
+    Examples
+    --------
+    >>> likely_distance(0.0, 0.01), likely_distance(2.0, 0.0)
+    (0.01, 2.0)
+    """
+    return (blur + math.hypot(blur, 2 * measured)) / 2
+
+
+def kink_at(model: Model, kernel: Kernel, chunk: Chunk, theta: np.ndarray) -> Kink:
+    """Look at the rows at ``theta``."""
+    rows = kernel.rows(theta, chunk)
+    residual = rows.prediction - rows.target
+    step = ON_CURVE * float(np.abs(residual).mean())
+    below, above = (
+        float(evaluate(model.slope, {PREDICTION: side, TARGET: 0.0})) for side in (-step, step)
+    )
+    weight = np.ones(chunk.rows) if chunk.weights is None else chunk.weights
+    return Kink(rows, weight, residual, below, above)
+
+
+def is_continuous(kink: Kink) -> bool:
+    """Whether residuals are spread like a continuum, of which hardly any lies on the curve."""
+    size = np.abs(kink.residual)
+    share = float((size <= ON_CURVE * size.mean()).mean())
+    return kink.above > kink.below and share <= MOST_ON_CURVE
+
+
+def least_gradient(kink: Kink, free: np.ndarray) -> np.ndarray | None:
+    """Return the smallest gradient that the loss has here in the free parameters, float64[q].
+
+    Rows on the curve may take any slope between those of both sides; at the minimum some choice of
+    these makes the gradient zero (Koenker & Bassett 1978, Econometrica 46(1), theorem 3.3). None
+    where the loss has no kink at zero, or no row lies on the curve.
+    """
+    size = np.abs(kink.residual)
+    on = size <= ON_CURVE * float(size.mean())
+    jacobian = kink.rows.jacobian[free]
+    scales = np.linalg.norm(jacobian, axis=1)
+    usable = scales.all() and np.isfinite(scales).all() and kink.above > kink.below
+    if not (on.any() and usable):
+        return None
+    jacobian, slopes = jacobian / scales[:, None], kink.weight * kink.rows.slope
+    middle, half = (kink.above + kink.below) / 2, (kink.above - kink.below) / 2
+    columns = jacobian[:, on] * (kink.weight[on] * half)
+    fixed = jacobian[:, ~on] @ slopes[~on] + columns.sum(axis=1) * (middle / half)
+    shares = np.linalg.lstsq(columns, -fixed, rcond=1e-10)[0]
+    return np.asarray((fixed + columns @ np.clip(shares, -1, 1)) * scales)
+
+
+def smoothed_curvature(kink: Kink) -> np.ndarray | None:
+    """Return the curvature of the expected loss, float64[p, p], from the residuals near zero.
+
+    Powell's estimate (Koenker 2005, Quantile Regression, section 3.4.2) with the bandwidth of Hall
+    and Sheather (1988, J. R. Stat. Soc. B 50(3), 381-391). None where no scatter is left.
+    """
+    width = bandwidth(kink, len(kink.residual)) if kink.above > kink.below else 0.0
+    if not width > 0:
+        return None
+    near = np.abs(kink.residual) <= width
+    jacobian = kink.rows.jacobian[:, near]
+    jump = (kink.above - kink.below) / (2 * width)
+    return np.asarray((jacobian * (kink.weight[near] * jump)) @ jacobian.T)
+
+
+def bandwidth(kink: Kink, count: int) -> float:
+    """Return half the width of the window that counts the residuals of so many rows near zero."""
+    from scipy.special import ndtri
+
+    residual = kink.residual
+    share = min(max(-kink.below / (kink.above - kink.below), 0.01), 0.99)
+    at, tail = float(ndtri(share)), float(ndtri((1 + LEVEL) / 2))
+    density = math.exp(-at * at / 2) / math.sqrt(2 * math.pi)
+    reach = count ** (-1 / 3) * tail ** (2 / 3) * (1.5 * density**2 / (2 * at**2 + 1)) ** (1 / 3)
+    reach = min(reach, 0.9 * share, 0.9 * (1 - share))
+    quarters = np.quantile(residual, [0.25, 0.75])
+    spread = min(float(residual.std()), float(quarters[1] - quarters[0]) / 1.34)
+    return spread * float(ndtri(share + reach) - ndtri(share - reach)) / 2

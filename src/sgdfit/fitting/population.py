@@ -1,0 +1,219 @@
+"""All the rows that a fit is about, in memory or read anew for every pass."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Generator, Iterator
+from functools import cached_property
+
+import numpy as np
+
+from sgdfit.checkpoint.journal import Journal
+from sgdfit.data.alignment import Aligner
+from sgdfit.fitting.growth import FEW, sample, scattered
+from sgdfit.fitting.parts import Part
+from sgdfit.fitting.passes import Pass, Passing, record_name, slices
+from sgdfit.fitting.survey import Survey, joined, look_at, response_of
+from sgdfit.kernel.kernel import Chunk, Kernel, Sums, chunk_of
+from sgdfit.model.model import Model
+
+__all__ = ["Population", "in_memory"]
+
+# Rows that one thread adds up before it hands over: so many that handing over costs nothing.
+TASK_ROWS = 1 << 20
+# Rows that textbook descent holds and shuffles at a time.
+LEAST_ROWS, BUFFER_ROWS, MOST_BUFFERED = 1 << 16, 1 << 20, 1 << 25
+# Rows that tell the size of numbers.
+GLANCED = 1 << 14
+# Sums that are remembered.
+REMEMBERED = 8
+
+
+class Population:
+    """All rows, what is known of them, and passes through them.
+
+    Parameters
+    ----------
+    model : Model
+    rows : int
+    chunks : function of a row
+        Yields all rows from there on in order, in chunks that begin at multiples of a panel.
+    some : Chunk
+        Random rows from all over, in order; all of them where they are few.
+    whole : Chunk or None
+        All rows, where they are in memory.
+    threads : int
+        How many add up at once.
+    journal : Journal
+        Remembers passes, also those that an interrupted run made.
+    mixed : function of a seed, optional
+        Yields all rows in a random order of pieces; needed where they are not in memory.
+    buffer : int
+        The most bytes of rows that textbook descent may hold and shuffle at a time.
+    parts : function of a row, optional
+        Yields what ``chunks`` does, in parts that threads may read at once.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        rows: int,
+        chunks: Callable[[int], Iterator[Chunk]],
+        some: Chunk,
+        whole: Chunk | None,
+        threads: int,
+        journal: Journal,
+        mixed: Callable[[list[int]], Iterator[Chunk]] | None = None,
+        buffer: int = MOST_BUFFERED,
+        parts: Callable[[int], Generator[Part, None, None]] | None = None,
+    ) -> None:
+        self.model, self.rows, self.some, self.whole = model, rows, some, whole
+        self.threads, self.journal, self.parts = threads, journal, parts
+        self._chunks, self._mixed, self._buffer = chunks, mixed, buffer
+        self._survey: Survey | None = None
+        self._scattered: Chunk | None = None
+        # Rows that passes have seen, each as often as they did.
+        self.visited = 0
+        self._sums: dict[tuple[str, bytes, bool], Sums] = {}
+        self.listener: Callable[[Pass], object] | None = None
+
+    @property
+    def weighted(self) -> bool:
+        """Whether rows have weights."""
+        return self.some.weights is not None
+
+    def chunks(self, first: int = 0) -> Iterator[Chunk]:
+        """Yield all rows from ``first`` on, a multiple of a panel's length."""
+        for chunk in self._chunks(first):
+            self.visited += chunk.rows
+            yield chunk
+
+    def buffers(self, size: int, seed: list[int] | None) -> Iterator[Chunk]:
+        """Yield all rows, in as many at a time as memory allows: a multiple of ``size``, but last.
+
+        Parameters
+        ----------
+        size : int
+        seed : list of int or None
+            Of the order in which they come; None: as they stand.
+        """
+        if self.whole is not None:
+            yield self.whole
+            return
+        assert self._mixed is not None  # they are read in pieces
+        chunks = self.chunks() if seed is None else self._mixed(seed)
+        room = self._buffer // (8 * len(self.model.columns))
+        rows = min(BUFFER_ROWS, max(LEAST_ROWS, room))
+        cut = Aligner(max(size, rows // size * size))
+        whole = (arrays for chunk in chunks for arrays in cut.push(chunk.arrays))
+        for arrays in itertools.chain(whole, cut.rest()):
+            yield chunk_of(arrays, weighted=self.weighted)
+
+    def sample(self, rows: int, seed: int) -> Chunk:
+        """Return random rows, one from each of as many equal stretches where there are so many.
+
+        Up to some ten thousand come from all over, once a pass has taken such rows along.
+        """
+        if self._scattered is not None and rows <= self._scattered.rows:
+            return sample(self._scattered, rows, seed)
+        return sample(self.some, rows, seed)
+
+    @property
+    def is_scattered(self) -> bool:
+        """Whether a pass has taken along rows from all over, which the reserve lacks."""
+        return self._scattered is not None
+
+    @property
+    def scattered_rows(self) -> int:
+        """How many these are."""
+        return 0 if self._scattered is None else self._scattered.rows
+
+    def batch(self, rows: int, seed: int) -> Chunk | Population:
+        """Return so many random rows, or this where that is all of them, if they are many."""
+        if rows < self.rows:
+            return self.sample(rows, seed)
+        return self.whole if self.whole is not None and rows <= FEW else self
+
+    @property
+    def is_unseen(self) -> bool:
+        """Whether no pass has looked at all rows yet."""
+        return self._survey is None
+
+    @property
+    def survey(self) -> Survey:
+        """What a look at all rows tells; that of the first pass, if there was one."""
+        if self._survey is None:
+            self._survey = joined(self._looks())
+        return self._survey
+
+    def _looks(self) -> Iterator[Survey]:
+        for chunk in self._chunks(0):
+            for part in slices(chunk):
+                yield look_at(self.model, part, self.about)
+
+    @property
+    def glance(self) -> Survey:
+        """What is known without a pass: of many rows what some random ones tell."""
+        if self._survey is not None or self.some.rows == self.rows:
+            return self.survey
+        return look_at(self.model, sample(self.some, GLANCED, 0))
+
+    @cached_property
+    def places(self) -> np.ndarray:
+        """The single rows that the first pass takes along, int64[k]."""
+        return scattered(self.rows, 0)
+
+    @cached_property
+    def about(self) -> float:
+        """A value of the response, about which its moments are taken."""
+        return float(response_of(self.model, self.some.part(0, 1))[0])
+
+    def sums(self, kernel: Kernel, theta: np.ndarray) -> Sums:
+        """Return the sums over all rows at ``theta``.
+
+        They are the same to the last bit whatever the number of threads and the chunks.
+        """
+        return self._known(kernel, theta, scores=False)
+
+    def scores(self, kernel: Kernel, theta: np.ndarray) -> np.ndarray:
+        """Return Σ w² (∂loss/∂prediction)² J Jᵀ over all rows, float64[p, p]."""
+        return self._known(kernel, theta, scores=True).curvature
+
+    def _known(self, kernel: Kernel, theta: np.ndarray, scores: bool) -> Sums:
+        key = (kernel.source, theta.tobytes(), scores)
+        if key not in self._sums:
+            passing = Passing(self, kernel, theta, scores)
+            found = passing.go()
+            if passing.looks:
+                self._survey, self._scattered = passing.survey, passing.scattered
+            while len(self._sums) >= REMEMBERED:
+                self._sums.pop(next(iter(self._sums)))
+            self._sums[key] = found
+        return self._sums[key]
+
+    def forget(self, kernel: Kernel, theta: np.ndarray) -> None:
+        """Drop the sums at ``theta`` from the journal: what they led to is kept there itself."""
+        self.journal.forget(record_name(kernel, theta, scores=False))
+
+
+def in_memory(
+    model: Model, chunk: Chunk, some: Chunk, threads: int, journal: Journal
+) -> Population:
+    """Return the population of rows that are in memory.
+
+    Examples
+    --------
+    >>> from sgdfit.checkpoint.journal import open_journal
+    >>> from sgdfit.model.model import build
+    >>> chunk = Chunk((np.array([1.0, 2.0]), np.array([5.0, 7.0])), None)
+    >>> journal = open_journal(None, {}, resume=False)
+    >>> here = in_memory(build("y = a*x", ["x", "y"]), chunk, chunk, 1, journal)
+    >>> here.rows, here.survey.high.tolist()
+    (2, [2.0, 7.0])
+    """
+
+    def chunks(first: int) -> Iterator[Chunk]:
+        for begin in range(first, chunk.rows, TASK_ROWS):
+            yield chunk.part(begin, begin + TASK_ROWS)
+
+    return Population(model, chunk.rows, chunks, some, chunk, threads, journal)

@@ -1,0 +1,283 @@
+"""From where ``auto`` walks, and which of the minima that it finds is the answer."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from sgdfit.fitting.doubt import ENDED, is_suspicious
+from sgdfit.fitting.equivalence import nearest, represented, settled_on
+from sgdfit.fitting.gauss_newton import walk
+from sgdfit.fitting.problem import Course, Problem
+from sgdfit.fitting.residuals import looked_at
+from sgdfit.fitting.starting import Starts, look_for_starts, missing, with_starts
+from sgdfit.fitting.task import Task
+from sgdfit.inference.quadratic import from_rows
+from sgdfit.kernel.kernel import Chunk
+from sgdfit.model.model import Model
+from sgdfit.model.symmetries import canonical
+from sgdfit.result.search import Rival, StartSearch
+
+__all__ = ["Found", "find_minimum"]
+
+# A minimum is better than another when its loss is lower by more than this share.
+BETTER = 1e-6
+# One that is called so in the report is lower by more than this.
+CLEARLY_BETTER = 1e-3
+# Of a few candidates the true loss over more rows decides which to follow.
+FOLLOWED = 5
+NEARLY = 1.5
+# Where a loss has no value, so many points are tried at so many standard errors.
+DRAWS, REACHES = 64, (0.3, 1.0, 3.0, 10.0)
+
+
+class Found(NamedTuple):
+    """A walk, and how its start was found.
+
+    Attributes
+    ----------
+    task : Task
+    course : Course
+    search : StartSearch or None
+    better : Rival or None
+        A lower minimum than that of the course.
+    distance : float or None
+        To the optimum of all rows, where the task is to speak of some of them alone.
+    """
+
+    task: Task
+    course: Course
+    search: StartSearch | None
+    better: Rival | None
+    distance: float | None = None
+
+
+def find_minimum(task: Task, problem: Problem, search: bool | None) -> Found:
+    """Find starts where none are given, walk from there, and look for something better.
+
+    Parameters
+    ----------
+    search : bool or None
+        Whether to search for starts that are not given, and for a better minimum than that of
+        those that are; None: for the latter where the residuals are no noise.
+    """
+    model = task.model
+    sought = missing(model)
+    if problem.quadratic:
+        # From anywhere the first step leads to the minimum.
+        task = task._replace(model=with_starts(model, _origin(problem, model), "solved"))
+        sizes = problem.sizes
+        # The sample's minimum is near enough for all rows, whose sums then lose no digits.
+        few = sizes[:1] if len(sizes) > 1 else []
+        course = walk(problem, np.array(task.model.start), [*few, sizes[-1]])
+        return Found(task, course, None, None)
+    if sought and search is not False:
+        starts = look_for_starts(task, problem.seed)
+        if starts is not None:
+            found = _from_search(task, problem, starts)
+            try:
+                found = _looked_over(task, problem, found)
+                if len(sought) < len(model.free):
+                    found = found._replace(better=_better(task, problem, found.course, search)[0])
+            except KeyboardInterrupt:
+                found = _interrupted(found)
+            return found
+    course, doubtful = _from_given(task, problem, np.array(model.start))
+    if search is None and not doubtful:
+        return Found(task, course, None, None)
+    try:
+        better, facts = _better(task, problem, course, search)
+    except KeyboardInterrupt:
+        return _interrupted(Found(task, course, None, None))
+    return Found(task, course, facts, better)
+
+
+def _interrupted(found: Found) -> Found:
+    """Return what was found until Ctrl-C ended the look for something better."""
+    return found._replace(course=found.course._replace(ending="interrupted"))
+
+
+def _from_given(task: Task, problem: Problem, start: np.ndarray) -> tuple[Course, bool]:
+    """Walk from the given start, where need be by two ways, and keep the one that leads lower.
+
+    Solving linear parameters exactly is nearly always the shorter way. But it leaves their starts
+    aside, and so may come down elsewhere. Whether the fit looks like a wrong one is told as well.
+    """
+    course = looked_at(task, problem, walk(problem, start))
+    doubtful = is_suspicious(task, problem, course)
+    if doubtful and len(problem.linear):
+        plain = problem._replace(linear=problem.linear[:0])
+        try:
+            other = _lower(plain, start, course)
+        except KeyboardInterrupt:
+            return course._replace(ending="interrupted"), False
+        if other is not course:
+            course, doubtful = other, is_suspicious(task, problem, other)
+    return settled_on(problem, course, nearest(task.model, course)), doubtful
+
+
+def _lower(problem: Problem, start: np.ndarray, course: Course) -> Course:
+    """Return another walk if that leads lower; where rows are many a sample tells whether it does.
+
+    Passes through all rows are dear, and a sample tells minima apart that differ at all.
+    """
+    *few, rows = problem.sizes
+    if few:
+        other = _finished(walk(problem, start, few))
+        if not _is_lower(_loss(other), _loss_on(course, few[-1]), BETTER):
+            return course
+        start, few = other.theta, few[-1:]
+    other = _finished(walk(problem, start, [*few, rows]))
+    return other if _is_lower(_loss(other), _loss(course), BETTER) else course
+
+
+def _loss_on(course: Course, rows: int) -> float:
+    """Return the mean loss at which a course left the batch of so many rows."""
+    return next((s.loss for s in reversed(course.way) if s.rows == rows), math.inf)
+
+
+def _origin(problem: Problem, model: Model) -> np.ndarray:
+    given = [model.parameters[n].start if n not in missing(model) else 0.0 for n in model.free]
+    return problem.box.clip(np.array(given))
+
+
+def _from_search(task: Task, problem: Problem, starts: Starts) -> Found:
+    """Follow the best of the candidates, from where the search drew it if that leads there."""
+    model, sizes = task.model, problem.sizes
+    quiet = problem._replace(callback=None)
+    k, known = _best_candidate(quiet, starts)
+    if not math.isfinite(known):
+        starts = _within_domain(quiet, starts)
+        k, known = _best_candidate(quiet, starts)
+    raw, polished = (problem.box.clip(points[k]) for points in (starts.raw, starts.polished))
+    start, polished, told = represented(model, raw, polished)
+    course = walk(problem if len(sizes) == 1 else quiet, start, sizes[:1])
+    ended = course.ending in ("interrupted", "stopped")
+    fell_short = not ended and _is_lower(known, _loss(course), BETTER)
+    if fell_short:
+        start = polished
+    if fell_short or (len(sizes) > 1 and not ended):
+        course = walk(problem, start)
+    if not ended:
+        theta = canonical(model, course.theta, missing(model))[0]
+        course = settled_on(problem, course, theta)
+    task = task._replace(model=with_starts(model, start, "search"))
+    return Found(task, course, replace(starts.facts, symmetries=told), None)
+
+
+def _looked_over(task: Task, problem: Problem, found: Found) -> Found:
+    """Search anew among rows from all over, where those of a few long runs may have misled.
+
+    In sorted data a run holds only what lies near it, and a narrow peak may lie in none.
+    """
+    if not (problem.population.is_scattered and is_suspicious(task, problem, found.course)):
+        return found
+    starts = look_for_starts(task, problem.seed)
+    if starts is None or not _promises(problem, starts, found.course.theta):
+        return found
+    other = _from_search(task, problem, starts)
+    return other if _is_lower(_loss(other.course), _loss(found.course), BETTER) else found
+
+
+def _promises(problem: Problem, starts: Starts, theta: np.ndarray) -> bool:
+    """Whether a candidate leads lower than ``theta`` on rows from all over, which are at hand."""
+    alone, quiet = [problem.population.scattered_rows], problem._replace(callback=None)
+    here, *others = (
+        _loss(_finished(walk(quiet, problem.box.clip(point), alone)))
+        for point in (theta, *starts.polished[:FOLLOWED])
+    )
+    return any(_is_lower(loss, here, BETTER) for loss in others)
+
+
+def _within_domain(problem: Problem, starts: Starts) -> Starts:
+    """Return the starts with points in their place at which every row has a finite loss.
+
+    The least squares that starts come from may lead where another loss, such as Poisson's, has no
+    value. Points about them are tried, at ever more of their standard errors.
+    """
+    chunk = problem.population.sample(starts.facts.rows, problem.seed)
+    random = np.random.default_rng(problem.seed)
+    for theta in (*starts.raw, *starts.polished):
+        root = _scatter(problem, chunk, theta)
+        for reach in REACHES:
+            draws = random.standard_normal((DRAWS, len(theta)))
+            points = [problem.box.clip(theta + reach * root @ draw) for draw in draws]
+            losses = [float(problem.kernel.rows(point, chunk).loss.sum()) for point in points]
+            best = int(np.nanargmin([*losses, np.inf]))
+            if best < len(points) and np.isfinite(losses[best]):
+                point = (points[best],)
+                return starts._replace(raw=point, polished=point, losses=starts.losses[:1])
+    return starts
+
+
+def _scatter(problem: Problem, chunk: Chunk, theta: np.ndarray) -> np.ndarray:
+    """Return a root of the covariance that least squares would give at ``theta``."""
+    rows = problem.kernel.rows(theta, chunk)
+    residual = rows.prediction - rows.target
+    square = float(residual @ residual)
+    near = from_rows(rows.jacobian, residual, np.ones(chunk.rows), chunk.weights, square / 2)
+    if not np.isfinite(near.root).all():
+        return np.diag(np.abs(theta))
+    return np.asarray(np.linalg.pinv(near.root)) * math.sqrt(square / chunk.rows)
+
+
+def _best_candidate(problem: Problem, starts: Starts) -> tuple[int, float]:
+    """Return the candidate that leads lowest on the first batch, and its mean loss there."""
+    trusted = problem.squared and problem.rows <= starts.facts.rows
+    # More rows change the order of minima that are nearly as good, not of others.
+    near = sum(loss <= NEARLY * starts.losses[0] for loss in starts.losses)
+    count = 1 if trusted else min(near, FOLLOWED) if problem.squared else FOLLOWED
+    steps = 0 if trusted else problem.steps
+    first = problem.sizes[:1]
+    walks = (
+        walk(problem._replace(callback=None, steps=steps), problem.box.clip(theta), first)
+        for theta in starts.polished[:count]
+    )
+    losses = [_loss(_finished(course)) for course in walks]
+    # Of candidates that lead to the same minimum the first is the nearest to it.
+    k = next(i for i, loss in enumerate(losses) if not _is_lower(min(losses), loss, BETTER))
+    return k, losses[k]
+
+
+def _finished(course: Course) -> Course:
+    """Return a course on which nothing depends but the next one, unless Ctrl-C ended it."""
+    if course.ending == "interrupted":
+        raise KeyboardInterrupt
+    return course
+
+
+def _is_lower(loss: float, other: float, share: float) -> bool:
+    """Whether a loss, which may be negative, is lower than another by a share of its size."""
+    return loss < (other - share * abs(other) if math.isfinite(other) else other)
+
+
+def _loss(course: Course) -> float:
+    """Return the mean loss over the last batch; infinite where there is none."""
+    if course.quadratic is None or not course.way:
+        return math.inf
+    return course.quadratic.loss / course.way[-1].rows
+
+
+def _better(
+    task: Task, problem: Problem, course: Course, search: bool | None
+) -> tuple[Rival | None, StartSearch | None]:
+    """Look for a better minimum than the given starts led to, where there is reason to."""
+    if search is False or course.ending in ENDED:
+        return None, None
+    if search is None and not is_suspicious(task, problem, course):
+        return None, None
+    starts = look_for_starts(task, problem.seed, all_free=True)
+    if starts is None:
+        return None, None
+    quiet = problem._replace(callback=None)
+    k, _ = _best_candidate(quiet, starts)
+    other = _lower(quiet, problem.box.clip(starts.polished[k]), course)
+    blur = 0.0 if course.quadratic is None else course.quadratic.blur / course.way[-1].rows
+    if not _is_lower(_loss(other), _loss(course) - blur, CLEARLY_BETTER):
+        return None, starts.facts
+    chosen, _ = canonical(task.model, other.theta, task.model.free)
+    values = dict(zip(task.model.free, map(float, chosen), strict=True))
+    return Rival(values, _loss(other)), starts.facts

@@ -1,0 +1,248 @@
+"""What each row weighs, computed from its columns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sgdfit.data.source import Source
+from sgdfit.errors import DataError, UsageError
+from sgdfit.fitting.weighting import Weighting
+from sgdfit.formula.evaluation import evaluate
+from sgdfit.formula.parsing import parse_expression
+from sgdfit.kernel.kernel import PANEL
+
+__all__ = [
+    "Scale",
+    "Weigher",
+    "columns_of",
+    "given_weights",
+    "relative_weights",
+    "scale_of",
+    "weigher",
+    "weights_of",
+]
+
+Array = np.ndarray[Any, Any]
+
+
+def columns_of(weights: str | None) -> tuple[str, ...]:
+    """Return the columns that an expression of weights needs.
+
+    Raises
+    ------
+    UsageError
+        When ``weights`` is no text.
+
+    Examples
+    --------
+    >>> columns_of("1/s**2")
+    ('s',)
+    """
+    if weights is None:
+        return ()
+    if not isinstance(weights, str):
+        raise UsageError(
+            f"weights is {type(weights).__name__}; name a column of the data, or an expression"
+            " of columns such as '1/s**2'"
+        )
+    return parse_expression(weights)[1]
+
+
+def weights_of(weights: str, source: Source) -> NDArray[np.float64]:
+    """Return the weight of every row as it is given, shape (rows,).
+
+    Raises
+    ------
+    DataError
+        When a weight is negative or not finite.
+
+    Examples
+    --------
+    >>> weights_of("1/s**2", Source({"s": np.array([1.0, 2.0])}, "the data")).tolist()
+    [1.0, 0.25]
+    """
+    weight = _spread(weights, source.columns)
+    bad = ~(np.isfinite(weight) & (weight >= 0))
+    _refuse(bad, "weight", weights, weight, source.label, 0)
+    return weight
+
+
+class Scale(NamedTuple):
+    """How large the weights of some rows are.
+
+    Attributes
+    ----------
+    peak : float
+        The largest weight; of standard deviations the least.
+    total : float
+        The sum of the weights where the largest is one, since that of large ones could overflow.
+    counted : int
+        How many have a weight above 0.
+    """
+
+    peak: float
+    total: float
+    counted: int
+
+
+class Weigher(NamedTuple):
+    """What weighs a row.
+
+    Attributes
+    ----------
+    weighting : Weighting
+    peak : float
+        See `Scale`.
+    mean : float
+        The mean of the weights above 0, where the largest is one.
+    given_mean : float
+        The same as they were given.
+    """
+
+    weighting: Weighting
+    peak: float
+    mean: float
+    given_mean: float
+
+    def weights(self, columns: Mapping[str, Array]) -> NDArray[np.float64]:
+        """Return the weights of rows, of which all above 0 together have a mean of one."""
+        values = given_weights(self.weighting, columns)
+        return _relative(self.weighting, values, self.peak) / self.mean
+
+
+def scale_of(
+    weighting: Weighting, columns: Mapping[str, Array], label: str, first: int = 0
+) -> Scale:
+    """Look at the weights of a block of rows, which begins at row ``first``.
+
+    Raises
+    ------
+    DataError
+        When a weight is negative or not finite, or a standard deviation not positive and finite.
+
+    Examples
+    --------
+    >>> scale_of(Weighting(weights="w"), {"w": np.array([1.0, 0.0, 4.0])}, "the data")
+    Scale(peak=4.0, total=1.25, counted=2)
+    """
+    values = given_weights(weighting, columns)
+    if weighting.sigma is not None:
+        bad = ~(np.isfinite(values) & (values > 0))
+        _refuse(bad, "sigma", weighting.sigma, values, label, first)
+        peak = float(values.min())
+    else:
+        bad = ~(np.isfinite(values) & (values >= 0))
+        _refuse(bad, "weight", str(weighting.weights), values, label, first)
+        peak = float(values.max())
+    if peak == 0:
+        return Scale(0.0, 0.0, 0)
+    relative = _relative(weighting, values, peak)
+    return Scale(peak, float(relative.sum()), int(np.count_nonzero(relative)))
+
+
+def weigher(weighting: Weighting, parts: Iterable[Scale], label: str) -> Weigher:
+    """Return what weighs rows, from the scales of all their blocks.
+
+    Raises
+    ------
+    DataError
+        When all weights are 0, or out of the range of floating point.
+
+    Examples
+    --------
+    >>> parts = [Scale(4.0, 1.25, 2), Scale(2.0, 1.0, 1)]
+    >>> round(weigher(Weighting(weights="w"), parts, "the data").given_mean, 6)
+    2.333333
+    """
+    found = list(parts)
+    ends = [part.peak for part in found if part.counted]
+    if not ends:
+        raise DataError(f"every weight '{weighting.given}' of {label} is 0; nothing is left to fit")
+    peak = min(ends) if weighting.sigma is not None else max(ends)
+    one = np.ones(1)
+    with np.errstate(all="ignore"):
+        shares = [float(_relative(weighting, p.peak * one, peak)[0]) * p.total for p in found]
+        # Squared last: the square of a tiny sigma could vanish.
+        largest = peak if weighting.sigma is None else float(np.square(1 / np.float64(peak)))
+        mean = math.fsum(shares) / sum(part.counted for part in found)
+    if not 0 < largest * mean < np.inf:
+        said = "sigma" if weighting.sigma is not None else "weights"
+        raise DataError(
+            f"the {said} '{weighting.given}' of {label} gives rows a weight of"
+            f" {largest * mean:g}, out of the range of floating point; rescale the response and it"
+            " together"
+        )
+    return Weigher(weighting, peak, mean, largest * mean)
+
+
+def relative_weights(weighting: Weighting, source: Source) -> tuple[NDArray[np.float64], float]:
+    """Return weights of which those above 0 have a mean of one, and the mean that they had.
+
+    Raises
+    ------
+    DataError
+        As `scale_of` and `weigher` do.
+
+    Examples
+    --------
+    >>> source = Source({"s": np.array([1.0, 0.5])}, "the data")
+    >>> weights, mean = relative_weights(Weighting(sigma="s"), source)
+    >>> weights.tolist(), mean
+    ([0.4, 1.6], 2.5)
+    """
+    names = columns_of(weighting.given)
+    if not names:  # a constant weighs all rows alike, of which one column tells the number
+        names = tuple(source.columns)[:1]
+    scales = [
+        scale_of(weighting, dict(zip(names, block, strict=True)), source.label, k * PANEL)
+        for k, block in enumerate(source.chunks(names, PANEL))
+    ]
+    known = weigher(weighting, scales, source.label)
+    return known.weights({name: source.columns[name] for name in names}), known.given_mean
+
+
+def _relative(weighting: Weighting, values: Array, peak: float) -> NDArray[np.float64]:
+    """Return weights of which the largest is one."""
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        return np.square(peak / values) if weighting.sigma is not None else values / peak
+
+
+def given_weights(weighting: Weighting, columns: Mapping[str, Array]) -> NDArray[np.float64]:
+    """Return the weights, or the standard deviations, of some rows as they were given.
+
+    Examples
+    --------
+    >>> given_weights(Weighting(weights="2*w"), {"w": np.array([1.0, 0.0])}).tolist()
+    [2.0, 0.0]
+    """
+    assert weighting.given is not None  # there are weights
+    return _spread(weighting.given, columns)
+
+
+def _spread(text: str, columns: Mapping[str, Array]) -> NDArray[np.float64]:
+    values = evaluate(parse_expression(text)[0], dict(columns))
+    rows = len(next(iter(columns.values())))
+    return np.broadcast_to(np.asarray(values, dtype=np.float64), rows)
+
+
+_ALLOWED = {
+    "weight": "a weight is a finite number, 0 or more",
+    "sigma": "a standard deviation is a finite number above 0",
+}
+
+
+def _refuse(
+    bad: NDArray[np.bool_], what: str, text: str, values: Array, label: str, first: int
+) -> None:
+    """Say which row has a value that cannot be."""
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise DataError(
+            f"the {what} '{text}' is {values[row]:g} in row {first + row + 1} of {label}"
+            f" ({bad.sum():,} such rows); {_ALLOWED[what]}"
+        )

@@ -1,0 +1,298 @@
+"""A formula: what the response is, as an expression of variables and parameters."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
+
+import sympy
+from sympy.printing.precedence import PRECEDENCE, precedence
+from sympy.printing.str import StrPrinter
+
+from sgdfit.errors import FormulaError, UsageError
+from sgdfit.formula.functions import CONSTANTS, FUNCTIONS, by_class
+from sgdfit.formula.limits import finite
+
+__all__ = ["Formula", "as_formula", "derivative", "ordered_names", "symbol", "to_text"]
+
+Expr = Any  # SymPy ships no types
+
+
+def symbol(name: str) -> Expr:
+    """Return the SymPy symbol that stands for ``name``: every quantity in a formula is real."""
+    return sympy.Symbol(name, real=True)
+
+
+@dataclass(frozen=True)
+class Formula:
+    """A response and the expression that predicts it.
+
+    Which names are variables and which are parameters is decided when it meets data: every name
+    that is a column is a variable, every other one a parameter.
+
+    Attributes
+    ----------
+    expression : sympy.Expr
+        The right side.
+    response : sympy.Expr or None
+        The left side, an expression of columns; None for a bare expression.
+    names : tuple of str
+        Every name on the right side, in the order in which it was written.
+    text : str or None
+        The formula as the user wrote it, where it came from text.
+    fixed : dict of str to float
+        Parameters bound to a value (by `functools.partial`).
+    start : dict of str to float
+        Starting values (the defaults of a function's arguments).
+
+    Examples
+    --------
+    >>> formula = as_formula("y = a*x^2 + b*x + c")
+    >>> formula.names
+    ('a', 'x', 'b', 'c')
+    >>> print(formula)
+    y = a*x^2 + b*x + c
+    """
+
+    expression: Expr
+    response: Expr | None = None
+    names: tuple[str, ...] = ()
+    text: str | None = None
+    fixed: Mapping[str, float] = field(default_factory=dict)
+    start: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def response_names(self) -> tuple[str, ...]:
+        """The columns that the left side is made of."""
+        return () if self.response is None else ordered_names(self.response)
+
+    def __str__(self) -> str:
+        """Return text that parses back to the same formula: the user's own where there is one."""
+        return self.text or self.canonical
+
+    @property
+    def canonical(self) -> str:
+        """The formula written anew from its expression: equal formulas, equal text."""
+        right = to_text(self.expression, self.names)
+        return right if self.response is None else f"{to_text(self.response)} = {right}"
+
+    def with_response(self, response: str) -> Formula:
+        """Return the same formula with the left side ``response``, a column or an expression."""
+        left = parse_left(response)
+        text = None if self.text is None else f"{response.strip()} = {self.text}"
+        return replace(self, response=left, text=text)
+
+    def renamed(self, names: Mapping[str, str]) -> Formula:
+        """Return the same formula with other names in it; those not in ``names`` stay."""
+        symbols = {symbol(old): symbol(new) for old, new in names.items()}
+        return Formula(
+            self.expression.xreplace(symbols),
+            None if self.response is None else self.response.xreplace(symbols),
+            tuple(names.get(name, name) for name in self.names),
+            fixed={names.get(name, name): value for name, value in self.fixed.items()},
+            start={names.get(name, name): value for name, value in self.start.items()},
+        )
+
+
+def as_formula(formula: str | Callable[..., Any] | Formula, response: str | None = None) -> Formula:
+    """Return a `Formula` from text, a Python function or a formula.
+
+    Parameters
+    ----------
+    formula : str, callable or Formula
+        ``"y = a*x**2 + b*x + c"``, or a function such as ``def quad(a, b, c, x)``.
+    response : str, optional
+        The left side, where ``formula`` has none.
+
+    Raises
+    ------
+    FormulaError
+        When the text cannot be read or the function cannot be traced.
+    UsageError
+        When ``formula`` is something else, or two left sides are given.
+
+    Examples
+    --------
+    >>> print(as_formula(lambda k, t: 2**-(k*t), response="mass"))
+    mass = 2**(-k*t)
+    """
+    if isinstance(formula, str):
+        from sgdfit.formula.parsing import parse
+
+        parsed = parse(formula)
+    elif isinstance(formula, Formula):
+        parsed = formula
+    elif callable(formula):
+        from sgdfit.formula.tracing import trace
+
+        parsed = trace(formula)
+    else:
+        raise UsageError(
+            f"a formula is text such as 'y = a*x + b' or a Python function,"
+            f" not {type(formula).__name__!r}"
+        )
+    if response is None:
+        return parsed
+    if parsed.response is not None:
+        if parse_left(response) == parsed.response:
+            return parsed
+        raise UsageError(
+            f"the formula '{parsed}' already names its response;"
+            f" leave out response={response!r} or the left side"
+        )
+    return parsed.with_response(response)
+
+
+def parse_left(response: str) -> Expr:
+    """Read a left side given on its own."""
+    from sgdfit.formula.parsing import parse_expression
+
+    if not isinstance(response, str):
+        raise UsageError(f"response={response!r} is no text; name a column, as in response='y'")
+    return parse_expression(response)[0]
+
+
+@lru_cache(maxsize=256)
+def ordered_names(expression: Expr) -> tuple[str, ...]:
+    """Return the names in ``expression``, sorted."""
+    return tuple(sorted(s.name for s in expression.free_symbols))
+
+
+@lru_cache(maxsize=1024)
+def derivative(expression: Expr, name: str) -> Expr:
+    """Return the partial derivative of ``expression`` with respect to ``name``.
+
+    The derivative of ``u**v`` to ``v`` is ``u**v*log(u)``, and SymPy writes that to ``u`` as
+    ``v*u**v/u``; at ``u = 0`` floating point would make both NaN. They are written as
+    ``xlogy(u**v, u)`` and ``v*u**(v - 1)``.
+
+    Examples
+    --------
+    >>> derivative(as_formula("a*x**b").expression, "b")
+    a*Xlogy(x**b, x)
+    """
+    slope = finite(expression.diff(symbol(name)))
+    return slope.replace(lambda part: part.is_Mul, _without_zero_times_infinity)
+
+
+def _without_zero_times_infinity(product: Expr) -> Expr:
+    for power in product.args:
+        if not (power.is_Pow and power.exp.free_symbols):
+            continue
+        base, log = power.base, sympy.log(power.base)
+        divisor = next((f for f in product.args if f.is_Pow and f == base**f.exp != power), None)
+        if log in product.args:
+            together = FUNCTIONS["xlogy"].symbolic(power, base)
+        elif divisor is not None:
+            log, together = divisor, base ** (power.exp + divisor.exp)
+        else:
+            continue
+        return sympy.Mul(*(f for f in product.args if f not in (power, log)), together)
+    return product
+
+
+def to_text(expression: Expr, order: tuple[str, ...] = ()) -> str:
+    """Return text that parses back to ``expression``, its terms in the ``order`` of names."""
+    return str(_FormulaPrinter(order).doprint(expression))
+
+
+def quoted(name: str) -> str:
+    """Return ``name`` as it is written in a formula: in backticks where it is no identifier."""
+    plain = name.isidentifier() and name == unicodedata.normalize("NFKC", name)
+    reserved = name in CONSTANTS or name in {"if", "else", "and", "or", "not"}
+    return name if plain and not reserved else "`" + name.replace("`", "``") + "`"
+
+
+class _FormulaPrinter(StrPrinter):  # type: ignore[misc]
+    """SymPy's text, with our names of functions and terms in the order they were written."""
+
+    def __init__(self, order: tuple[str, ...]) -> None:
+        super().__init__({"full_prec": False})
+        self._rank = {name: i for i, name in enumerate(order)}
+
+    def _print_Symbol(self, expr: Expr) -> str:
+        return quoted(expr.name)
+
+    def _print_Float(self, expr: Expr) -> str:
+        return repr(float(expr))
+
+    def _print_Exp1(self, expr: Expr) -> str:
+        return "exp(1)"
+
+    def _print_Function(self, expr: Expr) -> str:
+        name = by_class.get(expr.func)
+        if name is None:
+            raise FormulaError(f"the function {expr.func.__name__!r} has no text form")
+        return f"{name}({', '.join(self._print(arg) for arg in expr.args)})"
+
+    _print_Abs = _print_Function
+    _print_log = _print_Function
+
+    def _print_ExpBase(self, expr: Expr) -> str:
+        return f"exp({self._print(expr.exp)})"
+
+    def _print_Pow(self, expr: Expr, rational: bool = False) -> str:
+        if expr.exp == sympy.S.Half:
+            return f"sqrt({self._print(expr.base)})"
+        if expr.exp == -sympy.S.Half:
+            return f"1/sqrt({self._print(expr.base)})"
+        return str(super()._print_Pow(expr, rational=rational))
+
+    def _print_Relational(self, expr: Expr) -> str:
+        left, right = (self.parenthesize(e, PRECEDENCE["Relational"]) for e in expr.args)
+        return f"{left} {expr.rel_op} {right}"
+
+    def _junction(self, expr: Expr, word: str) -> str:
+        return f" {word} ".join(f"({self._print(arg)})" for arg in sorted(expr.args, key=str))
+
+    def _print_And(self, expr: Expr) -> str:
+        return self._junction(expr, "and")
+
+    def _print_Or(self, expr: Expr) -> str:
+        return self._junction(expr, "or")
+
+    def _print_Not(self, expr: Expr) -> str:
+        return f"not ({self._print(expr.args[0])})"
+
+    def _print_Add(self, expr: Expr, order: Any = None) -> str:
+        terms = sorted(self._as_ordered_terms(expr, order=order), key=self._first_name)
+        printed = [(self._print(term), term) for term in terms]
+        # 1 - exp(-x), not -exp(-x) + 1
+        lead = next((i for i, (text, _) in enumerate(printed) if text[0] != "-"), 0)
+        printed.insert(0, printed.pop(lead))
+        text = ""
+        for piece, term in printed:
+            piece = f"({piece})" if precedence(term) < PRECEDENCE["Add"] and text else piece
+            negative = piece.startswith("-")
+            text += (" - " if negative else " + ") + piece.lstrip("-") if text else piece
+        return text
+
+    def _print_Mul(self, expr: Expr) -> str:
+        number, rest = expr.as_coeff_Mul()
+        over = [1 / f for f in sympy.Mul.make_args(rest) if _is_divisor(f)]
+        under = [f for f in sympy.Mul.make_args(rest) if not _is_divisor(f)]
+        sign = "-" if number.is_negative else ""
+        upper, lower = (abs(number), 1) if number.is_Float else (abs(number.p), number.q)
+        under.sort(key=lambda f: (f.is_Add, self._first_name(f)))
+        top = "*".join(self.parenthesize(f, PRECEDENCE["Mul"]) for f in under)
+        if upper != 1 or number.is_Float or not under:
+            top = "*".join(filter(None, [self._print(sympy.sympify(upper)), top]))
+        bottom = [self.parenthesize(f, PRECEDENCE["Pow"], strict=True) for f in over]
+        if lower != 1 and not any(f.is_Add for f in over):
+            bottom, lower = [str(lower), *bottom], 1
+        text = sign + top
+        if bottom:
+            text += f"/{bottom[0]}" if len(bottom) == 1 else f"/({'*'.join(bottom)})"
+        return text if lower == 1 else f"{text}/{lower}"
+
+    def _first_name(self, term: Expr) -> int:
+        """Rank a term by the earliest of its names (a stable sort keeps SymPy's order within)."""
+        ranks = [self._rank.get(s.name, len(self._rank)) for s in term.free_symbols]
+        return min(ranks, default=len(self._rank))
+
+
+def _is_divisor(factor: Expr) -> bool:
+    return bool(factor.is_Pow and factor.exp.is_number and factor.exp.is_negative)

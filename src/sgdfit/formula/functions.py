@@ -1,0 +1,166 @@
+"""The one table of functions and constants that a formula may use.
+
+Each row holds the SymPy form (for derivatives), the NumPy form and the compiled form (source
+text with ``{0}``, ``{1}``, … for the arguments; ``elementary`` is `sgdfit.kernel.elementary`).
+SymPy's own forms serve wherever their values and derivatives are right for real data; those of
+`sgdfit.formula.real` where they are not.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import sympy
+from sympy.codegen import cfunctions
+
+from sgdfit.formula.limits import power
+from sgdfit.formula.real import (
+    Absolute,
+    Cbrt,
+    Ceil,
+    Floor,
+    Logaddexp,
+    Logistic,
+    Maximum,
+    Minimum,
+    Sign,
+    Where,
+    Xlogy,
+)
+
+__all__ = [
+    "ALIASES",
+    "CONSTANTS",
+    "FUNCTIONS",
+    "OPERATIONS",
+    "Absolute",
+    "Form",
+    "Logistic",
+    "Sign",
+    "Where",
+    "by_class",
+    "lookup",
+]
+
+Expr = Any  # SymPy ships no types
+
+
+class Form(NamedTuple):
+    """One function in its three forms, and how many arguments it takes."""
+
+    symbolic: Callable[..., Expr]
+    numpy: str
+    compiled: str
+    arity: int = 1
+
+
+def _shared(symbolic: Callable[..., Expr], numpy: str, math: str | None = None) -> Form:
+    return Form(symbolic, f"numpy.{numpy}({{0}})", f"math.{math or numpy}({{0}})")
+
+
+def _own(symbolic: Callable[..., Expr], numpy: str, own: str | None = None) -> Form:
+    return Form(symbolic, f"numpy.{numpy}({{0}})", f"elementary.{own or numpy}({{0}})")
+
+
+def _hypot(x: Expr, y: Expr) -> Expr:
+    return sympy.sqrt(x**2 + y**2)
+
+
+def _clip(x: Expr, low: Expr, high: Expr) -> Expr:
+    return Minimum(Maximum(x, low), high)
+
+
+def _heaviside(x: Expr, at_zero: Expr) -> Expr:
+    return Where(x < 0, sympy.S.Zero, Where(x > 0, sympy.S.One, at_zero))
+
+
+FUNCTIONS: dict[str, Form] = {
+    "exp": _own(sympy.exp, "exp"),
+    "expm1": _own(cfunctions.expm1, "expm1"),
+    "log": _own(sympy.log, "log"),
+    "log2": _own(cfunctions.log2, "log2"),
+    "log10": _own(cfunctions.log10, "log10"),
+    "log1p": _own(cfunctions.log1p, "log1p"),
+    "sqrt": _shared(sympy.sqrt, "sqrt"),
+    "cbrt": _own(Cbrt, "cbrt"),
+    "sin": _own(sympy.sin, "sin"),
+    "cos": _own(sympy.cos, "cos"),
+    "tan": _own(sympy.tan, "tan"),
+    "cot": Form(sympy.cot, "1.0/numpy.tan({0})", "1.0/elementary.tan({0})"),
+    "asin": _own(sympy.asin, "arcsin", "asin"),
+    "acos": _own(sympy.acos, "arccos", "acos"),
+    "atan": _own(sympy.atan, "arctan", "atan"),
+    "atan2": Form(sympy.atan2, "numpy.arctan2({0}, {1})", "math.atan2({0}, {1})", 2),
+    "sinh": _own(sympy.sinh, "sinh"),
+    "cosh": _own(sympy.cosh, "cosh"),
+    "tanh": _own(sympy.tanh, "tanh"),
+    "coth": Form(sympy.coth, "1.0/numpy.tanh({0})", "1.0/elementary.tanh({0})"),
+    "asinh": _shared(sympy.asinh, "arcsinh", "asinh"),
+    "acosh": _shared(sympy.acosh, "arccosh", "acosh"),
+    "atanh": _shared(sympy.atanh, "arctanh", "atanh"),
+    "erf": Form(sympy.erf, "special.erf({0})", "elementary.erf({0})"),
+    "erfc": Form(sympy.erfc, "special.erfc({0})", "math.erfc({0})"),
+    "abs": Form(Absolute, "numpy.abs({0})", "abs({0})"),
+    "sign": Form(Sign, "numpy.sign({0})", "numpy.sign({0})"),
+    "floor": Form(Floor, "numpy.floor({0})", "numpy.floor({0})"),
+    "ceil": Form(Ceil, "numpy.ceil({0})", "numpy.ceil({0})"),
+    "minimum": Form(Minimum, "numpy.minimum({0}, {1})", "numpy.minimum({0}, {1})", 2),
+    "maximum": Form(Maximum, "numpy.maximum({0}, {1})", "numpy.maximum({0}, {1})", 2),
+    "hypot": Form(_hypot, "numpy.hypot({0}, {1})", "math.hypot({0}, {1})", 2),
+    "logistic": Form(Logistic, "special.expit({0})", "elementary.logistic({0})"),
+    "logaddexp": Form(Logaddexp, "numpy.logaddexp({0}, {1})", "elementary.logaddexp({0}, {1})", 2),
+    "xlogy": Form(Xlogy, "special.xlogy({0}, {1})", "elementary.xlogy({0}, {1})", 2),
+    "where": Form(Where, "numpy.where({0}, {1}, {2})", "({1} if {0} else {2})", 3),
+    "pow": Form(power, "{0}**{1}", "elementary.power({0}, {1})", 2),
+}
+
+ALIASES: dict[str, str] = {
+    "ln": "log",
+    "max": "maximum",
+    "min": "minimum",
+    "power": "pow",
+    "expit": "logistic",
+    "sigmoid": "logistic",
+    "absolute": "abs",
+    "fabs": "abs",
+    "ceiling": "ceil",
+    **{f"arc{name}": f"a{name}" for name in ("sin", "cos", "tan", "tan2", "sinh", "cosh", "tanh")},
+}
+
+CONSTANTS: dict[str, Expr] = {"pi": sympy.pi}
+
+# Functions that NumPy offers and that are made of others here.
+OPERATIONS: dict[str, Callable[..., Expr]] = {
+    "square": lambda x: x**2,
+    "reciprocal": lambda x: 1 / x,
+    "exp2": lambda x: sympy.S(2) ** x,
+    "deg2rad": lambda x: x * sympy.pi / 180,
+    "radians": lambda x: x * sympy.pi / 180,
+    "rad2deg": lambda x: x * 180 / sympy.pi,
+    "degrees": lambda x: x * 180 / sympy.pi,
+    "clip": _clip,
+    "heaviside": _heaviside,
+}
+
+
+by_class: dict[type, str] = {
+    form.symbolic: name for name, form in FUNCTIONS.items() if isinstance(form.symbolic, type)
+} | {sympy.Abs: "abs", sympy.sign: "sign"}
+
+
+def lookup(name: str) -> tuple[Callable[..., Expr], int] | None:
+    """Return the symbolic form of a function, by any of its names, and how many arguments it takes.
+
+    Examples
+    --------
+    >>> lookup("arctan2")
+    (atan2, 2)
+    """
+    name = ALIASES.get(name, name)
+    if name in FUNCTIONS:
+        return FUNCTIONS[name].symbolic, FUNCTIONS[name].arity
+    if name in OPERATIONS:
+        return OPERATIONS[name], len(inspect.signature(OPERATIONS[name]).parameters)
+    return None

@@ -1,0 +1,193 @@
+"""Generated source to a compiled module, kept on disk by its content.
+
+A formula so compiles once per machine. Where the folder cannot be written, or what it holds is
+damaged, the module is compiled in memory, for this process alone, and a `CacheWarning` says so.
+``SGDFIT_CACHE_DIR`` names another folder.
+
+Processes may compile the same module at once: each file is put in place whole. A module holds one
+function for one list of types, since Numba's index of several is not safe from two who add to it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numba
+from llvmlite import binding  # type: ignore[import-untyped]
+
+import sgdfit
+from sgdfit.errors import CacheWarning
+
+__all__ = ["folder", "function", "load"]
+
+# The modules here whose functions become part of the machine code.
+INLINED = (
+    "angles",
+    "coefficients",
+    "elementary",
+    "exponentials",
+    "instructions",
+    "library",
+    "logarithms",
+    "prefetching",
+)
+
+
+def folder() -> Path:
+    """Return the folder that compiled kernels are kept in."""
+    given = os.environ.get("SGDFIT_CACHE_DIR")
+    if given:
+        return Path(given)
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData/Local"))
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library/Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return base / "sgdfit"
+
+
+def function(source: str, name: str) -> Callable[..., Any]:
+    """Return the function ``name`` of the module that ``source`` makes.
+
+    Numba reads what it kept at the first call. If that fails (a file cut short by a full disk, a
+    folder taken away), the files are dropped and the call is made in memory.
+
+    Warns
+    -----
+    CacheWarning
+        Once, where nothing can be kept, or where what was kept is damaged.
+    """
+    module = load(source)
+    chosen = getattr(module, name)
+
+    def call(*arguments: Any) -> Any:
+        nonlocal chosen
+        try:
+            return chosen(*arguments)
+        except Exception as error:
+            if not hasattr(module, "__file__") or chosen is not getattr(module, name):
+                raise
+            _forget(module.__name__)
+            chosen = getattr(_in_memory(module.__name__, source), name)
+            answer = chosen(*arguments)
+            # Only now is it known that the fault was not in the call.
+            _tell_of_damage(type(error).__name__)
+            return answer
+
+    return call
+
+
+def load(source: str) -> ModuleType:
+    """Return the module that ``source`` makes.
+
+    Warns
+    -----
+    CacheWarning
+        Once, where the folder cannot be written.
+    """
+    name = _name(source)
+    try:
+        return _imported(name, _stored(name, source))
+    # Numba raises RuntimeError where it finds no folder to write to.
+    except (OSError, RuntimeError) as error:
+        sys.modules.pop(name, None)
+        _tell_of_folder(getattr(error, "strerror", None) or str(error))
+        return _in_memory(name, source)
+
+
+def _imported(name: str, path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # Numba's cached code imports its module by name.
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@cache
+def _tell_of_folder(reason: str) -> None:
+    _tell(
+        f"compiled kernels cannot be kept in {folder()} ({reason}), so each process compiles them"
+        " anew; set SGDFIT_CACHE_DIR to a folder of yours that can be written"
+    )
+
+
+@cache
+def _tell_of_damage(reason: str) -> None:
+    _tell(
+        f"a compiled kernel kept in {folder()} was damaged ({reason}) and has been made anew;"
+        " nothing else is lost"
+    )
+
+
+def _tell(sentence: str) -> None:
+    # No line of source helps here, and without one the warning is a single line.
+    warnings.warn_explicit(sentence, CacheWarning, "sgdfit", 1)
+
+
+def _name(source: str) -> str:
+    """Name a module by all that its machine code depends on."""
+    package = Path(sgdfit.__file__).parent
+    used = [
+        (package / f"{module}.py").read_text(encoding="utf-8")
+        for module in ("optimizers/updates", *(f"kernel/{name}" for name in INLINED))
+    ]
+    key = "\n".join([source, *used, sgdfit.__version__, numba.__version__, _processor()])
+    return f"kernel_{hashlib.sha256(key.encode()).hexdigest()[:24]}"
+
+
+@cache
+def _processor() -> str:
+    """Name the processor: a home may be shared by several machines."""
+    return f"{binding.get_host_cpu_name()} {binding.get_host_cpu_features().flatten()}"
+
+
+def _stored(name: str, source: str) -> Path:
+    """Write ``source`` where it does not stand yet; a reader never sees half a file."""
+    place = folder()
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if hasattr(os, "getuid") and place.stat().st_uid != os.getuid():
+        raise PermissionError(f"{place} belongs to someone else, whose code would be run")
+    path = place / f"{name}.py"
+    if path.exists():
+        if path.read_bytes() == source.encode():
+            return path
+        _tell_of_damage("its source had been changed")
+    handle, temporary = tempfile.mkstemp(dir=place, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(source)
+        os.replace(temporary, path)
+    except OSError:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def _forget(name: str) -> None:
+    """Drop what Numba kept of a module; a file that is gone or locked does not matter."""
+    for path in folder().glob(f"__pycache__/{name}.*"):
+        try:
+            path.unlink(missing_ok=True)
+        except OSError:
+            continue
+
+
+def _in_memory(name: str, source: str) -> ModuleType:
+    module = ModuleType(name)
+    text = source.replace("cache=True, ", "")
+    exec(compile(text, f"<{name}>", "exec"), module.__dict__)
+    return module

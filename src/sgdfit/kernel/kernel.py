@@ -1,0 +1,307 @@
+"""The two operations that everything stands on, and the choice of the form that runs them.
+
+``sums(theta, chunk)`` adds up loss, gradient and curvature over a chunk of rows; it is additive
+over chunks. ``sweep(state, …)`` takes textbook mini-batch steps through a chunk. Both exist in a
+NumPy form (no compile wait) and a compiled form (no Python inside the loop).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+
+from sgdfit.errors import UsageError
+from sgdfit.kernel.order import Order
+from sgdfit.kernel.summation import PANEL, Sums, combined
+from sgdfit.model.model import Model
+from sgdfit.optimizers import Optimizer
+
+__all__ = [
+    "FORMS",
+    "PANEL",
+    "Chunk",
+    "Kernel",
+    "Outcome",
+    "Rows",
+    "Segment",
+    "State",
+    "Sums",
+    "choose_form",
+    "chunk_of",
+    "combined",
+    "make",
+]
+
+Form = Literal["numpy", "compiled"]
+FORMS = ("auto", "numpy", "compiled")
+
+# Measured on this class of machine: a NumPy step costs about 40 µs and 20 ns a row, compiling
+# about 1.5 s the first time and half a second from the disk. Past this estimate of NumPy's own
+# time, compiling pays.
+COMPILE_SECONDS = 1.5
+NUMPY_STEP_SECONDS = 40e-6
+NUMPY_ROW_SECONDS = 20e-9
+
+
+class Chunk(NamedTuple):
+    """Rows in memory: the model's columns in order, and a weight for each row.
+
+    Attributes
+    ----------
+    columns : tuple of float64[n] or float32[n]
+        One array a column of `Model.columns`.
+    weights : float64[n] or None
+        Scaled to a mean of one over all rows, so that a batch's gradient is unbiased.
+    """
+
+    columns: tuple[np.ndarray, ...]
+    weights: np.ndarray | None
+
+    @property
+    def rows(self) -> int:
+        """How many rows."""
+        return len(self.columns[0])
+
+    @property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """The columns, and after them the weights if there are any; `chunk_of` takes them back."""
+        return self.columns if self.weights is None else (*self.columns, self.weights)
+
+    def part(self, first: int, last: int) -> Chunk:
+        """Return a view of the rows from ``first`` to before ``last``."""
+        weights = None if self.weights is None else self.weights[first:last]
+        return Chunk(tuple(column[first:last] for column in self.columns), weights)
+
+
+def chunk_of(arrays: tuple[np.ndarray, ...], *, weighted: bool) -> Chunk:
+    """Return the chunk of such arrays, of which the last may be the weights.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> chunk = Chunk((np.zeros(2),), np.ones(2))
+    >>> chunk_of(chunk.arrays, weighted=True).weights.tolist()
+    [1.0, 1.0]
+    """
+    return Chunk(arrays[:-1], arrays[-1]) if weighted else Chunk(arrays, None)
+
+
+class Rows(NamedTuple):
+    """What the sums add up, row by row: for few rows, whose Jacobian needs no squaring.
+
+    Attributes
+    ----------
+    prediction, target : float64[n]
+    loss, slope, bend : float64[n]
+        The loss, and its first and second derivative to the prediction; not weighted.
+    jacobian : float64[p, n]
+        The derivative of the prediction to each free parameter.
+    """
+
+    prediction: np.ndarray
+    target: np.ndarray
+    loss: np.ndarray
+    slope: np.ndarray
+    bend: np.ndarray
+    jacobian: np.ndarray
+
+
+class State(NamedTuple):
+    """Where a descent stands: goes into `sweep` and comes out of it.
+
+    Attributes
+    ----------
+    theta : float[p]
+        The free parameters.
+    slots : float[s, p]
+        The optimizer's memory (momentum buffers and the like).
+    average : float64[p]
+        The mean of the iterates since averaging began.
+    averaged : int
+        How many iterates that mean holds.
+    step : int
+        Steps taken.
+    position : int
+        Rows visited in this epoch; after a full batch 0, since the next epoch begins at once.
+    """
+
+    theta: np.ndarray
+    slots: np.ndarray
+    average: np.ndarray
+    averaged: int
+    step: int
+    position: int
+
+
+class Outcome(NamedTuple):
+    """What a sweep hands back.
+
+    Attributes
+    ----------
+    state : State
+        After the last step taken; its parameters are finite. When halted, it stands before the
+        batch that halted it, and its parameters are those that the batch failed at.
+    halted : bool
+        Whether a batch's loss was not finite or above the ceiling, or the step from it led to
+        parameters that are not finite.
+    records : float64[k, 3 + 2 p]
+        A row each recorded step: step, learning rate, batch loss, parameters, gradient, all
+        before the update.
+    """
+
+    state: State
+    halted: bool
+    records: np.ndarray
+
+
+class Segment(NamedTuple):
+    """How a sweep goes through a chunk.
+
+    Attributes
+    ----------
+    order : Order
+        In which order it visits the rows.
+    batch_size : int
+        Rows of one step; the last batch of an epoch may be smaller.
+    rates : float64[k]
+        The learning rates of the next k steps; the sweep takes no more than these.
+    ceiling : float
+        A batch loss above this counts as divergence.
+    record_every : int
+        Record each step whose number is a multiple of this; 0 records none.
+    low, high : float64[p]
+        Bounds; each step is projected onto them.
+    """
+
+    order: Order
+    batch_size: int
+    rates: np.ndarray
+    ceiling: float
+    record_every: int
+    low: np.ndarray
+    high: np.ndarray
+
+
+class Partials(Protocol):
+    """How `Kernel.partials` is called."""
+
+    def __call__(self, theta: np.ndarray, chunk: Chunk, scores: bool = False) -> np.ndarray:
+        """Return float64[k, 2, length(p)]."""
+
+
+class Kernel(NamedTuple):
+    """One form of the operations for one model and optimizer.
+
+    Attributes
+    ----------
+    form : "numpy" or "compiled"
+    source : str
+        The generated source text.
+    rows : (theta, chunk) -> Rows
+        Always in NumPy, all rows of the chunk at once.
+    partials : (theta, chunk, scores=False) -> float64[k, 2, length(p)]
+        High and low parts of the sums over each panel of `PANEL` rows of the chunk, of which the
+        last may be shorter: weight, loss, gradient, upper triangle of the curvature, row by row.
+        With ``scores``, weight² · (∂loss/∂prediction)² stands in front of J Jᵀ. A panel's sums
+        are the same bits in whatever chunk it stands; threads may ask for several at once.
+    sweep : (state, chunk, segment) -> Outcome
+    """
+
+    form: Form
+    source: str
+    rows: Callable[[np.ndarray, Chunk], Rows]
+    partials: Partials
+    sweep: Callable[[State, Chunk, Segment], Outcome]
+
+    def sums(self, theta: np.ndarray, chunk: Chunk) -> Sums:
+        """Return the sums over all rows of the chunk."""
+        return combined([self.partials(theta, chunk)], chunk.rows, len(theta))
+
+    def scores(self, theta: np.ndarray, chunk: Chunk) -> np.ndarray:
+        """Return the sum of weight² · (∂loss/∂prediction)² · J Jᵀ, the middle of a sandwich."""
+        partials = self.partials(theta, chunk, scores=True)
+        return combined([partials], chunk.rows, len(theta)).curvature
+
+
+def make(model: Model, optimizer: Optimizer, form: Form, *, weighted: bool = False) -> Kernel:
+    """Return the kernel of ``model`` and ``optimizer`` in ``form``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sgdfit.model.model import build
+    >>> from sgdfit.optimizers import sgd
+    >>> kernel = make(build("y = a*x", ["x", "y"]), sgd(), "numpy")
+    >>> chunk = Chunk((np.array([1.0, 2.0]), np.array([2.0, 4.0])), None)
+    >>> kernel.sums(np.array([1.0]), chunk)
+    Sums(rows=2, weight=2.0, loss=5.0, gradient=array([-10.]), curvature=array([[10.]]))
+    """
+    if form == "numpy":
+        from sgdfit.kernel.numpy_kernel import make_numpy
+
+        return make_numpy(model, optimizer)
+    from sgdfit.kernel.compiled_kernel import make_compiled
+
+    return make_compiled(model, optimizer, weighted=weighted)
+
+
+def choose_form(kernel: str, rows: int, steps: int, batch_size: int, dtype: Any) -> Form:
+    """Return the form that finishes sooner, or the one that was asked for.
+
+    Raises
+    ------
+    UsageError
+        When ``kernel`` names none, or asks for compiled steps in float32.
+
+    Examples
+    --------
+    >>> choose_form("auto", rows=20, steps=1000, batch_size=20, dtype="float64")
+    'numpy'
+    >>> choose_form("auto", rows=10**7, steps=10**7, batch_size=1, dtype="float64")
+    'compiled'
+    """
+    if kernel not in FORMS:
+        raise UsageError(f"kernel={kernel!r} is not one of {', '.join(map(repr, FORMS))}")
+    single = np.dtype(dtype) == np.float32
+    if kernel == "compiled" and single:
+        raise UsageError("the compiled kernel steps in float64; use kernel='numpy' for float32")
+    if kernel != "auto":
+        return kernel  # type: ignore[return-value]
+    seconds = steps * (NUMPY_STEP_SECONDS + batch_size * NUMPY_ROW_SECONDS)
+    return "compiled" if seconds > COMPILE_SECONDS and not single else "numpy"
+
+
+def emitted(model: Model, dialect: Any, names: dict[str, str]) -> tuple[list[str], list[str]]:
+    """Return the lines that compute prediction, target and Jacobian, and those of the loss.
+
+    ``names`` says what holds each column and free parameter; the lines assign ``prediction``,
+    ``target``, ``j0``, ``j1``, … and then ``loss``, ``slope`` and ``bend``.
+    """
+    from sgdfit.kernel.emission import emit
+    from sgdfit.model.loss import PREDICTION, TARGET
+
+    jacobian = [f"j{i}" for i in range(len(model.free))]
+    response = model.formula.response
+    row = emit(
+        [model.prediction, response, *model.gradient],
+        names,
+        [PREDICTION, TARGET, *jacobian],
+        dialect,
+    )
+    own = {PREDICTION: PREDICTION, TARGET: TARGET}
+    loss = emit(
+        [model.loss.expression, model.slope, model.bend],
+        own,
+        ["loss", "slope", "bend"],
+        dialect,
+        prefix="r",
+    )
+    return row, loss
+
+
+def held(model: Model) -> dict[str, str]:
+    """Return the Python name of each column (``x0``, …) and free parameter (``p0``, …)."""
+    columns = {name: f"x{i}" for i, name in enumerate(model.columns)}
+    return columns | {name: f"p{i}" for i, name in enumerate(model.free)}

@@ -1,0 +1,245 @@
+"""The NumPy form of the kernel: whole batches at a time, no compile wait, and the oracle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from typing import Any
+
+import numpy as np
+
+from sgdfit.kernel.kernel import (
+    Chunk,
+    Kernel,
+    Outcome,
+    Rows,
+    Segment,
+    State,
+    emitted,
+    held,
+)
+from sgdfit.kernel.summation import PANEL, length, triangle
+from sgdfit.model.loss import PREDICTION, TARGET
+from sgdfit.model.model import Model
+from sgdfit.optimizers import Optimizer
+
+__all__ = ["load_terms", "make_numpy", "rows_of", "stepped"]
+
+# Rows evaluated at once, a share of a panel: temporaries stay in the cache and memory bounded.
+STRIDE = 16_384
+
+Terms = Callable[..., tuple[np.ndarray, ...]]
+
+
+def make_numpy(model: Model, optimizer: Optimizer) -> Kernel:
+    """Return the NumPy form of the kernel."""
+    source, terms = load_terms(model)
+    return Kernel(
+        "numpy",
+        source,
+        rows=partial(rows_of, terms),
+        partials=partial(_partials, terms),
+        sweep=lambda state, chunk, segment: _sweep(terms, optimizer, state, chunk, segment),
+    )
+
+
+def load_terms(model: Model) -> tuple[str, Terms]:
+    """Return the source of ``terms``, which computes what `Rows` holds, and the function itself."""
+    source = _source(_Written(model, _expressions(model)))
+    return source, _load(source)
+
+
+@dataclass(frozen=True)
+class _Written:
+    """A model as its source sees it: those that differ in data or starts alone are equal."""
+
+    model: Model = field(compare=False)
+    expressions: tuple[Any, ...]
+
+
+def _expressions(model: Model) -> tuple[Any, ...]:
+    target, loss = model.formula.response, model.loss
+    return model.columns, model.free, model.prediction, target, loss.expression, loss.bend
+
+
+def rows_of(terms: Terms, theta: np.ndarray, chunk: Chunk) -> Rows:
+    """Evaluate the terms at every row of ``chunk``, together."""
+    return Rows(*_evaluate(terms, np.asarray(theta, dtype=np.float64), chunk.columns))
+
+
+@lru_cache(maxsize=128)
+def _source(written: _Written) -> str:
+    """Write ``terms``: what `Rows` holds, in this order."""
+    model = written.model
+    row, loss = emitted(model, "numpy", held(model))
+    parameters = ", ".join(f"p{i}" for i in range(len(model.free)))
+    columns = ", ".join(f"x{i}" for i in range(len(model.columns)))
+    fill = [f"jacobian[{i}] = j{i}" for i in range(len(model.free))]
+    lines = [
+        f"{parameters}, = theta",
+        f"{columns}, = columns",
+        *row,
+        *_spread(model.columns, prediction=model.prediction),
+        f"jacobian = numpy.empty(({len(model.free)}, len(x0)), theta.dtype)",
+        *fill,
+        *loss,
+        *_spread(
+            (PREDICTION, TARGET), loss=model.loss.expression, slope=model.slope, bend=model.bend
+        ),
+        "return prediction, target, loss, slope, bend, jacobian",
+    ]
+    body = "\n".join(f"    {line}" for line in lines)
+    return f"def terms(theta, columns):\n{body}\n"
+
+
+def _spread(changing: Collection[str], **expressions: Any) -> list[str]:
+    """Write lines that spread over the rows what has nothing in it that changes from row to row."""
+    constant = [
+        name
+        for name, expression in expressions.items()
+        if not any(symbol.name in changing for symbol in expression.free_symbols)
+    ]
+    return [f"{name} = spread({name}, len(x0))" for name in constant]
+
+
+def _constant(value: Any, rows: int) -> np.ndarray:
+    """Return a value as that of so many rows, which takes the room of one."""
+    held = np.array(value)
+    return np.ndarray(rows, held.dtype, held, strides=(0,))
+
+
+@lru_cache(maxsize=128)
+def _load(source: str) -> Terms:
+    space: dict[str, Any] = {"numpy": np, "spread": _constant}
+    if "special." in source:
+        from scipy import special
+
+        space["special"] = special
+    exec(compile(source, "<sgdfit kernel>", "exec"), space)
+    return space["terms"]  # type: ignore[no-any-return]
+
+
+@np.errstate(all="ignore")
+def _evaluate(terms: Terms, theta: np.ndarray, columns: tuple[np.ndarray, ...]) -> Any:
+    """Evaluate the terms in the type of ``theta``."""
+    if {column.dtype for column in columns} != {theta.dtype}:
+        columns = tuple(column.astype(theta.dtype, copy=False) for column in columns)
+    return terms(theta, columns)
+
+
+def _partials(terms: Terms, theta: np.ndarray, chunk: Chunk, scores: bool = False) -> np.ndarray:
+    partials = np.zeros((-(-chunk.rows // PANEL), 2, length(len(theta))))
+    with np.errstate(all="ignore"):
+        for first in range(0, chunk.rows, STRIDE):
+            high, low = partials[first // PANEL]
+            block = _block(terms, theta, chunk, slice(first, first + STRIDE), scores)
+            if first % PANEL == 0:
+                high[:] = block
+            else:
+                _add(high, low, block)
+    return partials
+
+
+def _block(terms: Terms, theta: np.ndarray, chunk: Chunk, some: slice, scores: bool) -> np.ndarray:
+    """Add up ``some`` rows: weight, loss, gradient, upper triangle of the curvature."""
+    columns = tuple(column[some] for column in chunk.columns)
+    _, _, loss, slope, bend, jacobian = _evaluate(terms, theta, columns)
+    weight = np.float64(1.0) if chunk.weights is None else chunk.weights[some]
+    whole = float(len(loss)) if chunk.weights is None else weight.sum()
+    if chunk.weights is not None or loss.dtype != np.float64:
+        loss, slope, bend = (weight * values for values in (loss, slope, bend))
+    factor = slope * slope if scores else bend
+    curvature = (jacobian * factor) @ jacobian.T.astype(np.float64, copy=False)
+    gradient = (jacobian * slope).sum(axis=1, dtype=np.float64)
+    sums = np.empty(length(len(theta)))
+    sums[0], sums[1] = whole, loss.sum()
+    sums[2 : 2 + len(theta)] = gradient
+    sums[2 + len(theta) :] = curvature[triangle(len(theta))]
+    return sums
+
+
+def _add(high: np.ndarray, low: np.ndarray, block: np.ndarray) -> None:
+    """Add ``block`` to ``high``, and what rounding takes away to ``low``."""
+    total = high + block
+    taken = total - high
+    low += (high - (total - taken)) + (block - taken)
+    high[:] = total
+
+
+def _sweep(
+    terms: Terms, optimizer: Optimizer, state: State, chunk: Chunk, segment: Segment
+) -> Outcome:
+    return stepped(
+        lambda theta, taken: _batch(terms, theta, chunk, taken), optimizer, state, segment
+    )
+
+
+def stepped(
+    batch_of: Callable[[np.ndarray, Any], tuple[float, np.ndarray]],
+    optimizer: Optimizer,
+    state: State,
+    segment: Segment,
+) -> Outcome:
+    """Take steps until the rates or the rows of the epoch are used up.
+
+    Parameters
+    ----------
+    batch_of : function of the parameters and of what chooses the rows of a batch
+        Its mean loss and gradient.
+    optimizer : Optimizer
+    state : State
+    segment : Segment
+    """
+    rows, size = segment.order.rows, segment.batch_size
+    indices = None if segment.order.sequential else segment.order.indices()
+    records: list[np.ndarray] = []
+    for rate in map(float, segment.rates):
+        if state.position >= rows:
+            break
+        batch = slice(state.position, min(state.position + size, rows))
+        taken = batch if indices is None else indices[batch]
+        loss, gradient = batch_of(state.theta, taken)
+        with np.errstate(all="ignore"):
+            theta, slots = optimizer.update(
+                state.theta, gradient, tuple(state.slots), rate, state.step + 1, optimizer.options
+            )
+            finite = np.isfinite(theta.sum())
+        # The comparison is also false for NaN.
+        if not (loss <= segment.ceiling and finite):
+            return Outcome(state, True, _stacked(records, len(state.theta)))
+        if segment.record_every and state.step % segment.record_every == 0:
+            head = [state.step, rate, loss]
+            records.append(np.concatenate([head, state.theta, gradient]))
+        # After a full batch the next epoch begins at once.
+        position = batch.stop if size < rows else 0
+        theta = np.clip(theta, segment.low, segment.high).astype(state.theta.dtype, copy=False)
+        state = _advanced(optimizer, state, theta, np.stack(slots), position)
+    return Outcome(state, False, _stacked(records, len(state.theta)))
+
+
+def _batch(terms: Terms, theta: np.ndarray, chunk: Chunk, taken: Any) -> tuple[float, np.ndarray]:
+    """Return a batch's mean loss and gradient."""
+    columns = tuple(column[taken] for column in chunk.columns)
+    _, _, loss, slope, _, jacobian = _evaluate(terms, theta, columns)
+    with np.errstate(all="ignore"):
+        if chunk.weights is not None:
+            weights = chunk.weights[taken].astype(theta.dtype, copy=False)
+            loss, slope = loss * weights, slope * weights
+        rows = len(loss)
+        return float(loss.sum() / rows), (jacobian @ slope) / theta.dtype.type(rows)
+
+
+def _advanced(
+    optimizer: Optimizer, state: State, theta: np.ndarray, slots: np.ndarray, position: int
+) -> State:
+    """Return the state after a step to ``theta``, averaged where the optimizer asks for it."""
+    step, average, averaged = state.step + 1, state.average, state.averaged
+    if optimizer.average_from is not None and step > optimizer.average_from:
+        averaged += 1
+        average = average + (theta - average) / averaged
+    return State(theta, slots, average, averaged, step, position)
+
+
+def _stacked(records: list[np.ndarray], parameters: int) -> np.ndarray:
+    return np.array(records) if records else np.empty((0, 3 + 2 * parameters))

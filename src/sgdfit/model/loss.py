@@ -1,0 +1,267 @@
+"""Losses: plain functions (prediction, target) -> loss of each row, averaged over the rows.
+
+They are written in NumPy, as a user would write one, and traced into symbols like any user's
+function; called with arrays they compute. A robust loss equals half the squared residual near
+zero (`huber`, `log_cosh`) or the squared residual (`soft_l1`, `cauchy`), as its source has it.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sgdfit.choice import choose, number
+from sgdfit.errors import FormulaError, UsageError, did_you_mean
+
+__all__ = ["LOSSES", "SQUARED", "Loss", "as_loss"]
+
+Array = Any  # an array, a number or a traced quantity
+
+PREDICTION, TARGET = "prediction", "target"
+# The loss of least squares, which has theory of its own.
+SQUARED = "mse"
+
+
+def mse(prediction: Array, target: Array) -> Array:
+    """Squared residual; its mean is the mean squared error.
+
+    Examples
+    --------
+    >>> float(mse(3.0, 1.0))
+    4.0
+    """
+    return (prediction - target) ** 2
+
+
+def mae(prediction: Array, target: Array) -> Array:
+    """Absolute residual; its mean is least where half of the residuals are positive."""
+    return np.abs(prediction - target)
+
+
+def huber(prediction: Array, target: Array, delta: float = 1.0) -> Array:
+    """Half the squared residual up to ``delta``, linear beyond (Huber 1964, p. 75).
+
+    Examples
+    --------
+    >>> float(huber(0.5, 0.0)), float(huber(3.0, 0.0))
+    (0.125, 2.5)
+    """
+    residual = prediction - target
+    far = np.abs(residual)
+    return np.where(far <= delta, residual**2 / 2, delta * (far - delta / 2))
+
+
+def soft_l1(prediction: Array, target: Array, scale: float = 1.0) -> Array:
+    """Smooth form of the absolute residual: ``2 s² (sqrt(1 + (r/s)²) - 1)``.
+
+    The rho of `scipy.optimize.least_squares` with ``f_scale=scale``.
+    """
+    return 2 * scale**2 * (np.sqrt(1 + ((prediction - target) / scale) ** 2) - 1)
+
+
+def cauchy(prediction: Array, target: Array, scale: float = 1.0) -> Array:
+    """Lorentzian loss ``s² log(1 + (r/s)²)``: far outliers hardly count.
+
+    The rho of `scipy.optimize.least_squares` with ``f_scale=scale``.
+    """
+    return scale**2 * np.log1p(((prediction - target) / scale) ** 2)
+
+
+def log_cosh(prediction: Array, target: Array) -> Array:
+    """``log(cosh(r))``, without overflow: quadratic near zero, linear far out."""
+    residual = prediction - target
+    return np.logaddexp(residual, -residual) - np.log(2)
+
+
+def quantile(prediction: Array, target: Array, q: float = 0.5) -> Array:
+    """Pinball loss of the quantile ``q`` (Koenker and Bassett 1978, p. 38).
+
+    Examples
+    --------
+    >>> float(quantile(0.0, 1.0, q=0.9))
+    0.9
+    """
+    residual = target - prediction
+    return np.maximum(q * residual, (q - 1) * residual)
+
+
+def poisson(prediction: Array, target: Array) -> Array:
+    """Negative log-likelihood of a Poisson count, less the constant ``log(target!)``.
+
+    `torch.nn.PoissonNLLLoss` with ``log_input=False``; the prediction must be positive.
+    """
+    return prediction - target * np.log(prediction)
+
+
+LOSSES: dict[str, Callable[..., Array]] = {
+    f.__name__: f for f in (mse, mae, huber, soft_l1, cauchy, log_cosh, quantile, poisson)
+}
+_POSITIVE = ("delta", "scale")
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss as an expression of the symbols ``prediction`` and ``target``.
+
+    Attributes
+    ----------
+    name : str
+    expression : sympy.Expr
+    bend : sympy.Expr, optional
+        What stands for its second derivative to the prediction; None: that itself.
+    """
+
+    name: str
+    expression: Any
+    bend: Any = None
+
+
+def as_loss(loss: str | Callable[..., Array] | Loss) -> Loss:
+    """Return a `Loss` from a name, a formula or a function.
+
+    Parameters
+    ----------
+    loss : str or callable
+        A name in `LOSSES`, with options (``"huber(delta=1.5)"``); a formula of ``prediction``
+        and ``target``; or a function of these two.
+
+    Raises
+    ------
+    UsageError
+        When the name or an option is unknown; the sentence lists what is there.
+
+    Examples
+    --------
+    >>> as_loss("huber(delta=2)").name
+    'huber(delta=2.0)'
+    >>> as_loss("abs(prediction - target)**1.5").expression
+    Absolute(prediction - target)**1.5
+    """
+    if isinstance(loss, Loss):
+        return loss
+    if callable(loss):
+        return _traced(loss)
+    if not isinstance(loss, str):
+        raise UsageError(f"a loss is a name, a formula or a function, not {type(loss).__name__!r}")
+    return _read(loss)
+
+
+@functools.lru_cache(maxsize=64)
+def _read(text: str) -> Loss:
+    return _formula(text) if PREDICTION in text or TARGET in text else _named(text)
+
+
+def with_window(loss: Loss, width: float, curvature: float) -> Loss:
+    """Return a loss with a kink whose second derivative counts residuals in a window about zero.
+
+    Parameters
+    ----------
+    loss : Loss
+    width : float
+        Half of the window's, in units of the response.
+    curvature : float
+        The second derivative within it.
+
+    Examples
+    --------
+    >>> with_window(as_loss("mae"), 0.25, 4.0).bend
+    Where(Absolute(prediction - target) <= 0.25, 4.0, 0)
+    """
+    text = f"where(abs({PREDICTION} - {TARGET}) <= {width!r}, {curvature!r}, 0)"
+    return Loss(loss.name, loss.expression, _formula(text).expression)
+
+
+def _named(text: str) -> Loss:
+    return _traced(choose(text, _factories(), "loss"))
+
+
+def _factories() -> dict[str, Callable[..., Callable[..., Array]]]:
+    """For each loss a function of its options that returns the loss with them set."""
+
+    def factory(loss: Callable[..., Array]) -> Callable[..., Callable[..., Array]]:
+        options = list(inspect.signature(loss).parameters.values())[2:]
+
+        def build(*args: float, **kwargs: float) -> Callable[..., Array]:
+            given = inspect.Signature(options).bind(*args, **kwargs).arguments
+            return functools.partial(loss, **given)
+
+        build.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+        return build
+
+    return {name: factory(loss) for name, loss in LOSSES.items()}
+
+
+def _checked(loss: str, name: str, given: Any) -> float:
+    value: float = number(given, f"{name} of the loss {loss}")
+    if name in _POSITIVE and not value > 0:
+        raise UsageError(f"{name} of the loss {loss} is {value:g}; it must be above 0")
+    if name == "q" and not 0 < value < 1:
+        raise UsageError(f"q of the loss {loss} is {value:g}; a quantile lies between 0 and 1")
+    return value
+
+
+def _traced(loss: Callable[..., Array]) -> Loss:
+    from sgdfit.formula.formula import symbol, to_text
+    from sgdfit.formula.tracing import trace_call
+
+    options = loss.keywords if isinstance(loss, functools.partial) else {}
+    bare = loss.func if isinstance(loss, functools.partial) else loss
+    name = str(getattr(bare, "__name__", type(bare).__name__))
+    known = LOSSES.get(name) is bare
+    if known and isinstance(loss, functools.partial) and loss.args:
+        raise UsageError(f"bind the options of the loss {name} by name, as in '{name}(delta=2)'")
+    if known:
+        options = {option: _checked(name, option, value) for option, value in options.items()}
+        loss = functools.partial(bare, **options)
+    try:
+        expression = trace_call(_in_order(loss, name), {n: symbol(n) for n in (PREDICTION, TARGET)})
+    except FormulaError as error:
+        raise UsageError(f"the loss {name!r} cannot be used: {error}") from error
+    _check_names(expression, (), name)
+    if not known:
+        return Loss(to_text(expression, (PREDICTION, TARGET)), expression)
+    shown = ", ".join(f"{key}={value!r}" for key, value in options.items())
+    return Loss(f"{name}({shown})" if shown else name, expression)
+
+
+def _in_order(loss: Callable[..., Array], name: str) -> Callable[[Array, Array], Array]:
+    """Return ``loss`` as a function of the prediction and the target, in this order."""
+    try:
+        signature = inspect.signature(loss)
+        by_name = {PREDICTION, TARGET} <= set(signature.parameters)
+        given = {PREDICTION: None, TARGET: None} if by_name else {}
+        signature.bind(*(() if by_name else (None, None)), **given)
+    except (TypeError, ValueError):
+        raise UsageError(
+            f"the loss {name!r} cannot be called with a prediction and a target;"
+            " write a function such as lambda prediction, target: (prediction - target)**2"
+        ) from None
+    if by_name:
+        return lambda prediction, target: loss(prediction=prediction, target=target)
+    return lambda prediction, target: loss(prediction, target)
+
+
+def _formula(text: str) -> Loss:
+    from sgdfit.formula.parsing import parse_expression
+
+    expression, names = parse_expression(text)
+    _check_names(expression, names, text.strip())
+    return Loss(text.strip(), expression)
+
+
+def _check_names(expression: Any, names: Iterable[str], loss: str) -> None:
+    for other in sorted({*names} - {PREDICTION, TARGET}):
+        raise UsageError(
+            f"the loss '{loss}' uses {other!r}; a loss is a formula of 'prediction' and"
+            f" 'target' alone.{did_you_mean(other, (PREDICTION, TARGET))}"
+        )
+    for missing in sorted({PREDICTION, TARGET} - {s.name for s in expression.free_symbols}):
+        raise UsageError(
+            f"the loss '{loss}' does not depend on the {missing}; a loss says how far the"
+            " prediction is from the target"
+        )

@@ -1,0 +1,305 @@
+"""A model: a formula, a loss and parameters, with their symbolic derivatives."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+import sympy
+
+from sgdfit.errors import FormulaError, UsageError, did_you_mean
+from sgdfit.formula.extremes import stable
+from sgdfit.formula.formula import Formula, as_formula, derivative, ordered_names, symbol
+from sgdfit.formula.functions import ALIASES, CONSTANTS, FUNCTIONS
+from sgdfit.formula.limits import MAX_EXPONENT, finite
+from sgdfit.model.linearity import linear_set, stepped_names
+from sgdfit.model.loss import PREDICTION, TARGET, Loss, as_loss
+from sgdfit.model.parameters import Assignments, Bounds, Parameter, declare, resolve_ties
+
+__all__ = ["Model", "build"]
+
+Expr = Any  # SymPy ships no types
+
+
+@dataclass(frozen=True)
+class Model:
+    """A formula that met its data: what is a variable, what is a parameter, and the derivatives.
+
+    Attributes
+    ----------
+    formula : Formula
+        As the user wrote it.
+    loss : Loss
+        An expression of ``prediction`` and ``target``, averaged over the rows.
+    variables : tuple of str
+        The columns on the right side.
+    parameters : dict of str to Parameter
+        All of them, in the order of the formula.
+    """
+
+    formula: Formula
+    loss: Loss
+    variables: tuple[str, ...]
+    parameters: dict[str, Parameter]
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """Every column that is read: the variables, then what only the response needs."""
+        return tuple(dict.fromkeys((*self.variables, *self.formula.response_names)))
+
+    @cached_property
+    def free(self) -> tuple[str, ...]:
+        """The parameters that are estimated."""
+        return tuple(p.name for p in self.parameters.values() if p.role == "free")
+
+    @cached_property
+    def ties(self) -> dict[str, Expr]:
+        """Tied parameters as expressions of those that are not."""
+        return resolve_ties({p.name: p.tie for p in self.parameters.values() if p.tie})
+
+    @cached_property
+    def prediction(self) -> Expr:
+        """The right side, an expression of variables and free parameters alone.
+
+        It is written so that extreme arguments neither overflow nor cancel (see
+        `sgdfit.formula.extremes`); the formula keeps the form that the user gave it.
+        """
+        expression = self.formula.expression
+        if self.ties:
+            expression = expression.xreplace({symbol(n): tie for n, tie in self.ties.items()})
+        if self._fixed:
+            expression = expression.xreplace(
+                {symbol(p.name): _number(p.start) for p in self._fixed}
+            )
+        try:
+            return _computed(expression)
+        except FormulaError:
+            raise UsageError(
+                f"with its fixed and tied parameters put in, '{self.formula}' has no finite value"
+            ) from None
+
+    @cached_property
+    def _fixed(self) -> tuple[Parameter, ...]:
+        return tuple(p for p in self.parameters.values() if p.role == "fixed")
+
+    @cached_property
+    def gradient(self) -> tuple[Expr, ...]:
+        """The derivative of the prediction to each free parameter."""
+        return tuple(self._derivative(name) for name in self.free)
+
+    def _derivative(self, name: str) -> Expr:
+        try:
+            return derivative(self.prediction, name)
+        except FormulaError:
+            raise FormulaError(
+                f"the derivative of '{self.formula}' to {name!r} has no finite real value"
+            ) from None
+        except RecursionError:
+            raise FormulaError("the formula is nested too deeply to be differentiated") from None
+
+    @cached_property
+    def slope(self) -> Expr:
+        """The derivative of the loss to the prediction."""
+        return _slope(self.loss.expression)
+
+    @cached_property
+    def bend(self) -> Expr:
+        """The second derivative of the loss to the prediction."""
+        return _bend(self.loss.expression) if self.loss.bend is None else self.loss.bend
+
+    @cached_property
+    def linear(self) -> tuple[str, ...]:
+        """A largest set of free parameters that enter linearly together."""
+        return _linear(self.free, self.gradient, self.prediction)
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether every free parameter enters linearly."""
+        return len(self.linear) == len(self.free)
+
+    @property
+    def start(self) -> list[float]:
+        """Where the free parameters start."""
+        return [self.parameters[name].start for name in self.free]
+
+    def values(self, theta: Sequence[float]) -> dict[str, float]:
+        """Return every parameter's value when the free ones are ``theta``."""
+        known = dict(zip(self.free, map(float, theta), strict=True))
+        known |= {p.name: p.start for p in self._fixed}
+        if self.ties:
+            at = {symbol(name): sympy.Float(value) for name, value in known.items()}
+            known |= {name: _real(tie.xreplace(at)) for name, tie in self.ties.items()}
+        return {name: known[name] for name in self.parameters}
+
+    def _repr_html_(self) -> str:
+        from sgdfit.derivation.derivation import derive
+
+        return derive(self).html()
+
+
+# What follows from expressions alone is worked out once: starts and data differ, formulas recur.
+@lru_cache(maxsize=256)
+def _computed(expression: Expr) -> Expr:
+    """Return the form in which a prediction is computed."""
+    return stable(finite(expression))
+
+
+@lru_cache(maxsize=64)
+def _slope(loss: Expr) -> Expr:
+    return sympy.factor_terms(stable(derivative(loss, PREDICTION)))
+
+
+@lru_cache(maxsize=64)
+def _bend(loss: Expr) -> Expr:
+    return sympy.factor_terms(derivative(_slope(loss), PREDICTION))
+
+
+@lru_cache(maxsize=256)
+def _linear(free: tuple[str, ...], gradient: tuple[Expr, ...], prediction: Expr) -> tuple[str, ...]:
+    return linear_set(free, gradient, stepped_names(prediction))
+
+
+def _number(value: float) -> Expr:
+    """Return small whole numbers exactly: x**2.0 is x**2."""
+    small = value.is_integer() and abs(value) <= MAX_EXPONENT
+    return sympy.Integer(int(value)) if small else sympy.Float(value)
+
+
+def _real(number: Expr) -> float:
+    value = complex(number.evalf())
+    return value.real if value.imag == 0 else math.nan
+
+
+def build(
+    formula: str | Callable[..., Any] | Formula,
+    columns: Sequence[str] | None = None,
+    *,
+    response: str | None = None,
+    loss: str | Callable[..., Any] | Loss = "mse",
+    start: Assignments = None,
+    bounds: Bounds = None,
+    fixed: Assignments = None,
+    tied: Assignments = None,
+    seed: int = 0,
+) -> Model:
+    """Return the `Model` of ``formula`` for data with ``columns``.
+
+    Parameters
+    ----------
+    formula : str, callable or Formula
+        See `sgdfit.formula.formula.as_formula`.
+    columns : sequence of str, optional
+        The data's columns; without them ``x``, ``t`` and ``time`` (and ``x1``, ``t2``, …) are
+        taken for variables.
+    response, loss, start, bounds, fixed, tied, seed
+        See `sgdfit.fit`.
+
+    Raises
+    ------
+    FormulaError
+        When the response is no column, or there is nothing to estimate.
+    UsageError
+        When an option does not fit the formula.
+
+    Examples
+    --------
+    >>> model = build("y = a*exp(-b*x)", ["x", "y"], fixed={"b": 2})
+    >>> model.variables, model.free, model.gradient
+    (('x',), ('a',), (exp(-2*x),))
+    """
+    read = as_formula(formula, response)
+    known = _guessed(read) if columns is None else tuple(columns)
+    read = _as_spelled(read, known)
+    _check_response(read, known, given=columns is not None)
+    variables = tuple(name for name in read.names if name in known)
+    names = tuple(name for name in read.names if name not in known)
+    _check_names(read, names, known, given=columns is not None)
+    parameters = declare(read, names, start=start, bounds=bounds, fixed=fixed, tied=tied, seed=seed)
+    model = Model(read, as_loss(loss), variables, parameters)
+    if not model.free:
+        raise FormulaError(_nothing_free(read, names))
+    _ = model.gradient  # what is fixed or tied may leave it without a value
+    return model
+
+
+def _as_spelled(formula: Formula, columns: Sequence[str]) -> Formula:
+    """Take a column's own spelling: code turns the micro sign µ into the Greek letter μ."""
+    own = {unicodedata.normalize("NFKC", column): column for column in columns}
+    names = {*formula.names, *formula.response_names} - set(columns)
+    spelled = {name: own[name] for name in names & own.keys()}
+    return formula.renamed(spelled) if spelled else formula
+
+
+def _guessed(formula: Formula) -> tuple[str, ...]:
+    """Without data: the names that people give to variables, and those of the left side."""
+    usual = [name for name in formula.names if re.fullmatch(r"[xtXT]\d*|time", name)]
+    if not usual:
+        raise UsageError(
+            f"without data it is not known which names of '{formula}' are variables;"
+            " say so, as in variables=['u'] (--variables u)"
+        )
+    return (*usual, *formula.response_names)
+
+
+def _check_response(formula: Formula, columns: Sequence[str], *, given: bool) -> None:
+    if formula.response is None and given:
+        raise FormulaError(
+            f"the formula '{formula}' does not say which column it describes;"
+            f" write 'y = {formula}' or pass response='y'"
+        )
+    if formula.response is not None and not formula.response_names:
+        raise FormulaError(f"the left side of '{formula}' names no column")
+    for name in formula.response_names:
+        if name not in columns:
+            raise FormulaError(
+                f"the left side of '{formula}' uses {name!r}, which is no column of the data;"
+                f" its columns are {', '.join(columns)}.{did_you_mean(name, columns)}"
+            )
+
+
+def _check_names(
+    formula: Formula, names: Sequence[str], columns: Sequence[str], *, given: bool
+) -> None:
+    present = set(ordered_names(formula.expression))
+    sides = [side for side in (formula.expression, formula.response) if side is not None]
+    for name, constant in CONSTANTS.items():
+        if name in columns and any(side.has(constant) for side in sides):
+            raise FormulaError(
+                f"{name!r} is a constant and a column of the data; write the column in backticks,"
+                f" `{name}`, or rename it"
+            )
+    for name in names:
+        if ALIASES.get(name, name) in FUNCTIONS:
+            raise FormulaError(
+                f"{name!r} is a function and no column of the data; write {name}(…),"
+                " or rename the parameter"
+            )
+        if given and not name.isidentifier():
+            raise FormulaError(
+                f"`{name}` stands in backticks, as columns do whose names are no words, but is no"
+                f" column of the data; its columns are {', '.join(columns)}."
+                f"{did_you_mean(name, columns)}"
+            )
+        if name in (PREDICTION, TARGET):
+            raise FormulaError(f"the name {name!r} is taken; rename that parameter")
+        if name not in present:
+            raise FormulaError(f"{name!r} has no effect on '{formula}'; leave it out")
+    for name in sorted(set(formula.fixed) - set(names)):
+        raise FormulaError(
+            f"the argument {name!r} is bound to a value and a column of the data as well;"
+            " rename one of them"
+        )
+
+
+def _nothing_free(formula: Formula, names: Sequence[str]) -> str:
+    if names:
+        return f"every parameter of '{formula}' is fixed or tied; leave at least one free"
+    return (
+        f"every name in '{formula}' is a column of the data, so there is nothing to estimate;"
+        " write the parameters out, as in y = a + b*x"
+    )

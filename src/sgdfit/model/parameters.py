@@ -1,0 +1,295 @@
+"""Parameters: where each starts, within what bounds, fixed or tied to others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import sympy
+
+from sgdfit.errors import UsageError, did_you_mean
+from sgdfit.formula.formula import Formula, symbol, to_text
+from sgdfit.formula.parsing import parse_condition, parse_expression
+from sgdfit.formula.tokens import tokenize
+
+__all__ = ["Parameter", "declare"]
+
+Expr = Any  # SymPy ships no types
+Assignments = str | Iterable[str] | Mapping[str, Any] | None
+Bounds = str | Iterable[str] | Mapping[str, tuple[float | None, float | None]] | None
+
+DEFAULT_START = 1.0
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a model.
+
+    Attributes
+    ----------
+    name : str
+        Its name in the formula.
+    start : float
+        Where it starts; the value itself where it is fixed; NaN where it is tied.
+    origin : str
+        Where the start came from: ``given``, ``default 1.0``, ``random``, ``bound`` (moved inside
+        of its bounds), ``fixed`` or ``tied``.
+    low, high : float
+        Bounds, infinite where there are none.
+    tie : str or None
+        The expression of other parameters that it equals.
+    """
+
+    name: str
+    start: float
+    origin: str
+    low: float = -math.inf
+    high: float = math.inf
+    tie: str | None = None
+
+    @property
+    def role(self) -> str:
+        """``free``, ``fixed`` or ``tied``."""
+        return self.origin if self.origin in ("fixed", "tied") else "free"
+
+
+def declare(
+    formula: Formula,
+    names: Sequence[str],
+    *,
+    start: Assignments = None,
+    bounds: Bounds = None,
+    fixed: Assignments = None,
+    tied: Assignments = None,
+    seed: int = 0,
+) -> dict[str, Parameter]:
+    """Return every parameter in ``names``, in that order, with what was said of it.
+
+    Parameters
+    ----------
+    formula : Formula
+        Its own fixed values and starts (a function's bound arguments and defaults) stand where
+        nothing else was said.
+    names : sequence of str
+        The names of the formula that are no columns.
+    start, fixed : mapping or text
+        ``{"a": 4}`` or ``"a=4, b=5"``; ``start="random"`` draws standard normals from ``seed``.
+        What is fixed or tied needs no start, and one that is given is passed over.
+    bounds : mapping or text
+        ``{"b": (0, 10)}`` (None: no bound) or ``"0 < b < 10"``.
+    tied : mapping or text
+        ``{"d": "2*a"}`` or ``"d = 2*a"``.
+
+    Raises
+    ------
+    UsageError
+        When a name is no parameter, a value is no finite number, a parameter is both fixed and
+        tied or both bounded and tied, a tie is circular, or a start or a fixed value lies outside
+        of its bounds.
+
+    Examples
+    --------
+    >>> from sgdfit.formula.formula import as_formula
+    >>> line = as_formula("y = a*x + b")
+    >>> declare(line, ["a", "b"], start="a=4", bounds="b > 0")["b"]
+    Parameter(name='b', start=1.0, origin='default 1.0', low=0.0, high=inf, tie=None)
+    """
+    values = {n: v for n, v in formula.fixed.items() if n in names}
+    values |= _numbers(fixed, "the fixed value", names)
+    ties = _ties(tied, names, values)
+    limits = _bounds(bounds, names)
+    drawn = _random(names, seed) if isinstance(start, str) and start.strip() == "random" else {}
+    given = {} if drawn else {**formula.start, **_numbers(start, "the start", names)}
+    parameters = {}
+    for name in names:
+        low, high = limits.get(name, (-math.inf, math.inf))
+        if name in ties:
+            _check_unbounded(name, ties[name], name in limits)
+            parameters[name] = Parameter(name, math.nan, "tied", tie=ties[name])
+        elif name in values:
+            _check_inside("fixed value", name, values[name], low, high)
+            parameters[name] = Parameter(name, values[name], "fixed")
+        elif name in given:
+            _check_inside("start", name, given[name], low, high)
+            parameters[name] = Parameter(name, given[name], "given", low, high)
+        else:
+            parameters[name] = _unstarted(name, drawn.get(name), low, high)
+    return parameters
+
+
+def _unstarted(name: str, drawn: float | None, low: float, high: float) -> Parameter:
+    """Start at the number drawn or at 1, or else well inside of the bounds."""
+    value, origin = (
+        (DEFAULT_START, f"default {DEFAULT_START}") if drawn is None else (drawn, "random")
+    )
+    if low < value < high:
+        return Parameter(name, value, origin, low, high)
+    if math.isfinite(low) and math.isfinite(high):
+        value = low + (high - low) / 2
+    else:
+        value = low + 1 if math.isfinite(low) else high - 1
+    return Parameter(name, value, "bound", low, high)
+
+
+def _random(names: Sequence[str], seed: int) -> dict[str, float]:
+    normal = np.random.default_rng(seed).standard_normal(len(names))
+    return dict(zip(names, map(float, normal), strict=True))
+
+
+def _check_known(name: Any, names: Sequence[str], what: str) -> None:
+    if name not in names:
+        hint = did_you_mean(str(name), names)
+        raise UsageError(
+            f"{what} names {name!r}, which is no parameter of the formula (a column of the data is"
+            f" none); its parameters are {', '.join(names) or 'none'}.{hint}"
+        )
+
+
+def _pieces(given: Any, what: str) -> list[str]:
+    """Cut "a=4, b=5" (or several such texts) at its commas outside of brackets."""
+    if given is None:
+        return []
+    texts = [given] if isinstance(given, str) else given
+    if not isinstance(texts, Iterable):
+        raise UsageError(f"{what} is {given!r}; write text such as 'a=4, b=5' or a dict")
+    pieces, depth = [""], 0
+    for character in ",".join(str(text) for text in texts):
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if character == "," and depth == 0:
+            pieces.append("")
+        else:
+            pieces[-1] += character
+    return [piece.strip() for piece in pieces if piece.strip()]
+
+
+def _assignments(given: Assignments, what: str, names: Sequence[str]) -> dict[str, Any]:
+    pairs: dict[str, Any] = {}
+    if isinstance(given, Mapping):
+        pairs = dict(given)
+    else:
+        for piece in _pieces(given, what):
+            written, sign, value = (part.strip() for part in piece.partition("="))
+            if not sign or not value:
+                raise UsageError(f"{what} has {piece!r}; write name=value, as in a=4")
+            name = _name(written)
+            if name in pairs:
+                raise UsageError(f"{what} names {name!r} twice")
+            pairs[name] = value
+    for name in pairs:
+        _check_known(name, names, what)
+    return pairs
+
+
+def _name(written: str) -> str:
+    """Read a name as a formula does: in backticks where it is no identifier."""
+    tokens = tokenize(written)
+    return tokens[0].text if len(tokens) == 1 and tokens[0].kind != "operator" else written
+
+
+def _numbers(given: Assignments, what: str, names: Sequence[str]) -> dict[str, float]:
+    return {
+        name: _finite(value, f"{what} of {name!r}")
+        for name, value in _assignments(given, what, names).items()
+    }
+
+
+def _finite(value: Any, what: str) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise UsageError(f"{what} is {value!r}; a number is needed") from None
+    if not math.isfinite(number):
+        raise UsageError(f"{what} is {number}; a finite number is needed")
+    return number
+
+
+def _ties(given: Assignments, names: Sequence[str], values: Mapping[str, float]) -> dict[str, str]:
+    ties = {}
+    for name, text in _assignments(given, "the tie", names).items():
+        if name in values:
+            raise UsageError(f"the parameter {name!r} is both fixed and tied; keep one of them")
+        expression, used = parse_expression(str(text))
+        for other in used:
+            _check_known(other, names, f"the tie {name} = {text}")
+        ties[name] = to_text(expression, used)
+    if ties:
+        resolve_ties(ties)
+    return ties
+
+
+def resolve_ties(ties: Mapping[str, str]) -> dict[str, Expr]:
+    """Return each tie as an expression of parameters that are not tied themselves."""
+    resolved = {symbol(name): parse_expression(text)[0] for name, text in ties.items()}
+    for _ in resolved:
+        resolved = {s: e.subs(resolved, simultaneous=True) for s, e in resolved.items()}
+    circular = [s.name for s, e in resolved.items() if e.free_symbols & set(resolved)]
+    if circular:
+        raise UsageError(f"the ties of {', '.join(circular)} go round in a circle")
+    return {s.name: e for s, e in resolved.items()}
+
+
+def _bounds(given: Bounds, names: Sequence[str]) -> dict[str, tuple[float, float]]:
+    limits: dict[str, tuple[float, float]] = {}
+    if isinstance(given, Mapping):
+        pairs = [(n, *_pair(n, pair)) for n, pair in given.items()]
+    else:
+        pieces = _pieces(given, "the bound")
+        pairs = [limit for piece in pieces for limit in _comparison(piece)]
+    for name, low, high in pairs:
+        _check_known(name, names, "the bound")
+        before = limits.get(name, (-math.inf, math.inf))
+        limits[name] = (max(low, before[0]), min(high, before[1]))
+        if not limits[name][0] < limits[name][1]:
+            raise UsageError(
+                f"the bounds of {name!r} leave no room between {limits[name][0]:g} and"
+                f" {limits[name][1]:g}; to hold it at a value, fix it"
+            )
+    return limits
+
+
+def _pair(name: str, pair: Any) -> tuple[float, float]:
+    try:
+        low, high = pair
+        low = -math.inf if low is None else float(low)
+        high = math.inf if high is None else float(high)
+    except (TypeError, ValueError):
+        raise UsageError(
+            f"the bound of {name!r} is {pair!r}; give (low, high), None where there is none"
+        ) from None
+    if math.isnan(low) or math.isnan(high):
+        raise UsageError(f"the bound of {name!r} is {pair!r}; NaN is no bound")
+    return low, high
+
+
+def _comparison(text: str) -> list[tuple[str, float, float]]:
+    condition = parse_condition(text)
+    parts = condition.args if isinstance(condition, sympy.And) else (condition,)
+    return [_one_comparison(part, text) for part in parts]
+
+
+def _one_comparison(part: Expr, text: str) -> tuple[str, float, float]:
+    if part.func in (sympy.Lt, sympy.Le, sympy.Gt, sympy.Ge):
+        small, large = part.lts, part.gts
+        if small.is_number and large.is_Symbol:
+            return large.name, float(small), math.inf
+        if large.is_number and small.is_Symbol:
+            return small.name, -math.inf, float(large)
+    raise UsageError(f"the bound '{text}' cannot be read; write '0 < b < 10' or 'b > 0'")
+
+
+def _check_inside(what: str, name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise UsageError(
+            f"the {what} {name} = {value:g} lies outside of its bounds {low:g} to {high:g}"
+        )
+
+
+def _check_unbounded(name: str, tie: str, bounded: bool) -> None:
+    if bounded:
+        raise UsageError(
+            f"the parameter {name!r} is tied ({name} = {tie}) and bounded; a tie leaves it no room"
+            " of its own, so bound what it is tied to"
+        )

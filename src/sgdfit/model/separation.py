@@ -1,0 +1,153 @@
+"""Which parameters enter a prediction linearly together, and into what parts the rest falls.
+
+For any value of the others, linear parameters are solved exactly: only the nonlinear ones need a
+search (Golub and Pereyra, "The differentiation of pseudo-inverses and nonlinear least squares
+problems whose variables separate", SIAM J. Numer. Anal. 10 (1973) 413-432). A sum of peaks falls
+into one small search a peak.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import sympy
+
+from sgdfit.errors import FormulaError
+from sgdfit.formula.formula import derivative, symbol
+from sgdfit.model.linearity import linear_set, stepped_names
+
+__all__ = ["Component", "Separation", "separate"]
+
+Expr = Any  # SymPy ships no types
+
+
+class Component(NamedTuple):
+    """Nonlinear parameters that occur together, and the terms that they occur in.
+
+    Attributes
+    ----------
+    names : tuple of str
+        The nonlinear parameters; none for the terms of data alone.
+    linear : tuple of str
+        The linear parameters that multiply its basis.
+    basis : tuple of sympy.Expr
+        One function of data and ``names`` a linear parameter.
+    offset : sympy.Expr
+        What is added without a linear parameter.
+    """
+
+    names: tuple[str, ...]
+    linear: tuple[str, ...]
+    basis: tuple[Expr, ...]
+    offset: Expr
+
+    @property
+    def shape(self) -> tuple[Expr, ...]:
+        """Its terms with the parameters numbered: equal for two peaks of the same form."""
+        numbered = {
+            symbol(name): sympy.Symbol(f"#{i}", real=True) for i, name in enumerate(self.names)
+        }
+        return tuple(term.xreplace(numbered) for term in (self.offset, *self.basis))
+
+    def is_mirrored(self, name: str) -> bool:
+        """Say whether the sign of ``name`` makes no difference, as that of a peak's width.
+
+        A basis function may change its sign with it: its linear parameter takes that up.
+        """
+        turned = {symbol(name): -symbol(name)}
+        basis = ((term, term.xreplace(turned)) for term in self.basis)
+        return bool(self.offset.xreplace(turned) == self.offset) and all(
+            image in (term, -term) for term, image in basis
+        )
+
+
+class Separation(NamedTuple):
+    """A prediction, written as offset + Σ linear · basis.
+
+    Attributes
+    ----------
+    linear, nonlinear : tuple of str
+        The parameters, in the order in which they were given.
+    plain : Component
+        The terms without nonlinear parameters.
+    components : tuple of Component
+        The others; no two share a nonlinear parameter.
+    """
+
+    linear: tuple[str, ...]
+    nonlinear: tuple[str, ...]
+    plain: Component
+    components: tuple[Component, ...]
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The linear parameters as the components take them: those of the plain terms first."""
+        return sum((part.linear for part in (self.plain, *self.components)), ())
+
+
+class _Terms(NamedTuple):
+    """What a prediction adds up: the basis of each linear parameter, and the rest."""
+
+    basis: dict[str, Expr]
+    offsets: tuple[Expr, ...]
+
+
+@lru_cache(maxsize=256)
+def separate(prediction: Expr, names: tuple[str, ...]) -> Separation:
+    """Return the `Separation` of ``prediction`` by its parameters ``names``.
+
+    Every other symbol in it counts as data.
+
+    Examples
+    --------
+    >>> from sgdfit.formula.formula import as_formula
+    >>> peaks = as_formula("c + a*exp(-(x - m)**2) + b*exp(-(x - n)**2)").expression
+    >>> parts = separate(peaks, ("c", "a", "m", "b", "n"))
+    >>> parts.linear, [part.names for part in parts.components]
+    (('c', 'a', 'b'), [('m',), ('n',)])
+    """
+    slopes = _slopes(prediction, names)
+    linear = linear_set(names, [slopes[name] for name in names], stepped_names(prediction))
+    others = tuple(name for name in names if name not in linear)
+    offset = prediction.xreplace({symbol(name): sympy.S.Zero for name in linear})
+    terms = _Terms({name: slopes[name] for name in linear}, sympy.Add.make_args(offset))
+    groups = _groups(others, (*terms.basis.values(), *terms.offsets))
+    plain, *components = (_component(group, others, terms) for group in ((), *groups))
+    return Separation(linear, others, plain, tuple(components))
+
+
+def _slopes(prediction: Expr, names: tuple[str, ...]) -> dict[str, Expr]:
+    """Return the derivative to each parameter; without a finite one it is not linear."""
+    slopes = {}
+    for name in names:
+        try:
+            slopes[name] = derivative(prediction, name)
+        except FormulaError:
+            slopes[name] = symbol(name)
+    return slopes
+
+
+def _groups(names: tuple[str, ...], terms: Sequence[Expr]) -> list[tuple[str, ...]]:
+    """Return the names in groups such that no term holds names of two groups."""
+    groups = [{name} for name in names]
+    for term in terms:
+        within = {name for name in names if symbol(name) in term.free_symbols}
+        joined = [group for group in groups if group & within]
+        if len(joined) > 1:
+            groups = [*(g for g in groups if not g & within), set().union(*joined)]
+    ordered = [tuple(name for name in names if name in group) for group in groups]
+    return sorted(ordered, key=lambda group: names.index(group[0]))
+
+
+def _component(names: tuple[str, ...], others: tuple[str, ...], terms: _Terms) -> Component:
+    """Return the terms that hold any of ``names``; those without any of ``others`` for no names."""
+    held, free = {symbol(name) for name in names}, {symbol(name) for name in others}
+
+    def own(term: Expr) -> bool:
+        return bool(term.free_symbols & held) if names else not term.free_symbols & free
+
+    linear = tuple(name for name, term in terms.basis.items() if own(term))
+    basis = tuple(terms.basis[name] for name in linear)
+    return Component(names, linear, basis, sympy.Add(*filter(own, terms.offsets)))

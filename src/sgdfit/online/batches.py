@@ -1,0 +1,187 @@
+"""Rows that arrive together, brought to the columns and weights that a model needs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sgdfit.data.columns import as_floats
+from sgdfit.data.missing import settle
+from sgdfit.data.numeric import Place
+from sgdfit.data.source import Source
+from sgdfit.data.table import Table, levelled
+from sgdfit.errors import DataError
+from sgdfit.fitting.row_weights import columns_of, relative_weights, weights_of
+from sgdfit.fitting.weighting import Weighting
+from sgdfit.model.model import Model
+
+__all__ = ["Batch", "arrived", "joined", "plain"]
+
+Array = np.ndarray[Any, Any]
+
+
+def _nowhere(row: int) -> str:
+    return ""
+
+
+class Batch(NamedTuple):
+    """Rows that have a say.
+
+    Attributes
+    ----------
+    columns : tuple of float64[n]
+        Those of the model, in order.
+    weights : float64[n]
+        As they were given, forgetting left aside; 1 where none were. None is 0.
+    rows, dropped : int
+        Rows that were read and could be used, be their weight 0 or not; and those left out.
+    before : int
+        Rows that were read before these.
+    places : int64[n] or None
+        The place of each in the batch as it was given, counted from 0; None: as they stand.
+    line : callable
+        Such a place -> words that say where it stands in a file, or an empty string.
+    """
+
+    columns: tuple[np.ndarray, ...]
+    weights: np.ndarray
+    rows: int
+    dropped: int
+    before: int = 0
+    places: np.ndarray | None = None
+    line: Callable[[int], str] = _nowhere
+
+    @property
+    def read(self) -> int:
+        """How many rows were read."""
+        return self.rows + self.dropped
+
+    def slice(self, first: int, last: int) -> Batch:
+        """Return some of the rows."""
+        some = slice(first, last)
+        places = np.arange(len(self.weights)) if self.places is None else self.places
+        return self._replace(
+            columns=tuple(column[some] for column in self.columns),
+            weights=self.weights[some],
+            places=places[some],
+        )
+
+    def called(self, row: int) -> str:
+        """Return how the user counts a row: in its batch, and since the beginning.
+
+        Examples
+        --------
+        >>> Batch((), np.ones(2), 2, 1, 60, np.array([0, 2])).called(1)
+        'row 3 of this batch, row 63 since the beginning,'
+        """
+        place = row if self.places is None else int(self.places[row])
+        batch = f"row {place + 1:,}{self.line(place)} of this batch"
+        return f"{batch}, row {self.before + place + 1:,} since the beginning,"
+
+
+def joined(batches: Sequence[Batch]) -> Batch:
+    """Return the rows of batches that came one after another as those of one."""
+    first = batches[0]
+    if len(batches) == 1:
+        return first
+    columns = zip(*(batch.columns for batch in batches), strict=True)
+    return Batch(
+        tuple(np.concatenate(column) for column in columns),
+        np.concatenate([batch.weights for batch in batches]),
+        sum(batch.rows for batch in batches),
+        sum(batch.dropped for batch in batches),
+        first.before,
+    )
+
+
+def plain(data: object, names: tuple[str, ...], columns: Sequence[str]) -> Batch | None:
+    """Read float64 columns of equal length and finite, of a dict as the first one was; else None.
+
+    Single rows come often, and what holds for any data is ten times the work.
+
+    Parameters
+    ----------
+    names : tuple of str
+        Of the columns of the first dict.
+    columns : sequence of str
+        Those of the model.
+    """
+    if type(data) is not dict or tuple(data) != names:
+        return None
+    found = []
+    rows = -1
+    for name in columns:
+        value = data[name]
+        if type(value) is float:
+            value = np.array([value])
+        elif type(value) is not np.ndarray or value.dtype != np.float64 or value.ndim != 1:
+            return None
+        if rows not in (-1, len(value)) or not math.isfinite(value.sum()):
+            return None
+        rows = len(value)
+        found.append(value)
+    return Batch(tuple(found), np.ones(rows), rows, 0) if rows > 0 else None
+
+
+def arrived(table: Table, model: Model, weighting: Weighting, missing: str) -> Batch:
+    """Read the columns of a batch that a model and its weights need.
+
+    Raises
+    ------
+    DataError
+        When a column is missing or cannot be read, a number is not finite and ``missing`` is
+        ``"error"``, or a weight cannot be one.
+    """
+    names = list(dict.fromkeys([*model.columns, *columns_of(weighting.given)]))
+    _refuse_strangers(table, model, names)
+    source, good = _source(table, names, missing)
+    if not source.rows:
+        columns = tuple(np.empty(0) for _ in model.columns)
+        return Batch(columns, np.empty(0), 0, source.dropped)
+    weights = _weights(weighting, source)
+    kept = weights > 0
+    columns = tuple(
+        source.columns[name][kept].astype(np.float64, copy=False) for name in model.columns
+    )
+    places = None if good.all() and kept.all() else np.flatnonzero(good)[kept]
+    return Batch(columns, weights[kept], source.rows, source.dropped, 0, places, table.line)
+
+
+def _refuse_strangers(table: Table, model: Model, names: Sequence[str]) -> None:
+    """Refuse a batch whose columns make another model of the formula than the first one's did."""
+    for name in names:
+        if table.names.count(name) != 1:
+            table.load([name])  # refuses it in its own words
+    taken = [name for name in model.parameters if name in table.names]
+    if taken:
+        raise DataError(
+            f"{table.label} has a column {taken[0]!r}, which is a parameter of this fit, since the"
+            " first batch had no such column; rename the column, or begin a new fit"
+        )
+
+
+def _source(table: Table, names: list[str], missing: str) -> tuple[Source, Array]:
+    """Read the columns, and which rows are finite; none that can be used are no error here."""
+    raw = table.fetch([table.names.index(name) for name in names])
+    arrays = {
+        name: as_floats(value, Place(name, table.label, table.line, table.decimal))
+        for name, value in zip(names, raw, strict=True)
+    }
+    columns = levelled(arrays, table.label)
+    with np.errstate(over="ignore", invalid="ignore"):
+        good = np.logical_and.reduce([np.isfinite(column) for column in columns.values()])
+    if missing == "drop" and not good.any():
+        return Source({name: np.empty(0) for name in names}, table.label, int(good.size)), good
+    return settle(columns, table.label, missing, table.line), good
+
+
+def _weights(weighting: Weighting, source: Source) -> np.ndarray:
+    if weighting.sigma is not None:
+        relative, mean = relative_weights(weighting, source)
+        return relative * mean
+    if weighting.weights is not None:
+        return np.array(weights_of(weighting.weights, source))
+    return np.ones(source.rows)

@@ -1,1 +1,0 @@
-"""A result as pictures."""
