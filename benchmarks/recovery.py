@@ -1,0 +1,370 @@
+"""How often the least-squares minimum is reached, from no start and from a start that is off.
+
+``python benchmarks/recovery.py`` draws true parameters and noise for each family of curves below,
+and fits each data set twice: without a start, and from the truth with each parameter multiplied
+by a lognormal factor (sigma 0.4). The judge is SciPy: an answer is *reached* when its residual sum
+of squares is at most 1.0001 of what `scipy.optimize.least_squares` finds from the truth. *Wrong*
+are answers worse than that which are called converged all the same.
+
+The seed is fixed, so that two versions see the same data; no seed is ever tuned to.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import least_squares
+
+import sgdfit
+
+Array = NDArray[np.float64]
+
+# Of the standard deviation of the noiseless curve.
+NOISE = (0.005, 0.05, 0.2)
+# What counts as the same minimum, and what as exact beside the curve's own sum of squares.
+SAME, EXACT = 1.0001, 1e-20
+STARTS = ("none", "perturbed")
+
+
+def quadratic(x, a, b, c):
+    return a * x**2 + b * x + c
+
+
+def decay(x, a, k, c):
+    return a * np.exp(-k * x) + c
+
+
+def two_decays(x, a, k, b, m):
+    return a * np.exp(-k * x) + b * np.exp(-m * x)
+
+
+def three_decays(x, a, k, b, m, c, n):
+    return a * np.exp(-k * x) + b * np.exp(-m * x) + c * np.exp(-n * x)
+
+
+def saturation(x, a, k):
+    return a * (1 - np.exp(-k * x))
+
+
+def uptake(x, a, k, m):
+    return a * (np.exp(-k * x) - np.exp(-m * x))
+
+
+def stretched_decay(x, a, tau, b):
+    return a * np.exp(-((x / tau) ** b))
+
+
+def peak(x, a, m, s, c):
+    return a * np.exp(-((x - m) ** 2) / (2 * s**2)) + c
+
+
+def lorentzian(x, a, m, g, c):
+    return a * g**2 / ((x - m) ** 2 + g**2) + c
+
+
+def two_peaks_on_a_line(x, a, m, s, b, n, t, c, d):
+    first = a * np.exp(-((x - m) ** 2) / (2 * s**2))
+    return first + b * np.exp(-((x - n) ** 2) / (2 * t**2)) + c + d * x
+
+
+def peak_on_a_decay(x, a, k, b, m, s):
+    return a * np.exp(-k * x) + b * np.exp(-((x - m) ** 2) / (2 * s**2))
+
+
+def three_peaks_on_a_decay(x, a, k, b, m, s, c, n, t, d, o, u):
+    first = a * np.exp(-k * x) + b * np.exp(-((x - m) ** 2) / (2 * s**2))
+    second = c * np.exp(-((x - n) ** 2) / (2 * t**2))
+    return first + second + d * np.exp(-((x - o) ** 2) / (2 * u**2))
+
+
+def wave(x, a, w, p, c):
+    return a * np.sin(w * x + p) + c
+
+
+def damped_wave(x, a, g, w, p, c):
+    return a * np.exp(-g * x) * np.sin(w * x + p) + c
+
+
+def two_waves(x, a, w, p, b, v, q):
+    return a * np.sin(w * x + p) + b * np.sin(v * x + q)
+
+
+def logistic_growth(x, a, k, m):
+    return a / (1 + np.exp(-k * (x - m)))
+
+
+def gompertz(x, a, b, k):
+    return a * np.exp(-b * np.exp(-k * x))
+
+
+def richards(x, a, k, m, v):
+    return a / (1 + np.exp(-k * (x - m))) ** v
+
+
+def weibull_growth(x, a, d, k, p):
+    return a - d * np.exp(-k * x**p)
+
+
+def chapman_richards(x, a, k, p):
+    return a * (1 - np.exp(-k * x)) ** p
+
+
+def dose_response(x, low, high, e, b):
+    return low + (high - low) / (1 + (x / e) ** b)
+
+
+def dose_response_of_logarithms(x, low, high, e, b):
+    return low + (high - low) / (1 + np.exp(b * (np.log(x) - e)))
+
+
+def michaelis_menten(x, v, k):
+    return v * x / (k + x)
+
+
+def hill(x, v, k, n):
+    return v * x**n / (k**n + x**n)
+
+
+def substrate_inhibition(x, v, k, i):
+    return v * x / (k + x + x**2 / i)
+
+
+def power_law(x, a, b):
+    return a * x**b
+
+
+def power_law_above_a_base(x, a, b, c):
+    return a * x**b + c
+
+
+def rational(x, a, b, c, d):
+    return (a + b * x) / (1 + c * x + d * x**2)
+
+
+def arrhenius(x, a, e):
+    return a * np.exp(-e / x)
+
+
+def broken_line(x, a, b, c, d):
+    return a + b * x + c * np.maximum(0.0, x - d)
+
+
+def planck(x, s, t):
+    return s / x**5 / (np.exp(14.38777 / (x * t)) - 1)
+
+
+Range = tuple[float, float]
+
+
+class Family(NamedTuple):
+    """A curve, where its parameters are drawn, and where it is looked at.
+
+    A range of parameters whose bounds have one sign is drawn evenly in the logarithm.
+    """
+
+    curve: Callable[..., Array]
+    parameters: tuple[Range, ...]
+    x: Range
+    rows: int = 60
+
+
+FAMILIES = (
+    Family(quadratic, ((-3, 3), (-3, 3), (-3, 3)), (-2, 2), 20),
+    Family(decay, ((1, 10), (0.2, 2), (-2, 2)), (0, 8)),
+    Family(two_decays, ((1, 10), (0.1, 0.4), (1, 10), (1, 4)), (0, 10)),
+    Family(three_decays, ((2, 5), (0.05, 0.15), (2, 5), (0.6, 1.2), (2, 5), (4, 8)), (0, 12), 120),
+    Family(saturation, ((1, 300), (0.1, 1)), (0.5, 10), 15),
+    Family(uptake, ((2, 10), (0.1, 0.4), (0.8, 3)), (0, 12), 24),
+    Family(stretched_decay, ((1, 10), (1, 5), (0.4, 2)), (0, 10)),
+    Family(peak, ((1, 10), (2, 8), (0.3, 1.5), (-1, 1)), (0, 10)),
+    Family(lorentzian, ((1, 10), (2, 8), (0.3, 1.5), (-1, 1)), (0, 10)),
+    Family(
+        two_peaks_on_a_line,
+        ((2, 8), (2, 4), (0.3, 0.8), (2, 8), (6, 8), (0.3, 0.8), (-1, 1), (-0.3, 0.3)),
+        (0, 10),
+        120,
+    ),
+    Family(peak_on_a_decay, ((3, 10), (0.2, 1), (1, 6), (3, 8), (0.3, 0.8)), (0, 10), 100),
+    Family(
+        three_peaks_on_a_decay,
+        (
+            *((3, 8), (0.2, 0.8), (2, 6), (1.5, 3), (0.2, 0.5)),
+            *((2, 6), (4, 6), (0.2, 0.5), (2, 6), (7, 9), (0.2, 0.5)),
+        ),
+        (0, 10),
+        200,
+    ),
+    Family(wave, ((1, 5), (1, 8), (-3, 3), (-1, 1)), (0, 10), 80),
+    Family(damped_wave, ((2, 6), (0.1, 0.5), (1.5, 6), (-3, 3), (-1, 1)), (0, 10), 100),
+    Family(two_waves, ((2, 5), (1, 2.5), (-3, 3), (1, 4), (3.5, 7), (-3, 3)), (0, 10), 120),
+    Family(logistic_growth, ((5, 500), (0.5, 3), (3, 7)), (0, 10), 25),
+    Family(gompertz, ((5, 500), (2, 8), (0.3, 1.2)), (0, 10), 25),
+    Family(richards, ((5, 500), (0.6, 2), (3, 6), (0.4, 2.5)), (0, 12), 40),
+    Family(weibull_growth, ((6, 12), (3, 6), (0.05, 0.5), (0.8, 2.5)), (0, 6), 30),
+    Family(chapman_richards, ((10, 50), (0.1, 0.5), (1.2, 4)), (0, 25), 30),
+    Family(dose_response, ((0, 1), (3, 10), (1, 10), (0.8, 3)), (0, 40), 40),
+    Family(dose_response_of_logarithms, ((0, 1), (3, 10), (0.2, 2.5), (0.8, 3)), (0.05, 60), 40),
+    Family(michaelis_menten, ((50, 300), (0.02, 0.5)), (0.02, 1.2), 14),
+    Family(hill, ((5, 50), (1, 5), (1, 4)), (0, 12), 30),
+    Family(substrate_inhibition, ((5, 50), (0.5, 3), (5, 30)), (0, 30), 30),
+    Family(power_law, ((0.5, 20), (-2, 2)), (0.2, 10), 30),
+    Family(power_law_above_a_base, ((0.5, 5), (0.4, 2.5), (-3, 3)), (0, 10), 40),
+    Family(rational, ((1, 5), (-1, 2), (0.1, 1), (0.05, 0.5)), (0, 10), 60),
+    Family(arrhenius, ((1e4, 1e9), (2000, 8000)), (280, 400), 25),
+    Family(broken_line, ((-2, 2), (-1, 1), (1, 3), (3, 7)), (0, 10), 60),
+    Family(planck, ((1, 10), (3, 9)), (0.3, 4), 60),
+)
+
+
+class Task(NamedTuple):
+    """One data set, and from where it is fitted."""
+
+    family: int
+    noise: int
+    replicate: int
+    seed: int
+
+
+class Answer(NamedTuple):
+    """What became of one fit."""
+
+    family: str
+    noise: float
+    start: str
+    ratio: float
+    status: str
+    milliseconds: float
+
+    @property
+    def reached(self) -> bool:
+        """Whether it is the minimum that the truth leads to, or a lower one."""
+        return self.ratio <= SAME
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether it is worse and is called converged."""
+        return not self.reached and self.status == "converged"
+
+
+def main() -> None:
+    """Fit, and print a row for each family."""
+    options = _options()
+    tasks = [
+        Task(family, noise, replicate, options.seed)
+        for family, known in enumerate(FAMILIES)
+        if options.family in ("", known.curve.__name__)
+        for noise in range(len(NOISE))
+        for replicate in range(options.replicates)
+    ]
+    if not tasks:
+        names = ", ".join(family.curve.__name__ for family in FAMILIES)
+        raise SystemExit(f"No family is called {options.family!r}; there are {names}")
+    began = time.perf_counter()
+    with ProcessPoolExecutor(options.processes) as pool:
+        answers = [answer for found in pool.map(fitted, tasks, chunksize=4) for answer in found]
+    for line in table(answers):
+        print(line)
+    print(f"\n{len(answers)} fits in {time.perf_counter() - began:.0f} s, seed {options.seed}")
+    if options.misses:
+        for answer in answers:
+            if not answer.reached:
+                print("miss", *answer)
+    if options.json:
+        Path(options.json).write_text(json.dumps([answer._asdict() for answer in answers]))
+
+
+def fitted(task: Task) -> list[Answer]:
+    """Return what both ways of starting lead to, on the data of ``task``."""
+    family = FAMILIES[task.family]
+    random = np.random.default_rng(task)
+    names = list(inspect.signature(family.curve).parameters)[1:]
+    truth = np.array([_drawn(random, *bounds) for bounds in family.parameters])
+    x = np.linspace(*family.x, family.rows)
+    curve = family.curve(x, *truth)
+    spread = NOISE[task.noise] * curve.std()
+    y = curve + spread * random.normal(size=len(x))
+    off = truth * random.lognormal(0.0, 0.4, size=len(truth))
+    least = _least(family.curve, truth, x, y)
+    exact = EXACT * float(y @ y)
+    starts = {"none": None, "perturbed": dict(zip(names, off.tolist(), strict=True))}
+    answers = []
+    for start in STARTS:
+        began = time.perf_counter()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            result = sgdfit.fit(family.curve, {"x": x, "y": y}, response="y", start=starts[start])
+            took = 1000 * (time.perf_counter() - began)
+            with np.errstate(all="ignore"):
+                found = np.array([result.estimates[name].value for name in names])
+                left = family.curve(x, *found) - y
+        squares = float(left @ left)
+        ratio = (squares + exact) / (least + exact) if np.isfinite(squares) else np.inf
+        known = family.curve.__name__, NOISE[task.noise], start
+        answers.append(Answer(*known, ratio, result.status.name, took))
+    return answers
+
+
+def table(answers: Sequence[Answer]) -> Iterator[str]:
+    """Yield the lines of the table: a family each, then the noise levels, then all."""
+    yield f"{'':30}{'no start':>24}{'perturbed start':>24}"
+    head = f"{'reached':>14}{'wrong':>6}"
+    yield f"{'family':30}{head}{'ms':>6}{head}{'ms':>6}"
+    rows = {family.curve.__name__: "family" for family in FAMILIES}
+    for name in rows:
+        yield from _row(name, [answer for answer in answers if answer.family == name])
+    for noise in NOISE:
+        yield from _row(f"noise {noise:.1%}", [a for a in answers if a.noise == noise])
+    yield from _row("all", answers)
+
+
+def _row(name: str, answers: Sequence[Answer]) -> Iterator[str]:
+    if not answers:
+        return
+    line = f"{name:30}"
+    for start in STARTS:
+        of = [answer for answer in answers if answer.start == start]
+        reached = f"{sum(answer.reached for answer in of)} / {len(of)}"
+        wrong = sum(answer.is_wrong for answer in of)
+        line += f"{reached:>14}{wrong:6}{statistics.median(a.milliseconds for a in of):6.0f}"
+    yield line
+
+
+def _drawn(random: np.random.Generator, low: float, high: float) -> float:
+    if low > 0:
+        return float(np.exp(random.uniform(np.log(low), np.log(high))))
+    return float(random.uniform(low, high))
+
+
+def _least(curve: Callable[..., Array], truth: Array, x: Array, y: Array) -> float:
+    """Return the least residual sum of squares that SciPy finds from the truth."""
+    tight = {"ftol": 1e-15, "xtol": 1e-15, "gtol": 1e-15, "max_nfev": 2000}
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        found = least_squares(lambda theta: curve(x, *theta) - y, truth, x_scale="jac", **tight)
+    return 2 * float(found.cost)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--replicates", type=int, default=18, help="data sets a family and noise")
+    parser.add_argument("--family", default="", help="one family alone")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--misses", action="store_true", help="list each fit that missed")
+    parser.add_argument("--json", help="a file for every answer")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
