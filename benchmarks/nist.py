@@ -34,6 +34,8 @@ se    sets with every standard error to >= 4 digits (Lanczos1: 2.3, all that flo
 ms    median time of a warm call
 false answers called a success with fewer than 4 digits in some parameter
 
+least_squares* is SciPy's with exact derivatives, x_scale="jac" and tolerances of 1e-15.
+
 An answer is compared with the equivalent form of the certified one that it is nearest to (peaks or
 decays exchanged, signs changed): the same curve, found by trying and checked on the data.
 """
