@@ -10,7 +10,7 @@ import sympy
 
 from sgdfit.formula.formula import derivative, symbol
 from sgdfit.formula.parsing import parse_expression
-from sgdfit.model.linearity import linear_set, stepped_names
+from sgdfit.model.separation import linear_set, stepped_names
 
 VARIABLES = {"x", "t"}
 GAUSS = "b1*exp(-b2*x) + b3*exp(-(x - b4)**2/b5**2) + b6*exp(-(x - b7)**2/b8**2)"

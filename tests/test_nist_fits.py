@@ -10,7 +10,7 @@ import sgdfit
 from nist_files import read_folder, shipped_folder
 from nist_scores import FLOAT64_DIGITS, Score, equations, relabellings
 from sgdfit.model.model import build
-from sgdfit.model.symmetries import canonical
+from sgdfit.model.symmetry import canonical
 
 SETS = {standard.name: standard for standard in read_folder(shipped_folder())}
 STARTS = ("start 1", "start 2", "no start")

@@ -44,9 +44,9 @@ from sgdfit.inference.covariance import as_spectrum, relative_offset
 from sgdfit.inference.intervals import quantile
 from sgdfit.inference.naming import named
 from sgdfit.inference.quadratic import Quadratic
-from sgdfit.model.linearity import stepped_names
 from sgdfit.model.loss import PREDICTION, TARGET
 from sgdfit.model.model import Model
+from sgdfit.model.separation import stepped_names
 from sgdfit.result.result import Result
 from sgdfit.result.status import Status
 

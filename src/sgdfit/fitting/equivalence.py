@@ -8,7 +8,7 @@ from sgdfit.fitting.gauss_newton import walk
 from sgdfit.fitting.problem import Course, Problem
 from sgdfit.fitting.starting import missing
 from sgdfit.model.model import Model
-from sgdfit.model.symmetries import canonical, equivalents
+from sgdfit.model.symmetry import canonical, equivalents
 
 __all__ = ["nearest", "represented", "settled_on"]
 
@@ -17,11 +17,8 @@ def represented(
     model: Model, raw: np.ndarray, polished: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """Return both points as they look when the minimum is the canonical one of its equivalents."""
-    chosen, told = canonical(model, polished, missing(model))
-    for there, start in zip(equivalents(model, polished), equivalents(model, raw), strict=False):
-        if np.allclose(there, chosen, rtol=1e-9, atol=0):
-            return start, there, told
-    return raw, polished, told
+    (there, start), told = canonical(model, np.array([polished, raw]), missing(model))
+    return start, there, told
 
 
 def nearest(model: Model, course: Course) -> np.ndarray:

@@ -18,7 +18,7 @@ from sgdfit.fitting.task import Task
 from sgdfit.inference.quadratic import from_rows
 from sgdfit.kernel.kernel import Chunk
 from sgdfit.model.model import Model
-from sgdfit.model.symmetries import canonical
+from sgdfit.model.symmetry import canonical
 from sgdfit.result.search import Rival, StartSearch
 
 __all__ = ["Found", "find_minimum"]

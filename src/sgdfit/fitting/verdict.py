@@ -17,8 +17,8 @@ from sgdfit.fitting.trouble import find_trouble
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.inference.directions import EPS
 from sgdfit.inference.quadratic import Quadratic
-from sgdfit.model.linearity import stepped_names
 from sgdfit.model.model import Model
+from sgdfit.model.separation import stepped_names
 from sgdfit.result.search import Rival
 from sgdfit.result.status import Status, status_of
 

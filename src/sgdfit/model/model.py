@@ -17,9 +17,9 @@ from sgdfit.formula.extremes import stable
 from sgdfit.formula.formula import Formula, as_formula, derivative, ordered_names, symbol
 from sgdfit.formula.functions import ALIASES, CONSTANTS, FUNCTIONS
 from sgdfit.formula.limits import MAX_EXPONENT, finite
-from sgdfit.model.linearity import linear_set, stepped_names
 from sgdfit.model.loss import PREDICTION, TARGET, Loss, as_loss
 from sgdfit.model.parameters import Assignments, Bounds, Parameter, declare, resolve_ties
+from sgdfit.model.separation import linear_set, stepped_names
 
 __all__ = ["Model", "build"]
 
