@@ -15,8 +15,8 @@ from sgdfit.inference.covariance import classical, sandwich
 from sgdfit.inference.directions import EPS, root_spectrum
 from sgdfit.inference.identifiability import determined
 from sgdfit.inference.statistics import Goodness, goodness
-from sgdfit.model.separation import stepped_names
 from sgdfit.model.loss import SQUARED
+from sgdfit.model.separation import stepped_names
 from sgdfit.online.local import Local, both, expanded
 from sgdfit.online.memory import Memory, Recursion, fitted
 from sgdfit.online.past import in_doubt
