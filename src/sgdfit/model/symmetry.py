@@ -289,7 +289,9 @@ class _Search:
             ]
             if moves and len(moves) == len(group) - 1:
                 known |= {move.source for move in moves}
-                parts = (tuple(sorted(map(self.rank.get, (*c.names, *c.linear)))) for c in group)
+                parts = (
+                    tuple(sorted(self.rank[name] for name in (*c.names, *c.linear))) for c in group
+                )
                 yield Exchange(tuple(parts), tuple(moves))
         bare = _joined([part for part in components if not part.linear])
         for part in (bare, *(part for part in components if part.linear)):
@@ -379,13 +381,8 @@ class _Search:
 
 
 def _joined(parts: Sequence[Component]) -> Component:
-    return Component(
-        *(
-            sum((getattr(part, field) for part in parts), ())
-            for field in ("names", "linear", "basis")
-        ),
-        sympy.Add(*(part.offset for part in parts)),
-    )
+    names, linear, basis, offsets = zip(*parts, strict=True) if parts else ((), (), (), ())
+    return Component(sum(names, ()), sum(linear, ()), sum(basis, ()), sympy.Add(*offsets))
 
 
 def _grouped(swaps: Sequence[Move]) -> Iterator[Exchange]:
