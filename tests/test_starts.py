@@ -9,8 +9,8 @@ from scipy.optimize import least_squares
 from sgdfit.kernel.candidates import evaluator
 from sgdfit.kernel.kernel import Chunk
 from sgdfit.model.model import build
-from sgdfit.starts.draws import low_discrepancy
 from sgdfit.starts.search import find_starts
+from sgdfit.starts.space import low_discrepancy
 
 DRAWS = np.random.default_rng(5)
 EVEN = np.linspace(0.0, 10.0, 120)

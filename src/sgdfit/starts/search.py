@@ -15,14 +15,9 @@ from sgdfit.kernel.kernel import Chunk
 from sgdfit.model.model import Model
 from sgdfit.model.roles import roles_of
 from sgdfit.model.separation import Separation, separate
-from sgdfit.starts.dictionary import Dictionary, tabulate
-from sgdfit.starts.exchange import exchanged
-from sgdfit.starts.observations import Observations, observe
-from sgdfit.starts.partial import Partial
-from sgdfit.starts.polishing import by_loss, polish, unsettled
-from sgdfit.starts.projection import Projection, Whole
-from sgdfit.starts.pursuit import first_partial, pursue
-from sgdfit.starts.ranges import Range, range_of
+from sgdfit.starts.components import Dictionary, Partial, exchanged, first_partial, pursue, tabulate
+from sgdfit.starts.separable import Projection, Whole, by_loss, polish, unsettled
+from sgdfit.starts.space import Observations, Range, observe, range_of
 
 __all__ = ["Candidate", "Search", "find_starts"]
 
@@ -116,9 +111,12 @@ def _search(model: Model, chunk: Chunk, given: Mapping[str, float], seed: int) -
     if not seen.rows:
         return Search((), 0, 0, words, parts.linear)
     projection = Projection(model, parts, seen)
-    books = _books(parts, ranges, seen, seed)
-    drawn = sum(len(book.points) for book in {id(book): book for book in books}.values())
-    paths = _descended(projection, books)
+    dictionaries = _dictionaries(parts, ranges, seen, seed)
+    drawn = sum(
+        len(dictionary.points)
+        for dictionary in {id(dictionary): dictionary for dictionary in dictionaries}.values()
+    )
+    paths = _descended(projection, dictionaries)
     found = _minima(projection, paths, given)
     return Search(found, drawn, paths.polished, words, parts.linear)
 
@@ -135,18 +133,18 @@ def _ranges(model: Model, parts: Separation, seen: Observations) -> dict[str, Ra
     return made
 
 
-def _books(
+def _dictionaries(
     parts: Separation, ranges: Mapping[str, Range], seen: Observations, seed: int
 ) -> list[Dictionary]:
     """Return a dictionary a component, the same for those of the same form and ranges."""
     made: dict[object, Dictionary] = {}
-    books = []
+    dictionaries = []
     for part in parts.components:
         key = (part.shape, *(ranges[name].form for name in part.names))
         if key not in made:
             made[key] = tabulate(part, ranges, seen, seed + len(made))
-        books.append(made[key])
-    return books
+        dictionaries.append(made[key])
+    return dictionaries
 
 
 class _Paths(NamedTuple):
@@ -166,16 +164,16 @@ class _Paths(NamedTuple):
         )
 
 
-def _descended(projection: Projection, books: Sequence[Dictionary]) -> _Paths:
+def _descended(projection: Projection, dictionaries: Sequence[Dictionary]) -> _Paths:
     """Build sums, polish them, and exchange their components while that finds better ones."""
     first = first_partial(*projection.plain())
-    if not books:
+    if not dictionaries:
         return _Paths(np.empty((1, 0)), np.empty((1, 0)), np.array([first.loss]), 0)
-    usable = all(len(book.points) for book in books)
-    paths = _polished(projection, pursue(first, books, POLISHED) if usable else [])
-    for _ in range(ROUNDS if len(books) > 1 and len(paths.ends) else 0):
+    usable = all(len(dictionary.points) for dictionary in dictionaries)
+    paths = _polished(projection, pursue(first, dictionaries, POLISHED) if usable else [])
+    for _ in range(ROUNDS if len(dictionaries) > 1 and len(paths.ends) else 0):
         best = paths.ends[_distinct(paths.losses)[:EXCHANGED]]
-        more = _polished(projection, _exchanged(projection, first, best, books))
+        more = _polished(projection, _exchanged(projection, first, best, dictionaries))
         better = more.losses.min(initial=np.inf) < paths.losses.min() * (1.0 - GAINED)
         paths = paths.joined(more)
         if not better:
@@ -199,7 +197,7 @@ def _distinct(losses: np.ndarray) -> list[int]:
 
 
 def _exchanged(
-    projection: Projection, first: Partial, ends: np.ndarray, books: Sequence[Dictionary]
+    projection: Projection, first: Partial, ends: np.ndarray, dictionaries: Sequence[Dictionary]
 ) -> list[Partial]:
     """Return sums like those at ``ends`` with some components replaced, best first."""
     parts, seen = projection.parts.components, projection.seen
@@ -207,7 +205,7 @@ def _exchanged(
     made: list[Partial] = []
     for end in ends:
         chosen = {c: end[places[c] : places[c + 1]] for c in range(len(parts))}
-        made += exchanged(first, chosen, parts, books, seen)
+        made += exchanged(first, chosen, parts, dictionaries, seen)
     return sorted(made, key=lambda partial: partial.loss)[:POLISHED]
 
 

@@ -1,0 +1,357 @@
+"""Sums built one component at a time: a matching pursuit, and exchanges of what it chose.
+
+Two peaks have four nonlinear parameters, and no number of random points fills four dimensions. So
+each component is tabulated at many points by itself; a pursuit adds the component that lowers the
+sum of squares most, with every linear parameter solved anew (orthogonal matching pursuit: Pati,
+Rezaiifar and Krishnaprasad 1993), and keeps the best partial sums. A sum built greedily may hold
+one wide peak where there are two that blend; taking components away, singly and in pairs, and
+looking for the best ones instead finds them.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from sgdfit.kernel.candidates import evaluator
+from sgdfit.model.separation import Component
+from sgdfit.starts.space import Observations, Range, draw_points
+
+# Points by the number of nonlinear parameters, and how many values a dictionary may hold (32 MB).
+POINTS = (512, 4_096, 8_192, 12_288)
+VALUES = 4_000_000
+# Rows differ in which side of a break they lie on: so many points to each gap between two.
+PER_GAP = 4
+# A wave's sum of squares has a minimum a turn: so many points to each.
+PER_TURN = 8
+
+
+class Dictionary(NamedTuple):
+    """One component's functions at k points.
+
+    Attributes
+    ----------
+    points : float64[k, q]
+    cube : float64[k, q]
+        Where they stand in the unit cube that they were drawn from.
+    basis : float64[k, b, n]
+        Scaled to length one; 0 where there is no value.
+    gram : float64[k, b, b]
+        The products of each point's basis functions.
+    offset : float64[k, n] or None
+        What the component adds without a linear parameter.
+    """
+
+    points: np.ndarray
+    cube: np.ndarray
+    basis: np.ndarray
+    gram: np.ndarray
+    offset: np.ndarray | None
+
+
+def tabulate(
+    part: Component, ranges: Mapping[str, Range], seen: Observations, seed: int
+) -> Dictionary:
+    """Return the `Dictionary` of ``part``; points without a finite value are left out."""
+    count = _count(part, ranges, seen)
+    points, cube = draw_points(part.names, ranges, seen, count, seed)
+    evaluate = evaluator((part.offset, *part.basis), part.names, seen.names)
+    values = evaluate(points, seen.data) * seen.root
+    size = np.sqrt(np.einsum("kbn,kbn->kb", values, values))
+    fit = np.isfinite(size).all(axis=1)
+    values, size = values[fit], size[fit]
+    basis = values[:, 1:] / np.where(size[:, 1:] > 0, size[:, 1:], 1.0)[:, :, None]
+    gram = np.matmul(basis, basis.transpose(0, 2, 1))
+    offset = values[:, 0] if part.offset != 0 else None
+    return Dictionary(points[fit], cube[fit], basis, gram, offset)
+
+
+def _count(part: Component, ranges: Mapping[str, Range], seen: Observations) -> int:
+    count = POINTS[min(len(part.names), len(POINTS)) - 1]
+    if len(part.names) == 1 and ranges[part.names[0]].role.kind == "position":
+        count = max(count, PER_GAP * seen.rows)
+    for name in part.names:
+        if ranges[name].role.kind in ("frequency", "period"):
+            others = len(part.names) - 1
+            count = max(count, int(PER_TURN * ranges[name].knots[-1][1]) * 16**others)
+    return max(64, min(count, 4 * POINTS[-1], VALUES // (seen.rows * (1 + len(part.basis)))))
+
+
+# A basis whose part that is new is smaller than this (squared, of length one) is no new basis.
+NEW = 1e-7
+# How finely two entries of a dictionary have to differ to be kept side by side.
+CELLS = (48, 12, 7, 5, 4)
+
+
+@dataclass(frozen=True)
+class Partial:
+    """A partial sum.
+
+    Attributes
+    ----------
+    chosen : mapping of int to float64[q]
+        The nonlinear parameters of each component that is in it.
+    span : float64[m, n]
+        Orthonormal: what the bases of these components (and the plain one) span.
+    residual : float64[n]
+        What they leave of the target.
+    """
+
+    chosen: Mapping[int, np.ndarray]
+    span: np.ndarray
+    residual: np.ndarray
+
+    @property
+    def loss(self) -> float:
+        """Its sum of squares."""
+        return float(self.residual @ self.residual)
+
+    def key(self, dictionaries: Sequence[Dictionary]) -> tuple[tuple[int, tuple[float, ...]], ...]:
+        """Return what is equal for two sums that differ in the order of like components."""
+        return tuple(
+            sorted((id(dictionaries[c]), tuple(at.tolist())) for c, at in self.chosen.items())
+        )
+
+    def joined(
+        self, c: int, point: np.ndarray, basis: np.ndarray, offset: np.ndarray | None
+    ) -> Partial:
+        """Return the sum with one more component, whose basis is float64[b, n]."""
+        residual = self.residual
+        if offset is not None:
+            residual = residual - (offset - self.span.T @ (self.span @ offset))
+        span = extended(self.span, basis)
+        new = span[len(self.span) :]
+        return Partial({**self.chosen, c: point}, span, residual - new.T @ (new @ residual))
+
+    def entry(self, c: int, dictionary: Dictionary, i: int) -> Partial:
+        """Return the sum with one more component, an entry of its dictionary."""
+        offset = None if dictionary.offset is None else dictionary.offset[i]
+        return self.joined(c, dictionary.points[i], dictionary.basis[i], offset)
+
+
+def extended(span: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    """Return orthonormal rows that span ``basis`` besides ``span``: float64[at most m + b, n].
+
+    Examples
+    --------
+    >>> extended(np.array([[1.0, 0.0, 0.0]]), np.array([[3.0, 2.0, 0.0], [5.0, 0.0, 0.0]]))
+    array([[1., 0., 0.],
+           [0., 1., 0.]])
+    """
+    for column in basis:
+        rest = column - span.T @ (span @ column)
+        rest = rest - span.T @ (span @ rest)
+        squares = rest @ rest
+        if squares > NEW * 1e-7 * (column @ column):
+            span = np.vstack([span, rest / np.sqrt(squares)])
+    return span
+
+
+def spread(losses: np.ndarray, cube: np.ndarray, most: int, each: int) -> list[int]:
+    """Return the best entries, best first, at most ``each`` of a cell of the unit cube."""
+    count = min(20 * most, len(losses))
+    first = np.argpartition(losses, count - 1)[:count]
+    first = first[np.argsort(losses[first], kind="stable")]
+    first = first[np.isfinite(losses[first])]
+    cells = CELLS[min(cube.shape[1], len(CELLS)) - 1]
+    at = np.minimum((cube[first] * cells).astype(np.int64), cells - 1)
+    numbers = at @ cells ** np.arange(at.shape[1])
+    by_cell = np.argsort(numbers, kind="stable")
+    ordered = numbers[by_cell]
+    rank = np.arange(len(first)) - np.searchsorted(ordered, ordered)
+    kept = np.sort(by_cell[rank < each])[:most]
+    return [int(i) for i in first[kept]]
+
+
+def scores(beam: Sequence[Partial], dictionary: Dictionary) -> np.ndarray:
+    """Return the sum of squares that each entry would leave to each sum: float64[len(beam), k]."""
+    k, b, n = dictionary.basis.shape
+    flat = dictionary.basis.reshape(k * b, n)
+    # One product for the whole beam reads the dictionary once.
+    ends = np.cumsum([1 + len(partial.span) for partial in beam])
+    stacked = np.concatenate([[partial.residual, *partial.span] for partial in beam])
+    onto = np.split((stacked @ flat.T).reshape(len(stacked), k, b), ends[:-1])
+    return np.array(
+        [_left(partial, dictionary, own) for partial, own in zip(beam, onto, strict=True)]
+    )
+
+
+def _left(partial: Partial, dictionary: Dictionary, onto: np.ndarray) -> np.ndarray:
+    """Return the sum of squares that each entry would leave; ``onto`` is float64[1 + m, k, b]."""
+    residual, span, inner, along = partial.residual, partial.span, onto[0], onto[1:]
+    loss = np.full(len(inner), residual @ residual)
+    if dictionary.offset is not None:
+        shift = dictionary.offset - (dictionary.offset @ span.T) @ span
+        inner = inner - np.einsum("kbn,kn->kb", dictionary.basis, shift)
+        loss = loss - 2.0 * shift @ residual + np.einsum("kn,kn->k", shift, shift)
+    return loss if inner.shape[1] == 0 else loss - _gain(dictionary.gram, inner, along)
+
+
+def _gain(gram: np.ndarray, inner: np.ndarray, along: np.ndarray) -> np.ndarray:
+    """Return hᵀ G⁻¹ h, where G is the Gram matrix less what is spanned already."""
+    count = inner.shape[1]
+    if count == 1:
+        new = gram[:, 0, 0] - np.einsum("mk,mk->k", along[:, :, 0], along[:, :, 0])
+        return np.where(new > NEW, inner[:, 0] ** 2 / np.maximum(new, NEW), 0.0)
+    if count == 2:
+        (u, v), (g, h) = along.transpose(2, 0, 1), inner.T
+        a = gram[:, 0, 0] + NEW - np.einsum("mk,mk->k", u, u)
+        d = gram[:, 1, 1] + NEW - np.einsum("mk,mk->k", v, v)
+        cross = gram[:, 0, 1] - np.einsum("mk,mk->k", u, v)
+        return np.asarray((d * g * g - 2.0 * cross * g * h + a * h * h) / (a * d - cross * cross))
+    taken = along.transpose(1, 2, 0)
+    new = gram - np.matmul(taken, taken.transpose(0, 2, 1)) + NEW * np.eye(count)
+    solved = np.linalg.solve(new, inner[:, :, None])[:, :, 0]
+    return np.asarray(np.einsum("kb,kb->k", solved, inner))
+
+
+# How many partial sums are kept, and at least how many of each make-up.
+WIDTH, LEAST = 32, 6
+
+
+def first_partial(target: np.ndarray, plain: np.ndarray) -> Partial:
+    """Return the sum that nothing is chosen for yet: the basis ``plain`` is fitted in any case."""
+    span = extended(np.empty((0, len(target))), plain)
+    return Partial({}, span, target - span.T @ (span @ target))
+
+
+def pursue(start: Partial, dictionaries: Sequence[Dictionary], most: int) -> list[Partial]:
+    """Return the best sums with an entry of each dictionary, best first.
+
+    Parameters
+    ----------
+    start : Partial
+    dictionaries : sequence of Dictionary
+        One a component; components of the same form share one.
+    most : int
+        How many sums to return at most.
+    """
+    beam = [start]
+    for depth in range(len(dictionaries)):
+        last = depth == len(dictionaries) - 1
+        beam = _extended(beam, dictionaries, most if last else WIDTH, each=3 if last else 2)
+    return beam
+
+
+def _extended(
+    beam: Sequence[Partial], dictionaries: Sequence[Dictionary], width: int, each: int
+) -> list[Partial]:
+    """Extend every partial sum by every component that it lacks; keep the best of each make-up."""
+    options: list[tuple[float, int, int, int]] = []
+    for c, dictionary in enumerate(dictionaries):
+        able = [b for b, partial in enumerate(beam) if c in _lacking(partial, dictionaries)]
+        losses = scores([beam[b] for b in able], dictionary) if able else ()
+        for b, own in zip(able, losses, strict=True):
+            options += [(float(own[i]), b, c, i) for i in spread(own, dictionary.cube, width, each)]
+    makeups = {(b, c): _makeup(beam[b], c, dictionaries) for _, b, c, _ in options}
+    share = max(width // len(set(makeups.values())), LEAST) if makeups else 0
+    made: dict[object, Partial] = {}
+    counts: Counter[object] = Counter()
+    for _, b, c, i in sorted(options):
+        if counts[makeups[b, c]] < share:
+            partial = beam[b].entry(c, dictionaries[c], i)
+            counts[makeups[b, c]] += partial.key(dictionaries) not in made
+            made.setdefault(partial.key(dictionaries), partial)
+    return sorted(made.values(), key=lambda partial: partial.loss)
+
+
+def _makeup(partial: Partial, c: int, dictionaries: Sequence[Dictionary]) -> tuple[int, ...]:
+    """Return the forms of the components of ``partial`` with ``c``."""
+    return tuple(sorted(id(dictionaries[d]) for d in (*partial.chosen, c)))
+
+
+def _lacking(partial: Partial, dictionaries: Sequence[Dictionary]) -> list[int]:
+    """Return the components that are not chosen yet, one of each form."""
+    left = [c for c in range(len(dictionaries)) if c not in partial.chosen]
+    return [
+        c
+        for i, c in enumerate(left)
+        if not any(dictionaries[d] is dictionaries[c] for d in left[:i])
+    ]
+
+
+# How many replacements of each component or pair are returned.
+EACH = 3
+# From so many of a dictionary's first entries pairs are made, by its number of parameters; any
+# first entries of it fill the ranges evenly.
+PAIRED = (192, 768)
+# Two bases that differ by less (one less their squared cosine) make no pair.
+APART = 1e-4
+
+
+def exchanged(
+    start: Partial,
+    chosen: Mapping[int, np.ndarray],
+    parts: Sequence[Component],
+    dictionaries: Sequence[Dictionary],
+    seen: Observations,
+) -> list[Partial]:
+    """Return sums like ``chosen`` with one or two components replaced by the best others."""
+    made: list[Partial] = []
+    for c in range(len(dictionaries)):
+        rest = _without(start, chosen, (c,), parts, seen)
+        losses = scores([rest], dictionaries[c])[0]
+        made += [
+            rest.entry(c, dictionaries[c], i) for i in spread(losses, dictionaries[c].cube, EACH, 1)
+        ]
+    simple = [
+        c
+        for c, dictionary in enumerate(dictionaries)
+        if dictionary.basis.shape[1] == 1 and dictionary.offset is None
+    ]
+    for c, d in itertools.combinations(simple, 2):
+        if dictionaries[c] is not dictionaries[d] and len(dictionaries) > 2:
+            continue
+        rest = _without(start, chosen, (c, d), parts, seen)
+        for i, j in _pairs(rest, dictionaries[c], dictionaries[d]):
+            made.append(rest.entry(c, dictionaries[c], i).entry(d, dictionaries[d], j))
+    return made
+
+
+def _without(
+    start: Partial,
+    chosen: Mapping[int, np.ndarray],
+    gone: Sequence[int],
+    parts: Sequence[Component],
+    seen: Observations,
+) -> Partial:
+    """Return the sum without the components ``gone``."""
+    for c, point in chosen.items():
+        if c not in gone:
+            evaluate = evaluator((parts[c].offset, *parts[c].basis), parts[c].names, seen.names)
+            values = evaluate(point[None], seen.data)[0] * seen.root
+            start = start.joined(c, point, values[1:], values[0])
+    return start
+
+
+def _pairs(rest: Partial, left: Dictionary, right: Dictionary) -> list[tuple[int, int]]:
+    """Return the best pairs of entries."""
+    (u, g), (v, h) = (_projected(rest, dictionary) for dictionary in (left, right))
+    cross = u @ v.T
+    free = 1.0 - cross * cross
+    gain = (g * g)[:, None] + h * h - (2.0 * g)[:, None] * h * cross
+    gain = np.where(free > APART, gain / np.maximum(free, APART), 0.0)
+    if left is right:
+        gain = np.triu(gain)
+    count = min(300, gain.size)
+    best = np.argpartition(gain, gain.size - count, axis=None)[-count:]
+    rows, columns = np.unravel_index(best, gain.shape)
+    both = np.hstack([left.cube[rows], right.cube[columns]])
+    kept = spread(-gain[rows, columns], both, EACH, 1)
+    return [(int(rows[k]), int(columns[k])) for k in kept]
+
+
+def _projected(rest: Partial, dictionary: Dictionary) -> tuple[np.ndarray, np.ndarray]:
+    """Return what ``rest`` does not span of each basis, at length one, along its residual."""
+    basis = dictionary.basis[: PAIRED[min(dictionary.points.shape[1], len(PAIRED)) - 1], 0]
+    new = basis - (basis @ rest.span.T) @ rest.span
+    size = np.sqrt(np.einsum("kn,kn->k", new, new))
+    new = new / np.maximum(size, np.sqrt(NEW))[:, None]
+    along = new @ (rest.residual / np.sqrt(rest.loss)) if rest.loss else np.zeros(len(new))
+    # A ranking needs no more digits than these.
+    return new.astype(np.float32), along.astype(np.float32)
