@@ -11,7 +11,7 @@ from scipy import special
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.formula import as_formula, derivative
 from sgdfit.formula.functions import ALIASES, CONSTANTS, FUNCTIONS, OPERATIONS, by_class, lookup
-from sgdfit.formula.limits import finite, power
+from sgdfit.formula.real import finite, power
 from sgdfit.kernel.programs import HEADER
 
 LINE, WAVE = (-3.0, 3.0), (-1.4, 1.4)

@@ -11,8 +11,7 @@ import sympy
 
 from sgdfit.errors import FormulaError, SgdfitError, UsageError
 from sgdfit.formula.evaluation import evaluate
-from sgdfit.formula.extremes import stable
-from sgdfit.formula.formula import as_formula, symbol, to_text
+from sgdfit.formula.formula import as_formula, stable, symbol, to_text
 from sgdfit.kernel.kernel import Chunk, make
 from sgdfit.model.model import build
 from sgdfit.optimizers import sgd

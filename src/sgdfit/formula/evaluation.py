@@ -8,6 +8,7 @@ differentiate a model by itself, and it finds where a formula leaves its domain.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,10 +16,8 @@ import sympy
 from sympy.codegen import cfunctions
 
 from sgdfit.formula import real
-from sgdfit.formula.array_forms import Library, library
 from sgdfit.formula.formula import to_text
-
-__all__ = ["DomainError", "evaluate", "find_domain_error"]
+from sgdfit.formula.functions import FUNCTIONS, by_class
 
 Expr = Any  # SymPy ships no types
 Array = Any  # a NumPy array, a torch tensor or a number
@@ -95,7 +94,7 @@ def evaluate(expression: Expr, values: Mapping[str, Array], backend: str = "nump
     if expression.is_Symbol:  # most responses
         return _named(expression, values)
     with np.errstate(all="ignore"):
-        return _Walk(values, library(backend)).value(expression)
+        return _Walk(values, _library(backend)).value(expression)
 
 
 def find_domain_error(
@@ -136,7 +135,7 @@ def find_domain_error(
             found[:] = [(row, part, given, _at(result, at))]
 
     with np.errstate(all="ignore"):
-        _Walk(values, library("numpy"), observe).value(expression)
+        _Walk(values, _library("numpy"), observe).value(expression)
     if not found:
         return None
     row, part, given, result = found[0]
@@ -166,6 +165,68 @@ def _named(symbol: Expr, values: Mapping[str, Array]) -> Array:
     if symbol.name not in values:
         raise ValueError(f"{symbol.name!r} has no value; given are {', '.join(values)}")
     return values[symbol.name]
+
+
+class Library(NamedTuple):
+    """What the walk needs of an array library; each function by its name in a formula."""
+
+    array: Callable[[Array], Array]
+    sqrt: Callable[[Array], Array]
+    join: Callable[[Array, Array, Array], Array]
+    forms: dict[str, Callable[..., Array]]
+
+
+class _Special:
+    """SciPy's special functions, whose import takes as long as many a fit: at their first use."""
+
+    def __getattr__(self, name: str) -> Any:
+        from scipy import special
+
+        return getattr(special, name)
+
+
+def _forms(numpy: Any, special: Any) -> dict[str, Callable[..., Array]]:
+    """Return every function of a formula as its text for NumPy says, by one library or another."""
+    names = {"numpy": numpy, "special": special}
+    return {
+        name: eval(f"lambda x, y=None, z=None: {form.numpy.format('x', 'y', 'z')}", names)
+        for name, form in FUNCTIONS.items()
+    }
+
+
+@lru_cache(maxsize=2)
+def _library(backend: str) -> Library:
+    return {"numpy": _numpy, "torch": _torch}[backend]()
+
+
+def _numpy() -> Library:
+    def join(holds: Array, yes: Array, no: Array) -> Array:
+        out = np.empty(holds.shape)
+        out[holds], out[~holds] = yes, no
+        return out
+
+    forms = _forms(np, _Special())
+    return Library(lambda x: np.asarray(x, dtype=float), np.sqrt, join, forms)
+
+
+def _torch() -> Library:
+    import torch
+
+    def array(x: Array) -> Array:
+        return x if isinstance(x, torch.Tensor) else torch.tensor(x, dtype=torch.float64)
+
+    def filled(mask: Array, value: Array) -> Array:
+        return array(value).expand(int(mask.sum())).contiguous()
+
+    def join(holds: Array, yes: Array, no: Array) -> Array:
+        out = torch.zeros(holds.shape, dtype=torch.float64)
+        return out.masked_scatter(holds, filled(holds, yes)).masked_scatter(
+            ~holds, filled(~holds, no)
+        )
+
+    forms = _forms(torch, torch.special)
+    forms["cbrt"] = lambda x: torch.sign(x) * torch.abs(x) ** (1 / 3)
+    return Library(array, torch.sqrt, join, forms)
 
 
 class _Walk:
@@ -214,10 +275,10 @@ class _Walk:
             return _COMPARISONS[part.func](*arguments)
         if part.func in (sympy.And, sympy.Or, sympy.Not):
             return self._logic(part.func, arguments)
-        form = self.library.forms.get(part.func)
-        if form is None:
+        name = by_class.get(part.func)
+        if name is None:
             raise ValueError(f"{part.func.__name__!r} has no numeric form")
-        return form(*map(self.library.array, arguments))
+        return self.library.forms[name](*map(self.library.array, arguments))
 
     @staticmethod
     def _fold(part: Expr, arguments: list[Array]) -> Array:

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import sympy
 from sympy.codegen import cfunctions
+from sympy.logic.boolalg import Boolean
 
-from sgdfit.formula.limits import power
 from sgdfit.formula.real import (
     Absolute,
     Cbrt,
@@ -28,21 +28,8 @@ from sgdfit.formula.real import (
     Sign,
     Where,
     Xlogy,
+    power,
 )
-
-__all__ = [
-    "ALIASES",
-    "CONSTANTS",
-    "FUNCTIONS",
-    "OPERATIONS",
-    "Absolute",
-    "Form",
-    "Logistic",
-    "Sign",
-    "Where",
-    "by_class",
-    "lookup",
-]
 
 Expr = Any  # SymPy ships no types
 
@@ -164,3 +151,13 @@ def lookup(name: str) -> tuple[Callable[..., Expr], int] | None:
     if name in OPERATIONS:
         return OPERATIONS[name], len(inspect.signature(OPERATIONS[name]).parameters)
     return None
+
+
+def is_condition(value: Expr) -> bool:
+    """Tell a comparison from a number (SymPy's symbols may stand for either)."""
+    return isinstance(value, Boolean) and not isinstance(value, sympy.Symbol)
+
+
+def as_number(value: Expr) -> Expr:
+    """Return a condition as 1 where it holds and 0 elsewhere; a number as it is."""
+    return Where(value, sympy.S.One, sympy.S.Zero) if is_condition(value) else value

@@ -15,15 +15,20 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 import sympy
-from sympy.logic.boolalg import Boolean
 
 from sgdfit.errors import FormulaError, did_you_mean
 from sgdfit.formula.formula import Formula, symbol
-from sgdfit.formula.functions import ALIASES, CONSTANTS, FUNCTIONS, OPERATIONS, lookup
-from sgdfit.formula.limits import LARGEST, finite, power
+from sgdfit.formula.functions import (
+    ALIASES,
+    CONSTANTS,
+    FUNCTIONS,
+    OPERATIONS,
+    as_number,
+    is_condition,
+    lookup,
+)
+from sgdfit.formula.real import LARGEST, Where, finite, power
 from sgdfit.formula.tokens import Token, relation, tokenize
-
-__all__ = ["parse", "parse_condition", "parse_expression"]
 
 Expr = Any  # SymPy ships no types
 
@@ -97,11 +102,6 @@ def parse_condition(text: str) -> Expr:
     return _Reader(tokenize(text), text).condition("the condition")
 
 
-def _is_condition(value: Expr) -> bool:
-    """Tell a comparison from a number (SymPy's symbols may stand for either)."""
-    return isinstance(value, Boolean) and not isinstance(value, sympy.Symbol)
-
-
 def _side(tokens: list[Token], text: str, what: str) -> tuple[Expr, tuple[str, ...]]:
     reader = _Reader(tokens, text)
     expression = reader.number(what)
@@ -132,7 +132,7 @@ class _Reader:
 
     def number(self, what: str) -> Expr:
         tree = self._tree(what)
-        return self._arithmetic(self._convert(tree, 0), tree)
+        return as_number(self._convert(tree, 0))
 
     def condition(self, what: str) -> Expr:
         tree = self._tree(what)
@@ -176,7 +176,7 @@ class _Reader:
             self._fail("this is no arithmetic, comparison or call of a supported function", node)
         try:
             value = handler(node, depth + 1)
-            return value if _is_condition(value) else _brief(finite(value))
+            return value if is_condition(value) else _brief(finite(value))
         except FormulaError as error:
             if error.text is not None:
                 raise
@@ -204,7 +204,7 @@ class _Reader:
         operand = self._convert(node.operand, depth)
         if isinstance(node.op, ast.Not | ast.Invert):
             return sympy.Not(self._boolean(operand, node))
-        operand = self._arithmetic(operand, node)
+        operand = as_number(operand)
         return -operand if isinstance(node.op, ast.USub) else operand
 
     def _binop(self, node: ast.BinOp, depth: int) -> Expr:
@@ -235,21 +235,22 @@ class _Reader:
         self, join: Callable[..., Expr], left: list[Expr], steps: list[ast.BinOp], depth: int
     ) -> Expr:
         """Join ``left`` and the right sides of ``steps``, all sums, all products or all powers."""
-        kind = self._boolean if join in (sympy.And, sympy.Or) else self._arithmetic
-        sides = [kind(side, steps[0]) for side in left]
+        sides = [self._operand(join, side, steps[0]) for side in left]
         for step in steps:
-            side = kind(self._convert(step.right, depth), step)
+            side = self._operand(join, self._convert(step.right, depth), step)
             subtract, divide = (isinstance(step.op, op) for op in (ast.Sub, ast.Div))
             sides.append(-side if subtract else 1 / side if divide else side)
         return functools.reduce(power, sides) if join is power else join(*sides)
+
+    def _operand(self, join: Callable[..., Expr], value: Expr, node: ast.AST) -> Expr:
+        return self._boolean(value, node) if join in (sympy.And, sympy.Or) else as_number(value)
 
     def _boolop(self, node: ast.BoolOp, depth: int) -> Expr:
         values = [self._boolean(self._convert(v, depth), v) for v in node.values]
         return (sympy.And if isinstance(node.op, ast.And) else sympy.Or)(*values)
 
     def _compare(self, node: ast.Compare, depth: int) -> Expr:
-        sides = [self._convert(side, depth) for side in (node.left, *node.comparators)]
-        sides = [self._arithmetic(side, node) for side in sides]
+        sides = [as_number(self._convert(side, depth)) for side in (node.left, *node.comparators)]
         pairs = []
         for operator, left, right in zip(node.ops, sides, sides[1:], strict=False):
             if type(operator) not in _COMPARISONS:
@@ -259,8 +260,8 @@ class _Reader:
 
     def _ifexp(self, node: ast.IfExp, depth: int) -> Expr:
         condition = self._boolean(self._convert(node.test, depth), node.test)
-        yes, no = (self._arithmetic(self._convert(n, depth), n) for n in (node.body, node.orelse))
-        return FUNCTIONS["where"].symbolic(condition, yes, no)
+        yes, no = (as_number(self._convert(n, depth)) for n in (node.body, node.orelse))
+        return Where(condition, yes, no)
 
     def _call(self, node: ast.Call, depth: int) -> Expr:
         written, form, arity = self._function(node)
@@ -268,10 +269,9 @@ class _Reader:
             count = f"{arity} argument{'s' if arity > 1 else ''}"
             self._fail(f"{written} takes {count}, not {len(node.args)}", node)
         values = [self._convert(argument, depth) for argument in node.args]
-        kinds = [self._arithmetic] * arity
-        if form is FUNCTIONS["where"].symbolic:
-            kinds[0] = self._boolean
-        return form(*(kind(v, a) for kind, v, a in zip(kinds, values, node.args, strict=True)))
+        conditions = 1 if form is Where else 0
+        first = [self._boolean(v, node.args[0]) for v in values[:conditions]]
+        return form(*first, *map(as_number, values[conditions:]))
 
     def _function(self, node: ast.Call) -> tuple[str, Callable[..., Expr], int]:
         """Return the name of the function called, its symbolic form and its number of arguments."""
@@ -293,16 +293,10 @@ class _Reader:
         self._fail(f"there is no function {name!r}.{advice}", node)
 
     def _boolean(self, value: Expr, node: ast.AST) -> Expr:
-        if not _is_condition(value):
+        if not is_condition(value):
             self._fail(
                 "a condition such as x > 0 is needed here; beside & and | it stands in brackets,"
                 " as in (x > 0) & (y > 0)",
                 node,
             )
-        return value
-
-    def _arithmetic(self, value: Expr, node: ast.AST) -> Expr:
-        """A condition in a sum or product counts 1 where it holds and 0 elsewhere."""
-        if _is_condition(value):
-            return FUNCTIONS["where"].symbolic(value, sympy.S.One, sympy.S.Zero)
         return value

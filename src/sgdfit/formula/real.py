@@ -1,8 +1,8 @@
-"""Functions of real arguments whose SymPy counterparts reason about the complex plane.
+"""Real numbers: functions of real arguments, and what floating point can hold.
 
 SymPy differentiates ``abs``, ``sign``, ``Max`` and ``Min`` into Dirac deltas or real and imaginary
 parts, and takes the complex cube root of a negative number; those below have the derivatives and
-values of real data.
+values of real data. Numbers and powers that floating point cannot hold are refused at once.
 """
 
 # ruff: noqa: D102 (eval and fdiff are SymPy's hooks: what an object is made into, its derivative)
@@ -10,25 +10,17 @@ values of real data.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import sympy
 
-__all__ = [
-    "Absolute",
-    "Cbrt",
-    "Ceil",
-    "Floor",
-    "Logaddexp",
-    "Logistic",
-    "Maximum",
-    "Minimum",
-    "Sign",
-    "Where",
-    "Xlogy",
-]
+from sgdfit.errors import FormulaError
 
 Expr = Any  # SymPy ships no types
+
+LARGEST = 10**300
+MAX_EXPONENT = 1_000
 
 
 class _RealFunction(sympy.Function):  # type: ignore[misc]
@@ -63,43 +55,35 @@ class Absolute(_RealFunction):
         return self.args[0] ** exponent if exponent.is_even else None
 
 
-class Sign(_RealFunction):
-    """-1, 0 or 1; flat almost everywhere, so its derivative is 0."""
+class _Step(_RealFunction):
+    """What is flat between its steps: its derivative is 0."""
 
     nargs = 1
 
     @classmethod
     def eval(cls, x: Expr) -> Expr | None:
-        return sympy.sign(x) if _numbers(x) else None
+        return cls.native(x) if _numbers(x) else None
 
     def fdiff(self, argindex: int = 1) -> Expr:
         return sympy.S.Zero
 
 
-class Floor(_RealFunction):
-    """The largest whole number not above x; its derivative is 0."""
+class Sign(_Step):
+    """-1, 0 or 1."""
 
-    nargs = 1
-
-    @classmethod
-    def eval(cls, x: Expr) -> Expr | None:
-        return sympy.floor(x) if _numbers(x) else None
-
-    def fdiff(self, argindex: int = 1) -> Expr:
-        return sympy.S.Zero
+    native = sympy.sign
 
 
-class Ceil(_RealFunction):
-    """The smallest whole number not below x; its derivative is 0."""
+class Floor(_Step):
+    """The largest whole number not above x."""
 
-    nargs = 1
+    native = sympy.floor
 
-    @classmethod
-    def eval(cls, x: Expr) -> Expr | None:
-        return sympy.ceiling(x) if _numbers(x) else None
 
-    def fdiff(self, argindex: int = 1) -> Expr:
-        return sympy.S.Zero
+class Ceil(_Step):
+    """The smallest whole number not below x."""
+
+    native = sympy.ceiling
 
 
 class Cbrt(_RealFunction):
@@ -211,3 +195,84 @@ class Minimum(_Extreme):
     """The smaller of two."""
 
     native, first = sympy.Min, sympy.Lt
+
+
+def finite(expression: Expr) -> Expr:
+    """Return ``expression`` in functions of real arguments, every number in it a finite real one.
+
+    Raises
+    ------
+    FormulaError
+        When a number in it is infinite, not real, beyond 1e300, or so small that it would be 0.
+
+    Examples
+    --------
+    >>> x = sympy.Symbol("x", real=True)
+    >>> finite(sympy.sqrt(x**2))
+    Absolute(x)
+    >>> finite(x * sympy.log(-1))
+    Traceback (most recent call last):
+        ...
+    sgdfit.errors.FormulaError: this has no finite real value
+    """
+    if expression.has(sympy.Abs, sympy.sign):
+        expression = expression.replace(sympy.Abs, Absolute).replace(sympy.sign, Sign)
+    for part in sympy.preorder_traversal(expression):
+        trouble = _trouble(part) if part.is_number else None
+        if part.is_Pow and part.exp.is_number and abs(part.exp) > MAX_EXPONENT:
+            trouble = f"the exponent {_short(part.exp)} is beyond {MAX_EXPONENT:,}"
+        if trouble:
+            raise FormulaError(trouble)
+    return expression
+
+
+@lru_cache(maxsize=4096)
+def _trouble(number: Expr) -> str | None:
+    """Say why floating point cannot hold ``number``; None where it can."""
+    if number.is_Rational:
+        fits = max(abs(number.p), number.q) <= LARGEST
+        return None if fits else "this number is too large for floating point"
+    try:
+        value = complex(number.evalf(17))
+    except (OverflowError, TypeError, ValueError):
+        value = complex(math.nan)
+    if abs(value.imag) > 1e-12 * abs(value.real) or not math.isfinite(value.real):
+        return "this has no finite real value"
+    if value == 0 and (number.is_Float or number.is_Pow) and not number.is_zero:
+        return "this number is too small for floating point"
+    return None if abs(value.real) <= LARGEST else "this number is too large for floating point"
+
+
+def power(base: Expr, exponent: Expr) -> Expr:
+    """Return ``base**exponent``, which SymPy would compute however many digits it had.
+
+    Raises
+    ------
+    FormulaError
+        When the exponent is beyond 1,000, or the value beyond what floating point can hold.
+
+    Examples
+    --------
+    >>> power(sympy.Symbol("x"), sympy.Float(2.0))
+    x**2
+    >>> power(sympy.Integer(9), sympy.Integer(999))
+    Traceback (most recent call last):
+        ...
+    sgdfit.errors.FormulaError: 9**999 is too large for floating point
+    """
+    if exponent.is_number and abs(exponent) > MAX_EXPONENT:
+        raise FormulaError(f"the exponent {_short(exponent)} is beyond {MAX_EXPONENT:,}")
+    if exponent.is_Float and float(exponent).is_integer():
+        exponent = sympy.Integer(int(exponent))
+    if base.is_number and exponent.is_number and not base.is_zero:
+        digits = float(exponent) * math.log10(abs(complex(base)))
+        if abs(digits) > math.log10(LARGEST):
+            raise FormulaError(
+                f"{_short(base)}**{_short(exponent)} is too large for floating point"
+            )
+    return finite(base**exponent)
+
+
+def _short(number: Expr, width: int = 40) -> str:
+    text = str(number)
+    return text if len(text) <= width else f"{text[: width - 1]}…"

@@ -9,8 +9,6 @@ from typing import NamedTuple
 
 from sgdfit.errors import FormulaError
 
-__all__ = ["MAX_CHARACTERS", "MAX_NESTING", "MAX_TOKENS", "Token", "relation", "tokenize"]
-
 MAX_CHARACTERS = 10_000
 MAX_TOKENS = 3_000
 MAX_NESTING = 25

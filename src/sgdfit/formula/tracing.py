@@ -1,23 +1,65 @@
-"""A Python function to a formula: call it once with symbols and keep what it computes."""
+"""A Python function to a formula: call it once with symbols and keep what it computes.
+
+The symbols answer NumPy's protocols (``__array_ufunc__``, ``__array_function__``: NEP 13 and
+NEP 18) and torch's (``__torch_function__``), so ``np.exp(-k*x)`` or ``torch.where(…)`` works.
+"""
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
-from typing import Any
+import numbers
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
 import numpy as np
 import sympy
 
 from sgdfit.errors import FormulaError
 from sgdfit.formula.formula import Formula, symbol
-from sgdfit.formula.limits import finite
-from sgdfit.formula.traced import Traced, as_number, is_number, unwrap
-
-__all__ = ["trace", "trace_call"]
+from sgdfit.formula.functions import FUNCTIONS, as_number, is_condition, lookup
+from sgdfit.formula.real import Where, finite, power
 
 Expr = Any  # SymPy ships no types
+
+# NumPy's, torch's and operator's names for what is written with a sign.
+_OPERATORS: dict[str, Callable[..., Any]] = {
+    "add": operator.add, "subtract": operator.sub, "sub": operator.sub,
+    "multiply": operator.mul, "mul": operator.mul,
+    "divide": operator.truediv, "true_divide": operator.truediv, "div": operator.truediv,
+    "pow": power, "power": power, "float_power": power,
+    "negative": operator.neg, "neg": operator.neg, "positive": operator.pos,
+    "greater": operator.gt, "gt": operator.gt, "greater_equal": operator.ge, "ge": operator.ge,
+    "less": operator.lt, "lt": operator.lt, "less_equal": operator.le, "le": operator.le,
+    "equal": sympy.Eq, "eq": sympy.Eq, "not_equal": sympy.Ne, "ne": sympy.Ne,
+}  # fmt: skip
+_LOGIC: dict[str, Callable[..., Any]] = {
+    "logical_and": sympy.And, "bitwise_and": sympy.And, "and": sympy.And,
+    "logical_or": sympy.Or, "bitwise_or": sympy.Or, "or": sympy.Or,
+    "logical_not": sympy.Not, "bitwise_not": sympy.Not, "invert": sympy.Not,
+}  # fmt: skip
+_REDUCTIONS = {
+    "all", "amax", "amin", "any", "argmax", "argmin", "average", "convolve", "cumprod", "cumsum",
+    "diff", "dot", "einsum", "inner", "interp", "matmul", "max", "mean", "median", "min", "norm",
+    "outer", "percentile", "prod", "quantile", "std", "sum", "tensordot", "trapezoid", "var",
+}  # fmt: skip
+_BRANCH = (
+    "the function branches on its data (an if, and/or, min() or max() of an argument);"
+    " write np.where(condition, a, b), np.minimum or np.maximum instead"
+)
+_LOOP = (
+    "the function loops over or indexes the rows of an argument; write it for whole columns,"
+    " as in a*x + b, and sgdfit runs it for each row"
+)
+_ACROSS = (
+    " works across rows, and a formula says what one row gives; leave it out (sgdfit adds up"
+    " and averages the rows itself), or np.maximum(a, b) for the larger of two"
+)
+_SCALAR = (
+    "the function turns an argument into a plain number (math.exp or float());"
+    " write np.exp(x) instead of math.exp(x)"
+)
 
 
 def trace(function: Callable[..., Any]) -> Formula:
@@ -51,7 +93,7 @@ def trace(function: Callable[..., Any]) -> Formula:
         ) from None
     parameters = signature.parameters.values()
     defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
-    settings = {n: v for n, v in {**defaults, **bound}.items() if not is_number(v)}
+    settings = {n: v for n, v in {**defaults, **bound}.items() if not _is_number(v)}
     names = tuple(name for name in signature.parameters if name not in settings)
     result = trace_call(
         inner, {n: settings.get(n, symbol(n)) for n in signature.parameters}, signature
@@ -119,8 +161,8 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
 def _checked(result: object, function: Callable[..., Any]) -> Expr:
     if isinstance(result, Traced):
         return finite(as_number(result.expression))
-    if is_number(result):
-        return finite(unwrap(result))
+    if _is_number(result):
+        return finite(_unwrap(result))
     raise FormulaError(
         f"the function {_name(function)} returned {type(result).__name__}, not one number"
         " for each row; end it with 'return' and an expression of its arguments"
@@ -129,3 +171,156 @@ def _checked(result: object, function: Callable[..., Any]) -> Expr:
 
 def _name(function: Callable[..., Any]) -> str:
     return repr(getattr(function, "__name__", type(function).__name__))
+
+
+def _is_number(value: object) -> bool:
+    """Tell a plain number from a flag, an array or anything else."""
+    return isinstance(value, numbers.Real | np.number) and not isinstance(value, bool | np.bool_)
+
+
+def _unwrap(value: Any) -> Expr:
+    """Return the SymPy form of an operand."""
+    if isinstance(value, Traced):
+        return value.expression
+    if isinstance(value, bool | np.bool_):
+        return sympy.true if value else sympy.false
+    if _is_number(value):
+        whole = isinstance(value, numbers.Integral)
+        return sympy.Integer(int(value)) if whole else sympy.Float(float(value))
+    array = np.asarray(value)
+    if array.ndim == 0 and (array.dtype.kind in "buif" or isinstance(array.item(), Traced)):
+        return _unwrap(array.item())
+    if array.ndim == 0:
+        raise FormulaError(f"the function computes with {value!r}, which is no number")
+    raise FormulaError(
+        f"the function uses an array of {array.size} values from outside its arguments;"
+        " pass it as a column of the data and name it as an argument"
+    )
+
+
+def _condition(value: Expr) -> Expr:
+    """Return a number as the condition that it is not 0, as NumPy takes it."""
+    return value if is_condition(value) else sympy.Ne(value, 0)
+
+
+def _apply(name: str, operands: Sequence[Any]) -> Traced:
+    """Apply NumPy's or torch's function ``name``."""
+    if name in _REDUCTIONS:
+        raise FormulaError(f"{name}{_ACROSS}")
+    values = [_unwrap(operand) for operand in operands]
+    if name in _LOGIC:
+        return Traced(_LOGIC[name](*map(_condition, values)))
+    if name in _OPERATORS:
+        return Traced(_OPERATORS[name](*map(as_number, values)))
+    form, arity = lookup(name) or (None, None)
+    if form is None or len(values) != arity:
+        raise FormulaError(
+            f"the function uses {name!r}, which has no symbolic form; supported are + - * / **,"
+            f" comparisons and {', '.join(sorted(FUNCTIONS))}"
+        )
+    head = [_condition(values[0])] if form is Where else []
+    return Traced(form(*head, *map(as_number, values[len(head) :])))
+
+
+def _clip(
+    x: Any,
+    low: Any = None,
+    high: Any = None,
+    *,
+    a_min: Any = None,
+    a_max: Any = None,
+    min: Any = None,
+    max: Any = None,
+) -> Traced:
+    """Take the bounds by any name that NumPy and torch have for them; None stands for no bound."""
+    result = Traced(_unwrap(x))
+    for name, bounds in (("maximum", (low, a_min, min)), ("minimum", (high, a_max, max))):
+        for bound in bounds:
+            result = result if bound is None else _apply(name, (result, bound))
+    return result
+
+
+def _reflected(name: str) -> Callable[[Traced, Any], Traced]:
+    return lambda self, other: _apply(name, (other, self))
+
+
+def _direct(name: str) -> Callable[..., Traced]:
+    return lambda self, *others: _apply(name, (self, *others))
+
+
+class Traced:
+    """A quantity in a function that is being traced: it records what is done to it."""
+
+    __slots__ = ("expression",)
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, expression: Expr) -> None:
+        self.expression = expression
+
+    __add__, __radd__ = _direct("add"), _reflected("add")
+    __sub__, __rsub__ = _direct("subtract"), _reflected("subtract")
+    __mul__, __rmul__ = _direct("multiply"), _reflected("multiply")
+    __truediv__, __rtruediv__ = _direct("divide"), _reflected("divide")
+    __pow__, __rpow__ = _direct("float_power"), _reflected("float_power")
+    __neg__, __pos__, __abs__ = _direct("negative"), _direct("positive"), _direct("abs")
+    __lt__, __le__ = _direct("less"), _direct("less_equal")
+    __gt__, __ge__ = _direct("greater"), _direct("greater_equal")
+    __eq__, __ne__ = _direct("equal"), _direct("not_equal")  # type: ignore[assignment]
+    __and__, __rand__ = _direct("logical_and"), _reflected("logical_and")
+    __or__, __ror__ = _direct("logical_or"), _reflected("logical_or")
+    __invert__ = _direct("logical_not")
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Traced:
+        if method != "__call__":
+            self._refuse(f"{ufunc.__name__}.{method}{_ACROSS}")
+        return self._call(ufunc, inputs, kwargs)
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Traced:
+        return self._call(func, args, kwargs)
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Traced:
+        return cls._call(func, args, kwargs)
+
+    @classmethod
+    def _call(cls, func: Any, args: Any, kwargs: Any) -> Traced:
+        name = func.__name__.strip("_")
+        if name in ("clip", "clamp"):
+            return _clip(*args, **(kwargs or {}))
+        if name not in _REDUCTIONS and kwargs:
+            cls._refuse(
+                f"the function calls {name} with the named argument {next(iter(kwargs))!r};"
+                " a formula's functions take plain arguments alone"
+            )
+        return _apply(name, args)
+
+    @staticmethod
+    def _refuse(message: str) -> NoReturn:
+        raise FormulaError(message)
+
+    def __bool__(self) -> bool:
+        self._refuse(_BRANCH)
+
+    def __float__(self) -> float:
+        self._refuse(_SCALAR)
+
+    __int__ = __index__ = __complex__ = __float__
+
+    def __iter__(self) -> NoReturn:
+        self._refuse(_LOOP)
+
+    def __len__(self) -> int:
+        self._refuse(_LOOP)
+
+    def __getitem__(self, key: object) -> NoReturn:
+        self._refuse(_LOOP)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        self._refuse(
+            f"the function uses the attribute or method '.{name}' of an argument;"
+            " write it as arithmetic and NumPy functions of whole columns"
+        )

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import sympy
 
-from sgdfit.formula.functions import FUNCTIONS, Where
-from sgdfit.formula.real import Xlogy
+from sgdfit.formula.functions import FUNCTIONS
+from sgdfit.formula.real import Where, Xlogy
 from sgdfit.kernel.instructions import fuses
 
 __all__ = ["Lines", "in_both_forms"]

@@ -13,10 +13,9 @@ from typing import Any
 import sympy
 
 from sgdfit.errors import FormulaError, UsageError, did_you_mean
-from sgdfit.formula.extremes import stable
-from sgdfit.formula.formula import Formula, as_formula, derivative, ordered_names, symbol
+from sgdfit.formula.formula import Formula, as_formula, derivative, ordered_names, stable, symbol
 from sgdfit.formula.functions import ALIASES, CONSTANTS, FUNCTIONS
-from sgdfit.formula.limits import MAX_EXPONENT, finite
+from sgdfit.formula.real import MAX_EXPONENT, finite
 from sgdfit.model.loss import PREDICTION, TARGET, Loss, as_loss
 from sgdfit.model.parameters import Assignments, Bounds, Parameter, declare, resolve_ties
 from sgdfit.model.separation import linear_set, stepped_names
@@ -67,7 +66,7 @@ class Model:
         """The right side, an expression of variables and free parameters alone.
 
         It is written so that extreme arguments neither overflow nor cancel (see
-        `sgdfit.formula.extremes`); the formula keeps the form that the user gave it.
+        `sgdfit.formula.formula`); the formula keeps the form that the user gave it.
         """
         expression = self.formula.expression
         if self.ties:
