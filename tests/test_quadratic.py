@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq, minimize
 
-from sgdfit.inference import triangle
 from sgdfit.inference.quadratic import (
     Quadratic,
     from_rows,
@@ -363,14 +362,3 @@ def test_one_curvature_of_all_rows_may_be_given_as_a_number(weighted):
     np.testing.assert_allclose(one.root, each.root, rtol=1e-14)
     np.testing.assert_allclose(one.offset, each.offset, rtol=1e-14)
     assert (one.least, one.spread, one.blur) == pytest.approx((each.least, each.spread, each.blur))
-
-
-@pytest.mark.parametrize("name", ["SMALL", "dgeqrf"])
-def test_large_tables_are_decomposed_like_small_ones(monkeypatch, name):
-    table = np.random.default_rng(1).normal(size=(5, 20))
-    small = triangle.decomposed(table.copy())
-    monkeypatch.setattr(triangle, name, 0 if name == "SMALL" else None)
-    large = triangle.decomposed(table.copy())
-    np.testing.assert_allclose(np.triu(large[:, :5].T), np.triu(small[:, :5].T), rtol=1e-13)
-    R = np.triu(small[:, :5].T)
-    np.testing.assert_allclose(R.T @ R, table @ table.T, rtol=1e-12)

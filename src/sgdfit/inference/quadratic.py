@@ -22,7 +22,6 @@ from sgdfit.inference.directions import (
     scaled_spectrum,
 )
 from sgdfit.inference.directions import ROUNDING as ROOT_ROUNDING
-from sgdfit.inference.triangle import decomposed
 
 __all__ = ["ROUNDINGS", "Quadratic", "from_rows", "from_sums", "joined", "projected"]
 
@@ -159,7 +158,8 @@ def from_rows(
     scaled = np.divide(pull, roots, out=table[p, :n], where=where)
     # Half the squares are the loss itself where that is a sum of squared residuals.
     halves = float(scaled @ scaled) / 2
-    triangle = decomposed(table)
+    # As LAPACK leaves it: R, and below its diagonal what makes up the rotation, transposed.
+    triangle = np.asarray(np.linalg.qr(table.T, mode="raw")[0])
     root = triangle.take(layout.cells) * layout.upper
     offset, corner = triangle[p, :p], float(triangle[p, p])
     spread = 2 * halves if isinstance(curved, float) else _spread(curved, pull, slope, weight)
