@@ -1,5 +1,7 @@
 """Which parameters are linear together, what falls apart, and what each nonlinear one is."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 import sympy
@@ -8,7 +10,7 @@ from sgdfit.formula.formula import as_formula, symbol
 from sgdfit.kernel.candidates import evaluator
 from sgdfit.model.model import build
 from sgdfit.model.roles import RESPONSE, dimensions, roles_of
-from sgdfit.model.separation import separate
+from sgdfit.model.separation import linear_set, separate
 
 COLUMNS = ["x", "u", "v", "y"]
 
@@ -38,6 +40,9 @@ SEPARATIONS = [
     ),
     ("a*exp(-(x - m)**2/s**2) + b*exp(-(x - n)**2/s**2)", "a b", ["m s n"]),
     ("a*b*c", "a", ["b c"]),
+    ("(a + b*x)*(c + d*exp(x))", "a b", ["c d"]),
+    ("a*where(a > x, x, 0)", "", ["a"]),
+    ("log(a*x) + floor(b*x) + c", "c", ["a", "b"]),
     ("a*b + b*c + c*d", "a c", ["b d"]),
     ("exp(b*x) + exp(c*u)", "", ["b", "c"]),
     ("a*sin(w*x + p) + c", "a c", ["w p"]),
@@ -70,6 +75,27 @@ def test_the_parts_add_up_to_the_prediction(text):
     rows = tuple(draws.uniform(0.5, 3.0, (4, 7)))
     whole, sums = evaluator((prediction, total), free, tuple(COLUMNS))(points, rows).swapaxes(0, 1)
     assert sums == pytest.approx(whole, rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_linear_parameters_are_linear_together_and_no_other_can_join(seed):
+    rng = np.random.default_rng(seed)
+    names = [f"p{i}" for i in range(rng.integers(2, 20))]
+    p, x = [symbol(name) for name in names], symbol("x")
+    pairs = [pair for pair in combinations(p, 2) if rng.random() < 0.3]
+    squares = [q**2 for q in p if rng.random() < 0.15]
+    expression = sympy.Add(*(u * v * x**i for i, (u, v) in enumerate(pairs)), *p, *squares)
+    got = linear_set(names, [expression.diff(q) for q in p])
+
+    def is_linear(subset):
+        linked = {frozenset(pair) for pair in pairs}
+        return not any(
+            frozenset((u, v)) in linked or u**2 in squares for u in subset for v in subset
+        )
+
+    chosen = [symbol(name) for name in got]
+    assert is_linear(chosen)
+    assert not any(is_linear([*chosen, other]) for other in p if other not in chosen)
 
 
 def test_what_is_given_counts_as_data():

@@ -18,8 +18,6 @@ import numpy as np
 from sgdfit.choice import choose, number
 from sgdfit.errors import FormulaError, UsageError, did_you_mean
 
-__all__ = ["LOSSES", "SQUARED", "Loss", "as_loss"]
-
 Array = Any  # an array, a number or a traced quantity
 
 PREDICTION, TARGET = "prediction", "target"

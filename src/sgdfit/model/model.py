@@ -20,8 +20,6 @@ from sgdfit.model.loss import PREDICTION, TARGET, Loss, as_loss
 from sgdfit.model.parameters import Assignments, Bounds, Parameter, declare, resolve_ties
 from sgdfit.model.separation import linear_set, stepped_names
 
-__all__ = ["Model", "build"]
-
 Expr = Any  # SymPy ships no types
 
 
@@ -113,7 +111,7 @@ class Model:
 
     @cached_property
     def linear(self) -> tuple[str, ...]:
-        """A largest set of free parameters that enter linearly together."""
+        """Free parameters that enter linearly together (see `separation.linear_set`)."""
         return _linear(self.free, self.gradient, self.prediction)
 
     @property

@@ -15,8 +15,6 @@ from sgdfit.formula.formula import Formula, symbol, to_text
 from sgdfit.formula.parsing import parse_condition, parse_expression
 from sgdfit.formula.tokens import tokenize
 
-__all__ = ["Parameter", "declare"]
-
 Expr = Any  # SymPy ships no types
 Assignments = str | Iterable[str] | Mapping[str, Any] | None
 Bounds = str | Iterable[str] | Mapping[str, tuple[float | None, float | None]] | None

@@ -18,8 +18,6 @@ import sympy
 from sgdfit.formula.formula import symbol
 from sgdfit.formula.real import Absolute, Cbrt, Ceil, Floor, Maximum, Minimum, Sign, Where
 
-__all__ = ["RESPONSE", "Role", "dimensions", "roles_of"]
-
 Expr = Any  # SymPy ships no types
 Kind = Literal[
     "position",
