@@ -16,7 +16,7 @@ import pytest
 
 import sgdfit
 from sgdfit.cli.app import main
-from sgdfit.cli.interval import as_interval
+from sgdfit.cli.follow import as_interval
 
 X = np.linspace(0, 5, 3_000)
 Y = 3 * X + 1 + np.sin(7e3 * X)

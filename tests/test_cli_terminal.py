@@ -95,7 +95,7 @@ def test_rows_are_told_of_while_they_are_read(tmp_path, name, known):
     paths[1].write_bytes(paths[0].read_bytes())
     heard = []
     listener = Listener(None, print, lambda rows, total: heard.append((rows, total)))
-    told = listener.hearing(open_table(paths))
+    told = listener.with_progress(open_table(paths))
     assert told.scan is not None
     parts = [batch for piece in told.scan.pieces for batch in piece.read(["y", "x"])]
     read = pa.Table.from_batches(parts).select(["x", "y"])
@@ -112,7 +112,7 @@ def test_rows_are_told_of_while_they_are_read(tmp_path, name, known):
 def test_a_row_is_found_also_where_rows_are_told_of(tmp_path, where, place):
     for name in ("a.csv", "b.csv"):
         (tmp_path / name).write_text("x,y\n1,2\n2,4\n3,\n4,8\n")
-    told = Listener(None, print, lambda rows, total: None).hearing(open_table(tmp_path))
+    told = Listener(None, print, lambda rows, total: None).with_progress(open_table(tmp_path))
     with pytest.raises(DataError, match=place + r"a\.csv is missing"):
         sgdfit.fit("y = a*x + b", told, where=where)
 

@@ -12,12 +12,12 @@ import pytest
 import sgdfit
 from sgdfit.checkpoint.journal import Journal
 from sgdfit.checkpoint.snapshot import decode
-from sgdfit.cli.signals import ending_kindly
+from sgdfit.cli.terminal import stop_on_signal
 from sgdfit.errors import CheckpointError
 from sgdfit.fitting import audience
 from sgdfit.fitting.passes import Passing
 from sgdfit.fitting.surface import Surface
-from sgdfit.report.report import as_text
+from sgdfit.report.text import as_text
 from sgdfit.result.saving import from_dict
 
 ROWS = 1_500_000  # 24 MB, of which 15 MB may be held
@@ -258,7 +258,7 @@ def test_before_the_first_step_it_was_interrupted_all_the_same(
 def test_before_there_is_anything_it_says_so(capsys, number, code):
     expected = KeyboardInterrupt if code is None else SystemExit
     before = signal.getsignal(number)
-    with pytest.raises(expected) as caught, ending_kindly() as asked:
+    with pytest.raises(expected) as caught, stop_on_signal() as asked:
         signal.raise_signal(number)
     assert asked.by == number
     assert getattr(caught.value, "code", None) == code
@@ -268,7 +268,7 @@ def test_before_there_is_anything_it_says_so(capsys, number, code):
 
 def test_where_a_bar_is_shown_that_is_said_above_it(capsys):
     told = []
-    with pytest.raises(KeyboardInterrupt), ending_kindly(told.append):
+    with pytest.raises(KeyboardInterrupt), stop_on_signal(told.append):
         signal.raise_signal(signal.SIGINT)
     assert told == ["interrupted before there was anything to report"]
     assert capsys.readouterr().err == ""

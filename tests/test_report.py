@@ -12,8 +12,8 @@ from rich.console import Console
 
 from example_results import EXAMPLES, converged, decay, diverged, hostile, step_limit
 from sgdfit.report.contents import facts
-from sgdfit.report.markup import as_html, trace_as_html
-from sgdfit.report.report import as_text
+from sgdfit.report.html import as_html, trace_as_html
+from sgdfit.report.text import as_text
 from sgdfit.result.result import Estimate
 
 GOLDEN = Path(__file__).parent / "golden"

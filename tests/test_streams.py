@@ -15,7 +15,7 @@ from sgdfit.online.forgetting import Forgetting
 from sgdfit.online.history import MOST, History
 from sgdfit.online.reservoir import sampled
 from sgdfit.online.tally import Tally
-from sgdfit.report.report import as_text
+from sgdfit.report.text import as_text
 
 RNG = np.random.default_rng(7)
 N = 40_000

@@ -1,45 +1,93 @@
-"""The command line: reads its arguments, calls the library, prints what that returns.
-
-Exit status: 0 done, 1 the fit failed (it diverged, or the formula left its domain), 2 bad usage
-or input, 130 interrupted by Ctrl-C, 143 by SIGTERM, 141 the reader of the output left.
-"""
+"""The commands: each reads its arguments, calls the library, and prints what that returns."""
 
 from __future__ import annotations
 
 import errno
+import glob
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
-from sgdfit.cli import arriving, descending, outputs
 from sgdfit.cli import options as option
-from sgdfit.cli import resources as resource
-from sgdfit.cli.derived import columns_of, deliver_text, form_of, rendered
-from sgdfit.cli.fitting import fit_all
-from sgdfit.cli.following import fit_arriving
-from sgdfit.cli.groups import ParserError, WithExamples, WithFormula, WithHint, parser_sentence
-from sgdfit.cli.inputs import as_numbers, as_start, check_texts, data_first, open_data
-from sgdfit.cli.interval import as_interval, check_follow
-from sgdfit.cli.outcome import INTERRUPTED, TABLES, Wish, print_json
-from sgdfit.cli.streams import (
+from sgdfit.cli.examples import EXAMPLES
+from sgdfit.cli.options import takes
+from sgdfit.cli.progress import progress_bar, steps_between
+from sgdfit.cli.terminal import (
+    INTERRUPTED,
+    TABLES,
+    OutputOptions,
     check_destinations,
+    check_signals,
+    deliver_text,
+    print_json,
     print_report,
+    print_table,
     print_text,
+    say,
     say_error,
+    show_warnings,
+    stop_on_signal,
     tolerate_any_encoding,
+    width,
 )
-from sgdfit.errors import SgdfitError, UsageError
+from sgdfit.errors import FormulaError, SgdfitError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    pass
-
-__all__ = ["app", "execute"]
+    from sgdfit.data.table import Table
 
 MISUSED, UNREAD = 2, 141
+PLOTS = (".png", ".svg", ".pdf")
+
+# What Typer raises for a wrong command line; newer versions of it have no public name for it.
+_ParserError: type[Exception] = typer.BadParameter.__bases__[0]
+_NEGATIVE_FORMULA = re.compile(r"-[^-].*[*/+=~^( ]", re.DOTALL)
+
+
+class WithExamples(TyperCommand):
+    """A command whose help ends with examples, unwrapped, so that they can be copied."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the help, then the examples."""
+        from rich.console import Console
+        from rich.text import Text
+
+        super().format_help(ctx, formatter)
+        console = Console(highlight=False, emoji=False)
+        console.print(Text(" Examples", style="bold"))
+        for purpose, line in EXAMPLES[str(self.name)]:
+            console.print(Text(f"   # {purpose}", style="dim"), soft_wrap=True)
+            console.print(Text(f"   {line}"), soft_wrap=True)
+        console.print()
+
+
+class WithFormula(WithExamples):
+    """A command that takes ``-log(y) = a*x`` as a formula, not as a bundle of short options."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Shield such a formula with a blank, which no formula minds."""
+        shielded = [f" {arg}" if _NEGATIVE_FORMULA.match(arg) else arg for arg in args]
+        return super().parse_args(ctx, shielded)
+
+
+class WithHint(TyperGroup):
+    """The commands, and a hint where ``fit`` was left out."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:
+        """Find the command that the first argument names."""
+        first = args[0]
+        if first not in self.commands and (first == "-" or os.path.isfile(first)):
+            raise UsageError(
+                f"{first!r} is no command; to fit a curve to it write:"
+                f' sgdfit fit {first} "y = a*x + b"'
+            )
+        return super().resolve_command(ctx, args)
+
 
 app = typer.Typer(
     cls=WithHint,
@@ -52,10 +100,8 @@ app = typer.Typer(
 def execute(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status.
 
-    Parameters
-    ----------
-    arguments : sequence of str, optional
-        What stands after ``sgdfit``; by default that of this process.
+    0 done, 1 the fit failed (it diverged, or the formula left its domain), 2 bad usage or input,
+    130 interrupted by Ctrl-C, 143 by SIGTERM, 141 the reader of the output left.
     """
     tolerate_any_encoding()
     command = typer.main.get_command(app)
@@ -64,24 +110,20 @@ def execute(arguments: Sequence[str] | None = None) -> int:
         status = command.main(args=given, prog_name="sgdfit", standalone_mode=False)
         sys.stdout.flush()
     except SgdfitError as error:
-        say_error(str(error))
-        return MISUSED
-    except ParserError as error:
-        say_error(parser_sentence(error))
-        return MISUSED
+        return _misused(str(error))
+    except _ParserError as error:
+        return _misused(_parser_sentence(error))
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except MemoryError:
-        say_error("there is not enough memory; give fewer rows or close other programs")
-        return MISUSED
+        return _misused("there is not enough memory; give fewer rows or close other programs")
     except BrokenPipeError:
         return _unread()
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EIO):
             raise
         _unread()
-        say_error(f"cannot write to standard output: {error.strerror}")
-        return MISUSED
+        return _misused(f"cannot write to standard output: {error.strerror}")
     except SystemExit as leaving:
         # so Typer ends when whoever reads the output has left, as `| head` does
         if isinstance(leaving.__context__, BrokenPipeError):
@@ -90,10 +132,29 @@ def execute(arguments: Sequence[str] | None = None) -> int:
     return int(status or 0)
 
 
+def _misused(sentence: str) -> int:
+    say_error(sentence)
+    return MISUSED
+
+
 def _unread() -> int:
     """Send what is still buffered nowhere, so that nothing complains at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return UNREAD
+
+
+def _parser_sentence(error: Any) -> str:
+    """Say in one sentence what is wrong with the command line, and where to look it up."""
+    known = getattr(error, "possibilities", None)
+    sentence = error.format_message().rstrip(".")
+    if known:
+        sentence = f"{error.message.rstrip('.')}.{did_you_mean(error.option_name, known)}"
+    elif "extra argument" in sentence:
+        sentence += '; put the formula in quotes, as in "y = a*x + b"'
+    context = getattr(error, "ctx", None)
+    where = "sgdfit" if context is None else context.command_path
+    end = "" if sentence.endswith(("?", ".")) else ";"
+    return f"{sentence[:1].lower()}{sentence[1:]}{end} see {where} --help"
 
 
 def _print_version(wanted: bool) -> None:
@@ -124,138 +185,153 @@ def sgdfit(
 
 
 @app.command(cls=WithFormula)
+@takes(*option.FIT)
 def fit(
-    data: option.DataFile,
-    formula: option.FormulaText,
-    response: option.Response = None,
-    loss: option.Loss = "mse",
-    start: option.Start = None,
-    fix: option.Fix = None,
-    bound: option.Bound = None,
-    tie: option.Tie = None,
-    weights: option.Weights = None,
-    sigma: option.Sigma = None,
-    absolute_sigma: option.AbsoluteSigma = False,
-    covariance: option.Covariance = "auto",
-    intervals: option.Intervals = "wald",
-    missing: option.Missing = "error",
-    optimizer: descending.OptimizerName = None,
-    learning_rate: descending.LearningRate = None,
-    schedule: descending.ScheduleName = None,
-    batch_size: descending.BatchSize = None,
-    steps: descending.Steps = None,
-    epochs: descending.Epochs = None,
-    shuffle: descending.Shuffle = True,
-    seed: descending.Seed = "0",
-    tolerance: descending.Tolerance = None,
-    search: descending.Search = None,
-    kernel: descending.KernelForm = "auto",
-    dtype: descending.Arithmetic = "float64",
-    where: resource.Where = None,
-    memory: resource.Memory = None,
-    threads: resource.Threads = None,
-    checkpoint: resource.Checkpoint = None,
-    resume: resource.Resume = False,
-    follow: arriving.Follow = False,
-    every: arriving.Every = None,
-    forgetting: arriving.Forgetting = None,
-    as_json: outputs.AsJson = False,
-    save: outputs.Save = None,
-    trace: outputs.TraceFile = None,
-    trace_every: outputs.TraceEvery = None,
-    plot: outputs.PlotFile = None,
-    quiet: outputs.Quiet = False,
+    data: str,
+    formula: str,
+    where: str | None,
+    follow: bool,
+    every: str | None,
+    forgetting: str | None,
+    as_json: bool,
+    quiet: bool,
+    save: str | None,
+    trace: str | None,
+    plot: str | None,
+    **options: Any,
 ) -> int:
     """Estimate the parameters of a formula from data."""
-    check_texts(bound, response=response, weights=weights, sigma=sigma, where=where)
-    data, formula = data_first(data, formula)
-    wish = Wish(as_json, quiet, save, trace, plot)
-    check_destinations(wish.destinations, [data] if checkpoint is None else [data, checkpoint])
-    model = {
-        "response": response, "loss": loss, "start": as_start(start), "bounds": bound, "fixed": fix,
-        "tied": tie, "weights": weights, "sigma": sigma, "absolute_sigma": absolute_sigma,
-        "covariance": covariance, "missing": missing, **as_numbers(seed=seed),
-    }  # fmt: skip
-    course = {
-        "intervals": intervals, "optimizer": optimizer, "schedule": schedule,
-        "batch_size": batch_size, "shuffle": shuffle, "search": search, "kernel": kernel,
-        "dtype": dtype, "memory": memory, "checkpoint": checkpoint, "resume": resume,
-        **as_numbers(
-            learning_rate=learning_rate, steps=steps, epochs=epochs, tolerance=tolerance,
-            trace_every=trace_every, threads=threads,
-        ),
-    }  # fmt: skip
-    check_follow(follow, data, every, forgetting, {**course, "where": where, "plot": plot})
+    data, formula = _ordered(data, formula)
+    output = OutputOptions(as_json, quiet, save, trace, plot)
+    sources = [path for path in (data, options["checkpoint"]) if path is not None]
+    files = (("--save", save, ()), ("--trace", trace, TABLES), ("--plot", plot, PLOTS))
+    check_destinations(files, sources)
     if follow:
-        return fit_arriving(formula, {**model, "forgetting": forgetting}, as_interval(every), wish)
-    return fit_all(data, where, formula, {**model, **course}, wish)
+        from sgdfit.cli.follow import follow_options, follow_rows
+
+        options = follow_options(data, {**options, "where": where, "plot": plot})
+        return follow_rows(formula, {**options, "forgetting": forgetting}, every, output)
+    for flag, given in (("--every", every), ("--forgetting", forgetting)):
+        if given is not None:
+            raise UsageError(f"{flag} belongs to --follow, which fits rows as they arrive")
+    looks = steps_between(options["batch_size"], options["steps"], options["epochs"])
+    with (
+        progress_bar(not quiet) as listener,
+        show_warnings(listener.tell, not quiet),
+        stop_on_signal(listener.tell) as state,
+    ):
+        table = _open(data, where, options["missing"])
+        from sgdfit.fitting.fitting import fit
+
+        result = fit(
+            formula,
+            listener.with_progress(table),
+            **options,
+            tell=None if quiet else listener.tell,
+            callback=check_signals(state, listener.callback),
+            callback_every=looks,
+        )
+    return state.status(output.deliver(result, table))
 
 
 @app.command(cls=WithExamples)
+@takes(*option.PREDICT)
 def predict(
-    saved: option.SavedFit,
-    data: option.DataFile,
-    interval: outputs.Interval = None,
-    level: outputs.Level = None,
-    output: outputs.TableOutput = None,
-    missing: option.Missing = "error",
-    where: resource.Where = None,
-    memory: resource.Memory = None,
-    threads: resource.Threads = None,
+    saved: str,
+    data: str,
+    interval: str | None,
+    level: float | None,
+    output: str | None,
+    missing: str,
+    where: str | None,
+    memory: str | None,
+    threads: int | None,
 ) -> int:
     """Print the fitted curve at the rows of new data, as CSV."""
     if level is not None and interval is None:
         raise UsageError("--level needs --interval confidence or --interval prediction")
-    check_texts(None, where=where)
+    level = 0.95 if level is None else level
     check_destinations((("--output", output, TABLES),), [saved, data])
-    numbers = as_numbers(level=level or "0.95", threads=threads)
-    from sgdfit.cli.predicting import deliver
     from sgdfit.fitting.means import as_means
+    from sgdfit.fitting.prediction import PREDICTION, weighs
+    from sgdfit.fitting.prediction_file import Dropped, predicted
     from sgdfit.result.saving import read
+    from sgdfit.result.table_file import TableFile
 
-    result, means = read(saved), as_means(memory, numbers["threads"])
-    table = open_data(data, where)
-    return deliver(result, table, interval, numbers["level"], missing, means, output)
+    result, means = read(saved), as_means(memory, threads)
+    table = _open(data, where)
+    dropped = Dropped()
+
+    def blocks() -> Iterator[Any]:
+        nonlocal dropped
+        for some in predicted(result, heard, interval, level, missing=missing, means=means):
+            dropped = dropped.also(some.dropped)
+            yield some.columns
+
+    # rows that are printed would run into the bar
+    with (
+        progress_bar(output is not None, "predicting") as listener,
+        stop_on_signal(listener.tell) as state,
+    ):
+        heard = listener.with_progress(table)
+        try:
+            if output is None:
+                print_table(blocks())
+            else:
+                with TableFile(output) as file:
+                    for columns in blocks():
+                        file.write(columns)
+        except KeyboardInterrupt:
+            if output is not None:
+                listener.tell(f"interrupted; nothing is written to {output}")
+            return state.status(INTERRUPTED)
+    if interval == PREDICTION and result.weights and not weighs(result, table):
+        say(f"{table.label} lacks the columns of '{result.weights}': rows are taken to weigh 1")
+    if dropped.rows:
+        say(str(dropped))
+    return 0
 
 
 @app.command(cls=WithFormula)
+@takes(*option.EXPLAIN)
 def explain(
-    formula: option.FormulaText,
-    data: option.OptionalData = None,
-    latex: outputs.Latex = False,
-    html: outputs.Html = False,
-    variables: option.Variables = None,
-    response: option.Response = None,
-    loss: option.Loss = "mse",
-    start: option.Start = None,
-    fix: option.Fix = None,
-    bound: option.Bound = None,
-    tie: option.Tie = None,
-    weights: option.Weights = None,
-    missing: option.Missing = "error",
-    seed: descending.Seed = "0",
-    output: outputs.TextOutput = None,
+    formula: str,
+    data: str | None,
+    latex: bool,
+    html: bool,
+    output: str | None,
+    variables: str | None,
+    **options: Any,
 ) -> int:
     """Derive the gradient of the loss as one would by hand, and check it on data."""
-    check_texts(bound, response=response, weights=weights)
-    form = form_of(latex, html, output)
-    data, formula = (None, formula.lstrip()) if data is None else data_first(data, formula)
+    if latex and html:
+        raise UsageError("--latex and --html are two forms; give one of them")
+    ending = "" if output is None else Path(output).suffix.lower()
+    html = html or (not latex and ending in (".html", ".htm"))
+    latex = latex or (not html and ending == ".tex")
+    data, formula = (None, formula.lstrip()) if data is None else _ordered(data, formula)
     check_destinations((("--output", output, ()),), () if data is None else (data,))
     from sgdfit.fitting.explaining import explain as derive
+    from sgdfit.formula.formula import as_formula
 
-    derivation = derive(
-        formula,
-        None if data is None else open_data(data),
-        variables=None if variables is None else columns_of(variables, formula, response),
-        response=response, loss=loss, start=as_start(start), fixed=fix, bounds=bound, tied=tie,
-        weights=weights, missing=missing, **as_numbers(seed=seed),
-    )  # fmt: skip
-    deliver_text(rendered(derivation, form), output)
+    columns = None
+    if variables is not None:
+        # what stands on the left side can be nothing but columns
+        left = as_formula(formula, options["response"]).response_names
+        columns = [*(name.strip() for name in variables.split(",")), *left]
+    table = None if data is None else _open(data)
+    derivation = derive(formula, table, variables=columns, **options)
+    if latex:
+        text = derivation.latex()
+    else:
+        text = derivation.html(page=True) if html else derivation.text(width())
+    deliver_text(text, output)
     return 0
 
 
 @app.command(cls=WithExamples)
-def show(saved: option.SavedFit, as_json: outputs.AsJson = False) -> int:
+@takes(*option.SHOW)
+def show(saved: str, as_json: bool) -> int:
     """Print the report of a saved fit."""
     from sgdfit.result.saving import read
 
@@ -268,10 +344,45 @@ def show(saved: option.SavedFit, as_json: outputs.AsJson = False) -> int:
 
 
 @app.command(cls=WithExamples)
-def demo(output: outputs.Folder = "demo") -> int:
+@takes(*option.DEMO)
+def demo(output: str) -> int:
     """Tell a tutorial's story: why its run diverges, and the rate that reaches the answer."""
     from rich.console import Console
 
     from sgdfit.demo.demo import run
 
     return run(Path(output), Console(highlight=False, emoji=False))
+
+
+def _ordered(data: str, formula: str) -> tuple[str, str]:
+    """Return data and formula, also where the formula, which alone has an =, came first."""
+    known = data == "-" or "://" in data or os.path.exists(data) or glob.glob(data)
+    is_file = formula == "-" or os.path.exists(os.path.expanduser(formula))
+    if not known and (is_file or ("=" in data and "=" not in formula and "~" not in formula)):
+        data, formula = formula, data
+    # a blank may shield a formula that begins with a minus
+    return data.lstrip(" ") if data.startswith(" -") else data, formula.lstrip()
+
+
+def _open(data: str, where: str | None = None, missing: str = "error") -> Table:
+    """Open a file or standard input; the table can be read twice, standard input cannot."""
+    from sgdfit.data.readers import open_table
+
+    if where is not None:
+        _check_condition(where)
+    if data != "-":
+        return open_table(data, where)
+    from sgdfit.cli.standard_input import whole_input
+
+    return open_table(whole_input(missing), where)
+
+
+def _check_condition(text: str) -> None:
+    """Read a condition before any data, and name its option where that cannot be done."""
+    from sgdfit.data.conditions.parsing import read_condition
+
+    try:
+        read_condition(text)
+    except FormulaError as error:
+        named = f"--where cannot be read: {error.message}"
+        raise FormulaError(named, error.text, error.position) from error

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sgdfit.cli.streams import say
+from sgdfit.cli.terminal import say
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -50,7 +50,7 @@ class Listener(NamedTuple):
     tell: Callable[[str], None]
     read: Callable[[int, int], None] | None
 
-    def hearing(self, table: Table) -> Table:
+    def with_progress(self, table: Table) -> Table:
         """Return a table whose pieces tell of their rows when they are read."""
         read, scan = self.read, table.scan
         if read is None or scan is None:

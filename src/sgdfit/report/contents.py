@@ -13,24 +13,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sgdfit.report.beginning import (
-    automatic_lines,
-    counted,
-    is_recursive,
-    recursive_lines,
-    saw_all,
-    search_lines,
-)
-from sgdfit.report.certainty import how_sure
 from sgdfit.result.result import Estimate, Result
 from sgdfit.result.rounding import duration, interval, number, plus_minus
+from sgdfit.result.search import Rival, StartSearch
 
 if TYPE_CHECKING:
     from sgdfit.inference.diagnosis import Diagnosis
 
-__all__ = ["Facts", "Section", "facts"]
-
 SHOWN_EIGENVALUES = 6
+SHOWN_RIVALS = 3
+STRONG_CORRELATION = 0.9
+SHOWN_PAIRS = 6
+RECURSIVE = "recursive"
+
+_COVARIANCE = {
+    "classical": "classical (residual variance × inverse curvature)",
+    "sandwich": "sandwich (also right where the scatter differs from row to row)",
+}
 
 
 @dataclass(frozen=True)
@@ -77,11 +76,11 @@ def facts(result: Result) -> Facts:
     header, estimates = _estimates(result)
     parts: list[tuple[str, Iterable[tuple[str, str]]]] = [
         ("Goodness of fit", _goodness(result)),
-        ("Uncertainty", how_sure(result)),
+        ("Uncertainty", _uncertainty(result)),
         ("How it was found", _how(result)),
     ]
     if result.search is not None:
-        parts.append(("Starting values", search_lines(result.search)))
+        parts.append(("Starting values", _search(result.search)))
     if result.diagnosis is not None:
         parts.append(_curvature(result.diagnosis, result.warnings))
     return Facts(
@@ -107,7 +106,7 @@ def _distance(result: Result) -> str:
         return "the distance to the optimum is not known"
     unit = "standard error" if distance == 1 else "standard errors"
     # Where all rows have their optimum is not known of a sample.
-    of = "" if saw_all(result) else f" of {counted(result.rows, 'random row')}"
+    of = "" if _saw_all(result) else f" of {_counted(result.rows, 'random row')}"
     return f"{number(distance, 2)} {unit} from the optimum{of}"
 
 
@@ -167,8 +166,8 @@ def _goodness(result: Result) -> Iterator[tuple[str, str]]:
     mean += " over the rows" if result.drawn_from is None else " over the random rows"
     yield "loss", f"{number(result.loss)} ({result.loss_name}, {mean})"
     yield "residual sum of squares", number(result.residual_sum_of_squares)
-    count = f"{counted(result.rows, 'row')} − {counted(len(result.free), 'free parameter')}"
-    if is_recursive(result) and "forgetting" in result.optimizer:
+    count = f"{_counted(result.rows, 'row')} − {_counted(len(result.free), 'free parameter')}"
+    if _is_recursive(result) and "forgetting" in result.optimizer:
         count = f"what forgetting leaves of {count}"
     yield "degrees of freedom", f"{result.degrees_of_freedom:,} ({count})"
     if result.reduced_chi_square is not None:
@@ -192,12 +191,82 @@ def _criterion(value: float) -> str:
     return f"{value:,.1f}" if 1e5 <= abs(value) < 1e15 else number(value)
 
 
+def _uncertainty(result: Result) -> Iterator[tuple[str, str]]:
+    """Say by which method the standard errors came, what sets their scale, what correlates."""
+    method, _, reason = result.covariance_method.partition(": ")
+    if method == "none":
+        yield "standard errors", f"not known: {reason}" if reason else "not known"
+    elif method == "classical" and result.absolute_sigma:
+        yield "standard errors", "classical (variance of the rows × inverse curvature)"
+    else:
+        yield "standard errors", _COVARIANCE.get(method, result.covariance_method)
+    if result.covariance is not None:
+        yield from _sample(result)
+        yield from _scale(result, method)
+    for combination in result.undetermined:
+        yield "not determined", combination
+    for known in result.determined:
+        yield "determined", f"{known.text} = {plus_minus(known.value, known.stderr)}"
+    if result.correlation is not None and len(result.free) > 1:
+        yield f"correlations above {STRONG_CORRELATION}", _correlations(result)
+
+
+def _sample(result: Result) -> Iterator[tuple[str, str]]:
+    """Say of which rows the standard errors are, where that is not all of them."""
+    if result.drawn_from is None:
+        return
+    smaller = number(np.sqrt(result.drawn_from / result.rows), 2)
+    yield (
+        "of a sample",
+        f"of {result.rows:,} random rows; those of all {result.drawn_from:,} are about"
+        f" {smaller} times smaller",
+    )
+
+
+def _scale(result: Result, method: str) -> Iterator[tuple[str, str]]:
+    """Say where the size of the errors, and the width of the intervals, come from."""
+    if result.absolute_sigma:
+        given = f"sigma {result.sigma}" if result.sigma else f"the weights {result.weights}"
+        yield "scale", f"absolute: from {given} as given"
+    elif method == "classical":
+        yield "scale", f"scaled by the residuals{_scatter(result)}"
+    if any(estimate.interval is not None for estimate in result.estimates.values()):
+        left = result.degrees_of_freedom
+        plural = "degree" if left == 1 else "degrees"
+        student = f"Student's t, {left:,} {plural} of freedom"
+        usual = "normal" if result.absolute_sigma else student
+        profiled = result.intervals == "profile"
+        yield "95% intervals", f"profile likelihood, {usual}" if profiled else usual
+
+
+def _scatter(result: Result) -> str:
+    """Say by how much rows scatter about the curve, in units of the response."""
+    variance = result.noise_variance
+    variance = result.reduced_chi_square if variance is None else variance
+    if variance is None:
+        return ""
+    row = "row" if result.weights is None else "row of weight 1"
+    return f" (a {row} scatters by {number(np.sqrt(variance))})"
+
+
+def _correlations(result: Result) -> str:
+    matrix = np.asarray(result.correlation)
+    strong = [
+        (abs(matrix[i, j]), f"{result.free[i]} and {result.free[j]} {matrix[i, j]:.3f}")
+        for i, j in zip(*np.triu_indices(len(result.free), 1), strict=True)
+        if abs(matrix[i, j]) > STRONG_CORRELATION
+    ]
+    texts = [text for _, text in sorted(strong, key=lambda pair: -pair[0])]
+    more = f", and {len(texts) - SHOWN_PAIRS} more" if len(texts) > SHOWN_PAIRS else ""
+    return ", ".join(texts[:SHOWN_PAIRS]) + more or "none"
+
+
 def _how(result: Result) -> Iterator[tuple[str, str]]:
     automatic = result.trace.rows is not None
-    if is_recursive(result):
-        yield from recursive_lines(result)
+    if _is_recursive(result):
+        yield from _recursive(result)
     else:
-        yield from automatic_lines(result) if automatic else _textbook(result)
+        yield from _automatic(result) if automatic else _textbook(result)
     yield "data", _data(result)
     yield "arithmetic", f"{result.kernel} kernel, {result.dtype}"
     random = any(estimate.start_origin == "random" for estimate in result.estimates.values())
@@ -205,14 +274,67 @@ def _how(result: Result) -> Iterator[tuple[str, str]]:
         yield "seed", str(result.seed)
 
 
+def _counted(count: int, noun: str) -> str:
+    """Write a number with its noun.
+
+    Examples
+    --------
+    >>> _counted(1, "row"), _counted(2_000, "row")
+    ('1 row', '2,000 rows')
+    """
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def _automatic(result: Result) -> Iterator[tuple[str, str]]:
+    """Say how ``auto`` went: its batches, its steps and the rows that it saw."""
+    yield "optimizer", f"{result.optimizer}: curvature-scaled steps on growing batches"
+    yield "batch", _batches(result)
+    yield "steps", f"{result.steps:,} in {duration(result.seconds)}"
+    if result.rows_visited is not None and len(_sizes(result)) > 1:
+        rows = result.drawn_from or result.rows
+        data = "the data" if result.drawn_from is None else f"all {_counted(rows, 'row')}"
+        times = f"{number(result.rows_visited / rows, 3)} times {data}"
+        yield "rows visited", f"{result.rows_visited:,} by passes and by steps on samples, {times}"
+
+
+def _saw_all(result: Result) -> bool:
+    """Whether the estimates are of all rows, whatever else is of a sample."""
+    return result.drawn_from is None or result.drawn_from in _sizes(result)
+
+
+def _is_recursive(result: Result) -> bool:
+    """Whether the rows came in batches, each of which was seen once."""
+    return result.optimizer.partition("(")[0] == RECURSIVE
+
+
+def _recursive(result: Result) -> Iterator[tuple[str, str]]:
+    """Say how estimates were kept current."""
+    yield "optimizer", f"{result.optimizer}: each batch joined to what is known of those before"
+    yield "updates", f"{result.steps:,} in {duration(result.seconds)}"
+
+
+def _sizes(result: Result) -> list[int]:
+    rows = result.trace.rows
+    return [] if rows is None else list(dict.fromkeys(rows.tolist()))
+
+
+def _batches(result: Result) -> str:
+    rows = result.drawn_from or result.rows
+    whole = "the one row" if rows == 1 else f"all {_counted(rows, 'row')}"
+    smaller = [f"{size:,}" for size in _sizes(result) if size != rows]
+    if result.drawn_from is not None and not _saw_all(result):
+        return f"{', '.join(smaller)} random rows, not yet {whole}"
+    return f"{', '.join(smaller)}, then {whole}" if smaller else whole
+
+
 def _textbook(result: Result) -> Iterator[tuple[str, str]]:
     yield "optimizer", f"{result.optimizer}, learning rate {_rate(result.learning_rate)}"
-    size, rows = result.batch_size, counted(result.drawn_from or result.rows, "row")
+    size, rows = result.batch_size, _counted(result.drawn_from or result.rows, "row")
     whole = rows if result.rows == 1 else f"all {rows}"
     yield "batch", whole if size is None else f"{size:,} of {rows}"
     yield (
         "steps",
-        (f"{result.steps:,} ({counted(result.epochs, 'epoch')}) in {duration(result.seconds)}"),
+        (f"{result.steps:,} ({_counted(result.epochs, 'epoch')}) in {duration(result.seconds)}"),
     )
 
 
@@ -225,14 +347,39 @@ def _rate(text: str) -> str:
 
 
 def _data(result: Result) -> str:
-    text = f"{counted(result.rows, 'row')} of {result.data_label}"
+    text = f"{_counted(result.rows, 'row')} of {result.data_label}"
     if result.sigma is not None:
         text += f", their standard deviations {result.sigma}"
     elif result.weights is not None:
         text += f", weighted by {result.weights}"
     if result.rows_dropped:
-        text += f"; {counted(result.rows_dropped, 'row')} with missing values dropped"
+        text += f"; {_counted(result.rows_dropped, 'row')} with missing values dropped"
     return text
+
+
+def _search(search: StartSearch) -> Iterator[tuple[str, str]]:
+    """Say how starting values were searched for, and what else was found."""
+    if search.points:
+        tried = f"{_counted(search.points, 'point')} on {_counted(search.rows, 'row')}"
+        minima = "1 minimum" if search.minima == 1 else f"{search.minima} minima"
+        yield "searched", f"{tried}; the best {search.polished:,} led to {minima}"
+    else:
+        yield "solved", f"by least squares on {_counted(search.rows, 'row')}"
+    yield from search.ranges.items()
+    if search.solved:
+        yield "solved at each point", ", ".join(search.solved)
+    for note in search.symmetries:
+        yield "note", note
+    for rival in search.rivals[:SHOWN_RIVALS]:
+        yield "rival minimum", _rival(rival, search.loss)
+    if len(search.rivals) > SHOWN_RIVALS:
+        yield "rival minimum", f"and {len(search.rivals) - SHOWN_RIVALS} more"
+
+
+def _rival(rival: Rival, best: float) -> str:
+    values = ", ".join(f"{name} = {number(value)}" for name, value in rival.values.items())
+    above = f"loss {number(100 * (rival.loss / best - 1), 2)}% higher" if best > 0 else "as good"
+    return f"{values}: {above}"
 
 
 def _curvature(

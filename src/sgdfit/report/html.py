@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from sgdfit.result.result import Result
     from sgdfit.result.trace import Trace
 
-__all__ = ["as_html", "trace_as_html"]
-
 SHOWN_ROWS = 5  # at each end of a trace
 
 _BLOCK = "color:inherit;background:transparent;line-height:1.45"

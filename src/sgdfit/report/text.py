@@ -12,8 +12,6 @@ from sgdfit.report.contents import Facts, Section, facts
 if TYPE_CHECKING:
     from sgdfit.result.result import Result
 
-__all__ = ["as_rich", "as_text"]
-
 NARROWEST = 40
 _MARKS = {"good": "✓", "caution": "!", "bad": "✗"}
 _COLOURS = {"good": "green", "caution": "yellow", "bad": "red"}

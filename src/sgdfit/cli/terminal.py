@@ -1,38 +1,40 @@
-"""What the command line writes: to standard output and error, and where its files may go."""
+"""Standard output and error, the files that are written, and the signals that end a run.
+
+Ctrl-C and SIGTERM end a run alike: what is known is written and reported.
+"""
 
 from __future__ import annotations
 
 import codecs
 import contextlib
+import json
 import os
 import re
 import shutil
+import signal
 import sys
+import threading
 import unicodedata
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sgdfit.errors import CacheWarning, CheckpointWarning, DivergenceWarning, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from sgdfit.data.table import Table
+    from sgdfit.fitting.descent import Callback, Progress
     from sgdfit.result.result import Result
 
-__all__ = [
-    "check_destinations",
-    "print_report",
-    "print_table",
-    "print_text",
-    "say",
-    "say_error",
-    "tolerate_any_encoding",
-    "warnings_told",
-    "width",
-    "write_text",
-]
+FAILED, INTERRUPTED = 1, 130
+# 128 and the signal's number, as a shell says it.
+TERMINATED = 143
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+TABLES = (".csv", ".tsv", ".parquet")
 
 # For terminals without Unicode; one sign for one sign, so that formulas keep their columns.
 _PLAIN: dict[int, str | int] = {
@@ -85,7 +87,7 @@ def say(text: str) -> None:
 
 
 @contextlib.contextmanager
-def warnings_told(tell: Callable[[str], None], wanted: bool) -> Iterator[None]:
+def show_warnings(tell: Callable[[str], None], wanted: bool) -> Iterator[None]:
     """Tell of a learning rate that is too large, or files that cannot be kept, in a sentence."""
     ours = (DivergenceWarning, CheckpointWarning, CacheWarning)
     with warnings.catch_warnings():
@@ -105,12 +107,16 @@ def warnings_told(tell: Callable[[str], None], wanted: bool) -> Iterator[None]:
 
 def say_error(text: str) -> None:
     """Write an error to standard error, in the words of the shell."""
+    said = printable(_in_shell_words(text))
+    if not sys.stderr.isatty() and "FORCE_COLOR" not in os.environ:
+        sys.stderr.write(f"sgdfit: error: {said}\n")
+        return
     from rich.console import Console
     from rich.text import Text
 
-    said = Text.assemble("sgdfit: ", ("error: ", "bold red"), printable(_in_shell_words(text)))
     # a caret stands below its place only where no line is wrapped
-    Console(stderr=True, highlight=False, emoji=False).print(said, soft_wrap=True)
+    coloured = Text.assemble("sgdfit: ", ("error: ", "bold red"), said)
+    Console(stderr=True, highlight=False, emoji=False).print(coloured, soft_wrap=True)
 
 
 def _in_shell_words(text: str) -> str:
@@ -148,15 +154,26 @@ def print_text(text: str) -> None:
 
 def print_report(result: Result) -> None:
     """Write the report: in colour on a terminal, else as plain text."""
-    from rich.console import Console
+    from sgdfit.report.text import as_rich, as_text
 
-    from sgdfit.report.report import as_rich, as_text
+    # Rich takes 20 ms to import, which plain text does not need
+    if sys.stdout.isatty() or "FORCE_COLOR" in os.environ:
+        from rich.console import Console
 
-    console = Console(highlight=False, emoji=False)
-    if console.is_terminal:
-        console.print(as_rich(result))
-    else:
-        print_text(as_text(result, width()))
+        console = Console(highlight=False, emoji=False)
+        if console.is_terminal:
+            console.print(as_rich(result))
+            return
+    print_text(as_text(result, width()))
+
+
+def print_json(result: Result) -> None:
+    """Print what `sgdfit.result.saving.summary` holds as one JSON object."""
+    from sgdfit.result.saving import summary
+
+    encoding = (sys.stdout.encoding or "ascii").lower()
+    plain = not encoding.startswith("utf")
+    print_text(json.dumps(summary(result), allow_nan=False, ensure_ascii=plain))
 
 
 def print_table(blocks: Iterable[Mapping[str, np.ndarray[Any, Any]]]) -> None:
@@ -179,18 +196,75 @@ def print_table(blocks: Iterable[Mapping[str, np.ndarray[Any, Any]]]) -> None:
         sys.stdout.write(separated(columns).decode())
 
 
-def write_text(text: str, path: str) -> None:
-    """Write text to a file.
+def deliver_text(text: str, path: str | None) -> None:
+    """Print a text, or write it to a file.
 
     Raises
     ------
     UsageError
         When it cannot be written.
     """
+    if path is None:
+        print_text(text)
+        return
     try:
         Path(path).write_text(text.rstrip("\n") + "\n", encoding="utf-8")
     except OSError as error:
         raise UsageError(f"cannot write {path!r}: {error.strerror}") from error
+
+
+class OutputOptions(NamedTuple):
+    """What is to be done with a result.
+
+    Attributes
+    ----------
+    as_json, quiet : bool
+        Whether one JSON object is printed rather than a report; whether nothing else is.
+    save, trace, plot : str or None
+        Files to write.
+    """
+
+    as_json: bool
+    quiet: bool
+    save: str | None
+    trace: str | None
+    plot: str | None
+
+    def deliver(self, result: Result, table: Table | None) -> int:
+        """Write the files, show the result, and return the exit status; a plot needs the rows."""
+        try:
+            self._write(result, table)
+        finally:  # a full disk must not cost the answer
+            self._show(result)
+        if result.status.name == "interrupted":
+            return INTERRUPTED
+        return 0 if result.status.ok else FAILED
+
+    def _write(self, result: Result, table: Table | None) -> None:
+        if self.save is not None:
+            result.save(self.save)
+        if self.trace is not None:
+            result.trace.write(self.trace)
+        if self.plot is not None and table is not None:
+            from sgdfit.plot import save as draw
+
+            draw(result, table, self.plot)
+        for what, path in (("saved fit", self.save), ("trace", self.trace), ("plot", self.plot)):
+            if path is not None and not self.quiet:
+                say(f"the {what} is in {path}")
+
+    def _show(self, result: Result) -> None:
+        """Print the report or the object; what these do not tell goes to standard error."""
+        if self.as_json:
+            print_json(result)
+        elif not self.quiet:
+            print_report(result)
+            return
+        for warning in () if self.quiet else result.warnings:
+            say(f"warning: {warning}")
+        if not result.status.ok:
+            advice = f"; {result.status.cure}" if result.status.cure else ""
+            say_error(f"{result.status.label}: {result.status.cause.rstrip('.')}{advice}")
 
 
 def check_destinations(
@@ -253,3 +327,60 @@ def _identity(path: str) -> tuple[int, int] | str:
     except (OSError, ValueError):
         return path
     return status.st_dev, status.st_ino
+
+
+class SignalState:
+    """Which signal asked for an end, if one did."""
+
+    def __init__(self) -> None:
+        self.by: int | None = None
+
+    def status(self, otherwise: int) -> int:
+        """Return the exit status of an interrupted run, or what it would be otherwise."""
+        by_sigterm = self.by == signal.SIGTERM and otherwise == INTERRUPTED
+        return TERMINATED if by_sigterm else otherwise
+
+
+@contextlib.contextmanager
+def stop_on_signal(tell: Callable[[str], None] = say) -> Iterator[SignalState]:
+    """Turn SIGTERM, as Ctrl-C, into `KeyboardInterrupt` while the block runs; a second one kills.
+
+    ``tell`` writes a line to standard error: above a progress bar, where there is one.
+
+    What it yields is to be asked now and then as well: an exception that arrives while an
+    extension module is being imported gets lost there.
+    """
+    state = SignalState()
+    if threading.current_thread() is not threading.main_thread():
+        yield state
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        state.by = number
+        for each, handler in before.items():
+            signal.signal(each, handler)
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in SIGNALS}
+    try:
+        yield state
+    except KeyboardInterrupt:
+        # Who has something to report catches it before.
+        tell("interrupted before there was anything to report")
+        if state.by == signal.SIGTERM:
+            raise SystemExit(TERMINATED) from None
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def check_signals(state: SignalState, callback: Callback | None) -> Callback:
+    """Return a callback that ends the run where that was asked for and got lost."""
+
+    def check(progress: Progress) -> object:
+        if state.by is not None:
+            raise KeyboardInterrupt
+        return None if callback is None else callback(progress)
+
+    return check
