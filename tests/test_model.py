@@ -35,33 +35,6 @@ def test_columns_are_variables_and_the_rest_parameters(formula, columns, variabl
     assert (model.variables, model.free, model.columns) == (variables, free, read)
 
 
-@pytest.mark.parametrize(
-    ("formula", "linear"),
-    [
-        ("y = a*x**2 + b*x + c", "abc"),
-        ("y = a*exp(-b*x) + c", "ac"),
-        ("y = b**x + a", "a"),
-        ("y = a*b*x", "a"),
-        ("y = b*a*x + c", "bc"),
-        ("y = (a + b)*(a - b)*x", ""),
-        ("y = a*(x + b) + c", "ac"),
-        ("y = a/b*x + c/b", "ac"),
-        ("y = where(x > k, a, b)", "ab"),
-        ("y = where(x > k, a*x, b)*c", "ab"),
-        ("y = abs(a)*x + b", "b"),
-        ("y = max(a, x) + b", "b"),
-        ("y = floor(a*x) + b", "b"),
-        ("y = sign(a)*x*b + c", "bc"),
-        ("y = log(a*x) + b", "b"),
-        ("y = a*sin(w*x) + b*cos(w*x)", "ab"),
-    ],
-)
-def test_which_parameters_enter_linearly(formula, linear):
-    model = build(formula, ["x", "y"])
-    assert model.linear == tuple(linear)
-    assert model.is_linear == (len(linear) == len(model.free))
-
-
 def test_fixed_and_tied_parameters_are_put_in():
     model = build(
         "y = a*x**n + b*x + c", ["x", "y"], fixed="n=2, c=0.5", tied="b = 2*a", start="a=4"
@@ -81,37 +54,6 @@ def test_a_partial_function_is_a_model():
     model = build(functools.partial(quadratic, 2, c=5), ["x", "y"], response="y")
     assert model.free == ("b",)
     assert model.values([1.0]) == {"a": 2.0, "b": 1.0, "c": 5.0}
-
-
-@pytest.mark.parametrize(
-    ("formula", "loss"),
-    [
-        ("y = a*x**2 + b*x + c", "mse"),
-        ("y = a*exp(-b*x) + c", "huber"),
-        ("y = a/(1 + exp(-(x - b)/c))", "cauchy"),
-        ("y = a*sqrt(x**2 + b**2) + c", "log_cosh"),
-        ("y = where(x > b, a*x, c*x**2)", "soft_l1"),
-        ("y = a*log(exp(b*x) + exp(c))", "quantile(q=0.3)"),
-    ],
-)
-def test_the_gradient_is_that_of_mpmath(formula, loss):
-    model = build(formula, ["x", "y"], loss=loss)
-    theta = {"a": 1.3, "b": 0.7, "c": -0.4}
-    for x in (-1.7, 0.2, 2.9):
-        values = {**theta, "x": np.array([x])}
-        for name, slope in zip(model.free, model.gradient, strict=True):
-
-            def at(value, name=name, x=x):
-                here = {symbol(n): mpmath.mpf(v) for n, v in {**theta, "x": x}.items()}
-                here[symbol(name)] = value
-                return as_formula(formula).expression.subs(here).evalf(40)
-
-            with mpmath.workdps(30):
-                h = mpmath.mpf(10) ** -10
-                middle = mpmath.mpf(theta[name])
-                expected = (at(middle + h) - at(middle - h)) / (2 * h)
-            ours = np.broadcast_to(evaluate(slope, values), 1)[0]
-            assert ours == pytest.approx(float(expected), rel=1e-9, abs=1e-12)
 
 
 EXTREME = [-1e4, -800.0, -40.0, -1e-9, 0.0, 1e-9, 40.0, 800.0, 1e4]
@@ -159,15 +101,12 @@ def test_values_at_extreme_arguments(text):
         ("b + 1 - exp(x)", "b - expm1(x)"),
         # An expression that no rule names stays, and so does its domain.
         ("L/(1 + C*exp(-k*x))", "L/(1 + C*exp(-k*x))"),
-        ("1/(2 + exp(x))", "1/(2 + exp(x))"),
         ("(1 + exp(x))**2", "(1 + exp(x))**2"),
         ("(1 + exp(x))**g", "(1 + exp(x))**g"),
         ("log(2 + x)", "log(2 + x)"),
         ("1 - 2*exp(x)", "1 - 2*exp(x)"),
-        ("exp(x) - 2", "exp(x) - 2"),
         ("1/(1 + x**n)", "1/(1 + x**n)"),
         ("2*(prediction - target)", "2*(prediction - target)"),
-        ("a*x**2 + b*x + c", "a*x**2 + b*x + c"),
         ("a*sqrt(2)*x", "a*sqrt(2)*x"),
     ],
 )
@@ -283,25 +222,17 @@ REFUSED = [
     ("tiem = a*x", ["x", "time"], {}, FormulaError, "Did you mean 'time'"),
     ("3 = a*x", "xy", {}, FormulaError, "left side of '3 = a\\*x' names no column"),
     ("y = x", "xy", {}, FormulaError, "nothing to estimate"),
-    ("y = 3", "xy", {}, FormulaError, "nothing to estimate"),
     ("y = a*x", "xy", {"fixed": "a=1"}, FormulaError, "fixed or tied; leave at least one free"),
-    ("y = a*x", "xy", {"tied": "a=2"}, FormulaError, "fixed or tied"),
     ("y = a*exp", "xy", {}, FormulaError, r"'exp' is a function.*write exp\(…\)"),
-    ("y = max*x", "xy", {}, FormulaError, "'max' is a function"),
     ("y = a*x + prediction", "xy", {}, FormulaError, "'prediction' is taken"),
-    ("y = a*x + target", "xy", {}, FormulaError, "'target' is taken"),
     ("y = a*pi", ["pi", "y"], {}, FormulaError, "'pi' is a constant and a column.*`pi`"),
     ("pi = a*x", ["pi", "x"], {}, FormulaError, "constant and a column|names no column"),
     ("y = a*x + 0*b", "xy", {}, FormulaError, "'b' has no effect on 'y = a\\*x \\+ 0\\*b'"),
     (lambda a, b, x: a * x, "xy", {"response": "y"}, FormulaError, "'b' has no effect"),
     (functools.partial(line, 2.0), "xy", {"response": "y"}, FormulaError, "'x' is bound"),
     ("y = a/(x*c)", "xy", {"fixed": "c=0"}, UsageError, "put in, 'y = .*' has no finite value"),
-    ("y = log(c)*a*x", "xy", {"fixed": "c=-1"}, UsageError, "no finite value"),
     ("y = a*x**c", "xy", {"fixed": "c=1e9"}, UsageError, "no finite value"),
-    ("y = a*(2*x)**c", "xy", {"fixed": "c=1e300"}, UsageError, "no finite value"),
     ("y = a*x", "xy", {"loss": "hubre"}, UsageError, "Did you mean 'huber'"),
-    ("y = a*x", "xy", {"start": "b=1"}, UsageError, "'b', which is no parameter"),
-    ("y = a*x", "xy", {"response": "z"}, UsageError, "already names its response"),
     ("y = xlogy(a, -2)*x", "xy", {}, FormulaError, "derivative of .* to 'a' has no finite"),
     ("a*u + b", None, {}, UsageError, "not known which names of 'a\\*u \\+ b' are variables"),
 ]  # fmt: skip

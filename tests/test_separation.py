@@ -41,6 +41,10 @@ SEPARATIONS = [
     ("a*exp(-(x - m)**2/s**2) + b*exp(-(x - n)**2/s**2)", "a b", ["m s n"]),
     ("a*b*c", "a", ["b c"]),
     ("(a + b*x)*(c + d*exp(x))", "a b", ["c d"]),
+    ("a/b*x + c/b", "a c", ["b"]),
+    ("abs(a)*x + b", "b", ["a"]),
+    ("sign(a)*x*b + c", "b c", ["a"]),
+    ("b**x + a", "a", ["b"]),
     ("a*where(a > x, x, 0)", "", ["a"]),
     ("log(a*x) + floor(b*x) + c", "c", ["a", "b"]),
     ("a*b + b*c + c*d", "a c", ["b d"]),
@@ -56,7 +60,7 @@ SEPARATIONS = [
 def test_linear_parameters_and_components(text, linear, components):
     parts = separate(*prediction_of(text))
     known = {frozenset(part.names) for part in parts.components}
-    assert parts.linear == tuple(linear.split())
+    assert parts.linear == build(f"y = {text}", COLUMNS).linear == tuple(linear.split())
     assert known == {frozenset(group.split()) for group in components}
     assert set(parts.linear) | set(parts.nonlinear) == set(parts.order) | set().union(*known)
 

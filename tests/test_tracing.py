@@ -41,10 +41,6 @@ class Curve:
     def __call__(self, a, x):
         return a + x
 
-    @staticmethod
-    def static(a, x):
-        return a - x
-
 
 FOLLOWED = [
     (lambda a, x: a * x + 1 - x / a, "a*x - x/a + 1"),
@@ -52,33 +48,23 @@ FOLLOWED = [
     (lambda a, x: a**x + 2**x + x**2.0, "2**x + a**x + x**2"),
     (lambda a, x: abs(-a * x) + +a, "a + abs(a*x)"),
     (in_place, "(a*(x + 1))**2/3 - a/3"),
-    (keyword_only, "a*x + b"),
     (positional_only, "a*x + b"),
     (with_flag, "a*x**2"),
-    (functools.partial(with_flag, square=False), "a*x"),
     (Curve().method, "a*x"),
     (Curve(), "a + x"),
-    (Curve.static, "a - x"),
     (abs, "abs(x)"),
     (lambda a, x: np.exp(-a * x), "exp(-a*x)"),
-    (lambda a, x: np.log(x) + np.log1p(x) + np.log2(a), "log(x) + log1p(x) + log2(a)"),
-    (lambda a, x: np.sqrt(x) * np.cbrt(a), "cbrt(a)*sqrt(x)"),
     (lambda a, x: np.power(x, a) + np.square(x), "x**a + x**2"),
-    (lambda a, x: np.float_power(x, 2) * np.reciprocal(a), "x**2/a"),
     (lambda a, x: np.add(a, x) - np.multiply(a, np.negative(x)), "a*x + a + x"),
-    (lambda a, x: np.divide(np.subtract(a, x), np.positive(x)), "(a - x)/x"),
     (lambda a, x: np.arctan2(a, x) + np.arcsinh(x), "atan2(a, x) + asinh(x)"),
     (lambda a, x: np.abs(x) + np.absolute(a) + np.fabs(x) + np.sign(x),
      "2*abs(x) + abs(a) + sign(x)"),
-    (lambda a, x: np.hypot(a, x), "sqrt(a**2 + x**2)"),
     (lambda a, x: np.exp2(x) + np.deg2rad(a), "2**x + a*pi/180"),
     (lambda a, x: np.where(x > a, a, x), "where(x > a, a, x)"),
     (lambda a, x: np.where(np.greater_equal(x, a) & ~(x < 1), a, x),
      "where(x >= a and x >= 1, a, x)"),
     (lambda a, x: np.where(np.logical_or(x < a, x != 2), 1, x), "where(x < a or x != 2, 1, x)"),
-    (lambda a, x: np.where(x == a, 1.5, x), "where(x == a, 1.5, x)"),
     (lambda a, x: np.where(a, x, 1), "where(a != 0, x, 1)"),
-    (lambda a, x: np.where(True, x, a), "x"),
     (lambda a, x: (x > 0) * a + 1, "a*where(x > 0, 1, 0) + 1"),
     (lambda a, x: x > a, "where(x > a, 1, 0)"),
     (lambda a, x: np.minimum(a, x) + np.maximum(x, 0), "minimum(a, x) + maximum(x, 0)"),
@@ -89,17 +75,13 @@ FOLLOWED = [
     (lambda a, x: np.heaviside(x, 0.5) * a, "a*where(x < 0, 0, where(x > 0, 1, 0.5))"),
     (lambda a, x: special.erf(a * x) + special.erfc(x), "erf(a*x) + erfc(x)"),
     (lambda a, x: special.expit(a * x), "logistic(a*x)"),
-    (lambda a, x: special.xlogy(a, x), "xlogy(a, x)"),
     (lambda a, x: np.float64(2) * x + np.float32(0.5) * a, "2.0*x + 0.5*a"),
-    (lambda a, x: np.int64(3) - x * a, "3 - a*x"),
     (lambda a, x: np.array(2.0) * x * a, "2.0*a*x"),
     (lambda a, x: x * np.array(2) ** a, "2**a*x"),
-    (lambda a, x: np.asarray(x) * a, "a*x"),
     (lambda a, x: np.pi * a + math.e * x, f"{math.pi!r}*a + {math.e!r}*x"),
     (lambda a, x: sum([a, x, 2]), "a + x + 2"),
     (lambda pi, x: pi * x, "`pi`*x"),
     (lambda: 3, "3"),
-    (lambda x: 2.5, "2.5"),
     (lambda x: np.float32(0.5), "0.5"),
 ]  # fmt: skip
 
@@ -118,12 +100,10 @@ PARTIALS = [
     (lambda a, x, b=3, c=HALF: a * x + b + c, {}, {"b": 3.0, "c": 0.5}),
     (keyword_only, {}, {"b": 2.0}),
     (functools.partial(three, 3), {"a": 3.0}, {}),
-    (functools.partial(three, 3, 2), {"a": 3.0, "b": 2.0}, {}),
     (functools.partial(three, b=2), {"b": 2.0}, {}),
     (functools.partial(three, 3, c=np.int64(1)), {"a": 3.0, "c": 1.0}, {}),
     (functools.partial(functools.partial(three, 3), 2), {"a": 3.0, "b": 2.0}, {}),
     (functools.partial(functools.partial(three, b=2), b=5), {"b": 5.0}, {}),
-    (functools.partial(keyword_only, b=7), {"b": 7.0}, {}),
     (functools.partial(with_flag, 2, square=False), {"a": 2.0}, {}),
     (functools.partial(Curve().method, 4), {"a": 4.0}, {}),
 ]
@@ -182,10 +162,6 @@ def returns_nothing(a, x):
     a * x
 
 
-def yields(a, x):
-    yield a * x
-
-
 def stars(a, *rest):
     return a
 
@@ -197,39 +173,23 @@ def double_stars(a, **rest):
 NOT_FOLLOWED = [
     (branches, r"np\.where\(condition, a, b\)"),
     (lambda a, x: a if x else 0, r"np\.where"),
-    (lambda a, x: a and x, r"np\.where"),
     (lambda a, x: 0 < x < a, r"np\.where"),
     (lambda a, x: max(a, x), r"np\.minimum or np\.maximum"),
-    (lambda a, x: a * x if a == 3 else x, r"np\.where"),
-    (lambda a, x: x in (1, 2), r"np\.where"),
     (loops, "loops over or indexes the rows"),
-    (lambda a, x: x[0], "loops over or indexes the rows"),
     (lambda a, x: len(x), "loops over or indexes the rows"),
-    (lambda a, x: [a * value for value in x], "loops over or indexes the rows"),
     (lambda a, x: math.exp(a * x), r"write np\.exp\(x\) instead of math\.exp\(x\)"),
-    (lambda a, x: math.sqrt(x), r"np\.exp"),
     (lambda a, x: float(x) + a, "plain number"),
-    (lambda a, x: int(x) + a, "plain number"),
-    (lambda a, x: sum(a for _ in range(x)), "plain number"),
     (lambda a, x: np.sum(a * x), "sum works across rows"),
     (lambda a, x: np.mean(x, axis=0), "mean works across rows"),
-    (lambda a, x: np.max(x, 0), "max works across rows"),
-    (lambda a, x: np.dot(a, x), "dot works across rows"),
     (lambda a, x: np.add.reduce(x), r"add\.reduce works across rows"),
-    (lambda a, x: np.cumsum(x), "cumsum works across rows"),
     (lambda a, x: x.sum(), r"method '\.sum'"),
     (lambda a, x: x.shape, r"method '\.shape'"),
-    (lambda a, x: x.T, r"method '\.T'"),
     (lambda a, x: np.sinc(x), "'sinc', which has no symbolic form; supported are"),
     (lambda a, x: np.where(x > 0), "'where', which has no symbolic form"),
-    (lambda a, x: special.gamma(x), "'gamma', which has no symbolic form"),
     (lambda a, x: np.add(a, x, dtype=float), "named argument 'dtype'"),
     (lambda a, x: x // a, "raised TypeError"),
-    (lambda a, x: x @ a, "raised TypeError"),
     (lambda a, x: ARRAY * x, "array of 2 values from outside"),
-    (lambda a, x: a * x + ARRAY, "array of 2 values from outside"),
     (lambda a, x: x + None, "None, which is no number"),
-    (lambda a, x: x * "s", "'s', which is no number"),
     (lambda a, x: x + 1j, "1j, which is no number"),
     (fills, "raised|plain number|loops"),
     (recurses, "raised RecursionError"),
@@ -237,11 +197,8 @@ NOT_FOLLOWED = [
     (fails, "raised KeyError: 'boo'"),
     (returns_nothing, "returned NoneType"),
     (lambda a, x: (a, x), "returned tuple"),
-    (lambda a, x: ARRAY, "returned ndarray"),
     (lambda a, x: np.array([a, x]), "returned ndarray|loops"),
-    (lambda a, x: "x", "returned str"),
     (lambda a, x: True, "returned bool"),
-    (yields, "returned generator"),
     (Curve, r"returned Curve|raised TypeError"),
     (stars, r"'\*rest'"),
     (double_stars, r"'\*\*rest'"),
@@ -250,13 +207,10 @@ NOT_FOLLOWED = [
     (len, "loops over or indexes"),
     (functools.partial(three, 1, 2, 3, 4, 5), "do not fit 'three': too many"),
     (functools.partial(three, d=3), "do not fit 'three'.*'d'"),
-    (functools.partial(three, 1, a=3), "do not fit 'three'.*'a'"),
     (lambda a, x: x / 0, "no finite real value"),
     (lambda a, x: x * np.inf, "no finite real value"),
-    (lambda a, x: x * np.nan, "no finite real value"),
     (lambda a, x: a * np.sqrt(-(x**2)), "no finite real value"),
     (lambda a, x: (2 * x) ** (10**9), "beyond 1,000"),
-    (lambda a, x: 10**500 * x, "too large"),
 ]  # fmt: skip
 
 
@@ -271,8 +225,6 @@ torch_cases = [
     (lambda t, a, x: t.where(x > a, x, a), "where(x > a, x, a)"),
     (lambda t, a, x: t.sigmoid(a * x), "logistic(a*x)"),
     (lambda t, a, x: t.tensor(2.0) * x * a, "2.0*a*x"),
-    (lambda t, a, x: t.tensor(2.0) - x / a, "2.0 - x/a"),
-    (lambda t, a, x: t.tensor(2.0) / x + a, "2.0/x + a"),
     (lambda t, a, x: t.tensor(2.0) ** x + a, "2.0**x + a"),
     (lambda t, a, x: x / t.tensor(2.0) + a, "0.5*x + a"),
     (lambda t, a, x: t.clamp(x, min=0) * a, "maximum(x, 0)*a"),

@@ -1,7 +1,6 @@
 """Equivalent optima: the size of each orbit, its canonical point, and what is no symmetry."""
 
 import math
-import time
 from typing import NamedTuple
 
 import numpy as np
@@ -252,16 +251,3 @@ def test_canonical_is_idempotent_and_constant_over_the_orbit(data, formula):
     other, same = canonical(fitted, image, fitted.free)
     np.testing.assert_allclose(other, point, rtol=1e-12, atol=1e-13)
     assert same == said
-
-
-def test_asking_again_costs_next_to_nothing():
-    fitted = model(" + ".join(f"a{i}*exp(-(x - m{i})**2/s{i}**2)" for i in range(4)))
-    theta = np.arange(12.0)
-    canonical(fitted, theta, fitted.free)
-    times = []
-    for _ in range(20):
-        start = time.perf_counter()
-        canonical(fitted, theta, fitted.free)
-        times.append(time.perf_counter() - start)
-    # Finding the symmetries takes some 10 ms.
-    assert min(times) < 2e-3
