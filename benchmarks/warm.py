@@ -32,10 +32,10 @@ STAGES = {
     "open": ("sgdfit.data.readers", "open_table"),
     "parse": ("sgdfit.formula.formula", "as_formula"),
     "build": ("sgdfit.model.model", "build"),
-    "prepare": ("sgdfit.fitting.task", "prepare"),
+    "prepare": ("sgdfit.fitting.problem", "prepare"),
     "kernel": ("sgdfit.kernel.kernel", "make"),
     "descent": ("sgdfit.fitting.gauss_newton", "walk"),
-    "textbook": ("sgdfit.fitting.descent", "descend"),
+    "textbook": ("sgdfit.fitting.sgd", "descend"),
 }
 
 

@@ -379,7 +379,7 @@ def test_too_little_memory_has_its_sentence(monkeypatch, capsys):
     def fail(*arguments, **options):
         raise MemoryError
 
-    monkeypatch.setattr("sgdfit.fitting.fitting.fit", fail)
+    monkeypatch.setattr("sgdfit.fitting.entry.fit", fail)
     assert main(["fit", "data.csv", LINE]) == 2
     assert "there is not enough memory" in capsys.readouterr().err
 
@@ -388,6 +388,6 @@ def test_what_is_no_misuse_keeps_its_traceback(monkeypatch):
     def fail(*arguments, **options):
         raise ZeroDivisionError("a mistake of our own")
 
-    monkeypatch.setattr("sgdfit.fitting.fitting.fit", fail)
+    monkeypatch.setattr("sgdfit.fitting.entry.fit", fail)
     with pytest.raises(ZeroDivisionError, match="of our own"):
         main(["fit", "data.csv", LINE])

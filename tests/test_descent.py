@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import sgdfit
-from sgdfit.fitting.descent import Progress, _Run
+from sgdfit.fitting.callbacks import Progress
+from sgdfit.fitting.sgd import _Run
 from sgdfit.kernel.order import shuffled
 
 FORMS = ["numpy", "compiled"]

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import sgdfit
-from sgdfit.fitting import means
+from sgdfit.fitting import options
 
 # So many that an epoch of rows that do not fit into memory takes several buffers.
 ROWS = 200_000
@@ -28,7 +28,7 @@ CASES = {
 @pytest.fixture
 def little(monkeypatch):
     """Leave so little room for columns that nothing fits."""
-    monkeypatch.setattr(means, "SHARE", 1e-6)
+    monkeypatch.setattr(options, "SHARE", 1e-6)
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import curve_fit
 
-from sgdfit.fitting.gauss_newton import walk
-from sgdfit.fitting.growth import FIRST, GROWTH, LAST, RUN, batch_sizes, sample
-from sgdfit.fitting.means import FORGETFUL
-from sgdfit.fitting.population import in_memory
+from sgdfit.fitting.dataset import in_memory
+from sgdfit.fitting.gauss_newton import FEW, Surface, steering, walk
+from sgdfit.fitting.options import FORGETFUL
 from sgdfit.fitting.problem import Problem
-from sgdfit.fitting.surface import FEW, Surface, steering
+from sgdfit.fitting.sampling import FIRST, GROWTH, LAST, RUN, batch_sizes, sample
 from sgdfit.fitting.trust_region import Box
 from sgdfit.kernel.kernel import Chunk, Rows, make
 from sgdfit.model.model import build

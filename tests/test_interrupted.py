@@ -14,9 +14,9 @@ from sgdfit.checkpoint.journal import Journal
 from sgdfit.checkpoint.snapshot import decode
 from sgdfit.cli.terminal import stop_on_signal
 from sgdfit.errors import CheckpointError
-from sgdfit.fitting import audience
-from sgdfit.fitting.passes import Passing
-from sgdfit.fitting.surface import Surface
+from sgdfit.fitting import callbacks
+from sgdfit.fitting.gauss_newton import Surface
+from sgdfit.fitting.reduce import Passing
 from sgdfit.report.text import as_text
 from sgdfit.result.saving import from_dict
 
@@ -52,7 +52,7 @@ def passes(monkeypatch):
         return go(self)
 
     monkeypatch.setattr(Passing, "go", going)
-    monkeypatch.setattr(audience, "SECONDS_A_LOOK", 0.0)
+    monkeypatch.setattr(callbacks, "SECONDS_A_LOOK", 0.0)
     return kinds
 
 

@@ -14,8 +14,8 @@ from scipy.optimize import linprog
 
 import sgdfit
 from sgdfit.errors import UsageError
-from sgdfit.fitting import automatic, growth, kink_sums, means
-from sgdfit.fitting.kinks import sides_of
+from sgdfit.fitting import nonsmooth, options, sampling
+from sgdfit.fitting.nonsmooth import sides_of
 from sgdfit.model.model import build
 
 FEW, MANY = 12_000, 160_000
@@ -25,7 +25,7 @@ LINE = "y = a*x + b*z + c"
 @pytest.fixture
 def little(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave so little room for columns that nothing fits."""
-    monkeypatch.setattr(means, "SHARE", 1e-6)
+    monkeypatch.setattr(options, "SHARE", 1e-6)
 
 
 def rows(count: int, seed: int = 0) -> dict[str, np.ndarray]:
@@ -71,8 +71,8 @@ def test_it_is_the_minimum_of_the_linear_program(
 ) -> None:
     loss, q, factor, options = CASES[case]
     data = rows(FEW)
-    monkeypatch.setattr(kink_sums, "RESERVED_WHOLE", 4_096)
-    monkeypatch.setattr(kink_sums, "FEW", 2_048)
+    monkeypatch.setattr(nonsmooth, "RESERVED_WHOLE", 4_096)
+    monkeypatch.setattr(nonsmooth, "FEW", 2_048)
     fit = sgdfit.fit(LINE, in_parquet(tmp_path, data), loss=loss, **options)
     w = data["w"] if options else np.ones(FEW)
     theta, least = programmed(data, q, w)
@@ -95,8 +95,8 @@ def test_it_is_the_minimum_of_the_linear_program(
 def test_errors_are_those_of_rows_in_memory(loss: str, monkeypatch: pytest.MonkeyPatch) -> None:
     data = rows(20_000, seed=1)
     expected = sgdfit.fit(LINE, data, loss=loss)
-    monkeypatch.setattr(kink_sums, "RESERVED_WHOLE", 4_096)
-    monkeypatch.setattr(kink_sums, "FEW", 4_096)
+    monkeypatch.setattr(nonsmooth, "RESERVED_WHOLE", 4_096)
+    monkeypatch.setattr(nonsmooth, "FEW", 4_096)
     found = sgdfit.fit(LINE, data, loss=loss)
     assert found.covariance_method == expected.covariance_method == "sandwich"
     assert found.covariance is not None
@@ -146,7 +146,7 @@ def test_sorted_rows_do_not_mislead(
     order = np.argsort(data["y"])
     path = in_parquet(tmp_path, {name: column[order] for name, column in data.items()})
     # Few long runs are drawn, as of many rows.
-    monkeypatch.setattr(growth, "MANY", 1 << 17)
+    monkeypatch.setattr(sampling, "MANY", 1 << 17)
     found = sgdfit.fit(LINE, path, loss="quantile(q=0.9)")
     assert found.status.name == "converged"
     for name, estimate in expected.estimates.items():
@@ -208,7 +208,6 @@ def test_what_sums_do_not_tell_needs_all_rows(
     path = in_parquet(tmp_path, {"x": data["x"], "y": np.round(data["y"], 1)})
     with pytest.raises(UsageError, match=r"needs all rows of data\.parquet in memory"):
         sgdfit.fit(formula, path, loss=loss)
-    assert automatic.takes_sums is kink_sums.takes_sums
 
 
 @pytest.mark.parametrize(

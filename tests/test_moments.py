@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from sgdfit.fitting.survey import joined, look_at, look_through, read_back
+from sgdfit.fitting.reduce import joined, look_at, look_through, read_back
 from sgdfit.kernel.kernel import PANEL, Chunk
 from sgdfit.kernel.moments import looked_through
 from sgdfit.model.model import build

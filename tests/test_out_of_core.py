@@ -14,7 +14,7 @@ import pytest
 
 import sgdfit
 from sgdfit.errors import DataError, UsageError
-from sgdfit.fitting import means
+from sgdfit.fitting import options
 
 ROWS = 300_000
 GROUPS = (1 << 16, 77_777, 5_000, ROWS)
@@ -23,7 +23,7 @@ GROUPS = (1 << 16, 77_777, 5_000, ROWS)
 @pytest.fixture
 def little(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave so little room for columns that nothing fits."""
-    monkeypatch.setattr(means, "SHARE", 1e-6)
+    monkeypatch.setattr(options, "SHARE", 1e-6)
 
 
 def decay(rows: int = ROWS, seed: int = 0) -> dict[str, np.ndarray]:
@@ -137,11 +137,11 @@ def test_order_does_not_mislead(
     formula: str, column: str, tmp_path: Path, little: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sorted files are sampled from all over: their answer is that of shuffled ones."""
-    from sgdfit.fitting import growth
+    from sgdfit.fitting import sampling
 
     # As long runs as of very many rows, of which a sample holds few.
-    monkeypatch.setattr(growth, "MANY", 0)
-    monkeypatch.setattr(growth, "LONG_RUN", 8_192)
+    monkeypatch.setattr(sampling, "MANY", 0)
+    monkeypatch.setattr(sampling, "LONG_RUN", 8_192)
     data = decay()
     data["drift"] = np.sort(np.random.default_rng(1).uniform(size=ROWS))
     order = np.argsort(data[column], kind="stable")

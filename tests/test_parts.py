@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from sgdfit.checkpoint.journal import open_journal
-from sgdfit.fitting import passes
-from sgdfit.fitting.parts import Edges, Part, in_order, torn
-from sgdfit.fitting.population import Population
+from sgdfit.fitting import reduce
+from sgdfit.fitting.dataset import Population
+from sgdfit.fitting.reduce import Edges, Part, in_order, torn
 from sgdfit.kernel.kernel import PANEL, Chunk, make
 from sgdfit.model.model import build
 from sgdfit.optimizers import sgd
@@ -112,9 +112,9 @@ def bits(sums):
 @pytest.fixture
 def few(monkeypatch):
     """Let few rows be shared by threads, and few single rows be taken along."""
-    monkeypatch.setattr(passes, "WORTH_THREADS", 0)
-    monkeypatch.setattr("sgdfit.fitting.growth.MANY", 0)
-    monkeypatch.setattr("sgdfit.fitting.growth.SCATTERED", 1000)
+    monkeypatch.setattr(reduce, "WORTH_THREADS", 0)
+    monkeypatch.setattr("sgdfit.fitting.sampling.MANY", 0)
+    monkeypatch.setattr("sgdfit.fitting.sampling.SCATTERED", 1000)
 
 
 def everything_of(population):
@@ -185,7 +185,7 @@ def test_a_pass_goes_on_wherever_it_was_interrupted(layout, threads, by_parts, f
 @pytest.mark.parametrize("at", [1, 2, 4])
 def test_an_error_that_is_kept_keeps_no_thread(threads, by_parts, at, few, monkeypatch):
     chunk, calls, lock = columns_of(5 * PANEL, False), itertools.count(1), threading.Lock()
-    closed, add = [], passes.Passing._add
+    closed, add = [], reduce.Passing._add
 
     def failing(self, placed):
         with lock:
@@ -193,7 +193,7 @@ def test_an_error_that_is_kept_keeps_no_thread(threads, by_parts, at, few, monke
                 raise ValueError("no more")
         return add(self, placed)
 
-    monkeypatch.setattr(passes.Passing, "_add", failing)
+    monkeypatch.setattr(reduce.Passing, "_add", failing)
 
     def chunks(first):
         try:

@@ -19,7 +19,7 @@ from sgdfit.data.opening import open_rows
 from sgdfit.data.readers import open_table
 from sgdfit.data.scan import BATCH_ROWS
 from sgdfit.errors import DataError
-from sgdfit.fitting import means
+from sgdfit.fitting import options
 
 ROWS = 1000
 RANDOM = np.random.default_rng(8)
@@ -83,7 +83,7 @@ def test_fits_are_those_of_the_files_bit_for_bit(kind, tmp_path):
 
 @pytest.mark.parametrize("how", ["files", "filter", "scanner"])
 def test_out_of_core_the_bits_are_those_of_memory(how, tmp_path, monkeypatch):
-    monkeypatch.setattr(means, "SHARE", 1e-6)
+    monkeypatch.setattr(options, "SHARE", 1e-6)
     x = RANDOM.uniform(0, 3, 200_000)
     y = 3 * np.exp(-1.3 * x) + 0.5 + 0.1 * RANDOM.normal(size=len(x))
     memory = {"x": x, "y": y}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import sgdfit
-from sgdfit.fitting import squares
+from sgdfit.fitting import uncertainty
 
 ROWS = 9_000
 
@@ -27,7 +27,7 @@ CASES = [
 @pytest.mark.parametrize("form", ["numpy", "compiled"])
 @pytest.mark.parametrize(("formula", "options"), CASES)
 def test_squares_are_those_of_the_predictions(formula, options, form, data, monkeypatch):
-    monkeypatch.setattr(squares, "choose_form", lambda *_: form)
+    monkeypatch.setattr(uncertainty, "choose_form", lambda *_: form)
     fit = sgdfit.fit(formula, data, **options)
     target = data["k"] if formula.startswith("k") else data["y"]
     weights = data[options["weights"]] if "weights" in options else np.ones(ROWS)

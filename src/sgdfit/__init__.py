@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from sgdfit import errors as errors
     from sgdfit import optimizers as optimizers
     from sgdfit import plot as plot
-    from sgdfit.fitting.explaining import explain as explain
-    from sgdfit.fitting.fitting import fit as fit
+    from sgdfit.fitting.entry import explain as explain
+    from sgdfit.fitting.entry import fit as fit
     from sgdfit.formula.formula import Formula as Formula
     from sgdfit.model import loss as losses
     from sgdfit.model.model import Model as Model
@@ -34,8 +34,8 @@ _PUBLIC = {
     "Model": ("model.model", "Model"),
     "Result": ("result.result", "Result"),
     "errors": ("errors", None),
-    "explain": ("fitting.explaining", "explain"),
-    "fit": ("fitting.fitting", "fit"),
+    "explain": ("fitting.entry", "explain"),
+    "fit": ("fitting.entry", "fit"),
     "load": ("result.saving", "read"),
     "losses": ("model.loss", None),
     "optimizers": ("optimizers", None),

@@ -221,7 +221,7 @@ def fit(
         stop_on_signal(listener.tell) as state,
     ):
         table = _open(data, where, options["missing"])
-        from sgdfit.fitting.fitting import fit
+        from sgdfit.fitting.entry import fit
 
         result = fit(
             formula,
@@ -252,7 +252,7 @@ def predict(
         raise UsageError("--level needs --interval confidence or --interval prediction")
     level = 0.95 if level is None else level
     check_destinations((("--output", output, TABLES),), [saved, data])
-    from sgdfit.fitting.means import as_means
+    from sgdfit.fitting.options import as_means
     from sgdfit.fitting.prediction import PREDICTION, weighs
     from sgdfit.fitting.prediction_file import Dropped, predicted
     from sgdfit.result.saving import read
@@ -311,7 +311,7 @@ def explain(
     latex = latex or (not html and ending == ".tex")
     data, formula = (None, formula.lstrip()) if data is None else _ordered(data, formula)
     check_destinations((("--output", output, ()),), () if data is None else (data,))
-    from sgdfit.fitting.explaining import explain as derive
+    from sgdfit.fitting.entry import explain as derive
     from sgdfit.formula.formula import as_formula
 
     columns = None

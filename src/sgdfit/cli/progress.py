@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from sgdfit.data.scan import Piece
     from sgdfit.data.table import Table
-    from sgdfit.fitting.descent import Callback, Progress
-    from sgdfit.fitting.passes import Pass
+    from sgdfit.fitting.callbacks import Callback, Progress
+    from sgdfit.fitting.reduce import Pass
 
 __all__ = ["Listener", "progress_bar", "steps_between"]
 
@@ -160,10 +160,10 @@ def describe(progress: Progress) -> str:
 
     Examples
     --------
-    >>> from sgdfit.fitting.descent import Progress
+    >>> from sgdfit.fitting.callbacks import Progress
     >>> describe(Progress(1500, 10_000, 3, 6.2519913, {"a": 1.0}, 0.5))
     '1,500/10,000  loss 6.25199  3,000 steps/s'
-    >>> from sgdfit.fitting.passes import Pass
+    >>> from sgdfit.fitting.reduce import Pass
     >>> reading = Pass(250_000, 1_000_000, 0.5)
     >>> describe(Progress(5, 2000, 0, 6.2519913, {"a": 1.0}, 0.9, 0.25, reading))
     '25%  500k rows/s  2 s left  loss 6.25199  0.25 s.e. away'

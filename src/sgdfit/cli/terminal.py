@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from sgdfit.data.table import Table
-    from sgdfit.fitting.descent import Callback, Progress
+    from sgdfit.fitting.callbacks import Callback, Progress
     from sgdfit.result.result import Result
 
 FAILED, INTERRUPTED = 1, 130

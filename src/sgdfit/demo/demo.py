@@ -207,7 +207,7 @@ def _write(story: Story, folder: Path) -> list[tuple[Path, str]]:
 
 
 def _page(story: Story) -> str:
-    from sgdfit.fitting.explaining import explain
+    from sgdfit.fitting.entry import explain
 
     page: str = explain(FORMULA, story.data, start=tutorial.START).html(page=True)
     return page

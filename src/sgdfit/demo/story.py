@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sgdfit.demo import tutorial
-from sgdfit.fitting.fitting import fit
+from sgdfit.fitting.entry import fit
 from sgdfit.inference.diagnosis import Diagnosis
 from sgdfit.result.result import Result
 

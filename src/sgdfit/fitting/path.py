@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 
-from sgdfit.fitting.arguments import AUTO, trace_interval
-from sgdfit.fitting.composition import Way
+from sgdfit.fitting.multistart import Found
+from sgdfit.fitting.options import AUTO, trace_interval
 from sgdfit.fitting.problem import Course, Problem, Stand
-from sgdfit.fitting.routes import Found
+from sgdfit.fitting.uncertainty import Way
 from sgdfit.result.trace import Trace
 
 __all__ = ["path_of"]

@@ -12,7 +12,7 @@ from sgdfit.data.readers import open_table
 from sgdfit.data.source import Source
 from sgdfit.data.table import Table
 from sgdfit.errors import UsageError, did_you_mean
-from sgdfit.fitting.row_weights import columns_of, weights_of
+from sgdfit.fitting.weights import columns_of, weights_of
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.formula import Formula, as_formula
 from sgdfit.inference.bands import Band, around, curve_variance

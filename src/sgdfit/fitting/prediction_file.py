@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sgdfit.data.readers import open_table
 from sgdfit.data.table import Table
 from sgdfit.errors import DataError
-from sgdfit.fitting.means import Means, as_means
+from sgdfit.fitting.options import Means, as_means
 from sgdfit.fitting.prediction import Curve, curve_for
 from sgdfit.fitting.rows_in_order import Block, blocks_of
 from sgdfit.inference.bands import Band

@@ -15,7 +15,7 @@ from sgdfit.data.scan import Piece, Scan
 from sgdfit.data.scanned import batch_floats
 from sgdfit.data.source import Source
 from sgdfit.data.table import Table, clean_names
-from sgdfit.fitting.means import Means
+from sgdfit.fitting.options import Means
 
 __all__ = ["BLOCK_ROWS", "Block", "blocks_of"]
 
@@ -74,7 +74,7 @@ def blocks_of(table: Table, names: Sequence[str], missing: str, means: Means) ->
     Examples
     --------
     >>> from sgdfit.data.readers import open_table
-    >>> from sgdfit.fitting.means import as_means
+    >>> from sgdfit.fitting.options import as_means
     >>> table = open_table({"x": [1.0, np.nan, 3.0]})
     >>> (block,) = blocks_of(table, ["x"], "drop", as_means())
     >>> block.columns["x"].tolist(), block.numbers.tolist(), block.dropped.tolist()

@@ -25,8 +25,6 @@ from sgdfit.inference.directions import EPS
 from sgdfit.inference.quadratic import Quadratic
 from sgdfit.inference.steps import Step, solved, step_within
 
-__all__ = ["Box", "Evaluate", "Iterate", "Point", "advance", "begin"]
-
 # Where rounding hides a decrease, a step is taken when the gradient shrinks to this share.
 SHRINKS = 0.99
 # Nearer to a bound than this share of it is on it.

@@ -14,8 +14,7 @@ from sgdfit.data.numeric import Place
 from sgdfit.data.source import Source
 from sgdfit.data.table import Table, levelled
 from sgdfit.errors import DataError
-from sgdfit.fitting.row_weights import columns_of, relative_weights, weights_of
-from sgdfit.fitting.weighting import Weighting
+from sgdfit.fitting.weights import Weighting, columns_of, relative_weights, weights_of
 from sgdfit.model.model import Model
 
 __all__ = ["Batch", "arrived", "joined", "plain"]

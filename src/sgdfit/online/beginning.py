@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from sgdfit.errors import DataError
-from sgdfit.fitting import fitting
+from sgdfit.fitting import entry
 from sgdfit.online.memory import KEPT, Memory, Recursion
 from sgdfit.online.recursion import followed
 from sgdfit.result.result import Result
@@ -92,7 +92,7 @@ def _fit(fixed: Recursion, memory: Memory, options: Mapping[str, Any], full: boo
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = fitting.fit(
+            found = entry.fit(
                 fixed.model.formula,
                 {**data, name: weights} if uneven else data,
                 loss=fixed.model.loss,

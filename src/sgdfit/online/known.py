@@ -8,9 +8,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgdfit.fitting.assessment import Uncertainty, at_bounds, correlations, estimates, without
-from sgdfit.fitting.composition import undetermined_warning
-from sgdfit.fitting.weighting import CLASSICAL, SANDWICH, Weighting, surprise
+from sgdfit.fitting.uncertainty import (
+    Uncertainty,
+    at_bounds,
+    correlations,
+    estimates,
+    undetermined_warning,
+    without,
+)
+from sgdfit.fitting.weights import CLASSICAL, SANDWICH, Weighting, surprise
 from sgdfit.inference.covariance import classical, sandwich
 from sgdfit.inference.directions import EPS, root_spectrum
 from sgdfit.inference.identifiability import determined

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sgdfit.fitting.surface import steering
+from sgdfit.fitting.gauss_newton import steering
 from sgdfit.inference.quadratic import Quadratic, from_rows, from_sums, joined
 from sgdfit.kernel.kernel import Chunk, Kernel, Rows
 

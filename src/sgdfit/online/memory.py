@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sgdfit.fitting.trust_region import Box
-from sgdfit.fitting.weighting import SANDWICH, Weighting
+from sgdfit.fitting.weights import SANDWICH, Weighting
 from sgdfit.kernel.kernel import Kernel, make
 from sgdfit.model.loss import SQUARED
 from sgdfit.model.model import Model

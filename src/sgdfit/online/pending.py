@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from sgdfit.fitting.weighting import Weighting
+from sgdfit.fitting.weights import Weighting
 from sgdfit.kernel.kernel import Chunk
 from sgdfit.online.alarm import Watch, warning_of, watched
 from sgdfit.online.batches import Batch, joined

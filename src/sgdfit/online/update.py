@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property
 
-from sgdfit.fitting.assessment import estimates
-from sgdfit.fitting.weighting import Weighting
+from sgdfit.fitting.uncertainty import estimates
+from sgdfit.fitting.weights import Weighting
 from sgdfit.online.known import certainty, distance_of, is_determined
 from sgdfit.online.memory import Memory, Recursion
 from sgdfit.result.rounding import plus_minus

@@ -10,8 +10,8 @@ from sgdfit.choice import whole
 from sgdfit.data.missing import check_policy
 from sgdfit.data.readers import open_table
 from sgdfit.errors import DataError, UsageError
-from sgdfit.fitting.kinks import has_kink
-from sgdfit.fitting.weighting import as_weighting
+from sgdfit.fitting.nonsmooth import has_kink
+from sgdfit.fitting.weights import as_weighting
 from sgdfit.formula.formula import Formula, as_formula
 from sgdfit.model.loss import Loss, as_loss
 from sgdfit.model.model import Model, build

@@ -1,4 +1,4 @@
-"""What ``auto`` knows when it has arrived, as a `Result`."""
+"""The end of a fit: one last look at the rows, and everything that it tells, as a `Result`."""
 
 from __future__ import annotations
 
@@ -7,22 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sgdfit.fitting.arguments import PROFILE
-from sgdfit.fitting.assessment import (
-    Evidence,
-    Uncertainty,
-    distance_to_optimum,
-    from_root,
-    from_sums,
-    uncertainty,
-    without,
-)
-from sgdfit.fitting.centring import centred, far_columns
-from sgdfit.fitting.composition import Landed, compose, undetermined_warning, withheld
-from sgdfit.fitting.ending import ARRIVED
-from sgdfit.fitting.foresight import condition
-from sgdfit.fitting.growth import FEW
-from sgdfit.fitting.kinks import (
+from sgdfit.fitting.gauss_newton import condition
+from sgdfit.fitting.multistart import Found, misfit_warnings
+from sgdfit.fitting.nonsmooth import (
     blur_of,
     has_kink,
     kink_at,
@@ -30,27 +17,46 @@ from sgdfit.fitting.kinks import (
     likely_distance,
     smoothed_curvature,
 )
+from sgdfit.fitting.options import PROFILE
 from sgdfit.fitting.path import path_of
-from sgdfit.fitting.problem import Course, Problem
+from sgdfit.fitting.problem import Course, Problem, Task
 from sgdfit.fitting.profile import Profiles, profile_intervals
 from sgdfit.fitting.profile_trace import Optimum
-from sgdfit.fitting.residuals import misfit_warnings
-from sgdfit.fitting.routes import Found
-from sgdfit.fitting.squares import sum_squares
-from sgdfit.fitting.task import Task
-from sgdfit.fitting.verdict import pronounce
+from sgdfit.fitting.sampling import FEW
+from sgdfit.fitting.sgd import DescentOutcome, EndState, Plan, end_state
+from sgdfit.fitting.status import ARRIVED, centred, far_columns, judge, pronounce
+from sgdfit.fitting.uncertainty import (
+    Assessment,
+    Evidence,
+    Uncertainty,
+    Way,
+    compose,
+    distance_to_optimum,
+    from_root,
+    from_sums,
+    is_hidden,
+    sum_squares,
+    uncertainty_of,
+    undetermined_warning,
+    withheld,
+    without,
+)
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.inference.covariance import as_spectrum, relative_offset
+from sgdfit.inference.diagnosis import Diagnosis
 from sgdfit.inference.intervals import quantile
 from sgdfit.inference.naming import named
 from sgdfit.inference.quadratic import Quadratic
+from sgdfit.kernel.kernel import Sums
 from sgdfit.model.loss import PREDICTION, TARGET
 from sgdfit.model.model import Model
 from sgdfit.model.separation import stepped_names
+from sgdfit.optimizers import describe as describe_optimizer
+from sgdfit.optimizers.schedule import Schedule
+from sgdfit.optimizers.schedule import describe as describe_schedule
 from sgdfit.result.result import Result
 from sgdfit.result.status import Status
-
-__all__ = ["Asked", "result_of"]
+from sgdfit.result.trace import Trace
 
 # Singular values of the scaled root that differ so much leave half of the digits.
 HALF_THE_DIGITS = 1e8
@@ -89,7 +95,7 @@ def result_of(found: Found, problem: Problem, asked: Asked) -> Result:
     return compose(found.task, landed, path_of(found, problem, asked.trace_every))
 
 
-def _landed(found: Found, problem: Problem, reach: float | None) -> Landed:
+def _landed(found: Found, problem: Problem, reach: float | None) -> Assessment:
     task, course = found.task, found.course
     theta, quadratic = course.theta, course.quadratic
     assert quadratic is not None  # the caller has looked
@@ -98,7 +104,7 @@ def _landed(found: Found, problem: Problem, reach: float | None) -> Landed:
         reach = max(ARRIVED, problem.tolerance * SAMPLED)
     with np.errstate(all="ignore"):
         evidence = _evidence(task, problem, theta, quadratic)
-        uncertain = uncertainty(task, theta, evidence)
+        uncertain = uncertainty_of(task, theta, evidence)
         squares = sum_squares(task, problem.kernel, theta, quadratic.loss)
         distance = found.distance
         if distance is None:
@@ -125,7 +131,7 @@ def _landed(found: Found, problem: Problem, reach: float | None) -> Landed:
         weak = _without_effect(task.model, theta, quadratic)
         gone = weak | weak[:, None]
         uncertain = uncertain._replace(covariance=np.where(gone, np.nan, uncertain.covariance))
-    return Landed(theta, quadratic.loss, squares, uncertain, distance, status, told)
+    return Assessment(theta, quadratic.loss, squares, uncertain, distance, status, told)
 
 
 def _evidence(task: Task, problem: Problem, theta: np.ndarray, quadratic: Quadratic) -> Evidence:
@@ -189,7 +195,7 @@ def _told(
     )
 
 
-def _profiled(task: Task, problem: Problem, landed: Landed) -> Landed:
+def _profiled(task: Task, problem: Problem, landed: Assessment) -> Assessment:
     """Profile every parameter, where the estimates are those of a minimum."""
     certain = withheld(landed.found, landed.status, landed.distance)
     if certain.covariance is None or landed.squares.perfect:
@@ -262,7 +268,7 @@ def _distance(task: Task, problem: Problem, course: Course, evidence: Evidence) 
     return course.distance * min(1.0, math.sqrt(noise * task.mean_weight))
 
 
-def _nowhere(found: Found, problem: Problem) -> Landed:
+def _nowhere(found: Found, problem: Problem) -> Assessment:
     """Return what is known where no walk could begin."""
     task, theta = found.task, found.course.theta
     status = pronounce(task, found.course, math.inf, (), (), None, None)
@@ -270,4 +276,83 @@ def _nowhere(found: Found, problem: Problem) -> Landed:
         loss = task.population.sums(problem.kernel, theta).loss
         squares = sum_squares(task, problem.kernel, theta, loss)
     unknown = Uncertainty(None, f"none: {status.label}", (), 0)
-    return Landed(theta, loss, squares, unknown, math.inf, status, ())
+    return Assessment(theta, loss, squares, unknown, math.inf, status, ())
+
+
+def conclude(
+    task: Task, plan: Plan, course: DescentOutcome, first: Sums, diagnosis: Diagnosis
+) -> Result:
+    """Return the `Result` of a descent that began with the sums ``first``."""
+    landing = end_state(plan, course, task.population)
+    theta, sums = landing.theta, landing.sums
+    with np.errstate(all="ignore"):
+        distance = distance_to_optimum(task, plan.kernel, theta)
+        found = uncertainty_of(task, theta, from_sums(plan.kernel, task.population, theta, sums))
+        squares = sum_squares(task, plan.kernel, theta, sums.loss)
+        # Where no noise is left, standard errors are no measure.
+        distance = 0.0 if squares.perfect else distance
+        hidden = is_hidden(task, theta, found.undetermined)
+        status = judge(
+            task, plan, course, landing, first, diagnosis, distance, found.undetermined, hidden
+        )
+    # From afar neither the distance nor an error, which hold near the optimum, means anything.
+    plateau = status.name == "stalled" and bool(found.undetermined)
+    told = () if plateau else _undetermined(found.undetermined, diagnosis)
+    if found.undetermined and (plateau or hidden):
+        found = found._replace(covariance=None, determined=(), method=without(found.undetermined))
+    distance = distance if status.ok and not plateau else math.inf
+    landed = Assessment(theta, sums.loss, squares, found, distance, status, told)
+    return compose(task, landed, _way(task, plan, course, landing, diagnosis))
+
+
+def _way(
+    task: Task, plan: Plan, course: DescentOutcome, landing: EndState, diagnosis: Diagnosis
+) -> Way:
+    # The descent was through all rows, whatever it could look at in the end.
+    rows = task.drawn_from or landing.sums.rows
+    return Way(
+        optimizer=describe_optimizer(plan.optimizer),
+        learning_rate=_rate_text(plan),
+        batch_size=None if plan.batch_size >= rows else plan.batch_size,
+        seed=plan.seed,
+        kernel=plan.kernel.form,
+        dtype=plan.start.dtype.name,
+        steps=course.state.step,
+        epochs=course.state.step // -(-rows // plan.batch_size),
+        seconds=course.seconds,
+        trace=_trace(plan, course, landing, rows),
+        # The first batch of the curvature and the last of the errors are all rows.
+        rows_visited=rows * 2 + min(course.state.step * plan.batch_size, 2**62),
+        diagnosis=diagnosis,
+    )
+
+
+def _rate_text(plan: Plan) -> str:
+    schedule = plan.schedule
+    if isinstance(schedule, Schedule) and schedule.name == "constant":
+        return repr(schedule(0))
+    return describe_schedule(schedule)
+
+
+def _trace(plan: Plan, course: DescentOutcome, landing: EndState, rows: int) -> Trace:
+    """Return the records of the way to the landing, and the landing as the last row."""
+    p, sums = len(plan.names), landing.sums
+    way = course.records[: int(np.searchsorted(course.records[:, 0], landing.step))]
+    way = way if plan.keep_trace else way[:0]
+    step = np.append(way[:, 0], landing.step).astype(np.int64)
+    with np.errstate(all="ignore"):
+        gradient = sums.gradient / sums.weight
+    return Trace(
+        names=plan.names,
+        step=step,
+        epoch=step // -(-rows // plan.batch_size),
+        learning_rate=np.append(way[:, 1], np.nan),
+        loss=np.append(way[:, 2], sums.loss / sums.weight),
+        parameters=np.vstack([way[:, 3 : 3 + p], landing.theta]),
+        gradient=np.vstack([way[:, 3 + p :], gradient]),
+    )
+
+
+def _undetermined(combinations: tuple[str, ...], diagnosis: Diagnosis) -> tuple[str, ...]:
+    told = any(combination in note for combination in combinations for note in diagnosis.notes)
+    return () if told else undetermined_warning(combinations)

@@ -8,8 +8,6 @@ import numpy as np
 
 from sgdfit.kernel.kernel import Chunk
 
-__all__ = ["FEW", "RESERVED_WHOLE", "batch_sizes", "reserved", "sample", "scattered", "stretches"]
-
 # Up to here rows are cheap enough for a QR decomposition of their Jacobian.
 FEW = 8_192
 # The first sample: enough to be steered by, small enough to cost nothing.

@@ -1,4 +1,4 @@
-"""Who hears of a run, and may call it off: the callback, after steps and during passes."""
+"""What a callback is told of a run, after steps and during passes, and how it ends the run."""
 
 from __future__ import annotations
 
@@ -6,15 +6,49 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from sgdfit.fitting.descent import Progress
-from sgdfit.fitting.passes import Pass
-from sgdfit.fitting.problem import Course, Problem, Stand
+from sgdfit.fitting.reduce import Pass
 
-__all__ = ["Audience", "CalledOff", "Now", "heard"]
+if TYPE_CHECKING:
+    from sgdfit.fitting.problem import Course, Problem, Stand
+
+
+class Progress(NamedTuple):
+    """What a callback is told.
+
+    Attributes
+    ----------
+    step, steps : int
+        Steps taken, and to take.
+    epoch : int
+        Passes through the data completed.
+    loss : float
+        Loss of the last recorded batch, NaN before the first.
+    parameters : dict of str to float
+        The free parameters.
+    seconds : float
+        Time since the start.
+    distance : float
+        To the optimum of the rows that were last looked at, in standard errors; NaN where unknown.
+    reading : Pass or None
+        In the middle of a pass through all rows, how far that is.
+    """
+
+    step: int
+    steps: int
+    epoch: int
+    loss: float
+    parameters: dict[str, float]
+    seconds: float
+    distance: float = math.nan
+    reading: Pass | None = None
+
+
+Callback = Callable[[Progress], object]
+
 
 # Seconds between two looks at a pass.
 SECONDS_A_LOOK = 0.1

@@ -1,16 +1,18 @@
-"""From where a descent ended to what is known: errors, distance, figures of merit, status."""
+"""From estimates to what is known of them: sums of squares, covariance, distance, estimates."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgdfit.fitting.population import Population
-from sgdfit.fitting.task import Task
-from sgdfit.fitting.weighting import CLASSICAL, SANDWICH
+from sgdfit.fitting.dataset import Population
+from sgdfit.fitting.options import PROFILE, WALD
+from sgdfit.fitting.problem import Task
+from sgdfit.fitting.weights import CLASSICAL, SANDWICH, surprise
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.formula import symbol
 from sgdfit.inference.covariance import (
@@ -23,28 +25,96 @@ from sgdfit.inference.covariance import (
     relative_offset,
     sandwich,
 )
-from sgdfit.inference.directions import ScaledSpectrum, root_spectrum
+from sgdfit.inference.diagnosis import Diagnosis
+from sgdfit.inference.directions import EPS, ScaledSpectrum, root_spectrum
 from sgdfit.inference.identifiability import Determined, determined
 from sgdfit.inference.intervals import interval
 from sgdfit.inference.quadratic import Quadratic
-from sgdfit.kernel.kernel import Kernel, Sums
-from sgdfit.model.loss import SQUARED
+from sgdfit.inference.statistics import Goodness, goodness
+from sgdfit.kernel.kernel import Chunk, Kernel, Sums, choose_form, make
+from sgdfit.model.loss import SQUARED, as_loss
 from sgdfit.model.model import Model
-from sgdfit.result.result import Estimate
+from sgdfit.optimizers import sgd
+from sgdfit.result.result import Estimate, Result
+from sgdfit.result.search import StartSearch
+from sgdfit.result.status import Status
+from sgdfit.result.trace import Trace
 
-__all__ = [
-    "Evidence",
-    "Uncertainty",
-    "at_bounds",
-    "correlations",
-    "distance_to_optimum",
-    "estimates",
-    "from_root",
-    "from_sums",
-    "is_hidden",
-    "uncertainty",
-    "without",
-]
+# Rows looked at together, so that memory stays bounded.
+STRIDE = 16_384
+# Residuals this small beside the variation of the response are what the steps of a long descent
+# leave, and these what a single evaluation does.
+MANY_ROUNDINGS, FEW_ROUNDINGS = 1e-12, 32 * EPS
+
+
+class Squares(NamedTuple):
+    """Sums over the rows.
+
+    Attributes
+    ----------
+    residual : float
+        Σ w (y − prediction)².
+    total : float
+        Σ w (y − ȳ)², about the weighted mean.
+    log_weights : float
+        Σ ln w over the rows of nonzero weight.
+    perfect : bool
+        Whether the residuals are nothing but the rounding of many steps.
+    exact : bool
+        Whether they are nothing but that of one evaluation.
+    """
+
+    residual: float
+    total: float
+    log_weights: float
+    perfect: bool
+    exact: bool
+
+
+def sum_squares(task: Task, kernel: Kernel, theta: np.ndarray, loss: float) -> Squares:
+    """Return the sums of squares of the estimates, at which the losses add up to ``loss``."""
+    seen, rows = task.population.survey, task.counted
+    first, second, about = seen.first, seen.second, seen.about
+    total = max(0.0, second - first * first / rows) if second > 0 else 0.0
+    residual = _residual(task, kernel, theta, loss)
+    size = total if total > 0 else rows * about * about
+    # Nor can a residual be told that is smaller than the rounding of the response itself.
+    unseen = EPS**2 * (second + 2 * about * first + rows * about * about)
+    logs = 0.0
+    if task.weights is not None:
+        logs = seen.logs + task.counted * math.log(task.mean_weight)
+    return Squares(
+        residual=task.mean_weight * residual,
+        total=task.mean_weight * total,
+        log_weights=logs,
+        perfect=bool(residual <= max(MANY_ROUNDINGS**2 * size, unseen)),
+        exact=bool(residual <= max(FEW_ROUNDINGS**2 * size, unseen)),
+    )
+
+
+def _residual(task: Task, kernel: Kernel, theta: np.ndarray, loss: float) -> float:
+    rows = task.population.rows
+    if task.model.loss.name == SQUARED:
+        return loss
+    if choose_form("auto", rows, 1, rows, "float64") == "compiled":
+        # So many that a pass on all threads is worth a kernel of its own.
+        squared = replace(task.model, loss=as_loss(SQUARED))
+        own = make(squared, sgd(), "compiled", weighted=task.population.weighted)
+        return task.population.sums(own, theta).loss
+    return math.fsum(
+        _squared(kernel, theta, chunk.part(first, first + STRIDE))
+        for chunk in task.population.chunks()
+        for first in range(0, chunk.rows, STRIDE)
+    )
+
+
+def _squared(kernel: Kernel, theta: np.ndarray, chunk: Chunk) -> float:
+    rows = kernel.rows(theta, chunk)
+    with np.errstate(all="ignore"):
+        square = (rows.target - rows.prediction) ** 2
+        # Infinities of both signs, which fsum refuses to add, no square is.
+        return float(square.sum() if chunk.weights is None else (chunk.weights * square).sum())
+
 
 # As many rows as tell the rank of a Jacobian.
 ROWS_LOOKED_AT = 10_000
@@ -163,7 +233,7 @@ def distance_to_optimum(task: Task, kernel: Kernel, theta: np.ndarray) -> float:
     return relative_offset(gradient, curvature, theta[free], 1.0, scores)
 
 
-def uncertainty(task: Task, theta: np.ndarray, evidence: Evidence) -> Uncertainty:
+def uncertainty_of(task: Task, theta: np.ndarray, evidence: Evidence) -> Uncertainty:
     """Return the covariance of the estimates, or the reason why there is none.
 
     Squared residuals: σ²(JᵀWJ)⁻¹ with σ² from the residuals, or as the weights say where they are
@@ -313,3 +383,174 @@ def _tied_error(
     used = slopes != 0
     error = math.sqrt(slopes[used] @ covariance[np.ix_(used, used)] @ slopes[used])
     return error if math.isfinite(error) else None
+
+
+# Farther than this from the optimum, in standard errors, a 95% interval would miss it too often.
+FAR = 1.0
+
+
+class Way(NamedTuple):
+    """How the estimates were found, in the words of `Result`."""
+
+    optimizer: str
+    learning_rate: str
+    batch_size: int | None
+    seed: int
+    kernel: str
+    dtype: str
+    steps: int
+    epochs: int
+    seconds: float
+    trace: Trace
+    rows_visited: int
+    diagnosis: Diagnosis | None = None
+    search: StartSearch | None = None
+
+
+class Assessment(NamedTuple):
+    """Where a descent came down.
+
+    Attributes
+    ----------
+    theta : float64[p]
+        The estimates.
+    loss : float
+        Summed over the rows.
+    squares : Squares
+    found : Uncertainty
+    distance : float
+        To the optimum, in standard errors; infinite where not known.
+    status : Status
+    warnings : tuple of str
+    intervals : mapping of str to (float, float) or None, optional
+        Of the free parameters by profile likelihood, where that was asked for.
+    """
+
+    theta: np.ndarray
+    loss: float
+    squares: Squares
+    found: Uncertainty
+    distance: float
+    status: Status
+    warnings: tuple[str, ...]
+    intervals: Mapping[str, tuple[float, float] | None] | None = None
+
+
+def compose(task: Task, landed: Assessment, way: Way) -> Result:
+    """Return the `Result` of what is known."""
+    model, weighting = task.model, task.weighting
+    found = withheld(_settled(landed), landed.status, landed.distance)
+    merit = _merit(task, landed.squares)
+    told = surprise(weighting, merit.reduced_chi_square, merit.degrees_of_freedom)
+    known = weighting.absolute and model.loss.name == SQUARED
+    return Result(
+        formula=str(model.formula),
+        loss_name=model.loss.name,
+        **way._asdict(),
+        estimates=_profiled(estimates(model, landed.theta, found), landed.intervals),
+        free=model.free,
+        covariance=found.covariance,
+        correlation=correlations(found.covariance),
+        covariance_method=found.method,
+        loss=landed.loss / task.counted,
+        residual_sum_of_squares=landed.squares.residual,
+        rows=task.rows,
+        rows_dropped=task.dropped,
+        drawn_from=task.drawn_from,
+        **vars(merit),
+        status=landed.status,
+        distance=landed.distance if np.isfinite(landed.distance) else None,
+        warnings=(*task.warnings, *landed.warnings, *told),
+        data_label=task.label,
+        weights=task.weights,
+        undetermined=found.undetermined,
+        determined=found.determined,
+        noise_variance=1.0 if known else merit.reduced_chi_square,
+        sigma=weighting.sigma,
+        absolute_sigma=weighting.absolute,
+        intervals=WALD if landed.intervals is None else PROFILE,
+    )
+
+
+def _merit(task: Task, squares: Squares) -> Goodness:
+    """Return the figures of merit; most take residuals for normal, which only one loss does."""
+    merit = goodness(
+        squares.residual,
+        squares.total,
+        rows=task.counted,
+        free=len(task.model.free),
+        sum_log_weights=squares.log_weights,
+        known_variance=task.weighting.absolute,
+    )
+    if task.model.loss.name == SQUARED:
+        return merit
+    return Goodness(merit.degrees_of_freedom, None, None, None, None, None)
+
+
+def _profiled(
+    table: dict[str, Estimate], intervals: Mapping[str, tuple[float, float] | None] | None
+) -> dict[str, Estimate]:
+    """Return the estimates with the intervals that profiles gave; tied ones keep theirs."""
+    known = {} if intervals is None else intervals
+    return {
+        name: replace(estimate, interval=known[name]) if name in known else estimate
+        for name, estimate in table.items()
+    }
+
+
+def _settled(landed: Assessment) -> Uncertainty:
+    """Return no error at all where the residuals are nothing but rounding."""
+    found = landed.found
+    if found.covariance is None or found.degrees_of_freedom == np.inf:
+        return found
+    if not landed.squares.exact:
+        # A variance below the range of floating point is not none.
+        gone = found.covariance.diagonal() == 0
+        if not gone.any():
+            return found
+        return found._replace(covariance=np.where(gone | gone[:, None], np.nan, found.covariance))
+    return found._replace(covariance=found.covariance * 0.0)
+
+
+def undetermined_warning(
+    combinations: tuple[str, ...], stepped: Collection[str] = ()
+) -> tuple[str, ...]:
+    """Say that the data leave combinations of parameters open, if they do.
+
+    Parameters
+    ----------
+    combinations : tuple of str
+    stepped : collection of str
+        Parameters within a condition or a rounding, whose effect comes in steps.
+    """
+    steps = [name for name in combinations if name in stepped]
+    rest = [name for name in combinations if name not in stepped]
+    told = []
+    if steps:
+        told.append(
+            f"{', '.join(steps)} acts in steps: it may move between neighbouring rows without"
+            " changing the fit, so it has no standard error"
+        )
+    if rest:
+        told.append(
+            f"the data do not determine {', '.join(rest)}: near these estimates any value of it"
+            " fits as well, so the parameters in it have no standard errors; fix or tie one of them"
+        )
+    return tuple(told)
+
+
+def withheld(found: Uncertainty, status: Status, distance: float) -> Uncertainty:
+    """Take the errors back where the estimates are not those that they belong to."""
+    if not status.ok:
+        return found._replace(
+            covariance=None, determined=(), method=f"none: the run ended as {status.label}"
+        )
+    if np.isfinite(distance) and distance > FAR:
+        about = float(f"{distance:.2g}")  # 300, not 3e+02
+        away = f"the estimates are still {about:,g} standard errors from the optimum"
+        return _stripped(found, f"none: {away}")
+    return found
+
+
+def _stripped(found: Uncertainty, why: str) -> Uncertainty:
+    return found._replace(covariance=None, determined=(), method=why)

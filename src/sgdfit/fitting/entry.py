@@ -1,30 +1,31 @@
-"""`fit`: from a formula and data to a result. It normalises its arguments and calls the loop."""
+"""`fit` and `explain`: where a formula and data come in."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from sgdfit.choice import whole
 from sgdfit.data.readers import open_table
-from sgdfit.errors import CheckpointError
-from sgdfit.fitting.arguments import (
+from sgdfit.derivation.derivation import Derivation, derive
+from sgdfit.errors import CheckpointError, UsageError, did_you_mean
+from sgdfit.fitting.callbacks import Callback
+from sgdfit.fitting.minimize import Options, Wishes, run_textbook, solve
+from sgdfit.fitting.multistart import searches, started
+from sgdfit.fitting.options import (
     as_callable,
     as_dtype,
     as_intervals,
+    as_means,
     as_optimizer,
+    identity_of,
+    marks_of,
 )
-from sgdfit.fitting.automatic import Wishes, solve
-from sgdfit.fitting.descent import Callback
-from sgdfit.fitting.identity import identity_of, marks_of
-from sgdfit.fitting.means import as_means
-from sgdfit.fitting.starting import searches, started
-from sgdfit.fitting.task import Task, prepare
-from sgdfit.fitting.textbook import Options, run_textbook
-from sgdfit.fitting.weighting import as_weighting
-from sgdfit.formula.formula import Formula
+from sgdfit.fitting.problem import Task, prepare
+from sgdfit.fitting.weights import Weighting, as_weighting
+from sgdfit.formula.formula import Formula, as_formula
 from sgdfit.inference.diagnosis import Diagnosis
 from sgdfit.model.loss import Loss
 from sgdfit.model.model import build
@@ -32,8 +33,6 @@ from sgdfit.model.parameters import Assignments, Bounds
 from sgdfit.optimizers import Optimizer, sgd
 from sgdfit.optimizers.schedule import AnySchedule
 from sgdfit.result.result import Result
-
-__all__ = ["fit"]
 
 USUAL = sgd()
 # Statuses of runs that can go on from a checkpoint.
@@ -159,7 +158,7 @@ def fit(
         Called with the `sgdfit.inference.diagnosis.Diagnosis` before the first step. Without it,
         a learning rate above the stability limit raises a `sgdfit.errors.DivergenceWarning`.
     callback : callable, optional
-        Called with `sgdfit.fitting.descent.Progress`; a true answer stops the run.
+        Called with `sgdfit.fitting.callbacks.Progress`; a true answer stops the run.
     callback_every : int, optional
         Steps between two calls; default each step of a full batch, else each epoch.
     trace_every : int, optional
@@ -288,3 +287,83 @@ def _resumable(result: Result, checkpoint: str | os.PathLike[str]) -> Result:
         f" {os.fspath(checkpoint)}"
     )
     return replace(result, status=replace(result.status, cure=cure))
+
+
+def explain(
+    formula: str | Callable[..., Any] | Formula,
+    data: object | None = None,
+    *,
+    variables: Sequence[str] | None = None,
+    response: str | None = None,
+    loss: str | Callable[..., Any] | Loss = "mse",
+    start: Assignments = None,
+    bounds: Bounds = None,
+    fixed: Assignments = None,
+    tied: Assignments = None,
+    weights: str | None = None,
+    missing: str = "error",
+    seed: int = 0,
+) -> Derivation:
+    """Derive the gradient of a formula's loss, step by step, as one would by hand.
+
+    Parameters
+    ----------
+    formula, response, loss, start, bounds, fixed, tied, weights, missing, seed
+        As in `sgdfit.fit`.
+    data : dict of arrays, data frame, path, …, optional
+        With data the numbers are substituted, and the symbolic gradient is compared with central
+        differences and, where torch is installed, with its autograd.
+    variables : sequence of str, optional
+        Without data: which names are columns. By default ``x``, ``t``, ``time``, ``x1``, ``t2``…
+
+    Returns
+    -------
+    Derivation
+        ``print`` it, or take its ``.text()``, ``.latex()`` or ``.html()``; a notebook shows it.
+
+    Raises
+    ------
+    FormulaError, DataError, UsageError
+        When the formula, the data or an option cannot be used.
+
+    Examples
+    --------
+    >>> "∂L/∂b" in str(explain("y = a*x + b"))
+    True
+    """
+    if data is not None and variables is not None:
+        raise UsageError("the data say which names are variables; leave out variables")
+    table = None if data is None else open_table(data)
+    read = as_formula(formula, response)
+    columns: Sequence[str] | None = None if table is None else table.names
+    if variables is not None:
+        _check_variables(variables, read, weights)
+        columns = [*variables, *read.response_names]
+    model = build(
+        read,
+        columns,
+        loss=loss,
+        start=start,
+        bounds=bounds,
+        fixed=fixed,
+        tied=tied,
+        seed=seed,
+    )
+    if table is None:
+        return derive(model, weighted=weights is not None)
+    task = prepare(model, table, Weighting(weights), missing)
+    held = dict(zip(model.columns, task.chunk.columns, strict=True))
+    return derive(model, held, weights=task.chunk.weights)
+
+
+def _check_variables(variables: Sequence[str], read: Formula, weights: str | None) -> None:
+    """Refuse a variable that nothing uses: it is misspelled."""
+    known = dict.fromkeys((*read.response_names, *read.names))
+    if weights is not None:
+        known |= dict.fromkeys(as_formula(weights).names)
+    for name in variables:
+        if name not in known:
+            raise UsageError(
+                f"the variable {name!r} is not in the formula; its names are {', '.join(known)}."
+                f"{did_you_mean(name, known)}"
+            )
