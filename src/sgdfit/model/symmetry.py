@@ -312,7 +312,7 @@ class _Search:
             return []
         linear = [self.rank[name] for name in part.linear]
         whole = []
-        for move, (same, signs) in zip(moves, self._compared(part, moves), strict=True):
+        for move, (same, signs) in zip(moves, self._compared(part, moves), strict=False):
             # Every basis function must become another one, or its negative.
             sizes = np.abs(signs)
             if not (same and (sizes.sum(axis=0) == 1).all() and (sizes.sum(axis=1) == 1).all()):
@@ -336,13 +336,7 @@ class _Search:
 
     def _compared(self, part: Component, moves: Sequence[Move]) -> list[tuple[bool, np.ndarray]]:
         """Return, for each move, whether the offset stays, and the sign of each pair of bases."""
-        terms = (part.offset, *part.basis)
-        # Random points could miss what is one formula here and another there, or far from 1.
-        numbers = set[Expr]().union(*(term.atoms(sympy.Number) for term in terms))
-        if any(term.has(*STEPS) for term in terms) or not all(
-            n == 0 or 1e-3 <= abs(float(n)) <= 1e3 for n in numbers
-        ):
-            return [self._by_form(terms, move) for move in moves]
+        terms = _generic((part.offset, *part.basis))
         others = {s.name for term in terms for s in term.free_symbols} - set(self.names)
         names = [*self.names, *sorted(others)]
         drawn = _points(len(names))
@@ -350,7 +344,7 @@ class _Search:
         values = _values(terms, known, ROWS)
         usable = np.isfinite(values).all(axis=0) & (np.abs(values) < 1e150).all(axis=0)
         if usable.sum() < FEWEST:
-            return [self._by_form(terms, move) for move in moves]
+            return []
         theta = drawn[: len(self.names)].T
         moved = np.concatenate(
             [theta[:, list(m.source)] * m.signs + np.multiply(m.turns, self.halves) for m in moves]
@@ -367,17 +361,6 @@ class _Search:
         )
         signs = same[1:, 1:].astype(int) - opposite[1:, 1:]
         return [(bool(same[0, 0, m]), signs[:, :, m]) for m in range(len(moves))]
-
-    def _by_form(self, terms: Sequence[Expr], move: Move) -> tuple[bool, np.ndarray]:
-        if any(move.turns):
-            return False, np.zeros((len(terms) - 1, len(terms) - 1))
-        image = {
-            symbol(name): sign * symbol(self.names[j])
-            for name, j, sign in zip(self.names, move.source, move.signs, strict=True)
-        }
-        offset, *basis = (term.xreplace(image) for term in terms)
-        signs = [[int(b == own) - int(b == -own) for own in terms[1:]] for b in basis]
-        return bool(offset == terms[0]), np.array(signs).reshape(len(basis), len(basis))
 
 
 def _joined(parts: Sequence[Component]) -> Component:
@@ -410,6 +393,19 @@ def _half_period(expression: Expr, name: str) -> float:
         return 0.0
     least = min(abs(float(rate)) for rate in rates)
     return 0.0 if any(abs(float(rate)) / least % 1 for rate in rates) else math.pi / least
+
+
+def _generic(terms: Sequence[Expr]) -> list[Expr]:
+    """Draw anew what is far from 1, lest it hide a difference: what holds of any number does of it.
+
+    A step at 1e6 or a term of 1e-20 would never be met at the random points.
+    """
+    limit = 2.0 if any(term.has(*STEPS) for term in terms) else 10.0
+    numbers = {abs(n) for term in terms for n in term.atoms(sympy.Number) if n != 0}
+    far = sorted(n for n in numbers if not 1 / limit <= float(n) <= limit)
+    drawn = dict(zip(far, np.random.default_rng(21).uniform(0.3, 1.7, len(far)), strict=True))
+    new = {sign * n: sign * sympy.Float(value) for n, value in drawn.items() for sign in (1, -1)}
+    return [term.xreplace(new) for term in terms]
 
 
 def _points(count: int) -> np.ndarray:
