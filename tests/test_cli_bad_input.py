@@ -218,8 +218,9 @@ CASES = [
     ),
     (
         ["fit", "data.csv", LINE, "--where", "sin(x) > 0"],
-        "--where cannot be read: '(' follows a condition that is complete; join conditions with"
-        " and, or\n  sin(x) > 0\n     ^",
+        "--where cannot be read: 'sin' cannot stand here; a condition compares columns, numbers and"
+        " text in quotation marks, as in x > 0, in [1, 2] or is null, and joins comparisons with"
+        " and, or, not\n  sin(x) > 0\n  ^",
     ),
     (
         ["fit", "data.csv", LINE, "--where", "z = 'A'"],

@@ -379,7 +379,7 @@ def _open(data: str, where: str | None = None, missing: str = "error") -> Table:
 
 def _check_condition(text: str) -> None:
     """Read a condition before any data, and name its option where that cannot be done."""
-    from sgdfit.data.conditions.parsing import read_condition
+    from sgdfit.data.condition import read_condition
 
     try:
         read_condition(text)

@@ -34,14 +34,13 @@ from typing import Any
 
 import numpy as np
 
-from sgdfit.data.conditions.condition import Condition
-from sgdfit.data.conditions.filtering import filtered
-from sgdfit.data.conditions.parsing import read_condition
+from sgdfit.data.condition import Condition, read_condition
 from sgdfit.data.files.arrow_datasets import open_arrow_dataset
 from sgdfit.data.files.paths import open_files, open_stream
 from sgdfit.data.numeric import shown
 from sgdfit.data.one_pass import lazy_scan, open_batches, open_reader
 from sgdfit.data.table import Table, clean_names
+from sgdfit.data.where import filtered
 from sgdfit.errors import DataError
 
 __all__ = ["Table", "open_table"]
@@ -58,7 +57,7 @@ def open_table(data: object, where: str | None = None) -> Table:
         Folders called ``name=value`` within a folder or a pattern give their files a column.
     where : str, optional
         Which rows count, such as ``"x > 0 and site == 'A'"``; see
-        `sgdfit.data.conditions.parsing.read_condition`. Files and row groups that can hold none of
+        `sgdfit.data.condition.read_condition`. Files and row groups that can hold none of
         them are not read.
 
     Raises

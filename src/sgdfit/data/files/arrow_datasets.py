@@ -20,8 +20,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from sgdfit.data.conditions.condition import Condition
-from sgdfit.data.conditions.filtering import filtered
+from sgdfit.data.condition import Condition
 from sgdfit.data.files.columnar import Contents, batches_of
 from sgdfit.data.files.datasets import open_dataset
 from sgdfit.data.files.folders import origin_of, short_names
@@ -33,6 +32,7 @@ from sgdfit.data.kinds import plain_type
 from sgdfit.data.scan import Piece, Scan, batch_rows
 from sgdfit.data.scanned import scanned_table
 from sgdfit.data.table import Table, clean_names
+from sgdfit.data.where import filtered
 from sgdfit.data.wording import reason_of
 from sgdfit.errors import DataError
 

@@ -6,9 +6,9 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from sgdfit.data.conditions.pruning import Range
 from sgdfit.data.files.origins import Origin
 from sgdfit.data.scan import BATCH_ROWS
+from sgdfit.data.where import Range
 from sgdfit.data.wording import reason_of
 from sgdfit.errors import DataError
 

@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-from sgdfit.data.conditions.condition import Condition
-from sgdfit.data.conditions.filtering import filtered_piece, located
-from sgdfit.data.conditions.pruning import Range, comparable, outlook
+from sgdfit.data.condition import Condition
 from sgdfit.data.files.columnar import Contents, Stretch, reading, unknown
 from sgdfit.data.files.origins import Origin, unchanged
 from sgdfit.data.fingerprints import fingerprint_of_files
@@ -18,6 +16,7 @@ from sgdfit.data.kinds import kind_of, plain_type
 from sgdfit.data.scan import Piece, Scan
 from sgdfit.data.scanned import scanned_table
 from sgdfit.data.table import Table, clean_names
+from sgdfit.data.where import Range, extremes_of, filtered_piece, located, outlook
 from sgdfit.errors import DataError
 
 __all__ = ["completed", "constant_ranges", "open_dataset"]
@@ -218,8 +217,8 @@ def constant_ranges(origin: Origin) -> Callable[[str], Range | None]:
     """Return what the folders of a file tell of its columns."""
     known = {}
     for name, value in origin.constants:
-        extreme = comparable(value.as_py(), value.type)
-        known[name] = Range(value.type, extreme, extreme, extreme is None, extreme is None)
+        raw = value.as_py()
+        known[name] = Range(extremes_of(raw, raw, value.type), raw is None, raw is None)
     return known.get if known else unknown
 
 

@@ -15,8 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sgdfit.data.conditions.condition import Condition
-from sgdfit.data.conditions.filtering import filtered
+from sgdfit.data.condition import Condition
 from sgdfit.data.files.columnar import reading
 from sgdfit.data.files.compressions import COMPRESSIONS, unpacking
 from sgdfit.data.files.containers import columns_in_place
@@ -39,6 +38,7 @@ from sgdfit.data.table import Table
 from sgdfit.data.text.delimited import open_delimited
 from sgdfit.data.text.places import TextPlace, held, opened, stream_place
 from sgdfit.data.text.text_scan import SMALL, scan_text
+from sgdfit.data.where import filtered
 from sgdfit.errors import DataError, did_you_mean
 
 __all__ = ["COMPRESSIONS", "FORMATS", "format_table", "open_files", "open_path", "open_stream"]

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sgdfit.data.conditions.pruning import Range, comparable
 from sgdfit.data.files.columnar import Contents, Stretch, reading
 from sgdfit.data.files.origins import Origin, opened
 from sgdfit.data.kinds import kind_of
 from sgdfit.data.scan import batch_rows
+from sgdfit.data.where import Range, extremes_of
 from sgdfit.data.wording import reason_of
 from sgdfit.errors import DataError
 
@@ -135,7 +135,7 @@ def _range(statistics: Any, kind: Any, rows: int) -> Range:
     count = statistics.null_count if statistics.has_null_count else None
     # NaN leaves no trace in the extremes, so a column of floats may always hold one.
     nulls = count != 0 or kinds.is_floating(kind)
-    low, high = None, None
+    extremes = None
     if statistics.has_min_max and kind_of(kind) in ("numbers", "text", "times", "truth values"):
-        low, high = comparable(statistics.min, kind), comparable(statistics.max, kind)
-    return Range(kind, low, high, nulls, empty=count is not None and count == rows > 0)
+        extremes = extremes_of(statistics.min, statistics.max, kind)
+    return Range(extremes, nulls, empty=count is not None and count == rows > 0)

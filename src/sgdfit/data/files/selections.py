@@ -6,9 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sgdfit.data.conditions.condition import Condition
-from sgdfit.data.conditions.filtering import filtered
-from sgdfit.data.conditions.pruning import outlook
+from sgdfit.data.condition import Condition
 from sgdfit.data.files.columnar import reading
 from sgdfit.data.files.compressions import unpacking
 from sgdfit.data.files.datasets import completed, constant_ranges, open_dataset
@@ -20,6 +18,7 @@ from sgdfit.data.scanned import scanned_table
 from sgdfit.data.table import Table
 from sgdfit.data.text.places import TextPlace, file_place
 from sgdfit.data.text.text_scan import scan_text
+from sgdfit.data.where import filtered, outlook
 from sgdfit.errors import DataError
 
 __all__ = ["open_selection", "unpacked"]

@@ -1,1 +1,0 @@
-"""Which rows are wanted: conditions read from text, and applied to batches and statistics."""
