@@ -10,8 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import sgdfit
-from sgdfit.checkpoint.journal import Journal
-from sgdfit.checkpoint.snapshot import decode
+from sgdfit.checkpoint.checkpoint import Checkpoint, read
 from sgdfit.cli.terminal import stop_on_signal
 from sgdfit.errors import CheckpointError
 from sgdfit.fitting import callbacks
@@ -61,7 +60,7 @@ def run(data, **options):
 
 
 def held(checkpoint):
-    return decode(np.fromfile(checkpoint, dtype=np.uint8)).records
+    return read(checkpoint).records
 
 
 def facts(result):
@@ -202,12 +201,12 @@ def test_in_the_pass_for_scores_the_estimates_are_those_of_all_rows(data, tmp_pa
 
 def test_it_is_written_down_before_it_is_told(data, tmp_path, passes, monkeypatch):
     """What the interrupted pass had found is in the file, though it was not time to write."""
-    begin = Journal.__init__
+    begin = Checkpoint.__init__
 
-    def seldom(self, snapshot, place, hold, every, announce):
-        begin(self, snapshot, place, hold, 1e9, announce)
+    def seldom(self, contents, path, every, announce):
+        begin(self, contents, path, 1e9, announce)
 
-    monkeypatch.setattr(Journal, "__init__", seldom)
+    monkeypatch.setattr(Checkpoint, "__init__", seldom)
     ender = Ender(passes, "sums", 2, "interrupted")
     run(data, callback=ender, checkpoint=tmp_path / "run")
     kept = {k: v for k, v in held(tmp_path / "run").items() if k.startswith("sums")}

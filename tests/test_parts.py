@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from sgdfit.checkpoint.journal import open_journal
+from sgdfit.checkpoint.checkpoint import open_checkpoint
 from sgdfit.fitting import reduce
 from sgdfit.fitting.dataset import Population
 from sgdfit.fitting.reduce import Edges, Part, in_order, torn
@@ -135,7 +135,7 @@ def test_a_pass_by_parts_is_one_by_chunks(layout, weighted, threads, few):
     if sum(lengths) < 2000:
         lengths = [10 * length for length in lengths]
     chunk = columns_of(sum(lengths), weighted)
-    journal = open_journal(None, {}, resume=False)
+    journal = open_checkpoint(None, {}, resume=False)
     found = everything_of(population(chunk, lengths, threads, journal, True))
     assert found == everything_of(population(chunk, lengths, threads, journal, False))
     assert found == everything_of(population(chunk, lengths, 1, journal, False))
@@ -153,7 +153,7 @@ def test_a_pass_goes_on_wherever_it_was_interrupted(layout, threads, by_parts, f
     lengths = LAYOUTS[layout]
     chunk = columns_of(sum(lengths), True)
     expected = everything_of(
-        population(chunk, lengths, 1, open_journal(None, {}, resume=False), False)
+        population(chunk, lengths, 1, open_checkpoint(None, {}, resume=False), False)
     )
     for heard in range(1, -(-chunk.rows // PANEL) + 1):
         left = heard
@@ -166,7 +166,7 @@ def test_a_pass_goes_on_wherever_it_was_interrupted(layout, threads, by_parts, f
 
         path, resume = tmp_path / f"{heard}.checkpoint", False
         while True:
-            with open_journal(path, {}, resume=resume) as journal:
+            with open_checkpoint(path, {}, resume=resume) as journal:
                 here = population(chunk, lengths, threads, journal, by_parts)
                 here.listener = interrupt
                 try:
@@ -206,7 +206,7 @@ def test_an_error_that_is_kept_keeps_no_thread(threads, by_parts, at, few, monke
         for k in range(first, chunk.rows, PANEL):
             yield Part(k, lambda k=k: iter([chunk.part(k, k + PANEL)]))
 
-    journal = open_journal(None, {}, resume=False)
+    journal = open_checkpoint(None, {}, resume=False)
     everything = Population(
         MODEL, chunk.rows, chunks, chunk, None, threads, journal, parts=parts if by_parts else None
     )

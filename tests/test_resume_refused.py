@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import sgdfit
-from sgdfit.checkpoint.snapshot import decode
+from sgdfit.checkpoint.checkpoint import read
 from sgdfit.errors import CheckpointError, CheckpointWarning
 
 FORMULA = "y = a*exp(-b*x)"
@@ -61,7 +61,7 @@ def begun(data, checkpoint, **options):
 
 
 def is_finished(checkpoint):
-    return decode(np.fromfile(checkpoint, dtype=np.uint8)).finished
+    return read(checkpoint).finished
 
 
 # ---- by another run

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgdfit.checkpoint.journal import Journal
+from sgdfit.checkpoint.checkpoint import Checkpoint
 from sgdfit.data.alignment import Aligner
 from sgdfit.data.opening import without_weightless
 from sgdfit.data.scan import Piece
@@ -65,7 +65,7 @@ class Population:
         All rows, where they are in memory.
     threads : int
         How many add up at once.
-    journal : Journal
+    journal : Checkpoint
         Remembers passes, also those that an interrupted run made.
     mixed : function of a seed, optional
         Yields all rows in a random order of pieces; needed where they are not in memory.
@@ -83,7 +83,7 @@ class Population:
         some: Chunk,
         whole: Chunk | None,
         threads: int,
-        journal: Journal,
+        journal: Checkpoint,
         mixed: Callable[[list[int]], Iterator[Chunk]] | None = None,
         buffer: int = MOST_BUFFERED,
         parts: Callable[[int], Generator[Part, None, None]] | None = None,
@@ -218,16 +218,16 @@ class Population:
 
 
 def in_memory(
-    model: Model, chunk: Chunk, some: Chunk, threads: int, journal: Journal
+    model: Model, chunk: Chunk, some: Chunk, threads: int, journal: Checkpoint
 ) -> Population:
     """Return the population of rows that are in memory.
 
     Examples
     --------
-    >>> from sgdfit.checkpoint.journal import open_journal
+    >>> from sgdfit.checkpoint.checkpoint import open_checkpoint
     >>> from sgdfit.model.model import build
     >>> chunk = Chunk((np.array([1.0, 2.0]), np.array([5.0, 7.0])), None)
-    >>> journal = open_journal(None, {}, resume=False)
+    >>> journal = open_checkpoint(None, {}, resume=False)
     >>> here = in_memory(build("y = a*x", ["x", "y"]), chunk, chunk, 1, journal)
     >>> here.rows, here.survey.high.tolist()
     (2, [2.0, 7.0])
@@ -264,7 +264,7 @@ def take_in(
     rows: Source | Stream,
     weighting: Weighting,
     means: Means,
-    journal: Journal,
+    journal: Checkpoint,
     seed: int,
 ) -> Intake:
     """Weigh rows, and draw the reserve that samples are taken from.
@@ -280,7 +280,7 @@ def take_in(
 
 
 def _loaded(
-    model: Model, source: Source, weighting: Weighting, means: Means, journal: Journal, seed: int
+    model: Model, source: Source, weighting: Weighting, means: Means, journal: Checkpoint, seed: int
 ) -> Intake:
     """Take in rows that are in memory, but for those of weight 0: no sample should hold one."""
     columns = tuple(source.columns[name] for name in model.columns)
@@ -295,7 +295,7 @@ def _loaded(
 
 
 def _population(
-    model: Model, chunk: Chunk, threads: int, journal: Journal, seed: int
+    model: Model, chunk: Chunk, threads: int, journal: Checkpoint, seed: int
 ) -> Population:
     """Return the population of rows in memory, with its reserve of random ones."""
     begin, length = _reserved(model, chunk.rows, seed)
@@ -323,7 +323,7 @@ def _reserved(model: Model, rows: int, seed: int) -> tuple[Array, int]:
 
 
 def _streamed(
-    model: Model, stream: Stream, weighting: Weighting, means: Means, journal: Journal, seed: int
+    model: Model, stream: Stream, weighting: Weighting, means: Means, journal: Checkpoint, seed: int
 ) -> Intake:
     """Take in rows that are read anew for every pass."""
     known = None

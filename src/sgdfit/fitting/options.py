@@ -14,8 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sgdfit import __version__
-from sgdfit.checkpoint.journal import Journal, open_journal
-from sgdfit.checkpoint.snapshot import Arrays, Records
+from sgdfit.checkpoint.checkpoint import Arrays, Checkpoint, Records, open_checkpoint
 from sgdfit.choice import choose, number, whole
 from sgdfit.data.fingerprints import fingerprint_of
 from sgdfit.errors import CheckpointWarning, UsageError, did_you_mean
@@ -216,7 +215,7 @@ class Means(NamedTuple):
     resume : bool
         Whether to go on from it.
     identity : mapping of str to str
-        What the run is of, but for the data: see `sgdfit.checkpoint.journal.open_journal`.
+        What the run is of, but for the data: see `sgdfit.checkpoint.checkpoint.open_checkpoint`.
     announce : callable or None
         Called with a sentence on what goes on.
     """
@@ -233,13 +232,13 @@ class Means(NamedTuple):
         """Bytes that columns may hold."""
         return int((self.memory - BASE) * SHARE)
 
-    def journal(self, fingerprint: str, label: str) -> Journal:
+    def journal(self, fingerprint: str, label: str) -> Checkpoint:
         """Open the journal of a run on the data of this ``fingerprint``.
 
         Raises
         ------
         CheckpointError
-            See `sgdfit.checkpoint.journal.open_journal`.
+            See `sgdfit.checkpoint.checkpoint.open_checkpoint`.
         UsageError
             When the data cannot be told from others.
         """
@@ -251,7 +250,7 @@ class Means(NamedTuple):
                 " as a file first, or leave out checkpoint"
             )
         identity = {**self.identity, "data": fingerprint}
-        return open_journal(
+        return open_checkpoint(
             self.checkpoint,
             identity,
             resume=self.resume,
@@ -261,7 +260,7 @@ class Means(NamedTuple):
 
 
 # Remembers nothing.
-FORGETFUL = open_journal(None, {}, resume=False)
+FORGETFUL = open_checkpoint(None, {}, resume=False)
 
 
 def _warn(sentence: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgdfit.checkpoint.journal import Journal
+from sgdfit.checkpoint.checkpoint import Checkpoint
 from sgdfit.data.fingerprints import fingerprint_of
 from sgdfit.data.opening import open_rows
 from sgdfit.data.source import Source
@@ -163,24 +163,19 @@ def prepare(
     means = as_means() if means is None else means
     # Whether a checkpoint can be used is better said before the data are read.
     journal = None if table.scan is None else means.journal(table.scan.fingerprint, table.label)
-    try:
-        opened = open_rows(
-            table,
-            [*model.columns, *columns_of(weighting.given)],
-            missing=missing,
-            budget=means.budget,
-            threads=means.threads,
-            announce=means.announce,
-        )
-        if journal is None:
-            assert isinstance(opened, Source)  # what is no scan is in memory
-            mark = fingerprint_of(opened.columns) if means.checkpoint else ""
-            journal = means.journal(mark, table.label)
-        return _task(model, table, opened, weighting, means, journal, seed)
-    except BaseException:
-        if journal is not None:
-            journal.close()
-        raise
+    opened = open_rows(
+        table,
+        [*model.columns, *columns_of(weighting.given)],
+        missing=missing,
+        budget=means.budget,
+        threads=means.threads,
+        announce=means.announce,
+    )
+    if journal is None:
+        assert isinstance(opened, Source)  # what is no scan is in memory
+        mark = fingerprint_of(opened.columns) if means.checkpoint else ""
+        journal = means.journal(mark, table.label)
+    return _task(model, table, opened, weighting, means, journal, seed)
 
 
 def _task(
@@ -189,7 +184,7 @@ def _task(
     opened: Source | Stream,
     weighting: Weighting,
     means: Means,
-    journal: Journal,
+    journal: Checkpoint,
     seed: int,
 ) -> Task:
     intake = take_in(model, opened, weighting, means, journal, seed)

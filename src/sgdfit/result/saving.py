@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from pathlib import Path
 from typing import Any
 
+from sgdfit.checkpoint.atomic import replacing
 from sgdfit.errors import DataError, FormulaError, SgdfitError, UsageError
 from sgdfit.result.codecs import Unfinite
 from sgdfit.result.result import Estimate, Result
@@ -125,7 +125,8 @@ def write(result: Result, path: str | os.PathLike[str]) -> None:
     """
     content = to_json(result)
     try:
-        _write_whole(Path(os.path.realpath(path)), content)
+        with replacing(path) as file:
+            file.write(content.encode())
     except OSError as error:
         raise UsageError(f"cannot save to {os.fspath(path)!r}: {error.strerror}") from error
 
@@ -233,19 +234,3 @@ def _json_trouble(origin: str, content: str, error: json.JSONDecodeError) -> str
 
 def _refuse_constant(name: str) -> float:
     raise ValueError(name)
-
-
-def _write_whole(path: Path, content: str) -> None:
-    """Write beside ``path`` and put it in its place, so that no half-written file ever stands."""
-    if path.exists() and not path.is_file():
-        path.write_text(content, encoding="utf-8")  # a pipe or device cannot be replaced
-        return
-    beside = path.with_name(f".{path.name[:200]}.{secrets.token_hex(6)}")
-    try:
-        with beside.open("x", encoding="utf-8") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)

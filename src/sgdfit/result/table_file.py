@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
-import secrets
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +11,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from sgdfit.checkpoint.atomic import cure, replacing
 from sgdfit.errors import UsageError, require
 
 __all__ = ["ENDINGS", "TableFile", "header", "separated"]
@@ -21,13 +19,6 @@ __all__ = ["ENDINGS", "TableFile", "header", "separated"]
 Array = np.ndarray[Any, Any]
 Columns = Mapping[str, Array]
 
-_FULL = "free some space there, or name a file on another disk"
-_CURES = {
-    errno.ENOSPC: _FULL,
-    errno.EDQUOT: _FULL,
-    errno.EFBIG: "raise the limit on the size of files, or name a file on another disk",
-    errno.ENOENT: "make its folder first",
-}
 # Whole numbers as Arrow writes them, which would read back as integers.
 _WHOLE = r"^-?[0-9]+$"
 
@@ -85,9 +76,7 @@ class TableFile:
             raise UsageError(
                 f"cannot write {self.shown}: its ending must be one of {', '.join(ENDINGS)}"
             )
-        is_device = self.target.exists() and not self.target.is_file()
-        beside = self.target.with_name(f".{self.target.name[:200]}.{secrets.token_hex(6)}")
-        self.beside = self.target if is_device else beside
+        self.stack = contextlib.ExitStack()
         self.file: BinaryIO | None = None
         self.form: _Form | None = None
 
@@ -109,7 +98,7 @@ class TableFile:
         """
         try:
             if self.file is None:
-                self.file = self.beside.open("wb" if self.beside == self.target else "xb")
+                self.file = self.stack.enter_context(replacing(self.target))
             if self.form is None:
                 self.form = _FORMATS[self.target.suffix.lower()](self.file, columns)
             self.form.append(columns)
@@ -123,39 +112,25 @@ class TableFile:
         trace: TracebackType | None,
     ) -> None:
         try:
-            if kind is None:
-                self._finish()
+            if kind is not None:
+                self.stack.__exit__(kind, error, trace)
+                return
+            with self.stack:
+                if self.form is not None:
+                    self.form.finish()
+        except OSError as trouble:
+            if trouble is not error:
+                raise self._refusal(trouble) from trouble
         finally:
             if self.form is not None:
                 self.form.abandon()
-            if self.file is not None:
-                # After a failure what is still to be written fails as well.
-                with contextlib.suppress(OSError):
-                    self.file.close()
-                if self.beside != self.target:
-                    self.beside.unlink(missing_ok=True)
-
-    def _finish(self) -> None:
-        if self.file is None or self.form is None:
-            return
-        try:
-            self.form.finish()
-            self.file.flush()
-            if self.beside != self.target:
-                os.fsync(self.file.fileno())
-                if self.target.exists():
-                    shutil.copymode(self.target, self.beside)
-                os.replace(self.beside, self.target)
-        except OSError as error:
-            raise self._refusal(error) from error
 
     def _refusal(self, error: OSError) -> UsageError:
         reason = os.strerror(error.errno) if error.errno else str(error).splitlines()[0]
-        cure = _CURES.get(error.errno or 0, "name another file")
-        left = ""
-        if self.beside != self.target:
-            left = "what stood there is intact; " if self.target.exists() else "nothing is left; "
-        return UsageError(f"cannot write {self.shown}: {reason}; {left}{cure}")
+        left = "nothing is left; "
+        if self.target.exists():
+            left = "what stood there is intact; " if self.target.is_file() else ""
+        return UsageError(f"cannot write {self.shown}: {reason}; {left}{cure(error)}")
 
 
 def separated(columns: Columns, separator: str = ",") -> bytes:
