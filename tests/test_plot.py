@@ -10,15 +10,14 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
 import sgdfit
-from sgdfit import plot
-from sgdfit.demo import tutorial
+from sgdfit import demo, plot
 from sgdfit.errors import UsageError
 from sgdfit.plot.drawing import STYLES
 from sgdfit.plot.landscape import drawn_parameters
 
 QUADRATIC = "y = a*x**2 + b*x + c"
-POINTS = {name: column.astype(float) for name, column in tutorial.points().items()}
-START = tutorial.START
+POINTS = {name: column.astype(float) for name, column in demo.points().items()}
+START = demo.START
 DEVIATIONS = np.linspace(1, 2, 20)
 
 

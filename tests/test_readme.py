@@ -229,7 +229,7 @@ def test_links_lead_somewhere(name):
 
 
 def test_figures_of_the_story_are_the_demo_s():
-    from sgdfit.demo.story import tell
+    from sgdfit.demo import tell
 
     story = tell()
     found = story.listing.diagnosis

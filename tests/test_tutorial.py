@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import sgdfit
-from sgdfit.demo import tutorial
+from sgdfit import demo
 
 EPS32 = 2.0**-23
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -18,16 +18,16 @@ ANSWER_LOSS = 6.251991379811
 
 
 def columns(constant, dtype=np.float64):
-    data = tutorial.points(constant=constant)
+    data = demo.points(constant=constant)
     return {name: column.astype(dtype) for name, column in data.items()}
 
 
 def start(constant):
-    return {name: value for name, value in tutorial.START.items() if constant or name != "c"}
+    return {name: value for name, value in demo.START.items() if constant or name != "c"}
 
 
 def fit(constant, dtype="float64", **options):
-    options = {"learning_rate": tutorial.RATE, "steps": tutorial.STEPS, **options}
+    options = {"learning_rate": demo.RATE, "steps": demo.STEPS, **options}
     formula = QUADRATIC if constant else NO_CONSTANT
     data = columns(constant, dtype)
     # the warning before the run has tests of its own
@@ -63,12 +63,12 @@ def by_torch(torch, constant, dtype):
     made, x, y = (x, y), x.to(dtype), y.to(dtype)
     params = torch.tensor([4, 5.0, 7.0], dtype=dtype, requires_grad=True)
     losses, gradients = [], []
-    for _ in range(tutorial.STEPS):
+    for _ in range(demo.STEPS):
         loss = ((quad(*params, x) - y) ** 2).mean()
         loss.backward()
         losses.append(loss.item())
         gradients.append(params.grad.tolist())
-        params.data -= tutorial.RATE * params.grad.data
+        params.data -= demo.RATE * params.grad.data
         params.grad = None
     x, y = (column[:, 0].numpy() for column in made)
     return x, y, np.array(losses), np.array(gradients)
@@ -79,7 +79,7 @@ def test_points_are_torch_s_bit_for_bit(torch, constant):
     if torch.backends.cpu.get_cpu_capability() == "DEFAULT":
         pytest.skip("without vector instructions torch.linspace rounds twice")
     x, y, _, _ = by_torch(torch, constant, torch.float32)
-    made = tutorial.points(constant=constant)
+    made = demo.points(constant=constant)
     assert made["x"].dtype == made["y"].dtype == np.float32
     np.testing.assert_array_equal(made["x"], x)
     np.testing.assert_array_equal(made["y"], y)
@@ -93,8 +93,8 @@ def test_float64_run_is_torch_s(torch, constant, kernel):
         QUADRATIC if constant else NO_CONSTANT,
         {"x": x.astype(np.float64), "y": y.astype(np.float64)},
         start=start(constant),
-        learning_rate=tutorial.RATE,
-        steps=tutorial.STEPS,
+        learning_rate=demo.RATE,
+        steps=demo.STEPS,
         kernel=kernel,
         announce=str,
     ).trace
@@ -107,7 +107,7 @@ def test_float64_run_is_torch_s(torch, constant, kernel):
 @pytest.mark.parametrize(("dtype", "rtol"), [("float64", 1e-12), ("float32", 10 * EPS32)])
 @pytest.mark.parametrize("constant", [True, False])
 def test_run_is_a_plain_loop_s(constant, dtype, rtol):
-    losses, gradients, path = by_hand(constant, tutorial.RATE, tutorial.STEPS)
+    losses, gradients, path = by_hand(constant, demo.RATE, demo.STEPS)
     trace = fit(constant, dtype).trace
     np.testing.assert_allclose(trace.loss[:-1], losses, rtol=rtol)
     scale = np.abs(gradients).max()
@@ -120,8 +120,8 @@ def test_printed_figures_are_reproduced_to_float32_rounding(dtype):
     trace = fit(False, dtype).trace
     # torch itself, on another processor than the tutorial's, is 3 units of rounding away.
     bound = 4 * EPS32 if dtype == "float32" else 5 * EPS32
-    np.testing.assert_allclose(trace.loss[:-1], tutorial.PRINTED_LOSS, rtol=bound)
-    printed = [tutorial.PRINTED_GRADIENT[name] for name in trace.names]
+    np.testing.assert_allclose(trace.loss[:-1], demo.PRINTED_LOSS, rtol=bound)
+    printed = [demo.PRINTED_GRADIENT[name] for name in trace.names]
     np.testing.assert_allclose(trace.gradient[0], printed, rtol=0, atol=5e-5)
 
 
@@ -163,5 +163,5 @@ def test_shipped_file_holds_the_points():
 
 
 def test_written_file_is_the_shipped_one(tmp_path):
-    tutorial.write(tmp_path / "points.csv")
+    demo.write_points(tmp_path / "points.csv")
     assert (tmp_path / "points.csv").read_bytes() == (EXAMPLES / "tutorial.csv").read_bytes()

@@ -349,7 +349,7 @@ def demo(output: str) -> int:
     """Tell a tutorial's story: why its run diverges, and the rate that reaches the answer."""
     from rich.console import Console
 
-    from sgdfit.demo.demo import run
+    from sgdfit.demo import run
 
     return run(Path(output), Console(highlight=False, emoji=False))
 

@@ -1,0 +1,411 @@
+"""`sgdfit demo`: a tutorial's fit, told in one screen from runs made there and then.
+
+Its twenty points are made bit for bit as torch makes them, and what it printed is quoted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sgdfit.errors import UsageError
+from sgdfit.fitting.entry import fit
+from sgdfit.result.result import Result
+from sgdfit.result.rounding import plus_minus
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from rich.console import Console
+    from rich.table import Table
+
+    from sgdfit.plot.drawing import Style
+
+FORMULA, WITHOUT_CONSTANT = "y = a*x**2 + b*x + c", "y = a*x**2 + b*x"
+START = {"a": 4.0, "b": 5.0, "c": 7.0}
+RATE, STEPS = 0.23, 10
+PRINTED_GRADIENT = {"a": 11.2822, "b": 6.9424, "c": 0.0}
+PRINTED_LOSS = (
+    23.300430297851562,
+    12.930697441101074,
+    10.261430740356445,
+    8.984521865844727,
+    8.224483489990234,
+    7.7517900466918945,
+    7.455584526062012,
+    7.269739627838135,
+    7.153112888336182,
+    7.079920768737793,
+)
+PICTURES, DPI = ("light", "dark"), 84
+PLANE = ("a", "c")
+
+Columns = dict[str, NDArray[Any]]
+
+
+def points(*, constant: bool = True) -> dict[str, NDArray[np.float32]]:
+    """Return the tutorial's data: y = 2x² + 3x + 4 + noise, or without the 4.
+
+    Parameters
+    ----------
+    constant : bool
+        Whether the curve that the points scatter about has its constant term; the figures that
+        the tutorial prints come from points without.
+
+    Returns
+    -------
+    dict of str to ndarray of float32, shape (20,)
+        ``x`` from -2 to 2, and ``y`` with noise drawn evenly between -5 and 5.
+
+    Examples
+    --------
+    >>> data = points()
+    >>> data["x"][:2].tolist(), data["y"][:1].tolist()
+    ([-2.0, -1.7894736528396606], [9.82269287109375])
+    """
+    x = _linspace(-2, 2, 20)
+    one = np.float32(1)
+    curve = 2 * one * x**2 + 3 * one * x
+    if constant:
+        curve = curve + 4 * one
+    return {"x": x, "y": curve + (_rand(42, 20) * 10 * one - 5 * one)}
+
+
+def _linspace(low: float, high: float, count: int) -> NDArray[np.float32]:
+    """As torch.linspace on any processor with fused multiply-add: from both ends, rounded once."""
+    step = float(np.float32(high - low) / np.float32(count - 1))
+    i = np.arange(count)
+    ends = np.where(i < count // 2, low + step * i, high - step * (count - 1 - i))
+    return ends.astype(np.float32)
+
+
+def _rand(seed: int, count: int) -> NDArray[np.float32]:
+    """As torch.rand on a CPU: 24 bits of each draw of the Mersenne twister."""
+    draws = np.random.RandomState(seed).randint(0, 2**32, count, dtype=np.uint32)
+    return ((draws & 0xFFFFFF) / 2**24).astype(np.float32)
+
+
+def write_points(path: Any) -> None:
+    """Write the points to a CSV file, every digit of them."""
+    rows = zip(*(column.tolist() for column in points().values()), strict=True)
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        file.write("x,y\n")
+        file.writelines(f"{x!r},{y!r}\n" for x, y in rows)
+
+
+class Story(NamedTuple):
+    """The runs that the demo tells of.
+
+    Attributes
+    ----------
+    data : dict of str to float64[20]
+        The points, as the listing makes them.
+    listing : Result
+        The listing as it stands, in float64.
+    listing_as_printed, printed : Result
+        The listing, and the model without c whose figures the tutorial prints, in float32.
+    printed_exactly : Result
+        The same as ``printed`` in float64.
+    best : Result
+        The listing at the recommended rate.
+    """
+
+    data: Columns
+    listing: Result
+    listing_as_printed: Result
+    printed: Result
+    printed_exactly: Result
+    best: Result
+
+
+def tell() -> Story:
+    """Run every fit of the story.
+
+    Examples
+    --------
+    >>> story = tell()
+    >>> story.listing.status.name, story.best.status.name
+    ('diverged', 'converged')
+    """
+    data, bare = (
+        {name: column.astype(np.float64) for name, column in points(constant=constant).items()}
+        for constant in (True, False)
+    )
+    listing = _run(FORMULA, data)
+    best = {"learning_rate": _diagnosis(listing).fastest_rate, "steps": 1_000, "tolerance": 1e-10}
+    return Story(
+        data=data,
+        listing=listing,
+        listing_as_printed=_run(FORMULA, data, dtype="float32"),
+        printed=_run(WITHOUT_CONSTANT, bare, dtype="float32"),
+        printed_exactly=_run(WITHOUT_CONSTANT, bare),
+        best=_run(FORMULA, data, **best),
+    )
+
+
+def _run(formula: str, data: Columns, **options: Any) -> Result:
+    start = {name: START[name] for name in ("abc" if formula == FORMULA else "ab")}
+    options = {"learning_rate": RATE, "steps": STEPS, **options}
+    # no warning before the run: the story itself tells why it diverges
+    return fit(formula, data, start=start, announce=lambda diagnosis: None, **options)
+
+
+def _diagnosis(result: Result) -> Any:
+    return result.diagnosis
+
+
+def run(folder: Path, console: Console) -> int:
+    """Tell the tutorial's story on ``console`` and write its trace and pictures to ``folder``.
+
+    Parameters
+    ----------
+    folder : Path
+        Made where it does not exist.
+    console : rich.console.Console
+        What the story is printed on.
+
+    Returns
+    -------
+    int
+        The exit status, 0.
+
+    Raises
+    ------
+    UsageError
+        When the folder cannot be written to.
+    """
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    story = tell()
+    for part in _parts(story):
+        console.print(part, highlight=False)
+    with _writing(folder):
+        written = ", ".join(_write(story, folder))
+    console.print(_titled("Written", f"to {folder}/: {written}"), highlight=False)
+    return 0
+
+
+@contextlib.contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"cannot write to the folder '{folder}': {error.strerror}") from error
+
+
+def _parts(story: Story) -> Iterator[Any]:
+    from rich.text import Text
+
+    yield Text("Twenty points, a quadratic, and a learning rate that is a little too large", "bold")
+    start = ", ".join(f"{name} = {value:g}" for name, value in START.items())
+    yield Text(
+        f"y = 2x² + 3x + 4 + noise, 20 rows; start {start}; learning rate {RATE:g}; {STEPS} steps"
+        f" on all rows; float32, which resolves {np.finfo(np.float32).eps:.1e}."
+    )
+    yield ""
+    yield _comparison(story)
+    yield ""
+    yield _titled("Why", _reason(story))
+    yield ""
+    yield _titled("The gradient", _derivation(story))
+    yield ""
+    yield _titled("The cure", _cure(story))
+    yield _answer(story)
+    yield ""
+
+
+def _comparison(story: Story) -> Table:
+    """Set the listing beside what the tutorial printed, figure by figure."""
+    from rich.table import Table
+    from rich.text import Text
+
+    listing, printed = story.listing_as_printed.trace, story.printed.trace
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
+    table.add_column("")
+    for head in (
+        "the listing\na·x² + b·x + c",
+        "without c\na·x² + b·x",
+        "the tutorial\nprinted",
+        "relative\ndifference",
+    ):
+        table.add_column(head, justify="right")
+    for i, (name, quoted) in enumerate(PRINTED_GRADIENT.items()):
+        ours, away = "no c", ""
+        if name in printed.names:
+            found = float(printed.gradient[0, i])
+            # four decimals were printed
+            difference = round(found, 4) - quoted
+            ours, away = f"{found:.4f}", f"{difference:.0e}" if round(difference, 6) else "0"
+        table.add_row(f"∂L/∂{name}", f"{listing.gradient[0, i]:.4f}", ours, f"{quoted:.4f}", away)
+    for k, quoted in enumerate(PRINTED_LOSS):
+        difference = printed.loss[k] / quoted - 1
+        away = f"{difference:.0e}" if difference else "0"
+        losses = (f"{loss:.6f}" for loss in (listing.loss[k], printed.loss[k], quoted))
+        table.add_row(f"loss {k}", *losses, away)
+    ends = (story.listing_as_printed.status.label, story.printed.status.label)
+    table.add_row("run ends", *(Text(end, "bold") for end in ends))
+    return table
+
+
+def _titled(title: str, text: str) -> Any:
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(width=12, no_wrap=True)
+    grid.add_column()
+    grid.add_row(Text(title, "bold"), Text(text))
+    return grid
+
+
+def _reason(story: Story) -> str:
+    """Catch the tutorial's slip: what its figures come from, and what the listing does."""
+    with_c, without = (_diagnosis(r) for r in (story.listing, story.printed_exactly))
+    values = ", ".join(f"{value:.6f}" for value in with_c.eigenvalues)
+    return (
+        f"The printed figures have ∂L/∂c = {PRINTED_GRADIENT['c']:.4f}: no c in model or"
+        f" data. There λmax = {without.eigenvalues[-1]:.4f} and the limit 2/λmax ="
+        f" {without.stability_limit:.4f}, so {RATE:g} converges. The listing has c: the"
+        f" curvature's eigenvalues are {values}, the limit 2/λmax = {with_c.stability_limit:.7f}."
+        f" Diagnosis: {with_c.notes[0]}"
+    )
+
+
+def _derivation(story: Story) -> str:
+    """Write the gradient by a as by hand, with its number computed from the rows."""
+    x, y = story.data["x"], story.data["y"]
+    a, b, c = START.values()
+    total = float(np.sum((a * x**2 + b * x + c - y) * x**2))
+    slope = 2 / len(x) * total
+    return (
+        f"∂L/∂a = 2/N Σ (ŷᵢ − yᵢ) xᵢ² = 2/{len(x)} · {total:.4f} = {slope:.4f};  a ← {a:g} −"
+        f" {RATE:g} · {slope:.4f} = {a - RATE * slope:.4f}"
+    )
+
+
+def _cure(story: Story) -> str:
+    found, best, (x, y) = _diagnosis(story.listing), story.best, story.data.values()
+    solution = np.linalg.lstsq(np.stack([x**2, x, np.ones_like(x)], axis=1), y)[0]
+    away = max(abs(np.array(list(best.values.values())) - solution))
+    return (
+        f"The recommended rate 2/(λmin + λmax) = {found.fastest_rate:.6f}"
+        f" ({found.steps_per_digit:.1f} steps per decimal digit), in float64: {best.status.label}"
+        f" after {best.steps} steps, {away:.0e} from what numpy.linalg.lstsq finds."
+    )
+
+
+def _answer(story: Story) -> Table:
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 3, 0, 0))
+    for estimate in story.best.estimates.values():
+        shown = plus_minus(estimate.value, estimate.stderr)
+        table.add_row(" " * 11, f"{estimate.name} = {estimate.value:.8f}", f"{shown}")
+    table.add_row("", f"loss {story.best.loss:.12f}", "value ± standard error")
+    return table
+
+
+def _write(story: Story, folder: Path) -> Iterator[str]:
+    """Write every file, and yield its name: points, traces, the gradient by hand, pictures."""
+    from sgdfit.fitting.entry import explain
+
+    write_points(folder / "tutorial.csv")
+    yield "tutorial.csv"
+    for name, result in (("listing.csv", story.listing), ("best.csv", story.best)):
+        result.trace.write(folder / name)
+        yield name
+    page = explain(FORMULA, story.data, start=START).html(page=True)
+    (folder / "derivation.html").write_text(page, encoding="utf-8")
+    yield "derivation.html"
+    for style in PICTURES:
+        picture(folder / f"demo-{style}.png", style, story)
+        yield f"demo-{style}.png"
+
+
+def picture(path: Path, style: str, story: Story) -> None:
+    """Draw the story as one wide picture: both losses, both ways over the loss, and the curve.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in ``.png``, ``.svg`` or ``.pdf``.
+    style : str
+        ``"light"`` or ``"dark"``.
+    story : Story
+
+    Raises
+    ------
+    UsageError
+        When the ending or the style is another one, or the file cannot be written.
+    """
+    from sgdfit import plot
+
+    path = plot.checked(path)
+    plot.write(figure(story, style), path, DPI)
+
+
+def figure(story: Story, style: str = "light") -> Any:
+    """Return the figure of `picture`, of matplotlib."""
+    from matplotlib.figure import Figure
+
+    from sgdfit.plot import fitted_curve
+    from sgdfit.plot.drawing import dress, style_of
+
+    look = style_of(style)
+    made = Figure(figsize=(13.5, 4.3), layout="constrained", facecolor=look.paper)
+    losses, ways, curve = made.subplots(1, 3, width_ratios=(1, 1.05, 1))
+    runs = (story.listing, story.best)
+    rates = [f"rate {run.trace.learning_rate[0]:.4g}" for run in runs]
+    _draw_losses(story, rates, losses, look)
+    _draw_ways(story, rates, ways, look)
+    fitted_curve(story.best, story.data, curve, style)
+    dress(curve, look, "… on the least-squares curve")
+    return made
+
+
+def _draw_losses(story: Story, rates: list[str], ax: Axes, look: Style) -> None:
+    from sgdfit.plot.drawing import DASHES, dress, label, legend
+
+    limit = f"{_diagnosis(story.listing).stability_limit:.4g}"
+    dress(ax, look, f"Above 2/λmax = {limit} the loss grows …")
+    length = story.listing.steps + 1
+    shown = []
+    for trace, colour, mark, dashes in (
+        (story.listing.trace, look.other, "o", DASHES[1]),
+        (story.best.trace, look.main, "s", "-"),
+    ):
+        way: dict[str, Any] = {"color": colour, "marker": mark, "linestyle": dashes}
+        line = ax.plot(
+            trace.step[:length], trace.loss[:length], linewidth=1.7, markersize=4.5, **way
+        )
+        shown += line
+    end = ax.axhline(story.best.loss, color=look.faint, linewidth=1, linestyle=DASHES[2])
+    ax.set_yscale("log")
+    ax.set_yticks(ticks := [5, 10, 20, 50, 100], list(map(str, ticks)))
+    ax.minorticks_off()
+    names = [*rates, "least squares"]
+    legend(ax, look, [*shown, end], names, loc="center right", bbox_to_anchor=(1, 0.6))
+    label(ax, look, "step", "loss (mse)")
+
+
+def _draw_ways(story: Story, rates: list[str], ax: Axes, look: Style) -> None:
+    from sgdfit.plot.drawing import DASHES, dress, legend
+    from sgdfit.plot.landscape import draw_ends, draw_landscape, draw_path, window
+    from sgdfit.plot.observed import observe
+
+    dress(ax, look, "… its steps leap out of the valley, the others settle …")
+    extents = [window(result, PLANE) for result in (story.listing, story.best)]
+    view = tuple(
+        (min(low for low, _ in pair), max(high for _, high in pair))
+        for pair in zip(*extents, strict=True)
+    )
+    draw_landscape(observe(story.best, story.data), PLANE, view, ax, look)
+    lost = draw_path(story.listing, PLANE, ax, look.other, linestyle=DASHES[1])
+    found = draw_path(story.best, PLANE, ax, look.main, marker="s")
+    ends, names = draw_ends(story.best, PLANE, ax, look)
+    handles = [lost, found, *ends]
+    legend(ax, look, handles, [*rates, names[0], "least squares"], loc="upper left")

@@ -1,1 +1,0 @@
-"""The tutorial's story, told by running it."""
