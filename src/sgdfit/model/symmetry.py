@@ -342,7 +342,7 @@ class _Search:
         drawn = _points(len(names))
         known = dict(zip(names, drawn, strict=True))
         values = _values(terms, known, ROWS)
-        usable = np.isfinite(values).all(axis=0) & (np.abs(values) < 1e150).all(axis=0)
+        usable = (np.abs(values) < 1e150).all(axis=0) & values.any(axis=0)
         if usable.sum() < FEWEST:
             return []
         theta = drawn[: len(self.names)].T
