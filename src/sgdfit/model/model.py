@@ -112,7 +112,7 @@ class Model:
     @cached_property
     def linear(self) -> tuple[str, ...]:
         """Free parameters that enter linearly together (see `separation.linear_set`)."""
-        return _linear(self.free, self.gradient, self.prediction)
+        return linear_set(self.free, self.gradient, stepped_names(self.prediction))
 
     @property
     def is_linear(self) -> bool:
@@ -154,11 +154,6 @@ def _slope(loss: Expr) -> Expr:
 @lru_cache(maxsize=64)
 def _bend(loss: Expr) -> Expr:
     return sympy.factor_terms(derivative(_slope(loss), PREDICTION))
-
-
-@lru_cache(maxsize=256)
-def _linear(free: tuple[str, ...], gradient: tuple[Expr, ...], prediction: Expr) -> tuple[str, ...]:
-    return linear_set(free, gradient, stepped_names(prediction))
 
 
 def _number(value: float) -> Expr:

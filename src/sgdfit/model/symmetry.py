@@ -308,8 +308,6 @@ class _Search:
 
     def kept(self, part: Component, moves: Sequence[Move]) -> list[Move]:
         """Return the moves that leave a component as it is, with what its linear parameters do."""
-        if not moves:
-            return []
         linear = [self.rank[name] for name in part.linear]
         whole = []
         for move, (same, signs) in zip(moves, self._compared(part, moves), strict=False):
@@ -318,7 +316,7 @@ class _Search:
             if not (same and (sizes.sum(axis=0) == 1).all() and (sizes.sum(axis=1) == 1).all()):
                 continue
             source, sign = list(move.source), list(move.signs)
-            for k, at in enumerate(sizes.argmax(axis=1) if linear else ()):
+            for k, at in zip(*np.nonzero(signs), strict=True):
                 source[linear[k]], sign[linear[k]] = linear[at], int(signs[k, at])
             move = Move(tuple(source), tuple(sign), move.turns)
             if all(self._may(move, i) for i in move.touched):
@@ -328,14 +326,15 @@ class _Search:
     def _may(self, move: Move, i: int) -> bool:
         """Whether a parameter may move, and comes from one with the same bounds and period."""
         j = move.source[i]
-        low, high = (
-            self.bounds[j] if move.signs[i] > 0 else (-self.bounds[j][1], -self.bounds[j][0])
-        )
-        alike = (low, high) == self.bounds[i] and self.halves[i] == self.halves[j]
+        low, high = self.bounds[j]
+        bounds = (low, high) if move.signs[i] > 0 else (-high, -low)
+        alike = bounds == self.bounds[i] and self.halves[i] == self.halves[j]
         return alike and self.names[i] in self.movable
 
     def _compared(self, part: Component, moves: Sequence[Move]) -> list[tuple[bool, np.ndarray]]:
         """Return, for each move, whether the offset stays, and the sign of each pair of bases."""
+        if not moves:
+            return []
         terms = _generic((part.offset, *part.basis))
         others = {s.name for term in terms for s in term.free_symbols} - set(self.names)
         names = [*self.names, *sorted(others)]
