@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from sgdfit.fitting.nonsmooth import (
     likely_distance,
     smoothed_curvature,
 )
-from sgdfit.fitting.options import PROFILE
+from sgdfit.fitting.options import PROFILE, Options
 from sgdfit.fitting.path import path_of
 from sgdfit.fitting.problem import Course, Problem, Task
 from sgdfit.fitting.profile import Profiles, profile_intervals
@@ -66,33 +65,15 @@ WEAK = 1e-10
 SAMPLED = 1.25
 
 
-class Asked(NamedTuple):
-    """What the user wants to know.
-
-    Attributes
-    ----------
-    reach : float or None
-        The distance to the optimum that is near enough, in standard errors.
-    intervals : str
-        ``wald`` or ``profile``.
-    trace_every : int or None
-        Which states to keep.
-    """
-
-    reach: float | None
-    intervals: str
-    trace_every: int | None
-
-
-def result_of(found: Found, problem: Problem, asked: Asked) -> Result:
+def result_of(found: Found, problem: Problem, options: Options) -> Result:
     """Return the `Result` of a walk."""
     if found.course.quadratic is None:
         landed = _nowhere(found, problem)
     else:
-        landed = _landed(found, problem, asked.reach)
-        if asked.intervals == PROFILE:
+        landed = _landed(found, problem, options.tolerance)
+        if options.intervals == PROFILE:
             landed = _profiled(found.task, problem, landed)
-    return compose(found.task, landed, path_of(found, problem, asked.trace_every))
+    return compose(found.task, landed, path_of(found, problem, options.trace_every))
 
 
 def _landed(found: Found, problem: Problem, reach: float | None) -> Assessment:

@@ -12,17 +12,9 @@ from sgdfit.data.readers import open_table
 from sgdfit.derivation.derivation import Derivation, derive
 from sgdfit.errors import CheckpointError, UsageError, did_you_mean
 from sgdfit.fitting.callbacks import Callback
-from sgdfit.fitting.minimize import Options, Wishes, run_textbook, solve
+from sgdfit.fitting.minimize import run_textbook, solve
 from sgdfit.fitting.multistart import searches, started
-from sgdfit.fitting.options import (
-    as_callable,
-    as_dtype,
-    as_intervals,
-    as_means,
-    as_optimizer,
-    identity_of,
-    marks_of,
-)
+from sgdfit.fitting.options import AUTO, as_callable, as_means, identity_of, marks_of, settle
 from sgdfit.fitting.problem import Task, prepare
 from sgdfit.fitting.weights import Weighting, as_weighting
 from sgdfit.formula.formula import Formula, as_formula
@@ -30,11 +22,10 @@ from sgdfit.inference.diagnosis import Diagnosis
 from sgdfit.model.loss import Loss
 from sgdfit.model.model import build
 from sgdfit.model.parameters import Assignments, Bounds
-from sgdfit.optimizers import Optimizer, sgd
+from sgdfit.optimizers import Optimizer
 from sgdfit.optimizers.schedule import AnySchedule
 from sgdfit.result.result import Result
 
-USUAL = sgd()
 # Statuses of runs that can go on from a checkpoint.
 CUT_SHORT = ("interrupted", "stopped")
 
@@ -214,43 +205,29 @@ def fit(
         start=None if searches(start) else start, bounds=bounds, fixed=fixed, tied=tied, seed=seed,
     )  # fmt: skip
     weighting = as_weighting(weights, sigma, absolute_sigma, covariance, model.loss)
-    search = True if searches(start) else search
-    chosen = as_optimizer(
-        optimizer,
-        learning_rate=learning_rate,
-        schedule=schedule,
-        batch_size=batch_size,
-        epochs=epochs,
-        dtype=None if as_dtype(dtype) == "float64" else dtype,
-        shuffle=None if shuffle in (True,) else shuffle,
-    )
-    wishes = Wishes(
-        search=search, seed=seed, steps=steps, tolerance=tolerance, callback=callback,
-        callback_every=callback_every, trace_every=trace_every, kernel=kernel,
-        intervals=as_intervals(intervals, chosen, model.loss.name, weighting.covariance),
+    options = settle(
+        model, covariance=weighting.covariance, optimizer=optimizer, learning_rate=learning_rate,
+        schedule=schedule, batch_size=batch_size, steps=steps, epochs=epochs, shuffle=shuffle,
+        seed=seed, tolerance=tolerance, search=True if searches(start) else search,
+        intervals=intervals, announce=announce, callback=callback, callback_every=callback_every,
+        trace_every=trace_every, kernel=kernel, dtype=dtype,
     )  # fmt: skip
-    options = Options(
-        optimizer=chosen or USUAL, learning_rate=learning_rate, schedule=schedule,
-        batch_size=batch_size, steps=steps, epochs=epochs, shuffle=shuffle, seed=seed,
-        tolerance=tolerance, announce=as_callable(announce, "announce"), callback=callback,
-        callback_every=callback_every, trace_every=trace_every, kernel=kernel, dtype=dtype,
-    )  # fmt: skip
-    listening = dict.fromkeys(("announce", "callback", "callback_every"))
-    said = options._asdict() | listening | {
-        "optimizer": chosen or "auto", "search": search, "missing": missing, "where": where,
-        "intervals": intervals, "absolute_sigma": absolute_sigma, "covariance": covariance,
-        # It decides how many rows are shuffled together where they are read in pieces.
-        "memory": means.memory if chosen else None,
-    }  # fmt: skip
     if means.checkpoint is not None:
         # Only a file asks what run it is of; to write formulas out takes longer than small fits.
+        listening = dict.fromkeys(("announce", "callback", "callback_every"))
+        said = options._asdict() | listening | {
+            "optimizer": options.optimizer or AUTO, "missing": missing, "where": where,
+            "absolute_sigma": absolute_sigma, "covariance": covariance,
+            # It decides how many rows are shuffled together where they are read in pieces.
+            "memory": means.memory if options.optimizer else None,
+        }  # fmt: skip
         means = means._replace(identity=identity_of(model, weighting, said))
     task = prepare(model, table, weighting, missing, means, seed)
     with task.population.journal as journal:
         if means.checkpoint is not None:
             _begin(task, means.checkpoint)
-        if chosen is None:
-            result = solve(task, wishes)
+        if options.optimizer is None:
+            result = solve(task, options)
         else:
             result = run_textbook(started(task, seed) if searches(start) else task, options)
         if result.status.name not in CUT_SHORT:

@@ -4,30 +4,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 
-from sgdfit.choice import switch, whole
-from sgdfit.errors import DivergenceWarning, UsageError
-from sgdfit.fitting.assess import Asked, conclude, result_of
-from sgdfit.fitting.callbacks import Callback, CalledOff, heard
+from sgdfit.errors import DivergenceWarning
+from sgdfit.fitting.assess import conclude, result_of
+from sgdfit.fitting.callbacks import CalledOff, heard
 from sgdfit.fitting.gauss_newton import walk
 from sgdfit.fitting.multistart import Found, find_minimum
 from sgdfit.fitting.nonsmooth import find_from_sums, gathered, has_kink, near_enough, takes_sums
-from sgdfit.fitting.options import (
-    WALD,
-    as_batch_size,
-    as_callable,
-    as_dtype,
-    as_kernel,
-    as_length,
-    as_start,
-    as_steps,
-    as_tolerance,
-    callback_interval,
-    trace_interval,
-)
+from sgdfit.fitting.options import WALD, Options, as_start, trace_interval
 from sgdfit.fitting.problem import Problem, Task, examined
 from sgdfit.fitting.sampling import FEW, RESERVED_WHOLE
 from sgdfit.fitting.sgd import Plan, Rates, decide_rates, descend, is_finite
@@ -38,8 +24,7 @@ from sgdfit.inference.diagnosis import Diagnosis
 from sgdfit.kernel.kernel import Kernel, Sums, choose_form, make
 from sgdfit.model.loss import SQUARED
 from sgdfit.model.model import Model
-from sgdfit.optimizers import Optimizer, sgd
-from sgdfit.optimizers.schedule import AnySchedule
+from sgdfit.optimizers import sgd
 from sgdfit.result.result import Result
 
 DEFAULT_STEPS = 2_000
@@ -54,68 +39,51 @@ PASSES = 4
 UNUSED = sgd()
 
 
-class Wishes(NamedTuple):
-    """The options of `sgdfit.fit` that ``auto`` has, as the user wrote them."""
-
-    search: bool | None
-    seed: int
-    steps: int | None
-    tolerance: float | None
-    callback: Callback | None
-    callback_every: int | None
-    trace_every: int | None
-    kernel: str
-    intervals: str = WALD
-
-
-def solve(task: Task, wishes: Wishes) -> Result:
+def solve(task: Task, options: Options) -> Result:
     """Find starts where none are given, walk to the optimum, and say what came of it."""
-    if wishes.search not in (None, True, False):
-        raise UsageError(f"search is {wishes.search!r}; it is True, False or None")
-    problem = _problem(task, wishes)
+    problem = _problem(task, options)
     # Far out a formula may overflow; what is not finite is looked for, not warned of.
     with np.errstate(all="ignore"):
-        found, problem = _minimum(task, problem, wishes)
-    asked = Asked(as_tolerance(wishes.tolerance), wishes.intervals, wishes.trace_every)
+        found, problem = _minimum(task, problem, options)
     if _is_cut_short(found, problem):
-        return result_of(*_of_sample(found, problem), asked)
+        return result_of(*_of_sample(found, problem), options)
     if _is_called_off(found) and problem.population.whole is None:
-        # Whoever asked for an end does not wait for further passes.
-        return _at_once(found, problem, asked)
-    # Nor is anybody asked again who has asked for an end.
+        # Whoever options for an end does not wait for further passes.
+        return _at_once(found, problem, options)
+    # Nor is anybody options again who has options for an end.
     listeners = problem._replace(callback=None) if _is_called_off(found) else problem
     try:
         with heard(listeners, found.course):
             found = found._replace(task=examined(found.task))
-            return result_of(found, problem, asked)
+            return result_of(found, problem, options)
     except (KeyboardInterrupt, CalledOff) as end:
         ending = "stopped" if isinstance(end, CalledOff) else "interrupted"
     found = found._replace(course=found.course._replace(ending=ending))
-    return _at_once(found, problem, asked)
+    return _at_once(found, problem, options)
 
 
-def _minimum(task: Task, problem: Problem, wishes: Wishes) -> tuple[Found, Problem]:
+def _minimum(task: Task, problem: Problem, options: Options) -> tuple[Found, Problem]:
     """Find the minimum by the way that the loss and the number of rows ask for."""
     if problem.kinked:
         task, problem = gathered(task, problem)
     if takes_sums(problem, task.model):
         enough = near_enough(problem.rows, task.model)
-        near = problem._replace(tolerance=as_tolerance(wishes.tolerance) or enough)
+        near = problem._replace(tolerance=options.tolerance or enough)
         known = find_from_sums(
-            task, near, wishes.search, lambda model: _kernel(task._replace(model=model), wishes)
+            task, near, options.search, lambda model: _kernel(task._replace(model=model), options)
         )
         if known is not None:
             return known
     if problem.kinked:
         # Only the rows themselves tell where such a loss has its minimum.
         assert task.chunk.rows == task.population.rows
-    return find_minimum(task, problem, wishes.search), problem
+    return find_minimum(task, problem, options.search), problem
 
 
-def _at_once(found: Found, problem: Problem, asked: Asked) -> Result:
+def _at_once(found: Found, problem: Problem, options: Options) -> Result:
     """Return what is known without another pass."""
     if problem.population.is_unseen or not problem.squared:
-        return result_of(*_of_sample(found, problem), asked)
+        return result_of(*_of_sample(found, problem), options)
     # What the walk has seen tells the classical errors, without another look.
     task, weighting = found.task, found.task.weighting
     if weighting.covariance == SANDWICH:
@@ -125,7 +93,7 @@ def _at_once(found: Found, problem: Problem, asked: Asked) -> Result:
         )
         task = task._replace(warnings=(*task.warnings, told))
     task = task._replace(weighting=weighting._replace(covariance="auto"))
-    return result_of(found._replace(task=task), problem, asked._replace(intervals=WALD))
+    return result_of(found._replace(task=task), problem, options._replace(intervals=WALD))
 
 
 def _is_called_off(found: Found) -> bool:
@@ -162,11 +130,9 @@ def _of_sample(found: Found, problem: Problem) -> tuple[Found, Problem]:
     return found._replace(task=task, course=course, distance=distance), problem
 
 
-def _problem(task: Task, wishes: Wishes) -> Problem:
+def _problem(task: Task, options: Options) -> Problem:
     model, rows = task.model, task.population.rows
     squared = model.loss.name == SQUARED
-    tolerance = as_tolerance(wishes.tolerance)
-    every = wishes.callback_every
     low, high = (
         np.array([getattr(model.parameters[name], side) for name in model.free])
         for side in ("low", "high")
@@ -174,7 +140,7 @@ def _problem(task: Task, wishes: Wishes) -> Problem:
     linear = _solved_exactly(model, low, high) if squared else np.arange(0)
     held = np.zeros(len(model.free), dtype=bool)
     return Problem(
-        kernel=_kernel(task, wishes),
+        kernel=_kernel(task, options),
         names=model.free,
         population=task.population,
         box=Box(low, high, held),
@@ -182,12 +148,12 @@ def _problem(task: Task, wishes: Wishes) -> Problem:
         quadratic=squared and model.is_linear,
         squared=squared,
         kinked=has_kink(model),
-        seed=wishes.seed,
-        steps=as_steps(wishes.steps, DEFAULT_STEPS),
-        looks=as_steps(wishes.steps, MOST_LOOKS if rows > RESERVED_WHOLE else DEFAULT_STEPS),
-        tolerance=tolerance or (FINE if rows <= FEW or has_kink(model) else FINE_OF_MANY),
-        callback=as_callable(wishes.callback, "callback"),
-        callback_every=1 if every is None else whole(every, "callback_every", 1),
+        seed=options.seed,
+        steps=options.steps or DEFAULT_STEPS,
+        looks=options.steps or (MOST_LOOKS if rows > RESERVED_WHOLE else DEFAULT_STEPS),
+        tolerance=options.tolerance or (FINE if rows <= FEW or has_kink(model) else FINE_OF_MANY),
+        callback=options.callback,
+        callback_every=options.callback_every or 1,
         visits=[],
     )
 
@@ -198,9 +164,9 @@ def _solved_exactly(model: Model, low: np.ndarray, high: np.ndarray) -> np.ndarr
     return np.flatnonzero([n in model.linear for n in model.free] & unbounded)
 
 
-def _kernel(task: Task, wishes: Wishes) -> Kernel:
+def _kernel(task: Task, options: Options) -> Kernel:
     rows = task.population.rows
-    form = choose_form(wishes.kernel, rows, PASSES, rows, "float64")
+    form = choose_form(options.kernel, rows, PASSES, rows, "float64")
     # Any optimizer will do: only the kernel's sums and rows are used.
     return make(task.model, UNUSED, form, weighted=task.population.weighted)
 
@@ -210,40 +176,20 @@ def _kernel(task: Task, wishes: Wishes) -> Kernel:
 DIVERGED = 1e10
 
 
-class Options(NamedTuple):
-    """The options of `sgdfit.fit` that textbook descent has, as the user wrote them."""
-
-    optimizer: Optimizer
-    learning_rate: float | AnySchedule | None
-    schedule: str | AnySchedule | None
-    batch_size: int | str | None
-    steps: int | None
-    epochs: int | None
-    shuffle: bool
-    seed: int
-    tolerance: float | None
-    announce: Callable[[Diagnosis], object] | None
-    callback: Callback | None
-    callback_every: int | None
-    trace_every: int | None
-    kernel: str
-    dtype: str
-
-
-def run_textbook(task: Task, asked: Options) -> Result:
-    """Settle the options, run the loop, and say what came of it."""
-    model, rows, chosen = task.model, task.population.rows, asked.optimizer
-    size = as_batch_size("full" if asked.batch_size is None else asked.batch_size, rows)
-    length = as_length(asked.steps, asked.epochs, rows, size)
-    begin = as_start(model.start, as_dtype(asked.dtype), model.free)
-    form = choose_form(as_kernel(asked.kernel, chosen), rows, length, size, begin.dtype)
+def run_textbook(task: Task, options: Options) -> Result:
+    """Settle what depends on the rows, run the loop, and say what came of it."""
+    model, rows, chosen = task.model, task.population.rows, options.optimizer
+    assert chosen is not None  # else auto is asked for
+    size, length = options.batch_rows(rows), options.length(rows)
+    begin = as_start(model.start, options.dtype, model.free)
+    form = choose_form(options.kernel, rows, length, size, begin.dtype)
     made = make(model, chosen, form, weighted=task.population.weighted)
     first = task.population.sums(made, begin.astype(np.float64))
     task = examined(task)
     rates = decide_rates(
-        model, chosen, size, task.population, first, asked.learning_rate, asked.schedule, length
+        model, chosen, size, task.population, first, options.learning_rate, options.schedule, length
     )
-    every, keep = trace_interval(asked.trace_every, length)
+    every, keep = trace_interval(options.trace_every, length)
     plan = Plan(
         kernel=made,
         optimizer=chosen,
@@ -255,17 +201,17 @@ def run_textbook(task: Task, asked: Options) -> Result:
         batch_size=size,
         # Without a finite gradient there is nowhere to step; the conclusion says why.
         steps=length if is_finite(first) else 0,
-        shuffle=switch(asked.shuffle, "shuffle") and size < rows,
-        seed=asked.seed,
+        shuffle=options.shuffle and size < rows,
+        seed=options.seed,
         ceiling=_ceiling(task, first),
         record_every=every,
         keep_trace=keep,
         distance=lambda theta: distance_to_optimum(task, made, theta),
-        tolerance=as_tolerance(asked.tolerance),
-        callback=as_callable(asked.callback, "callback"),
-        callback_every=callback_interval(asked.callback_every, rows, size),
+        tolerance=options.tolerance,
+        callback=options.callback,
+        callback_every=options.callback_every or -(-rows // size),
     )
-    _announce(rates, as_callable(asked.announce, "announce"))
+    _announce(rates, options.announce)
     course = descend(plan, task.population)
     try:
         return conclude(task, plan, course, first, rates.diagnosis)

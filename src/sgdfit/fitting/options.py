@@ -8,6 +8,7 @@ import re
 import reprlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import CodeType, MappingProxyType
 from typing import Any, NamedTuple
 
@@ -15,14 +16,17 @@ import numpy as np
 
 from sgdfit import __version__
 from sgdfit.checkpoint.checkpoint import Arrays, Checkpoint, Records, open_checkpoint
-from sgdfit.choice import choose, number, whole
+from sgdfit.choice import choose, number, switch, whole
 from sgdfit.data.fingerprints import fingerprint_of
 from sgdfit.errors import CheckpointWarning, UsageError, did_you_mean
+from sgdfit.fitting.callbacks import Callback
 from sgdfit.fitting.weights import Weighting
-from sgdfit.kernel.kernel import Chunk
+from sgdfit.inference.diagnosis import Diagnosis
+from sgdfit.kernel.kernel import Chunk, choose_form
 from sgdfit.model.model import Model
 from sgdfit.model.parameters import Parameter
-from sgdfit.optimizers import OPTIMIZERS, Optimizer
+from sgdfit.optimizers import DEFAULT_RATES, OPTIMIZERS, Optimizer
+from sgdfit.optimizers.schedule import SCHEDULES, AnySchedule, constant
 
 AUTO = "auto"
 WALD, PROFILE = "wald", "profile"
@@ -30,6 +34,180 @@ DEFAULT_STEPS = 1_000
 TRACE_ROWS = 10_000
 # More than a machine can take in a lifetime; beyond it, counters could overflow.
 MOST_STEPS = 10**18
+
+
+class Options(NamedTuple):
+    """Options of `sgdfit.fit`, checked; None where that is left to it."""
+
+    optimizer: Optimizer | None  # None: auto
+    learning_rate: float | AnySchedule | None
+    schedule: str | AnySchedule | None
+    batch_size: int | str | None
+    steps: int | None
+    epochs: int | None
+    shuffle: bool
+    seed: int
+    tolerance: float | None  # in standard errors
+    search: bool | None
+    intervals: str
+    announce: Callable[[Diagnosis], object] | None
+    callback: Callback | None
+    callback_every: int | None
+    trace_every: int | None
+    kernel: str
+    dtype: np.dtype[Any]
+
+    def batch_rows(self, rows: int) -> int:
+        """Return how many rows one step takes, at most all."""
+        return min(self.batch_size, rows) if isinstance(self.batch_size, int) else rows
+
+    def length(self, rows: int) -> int:
+        """Return how many steps textbook descent takes."""
+        if self.epochs is None:
+            return self.steps or DEFAULT_STEPS
+        return _finite(self.epochs * -(-rows // self.batch_rows(rows)))
+
+
+def settle(
+    model: Model,
+    *,
+    covariance: str,
+    optimizer: str | Optimizer | None,
+    learning_rate: float | AnySchedule | None,
+    schedule: str | AnySchedule | None,
+    batch_size: int | str | None,
+    steps: int | None,
+    epochs: int | None,
+    shuffle: bool,
+    seed: int,
+    tolerance: float | None,
+    search: bool | None,
+    intervals: str,
+    announce: Callable[[Diagnosis], object] | None,
+    callback: Callback | None,
+    callback_every: int | None,
+    trace_every: int | None,
+    kernel: str,
+    dtype: Any,
+) -> Options:
+    """Check every option before a row is read.
+
+    Raises
+    ------
+    UsageError
+        When one of them cannot be used, or they contradict one another.
+    """
+    chosen = as_optimizer(
+        optimizer,
+        learning_rate=learning_rate,
+        schedule=schedule,
+        batch_size=batch_size,
+        epochs=epochs,
+        dtype=None if as_dtype(dtype) == "float64" else dtype,
+        shuffle=None if shuffle in (True,) else shuffle,
+    )
+    if search not in (None, True, False):
+        raise UsageError(f"search is {search!r}; it is True, False or None")
+    if steps is not None and epochs is not None:
+        raise UsageError(f"steps={steps} and epochs={epochs} are two lengths; give one of them")
+    options = Options(
+        optimizer=chosen,
+        learning_rate=learning_rate,
+        schedule=schedule,
+        batch_size=as_batch_size(batch_size),
+        steps=None if steps is None else _finite(whole(steps, "steps", 1)),
+        epochs=None if epochs is None else whole(epochs, "epochs", 1),
+        shuffle=switch(shuffle, "shuffle"),
+        seed=seed,
+        tolerance=as_tolerance(tolerance),
+        search=search,
+        intervals=as_intervals(intervals, chosen, model.loss.name, covariance),
+        announce=as_callable(announce, "announce"),
+        callback=as_callable(callback, "callback"),
+        callback_every=None
+        if callback_every is None
+        else whole(callback_every, "callback_every", 1),
+        trace_every=None if trace_every is None else whole(trace_every, "trace_every", 0),
+        kernel=kernel,
+        dtype=as_dtype(dtype),
+    )
+    choose_form(kernel, 1, 1, 1, options.dtype)
+    if chosen is None:
+        return options
+    _check_rates(chosen, learning_rate, schedule, options.length(rows=1))
+    as_start(model.start, options.dtype, model.free)
+    return options._replace(kernel=_own_kernel(kernel, chosen))
+
+
+def _check_rates(
+    optimizer: Optimizer,
+    learning_rate: float | AnySchedule | None,
+    schedule: str | AnySchedule | None,
+    steps: int,
+) -> None:
+    if rates_asked_for(learning_rate, schedule, steps) is None:
+        if optimizer.name not in DEFAULT_RATES:
+            raise UsageError(f"the optimizer {optimizer.name!r} has no default; give learning_rate")
+        scheduled(1.0, schedule, steps)
+
+
+def _own_kernel(kernel: str, optimizer: Optimizer) -> str:
+    """Return the form of the kernel that was asked for; one's own optimizer needs NumPy's."""
+    if optimizer.name in OPTIMIZERS:
+        return kernel
+    if kernel == "compiled":
+        raise UsageError(f"the optimizer {optimizer.name!r} is not compiled; use kernel='numpy'")
+    return "numpy"
+
+
+def as_batch_size(batch_size: int | str | None) -> int | str | None:
+    """Return the rows of one step, or ``"full"``."""
+    if batch_size is None:
+        return None
+    if isinstance(batch_size, str):
+        if batch_size == "full":
+            return batch_size
+        if not batch_size.isdecimal():
+            raise UsageError(f"batch_size is {batch_size!r}; give a number of rows or 'full'")
+        batch_size = int(batch_size)
+    return whole(batch_size, "batch_size", 1)
+
+
+def rates_asked_for(
+    learning_rate: float | AnySchedule | None,
+    schedule: str | AnySchedule | None,
+    steps: int,
+) -> AnySchedule | None:
+    """Return the schedule that the arguments set; None where the rate is left to us."""
+    if callable(learning_rate):
+        if schedule is not None:
+            raise UsageError("learning_rate is a function of the step already; leave out schedule")
+        return learning_rate
+    if callable(schedule):
+        if learning_rate is not None:
+            raise UsageError(
+                "schedule is a function of the step, which sets the rate; leave out"
+                f" learning_rate={learning_rate!r}"
+            )
+        return schedule
+    if learning_rate is None:
+        return None
+    rate = number(learning_rate, "learning_rate")
+    if rate <= 0:
+        raise UsageError(f"learning_rate is {rate:g}; it must be above 0")
+    return scheduled(rate, schedule, steps)
+
+
+def scheduled(rate: float, schedule: str | AnySchedule | None, steps: int) -> AnySchedule:
+    """Return the schedule that ``schedule`` names; one that needs a length takes the run's."""
+    if schedule is None:
+        return constant(rate)
+    table: dict[str, Callable[..., AnySchedule]] = {
+        **SCHEDULES,
+        "cosine": partial(SCHEDULES["cosine"], steps=steps),
+        "warm_up": partial(SCHEDULES["warm_up"], steps=max(1, steps // 10)),
+    }
+    return choose(schedule, table, "schedule", rate=rate)  # type: ignore[arg-type]
 
 
 def as_optimizer(optimizer: str | Optimizer | None, **textbook: object) -> Optimizer | None:
@@ -95,17 +273,6 @@ def _none() -> None:
     """Make no optimizer of the textbook's: auto is none of them."""
 
 
-def as_batch_size(batch_size: int | str, rows: int) -> int:
-    """Return how many rows one step takes, at most all."""
-    if isinstance(batch_size, str):
-        if batch_size == "full":
-            return rows
-        if not batch_size.isdecimal():
-            raise UsageError(f"batch_size is {batch_size!r}; give a number of rows or 'full'")
-        batch_size = int(batch_size)
-    return min(whole(batch_size, "batch_size", 1), rows)
-
-
 def as_callable(given: Callable[..., object] | None, what: str) -> Callable[..., object] | None:
     """Return a function, or None, as it is."""
     if given is not None and not callable(given):
@@ -138,29 +305,6 @@ def as_dtype(dtype: Any) -> np.dtype[Any]:
     return native
 
 
-def as_kernel(kernel: str, optimizer: Optimizer) -> str:
-    """Return the form of the kernel that was asked for; one's own optimizer needs NumPy's."""
-    if optimizer.name in OPTIMIZERS or kernel not in ("auto", "compiled"):
-        return kernel
-    if kernel == "compiled":
-        raise UsageError(f"the optimizer {optimizer.name!r} is not compiled; use kernel='numpy'")
-    return "numpy"
-
-
-def as_length(steps: int | None, epochs: int | None, rows: int, batch_size: int) -> int:
-    """Return how many steps to take."""
-    if steps is not None and epochs is not None:
-        raise UsageError(f"steps={steps} and epochs={epochs} are two lengths; give one of them")
-    if epochs is not None:
-        return _finite(whole(epochs, "epochs", 1) * -(-rows // batch_size))
-    return as_steps(steps, DEFAULT_STEPS)
-
-
-def as_steps(steps: int | None, usual: int) -> int:
-    """Return how many steps to take at most."""
-    return usual if steps is None else _finite(whole(steps, "steps", 1))
-
-
 def _finite(length: int) -> int:
     if length > MOST_STEPS:
         raise UsageError(f"{length:.3g} steps would never end; give at most {MOST_STEPS:.0e}")
@@ -184,11 +328,6 @@ def trace_interval(trace_every: int | None, steps: int) -> tuple[int, bool]:
         return usual, True
     asked = min(whole(trace_every, "trace_every", 0), steps)
     return asked or usual, asked > 0
-
-
-def callback_interval(given: int | None, rows: int, batch_size: int) -> int:
-    """Return the steps between two calls: by default an epoch."""
-    return -(-rows // batch_size) if given is None else whole(given, "callback_every", 1)
 
 
 UNITS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "ki": 2**10, "mi": 2**20, "gi": 2**30}

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgdfit.choice import choose, number
-from sgdfit.errors import UsageError
 from sgdfit.fitting.callbacks import Callback, Progress
 from sgdfit.fitting.dataset import Population
+from sgdfit.fitting.options import rates_asked_for, scheduled
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.inference.diagnosis import Diagnosis, diagnose
 from sgdfit.inference.stability import Descent
@@ -22,7 +20,7 @@ from sgdfit.kernel.order import Order, in_order, shuffled
 from sgdfit.model.loss import PREDICTION, TARGET
 from sgdfit.model.model import Model
 from sgdfit.optimizers import DEFAULT_RATES, Optimizer
-from sgdfit.optimizers.schedule import SCHEDULES, AnySchedule, Schedule, constant, tabulate
+from sgdfit.optimizers.schedule import AnySchedule, Schedule, tabulate
 
 # Rows looked at together, so that memory stays bounded.
 STRIDE = 65_536
@@ -119,58 +117,15 @@ def decide_rates(
     schedule: str | AnySchedule | None,
     steps: int,
 ) -> Rates:
-    """Return the schedule, and what the curvature at the start says of it.
-
-    Raises
-    ------
-    UsageError
-        When the rate is not above 0, or both arguments set it.
-    """
-    rates = _asked_for(learning_rate, schedule, steps)
+    """Return the schedule, and what the curvature at the start says of it."""
+    rates = rates_asked_for(learning_rate, schedule, steps)
     if rates is None:
         rate = _default_rate(model, optimizer, batch_size, population, first)
-        rates = _scheduled(rate, schedule, steps)
+        rates = scheduled(rate, schedule, steps)
     largest = _largest(rates, steps)
     diagnosis = _diagnosed(model, optimizer, batch_size, first, largest)
     limit = diagnosis.stability_limit
     return Rates(rates, diagnosis, limit is not None and largest > limit)
-
-
-def _asked_for(
-    learning_rate: float | AnySchedule | None,
-    schedule: str | AnySchedule | None,
-    steps: int,
-) -> AnySchedule | None:
-    """Return the schedule that the arguments set; None where the rate is left to us."""
-    if callable(learning_rate):
-        if schedule is not None:
-            raise UsageError("learning_rate is a function of the step already; leave out schedule")
-        return learning_rate
-    if callable(schedule):
-        if learning_rate is not None:
-            raise UsageError(
-                "schedule is a function of the step, which sets the rate; leave out"
-                f" learning_rate={learning_rate!r}"
-            )
-        return schedule
-    if learning_rate is None:
-        return None
-    rate = number(learning_rate, "learning_rate")
-    if rate <= 0:
-        raise UsageError(f"learning_rate is {rate:g}; it must be above 0")
-    return _scheduled(rate, schedule, steps)
-
-
-def _scheduled(rate: float, schedule: str | AnySchedule | None, steps: int) -> AnySchedule:
-    """Return the schedule that ``schedule`` names; one that needs a length takes the run's."""
-    if schedule is None:
-        return constant(rate)
-    table: dict[str, Callable[..., AnySchedule]] = {
-        **SCHEDULES,
-        "cosine": partial(SCHEDULES["cosine"], steps=steps),
-        "warm_up": partial(SCHEDULES["warm_up"], steps=max(1, steps // 10)),
-    }
-    return choose(schedule, table, "schedule", rate=rate)  # type: ignore[arg-type]
 
 
 def _largest(rates: AnySchedule, steps: int) -> float:
@@ -192,8 +147,6 @@ def _default_rate(
     linear its curvature changes on the way, the more so the more a batch leads astray: half of
     that again, or a quarter.
     """
-    if optimizer.name not in DEFAULT_RATES:
-        raise UsageError(f"the optimizer {optimizer.name!r} has no default; give learning_rate")
     usual = DEFAULT_RATES[optimizer.name]
     if usual is not None:
         return usual
