@@ -372,7 +372,7 @@ def _open(data: str, where: str | None = None, missing: str = "error") -> Table:
         _check_condition(where)
     if data != "-":
         return open_table(data, where)
-    from sgdfit.cli.standard_input import whole_input
+    from sgdfit.cli.json_lines import whole_input
 
     return open_table(whole_input(missing), where)
 

@@ -4,25 +4,40 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import os
 import re
+import select
 import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass, replace
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from sgdfit.cli.json_lines import BOM, LABEL, JsonLines, fed, is_json
 from sgdfit.cli.options import FIT
-from sgdfit.cli.standard_input import Arrived, Input, Signals, Stopped, batches
-from sgdfit.cli.terminal import INTERRUPTED, TERMINATED, OutputOptions, say, say_error, width
+from sgdfit.cli.terminal import (
+    INTERRUPTED,
+    SIGNALS,
+    TERMINATED,
+    OutputOptions,
+    say,
+    say_error,
+    width,
+)
 from sgdfit.errors import DataError, SgdfitError, UsageError
 from sgdfit.result.rounding import number, plus_minus
 
 if TYPE_CHECKING:
+    from sgdfit.data.table import Table
     from sgdfit.online.update import Update
     from sgdfit.online.updating import Fit
 
 MISUSED = 2
+BLOCK = 1 << 16
+ARROW = b"\xff\xff\xff\xff"
 EVERY = "1s"
 # Beside --follow, these change nothing either.
 _HARMLESS = {"optimizer": "auto", "kernel": "numpy"}
@@ -163,7 +178,7 @@ class FollowLoop:
         for batch in batches(source, lenient):
             self._take(batch, signals)
 
-    def _take(self, batch: Arrived, signals: Signals) -> None:
+    def _take(self, batch: RowBatch, signals: Signals) -> None:
         """Take in a batch, cut where a line is due."""
         first, total = 0, len(batch)
         every = self.interval.rows
@@ -177,7 +192,7 @@ class FollowLoop:
             first = last
             signals.check()
 
-    def _update(self, batch: Arrived) -> None:
+    def _update(self, batch: RowBatch) -> None:
         """Update; of a batch that is refused, take in the rows before the one to blame."""
         try:
             told = self.fit.update(batch.table())
@@ -225,10 +240,8 @@ class FollowLoop:
 
 
 def _as_json(update: Update, seconds: float) -> dict[str, Any]:
-    from math import isfinite
-
     def known(value: float | None) -> float | None:
-        return value if value is not None and isfinite(value) else None
+        return value if value is not None and math.isfinite(value) else None
 
     return {
         "event": "update",
@@ -245,6 +258,167 @@ def _as_json(update: Update, seconds: float) -> dict[str, Any]:
         },
         "warnings": list(update.warnings),
     }
+
+
+class Stopped(BaseException):  # it is no error, and nobody's to catch but ours
+    """A signal came while nothing was being done."""
+
+
+class Signals:
+    """Ctrl-C and SIGTERM wait until the rows that have come are worked in."""
+
+    def __init__(self) -> None:
+        self.caught: int = 0
+        self.waiting = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Signals:
+        self._before = {each: signal.signal(each, self._catch) for each in SIGNALS}
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        for each, handler in self._before.items():
+            signal.signal(each, handler)
+
+    def _catch(self, signum: int, frame: FrameType | None) -> None:
+        again, self.caught = bool(self.caught), signum
+        if self.waiting or again:
+            self.waiting = False
+            raise Stopped
+
+    def check(self) -> None:
+        """Stop here if a signal came."""
+        if self.caught:
+            raise Stopped
+
+
+class RowBatch(Protocol):
+    """Rows that came together."""
+
+    def __len__(self) -> int: ...
+
+    def slice(self, first: int, last: int) -> RowBatch:
+        """Return some of the rows."""
+
+    def table(self) -> Table:
+        """Return the rows as a table."""
+
+
+class Input:
+    """Standard input, block by block; while there is none, lines that are due are printed."""
+
+    def __init__(self, signals: Signals, loop: FollowLoop) -> None:
+        self._signals, self._loop = signals, loop
+        stdin: Any = sys.stdin
+        self._stream = getattr(stdin, "buffer", stdin)
+        self._held = b""
+        try:
+            self._file: int | None = self._stream.fileno()
+        except (OSError, ValueError, AttributeError):
+            self._file = None
+
+    def block(self) -> bytes:
+        """Return what is there next; nothing at the end."""
+        if self._held:
+            block, self._held = self._held, b""
+            return block
+        if self._file is None:
+            return bytes(self._stream.read1(BLOCK))
+        while not self._ready(self._file):
+            self._loop.line()
+        return os.read(self._file, BLOCK)
+
+    def _ready(self, file: int) -> bool:
+        # In this order, so that no signal falls between the two.
+        self._signals.waiting = True
+        try:
+            self._signals.check()
+            return bool(select.select([file], [], [], self._loop.patience())[0])
+        finally:
+            self._signals.waiting = False
+
+    def hold(self, block: bytes) -> None:
+        """Put back what was read too early."""
+        self._held = block + self._held
+
+    # Arrow reads through these.
+    closed = False
+
+    def read(self, size: int = -1) -> bytes:
+        """Return so many bytes, fewer at the end alone."""
+        parts: list[bytes] = []
+        while size:
+            block = self.block()
+            if not block:
+                break
+            if 0 <= size < len(block):
+                self.hold(block[size:])
+                block = block[:size]
+            parts.append(block)
+            size -= len(block)
+        return b"".join(parts)
+
+
+def batches(source: Input, lenient: bool) -> Iterator[RowBatch]:
+    """Yield the rows of an input, whose format its first bytes tell.
+
+    Parameters
+    ----------
+    lenient : bool
+        Whether a line that is not like the first is a row without numbers, rather than an error.
+
+    Raises
+    ------
+    DataError
+        When they are not in that format.
+    """
+    head = b""
+    while more := source.read(1):
+        head += more
+        begun = head.removeprefix(BOM).strip() and not BOM.startswith(head)
+        if begun and (len(head) == len(ARROW) or not ARROW.startswith(head)):
+            break
+    source.hold(head)
+    if head == ARROW:
+        return _arrow(source)
+    if is_json(head):
+        return fed(JsonLines(LABEL, lenient, numeric=lenient), source.block)
+    from sgdfit.data.text.arrivals import TextArrivals
+
+    return fed(TextArrivals(LABEL, lenient), source.block)
+
+
+@dataclass(frozen=True)
+class _Record:
+    """An Arrow batch, cut and opened as `Lines` are."""
+
+    batch: Any
+
+    def __len__(self) -> int:
+        return int(self.batch.num_rows)
+
+    def slice(self, first: int, last: int) -> _Record:
+        return _Record(self.batch.slice(first, last - first))
+
+    def table(self) -> Any:
+        from sgdfit.data.readers import open_table
+
+        return replace(open_table(self.batch), label=LABEL)
+
+
+def _arrow(source: Input) -> Iterator[RowBatch]:
+    import pyarrow as pa
+
+    try:
+        with pa.ipc.open_stream(pa.PythonFile(source, mode="r")) as reader:
+            for batch in reader:
+                yield _Record(batch)
+    except (pa.ArrowInvalid, OSError) as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise DataError(
+            f"{LABEL} is no whole Arrow stream ({error}); check what writes it"
+        ) from error
 
 
 class ProgressTable:
@@ -268,7 +442,7 @@ class ProgressTable:
         yield GAP.join(cells[name].rjust(size) for name, size in self._columns.items()).rstrip()
 
     def _heads(self) -> str:
-        return GAP.join(_bare(name).rjust(size) for name, size in self._columns.items())
+        return GAP.join(name.strip().rjust(size) for name, size in self._columns.items())
 
 
 def _cells(update: Update, seconds: float) -> dict[str, str]:
@@ -282,10 +456,6 @@ def _cells(update: Update, seconds: float) -> dict[str, str]:
         cells["loss"] = number(update.loss, DIGITS)
     cells["time"] = f"{seconds:,.1f} s"
     return cells
-
-
-def _bare(name: str) -> str:
-    return name.strip()
 
 
 def _fitting(cells: dict[str, str], room: int | None) -> dict[str, int]:
@@ -304,7 +474,9 @@ def _widths(cells: dict[str, str], usual: dict[str, int]) -> dict[str, int]:
     order = [name for name in FIRST if name in cells]
     order += [name for name in cells if name not in FIRST]
     least = usual["parameter"]
-    return {name: max(usual.get(name, least), len(_bare(name)), len(cells[name])) for name in order}
+    return {
+        name: max(usual.get(name, least), len(name.strip()), len(cells[name])) for name in order
+    }
 
 
 def _length(widths: dict[str, int]) -> int:

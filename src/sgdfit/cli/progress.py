@@ -1,4 +1,4 @@
-"""A progress bar for a descent: one of those who listen to it."""
+"""A progress bar for a fit, and the rows that are read for it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sgdfit.cli.terminal import say
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as Bars
-
     from sgdfit.data.scan import Piece
     from sgdfit.data.table import Table
     from sgdfit.fitting.callbacks import Callback, Progress
     from sgdfit.fitting.reduce import Pass
-
-__all__ = ["Listener", "progress_bar", "steps_between"]
 
 PREPARING = "reading and preparing"
 DEFAULT_STEPS = 1_000
@@ -82,11 +78,24 @@ def progress_bar(wanted: bool = True, doing: str = PREPARING) -> Iterator[Listen
 
     Where no bar is wanted or standard error is no terminal, none is written to files and pipes.
     """
-    if not (wanted and _on_terminal()):
+    on_terminal = sys.stderr.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown")
+    if not (wanted and on_terminal):
         yield Listener(None, say, None)
         return
-    bars = _bars()
-    with bars:
+    from rich.console import Console
+    from rich.progress import BarColumn, SpinnerColumn, TextColumn
+    from rich.progress import Progress as Bars
+
+    with Bars(
+        SpinnerColumn(),
+        BarColumn(bar_width=None),
+        TextColumn("{task.description}", markup=False),
+        console=Console(stderr=True, highlight=False, emoji=False),
+        transient=True,
+        expand=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    ) as bars:
         task = bars.add_task(doing, total=None)
         shown, begun, rows = -SECONDS_A_LOOK, False, 0
         looked = opened = time.perf_counter()
@@ -97,7 +106,12 @@ def progress_bar(wanted: bool = True, doing: str = PREPARING) -> Iterator[Listen
             if progress.seconds - shown >= SECONDS_A_LOOK:
                 shown = progress.seconds
                 text = describe(progress)
-                done, total = _share(progress)
+                reading = progress.reading
+                done, total = (
+                    (progress.step, progress.steps)
+                    if reading is None
+                    else (reading.rows, reading.of)
+                )
                 bars.update(task, total=total, completed=done, description=text)
 
         def tell(text: str) -> None:
@@ -125,34 +139,6 @@ def prepared(rows: int, total: int, seconds: float, doing: str = PREPARING) -> s
     if rows < total:
         return f"{doing}  {_short(rows)} of {_short(total)} rows"
     return f"{doing}  {_short(rows)} rows, {_short(rows / max(seconds, 1e-9))} rows/s"
-
-
-def _share(progress: Progress) -> tuple[int, int]:
-    """Return what is done and how much there is of it: rows of a pass, or steps."""
-    if progress.reading is None:
-        return progress.step, progress.steps
-    return progress.reading.rows, progress.reading.of
-
-
-def _bars() -> Bars:
-    from rich.console import Console
-    from rich.progress import BarColumn, SpinnerColumn, TextColumn
-    from rich.progress import Progress as Bars
-
-    return Bars(
-        SpinnerColumn(),
-        BarColumn(bar_width=None),
-        TextColumn("{task.description}", markup=False),
-        console=Console(stderr=True, highlight=False, emoji=False),
-        transient=True,
-        expand=True,
-        redirect_stdout=False,
-        redirect_stderr=False,
-    )
-
-
-def _on_terminal() -> bool:
-    return sys.stderr.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown")
 
 
 def describe(progress: Progress) -> str:
