@@ -398,15 +398,6 @@ def test_floats_are_not_copied_and_cannot_be_written(dtype, wrap):
     assert array.flags.writeable
 
 
-def test_an_uncompressed_arrow_file_is_not_copied(tmp_path):
-    path = tmp_path / "data.arrow"
-    with pa.ipc.new_file(path, ARROW.schema) as writer:
-        writer.write_table(ARROW)
-    table = open_table(path)
-    first, second = (table.load(["x"]).columns["x"] for _ in range(2))
-    assert np.shares_memory(first, second)
-
-
 def test_only_the_columns_needed_are_looked_at(write):
     data = {"x": X, "text": ["a"] * 4, "short": [1], 7: X}
     del data[7]

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from permissions import as_nobody, reachable
-from sgdfit.data.files.paths import format_table
+from sgdfit.data.formats import format_table
 from sgdfit.data.readers import KINDS, open_table
 from sgdfit.errors import DataError, UsageError
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from sgdfit import plot
-from sgdfit.data.files.paths import COMPRESSIONS, FORMATS
+from sgdfit.data.formats import COMPRESSIONS, FORMATS
 from sgdfit.formula.functions import CONSTANTS, FUNCTIONS
 from sgdfit.model.loss import LOSSES
 from sgdfit.optimizers import OPTIMIZERS

@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
 
-from sgdfit.data.files import folders
-from sgdfit.data.files.patterns import natural
+from sgdfit.data import files as file_names
+from sgdfit.data import formats
+from sgdfit.data.files import natural
 from sgdfit.data.fingerprints import fingerprint_of
 from sgdfit.data.readers import open_table
 from sgdfit.data.scan import BATCH_ROWS, DECODED_ROWS
@@ -135,7 +136,7 @@ def test_long_batches_are_cut_and_short_ones_joined(kind, tmp_path):
 
 
 def test_a_batch_too_long_to_be_held_is_read_page_by_page(tmp_path, monkeypatch):
-    monkeypatch.setattr("sgdfit.data.files.record_batches.MAPPED", 1000)
+    monkeypatch.setattr("sgdfit.data.formats.MAPPED", 1000)
     rows = BATCH_ROWS + 5
     table = pa.table({"x": np.arange(float(rows)), "y": np.ones(rows)})
     ipc(table, str(tmp_path / "a.arrow"), pa.ipc.new_file, rows)
@@ -299,7 +300,7 @@ def test_an_address_is_reached_through_its_filesystem(tmp_path, monkeypatch):
         asked.append(address)
         return handler, address.partition("?")[0].removeprefix("s3://")
 
-    monkeypatch.setattr(folders, "filesystem", answer)
+    monkeypatch.setattr(file_names, "filesystem", answer)
     partitions(tmp_path / "bucket" / "data")
     write_csv(TABLE, tmp_path / "bucket" / "a.csv")
     expected = [float(n) for n in range(1, 900, 2)]
@@ -417,21 +418,20 @@ def test_pandas_agrees_on_a_folder(tmp_path):
 def test_what_a_file_says_of_itself_is_not_read_with_each_of_its_row_groups(
     kept, often, tmp_path, monkeypatch
 ):
-    from sgdfit.data.files import row_groups
 
     for name in "abc":
         pq.write_table(TABLE.slice(0, 200), tmp_path / f"{name}.parquet", row_group_size=10)
-    monkeypatch.setattr(row_groups, "KEPT_METADATA", kept)
+    monkeypatch.setattr(formats, "KEPT_METADATA", kept)
     scan = open_table(tmp_path).scan
-    known, plain = [], row_groups._file
+    known, plain = [], formats._parquet
 
     def counting(source, origin, metadata=None):
         known.append(metadata is not None)
         return plain(source, origin, metadata)
 
-    monkeypatch.setattr(row_groups, "_file", counting)
+    monkeypatch.setattr(formats, "_parquet", counting)
     assert len(scan.pieces) == 60
     found = [batch["n"].to_numpy() for piece in scan.pieces for batch in piece.read(["n"])]
     np.testing.assert_array_equal(np.concatenate(found), np.tile(np.arange(200), 3))
     assert (known.count(True), known.count(False)) == (60, often)
-    assert row_groups._long_metadata.cache_info().currsize <= row_groups.LONG_KEPT
+    assert formats._long_metadata.cache_info().currsize <= formats.LONG_KEPT

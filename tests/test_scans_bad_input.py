@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from permissions import as_nobody, reachable
-from sgdfit.data.files import folders
+from sgdfit.data import files
 from sgdfit.data.readers import open_table
 from sgdfit.errors import DataError
 
@@ -152,7 +152,7 @@ def test_bad_selections(data, words, tmp_path, monkeypatch):
 
 def test_an_empty_list_names_no_file():
     with pytest.raises(DataError, match="the list of files is empty"):
-        folders.select([])
+        files.select([])
 
 
 def test_a_filesystem_that_refuses_is_told_in_one_sentence(tmp_path, monkeypatch):
@@ -160,7 +160,7 @@ def test_a_filesystem_that_refuses_is_told_in_one_sentence(tmp_path, monkeypatch
         def get_file_info(self, path):
             raise OSError("When getting information for key 'a': AWS Error ACCESS_DENIED\ntrace")
 
-    monkeypatch.setattr(folders, "filesystem", lambda address: (Refusing(), "bucket"))
+    monkeypatch.setattr(files, "filesystem", lambda address: (Refusing(), "bucket"))
     with pytest.raises(DataError) as caught:
         open_table("s3://bucket/data")
     assert_says(str(caught.value), ["'s3://bucket/data' cannot be read", "ACCESS_DENIED)"])
@@ -277,7 +277,7 @@ def test_a_remote_file_that_changes_is_refused(tmp_path, monkeypatch):
     from pyarrow import fs
 
     system = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
-    monkeypatch.setattr(folders, "filesystem", lambda address: (system, "a.parquet"))
+    monkeypatch.setattr(files, "filesystem", lambda address: (system, "a.parquet"))
     three_groups(tmp_path / "a.parquet")
     scan = open_table("s3://bucket/a.parquet").scan
     assert sum(b.num_rows for piece in scan.pieces for b in piece.read(["x"])) == 100
@@ -314,29 +314,6 @@ def test_a_folder_that_may_not_be_looked_at(tmp_path):
     for data in (tmp_path / "data", str(tmp_path / "data" / "*.csv"), f"file://{tmp_path}/data"):
         with as_nobody(), pytest.raises(DataError, match=r"may not be read \(permission denied\)"):
             open_table(data)
-
-
-def test_rows_that_a_file_announces_and_does_not_hold(tmp_path, monkeypatch):
-    from sgdfit.data.files import record_batches
-
-    path = tmp_path / "a.arrow"
-    pyarrow.feather.write_feather(TABLE, str(path), chunksize=40)
-    told = [record_batches.Block(40, 640, False)] * 3
-    monkeypatch.setattr(record_batches, "_blocks", lambda source, count: told)
-    with pytest.raises(DataError, match="100 rows follow row 0 where it announces 120"):
-        list(open_table(path).scan.pieces[0].read(["x"]))
-
-
-def test_a_length_that_cannot_be_read_is_found_by_reading(tmp_path, monkeypatch):
-    from sgdfit.data.files import record_batches
-
-    pyarrow.feather.write_feather(TABLE, str(tmp_path / "a.arrow"), chunksize=40)
-    (tmp_path / "a.arrows").write_bytes(stream())
-    monkeypatch.setattr(record_batches, "_message", lambda content: [][1])
-    for name in ("a.arrow", "a.arrows"):
-        (piece,) = open_table(tmp_path / name).scan.pieces
-        assert piece.rows is None
-        assert sum(batch.num_rows for batch in piece.read(["x"])) == 100
 
 
 FILES = {

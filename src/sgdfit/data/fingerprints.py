@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sgdfit.data.files.origins import Origin
+from sgdfit.data.files import Origin
 
 __all__ = ["fingerprint_of", "fingerprint_of_files"]
 
@@ -35,7 +35,7 @@ def fingerprint_of_files(origins: Iterable[Origin], schemas: Iterable[str], wher
 
     Examples
     --------
-    >>> from sgdfit.data.files.origins import in_memory
+    >>> from sgdfit.data.files import in_memory
     >>> len(fingerprint_of_files([in_memory(b"abc", "data.parquet")], ["x: double"], "x > 0"))
     64
     """

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from sgdfit.data.columns import as_floats
-from sgdfit.data.files.columnar import reading
+from sgdfit.data.formats import reading
 from sgdfit.data.kinds import kind_of
 from sgdfit.data.numeric import Place, shown
 from sgdfit.data.scan import BATCH_ROWS, Piece, Scan

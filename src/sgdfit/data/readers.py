@@ -3,14 +3,14 @@
 ==========================================  ==============================================
 data                                        read as
 ==========================================  ==============================================
-path, ``-`` for standard input              see `data.files.formats`: CSV, Parquet, …
+path, ``-`` for standard input              see `data.formats`: CSV, Parquet, …
 folder, pattern, address, list of paths     files of one format as one table, in natural order
 file object                                 the same, by its first bytes; read once
 NumPy structured or record array            its fields
 pandas DataFrame, Series                    its columns; the index is not one
 Polars DataFrame, LazyFrame, Series         its columns; only those needed are collected
 Arrow table, batch                          its columns
-pyarrow Dataset, Fragment                   see `data.files.arrow_datasets`
+pyarrow Dataset, Fragment                   see `data.datasets`
 Arrow reader, Scanner, any Arrow C stream   its columns; read once, batch by batch
 iterator of batches, frames or dicts        the columns of each; read once
 mapping of names to arrays                  its items; a single number stands for every row
@@ -35,10 +35,10 @@ from typing import Any
 import numpy as np
 
 from sgdfit.data.condition import Condition, read_condition
-from sgdfit.data.files.arrow_datasets import open_arrow_dataset
-from sgdfit.data.files.paths import open_files, open_stream
+from sgdfit.data.datasets import open_arrow_dataset
 from sgdfit.data.numeric import shown
 from sgdfit.data.one_pass import lazy_scan, open_batches, open_reader
+from sgdfit.data.paths import open_files, open_stream
 from sgdfit.data.table import Table, clean_names
 from sgdfit.data.where import filtered
 from sgdfit.errors import DataError

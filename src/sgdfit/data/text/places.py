@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sgdfit.data.files.columnar import reading
-from sgdfit.data.files.compressions import COMPRESSIONS, compression_of, unpacking
-from sgdfit.data.files.origins import unreadable
+from sgdfit.data.files import COMPRESSIONS, compression_of, unpacking, unreadable
+from sgdfit.data.formats import reading
 from sgdfit.errors import DataError
 
 __all__ = [

@@ -1,27 +1,53 @@
-"""Several files, or files that are not on a disk -> one table."""
+"""Paths, patterns, folders, addresses and standard input -> tables.
+
+Files are read as their ending says, streams as their first bytes do; several files are one table.
+"""
 
 from __future__ import annotations
 
+import io
+import itertools
 import os
+import stat
+import sys
+import weakref
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from sgdfit.data.condition import Condition
-from sgdfit.data.files.columnar import reading
-from sgdfit.data.files.compressions import unpacking
-from sgdfit.data.files.datasets import completed, constant_ranges, open_dataset
-from sgdfit.data.files.folders import Selection
-from sgdfit.data.files.formats import MAGIC, TEXT, Format, format_of, format_table
-from sgdfit.data.files.origins import Origin, opened
+from sgdfit.data.datasets import completed, constant_ranges, open_dataset
+from sgdfit.data.files import (
+    Origin,
+    Selection,
+    dangling,
+    in_memory,
+    is_many,
+    on_disk,
+    opened,
+    select,
+    unpacking,
+    unreadable,
+)
+from sgdfit.data.formats import (
+    MAGIC,
+    STREAM,
+    TEXT,
+    Format,
+    format_of,
+    format_table,
+    reading,
+)
+from sgdfit.data.one_pass import open_arrow_stream
 from sgdfit.data.scan import Piece, Scan
 from sgdfit.data.scanned import scanned_table
 from sgdfit.data.table import Table
-from sgdfit.data.text.places import TextPlace, file_place
-from sgdfit.data.text.text_scan import scan_text
+from sgdfit.data.text.delimited import open_delimited
+from sgdfit.data.text.places import TextPlace, file_place, held, stream_place
+from sgdfit.data.text.places import opened as text_opened
+from sgdfit.data.text.text_scan import SMALL, scan_text
 from sgdfit.data.where import filtered, outlook
-from sgdfit.errors import DataError
-
-__all__ = ["open_selection", "unpacked"]
+from sgdfit.errors import DataError, did_you_mean
 
 NAMES_SHOWN = 3
 
@@ -159,3 +185,123 @@ def _completed(piece: Piece, own: Sequence[str], origin: Origin) -> Piece:
             yield completed(batch, names, columns, origin)
 
     return piece._replace(read=read)
+
+
+NAMES_LOOKED_AT = 2_000
+
+
+def open_files(
+    data: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    condition: Condition | None = None,
+) -> Table:
+    """Open a path, a pattern, a folder, an address, or a list of them; ``-`` is standard input.
+
+    Raises
+    ------
+    DataError
+        When there is no such file, it may not be read, or its format is not supported.
+    """
+    if not isinstance(data, str | os.PathLike) or is_many(os.fspath(data)):
+        return open_selection(select(data), condition)
+    return open_path(data, condition)
+
+
+def open_path(path: str | os.PathLike[str], condition: Condition | None = None) -> Table:
+    """Open the file at ``path``, or standard input for ``-``.
+
+    Raises
+    ------
+    DataError
+        When there is no such file, it may not be read, or its format is not supported.
+    """
+    text = os.fspath(path)
+    if text == "-":
+        return _chosen(open_stream(sys.stdin, "standard input"), condition)
+    place = Path(os.path.expanduser(text))
+    mode = _mode(place, text)
+    if not stat.S_ISREG(mode):
+        return _chosen(open_stream(_pipe(place, text), text), condition)
+    compression, kind = format_of(place.name)
+    origin = on_disk(str(place), place.name)
+    if not origin.stamp.size:
+        raise DataError(f"{place.name} is empty (0 bytes); give it rows")
+    if kind.open is None:
+        return _chosen(scan_text([place]), condition)
+    if compression:
+        # Unpacked once rather than with each of its pieces.
+        origin = in_memory(unpacked(origin, compression).open().read_buffer(), place.name)
+    return open_dataset([origin], kind.open, place.name, condition)
+
+
+def _chosen(table: Table, condition: Condition | None) -> Table:
+    return table if condition is None else filtered(table, condition)
+
+
+def open_stream(stream: Any, label: str) -> Table:
+    """Open what an open file or pipe holds, known by its first bytes.
+
+    What is short is read to its end. What is longer is read once and in blocks, if it is text or
+    Arrow's stream format; other formats have their contents at their end, and are read whole.
+
+    Raises
+    ------
+    DataError
+        When it is empty, damaged, or of no format that can be read.
+    """
+    place, head, ended = held(stream_place(stream, label), SMALL + 1)
+    if not head:
+        raise DataError(f"{label} is empty (0 bytes); give it rows")
+    for magic, kind in MAGIC:
+        if head.startswith(magic):
+            if not ended and magic == STREAM:
+                return open_arrow_stream(place.open(), label)
+            content = head if ended else _whole(place)
+            if kind.open is not None:
+                return open_dataset([in_memory(content, label)], kind.open, label)
+    return open_delimited(head, label) if ended else scan_text([place], label, small=0)
+
+
+def _whole(place: TextPlace) -> bytes:
+    """Read a stream to its end."""
+    parts = []
+    try:
+        with text_opened(place) as take:
+            while part := take(SMALL):
+                parts.append(part)
+        return b"".join(parts)
+    except MemoryError as error:
+        raise DataError(
+            f"{place.label} does not fit into memory, which its format asks for; save it as a file"
+            " and name that, or pipe CSV or Arrow's stream format"
+        ) from error
+
+
+def _pipe(place: Path, text: str) -> io.FileIO:
+    """Open what may be read long after; it is closed when nothing needs it any more."""
+    try:
+        descriptor = os.open(place, os.O_RDONLY)
+    except OSError as error:
+        raise DataError(unreadable(text, error)) from error
+    pipe = io.FileIO(descriptor, closefd=False)
+    weakref.finalize(pipe, os.close, descriptor)
+    return pipe
+
+
+def _mode(place: Path, text: str) -> int:
+    try:
+        return place.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        raise DataError(_no_file(place, text)) from error
+    except OSError as error:
+        raise DataError(unreadable(text, error)) from error
+
+
+def _no_file(place: Path, text: str) -> str:
+    if found := dangling(str(place), text):
+        return found
+    if not os.path.isdir(place.parent):  # a NUL in the name is no error here
+        return f"there is no file {text!r}, for there is no folder {str(place.parent)!r}"
+    with os.scandir(place.parent) as entries:
+        near = [entry.name for entry in itertools.islice(entries, NAMES_LOOKED_AT)]
+    hint = did_you_mean(place.name, near)
+    return f"there is no file {text!r}; check its name and folder.{hint}"

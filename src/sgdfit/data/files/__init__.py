@@ -1,1 +1,0 @@
-"""Files of columns: which are meant, where their bytes are, and the pieces they are read in."""

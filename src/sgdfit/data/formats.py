@@ -1,0 +1,459 @@
+"""The formats of files: their endings and first bytes, and what opens those that hold columns.
+
+==============  ====================================================
+a file of       is read
+==============  ====================================================
+Parquet         a row group at a time, decoded in batches of 8 MB
+Feather, Arrow  a run of record batches at a time
+ORC             a stripe at a time
+==============  ====================================================
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sgdfit.data.files import COMPRESSIONS, Origin, opened
+from sgdfit.data.kinds import kind_of
+from sgdfit.data.scan import BATCH_ROWS, batch_rows
+from sgdfit.data.where import Range, extremes_of
+from sgdfit.data.wording import reason_of
+from sgdfit.errors import DataError
+
+# Compressed pages are read in steps of so many bytes, a column at a time. Without this, a column
+# of a whole row group would be held.
+BUFFER = 1 << 20
+# Behind a network each step has to be waited for.
+REMOTE_BUFFER = 1 << 23
+# What a file says of itself is kept where it is short and serves several row groups. Where it is
+# long, that of the last few files is: there may be thousands of them, and with each of thousands of
+# row groups all of it would be read again.
+KEPT_METADATA, LONG_KEPT = 1 << 18, 2
+# The first bytes of an Arrow file, and of a message, with which a stream begins.
+FILE, STREAM = b"ARROW1", b"\xff\xff\xff\xff"
+# A batch beyond 64 MB is not read whole: it is mapped, and its pages are given back one by one.
+MAPPED = 1 << 26
+
+
+def unknown(name: str) -> Range | None:
+    """Know nothing of the values of a column."""
+    return None
+
+
+class Stretch(NamedTuple):
+    """Consecutive rows of a file.
+
+    Attributes
+    ----------
+    first : int
+        The row of the file at which they begin, counted from 0.
+    rows : int or None
+        How many, if that stands in the file.
+    read : function of column names
+        Yields these columns, in order, in record batches of at most `DECODED_ROWS` rows.
+    range : function of a column name
+        What the file says of its values.
+    """
+
+    first: int
+    rows: int | None
+    read: Callable[[Sequence[str]], Iterator[Any]]
+    range: Callable[[str], Range | None] = unknown
+
+
+class Contents(NamedTuple):
+    """A file that is open: its `pyarrow.Schema`, and its rows."""
+
+    origin: Origin
+    schema: Any
+    stretches: tuple[Stretch, ...]
+
+
+def _damage() -> tuple[type[Exception], ...]:
+    """Return what pyarrow raises over damaged files."""
+    import pyarrow as pa
+
+    return pa.ArrowException, OSError, EOFError, UnicodeDecodeError
+
+
+@contextlib.contextmanager
+def reading(label: str, kind: str) -> Iterator[None]:
+    """Say in one sentence that a file is damaged."""
+    try:
+        yield
+    except _damage() as error:
+        raise DataError(
+            f"{label} is cut off, damaged or no {kind} file ({reason_of(error)}); copy or write it"
+            " again"
+        ) from error
+
+
+def batches_of(batch: Any, names: Sequence[str]) -> Iterator[Any]:
+    """Cut a record batch into pieces of at most `BATCH_ROWS` rows, and choose its columns."""
+    batch = batch.select(list(names))
+    for start in range(0, batch.num_rows, BATCH_ROWS):
+        yield batch.slice(start, BATCH_ROWS)
+
+
+def open_parquet(origin: Origin) -> Contents:
+    """Read what a Parquet file says of itself; its row groups become stretches.
+
+    Raises
+    ------
+    DataError
+        When it is damaged or no Parquet file.
+    """
+    with opened(origin) as source, reading(origin.label, "Parquet"):
+        file = _parquet(source, origin)
+        metadata, schema = file.metadata, file.schema_arrow
+        stretches, first = [], 0
+        # Where the columns stand that are not nested.
+        leaves = {metadata.schema.column(k).path: k for k in range(metadata.num_columns)}
+        again = _again(origin, metadata)
+        for group in range(metadata.num_row_groups):
+            rows = metadata.row_group(group).num_rows
+            known = _ranges(metadata, group, schema, leaves)
+            read = _row_group(origin, again, group, first, rows)
+            stretches.append(Stretch(first, rows, read, known))
+            first += rows
+    return Contents(origin, schema, tuple(stretches))
+
+
+def _parquet(source: Any, origin: Origin, metadata: Any = None) -> Any:
+    import pyarrow.parquet as pq
+
+    return pq.ParquetFile(
+        source,
+        metadata=metadata,
+        pre_buffer=False,
+        buffer_size=BUFFER if origin.local else REMOTE_BUFFER,
+        page_checksum_verification=True,
+    )
+
+
+def _again(origin: Origin, metadata: Any) -> Callable[[], Any]:
+    """Return what hands out what a file says of itself once more; None to read it from there."""
+    if metadata.num_row_groups == 1:
+        return lambda: None
+    if metadata.serialized_size <= KEPT_METADATA:
+        return lambda: metadata
+    return lambda: _long_metadata(origin)
+
+
+@lru_cache(maxsize=LONG_KEPT)
+def _long_metadata(origin: Origin) -> Any:
+    with opened(origin) as source:
+        return _parquet(source, origin).metadata
+
+
+def _row_group(
+    origin: Origin, again: Callable[[], Any], group: int, first: int, rows: int
+) -> Callable[[Sequence[str]], Iterator[Any]]:
+    def read(names: Sequence[str]) -> Iterator[Any]:
+        with opened(origin) as source:
+            try:
+                file = _parquet(source, origin, again())
+                batches = file.iter_batches(
+                    batch_size=batch_rows(len(names)),
+                    row_groups=[group],
+                    columns=list(names),
+                    use_threads=False,
+                )
+                for batch in batches:
+                    yield batch.select(list(names))
+            except _damage() as error:
+                raise DataError(
+                    f"{origin.label} is damaged in row group {group + 1} (rows {first + 1:,} to"
+                    f" {first + rows:,}): {reason_of(error)}; copy or write it again"
+                ) from error
+
+    return read
+
+
+def _ranges(
+    metadata: Any, group: int, schema: Any, leaves: dict[str, int]
+) -> Callable[[str], Range | None]:
+    def known(name: str) -> Range | None:
+        place = leaves.get(name)
+        if place is None or schema.get_field_index(name) < 0:
+            return None
+        column = metadata.row_group(group).column(place)
+        if not column.is_stats_set or column.statistics is None:
+            return None
+        try:
+            return _range(column.statistics, schema.field(name).type, column.num_values)
+        except (ValueError, TypeError, OverflowError, NotImplementedError):
+            return None
+
+    return known
+
+
+def _range(statistics: Any, kind: Any, rows: int) -> Range:
+    import pyarrow.types as kinds
+
+    count = statistics.null_count if statistics.has_null_count else None
+    # NaN leaves no trace in the extremes, so a column of floats may always hold one.
+    nulls = count != 0 or kinds.is_floating(kind)
+    extremes = None
+    if statistics.has_min_max and kind_of(kind) in ("numbers", "text", "times", "truth values"):
+        extremes = extremes_of(statistics.min, statistics.max, kind)
+    return Range(extremes, nulls, empty=count is not None and count == rows > 0)
+
+
+def open_orc(origin: Origin) -> Contents:
+    """Read what an ORC file says of itself; all of its stripes are one stretch.
+
+    Raises
+    ------
+    DataError
+        When it is damaged or no ORC file.
+    """
+    import pyarrow.orc as orc
+
+    with opened(origin) as source, reading(origin.label, "ORC"):
+        file = orc.ORCFile(source)
+        schema, rows, stripes = file.schema, file.nrows, file.nstripes
+
+    def read(names: Sequence[str]) -> Iterator[Any]:
+        with opened(origin) as source:
+            for stripe in range(stripes):
+                with reading(f"stripe {stripe + 1} of {origin.label}", "ORC"):
+                    batch = orc.ORCFile(source).read_stripe(stripe, columns=list(names) or None)
+                yield from batches_of(batch, names)
+
+    return Contents(origin, schema, (Stretch(0, rows, read),))
+
+
+def open_arrow(origin: Origin) -> Contents:
+    """Read what an Arrow file or stream says of itself; runs of record batches become stretches.
+
+    Raises
+    ------
+    DataError
+        When it is damaged, none of these, or of Feather's first version.
+    """
+    import pyarrow as pa
+
+    with opened(origin) as source, reading(origin.label, "Feather or Arrow"):
+        head = source.read(8)
+        if head[:4] == b"FEA1":
+            raise DataError(
+                f"{origin.label} is Feather version 1, which is no more; write it as version 2"
+            )
+        source.seek(0)
+        if not head.startswith(FILE):
+            schema = pa.ipc.open_stream(source).schema
+            rows = _rows_of_stream(origin, schema)
+            return Contents(origin, schema, (Stretch(0, rows, _streamed(origin, schema)),))
+        schema = pa.ipc.open_file(source).schema
+        with _pages(origin, bool(origin.local)) as (mapping, _):
+            counts = _counts(mapping or source, schema)
+    return Contents(origin, schema, tuple(_stretches(origin, schema, counts)))
+
+
+def _narrowest(schema: Any) -> list[int]:
+    """Return the column that costs least to look at, where only the number of rows is wanted."""
+
+    def width(place: int) -> int:
+        try:
+            return int(schema.types[place].bit_width)
+        except ValueError:  # how pyarrow tells of other types
+            return 1 << 20
+
+    return [min(range(len(schema)), key=width)] if len(schema) else []
+
+
+def _counts(source: Any, schema: Any) -> list[tuple[int, bool]]:
+    """Return for each batch its rows, and whether it is large and can be read in place."""
+    import pyarrow as pa
+
+    file = pa.ipc.open_file(source)
+    in_place = isinstance(source, pa.BufferReader) and _in_place(source, file)
+    if not in_place:
+        # What is mapped and not looked at costs nothing; all else is read or unpacked.
+        options = pa.ipc.IpcReadOptions(included_fields=_narrowest(schema), use_threads=False)
+        file = pa.ipc.open_file(source, options=options)
+    batches = map(file.get_batch, range(file.num_record_batches))
+    return [(batch.num_rows, in_place and batch.nbytes > MAPPED) for batch in batches]
+
+
+def _in_place(source: Any, file: Any) -> bool:
+    """Tell whether bytes in memory are uncompressed: then columns lie within them."""
+    if not file.num_record_batches:
+        return False
+    parts = [b for c in file.get_batch(0).columns for b in c.buffers() if b is not None and b.size]
+    source.seek(0)
+    whole = source.read_buffer()
+    return all(whole.address <= b.address < whole.address + whole.size for b in parts)
+
+
+def _stretches(
+    origin: Origin, schema: Any, counts: Sequence[tuple[int, bool]]
+) -> Iterator[Stretch]:
+    """Join batches to runs of up to `BATCH_ROWS` rows."""
+    first, rows, mapped = 0, 0, False
+    run: list[int] = []
+    for index, (more, large) in enumerate(counts):
+        if run and rows + more > BATCH_ROWS:
+            yield Stretch(first, rows, _record_batches(origin, schema, run, mapped))
+            first, run, rows, mapped = first + rows, [], 0, False
+        run, rows, mapped = [*run, index], rows + more, mapped or (large and bool(origin.local))
+    if rows:
+        yield Stretch(first, rows, _record_batches(origin, schema, run, mapped))
+
+
+def _record_batches(
+    origin: Origin, schema: Any, run: Sequence[int], mapped: bool
+) -> Callable[[Sequence[str]], Iterator[Any]]:
+    import pyarrow as pa
+
+    def read(names: Sequence[str]) -> Iterator[Any]:
+        # A selection of fields would be copied; what is mapped and not looked at costs nothing.
+        options = None if mapped else _options(schema, names)
+        with opened(origin) as source, _pages(origin, mapped) as (mapping, forget):
+            with reading(origin.label, "Feather or Arrow"):
+                file = pa.ipc.open_file(mapping or source, options=options)
+            for index in run:
+                with reading(f"record batch {index + 1} of {origin.label}", "Feather or Arrow"):
+                    batch = file.get_batch(index)
+                    batch.validate()
+                for part in batches_of(batch, names):
+                    yield part
+                    forget()
+
+    return read
+
+
+@contextlib.contextmanager
+def _pages(origin: Origin, mapped: bool) -> Iterator[tuple[Any, Callable[[], None]]]:
+    """Map a file, and say how to give back the pages that were read: they count as memory."""
+    import pyarrow as pa
+
+    if not mapped:
+        yield None, lambda: None
+        return
+    with open(origin.local, "rb") as file:
+        pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+    def forget() -> None:
+        if hasattr(mmap, "MADV_DONTNEED"):
+            pages.madvise(mmap.MADV_DONTNEED)
+
+    yield pa.BufferReader(pa.py_buffer(pages)), forget
+
+
+def _streamed(origin: Origin, schema: Any) -> Callable[[Sequence[str]], Iterator[Any]]:
+    import pyarrow as pa
+
+    def read(names: Sequence[str]) -> Iterator[Any]:
+        with opened(origin) as source:
+            with reading(origin.label, "Feather or Arrow"):
+                stream = pa.ipc.open_stream(source, options=_options(schema, names))
+            while True:
+                with reading(origin.label, "Feather or Arrow"):
+                    batch = next(stream, None)
+                    if batch is None:
+                        return
+                    batch.validate()
+                yield from batches_of(batch, names)
+
+    return read
+
+
+def _options(schema: Any, names: Sequence[str]) -> Any:
+    import pyarrow as pa
+
+    fields = sorted(schema.get_field_index(name) for name in names) or [0]
+    return pa.ipc.IpcReadOptions(included_fields=fields, use_threads=False)
+
+
+def _rows_of_stream(origin: Origin, schema: Any) -> int | None:
+    """Count rows where that costs little: on a disk or in memory."""
+    import pyarrow as pa
+
+    if not (origin.local or origin.stamp.time == 0):
+        return None
+    options = pa.ipc.IpcReadOptions(included_fields=_narrowest(schema), use_threads=False)
+    with _pages(origin, bool(origin.local)) as (mapping, _), opened(origin) as source:
+        try:
+            stream = pa.ipc.open_stream(mapping or source, options=options)
+            return sum(int(batch.num_rows) for batch in stream)
+        except (pa.ArrowException, OSError, ValueError):
+            return None
+
+
+class Format(NamedTuple):
+    """A format, the endings of its files, and what opens one; None for text."""
+
+    name: str
+    endings: tuple[str, ...]
+    open: Callable[[Origin], Contents] | None
+
+
+TEXT = Format("delimited text", (".csv", ".tsv", ".tab", ".txt", ".dat"), None)
+PARQUET = Format("Parquet", (".parquet", ".pq"), open_parquet)
+ARROW = Format("Feather, Arrow", (".feather", ".arrow", ".arrows", ".ipc"), open_arrow)
+ORC = Format("ORC", (".orc",), open_orc)
+
+FORMATS = (TEXT, PARQUET, ARROW, ORC)
+MAGIC = (
+    (b"PAR1", PARQUET),
+    (FILE, ARROW),
+    (b"FEA1", ARROW),
+    (STREAM, ARROW),
+    (b"ORC", ORC),
+)
+HINTS = {
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), "save the sheet as CSV"),
+    **dict.fromkeys((".json", ".jsonl", ".ndjson"), "read it with pandas and pass the frame"),
+    **dict.fromkeys((".h5", ".hdf5"), "read it with pandas and pass the frame"),
+    **dict.fromkeys((".npz", ".npy", ".mat"), "load its arrays and pass a dict of them"),
+    **dict.fromkeys((".zip", ".xz", ".7z"), "unpack it first"),
+}
+
+
+def format_table() -> str:
+    """Return the supported formats and endings, one format a line.
+
+    Examples
+    --------
+    >>> print(format_table())
+      delimited text   .csv .tsv .tab .txt .dat
+      Parquet          .parquet .pq
+      Feather, Arrow   .feather .arrow .arrows .ipc
+      ORC              .orc
+      compressed       any of these followed by .gz .bz2 .zst
+    """
+    lines = [f"  {name:<16} {' '.join(endings)}" for name, endings, _ in FORMATS]
+    lines.append(f"  {'compressed':<16} any of these followed by {' '.join(COMPRESSIONS)}")
+    return "\n".join(lines)
+
+
+def format_of(name: str) -> tuple[str | None, Format]:
+    """Return the compression and the format that the ending of ``name`` stands for.
+
+    Raises
+    ------
+    DataError
+        When it stands for none; the message lists those that do.
+
+    Examples
+    --------
+    >>> compression, kind = format_of("runs/dose.CSV.gz")
+    >>> compression, kind.name
+    ('gzip', 'delimited text')
+    """
+    path = Path(name.lower())
+    compression = COMPRESSIONS.get(path.suffix)
+    ending = Path(path.stem).suffix if compression else path.suffix
+    for kind in FORMATS:
+        if ending in kind.endings:
+            return compression, kind
+    hint = HINTS.get(ending, "give the file the ending of its format")
+    said = f"the ending {ending!r}, which is not supported" if ending else "no ending"
+    raise DataError(f"{name} has {said}; {hint}; supported are\n{format_table()}")
