@@ -59,24 +59,14 @@ class CalledOff(Exception):  # noqa: N818  # it tells of a wish, not of an error
 
 
 class Now(NamedTuple):
-    """Where a run stands.
+    """Where a run stands."""
 
-    Attributes
-    ----------
-    step, visited : int
-        Steps taken, and rows visited.
-    stand : Stand or None
-        The last one, if there is any.
-    theta : float64[p]
-    distance : float
-        To the optimum, in standard errors.
-    """
-
+    # Steps taken, and rows visited.
     step: int
     visited: int
-    stand: Stand | None
-    theta: np.ndarray
-    distance: float
+    stand: Stand | None  # the last one, if there is any
+    theta: np.ndarray  # float64[p]
+    distance: float  # to the optimum, in standard errors
 
 
 class Audience:

@@ -245,18 +245,10 @@ Columns = tuple[Array, ...]
 
 
 class Intake(NamedTuple):
-    """Rows that were taken in.
+    """Rows that were taken in."""
 
-    Attributes
-    ----------
-    population : Population
-        The rows that have a say, with weights of mean one.
-    mean_weight : float
-        The mean of their weights as they were given.
-    """
-
-    population: Population
-    mean_weight: float
+    population: Population  # the rows that have a say, with weights of mean one
+    mean_weight: float  # the mean of their weights as they were given
 
 
 def take_in(

@@ -33,29 +33,20 @@ KEPT = 1e-6
 
 
 class Surface(NamedTuple):
-    """A loss over a batch of rows.
-
-    Attributes
-    ----------
-    kernel : Kernel
-    batch : Chunk or Population
-        Far out its values may overflow: evaluate where NumPy does not warn of that.
-    linear : int[k]
-        Free parameters that are solved exactly at every point; none where that is not asked for.
-    spread : float or None
-        `Quadratic.spread` of a row, where the sums alone do not tell: other losses than squared
-        residuals. None: they tell.
-    by_rows : bool
-        Whether the rows' Jacobian is decomposed.
-    bending : float64[p, p], optional
-        What the curvature of a row's loss has beyond that of Gauss and Newton, on average.
-    """
+    """A loss over a batch of rows."""
 
     kernel: Kernel
+    # Far out its values may overflow: evaluate where NumPy does not warn of that.
     batch: Chunk | Population
+    # int[k]: free parameters that are solved exactly at every point; none where that is not asked
+    # for.
     linear: np.ndarray
+    # `Quadratic.spread` of a row, where the sums alone do not tell: other losses than squared
+    # residuals. None: they tell.
     spread: float | None
-    by_rows: bool
+    by_rows: bool  # whether the rows' Jacobian is decomposed
+    # float64[p, p]: what the curvature of a row's loss has beyond that of Gauss and Newton, on
+    # average.
     bending: np.ndarray | None = None
 
     def evaluate(self, theta: np.ndarray) -> Point | None:

@@ -125,22 +125,12 @@ RIVAL = 1.05
 
 
 class Starts(NamedTuple):
-    """What a search found.
+    """What a search found."""
 
-    Attributes
-    ----------
-    raw : tuple of float64[p]
-        Points to descend from, best first.
-    polished : tuple of float64[p]
-        The minimum of the squared residuals that each leads to.
-    losses : tuple of float
-        The mean squared residual there.
-    facts : StartSearch
-    """
-
-    raw: tuple[np.ndarray, ...]
+    raw: tuple[np.ndarray, ...]  # tuple of float64[p]: points to descend from, best first
+    # tuple of float64[p]: the minimum of the squared residuals that each leads to.
     polished: tuple[np.ndarray, ...]
-    losses: tuple[float, ...]
+    losses: tuple[float, ...]  # the mean squared residual there
     facts: StartSearch
 
 
@@ -296,23 +286,13 @@ DRAWS, REACHES = 64, (0.3, 1.0, 3.0, 10.0)
 
 
 class Found(NamedTuple):
-    """A walk, and how its start was found.
-
-    Attributes
-    ----------
-    task : Task
-    course : Course
-    search : StartSearch or None
-    better : Rival or None
-        A lower minimum than that of the course.
-    distance : float or None
-        To the optimum of all rows, where the task is to speak of some of them alone.
-    """
+    """A walk, and how its start was found."""
 
     task: Task
     course: Course
     search: StartSearch | None
-    better: Rival | None
+    better: Rival | None  # A lower minimum than that of the course
+    # To the optimum of all rows, where the task is to speak of some of them alone.
     distance: float | None = None
 
 

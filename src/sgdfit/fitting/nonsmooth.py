@@ -204,21 +204,12 @@ SIMILAR = 4.0
 
 
 class View(NamedTuple):
-    """How all rows are looked at.
+    """How all rows are looked at."""
 
-    Attributes
-    ----------
-    kernel : Kernel
-        Its second derivative of the loss is the jump of the slope over a window about zero.
-    scores : float64[p, p]
-        Those of all rows, as a sample has them.
-    blur : float
-        See `sgdfit.fitting.nonsmooth.blur_of`.
-    """
-
+    # Its second derivative of the loss is the jump of the slope over a window about zero.
     kernel: Kernel
-    scores: np.ndarray
-    blur: float
+    scores: np.ndarray  # float64[p, p]: those of all rows, as a sample has them
+    blur: float  # see `sgdfit.fitting.nonsmooth.blur_of`
 
 
 def view_from(

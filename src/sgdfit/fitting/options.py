@@ -341,30 +341,15 @@ SHARE = 0.3
 
 
 class Means(NamedTuple):
-    """What a fit may use.
+    """What a fit may use."""
 
-    Attributes
-    ----------
-    memory : int
-        Bytes that the process may hold.
-    threads : int
-        How many may compute at once.
-    checkpoint : str or None
-        The file that remembers what a long run found.
-    resume : bool
-        Whether to go on from it.
-    identity : mapping of str to str
-        What the run is of, but for the data: see `sgdfit.checkpoint.checkpoint.open_checkpoint`.
-    announce : callable or None
-        Called with a sentence on what goes on.
-    """
-
-    memory: int
-    threads: int
-    checkpoint: str | None = None
-    resume: bool = False
+    memory: int  # bytes that the process may hold
+    threads: int  # how many may compute at once
+    checkpoint: str | None = None  # the file that remembers what a long run found
+    resume: bool = False  # whether to go on from it
+    # What the run is of, but for the data: see `sgdfit.checkpoint.checkpoint.open_checkpoint`.
     identity: Mapping[str, str] = MappingProxyType({})
-    announce: Callable[[str], object] | None = None
+    announce: Callable[[str], object] | None = None  # called with a sentence on what goes on
 
     @property
     def budget(self) -> int:

@@ -32,37 +32,20 @@ SMALLEST, LARGEST = 1e-140, 1e140
 
 
 class Task(NamedTuple):
-    """A model and the rows it meets.
-
-    Attributes
-    ----------
-    model : Model
-    label : str
-        How messages name the data.
-    population : Population
-        The rows, with weights of mean one.
-    rows, counted, dropped : int
-        How many there are, how many of them have a say, which those of weight 0 do not, and how
-        many others were left out for their missing numbers.
-    mean_weight : float
-        The mean of the weights as they were given.
-    weighting : Weighting
-        What weighs the rows, as it was given.
-    warnings : tuple of str
-    drawn_from : int or None
-        How many rows these were drawn from, where they are a sample.
-    """
+    """A model and the rows it meets."""
 
     model: Model
-    label: str
-    population: Population
+    label: str  # how messages name the data
+    population: Population  # the rows, with weights of mean one
+    # How many there are, how many of them have a say, which those of weight 0 do not, and how many
+    # others were left out for their missing numbers.
     rows: int
     counted: int
     dropped: int
-    mean_weight: float
-    weighting: Weighting
+    mean_weight: float  # the mean of the weights as they were given
+    weighting: Weighting  # what weighs the rows, as it was given
     warnings: tuple[str, ...]
-    drawn_from: int | None = None
+    drawn_from: int | None = None  # how many rows these were drawn from, where they are a sample
 
     @property
     def weights(self) -> str | None:
@@ -282,59 +265,29 @@ DOUBTFUL, UNEXPLAINED = 3.0, 0.5
 
 
 class Problem(NamedTuple):
-    """What ``auto`` is to solve.
-
-    Attributes
-    ----------
-    kernel : Kernel
-    names : tuple of str
-        The free parameters.
-    population : Population
-        All rows that have a say.
-    box : Box
-        The bounds.
-    linear : int[k]
-        Parameters that are solved exactly at every step.
-    quadratic : bool
-        Whether the loss is a quadratic of all parameters, so that one step leads to its minimum.
-    squared : bool
-        Whether the loss is the squared residual.
-    kinked : bool
-        Whether it is made of straight pieces, which only rows, not sums, tell anything of.
-    seed : int
-        Of the samples.
-    steps : int
-        The most to take.
-    looks : int
-        The most steps that look at all rows.
-    tolerance : float
-        The distance, in standard errors, at which to stop.
-    callback : callable or None
-        Called with `sgdfit.fitting.callbacks.Progress`; a true answer stops the run.
-    callback_every : int
-        Steps between two calls.
-    visits : list of int
-        Grows by the rows of samples that each walk visits, each as often as it does.
-    windowed : bool
-        Whether the kernel's curvature of a loss with a kink counts residuals in a window about
-        zero, so that sums tell it.
-    """
+    """What ``auto`` is to solve."""
 
     kernel: Kernel
-    names: tuple[str, ...]
-    population: Population
-    box: Box
-    linear: np.ndarray
+    names: tuple[str, ...]  # the free parameters
+    population: Population  # all rows that have a say
+    box: Box  # the bounds
+    linear: np.ndarray  # int[k]: parameters that are solved exactly at every step
+    # Whether the loss is a quadratic of all parameters, so that one step leads to its minimum.
     quadratic: bool
-    squared: bool
+    squared: bool  # whether the loss is the squared residual
+    # Whether it is made of straight pieces, which only rows, not sums, tell anything of.
     kinked: bool
-    seed: int
-    steps: int
-    looks: int
-    tolerance: float
+    seed: int  # of the samples
+    steps: int  # the most to take
+    looks: int  # the most steps that look at all rows
+    tolerance: float  # the distance, in standard errors, at which to stop
+    # Called with `sgdfit.fitting.callbacks.Progress`; a true answer stops the run.
     callback: Callback | None
-    callback_every: int
+    callback_every: int  # steps between two calls
+    # Grows by the rows of samples that each walk visits, each as often as it does.
     visits: list[int]
+    # Whether the kernel's curvature of a loss with a kink counts residuals in a window about zero,
+    # so that sums tell it.
     windowed: bool = False
 
     @property
@@ -349,52 +302,26 @@ class Problem(NamedTuple):
 
 
 class Stand(NamedTuple):
-    """One state on the way.
+    """One state on the way."""
 
-    Attributes
-    ----------
-    step : int
-        Steps taken.
-    rows : int
-        Rows of the batch.
-    loss : float
-        Its mean.
-    theta, gradient : float64[p]
-        The parameters, and the derivative of the mean loss to each.
-    damping : float
-        λ of the step that led here, relative to the curvature in scaled units.
-    distance : float
-        From the batch's own minimum, in its standard errors.
-    visited : int
-        Rows visited until here, each as often as it was.
-    """
-
-    step: int
-    rows: int
-    loss: float
+    step: int  # steps taken
+    rows: int  # rows of the batch
+    loss: float  # its mean
+    # float64[p]: the parameters, and the derivative of the mean loss to each.
     theta: np.ndarray
     gradient: np.ndarray
-    damping: float
-    distance: float
-    visited: int
+    damping: float  # λ of the step that led here, relative to the curvature in scaled units
+    distance: float  # from the batch's own minimum, in its standard errors
+    visited: int  # rows visited until here, each as often as it was
 
 
 class Misfit(NamedTuple):
-    """What residuals tell.
+    """What residuals tell."""
 
-    Attributes
-    ----------
-    correlation : float
-        Of neighbours, in the order of a variable or of the prediction: the largest.
-    beyond : float
-        The same in standard deviations of what noise has, 1/sqrt(n).
-    unexplained : float
-        The share of the response's variation about its mean that is left.
-    """
-
+    # Of neighbours, in the order of a variable or of the prediction: the largest.
     correlation: float
-    beyond: float
-    unexplained: float
+    beyond: float  # the same in standard deviations of what noise has, 1/sqrt(n)
+    unexplained: float  # the share of the response's variation about its mean that is left
 
     @property
     def is_doubtful(self) -> bool:
@@ -403,38 +330,22 @@ class Misfit(NamedTuple):
 
 
 class Course(NamedTuple):
-    """How a walk went.
+    """How a walk went."""
 
-    Attributes
-    ----------
-    theta : float64[p]
-        The estimates.
-    quadratic : Quadratic or None
-        Of all rows, there; None where the loss is not finite at the start.
-    first : Quadratic or None
-        Of the first batch, at the start.
-    ending : str
-        ``arrived``, ``rests`` (rounding hides the rest), ``steps``, ``stopped``, ``interrupted``
-        or ``lost`` (no finite loss at the start).
-    way : tuple of Stand
-    distance : float
-        Remaining, in standard errors of all rows.
-    seconds : float
-    beyond : float64[p] or None
-        Where the walk rests at the edge of the formula's domain, a point beyond it.
-    misfit : Misfit or None
-        What the residuals tell, where they have been looked at.
-    """
-
-    theta: np.ndarray
+    theta: np.ndarray  # float64[p]: the estimates
+    # Of all rows, there; None where the loss is not finite at the start.
     quadratic: Quadratic | None
-    first: Quadratic | None
+    first: Quadratic | None  # of the first batch, at the start
+    # ``arrived``, ``rests`` (rounding hides the rest), ``steps``, ``stopped``, ``interrupted`` or
+    # ``lost`` (no finite loss at the start).
     ending: str
     way: tuple[Stand, ...]
-    distance: float
+    distance: float  # remaining, in standard errors of all rows
     seconds: float
+    # float64[p] or None: where the walk rests at the edge of the formula's domain, a point beyond
+    # it.
     beyond: np.ndarray | None = None
-    misfit: Misfit | None = None
+    misfit: Misfit | None = None  # what the residuals tell, where they have been looked at
 
     @property
     def visited(self) -> int:

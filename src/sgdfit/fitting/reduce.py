@@ -30,26 +30,16 @@ if TYPE_CHECKING:
 
 
 class Survey(NamedTuple):
-    """What some rows tell; that of two parts adds up to that of both.
+    """What some rows tell; that of two parts adds up to that of both."""
 
-    Attributes
-    ----------
-    low, high : float64[c]
-        The least and the largest value of each of the model's columns.
-    about : float
-        Near the response, so that its moments lose no digits.
-    first, second : float
-        Σ w (t − about) and Σ w (t − about)² of the response t.
-    logs : float
-        Σ ln w over the rows of nonzero weight.
-    """
-
+    # float64[c]: the least and the largest value of each of the model's columns.
     low: np.ndarray
     high: np.ndarray
-    about: float
+    about: float  # near the response, so that its moments lose no digits
+    # Σ w (t − about) and Σ w (t − about)² of the response t.
     first: float
     second: float
-    logs: float
+    logs: float  # Σ ln w over the rows of nonzero weight
 
 
 def look_at(model: Model, chunk: Chunk, about: float | None = None) -> Survey:
@@ -172,18 +162,10 @@ ENDLESS = PANEL << 20
 
 
 class Part(NamedTuple):
-    """Consecutive rows that are read by themselves.
+    """Consecutive rows that are read by themselves."""
 
-    Attributes
-    ----------
-    first : int
-        The row at which they begin, counted from 0.
-    read : function
-        Yields them in chunks.
-    """
-
-    first: int
-    read: Callable[[], Iterator[Chunk]]
+    first: int  # the row at which they begin, counted from 0
+    read: Callable[[], Iterator[Chunk]]  # yields them in chunks
 
 
 class Torn(NamedTuple):

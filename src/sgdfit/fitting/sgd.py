@@ -27,19 +27,12 @@ STRIDE = 65_536
 
 
 class Steepness(NamedTuple):
-    """Curvatures of the loss, in units of loss/parameter², taken in the steepest direction.
+    """Curvatures of the loss, in units of loss/parameter², taken in the steepest direction."""
 
-    Attributes
-    ----------
-    together : float
-        Largest eigenvalue of the mean over all rows.
-    alone : float
-        The mean of the rows' squared curvatures over the mean of their curvatures. Steps on
-        single rows shrink the mean squared error of one parameter below a rate of 2/alone
-        (Bottou, Curtis & Nocedal 2018, SIAM Review 60(2), section 4.2).
-    """
-
-    together: float
+    together: float  # largest eigenvalue of the mean over all rows
+    # The mean of the rows' squared curvatures over the mean of their curvatures. Steps on single
+    # rows shrink the mean squared error of one parameter below a rate of 2/alone (Bottou, Curtis &
+    # Nocedal 2018, SIAM Review 60(2), section 4.2).
     alone: float
 
 
@@ -91,20 +84,11 @@ RATES_LOOKED_AT = 1_000
 
 
 class Rates(NamedTuple):
-    """The learning rates of a run.
-
-    Attributes
-    ----------
-    schedule : function of the step
-    diagnosis : Diagnosis
-        Of the curvature at the start, at the largest of the rates.
-    too_fast : bool
-        Whether that rate is above the stability limit.
-    """
+    """The learning rates of a run."""
 
     schedule: AnySchedule
-    diagnosis: Diagnosis
-    too_fast: bool
+    diagnosis: Diagnosis  # of the curvature at the start, at the largest of the rates
+    too_fast: bool  # whether that rate is above the stability limit
 
 
 def decide_rates(
@@ -209,22 +193,12 @@ def _diagnosed(
 
 
 class DescentOutcome(NamedTuple):
-    """How a descent went.
+    """How a descent went."""
 
-    Attributes
-    ----------
-    state : State
-        Where it ended; after a halt the state whose loss was out of bounds.
-    records : float64[k, 3 + 2 p]
-        See `sgdfit.kernel.kernel.Outcome`.
-    ending : str
-        ``steps`` (all taken), ``tolerance``, ``halted`` (by a loss out of bounds), ``stopped`` (by
-        the callback) or ``interrupted``.
-    seconds : float
-    """
-
-    state: State
-    records: np.ndarray
+    state: State  # where it ended; after a halt the state whose loss was out of bounds
+    records: np.ndarray  # float64[k, 3 + 2 p]: see `sgdfit.kernel.kernel.Outcome`
+    # ``steps`` (all taken), ``tolerance``, ``halted`` (by a loss out of bounds), ``stopped`` (by
+    # the callback) or ``interrupted``.
     ending: str
     seconds: float
 
@@ -245,59 +219,28 @@ RESUMABLE = ("", "interrupted", "stopped")
 
 
 class Plan(NamedTuple):
-    """A descent, fully decided.
-
-    Attributes
-    ----------
-    kernel : Kernel
-    optimizer : Optimizer
-    schedule : function of the step
-        The learning rate of each.
-    names : tuple of str
-        The free parameters.
-    start, low, high : float[p]
-        Where they begin, and their bounds.
-    batch_size : int
-        Rows of one step; all rows make a full batch.
-    steps : int
-        How many to take.
-    shuffle : bool
-        Whether each epoch visits the rows in a new order.
-    seed : int
-    ceiling : float
-        A batch loss beyond this is divergence.
-    record_every : int
-        Steps between two records.
-    keep_trace : bool
-        Whether the result shows them.
-    distance : function of the parameters
-        The remaining distance to the optimum in standard errors.
-    tolerance : float or None
-        The distance at which to stop; None: it is not looked at.
-    callback : callable or None
-        Called with `Progress`; a true answer stops the run.
-    callback_every : int
-        At least this many steps lie between two calls.
-    """
+    """A descent, fully decided."""
 
     kernel: Kernel
     optimizer: Optimizer
-    schedule: AnySchedule
-    names: tuple[str, ...]
+    schedule: AnySchedule  # the learning rate of each
+    names: tuple[str, ...]  # the free parameters
+    # float[p]: where they begin, and their bounds.
     start: np.ndarray
     low: np.ndarray
     high: np.ndarray
-    batch_size: int
-    steps: int
-    shuffle: bool
+    batch_size: int  # rows of one step; all rows make a full batch
+    steps: int  # how many to take
+    shuffle: bool  # whether each epoch visits the rows in a new order
     seed: int
-    ceiling: float
-    record_every: int
-    keep_trace: bool
+    ceiling: float  # A batch loss beyond this is divergence
+    record_every: int  # steps between two records
+    keep_trace: bool  # whether the result shows them
+    # The remaining distance to the optimum in standard errors.
     distance: Callable[[np.ndarray], float]
-    tolerance: float | None
-    callback: Callback | None
-    callback_every: int
+    tolerance: float | None  # the distance at which to stop; None: it is not looked at
+    callback: Callback | None  # called with `Progress`; a true answer stops the run
+    callback_every: int  # at least this many steps lie between two calls
 
 
 def descend(plan: Plan, population: Population) -> DescentOutcome:
@@ -490,24 +433,12 @@ class _Run:
 
 
 class EndState(NamedTuple):
-    """The state of which a run's result speaks.
+    """The state of which a run's result speaks."""
 
-    Attributes
-    ----------
-    theta : float64[p]
-        The estimates.
-    sums : Sums
-        Over all rows, there.
-    step : int
-        Steps taken until there.
-    lost : bool
-        Whether the run went on to where loss or gradient are not finite.
-    """
-
-    theta: np.ndarray
-    sums: Sums
-    step: int
-    lost: bool
+    theta: np.ndarray  # float64[p]: the estimates
+    sums: Sums  # over all rows, there
+    step: int  # steps taken until there
+    lost: bool  # whether the run went on to where loss or gradient are not finite
 
 
 def end_state(plan: Plan, course: DescentOutcome, population: Population) -> EndState:

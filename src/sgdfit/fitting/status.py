@@ -112,24 +112,12 @@ def _determines(task: Task, columns: dict[str, Any], theta: np.ndarray, rows: in
 
 
 class Trouble(NamedTuple):
-    """The first place that has no finite value.
+    """The first place that has no finite value."""
 
-    Attributes
-    ----------
-    part : str
-        The part of the formula.
-    row : int
-        Counted from 0, among the rows used.
-    arguments : tuple of float
-        What the part was given.
-    values : dict of str to float
-        The variables in that part, and all free parameters.
-    """
-
-    part: str
-    row: int
-    arguments: tuple[float, ...]
-    values: dict[str, float]
+    part: str  # the part of the formula
+    row: int  # counted from 0, among the rows used
+    arguments: tuple[float, ...]  # what the part was given
+    values: dict[str, float]  # the variables in that part, and all free parameters
 
 
 def find_trouble(task: Task, tried: Sequence[np.ndarray], *, overflow: bool) -> Trouble | None:

@@ -42,25 +42,16 @@ SHRINKAGES = 200
 
 
 class Point(NamedTuple):
-    """A point and the loss around it.
+    """A point and the loss around it."""
 
-    Attributes
-    ----------
-    theta : float64[p]
-        Where linear parameters are solved exactly, not quite the point that was asked for.
-    quadratic : Quadratic
-        Of all parameters.
-    reduced : Quadratic
-        Of those that steps are taken in: the same, or without the linear ones, or with a curvature
-        that knows more than that of Gauss and Newton.
-    linear : int[k]
-        The parameters that are solved exactly.
-    """
-
+    # float64[p]: where linear parameters are solved exactly, not quite the point that was asked
+    # for.
     theta: np.ndarray
-    quadratic: Quadratic
+    quadratic: Quadratic  # of all parameters
+    # Of those that steps are taken in: the same, or without the linear ones, or with a curvature
+    # that knows more than that of Gauss and Newton.
     reduced: Quadratic
-    linear: np.ndarray
+    linear: np.ndarray  # int[k]: the parameters that are solved exactly
 
     @property
     def outlook(self) -> Quadratic:
@@ -82,19 +73,12 @@ Evaluate = Callable[[np.ndarray], Point | None]
 
 @dataclass(frozen=True, eq=False)
 class Box:
-    """Where the parameters may be.
+    """Where the parameters may be."""
 
-    Attributes
-    ----------
-    low, high : float64[p]
-        Infinite where there is no bound.
-    held : bool[p]
-        Which parameters stay where they are.
-    """
-
+    # float64[p]: infinite where there is no bound.
     low: np.ndarray
     high: np.ndarray
-    held: np.ndarray
+    held: np.ndarray  # bool[p]: which parameters stay where they are
 
     @cached_property
     def is_everywhere(self) -> bool:
@@ -129,54 +113,28 @@ class Box:
 
 
 class Pace(NamedTuple):
-    """How whole steps follow one another.
+    """How whole steps follow one another."""
 
-    Attributes
-    ----------
-    whole, gone : float64[p]
-        The step to the minimum of the quadratic, and the one that is taken.
-    length : float
-        ‖R δ‖ of the whole one.
-    ratio : float
-        Of that to the last one's; infinite where there was none.
-    is_even : bool
-        Whether steps have settled on a constant ratio.
-    """
-
+    # float64[p]: the step to the minimum of the quadratic, and the one that is taken.
     whole: np.ndarray
     gone: np.ndarray
-    length: float
-    ratio: float = np.inf
-    is_even: bool = False
+    length: float  # ‖R δ‖ of the whole one
+    ratio: float = np.inf  # of that to the last one's; infinite where there was none
+    is_even: bool = False  # whether steps have settled on a constant ratio
 
 
 class Iterate(NamedTuple):
-    """Where the steps stand.
-
-    Attributes
-    ----------
-    point : Point
-    scales : float64[p]
-        D: the largest norms that the columns of the root have had.
-    radius : float
-        Of the trust region, in units of ‖Dδ‖.
-    damping : float
-        λ of the step that led here, relative to the curvature in scaled units.
-    rests : bool
-        Whether no step from here lowers the loss: rounding hides the rest.
-    beyond : float64[p] or None
-        The last point that was tried from here in vain and at which the loss was not finite.
-    pace : Pace or None
-        Of the step that led here; None where that was no whole one.
-    """
+    """Where the steps stand."""
 
     point: Point
-    scales: np.ndarray
-    radius: float
-    damping: float
-    rests: bool
+    scales: np.ndarray  # float64[p]: d: the largest norms that the columns of the root have had
+    radius: float  # of the trust region, in units of ‖Dδ‖
+    damping: float  # λ of the step that led here, relative to the curvature in scaled units
+    rests: bool  # whether no step from here lowers the loss: rounding hides the rest
+    # float64[p] or None: the last point that was tried from here in vain and at which the loss was
+    # not finite.
     beyond: np.ndarray | None = None
-    pace: Pace | None = None
+    pace: Pace | None = None  # of the step that led here; None where that was no whole one
 
 
 def begin(point: Point) -> Iterate:

@@ -48,27 +48,13 @@ MANY_ROUNDINGS, FEW_ROUNDINGS = 1e-12, 32 * EPS
 
 
 class Squares(NamedTuple):
-    """Sums over the rows.
+    """Sums over the rows."""
 
-    Attributes
-    ----------
-    residual : float
-        Σ w (y − prediction)².
-    total : float
-        Σ w (y − ȳ)², about the weighted mean.
-    log_weights : float
-        Σ ln w over the rows of nonzero weight.
-    perfect : bool
-        Whether the residuals are nothing but the rounding of many steps.
-    exact : bool
-        Whether they are nothing but that of one evaluation.
-    """
-
-    residual: float
-    total: float
-    log_weights: float
-    perfect: bool
-    exact: bool
+    residual: float  # Σ w (y − prediction)²
+    total: float  # Σ w (y − ȳ)², about the weighted mean
+    log_weights: float  # Σ ln w over the rows of nonzero weight
+    perfect: bool  # whether the residuals are nothing but the rounding of many steps
+    exact: bool  # whether they are nothing but that of one evaluation
 
 
 def sum_squares(task: Task, kernel: Kernel, theta: np.ndarray, loss: float) -> Squares:
@@ -121,51 +107,28 @@ ROWS_LOOKED_AT = 10_000
 
 
 class Uncertainty(NamedTuple):
-    """How sure the estimates are.
+    """How sure the estimates are."""
 
-    Attributes
-    ----------
-    covariance : float64[p, p] or None
-        NaN in the rows of parameters that stand on a bound.
-    method : str
-        ``classical``, ``sandwich`` or ``none: why``.
-    undetermined : tuple of str
-        Combinations of parameters that the data do not determine.
-    degrees_of_freedom : float
-        Of the residuals that scale the covariance; infinite where nothing scales it.
-    determined : tuple of Determined
-        Combinations of the others that they do determine.
-    """
-
+    # float64[p, p] or None: naN in the rows of parameters that stand on a bound.
     covariance: np.ndarray | None
-    method: str
-    undetermined: tuple[str, ...]
+    method: str  # ``classical``, ``sandwich`` or ``none: why``
+    undetermined: tuple[str, ...]  # combinations of parameters that the data do not determine
+    # Of the residuals that scale the covariance; infinite where nothing scales it.
     degrees_of_freedom: float
-    determined: tuple[Determined, ...] = ()
+    determined: tuple[Determined, ...] = ()  # combinations of the others that they do determine
 
 
 class Evidence(NamedTuple):
-    """What the rows tell of the loss near the estimates.
+    """What the rows tell of the loss near the estimates."""
 
-    Attributes
-    ----------
-    loss : float
-        Summed over the rows.
-    gradient : float64[p]
-        Of that sum.
-    curvature : function of bool[p]
-        Its second derivatives to the parameters chosen, as a matrix or as its spectrum.
-    scores : function
-        Σ w² (∂loss/∂prediction)² J Jᵀ, float64[p, p].
-    inverse : float64[p, p] or None
-        That of a root of the whole curvature, where it is known that this determines every
-        parameter.
-    """
-
-    loss: float
-    gradient: np.ndarray
+    loss: float  # summed over the rows
+    gradient: np.ndarray  # float64[p]: of that sum
+    # function of bool[p]: its second derivatives to the parameters chosen, as a matrix or as its
+    # spectrum.
     curvature: Callable[[np.ndarray], np.ndarray | ScaledSpectrum]
-    scores: Callable[[], np.ndarray]
+    scores: Callable[[], np.ndarray]  # Σ w² (∂loss/∂prediction)² J Jᵀ, float64[p, p]
+    # float64[p, p] or None: that of a root of the whole curvature, where it is known that this
+    # determines every parameter.
     inverse: np.ndarray | None = None
 
 
@@ -408,31 +371,16 @@ class Way(NamedTuple):
 
 
 class Assessment(NamedTuple):
-    """Where a descent came down.
+    """Where a descent came down."""
 
-    Attributes
-    ----------
-    theta : float64[p]
-        The estimates.
-    loss : float
-        Summed over the rows.
-    squares : Squares
-    found : Uncertainty
-    distance : float
-        To the optimum, in standard errors; infinite where not known.
-    status : Status
-    warnings : tuple of str
-    intervals : mapping of str to (float, float) or None, optional
-        Of the free parameters by profile likelihood, where that was asked for.
-    """
-
-    theta: np.ndarray
-    loss: float
+    theta: np.ndarray  # float64[p]: the estimates
+    loss: float  # summed over the rows
     squares: Squares
     found: Uncertainty
-    distance: float
+    distance: float  # to the optimum, in standard errors; infinite where not known
     status: Status
     warnings: tuple[str, ...]
+    # Of the free parameters by profile likelihood, where that was asked for.
     intervals: Mapping[str, tuple[float, float] | None] | None = None
 
 

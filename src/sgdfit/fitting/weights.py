@@ -22,24 +22,14 @@ COVARIANCES = ("auto", CLASSICAL, SANDWICH)
 
 
 class Weighting(NamedTuple):
-    """How rows are weighed, and how sure that makes the estimates.
+    """How rows are weighed, and how sure that makes the estimates."""
 
-    Attributes
-    ----------
-    weights : str or None
-        A column, or an expression of columns, proportional to the inverse variance of each row.
-    sigma : str or None
-        A column, or an expression of columns, that is the standard deviation of each row.
-    absolute : bool
-        Whether the standard deviations are taken at their word.
-    covariance : str
-        ``auto``, ``classical`` or ``sandwich``.
-    """
-
+    # A column, or an expression of columns, proportional to the inverse variance of each row.
     weights: str | None = None
+    # A column, or an expression of columns, that is the standard deviation of each row.
     sigma: str | None = None
-    absolute: bool = False
-    covariance: str = "auto"
+    absolute: bool = False  # whether the standard deviations are taken at their word
+    covariance: str = "auto"  # ``auto``, ``classical`` or ``sandwich``
 
     @property
     def given(self) -> str | None:
@@ -193,41 +183,21 @@ def weights_of(weights: str, source: Source) -> NDArray[np.float64]:
 
 
 class Scale(NamedTuple):
-    """How large the weights of some rows are.
+    """How large the weights of some rows are."""
 
-    Attributes
-    ----------
-    peak : float
-        The largest weight; of standard deviations the least.
-    total : float
-        The sum of the weights where the largest is one, since that of large ones could overflow.
-    counted : int
-        How many have a weight above 0.
-    """
-
-    peak: float
+    peak: float  # the largest weight; of standard deviations the least
+    # The sum of the weights where the largest is one, since that of large ones could overflow.
     total: float
-    counted: int
+    counted: int  # how many have a weight above 0
 
 
 class Weigher(NamedTuple):
-    """What weighs a row.
-
-    Attributes
-    ----------
-    weighting : Weighting
-    peak : float
-        See `Scale`.
-    mean : float
-        The mean of the weights above 0, where the largest is one.
-    given_mean : float
-        The same as they were given.
-    """
+    """What weighs a row."""
 
     weighting: Weighting
-    peak: float
-    mean: float
-    given_mean: float
+    peak: float  # see `Scale`
+    mean: float  # the mean of the weights above 0, where the largest is one
+    given_mean: float  # the same as they were given
 
     def weights(self, columns: Mapping[str, Array]) -> NDArray[np.float64]:
         """Return the weights of rows, of which all above 0 together have a mean of one."""
