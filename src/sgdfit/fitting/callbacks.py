@@ -129,13 +129,7 @@ class Audience:
 
 @contextlib.contextmanager
 def heard(problem: Problem, course: Course) -> Iterator[None]:
-    """Tell the callback of every pass that is made in the block, after a walk.
-
-    Raises
-    ------
-    CalledOff
-        Where the callback asks for an end.
-    """
+    """Tell the callback of every pass that is made in the block, after a walk."""
     stand = course.way[-1] if course.way else None
     step = 0 if stand is None else stand.step
     now = Now(step, course.visited, stand, course.theta, course.distance)

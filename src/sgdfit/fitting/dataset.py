@@ -259,13 +259,7 @@ def take_in(
     journal: Checkpoint,
     seed: int,
 ) -> Intake:
-    """Weigh rows, and draw the reserve that samples are taken from.
-
-    Raises
-    ------
-    DataError
-        When a weight or a standard deviation cannot be one.
-    """
+    """Weigh rows, and draw the reserve that samples are taken from."""
     if isinstance(rows, Source):
         return _loaded(model, rows, weighting, means, journal, seed)
     return _streamed(model, rows, weighting, means, journal, seed)

@@ -218,13 +218,7 @@ def with_starts(model: Model, theta: np.ndarray, origin: str) -> Model:
 
 
 def started(task: Task, seed: int) -> Task:
-    """Return the task with starts that were searched for, for an optimizer that needs them.
-
-    Raises
-    ------
-    UsageError
-        When no point has a finite value.
-    """
+    """Return the task with starts that were searched for, for an optimizer that needs them."""
     found = look_for_starts(task, seed)
     if found is None:
         raise UsageError(

@@ -90,13 +90,7 @@ def settle(
     kernel: str,
     dtype: Any,
 ) -> Options:
-    """Check every option before a row is read.
-
-    Raises
-    ------
-    UsageError
-        When one of them cannot be used, or they contradict one another.
-    """
+    """Check every option before a row is read."""
     chosen = as_optimizer(
         optimizer,
         learning_rate=learning_rate,
@@ -357,15 +351,7 @@ class Means(NamedTuple):
         return int((self.memory - BASE) * SHARE)
 
     def journal(self, fingerprint: str, label: str) -> Checkpoint:
-        """Open the journal of a run on the data of this ``fingerprint``.
-
-        Raises
-        ------
-        CheckpointError
-            See `sgdfit.checkpoint.checkpoint.open_checkpoint`.
-        UsageError
-            When the data cannot be told from others.
-        """
+        """Open the journal of a run on the data of this ``fingerprint``."""
         if self.checkpoint is None:
             return FORGETFUL
         if not fingerprint:
@@ -400,11 +386,6 @@ def as_means(
 ) -> Means:
     """Return the `Means` of these options of `sgdfit.fit`.
 
-    Raises
-    ------
-    UsageError
-        When one of them cannot be used, or there is nothing to resume from.
-
     Examples
     --------
     >>> as_means("1GB", threads=1).memory
@@ -423,11 +404,6 @@ def as_means(
 
 def as_memory(memory: Any) -> int:
     """Return a number of bytes, which may be written as ``"2GB"`` or ``"800 MiB"``.
-
-    Raises
-    ------
-    UsageError
-        When it is no number of bytes, or less than the program itself takes.
 
     Examples
     --------
@@ -451,11 +427,6 @@ def as_memory(memory: Any) -> int:
 
 def as_threads(threads: int | None) -> int:
     """Return how many threads to use: one for each core that this process may use, or fewer.
-
-    Raises
-    ------
-    UsageError
-        When it is no whole number from 1.
 
     Examples
     --------

@@ -62,13 +62,7 @@ class Task(NamedTuple):
 
     @property
     def chunk(self) -> Chunk:
-        """All rows, where they are in memory.
-
-        Raises
-        ------
-        UsageError
-            When they are not.
-        """
+        """All rows, where they are in memory."""
         whole = self.population.whole
         if whole is None:
             size = self.rows * len(self.model.columns) * 8 / 1e9
@@ -133,16 +127,7 @@ def prepare(
     means: Means | None = None,
     seed: int = 0,
 ) -> Task:
-    """Open the rows that ``model`` and its weights need, and check them.
-
-    Raises
-    ------
-    DataError
-        When a column cannot be used, a weight or standard deviation cannot be one, or there are
-        fewer rows than free parameters.
-    UsageError
-        When the weights are no text.
-    """
+    """Open the rows that ``model`` and its weights need, and check them."""
     means = as_means() if means is None else means
     # Whether a checkpoint can be used is better said before the data are read.
     journal = None if table.scan is None else means.journal(table.scan.fingerprint, table.label)
@@ -188,13 +173,7 @@ def _task(
 
 
 def examined(task: Task) -> Task:
-    """Return the task with what its columns tell of themselves, by a look at all rows.
-
-    Raises
-    ------
-    DataError
-        When the squares of a column leave the range of floating point.
-    """
+    """Return the task with what its columns tell of themselves, by a look at all rows."""
     seen = task.population.survey
     _check_magnitudes(task, seen)
     return task._replace(warnings=(*task.warnings, *_constant_columns(task, seen)))

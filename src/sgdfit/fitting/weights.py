@@ -53,11 +53,6 @@ def as_weighting(
 ) -> Weighting:
     """Return the `Weighting` of these options of `sgdfit.fit`.
 
-    Raises
-    ------
-    UsageError
-        When they contradict one another or the loss.
-
     Examples
     --------
     >>> from sgdfit.model.loss import as_loss
@@ -143,11 +138,6 @@ Array = np.ndarray[Any, Any]
 def columns_of(weights: str | None) -> tuple[str, ...]:
     """Return the columns that an expression of weights needs.
 
-    Raises
-    ------
-    UsageError
-        When ``weights`` is no text.
-
     Examples
     --------
     >>> columns_of("1/s**2")
@@ -165,11 +155,6 @@ def columns_of(weights: str | None) -> tuple[str, ...]:
 
 def weights_of(weights: str, source: Source) -> NDArray[np.float64]:
     """Return the weight of every row as it is given, shape (rows,).
-
-    Raises
-    ------
-    DataError
-        When a weight is negative or not finite.
 
     Examples
     --------
@@ -210,11 +195,6 @@ def scale_of(
 ) -> Scale:
     """Look at the weights of a block of rows, which begins at row ``first``.
 
-    Raises
-    ------
-    DataError
-        When a weight is negative or not finite, or a standard deviation not positive and finite.
-
     Examples
     --------
     >>> scale_of(Weighting(weights="w"), {"w": np.array([1.0, 0.0, 4.0])}, "the data")
@@ -237,11 +217,6 @@ def scale_of(
 
 def weigher(weighting: Weighting, parts: Iterable[Scale], label: str) -> Weigher:
     """Return what weighs rows, from the scales of all their blocks.
-
-    Raises
-    ------
-    DataError
-        When all weights are 0, or out of the range of floating point.
 
     Examples
     --------
@@ -272,11 +247,6 @@ def weigher(weighting: Weighting, parts: Iterable[Scale], label: str) -> Weigher
 
 def relative_weights(weighting: Weighting, source: Source) -> tuple[NDArray[np.float64], float]:
     """Return weights of which those above 0 have a mean of one, and the mean that they had.
-
-    Raises
-    ------
-    DataError
-        As `scale_of` and `weigher` do.
 
     Examples
     --------
