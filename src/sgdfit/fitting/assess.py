@@ -23,7 +23,7 @@ from sgdfit.fitting.profile import Profiles, profile_intervals
 from sgdfit.fitting.profile_trace import Optimum
 from sgdfit.fitting.sampling import FEW
 from sgdfit.fitting.sgd import DescentOutcome, EndState, Plan, end_state
-from sgdfit.fitting.status import ARRIVED, centred, far_columns, judge, pronounce
+from sgdfit.fitting.status import ARRIVED, DescentEnd, WalkEnd, centred, far_columns
 from sgdfit.fitting.uncertainty import (
     Assessment,
     Evidence,
@@ -94,9 +94,9 @@ def _landed(found: Found, problem: Problem, reach: float | None) -> Assessment:
         if squares.exact and _rewards_exactness(task, problem, theta):
             distance = 0.0
         down = () if problem.squared else _downhill(problem, theta, evidence)
-        status = pronounce(
-            task, course, distance, uncertain.undetermined, down, found.better, reach
-        )
+        undetermined = uncertain.undetermined
+        end = WalkEnd(task, course, distance, undetermined, down, found.better, reach)
+        status = end.status()
         told = _told(task, problem, course, uncertain, status)
     if status.name == "local_minimum" and distance > ARRIVED:
         # Short of a minimum there is neither an error nor a distance to tell.
@@ -252,7 +252,7 @@ def _distance(task: Task, problem: Problem, course: Course, evidence: Evidence) 
 def _nowhere(found: Found, problem: Problem) -> Assessment:
     """Return what is known where no walk could begin."""
     task, theta = found.task, found.course.theta
-    status = pronounce(task, found.course, math.inf, (), (), None, None)
+    status = WalkEnd(task, found.course, math.inf, ()).status()
     with np.errstate(all="ignore"):
         loss = task.population.sums(problem.kernel, theta).loss
         squares = sum_squares(task, problem.kernel, theta, loss)
@@ -273,9 +273,9 @@ def conclude(
         # Where no noise is left, standard errors are no measure.
         distance = 0.0 if squares.perfect else distance
         hidden = is_hidden(task, theta, found.undetermined)
-        status = judge(
+        status = DescentEnd(
             task, plan, course, landing, first, diagnosis, distance, found.undetermined, hidden
-        )
+        ).status()
     # From afar neither the distance nor an error, which hold near the optimum, means anything.
     plateau = status.name == "stalled" and bool(found.undetermined)
     told = () if plateau else _undetermined(found.undetermined, diagnosis)
