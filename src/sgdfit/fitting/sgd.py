@@ -118,7 +118,7 @@ def _largest(rates: AnySchedule, steps: int) -> float:
     if not isinstance(rates, Schedule):
         return first
     looked_at = np.floor(np.linspace(0, steps - 1, min(steps, RATES_LOOKED_AT)))
-    return max(first, float(np.nanmax(rates.rates(looked_at, **dict(rates.options)))))
+    return max(first, float(np.nanmax(rates.rates(looked_at))))
 
 
 def _default_rate(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sgdfit.choice import number, spell, whole
 from sgdfit.errors import UsageError
-from sgdfit.optimizers import rates
-from sgdfit.optimizers.rates import AnySchedule, Array, Schedule
 
 __all__ = [
     "SCHEDULES",
@@ -26,6 +27,36 @@ __all__ = [
     "warm_up",
 ]
 
+Array: TypeAlias = NDArray[np.float64]
+AnySchedule: TypeAlias = Callable[[int], float]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A built-in schedule: called with a step it returns the rate, as a user's function does.
+
+    Attributes
+    ----------
+    name : str
+        Its name in `SCHEDULES`.
+    options : tuple of (str, value)
+        What the factory of that name was given.
+    rates : callable
+        Many steps at once, float64 in and out.
+    """
+
+    name: str
+    options: tuple[tuple[str, Any], ...]
+    rates: Callable[[Array], Array] = field(compare=False, repr=False)
+
+    def __call__(self, step: int) -> float:
+        """Return the learning rate of one step, counted from 0."""
+        return float(self.rates(np.array([step], dtype=np.float64))[0])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what makes it, since its rates are a function within another."""
+        return functools.partial(SCHEDULES[self.name], **dict(self.options)), ()
+
 
 def constant(rate: float) -> Schedule:
     """Return the schedule of the same rate at each step.
@@ -35,7 +66,8 @@ def constant(rate: float) -> Schedule:
     >>> constant(0.1)(1000)
     0.1
     """
-    return _schedule("constant", rates.constant, rate=_least_0(rate, "rate", "constant"))
+    rate = _least_0(rate, "rate", "constant")
+    return Schedule("constant", (("rate", rate),), lambda step: np.full(step.shape, rate))
 
 
 def inverse_time(rate: float, decay: float) -> Schedule:
@@ -60,7 +92,8 @@ def inverse_time(rate: float, decay: float) -> Schedule:
     """
     rate = _least_0(rate, "rate", "inverse_time")
     decay = _least_0(decay, "decay", "inverse_time")
-    return _schedule("inverse_time", rates.inverse_time, rate=rate, decay=decay)
+    options = (("rate", rate), ("decay", decay))
+    return Schedule("inverse_time", options, lambda step: rate / (1.0 + decay * step))
 
 
 def exponential(rate: float, gamma: float) -> Schedule:
@@ -85,7 +118,8 @@ def exponential(rate: float, gamma: float) -> Schedule:
     """
     rate = _least_0(rate, "rate", "exponential")
     gamma = _least_0(gamma, "gamma", "exponential")
-    return _schedule("exponential", rates.exponential, rate=rate, gamma=gamma)
+    options = (("rate", rate), ("gamma", gamma))
+    return Schedule("exponential", options, lambda step: _decayed(rate, gamma, step))
 
 
 def step_decay(rate: float, size: int, gamma: float = 0.1) -> Schedule:
@@ -113,7 +147,8 @@ def step_decay(rate: float, size: int, gamma: float = 0.1) -> Schedule:
     rate = _least_0(rate, "rate", "step_decay")
     size = whole(size, "size of step_decay", 1)
     gamma = _least_0(gamma, "gamma", "step_decay")
-    return _schedule("step_decay", rates.step_decay, rate=rate, size=size, gamma=gamma)
+    options = (("rate", rate), ("size", size), ("gamma", gamma))
+    return Schedule("step_decay", options, lambda step: _decayed(rate, gamma, step // size))
 
 
 def cosine(rate: float, steps: int, floor: float = 0.0) -> Schedule:
@@ -144,7 +179,13 @@ def cosine(rate: float, steps: int, floor: float = 0.0) -> Schedule:
     rate = _least_0(rate, "rate", "cosine")
     steps = whole(steps, "steps of cosine", 1)
     floor = _least_0(floor, "floor", "cosine")
-    return _schedule("cosine", rates.cosine, rate=rate, steps=steps, floor=floor)
+
+    def rates(step: Array) -> Array:
+        # The remainder keeps the angle exact however many periods have passed.
+        angle = np.pi * np.mod(step, 2 * steps) / steps
+        return floor + (rate - floor) * (1.0 + np.cos(angle)) / 2.0
+
+    return Schedule("cosine", (("rate", rate), ("steps", steps), ("floor", floor)), rates)
 
 
 def warm_up(
@@ -185,7 +226,16 @@ def warm_up(
             "then of warm_up must be a schedule such as cosine(0.1, 100), or a function"
             f" step -> rate, not {then!r}."
         )
-    return _schedule("warm_up", rates.warm_up, rate=rate, steps=steps, start=share, then=then)
+
+    def rates(step: Array) -> Array:
+        found: Array = rate * (share + (1.0 - share) * np.minimum(step, steps) / steps)
+        later = step >= steps
+        if then is not None and later.any():
+            found[later] = _evaluated(then, step[later] - steps)
+        return found
+
+    options = (("rate", rate), ("steps", steps), ("start", share), ("then", then))
+    return Schedule("warm_up", options, rates)
 
 
 SCHEDULES: dict[str, Callable[..., Schedule]] = {
@@ -199,15 +249,17 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
 """The schedules by name."""
 
 
-def _schedule(name: str, function: Callable[..., Array], **options: Any) -> Schedule:
-    return Schedule(name, tuple(options.items()), function)
-
-
 def _least_0(value: float, option: str, name: str) -> float:
     result = number(value, f"{option} of {name}")
     if result < 0.0:
         raise UsageError(f"{option} of {name} must be 0 or more, not {value!r}.")
     return result
+
+
+def _decayed(rate: float, gamma: float, step: Array) -> Array:
+    # What overflows is reported by `tabulate`, with its step.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return rate * np.power(gamma, step)
 
 
 def tabulate(schedule: AnySchedule, first: int, count: int) -> Array:
@@ -245,7 +297,7 @@ def tabulate(schedule: AnySchedule, first: int, count: int) -> Array:
             f"A schedule must be a function step -> rate, not {schedule!r};"
             f" known are {', '.join(SCHEDULES)}."
         )
-    found = rates.evaluated(schedule, np.arange(first, first + count, dtype=np.float64))
+    found = _evaluated(schedule, np.arange(first, first + count, dtype=np.float64))
     wrong = ~(np.isfinite(found) & (found >= 0.0))
     if wrong.any():
         at = int(np.argmax(wrong))
@@ -273,4 +325,28 @@ def describe(schedule: AnySchedule) -> str:
             for option, value in schedule.options
         }
         return spell(schedule.name, SCHEDULES[schedule.name], shown)
-    return rates.name_of(schedule)
+    return _name_of(schedule)
+
+
+def _evaluated(schedule: AnySchedule, steps: Array) -> Array:
+    """Return the rates of many steps, without a look at their range."""
+    if isinstance(schedule, Schedule):
+        return schedule.rates(steps)
+    return np.array([_called(schedule, int(step)) for step in steps], dtype=np.float64)
+
+
+def _called(schedule: AnySchedule, step: int) -> float:
+    value = schedule(step)
+    try:
+        return number(value, "a learning rate")
+    except UsageError:
+        raise UsageError(
+            f"The schedule {_name_of(schedule)} returns {value!r} at step {step};"
+            " it must return a finite number, 0 or more."
+        ) from None
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    if isinstance(function, functools.partial):
+        return _name_of(function.func)
+    return getattr(function, "__name__", type(function).__name__)
