@@ -7,7 +7,6 @@ import io
 import os
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.feather
@@ -313,13 +312,6 @@ def test_an_address_is_reached_through_its_filesystem(tmp_path, monkeypatch):
     assert one.load(["x"]).rows == 150
 
 
-def test_files_without_rows_are_no_trouble(tmp_path):
-    pq.write_table(TABLE.slice(0, 0), tmp_path / "a-1.parquet")
-    pq.write_table(TABLE.slice(0, 5), tmp_path / "a-2.parquet")
-    pq.write_table(TABLE.slice(0, 0), tmp_path / "a-3.parquet")
-    assert open_table(tmp_path).load(["n"]).columns["n"].tolist() == [0, 1, 2, 3, 4]
-
-
 def test_numbers_may_be_of_several_types(tmp_path):
     types = {"a-1": pa.int64(), "a-2": pa.float64(), "a-3": pa.float32(), "a-4": pa.null()}
     for name, kind in types.items():
@@ -337,22 +329,6 @@ def test_columns_that_nothing_needs_may_differ(tmp_path):
     table = open_table(tmp_path)
     assert table.names == ("x", "s", "only")
     assert table.load(["x"]).columns["x"].tolist() == [1.0, 2.0]
-
-
-def test_text_numbers_in_parquet_are_numbers(tmp_path):
-    pq.write_table(pa.table({"x": ["1.5", " 2 ", "NA"]}), tmp_path / "a.parquet", row_group_size=2)
-    assert open_table(tmp_path / "a.parquet").load(["x"], missing="drop").columns["x"].tolist() == [
-        1.5,
-        2.0,
-    ]
-
-
-def test_a_row_group_of_nulls_is_missing(tmp_path):
-    table = pa.table({"x": pa.array([1.0, 2.0, None, None, 5.0, 6.0])})
-    pq.write_table(table, tmp_path / "a.parquet", row_group_size=2)
-    source = open_table(tmp_path / "a.parquet").load(["x"], missing="drop")
-    assert source.columns["x"].tolist() == [1.0, 2.0, 5.0, 6.0]
-    assert source.dropped == 2
 
 
 def test_dots_in_names_and_nested_columns(tmp_path):
@@ -398,20 +374,6 @@ def test_fingerprints_of_arrays():
 def test_names_are_sorted_by_their_numbers():
     names = ["b", "a10", "a2", "a02b", "a1/z", "A1", "7", ""]
     assert sorted(names, key=natural) == ["", "7", "A1", "a1/z", "a2", "a02b", "a10", "b"]
-
-
-def test_rows_are_told_by_file(tmp_path):
-    pq.write_table(pa.table({"x": [1.0, 2.0]}), tmp_path / "a-1.parquet")
-    pq.write_table(pa.table({"x": [1.0, None]}), tmp_path / "a-2.parquet")
-    with pytest.raises(ValueError, match=r"row 4 \(row 2 of a-2\.parquet\) is missing"):
-        open_table(tmp_path).load(["x"])
-
-
-def test_pandas_agrees_on_a_folder(tmp_path):
-    parts(tmp_path / "data", 5)
-    frame = pd.read_parquet(tmp_path / "data").sort_values("n")
-    columns = open_table(tmp_path / "data").load(["x", "y"]).columns
-    np.testing.assert_array_equal(columns["x"], frame["x"])
 
 
 @pytest.mark.parametrize(("kept", "often"), [(1 << 18, 0), (0, 3)])

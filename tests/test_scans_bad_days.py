@@ -274,23 +274,6 @@ def test_columns_of_any_name_are_compared(name, kind, tmp_path):
     np.testing.assert_array_equal(loaded(path, f"`{quoted}` > 1.5"), X[X > 1.5])
 
 
-@every_format
-def test_weights_that_are_all_zero(kind, tmp_path):
-    data = table().append_column("w", pa.array(np.zeros(ROWS)))
-    path = written(tmp_path / f"a.{kind}", kind, data)
-    with pytest.raises(DataError, match=rf"every weight 'w' of a\.{kind} is 0"):
-        sgdfit.fit("y = a*x + b", path, weights="w", kernel="numpy")
-
-
-@every_format
-def test_a_constant_column_determines_one_parameter_only(kind, tmp_path):
-    path = written(tmp_path / f"a.{kind}", kind, table(np.ones(ROWS)))
-    fit = sgdfit.fit("y = a*x + b", path, kernel="numpy")
-    assert fit.undetermined
-    values = [fit.estimates[name].value for name in ("a", "b")]
-    assert sum(values) == pytest.approx(Y.mean(), rel=1e-9)
-
-
 FIRST, SECOND = table().slice(0, 50), table().slice(50)
 # the two files of a folder, and what is said of them (of columnar files, of text)
 FOLDERS = {
@@ -347,26 +330,6 @@ def test_files_without_rows_among_others(empty, kind, read, tmp_path):
         read(tmp_path)
 
 
-@every_format
-def test_a_folder_of_files_without_rows(kind, tmp_path):
-    for name in "ab":
-        written(tmp_path / f"{name}.{kind}", kind, table().slice(0, 0))
-    with pytest.raises(DataError, match="no rows"):
-        loaded(tmp_path)
-
-
-@both_ways
-@every_format
-def test_stray_files_do_not_count(kind, read, tmp_path):
-    written(tmp_path / f"a.{kind}", kind, FIRST)
-    written(tmp_path / f"b.{kind}", kind, SECOND)
-    for name in ("_SUCCESS", f".a.{kind}.crc", f"._a.{kind}", "_metadata", "README.md", "a.crc"):
-        (tmp_path / name).write_bytes(b"not data")
-    (tmp_path / "_temporary").mkdir()
-    written(tmp_path / "_temporary" / f"c.{kind}", kind, FIRST)
-    np.testing.assert_array_equal(read(tmp_path), X)
-
-
 @pytest.mark.skipif(not hasattr(os, "symlink"), reason="no links here")
 @both_ways
 @every_format
@@ -398,17 +361,6 @@ def test_folders_without_a_value_and_with_leading_zeros(kind, read, tmp_path):
         opened.load(["n", "x"])
     with pytest.raises(DataError, match=r"column 'n', which holds numbers, with '007'; compare it"):
         read(tmp_path, "n == '007'")
-
-
-@every_format
-def test_a_file_that_goes_between_passes(kind, tmp_path):
-    for name in "ab":
-        written(tmp_path / f"{name}.{kind}", kind, table())
-    opened = open_table(tmp_path)
-    opened.load(["x"])
-    (tmp_path / f"b.{kind}").unlink()
-    with pytest.raises(DataError, match=rf"b\.{kind}( was removed while|'; put it back)"):
-        opened.load(["x"])
 
 
 @every_format

@@ -70,17 +70,6 @@ def test_a_dataset_is_its_files(kind, where, tmp_path):
     assert len(labels) == (1 if where and "site" in where and kind != "csv" else 3)
 
 
-@pytest.mark.parametrize("kind", WRITERS)
-def test_fits_are_those_of_the_files_bit_for_bit(kind, tmp_path):
-    data = folder(tmp_path, kind)
-    whole = sgdfit.fit("y = a*exp(-b*x)", tmp_path, kernel="numpy", where="n > 20")
-    found = sgdfit.fit("y = a*exp(-b*x)", data, kernel="numpy", where="n > 20")
-    for name in ("a", "b"):
-        one, other = found.estimates[name], whole.estimates[name]
-        assert (one.value, one.stderr) == (other.value, other.stderr)
-    assert found.rows == whole.rows == ROWS - 21
-
-
 @pytest.mark.parametrize("how", ["files", "filter", "scanner"])
 def test_out_of_core_the_bits_are_those_of_memory(how, tmp_path, monkeypatch):
     monkeypatch.setattr(options, "SHARE", 1e-6)
@@ -305,24 +294,12 @@ def test_files_that_differ_are_named(other, schema, words, tmp_path):
         open_table(data).load(list(data.schema.names))
 
 
-def test_numbers_of_several_types_are_those_of_the_files(tmp_path):
-    two_files(tmp_path, NUMBERS, pa.table({"x": [3, 4], "y": [3, 4]}))
-    assert columns(ds.dataset(tmp_path), ["x"])["x"].tolist() == [1.0, 2.0, 3.0, 4.0]
-
-
 def test_text_that_does_not_fit_the_schema_is_named(tmp_path):
     two_files(
         tmp_path, pa.table({"x": [1, 2]}), pa.table({"x": [1.5]}), pyarrow.csv.write_csv, "csv"
     )
     with pytest.raises(DataError, match=r"b\.csv cannot be read as the Dataset says \(.*1.5"):
         open_table(ds.dataset(tmp_path, format="csv")).load(["x"])
-
-
-def test_a_row_that_is_missing_is_named_with_its_file(tmp_path):
-    two_files(tmp_path, NUMBERS, pa.table({"x": [1.0, None], "y": [1.0, 2.0]}))
-    with pytest.raises(DataError, match=r"column 'x' row 4 \(row 2 of b\.parquet\) is missing"):
-        open_table(ds.dataset(tmp_path)).load(["x"])
-    assert open_table(ds.dataset(tmp_path)).load(["x"], missing="drop").dropped == 1
 
 
 def test_a_file_that_is_damaged_is_named(tmp_path):

@@ -13,6 +13,16 @@ from sgdfit.data.scalars import scalar_of
 from sgdfit.data.wording import reason_of
 from sgdfit.errors import DataError
 
+COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
+BEGINNINGS = ((b"\x1f\x8b", "gzip"), (b"BZh", "bz2"), (b"\x28\xb5\x2f\xfd", "zstd"))
+# What a folder is called whose value is missing, as Hive has it.
+NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
+DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+SIGNS = re.compile(r"(?P<deep>\*\*/)|(?P<all>\*\*)|(?P<any>\*)|(?P<one>\?)|\[(?P<set>!?[^]]+)\]")
+EXPRESSIONS = {"deep": "(?:[^/]+/)*", "all": ".*", "any": "[^/]*", "one": "[^/]"}
+NOWHERE = ("http", "https", "ftp", "ftps")
+
 
 class Stamp(NamedTuple):
     """What changes when a file does: its bytes, and nanoseconds since 1970 if they are known."""
@@ -49,14 +59,8 @@ class Origin(NamedTuple):
     local: str = ""
 
 
-def on_disk(path: str, label: str, stamp: Stamp | None = None) -> Origin:
-    """Return a file of this machine.
-
-    Raises
-    ------
-    DataError
-        When it is not there, or may not be looked at.
-    """
+def on_disk(path: str, label: str) -> Origin:
+    """Return a file of this machine; DataError where it may not be looked at."""
 
     def look() -> Stamp:
         found = os.stat(path)
@@ -68,7 +72,7 @@ def on_disk(path: str, label: str, stamp: Stamp | None = None) -> Origin:
         return pa.OSFile(path)
 
     try:
-        return Origin(label, stamp or look(), look, open_file, local=path)
+        return Origin(label, look(), look, open_file, local=path)
     except FileNotFoundError as error:
         raise DataError(dangling(path, label) or unreadable(label, error)) from error
     except OSError as error:
@@ -84,7 +88,7 @@ def dangling(path: str, label: str) -> str:
     )
 
 
-def remote(filesystem: Any, path: str, label: str, stamp: Stamp) -> Origin:
+def _remote(filesystem: Any, path: str, label: str, stamp: Stamp) -> Origin:
     """Return a file behind a `pyarrow.fs.FileSystem`."""
 
     def look() -> Stamp:
@@ -97,13 +101,7 @@ def remote(filesystem: Any, path: str, label: str, stamp: Stamp) -> Origin:
 
 
 def in_memory(content: Any, label: str) -> Origin:
-    """Return bytes, which nothing changes.
-
-    Examples
-    --------
-    >>> in_memory(b"abc", "standard input").open().read()
-    b'abc'
-    """
+    """Return bytes, which nothing changes."""
     stamp = Stamp(len(content), 0)
 
     def open_buffer() -> Any:
@@ -125,13 +123,7 @@ def unreadable(label: str, error: BaseException) -> str:
 
 
 def opened(origin: Origin) -> Any:
-    """Open a file.
-
-    Raises
-    ------
-    DataError
-        When that is not possible.
-    """
+    """Open a file, or say in one sentence why that is not possible."""
     import pyarrow as pa
 
     try:
@@ -183,53 +175,21 @@ def _difference(before: Stamp, now: Stamp) -> str:
     return "it was written anew with the same size"
 
 
-COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
-BEGINNINGS = ((b"\x1f\x8b", "gzip"), (b"BZh", "bz2"), (b"\x28\xb5\x2f\xfd", "zstd"))
-
-
 def compression_of(head: bytes) -> str | None:
-    """Return how a file is compressed that begins with ``head``, of four bytes or more.
-
-    Examples
-    --------
-    >>> compression_of(b"BZh9"), compression_of(b"x,y ")
-    ('bz2', None)
-    """
+    """Return how a file is compressed that begins with ``head``, of four bytes or more."""
     return next((name for magic, name in BEGINNINGS if head.startswith(magic)), None)
 
 
 def unpacking(source: Any, compression: str) -> Any:
-    """Return a `pyarrow.NativeFile` of what another, or an open binary file, holds compressed.
-
-    Examples
-    --------
-    >>> import gzip, io
-    >>> unpacking(io.BytesIO(gzip.compress(b"x,y")), "gzip").read()
-    b'x,y'
-    """
+    """Return a `pyarrow.NativeFile` of what another, or an open binary file, holds compressed."""
     import pyarrow as pa
 
     file = source if isinstance(source, pa.NativeFile) else pa.PythonFile(source, "r")
     return pa.CompressedInputStream(file, compression)
 
 
-NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
-WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
-DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-
-
-def partitioned(origins: Sequence[Origin], names: Sequence[str]) -> tuple[Origin, ...]:
-    """Give each file the columns that the folders in its name stand for.
-
-    Numbers become numbers where all values of a column are some, and text otherwise.
-
-    Examples
-    --------
-    >>> from sgdfit.data.files import in_memory
-    >>> (origin,) = partitioned([in_memory(b"", "a")], ["site=A/year=2020/a"])
-    >>> [(name, value.as_py()) for name, value in origin.constants]
-    [('site', 'A'), ('year', 2020)]
-    """
+def _partitioned(origins: Sequence[Origin], names: Sequence[str]) -> tuple[Origin, ...]:
+    """Give each file the columns that the folders in its name stand for."""
     texts = [_pairs(name) for name in names]
     keys = list(dict.fromkeys(key for pairs in texts for key in pairs))
     types = {key: _type([pairs[key] for pairs in texts if key in pairs]) for key in keys}
@@ -262,23 +222,13 @@ def _type(values: Sequence[str | None]) -> Any:
     return lambda value: scalar_of(value, pa.string())
 
 
-def trailing(path: str) -> str:
-    """Keep of a path its last part, and the folders right above that are called ``name=value``.
-
-    Examples
-    --------
-    >>> trailing("/data/site=A/year=2020/part-1.parquet")
-    'site=A/year=2020/part-1.parquet'
-    """
+def _trailing(path: str) -> str:
+    """Keep of a path its last part, and the folders right above called ``name=value``."""
     parts = path.replace(os.sep, "/").split("/")
     start = len(parts) - 1
     while start > 0 and "=" in parts[start - 1]:
         start -= 1
     return "/".join(parts[start:])
-
-
-SIGNS = re.compile(r"(?P<deep>\*\*/)|(?P<all>\*\*)|(?P<any>\*)|(?P<one>\?)|\[(?P<set>!?[^]]+)\]")
-EXPRESSIONS = {"deep": "(?:[^/]+/)*", "all": ".*", "any": "[^/]*", "one": "[^/]"}
 
 
 def is_pattern(text: str) -> bool:
@@ -304,28 +254,16 @@ def natural(name: str) -> list[tuple[int, str]]:
     return [(int(p), "") if k % 2 else (0, p) for k, p in enumerate(pieces)] + [(0, name)]
 
 
-def cut(path: str) -> tuple[str, str]:
-    """Cut a path before the first part that is a pattern.
-
-    Examples
-    --------
-    >>> cut("/data/year=*/part-?.parquet"), cut("/data")
-    (('/data', 'year=*/part-?.parquet'), ('/data', ''))
-    """
+def _cut(path: str) -> tuple[str, str]:
+    """Cut a path before the first part that is a pattern."""
     parts = path.split("/")
     first = next((k for k, part in enumerate(parts) if SIGNS.search(part)), len(parts))
     root = "/".join(parts[:first]) or ("/" if path.startswith("/") else "")
     return root, "/".join(parts[first:])
 
 
-def matcher(pattern: str) -> re.Pattern[str]:
-    """Write a pattern of the shell as a regular expression for the whole of a name.
-
-    Examples
-    --------
-    >>> [bool(matcher("**/p-[!0]*.csv").fullmatch(name)) for name in ("p-1.csv", "a/b/p-0.csv")]
-    [True, False]
-    """
+def _matcher(pattern: str) -> re.Pattern[str]:
+    """Write a pattern of the shell as a regular expression for the whole of a name."""
     done = 0
     written = []
     for match in SIGNS.finditer(pattern):
@@ -338,9 +276,6 @@ def matcher(pattern: str) -> re.Pattern[str]:
 def _set(inside: str) -> str:
     inside = inside.replace("\\", r"\\").replace("^", r"\^")
     return f"[^/{inside[1:]}]" if inside.startswith("!") else f"[{inside}]"
-
-
-NOWHERE = ("http", "https", "ftp", "ftps")
 
 
 class Selection(NamedTuple):
@@ -359,14 +294,6 @@ class Selection(NamedTuple):
     label: str
     origins: tuple[Origin, ...]
     exact: bool
-
-
-class _Found(NamedTuple):
-    """A file that was found: where, and by which name below where the search began."""
-
-    path: str
-    name: str
-    stamp: Stamp | None = None
 
 
 def is_many(text: str) -> bool:
@@ -392,24 +319,15 @@ def select(data: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> S
     if "://" in text:
         return _behind(text)
     place = os.path.expanduser(text)
-    if is_pattern(text) or os.path.isdir(place):
-        return _below(text, os.path.abspath(place).replace(os.sep, "/"))
-    return Selection(os.path.basename(text), (on_disk(place, os.path.basename(text)),), True)
-
-
-def _below(text: str, place: str) -> Selection:
-    import pyarrow as pa
+    if not is_many(text):
+        return Selection(os.path.basename(text), (on_disk(place, os.path.basename(text)),), True)
     from pyarrow import fs
 
-    root, pattern = cut(place) if is_pattern(text) else (place, "")
+    root = os.path.abspath(place).replace(os.sep, "/")
+    root, pattern = _cut(root) if is_pattern(text) else (root, "")
     if not os.path.isdir(root):
         raise DataError(f"no file matches {text!r}, for there is no folder {root!r}")
-    try:
-        found = _listed(fs.LocalFileSystem(), text, root, pattern)
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(unreadable(text, error)) from error
-    origins = [on_disk(file.path, file.name) for file in found]
-    return Selection(text, partitioned(origins, [file.name for file in found]), False)
+    return _found(fs.LocalFileSystem(), text, root, pattern)
 
 
 def _several(data: Iterable[str | os.PathLike[str]]) -> Selection:
@@ -425,7 +343,7 @@ def _several(data: Iterable[str | os.PathLike[str]]) -> Selection:
             origin._replace(label=name or origin.label)
             for origin, name in zip(origins, names, strict=True)
         ]
-        origins = list(partitioned(labelled, [trailing(path) for path in paths]))
+        origins = list(_partitioned(labelled, [_trailing(path) for path in paths]))
     label = origins[0].label if len(origins) == 1 else f"{len(origins)} files"
     return Selection(label, tuple(origins), all(selection.exact for selection in selections))
 
@@ -449,13 +367,7 @@ def short_names(paths: Sequence[str]) -> list[str]:
 
 
 def filesystem(address: str) -> tuple[Any, str]:
-    """Return the pyarrow filesystem of an address, and the path within it.
-
-    Raises
-    ------
-    DataError
-        When there is none, or it does not answer.
-    """
+    """Return the pyarrow filesystem of an address, and the path within it."""
     import pyarrow as pa
     from pyarrow import fs
 
@@ -473,60 +385,60 @@ def filesystem(address: str) -> tuple[Any, str]:
 
 
 def _behind(address: str) -> Selection:
+    bare, mark, query = address.partition("?")
+    start, pattern = _cut(bare)
+    system, path = filesystem(start + mark + query)
+    with _reaching(address):
+        info = system.get_file_info(path)
+    if not info.is_file:
+        return _found(system, address, path, pattern)
+    name = os.path.basename(path)
+    return Selection(name, (origin_of(system, path, name, _stamp(info)),), True)
+
+
+def _stamp(info: Any) -> Stamp:
+    return Stamp(info.size, info.mtime_ns or 0)
+
+
+@contextlib.contextmanager
+def _reaching(address: str) -> Iterator[None]:
+    """Say in one sentence why a filesystem does not answer."""
     import pyarrow as pa
 
-    bare, mark, query = address.partition("?")
-    start, pattern = cut(bare)
-    system, path = filesystem(start + mark + query)
     try:
-        info = system.get_file_info(path)
-        if info.is_file:
-            name = os.path.basename(path)
-            stamp = Stamp(info.size, info.mtime_ns or 0)
-            return Selection(name, (origin_of(system, path, name, stamp),), True)
-        found = _listed(system, address, path, pattern)
+        yield
     except FileNotFoundError as error:
         raise DataError(f"there is no file {address!r}; check its name and folder") from error
     except (OSError, pa.ArrowException) as error:
         raise DataError(unreadable(address, error)) from error
-    origins = [origin_of(system, file.path, file.name, file.stamp) for file in found]
-    return Selection(address, partitioned(origins, [file.name for file in found]), False)
 
 
 def origin_of(system: Any, path: str, label: str, stamp: Stamp | None) -> Origin:
-    """Return a file of a `pyarrow.fs.FileSystem`, on a disk of this machine or behind a network.
-
-    Raises
-    ------
-    DataError
-        When it is on a disk, and is not there or may not be looked at.
-    """
+    """Return a file of a `pyarrow.fs.FileSystem`, on a disk of this machine or behind a network."""
     from pyarrow import fs
 
     if isinstance(system, fs.LocalFileSystem):
         return on_disk(path, label)
-    return remote(system, path, label, stamp or Stamp(0, 0))
+    return _remote(system, path, label, stamp or Stamp(0, 0))
 
 
-def _listed(system: Any, text: str, root: str, pattern: str) -> list[_Found]:
-    """List the files below a folder, or those that meet a pattern, in natural order."""
+def _found(system: Any, text: str, root: str, pattern: str) -> Selection:
+    """Choose the files below a folder, or those that meet a pattern, in natural order."""
     from pyarrow import fs
 
-    infos = system.get_file_info(fs.FileSelector(root, recursive="/" in pattern or not pattern))
-    local = isinstance(system, fs.LocalFileSystem)
-    found = []
-    for info in infos:
-        name = info.path[len(root.rstrip("/")) + 1 :]
-        if info.is_file and not _hidden(name, pattern):
-            stamp = None if local else Stamp(info.size, info.mtime_ns or 0)
-            found.append(_Found(info.path, name, stamp))
-    if local:
-        names = [(path, path[len(root.rstrip("/")) + 1 :]) for path in _broken_links(root)]
-        found += [_Found(path, name) for path, name in names if not _hidden(name, pattern)]
-    chosen = _matching(found, pattern) if pattern else found
+    selector = fs.FileSelector(root, recursive="/" in pattern or not pattern)
+    with _reaching(text):
+        found = {i.path: _stamp(i) for i in system.get_file_info(selector) if i.is_file}
+        if isinstance(system, fs.LocalFileSystem):
+            found |= dict.fromkeys(_broken_links(root), Stamp(0, 0))
+    start = len(root.rstrip("/")) + 1
+    names = [path[start:] for path in found if not _hidden(path[start:], pattern)]
+    chosen = sorted(_matching(names, pattern) if pattern else names, key=natural)
     if not chosen:
         raise DataError(_nothing(text, pattern))
-    return sorted(chosen, key=lambda file: natural(file.name))
+    stamps = {path[start:]: (path, stamp) for path, stamp in found.items()}
+    origins = [origin_of(system, stamps[n][0], n, stamps[n][1]) for n in chosen]
+    return Selection(text, _partitioned(origins, chosen), False)
 
 
 def _broken_links(folder: str) -> Iterator[str]:
@@ -544,14 +456,12 @@ def _hidden(name: str, pattern: str) -> bool:
     return any(part[:1] in ("_", ".") and part[0] not in wanted for part in name.split("/"))
 
 
-def _matching(found: list[_Found], pattern: str) -> list[_Found]:
-    """Choose files that meet the pattern; if there are none, those in folders that meet it."""
-    meets = matcher(pattern).fullmatch
-    files = [file for file in found if meets(file.name)]
-    if files:
-        return files
-    below = matcher(pattern.rstrip("/") + "/**").fullmatch
-    return [file for file in found if below(file.name)]
+def _matching(names: list[str], pattern: str) -> list[str]:
+    """Choose names that meet the pattern; if there are none, those in folders that meet it."""
+    for each in (pattern, pattern.rstrip("/") + "/**"):
+        if chosen := list(filter(_matcher(each).fullmatch, names)):
+            return chosen
+    return []
 
 
 def _nothing(text: str, pattern: str) -> str:
