@@ -58,15 +58,11 @@ def test_commands_run(folder):
         done = run(["bash", "-ec", block], folder)
         assert done.returncode == 0, done.stderr
         printed.append(done.stdout)
+    (report,) = blocks("text")
+    assert settled(printed[0]) == settled(report)
     assert printed[2].endswith("exit status 1\n")
     for name in ("fit.json", "trace.csv", "fit.png", "gradient.html"):
         assert (folder / name).stat().st_size > 0
-
-
-def test_what_is_printed_is_shown(folder):
-    (report,) = blocks("text")
-    printed = settled(run(["bash", "-ec", blocks("sh")[0]], folder).stdout)
-    assert printed == settled(report)
 
 
 def settled(report):
@@ -90,14 +86,6 @@ def test_commands_of_the_guide_print_what_it_shows(folder):
             assert line in done.stdout, f"{command}: {line!r} is not in\n{done.stdout}"
 
 
-@pytest.mark.parametrize(("page", "count"), [(README, 3), (CHOOSING, 2), (LARGE, 2)])
-def test_python_runs(folder, page, count):
-    found = blocks("python", page)
-    assert len(found) == count
-    done = run([sys.executable, "-W", "error", "-c", "\n".join(found)], folder)
-    assert done.returncode == 0, done.stderr
-
-
 def test_commands_about_large_data_run(folder):
     done = run([sys.executable, "-c", blocks("python", LARGE)[0]], folder)
     assert done.returncode == 0, done.stderr
@@ -116,13 +104,16 @@ NUMBER = re.compile(r"^((?:fit|now)\.[^#\n]+?) +# (-?[\d.]+)…$", re.MULTILINE)
 LITERAL = re.compile(r"^((?:fit|now)\.[^#\n]+?) +# (['\"(].*|True)$", re.MULTILINE)
 
 
-@pytest.mark.parametrize(("page", "count"), [(README, 3), (CHOOSING, 7), (LARGE, 2)])
-def test_python_comments_tell_the_values(folder, page, count):
-    text = "\n".join(blocks("python", page))
-    text, numbers = NUMBER.subn(r"assert str(\1).startswith('\2'), \1", text)
+@pytest.mark.parametrize(
+    ("page", "parts", "count"), [(README, 3, 3), (CHOOSING, 2, 7), (LARGE, 2, 2)]
+)
+def test_python_runs_and_its_comments_tell_the_values(folder, page, parts, count):
+    found = blocks("python", page)
+    assert len(found) == parts
+    text, numbers = NUMBER.subn(r"assert str(\1).startswith('\2'), \1", "\n".join(found))
     text, literals = LITERAL.subn(r"assert (\1) == \2, \1", text)
     assert numbers + literals == count
-    done = run([sys.executable, "-c", text], folder)
+    done = run([sys.executable, "-W", "error", "-c", text], folder)
     assert done.returncode == 0, done.stderr
 
 
