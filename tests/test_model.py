@@ -164,10 +164,10 @@ def test_the_formula_keeps_the_user_s_form():
 
 # Columns that someone may really have, and some that someone may try.
 COLUMNS = [
-    "x0", "p0", "s_0", "numpy", "np", "math", "__import__", "__builtins__", "prediction", "target",
-    "theta", "columns", "exp", "lambda", "E", "if", "None", "β", "µ", "ﬁt", "my col", " x ",
-    "weird ` name", "``", "a\"b'c", "line\nbreak", "<script>alert(1)</script>", "x; import os",
-    "__import__('os').system('true')", "{x}", "%s", "名前", "1st", "x[m/s]", "x\\n", "💥", "-",
+    "x0", "numpy", "__import__", "prediction", "target", "theta", "columns", "exp", "lambda", "if",
+    "None", "β", "µ", "my col", " x ", "weird ` name", "``", "a\"b'c", "line\nbreak",
+    "<script>alert(1)</script>", "__import__('os').system('true')", "{x}", "%s", "1st", "x\\n",
+    "💥", "-",
 ]  # fmt: skip
 
 
