@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from sgdfit.fitting.reduce import joined, look_at, look_through, read_back
+from sgdfit.fitting.reduce import look_at, look_through, read_back, written
 from sgdfit.kernel.kernel import PANEL, Chunk
 from sgdfit.kernel.moments import looked_through
 from sgdfit.model.model import build
@@ -126,7 +126,7 @@ def test_surveys_of_parts_are_that_of_the_whole(lengths):
     chunk = Chunk((RNG.uniform(1, 2, rows), RNG.uniform(1, 2, rows)), None)
     ends = np.cumsum(lengths)
     parts = [look_at(model, chunk.part(e - n, e), 0.5) for e, n in zip(ends, lengths, strict=True)]
-    together, whole = joined(parts), look_at(model, chunk, 0.5)
+    together, whole = read_back(written(parts)), look_at(model, chunk, 0.5)
     np.testing.assert_array_equal(together.low, whole.low)
     assert together[2:] == pytest.approx(whole[2:], rel=1e-12)
-    assert joined(reversed(parts))[2:] == together[2:]
+    assert read_back(written(reversed(parts)))[2:] == together[2:]

@@ -13,7 +13,7 @@ import pytest
 from sgdfit.checkpoint.checkpoint import open_checkpoint
 from sgdfit.fitting import reduce
 from sgdfit.fitting.dataset import Population
-from sgdfit.fitting.reduce import Edges, Part, in_order, torn
+from sgdfit.fitting.reduce import PanelJoiner, Part, in_order, split_at_panels
 from sgdfit.kernel.kernel import PANEL, Chunk, make
 from sgdfit.model.model import build
 from sgdfit.optimizers import sgd
@@ -61,10 +61,10 @@ def test_parts_and_their_edges_make_the_panels_of_all_rows(layout, first, weight
     lengths = LAYOUTS[layout]
     rows = sum(lengths)
     chunk = Chunk((np.arange(float(rows)),), np.arange(float(rows)) + 0.5 if weighted else None)
-    edges, found, at = Edges(weighted=weighted), [], first
+    edges, found, at = PanelJoiner(weighted=weighted), [], first
     for part in parts_of(chunk, lengths, first):
         whole = []
-        rest = torn(part, lambda begin, added, whole=whole: whole.append((begin, added)))
+        rest = split_at_panels(part, lambda begin, added, whole=whole: whole.append((begin, added)))
         for panel in edges.push(rest.head):
             found.append((at, panel))
             at += panel.rows
@@ -84,7 +84,7 @@ def test_parts_and_their_edges_make_the_panels_of_all_rows(layout, first, weight
 
 def test_what_is_left_of_a_part_does_not_hold_what_was_read_with_it():
     chunk = columns_of(3 * PANEL, True)
-    rest = torn(Part(10, lambda: iter([chunk])), lambda first, added: None)
+    rest = split_at_panels(Part(10, lambda: iter([chunk])), lambda first, added: None)
     assert [c.rows for c in (*rest.head, *rest.tail)] == [PANEL - 10, 10]
     for found in (*rest.head, *rest.tail):
         arrays = zip((*found.columns, found.weights), (*chunk.columns, chunk.weights), strict=True)

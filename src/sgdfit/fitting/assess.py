@@ -65,18 +65,18 @@ WEAK = 1e-10
 SAMPLED = 1.25
 
 
-def result_of(found: Found, problem: Problem, options: Options) -> Result:
+def assess_walk(found: Found, problem: Problem, options: Options) -> Result:
     """Return the `Result` of a walk."""
     if found.course.quadratic is None:
-        landed = _nowhere(found, problem)
+        assessed = _nowhere(found, problem)
     else:
-        landed = _landed(found, problem, options.tolerance)
+        assessed = _at_minimum(found, problem, options.tolerance)
         if options.intervals == PROFILE:
-            landed = _profiled(found.task, problem, landed)
-    return compose(found.task, landed, path_of(found, problem, options.trace_every))
+            assessed = _profiled(found.task, problem, assessed)
+    return compose(found.task, assessed, path_of(found, problem, options.trace_every))
 
 
-def _landed(found: Found, problem: Problem, reach: float | None) -> Assessment:
+def _at_minimum(found: Found, problem: Problem, reach: float | None) -> Assessment:
     task, course = found.task, found.course
     theta, quadratic = course.theta, course.quadratic
     assert quadratic is not None  # the caller has looked
@@ -176,17 +176,17 @@ def _told(
     )
 
 
-def _profiled(task: Task, problem: Problem, landed: Assessment) -> Assessment:
+def _profiled(task: Task, problem: Problem, assessed: Assessment) -> Assessment:
     """Profile every parameter, where the estimates are those of a minimum."""
-    certain = withheld(landed.found, landed.status, landed.distance)
-    if certain.covariance is None or landed.squares.perfect:
-        return landed
+    certain = withheld(assessed.found, assessed.status, assessed.distance)
+    if certain.covariance is None or assessed.squares.perfect:
+        return assessed
     left = certain.degrees_of_freedom
-    noise = landed.loss / left if np.isfinite(left) else 1 / task.mean_weight
-    optimum = Optimum(landed.theta, certain.covariance, noise, left)
+    noise = assessed.loss / left if np.isfinite(left) else 1 / task.mean_weight
+    optimum = Optimum(assessed.theta, certain.covariance, noise, left)
     profiles = profile_intervals(problem, optimum)
-    warnings = (*landed.warnings, *profiles.warnings, *_narrow(problem, optimum, profiles))
-    return landed._replace(intervals=profiles.intervals, warnings=warnings)
+    warnings = (*assessed.warnings, *profiles.warnings, *_narrow(problem, optimum, profiles))
+    return assessed._replace(intervals=profiles.intervals, warnings=warnings)
 
 
 def _narrow(problem: Problem, optimum: Optimum, profiles: Profiles) -> tuple[str, ...]:
@@ -260,12 +260,12 @@ def _nowhere(found: Found, problem: Problem) -> Assessment:
     return Assessment(theta, loss, squares, unknown, math.inf, status, ())
 
 
-def conclude(
+def assess_descent(
     task: Task, plan: Plan, course: DescentOutcome, first: Sums, diagnosis: Diagnosis
 ) -> Result:
     """Return the `Result` of a descent that began with the sums ``first``."""
-    landing = end_state(plan, course, task.population)
-    theta, sums = landing.theta, landing.sums
+    end = end_state(plan, course, task.population)
+    theta, sums = end.theta, end.sums
     with np.errstate(all="ignore"):
         distance = distance_to_optimum(task, plan.kernel, theta)
         found = uncertainty_of(task, theta, from_sums(plan.kernel, task.population, theta, sums))
@@ -274,7 +274,7 @@ def conclude(
         distance = 0.0 if squares.perfect else distance
         hidden = is_hidden(task, theta, found.undetermined)
         status = DescentEnd(
-            task, plan, course, landing, first, diagnosis, distance, found.undetermined, hidden
+            task, plan, course, end, first, diagnosis, distance, found.undetermined, hidden
         ).status()
     # From afar neither the distance nor an error, which hold near the optimum, means anything.
     plateau = status.name == "stalled" and bool(found.undetermined)
@@ -282,15 +282,15 @@ def conclude(
     if found.undetermined and (plateau or hidden):
         found = found._replace(covariance=None, determined=(), method=without(found.undetermined))
     distance = distance if status.ok and not plateau else math.inf
-    landed = Assessment(theta, sums.loss, squares, found, distance, status, told)
-    return compose(task, landed, _way(task, plan, course, landing, diagnosis))
+    assessed = Assessment(theta, sums.loss, squares, found, distance, status, told)
+    return compose(task, assessed, _way(task, plan, course, end, diagnosis))
 
 
 def _way(
-    task: Task, plan: Plan, course: DescentOutcome, landing: EndState, diagnosis: Diagnosis
+    task: Task, plan: Plan, course: DescentOutcome, end: EndState, diagnosis: Diagnosis
 ) -> Way:
     # The descent was through all rows, whatever it could look at in the end.
-    rows = task.drawn_from or landing.sums.rows
+    rows = task.drawn_from or end.sums.rows
     return Way(
         optimizer=describe_optimizer(plan.optimizer),
         learning_rate=_rate_text(plan),
@@ -301,7 +301,7 @@ def _way(
         steps=course.state.step,
         epochs=course.state.step // -(-rows // plan.batch_size),
         seconds=course.seconds,
-        trace=_trace(plan, course, landing, rows),
+        trace=_trace(plan, course, end, rows),
         # The first batch of the curvature and the last of the errors are all rows.
         rows_visited=rows * 2 + min(course.state.step * plan.batch_size, 2**62),
         diagnosis=diagnosis,
@@ -315,12 +315,12 @@ def _rate_text(plan: Plan) -> str:
     return describe_schedule(schedule)
 
 
-def _trace(plan: Plan, course: DescentOutcome, landing: EndState, rows: int) -> Trace:
-    """Return the records of the way to the landing, and the landing as the last row."""
-    p, sums = len(plan.names), landing.sums
-    way = course.records[: int(np.searchsorted(course.records[:, 0], landing.step))]
+def _trace(plan: Plan, course: DescentOutcome, end: EndState, rows: int) -> Trace:
+    """Return the records of the way to the end, and the end as the last row."""
+    p, sums = len(plan.names), end.sums
+    way = course.records[: int(np.searchsorted(course.records[:, 0], end.step))]
     way = way if plan.keep_trace else way[:0]
-    step = np.append(way[:, 0], landing.step).astype(np.int64)
+    step = np.append(way[:, 0], end.step).astype(np.int64)
     with np.errstate(all="ignore"):
         gradient = sums.gradient / sums.weight
     return Trace(
@@ -329,7 +329,7 @@ def _trace(plan: Plan, course: DescentOutcome, landing: EndState, rows: int) -> 
         epoch=step // -(-rows // plan.batch_size),
         learning_rate=np.append(way[:, 1], np.nan),
         loss=np.append(way[:, 2], sums.loss / sums.weight),
-        parameters=np.vstack([way[:, 3 : 3 + p], landing.theta]),
+        parameters=np.vstack([way[:, 3 : 3 + p], end.theta]),
         gradient=np.vstack([way[:, 3 + p :], gradient]),
     )
 

@@ -54,11 +54,11 @@ Callback = Callable[[Progress], object]
 SECONDS_A_LOOK = 0.1
 
 
-class CalledOff(Exception):  # noqa: N818  # it tells of a wish, not of an error
+class StopRequested(Exception):  # noqa: N818  # it tells of a wish, not of an error
     """The callback stopped the walk in the middle of a pass."""
 
 
-class Now(NamedTuple):
+class RunState(NamedTuple):
     """Where a run stands."""
 
     # Steps taken, and rows visited.
@@ -69,7 +69,7 @@ class Now(NamedTuple):
     distance: float  # to the optimum, in standard errors
 
 
-class Audience:
+class CallbackCaller:
     """The callback of a run; without one, nobody.
 
     Parameters
@@ -81,7 +81,7 @@ class Audience:
         Tells where the run stands.
     """
 
-    def __init__(self, problem: Problem, begun: float, now: Callable[[], Now]) -> None:
+    def __init__(self, problem: Problem, begun: float, now: Callable[[], RunState]) -> None:
         self.problem, self.begun, self.now = problem, begun, now
         self.next_call, self.told = problem.callback_every, 0.0
 
@@ -108,7 +108,7 @@ class Audience:
             return
         self.told = 0.0 if done else way.seconds
         if self._tell(way):
-            raise CalledOff
+            raise StopRequested
 
     def _tell(self, way: Pass | None) -> bool:
         problem, now = self.problem, self.now()
@@ -128,12 +128,12 @@ class Audience:
 
 
 @contextlib.contextmanager
-def heard(problem: Problem, course: Course) -> Iterator[None]:
+def telling_of_passes(problem: Problem, course: Course) -> Iterator[None]:
     """Tell the callback of every pass that is made in the block, after a walk."""
     stand = course.way[-1] if course.way else None
     step = 0 if stand is None else stand.step
-    now = Now(step, course.visited, stand, course.theta, course.distance)
-    audience = Audience(problem, time.perf_counter() - course.seconds, lambda: now)
+    now = RunState(step, course.visited, stand, course.theta, course.distance)
+    audience = CallbackCaller(problem, time.perf_counter() - course.seconds, lambda: now)
     audience.listen()
     try:
         yield

@@ -17,15 +17,16 @@ from sgdfit.data.source import Source
 from sgdfit.data.stream import Stream
 from sgdfit.fitting.options import Means
 from sgdfit.fitting.reduce import (
+    ColumnStats,
     Part,
     Pass,
     Passing,
-    Survey,
-    joined,
     look_at,
+    read_back,
     record_name,
     response_of,
     slices,
+    written,
 )
 from sgdfit.fitting.sampling import FEW, reserved, sample, scattered
 from sgdfit.fitting.weights import (
@@ -91,7 +92,7 @@ class Population:
         self.model, self.rows, self.some, self.whole = model, rows, some, whole
         self.threads, self.journal, self.parts = threads, journal, parts
         self._chunks, self._mixed, self._buffer = chunks, mixed, buffer
-        self._survey: Survey | None = None
+        self._survey: ColumnStats | None = None
         self._scattered: Chunk | None = None
         # Rows that passes have seen, each as often as they did.
         self.visited = 0
@@ -161,19 +162,19 @@ class Population:
         return self._survey is None
 
     @property
-    def survey(self) -> Survey:
+    def survey(self) -> ColumnStats:
         """What a look at all rows tells; that of the first pass, if there was one."""
         if self._survey is None:
-            self._survey = joined(self._looks())
+            self._survey = read_back(written(self._looks()))
         return self._survey
 
-    def _looks(self) -> Iterator[Survey]:
+    def _looks(self) -> Iterator[ColumnStats]:
         for chunk in self._chunks(0):
             for part in slices(chunk):
                 yield look_at(self.model, part, self.about)
 
     @property
-    def glance(self) -> Survey:
+    def glance(self) -> ColumnStats:
         """What is known without a pass: of many rows what some random ones tell."""
         if self._survey is not None or self.some.rows == self.rows:
             return self.survey
@@ -244,7 +245,7 @@ Array = np.ndarray[Any, Any]
 Columns = tuple[Array, ...]
 
 
-class Intake(NamedTuple):
+class WeighedRows(NamedTuple):
     """Rows that were taken in."""
 
     population: Population  # the rows that have a say, with weights of mean one
@@ -258,7 +259,7 @@ def take_in(
     means: Means,
     journal: Checkpoint,
     seed: int,
-) -> Intake:
+) -> WeighedRows:
     """Weigh rows, and draw the reserve that samples are taken from."""
     if isinstance(rows, Source):
         return _loaded(model, rows, weighting, means, journal, seed)
@@ -267,7 +268,7 @@ def take_in(
 
 def _loaded(
     model: Model, source: Source, weighting: Weighting, means: Means, journal: Checkpoint, seed: int
-) -> Intake:
+) -> WeighedRows:
     """Take in rows that are in memory, but for those of weight 0: no sample should hold one."""
     columns = tuple(source.columns[name] for name in model.columns)
     chunk, mean = Chunk(columns, None), 1.0
@@ -277,7 +278,7 @@ def _loaded(
         if not weights.all():
             kept = np.flatnonzero(weights)
             chunk = Chunk(tuple(column[kept] for column in columns), weights[kept])
-    return Intake(_population(model, chunk, means.threads, journal, seed), mean)
+    return WeighedRows(_population(model, chunk, means.threads, journal, seed), mean)
 
 
 def _population(
@@ -310,7 +311,7 @@ def _reserved(model: Model, rows: int, seed: int) -> tuple[Array, int]:
 
 def _streamed(
     model: Model, stream: Stream, weighting: Weighting, means: Means, journal: Checkpoint, seed: int
-) -> Intake:
+) -> WeighedRows:
     """Take in rows that are read anew for every pass."""
     known = None
     if weighting.text is not None:
@@ -341,7 +342,7 @@ def _streamed(
         means.budget // 3,
         parts if stream.has_parts else None,
     )
-    return Intake(population, 1.0 if known is None else known.given_mean)
+    return WeighedRows(population, 1.0 if known is None else known.given_mean)
 
 
 def _weighed(stream: Stream, weighting: Weighting) -> tuple[Stream, Weigher]:

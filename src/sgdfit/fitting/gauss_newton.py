@@ -3,6 +3,13 @@
 On few rows it is a damped Gauss-Newton method, on many a stochastic one: it walks on a random
 sample until what is left to go is a fraction of that sample's own standard errors, then goes on
 with a larger one. Only the last passes see every row.
+
+With g and H the derivatives of the summed loss to the p parameters θ, a step δ solves
+(H + λD²)δ = −g; `sgdfit.fitting.trust_region` chooses λ. Where δ leads to the minimum of the
+quadratic, that lies −gᵀδ/2 lower, and the distance to it in standard errors is √(δᵀHδ/(ps)), where
+s is what a row would leave there, for r² twice the variance (Bates & Watts 1981, Technometrics
+23(2), 179-183). A batch of n of N rows has standard errors √(N/n) times those of all rows, so that
+to go nearer than a tenth of them tells nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sgdfit.fitting.callbacks import Audience, CalledOff, Now
+from sgdfit.fitting.callbacks import CallbackCaller, RunState, StopRequested
 from sgdfit.fitting.dataset import Population
 from sgdfit.fitting.problem import Course, Problem, Stand
 from sgdfit.fitting.sampling import FEW
@@ -275,7 +282,7 @@ def walk(problem: Problem, start: np.ndarray, sizes: list[int] | None = None) ->
             ending = run.again_on_all_rows(start)
     except KeyboardInterrupt:
         ending = run.called_off("interrupted")
-    except CalledOff:
+    except StopRequested:
         ending = run.called_off("stopped")
     finally:
         run.audience.leave()
@@ -303,7 +310,7 @@ class _Run:
         self.way: list[Stand] = []
         self.step, self.sampled, self.distance = 0, 0, np.inf
         self.seen_before = problem.population.visited
-        self.audience = Audience(problem, begun, self._now)
+        self.audience = CallbackCaller(problem, begun, self._now)
         self.audience.listen()
         # Of a row, from the last batch whose rows were looked at.
         self.spread: float | None = None
@@ -322,25 +329,44 @@ class _Run:
         return self.sampled + self.problem.population.visited - self.seen_before
 
     def go(self, sizes: list[int]) -> str:
-        """Walk through the batches; return what ended it."""
-        ending = "arrived"
+        """Walk through the batches, on each until it has told what it can; return what ended it."""
+        problem, ending = self.problem, "arrived"
         for k, size in enumerate(sizes):
-            if self.is_slow and size == self.problem.rows:
+            last = k == len(sizes) - 1
+            target = problem.tolerance if last else NEAR
+            if self.is_slow and size == problem.rows:
                 self._learns_to_bend()
-            surface = self._surface(self.problem.population.batch(size, self.problem.seed + k))
+            surface = self._surface(problem.population.batch(size, problem.seed + k))
             point = self._entered(surface)
             if point is None:
                 return "lost"
             self.first = self.first or point.quadratic
             self.entries.append(point.theta)
-            iterate = begin(point)
-            whole = k == len(sizes) - 1
-            iterate, ending = self._through(surface, iterate, whole)
-            if ending in ("steps", "stopped") and not whole:
-                return self._cut_short(ending)
-            if ending in ("steps", "stopped"):
-                return ending
-            if not whole:
+            iterate, before = begin(point), np.inf
+            while True:
+                self._stand(surface, iterate)
+                self.is_slow = self.distance > SLOWLY * before
+                if self.distance <= target or iterate.rests:
+                    ending = "rests" if self.distance > target else "arrived"
+                    break
+                everything = surface.batch.rows == problem.rows
+                self.looks += everything
+                if self.step >= problem.steps or self.looks > problem.looks:
+                    return "steps" if last else self._cut_short("steps")
+                if self.audience.stops(self.step):
+                    return "stopped" if last else self._cut_short("stopped")
+                ahead = foreseen(problem, iterate.point.quadratic, self.distance, before)
+                if ahead is not None and ahead <= target:
+                    iterate, ending = self._leap(surface, iterate, ahead), "arrived"
+                    break
+                if everything and self.is_slow and self._learns_to_bend():
+                    surface = self._surface(surface.batch)
+                    iterate = begin(surface.around(iterate.point))
+                before = self.distance
+                iterate = self._advanced(surface, iterate)
+                self.step += not iterate.rests
+                self.beyond = iterate.beyond
+            if not last:
                 self._remember(surface, iterate)
         return ending
 
@@ -383,32 +409,6 @@ class _Run:
             self.ill_conditioned = condition(quadratic) > ILL_CONDITIONED
             if not self.problem.squared:
                 self.spread = quadratic.spread / surface.batch.rows
-
-    def _through(self, surface: Surface, iterate: Iterate, whole: bool) -> tuple[Iterate, str]:
-        """Step on one batch until it has told what it can."""
-        problem, before = self.problem, np.inf
-        target = problem.tolerance if whole else NEAR
-        while True:
-            self._stand(surface, iterate)
-            self.is_slow = self.distance > SLOWLY * before
-            if self.distance <= target or iterate.rests:
-                return iterate, "rests" if self.distance > target else "arrived"
-            everything = surface.batch.rows == problem.rows
-            self.looks += everything
-            if self.step >= problem.steps or self.looks > problem.looks:
-                return iterate, "steps"
-            if self.audience.stops(self.step):
-                return iterate, "stopped"
-            ahead = foreseen(problem, iterate.point.quadratic, self.distance, before)
-            if ahead is not None and ahead <= target:
-                return self._leap(surface, iterate, ahead), "arrived"
-            if everything and self.is_slow and self._learns_to_bend():
-                surface = self._surface(surface.batch)
-                iterate = begin(surface.around(iterate.point))
-            before = self.distance
-            iterate = self._advanced(surface, iterate)
-            self.step += not iterate.rests
-            self.beyond = iterate.beyond
 
     def _advanced(self, surface: Surface, iterate: Iterate) -> Iterate:
         return advance(iterate, lambda theta: self._seen(surface, theta), self.problem.box)
@@ -517,8 +517,8 @@ class _Run:
         self._stand(surface, begin(point))
         return ending
 
-    def _now(self) -> Now:
+    def _now(self) -> RunState:
         stand = self.way[-1] if self.way else None
         theta = self.theta if stand is None else stand.theta
         distance = np.nan if stand is None else stand.distance
-        return Now(self.step, self.visited, stand, theta, distance)
+        return RunState(self.step, self.visited, stand, theta, distance)

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 
 from sgdfit.errors import DivergenceWarning
-from sgdfit.fitting.assess import conclude, result_of
-from sgdfit.fitting.callbacks import CalledOff, heard
+from sgdfit.fitting.assess import assess_descent, assess_walk
+from sgdfit.fitting.callbacks import StopRequested, telling_of_passes
 from sgdfit.fitting.gauss_newton import walk
 from sgdfit.fitting.multistart import Found, find_minimum
 from sgdfit.fitting.nonsmooth import find_from_sums, gathered, has_kink, near_enough, takes_sums
@@ -46,18 +46,18 @@ def solve(task: Task, options: Options) -> Result:
     with np.errstate(all="ignore"):
         found, problem = _minimum(task, problem, options)
     if _is_cut_short(found, problem):
-        return result_of(*_of_sample(found, problem), options)
+        return assess_walk(*_of_sample(found, problem), options)
     if _is_called_off(found) and problem.population.whole is None:
         # Whoever options for an end does not wait for further passes.
         return _at_once(found, problem, options)
     # Nor is anybody options again who has options for an end.
     listeners = problem._replace(callback=None) if _is_called_off(found) else problem
     try:
-        with heard(listeners, found.course):
+        with telling_of_passes(listeners, found.course):
             found = found._replace(task=examined(found.task))
-            return result_of(found, problem, options)
-    except (KeyboardInterrupt, CalledOff) as end:
-        ending = "stopped" if isinstance(end, CalledOff) else "interrupted"
+            return assess_walk(found, problem, options)
+    except (KeyboardInterrupt, StopRequested) as end:
+        ending = "stopped" if isinstance(end, StopRequested) else "interrupted"
     found = found._replace(course=found.course._replace(ending=ending))
     return _at_once(found, problem, options)
 
@@ -83,7 +83,7 @@ def _minimum(task: Task, problem: Problem, options: Options) -> tuple[Found, Pro
 def _at_once(found: Found, problem: Problem, options: Options) -> Result:
     """Return what is known without another pass."""
     if problem.population.is_unseen or not problem.squared:
-        return result_of(*_of_sample(found, problem), options)
+        return assess_walk(*_of_sample(found, problem), options)
     # What the walk has seen tells the classical errors, without another look.
     task, weighting = found.task, found.task.weighting
     if weighting.covariance == SANDWICH:
@@ -93,7 +93,7 @@ def _at_once(found: Found, problem: Problem, options: Options) -> Result:
         )
         task = task._replace(warnings=(*task.warnings, told))
     task = task._replace(weighting=weighting._replace(covariance="auto"))
-    return result_of(found._replace(task=task), problem, options._replace(intervals=WALD))
+    return assess_walk(found._replace(task=task), problem, options._replace(intervals=WALD))
 
 
 def _is_called_off(found: Found) -> bool:
@@ -214,12 +214,12 @@ def run_textbook(task: Task, options: Options) -> Result:
     _announce(rates, options.announce)
     course = descend(plan, task.population)
     try:
-        return conclude(task, plan, course, first, rates.diagnosis)
+        return assess_descent(task, plan, course, first, rates.diagnosis)
     except KeyboardInterrupt:
         if task.population.whole is None:
             task = task.of_sample("the loss, the distance and the standard errors")
         course = course._replace(ending="interrupted")
-        return conclude(task, plan, course, first, rates.diagnosis)
+        return assess_descent(task, plan, course, first, rates.diagnosis)
 
 
 def _announce(rates: Rates, announce: Callable[[Diagnosis], object] | None) -> None:

@@ -46,7 +46,7 @@ def misfit_of(task: Task, problem: Problem, theta: np.ndarray) -> Misfit:
     return Misfit(correlation, correlation * math.sqrt(len(residual)), unexplained)
 
 
-def looked_at(task: Task, problem: Problem, course: Course) -> Course:
+def with_misfit(task: Task, problem: Problem, course: Course) -> Course:
     """Return the course with what its residuals tell, where the loss is their square."""
     if not problem.squared or course.quadratic is None:
         return course
@@ -341,7 +341,7 @@ def _from_given(task: Task, problem: Problem, start: np.ndarray) -> tuple[Course
     Solving linear parameters exactly is nearly always the shorter way. But it leaves their starts
     aside, and so may come down elsewhere. Whether the fit looks like a wrong one is told as well.
     """
-    course = looked_at(task, problem, walk(problem, start))
+    course = with_misfit(task, problem, walk(problem, start))
     doubtful = is_suspicious(task, problem, course)
     if doubtful and len(problem.linear):
         plain = problem._replace(linear=problem.linear[:0])

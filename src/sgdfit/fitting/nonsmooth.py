@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sgdfit.fitting.callbacks import CalledOff, heard
+from sgdfit.fitting.callbacks import StopRequested, telling_of_passes
 from sgdfit.fitting.dataset import in_memory
 from sgdfit.fitting.multistart import Found, find_minimum
 from sgdfit.fitting.options import FORGETFUL
@@ -288,11 +288,11 @@ class Walk:
         theta, share = self.start.theta, 1.0
         for _ in range(MOST_PASSES):
             try:
-                with heard(self.problem, self._course("")):
+                with telling_of_passes(self.problem, self._course("")):
                     here = self._look(theta)
             except KeyboardInterrupt:
                 return self._course("interrupted")
-            except CalledOff:
+            except StopRequested:
                 return self._course("stopped")
             if self._is_misled(here, astray):
                 return None

@@ -17,7 +17,7 @@ from sgdfit.errors import DataError, UsageError, did_you_mean
 from sgdfit.fitting.callbacks import Callback
 from sgdfit.fitting.dataset import Population, in_memory, take_in
 from sgdfit.fitting.options import FORGETFUL, Means, as_means
-from sgdfit.fitting.reduce import Survey
+from sgdfit.fitting.reduce import ColumnStats
 from sgdfit.fitting.sampling import batch_sizes
 from sgdfit.fitting.trust_region import Box
 from sgdfit.fitting.weights import Weighting, columns_of
@@ -179,7 +179,7 @@ def examined(task: Task) -> Task:
     return task._replace(warnings=(*task.warnings, *_constant_columns(task, seen)))
 
 
-def _check_magnitudes(task: Task, seen: Survey) -> None:
+def _check_magnitudes(task: Task, seen: ColumnStats) -> None:
     """Refuse columns whose squares leave the range of floating point: sums of them mean nothing."""
     for name, low, high in zip(task.model.columns, seen.low, seen.high, strict=True):
         largest = max(abs(high), abs(low))
@@ -221,7 +221,7 @@ def _lookalikes(model: Model, table: Table) -> tuple[str, ...]:
     return tuple(told)
 
 
-def _constant_columns(task: Task, seen: Survey) -> tuple[str, ...]:
+def _constant_columns(task: Task, seen: ColumnStats) -> tuple[str, ...]:
     """Say of columns that do not vary what that means."""
     model = task.model
     ends = zip(model.columns, seen.low, seen.high, strict=True)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sgdfit.fitting.dataset import Population
 
 
-class Survey(NamedTuple):
+class ColumnStats(NamedTuple):
     """What some rows tell; that of two parts adds up to that of both."""
 
     # float64[c]: the least and the largest value of each of the model's columns.
@@ -42,7 +42,7 @@ class Survey(NamedTuple):
     logs: float  # Σ ln w over the rows of nonzero weight
 
 
-def look_at(model: Model, chunk: Chunk, about: float | None = None) -> Survey:
+def look_at(model: Model, chunk: Chunk, about: float | None = None) -> ColumnStats:
     """Look at the rows of a chunk.
 
     Parameters
@@ -66,7 +66,7 @@ def look_at(model: Model, chunk: Chunk, about: float | None = None) -> Survey:
         weighed = apart if weights is None else weights * apart
         second = float(np.einsum("i,i->", weighed, apart))
         logs = 0.0 if weights is None else float(np.log(weights).sum())
-        return Survey(low, high, about, float(weighed.sum()), second, logs)
+        return ColumnStats(low, high, about, float(weighed.sum()), second, logs)
 
 
 def look_through(model: Model, chunk: Chunk, about: float, *, compiled: bool) -> np.ndarray:
@@ -92,24 +92,24 @@ def look_through(model: Model, chunk: Chunk, about: float, *, compiled: bool) ->
     return np.hstack([ends.reshape(panels, -1), np.full((panels, 1), about), moments])
 
 
-def written(surveys: Iterable[Survey]) -> np.ndarray:
+def written(surveys: Iterable[ColumnStats]) -> np.ndarray:
     """Return surveys as rows of numbers, float64[k, 2c + 4]."""
     return np.array([np.concatenate([s.low, s.high, s[2:]]) for s in surveys])
 
 
-def read_back(rows: np.ndarray) -> Survey:
+def read_back(rows: np.ndarray) -> ColumnStats:
     """Return the survey of all the rows that such an array tells of.
 
     Examples
     --------
-    >>> survey = Survey(np.array([0.0]), np.array([1.0]), 0.0, 0.1, 1.0, 0.0)
+    >>> survey = ColumnStats(np.array([0.0]), np.array([1.0]), 0.0, 0.1, 1.0, 0.0)
     >>> read_back(written([survey, survey])).first
     0.2
     """
     columns = (rows.shape[1] - 4) // 2
     low, high, about = np.split(rows[:, :-3], [columns, 2 * columns], axis=1)
     totals = (_total(column.tolist()) for column in rows[:, -3:].T)
-    return Survey(low.min(axis=0), high.max(axis=0), float(about[0, 0]), *totals)
+    return ColumnStats(low.min(axis=0), high.max(axis=0), float(about[0, 0]), *totals)
 
 
 def response_of(model: Model, chunk: Chunk) -> np.ndarray:
@@ -125,28 +125,6 @@ def response_of(model: Model, chunk: Chunk) -> np.ndarray:
     held = dict(zip(model.columns, chunk.columns, strict=True))
     needed = {n: held[n].astype(np.float64, copy=False) for n in model.formula.response_names}
     return np.asarray(evaluate(model.formula.response, needed))
-
-
-def joined(parts: Iterable[Survey]) -> Survey:
-    """Return the survey of all rows from those of parts, whose moments are about one point.
-
-    Examples
-    --------
-    >>> low, high = np.array([0.0]), np.array([1.0])
-    >>> one, two = Survey(low, high, 0.0, 0.1, 1.0, 0.0), Survey(low - 1, high, 0.0, 0.2, 1.0, 0.0)
-    >>> both = joined([one, two])
-    >>> both.low.tolist(), round(both.first, 12), both.second
-    ([-1.0], 0.3, 2.0)
-    """
-    found = list(parts)
-    if len(found) == 1:
-        return found[0]
-    return Survey(
-        np.min([s.low for s in found], axis=0),
-        np.max([s.high for s in found], axis=0),
-        found[0].about,
-        *(_total([getattr(s, name) for s in found]) for name in ("first", "second", "logs")),
-    )
 
 
 def _total(values: list[float]) -> float:
@@ -168,14 +146,14 @@ class Part(NamedTuple):
     read: Callable[[], Iterator[Chunk]]  # yields them in chunks
 
 
-class Torn(NamedTuple):
+class Remainder(NamedTuple):
     """What a part holds of panels that begin or end in others, copied."""
 
     head: list[Chunk]
     tail: list[Chunk]
 
 
-def torn(part: Part, add: Callable[[int, Chunk], object]) -> Torn:
+def split_at_panels(part: Part, add: Callable[[int, Chunk], object]) -> Remainder:
     """Read a part, hand its whole panels to ``add`` with the row they begin at; return the rest.
 
     Examples
@@ -183,7 +161,8 @@ def torn(part: Part, add: Callable[[int, Chunk], object]) -> Torn:
     >>> import numpy as np
     >>> x = np.zeros(3 * PANEL)
     >>> part = Part(PANEL - 1, lambda: iter([Chunk((x,), None)]))
-    >>> found = torn(part, lambda first, chunk: print(first // PANEL, chunk.rows // PANEL))
+    >>> add = lambda first, chunk: print(first // PANEL, chunk.rows // PANEL)
+    >>> found = split_at_panels(part, add)
     1 2
     >>> [chunk.rows for chunk in found.head], [chunk.rows for chunk in found.tail]
     ([1], [65535])
@@ -199,16 +178,16 @@ def torn(part: Part, add: Callable[[int, Chunk], object]) -> Torn:
             whole = chunk_of(arrays, weighted=weighted)
             add(at, whole)
             at += whole.rows
-    return Torn(head, [_copied(chunk_of(arrays, weighted=weighted)) for arrays in cut.rest()])
+    return Remainder(head, [_copied(chunk_of(arrays, weighted=weighted)) for arrays in cut.rest()])
 
 
-class Edges:
+class PanelJoiner:
     """What parts hold of panels that begin in one and end in another, in order.
 
     Examples
     --------
     >>> import numpy as np
-    >>> edges, half = Edges(weighted=False), Chunk((np.zeros(PANEL // 2),), None)
+    >>> edges, half = PanelJoiner(weighted=False), Chunk((np.zeros(PANEL // 2),), None)
     >>> len(edges.push([half])), len(edges.push([half]))
     (0, 1)
     """
@@ -342,7 +321,7 @@ class Passing:
         return sums
 
     @property
-    def survey(self) -> Survey:
+    def survey(self) -> ColumnStats:
         """What the look at all rows tells."""
         return read_back(self._looked())
 
@@ -363,7 +342,7 @@ class Passing:
     def _by_parts(self, parts: Generator[Part, None, None]) -> Generator[_Added, None, None]:
         """Yield the sums of panels, which threads read and add up part by part."""
         everything, at = self.everything, self.rows
-        edges = Edges(weighted=everything.weighted)
+        edges = PanelJoiner(weighted=everything.weighted)
         # Compiled here, lest several threads do it at once.
         self._add((0, everything.some.part(0, 1)))
         for whole, rest in in_order(self._worked, parts, everything.threads):
@@ -378,9 +357,9 @@ class Passing:
             everything.visited += added.until
             yield added
 
-    def _worked(self, part: Part) -> tuple[list[_Added], Torn]:
+    def _worked(self, part: Part) -> tuple[list[_Added], Remainder]:
         whole: list[_Added] = []
-        rest = torn(part, lambda first, chunk: whole.append(self._add((first, chunk))))
+        rest = split_at_panels(part, lambda first, chunk: whole.append(self._add((first, chunk))))
         return whole, rest
 
     def _placed(self) -> Generator[tuple[int, Chunk], None, None]:

@@ -384,31 +384,31 @@ class Assessment(NamedTuple):
     intervals: Mapping[str, tuple[float, float] | None] | None = None
 
 
-def compose(task: Task, landed: Assessment, way: Way) -> Result:
+def compose(task: Task, assessed: Assessment, way: Way) -> Result:
     """Return the `Result` of what is known."""
     model, weighting = task.model, task.weighting
-    found = withheld(_settled(landed), landed.status, landed.distance)
-    merit = _merit(task, landed.squares)
+    found = withheld(_settled(assessed), assessed.status, assessed.distance)
+    merit = _merit(task, assessed.squares)
     told = surprise(weighting, merit.reduced_chi_square, merit.degrees_of_freedom)
     known = weighting.absolute and model.loss.name == SQUARED
     return Result(
         formula=str(model.formula),
         loss_name=model.loss.name,
         **way._asdict(),
-        estimates=_profiled(estimates(model, landed.theta, found), landed.intervals),
+        estimates=_profiled(estimates(model, assessed.theta, found), assessed.intervals),
         free=model.free,
         covariance=found.covariance,
         correlation=correlations(found.covariance),
         covariance_method=found.method,
-        loss=landed.loss / task.counted,
-        residual_sum_of_squares=landed.squares.residual,
+        loss=assessed.loss / task.counted,
+        residual_sum_of_squares=assessed.squares.residual,
         rows=task.rows,
         rows_dropped=task.dropped,
         drawn_from=task.drawn_from,
         **vars(merit),
-        status=landed.status,
-        distance=landed.distance if np.isfinite(landed.distance) else None,
-        warnings=(*task.warnings, *landed.warnings, *told),
+        status=assessed.status,
+        distance=assessed.distance if np.isfinite(assessed.distance) else None,
+        warnings=(*task.warnings, *assessed.warnings, *told),
         data_label=task.label,
         weights=task.weights,
         undetermined=found.undetermined,
@@ -416,7 +416,7 @@ def compose(task: Task, landed: Assessment, way: Way) -> Result:
         noise_variance=1.0 if known else merit.reduced_chi_square,
         sigma=weighting.sigma,
         absolute_sigma=weighting.absolute,
-        intervals=WALD if landed.intervals is None else PROFILE,
+        intervals=WALD if assessed.intervals is None else PROFILE,
     )
 
 
@@ -446,12 +446,12 @@ def _profiled(
     }
 
 
-def _settled(landed: Assessment) -> Uncertainty:
+def _settled(assessed: Assessment) -> Uncertainty:
     """Return no error at all where the residuals are nothing but rounding."""
-    found = landed.found
+    found = assessed.found
     if found.covariance is None or found.degrees_of_freedom == np.inf:
         return found
-    if not landed.squares.exact:
+    if not assessed.squares.exact:
         # A variance below the range of floating point is not none.
         gone = found.covariance.diagonal() == 0
         if not gone.any():
