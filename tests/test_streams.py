@@ -9,12 +9,7 @@ import pytest
 import sgdfit
 from sgdfit.data.text.arrivals import TextArrivals
 from sgdfit.errors import DataError, UsageError
-from sgdfit.online import recursion, reservoir
-from sgdfit.online.expansion import Expansion
 from sgdfit.online.forgetting import Forgetting
-from sgdfit.online.history import MOST, History
-from sgdfit.online.reservoir import sampled
-from sgdfit.online.tally import Tally
 from sgdfit.report.text import as_text
 
 RNG = np.random.default_rng(7)
@@ -286,21 +281,6 @@ def test_single_rows_lead_where_batches_do(formula, y, options):
     assert told[-1].effective_rows == pytest.approx(many.update({"x": [], "y": []}).effective_rows)
 
 
-def test_single_rows_are_taken_in_together(monkeypatch):
-    """What is slow is done once for many rows, unless somebody asks."""
-    fit, count = sgdfit.Fit("y = a*x + b"), []
-    fit.update({"x": X[:1000], "y": NOISE[:1000]})
-    from sgdfit.online import pending
-
-    usual = pending.taken
-    monkeypatch.setattr(pending, "taken", lambda *all: count.append(1) or usual(*all))
-    for i in range(1000, 1640):
-        fit.update({"x": X[i : i + 1], "y": NOISE[i : i + 1]})
-    assert len(count) == 9
-    assert fit.result().rows == 1640
-    assert len(count) == 10
-
-
 @pytest.mark.parametrize(
     ("row", "message"),
     [
@@ -466,44 +446,6 @@ def test_a_seed_gives_the_same_run_to_the_last_bit():
     columns = {"x": X, "y": DECAY + 0.1 * NOISE}
     first, second = (fed(EXPONENTIAL, columns, 5_000, seed=3)[0].result() for _ in range(2))
     assert first.values == second.values
-
-
-def test_the_history_is_bounded_and_ends_with_the_last_state():
-    history = History()
-    for update in range(1, 10_001):
-        history.record(update, 1.0 / update, np.array([float(update)]), np.zeros(1))
-    trace = history.trace(["a"], (10_000, 0.5, np.array([7.0]), np.zeros(1)))
-    assert len(trace) <= MOST + 1
-    assert trace.step[-1] == 10_000
-    assert np.unique(np.diff(trace.step[:-1])).tolist() == [8]
-
-
-@pytest.mark.parametrize("factor", [1.0, 0.999])
-def test_the_sample_holds_rows_in_proportion_to_what_is_left_of_them(factor):
-    held, size = None, 5_000
-    for block in range(8):
-        rows = np.arange(block * size, (block + 1) * size, dtype=float)
-        flat = Expansion(rows, np.zeros((1, size)), np.zeros((1, 1, size)))
-        held = sampled(held, rows[None], np.ones(size), flat, block * size, Forgetting(factor), 0)
-    ages = 8 * size - 1 - held.columns[0]
-    assert len(np.unique(ages)) == reservoir.SIZE
-    if factor == 1:
-        assert ages.mean() == pytest.approx(4 * size, rel=0.03)
-    else:
-        assert np.median(ages) < 9_000
-
-
-def test_tallies_are_those_of_the_rows():
-    w, y, forgetting = 1 + X[:500], NOISE[:500] + 1e6, Forgetting(0.99)
-    tally = Tally()
-    for first in range(0, 500, 37):
-        some = slice(first, first + 37)
-        tally = tally.with_rows(w[some], y[some], forgetting)
-    aged = w * 0.99 ** np.arange(499, -1, -1)
-    mean = np.average(y, weights=aged)
-    assert tally.weight == pytest.approx(aged.sum())
-    assert tally.mean == pytest.approx(mean, rel=1e-14)
-    assert tally.variation == pytest.approx((aged * (y - mean) ** 2).sum(), rel=1e-6)
 
 
 @pytest.mark.parametrize("cut", [1, 2, 5, 1000])

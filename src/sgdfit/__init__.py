@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from sgdfit.formula.formula import Formula as Formula
     from sgdfit.model import loss as losses
     from sgdfit.model.model import Model as Model
-    from sgdfit.online.updating import Fit as Fit
+    from sgdfit.online.fit import Fit as Fit
     from sgdfit.optimizers import schedule as schedules
     from sgdfit.result.result import Result as Result
     from sgdfit.result.saving import read as load
 
 # Imported on first use, so that `import sgdfit` costs next to nothing.
 _PUBLIC = {
-    "Fit": ("online.updating", "Fit"),
+    "Fit": ("online.fit", "Fit"),
     "Formula": ("formula.formula", "Formula"),
     "Model": ("model.model", "Model"),
     "Result": ("result.result", "Result"),

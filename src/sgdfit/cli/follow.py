@@ -32,8 +32,7 @@ from sgdfit.result.rounding import number, plus_minus
 
 if TYPE_CHECKING:
     from sgdfit.data.table import Table
-    from sgdfit.online.update import Update
-    from sgdfit.online.updating import Fit
+    from sgdfit.online.fit import Fit, Update
 
 MISUSED = 2
 BLOCK = 1 << 16
@@ -60,7 +59,7 @@ def follow_options(data: str, options: Mapping[str, Any]) -> dict[str, Any]:
     UsageError
         When others were given, or the rows are those of a file.
     """
-    from sgdfit.online.updating import Fit
+    from sgdfit.online.fit import Fit
 
     if data != "-":
         raise UsageError(
@@ -102,7 +101,7 @@ def follow_rows(
     int
         The exit status.
     """
-    from sgdfit.online.updating import Fit
+    from sgdfit.online.fit import Fit
 
     interval = as_interval(every)
     fit = Fit(formula, **options)

@@ -17,13 +17,7 @@ from sgdfit.errors import DataError
 from sgdfit.fitting.weights import Weighting, columns_of, relative_weights, weights_of
 from sgdfit.model.model import Model
 
-__all__ = ["Batch", "arrived", "joined", "plain"]
-
 Array = np.ndarray[Any, Any]
-
-
-def _nowhere(row: int) -> str:
-    return ""
 
 
 class Batch(NamedTuple):
@@ -37,8 +31,6 @@ class Batch(NamedTuple):
         As they were given, forgetting left aside; 1 where none were. None is 0.
     rows, dropped : int
         Rows that were read and could be used, be their weight 0 or not; and those left out.
-    before : int
-        Rows that were read before these.
     places : int64[n] or None
         The place of each in the batch as it was given, counted from 0; None: as they stand.
     line : callable
@@ -49,64 +41,26 @@ class Batch(NamedTuple):
     weights: np.ndarray
     rows: int
     dropped: int
-    before: int = 0
     places: np.ndarray | None = None
-    line: Callable[[int], str] = _nowhere
+    line: Callable[[int], str] = lambda row: ""
 
-    @property
-    def read(self) -> int:
-        """How many rows were read."""
-        return self.rows + self.dropped
-
-    def slice(self, first: int, last: int) -> Batch:
-        """Return some of the rows."""
-        some = slice(first, last)
-        places = np.arange(len(self.weights)) if self.places is None else self.places
-        return self._replace(
-            columns=tuple(column[some] for column in self.columns),
-            weights=self.weights[some],
-            places=places[some],
-        )
-
-    def called(self, row: int) -> str:
+    def called(self, row: int, before: int) -> str:
         """Return how the user counts a row: in its batch, and since the beginning.
 
         Examples
         --------
-        >>> Batch((), np.ones(2), 2, 1, 60, np.array([0, 2])).called(1)
+        >>> Batch((), np.ones(2), 2, 1, np.array([0, 2])).called(1, before=60)
         'row 3 of this batch, row 63 since the beginning,'
         """
         place = row if self.places is None else int(self.places[row])
         batch = f"row {place + 1:,}{self.line(place)} of this batch"
-        return f"{batch}, row {self.before + place + 1:,} since the beginning,"
-
-
-def joined(batches: Sequence[Batch]) -> Batch:
-    """Return the rows of batches that came one after another as those of one."""
-    first = batches[0]
-    if len(batches) == 1:
-        return first
-    columns = zip(*(batch.columns for batch in batches), strict=True)
-    return Batch(
-        tuple(np.concatenate(column) for column in columns),
-        np.concatenate([batch.weights for batch in batches]),
-        sum(batch.rows for batch in batches),
-        sum(batch.dropped for batch in batches),
-        first.before,
-    )
+        return f"{batch}, row {before + place + 1:,} since the beginning,"
 
 
 def plain(data: object, names: tuple[str, ...], columns: Sequence[str]) -> Batch | None:
     """Read float64 columns of equal length and finite, of a dict as the first one was; else None.
 
     Single rows come often, and what holds for any data is ten times the work.
-
-    Parameters
-    ----------
-    names : tuple of str
-        Of the columns of the first dict.
-    columns : sequence of str
-        Those of the model.
     """
     if type(data) is not dict or tuple(data) != names:
         return None
@@ -121,11 +75,11 @@ def plain(data: object, names: tuple[str, ...], columns: Sequence[str]) -> Batch
         if rows not in (-1, len(value)) or not math.isfinite(value.sum()):
             return None
         rows = len(value)
-        found.append(value)
+        found.append(value.copy())
     return Batch(tuple(found), np.ones(rows), rows, 0) if rows > 0 else None
 
 
-def arrived(table: Table, model: Model, weighting: Weighting, missing: str) -> Batch:
+def read(table: Table, model: Model, weighting: Weighting, missing: str) -> Batch:
     """Read the columns of a batch that a model and its weights need.
 
     Raises
@@ -135,31 +89,29 @@ def arrived(table: Table, model: Model, weighting: Weighting, missing: str) -> B
         ``"error"``, or a weight cannot be one.
     """
     names = list(dict.fromkeys([*model.columns, *columns_of(weighting.given)]))
-    _refuse_strangers(table, model, names)
-    source, good = _source(table, names, missing)
-    if not source.rows:
-        columns = tuple(np.empty(0) for _ in model.columns)
-        return Batch(columns, np.empty(0), 0, source.dropped)
-    weights = _weights(weighting, source)
-    kept = weights > 0
-    columns = tuple(
-        source.columns[name][kept].astype(np.float64, copy=False) for name in model.columns
-    )
-    places = None if good.all() and kept.all() else np.flatnonzero(good)[kept]
-    return Batch(columns, weights[kept], source.rows, source.dropped, 0, places, table.line)
-
-
-def _refuse_strangers(table: Table, model: Model, names: Sequence[str]) -> None:
-    """Refuse a batch whose columns make another model of the formula than the first one's did."""
-    for name in names:
-        if table.names.count(name) != 1:
-            table.load([name])  # refuses it in its own words
+    table.check(names)
     taken = [name for name in model.parameters if name in table.names]
     if taken:
         raise DataError(
             f"{table.label} has a column {taken[0]!r}, which is a parameter of this fit, since the"
             " first batch had no such column; rename the column, or begin a new fit"
         )
+    source, good = _source(table, names, missing)
+    if not source.rows:
+        columns = tuple(np.empty(0) for _ in model.columns)
+        return Batch(columns, np.empty(0), 0, source.dropped)
+    weights = np.ones(source.rows)
+    if weighting.sigma is not None:
+        relative, mean = relative_weights(weighting, source)
+        weights = relative * mean
+    elif weighting.weights is not None:
+        weights = np.array(weights_of(weighting.weights, source))
+    kept = weights > 0
+    columns = tuple(
+        source.columns[name][kept].astype(np.float64, copy=False) for name in model.columns
+    )
+    places = None if good.all() and kept.all() else np.flatnonzero(good)[kept]
+    return Batch(columns, weights[kept], source.rows, source.dropped, places, table.line)
 
 
 def _source(table: Table, names: list[str], missing: str) -> tuple[Source, Array]:
@@ -175,12 +127,3 @@ def _source(table: Table, names: list[str], missing: str) -> tuple[Source, Array
     if missing == "drop" and not good.any():
         return Source({name: np.empty(0) for name in names}, table.label, int(good.size)), good
     return settle(columns, table.label, missing, table.line), good
-
-
-def _weights(weighting: Weighting, source: Source) -> np.ndarray:
-    if weighting.sigma is not None:
-        relative, mean = relative_weights(weighting, source)
-        return relative * mean
-    if weighting.weights is not None:
-        return np.array(weights_of(weighting.weights, source))
-    return np.ones(source.rows)
