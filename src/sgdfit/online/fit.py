@@ -303,7 +303,8 @@ class Fit:
         self._state = State()
         self._past_states: list[tuple[int, float, np.ndarray, np.ndarray]] = []
         self._every = 1
-        self._label, self._names = "", ()
+        self._label = ""
+        self._names: tuple[str, ...] = ()
         self._updates, self._seconds, self._change = 0, 0.0, ""
 
     def update(self, data: object) -> Update:
@@ -336,10 +337,7 @@ class Fit:
 
     def __repr__(self) -> str:
         """Return the formula and the estimates so far."""
-        if (
-            self._setting is None
-            or not Update(self._setting, self._weighting, self._state)._has_estimates
-        ):
+        if self._now() is None:
             return f"Fit({self._formula}: {self._state.rows:,} rows, which do not determine it yet)"
         return f"Fit({self.result()!r})"
 
@@ -351,16 +349,25 @@ class Fit:
         DataError
             When the rows so far do not determine the parameters.
         """
-        setting, state = self._setting, self._state
-        if setting is None or not Update(setting, self._weighting, state)._has_estimates:
-            names = "the parameters" if setting is None else ", ".join(setting.model.free)
+        now, state = self._now(), self._state
+        if now is None:
+            free = () if self._setting is None else self._setting.model.free
             raise DataError(
-                f"{state.rows:,} row(s) do not determine {names}; update the fit with more of them,"
-                " or fix some of the parameters"
+                f"{state.rows:,} row(s) do not determine {', '.join(free) or 'the parameters'};"
+                " update the fit with more of them, or fix some of the parameters"
             )
+        setting = now._setting
         if not setting.quadratic:
-            state = walked(setting, state, NEAREST) or state
-        return self._composed(setting, Update(setting, self._weighting, state))
+            near = walked(setting, state, NEAREST)
+            now = now if near is None else Update(setting, self._weighting, near)
+        return self._composed(setting, now)
+
+    def _now(self) -> Update | None:
+        """Return what is known; None without estimates."""
+        if self._setting is None:
+            return None
+        now = Update(self._setting, self._weighting, self._state)
+        return now if now._has_estimates else None
 
     def _read(self, data: object) -> tuple[Setting, Batch, str, tuple[str, ...]]:
         """Return the rows of a batch, its label, and its columns where it was a plain dict."""
