@@ -25,13 +25,28 @@ from typing import Any, NamedTuple
 from sgdfit.data.condition import Condition
 from sgdfit.data.files import Origin, Stamp, in_memory, origin_of, short_names, unchanged
 from sgdfit.data.fingerprints import fingerprint_of_files
-from sgdfit.data.formats import BUFFER, FORMATS, Contents, Stretch, batches_of, reading, unknown
+from sgdfit.data.formats import (
+    BUFFER,
+    FORMATS,
+    ColumnarFile,
+    RowGroup,
+    batches_of,
+    reading,
+    unknown,
+)
 from sgdfit.data.gathering import gathered_table
 from sgdfit.data.kinds import kind_of, plain_type
 from sgdfit.data.scan import Piece, Scan, batch_rows
 from sgdfit.data.scanned import scanned_table
 from sgdfit.data.table import Table, clean_names
-from sgdfit.data.where import Range, extremes_of, filtered, filtered_piece, located, outlook
+from sgdfit.data.where import (
+    ColumnStatistics,
+    extremes_of,
+    filtered,
+    filtered_piece,
+    located,
+    possible_truth,
+)
 from sgdfit.data.wording import reason_of
 from sgdfit.errors import DataError
 
@@ -55,14 +70,14 @@ class _Layout(NamedTuple):
 
 def open_dataset(
     origins: Sequence[Origin],
-    open_file: Callable[[Origin], Contents],
+    open_file: Callable[[Origin], ColumnarFile],
     label: str,
     condition: Condition | None = None,
     declared: Any = None,
 ) -> Table:
     """Open files of columns.
 
-    With a condition, files and stretches of rows that can hold none that meets it are left out.
+    With a condition, files and row_groups of rows that can hold none that meets it are left out.
     A `pyarrow.Schema` that is ``declared`` says which columns there are; it does not change their
     types.
 
@@ -71,22 +86,22 @@ def open_dataset(
     DataError
         When one is damaged, or the condition looks at something that is no column.
     """
-    chosen = [o for o in origins if condition is None or _may_hold(o, condition)] or origins[:1]
+    chosen = [o for o in origins if condition is None or _may_match(o, condition)] or origins[:1]
     layouts = [] if declared is None else [_declared(declared, label)]
     schemas: list[Any] = []
     check = _checker(layouts)
     pieces: dict[Piece, Piece] = {}
-    for contents in _opened(chosen, open_file):
-        if not schemas or not _same(contents, schemas[-1]):
-            schemas.append(contents)
-            layouts.append(_layout(contents))
-        for stretch in contents.stretches:
-            piece = _piece(contents.origin, layouts[-1], stretch, check)
-            kept = _kept(contents.origin, layouts[-1], stretch, piece, condition)
+    for opened in _opened(chosen, open_file):
+        if not schemas or not _same(opened, schemas[-1]):
+            schemas.append(opened)
+            layouts.append(_layout(opened))
+        for group in opened.row_groups:
+            piece = _piece(opened.origin, layouts[-1], group, check)
+            kept = _kept(opened.origin, layouts[-1], group, piece, condition)
             if kept is not None:
                 pieces[kept] = piece
-        schemas[-1] = schemas[-1]._replace(stretches=())
-    texts = dict.fromkeys(str(contents.schema.remove_metadata()) for contents in schemas)
+        schemas[-1] = schemas[-1]._replace(row_groups=())
+    texts = dict.fromkeys(str(opened.schema.remove_metadata()) for opened in schemas)
     # A Dataset may be of some row groups of a file only.
     texts[" ".join(str(piece.first) for piece in pieces)] = None
     where = condition.text if condition else ""
@@ -115,8 +130,8 @@ def _chosen(scan: Scan, whole: dict[Piece, Piece], condition: Condition) -> Tabl
 
 
 def _opened(
-    origins: Sequence[Origin], open_file: Callable[[Origin], Contents]
-) -> Iterator[Contents]:
+    origins: Sequence[Origin], open_file: Callable[[Origin], ColumnarFile]
+) -> Iterator[ColumnarFile]:
     if len(origins) == 1:
         yield open_file(origins[0])
         return
@@ -127,26 +142,26 @@ def _opened(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _same(one: Contents, other: Contents) -> bool:
+def _same(one: ColumnarFile, other: ColumnarFile) -> bool:
     """Tell whether two files have the same columns, those of their folders among them."""
     constants, others = ([(n, v.type) for n, v in c.origin.constants] for c in (one, other))
     return constants == others and bool(one.schema.equals(other.schema))
 
 
-def _layout(contents: Contents) -> _Layout:
-    with reading(contents.origin.label, "columnar"):
-        raw = contents.schema.names
+def _layout(opened: ColumnarFile) -> _Layout:
+    with reading(opened.origin.label, "columnar"):
+        raw = opened.schema.names
     if not raw:
-        raise DataError(f"{contents.origin.label} has no columns; give at least one")
+        raise DataError(f"{opened.origin.label} has no columns; give at least one")
     clean = clean_names(raw)
-    constants = dict(contents.origin.constants)
+    constants = dict(opened.origin.constants)
     doubled = _doubled(clean) - constants.keys()
     columns = {c: r for c, r in zip(clean, raw, strict=True) if c not in constants}
     types = {
-        c: kind for c, kind in zip(clean, contents.schema.types, strict=True) if c not in constants
+        c: kind for c, kind in zip(clean, opened.schema.types, strict=True) if c not in constants
     }
     types |= {name: value.type for name, value in constants.items()}
-    return _Layout(contents.origin.label, columns, doubled, types)
+    return _Layout(opened.origin.label, columns, doubled, types)
 
 
 def _declared(schema: Any, label: str) -> _Layout:
@@ -223,43 +238,43 @@ def _agree(one: str, other: str) -> bool:
     return one == other or (one in NUMBERS and other in NUMBERS)
 
 
-def _may_hold(origin: Origin, condition: Condition) -> bool:
-    return outlook(condition.tree, constant_ranges(origin)).true
+def _may_match(origin: Origin, condition: Condition) -> bool:
+    return possible_truth(condition.tree, constant_statistics(origin)).true
 
 
-def constant_ranges(origin: Origin) -> Callable[[str], Range | None]:
+def constant_statistics(origin: Origin) -> Callable[[str], ColumnStatistics | None]:
     """Return what the folders of a file tell of its columns."""
     known = {}
     for name, value in origin.constants:
         raw = value.as_py()
-        known[name] = Range(extremes_of(raw, raw, value.type), raw is None, raw is None)
+        known[name] = ColumnStatistics(extremes_of(raw, raw, value.type), raw is None, raw is None)
     return known.get if known else unknown
 
 
 def _kept(
-    origin: Origin, layout: _Layout, stretch: Stretch, piece: Piece, condition: Condition | None
+    origin: Origin, layout: _Layout, group: RowGroup, piece: Piece, condition: Condition | None
 ) -> Piece | None:
     """Return the piece, filtered where it has to be; None where no row can meet the condition."""
-    if stretch.rows == 0:
+    if group.rows == 0:
         return None
     if condition is None:
         return piece
-    constant = constant_ranges(origin)
+    constant = constant_statistics(origin)
 
-    def known(name: str) -> Range | None:
+    def known(name: str) -> ColumnStatistics | None:
         raw = layout.columns.get(name)
-        return constant(name) if raw is None else stretch.range(raw)
+        return constant(name) if raw is None else group.statistics(raw)
 
-    seen = outlook(condition.tree, known)
+    seen = possible_truth(condition.tree, known)
     if not seen.true:
         return None
     return piece if seen.certain else filtered_piece(piece, condition)
 
 
 def _piece(
-    origin: Origin, layout: _Layout, stretch: Stretch, check: Callable[[Sequence[str]], None]
+    origin: Origin, layout: _Layout, group: RowGroup, check: Callable[[Sequence[str]], None]
 ) -> Piece:
-    columns, first, announced, read_raw = layout.columns, *stretch[:3]
+    columns, first, announced, read_raw = layout.columns, *group[:3]
 
     def read(names: Sequence[str]) -> Iterator[Any]:
         check(names)
@@ -373,21 +388,21 @@ def _is_fragment(data: Any) -> bool:
     return isinstance(data, ds.Fragment)
 
 
-def _opener(fragment: Any) -> Callable[[Origin], Contents] | None:
+def _opener(fragment: Any) -> Callable[[Origin], ColumnarFile] | None:
     """Return what opens the file of a fragment, and leaves its row groups; None for text."""
     ending = f".{fragment.format.default_extname}"
     open_file = next((kind.open for kind in FORMATS if ending in kind.endings), None)
     if open_file is None or not hasattr(type(fragment), "row_groups"):
         return open_file
 
-    def open_some(origin: Origin) -> Contents:
-        contents = open_file(origin)
+    def open_some(origin: Origin) -> ColumnarFile:
+        opened = open_file(origin)
         with _reading(origin.label):
             chosen = [group.id for group in fragment.row_groups]
-        stretches = contents.stretches
-        if len(chosen) == len(stretches):
-            return contents
-        return contents._replace(stretches=tuple(stretches[k] for k in chosen))
+        row_groups = opened.row_groups
+        if len(chosen) == len(row_groups):
+            return opened
+        return opened._replace(row_groups=tuple(row_groups[k] for k in chosen))
 
     return open_some
 

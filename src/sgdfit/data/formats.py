@@ -1,4 +1,4 @@
-"""The formats of files: their endings and first bytes, and what opens those that hold columns.
+"""The formats of files: their endings and first bytes, and how those that hold columns are read.
 
 ==============  ====================================================
 a file of       is read
@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from sgdfit.data.files import COMPRESSIONS, Origin, opened
 from sgdfit.data.kinds import kind_of
 from sgdfit.data.scan import BATCH_ROWS, batch_rows
-from sgdfit.data.where import Range, extremes_of
+from sgdfit.data.where import ColumnStatistics, extremes_of
 from sgdfit.data.wording import reason_of
 from sgdfit.errors import DataError
 
@@ -40,12 +40,12 @@ FILE, STREAM = b"ARROW1", b"\xff\xff\xff\xff"
 MAPPED = 1 << 26
 
 
-def unknown(name: str) -> Range | None:
+def unknown(name: str) -> ColumnStatistics | None:
     """Know nothing of the values of a column."""
     return None
 
 
-class Stretch(NamedTuple):
+class RowGroup(NamedTuple):
     """Consecutive rows of a file.
 
     Attributes
@@ -56,22 +56,22 @@ class Stretch(NamedTuple):
         How many, if that stands in the file.
     read : function of column names
         Yields these columns, in order, in record batches of at most `DECODED_ROWS` rows.
-    range : function of a column name
+    statistics : function of a column name
         What the file says of its values.
     """
 
     first: int
     rows: int | None
     read: Callable[[Sequence[str]], Iterator[Any]]
-    range: Callable[[str], Range | None] = unknown
+    statistics: Callable[[str], ColumnStatistics | None] = unknown
 
 
-class Contents(NamedTuple):
+class ColumnarFile(NamedTuple):
     """A file that is open: its `pyarrow.Schema`, and its rows."""
 
     origin: Origin
     schema: Any
-    stretches: tuple[Stretch, ...]
+    row_groups: tuple[RowGroup, ...]
 
 
 def _damage() -> tuple[type[Exception], ...]:
@@ -100,8 +100,8 @@ def batches_of(batch: Any, names: Sequence[str]) -> Iterator[Any]:
         yield batch.slice(start, BATCH_ROWS)
 
 
-def open_parquet(origin: Origin) -> Contents:
-    """Read what a Parquet file says of itself; its row groups become stretches.
+def open_parquet(origin: Origin) -> ColumnarFile:
+    """Read what a Parquet file says of itself; its row groups are read one by one.
 
     Raises
     ------
@@ -111,17 +111,17 @@ def open_parquet(origin: Origin) -> Contents:
     with opened(origin) as source, reading(origin.label, "Parquet"):
         file = _parquet(source, origin)
         metadata, schema = file.metadata, file.schema_arrow
-        stretches, first = [], 0
+        row_groups, first = [], 0
         # Where the columns stand that are not nested.
         leaves = {metadata.schema.column(k).path: k for k in range(metadata.num_columns)}
         again = _again(origin, metadata)
         for group in range(metadata.num_row_groups):
             rows = metadata.row_group(group).num_rows
-            known = _ranges(metadata, group, schema, leaves)
+            known = _statistics(metadata, group, schema, leaves)
             read = _row_group(origin, again, group, first, rows)
-            stretches.append(Stretch(first, rows, read, known))
+            row_groups.append(RowGroup(first, rows, read, known))
             first += rows
-    return Contents(origin, schema, tuple(stretches))
+    return ColumnarFile(origin, schema, tuple(row_groups))
 
 
 def _parquet(source: Any, origin: Origin, metadata: Any = None) -> Any:
@@ -175,10 +175,10 @@ def _row_group(
     return read
 
 
-def _ranges(
+def _statistics(
     metadata: Any, group: int, schema: Any, leaves: dict[str, int]
-) -> Callable[[str], Range | None]:
-    def known(name: str) -> Range | None:
+) -> Callable[[str], ColumnStatistics | None]:
+    def known(name: str) -> ColumnStatistics | None:
         place = leaves.get(name)
         if place is None or schema.get_field_index(name) < 0:
             return None
@@ -193,7 +193,7 @@ def _ranges(
     return known
 
 
-def _range(statistics: Any, kind: Any, rows: int) -> Range:
+def _range(statistics: Any, kind: Any, rows: int) -> ColumnStatistics:
     import pyarrow.types as kinds
 
     count = statistics.null_count if statistics.has_null_count else None
@@ -202,11 +202,11 @@ def _range(statistics: Any, kind: Any, rows: int) -> Range:
     extremes = None
     if statistics.has_min_max and kind_of(kind) in ("numbers", "text", "times", "truth values"):
         extremes = extremes_of(statistics.min, statistics.max, kind)
-    return Range(extremes, nulls, empty=count is not None and count == rows > 0)
+    return ColumnStatistics(extremes, nulls, empty=count is not None and count == rows > 0)
 
 
-def open_orc(origin: Origin) -> Contents:
-    """Read what an ORC file says of itself; all of its stripes are one stretch.
+def open_orc(origin: Origin) -> ColumnarFile:
+    """Read what an ORC file says of itself; all of its stripes are one row group.
 
     Raises
     ------
@@ -226,11 +226,11 @@ def open_orc(origin: Origin) -> Contents:
                     batch = orc.ORCFile(source).read_stripe(stripe, columns=list(names) or None)
                 yield from batches_of(batch, names)
 
-    return Contents(origin, schema, (Stretch(0, rows, read),))
+    return ColumnarFile(origin, schema, (RowGroup(0, rows, read),))
 
 
-def open_arrow(origin: Origin) -> Contents:
-    """Read what an Arrow file or stream says of itself; runs of record batches become stretches.
+def open_arrow(origin: Origin) -> ColumnarFile:
+    """Read what an Arrow file or stream says of itself; runs of its record batches are row groups.
 
     Raises
     ------
@@ -249,11 +249,11 @@ def open_arrow(origin: Origin) -> Contents:
         if not head.startswith(FILE):
             schema = pa.ipc.open_stream(source).schema
             rows = _rows_of_stream(origin, schema)
-            return Contents(origin, schema, (Stretch(0, rows, _streamed(origin, schema)),))
+            return ColumnarFile(origin, schema, (RowGroup(0, rows, _streamed(origin, schema)),))
         schema = pa.ipc.open_file(source).schema
         with _pages(origin, bool(origin.local)) as (mapping, _):
             counts = _counts(mapping or source, schema)
-    return Contents(origin, schema, tuple(_stretches(origin, schema, counts)))
+    return ColumnarFile(origin, schema, tuple(_runs(origin, schema, counts)))
 
 
 def _narrowest(schema: Any) -> list[int]:
@@ -292,19 +292,17 @@ def _in_place(source: Any, file: Any) -> bool:
     return all(whole.address <= b.address < whole.address + whole.size for b in parts)
 
 
-def _stretches(
-    origin: Origin, schema: Any, counts: Sequence[tuple[int, bool]]
-) -> Iterator[Stretch]:
+def _runs(origin: Origin, schema: Any, counts: Sequence[tuple[int, bool]]) -> Iterator[RowGroup]:
     """Join batches to runs of up to `BATCH_ROWS` rows."""
     first, rows, mapped = 0, 0, False
     run: list[int] = []
     for index, (more, large) in enumerate(counts):
         if run and rows + more > BATCH_ROWS:
-            yield Stretch(first, rows, _record_batches(origin, schema, run, mapped))
+            yield RowGroup(first, rows, _record_batches(origin, schema, run, mapped))
             first, run, rows, mapped = first + rows, [], 0, False
         run, rows, mapped = [*run, index], rows + more, mapped or (large and bool(origin.local))
     if rows:
-        yield Stretch(first, rows, _record_batches(origin, schema, run, mapped))
+        yield RowGroup(first, rows, _record_batches(origin, schema, run, mapped))
 
 
 def _record_batches(
@@ -392,7 +390,7 @@ class Format(NamedTuple):
 
     name: str
     endings: tuple[str, ...]
-    open: Callable[[Origin], Contents] | None
+    open: Callable[[Origin], ColumnarFile] | None
 
 
 TEXT = Format("delimited text", (".csv", ".tsv", ".tab", ".txt", ".dat"), None)

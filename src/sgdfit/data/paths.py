@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sgdfit.data.condition import Condition
-from sgdfit.data.datasets import completed, constant_ranges, open_dataset
+from sgdfit.data.datasets import completed, constant_statistics, open_dataset
 from sgdfit.data.files import (
     Origin,
     Selection,
@@ -46,7 +46,7 @@ from sgdfit.data.text.delimited import open_delimited
 from sgdfit.data.text.places import TextPlace, file_place, held, stream_place
 from sgdfit.data.text.places import opened as text_opened
 from sgdfit.data.text.text_scan import SMALL, scan_text
-from sgdfit.data.where import filtered, outlook
+from sgdfit.data.where import filtered, possible_truth
 from sgdfit.errors import DataError, did_you_mean
 
 NAMES_SHOWN = 3
@@ -133,7 +133,7 @@ def _open_text(
 ) -> Table:
     if condition is not None:
         files = [
-            (o, c) for o, c in files if outlook(condition.tree, constant_ranges(o)).true
+            (o, c) for o, c in files if possible_truth(condition.tree, constant_statistics(o)).true
         ] or files[:1]
     places = [_place(origin, compression) for origin, compression in files]
     origins = [origin for origin, _ in files]

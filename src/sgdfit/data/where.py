@@ -255,6 +255,7 @@ def _known(value: Any) -> Any:
     return pc.if_else(lost, pa.scalar(None, value.type), value)
 
 
+@functools.lru_cache(maxsize=1024, typed=True)
 def _scalar(value: Any, kind: Any) -> Any:
     """Return a constant as an Arrow scalar that can be compared with a column of type ``kind``.
 
@@ -311,7 +312,7 @@ def _time(text: str, kind: Any) -> Any:
     return scalar_of(ticks, pa.timestamp("us", zone))
 
 
-class Range(NamedTuple):
+class ColumnStatistics(NamedTuple):
     """What is known of the values of a column in some rows, before they are read.
 
     Attributes
@@ -353,7 +354,7 @@ def extremes_of(low: Any, high: Any, kind: Any) -> Any:
     return array_of([low, high], kind) if held in ("numbers", "truth values") else None
 
 
-class Outlook(NamedTuple):
+class Possible(NamedTuple):
     """Whether a condition may be true, false or unknown for some row.
 
     What is not certain is taken to be possible.
@@ -369,78 +370,80 @@ class Outlook(NamedTuple):
         return not self.false and not self.null
 
 
-ANYTHING = Outlook(True, True, True)
-Ranges = Callable[[str], Range | None]
+ANYTHING = Possible(True, True, True)
+Statistics = Callable[[str], ColumnStatistics | None]
 
 
-def outlook(tree: ast.expr, ranges: Ranges) -> Outlook:
-    """Say what ``tree`` may be in rows whose columns lie within ``ranges``.
+def possible_truth(tree: ast.expr, statistics: Statistics) -> Possible:
+    """Say what ``tree`` may be in rows whose columns lie within ``statistics``.
 
     Examples
     --------
     >>> import pyarrow as pa
     >>> from sgdfit.data.condition import read_condition
-    >>> known = {"x": Range(extremes_of(1, 5, pa.int64()), nulls=False)}
-    >>> outlook(read_condition("x > 7 or y == 2").tree, known.get).true
+    >>> known = {"x": ColumnStatistics(extremes_of(1, 5, pa.int64()), nulls=False)}
+    >>> possible_truth(read_condition("x > 7 or y == 2").tree, known.get).true
     True
-    >>> outlook(read_condition("x > 7 and y == 2").tree, known.get).true
+    >>> possible_truth(read_condition("x > 7 and y == 2").tree, known.get).true
     False
-    >>> outlook(read_condition("x < 7").tree, known.get).certain
+    >>> possible_truth(read_condition("x < 7").tree, known.get).certain
     True
     """
     if isinstance(tree, ast.UnaryOp):
-        return _opposite(outlook(tree.operand, ranges))
+        return _opposite(possible_truth(tree.operand, statistics))
     if isinstance(tree, ast.BoolOp):
-        parts = [outlook(part, ranges) for part in tree.values]
+        parts = [possible_truth(part, statistics) for part in tree.values]
         return _joined(parts, isinstance(tree.op, ast.And))
     if isinstance(tree, ast.Compare):
-        return _joined([_link(*link, ranges) for link in _links(tree)], True)
+        return _joined([_link(*link, statistics) for link in _links(tree)], True)
     return ANYTHING
 
 
-def _opposite(part: Outlook) -> Outlook:
-    return Outlook(part.false, part.true, part.null)
+def _opposite(part: Possible) -> Possible:
+    return Possible(part.false, part.true, part.null)
 
 
-def _joined(parts: Sequence[Outlook], conjunction: bool) -> Outlook:
+def _joined(parts: Sequence[Possible], conjunction: bool) -> Possible:
     every, some = (all, any) if conjunction else (any, all)
-    return Outlook(
+    return Possible(
         every(p.true for p in parts), some(p.false for p in parts), any(p.null for p in parts)
     )
 
 
-def _link(operator: ast.cmpop, left: ast.expr, right: ast.expr, ranges: Ranges) -> Outlook:
+def _link(operator: ast.cmpop, left: ast.expr, right: ast.expr, statistics: Statistics) -> Possible:
     if isinstance(operator, ast.NotIn | ast.IsNot | ast.NotEq):
         same = {ast.NotIn: ast.In(), ast.IsNot: ast.Is(), ast.NotEq: ast.Eq()}[type(operator)]
-        return _opposite(_link(same, left, right, ranges))
+        return _opposite(_link(same, left, right, statistics))
     column, other = (left, right) if isinstance(left, ast.Name) else (right, left)
-    known = ranges(column.id) if isinstance(column, ast.Name) else None
+    known = statistics(column.id) if isinstance(column, ast.Name) else None
     if known is None or not isinstance(column, ast.Name):
         return ANYTHING
     if isinstance(operator, ast.Is):
-        return Outlook(known.nulls, not known.empty, False)
+        return Possible(known.nulls, not known.empty, False)
     if isinstance(other, ast.List):
-        equal = [_link(ast.Eq(), column, each, ranges) for each in other.elts]
+        equal = [_link(ast.Eq(), column, each, statistics) for each in other.elts]
         return _joined(equal, False)
     if not isinstance(other, ast.Constant):
         return ANYTHING
     if known.empty:
-        return Outlook(False, False, True)
+        return Possible(False, False, True)
     if known.extremes is None:
         return ANYTHING
-    compared = _Rows({column.id: known.extremes}, "").compared
+    rows = _Rows({column.id: known.extremes}, "")
     try:
-        here = compared(operator, left, right).to_pylist()
-        below, above = here
         if isinstance(operator, ast.Eq):
-            below = compared(ast.LtE(), column, other)[0].as_py()
-            above = compared(ast.GtE(), column, other)[1].as_py()
+            below, above = (rows.compared(sign, column, other) for sign in (ast.LtE(), ast.GtE()))
+            found = [below[0], above[1], below[1], above[0]]
+        else:
+            found = list(rows.compared(operator, left, right))
     except (DataError, ValueError, TypeError, NotImplementedError):
         return ANYTHING
-    if None in (below, above, *here):
+    values = [value.as_py() for value in found]
+    if None in values:
         return ANYTHING
-    true = below and above if isinstance(operator, ast.Eq) else below or above
-    return Outlook(true, not all(here), known.nulls)
+    if isinstance(operator, ast.Eq):
+        return Possible(values[0] and values[1], not (values[2] and values[3]), known.nulls)
+    return Possible(any(values), not all(values), known.nulls)
 
 
 def filtered(table: Table, condition: Condition) -> Table:
