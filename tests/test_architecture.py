@@ -32,6 +32,7 @@ DISPLAYS = {
 }
 # The kernel takes a table's rows, an optimizer and an order, and a derivation reads the data.
 OUTSIDE = {
+    "latex2mathml": {"derivation"},
     "sympy": {"formula", "model", "derivation", "kernel"},
     "numba": {"kernel"},
     "llvmlite": {"kernel"},

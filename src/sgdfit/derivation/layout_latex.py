@@ -132,24 +132,24 @@ def _equation(equation: Equation) -> list[str]:
         return [f"{left} &{sign} " + f" {sign} ".join(map(latex, equation.rights)) + note]
     rows = []
     for i, right in enumerate(equation.rights):
-        first, *more = _lines(right)
+        first, *more = lines(right)
         rows.append(f"{'' if i else left} &{sign} {first}")
         rows += [rf"&\quad {line}" for line in more]
     return [*rows[:-1], rows[-1] + note]
 
 
-def _lines(node: Node) -> list[str]:
+def lines(node: Node) -> list[str]:
     """Break a long sum between its terms."""
     if not isinstance(node, Terms) or breadth(node) <= LINE:
         return [latex(node)]
-    lines: list[str] = []
+    done: list[str] = []
     line, size = "", 0
     for i, (sign, item) in enumerate(node.items):
         if line and size + breadth(item) > LINE:
-            lines, line, size = [*lines, line], "", 0
+            done, line, size = [*done, line], "", 0
         line += _sign(sign, i == 0) + latex(item)
         size += 3 + breadth(item)
-    return [*lines, line]
+    return [*done, line]
 
 
 def _table(table: Table) -> str:
