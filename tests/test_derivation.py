@@ -11,12 +11,11 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from sgdfit.derivation.boxes import columns
 from sgdfit.derivation.derivation import derive
-from sgdfit.derivation.inline_text import inline
-from sgdfit.derivation.lettering import names_of
+from sgdfit.derivation.notation import names_of
 from sgdfit.derivation.paper import Paper
-from sgdfit.derivation.tidying import operations, tidy
+from sgdfit.derivation.text import columns, inline
+from sgdfit.derivation.writer import operations, tidy
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.formula import as_formula
 from sgdfit.model.loss import LOSSES, as_loss

@@ -6,9 +6,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from sgdfit.derivation.boxes import columns as width_of
 from sgdfit.derivation.derivation import derive
 from sgdfit.derivation.gradient_check import check_gradient
+from sgdfit.derivation.text import columns as width_of
 from sgdfit.errors import DataError, UsageError
 from sgdfit.model.loss import LOSSES
 from sgdfit.model.model import build

@@ -25,8 +25,7 @@ from sgdfit.derivation.notation import (
     Total,
 )
 from sgdfit.derivation.paper import Paper
-from sgdfit.derivation.tidying import tidy
-from sgdfit.derivation.writing import number
+from sgdfit.derivation.writer import number, tidy
 from sgdfit.formula import real
 from sgdfit.formula.formula import symbol
 from sgdfit.model.loss import TARGET
@@ -69,19 +68,19 @@ class Derivation:
 
     def text(self, width: int = 80) -> str:
         """Return the steps in Unicode for a terminal ``width`` columns wide."""
-        from sgdfit.derivation.layout_text import render
+        from sgdfit.derivation.text import render
 
         return render(self.steps, width)
 
     def latex(self) -> str:
         """Return a sequence of ``align*`` blocks, for LaTeX (amsmath) and MathJax alike."""
-        from sgdfit.derivation.layout_latex import render
+        from sgdfit.derivation.latex import render
 
         return render(self.steps)
 
     def html(self, page: bool = False) -> str:
         """Return HTML with presentation MathML: an element, or with ``page`` a whole document."""
-        from sgdfit.derivation.layout_mathml import render
+        from sgdfit.derivation.html import render
 
         return render(self.steps, page=page)
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import sympy
 
-from sgdfit.derivation.lettering import free_letter, names_of
 from sgdfit.derivation.notation import (
     MINUS,
     Call,
@@ -21,9 +20,10 @@ from sgdfit.derivation.notation import (
     Product,
     Terms,
     Total,
+    free_letter,
+    names_of,
 )
-from sgdfit.derivation.tidying import operations, split_constant, tidy
-from sgdfit.derivation.writing import Writer, number
+from sgdfit.derivation.writer import Writer, number, operations, split_constant, tidy
 from sgdfit.formula import real
 from sgdfit.formula.formula import symbol
 from sgdfit.model.loss import PREDICTION, TARGET

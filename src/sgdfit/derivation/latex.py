@@ -10,8 +10,8 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 
-from sgdfit.derivation.lettering import GREEK
 from sgdfit.derivation.notation import (
+    GREEK,
     MINUS,
     Call,
     Cases,
@@ -36,8 +36,6 @@ from sgdfit.derivation.notation import (
     separator,
     slashed,
 )
-
-__all__ = ["latex", "render", "text"]
 
 LINE = 60  # characters that fit on a line, about
 PROSE = 80
