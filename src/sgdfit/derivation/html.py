@@ -99,6 +99,7 @@ def mathml(node: Node) -> str:
 
     Examples
     --------
+    >>> from sgdfit.derivation.notation import Name
     >>> mathml(Name("x", index="i"))
     '<mrow><msub><mi>x</mi><mrow><mi>i</mi></mrow></msub></mrow>'
     """
