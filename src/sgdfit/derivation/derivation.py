@@ -74,7 +74,7 @@ class Derivation:
 
     def latex(self) -> str:
         """Return a sequence of ``align*`` blocks, for LaTeX (amsmath) and MathJax alike."""
-        from sgdfit.derivation.latex import render
+        from sgdfit.derivation.tex import render
 
         return render(self.steps)
 

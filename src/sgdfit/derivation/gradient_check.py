@@ -107,7 +107,7 @@ class GradientCheck:
 
     def latex(self) -> str:
         """Return the table as LaTeX, for MathJax too."""
-        from sgdfit.derivation.latex import render
+        from sgdfit.derivation.tex import render
 
         return render(self.steps)
 

@@ -11,7 +11,6 @@ from html import escape
 
 from latex2mathml.converter import convert
 
-from sgdfit.derivation.latex import latex, lines
 from sgdfit.derivation.notation import (
     Equation,
     Node,
@@ -21,6 +20,7 @@ from sgdfit.derivation.notation import (
     Terms,
     breadth,
 )
+from sgdfit.derivation.tex import latex, lines
 
 LINE = 56  # characters that fit on a line, about
 CHAIN = 24  # the same for a chain of equations, which breaks well: telephones are narrow
