@@ -20,6 +20,8 @@ from sgdfit.result.search import Rival, StartSearch
 if TYPE_CHECKING:
     from sgdfit.inference.diagnosis import Diagnosis
 
+# What stands before the status, by its level.
+MARKS = {"good": "✓", "caution": "!", "bad": "✗"}
 SHOWN_EIGENVALUES = 6
 SHOWN_RIVALS = 3
 STRONG_CORRELATION = 0.9

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from sgdfit.report.contents import Facts, Section, facts
+from sgdfit.report.contents import MARKS, Facts, Section, facts
 from sgdfit.result.rounding import number
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ _NUMBER = _FIGURE.replace("text-align:left", "text-align:right")
 _NUMBER_HEAD = _HEAD.replace("text-align:left", "text-align:right")
 _SCROLL = "overflow-x:auto"  # a wide table scrolls by itself, not with the report
 _EDGES = {"good": "#2f9e5f", "caution": "#c98a1b", "bad": "#d6453d"}
-_MARKS = {"good": "✓", "caution": "!", "bad": "✗"}
 
 
 def as_html(result: Result) -> str:
@@ -65,7 +64,7 @@ def _status(said: Facts) -> str:
     edge = f"border-left:.3em solid {_EDGES[said.level]};padding-left:.8em"
     code = "font-family:monospace;font-size:1.1em;background:transparent;color:inherit"
     formula = _element("code", code, escape(said.formula))
-    headline = _element("strong", "", escape(f"{_MARKS[said.level]} {said.headline}"))
+    headline = _element("strong", "", escape(f"{MARKS[said.level]} {said.headline}"))
     blocks = _element("div", "", formula) + _element("div", "", headline)
     return _element("div", edge, blocks + (_lines(said.advice) if said.advice else ""))
 

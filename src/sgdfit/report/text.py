@@ -7,13 +7,12 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sgdfit.errors import require
-from sgdfit.report.contents import Facts, Section, facts
+from sgdfit.report.contents import MARKS, Facts, Section, facts
 
 if TYPE_CHECKING:
     from sgdfit.result.result import Result
 
 NARROWEST = 40
-_MARKS = {"good": "✓", "caution": "!", "bad": "✗"}
 _COLOURS = {"good": "green", "caution": "yellow", "bad": "red"}
 
 
@@ -30,7 +29,7 @@ def as_text(result: Result, width: int = 80) -> str:
 def _text(said: Facts, width: int) -> Iterator[str]:
     yield from _wrapped(said.formula, width, "    ")
     yield "─" * min(width, len(said.formula))
-    yield from _wrapped(f"{_MARKS[said.level]} {said.headline}", width, "  ")
+    yield from _wrapped(f"{MARKS[said.level]} {said.headline}", width, "  ")
     yield from _labelled(said.advice, width)
     yield ""
     yield from _table([said.header, *said.estimates], width)
@@ -66,8 +65,9 @@ def _table(rows: Sequence[Sequence[str]], width: int) -> Iterator[str]:
         cells = (f"{cell:<{w}}" for cell, w in zip(row[:shown], widths, strict=False))
         yield from _wrapped("  " + "  ".join(cells).rstrip(), width, "    ")
         if i:
-            below = zip(rows[0][shown:], row[shown:], strict=True)
-            yield from _labelled_below([(head, cell) for head, cell in below if cell], width)
+            for head, cell in zip(rows[0][shown:], row[shown:], strict=True):
+                if cell:
+                    yield from _wrapped(f"      {head}: {cell}", width, "        ")
 
 
 def _fitting(widths: Sequence[int], width: int) -> int:
@@ -78,11 +78,6 @@ def _fitting(widths: Sequence[int], width: int) -> int:
         if used > width and count:
             return count
     return len(widths)
-
-
-def _labelled_below(pairs: Sequence[tuple[str, str]], width: int) -> Iterator[str]:
-    for head, cell in pairs:
-        yield from _wrapped(f"      {head}: {cell}", width, "        ")
 
 
 def as_rich(result: Result) -> Any:
@@ -109,7 +104,7 @@ def _rich_status(said: Facts) -> Any:
     from rich.text import Text
 
     colour = _COLOURS[said.level]
-    headline = Text(f"{_MARKS[said.level]} {said.headline}", style=f"bold {colour}")
+    headline = Text(f"{MARKS[said.level]} {said.headline}", style=f"bold {colour}")
     # inside the panel, for a panel's title is cut off where it does not fit
     body = Group(Text(said.formula, style="bold"), headline, _rich_lines(said.advice))
     return Panel(body, border_style=colour)
