@@ -9,7 +9,7 @@ import sgdfit
 from nist_files import read, shipped_folder
 from oracles import as_function, least_squares_answer
 from sgdfit.errors import UsageError
-from sgdfit.fitting import profile_trace
+from sgdfit.fitting import profile
 
 RNG = np.random.default_rng(5)
 X = np.linspace(0.2, 4, 24)
@@ -250,13 +250,13 @@ def test_the_edge_of_a_domain_cuts_an_interval_and_is_told():
 
 
 def test_an_interrupt_keeps_the_fit_and_is_told(monkeypatch):
-    walked = profile_trace.walk
+    walked = profile.walk
 
     def interrupted(problem, start, sizes):
         course = walked(problem, start, sizes)
         return course._replace(ending="interrupted") if problem.box.held[1] else course
 
-    monkeypatch.setattr(profile_trace, "walk", interrupted)
+    monkeypatch.setattr(profile, "walk", interrupted)
     fit = sgdfit.fit("y = v*x/(k + x)", ENZYME, start="v=2, k=1", intervals="profile")
     assert fit.estimates["v"].interval is not None
     assert fit.estimates["k"].interval is None

@@ -16,11 +16,9 @@ from sgdfit.fitting.nonsmooth import (
     likely_distance,
     smoothed_curvature,
 )
-from sgdfit.fitting.options import PROFILE, Options
-from sgdfit.fitting.path import path_of
-from sgdfit.fitting.problem import Course, Problem, Task
-from sgdfit.fitting.profile import Profiles, profile_intervals
-from sgdfit.fitting.profile_trace import Optimum
+from sgdfit.fitting.options import AUTO, PROFILE, Options, trace_interval
+from sgdfit.fitting.problem import Course, Problem, Stand, Task
+from sgdfit.fitting.profile import Optimum, Profiles, profile_intervals
 from sgdfit.fitting.sampling import FEW
 from sgdfit.fitting.sgd import DescentOutcome, EndState, Plan, end_state
 from sgdfit.fitting.status import ARRIVED, DescentEnd, WalkEnd, centred, far_columns
@@ -73,7 +71,7 @@ def assess_walk(found: Found, problem: Problem, options: Options) -> Result:
         assessed = _at_minimum(found, problem, options.tolerance)
         if options.intervals == PROFILE:
             assessed = _profiled(found.task, problem, assessed)
-    return compose(found.task, assessed, path_of(found, problem, options.trace_every))
+    return compose(found.task, assessed, _way_of_walk(found, problem, options.trace_every))
 
 
 def _at_minimum(found: Found, problem: Problem, reach: float | None) -> Assessment:
@@ -337,3 +335,52 @@ def _trace(plan: Plan, course: DescentOutcome, end: EndState, rows: int) -> Trac
 def _undetermined(combinations: tuple[str, ...], diagnosis: Diagnosis) -> tuple[str, ...]:
     told = any(combination in note for combination in combinations for note in diagnosis.notes)
     return () if told else undetermined_warning(combinations)
+
+
+def _way_of_walk(found: Found, problem: Problem, trace_every: int | None) -> Way:
+    """Return what a walk of ``auto`` took, and the states that it passed."""
+    course, rows = found.course, found.task.drawn_from or problem.rows
+    return Way(
+        optimizer=AUTO,
+        learning_rate="",
+        batch_size=None,
+        seed=problem.seed,
+        kernel=problem.kernel.form,
+        dtype="float64",
+        steps=course.way[-1].step if course.way else 0,
+        epochs=course.visited // rows,
+        seconds=course.seconds,
+        trace=_trace_of_walk(problem, course, trace_every, rows),
+        rows_visited=sum(problem.visits) + problem.population.visited,
+        search=found.search,
+    )
+
+
+def _trace_of_walk(problem: Problem, course: Course, trace_every: int | None, rows: int) -> Trace:
+    """Return every state of the walk, or as many as were asked for."""
+    every, keep = trace_interval(trace_every, max(1, len(course.way)))
+    whole = course.way or (_unseen(problem, course),)
+    last = len(whole) - 1
+    way = [s for i, s in enumerate(whole) if i == last or (keep and i % every == 0)]
+    wide = len(way), len(problem.names)
+    counts = np.array([(s.step, s.visited // rows, s.rows) for s in way], dtype=np.int64).T.copy()
+    numbers = np.array([(math.nan, s.loss, s.damping, s.distance) for s in way]).T.copy()
+    return Trace(
+        names=problem.names,
+        step=counts[0],
+        epoch=counts[1],
+        learning_rate=numbers[0],
+        loss=numbers[1],
+        parameters=np.concatenate([s.theta for s in way]).reshape(wide),
+        gradient=np.concatenate([s.gradient for s in way]).reshape(wide),
+        rows=counts[2],
+        damping=numbers[2],
+        distance=numbers[3],
+    )
+
+
+def _unseen(problem: Problem, course: Course) -> Stand:
+    """Return the state of a walk that could not begin: a place without a finite loss."""
+    unknown = np.full(len(course.theta), np.nan)
+    rows = problem.rows
+    return Stand(0, rows, math.nan, course.theta, unknown, 0.0, math.inf, rows)
