@@ -14,7 +14,7 @@ import sgdfit
 from sgdfit.cli.app import main
 from sgdfit.data.readers import open_table
 from sgdfit.errors import DataError, UsageError
-from sgdfit.fitting.predict import BLOCK_ROWS, predicted
+from sgdfit.fitting.prediction import BLOCK_ROWS, predicted
 
 ROWS = 300_000  # of three blocks, the last not whole
 X = np.random.default_rng(3).uniform(-2, 2, ROWS)

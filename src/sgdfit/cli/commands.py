@@ -253,7 +253,7 @@ def predict(
     level = 0.95 if level is None else level
     check_destinations((("--output", output, TABLES),), [saved, data])
     from sgdfit.fitting.options import as_means
-    from sgdfit.fitting.predict import PREDICTION, Dropped, predicted, weighs
+    from sgdfit.fitting.prediction import PREDICTION, Dropped, predicted, weighs
     from sgdfit.result.saving import read
     from sgdfit.result.table_file import TableFile
 

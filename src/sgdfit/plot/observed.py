@@ -13,7 +13,7 @@ from sgdfit.data.readers import open_table
 from sgdfit.data.source import Source
 from sgdfit.data.table import Table
 from sgdfit.errors import UsageError
-from sgdfit.fitting.predict import band_on, noise_variance, rebuild
+from sgdfit.fitting.prediction import band_on, noise_variance, rebuild
 from sgdfit.fitting.sampling import reserved
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.formula import to_text

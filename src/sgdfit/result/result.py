@@ -14,7 +14,7 @@ from sgdfit.result.status import Status
 from sgdfit.result.trace import Trace
 
 if TYPE_CHECKING:
-    from sgdfit.fitting.predict import Written
+    from sgdfit.fitting.prediction import Written
     from sgdfit.inference.bands import Band
     from sgdfit.inference.diagnosis import Diagnosis
     from sgdfit.inference.identifiability import Determined
@@ -238,7 +238,7 @@ class Result:
         -------
         float64[n], or Band
             The `sgdfit.inference.bands.Band` of prediction, stderr, low and high where an
-            ``interval`` was asked for; see `sgdfit.fitting.predict.predict`.
+            ``interval`` was asked for; see `sgdfit.fitting.prediction.predict`.
 
         Raises
         ------
@@ -247,7 +247,7 @@ class Result:
         UsageError
             When the fit does not tell the interval; the sentence says why.
         """
-        from sgdfit.fitting.predict import predict
+        from sgdfit.fitting.prediction import predict
 
         return predict(self, data, interval, level)
 
@@ -265,9 +265,9 @@ class Result:
     ) -> Written:
         """Write the fitted curve on any number of rows to a file, of which few are held at a time.
 
-        See `sgdfit.fitting.predict.write_predictions`.
+        See `sgdfit.fitting.prediction.write_predictions`.
         """
-        from sgdfit.fitting.predict import write_predictions
+        from sgdfit.fitting.prediction import write_predictions
 
         return write_predictions(
             self, data, path, interval, level,

@@ -383,7 +383,7 @@ def write_predictions(
         an ``interval``, ``stderr``, ``low`` and ``high``; a name that a variable has already begins
         with ``fitted_``. The file is put there whole or not at all.
     interval, level
-        See `sgdfit.fitting.predict.predict`.
+        See `sgdfit.fitting.prediction.predict`.
     missing : "error" or "drop"
         What to do with rows that hold NaN, infinity or nothing. With ``"drop"`` a first column
         ``row`` has the number that each row has in the data, counted from 1.
