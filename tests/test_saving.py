@@ -11,8 +11,17 @@ from hypothesis import strategies as st
 from example_results import EXAMPLES, converged, decay, diverged
 from sgdfit.errors import DataError, UsageError
 from sgdfit.result.result import Result
-from sgdfit.result.saving import from_dict, read, summary, to_dict, to_json, write
-from sgdfit.result.schema import DIAGNOSIS, ESTIMATE, RESULT_PARTS
+from sgdfit.result.saving import (
+    DIAGNOSIS,
+    ESTIMATE,
+    RESULT_PARTS,
+    from_dict,
+    read,
+    summary,
+    to_dict,
+    to_json,
+    write,
+)
 
 
 def assert_same(one, other):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from sgdfit.plot.drawing import Style
+    from sgdfit.plot.style import Style
 
 FORMULA, WITHOUT_CONSTANT = "y = a*x**2 + b*x + c", "y = a*x**2 + b*x"
 START = {"a": 4.0, "b": 5.0, "c": 7.0}
@@ -353,7 +353,7 @@ def figure(story: Story, style: str = "light") -> Any:
     from matplotlib.figure import Figure
 
     from sgdfit.plot import fitted_curve
-    from sgdfit.plot.drawing import dress, style_of
+    from sgdfit.plot.style import dress, style_of
 
     look = style_of(style)
     made = Figure(figsize=(13.5, 4.3), layout="constrained", facecolor=look.paper)
@@ -368,7 +368,7 @@ def figure(story: Story, style: str = "light") -> Any:
 
 
 def _draw_losses(story: Story, rates: list[str], ax: Axes, look: Style) -> None:
-    from sgdfit.plot.drawing import DASHES, dress, label, legend
+    from sgdfit.plot.style import DASHES, dress, label, legend
 
     limit = f"{_diagnosis(story.listing).stability_limit:.4g}"
     dress(ax, look, f"Above 2/λmax = {limit} the loss grows …")
@@ -393,9 +393,8 @@ def _draw_losses(story: Story, rates: list[str], ax: Axes, look: Style) -> None:
 
 
 def _draw_ways(story: Story, rates: list[str], ax: Axes, look: Style) -> None:
-    from sgdfit.plot.drawing import DASHES, dress, legend
-    from sgdfit.plot.landscape import draw_ends, draw_landscape, draw_path, window
-    from sgdfit.plot.observed import observe
+    from sgdfit.plot.panels import draw_ends, draw_landscape, draw_path, observe, window
+    from sgdfit.plot.style import DASHES, dress, legend
 
     dress(ax, look, "… its steps leap out of the valley, the others settle …")
     extents = [window(result, PLANE) for result in (story.listing, story.best)]

@@ -21,7 +21,7 @@ from sgdfit.model.model import Model
 from sgdfit.model.parameters import Assignments
 from sgdfit.model.separation import separate
 from sgdfit.model.symmetry import canonical, equivalents
-from sgdfit.result.search import Rival, StartSearch
+from sgdfit.result.status import Rival, StartSearch
 
 # Neighbouring residuals correlate so many standard deviations beyond chance, or the curve leaves so
 # much of the variation, that the user is told.

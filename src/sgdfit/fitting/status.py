@@ -27,8 +27,7 @@ from sgdfit.model.loss import PREDICTION, TARGET
 from sgdfit.model.model import Model
 from sgdfit.model.separation import stepped_names
 from sgdfit.optimizers.schedule import Schedule
-from sgdfit.result.search import Rival
-from sgdfit.result.status import Status, status_of
+from sgdfit.result.status import Rival, Status, status_of
 
 # A column whose middle lies so many times its spread away from 0.
 FAR = 100.0

@@ -36,8 +36,7 @@ from sgdfit.model.loss import SQUARED, as_loss
 from sgdfit.model.model import Model
 from sgdfit.optimizers import sgd
 from sgdfit.result.result import Estimate, Result
-from sgdfit.result.search import StartSearch
-from sgdfit.result.status import Status
+from sgdfit.result.status import StartSearch, Status
 from sgdfit.result.trace import Trace
 
 # Rows looked at together, so that memory stays bounded.

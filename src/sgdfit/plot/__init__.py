@@ -14,7 +14,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sgdfit.errors import UsageError
-from sgdfit.plot.drawing import (
+from sgdfit.plot.panels import (
+    Observed,
+    draw_ends,
+    draw_landscape,
+    draw_loss,
+    draw_path,
+    drawn_parameters,
+    loss_curve,
+    observe,
+    parameter_paths,
+    window,
+)
+from sgdfit.plot.style import (
     DASHES,
     FEW,
     Style,
@@ -28,16 +40,6 @@ from sgdfit.plot.drawing import (
     shortened,
     style_of,
 )
-from sgdfit.plot.landscape import (
-    draw_ends,
-    draw_landscape,
-    draw_loss,
-    draw_path,
-    drawn_parameters,
-    window,
-)
-from sgdfit.plot.observed import Observed, observe
-from sgdfit.plot.trace_plot import loss_curve, parameter_paths
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,7 +15,7 @@ import numpy as np
 
 from sgdfit.result.result import Estimate, Result
 from sgdfit.result.rounding import duration, interval, number, plus_minus
-from sgdfit.result.search import Rival, StartSearch
+from sgdfit.result.status import Rival, StartSearch
 
 if TYPE_CHECKING:
     from sgdfit.inference.diagnosis import Diagnosis

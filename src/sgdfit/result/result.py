@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sgdfit.inference.bands import Band
     from sgdfit.inference.diagnosis import Diagnosis
     from sgdfit.inference.identifiability import Determined
-    from sgdfit.result.search import StartSearch
+    from sgdfit.result.status import StartSearch
 
 __all__ = ["Estimate", "Result"]
 

@@ -1,19 +1,350 @@
-"""A result as JSON and back: text that any machine reads, never a pickle."""
+"""Results as JSON and back, without losing a bit: what each field is, declared in one table.
+
+Every number is written with as many digits as it takes to read back the same float; what JSON has
+no number for (infinities, not a number) is written as text. A wrong value in a file is named with
+its place.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sgdfit.checkpoint.atomic import replacing
 from sgdfit.errors import DataError, FormulaError, SgdfitError, UsageError
-from sgdfit.result.codecs import Unfinite
 from sgdfit.result.result import Estimate, Result
-from sgdfit.result.schema import ESTIMATE, RESULT, RESULT_PARTS, STATUS
+from sgdfit.result.status import Rival, StartSearch, Status
+from sgdfit.result.trace import Trace
 
-__all__ = ["from_dict", "read", "summary", "to_dict", "to_json", "write"]
+_NAMED = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+class Codec(NamedTuple):
+    """How one type of fact is written to JSON values, and read from them.
+
+    Attributes
+    ----------
+    encode : callable
+        fact -> JSON value.
+    decode : callable
+        (JSON value, where it stands) -> fact.
+    required : bool
+        Whether a record without this fact is refused.
+    """
+
+    encode: Callable[[Any], Any]
+    decode: Callable[[Any, str], Any]
+    required: bool = True
+
+
+def _wrong(value: object, where: str, wanted: str) -> DataError:
+    shown = repr(value)
+    shown = shown if len(shown) <= 40 else f"{shown[:40]}…"
+    return DataError(f"{where} is {shown}, where {wanted} is needed")
+
+
+def _plain(kind: type, wanted: str) -> Codec:
+    """Make the codec of a type that JSON has; a bool is no number here."""
+
+    def decode(value: Any, where: str) -> Any:
+        if type(value) is not kind:
+            raise _wrong(value, where, wanted)
+        return value
+
+    return Codec(kind, decode)
+
+
+class Unfinite(str):
+    """The name of a number that JSON lacks, told apart from a text that happens to read so."""
+
+    __slots__ = ()
+
+
+def _encode_real(value: Any) -> float | Unfinite:
+    number = float(value)
+    if math.isfinite(number):
+        return number
+    return Unfinite("NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity")
+
+
+def _decode_real(value: Any, where: str) -> float:
+    if type(value) is float:
+        return value
+    if isinstance(value, str) and value in _NAMED:
+        return _NAMED[value]
+    if type(value) is int and abs(value) <= 2**63:
+        return float(value)
+    raise _wrong(value, where, "a number")
+
+
+text = _plain(str, "a text")
+flag = _plain(bool, "true or false")
+integer = _plain(int, "a whole number")
+real = Codec(_encode_real, _decode_real)
+
+
+def optional(codec: Codec) -> Codec:
+    """Let None stand as null."""
+    return Codec(
+        lambda fact: None if fact is None else codec.encode(fact),
+        lambda value, where: None if value is None else codec.decode(value, where),
+    )
+
+
+def later(codec: Codec) -> Codec:
+    """Let a fact be absent, as in what an older sgdfit wrote: the record's own default stands."""
+    return codec._replace(required=False)
+
+
+def sequence(codec: Codec, length: int | None = None) -> Codec:
+    """Write a tuple as a list, of a given length if there is one."""
+
+    def decode(value: Any, where: str) -> tuple[Any, ...]:
+        if length is not None and len(_list(value, where)) != length:
+            raise DataError(f"{where} has {len(value)} entries, where {length} are needed")
+        return tuple(codec.decode(x, f"{where}[{i}]") for i, x in enumerate(_list(value, where)))
+
+    return Codec(lambda facts: [codec.encode(fact) for fact in facts], decode)
+
+
+def mapping(codec: Codec) -> Codec:
+    """Write a dict whose keys are texts."""
+
+    def decode(value: Any, where: str) -> dict[str, Any]:
+        pairs = _object(value, where).items()
+        return {key: codec.decode(entry, f"{where}.{key}") for key, entry in pairs}
+
+    return Codec(lambda facts: {str(k): codec.encode(fact) for k, fact in facts.items()}, decode)
+
+
+def record(make: Callable[..., Any], parts: Mapping[str, Codec]) -> Codec:
+    """Write an object's attributes by name; reading calls ``make`` with them as keywords.
+
+    Keys that are not known are left aside, so that a later sgdfit may add some.
+    """
+
+    def encode(fact: Any) -> dict[str, Any]:
+        return {name: codec.encode(getattr(fact, name)) for name, codec in parts.items()}
+
+    def decode(value: Any, where: str) -> Any:
+        found = _object(value, where)
+        missing = [name for name, c in parts.items() if c.required and name not in found]
+        if missing:
+            raise DataError(f"{where} lacks {', '.join(map(repr, missing))}")
+        prefix = f"{where}."
+        present = {name: codec for name, codec in parts.items() if name in found}
+        return make(**{name: c.decode(found[name], prefix + name) for name, c in present.items()})
+
+    return Codec(encode, decode)
+
+
+def _array(codec: Codec, dtype: type) -> Codec:
+    items = sequence(codec)
+
+    def encode(array: Any) -> list[Any]:
+        return [codec.encode(x) for x in np.asarray(array).tolist()]
+
+    def decode(value: Any, where: str) -> NDArray[Any]:
+        try:
+            return np.array(items.decode(value, where), dtype=dtype)
+        except OverflowError:
+            raise DataError(f"{where} holds a number that is too large") from None
+
+    return Codec(encode, decode)
+
+
+reals = _array(real, np.float64)
+integers = _array(integer, np.int64)
+
+
+def _decode_matrix(value: Any, where: str) -> NDArray[np.float64]:
+    rows = [reals.decode(row, f"{where}[{i}]") for i, row in enumerate(_list(value, where))]
+    if any(len(row) != len(rows) for row in rows):
+        raise DataError(f"{where} is not a square matrix")
+    return np.array(rows, dtype=np.float64).reshape(len(rows), len(rows))
+
+
+matrix = Codec(lambda rows: [reals.encode(row) for row in np.asarray(rows)], _decode_matrix)
+
+
+def _decode_columns(value: Any, where: str) -> list[NDArray[np.float64]]:
+    return [reals.decode(entry, f"{where}[{i}]") for i, entry in enumerate(_list(value, where))]
+
+
+columns = Codec(lambda table: [reals.encode(c) for c in np.asarray(table).T], _decode_columns)
+
+
+def _list(value: Any, where: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise _wrong(value, where, "a list")
+    return value
+
+
+def _object(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise _wrong(value, where, "an object")
+    return value
+
+
+if TYPE_CHECKING:
+    from sgdfit.inference.diagnosis import Diagnosis
+    from sgdfit.inference.identifiability import Determined
+
+
+def _diagnosis(**parts: Any) -> Diagnosis:
+    from sgdfit.inference.diagnosis import Diagnosis
+
+    return Diagnosis(**parts)
+
+
+def _determined(**parts: Any) -> Determined:
+    from sgdfit.inference.identifiability import Determined
+
+    return Determined(**parts)
+
+
+def _trace(names: tuple[str, ...], step: Any, parameters: Any, gradient: Any, **rest: Any) -> Trace:
+    """Set the columns of one list each beside one another again."""
+    shape = (len(step), len(names))
+    pair = []
+    for table in (parameters, gradient):
+        if len(table) != len(names):
+            raise DataError(f"the trace has {len(table)} columns for {len(names)} parameters")
+        if any(len(column) != len(step) for column in table):
+            raise DataError(f"the trace has columns of other lengths than its {len(step)} steps")
+        pair.append(np.array(table, dtype=np.float64).T.reshape(shape))
+    return Trace(names, step=step, parameters=pair[0], gradient=pair[1], **rest)
+
+
+STATUS = record(Status, {"name": text, "cause": text, "cure": text})
+
+ESTIMATE = record(
+    Estimate,
+    {
+        "name": text,
+        "value": real,
+        "stderr": optional(real),
+        "interval": optional(sequence(real, length=2)),
+        "start": real,
+        "start_origin": text,
+        "role": text,
+        "low": real,
+        "high": real,
+        "tie": optional(text),
+        "at_bound": flag,
+    },
+)
+
+DIAGNOSIS = record(
+    _diagnosis,
+    {
+        "names": sequence(text),
+        "eigenvalues": reals,
+        "eigenvectors": matrix,
+        "condition_number": real,
+        "stability_limit": optional(real),
+        "fastest_rate": optional(real),
+        "steps_per_digit": optional(real),
+        "growth_factor": optional(real),
+        "steps_per_digit_at_rate": optional(real),
+        "best_momentum": optional(sequence(real, length=2)),
+        "noise_floor": optional(real),
+        "noise_distance": optional(real),
+        "undetermined": sequence(text),
+        "local": flag,
+        "notes": sequence(text),
+    },
+)
+
+TRACE = record(
+    _trace,
+    {
+        "names": sequence(text),
+        "step": integers,
+        "epoch": integers,
+        "learning_rate": reals,
+        "loss": reals,
+        "parameters": columns,
+        "gradient": columns,
+        "rows": later(optional(integers)),
+        "damping": later(optional(reals)),
+        "distance": later(optional(reals)),
+    },
+)
+
+DETERMINED = record(_determined, {"text": text, "value": real, "stderr": optional(real)})
+
+RIVAL = record(Rival, {"values": mapping(real), "loss": real})
+
+SEARCH = record(
+    StartSearch,
+    {
+        "points": integer,
+        "polished": integer,
+        "minima": integer,
+        "rows": integer,
+        "ranges": mapping(text),
+        "solved": sequence(text),
+        "loss": real,
+        "rivals": sequence(RIVAL),
+        "symmetries": sequence(text),
+    },
+)
+
+RESULT_PARTS: dict[str, Codec] = {
+    "formula": text,
+    "loss_name": text,
+    "optimizer": text,
+    "learning_rate": text,
+    "batch_size": optional(integer),
+    "seed": integer,
+    "kernel": text,
+    "dtype": text,
+    "estimates": mapping(ESTIMATE),
+    "free": sequence(text),
+    "covariance": optional(matrix),
+    "correlation": optional(matrix),
+    "covariance_method": text,
+    "loss": real,
+    "residual_sum_of_squares": real,
+    "rows": integer,
+    "rows_dropped": integer,
+    "degrees_of_freedom": integer,
+    "reduced_chi_square": optional(real),
+    "r_squared": optional(real),
+    "aic": optional(real),
+    "aicc": optional(real),
+    "bic": optional(real),
+    "steps": integer,
+    "epochs": integer,
+    "seconds": real,
+    "status": STATUS,
+    "distance": optional(real),
+    "diagnosis": optional(DIAGNOSIS),
+    "trace": TRACE,
+    "warnings": sequence(text),
+    "data_label": text,
+    "weights": optional(text),
+    "noise_variance": later(optional(real)),
+    "sigma": later(optional(text)),
+    "absolute_sigma": later(flag),
+    "rows_visited": later(optional(integer)),
+    "drawn_from": later(optional(integer)),
+    "search": later(optional(SEARCH)),
+    "undetermined": later(sequence(text)),
+    "determined": later(sequence(DETERMINED)),
+    "intervals": later(text),
+}
+
+RESULT = record(Result, RESULT_PARTS)
+
 
 FORMAT = "sgdfit"
 VERSION = 1

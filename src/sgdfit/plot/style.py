@@ -1,4 +1,4 @@
-"""What every plot shares: two looks that read in colour, in grey and by colour-blind eyes."""
+"""How plots look: light and dark, colours that tell without hue, labels, legends."""
 
 from __future__ import annotations
 
@@ -14,22 +14,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.text import Text
 
-__all__ = [
-    "DASHES",
-    "FEW",
-    "STYLES",
-    "Style",
-    "cased",
-    "dress",
-    "finite",
-    "label",
-    "legend",
-    "plain",
-    "ramp",
-    "scatter",
-    "shortened",
-    "style_of",
-]
 
 Array = np.ndarray[Any, Any]
 
