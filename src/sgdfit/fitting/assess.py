@@ -98,13 +98,11 @@ def _at_minimum(found: Found, problem: Problem, reach: float | None) -> Assessme
         told = _told(task, problem, course, uncertain, status)
     if status.name == "local_minimum" and distance > ARRIVED:
         # Short of a minimum there is neither an error nor a distance to tell.
-        why = "none: the estimates are not at a minimum"
-        uncertain = uncertain._replace(covariance=None, determined=(), method=why)
+        uncertain = uncertain.withheld("none: the estimates are not at a minimum")
         distance = math.inf
     if uncertain.undetermined and status.name != "converged":
         # Flat ground tells neither errors nor a distance.
-        why = without(uncertain.undetermined)
-        uncertain = uncertain._replace(covariance=None, determined=(), method=why)
+        uncertain = uncertain.withheld(without(uncertain.undetermined))
         distance = math.inf
     if squares.exact and uncertain.covariance is not None:
         weak = _without_effect(task.model, theta, quadratic)
@@ -278,7 +276,7 @@ def assess_descent(
     plateau = status.name == "stalled" and bool(found.undetermined)
     told = () if plateau else _undetermined(found.undetermined, diagnosis)
     if found.undetermined and (plateau or hidden):
-        found = found._replace(covariance=None, determined=(), method=without(found.undetermined))
+        found = found.withheld(without(found.undetermined))
     distance = distance if status.ok and not plateau else math.inf
     assessed = Assessment(theta, sums.loss, squares, found, distance, status, told)
     return compose(task, assessed, _way(task, plan, course, end, diagnosis))

@@ -23,251 +23,6 @@ from sgdfit.model.separation import separate
 from sgdfit.model.symmetry import canonical, equivalents
 from sgdfit.result.status import Rival, StartSearch
 
-# Neighbouring residuals correlate so many standard deviations beyond chance, or the curve leaves so
-# much of the variation, that the user is told.
-TOLD, HARDLY = 4.0, 0.9
-# Fewer rows tell nothing of the kind.
-FEWEST = 10
-
-
-def misfit_of(task: Task, problem: Problem, theta: np.ndarray) -> Misfit:
-    """Look at the residuals of some of the rows."""
-    chunk = problem.population.sample(FEW // 2, problem.seed)
-    rows = problem.kernel.rows(theta, chunk)
-    residual, apart = rows.target - rows.prediction, rows.target - _mean(rows.target, chunk.weights)
-    if chunk.weights is not None:
-        root = np.sqrt(chunk.weights)
-        residual, apart = residual * root, apart * root
-    total = float(residual @ residual)
-    variation = float(apart @ apart)
-    along = (*chunk.columns[: len(task.model.variables)], rows.prediction)
-    correlation = max(_neighbours(residual, column) for column in along) / (total or 1.0)
-    unexplained = total / variation if variation > 0 else 0.0
-    return Misfit(correlation, correlation * math.sqrt(len(residual)), unexplained)
-
-
-def with_misfit(task: Task, problem: Problem, course: Course) -> Course:
-    """Return the course with what its residuals tell, where the loss is their square."""
-    if not problem.squared or course.quadratic is None:
-        return course
-    return course._replace(misfit=misfit_of(task, problem, course.theta))
-
-
-def _mean(values: np.ndarray, weights: np.ndarray | None) -> float:
-    if weights is not None:
-        return float(np.average(values, weights=weights))
-    return float(np.add.reduce(values)) / len(values)
-
-
-def _neighbours(residual: np.ndarray, along: np.ndarray) -> float:
-    """Return the sum of products of neighbours in the order of a column."""
-    ordered = residual[along.argsort(kind="stable")]
-    return float(ordered[1:] @ ordered[:-1])
-
-
-def misfit_warnings(task: Task, problem: Problem, course: Course) -> tuple[str, ...]:
-    """Say so where the curve misses what the data hold."""
-    if not problem.squared or problem.rows < FEWEST:
-        return ()
-    found = course.misfit or misfit_of(task, problem, course.theta)
-    if found.beyond > TOLD:
-        return (
-            f"neighbouring residuals go together (correlation {found.correlation:.2f}): the curve"
-            " misses something that the data hold, and the standard errors are too small",
-        )
-    if found.unexplained > HARDLY and len(task.model.free) > 1:
-        return (
-            f"the curve leaves {100 * found.unexplained:.4g}% of the variation of the response"
-            " unexplained: noise, or a minimum that is not the one meant; look at a plot",
-        )
-    return ()
-
-
-# An amplitude of fewer standard errors may be that of noise.
-FAINT = 4.0
-ENDED = ("interrupted", "stopped", "lost")
-
-
-def is_suspicious(task: Task, problem: Problem, course: Course) -> bool:
-    """Whether a fit looks like a wrong one: it did not arrive, or its residuals are no noise."""
-    if course.ending in ENDED:
-        return False
-    if not course.distance <= 1.0 or not problem.squared:
-        return True
-    misfit = course.misfit or misfit_of(task, problem, course.theta)
-    if misfit.is_doubtful:
-        return True
-    return _is_faint(task.model, problem, course)
-
-
-def _is_faint(model: Model, problem: Problem, course: Course) -> bool:
-    """Whether a nonlinear part hardly rises from the noise, and so may well lie elsewhere."""
-    quadratic, parts = course.quadratic, separate(model.prediction, model.free)
-    amplitudes = {name for part in parts.components for name in part.linear}
-    chosen = [i for i, name in enumerate(model.free) if name in amplitudes]
-    inverse = None if quadratic is None or not chosen else quadratic.inverse
-    if quadratic is None or inverse is None:
-        return False
-    noise = quadratic.spread / max(1, problem.rows - len(model.free))
-    errors = column_norms(inverse[chosen].T) * math.sqrt(noise)
-    return bool((np.abs(course.theta[chosen]) < FAINT * errors).any())
-
-
-# The word that asks for a search.
-SEARCH = "search"
-# Enough rows to tell minima apart, few enough to look at thousands of points.
-ROWS_SEARCHED = 512
-# For a robust loss rows are passed over that lie so many times the median deviation away from the
-# median of so many neighbours (Hampel 1974, JASA 69(346), 383-393, whose 3 sigma are 4.4).
-NEIGHBOURS, OUTLYING = 7, 6.0
-# Minima so near to the best are named.
-RIVAL = 1.05
-
-
-class Starts(NamedTuple):
-    """What a search found."""
-
-    raw: tuple[np.ndarray, ...]  # tuple of float64[p]: points to descend from, best first
-    # tuple of float64[p]: the minimum of the squared residuals that each leads to.
-    polished: tuple[np.ndarray, ...]
-    losses: tuple[float, ...]  # the mean squared residual there
-    facts: StartSearch
-
-
-def searches(start: Assignments) -> bool:
-    """Whether ``start`` is the word that asks for a search."""
-    return isinstance(start, str) and start.strip() == SEARCH
-
-
-def missing(model: Model) -> tuple[str, ...]:
-    """Return the free parameters whose start nobody gave."""
-    return tuple(n for n in model.free if model.parameters[n].origin not in ("given", "random"))
-
-
-def look_for_starts(task: Task, seed: int, *, all_free: bool = False) -> Starts | None:
-    """Search for starts; None where no point has a finite value.
-
-    Given starts are held meanwhile, unless ``all_free`` says to search these parameters too.
-    """
-    from sgdfit.starts.search import find_starts
-
-    model = task.model
-    sought = model.free if all_free else missing(model)
-    given = {n: model.parameters[n].start for n in model.free if n not in sought}
-    chunk = task.population.sample(ROWS_SEARCHED, seed)
-    if model.loss.name != SQUARED:
-        chunk = _agreeing(model, chunk)
-    found = find_starts(model, chunk, given, seed)
-    if not found.candidates:
-        return None
-    best = found.candidates[0].loss
-    rivals = tuple(
-        Rival(dict(zip(model.free, map(float, c.theta), strict=True)), float(c.loss))
-        for c in found.candidates[1:]
-        if c.loss <= RIVAL * best
-    )
-    facts = StartSearch(
-        points=found.points,
-        polished=found.polished,
-        minima=len(found.candidates),
-        rows=chunk.rows,
-        ranges=dict(found.ranges),
-        solved=found.linear,
-        loss=float(best),
-        rivals=rivals,
-    )
-    return Starts(
-        tuple(c.start for c in found.candidates),
-        tuple(c.theta for c in found.candidates),
-        tuple(float(c.loss) for c in found.candidates),
-        facts,
-    )
-
-
-def _agreeing(model: Model, chunk: Chunk) -> Chunk:
-    """Return the rows whose response agrees with that of their neighbours, if these are known.
-
-    A search by least squares chases outliers, which the loss was chosen to pass over.
-    """
-    if len(model.variables) != 1 or chunk.rows < 2 * NEIGHBOURS:
-        return chunk
-    columns = dict(zip(model.columns, chunk.columns, strict=True))
-    values = evaluate(model.formula.response, columns)
-    order = np.argsort(columns[model.variables[0]], kind="stable")
-    target = np.broadcast_to(values, chunk.rows)[order].astype(np.float64)
-    ends = np.pad(target, NEIGHBOURS // 2, mode="reflect")
-    usual = np.median(np.lib.stride_tricks.sliding_window_view(ends, NEIGHBOURS), axis=1)
-    apart = np.abs(target - usual)
-    kept = np.sort(order[apart <= OUTLYING * np.median(apart)])
-    # Counts are often equal to their neighbours, which says nothing of the others.
-    if len(kept) < chunk.rows / 2:
-        return chunk
-    weights = None if chunk.weights is None else chunk.weights[kept]
-    return Chunk(tuple(column[kept] for column in chunk.columns), weights)
-
-
-def with_starts(model: Model, theta: np.ndarray, origin: str) -> Model:
-    """Return the model with the starts that nobody gave set to those in ``theta``."""
-    sought = missing(model)
-    chosen = {
-        name: replace(model.parameters[name], start=float(value), origin=origin)
-        for name, value in zip(model.free, theta, strict=True)
-        if name in sought
-    }
-    return replace(model, parameters=model.parameters | chosen)
-
-
-def started(task: Task, seed: int) -> Task:
-    """Return the task with starts that were searched for, for an optimizer that needs them."""
-    found = look_for_starts(task, seed)
-    if found is None:
-        raise UsageError(
-            f"no starting values of '{task.model.formula}' were found at which every row has a"
-            " finite value; give start"
-        )
-    return task._replace(model=with_starts(task.model, found.raw[0], "search"))
-
-
-def represented(
-    model: Model, raw: np.ndarray, polished: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """Return both points as they look when the minimum is the canonical one of its equivalents."""
-    (there, start), told = canonical(model, np.array([polished, raw]), missing(model))
-    return start, there, told
-
-
-def nearest(model: Model, course: Course) -> np.ndarray:
-    """Return the one of the equivalent minima that is most like the given start."""
-    orbit = equivalents(model, course.theta)
-    if len(orbit) == 1:
-        return course.theta
-    start = np.array(model.start)
-    nonlinear = np.array([name not in model.linear for name in model.free])
-    return min(orbit, key=lambda theta: _unlikeness(theta, start, nonlinear))
-
-
-def settled_on(problem: Problem, course: Course, theta: np.ndarray) -> Course:
-    """Return the course, ended at an equivalent minimum."""
-    if course.quadratic is None or np.array_equal(theta, course.theta):
-        return course
-    sizes = [problem.rows]
-    again = walk(problem._replace(callback=None, linear=problem.linear[:0]), theta, sizes)
-    taken, seen = course.way[-1].step, course.visited
-    way = tuple(s._replace(step=s.step + taken, visited=s.visited + seen) for s in again.way[1:])
-    return again._replace(
-        way=(*course.way, *way), first=course.first, seconds=course.seconds + again.seconds
-    )
-
-
-def _unlikeness(theta: np.ndarray, start: np.ndarray, nonlinear: np.ndarray) -> tuple[int, float]:
-    """Return how unlike a start an equivalent minimum is: in order and sign, then in distance."""
-    size = np.abs(theta) + np.abs(start)
-    apart = float((np.abs(theta - start) / np.where(size > 0, size, 1.0)).sum())
-    there, here = theta[nonlinear], start[nonlinear]
-    turned = np.sign(np.subtract.outer(there, there)) != np.sign(np.subtract.outer(here, here))
-    return int(turned.sum()) + int((np.sign(there) != np.sign(here)).sum()), apart
-
-
 # A minimum is better than another when its loss is lower by more than this share.
 BETTER = 1e-6
 # One that is called so in the report is lower by more than this.
@@ -516,3 +271,248 @@ def _better(
     chosen, _ = canonical(task.model, other.theta, task.model.free)
     values = dict(zip(task.model.free, map(float, chosen), strict=True))
     return Rival(values, _loss(other)), starts.facts
+
+
+# The word that asks for a search.
+SEARCH = "search"
+# Enough rows to tell minima apart, few enough to look at thousands of points.
+ROWS_SEARCHED = 512
+# For a robust loss rows are passed over that lie so many times the median deviation away from the
+# median of so many neighbours (Hampel 1974, JASA 69(346), 383-393, whose 3 sigma are 4.4).
+NEIGHBOURS, OUTLYING = 7, 6.0
+# Minima so near to the best are named.
+RIVAL = 1.05
+
+
+class Starts(NamedTuple):
+    """What a search found."""
+
+    raw: tuple[np.ndarray, ...]  # tuple of float64[p]: points to descend from, best first
+    # tuple of float64[p]: the minimum of the squared residuals that each leads to.
+    polished: tuple[np.ndarray, ...]
+    losses: tuple[float, ...]  # the mean squared residual there
+    facts: StartSearch
+
+
+def searches(start: Assignments) -> bool:
+    """Whether ``start`` is the word that asks for a search."""
+    return isinstance(start, str) and start.strip() == SEARCH
+
+
+def missing(model: Model) -> tuple[str, ...]:
+    """Return the free parameters whose start nobody gave."""
+    return tuple(n for n in model.free if model.parameters[n].origin not in ("given", "random"))
+
+
+def look_for_starts(task: Task, seed: int, *, all_free: bool = False) -> Starts | None:
+    """Search for starts; None where no point has a finite value.
+
+    Given starts are held meanwhile, unless ``all_free`` says to search these parameters too.
+    """
+    from sgdfit.starts.search import find_starts
+
+    model = task.model
+    sought = model.free if all_free else missing(model)
+    given = {n: model.parameters[n].start for n in model.free if n not in sought}
+    chunk = task.population.sample(ROWS_SEARCHED, seed)
+    if model.loss.name != SQUARED:
+        chunk = _agreeing(model, chunk)
+    found = find_starts(model, chunk, given, seed)
+    if not found.candidates:
+        return None
+    best = found.candidates[0].loss
+    rivals = tuple(
+        Rival(dict(zip(model.free, map(float, c.theta), strict=True)), float(c.loss))
+        for c in found.candidates[1:]
+        if c.loss <= RIVAL * best
+    )
+    facts = StartSearch(
+        points=found.points,
+        polished=found.polished,
+        minima=len(found.candidates),
+        rows=chunk.rows,
+        ranges=dict(found.ranges),
+        solved=found.linear,
+        loss=float(best),
+        rivals=rivals,
+    )
+    return Starts(
+        tuple(c.start for c in found.candidates),
+        tuple(c.theta for c in found.candidates),
+        tuple(float(c.loss) for c in found.candidates),
+        facts,
+    )
+
+
+def _agreeing(model: Model, chunk: Chunk) -> Chunk:
+    """Return the rows whose response agrees with that of their neighbours, if these are known.
+
+    A search by least squares chases outliers, which the loss was chosen to pass over.
+    """
+    if len(model.variables) != 1 or chunk.rows < 2 * NEIGHBOURS:
+        return chunk
+    columns = dict(zip(model.columns, chunk.columns, strict=True))
+    values = evaluate(model.formula.response, columns)
+    order = np.argsort(columns[model.variables[0]], kind="stable")
+    target = np.broadcast_to(values, chunk.rows)[order].astype(np.float64)
+    ends = np.pad(target, NEIGHBOURS // 2, mode="reflect")
+    usual = np.median(np.lib.stride_tricks.sliding_window_view(ends, NEIGHBOURS), axis=1)
+    apart = np.abs(target - usual)
+    kept = np.sort(order[apart <= OUTLYING * np.median(apart)])
+    # Counts are often equal to their neighbours, which says nothing of the others.
+    if len(kept) < chunk.rows / 2:
+        return chunk
+    weights = None if chunk.weights is None else chunk.weights[kept]
+    return Chunk(tuple(column[kept] for column in chunk.columns), weights)
+
+
+def with_starts(model: Model, theta: np.ndarray, origin: str) -> Model:
+    """Return the model with the starts that nobody gave set to those in ``theta``."""
+    sought = missing(model)
+    chosen = {
+        name: replace(model.parameters[name], start=float(value), origin=origin)
+        for name, value in zip(model.free, theta, strict=True)
+        if name in sought
+    }
+    return replace(model, parameters=model.parameters | chosen)
+
+
+def started(task: Task, seed: int) -> Task:
+    """Return the task with starts that were searched for, for an optimizer that needs them."""
+    found = look_for_starts(task, seed)
+    if found is None:
+        raise UsageError(
+            f"no starting values of '{task.model.formula}' were found at which every row has a"
+            " finite value; give start"
+        )
+    return task._replace(model=with_starts(task.model, found.raw[0], "search"))
+
+
+def represented(
+    model: Model, raw: np.ndarray, polished: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Return both points as they look when the minimum is the canonical one of its equivalents."""
+    (there, start), told = canonical(model, np.array([polished, raw]), missing(model))
+    return start, there, told
+
+
+def nearest(model: Model, course: Course) -> np.ndarray:
+    """Return the one of the equivalent minima that is most like the given start."""
+    orbit = equivalents(model, course.theta)
+    if len(orbit) == 1:
+        return course.theta
+    start = np.array(model.start)
+    nonlinear = np.array([name not in model.linear for name in model.free])
+    return min(orbit, key=lambda theta: _unlikeness(theta, start, nonlinear))
+
+
+def settled_on(problem: Problem, course: Course, theta: np.ndarray) -> Course:
+    """Return the course, ended at an equivalent minimum."""
+    if course.quadratic is None or np.array_equal(theta, course.theta):
+        return course
+    sizes = [problem.rows]
+    again = walk(problem._replace(callback=None, linear=problem.linear[:0]), theta, sizes)
+    taken, seen = course.way[-1].step, course.visited
+    way = tuple(s._replace(step=s.step + taken, visited=s.visited + seen) for s in again.way[1:])
+    return again._replace(
+        way=(*course.way, *way), first=course.first, seconds=course.seconds + again.seconds
+    )
+
+
+def _unlikeness(theta: np.ndarray, start: np.ndarray, nonlinear: np.ndarray) -> tuple[int, float]:
+    """Return how unlike a start an equivalent minimum is: in order and sign, then in distance."""
+    size = np.abs(theta) + np.abs(start)
+    apart = float((np.abs(theta - start) / np.where(size > 0, size, 1.0)).sum())
+    there, here = theta[nonlinear], start[nonlinear]
+    turned = np.sign(np.subtract.outer(there, there)) != np.sign(np.subtract.outer(here, here))
+    return int(turned.sum()) + int((np.sign(there) != np.sign(here)).sum()), apart
+
+
+# An amplitude of fewer standard errors may be that of noise.
+FAINT = 4.0
+ENDED = ("interrupted", "stopped", "lost")
+
+
+def is_suspicious(task: Task, problem: Problem, course: Course) -> bool:
+    """Whether a fit looks like a wrong one: it did not arrive, or its residuals are no noise."""
+    if course.ending in ENDED:
+        return False
+    if not course.distance <= 1.0 or not problem.squared:
+        return True
+    misfit = course.misfit or misfit_of(task, problem, course.theta)
+    if misfit.is_doubtful:
+        return True
+    return _is_faint(task.model, problem, course)
+
+
+def _is_faint(model: Model, problem: Problem, course: Course) -> bool:
+    """Whether a nonlinear part hardly rises from the noise, and so may well lie elsewhere."""
+    quadratic, parts = course.quadratic, separate(model.prediction, model.free)
+    amplitudes = {name for part in parts.components for name in part.linear}
+    chosen = [i for i, name in enumerate(model.free) if name in amplitudes]
+    inverse = None if quadratic is None or not chosen else quadratic.inverse
+    if quadratic is None or inverse is None:
+        return False
+    noise = quadratic.spread / max(1, problem.rows - len(model.free))
+    errors = column_norms(inverse[chosen].T) * math.sqrt(noise)
+    return bool((np.abs(course.theta[chosen]) < FAINT * errors).any())
+
+
+# Neighbouring residuals correlate so many standard deviations beyond chance, or the curve leaves so
+# much of the variation, that the user is told.
+TOLD, HARDLY = 4.0, 0.9
+# Fewer rows tell nothing of the kind.
+FEWEST = 10
+
+
+def misfit_of(task: Task, problem: Problem, theta: np.ndarray) -> Misfit:
+    """Look at the residuals of some of the rows."""
+    chunk = problem.population.sample(FEW // 2, problem.seed)
+    rows = problem.kernel.rows(theta, chunk)
+    residual, apart = rows.target - rows.prediction, rows.target - _mean(rows.target, chunk.weights)
+    if chunk.weights is not None:
+        root = np.sqrt(chunk.weights)
+        residual, apart = residual * root, apart * root
+    total = float(residual @ residual)
+    variation = float(apart @ apart)
+    along = (*chunk.columns[: len(task.model.variables)], rows.prediction)
+    correlation = max(_neighbours(residual, column) for column in along) / (total or 1.0)
+    unexplained = total / variation if variation > 0 else 0.0
+    return Misfit(correlation, correlation * math.sqrt(len(residual)), unexplained)
+
+
+def with_misfit(task: Task, problem: Problem, course: Course) -> Course:
+    """Return the course with what its residuals tell, where the loss is their square."""
+    if not problem.squared or course.quadratic is None:
+        return course
+    return course._replace(misfit=misfit_of(task, problem, course.theta))
+
+
+def _mean(values: np.ndarray, weights: np.ndarray | None) -> float:
+    if weights is not None:
+        return float(np.average(values, weights=weights))
+    return float(np.add.reduce(values)) / len(values)
+
+
+def _neighbours(residual: np.ndarray, along: np.ndarray) -> float:
+    """Return the sum of products of neighbours in the order of a column."""
+    ordered = residual[along.argsort(kind="stable")]
+    return float(ordered[1:] @ ordered[:-1])
+
+
+def misfit_warnings(task: Task, problem: Problem, course: Course) -> tuple[str, ...]:
+    """Say so where the curve misses what the data hold."""
+    if not problem.squared or problem.rows < FEWEST:
+        return ()
+    found = course.misfit or misfit_of(task, problem, course.theta)
+    if found.beyond > TOLD:
+        return (
+            f"neighbouring residuals go together (correlation {found.correlation:.2f}): the curve"
+            " misses something that the data hold, and the standard errors are too small",
+        )
+    if found.unexplained > HARDLY and len(task.model.free) > 1:
+        return (
+            f"the curve leaves {100 * found.unexplained:.4g}% of the variation of the response"
+            " unexplained: noise, or a minimum that is not the one meant; look at a plot",
+        )
+    return ()

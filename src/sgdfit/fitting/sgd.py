@@ -1,4 +1,10 @@
-"""Textbook stochastic gradient descent: its learning rate, its loop, and the state it ends in."""
+"""Textbook stochastic gradient descent: its loop, the state it ends in, and its learning rate.
+
+Step k takes the mean gradient g = Σ w ∇ℓ(θ) / |B| over the next batch B of rows, and moves to
+θ − ηₖ g, or where the optimizer's own update of θ, g and ηₖ leads. Where the mean loss is a
+quadratic of curvature H, a full batch makes the error along an eigenvector of eigenvalue λ
+(1 − ηλ) times what it was: stable below η = 2/λmax, of which the default rate is a share.
+"""
 
 from __future__ import annotations
 
@@ -21,175 +27,6 @@ from sgdfit.model.loss import PREDICTION, TARGET
 from sgdfit.model.model import Model
 from sgdfit.optimizers import DEFAULT_RATES, Optimizer
 from sgdfit.optimizers.schedule import AnySchedule, Schedule, tabulate
-
-# Rows looked at together, so that memory stays bounded.
-STRIDE = 65_536
-
-
-class Steepness(NamedTuple):
-    """Curvatures of the loss, in units of loss/parameter², taken in the steepest direction."""
-
-    together: float  # largest eigenvalue of the mean over all rows
-    # The mean of the rows' squared curvatures over the mean of their curvatures. Steps on single
-    # rows shrink the mean squared error of one parameter below a rate of 2/alone (Bottou, Curtis &
-    # Nocedal 2018, SIAM Review 60(2), section 4.2).
-    alone: float
-
-
-def steepness(model: Model, theta: np.ndarray, chunk: Chunk) -> Steepness:
-    """Return how steep the loss is near ``theta``.
-
-    Where a residual is so large that its loss hardly bends, as Huber's, it is the curvature of
-    small residuals that is taken: the descent will meet it.
-    """
-    mean, first, second = np.zeros((len(theta), len(theta))), 0.0, 0.0
-    for begin in range(0, chunk.rows, STRIDE):
-        some = slice(begin, begin + STRIDE)
-        columns = tuple(column[some].astype(np.float64, copy=False) for column in chunk.columns)
-        weight = 1.0 if chunk.weights is None else chunk.weights[some]
-        jacobian, bend = _rows(model, theta, columns)
-        with np.errstate(all="ignore"):
-            curvature = weight * bend * (jacobian**2).sum(axis=0)
-            mean += (jacobian * (weight * bend)) @ jacobian.T / chunk.rows
-            first += float(curvature.sum())
-            second += float((curvature**2).sum())
-    if not np.isfinite(mean).all() or not first > 0:
-        return Steepness(np.nan, np.nan)
-    return Steepness(float(np.linalg.eigvalsh(mean)[-1]), second / first)
-
-
-def _rows(
-    model: Model, theta: np.ndarray, columns: tuple[np.ndarray, ...]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return each row's derivatives of the prediction, [p, n], and the bend of its loss, [n]."""
-    rows = len(columns[0])
-    values: dict[str, Any] = dict(zip(model.columns, columns, strict=True))
-    values |= dict(zip(model.free, map(float, theta), strict=True))
-    jacobian = [np.broadcast_to(evaluate(slope, values), rows) for slope in model.gradient]
-    prediction = evaluate(model.prediction, values)
-    target = evaluate(model.formula.response, values)
-    here = evaluate(model.bend, {PREDICTION: prediction, TARGET: target})
-    near = evaluate(model.bend, {PREDICTION: target, TARGET: target})
-    # A loss may have no value at its minimum, as Poisson's at a count of 0.
-    bend = np.fmax(np.where(np.isfinite(near), near, 0.0), here)
-    return np.array(jacobian, dtype=np.float64), np.broadcast_to(np.maximum(bend, 0.0), rows)
-
-
-# Where the loss has no curvature to go by.
-BLIND_RATE = 0.01
-# Nearer to the limit the steepest direction hardly shrinks, which the others gain little from.
-BELOW_LIMIT = 0.9
-# Enough to find the largest rate of a schedule, whose built-in forms are smooth or fall.
-RATES_LOOKED_AT = 1_000
-
-
-class Rates(NamedTuple):
-    """The learning rates of a run."""
-
-    schedule: AnySchedule
-    diagnosis: Diagnosis  # of the curvature at the start, at the largest of the rates
-    too_fast: bool  # whether that rate is above the stability limit
-
-
-def decide_rates(
-    model: Model,
-    optimizer: Optimizer,
-    batch_size: int,
-    population: Population,
-    first: Sums,
-    learning_rate: float | AnySchedule | None,
-    schedule: str | AnySchedule | None,
-    steps: int,
-) -> Rates:
-    """Return the schedule, and what the curvature at the start says of it."""
-    rates = rates_asked_for(learning_rate, schedule, steps)
-    if rates is None:
-        rate = _default_rate(model, optimizer, batch_size, population, first)
-        rates = scheduled(rate, schedule, steps)
-    largest = _largest(rates, steps)
-    diagnosis = _diagnosed(model, optimizer, batch_size, first, largest)
-    limit = diagnosis.stability_limit
-    return Rates(rates, diagnosis, limit is not None and largest > limit)
-
-
-def _largest(rates: AnySchedule, steps: int) -> float:
-    """Return the largest rate of the run; of a user's function, which may be slow, the first."""
-    first = float(tabulate(rates, 0, 1)[0])
-    if not isinstance(rates, Schedule):
-        return first
-    looked_at = np.floor(np.linspace(0, steps - 1, min(steps, RATES_LOOKED_AT)))
-    return max(first, float(np.nanmax(rates.rates(looked_at))))
-
-
-def _default_rate(
-    model: Model, optimizer: Optimizer, batch_size: int, population: Population, first: Sums
-) -> float:
-    """Return the rate when none is given: the optimizer's own, or what the curvature allows.
-
-    A full batch of a quadratic loss takes the fastest rate of all, or nine tenths of its limit.
-    Few rows may be steeper than all together: half of the limit there. Where the model is not
-    linear its curvature changes on the way, the more so the more a batch leads astray: half of
-    that again, or a quarter.
-    """
-    usual = DEFAULT_RATES[optimizer.name]
-    if usual is not None:
-        return usual
-    full = batch_size >= first.rows
-    if full and _exact(model):
-        found = _diagnosed(model, optimizer, batch_size, first, None)
-        if found.fastest_rate is None or found.stability_limit is None:
-            return BLIND_RATE
-        return min(found.fastest_rate, BELOW_LIMIT * found.stability_limit)
-    update, decay = momentum_of(optimizer)
-    start = np.array(model.start)
-    together, alone = steepness(
-        model, start, population.some if population.whole is None else population.whole
-    )
-    if not update.converges or not together + decay > 0:
-        return BLIND_RATE
-    single = 0.0 if full else alone * update.gain / (1 - update.momentum) / batch_size
-    rate = 1 / (2 / update.limit(together + decay) + single)
-    return rate if model.is_linear else rate / 2 if full else rate / 4
-
-
-def _exact(model: Model) -> bool:
-    """Whether the loss is a quadratic of the parameters: its curvature is the same all over."""
-    return model.is_linear and not model.bend.free_symbols
-
-
-def momentum_of(optimizer: Optimizer) -> tuple[Descent, float]:
-    """Return the recursion that sgd's momentum and the like make, and its weight decay."""
-    chosen = dict(zip(optimizer.option_names, optimizer.options, strict=True))
-    momentum, dampening = chosen["momentum"], chosen["dampening"]
-    update = Descent(momentum, 1 - dampening if momentum else 1.0, bool(chosen["nesterov"]))
-    return update, chosen["weight_decay"]
-
-
-def _diagnosed(
-    model: Model,
-    optimizer: Optimizer,
-    batch_size: int,
-    first: Sums,
-    rate: float | None,
-) -> Diagnosis:
-    chosen = dict(zip(optimizer.option_names, optimizer.options, strict=True))
-    sgd = optimizer.name == "sgd"
-    with np.errstate(all="ignore"):
-        curvature = first.curvature / first.weight
-    return diagnose(
-        curvature,
-        model.free,
-        momentum=chosen["momentum"] if sgd else 0.0,
-        dampening=chosen["dampening"] if sgd else 0.0,
-        nesterov=bool(chosen["nesterov"]) if sgd else False,
-        weight_decay=chosen["weight_decay"] if sgd else 0.0,
-        adaptive=not sgd,
-        learning_rate=rate,
-        batch_size=None if batch_size >= first.rows else batch_size,
-        rows=first.rows,
-        loss=first.loss / first.weight,
-        local=not _exact(model),
-    )
 
 
 class DescentOutcome(NamedTuple):
@@ -487,3 +324,173 @@ def _recorded(plan: Plan, course: DescentOutcome, population: Population, at: in
 def is_finite(sums: Sums) -> bool:
     """Whether descent can go on from there: loss and gradient are finite."""
     return bool(np.isfinite(sums.loss) and np.isfinite(sums.gradient).all())
+
+
+# Where the loss has no curvature to go by.
+BLIND_RATE = 0.01
+# Nearer to the limit the steepest direction hardly shrinks, which the others gain little from.
+BELOW_LIMIT = 0.9
+# Enough to find the largest rate of a schedule, whose built-in forms are smooth or fall.
+RATES_LOOKED_AT = 1_000
+
+
+class Rates(NamedTuple):
+    """The learning rates of a run."""
+
+    schedule: AnySchedule
+    diagnosis: Diagnosis  # of the curvature at the start, at the largest of the rates
+    too_fast: bool  # whether that rate is above the stability limit
+
+
+def decide_rates(
+    model: Model,
+    optimizer: Optimizer,
+    batch_size: int,
+    population: Population,
+    first: Sums,
+    learning_rate: float | AnySchedule | None,
+    schedule: str | AnySchedule | None,
+    steps: int,
+) -> Rates:
+    """Return the schedule, and what the curvature at the start says of it."""
+    rates = rates_asked_for(learning_rate, schedule, steps)
+    if rates is None:
+        rate = _default_rate(model, optimizer, batch_size, population, first)
+        rates = scheduled(rate, schedule, steps)
+    largest = _largest(rates, steps)
+    diagnosis = _diagnosed(model, optimizer, batch_size, first, largest)
+    limit = diagnosis.stability_limit
+    return Rates(rates, diagnosis, limit is not None and largest > limit)
+
+
+def _largest(rates: AnySchedule, steps: int) -> float:
+    """Return the largest rate of the run; of a user's function, which may be slow, the first."""
+    first = float(tabulate(rates, 0, 1)[0])
+    if not isinstance(rates, Schedule):
+        return first
+    looked_at = np.floor(np.linspace(0, steps - 1, min(steps, RATES_LOOKED_AT)))
+    return max(first, float(np.nanmax(rates.rates(looked_at))))
+
+
+def _default_rate(
+    model: Model, optimizer: Optimizer, batch_size: int, population: Population, first: Sums
+) -> float:
+    """Return the rate when none is given: the optimizer's own, or what the curvature allows.
+
+    A full batch of a quadratic loss takes the fastest rate of all, or nine tenths of its limit.
+    Few rows may be steeper than all together: half of the limit there. Where the model is not
+    linear its curvature changes on the way, the more so the more a batch leads astray: half of
+    that again, or a quarter.
+    """
+    usual = DEFAULT_RATES[optimizer.name]
+    if usual is not None:
+        return usual
+    full = batch_size >= first.rows
+    if full and _exact(model):
+        found = _diagnosed(model, optimizer, batch_size, first, None)
+        if found.fastest_rate is None or found.stability_limit is None:
+            return BLIND_RATE
+        return min(found.fastest_rate, BELOW_LIMIT * found.stability_limit)
+    update, decay = momentum_of(optimizer)
+    start = np.array(model.start)
+    together, alone = steepness(
+        model, start, population.some if population.whole is None else population.whole
+    )
+    if not update.converges or not together + decay > 0:
+        return BLIND_RATE
+    single = 0.0 if full else alone * update.gain / (1 - update.momentum) / batch_size
+    rate = 1 / (2 / update.limit(together + decay) + single)
+    return rate if model.is_linear else rate / 2 if full else rate / 4
+
+
+def _exact(model: Model) -> bool:
+    """Whether the loss is a quadratic of the parameters: its curvature is the same all over."""
+    return model.is_linear and not model.bend.free_symbols
+
+
+def momentum_of(optimizer: Optimizer) -> tuple[Descent, float]:
+    """Return the recursion that sgd's momentum and the like make, and its weight decay."""
+    chosen = dict(zip(optimizer.option_names, optimizer.options, strict=True))
+    momentum, dampening = chosen["momentum"], chosen["dampening"]
+    update = Descent(momentum, 1 - dampening if momentum else 1.0, bool(chosen["nesterov"]))
+    return update, chosen["weight_decay"]
+
+
+def _diagnosed(
+    model: Model,
+    optimizer: Optimizer,
+    batch_size: int,
+    first: Sums,
+    rate: float | None,
+) -> Diagnosis:
+    chosen = dict(zip(optimizer.option_names, optimizer.options, strict=True))
+    sgd = optimizer.name == "sgd"
+    with np.errstate(all="ignore"):
+        curvature = first.curvature / first.weight
+    return diagnose(
+        curvature,
+        model.free,
+        momentum=chosen["momentum"] if sgd else 0.0,
+        dampening=chosen["dampening"] if sgd else 0.0,
+        nesterov=bool(chosen["nesterov"]) if sgd else False,
+        weight_decay=chosen["weight_decay"] if sgd else 0.0,
+        adaptive=not sgd,
+        learning_rate=rate,
+        batch_size=None if batch_size >= first.rows else batch_size,
+        rows=first.rows,
+        loss=first.loss / first.weight,
+        local=not _exact(model),
+    )
+
+
+# Rows looked at together, so that memory stays bounded.
+STRIDE = 65_536
+
+
+class Steepness(NamedTuple):
+    """Curvatures of the loss, in units of loss/parameter², taken in the steepest direction."""
+
+    together: float  # largest eigenvalue of the mean over all rows
+    # The mean of the rows' squared curvatures over the mean of their curvatures. Steps on single
+    # rows shrink the mean squared error of one parameter below a rate of 2/alone (Bottou, Curtis &
+    # Nocedal 2018, SIAM Review 60(2), section 4.2).
+    alone: float
+
+
+def steepness(model: Model, theta: np.ndarray, chunk: Chunk) -> Steepness:
+    """Return how steep the loss is near ``theta``.
+
+    Where a residual is so large that its loss hardly bends, as Huber's, it is the curvature of
+    small residuals that is taken: the descent will meet it.
+    """
+    mean, first, second = np.zeros((len(theta), len(theta))), 0.0, 0.0
+    for begin in range(0, chunk.rows, STRIDE):
+        some = slice(begin, begin + STRIDE)
+        columns = tuple(column[some].astype(np.float64, copy=False) for column in chunk.columns)
+        weight = 1.0 if chunk.weights is None else chunk.weights[some]
+        jacobian, bend = _rows(model, theta, columns)
+        with np.errstate(all="ignore"):
+            curvature = weight * bend * (jacobian**2).sum(axis=0)
+            mean += (jacobian * (weight * bend)) @ jacobian.T / chunk.rows
+            first += float(curvature.sum())
+            second += float((curvature**2).sum())
+    if not np.isfinite(mean).all() or not first > 0:
+        return Steepness(np.nan, np.nan)
+    return Steepness(float(np.linalg.eigvalsh(mean)[-1]), second / first)
+
+
+def _rows(
+    model: Model, theta: np.ndarray, columns: tuple[np.ndarray, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return each row's derivatives of the prediction, [p, n], and the bend of its loss, [n]."""
+    rows = len(columns[0])
+    values: dict[str, Any] = dict(zip(model.columns, columns, strict=True))
+    values |= dict(zip(model.free, map(float, theta), strict=True))
+    jacobian = [np.broadcast_to(evaluate(slope, values), rows) for slope in model.gradient]
+    prediction = evaluate(model.prediction, values)
+    target = evaluate(model.formula.response, values)
+    here = evaluate(model.bend, {PREDICTION: prediction, TARGET: target})
+    near = evaluate(model.bend, {PREDICTION: target, TARGET: target})
+    # A loss may have no value at its minimum, as Poisson's at a count of 0.
+    bend = np.fmax(np.where(np.isfinite(near), near, 0.0), here)
+    return np.array(jacobian, dtype=np.float64), np.broadcast_to(np.maximum(bend, 0.0), rows)

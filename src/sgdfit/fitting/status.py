@@ -29,130 +29,6 @@ from sgdfit.model.separation import stepped_names
 from sgdfit.optimizers.schedule import Schedule
 from sgdfit.result.status import Rival, Status, status_of
 
-# A column whose middle lies so many times its spread away from 0.
-FAR = 100.0
-ROWS_LOOKED_AT = 1_000
-# Places in the space of the parameters at which the centred formula is looked at.
-DRAWS = 8
-
-
-def far_columns(task: Task) -> dict[str, float]:
-    """Return the variables that lie far from zero for their spread, each with a round middle."""
-    middles = {}
-    for name in task.model.variables:
-        column = task.population.sample(ROWS_LOOKED_AT, 0).columns[task.model.columns.index(name)]
-        low, high = float(column.min()), float(column.max())
-        if high > low and abs(low / 2 + high / 2) > FAR * (high - low) / 2:
-            middles[name] = _round(low, high)
-    return middles
-
-
-def _round(low: float, high: float) -> float:
-    """Return the number with the fewest digits near the middle of a range."""
-    middle = low / 2 + high / 2
-    digits = (float(f"{middle:.{k}g}") for k in range(1, 17))
-    return next((d for d in digits if abs(d - middle) <= (high - low) / 2), middle)
-
-
-def centred(formula: Formula, middles: dict[str, float]) -> str:
-    """Return the text of ``formula`` with some variables written about their middle.
-
-    Examples
-    --------
-    >>> from sgdfit.formula.formula import as_formula
-    >>> centred(as_formula("y = a*exp(-b*x)"), {"x": 1e6})
-    'y = a*exp(-b*(x - 1000000))'
-    """
-    text = str(formula)
-    left, sign, right = text.rpartition("=")
-    pieces, end = [left, sign], 0
-    for token in tokenize(right):
-        if token.kind in ("name", "quoted") and token.text in middles:
-            middle = middles[token.text]
-            operator = "-" if middle >= 0 else "+"
-            width = len(token.text) + (2 if token.kind == "quoted" else 0)
-            name = right[token.position : token.position + width]
-            pieces += [right[end : token.position], f"({name} {operator} {abs(middle):.16g})"]
-            end = token.position + width
-    return "".join([*pieces, right[end:]])
-
-
-def could_determine(task: Task) -> bool:
-    """Whether the formula on centred, scaled columns determines every parameter somewhere.
-
-    Then what the data leave open is no property of formula and data, but of rounding or of the
-    place in the space of the parameters.
-    """
-    model = task.model
-    some = task.population.sample(ROWS_LOOKED_AT, 0)
-    columns: dict[str, Any] = dict(zip(model.columns, some.columns, strict=True))
-    for name in model.variables:
-        column = columns[name].astype(np.float64)
-        apart = column - (column.min() / 2 + column.max() / 2)
-        largest = float(np.abs(apart).max())
-        columns[name] = apart / largest if largest > 0 else column
-    random = np.random.default_rng(0)
-    return any(
-        _determines(task, columns, random.normal(size=len(model.free)), some.rows)
-        for _ in range(DRAWS)
-    )
-
-
-def _determines(task: Task, columns: dict[str, Any], theta: np.ndarray, rows: int) -> bool:
-    model = task.model
-    values = columns | dict(zip(model.free, map(float, theta), strict=True))
-    try:
-        slopes = [np.broadcast_to(evaluate(slope, values), rows) for slope in model.gradient]
-    except FormulaError:
-        return False
-    jacobian = np.array(slopes, dtype=np.float64).T
-    return bool(np.isfinite(jacobian).all() and root_spectrum(jacobian).positive.all())
-
-
-class Trouble(NamedTuple):
-    """The first place that has no finite value."""
-
-    part: str  # the part of the formula
-    row: int  # counted from 0, among the rows used
-    arguments: tuple[float, ...]  # what the part was given
-    values: dict[str, float]  # the variables in that part, and all free parameters
-
-
-def find_trouble(task: Task, tried: Sequence[np.ndarray], *, overflow: bool) -> Trouble | None:
-    """Return where the first of the states ``tried`` that has no finite value fails, and why.
-
-    Without ``overflow`` that is none: after the start it is what divergence looks like from
-    within one row.
-    """
-    for theta in tried:
-        values = task.model.values(np.asarray(theta, dtype=np.float64).tolist())
-        free = {name: values[name] for name in task.model.free}
-        for first, columns in task.named():
-            for expression, known in _searches(task.model, columns, values):
-                found = find_domain_error(expression, known)
-                if found is not None and (overflow or found.kind != "overflow"):
-                    at, given = first + found.row, found.arguments
-                    return Trouble(found.subexpression, at, given, found.names | free)
-    return None
-
-
-def _searches(
-    model: Model, columns: Mapping[str, np.ndarray], values: Mapping[str, float]
-) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """Yield expressions in the order of computation, each with what it is made of."""
-    known: dict[str, Any] = {**columns, **values}
-    # A slope may have no finite value where the formula has one: sqrt(b) at b = 0.
-    for expression in (model.formula.response, model.formula.expression, *model.gradient):
-        yield expression, known
-    rows = len(next(iter(columns.values())))
-    pair = {
-        PREDICTION: np.broadcast_to(evaluate(model.formula.expression, known), rows),
-        TARGET: np.broadcast_to(evaluate(model.formula.response, known), rows),
-    }
-    for expression in (model.loss.expression, model.slope):
-        yield expression, pair
-
-
 # Within this many times the noise that was foreseen, noise is what keeps a run from the optimum.
 NEAR_NOISE = 2.0
 # Nobody takes more steps than this; something else is wrong.
@@ -704,3 +580,127 @@ def _centre(task: Task) -> str | None:
     if not middles:
         return None
     return f"centre the columns: fit '{centred(task.model.formula, middles)}'"
+
+
+class Trouble(NamedTuple):
+    """The first place that has no finite value."""
+
+    part: str  # the part of the formula
+    row: int  # counted from 0, among the rows used
+    arguments: tuple[float, ...]  # what the part was given
+    values: dict[str, float]  # the variables in that part, and all free parameters
+
+
+def find_trouble(task: Task, tried: Sequence[np.ndarray], *, overflow: bool) -> Trouble | None:
+    """Return where the first of the states ``tried`` that has no finite value fails, and why.
+
+    Without ``overflow`` that is none: after the start it is what divergence looks like from
+    within one row.
+    """
+    for theta in tried:
+        values = task.model.values(np.asarray(theta, dtype=np.float64).tolist())
+        free = {name: values[name] for name in task.model.free}
+        for first, columns in task.named():
+            for expression, known in _searches(task.model, columns, values):
+                found = find_domain_error(expression, known)
+                if found is not None and (overflow or found.kind != "overflow"):
+                    at, given = first + found.row, found.arguments
+                    return Trouble(found.subexpression, at, given, found.names | free)
+    return None
+
+
+def _searches(
+    model: Model, columns: Mapping[str, np.ndarray], values: Mapping[str, float]
+) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Yield expressions in the order of computation, each with what it is made of."""
+    known: dict[str, Any] = {**columns, **values}
+    # A slope may have no finite value where the formula has one: sqrt(b) at b = 0.
+    for expression in (model.formula.response, model.formula.expression, *model.gradient):
+        yield expression, known
+    rows = len(next(iter(columns.values())))
+    pair = {
+        PREDICTION: np.broadcast_to(evaluate(model.formula.expression, known), rows),
+        TARGET: np.broadcast_to(evaluate(model.formula.response, known), rows),
+    }
+    for expression in (model.loss.expression, model.slope):
+        yield expression, pair
+
+
+# A column whose middle lies so many times its spread away from 0.
+FAR = 100.0
+ROWS_LOOKED_AT = 1_000
+# Places in the space of the parameters at which the centred formula is looked at.
+DRAWS = 8
+
+
+def far_columns(task: Task) -> dict[str, float]:
+    """Return the variables that lie far from zero for their spread, each with a round middle."""
+    middles = {}
+    for name in task.model.variables:
+        column = task.population.sample(ROWS_LOOKED_AT, 0).columns[task.model.columns.index(name)]
+        low, high = float(column.min()), float(column.max())
+        if high > low and abs(low / 2 + high / 2) > FAR * (high - low) / 2:
+            middles[name] = _round(low, high)
+    return middles
+
+
+def _round(low: float, high: float) -> float:
+    """Return the number with the fewest digits near the middle of a range."""
+    middle = low / 2 + high / 2
+    digits = (float(f"{middle:.{k}g}") for k in range(1, 17))
+    return next((d for d in digits if abs(d - middle) <= (high - low) / 2), middle)
+
+
+def centred(formula: Formula, middles: dict[str, float]) -> str:
+    """Return the text of ``formula`` with some variables written about their middle.
+
+    Examples
+    --------
+    >>> from sgdfit.formula.formula import as_formula
+    >>> centred(as_formula("y = a*exp(-b*x)"), {"x": 1e6})
+    'y = a*exp(-b*(x - 1000000))'
+    """
+    text = str(formula)
+    left, sign, right = text.rpartition("=")
+    pieces, end = [left, sign], 0
+    for token in tokenize(right):
+        if token.kind in ("name", "quoted") and token.text in middles:
+            middle = middles[token.text]
+            operator = "-" if middle >= 0 else "+"
+            width = len(token.text) + (2 if token.kind == "quoted" else 0)
+            name = right[token.position : token.position + width]
+            pieces += [right[end : token.position], f"({name} {operator} {abs(middle):.16g})"]
+            end = token.position + width
+    return "".join([*pieces, right[end:]])
+
+
+def could_determine(task: Task) -> bool:
+    """Whether the formula on centred, scaled columns determines every parameter somewhere.
+
+    Then what the data leave open is no property of formula and data, but of rounding or of the
+    place in the space of the parameters.
+    """
+    model = task.model
+    some = task.population.sample(ROWS_LOOKED_AT, 0)
+    columns: dict[str, Any] = dict(zip(model.columns, some.columns, strict=True))
+    for name in model.variables:
+        column = columns[name].astype(np.float64)
+        apart = column - (column.min() / 2 + column.max() / 2)
+        largest = float(np.abs(apart).max())
+        columns[name] = apart / largest if largest > 0 else column
+    random = np.random.default_rng(0)
+    return any(
+        _determines(task, columns, random.normal(size=len(model.free)), some.rows)
+        for _ in range(DRAWS)
+    )
+
+
+def _determines(task: Task, columns: dict[str, Any], theta: np.ndarray, rows: int) -> bool:
+    model = task.model
+    values = columns | dict(zip(model.free, map(float, theta), strict=True))
+    try:
+        slopes = [np.broadcast_to(evaluate(slope, values), rows) for slope in model.gradient]
+    except FormulaError:
+        return False
+    jacobian = np.array(slopes, dtype=np.float64).T
+    return bool(np.isfinite(jacobian).all() and root_spectrum(jacobian).positive.all())

@@ -116,6 +116,10 @@ class Uncertainty(NamedTuple):
     degrees_of_freedom: float
     determined: tuple[Determined, ...] = ()  # combinations of the others that they do determine
 
+    def withheld(self, why: str) -> Uncertainty:
+        """Return the same without errors, and the reason."""
+        return self._replace(covariance=None, determined=(), method=why)
+
 
 class Evidence(NamedTuple):
     """What the rows tell of the loss near the estimates."""
@@ -489,15 +493,9 @@ def undetermined_warning(
 def withheld(found: Uncertainty, status: Status, distance: float) -> Uncertainty:
     """Take the errors back where the estimates are not those that they belong to."""
     if not status.ok:
-        return found._replace(
-            covariance=None, determined=(), method=f"none: the run ended as {status.label}"
-        )
+        return found.withheld(f"none: the run ended as {status.label}")
     if np.isfinite(distance) and distance > FAR:
         about = float(f"{distance:.2g}")  # 300, not 3e+02
         away = f"the estimates are still {about:,g} standard errors from the optimum"
-        return _stripped(found, f"none: {away}")
+        return found.withheld(f"none: {away}")
     return found
-
-
-def _stripped(found: Uncertainty, why: str) -> Uncertainty:
-    return found._replace(covariance=None, determined=(), method=why)
