@@ -17,7 +17,7 @@ from sgdfit.fitting.options import WALD, Options, as_start, trace_interval
 from sgdfit.fitting.problem import Problem, Task, examined
 from sgdfit.fitting.sampling import FEW, RESERVED_WHOLE
 from sgdfit.fitting.sgd import Plan, Rates, decide_rates, descend, is_finite
-from sgdfit.fitting.trust_region import Box
+from sgdfit.fitting.trust_region import Box, box_of
 from sgdfit.fitting.uncertainty import distance_to_optimum
 from sgdfit.fitting.weights import SANDWICH
 from sgdfit.inference.diagnosis import Diagnosis
@@ -133,17 +133,13 @@ def _of_sample(found: Found, problem: Problem) -> tuple[Found, Problem]:
 def _problem(task: Task, options: Options) -> Problem:
     model, rows = task.model, task.population.rows
     squared = model.loss.name == SQUARED
-    low, high = (
-        np.array([getattr(model.parameters[name], side) for name in model.free])
-        for side in ("low", "high")
-    )
-    linear = _solved_exactly(model, low, high) if squared else np.arange(0)
-    held = np.zeros(len(model.free), dtype=bool)
+    box = box_of(model)
+    linear = _solved_exactly(model, box) if squared else np.arange(0)
     return Problem(
         kernel=_kernel(task, options),
         names=model.free,
         population=task.population,
-        box=Box(low, high, held),
+        box=box,
         linear=linear,
         quadratic=squared and model.is_linear,
         squared=squared,
@@ -158,9 +154,9 @@ def _problem(task: Task, options: Options) -> Problem:
     )
 
 
-def _solved_exactly(model: Model, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+def _solved_exactly(model: Model, box: Box) -> np.ndarray:
     """Return which parameters enter linearly and have no bounds."""
-    unbounded = np.isinf(low) & np.isinf(high)
+    unbounded = np.isinf(box.low) & np.isinf(box.high)
     return np.flatnonzero([n in model.linear for n in model.free] & unbounded)
 
 
@@ -181,7 +177,7 @@ def run_textbook(task: Task, options: Options) -> Result:
     model, rows, chosen = task.model, task.population.rows, options.optimizer
     assert chosen is not None  # else auto is asked for
     size, length = options.batch_rows(rows), options.length(rows)
-    begin = as_start(model.start, options.dtype, model.free)
+    begin, box = as_start(model.start, options.dtype, model.free), box_of(model)
     form = choose_form(options.kernel, rows, length, size, begin.dtype)
     made = make(model, chosen, form, weighted=task.population.weighted)
     first = task.population.sums(made, begin.astype(np.float64))
@@ -196,8 +192,8 @@ def run_textbook(task: Task, options: Options) -> Result:
         schedule=rates.schedule,
         names=model.free,
         start=begin,
-        low=np.array([model.parameters[name].low for name in model.free]),
-        high=np.array([model.parameters[name].high for name in model.free]),
+        low=box.low,
+        high=box.high,
         batch_size=size,
         # Without a finite gradient there is nowhere to step; the conclusion says why.
         steps=length if is_finite(first) else 0,

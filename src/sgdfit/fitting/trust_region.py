@@ -24,6 +24,7 @@ import numpy as np
 from sgdfit.inference.directions import EPS
 from sgdfit.inference.quadratic import Quadratic
 from sgdfit.inference.steps import Step, solved, step_within
+from sgdfit.model.model import Model
 
 # Where rounding hides a decrease, a step is taken when the gradient shrinks to this share.
 SHRINKS = 0.99
@@ -110,6 +111,13 @@ class Box:
         if self.is_everywhere:
             return np.ones(len(theta), dtype=bool)
         return self.free(theta, quadratic.gradient)
+
+
+def box_of(model: Model) -> Box:
+    """Return the bounds of the free parameters."""
+    free = [model.parameters[name] for name in model.free]
+    low, high = np.array([p.low for p in free]), np.array([p.high for p in free])
+    return Box(low, high, np.zeros(len(free), dtype=bool))
 
 
 class Pace(NamedTuple):

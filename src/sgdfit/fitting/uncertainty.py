@@ -12,6 +12,7 @@ import numpy as np
 from sgdfit.fitting.dataset import Population
 from sgdfit.fitting.options import PROFILE, WALD
 from sgdfit.fitting.problem import Task
+from sgdfit.fitting.trust_region import box_of
 from sgdfit.fitting.weights import CLASSICAL, SANDWICH, surprise
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.formula import symbol
@@ -165,11 +166,7 @@ def from_root(
 
 def at_bounds(model: Model, theta: np.ndarray, gradient: np.ndarray) -> np.ndarray:
     """Return bool[p]: which parameters stand on a bound that the descent pushes against."""
-    if all(p.low == -math.inf and p.high == math.inf for p in model.parameters.values()):
-        return np.zeros(len(theta), dtype=bool)
-    low = np.array([model.parameters[name].low for name in model.free])
-    high = np.array([model.parameters[name].high for name in model.free])
-    return ((theta <= low) & (gradient >= 0)) | ((theta >= high) & (gradient <= 0))
+    return ~box_of(model).free(theta, gradient)
 
 
 def distance_to_optimum(task: Task, kernel: Kernel, theta: np.ndarray) -> float:
