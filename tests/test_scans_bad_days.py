@@ -363,26 +363,6 @@ def test_folders_without_a_value_and_with_leading_zeros(kind, read, tmp_path):
         read(tmp_path, "n == '007'")
 
 
-@every_format
-@pytest.mark.parametrize("change", ["removed", "written", "cut"])
-def test_a_file_that_changes_while_it_is_read(change, kind, tmp_path):
-    for name in "ab":
-        written(tmp_path / f"{name}.{kind}", kind, table())
-    path = tmp_path / f"b.{kind}"
-    batches = open_table(tmp_path).scan.pieces[-1].read(["x"])
-    next(batches)
-    if change == "removed":
-        path.unlink()
-    elif change == "written":
-        written(path, kind, table(Y))
-    else:
-        os.truncate(path, 20)
-    said = rf"b\.{kind}( was removed while| has changed since it was opened|'; put it back)"
-    with pytest.raises(DataError, match=said) as caught:
-        list(batches)
-    assert "\n" not in str(caught.value)
-
-
 def test_files_of_two_formats_in_a_list(tmp_path):
     names = [written(tmp_path / f"a.{kind}", kind, table()) for kind in ("parquet", "csv")]
     with pytest.raises(DataError, match=r"holds both .*; give files of one format$"):

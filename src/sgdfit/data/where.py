@@ -285,15 +285,12 @@ def _number(value: float, kind: Any) -> Any:
     import pyarrow.types as kinds
 
     if isinstance(value, int) and kinds.is_integer(kind):
-        wide = pa.uint64() if kind == pa.uint64() else pa.int64()
-        least, most = (0, 2**64 - 1) if kind == pa.uint64() else (-(2**63), 2**63 - 1)
+        unsigned = kind == pa.uint64()
+        least, most = (0, 2**64 - 1) if unsigned else (-(2**63), 2**63 - 1)
         if least <= value <= most:
-            return scalar_of(int(value), wide)
-        return scalar_of(math.copysign(math.inf, value), pa.float64())
-    try:
-        return scalar_of(float(value), pa.float64())
-    except OverflowError:
-        return scalar_of(math.copysign(math.inf, value), pa.float64())
+            return scalar_of(int(value), pa.uint64() if unsigned else pa.int64())
+        value = math.copysign(math.inf, value)
+    return scalar_of(float(value), pa.float64())
 
 
 def _time(text: str, kind: Any) -> Any:
