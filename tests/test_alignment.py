@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from sgdfit.data.alignment import Aligner, aligned
+from sgdfit.data.rows import Aligner, aligned
 
 LAYOUTS = {
     "one block": (23,),

@@ -10,12 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from sgdfit.data.census import count_rows, is_fine_grained
 from sgdfit.data.opening import open_rows, without_weightless
-from sgdfit.data.prefetch import ahead
-from sgdfit.data.scan import Piece, Scan
-from sgdfit.data.scanned import scanned_table
-from sgdfit.data.stream import Stream
+from sgdfit.data.rows import Stream, ahead, count_rows, is_fine_grained, scanned_table
+from sgdfit.data.table import Piece, Scan
 from sgdfit.errors import DataError
 
 LAYOUTS = {
@@ -182,7 +179,7 @@ def test_runs_are_taken_from_files_whose_numbers_differ(kinds, threads, begin, l
 
 
 def test_a_column_is_widened_once(monkeypatch):
-    from sgdfit.data import stream as module
+    from sgdfit.data import rows as module
 
     made, empty = [], np.empty
     monkeypatch.setattr(module.np, "empty", lambda *a: made.append(a) or empty(*a))

@@ -19,7 +19,7 @@ import pytest
 
 from sgdfit.data.one_pass import open_arrow_stream
 from sgdfit.data.readers import open_table
-from sgdfit.data.scan import BATCH_ROWS
+from sgdfit.data.table import BATCH_ROWS
 from sgdfit.errors import DataError
 
 N = 7

@@ -468,8 +468,7 @@ def test_a_seed_gives_the_same_run_to_the_last_bit():
     ],
 )
 def test_text_is_read_as_it_arrives_however_it_is_cut(text, names, values, cut):
-    from sgdfit.data.columns import as_floats
-    from sgdfit.data.numeric import Place
+    from sgdfit.data.floats import Place, as_floats
 
     source, data = TextArrivals("standard input"), text.encode()
     batches = [batch for i in range(0, len(data), cut) for batch in source.feed(data[i : i + cut])]

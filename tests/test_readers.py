@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sgdfit.data.readers import open_table
-from sgdfit.data.source import Source
+from sgdfit.data.table import Source
 from sgdfit.errors import UsageError
 
 X = np.array([0.5, -1.25, 3.0, 1e-300])

@@ -17,10 +17,10 @@ from pyarrow import fs
 
 from sgdfit.data import files as file_names
 from sgdfit.data import formats
+from sgdfit.data.datasets import fingerprint_of
 from sgdfit.data.files import natural
-from sgdfit.data.fingerprints import fingerprint_of
 from sgdfit.data.readers import open_table
-from sgdfit.data.scan import BATCH_ROWS, DECODED_ROWS
+from sgdfit.data.table import BATCH_ROWS, DECODED_ROWS
 
 ROWS = 1000
 RANDOM = np.random.default_rng(3)

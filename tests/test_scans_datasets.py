@@ -17,7 +17,7 @@ from pyarrow import fs
 import sgdfit
 from sgdfit.data.opening import open_rows
 from sgdfit.data.readers import open_table
-from sgdfit.data.scan import BATCH_ROWS
+from sgdfit.data.table import BATCH_ROWS
 from sgdfit.errors import DataError
 from sgdfit.fitting import options
 

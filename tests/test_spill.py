@@ -18,13 +18,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from sgdfit.data import spill_file
+from sgdfit.data import spill
 from sgdfit.data.readers import open_table
-from sgdfit.data.scan import BATCH_ROWS, Piece, Scan
-from sgdfit.data.scanned import float_blocks, scanned_table
+from sgdfit.data.rows import float_blocks, scanned_table
 from sgdfit.data.spill import spilled
-from sgdfit.data.text.places import stream_place
-from sgdfit.data.text.text_scan import scan_text
+from sgdfit.data.table import BATCH_ROWS, Piece, Scan
+from sgdfit.data.text.text_files import scan_text, stream_place
 from sgdfit.errors import DataError
 
 ROWS = 2 * BATCH_ROWS + 1000
@@ -244,7 +243,7 @@ def small_disk(tmp_path):
 
 
 def test_a_disk_that_is_really_full(small_disk, monkeypatch):
-    monkeypatch.setattr(spill_file.SpillFolder, "check_room", lambda *_: None)
+    monkeypatch.setattr(spill.SpillFolder, "check_room", lambda *_: None)
     words = r"has .* bytes free where at least .* beside the [1-9].* that were written"
     with pytest.raises(DataError, match=words):
         spilled(once(), ["x"], 0, small_disk)

@@ -17,12 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from permissions import as_nobody, reachable
-from sgdfit.data.scan import BATCH_ROWS
-from sgdfit.data.text import block as text_blocks
-from sgdfit.data.text.block import blocks, last_row_end
-from sgdfit.data.text.delimited import open_delimited
-from sgdfit.data.text.places import file_place, stream_place
-from sgdfit.data.text.text_scan import scan_text
+from sgdfit.data.table import BATCH_ROWS
+from sgdfit.data.text import delimited as text_blocks
+from sgdfit.data.text.delimited import blocks, last_row_end, open_delimited
+from sgdfit.data.text.text_files import file_place, scan_text, stream_place
 from sgdfit.errors import DataError
 
 SIZES = [1, 2, 3, 7, 16, 64, 1 << 21]
@@ -268,7 +266,7 @@ def test_compressed_text_in_blocks(ending, tmp_path):
 @pytest.mark.parametrize("ending", COMPRESS)
 @pytest.mark.parametrize("small", [0, 1 << 20])
 def test_a_truncated_file_is_said_to_be_cut_off(ending, small, tmp_path, monkeypatch):
-    monkeypatch.setattr("sgdfit.data.text.text_scan.LOOKED_AT", 1000)
+    monkeypatch.setattr("sgdfit.data.text.text_files.LOOKED_AT", 1000)
     path = write(tmp_path, COMPRESS[ending](MANY)[:-100], f"data.csv.{ending}")
     words = rf"data\.csv\.{ending} is cut off, damaged or no .* file .*; copy or write it again"
     with pytest.raises(DataError, match=words):

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sgdfit.cli.terminal import say
 
 if TYPE_CHECKING:
-    from sgdfit.data.scan import Piece
-    from sgdfit.data.table import Table
+    from sgdfit.data.table import Piece, Table
     from sgdfit.fitting.callbacks import Callback, Progress
     from sgdfit.fitting.reduce import Pass
 

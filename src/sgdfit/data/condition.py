@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any, NamedTuple, NoReturn
 
-from sgdfit.data.wording import listed
+from sgdfit.data.messages import listed
 from sgdfit.errors import DataError, FormulaError, UsageError, did_you_mean
 
 MAX_CHARACTERS = 100_000

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-from sgdfit.data.scalars import scalar_of
-from sgdfit.data.wording import reason_of
+from sgdfit.data.floats import scalar_of
+from sgdfit.data.messages import reason_of
 from sgdfit.errors import DataError
 
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sgdfit.data.files import COMPRESSIONS, Origin, opened
-from sgdfit.data.kinds import kind_of
-from sgdfit.data.scan import BATCH_ROWS, batch_rows
+from sgdfit.data.floats import kind_of
+from sgdfit.data.messages import reason_of
+from sgdfit.data.table import BATCH_ROWS, batch_rows
 from sgdfit.data.where import ColumnStatistics, extremes_of
-from sgdfit.data.wording import reason_of
 from sgdfit.errors import DataError
 
 # Compressed pages are read in steps of so many bytes, a column at a time. Without this, a column

@@ -11,15 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from sgdfit.data.columns import as_floats
+from sgdfit.data.floats import Place, as_floats, kind_of, shown
 from sgdfit.data.formats import reading
-from sgdfit.data.kinds import kind_of
-from sgdfit.data.numeric import Place, shown
-from sgdfit.data.scan import BATCH_ROWS, Piece, Scan
-from sgdfit.data.scanned import arrow_floats, read_once, scanned_table
-from sgdfit.data.table import Table, clean_names
-from sgdfit.data.text.places import Prefixed
-from sgdfit.data.wording import listed, reason_of
+from sgdfit.data.messages import listed, reason_of
+from sgdfit.data.rows import arrow_floats, read_once, scanned_table
+from sgdfit.data.table import BATCH_ROWS, Piece, Scan, Table, clean_names
+from sgdfit.data.text.text_files import Prefixed
 from sgdfit.errors import DataError
 
 __all__ = ["lazy_scan", "open_arrow_stream", "open_batches", "open_reader"]

@@ -39,13 +39,11 @@ from sgdfit.data.formats import (
     reading,
 )
 from sgdfit.data.one_pass import open_arrow_stream
-from sgdfit.data.scan import Piece, Scan
-from sgdfit.data.scanned import scanned_table
-from sgdfit.data.table import Table
+from sgdfit.data.rows import scanned_table
+from sgdfit.data.table import Piece, Scan, Table
 from sgdfit.data.text.delimited import open_delimited
-from sgdfit.data.text.places import TextPlace, file_place, held, stream_place
-from sgdfit.data.text.places import opened as text_opened
-from sgdfit.data.text.text_scan import SMALL, scan_text
+from sgdfit.data.text.text_files import SMALL, TextPlace, file_place, held, scan_text, stream_place
+from sgdfit.data.text.text_files import opened as text_opened
 from sgdfit.data.where import filtered, possible_truth
 from sgdfit.errors import DataError, did_you_mean
 

@@ -21,7 +21,7 @@ Delimited text has a header unless its first line is all numbers; its columns ar
 lines are skipped; a header that starts with ``#`` is a comment too. Separator (comma, semicolon,
 tab, ``|`` or whitespace) and decimal sign (a comma only if it does not separate) are found from
 the first lines. Integers too long for int64 are read as floats. What each
-type of column becomes stands in `sgdfit.data.columns`.
+type of column becomes stands in `sgdfit.data.floats`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ import numpy as np
 
 from sgdfit.data.condition import Condition, read_condition
 from sgdfit.data.datasets import open_arrow_dataset
-from sgdfit.data.numeric import shown
+from sgdfit.data.floats import shown
 from sgdfit.data.one_pass import lazy_scan, open_batches, open_reader
 from sgdfit.data.paths import open_files, open_stream
 from sgdfit.data.table import Table, clean_names

@@ -1,28 +1,331 @@
-"""A table that is open: its column names are known, its numbers are not yet read."""
+"""What holds columns: in memory, or as pieces that are read by themselves; missing values."""
 
 from __future__ import annotations
 
+import math
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgdfit.data.columns import as_floats
-from sgdfit.data.missing import check_policy, settle
-from sgdfit.data.numeric import Place
-from sgdfit.data.scan import Scan
-from sgdfit.data.source import Source
-from sgdfit.data.wording import listed
-from sgdfit.errors import DataError, did_you_mean
+from sgdfit.data.floats import Place, as_floats
+from sgdfit.data.messages import listed
+from sgdfit.errors import DataError, UsageError, did_you_mean
 
-__all__ = ["Table", "clean_names", "levelled"]
+# Three float64 columns of this many rows take 1.5 MB, which stays in a second-level cache.
+CHUNK_ROWS = 65_536
+FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Rows in memory.
+
+    Parameters
+    ----------
+    columns : dict of str to numpy.ndarray
+        Each of shape (rows,), contiguous, float32 or float64 in native byte order.
+    label : str
+        How messages name the data: ``data.csv``, ``standard input``, ``the data``.
+    dropped : int
+        Rows that ``missing="drop"`` left out.
+    keep : bool[rows + dropped], optional
+        Which rows of the data these are, where some were left out and it is known.
+
+    Raises
+    ------
+    UsageError
+        When a column has another type, layout or length.
+
+    Examples
+    --------
+    >>> source = Source({"x": np.array([1.0, 2.0, 3.0])}, "the data")
+    >>> source.rows
+    3
+    >>> [x.tolist() for (x,) in source.chunks(["x"], size=2)]
+    [[1.0, 2.0], [3.0]]
+    """
+
+    columns: dict[str, np.ndarray[Any, Any]]
+    label: str
+    dropped: int = 0
+    keep: np.ndarray[Any, Any] | None = None
+
+    def __post_init__(self) -> None:
+        rows = self.rows
+        for name, column in self.columns.items():
+            if column.dtype not in FLOATS:
+                raise UsageError(
+                    f"column {name!r} of a Source is {column.dtype}; it must be float32 or"
+                    " float64 in native byte order"
+                )
+            if column.shape != (rows,) or not column.flags.c_contiguous:
+                raise UsageError(
+                    f"column {name!r} of a Source has the shape {column.shape}; it must be"
+                    f" one contiguous run of {rows} rows"
+                )
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return next((column.size for column in self.columns.values()), 0)
+
+    def chunks(
+        self, names: Sequence[str], size: int = CHUNK_ROWS
+    ) -> Iterator[tuple[np.ndarray[Any, Any], ...]]:
+        """Yield consecutive views of the columns ``names``, at most ``size`` rows each.
+
+        Raises
+        ------
+        UsageError
+            When ``size`` is below 1.
+
+        Examples
+        --------
+        >>> source = Source({"x": np.arange(3.0), "y": np.ones(3)}, "the data")
+        >>> [(x.size, y.size) for x, y in source.chunks(["x", "y"], size=2)]
+        [(2, 2), (1, 1)]
+        """
+        if size < 1:
+            raise UsageError(f"a chunk of {size} rows cannot be read; size must be 1 or more")
+        chosen = [self.columns[name] for name in names]
+        for start in range(0, self.rows, size):
+            yield tuple(column[start : start + size] for column in chosen)
+
 
 Array = np.ndarray[Any, Any]
 
+POLICIES = ("error", "drop")
 
-def _nowhere(row: int) -> str:
+
+def check_policy(missing: str) -> None:
+    """Refuse anything but ``"error"`` and ``"drop"``.
+
+    Raises
+    ------
+    UsageError
+        For another word.
+
+    Examples
+    --------
+    >>> check_policy("dorp")
+    Traceback (most recent call last):
+    sgdfit.errors.UsageError: missing='dorp' is not known; ... Did you mean 'drop'?
+    """
+    if missing in POLICIES:
+        return
+    hint = did_you_mean(missing, POLICIES) if isinstance(missing, str) else ""
+    raise UsageError(
+        f"missing={missing!r} is not known; write 'error' to refuse rows without finite"
+        f" numbers, or 'drop' to leave them out.{hint}"
+    )
+
+
+def settle(
+    columns: dict[str, Array], label: str, missing: str, line: Callable[[int], str]
+) -> Source:
+    """Turn equally long ``columns`` into a `Source` whose every number is finite.
+
+    Parameters
+    ----------
+    columns : dict of str to numpy.ndarray
+        Each of shape (rows,).
+    label : str
+        How messages name the data.
+    missing : {"error", "drop"}
+        What becomes of rows that are not finite.
+    line : callable
+        Row counted from 0 -> words that say where it stands in a file, or an empty string.
+
+    Raises
+    ------
+    DataError
+        When ``missing="error"`` and a number is not finite, or no row remains.
+
+    Examples
+    --------
+    >>> source = settle({"x": np.array([1.0, np.nan])}, "the data", "drop", lambda row: "")
+    >>> source.rows, source.dropped
+    (1, 1)
+    """
+    masks = _masks(columns)
+    if not masks:
+        return Source(columns, label)
+    keep = np.logical_and.reduce(list(masks.values()))
+    if missing == "error":
+        raise DataError(_sentence(columns, masks, keep, label, line))
+    if not keep.any():
+        raise DataError(
+            f"no row of {label} remains: each of its {keep.size} rows lacks a finite number in"
+            f" {listed(masks)}; check these columns"
+        )
+    kept = {name: column[keep] for name, column in columns.items()}
+    return Source(kept, label, int(keep.size - np.count_nonzero(keep)), keep)
+
+
+def keep_finite(
+    columns: dict[str, Array], label: str, missing: str, line: Callable[[int], str], first: int
+) -> Array | None:
+    """Return which rows of a block to keep, bool[rows], or None for all of them.
+
+    Parameters
+    ----------
+    columns : dict of str to numpy.ndarray
+        Each of shape (rows,).
+    label : str
+        The file that holds the block.
+    missing : {"error", "drop"}
+    line : callable
+        Row of the block, counted from 0 -> words that say where it stands, or an empty string.
+    first : int
+        The row of the file at which the block begins, counted from 0.
+
+    Raises
+    ------
+    DataError
+        When ``missing="error"`` and a number is not finite.
+
+    Examples
+    --------
+    >>> x = np.array([1.0, np.inf])
+    >>> keep_finite({"x": x}, "data.parquet", "drop", lambda row: "", 0)
+    array([ True, False])
+    >>> keep_finite({"x": x}, "data.parquet", "error", lambda row: "", 1000)
+    Traceback (most recent call last):
+    sgdfit.errors.DataError: column 'x' row 1002 of data.parquet is infinity; correct such rows, ...
+    """
+    masks = _masks(columns)
+    if not masks:
+        return None
+    keep = np.asarray(np.logical_and.reduce(list(masks.values())))
+    if missing == "drop":
+        return keep
+    row, name = min((int(np.argmin(mask)), name) for name, mask in masks.items())
+    raise DataError(
+        f"column {name!r} row {first + row + 1}{line(row)} of {label} is"
+        f" {_word(columns[name][row])}; correct such rows, or pass missing='drop' (--missing drop"
+        " on the command line) to leave them out"
+    )
+
+
+def _masks(columns: dict[str, Array]) -> dict[str, Array]:
+    """Return which rows are finite, of the columns where not all are."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        masks = {name: np.isfinite(c) for name, c in columns.items() if not _all_finite(c)}
+    return {name: mask for name, mask in masks.items() if not mask.all()}
+
+
+def _all_finite(column: Array) -> bool:
+    """Look through the sum first: NaN and infinities survive it, and it needs no memory."""
+    return math.isfinite(float(column.sum())) or bool(np.isfinite(column).all())
+
+
+def _sentence(
+    columns: dict[str, Array],
+    masks: dict[str, Array],
+    keep: Array,
+    label: str,
+    line: Callable[[int], str],
+) -> str:
+    bad = int(keep.size - np.count_nonzero(keep))
+    firsts = sorted((int(np.argmin(mask)), name) for name, mask in masks.items())
+    found = [
+        f"column {name!r} row {row + 1}{line(row)} is {_word(columns[name][row])}"
+        + (" (first)" if place == 0 and bad > 1 else "")
+        for place, (row, name) in enumerate(firsts)
+    ]
+    has = "has" if bad == 1 else "have"
+    return (
+        f"{bad} of {keep.size} rows {has} no finite number in {label}: {', '.join(found)}; correct"
+        " them, or pass missing='drop' (--missing drop on the command line) to leave them out"
+    )
+
+
+def _word(value: float) -> str:
+    return "missing (NaN)" if math.isnan(value) else "infinity" if value > 0 else "-infinity"
+
+
+# The most rows that are kept together where Arrow hands them out.
+BATCH_ROWS = 1 << 18
+# The most rows to decode at once, and about the most numbers: 8 MB.
+DECODED_ROWS, DECODED_NUMBERS = 1 << 19, 1 << 20
+# Fewer rows than this are not worth handing out.
+LEAST_ROWS = 16_384
+
+
+def batch_rows(columns: int) -> int:
+    """Return how many rows of so many columns to decode at once.
+
+    Examples
+    --------
+    >>> batch_rows(2), batch_rows(16)
+    (524288, 65536)
+    """
+    return min(DECODED_ROWS, max(LEAST_ROWS, DECODED_NUMBERS // max(1, columns)))
+
+
+def _nowhere(piece: Piece, row: int) -> str:
+    return ""
+
+
+class Piece(NamedTuple):
+    """A part of the data that is read by itself: a row group, a run of batches, a text file.
+
+    Attributes
+    ----------
+    label : str
+        The file, as messages name it.
+    first : int
+        The row of that file at which the piece begins, counted from 0.
+    rows : int or None
+        How many it holds; None where that is known only once they are read.
+    read : function of column names
+        Yields these columns as Arrow record batches, in order, of at most `DECODED_ROWS` rows;
+        each call begins anew. Different pieces may be read on different threads at once.
+    """
+
+    label: str
+    first: int
+    rows: int | None
+    read: Callable[[Sequence[str]], Iterator[Any]]
+
+
+class Scan(NamedTuple):
+    """Pieces of one table.
+
+    Attributes
+    ----------
+    names : tuple of str
+        The columns, as `sgdfit.data.table.clean_names` writes them.
+    label : str
+        How messages name the data.
+    pieces : tuple of Piece
+        In an order that never changes.
+    again : bool
+        Whether they can be read more than once.
+    fingerprint : str
+        Tells these data from others, and from what they were before a change; empty if unknown.
+    decimal : str
+        The decimal sign of numbers that are stored as text.
+    line : function of a piece and a row of it, counted from 0
+        Words that say where the row stands in a file, such as `` (line 12)``.
+    slow : bool
+        Whether reading takes so long that what has been read is better kept.
+    """
+
+    names: tuple[str, ...]
+    label: str
+    pieces: tuple[Piece, ...]
+    again: bool = True
+    fingerprint: str = ""
+    decimal: str = "."
+    line: Callable[[Piece, int], str] = _nowhere
+    slow: bool = False
+
+
+def _unplaced(row: int) -> str:
     return ""
 
 
@@ -51,7 +354,7 @@ class Table:
     names: tuple[str, ...]
     label: str
     fetch: Callable[[Sequence[int]], Sequence[object]] = field(repr=False)
-    line: Callable[[int], str] = field(default=_nowhere, repr=False)
+    line: Callable[[int], str] = field(default=_unplaced, repr=False)
     decimal: str = "."
     scan: Scan | None = field(default=None, repr=False)
     where: str = ""

@@ -17,16 +17,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgdfit.data.columns import raw_array
 from sgdfit.data.condition import Condition
-from sgdfit.data.decimals import floats_of_decimals
-from sgdfit.data.kinds import kind_of, plain_type
-from sgdfit.data.numeric import Place
-from sgdfit.data.scalars import array_of, as_bools, bools_of, numbers_of, scalar_of
-from sgdfit.data.scan import BATCH_ROWS, Piece, Scan
-from sgdfit.data.scanned import scanned_table
-from sgdfit.data.table import Table
-from sgdfit.data.wording import reason_of
+from sgdfit.data.floats import (
+    Place,
+    array_of,
+    as_bools,
+    bools_of,
+    floats_of_decimals,
+    kind_of,
+    numbers_of,
+    plain_type,
+    raw_array,
+    scalar_of,
+)
+from sgdfit.data.messages import reason_of
+from sgdfit.data.rows import scanned_table
+from sgdfit.data.table import BATCH_ROWS, Piece, Scan, Table
 from sgdfit.errors import DataError
 
 Array = np.ndarray[Any, Any]

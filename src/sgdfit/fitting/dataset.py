@@ -10,11 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sgdfit.checkpoint.checkpoint import Checkpoint
-from sgdfit.data.alignment import Aligner
 from sgdfit.data.opening import without_weightless
-from sgdfit.data.scan import Piece
-from sgdfit.data.source import Source
-from sgdfit.data.stream import Stream
+from sgdfit.data.rows import Aligner, Stream
+from sgdfit.data.table import Piece, Source
 from sgdfit.fitting.options import Means
 from sgdfit.fitting.reduce import (
     ColumnStats,

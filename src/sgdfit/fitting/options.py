@@ -17,7 +17,7 @@ import numpy as np
 from sgdfit import __version__
 from sgdfit.checkpoint.checkpoint import Arrays, Checkpoint, Records, open_checkpoint
 from sgdfit.choice import choose, number, switch, whole
-from sgdfit.data.fingerprints import fingerprint_of
+from sgdfit.data.datasets import fingerprint_of
 from sgdfit.errors import CheckpointWarning, UsageError, did_you_mean
 from sgdfit.fitting.callbacks import Callback
 from sgdfit.fitting.weights import Weighting

@@ -9,14 +9,9 @@ from typing import Any, Literal, NamedTuple, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from sgdfit.data.alignment import aligned
-from sgdfit.data.missing import check_policy, keep_finite
-from sgdfit.data.prefetch import ahead
 from sgdfit.data.readers import open_table
-from sgdfit.data.scan import Piece, Scan
-from sgdfit.data.scanned import batch_floats
-from sgdfit.data.source import Source
-from sgdfit.data.table import Table, clean_names
+from sgdfit.data.rows import ahead, aligned, batch_floats
+from sgdfit.data.table import Piece, Scan, Source, Table, check_policy, clean_names, keep_finite
 from sgdfit.errors import DataError, UsageError, did_you_mean
 from sgdfit.fitting.options import Means, as_means
 from sgdfit.fitting.weights import columns_of, weights_of

@@ -8,11 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sgdfit.checkpoint.checkpoint import Checkpoint
-from sgdfit.data.fingerprints import fingerprint_of
+from sgdfit.data.datasets import fingerprint_of
 from sgdfit.data.opening import open_rows
-from sgdfit.data.source import Source
-from sgdfit.data.stream import Stream
-from sgdfit.data.table import Table
+from sgdfit.data.rows import Stream
+from sgdfit.data.table import Source, Table
 from sgdfit.errors import DataError, UsageError, did_you_mean
 from sgdfit.fitting.callbacks import Callback
 from sgdfit.fitting.dataset import Population, in_memory, take_in

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
-from sgdfit.data.alignment import Aligner
-from sgdfit.data.stream import release_unused
+from sgdfit.data.rows import Aligner, release_unused
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.kernel.kernel import PANEL, Chunk, Kernel, Sums, chunk_of, combined
 from sgdfit.kernel.moments import looked_through

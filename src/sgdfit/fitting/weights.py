@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sgdfit.data.source import Source
+from sgdfit.data.table import Source
 from sgdfit.errors import DataError, UsageError, did_you_mean
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.parsing import parse_expression

@@ -8,11 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgdfit.data.columns import as_floats
-from sgdfit.data.missing import settle
-from sgdfit.data.numeric import Place
-from sgdfit.data.source import Source
-from sgdfit.data.table import Table, levelled
+from sgdfit.data.floats import Place, as_floats
+from sgdfit.data.table import Source, Table, levelled, settle
 from sgdfit.errors import DataError
 from sgdfit.fitting.weights import Weighting, columns_of, relative_weights, weights_of
 from sgdfit.model.model import Model

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from sgdfit.choice import whole
-from sgdfit.data.missing import check_policy
 from sgdfit.data.readers import open_table
+from sgdfit.data.table import check_policy
 from sgdfit.errors import DataError, UsageError
 from sgdfit.fitting import entry
 from sgdfit.fitting.nonsmooth import has_kink

@@ -11,8 +11,7 @@ import numpy as np
 
 from sgdfit.data.opening import open_rows
 from sgdfit.data.readers import open_table
-from sgdfit.data.source import Source
-from sgdfit.data.table import Table
+from sgdfit.data.table import Source, Table
 from sgdfit.errors import UsageError, did_you_mean
 from sgdfit.fitting.prediction import band_on, noise_variance, rebuild
 from sgdfit.fitting.sampling import reserved

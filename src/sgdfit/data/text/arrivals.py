@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from sgdfit.data.arrow import MISSING_SPELLINGS
+from sgdfit.data.floats import MISSING_SPELLINGS
+from sgdfit.data.messages import counted
 from sgdfit.data.table import Table
 from sgdfit.data.text.delimited import refuse_binary
 from sgdfit.data.text.dialect import (
@@ -21,7 +22,6 @@ from sgdfit.data.text.dialect import (
     is_comment,
     split,
 )
-from sgdfit.data.wording import counted
 from sgdfit.errors import DataError
 
 __all__ = ["Lines", "TextArrivals"]

@@ -1,29 +1,19 @@
-"""CSV, TSV and other delimited text, read by Arrow."""
+"""Delimited text to columns: whole, or in blocks that are parsed by themselves."""
 
 from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgdfit.data.arrow import MISSING_SPELLINGS
+from sgdfit.data.floats import MISSING_SPELLINGS
+from sgdfit.data.messages import counted
 from sgdfit.data.table import Table
 from sgdfit.data.text.dialect import ERROR_BYTES, WORD, Data, Dialect, find_dialect, rows
-from sgdfit.data.wording import counted
 from sgdfit.errors import DataError
-
-__all__ = [
-    "HEAD",
-    "open_delimited",
-    "parsed",
-    "refuse_binary",
-    "with_newlines",
-    "without_comments",
-    "wrong_row",
-]
 
 HEAD = 65_536
 LOOKS = (
@@ -260,3 +250,266 @@ def _line(data: Data, dialect: Dialect, row: int) -> str:
         if place == row:
             return f" (line {number})"
     return ""
+
+
+Types = Mapping[int, Any]
+
+
+def settled(text: bytes, dialect: Dialect) -> Types:
+    r"""Return the types of all columns of some whole rows, by position.
+
+    Rows that cannot be read settle nothing: what is wrong with them is said once they are needed.
+
+    Examples
+    --------
+    >>> from sgdfit.data.text.dialect import find_dialect
+    >>> text = b"1,2.5\n3,4\n"
+    >>> settled(text, find_dialect(text, "data.csv", []))
+    {0: DataType(int64), 1: DataType(double)}
+    """
+    import pyarrow as pa
+
+    places = range(len(dialect.names))
+    try:
+        table = parsed(text, dialect, places, size=len(text))
+    except pa.ArrowInvalid:
+        return {}
+    return _known(dict(zip(places, table.schema.types, strict=True)))
+
+
+def columns_of(
+    text: bytes, dialect: Dialect, positions: Sequence[int], types: Types
+) -> tuple[Any, Types]:
+    """Return the columns at ``positions`` as an Arrow table, and their types from now on.
+
+    Raises
+    ------
+    pyarrow.ArrowInvalid
+        When a row has too few or too many fields.
+    """
+    import pyarrow as pa
+
+    wanted = {place: types[place] for place in positions if place in types}
+    try:
+        table = parsed(text, dialect, positions, wanted, size=len(text), threads=False)
+    except pa.ArrowInvalid:
+        found = parsed(text, dialect, positions, size=len(text), threads=False)
+        wanted = _wider(wanted, _named(found, positions))
+        table = parsed(text, dialect, positions, wanted, size=len(text), threads=False)
+    return table, {**types, **_known(_named(table, positions))}
+
+
+def _named(table: Any, positions: Sequence[int]) -> dict[int, Any]:
+    return {place: table.schema.field(str(place)).type for place in positions}
+
+
+def _known(types: dict[int, Any]) -> dict[int, Any]:
+    """Leave out columns that are empty so far."""
+    import pyarrow.types as kinds
+
+    return {place: kind for place, kind in types.items() if not kinds.is_null(kind)}
+
+
+def _wider(types: Types, found: Types) -> dict[int, Any]:
+    wide = {place: _both(types.get(place), kind) for place, kind in found.items()}
+    return _known(wide)
+
+
+def _both(kind: Any, found: Any) -> Any:
+    """Return a type that holds the values of two; text where there is none."""
+    import pyarrow as pa
+    import pyarrow.types as kinds
+
+    if kind is None or kind == found or kinds.is_null(found):
+        return found if kind is None else kind
+    for test, wide in (
+        (kinds.is_binary, pa.binary()),
+        (lambda t: kinds.is_integer(t) or kinds.is_floating(t), pa.float64()),
+        (lambda t: kinds.is_date32(t) or t == pa.timestamp("s"), pa.timestamp("s")),
+        (lambda t: kinds.is_date32(t) or _is_local(t), pa.timestamp("ns")),
+    ):
+        either = any if wide == pa.binary() else all
+        if either(test(t) for t in (kind, found)):
+            return wide
+    return pa.string()
+
+
+def _is_local(kind: Any) -> bool:
+    import pyarrow.types as kinds
+
+    return bool(kinds.is_timestamp(kind)) and kind.tz is None
+
+
+def first_unlike(column: Any, kind: Any) -> int | None:
+    """Return the first row of ``column`` that is no time, where ``kind`` is one and it is text.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> first_unlike(pa.chunked_array([["2020-01-01", "1.5"]]), pa.date32())
+    1
+    """
+    import pyarrow as pa
+    import pyarrow.types as kinds
+
+    if kind is None or not kinds.is_temporal(kind) or not kinds.is_string(column.type):
+        return None
+    wide = kind if kinds.is_time(kind) else pa.timestamp("ns", getattr(kind, "tz", None))
+    low, high = 0, len(column)
+    while low < high:
+        middle = (low + high) // 2
+        if _casts(column.slice(0, middle + 1), wide):
+            low = middle + 1
+        else:
+            high = middle
+    return low if low < len(column) else None
+
+
+def _casts(column: Any, kind: Any) -> bool:
+    import pyarrow as pa
+
+    try:
+        column.cast(kind)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+# A quarter of a common last-level cache; larger blocks are not read faster.
+BLOCK = 1 << 21
+# A row that is longer has a quote that is never closed.
+LONGEST_ROW = 1 << 26
+QUOTE, RETURN = 34, 13
+
+
+class Block(NamedTuple):
+    """A run of whole rows.
+
+    Attributes
+    ----------
+    text : bytes
+        The rows; comments are blank lines.
+    line : int
+        The number of its first line, counted from 1.
+    lines : int
+        How many lines it has, the last of the file included if it has no end.
+    """
+
+    text: bytes
+    line: int
+    lines: int
+
+
+def blocks(
+    take: Callable[[int], bytes], separator: str, line: int, label: str, size: int = BLOCK
+) -> Iterator[Block]:
+    r"""Yield all that ``take`` hands out, in blocks of about ``size`` bytes.
+
+    Parameters
+    ----------
+    take : callable
+        Returns so many bytes, and fewer only at the end.
+    separator : str
+        A blank stands for any run of blanks; quotes then end with their line.
+    line : int
+        The number of the first line.
+    label : str
+        How messages name the text.
+    size : int
+
+    Raises
+    ------
+    DataError
+        When a row does not end within 64 MB.
+
+    Examples
+    --------
+    >>> import io
+    >>> text = io.BytesIO(b"1,2\n# three\n3,4")
+    >>> [block.text for block in blocks(text.read, ",", 1, "data.csv", size=5)]
+    [b'1,2\n', b'\n3,4']
+    """
+    rest, wanted = b"", size
+    while True:
+        part = take(wanted)
+        if len(part) < wanted:
+            text = rest + part
+            if text:
+                yield _block(without_comments(text) if b"#" in text else text, line)
+            return
+        whole, begun = _whole_lines(rest, part)
+        end = last_row_end(whole, separator)
+        rest, wanted = whole[end:] + begun, size if end else 2 * wanted
+        if end:
+            block = _block(whole[:end] if end < len(whole) else whole, line)
+            line += block.lines
+            yield block
+        elif len(rest) > LONGEST_ROW:
+            raise DataError(
+                f"the row that begins in line {line} of {label} does not end within"
+                f" {len(rest) >> 20} MB; check the quotes there"
+            )
+
+
+def _block(text: bytes, line: int) -> Block:
+    ends = int(np.count_nonzero(np.frombuffer(text, np.uint8) == NEWLINE))
+    return Block(text, line, ends + (not text.endswith(b"\n")))
+
+
+def _whole_lines(rest: bytes, part: bytes) -> tuple[bytes, bytes]:
+    """Return the lines that have an end, without comments, and the beginning of the next."""
+    end = part.rfind(b"\n") + 1
+    if not end:
+        rest, part = b"", rest + part
+        end = part.rfind(b"\n") + 1
+    whole = b"".join((rest, memoryview(part)[:end]))
+    return (without_comments(whole) if b"#" in whole else whole), part[end:]
+
+
+def last_row_end(text: bytes, separator: str) -> int:
+    r"""Return where the last whole row ends, in bytes; a newline in quotes ends none.
+
+    Examples
+    --------
+    >>> last_row_end(b'1,2\n3,"a\nb', ",")
+    4
+    """
+    end = text.rfind(b"\n") + 1
+    if separator == " " or b'"' not in text:
+        return end
+    codes = np.frombuffer(text, np.uint8)
+    quotes = np.flatnonzero(codes == QUOTE)
+    spans = _pairs(codes, quotes, separator)
+    if spans is None:
+        spans = _spans(text, separator)
+    while end:
+        before = int(np.searchsorted(spans[:, 0], end))
+        if not before or spans[before - 1, 1] < end:
+            return end
+        end = text.rfind(b"\n", 0, int(spans[before - 1, 0])) + 1
+    return 0
+
+
+def _pairs(
+    codes: np.ndarray[tuple[int], np.dtype[np.uint8]],
+    quotes: np.ndarray[tuple[int], np.dtype[np.intp]],
+    separator: str,
+) -> np.ndarray[tuple[int, int], np.dtype[np.intp]] | None:
+    """Return where quotes begin and end; None where one stands within a field, as in ``5"``."""
+    opening = quotes[::2]
+    before = codes[np.maximum(opening - 1, 0)]
+    # two quotes in a row are one that is part of the field
+    begins = np.isin(before, [ord(separator), NEWLINE, RETURN, QUOTE]) | (opening == 0)
+    if not begins.all():
+        return None
+    closing = np.full(opening.size, codes.size)
+    closing[: quotes.size // 2] = quotes[1::2]
+    return np.stack([opening, closing], axis=1)
+
+
+def _spans(text: bytes, separator: str) -> np.ndarray[tuple[int, int], np.dtype[np.intp]]:
+    """Return the same for any text, slowly: a quote opens only at the beginning of a field."""
+    begins = rb"(?:\A|(?<=[\r\n" + re.escape(separator.encode()) + rb']))"'
+    quoted = re.compile(begins + rb'[^"]*(?:""[^"]*)*(?:"|\Z)')
+    found = [match.span() for match in quoted.finditer(text)]
+    return np.array(found, np.intp).reshape(-1, 2)

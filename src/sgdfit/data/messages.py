@@ -1,10 +1,8 @@
-"""What messages share: counts and names in a sentence, and the reason of an error."""
+"""What error messages share."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-
-__all__ = ["counted", "listed", "reason_of"]
 
 NAMES_SHOWN = 20
 
