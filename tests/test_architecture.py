@@ -91,7 +91,7 @@ def test_each_dependency_has_its_place(name):
 
 
 def test_parts_that_plug_in_do_not_know_one_another():
-    parts = {"optimizers.schedules", "data.table", "model.loss"}
+    parts = {"optimizers.schedule", "data.table", "model.loss"}
     for name in parts:
         for target in imported(MODULES[name]):
             assert target.removeprefix("sgdfit.").rpartition(".")[0] not in parts - {name}

@@ -60,10 +60,6 @@ def feather(tmp_path):
     return path
 
 
-def tensors(torch, tmp_path):
-    return {name: torch.tensor(column) for name, column in COLUMNS.items()}
-
-
 def nullable(tmp_path):
     return frame(tmp_path).convert_dtypes()
 
@@ -79,7 +75,6 @@ FORMS = {
     "lazy polars": lambda path: pytest.importorskip("polars").LazyFrame(COLUMNS),
     "arrow": arrow,
     "arrow reader": reader,
-    "torch": tensors,
     "csv": csv,
     "csv.gz": gzipped,
     "parquet": parquet,
@@ -90,8 +85,17 @@ FORMS = {
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("kernel", ["numpy", "compiled"])
 def test_every_form_gives_the_same_bits(form, kernel, tmp_path):
+    check_same_bits(FORMS[form](tmp_path), kernel)
+
+
+@pytest.mark.parametrize("kernel", ["numpy", "compiled"])
+def test_tensors_give_the_same_bits(torch, kernel):
+    check_same_bits({name: torch.tensor(column) for name, column in COLUMNS.items()}, kernel)
+
+
+def check_same_bits(data, kernel):
     plain = sgdfit.fit(FORMULA, COLUMNS, kernel=kernel, **OPTIONS)
-    other = sgdfit.fit(FORMULA, FORMS[form](tmp_path), kernel=kernel, **OPTIONS)
+    other = sgdfit.fit(FORMULA, data, kernel=kernel, **OPTIONS)
     np.testing.assert_array_equal(other.trace.parameters, plain.trace.parameters)
     np.testing.assert_array_equal(other.trace.loss, plain.trace.loss)
     np.testing.assert_array_equal(other.covariance, plain.covariance)
