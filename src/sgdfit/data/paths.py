@@ -23,7 +23,6 @@ from sgdfit.data.files import (
     dangling,
     in_memory,
     is_many,
-    on_disk,
     opened,
     select,
     unpacking,
@@ -71,10 +70,14 @@ def open_selection(selection: Selection, condition: Condition | None = None) -> 
                 f" ({origin.label}); give files of one format{advice}"
             )
         if not origin.stamp.size:
-            raise DataError(f"{origin.label} is empty (0 bytes); give it rows, or leave it out")
+            advice = "" if len(chosen) == 1 else ", or leave it out"
+            raise DataError(f"{origin.label} is empty (0 bytes); give it rows{advice}")
     if kind is TEXT or kind.open is None:
         return _open_text([(o, c) for o, _, c in chosen], selection.label, condition)
-    origins = [unpacked(o, c) if c else o for o, _, c in chosen]
+    origins = [_unpacked(o, c) if c else o for o, _, c in chosen]
+    if len(chosen) == 1 and chosen[0][2]:
+        # Unpacked once rather than with each of its pieces.
+        origins = [in_memory(origins[0].open().read_buffer(), first.label)]
     return open_dataset(origins, kind.open, selection.label, condition)
 
 
@@ -109,14 +112,8 @@ def _by_first_bytes(selection: Selection) -> list[tuple[Origin, Format, str | No
     return found
 
 
-def unpacked(origin: Origin, compression: str) -> Origin:
-    """Return a compressed file as its content, which is unpacked into memory when it is opened.
-
-    Raises
-    ------
-    DataError
-        When it is damaged, as it is opened.
-    """
+def _unpacked(origin: Origin, compression: str) -> Origin:
+    """Return a compressed file as its content, which is unpacked into memory when it is opened."""
     import pyarrow as pa
 
     def open_unpacked() -> Any:
@@ -142,7 +139,7 @@ def _open_text(
         table = scan_text(places, label)
     if table is None:
         raise DataError(f"{label} has no rows; give at least one")
-    return table if condition is None else filtered(table, condition)
+    return _chosen(table, condition)
 
 
 def _place(origin: Origin, compression: str | None) -> TextPlace:
@@ -201,34 +198,13 @@ def open_files(
     """
     if not isinstance(data, str | os.PathLike) or is_many(os.fspath(data)):
         return open_selection(select(data), condition)
-    return open_path(data, condition)
-
-
-def open_path(path: str | os.PathLike[str], condition: Condition | None = None) -> Table:
-    """Open the file at ``path``, or standard input for ``-``.
-
-    Raises
-    ------
-    DataError
-        When there is no such file, it may not be read, or its format is not supported.
-    """
-    text = os.fspath(path)
+    text = os.fspath(data)
     if text == "-":
         return _chosen(open_stream(sys.stdin, "standard input"), condition)
     place = Path(os.path.expanduser(text))
-    mode = _mode(place, text)
-    if not stat.S_ISREG(mode):
+    if not stat.S_ISREG(_mode(place, text)):
         return _chosen(open_stream(_pipe(place, text), text), condition)
-    compression, kind = format_of(place.name)
-    origin = on_disk(str(place), place.name)
-    if not origin.stamp.size:
-        raise DataError(f"{place.name} is empty (0 bytes); give it rows")
-    if kind.open is None:
-        return _chosen(scan_text([place]), condition)
-    if compression:
-        # Unpacked once rather than with each of its pieces.
-        origin = in_memory(unpacked(origin, compression).open().read_buffer(), place.name)
-    return open_dataset([origin], kind.open, place.name, condition)
+    return open_selection(select(data), condition)
 
 
 def _chosen(table: Table, condition: Condition | None) -> Table:
