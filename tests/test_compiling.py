@@ -16,7 +16,7 @@ from sgdfit.errors import CacheWarning
 from sgdfit.kernel import compiled_kernel, compiling
 from sgdfit.kernel.compiling import folder, function, load
 from sgdfit.kernel.kernel import Chunk, make
-from sgdfit.kernel.kernel_source import sweep_source
+from sgdfit.kernel.templates import sweep_source
 from sgdfit.model.model import build
 from sgdfit.optimizers import adam, sgd
 
@@ -220,14 +220,15 @@ def test_the_source_of_a_sweep_holds_generated_names_alone():
     )
     plain = build("y = a*exp(-b*x*z) + c*w", ["y", "x", "z", "w"])
     words, expected = (
-        set(re.findall(r"[^\W\d]\w*", sweep_source(m, True, adam()))) for m in (model, plain)
+        set(re.findall(r"[^\W\d]\w*", sweep_source(m, True, adam(), single=True)))
+        for m in (model, plain)
     )
     assert words == expected
 
 
 def test_compiling_is_quick_enough_to_wait_for(place):
     """The estimate that the choice of the form rests on, within a factor for a busy machine."""
-    source = sweep_source(build("y = a*exp(-b*x) + c", ["x", "y"]), False, adam())
+    source = sweep_source(build("y = a*exp(-b*x) + c", ["x", "y"]), False, adam(), single=False)
     call, none = function(source, "sweep"), np.empty(0)
     begun = time.perf_counter()
     call(

@@ -12,7 +12,7 @@ from sgdfit.formula.evaluation import evaluate, find_domain_error
 from sgdfit.formula.formula import as_formula, derivative
 from sgdfit.formula.functions import ALIASES, CONSTANTS, FUNCTIONS, OPERATIONS, by_class, lookup
 from sgdfit.formula.real import finite, power
-from sgdfit.kernel.programs import HEADER
+from sgdfit.kernel.templates import HEADER
 
 LINE, WAVE = (-3.0, 3.0), (-1.4, 1.4)
 UNIT, POSITIVE, ABOVE_ONE = (-0.95, 0.95), (0.05, 5.0), (1.05, 6.0)

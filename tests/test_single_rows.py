@@ -1,64 +1,14 @@
-"""Steps by one row: what is computed beforehand, in which order, and where the steps lead."""
+"""Steps by one row, in both forms."""
 
 import numpy as np
 import pytest
 
 from sgdfit.kernel.kernel import Chunk, Segment, State, make
 from sgdfit.kernel.order import in_order, shuffled
-from sgdfit.kernel.single_rows import terms_of
 from sgdfit.model.model import build
 from sgdfit.optimizers import adam, sgd
 
 ROWS = 2500
-
-
-@pytest.mark.parametrize(
-    ("formula", "loss", "known", "lines"),
-    [
-        (
-            "y = a*x**2 + b*x + c", "mse", [],
-            ["s_0 = x0*x0", "residual = -x1 + p2 + s_0*p0 + x0*p1", "j0 = s_0", "j1 = x0",
-             "j2 = 1.0", "loss = residual*residual", "steep = residual", "gain = 2.0"],
-        ),
-        (
-            "log(y) = a*log(x) + b", "mse", ["-log(y)", "log(x)"],
-            ["residual = e0 + p1 + e1*p0", "j0 = e1", "j1 = 1.0"],
-        ),
-        (
-            "y = a*sin(x)*exp(x)*x", "mse", ["x*exp(x)*sin(x)"],
-            ["residual = -x1 + e0*p0", "j0 = e0"],
-        ),
-        (
-            "y = a*exp(-b*x) + sqrt(x)", "mse", ["sqrt(x) - y"],
-            ["s_0 = library.exp(-x0*p1)", "s_1 = p0*s_0", "residual = e0 + s_1", "j0 = s_0",
-             "j1 = -x0*s_1"],
-        ),
-        (
-            "y = exp(a*x)", "poisson", [],
-            ["s_0 = library.exp(x0*p0)", "prediction = s_0", "target = x1", "j0 = x0*s_0"],
-        ),
-        (
-            "y = a*sin(b*x)", "mse", [],
-            ["s_0 = x0*p1", "s_1 = elementary.sin(s_0)", "residual = -x1 + p0*s_1", "j0 = s_1",
-             "j1 = x0*p0*elementary.cos(s_0)"],
-        ),
-    ],
-)  # fmt: skip
-def test_little_is_left_to_do_once_the_parameters_are_known(formula, loss, known, lines):
-    terms = terms_of(build(formula, ["x", "y"], loss=loss))
-    assert sorted(map(str, terms.known)) == sorted(known)
-    assert terms.lines.quick[: len(lines)] == lines
-
-
-def test_long_sums_are_two_that_do_not_wait_for_each_other():
-    names = "uvwxz"
-    formula = "y = " + " + ".join(f"a{name}*{name}" for name in names)
-    (line,) = (
-        line
-        for line in terms_of(build(formula, [*names, "y"])).lines.quick
-        if line.startswith("residual")
-    )
-    assert line == "residual = (-x5 + x1*p1 + x3*p3) + (x0*p0 + x2*p2 + x4*p4)"
 
 
 def steps(form, formula, columns, kind, *, optimizer=None, weighted=False, loss="mse", rate=1e-3):

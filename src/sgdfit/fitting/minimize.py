@@ -24,7 +24,6 @@ from sgdfit.inference.diagnosis import Diagnosis
 from sgdfit.kernel.kernel import Kernel, Sums, choose_form, make
 from sgdfit.model.loss import SQUARED
 from sgdfit.model.model import Model
-from sgdfit.optimizers import sgd
 from sgdfit.result.result import Result
 
 DEFAULT_STEPS = 2_000
@@ -36,7 +35,6 @@ MOST_LOOKS = 40
 FINE, FINE_OF_MANY = 1e-11, 1e-3
 # Compiling is worth while for about this many passes through the rows.
 PASSES = 4
-UNUSED = sgd()
 
 
 def solve(task: Task, options: Options) -> Result:
@@ -164,7 +162,7 @@ def _kernel(task: Task, options: Options) -> Kernel:
     rows = task.population.rows
     form = choose_form(options.kernel, rows, PASSES, rows, "float64")
     # Any optimizer will do: only the kernel's sums and rows are used.
-    return make(task.model, UNUSED, form, weighted=task.population.weighted)
+    return make(task.model, None, form, weighted=task.population.weighted)
 
 
 # A batch loss beyond this many times the loss at the start, or of predicting nothing, is no

@@ -38,7 +38,6 @@ from sgdfit.inference.steps import step_within
 from sgdfit.kernel.kernel import Chunk, Kernel, Rows, make
 from sgdfit.model.loss import PREDICTION, TARGET, with_window
 from sgdfit.model.model import Model
-from sgdfit.optimizers import sgd
 
 # Rows whose residual is below this share of the typical one lie on the curve.
 ON_CURVE = 1e-4
@@ -249,7 +248,7 @@ def view_from(
 
 def in_numpy(model: Model) -> Kernel:
     """Return the kernel that needs no compiling."""
-    return make(model, sgd(), "numpy")
+    return make(model, None, "numpy")
 
 
 class _Lead(NamedTuple):

@@ -263,8 +263,7 @@ def record_name(kernel: Kernel, theta: np.ndarray, *, scores: bool) -> str:
     --------
     >>> from sgdfit.kernel.kernel import make
     >>> from sgdfit.model.model import build
-    >>> from sgdfit.optimizers import sgd
-    >>> kernel = make(build("y = a*x", ["x", "y"]), sgd(), "numpy")
+    >>> kernel = make(build("y = a*x", ["x", "y"]), None, "numpy")
     >>> record_name(kernel, np.ones(1), scores=False).split()[0]
     'sums'
     """

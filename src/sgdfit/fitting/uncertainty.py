@@ -35,7 +35,6 @@ from sgdfit.inference.statistics import Goodness, goodness
 from sgdfit.kernel.kernel import Chunk, Kernel, Sums, choose_form, make
 from sgdfit.model.loss import SQUARED, as_loss
 from sgdfit.model.model import Model
-from sgdfit.optimizers import sgd
 from sgdfit.result.result import Estimate, Result
 from sgdfit.result.status import StartSearch, Status
 from sgdfit.result.trace import Trace
@@ -85,7 +84,7 @@ def _residual(task: Task, kernel: Kernel, theta: np.ndarray, loss: float) -> flo
     if choose_form("auto", rows, 1, rows, "float64") == "compiled":
         # So many that a pass on all threads is worth a kernel of its own.
         squared = replace(task.model, loss=as_loss(SQUARED))
-        own = make(squared, sgd(), "compiled", weighted=task.population.weighted)
+        own = make(squared, None, "compiled", weighted=task.population.weighted)
         return task.population.sums(own, theta).loss
     return math.fsum(
         _squared(kernel, theta, chunk.part(first, first + STRIDE))

@@ -14,8 +14,6 @@ import numpy as np
 
 from sgdfit.kernel.emission import emit
 
-__all__ = ["Evaluate", "evaluator"]
-
 Expr = Any  # SymPy ships no types
 Evaluate = Callable[[np.ndarray, Sequence[Any]], np.ndarray]
 

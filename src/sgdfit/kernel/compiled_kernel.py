@@ -15,16 +15,14 @@ import numpy as np
 
 from sgdfit.errors import UsageError
 from sgdfit.kernel.kernel import Chunk, Kernel, Outcome, Rows, Segment, State
-from sgdfit.kernel.kernel_source import partials_source, single_source, sweep_source
 from sgdfit.kernel.numpy_kernel import load_terms, rows_of
 from sgdfit.kernel.summation import PANEL, length
+from sgdfit.kernel.templates import partials_source, sweep_source
 from sgdfit.model.model import Model
 from sgdfit.optimizers import Optimizer, updates
 
-__all__ = ["make_compiled"]
 
-
-def make_compiled(model: Model, optimizer: Optimizer, *, weighted: bool) -> Kernel:
+def make_compiled(model: Model, optimizer: Optimizer | None, *, weighted: bool) -> Kernel:
     """Return the compiled form of the kernel; compiling waits for the first call of each part.
 
     Raises
@@ -32,34 +30,34 @@ def make_compiled(model: Model, optimizer: Optimizer, *, weighted: bool) -> Kern
     UsageError
         When the optimizer's update is none of `sgdfit.optimizers.updates`.
     """
-    if getattr(updates, optimizer.update.__name__, None) is not optimizer.update:
+    if optimizer and getattr(updates, optimizer.update.__name__, None) is not optimizer.update:
         raise UsageError(
             f"the compiled kernel does not know the optimizer {optimizer.name!r};"
             " use kernel='numpy' for one of your own"
         )
-    source = sweep_source(model, weighted, optimizer)
 
     def rows(theta: np.ndarray, chunk: Chunk) -> Rows:
         return rows_of(load_terms(model)[1], theta, chunk)
 
     @cache
-    def written(scores: bool) -> str:
+    def summing(scores: bool) -> str:
         return partials_source(model, weighted, scores)
 
     def partials(theta: np.ndarray, chunk: Chunk, scores: bool = False) -> np.ndarray:
-        return _partials(written(scores), theta, chunk)
+        return _partials(summing(scores), theta, chunk)
 
     @cache
-    def single() -> str:
-        return single_source(model, weighted, optimizer)
+    def stepping(single: bool) -> str:
+        assert optimizer is not None, "a kernel without an optimizer takes no steps"
+        return sweep_source(model, weighted, optimizer, single=single)
 
     def sweep(state: State, chunk: Chunk, segment: Segment) -> Outcome:
-        chosen = single() if segment.batch_size == 1 else source
+        assert optimizer is not None, "a kernel without an optimizer takes no steps"
         arrays = _arrays(chunk)
-        called = _function(chosen, "sweep", _types(arrays))
+        called = _function(stepping(segment.batch_size == 1), "sweep", _types(arrays))
         return _swept(called, optimizer, state, arrays, segment)
 
-    return Kernel("compiled", source, rows, partials, sweep)
+    return Kernel("compiled", summing(False), rows, partials, sweep)
 
 
 @cache

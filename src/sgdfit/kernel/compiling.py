@@ -28,19 +28,8 @@ from llvmlite import binding  # type: ignore[import-untyped]
 import sgdfit
 from sgdfit.errors import CacheWarning
 
-__all__ = ["folder", "function", "load"]
-
-# The modules here whose functions become part of the machine code.
-INLINED = (
-    "angles",
-    "coefficients",
-    "elementary",
-    "exponentials",
-    "instructions",
-    "library",
-    "logarithms",
-    "prefetching",
-)
+# The modules whose functions become part of the machine code.
+INLINED = ("kernel/elementary", "kernel/instructions", "optimizers/updates")
 
 
 def folder() -> Path:
@@ -141,10 +130,7 @@ def _tell(sentence: str) -> None:
 def _name(source: str) -> str:
     """Name a module by all that its machine code depends on."""
     package = Path(sgdfit.__file__).parent
-    used = [
-        (package / f"{module}.py").read_text(encoding="utf-8")
-        for module in ("optimizers/updates", *(f"kernel/{name}" for name in INLINED))
-    ]
+    used = [(package / f"{module}.py").read_text(encoding="utf-8") for module in INLINED]
     key = "\n".join([source, *used, sgdfit.__version__, numba.__version__, _processor()])
     return f"kernel_{hashlib.sha256(key.encode()).hexdigest()[:24]}"
 

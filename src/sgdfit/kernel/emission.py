@@ -1,8 +1,9 @@
 """SymPy expressions to source text, common subexpressions shared.
 
 The text holds generated names alone (``x0``, ``p1``, ``s_2``), so nothing that a user wrote ever
-reaches the compiler. The same generator writes NumPy (whole columns) and the compiled form (one
-row at a time); the table of functions says how each call is spelled in either.
+reaches the compiler. There are three dialects: "numpy" computes whole columns, "fast" and "libm"
+one row at a time in compiled code. "fast" calls `sgdfit.kernel.elementary`, which stays in vector
+registers; "libm" calls the library of C, which knows the value for every argument.
 """
 
 from __future__ import annotations
@@ -16,17 +17,23 @@ import sympy
 from sympy.core.relational import Relational
 
 from sgdfit.formula.functions import FUNCTIONS, by_class
-
-__all__ = ["Dialect", "Emitter", "emit"]
+from sgdfit.model.loss import PREDICTION, TARGET
+from sgdfit.model.model import Model
 
 Expr = Any  # SymPy ships no types
-Dialect = Literal["numpy", "compiled"]
+Dialect = Literal["numpy", "fast", "libm"]
 
 # Beyond this a power by multiplication is neither faster nor more accurate than pow.
 LARGEST_PRODUCT = 16
 
-# Where time is that of waiting, a longer sum is the sum of two that do not wait for each other.
-LONGEST_CHAIN = 4
+# What the table's compiled forms are in the library of C, where ``math`` has no such function.
+LIBM = {
+    "elementary.power({0}, {1})": "math.pow({0}, {1})",
+    "elementary.cbrt({0})": "numpy.cbrt({0})",
+    "elementary.logistic({0})": "1.0/(1.0 + math.exp(-({0})))",
+    "elementary.logaddexp({0}, {1})": "numpy.logaddexp({0}, {1})",
+    "elementary.xlogy({0}, {1})": "(({0})*math.log({1}) if {0} != 0.0 else 0.0)",
+}
 
 # How tightly the parts of an expression bind, in Python's order.
 ANY, SUM, PRODUCT, POWER, NAME = range(5)
@@ -38,7 +45,6 @@ def emit(
     targets: Sequence[str],
     dialect: Dialect,
     prefix: str = "s",
-    late: Iterable[str] = (),
 ) -> list[str]:
     """Return lines of source that assign each expression to its target.
 
@@ -50,13 +56,9 @@ def emit(
         The Python name that holds each symbol.
     targets : sequence of str
         The Python names to assign to.
-    dialect : "numpy" or "compiled"
-        Which column of the table of functions to use.
+    dialect : "numpy", "fast" or "libm"
     prefix : str
         What the names of temporaries begin with.
-    late : iterable of str
-        Symbols that are known later than all others. Sums and products begin with what is known
-        first, so that little is left to do once these are.
 
     Raises
     ------
@@ -70,10 +72,26 @@ def emit(
     >>> emit([e], {"a": "p0", "b": "p1", "x": "x0"}, ["f"], "numpy")
     ['f = p0*numpy.exp(-p1*x0)']
     """
-    written = _written(
-        tuple(expressions), tuple(names.items()), tuple(targets), dialect, prefix, tuple(late)
-    )
+    written = _written(tuple(expressions), tuple(names.items()), tuple(targets), dialect, prefix)
     return list(written)
+
+
+def emitted(model: Model, dialect: Dialect) -> tuple[list[str], list[str]]:
+    """Return the lines that compute prediction, target and Jacobian, and those of the loss.
+
+    Columns are named ``x0``, … and free parameters ``p0``, …; the lines assign ``prediction``,
+    ``target``, ``j0``, ``j1``, … and then ``loss``, ``slope`` and ``bend``.
+    """
+    names = {name: f"x{i}" for i, name in enumerate(model.columns)}
+    names |= {name: f"p{i}" for i, name in enumerate(model.free)}
+    values = [model.prediction, model.formula.response, *model.gradient]
+    targets = [PREDICTION, TARGET, *(f"j{i}" for i in range(len(model.free)))]
+    loss = [model.loss.expression, model.slope, model.bend]
+    own = {PREDICTION: PREDICTION, TARGET: TARGET}
+    return (
+        emit(values, names, targets, dialect),
+        emit(loss, own, ["loss", "slope", "bend"], dialect, prefix="r"),
+    )
 
 
 @lru_cache(maxsize=256)
@@ -83,18 +101,14 @@ def _written(
     targets: tuple[str, ...],
     dialect: Dialect,
     prefix: str,
-    late: tuple[str, ...],
 ) -> tuple[str, ...]:
     shared, reduced = sympy.cse(
         list(expressions), symbols=sympy.numbered_symbols(f"{prefix}_", real=True), order="none"
     )
     emitter = Emitter(dict(names), dialect, prefix)
-    emitter.waits |= dict.fromkeys(late, 1)
     for temporary, expression in shared:
         emitter.assign(temporary.name, expression)
         emitter.names[temporary.name] = temporary.name
-        if late:
-            emitter.waits[temporary.name] = emitter.wait(expression)
     for target, expression in zip(targets, reduced, strict=True):
         emitter.assign(target, expression)
     return tuple(emitter.lines)
@@ -106,8 +120,6 @@ class Emitter:
     def __init__(self, names: dict[str, str], dialect: Dialect, prefix: str) -> None:
         self.names, self.dialect, self.prefix = names, dialect, prefix
         self.lines: list[str] = []
-        # How many operations each name comes after that is known late, a function for ten.
-        self.waits: dict[str, int] = {}
         self._powers: dict[tuple[str, int], str] = {}
 
     def assign(self, target: str, expression: Expr) -> None:
@@ -120,13 +132,6 @@ class Emitter:
             self._powers = {k: target if v == text else v for k, v in self._powers.items()}
         else:
             self.lines.append(f"{target} = {text}")
-
-    def wait(self, expression: Expr) -> int:
-        """Return after how many operations a value is known, 0 where none waits for late names."""
-        if not self.waits or not expression.args:
-            return self.waits.get(expression.name, 0) if expression.is_Symbol else 0
-        longest = max(map(self.wait, expression.args))
-        return longest and longest + (10 if expression.is_Function else 1)
 
     def text(self, expression: Expr, tightness: int = ANY) -> str:
         """Return the source of ``expression``, bracketed where it binds less tightly than asked."""
@@ -155,19 +160,23 @@ class Emitter:
         return self._call(expression)
 
     def _call(self, expression: Expr) -> tuple[str, int]:
-        form = getattr(FUNCTIONS[by_class[expression.func]], self.dialect)
+        function = FUNCTIONS[by_class[expression.func]]
+        form = self._spelled(function.numpy if self.dialect == "numpy" else function.compiled)
         text = form.format(*map(self.text, expression.args))
         plain = re.fullmatch(r"[\w.]*\(.*\)", form) is not None
         return text, NAME if plain else PRODUCT
 
+    def _spelled(self, form: str) -> str:
+        if self.dialect != "libm":
+            return form
+        return LIBM.get(form) or form.replace("elementary.", "math.")
+
     def _sum(self, terms: Iterable[Expr]) -> str:
         # A positive term first, numbers after names: 1 - x, not -x + 1.
-        def rank(term: Expr) -> tuple[int, bool, bool]:
-            return self.wait(term), term.could_extract_minus_sign(), bool(term.is_number)
+        def rank(term: Expr) -> tuple[bool, bool]:
+            return term.could_extract_minus_sign(), bool(term.is_number)
 
         ordered = sorted(terms, key=rank)
-        if self.waits and len(ordered) > LONGEST_CHAIN:
-            return f"({self._sum(ordered[0::2])}) + ({self._sum(ordered[1::2])})"
         text = self.text(ordered[0], PRODUCT)
         for term in ordered[1:]:
             negative = term.could_extract_minus_sign() and not term.is_Add
@@ -182,7 +191,6 @@ class Emitter:
         for factor in sympy.Mul.make_args(rest):
             inverse = factor.is_Pow and factor.exp.is_number and factor.exp.is_negative
             (under if inverse else over).append(1 / factor if inverse else factor)
-        over.sort(key=self.wait)
         numerator, denominator = number.as_numer_denom() if number.is_Rational else (number, 1)
         top = [self.text(factor, PRODUCT if not i else POWER) for i, factor in enumerate(over)]
         bottom = [self.text(factor, POWER) for factor in under]
@@ -205,7 +213,7 @@ class Emitter:
             if 0 < count <= LARGEST_PRODUCT:
                 product = self._repeated(self._held(base), count)
                 return (product, NAME) if exponent > 0 else (f"1.0/{product}", PRODUCT)
-        if self.dialect == "compiled":
+        if self.dialect != "numpy":
             if (
                 exponent.is_number
                 and float(2 * exponent).is_integer()
@@ -214,7 +222,8 @@ class Emitter:
                 held = self._held(base)
                 text = f"{self._repeated(held, int(abs(exponent)))}*{root}({held})"
                 return (text if exponent > 0 else f"1.0/({text})"), PRODUCT
-            return f"elementary.power({self.text(base)}, {self.text(exponent)})", NAME
+            power = self._spelled("elementary.power({0}, {1})")
+            return power.format(self.text(base), self.text(exponent)), NAME
         return f"{self.text(base, NAME)}**{self.text(exponent, POWER)}", POWER
 
     def _held(self, expression: Expr) -> str:
@@ -241,7 +250,7 @@ class Emitter:
         parts = [self.text(arg, SUM) for arg in expression.args]
         if isinstance(expression, sympy.Not):
             return f"~{parts[0]}" if self.dialect == "numpy" else f"not {parts[0]}"
-        words = {"numpy": ("&", "|"), "compiled": ("and", "or")}[self.dialect]
+        words = ("&", "|") if self.dialect == "numpy" else ("and", "or")
         return f" {words[0] if isinstance(expression, sympy.And) else words[1]} ".join(parts)
 
 

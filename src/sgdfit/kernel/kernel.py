@@ -14,25 +14,11 @@ import numpy as np
 
 from sgdfit.errors import UsageError
 from sgdfit.kernel.order import Order
-from sgdfit.kernel.summation import PANEL, Sums, combined
+from sgdfit.kernel.summation import PANEL as PANEL
+from sgdfit.kernel.summation import Sums as Sums
+from sgdfit.kernel.summation import combined as combined
 from sgdfit.model.model import Model
 from sgdfit.optimizers import Optimizer
-
-__all__ = [
-    "FORMS",
-    "PANEL",
-    "Chunk",
-    "Kernel",
-    "Outcome",
-    "Rows",
-    "Segment",
-    "State",
-    "Sums",
-    "choose_form",
-    "chunk_of",
-    "combined",
-    "make",
-]
 
 Form = Literal["numpy", "compiled"]
 FORMS = ("auto", "numpy", "compiled")
@@ -198,7 +184,7 @@ class Kernel(NamedTuple):
     ----------
     form : "numpy" or "compiled"
     source : str
-        The generated source text.
+        The generated source text of the sums.
     rows : (theta, chunk) -> Rows
         Always in NumPy, all rows of the chunk at once.
     partials : (theta, chunk, scores=False) -> float64[k, 2, length(p)]
@@ -225,15 +211,16 @@ class Kernel(NamedTuple):
         return combined([partials], chunk.rows, len(theta)).curvature
 
 
-def make(model: Model, optimizer: Optimizer, form: Form, *, weighted: bool = False) -> Kernel:
-    """Return the kernel of ``model`` and ``optimizer`` in ``form``.
+def make(
+    model: Model, optimizer: Optimizer | None, form: Form, *, weighted: bool = False
+) -> Kernel:
+    """Return the kernel of ``model`` in ``form``, which takes steps where there is an optimizer.
 
     Examples
     --------
     >>> import numpy as np
     >>> from sgdfit.model.model import build
-    >>> from sgdfit.optimizers import sgd
-    >>> kernel = make(build("y = a*x", ["x", "y"]), sgd(), "numpy")
+    >>> kernel = make(build("y = a*x", ["x", "y"]), None, "numpy")
     >>> chunk = Chunk((np.array([1.0, 2.0]), np.array([2.0, 4.0])), None)
     >>> kernel.sums(np.array([1.0]), chunk)
     Sums(rows=2, weight=2.0, loss=5.0, gradient=array([-10.]), curvature=array([[10.]]))
@@ -271,37 +258,3 @@ def choose_form(kernel: str, rows: int, steps: int, batch_size: int, dtype: Any)
         return kernel  # type: ignore[return-value]
     seconds = steps * (NUMPY_STEP_SECONDS + batch_size * NUMPY_ROW_SECONDS)
     return "compiled" if seconds > COMPILE_SECONDS and not single else "numpy"
-
-
-def emitted(model: Model, dialect: Any, names: dict[str, str]) -> tuple[list[str], list[str]]:
-    """Return the lines that compute prediction, target and Jacobian, and those of the loss.
-
-    ``names`` says what holds each column and free parameter; the lines assign ``prediction``,
-    ``target``, ``j0``, ``j1``, … and then ``loss``, ``slope`` and ``bend``.
-    """
-    from sgdfit.kernel.emission import emit
-    from sgdfit.model.loss import PREDICTION, TARGET
-
-    jacobian = [f"j{i}" for i in range(len(model.free))]
-    response = model.formula.response
-    row = emit(
-        [model.prediction, response, *model.gradient],
-        names,
-        [PREDICTION, TARGET, *jacobian],
-        dialect,
-    )
-    own = {PREDICTION: PREDICTION, TARGET: TARGET}
-    loss = emit(
-        [model.loss.expression, model.slope, model.bend],
-        own,
-        ["loss", "slope", "bend"],
-        dialect,
-        prefix="r",
-    )
-    return row, loss
-
-
-def held(model: Model) -> dict[str, str]:
-    """Return the Python name of each column (``x0``, …) and free parameter (``p0``, …)."""
-    columns = {name: f"x{i}" for i, name in enumerate(model.columns)}
-    return columns | {name: f"p{i}" for i, name in enumerate(model.free)}

@@ -13,8 +13,6 @@ import numpy as np
 
 from sgdfit.kernel.summation import PANEL
 
-__all__ = ["looked_through"]
-
 Array = np.ndarray[Any, Any]
 
 # Compilers keep the least of integers in vector registers, but not that of floats, among which

@@ -9,22 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from sgdfit.kernel.kernel import (
-    Chunk,
-    Kernel,
-    Outcome,
-    Rows,
-    Segment,
-    State,
-    emitted,
-    held,
-)
+from sgdfit.kernel.emission import emitted
+from sgdfit.kernel.kernel import Chunk, Kernel, Outcome, Rows, Segment, State
 from sgdfit.kernel.summation import PANEL, length, triangle
 from sgdfit.model.loss import PREDICTION, TARGET
 from sgdfit.model.model import Model
 from sgdfit.optimizers import Optimizer
-
-__all__ = ["load_terms", "make_numpy", "rows_of", "stepped"]
 
 # Rows evaluated at once, a share of a panel: temporaries stay in the cache and memory bounded.
 STRIDE = 16_384
@@ -32,7 +22,7 @@ STRIDE = 16_384
 Terms = Callable[..., tuple[np.ndarray, ...]]
 
 
-def make_numpy(model: Model, optimizer: Optimizer) -> Kernel:
+def make_numpy(model: Model, optimizer: Optimizer | None) -> Kernel:
     """Return the NumPy form of the kernel."""
     source, terms = load_terms(model)
     return Kernel(
@@ -40,7 +30,7 @@ def make_numpy(model: Model, optimizer: Optimizer) -> Kernel:
         source,
         rows=partial(rows_of, terms),
         partials=partial(_partials, terms),
-        sweep=lambda state, chunk, segment: _sweep(terms, optimizer, state, chunk, segment),
+        sweep=partial(_sweep, terms, optimizer),
     )
 
 
@@ -72,7 +62,7 @@ def rows_of(terms: Terms, theta: np.ndarray, chunk: Chunk) -> Rows:
 def _source(written: _Written) -> str:
     """Write ``terms``: what `Rows` holds, in this order."""
     model = written.model
-    row, loss = emitted(model, "numpy", held(model))
+    row, loss = emitted(model, "numpy")
     parameters = ", ".join(f"p{i}" for i in range(len(model.free)))
     columns = ", ".join(f"x{i}" for i in range(len(model.columns)))
     fill = [f"jacobian[{i}] = j{i}" for i in range(len(model.free))]
@@ -168,8 +158,9 @@ def _add(high: np.ndarray, low: np.ndarray, block: np.ndarray) -> None:
 
 
 def _sweep(
-    terms: Terms, optimizer: Optimizer, state: State, chunk: Chunk, segment: Segment
+    terms: Terms, optimizer: Optimizer | None, state: State, chunk: Chunk, segment: Segment
 ) -> Outcome:
+    assert optimizer is not None, "a kernel without an optimizer takes no steps"
     return stepped(
         lambda theta, taken: _batch(terms, theta, chunk, taken), optimizer, state, segment
     )

@@ -13,8 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["BLOCK", "BUFFER", "Order", "in_order", "shuffled"]
-
 BLOCK = 64
 PLACES = 16
 BUFFER = PLACES * BLOCK

@@ -14,8 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["BLOCK_ROWS", "PANEL", "Sums", "combined", "length", "triangle"]
-
 # A panel of three float64 columns takes 1.5 MB, which a second-level cache holds.
 PANEL = 65_536
 # Within a block the compiler may add in any order, which is what vector registers need.
