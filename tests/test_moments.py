@@ -55,6 +55,15 @@ def test_extremes_are_those_of_numpy(name, kind):
         assert extremes(column) == (column.min(), column.max())
 
 
+@pytest.mark.parametrize("value", [np.nan, -np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("kind", [np.float64, np.float32])
+def test_extremes_tell_which_panel_holds_what_is_not_finite(value, kind):
+    column, others = np.linspace(-1.0, 1.0, 3 * PANEL + 5).astype(kind), np.ones(3 * PANEL + 5)
+    column[PANEL + 77] = value
+    ends, _ = looked_through((others, column), others, None, 0.0)
+    assert np.isfinite(ends).all(axis=1).tolist() == [[True, k != 1] for k in range(4)]
+
+
 @pytest.mark.parametrize("zeros", [[0.0, -0.0], [-0.0, 0.0], [-0.0, 1.0], [-1.0, 0.0]])
 def test_zeros_of_both_signs_are_one_number(zeros):
     assert extremes(np.array(zeros)) == (min(zeros), max(zeros))

@@ -89,7 +89,7 @@ def looked_through(
     Parameters
     ----------
     columns : tuple of float64[n] or float32[n]
-        At least one, of finite numbers.
+        At least one.
     target : float64[n]
     weights : float64[n] or None
         All above 0.
@@ -98,7 +98,8 @@ def looked_through(
     Returns
     -------
     extremes : float64[k, 2, c]
-        The least and the largest number of each column.
+        The least and the largest number of each column. NaN counts as beyond infinity, so that
+        a panel's rows are finite just where its extremes are: no look for them is needed before.
     moments : float64[k, 3]
         Σ w (t − about), Σ w (t − about)² and Σ ln w.
 

@@ -25,7 +25,6 @@ from sgdfit.kernel.kernel import Chunk, Kernel, Rows, make
 from sgdfit.model.loss import SQUARED
 from sgdfit.model.model import Model
 from sgdfit.online.forgetting import Forgetting
-from sgdfit.optimizers import sgd
 
 # The newest rows that are kept: up to twice so many, of which the older half is folded then.
 KEPT = 32_768
@@ -98,7 +97,7 @@ def setting_of(model: Model, weighting: Weighting, forgetting: Forgetting) -> Se
     robust = not squared or weighting.covariance == SANDWICH
     box = Box(low, high, np.zeros(len(low), dtype=bool))
     quadratic = squared and model.is_linear and not robust
-    kernel = make(model, sgd(), "numpy")
+    kernel = make(model, None, "numpy")
     return Setting(model, kernel, box, forgetting, squared, quadratic, robust)
 
 
