@@ -17,7 +17,7 @@ from sgdfit.fitting.nonsmooth import (
     smoothed_curvature,
 )
 from sgdfit.fitting.options import AUTO, PROFILE, Options, trace_interval
-from sgdfit.fitting.problem import Course, Problem, Stand, Task
+from sgdfit.fitting.problem import Problem, Task, TraceStep, WalkOutcome
 from sgdfit.fitting.profile import Optimum, Profiles, profile_intervals
 from sgdfit.fitting.sampling import FEW
 from sgdfit.fitting.sgd import DescentOutcome, EndState, Plan, end_state
@@ -25,8 +25,8 @@ from sgdfit.fitting.status import ARRIVED, DescentEnd, WalkEnd, centred, far_col
 from sgdfit.fitting.uncertainty import (
     Assessment,
     Evidence,
+    RunInfo,
     Uncertainty,
-    Way,
     compose,
     distance_to_optimum,
     from_root,
@@ -158,7 +158,7 @@ def _downhill(problem: Problem, theta: np.ndarray, evidence: Evidence) -> tuple[
 
 
 def _told(
-    task: Task, problem: Problem, course: Course, found: Uncertainty, status: Status
+    task: Task, problem: Problem, course: WalkOutcome, found: Uncertainty, status: Status
 ) -> tuple[str, ...]:
     """Return what the user should know of a fit that can be used."""
     assert course.quadratic is not None  # the caller has looked
@@ -219,7 +219,7 @@ def _nearly_hidden(task: Task, quadratic: Quadratic, found: Uncertainty) -> tupl
     )
 
 
-def _distance(task: Task, problem: Problem, course: Course, evidence: Evidence) -> float:
+def _distance(task: Task, problem: Problem, course: WalkOutcome, evidence: Evidence) -> float:
     model, theta, kernel = task.model, course.theta, problem.kernel
     if has_kink(model):
         free = problem.box.free(theta, evidence.gradient)
@@ -284,10 +284,10 @@ def assess_descent(
 
 def _way(
     task: Task, plan: Plan, course: DescentOutcome, end: EndState, diagnosis: Diagnosis
-) -> Way:
+) -> RunInfo:
     # The descent was through all rows, whatever it could look at in the end.
     rows = task.drawn_from or end.sums.rows
-    return Way(
+    return RunInfo(
         optimizer=describe_optimizer(plan.optimizer),
         learning_rate=_rate_text(plan),
         batch_size=None if plan.batch_size >= rows else plan.batch_size,
@@ -335,10 +335,10 @@ def _undetermined(combinations: tuple[str, ...], diagnosis: Diagnosis) -> tuple[
     return () if told else undetermined_warning(combinations)
 
 
-def _way_of_walk(found: Found, problem: Problem, trace_every: int | None) -> Way:
+def _way_of_walk(found: Found, problem: Problem, trace_every: int | None) -> RunInfo:
     """Return what a walk of ``auto`` took, and the states that it passed."""
     course, rows = found.course, found.task.drawn_from or problem.rows
-    return Way(
+    return RunInfo(
         optimizer=AUTO,
         learning_rate="",
         batch_size=None,
@@ -354,7 +354,9 @@ def _way_of_walk(found: Found, problem: Problem, trace_every: int | None) -> Way
     )
 
 
-def _trace_of_walk(problem: Problem, course: Course, trace_every: int | None, rows: int) -> Trace:
+def _trace_of_walk(
+    problem: Problem, course: WalkOutcome, trace_every: int | None, rows: int
+) -> Trace:
     """Return every state of the walk, or as many as were asked for."""
     every, keep = trace_interval(trace_every, max(1, len(course.way)))
     whole = course.way or (_unseen(problem, course),)
@@ -377,8 +379,8 @@ def _trace_of_walk(problem: Problem, course: Course, trace_every: int | None, ro
     )
 
 
-def _unseen(problem: Problem, course: Course) -> Stand:
+def _unseen(problem: Problem, course: WalkOutcome) -> TraceStep:
     """Return the state of a walk that could not begin: a place without a finite loss."""
     unknown = np.full(len(course.theta), np.nan)
     rows = problem.rows
-    return Stand(0, rows, math.nan, course.theta, unknown, 0.0, math.inf, rows)
+    return TraceStep(0, rows, math.nan, course.theta, unknown, 0.0, math.inf, rows)

@@ -13,7 +13,7 @@ import numpy as np
 from sgdfit.fitting.reduce import Pass
 
 if TYPE_CHECKING:
-    from sgdfit.fitting.problem import Course, Problem, Stand
+    from sgdfit.fitting.problem import Problem, TraceStep, WalkOutcome
 
 
 class Progress(NamedTuple):
@@ -64,7 +64,7 @@ class RunState(NamedTuple):
     # Steps taken, and rows visited.
     step: int
     visited: int
-    stand: Stand | None  # the last one, if there is any
+    stand: TraceStep | None  # the last one, if there is any
     theta: np.ndarray  # float64[p]
     distance: float  # to the optimum, in standard errors
 
@@ -128,7 +128,7 @@ class CallbackCaller:
 
 
 @contextlib.contextmanager
-def telling_of_passes(problem: Problem, course: Course) -> Iterator[None]:
+def telling_of_passes(problem: Problem, course: WalkOutcome) -> Iterator[None]:
     """Tell the callback of every pass that is made in the block, after a walk."""
     stand = course.way[-1] if course.way else None
     step = 0 if stand is None else stand.step

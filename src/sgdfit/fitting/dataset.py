@@ -13,7 +13,7 @@ from sgdfit.checkpoint.checkpoint import Checkpoint
 from sgdfit.data.opening import without_weightless
 from sgdfit.data.rows import Aligner, Stream
 from sgdfit.data.table import Piece, Source
-from sgdfit.fitting.options import Means
+from sgdfit.fitting.options import Resources
 from sgdfit.fitting.reduce import (
     ColumnStats,
     Part,
@@ -254,7 +254,7 @@ def take_in(
     model: Model,
     rows: Source | Stream,
     weighting: Weighting,
-    means: Means,
+    means: Resources,
     journal: Checkpoint,
     seed: int,
 ) -> WeighedRows:
@@ -265,7 +265,12 @@ def take_in(
 
 
 def _loaded(
-    model: Model, source: Source, weighting: Weighting, means: Means, journal: Checkpoint, seed: int
+    model: Model,
+    source: Source,
+    weighting: Weighting,
+    means: Resources,
+    journal: Checkpoint,
+    seed: int,
 ) -> WeighedRows:
     """Take in rows that are in memory, but for those of weight 0: no sample should hold one."""
     columns = tuple(source.columns[name] for name in model.columns)
@@ -308,7 +313,12 @@ def _reserved(model: Model, rows: int, seed: int) -> tuple[Array, int]:
 
 
 def _streamed(
-    model: Model, stream: Stream, weighting: Weighting, means: Means, journal: Checkpoint, seed: int
+    model: Model,
+    stream: Stream,
+    weighting: Weighting,
+    means: Resources,
+    journal: Checkpoint,
+    seed: int,
 ) -> WeighedRows:
     """Take in rows that are read anew for every pass."""
     known = None

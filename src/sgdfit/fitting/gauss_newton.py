@@ -23,7 +23,7 @@ import numpy as np
 
 from sgdfit.fitting.callbacks import CallbackCaller, RunState, StopRequested
 from sgdfit.fitting.dataset import Population
-from sgdfit.fitting.problem import Course, Problem, Stand
+from sgdfit.fitting.problem import Problem, TraceStep, WalkOutcome
 from sgdfit.fitting.sampling import FEW
 from sgdfit.fitting.trust_region import Box, Iterate, Point, advance, begin
 from sgdfit.inference.directions import EPS
@@ -41,7 +41,7 @@ SLOWLY = 0.1
 BENDING_COST = 0.5
 
 
-def walk(problem: Problem, start: np.ndarray, sizes: list[int] | None = None) -> Course:
+def walk(problem: Problem, start: np.ndarray, sizes: list[int] | None = None) -> WalkOutcome:
     """Walk from ``start`` through batches of the given sizes, by default growing ones to all rows.
 
     Ctrl-C ends the walk; what it reached until then is returned.
@@ -61,7 +61,7 @@ def walk(problem: Problem, start: np.ndarray, sizes: list[int] | None = None) ->
         run.audience.leave()
     seconds = time.perf_counter() - begun
     problem.visits.append(run.sampled)
-    return Course(
+    return WalkOutcome(
         run.theta,
         run.quadratic,
         run.first,
@@ -80,7 +80,7 @@ class _Run:
         self.problem, self.theta = problem, problem.box.clip(start)
         self.quadratic: Quadratic | None = None
         self.first: Quadratic | None = None
-        self.way: list[Stand] = []
+        self.way: list[TraceStep] = []
         self.step, self.sampled, self.distance = 0, 0, np.inf
         self.seen_before = problem.population.visited
         self.audience = CallbackCaller(problem, begun, self._now)
@@ -218,7 +218,7 @@ class _Run:
         assert self.quadratic is not None  # set before every record
         quadratic = self.quadratic
         self.way.append(
-            Stand(
+            TraceStep(
                 self.step,
                 rows,
                 quadratic.loss / rows,

@@ -10,7 +10,7 @@ import numpy as np
 
 from sgdfit.errors import UsageError
 from sgdfit.fitting.gauss_newton import walk
-from sgdfit.fitting.problem import Course, Misfit, Problem, Task
+from sgdfit.fitting.problem import Misfit, Problem, Task, WalkOutcome
 from sgdfit.fitting.sampling import FEW
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.inference.directions import column_norms
@@ -38,7 +38,7 @@ class Found(NamedTuple):
     """A walk, and how its start was found."""
 
     task: Task
-    course: Course
+    course: WalkOutcome
     search: StartSearch | None
     better: Rival | None  # A lower minimum than that of the course
     # To the optimum of all rows, where the task is to speak of some of them alone.
@@ -90,7 +90,7 @@ def _interrupted(found: Found) -> Found:
     return found._replace(course=found.course._replace(ending="interrupted"))
 
 
-def _from_given(task: Task, problem: Problem, start: np.ndarray) -> tuple[Course, bool]:
+def _from_given(task: Task, problem: Problem, start: np.ndarray) -> tuple[WalkOutcome, bool]:
     """Walk from the given start, where need be by two ways, and keep the one that leads lower.
 
     Solving linear parameters exactly is nearly always the shorter way. But it leaves their starts
@@ -109,7 +109,7 @@ def _from_given(task: Task, problem: Problem, start: np.ndarray) -> tuple[Course
     return settled_on(problem, course, nearest(task.model, course)), doubtful
 
 
-def _lower(problem: Problem, start: np.ndarray, course: Course) -> Course:
+def _lower(problem: Problem, start: np.ndarray, course: WalkOutcome) -> WalkOutcome:
     """Return another walk if that leads lower; where rows are many a sample tells whether it does.
 
     Passes through all rows are dear, and a sample tells minima apart that differ at all.
@@ -124,7 +124,7 @@ def _lower(problem: Problem, start: np.ndarray, course: Course) -> Course:
     return other if _is_lower(_loss(other), _loss(course), BETTER) else course
 
 
-def _loss_on(course: Course, rows: int) -> float:
+def _loss_on(course: WalkOutcome, rows: int) -> float:
     """Return the mean loss at which a course left the batch of so many rows."""
     return next((s.loss for s in reversed(course.way) if s.rows == rows), math.inf)
 
@@ -232,7 +232,7 @@ def _best_candidate(problem: Problem, starts: Starts) -> tuple[int, float]:
     return k, losses[k]
 
 
-def _finished(course: Course) -> Course:
+def _finished(course: WalkOutcome) -> WalkOutcome:
     """Return a course on which nothing depends but the next one, unless Ctrl-C ended it."""
     if course.ending == "interrupted":
         raise KeyboardInterrupt
@@ -244,7 +244,7 @@ def _is_lower(loss: float, other: float, share: float) -> bool:
     return loss < (other - share * abs(other) if math.isfinite(other) else other)
 
 
-def _loss(course: Course) -> float:
+def _loss(course: WalkOutcome) -> float:
     """Return the mean loss over the last batch; infinite where there is none."""
     if course.quadratic is None or not course.way:
         return math.inf
@@ -252,7 +252,7 @@ def _loss(course: Course) -> float:
 
 
 def _better(
-    task: Task, problem: Problem, course: Course, search: bool | None
+    task: Task, problem: Problem, course: WalkOutcome, search: bool | None
 ) -> tuple[Rival | None, StartSearch | None]:
     """Look for a better minimum than the given starts led to, where there is reason to."""
     if search is False or course.ending in ENDED:
@@ -396,7 +396,7 @@ def represented(
     return start, there, told
 
 
-def nearest(model: Model, course: Course) -> np.ndarray:
+def nearest(model: Model, course: WalkOutcome) -> np.ndarray:
     """Return the one of the equivalent minima that is most like the given start."""
     orbit = equivalents(model, course.theta)
     if len(orbit) == 1:
@@ -406,7 +406,7 @@ def nearest(model: Model, course: Course) -> np.ndarray:
     return min(orbit, key=lambda theta: _unlikeness(theta, start, nonlinear))
 
 
-def settled_on(problem: Problem, course: Course, theta: np.ndarray) -> Course:
+def settled_on(problem: Problem, course: WalkOutcome, theta: np.ndarray) -> WalkOutcome:
     """Return the course, ended at an equivalent minimum."""
     if course.quadratic is None or np.array_equal(theta, course.theta):
         return course
@@ -433,7 +433,7 @@ FAINT = 4.0
 ENDED = ("interrupted", "stopped", "lost")
 
 
-def is_suspicious(task: Task, problem: Problem, course: Course) -> bool:
+def is_suspicious(task: Task, problem: Problem, course: WalkOutcome) -> bool:
     """Whether a fit looks like a wrong one: it did not arrive, or its residuals are no noise."""
     if course.ending in ENDED:
         return False
@@ -445,7 +445,7 @@ def is_suspicious(task: Task, problem: Problem, course: Course) -> bool:
     return _is_faint(task.model, problem, course)
 
 
-def _is_faint(model: Model, problem: Problem, course: Course) -> bool:
+def _is_faint(model: Model, problem: Problem, course: WalkOutcome) -> bool:
     """Whether a nonlinear part hardly rises from the noise, and so may well lie elsewhere."""
     quadratic, parts = course.quadratic, separate(model.prediction, model.free)
     amplitudes = {name for part in parts.components for name in part.linear}
@@ -481,7 +481,7 @@ def misfit_of(task: Task, problem: Problem, theta: np.ndarray) -> Misfit:
     return Misfit(correlation, correlation * math.sqrt(len(residual)), unexplained)
 
 
-def with_misfit(task: Task, problem: Problem, course: Course) -> Course:
+def with_misfit(task: Task, problem: Problem, course: WalkOutcome) -> WalkOutcome:
     """Return the course with what its residuals tell, where the loss is their square."""
     if not problem.squared or course.quadratic is None:
         return course
@@ -500,7 +500,7 @@ def _neighbours(residual: np.ndarray, along: np.ndarray) -> float:
     return float(ordered[1:] @ ordered[:-1])
 
 
-def misfit_warnings(task: Task, problem: Problem, course: Course) -> tuple[str, ...]:
+def misfit_warnings(task: Task, problem: Problem, course: WalkOutcome) -> tuple[str, ...]:
     """Say so where the curve misses what the data hold."""
     if not problem.squared or problem.rows < FEWEST:
         return ()

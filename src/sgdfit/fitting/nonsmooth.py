@@ -29,7 +29,7 @@ from sgdfit.fitting.callbacks import StopRequested, telling_of_passes
 from sgdfit.fitting.dataset import in_memory
 from sgdfit.fitting.multistart import Found, find_minimum
 from sgdfit.fitting.options import FORGETFUL
-from sgdfit.fitting.problem import Course, Problem, Stand, Task
+from sgdfit.fitting.problem import Problem, Task, TraceStep, WalkOutcome
 from sgdfit.fitting.sampling import FEW, RESERVED_WHOLE, sample
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.inference.covariance import relative_offset
@@ -263,15 +263,15 @@ class Walk:
     """Newton steps on all rows, kept apart from the loop so that an interrupt finds them whole."""
 
     def __init__(
-        self, problem: Problem, view: View, course: Course, before: int, begun: float
+        self, problem: Problem, view: View, course: WalkOutcome, before: int, begun: float
     ) -> None:
         self.problem, self.view, self.begun, self.before = problem, view, begun, before
         self.start = course
         self.way = list(course.way)
-        self.best: tuple[Stand, Quadratic] | None = None
+        self.best: tuple[TraceStep, Quadratic] | None = None
         self.leads: list[_Lead] = []
 
-    def go(self, astray: float = math.inf) -> Course | None:
+    def go(self, astray: float = math.inf) -> WalkOutcome | None:
         """Walk to the minimum.
 
         Parameters
@@ -281,7 +281,7 @@ class Walk:
 
         Returns
         -------
-        Course or None
+        WalkOutcome or None
             None where that is so, and the first pass has taken rows from all over along.
         """
         theta, share = self.start.theta, 1.0
@@ -310,7 +310,7 @@ class Walk:
             theta = self._ahead(share)
         return self._course("rests")
 
-    def _look(self, theta: np.ndarray) -> tuple[Stand, Quadratic] | None:
+    def _look(self, theta: np.ndarray) -> tuple[TraceStep, Quadratic] | None:
         """Return how all rows see a point; None where the loss is not finite."""
         problem, view = self.problem, self.view
         sums = problem.population.sums(view.kernel, theta)
@@ -324,7 +324,7 @@ class Walk:
             gradient = sums.gradient[free]
             measured = relative_offset(gradient, curvature, theta[free], 1.0, scores)
             distance = likely_distance(measured, view.blur)
-        stand = Stand(
+        stand = TraceStep(
             step=self.way[-1].step + 1 if self.way else 0,
             rows=problem.rows,
             loss=sums.loss / problem.rows,
@@ -340,13 +340,13 @@ class Walk:
         self.leads.append(_Lead(theta, step.move, distance))
         return stand, quadratic
 
-    def _is_misled(self, here: tuple[Stand, Quadratic] | None, astray: float) -> bool:
+    def _is_misled(self, here: tuple[TraceStep, Quadratic] | None, astray: float) -> bool:
         """Whether a sample of few long runs led astray, where rows from all over are known now."""
         if not (self.problem.population.is_scattered and math.isfinite(astray)):
             return False
         return here is None or here[0].distance > astray
 
-    def _is_nearest(self, here: tuple[Stand, Quadratic] | None) -> bool:
+    def _is_nearest(self, here: tuple[TraceStep, Quadratic] | None) -> bool:
         if here is None or (self.best is not None and here[0].distance >= self.best[0].distance):
             return False
         self.best = here
@@ -367,7 +367,7 @@ class Walk:
         moved = [lead.theta + share * lead.move for lead in near]
         return self.problem.box.clip(np.average(moved, axis=0, weights=weights))
 
-    def _course(self, ending: str) -> Course:
+    def _course(self, ending: str) -> WalkOutcome:
         """Return how the walk went until here."""
         start = self.start
         theta, quadratic, distance = start.theta, start.quadratic, start.distance
@@ -483,7 +483,7 @@ def _on_sample(task: Task, problem: Problem, some: Chunk, search: bool | None) -
     return found if walked is None or walked.quadratic is None else found._replace(course=walked)
 
 
-def _is_over(course: Course, problem: Problem) -> bool:
+def _is_over(course: WalkOutcome, problem: Problem) -> bool:
     """Whether the run ends on the sample: at once, as the user wished, or where no loss is."""
     if course.quadratic is None or course.ending in ("interrupted", "stopped"):
         return True

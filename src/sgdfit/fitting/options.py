@@ -334,7 +334,7 @@ LEAST_MEMORY = 350_000_000
 SHARE = 0.3
 
 
-class Means(NamedTuple):
+class Resources(NamedTuple):
     """What a fit may use."""
 
     memory: int  # bytes that the process may hold
@@ -383,8 +383,8 @@ def as_means(
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
     announce: Callable[[str], object] | None = None,
-) -> Means:
-    """Return the `Means` of these options of `sgdfit.fit`.
+) -> Resources:
+    """Return the `Resources` of these options of `sgdfit.fit`.
 
     Examples
     --------
@@ -399,7 +399,7 @@ def as_means(
             " line --checkpoint FILE)"
         )
     path = None if checkpoint is None else os.fspath(checkpoint)
-    return Means(as_memory(memory), as_threads(threads), path, resume, announce=announce)
+    return Resources(as_memory(memory), as_threads(threads), path, resume, announce=announce)
 
 
 def as_memory(memory: Any) -> int:

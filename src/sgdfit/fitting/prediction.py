@@ -13,7 +13,7 @@ from sgdfit.data.readers import open_table
 from sgdfit.data.rows import ahead, aligned, batch_floats
 from sgdfit.data.table import Piece, Scan, Source, Table, check_policy, clean_names, keep_finite
 from sgdfit.errors import DataError, UsageError, did_you_mean
-from sgdfit.fitting.options import Means, as_means
+from sgdfit.fitting.options import Resources, as_means
 from sgdfit.fitting.weights import columns_of, weights_of
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.formula import Formula, as_formula
@@ -426,7 +426,7 @@ def predicted(
     level: float = 0.95,
     *,
     missing: str = "error",
-    means: Means | None = None,
+    means: Resources | None = None,
 ) -> Iterator[Predicted]:
     """Yield all rows of a table in their order with their prediction, some at a time.
 
@@ -515,7 +515,9 @@ class Block(NamedTuple):
         return np.asarray(here + (self.first + 1), dtype=np.int64)
 
 
-def blocks_of(table: Table, names: Sequence[str], missing: str, means: Means) -> Iterator[Block]:
+def blocks_of(
+    table: Table, names: Sequence[str], missing: str, means: Resources
+) -> Iterator[Block]:
     """Yield all rows; of files no more than a few blocks are held at once.
 
     Raises
@@ -553,7 +555,9 @@ def _loaded(source: Source) -> Iterator[Block]:
         begin = end
 
 
-def _streamed(scan: Scan, names: tuple[str, ...], missing: str, means: Means) -> Iterator[Block]:
+def _streamed(
+    scan: Scan, names: tuple[str, ...], missing: str, means: Resources
+) -> Iterator[Block]:
     reads = [(lambda piece=piece: _read(scan, piece, names, missing)) for piece in scan.pieces]
     first = 0
     blocks = ahead(reads, means.threads, _is_fine_grained(scan, names, means))
@@ -568,7 +572,7 @@ def _streamed(scan: Scan, names: tuple[str, ...], missing: str, means: Means) ->
         blocks.close()
 
 
-def _is_fine_grained(scan: Scan, names: Sequence[str], means: Means) -> bool:
+def _is_fine_grained(scan: Scan, names: Sequence[str], means: Resources) -> bool:
     """Whether whole pieces may be read ahead, one on each thread."""
     counts = [piece.rows for piece in scan.pieces]
     known = [count for count in counts if count is not None]

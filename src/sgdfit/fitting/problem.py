@@ -15,7 +15,7 @@ from sgdfit.data.table import Source, Table
 from sgdfit.errors import DataError, UsageError, did_you_mean
 from sgdfit.fitting.callbacks import Callback
 from sgdfit.fitting.dataset import Population, in_memory, take_in
-from sgdfit.fitting.options import FORGETFUL, Means, as_means
+from sgdfit.fitting.options import FORGETFUL, Resources, as_means
 from sgdfit.fitting.reduce import ColumnStats
 from sgdfit.fitting.sampling import batch_sizes
 from sgdfit.fitting.trust_region import Box
@@ -123,7 +123,7 @@ def prepare(
     table: Table,
     weighting: Weighting,
     missing: str,
-    means: Means | None = None,
+    means: Resources | None = None,
     seed: int = 0,
 ) -> Task:
     """Open the rows that ``model`` and its weights need, and check them."""
@@ -150,7 +150,7 @@ def _task(
     table: Table,
     opened: Source | Stream,
     weighting: Weighting,
-    means: Means,
+    means: Resources,
     journal: Checkpoint,
     seed: int,
 ) -> Task:
@@ -279,7 +279,7 @@ class Problem(NamedTuple):
         return batch_sizes(self.rows, len(self.names), self.population.some.rows)
 
 
-class Stand(NamedTuple):
+class TraceStep(NamedTuple):
     """One state on the way."""
 
     step: int  # steps taken
@@ -307,7 +307,7 @@ class Misfit(NamedTuple):
         return self.beyond > DOUBTFUL or self.unexplained > UNEXPLAINED
 
 
-class Course(NamedTuple):
+class WalkOutcome(NamedTuple):
     """How a walk went."""
 
     theta: np.ndarray  # float64[p]: the estimates
@@ -317,7 +317,7 @@ class Course(NamedTuple):
     # ``arrived``, ``rests`` (rounding hides the rest), ``steps``, ``stopped``, ``interrupted`` or
     # ``lost`` (no finite loss at the start).
     ending: str
-    way: tuple[Stand, ...]
+    way: tuple[TraceStep, ...]
     distance: float  # remaining, in standard errors of all rows
     seconds: float
     # float64[p] or None: where the walk rests at the edge of the formula's domain, a point beyond

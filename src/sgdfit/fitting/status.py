@@ -12,7 +12,7 @@ import numpy as np
 from sgdfit.errors import FormulaError
 from sgdfit.fitting.gauss_newton import condition
 from sgdfit.fitting.nonsmooth import has_kink
-from sgdfit.fitting.problem import Course, Task
+from sgdfit.fitting.problem import Task, WalkOutcome
 from sgdfit.fitting.sampling import RESERVED_WHOLE
 from sgdfit.fitting.sgd import DescentOutcome, EndState, Plan, is_finite, momentum_of
 from sgdfit.formula.evaluation import evaluate, find_domain_error
@@ -422,7 +422,7 @@ class WalkEnd(RunEnd):
     def __init__(
         self,
         task: Task,
-        course: Course,
+        course: WalkOutcome,
         distance: float,
         undetermined: tuple[str, ...],
         downhill: tuple[str, ...] = (),

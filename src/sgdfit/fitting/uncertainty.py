@@ -351,7 +351,7 @@ def _tied_error(
 FAR = 1.0
 
 
-class Way(NamedTuple):
+class RunInfo(NamedTuple):
     """How the estimates were found, in the words of `Result`."""
 
     optimizer: str
@@ -383,7 +383,7 @@ class Assessment(NamedTuple):
     intervals: Mapping[str, tuple[float, float] | None] | None = None
 
 
-def compose(task: Task, assessed: Assessment, way: Way) -> Result:
+def compose(task: Task, assessed: Assessment, way: RunInfo) -> Result:
     """Return the `Result` of what is known."""
     model, weighting = task.model, task.weighting
     found = withheld(_settled(assessed), assessed.status, assessed.distance)
