@@ -703,7 +703,7 @@ MISUSE = [
 def test_misuse_is_named_before_a_row_is_read(options, sentence, monkeypatch):
     call = {"formula": "y = a*x**2 + b*x + c", "data": TUTORIAL} | options
     own_rate = callable(options.get("learning_rate"))
-    if not (own_rate or options.keys() & {"data", "weights", "missing"}):
+    if not (own_rate or options.keys() & {"data", "weights"}):
         monkeypatch.setattr("sgdfit.fitting.entry.prepare", None)
     with pytest.raises(SgdfitError, match=sentence):
         sgdfit.fit(**call)

@@ -9,6 +9,7 @@ from typing import Any
 
 from sgdfit.choice import whole
 from sgdfit.data.readers import open_table
+from sgdfit.data.table import check_policy
 from sgdfit.derivation.derivation import Derivation, derive
 from sgdfit.errors import CheckpointError, UsageError, did_you_mean
 from sgdfit.fitting.callbacks import Callback
@@ -205,6 +206,7 @@ def fit(
         start=None if searches(start) else start, bounds=bounds, fixed=fixed, tied=tied, seed=seed,
     )  # fmt: skip
     weighting = as_weighting(weights, sigma, absolute_sigma, covariance, model.loss)
+    check_policy(missing)
     options = settle(
         model, covariance=weighting.covariance, optimizer=optimizer, learning_rate=learning_rate,
         schedule=schedule, batch_size=batch_size, steps=steps, epochs=epochs, shuffle=shuffle,
