@@ -306,6 +306,33 @@ def test_steps_through_huge_angles_are_the_same(size, kind):
     assert thetas[0][0] > 1.01
 
 
+@pytest.mark.parametrize(
+    ("formula", "loss", "optimizer"),
+    [
+        ("y = a*exp(-x) + b*log(x) + c*sin(3*x)", "mse", sgd()),
+        ("y = a*tanh(b*x) + c*sin(d*x) + cos(d*x)", "mse", adam()),
+        ("y = a*where(sin(x) > 0.5, x, log(x)) + b", "huber", sgd()),
+        ("y = exp(a*log(x) + b)", "poisson", sgd()),
+        ("log(y) = a*x**b + c*x**1.5", "log_cosh", sgd()),
+    ],
+)
+@pytest.mark.parametrize("kind", ["in order", "shuffled"])
+def test_batches_of_one_weighted_row_are_the_same(formula, loss, optimizer, kind):
+    """The compiled form has a loop of its own for them."""
+    model = build(formula, ["x", "y"], loss=loss)
+    x = np.random.default_rng(2).uniform(0.1, 2.0, ROWS)
+    chunk = Chunk((x, 1.0 + x + 0.1 * np.cos(99.0 * x)), weights_of(ROWS))
+    start, bounds, found = np.linspace(0.5, 1.0, len(model.free)), np.full(len(model.free), 1e9), []
+    slots = np.stack(optimizer.init(start, optimizer.options))
+    for form in ("numpy", "compiled"):
+        begun = State(start, slots, np.zeros(len(start)), 0, 0, 0)
+        part = Segment(orders(kind, ROWS, 0), 1, np.full(ROWS, 1e-3), 1e9, 50, -bounds, bounds)
+        found.append(make(model, optimizer, form, weighted=True).sweep(begun, chunk, part))
+    np.testing.assert_allclose(found[1].state.theta, found[0].state.theta, rtol=1e-11)
+    np.testing.assert_allclose(found[1].records, found[0].records, rtol=1e-9, atol=1e-11)
+    assert found[1].state[4:] == found[0].state[4:] == (ROWS, ROWS)
+
+
 @pytest.mark.parametrize("form", ["numpy", "compiled"])
 def test_a_loss_above_the_ceiling_halts(form):
     model, columns = problem()
