@@ -35,19 +35,19 @@ def fit(
     formula: str | Callable[..., Any] | Formula,
     data: object,
     *,
-    response: str | None = None,
-    loss: str | Callable[..., Any] | Loss = "mse",
     start: Assignments = None,
     bounds: Bounds = None,
     fixed: Assignments = None,
-    tied: Assignments = None,
-    weights: str | None = None,
     sigma: str | None = None,
     absolute_sigma: bool = False,
+    loss: str | Callable[..., Any] | Loss = "mse",
+    where: str | None = None,
+    response: str | None = None,
+    tied: Assignments = None,
+    weights: str | None = None,
     covariance: str = "auto",
     intervals: str = "wald",
     missing: str = "error",
-    where: str | None = None,
     optimizer: str | Optimizer | None = None,
     learning_rate: float | AnySchedule | None = None,
     schedule: str | AnySchedule | None = None,
@@ -82,19 +82,14 @@ def fit(
         name that is a column of the data is a variable, every other one a parameter.
     data : dict of arrays, data frame, Arrow table, path, …
         See `sgdfit.data.readers`.
-    response : str, optional
-        The left side, where the formula has none.
-    loss : str or callable
-        What is averaged over the rows and made small: ``"mse"``, ``"mae"``, ``"huber(delta=2)"``,
-        …, a formula of ``prediction`` and ``target``, or a function of these two.
     start : mapping, text, "search" or "random"
         Where parameters start: ``{"a": 4}`` or ``"a=4, b=5"``. Starts that are not given,
         ``auto`` finds from the formula and the data, as ``"search"`` does for every optimizer;
         the others begin at 1. ``"random"`` draws standard normals.
-    bounds, fixed, tied : mapping or text
-        ``"0 < b < 10"``, ``"c=3"``, ``"d = 2*a"``.
-    weights : str, optional
-        A column, or an expression of columns such as ``"1/s**2"``, that weighs the rows.
+    bounds : mapping or text
+        ``{"b": (0, 10)}`` or ``"0 < b < 10"``.
+    fixed : mapping or text
+        Parameters that keep a value: ``{"c": 3}`` or ``"c=3"``.
     sigma : str, optional
         Instead of weights: a column, or an expression of columns such as ``"0.1*y"``, that is the
         standard deviation of each row, in units of the response; the weights are 1/sigma².
@@ -103,6 +98,18 @@ def fit(
         variances) are what they say, so that standard errors follow from them and intervals are
         normal. False: only their ratios count; the residuals set the scale, and intervals are
         Student's t.
+    loss : str or callable
+        What is averaged over the rows and made small: ``"mse"``, ``"mae"``, ``"huber(delta=2)"``,
+        …, a formula of ``prediction`` and ``target``, or a function of these two.
+    where : str, optional
+        Which rows count, such as ``"x > 0 and site == 'A'"``. What it excludes is not even read,
+        as far as the files tell.
+    response : str, optional
+        The left side, where the formula has none.
+    tied : mapping or text
+        Parameters that follow others: ``{"d": "2*a"}`` or ``"d = 2*a"``.
+    weights : str, optional
+        A column, or an expression of columns such as ``"1/s**2"``, that weighs the rows.
     covariance : "auto", "classical" or "sandwich"
         Whence standard errors come. ``"classical"``: σ²(JᵀWJ)⁻¹, for least squares alone.
         ``"sandwich"``: right also where the scatter differs from row to row in ways that the
@@ -116,9 +123,6 @@ def fit(
         on a side where the data exclude no value. For ``auto`` and the loss ``mse``.
     missing : "error" or "drop"
         What to do with rows that hold NaN, infinity or nothing.
-    where : str, optional
-        Which rows count, such as ``"x > 0 and site == 'A'"``. What it excludes is not even read,
-        as far as the files tell.
     optimizer : str or Optimizer, optional
         ``"auto"`` (the default): damped Gauss-Newton steps on growing random batches, the last
         of them all rows. ``"sgd"``, ``"sgd(momentum=0.9)"``, ``"adam"``, ``"averaged(sgd)"``, …:
