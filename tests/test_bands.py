@@ -9,7 +9,7 @@ from scipy.stats import norm
 
 import sgdfit
 from sgdfit.errors import DataError, UsageError
-from sgdfit.inference.bands import Band, around, curve_variance
+from sgdfit.inference.intervals import Band, around, curve_variance
 
 RNG = np.random.default_rng(7)
 N = 40

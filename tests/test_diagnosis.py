@@ -5,8 +5,7 @@ import pytest
 
 from sgdfit.errors import UsageError
 from sgdfit.inference.diagnosis import Diagnosis, diagnose, explain_divergence
-from sgdfit.inference.directions import canonical, eigen, scaled_spectrum
-from sgdfit.inference.naming import combination, named
+from sgdfit.inference.spectrum import canonical, combination, eigen, named, scaled_spectrum
 from sgdfit.inference.stability import Descent
 
 X = np.linspace(-2, 2, 20)

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sgdfit.inference.covariance import classical
-from sgdfit.inference.directions import scaled_spectrum
-from sgdfit.inference.identifiability import determined
+from sgdfit.inference.estimable import determined
+from sgdfit.inference.spectrum import scaled_spectrum
 
 X = np.linspace(0.2, 3.0, 40)
 Z = np.cos(5 * X)

@@ -13,8 +13,9 @@ from sgdfit.inference.quadratic import (
     from_sums,
     joined,
     projected,
+    solved,
+    step_within,
 )
-from sgdfit.inference.steps import solved, step_within
 
 
 def rows(seed=0, n=40, p=4, units=(1.0,), weighted=False, flat=False):

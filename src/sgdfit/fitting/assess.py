@@ -42,8 +42,8 @@ from sgdfit.formula.evaluation import evaluate
 from sgdfit.inference.covariance import as_spectrum, relative_offset
 from sgdfit.inference.diagnosis import Diagnosis
 from sgdfit.inference.intervals import quantile
-from sgdfit.inference.naming import named
 from sgdfit.inference.quadratic import Quadratic
+from sgdfit.inference.spectrum import named
 from sgdfit.kernel.kernel import Sums
 from sgdfit.model.loss import PREDICTION, TARGET
 from sgdfit.model.model import Model

@@ -26,9 +26,16 @@ from sgdfit.fitting.dataset import Population
 from sgdfit.fitting.problem import Problem, TraceStep, WalkOutcome
 from sgdfit.fitting.sampling import FEW
 from sgdfit.fitting.trust_region import Box, Iterate, Point, advance, begin
-from sgdfit.inference.directions import EPS
-from sgdfit.inference.quadratic import Quadratic, from_rows, from_sums, joined, projected
-from sgdfit.inference.steps import solved, step_within
+from sgdfit.inference.quadratic import (
+    Quadratic,
+    from_rows,
+    from_sums,
+    joined,
+    projected,
+    solved,
+    step_within,
+)
+from sgdfit.inference.spectrum import EPS
 from sgdfit.kernel.kernel import Chunk, Kernel, Rows, Sums
 
 # On a sample, steps end at this share of its standard errors.

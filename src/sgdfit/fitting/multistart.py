@@ -13,8 +13,8 @@ from sgdfit.fitting.gauss_newton import walk
 from sgdfit.fitting.problem import Misfit, Problem, Task, WalkOutcome
 from sgdfit.fitting.sampling import FEW
 from sgdfit.formula.evaluation import evaluate
-from sgdfit.inference.directions import column_norms
 from sgdfit.inference.quadratic import from_rows
+from sgdfit.inference.spectrum import column_norms
 from sgdfit.kernel.kernel import Chunk
 from sgdfit.model.loss import SQUARED
 from sgdfit.model.model import Model

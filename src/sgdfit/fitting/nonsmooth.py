@@ -33,8 +33,7 @@ from sgdfit.fitting.problem import Problem, Task, TraceStep, WalkOutcome
 from sgdfit.fitting.sampling import FEW, RESERVED_WHOLE, sample
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.inference.covariance import relative_offset
-from sgdfit.inference.quadratic import Quadratic, from_sums
-from sgdfit.inference.steps import step_within
+from sgdfit.inference.quadratic import Quadratic, from_sums, step_within
 from sgdfit.kernel.kernel import Chunk, Kernel, Rows, make
 from sgdfit.model.loss import PREDICTION, TARGET, with_window
 from sgdfit.model.model import Model

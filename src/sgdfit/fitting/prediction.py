@@ -17,7 +17,7 @@ from sgdfit.fitting.options import Resources, as_means
 from sgdfit.fitting.weights import columns_of, weights_of
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.formula import Formula, as_formula
-from sgdfit.inference.bands import Band, around, curve_variance
+from sgdfit.inference.intervals import Band, around, curve_variance
 from sgdfit.model.loss import SQUARED
 from sgdfit.model.model import Model, build
 from sgdfit.result.result import Result

@@ -17,10 +17,9 @@ import numpy as np
 from sgdfit.fitting.gauss_newton import walk
 from sgdfit.fitting.problem import Problem, WalkOutcome
 from sgdfit.fitting.trust_region import Box
-from sgdfit.inference.directions import EPS
 from sgdfit.inference.intervals import interval
-from sgdfit.inference.quadratic import Quadratic
-from sgdfit.inference.steps import step_within
+from sgdfit.inference.quadratic import Quadratic, step_within
+from sgdfit.inference.spectrum import EPS
 
 # The refits' distance to their minima, in standard errors.
 NEAR = 1e-4

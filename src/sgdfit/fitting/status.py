@@ -19,8 +19,8 @@ from sgdfit.formula.evaluation import evaluate, find_domain_error
 from sgdfit.formula.formula import Formula
 from sgdfit.formula.tokens import tokenize
 from sgdfit.inference.diagnosis import Diagnosis, explain_divergence, rate_advice
-from sgdfit.inference.directions import EPS, eigen, root_spectrum
 from sgdfit.inference.quadratic import Quadratic
+from sgdfit.inference.spectrum import EPS, eigen, root_spectrum
 from sgdfit.kernel.kernel import Segment, Sums
 from sgdfit.kernel.order import in_order
 from sgdfit.model.loss import PREDICTION, TARGET

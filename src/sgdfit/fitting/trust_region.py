@@ -21,9 +21,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sgdfit.inference.directions import EPS
-from sgdfit.inference.quadratic import Quadratic
-from sgdfit.inference.steps import Step, solved, step_within
+from sgdfit.inference.quadratic import Quadratic, Step, solved, step_within
+from sgdfit.inference.spectrum import EPS
 from sgdfit.model.model import Model
 
 # Where rounding hides a decrease, a step is taken when the gradient shrinks to this share.

@@ -27,10 +27,10 @@ from sgdfit.inference.covariance import (
     sandwich,
 )
 from sgdfit.inference.diagnosis import Diagnosis
-from sgdfit.inference.directions import EPS, ScaledSpectrum, root_spectrum
-from sgdfit.inference.identifiability import Determined, determined
+from sgdfit.inference.estimable import Determined, determined
 from sgdfit.inference.intervals import interval
 from sgdfit.inference.quadratic import Quadratic
+from sgdfit.inference.spectrum import EPS, ScaledSpectrum, root_spectrum
 from sgdfit.inference.statistics import Goodness, goodness
 from sgdfit.kernel.kernel import Chunk, Kernel, Sums, choose_form, make
 from sgdfit.model.loss import SQUARED, as_loss

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sgdfit.inference.directions import EPS, ScaledSpectrum, scaled_spectrum
-from sgdfit.inference.naming import named
+from sgdfit.inference.spectrum import EPS, ScaledSpectrum, named, scaled_spectrum
 
 __all__ = [
     "as_spectrum",

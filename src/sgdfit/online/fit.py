@@ -29,8 +29,8 @@ from sgdfit.fitting.uncertainty import (
 from sgdfit.fitting.weights import CLASSICAL, SANDWICH, Weighting, as_weighting, surprise
 from sgdfit.formula.formula import Formula, as_formula
 from sgdfit.inference.covariance import classical, sandwich
-from sgdfit.inference.directions import EPS, root_spectrum
-from sgdfit.inference.identifiability import determined
+from sgdfit.inference.estimable import determined
+from sgdfit.inference.spectrum import EPS, root_spectrum
 from sgdfit.inference.statistics import Goodness, goodness
 from sgdfit.model.loss import SQUARED, Loss, as_loss
 from sgdfit.model.model import Model, build

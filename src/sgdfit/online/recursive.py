@@ -19,8 +19,7 @@ from sgdfit.errors import DataError
 from sgdfit.fitting.gauss_newton import bending, steering
 from sgdfit.fitting.trust_region import Box, Point, advance, begin
 from sgdfit.fitting.weights import SANDWICH, Weighting
-from sgdfit.inference.quadratic import Quadratic, from_rows, from_sums, joined
-from sgdfit.inference.steps import step_within
+from sgdfit.inference.quadratic import Quadratic, from_rows, from_sums, joined, step_within
 from sgdfit.kernel.kernel import Chunk, Kernel, Rows, make
 from sgdfit.model.loss import SQUARED
 from sgdfit.model.model import Model

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from sgdfit.inference.bands import Band
+    from sgdfit.inference.intervals import Band
     from sgdfit.result.result import Result
 
 __all__ = [

@@ -25,7 +25,7 @@ from sgdfit.plot.style import DASHES, Style, dress, finite, label, legend, ramp,
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from sgdfit.inference.bands import Band
+    from sgdfit.inference.intervals import Band
     from sgdfit.result.result import Result
 
 

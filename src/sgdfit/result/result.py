@@ -15,9 +15,9 @@ from sgdfit.result.trace import Trace
 
 if TYPE_CHECKING:
     from sgdfit.fitting.prediction import Written
-    from sgdfit.inference.bands import Band
     from sgdfit.inference.diagnosis import Diagnosis
-    from sgdfit.inference.identifiability import Determined
+    from sgdfit.inference.estimable import Determined
+    from sgdfit.inference.intervals import Band
     from sgdfit.result.status import StartSearch
 
 __all__ = ["Estimate", "Result"]
@@ -237,7 +237,7 @@ class Result:
         Returns
         -------
         float64[n], or Band
-            The `sgdfit.inference.bands.Band` of prediction, stderr, low and high where an
+            The `sgdfit.inference.intervals.Band` of prediction, stderr, low and high where an
             ``interval`` was asked for; see `sgdfit.fitting.prediction.predict`.
 
         Raises

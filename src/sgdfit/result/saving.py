@@ -195,7 +195,7 @@ def _object(value: Any, where: str) -> dict[str, Any]:
 
 if TYPE_CHECKING:
     from sgdfit.inference.diagnosis import Diagnosis
-    from sgdfit.inference.identifiability import Determined
+    from sgdfit.inference.estimable import Determined
 
 
 def _diagnosis(**parts: Any) -> Diagnosis:
@@ -205,7 +205,7 @@ def _diagnosis(**parts: Any) -> Diagnosis:
 
 
 def _determined(**parts: Any) -> Determined:
-    from sgdfit.inference.identifiability import Determined
+    from sgdfit.inference.estimable import Determined
 
     return Determined(**parts)
 

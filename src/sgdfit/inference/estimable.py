@@ -15,9 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sgdfit.inference.directions import ScaledSpectrum
-
-__all__ = ["Determined", "determined"]
+from sgdfit.inference.spectrum import ScaledSpectrum
 
 # Below this, in parameters scaled to equal effect, a component is rounding.
 NEGLIGIBLE = 1e-6
@@ -76,7 +74,7 @@ def determined(
 
     Examples
     --------
-    >>> from sgdfit.inference.directions import scaled_spectrum
+    >>> from sgdfit.inference.spectrum import scaled_spectrum
     >>> J = np.array([[1.0, 1.0, 1.0], [1.0, 1.0, -1.0]])
     >>> spectrum = scaled_spectrum(J.T @ J)
     >>> covariance, found = determined(("a", "b", "c"), np.array([1.0, 4.0, 2.0]), spectrum, 8.0)
