@@ -17,8 +17,8 @@ import pytest
 
 import sgdfit
 from sgdfit.cli.app import main
-from sgdfit.cli.examples import EXAMPLES
-from sgdfit.report.text import as_text
+from sgdfit.cli.commands import EXAMPLES
+from sgdfit.report.layouts import as_text
 
 X = np.linspace(-2, 2, 20)
 Y = 2 * X**2 + 3 * X + 4 + np.sin(7 * np.arange(20))

@@ -11,9 +11,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from sgdfit.derivation.derivation import derive
+from sgdfit.derivation.derivation import Paper, derive
 from sgdfit.derivation.notation import names_of
-from sgdfit.derivation.paper import Paper
 from sgdfit.derivation.text import columns, inline
 from sgdfit.derivation.writer import operations, tidy
 from sgdfit.formula.evaluation import evaluate

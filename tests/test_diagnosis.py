@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from sgdfit.errors import UsageError
-from sgdfit.inference.diagnosis import Diagnosis, diagnose, explain_divergence
+from sgdfit.inference.diagnosis import Descent, Diagnosis, diagnose, explain_divergence
 from sgdfit.inference.spectrum import canonical, combination, eigen, named, scaled_spectrum
-from sgdfit.inference.stability import Descent
 
 X = np.linspace(-2, 2, 20)
 QUADRATIC = np.stack([X**2, X, np.ones(20)], axis=1)

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from sgdfit.errors import FormulaError, SgdfitError
 from sgdfit.formula.formula import as_formula
-from sgdfit.formula.parsing import parse, parse_condition, parse_expression
-from sgdfit.formula.tokens import MAX_CHARACTERS
+from sgdfit.formula.parsing import MAX_CHARACTERS, parse, parse_condition, parse_expression
 from sgdfit.model.loss import as_loss
 from sgdfit.model.parameters import declare
 

@@ -16,7 +16,7 @@ from sgdfit.errors import CheckpointError
 from sgdfit.fitting import callbacks
 from sgdfit.fitting.gauss_newton import Surface
 from sgdfit.fitting.reduce import Passing
-from sgdfit.report.text import as_text
+from sgdfit.report.layouts import as_text
 from sgdfit.result.saving import from_dict
 
 ROWS = 1_500_000  # 24 MB, of which 15 MB may be held

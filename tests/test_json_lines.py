@@ -10,7 +10,7 @@ import pytest
 
 import sgdfit
 from sgdfit.cli.app import main
-from sgdfit.cli.json_lines import JsonLines
+from sgdfit.cli.follow import JsonLines
 from sgdfit.errors import DataError
 
 LINE = "y = a*x + b"

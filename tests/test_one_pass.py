@@ -297,7 +297,7 @@ INPUTS = {
 @pytest.mark.parametrize("kind", INPUTS)
 def test_standard_input_that_is_long_is_read_once(kind, monkeypatch):
     content, again = INPUTS[kind]
-    monkeypatch.setattr("sgdfit.data.paths.SMALL", 10)
+    monkeypatch.setattr("sgdfit.data.readers.SMALL", 10)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
     table = open_table("-")
     assert (table.label, table.scan.again) == ("standard input", again)
@@ -309,7 +309,7 @@ def test_standard_input_that_is_long_is_read_once(kind, monkeypatch):
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
 def test_a_pipe_stays_open_as_long_as_it_is_needed(tmp_path, monkeypatch):
-    monkeypatch.setattr("sgdfit.data.paths.SMALL", 10)
+    monkeypatch.setattr("sgdfit.data.readers.SMALL", 10)
     os.mkfifo(tmp_path / "pipe")
     writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(CSV,))
     writer.start()

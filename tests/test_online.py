@@ -7,11 +7,11 @@ import pyarrow as pa
 import pytest
 
 import sgdfit
-from sgdfit.data.text.arrivals import TextArrivals
+from sgdfit.data.text.delimited import TextArrivals
 from sgdfit.errors import DataError, UsageError
 from sgdfit.online import recursive
 from sgdfit.online.forgetting import Forgetting
-from sgdfit.report.text import as_text
+from sgdfit.report.layouts import as_text
 
 RNG = np.random.default_rng(7)
 N = 40_000

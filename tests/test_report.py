@@ -12,8 +12,7 @@ from rich.console import Console
 
 from example_results import EXAMPLES, converged, decay, diverged, hostile, step_limit
 from sgdfit.report.contents import facts
-from sgdfit.report.html import as_html, trace_as_html
-from sgdfit.report.text import as_text
+from sgdfit.report.layouts import as_html, as_text, trace_as_html
 from sgdfit.result.result import Estimate
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -7,7 +7,7 @@ import pytest
 import sympy
 
 from sgdfit.formula.formula import as_formula, symbol
-from sgdfit.kernel.candidates import evaluator
+from sgdfit.kernel.numpy_kernel import evaluator
 from sgdfit.model.model import build
 from sgdfit.model.roles import RESPONSE, dimensions, roles_of
 from sgdfit.model.separation import linear_set, separate

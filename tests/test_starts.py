@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.optimize import least_squares
 
-from sgdfit.kernel.candidates import evaluator
 from sgdfit.kernel.kernel import Chunk
+from sgdfit.kernel.numpy_kernel import evaluator
 from sgdfit.model.model import build
 from sgdfit.starts.search import find_starts
 from sgdfit.starts.space import low_discrepancy

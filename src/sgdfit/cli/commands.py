@@ -15,7 +15,6 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from sgdfit.cli import options as option
-from sgdfit.cli.examples import EXAMPLES
 from sgdfit.cli.options import takes
 from sgdfit.cli.progress import progress_bar, steps_between
 from sgdfit.cli.terminal import (
@@ -40,6 +39,72 @@ from sgdfit.errors import FormulaError, SgdfitError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from sgdfit.data.table import Table
+
+
+EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
+    "fit": (
+        (
+            "every name that is no column of the data is a parameter; nothing else is needed",
+            'sgdfit fit data.csv "y = a*x**2 + b*x + c"',
+        ),
+        (
+            "by textbook descent",
+            'sgdfit fit data.csv "y = a*x**2 + b*x + c" --optimizer sgd --learning-rate 0.2'
+            " --steps 200",
+        ),
+        (
+            "starts, bounds, fixed and tied parameters",
+            'sgdfit fit data.csv "y = a*x**2 + b*x + c + d" --start a=4,b=-5 --bound "0 < a < 10"'
+            ' --fix d=0.5 --tie "c = 2*a"',
+        ),
+        (
+            "in batches of 5 rows, outliers damped, the answer as JSON",
+            'sgdfit fit data.csv "y = a*x + b" --loss huber --optimizer adam --batch-size 5'
+            " --epochs 50 --json",
+        ),
+        (
+            "errors of the measurement that are known",
+            'sgdfit fit data.csv "y = a*x + b" --sigma 0.5 --absolute-sigma',
+        ),
+        (
+            "some rows of many files, within 2 GB; killed, it goes on with --resume",
+            'sgdfit fit "*.csv" "y = a*x + b" --where "x > 0 and y < 100" --memory 2GB'
+            " --checkpoint run.checkpoint",
+        ),
+        (
+            "from standard input, with files to keep",
+            'sgdfit fit - "y = a*x + b" --save fit.json --trace trace.csv --plot fit.svg'
+            " < data.csv",
+        ),
+        (
+            "rows that are still arriving, old ones forgotten, a line every 1,000 rows",
+            'sgdfit fit - "y = a*x + b" --follow --every 1000 --forgetting half_life=5000'
+            " < data.csv",
+        ),
+    ),
+    "predict": (
+        ("the curve at the rows of a file", "sgdfit predict fit.json data.csv"),
+        ("to a file", "sgdfit predict fit.json data.csv --output curve.parquet"),
+        (
+            "with the 99% band of new points",
+            "sgdfit predict fit.json data.csv --interval prediction --level 0.99",
+        ),
+    ),
+    "explain": (
+        ("the gradient, derived", 'sgdfit explain "y = a*x**2 + b*x + c"'),
+        (
+            "with numbers, checked on data",
+            'sgdfit explain "y = a*x + b" data.csv --start a=4,b=5',
+        ),
+        (
+            "as a page for a browser",
+            'sgdfit explain "S = S0*exp(-k*hours)" --variables hours --output gradient.html',
+        ),
+    ),
+    "show": (("the report of a saved fit", "sgdfit show fit.json"),),
+    "demo": (("into a folder of your choice", "sgdfit demo --output story"),),
+}
+
 
 MISUSED, UNREAD = 2, 141
 PLOTS = (".png", ".svg", ".pdf")
@@ -371,7 +436,7 @@ def _open(data: str, where: str | None = None, missing: str = "error") -> Table:
         _check_condition(where)
     if data != "-":
         return open_table(data, where)
-    from sgdfit.cli.json_lines import whole_input
+    from sgdfit.cli.follow import whole_input
 
     return open_table(whole_input(missing), where)
 

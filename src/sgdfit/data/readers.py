@@ -1,49 +1,286 @@
-"""Anything that holds columns -> a `Table`, which knows its names and loads what is needed.
-
-==========================================  ==============================================
-data                                        read as
-==========================================  ==============================================
-path, ``-`` for standard input              see `data.formats`: CSV, Parquet, …
-folder, pattern, address, list of paths     files of one format as one table, in natural order
-file object                                 the same, by its first bytes; read once
-NumPy structured or record array            its fields
-pandas DataFrame, Series                    its columns; the index is not one
-Polars DataFrame, LazyFrame, Series         its columns; only those needed are collected
-Arrow table, batch                          its columns
-pyarrow Dataset, Fragment                   see `data.datasets`
-Arrow reader, Scanner, any Arrow C stream   its columns; read once, batch by batch
-iterator of batches, frames or dicts        the columns of each; read once
-mapping of names to arrays                  its items; a single number stands for every row
-==========================================  ==============================================
-
-Delimited text has a header unless its first line is all numbers; its columns are then named
-``x`` and ``y`` if there are two, else ``c1``, ``c2``, … . Lines that start with ``#`` and blank
-lines are skipped; a header that starts with ``#`` is a comment too. Separator (comma, semicolon,
-tab, ``|`` or whitespace) and decimal sign (a comma only if it does not separate) are found from
-the first lines. Integers too long for int64 are read as floats. What each
-type of column becomes stands in `sgdfit.data.floats`.
-"""
+"""Anything that holds columns -> a `Table`: arrays, frames, paths, folders, addresses, streams."""
 
 from __future__ import annotations
 
+import io
+import itertools
 import os
+import stat
 import sys
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sgdfit.data.condition import Condition, read_condition
-from sgdfit.data.datasets import open_arrow_dataset
+from sgdfit.data.datasets import completed, constant_statistics, open_arrow_dataset, open_dataset
+from sgdfit.data.files import (
+    Origin,
+    Selection,
+    dangling,
+    in_memory,
+    is_many,
+    opened,
+    select,
+    unpacking,
+    unreadable,
+)
 from sgdfit.data.floats import shown
-from sgdfit.data.one_pass import lazy_scan, open_batches, open_reader
-from sgdfit.data.paths import open_files, open_stream
-from sgdfit.data.table import Table, clean_names
-from sgdfit.data.where import filtered
-from sgdfit.errors import DataError
+from sgdfit.data.formats import (
+    MAGIC,
+    STREAM,
+    TEXT,
+    Format,
+    format_of,
+    format_table,
+    reading,
+)
+from sgdfit.data.one_pass import lazy_scan, open_arrow_stream, open_batches, open_reader
+from sgdfit.data.rows import scanned_table
+from sgdfit.data.table import Piece, Scan, Table, clean_names
+from sgdfit.data.text.delimited import open_delimited
+from sgdfit.data.text.text_files import SMALL, TextPlace, file_place, held, scan_text, stream_place
+from sgdfit.data.text.text_files import opened as text_opened
+from sgdfit.data.where import filtered, possible_truth
+from sgdfit.errors import DataError, did_you_mean
 
-__all__ = ["Table", "open_table"]
+NAMES_SHOWN = 3
+
+
+def open_selection(selection: Selection, condition: Condition | None = None) -> Table:
+    """Open files of one format as one table.
+
+    Files of a folder whose ending is none of a supported format do not count.
+
+    Raises
+    ------
+    DataError
+        When they are of several formats, none is supported, or one cannot be read.
+    """
+    chosen = _formats(selection)
+    first, kind, _ = chosen[0]
+    for origin, other, _ in chosen:
+        if other is not kind:
+            pattern = f"{selection.label}/*{os.path.splitext(first.label)[1]}"
+            advice = "" if selection.exact else f", by a pattern such as {pattern!r}"
+            raise DataError(
+                f"{selection.label!r} holds both {kind.name} ({first.label}) and {other.name}"
+                f" ({origin.label}); give files of one format{advice}"
+            )
+        if not origin.stamp.size:
+            advice = "" if len(chosen) == 1 else ", or leave it out"
+            raise DataError(f"{origin.label} is empty (0 bytes); give it rows{advice}")
+    if kind is TEXT or kind.open is None:
+        return _open_text([(o, c) for o, _, c in chosen], selection.label, condition)
+    origins = [_unpacked(o, c) if c else o for o, _, c in chosen]
+    if len(chosen) == 1 and chosen[0][2]:
+        # Unpacked once rather than with each of its pieces.
+        origins = [in_memory(origins[0].open().read_buffer(), first.label)]
+    return open_dataset(origins, kind.open, selection.label, condition)
+
+
+def _formats(selection: Selection) -> list[tuple[Origin, Format, str | None]]:
+    found = []
+    for origin in selection.origins:
+        try:
+            compression, kind = format_of(origin.label)
+        except DataError:
+            if selection.exact:
+                raise
+            continue
+        found.append((origin, kind, compression))
+    return found or _by_first_bytes(selection)
+
+
+def _by_first_bytes(selection: Selection) -> list[tuple[Origin, Format, str | None]]:
+    """Look into files without an ending, which is how some writers leave them."""
+    bare = [o for o in selection.origins if not os.path.splitext(o.label)[1]]
+    found: list[tuple[Origin, Format, str | None]] = []
+    for origin in bare:
+        with opened(origin) as source:
+            head = source.read(8)
+        found += [(origin, kind, None) for magic, kind in MAGIC if head.startswith(magic)][:1]
+    if not found:
+        names = [repr(origin.label) for origin in selection.origins[:NAMES_SHOWN]]
+        more = ", …" if len(selection.origins) > NAMES_SHOWN else ""
+        raise DataError(
+            f"{selection.label!r} holds no file of a format that can be read, only"
+            f" {', '.join(names)}{more}; supported are\n{format_table()}"
+        )
+    return found
+
+
+def _unpacked(origin: Origin, compression: str) -> Origin:
+    """Return a compressed file as its content, which is unpacked into memory when it is opened."""
+    import pyarrow as pa
+
+    def open_unpacked() -> Any:
+        with opened(origin) as source, reading(origin.label, compression):
+            return pa.BufferReader(unpacking(source, compression).read())
+
+    return origin._replace(open=open_unpacked, local="")
+
+
+def _open_text(
+    files: Sequence[tuple[Origin, str | None]], label: str, condition: Condition | None
+) -> Table:
+    if condition is not None:
+        files = [
+            (o, c) for o, c in files if possible_truth(condition.tree, constant_statistics(o)).true
+        ] or files[:1]
+    places = [_place(origin, compression) for origin, compression in files]
+    origins = [origin for origin, _ in files]
+    if any(origin.constants for origin in origins):
+        scan = scan_text(places, label, small=0).scan
+        table = scanned_table(_with_constants(scan, origins)) if scan else None
+    else:
+        table = scan_text(places, label)
+    if table is None:
+        raise DataError(f"{label} has no rows; give at least one")
+    return _chosen(table, condition)
+
+
+def _place(origin: Origin, compression: str | None) -> TextPlace:
+    if origin.local:
+        return file_place(origin.local)._replace(label=origin.label)
+    return TextPlace(origin.label, lambda: opened(origin), compression, True, origin.look)
+
+
+def _with_constants(scan: Scan, origins: Sequence[Origin]) -> Scan:
+    """Add the columns that the folders of text files name."""
+    extra = list(dict.fromkeys(name for origin in origins for name, _ in origin.constants))
+    own = [name for name in scan.names if name not in extra]
+    before = {_completed(p, own, o): p for p, o in zip(scan.pieces, origins, strict=True)}
+    fingerprint = scan.fingerprint and "\n".join(
+        [scan.fingerprint, *(repr([(n, v.as_py()) for n, v in o.constants]) for o in origins)]
+    )
+    return scan._replace(
+        names=(*own, *extra),
+        pieces=tuple(before),
+        fingerprint=fingerprint,
+        line=lambda piece, row: scan.line(before[piece], row),
+    )
+
+
+def _completed(piece: Piece, own: Sequence[str], origin: Origin) -> Piece:
+    known = {name for name, _ in origin.constants}
+
+    def read(names: Sequence[str]) -> Iterator[Any]:
+        lacking = [name for name in names if name not in own and name not in known]
+        if lacking:
+            raise DataError(
+                f"{origin.label} has no column {lacking[0]!r}, which the folders of other files"
+                " name; sort all files into folders of the same kind"
+            )
+        wanted = [name for name in names if name in own] or own[:1]
+        columns = {name: name for name in own}
+        for batch in piece.read(wanted):
+            yield completed(batch, names, columns, origin)
+
+    return piece._replace(read=read)
+
+
+NAMES_LOOKED_AT = 2_000
+
+
+def open_files(
+    data: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    condition: Condition | None = None,
+) -> Table:
+    """Open a path, a pattern, a folder, an address, or a list of them; ``-`` is standard input.
+
+    Raises
+    ------
+    DataError
+        When there is no such file, it may not be read, or its format is not supported.
+    """
+    if not isinstance(data, str | os.PathLike) or is_many(os.fspath(data)):
+        return open_selection(select(data), condition)
+    text = os.fspath(data)
+    if text == "-":
+        return _chosen(open_stream(sys.stdin, "standard input"), condition)
+    place = Path(os.path.expanduser(text))
+    if not stat.S_ISREG(_mode(place, text)):
+        return _chosen(open_stream(_pipe(place, text), text), condition)
+    return open_selection(select(data), condition)
+
+
+def _chosen(table: Table, condition: Condition | None) -> Table:
+    return table if condition is None else filtered(table, condition)
+
+
+def open_stream(stream: Any, label: str) -> Table:
+    """Open what an open file or pipe holds, known by its first bytes.
+
+    What is short is read to its end. What is longer is read once and in blocks, if it is text or
+    Arrow's stream format; other formats have their contents at their end, and are read whole.
+
+    Raises
+    ------
+    DataError
+        When it is empty, damaged, or of no format that can be read.
+    """
+    place, head, ended = held(stream_place(stream, label), SMALL + 1)
+    if not head:
+        raise DataError(f"{label} is empty (0 bytes); give it rows")
+    for magic, kind in MAGIC:
+        if head.startswith(magic):
+            if not ended and magic == STREAM:
+                return open_arrow_stream(place.open(), label)
+            content = head if ended else _whole(place)
+            if kind.open is not None:
+                return open_dataset([in_memory(content, label)], kind.open, label)
+    return open_delimited(head, label) if ended else scan_text([place], label, small=0)
+
+
+def _whole(place: TextPlace) -> bytes:
+    """Read a stream to its end."""
+    parts = []
+    try:
+        with text_opened(place) as take:
+            while part := take(SMALL):
+                parts.append(part)
+        return b"".join(parts)
+    except MemoryError as error:
+        raise DataError(
+            f"{place.label} does not fit into memory, which its format asks for; save it as a file"
+            " and name that, or pipe CSV or Arrow's stream format"
+        ) from error
+
+
+def _pipe(place: Path, text: str) -> io.FileIO:
+    """Open what may be read long after; it is closed when nothing needs it any more."""
+    try:
+        descriptor = os.open(place, os.O_RDONLY)
+    except OSError as error:
+        raise DataError(unreadable(text, error)) from error
+    pipe = io.FileIO(descriptor, closefd=False)
+    weakref.finalize(pipe, os.close, descriptor)
+    return pipe
+
+
+def _mode(place: Path, text: str) -> int:
+    try:
+        return place.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        raise DataError(_no_file(place, text)) from error
+    except OSError as error:
+        raise DataError(unreadable(text, error)) from error
+
+
+def _no_file(place: Path, text: str) -> str:
+    if found := dangling(str(place), text):
+        return found
+    if not os.path.isdir(place.parent):  # a NUL in the name is no error here
+        return f"there is no file {text!r}, for there is no folder {str(place.parent)!r}"
+    with os.scandir(place.parent) as entries:
+        near = [entry.name for entry in itertools.islice(entries, NAMES_LOOKED_AT)]
+    hint = did_you_mean(place.name, near)
+    return f"there is no file {text!r}; check its name and folder.{hint}"
+
 
 LABEL = "the data"
 

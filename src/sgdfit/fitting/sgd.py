@@ -18,8 +18,7 @@ from sgdfit.fitting.callbacks import Callback, Progress
 from sgdfit.fitting.dataset import Population
 from sgdfit.fitting.options import rates_asked_for, scheduled
 from sgdfit.formula.evaluation import evaluate
-from sgdfit.inference.diagnosis import Diagnosis, diagnose
-from sgdfit.inference.stability import Descent
+from sgdfit.inference.diagnosis import Descent, Diagnosis, diagnose
 from sgdfit.kernel.kernel import PANEL, Chunk, Kernel, Segment, State, Sums
 from sgdfit.kernel.numpy_kernel import stepped
 from sgdfit.kernel.order import Order, in_order, shuffled

@@ -17,7 +17,7 @@ from sgdfit.fitting.sampling import RESERVED_WHOLE
 from sgdfit.fitting.sgd import DescentOutcome, EndState, Plan, is_finite, momentum_of
 from sgdfit.formula.evaluation import evaluate, find_domain_error
 from sgdfit.formula.formula import Formula
-from sgdfit.formula.tokens import tokenize
+from sgdfit.formula.parsing import tokenize
 from sgdfit.inference.diagnosis import Diagnosis, explain_divergence, rate_advice
 from sgdfit.inference.quadratic import Quadratic
 from sgdfit.inference.spectrum import EPS, eigen, root_spectrum

@@ -12,8 +12,7 @@ import sympy
 
 from sgdfit.errors import UsageError, did_you_mean
 from sgdfit.formula.formula import Formula, symbol, to_text
-from sgdfit.formula.parsing import parse_condition, parse_expression
-from sgdfit.formula.tokens import tokenize
+from sgdfit.formula.parsing import parse_condition, parse_expression, tokenize
 
 Expr = Any  # SymPy ships no types
 Assignments = str | Iterable[str] | Mapping[str, Any] | None

@@ -299,7 +299,7 @@ class Result:
         write(self, path)
 
     def __str__(self) -> str:
-        from sgdfit.report.text import as_text
+        from sgdfit.report.layouts import as_text
 
         return as_text(self)
 
@@ -308,11 +308,11 @@ class Result:
         return f"Result({self.formula}: {self.status.label}, {estimates})"
 
     def __rich__(self) -> Any:
-        from sgdfit.report.text import as_rich
+        from sgdfit.report.layouts import as_rich
 
         return as_rich(self)
 
     def _repr_html_(self) -> str:
-        from sgdfit.report.html import as_html
+        from sgdfit.report.layouts import as_html
 
         return as_html(self)

@@ -145,7 +145,7 @@ class Trace:
         return f"Trace({len(self)} rows{span}, parameters {', '.join(self.names)})"
 
     def _repr_html_(self) -> str:
-        from sgdfit.report.html import trace_as_html
+        from sgdfit.report.layouts import trace_as_html
 
         return trace_as_html(self)
 

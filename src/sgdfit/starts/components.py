@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sgdfit.kernel.candidates import evaluator
+from sgdfit.kernel.numpy_kernel import evaluator
 from sgdfit.model.separation import Component
 from sgdfit.starts.space import Observations, Range, draw_points
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from sgdfit.kernel.candidates import evaluator
+from sgdfit.kernel.numpy_kernel import evaluator
 from sgdfit.model.model import Model
 from sgdfit.model.separation import Separation
 from sgdfit.starts.space import Observations

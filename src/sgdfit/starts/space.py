@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgdfit.kernel.candidates import evaluator
 from sgdfit.kernel.kernel import Chunk
+from sgdfit.kernel.numpy_kernel import evaluator
 from sgdfit.model.model import Model
 from sgdfit.model.roles import RESPONSE, Role
 
