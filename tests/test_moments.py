@@ -10,7 +10,7 @@ import pytest
 
 from sgdfit.fitting.reduce import look_at, look_through, read_back, written
 from sgdfit.kernel.kernel import PANEL, Chunk
-from sgdfit.kernel.moments import looked_through
+from sgdfit.kernel.summation import looked_through
 from sgdfit.model.model import build
 
 TINY, HUGE = np.finfo(np.float64).smallest_subnormal, np.finfo(np.float64).max

@@ -12,8 +12,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any, NamedTuple, NoReturn
 
-from sgdfit.data.messages import listed
-from sgdfit.errors import DataError, FormulaError, UsageError, did_you_mean
+from sgdfit.errors import DataError, FormulaError, UsageError, did_you_mean, listed
 
 MAX_CHARACTERS = 100_000
 MAX_DEPTH = 100

@@ -25,7 +25,6 @@ from sgdfit.data.formats import (
     reading,
     unknown,
 )
-from sgdfit.data.messages import reason_of
 from sgdfit.data.opening import gathered_table
 from sgdfit.data.rows import scanned_table
 from sgdfit.data.table import Piece, Scan, Table, batch_rows, clean_names
@@ -37,7 +36,7 @@ from sgdfit.data.where import (
     located,
     possible_truth,
 )
-from sgdfit.errors import DataError
+from sgdfit.errors import DataError, reason_of
 
 
 def fingerprint_of(columns: Mapping[str, np.ndarray[Any, Any]]) -> str:

@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from sgdfit.data.floats import scalar_of
-from sgdfit.data.messages import reason_of
-from sgdfit.errors import DataError
+from sgdfit.errors import DataError, reason_of
 
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 BEGINNINGS = ((b"\x1f\x8b", "gzip"), (b"BZh", "bz2"), (b"\x28\xb5\x2f\xfd", "zstd"))

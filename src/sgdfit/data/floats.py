@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sgdfit.data.messages import reason_of
-from sgdfit.errors import DataError
+from sgdfit.errors import DataError, reason_of
 
 Array = np.ndarray[Any, Any]
 

@@ -20,10 +20,9 @@ from typing import Any, NamedTuple
 
 from sgdfit.data.files import COMPRESSIONS, Origin, opened
 from sgdfit.data.floats import kind_of
-from sgdfit.data.messages import reason_of
 from sgdfit.data.table import BATCH_ROWS, batch_rows
 from sgdfit.data.where import ColumnStatistics, extremes_of
-from sgdfit.errors import DataError
+from sgdfit.errors import DataError, reason_of
 
 # Compressed pages are read in steps of so many bytes, a column at a time. Without this, a column
 # of a whole row group would be held.

@@ -13,11 +13,10 @@ import numpy as np
 
 from sgdfit.data.floats import Place, as_floats, kind_of, shown
 from sgdfit.data.formats import reading
-from sgdfit.data.messages import listed, reason_of
 from sgdfit.data.rows import arrow_floats, read_once, scanned_table
 from sgdfit.data.table import BATCH_ROWS, Piece, Scan, Table, clean_names
 from sgdfit.data.text.text_files import Prefixed
-from sgdfit.errors import DataError
+from sgdfit.errors import DataError, listed, reason_of
 
 __all__ = ["lazy_scan", "open_arrow_stream", "open_batches", "open_reader"]
 

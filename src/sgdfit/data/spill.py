@@ -14,10 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgdfit.data.messages import reason_of
 from sgdfit.data.rows import aligned, arrow_floats, float_blocks
 from sgdfit.data.table import BATCH_ROWS, Piece, Scan
-from sgdfit.errors import DataError
+from sgdfit.errors import DataError, reason_of
 
 Array = np.ndarray[Any, Any]
 

@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sgdfit.data.floats import Place, as_floats
-from sgdfit.data.messages import listed
-from sgdfit.errors import DataError, UsageError, did_you_mean
+from sgdfit.errors import DataError, UsageError, did_you_mean, listed
 
 # Three float64 columns of this many rows take 1.5 MB, which stays in a second-level cache.
 CHUNK_ROWS = 65_536

@@ -30,10 +30,9 @@ from sgdfit.data.floats import (
     raw_array,
     scalar_of,
 )
-from sgdfit.data.messages import reason_of
 from sgdfit.data.rows import scanned_table
 from sgdfit.data.table import BATCH_ROWS, Piece, Scan, Table
-from sgdfit.errors import DataError
+from sgdfit.errors import DataError, reason_of
 
 Array = np.ndarray[Any, Any]
 

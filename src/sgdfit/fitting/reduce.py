@@ -21,7 +21,7 @@ import numpy as np
 from sgdfit.data.rows import Aligner, release_unused
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.kernel.kernel import PANEL, Chunk, Kernel, Sums, chunk_of, combined
-from sgdfit.kernel.moments import looked_through
+from sgdfit.kernel.summation import looked_through
 from sgdfit.model.model import Model
 
 if TYPE_CHECKING:

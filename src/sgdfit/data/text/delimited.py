@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sgdfit.data.floats import MISSING_SPELLINGS
-from sgdfit.data.messages import counted
 from sgdfit.data.table import Table
 from sgdfit.data.text.dialect import (
     COMMA_NUMBER,
@@ -26,7 +25,7 @@ from sgdfit.data.text.dialect import (
     rows,
     split,
 )
-from sgdfit.errors import DataError
+from sgdfit.errors import DataError, counted
 
 HEAD = 65_536
 LOOKS = (

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 from sgdfit.data.files import COMPRESSIONS, compression_of, unpacking, unreadable
 from sgdfit.data.floats import MISSING_SPELLINGS, shown
 from sgdfit.data.formats import reading
-from sgdfit.data.messages import listed
 from sgdfit.data.rows import read_once, scanned_table
 from sgdfit.data.table import BATCH_ROWS, Piece, Scan, Table
 from sgdfit.data.text.delimited import (
@@ -33,7 +32,7 @@ from sgdfit.data.text.delimited import (
     wrong_row,
 )
 from sgdfit.data.text.dialect import Dialect, find_dialect, rows
-from sgdfit.errors import DataError
+from sgdfit.errors import DataError, listed
 
 # So many bytes tell how a stream is compressed.
 MAGIC_BYTES = 4
