@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 import sgdfit
-from sgdfit.plot.drawing import STYLES, dress, label, legend
+from sgdfit.plot.style import STYLES, dress, label, legend
 
 FORMULA = "y = b1*(1 - exp(-b2*x))"
 DATA = Path(__file__).parent / "boxbod.csv"
