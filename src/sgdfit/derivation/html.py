@@ -126,7 +126,7 @@ border-left:2px solid color-mix(in srgb,currentColor 18%,transparent)}
 .sgdfit-derivation math[display]{width:max-content;margin:0}
 .sgdfit-derivation mtable.chain>mtr>mtd{text-align:left;padding:.25em 0}
 .sgdfit-derivation mtable.chain>mtr>mtd:first-child{text-align:right}
-.sgdfit-derivation mtable.cases>mtr>mtd{text-align:left;padding:.15em .5em .15em 0}
+.sgdfit-derivation mtd[columnalign="left"]{text-align:left;padding:.15em .5em .15em 0}
 .sgdfit-derivation .scroll{overflow-x:auto;margin:.5em 0}
 .sgdfit-derivation table{border-collapse:collapse;background:transparent}
 .sgdfit-derivation tr{background:transparent}
