@@ -2,6 +2,7 @@ import json
 import os
 import stat
 from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -278,3 +279,14 @@ def test_the_tables_name_every_part():
     for codec, kind in ((ESTIMATE, Estimate), (DIAGNOSIS, Diagnosis)):
         source = converged().diagnosis if kind is Diagnosis else converged().estimates["a"]
         assert list(codec.encode(source)) == [field.name for field in fields(kind)]
+
+
+SAVED = Path(__file__).parent / "saved"
+
+
+@pytest.mark.parametrize("path", sorted(SAVED.glob("*.json")), ids=lambda path: path.stem)
+def test_results_that_version_0_1_0_saved_still_load(path):
+    before = json.loads(path.read_text(encoding="utf-8"))
+    assert before["format"] == "sgdfit"
+    after = json.loads(to_json(read(path)))
+    assert {name: after[name] for name in before} == before
