@@ -64,11 +64,11 @@ def _reader(path: Path) -> Any:
     from sgdfit.data.readers import open_table
 
     def scan() -> int:
-        found = getattr(open_table(str(path)), "scan", None)
+        found = getattr(open_table(str(path)), "dataset", None)
         if found is None:
             raise NotImplementedError("this version reads files whole")
         return sum(
-            batch.num_rows for piece in found.pieces for batch in piece.read(list(found.names))
+            batch.num_rows for piece in found.row_groups for batch in piece.read(list(found.names))
         )
 
     return scan

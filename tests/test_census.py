@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 
 from sgdfit.data.opening import open_rows, without_weightless
-from sgdfit.data.rows import Stream, ahead, count_rows, is_fine_grained, scanned_table
-from sgdfit.data.table import Piece, Scan
+from sgdfit.data.rows import ChunkedRows, ahead, count_rows, is_fine_grained, scanned_table
+from sgdfit.data.table import Dataset, RowGroup
 from sgdfit.errors import DataError
 
 LAYOUTS = {
@@ -50,8 +50,8 @@ def scan_of(columns, lengths, counted=True, kinds=(F64,), slow=0):
                 yield pa.record_batch(arrays, list(names))
 
         at = edges[-1]
-        pieces.append(Piece("data.parquet", first, at - first if counted else None, read))
-    return Scan(tuple(columns), "data.parquet", tuple(pieces))
+        pieces.append(RowGroup("data.parquet", first, at - first if counted else None, read))
+    return Dataset(tuple(columns), "data.parquet", tuple(pieces))
 
 
 def threads_left():
@@ -97,8 +97,8 @@ def test_rows_come_in_order_from_any_row_on_whole_or_in_parts(layout, threads, b
     columns["x"][::7] = NAN
     scan = scan_of(columns, lengths)
     stream = open_rows(scanned_table(scan), ["x", "w"], missing="drop", budget=0, threads=threads)
-    assert isinstance(stream, Stream)
-    stream = Stream(scan, ("x", "w"), stream.census, "drop", threads, budget)
+    assert isinstance(stream, ChunkedRows)
+    stream = ChunkedRows(scan, ("x", "w"), stream.counts, "drop", threads, budget)
     stream = without_weightless(stream, lambda block: block[1] > 0, lambda *_: None)
     expected = columns["x"][np.isfinite(columns["x"]) & (columns["w"] > 0)]
     assert (stream.counted, stream.dropped) == (len(expected), int(np.isnan(columns["x"]).sum()))
@@ -171,7 +171,7 @@ def test_runs_are_taken_from_files_whose_numbers_differ(kinds, threads, begin, l
     columns = {"x": np.arange(500.0) / 4}
     scan = scan_of(columns, [[100], [0], [50, 100], [50], [200]], kinds=kinds)
     stream = open_rows(scanned_table(scan), ["x"], missing="error", budget=0, threads=threads)
-    assert isinstance(stream, Stream)
+    assert isinstance(stream, ChunkedRows)
     (found,) = stream.take(begin, length)
     expected = np.concatenate([columns["x"][b : b + length] for b in begin])
     np.testing.assert_array_equal(found, expected)
@@ -186,7 +186,7 @@ def test_a_column_is_widened_once(monkeypatch):
     columns = {"x": np.arange(400.0)}
     scan = scan_of(columns, [[1]] * 400, kinds=(F32, F64))
     stream = open_rows(scanned_table(scan), ["x"], missing="error", budget=0)
-    assert isinstance(stream, Stream)
+    assert isinstance(stream, ChunkedRows)
     (found,) = stream.take([0], 400)
     np.testing.assert_array_equal(found, columns["x"])
     assert len([shape for shape, *_ in made if shape == 400]) == 2

@@ -97,8 +97,8 @@ def test_rows_are_told_of_while_they_are_read(tmp_path, name, known):
     heard = []
     listener = Listener(None, print, lambda rows, total: heard.append((rows, total)))
     told = listener.with_progress(open_table(paths))
-    assert told.scan is not None
-    parts = [batch for piece in told.scan.pieces for batch in piece.read(["y", "x"])]
+    assert told.dataset is not None
+    parts = [batch for piece in told.dataset.row_groups for batch in piece.read(["y", "x"])]
     read = pa.Table.from_batches(parts).select(["x", "y"])
     assert read.to_pydict() == pa.concat_tables([table, table]).to_pydict()
     assert {total for _, total in heard} == {6000 if known else 0}

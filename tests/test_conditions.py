@@ -151,13 +151,13 @@ def test_only_row_groups_that_may_hold_a_row_are_read(text, groups, tmp_path):
     table = TABLE.drop_columns(["t"])
     for name, values in extra.items():
         table = table.append_column(name, pa.array(values))
-    scan = open_table(parquet(table, tmp_path, row_group_size=4), text).scan
-    assert len(scan.pieces) == groups
+    scan = open_table(parquet(table, tmp_path, row_group_size=4), text).dataset
+    assert len(scan.row_groups) == groups
 
 
 def test_nothing_is_left_out_where_extremes_are_not_told(tmp_path):
     path = parquet(TABLE, tmp_path, row_group_size=4, write_statistics=False)
-    assert len(open_table(path, "row < 8").scan.pieces) == 15
+    assert len(open_table(path, "row < 8").dataset.row_groups) == 15
     assert rows_of(path, "row < 8") == list(range(8))
 
 
@@ -199,7 +199,7 @@ def test_long_integers_are_compared_exactly(kind, tmp_path):
 
 def test_where_extremes_settle_it_the_number_of_rows_stays_known(tmp_path):
     path = parquet(TABLE, tmp_path, row_group_size=4)
-    rows = [piece.rows for piece in open_table(path, "row >= 50").scan.pieces]
+    rows = [piece.rows for piece in open_table(path, "row >= 50").dataset.row_groups]
     assert rows == [None, 4, 4]
 
 
@@ -245,8 +245,10 @@ def test_parquet_is_filtered_as_arrow_filters_it(condition, order, size):
     sink = io.BytesIO()
     pq.write_table(table, sink, row_group_size=size)
     expected = ds.dataset(table).to_table(filter=expression)["row"].to_pylist()
-    scan = open_table(io.BytesIO(sink.getvalue()), text).scan
-    read = [row for piece in scan.pieces for b in piece.read(["row"]) for row in b[0].to_pylist()]
+    scan = open_table(io.BytesIO(sink.getvalue()), text).dataset
+    read = [
+        row for piece in scan.row_groups for b in piece.read(["row"]) for row in b[0].to_pylist()
+    ]
     assert read == expected
 
 

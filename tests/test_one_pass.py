@@ -91,10 +91,10 @@ def test_every_kind_gives_the_same_rows_once(kind):
 
 
 def check_rows_once(table):
-    scan = table.scan
+    scan = table.dataset
     assert table.names == scan.names == ("x", "k", "note")
     assert not scan.again
-    (piece,) = scan.pieces
+    (piece,) = scan.row_groups
     assert (piece.label, piece.first, piece.rows) == ("the data", 0, None)
     batches = list(piece.read(["k", "x"]))
     assert all(isinstance(batch, pa.RecordBatch) for batch in batches)
@@ -115,10 +115,10 @@ def test_every_kind_loads(kind):
 def test_lazy_frames_are_collected_batch_by_batch_for_every_pass():
     rows = BATCH_ROWS + 1000
     lazy = pl.LazyFrame({"x": np.arange(float(rows)), "k": np.arange(rows)})
-    scan = open_table(lazy.filter(pl.col("k") >= 500)).scan
+    scan = open_table(lazy.filter(pl.col("k") >= 500)).dataset
     assert (scan.again, scan.slow, scan.names) == (True, True, ("x", "k"))
     for _ in range(2):
-        batches = list(scan.pieces[0].read(["k", "x"]))
+        batches = list(scan.row_groups[0].read(["k", "x"]))
         assert len(batches) > 1
         np.testing.assert_array_equal(
             np.concatenate([b["x"] for b in batches]), np.arange(500, rows)
@@ -137,7 +137,7 @@ MEMORY = {
 @pytest.mark.parametrize("data", MEMORY.values(), ids=MEMORY)
 def test_what_is_in_memory_stays_there(data):
     table = open_table(data)
-    assert table.scan is None
+    assert table.dataset is None
     for _ in range(2):
         assert table.load(["x"]).rows == N
 
@@ -149,13 +149,15 @@ def test_columns_that_are_not_needed_are_not_converted():
 
 def test_batches_are_cut_to_size():
     large = pa.table({"x": np.arange(2.0 * BATCH_ROWS + 5)})
-    sizes = [b.num_rows for b in open_table(iter([large])).scan.pieces[0].read(["x"])]
+    sizes = [b.num_rows for b in open_table(iter([large])).dataset.row_groups[0].read(["x"])]
     assert sizes == [BATCH_ROWS, BATCH_ROWS, 5]
 
 
 def test_text_stays_text_for_conditions():
     (batch,) = (
-        open_table(iter([{"x": [1.0], "site": np.array(["A"])}])).scan.pieces[0].read(["site"])
+        open_table(iter([{"x": [1.0], "site": np.array(["A"])}]))
+        .dataset.row_groups[0]
+        .read(["site"])
     )
     assert batch["site"].to_pylist() == ["A"]
 
@@ -168,9 +170,9 @@ def test_reading_is_lazy():
             taken.append(k)
             yield {"x": [float(k)]}
 
-    scan = open_table(numbers()).scan
+    scan = open_table(numbers()).dataset
     assert taken == [0]
-    reading = scan.pieces[0].read(["x"])
+    reading = scan.row_groups[0].read(["x"])
     next(reading), next(reading)
     assert taken == [0, 1]
 
@@ -254,8 +256,8 @@ def as_stream(table, **options):
 def test_arrow_streams_are_read_batch_by_batch(compression):
     content = as_stream(TABLE, options=pa.ipc.IpcWriteOptions(compression=compression))
     table = open_arrow_stream(io.BytesIO(content), "standard input")
-    assert (table.label, table.scan.again) == ("standard input", False)
-    batches = list(table.scan.pieces[0].read(["k"]))
+    assert (table.label, table.dataset.again) == ("standard input", False)
+    batches = list(table.dataset.row_groups[0].read(["k"]))
     assert len(batches) == 3
     np.testing.assert_array_equal(np.concatenate([b["k"] for b in batches]), K)
 
@@ -300,7 +302,7 @@ def test_standard_input_that_is_long_is_read_once(kind, monkeypatch):
     monkeypatch.setattr("sgdfit.data.readers.SMALL", 10)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
     table = open_table("-")
-    assert (table.label, table.scan.again) == ("standard input", again)
+    assert (table.label, table.dataset.again) == ("standard input", again)
     np.testing.assert_array_equal(table.load(["x", "k"]).columns["x"], X)
     if not again:
         with pytest.raises(DataError, match="standard input can be read once, and has been"):

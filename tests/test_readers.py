@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sgdfit.data.readers import open_table
-from sgdfit.data.table import Source
+from sgdfit.data.table import Columns
 from sgdfit.errors import UsageError
 
 X = np.array([0.5, -1.25, 3.0, 1e-300])
@@ -435,7 +435,7 @@ def test_a_sum_that_overflows_is_no_missing_number():
 
 
 def test_chunks_are_consecutive_views():
-    source = Source({"x": np.arange(10.0), "y": np.arange(10.0) * 2}, "the data")
+    source = Columns({"x": np.arange(10.0), "y": np.arange(10.0) * 2}, "the data")
     chunks = list(source.chunks(["y", "x"], size=4))
     assert [x.size for _, x in chunks] == [4, 4, 2]
     np.testing.assert_array_equal(np.concatenate([y for y, _ in chunks]), source.columns["y"])
@@ -455,8 +455,8 @@ def test_chunks_are_consecutive_views():
     ],
 )
 def test_a_source_holds_equally_long_runs_of_floats(columns):
-    with pytest.raises(UsageError, match="of a Source"):
-        Source(columns, "the data")
+    with pytest.raises(UsageError, match="of a Columns"):
+        Columns(columns, "the data")
 
 
 @pytest.mark.parametrize("longest", ["9223372036854775808", "-9223372036854775809", "1" * 25])

@@ -76,7 +76,7 @@ WRITERS = {
 
 def read(scan, names):
     """Join what the pieces hold, in order."""
-    batches = [batch for piece in scan.pieces for batch in piece.read(names)]
+    batches = [batch for piece in scan.row_groups for batch in piece.read(names)]
     assert all(batch.schema.names == list(names) for batch in batches)
     assert all(batch.num_rows <= DECODED_ROWS for batch in batches)
     return pa.concat_tables(
@@ -90,17 +90,17 @@ def test_every_format_is_read_in_pieces(name, tmp_path):
     path = str(tmp_path / called)
     write(TABLE, path)
     table = open_table(path)
-    scan = table.scan
+    scan = table.dataset
     assert scan.names == table.names == ("x", "note", "y", "n")
-    assert [piece.rows for piece in scan.pieces] == rows
-    assert [piece.first for piece in scan.pieces] == np.cumsum([0, *rows[:-1]]).tolist()
-    assert {piece.label for piece in scan.pieces} == {called}
+    assert [piece.rows for piece in scan.row_groups] == rows
+    assert [piece.first for piece in scan.row_groups] == np.cumsum([0, *rows[:-1]]).tolist()
+    assert {piece.label for piece in scan.row_groups} == {called}
     for names in (["y", "x"], ["n"], ["note", "n"]):
         for _ in range(2):
             found = read(scan, names)
             for column in names:
                 assert found[column].to_pylist() == TABLE[column].to_pylist()
-    assert sum(batch.num_rows for piece in scan.pieces for batch in piece.read([])) == ROWS
+    assert sum(batch.num_rows for piece in scan.row_groups for batch in piece.read([])) == ROWS
     source = table.load(["n", "y"])
     np.testing.assert_array_equal(source.columns["y"], TABLE["y"].to_numpy())
     assert source.columns["y"].dtype == np.float32
@@ -112,7 +112,7 @@ def test_every_format_is_filtered(name, tmp_path):
     write(TABLE, str(tmp_path / called))
     table = open_table(tmp_path / called, "note in ['n1', 'n5'] and x > 0")
     expected = TABLE.to_pandas().query("note in ['n1', 'n5'] and x > 0")["n"]
-    assert read(table.scan, ["n"])["n"].to_pylist() == expected.tolist()
+    assert read(table.dataset, ["n"])["n"].to_pylist() == expected.tolist()
     assert table.load(["n"]).columns["n"].tolist() == expected.tolist()
 
 
@@ -128,9 +128,9 @@ def test_long_batches_are_cut_and_short_ones_joined(kind, tmp_path):
         "ORC": lambda: pyarrow.orc.write_table(table, path),
     }
     write[kind]()
-    scan = open_table(path).scan
+    scan = open_table(path).dataset
     counts = {"Arrow": [200_000, 200_000, 124_298]}.get(kind, [rows])
-    assert [piece.rows for piece in scan.pieces] == counts
+    assert [piece.rows for piece in scan.row_groups] == counts
     np.testing.assert_array_equal(read(scan, ["x"])["x"], np.arange(float(rows)))
 
 
@@ -141,7 +141,7 @@ def test_a_batch_too_long_to_be_held_is_read_page_by_page(tmp_path, monkeypatch)
     ipc(table, str(tmp_path / "a.arrow"), pa.ipc.new_file, rows)
     before = pa.total_allocated_bytes()
     total = 0.0
-    for piece in open_table(tmp_path / "a.arrow").scan.pieces:
+    for piece in open_table(tmp_path / "a.arrow").dataset.row_groups:
         for batch in piece.read(["x"]):
             total += batch["x"].to_numpy().sum()
             assert pa.total_allocated_bytes() - before < 1 << 20
@@ -152,13 +152,13 @@ def test_only_a_few_batches_are_held(tmp_path):
     rows = 64 * 20_000
     table = pa.table({"x": RANDOM.normal(size=rows), "y": np.zeros(rows), "z": np.ones(rows)})
     pq.write_table(table, tmp_path / "a.parquet", row_group_size=20_000, compression="snappy")
-    scan = open_table(tmp_path / "a.parquet").scan
+    scan = open_table(tmp_path / "a.parquet").dataset
     del table
     before, most = pa.total_allocated_bytes(), 0
-    for piece in scan.pieces:
+    for piece in scan.row_groups:
         for _ in piece.read(["x", "z"]):
             most = max(most, pa.total_allocated_bytes() - before)
-    assert len(scan.pieces) == 64
+    assert len(scan.row_groups) == 64
     assert most < 4 * 20_000 * 16 + (4 << 20)
 
 
@@ -197,7 +197,7 @@ def test_folders_patterns_and_lists_are_read_in_natural_order(tmp_path, monkeypa
     ):
         table = open_table(data)
         assert table.load(["n"]).columns["n"].tolist() == expected, data
-        assert [piece.label for piece in table.scan.pieces][:3] == [
+        assert [piece.label for piece in table.dataset.row_groups][:3] == [
             os.path.join(*["data"] * ("**" in str(data) or "da[" in str(data)), f"part-{k}.parquet")
             for k in range(3)
         ]
@@ -217,7 +217,7 @@ def test_folders_of_other_formats(ending, write, tmp_path):
     expected = parts(tmp_path / "data", 3, 20, write, ending)
     table = open_table(tmp_path / "data")
     assert table.load(["n", "x"]).columns["n"].tolist() == expected
-    assert read(table.scan, ["n"])["n"].to_pylist() == expected
+    assert read(table.dataset, ["n"])["n"].to_pylist() == expected
 
 
 def test_compressed_parquet_in_a_list(tmp_path):
@@ -256,7 +256,7 @@ def test_folders_with_values_are_columns(kind, tmp_path):
     order = np.argsort(columns["n"])
     np.testing.assert_array_equal(columns["year"][order], frame["year"])
     np.testing.assert_array_equal(columns["rate"][order], frame["rate"])
-    found = read(table.scan, ["site", "n"]).to_pandas().sort_values("n")
+    found = read(table.dataset, ["site", "n"]).to_pandas().sort_values("n")
     assert found["site"].fillna("").tolist() == frame["site"].fillna("").tolist()
 
 
@@ -278,9 +278,9 @@ def test_folders_without_such_rows_are_not_opened(kind, where, files, tmp_path):
         expected = expected[expected.site.notna()]
     table = open_table(tmp_path / "data", where)
     assert sorted(table.load(["n"]).columns["n"].tolist()) == expected["n"].tolist()
-    assert len(table.scan.pieces) == files
+    assert len(table.dataset.row_groups) == files
     if kind == "parquet" and " x " not in where:
-        assert sum(piece.rows for piece in table.scan.pieces) == len(expected)
+        assert sum(piece.rows for piece in table.dataset.row_groups) == len(expected)
 
 
 def test_a_list_of_files_in_such_folders(tmp_path):
@@ -334,7 +334,7 @@ def test_columns_that_nothing_needs_may_differ(tmp_path):
 def test_dots_in_names_and_nested_columns(tmp_path):
     table = pa.table({"a": [1.0, 2.0], "a.b": [3.0, 4.0], "s": [{"a": 1}, {"a": 2}]})
     pq.write_table(table, tmp_path / "a.parquet")
-    scan = open_table(tmp_path / "a.parquet").scan
+    scan = open_table(tmp_path / "a.parquet").dataset
     for name in table.column_names:
         assert read(scan, [name])[name].to_pylist() == table[name].to_pylist()
     assert open_table(tmp_path / "a.parquet", "`a.b` > 3").load(["a"]).columns["a"].tolist() == [
@@ -344,15 +344,15 @@ def test_dots_in_names_and_nested_columns(tmp_path):
 
 def test_fingerprints_tell_data_apart(tmp_path):
     parts(tmp_path / "data", 3)
-    first = open_table(tmp_path / "data").scan.fingerprint
+    first = open_table(tmp_path / "data").dataset.fingerprint
     assert len(first) == 64
-    assert open_table(tmp_path / "data").scan.fingerprint == first
-    assert open_table(tmp_path / "data", "x > 0").scan.fingerprint != first
+    assert open_table(tmp_path / "data").dataset.fingerprint == first
+    assert open_table(tmp_path / "data", "x > 0").dataset.fingerprint != first
     os.utime(tmp_path / "data" / "part-1.parquet", (1, 1))
-    touched = open_table(tmp_path / "data").scan.fingerprint
+    touched = open_table(tmp_path / "data").dataset.fingerprint
     assert touched != first
     (tmp_path / "data" / "part-2.parquet").unlink()
-    assert open_table(tmp_path / "data").scan.fingerprint not in (first, touched)
+    assert open_table(tmp_path / "data").dataset.fingerprint not in (first, touched)
 
 
 def test_fingerprints_of_arrays():
@@ -384,7 +384,7 @@ def test_what_a_file_says_of_itself_is_not_read_with_each_of_its_row_groups(
     for name in "abc":
         pq.write_table(TABLE.slice(0, 200), tmp_path / f"{name}.parquet", row_group_size=10)
     monkeypatch.setattr(formats, "KEPT_METADATA", kept)
-    scan = open_table(tmp_path).scan
+    scan = open_table(tmp_path).dataset
     known, plain = [], formats._parquet
 
     def counting(source, origin, metadata=None):
@@ -392,8 +392,8 @@ def test_what_a_file_says_of_itself_is_not_read_with_each_of_its_row_groups(
         return plain(source, origin, metadata)
 
     monkeypatch.setattr(formats, "_parquet", counting)
-    assert len(scan.pieces) == 60
-    found = [batch["n"].to_numpy() for piece in scan.pieces for batch in piece.read(["n"])]
+    assert len(scan.row_groups) == 60
+    found = [batch["n"].to_numpy() for piece in scan.row_groups for batch in piece.read(["n"])]
     np.testing.assert_array_equal(np.concatenate(found), np.tile(np.arange(200), 3))
     assert (known.count(True), known.count(False)) == (60, often)
     assert formats._long_metadata.cache_info().currsize <= formats.LONG_KEPT

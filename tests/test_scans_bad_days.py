@@ -103,7 +103,7 @@ def streamed(data, where=None, **options):
     opened = open_table(data, where)
     options = {"missing": "error", **options}
     rows = open_rows(opened, ["x", "y"], budget=0, threads=2, **options)
-    if not hasattr(rows, "scan"):  # small texts are in memory anyway
+    if not hasattr(rows, "dataset"):  # small texts are in memory anyway
         return rows.columns["x"]
     return np.concatenate([chunk[0] for chunk in rows.chunks()])
 

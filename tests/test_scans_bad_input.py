@@ -144,10 +144,10 @@ def damaged(path, rows=400, group=100):
 
 def test_a_row_group_that_is_damaged_is_named(tmp_path):
     damaged(tmp_path / "a.parquet")
-    scan = open_table(tmp_path / "a.parquet").scan
-    assert sum(b.num_rows for k in (0, 1, 3) for b in scan.pieces[k].read(["x"])) == 300
+    scan = open_table(tmp_path / "a.parquet").dataset
+    assert sum(b.num_rows for k in (0, 1, 3) for b in scan.row_groups[k].read(["x"])) == 300
     with pytest.raises(DataError) as caught:
-        list(scan.pieces[2].read(["x"]))
+        list(scan.row_groups[2].read(["x"]))
     assert_says(str(caught.value), ["a.parquet is damaged in row group 3 (rows 201 to 300): "])
     with pytest.raises(DataError, match="damaged in row group 3"):
         open_table(tmp_path / "a.parquet").load(["x"])
@@ -198,11 +198,11 @@ WRITERS = {
 @pytest.mark.parametrize("name", [name for name in WRITERS if name != "a.csv"])
 def test_a_file_that_changes_between_passes_is_refused(name, change, tmp_path):
     WRITERS[name](tmp_path / name)
-    scan = open_table(tmp_path / name).scan
-    assert sum(b.num_rows for piece in scan.pieces for b in piece.read(["x"])) == 100
+    scan = open_table(tmp_path / name).dataset
+    assert sum(b.num_rows for piece in scan.row_groups for b in piece.read(["x"])) == 100
     CHANGES[change][0](tmp_path / name)
     with pytest.raises(DataError) as caught:
-        list(scan.pieces[-1].read(["x"]))
+        list(scan.row_groups[-1].read(["x"]))
     assert_says(str(caught.value), [name, CHANGES[change][1]])
 
 
@@ -212,7 +212,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(change, where, tmp_path
     rows = 600_000
     table = pa.table({"x": np.arange(float(rows)), "y": np.ones(rows)})
     pq.write_table(table, tmp_path / "a.parquet", row_group_size=rows)
-    (piece,) = open_table(tmp_path / "a.parquet", where).scan.pieces
+    (piece,) = open_table(tmp_path / "a.parquet", where).dataset.row_groups
     batches = piece.read(["x"])
     assert next(batches).num_rows > 0
     CHANGES[change][0](tmp_path / "a.parquet")
@@ -227,14 +227,14 @@ def test_a_remote_file_that_changes_is_refused(tmp_path, monkeypatch):
     system = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
     monkeypatch.setattr(files, "filesystem", lambda address: (system, "a.parquet"))
     three_groups(tmp_path / "a.parquet")
-    scan = open_table("s3://bucket/a.parquet").scan
-    assert sum(b.num_rows for piece in scan.pieces for b in piece.read(["x"])) == 100
+    scan = open_table("s3://bucket/a.parquet").dataset
+    assert sum(b.num_rows for piece in scan.row_groups for b in piece.read(["x"])) == 100
     rewritten(tmp_path / "a.parquet")
     with pytest.raises(DataError, match="written anew with the same size"):
-        list(scan.pieces[0].read(["x"]))
+        list(scan.row_groups[0].read(["x"]))
     (tmp_path / "a.parquet").unlink()
     with pytest.raises(DataError, match="was removed while"):
-        list(scan.pieces[0].read(["x"]))
+        list(scan.row_groups[0].read(["x"]))
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="permissions of this system differ")
@@ -285,8 +285,8 @@ def test_damaged_files_are_read_in_pieces_or_refused(data, kind, where):
 def outcome(content, where):
     """Return how many rows are read, or the message of a DataError; anything else is a failure."""
     try:
-        scan = open_table(io.BytesIO(content), where).scan
-        return sum(b.num_rows for piece in scan.pieces for b in piece.read(["y", "x"])), None
+        scan = open_table(io.BytesIO(content), where).dataset
+        return sum(b.num_rows for piece in scan.row_groups for b in piece.read(["y", "x"])), None
     except DataError as error:
         return 0, str(error)
 

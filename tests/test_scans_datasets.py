@@ -59,13 +59,13 @@ def test_a_dataset_is_its_files(kind, where, tmp_path):
     data = folder(tmp_path, kind)
     table = open_table(data, where)
     assert table.names == ("x", "note", "y", "n", "site")
-    assert table.scan.again
+    assert table.dataset.again
     files = columns(tmp_path, ["y", "n", "x"], where)
     for _ in range(2):
         found = columns(data, ["y", "n", "x"], where)
         for name in files:
             np.testing.assert_array_equal(found[name], files[name])
-    labels = {piece.label for piece in table.scan.pieces}
+    labels = {piece.label for piece in table.dataset.row_groups}
     assert labels <= {f"site={s}/part.{kind}" for s in ("A", "B", "__HIVE_DEFAULT_PARTITION__")}
     assert len(labels) == (1 if where and "site" in where and kind != "csv" else 3)
 
@@ -198,13 +198,13 @@ def test_every_kind_of_dataset(name, tmp_path):
 def test_columns_of_folders_without_names_are_columns(tmp_path):
     data, _ = folders_without_names(tmp_path)
     assert columns(data, ["n"], "site == 'B'")["n"].tolist() == list(range(400, ROWS))
-    assert len(open_table(data, "site == 'B'").scan.pieces) == 1
+    assert len(open_table(data, "site == 'B'").dataset.row_groups) == 1
 
 
 def test_scanners_are_read_once(tmp_path):
     scanner = folder(tmp_path, "parquet").scanner(columns=["n", "x"], filter=ds.field("n") < 30)
     table = open_table(scanner)
-    assert (table.names, table.scan.again) == (("n", "x"), False)
+    assert (table.names, table.dataset.again) == (("n", "x"), False)
     assert table.load(["n"]).columns["n"].tolist() == list(range(30))
     with pytest.raises(DataError, match="the data can be read once, and has been"):
         table.load(["n"])
@@ -235,7 +235,7 @@ def test_only_needed_columns_and_row_groups_are_read(tmp_path, monkeypatch):
 def test_what_pyarrow_reads_comes_in_bounded_batches(tmp_path):
     large = pa.table({"x": np.arange(2.0 * BATCH_ROWS + 5)})
     pyarrow.csv.write_csv(large, tmp_path / "a.csv")
-    (piece,) = open_table(ds.dataset(tmp_path, format="csv")).scan.pieces
+    (piece,) = open_table(ds.dataset(tmp_path, format="csv")).dataset.row_groups
     sizes = [batch.num_rows for batch in piece.read(["x"])]
     assert max(sizes) <= BATCH_ROWS
     assert sum(sizes) == len(large)
@@ -244,22 +244,22 @@ def test_what_pyarrow_reads_comes_in_bounded_batches(tmp_path):
 @pytest.mark.parametrize("kind", WRITERS)
 def test_a_file_that_changes_between_passes_is_refused(kind, tmp_path):
     data = folder(tmp_path, kind)
-    scan = open_table(data).scan
-    assert sum(b.num_rows for piece in scan.pieces for b in piece.read(["x"])) == ROWS
+    scan = open_table(data).dataset
+    assert sum(b.num_rows for piece in scan.row_groups for b in piece.read(["x"])) == ROWS
     path = tmp_path / "site=B" / f"part.{kind}"
     os.utime(path, ns=(1, 1))
     with pytest.raises(DataError, match=rf"site=B/part\.{kind} has changed since it was opened"):
-        [batch for piece in scan.pieces for batch in piece.read(["x"])]
+        [batch for piece in scan.row_groups for batch in piece.read(["x"])]
     path.unlink()
     with pytest.raises(DataError, match=rf"site=B/part\.{kind} was removed while it was being"):
-        [batch for piece in scan.pieces for batch in piece.read(["x"])]
+        [batch for piece in scan.row_groups for batch in piece.read(["x"])]
     with pytest.raises(DataError, match=rf"there is no file 'site=B/part\.{kind}' any more"):
         open_table(data)
 
 
 def test_a_file_of_a_filtered_dataset_that_changes_is_refused(tmp_path):
     data, _ = a_filter(tmp_path)
-    (piece,) = open_table(data).scan.pieces
+    (piece,) = open_table(data).dataset.row_groups
     assert sum(batch.num_rows for batch in piece.read(["x"])) == 5
     os.utime(tmp_path / "site=A" / "part.parquet", ns=(1, 1))
     with pytest.raises(DataError, match=r"site=A/part\.parquet has changed since it was opened"):
@@ -336,7 +336,7 @@ def test_a_dataset_without_files(tmp_path):
 
 def test_fingerprints_tell_datasets_apart(tmp_path):
     def mark(data, where=None):
-        return open_table(data, where).scan.fingerprint
+        return open_table(data, where).dataset.fingerprint
 
     data = folder(tmp_path, "parquet")
     assert mark(data) == mark(ds.dataset(tmp_path, partitioning="hive")) != ""

@@ -22,7 +22,7 @@ from sgdfit.data import spill
 from sgdfit.data.readers import open_table
 from sgdfit.data.rows import float_blocks, scanned_table
 from sgdfit.data.spill import spilled
-from sgdfit.data.table import BATCH_ROWS, Piece, Scan
+from sgdfit.data.table import BATCH_ROWS, Dataset, RowGroup
 from sgdfit.data.text.text_files import scan_text, stream_place
 from sgdfit.errors import DataError
 
@@ -40,7 +40,7 @@ def once(step=100_000):
     """Return a scan that can be read once."""
     return open_table(
         {name: column[k : k + step] for name, column in DATA.items()} for k in range(0, ROWS, step)
-    ).scan
+    ).dataset
 
 
 def whole(scan, names):
@@ -57,8 +57,8 @@ def test_what_is_read_again_is_what_was_read_once(budget, step, tmp_path):
     kept = spilled(once(step), ["k", "x", "y"], budget, tmp_path)
     assert kept.again
     assert kept.names == ("k", "x", "y")
-    assert [piece.rows for piece in kept.pieces] == [BATCH_ROWS, BATCH_ROWS, 1000]
-    assert [piece.first for piece in kept.pieces] == [0, BATCH_ROWS, 2 * BATCH_ROWS]
+    assert [piece.rows for piece in kept.row_groups] == [BATCH_ROWS, BATCH_ROWS, 1000]
+    assert [piece.first for piece in kept.row_groups] == [0, BATCH_ROWS, 2 * BATCH_ROWS]
     assert bool(list(tmp_path.rglob("*.arrow"))) == (budget < 10**9)
     for names in (["k", "x", "y"], ["y", "k"], ["x"]):
         for name, found in zip(names, whole(kept, names), strict=True):
@@ -73,7 +73,7 @@ def test_pieces_are_read_on_two_threads_at_once(tmp_path):
 
     def read(number):
         for _ in range(10):
-            (batch,) = kept.pieces[number].read(["k"])
+            (batch,) = kept.row_groups[number].read(["k"])
             found.setdefault(number, []).append(np.asarray(batch["k"])[[0, -1]].tolist())
 
     threads = [threading.Thread(target=read, args=(k,)) for k in range(3) for _ in range(2)]
@@ -81,7 +81,7 @@ def test_pieces_are_read_on_two_threads_at_once(tmp_path):
         thread.start()
     for thread in threads:
         thread.join()
-    for number, piece in enumerate(kept.pieces):
+    for number, piece in enumerate(kept.row_groups):
         assert found[number] == [[piece.first, piece.first + piece.rows - 1]] * 20
 
 
@@ -89,17 +89,17 @@ def test_numbers_that_become_longer_lose_nothing(tmp_path):
     fine = 1 / 3
     batches = [np.float32([0.5]), np.float64([fine]), np.float32([0.25])]
     pieces = tuple(
-        Piece("data", k, 1, lambda names, b=b: iter([pa.record_batch([pa.array(b)], ["x"])]))
+        RowGroup("data", k, 1, lambda names, b=b: iter([pa.record_batch([pa.array(b)], ["x"])]))
         for k, b in enumerate(batches)
     )
-    kept = spilled(Scan(("x",), "data", pieces), ["x"], 0, tmp_path)
+    kept = spilled(Dataset(("x",), "data", pieces), ["x"], 0, tmp_path)
     assert whole(kept, ["x"])[0].tolist() == [0.5, fine, 0.25]
     assert len(list(tmp_path.rglob("*.arrow"))) == 3
 
 
 def test_the_file_goes_with_the_last_piece(tmp_path):
     kept = spilled(once(), ["x"], 0, tmp_path)
-    piece = kept.pieces[-1]
+    piece = kept.row_groups[-1]
     del kept
     gc.collect()
     assert len(list(tmp_path.iterdir())) == 1
@@ -113,7 +113,7 @@ def test_memory_is_bounded(tmp_path):
     before = pa.total_allocated_bytes()
     kept = spilled(once(), ["x", "k"], 0, tmp_path)
     assert pa.total_allocated_bytes() - before < 1_000_000
-    for piece in kept.pieces:
+    for piece in kept.row_groups:
         for batch in piece.read(["x"]):
             assert pa.total_allocated_bytes() - before < 20 * BATCH_ROWS
             del batch
@@ -126,24 +126,24 @@ TEXT = b"# t\nx,y\n" + b"".join(b"%d,%d\n" % (k, -k) for k in range(9)) + b"\n# 
 @pytest.mark.parametrize("size", [7, 1000])
 def test_rows_and_lines_are_those_of_the_source(budget, size, tmp_path):
     (tmp_path / "data.csv").write_bytes(TEXT)
-    scan = scan_text([tmp_path / "data.csv"], size=size, small=0).scan
+    scan = scan_text([tmp_path / "data.csv"], size=size, small=0).dataset
     kept = spilled(scan, ["y"], budget, tmp_path)
-    assert kept.line(kept.pieces[0], 9) == " (line 14)"
-    assert kept.line(kept.pieces[0], 1) == " (line 4)"
+    assert kept.row_groups[0].line(9) == " (line 14)"
+    assert kept.row_groups[0].line(1) == " (line 4)"
     with pytest.raises(DataError, match=r"column 'y' row 10 \(line 14\) is missing"):
         scanned_table(kept).load(["y"])
 
 
 def test_lines_of_a_stream_are_known_where_it_is_plain():
     text = b"x\n" + b"1\n" * 5000 + b"nan\n" + b"1\n" * 5000
-    scan = scan_text([stream_place(io.BytesIO(text), "standard input")], size=100, small=0).scan
+    scan = scan_text([stream_place(io.BytesIO(text), "standard input")], size=100, small=0).dataset
     with pytest.raises(DataError, match=r"column 'x' row 5001 \(line 5002\) is missing"):
         scanned_table(spilled(scan, ["x"], 0)).load(["x"])
 
 
 def test_text_in_a_column_of_numbers_is_named(tmp_path):
     text = b"x\n" + b"1\n" * 5000 + b"soon\n"
-    scan = scan_text([stream_place(io.BytesIO(text), "standard input")], size=100, small=0).scan
+    scan = scan_text([stream_place(io.BytesIO(text), "standard input")], size=100, small=0).dataset
     words = r"column 'x' of standard input holds text: row 5001 \(line 5002\) is 'soon'"
     with pytest.raises(DataError, match=words):
         spilled(scan, ["x"], 0, tmp_path)
@@ -153,9 +153,12 @@ def test_text_in_a_column_of_numbers_is_named(tmp_path):
 def test_several_files_keep_their_names(tmp_path):
     for name in "ab":
         (tmp_path / f"{name}.csv").write_text("x\n1\n2\n")
-    scan = scan_text([tmp_path / "a.csv", tmp_path / "b.csv"]).scan
+    scan = scan_text([tmp_path / "a.csv", tmp_path / "b.csv"]).dataset
     kept = spilled(scan, ["x"], 0, tmp_path)
-    assert [(p.label, p.first, p.rows) for p in kept.pieces] == [("a.csv", 0, 2), ("b.csv", 0, 2)]
+    assert [(p.label, p.first, p.rows) for p in kept.row_groups] == [
+        ("a.csv", 0, 2),
+        ("b.csv", 0, 2),
+    ]
     assert kept.fingerprint == scan.fingerprint
 
 
@@ -174,8 +177,8 @@ def test_it_is_announced(tmp_path):
 
 
 def test_nothing_to_keep():
-    empty = open_table(iter([pa.table({"x": pa.array([], pa.float64())})])).scan
-    assert spilled(empty, ["x"], 0).pieces == ()
+    empty = open_table(iter([pa.table({"x": pa.array([], pa.float64())})])).dataset
+    assert spilled(empty, ["x"], 0).row_groups == ()
 
 
 Disk = namedtuple("Disk", "total used free")
@@ -223,7 +226,7 @@ def test_a_disk_that_fills_up_meanwhile(tmp_path, monkeypatch):
 def test_a_file_that_can_be_read_again_is_where_the_disk_is_full(tmp_path, monkeypatch):
     (tmp_path / "data.csv").write_bytes(TEXT)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Disk(10**12, 10**12, 0))
-    scan = scan_text([tmp_path / "data.csv"], small=0).scan
+    scan = scan_text([tmp_path / "data.csv"], small=0).dataset
     said = []
     assert spilled(scan, ["x"], 0, tmp_path, said.append) is scan
     assert said[-1].startswith("data.csv is read anew for each pass: the temporary folder")
@@ -260,7 +263,7 @@ def test_a_file_that_someone_clears(tmp_path):
     for path in tmp_path.rglob("*.arrow"):
         path.unlink()
     with pytest.raises(DataError, match=r"the temporary file .* cannot be read any more"):
-        list(kept.pieces[0].read(["x"]))
+        list(kept.row_groups[0].read(["x"]))
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ConnectionError])
@@ -270,7 +273,7 @@ def test_nothing_is_left_where_reading_stops(error, tmp_path):
         raise error
 
     with pytest.raises(error):
-        spilled(open_table(stopping()).scan, ["x"], 0, tmp_path)
+        spilled(open_table(stopping()).dataset, ["x"], 0, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -286,8 +289,8 @@ def endless():
     print("ready", flush=True)
     while sys.argv[1] == "wait":
         yield {"x": np.arange(10.0)}
-kept = spilled(open_table(endless()).scan, ["x"], 0)
-print(sum(piece.rows for piece in kept.pieces))
+kept = spilled(open_table(endless()).dataset, ["x"], 0)
+print(sum(piece.rows for piece in kept.row_groups))
 """
 
 

@@ -91,7 +91,7 @@ def test_blocks_read_what_the_whole_reads(name, size, tmp_path):
     table = in_blocks([write(tmp_path, NASTY[name])], size)
     numbers = [n for n in whole.names if n != "n"]
     assert table.names == whole.names
-    assert table.scan.names == whole.names
+    assert table.dataset.names == whole.names
     expected = columns(whole, numbers)
     for again in range(2):
         found = columns(table, numbers)
@@ -103,11 +103,11 @@ def test_blocks_read_what_the_whole_reads(name, size, tmp_path):
 @pytest.mark.parametrize("name", NASTY)
 def test_each_row_knows_its_line(name, size, tmp_path):
     whole = as_whole(NASTY[name])
-    scan = in_blocks([write(tmp_path, NASTY[name])], size).scan
-    (piece,) = scan.pieces
+    scan = in_blocks([write(tmp_path, NASTY[name])], size).dataset
+    (piece,) = scan.row_groups
     rows = sum(batch.num_rows for batch in piece.read(scan.names[-1:]))
     assert rows > 0
-    assert [scan.line(piece, row) for row in range(rows)] == [whole.line(r) for r in range(rows)]
+    assert [piece.line(row) for row in range(rows)] == [whole.line(r) for r in range(rows)]
 
 
 FIELD = st.one_of(
@@ -195,19 +195,19 @@ def changed(large, folder, at, text):
 def test_large_files_are_scanned_and_agree_with_arrow(large):
     path, data = large
     table = scan_text([path])
-    scan = table.scan
+    scan = table.dataset
     assert scan.again
     assert scan.slow
-    assert [piece.rows for piece in scan.pieces] == [None]
+    assert [piece.rows for piece in scan.row_groups] == [None]
     expected = arrow_csv.read_csv(path)
-    batches = list(scan.pieces[0].read(["y", "k"]))
+    batches = list(scan.row_groups[0].read(["y", "k"]))
     assert len(batches) > 5
     assert max(batch.num_rows for batch in batches) <= BATCH_ROWS
     found = pa.Table.from_batches(batches)
     np.testing.assert_array_equal(found["y"], expected["y"])
     np.testing.assert_array_equal(found["k"], expected["k"])
     np.testing.assert_array_equal(found["y"], data["y"])
-    assert scan.line(scan.pieces[0], 765_432) == " (line 765434)"
+    assert scan.row_groups[0].line(765_432) == " (line 765434)"
 
 
 @pytest.mark.parametrize(
@@ -238,10 +238,10 @@ def test_late_oddities_that_are_fine(late, large, tmp_path):
 
 
 def test_memory_does_not_grow_with_the_file(large):
-    scan = scan_text([large[0]]).scan
+    scan = scan_text([large[0]]).dataset
     before = pa.total_allocated_bytes()
     most = 0
-    for _ in scan.pieces[0].read(["x", "y"]):
+    for _ in scan.row_groups[0].read(["x", "y"]):
         most = max(most, pa.total_allocated_bytes() - before)
     assert 0 < most < 24_000_000
 
@@ -258,7 +258,7 @@ MANY = b"x,y\n" + b"".join(b"%d,%d\n" % (k, k * k) for k in range(20_000))
 def test_compressed_text_in_blocks(ending, tmp_path):
     path = write(tmp_path, COMPRESS[ending](MANY), f"data.csv.{ending}")
     table = in_blocks([path], 1000)
-    assert table.scan.again
+    assert table.dataset.again
     for _ in range(2):
         np.testing.assert_array_equal(columns(table)["y"], np.arange(20_000.0) ** 2)
 
@@ -289,13 +289,13 @@ def test_streams_are_read_once(compress):
         def read(self, size=-1):
             return self.left.read(min(size, 1001) if size >= 0 else 1001)
 
-    scan = in_blocks([stream_place(Slow(compress(MANY)), "standard input")], 5000).scan
+    scan = in_blocks([stream_place(Slow(compress(MANY)), "standard input")], 5000).dataset
     assert not scan.again
     assert scan.fingerprint == ""
-    (piece,) = scan.pieces
+    (piece,) = scan.row_groups
     found = pa.Table.from_batches(list(piece.read(["x"])))
     np.testing.assert_array_equal(found["x"], np.arange(20_000))
-    assert scan.line(piece, 12_345) == " (line 12347)"
+    assert piece.line(12_345) == " (line 12347)"
     with pytest.raises(DataError, match="standard input can be read once, and has been; save it"):
         list(piece.read(["x"]))
 
@@ -305,7 +305,7 @@ def test_text_streams_and_small_ones():
     table = in_blocks([stream_place(stream, "standard input")], 1)
     np.testing.assert_array_equal(columns(table)["α"], [1.0, 3.0])
     table = scan_text([stream_place(io.BytesIO(MANY), "standard input")])
-    assert table.scan is None
+    assert table.dataset is None
     for _ in range(2):
         np.testing.assert_array_equal(columns(table)["x"], np.arange(20_000.0))
 
@@ -335,7 +335,7 @@ def test_several_files_are_one_table(tmp_path):
     second = write(tmp_path, gzip.compress(b"x,y\n5,6.5\n"), "b.csv.gz")
     table = scan_text([first, str(second)])
     assert table.label == "the data (2 files)"
-    assert [piece.label for piece in table.scan.pieces] == ["a.csv", "b.csv.gz"]
+    assert [piece.label for piece in table.dataset.row_groups] == ["a.csv", "b.csv.gz"]
     np.testing.assert_array_equal(columns(table)["y"], [2, 4, 6.5])
     write(tmp_path, gzip.compress(b"x,y\n5,6.5\n7,\n"), "b.csv.gz")
     words = r"row 4 \(row 2, line 3 of b.csv.gz\) is missing"
@@ -379,24 +379,24 @@ def test_a_column_of_dates_takes_no_numbers(value, tmp_path):
 
 def test_a_file_that_changes_is_refused(tmp_path):
     path = write(tmp_path, MANY)
-    scan = in_blocks([path], 1000).scan
-    reading = scan.pieces[0].read(["x"])
+    scan = in_blocks([path], 1000).dataset
+    reading = scan.row_groups[0].read(["x"])
     next(reading)
     write(tmp_path, MANY + b"1,2\n")
     with pytest.raises(DataError, match=r"data\.csv has changed since it was opened"):
         list(reading)
     with pytest.raises(DataError, match=r"data\.csv has changed since it was opened"):
-        list(scan.pieces[0].read(["x"]))
+        list(scan.row_groups[0].read(["x"]))
     path.unlink()
     with pytest.raises(DataError, match=r"there is no file 'data\.csv'"):
-        list(scan.pieces[0].read(["x"]))
+        list(scan.row_groups[0].read(["x"]))
 
 
 def test_fingerprints_tell_files_apart(tmp_path):
-    first = in_blocks([write(tmp_path, "x\n1\n", "a.csv")]).scan.fingerprint
-    assert first == in_blocks([tmp_path / "a.csv"]).scan.fingerprint != ""
+    first = in_blocks([write(tmp_path, "x\n1\n", "a.csv")]).dataset.fingerprint
+    assert first == in_blocks([tmp_path / "a.csv"]).dataset.fingerprint != ""
     os.utime(tmp_path / "a.csv", ns=(1, 1))
-    assert first != in_blocks([tmp_path / "a.csv"]).scan.fingerprint
+    assert first != in_blocks([tmp_path / "a.csv"]).dataset.fingerprint
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="permissions of this system differ")
@@ -409,8 +409,8 @@ def test_a_file_that_may_not_be_read(tmp_path):
 
 
 def test_two_passes_at_once(tmp_path):
-    scan = in_blocks([write(tmp_path, MANY)], 3000).scan
-    pairs = zip(scan.pieces[0].read(["x"]), scan.pieces[0].read(["y"]), strict=True)
+    scan = in_blocks([write(tmp_path, MANY)], 3000).dataset
+    pairs = zip(scan.row_groups[0].read(["x"]), scan.row_groups[0].read(["y"]), strict=True)
     for x, y in pairs:
         np.testing.assert_array_equal(np.asarray(x["x"]) ** 2, y["y"])
 
@@ -418,9 +418,9 @@ def test_two_passes_at_once(tmp_path):
 def test_a_reader_that_stops_early_leaves_no_thread(tmp_path):
     import threading
 
-    scan = in_blocks([write(tmp_path, MANY)], 1000).scan
+    scan = in_blocks([write(tmp_path, MANY)], 1000).dataset
     before = threading.active_count()
-    reading = scan.pieces[0].read(["x"])
+    reading = scan.row_groups[0].read(["x"])
     next(reading)
     reading.close()
     assert threading.active_count() == before

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sgdfit.cli.terminal import say
 
 if TYPE_CHECKING:
-    from sgdfit.data.table import Piece, Table
+    from sgdfit.data.table import RowGroup, Table
     from sgdfit.fitting.callbacks import Callback, Progress
     from sgdfit.fitting.reduce import Pass
 
@@ -47,13 +47,13 @@ class Listener(NamedTuple):
 
     def with_progress(self, table: Table) -> Table:
         """Return a table whose pieces tell of their rows when they are read."""
-        read, scan = self.read, table.scan
-        if read is None or scan is None:
+        read, dataset = self.read, table.dataset
+        if read is None or dataset is None:
             return table
-        total = sum(piece.rows or 0 for piece in scan.pieces)
-        total = 0 if any(piece.rows is None for piece in scan.pieces) else total
+        total = sum(piece.rows or 0 for piece in dataset.row_groups)
+        total = 0 if any(piece.rows is None for piece in dataset.row_groups) else total
 
-        def counted(piece: Piece) -> Piece:
+        def counted(piece: RowGroup) -> RowGroup:
             def batches(names: Sequence[str]) -> Iterator[Any]:
                 for batch in piece.read(names):
                     read(batch.num_rows, total)
@@ -61,12 +61,8 @@ class Listener(NamedTuple):
 
             return piece._replace(read=batches)
 
-        sources = {counted(piece): piece for piece in scan.pieces}
-
-        def line(piece: Piece, row: int) -> str:
-            return scan.line(sources.get(piece, piece), row)
-
-        return replace(table, scan=scan._replace(pieces=tuple(sources), line=line))
+        row_groups = tuple(counted(piece) for piece in dataset.row_groups)
+        return replace(table, dataset=dataset._replace(row_groups=row_groups))
 
 
 @contextlib.contextmanager

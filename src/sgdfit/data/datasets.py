@@ -20,22 +20,13 @@ from sgdfit.data.formats import (
     BUFFER,
     FORMATS,
     ColumnarFile,
-    RowGroup,
     batches_of,
     reading,
-    unknown,
 )
 from sgdfit.data.opening import gathered_table
 from sgdfit.data.rows import scanned_table
-from sgdfit.data.table import Piece, Scan, Table, batch_rows, clean_names
-from sgdfit.data.where import (
-    ColumnStatistics,
-    extremes_of,
-    filtered,
-    filtered_piece,
-    located,
-    possible_truth,
-)
+from sgdfit.data.table import ColumnStatistics, Dataset, RowGroup, Table, batch_rows, clean_names
+from sgdfit.data.where import extremes_of, filtered, filtered_row_group, possible_truth
 from sgdfit.errors import DataError, reason_of
 
 
@@ -116,43 +107,31 @@ def open_dataset(
     layouts = [] if declared is None else [_declared(declared, label)]
     schemas: list[Any] = []
     check = _checker(layouts)
-    pieces: dict[Piece, Piece] = {}
+    row_groups: list[RowGroup] = []
     for opened in _opened(chosen, open_file):
         if not schemas or not _same(opened, schemas[-1]):
             schemas.append(opened)
             layouts.append(_layout(opened))
         for group in opened.row_groups:
-            piece = _piece(opened.origin, layouts[-1], group, check)
-            kept = _kept(opened.origin, layouts[-1], group, piece, condition)
-            if kept is not None:
-                pieces[kept] = piece
+            kept = _kept(opened.origin, layouts[-1], group, check, condition)
+            row_groups += [] if kept is None else [kept]
         schemas[-1] = schemas[-1]._replace(row_groups=())
     texts = dict.fromkeys(str(opened.schema.remove_metadata()) for opened in schemas)
     # A Dataset may be of some row groups of a file only.
-    texts[" ".join(str(piece.first) for piece in pieces)] = None
+    texts[" ".join(str(group.first) for group in row_groups)] = None
     where = condition.text if condition else ""
     fingerprint = fingerprint_of_files(origins, texts, where)
     names = _names(layouts if declared is None else layouts[:1])
-    scan = Scan(names, label, tuple(pieces), True, fingerprint)
+    dataset = Dataset(names, label, tuple(row_groups), True, fingerprint)
     if condition is not None:
-        return _chosen(scan, pieces, condition)
-    known = all(piece.rows is not None for piece in pieces)
+        condition.check(dataset.names, dataset.label)
+        return scanned_table(dataset, condition.text)
+    known = all(group.rows is not None for group in row_groups)
     return (
-        gathered_table(scan, _narrow(layouts if declared is None else layouts[1:]))
+        gathered_table(dataset, _narrow(layouts if declared is None else layouts[1:]))
         if known
-        else scanned_table(scan)
+        else scanned_table(dataset)
     )
-
-
-def _chosen(scan: Scan, whole: dict[Piece, Piece], condition: Condition) -> Table:
-    """Return a table over filtered pieces, which knows where rows stand in the whole ones."""
-    condition.check(scan.names, scan.label)
-
-    def line(piece: Piece, row: int) -> str:
-        before = whole[piece]
-        return "" if before is piece else located(before, condition, row, lambda *_: "")
-
-    return scanned_table(scan._replace(line=line), condition.text)
 
 
 def _opened(
@@ -274,17 +253,22 @@ def constant_statistics(origin: Origin) -> Callable[[str], ColumnStatistics | No
     for name, value in origin.constants:
         raw = value.as_py()
         known[name] = ColumnStatistics(extremes_of(raw, raw, value.type), raw is None, raw is None)
-    return known.get if known else unknown
+    return known.get
 
 
 def _kept(
-    origin: Origin, layout: _Layout, group: RowGroup, piece: Piece, condition: Condition | None
-) -> Piece | None:
-    """Return the piece, filtered where it has to be; None where no row can meet the condition."""
+    origin: Origin,
+    layout: _Layout,
+    group: RowGroup,
+    check: Callable[[Sequence[str]], None],
+    condition: Condition | None,
+) -> RowGroup | None:
+    """Return the row group, filtered where needed; None where no row can meet the condition."""
     if group.rows == 0:
         return None
+    checked = _checked(origin, layout, group, check)
     if condition is None:
-        return piece
+        return checked
     constant = constant_statistics(origin)
 
     def known(name: str) -> ColumnStatistics | None:
@@ -294,20 +278,20 @@ def _kept(
     seen = possible_truth(condition.tree, known)
     if not seen.true:
         return None
-    return piece if seen.certain else filtered_piece(piece, condition)
+    return checked if seen.certain else filtered_row_group(checked, condition)
 
 
-def _piece(
+def _checked(
     origin: Origin, layout: _Layout, group: RowGroup, check: Callable[[Sequence[str]], None]
-) -> Piece:
-    columns, first, announced, read_raw = layout.columns, *group[:3]
+) -> RowGroup:
+    columns, first, announced = layout.columns, group.first, group.rows
 
     def read(names: Sequence[str]) -> Iterator[Any]:
         check(names)
         wanted = list(dict.fromkeys(columns[n] for n in names if n in columns))
         rows = 0
         with unchanged(origin):
-            for batch in read_raw(wanted):
+            for batch in group.read(wanted):
                 rows += batch.num_rows
                 yield completed(batch, names, columns, origin)
             if announced is not None and rows != announced:
@@ -316,7 +300,7 @@ def _piece(
                     f" announces {announced:,}; copy or write it again"
                 )
 
-    return Piece(origin.label, first, announced, read)
+    return group._replace(read=read)
 
 
 def completed(batch: Any, names: Sequence[str], columns: dict[str, str], origin: Origin) -> Any:
@@ -483,13 +467,13 @@ def _scanned(
         scanners = [functools.partial(fragment.scanner, schema=schema) for fragment in fragments]
         parts = [(o.label, read, [o]) for o, read in zip(origins, scanners, strict=True)]
     pieces = [
-        Piece(name, 0, None, _reader(scanner, schema.names, name, some))
+        RowGroup(name, 0, None, _reader(scanner, schema.names, name, some))
         for name, scanner, some in parts
     ]
     slow = any(_opener(fragment) is None for fragment in named)
     known = not whole and all(origin.stamp.time for origin in origins)
     fingerprint = fingerprint_of_files(origins, [str(schema)], "") if known else ""
-    return scanned_table(Scan(names, label, tuple(pieces), True, fingerprint, slow=slow))
+    return scanned_table(Dataset(names, label, tuple(pieces), True, fingerprint, slow=slow))
 
 
 def _sparing(fragments: Sequence[Any]) -> dict[str, Any]:

@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 
 from sgdfit.data.files import COMPRESSIONS, Origin, opened
 from sgdfit.data.floats import kind_of
-from sgdfit.data.table import BATCH_ROWS, batch_rows
-from sgdfit.data.where import ColumnStatistics, extremes_of
+from sgdfit.data.table import BATCH_ROWS, ColumnStatistics, RowGroup, batch_rows
+from sgdfit.data.where import extremes_of
 from sgdfit.errors import DataError, reason_of
 
 # Compressed pages are read in steps of so many bytes, a column at a time. Without this, a column
@@ -37,32 +37,6 @@ KEPT_METADATA, LONG_KEPT = 1 << 18, 2
 FILE, STREAM = b"ARROW1", b"\xff\xff\xff\xff"
 # A batch beyond 64 MB is not read whole: it is mapped, and its pages are given back one by one.
 MAPPED = 1 << 26
-
-
-def unknown(name: str) -> ColumnStatistics | None:
-    """Know nothing of the values of a column."""
-    return None
-
-
-class RowGroup(NamedTuple):
-    """Consecutive rows of a file.
-
-    Attributes
-    ----------
-    first : int
-        The row of the file at which they begin, counted from 0.
-    rows : int or None
-        How many, if that stands in the file.
-    read : function of column names
-        Yields these columns, in order, in record batches of at most `DECODED_ROWS` rows.
-    statistics : function of a column name
-        What the file says of its values.
-    """
-
-    first: int
-    rows: int | None
-    read: Callable[[Sequence[str]], Iterator[Any]]
-    statistics: Callable[[str], ColumnStatistics | None] = unknown
 
 
 class ColumnarFile(NamedTuple):
@@ -118,7 +92,7 @@ def open_parquet(origin: Origin) -> ColumnarFile:
             rows = metadata.row_group(group).num_rows
             known = _statistics(metadata, group, schema, leaves)
             read = _row_group(origin, again, group, first, rows)
-            row_groups.append(RowGroup(first, rows, read, known))
+            row_groups.append(RowGroup(origin.label, first, rows, read, statistics=known))
             first += rows
     return ColumnarFile(origin, schema, tuple(row_groups))
 
@@ -225,7 +199,7 @@ def open_orc(origin: Origin) -> ColumnarFile:
                     batch = orc.ORCFile(source).read_stripe(stripe, columns=list(names) or None)
                 yield from batches_of(batch, names)
 
-    return ColumnarFile(origin, schema, (RowGroup(0, rows, read),))
+    return ColumnarFile(origin, schema, (RowGroup(origin.label, 0, rows, read),))
 
 
 def open_arrow(origin: Origin) -> ColumnarFile:
@@ -248,7 +222,9 @@ def open_arrow(origin: Origin) -> ColumnarFile:
         if not head.startswith(FILE):
             schema = pa.ipc.open_stream(source).schema
             rows = _rows_of_stream(origin, schema)
-            return ColumnarFile(origin, schema, (RowGroup(0, rows, _streamed(origin, schema)),))
+            return ColumnarFile(
+                origin, schema, (RowGroup(origin.label, 0, rows, _streamed(origin, schema)),)
+            )
         schema = pa.ipc.open_file(source).schema
         with _pages(origin, bool(origin.local)) as (mapping, _):
             counts = _counts(mapping or source, schema)
@@ -297,11 +273,11 @@ def _runs(origin: Origin, schema: Any, counts: Sequence[tuple[int, bool]]) -> It
     run: list[int] = []
     for index, (more, large) in enumerate(counts):
         if run and rows + more > BATCH_ROWS:
-            yield RowGroup(first, rows, _record_batches(origin, schema, run, mapped))
+            yield RowGroup(origin.label, first, rows, _record_batches(origin, schema, run, mapped))
             first, run, rows, mapped = first + rows, [], 0, False
         run, rows, mapped = [*run, index], rows + more, mapped or (large and bool(origin.local))
     if rows:
-        yield RowGroup(first, rows, _record_batches(origin, schema, run, mapped))
+        yield RowGroup(origin.label, first, rows, _record_batches(origin, schema, run, mapped))
 
 
 def _record_batches(

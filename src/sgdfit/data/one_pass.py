@@ -14,7 +14,7 @@ import numpy as np
 from sgdfit.data.floats import Place, as_floats, kind_of, shown
 from sgdfit.data.formats import reading
 from sgdfit.data.rows import arrow_floats, read_once, scanned_table
-from sgdfit.data.table import BATCH_ROWS, Piece, Scan, Table, clean_names
+from sgdfit.data.table import BATCH_ROWS, Dataset, RowGroup, Table, clean_names
 from sgdfit.data.text.text_files import Prefixed
 from sgdfit.errors import DataError, listed, reason_of
 
@@ -36,7 +36,7 @@ def open_reader(data: Any, label: str) -> Table:
     --------
     >>> import pyarrow as pa
     >>> reader = pa.table({"x": [1, 2]}).to_reader()
-    >>> open_reader(reader, "the data").scan.again
+    >>> open_reader(reader, "the data").dataset.again
     False
     """
     import pyarrow as pa
@@ -127,8 +127,8 @@ def _table(
             found = part(places).rename_columns(list(wanted))
             yield from found.to_batches(max_chunksize=BATCH_ROWS)
 
-    piece = Piece(label, 0, None, read_once(label, read))
-    return scanned_table(Scan(clean, label, (piece,), again=False))
+    piece = RowGroup(label, 0, None, read_once(label, read))
+    return scanned_table(Dataset(clean, label, (piece,), again=False))
 
 
 def open_batches(items: Iterator[Any], label: str, open_item: Callable[[Any], Table]) -> Table:
@@ -173,15 +173,15 @@ def open_batches(items: Iterator[Any], label: str, open_item: Callable[[Any], Ta
     return _table(names, label, parts)
 
 
-def lazy_scan(frame: Any, names: Sequence[str], label: str) -> Scan:
-    """Return a Polars LazyFrame as a scan; each pass runs the query anew, batch by batch.
+def lazy_scan(frame: Any, names: Sequence[str], label: str) -> Dataset:
+    """Return a Polars LazyFrame as a dataset; each pass runs the query anew, batch by batch.
 
     Examples
     --------
     >>> import polars
     >>> frame = polars.LazyFrame({"x": [1, 2, 3]}).filter(polars.col("x") > 1)
-    >>> scan = lazy_scan(frame, ["x"], "the data")
-    >>> sum(batch.num_rows for batch in scan.pieces[0].read(["x"]))
+    >>> dataset = lazy_scan(frame, ["x"], "the data")
+    >>> sum(batch.num_rows for batch in dataset.row_groups[0].read(["x"]))
     2
     """
     clean = clean_names(names)
@@ -192,7 +192,7 @@ def lazy_scan(frame: Any, names: Sequence[str], label: str) -> Scan:
             found = part.to_arrow().rename_columns(list(wanted))
             yield from found.to_batches(max_chunksize=BATCH_ROWS)
 
-    return Scan(clean, label, (Piece(label, 0, None, read),), slow=True)
+    return Dataset(clean, label, (RowGroup(label, 0, None, read),), slow=True)
 
 
 def _noted(items: Iterator[Any], label: str, seen: _Seen) -> Iterator[Any]:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from sgdfit.data.rows import Census, Keep, Stream, count_rows, float_blocks
-from sgdfit.data.table import Piece, Scan, Source, Table, check_policy, clean_names
+from sgdfit.data.rows import ChunkedRows, Keep, RowCounts, count_rows, float_blocks
+from sgdfit.data.table import Columns, Dataset, RowGroup, Table, check_policy, clean_names
 from sgdfit.errors import DataError
 
 Array = np.ndarray[Any, Any]
@@ -18,14 +18,14 @@ Array = np.ndarray[Any, Any]
 THREADS = 2
 
 
-def gathered_table(scan: Scan, narrow: Callable[[str], bool]) -> Table:
-    """Return a table over ``scan``, all of whose pieces know how many rows they have.
+def gathered_table(dataset: Dataset, narrow: Callable[[str], bool]) -> Table:
+    """Return a table over ``dataset``, all of whose pieces know how many rows they have.
 
     Its columns are filled piece by piece, so that no more than they and a few batches are held.
 
     Parameters
     ----------
-    scan : Scan
+    dataset : Dataset
     narrow : function of a column name
         Whether all of its numbers are float32.
 
@@ -33,36 +33,36 @@ def gathered_table(scan: Scan, narrow: Callable[[str], bool]) -> Table:
     --------
     >>> import pyarrow as pa
     >>> batch = pa.record_batch({"x": [1, 2], "y": [3, 4]})
-    >>> piece = Piece("a.parquet", 0, 2, lambda names: iter([batch.select(list(names))]))
-    >>> scan = Scan(("x", "y"), "a.parquet", (piece, piece))
-    >>> table = gathered_table(scan, narrow=lambda name: False)
+    >>> piece = RowGroup("a.parquet", 0, 2, lambda names: iter([batch.select(list(names))]))
+    >>> dataset = Dataset(("x", "y"), "a.parquet", (piece, piece))
+    >>> table = gathered_table(dataset, narrow=lambda name: False)
     >>> table.load(["y"]).columns["y"]
     array([3., 4., 3., 4.])
     """
-    counts = [piece.rows or 0 for piece in scan.pieces]
+    counts = [piece.rows or 0 for piece in dataset.row_groups]
     starts = [0, *itertools.accumulate(counts)]
-    several = len({piece.label for piece in scan.pieces}) > 1
+    several = len({piece.label for piece in dataset.row_groups}) > 1
 
     def fetch(positions: Sequence[int]) -> list[Array]:
-        names = [scan.names[place] for place in positions]
-        return _filled(scan, names, narrow, starts) if names else []
+        names = [dataset.names[place] for place in positions]
+        return _filled(dataset, names, narrow, starts) if names else []
 
     def line(row: int) -> str:
-        for piece, start, rows in zip(scan.pieces, starts, counts, strict=False):
+        for piece, start, rows in zip(dataset.row_groups, starts, counts, strict=False):
             if several and start <= row < start + rows:
                 return f" (row {piece.first + row - start + 1} of {piece.label})"
         return ""
 
-    return Table(scan.names, scan.label, fetch, line, scan.decimal, scan)
+    return Table(dataset.names, dataset.label, fetch, line, dataset.decimal, dataset)
 
 
 def _filled(
-    scan: Scan, names: Sequence[str], narrow: Callable[[str], bool], starts: Sequence[int]
+    dataset: Dataset, names: Sequence[str], narrow: Callable[[str], bool], starts: Sequence[int]
 ) -> list[Array]:
     columns = [np.empty(starts[-1], np.float32 if narrow(name) else np.float64) for name in names]
 
-    def fill(piece: Piece, start: int) -> None:
-        for _, blocks in float_blocks(scan._replace(pieces=(piece,)), names):
+    def fill(piece: RowGroup, start: int) -> None:
+        for _, blocks in float_blocks(dataset._replace(row_groups=(piece,)), names):
             end = start + len(blocks[0])
             for column, block in zip(columns, blocks, strict=True):
                 column[start:end] = block
@@ -70,7 +70,7 @@ def _filled(
 
     with ThreadPoolExecutor(THREADS, "sgdfit-load") as pool:
         try:
-            list(pool.map(fill, scan.pieces, starts))
+            list(pool.map(fill, dataset.row_groups, starts))
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
     return columns
@@ -87,8 +87,8 @@ def open_rows(
     budget: int,
     threads: int = 1,
     announce: Callable[[str], object] | None = None,
-) -> Source | Stream:
-    """Load the columns ``names`` where they fit into ``budget`` bytes; else return a `Stream`.
+) -> Columns | ChunkedRows:
+    """Load the columns ``names`` where they fit into ``budget`` bytes; else return a `ChunkedRows`.
 
     Where it is not known how many rows there are, they are read once: sources that can be read
     only once, or slowly, into memory and beyond that onto a disk; others to count them.
@@ -106,46 +106,48 @@ def open_rows(
     2
     """
     check_policy(missing)
-    scan = table.scan
-    if scan is None:
+    dataset = table.dataset
+    if dataset is None:
         return table.load(names, missing=missing)
     table.check(names)
     wanted = tuple(dict.fromkeys(clean_names(names)))
     from sgdfit.data.spill import spilled
 
-    if not scan.again or (scan.slow and _rows(scan) is None):
-        scan = spilled(scan, wanted, budget, announce=announce)
-    rows = _rows(scan)
+    if not dataset.again or (dataset.slow and _rows(dataset) is None):
+        dataset = spilled(dataset, wanted, budget, announce=announce)
+    rows = _rows(dataset)
     if rows is None:
-        return _loaded(scan, wanted, missing, budget, threads, budget)
+        return _loaded(dataset, wanted, missing, budget, threads, budget)
     if rows * len(wanted) * BYTES > budget:
         if missing == "drop":
-            return _loaded(scan, wanted, missing, 0, threads, budget)
-        return Stream(scan, wanted, Census(_counts(scan), 0, rows), missing, threads, budget)
-    if scan is table.scan:
+            return _loaded(dataset, wanted, missing, 0, threads, budget)
+        return ChunkedRows(
+            dataset, wanted, RowCounts(_counts(dataset), 0, rows), missing, threads, budget
+        )
+    if dataset is table.dataset:
         return table.load(names, missing=missing)
-    return _loaded(scan, wanted, missing, 2 * budget, threads, budget)
+    return _loaded(dataset, wanted, missing, 2 * budget, threads, budget)
 
 
-def _rows(scan: Scan) -> int | None:
+def _rows(dataset: Dataset) -> int | None:
     """Return how many rows there are, if that is known."""
-    if any(piece.rows is None for piece in scan.pieces):
+    if any(piece.rows is None for piece in dataset.row_groups):
         return None
-    return sum(_counts(scan))
+    return sum(_counts(dataset))
 
 
-def _counts(scan: Scan) -> tuple[int, ...]:
-    return tuple(piece.rows or 0 for piece in scan.pieces)
+def _counts(dataset: Dataset) -> tuple[int, ...]:
+    return tuple(piece.rows or 0 for piece in dataset.row_groups)
 
 
 def _loaded(
-    scan: Scan, names: tuple[str, ...], missing: str, budget: int, threads: int, reading: int
-) -> Source | Stream:
+    dataset: Dataset, names: tuple[str, ...], missing: str, budget: int, threads: int, reading: int
+) -> Columns | ChunkedRows:
     """Read all rows, and keep them as long as they fit; else what is read ahead may take some."""
     held: list[tuple[Array, ...]] | None = []
     room = budget
 
-    def hold(piece: Piece, offset: int, columns: tuple[Array, ...]) -> None:
+    def hold(piece: RowGroup, offset: int, columns: tuple[Array, ...]) -> None:
         nonlocal held, room
         room -= sum(column.nbytes for column in columns)
         if room < 0:
@@ -153,15 +155,15 @@ def _loaded(
         elif held is not None:
             held.append(columns)
 
-    counted = count_rows(scan, names, missing, None, hold, threads=threads, budget=reading)
+    counted = count_rows(dataset, names, missing, None, hold, threads=threads, budget=reading)
     if not counted.rows:
-        raise DataError(_no_rows(scan, counted))
+        raise DataError(_no_rows(dataset, counted))
     if held is None:
-        return Stream(scan, names, counted, missing, threads, reading)
+        return ChunkedRows(dataset, names, counted, missing, threads, reading)
     columns = {
         name: _joined(parts) for name, parts in zip(names, zip(*held, strict=True), strict=True)
     }
-    return Source(columns, scan.label, counted.dropped)
+    return Columns(columns, dataset.label, counted.dropped)
 
 
 def _joined(parts: tuple[Array, ...]) -> Array:
@@ -170,21 +172,23 @@ def _joined(parts: tuple[Array, ...]) -> Array:
     return column
 
 
-def _no_rows(scan: Scan, counted: Census) -> str:
+def _no_rows(dataset: Dataset, counted: RowCounts) -> str:
     if counted.dropped:
         return (
-            f"no row of {scan.label} remains: each of its {counted.dropped:,} rows lacks a finite"
-            " number; check its columns"
+            f"no row of {dataset.label} remains: each of its {counted.dropped:,} rows lacks a"
+            " finite number; check its columns"
         )
-    if any(piece.rows is None for piece in scan.pieces):
-        return f"no row of {scan.label} is left; check what chooses them"
-    return f"{scan.label} has no rows; give at least one"
+    if any(piece.rows is None for piece in dataset.row_groups):
+        return f"no row of {dataset.label} is left; check what chooses them"
+    return f"{dataset.label} has no rows; give at least one"
 
 
-def without_weightless(stream: Stream, keep: Keep, visit: Callable[..., object]) -> Stream:
+def without_weightless(
+    stream: ChunkedRows, keep: Keep, visit: Callable[..., object]
+) -> ChunkedRows:
     """Return the stream without the rows that have no say, which takes a look at all of them."""
     counted = count_rows(
-        stream.scan,
+        stream.dataset,
         stream.names,
         stream.missing,
         keep,
@@ -192,6 +196,6 @@ def without_weightless(stream: Stream, keep: Keep, visit: Callable[..., object])
         threads=stream.threads,
         budget=stream.budget,
     )
-    return Stream(
-        stream.scan, stream.names, counted, stream.missing, stream.threads, stream.budget, keep
+    return ChunkedRows(
+        stream.dataset, stream.names, counted, stream.missing, stream.threads, stream.budget, keep
     )

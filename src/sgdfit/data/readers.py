@@ -40,7 +40,7 @@ from sgdfit.data.formats import (
 )
 from sgdfit.data.one_pass import lazy_scan, open_arrow_stream, open_batches, open_reader
 from sgdfit.data.rows import scanned_table
-from sgdfit.data.table import Piece, Scan, Table, clean_names
+from sgdfit.data.table import Dataset, RowGroup, Table, clean_names
 from sgdfit.data.text.delimited import open_delimited
 from sgdfit.data.text.text_files import SMALL, TextPlace, file_place, held, scan_text, stream_place
 from sgdfit.data.text.text_files import opened as text_opened
@@ -134,8 +134,8 @@ def _open_text(
     places = [_place(origin, compression) for origin, compression in files]
     origins = [origin for origin, _ in files]
     if any(origin.constants for origin in origins):
-        scan = scan_text(places, label, small=0).scan
-        table = scanned_table(_with_constants(scan, origins)) if scan else None
+        dataset = scan_text(places, label, small=0).dataset
+        table = scanned_table(_with_constants(dataset, origins)) if dataset else None
     else:
         table = scan_text(places, label)
     if table is None:
@@ -149,23 +149,22 @@ def _place(origin: Origin, compression: str | None) -> TextPlace:
     return TextPlace(origin.label, lambda: opened(origin), compression, True, origin.look)
 
 
-def _with_constants(scan: Scan, origins: Sequence[Origin]) -> Scan:
+def _with_constants(dataset: Dataset, origins: Sequence[Origin]) -> Dataset:
     """Add the columns that the folders of text files name."""
     extra = list(dict.fromkeys(name for origin in origins for name, _ in origin.constants))
-    own = [name for name in scan.names if name not in extra]
-    before = {_completed(p, own, o): p for p, o in zip(scan.pieces, origins, strict=True)}
-    fingerprint = scan.fingerprint and "\n".join(
-        [scan.fingerprint, *(repr([(n, v.as_py()) for n, v in o.constants]) for o in origins)]
+    own = [name for name in dataset.names if name not in extra]
+    fingerprint = dataset.fingerprint and "\n".join(
+        [dataset.fingerprint, *(repr([(n, v.as_py()) for n, v in o.constants]) for o in origins)]
     )
-    return scan._replace(
+    pairs = zip(dataset.row_groups, origins, strict=True)
+    return dataset._replace(
         names=(*own, *extra),
-        pieces=tuple(before),
+        row_groups=tuple(_completed(group, own, origin) for group, origin in pairs),
         fingerprint=fingerprint,
-        line=lambda piece, row: scan.line(before[piece], row),
     )
 
 
-def _completed(piece: Piece, own: Sequence[str], origin: Origin) -> Piece:
+def _completed(piece: RowGroup, own: Sequence[str], origin: Origin) -> RowGroup:
     known = {name for name, _ in origin.constants}
 
     def read(names: Sequence[str]) -> Iterator[Any]:
@@ -399,7 +398,7 @@ def _open_polars(data: Any) -> Table:
     table = _table(clean_names(names), fetch)
     if not hasattr(frame, "collect_batches"):
         return table
-    return replace(table, scan=lazy_scan(frame, names, LABEL))
+    return replace(table, dataset=lazy_scan(frame, names, LABEL))
 
 
 def _open_arrow(data: Any) -> Table:

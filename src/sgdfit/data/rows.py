@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from sgdfit.data.floats import Place, as_floats
-from sgdfit.data.table import Piece, Scan, Table, batch_rows, keep_finite
+from sgdfit.data.table import Dataset, RowGroup, Table, batch_rows, keep_finite
 from sgdfit.errors import DataError
 
 Array = np.ndarray[Any, Any]
@@ -206,12 +206,12 @@ def _fill(
 Read = Callable[[Sequence[str]], Iterator[Any]]
 
 
-def scanned_table(scan: Scan, where: str = "") -> Table:
-    """Return a table over ``scan``, which reads all of it when its columns are asked for.
+def scanned_table(dataset: Dataset, where: str = "") -> Table:
+    """Return a table over ``dataset``, which reads all of it when its columns are asked for.
 
     Parameters
     ----------
-    scan : Scan
+    dataset : Dataset
     where : str, optional
         The condition that its rows meet, which is named where there are none.
 
@@ -219,34 +219,34 @@ def scanned_table(scan: Scan, where: str = "") -> Table:
     --------
     >>> import pyarrow as pa
     >>> batch = pa.record_batch({"x": [1, 2], "y": [3, 4]})
-    >>> piece = Piece("data.csv", 0, 2, lambda names: iter([batch.select(list(names))]))
-    >>> scanned_table(Scan(("x", "y"), "data.csv", (piece,))).load(["y"]).columns["y"]
+    >>> piece = RowGroup("data.csv", 0, 2, lambda names: iter([batch.select(list(names))]))
+    >>> scanned_table(Dataset(("x", "y"), "data.csv", (piece,))).load(["y"]).columns["y"]
     array([3., 4.])
     """
     counts: list[int] = []
 
     def fetch(positions: Sequence[int]) -> list[Array]:
-        names = [scan.names[place] for place in positions]
+        names = [dataset.names[place] for place in positions]
         parts: list[list[Array]] = [[] for _ in names]
-        found = [0] * len(scan.pieces)
-        for index, columns in float_blocks(scan, names) if names else ():
+        found = [0] * len(dataset.row_groups)
+        for index, columns in float_blocks(dataset, names) if names else ():
             found[index] += len(columns[0])
             for part, column in zip(parts, columns, strict=True):
                 part.append(column)
         counts[:] = found
         if where and names and not any(found):
-            raise DataError(f"no row of {scan.label} meets where={where!r}; widen the condition")
+            raise DataError(f"no row of {dataset.label} meets where={where!r}; widen the condition")
         return [_concatenated(part) for part in parts]
 
     def line(row: int) -> str:
-        for piece, rows in zip(scan.pieces, counts, strict=False):
+        for piece, rows in zip(dataset.row_groups, counts, strict=False):
             if row < rows:
-                words = scan.line(piece, row)
-                return words if len(scan.pieces) == 1 else _in_file(piece, row, words)
+                words = piece.line(row)
+                return words if len(dataset.row_groups) == 1 else _in_file(piece, row, words)
             row -= rows
         return ""
 
-    return Table(scan.names, scan.label, fetch, line, scan.decimal, scan)
+    return Table(dataset.names, dataset.label, fetch, line, dataset.decimal, dataset)
 
 
 def _concatenated(part: list[Array]) -> Array:
@@ -255,14 +255,14 @@ def _concatenated(part: list[Array]) -> Array:
     return np.concatenate(part) if part else np.empty(0)
 
 
-def _in_file(piece: Piece, row: int, words: str) -> str:
+def _in_file(piece: RowGroup, row: int, words: str) -> str:
     line = words.strip(" ()")
     if line.startswith("row"):
         return f" ({line}; {piece.label})"
     return f" (row {piece.first + row + 1}{line and ', ' + line} of {piece.label})"
 
 
-def float_blocks(scan: Scan, names: Sequence[str]) -> Iterator[tuple[int, tuple[Array, ...]]]:
+def float_blocks(dataset: Dataset, names: Sequence[str]) -> Iterator[tuple[int, tuple[Array, ...]]]:
     """Yield the columns of each batch as floating-point numbers, and the index of their piece.
 
     Raises
@@ -270,15 +270,15 @@ def float_blocks(scan: Scan, names: Sequence[str]) -> Iterator[tuple[int, tuple[
     DataError
         When a column is not one of numbers; the message names file, row and line.
     """
-    for index, piece in enumerate(scan.pieces):
+    for index, piece in enumerate(dataset.row_groups):
         offset = 0
         for batch in piece.read(names):
-            yield index, batch_floats(scan, piece, offset, names, batch)
+            yield index, batch_floats(dataset, piece, offset, names, batch)
             offset += batch.num_rows
 
 
 def batch_floats(
-    scan: Scan, piece: Piece, offset: int, names: Sequence[str], batch: Any
+    dataset: Dataset, piece: RowGroup, offset: int, names: Sequence[str], batch: Any
 ) -> tuple[Array, ...]:
     """Convert the columns of a batch that begins at row ``offset`` of its piece.
 
@@ -289,10 +289,10 @@ def batch_floats(
     """
 
     def line(row: int) -> str:
-        return scan.line(piece, offset + row)
+        return piece.line(offset + row)
 
     def place(name: str) -> Place:
-        return Place(name, piece.label, line, scan.decimal, piece.first + offset)
+        return Place(name, piece.label, line, dataset.decimal, piece.first + offset)
 
     return tuple(as_floats(batch.column(k), place(name)) for k, name in enumerate(names))
 
@@ -339,7 +339,7 @@ BYTES = 8
 Keep = Callable[[tuple[Array, ...]], "Array | None"]
 
 
-class Census(NamedTuple):
+class RowCounts(NamedTuple):
     """How many rows there are.
 
     Attributes
@@ -367,7 +367,7 @@ class _Block(NamedTuple):
 
 
 def count_rows(
-    scan: Scan,
+    dataset: Dataset,
     names: Sequence[str],
     missing: str,
     keep: Keep | None,
@@ -375,17 +375,17 @@ def count_rows(
     *,
     threads: int = 1,
     budget: int = 0,
-) -> Census:
+) -> RowCounts:
     """Count the rows that are kept, by reading all of them.
 
     Parameters
     ----------
-    scan : Scan
+    dataset : Dataset
     names : sequence of str
         The columns that are needed.
     missing : {"error", "drop"}
     keep : function of the columns of a block, or None
-        As in `sgdfit.data.rows.Stream`.
+        As in `sgdfit.data.rows.ChunkedRows`.
     visit : callable
         Called with the piece, the row of it at which a block begins, and the columns of the block,
         in order.
@@ -394,18 +394,20 @@ def count_rows(
     """
 
     def read(at: int) -> Iterator[_Block]:
-        for columns, left_out, offset in finite_blocks(scan, scan.pieces[at], names, missing):
+        for columns, left_out, offset in finite_blocks(
+            dataset, dataset.row_groups[at], names, missing
+        ):
             yield _Block(at, offset, columns, left_out)
 
-    kept, dropped, rows = [0] * len(scan.pieces), 0, 0
-    reads = [(lambda at=at: read(at)) for at in range(len(scan.pieces))]
-    counts = [piece.rows for piece in scan.pieces]
+    kept, dropped, rows = [0] * len(dataset.row_groups), 0, 0
+    reads = [(lambda at=at: read(at)) for at in range(len(dataset.row_groups))]
+    counts = [piece.rows for piece in dataset.row_groups]
     for block in ahead(reads, threads, is_fine_grained(counts, len(names), threads, budget)):
-        visit(scan.pieces[block.at], block.offset, block.columns)
+        visit(dataset.row_groups[block.at], block.offset, block.columns)
         dropped += block.left_out
         rows += len(block.columns[0])
         kept[block.at] += len(having_a_say(block.columns, keep)[0])
-    return Census(tuple(kept), dropped, rows)
+    return RowCounts(tuple(kept), dropped, rows)
 
 
 def is_fine_grained(rows: Iterable[int | None], columns: int, threads: int, budget: int) -> bool:
@@ -430,13 +432,13 @@ def having_a_say(columns: tuple[Array, ...], keep: Keep | None) -> tuple[Array, 
 
 
 def finite_blocks(
-    scan: Scan, piece: Piece, names: Sequence[str], missing: str
+    dataset: Dataset, piece: RowGroup, names: Sequence[str], missing: str
 ) -> Iterator[tuple[tuple[Array, ...], int, int]]:
     """Yield the finite rows of each batch, how many others it had, and where it begins."""
     offset = 0
     for batch in piece.read(names):
-        line = _line_of(scan, piece, offset)
-        columns = batch_floats(scan, piece, offset, names, batch)
+        line = _line_of(dataset, piece, offset)
+        columns = batch_floats(dataset, piece, offset, names, batch)
         named = dict(zip(names, columns, strict=True))
         keep = keep_finite(named, piece.label, missing, line, piece.first + offset)
         if keep is None:
@@ -447,12 +449,12 @@ def finite_blocks(
         offset += batch.num_rows
 
 
-def _line_of(scan: Scan, piece: Piece, offset: int) -> Callable[[int], str]:
+def _line_of(dataset: Dataset, piece: RowGroup, offset: int) -> Callable[[int], str]:
     """Return what tells of a row, counted from ``offset`` of a piece, where it stands."""
-    return lambda row: scan.line(piece, offset + row)
+    return lambda row: piece.line(offset + row)
 
 
-Columns = tuple[Array, ...]
+Arrays = tuple[Array, ...]
 
 # Chunks begin at multiples of so many rows, whatever the pieces are: what sums are added up over.
 ALIGNED_ROWS = 65_536
@@ -464,16 +466,16 @@ LONGEST_PART = 1 << 23
 
 
 @dataclass(frozen=True, eq=False)
-class Stream:
-    """Rows of a `Scan`, all of whose numbers are finite.
+class ChunkedRows:
+    """Rows of a `Dataset`, all of whose numbers are finite.
 
     Parameters
     ----------
-    scan : Scan
+    dataset : Dataset
         One that can be read again.
     names : tuple of str
         The columns to read.
-    census : Census
+    counts : RowCounts
     missing : {"error", "drop"}
         What becomes of rows that are not finite.
     threads : int
@@ -484,9 +486,9 @@ class Stream:
         Which rows have a say, bool[rows], or None for all of them; the others are left out.
     """
 
-    scan: Scan
+    dataset: Dataset
     names: tuple[str, ...]
-    census: Census
+    counts: RowCounts
     missing: str = "error"
     threads: int = 1
     budget: int = 1 << 26
@@ -495,22 +497,22 @@ class Stream:
     @property
     def label(self) -> str:
         """How messages name the data."""
-        return self.scan.label
+        return self.dataset.label
 
     @property
     def rows(self) -> int:
         """How many rows there are, also those that have no say."""
-        return self.census.rows
+        return self.counts.rows
 
     @property
     def counted(self) -> int:
         """How many rows have a say, and are read."""
-        return sum(self.census.kept)
+        return sum(self.counts.kept)
 
     @property
     def dropped(self) -> int:
         """Rows that ``missing="drop"`` left out."""
-        return self.census.dropped
+        return self.counts.dropped
 
     @property
     def chunk_rows(self) -> int:
@@ -527,20 +529,22 @@ class Stream:
             The row to begin at.
         """
         skipped, begin = 0, 0
-        while begin < len(self.scan.pieces) and skipped + self.census.kept[begin] <= first:
-            skipped += self.census.kept[begin]
+        while begin < len(self.dataset.row_groups) and skipped + self.counts.kept[begin] <= first:
+            skipped += self.counts.kept[begin]
             begin += 1
-        reads = [(lambda piece=piece: self.blocks(piece)) for piece in self.scan.pieces[begin:]]
+        reads = [
+            (lambda piece=piece: self.blocks(piece)) for piece in self.dataset.row_groups[begin:]
+        ]
         blocks = ahead(reads, self.threads, self._is_fine_grained)
         return aligned(_without(blocks, first - skipped), self.chunk_rows, ALIGNED_ROWS)
 
     @property
     def has_parts(self) -> bool:
         """Whether there are several pieces, none so long that nothing would be heard of it."""
-        counts = self.census.kept
+        counts = self.counts.kept
         return len(counts) > 1 and max(counts) <= LONGEST_PART
 
-    def parts(self, first: int = 0) -> Iterator[tuple[int, Callable[[], Iterator[Columns]]]]:
+    def parts(self, first: int = 0) -> Iterator[tuple[int, Callable[[], Iterator[Arrays]]]]:
         """Yield the row at which each piece begins, and what reads its columns in blocks.
 
         Parameters
@@ -560,8 +564,8 @@ class Stream:
         return is_fine_grained(counts, len(self.names), self.threads, self.budget)
 
     @property
-    def _counted(self) -> Iterator[tuple[Piece, int]]:
-        return zip(self.scan.pieces, self.census.kept, strict=True)
+    def _counted(self) -> Iterator[tuple[RowGroup, int]]:
+        return zip(self.dataset.row_groups, self.counts.kept, strict=True)
 
     def mixed(self, seed: Sequence[int]) -> Iterator[tuple[Array, ...]]:
         """Yield all rows in blocks, those of a few pieces at a time, which come in random order.
@@ -572,7 +576,9 @@ class Stream:
             Of the order.
         """
         random = np.random.Generator(np.random.PCG64(seed))
-        left = [self.scan.pieces[k] for k in random.permutation(len(self.scan.pieces))]
+        left = [
+            self.dataset.row_groups[k] for k in random.permutation(len(self.dataset.row_groups))
+        ]
         reads = [lambda piece=piece: self.blocks(piece) for piece in left]
         opened = [ahead([read], 1, False) for read in reads[: self._at_once]]
         left_over = iter(reads[self._at_once :])
@@ -595,9 +601,9 @@ class Stream:
         held = HELD * batch_rows(columns) * columns * BYTES
         return min(MOST_OPENED, max(LEAST_OPENED, self.budget // held))
 
-    def blocks(self, piece: Piece) -> Iterator[tuple[Array, ...]]:
+    def blocks(self, piece: RowGroup) -> Iterator[tuple[Array, ...]]:
         """Yield the columns of a piece, in blocks as they are read."""
-        for columns, _, _ in finite_blocks(self.scan, piece, self.names, self.missing):
+        for columns, _, _ in finite_blocks(self.dataset, piece, self.names, self.missing):
             yield having_a_say(columns, self.keep)
 
     def take(self, begin: Sequence[int] | np.ndarray, length: int) -> tuple[Array, ...]:
@@ -628,7 +634,7 @@ class Stream:
         return tuple(found or ())
 
     def _parts(
-        self, piece: Piece, first: int, runs: list[tuple[int, int]]
+        self, piece: RowGroup, first: int, runs: list[tuple[int, int]]
     ) -> Iterator[tuple[Array, ...]]:
         """Yield what a piece that begins at row ``first`` holds of some runs of rows."""
         last = runs[-1][1]
@@ -661,8 +667,8 @@ def release_unused() -> None:
 
 
 def _reader(
-    blocks: Callable[[Piece], Iterator[Columns]], piece: Piece, skipped: int
-) -> Callable[[], Iterator[Columns]]:
+    blocks: Callable[[RowGroup], Iterator[Arrays]], piece: RowGroup, skipped: int
+) -> Callable[[], Iterator[Arrays]]:
     return lambda: _without(blocks(piece), skipped)
 
 

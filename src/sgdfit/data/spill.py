@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sgdfit.data.rows import aligned, arrow_floats, float_blocks
-from sgdfit.data.table import BATCH_ROWS, Piece, Scan
+from sgdfit.data.table import BATCH_ROWS, Dataset, RowGroup
 from sgdfit.errors import DataError, reason_of
 
 Array = np.ndarray[Any, Any]
@@ -239,12 +239,12 @@ class Keeper:
 
 
 def spilled(
-    scan: Scan,
+    dataset: Dataset,
     names: Sequence[str],
     budget: int,
     folder: str | os.PathLike[str] | None = None,
     announce: Callable[[str], object] | None = None,
-) -> Scan:
+) -> Dataset:
     """Read the columns ``names`` once, and return them as a scan that can be read again.
 
     Rows stay as they are, those without finite numbers among them, and keep their place: messages
@@ -253,7 +253,7 @@ def spilled(
 
     Parameters
     ----------
-    scan : Scan
+    dataset : Dataset
     names : sequence of str
     budget : int
         How many bytes of columns may stay in memory; the rest goes to a temporary file.
@@ -272,26 +272,26 @@ def spilled(
     >>> import numpy as np
     >>> from sgdfit.data.readers import open_table
     >>> batches = ({"x": np.arange(2.0) + k} for k in range(2))
-    >>> kept = spilled(open_table(batches).scan, ["x"], budget=0)
-    >>> [piece.rows for piece in kept.pieces], kept.again
+    >>> kept = spilled(open_table(batches).dataset, ["x"], budget=0)
+    >>> [piece.rows for piece in kept.row_groups], kept.again
     ([4], True)
-    >>> next(kept.pieces[0].read(["x"])).to_pydict()
+    >>> next(kept.row_groups[0].read(["x"])).to_pydict()
     {'x': [0.0, 1.0, 1.0, 2.0]}
     """
     names, say = tuple(names), announce or _silent
-    if not scan.again:
-        say(f"{scan.label} can be read once, so columns that are needed again are kept")
+    if not dataset.again:
+        say(f"{dataset.label} can be read once, so columns that are needed again are kept")
     keeper = Keeper(names, budget, folder, say)
     try:
-        found = list(_runs(scan, names, keeper))
+        found = list(_runs(dataset, names, keeper))
         keeper.close()
     except BaseException as error:
         keeper.discard()
-        if scan.again and isinstance(error, NoRoomError):
-            say(f"{scan.label} is read anew for each pass: {error}")
-            return scan
+        if dataset.again and isinstance(error, NoRoomError):
+            say(f"{dataset.label} is read anew for each pass: {error}")
+            return dataset
         raise
-    return _scan(scan, names, found)
+    return _dataset(dataset, names, found)
 
 
 def _silent(text: str) -> None:
@@ -299,32 +299,30 @@ def _silent(text: str) -> None:
 
 
 def _runs(
-    scan: Scan, names: Sequence[str], keeper: Keeper
-) -> Iterator[tuple[Piece, int, int, Kept]]:
+    dataset: Dataset, names: Sequence[str], keeper: Keeper
+) -> Iterator[tuple[RowGroup, int, int, Kept]]:
     """Yield what is kept: piece, the row of it at which it begins, how many rows, and where."""
-    blocks = float_blocks(scan, names)
+    blocks = float_blocks(dataset, names)
     for index, group in itertools.groupby(blocks, key=lambda block: block[0]):
         first = 0
         for columns in aligned((block for _, block in group), BATCH_ROWS):
             rows = len(columns[0])
-            yield scan.pieces[index], first, rows, keeper.keep(columns)
+            yield dataset.row_groups[index], first, rows, keeper.keep(columns)
             first += rows
 
 
-def _scan(scan: Scan, names: tuple[str, ...], found: list[tuple[Piece, int, int, Kept]]) -> Scan:
-    pieces = tuple(
-        Piece(source.label, source.first + first, rows, _reader(kept, names))
-        for source, first, rows, kept in found
+def _dataset(
+    dataset: Dataset, names: tuple[str, ...], found: list[tuple[RowGroup, int, int, Kept]]
+) -> Dataset:
+    row_groups = tuple(
+        RowGroup(g.label, g.first + first, rows, _reader(kept, names), _later(g.line, first))
+        for g, first, rows, kept in found
     )
-    origins = {piece.read: run[:2] for piece, run in zip(pieces, found, strict=True)}
+    return Dataset(names, dataset.label, row_groups, fingerprint=dataset.fingerprint)
 
-    def line(piece: Piece, row: int) -> str:
-        if piece.read not in origins:
-            return ""
-        source, first = origins[piece.read]
-        return scan.line(source, first + row)
 
-    return Scan(names, scan.label, pieces, fingerprint=scan.fingerprint, line=line)
+def _later(line: Callable[[int], str], first: int) -> Callable[[int], str]:
+    return lambda row: line(first + row)
 
 
 def _reader(kept: Kept, names: tuple[str, ...]) -> Callable[[Sequence[str]], Iterator[Any]]:

@@ -19,7 +19,7 @@ FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class Columns:
     """Rows in memory.
 
     Parameters
@@ -40,7 +40,7 @@ class Source:
 
     Examples
     --------
-    >>> source = Source({"x": np.array([1.0, 2.0, 3.0])}, "the data")
+    >>> source = Columns({"x": np.array([1.0, 2.0, 3.0])}, "the data")
     >>> source.rows
     3
     >>> [x.tolist() for (x,) in source.chunks(["x"], size=2)]
@@ -57,12 +57,12 @@ class Source:
         for name, column in self.columns.items():
             if column.dtype not in FLOATS:
                 raise UsageError(
-                    f"column {name!r} of a Source is {column.dtype}; it must be float32 or"
+                    f"column {name!r} of a Columns is {column.dtype}; it must be float32 or"
                     " float64 in native byte order"
                 )
             if column.shape != (rows,) or not column.flags.c_contiguous:
                 raise UsageError(
-                    f"column {name!r} of a Source has the shape {column.shape}; it must be"
+                    f"column {name!r} of a Columns has the shape {column.shape}; it must be"
                     f" one contiguous run of {rows} rows"
                 )
 
@@ -83,7 +83,7 @@ class Source:
 
         Examples
         --------
-        >>> source = Source({"x": np.arange(3.0), "y": np.ones(3)}, "the data")
+        >>> source = Columns({"x": np.arange(3.0), "y": np.ones(3)}, "the data")
         >>> [(x.size, y.size) for x, y in source.chunks(["x", "y"], size=2)]
         [(2, 2), (1, 1)]
         """
@@ -124,8 +124,8 @@ def check_policy(missing: str) -> None:
 
 def settle(
     columns: dict[str, Array], label: str, missing: str, line: Callable[[int], str]
-) -> Source:
-    """Turn equally long ``columns`` into a `Source` whose every number is finite.
+) -> Columns:
+    """Turn equally long ``columns`` into a `Columns` whose every number is finite.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ def settle(
     """
     masks = _masks(columns)
     if not masks:
-        return Source(columns, label)
+        return Columns(columns, label)
     keep = np.logical_and.reduce(list(masks.values()))
     if missing == "error":
         raise DataError(_sentence(columns, masks, keep, label, line))
@@ -161,7 +161,7 @@ def settle(
             f" {listed(masks)}; check these columns"
         )
     kept = {name: column[keep] for name, column in columns.items()}
-    return Source(kept, label, int(keep.size - np.count_nonzero(keep)), keep)
+    return Columns(kept, label, int(keep.size - np.count_nonzero(keep)), keep)
 
 
 def keep_finite(
@@ -268,11 +268,33 @@ def batch_rows(columns: int) -> int:
     return min(DECODED_ROWS, max(LEAST_ROWS, DECODED_NUMBERS // max(1, columns)))
 
 
-def _nowhere(piece: Piece, row: int) -> str:
+class ColumnStatistics(NamedTuple):
+    """What is known of the values of a column in some rows, before they are read.
+
+    Attributes
+    ----------
+    extremes : pyarrow.Array or None
+        Two values, such that none is below the first or above the second; None if not known.
+    nulls : bool
+        Whether values may be missing, as null or as NaN.
+    empty : bool
+        Whether all values are certain to be missing.
+    """
+
+    extremes: Any
+    nulls: bool = True
+    empty: bool = False
+
+
+def _unplaced(row: int) -> str:
     return ""
 
 
-class Piece(NamedTuple):
+def _unknown(name: str) -> ColumnStatistics | None:
+    return None
+
+
+class RowGroup(NamedTuple):
     """A part of the data that is read by itself: a row group, a run of batches, a text file.
 
     Attributes
@@ -285,17 +307,23 @@ class Piece(NamedTuple):
         How many it holds; None where that is known only once they are read.
     read : function of column names
         Yields these columns as Arrow record batches, in order, of at most `DECODED_ROWS` rows;
-        each call begins anew. Different pieces may be read on different threads at once.
+        each call begins anew. Different row groups may be read on different threads at once.
+    line : function of a row of it, counted from 0
+        Words that say where the row stands in the file, such as `` (line 12)``.
+    statistics : function of a column name
+        What the file says of its values, if anything.
     """
 
     label: str
     first: int
     rows: int | None
     read: Callable[[Sequence[str]], Iterator[Any]]
+    line: Callable[[int], str] = _unplaced
+    statistics: Callable[[str], ColumnStatistics | None] = _unknown
 
 
-class Scan(NamedTuple):
-    """Pieces of one table.
+class Dataset(NamedTuple):
+    """Row groups of one table.
 
     Attributes
     ----------
@@ -303,7 +331,7 @@ class Scan(NamedTuple):
         The columns, as `sgdfit.data.table.clean_names` writes them.
     label : str
         How messages name the data.
-    pieces : tuple of Piece
+    row_groups : tuple of RowGroup
         In an order that never changes.
     again : bool
         Whether they can be read more than once.
@@ -311,24 +339,17 @@ class Scan(NamedTuple):
         Tells these data from others, and from what they were before a change; empty if unknown.
     decimal : str
         The decimal sign of numbers that are stored as text.
-    line : function of a piece and a row of it, counted from 0
-        Words that say where the row stands in a file, such as `` (line 12)``.
     slow : bool
         Whether reading takes so long that what has been read is better kept.
     """
 
     names: tuple[str, ...]
     label: str
-    pieces: tuple[Piece, ...]
+    row_groups: tuple[RowGroup, ...]
     again: bool = True
     fingerprint: str = ""
     decimal: str = "."
-    line: Callable[[Piece, int], str] = _nowhere
     slow: bool = False
-
-
-def _unplaced(row: int) -> str:
-    return ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -347,7 +368,7 @@ class Table:
         Row counted from 0 -> words that say where it stands in a file, or an empty string.
     decimal : str
         The decimal sign of numbers that are stored as text.
-    scan : Scan or None
+    dataset : Dataset or None
         The same rows, read in pieces; None where they are in memory anyway.
     where : str
         The condition that its rows met, as it was written; empty where there was none.
@@ -358,10 +379,10 @@ class Table:
     fetch: Callable[[Sequence[int]], Sequence[object]] = field(repr=False)
     line: Callable[[int], str] = field(default=_unplaced, repr=False)
     decimal: str = "."
-    scan: Scan | None = field(default=None, repr=False)
+    dataset: Dataset | None = field(default=None, repr=False)
     where: str = ""
 
-    def load(self, names: Sequence[str], *, missing: str = "error") -> Source:
+    def load(self, names: Sequence[str], *, missing: str = "error") -> Columns:
         """Read the columns ``names``, and no others, as floating-point numbers.
 
         Columns that are float64 or float32 already are not copied. All arrays are read-only

@@ -31,7 +31,7 @@ from sgdfit.data.floats import (
     scalar_of,
 )
 from sgdfit.data.rows import scanned_table
-from sgdfit.data.table import BATCH_ROWS, Piece, Scan, Table
+from sgdfit.data.table import BATCH_ROWS, ColumnStatistics, Dataset, RowGroup, Table
 from sgdfit.errors import DataError, reason_of
 
 Array = np.ndarray[Any, Any]
@@ -314,24 +314,6 @@ def _time(text: str, kind: Any) -> Any:
     return scalar_of(ticks, pa.timestamp("us", zone))
 
 
-class ColumnStatistics(NamedTuple):
-    """What is known of the values of a column in some rows, before they are read.
-
-    Attributes
-    ----------
-    extremes : pyarrow.Array or None
-        Two values, such that none is below the first or above the second; None if not known.
-    nulls : bool
-        Whether values may be missing, as null or as NaN.
-    empty : bool
-        Whether all values are certain to be missing.
-    """
-
-    extremes: Any
-    nulls: bool = True
-    empty: bool = False
-
-
 def extremes_of(low: Any, high: Any, kind: Any) -> Any:
     """Return two values of a column of type ``kind`` as an Arrow array; None if they are no use.
 
@@ -465,8 +447,8 @@ def filtered(table: Table, condition: Condition) -> Table:
     array([1., 3.])
     """
     condition.check(table.names, table.label)
-    if table.scan is not None:
-        return _filtered_scan(table.scan, condition)
+    if table.dataset is not None:
+        return _filtered_dataset(table.dataset, condition)
 
     def place(name: str) -> Place:
         return Place(name, table.label, table.line, table.decimal)
@@ -544,40 +526,38 @@ def _chosen(value: object, mask: Array, place: Place) -> object:
     return raw[mask] if isinstance(raw, np.ndarray) else raw.filter(bools_of(mask))
 
 
-def _filtered_scan(scan: Scan, condition: Condition) -> Table:
-    pieces = {filtered_piece(piece, condition): piece for piece in scan.pieces}
-    fingerprint = f"{scan.fingerprint}\n{condition.text}" if scan.fingerprint else ""
+def _filtered_dataset(dataset: Dataset, condition: Condition) -> Table:
+    row_groups = tuple(
+        filtered_row_group(group, condition, dataset.again) for group in dataset.row_groups
+    )
+    fingerprint = f"{dataset.fingerprint}\n{condition.text}" if dataset.fingerprint else ""
+    return scanned_table(
+        dataset._replace(row_groups=row_groups, fingerprint=fingerprint), condition.text
+    )
 
-    def line(piece: Piece, row: int) -> str:
-        return located(pieces[piece], condition, row, scan.line) if scan.again else ""
 
-    rest = scan._replace(pieces=tuple(pieces), fingerprint=fingerprint, line=line)
-    return scanned_table(rest, condition.text)
-
-
-def filtered_piece(piece: Piece, condition: Condition) -> Piece:
-    """Return a piece of the rows that meet ``condition``; how many is not known."""
+def filtered_row_group(group: RowGroup, condition: Condition, again: bool = True) -> RowGroup:
+    """Return a row group of the rows that meet ``condition``; how many is not known."""
 
     def read(names: Sequence[str]) -> Iterator[Any]:
         names = list(names)
         extra = [name for name in condition.names if name not in names]
-        for batch in piece.read([*names, *extra]):
+        for batch in group.read([*names, *extra]):
             mask = mask_of(condition, batch)
             chosen = batch.filter(mask) if mask.false_count else batch
             if chosen.num_rows:
                 yield chosen.select(range(len(names)))
 
-    return Piece(piece.label, piece.first, None, read)
+    def line(row: int) -> str:
+        """Look at the rows again."""
+        seen = 0
+        for batch in group.read(condition.names) if again else ():
+            places = np.flatnonzero(as_bools(mask_of(condition, batch)))
+            if row < places.size:
+                before = seen + int(places[row])
+                return f" (row {group.first + before + 1} of the file{_inner(group.line(before))})"
+            row -= places.size
+            seen += batch.num_rows
+        return ""
 
-
-def located(piece: Piece, condition: Condition, row: int, line: Callable[[Piece, int], str]) -> str:
-    """Say where a row of a filtered piece stands in its file, by looking at ``piece`` again."""
-    seen = 0
-    for batch in piece.read(condition.names):
-        places = np.flatnonzero(as_bools(mask_of(condition, batch)))
-        if row < places.size:
-            before = seen + int(places[row])
-            return f" (row {piece.first + before + 1} of the file{_inner(line(piece, before))})"
-        row -= places.size
-        seen += batch.num_rows
-    return ""
+    return group._replace(rows=None, read=read, line=line)

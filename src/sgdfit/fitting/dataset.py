@@ -11,8 +11,8 @@ import numpy as np
 
 from sgdfit.checkpoint.checkpoint import Checkpoint
 from sgdfit.data.opening import without_weightless
-from sgdfit.data.rows import Aligner, Stream
-from sgdfit.data.table import Piece, Source
+from sgdfit.data.rows import Aligner, ChunkedRows
+from sgdfit.data.table import Columns, RowGroup
 from sgdfit.fitting.options import Resources
 from sgdfit.fitting.reduce import (
     ColumnStats,
@@ -240,7 +240,7 @@ def in_memory(
 
 
 Array = np.ndarray[Any, Any]
-Columns = tuple[Array, ...]
+Arrays = tuple[Array, ...]
 
 
 class WeighedRows(NamedTuple):
@@ -252,21 +252,21 @@ class WeighedRows(NamedTuple):
 
 def take_in(
     model: Model,
-    rows: Source | Stream,
+    rows: Columns | ChunkedRows,
     weighting: Weighting,
     means: Resources,
     journal: Checkpoint,
     seed: int,
 ) -> WeighedRows:
     """Weigh rows, and draw the reserve that samples are taken from."""
-    if isinstance(rows, Source):
+    if isinstance(rows, Columns):
         return _loaded(model, rows, weighting, means, journal, seed)
     return _streamed(model, rows, weighting, means, journal, seed)
 
 
 def _loaded(
     model: Model,
-    source: Source,
+    source: Columns,
     weighting: Weighting,
     means: Resources,
     journal: Checkpoint,
@@ -302,7 +302,7 @@ def _population(
 
 
 def _chunked(
-    read: Callable[[], Iterator[Columns]], chunk_of: Callable[[Columns], Chunk]
+    read: Callable[[], Iterator[Arrays]], chunk_of: Callable[[Arrays], Chunk]
 ) -> Callable[[], Iterator[Chunk]]:
     return lambda: map(chunk_of, read())
 
@@ -314,7 +314,7 @@ def _reserved(model: Model, rows: int, seed: int) -> tuple[Array, int]:
 
 def _streamed(
     model: Model,
-    stream: Stream,
+    stream: ChunkedRows,
     weighting: Weighting,
     means: Resources,
     journal: Checkpoint,
@@ -353,7 +353,7 @@ def _streamed(
     return WeighedRows(population, 1.0 if known is None else known.given_mean)
 
 
-def _weighed(stream: Stream, weighting: Weighting) -> tuple[Stream, Weigher]:
+def _weighed(stream: ChunkedRows, weighting: Weighting) -> tuple[ChunkedRows, Weigher]:
     """Look at the weights of all rows."""
     cut, parts, first = Aligner(PANEL), [], 0
 
@@ -363,7 +363,7 @@ def _weighed(stream: Stream, weighting: Weighting) -> tuple[Stream, Weigher]:
         parts.append(scale_of(weighting, named, stream.label, first))
         first += len(columns[0])
 
-    def visit(piece: Piece, offset: int, columns: tuple[Array, ...]) -> None:
+    def visit(piece: RowGroup, offset: int, columns: tuple[Array, ...]) -> None:
         # Here the file and the row are still known.
         named = dict(zip(stream.names, columns, strict=True))
         scale_of(weighting, named, piece.label, piece.first + offset)

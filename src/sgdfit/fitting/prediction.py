@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 
 from sgdfit.data.readers import open_table
 from sgdfit.data.rows import ahead, aligned, batch_floats
-from sgdfit.data.table import Piece, Scan, Source, Table, check_policy, clean_names, keep_finite
+from sgdfit.data.table import (
+    Columns,
+    Dataset,
+    RowGroup,
+    Table,
+    check_policy,
+    clean_names,
+    keep_finite,
+)
 from sgdfit.errors import DataError, UsageError, did_you_mean
 from sgdfit.fitting.options import Resources, as_means
 from sgdfit.fitting.weights import columns_of, weights_of
@@ -145,7 +153,7 @@ class Curve(NamedTuple):
         if self.interval is None:
             return curve
         assert self.model is not None  # there is one for a band
-        noise = _noise(self.result, self.interval, self.weights, Source(dict(columns), label))
+        noise = _noise(self.result, self.interval, self.weights, Columns(dict(columns), label))
         return band_on(self.model, self.result, curve, wide, noise, self.level)
 
 
@@ -265,7 +273,7 @@ def weighs(result: Result, table: Table) -> bool:
     return result.weights is not None and set(columns_of(result.weights)) <= set(table.names)
 
 
-def _noise(result: Result, interval: str, weights: str | None, source: Source) -> Array | float:
+def _noise(result: Result, interval: str, weights: str | None, source: Columns) -> Array | float:
     """Return the variance that each new observation adds to that of the curve."""
     if interval == CONFIDENCE:
         return 0.0
@@ -537,13 +545,13 @@ def blocks_of(
     ([1.0, 3.0], [1, 3], [2])
     """
     check_policy(missing)
-    if table.scan is None:
+    if table.dataset is None:
         return _loaded(table.load(names, missing=missing))
     table.check(names)
-    return _streamed(table.scan, tuple(dict.fromkeys(clean_names(names))), missing, means)
+    return _streamed(table.dataset, tuple(dict.fromkeys(clean_names(names))), missing, means)
 
 
-def _loaded(source: Source) -> Iterator[Block]:
+def _loaded(source: Columns) -> Iterator[Block]:
     rows = source.rows if source.keep is None else len(source.keep)
     begin = 0
     for first in range(0, rows, BLOCK_ROWS):
@@ -556,11 +564,13 @@ def _loaded(source: Source) -> Iterator[Block]:
 
 
 def _streamed(
-    scan: Scan, names: tuple[str, ...], missing: str, means: Resources
+    dataset: Dataset, names: tuple[str, ...], missing: str, means: Resources
 ) -> Iterator[Block]:
-    reads = [(lambda piece=piece: _read(scan, piece, names, missing)) for piece in scan.pieces]
+    reads = [
+        (lambda piece=piece: _read(dataset, piece, names, missing)) for piece in dataset.row_groups
+    ]
     first = 0
-    blocks = ahead(reads, means.threads, _is_fine_grained(scan, names, means))
+    blocks = ahead(reads, means.threads, _is_fine_grained(dataset, names, means))
     try:
         for is_kept, *columns in aligned(blocks, BLOCK_ROWS):
             keep = None if is_kept.all() else is_kept
@@ -572,25 +582,25 @@ def _streamed(
         blocks.close()
 
 
-def _is_fine_grained(scan: Scan, names: Sequence[str], means: Resources) -> bool:
+def _is_fine_grained(dataset: Dataset, names: Sequence[str], means: Resources) -> bool:
     """Whether whole pieces may be read ahead, one on each thread."""
-    counts = [piece.rows for piece in scan.pieces]
+    counts = [piece.rows for piece in dataset.row_groups]
     known = [count for count in counts if count is not None]
     largest = max(known, default=0) * (len(names) + 1) * BYTES
     return len(known) == len(counts) and largest * (means.threads + 1) <= means.budget
 
 
 def _read(
-    scan: Scan, piece: Piece, names: Sequence[str], missing: str
+    dataset: Dataset, piece: RowGroup, names: Sequence[str], missing: str
 ) -> Iterator[tuple[AnyArray, ...]]:
     """Yield which rows are finite, and the columns, of each batch of a piece."""
     offset = 0
     for batch in piece.read(names):
-        columns = batch_floats(scan, piece, offset, names, batch)
+        columns = batch_floats(dataset, piece, offset, names, batch)
         named = dict(zip(names, columns, strict=True))
 
         def line(row: int, offset: int = offset) -> str:
-            return scan.line(piece, offset + row)
+            return piece.line(offset + row)
 
         keep = keep_finite(named, piece.label, missing, line, piece.first + offset)
         yield (np.ones(batch.num_rows, dtype=bool) if keep is None else keep, *columns)

@@ -10,8 +10,8 @@ import numpy as np
 from sgdfit.checkpoint.checkpoint import Checkpoint
 from sgdfit.data.datasets import fingerprint_of
 from sgdfit.data.opening import open_rows
-from sgdfit.data.rows import Stream
-from sgdfit.data.table import Source, Table
+from sgdfit.data.rows import ChunkedRows
+from sgdfit.data.table import Columns, Table
 from sgdfit.errors import DataError, UsageError, did_you_mean
 from sgdfit.fitting.callbacks import Callback
 from sgdfit.fitting.dataset import Population, in_memory, take_in
@@ -129,7 +129,9 @@ def prepare(
     """Open the rows that ``model`` and its weights need, and check them."""
     means = as_means() if means is None else means
     # Whether a checkpoint can be used is better said before the data are read.
-    journal = None if table.scan is None else means.journal(table.scan.fingerprint, table.label)
+    journal = (
+        None if table.dataset is None else means.journal(table.dataset.fingerprint, table.label)
+    )
     opened = open_rows(
         table,
         [*model.columns, *columns_of(weighting.given)],
@@ -139,7 +141,7 @@ def prepare(
         announce=means.announce,
     )
     if journal is None:
-        assert isinstance(opened, Source)  # what is no scan is in memory
+        assert isinstance(opened, Columns)  # what is no dataset is in memory
         mark = fingerprint_of(opened.columns) if means.checkpoint else ""
         journal = means.journal(mark, table.label)
     return _task(model, table, opened, weighting, means, journal, seed)
@@ -148,7 +150,7 @@ def prepare(
 def _task(
     model: Model,
     table: Table,
-    opened: Source | Stream,
+    opened: Columns | ChunkedRows,
     weighting: Weighting,
     means: Resources,
     journal: Checkpoint,

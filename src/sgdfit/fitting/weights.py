@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sgdfit.data.table import Source
+from sgdfit.data.table import Columns
 from sgdfit.errors import DataError, UsageError, did_you_mean
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.parsing import parse_expression
@@ -153,12 +153,12 @@ def columns_of(weights: str | None) -> tuple[str, ...]:
     return parse_expression(weights)[1]
 
 
-def weights_of(weights: str, source: Source) -> NDArray[np.float64]:
+def weights_of(weights: str, source: Columns) -> NDArray[np.float64]:
     """Return the weight of every row as it is given, shape (rows,).
 
     Examples
     --------
-    >>> weights_of("1/s**2", Source({"s": np.array([1.0, 2.0])}, "the data")).tolist()
+    >>> weights_of("1/s**2", Columns({"s": np.array([1.0, 2.0])}, "the data")).tolist()
     [1.0, 0.25]
     """
     weight = _spread(weights, source.columns)
@@ -245,12 +245,12 @@ def weigher(weighting: Weighting, parts: Iterable[Scale], label: str) -> Weigher
     return Weigher(weighting, peak, mean, largest * mean)
 
 
-def relative_weights(weighting: Weighting, source: Source) -> tuple[NDArray[np.float64], float]:
+def relative_weights(weighting: Weighting, source: Columns) -> tuple[NDArray[np.float64], float]:
     """Return weights of which those above 0 have a mean of one, and the mean that they had.
 
     Examples
     --------
-    >>> source = Source({"s": np.array([1.0, 0.5])}, "the data")
+    >>> source = Columns({"s": np.array([1.0, 0.5])}, "the data")
     >>> weights, mean = relative_weights(Weighting(sigma="s"), source)
     >>> weights.tolist(), mean
     ([0.4, 1.6], 2.5)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sgdfit.data.floats import Place, as_floats
-from sgdfit.data.table import Source, Table, levelled, settle
+from sgdfit.data.table import Columns, Table, levelled, settle
 from sgdfit.errors import DataError
 from sgdfit.fitting.weights import Weighting, columns_of, relative_weights, weights_of
 from sgdfit.model.model import Model
@@ -111,7 +111,7 @@ def read(table: Table, model: Model, weighting: Weighting, missing: str) -> Batc
     return Batch(columns, weights[kept], source.rows, source.dropped, places, table.line)
 
 
-def _source(table: Table, names: list[str], missing: str) -> tuple[Source, Array]:
+def _source(table: Table, names: list[str], missing: str) -> tuple[Columns, Array]:
     """Read the columns, and which rows are finite; none that can be used are no error here."""
     raw = table.fetch([table.names.index(name) for name in names])
     arrays = {
@@ -122,5 +122,5 @@ def _source(table: Table, names: list[str], missing: str) -> tuple[Source, Array
     with np.errstate(over="ignore", invalid="ignore"):
         good = np.logical_and.reduce([np.isfinite(column) for column in columns.values()])
     if missing == "drop" and not good.any():
-        return Source({name: np.empty(0) for name in names}, table.label, int(good.size)), good
+        return Columns({name: np.empty(0) for name in names}, table.label, int(good.size)), good
     return settle(columns, table.label, missing, table.line), good

@@ -11,7 +11,7 @@ import numpy as np
 
 from sgdfit.data.opening import open_rows
 from sgdfit.data.readers import open_table
-from sgdfit.data.table import Source, Table
+from sgdfit.data.table import Columns, Table
 from sgdfit.errors import UsageError, did_you_mean
 from sgdfit.fitting.prediction import band_on, noise_variance, rebuild
 from sgdfit.fitting.sampling import reserved
@@ -155,13 +155,13 @@ def observe(result: Result, data: object) -> Observed:
     return Observed(model, columns, weights, start, end)
 
 
-def _some_rows(table: Table, names: list[str]) -> Source:
+def _some_rows(table: Table, names: list[str]) -> Columns:
     """Return all rows, or random ones from all over where all are too many for memory."""
     opened = open_rows(table, names, missing="drop", budget=MOST_BYTES)
-    if isinstance(opened, Source):
+    if isinstance(opened, Columns):
         return opened
     found = opened.take(*reserved(opened.rows, len(opened.names), seed=0))
-    return Source(dict(zip(opened.names, found, strict=True)), opened.label, opened.dropped)
+    return Columns(dict(zip(opened.names, found, strict=True)), opened.label, opened.dropped)
 
 
 def _weight(result: Result) -> tuple[Any, tuple[str, ...]]:

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from sgdfit.data.files import COMPRESSIONS, compression_of, unpacking, unreadabl
 from sgdfit.data.floats import MISSING_SPELLINGS, shown
 from sgdfit.data.formats import reading
 from sgdfit.data.rows import read_once, scanned_table
-from sgdfit.data.table import BATCH_ROWS, Piece, Scan, Table
+from sgdfit.data.table import BATCH_ROWS, Dataset, RowGroup, Table
 from sgdfit.data.text.delimited import (
     BLOCK,
     HEAD,
@@ -392,7 +393,7 @@ def scan_text(
     r"""Open delimited texts that are alike; the numbers are read when they are asked for.
 
     A single text of up to ``small`` bytes is read as a whole. Others are read in blocks, with
-    a few times ``size`` bytes in memory, and their columns are known as `Table.scan`.
+    a few times ``size`` bytes in memory, and their columns are known as `Table.dataset`.
 
     Parameters
     ----------
@@ -414,7 +415,7 @@ def scan_text(
     >>> import io
     >>> text = io.BytesIO(b"x,y\n1,2\n3,4\n")
     >>> table = scan_text([stream_place(text, "standard input")], small=0)
-    >>> table.names, table.scan.again
+    >>> table.names, table.dataset.again
     (('x', 'y'), False)
     """
     found = [p if isinstance(p, TextPlace) else file_place(p) for p in places]
@@ -426,7 +427,7 @@ def scan_text(
         files = [_looked_at(place, head[:LOOKED_AT], size)]
     else:
         files = _alike(found, size)
-    return scanned_table(_scan(files, label or _label(found)))
+    return scanned_table(_dataset(files, label or _label(found)))
 
 
 def _is_large(place: TextPlace, small: int) -> bool:
@@ -486,31 +487,26 @@ def _refuse_other_columns(file: TextFile, first: TextFile) -> None:
     )
 
 
-def _scan(files: Sequence[TextFile], label: str) -> Scan:
+def _dataset(files: Sequence[TextFile], label: str) -> Dataset:
     comma = any(file.dialect.decimal == "," for file in files)
     decimal = "," if comma else "."
     files = [replace(f, dialect=replace(f.dialect, decimal=decimal)) for f in files]
-    pieces = [_piece(file) for file in files]
-    of = {piece.read: file for piece, file in zip(pieces, files, strict=True)}
-
-    def line(piece: Piece, row: int) -> str:
-        file = of.get(piece.read)
-        return line_of(file, piece.first + row) if file else ""
-
+    row_groups = tuple(_row_group(file) for file in files)
     again = all(file.place.again for file in files)
     known = again and all(file.state for file in files)
     marks = [f"{file.place.label} {' '.join(map(str, file.state))}" for file in files]
     fingerprint = "\n".join(marks) if known else ""
-    return Scan(
-        files[0].dialect.names, label, tuple(pieces), again, fingerprint, decimal, line, slow=True
+    return Dataset(
+        files[0].dialect.names, label, row_groups, again, fingerprint, decimal, slow=True
     )
 
 
-def _piece(file: TextFile) -> Piece:
+def _row_group(file: TextFile) -> RowGroup:
     names = file.dialect.names
 
     def read(wanted: Sequence[str]) -> Iterator[Any]:
         return batches(file, [names.index(name) for name in wanted], wanted)
 
     label = file.place.label
-    return Piece(label, 0, None, read if file.place.again else read_once(label, read))
+    once = read if file.place.again else read_once(label, read)
+    return RowGroup(label, 0, None, once, partial(line_of, file))
