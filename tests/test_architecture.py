@@ -1,6 +1,7 @@
 """The directions of imports that docs/architecture.md draws, read from the source itself."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -23,13 +24,6 @@ LAYERS = [
     {"cli"},
 ]
 
-# A thing knows how to show itself; what draws it is imported when it is shown.
-DISPLAYS = {
-    ("model.model", "derivation"),
-    ("result.result", "report"),
-    ("result.result", "fitting"),
-    ("result.trace", "report"),
-}
 # The kernel takes a table's rows, an optimizer and an order, and a derivation reads the data.
 OUTSIDE = {
     "latex2mathml": {"derivation"},
@@ -76,7 +70,7 @@ def test_imports_run_one_way(name):
         if not target.startswith("sgdfit."):
             continue
         other = target.split(".")[1]
-        if other in (package, "__version__") or (name, other) in DISPLAYS:
+        if other in (package, "__version__"):
             continue
         assert level(other) < level(package), f"{name} imports {target}"
 
@@ -103,14 +97,13 @@ def test_no_module_bears_the_name_of_its_function():
         assert name.rpartition(".")[2] not in functions, name
 
 
-def test_every_exception_is_still_needed():
-    used = {
-        (name, target.split(".")[1])
-        for name, tree in MODULES.items()
-        for target in imported(tree)
-        if target.startswith("sgdfit.")
-    }
-    assert used >= DISPLAYS
+def test_what_is_called_of_higher_packages_is_named_in_one_place():
+    """All that `import sgdfit` is for within the package."""
+    import sgdfit
+
+    for path in SOURCE.rglob("*.py"):
+        used = re.findall(r"^[^>\n]*\bsgdfit\.higher\(\"(\w+)", path.read_text("utf-8"), re.M)
+        assert all(callable(sgdfit.higher(name)) for name in used), path
 
 
 @pytest.mark.parametrize(

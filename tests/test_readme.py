@@ -17,7 +17,7 @@ from sgdfit.formula.functions import CONSTANTS, FUNCTIONS
 from sgdfit.model.loss import LOSSES
 from sgdfit.optimizers import OPTIMIZERS
 from sgdfit.optimizers.schedule import SCHEDULES
-from sgdfit.result import trace
+from sgdfit.result import table_file
 from sgdfit.result.status import STATUSES
 
 ROOT = Path(__file__).parents[1]
@@ -190,7 +190,7 @@ def with_options(table, skip):
             "files read",
             [*(ending for _, endings, _ in FORMATS for ending in endings), *COMPRESSIONS],
         ),
-        ("traces written", trace.FORMATS),
+        ("traces written", table_file.ENDINGS),
         ("plots written", plot.ENDINGS),
     ],
 )

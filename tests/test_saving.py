@@ -11,18 +11,7 @@ from hypothesis import strategies as st
 
 from example_results import EXAMPLES, converged, decay, diverged
 from sgdfit.errors import DataError, UsageError
-from sgdfit.result.result import Result
-from sgdfit.result.saving import (
-    DIAGNOSIS,
-    ESTIMATE,
-    RESULT_PARTS,
-    from_dict,
-    read,
-    summary,
-    to_dict,
-    to_json,
-    write,
-)
+from sgdfit.result.saving import from_dict, read, summary
 
 
 def assert_same(one, other):
@@ -63,12 +52,11 @@ def test_a_saved_fit_reads_back_exactly(name, tmp_path):
     back = read(tmp_path / "fit.json")
     assert_same(result, back)
     assert str(back) == str(result)
-    assert to_json(back) == to_json(result)
+    assert back.to_json() == result.to_json()
 
 
 def test_every_field_of_a_result_is_saved():
-    assert list(RESULT_PARTS) == [field.name for field in fields(Result)]
-    saved = to_dict(converged())
+    saved = converged().to_dict()
     assert (saved["format"], saved["version"]) == ("sgdfit", 1)
     assert list(saved["estimates"]["a"]) == [f.name for f in fields(converged().estimates["a"])]
     assert list(saved["diagnosis"]) == [f.name for f in fields(converged().diagnosis)]
@@ -76,7 +64,7 @@ def test_every_field_of_a_result_is_saved():
 
 
 def test_a_fit_saved_before_a_fact_was_known_has_its_default():
-    saved = to_dict(converged())
+    saved = converged().to_dict()
     for name in ("noise_variance", "sigma", "absolute_sigma"):
         del saved[name]
     old = from_dict(saved)
@@ -86,7 +74,7 @@ def test_a_fit_saved_before_a_fact_was_known_has_its_default():
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_the_json_is_strict(name):
     result = EXAMPLES[name]()
-    assert strictly(to_json(result)) == to_dict(result)
+    assert strictly(result.to_json()) == result.to_dict()
     strictly(json.dumps(summary(result), allow_nan=False))
 
 
@@ -99,11 +87,11 @@ def test_any_number_and_text_survives(value, error, label):
     estimate = replace(converged().estimates["a"], value=value, stderr=error)
     result = replace(converged(), estimates={"a": estimate}, free=("a",), data_label=label)
     result = replace(result, covariance=None, correlation=None)
-    assert_same(result, from_dict(strictly(to_json(result))))
+    assert_same(result, from_dict(strictly(result.to_json())))
 
 
 def changed(path, value):
-    saved = to_dict(decay())
+    saved = decay().to_dict()
     *parents, last = path
     place = saved
     for key in parents:
@@ -141,14 +129,18 @@ def changed(path, value):
         (["formula"], "y = q*x", "the fit.estimates has 'amplitude', which the formula 'y = q"),
         (["formula"], "y = q*(x", "the fit.formula cannot be read: this '\\(' is never closed"),
         (["free"], ["amplitude", "zeta", "x", "y"], "the fit.free names 'zeta'"),
-        (["covariance"], [[1.0]], "the fit.covariance is of 1 parameters, where 4 are free"),
-        (["correlation"], [[1.0, 2.0]], "the fit.correlation is not a square matrix"),
+        (["covariance"], [[1.0]], r"the fit.covariance has shape \(1, 1\), where \(4, 4\) is"),
+        (["correlation"], [[1.0, 2.0]], r"the fit.correlation has shape \(1, 2\), where"),
         (["status", "name"], "fine", "no status is called 'fine'"),
         (["trace", "loss"], [1.0], "the trace's loss has shape"),
         (["trace", "step"], [0, 1, 2, 2**70], "the fit.trace.step holds a number that is too"),
-        (["trace", "parameters"], [[1.0]], "the trace has 1 columns for 3 parameters"),
-        (["trace", "gradient"], [[1.0], [], []], "columns of other lengths than its 4 steps"),
-        (["trace", "gradient"], [[1.0], [1.0], [1.0]], "columns of other lengths than its 4 steps"),
+        (
+            ["trace", "parameters"],
+            [[1.0]],
+            r"trace's parameters has shape \(1, 1\), where \(4",
+        ),
+        (["trace", "gradient"], [[1.0], [], []], "the fit.trace.gradient has lists of different"),
+        (["trace", "gradient"], [[1.0]] * 3, r"trace's gradient has shape \(1, 3\), where \(4"),
         (["diagnosis", "names"], KeyError, "the fit.diagnosis lacks 'names'"),
     ],
 )
@@ -165,7 +157,7 @@ def test_another_object_is_refused(saved):
 
 
 def test_keys_of_a_later_sgdfit_are_left_aside():
-    assert_same(decay(), from_dict({**to_dict(decay()), "colour": "blue"}))
+    assert_same(decay(), from_dict({**decay().to_dict(), "colour": "blue"}))
 
 
 @pytest.mark.parametrize(
@@ -191,7 +183,7 @@ def test_other_files_are_refused_in_one_sentence(tmp_path, content, message):
 
 
 def test_a_file_cut_off_anywhere_is_refused(tmp_path):
-    text = to_json(decay())
+    text = decay().to_json()
     path = tmp_path / "fit.json"
     for length in [*range(1, len(text) - 2, 41), len(text) - 2]:
         path.write_text(text[:length], encoding="utf-8")
@@ -219,7 +211,7 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatc
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UsageError, match="No space left on device"):
-        write(decay(), path)
+        decay().save(path)
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["fit.json"]
 
@@ -272,15 +264,6 @@ def test_a_text_that_reads_like_a_number_stays_a_text():
     assert summary(strange)["optimizer"] == "Infinity"
 
 
-def test_the_tables_name_every_part():
-    from sgdfit.inference.diagnosis import Diagnosis
-    from sgdfit.result.result import Estimate
-
-    for codec, kind in ((ESTIMATE, Estimate), (DIAGNOSIS, Diagnosis)):
-        source = converged().diagnosis if kind is Diagnosis else converged().estimates["a"]
-        assert list(codec.encode(source)) == [field.name for field in fields(kind)]
-
-
 SAVED = Path(__file__).parent / "saved"
 
 
@@ -288,5 +271,5 @@ SAVED = Path(__file__).parent / "saved"
 def test_results_that_version_0_1_0_saved_still_load(path):
     before = json.loads(path.read_text(encoding="utf-8"))
     assert before["format"] == "sgdfit"
-    after = json.loads(to_json(read(path)))
+    after = json.loads(read(path).to_json())
     assert {name: after[name] for name in before} == before

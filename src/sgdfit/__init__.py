@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -58,6 +59,24 @@ __all__ = [
     "plot",
     "schedules",
 ]
+
+
+# What things do by means of packages above their own, which they do not import.
+_HIGHER = {
+    "as_html": "report.layouts",
+    "as_rich": "report.layouts",
+    "as_text": "report.layouts",
+    "derive": "derivation.derivation",
+    "predict": "fitting.prediction",
+    "trace_as_html": "report.layouts",
+    "write_predictions": "fitting.prediction",
+}
+
+
+def higher(name: str) -> Callable[..., Any]:
+    """Return a function of a higher package, which is imported now: for the package's own use."""
+    found: Callable[..., Any] = getattr(importlib.import_module(f"sgdfit.{_HIGHER[name]}"), name)
+    return found
 
 
 def __getattr__(name: str) -> Any:

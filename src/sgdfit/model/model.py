@@ -12,6 +12,7 @@ from typing import Any
 
 import sympy
 
+import sgdfit
 from sgdfit.errors import FormulaError, UsageError, did_you_mean
 from sgdfit.formula.formula import Formula, as_formula, derivative, ordered_names, stable, symbol
 from sgdfit.formula.functions import ALIASES, CONSTANTS, FUNCTIONS
@@ -134,9 +135,7 @@ class Model:
         return {name: known[name] for name in self.parameters}
 
     def _repr_html_(self) -> str:
-        from sgdfit.derivation.derivation import derive
-
-        return derive(self).html()
+        return str(sgdfit.higher("derive")(self).html())
 
 
 # What follows from expressions alone is worked out once: starts and data differ, formulas recur.

@@ -6,18 +6,15 @@ import math
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import NamedTuple
 
-__all__ = ["duration", "interval", "number", "plus_minus", "rounded"]
-
 ERROR_DIGITS = 2  # one digit of 0.14 would overstate it by up to 40 %
 FLOAT_DIGITS = 17  # as many tell every float64 from its neighbours
 VALUE_DIGITS = 6  # of a value that comes without an error
 PLAIN = range(-4, 6)  # leading exponents that read well without e-notation
 LEADING_ZEROS = 5  # an error of 0.0000010 is still read at a glance; a longer one is not
-
-# A float needs at most 767 digits when written out, and its exponent spans 1e-324 to 1e308.
 DWARFED = 100  # beyond this many times the value, two digits of the error leave it no digit
 DWARFED_DIGITS = 3
 
+# A float needs at most 767 digits when written out, and its exponent spans 1e-324 to 1e308.
 _EXACT = Context(prec=1100, rounding=ROUND_HALF_EVEN)
 
 
@@ -26,7 +23,10 @@ class _Grid(NamedTuple):
 
     last: int  # exponent of the last digit kept
     shared: int  # exponent written behind the numbers; 0 for none
-    apart: bool  # the error is so small that it is written with an exponent of its own
+
+    @property
+    def exponent(self) -> str:
+        return f"e{self.shared}" if self.shared else ""
 
     def text(self, value: float) -> str:
         """Round ``value`` to this grid, without the shared exponent."""
@@ -34,14 +34,10 @@ class _Grid(NamedTuple):
             return str(float(value))
         return _shifted(_cut(value, self.last), -self.shared)
 
-    def pair(self, pattern: str, first: str, second: str) -> str:
+    def pair(self, sign: str, first: float, second: float) -> str:
         """Write two numbers with their shared exponent behind both."""
-        both = pattern.format(first, second)
+        both = f"{self.text(first)} {sign} {self.text(second)}"
         return f"({both}){self.exponent}" if self.shared else both
-
-    @property
-    def exponent(self) -> str:
-        return f"e{self.shared}" if self.shared else ""
 
 
 def rounded(value: float, error: float | None) -> tuple[str, str]:
@@ -59,14 +55,15 @@ def rounded(value: float, error: float | None) -> tuple[str, str]:
     >>> rounded(2.07485717, None)
     ('2.07486', '')
     """
-    if error is None:
-        return number(value), ""
-    if not _usable(value, error):
-        return number(value), number(abs(error))
+    if error is None or not _usable(value, error):
+        return number(value), "" if error is None else number(abs(error))
     if _dwarfed(value, error):
         return number(value, DWARFED_DIGITS), number(abs(error), ERROR_DIGITS)
     grid = _grid(value, error)
-    small = _alone(error) if grid.apart else grid.text(abs(error)) + grid.exponent
+    small = grid.text(abs(error)) + grid.exponent
+    if _apart(grid):
+        cut = _cut(abs(error), _last_digit(error))
+        small = f"{_shifted(cut, -cut.adjusted())}e{cut.adjusted()}"
     return grid.text(value) + grid.exponent, small
 
 
@@ -80,12 +77,11 @@ def plus_minus(value: float, error: float | None) -> str:
     >>> plus_minus(2.0748e-12, 2.31e-14)
     '(2.075 ± 0.023)e-12'
     """
-    if error is None or not _usable(value, error) or _dwarfed(value, error):
-        return " ± ".join(part for part in rounded(value, error) if part)
-    if _grid(value, error).apart:
-        return " ± ".join(part for part in rounded(value, error) if part)
-    grid = _grid(value, error)
-    return grid.pair("{} ± {}", grid.text(value), grid.text(abs(error)))
+    if error is not None and _usable(value, error) and not _dwarfed(value, error):
+        grid = _grid(value, error)
+        if not _apart(grid):
+            return grid.pair("±", value, abs(error))
+    return " ± ".join(part for part in rounded(value, error) if part)
 
 
 def interval(low: float, high: float, value: float, error: float | None) -> str:
@@ -102,8 +98,7 @@ def interval(low: float, high: float, value: float, error: float | None) -> str:
         return f"{number(low)} … {number(high)}"
     if _dwarfed(value, error):
         return f"{number(low, DWARFED_DIGITS)} … {number(high, DWARFED_DIGITS)}"
-    grid = _grid(value, error)
-    return grid.pair("{} … {}", grid.text(low), grid.text(high))
+    return _grid(value, error).pair("…", low, high)
 
 
 def number(value: float, digits: int = VALUE_DIGITS) -> str:
@@ -142,13 +137,13 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
+def _usable(value: float, error: float) -> bool:
+    return math.isfinite(value) and math.isfinite(error) and error != 0
+
+
 def _dwarfed(value: float, error: float) -> bool:
     """Whether the error would round the value away."""
     return value != 0 and abs(error) > DWARFED * abs(value)
-
-
-def _usable(value: float, error: float) -> bool:
-    return math.isfinite(value) and math.isfinite(error) and error != 0
 
 
 def _grid(value: float, error: float) -> _Grid:
@@ -157,9 +152,12 @@ def _grid(value: float, error: float) -> _Grid:
     if value:
         last = max(last, _cut(value, last).adjusted() - FLOAT_DIGITS + 1)
     lead = max(_cut(x, last).adjusted() for x in (value, error))
-    shared = 0 if lead in PLAIN else lead
-    apart = shared - last - ERROR_DIGITS >= LEADING_ZEROS
-    return _Grid(last, shared, apart)
+    return _Grid(last, 0 if lead in PLAIN else lead)
+
+
+def _apart(grid: _Grid) -> bool:
+    """Whether the error would be mostly zeros, so that it takes an exponent of its own."""
+    return grid.shared - grid.last - ERROR_DIGITS >= LEADING_ZEROS
 
 
 def _last_digit(error: float) -> int:
@@ -167,12 +165,6 @@ def _last_digit(error: float) -> int:
     last = exact.adjusted() - ERROR_DIGITS + 1
     # 0.0996 rounds up to 0.100, which has a digit too many
     return last + _cut(error, last).adjusted() - exact.adjusted()
-
-
-def _alone(error: float) -> str:
-    """Write an error that would be mostly zeros with an exponent of its own."""
-    cut = _cut(abs(error), _last_digit(error))
-    return f"{_shifted(cut, -cut.adjusted())}e{cut.adjusted()}"
 
 
 def _cut(value: float, last: int) -> Decimal:

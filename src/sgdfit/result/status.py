@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import string
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -11,7 +10,7 @@ from typing import NamedTuple
 from sgdfit.errors import UsageError, did_you_mean
 
 
-class Ending(NamedTuple):
+class StatusTemplate(NamedTuple):
     """One way in which a run can end; the run fills in what stands in braces in the cause."""
 
     meaning: str
@@ -20,51 +19,51 @@ class Ending(NamedTuple):
     ok: bool
 
 
-STATUSES: Mapping[str, Ending] = MappingProxyType(
+STATUSES: Mapping[str, StatusTemplate] = MappingProxyType(
     {
-        "converged": Ending(
+        "converged": StatusTemplate(
             meaning="the estimates have reached the optimum",
             cause="the remaining distance to the optimum is within the tolerance",
             cure="",
             ok=True,
         ),
-        "local_minimum": Ending(
+        "local_minimum": StatusTemplate(
             meaning="the estimates are at a minimum of the loss, but there is a better one",
             cause="the start led to a minimum, and a search of other starts found a better one",
             cure="start from the better one, or leave out the start",
             ok=True,
         ),
-        "step_limit": Ending(
+        "step_limit": StatusTemplate(
             meaning="all the steps asked for were taken before the optimum was reached",
             cause="the limit of {steps} steps was reached before the optimum",
             cure="raise steps (or epochs), or change the learning rate",
             ok=True,
         ),
-        "diverged": Ending(
+        "diverged": StatusTemplate(
             meaning="the loss grew without bound; the estimates are the last finite state",
             cause="the loss grew without bound and the run was stopped at step {step}",
             cure="lower the learning rate below the stability limit that the diagnosis names",
             ok=False,
         ),
-        "stalled": Ending(
+        "stalled": StatusTemplate(
             meaning="the steps no longer move the estimates, and the optimum is not reached",
             cause="from step {step} on the estimates no longer moved",
             cure="raise the learning rate, or scale columns so that parameters are of like size",
             ok=True,
         ),
-        "interrupted": Ending(
+        "interrupted": StatusTemplate(
             meaning="the user pressed Ctrl-C; the estimates are the best until then",
             cause="interrupted by the user at step {step}",
             cure="start from these estimates to go on",
             ok=True,
         ),
-        "stopped": Ending(
+        "stopped": StatusTemplate(
             meaning="a callback asked the run to stop",
             cause="a callback stopped the run at step {step}",
             cure="",
             ok=True,
         ),
-        "domain_error": Ending(
+        "domain_error": StatusTemplate(
             meaning="the formula has no finite value on some row, such as log of a negative number",
             cause="the formula has no finite value on row {row} at step {step}",
             cure="bound the parameters, or choose a start where every row has a finite value",
@@ -78,15 +77,6 @@ STATUSES: Mapping[str, Ending] = MappingProxyType(
 class Status:
     """How a run ended.
 
-    Attributes
-    ----------
-    name : str
-        One of the names in `STATUSES`, such as ``"step_limit"``.
-    cause : str
-        What happened, with the figures that prove it.
-    cure : str
-        What to do next; empty where nothing needs doing.
-
     Raises
     ------
     UsageError
@@ -99,12 +89,12 @@ class Status:
     ('step limit', True)
     """
 
-    name: str
-    cause: str
-    cure: str = ""
+    name: str  # one of the names in `STATUSES`, such as "step_limit"
+    cause: str  # what happened, with the figures that prove it
+    cure: str = ""  # what to do next; empty where nothing needs doing
 
     def __post_init__(self) -> None:
-        _ending(self.name)
+        _template(self.name)
 
     @property
     def ok(self) -> bool:
@@ -137,13 +127,17 @@ def status_of(
     >>> status_of("step_limit", steps=200).cause
     'the limit of 200 steps was reached before the optimum'
     """
-    ending = _ending(name)
-    if cause is None:
-        cause = _filled(name, ending.cause, facts)
-    return Status(name, cause, ending.cure if cure is None else cure)
+    template = _template(name)
+    try:
+        cause = template.cause.format(**facts) if cause is None else cause
+    except KeyError as missing:
+        raise UsageError(
+            f"the cause of status {name!r} needs {missing.args[0]}: {template.cause!r}"
+        ) from None
+    return Status(name, cause, template.cure if cure is None else cure)
 
 
-def _ending(name: str) -> Ending:
+def _template(name: str) -> StatusTemplate:
     if name not in STATUSES:
         raise UsageError(
             f"no status is called {name!r}; the statuses are {', '.join(STATUSES)}."
@@ -152,61 +146,26 @@ def _ending(name: str) -> Ending:
     return STATUSES[name]
 
 
-def _filled(name: str, template: str, facts: Mapping[str, object]) -> str:
-    needed = [field for _, field, _, _ in string.Formatter().parse(template) if field]
-    missing = [field for field in needed if field not in facts]
-    if missing:
-        raise UsageError(f"the cause of status {name!r} needs {', '.join(missing)}: {template!r}")
-    return template.format(**facts)
-
-
 @dataclass(frozen=True)
 class Rival:
-    """Another minimum of the loss.
+    """Another minimum of the loss."""
 
-    Attributes
-    ----------
-    values : dict of str to float
-        The free parameters there.
-    loss : float
-        The mean loss over the rows that it was looked for on.
-    """
-
-    values: dict[str, float]
-    loss: float
+    values: dict[str, float]  # the free parameters there
+    loss: float  # the mean loss over the rows that it was looked for on
 
 
 @dataclass(frozen=True)
 class StartSearch:
-    """A search for starting values.
+    """A search for starting values."""
 
-    Attributes
-    ----------
-    points, polished : int
-        Points of the parameters that were evaluated, and how many were followed to a minimum.
-    minima : int
-        Distinct minima among them.
-    rows : int
-        Rows that the search looked at.
-    ranges : dict of str to str
-        From where each searched parameter was drawn, in words.
-    solved : tuple of str
-        Parameters that enter linearly: at each point they were solved exactly.
-    loss : float
-        The mean squared residual of the best minimum over these rows.
-    rivals : tuple of Rival
-        Other minima whose loss is within a few percent of the best.
-    symmetries : tuple of str
-        Which parameters can be exchanged or change their sign, and which of these equivalent
-        minima is given; a sentence each.
-    """
-
-    points: int
-    polished: int
-    minima: int
-    rows: int
-    ranges: dict[str, str]
-    solved: tuple[str, ...]
-    loss: float
-    rivals: tuple[Rival, ...] = ()
+    points: int  # points of the parameters that were evaluated
+    polished: int  # how many of them were followed to a minimum
+    minima: int  # distinct minima among them
+    rows: int  # that the search looked at
+    ranges: dict[str, str]  # from where each searched parameter was drawn, in words
+    solved: tuple[str, ...]  # those that enter linearly: at each point they were solved exactly
+    loss: float  # the mean squared residual of the best minimum over these rows
+    rivals: tuple[Rival, ...] = ()  # other minima whose loss is within a few percent of the best
+    # Which parameters can be exchanged or change their sign, and which of these equivalent minima
+    # is given; a sentence each.
     symmetries: tuple[str, ...] = ()

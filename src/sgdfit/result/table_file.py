@@ -4,40 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from sgdfit.checkpoint.atomic import cure, replacing
 from sgdfit.errors import UsageError, require
 
-__all__ = ["ENDINGS", "TableFile", "header", "separated"]
-
 Array = np.ndarray[Any, Any]
 Columns = Mapping[str, Array]
 
+PARQUET = ".parquet"
+SEPARATORS = {".csv": ",", ".tsv": "\t"}
+ENDINGS = (*SEPARATORS, PARQUET)
 # Whole numbers as Arrow writes them, which would read back as integers.
 _WHOLE = r"^-?[0-9]+$"
-
-
-class _Form(NamedTuple):
-    """How blocks of columns become bytes of a file.
-
-    Attributes
-    ----------
-    append : function of a block
-    finish : function
-        Writes what comes after all blocks.
-    abandon : function
-        Sees to it that nothing more is written.
-    """
-
-    append: Callable[[Columns], object]
-    finish: Callable[[], object]
-    abandon: Callable[[], object]
 
 
 class TableFile:
@@ -72,24 +56,20 @@ class TableFile:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.shown = repr(os.fspath(path))
         self.target = Path(os.path.realpath(path))
-        if self.target.suffix.lower() not in _FORMATS:
+        self.ending = self.target.suffix.lower()
+        if self.ending not in ENDINGS:
             raise UsageError(
                 f"cannot write {self.shown}: its ending must be one of {', '.join(ENDINGS)}"
             )
         self.stack = contextlib.ExitStack()
         self.file: BinaryIO | None = None
-        self.form: _Form | None = None
+        self.parquet: Any = None
 
     def __enter__(self) -> TableFile:
         return self
 
     def write(self, columns: Columns) -> None:
-        """Add rows.
-
-        Parameters
-        ----------
-        columns : mapping of str to array of shape (n,)
-            The same names and types in each call.
+        """Add rows: columns of one length, of the same names and types in each call.
 
         Raises
         ------
@@ -99,11 +79,22 @@ class TableFile:
         try:
             if self.file is None:
                 self.file = self.stack.enter_context(replacing(self.target))
-            if self.form is None:
-                self.form = _FORMATS[self.target.suffix.lower()](self.file, columns)
-            self.form.append(columns)
+                self._begin(self.file, columns)
+            if self.parquet is not None:
+                self.parquet.write_table(_arrow(columns))
+            else:
+                self.file.write(separated(columns, SEPARATORS[self.ending]))
         except OSError as error:
             raise self._refusal(error) from error
+
+    def _begin(self, file: BinaryIO, columns: Columns) -> None:
+        if self.ending == PARQUET:
+            parquet = require("pyarrow.parquet", "writing Parquet")
+            # Few numbers of a curve are alike, so that a dictionary of them only costs time.
+            schema = _arrow(columns).schema
+            self.parquet = parquet.ParquetWriter(file, schema, use_dictionary=False)
+        else:
+            file.write(header(columns, SEPARATORS[self.ending]))
 
     def __exit__(
         self,
@@ -116,14 +107,14 @@ class TableFile:
                 self.stack.__exit__(kind, error, trace)
                 return
             with self.stack:
-                if self.form is not None:
-                    self.form.finish()
+                if self.parquet is not None:
+                    self.parquet.close()
         except OSError as trouble:
             if trouble is not error:
                 raise self._refusal(trouble) from trouble
         finally:
-            if self.form is not None:
-                self.form.abandon()
+            if self.parquet is not None:
+                self.parquet.is_open = False  # or it would end the file when it is forgotten
 
     def _refusal(self, error: OSError) -> UsageError:
         reason = os.strerror(error.errno) if error.errno else str(error).splitlines()[0]
@@ -143,11 +134,10 @@ def separated(columns: Columns, separator: str = ",") -> bytes:
     """
     pyarrow = require("pyarrow", "writing tables")
     csv = require("pyarrow.csv", "writing tables")
-    texts = [_texts(column) for column in columns.values()]
+    texts = {f"c{k}": _texts(column) for k, column in enumerate(columns.values())}
     sink = pyarrow.BufferOutputStream()
     options = csv.WriteOptions(include_header=False, delimiter=separator, quoting_style="none")
-    names = [f"c{k}" for k in range(len(texts))]
-    csv.write_csv(pyarrow.table(texts, names), sink, options)
+    csv.write_csv(pyarrow.table(texts), sink, options)
     return bytes(sink.getvalue())
 
 
@@ -160,6 +150,11 @@ def header(columns: Columns, separator: str = ",") -> bytes:
     'α\n'
     """
     return (separator.join(columns) + "\n").encode()
+
+
+def _arrow(columns: Columns) -> Any:
+    arrays = {name: np.ascontiguousarray(column) for name, column in columns.items()}
+    return require("pyarrow", "writing tables").table(arrays)
 
 
 def _texts(column: Array) -> Any:
@@ -175,33 +170,3 @@ def _texts(column: Array) -> Any:
             return texts
     whole = compute.match_substring_regex(texts, _WHOLE)
     return compute.if_else(whole, compute.binary_join_element_wise(texts, ".0", ""), texts)
-
-
-def _separated(separator: str) -> Callable[[BinaryIO, Columns], _Form]:
-    def begin(file: BinaryIO, columns: Columns) -> _Form:
-        file.write(header(columns, separator))
-        return _Form(
-            lambda some: file.write(separated(some, separator)), lambda: None, lambda: None
-        )
-
-    return begin
-
-
-def _parquet(file: BinaryIO, columns: Columns) -> _Form:
-    pyarrow = require("pyarrow", "writing Parquet")
-    parquet = require("pyarrow.parquet", "writing Parquet")
-
-    def table(some: Columns) -> Any:
-        return pyarrow.table({name: np.ascontiguousarray(some[name]) for name in some})
-
-    # Few numbers of a curve are alike, so that a dictionary of them only costs time.
-    writer = parquet.ParquetWriter(file, table(columns).schema, use_dictionary=False)
-
-    def abandon() -> None:
-        writer.is_open = False  # or it would end the file when it is forgotten
-
-    return _Form(lambda some: writer.write_table(table(some)), writer.close, abandon)
-
-
-_FORMATS = {".csv": _separated(","), ".tsv": _separated("\t"), ".parquet": _parquet}
-ENDINGS = tuple(_FORMATS)

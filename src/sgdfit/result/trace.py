@@ -3,49 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+import sgdfit
 from sgdfit.errors import UsageError, require
+from sgdfit.result.codec import Table
+from sgdfit.result.table_file import TableFile
 
-__all__ = ["FORMATS", "Trace"]
-
-_FIXED = ("step", "epoch", "learning_rate", "loss")
-_AUTOMATIC = {"rows": np.int64, "damping": np.float64, "distance": np.float64}
+_WHOLE = ("step", "epoch", "rows")
+_TABLES = ("parameters", "gradient")
+_AUTOMATIC = ("rows", "damping", "distance")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Trace:
-    """The path of a descent: row i is the state *before* the update of its step.
+    """The path of a descent: row i of k is the state *before* the update of its step.
 
     The last row is the state at the end of the run; no update follows it, so its learning rate
     is NaN.
-
-    Attributes
-    ----------
-    names : tuple of str
-        The free parameters, in the order of the columns of ``parameters`` and ``gradient``.
-    step : ndarray of int64, shape (k,)
-        Updates made so far.
-    epoch : ndarray of int64, shape (k,)
-        Passes through the data completed so far.
-    learning_rate : ndarray of float64, shape (k,)
-        Rate of the update that follows.
-    loss : ndarray of float64, shape (k,)
-        Loss, in the units of the loss function.
-    parameters, gradient : ndarray of float64, shape (k, p)
-        Parameters, and the derivative of the loss by each.
-    rows : ndarray of int64, shape (k,), or None
-        Rows of the batch, where batches grow (the optimizer ``auto``).
-    damping : ndarray of float64, shape (k,), or None
-        λ of the step that led here, in units of the scaled curvature; only ``auto`` has one.
-    distance : ndarray of float64, shape (k,), or None
-        From the minimum of the batch's own loss, in its standard errors; only ``auto`` has one.
 
     Raises
     ------
@@ -62,33 +41,30 @@ class Trace:
     ['step', 'epoch', 'learning_rate', 'loss', 'a', 'gradient_a']
     """
 
-    names: tuple[str, ...]
-    step: NDArray[np.int64]
-    epoch: NDArray[np.int64]
-    learning_rate: NDArray[np.float64]
-    loss: NDArray[np.float64]
-    parameters: NDArray[np.float64]
-    gradient: NDArray[np.float64]
+    names: tuple[str, ...]  # the p free parameters
+    step: NDArray[np.int64]  # updates made so far, shape (k,) as all but the tables
+    epoch: NDArray[np.int64]  # passes through the data completed so far
+    learning_rate: NDArray[np.float64]  # of the update that follows
+    loss: NDArray[np.float64]  # in the units of the loss function
+    parameters: Table  # shape (k, p)
+    gradient: Table  # the derivative of the loss by each parameter, shape (k, p)
+    # Of the optimizer auto alone: the batch, since it grows; λ of the step that led here, in units
+    # of the scaled curvature; and how far the minimum of the batch's own loss is, in its standard
+    # errors.
     rows: NDArray[np.int64] | None = None
     damping: NDArray[np.float64] | None = None
     distance: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
-        rows = len(self.step)
-        wide = (rows, len(self.names))
-        self._settle("names", tuple(self.names))
-        for name in ("step", "epoch"):
-            self._settle(name, _shaped(name, getattr(self, name), np.int64, (rows,)))
-        for name in ("learning_rate", "loss"):
-            self._settle(name, _shaped(name, getattr(self, name), np.float64, (rows,)))
-        for name, kind in _AUTOMATIC.items():
-            if getattr(self, name) is not None:
-                self._settle(name, _shaped(name, getattr(self, name), kind, (rows,)))
-        for name in ("parameters", "gradient"):
-            self._settle(name, _shaped(name, getattr(self, name), np.float64, wide))
-
-    def _settle(self, name: str, value: object) -> None:
-        object.__setattr__(self, name, value)
+        object.__setattr__(self, "names", tuple(self.names))
+        count = len(self.step)
+        for name in (field.name for field in fields(self) if field.name != "names"):
+            if (values := getattr(self, name)) is None:
+                continue
+            kind = np.int64 if name in _WHOLE else np.float64
+            shape = (count, len(self.names)) if name in _TABLES else (count,)
+            column = shaped(f"the trace's {name}", values, kind, shape)
+            object.__setattr__(self, name, column)
 
     def __len__(self) -> int:
         return len(self.step)
@@ -100,13 +76,18 @@ class Trace:
         The gradient by ``a`` is called ``gradient_a``. A parameter whose own name is taken by
         another column is called ``parameter_`` and its name.
         """
-        present = [name for name in _AUTOMATIC if getattr(self, name) is not None]
-        names = [n for n in _FIXED if n != "learning_rate" or not present]
-        table: dict[str, NDArray[Any]] = {name: getattr(self, name) for name in (*names, *present)}
-        labels = _labels(self.names, table)
-        table.update(zip(labels, self.parameters.T, strict=True))
-        table.update((f"gradient_{n}", g) for n, g in zip(self.names, self.gradient.T, strict=True))
-        return table
+        automatic = [name for name in _AUTOMATIC if getattr(self, name) is not None]
+        rate = [] if automatic else ["learning_rate"]
+        table = {n: getattr(self, n) for n in ("step", "epoch", *rate, "loss", *automatic)}
+        gradients = [f"gradient_{name}" for name in self.names]
+        taken = {*table, *gradients}
+        for name, values in zip(self.names, self.parameters.T, strict=True):
+            label = name
+            while label in taken or (label != name and label in self.names):
+                label = f"parameter_{label}"
+            taken.add(label)
+            table[label] = values
+        return table | dict(zip(gradients, self.gradient.T, strict=True))
 
     def to_pandas(self) -> Any:
         """Return the trace as a pandas DataFrame.
@@ -128,67 +109,28 @@ class Trace:
         UsageError
             When the ending is another one, or the file cannot be written.
         """
-        path = Path(path)
-        writer = FORMATS.get(path.suffix.lower())
-        if writer is None:
-            raise UsageError(
-                f"cannot write a trace to {str(path)!r}: its ending must be one of"
-                f" {', '.join(FORMATS)}"
-            )
-        try:
-            writer(self.columns(), path)
-        except OSError as error:
-            raise UsageError(f"cannot write a trace to {str(path)!r}: {error.strerror}") from error
+        with TableFile(path) as file:
+            file.write(self.columns())
 
     def __repr__(self) -> str:
         span = f", steps {self.step[0]} to {self.step[-1]}" if len(self) else ""
         return f"Trace({len(self)} rows{span}, parameters {', '.join(self.names)})"
 
     def _repr_html_(self) -> str:
-        from sgdfit.report.layouts import trace_as_html
-
-        return trace_as_html(self)
+        return str(sgdfit.higher("trace_as_html")(self))
 
 
-def _shaped(name: str, values: Any, dtype: type, shape: tuple[int, ...]) -> NDArray[Any]:
+def shaped(what: str, values: Any, dtype: type, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return values as an array of that shape; without any, their lists do not tell it.
+
+    Raises
+    ------
+    UsageError
+        When they are of another shape.
+    """
     array: NDArray[Any] = np.asarray(values, dtype=dtype)
+    if array.size == 0 and 0 in shape:
+        array = array.reshape(shape)
     if array.shape != shape:
-        raise UsageError(f"the trace's {name} has shape {array.shape}, where {shape} is needed")
+        raise UsageError(f"{what} has shape {array.shape}, where {shape} is needed")
     return array
-
-
-def _labels(names: tuple[str, ...], columns: Iterable[str]) -> list[str]:
-    taken = {*columns, *(f"gradient_{name}" for name in names)}
-    labels: list[str] = []
-    for name in names:
-        label = name
-        while label in taken or label in labels or (label != name and label in names):
-            label = f"parameter_{label}"
-        labels.append(label)
-    return labels
-
-
-def _write_separated(table: dict[str, NDArray[Any]], path: Path, separator: str) -> None:
-    # tolist() gives Python numbers, whose text is the shortest that reads back exactly
-    rows = zip(*(column.tolist() for column in table.values()), strict=True)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        file.write(separator.join(table) + "\n")
-        file.writelines(separator.join(map(repr, row)) + "\n" for row in rows)
-
-
-def _write_csv(table: dict[str, NDArray[Any]], path: Path) -> None:
-    _write_separated(table, path, ",")
-
-
-def _write_tsv(table: dict[str, NDArray[Any]], path: Path) -> None:
-    _write_separated(table, path, "\t")
-
-
-def _write_parquet(table: dict[str, NDArray[Any]], path: Path) -> None:
-    pyarrow = require("pyarrow", "writing Parquet")
-    parquet = require("pyarrow.parquet", "writing Parquet")
-    arrays = {name: np.ascontiguousarray(column) for name, column in table.items()}
-    parquet.write_table(pyarrow.table(arrays), path)
-
-
-FORMATS = {".csv": _write_csv, ".tsv": _write_tsv, ".parquet": _write_parquet}
