@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from sgdfit.errors import UsageError
 from sgdfit.inference.diagnosis import Descent, Diagnosis, diagnose, explain_divergence
 from sgdfit.inference.spectrum import canonical, combination, eigen, named, scaled_spectrum
 
@@ -311,7 +310,6 @@ def test_scaled_spectrum_does_not_depend_on_units():
     D = np.diag([1e9, 1.0, 1e-12])
     plain, scaled = scaled_spectrum(G), scaled_spectrum(D @ G @ D)
     np.testing.assert_allclose(scaled.values, plain.values, rtol=1e-12)
-    assert scaled.condition_number == pytest.approx(plain.condition_number)
 
 
 @pytest.mark.parametrize("tiny", [0.0, 1e-30, -1e-30, 1e-300])
@@ -415,18 +413,6 @@ def test_extreme_units_neither_overflow_nor_vanish(exponent):
     assert (mixed.eigenvalues > 0).all()
 
 
-@pytest.mark.parametrize(
-    ("curvature", "options", "words"),
-    [
-        (np.eye(2), {}, r"shape \(2, 2\), but the 3 parameters a, b, c need \(3, 3\)"),
-        (np.eye(3), {"nesterov": True, "momentum": 0.5, "dampening": 0.1}, "no dampening, not 0.1"),
-    ],
-)
-def test_misuse(curvature, options, words):
-    with pytest.raises(UsageError, match=words):
-        diagnose(curvature, ("a", "b", "c"), rows=20, loss=1.0, local=False, **options)
-
-
 # --- divergence
 
 
@@ -498,7 +484,7 @@ def test_combination_keeps_what_matters_in_its_unit():
     assert combination(("a", "b"), np.array([1e-9, -1.0])) == "b"
     assert named(("a", "b"), np.array([[1.0, -1.0]]), np.array([1e9, 1.0])) == ("−1e-09·a + b",)
     assert combination(("a", "b"), np.array([1.0, 0.001]), weights=np.ones(2)) == "a + 0.001·b"
-    assert combination(("a", "b"), np.array([3.0, 4.0]), digits=1) == "0.6·a + 0.8·b"
+    assert combination(("a", "b"), np.array([3.0, 4.0])) == "0.60·a + 0.80·b"
 
 
 def test_canonical_signs_do_not_flip_with_rounding():

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sgdfit.errors import UsageError
 from sgdfit.inference.spectrum import EPS
 
+Array = NDArray[np.float64]
 # Up to so many degrees of freedom Student's quantile is summed.
 MOST_SUMMED = 300
 
@@ -19,26 +20,9 @@ MOST_SUMMED = 300
 def interval(
     value: float, stderr: float | None, dof: float, level: float = 0.95
 ) -> tuple[float, float] | None:
-    """Return the confidence interval of an estimate by Student's t.
+    """Return the confidence interval of an estimate by Student's t, or None where there is none.
 
-    Parameters
-    ----------
-    value, stderr : float
-        The estimate and its standard error, in one unit.
-    dof : float
-        Degrees of freedom, rows − parameters; ``inf`` for the normal distribution.
-    level : float
-        The confidence, between 0 and 1.
-
-    Returns
-    -------
-    (float, float) or None
-        None without degrees of freedom or a finite standard error.
-
-    Raises
-    ------
-    UsageError
-        When ``level`` is not between 0 and 1.
+    That is so without degrees of freedom, which may be infinite, or a finite standard error.
 
     Examples
     --------
@@ -58,33 +42,22 @@ def interval(
 def quantile(dof: float, level: float = 0.95) -> float:
     """Return Student's t that an absolute value stays below with probability ``level``.
 
-    Examples
-    --------
-    >>> round(quantile(10), 4), round(quantile(math.inf), 4)
-    (2.2281, 1.96)
-    """
-    if 1 <= dof <= MOST_SUMMED and dof == int(dof):
-        return _summed_quantile(int(dof), level)
-    # scipy.stats has the same quantiles, and takes half a second to import.
-    from scipy.special import ndtri, stdtrit
-
-    tail = (1 + level) / 2
-    return float(stdtrit(dof, tail) if math.isfinite(dof) else ndtri(tail))
-
-
-def _summed_quantile(dof: int, level: float) -> float:
-    """Return the same from the finite sum, of positive terms, that few degrees of freedom have.
-
     With t = √ν tan θ, P(|T| < t) is an angle or nothing, and a sum of powers of cos θ (Abramowitz &
     Stegun 1964, Handbook of Mathematical Functions, 26.7.3-4). It is concave in θ, so that Newton's
-    steps from 0 never overshoot. To import SciPy's quantile takes longer than to fit so few rows.
+    steps from 0 never overshoot. To import SciPy's quantile takes longer than to fit few rows.
     """
-    odd, unit = dof % 2, 2 / math.pi if dof % 2 else 1.0
-    angle, before = 0.0, -1.0
+    if not (1 <= dof <= MOST_SUMMED and dof == int(dof)):
+        # scipy.stats has the same quantiles, and takes half a second to import.
+        from scipy.special import ndtri, stdtrit
+
+        tail = (1 + level) / 2
+        return float(stdtrit(dof, tail) if math.isfinite(dof) else ndtri(tail))
+    odd = int(dof) % 2
+    unit, angle, before = 2 / math.pi if odd else 1.0, 0.0, -1.0
     while angle - before > EPS * angle:
         before, cosine = angle, math.cos(angle)
         term, total = unit * cosine**odd, 0.0
-        for k in range(2 + odd, dof + 1, 2):
+        for k in range(2 + odd, int(dof) + 1, 2):
             total += term
             term *= (k - 1) / k * cosine * cosine
         reached = odd * unit * angle + math.sin(angle) * total
@@ -92,48 +65,25 @@ def _summed_quantile(dof: int, level: float) -> float:
     return math.sqrt(dof) * math.tan(angle)
 
 
-Array = NDArray[np.float64]
-
-
 class Band(NamedTuple):
-    """A prediction with its interval, row by row.
+    """A prediction with its interval, row by row, in units of the response: float64[n] each.
 
     Each row's interval has the stated confidence by itself; all of them together have less.
-
-    Attributes
-    ----------
-    prediction : float64[n]
-        In units of the response.
-    stderr : float64[n]
-        Standard error of the curve, or standard deviation of a new observation about the
-        prediction, in units of the response.
-    low, high : float64[n]
-        Ends of the interval, in units of the response.
     """
 
     prediction: Array
+    # Of the curve; or the standard deviation of a new observation about the prediction.
     stderr: Array
     low: Array
     high: Array
 
 
 def curve_variance(jacobian: Array, covariance: Array) -> Array:
-    """Return the variance of the curve at each row, JᵀCJ: the delta method.
+    """Return the variance of the curve at each row, JᵀCJ, by the delta method: float64[n].
 
-    Bates & Watts 1988, Nonlinear Regression Analysis and Its Applications, section 2.3.2.
-
-    Parameters
-    ----------
-    jacobian : array, shape (p, n)
-        The derivative of the prediction to each parameter.
-    covariance : array, shape (p, p)
-        Of the parameters. A parameter whose entries are NaN is not known: where the curve
-        depends on it the variance is NaN.
-
-    Returns
-    -------
-    array, shape (n,)
-        In squared units of the response; never negative.
+    Bates & Watts 1988, Nonlinear Regression Analysis and Its Applications, section 2.3.2. J is of
+    shape (p, n). A parameter whose entries in C are NaN is not known: where the curve depends on
+    it the variance is NaN; else it is never negative.
 
     Examples
     --------
@@ -157,33 +107,7 @@ def _root(covariance: Array) -> Array:
 
 
 def around(prediction: Array, variance: Array, dof: float, level: float = 0.95) -> Band | None:
-    """Return the interval of ``level`` around each prediction, by Student's t.
-
-    Parameters
-    ----------
-    prediction, variance : array, shape (n,)
-        In units of the response, and these squared.
-    dof : float
-        Degrees of freedom; ``inf`` for the normal distribution.
-    level : float
-        The confidence, between 0 and 1.
-
-    Returns
-    -------
-    Band or None
-        None without degrees of freedom.
-
-    Raises
-    ------
-    UsageError
-        When ``level`` is not between 0 and 1.
-
-    Examples
-    --------
-    >>> band = around(np.array([2.0]), np.array([1.0]), 10)
-    >>> band.low.round(4).tolist(), band.high.round(4).tolist()
-    ([-0.2281], [4.2281])
-    """
+    """Return the interval of ``level`` around each prediction; None without degrees of freedom."""
     unit = interval(0.0, 1.0, dof, level)
     if unit is None:
         return None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,11 +17,6 @@ def canonical(vectors: np.ndarray) -> np.ndarray:
     """Return columns at unit length, the largest component of each positive.
 
     Of components that are equally large to rounding, the first decides.
-
-    Examples
-    --------
-    >>> canonical(np.array([[-3.0], [4.0]])).ravel().tolist()
-    [-0.6, 0.8]
     """
     if not vectors.size:
         return np.array(vectors, dtype=float)
@@ -35,14 +30,7 @@ def canonical(vectors: np.ndarray) -> np.ndarray:
 
 
 def column_norms(matrix: np.ndarray) -> np.ndarray:
-    """Return the norms of the columns, whose squares could leave the range of floating point.
-
-    Examples
-    --------
-    >>> norms = column_norms(np.array([[3e200, 0.0], [4e200, 1e-200]]))
-    >>> (norms / [1e200, 1e-200]).round(12).tolist()
-    [5.0, 1.0]
-    """
+    """Return the norms of the columns, whose squares could leave the range of floating point."""
     # For so few numbers plain Python is as quick as a single operation on arrays.
     return np.array([math.hypot(*column) for column in matrix.T.tolist()])
 
@@ -53,17 +41,6 @@ def eigen(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     LAPACK's error is relative to the largest eigenvalue, so that the small ones of a badly
     scaled matrix drown. Jacobi's rotations keep them to a relative accuracy that depends on
     the scaled matrix only (Demmel & Veselić 1992, SIAM J. Matrix Anal. Appl. 13, 1204-1245).
-
-    Parameters
-    ----------
-    matrix : array, shape (p, p)
-        Finite; entries may span 1e-300 to 1e+300.
-
-    Returns
-    -------
-    values : array, shape (p,)
-    vectors : array, shape (p, p)
-        Columns.
 
     Examples
     --------
@@ -82,17 +59,16 @@ def eigen(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _jacobi(matrix: np.ndarray, sweeps: int = 40) -> tuple[np.ndarray, np.ndarray]:
     """Rotate until every off-diagonal entry is negligible beside *its own* diagonal entries."""
-    a, vectors = matrix.copy(), np.eye(len(matrix))
+    a, vectors, rotated = matrix.copy(), np.eye(len(matrix)), True
     pairs = [(p, q) for p in range(len(a)) for q in range(p + 1, len(a))]
     for _ in range(sweeps):
-        rotated = False
-        for p, q in pairs:
-            limit = EPS * np.sqrt(abs(a[p, p])) * np.sqrt(abs(a[q, q]))
-            if abs(a[p, q]) > limit:
-                _rotate(a, vectors, p, q)
-                rotated = True
         if not rotated:
             break
+        rotated = False
+        for p, q in pairs:
+            if abs(a[p, q]) > EPS * np.sqrt(abs(a[p, p])) * np.sqrt(abs(a[q, q])):
+                _rotate(a, vectors, p, q)
+                rotated = True
     return np.diag(a).copy(), vectors
 
 
@@ -112,43 +88,23 @@ def _rotate(a: np.ndarray, vectors: np.ndarray, p: int, q: int) -> None:
     a[p, q] = a[q, p] = 0.0
 
 
-@dataclass(frozen=True)
-class ScaledSpectrum:
-    """The spectrum of R, where matrix = D·R·D and R has a unit diagonal.
+class ScaledSpectrum(NamedTuple):
+    """The spectrum of R, where matrix = D·R·D and R has a unit diagonal."""
 
-    Attributes
-    ----------
-    scales : array, shape (p,)
-        The diagonal of D, in units of 1/parameter; 1 for a parameter without effect.
-    values : array, shape (p,)
-        Eigenvalues of R, ascending, without unit.
-    vectors : array, shape (p, p)
-        Eigenvectors of R, columns, of either sign.
-    tolerance : float
-        Eigenvalues of R up to this size cannot be told from zero.
-    """
-
-    scales: np.ndarray
-    values: np.ndarray
-    vectors: np.ndarray
-    tolerance: float
+    scales: np.ndarray  # the diagonal of D, in units of 1/parameter; 1 where there is no effect
+    values: np.ndarray  # eigenvalues of R, ascending
+    vectors: np.ndarray  # eigenvectors of R, columns, of either sign
+    tolerance: float  # eigenvalues of R up to this size cannot be told from zero
 
     @property
     def undetermined(self) -> np.ndarray:
-        """Shape (p,): which eigenvalues cannot be told from zero."""
+        """Return bool[p]: which eigenvalues cannot be told from zero."""
         return np.asarray(np.abs(self.values) <= self.tolerance)
 
     @property
     def positive(self) -> np.ndarray:
-        """Shape (p,): which eigenvalues are positive beyond rounding."""
+        """Return bool[p]: which eigenvalues are positive beyond rounding."""
         return np.asarray(self.values > self.tolerance)
-
-    @property
-    def condition_number(self) -> float:
-        """Largest over smallest eigenvalue of R; ``inf`` unless all are positive."""
-        if not self.positive.all():
-            return float("inf")
-        return float(self.values[-1] / self.values[0]) if len(self.values) else 1.0
 
     def null_rows(self) -> np.ndarray:
         """Return a sparse basis, shape (k, p), of the undetermined directions of R.
@@ -157,10 +113,7 @@ class ScaledSpectrum:
         at the level of rounding are cut, since unscaling could blow them up.
         """
         rows = self.vectors[:, self.undetermined].T.copy()
-        for i in range(len(rows)):
-            pivot, column = np.unravel_index(np.abs(rows[i:]).argmax(), rows[i:].shape)
-            rows[[i, i + pivot]] = rows[[i + pivot, i]]
-            rows[i] /= rows[i, column]
+        for i, column in enumerate(eliminated(rows)):
             others = np.arange(len(rows)) != i
             rows[others] -= np.outer(rows[others, column], rows[i])
         rows[np.abs(rows) < 1e-6] = 0.0
@@ -168,20 +121,9 @@ class ScaledSpectrum:
 
 
 def scaled_spectrum(matrix: np.ndarray, rounding: float = ROUNDING) -> ScaledSpectrum:
-    """Scale a symmetric matrix to a unit diagonal and return its spectrum.
+    """Scale a symmetric matrix, which is finite, to a unit diagonal and return its spectrum.
 
-    Parameters
-    ----------
-    matrix : array, shape (p, p)
-        Finite and symmetric.
-    rounding : float
-        An eigenvalue up to ``p * rounding`` times the largest counts as zero.
-
-    Examples
-    --------
-    >>> spectrum = scaled_spectrum(np.array([[1e12, 1e6], [1e6, 1.0]]))
-    >>> spectrum.undetermined.tolist()
-    [True, False]
+    An eigenvalue up to ``p * rounding`` times the largest counts as zero.
     """
     scales = _scales(matrix)
     values, vectors = np.linalg.eigh(matrix / scales[:, None] / scales)
@@ -192,12 +134,7 @@ def scaled_spectrum(matrix: np.ndarray, rounding: float = ROUNDING) -> ScaledSpe
 def root_spectrum(root: np.ndarray, rounding: float = ROUNDING) -> ScaledSpectrum:
     """Return the `ScaledSpectrum` of RᵀR from R, which keeps the digits that squaring loses.
 
-    Parameters
-    ----------
-    root : array, shape (m, p)
-        Finite.
-    rounding : float
-        A singular value up to ``p * rounding`` times the largest counts as zero.
+    A singular value up to ``p * rounding`` times the largest counts as zero.
 
     Examples
     --------
@@ -236,74 +173,68 @@ def _scales(matrix: np.ndarray) -> np.ndarray:
     return np.asarray(np.exp(half))
 
 
-def combination(
-    names: Sequence[str],
-    vector: np.ndarray,
-    digits: int = 2,
-    weights: np.ndarray | None = None,
+def eliminated(rows: np.ndarray) -> list[int]:
+    """Bring rows to echelon form in place, with 1 at the pivots; return the pivots' columns."""
+    columns = []
+    for i in range(len(rows)):
+        pivot, column = np.unravel_index(np.abs(rows[i:]).argmax(), rows[i:].shape)
+        rows[[i, i + pivot]] = rows[[i + pivot, i]]
+        rows[i] /= rows[i, column]
+        rows[i + 1 :] -= np.outer(rows[i + 1 :, column], rows[i])
+        columns.append(int(column))
+    return columns
+
+
+def linear_combination(
+    names: Iterable[str], weights: Iterable[float], numbers: Sequence[str]
 ) -> str:
+    """Write a sum of parameters; ``numbers`` are the sizes of the weights, empty for a bare name.
+
+    Examples
+    --------
+    >>> linear_combination("ab", [-0.5, -1.0], ["0.5", ""])
+    '−0.5·a − b'
+    """
+    text = ""
+    for name, weight, number in zip(names, weights, numbers, strict=True):
+        text += (" − " if weight < 0 else " + ") if text else ("−" if weight < 0 else "")
+        text += f"{number}·{name}" if number else name
+    return text
+
+
+def combination(names: Sequence[str], vector: np.ndarray, weights: np.ndarray | None = None) -> str:
     """Name a direction as a sum of parameters, at unit length and with its largest term positive.
 
-    Parameters
-    ----------
-    names : sequence of str, length p
-        The parameters.
-    vector : array, shape (p,)
-        Components along the parameters; its length does not matter.
-    digits : int
-        Decimals of each coefficient.
-    weights : array, shape (p,), optional
-        How much each component matters; those below 5% of the largest are left out.
-        Without it the components themselves decide, which is right where all
-        parameters share one unit.
-
-    Returns
-    -------
-    str
-        Equal coefficients are not written: ``a − b``.
+    Components that matter less than 5% of the largest are left out, and equal coefficients are not
+    written. ``weights`` tell how much each matters; without them the components themselves do,
+    which is right where all parameters share one unit.
 
     Examples
     --------
     >>> combination(("a", "b", "c"), np.array([-0.97, 0.01, -0.24]))
     '0.97·a + 0.24·c'
-    >>> combination(("a", "b"), np.array([1.0, -1.0]))
-    'a − b'
     """
     vector = canonical(np.asarray(vector, dtype=float)[:, None])[:, 0]
-    matter = np.abs(vector if weights is None else np.asarray(weights, dtype=float))
+    matter = np.abs(vector if weights is None else weights)
     kept = np.flatnonzero((matter >= 0.05 * matter.max()) & (vector != 0))
     if not kept.size:
         return "0"
     parts = vector[kept]
-    equal = np.ptp(np.abs(parts)) < 0.5 * 10.0**-digits * np.abs(parts).max()
-    text = ""
-    for index, part in zip(kept.tolist(), parts.tolist(), strict=True):
-        text += (" − " if part < 0 else " + ") if text else ("−" if part < 0 else "")
-        number = "" if equal else _coefficient(abs(part), digits)
-        bare = not number or number == f"{1:.{digits}f}"
-        text += names[index] if bare else f"{number}·{names[index]}"
-    return text
-
-
-def _coefficient(value: float, digits: int) -> str:
+    sizes = np.abs(parts)
+    equal = np.ptp(sizes) < 0.005 * sizes.max()
     # Where units differ, a coefficient that matters may be tiny.
-    return f"{value:.{digits}f}" if value >= 0.5 * 10.0**-digits else f"{value:.{digits}g}"
+    written = [f"{s:.2f}" if s >= 0.005 else f"{s:.2g}" for s in sizes.tolist()]
+    numbers = ["" if equal or number == "1.00" else number for number in written]
+    return linear_combination([names[i] for i in kept.tolist()], parts.tolist(), numbers)
 
 
 def named(names: Sequence[str], rows: np.ndarray, scales: np.ndarray) -> tuple[str, ...]:
-    """Name directions given in scaled coordinates, shape (k, p), in the user's parameters.
-
-    Examples
-    --------
-    >>> named(("a", "b"), np.array([[1.0, -1.0]]), np.array([1e9, 1.0]))
-    ('−1e-09·a + b',)
-    """
+    """Name directions given in scaled coordinates, shape (k, p), in the user's parameters."""
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         directions = rows / scales
     # What the units carry out of range is named in scaled parameters.
     usable = np.isfinite(directions).all(axis=1, keepdims=True)
     directions = np.where(usable, directions, rows)
     return tuple(
-        combination(names, direction, weights=row)
-        for direction, row in zip(directions, rows, strict=True)
+        combination(names, direction, row) for direction, row in zip(directions, rows, strict=True)
     )
