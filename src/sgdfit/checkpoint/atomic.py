@@ -29,28 +29,17 @@ _CURES = {
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    r"""Open a file beside ``path`` that takes its name when the block of ``with`` ends well.
+    """Open a file beside ``path`` that takes its name when the block of ``with`` ends well.
 
     Until then, and after an exception, what stood there still stands, with its permissions; links
     are followed. A pipe or a device, which cannot be replaced, is written directly.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp()) / "curve.csv"
-    >>> with replacing(path) as file:
-    ...     _ = file.write(b"x\n1\n")
-    ...     before = path.exists()
-    >>> before, path.read_bytes()
-    (False, b'x\n1\n')
     """
     target = Path(os.path.realpath(path))
     if target.exists() and not target.is_file():
         with target.open("wb") as file:
             yield file
         return
-    beside = _beside(target)
-    try:
+    with _beside(target) as beside:
         with beside.open("xb") as file:
             if target.exists():
                 # Whoever may not read the old file may not read what is to become it.
@@ -59,57 +48,42 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, target)
-        _sync_folder(target.parent)
-    finally:
-        with suppress(OSError):
-            beside.unlink(missing_ok=True)
+    # A new name in a folder that is not sent to the disk may not outlast a loss of power; of some
+    # folders and file systems it cannot be.
+    with suppress(OSError):
+        handle = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def probe(path: str | os.PathLike[str]) -> None:
-    """Raise OSError now, rather than after a long run, where a file cannot be written."""
-    beside = _beside(Path(os.path.realpath(path)))
-    try:
+    """Raise OSError now, rather than after a long run, where a file cannot be written.
+
+    What processes that were killed had begun to write in its place is removed.
+    """
+    target = Path(os.path.realpath(path))
+    with _beside(target) as beside:
         beside.write_bytes(bytes(4096))
+    partial = re.compile(re.escape(f".{target.name[:50]}.") + r"\d+\.[0-9a-f]{8}\.partial")
+    with suppress(OSError):
+        for name in filter(partial.fullmatch, os.listdir(target.parent)):
+            target.with_name(name).unlink(missing_ok=True)
+
+
+def cure(error: OSError) -> str:
+    """Return what to do about an error of the disk."""
+    return _CURES.get(error.errno or 0, "name another file")
+
+
+@contextmanager
+def _beside(target: Path) -> Iterator[Path]:
+    """Name a file beside another, and remove it in the end if it is still there."""
+    unique = f"{os.getpid()}.{secrets.token_hex(4)}"
+    beside = target.with_name(f".{target.name[:50]}.{unique}.partial")
+    try:
+        yield beside
     finally:
         with suppress(OSError):
             beside.unlink(missing_ok=True)
-
-
-def remove_partial(path: str | os.PathLike[str]) -> None:
-    """Remove what processes that were killed had begun to write in the place of ``path``."""
-    target = Path(os.path.realpath(path))
-    partial = re.compile(re.escape(f".{_stem(target)}.") + r"\d+\.[0-9a-f]{8}\.partial")
-    with suppress(OSError):
-        for name in os.listdir(target.parent):
-            if partial.fullmatch(name):
-                target.with_name(name).unlink(missing_ok=True)
-
-
-def cure(error: OSError, otherwise: str = "name another file") -> str:
-    """Return what to do about an error of the disk."""
-    return _CURES.get(error.errno or 0, otherwise)
-
-
-def _beside(target: Path) -> Path:
-    unique = f"{os.getpid()}.{secrets.token_hex(4)}"
-    return target.with_name(f".{_stem(target)}.{unique}.partial")
-
-
-def _stem(target: Path) -> str:
-    """Return as much of a name as leaves room for what is added to it."""
-    return os.fsencode(target.name)[:200].decode(errors="ignore")
-
-
-def _sync_folder(folder: Path) -> None:
-    """Send a folder to the disk, so that a new name in it outlasts a loss of power."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except PermissionError:
-        return  # a folder that may be written but not listed; on Windows, any
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # file systems that cannot
-            raise
-    finally:
-        os.close(handle)
