@@ -43,7 +43,7 @@ def saved(folder, capsys):
 
 
 def feed(monkeypatch, text):
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(text.encode()))))
 
 
 def run(*arguments, **more):
@@ -129,14 +129,13 @@ def test_each_option_is_the_librarys(folder, capsys, given, options):
     "arguments",
     [
         ["data.csv", "y = a*x + b"],
-        ["y = a*x + b", "data.csv"],
         ["data.csv", "y ~ a*x + b"],
         ["data.csv", "a*x + b", "--response", "y"],
         ["data.csv", "-y = -a*x - b"],
     ],
     ids=" ".join,
 )
-def test_formula_and_data_in_either_order_and_form(folder, capsys, arguments):
+def test_a_formula_in_each_form(folder, capsys, arguments):
     assert main(["fit", *arguments, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)["parameters"]
     slope, intercept = np.polyfit(X, Y, 1)
@@ -304,7 +303,7 @@ def test_explain_writes_the_form_that_the_ending_says(folder, capsys, name, star
 
 def test_explain_takes_data_starts_and_variables(folder, capsys):
     options = ["--start", "a=4,b=5", "--fix", "c=7", "--loss", "huber"]
-    assert main(["explain", "data.csv", QUADRATIC, *options]) == 0
+    assert main(["explain", QUADRATIC, "data.csv", *options]) == 0
     derivation = sgdfit.explain(
         QUADRATIC, {"x": X, "y": Y}, start="a=4,b=5", fixed="c=7", loss="huber"
     )
@@ -316,7 +315,7 @@ def test_explain_takes_data_starts_and_variables(folder, capsys):
     assert "the variable 'days' is not in the formula" in capsys.readouterr().err
 
 
-LINES = [line for lines in EXAMPLES.values() for _, line in lines]
+LINES = [line for text in EXAMPLES.values() for line in text.splitlines() if line[:1] == "s"]
 
 
 @pytest.mark.parametrize("line", LINES)
@@ -335,7 +334,9 @@ def test_the_help_shows_each_example_on_one_line(folder, capsys):
     for command, examples in EXAMPLES.items():
         assert main([command, "--help"]) == 0
         lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
-        assert [line for line in lines if line.startswith("sgdfit ")] == [e for _, e in examples]
+        assert [line for line in lines if line[:7] == "sgdfit "] == [
+            line for line in examples.splitlines() if line[:7] == "sgdfit "
+        ]
 
 
 @pytest.mark.parametrize(
@@ -378,23 +379,11 @@ def test_the_program_starts_quickly_and_answers(folder):
         assert f"'{heavy}'" not in modules
 
 
-@pytest.mark.parametrize(
-    ("environment", "expected"),
-    [
-        ({"PYTHONIOENCODING": "ascii"}, "2 ? + ? x: -----"),
-        ({"LC_ALL": "C"}, "converged"),
-    ],
-)
-def test_a_terminal_without_unicode_is_no_obstacle(folder, environment, expected):
-    done = run("fit", "data.csv", "y = α*x + β", env={**os.environ, **environment})
-    assert done.returncode == 0
-    assert done.stderr == b""
-    text = done.stdout.decode("utf-8")
-    assert "converged" in text
-    assert expected.rpartition(" ")[2] in text
-    if "PYTHONIOENCODING" in environment:
-        assert text.isascii()
-        assert "+-" in text
+def test_a_terminal_without_unicode_is_no_obstacle(folder):
+    done = run("fit", "data.csv", "y = α*x + β", env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"converged" in done.stdout
+    assert done.stdout.isascii()
 
 
 def test_json_stays_exact_where_signs_cannot_be_shown(folder):

@@ -160,8 +160,8 @@ CASES = [
         "there is no file 'dat.csv'; check its name and folder. Did you mean 'data.csv'?",
     ),
     (
-        ["fit", LINE, "dat.csv"],
-        "there is no file 'dat.csv'; check its name and folder. Did you mean 'data.csv'?",
+        ["fit", LINE, "data.csv"],
+        "no file matches 'y = a*x + b'; check the pattern, with ** for folders of any depth",
     ),
     (["fit", "empty.csv", LINE], "empty.csv is empty (0 bytes); give it rows"),
     (

@@ -31,7 +31,7 @@ def feed(monkeypatch, tmp_path):
 
     def give(data):
         data = data.encode() if isinstance(data, str) else data
-        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(data))))
 
     return give
 

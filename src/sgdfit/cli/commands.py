@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import errno
-import glob
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +14,6 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from sgdfit.cli import options as option
-from sgdfit.cli.options import takes
 from sgdfit.cli.progress import progress_bar, steps_between
 from sgdfit.cli.terminal import (
     INTERRUPTED,
@@ -28,11 +26,11 @@ from sgdfit.cli.terminal import (
     print_report,
     print_table,
     print_text,
+    ready_streams,
     say,
     say_error,
     show_warnings,
     stop_on_signal,
-    tolerate_any_encoding,
     width,
 )
 from sgdfit.errors import FormulaError, SgdfitError, UsageError, did_you_mean
@@ -40,72 +38,44 @@ from sgdfit.errors import FormulaError, SgdfitError, UsageError, did_you_mean
 if TYPE_CHECKING:
     from sgdfit.data.table import Table
 
-
-EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
-    "fit": (
-        (
-            "every name that is no column of the data is a parameter; nothing else is needed",
-            'sgdfit fit data.csv "y = a*x**2 + b*x + c"',
-        ),
-        (
-            "by textbook descent",
-            'sgdfit fit data.csv "y = a*x**2 + b*x + c" --optimizer sgd --learning-rate 0.2'
-            " --steps 200",
-        ),
-        (
-            "starts, bounds, fixed and tied parameters",
-            'sgdfit fit data.csv "y = a*x**2 + b*x + c + d" --start a=4,b=-5 --bound "0 < a < 10"'
-            ' --fix d=0.5 --tie "c = 2*a"',
-        ),
-        (
-            "in batches of 5 rows, outliers damped, the answer as JSON",
-            'sgdfit fit data.csv "y = a*x + b" --loss huber --optimizer adam --batch-size 5'
-            " --epochs 50 --json",
-        ),
-        (
-            "errors of the measurement that are known",
-            'sgdfit fit data.csv "y = a*x + b" --sigma 0.5 --absolute-sigma',
-        ),
-        (
-            "some rows of many files, within 2 GB; killed, it goes on with --resume",
-            'sgdfit fit "*.csv" "y = a*x + b" --where "x > 0 and y < 100" --memory 2GB'
-            " --checkpoint run.checkpoint",
-        ),
-        (
-            "from standard input, with files to keep",
-            'sgdfit fit - "y = a*x + b" --save fit.json --trace trace.csv --plot fit.svg'
-            " < data.csv",
-        ),
-        (
-            "rows that are still arriving, old ones forgotten, a line every 1,000 rows",
-            'sgdfit fit - "y = a*x + b" --follow --every 1000 --forgetting half_life=5000'
-            " < data.csv",
-        ),
-    ),
-    "predict": (
-        ("the curve at the rows of a file", "sgdfit predict fit.json data.csv"),
-        ("to a file", "sgdfit predict fit.json data.csv --output curve.parquet"),
-        (
-            "with the 99% band of new points",
-            "sgdfit predict fit.json data.csv --interval prediction --level 0.99",
-        ),
-    ),
-    "explain": (
-        ("the gradient, derived", 'sgdfit explain "y = a*x**2 + b*x + c"'),
-        (
-            "with numbers, checked on data",
-            'sgdfit explain "y = a*x + b" data.csv --start a=4,b=5',
-        ),
-        (
-            "as a page for a browser",
-            'sgdfit explain "S = S0*exp(-k*hours)" --variables hours --output gradient.html',
-        ),
-    ),
-    "show": (("the report of a saved fit", "sgdfit show fit.json"),),
-    "demo": (("into a folder of your choice", "sgdfit demo --output story"),),
+EXAMPLES = {
+    "fit": """
+# every name that is no column of the data is a parameter; nothing else is needed
+sgdfit fit data.csv "y = a*x**2 + b*x + c"
+# by textbook descent
+sgdfit fit data.csv "y = a*x**2 + b*x + c" --optimizer sgd --learning-rate 0.2 --steps 200
+# starts, bounds and fixed parameters
+sgdfit fit data.csv "y = a*x**2 + b*x + c" --start a=4,b=-5 --bound "0 < a < 10" --fix c=4
+# in batches of 5 rows, outliers damped, the answer as JSON
+sgdfit fit data.csv "y = a*x + b" --loss huber --optimizer adam --batch-size 5 --epochs 50 --json
+# errors of the measurement that are known, and a parameter that follows another
+sgdfit fit data.csv "y = a*x**2 + b*x + c" --sigma 0.5 --absolute-sigma --tie "c = 2*a"
+# some rows of many files, within 2 GB; killed, it goes on with --resume
+sgdfit fit "*.csv" "y = a*x + b" --where "x > 0 and y < 100" --memory 2GB --checkpoint run.check
+# from standard input, with files to keep
+sgdfit fit - "y = a*x + b" --save fit.json --trace trace.csv --plot fit.svg < data.csv
+# rows that are still arriving, old ones forgotten, a line every 1,000 rows
+sgdfit fit - "y = a*x + b" --follow --every 1000 --forgetting half_life=5000 < data.csv
+""",
+    "predict": """
+# the curve at the rows of a file
+sgdfit predict fit.json data.csv
+# to a file
+sgdfit predict fit.json data.csv --output curve.parquet
+# with the 99% band of new points
+sgdfit predict fit.json data.csv --interval prediction --level 0.99
+""",
+    "explain": """
+# the gradient, derived
+sgdfit explain "y = a*x**2 + b*x + c"
+# with numbers, checked on data
+sgdfit explain "y = a*x + b" data.csv --start a=4,b=5
+# as a page for a browser
+sgdfit explain "S = S0*exp(-k*hours)" --variables hours --output gradient.html
+""",
+    "show": "\n# the report of a saved fit\nsgdfit show fit.json\n",
+    "demo": "\n# into a folder of your choice\nsgdfit demo --output story\n",
 }
-
-
 MISUSED, UNREAD = 2, 141
 PLOTS = (".png", ".svg", ".pdf")
 
@@ -114,8 +84,20 @@ _ParserError: type[Exception] = typer.BadParameter.__bases__[0]
 _NEGATIVE_FORMULA = re.compile(r"-[^-].*[*/+=~^( ]", re.DOTALL)
 
 
-class WithExamples(TyperCommand):
+class Command(TyperCommand):
     """A command whose help ends with examples, unwrapped, so that they can be copied."""
+
+    def __init__(self, *given: Any, **more: Any) -> None:
+        super().__init__(*given, **more)
+        for parameter in self.params:
+            # Typer would import pydantic, 60 ms, to turn text into text
+            if not parameter.required:
+                parameter.process_value = _as_typed  # type: ignore[method-assign]
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Shield ``-log(y) = a*x`` with a blank, or it is taken for a bundle of short options."""
+        shielded = [f" {arg}" if _NEGATIVE_FORMULA.match(arg) else arg for arg in args]
+        return super().parse_args(ctx, shielded)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the help, then the examples."""
@@ -125,22 +107,17 @@ class WithExamples(TyperCommand):
         super().format_help(ctx, formatter)
         console = Console(highlight=False, emoji=False)
         console.print(Text(" Examples", style="bold"))
-        for purpose, line in EXAMPLES[str(self.name)]:
-            console.print(Text(f"   # {purpose}", style="dim"), soft_wrap=True)
-            console.print(Text(f"   {line}"), soft_wrap=True)
+        for line in EXAMPLES[str(self.name)].strip().splitlines():
+            style = "dim" if line.startswith("#") else ""
+            console.print(Text(f"   {line}", style=style), soft_wrap=True)
         console.print()
 
 
-class WithFormula(WithExamples):
-    """A command that takes ``-log(y) = a*x`` as a formula, not as a bundle of short options."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Shield such a formula with a blank, which no formula minds."""
-        shielded = [f" {arg}" if _NEGATIVE_FORMULA.match(arg) else arg for arg in args]
-        return super().parse_args(ctx, shielded)
+def _as_typed(ctx: Any, value: Any) -> Any:
+    return value
 
 
-class WithHint(TyperGroup):
+class Commands(TyperGroup):
     """The commands, and a hint where ``fit`` was left out."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:
@@ -155,7 +132,7 @@ class WithHint(TyperGroup):
 
 
 app = typer.Typer(
-    cls=WithHint,
+    cls=Commands,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},
@@ -168,7 +145,7 @@ def execute(arguments: Sequence[str] | None = None) -> int:
     0 done, 1 the fit failed (it diverged, or the formula left its domain), 2 bad usage or input,
     130 interrupted by Ctrl-C, 143 by SIGTERM, 141 the reader of the output left.
     """
-    tolerate_any_encoding()
+    ready_streams()
     command = typer.main.get_command(app)
     try:
         given = None if arguments is None else list(arguments)
@@ -249,8 +226,16 @@ def sgdfit(
         context.get_help()
 
 
-@app.command(cls=WithFormula)
-@takes(*option.FIT)
+def command(panels: option.Panels) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Make a function a command with the options of these panels of its help."""
+
+    def add(function: Callable[..., int]) -> Callable[..., int]:
+        return app.command(cls=Command)(option.takes(panels)(function))
+
+    return add
+
+
+@command(option.FIT)
 def fit(
     data: str,
     formula: str,
@@ -266,11 +251,11 @@ def fit(
     **options: Any,
 ) -> int:
     """Estimate the parameters of a formula from data."""
-    data, formula = _ordered(data, formula)
     output = OutputOptions(as_json, quiet, save, trace, plot)
     sources = [path for path in (data, options["checkpoint"]) if path is not None]
-    files = (("--save", save, ()), ("--trace", trace, TABLES), ("--plot", plot, PLOTS))
-    check_destinations(files, sources)
+    check_destinations(
+        (("--save", save, ()), ("--trace", trace, TABLES), ("--plot", plot, PLOTS)), sources
+    )
     if follow:
         from sgdfit.cli.follow import follow_options, follow_rows
 
@@ -299,8 +284,7 @@ def fit(
     return state.status(output.deliver(result, table))
 
 
-@app.command(cls=WithExamples)
-@takes(*option.PREDICT)
+@command(option.PREDICT)
 def predict(
     saved: str,
     data: str,
@@ -356,8 +340,7 @@ def predict(
     return 0
 
 
-@app.command(cls=WithFormula)
-@takes(*option.EXPLAIN)
+@command(option.EXPLAIN)
 def explain(
     formula: str,
     data: str | None,
@@ -371,9 +354,6 @@ def explain(
     if latex and html:
         raise UsageError("--latex and --html are two forms; give one of them")
     ending = "" if output is None else Path(output).suffix.lower()
-    html = html or (not latex and ending in (".html", ".htm"))
-    latex = latex or (not html and ending == ".tex")
-    data, formula = (None, formula.lstrip()) if data is None else _ordered(data, formula)
     check_destinations((("--output", output, ()),), () if data is None else (data,))
     from sgdfit.fitting.entry import explain as derive
     from sgdfit.formula.formula import as_formula
@@ -385,30 +365,26 @@ def explain(
         columns = [*(name.strip() for name in variables.split(",")), *left]
     table = None if data is None else _open(data)
     derivation = derive(formula, table, variables=columns, **options)
-    if latex:
+    if latex or (ending == ".tex" and not html):
         text = derivation.latex()
+    elif html or ending in (".html", ".htm"):
+        text = derivation.html(page=True)
     else:
-        text = derivation.html(page=True) if html else derivation.text(width())
+        text = derivation.text(width())
     deliver_text(text, output)
     return 0
 
 
-@app.command(cls=WithExamples)
-@takes(*option.SHOW)
+@command(option.SHOW)
 def show(saved: str, as_json: bool) -> int:
     """Print the report of a saved fit."""
     from sgdfit.result.saving import read
 
-    result = read(saved)
-    if as_json:
-        print_json(result)
-    else:
-        print_report(result)
+    (print_json if as_json else print_report)(read(saved))
     return 0
 
 
-@app.command(cls=WithExamples)
-@takes(*option.DEMO)
+@command(option.DEMO)
 def demo(output: str) -> int:
     """Tell a tutorial's story: why its run diverges, and the rate that reaches the answer."""
     from rich.console import Console
@@ -418,35 +394,17 @@ def demo(output: str) -> int:
     return run(Path(output), Console(highlight=False, emoji=False))
 
 
-def _ordered(data: str, formula: str) -> tuple[str, str]:
-    """Return data and formula, also where the formula, which alone has an =, came first."""
-    known = data == "-" or "://" in data or os.path.exists(data) or glob.glob(data)
-    is_file = formula == "-" or os.path.exists(os.path.expanduser(formula))
-    if not known and (is_file or ("=" in data and "=" not in formula and "~" not in formula)):
-        data, formula = formula, data
-    # a blank may shield a formula that begins with a minus
-    return data.lstrip(" ") if data.startswith(" -") else data, formula.lstrip()
-
-
 def _open(data: str, where: str | None = None, missing: str = "error") -> Table:
     """Open a file or standard input; the table can be read twice, standard input cannot."""
     from sgdfit.data.readers import open_table
 
-    if where is not None:
-        _check_condition(where)
-    if data != "-":
-        return open_table(data, where)
-    from sgdfit.cli.follow import whole_input
+    source: object = data
+    if data == "-":
+        from sgdfit.cli.follow import whole_input
 
-    return open_table(whole_input(missing), where)
-
-
-def _check_condition(text: str) -> None:
-    """Read a condition before any data, and name its option where that cannot be done."""
-    from sgdfit.data.condition import read_condition
-
+        source = whole_input(missing)
     try:
-        read_condition(text)
+        return open_table(source, where)
     except FormulaError as error:
         named = f"--where cannot be read: {error.message}"
         raise FormulaError(named, error.text, error.position) from error

@@ -5,7 +5,6 @@ Ctrl-C and SIGTERM end a run alike: what is known is written and reported.
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import json
 import os
@@ -14,13 +13,13 @@ import shutil
 import signal
 import sys
 import threading
-import unicodedata
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from sgdfit.cli.options import FLAGS
 from sgdfit.errors import CacheWarning, CheckpointWarning, DivergenceWarning, UsageError
 
 if TYPE_CHECKING:
@@ -35,44 +34,26 @@ FAILED, INTERRUPTED = 1, 130
 TERMINATED = 143
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 TABLES = (".csv", ".tsv", ".parquet")
-
-# For terminals without Unicode; one sign for one sign, so that formulas keep their columns.
-_PLAIN: dict[int, str | int] = {
-    **str.maketrans("─━│┃−–—×·✓✗∂ΣΔ∑λησθχ≤≥≈←→", "--||---x.*xdSDSlnstX<>~<>"),
-    ord("±"): "+-",
-    ord("…"): "..",
-}
-# Errors of the library name Python's arguments, as in response='y'; here they are options.
+# Sentences of the library name an argument as in steps=2 or response='y', and one of two words
+# also alone.
 _ARGUMENT = re.compile(
-    r"(?<!['\w-])(response|missing|intervals?|sigma|weights|covariance|dtype|kernel|steps|epochs"
-    r"|learning_rate)=('[\w.+-]+'|[\w.+-]+)"
+    r"(?<!['\w-])(?:(\w+)=(?:'([\w.+-]+)'|([\w.+-]+)|(?=['\"]))"
+    r"(?: \(--[^)]* on the command line\))?|([a-z]+_[a-z]+)(?![\w'=]))"
 )
-_WHERE = re.compile(r"(?<!['\w-])where=(?=['\"])")
-_NAME = re.compile(r"(?<!['\w-])(batch|learning|trace|absolute)_(size|rate|every|sigma)(?![\w'])")
-_ASIDE = re.compile(r"missing='drop' \((--missing drop) on the command line\)")
 
 
-def tolerate_any_encoding() -> None:
-    """Let no sign stop the output: one that the terminal cannot show becomes its nearest or ?.
+def ready_streams() -> None:
+    """Let no sign stop the output: one that the terminal cannot show becomes ?.
 
     A stream that the shell closed, as in ``>&-``, leads nowhere.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
-    codecs.register_error("sgdfit", _nearest)
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
-            reconfigure(errors="sgdfit")
-
-
-def _nearest(error: UnicodeError) -> tuple[str, int]:
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    signs = error.object[error.start : error.end].translate(_PLAIN)
-    plain = (unicodedata.normalize("NFKD", sign) for sign in signs)
-    return "".join(sign if sign.isascii() else "?" for sign in plain), error.end
+            reconfigure(errors="replace")
 
 
 def width() -> int:
@@ -107,7 +88,7 @@ def show_warnings(tell: Callable[[str], None], wanted: bool) -> Iterator[None]:
 
 def say_error(text: str) -> None:
     """Write an error to standard error, in the words of the shell."""
-    said = printable(_in_shell_words(text))
+    said = printable(in_shell_words(text))
     if not sys.stderr.isatty() and "FORCE_COLOR" not in os.environ:
         sys.stderr.write(f"sgdfit: error: {said}\n")
         return
@@ -119,21 +100,25 @@ def say_error(text: str) -> None:
     Console(stderr=True, highlight=False, emoji=False).print(coloured, soft_wrap=True)
 
 
-def _in_shell_words(text: str) -> str:
+def in_shell_words(text: str) -> str:
     """Name options instead of Python's arguments.
 
     Examples
     --------
-    >>> _in_shell_words("steps=2 and epochs=3 are two lengths")
+    >>> in_shell_words("steps=2 and epochs=3 are two lengths")
     '--steps 2 and --epochs 3 are two lengths'
+    >>> in_shell_words("learning_rate is -1; pass fixed='a=2' (--fix a=2 on the command line)")
+    "--learning-rate is -1; pass --fix 'a=2' (--fix a=2 on the command line)"
     """
+
+    def typed(found: re.Match[str]) -> str:
+        name, value = found[1] or found[4], found[2] or found[3] or ""
+        flag = FLAGS.get(name)
+        return found[0] if flag is None else f"{flag} {value}" if found[1] else flag
+
     # what follows the first line quotes the user's own text
     sentence, line_break, rest = text.partition("\n")
-    sentence = _ASIDE.sub(r"\1", sentence)
-    sentence = _ARGUMENT.sub(lambda m: f"--{m[1]} {m[2].strip(chr(39))}", sentence)
-    sentence = _WHERE.sub("--where ", sentence)
-    sentence = _NAME.sub(r"--\1-\2", sentence).replace("--learning_rate", "--learning-rate")
-    return sentence + line_break + rest
+    return _ARGUMENT.sub(typed, sentence) + line_break + rest
 
 
 def printable(text: str) -> str:
@@ -171,18 +156,14 @@ def print_json(result: Result) -> None:
     """Print what `sgdfit.result.saving.summary` holds as one JSON object."""
     from sgdfit.result.saving import summary
 
-    encoding = (sys.stdout.encoding or "ascii").lower()
-    plain = not encoding.startswith("utf")
+    plain = not (sys.stdout.encoding or "ascii").lower().startswith("utf")
     print_text(json.dumps(summary(result), allow_nan=False, ensure_ascii=plain))
 
 
 def print_table(blocks: Iterable[Mapping[str, np.ndarray[Any, Any]]]) -> None:
     """Write columns to standard output as CSV, numbers so that they read back exactly.
 
-    Parameters
-    ----------
-    blocks : iterable of mapping of str to array of shape (n,)
-        The rows, some at a time; each block has the same columns.
+    Each block holds some of the rows: arrays of shape (n,), by the names of the same columns.
     """
     from sgdfit.result.table_file import header, separated
 
@@ -197,13 +178,7 @@ def print_table(blocks: Iterable[Mapping[str, np.ndarray[Any, Any]]]) -> None:
 
 
 def deliver_text(text: str, path: str | None) -> None:
-    """Print a text, or write it to a file.
-
-    Raises
-    ------
-    UsageError
-        When it cannot be written.
-    """
+    """Print a text, or write it to a file; raises `UsageError` when that cannot be done."""
     if path is None:
         print_text(text)
         return
@@ -214,18 +189,11 @@ def deliver_text(text: str, path: str | None) -> None:
 
 
 class OutputOptions(NamedTuple):
-    """What is to be done with a result.
+    """What is to be done with a result."""
 
-    Attributes
-    ----------
-    as_json, quiet : bool
-        Whether one JSON object is printed rather than a report; whether nothing else is.
-    save, trace, plot : str or None
-        Files to write.
-    """
-
-    as_json: bool
-    quiet: bool
+    as_json: bool  # whether one JSON object is printed rather than a report
+    quiet: bool  # whether nothing else is
+    # files to write
     save: str | None
     trace: str | None
     plot: str | None
@@ -268,41 +236,31 @@ class OutputOptions(NamedTuple):
 
 
 def check_destinations(
-    destinations: Iterable[tuple[str, str | None, Iterable[str]]], sources: Iterable[str] = ()
+    destinations: Iterable[tuple[str, str | None, tuple[str, ...]]], sources: Iterable[str] = ()
 ) -> None:
     """Refuse, before any work is done, files that could not be written when it is.
 
-    Parameters
-    ----------
-    destinations : iterable of (option, path or None, endings)
-        Where the option wants to write; no endings: any will do.
-    sources : iterable of str
-        Files that are read, which none may overwrite.
-
-    Raises
-    ------
-    UsageError
-        When an ending is unknown, a folder is missing, a file may not be written, or two are one.
+    Destinations are options, their paths and the endings that these may have, where not any will
+    do; sources are files that are read, which none may overwrite.
     """
     taken = {_identity(source): "the file that is read" for source in sources if source != "-"}
     for option, path, endings in destinations:
         if path is None:
             continue
-        trouble = _trouble(path, tuple(endings))
-        if trouble is None and _identity(path) in taken:
-            trouble = f"it is also {taken[_identity(path)]}; name another file"
+        trouble, identity = _trouble(path, endings), _identity(path)
+        if trouble is None and identity in taken:
+            trouble = f"it is also {taken[identity]}; name another file"
         if trouble is not None:
             raise UsageError(f"cannot write {option} {path!r}: {trouble}")
-        if not _is_device(path):
-            taken[_identity(path)] = f"the file of {option}"
+        if os.path.isfile(path) or not os.path.exists(path):  # two may write to one device
+            taken[identity] = f"the file of {option}"
 
 
 def _trouble(path: str, endings: tuple[str, ...]) -> str | None:
-    place = Path(path)
-    folder = str(place.parent)
+    folder = str(Path(path).parent)
     if path in ("", "-"):
         return "a name is needed"
-    if endings and place.suffix.lower() not in endings:
+    if endings and Path(path).suffix.lower() not in endings:
         return f"its ending must be one of {', '.join(endings)}"
     if os.path.isdir(path):
         return "it is a folder; name a file in it"
@@ -315,10 +273,6 @@ def _trouble(path: str, endings: tuple[str, ...]) -> str | None:
     return None
 
 
-def _is_device(path: str) -> bool:
-    return os.path.exists(path) and not os.path.isfile(path)
-
-
 def _identity(path: str) -> tuple[int, int] | str:
     """Return what two names of one file share: by link or hard link, it is one file."""
     path = os.path.realpath(os.path.expanduser(path))
@@ -329,7 +283,7 @@ def _identity(path: str) -> tuple[int, int] | str:
     return status.st_dev, status.st_ino
 
 
-class SignalState:
+class StopSignal:
     """Which signal asked for an end, if one did."""
 
     def __init__(self) -> None:
@@ -342,15 +296,14 @@ class SignalState:
 
 
 @contextlib.contextmanager
-def stop_on_signal(tell: Callable[[str], None] = say) -> Iterator[SignalState]:
+def stop_on_signal(tell: Callable[[str], None] = say, at_once: bool = True) -> Iterator[StopSignal]:
     """Turn SIGTERM, as Ctrl-C, into `KeyboardInterrupt` while the block runs; a second one kills.
 
-    ``tell`` writes a line to standard error: above a progress bar, where there is one.
-
-    What it yields is to be asked now and then as well: an exception that arrives while an
-    extension module is being imported gets lost there.
+    ``tell`` writes a line to standard error: above a progress bar, where there is one. Not at once:
+    nothing is raised. What it yields is to be asked now and then in any case: an exception that
+    arrives while an extension module is being imported gets lost there.
     """
-    state = SignalState()
+    state = StopSignal()
     if threading.current_thread() is not threading.main_thread():
         yield state
         return
@@ -359,7 +312,8 @@ def stop_on_signal(tell: Callable[[str], None] = say) -> Iterator[SignalState]:
         state.by = number
         for each, handler in before.items():
             signal.signal(each, handler)
-        raise KeyboardInterrupt
+        if at_once:
+            raise KeyboardInterrupt
 
     before = {number: signal.signal(number, interrupt) for number in SIGNALS}
     try:
@@ -375,7 +329,7 @@ def stop_on_signal(tell: Callable[[str], None] = say) -> Iterator[SignalState]:
             signal.signal(number, handler)
 
 
-def check_signals(state: SignalState, callback: Callback | None) -> Callback:
+def check_signals(state: StopSignal, callback: Callback | None) -> Callback:
     """Return a callback that ends the run where that was asked for and got lost."""
 
     def check(progress: Progress) -> object:
