@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from sgdfit import optimizers
 from sgdfit.errors import UsageError
 from sgdfit.kernel.kernel import Chunk, Kernel, Outcome, Rows, Segment, State
 from sgdfit.kernel.numpy_kernel import load_terms, rows_of
 from sgdfit.kernel.summation import PANEL, length
 from sgdfit.kernel.templates import partials_source, sweep_source
 from sgdfit.model.model import Model
-from sgdfit.optimizers import Optimizer, updates
+from sgdfit.optimizers import Optimizer
 
 
 def make_compiled(model: Model, optimizer: Optimizer | None, *, weighted: bool) -> Kernel:
@@ -28,9 +29,9 @@ def make_compiled(model: Model, optimizer: Optimizer | None, *, weighted: bool) 
     Raises
     ------
     UsageError
-        When the optimizer's update is none of `sgdfit.optimizers.updates`.
+        When the optimizer's update is none of `sgdfit.optimizers`.
     """
-    if optimizer and getattr(updates, optimizer.update.__name__, None) is not optimizer.update:
+    if optimizer and getattr(optimizers, optimizer.update.__name__, None) is not optimizer.update:
         raise UsageError(
             f"the compiled kernel does not know the optimizer {optimizer.name!r};"
             " use kernel='numpy' for one of your own"

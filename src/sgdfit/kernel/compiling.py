@@ -29,7 +29,7 @@ import sgdfit
 from sgdfit.errors import CacheWarning
 
 # The modules whose functions become part of the machine code.
-INLINED = ("kernel/elementary", "kernel/instructions", "optimizers/updates")
+INLINED = ("kernel/elementary", "kernel/instructions", "optimizers/__init__")
 
 
 def folder() -> Path:

@@ -39,7 +39,7 @@ OPEN = PLACES * PARTS
 
 IMPORTS = """\
 from sgdfit.kernel.instructions import prefetch, prefetch_early
-from sgdfit.optimizers import updates
+from sgdfit import optimizers
 """
 HEADER = """\
 import math
@@ -229,7 +229,7 @@ g#P = slope*j#P
 """
 
 SWEEP = f"""\
-update = njit(**INNER, fastmath=FUSED)(updates.$UPDATE)
+update = njit(**INNER, fastmath=FUSED)(optimizers.$UPDATE)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FUSED)

@@ -1,112 +1,65 @@
 """Optimizers: a gradient and a learning rate -> the next parameters; semantics of torch.optim.
 
-Options are numbers that are passed to the update at run time, so that one compiled kernel serves
-all their values. The arithmetic stands in `sgdfit.optimizers.updates`.
+Each rule stands as its options, which are a `UsageError` outside their range, and its update: pure
+arithmetic, elementwise, in the subset of Python that Numba compiles. The same update steps NumPy
+arrays and, compiled, the scalars of one parameter. Branches are on options and step only, which
+are the same for all parameters; options are numbers passed at run time, so that one compiled
+kernel serves all their values.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sgdfit.choice import number, spell, switch, whole
 from sgdfit.errors import UsageError
-from sgdfit.optimizers.updates import (
-    Array,
-    Options,
-    State,
-    adagrad_init,
-    adagrad_update,
-    adam_update,
-    one_slot,
-    rmsprop_update,
-    sgd_update,
-    three_slots,
-)
 
-__all__ = [
-    "DEFAULT_RATES",
-    "OPTIMIZERS",
-    "Optimizer",
-    "adagrad",
-    "adam",
-    "adamw",
-    "averaged",
-    "describe",
-    "rmsprop",
-    "sgd",
-]
-
-
-_SWITCHES = {"nesterov", "centered", "amsgrad", "decoupled"}
-_UNIT_INTERVAL = {"beta1", "beta2"}
-_ANY_SIGN = {"dampening"}
+Array: TypeAlias = NDArray[np.floating[Any]]
+State: TypeAlias = tuple[Array, ...]
+Options: TypeAlias = tuple[float, ...]
 
 
 class Optimizer(NamedTuple):
     """How a gradient changes the parameters: two pure functions and the numbers they take.
 
-    Attributes
-    ----------
-    name : str
-        Its name in `sgdfit.optimizers.OPTIMIZERS`.
-    init : callable
-        ``(theta, options) -> state``: a tuple of arrays, each shaped and typed like ``theta``.
-    update : callable
-        ``(theta, gradient, state, rate, step, options) -> (theta, state)``, elementwise. ``step``
-        counts from 1; ``rate`` and the options are Python floats (NumPy scalars would widen
-        float32 arrays). The arguments are left as they are.
-    options : tuple of float
-        The numbers that both functions take; booleans as 0.0 and 1.0.
-    option_names : tuple of str
-        Their names, in the same order.
-    average_from : int or None
-        Iterate averaging starts after this many steps; None: no averaging.
+    ``init(theta, options)`` returns the state, a tuple of arrays shaped and typed like ``theta``.
+    ``update(theta, gradient, state, rate, step, options)`` returns the next theta and state,
+    elementwise, and leaves its arguments as they are. ``step`` counts from 1; ``rate`` and the
+    options are Python floats (NumPy scalars would widen float32 arrays), booleans 0.0 and 1.0.
     """
 
-    name: str
+    name: str  # in OPTIMIZERS
     init: Callable[[Array, Options], State]
     update: Callable[[Array, Array, State, float, int, Options], tuple[Array, State]]
     options: Options
     option_names: tuple[str, ...]
-    average_from: int | None = None
+    average_from: int | None = None  # iterates are averaged after so many steps; None: never
 
 
 def sgd(
-    momentum: float = 0.0,
-    dampening: float = 0.0,
-    nesterov: bool = False,
-    weight_decay: float = 0.0,
+    momentum: float = 0.0, dampening: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0
 ) -> Optimizer:
     """Gradient descent, stochastic when the batches are, as torch.optim.SGD.
 
-    Parameters
-    ----------
-    momentum : float
-        The share of the last direction that is kept, 0 or more; 0.9 is common.
-    dampening : float
-        The share of the new gradient that is left out of the momentum from the second step on.
-    nesterov : bool
-        Look ahead along the momentum (Nesterov 1983); needs momentum and no dampening.
-    weight_decay : float
-        Adds ``weight_decay * theta`` to the gradient, 0 or more. It pulls the estimates toward
-        0, away from least squares.
-
-    Raises
-    ------
-    UsageError
-        When an option is outside its range.
+    ``momentum``, 0 or more, is the share of the last direction that is kept, 0.9 is common;
+    ``dampening`` the share of the new gradient that is left out of it from the second step on;
+    ``nesterov`` looks ahead along the momentum (Nesterov 1983) and needs it undampened.
+    ``weight_decay``, 0 or more, adds ``weight_decay * theta`` to the gradient: it pulls the
+    estimates toward 0, away from least squares.
 
     Examples
     --------
-    >>> import numpy as np
     >>> heavy = sgd(momentum=0.5)
     >>> theta, gradient = np.array([1.0, 2.0]), np.array([1.0, -1.0])
     >>> state = heavy.init(theta, heavy.options)
     >>> heavy.update(theta, gradient, state, 0.1, 1, heavy.options)[0]
     array([0.9, 2.1])
     """
-    found = _checked("sgd", one_slot, sgd_update, **locals())
+    found = _rule("sgd", one_slot, sgd_update, **locals())
     if nesterov and (momentum <= 0 or dampening != 0):
         raise UsageError(
             "sgd with nesterov=True needs momentum above 0 and dampening 0, not"
@@ -114,6 +67,22 @@ def sgd(
             " sgd(momentum=0.9, nesterov=True)."
         )
     return found
+
+
+def sgd_update(
+    theta: Array, gradient: Array, state: State, rate: float, step: int, options: Options
+) -> tuple[Array, State]:
+    """Step by gradient descent with momentum (Sutskever et al. 2013, ICML, section 2)."""
+    momentum, dampening, nesterov, weight_decay = options
+    (buffer,) = state
+    if weight_decay != 0.0:
+        gradient = gradient + weight_decay * theta
+    direction = gradient
+    if momentum != 0.0:
+        # The first gradient enters undampened; as a copy, since the caller may reuse its array.
+        buffer = 1.0 * gradient if step == 1 else momentum * buffer + (1.0 - dampening) * gradient
+        direction = gradient + momentum * buffer if nesterov != 0.0 else buffer
+    return theta - rate * direction, (buffer,)
 
 
 def adagrad(
@@ -124,30 +93,29 @@ def adagrad(
 ) -> Optimizer:
     """Divide steps by the root of the sum of all squared gradients, as torch.optim.Adagrad.
 
-    Parameters
-    ----------
-    lr_decay : float
-        Divides the rate by ``1 + lr_decay * (step - 1)``, 0 or more.
-    weight_decay : float
-        Adds ``weight_decay * theta`` to the gradient, 0 or more. It pulls the estimates toward
-        0, away from least squares.
-    initial_accumulator : float
-        Where the sum of squares starts, 0 or more.
-    epsilon : float
-        Added to the divisor, 0 or more, in units of the gradient.
-
-    Raises
-    ------
-    UsageError
-        When an option is outside its range.
-
-    Examples
-    --------
-    >>> from sgdfit.optimizers import describe
-    >>> describe(adagrad(lr_decay=0.1))
-    'adagrad(lr_decay=0.1)'
+    ``lr_decay`` divides the rate by ``1 + lr_decay * (step - 1)``, ``initial_accumulator`` is where
+    the sum starts, ``epsilon`` is added to the divisor, in units of the gradient; ``weight_decay``
+    as in `sgd`. All are 0 or more.
     """
-    return _checked("adagrad", adagrad_init, adagrad_update, **locals())
+    return _rule("adagrad", adagrad_init, adagrad_update, **locals())
+
+
+def adagrad_init(theta: Array, options: Options) -> State:
+    """Return the state that starts the sum of squares at the option ``initial_accumulator``."""
+    return (np.full_like(theta, options[2]),)
+
+
+def adagrad_update(
+    theta: Array, gradient: Array, state: State, rate: float, step: int, options: Options
+) -> tuple[Array, State]:
+    """Step by Adagrad (Duchi, Hazan and Singer 2011, JMLR 12, 2121-2159)."""
+    lr_decay, weight_decay, _, epsilon = options
+    (total,) = state
+    if weight_decay != 0.0:
+        gradient = gradient + weight_decay * theta
+    total = total + gradient * gradient
+    rate = rate / (1.0 + (step - 1) * lr_decay)
+    return theta - rate * gradient / (np.sqrt(total) + epsilon), (total,)
 
 
 def rmsprop(
@@ -159,32 +127,32 @@ def rmsprop(
 ) -> Optimizer:
     """Divide steps by the root of the recent mean squared gradient, as torch.optim.RMSprop.
 
-    Parameters
-    ----------
-    alpha : float
-        The share of the past that the running mean of squares keeps, 0 or more.
-    epsilon : float
-        Added to the divisor, 0 or more, in units of the gradient.
-    weight_decay : float
-        Adds ``weight_decay * theta`` to the gradient, 0 or more. It pulls the estimates toward
-        0, away from least squares.
-    momentum : float
-        The share of the last direction that is kept, 0 or more.
-    centered : bool
-        Divide by the running standard deviation instead (Graves 2013, arXiv:1308.0850, p. 23).
-
-    Raises
-    ------
-    UsageError
-        When an option is outside its range.
-
-    Examples
-    --------
-    >>> from sgdfit.optimizers import describe
-    >>> describe(rmsprop(centered=True))
-    'rmsprop(centered=True)'
+    ``alpha`` is the share of the past that the running mean of squares keeps; ``centered`` divides
+    by the running standard deviation instead (Graves 2013, arXiv:1308.0850, p. 23); ``epsilon`` as
+    in `adagrad`, ``weight_decay`` and ``momentum`` as in `sgd`. All are 0 or more.
     """
-    return _checked("rmsprop", three_slots, rmsprop_update, **locals())
+    return _rule("rmsprop", three_slots, rmsprop_update, **locals())
+
+
+def rmsprop_update(
+    theta: Array, gradient: Array, state: State, rate: float, step: int, options: Options
+) -> tuple[Array, State]:
+    """Step by RMSprop (Tieleman and Hinton 2012, lecture 6.5; centred: Graves 2013)."""
+    alpha, epsilon, weight_decay, momentum, centered = options
+    square, mean, buffer = state
+    if weight_decay != 0.0:
+        gradient = gradient + weight_decay * theta
+    square = alpha * square + (1.0 - alpha) * gradient * gradient
+    spread: Array = square
+    if centered != 0.0:
+        mean = mean + (gradient - mean) * (1.0 - alpha)
+        # Rounding may leave a variance of nearly equal gradients below zero.
+        spread = np.maximum(square - mean * mean, 0.0)
+    direction = gradient / (np.sqrt(spread) + epsilon)
+    if momentum > 0.0:
+        buffer = momentum * buffer + direction
+        direction = buffer
+    return theta - rate * direction, (square, mean, buffer)
 
 
 def adam(
@@ -196,31 +164,11 @@ def adam(
 ) -> Optimizer:
     """Divide momentum by the root of the recent mean squared gradient, as torch.optim.Adam.
 
-    Parameters
-    ----------
-    beta1, beta2 : float
-        The shares of the past that the running means of the gradient and of its square keep,
-        from 0 to below 1.
-    epsilon : float
-        Added to the divisor, 0 or more, in units of the gradient.
-    weight_decay : float
-        Adds ``weight_decay * theta`` to the gradient, 0 or more. It pulls the estimates toward
-        0, away from least squares.
-    amsgrad : bool
-        Divide by the largest mean square so far (Reddi, Kale and Kumar 2018).
-
-    Raises
-    ------
-    UsageError
-        When an option is outside its range.
-
-    Examples
-    --------
-    >>> from sgdfit.optimizers import describe
-    >>> describe(adam(beta1=0.8, amsgrad=True))
-    'adam(beta1=0.8, amsgrad=True)'
+    ``beta1`` and ``beta2``, from 0 to below 1, are the shares of the past that the running means
+    of the gradient and of its square keep; ``amsgrad`` divides by the largest mean square so far
+    (Reddi, Kale and Kumar 2018); ``epsilon`` as in `adagrad`, ``weight_decay`` as in `sgd`.
     """
-    return _checked("adam", three_slots, adam_update, **locals(), decoupled=False)
+    return _rule("adam", three_slots, adam_update, **locals(), decoupled=False)
 
 
 def adamw(
@@ -232,26 +180,39 @@ def adamw(
 ) -> Optimizer:
     """Adam with weight decay apart from the gradient, as torch.optim.AdamW.
 
-    Parameters
-    ----------
-    beta1, beta2, epsilon, amsgrad
-        As in `adam`.
-    weight_decay : float
-        Multiplies the parameters by ``1 - rate * weight_decay`` each step, 0 or more. It pulls
-        the estimates toward 0, away from least squares; its default is not 0.
-
-    Raises
-    ------
-    UsageError
-        When an option is outside its range.
-
-    Examples
-    --------
-    >>> from sgdfit.optimizers import describe
-    >>> describe(adamw(weight_decay=0.1))
-    'adamw(weight_decay=0.1)'
+    ``weight_decay``, 0 or more, multiplies the parameters by ``1 - rate * weight_decay`` each
+    step: it pulls the estimates toward 0, away from least squares, and its default is not 0. The
+    other options are those of `adam`.
     """
-    return _checked("adamw", three_slots, adam_update, **locals(), decoupled=True)
+    return _rule("adamw", three_slots, adam_update, **locals(), decoupled=True)
+
+
+def adam_update(
+    theta: Array, gradient: Array, state: State, rate: float, step: int, options: Options
+) -> tuple[Array, State]:
+    """Step by Adam (Kingma and Ba 2015, ICLR, algorithm 1) or AdamW (Loshchilov and Hutter 2019).
+
+    AMSGrad: Reddi, Kale and Kumar 2018, ICLR, algorithm 2, as torch corrects its bias.
+    """
+    beta1, beta2, epsilon, weight_decay, amsgrad, decoupled = options
+    mean, square, largest = state
+    if weight_decay != 0.0:
+        if decoupled != 0.0:
+            theta = theta * (1.0 - rate * weight_decay)
+        else:
+            gradient = gradient + weight_decay * theta
+    mean = mean + (gradient - mean) * (1.0 - beta1)
+    square = beta2 * square + (1.0 - beta2) * gradient * gradient
+    second: Array = square
+    if amsgrad != 0.0:
+        largest = np.maximum(largest, square)
+        second = largest
+    # Powers of floats: np.sqrt would make NumPy scalars, which widen float32 arrays, and a power
+    # by an integer is a loop that the compiler cannot share among the parameters.
+    elapsed = 1.0 * step
+    rate = rate / (1.0 - beta1**elapsed)
+    unbias = (1.0 - beta2**elapsed) ** 0.5
+    return theta - rate * mean / (np.sqrt(second) / unbias + epsilon), (mean, square, largest)
 
 
 def averaged(optimizer: Optimizer | None = None, start: int = 0) -> Optimizer:
@@ -261,22 +222,7 @@ def averaged(optimizer: Optimizer | None = None, start: int = 0) -> Optimizer:
     after each step, ``average += (theta - average) / k`` at the k-th of them, as
     torch.optim.swa_utils.AveragedModel updated after every step. The steps do not change.
 
-    Parameters
-    ----------
-    optimizer : Optimizer, optional
-        What makes the steps; by default `sgd` without options.
-    start : int
-        How many steps go before the first that is averaged, 0 or more.
-
-    Raises
-    ------
-    UsageError
-        When ``optimizer`` is none, or averaged already, or ``start`` is negative or not whole.
-
-    Examples
-    --------
-    >>> describe(averaged(adam(beta1=0.8), start=100))
-    'averaged(adam(beta1=0.8), start=100)'
+    ``optimizer`` makes the steps, by default `sgd`; ``start`` is 0 or more.
     """
     optimizer = sgd() if optimizer is None else optimizer
     if not isinstance(optimizer, Optimizer):
@@ -313,10 +259,8 @@ def describe(optimizer: Optimizer) -> str:
 
     Examples
     --------
-    >>> describe(sgd(momentum=0.9, nesterov=True))
-    'sgd(momentum=0.9, nesterov=True)'
-    >>> describe(averaged())
-    'averaged(sgd)'
+    >>> describe(averaged(adam(beta1=0.8, amsgrad=True), start=100))
+    'averaged(adam(beta1=0.8, amsgrad=True), start=100)'
     """
     options = dict(zip(optimizer.option_names, optimizer.options, strict=True))
     factory = OPTIMIZERS.get(optimizer.name)
@@ -330,7 +274,17 @@ def describe(optimizer: Optimizer) -> str:
     return f"averaged({text}{start})"
 
 
-def _checked(
+def one_slot(theta: Array, options: Options) -> State:
+    """Return the state of one array of zeros."""
+    return (np.zeros_like(theta),)
+
+
+def three_slots(theta: Array, options: Options) -> State:
+    """Return the state of three arrays of zeros."""
+    return (np.zeros_like(theta), np.zeros_like(theta), np.zeros_like(theta))
+
+
+def _rule(
     name: str,
     init: Callable[[Array, Options], State],
     update: Callable[..., tuple[Array, State]],
@@ -343,11 +297,11 @@ def _checked(
 
 def _option(value: float, option: str, name: str) -> float:
     what = f"{option} of {name}"
-    if option in _SWITCHES:
+    if option in ("nesterov", "centered", "amsgrad", "decoupled"):
         return float(switch(value, what))
     result = number(value, what)
-    if option in _UNIT_INTERVAL and not 0.0 <= result < 1.0:
+    if option in ("beta1", "beta2") and not 0.0 <= result < 1.0:
         raise UsageError(f"{what} must be at least 0 and below 1, not {value!r}.")
-    if option not in _ANY_SIGN and result < 0.0:
+    if option != "dampening" and result < 0.0:
         raise UsageError(f"{what} must be 0 or more, not {value!r}.")
     return result

@@ -1,4 +1,8 @@
-"""Schedules: functions of the step, counted from 0, that return its learning rate."""
+"""Schedules: functions of the step, counted from 0, that return its learning rate.
+
+Each stands as its options, which are a `UsageError` outside their range, and its formula for many
+steps at once.
+"""
 
 from __future__ import annotations
 
@@ -13,41 +17,17 @@ from numpy.typing import NDArray
 from sgdfit.choice import number, spell, whole
 from sgdfit.errors import UsageError
 
-__all__ = [
-    "SCHEDULES",
-    "AnySchedule",
-    "Schedule",
-    "constant",
-    "cosine",
-    "describe",
-    "exponential",
-    "inverse_time",
-    "step_decay",
-    "tabulate",
-    "warm_up",
-]
-
 Array: TypeAlias = NDArray[np.float64]
 AnySchedule: TypeAlias = Callable[[int], float]
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """A built-in schedule: called with a step it returns the rate, as a user's function does.
+    """A built-in schedule: called with a step it returns the rate, as a user's function does."""
 
-    Attributes
-    ----------
-    name : str
-        Its name in `SCHEDULES`.
-    options : tuple of (str, value)
-        What the factory of that name was given.
-    rates : callable
-        Many steps at once, float64 in and out.
-    """
-
-    name: str
-    options: tuple[tuple[str, Any], ...]
-    rates: Callable[[Array], Array] = field(compare=False, repr=False)
+    name: str  # in SCHEDULES
+    options: tuple[tuple[str, Any], ...]  # what the factory of that name was given
+    rates: Callable[[Array], Array] = field(compare=False, repr=False)  # of many steps
 
     def __call__(self, step: int) -> float:
         """Return the learning rate of one step, counted from 0."""
@@ -59,133 +39,77 @@ class Schedule:
 
 
 def constant(rate: float) -> Schedule:
-    """Return the schedule of the same rate at each step.
+    """Return the schedule of the same rate, 0 or more, at each step.
 
     Examples
     --------
     >>> constant(0.1)(1000)
     0.1
     """
-    rate = _least_0(rate, "rate", "constant")
-    return Schedule("constant", (("rate", rate),), lambda step: np.full(step.shape, rate))
+    return _schedule("constant", lambda step, rate: np.full(step.shape, rate), **locals())
 
 
 def inverse_time(rate: float, decay: float) -> Schedule:
     """Return ``rate / (1 + decay * step)`` (Robbins and Monro 1951, Ann. Math. Stat. 22, 400).
 
-    Parameters
-    ----------
-    rate : float
-        The rate of the first step, 0 or more.
-    decay : float
-        Per step, 0 or more: after ``1 / decay`` steps the rate has halved.
-
-    Raises
-    ------
-    UsageError
-        When an option is outside its range.
+    ``rate`` is that of the first step, 0 or more; after ``1 / decay`` steps it has halved.
 
     Examples
     --------
     >>> inverse_time(0.2, decay=0.01)(100)
     0.1
     """
-    rate = _least_0(rate, "rate", "inverse_time")
-    decay = _least_0(decay, "decay", "inverse_time")
-    options = (("rate", rate), ("decay", decay))
-    return Schedule("inverse_time", options, lambda step: rate / (1.0 + decay * step))
+    return _schedule(
+        "inverse_time", lambda step, rate, decay: rate / (1.0 + decay * step), **locals()
+    )
 
 
 def exponential(rate: float, gamma: float) -> Schedule:
-    """Return ``rate * gamma**step``, as torch's ExponentialLR.
-
-    Parameters
-    ----------
-    rate : float
-        The rate of the first step, 0 or more.
-    gamma : float
-        The factor from one step to the next, 0 or more.
-
-    Raises
-    ------
-    UsageError
-        When an option is outside its range.
+    """Return ``rate * gamma**step``, as torch's ExponentialLR; both are 0 or more.
 
     Examples
     --------
     >>> exponential(0.2, gamma=0.5)(2)
     0.05
     """
-    rate = _least_0(rate, "rate", "exponential")
-    gamma = _least_0(gamma, "gamma", "exponential")
-    options = (("rate", rate), ("gamma", gamma))
-    return Schedule("exponential", options, lambda step: _decayed(rate, gamma, step))
+    return _schedule("exponential", _decayed, **locals())
 
 
 def step_decay(rate: float, size: int, gamma: float = 0.1) -> Schedule:
     """Return ``rate * gamma**(step // size)``, as torch's StepLR.
 
-    Parameters
-    ----------
-    rate : float
-        The rate of the first ``size`` steps, 0 or more.
-    size : int
-        How many steps each rate lasts, 1 or more.
-    gamma : float
-        The factor from one rate to the next, 0 or more.
-
-    Raises
-    ------
-    UsageError
-        When an option is outside its range.
+    ``rate`` and ``gamma`` are 0 or more; each rate lasts ``size`` steps, 1 or more.
 
     Examples
     --------
     >>> tabulate(step_decay(0.2, size=2, gamma=0.5), 0, 5)
     array([0.2 , 0.2 , 0.1 , 0.1 , 0.05])
     """
-    rate = _least_0(rate, "rate", "step_decay")
-    size = whole(size, "size of step_decay", 1)
-    gamma = _least_0(gamma, "gamma", "step_decay")
-    options = (("rate", rate), ("size", size), ("gamma", gamma))
-    return Schedule("step_decay", options, lambda step: _decayed(rate, gamma, step // size))
+    return _schedule(
+        "step_decay",
+        lambda step, rate, size, gamma: _decayed(step // size, rate, gamma),
+        **locals(),
+    )
 
 
 def cosine(rate: float, steps: int, floor: float = 0.0) -> Schedule:
     """Fall from ``rate`` to ``floor`` along half a cosine, as torch's CosineAnnealingLR.
 
-    After ``steps`` it rises again, and so forth, as torch's does; Loshchilov and Hutter 2017,
-    ICLR, equation 5, without restarts.
-
-    Parameters
-    ----------
-    rate : float
-        The rate of the first step, 0 or more.
-    steps : int
-        After how many steps ``floor`` is reached, 1 or more.
-    floor : float
-        The lowest rate, 0 or more.
-
-    Raises
-    ------
-    UsageError
-        When an option is outside its range.
+    ``floor``, 0 or more, is reached after ``steps``, 1 or more; then the rate rises again, and so
+    forth, as torch's does; Loshchilov and Hutter 2017, ICLR, equation 5, without restarts.
 
     Examples
     --------
     >>> tabulate(cosine(0.2, steps=2), 0, 5).round(3)
     array([0.2, 0.1, 0. , 0.1, 0.2])
     """
-    rate = _least_0(rate, "rate", "cosine")
-    steps = whole(steps, "steps of cosine", 1)
-    floor = _least_0(floor, "floor", "cosine")
 
-    def rates(step: Array) -> Array:
+    def rates(step: Array, rate: float, steps: int, floor: float) -> Array:
         # The remainder keeps the angle exact however many periods have passed.
         angle = np.pi * np.mod(step, 2 * steps) / steps
         return floor + (rate - floor) * (1.0 + np.cos(angle)) / 2.0
 
-    return Schedule("cosine", (("rate", rate), ("steps", steps), ("floor", floor)), rates)
+    return _schedule("cosine", rates, rate=rate, steps=steps, floor=floor)
 
 
 def warm_up(
@@ -193,49 +117,25 @@ def warm_up(
 ) -> Schedule:
     """Rise evenly from ``start * rate`` to ``rate``, then stay or follow another schedule.
 
-    As torch's LinearLR, followed by ``then`` as in SequentialLR.
-
-    Parameters
-    ----------
-    rate : float
-        The rate after the warm-up, 0 or more.
-    steps : int
-        How many steps the warm-up lasts, 1 or more.
-    start : float
-        The share of ``rate`` at the first step, above 0, at most 1.
-    then : callable, optional
-        The schedule that follows, its step counted from 0 again; by default constant.
-
-    Raises
-    ------
-    UsageError
-        When an option is outside its range.
+    As torch's LinearLR, followed by ``then`` as in SequentialLR: a schedule whose step is counted
+    from 0 again. The rise takes ``steps``, 1 or more; ``start`` is above 0, at most 1.
 
     Examples
     --------
     >>> tabulate(warm_up(0.4, steps=2, start=0.5, then=exponential(0.4, gamma=0.5)), 0, 4)
     array([0.2, 0.3, 0.4, 0.2])
     """
-    rate = _least_0(rate, "rate", "warm_up")
-    steps = whole(steps, "steps of warm_up", 1)
-    share = number(start, "start of warm_up")
-    if not 0.0 < share <= 1.0:
-        raise UsageError(f"start of warm_up must be above 0 and at most 1, not {start!r}.")
-    if then is not None and not callable(then):
-        raise UsageError(
-            "then of warm_up must be a schedule such as cosine(0.1, 100), or a function"
-            f" step -> rate, not {then!r}."
-        )
 
-    def rates(step: Array) -> Array:
-        found: Array = rate * (share + (1.0 - share) * np.minimum(step, steps) / steps)
+    def rates(
+        step: Array, rate: float, steps: int, start: float, then: AnySchedule | None
+    ) -> Array:
+        found: Array = rate * (start + (1.0 - start) * np.minimum(step, steps) / steps)
         later = step >= steps
         if then is not None and later.any():
             found[later] = _evaluated(then, step[later] - steps)
         return found
 
-    options = (("rate", rate), ("steps", steps), ("start", share), ("then", then))
-    return Schedule("warm_up", options, rates)
+    return _schedule("warm_up", rates, rate=rate, steps=steps, start=start, then=then)
 
 
 SCHEDULES: dict[str, Callable[..., Schedule]] = {
@@ -249,38 +149,42 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
 """The schedules by name."""
 
 
-def _least_0(value: float, option: str, name: str) -> float:
-    result = number(value, f"{option} of {name}")
+def _schedule(name: str, rates: Callable[..., Array], **options: Any) -> Schedule:
+    """Return the schedule of the formula ``rates``, a function of the steps and the options."""
+    checked = {option: _option(value, option, name) for option, value in options.items()}
+    return Schedule(name, tuple(checked.items()), functools.partial(rates, **checked))
+
+
+def _option(value: Any, option: str, name: str) -> Any:
+    what = f"{option} of {name}"
+    if option in ("size", "steps"):
+        return whole(value, what, 1)
+    if option == "then":
+        if value is not None and not callable(value):
+            raise UsageError(
+                f"{what} must be a schedule such as cosine(0.1, 100), or a function"
+                f" step -> rate, not {value!r}."
+            )
+        return value
+    result = number(value, what)
+    if option == "start" and not 0.0 < result <= 1.0:
+        raise UsageError(f"{what} must be above 0 and at most 1, not {value!r}.")
     if result < 0.0:
-        raise UsageError(f"{option} of {name} must be 0 or more, not {value!r}.")
+        raise UsageError(f"{what} must be 0 or more, not {value!r}.")
     return result
 
 
-def _decayed(rate: float, gamma: float, step: Array) -> Array:
+def _decayed(step: Array, rate: float, gamma: float) -> Array:
     # What overflows is reported by `tabulate`, with its step.
     with np.errstate(over="ignore", invalid="ignore"):
         return rate * np.power(gamma, step)
 
 
 def tabulate(schedule: AnySchedule, first: int, count: int) -> Array:
-    """Return the learning rates of the steps ``first`` to ``first + count - 1``.
+    """Return the learning rates of the steps ``first`` to ``first + count - 1``, float64[count].
 
     The built-in schedules are evaluated at once; any other function is called once a step, with
     a Python int.
-
-    Parameters
-    ----------
-    schedule : callable
-        Step, counted from 0 -> learning rate.
-    first : int
-        The first step, 0 or more.
-    count : int
-        How many steps.
-
-    Returns
-    -------
-    float64[count]
-        The rates.
 
     Raises
     ------
@@ -315,17 +219,13 @@ def describe(schedule: AnySchedule) -> str:
     --------
     >>> describe(warm_up(0.2, 10, then=cosine(0.2, 90)))
     'warm_up(rate=0.2, steps=10, then=cosine(rate=0.2, steps=90))'
-    >>> def halving(step): return 0.5**step
-    >>> describe(halving)
-    'halving'
     """
     if isinstance(schedule, Schedule):
-        shown = {
-            option: describe(value) if callable(value) else value
-            for option, value in schedule.options
-        }
+        shown = {k: describe(v) if callable(v) else v for k, v in schedule.options}
         return spell(schedule.name, SCHEDULES[schedule.name], shown)
-    return _name_of(schedule)
+    while isinstance(schedule, functools.partial):
+        schedule = schedule.func
+    return str(getattr(schedule, "__name__", type(schedule).__name__))
 
 
 def _evaluated(schedule: AnySchedule, steps: Array) -> Array:
@@ -341,12 +241,6 @@ def _called(schedule: AnySchedule, step: int) -> float:
         return number(value, "a learning rate")
     except UsageError:
         raise UsageError(
-            f"The schedule {_name_of(schedule)} returns {value!r} at step {step};"
+            f"The schedule {describe(schedule)} returns {value!r} at step {step};"
             " it must return a finite number, 0 or more."
         ) from None
-
-
-def _name_of(function: Callable[..., Any]) -> str:
-    if isinstance(function, functools.partial):
-        return _name_of(function.func)
-    return getattr(function, "__name__", type(function).__name__)
