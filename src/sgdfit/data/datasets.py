@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgdfit.data.condition import Condition
 from sgdfit.data.files import Origin, Stamp, in_memory, origin_of, short_names, unchanged
 from sgdfit.data.floats import kind_of, plain_type
 from sgdfit.data.formats import (
@@ -26,7 +25,7 @@ from sgdfit.data.formats import (
 from sgdfit.data.opening import gathered_table
 from sgdfit.data.rows import scanned_table
 from sgdfit.data.table import ColumnStatistics, Dataset, RowGroup, Table, batch_rows, clean_names
-from sgdfit.data.where import extremes_of, filtered, filtered_row_group, possible_truth
+from sgdfit.data.where import Condition, extremes_of, filtered, filtered_row_group, may_match
 from sgdfit.errors import DataError, reason_of
 
 
@@ -244,7 +243,7 @@ def _agree(one: str, other: str) -> bool:
 
 
 def _may_match(origin: Origin, condition: Condition) -> bool:
-    return possible_truth(condition.tree, constant_statistics(origin)).true
+    return may_match(condition.tree, constant_statistics(origin)).some
 
 
 def constant_statistics(origin: Origin) -> Callable[[str], ColumnStatistics | None]:
@@ -275,10 +274,10 @@ def _kept(
         raw = layout.columns.get(name)
         return constant(name) if raw is None else group.statistics(raw)
 
-    seen = possible_truth(condition.tree, known)
-    if not seen.true:
+    match = may_match(condition.tree, known)
+    if not match.some:
         return None
-    return checked if seen.certain else filtered_row_group(checked, condition)
+    return checked if match.every else filtered_row_group(checked, condition)
 
 
 def _checked(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import itertools
 import os
@@ -11,17 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from sgdfit.data.floats import Place, as_floats, kind_of, shown
+from sgdfit.data.floats import Place, as_arrow, kind_of, numbers_of, shown
 from sgdfit.data.formats import reading
-from sgdfit.data.rows import arrow_floats, read_once, scanned_table
+from sgdfit.data.rows import read_once, scanned_table
 from sgdfit.data.table import BATCH_ROWS, Dataset, RowGroup, Table, clean_names
 from sgdfit.data.text.text_files import Prefixed
 from sgdfit.errors import DataError, listed, reason_of
 
 __all__ = ["lazy_scan", "open_arrow_stream", "open_batches", "open_reader"]
-
-# What Arrow is asked to infer; all else becomes floating-point numbers at once.
-INFERRED = "OUSTMm"
 
 
 def open_reader(data: Any, label: str) -> Table:
@@ -231,7 +227,7 @@ class _Seen:
                 f" first has {listed(self.names)}; yield batches with the same columns"
             )
         raw = [
-            _arrow(value, Place(self.names[place], self.label, table.line, first=self.rows))
+            as_arrow(value, Place(self.names[place], self.label, table.line, first=self.rows))
             for place, value in zip(places, table.fetch(places), strict=True)
         ]
         for place, column in zip(places, raw, strict=True):
@@ -262,22 +258,4 @@ class _Seen:
                 " same length"
             )
         (rows,) = lengths
-        return [
-            arrow_floats(np.full(rows, c, np.float64)) if np.isscalar(c) else c for c in columns
-        ]
-
-
-def _arrow(value: Any, place: Place) -> Any:
-    """Return a column as Arrow holds it, or a number that stands for every row."""
-    import pyarrow as pa
-
-    if isinstance(value, pa.Array | pa.ChunkedArray):
-        return value
-    if hasattr(value, "__arrow_c_stream__"):
-        return pa.chunked_array(value)
-    kind = getattr(value, "dtype", None)
-    if isinstance(value, list | tuple) or (getattr(kind, "kind", "") or "-") in INFERRED:
-        with contextlib.suppress(pa.ArrowException, TypeError, ValueError, OverflowError):
-            return pa.array(value, from_pandas=True)
-    floats = as_floats(value, place)
-    return arrow_floats(floats) if floats.ndim else float(floats)
+        return [numbers_of(np.full(rows, c, np.float64)) if np.isscalar(c) else c for c in columns]

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from sgdfit.data.condition import Condition, read_condition
 from sgdfit.data.datasets import completed, constant_statistics, open_arrow_dataset, open_dataset
 from sgdfit.data.files import (
     Origin,
@@ -44,7 +43,7 @@ from sgdfit.data.table import Dataset, RowGroup, Table, clean_names
 from sgdfit.data.text.delimited import open_delimited
 from sgdfit.data.text.text_files import SMALL, TextPlace, file_place, held, scan_text, stream_place
 from sgdfit.data.text.text_files import opened as text_opened
-from sgdfit.data.where import filtered, possible_truth
+from sgdfit.data.where import Condition, filtered, may_match, read_condition
 from sgdfit.errors import DataError, did_you_mean
 
 NAMES_SHOWN = 3
@@ -129,7 +128,7 @@ def _open_text(
 ) -> Table:
     if condition is not None:
         files = [
-            (o, c) for o, c in files if possible_truth(condition.tree, constant_statistics(o)).true
+            (o, c) for o, c in files if may_match(condition.tree, constant_statistics(o)).some
         ] or files[:1]
     places = [_place(origin, compression) for origin, compression in files]
     origins = [origin for origin, _ in files]
@@ -293,7 +292,7 @@ def open_table(data: object, where: str | None = None) -> Table:
         Folders called ``name=value`` within a folder or a pattern give their files a column.
     where : str, optional
         Which rows count, such as ``"x > 0 and site == 'A'"``; see
-        `sgdfit.data.condition.read_condition`. Files and row groups that can hold none of
+        `sgdfit.data.where.read_condition`. Files and row groups that can hold none of
         them are not read.
 
     Raises

@@ -235,7 +235,7 @@ def scanned_table(dataset: Dataset, where: str = "") -> Table:
                 part.append(column)
         counts[:] = found
         if where and names and not any(found):
-            raise DataError(f"no row of {dataset.label} meets where={where!r}; widen the condition")
+            raise DataError(no_row_meets(dataset.label, where))
         return [_concatenated(part) for part in parts]
 
     def line(row: int) -> str:
@@ -247,6 +247,11 @@ def scanned_table(dataset: Dataset, where: str = "") -> Table:
         return ""
 
     return Table(dataset.names, dataset.label, fetch, line, dataset.decimal, dataset)
+
+
+def no_row_meets(label: str, where: str) -> str:
+    """Return the sentence that says so."""
+    return f"no row of {label} meets where={where!r}; widen the condition"
 
 
 def _concatenated(part: list[Array]) -> Array:
@@ -295,22 +300,6 @@ def batch_floats(
         return Place(name, piece.label, line, dataset.decimal, piece.first + offset)
 
     return tuple(as_floats(batch.column(k), place(name)) for k, name in enumerate(names))
-
-
-def arrow_floats(column: Array) -> Any:
-    """Return float64 or float32 as an Arrow array over the same memory.
-
-    `pyarrow.array` would import pandas wherever it is installed, which takes 60 MB.
-
-    Examples
-    --------
-    >>> arrow_floats(np.array([1.0, np.nan])).to_pylist()
-    [1.0, nan]
-    """
-    import pyarrow as pa
-
-    kind = pa.float32() if column.dtype == np.float32 else pa.float64()
-    return pa.Array.from_buffers(kind, len(column), [None, pa.py_buffer(column)])
 
 
 def read_once(label: str, read: Read) -> Read:

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgdfit.data.rows import aligned, arrow_floats, float_blocks
+from sgdfit.data.floats import numbers_of
+from sgdfit.data.rows import aligned, float_blocks
 from sgdfit.data.table import BATCH_ROWS, Dataset, RowGroup
 from sgdfit.errors import DataError, reason_of
 
@@ -121,7 +122,7 @@ class Kept(NamedTuple):
         import pyarrow as pa
 
         if self.columns:
-            return pa.record_batch([arrow_floats(self.columns[k]) for k in places], list(names))
+            return pa.record_batch([numbers_of(self.columns[k]) for k in places], list(names))
         try:
             return self._read_file(places, names)
         except (OSError, pa.ArrowException) as error:
@@ -199,7 +200,7 @@ class Keeper:
     def _write(self, columns: tuple[Array, ...], folder: SpillFolder) -> None:
         import pyarrow as pa
 
-        batch = pa.record_batch([arrow_floats(column) for column in columns], list(self.names))
+        batch = pa.record_batch([numbers_of(column) for column in columns], list(self.names))
         if batch.schema != self.schema:
             # Numbers may become longer in the middle of the data; a file has one type a column.
             self._finish()

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgdfit.data.floats import Place, as_floats
+from sgdfit.data.floats import Place, as_arrow, as_floats, numbers_of
 from sgdfit.errors import DataError, UsageError, did_you_mean, listed
 
 # Three float64 columns of this many rows take 1.5 MB, which stays in a second-level cache.
@@ -411,6 +411,30 @@ class Table:
         }
         columns = self._level(arrays)
         return settle(columns, self.label, missing, self.line)
+
+    def arrow(self, positions: Sequence[int]) -> Any:
+        """Return columns as an Arrow table, text as text.
+
+        Raises
+        ------
+        DataError
+            When they have different lengths.
+        """
+        import pyarrow as pa
+
+        names = [self.names[place] for place in positions]
+        raw = [
+            as_arrow(value, Place(name, self.label, self.line, self.decimal))
+            for name, value in zip(names, self.fetch(positions), strict=True)
+        ]
+        lengths = sorted({len(column) for column in raw if not np.isscalar(column)}) or [1]
+        if len(lengths) > 1:
+            raise DataError(
+                f"the columns {listed(names)} of {self.label} have"
+                f" {' and '.join(f'{n:,}' for n in lengths)} rows; give all columns the same length"
+            )
+        wide = [numbers_of(np.full(lengths[0], c)) if np.isscalar(c) else c for c in raw]
+        return pa.table(wide, names)
 
     def check(self, names: Sequence[str]) -> None:
         """Refuse names that are none of a column, or of several.

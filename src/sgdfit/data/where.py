@@ -1,7 +1,9 @@
-"""Only the rows that meet a condition: of batches, of tables, and of row groups by their extremes.
+"""Only the rows that meet a condition, such as ``x > 0 and site == 'A'``.
 
-Comparisons have three values, as in SQL: with something missing, a null or NaN, they are not known,
-and a row counts only where the whole condition is known to be true.
+The text is cut into tokens, and each becomes a line of Python in which a single name stands for all
+columns, numbers and texts: Python's own parser tells what binds how, and nothing is ever executed.
+As in SQL, a comparison with something missing, a null or NaN, chooses no row, and its negation
+neither: ``not`` is therefore carried down to the comparisons, each of which has a reverse.
 """
 
 from __future__ import annotations
@@ -9,40 +11,85 @@ from __future__ import annotations
 import ast
 import datetime
 import functools
-import itertools
 import math
+import re
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from sgdfit.data.condition import Condition
 from sgdfit.data.floats import (
-    Place,
-    array_of,
     as_bools,
-    bools_of,
-    floats_of_decimals,
+    comparable,
     kind_of,
-    numbers_of,
     plain_type,
-    raw_array,
     scalar_of,
 )
-from sgdfit.data.rows import scanned_table
-from sgdfit.data.table import BATCH_ROWS, ColumnStatistics, Dataset, RowGroup, Table
-from sgdfit.errors import DataError, reason_of
+from sgdfit.data.rows import no_row_meets, scanned_table
+from sgdfit.data.table import BATCH_ROWS, ColumnStatistics, RowGroup, Table
+from sgdfit.errors import DataError, FormulaError, UsageError, did_you_mean, listed, reason_of
 
-Array = np.ndarray[Any, Any]
+MAX_CHARACTERS = 100_000
+MAX_DEPTH = 100
+# Longer integers are read as floats: Python refuses them from some length on.
+DIGITS = 300
 
-FUNCTIONS = {
-    ast.Eq: "equal",
-    ast.NotEq: "not_equal",
-    ast.Lt: "less",
-    ast.LtE: "less_equal",
-    ast.Gt: "greater",
-    ast.GtE: "greater_equal",
+SPELLINGS = {"=": "==", "<>": "!=", "≤": "<=", "≥": ">=", "≠": "!=", "−": "-", "·": "*", "×": "*",
+             "÷": "/", "none": "null"}  # fmt: skip
+PYTHON = {**dict.fromkeys(("name", "text", "number", "truth"), "_"), "null": "None", "end": ""}
+TOKEN = re.compile(
+    r"""(?P<space>\s+)
+    | (?P<number>(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)
+    | (?P<word>(?i:not\s+in|is\s+not|and|or|not|in|is|null|none|true|false)\b)
+    | (?P<name>[^\W\d]\w*)
+    | (?P<quoted>`(?:[^`]|``)+`)
+    | (?P<text>'(?:[^']|'')*'|"(?:[^"]|"")*")
+    | (?P<operator>==|!=|<=|>=|<>|[-+*/()\[\],<>=≤≥≠−·×÷])""",
+    re.VERBOSE,
+)
+ADVICE = {
+    "&": "write and",
+    "|": "write or",
+    "!": "write not, or != in a comparison",
+    "~": "write not",
+    "'": "the quotation mark is never closed",
+    '"': "the quotation mark is never closed",
+    "`": "the backtick is never closed",
+    ".": "a name with points or blanks is written in backticks, as in `my.column`",
+    "^": "a condition has no powers; write x*x",
+    "%": "a condition has no remainders",
+}
+ALLOWED = (
+    "a condition compares columns, numbers and text in quotation marks, as in x > 0, in [1, 2] or"
+    " is null, and joins comparisons with and, or, not"
+)
+TOO_DEEP = f"the condition is nested more than {MAX_DEPTH} deep; write it with fewer signs"
+
+# What Arrow, or this module, calls a comparison and its negation.
+COMPARISONS: dict[type[ast.cmpop], tuple[str, str]] = {
+    ast.Eq: ("equal", "not_equal"),
+    ast.NotEq: ("not_equal", "equal"),
+    ast.Lt: ("less", "greater_equal"),
+    ast.LtE: ("less_equal", "greater"),
+    ast.Gt: ("greater", "less_equal"),
+    ast.GtE: ("greater_equal", "less"),
+    ast.In: ("in", "not in"),
+    ast.NotIn: ("not in", "in"),
+    ast.Is: ("missing", "there"),
+    ast.IsNot: ("there", "missing"),
+}
+MIRRORED = {"less": "greater", "less_equal": "greater_equal", "greater": "less",
+            "greater_equal": "less_equal"}  # fmt: skip
+# What can be compared, and with what.
+KINDS = {
+    "numbers": "compare it with a number, without quotation marks",
+    "text": "write '{}' in quotation marks",
+    "times": "write a date or time in quotation marks, as '2024-03-01' or '2024-03-01T12:30'",
+    "truth values": "compare it with true or false",
+}
+ARITHMETIC: dict[type[ast.operator], str] = {
     ast.Add: "add",
     ast.Sub: "subtract",
     ast.Mult: "multiply",
@@ -50,15 +97,228 @@ FUNCTIONS = {
 }
 
 
-def mask_of(condition: Condition, batch: Any) -> Any:
-    """Return an Arrow array of truth values without nulls, one a row of ``batch``.
+class Comparison(NamedTuple):
+    """A comparison: its function, an operand with a column, and what that is compared with."""
 
-    Parameters
-    ----------
-    condition : Condition
-        What rows have to meet.
-    batch : pyarrow.RecordBatch
-        Holds the columns ``condition.names`` by these names.
+    function: str
+    left: ast.expr
+    right: ast.expr
+
+
+class Joined(NamedTuple):
+    """Conditions of which all have to be met, or one."""
+
+    all: bool
+    parts: Sequence[Joined | Comparison]
+
+
+class Condition(NamedTuple):
+    """Which rows count: as the user wrote it, what it says, and the columns that it looks at."""
+
+    text: str
+    tree: Joined | Comparison
+    names: tuple[str, ...]
+
+    def check(self, names: Sequence[str], label: str) -> None:
+        """Refuse columns that are not among ``names``, or that two bear."""
+        for name in self.names:
+            count = list(names).count(name)
+            if count > 1:
+                raise DataError(
+                    f"{label} has {count} columns named {name!r}; rename all but one of them"
+                )
+            if not count:
+                quote = f" (If {name!r} is text, write it in quotation marks.)"
+                raise DataError(
+                    f"where={self.text!r} looks at {name!r}, which is no column of {label};"
+                    f" its columns are {listed(names)}.{did_you_mean(name, names)}"
+                    f"{quote * name.isidentifier()}"
+                )
+
+
+def read_condition(text: str) -> Condition:
+    """Read ``text``.
+
+    Comparisons are ``== != < <= > >=``, also chained; ``in [1, 2]``, ``not in``, ``is null`` and
+    ``is not null``; they are joined by ``and``, ``or``, ``not`` and brackets. Operands are
+    columns, numbers, text in quotation marks (doubled to stand in a text), ``true`` and
+    ``false``, and sums, differences, products and quotients of columns and numbers. Times are
+    compared with text, as in ``t >= '2024-03-01'``. A name that is no plain word is written in
+    backticks. As in SQL, a comparison with a missing value, NaN among them, chooses no row.
+
+    Raises
+    ------
+    FormulaError
+        When it cannot be read; the place is shown.
+    UsageError
+        When it is no text, or empty.
+
+    Examples
+    --------
+    >>> read_condition("0 < x <= 2 and `my site` in ['A', 'B']").names
+    ('x', 'my site')
+    """
+    if not isinstance(text, str) or not text.strip():
+        raise UsageError(f'where={text!r} is no condition; write text such as "x > 0 and y < 3"')
+    if len(text) > MAX_CHARACTERS:
+        raise UsageError(
+            f"where has {len(text):,} characters; at most {MAX_CHARACTERS:,} are allowed"
+        )
+    parser = _Parser(text)
+    names = tuple(dict.fromkeys(token.value for token in parser.tokens if token.kind == "name"))
+    whole = parser.python()
+    if not names:
+        raise UsageError(
+            f'where={text!r} names no column; compare one, as in "x > 0" (what stands in quotation'
+            " marks is text; a name with blanks is written in backticks, as in `my site`)"
+        )
+    return Condition(text, parser.condition(whole, negated=False), names)
+
+
+class _Token(NamedTuple):
+    kind: str  # a key of PYTHON, or the word or operator itself
+    text: str
+    position: int
+    value: Any = None
+
+
+def _tokens(text: str) -> list[_Token]:
+    found, position = [], 0
+    while position < len(text):
+        match = TOKEN.match(text, position)
+        if match is None:
+            character = text[position]
+            advice = ADVICE.get(character, "allowed are comparisons of columns, and, or, not")
+            shown = repr(character) if character.isprintable() else f"U+{ord(character):04X}"
+            raise FormulaError(
+                f"the character {shown} has no place in a condition: {advice}", text, position
+            )
+        if match.lastgroup != "space":
+            found.append(_token(str(match.lastgroup), match.group(), position))
+        position = match.end()
+    return [*found, _Token("end", "", len(text))]
+
+
+def _token(kind: str, text: str, position: int) -> _Token:
+    word = " ".join(text.lower().split())
+    if kind == "number":
+        whole = text.isdecimal() and len(text) <= DIGITS
+        return _Token(kind, text, position, int(text) if whole else float(text))
+    if kind == "text":
+        return _Token(kind, text, position, text[1:-1].replace(text[0] * 2, text[0]))
+    if kind == "quoted":
+        text = text[1:-1].replace("``", "`").strip()
+    if kind in ("quoted", "name"):
+        return _Token("name", text, position, unicodedata.normalize("NFKC", text))
+    if word in ("true", "false"):
+        return _Token("truth", text, position, word == "true")
+    return _Token(SPELLINGS.get(word, word), text, position)
+
+
+class _Parser:
+    def __init__(self, text: str) -> None:
+        self.text, self.tokens = text, _tokens(text)
+
+    def refuse(self, message: str, place: int) -> NoReturn:
+        raise FormulaError(message, self.text, self.tokens[place].position)
+
+    def python(self) -> ast.expr:
+        """Parse the tokens, a line each: the line of a node or an error tells which it is."""
+        lines = [PYTHON.get(token.kind, token.kind) for token in self.tokens]
+        try:
+            return ast.parse(" \\\n".join(lines) + "\n", mode="eval").body
+        except SyntaxError as error:
+            place = min(max(error.lineno or 1, 1), len(self.tokens)) - 1
+            token, before = self.tokens[place], self.tokens[max(place - 1, 0)]
+            if token.kind == "end":
+                self.refuse(
+                    "the condition ends where a column, a number or a text should follow", place
+                )
+            if "closed" in error.msg:
+                self.refuse(f"the bracket {token.text!r} is never closed", place)
+            if place and before.kind == token.kind == "name":
+                self.refuse(
+                    f"{token.text!r} follows another name; join conditions with and, or; a name"
+                    f" with blanks is written in backticks, `{before.text} {token.text}`",
+                    place,
+                )
+            self.refuse(f"{token.text!r} cannot stand here; {ALLOWED}", place)
+        except (MemoryError, RecursionError):
+            self.refuse(TOO_DEEP, 0)
+
+    def condition(self, node: ast.expr, negated: bool, depth: int = 0) -> Joined | Comparison:
+        """Return what a node says, or its negation."""
+        if depth > MAX_DEPTH:
+            self.refuse(TOO_DEEP, node.lineno - 1)
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+            return self.condition(node.operand, not negated, depth + 1)
+        if isinstance(node, ast.BoolOp):
+            parts = [self.condition(part, negated, depth + 1) for part in node.values]
+            return Joined(isinstance(node.op, ast.And) != negated, parts)
+        if not isinstance(node, ast.Compare):
+            return self.compared("equal", node, ast.Constant(not negated), depth)
+        sides = [node.left, *node.comparators]
+        links = zip(node.ops, sides, node.comparators, strict=False)
+        return Joined(not negated, [self.comparison(*link, negated, depth) for link in links])
+
+    def comparison(
+        self, operator: ast.cmpop, left: ast.expr, right: ast.expr, negated: bool, depth: int
+    ) -> Comparison:
+        function = COMPARISONS[type(operator)][negated]
+        if isinstance(operator, ast.In | ast.NotIn):
+            return self.compared(function, left, self.constants(right), depth)
+        if not isinstance(operator, ast.Is | ast.IsNot):
+            one = self.operand(left, depth)
+            if isinstance(one, ast.Constant):
+                return self.compared(MIRRORED.get(function, function), right, one, depth)
+            return Comparison(function, one, self.operand(right, depth))
+        if not isinstance(right, ast.Constant):
+            words = "after is, write null or not null; to compare values, write =="
+            self.refuse(words, right.lineno - 1)
+        return self.compared(function, left, right, depth)
+
+    def compared(self, function: str, left: ast.expr, right: ast.expr, depth: int) -> Comparison:
+        one = self.operand(left, depth)
+        if isinstance(one, ast.Constant):
+            self.refuse(f"no column is compared here; {ALLOWED}", left.lineno - 1)
+        return Comparison(function, one, right)
+
+    def operand(self, node: ast.expr, depth: int) -> ast.expr:
+        place = node.lineno - 1
+        if depth > MAX_DEPTH:
+            self.refuse(TOO_DEEP, place)
+        if isinstance(node, ast.Name):
+            token = self.tokens[place]
+            return ast.Name(token.value) if token.kind == "name" else ast.Constant(token.value)
+        if isinstance(node, ast.BinOp) and type(node.op) in ARITHMETIC:
+            left, right = (self.operand(side, depth + 1) for side in (node.left, node.right))
+            if any(isinstance(getattr(side, "value", 0), str) for side in (left, right)):
+                self.refuse("only numbers can be added, subtracted, multiplied, divided", place)
+            return ast.BinOp(left, node.op, right)
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.UAdd | ast.USub):
+            inner = self.operand(node.operand, depth + 1)
+            if isinstance(node.op, ast.UAdd):
+                return inner
+            if isinstance(inner, ast.Constant) and isinstance(inner.value, int | float):
+                return ast.Constant(-inner.value)
+            return ast.BinOp(ast.Constant(0), ast.Sub(), inner)
+        if isinstance(node, ast.Constant):
+            self.refuse("nothing equals null; write is null, or is not null", place)
+        self.refuse(f"{self.tokens[place].text!r} cannot stand here; {ALLOWED}", place)
+
+    def constants(self, side: ast.expr) -> ast.List:
+        place = side.lineno - 1
+        items = side.elts if isinstance(side, ast.List | ast.Tuple) else [side]
+        if items == [side] and self.tokens[place - 1].kind != "(":
+            self.refuse("after in comes a list, such as ['A', 'B'] or [1, 2]", place)
+        values = [self.operand(item, 0) for item in items]
+        if not values or not all(isinstance(value, ast.Constant) for value in values):
+            self.refuse("a list after in holds numbers or text in quotation marks", place)
+        return ast.List(values)
+
+
+def mask_of(condition: Condition, batch: Any) -> Any:
+    """Return an Arrow array of truth values without nulls, one a row of a record batch.
 
     Raises
     ------
@@ -68,7 +328,6 @@ def mask_of(condition: Condition, batch: Any) -> Any:
     Examples
     --------
     >>> import pyarrow as pa
-    >>> from sgdfit.data.condition import read_condition
     >>> batch = pa.record_batch({"x": [1.0, None, 3.0], "s": ["A", "A", "B"]})
     >>> mask_of(read_condition("not x > 2 or s == 'B'"), batch).to_pylist()
     [True, False, True]
@@ -76,236 +335,153 @@ def mask_of(condition: Condition, batch: Any) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    columns = {name: batch.column(name) for name in condition.names}
+    columns = {name: comparable(batch.column(name)) for name in condition.names}
     try:
-        found = _Rows(columns, condition.text).truth(condition.tree)
+        found = _Rows(columns, f"where={condition.text!r}").truth(condition.tree)
     except pa.ArrowException as error:
         raise DataError(
             f"where={condition.text!r} cannot be evaluated ({reason_of(error)}); compare"
             " numbers with numbers, text with text and times with text such as '2024-03-01'"
         ) from error
-    if isinstance(found, pa.Scalar):
-        return pa.repeat(scalar_of(bool(found.as_py()), pa.bool_()), batch.num_rows)
     return pc.fill_null(found, scalar_of(False, pa.bool_())) if found.null_count else found
 
 
 class _Rows:
     """What a condition is for each row of some columns: Arrow's true, false or null."""
 
-    def __init__(self, columns: Mapping[str, Any], text: str) -> None:
-        self.columns = {name: _plain(column) for name, column in columns.items()}
-        self.text = text
+    def __init__(self, columns: Mapping[str, Any], named: str) -> None:
+        self.columns, self.named = columns, named
 
-    def truth(self, node: ast.expr) -> Any:
+    def truth(self, tree: Joined | Comparison) -> Any:
+        import pyarrow as pa
         import pyarrow.compute as pc
-        import pyarrow.types as kinds
 
-        if isinstance(node, ast.UnaryOp):
-            return pc.invert(self.truth(node.operand))
-        if isinstance(node, ast.BoolOp):
-            join = pc.and_kleene if isinstance(node.op, ast.And) else pc.or_kleene
-            return functools.reduce(join, map(self.truth, node.values))
-        if isinstance(node, ast.Compare):
-            return functools.reduce(pc.and_kleene, itertools.starmap(self.compared, _links(node)))
-        value = self.value(node)
-        if kinds.is_boolean(value.type):
-            return value
-        raise DataError(
-            f"where={self.text!r} takes {_words(node)} for true or false, but it holds"
-            f" {kind_of(value.type)}; compare it, as in {_words(node)} > 0"
-        )
+        if isinstance(tree, Joined):
+            join = pc.and_kleene if tree.all else pc.or_kleene
+            return functools.reduce(join, map(self.truth, tree.parts))
+        function, left, right = tree
+        one = self.value(left)
+        if function in ("missing", "there"):
+            missing = pc.is_null(one, nan_is_null=True)
+            return missing if function == "missing" else pc.invert(missing)
+        if kind_of(one.type) == "nothing":
+            return pa.nulls(len(one), pa.bool_())
+        other = [] if isinstance(right, ast.Constant | ast.List) else [self.value(right)]
+        if isinstance(right, ast.List):
+            found = self.among(one, left, right)
+            found = found if function == "in" else pc.invert(found)
+        elif isinstance(right, ast.Constant):
+            found = pc.call_function(function, self.fitted(one, left, right.value))
+        else:
+            found = pc.call_function(function, self.alike(one, other[0], left, right))
+        if function in ("not_equal", "not in"):
+            # Arrow calls NaN unequal to all, which would choose rows that are missing.
+            for side in (one, *other):
+                found = pc.and_kleene(found, pc.equal(side, side))
+        return found
 
     def value(self, node: ast.expr) -> Any:
-        """Evaluate an operand; truth values may be operands too, as in ``flag == true``."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
         if isinstance(node, ast.Name):
             return self.columns[node.id]
         if isinstance(node, ast.Constant):
-            own = {bool: pa.bool_(), str: pa.string()}.get(type(node.value), pa.float64())
-            return _scalar(node.value, own)
-        if not isinstance(node, ast.BinOp):
-            return self.truth(node)
-        sides = []
-        for side in (node.left, node.right):
-            value = self.value(side)
+            return scalar_of(float(node.value))  # type: ignore[arg-type]  # text is not computed with
+        assert isinstance(node, ast.BinOp)  # an operand is nothing else
+        sides = [self.value(side) for side in (node.left, node.right)]
+        for side, value in zip((node.left, node.right), sides, strict=True):
             if kind_of(value.type) not in ("numbers", "nothing"):
                 raise DataError(
-                    f"where={self.text!r} computes with {_words(side)}, which holds"
+                    f"{self.named} computes with {_words(side)}, which holds"
                     f" {kind_of(value.type)}; only numbers can be added, subtracted, multiplied"
                     " and divided"
                 )
-            sides.append(value.cast(pa.float64(), safe=False))
-        return pc.call_function(FUNCTIONS[type(node.op)], sides)
+        wide = [value.cast(pa.float64(), safe=False) for value in sides]
+        return pc.call_function(ARITHMETIC[type(node.op)], wide)
 
-    def compared(self, operator: ast.cmpop, left: ast.expr, right: ast.expr) -> Any:
-        import pyarrow.compute as pc
-
-        one = self.value(left)
-        if isinstance(operator, ast.Is | ast.IsNot):
-            missing = pc.is_null(one, nan_is_null=True)
-            return missing if isinstance(operator, ast.Is) else pc.invert(missing)
-        if isinstance(right, ast.List):
-            among = self.among(one, left, right)
-            return among if isinstance(operator, ast.In) else pc.invert(among)
-        if isinstance(right, ast.Constant):
-            sides = self.fitting(one, left, right)
-        elif isinstance(left, ast.Constant):
-            sides = self.fitting(self.value(right), right, left)[::-1]
-        else:
-            sides = self.alike(one, self.value(right), left, right)
-        return pc.call_function(FUNCTIONS[type(operator)], [_known(side) for side in sides])
-
-    def fitting(self, value: Any, node: ast.expr, constant: ast.Constant) -> tuple[Any, Any]:
+    def fitted(self, value: Any, node: ast.expr, constant: Any) -> list[Any]:
         """Bring a column and a constant to types that Arrow compares exactly."""
         import pyarrow as pa
-        import pyarrow.types as kinds
 
-        if kinds.is_boolean(value.type) and not isinstance(constant.value, bool | str):
-            value = value.cast(pa.int8())
-        try:
-            scalar = _scalar(constant.value, value.type)
-        except (TypeError, ValueError) as error:
-            held = kind_of(value.type)
-            advice = {
-                "numbers": "compare it with a number, without quotation marks",
-                "text": f"write {str(constant.value)!r} in quotation marks",
-                "times": "write a date or time in quotation marks, such as '2024-03-01' or"
-                " '2024-03-01T12:30'",
-                "truth values": "compare it with true or false",
-            }.get(held, "it cannot be compared")
+        held = kind_of(value.type)
+        if isinstance(constant, bool) and held != "truth values":
             raise DataError(
-                f"where={self.text!r} compares {_words(node)}, which holds {held}, with"
-                f" {constant.value!r}; {advice}"
-            ) from error
-        if scalar.type == pa.float64() and not isinstance(value, pa.Scalar):
-            value = value.cast(pa.float64(), safe=False)
-        return value, scalar
+                f"{self.named} takes {_words(node)} for true or false, but it holds {held};"
+                f" compare it, as in {_words(node)} > 0"
+            )
+        if held == "truth values" and isinstance(constant, int | float):
+            value, constant, held = value.cast(pa.int8()), constant + 0, "numbers"
+        if isinstance(constant, str) != (held in ("text", "times")):
+            self.mismatch(node, held, constant)
+        if held == "times":
+            try:
+                return [value, _time(constant, value.type)]
+            except ValueError:
+                self.mismatch(node, held, constant)
+        scalar = _scalar(constant, pa.types.is_integer(value.type), value.type == pa.uint64())
+        wide = value.cast(pa.float64(), safe=False) if scalar.type == pa.float64() else value
+        return [wide, scalar]
+
+    def mismatch(self, node: ast.expr, held: str, constant: Any) -> NoReturn:
+        advice = KINDS.get(held, "it cannot be compared").format(constant)
+        raise DataError(
+            f"{self.named} compares {_words(node)}, which holds {held}, with {constant!r}; {advice}"
+        )
 
     def among(self, value: Any, node: ast.expr, constants: ast.List) -> Any:
-        """Tell values that are one of several, which are looked up type by type."""
+        """Look a value up among constants, type by type."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        value = _known(value)
-        fitted = [self.fitting(value, node, each) for each in constants.elts]  # type: ignore[arg-type]
-        if kind_of(value.type) not in ("numbers", "text"):
-            return functools.reduce(pc.or_kleene, itertools.starmap(pc.equal, fitted))
+        pairs = [self.fitted(value, node, constant.value) for constant in constants.elts]  # type: ignore[attr-defined]
         found = []
-        for kind in dict.fromkeys(scalar.type for _, scalar in fitted):
-            some = [scalar.as_py() for _, scalar in fitted if scalar.type == kind]
-            found.append(pc.is_in(value.cast(kind, safe=False), value_set=array_of(some, kind)))
-        either = functools.reduce(pc.or_, found)
-        return pc.if_else(pc.is_valid(value), either, scalar_of(None, pa.bool_()))
+        for kind in dict.fromkeys(scalar.type for _, scalar in pairs):
+            some = [pa.repeat(scalar, 1) for _, scalar in pairs if scalar.type == kind]
+            wide = next(column for column, scalar in pairs if scalar.type == kind)
+            found.append(pc.is_in(wide.cast(kind, safe=False), value_set=pa.concat_arrays(some)))
+        return functools.reduce(pc.or_, found)
 
-    def alike(self, one: Any, other: Any, left: ast.expr, right: ast.expr) -> tuple[Any, Any]:
+    def alike(self, one: Any, other: Any, left: ast.expr, right: ast.expr) -> list[Any]:
         """Refuse a comparison of columns of different kinds."""
         import pyarrow as pa
 
         kinds = kind_of(one.type), kind_of(other.type)
         if kinds[0] != kinds[1] and "nothing" not in kinds:
             raise DataError(
-                f"where={self.text!r} compares {_words(left)}, which holds {kinds[0]}, with"
+                f"{self.named} compares {_words(left)}, which holds {kinds[0]}, with"
                 f" {_words(right)}, which holds {kinds[1]}; compare columns of one kind"
             )
-        if one.type != other.type and kinds == ("numbers", "numbers"):
-            return one.cast(pa.float64(), safe=False), other.cast(pa.float64(), safe=False)
-        return one, other
-
-
-def _links(node: ast.Compare) -> Iterator[tuple[ast.cmpop, ast.expr, ast.expr]]:
-    """Yield the comparisons of a chain."""
-    return zip(node.ops, [node.left, *node.comparators], node.comparators, strict=False)
+        if one.type == other.type or kinds != ("numbers", "numbers"):
+            return [one, other]
+        return [side.cast(pa.float64(), safe=False) for side in (one, other)]
 
 
 def _words(node: ast.expr) -> str:
-    if isinstance(node, ast.Name):
-        return f"column {node.id!r}"
-    return repr(node.value) if isinstance(node, ast.Constant) else "an expression"
-
-
-def _plain(array: Any) -> Any:
-    """Take off encodings, and choose of each kind a type that Arrow can compare."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.types as kinds
-
-    kind = array.type
-    if isinstance(kind, pa.BaseExtensionType):
-        return _plain(array.storage)
-    if kinds.is_dictionary(kind):
-        return _plain(_plain(array.dictionary).take(array.indices))
-    if kinds.is_run_end_encoded(kind):
-        return _plain(pc.run_end_decode(array))
-    if kind_of(kind) == "text" and not kinds.is_string(kind):
-        array = array.cast(pa.binary()) if kinds.is_fixed_size_binary(kind) else array
-        return array.cast(pa.large_string())
-    if kinds.is_decimal(kind):
-        return numbers_of(floats_of_decimals(array))
-    return array.cast(pa.float64()) if kinds.is_float16(kind) else array
-
-
-def _known(value: Any) -> Any:
-    """Make NaN a null: Arrow calls it unequal to all, which would choose rows that are missing."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.types as kinds
-
-    if isinstance(value, pa.Scalar) or not kinds.is_floating(value.type):
-        return value
-    lost = pc.is_nan(value)
-    if not pc.any(lost).as_py():
-        return value
-    return pc.if_else(lost, pa.scalar(None, value.type), value)
+    return f"column {node.id!r}" if isinstance(node, ast.Name) else "an expression"
 
 
 @functools.lru_cache(maxsize=1024, typed=True)
-def _scalar(value: Any, kind: Any) -> Any:
-    """Return a constant as an Arrow scalar that can be compared with a column of type ``kind``.
-
-    It raises TypeError where it is of another kind, and ValueError for a text that is no time.
-    """
-    import pyarrow as pa
-    import pyarrow.types as kinds
-
-    kind = plain_type(kind)
-    held = kind_of(kind)
-    if held == "nothing":
-        return scalar_of(None, pa.null())
-    if held == "truth values" and isinstance(value, bool):
-        return scalar_of(value, pa.bool_())
-    if held == "text" and isinstance(value, str):
-        return scalar_of(value, pa.string() if kinds.is_string(kind) else pa.large_string())
-    if held == "times" and isinstance(value, str):
-        return _time(value, kind)
-    if held == "numbers" and not isinstance(value, str):
-        return _number(value, kind)
-    raise TypeError(held)
-
-
-def _number(value: float, kind: Any) -> Any:
+def _scalar(value: Any, among_integers: bool, unsigned: bool) -> Any:
     """Keep integers exact where both are; one beyond the type's range compares as infinity does."""
     import pyarrow as pa
-    import pyarrow.types as kinds
 
-    if isinstance(value, int) and kinds.is_integer(kind):
-        unsigned = kind == pa.uint64()
+    if isinstance(value, bool | str):
+        return scalar_of(value)
+    if among_integers and isinstance(value, int):
         least, most = (0, 2**64 - 1) if unsigned else (-(2**63), 2**63 - 1)
         if least <= value <= most:
-            return scalar_of(int(value), pa.uint64() if unsigned else pa.int64())
+            return scalar_of(value, pa.uint64() if unsigned else pa.int64())
         value = math.copysign(math.inf, value)
-    return scalar_of(float(value), pa.float64())
+    return scalar_of(float(value))
 
 
 def _time(text: str, kind: Any) -> Any:
     """Read a time as ISO 8601; without a zone it stands in that of the column."""
     import pyarrow as pa
     import pyarrow.compute as pc
-    import pyarrow.types as kinds
 
-    moment = datetime.datetime.fromisoformat(text.strip())
-    zone = kind.tz if kinds.is_timestamp(kind) else None
+    moment, zone = datetime.datetime.fromisoformat(text.strip()), getattr(kind, "tz", None)
     aware = moment.tzinfo is not None
     bare = moment.astimezone(datetime.UTC).replace(tzinfo=None) if aware else moment
     ticks = (bare - datetime.datetime(1970, 1, 1)) // datetime.timedelta(microseconds=1)
@@ -324,110 +500,77 @@ def extremes_of(low: Any, high: Any, kind: Any) -> Any:
     [1, 3]
     """
     import pyarrow as pa
-    import pyarrow.types as kinds
 
     kind = plain_type(kind)
-    held = kind_of(kind)
-    if low is None or high is None:
+    if low is None or high is None or kind_of(kind) not in KINDS:
         return None
-    if held == "text":
-        both = isinstance(low, str) and isinstance(high, str)
-        return array_of([low, high], pa.large_string()) if both else None
-    if held == "times" or kinds.is_decimal(kind):
-        return pa.array([low, high], kind)
-    return array_of([low, high], kind) if held in ("numbers", "truth values") else None
+    plain = isinstance(low, bool | int | float | str)
+    scalars = [scalar_of(v, kind) if plain else pa.scalar(v, kind) for v in (low, high)]
+    return comparable(pa.concat_arrays([pa.repeat(scalar, 1) for scalar in scalars]))
 
 
-class Possible(NamedTuple):
-    """Whether a condition may be true, false or unknown for some row.
+class Match(NamedTuple):
+    """Whether some rows may meet a condition, and whether all are certain to."""
 
-    What is not certain is taken to be possible.
-    """
-
-    true: bool
-    false: bool
-    null: bool
-
-    @property
-    def certain(self) -> bool:
-        """Whether every row meets it."""
-        return not self.false and not self.null
+    some: bool
+    every: bool
 
 
-ANYTHING = Possible(True, True, True)
+UNKNOWN = Match(True, False)
 Statistics = Callable[[str], ColumnStatistics | None]
 
 
-def possible_truth(tree: ast.expr, statistics: Statistics) -> Possible:
-    """Say what ``tree`` may be in rows whose columns lie within ``statistics``.
+def may_match(tree: Joined | Comparison, statistics: Statistics) -> Match:
+    """Say whether rows whose columns lie within ``statistics`` may meet a condition.
 
     Examples
     --------
     >>> import pyarrow as pa
-    >>> from sgdfit.data.condition import read_condition
     >>> known = {"x": ColumnStatistics(extremes_of(1, 5, pa.int64()), nulls=False)}
-    >>> possible_truth(read_condition("x > 7 or y == 2").tree, known.get).true
-    True
-    >>> possible_truth(read_condition("x > 7 and y == 2").tree, known.get).true
-    False
-    >>> possible_truth(read_condition("x < 7").tree, known.get).certain
-    True
+    >>> may_match(read_condition("x > 7 or y == 2").tree, known.get)
+    Match(some=True, every=False)
+    >>> may_match(read_condition("x > 7 and y == 2").tree, known.get)
+    Match(some=False, every=False)
+    >>> may_match(read_condition("x < 7").tree, known.get)
+    Match(some=True, every=True)
     """
-    if isinstance(tree, ast.UnaryOp):
-        return _opposite(possible_truth(tree.operand, statistics))
-    if isinstance(tree, ast.BoolOp):
-        parts = [possible_truth(part, statistics) for part in tree.values]
-        return _joined(parts, isinstance(tree.op, ast.And))
-    if isinstance(tree, ast.Compare):
-        return _joined([_link(*link, statistics) for link in _links(tree)], True)
-    return ANYTHING
-
-
-def _opposite(part: Possible) -> Possible:
-    return Possible(part.false, part.true, part.null)
-
-
-def _joined(parts: Sequence[Possible], conjunction: bool) -> Possible:
-    every, some = (all, any) if conjunction else (any, all)
-    return Possible(
-        every(p.true for p in parts), some(p.false for p in parts), any(p.null for p in parts)
-    )
-
-
-def _link(operator: ast.cmpop, left: ast.expr, right: ast.expr, statistics: Statistics) -> Possible:
-    if isinstance(operator, ast.NotIn | ast.IsNot | ast.NotEq):
-        same = {ast.NotIn: ast.In(), ast.IsNot: ast.Is(), ast.NotEq: ast.Eq()}[type(operator)]
-        return _opposite(_link(same, left, right, statistics))
-    column, other = (left, right) if isinstance(left, ast.Name) else (right, left)
-    known = statistics(column.id) if isinstance(column, ast.Name) else None
-    if known is None or not isinstance(column, ast.Name):
-        return ANYTHING
-    if isinstance(operator, ast.Is):
-        return Possible(known.nulls, not known.empty, False)
-    if isinstance(other, ast.List):
-        equal = [_link(ast.Eq(), column, each, statistics) for each in other.elts]
-        return _joined(equal, False)
-    if not isinstance(other, ast.Constant):
-        return ANYTHING
+    if isinstance(tree, Joined):
+        parts = [may_match(part, statistics) for part in tree.parts]
+        join = all if tree.all else any
+        return Match(join(part.some for part in parts), join(part.every for part in parts))
+    function, left, right = tree
+    known = statistics(left.id) if isinstance(left, ast.Name) else None
+    if known is None or not isinstance(left, ast.Name):
+        return UNKNOWN
+    if function == "missing":
+        return Match(known.nulls, known.empty)
+    if function == "there":
+        return Match(not known.empty, not known.nulls)
+    if isinstance(right, ast.List):
+        equal = "equal" if function == "in" else "not_equal"
+        each = [Comparison(equal, left, constant) for constant in right.elts]
+        return may_match(Joined(function == "not in", each), statistics)
     if known.empty:
-        return Possible(False, False, True)
-    if known.extremes is None:
-        return ANYTHING
-    rows = _Rows({column.id: known.extremes}, "")
+        return Match(False, False)
+    if known.extremes is None or not isinstance(right, ast.Constant):
+        return UNKNOWN
+    rows = _Rows({left.id: known.extremes}, "")
     try:
-        if isinstance(operator, ast.Eq):
-            below, above = (rows.compared(sign, column, other) for sign in (ast.LtE(), ast.GtE()))
-            found = [below[0], above[1], below[1], above[0]]
-        else:
-            found = list(rows.compared(operator, left, right))
+        some, every = _at_extremes(lambda f: rows.truth(Comparison(f, left, right)), function)
     except (DataError, ValueError, TypeError, NotImplementedError):
-        return ANYTHING
-    values = [value.as_py() for value in found]
-    if None in values:
-        return ANYTHING
-    if isinstance(operator, ast.Eq):
-        return Possible(values[0] and values[1], not (values[2] and values[3]), known.nulls)
-    return Possible(any(values), not all(values), known.nulls)
+        return UNKNOWN
+    return Match(some, every and not known.nulls)
+
+
+def _at_extremes(compare: Callable[[str], Any], function: str) -> tuple[bool, bool]:
+    """Say whether some value, and every value, between two is so; ValueError for null or NaN."""
+    if function not in ("equal", "not_equal"):
+        low, high = as_bools(compare(function))
+        return bool(low or high), bool(low and high)
+    low_below, high_below = as_bools(compare("less_equal"))
+    low_above, high_above = as_bools(compare("greater_equal"))
+    inside, single = bool(low_below and high_above), bool(high_below and low_above)
+    return (inside, single) if function == "equal" else (not single, not inside)
 
 
 def filtered(table: Table, condition: Condition) -> Table:
@@ -441,112 +584,45 @@ def filtered(table: Table, condition: Condition) -> Table:
     Examples
     --------
     >>> from sgdfit.data.readers import open_table
-    >>> from sgdfit.data.condition import read_condition
     >>> table = open_table({"x": [1.0, 2.0, 3.0], "site": ["A", "B", "A"]})
     >>> filtered(table, read_condition("site == 'A'")).load(["x"]).columns["x"]
     array([1., 3.])
     """
     condition.check(table.names, table.label)
-    if table.dataset is not None:
-        return _filtered_dataset(table.dataset, condition)
+    dataset = table.dataset
+    if dataset is not None:
+        groups = tuple(filtered_row_group(g, condition, dataset.again) for g in dataset.row_groups)
+        fingerprint = f"{dataset.fingerprint}\n{condition.text}" if dataset.fingerprint else ""
+        rest = dataset._replace(row_groups=groups, fingerprint=fingerprint)
+        return scanned_table(rest, condition.text)
 
-    def place(name: str) -> Place:
-        return Place(name, table.label, table.line, table.decimal)
+    def read(names: Sequence[str]) -> Iterator[Any]:
+        positions = [table.names.index(name) for name in names]
+        return iter(table.arrow(positions).to_batches(BATCH_ROWS))
 
-    def fetch(positions: Sequence[int]) -> list[object]:
-        mask = _mask(table, condition, place)
-        names = [table.names[k] for k in positions]
-        raw = table.fetch(positions)
-        return [_chosen(v, mask, place(n)) for n, v in zip(names, raw, strict=True)]
+    group = filtered_row_group(RowGroup(table.label, 0, None, read, table.line), condition)
 
-    def line(row: int) -> str:
-        before = int(np.flatnonzero(_mask(table, condition, place))[row])
-        return f" (row {before + 1} of all{_inner(table.line(before))})"
+    def fetch(positions: Sequence[int]) -> list[Any]:
+        import pyarrow as pa
 
-    return replace(table, fetch=fetch, line=line)
+        batches = list(group.read([table.names[k] for k in positions]))
+        if not batches:
+            raise DataError(no_row_meets(table.label, condition.text))
+        return list(pa.Table.from_batches(batches).columns)
 
-
-def _inner(words: str) -> str:
-    bare = words.strip(" ()")
-    return f", {bare}" if bare else ""
-
-
-def _mask(table: Table, condition: Condition, place: Callable[[str], Place]) -> Array:
-    """Evaluate a condition on the columns of a table in memory, a batch at a time."""
-    import pyarrow as pa
-
-    raw = table.fetch([table.names.index(name) for name in condition.names])
-    named = zip(condition.names, raw, strict=True)
-    arrays = {name: _as_arrow(value, place(name)) for name, value in named}
-    rows = max((len(array) for array in arrays.values()), default=0)
-    if any(len(array) not in (1, rows) for array in arrays.values()):
-        raise DataError(
-            f"the columns {', '.join(map(repr, condition.names))} of {table.label}, which where"
-            " compares, have different lengths; give all columns the same length"
-        )
-    whole = pa.table({n: a if len(a) == rows else pa.repeat(a[0], rows) for n, a in arrays.items()})
-    parts = [as_bools(mask_of(condition, batch)) for batch in whole.to_batches(BATCH_ROWS)]
-    mask = np.concatenate(parts) if parts else np.zeros(0, bool)
-    if rows and not mask.any():
-        raise DataError(
-            f"no row of {table.label} meets where={condition.text!r}; widen the condition"
-        )
-    return mask
-
-
-def _as_arrow(value: object, place: Place) -> Any:
-    import pyarrow as pa
-
-    raw = raw_array(value, place)
-    if not isinstance(raw, np.ndarray):
-        return raw
-    raw = raw.reshape(-1)
-    if raw.dtype.kind in "fiu" and raw.itemsize <= 8:
-        return numbers_of(raw.astype(raw.dtype.newbyteorder("="), copy=False))
-    if raw.dtype.kind == "b":
-        return bools_of(raw)
-    try:
-        return pa.array(raw.tolist() if raw.dtype.kind in "OUST" else raw, from_pandas=True)
-    except (pa.ArrowException, TypeError, ValueError) as error:
-        raise DataError(
-            f"{place} cannot be compared by where; give numbers, text or times"
-        ) from error
-
-
-def _chosen(value: object, mask: Array, place: Place) -> object:
-    """Choose the rows of a column; a single number stands for any."""
-    raw = raw_array(value, place)
-    if isinstance(raw, np.ndarray) and raw.ndim == 0:
-        return raw
-    if len(raw) != mask.size:
-        raise DataError(
-            f"{place} has {len(raw)} rows, and what where compares has {mask.size}; give all"
-            " columns the same length"
-        )
-    return raw[mask] if isinstance(raw, np.ndarray) else raw.filter(bools_of(mask))
-
-
-def _filtered_dataset(dataset: Dataset, condition: Condition) -> Table:
-    row_groups = tuple(
-        filtered_row_group(group, condition, dataset.again) for group in dataset.row_groups
-    )
-    fingerprint = f"{dataset.fingerprint}\n{condition.text}" if dataset.fingerprint else ""
-    return scanned_table(
-        dataset._replace(row_groups=row_groups, fingerprint=fingerprint), condition.text
-    )
+    return replace(table, fetch=fetch, line=group.line)
 
 
 def filtered_row_group(group: RowGroup, condition: Condition, again: bool = True) -> RowGroup:
     """Return a row group of the rows that meet ``condition``; how many is not known."""
 
     def read(names: Sequence[str]) -> Iterator[Any]:
-        names = list(names)
         extra = [name for name in condition.names if name not in names]
         for batch in group.read([*names, *extra]):
             mask = mask_of(condition, batch)
-            chosen = batch.filter(mask) if mask.false_count else batch
-            if chosen.num_rows:
-                yield chosen.select(range(len(names)))
+            chosen = batch.select(range(len(names)))
+            if mask.true_count:
+                yield chosen.filter(mask) if mask.false_count else chosen
 
     def line(row: int) -> str:
         """Look at the rows again."""
@@ -555,7 +631,8 @@ def filtered_row_group(group: RowGroup, condition: Condition, again: bool = True
             places = np.flatnonzero(as_bools(mask_of(condition, batch)))
             if row < places.size:
                 before = seen + int(places[row])
-                return f" (row {group.first + before + 1} of the file{_inner(group.line(before))})"
+                words = group.line(before).strip(" ()")
+                return f" (row {group.first + before + 1} of all{words and ', ' + words})"
             row -= places.size
             seen += batch.num_rows
         return ""
