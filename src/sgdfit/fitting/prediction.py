@@ -1,28 +1,20 @@
-"""The fitted curve on new rows, and how sure it is: in memory, or a block of rows at a time."""
+"""The fitted curve on new rows, and how sure it is, a block of rows at a time."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, overload
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sgdfit.data.readers import open_table
-from sgdfit.data.rows import ahead, aligned, batch_floats
-from sgdfit.data.table import (
-    Columns,
-    Dataset,
-    RowGroup,
-    Table,
-    check_policy,
-    clean_names,
-    keep_finite,
-)
+from sgdfit.data.rows import ahead, aligned, batch_floats, is_fine_grained
+from sgdfit.data.table import Dataset, RowGroup, Table, check_policy, clean_names, keep_finite
 from sgdfit.errors import DataError, UsageError, did_you_mean
 from sgdfit.fitting.options import Resources, as_means
-from sgdfit.fitting.weights import columns_of, weights_of
+from sgdfit.fitting.weights import Weighting, checked_weights, columns_of
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.formula import Formula, as_formula
 from sgdfit.inference.intervals import Band, around, curve_variance
@@ -33,28 +25,18 @@ from sgdfit.result.table_file import TableFile
 
 Array = NDArray[np.float64]
 AnyArray = NDArray[Any]
+# Columns by name, and which rows of the data they are; None: all of them.
+Block = tuple[dict[str, AnyArray], NDArray[np.bool_] | None]
 
 CONFIDENCE, PREDICTION = INTERVALS = ("confidence", "prediction")
 # Rows looked at together, so that the derivatives of millions never stand side by side.
 STRIDE = 16_384
 # Blocks begin at multiples of so many rows, however the data are stored.
 BLOCK_ROWS = 131_072
-BYTES = 8
-ROW = "row"
 # Rows that are named one by one.
 NAMED = 10
 
 
-@overload
-def predict(result: Result, data: Any, interval: None = None, level: float = 0.95) -> Array: ...
-@overload
-def predict(
-    result: Result, data: Any, interval: Literal["confidence", "prediction"], level: float = 0.95
-) -> Band: ...
-@overload
-def predict(
-    result: Result, data: Any, interval: str | None = None, level: float = 0.95
-) -> Array | Band: ...
 def predict(
     result: Result, data: Any, interval: str | None = None, level: float = 0.95
 ) -> Array | Band:
@@ -102,224 +84,21 @@ def predict(
     >>> band.low.round(3).tolist(), band.high.round(3).tolist()
     ([0.0, -0.968], [0.0, 8.968])
     """
-    table = open_table(data)
-    curve = curve_for(result, table, interval, level)
-    source = table.load(curve.needed)
-    return curve.on(source.columns, source.label)
+    blocks = predicted(result, open_table(data), interval, level)
+    columns = [np.concatenate(parts) for parts in zip(*(b.fitted for b in blocks), strict=True)]
+    return columns[0] if interval is None else Band(*columns)
 
 
-class Curve(NamedTuple):
-    """What predicts rows, a block of them at a time.
+class Written(NamedTuple):
+    """What stands in a file of predictions."""
 
-    Attributes
-    ----------
-    result : Result
-    formula : Formula
-    variables : tuple of str
-        The columns that enter the formula.
-    needed : tuple of str
-        The columns to read: also those of the weights of new observations.
-    model : Model or None
-        For a band.
-    weights : str or None
-        Of new observations.
-    interval : str or None
-    level : float
-    """
-
-    result: Result
-    formula: Formula
-    variables: tuple[str, ...]
-    needed: tuple[str, ...]
-    model: Model | None
-    weights: str | None
-    interval: str | None
-    level: float
-
-    def on(self, columns: Mapping[str, Array], label: str) -> Array | Band:
-        """Return the curve on some rows, or its band.
-
-        Parameters
-        ----------
-        columns : mapping of str to array of shape (n,)
-            Those that are needed.
-        label : str
-            How messages name the rows.
-        """
-        rows = len(next(iter(columns.values())))
-        wide = {name: columns[name].astype(np.float64, copy=False) for name in self.variables}
-        predicted = evaluate(self.formula.expression, wide | self.result.values)
-        curve = np.broadcast_to(np.asarray(predicted, dtype=np.float64), rows).copy()
-        if self.interval is None:
-            return curve
-        assert self.model is not None  # there is one for a band
-        noise = _noise(self.result, self.interval, self.weights, Columns(dict(columns), label))
-        return band_on(self.model, self.result, curve, wide, noise, self.level)
-
-
-def curve_for(result: Result, table: Table, interval: str | None, level: float) -> Curve:
-    """Return what predicts the rows of a table.
-
-    Raises
-    ------
-    UsageError
-        When the fit does not tell the interval.
-    """
-    formula = as_formula(result.formula)
-    variables = tuple(name for name in formula.names if name not in result.estimates)
-    model = None
-    if interval is not None:
-        _check_interval(result, interval)
-        model = rebuild(result, (*variables, *formula.response_names))
-    weights = result.weights if interval == PREDICTION and weighs(result, table) else None
-    # A formula without variables still has a value in each row.
-    needed = tuple(dict.fromkeys((*variables, *columns_of(weights)))) or table.names[:1]
-    return Curve(result, formula, variables, needed, model, weights, interval, level)
-
-
-def rebuild(result: Result, columns: Sequence[str]) -> Model:
-    """Return the model of a fit, its free parameters starting where they started.
-
-    Parameters
-    ----------
-    result : Result
-    columns : sequence of str
-        The names of the data's columns: the variables, and those of the left side.
-    """
-    known = result.estimates.values()
-    return build(
-        result.formula,
-        columns,
-        loss=result.loss_name,
-        start={e.name: e.start for e in known if e.role == "free"},
-        fixed={e.name: e.value for e in known if e.role == "fixed"},
-        tied={e.name: e.tie for e in known if e.role == "tied"},
-    )
-
-
-def band_on(
-    model: Model,
-    result: Result,
-    curve: Array,
-    columns: dict[str, Array],
-    noise: Array | float = 0.0,
-    level: float = 0.95,
-) -> Band:
-    """Return the band around a curve that was computed on these columns.
-
-    Parameters
-    ----------
-    model, result
-        Of a fit that has a covariance.
-    curve : array, shape (n,)
-        The prediction on the rows.
-    columns : dict of str to array of shape (n,)
-        The variables.
-    noise : array of shape (n,), or float
-        Variance that a new observation adds to that of the curve.
-    level : float
-
-    Raises
-    ------
-    UsageError
-        When the fit has no covariance, or ``level`` is not between 0 and 1.
-    """
-    if result.covariance is None:
-        raise UsageError(
-            f"this fit gives no band, since it has no covariance ({result.covariance_method})"
-        )
-    end = {name: result.values[name] for name in model.free}
-    held = _held(result)
-    covariance = result.covariance[np.ix_(~held, ~held)]
-    slopes = [slope for slope, h in zip(model.gradient, held, strict=True) if not h]
-    variance = np.empty(len(curve))
-    for first in range(0, len(curve), STRIDE):
-        some = slice(first, first + STRIDE)
-        values = {name: column[some] for name, column in columns.items()} | end
-        jacobian = np.empty((len(slopes), len(variance[some])))
-        for row, slope in zip(jacobian, slopes, strict=True):
-            row[:] = evaluate(slope, values)
-        variance[some] = curve_variance(jacobian, covariance)
-    dof = np.inf if result.absolute_sigma else result.degrees_of_freedom
-    band = around(curve, variance + noise, dof, level)
-    if band is None:
-        raise UsageError("this fit gives no band, since its rows leave no degree of freedom")
-    return band
-
-
-def _held(result: Result) -> NDArray[np.bool_]:
-    """Return bool[p]: which parameters stand on a bound and have no variance of their own."""
-    assert result.covariance is not None
-    bound = np.array([result.estimates[name].at_bound for name in result.free])
-    return bound & np.isnan(np.diag(result.covariance))
-
-
-def _check_interval(result: Result, interval: str) -> None:
-    if interval not in INTERVALS:
-        raise UsageError(
-            f"interval is {interval!r}; it is one of {', '.join(map(repr, INTERVALS))}."
-            + did_you_mean(str(interval), INTERVALS)
-        )
-    if interval == PREDICTION and result.loss_name != SQUARED:
-        raise UsageError(
-            f"the loss {result.loss_name} does not take the noise for normal, so where a new"
-            " observation may fall is not known; ask for interval='confidence', the band of the"
-            " curve, or fit with the loss mse"
-        )
-
-
-def weighs(result: Result, table: Table) -> bool:
-    """Whether ``table`` holds the columns that weighted the fit."""
-    return result.weights is not None and set(columns_of(result.weights)) <= set(table.names)
-
-
-def _noise(result: Result, interval: str, weights: str | None, source: Columns) -> Array | float:
-    """Return the variance that each new observation adds to that of the curve."""
-    if interval == CONFIDENCE:
-        return 0.0
-    unit = noise_variance(result)
-    if unit is None:
-        raise UsageError(
-            "this fit does not know how much its rows scatter, since they leave no degree of"
-            " freedom; ask for interval='confidence'"
-        )
-    with np.errstate(all="ignore"):
-        return unit if weights is None else unit / weights_of(weights, source)
-
-
-def noise_variance(result: Result) -> float | None:
-    """Return the variance of a row of weight one; from the residuals where it was not saved."""
-    if result.noise_variance is not None or result.loss_name != SQUARED:
-        return result.noise_variance
-    left = result.degrees_of_freedom
-    return result.residual_sum_of_squares / left if left > 0 else None
-
-
-class Predicted(NamedTuple):
-    """Some rows with their prediction.
-
-    Attributes
-    ----------
-    columns : dict of str to array of shape (n,)
-        The number of each row where some may have been left out, the variables, the prediction and
-        its band.
-    dropped : int64[k]
-        The numbers of rows that were left out, counted from 1.
-    """
-
-    columns: dict[str, AnyArray]
-    dropped: NDArray[np.int64]
+    path: str
+    rows: int  # how many it holds
+    dropped: Dropped  # those that ``missing="drop"`` left out
 
 
 class Dropped(NamedTuple):
-    """Rows that were left out.
-
-    Attributes
-    ----------
-    rows : int
-    first : tuple of int
-        The numbers of the first of them, counted from 1.
-    """
+    """Rows that were left out: how many, and the numbers of the first, counted from 1."""
 
     rows: int = 0
     first: tuple[int, ...] = ()
@@ -338,28 +117,9 @@ class Dropped(NamedTuple):
         2 rows without finite numbers were left out: row 3, 7
         1,200 rows without finite numbers were left out: row 3, 7, …
         """
-        named = ", ".join(f"{number}" for number in self.first)
-        more = ", …" if self.rows > len(self.first) else ""
-        noun = "row" if self.rows == 1 else "rows"
-        were = "was" if self.rows == 1 else "were"
-        return f"{self.rows:,} {noun} without finite numbers {were} left out: row {named}{more}"
-
-
-class Written(NamedTuple):
-    """What stands in a file of predictions.
-
-    Attributes
-    ----------
-    path : str
-    rows : int
-        How many it holds.
-    dropped : Dropped
-        Those that ``missing="drop"`` left out.
-    """
-
-    path: str
-    rows: int
-    dropped: Dropped
+        named = ", ".join(map(str, self.first)) + (", …" if self.rows > len(self.first) else "")
+        noun, were = ("row", "was") if self.rows == 1 else ("rows", "were")
+        return f"{self.rows:,} {noun} without finite numbers {were} left out: row {named}"
 
 
 def write_predictions(
@@ -416,15 +176,23 @@ def write_predictions(
     ...     done.rows, done.dropped, path.read_text()
     (2, Dropped(rows=1, first=(2,)), 'row,x,prediction\n1,10.0,20.0\n3,30.0,60.0\n')
     """
-    means = as_means(memory, threads)
-    rows, dropped = 0, Dropped()
+    means, rows, dropped = as_means(memory, threads), 0, Dropped()
     with TableFile(path) as file:
         table = open_table(data, where)
         for some in predicted(result, table, interval, level, missing=missing, means=means):
             file.write(some.columns)
-            rows += len(some.columns[next(iter(some.columns))])
+            rows += len(some.fitted[0])
             dropped = dropped.also(some.dropped)
     return Written(os.fspath(path), rows, dropped)
+
+
+class Predicted(NamedTuple):
+    """Some rows with their prediction."""
+
+    # The number of each row where some may have been left out, the variables, and what is fitted.
+    columns: dict[str, AnyArray]
+    fitted: tuple[Array, ...]  # the prediction; in a `Band` where one was asked for
+    dropped: NDArray[np.int64]  # the numbers of the rows that were left out, counted from 1
 
 
 def predicted(
@@ -443,36 +211,28 @@ def predicted(
     DataError, UsageError
         As `write_predictions` does.
     """
-    means = as_means() if means is None else means
-    curve = curve_for(result, table, interval, level)
-    seen, rows = 0, 0
-    for block in blocks_of(table, curve.needed, missing, means):
-        seen = block.first + block.seen
-        count = len(next(iter(block.columns.values())))
-        rows += count
-        yield _predicted(curve, block, table, missing, count)
+    curve = _curve_for(result, table, interval, level)
+    check_policy(missing)
+    first = rows = 0
+    for held, keep in _blocks_of(table, curve.needed, missing, means or as_means()):
+        columns = {name: column.astype(np.float64, copy=False) for name, column in held.items()}
+        count = len(next(iter(columns.values())))
+        seen = np.arange(first, first + (count if keep is None else len(keep))) + 1
+        numbers, dropped = (seen, seen[:0]) if keep is None else (seen[keep], seen[~keep])
+        with np.errstate(all="ignore"):
+            fitted = curve.on(columns, table.label, numbers)
+        names = dict.fromkeys(curve.variables)
+        before = {_free("row", names): numbers} if missing == "drop" else {}
+        after = zip(Band._fields, fitted, strict=False)
+        variables = {name: columns[name] for name in names}
+        made = before | variables | {_free(name, names): column for name, column in after}
+        yield Predicted(made, fitted, dropped)
+        first, rows = first + len(seen), rows + count
     if not rows:
-        raise DataError(_no_rows(table, seen))
+        raise DataError(_no_rows(table, first))
 
 
-def _predicted(curve: Curve, block: Block, table: Table, missing: str, count: int) -> Predicted:
-    label = table.label
-    if block.first:
-        label = f"{label} after the first {block.first:,}"
-    with np.errstate(all="ignore"):
-        found = curve.on(block.columns, label)
-    made = found._asdict() if isinstance(found, Band) else {"prediction": found}
-    columns: dict[str, AnyArray] = {}
-    names = set(curve.variables)
-    if missing == "drop":
-        columns[_free(ROW, names)] = block.numbers
-    columns |= {name: block.columns[name] for name in curve.variables}
-    for name, column in made.items():
-        columns[_free(name, names)] = column
-    return Predicted(columns, block.dropped)
-
-
-def _free(name: str, taken: set[str]) -> str:
+def _free(name: str, taken: Mapping[str, object]) -> str:
     """Return a name that no variable has."""
     while name in taken:
         name = f"fitted_{name}"
@@ -488,78 +248,22 @@ def _no_rows(table: Table, seen: int) -> str:
     return f"{table.label} has no rows to predict; give at least one, or check what chooses them"
 
 
-class Block(NamedTuple):
-    """Some rows that follow one another.
-
-    Attributes
-    ----------
-    columns : dict of str to float64[n]
-        By name; all finite.
-    first : int
-        How many rows of the data come before, also those that were left out.
-    keep : bool[k] or None
-        Which rows of the block these are; None: all of them.
-    """
-
-    columns: dict[str, AnyArray]
-    first: int
-    keep: NDArray[np.bool_] | None
-
-    @property
-    def seen(self) -> int:
-        """How many rows were read, also those that were left out."""
-        return len(next(iter(self.columns.values()))) if self.keep is None else len(self.keep)
-
-    @property
-    def numbers(self) -> NDArray[np.int64]:
-        """The number of each row in the data, counted from 1."""
-        here = np.arange(self.seen) if self.keep is None else np.flatnonzero(self.keep)
-        return np.asarray(here + (self.first + 1), dtype=np.int64)
-
-    @property
-    def dropped(self) -> NDArray[np.int64]:
-        """The numbers of the rows that were left out."""
-        here = np.arange(0) if self.keep is None else np.flatnonzero(~self.keep)
-        return np.asarray(here + (self.first + 1), dtype=np.int64)
-
-
-def blocks_of(
+def _blocks_of(
     table: Table, names: Sequence[str], missing: str, means: Resources
 ) -> Iterator[Block]:
-    """Yield all rows; of files no more than a few blocks are held at once.
-
-    Raises
-    ------
-    DataError
-        When a column is unknown or not numeric, or numbers are not finite and ``missing="error"``.
-    UsageError
-        When ``missing`` is neither ``"error"`` nor ``"drop"``.
-
-    Examples
-    --------
-    >>> from sgdfit.data.readers import open_table
-    >>> from sgdfit.fitting.options import as_means
-    >>> table = open_table({"x": [1.0, np.nan, 3.0]})
-    >>> (block,) = blocks_of(table, ["x"], "drop", as_means())
-    >>> block.columns["x"].tolist(), block.numbers.tolist(), block.dropped.tolist()
-    ([1.0, 3.0], [1, 3], [2])
-    """
-    check_policy(missing)
-    if table.dataset is None:
-        return _loaded(table.load(names, missing=missing))
-    table.check(names)
-    return _streamed(table.dataset, tuple(dict.fromkeys(clean_names(names))), missing, means)
-
-
-def _loaded(source: Columns) -> Iterator[Block]:
-    rows = source.rows if source.keep is None else len(source.keep)
-    begin = 0
-    for first in range(0, rows, BLOCK_ROWS):
-        last = min(first + BLOCK_ROWS, rows)
-        keep = None if source.keep is None else source.keep[first:last]
-        end = begin + (last - first if keep is None else int(np.count_nonzero(keep)))
-        columns = {name: _wide(column[begin:end]) for name, column in source.columns.items()}
-        yield Block(columns, first, keep)
+    """Yield all finite rows; of files no more than a few blocks are held at once."""
+    if table.dataset is not None:
+        table.check(names)
+        yield from _streamed(
+            table.dataset, tuple(dict.fromkeys(clean_names(names))), missing, means
+        )
+        return
+    source = table.load(names, missing=missing)
+    begin, keep = 0, source.keep
+    for first in range(0, source.rows if keep is None else len(keep), BLOCK_ROWS):
+        kept = None if keep is None else keep[first : first + BLOCK_ROWS]
+        end = begin + (BLOCK_ROWS if kept is None else int(np.count_nonzero(kept)))
+        yield {name: column[begin:end] for name, column in source.columns.items()}, kept
         begin = end
 
 
@@ -569,25 +273,17 @@ def _streamed(
     reads = [
         (lambda piece=piece: _read(dataset, piece, names, missing)) for piece in dataset.row_groups
     ]
-    first = 0
-    blocks = ahead(reads, means.threads, _is_fine_grained(dataset, names, means))
+    counts = [piece.rows for piece in dataset.row_groups]
+    # Beside the columns it is told which rows to keep.
+    small = is_fine_grained(counts, len(names) + 1, means.threads, means.budget)
+    blocks = ahead(reads, means.threads, small)
     try:
-        for is_kept, *columns in aligned(blocks, BLOCK_ROWS):
-            keep = None if is_kept.all() else is_kept
-            chosen = columns if keep is None else [column[keep] for column in columns]
-            named = {name: _wide(column) for name, column in zip(names, chosen, strict=True)}
-            yield Block(named, first, keep)
-            first += len(is_kept)
+        for keep, *columns in aligned(blocks, BLOCK_ROWS):
+            whole = keep.all()
+            chosen = columns if whole else [column[keep] for column in columns]
+            yield dict(zip(names, chosen, strict=True)), None if whole else keep
     finally:
         blocks.close()
-
-
-def _is_fine_grained(dataset: Dataset, names: Sequence[str], means: Resources) -> bool:
-    """Whether whole pieces may be read ahead, one on each thread."""
-    counts = [piece.rows for piece in dataset.row_groups]
-    known = [count for count in counts if count is not None]
-    largest = max(known, default=0) * (len(names) + 1) * BYTES
-    return len(known) == len(counts) and largest * (means.threads + 1) <= means.budget
 
 
 def _read(
@@ -607,5 +303,135 @@ def _read(
         offset += batch.num_rows
 
 
-def _wide(column: AnyArray) -> Array:
-    return column.astype(np.float64, copy=False)
+class _Curve(NamedTuple):
+    """What predicts rows, a block of them at a time."""
+
+    result: Result
+    formula: Formula
+    variables: tuple[str, ...]  # the columns that enter the formula
+    needed: tuple[str, ...]  # those to read, also of the weights of new observations
+    model: Model | None  # for a band
+    weights: str | None  # of new observations
+    interval: str | None
+    level: float
+
+    def on(
+        self, columns: Mapping[str, Array], label: str, numbers: NDArray[np.int64]
+    ) -> tuple[Array, ...]:
+        """Return the curve on some rows, or its band; errors name rows by label and number."""
+        result, variables = self.result, {name: columns[name] for name in self.variables}
+        value = evaluate(self.formula.expression, variables | result.values)
+        curve = np.broadcast_to(np.asarray(value, dtype=np.float64), len(numbers)).copy()
+        if self.model is None:
+            return (curve,)
+        noise: Array | float = 0.0
+        if self.interval == PREDICTION:
+            unit = noise_variance(result)
+            if unit is None:
+                raise UsageError(
+                    "this fit does not know how much its rows scatter, since they leave no degree"
+                    " of freedom; ask for interval='confidence'"
+                )
+            noise = unit
+            if self.weights is not None:
+                weighting = Weighting(self.weights)
+                noise = unit / checked_weights(
+                    weighting, columns, label, lambda row: int(numbers[row])
+                )
+        return band_on(self.model, result, curve, variables, noise, self.level)
+
+
+def _curve_for(result: Result, table: Table, interval: str | None, level: float) -> _Curve:
+    """Return what predicts the rows of a table, where the fit tells the interval."""
+    formula = as_formula(result.formula)
+    variables = tuple(name for name in formula.names if name not in result.estimates)
+    model = None
+    if interval is not None:
+        _check_interval(result, interval)
+        model = rebuild(result, (*variables, *formula.response_names))
+    weights = result.weights if interval == PREDICTION and weighs(result, table) else None
+    # A formula without variables still has a value in each row.
+    needed = tuple(dict.fromkeys((*variables, *columns_of(weights)))) or table.names[:1]
+    return _Curve(result, formula, variables, needed, model, weights, interval, level)
+
+
+def _check_interval(result: Result, interval: str) -> None:
+    if interval not in INTERVALS:
+        raise UsageError(
+            f"interval is {interval!r}; it is one of {', '.join(map(repr, INTERVALS))}."
+            + did_you_mean(str(interval), INTERVALS)
+        )
+    if interval == PREDICTION and result.loss_name != SQUARED:
+        raise UsageError(
+            f"the loss {result.loss_name} does not take the noise for normal, so where a new"
+            " observation may fall is not known; ask for interval='confidence', the band of the"
+            " curve, or fit with the loss mse"
+        )
+
+
+def weighs(result: Result, table: Table) -> bool:
+    """Whether ``table`` holds the columns that weighted the fit."""
+    return result.weights is not None and set(columns_of(result.weights)) <= set(table.names)
+
+
+def noise_variance(result: Result) -> float | None:
+    """Return the variance of a row of weight one; from the residuals where it was not saved."""
+    if result.noise_variance is not None or result.loss_name != SQUARED:
+        return result.noise_variance
+    left = result.degrees_of_freedom
+    return result.residual_sum_of_squares / left if left > 0 else None
+
+
+def rebuild(result: Result, columns: Sequence[str]) -> Model:
+    """Return the model of a fit on these columns, its free parameters at their starts."""
+    known = result.estimates.values()
+    return build(
+        result.formula,
+        columns,
+        loss=result.loss_name,
+        start={e.name: e.start for e in known if e.role == "free"},
+        fixed={e.name: e.value for e in known if e.role == "fixed"},
+        tied={e.name: e.tie for e in known if e.role == "tied"},
+    )
+
+
+def band_on(
+    model: Model,
+    result: Result,
+    curve: Array,
+    columns: dict[str, Array],
+    noise: Array | float = 0.0,
+    level: float = 0.95,
+) -> Band:
+    """Return the band around a curve that was computed on these columns.
+
+    ``noise`` is the variance that a new observation adds to that of the curve, also one a row.
+
+    Raises
+    ------
+    UsageError
+        When the fit has no covariance, or ``level`` is not between 0 and 1.
+    """
+    if result.covariance is None:
+        raise UsageError(
+            f"this fit gives no band, since it has no covariance ({result.covariance_method})"
+        )
+    # Parameters on a bound that have no variance of their own count as fixed.
+    bound = np.array([result.estimates[name].at_bound for name in result.free])
+    moves = ~(bound & np.isnan(np.diag(result.covariance)))
+    covariance = result.covariance[np.ix_(moves, moves)]
+    slopes = [model.gradient[k] for k in np.flatnonzero(moves)]
+    end = {name: result.values[name] for name in model.free}
+    variance = np.empty(len(curve))
+    for first in range(0, len(curve), STRIDE):
+        some = slice(first, first + STRIDE)
+        values = {name: column[some] for name, column in columns.items()} | end
+        jacobian = np.empty((len(slopes), len(variance[some])))
+        for row, slope in zip(jacobian, slopes, strict=True):
+            row[:] = evaluate(slope, values)
+        variance[some] = curve_variance(jacobian, covariance)
+    dof = np.inf if result.absolute_sigma else result.degrees_of_freedom
+    band = around(curve, variance + noise, dof, level)
+    if band is None:
+        raise UsageError("this fit gives no band, since its rows leave no degree of freedom")
+    return band

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sgdfit.data.table import Columns
 from sgdfit.errors import DataError, UsageError, did_you_mean
@@ -16,6 +15,8 @@ from sgdfit.formula.parsing import parse_expression
 from sgdfit.inference.statistics import expected_range
 from sgdfit.kernel.kernel import PANEL
 from sgdfit.model.loss import SQUARED, Loss
+
+Array = np.ndarray[Any, Any]
 
 CLASSICAL, SANDWICH = "classical", "sandwich"
 COVARIANCES = ("auto", CLASSICAL, SANDWICH)
@@ -38,27 +39,14 @@ class Weighting(NamedTuple):
 
     @property
     def text(self) -> str | None:
-        """The weights as an expression of columns, those of ``sigma`` included.
-
-        Examples
-        --------
-        >>> Weighting(sigma="s").text
-        '1/(s)**2'
-        """
+        """The weights as an expression of columns, those of ``sigma`` included."""
         return self.weights if self.sigma is None else f"1/({self.sigma})**2"
 
 
 def as_weighting(
     weights: str | None, sigma: str | None, absolute: bool, covariance: str, loss: Loss
 ) -> Weighting:
-    """Return the `Weighting` of these options of `sgdfit.fit`.
-
-    Examples
-    --------
-    >>> from sgdfit.model.loss import as_loss
-    >>> as_weighting(None, "s", True, "auto", as_loss("mse")).text
-    '1/(s)**2'
-    """
+    """Return the `Weighting` of these options of `sgdfit.fit`."""
     if sigma is not None and weights is not None:
         raise UsageError(
             f"sigma={sigma!r} and weights={weights!r} both say what a row weighs; give one of them"
@@ -132,9 +120,6 @@ def surprise(weighting: Weighting, reduced_chi_square: float | None, dof: int) -
     )
 
 
-Array = np.ndarray[Any, Any]
-
-
 def columns_of(weights: str | None) -> tuple[str, ...]:
     """Return the columns that an expression of weights needs.
 
@@ -153,18 +138,40 @@ def columns_of(weights: str | None) -> tuple[str, ...]:
     return parse_expression(weights)[1]
 
 
-def weights_of(weights: str, source: Columns) -> NDArray[np.float64]:
-    """Return the weight of every row as it is given, shape (rows,).
+def given_weights(weighting: Weighting, columns: Mapping[str, Array]) -> Array:
+    """Return the weights, or the standard deviations, of some rows as they were given."""
+    assert weighting.given is not None  # there are weights
+    values = evaluate(parse_expression(weighting.given)[0], dict(columns))
+    rows = len(next(iter(columns.values())))
+    return np.broadcast_to(np.asarray(values, dtype=np.float64), rows)
+
+
+def checked_weights(
+    weighting: Weighting,
+    columns: Mapping[str, Array],
+    label: str,
+    number: Callable[[int], int] = lambda row: row + 1,
+) -> Array:
+    """Return what `given_weights` does; refuse what weighs no row, whose ``number`` is named.
 
     Examples
     --------
-    >>> weights_of("1/s**2", Columns({"s": np.array([1.0, 2.0])}, "the data")).tolist()
+    >>> checked_weights(Weighting("1/s**2"), {"s": np.array([1.0, 2.0])}, "the data").tolist()
     [1.0, 0.25]
     """
-    weight = _spread(weights, source.columns)
-    bad = ~(np.isfinite(weight) & (weight >= 0))
-    _refuse(bad, "weight", weights, weight, source.label, 0)
-    return weight
+    values = given_weights(weighting, columns)
+    what, allowed = "weight", "a weight is a finite number, 0 or more"
+    fine = np.isfinite(values) & (values >= 0)
+    if weighting.sigma is not None:
+        what, allowed = "sigma", "a standard deviation is a finite number above 0"
+        fine &= values > 0
+    if not fine.all():
+        row = int(np.argmin(fine))
+        raise DataError(
+            f"the {what} '{weighting.given}' is {values[row]:g} in row {number(row)} of {label}"
+            f" ({np.count_nonzero(~fine):,} such rows); {allowed}"
+        )
+    return values
 
 
 class Scale(NamedTuple):
@@ -174,20 +181,6 @@ class Scale(NamedTuple):
     # The sum of the weights where the largest is one, since that of large ones could overflow.
     total: float
     counted: int  # how many have a weight above 0
-
-
-class Weigher(NamedTuple):
-    """What weighs a row."""
-
-    weighting: Weighting
-    peak: float  # see `Scale`
-    mean: float  # the mean of the weights above 0, where the largest is one
-    given_mean: float  # the same as they were given
-
-    def weights(self, columns: Mapping[str, Array]) -> NDArray[np.float64]:
-        """Return the weights of rows, of which all above 0 together have a mean of one."""
-        values = given_weights(self.weighting, columns)
-        return _relative(self.weighting, values, self.peak) / self.mean
 
 
 def scale_of(
@@ -200,22 +193,29 @@ def scale_of(
     >>> scale_of(Weighting(weights="w"), {"w": np.array([1.0, 0.0, 4.0])}, "the data")
     Scale(peak=4.0, total=1.25, counted=2)
     """
-    values = given_weights(weighting, columns)
-    if weighting.sigma is not None:
-        bad = ~(np.isfinite(values) & (values > 0))
-        _refuse(bad, "sigma", weighting.sigma, values, label, first)
-        peak = float(values.min())
-    else:
-        bad = ~(np.isfinite(values) & (values >= 0))
-        _refuse(bad, "weight", str(weighting.weights), values, label, first)
-        peak = float(values.max())
+    values = checked_weights(weighting, columns, label, lambda row: first + row + 1)
+    peak = float(values.max() if weighting.sigma is None else values.min())
     if peak == 0:
         return Scale(0.0, 0.0, 0)
     relative = _relative(weighting, values, peak)
     return Scale(peak, float(relative.sum()), int(np.count_nonzero(relative)))
 
 
-def weigher(weighting: Weighting, parts: Iterable[Scale], label: str) -> Weigher:
+class Weigher(NamedTuple):
+    """What weighs a row."""
+
+    weighting: Weighting
+    peak: float  # see `Scale`
+    mean: float  # the mean of the weights above 0, where the largest is one
+    given_mean: float  # the same as they were given
+
+    def weights(self, columns: Mapping[str, Array]) -> Array:
+        """Return the weights of rows, of which all above 0 together have a mean of one."""
+        values = given_weights(self.weighting, columns)
+        return _relative(self.weighting, values, self.peak) / self.mean
+
+
+def weigher(weighting: Weighting, parts: Sequence[Scale], label: str) -> Weigher:
     """Return what weighs rows, from the scales of all their blocks.
 
     Examples
@@ -224,19 +224,18 @@ def weigher(weighting: Weighting, parts: Iterable[Scale], label: str) -> Weigher
     >>> round(weigher(Weighting(weights="w"), parts, "the data").given_mean, 6)
     2.333333
     """
-    found = list(parts)
-    ends = [part.peak for part in found if part.counted]
+    ends = [part.peak for part in parts if part.counted]
     if not ends:
         raise DataError(f"every weight '{weighting.given}' of {label} is 0; nothing is left to fit")
-    peak = min(ends) if weighting.sigma is not None else max(ends)
+    peak = max(ends) if weighting.sigma is None else min(ends)
     one = np.ones(1)
     with np.errstate(all="ignore"):
-        shares = [float(_relative(weighting, p.peak * one, peak)[0]) * p.total for p in found]
+        shares = [float(_relative(weighting, p.peak * one, peak)[0]) * p.total for p in parts]
         # Squared last: the square of a tiny sigma could vanish.
         largest = peak if weighting.sigma is None else float(np.square(1 / np.float64(peak)))
-        mean = math.fsum(shares) / sum(part.counted for part in found)
+        mean = math.fsum(shares) / sum(part.counted for part in parts)
     if not 0 < largest * mean < np.inf:
-        said = "sigma" if weighting.sigma is not None else "weights"
+        said = "weights" if weighting.sigma is None else "sigma"
         raise DataError(
             f"the {said} '{weighting.given}' of {label} gives rows a weight of"
             f" {largest * mean:g}, out of the range of floating point; rescale the response and it"
@@ -245,7 +244,7 @@ def weigher(weighting: Weighting, parts: Iterable[Scale], label: str) -> Weigher
     return Weigher(weighting, peak, mean, largest * mean)
 
 
-def relative_weights(weighting: Weighting, source: Columns) -> tuple[NDArray[np.float64], float]:
+def relative_weights(weighting: Weighting, source: Columns) -> tuple[Array, float]:
     """Return weights of which those above 0 have a mean of one, and the mean that they had.
 
     Examples
@@ -255,9 +254,8 @@ def relative_weights(weighting: Weighting, source: Columns) -> tuple[NDArray[np.
     >>> weights.tolist(), mean
     ([0.4, 1.6], 2.5)
     """
-    names = columns_of(weighting.given)
-    if not names:  # a constant weighs all rows alike, of which one column tells the number
-        names = tuple(source.columns)[:1]
+    # A constant weighs all rows alike, of which one column tells the number.
+    names = columns_of(weighting.given) or tuple(source.columns)[:1]
     scales = [
         scale_of(weighting, dict(zip(names, block, strict=True)), source.label, k * PANEL)
         for k, block in enumerate(source.chunks(names, PANEL))
@@ -266,43 +264,7 @@ def relative_weights(weighting: Weighting, source: Columns) -> tuple[NDArray[np.
     return known.weights({name: source.columns[name] for name in names}), known.given_mean
 
 
-def _relative(weighting: Weighting, values: Array, peak: float) -> NDArray[np.float64]:
+def _relative(weighting: Weighting, values: Array, peak: float) -> Array:
     """Return weights of which the largest is one."""
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        return np.square(peak / values) if weighting.sigma is not None else values / peak
-
-
-def given_weights(weighting: Weighting, columns: Mapping[str, Array]) -> NDArray[np.float64]:
-    """Return the weights, or the standard deviations, of some rows as they were given.
-
-    Examples
-    --------
-    >>> given_weights(Weighting(weights="2*w"), {"w": np.array([1.0, 0.0])}).tolist()
-    [2.0, 0.0]
-    """
-    assert weighting.given is not None  # there are weights
-    return _spread(weighting.given, columns)
-
-
-def _spread(text: str, columns: Mapping[str, Array]) -> NDArray[np.float64]:
-    values = evaluate(parse_expression(text)[0], dict(columns))
-    rows = len(next(iter(columns.values())))
-    return np.broadcast_to(np.asarray(values, dtype=np.float64), rows)
-
-
-_ALLOWED = {
-    "weight": "a weight is a finite number, 0 or more",
-    "sigma": "a standard deviation is a finite number above 0",
-}
-
-
-def _refuse(
-    bad: NDArray[np.bool_], what: str, text: str, values: Array, label: str, first: int
-) -> None:
-    """Say which row has a value that cannot be."""
-    if bad.any():
-        row = int(np.argmax(bad))
-        raise DataError(
-            f"the {what} '{text}' is {values[row]:g} in row {first + row + 1} of {label}"
-            f" ({bad.sum():,} such rows); {_ALLOWED[what]}"
-        )
+        return values / peak if weighting.sigma is None else np.square(peak / values)

@@ -11,7 +11,7 @@ import numpy as np
 from sgdfit.data.floats import Place, as_floats
 from sgdfit.data.table import Columns, Table, levelled, settle
 from sgdfit.errors import DataError
-from sgdfit.fitting.weights import Weighting, columns_of, relative_weights, weights_of
+from sgdfit.fitting.weights import Weighting, checked_weights, columns_of, relative_weights
 from sgdfit.model.model import Model
 
 Array = np.ndarray[Any, Any]
@@ -102,7 +102,7 @@ def read(table: Table, model: Model, weighting: Weighting, missing: str) -> Batc
         relative, mean = relative_weights(weighting, source)
         weights = relative * mean
     elif weighting.weights is not None:
-        weights = np.array(weights_of(weighting.weights, source))
+        weights = np.array(checked_weights(weighting, source.columns, source.label))
     kept = weights > 0
     columns = tuple(
         source.columns[name][kept].astype(np.float64, copy=False) for name in model.columns
