@@ -23,8 +23,8 @@ from sgdfit.data.readers import open_table
 from sgdfit.data.rows import float_blocks, scanned_table
 from sgdfit.data.spill import spilled
 from sgdfit.data.table import BATCH_ROWS, Dataset, RowGroup
-from sgdfit.data.text.text_files import scan_text, stream_place
 from sgdfit.errors import DataError
+from texts import scan_text
 
 ROWS = 2 * BATCH_ROWS + 1000
 RNG = np.random.default_rng(3)
@@ -126,7 +126,7 @@ TEXT = b"# t\nx,y\n" + b"".join(b"%d,%d\n" % (k, -k) for k in range(9)) + b"\n# 
 @pytest.mark.parametrize("size", [7, 1000])
 def test_rows_and_lines_are_those_of_the_source(budget, size, tmp_path):
     (tmp_path / "data.csv").write_bytes(TEXT)
-    scan = scan_text([tmp_path / "data.csv"], size=size, small=0).dataset
+    scan = scan_text(tmp_path / "data.csv", size=size, small=0).dataset
     kept = spilled(scan, ["y"], budget, tmp_path)
     assert kept.row_groups[0].line(9) == " (line 14)"
     assert kept.row_groups[0].line(1) == " (line 4)"
@@ -136,14 +136,14 @@ def test_rows_and_lines_are_those_of_the_source(budget, size, tmp_path):
 
 def test_lines_of_a_stream_are_known_where_it_is_plain():
     text = b"x\n" + b"1\n" * 5000 + b"nan\n" + b"1\n" * 5000
-    scan = scan_text([stream_place(io.BytesIO(text), "standard input")], size=100, small=0).dataset
+    scan = scan_text(io.BytesIO(text), size=100, small=0).dataset
     with pytest.raises(DataError, match=r"column 'x' row 5001 \(line 5002\) is missing"):
         scanned_table(spilled(scan, ["x"], 0)).load(["x"])
 
 
 def test_text_in_a_column_of_numbers_is_named(tmp_path):
     text = b"x\n" + b"1\n" * 5000 + b"soon\n"
-    scan = scan_text([stream_place(io.BytesIO(text), "standard input")], size=100, small=0).dataset
+    scan = scan_text(io.BytesIO(text), size=100, small=0).dataset
     words = r"column 'x' of standard input holds text: row 5001 \(line 5002\) is 'soon'"
     with pytest.raises(DataError, match=words):
         spilled(scan, ["x"], 0, tmp_path)
@@ -153,7 +153,7 @@ def test_text_in_a_column_of_numbers_is_named(tmp_path):
 def test_several_files_keep_their_names(tmp_path):
     for name in "ab":
         (tmp_path / f"{name}.csv").write_text("x\n1\n2\n")
-    scan = scan_text([tmp_path / "a.csv", tmp_path / "b.csv"]).dataset
+    scan = scan_text(tmp_path / "a.csv", tmp_path / "b.csv").dataset
     kept = spilled(scan, ["x"], 0, tmp_path)
     assert [(p.label, p.first, p.rows) for p in kept.row_groups] == [
         ("a.csv", 0, 2),
@@ -226,7 +226,7 @@ def test_a_disk_that_fills_up_meanwhile(tmp_path, monkeypatch):
 def test_a_file_that_can_be_read_again_is_where_the_disk_is_full(tmp_path, monkeypatch):
     (tmp_path / "data.csv").write_bytes(TEXT)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Disk(10**12, 10**12, 0))
-    scan = scan_text([tmp_path / "data.csv"], small=0).dataset
+    scan = scan_text(tmp_path / "data.csv", small=0).dataset
     said = []
     assert spilled(scan, ["x"], 0, tmp_path, said.append) is scan
     assert said[-1].startswith("data.csv is read anew for each pass: the temporary folder")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,8 +19,7 @@ BEGINNINGS = ((b"\x1f\x8b", "gzip"), (b"BZh", "bz2"), (b"\x28\xb5\x2f\xfd", "zst
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-SIGNS = re.compile(r"(?P<deep>\*\*/)|(?P<all>\*\*)|(?P<any>\*)|(?P<one>\?)|\[(?P<set>!?[^]]+)\]")
-EXPRESSIONS = {"deep": "(?:[^/]+/)*", "all": ".*", "any": "[^/]*", "one": "[^/]"}
+PATTERN = re.compile(r"[*?]|\[!?[^]]+\]")
 NOWHERE = ("http", "https", "ftp", "ftps")
 
 
@@ -30,8 +30,11 @@ class Stamp(NamedTuple):
     time: int
 
 
+NO_STAMP = Stamp(0, 0)
+
+
 class Origin(NamedTuple):
-    """A file that is opened anew for each part that is read.
+    """A file, or another source of bytes, that is opened anew for each part that is read.
 
     Attributes
     ----------
@@ -43,11 +46,16 @@ class Origin(NamedTuple):
         Returns the stamp of now; raises OSError where it is gone.
     open : callable
         Returns a `pyarrow.NativeFile` that is read with ordinary reads: pages of a mapped file
-        would count as memory, and end the process if the file became shorter.
-    constants : tuple of (str, int or float or str or None)
+        would count as memory, and end the process if the file became shorter. Of a stream, an
+        object with ``read(size)``.
+    constants : tuple of (str, pyarrow.Scalar)
         Columns that its folders name, the same for all its rows.
     local : str
         Its path, where it is on a disk of this machine.
+    compression : str or None
+        ``gzip``, ``bz2``, ``zstd`` or none.
+    again : bool
+        Whether it can be opened more than once.
     """
 
     label: str
@@ -56,6 +64,8 @@ class Origin(NamedTuple):
     open: Callable[[], Any]
     constants: tuple[tuple[str, Any], ...] = ()
     local: str = ""
+    compression: str | None = None
+    again: bool = True
 
 
 def on_disk(path: str, label: str) -> Origin:
@@ -78,25 +88,20 @@ def on_disk(path: str, label: str) -> Origin:
         raise DataError(unreadable(label, error)) from error
 
 
-def dangling(path: str, label: str) -> str:
-    """Say in one sentence that a link leads nowhere; empty for what is no link."""
-    if not os.path.islink(path):
-        return ""
-    return (
-        f"{label!r} is a link to {os.readlink(path)!r}, where there is no file; mend or remove it"
-    )
+def origin_of(system: Any, path: str, label: str, stamp: Stamp | None) -> Origin:
+    """Return a file of a `pyarrow.fs.FileSystem`, on a disk of this machine or behind a network."""
+    from pyarrow import fs
 
-
-def _remote(filesystem: Any, path: str, label: str, stamp: Stamp) -> Origin:
-    """Return a file behind a `pyarrow.fs.FileSystem`."""
+    if isinstance(system, fs.LocalFileSystem):
+        return on_disk(path, label)
 
     def look() -> Stamp:
-        found = filesystem.get_file_info(path)
+        found = system.get_file_info(path)
         if not found.is_file:
             raise FileNotFoundError(path)
-        return Stamp(found.size, found.mtime_ns or 0)
+        return _stamp(found)
 
-    return Origin(label, stamp, look, lambda: filesystem.open_input_file(path))
+    return Origin(label, stamp or NO_STAMP, look, lambda: system.open_input_file(path))
 
 
 def in_memory(content: Any, label: str) -> Origin:
@@ -109,6 +114,15 @@ def in_memory(content: Any, label: str) -> Origin:
         return pa.BufferReader(pa.py_buffer(content))
 
     return Origin(label, stamp, lambda: stamp, open_buffer)
+
+
+def dangling(path: str, label: str) -> str:
+    """Say in one sentence that a link leads nowhere; empty for what is no link."""
+    if not os.path.islink(path):
+        return ""
+    return (
+        f"{label!r} is a link to {os.readlink(path)!r}, where there is no file; mend or remove it"
+    )
 
 
 def unreadable(label: str, error: BaseException) -> str:
@@ -162,16 +176,13 @@ def _compare(origin: Origin) -> None:
     except (OSError, pa.ArrowException) as error:
         raise DataError(unreadable(origin.label, error)) from error
     if now != origin.stamp:
+        change = "it was written anew with the same size"
+        if now.size != origin.stamp.size:
+            change = f"it had {origin.stamp.size:,} bytes and has {now.size:,}"
         raise DataError(
-            f"{origin.label} has changed since it was opened ({_difference(origin.stamp, now)});"
+            f"{origin.label} has changed since it was opened ({change});"
             " begin again once nothing writes to it"
         )
-
-
-def _difference(before: Stamp, now: Stamp) -> str:
-    if before.size != now.size:
-        return f"it had {before.size:,} bytes and has {now.size:,}"
-    return "it was written anew with the same size"
 
 
 def compression_of(head: bytes) -> str | None:
@@ -185,96 +196,6 @@ def unpacking(source: Any, compression: str) -> Any:
 
     file = source if isinstance(source, pa.NativeFile) else pa.PythonFile(source, "r")
     return pa.CompressedInputStream(file, compression)
-
-
-def _partitioned(origins: Sequence[Origin], names: Sequence[str]) -> tuple[Origin, ...]:
-    """Give each file the columns that the folders in its name stand for."""
-    texts = [_pairs(name) for name in names]
-    keys = list(dict.fromkeys(key for pairs in texts for key in pairs))
-    types = {key: _type([pairs[key] for pairs in texts if key in pairs]) for key in keys}
-    return tuple(
-        origin._replace(constants=tuple((key, types[key](value)) for key, value in pairs.items()))
-        if pairs
-        else origin
-        for origin, pairs in zip(origins, texts, strict=True)
-    )
-
-
-def _pairs(name: str) -> dict[str, str | None]:
-    found: dict[str, str | None] = {}
-    for part in name.split("/")[:-1]:
-        key, sign, value = part.partition("=")
-        if sign and key:
-            found[unquote(key)] = None if value == NO_VALUE else unquote(value)
-    return found
-
-
-def _type(values: Sequence[str | None]) -> Any:
-    """Return what makes an Arrow scalar of each value: numbers where all are, else text."""
-    import pyarrow as pa
-
-    known = [value for value in values if value is not None]
-    if known and all(WHOLE.fullmatch(value) for value in known):
-        return lambda value: scalar_of(None if value is None else int(value), pa.int64())
-    if known and all(DECIMAL.fullmatch(value) for value in known):
-        return lambda value: scalar_of(None if value is None else float(value), pa.float64())
-    return lambda value: scalar_of(value, pa.string())
-
-
-def _trailing(path: str) -> str:
-    """Keep of a path its last part, and the folders right above called ``name=value``."""
-    parts = path.replace(os.sep, "/").split("/")
-    start = len(parts) - 1
-    while start > 0 and "=" in parts[start - 1]:
-        start -= 1
-    return "/".join(parts[start:])
-
-
-def is_pattern(text: str) -> bool:
-    """Tell a pattern such as ``data/*.parquet`` from a path.
-
-    Examples
-    --------
-    >>> [is_pattern(text) for text in ("data/*.parquet", "part-[0-4].csv", "data.csv", "a[.csv")]
-    [True, True, False, False]
-    """
-    return bool(SIGNS.search(text)) and not os.path.lexists(os.path.expanduser(text))
-
-
-def natural(name: str) -> list[tuple[int, str]]:
-    """Return a key that sorts ``part-2`` before ``part-10``.
-
-    Examples
-    --------
-    >>> sorted(["part-10", "part-2"], key=natural)
-    ['part-2', 'part-10']
-    """
-    pieces = re.split(r"([0-9]+)", name)
-    return [(int(p), "") if k % 2 else (0, p) for k, p in enumerate(pieces)] + [(0, name)]
-
-
-def _cut(path: str) -> tuple[str, str]:
-    """Cut a path before the first part that is a pattern."""
-    parts = path.split("/")
-    first = next((k for k, part in enumerate(parts) if SIGNS.search(part)), len(parts))
-    root = "/".join(parts[:first]) or ("/" if path.startswith("/") else "")
-    return root, "/".join(parts[first:])
-
-
-def _matcher(pattern: str) -> re.Pattern[str]:
-    """Write a pattern of the shell as a regular expression for the whole of a name."""
-    done = 0
-    written = []
-    for match in SIGNS.finditer(pattern):
-        written.append(re.escape(pattern[done : match.start()]))
-        done = match.end()
-        written.append(EXPRESSIONS.get(str(match.lastgroup)) or _set(match.group("set")))
-    return re.compile("".join(written) + re.escape(pattern[done:]))
-
-
-def _set(inside: str) -> str:
-    inside = inside.replace("\\", r"\\").replace("^", r"\^")
-    return f"[^/{inside[1:]}]" if inside.startswith("!") else f"[{inside}]"
 
 
 class Selection(NamedTuple):
@@ -296,8 +217,18 @@ class Selection(NamedTuple):
 
 
 def is_many(text: str) -> bool:
-    """Tell what may stand for several files, or for one that is not on a disk."""
-    return "://" in text or is_pattern(text) or os.path.isdir(os.path.expanduser(text))
+    """Tell what may stand for several files, or for one that is not on a disk.
+
+    Examples
+    --------
+    >>> [is_many(text) for text in ("data/*.csv", "part-[0-4].csv", "data.csv", "a[.csv")]
+    [True, True, False, False]
+    """
+    return "://" in text or _is_pattern(text) or os.path.isdir(os.path.expanduser(text))
+
+
+def _is_pattern(text: str) -> bool:
+    return bool(PATTERN.search(text)) and not os.path.lexists(os.path.expanduser(text))
 
 
 def select(data: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> Selection:
@@ -315,15 +246,23 @@ def select(data: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> S
     if not isinstance(data, str | os.PathLike):
         return _several(data)
     text = os.fspath(data)
-    if "://" in text:
-        return _behind(text)
     place = os.path.expanduser(text)
     if not is_many(text):
         return Selection(os.path.basename(text), (on_disk(place, os.path.basename(text)),), True)
+    if "://" in text:
+        bare, mark, query = text.partition("?")
+        start, pattern = _cut(bare)
+        system, root = filesystem(start + mark + query)
+        with _reaching(text):
+            info = system.get_file_info(root)
+        if info.is_file:
+            name = os.path.basename(root)
+            return Selection(name, (origin_of(system, root, name, _stamp(info)),), True)
+        return _found(system, text, root, pattern)
     from pyarrow import fs
 
     root = os.path.abspath(place).replace(os.sep, "/")
-    root, pattern = _cut(root) if is_pattern(text) else (root, "")
+    root, pattern = _cut(root) if _is_pattern(text) else (root, "")
     if not os.path.isdir(root):
         raise DataError(f"no file matches {text!r}, for there is no folder {root!r}")
     return _found(fs.LocalFileSystem(), text, root, pattern)
@@ -334,15 +273,11 @@ def _several(data: Iterable[str | os.PathLike[str]]) -> Selection:
     origins = [origin for selection in selections for origin in selection.origins]
     if not origins:
         raise DataError("the list of files is empty; name at least one")
-    paths = [origin.local for origin in origins]
-    names = short_names(paths)
-    plain = not any(origin.constants for origin in origins)
-    if plain:
-        labelled = [
-            origin._replace(label=name or origin.label)
-            for origin, name in zip(origins, names, strict=True)
-        ]
-        origins = list(_partitioned(labelled, [_trailing(path) for path in paths]))
+    if not any(origin.constants for origin in origins):
+        paths = [origin.local for origin in origins]
+        names = [n or o.label for n, o in zip(short_names(paths), origins, strict=True)]
+        named = [o._replace(label=n) for o, n in zip(origins, names, strict=True)]
+        origins = list(_partitioned(named, [_trailing(path) for path in paths]))
     label = origins[0].label if len(origins) == 1 else f"{len(origins)} files"
     return Selection(label, tuple(origins), all(selection.exact for selection in selections))
 
@@ -370,8 +305,7 @@ def filesystem(address: str) -> tuple[Any, str]:
     import pyarrow as pa
     from pyarrow import fs
 
-    scheme = address.partition("://")[0].lower()
-    if scheme in NOWHERE:
+    if address.partition("://")[0].lower() in NOWHERE:
         raise DataError(f"{address!r} is an address, not a file; download it and name the file")
     try:
         found, path = fs.FileSystem.from_uri(address)
@@ -383,20 +317,8 @@ def filesystem(address: str) -> tuple[Any, str]:
     return found, path
 
 
-def _behind(address: str) -> Selection:
-    bare, mark, query = address.partition("?")
-    start, pattern = _cut(bare)
-    system, path = filesystem(start + mark + query)
-    with _reaching(address):
-        info = system.get_file_info(path)
-    if not info.is_file:
-        return _found(system, address, path, pattern)
-    name = os.path.basename(path)
-    return Selection(name, (origin_of(system, path, name, _stamp(info)),), True)
-
-
 def _stamp(info: Any) -> Stamp:
-    return Stamp(info.size, info.mtime_ns or 0)
+    return Stamp(info.size or 0, info.mtime_ns or 0)
 
 
 @contextlib.contextmanager
@@ -412,42 +334,37 @@ def _reaching(address: str) -> Iterator[None]:
         raise DataError(unreadable(address, error)) from error
 
 
-def origin_of(system: Any, path: str, label: str, stamp: Stamp | None) -> Origin:
-    """Return a file of a `pyarrow.fs.FileSystem`, on a disk of this machine or behind a network."""
-    from pyarrow import fs
-
-    if isinstance(system, fs.LocalFileSystem):
-        return on_disk(path, label)
-    return _remote(system, path, label, stamp or Stamp(0, 0))
-
-
 def _found(system: Any, text: str, root: str, pattern: str) -> Selection:
     """Choose the files below a folder, or those that meet a pattern, in natural order."""
     from pyarrow import fs
 
     selector = fs.FileSelector(root, recursive="/" in pattern or not pattern)
     with _reaching(text):
-        found = {i.path: _stamp(i) for i in system.get_file_info(selector) if i.is_file}
+        stamps = {i.path: _stamp(i) for i in system.get_file_info(selector) if i.is_file}
         if isinstance(system, fs.LocalFileSystem):
-            found |= dict.fromkeys(_broken_links(root), Stamp(0, 0))
+            stamps |= dict.fromkeys(_broken_links(root), NO_STAMP)
     start = len(root.rstrip("/")) + 1
-    names = [path[start:] for path in found if not _hidden(path[start:], pattern)]
-    chosen = sorted(_matching(names, pattern) if pattern else names, key=natural)
+    paths = {path[start:]: path for path in stamps if not _hidden(path[start:], pattern)}
+    chosen = sorted(_matching(paths, pattern), key=natural)
+    if not chosen and pattern:
+        raise DataError(
+            f"no file matches {text!r}; check the pattern, with ** for folders of any depth"
+        )
     if not chosen:
-        raise DataError(_nothing(text, pattern))
-    stamps = {path[start:]: (path, stamp) for path, stamp in found.items()}
-    origins = [origin_of(system, stamps[n][0], n, stamps[n][1]) for n in chosen]
+        raise DataError(
+            f"the folder {text!r} holds no files (those whose names begin with _ or . do not"
+            " count); name another, or a file"
+        )
+    origins = [origin_of(system, paths[name], name, stamps[paths[name]]) for name in chosen]
     return Selection(text, _partitioned(origins, chosen), False)
 
 
 def _broken_links(folder: str) -> Iterator[str]:
     """Yield the links to nothing, which pyarrow does not list: a part of the data would be lost."""
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                yield from _broken_links(entry.path)
-            elif entry.is_symlink() and not os.path.exists(entry.path):
-                yield entry.path.replace(os.sep, "/")
+    for here, _, names in os.walk(folder):
+        for path in (os.path.join(here, name) for name in names):
+            if not os.path.exists(path):
+                yield path.replace(os.sep, "/")
 
 
 def _hidden(name: str, pattern: str) -> bool:
@@ -455,18 +372,72 @@ def _hidden(name: str, pattern: str) -> bool:
     return any(part[:1] in ("_", ".") and part[0] not in wanted for part in name.split("/"))
 
 
-def _matching(names: list[str], pattern: str) -> list[str]:
+def _matching(names: Iterable[str], pattern: str) -> list[str]:
     """Choose names that meet the pattern; if there are none, those in folders that meet it."""
-    for each in (pattern, pattern.rstrip("/") + "/**"):
-        if chosen := list(filter(_matcher(each).fullmatch, names)):
-            return chosen
-    return []
+    wanted = pattern.strip("/").split("/") if pattern else ["**"]
+    found = [name for name in names if _meets(name.split("/"), wanted)]
+    return found or [name for name in names if _meets(name.split("/"), [*wanted, "**"])]
 
 
-def _nothing(text: str, pattern: str) -> str:
-    if pattern:
-        return f"no file matches {text!r}; check the pattern, with ** for folders of any depth"
+def _meets(parts: list[str], wanted: list[str]) -> bool:
+    if not wanted:
+        return not parts
+    if wanted[0] == "**":
+        return any(_meets(parts[k:], wanted[1:]) for k in range(len(parts) + 1))
     return (
-        f"the folder {text!r} holds no files (those whose names begin with _ or . do not count);"
-        " name another, or a file"
+        bool(parts) and fnmatch.fnmatchcase(parts[0], wanted[0]) and _meets(parts[1:], wanted[1:])
     )
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """Return a key that sorts ``part-2`` before ``part-10``.
+
+    Examples
+    --------
+    >>> sorted(["part-10", "part-2"], key=natural)
+    ['part-2', 'part-10']
+    """
+    pieces = re.split(r"([0-9]+)", name)
+    return [(int(p), "") if k % 2 else (0, p) for k, p in enumerate(pieces)] + [(0, name)]
+
+
+def _cut(path: str) -> tuple[str, str]:
+    """Cut a path before the first part that is a pattern."""
+    parts = path.split("/")
+    first = next((k for k, part in enumerate(parts) if PATTERN.search(part)), len(parts))
+    root = "/".join(parts[:first]) or ("/" if path.startswith("/") else "")
+    return root, "/".join(parts[first:])
+
+
+def _partitioned(origins: Sequence[Origin], names: Sequence[str]) -> tuple[Origin, ...]:
+    """Give each file the columns that the folders in its name stand for."""
+    folders = [dict(re.findall(r"([^/=]+)=([^/]*)/", name)) for name in names]
+    values = [
+        {unquote(key): None if v == NO_VALUE else unquote(v) for key, v in folder.items()}
+        for folder in folders
+    ]
+    types = {
+        key: _type([folder[key] for folder in values if folder.get(key) is not None])
+        for key in dict.fromkeys(key for folder in values for key in folder)
+    }
+    return tuple(
+        origin._replace(constants=tuple((key, types[key](v)) for key, v in folder.items()))
+        for origin, folder in zip(origins, values, strict=True)
+    )
+
+
+def _type(values: Sequence[Any]) -> Callable[[str | None], Any]:
+    """Return what makes an Arrow scalar of each value: numbers where all are, else text."""
+    import pyarrow as pa
+
+    kinds = ((WHOLE, int, pa.int64()), (DECIMAL, float, pa.float64()))
+    for spelling, read, kind in kinds:
+        if values and all(spelling.fullmatch(value) for value in values):
+            return lambda v: scalar_of(None if v is None else read(v), kind)
+    return lambda v: scalar_of(v, pa.string())
+
+
+def _trailing(path: str) -> str:
+    """Keep of a path its last part, and the folders right above called ``name=value``."""
+    found = re.search(r"(?:[^/]*=[^/]*/)*[^/]*$", path.replace(os.sep, "/"))
+    return found[0] if found else ""

@@ -14,7 +14,7 @@ from sgdfit.data.floats import Place, as_arrow, kind_of, numbers_of, shown
 from sgdfit.data.formats import reading
 from sgdfit.data.rows import read_once, scanned_table
 from sgdfit.data.table import BATCH_ROWS, Dataset, RowGroup, Table, clean_names
-from sgdfit.data.text.text_files import Prefixed
+from sgdfit.data.text.text_files import PeekedStream
 from sgdfit.errors import DataError, listed, reason_of
 
 __all__ = ["lazy_scan", "open_arrow_stream", "open_batches", "open_reader"]
@@ -84,7 +84,7 @@ def open_arrow_stream(stream: Any, label: str) -> Table:
     import pyarrow as pa
 
     with reading(label, "Arrow"):
-        reader = pa.ipc.open_stream(pa.PythonFile(Prefixed(b"", stream), "r"))
+        reader = pa.ipc.open_stream(pa.PythonFile(PeekedStream(stream, label), "r"))
 
     def batches() -> Iterator[Any]:
         while True:

@@ -1,11 +1,12 @@
-"""Delimited text to columns: whole, or in blocks that are parsed by themselves."""
+"""Delimited text to Arrow columns: one parser, of a whole text, of blocks, of lines that arrive."""
 
 from __future__ import annotations
 
-import functools
+import contextlib
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,12 +19,10 @@ from sgdfit.data.text.dialect import (
     ERROR_BYTES,
     POINT_NUMBER,
     WORD,
-    Data,
     Dialect,
     find_dialect,
     is_comment,
     rows,
-    split,
 )
 from sgdfit.errors import DataError, counted
 
@@ -44,28 +43,14 @@ LOOKS = (
     (b"\xfe\xff", "UTF-16; save it again as UTF-8"),
 )
 CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
-TAB, NEWLINE, BLANK, SIGN = b"\t\n #"
+TAB, NEWLINE, RETURN, BLANK, QUOTE, SIGN = b'\t\n\r "#'
+# A row that is longer has a quote that is never closed.
+LONGEST_ROW = 1 << 26
+# So few values are converted sooner by Python than by Arrow.
+FEW = 64
 
-
-def open_delimited(data: Data, label: str) -> Table:
-    r"""Open delimited text; the numbers are read when they are asked for.
-
-    Raises
-    ------
-    DataError
-        When it is empty, binary, has no rows, or a row has too few or too many fields.
-
-    Examples
-    --------
-    >>> open_delimited(b"# seconds, volts\n0.5, 1\n1.5, 3\n", "data.csv").names
-    ('x', 'y')
-    """
-    refuse_binary(data[:HEAD], label)
-    data = with_newlines(data)
-    dialect = find_dialect(data, label, MISSING_SPELLINGS)
-    line = functools.partial(_line, data, dialect)
-    fetch = functools.partial(_fetch, data, dialect, label)
-    return Table(dialect.names, label, fetch, line, dialect.decimal)
+Types = Mapping[int, Any]
+Array = np.ndarray[Any, Any]
 
 
 def refuse_binary(head: bytes, label: str) -> None:
@@ -94,50 +79,60 @@ def refuse_binary(head: bytes, label: str) -> None:
         )
 
 
-def with_newlines(data: Data) -> Data:
-    r"""Bring the line ends of old Macintosh files to today's.
+def has_old_ends(head: bytes) -> bool:
+    """Tell lines that end as on old Macintosh computers, with a carriage return alone."""
+    return b"\r" in head and b"\n" not in head
+
+
+def open_delimited(data: bytes, label: str) -> Table:
+    r"""Open delimited text; the numbers are read when they are asked for.
+
+    Raises
+    ------
+    DataError
+        When it is empty, binary, has no rows, or a row has too few or too many fields.
 
     Examples
     --------
-    >>> with_newlines(b"1,2\r3,4\r")
-    b'1,2\n3,4\n'
+    >>> open_delimited(b"# seconds, volts\n0.5, 1\n1.5, 3\n", "data.csv").names
+    ('x', 'y')
     """
-    head = data[:HEAD]
-    old = b"\r" in head and data.find(b"\n") < 0
-    return bytes(data).replace(b"\r", b"\n") if old else data
+    refuse_binary(data[:HEAD], label)
+    data = data.replace(b"\r", b"\n") if has_old_ends(data) else data
+    dialect = find_dialect(data, label, MISSING_SPELLINGS)
 
+    def fetch(positions: Sequence[int]) -> list[Any]:
+        import pyarrow as pa
 
-def _fetch(data: Data, dialect: Dialect, label: str, positions: Sequence[int]) -> list[Any]:
-    import pyarrow as pa
+        try:
+            table = parsed(data[dialect.start :], dialect, positions, threads=True)
+        except pa.ArrowInvalid as error:
+            raise wrong_row(data, dialect, label, error) from error
+        return [table.column(str(position)) for position in positions]
 
-    try:
-        table = parsed(data, dialect, positions, size=_block_size(data, dialect))
-    except pa.ArrowInvalid as error:
-        raise DataError(wrong_row(data, dialect, label, error)) from error
-    return [table.column(str(position)) for position in positions]
+    return Table(
+        dialect.names, label, fetch, lambda row: line_of(data, dialect, row), dialect.decimal
+    )
 
 
 def parsed(
-    data: Data,
+    text: bytes,
     dialect: Dialect,
     positions: Sequence[int],
-    types: Mapping[int, Any] | None = None,
+    types: Types | None = None,
     *,
-    size: int,
-    threads: bool = True,
+    threads: bool = False,
 ) -> Any:
     r"""Return the columns at ``positions`` as an Arrow table, whose names are the positions.
 
     Parameters
     ----------
-    data : bytes or mmap
-        Text whose rows begin at ``dialect.start``.
+    text : bytes
+        Rows, without a header.
     dialect : Dialect
     positions : sequence of int
     types : mapping of int to pyarrow.DataType, optional
         The types of columns; those of others are found from their values.
-    size : int
-        How many bytes Arrow parses at once; a row must fit into two of them.
     threads : bool
         Whether Arrow parses on several threads.
 
@@ -149,21 +144,26 @@ def parsed(
     Examples
     --------
     >>> dialect = find_dialect(b"1,2\n3,4\n", "data.csv", [])
-    >>> parsed(b"1,2\n3,4\n", dialect, [1], size=1024).to_pydict()
+    >>> parsed(b"1,2\n3,4\n", dialect, [1]).to_pydict()
     {'1': [2, 4]}
     """
     import pyarrow as pa
     import pyarrow.csv as arrow_csv
 
-    body, separator = _body(data, dialect)
-    names = [str(place) for place in range(len(dialect.names))]
+    text, separator = _plain_rows(text, dialect)
+    # A row has to fit into two of Arrow's blocks.
+    size = max(1 << 20, 16 * text.find(b"\n")) if threads else max(1, len(text))
     return arrow_csv.read_csv(
-        pa.BufferReader(pa.py_buffer(body)),
-        arrow_csv.ReadOptions(column_names=names, block_size=size, use_threads=threads),
+        pa.BufferReader(text),
+        arrow_csv.ReadOptions(
+            column_names=[str(place) for place in range(len(dialect.names))],
+            block_size=size,
+            use_threads=threads,
+        ),
         arrow_csv.ParseOptions(
             delimiter=separator,
-            newlines_in_values=data.find(b'"') >= 0,
-            invalid_row_handler=_skip_blank,
+            newlines_in_values=b'"' in text,
+            invalid_row_handler=lambda row: "error" if row.text.strip() else "skip",
         ),
         arrow_csv.ConvertOptions(
             include_columns=[str(position) for position in positions] or ["0"],
@@ -175,34 +175,20 @@ def parsed(
     )
 
 
-def _block_size(data: Data, dialect: Dialect) -> int:
-    """Arrow's own default, or more where rows are long: a row must fit into two blocks."""
-    end = data.find(b"\n", dialect.start)
-    return max(1 << 20, 16 * (end - dialect.start))
-
-
-def _skip_blank(row: Any) -> str:
-    return "error" if row.text.strip() else "skip"
-
-
-def _body(data: Data, dialect: Dialect) -> tuple[Any, str]:
+def _plain_rows(text: bytes, dialect: Dialect) -> tuple[bytes, str]:
     """Return what Arrow can read: no comments, and one blank for each run of them."""
-    body: Any = memoryview(data)[dialect.start :]
-    if data.find(b"#", dialect.start) >= 0:
-        body = without_comments(bytes(body))
-    if len(dialect.names) == 1 and data.find(b" ", dialect.start) >= 0:
-        # Arrow would take a line of blanks for a row.
-        return _single_blanks(bytes(body)), dialect.separator
-    if dialect.separator != " ":
-        return body, dialect.separator
-    if data.find(b'"', dialect.start) < 0:
-        return _single_blanks(bytes(body)), " "
+    text = without_comments(text)
+    # Arrow would take a line of blanks for a row, where there is one column.
+    if dialect.separator != " " and (len(dialect.names) > 1 or b" " not in text):
+        return text, dialect.separator
+    if dialect.separator != " " or b'"' not in text:
+        return _single_blanks(text), dialect.separator
     words = re.compile(WORD.pattern.encode())
-    return b"\n".join(b"\t".join(words.findall(line)) for line in bytes(body).splitlines()), "\t"
+    return b"\n".join(b"\t".join(words.findall(line)) for line in text.splitlines()), "\t"
 
 
 def _single_blanks(text: bytes) -> bytes:
-    r"""Leave one blank of each run, and none at the ends of lines.
+    """Leave one blank of each run, and none at the ends of lines.
 
     NumPy lets other threads go on meanwhile, which neither `re` nor ``bytes.replace`` does.
     """
@@ -212,10 +198,9 @@ def _single_blanks(text: bytes) -> bytes:
         return text
     following = np.append(blank[1:], True)
     codes = np.where(blank, BLANK, codes).astype(np.uint8)[~(blank & following)]
-    blank = codes == BLANK
     begins = np.append(True, codes[:-1] == NEWLINE)
     ends = np.append(codes[1:] == NEWLINE, True)
-    text = codes[~(blank & (begins | ends))].tobytes()
+    text = codes[~((codes == BLANK) & (begins | ends))].tobytes()
     return text.replace(b" \r\n", b"\r\n")
 
 
@@ -227,10 +212,11 @@ def without_comments(text: bytes) -> bytes:
     >>> without_comments(b"1,2\n # two\n3,#4\n")
     b'1,2\n\n3,#4\n'
     """
+    if b"#" not in text:
+        return text
     codes = np.frombuffer(text, np.uint8)
     signs = np.flatnonzero(codes == SIGN)
-    before = codes[np.maximum(signs - 1, 0)]
-    signs = signs[(signs == 0) | (before == NEWLINE) | (before == BLANK) | (before == TAB)]
+    signs = signs[(signs == 0) | np.isin(codes[np.maximum(signs - 1, 0)], (NEWLINE, BLANK, TAB))]
     parts, done = [], 0
     for sign in signs.tolist():
         begin = max(text.rfind(b"\n", 0, sign) + 1, done)
@@ -244,112 +230,81 @@ def without_comments(text: bytes) -> bytes:
     return b"".join([*parts, text[done:]])
 
 
-def wrong_row(data: Data, dialect: Dialect, label: str, error: Exception) -> str:
-    """Return a sentence that names the first row with too few or too many fields."""
-    expected = len(dialect.names)
-    reference = "the header has" if dialect.header else "the first row has"
+def wrong_row(data: bytes, dialect: Dialect, label: str, error: Exception) -> DataError:
+    """Return the error that names the first row with too few or too many fields."""
     for number, fields in rows(data, dialect):
-        if len(fields) != expected:
-            return (
-                f"line {number} of {label} has {counted(len(fields), 'field')} where {reference}"
-                f" {expected}: {dialect.separator.join(fields)[:60]!r}; correct that line"
-            )
-    return f"{label} cannot be read as delimited text ({error}); check its quotes and line ends"
+        if len(fields) != len(dialect.names):
+            return _wrong_fields(number, fields, dialect, label, "correct that line")
+    return DataError(
+        f"{label} cannot be read as delimited text ({error}); check its quotes and line ends"
+    )
 
 
-def _line(data: Data, dialect: Dialect, row: int) -> str:
-    for place, (number, _) in enumerate(rows(data, dialect)):
-        if place == row:
-            return f" (line {number})"
-    return ""
+def _wrong_fields(
+    number: int, fields: Sequence[str], dialect: Dialect, label: str, advice: str
+) -> DataError:
+    reference = "the header has" if dialect.header else "the first row has"
+    shown = dialect.separator.join(fields)[:60]
+    return DataError(
+        f"line {number} of {label} has {counted(len(fields), 'field')} where {reference}"
+        f" {len(dialect.names)}: {shown!r}; {advice}"
+    )
 
 
-Types = Mapping[int, Any]
+def line_of(data: bytes, dialect: Dialect, row: int) -> str:
+    """Say which line a row is, counted from 0 at ``dialect.start``."""
+    return next((f" (line {n})" for k, (n, _) in enumerate(rows(data, dialect)) if k == row), "")
 
 
-def settled(text: bytes, dialect: Dialect) -> Types:
-    r"""Return the types of all columns of some whole rows, by position.
-
-    Rows that cannot be read settle nothing: what is wrong with them is said once they are needed.
-
-    Examples
-    --------
-    >>> from sgdfit.data.text.dialect import find_dialect
-    >>> text = b"1,2.5\n3,4\n"
-    >>> settled(text, find_dialect(text, "data.csv", []))
-    {0: DataType(int64), 1: DataType(double)}
-    """
-    import pyarrow as pa
-
-    places = range(len(dialect.names))
-    try:
-        table = parsed(text, dialect, places, size=len(text))
-    except pa.ArrowInvalid:
-        return {}
-    return _known(dict(zip(places, table.schema.types, strict=True)))
-
-
-def columns_of(
+def block_columns(
     text: bytes, dialect: Dialect, positions: Sequence[int], types: Types
 ) -> tuple[Any, Types]:
-    """Return the columns at ``positions`` as an Arrow table, and their types from now on.
+    r"""Return the columns at ``positions`` as an Arrow table, and the types of columns from now on.
+
+    A column whose values are none of its type has a wider one from here on.
 
     Raises
     ------
     pyarrow.ArrowInvalid
         When a row has too few or too many fields.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> dialect = find_dialect(b"1,2\n3,4\n", "data.csv", [])
+    >>> block_columns(b"5.5,6\n", dialect, [0], {0: pa.int64()})[1]
+    {0: DataType(double)}
     """
     import pyarrow as pa
+    import pyarrow.types as kinds
+
+    def found(table: Any) -> dict[int, Any]:
+        return {place: table.schema.field(str(place)).type for place in positions}
 
     wanted = {place: types[place] for place in positions if place in types}
     try:
-        table = parsed(text, dialect, positions, wanted, size=len(text), threads=False)
+        table = parsed(text, dialect, positions, wanted)
     except pa.ArrowInvalid:
-        found = parsed(text, dialect, positions, size=len(text), threads=False)
-        wanted = _wider(wanted, _named(found, positions))
-        table = parsed(text, dialect, positions, wanted, size=len(text), threads=False)
-    return table, {**types, **_known(_named(table, positions))}
+        new = found(parsed(text, dialect, positions))
+        wanted = {place: _wider(kind, new[place]) for place, kind in wanted.items()}
+        table = parsed(text, dialect, positions, wanted)
+    known = {place: kind for place, kind in found(table).items() if not kinds.is_null(kind)}
+    return table, {**types, **known}
 
 
-def _named(table: Any, positions: Sequence[int]) -> dict[int, Any]:
-    return {place: table.schema.field(str(place)).type for place in positions}
-
-
-def _known(types: dict[int, Any]) -> dict[int, Any]:
-    """Leave out columns that are empty so far."""
-    import pyarrow.types as kinds
-
-    return {place: kind for place, kind in types.items() if not kinds.is_null(kind)}
-
-
-def _wider(types: Types, found: Types) -> dict[int, Any]:
-    wide = {place: _both(types.get(place), kind) for place, kind in found.items()}
-    return _known(wide)
-
-
-def _both(kind: Any, found: Any) -> Any:
+def _wider(kind: Any, found: Any) -> Any:
     """Return a type that holds the values of two; text where there is none."""
     import pyarrow as pa
     import pyarrow.types as kinds
 
-    if kind is None or kind == found or kinds.is_null(found):
-        return found if kind is None else kind
-    for test, wide in (
-        (kinds.is_binary, pa.binary()),
-        (lambda t: kinds.is_integer(t) or kinds.is_floating(t), pa.float64()),
-        (lambda t: kinds.is_date32(t) or t == pa.timestamp("s"), pa.timestamp("s")),
-        (lambda t: kinds.is_date32(t) or _is_local(t), pa.timestamp("ns")),
-    ):
-        either = any if wide == pa.binary() else all
-        if either(test(t) for t in (kind, found)):
-            return wide
-    return pa.string()
-
-
-def _is_local(kind: Any) -> bool:
-    import pyarrow.types as kinds
-
-    return bool(kinds.is_timestamp(kind)) and kind.tz is None
+    if kind == found or kinds.is_null(found):
+        return kind
+    if all(kinds.is_integer(t) or kinds.is_floating(t) for t in (kind, found)):
+        return pa.float64()
+    if all(kinds.is_date32(t) or (kinds.is_timestamp(t) and t.tz is None) for t in (kind, found)):
+        whole = all(kinds.is_date32(t) or t.unit == "s" for t in (kind, found))
+        return pa.timestamp("s" if whole else "ns")
+    return pa.binary() if kinds.is_binary(kind) or kinds.is_binary(found) else pa.string()
 
 
 def first_unlike(column: Any, kind: Any) -> int | None:
@@ -367,45 +322,16 @@ def first_unlike(column: Any, kind: Any) -> int | None:
     if kind is None or not kinds.is_temporal(kind) or not kinds.is_string(column.type):
         return None
     wide = kind if kinds.is_time(kind) else pa.timestamp("ns", getattr(kind, "tz", None))
-    low, high = 0, len(column)
-    while low < high:
-        middle = (low + high) // 2
-        if _casts(column.slice(0, middle + 1), wide):
-            low = middle + 1
-        else:
-            high = middle
-    return low if low < len(column) else None
-
-
-def _casts(column: Any, kind: Any) -> bool:
-    import pyarrow as pa
-
-    try:
-        column.cast(kind)
-    except pa.ArrowInvalid:
-        return False
-    return True
-
-
-# A quarter of a common last-level cache; larger blocks are not read faster.
-BLOCK = 1 << 21
-# A row that is longer has a quote that is never closed.
-LONGEST_ROW = 1 << 26
-QUOTE, RETURN = 34, 13
+    for row in range(len(column)):
+        try:
+            column.slice(row, 1).cast(wide)
+        except pa.ArrowInvalid:
+            return row
+    return None
 
 
 class Block(NamedTuple):
-    """A run of whole rows.
-
-    Attributes
-    ----------
-    text : bytes
-        The rows; comments are blank lines.
-    line : int
-        The number of its first line, counted from 1.
-    lines : int
-        How many lines it has, the last of the file included if it has no end.
-    """
+    """A run of whole rows: its text, the number of its first line from 1, and how many it has."""
 
     text: bytes
     line: int
@@ -413,21 +339,11 @@ class Block(NamedTuple):
 
 
 def blocks(
-    take: Callable[[int], bytes], separator: str, line: int, label: str, size: int = BLOCK
+    read: Callable[[int], bytes], separator: str, line: int, label: str, size: int
 ) -> Iterator[Block]:
-    r"""Yield all that ``take`` hands out, in blocks of about ``size`` bytes.
+    r"""Yield all that ``read`` hands out, in blocks of about ``size`` bytes; comments are emptied.
 
-    Parameters
-    ----------
-    take : callable
-        Returns so many bytes, and fewer only at the end.
-    separator : str
-        A blank stands for any run of blanks; quotes then end with their line.
-    line : int
-        The number of the first line.
-    label : str
-        How messages name the text.
-    size : int
+    ``read`` returns so many bytes, and fewer only at the end.
 
     Raises
     ------
@@ -441,41 +357,26 @@ def blocks(
     >>> [block.text for block in blocks(text.read, ",", 1, "data.csv", size=5)]
     [b'1,2\n', b'\n3,4']
     """
-    rest, wanted = b"", size
-    while True:
-        part = take(wanted)
-        if len(part) < wanted:
-            text = rest + part
-            if text:
-                yield _block(without_comments(text) if b"#" in text else text, line)
-            return
-        whole, begun = _whole_lines(rest, part)
-        end = last_row_end(whole, separator)
-        rest, wanted = whole[end:] + begun, size if end else 2 * wanted
-        if end:
-            block = _block(whole[:end] if end < len(whole) else whole, line)
-            line += block.lines
-            yield block
+    rest, ended = b"", False
+    while not ended:
+        # What is longer than a block is looked at anew with each one, so these become longer.
+        wanted = max(size, len(rest))
+        part = read(wanted)
+        ended = len(part) < wanted
+        end = len(part) if ended else part.rfind(b"\n") + 1
+        # A comment that is not whole yet could not be told from a row.
+        whole = without_comments(b"".join((rest, memoryview(part)[:end]))) if end or ended else b""
+        cut = len(whole) if ended else last_row_end(whole, separator)
+        block, rest = whole[:cut], (whole[cut:] if end else rest) + part[end:]
+        if block:
+            lines = block.count(b"\n") + (not block.endswith(b"\n"))
+            yield Block(block, line, lines)
+            line += lines
         elif len(rest) > LONGEST_ROW:
             raise DataError(
                 f"the row that begins in line {line} of {label} does not end within"
                 f" {len(rest) >> 20} MB; check the quotes there"
             )
-
-
-def _block(text: bytes, line: int) -> Block:
-    ends = int(np.count_nonzero(np.frombuffer(text, np.uint8) == NEWLINE))
-    return Block(text, line, ends + (not text.endswith(b"\n")))
-
-
-def _whole_lines(rest: bytes, part: bytes) -> tuple[bytes, bytes]:
-    """Return the lines that have an end, without comments, and the beginning of the next."""
-    end = part.rfind(b"\n") + 1
-    if not end:
-        rest, part = b"", rest + part
-        end = part.rfind(b"\n") + 1
-    whole = b"".join((rest, memoryview(part)[:end]))
-    return (without_comments(whole) if b"#" in whole else whole), part[end:]
 
 
 def last_row_end(text: bytes, separator: str) -> int:
@@ -489,11 +390,7 @@ def last_row_end(text: bytes, separator: str) -> int:
     end = text.rfind(b"\n") + 1
     if separator == " " or b'"' not in text:
         return end
-    codes = np.frombuffer(text, np.uint8)
-    quotes = np.flatnonzero(codes == QUOTE)
-    spans = _pairs(codes, quotes, separator)
-    if spans is None:
-        spans = _spans(text, separator)
+    spans = _quoted(text, separator)
     while end:
         before = int(np.searchsorted(spans[:, 0], end))
         if not before or spans[before - 1, 1] < end:
@@ -502,103 +399,87 @@ def last_row_end(text: bytes, separator: str) -> int:
     return 0
 
 
-def _pairs(
-    codes: np.ndarray[tuple[int], np.dtype[np.uint8]],
-    quotes: np.ndarray[tuple[int], np.dtype[np.intp]],
-    separator: str,
-) -> np.ndarray[tuple[int, int], np.dtype[np.intp]] | None:
-    """Return where quotes begin and end; None where one stands within a field, as in ``5"``."""
+def _quoted(text: bytes, separator: str) -> Array:
+    """Return where quotes begin and end: in pairs, if each first one stands where a field begins.
+
+    Where one stands within a field, as in ``5"``, they are looked for one by one, which is slow.
+    """
+    codes = np.frombuffer(text, np.uint8)
+    quotes = np.flatnonzero(codes == QUOTE)
     opening = quotes[::2]
-    before = codes[np.maximum(opening - 1, 0)]
     # two quotes in a row are one that is part of the field
-    begins = np.isin(before, [ord(separator), NEWLINE, RETURN, QUOTE]) | (opening == 0)
-    if not begins.all():
-        return None
-    closing = np.full(opening.size, codes.size)
-    closing[: quotes.size // 2] = quotes[1::2]
-    return np.stack([opening, closing], axis=1)
-
-
-def _spans(text: bytes, separator: str) -> np.ndarray[tuple[int, int], np.dtype[np.intp]]:
-    """Return the same for any text, slowly: a quote opens only at the beginning of a field."""
+    before = codes[np.maximum(opening - 1, 0)]
+    if (np.isin(before, [ord(separator), NEWLINE, RETURN, QUOTE]) | (opening == 0)).all():
+        closing = np.append(quotes[1::2], [codes.size] * (quotes.size % 2))
+        return np.stack([opening, closing], axis=1)
     begins = rb"(?:\A|(?<=[\r\n" + re.escape(separator.encode()) + rb']))"'
     quoted = re.compile(begins + rb'[^"]*(?:""[^"]*)*(?:"|\Z)')
     found = [match.span() for match in quoted.finditer(text)]
     return np.array(found, np.intp).reshape(-1, 2)
 
 
-# So few values are converted sooner by Python than by Arrow.
-FEW = 64
-FRACTION = re.compile(r"[+-]?\d*([.,])\d+(e[+-]?\d+)?", re.IGNORECASE)
+# A number with a fraction, which tells the decimal sign.
+FRACTION = re.compile(rb'(?m)(?:^|[;\t| "])[+-]?\d*([.,])\d+(?:[eE][+-]?\d+)?(?=[;\t| "\r]|$)')
+ADVICE = (
+    "correct that line, or pass missing='drop' (--missing drop on the command line) to leave such"
+    " lines out"
+)
 
 
 @dataclass(frozen=True)
 class Lines:
-    """Rows of text that came together.
+    """Rows of text that came together: their columns as text, and where they begin in ``text``."""
 
-    Parameters
-    ----------
-    names : tuple of str
-    decimal : str
-    label : str
-    rows : list of lists of str
-        The fields.
-    numbers : list of int
-        The line of each row, counted from 1.
-    lenient : bool
-        Whether a field that is no number is missing, rather than an error.
-    """
-
-    names: tuple[str, ...]
-    decimal: str
+    columns: Any
+    text: bytes
+    dialect: Dialect
     label: str
-    rows: list[list[str]]
-    numbers: list[int]
     lenient: bool
+    first: int = 0
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return int(self.columns.num_rows)
 
     def slice(self, first: int, last: int) -> Lines:
         """Return some of the rows."""
-        some = slice(first, last)
-        return Lines(
-            self.names, self.decimal, self.label, self.rows[some], self.numbers[some], self.lenient
-        )
+        some = self.columns.slice(first, last - first)
+        return replace(self, columns=some, first=self.first + first)
 
     def table(self) -> Table:
         """Return the rows as a table, which converts the columns that are asked for."""
-        return Table(self.names, self.label, self._fetch, self._line, self.decimal)
+        return Table(
+            self.dialect.names,
+            self.label,
+            lambda positions: [self._column(place) for place in positions],
+            lambda row: line_of(self.text, self.dialect, self.first + row),
+            self.dialect.decimal,
+        )
 
-    def _line(self, row: int) -> str:
-        return f" (line {self.numbers[row]})"
-
-    def _fetch(self, positions: Sequence[int]) -> list[Any]:
-        return [self._column([row[place] for row in self.rows]) for place in positions]
-
-    def _column(self, texts: list[str]) -> Any:
-        if len(texts) <= FEW and self.decimal == ".":
-            try:
-                if not any("_" in text for text in texts):
-                    return np.array([float(text) for text in texts])
-            except ValueError:
-                pass  # Arrow knows more spellings, and the words for those that are none
+    def _column(self, place: int) -> Any:
         import pyarrow as pa
 
+        column = self.columns.column(place)
+        texts = column.to_pylist()
+        if len(texts) <= FEW and self.dialect.decimal == ".":
+            # Arrow knows more spellings, and the words for those that are none.
+            with contextlib.suppress(ValueError):
+                if not any("_" in text for text in texts if text):
+                    return np.array([math.nan if text is None else float(text) for text in texts])
         if self.lenient:
-            pattern = POINT_NUMBER if self.decimal == "." else COMMA_NUMBER
-            texts = [t if self._is_value(t.strip(), pattern) else "" for t in texts]
-        column = pa.array(texts, pa.large_string())
-        if texts and DATE.fullmatch(texts[0].strip()):
+            column = pa.array([t if t and self._is_value(t) else None for t in texts], pa.string())
+        if texts and DATE.fullmatch((texts[0] or "").strip()):
             try:
                 return column.cast(pa.timestamp("us"))
             except pa.ArrowInvalid:
                 return column
         return column
 
-    def _is_value(self, text: str, pattern: re.Pattern[str]) -> bool:
-        numeric = pattern.fullmatch(text) or POINT_NUMBER.fullmatch(text) or DATE.fullmatch(text)
-        return bool(numeric) and not (self.decimal == "," and "." in text and "-" not in text[1:])
+    def _is_value(self, text: str) -> bool:
+        text, decimal = text.strip(), self.dialect.decimal
+        if decimal == "," and "." in text and "-" not in text[1:]:
+            return False
+        number = POINT_NUMBER.fullmatch(text) or DATE.fullmatch(text)
+        return bool(number or (decimal == "," and COMMA_NUMBER.fullmatch(text)))
 
 
 class TextArrivals:
@@ -615,18 +496,17 @@ class TextArrivals:
     Examples
     --------
     >>> text = TextArrivals("standard input")
-    >>> [batch.rows for batch in text.feed(b"x,y\n1,2\n3,")]
-    [[['1', '2']]]
-    >>> [batch.numbers for batch in text.feed(b"4\n")]
-    [[3]]
+    >>> [batch.columns.to_pydict() for batch in text.feed(b"x,y\n1,2\n3,")]
+    [{'0': ['1'], '1': ['2']}]
+    >>> [batch.table().line(0) for batch in text.feed(b"4\n")]
+    [' (line 3)']
     """
 
     def __init__(self, label: str, lenient: bool = False) -> None:
         self._label, self._lenient = label, lenient
         self._tail, self._head = b"", b""
         self._dialect: Dialect | None = None
-        self._decimal: str | None = None
-        self._number = 0
+        self._line, self._sure = 1, False
 
     def feed(self, block: bytes, final: bool = False) -> Iterator[Lines]:
         """Yield the rows that are complete.
@@ -643,7 +523,9 @@ class TextArrivals:
         if self._dialect is None:
             whole = self._begun(whole, final)
         if self._dialect is not None and whole:
-            yield from self._rows(whole, self._dialect)
+            dialect = self._signed(whole, replace(self._dialect, start=0, first_line=self._line))
+            self._line += whole.count(b"\n")
+            yield from self._rows(without_comments(whole), dialect)
 
     def _begun(self, whole: bytes, final: bool) -> bytes:
         """Learn how the text is written, once a row is there; return what stands below a header."""
@@ -658,49 +540,46 @@ class TextArrivals:
             if final or len(content) > 1:
                 raise
             return b""
-        self._dialect, self._number = found, found.first_line - 1
+        self._dialect, self._line = found, found.first_line
         below, self._head = self._head[found.start :], b""
         return below
 
-    def _rows(self, whole: bytes, dialect: Dialect) -> Iterator[Lines]:
-        rows: list[list[str]] = []
-        numbers: list[int] = []
-        count, trouble = len(dialect.names), None
-        plain = dialect.separator != " " and b'"' not in whole
-        for line in whole.decode(errors="replace").removesuffix("\n").split("\n"):
-            self._number += 1
-            if not line.strip() or is_comment(line):
-                continue
-            fields = line.split(dialect.separator) if plain else split(line, dialect.separator)
-            if len(fields) != count:
-                if not self._lenient:
-                    trouble = self._wrong(line.strip(), len(fields), dialect)
-                    break
-                fields = [""] * count
-            rows.append(fields)
-            numbers.append(self._number)
-        if rows:
-            decimal = self._sign(rows, dialect)
-            yield Lines(dialect.names, decimal, self._label, rows, numbers, self._lenient)
+    def _signed(self, whole: bytes, dialect: Dialect) -> Dialect:
+        """Learn the decimal sign from the first fraction."""
+        if dialect.separator != "," and not self._sure and self._dialect is not None:
+            found = FRACTION.search(whole)
+            decimal = found[1].decode() if found else dialect.decimal
+            self._sure = found is not None
+            self._dialect = replace(self._dialect, decimal=decimal)
+            return replace(dialect, decimal=decimal)
+        return dialect
+
+    def _rows(self, text: bytes, dialect: Dialect) -> Iterator[Lines]:
+        import pyarrow as pa
+
+        places, trouble = range(len(dialect.names)), None
+        types = dict.fromkeys(places, pa.string())
+        try:
+            columns = parsed(text, dialect, places, types)
+        except pa.ArrowInvalid:
+            text, trouble = self._mended(text, dialect)
+            columns = parsed(text, dialect, places, types)
+        if len(columns):
+            yield Lines(columns, text, dialect, self._label, self._lenient)
         if trouble is not None:
             raise trouble
 
-    def _sign(self, rows: list[list[str]], dialect: Dialect) -> str:
-        """Return the decimal sign, which the first fraction tells where no row before had one."""
-        if dialect.separator == "," or self._decimal is not None:
-            return self._decimal or "."
-        for row in rows:
-            for field in row:
-                found = FRACTION.fullmatch(field.strip())
-                if found:
-                    self._decimal = found[1]
-                    return self._decimal
-        return dialect.decimal
-
-    def _wrong(self, line: str, fields: int, dialect: Dialect) -> DataError:
-        reference = "the header has" if dialect.header else "the first row has"
-        return DataError(
-            f"line {self._number} of {self._label} has {counted(fields, 'field')} where {reference}"
-            f" {len(dialect.names)}: {line[:60]!r}; correct that line, or pass missing='drop'"
-            " (--missing drop on the command line) to leave such lines out"
-        )
+    def _mended(self, text: bytes, dialect: Dialect) -> tuple[bytes, DataError | None]:
+        """Return a text without rows that are not like the first, or all of it before one."""
+        kept, trouble = [], None
+        lines = text.decode(errors="replace").splitlines(keepends=True)
+        for number, line in enumerate(lines, dialect.first_line):
+            fields = next((f for _, f in rows(line.encode(), replace(dialect, start=0))), None)
+            if fields is None or len(fields) == len(dialect.names):
+                kept.append(line)
+            elif self._lenient:
+                kept.append(dialect.separator.join(["NA"] * len(dialect.names)) + "\n")
+            else:
+                trouble = _wrong_fields(number, fields, dialect, self._label, ADVICE)
+                break
+        return "".join(kept).encode(), trouble
