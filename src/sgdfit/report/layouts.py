@@ -5,18 +5,16 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sgdfit.errors import require
-from sgdfit.report.contents import MARKS, Facts, Section, facts
+from sgdfit.report.contents import MARKS, facts
+from sgdfit.result.result import Result
 from sgdfit.result.rounding import number
-
-if TYPE_CHECKING:
-    from sgdfit.result.result import Result
-    from sgdfit.result.trace import Trace
-
+from sgdfit.result.trace import Trace
 
 NARROWEST = 40
+SHOWN_ROWS = 5  # at each end of a trace
 _COLOURS = {"good": "green", "caution": "yellow", "bad": "red"}
 
 
@@ -25,28 +23,22 @@ def as_text(result: Result, width: int = 80) -> str:
 
     Widths below 40 are taken as 40. There are no colours and no terminal commands in it.
     """
-    said = facts(result)
-    width = max(width, NARROWEST)
-    return "\n".join(_text(said, width))
-
-
-def _text(said: Facts, width: int) -> Iterator[str]:
-    yield from _wrapped(said.formula, width, "    ")
-    yield "─" * min(width, len(said.formula))
-    yield from _wrapped(f"{MARKS[said.level]} {said.headline}", width, "  ")
-    yield from _labelled(said.advice, width)
-    yield ""
-    yield from _table([said.header, *said.estimates], width)
+    said, width = facts(result), max(width, NARROWEST)
+    lines = [
+        *_wrapped(said.formula, width, "    "),
+        "─" * min(width, len(said.formula)),
+        *_wrapped(f"{MARKS[said.level]} {said.headline}", width, "  "),
+        *_labelled(said.advice, width),
+        "",
+        *_table([said.header, *said.estimates], width),
+    ]
     for section in said.sections:
-        yield ""
-        yield from _wrapped(section.title, width, "  ")
-        yield from _labelled(section.lines, width)
+        lines += ["", *_wrapped(section.title, width, "  "), *_labelled(section.lines, width)]
+    return "\n".join(lines)
 
 
 def _wrapped(text: str, width: int, indent: str) -> list[str]:
-    return textwrap.wrap(
-        text, width, subsequent_indent=indent, break_on_hyphens=False, drop_whitespace=True
-    )
+    return textwrap.wrap(text, width, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def _labelled(lines: Sequence[tuple[str, str]], width: int) -> Iterator[str]:
@@ -95,23 +87,21 @@ def as_rich(result: Result) -> Any:
     MissingDependencyError
         When Rich is not installed.
     """
-    console = require("rich.console", "a report in colour")
-    said = facts(result)
-    parts = [_rich_status(said), _RichEstimates(said)]
-    parts += [_rich_section(section) for section in said.sections]
-    return console.Group(*parts)
-
-
-def _rich_status(said: Facts) -> Any:
-    from rich.console import Group
+    group = require("rich.console", "a report in colour").Group
+    from rich.padding import Padding
     from rich.panel import Panel
     from rich.text import Text
 
+    said = facts(result)
     colour = _COLOURS[said.level]
     headline = Text(f"{MARKS[said.level]} {said.headline}", style=f"bold {colour}")
     # inside the panel, for a panel's title is cut off where it does not fit
-    body = Group(Text(said.formula, style="bold"), headline, _rich_lines(said.advice))
-    return Panel(body, border_style=colour)
+    body = group(Text(said.formula, style="bold"), headline, _rich_lines(said.advice))
+    parts = [Panel(body, border_style=colour), _RichTable([said.header, *said.estimates])]
+    for section in said.sections:
+        lines = Padding(_rich_lines(section.lines), (0, 0, 0, 2))
+        parts.append(Padding(group(Text(section.title, style="bold"), lines), (0, 0, 1, 0)))
+    return group(*parts)
 
 
 def _rich_lines(lines: Sequence[tuple[str, str]]) -> Any:
@@ -127,11 +117,11 @@ def _rich_lines(lines: Sequence[tuple[str, str]]) -> Any:
     return grid
 
 
-class _RichEstimates:
+class _RichTable:
     """The table of estimates; Rich's own would break numbers where it does not fit."""
 
-    def __init__(self, said: Facts) -> None:
-        self._rows = [said.header, *said.estimates]
+    def __init__(self, rows: Sequence[Sequence[str]]) -> None:
+        self._rows = rows
 
     def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
         from rich.text import Text
@@ -142,20 +132,11 @@ class _RichEstimates:
         yield ""
 
 
-def _rich_section(section: Section) -> Any:
-    from rich.console import Group
-    from rich.padding import Padding
-    from rich.text import Text
-
-    title = Text(section.title, style="bold")
-    return Padding(Group(title, Padding(_rich_lines(section.lines), (0, 0, 0, 2))), (0, 0, 1, 0))
-
-
-SHOWN_ROWS = 5  # at each end of a trace
-
 _BLOCK = "color:inherit;background:transparent;line-height:1.45"
 _PROSE = f"{_BLOCK};max-width:60em"
 _TABLE = f"{_BLOCK};border-collapse:collapse;font-size:inherit;margin:.4em 0"
+# notebooks paint every second row and align right unless told otherwise
+_ROW = "background:transparent;border:0"
 _CELL = "text-align:left;padding:.15em 1.2em .15em 0;vertical-align:top;background:transparent"
 _HEAD = f"{_CELL};border-bottom:1px solid currentColor;font-weight:600"
 _LABEL = f"{_CELL};font-weight:normal;opacity:.75;white-space:nowrap"
@@ -163,73 +144,57 @@ _FIGURE = f"{_CELL};font-variant-numeric:tabular-nums;white-space:nowrap"
 _NUMBER = _FIGURE.replace("text-align:left", "text-align:right")
 _NUMBER_HEAD = _HEAD.replace("text-align:left", "text-align:right")
 _SCROLL = "overflow-x:auto"  # a wide table scrolls by itself, not with the report
+_CODE = "font-family:monospace;font-size:1.1em;background:transparent;color:inherit"
 _EDGES = {"good": "#2f9e5f", "caution": "#c98a1b", "bad": "#d6453d"}
 
 
 def as_html(result: Result) -> str:
     """Lay out the report as one self-contained HTML element; every text is escaped."""
     said = facts(result)
-    parts = [
-        _status(said),
-        _estimates(said),
-        *(_section(section) for section in said.sections),
-    ]
+    edge = f"border-left:.3em solid {_EDGES[said.level]};padding-left:.8em"
+    formula = _element("code", _CODE, escape(said.formula))
+    headline = _element("strong", "", escape(f"{MARKS[said.level]} {said.headline}"))
+    status = _element("div", "", formula) + _element("div", "", headline)
+    status += _labelled_rows(said.advice) if said.advice else ""
+    bold = f"{_CELL};font-weight:600"
+    rows = [_cells("th", _HEAD, said.header, 'scope="col"')]
+    for name, *figures in said.estimates:
+        rows.append(_cells("th", bold, [name], 'scope="row"') + _cells("td", _FIGURE, figures))
+    parts = [_element("div", edge, status), _element("div", _SCROLL, _rows(rows))]
+    for section in said.sections:
+        title = escape(section.title)
+        parts.append(_element("div", "font-weight:600;margin-top:.6em", title))
+        parts.append(_labelled_rows(section.lines))
     return _element("div", _PROSE, "".join(parts))
 
 
 def trace_as_html(trace: Trace) -> str:
     """Lay out the first and last rows of a trace as one HTML table."""
-    columns = trace.columns()
-    count = len(trace)
+    columns, count = trace.columns(), len(trace)
     shown: list[int | None] = list(range(count))
     if count > 2 * SHOWN_ROWS + 1:
         shown = [*range(SHOWN_ROWS), None, *range(count - SHOWN_ROWS, count)]
-    head = "".join(_element("th", _NUMBER_HEAD, escape(name), 'scope="col"') for name in columns)
-    rows = [
-        ["⋮" if i is None else number(column[i].item()) for column in columns.values()]
-        for i in shown
-    ]
-    table = _rows([head, *("".join(_element("td", _NUMBER, c) for c in row) for row in rows)])
+    rows = [_cells("th", _NUMBER_HEAD, columns, 'scope="col"')]
+    for i in shown:
+        figures = ["⋮" if i is None else number(c[i].item()) for c in columns.values()]
+        rows.append(_cells("td", _NUMBER, figures))
     caption = _element("div", "", escape(repr(trace)))
-    return _element("div", _BLOCK, caption + _element("div", _SCROLL, table))
+    return _element("div", _BLOCK, caption + _element("div", _SCROLL, _rows(rows)))
 
 
-def _status(said: Facts) -> str:
-    edge = f"border-left:.3em solid {_EDGES[said.level]};padding-left:.8em"
-    code = "font-family:monospace;font-size:1.1em;background:transparent;color:inherit"
-    formula = _element("code", code, escape(said.formula))
-    headline = _element("strong", "", escape(f"{MARKS[said.level]} {said.headline}"))
-    blocks = _element("div", "", formula) + _element("div", "", headline)
-    return _element("div", edge, blocks + (_lines(said.advice) if said.advice else ""))
-
-
-def _estimates(said: Facts) -> str:
-    head = "".join(_element("th", _HEAD, escape(text), 'scope="col"') for text in said.header)
-    table = _rows([head, *(_estimate(row) for row in said.estimates)])
-    return _element("div", _SCROLL, table)
-
-
-def _estimate(row: Sequence[str]) -> str:
-    name = _element("th", f"{_CELL};font-weight:600", escape(row[0]), 'scope="row"')
-    return name + "".join(_element("td", _FIGURE, escape(cell)) for cell in row[1:])
-
-
-def _section(section: Section) -> str:
-    title = _element("div", "font-weight:600;margin-top:.6em", escape(section.title))
-    return title + _lines(section.lines)
-
-
-def _lines(lines: Iterable[tuple[str, str]]) -> str:
+def _labelled_rows(lines: Iterable[tuple[str, str]]) -> str:
     return _rows(
-        _element("th", _LABEL, escape(label), 'scope="row"') + _element("td", _CELL, escape(text))
+        _cells("th", _LABEL, [label], 'scope="row"') + _cells("td", _CELL, [text])
         for label, text in lines
     )
 
 
 def _rows(rows: Iterable[str]) -> str:
-    # notebooks paint every second row and align right unless told otherwise
-    row_style = "background:transparent;border:0"
-    return _element("table", _TABLE, "".join(_element("tr", row_style, row) for row in rows))
+    return _element("table", _TABLE, "".join(_element("tr", _ROW, row) for row in rows))
+
+
+def _cells(tag: str, style: str, texts: Iterable[str], attribute: str = "") -> str:
+    return "".join(_element(tag, style, escape(text), attribute) for text in texts)
 
 
 def _element(tag: str, style: str, content: str, attribute: str = "") -> str:
