@@ -388,7 +388,8 @@ def _from_arrow(column: Any, place: Place) -> Array:
     if not parts:
         return np.empty(0)
     array = parts[0] if len(parts) == 1 else pa.concat_arrays(parts)
-    kind, held = array.type, kind_of(array.type)
+    kind = array.type
+    held = "" if isinstance(kind, pa.BaseExtensionType) else kind_of(kind)
     if held == "nothing":
         return np.full(len(array), np.nan)
     if kinds.is_decimal(kind):
@@ -402,7 +403,7 @@ def _from_arrow(column: Any, place: Place) -> Array:
         unit = "ms" if kinds.is_date64(kind) else array.type.unit
         ticks = array.cast(pa.int32() if kinds.is_time32(kind) else pa.int64())
         return _with_nulls(ticks, lambda values: values / SECONDS[unit])
-    if held == "text" and not isinstance(kind, pa.BaseExtensionType):
+    if held == "text":
         return _from_text(array, place)
     raise DataError(f"{place} holds {kind}; a column holds one number a row")
 

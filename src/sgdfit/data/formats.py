@@ -12,6 +12,7 @@ ORC             a stripe at a time
 from __future__ import annotations
 
 import contextlib
+import itertools
 import mmap
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
@@ -29,10 +30,9 @@ from sgdfit.errors import DataError, reason_of
 BUFFER = 1 << 20
 # Behind a network each step has to be waited for.
 REMOTE_BUFFER = 1 << 23
-# What a file says of itself is kept where it is short and serves several row groups. Where it is
-# long, that of the last few files is: there may be thousands of them, and with each of thousands of
-# row groups all of it would be read again.
-KEPT_METADATA, LONG_KEPT = 1 << 18, 2
+# Of how many files is kept what they say of themselves: there may be thousands, and with each of
+# thousands of row groups all of it would be read again.
+METADATA_KEPT = 4
 # The first bytes of an Arrow file, and of a message, with which a stream begins.
 FILE, STREAM = b"ARROW1", b"\xff\xff\xff\xff"
 # A batch beyond 64 MB is not read whole: it is mapped, and its pages are given back one by one.
@@ -81,19 +81,15 @@ def open_parquet(origin: Origin) -> ColumnarFile:
     DataError
         When it is damaged or no Parquet file.
     """
-    with opened(origin) as source, reading(origin.label, "Parquet"):
-        file = _parquet(source, origin)
-        metadata, schema = file.metadata, file.schema_arrow
-        row_groups, first = [], 0
-        # Where the columns stand that are not nested.
-        leaves = {metadata.schema.column(k).path: k for k in range(metadata.num_columns)}
-        again = _again(origin, metadata)
-        for group in range(metadata.num_row_groups):
-            rows = metadata.row_group(group).num_rows
-            known = _statistics(metadata, group, schema, leaves)
-            read = _row_group(origin, again, group, first, rows)
-            row_groups.append(RowGroup(origin.label, first, rows, read, statistics=known))
-            first += rows
+    with reading(origin.label, "Parquet"):
+        metadata, schema, _ = _metadata(origin)
+        counts = [metadata.row_group(k).num_rows for k in range(metadata.num_row_groups)]
+    starts = itertools.accumulate(counts, initial=0)
+    several = len(counts) > 1
+    row_groups = [
+        _row_group(origin, k, first, rows, several)
+        for k, (first, rows) in enumerate(zip(starts, counts, strict=False))
+    ]
     return ColumnarFile(origin, schema, tuple(row_groups))
 
 
@@ -109,29 +105,27 @@ def _parquet(source: Any, origin: Origin, metadata: Any = None) -> Any:
     )
 
 
-def _again(origin: Origin, metadata: Any) -> Callable[[], Any]:
-    """Return what hands out what a file says of itself once more; None to read it from there."""
-    if metadata.num_row_groups == 1:
-        return lambda: None
-    if metadata.serialized_size <= KEPT_METADATA:
-        return lambda: metadata
-    return lambda: _long_metadata(origin)
+def _metadata(origin: Origin) -> tuple[Any, Any, dict[str, int]]:
+    # What is in memory is not to be held by what is kept of it, and is read again at once.
+    return _kept_metadata(origin) if origin.stamp.time else _kept_metadata.__wrapped__(origin)
 
 
-@lru_cache(maxsize=LONG_KEPT)
-def _long_metadata(origin: Origin) -> Any:
+@lru_cache(maxsize=METADATA_KEPT)
+def _kept_metadata(origin: Origin) -> tuple[Any, Any, dict[str, int]]:
+    """Return what a file says of itself, its schema, and where columns stand that do not nest."""
     with opened(origin) as source:
-        return _parquet(source, origin).metadata
+        file = _parquet(source, origin)
+        metadata = file.metadata
+        leaves = {metadata.schema.column(k).path: k for k in range(metadata.num_columns)}
+        return metadata, file.schema_arrow, leaves
 
 
-def _row_group(
-    origin: Origin, again: Callable[[], Any], group: int, first: int, rows: int
-) -> Callable[[Sequence[str]], Iterator[Any]]:
+def _row_group(origin: Origin, group: int, first: int, rows: int, several: bool) -> RowGroup:
     def read(names: Sequence[str]) -> Iterator[Any]:
         with opened(origin) as source:
             try:
-                file = _parquet(source, origin, again())
-                batches = file.iter_batches(
+                metadata = _metadata(origin)[0] if several else None
+                batches = _parquet(source, origin, metadata).iter_batches(
                     batch_size=batch_rows(len(names)),
                     row_groups=[group],
                     columns=list(names),
@@ -145,17 +139,11 @@ def _row_group(
                     f" {first + rows:,}): {reason_of(error)}; copy or write it again"
                 ) from error
 
-    return read
-
-
-def _statistics(
-    metadata: Any, group: int, schema: Any, leaves: dict[str, int]
-) -> Callable[[str], ColumnStatistics | None]:
-    def known(name: str) -> ColumnStatistics | None:
-        place = leaves.get(name)
-        if place is None or schema.get_field_index(name) < 0:
+    def statistics(name: str) -> ColumnStatistics | None:
+        metadata, schema, leaves = _metadata(origin)
+        if name not in leaves or schema.get_field_index(name) < 0:
             return None
-        column = metadata.row_group(group).column(place)
+        column = metadata.row_group(group).column(leaves[name])
         if not column.is_stats_set or column.statistics is None:
             return None
         try:
@@ -163,7 +151,7 @@ def _statistics(
         except (ValueError, TypeError, OverflowError, NotImplementedError):
             return None
 
-    return known
+    return RowGroup(origin.label, first, rows, read, statistics=statistics)
 
 
 def _range(statistics: Any, kind: Any, rows: int) -> ColumnStatistics:
@@ -221,29 +209,15 @@ def open_arrow(origin: Origin) -> ColumnarFile:
         source.seek(0)
         if not head.startswith(FILE):
             schema = pa.ipc.open_stream(source).schema
-            rows = _rows_of_stream(origin, schema)
-            return ColumnarFile(
-                origin, schema, (RowGroup(origin.label, 0, rows, _streamed(origin, schema)),)
-            )
+            group = RowGroup(origin.label, 0, None, _record_batches(origin, schema))
+            return ColumnarFile(origin, schema, (group,))
         schema = pa.ipc.open_file(source).schema
         with _pages(origin, bool(origin.local)) as (mapping, _):
-            counts = _counts(mapping or source, schema)
+            counts = _counts(mapping or source)
     return ColumnarFile(origin, schema, tuple(_runs(origin, schema, counts)))
 
 
-def _narrowest(schema: Any) -> list[int]:
-    """Return the column that costs least to look at, where only the number of rows is wanted."""
-
-    def width(place: int) -> int:
-        try:
-            return int(schema.types[place].bit_width)
-        except ValueError:  # how pyarrow tells of other types
-            return 1 << 20
-
-    return [min(range(len(schema)), key=width)] if len(schema) else []
-
-
-def _counts(source: Any, schema: Any) -> list[tuple[int, bool]]:
+def _counts(source: Any) -> list[tuple[int, bool]]:
     """Return for each batch its rows, and whether it is large and can be read in place."""
     import pyarrow as pa
 
@@ -251,7 +225,7 @@ def _counts(source: Any, schema: Any) -> list[tuple[int, bool]]:
     in_place = isinstance(source, pa.BufferReader) and _in_place(source, file)
     if not in_place:
         # What is mapped and not looked at costs nothing; all else is read or unpacked.
-        options = pa.ipc.IpcReadOptions(included_fields=_narrowest(schema), use_threads=False)
+        options = pa.ipc.IpcReadOptions(included_fields=[0], use_threads=False)
         file = pa.ipc.open_file(source, options=options)
     batches = map(file.get_batch, range(file.num_record_batches))
     return [(batch.num_rows, in_place and batch.nbytes > MAPPED) for batch in batches]
@@ -275,25 +249,34 @@ def _runs(origin: Origin, schema: Any, counts: Sequence[tuple[int, bool]]) -> It
         if run and rows + more > BATCH_ROWS:
             yield RowGroup(origin.label, first, rows, _record_batches(origin, schema, run, mapped))
             first, run, rows, mapped = first + rows, [], 0, False
-        run, rows, mapped = [*run, index], rows + more, mapped or (large and bool(origin.local))
+        run, rows, mapped = [*run, index], rows + more, mapped or large
     if rows:
         yield RowGroup(origin.label, first, rows, _record_batches(origin, schema, run, mapped))
 
 
 def _record_batches(
-    origin: Origin, schema: Any, run: Sequence[int], mapped: bool
+    origin: Origin, schema: Any, run: Sequence[int] | None = None, mapped: bool = False
 ) -> Callable[[Sequence[str]], Iterator[Any]]:
+    """Return what reads some record batches of a file, or all of a stream."""
     import pyarrow as pa
 
     def read(names: Sequence[str]) -> Iterator[Any]:
-        # A selection of fields would be copied; what is mapped and not looked at costs nothing.
-        options = None if mapped else _options(schema, names)
+        fields = sorted(schema.get_field_index(name) for name in names) or [0]
+        options = pa.ipc.IpcReadOptions(included_fields=fields, use_threads=False)
+        if mapped:  # a selection of fields would be copied; what is not looked at costs nothing
+            options = pa.ipc.IpcReadOptions()
         with opened(origin) as source, _pages(origin, mapped) as (mapping, forget):
             with reading(origin.label, "Feather or Arrow"):
-                file = pa.ipc.open_file(mapping or source, options=options)
-            for index in run:
-                with reading(f"record batch {index + 1} of {origin.label}", "Feather or Arrow"):
-                    batch = file.get_batch(index)
+                if run is None:
+                    batches = pa.ipc.open_stream(source, options=options)
+                else:
+                    file = pa.ipc.open_file(mapping or source, options=options)
+                    batches = map(file.get_batch, run)
+            for number in itertools.count(1 + (run[0] if run else 0)):
+                with reading(f"record batch {number} of {origin.label}", "Feather or Arrow"):
+                    batch = next(batches, None)
+                    if batch is None:
+                        return
                     batch.validate()
                 for part in batches_of(batch, names):
                     yield part
@@ -318,46 +301,6 @@ def _pages(origin: Origin, mapped: bool) -> Iterator[tuple[Any, Callable[[], Non
             pages.madvise(mmap.MADV_DONTNEED)
 
     yield pa.BufferReader(pa.py_buffer(pages)), forget
-
-
-def _streamed(origin: Origin, schema: Any) -> Callable[[Sequence[str]], Iterator[Any]]:
-    import pyarrow as pa
-
-    def read(names: Sequence[str]) -> Iterator[Any]:
-        with opened(origin) as source:
-            with reading(origin.label, "Feather or Arrow"):
-                stream = pa.ipc.open_stream(source, options=_options(schema, names))
-            while True:
-                with reading(origin.label, "Feather or Arrow"):
-                    batch = next(stream, None)
-                    if batch is None:
-                        return
-                    batch.validate()
-                yield from batches_of(batch, names)
-
-    return read
-
-
-def _options(schema: Any, names: Sequence[str]) -> Any:
-    import pyarrow as pa
-
-    fields = sorted(schema.get_field_index(name) for name in names) or [0]
-    return pa.ipc.IpcReadOptions(included_fields=fields, use_threads=False)
-
-
-def _rows_of_stream(origin: Origin, schema: Any) -> int | None:
-    """Count rows where that costs little: on a disk or in memory."""
-    import pyarrow as pa
-
-    if not (origin.local or origin.stamp.time == 0):
-        return None
-    options = pa.ipc.IpcReadOptions(included_fields=_narrowest(schema), use_threads=False)
-    with _pages(origin, bool(origin.local)) as (mapping, _), opened(origin) as source:
-        try:
-            stream = pa.ipc.open_stream(mapping or source, options=options)
-            return sum(int(batch.num_rows) for batch in stream)
-        except (pa.ArrowException, OSError, ValueError):
-            return None
 
 
 class Format(NamedTuple):
