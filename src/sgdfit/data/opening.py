@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,29 +16,14 @@ from sgdfit.errors import DataError
 
 Array = np.ndarray[Any, Any]
 
-THREADS = 2
+THREADS, BYTES = 2, 8
 
 
 def gathered_table(dataset: Dataset, narrow: Callable[[str], bool]) -> Table:
-    """Return a table over ``dataset``, all of whose pieces know how many rows they have.
+    """Return a table over ``dataset``, all of whose row groups know how many rows they have.
 
-    Its columns are filled piece by piece, so that no more than they and a few batches are held.
-
-    Parameters
-    ----------
-    dataset : Dataset
-    narrow : function of a column name
-        Whether all of its numbers are float32.
-
-    Examples
-    --------
-    >>> import pyarrow as pa
-    >>> batch = pa.record_batch({"x": [1, 2], "y": [3, 4]})
-    >>> piece = RowGroup("a.parquet", 0, 2, lambda names: iter([batch.select(list(names))]))
-    >>> dataset = Dataset(("x", "y"), "a.parquet", (piece, piece))
-    >>> table = gathered_table(dataset, narrow=lambda name: False)
-    >>> table.load(["y"]).columns["y"]
-    array([3., 4., 3., 4.])
+    Its columns are filled one by one, so that no more than they and a few batches are held;
+    ``narrow`` tells of a column whether all of its numbers are float32.
     """
     counts = [piece.rows or 0 for piece in dataset.row_groups]
     starts = [0, *itertools.accumulate(counts)]
@@ -74,9 +60,6 @@ def _filled(
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
     return columns
-
-
-BYTES = 8
 
 
 def open_rows(
@@ -116,36 +99,14 @@ def open_rows(
     if not dataset.again or (dataset.slow and _rows(dataset) is None):
         dataset = spilled(dataset, wanted, budget, announce=announce)
     rows = _rows(dataset)
-    if rows is None:
-        return _loaded(dataset, wanted, missing, budget, threads, budget)
-    if rows * len(wanted) * BYTES > budget:
-        if missing == "drop":
-            return _loaded(dataset, wanted, missing, 0, threads, budget)
-        return ChunkedRows(
-            dataset, wanted, RowCounts(_counts(dataset), 0, rows), missing, threads, budget
-        )
-    if dataset is table.dataset:
+    fits = rows is None or rows * len(wanted) * BYTES <= budget
+    if rows is not None and not fits and missing == "error":
+        counts = RowCounts(tuple(group.rows or 0 for group in dataset.row_groups), 0, rows)
+        return ChunkedRows(dataset, wanted, counts, missing, threads, budget)
+    if rows is not None and fits and dataset is table.dataset:
         return table.load(names, missing=missing)
-    return _loaded(dataset, wanted, missing, 2 * budget, threads, budget)
-
-
-def _rows(dataset: Dataset) -> int | None:
-    """Return how many rows there are, if that is known."""
-    if any(piece.rows is None for piece in dataset.row_groups):
-        return None
-    return sum(_counts(dataset))
-
-
-def _counts(dataset: Dataset) -> tuple[int, ...]:
-    return tuple(piece.rows or 0 for piece in dataset.row_groups)
-
-
-def _loaded(
-    dataset: Dataset, names: tuple[str, ...], missing: str, budget: int, threads: int, reading: int
-) -> Columns | ChunkedRows:
-    """Read all rows, and keep them as long as they fit; else what is read ahead may take some."""
     held: list[tuple[Array, ...]] | None = []
-    room = budget
+    room = budget if fits else 0
 
     def hold(piece: RowGroup, offset: int, columns: tuple[Array, ...]) -> None:
         nonlocal held, room
@@ -155,47 +116,36 @@ def _loaded(
         elif held is not None:
             held.append(columns)
 
-    counted = count_rows(dataset, names, missing, None, hold, threads=threads, budget=reading)
-    if not counted.rows:
-        raise DataError(_no_rows(dataset, counted))
+    counts = count_rows(dataset, wanted, missing, None, hold, threads=threads, budget=budget)
+    if not counts.rows:
+        raise DataError(_no_rows(dataset, counts))
     if held is None:
-        return ChunkedRows(dataset, names, counted, missing, threads, reading)
-    columns = {
-        name: _joined(parts) for name, parts in zip(names, zip(*held, strict=True), strict=True)
-    }
-    return Columns(columns, dataset.label, counted.dropped)
+        return ChunkedRows(dataset, wanted, counts, missing, threads, budget)
+    joined = [np.concatenate(parts) for parts in zip(*held, strict=True)]
+    for column in joined:
+        column.flags.writeable = False
+    return Columns(dict(zip(wanted, joined, strict=True)), dataset.label, counts.dropped)
 
 
-def _joined(parts: tuple[Array, ...]) -> Array:
-    column = np.concatenate(parts)
-    column.flags.writeable = False
-    return column
+def _rows(dataset: Dataset) -> int | None:
+    """Return how many rows there are, if that is known."""
+    counts = [group.rows for group in dataset.row_groups]
+    return None if None in counts else sum(count or 0 for count in counts)
 
 
-def _no_rows(dataset: Dataset, counted: RowCounts) -> str:
-    if counted.dropped:
+def _no_rows(dataset: Dataset, counts: RowCounts) -> str:
+    if counts.dropped:
         return (
-            f"no row of {dataset.label} remains: each of its {counted.dropped:,} rows lacks a"
+            f"no row of {dataset.label} remains: each of its {counts.dropped:,} rows lacks a"
             " finite number; check its columns"
         )
-    if any(piece.rows is None for piece in dataset.row_groups):
+    if _rows(dataset) is None:
         return f"no row of {dataset.label} is left; check what chooses them"
     return f"{dataset.label} has no rows; give at least one"
 
 
-def without_weightless(
-    stream: ChunkedRows, keep: Keep, visit: Callable[..., object]
-) -> ChunkedRows:
-    """Return the stream without the rows that have no say, which takes a look at all of them."""
-    counted = count_rows(
-        stream.dataset,
-        stream.names,
-        stream.missing,
-        keep,
-        visit,
-        threads=stream.threads,
-        budget=stream.budget,
-    )
-    return ChunkedRows(
-        stream.dataset, stream.names, counted, stream.missing, stream.threads, stream.budget, keep
-    )
+def without_weightless(rows: ChunkedRows, keep: Keep, visit: Callable[..., object]) -> ChunkedRows:
+    """Return the rows without those that have no say, which takes a look at all of them."""
+    how = {"threads": rows.threads, "budget": rows.budget}
+    counts = count_rows(rows.dataset, rows.names, rows.missing, keep, visit, **how)
+    return replace(rows, counts=counts, keep=keep)
