@@ -6,9 +6,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from sgdfit.derivation.derivation import derive
+from sgdfit.derivation.derivation import Derivation, derive
 from sgdfit.derivation.gradient_check import check_gradient
-from sgdfit.derivation.text import columns as width_of
+from sgdfit.derivation.notation import columns as width_of
 from sgdfit.errors import DataError, UsageError
 from sgdfit.model.loss import LOSSES
 from sgdfit.model.model import build
@@ -138,21 +138,21 @@ def test_what_leaves_the_domain_is_named():
     check = check_gradient(build("y = a*log(x)", ["x", "y"]), data)
     assert np.isnan(check.loss)
     assert check.trouble.row == 2
-    assert "Row 3 is outside of the domain: log(x) has no real value at x = -3." in check.text()
+    (sentence,) = check.step.remark
+    assert sentence == "Row 3 is outside of the domain: log(x) has no real value at x = -3."
 
 
 def test_the_table_fits_and_is_drawn_in_every_way(tutorial):
-    check = check_gradient(QUADRATIC, tutorial)
-    text = check.text(80)
+    drawn = Derivation((check_gradient(QUADRATIC, tutorial).step,))
+    text = drawn.text(80)
     assert max(map(width_of, text.splitlines())) <= 80
     assert "a  20.124279           20.124279" in text
     assert ("torch autograd" in text) == HAS_TORCH
-    assert max(map(width_of, check.text(50).splitlines())) <= 50
-    assert "20.124279" in check.text(50)
-    assert check.latex().count("20.124279") == 2 + HAS_TORCH
-    table = ElementTree.fromstring(check._repr_html_()).find(".//table")
+    assert max(map(width_of, drawn.text(50).splitlines())) <= 50
+    assert "20.124279" in drawn.text(50)
+    assert drawn.latex().count("20.124279") == 2 + HAS_TORCH
+    table = ElementTree.fromstring(drawn.html()).find(".//table")
     assert len(table.findall(".//tr")) == 4
-    assert str(check) == check.text()
 
 
 def test_without_torch_the_table_has_no_such_column(tutorial, monkeypatch):
@@ -160,7 +160,7 @@ def test_without_torch_the_table_has_no_such_column(tutorial, monkeypatch):
     check = check_gradient(QUADRATIC, tutorial)
     assert check.torch is None
     assert check.torch_differences is None
-    assert "torch" not in check.text()
+    assert len(check.step.table.header) == 4
 
 
 @pytest.mark.parametrize(

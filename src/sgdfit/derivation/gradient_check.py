@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sgdfit.derivation.notation import Node, Step, Table, name_of
-from sgdfit.derivation.writer import number
+from sgdfit.derivation.notation import Math, Step, Table, name, number, spellings
 from sgdfit.errors import DataError, UsageError
 from sgdfit.formula.evaluation import DomainError, evaluate, find_domain_error
 from sgdfit.model.loss import PREDICTION, TARGET
@@ -22,6 +21,9 @@ if TYPE_CHECKING:
 Vector = np.ndarray[Any, np.dtype[np.float64]]
 
 CANCELLED = 1e-3  # a derivative this small beside its rows' parts is compared with the parts
+FIRST_STEP = float(np.finfo(float).eps) ** (1 / 9)  # wide, for derivatives that are tiny
+SHRINK = 8.0  # from one trial step to the next
+TRIALS = 7  # down to about the cube root of eps, for those that are steep
 
 
 @dataclass(frozen=True)
@@ -72,56 +74,40 @@ class GradientCheck:
         return None if self.torch is None else self._relative(self.torch)
 
     def _relative(self, others: Sequence[float]) -> tuple[float, ...]:
-        return tuple(
-            _relative(one, other, size)
-            for one, other, size in zip(self.symbolic, others, self.scale, strict=True)
-        )
+        pairs = zip(self.symbolic, others, self.scale, strict=True)
+        largest = [(a, b, max(abs(a), abs(b), CANCELLED * size)) for a, b, size in pairs]
+        return tuple(abs(a - b) / size if size else 0.0 for a, b, size in largest)
 
     @property
-    def steps(self) -> tuple[Step, ...]:
-        """The table, for a layout to draw."""
+    def step(self) -> Step:
+        """The table, as a step of the derivation."""
         header = ["", "symbolic", "central difference", "relative"]
-        columns: list[Sequence[Node | str]] = [
-            [name_of(name) for name in self.names],
-            _shown(self.symbolic),
-            _shown(self.central),
+        columns: list[Sequence[Math | str]] = [
+            [name(*look) for look in spellings(self.names).values()],
+            [number(value, 8) for value in self.symbolic],
+            [number(value, 8) for value in self.central],
             [f"{d:.1e}" for d in self.central_differences],
         ]
-        if self.torch is not None and self.torch_differences is not None:
+        if self.torch is not None:
             header += ["torch autograd", "relative"]
-            columns += [_shown(self.torch), [f"{d:.1e}" for d in self.torch_differences]]
+            columns.append([number(value, 8) for value in self.torch])
+            columns.append([f"{d:.1e}" for d in self._relative(self.torch)])
         table = Table(tuple(header), tuple(zip(*columns, strict=True)))
-        says: tuple[str | Node, ...] = (
+        says = (
             "The mean loss is ",
             number(self.loss, 8),
             "; its derivatives, and how far (relatively) the others are from the symbolic one:",
         )
         remark = () if self.trouble is None else (_sentence(self.trouble),)
-        return (Step("The gradient, checked", says, table=table, remark=remark),)
+        return Step("The gradient, checked", says, table=table, remark=remark)
 
-    def text(self, width: int = 80) -> str:
-        """Return the table as Unicode text."""
-        from sgdfit.derivation.text import render
 
-        return render(self.steps, width)
-
-    def latex(self) -> str:
-        """Return the table as LaTeX, for MathJax too."""
-        from sgdfit.derivation.tex import render
-
-        return render(self.steps)
-
-    def html(self, page: bool = False) -> str:
-        """Return the table as HTML: an element, or with ``page`` a whole document."""
-        from sgdfit.derivation.html import render
-
-        return render(self.steps, page=page, title="The gradient, checked")
-
-    def __str__(self) -> str:
-        return self.text()
-
-    def _repr_html_(self) -> str:
-        return self.html()
+def _sentence(error: DomainError) -> str:
+    cause = {"nan": "has no real value", "pole": "is infinite", "overflow": "overflows"}[error.kind]
+    where = ", ".join(f"{name} = {value:g}" for name, value in error.names.items())
+    return (
+        f"Row {error.row + 1} is outside of the domain: {error.subexpression} {cause} at {where}."
+    )
 
 
 def check_gradient(
@@ -131,9 +117,6 @@ def check_gradient(
     weights: Any = None,
 ) -> GradientCheck:
     """Compute the gradient of the mean loss symbolically, by differences and by torch.
-
-    Differences are central, refined by one step of Richardson's extrapolation (Richardson and
-    Gaunt 1927); of a few step lengths the one with the smallest estimated error is kept.
 
     Parameters
     ----------
@@ -168,20 +151,26 @@ def check_gradient(
         raise UsageError(
             f"theta has {at.size} values; the model's free parameters are {', '.join(model.free)}"
         )
-    share = _share(weights, rows)
-    problem = MeanLoss(model, data, share)
-    slopes = problem.contributions(at)
+    given = np.ones(rows) if weights is None else np.asarray(weights, dtype=float).ravel()
+    if given.size != rows:
+        raise DataError(f"there are {given.size} weights for {rows} rows; give one for each row")
+    total = float(given.sum())
+    if not total > 0:
+        raise UsageError(f"the weights sum to {total:g}; their sum must be above 0")
+    share = given / total
+    mean = MeanLoss(model, data, share)
+    parts = mean.row_gradients(at)
     return GradientCheck(
         names=model.free,
         theta=tuple(map(float, at)),
         rows=rows,
-        total_weight=float(rows if weights is None else np.sum(np.asarray(weights, dtype=float))),
-        loss=float(share @ problem.losses(at)),
-        symbolic=tuple(float(share @ part) for part in slopes),
-        central=tuple(central_difference(problem, at, k) for k in range(len(at))),
-        torch=problem.by_torch(at) if importlib.util.find_spec("torch") else None,
-        scale=tuple(float(share @ np.abs(part)) for part in slopes),
-        trouble=problem.trouble(at),
+        total_weight=total,
+        loss=float(share @ mean.losses(at)),
+        symbolic=tuple(float(share @ part) for part in parts),
+        central=tuple(central_difference(mean, at, k) for k in range(len(at))),
+        torch=mean.by_torch(at) if importlib.util.find_spec("torch") else None,
+        scale=tuple(float(share @ np.abs(part)) for part in parts),
+        trouble=mean.trouble(at),
     )
 
 
@@ -200,59 +189,20 @@ def _columns(model: Model, columns: Mapping[str, Any]) -> dict[str, Vector]:
     return data
 
 
-def _share(weights: Any, rows: int) -> Vector:
-    """Each row's share of the mean."""
-    if weights is None:
-        return np.full(rows, 1.0 / rows)
-    given = np.asarray(weights, dtype=float).ravel()
-    if given.size != rows:
-        raise DataError(f"there are {given.size} weights for {rows} rows; give one for each row")
-    total = float(given.sum())
-    if not total > 0:
-        raise UsageError(f"the weights sum to {total:g}; their sum must be above 0")
-    return np.asarray(given / total)
-
-
-def _relative(one: float, other: float, size: float) -> float:
-    largest = max(abs(one), abs(other), CANCELLED * size)
-    return abs(one - other) / largest if largest else 0.0
-
-
-def _shown(values: Sequence[float]) -> list[Node | str]:
-    return [number(value, 8) for value in values]
-
-
-def _sentence(error: DomainError) -> str:
-    cause = {"nan": "has no real value", "pole": "is infinite", "overflow": "overflows"}[error.kind]
-    where = ", ".join(f"{name} = {value:g}" for name, value in error.names.items())
-    return (
-        f"Row {error.row + 1} is outside of the domain: {error.subexpression} {cause} at {where}."
-    )
-
-
-if TYPE_CHECKING:
-    from sgdfit.model.model import Model
-
-
-FIRST_STEP = float(np.finfo(float).eps) ** (1 / 9)  # wide, for derivatives that are tiny
-SHRINK = 8.0  # from one trial step to the next
-TRIALS = 7  # down to about the cube root of eps, for those that are steep
-
-
 class MeanLoss:
     """The mean loss of a model on data, as a function of the free parameters."""
 
     def __init__(self, model: Model, data: dict[str, Vector], share: Vector) -> None:
         self.model, self.data, self.share = model, data, share
         response = model.formula.response
-        self.target = np.zeros(1) if response is None else evaluate(response, data)
+        self.target = self._spread(0.0 if response is None else evaluate(response, data))
 
-    def _values(self, theta: Sequence[Any] | Vector) -> dict[str, Any]:
+    def _values(self, theta: Vector) -> dict[str, Any]:
         return {**self.data, **dict(zip(self.model.free, theta, strict=True))}
 
     def _pair(self, theta: Vector) -> dict[str, Any]:
-        prediction = evaluate(self.model.prediction, self._values(theta))
-        return {PREDICTION: self._spread(prediction), TARGET: self._spread(self.target)}
+        prediction = self._spread(evaluate(self.model.prediction, self._values(theta)))
+        return {PREDICTION: prediction, TARGET: self.target}
 
     def _spread(self, values: Any) -> Vector:
         return np.broadcast_to(np.asarray(values, dtype=float), self.share.shape)
@@ -261,11 +211,10 @@ class MeanLoss:
         """Each row's loss."""
         return self._spread(evaluate(self.model.loss.expression, self._pair(theta)))
 
-    def contributions(self, theta: Vector) -> list[Vector]:
+    def row_gradients(self, theta: Vector) -> list[Vector]:
         """Each row's part in the derivative to each parameter."""
-        slope = self._spread(evaluate(self.model.slope, self._pair(theta)))
-        values = self._values(theta)
-        return [slope * self._spread(evaluate(e, values)) for e in self.model.gradient]
+        slope, values = evaluate(self.model.slope, self._pair(theta)), self._values(theta)
+        return [self._spread(slope * evaluate(e, values)) for e in self.model.gradient]
 
     def trouble(self, theta: Vector) -> DomainError | None:
         """Return the first place where something is not finite, in the order of computation."""
@@ -282,7 +231,7 @@ class MeanLoss:
         leaves = [torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in theta.tolist()]
         values: dict[str, Any] = {n: torch.tensor(c.copy()) for n, c in self.data.items()}
         values |= dict(zip(self.model.free, leaves, strict=True))
-        target = torch.tensor(self._spread(self.target).copy())
+        target = torch.tensor(self.target.copy())
         prediction = evaluate(self.model.prediction, values, "torch").expand(target.shape)
         pair = {PREDICTION: prediction, TARGET: target}
         losses = evaluate(self.model.loss.expression, pair, "torch")
@@ -291,33 +240,34 @@ class MeanLoss:
         return tuple(0.0 if slope is None else float(slope) for slope in slopes)
 
 
-def central_difference(problem: MeanLoss, theta: Vector, k: int) -> float:
-    """Return the derivative to parameter ``k`` from values of the loss alone."""
+def central_difference(mean: MeanLoss, theta: Vector, k: int) -> float:
+    """Return the derivative to parameter ``k`` from values of the loss alone.
+
+    Refined by one step of Richardson's extrapolation (Richardson and Gaunt 1927); of a few step
+    lengths the one with the smallest estimated error is kept.
+    """
     # A small value may be near zero by chance, or small because its column is large: try both.
     sizes = {max(abs(float(theta[k])), 1.0), abs(float(theta[k])) or 1.0}
-    steps = [FIRST_STEP * size / SHRINK**i for size in sorted(sizes) for i in range(TRIALS)]
+    best = (np.inf, np.nan)
     with np.errstate(all="ignore"):  # a wide step may leave the domain: a shorter one is taken
-        trials = [_richardson(problem, theta, k, step) for step in steps]
-    finite = [trial for trial in trials if np.isfinite(trial[0])]
-    return min(finite, default=(np.nan, np.nan))[1]
+        for step in (
+            FIRST_STEP * size / SHRINK**i for size in sorted(sizes) for i in range(TRIALS)
+        ):
+            wide, rough = _difference(mean, theta, k, step)
+            narrow, rougher = _difference(mean, theta, k, step / 2)
+            better = (4 * narrow - wide) / 3
+            best = min(best, (abs(better - narrow) + max(rough, rougher), better))
+    return best[1]
 
 
-def _richardson(problem: MeanLoss, theta: Vector, k: int, step: float) -> tuple[float, float]:
-    """Return an error estimate and the derivative, from differences at ``step`` and half of it."""
-    wide, rough = _difference(problem, theta, k, step)
-    narrow, rougher = _difference(problem, theta, k, step / 2)
-    better = (4 * narrow - wide) / 3
-    return abs(better - narrow) + max(rough, rougher), better
-
-
-def _difference(problem: MeanLoss, theta: Vector, k: int, step: float) -> tuple[float, float]:
+def _difference(mean: MeanLoss, theta: Vector, k: int, step: float) -> tuple[float, float]:
     """Central difference over ``step``, and the rounding error that it may bear."""
     up, down = theta.copy(), theta.copy()
     up[k] += step
     down[k] -= step
     distance = up[k] - down[k]  # what the sum left of the step, exactly
-    above, below = problem.losses(up), problem.losses(down)
+    above, below = mean.losses(up), mean.losses(down)
     # Differences first, sum after: rows with large losses do not drown the small changes.
-    value = float(problem.share @ (above - below)) / distance
-    noise = float(np.finfo(float).eps * (problem.share @ np.abs(above))) / distance
+    value = float(mean.share @ (above - below)) / distance
+    noise = float(np.finfo(float).eps * (mean.share @ np.abs(above))) / distance
     return value, noise

@@ -1,4 +1,4 @@
-"""Notation as HTML with MathML, which browsers draw by themselves; latex2mathml makes it of LaTeX.
+"""A derivation as HTML with MathML, which browsers draw by themselves; latex2mathml makes it.
 
 No script, no font and no address of anything elsewhere; every text is escaped. A formula wider
 than its column scrolls on its own, so that a page stays readable on a telephone.
@@ -11,20 +11,12 @@ from html import escape
 
 from latex2mathml.converter import convert
 
-from sgdfit.derivation.notation import (
-    Equation,
-    Node,
-    Number,
-    Step,
-    Table,
-    Terms,
-    breadth,
-)
-from sgdfit.derivation.tex import latex, lines
+from sgdfit.derivation.notation import Equation, Math, Step, Table
+from sgdfit.derivation.tex import aligned, equation_rows
 
-LINE = 56  # characters that fit on a line, about
+LINE = 66  # columns that fit on a line, about
 CHAIN = 24  # the same for a chain of equations, which breaks well: telephones are narrow
-BULKY = 18  # breadth from which exp(…) reads better than a power of e
+_EQUALS = "<mo>&#x0003D;</mo>"
 
 
 def render(steps: Sequence[Step], page: bool = False, title: str = "The gradient, derived") -> str:
@@ -49,67 +41,36 @@ def _section(position: int, step: Step) -> str:
     return f"<section>{''.join(parts)}{_prose(step.remark)}</section>"
 
 
-def _prose(parts: Sequence[str | Node]) -> str:
-    pieces = (escape(p) if isinstance(p, str) else f"<math>{mathml(p)}</math>" for p in parts)
-    return f"<p>{''.join(pieces)}</p>" if parts else ""
+def _prose(parts: Sequence[str | Math]) -> str:
+    return f"<p>{''.join(map(_inline, parts))}</p>" if parts else ""
+
+
+def _inline(part: str | Math) -> str:
+    return escape(part) if isinstance(part, str) else _mathml(part.latex, "inline")
+
+
+def _mathml(latex: str, display: str) -> str:
+    return str(convert(latex, xmlns="", display=display)).replace(' xmlns=""', "", 1)
 
 
 def _equation(equation: Equation) -> str:
-    left, sign = mathml(equation.left), f"<mo>{escape(equation.sign)}</mo>"
-    note = f'<mspace width="2em"/><mtext>{escape(equation.note)}</mtext>' if equation.note else ""
-    room = LINE if len(equation.rights) == 1 or _ends_in_number(equation) else CHAIN
-    if breadth(equation.left) + sum(breadth(r) + 3 for r in equation.rights) <= room:
-        chain = sign.join(["", *map(mathml, equation.rights)])
-        return f'<math display="block">{_row(left, chain, note)}</math>'
-    rows = []
-    for i, right in enumerate(equation.rights):
-        first, *more = map(_converted, lines(right))
-        rows.append((left if i == 0 else "", _row(sign, first)))
-        rows += [("", _row('<mspace width="2em"/>', line)) for line in more]
-    rows[-1] = (rows[-1][0], rows[-1][1] + note)
-    cells = "".join(f"<mtr><mtd>{a}</mtd><mtd>{b}</mtd></mtr>" for a, b in rows)
-    return (
-        f'<math display="block"><mtable class="chain" displaystyle="true">{cells}</mtable></math>'
-    )
-
-
-def _ends_in_number(equation: Equation) -> bool:
     last = equation.rights[-1]
-    return isinstance(last.items[0][1] if isinstance(last, Terms) else last, Number)
+    last = last.parts[0][1] if last.kind == "sum" else last
+    whole = len(equation.rights) == 1 or last.kind == "number"
+    drawn = _mathml(aligned(equation_rows(equation, LINE if whole else CHAIN)), "block")
+    return drawn.replace(f"{_EQUALS}<mo>", f'{_EQUALS}<mo form="prefix">')  # a sign, no operator
 
 
 def _table(table: Table) -> str:
     head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in table.header)
-    body = "".join(f"<tr>{_cells(row)}</tr>" for row in table.rows)
+    body = "".join(
+        f'<tr><th scope="row">{_inline(first)}</th>'
+        + "".join(f"<td>{_inline(cell)}</td>" for cell in others)
+        + "</tr>"
+        for first, *others in table.rows
+    )
     rows = f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
     return f'<div class="scroll"><table>{rows}</table></div>'
-
-
-def _cells(row: Sequence[Node | str]) -> str:
-    shown = [escape(c) if isinstance(c, str) else f"<math>{mathml(c)}</math>" for c in row]
-    return f'<th scope="row">{shown[0]}</th>' + "".join(f"<td>{cell}</td>" for cell in shown[1:])
-
-
-def _row(*parts: str) -> str:
-    return f"<mrow>{''.join(parts)}</mrow>"
-
-
-def mathml(node: Node) -> str:
-    """Return ``node`` as one MathML element.
-
-    Examples
-    --------
-    >>> from sgdfit.derivation.notation import Name
-    >>> mathml(Name("x", index="i"))
-    '<mrow><msub><mi>x</mi><mrow><mi>i</mi></mrow></msub></mrow>'
-    """
-    return _converted(latex(node))
-
-
-def _converted(source: str) -> str:
-    """Return what stands inside of the ``<math>`` that latex2mathml makes of ``source``."""
-    whole = str(convert(source, display="block"))
-    return whole[whole.index(">") + 1 : whole.rindex("<")]
 
 
 STYLE = """
@@ -124,9 +85,9 @@ border-left:2px solid color-mix(in srgb,currentColor 18%,transparent)}
 .sgdfit-derivation math{font-size:1.12em}
 .sgdfit-derivation p math{font-size:1em}
 .sgdfit-derivation math[display]{width:max-content;margin:0}
-.sgdfit-derivation mtable.chain>mtr>mtd{text-align:left;padding:.25em 0}
-.sgdfit-derivation mtable.chain>mtr>mtd:first-child{text-align:right}
 .sgdfit-derivation mtd[columnalign="left"]{text-align:left;padding:.15em .5em .15em 0}
+.sgdfit-derivation mtd[columnalign="right"]{text-align:right}
+.sgdfit-derivation mtable[displaystyle]>mtr>mtd{padding:.1em 0}
 .sgdfit-derivation .scroll{overflow-x:auto;margin:.5em 0}
 .sgdfit-derivation table{border-collapse:collapse;background:transparent}
 .sgdfit-derivation tr{background:transparent}
