@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 import sgdfit
 from sgdfit import demo, plot
 from sgdfit.errors import UsageError
-from sgdfit.plot.panels import drawn_parameters
+from sgdfit.plot.landscape import drawn_parameters
 from sgdfit.plot.style import STYLES
 
 QUADRATIC = "y = a*x**2 + b*x + c"

@@ -393,7 +393,7 @@ def _draw_losses(story: Story, rates: list[str], ax: Axes, look: Style) -> None:
 
 
 def _draw_ways(story: Story, rates: list[str], ax: Axes, look: Style) -> None:
-    from sgdfit.plot.panels import draw_ends, draw_landscape, draw_path, observe, window
+    from sgdfit.plot.landscape import draw_ends, draw_landscape, draw_path, observe, window
     from sgdfit.plot.style import DASHES, dress, legend
 
     dress(ax, look, "… its steps leap out of the valley, the others settle …")

@@ -1,7 +1,8 @@
 """Figures of a result: pure functions that draw onto the axes they are given.
 
 They need no window and leave pyplot and its settings alone. Data are whatever `sgdfit.fit`
-takes.
+takes, and a `DataError` where they do not hold the formula's columns; the style is ``"light"`` or
+``"dark"``.
 """
 
 from __future__ import annotations
@@ -14,16 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sgdfit.errors import UsageError
-from sgdfit.plot.panels import (
+from sgdfit.plot.landscape import (
     Observed,
     draw_ends,
     draw_landscape,
     draw_loss,
     draw_path,
     drawn_parameters,
-    loss_curve,
     observe,
-    parameter_paths,
     window,
 )
 from sgdfit.plot.style import (
@@ -40,186 +39,19 @@ from sgdfit.plot.style import (
     shortened,
     style_of,
 )
+from sgdfit.report.contents import facts
+from sgdfit.result.result import Result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from sgdfit.inference.intervals import Band
-    from sgdfit.result.result import Result
-
-__all__ = [
-    "ENDINGS",
-    "descent_path",
-    "figure",
-    "fitted_curve",
-    "loss_curve",
-    "parameter_paths",
-    "residuals",
-    "save",
-]
-
 ENDINGS = (".png", ".svg", ".pdf")
 Array = np.ndarray[Any, Any]
 
 GRID = 400  # points of a drawn curve
-
-
-def fitted_curve(result: Result, data: object, ax: Axes, style: str = "light") -> None:
-    """Draw the curve over the data, its start dashed, with its 95% band and that of new points.
-
-    The first, darker, says where the curve may lie; the second where a new observation may fall.
-    With several variables the prediction is drawn against what was observed; without one, against
-    the row.
-
-    Raises
-    ------
-    DataError
-        When the data do not hold the formula's columns.
-    """
-    look, seen = style_of(style), observe(result, data)
-    if len(seen.variables) > 1:
-        _draw_predicted(seen, ax, look)
-    else:
-        _draw_curve(result, seen, ax, look)
-
-
-def _draw_predicted(seen: Observed, ax: Axes, look: Style) -> None:
-    dress(ax, look, "Predicted against observed")
-    points = scatter(ax, look, seen.target, seen.predicted)
-    ends = [
-        min(seen.target.min(), seen.predicted.min()),
-        max(seen.target.max(), seen.predicted.max()),
-    ]
-    (line,) = ax.plot(ends, ends, color=look.main, linewidth=1.2, zorder=1.5)
-    legend(ax, look, [points, line], [_rows(seen), "predicted = observed"])
-    label(ax, look, f"observed {seen.response}", f"predicted {seen.response}")
-
-
-def _draw_curve(result: Result, seen: Observed, ax: Axes, look: Style) -> None:
-    dress(ax, look, "The fitted curve")
-    x = seen.axis
-    points = scatter(ax, look, x, seen.target)
-    grid = np.linspace(x.min(), x.max(), GRID)
-    curve, start = (finite(seen.curve(grid, at)) for at in (seen.end, seen.start))
-    dense = len(x) > FEW
-    # blue would be lost on the blue of a density
-    shown = {"color": look.other, **cased(look)} if dense else {"color": look.main}
-    bands = seen.bands(grid, curve, result)
-    shades = _draw_bands(ax, look, grid, bands, dense)
-    before = ax.plot(grid, start, color=look.ink, linewidth=1.1, linestyle=DASHES[1], zorder=3)
-    (line,) = ax.plot(grid, curve, linewidth=2, zorder=4, **shown)
-    names = [_rows(seen), "fit", *shades, "start"]
-    legend(ax, look, [points, line, *shades.values(), *before], names)
-    _frame(ax, seen.target, curve, *(edge for band in bands if band for edge in band[2:]))
-    label(ax, look, seen.variables[0] if seen.variables else "row", seen.response)
-
-
-def _draw_bands(
-    ax: Axes, look: Style, grid: Array, bands: tuple[Band | None, Band | None], dense: bool
-) -> dict[str, Any]:
-    """Draw the bands that are known; return what stands for each in a legend, by its name."""
-    from matplotlib.colors import to_rgba
-    from matplotlib.patches import Patch
-
-    colour = look.other if dense else look.main
-    sure, new = bands
-    drawn: dict[str, Any] = {}
-    if sure is not None:
-        drawn["95% band: curve"] = ax.fill_between(
-            grid, finite(sure.low), finite(sure.high), color=colour, alpha=0.3, lw=0,
-            zorder=2.6 if dense else 1.5,
-        )  # fmt: skip
-    if new is not None:
-        # over a density only the edges show
-        fill, edge = to_rgba(colour, 0.0 if dense else 0.09), to_rgba(colour, 0.9 if dense else 0.5)
-        low, high = finite(new.low), finite(new.high)
-        ax.fill_between(grid, low, high, color=fill, lw=0, zorder=1.2)
-        ax.plot(grid, np.stack([low, high], axis=1), color=edge, lw=0.9, zorder=2.5)
-        drawn["95% band: new points"] = Patch(facecolor=fill, edgecolor=edge, linewidth=0.9)
-    return drawn
-
-
-def _frame(ax: Axes, *values: Array) -> None:
-    """Show these values, however far the start or a band lies."""
-    # a curve that ran away must not press the data flat
-    low, high = values[0].min(), values[0].max()
-    reach = max(high - low, abs(high) * 1e-9, 1e-300)
-    known = np.concatenate([v[np.isfinite(v)] for v in values])
-    known = np.clip(known, low - reach, high + reach)
-    margin = 0.08 * max(known.max() - known.min(), abs(high) * 1e-9, 1e-300)
-    ax.set_ylim(known.min() - margin, known.max() + margin)
-
-
-def _rows(seen: Observed) -> str:
-    return f"{len(seen.target):,} rows" if len(seen.target) > 1 else "1 row"
-
-
-def residuals(result: Result, data: object, ax: Axes, style: str = "light") -> None:
-    """Draw what the curve leaves unexplained, observed less predicted.
-
-    Against the variable where there is one, else against the prediction; a band of their root
-    mean square is shaded.
-
-    Raises
-    ------
-    DataError
-        When the data do not hold the formula's columns.
-    """
-    look, seen = style_of(style), observe(result, data)
-    dress(ax, look, "Residuals, and their root mean square")
-    left = finite(seen.target - seen.predicted)
-    x = seen.axis if len(seen.variables) == 1 else seen.predicted
-    name = seen.variables[0] if len(seen.variables) == 1 else f"predicted {seen.response}"
-    known = np.isfinite(left) & np.isfinite(x)
-    if known.any():
-        scatter(ax, look, x[known], left[known])
-        spread = float(np.sqrt(np.mean(left[known] ** 2)))
-        ax.axhspan(-spread, spread, color=look.main, alpha=0.12, linewidth=0, zorder=0)
-        for edge in (-spread, spread):
-            ax.axhline(edge, color=look.ink, linewidth=1, linestyle=DASHES[1], zorder=3)
-    ax.axhline(0, color=look.ink, linewidth=1.4, zorder=3)
-    label(ax, look, name, f"observed − predicted {seen.response}")
-
-
-def descent_path(
-    result: Result,
-    data: object,
-    ax: Axes,
-    parameters: tuple[str, str] | None = None,
-    style: str = "light",
-) -> None:
-    """Draw the way of two parameters over the contours of the loss, the others at their ends.
-
-    Parameters
-    ----------
-    result, data
-        As elsewhere in this module.
-    ax : Axes
-    parameters : pair of str, optional
-        Two free parameters; default the two that the curvature couples most. With one free
-        parameter the loss is drawn along it.
-    style : str
-        ``"light"`` or ``"dark"``.
-
-    Raises
-    ------
-    UsageError
-        When a name is no free parameter.
-    DataError
-        When the data do not hold the formula's columns.
-    """
-    look, seen = style_of(style), observe(result, data)
-    names = drawn_parameters(result, parameters)
-    others = "" if len(result.free) <= 2 else ", other parameters at their end"
-    dress(ax, look, f"The way down the loss{others}")
-    if len(names) == 1:
-        draw_loss(result, seen, names[0], ax, look)
-        return
-    draw_landscape(seen, names, window(result, names), ax, look)
-    line = draw_path(result, names, ax, look.main)
-    ends, titles = draw_ends(result, names, ax, look)
-    legend(ax, look, [line, *ends], ["steps", *titles])
+BLOCKS = 100  # means that show through the noise of batches
+NAMED = 8  # parameters that a legend has room for
 
 
 def figure(result: Result, data: object, style: str = "light") -> Figure:
@@ -233,8 +65,6 @@ def figure(result: Result, data: object, style: str = "light") -> Figure:
         When no style is called that.
     """
     from matplotlib.figure import Figure
-
-    from sgdfit.report.contents import facts
 
     look, seen = style_of(style), observe(result, data)
     made = Figure(figsize=(10, 7.6), layout="constrained", facecolor=look.paper)
@@ -285,3 +115,235 @@ def write(made: Figure, path: Path, dpi: int = 150) -> None:
             made.savefig(path, dpi=dpi, metadata=dated.get(path.suffix.lower()))
     except OSError as error:
         raise UsageError(f"cannot write a plot to {str(path)!r}: {error.strerror}") from error
+
+
+def fitted_curve(result: Result, data: object, ax: Axes, style: str = "light") -> None:
+    """Draw the curve over the data, its start dashed, with its 95% band and that of new points.
+
+    The first, darker, says where the curve may lie; the second where a new observation may fall.
+    With several variables the prediction is drawn against what was observed; without one, against
+    the row.
+    """
+    look, seen = style_of(style), observe(result, data)
+    if len(seen.model.variables) > 1:
+        _draw_predicted(seen, ax, look)
+        return
+    dress(ax, look, "The fitted curve")
+    x, dense = seen.axis, len(seen.target) > FEW
+    points = scatter(ax, look, x, seen.target)
+    grid = np.linspace(x.min(), x.max(), GRID)
+    curve, start = (finite(seen.curve(grid, at)) for at in (seen.end, seen.start))
+    # blue would be lost on the blue of a density
+    shown = {"color": look.other, **cased(look)} if dense else {"color": look.main}
+    shades, edges = _draw_bands(result, seen, grid, curve, ax, look)
+    before = ax.plot(grid, start, color=look.ink, linewidth=1.1, linestyle=DASHES[1], zorder=3)
+    (line,) = ax.plot(grid, curve, linewidth=2, zorder=4, **shown)
+    names = [_rows(seen), "fit", *shades, "start"]
+    legend(ax, look, [points, line, *shades.values(), *before], names)
+    _frame(ax, seen.target, curve, *edges)
+    label(ax, look, "".join(seen.model.variables) or "row", seen.response)
+
+
+def _draw_predicted(seen: Observed, ax: Axes, look: Style) -> None:
+    dress(ax, look, "Predicted against observed")
+    points = scatter(ax, look, seen.target, seen.predicted)
+    both = np.concatenate([seen.target, seen.predicted])
+    ends = [both.min(), both.max()]
+    (line,) = ax.plot(ends, ends, color=look.main, linewidth=1.2, zorder=1.5)
+    legend(ax, look, [points, line], [_rows(seen), "predicted = observed"])
+    label(ax, look, f"observed {seen.response}", f"predicted {seen.response}")
+
+
+def _draw_bands(
+    result: Result, seen: Observed, grid: Array, curve: Array, ax: Axes, look: Style
+) -> tuple[dict[str, Any], list[Array]]:
+    """Draw the bands that are known; return a legend's handles by their names, and the edges."""
+    from matplotlib.colors import to_rgba
+    from matplotlib.patches import Patch
+
+    sure, new = seen.bands(grid, curve, result)
+    dense = len(seen.target) > FEW
+    colour = look.other if dense else look.main
+    drawn: dict[str, Any] = {}
+    edges = []
+    if sure is not None:
+        low, high = finite(sure.low), finite(sure.high)
+        drawn["95% band: curve"] = ax.fill_between(
+            grid, low, high, color=colour, alpha=0.3, lw=0, zorder=2.6 if dense else 1.5
+        )
+        edges += [low, high]
+    if new is not None:
+        # over a density only the edges show
+        fill, edge = to_rgba(colour, 0.0 if dense else 0.09), to_rgba(colour, 0.9 if dense else 0.5)
+        low, high = finite(new.low), finite(new.high)
+        ax.fill_between(grid, low, high, color=fill, lw=0, zorder=1.2)
+        ax.plot(grid, np.stack([low, high], axis=1), color=edge, lw=0.9, zorder=2.5)
+        drawn["95% band: new points"] = Patch(facecolor=fill, edgecolor=edge, linewidth=0.9)
+        edges += [low, high]
+    return drawn, edges
+
+
+def _frame(ax: Axes, *values: Array) -> None:
+    """Show these values, however far the start or a band lies."""
+    # a curve that ran away must not press the data flat
+    low, high = values[0].min(), values[0].max()
+    least = max(abs(high) * 1e-9, 1e-300)
+    reach = max(high - low, least)
+    known = np.concatenate([v[np.isfinite(v)] for v in values])
+    known = np.clip(known, low - reach, high + reach)
+    margin = 0.08 * max(known.max() - known.min(), least)
+    ax.set_ylim(known.min() - margin, known.max() + margin)
+
+
+def _rows(seen: Observed) -> str:
+    return f"{len(seen.target):,} rows" if len(seen.target) > 1 else "1 row"
+
+
+def residuals(result: Result, data: object, ax: Axes, style: str = "light") -> None:
+    """Draw what the curve leaves unexplained, observed less predicted.
+
+    Against the variable where there is one, else against the prediction; a band of their root
+    mean square is shaded.
+    """
+    look, seen = style_of(style), observe(result, data)
+    dress(ax, look, "Residuals, and their root mean square")
+    left = finite(seen.target - seen.predicted)
+    x, name = seen.predicted, f"predicted {seen.response}"
+    if len(seen.model.variables) == 1:
+        x, name = seen.axis, seen.model.variables[0]
+    known = np.isfinite(left) & np.isfinite(x)
+    if known.any():
+        scatter(ax, look, x[known], left[known])
+        spread = float(np.sqrt(np.mean(left[known] ** 2)))
+        ax.axhspan(-spread, spread, color=look.main, alpha=0.12, linewidth=0, zorder=0)
+        for edge in (-spread, spread):
+            ax.axhline(edge, color=look.ink, linewidth=1, linestyle=DASHES[1], zorder=3)
+    ax.axhline(0, color=look.ink, linewidth=1.4, zorder=3)
+    label(ax, look, name, f"observed − predicted {seen.response}")
+
+
+def descent_path(
+    result: Result,
+    data: object,
+    ax: Axes,
+    parameters: tuple[str, str] | None = None,
+    style: str = "light",
+) -> None:
+    """Draw the way of two parameters over the contours of the loss, the others at their ends.
+
+    By default the two free parameters that the curvature couples most; with one free parameter the
+    loss is drawn along it.
+
+    Raises
+    ------
+    UsageError
+        When a name is no free parameter.
+    """
+    look, seen = style_of(style), observe(result, data)
+    names = drawn_parameters(result, parameters)
+    others = "" if len(result.free) <= 2 else ", other parameters at their end"
+    dress(ax, look, f"The way down the loss{others}")
+    if len(names) == 1:
+        draw_loss(result, seen, names[0], ax, look)
+        return
+    draw_landscape(seen, names, window(result, names), ax, look)
+    line = draw_path(result, names, ax, look.main)
+    ends, titles = draw_ends(result, names, ax, look)
+    legend(ax, look, [line, *ends], ["steps", *titles])
+
+
+def loss_curve(result: Result, ax: Axes, style: str = "light") -> None:
+    """Draw the loss against the step, on a log axis where it spans more than two decades.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> import sgdfit
+    >>> fit = sgdfit.fit("y = a*x", {"x": [1, 2], "y": [2, 4]}, learning_rate=0.1, steps=5)
+    >>> ax = Figure().subplots()
+    >>> loss_curve(fit, ax)
+    >>> ax.get_xlabel(), ax.get_ylabel(), ax.get_yscale()
+    ('step', 'loss (mse)', 'log')
+    """
+    look, found = style_of(style), result.diagnosis
+    step, loss = result.trace.step, finite(result.trace.loss)
+    title = "Loss: the run diverged" if result.status.name == "diverged" else "Loss"
+    if found and found.stability_limit is not None and (found.growth_factor or 0) > 1:
+        where = "limit at the start" if found.local else "limit 2/λmax"
+        rate = f"{result.trace.learning_rate[0]:.4g}"
+        title = f"Loss: rate {rate} is above the {where} = {found.stability_limit:.4g}"
+    dress(ax, look, title)
+    if result.batch_size is None or len(loss) <= BLOCKS:
+        # single steps are shown where there is room for them
+        dots: dict[str, Any] = {"marker": "o", "markersize": 3.5} if len(loss) <= 60 else {}
+        ax.plot(step, loss, color=look.main, linewidth=1.6, **dots)
+    else:
+        _draw_noisy(ax, look, step, loss)
+    known = loss[np.isfinite(loss)]
+    if len(known) and known.min() > 0 and known.max() / known.min() > 100:
+        ax.set_yscale("log")
+    _dress_steps(ax, look, step, loss, f"loss ({shortened(result.loss_name, 24)})")
+
+
+def _draw_noisy(ax: Axes, look: Style, step: Array, loss: Array) -> None:
+    """Draw the loss of each batch thinly, and above it the mean of each 1% of them."""
+    (each,) = ax.plot(step, loss, color=look.main, linewidth=0.6, alpha=0.6)
+    blocks = [block[np.isfinite(block)] for block in np.array_split(loss, BLOCKS)]
+    middles = [block.mean() for block in np.array_split(step, BLOCKS)]
+    means = [block.mean() if len(block) else np.nan for block in blocks]
+    (mean,) = ax.plot(middles, means, color=look.other, linewidth=1.8)
+    legend(ax, look, [each, mean], ["each batch", "mean of each 1%"])
+
+
+def _dress_steps(ax: Axes, look: Style, step: Array, values: Array, y: str) -> None:
+    """Mark the axis of steps, name both, and say where the numbers end."""
+    from matplotlib.ticker import MaxNLocator
+
+    bad = np.flatnonzero(~np.isfinite(values))
+    if len(bad):
+        first = step[bad[0]]
+        ax.axvline(first, color=look.other, linestyle=DASHES[1], linewidth=1.2)
+        ax.annotate(
+            f"not finite from step {first:,}", (first, 0.97), xycoords=("data", "axes fraction"),
+            xytext=(-4, 0), textcoords="offset points", ha="right", va="top", fontsize=9,
+            color=look.other,
+        )  # fmt: skip
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+    label(ax, look, "step", y)
+
+
+def parameter_paths(result: Result, ax: Axes, style: str = "light") -> None:
+    """Draw every free parameter against the step.
+
+    Where one axis would not show how each moves, their distances from their ends are drawn, each
+    as a share of its largest.
+    """
+    look, trace = style_of(style), result.trace
+    paths = finite(trace.parameters).T
+    alike = _alike(paths)
+    dress(ax, look, "Parameters" if alike else "Parameters: distance from their ends")
+    lines = []
+    for i, path in enumerate(paths if alike else map(_share, paths)):
+        colour, dashes = look.cycle[i % len(look.cycle)], DASHES[i % len(DASHES)]
+        lines += ax.plot(trace.step, path, color=colour, linestyle=dashes, linewidth=1.5)
+    names = list(trace.names[:NAMED])
+    if len(trace.names) > NAMED:
+        names[-1] += f" … {trace.names[-1]}"
+    legend(ax, look, lines[:NAMED], names, ncols=1 if len(names) <= 4 else 2)
+    y = "value" if alike else "share of the largest distance"
+    _dress_steps(ax, look, trace.step, paths.sum(axis=0), y)
+
+
+def _alike(paths: Array) -> bool:
+    """Whether one axis shows how each path moves."""
+    known = [path[np.isfinite(path)] for path in paths]
+    moved = np.array([np.ptp(path) for path in known if len(path)])
+    every = np.concatenate(known)
+    return bool(np.all((moved > 0.1 * np.ptp(every)) | (moved == 0))) if len(every) else True
+
+
+def _share(path: Array) -> Array:
+    known = path[np.isfinite(path)]
+    away = path - known[-1] if len(known) else path
+    largest = np.max(np.abs(away[np.isfinite(away)]), initial=0)
+    return away / largest if largest > 0 else away

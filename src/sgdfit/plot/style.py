@@ -23,31 +23,17 @@ FEW = 3_000  # points that are drawn one by one
 
 
 class Style(NamedTuple):
-    """The colours of a look.
-
-    Attributes
-    ----------
-    paper, ink, faint, grid : str
-        Background, text, lesser text, lines of the grid.
-    main, other : str
-        The fit, and what is set against it; they differ in line style too.
-    cycle : tuple of str
-        Colours of several parameters.
-    ramp : tuple of str
-        Density, from few to many.
-    basin : tuple of str
-        Loss, from low to high.
-    """
+    """The colours of a look."""
 
     paper: str
-    ink: str
-    faint: str
+    ink: str  # text
+    faint: str  # lesser text
     grid: str
-    main: str
+    main: str  # the fit, and what is set against it; they differ in line style too
     other: str
-    cycle: tuple[str, ...]
-    ramp: tuple[str, ...]
-    basin: tuple[str, ...]
+    cycle: tuple[str, ...]  # of several parameters
+    ramp: tuple[str, ...]  # density, from few to many
+    basin: tuple[str, ...]  # loss, from low to high
 
 
 # Colours that are told apart by colour-blind eyes: Okabe and Ito, Color Universal Design (2008).
@@ -79,18 +65,7 @@ DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
 
 
 def style_of(name: str) -> Style:
-    """Return the `Style` called ``name``.
-
-    Raises
-    ------
-    UsageError
-        When there is none.
-
-    Examples
-    --------
-    >>> style_of("dark").paper
-    '#0d1117'
-    """
+    """Return the `Style` called ``name``, or raise a UsageError."""
     if name not in STYLES:
         raise UsageError(
             f"no style is called {name!r}; there are {', '.join(STYLES)}."
@@ -104,9 +79,6 @@ def shortened(text: str, width: int, lines: int = 1) -> str:
 
     Examples
     --------
-    >>> print(shortened("y = a*x + b*x**2", 9, 2))
-    y = a*x +
-    b*x**2
     >>> shortened("y = a_very_long_name*x", 12)
     'y = a_very_…'
     """

@@ -1,0 +1,245 @@
+"""What plots are drawn from: a fit's model and rows, and the loss over its parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sgdfit.data.opening import open_rows
+from sgdfit.data.readers import open_table
+from sgdfit.data.table import Columns, Table
+from sgdfit.errors import UsageError, did_you_mean
+from sgdfit.fitting.prediction import band_on, noise_variance, rebuild
+from sgdfit.fitting.sampling import reserved
+from sgdfit.formula.evaluation import evaluate
+from sgdfit.formula.formula import to_text
+from sgdfit.formula.parsing import parse_expression
+from sgdfit.inference.intervals import Band
+from sgdfit.model.loss import PREDICTION, TARGET
+from sgdfit.model.model import Model
+from sgdfit.plot.style import Style, finite, label, legend, ramp
+from sgdfit.result.result import Result
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Array = np.ndarray[Any, Any]
+Window = tuple[tuple[float, float], ...]
+
+MOST_BYTES = 64_000_000  # of columns that are loaded whole
+GRID = 49
+LEVELS = 14
+ROWS = 1_500  # that the contours are computed from; more would not change the picture
+RUNAWAY = 30.0  # how far beyond its first steps a path is followed
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A fit's model and rows."""
+
+    model: Model
+    columns: dict[str, Array]  # of the model, n rows
+    weights: Array  # of the rows; ones where none were given
+    start: dict[str, float]  # the free parameters before the descent
+    end: dict[str, float]  # and after
+
+    @cached_property
+    def response(self) -> str:
+        """The left side as text."""
+        return to_text(self.model.formula.response)
+
+    @cached_property
+    def target(self) -> Array:
+        """The response on every row."""
+        return _values(self.model.formula.response, self.columns, len(self.weights))
+
+    @cached_property
+    def predicted(self) -> Array:
+        """The curve on every row."""
+        values = {**self.columns, **self.end}
+        return _values(self.model.prediction, values, len(self.weights))
+
+    @property
+    def axis(self) -> Array:
+        """What a curve is drawn over: the one variable, or the number of the row."""
+        for name in self.model.variables:
+            return self.columns[name]
+        return np.arange(1.0, 1.0 + len(self.target))
+
+    def curve(self, grid: Array, at: dict[str, float]) -> Array:
+        """Return the curve on ``grid``, for a model of one variable or none."""
+        columns = dict.fromkeys(self.model.variables, grid)
+        return _values(self.model.prediction, {**columns, **at}, len(grid))
+
+    def bands(self, grid: Array, curve: Array, result: Result) -> tuple[Band | None, Band | None]:
+        """Return the 95% bands of the curve and of new observations, where they are known.
+
+        Where weights tell rows apart, the second is known only if they follow from the variable.
+        """
+        columns = dict.fromkeys(self.model.variables, grid)
+        unit, (weight, needed) = noise_variance(result), parse_expression(result.weights or "1")
+        try:
+            sure = band_on(self.model, result, curve, columns)
+            if unit is None or not set(needed) <= set(columns):
+                return sure, None
+            with np.errstate(all="ignore"):
+                noise = unit / _values(weight, columns, len(grid))
+            return sure, band_on(self.model, result, curve, columns, noise)
+        except UsageError:  # no covariance, or no degree of freedom
+            return None, None
+
+
+def observe(result: Result, data: object) -> Observed:
+    """Read the rows of ``data`` that the fit was made of; rows with a missing value are left out.
+
+    Of more rows than memory should hold, random ones from all over are taken.
+
+    Raises
+    ------
+    DataError
+        When the data do not hold the formula's columns.
+    """
+    if isinstance(data, Observed):
+        return data
+    table = data if isinstance(data, Table) else open_table(data)
+    model = rebuild(result, table.names)
+    weight, needed = parse_expression(result.weights or "1")
+    rows = open_rows(table, [*model.columns, *needed], missing="drop", budget=MOST_BYTES)
+    if not isinstance(rows, Columns):
+        some = rows.take(*reserved(rows.rows, len(rows.names), seed=0))
+        rows = Columns(dict(zip(rows.names, some, strict=True)), rows.label, rows.dropped)
+    columns = {name: np.asarray(column, float) for name, column in rows.columns.items()}
+    start = dict(zip(model.free, model.start, strict=True))
+    end = {name: result.values[name] for name in model.free}
+    return Observed(model, columns, _values(weight, columns, rows.rows), start, end)
+
+
+def _values(expression: Any, values: dict[str, Any], rows: int) -> Array:
+    return np.broadcast_to(np.asarray(evaluate(expression, values), dtype=np.float64), rows)
+
+
+def drawn_parameters(result: Result, asked: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the two parameters of a picture, or the only one.
+
+    By default those that the curvature couples most, or the first two.
+
+    Raises
+    ------
+    UsageError
+        When those asked for are not two different free parameters.
+    """
+    if asked is not None:
+        for name in asked:
+            if name not in result.free:
+                raise UsageError(
+                    f"{name!r} is no free parameter of '{result.formula}'; there are"
+                    f" {', '.join(result.free)}.{did_you_mean(name, result.free)}"
+                )
+        if len(asked) != 2 or asked[0] == asked[1]:
+            raise UsageError(f"a path is drawn over two different parameters, not {tuple(asked)}")
+        return tuple(asked)
+    found = result.diagnosis
+    if len(result.free) < 3 or found is None or not np.isfinite(found.eigenvectors).all():
+        return result.free[:2]
+    with np.errstate(all="ignore"):
+        curvature = (found.eigenvectors * found.eigenvalues) @ found.eigenvectors.T
+        scale = np.sqrt(np.diag(curvature))
+        coupling = np.nan_to_num(np.abs(curvature / np.outer(scale, scale)))
+    coupling[np.tril_indices(len(coupling))] = -1
+    i, j = np.unravel_index(coupling.argmax(), coupling.shape)
+    return result.free[i], result.free[j]
+
+
+def _path(result: Result, names: Sequence[str]) -> Array:
+    """Return the finite part of the way, shape (k, len(names))."""
+    columns = [result.trace.names.index(name) for name in names]
+    points = finite(result.trace.parameters[:, columns])
+    return points[np.isfinite(points).all(axis=1)]
+
+
+def window(result: Result, names: Sequence[str]) -> Window:
+    """Return for each parameter the extent that shows the way, or how a runaway begins."""
+    points = _path(result, names)
+    away = np.abs(points - points[:1])
+    near = away <= RUNAWAY * away[:4].max(axis=0, initial=0)
+    points = points[np.logical_and.accumulate(near.all(axis=1))]
+    extents = []
+    for low, high in zip(points.min(axis=0).tolist(), points.max(axis=0).tolist(), strict=True):
+        margin = 0.18 * (high - low) or 0.5 * abs(high) or 1.0
+        extents.append((low - margin, high + margin))
+    return tuple(extents)
+
+
+def draw_landscape(
+    seen: Observed, names: Sequence[str], view: Window, ax: Axes, look: Style
+) -> None:
+    """Draw contours of the mean loss over two parameters, the others at their end."""
+    x, y = (np.linspace(*extent, GRID) for extent in view)
+    loss = _losses(seen, names, *np.meshgrid(x, y))
+    low, high = np.nanmin(loss), np.nanmax(loss)
+    if np.isfinite(loss).any() and high > low:
+        # squared spacing: about evenly spaced ellipses where the loss is a quadratic
+        levels = low + (high - low) * np.linspace(0, 1, LEVELS) ** 2
+        masked = np.ma.masked_invalid(loss)
+        ax.contourf(x, y, masked, levels=levels, cmap=ramp(look.basin))
+        ax.contour(x, y, masked, levels=levels, colors=look.faint, linewidths=0.35)
+    ax.grid(False)
+    ax.set(xlim=view[0], ylim=view[1])
+    label(ax, look, *names)
+
+
+def _losses(seen: Observed, names: Sequence[str], *values: Array) -> Array:
+    """Return the mean loss at each point of a grid, over rows drawn evenly, always the same."""
+    chosen = np.arange(len(seen.weights))
+    if len(chosen) > ROWS:
+        chosen = np.sort(np.random.default_rng(0).choice(len(chosen), ROWS, replace=False))
+    columns = {name: column[chosen] for name, column in seen.columns.items()}
+    weights, target, model = seen.weights[chosen], seen.target[chosen], seen.model
+    flat = np.empty(values[0].size)
+    with np.errstate(all="ignore"):
+        for i, point in enumerate(zip(*(grid.ravel() for grid in values), strict=True)):
+            at = {**seen.end, **dict(zip(names, map(float, point), strict=True))}
+            predicted = _values(model.prediction, {**columns, **at}, len(weights))
+            pair = {PREDICTION: predicted, TARGET: target}
+            each = _values(model.loss.expression, pair, len(weights))
+            flat[i] = np.sum(weights * each) / np.sum(weights)
+    return finite(flat).reshape(values[0].shape)
+
+
+def draw_path(result: Result, names: Sequence[str], ax: Axes, colour: str, **options: Any) -> Any:
+    """Draw the way of two parameters: a line with a dot for each step."""
+    points = _path(result, names).T
+    dots = {"marker": "o", "markersize": 3.2} if points.shape[1] <= 200 else {}
+    usual = {"color": colour, "linewidth": 1.4, "zorder": 3}
+    (line,) = ax.plot(*points, **{**usual, **dots, **options})
+    return line
+
+
+def draw_ends(
+    result: Result, names: Sequence[str], ax: Axes, look: Style
+) -> tuple[list[Any], list[str]]:
+    """Draw a ring at the start and a cross at the end; return them and their names."""
+    points = _path(result, names)
+    shown: dict[str, Any] = {"linestyle": "", "zorder": 5, "markersize": 8, "color": look.ink}
+    shown |= {"markeredgewidth": 1.8, "markerfacecolor": look.paper}
+    drawn = ax.plot(*points[0], marker="o", **shown) + ax.plot(*points[-1], marker="X", **shown)
+    return drawn, ["start", "end"]
+
+
+def draw_loss(result: Result, seen: Observed, name: str, ax: Axes, look: Style) -> None:
+    """Draw the loss along one parameter, with the way that the descent took down it."""
+    points = _path(result, [name])[:, 0]
+    (extent,) = window(result, [name])
+    grid = np.linspace(*extent, 4 * GRID)
+    ax.plot(grid, _losses(seen, [name], grid), color=look.faint, linewidth=1.4)
+    inside = points[(points >= extent[0]) & (points <= extent[1])]
+    steps = inside if len(inside) <= 400 else inside[:: len(inside) // 400]
+    (line,) = ax.plot(
+        steps, _losses(seen, [name], steps), color=look.main, marker="o", markersize=3.5, lw=1
+    )
+    legend(ax, look, [line], ["steps"])
+    label(ax, look, name, "mean loss")
