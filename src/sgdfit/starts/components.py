@@ -13,7 +13,6 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -29,49 +28,35 @@ VALUES = 4_000_000
 PER_GAP = 4
 # A wave's sum of squares has a minimum a turn: so many points to each.
 PER_TURN = 8
+# A basis whose part that is new is smaller than this (squared, of length one) is no new basis.
+NEW = 1e-7
+# How finely two entries of a dictionary have to differ to be kept side by side.
+CELLS = (48, 12, 7, 5, 4)
+# How many partial sums are kept, and at least how many of each make-up.
+WIDTH, LEAST = 32, 6
+# How many replacements of each component or pair are returned.
+EACH = 3
+# From so many of a dictionary's first entries pairs are made, by its number of parameters; any
+# first entries of it fill the ranges evenly.
+PAIRED = (192, 768)
+# Two bases that differ by less (one less their squared cosine) make no pair.
+APART = 1e-4
 
 
 class Dictionary(NamedTuple):
-    """One component's functions at k points.
+    """One component's functions at k points."""
 
-    Attributes
-    ----------
-    points : float64[k, q]
-    cube : float64[k, q]
-        Where they stand in the unit cube that they were drawn from.
-    basis : float64[k, b, n]
-        Scaled to length one; 0 where there is no value.
-    gram : float64[k, b, b]
-        The products of each point's basis functions.
-    offset : float64[k, n] or None
-        What the component adds without a linear parameter.
-    """
-
-    points: np.ndarray
-    cube: np.ndarray
-    basis: np.ndarray
-    gram: np.ndarray
-    offset: np.ndarray | None
+    points: np.ndarray  # float64[k, q]
+    cube: np.ndarray  # float64[k, q]: where they stand in the unit cube that they were drawn from
+    basis: np.ndarray  # float64[k, b, n]: scaled to length one; 0 where there is no value
+    gram: np.ndarray  # float64[k, b, b]: the products of each point's basis functions
+    offset: np.ndarray | None  # float64[k, n]: what the component adds without a linear parameter
 
 
 def tabulate(
     part: Component, ranges: Mapping[str, Range], seen: Observations, seed: int
 ) -> Dictionary:
     """Return the `Dictionary` of ``part``; points without a finite value are left out."""
-    count = _count(part, ranges, seen)
-    points, cube = draw_points(part.names, ranges, seen, count, seed)
-    evaluate = evaluator((part.offset, *part.basis), part.names, seen.names)
-    values = evaluate(points, seen.data) * seen.root
-    size = np.sqrt(np.einsum("kbn,kbn->kb", values, values))
-    fit = np.isfinite(size).all(axis=1)
-    values, size = values[fit], size[fit]
-    basis = values[:, 1:] / np.where(size[:, 1:] > 0, size[:, 1:], 1.0)[:, :, None]
-    gram = np.matmul(basis, basis.transpose(0, 2, 1))
-    offset = values[:, 0] if part.offset != 0 else None
-    return Dictionary(points[fit], cube[fit], basis, gram, offset)
-
-
-def _count(part: Component, ranges: Mapping[str, Range], seen: Observations) -> int:
     count = POINTS[min(len(part.names), len(POINTS)) - 1]
     if len(part.names) == 1 and ranges[part.names[0]].role.kind == "position":
         count = max(count, PER_GAP * seen.rows)
@@ -79,43 +64,37 @@ def _count(part: Component, ranges: Mapping[str, Range], seen: Observations) -> 
         if ranges[name].role.kind in ("frequency", "period"):
             others = len(part.names) - 1
             count = max(count, int(PER_TURN * ranges[name].knots[-1][1]) * 16**others)
-    return max(64, min(count, 4 * POINTS[-1], VALUES // (seen.rows * (1 + len(part.basis)))))
+    room = VALUES // (seen.rows * (1 + len(part.basis)))
+    count = max(64, min(count, 4 * POINTS[-1], room))
+    points, cube = draw_points(part.names, ranges, seen, count, seed)
+    values = _values(part, points, seen)
+    size = np.sqrt(np.einsum("kbn,kbn->kb", values, values))
+    fit = np.isfinite(size).all(axis=1)
+    values, size = values[fit], size[fit]
+    basis = values[:, 1:] / np.where(size[:, 1:] > 0, size[:, 1:], 1.0)[:, :, None]
+    gram = np.matmul(basis, basis.transpose(0, 2, 1))
+    return Dictionary(
+        points[fit], cube[fit], basis, gram, values[:, 0] if part.offset != 0 else None
+    )
 
 
-# A basis whose part that is new is smaller than this (squared, of length one) is no new basis.
-NEW = 1e-7
-# How finely two entries of a dictionary have to differ to be kept side by side.
-CELLS = (48, 12, 7, 5, 4)
+def _values(part: Component, points: np.ndarray, seen: Observations) -> np.ndarray:
+    """Return the offset and the basis of a component at each point: float64[k, 1 + b, n]."""
+    evaluate = evaluator((part.offset, *part.basis), part.names, seen.names)
+    return np.asarray(evaluate(points, seen.data) * seen.root)
 
 
-@dataclass(frozen=True)
-class Partial:
-    """A partial sum.
+class Partial(NamedTuple):
+    """A partial sum."""
 
-    Attributes
-    ----------
-    chosen : mapping of int to float64[q]
-        The nonlinear parameters of each component that is in it.
-    span : float64[m, n]
-        Orthonormal: what the bases of these components (and the plain one) span.
-    residual : float64[n]
-        What they leave of the target.
-    """
-
-    chosen: Mapping[int, np.ndarray]
-    span: np.ndarray
-    residual: np.ndarray
+    chosen: Mapping[int, np.ndarray]  # the nonlinear parameters of each component that is in it
+    span: np.ndarray  # float64[m, n]: orthonormal, what their bases and the plain one span
+    residual: np.ndarray  # float64[n]: what they leave of the target
 
     @property
     def loss(self) -> float:
         """Its sum of squares."""
         return float(self.residual @ self.residual)
-
-    def key(self, dictionaries: Sequence[Dictionary]) -> tuple[tuple[int, tuple[float, ...]], ...]:
-        """Return what is equal for two sums that differ in the order of like components."""
-        return tuple(
-            sorted((id(dictionaries[c]), tuple(at.tolist())) for c, at in self.chosen.items())
-        )
 
     def joined(
         self, c: int, point: np.ndarray, basis: np.ndarray, offset: np.ndarray | None
@@ -124,7 +103,7 @@ class Partial:
         residual = self.residual
         if offset is not None:
             residual = residual - (offset - self.span.T @ (self.span @ offset))
-        span = extended(self.span, basis)
+        span = _extended_span(self.span, basis)
         new = span[len(self.span) :]
         return Partial({**self.chosen, c: point}, span, residual - new.T @ (new @ residual))
 
@@ -134,15 +113,8 @@ class Partial:
         return self.joined(c, dictionary.points[i], dictionary.basis[i], offset)
 
 
-def extended(span: np.ndarray, basis: np.ndarray) -> np.ndarray:
-    """Return orthonormal rows that span ``basis`` besides ``span``: float64[at most m + b, n].
-
-    Examples
-    --------
-    >>> extended(np.array([[1.0, 0.0, 0.0]]), np.array([[3.0, 2.0, 0.0], [5.0, 0.0, 0.0]]))
-    array([[1., 0., 0.],
-           [0., 1., 0.]])
-    """
+def _extended_span(span: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    """Return orthonormal rows that span ``basis`` besides ``span``: float64[at most m + b, n]."""
     for column in basis:
         rest = column - span.T @ (span @ column)
         rest = rest - span.T @ (span @ rest)
@@ -150,6 +122,12 @@ def extended(span: np.ndarray, basis: np.ndarray) -> np.ndarray:
         if squares > NEW * 1e-7 * (column @ column):
             span = np.vstack([span, rest / np.sqrt(squares)])
     return span
+
+
+def first_partial(target: np.ndarray, plain: np.ndarray) -> Partial:
+    """Return the sum that nothing is chosen for yet: the basis ``plain`` is fitted in any case."""
+    span = _extended_span(np.empty((0, len(target))), plain)
+    return Partial({}, span, target - span.T @ (span @ target))
 
 
 def spread(losses: np.ndarray, cube: np.ndarray, most: int, each: int) -> list[int]:
@@ -160,22 +138,25 @@ def spread(losses: np.ndarray, cube: np.ndarray, most: int, each: int) -> list[i
     first = first[np.isfinite(losses[first])]
     cells = CELLS[min(cube.shape[1], len(CELLS)) - 1]
     at = np.minimum((cube[first] * cells).astype(np.int64), cells - 1)
-    numbers = at @ cells ** np.arange(at.shape[1])
-    by_cell = np.argsort(numbers, kind="stable")
-    ordered = numbers[by_cell]
-    rank = np.arange(len(first)) - np.searchsorted(ordered, ordered)
-    kept = np.sort(by_cell[rank < each])[:most]
-    return [int(i) for i in first[kept]]
+    taken: Counter[int] = Counter()
+    kept: list[int] = []
+    for i, cell in zip(
+        first.tolist(), (at @ cells ** np.arange(at.shape[1])).tolist(), strict=True
+    ):
+        taken[cell] += 1
+        if taken[cell] <= each and len(kept) < most:
+            kept.append(i)
+    return kept
 
 
 def scores(beam: Sequence[Partial], dictionary: Dictionary) -> np.ndarray:
     """Return the sum of squares that each entry would leave to each sum: float64[len(beam), k]."""
     k, b, n = dictionary.basis.shape
-    flat = dictionary.basis.reshape(k * b, n)
     # One product for the whole beam reads the dictionary once.
     ends = np.cumsum([1 + len(partial.span) for partial in beam])
     stacked = np.concatenate([[partial.residual, *partial.span] for partial in beam])
-    onto = np.split((stacked @ flat.T).reshape(len(stacked), k, b), ends[:-1])
+    products = (stacked @ dictionary.basis.reshape(k * b, n).T).reshape(len(stacked), k, b)
+    onto = np.split(products, ends[:-1])
     return np.array(
         [_left(partial, dictionary, own) for partial, own in zip(beam, onto, strict=True)]
     )
@@ -210,26 +191,10 @@ def _gain(gram: np.ndarray, inner: np.ndarray, along: np.ndarray) -> np.ndarray:
     return np.asarray(np.einsum("kb,kb->k", solved, inner))
 
 
-# How many partial sums are kept, and at least how many of each make-up.
-WIDTH, LEAST = 32, 6
-
-
-def first_partial(target: np.ndarray, plain: np.ndarray) -> Partial:
-    """Return the sum that nothing is chosen for yet: the basis ``plain`` is fitted in any case."""
-    span = extended(np.empty((0, len(target))), plain)
-    return Partial({}, span, target - span.T @ (span @ target))
-
-
 def pursue(start: Partial, dictionaries: Sequence[Dictionary], most: int) -> list[Partial]:
-    """Return the best sums with an entry of each dictionary, best first.
+    """Return the best sums, at most so many, with an entry of each dictionary, best first.
 
-    Parameters
-    ----------
-    start : Partial
-    dictionaries : sequence of Dictionary
-        One a component; components of the same form share one.
-    most : int
-        How many sums to return at most.
+    There is a dictionary for each component; components of the same form share one.
     """
     beam = [start]
     for depth in range(len(dictionaries)):
@@ -242,46 +207,33 @@ def _extended(
     beam: Sequence[Partial], dictionaries: Sequence[Dictionary], width: int, each: int
 ) -> list[Partial]:
     """Extend every partial sum by every component that it lacks; keep the best of each make-up."""
+    forms = [id(dictionary) for dictionary in dictionaries]
     options: list[tuple[float, int, int, int]] = []
     for c, dictionary in enumerate(dictionaries):
-        able = [b for b, partial in enumerate(beam) if c in _lacking(partial, dictionaries)]
+        # Of the components of one form that are not chosen yet, the first.
+        able = [
+            b
+            for b, partial in enumerate(beam)
+            if c not in partial.chosen
+            and not any(f == forms[c] and d not in partial.chosen for d, f in enumerate(forms[:c]))
+        ]
         losses = scores([beam[b] for b in able], dictionary) if able else ()
         for b, own in zip(able, losses, strict=True):
             options += [(float(own[i]), b, c, i) for i in spread(own, dictionary.cube, width, each)]
-    makeups = {(b, c): _makeup(beam[b], c, dictionaries) for _, b, c, _ in options}
+    makeups = {
+        (b, c): tuple(sorted(forms[d] for d in (*beam[b].chosen, c))) for _, b, c, _ in options
+    }
     share = max(width // len(set(makeups.values())), LEAST) if makeups else 0
     made: dict[object, Partial] = {}
     counts: Counter[object] = Counter()
     for _, b, c, i in sorted(options):
         if counts[makeups[b, c]] < share:
             partial = beam[b].entry(c, dictionaries[c], i)
-            counts[makeups[b, c]] += partial.key(dictionaries) not in made
-            made.setdefault(partial.key(dictionaries), partial)
+            # Two sums may differ in the order of like components only.
+            key = tuple(sorted((forms[d], tuple(at)) for d, at in partial.chosen.items()))
+            counts[makeups[b, c]] += key not in made
+            made.setdefault(key, partial)
     return sorted(made.values(), key=lambda partial: partial.loss)
-
-
-def _makeup(partial: Partial, c: int, dictionaries: Sequence[Dictionary]) -> tuple[int, ...]:
-    """Return the forms of the components of ``partial`` with ``c``."""
-    return tuple(sorted(id(dictionaries[d]) for d in (*partial.chosen, c)))
-
-
-def _lacking(partial: Partial, dictionaries: Sequence[Dictionary]) -> list[int]:
-    """Return the components that are not chosen yet, one of each form."""
-    left = [c for c in range(len(dictionaries)) if c not in partial.chosen]
-    return [
-        c
-        for i, c in enumerate(left)
-        if not any(dictionaries[d] is dictionaries[c] for d in left[:i])
-    ]
-
-
-# How many replacements of each component or pair are returned.
-EACH = 3
-# From so many of a dictionary's first entries pairs are made, by its number of parameters; any
-# first entries of it fill the ranges evenly.
-PAIRED = (192, 768)
-# Two bases that differ by less (one less their squared cosine) make no pair.
-APART = 1e-4
 
 
 def exchanged(
@@ -292,41 +244,31 @@ def exchanged(
     seen: Observations,
 ) -> list[Partial]:
     """Return sums like ``chosen`` with one or two components replaced by the best others."""
+    values = {c: _values(parts[c], point[None], seen)[0] for c, point in chosen.items()}
+
+    def without(*gone: int) -> Partial:
+        rest = start
+        for c, point in chosen.items():
+            if c not in gone:
+                rest = rest.joined(c, point, values[c][1:], values[c][0])
+        return rest
+
     made: list[Partial] = []
-    for c in range(len(dictionaries)):
-        rest = _without(start, chosen, (c,), parts, seen)
-        losses = scores([rest], dictionaries[c])[0]
-        made += [
-            rest.entry(c, dictionaries[c], i) for i in spread(losses, dictionaries[c].cube, EACH, 1)
-        ]
+    for c, dictionary in enumerate(dictionaries):
+        rest = without(c)
+        best = spread(scores([rest], dictionary)[0], dictionary.cube, EACH, 1)
+        made += [rest.entry(c, dictionary, i) for i in best]
     simple = [
-        c
-        for c, dictionary in enumerate(dictionaries)
-        if dictionary.basis.shape[1] == 1 and dictionary.offset is None
+        c for c, one in enumerate(dictionaries) if one.basis.shape[1] == 1 and one.offset is None
     ]
     for c, d in itertools.combinations(simple, 2):
-        if dictionaries[c] is not dictionaries[d] and len(dictionaries) > 2:
-            continue
-        rest = _without(start, chosen, (c, d), parts, seen)
-        for i, j in _pairs(rest, dictionaries[c], dictionaries[d]):
-            made.append(rest.entry(c, dictionaries[c], i).entry(d, dictionaries[d], j))
+        left, right = dictionaries[c], dictionaries[d]
+        if left is right or len(dictionaries) == 2:
+            rest = without(c, d)
+            made += [
+                rest.entry(c, left, i).entry(d, right, j) for i, j in _pairs(rest, left, right)
+            ]
     return made
-
-
-def _without(
-    start: Partial,
-    chosen: Mapping[int, np.ndarray],
-    gone: Sequence[int],
-    parts: Sequence[Component],
-    seen: Observations,
-) -> Partial:
-    """Return the sum without the components ``gone``."""
-    for c, point in chosen.items():
-        if c not in gone:
-            evaluate = evaluator((parts[c].offset, *parts[c].basis), parts[c].names, seen.names)
-            values = evaluate(point[None], seen.data)[0] * seen.root
-            start = start.joined(c, point, values[1:], values[0])
-    return start
 
 
 def _pairs(rest: Partial, left: Dictionary, right: Dictionary) -> list[tuple[int, int]]:

@@ -2,13 +2,12 @@
 
 Linear parameters are solved exactly at each point (variable projection: Golub and Pereyra 1973, in
 the form of Kaufman 1975); nonlinear ones are led to their minima by Levenberg-Marquardt steps on a
-whole batch of points.
+whole batch of points. Sums of squares are in units of the response's size.
 """
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,23 +20,27 @@ from sgdfit.starts.space import Observations
 DEPENDENT = 1e-11
 # A slope of which less than this share is left by the linear parameters counts as 0.
 UNDONE = 1e-12
+STEPS = 100
+FIRST_DAMPING, LAST_DAMPING = 1e-3, 1e-9
+# A step that promises to lower the sum of squares by less than this share of it is the last.
+SETTLED = 1e-13
+# The sum of squares that rounding leaves of a perfect fit.
+EXACT = 1e-31
 
 
 class Local(NamedTuple):
-    """The sum of squares around each of k points, in units of the response's size.
+    """The sum of squares around each of k points."""
 
-    Attributes
-    ----------
-    loss : float64[k]
-    gradient : float64[k, q]
-        Jᵀr: the direction in which the sum of squares falls, halved.
-    curvature : float64[k, q, q]
-        JᵀJ.
-    """
+    loss: np.ndarray  # float64[k]
+    gradient: np.ndarray  # float64[k, q]: Jᵀr, the direction in which it falls, halved
+    curvature: np.ndarray  # float64[k, q, q]: JᵀJ
 
-    loss: np.ndarray
-    gradient: np.ndarray
-    curvature: np.ndarray
+
+def _around(residual: np.ndarray, slopes: np.ndarray) -> Local:
+    squares = np.einsum("kn,kn->k", residual, residual)
+    loss = np.where(np.isfinite(squares), squares, np.inf)
+    gradient = np.matmul(slopes, residual[:, :, None])[:, :, 0]
+    return Local(loss, gradient, np.matmul(slopes, slopes.transpose(0, 2, 1)))
 
 
 def orthonormal(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -56,25 +59,20 @@ def orthonormal(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Q, R = np.zeros_like(columns), np.zeros((k, m, m))
     for i in range(m):
         rest = columns[:, i]
-        size = np.sqrt(np.einsum("kn,kn->k", rest, rest))
+        size = _lengths(rest)
         for _ in range(2 if i else 0):
             along = np.matmul(Q[:, :i], rest[:, :, None])
             rest = rest - np.matmul(along.transpose(0, 2, 1), Q[:, :i])[:, 0]
             R[:, :i, i] += along[:, :, 0]
-        norm = np.sqrt(np.einsum("kn,kn->k", rest, rest))
+        norm = _lengths(rest)
         kept = norm > DEPENDENT * size
         R[:, i, i] = np.where(kept, norm, 1.0)
         Q[:, i] = np.where(kept[:, None], rest / R[:, i, i, None], 0.0)
     return Q, R
 
 
-def back_substituted(R: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Return the solutions x of R x = right: float64[k, m]."""
-    solution = np.zeros_like(right)
-    for i in reversed(range(right.shape[1])):
-        known = np.einsum("kj,kj->k", R[:, i, i + 1 :], solution[:, i + 1 :])
-        solution[:, i] = (right[:, i] - known) / R[:, i, i]
-    return solution
+def _lengths(rows: np.ndarray) -> np.ndarray:
+    return np.asarray(np.sqrt(np.einsum("...n,...n->...", rows, rows)))
 
 
 class Solved(NamedTuple):
@@ -85,29 +83,52 @@ class Solved(NamedTuple):
     span: np.ndarray
 
 
-class Projection:
-    """The sum of squares as a function of the nonlinear parameters alone.
+def _least_squares(basis: np.ndarray, target: np.ndarray) -> Solved:
+    span, R = orthonormal(basis)
+    left, linear = target, np.zeros(span.shape[:2])
+    for _ in range(2):
+        share = np.matmul(span, left[:, :, None])
+        left = left - np.matmul(share.transpose(0, 2, 1), span)[:, 0]
+        linear += share[:, :, 0]
+    return Solved(np.linalg.solve(R, linear[:, :, None])[:, :, 0], left, span)
 
-    Parameters
-    ----------
-    model : Model
-    parts : Separation
-        Of the model's prediction.
-    seen : Observations
-    """
+
+class Whole:
+    """The sum of squares as a function of parameters which stay inside their bounds."""
+
+    def __init__(self, model: Model, names: tuple[str, ...], seen: Observations) -> None:
+        self.model, self.names, self.seen = model, names, seen
+        self.low, self.high = _bounds(model, names)
+
+    def residuals(self, points: np.ndarray) -> np.ndarray:
+        """Return target less prediction: float64[k, n]."""
+        evaluate = evaluator((self.model.prediction,), self.names, self.seen.names)
+        values = evaluate(points, self.seen.data)[:, 0] * self.seen.root
+        return np.asarray(self.seen.target - values)
+
+    def local(self, points: np.ndarray) -> Local:
+        """Return the sum of squares around each point."""
+        return _around(self.residuals(points), self._slopes(points, self.names))
+
+    def _slopes(self, points: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+        """Return the slopes along the own parameters, where the points are of these ``names``."""
+        slopes = dict(zip(self.model.free, self.model.gradient, strict=True))
+        own = tuple(slopes[name] for name in self.names)
+        values = evaluator(own, names, self.seen.names)(points, self.seen.data) * self.seen.root
+        return np.asarray(np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0))
+
+
+class Projection(Whole):
+    """The sum of squares as a function of the nonlinear parameters alone."""
 
     def __init__(self, model: Model, parts: Separation, seen: Observations) -> None:
-        self.model, self.parts, self.seen = model, parts, seen
-        self.names = tuple(name for part in parts.components for name in part.names)
-        self.low, self.high = _bounds(model, self.names)
+        super().__init__(model, tuple(n for part in parts.components for n in part.names), seen)
+        self.parts = parts
         self.least, self.most = _bounds(model, parts.order)
         self.bounded = bool(np.isfinite([*self.least, *self.most]).any())
-
-    @cached_property
-    def _terms(self) -> tuple[Any, ...]:
-        pieces = (self.parts.plain, *self.parts.components)
+        pieces = (parts.plain, *parts.components)
         offset = sum(piece.offset for piece in pieces)
-        return (offset, *(term for piece in pieces for term in piece.basis))
+        self._terms = (offset, *(term for piece in pieces for term in piece.basis))
 
     def plain(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the target less what has no parameter, and the basis without nonlinear ones."""
@@ -144,45 +165,17 @@ class Projection:
     def local(self, points: np.ndarray) -> Local:
         """Return the sum of squares around each point."""
         solved = self.solve(points)
-        slopes = self._slopes(points, solved.linear)
+        whole = np.hstack([points, solved.linear])
+        slopes = self._slopes(whole, (*self.names, *self.parts.order))
         along = np.matmul(slopes, solved.span.transpose(0, 2, 1))
         beyond = slopes - np.matmul(along, solved.span)
         # What the linear parameters can undo has no slope but that of rounding.
         undone = _lengths(beyond) <= UNDONE * _lengths(slopes)
         return _around(solved.residual, np.where(undone[:, :, None], 0.0, beyond))
 
-    def _slopes(self, points: np.ndarray, linear: np.ndarray) -> np.ndarray:
-        slopes = dict(zip(self.model.free, self.model.gradient, strict=True))
-        own = tuple(slopes[name] for name in self.names)
-        evaluate = evaluator(own, (*self.names, *self.parts.order), self.seen.names)
-        values = evaluate(np.hstack([points, linear]), self.seen.data) * self.seen.root
-        return np.asarray(np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0))
-
     def whole(self, points: np.ndarray) -> np.ndarray:
         """Return all parameters, in the order of `names` and then the separation's."""
         return np.hstack([points, self.solve(points).linear])
-
-
-class Whole:
-    """The sum of squares as a function of all parameters, which stay inside their bounds."""
-
-    def __init__(self, model: Model, names: tuple[str, ...], seen: Observations) -> None:
-        self.model, self.names, self.seen = model, names, seen
-        self.low, self.high = _bounds(model, names)
-
-    def residuals(self, points: np.ndarray) -> np.ndarray:
-        """Return target less prediction: float64[k, n]."""
-        evaluate = evaluator((self.model.prediction,), self.names, self.seen.names)
-        values = evaluate(points, self.seen.data)[:, 0] * self.seen.root
-        return np.asarray(self.seen.target - values)
-
-    def local(self, points: np.ndarray) -> Local:
-        """Return the sum of squares around each point."""
-        slopes = dict(zip(self.model.free, self.model.gradient, strict=True))
-        own = tuple(slopes[name] for name in self.names)
-        values = evaluator(own, self.names, self.seen.names)(points, self.seen.data)
-        finite = np.nan_to_num(values * self.seen.root, nan=0.0, posinf=0.0, neginf=0.0)
-        return _around(self.residuals(points), finite)
 
 
 def _bounds(model: Model, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -191,71 +184,9 @@ def _bounds(model: Model, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarra
     return low, high
 
 
-def _least_squares(basis: np.ndarray, target: np.ndarray) -> Solved:
-    span, R = orthonormal(basis)
-    share = np.matmul(span, target[:, :, None])
-    left = target - np.matmul(share.transpose(0, 2, 1), span)[:, 0]
-    again = np.matmul(span, left[:, :, None])
-    left = left - np.matmul(again.transpose(0, 2, 1), span)[:, 0]
-    linear = back_substituted(R, (share + again)[:, :, 0])
-    return Solved(linear, left, span)
-
-
-def _squares(residual: np.ndarray) -> np.ndarray:
-    squares = np.einsum("kn,kn->k", residual, residual)
-    return np.where(np.isfinite(squares), squares, np.inf)
-
-
-def _lengths(columns: np.ndarray) -> np.ndarray:
-    return np.asarray(np.sqrt(np.einsum("kqn,kqn->kq", columns, columns)))
-
-
-def _around(residual: np.ndarray, slopes: np.ndarray) -> Local:
-    gradient = np.matmul(slopes, residual[:, :, None])[:, :, 0]
-    return Local(_squares(residual), gradient, np.matmul(slopes, slopes.transpose(0, 2, 1)))
-
-
-# After so many steps so many points go on: the best by then.
-CUTS = {5: 32, 10: 20, 20: 12, 40: 8}
-FIRST_DAMPING, LAST_DAMPING = 1e-3, 1e-9
-# A step that promises to lower the sum of squares by less than this share of it is the last.
-SETTLED = 1e-13
-# Points that are done and whose sums of squares differ by less than this share are in one minimum.
-ARRIVED = 1e-9
-# The sum of squares, in units of the response's size, that rounding leaves of a perfect fit.
-EXACT = 1e-31
-
-
-class Problem(Protocol):
-    """What is polished: a sum of squares of some parameters between bounds."""
-
-    low: np.ndarray
-    high: np.ndarray
-
-    def local(self, points: np.ndarray) -> Local:
-        """Return the sum of squares around each point."""
-
-
-class Polished(NamedTuple):
-    """Where the points came to.
-
-    Attributes
-    ----------
-    followed : int64[k]
-        Which of the points those are that were followed to the end.
-    points : float64[k, q]
-    loss : float64[k]
-    """
-
-    followed: np.ndarray
-    points: np.ndarray
-    loss: np.ndarray
-
-
 class _Batch(NamedTuple):
     """The points on their way, and what is known of each."""
 
-    which: np.ndarray
     points: np.ndarray
     loss: np.ndarray
     gradient: np.ndarray
@@ -264,29 +195,27 @@ class _Batch(NamedTuple):
     growth: np.ndarray
     done: np.ndarray
 
-    def take(self, index: np.ndarray) -> _Batch:
-        return _Batch(*(array[index] for array in self))
 
+def polish(problem: Whole, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Follow each point downhill.
 
-def polish(problem: Problem, points: np.ndarray, steps: int = 100) -> Polished:
-    """Follow each point downhill, and give up those that fall behind."""
+    Returns the index of those with a finite sum of squares, where they came to, and that sum there.
+    """
     at, ones = problem.local(points), np.ones(len(points))
     lost = ~np.isfinite(at.loss)
-    index = np.arange(len(points))
-    batch = _Batch(index, points.copy(), *at, FIRST_DAMPING * ones, 2.0 * ones, lost)
-    for step in range(1, steps + 1):
-        if step in CUTS:
-            batch = batch.take(_ahead(batch, CUTS[step]))
+    batch = _Batch(points.copy(), *at, FIRST_DAMPING * ones, 2.0 * ones, lost)
+    for _ in range(STEPS):
         going = np.flatnonzero(~batch.done)
         if not going.size:
             break
-        for old, new in zip(batch, _moved(problem, batch.take(going)), strict=True):
+        here = _Batch(*(array[going] for array in batch))
+        for old, new in zip(batch, _moved(problem, here), strict=True):
             old[going] = new
-    batch = batch.take(np.isfinite(batch.loss))
-    return Polished(batch.which, batch.points, batch.loss)
+    found = np.flatnonzero(np.isfinite(batch.loss))
+    return found, batch.points[found], batch.loss[found]
 
 
-def unsettled(problem: Problem, points: np.ndarray) -> np.ndarray:
+def unsettled(problem: Whole, points: np.ndarray) -> np.ndarray:
     """Return by what share of the loss a hardly damped step from each point would lower it."""
     at = problem.local(points)
     _, promise = _steps(problem, points, at, np.full(len(points), LAST_DAMPING))
@@ -304,18 +233,7 @@ def by_loss(losses: np.ndarray, points: np.ndarray) -> np.ndarray:
         return np.lexsort((decades, np.round(np.log(losses), 9)))
 
 
-def _ahead(batch: _Batch, most: int) -> np.ndarray:
-    """Return which points are best; of those that have arrived in one minimum, the least extreme.
-
-    Where the data do not determine the parameters, that keeps them from running off.
-    """
-    order = by_loss(batch.loss, batch.points)
-    loss = batch.loss[order]
-    apart = np.diff(loss, prepend=-np.inf) > ARRIVED * loss
-    return np.asarray(order[apart | ~batch.done[order]][:most])
-
-
-def _moved(problem: Problem, here: _Batch) -> _Batch:
+def _moved(problem: Whole, here: _Batch) -> _Batch:
     """Return the points after a step each, or where they were where it leads uphill."""
     at = Local(here.loss, here.gradient, here.curvature)
     move, promise = _steps(problem, here.points, at, here.damping)
@@ -323,25 +241,21 @@ def _moved(problem: Problem, here: _Batch) -> _Batch:
     there = problem.local(trial)
     better = there.loss < here.loss
     eased = np.clip(1.0 - (2.0 * (here.loss - there.loss) / promise - 1.0) ** 3, 0.2, 2.0)
-    damping = np.maximum(here.damping * np.where(better, eased, here.growth), 1e-12)
-    growth = np.where(better, 2.0, 2.0 * here.growth)
     loss = np.where(better, there.loss, here.loss)
-    done = (np.abs(promise) <= SETTLED * here.loss) | (here.damping > 1e14) | (loss <= EXACT)
     row, block = better[:, None], better[:, None, None]
     return _Batch(
-        here.which,
         np.where(row, trial, here.points),
         loss,
         np.where(row, there.gradient, here.gradient),
         np.where(block, there.curvature, here.curvature),
-        damping,
-        growth,
-        done,
+        np.maximum(here.damping * np.where(better, eased, here.growth), 1e-12),
+        np.where(better, 2.0, 2.0 * here.growth),
+        (np.abs(promise) <= SETTLED * here.loss) | (here.damping > 1e14) | (loss <= EXACT),
     )
 
 
 def _steps(
-    problem: Problem, points: np.ndarray, at: Local, damping: np.ndarray
+    problem: Whole, points: np.ndarray, at: Local, damping: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the damped step from each point, and by how much it promises to lower the loss."""
     gradient, curvature = at.gradient, at.curvature

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,19 +19,11 @@ from sgdfit.model.roles import RESPONSE, Role
 
 
 class Scale(NamedTuple):
-    """How far a column reaches.
+    """How far a column reaches."""
 
-    Attributes
-    ----------
-    low, high : float
-        Its smallest and largest value.
-    spacing : float
-        The median distance of two neighbouring values.
-    """
-
-    low: float
+    low: float  # its smallest and largest value
     high: float
-    spacing: float
+    spacing: float  # the median distance of two neighbouring values
 
     @property
     def range(self) -> float:
@@ -50,42 +41,22 @@ class Scale(NamedTuple):
         return max(2.0, self.range / self.spacing) if self.spacing > 0 else 2.0
 
 
-@dataclass(frozen=True)
-class Observations:
-    """Rows as the search takes them.
+class Observations(NamedTuple):
+    """Rows as the search takes them."""
 
-    Attributes
-    ----------
-    names : tuple of str
-        The columns, then the parameters that are given: all that is no unknown.
-    data : tuple of float64[n] or float
-        Their values.
-    target : float64[n]
-        The response over its own size, times ``root``.
-    root : float64[n]
-        Square root of the weights, over the response's size: what a residual is multiplied by.
-    unit : float
-        The response's size.
-    scales : dict of str to Scale
-        Of each variable, and of the response under `RESPONSE`.
-    """
-
-    names: tuple[str, ...]
-    data: tuple[np.ndarray | float, ...]
-    target: np.ndarray
+    names: tuple[str, ...]  # the columns, then the parameters that are given: all that is known
+    data: tuple[np.ndarray | float, ...]  # their values
+    target: np.ndarray  # float64[n]: the response over its own size, times ``root``
+    # float64[n]: square root of the weights, over the response's size: what a residual is
+    # multiplied by.
     root: np.ndarray
-    unit: float
-    scales: dict[str, Scale]
+    unit: float  # the response's size
+    scales: dict[str, Scale]  # of each variable, and of the response under `RESPONSE`
 
     @property
     def rows(self) -> int:
         """How many rows."""
         return len(self.target)
-
-    def unit_of(self, role: Role) -> float:
-        """Return what ``role``'s powers of the columns' sizes come to."""
-        sizes = [np.float64(self.scales[name].size) ** float(count) for name, count in role.powers]
-        return float(np.prod(sizes))
 
 
 def observe(model: Model, chunk: Chunk, given: Mapping[str, float]) -> Observations:
@@ -105,39 +76,28 @@ def observe(model: Model, chunk: Chunk, given: Mapping[str, float]) -> Observati
 
 
 def _scale(column: np.ndarray) -> Scale:
-    finite = np.unique(column[np.isfinite(column)])
-    if not finite.size:
+    values = np.unique(column)
+    if not values.size:
         return Scale(0.0, 0.0, 0.0)
-    spacing = float(np.median(np.diff(finite))) if finite.size > 1 else 0.0
-    return Scale(float(finite[0]), float(finite[-1]), spacing)
+    spacing = float(np.median(np.diff(values))) if values.size > 1 else 0.0
+    return Scale(float(values[0]), float(values[-1]), spacing)
+
+
+Knots = tuple[tuple[float, float], ...]
 
 
 class Range(NamedTuple):
-    """From where a parameter is drawn.
-
-    Attributes
-    ----------
-    role : Role
-    low, high : float
-        The user's bounds.
-    unit : float
-        What one is in the data's own scale.
-    knots : tuple of (float, float)
-        Quantiles: (share of the points, log10 of the size in units); for a position, a phase, a
-        frequency and a period (share of the points, places or turns in units).
-    negative : float
-        The share of points that are drawn below 0.
-    text : str
-        The same in words.
-    """
+    """From where a parameter is drawn."""
 
     role: Role
-    low: float
+    low: float  # the user's bounds
     high: float
-    unit: float
-    knots: tuple[tuple[float, float], ...]
-    negative: float
-    text: str
+    unit: float  # what one is in the data's own scale
+    # Quantiles: (share of the points, log10 of the size in units); for a position, a phase, a
+    # frequency and a period (share of the points, places or turns in units).
+    knots: Knots
+    negative: float  # the share of points that are drawn below 0
+    text: str  # the same in words
 
     @property
     def form(self) -> tuple[object, ...]:
@@ -152,94 +112,59 @@ def range_of(role: Role, low: float, high: float, seen: Observations) -> Range:
     spacing of neighbouring rows up to many ranges; what has no scale of its own spans nine
     decades.
     """
-    unit, knots, negative, text = _KINDS[role.kind](role, seen)
-    between = _between(low, high)
-    return Range(role, low, high, unit, knots, negative, text + between)
-
-
-def _between(low: float, high: float) -> str:
+    unit, knots, negative, text = (
+        _along_a_column(role, seen.scales[role.variable])
+        if role.kind in ("position", "length", "rate", "frequency", "period") and role.variable
+        else _without_a_column(role, seen)
+    )
     if math.isfinite(low) and math.isfinite(high):
-        return f" within {low:g} … {high:g}"
-    if math.isfinite(low):
-        return f" above {low:g}"
-    return f" below {high:g}" if math.isfinite(high) else ""
+        text += f" within {low:g} … {high:g}"
+    elif math.isfinite(low):
+        text += f" above {low:g}"
+    elif math.isfinite(high):
+        text += f" below {high:g}"
+    return Range(role, low, high, unit, knots, negative, text)
 
 
-_Parts = tuple[float, tuple[tuple[float, float], ...], float, str]
-
-
-def _owner(role: Role, seen: Observations) -> Scale:
-    assert role.variable is not None
-    return seen.scales[role.variable]
-
-
-def _position(role: Role, seen: Observations) -> _Parts:
-    scale = _owner(role, seen)
-    low, high = scale.low / scale.range, scale.high / scale.range
-    knots = ((0.0, low - 0.05), (1.0, high + 0.05))
-    return scale.range, knots, 0.0, f"position in {scale.low:.4g} … {scale.high:.4g} and beyond"
-
-
-def _length(role: Role, seen: Observations) -> _Parts:
-    scale = _owner(role, seen)
-    fine = -math.log10(2.0 * scale.steps)
-    knots = ((0.0, fine - 1.0), (0.05, fine), (0.8, 0.5), (1.0, 3.5))
-    return scale.range, knots, 0.25, f"length, ±{scale.spacing:.3g} … {3e3 * scale.range:.3g}"
-
-
-def _rate(role: Role, seen: Observations) -> _Parts:
-    scale = _owner(role, seen)
-    steep = max(2.0, math.log10(scale.steps) + 0.5)
-    knots = ((0.0, -4.0), (0.15, -1.0), (0.85, 1.5), (1.0, steep))
-    words = f"rate, ±1e-4 … {10**steep:.1e} / range of {role.variable}"
-    return 1.0 / scale.range, knots, 0.5, words
-
-
-def _frequency(role: Role, seen: Observations) -> _Parts:
-    scale = _owner(role, seen)
-    most = 0.5 * scale.steps
+def _along_a_column(role: Role, at: Scale) -> tuple[float, Knots, float, str]:
+    """Return unit, knots, share below 0 and words for what is measured along a variable."""
+    knots: Knots
+    if role.kind == "position":
+        knots = ((0.0, at.low / at.range - 0.05), (1.0, at.high / at.range + 0.05))
+        return at.range, knots, 0.0, f"position in {at.low:.4g} … {at.high:.4g} and beyond"
+    if role.kind == "length":
+        fine = -math.log10(2.0 * at.steps)
+        knots = ((0.0, fine - 1.0), (0.05, fine), (0.8, 0.5), (1.0, 3.5))
+        return at.range, knots, 0.25, f"length, ±{at.spacing:.3g} … {3e3 * at.range:.3g}"
+    if role.kind == "rate":
+        steep = max(2.0, math.log10(at.steps) + 0.5)
+        knots = ((0.0, -4.0), (0.15, -1.0), (0.85, 1.5), (1.0, steep))
+        words = f"rate, ±1e-4 … {10**steep:.1e} / range of {role.variable}"
+        return 1.0 / at.range, knots, 0.5, words
+    most = 0.5 * at.steps
     knots = ((0.0, 0.02), (0.2, min(1.0, most / 2)), (1.0, most))
-    unit = 1.0 / (scale.range * role.turns)
     words = f"frequency up to the sampling limit, {most:.3g} turns in the range of {role.variable}"
-    return unit, knots, 0.0, words
+    if role.kind == "period":
+        return at.range * role.turns, knots, 0.0, f"period of a {words}"
+    return 1.0 / (at.range * role.turns), knots, 0.0, words
 
 
-def _period(role: Role, seen: Observations) -> _Parts:
-    _, knots, negative, words = _frequency(role, seen)
-    return _owner(role, seen).range * role.turns, knots, negative, f"period of a {words}"
-
-
-def _phase(role: Role, seen: Observations) -> _Parts:
-    return math.pi, ((0.0, -1.0), (1.0, 1.0)), 0.0, "phase in -π … π"
-
-
-def _exponent(role: Role, seen: Observations) -> _Parts:
-    knots = ((0.0, -3.0), (0.1, -1.0), (0.85, 1.0), (1.0, 2.0))
-    return 1.0, knots, 0.5, "exponent, ±1e-3 … 100"
-
-
-def _magnitude(role: Role, seen: Observations) -> _Parts:
-    unit = seen.unit_of(role)
-    knots = ((0.0, -5.0), (0.15, -2.0), (0.85, 1.5), (1.0, 4.0))
-    return unit, knots, 0.5, f"size, ±1e-5 … 1e4 · {unit:.3g}"
-
-
-def _intercept(role: Role, seen: Observations) -> _Parts:
-    unit, knots, negative, words = _magnitude(role, seen)
-    return unit, knots, negative, f"intercept: {words}, or zero of its sum among the rows"
-
-
-_KINDS = {
-    "position": _position,
-    "length": _length,
-    "rate": _rate,
-    "frequency": _frequency,
-    "period": _period,
-    "phase": _phase,
-    "exponent": _exponent,
-    "magnitude": _magnitude,
-    "intercept": _intercept,
-}
+def _without_a_column(role: Role, seen: Observations) -> tuple[float, Knots, float, str]:
+    """Return the same for phases, exponents, and what has the size of powers of columns."""
+    if role.kind == "phase":
+        return math.pi, ((0.0, -1.0), (1.0, 1.0)), 0.0, "phase in -π … π"
+    if role.kind == "exponent":
+        knots = ((0.0, -3.0), (0.1, -1.0), (0.85, 1.0), (1.0, 2.0))
+        return 1.0, knots, 0.5, "exponent, ±1e-3 … 100"
+    sizes = [np.float64(seen.scales[name].size) ** float(count) for name, count in role.powers]
+    unit = float(np.prod(sizes))
+    knots, words = (
+        ((0.0, -5.0), (0.15, -2.0), (0.85, 1.5), (1.0, 4.0)),
+        f"size, ±1e-5 … 1e4 · {unit:.3g}",
+    )
+    if role.kind == "intercept":
+        words = f"intercept: {words}, or zero of its sum among the rows"
+    return unit, knots, 0.5, words
 
 
 Expr = Any  # SymPy ships no types
