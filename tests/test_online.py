@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 import sgdfit
-from sgdfit.data.text.delimited import TextArrivals
+from sgdfit.data.text.delimited import arriving_lines
 from sgdfit.errors import DataError, UsageError
 from sgdfit.online import recursive
 from sgdfit.online.forgetting import Forgetting
@@ -470,14 +470,13 @@ def test_a_seed_gives_the_same_run_to_the_last_bit():
 def test_text_is_read_as_it_arrives_however_it_is_cut(text, names, values, cut):
     from sgdfit.data.floats import Place, as_floats
 
-    source, data = TextArrivals("standard input"), text.encode()
-    batches = [batch for i in range(0, len(data), cut) for batch in source.feed(data[i : i + cut])]
-    batches += source.feed(b"", final=True)
+    parts = [text.encode()[i : i + cut] for i in range(0, len(text), cut)]
+    batches = list(arriving_lines(iter([*parts, b""]).__next__, "standard input"))
     columns = []
     for place, name in enumerate(names):
         parts = []
         for batch in batches:
-            table = batch.table()
+            table = batch.table(0, len(batch))
             assert table.names == names
             (raw,) = table.fetch([place])
             parts.append(as_floats(raw, Place(name, "", table.line, table.decimal)))

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sgdfit.cli.options import FIT
 from sgdfit.cli.terminal import INTERRUPTED, OutputOptions, say, say_error, stop_on_signal, width
 from sgdfit.data.table import Table, clean_names
-from sgdfit.data.text.delimited import Lines, TextArrivals
+from sgdfit.data.text.delimited import arriving_lines
 from sgdfit.errors import DataError, SgdfitError, UsageError
 from sgdfit.result.rounding import number, plus_minus
 
@@ -418,14 +418,11 @@ def arrivals(source: Input, lenient: bool) -> Iterator[RowBatch]:
     if head == ARROW:
         yield from _arrow(source)
         return
-    json_lines = is_json(head)
-    lines = JsonLines(LABEL, lenient, lenient) if json_lines else TextArrivals(LABEL, lenient)
-    for batch in fed(lines, source.block):
-        yield batch if json_lines else RowBatch(len(batch), functools.partial(_cut, batch))
-
-
-def _cut(batch: Lines, first: int, last: int) -> Table:
-    return batch.slice(first, last).table()
+    if is_json(head):
+        yield from fed(JsonLines(LABEL, lenient, lenient), source.block)
+        return
+    for lines in arriving_lines(source.block, LABEL, lenient):
+        yield RowBatch(len(lines), lines.table)
 
 
 def _table_of_arrow(batch: Any, first: int, last: int) -> Table:

@@ -11,18 +11,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgdfit.data.floats import MISSING_SPELLINGS
+from sgdfit.data.floats import MISSING_SPELLINGS, shown
 from sgdfit.data.table import Table
 from sgdfit.data.text.dialect import (
     COMMA_NUMBER,
     DATE,
-    ERROR_BYTES,
+    FRACTION,
     POINT_NUMBER,
     WORD,
     Dialect,
     find_dialect,
-    is_comment,
     rows,
+    without_comments,
 )
 from sgdfit.errors import DataError, counted
 
@@ -43,24 +43,22 @@ LOOKS = (
     (b"\xfe\xff", "UTF-16; save it again as UTF-8"),
 )
 CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
-TAB, NEWLINE, RETURN, BLANK, QUOTE, SIGN = b'\t\n\r "#'
+TAB, NEWLINE, RETURN, BLANK, QUOTE = b'\t\n\r "'
 # A row that is longer has a quote that is never closed.
 LONGEST_ROW = 1 << 26
 # So few values are converted sooner by Python than by Arrow.
 FEW = 64
+DROPPED = (
+    "correct that line, or pass missing='drop' (--missing drop on the command line) to leave such"
+    " lines out"
+)
 
 Types = Mapping[int, Any]
 Array = np.ndarray[Any, Any]
 
 
 def refuse_binary(head: bytes, label: str) -> None:
-    """Refuse what begins unlike text.
-
-    Raises
-    ------
-    DataError
-        When it is empty, binary, or in a format that has its own reader.
-    """
+    """Refuse what is empty, binary, or in a format that has its own reader."""
     if not head:
         raise DataError(f"{label} is empty (0 bytes); give a file with rows")
     for magic, words in LOOKS:
@@ -85,21 +83,10 @@ def has_old_ends(head: bytes) -> bool:
 
 
 def open_delimited(data: bytes, label: str) -> Table:
-    r"""Open delimited text; the numbers are read when they are asked for.
-
-    Raises
-    ------
-    DataError
-        When it is empty, binary, has no rows, or a row has too few or too many fields.
-
-    Examples
-    --------
-    >>> open_delimited(b"# seconds, volts\n0.5, 1\n1.5, 3\n", "data.csv").names
-    ('x', 'y')
-    """
+    """Open a whole text; its columns are parsed when they are asked for."""
     refuse_binary(data[:HEAD], label)
     data = data.replace(b"\r", b"\n") if has_old_ends(data) else data
-    dialect = find_dialect(data, label, MISSING_SPELLINGS)
+    dialect = find_dialect(data, label)
 
     def fetch(positions: Sequence[int]) -> list[Any]:
         import pyarrow as pa
@@ -110,9 +97,10 @@ def open_delimited(data: bytes, label: str) -> Table:
             raise wrong_row(data, dialect, label, error) from error
         return [table.column(str(position)) for position in positions]
 
-    return Table(
-        dialect.names, label, fetch, lambda row: line_of(data, dialect, row), dialect.decimal
-    )
+    def line(row: int) -> str:
+        return line_of(data, dialect, row)
+
+    return Table(dialect.names, label, fetch, line, dialect.decimal)
 
 
 def parsed(
@@ -123,27 +111,14 @@ def parsed(
     *,
     threads: bool = False,
 ) -> Any:
-    r"""Return the columns at ``positions`` as an Arrow table, whose names are the positions.
+    r"""Return the columns at ``positions`` of some rows as an Arrow table, named by position.
 
-    Parameters
-    ----------
-    text : bytes
-        Rows, without a header.
-    dialect : Dialect
-    positions : sequence of int
-    types : mapping of int to pyarrow.DataType, optional
-        The types of columns; those of others are found from their values.
-    threads : bool
-        Whether Arrow parses on several threads.
-
-    Raises
-    ------
-    pyarrow.ArrowInvalid
-        When a row has too few or too many fields, or a value is not of the type that is asked for.
+    Columns whose type is not given get one that holds their values. What does not fit, and rows
+    with too few or too many fields, raise a `pyarrow.ArrowInvalid`.
 
     Examples
     --------
-    >>> dialect = find_dialect(b"1,2\n3,4\n", "data.csv", [])
+    >>> dialect = find_dialect(b"1,2\n3,4\n", "data.csv")
     >>> parsed(b"1,2\n3,4\n", dialect, [1]).to_pydict()
     {'1': [2, 4]}
     """
@@ -204,35 +179,9 @@ def _single_blanks(text: bytes) -> bytes:
     return text.replace(b" \r\n", b"\r\n")
 
 
-def without_comments(text: bytes) -> bytes:
-    r"""Empty the lines that begin with ``#``.
-
-    Examples
-    --------
-    >>> without_comments(b"1,2\n # two\n3,#4\n")
-    b'1,2\n\n3,#4\n'
-    """
-    if b"#" not in text:
-        return text
-    codes = np.frombuffer(text, np.uint8)
-    signs = np.flatnonzero(codes == SIGN)
-    signs = signs[(signs == 0) | np.isin(codes[np.maximum(signs - 1, 0)], (NEWLINE, BLANK, TAB))]
-    parts, done = [], 0
-    for sign in signs.tolist():
-        begin = max(text.rfind(b"\n", 0, sign) + 1, done)
-        if sign < done or text[begin:sign].strip(b" \t") or ERROR_BYTES.match(text, sign):
-            continue
-        parts.append(text[done:begin])
-        end = text.find(b"\n", sign)
-        end = len(text) if end < 0 else end
-        mark = text.find(b"\r", sign, end)
-        done = end if mark < 0 else mark
-    return b"".join([*parts, text[done:]])
-
-
-def wrong_row(data: bytes, dialect: Dialect, label: str, error: Exception) -> DataError:
+def wrong_row(text: bytes, dialect: Dialect, label: str, error: Exception) -> DataError:
     """Return the error that names the first row with too few or too many fields."""
-    for number, fields in rows(data, dialect):
+    for number, fields in rows(text, dialect):
         if len(fields) != len(dialect.names):
             return _wrong_fields(number, fields, dialect, label, "correct that line")
     return DataError(
@@ -244,90 +193,15 @@ def _wrong_fields(
     number: int, fields: Sequence[str], dialect: Dialect, label: str, advice: str
 ) -> DataError:
     reference = "the header has" if dialect.header else "the first row has"
-    shown = dialect.separator.join(fields)[:60]
     return DataError(
         f"line {number} of {label} has {counted(len(fields), 'field')} where {reference}"
-        f" {len(dialect.names)}: {shown!r}; {advice}"
+        f" {len(dialect.names)}: {dialect.separator.join(fields)[:60]!r}; {advice}"
     )
 
 
-def line_of(data: bytes, dialect: Dialect, row: int) -> str:
+def line_of(text: bytes, dialect: Dialect, row: int) -> str:
     """Say which line a row is, counted from 0 at ``dialect.start``."""
-    return next((f" (line {n})" for k, (n, _) in enumerate(rows(data, dialect)) if k == row), "")
-
-
-def block_columns(
-    text: bytes, dialect: Dialect, positions: Sequence[int], types: Types
-) -> tuple[Any, Types]:
-    r"""Return the columns at ``positions`` as an Arrow table, and the types of columns from now on.
-
-    A column whose values are none of its type has a wider one from here on.
-
-    Raises
-    ------
-    pyarrow.ArrowInvalid
-        When a row has too few or too many fields.
-
-    Examples
-    --------
-    >>> import pyarrow as pa
-    >>> dialect = find_dialect(b"1,2\n3,4\n", "data.csv", [])
-    >>> block_columns(b"5.5,6\n", dialect, [0], {0: pa.int64()})[1]
-    {0: DataType(double)}
-    """
-    import pyarrow as pa
-    import pyarrow.types as kinds
-
-    def found(table: Any) -> dict[int, Any]:
-        return {place: table.schema.field(str(place)).type for place in positions}
-
-    wanted = {place: types[place] for place in positions if place in types}
-    try:
-        table = parsed(text, dialect, positions, wanted)
-    except pa.ArrowInvalid:
-        new = found(parsed(text, dialect, positions))
-        wanted = {place: _wider(kind, new[place]) for place, kind in wanted.items()}
-        table = parsed(text, dialect, positions, wanted)
-    known = {place: kind for place, kind in found(table).items() if not kinds.is_null(kind)}
-    return table, {**types, **known}
-
-
-def _wider(kind: Any, found: Any) -> Any:
-    """Return a type that holds the values of two; text where there is none."""
-    import pyarrow as pa
-    import pyarrow.types as kinds
-
-    if kind == found or kinds.is_null(found):
-        return kind
-    if all(kinds.is_integer(t) or kinds.is_floating(t) for t in (kind, found)):
-        return pa.float64()
-    if all(kinds.is_date32(t) or (kinds.is_timestamp(t) and t.tz is None) for t in (kind, found)):
-        whole = all(kinds.is_date32(t) or t.unit == "s" for t in (kind, found))
-        return pa.timestamp("s" if whole else "ns")
-    return pa.binary() if kinds.is_binary(kind) or kinds.is_binary(found) else pa.string()
-
-
-def first_unlike(column: Any, kind: Any) -> int | None:
-    """Return the first row of ``column`` that is no time, where ``kind`` is one and it is text.
-
-    Examples
-    --------
-    >>> import pyarrow as pa
-    >>> first_unlike(pa.chunked_array([["2020-01-01", "1.5"]]), pa.date32())
-    1
-    """
-    import pyarrow as pa
-    import pyarrow.types as kinds
-
-    if kind is None or not kinds.is_temporal(kind) or not kinds.is_string(column.type):
-        return None
-    wide = kind if kinds.is_time(kind) else pa.timestamp("ns", getattr(kind, "tz", None))
-    for row in range(len(column)):
-        try:
-            column.slice(row, 1).cast(wide)
-        except pa.ArrowInvalid:
-            return row
-    return None
+    return next((f" (line {n})" for k, (n, _) in enumerate(rows(text, dialect)) if k == row), "")
 
 
 class Block(NamedTuple):
@@ -341,33 +215,31 @@ class Block(NamedTuple):
 def blocks(
     read: Callable[[int], bytes], separator: str, line: int, label: str, size: int
 ) -> Iterator[Block]:
-    r"""Yield all that ``read`` hands out, in blocks of about ``size`` bytes; comments are emptied.
+    r"""Yield all that ``read`` hands out in blocks of whole rows, whose comments are emptied.
 
-    ``read`` returns so many bytes, and fewer only at the end.
-
-    Raises
-    ------
-    DataError
-        When a row does not end within 64 MB.
+    ``read`` returns at most so many bytes, and none only at the end. A row that does not end within
+    64 MB is refused.
 
     Examples
     --------
     >>> import io
     >>> text = io.BytesIO(b"1,2\n# three\n3,4")
     >>> [block.text for block in blocks(text.read, ",", 1, "data.csv", size=5)]
-    [b'1,2\n', b'\n3,4']
+    [b'1,2\n', b'\n', b'3,4']
     """
     rest, ended = b"", False
     while not ended:
         # What is longer than a block is looked at anew with each one, so these become longer.
-        wanted = max(size, len(rest))
-        part = read(wanted)
-        ended = len(part) < wanted
-        end = len(part) if ended else part.rfind(b"\n") + 1
-        # A comment that is not whole yet could not be told from a row.
-        whole = without_comments(b"".join((rest, memoryview(part)[:end]))) if end or ended else b""
-        cut = len(whole) if ended else last_row_end(whole, separator)
-        block, rest = whole[:cut], (whole[cut:] if end else rest) + part[end:]
+        part = read(max(size, len(rest)))
+        ended = not part
+        end = part.rfind(b"\n") + 1
+        if not end and not ended:
+            # A comment that is not whole yet could not be told from a row.
+            rest, block = rest + part, b""
+        else:
+            whole = without_comments(b"".join((rest, memoryview(part)[:end])))
+            cut = len(whole) if ended else last_row_end(whole, separator)
+            block, rest = whole[:cut], whole[cut:] + part[end:]
         if block:
             lines = block.count(b"\n") + (not block.endswith(b"\n"))
             yield Block(block, line, lines)
@@ -418,47 +290,102 @@ def _quoted(text: bytes, separator: str) -> Array:
     return np.array(found, np.intp).reshape(-1, 2)
 
 
-# A number with a fraction, which tells the decimal sign.
-FRACTION = re.compile(rb'(?m)(?:^|[;\t| "])[+-]?\d*([.,])\d+(?:[eE][+-]?\d+)?(?=[;\t| "\r]|$)')
-ADVICE = (
-    "correct that line, or pass missing='drop' (--missing drop on the command line) to leave such"
-    " lines out"
-)
+def block_columns(
+    block: Block, dialect: Dialect, positions: Sequence[int], types: Types, label: str
+) -> tuple[Any, Types]:
+    """Return columns of a block as an Arrow table, and the types of columns from now on.
+
+    A column whose values are none of its type has a wider one from here on; none is wider than
+    times, which do not mix with numbers.
+    """
+    import pyarrow as pa
+    import pyarrow.types as kinds
+
+    def found(table: Any) -> dict[int, Any]:
+        return {place: table.schema.field(str(place)).type for place in positions}
+
+    if block.text.isspace():
+        return pa.table({str(place): pa.nulls(0) for place in positions}), types
+    dialect = replace(dialect, start=0, first_line=block.line)
+    wanted = {place: types[place] for place in positions if place in types}
+    try:
+        try:
+            table = parsed(block.text, dialect, positions, wanted)
+        except pa.ArrowInvalid:
+            new = found(parsed(block.text, dialect, positions))
+            wanted = {place: _wider(kind, new[place]) for place, kind in wanted.items()}
+            table = parsed(block.text, dialect, positions, wanted)
+    except pa.ArrowInvalid as error:
+        raise wrong_row(block.text, dialect, label, error) from error
+    for place, kind in wanted.items():
+        if kinds.is_temporal(types[place]) and kinds.is_string(kind):
+            row, value = _first_unlike(table.column(str(place)), types[place])
+            line = line_of(block.text, dialect, row).strip(" ()")
+            raise DataError(
+                f"column {dialect.names[place]!r} of {label} holds {shown(value)} in {line}, where"
+                " rows before it hold dates or times; correct it, leave it empty if it is missing,"
+                " or leave the column out of the formula"
+            )
+    known = {place: kind for place, kind in found(table).items() if not kinds.is_null(kind)}
+    return table, {**types, **known}
+
+
+def _wider(kind: Any, found: Any) -> Any:
+    """Return a type that holds the values of two; text where there is none."""
+    import pyarrow as pa
+    import pyarrow.types as kinds
+
+    if kind == found or kinds.is_null(found):
+        return kind
+    if all(kinds.is_integer(t) or kinds.is_floating(t) for t in (kind, found)):
+        return pa.float64()
+    if all(kinds.is_date32(t) or (kinds.is_timestamp(t) and t.tz is None) for t in (kind, found)):
+        whole = all(kinds.is_date32(t) or t.unit == "s" for t in (kind, found))
+        return pa.timestamp("s" if whole else "ns")
+    return pa.binary() if kinds.is_binary(kind) or kinds.is_binary(found) else pa.string()
+
+
+def _first_unlike(column: Any, kind: Any) -> tuple[int, str]:
+    """Return the first row of a column of text that is no time, and what it holds."""
+    import pyarrow as pa
+    import pyarrow.types as kinds
+
+    wide = kind if kinds.is_time(kind) else pa.timestamp("ns", getattr(kind, "tz", None))
+    for row in range(len(column)):
+        try:
+            column.slice(row, 1).cast(wide)
+        except pa.ArrowInvalid:
+            break
+    return row, column[row].as_py()
 
 
 @dataclass(frozen=True)
 class Lines:
-    """Rows of text that came together: their columns as text, and where they begin in ``text``."""
+    """Rows of text that came together, with their columns as text."""
 
     columns: Any
     text: bytes
     dialect: Dialect
     label: str
     lenient: bool
-    first: int = 0
 
     def __len__(self) -> int:
         return int(self.columns.num_rows)
 
-    def slice(self, first: int, last: int) -> Lines:
-        """Return some of the rows."""
+    def table(self, first: int, last: int) -> Table:
+        """Return the rows from one on before another, which converts columns that are needed."""
         some = self.columns.slice(first, last - first)
-        return replace(self, columns=some, first=self.first + first)
-
-    def table(self) -> Table:
-        """Return the rows as a table, which converts the columns that are asked for."""
         return Table(
             self.dialect.names,
             self.label,
-            lambda positions: [self._column(place) for place in positions],
-            lambda row: line_of(self.text, self.dialect, self.first + row),
+            lambda positions: [self._converted(some.column(place)) for place in positions],
+            lambda row: line_of(self.text, self.dialect, first + row),
             self.dialect.decimal,
         )
 
-    def _column(self, place: int) -> Any:
+    def _converted(self, column: Any) -> Any:
         import pyarrow as pa
 
-        column = self.columns.column(place)
         texts = column.to_pylist()
         if len(texts) <= FEW and self.dialect.decimal == ".":
             # Arrow knows more spellings, and the words for those that are none.
@@ -468,10 +395,8 @@ class Lines:
         if self.lenient:
             column = pa.array([t if t and self._is_value(t) else None for t in texts], pa.string())
         if texts and DATE.fullmatch((texts[0] or "").strip()):
-            try:
+            with contextlib.suppress(pa.ArrowInvalid):
                 return column.cast(pa.timestamp("us"))
-            except pa.ArrowInvalid:
-                return column
         return column
 
     def _is_value(self, text: str) -> bool:
@@ -482,104 +407,72 @@ class Lines:
         return bool(number or (decimal == "," and COMMA_NUMBER.fullmatch(text)))
 
 
-class TextArrivals:
-    r"""Lines, from blocks of bytes that may end anywhere.
+def arriving_lines(read: Callable[[], bytes], label: str, lenient: bool = False) -> Iterator[Lines]:
+    r"""Yield the rows that are complete with each block of bytes that ``read`` returns.
 
-    Parameters
-    ----------
-    label : str
-        How messages name the data.
-    lenient : bool
-        Whether a line with too few or too many fields is a row without numbers, rather than an
-        error.
+    Lenient: a line with too few or too many fields is a row without numbers, rather than an error,
+    which comes after the rows before it.
 
     Examples
     --------
-    >>> text = TextArrivals("standard input")
-    >>> [batch.columns.to_pydict() for batch in text.feed(b"x,y\n1,2\n3,")]
-    [{'0': ['1'], '1': ['2']}]
-    >>> [batch.table().line(0) for batch in text.feed(b"4\n")]
-    [' (line 3)']
+    >>> parts = iter([b"x,y\n1,2\n3,", b"4\n", b""])
+    >>> found = list(arriving_lines(parts.__next__, "input"))
+    >>> [(len(lines), lines.table(0, 1).line(0)) for lines in found]
+    [(1, ' (line 2)'), (1, ' (line 3)')]
     """
-
-    def __init__(self, label: str, lenient: bool = False) -> None:
-        self._label, self._lenient = label, lenient
-        self._tail, self._head = b"", b""
-        self._dialect: Dialect | None = None
-        self._line, self._sure = 1, False
-
-    def feed(self, block: bytes, final: bool = False) -> Iterator[Lines]:
-        """Yield the rows that are complete.
-
-        Raises
-        ------
-        DataError
-            When a line is not like the first, after the rows before it; or when the text ends
-            without rows, is binary or is not UTF-8.
-        """
-        text = self._tail + block
-        end = len(text) if final else text.rfind(b"\n") + 1
-        whole, self._tail = text[:end], text[end:]
-        if self._dialect is None:
-            whole = self._begun(whole, final)
-        if self._dialect is not None and whole:
-            dialect = self._signed(whole, replace(self._dialect, start=0, first_line=self._line))
-            self._line += whole.count(b"\n")
-            yield from self._rows(without_comments(whole), dialect)
-
-    def _begun(self, whole: bytes, final: bool) -> bytes:
-        """Learn how the text is written, once a row is there; return what stands below a header."""
-        self._head += whole
-        if self._head or final:
-            refuse_binary(self._head, self._label)
-        lines = [line.strip() for line in self._head.decode(errors="replace").splitlines()]
-        content = [line for line in lines if line and not is_comment(line)]
+    head, part, dialect = b"", b" ", None
+    while part and dialect is None:
+        part = read()
+        head += part
+        if head or not part:
+            refuse_binary(head, label)
+        whole = head if not part else head[: head.rfind(b"\n") + 1]
         try:
-            found = find_dialect(self._head, self._label, MISSING_SPELLINGS)
+            dialect = find_dialect(whole, label)
         except DataError:
-            if final or len(content) > 1:
+            content = [line for line in without_comments(whole).splitlines() if line.strip()]
+            if not part or len(content) > 1:
                 raise
-            return b""
-        self._dialect, self._line = found, found.first_line
-        below, self._head = self._head[found.start :], b""
-        return below
+    assert dialect is not None
+    below, sure = head[dialect.start :], dialect.separator == ","
 
-    def _signed(self, whole: bytes, dialect: Dialect) -> Dialect:
-        """Learn the decimal sign from the first fraction."""
-        if dialect.separator != "," and not self._sure and self._dialect is not None:
-            found = FRACTION.search(whole)
-            decimal = found[1].decode() if found else dialect.decimal
-            self._sure = found is not None
-            self._dialect = replace(self._dialect, decimal=decimal)
-            return replace(dialect, decimal=decimal)
-        return dialect
+    def take(size: int) -> bytes:
+        nonlocal below
+        found, below = below or (read() if part else b""), b""
+        return found
 
-    def _rows(self, text: bytes, dialect: Dialect) -> Iterator[Lines]:
-        import pyarrow as pa
+    for block in blocks(take, dialect.separator, dialect.first_line, label, 1):
+        if not sure and (found := FRACTION.search(block.text)):
+            dialect, sure = replace(dialect, decimal=found[1].decode()), True
+        here = replace(dialect, start=0, first_line=block.line)
+        if not block.text.isspace():
+            yield from _arrived(block.text, here, label, lenient)
 
-        places, trouble = range(len(dialect.names)), None
-        types = dict.fromkeys(places, pa.string())
-        try:
-            columns = parsed(text, dialect, places, types)
-        except pa.ArrowInvalid:
-            text, trouble = self._mended(text, dialect)
-            columns = parsed(text, dialect, places, types)
-        if len(columns):
-            yield Lines(columns, text, dialect, self._label, self._lenient)
-        if trouble is not None:
-            raise trouble
 
-    def _mended(self, text: bytes, dialect: Dialect) -> tuple[bytes, DataError | None]:
-        """Return a text without rows that are not like the first, or all of it before one."""
-        kept, trouble = [], None
-        lines = text.decode(errors="replace").splitlines(keepends=True)
-        for number, line in enumerate(lines, dialect.first_line):
-            fields = next((f for _, f in rows(line.encode(), replace(dialect, start=0))), None)
-            if fields is None or len(fields) == len(dialect.names):
-                kept.append(line)
-            elif self._lenient:
-                kept.append(dialect.separator.join(["NA"] * len(dialect.names)) + "\n")
-            else:
-                trouble = _wrong_fields(number, fields, dialect, self._label, ADVICE)
+def _arrived(text: bytes, dialect: Dialect, label: str, lenient: bool) -> Iterator[Lines]:
+    """Yield the rows of a block, without those that are not like the first or up to one."""
+    import pyarrow as pa
+
+    places, trouble = range(len(dialect.names)), None
+    types = dict.fromkeys(places, pa.string())
+    try:
+        columns = parsed(text, dialect, places, types)
+    except pa.ArrowInvalid as error:
+        kept: list[bytes] = []
+        for number, line in enumerate(text.splitlines(keepends=True), dialect.first_line):
+            line = line.decode(errors="replace").encode()
+            fields = next((f for _, f in rows(line, dialect)), dialect.names)
+            if len(fields) != len(places) and not lenient:
+                trouble = _wrong_fields(number, fields, dialect, label, DROPPED)
                 break
-        return "".join(kept).encode(), trouble
+            without = dialect.separator.join(["NA"] * len(places)).encode() + b"\n"
+            kept.append(line if len(fields) == len(places) else without)
+        text = b"".join(kept)
+        try:
+            columns = parsed(text, dialect, places, types) if text.strip() else ()
+        except pa.ArrowInvalid:
+            raise wrong_row(text, dialect, label, error) from error
+    if len(columns):
+        yield Lines(columns, text, dialect, label, lenient)
+    if trouble is not None:
+        raise trouble

@@ -6,17 +6,12 @@ import contextlib
 import csv
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from mmap import mmap
-from typing import TypeAlias
 
+from sgdfit.data.floats import MISSING_SPELLINGS
 from sgdfit.data.table import clean_names
 from sgdfit.errors import DataError
-
-__all__ = ["ERROR_BYTES", "Data", "Dialect", "find_dialect", "is_comment", "lines", "rows"]
-
-Data: TypeAlias = "bytes | mmap"
 
 # In order of preference where two explain the first lines equally well; " " is any whitespace.
 SEPARATORS = ("\t", ";", "|", ",", " ")
@@ -26,16 +21,16 @@ BOM = b"\xef\xbb\xbf"
 POINT_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?inf(inity)?", re.IGNORECASE)
 COMMA_NUMBER = re.compile(r"[+-]?(\d+,\d*|,\d+)(e[+-]?\d+)?", re.IGNORECASE)
 DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?")
-COMMA_FIELD = re.compile(rb'(?m)(?:^|[;\t| "])[+-]?\d*,\d+(?=[;\t| "\r]|$)')
+# A number with a fraction, which tells the decimal sign.
+FRACTION = re.compile(rb'(?m)(?:^|[;\t| "])[+-]?\d*([.,])\d+(?:[eE][+-]?\d+)?(?=[;\t| "\r]|$)')
 # A spreadsheet's own note of the separator, in the first line.
 SEPARATOR_LINE = re.compile(rb'"?sep=[,;|\t ]"?\s*', re.IGNORECASE)
 HEADER_LINES = 20
-# quotes hold blanks together only where blanks stand around them, not in "1,000",2
 # What a spreadsheet writes for a value that it could not compute; a line may begin with it.
-ERRORS = re.compile(
-    r"#(?:N/A|DIV/0!|VALUE!|REF!|NUM!|NAME\?|NULL!)(?= *[,;|\t\r\n\"]| *$| +[-+.0-9])"
-)
-ERROR_BYTES = re.compile(ERRORS.pattern.encode())
+ERRORS = r"#(?:N/A|DIV/0!|VALUE!|REF!|NUM!|NAME\?|NULL!)(?= *[,;|\t\r\n\"]| *$| +[-+.0-9])"
+COMMENT = re.compile(rf"\s*(?!{ERRORS})#")
+COMMENTS = re.compile(rf"\n[ \t]*(?!{ERRORS})#[^\r\n]*".encode())
+# Quotes hold blanks together only where blanks stand around them, not in "1,000",2
 WORD = re.compile(r'"[^"]*"(?=\s|$)|\S+')
 
 
@@ -67,19 +62,7 @@ class Dialect:
     header: bool
 
 
-def lines(data: Data, start: int = 0, number: int = 1) -> Iterator[tuple[int, int, bytes]]:
-    """Yield (number, offset, line) of each line, without its end."""
-    size = len(data)
-    while start < size:
-        end = data.find(b"\n", start)
-        end = size if end < 0 else end
-        yield number, start, data[start:end].rstrip(b"\r")
-        start, number = end + 1, number + 1
-
-
-def find_dialect(
-    data: Data, label: str, missing: Sequence[str], header_alone: bool = False
-) -> Dialect:
+def find_dialect(data: bytes, label: str, header_alone: bool = False) -> Dialect:
     r"""Look at the first lines of ``data``.
 
     Raises
@@ -89,7 +72,7 @@ def find_dialect(
 
     Examples
     --------
-    >>> found = find_dialect(b"time;dose\n1,5;2\n", "data.csv", [])
+    >>> found = find_dialect(b"time;dose\n1,5;2\n", "data.csv")
     >>> found.separator, found.decimal, found.names
     (';', ',', ('time', 'dose'))
     """
@@ -97,21 +80,33 @@ def find_dialect(
     if not found:
         raise DataError(f"{label} holds no rows, only blank lines or comments; give it rows")
     number, offset, first = found[0]
-    top = _decoded_header(first, number, label)
-    texts = [top, *(line.decode(errors="replace") for _, _, line in found[1:])]
-    separator = _separator(texts)
-    fields = split(top, separator)
-    header = not _is_row(fields, separator, missing)
-    if header and len(found) == 1 and header_alone:
-        return Dialect(separator, ".", _named(fields), len(data), number + 1, header)
-    if header and len(found) == 1:
+    try:
+        top = first.decode()
+    except UnicodeDecodeError as error:
         raise DataError(
-            f"{label} has a header ({', '.join(fields)[:80]}) and no rows below it; add rows"
-        )
-    decimal = _decimal(data, texts[1 if header else 0 :], separator)
-    names = _named(fields) if header else _numbered(len(fields))
-    number, offset, _ = found[1 if header else 0]
-    return Dialect(separator, decimal, names, offset, number, header)
+            f"{label} is not UTF-8: byte {error.start + 1} of line {number} is"
+            f" 0x{first[error.start]:02x}; save the file again as UTF-8 (in a spreadsheet:"
+            " CSV UTF-8)"
+        ) from error
+    texts = [top, *(line.decode(errors="replace") for _, _, line in found[1:])]
+    separator = max(SEPARATORS, key=lambda sign: _score([split(t, sign) for t in texts], sign))
+    if not any(len(split(text, separator)) > 1 for text in texts):
+        separator = ","
+    fields = split(top, separator)
+    if _is_row(fields, separator):
+        names = ("x", "y") if len(fields) == 2 else tuple(f"c{k + 1}" for k in range(len(fields)))
+        return Dialect(separator, _decimal(data, texts, separator), names, offset, number, False)
+    clean = clean_names(" ".join(field.splitlines()) for field in fields)
+    names = tuple(name or f"c{place}" for place, name in enumerate(clean, start=1))
+    if len(found) > 1:
+        number, offset, _ = found[1]
+        decimal = _decimal(data, texts[1:], separator)
+        return Dialect(separator, decimal, names, offset, number, True)
+    if header_alone:
+        return Dialect(separator, ".", names, len(data), number + 1, True)
+    raise DataError(
+        f"{label} has a header ({', '.join(fields)[:80]}) and no rows below it; add rows"
+    )
 
 
 def is_comment(line: str) -> bool:
@@ -122,45 +117,55 @@ def is_comment(line: str) -> bool:
     >>> is_comment("  # x, y"), is_comment("#N/A,2"), is_comment("#N/A is missing")
     (True, False, True)
     """
-    bare = line.lstrip()
-    return bare.startswith("#") and not ERRORS.match(bare)
+    return COMMENT.match(line) is not None
 
 
-def _first_lines(data: Data) -> list[tuple[int, int, bytes]]:
-    start = len(BOM) if data[: len(BOM)] == BOM else 0
+def without_comments(text: bytes) -> bytes:
+    r"""Empty the lines that begin with ``#``.
+
+    Examples
+    --------
+    >>> without_comments(b"1,2\n # two\n3,#4\n")
+    b'1,2\n\n3,#4\n'
+    """
+    return COMMENTS.sub(b"\n", b"\n" + text)[1:] if b"#" in text else text
+
+
+def _lines(data: bytes, start: int, number: int = 1) -> Iterator[tuple[int, int, bytes]]:
+    """Yield (number, offset, line) of each line, without its end."""
+    size = len(data)
+    while start < size:
+        end = data.find(b"\n", start)
+        end = size if end < 0 else end
+        yield number, start, data[start:end].rstrip(b"\r")
+        start, number = end + 1, number + 1
+
+
+def _first_lines(data: bytes) -> list[tuple[int, int, bytes]]:
     found: list[tuple[int, int, bytes]] = []
-    for number, offset, line in lines(data, start):
-        if found and number < found[0][0] + found[0][2].count(b"\n") + 1:
+    below = 0
+    for number, offset, line in _lines(data, len(BOM) if data.startswith(BOM) else 0):
+        if number <= below or not line.strip() or is_comment(line.decode(errors="replace")):
             continue
-        if line.strip() and not is_comment(line.decode(errors="replace")):
-            if not found and SEPARATOR_LINE.fullmatch(line):
-                continue
-            found.append((number, offset, line if found else _whole_header(data, offset, line)))
+        if not found and SEPARATOR_LINE.fullmatch(line):
+            continue
+        if not found:
+            line = _whole_header(data, offset, line)
+            below = number + line.count(b"\n")
+        found.append((number, offset, line))
         if len(found) == LINES_LOOKED_AT:
             break
     return found
 
 
-def _whole_header(data: Data, offset: int, line: bytes) -> bytes:
+def _whole_header(data: bytes, offset: int, line: bytes) -> bytes:
     """Join the lines of a header with line breaks within quotes, as spreadsheets write it."""
     text = line
-    for number, _, following in lines(data, offset):
-        if number > 1:
-            text += b"\n" + following
+    for number, _, following in _lines(data, offset):
+        text += b"\n" + following if number > 1 else b""
         if text.count(b'"') % 2 == 0 or number == HEADER_LINES:
             break
     return text if text.count(b'"') % 2 == 0 else line
-
-
-def _decoded_header(line: bytes, number: int, label: str) -> str:
-    try:
-        return line.decode()
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{label} is not UTF-8: byte {error.start + 1} of line {number} is"
-            f" 0x{line[error.start]:02x}; save the file again as UTF-8 (in a spreadsheet:"
-            " CSV UTF-8)"
-        ) from error
 
 
 def split(line: str, separator: str) -> list[str]:
@@ -174,23 +179,13 @@ def split(line: str, separator: str) -> list[str]:
     return [field.strip() for field in fields]
 
 
-def _separator(texts: list[str]) -> str:
-    """Return the separator that splits most lines alike and into most numbers."""
-    best, chosen = 0.0, ","
-    for separator in SEPARATORS:
-        score = _score([split(text, separator) for text in texts], separator)
-        if score > best:
-            best, chosen = score, separator
-    return chosen
-
-
 def _score(rows: list[list[str]], separator: str) -> float:
+    """Rate a separator that splits most lines alike and into most numbers highest."""
     counts = Counter(len(row) for row in rows)
     width, alike = max(counts.items(), key=lambda item: (item[1], item[0]))
     if width < 2:
         width, alike = max(((w, n) for w, n in counts.items() if w > 1), default=(1, 0))
-    below = rows[1:] or rows
-    fields = [field for row in below for field in row]
+    fields = [field for row in rows[1:] or rows for field in row]
     numeric = sum(_is_number(field, separator) or not field for field in fields)
     return alike / len(rows) * (0.1 + numeric / max(1, len(fields)))
 
@@ -200,14 +195,14 @@ def _is_number(field: str, separator: str) -> bool:
     return comma or POINT_NUMBER.fullmatch(field) is not None
 
 
-def _is_row(fields: list[str], separator: str, missing: Sequence[str]) -> bool:
+def _is_row(fields: list[str], separator: str) -> bool:
     """Tell a row from a header: all of it is numbers, dates or spellings of missing."""
     numbers = [_is_number(f, separator) or DATE.fullmatch(f) is not None for f in fields]
-    known = [bool(field) and field in missing for field in fields]
+    known = [bool(field) and field in MISSING_SPELLINGS for field in fields]
     return any(numbers) and all(n or k for n, k in zip(numbers, known, strict=True))
 
 
-def _decimal(data: Data, texts: list[str], separator: str) -> str:
+def _decimal(data: bytes, texts: list[str], separator: str) -> str:
     if separator == ",":
         return "."
     fields = [field for text in texts for field in split(text, separator)]
@@ -215,44 +210,23 @@ def _decimal(data: Data, texts: list[str], separator: str) -> str:
     points = sum("." in field and POINT_NUMBER.fullmatch(field) is not None for field in fields)
     if commas or points:
         return "," if commas > points else "."
-    # The first lines hold integers only, so look further down; find() is quick, the rest rare.
-    later = data.find(b",") >= 0 and COMMA_FIELD.search(data) is not None
+    # The first lines hold integers only, so look further down; finding a comma is quick.
+    later = b"," in data and any(m[1] == b"," for m in FRACTION.finditer(data))
     return "," if later else "."
 
 
-def _named(fields: list[str]) -> tuple[str, ...]:
-    names = clean_names(" ".join(field.splitlines()) for field in fields)
-    return tuple(name or f"c{place}" for place, name in enumerate(names, start=1))
-
-
-def _numbered(count: int) -> tuple[str, ...]:
-    if count == 2:
-        return ("x", "y")
-    return tuple(f"c{place}" for place in range(1, count + 1))
-
-
-def rows(data: Data, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line number, fields) of each row, slowly; for messages."""
-    found = lines(data, dialect.start, dialect.first_line)
-    texts = (line.decode(errors="replace") for _, _, line in found)
-    plain = ("" if is_comment(text) else text for text in texts)
-    split_rows: Callable[..., Iterator[tuple[int, list[str]]]]
-    split_rows = _words if dialect.separator == " " else _fields
-    for number, fields in split_rows(plain, dialect):
-        if len(fields) > 1 or any(field.strip() for field in fields):
-            yield number, fields
-
-
-def _words(texts: Iterator[str], dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
-    for number, text in enumerate(texts, start=dialect.first_line):
-        yield number, split(text, " ")
-
-
-def _fields(texts: Iterator[str], dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader((text + "\n" for text in texts), delimiter=dialect.separator)
+def rows(text: bytes, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
+    """Yield (line number, fields) of each row from ``dialect.start`` on, slowly; for messages."""
+    begin = dialect.first_line
+    found = (line.decode(errors="replace") for _, _, line in _lines(text, dialect.start))
+    plain = ("" if is_comment(line) else line for line in found)
+    if dialect.separator == " ":
+        yield from ((n, split(t, " ")) for n, t in enumerate(plain, begin) if t.strip())
+        return
+    reader = csv.reader((line + "\n" for line in plain), delimiter=dialect.separator)
     # A field that csv refuses ends the walk: the message then does without a line number.
     with contextlib.suppress(csv.Error):
-        begin = dialect.first_line
         for fields in reader:
-            yield begin, fields
+            if any(field.strip() for field in fields) or len(fields) > 1:
+                yield begin, fields
             begin = dialect.first_line + reader.line_num

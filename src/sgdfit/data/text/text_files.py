@@ -20,7 +20,6 @@ from sgdfit.data.files import (
     unpacking,
     unreadable,
 )
-from sgdfit.data.floats import MISSING_SPELLINGS, shown
 from sgdfit.data.formats import reading
 from sgdfit.data.rows import read_once, scanned_table
 from sgdfit.data.table import BATCH_ROWS, Dataset, RowGroup, Table
@@ -30,21 +29,18 @@ from sgdfit.data.text.delimited import (
     Types,
     block_columns,
     blocks,
-    first_unlike,
     has_old_ends,
     line_of,
     open_delimited,
     refuse_binary,
-    wrong_row,
 )
 from sgdfit.data.text.dialect import Dialect, find_dialect
 from sgdfit.errors import DataError, listed
 
 # A quarter of a common last-level cache; larger blocks are not read faster.
 BLOCK = 1 << 21
-THREADS = 2
 # Blocks that are read while others are parsed.
-AHEAD = 3
+THREADS, AHEAD = 2, 3
 # What is shorter, uncompressed, is read as a whole.
 SMALL = 32 << 20
 # Separator, header and decimal sign are found from so many bytes at most.
@@ -86,7 +82,8 @@ class PeekedStream:
 
     def _next(self, size: int) -> bytes:
         try:
-            with reading(self.label, self.compression) if self.compression else _nothing():
+            damage = reading(self.label, self.compression) if self.compression else None
+            with damage or contextlib.nullcontext():
                 found = self.stream.read(size)
         except OSError as error:
             raise DataError(unreadable(self.label, error)) from error
@@ -97,9 +94,6 @@ class PeekedStream:
 
     def close(self) -> None:
         """Leave the stream open, for it belongs to who gave it."""
-
-
-_nothing = contextlib.nullcontext
 
 
 def peeked(stream: Any, label: str) -> PeekedStream:
@@ -115,14 +109,7 @@ def stream_origin(stream: PeekedStream) -> Origin:
 
 
 @contextlib.contextmanager
-def opened_text(origin: Origin) -> Iterator[PeekedStream]:
-    """Open a file of text, uncompressed.
-
-    Raises
-    ------
-    DataError
-        When it cannot be opened.
-    """
+def _opened_text(origin: Origin) -> Iterator[PeekedStream]:
     source = opened(origin)
     if isinstance(source, PeekedStream):
         yield source
@@ -141,26 +128,15 @@ class Mark(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class TextFile:
-    """One delimited text.
+    """One delimited text, the types of its columns as far as they are known, and its blocks.
 
-    Parameters
-    ----------
-    origin : Origin
-    dialect : Dialect
-    types : mapping of int to pyarrow.DataType
-        Of its columns, by position, as far as they are known.
-    old : bool
-        Whether lines end with a carriage return alone.
-    size : int
-        How many bytes are parsed at once.
-    marks : dict of int to Mark
-        Of the blocks read so far, by number: always the same, whoever reads them.
+    The marks of blocks are always the same, whoever reads them.
     """
 
     origin: Origin
     dialect: Dialect
     types: Types
-    old: bool
+    old_ends: bool
     size: int
     marks: dict[int, Mark] = field(default_factory=dict)
 
@@ -173,12 +149,13 @@ class TextFile:
             yield from table.rename_columns(list(names)).to_batches(BATCH_ROWS)
 
     def _tables(self, positions: Sequence[int]) -> Iterator[tuple[Block, Any]]:
-        types = self.types
+        types, label = self.types, self.origin.label
         waiting: deque[tuple[Block, Future[tuple[Any, Types]]]] = deque()
         with ThreadPoolExecutor(THREADS, "sgdfit-text") as pool:
             try:
-                for block in self.blocks():
-                    waiting.append((block, pool.submit(self._parsed, block, positions, types)))
+                for block in self._blocks():
+                    job = pool.submit(block_columns, block, self.dialect, positions, types, label)
+                    waiting.append((block, job))
                     if len(waiting) > AHEAD:
                         block, job = waiting.popleft()
                         table, types = job.result()
@@ -188,42 +165,16 @@ class TextFile:
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
 
-    def blocks(self) -> Iterator[Block]:
-        """Yield all of the text below the header."""
+    def _blocks(self) -> Iterator[Block]:
         dialect, label = self.dialect, self.origin.label
-        with opened_text(self.origin) as stream:
+        with _opened_text(self.origin) as stream:
             stream.read(dialect.start)
 
             def read(size: int) -> bytes:
                 text = stream.read(size)
-                return text.replace(b"\r", b"\n") if self.old else text
+                return text.replace(b"\r", b"\n") if self.old_ends else text
 
             yield from blocks(read, dialect.separator, dialect.first_line, label, self.size)
-
-    def _parsed(self, block: Block, positions: Sequence[int], types: Types) -> tuple[Any, Types]:
-        import pyarrow as pa
-
-        if block.text.isspace():
-            return pa.table({str(place): pa.nulls(0) for place in positions}), types
-        dialect, label = self._dialect(block), self.origin.label
-        try:
-            table, wider = block_columns(block.text, dialect, positions, types)
-        except pa.ArrowInvalid as error:
-            raise wrong_row(block.text, dialect, label, error) from error
-        for place in positions:
-            column = table.column(str(place))
-            row = first_unlike(column, types.get(place))
-            if row is not None:
-                line = line_of(block.text, dialect, row).strip(" ()")
-                raise DataError(
-                    f"column {dialect.names[place]!r} of {label} holds {shown(column[row].as_py())}"
-                    f" in {line}, where rows before it hold dates or times; correct it, leave it"
-                    " empty if it is missing, or leave the column out of the formula"
-                )
-        return table, wider
-
-    def _dialect(self, block: Block) -> Dialect:
-        return replace(self.dialect, start=0, first_line=block.line)
 
     def line(self, row: int) -> str:
         """Say which line a row is, from the marks of the blocks that have been read."""
@@ -235,29 +186,39 @@ class TextFile:
             return f" (line {mark.line + row - mark.row})"
         if not self.origin.again:
             return ""
-        block = next(block for k, block in enumerate(self.blocks()) if k == number)
-        return line_of(block.text, self._dialect(block), row - mark.row)
+        block = next(block for k, block in enumerate(self._blocks()) if k == number)
+        dialect = replace(self.dialect, start=0, first_line=block.line)
+        return line_of(block.text, dialect, row - mark.row)
+
+    def row_group(self, own: Sequence[str]) -> RowGroup:
+        """Return the file as a row group, with columns that its folders name beside its own."""
+        origin, columns = self.origin, {name: name for name in own}
+        constants = {name for name, _ in origin.constants}
+
+        def read(names: Sequence[str]) -> Iterator[Any]:
+            lacking = [name for name in names if name not in columns and name not in constants]
+            if lacking:
+                raise DataError(
+                    f"{origin.label} has no column {lacking[0]!r}, which the folders of other files"
+                    " name; sort all files into folders of the same kind"
+                )
+            wanted = [name for name in names if name in columns] or own[:1]
+            positions = [self.dialect.names.index(name) for name in wanted]
+            with unchanged(origin):
+                for batch in self.batches(positions, wanted):
+                    yield completed(batch, names, columns, origin)
+
+        once = read if origin.again else read_once(origin.label, read)
+        return RowGroup(origin.label, 0, None, once, self.line)
 
 
 def open_text(
     origins: Sequence[Origin], label: str = "", *, size: int = BLOCK, small: int = SMALL
 ) -> Table:
-    r"""Open delimited texts that are alike; the numbers are read when they are asked for.
+    r"""Open delimited texts that are alike, whose columns are parsed when they are asked for.
 
     A single text of up to ``small`` bytes is read as a whole. Others are read in blocks of
     ``size`` bytes, with a few of them in memory, and their columns are known as `Table.dataset`.
-
-    Parameters
-    ----------
-    origins : sequence of Origin
-    label : str, optional
-        How messages name all of them; by default as the first one.
-    size, small : int
-
-    Raises
-    ------
-    DataError
-        When one is empty, binary, has no rows, or has other columns than the first.
 
     Examples
     --------
@@ -266,16 +227,18 @@ def open_text(
     >>> table.names, table.dataset.again
     (('x', 'y'), False)
     """
-    label = label or origins[0].label
-    if len(origins) == 1 and not origins[0].constants and _may_be_small(origins[0], small):
-        with opened_text(origins[0]) as stream:
+    label, first = label or origins[0].label, origins[0]
+    # A large file is told by its size, so that no more of it is read than has to be looked at.
+    may_be_small = first.compression or first.stamp.size <= max(small, LOOKED_AT)
+    if len(origins) == 1 and not first.constants and may_be_small:
+        with _opened_text(first) as stream:
             head = stream.peek(small + 1)
         if len(head) <= small:
             return open_delimited(head, label)
     files: list[TextFile] = []
     has_rows = False
     for number, origin in enumerate(origins, 1):
-        with opened_text(origin) as stream:
+        with _opened_text(origin) as stream:
             head = stream.peek(LOOKED_AT)
         # Some writers leave a header where they had no row; one file with rows will do.
         header_alone = len(head) < LOOKED_AT and (has_rows or number < len(origins))
@@ -289,7 +252,7 @@ def open_text(
     files = [replace(f, dialect=replace(f.dialect, decimal=decimal)) for f in files]
     extra = dict.fromkeys(name for origin in origins for name, _ in origin.constants)
     own = [name for name in files[0].dialect.names if name not in extra]
-    groups = tuple(_row_group(file, own) for file in files)
+    groups = tuple(file.row_group(own) for file in files)
     again = all(origin.again for origin in origins)
     known = all(origin.stamp.time for origin in origins)
     fingerprint = fingerprint_of_files(origins, own, decimal) if known else ""
@@ -297,28 +260,21 @@ def open_text(
     return scanned_table(dataset)
 
 
-def _may_be_small(origin: Origin, small: int) -> bool:
-    """Tell a large file by its size, so that no more of it is read than has to be looked at."""
-    return bool(origin.compression) or origin.stamp.size <= max(small, LOOKED_AT)
-
-
 def _looked_at(
     origin: Origin, head: bytes, size: int, types: Types | None, header_alone: bool
 ) -> TextFile:
-    import pyarrow as pa
-
-    label, old = origin.label, has_old_ends(head)
+    label, old_ends = origin.label, has_old_ends(head)
     refuse_binary(head[:HEAD], label)
-    text = head.replace(b"\r", b"\n") if old else head
-    dialect = find_dialect(text, label, MISSING_SPELLINGS, header_alone)
+    text = head.replace(b"\r", b"\n") if old_ends else head
+    dialect = find_dialect(text, label, header_alone)
     if types is None:
         begun = io.BytesIO(text[dialect.start :]).read
         block = next(blocks(begun, dialect.separator, dialect.first_line, label, size), None)
         # Rows that cannot be read settle nothing: what is wrong with them is said once they are.
-        with contextlib.suppress(pa.ArrowInvalid):
+        with contextlib.suppress(DataError):
             places = range(len(dialect.names))
-            types = block_columns(block.text, dialect, places, {})[1] if block else {}
-    return TextFile(origin, dialect, types or {}, old, size)
+            types = block_columns(block, dialect, places, {}, label)[1] if block else {}
+    return TextFile(origin, dialect, types or {}, old_ends, size)
 
 
 def _refuse_other_columns(file: TextFile, first: TextFile) -> None:
@@ -331,27 +287,4 @@ def _refuse_other_columns(file: TextFile, first: TextFile) -> None:
         f" {listed(others)}; "
         + (f"it lacks {listed(lacks)}; " if lacks else "")
         + "give files with the same header, in the same order"
-    )
-
-
-def _row_group(file: TextFile, own: Sequence[str]) -> RowGroup:
-    """Return a file as a row group, with the columns that its folders name beside its own."""
-    origin, places = file.origin, {name: name for name in own}
-    constants = {name for name, _ in origin.constants}
-
-    def read(names: Sequence[str]) -> Iterator[Any]:
-        lacking = [name for name in names if name not in places and name not in constants]
-        if lacking:
-            raise DataError(
-                f"{origin.label} has no column {lacking[0]!r}, which the folders of other files"
-                " name; sort all files into folders of the same kind"
-            )
-        wanted = [name for name in names if name in places] or own[:1]
-        positions = [file.dialect.names.index(name) for name in wanted]
-        with unchanged(origin):
-            for batch in file.batches(positions, wanted):
-                yield completed(batch, names, places, origin)
-
-    return RowGroup(
-        origin.label, 0, None, read if origin.again else read_once(origin.label, read), file.line
     )
