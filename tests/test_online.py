@@ -10,7 +10,6 @@ import sgdfit
 from sgdfit.data.text.delimited import arriving_lines
 from sgdfit.errors import DataError, UsageError
 from sgdfit.online import recursive
-from sgdfit.online.forgetting import Forgetting
 from sgdfit.report.layouts import as_text
 
 RNG = np.random.default_rng(7)
@@ -124,7 +123,7 @@ def test_memory_does_not_grow_with_the_rows(monkeypatch):
     monkeypatch.setattr(recursive, "KEPT", 4_096)
     columns = {"x": X, "y": DECAY + 0.1 * NOISE}
     fit, _ = fed(EXPONENTIAL, columns, 5_000)
-    kept = fit._state.window
+    kept = fit._known[1].window
     assert sum(len(weights) for _, weights in kept) <= 2 * 4_096
     found, whole = fit.result(), sgdfit.fit(EXPONENTIAL, columns)
     assert found.rows == N
@@ -133,7 +132,7 @@ def test_memory_does_not_grow_with_the_rows(monkeypatch):
 
 @pytest.mark.parametrize("forgetting", [0.98, "half_life=34.3"])
 def test_forgetting_is_that_of_recursive_least_squares(forgetting):
-    factor = Forgetting(0.98).factor if forgetting == 0.98 else 0.5 ** (1 / 34.3)
+    factor = 0.98 if forgetting == 0.98 else 0.5 ** (1 / 34.3)
     x, y = X[:400], (3 * X + 1 + NOISE)[:400]
     P, theta = np.eye(2) * 1e12, np.zeros(2)
     for row, target in zip(np.column_stack([x, np.ones(400)]), y, strict=True):

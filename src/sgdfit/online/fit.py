@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from sgdfit.choice import whole
+from sgdfit.data.floats import Place, as_floats
 from sgdfit.data.readers import open_table
-from sgdfit.data.table import check_policy
+from sgdfit.data.table import Columns, Table, check_policy, levelled, settle
 from sgdfit.errors import DataError, UsageError
 from sgdfit.fitting import entry
 from sgdfit.fitting.nonsmooth import has_kink
@@ -26,47 +27,48 @@ from sgdfit.fitting.uncertainty import (
     undetermined_warning,
     without,
 )
-from sgdfit.fitting.weights import CLASSICAL, SANDWICH, Weighting, as_weighting, surprise
+from sgdfit.fitting.weights import (
+    CLASSICAL,
+    SANDWICH,
+    as_weighting,
+    checked_weights,
+    columns_of,
+    surprise,
+)
 from sgdfit.formula.formula import Formula, as_formula
 from sgdfit.inference.covariance import classical, sandwich
 from sgdfit.inference.estimable import determined
-from sgdfit.inference.spectrum import EPS, root_spectrum
+from sgdfit.inference.spectrum import root_spectrum
 from sgdfit.inference.statistics import Goodness, goodness
-from sgdfit.model.loss import SQUARED, Loss, as_loss
+from sgdfit.model.loss import Loss, as_loss
 from sgdfit.model.model import Model, build
 from sgdfit.model.parameters import Assignments, Bounds
 from sgdfit.model.separation import stepped_names
-from sgdfit.online.batch import Batch, plain, read
-from sgdfit.online.forgetting import as_forgetting
 from sgdfit.online.recursive import (
     NEAREST,
     OutsideError,
     Setting,
     State,
-    absorbed,
-    bent,
+    absorb,
+    approximation_error,
     distance,
-    doubt,
+    factor_of,
+    first_state,
     fitted,
     setting_of,
     walked,
 )
-from sgdfit.result.result import Estimate, Result
+from sgdfit.result.result import Result
 from sgdfit.result.rounding import plus_minus
-from sgdfit.result.status import Status, status_of
+from sgdfit.result.status import status_of
 from sgdfit.result.trace import Trace
 
-# Rows of one step of the recursion.
-STRIDE = 4_096
-OPTIMIZER = "recursive"
-# So many states of the past are remembered for the trace.
-MOST_STATES = 2_048
+# Rows of one step of the recursion, and about how many states of the past the trace remembers.
+STRIDE, MOST_STATES = 4_096, 2_048
 # Starting values are looked for when so many times the rows have come than were last looked at: at
 # first until they are found, then in case more rows tell of a better minimum, one whose loss is
 # lower by a share. So many rows without a fit are an error.
 AGAIN, BETTER, SAME, HOPELESS = 1.5, 4.0, 1e-6, 16_384
-# A quadratic is solved to rounding; what looks like a distance is rounding too.
-ROUNDING, FEW_ROUNDINGS = 1e-6, 32
 # What the past leaves open is told beyond so many standard errors; none are given beyond `FAR`.
 TOLD, FAR = 0.1, 1.0
 CURE = (
@@ -88,38 +90,30 @@ class Update:
         What the user should know of this batch.
     """
 
-    def __init__(
-        self, setting: Setting, weighting: Weighting, state: State, warnings: tuple[str, ...] = ()
-    ) -> None:
-        self._setting, self._weighting, self._state = setting, weighting, state
+    def __init__(self, setting: Setting, state: State, warnings: tuple[str, ...] = ()) -> None:
+        self._setting, self._state, self.warnings = setting, state, warnings
         self.rows, self.dropped, self.effective_rows = state.rows, state.dropped, state.mass
-        self.warnings = warnings
 
     @cached_property
     def estimates(self) -> dict[str, float]:
         """Every parameter, in its own units; empty while the rows do not determine them."""
-        state = self._state
-        if state.theta is None or not self._has_estimates or state.whole is None:
+        root = self._state.whole.quadratic.root
+        if not self._enough or not root_spectrum(root).positive.all():
             return {}
-        q = state.whole.quadratic
-        if not (q.regular or root_spectrum(q.root).positive.all()):
-            return {}
-        return self._setting.model.values(state.theta.tolist())
+        return self._setting.model.values(self._state.theta.tolist())
 
     @cached_property
     def errors(self) -> dict[str, float | None]:
         """The standard error of every parameter; None where it is fixed or not known."""
-        if not self.estimates or self._state.theta is None:
+        if not self.estimates:
             return {}
-        table = estimates(self._setting.model, self._state.theta, self._certainty)
+        table = estimates(self._setting.model, self._state.theta, self._uncertainty)
         return {name: estimate.stderr for name, estimate in table.items()}
 
     @property
     def loss(self) -> float | None:
         """The (weighted) mean over the rows, at the estimates; None without any."""
-        if not self.estimates or self._state.whole is None:
-            return None
-        return self._state.whole.quadratic.loss / self._state.weight
+        return self._state.loss if self.estimates else None
 
     @property
     def distance(self) -> float | None:
@@ -148,28 +142,24 @@ class Update:
         return f"Update({self.rows:,} rows: {self.status}{', ' if values else ''}{values})"
 
     @property
-    def _has_estimates(self) -> bool:
+    def _enough(self) -> bool:
         """Whether there are as many rows as parameters, and estimates."""
-        return self._state.theta is not None and self._state.used >= len(self._setting.model.free)
+        return self._state.begun and self._state.used >= len(self._setting.model.free)
 
     @cached_property
-    def _doubt(self) -> float:
-        return doubt(self._setting, self._state)
+    def _error(self) -> float:
+        return approximation_error(self._setting, self._state)
 
     @cached_property
     def _distance(self) -> float:
         setting, state = self._setting, self._state
-        if setting.quadratic and not setting.bounded:
-            return 0.0
-        assert state.theta is not None  # the caller has looked
-        assert state.whole is not None
-        found = distance(setting, state.theta, state.whole.quadratic, state.mass)
         if setting.quadratic:
-            return 0.0 if found < ROUNDING else found
-        return math.hypot(found, self._doubt)
+            return 0.0  # solved to rounding
+        left = distance(setting, state.theta, state.whole.quadratic, state.mass)
+        return math.hypot(left, self._error)
 
     @cached_property
-    def _certainty(self) -> Uncertainty:
+    def _uncertainty(self) -> Uncertainty:
         """How sure the estimates are.
 
         Squared residuals: 2σ²H⁻¹MH⁻¹, which without forgetting is σ²(JᵀWJ)⁻¹; rows that fade count
@@ -177,63 +167,51 @@ class Update:
         the sandwich. What a parameter that drifts lags behind is in neither.
         """
         setting, state = self._setting, self._state
-        assert state.theta is not None  # the caller has looked
-        assert state.whole is not None
-        q = state.whole.quadratic
-        free = ~at_bounds(setting.model, state.theta, q.gradient)
+        quadratic, absolute = state.whole.quadratic, setting.weighting.absolute
+        free = ~at_bounds(setting.model, state.theta, quadratic.gradient)
         names = [n for n, is_free in zip(setting.model.free, free, strict=True) if is_free]
-        held = len(free) - len(names)
-        left = state.mass - fitted(setting, state.whole) + held
-        left = np.inf if self._weighting.absolute else left
+        left = state.mass - fitted(setting, state.whole) + len(free) - len(names)
+        scaled_by = np.inf if absolute else left
+        why = ""
         if not names:
-            return Uncertainty(None, "none: every parameter stands on a bound", (), left)
-        if left <= 0:
-            return Uncertainty(None, "none: no degree of freedom is left", (), left)
-        if self._doubt > FAR:
-            return Uncertainty(None, "none: the estimates may be far from the optimum", (), left)
-        found = self._of_the_free(left, free, names)
-        if found.covariance is None:
-            return found
-        covariance = np.full((len(free), len(free)), np.nan)
-        covariance[np.ix_(free, free)] = found.covariance
-        size = state.variation + state.weight * state.mean**2
-        if q.loss <= (FEW_ROUNDINGS * EPS) ** 2 * size:
-            covariance *= 0.0  # residuals that are nothing but rounding tell no error
-        return found._replace(covariance=covariance)
-
-    def _of_the_free(self, left: float, free: np.ndarray, names: list[str]) -> Uncertainty:
-        setting, state = self._setting, self._state
-        assert state.theta is not None
-        assert state.whole is not None
-        absolute, fades = self._weighting.absolute, setting.forgetting.factor < 1
-        spectrum = root_spectrum(bent(setting, state).quadratic.root[:, free])
-        loss, middle = state.whole.quadratic.loss, state.whole.middle[np.ix_(free, free)]
-        noise = 1.0 if absolute else loss / left
+            why = "none: every parameter stands on a bound"
+        elif scaled_by <= 0:
+            why = "none: no degree of freedom is left"
+        elif self._error > FAR:
+            why = "none: the estimates may be far from the optimum"
+        if why:
+            return Uncertainty(None, why, (), scaled_by)
+        spectrum, noise = root_spectrum(quadratic.root[:, free]), quadratic.loss / left
+        noise = 1.0 if absolute else noise
+        scores = state.whole.scores[np.ix_(free, free)]
+        rest: tuple[Any, ...] = ()
         if setting.robust:
-            covariance, open_ones = sandwich(spectrum, middle, names)
-        elif fades:
-            covariance, open_ones = sandwich(spectrum, 2 * noise * middle, names)
+            found, open_ones = sandwich(state.whole.curvature[np.ix_(free, free)], scores, names)
+        elif setting.factor < 1:
+            found, open_ones = sandwich(spectrum, 2 * noise * scores, names)
         else:
-            covariance, open_ones = classical(spectrum, 2 * noise, names)
+            found, open_ones = classical(spectrum, 2 * noise, names)
+            if open_ones:
+                left += len(names) - int(spectrum.positive.sum())
+                scaled_by = np.inf if absolute else left
+                noise = 1.0 if absolute else quadratic.loss / left
+                found, rest = determined(names, state.theta[free], spectrum, 2 * noise)
+        if found is None:
+            return Uncertainty(None, without(open_ones), open_ones, scaled_by)
+        covariance = np.full((len(free), len(free)), np.nan)
+        covariance[np.ix_(free, free)] = found
         method = SANDWICH if setting.robust else CLASSICAL
-        if covariance is not None:
-            return Uncertainty(covariance, method, (), left)
-        if setting.robust or fades or not open_ones:
-            return Uncertainty(None, without(open_ones), open_ones, left)
-        left = left if absolute else left + len(names) - int(spectrum.positive.sum())
-        noise = noise if absolute else loss / left
-        covariance, rest = determined(names, state.theta[free], spectrum, 2 * noise)
-        return Uncertainty(covariance, method, open_ones, left, rest)
+        return Uncertainty(covariance, method, open_ones, scaled_by, rest)
 
 
 class Fit:
     """A fit that goes on: give it rows as they come, and ask it at any time what they tell.
 
-    Where parameters enter linearly, have no bounds and the loss is ``mse``, this is recursive least
-    squares: the estimates are those of a fit of all rows so far to rounding, in whatever batches
-    they came. Otherwise the newest 32,768 rows at least are kept, and those before them by a
-    quadratic of their loss; how far that may lead the estimates astray once they have moved is told
-    in `distance`. Memory does not grow with the rows.
+    Where parameters enter linearly and the loss is ``mse``, this is recursive least squares: the
+    estimates are those of a fit of all rows so far to rounding, in whatever batches they came.
+    Otherwise the newest 32,768 rows at least are kept, and those before them by a quadratic of
+    their loss; how far that may lead the estimates astray once they have moved is told in
+    `distance`. Memory does not grow with the rows.
 
     Parameters
     ----------
@@ -288,6 +266,7 @@ class Fit:
         seed: int = 0,
     ) -> None:
         check_policy(missing)
+        factor_of(forgetting)
         self._formula, self._loss = as_formula(formula, response), as_loss(loss)
         if has_kink(Model(self._formula, self._loss, (), {})):
             raise UsageError(
@@ -295,17 +274,15 @@ class Fit:
                 " themselves tells it, and a stream does not keep them; use a smooth one, such as"
                 " huber or log_cosh, or fit all rows at once with sgdfit.fit"
             )
-        self._parameters = {"start": start, "bounds": bounds, "fixed": fixed, "tied": tied}
+        self._parameters: dict[str, Any] = {
+            "start": start, "bounds": bounds, "fixed": fixed, "tied": tied,
+        }  # fmt: skip
         self._weighting = as_weighting(weights, sigma, absolute_sigma, covariance, self._loss)
-        self._missing, self._forgetting = missing, as_forgetting(forgetting)
+        self._missing, self._forgetting = missing, forgetting
         self._seed = whole(seed, "seed", 0)
-        self._setting: Setting | None = None
-        self._state = State()
-        self._past_states: list[tuple[int, float, np.ndarray, np.ndarray]] = []
-        self._every = 1
-        self._label = ""
-        self._names: tuple[str, ...] = ()
-        self._updates, self._seconds, self._change = 0, 0.0, ""
+        self._known: tuple[Setting, State] | None = None
+        self._states: list[tuple[int, float, np.ndarray, np.ndarray]] = []
+        self._label, self._updates, self._seconds, self._change = "", 0, 0.0, ""
 
     def update(self, data: object) -> Update:
         """Take in further rows, and return what is known with them.
@@ -322,23 +299,27 @@ class Fit:
             ``"error"``, or the formula has no finite value on a row. Nothing is changed then.
         """
         begun = time.perf_counter()
-        setting, batch, label, names = self._read(data)
-        state, change = self._absorbed(setting, batch)
+        table = open_table(data)
+        setting, before = self._known or self._settled(table.names)
+        batch = _read(table, setting, self._missing)
+        state, change = self._absorbed(setting, before, batch)
         # Before this line nothing has changed.
-        self._setting, self._state, self._names = setting, state, names
-        self._label = label if self._label in ("", label) else "several sources"
+        self._known = setting, state
+        self._label = table.label if self._label in ("", table.label) else "several sources"
         self._updates += 1
         self._change = change or self._change
-        told = Update(setting, self._weighting, state, (change,) if change else ())
-        if told._has_estimates:
-            self._remember(self._state_now(state))
+        told = Update(setting, state, (change,) if change else ())
+        if told._enough:
+            self._states.append(self._stand(state))
+            if len(self._states) > MOST_STATES:
+                del self._states[1::2]
         self._seconds += time.perf_counter() - begun
         return told
 
     def __repr__(self) -> str:
         """Return the formula and the estimates so far."""
-        if self._now() is None:
-            return f"Fit({self._formula}: {self._state.rows:,} rows, which do not determine it yet)"
+        if self._known is None or not Update(*self._known)._enough:
+            return f"Fit({self._formula}, on rows that do not determine it yet)"
         return f"Fit({self.result()!r})"
 
     def result(self) -> Result:
@@ -349,61 +330,43 @@ class Fit:
         DataError
             When the rows so far do not determine the parameters.
         """
-        now, state = self._now(), self._state
-        if now is None:
-            free = () if self._setting is None else self._setting.model.free
+        if self._known is None or not Update(*self._known)._enough:
+            rows, names = 0, "the parameters"
+            if self._known is not None:
+                setting, state = self._known
+                rows, names = state.rows, ", ".join(setting.model.free) or names
             raise DataError(
-                f"{state.rows:,} row(s) do not determine {', '.join(free) or 'the parameters'};"
-                " update the fit with more of them, or fix some of the parameters"
+                f"{rows:,} row(s) do not determine {names}; update the fit with more of them, or"
+                " fix some of the parameters"
             )
-        setting = now._setting
-        if not setting.quadratic:
-            near = walked(setting, state, NEAREST)
-            now = now if near is None else Update(setting, self._weighting, near)
-        return self._composed(setting, now)
+        setting, state = self._known
+        return self._composed(
+            setting, state if setting.quadratic else walked(setting, state, NEAREST)
+        )
 
-    def _now(self) -> Update | None:
-        """Return what is known; None without estimates."""
-        if self._setting is None:
-            return None
-        now = Update(self._setting, self._weighting, self._state)
-        return now if now._has_estimates else None
-
-    def _read(self, data: object) -> tuple[Setting, Batch, str, tuple[str, ...]]:
-        """Return the rows of a batch, its label, and its columns where it was a plain dict."""
-        setting = self._setting
-        if setting is not None and self._names:
-            batch = plain(data, self._names, setting.model.columns)
-            if batch is not None:
-                return setting, batch, self._label, self._names
-        table = open_table(data)
-        setting = setting or self._settled(table.names)
-        batch = read(table, setting.model, self._weighting, self._missing)
-        is_plain = type(data) is dict and tuple(data) == table.names and not self._weighting.given
-        return setting, batch, table.label, table.names if is_plain else ()
-
-    def _settled(self, names: tuple[str, ...]) -> Setting:
+    def _settled(self, names: tuple[str, ...]) -> tuple[Setting, State]:
         """Return what follows from the formula and the columns of the first batch."""
-        given: dict[str, Any] = {**self._parameters}
+        given = {**self._parameters}
         given["start"] = None if given["start"] == "search" else given["start"]
-        model: Model = build(self._formula, names, loss=self._loss, seed=self._seed, **given)
-        self._forgetting.check(model.free)
-        return setting_of(model, self._weighting, self._forgetting)
+        model = build(self._formula, names, loss=self._loss, seed=self._seed, **given)
+        setting = setting_of(model, self._weighting, self._forgetting)
+        return setting, first_state(setting)
 
-    def _absorbed(self, setting: Setting, batch: Batch) -> tuple[State, str]:
+    def _absorbed(self, setting: Setting, state: State, batch: _Batch) -> tuple[State, str]:
         """Return what is known with a batch, taken in by parts, and what is strange about it."""
-        state, before = self._state, self._state.rows + self._state.dropped
-        changes = []
+        before, changes = state.rows + state.dropped, []
         for first in range(0, len(batch.weights), STRIDE):
             some = slice(first, first + STRIDE)
             columns = tuple(column[some] for column in batch.columns)
             try:
-                state, change = absorbed(setting, state, columns, batch.weights[some])
+                state, change = absorb(setting, state, columns, batch.weights[some])
             except OutsideError as error:
+                place = int(batch.places[first + error.row])
                 raise DataError(
-                    "the formula or its gradient has no finite value on"
-                    f" {batch.called(first + error.row, before)} at the estimates of the rows"
-                    " before it; correct the row, bound the parameters, or leave the row out"
+                    "the formula or its gradient has no finite value on row"
+                    f" {place + 1:,}{batch.line(place)} of this batch, row {before + place + 1:,}"
+                    " since the beginning, at the estimates of the rows before it; correct the row,"
+                    " bound the parameters, or leave the row out"
                 ) from None
             changes += [] if change is None else [change]
             state = self._searched(setting, state)
@@ -417,107 +380,97 @@ class Fit:
         return state, (
             f"{rows} farther from the curve than noise explains: a mean loss of {mean:.3g} where"
             f" {usual:.3g} is usual; look for outliers;"
-            f" {'old rows are being forgotten' if setting.forgetting.factor < 1 else cure}"
+            f" {'old rows are being forgotten' if setting.factor < 1 else cure}"
         )
 
     def _searched(self, setting: Setting, state: State) -> State:
         """Look for starting values, or for better ones, when it is their turn."""
-        model = setting.model
-        if setting.quadratic or state.past or state.kept < max(state.turn, len(model.free) + 1):
+        model, is_folded = setting.model, bool(state.past.quadratic.root.any())
+        if setting.quadratic or is_folded or state.kept < max(state.turn, len(model.free) + 1):
             return state
         starts = (model.parameters[name] for name in model.free)
-        if state.theta is not None and not any(p.origin.startswith("default") for p in starts):
+        if state.begun and not any(p.origin.startswith("default") for p in starts):
             return state._replace(turn=math.inf)  # they are the user's to choose
-        columns, weights = state.rows_kept()
-        found = self._fit(setting, columns, weights)
-        hopeless = state.kept >= HOPELESS
-        if found is None or not (hopeless or state.theta is not None or _is_sure(found)):
-            factor = AGAIN if state.theta is None else BETTER
-            return state._replace(turn=factor * state.kept)
-        later = state._replace(turn=BETTER * state.kept)
+        found = self._fit(setting, state)
+        if found is None:
+            return state._replace(turn=(BETTER if state.begun else AGAIN) * state.kept)
         theta = np.array([found.estimates[name].value for name in model.free])
-        other = walked(setting, later._replace(theta=theta, start=theta))
-        if other is None or other.whole is None:
+        later = state._replace(turn=BETTER * state.kept)
+        try:
+            other = walked(setting, later._replace(theta=theta, start=theta))
+        except OutsideError:
             return later
-        if state.whole is not None:
-            here, there = state.whole.quadratic.loss, other.whole.quadratic.loss
-            if not there < here - SAME * abs(here):
-                return later
-        return other
+        better = not state.begun or other.loss < state.loss - SAME * abs(state.loss)
+        return other if better else later
 
-    def _fit(
-        self, setting: Setting, columns: tuple[np.ndarray, ...], weights: np.ndarray
-    ) -> Result | None:
-        data = dict(zip(setting.model.columns, columns, strict=True))
-        name = "weight_of_row"
-        while name in setting.model.formula.names or name in data:
-            name += "_"
-        uneven = bool((weights != weights[0]).any())
-        hopeless = len(weights) >= HOPELESS
+    def _fit(self, setting: Setting, state: State) -> Result | None:
+        """Fit the rows that are kept as any others; None where that tells nothing sure."""
+        model, (columns, weights) = setting.model, state.rows_kept()
+        data = dict(zip(model.columns, columns, strict=True))
+        weight = "weight" + "_" * max(map(len, (*data, *model.formula.names)))
+        last = len(weights) >= HOPELESS and not state.begun
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 found = entry.fit(
-                    setting.model.formula,
-                    {**data, name: weights} if uneven else data,
-                    loss=setting.model.loss,
-                    weights=name if uneven else None,
+                    model.formula,
+                    {**data, weight: weights},
+                    loss=model.loss,
+                    weights=weight,
                     seed=self._seed,
-                    **self._parameters,  # type: ignore[arg-type]
+                    **self._parameters,
                 )
         except DataError:
-            if hopeless:
+            if last:
                 raise
             return None
-        if hopeless and not found.status.ok:
+        if last and not found.status.ok:
             raise DataError(
                 f"the first {len(weights):,} rows lead to no fit: {found.status.cause}; "
                 f"{found.status.cure or 'give starting values or bounds'}"
             )
-        return found if found.status.ok else None
+        # the first must determine every parameter, and leave something to tell the noise by
+        sure = found.covariance is not None and not found.undetermined
+        sure = sure and found.status.name in ("converged", "local_minimum")
+        return found if sure or last or (state.begun and found.status.ok) else None
 
-    def _state_now(self, state: State) -> tuple[int, float, np.ndarray, np.ndarray]:
-        assert state.theta is not None  # the caller has looked
-        assert state.whole is not None
-        q = state.whole.quadratic
-        return self._updates, q.loss / state.weight, state.theta, q.gradient / state.weight
+    def _stand(self, state: State) -> tuple[int, float, np.ndarray, np.ndarray]:
+        gradient = state.whole.quadratic.gradient / state.weight
+        return self._updates, state.loss, state.theta, gradient
 
-    def _remember(self, now: tuple[int, float, np.ndarray, np.ndarray]) -> None:
-        """Take down every state, from some number on every second, then every fourth and so on."""
-        if now[0] % self._every:
-            return
-        self._past_states.append(now)
-        if len(self._past_states) > MOST_STATES:
-            self._every *= 2
-            self._past_states = [s for s in self._past_states if s[0] % self._every == 0]
-
-    def _trace(self, names: Sequence[str], state: State) -> Trace:
-        states = [s for s in self._past_states if s[0] < self._updates] + [self._state_now(state)]
-        k, p = len(states), len(names)
-        return Trace(
-            names=tuple(names),
-            step=np.array([s[0] for s in states], dtype=np.int64),
-            epoch=np.zeros(k, dtype=np.int64),
-            learning_rate=np.full(k, np.nan),
-            loss=np.array([s[1] for s in states]),
-            parameters=np.array([s[2] for s in states]).reshape(k, p),
-            gradient=np.array([s[3] for s in states]).reshape(k, p),
-        )
-
-    def _composed(self, setting: Setting, now: Update) -> Result:
+    def _composed(self, setting: Setting, state: State) -> Result:
         """Return the `Result` of all rows so far."""
-        state, model, weighting = now._state, setting.model, self._weighting
-        assert state.theta is not None  # the caller has looked
-        assert state.whole is not None
-        sure, merit = now._certainty, _merit(setting, state, weighting)
-        forgets, squares = self._forgetting.text, state.whole.quadratic.loss
-        found = (self._change,) if self._change else ()
+        now, model, weighting = Update(setting, state), setting.model, setting.weighting
+        theta, error, found = state.theta, now._error, now._uncertainty
+        merit, squares = _merit(setting, state), state.whole.quadratic.loss
+        states = [s for s in self._states if s[0] < self._updates] + [self._stand(state)]
+        table, starts = (
+            estimates(model, theta, found),
+            theta if setting.quadratic else state.start,
+        )
+        origin = "solved" if setting.quadratic else "search"
+        for name, start in zip(model.free, starts.tolist(), strict=True):
+            if table[name].start_origin.startswith("default"):
+                table[name] = replace(table[name], start=start, start_origin=origin)
+        if error > FAR:
+            cause = (
+                "the estimates moved to where what is kept of the rows does not tell the optimum"
+            )
+            status = status_of("stalled", cause=cause, cure=CURE)
+        else:
+            kept = "what is kept of the rows tells" if error > TOLD else "all rows so far tell"
+            status = status_of("converged", cause=f"the estimates are the best that {kept}")
+        moved = (
+            "the estimates moved far from where earlier rows were last seen, and may be"
+            f" {error:.2g} standard errors from those of a fit of all rows at once; {CURE}"
+        )
+        forgets = "" if setting.factor == 1 else f"(forgetting={self._forgetting})"
         return Result(
             **asdict(merit),
             formula=str(model.formula),
             free=model.free,
             loss_name=model.loss.name,
-            optimizer=f"{OPTIMIZER}(forgetting={forgets})" if forgets else OPTIMIZER,
+            optimizer=f"recursive{forgets}",
             learning_rate="",
             batch_size=None,
             seed=self._seed,
@@ -526,83 +479,106 @@ class Fit:
             steps=self._updates,
             epochs=0,
             seconds=self._seconds,
-            trace=self._trace(model.free, state),
+            trace=_trace(model.free, states),
             diagnosis=None,
             data_label=self._label,
             weights=weighting.text,
             sigma=weighting.sigma,
             absolute_sigma=weighting.absolute,
-            estimates=_with_origins(setting, state, estimates(model, state.theta, sure)),
-            covariance=sure.covariance,
-            correlation=correlations(sure.covariance),
-            covariance_method=sure.method,
-            loss=squares / state.weight,
+            estimates=table,
+            covariance=found.covariance,
+            correlation=correlations(found.covariance),
+            covariance_method=found.method,
+            loss=state.loss,
             residual_sum_of_squares=squares if setting.squared else state.whole.squares,
             rows=state.rows,
             rows_dropped=state.dropped,
             rows_visited=state.visited,
-            status=_status(now._doubt),
+            status=status,
             distance=now._distance,
-            warnings=(*found, *_warnings(model, weighting, now._doubt, sure, merit)),
+            warnings=(
+                *((self._change,) if self._change else ()),
+                *((moved,) if error > TOLD else ()),
+                *undetermined_warning(found.undetermined, stepped_names(model.prediction)),
+                *surprise(weighting, merit.reduced_chi_square, merit.degrees_of_freedom),
+            ),
             noise_variance=1.0 if weighting.absolute else merit.reduced_chi_square,
-            undetermined=sure.undetermined,
-            determined=sure.determined,
+            undetermined=found.undetermined,
+            determined=found.determined,
         )
 
 
-def _is_sure(found: Result) -> bool:
-    """Whether rows determine every parameter, and leave something to tell the noise by."""
-    known = found.covariance is not None and not found.undetermined
-    return known and found.status.name in ("converged", "local_minimum")
+class _Batch(NamedTuple):
+    """Rows of a batch that have a say."""
+
+    columns: tuple[np.ndarray, ...]  # those of the model, in order, each float64[n]
+    weights: np.ndarray  # as they were given, forgetting left aside; none is 0
+    # Rows that could be used, be their weight 0 or not; and those left out.
+    rows: int
+    dropped: int
+    places: np.ndarray  # int64[n]: the place of each in the batch as it was given, from 0
+    line: Callable[[int], str]  # such a place -> words that say where it stands in a file
 
 
-def _status(open_part: float) -> Status:
-    if open_part > FAR:
-        cause = "the estimates moved to where what is kept of the rows does not tell the optimum"
-        return status_of("stalled", cause=cause, cure=CURE)
-    kept = "the estimates are the best that what is kept of the rows tells"
-    best = "the estimates are the best for all rows so far"
-    return status_of("converged", cause=kept if open_part > TOLD else best)
-
-
-def _warnings(
-    model: Model, weighting: Weighting, open_part: float, sure: Uncertainty, merit: Goodness
-) -> tuple[str, ...]:
-    """Return what the user should know of all rows together."""
-    moved: tuple[str, ...] = ()
-    if open_part > TOLD:
-        moved = (
-            "the estimates moved far from where earlier rows were last seen, and may be"
-            f" {open_part:.2g} standard errors from those of a fit of all rows at once; {CURE}",
+def _read(table: Table, setting: Setting, missing: str) -> _Batch:
+    """Read the columns of a batch that a model and its weights need; there may be no rows."""
+    model, weighting = setting.model, setting.weighting
+    names = list(dict.fromkeys([*model.columns, *columns_of(weighting.given)]))
+    table.check(names)
+    taken = [name for name in model.parameters if name in table.names]
+    if taken:
+        raise DataError(
+            f"{table.label} has a column {taken[0]!r}, which is a parameter of this fit, since the"
+            " first batch had no such column; rename the column, or begin a new fit"
         )
-    open_ones = undetermined_warning(sure.undetermined, stepped_names(model.prediction))
-    told = surprise(weighting, merit.reduced_chi_square, merit.degrees_of_freedom)
-    return (*moved, *open_ones, *told)
+    raw = table.fetch([table.names.index(name) for name in names])
+    columns = levelled(
+        {
+            name: as_floats(value, Place(name, table.label, table.line, table.decimal))
+            for name, value in zip(names, raw, strict=True)
+        },
+        table.label,
+    )
+    good = np.logical_and.reduce([np.isfinite(column) for column in columns.values()])
+    if good.all():
+        source = Columns(columns, table.label)
+    elif good.any() or missing == "error":
+        source = settle(columns, table.label, missing, table.line)
+    else:
+        source = Columns({name: np.empty(0) for name in names}, table.label, good.size)
+    weights = np.ones(source.rows)
+    if source.rows and weighting.given is not None:
+        given = checked_weights(weighting, source.columns, source.label)
+        weights = given if weighting.sigma is None else given**-2.0
+    some = weights > 0
+    kept = tuple(source.columns[name][some].astype(np.float64) for name in model.columns)
+    places = np.flatnonzero(good)[some]
+    return _Batch(kept, weights[some], source.rows, source.dropped, places, table.line)
 
 
-def _with_origins(
-    setting: Setting, state: State, table: dict[str, Estimate]
-) -> dict[str, Estimate]:
-    """Say where parameters began whose start nobody gave."""
-    theta = state.theta if state.start is None else state.start
-    assert theta is not None  # the caller has looked
-    starts = dict(zip(setting.model.free, theta.tolist(), strict=True))
-    origin = "solved" if setting.quadratic else "search"
-    return {
-        name: replace(estimate, start=starts[name], start_origin=origin)
-        if estimate.role == "free" and estimate.start_origin.startswith("default")
-        else estimate
-        for name, estimate in table.items()
-    }
+def _trace(
+    names: tuple[str, ...], states: list[tuple[int, float, np.ndarray, np.ndarray]]
+) -> Trace:
+    steps, losses, parameters, gradients = zip(*states, strict=True)
+    k, p = len(states), len(names)
+    return Trace(
+        names=names,
+        step=np.array(steps, dtype=np.int64),
+        epoch=np.zeros(k, dtype=np.int64),
+        learning_rate=np.full(k, np.nan),
+        loss=np.array(losses),
+        parameters=np.array(parameters).reshape(k, p),
+        gradient=np.array(gradients).reshape(k, p),
+    )
 
 
-def _merit(setting: Setting, state: State, weighting: Weighting) -> Goodness:
-    assert state.whole is not None  # the caller has looked
+def _merit(setting: Setting, state: State) -> Goodness:
     free, squares, total = len(setting.model.free), state.whole.quadratic.loss, state.variation
-    if setting.model.loss.name != SQUARED:
+    if not setting.squared:
         return Goodness(round(state.mass - free), None, None, None, None, None)
-    if setting.forgetting.factor == 1:
-        return goodness(squares, total, state.used, free, state.logs, weighting.absolute)
+    if setting.factor == 1:
+        absolute = setting.weighting.absolute
+        return goodness(squares, total, state.used, free, state.logs, absolute)
     left = state.mass - fitted(setting, state.whole)
     share = 1 - squares / total if total > 0 else None
     return Goodness(round(left), squares / left if left > 0 else None, share, None, None, None)

@@ -1,9 +1,9 @@
-"""The recursion: what is known of all rows so far, and the step that takes in further ones.
+"""Recursive estimation: what is known of all rows so far, and the step that takes in further ones.
 
 Where the loss is a quadratic of the parameters, the root of its curvature is all there is to know
-of the rows, and the recursion is least squares itself (TSQR: Demmel, Grigori, Hoemmen & Langou
-2012, SIAM J. Sci. Comput. 34(1), A206-A239). Elsewhere a step takes the new rows as they look from
-the estimates (the extended Kalman filter); the newest rows are kept, and looked at anew once the
+of the rows, and this is recursive least squares (TSQR: Demmel, Grigori, Hoemmen & Langou 2012, SIAM
+J. Sci. Comput. 34(1), A206-A239). Elsewhere a step takes the new rows as they look from the
+estimates (the extended Kalman filter); the newest rows are kept, and looked at anew once the
 estimates have moved; those before them are a quadratic, folded where the estimates were
 (Bell & Cathey 1993, IEEE Trans. Automatic Control 38(2), 294-297).
 """
@@ -15,25 +15,29 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sgdfit.errors import DataError
+from sgdfit.errors import DataError, UsageError
 from sgdfit.fitting.gauss_newton import bending, steering
-from sgdfit.fitting.trust_region import Box, Point, advance, begin
+from sgdfit.fitting.trust_region import Box, Point, advance, begin, box_of
 from sgdfit.fitting.weights import SANDWICH, Weighting
-from sgdfit.inference.quadratic import Quadratic, from_rows, from_sums, joined, step_within
+from sgdfit.inference.quadratic import (
+    REGULAR,
+    Quadratic,
+    from_rows,
+    from_sums,
+    joined,
+    step_within,
+)
 from sgdfit.kernel.kernel import Chunk, Kernel, Rows, make
 from sgdfit.model.loss import SQUARED
 from sgdfit.model.model import Model
-from sgdfit.online.forgetting import Forgetting
 
 # The newest rows that are kept: up to twice so many, of which the older half is folded then.
 KEPT = 32_768
 # Rows whose Jacobian is decomposed at once.
 BLOCK = 8_192
 # The kept rows are looked at anew once one in so many came since, or the estimates moved by more
-# than so many standard errors.
-SHARE, MOVED = 4, 0.2
-# Up to so many rows are looked at anew with every update.
-FEW = 256
+# than so many standard errors; up to so few, with every update.
+SHARE, MOVED, FEW = 4, 0.2, 256
 # From the minimum, in standard errors: where a walk ends, and where it ends for a result.
 NEAR, NEAREST = 1e-3, 1e-9
 STEPS = 100
@@ -43,155 +47,184 @@ FORGOTTEN = 1e-12
 # batch is so many standard deviations above the usual one. A single row's loss has a long tail;
 # of squared residuals the last is a residual of 5.6 standard deviations.
 KNOWN, DEVIATIONS, TAIL = 10.0, 10.0, 30.0
-# A column whose part that no other column has is larger than this share of it has a margin.
-REGULAR = 1e-8
 # A Hessian whose condition is worse than this has lost too many digits to differences.
 WELL_CONDITIONED = 1e8
 # What the rows that are kept tell of the past's error is too little by a factor of 1.9 to 2.6 where
 # a rate of decay jumped by 3 to 100% and the past was folded at several places. Of 42 streams drawn
 # anew (seven rates, six seeds), 3 were farther off than told by a factor of 3, none by 3.5.
 MARGIN = 3.5
-NOTHING = np.empty(0, dtype=np.intp)
 
 Columns = tuple[np.ndarray, ...]
 
 
-class Setting(NamedTuple):
-    """What never changes.
+class OutsideError(DataError):
+    """The formula or its gradient has no finite value on a row, counted from 0 by ``row``."""
 
-    Attributes
-    ----------
-    squared, quadratic, robust : bool
-        Whether the loss is the squared residual; whether it is a quadratic of all parameters; and
-        whether errors come from the rows' own gradients.
+    def __init__(self, row: int) -> None:
+        super().__init__("the formula or its gradient has no finite value")
+        self.row = row
+
+
+def factor_of(forgetting: float | str | None) -> float:
+    """Return by what share a row's weight fades with each row after it: 1 forgets nothing.
+
+    Ljung & Söderström 1983, Theory and Practice of Recursive Identification, section 2.6.
+
+    Examples
+    --------
+    >>> round(factor_of("half_life=1000") ** 1000, 9), factor_of(None)
+    (0.5, 1.0)
     """
+    if forgetting is None:
+        return 1.0
+    name, sign, value = str(forgetting).rpartition("=")
+    try:
+        factor = float(value)
+        if sign:
+            half_life = name.strip().replace("-", "_") == "half_life" and 0 < factor < math.inf
+            factor = 0.5 ** (1 / factor) if half_life else math.nan
+    except ValueError:
+        factor = math.nan
+    # two rows for one parameter at least; less would follow every row wherever it leads
+    if isinstance(forgetting, bool) or not 0.5 <= factor <= 1:
+        raise UsageError(
+            f"forgetting is {forgetting!r}; it is a factor a row from 0.5 to 1, so that"
+            " 1/(1 − factor) rows have a say (1,000 with 0.999), one more than there are parameters"
+            " at least; or a half-life of 1 row or more, such as 'half_life=1000'"
+        )
+    return factor
+
+
+class Setting(NamedTuple):
+    """What never changes."""
 
     model: Model
     kernel: Kernel
     box: Box
-    forgetting: Forgetting
-    squared: bool
-    quadratic: bool
-    robust: bool
+    weighting: Weighting
+    factor: float  # of forgetting
+    squared: bool  # whether the loss is the squared residual
+    quadratic: bool  # whether it is a quadratic of all parameters
+    robust: bool  # whether errors come from the rows' own gradients
 
     @property
-    def bounded(self) -> bool:
-        """Whether any parameter has a bound."""
-        return not (np.isinf(self.box.low).all() and np.isinf(self.box.high).all())
-
-    @property
-    def kept(self) -> float:
+    def kept(self) -> int:
         """How many of the newest rows are kept when others are folded."""
-        if self.forgetting.factor == 1:
+        if self.factor == 1:
             return KEPT
-        return min(KEPT, max(FEW, math.log(FORGOTTEN) / self.forgetting.log))
+        return int(min(KEPT, max(FEW, math.log(FORGOTTEN) / math.log(self.factor))))
+
+    def fading(self, rows: int) -> np.ndarray:
+        """Return what forgetting has left of the weights of so many rows, the newest last."""
+        return np.asarray(self.factor ** np.arange(rows - 1.0, -1.0, -1.0))
 
 
-def setting_of(model: Model, weighting: Weighting, forgetting: Forgetting) -> Setting:
-    """Return what follows from what is fitted and how rows count."""
-    low, high = (
-        np.array([getattr(model.parameters[name], side) for name in model.free])
-        for side in ("low", "high")
-    )
+def setting_of(model: Model, weighting: Weighting, forgetting: float | str | None) -> Setting:
+    """Return what follows from what is fitted, and how rows count.
+
+    Raises
+    ------
+    UsageError
+        When no more rows have a say than there are parameters.
+    """
+    factor, names = factor_of(forgetting), model.free
+    least = len(names) / (len(names) + 1)
+    if factor < least:
+        raise UsageError(
+            f"forgetting is {forgetting}, so that 1/(1 − factor) = {1 / (1 - factor):.3g} rows have"
+            f" a say, which cannot determine {len(names)} parameters ({', '.join(names)}) and the"
+            f" noise; give a factor from {_up(least)} on and below 1, or a half-life of"
+            f" {_up(math.log(0.5) / math.log(least))} rows or more, better ten times that"
+        )
     squared = model.loss.name == SQUARED
     robust = not squared or weighting.covariance == SANDWICH
-    box = Box(low, high, np.zeros(len(low), dtype=bool))
     quadratic = squared and model.is_linear and not robust
-    kernel = make(model, None, "numpy")
-    return Setting(model, kernel, box, forgetting, squared, quadratic, robust)
+    kernel, box = make(model, None, "numpy"), box_of(model)
+    return Setting(model, kernel, box, weighting, factor, squared, quadratic, robust)
 
 
-class Local(NamedTuple):
-    """The loss of some rows near a point.
+def _up(value: float) -> str:
+    """Write a number to three digits, none of which is below it."""
+    size = 10.0 ** (2 - math.floor(math.log10(value)))
+    return f"{math.ceil(round(value * size, 6)) / size:g}"
 
-    Attributes
-    ----------
-    quadratic : Quadratic
-    middle : float64[p, p]
-        The covariance of the gradient; for least squares, in units of twice the variance of a row
-        of weight 1.
-    squares : float
-        Σ d·w (y − prediction)².
-    """
+
+class Summary(NamedTuple):
+    """What some rows tell of the loss near a point."""
 
     quadratic: Quadratic
-    middle: np.ndarray
-    squares: float
+    curvature: np.ndarray  # float64[p, p]: Σ d·w ℓ'' JJᵀ, which may be negative, unlike the root's
+    # float64[p, p]: the covariance of the gradient; for least squares, in units of twice the
+    # variance of a row of weight 1.
+    scores: np.ndarray
+    squares: float  # Σ d·w (y − prediction)²
 
-    def aged(self, left: float) -> Local:
+    def faded(self, left: float) -> Summary:
         """Return what remains once forgetting has left a share of every weight."""
-        q, root = self.quadratic, np.sqrt(left)
-        faded = q._replace(
-            loss=q.loss * left,
-            root=q.root * root,
-            offset=q.offset * root,
-            spread=q.spread * left,
-            least=q.least * left,
-            blur=q.blur * left,
-        )
-        return Local(faded, self.middle * left**2, self.squares * left)
+        q, root = self.quadratic, math.sqrt(left)
+        whole = {name: getattr(q, name) * left for name in ("loss", "spread", "least", "blur")}
+        faded = q._replace(root=q.root * root, offset=q.offset * root, **whole)
+        return Summary(faded, self.curvature * left, self.scores * left**2, self.squares * left)
 
-    def moved(self, step: np.ndarray) -> Local:
+    def moved(self, step: np.ndarray) -> Summary:
         """Return the same, seen from where a step leads."""
         return self._replace(quadratic=self.quadratic.after(step))
+
+
+def _together(*parts: Summary) -> Summary:
+    """Return what all rows tell, from what some each tell of one point."""
+    parts = tuple(part for part in parts if part.quadratic.root.any()) or parts[:1]
+    if len(parts) == 1:
+        return parts[0]
+    curvature = np.sum([part.curvature for part in parts], axis=0)
+    scores = np.sum([part.scores for part in parts], axis=0)
+    quadratic = joined([part.quadratic for part in parts])
+    return Summary(quadratic, curvature, scores, sum(part.squares for part in parts))
 
 
 class State(NamedTuple):
     """What is known of all rows so far. Nothing in it changes; a step returns another one.
 
     d stands for what forgetting has left of a row's weight w.
-
-    Attributes
-    ----------
-    rows, dropped, used : int
-        Rows that could be used, rows left out, and rows whose own weight is not 0.
-    mass, weight, logs : float
-        Σ d and Σ d·w over these, and without forgetting Σ ln w.
-    mean, variation : float
-        Of the response: the weighted mean ȳ, and Σ d·w (y − ȳ)².
-    calm, squares : float
-        Σ d and Σ d·loss² of rows that noise explained, before the curve knew them.
-    theta : float64[p] or None
-        The estimates; None until there are any.
-    whole, past, known : Local or None
-        All rows, those that are kept no more, and those that are kept, seen from the estimates.
-    window : tuple of (columns, weights)
-        The rows that are kept, in the pieces in which they came.
-    kept, seen : int
-        How many these are, and how many there were when they were last looked at together.
-    anchor, fold : float64[p] or None
-        Where that was; and where the past was folded, on average.
-    start : float64[p] or None
-        The fit of the first rows, from where the recursion went on.
-    turn : float
-        So many rows are kept when starting values are looked for again.
-    steps, visited : int
-        Steps of the descent, and rows looked at.
     """
 
+    theta: np.ndarray  # float64[p]: the estimates
+    # All rows, those that are kept no more, and those that are kept, seen from the estimates.
+    whole: Summary
+    past: Summary
+    recent: Summary
+    # Where the rows that are kept were last looked at together; where the past was folded, on
+    # average; and where the recursion began.
+    anchor: np.ndarray
+    fold: np.ndarray
+    start: np.ndarray
+    begun: bool = False  # whether there are estimates
+    # Rows that could be used, rows left out, and rows whose own weight is not 0.
     rows: int = 0
     dropped: int = 0
     used: int = 0
+    # Σ d and Σ d·w over these, and without forgetting Σ ln w.
     mass: float = 0.0
     weight: float = 0.0
     logs: float = 0.0
+    # Of the response: the weighted mean ȳ, and Σ d·w (y − ȳ)².
     mean: float = 0.0
     variation: float = 0.0
+    # Σ d and Σ d·loss² of rows that noise explained, before the curve knew them.
     calm: float = 0.0
     squares: float = 0.0
-    theta: np.ndarray | None = None
-    whole: Local | None = None
-    past: Local | None = None
-    known: Local | None = None
+    # The rows that are kept, in the pieces in which they came; how many these are, and how many
+    # there were when they were last looked at together.
     window: tuple[tuple[Columns, np.ndarray], ...] = ()
     kept: int = 0
     seen: int = 0
-    anchor: np.ndarray | None = None
-    fold: np.ndarray | None = None
-    start: np.ndarray | None = None
-    turn: float = 0.0
-    steps: int = 0
-    visited: int = 0
+    turn: float = 0.0  # so many rows are kept when starting values are looked for again
+    visited: int = 0  # rows looked at
+
+    @property
+    def loss(self) -> float:
+        """The (weighted) mean over the rows, at the estimates."""
+        return self.whole.quadratic.loss / self.weight
 
     def rows_kept(self) -> tuple[Columns, np.ndarray]:
         """Return the columns and weights of the rows that are kept."""
@@ -199,8 +232,32 @@ class State(NamedTuple):
         weights = np.concatenate([weights for _, weights in self.window])
         return tuple(np.concatenate(pieces) for pieces in columns), weights
 
+    def faded(self, left: float) -> State:
+        """Return what forgetting leaves."""
+        if left == 1:
+            return self
+        names = ("mass", "weight", "variation", "calm", "squares")
+        numbers = {name: getattr(self, name) * left for name in names}
+        whole, past, recent = (p.faded(left) for p in (self.whole, self.past, self.recent))
+        return self._replace(whole=whole, past=past, recent=recent, **numbers)
 
-def absorbed(
+    def moved(self, step: np.ndarray, box: Box) -> State:
+        """Return the same, seen from where a step leads."""
+        whole, past, recent = (p.moved(step) for p in (self.whole, self.past, self.recent))
+        theta = box.clip(self.theta + step)
+        return self._replace(theta=theta, whole=whole, past=past, recent=recent)
+
+
+def first_state(setting: Setting) -> State:
+    """Return what is known without any row."""
+    p = len(setting.model.free)
+    nothing, square = np.zeros(p), np.zeros((p, p))
+    empty = Summary(from_sums(nothing, square, 0.0, 0.0), square, square, 0.0)
+    theta = setting.box.clip(nothing)
+    return State(theta, empty, empty, empty, theta, theta, theta)
+
+
+def absorb(
     setting: Setting, state: State, columns: Columns, weights: np.ndarray
 ) -> tuple[State, tuple[float, float] | None]:
     """Return what is known with some rows more, at most `KEPT`, all of a weight above 0.
@@ -213,73 +270,52 @@ def absorbed(
     OutsideError
         When the formula has no finite value on a row.
     """
-    theta = setting.box.clip(np.zeros(len(setting.model.free)))
-    theta = theta if state.theta is None else state.theta
+    n, fading = len(weights), setting.fading(len(weights))
     with np.errstate(all="ignore"):
-        rows = setting.kernel.rows(theta, Chunk(columns, None))
-    if state.theta is not None:
-        _check_domain(rows)
-    forgetting = setting.forgetting
-    decay = forgetting.weights(len(weights))
-    change, calm, squares = _compared(setting, state, rows, weights, decay)
-    left = forgetting.after(len(weights))
-    state = _counted(state, weights, decay, rows.target, left)
+        rows = setting.kernel.rows(state.theta, Chunk(columns, None))
+        if state.begun and not np.isfinite(rows.loss.sum() + rows.jacobian.sum()):
+            finite = np.isfinite(rows.loss) & np.isfinite(rows.jacobian).all(axis=0)
+            if not finite.all():
+                raise OutsideError(int(np.argmin(finite)))
+        change, calm, squares = _compared(setting, state, rows, weights, fading)
+        state = _counted(state.faded(setting.factor**n), weights, fading, rows.target)
+        state = state._replace(calm=state.calm + calm, squares=state.squares + squares)
+        new = _summary(rows, weights, fading, setting.robust)
+    if setting.quadratic:
+        if new is None:
+            raise OutsideError(0)
+        whole = _together(state.whole, new)
+        state = state._replace(whole=whole, begun=True, visited=state.visited + n)
+        return state.moved(_step(setting, state.theta, whole.quadratic), setting.box), change
     state = state._replace(
-        past=None if state.past is None else state.past.aged(left),
-        known=None if state.known is None else state.known.aged(left),
-        calm=state.calm * left + calm,
-        squares=state.squares * left + squares,
+        window=(*state.window, (columns, weights)), kept=state.kept + n, visited=state.visited + n
     )
-    if not setting.quadratic:
-        state = state._replace(
-            window=(*state.window, (columns, weights)), kept=state.kept + len(weights)
-        )
-        if state.theta is None:
-            return state, change
-    return _updated(setting, state, theta, rows, weights, decay), change
+    return (_stepped(setting, state, new) if state.begun else state), change
 
 
-class OutsideError(DataError):
-    """The formula or its gradient has no finite value on a row, counted from 0 by ``row``."""
-
-    def __init__(self, row: int) -> None:
-        super().__init__("the formula or its gradient has no finite value")
-        self.row = row
-
-
-def _check_domain(rows: Rows) -> None:
-    if np.isfinite(rows.loss.sum() + rows.jacobian.sum()):
-        return
-    bad = ~(np.isfinite(rows.loss) & np.isfinite(rows.jacobian).all(axis=0))
-    if bad.any():
-        raise OutsideError(int(np.argmax(bad)))
-
-
-def _counted(
-    state: State, weights: np.ndarray, decay: np.ndarray, target: np.ndarray, left: float
-) -> State:
+def _counted(state: State, weights: np.ndarray, fading: np.ndarray, target: np.ndarray) -> State:
     """Add to the sums that do not depend on the estimates.
 
     Chan, Golub & LeVeque 1983, The American Statistician 37(3), 242-247: means and variations of
     two samples give those of both without cancellation.
     """
-    aged = weights * decay
-    here, before = float(aged.sum()), state.weight * left
-    mean = float(aged @ target) / here
+    faded, before = weights * fading, state.weight
+    here = float(faded.sum())
+    mean = float(faded @ target) / here
     share, apart = here / (before + here), mean - state.mean
-    variation = float(aged @ (target - mean) ** 2)
+    variation = float(faded @ (target - mean) ** 2)
     return state._replace(
         used=state.used + len(weights),
-        mass=state.mass * left + float(decay.sum()),
+        mass=state.mass + float(fading.sum()),
         weight=before + here,
         logs=state.logs + float(np.log(weights).sum()),
-        mean=state.mean + share * apart if before else mean,
-        variation=state.variation * left + variation + before * share * apart**2,
+        mean=state.mean + share * apart,
+        variation=state.variation + variation + before * share * apart**2,
     )
 
 
 def _compared(
-    setting: Setting, state: State, rows: Rows, weights: np.ndarray, decay: np.ndarray
+    setting: Setting, state: State, rows: Rows, weights: np.ndarray, fading: np.ndarray
 ) -> tuple[tuple[float, float] | None, float, float]:
     """Compare rows with the noise: an alarm, or what they add to what is known of the noise.
 
@@ -287,10 +323,9 @@ def _compared(
     beyond those before them.
     """
     whole = state.whole
-    if whole is None or state.mass < len(setting.box.low) + KNOWN:
+    if not state.begun or state.mass < len(setting.model.free) + KNOWN:
         return None, 0.0, 0.0
-    loss = rows.loss
-    usual = whole.quadratic.loss / state.weight
+    loss, usual = rows.loss, whole.quadratic.loss / state.weight
     if setting.squared:
         usual = noise_of(setting, whole, state.mass) / 2
         try:
@@ -306,174 +341,126 @@ def _compared(
     n, mean = len(loss), float(loss.mean())
     if mean > usual + max(DEVIATIONS * deviation / np.sqrt(n), TAIL * usual / n):
         return (mean, usual), 0.0, 0.0
-    return None, float(decay.sum()), float(decay @ (loss - usual) ** 2)
+    return None, float(fading.sum()), float(fading @ (loss - usual) ** 2)
 
 
-def _updated(
-    setting: Setting,
-    state: State,
-    theta: np.ndarray,
-    rows: Rows,
-    weights: np.ndarray,
-    decay: np.ndarray,
-) -> State:
-    """Step to the minimum with further rows: as they look from here, or with a look at all."""
-    local = _of_rows(rows, weights, decay, setting.robust)
-    if setting.quadratic:
-        if local is None:
-            raise OutsideError(0)
-        whole = local if state.past is None else _both(state.past, local)
-        found, steps = _least(setting, theta, whole.quadratic)
-        whole = whole.moved(found - theta)
-        whole = whole._replace(squares=whole.quadratic.loss)
-        return state._replace(
-            theta=found,
-            whole=whole,
-            past=whole,
-            steps=state.steps + steps,
-            visited=state.visited + len(weights),
+def _step(setting: Setting, theta: np.ndarray, quadratic: Quadratic) -> np.ndarray:
+    """Return the step to where a quadratic is least within the bounds."""
+    norms, box = quadratic.norms, setting.box
+    if box.is_everywhere:
+        # a triangle whose columns have parts of their own needs no singular values
+        triangular = quadratic.exact and bool(
+            (abs(quadratic.root.diagonal()) > REGULAR * norms).all()
         )
+        known = quadratic._replace(regular=triangular)
+        return step_within(known, norms, np.ones(len(theta), dtype=bool), np.inf).move
+    from scipy.optimize import lsq_linear
+
+    scales = np.where(norms > 0, norms, 1.0)
+    bounds = (box.low - theta) * scales, (box.high - theta) * scales
+    found = lsq_linear(quadratic.root / scales, -quadratic.offset, bounds, "bvls", tol=1e-15)
+    return np.asarray(found.x / scales)
+
+
+def _stepped(setting: Setting, state: State, new: Summary | None) -> State:
+    """Step to the minimum with new rows: as they look from here, or with a look at all kept."""
     few = state.kept > FEW and state.kept - state.seen <= max(64, state.seen // SHARE)
-    if local is not None and few and state.known is not None:
-        known = _both(state.known, local)
-        whole = known if state.past is None else _both(state.past, known)
-        found, steps = _least(setting, theta, whole.quadratic)
-        step = found - theta
-        whole = whole.moved(step)
-        noise = noise_of(setting, whole, state.mass)
-        away = whole.quadratic.root @ (found - state.anchor)
-        if away @ away <= MOVED**2 * len(found) * noise:
-            return state._replace(
-                theta=found,
-                whole=whole,
-                past=None if state.past is None else state.past.moved(step),
-                known=known.moved(step),
-                steps=state.steps + steps,
-                visited=state.visited + len(weights),
-            )
-    looked = walked(setting, state)
-    if looked is None:
-        raise OutsideError(0)
-    return _folded(setting, looked) if looked.kept >= 2 * setting.kept else looked
+    if few and new is not None:
+        recent = _together(state.recent, new)
+        whole = _together(state.past, recent)
+        step = _step(setting, state.theta, whole.quadratic)
+        found = state._replace(whole=whole, recent=recent).moved(step, setting.box)
+        away = whole.quadratic.root @ (found.theta - state.anchor)
+        noise = noise_of(setting, whole.moved(step), state.mass)
+        if away @ away <= MOVED**2 * len(step) * noise:
+            return found
+    found = walked(setting, state)
+    return _folded(setting, found) if found.kept >= 2 * setting.kept else found
 
 
-def walked(setting: Setting, state: State, near: float = NEAR) -> State | None:
-    """Walk to the minimum, looking at all rows that are kept; None where the start has no loss."""
+def walked(setting: Setting, state: State, near: float = NEAR) -> State:
+    """Walk to the minimum, looking at all rows that are kept.
+
+    Raises
+    ------
+    OutsideError
+        When the start has no finite loss.
+    """
     origin, past = state.theta, state.past
-    assert origin is not None  # the caller has looked
     columns, weights = state.rows_kept()
-    decay = setting.forgetting.weights(len(weights))
-    seen: dict[bytes, Local] = {}
+    fading = setting.fading(len(weights))
+    seen: dict[bytes, Summary] = {}
 
     def evaluate(theta: np.ndarray) -> Point | None:
-        found = _looked_at(setting, theta, columns, weights, decay)
+        found = _looked_at(setting, theta, columns, weights, fading)
         if found is None:
             return None
         seen[theta.tobytes()] = found
-        whole = found if past is None else _both(past.moved(theta - origin), found)
-        return Point(theta, whole.quadratic, whole.quadratic, NOTHING)
+        whole = _together(past.moved(theta - origin), found).quadratic
+        return Point(theta, whole, whole, np.empty(0, dtype=np.intp))
 
     with np.errstate(all="ignore"):
         point = evaluate(origin)
         if point is None:
-            return None
-        iterate, steps = begin(point), 0
-        while steps < STEPS and (
-            distance(setting, point.theta, point.quadratic, state.mass) > near
+            raise OutsideError(0)
+        iterate = begin(point)
+        while (
+            len(seen) < STEPS and distance(setting, point.theta, point.quadratic, state.mass) > near
         ):
             iterate = advance(iterate, evaluate, setting.box)
             if iterate.rests:
                 break
-            point, steps = iterate.point, steps + 1
+            point = iterate.point
     theta = point.theta
-    known = seen[theta.tobytes()]
-    past = None if past is None else past.moved(theta - origin)
+    recent, past = seen[theta.tobytes()], past.moved(theta - origin)
     return state._replace(
         theta=theta,
-        whole=known if past is None else _both(past, known),
+        begun=True,
+        whole=_together(past, recent),
         past=past,
-        known=known,
+        recent=recent,
         window=((columns, weights),),
         seen=state.kept,
         anchor=theta,
-        steps=state.steps + steps,
         visited=state.visited + len(seen) * len(weights),
     )
 
 
 def _folded(setting: Setting, state: State) -> State:
-    """Fold the older rows of those kept into the past; all have just been looked at."""
-    theta, before = state.theta, state.past
-    assert theta is not None  # set by the walk that led here
+    """Fold the older rows of those kept into the past; all have just been looked at.
+
+    With the Hessian of their loss: Gauss and Newton leave out what residuals bend, which where the
+    process changed is no noise, and which tells where estimates go once these rows are not looked
+    at any more.
+    """
+    theta = state.theta
     columns, weights = state.rows_kept()
-    decay, cut = setting.forgetting.weights(len(weights)), len(weights) - int(setting.kept)
-    old, new = (
-        _looked_at(
-            setting, theta, tuple(column[some] for column in columns), weights[some], decay[some]
-        )
-        for some in (slice(0, cut), slice(cut, None))
-    )
+    fading, cut = setting.fading(len(weights)), len(weights) - setting.kept
+    ours, rest = tuple(c[:cut] for c in columns), tuple(c[cut:].copy() for c in columns)
+    old = _looked_at(setting, theta, ours, weights[:cut], fading[:cut])
+    new = _looked_at(setting, theta, rest, weights[cut:], fading[cut:])
     if old is None or new is None:
         raise OutsideError(0)
-    ours = tuple(column[:cut] for column in columns)
-    old = _with_hessian(setting, theta, Chunk(ours, (weights * decay)[:cut]), old)
-    mass, share = state.mass - float(decay[cut:].sum()), float(decay[:cut].sum())
-    fold = theta if state.fold is None else state.fold + share / mass * (theta - state.fold)
-    past = old if before is None else _both(before, old)
-    kept = tuple(column[cut:].copy() for column in columns), weights[cut:].copy()
+    chunk, q = Chunk(ours, (weights * fading)[:cut]), old.quadratic
+    hessian = old.curvature + cut * bending(setting.kernel, chunk, theta)
+    bent = from_sums(q.gradient, hessian, q.loss, q.spread)
+    values = bent.spectrum.values
+    if values[0] * WELL_CONDITIONED > values[-1]:
+        old = old._replace(quadratic=bent)
+    mass, share = state.mass - float(fading[cut:].sum()), float(fading[:cut].sum())
+    past = _together(state.past, old)
     return state._replace(
-        whole=_both(past, new),
+        whole=_together(past, new),
         past=past,
-        known=new,
-        window=(kept,),
-        kept=len(kept[1]),
-        seen=len(kept[1]),
-        fold=fold,
+        recent=new,
+        window=((rest, weights[cut:].copy()),),
+        kept=setting.kept,
+        seen=setting.kept,
+        fold=state.fold + share / mass * (theta - state.fold),
     )
 
 
-def _with_hessian(setting: Setting, theta: np.ndarray, chunk: Chunk, local: Local) -> Local:
-    """Return rows with the Hessian of their loss, where that is a minimum's.
-
-    Gauss and Newton leave out what residuals bend, which where the process changed is no noise, and
-    which tells where estimates go once these rows are not looked at any more.
-    """
-    sums = setting.kernel.sums(theta, chunk)
-    hessian = sums.curvature + chunk.rows * bending(setting.kernel, chunk, theta)
-    found = from_sums(sums.gradient, hessian, sums.loss, local.quadratic.spread)
-    values = found.spectrum.values
-    if values[0] * WELL_CONDITIONED <= values[-1]:
-        found = from_sums(sums.gradient, sums.curvature, sums.loss, local.quadratic.spread)
-    return local._replace(quadratic=found)
-
-
-def curved(
-    setting: Setting, theta: np.ndarray, columns: Columns, weight: np.ndarray, local: Local
-) -> Local:
-    """Return rows with the curvature that their loss has, rather than one that steers.
-
-    A robust loss bends less than the quadratic that lies above it, which takes steps well and would
-    overstate what rows far from the curve say.
-    """
-    if setting.squared:
-        return local
-    sums = setting.kernel.sums(theta, Chunk(columns, weight))
-    spread = local.quadratic.spread
-    return local._replace(quadratic=from_sums(sums.gradient, sums.curvature, sums.loss, spread))
-
-
-def bent(setting: Setting, state: State) -> Local:
-    """Return all rows, those that are kept with the curvature of their loss."""
-    assert state.whole is not None  # the caller has looked
-    if setting.squared or state.known is None or state.theta is None:
-        return state.whole
-    columns, weights = state.rows_kept()
-    weight = weights * setting.forgetting.weights(len(weights))
-    known = curved(setting, state.theta, columns, weight, state.known)
-    return known if state.past is None else _both(state.past, known)
-
-
-def doubt(setting: Setting, state: State) -> float:
+def approximation_error(setting: Setting, state: State) -> float:
     """Return how far the quadratic of the past may lead the estimates astray, in standard errors.
 
     The rows that are kept stand for those of the past: what the quadratic of noiseless rows there,
@@ -481,18 +468,18 @@ def doubt(setting: Setting, state: State) -> float:
     the past has for each.
     """
     theta, fold, whole = state.theta, state.fold, state.whole
-    if fold is None or theta is None or whole is None or setting.quadratic:
+    if setting.quadratic or not state.past.quadratic.spread:
         return 0.0
     columns, weights = state.rows_kept()
-    decay = setting.forgetting.weights(len(weights))
+    fading = setting.fading(len(weights))
     chunk = Chunk(columns, None)
     with np.errstate(all="ignore"):
         there, here = (setting.kernel.rows(point, chunk) for point in (fold, theta))
-        weight = weights * decay * np.maximum(here.bend, 0.0)
+        weight = weights * fading * np.maximum(here.bend, 0.0)
         moved = here.prediction - there.prediction
         linear = there.jacobian.T @ (theta - fold)
         error = here.jacobian @ (weight * moved) - there.jacobian @ (weight * linear)
-    error = MARGIN * error * max(0.0, state.mass / float(decay.sum()) - 1)
+    error = MARGIN * error * max(0.0, state.mass / float(fading.sum()) - 1)
     noise = noise_of(setting, whole, state.mass)
     if not (np.isfinite(error).all() and noise > 0):
         return np.inf if error.any() else 0.0
@@ -502,89 +489,52 @@ def doubt(setting: Setting, state: State) -> float:
 
 def distance(setting: Setting, theta: np.ndarray, quadratic: Quadratic, mass: float) -> float:
     """Return how far a point is from its quadratic's minimum, in standard errors."""
-    free = setting.box.free(theta, quadratic.gradient)
-    if not free.any():
-        return 0.0
-    step = step_within(quadratic, quadratic.norms, free, np.inf)
-    gain = max(0.0, -quadratic.change(step.move))
-    if gain == 0:
-        return 0.0
+    gain = max(0.0, -quadratic.change(_step(setting, theta, quadratic)))
     total = 2 * quadratic.least if setting.squared else quadratic.spread - 2 * gain
     noise = max(total, quadratic.blur) / max(1.0, mass - len(theta))
-    return float(np.sqrt(2 * gain / len(theta) / noise)) if noise > 0 else np.inf
+    return math.sqrt(2 * gain / len(theta) / noise) if noise > 0 else math.inf if gain else 0.0
 
 
-def noise_of(setting: Setting, local: Local, mass: float) -> float:
+def noise_of(setting: Setting, summary: Summary, mass: float) -> float:
     """Return the variance of the gradient for a unit of curvature, twice that of a row of weight 1.
 
     The rows' losses at the minimum, over their number less that of what was fitted to them.
     """
-    q = local.quadratic
-    left = mass - fitted(setting, local)
-    total = 2 * q.least if setting.squared else q.spread
-    return max(total, q.blur) / left if left > 0 else np.inf
+    q = summary.quadratic
+    left = mass - fitted(setting, summary)
+    return max(2 * q.least if setting.squared else q.spread, q.blur) / left if left > 0 else np.inf
 
 
-def fitted(setting: Setting, local: Local) -> float:
+def fitted(setting: Setting, summary: Summary) -> float:
     """Return how many degrees of freedom the estimates take.
 
     With forgetting that is tr(H⁻¹M), M being Σ d²·w·JᵀJ beside H = Σ d·w·JᵀJ.
     """
-    root = local.quadratic.root
-    if setting.robust or setting.forgetting.factor == 1:
+    root = summary.quadratic.root
+    if setting.robust or setting.factor == 1:
         return float(len(root))
-    half = np.linalg.lstsq(root.T, local.middle, rcond=None)[0]
+    half = np.linalg.lstsq(root.T, summary.scores, rcond=None)[0]
     return float(np.trace(np.linalg.lstsq(root, half.T, rcond=None)[0]))
 
 
-def _least(setting: Setting, theta: np.ndarray, quadratic: Quadratic) -> tuple[np.ndarray, int]:
-    """Return where a quadratic is least within the bounds, and how many steps led there."""
-    if not setting.bounded:
-        free = np.ones(len(theta), dtype=bool)
-        return theta + step_within(quadratic, quadratic.norms, free, np.inf).move, 1
-
-    def known(other: np.ndarray) -> Point:
-        there = quadratic.after(other - theta)
-        return Point(other, there, there, NOTHING)
-
-    iterate = begin(known(theta))._replace(radius=np.inf)
-    steps = 0
-    while not iterate.rests and steps < STEPS:
-        iterate, steps = advance(iterate, known, setting.box), steps + 1
-    return iterate.point.theta, steps
-
-
-def _both(*parts: Local) -> Local:
-    """Return what all rows tell, from what some each tell of one point."""
-    if len(parts) == 1:
-        return parts[0]
-    found = joined(part.quadratic for part in parts)
-    sizes = np.sqrt((found.root * found.root).sum(axis=0))
-    margin = bool((np.abs(found.root.diagonal()) > REGULAR * sizes).all())
-    found = found._replace(regular=margin and bool(np.isfinite(sizes).all()))
-    middle = np.sum([part.middle for part in parts], axis=0)
-    return Local(found, middle, sum(part.squares for part in parts))
-
-
 def _looked_at(
-    setting: Setting, theta: np.ndarray, columns: Columns, weights: np.ndarray, decay: np.ndarray
-) -> Local | None:
+    setting: Setting, theta: np.ndarray, columns: Columns, weights: np.ndarray, fading: np.ndarray
+) -> Summary | None:
     """Return what rows tell; None where the loss is not finite."""
     parts = []
     for first in range(0, len(weights), BLOCK):
         some = slice(first, first + BLOCK)
-        chunk = Chunk(tuple(column[some] for column in columns), None)
-        rows = setting.kernel.rows(theta, chunk)
-        part = _of_rows(rows, weights[some], decay[some], setting.robust)
+        rows = setting.kernel.rows(theta, Chunk(tuple(column[some] for column in columns), None))
+        part = _summary(rows, weights[some], fading[some], setting.robust)
         if part is None:
             return None
         parts.append(part)
-    return _both(*parts)
+    return _together(*parts)
 
 
-def _of_rows(rows: Rows, weights: np.ndarray, decay: np.ndarray, robust: bool) -> Local | None:
+def _summary(rows: Rows, weights: np.ndarray, fading: np.ndarray, robust: bool) -> Summary | None:
     """Return what rows that were evaluated tell; None where the loss is not finite."""
-    weight, residual = weights * decay, rows.prediction - rows.target
+    weight, residual = weights * fading, rows.prediction - rows.target
     loss = float(weight @ rows.loss)
     if not (np.isfinite(loss) and np.isfinite(rows.jacobian.sum())):
         return None
@@ -592,5 +542,8 @@ def _of_rows(rows: Rows, weights: np.ndarray, decay: np.ndarray, robust: bool) -
     quadratic = from_rows(rows.jacobian, rows.slope, steering(rows), weight, loss, size=size)
     if not (np.isfinite(quadratic.least) and np.isfinite(quadratic.root).all()):
         return None
-    inner = (weight * rows.slope) ** 2 if robust else 2 * weight * decay
-    return Local(quadratic, (rows.jacobian * inner) @ rows.jacobian.T, float(weight @ residual**2))
+    inner = (weight * rows.slope) ** 2 if robust else 2 * weight * fading
+    curvature, scores = (
+        (rows.jacobian * each) @ rows.jacobian.T for each in (weight * rows.bend, inner)
+    )
+    return Summary(quadratic, curvature, scores, float(weight @ residual**2))
