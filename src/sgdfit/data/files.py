@@ -36,26 +36,12 @@ NO_STAMP = Stamp(0, 0)
 class Origin(NamedTuple):
     """A file, or another source of bytes, that is opened anew for each part that is read.
 
-    Attributes
-    ----------
-    label : str
-        How messages name it.
-    stamp : Stamp
-        From when it was found.
-    look : callable
-        Returns the stamp of now; raises OSError where it is gone.
-    open : callable
-        Returns a `pyarrow.NativeFile` that is read with ordinary reads: pages of a mapped file
-        would count as memory, and end the process if the file became shorter. Of a stream, an
-        object with ``read(size)``.
-    constants : tuple of (str, pyarrow.Scalar)
-        Columns that its folders name, the same for all its rows.
-    local : str
-        Its path, where it is on a disk of this machine.
-    compression : str or None
-        ``gzip``, ``bz2``, ``zstd`` or none.
-    again : bool
-        Whether it can be opened more than once.
+    Messages name it by its label. The stamp is from when it was found; ``look`` returns that of
+    now, and raises OSError where it is gone. ``open`` returns a `pyarrow.NativeFile` that is read
+    with ordinary reads: pages of a mapped file would count as memory, and end the process if the
+    file became shorter. The constants are columns that its folders name, as Arrow scalars;
+    ``local`` is its path, where it is on a disk of this machine. What is not ``again`` is opened
+    once.
     """
 
     label: str
@@ -82,13 +68,11 @@ def on_disk(path: str, label: str) -> Origin:
 
     try:
         return Origin(label, look(), look, open_file, local=path)
-    except FileNotFoundError as error:
-        raise DataError(dangling(path, label) or unreadable(label, error)) from error
     except OSError as error:
-        raise DataError(unreadable(label, error)) from error
+        raise DataError(dangling(path, label) or unreadable(label, error)) from error
 
 
-def origin_of(system: Any, path: str, label: str, stamp: Stamp | None) -> Origin:
+def origin_of(system: Any, path: str, label: str, stamp: Stamp) -> Origin:
     """Return a file of a `pyarrow.fs.FileSystem`, on a disk of this machine or behind a network."""
     from pyarrow import fs
 
@@ -101,7 +85,7 @@ def origin_of(system: Any, path: str, label: str, stamp: Stamp | None) -> Origin
             raise FileNotFoundError(path)
         return _stamp(found)
 
-    return Origin(label, stamp or NO_STAMP, look, lambda: system.open_input_file(path))
+    return Origin(label, stamp, look, lambda: system.open_input_file(path))
 
 
 def in_memory(content: Any, label: str) -> Origin:
@@ -149,10 +133,7 @@ def opened(origin: Origin) -> Any:
 def unchanged(origin: Origin) -> Iterator[None]:
     """Refuse a file that has changed since it was found, before and after it is read.
 
-    Raises
-    ------
-    DataError
-        When it was changed or removed, also where that was the reason for another error.
+    A change is named also where it was the reason for another error.
     """
     _compare(origin)
     try:
@@ -199,17 +180,7 @@ def unpacking(source: Any, compression: str) -> Any:
 
 
 class Selection(NamedTuple):
-    """Files that are one table.
-
-    Attributes
-    ----------
-    label : str
-        How messages name them all.
-    origins : tuple of Origin
-        In the order of their rows.
-    exact : bool
-        Whether each was named, rather than found.
-    """
+    """Files that are one table, in the order of their rows; exact if each was named, not found."""
 
     label: str
     origins: tuple[Origin, ...]
@@ -237,11 +208,6 @@ def select(data: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> S
     Files in folders and of patterns are sorted by name, numbers in names by their size. Names
     that begin with ``_`` or ``.`` are left out. Folders called ``name=value`` give their files a
     column, as Hive has it.
-
-    Raises
-    ------
-    DataError
-        When there are none, or they may not be looked at.
     """
     if not isinstance(data, str | os.PathLike):
         return _several(data)
@@ -289,8 +255,6 @@ def short_names(paths: Sequence[str]) -> list[str]:
     --------
     >>> short_names(["/data/a/1.csv", "/data/a/2.csv"])
     ['1.csv', '2.csv']
-    >>> [name.replace(os.sep, "/") for name in short_names(["/data/a/1.csv", "/data/b/1.csv"])]
-    ['a/1.csv', 'b/1.csv']
     """
     names = [os.path.basename(path) for path in paths]
     if len(set(names)) == len(set(paths)):

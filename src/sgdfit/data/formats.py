@@ -1,12 +1,7 @@
 """The formats of files: their endings and first bytes, and how those that hold columns are read.
 
-==============  ====================================================
-a file of       is read
-==============  ====================================================
-Parquet         a row group at a time, decoded in batches of 8 MB
-Feather, Arrow  a run of record batches at a time
-ORC             a stripe at a time
-==============  ====================================================
+Parquet is read by row group, decoded in batches of 8 MB; Arrow by runs of record batches; ORC by
+stripe.
 """
 
 from __future__ import annotations
@@ -74,13 +69,7 @@ def batches_of(batch: Any, names: Sequence[str]) -> Iterator[Any]:
 
 
 def open_parquet(origin: Origin) -> ColumnarFile:
-    """Read what a Parquet file says of itself; its row groups are read one by one.
-
-    Raises
-    ------
-    DataError
-        When it is damaged or no Parquet file.
-    """
+    """Read what a Parquet file says of itself; its row groups are read one by one."""
     with reading(origin.label, "Parquet"):
         metadata, schema, _ = _metadata(origin)
         counts = [metadata.row_group(k).num_rows for k in range(metadata.num_row_groups)]
@@ -167,13 +156,7 @@ def _range(statistics: Any, kind: Any, rows: int) -> ColumnStatistics:
 
 
 def open_orc(origin: Origin) -> ColumnarFile:
-    """Read what an ORC file says of itself; all of its stripes are one row group.
-
-    Raises
-    ------
-    DataError
-        When it is damaged or no ORC file.
-    """
+    """Read what an ORC file says of itself; all of its stripes are one row group."""
     import pyarrow.orc as orc
 
     with opened(origin) as source, reading(origin.label, "ORC"):
@@ -191,13 +174,7 @@ def open_orc(origin: Origin) -> ColumnarFile:
 
 
 def open_arrow(origin: Origin) -> ColumnarFile:
-    """Read what an Arrow file or stream says of itself; runs of its record batches are row groups.
-
-    Raises
-    ------
-    DataError
-        When it is damaged, none of these, or of Feather's first version.
-    """
+    """Read what an Arrow file or stream says of itself; runs of record batches are row groups."""
     import pyarrow as pa
 
     with opened(origin) as source, reading(origin.label, "Feather or Arrow"):
@@ -351,19 +328,7 @@ def format_table() -> str:
 
 
 def format_of(name: str) -> tuple[str | None, Format]:
-    """Return the compression and the format that the ending of ``name`` stands for.
-
-    Raises
-    ------
-    DataError
-        When it stands for none; the message lists those that do.
-
-    Examples
-    --------
-    >>> compression, kind = format_of("runs/dose.CSV.gz")
-    >>> compression, kind.name
-    ('gzip', 'delimited text')
-    """
+    """Return the compression and the format that the ending of ``name`` stands for."""
     path = Path(name.lower())
     compression = COMPRESSIONS.get(path.suffix)
     ending = Path(path.stem).suffix if compression else path.suffix

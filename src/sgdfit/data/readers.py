@@ -93,13 +93,7 @@ def open_files(
     data: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     condition: Condition | None = None,
 ) -> Table:
-    """Open a path, a pattern, a folder, an address, or a list of them; ``-`` is standard input.
-
-    Raises
-    ------
-    DataError
-        When there is no such file, it may not be read, or its format is not supported.
-    """
+    """Open a path, a pattern, a folder, an address, or a list of them; ``-`` is standard input."""
     if isinstance(data, str | os.PathLike) and not is_many(text := os.fspath(data)):
         stream: Any = sys.stdin if text == "-" else _pipe(text)
         if stream is not None:
@@ -109,15 +103,7 @@ def open_files(
 
 
 def open_selection(selection: Selection, condition: Condition | None = None) -> Table:
-    """Open files of one format as one table.
-
-    Files of a folder whose ending is none of a supported format do not count.
-
-    Raises
-    ------
-    DataError
-        When they are of several formats, none is supported, or one cannot be read.
-    """
+    """Open files of one format as one table; what else a folder holds does not count."""
     chosen = _formats(selection)
     first, kind = chosen[0]
     for origin, other in chosen:
@@ -191,11 +177,6 @@ def open_stream(data: Any, label: str) -> Table:
 
     What is short is read to its end. What is longer is read once and in blocks, if it is text or
     Arrow's stream format; other formats have their contents at their end, and are read whole.
-
-    Raises
-    ------
-    DataError
-        When it is empty, damaged, or of no format that can be read.
     """
     stream = peeked(data, label)
     head = stream.peek(SMALL + 1)
@@ -259,36 +240,28 @@ def _is_table(item: object) -> bool:
     return not plain and any(kind.recognises(item) for kind in KINDS)
 
 
-def _texts(names: Sequence[object], advice: str) -> tuple[str, ...]:
+def _table(
+    names: Sequence[object], fetch: Callable[[Sequence[int]], Sequence[object]], advice: str = ""
+) -> Table:
+    if not names:
+        raise DataError(f"{LABEL} has no columns; give at least one, as in {{'x': x, 'y': y}}")
     for name in names:
         if not isinstance(name, str):
             raise DataError(f"{LABEL} has a column named {shown(name)}, which is no text; {advice}")
-    return clean_names(str(name) for name in names)
+    return Table(clean_names(map(str, names)), LABEL, fetch)
 
 
-def _table(names: tuple[str, ...], fetch: Callable[[Sequence[int]], Sequence[object]]) -> Table:
-    if not names:
-        raise DataError(f"{LABEL} has no columns; give at least one, as in {{'x': x, 'y': y}}")
-    return Table(names, LABEL, fetch)
-
-
-def _open_mapping(data: Any) -> Table:
-    keys = list(data)
-    names = _texts(keys, "name columns by text, as in {'x': x, 'y': y}")
-    return _table(names, lambda positions: [data[keys[place]] for place in positions])
-
-
-def _open_structured(data: Any) -> Table:
-    fields = data.dtype.names
-    return _table(
-        clean_names(fields), lambda positions: [data[fields[place]] for place in positions]
-    )
+def _open_mapping(data: Any, keys: Sequence[object] = ()) -> Table:
+    keys = keys or list(data)
+    advice = "name columns by text, as in {'x': x, 'y': y}"
+    return _table(keys, lambda positions: [data[keys[place]] for place in positions], advice)
 
 
 def _open_pandas(data: Any) -> Table:
     frame = data if hasattr(data, "columns") else data.to_frame(data.name or "c1")
-    names = _texts(list(frame.columns), "set frame.columns = ['x', 'y', …] first")
-    return _table(names, lambda positions: [frame.iloc[:, place] for place in positions])
+    advice = "set frame.columns = ['x', 'y', …] first"
+    columns = list(frame.columns)
+    return _table(columns, lambda places: [frame.iloc[:, place] for place in places], advice)
 
 
 def _open_polars(data: Any) -> Table:
@@ -300,7 +273,7 @@ def _open_polars(data: Any) -> Table:
         chosen = chosen.collect() if hasattr(chosen, "collect") else chosen
         return list(chosen.get_columns())
 
-    table = _table(clean_names(names), fetch)
+    table = _table(names, fetch)
     if not hasattr(frame, "collect_batches"):
         return table
     return replace(table, dataset=lazy_scan(frame, names, LABEL))
@@ -316,8 +289,7 @@ def _open_arrow(data: Any) -> Table:
             f"{LABEL} of type {type(data).__name__!r} is no table of named columns; write"
             " {'x': x, 'y': y}"
         ) from error
-    names = clean_names(table.column_names)
-    return _table(names, lambda positions: [table.column(place) for place in positions])
+    return _table(table.column_names, lambda places: [table.column(place) for place in places])
 
 
 def _open_dataset(data: Any, condition: Condition | None = None) -> Table:
@@ -343,10 +315,6 @@ def _belongs(package: str, *names: str) -> Callable[[object], bool]:
 def _is_files(data: object) -> bool:
     several = data if isinstance(data, list | tuple) and data else [data]
     return all(isinstance(path, str | os.PathLike) for path in several)
-
-
-def _is_structured(data: object) -> bool:
-    return isinstance(data, np.ndarray) and data.dtype.names is not None
 
 
 def _is_file(data: object) -> bool:
@@ -393,7 +361,11 @@ KINDS = (
     ),
     Kind("", lambda data: isinstance(data, Table), lambda table: table),
     Kind("open file", _is_file, lambda data: open_stream(data, LABEL)),
-    Kind("NumPy structured array", _is_structured, _open_structured),
+    Kind(
+        "NumPy structured array",
+        lambda data: isinstance(data, np.ndarray) and data.dtype.names is not None,
+        lambda data: _open_mapping(data, data.dtype.names),
+    ),
     Kind("pandas DataFrame or Series", _belongs("pandas", "DataFrame", "Series"), _open_pandas),
     Kind(
         "Polars DataFrame, LazyFrame or Series",

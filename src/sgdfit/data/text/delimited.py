@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -42,12 +41,11 @@ LOOKS = (
     (b"\xff\xfe", "UTF-16; save it again as UTF-8"),
     (b"\xfe\xff", "UTF-16; save it again as UTF-8"),
 )
+WORDS = re.compile(WORD.pattern.encode())
 CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
-TAB, NEWLINE, RETURN, BLANK, QUOTE = b'\t\n\r "'
+NEWLINE, RETURN, QUOTE = b'\n\r"'
 # A row that is longer has a quote that is never closed.
 LONGEST_ROW = 1 << 26
-# So few values are converted sooner by Python than by Arrow.
-FEW = 64
 DROPPED = (
     "correct that line, or pass missing='drop' (--missing drop on the command line) to leave such"
     " lines out"
@@ -151,32 +149,15 @@ def parsed(
 
 
 def _plain_rows(text: bytes, dialect: Dialect) -> tuple[bytes, str]:
-    """Return what Arrow can read: no comments, and one blank for each run of them."""
+    """Return what Arrow can read: no comments, and no runs of blanks."""
     text = without_comments(text)
     # Arrow would take a line of blanks for a row, where there is one column.
     if dialect.separator != " " and (len(dialect.names) > 1 or b" " not in text):
         return text, dialect.separator
-    if dialect.separator != " " or b'"' not in text:
-        return _single_blanks(text), dialect.separator
-    words = re.compile(WORD.pattern.encode())
-    return b"\n".join(b"\t".join(words.findall(line)) for line in text.splitlines()), "\t"
-
-
-def _single_blanks(text: bytes) -> bytes:
-    """Leave one blank of each run, and none at the ends of lines.
-
-    NumPy lets other threads go on meanwhile, which neither `re` nor ``bytes.replace`` does.
-    """
-    codes = np.frombuffer(text, np.uint8)
-    blank = (codes == BLANK) | (codes == TAB)
-    if not blank.any():
-        return text
-    following = np.append(blank[1:], True)
-    codes = np.where(blank, BLANK, codes).astype(np.uint8)[~(blank & following)]
-    begins = np.append(True, codes[:-1] == NEWLINE)
-    ends = np.append(codes[1:] == NEWLINE, True)
-    text = codes[~((codes == BLANK) & (begins | ends))].tobytes()
-    return text.replace(b" \r\n", b"\r\n")
+    if dialect.separator != " ":
+        return b"\n".join(line.strip() for line in text.split(b"\n")), dialect.separator
+    words = WORDS.findall if b'"' in text else bytes.split
+    return b"\n".join(b"\t".join(words(line)) for line in text.split(b"\n")), "\t"
 
 
 def wrong_row(text: bytes, dialect: Dialect, label: str, error: Exception) -> DataError:
@@ -361,7 +342,7 @@ def _first_unlike(column: Any, kind: Any) -> tuple[int, str]:
 
 @dataclass(frozen=True)
 class Lines:
-    """Rows of text that came together, with their columns as text."""
+    """Rows of text that came together, read leniently where what is no number is missing."""
 
     columns: Any
     text: bytes
@@ -384,27 +365,29 @@ class Lines:
         )
 
     def _converted(self, column: Any) -> Any:
+        """Leave out what is no number or date, where the rows are read leniently."""
         import pyarrow as pa
 
-        texts = column.to_pylist()
-        if len(texts) <= FEW and self.dialect.decimal == ".":
-            # Arrow knows more spellings, and the words for those that are none.
-            with contextlib.suppress(ValueError):
-                if not any("_" in text for text in texts if text):
-                    return np.array([math.nan if text is None else float(text) for text in texts])
-        if self.lenient:
-            column = pa.array([t if t and self._is_value(t) else None for t in texts], pa.string())
-        if texts and DATE.fullmatch((texts[0] or "").strip()):
+        if not self.lenient or column.type not in (pa.string(), pa.binary()):
+            return column
+        texts = [_decoded(text).strip() for text in column.to_pylist()]
+        values = [text if self._is_value(text) else None for text in texts]
+        column = pa.array(values, pa.string())
+        if any(value and DATE.fullmatch(value) for value in values):
             with contextlib.suppress(pa.ArrowInvalid):
                 return column.cast(pa.timestamp("us"))
         return column
 
     def _is_value(self, text: str) -> bool:
-        text, decimal = text.strip(), self.dialect.decimal
+        decimal = self.dialect.decimal
         if decimal == "," and "." in text and "-" not in text[1:]:
             return False
         number = POINT_NUMBER.fullmatch(text) or DATE.fullmatch(text)
         return bool(number or (decimal == "," and COMMA_NUMBER.fullmatch(text)))
+
+
+def _decoded(text: str | bytes | None) -> str:
+    return text.decode(errors="replace") if isinstance(text, bytes) else text or ""
 
 
 def arriving_lines(read: Callable[[], bytes], label: str, lenient: bool = False) -> Iterator[Lines]:
@@ -454,13 +437,11 @@ def _arrived(text: bytes, dialect: Dialect, label: str, lenient: bool) -> Iterat
     import pyarrow as pa
 
     places, trouble = range(len(dialect.names)), None
-    types = dict.fromkeys(places, pa.string())
     try:
-        columns = parsed(text, dialect, places, types)
+        columns = parsed(text, dialect, places)
     except pa.ArrowInvalid as error:
         kept: list[bytes] = []
         for number, line in enumerate(text.splitlines(keepends=True), dialect.first_line):
-            line = line.decode(errors="replace").encode()
             fields = next((f for _, f in rows(line, dialect)), dialect.names)
             if len(fields) != len(places) and not lenient:
                 trouble = _wrong_fields(number, fields, dialect, label, DROPPED)
@@ -469,7 +450,7 @@ def _arrived(text: bytes, dialect: Dialect, label: str, lenient: bool) -> Iterat
             kept.append(line if len(fields) == len(places) else without)
         text = b"".join(kept)
         try:
-            columns = parsed(text, dialect, places, types) if text.strip() else ()
+            columns = parsed(text, dialect, places) if text.strip() else ()
         except pa.ArrowInvalid:
             raise wrong_row(text, dialect, label, error) from error
     if len(columns):
