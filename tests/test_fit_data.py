@@ -153,3 +153,14 @@ def test_data_are_left_as_they_are():
 
 def test_a_file_is_named_in_the_result(tmp_path):
     assert "data.csv" in sgdfit.fit(FORMULA, csv(tmp_path), **OPTIONS).data_label
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("formula", ["y = a*x + b", "y = where(x > 2, a, b*x)", "y = a/x"])
+@pytest.mark.parametrize("options", [{}, {"optimizer": "sgd", "steps": 1}, {"kernel": "numpy"}])
+def test_what_is_not_finite_among_many_rows_is_found_by_the_first_pass(formula, options, bad):
+    x = np.linspace(1, 3, 200_000)
+    y = 2 * x
+    x[150_000] = bad
+    with pytest.raises(DataError, match=r"1 of 200000 rows .* column 'x' row 150001 is"):
+        sgdfit.fit(formula, {"x": x, "y": y}, **options)

@@ -14,8 +14,8 @@ from sgdfit.checkpoint.checkpoint import Checkpoint, read
 from sgdfit.cli.terminal import stop_on_signal
 from sgdfit.errors import CheckpointError
 from sgdfit.fitting import callbacks
+from sgdfit.fitting.dataset import Reduction
 from sgdfit.fitting.gauss_newton import Surface
-from sgdfit.fitting.reduce import Passing
 from sgdfit.report.layouts import as_text
 from sgdfit.result.saving import from_dict
 
@@ -43,14 +43,14 @@ def data(tmp_path_factory):
 def passes(monkeypatch):
     """Return the kinds of pass so far; callbacks hear of every chunk of rows."""
     kinds = []
-    go = Passing.go
+    go = Reduction.go
 
     def going(self):
-        if self.everything.rows == ROWS:
+        if self.population.rows == ROWS:
             kinds.append("scores" if self.scores else "sums")
         return go(self)
 
-    monkeypatch.setattr(Passing, "go", going)
+    monkeypatch.setattr(Reduction, "go", going)
     monkeypatch.setattr(callbacks, "SECONDS_A_LOOK", 0.0)
     return kinds
 

@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from sgdfit.fitting.reduce import look_at, look_through, read_back, written
+from sgdfit.fitting.reduce import look, stats_of
 from sgdfit.kernel.kernel import PANEL, Chunk
 from sgdfit.kernel.summation import looked_through
 from sgdfit.model.model import build
@@ -106,11 +106,11 @@ def test_compiled_looks_tell_what_numpy_tells(formula, weighted):
     model, rows = build(formula, ["x", "y"]), 2 * PANEL + 700
     columns = RNG.uniform(1, 2, rows).astype(np.float32), RNG.uniform(1, 2, rows)
     chunk = Chunk(columns, RNG.uniform(0.5, 2, rows) if weighted else None)
-    plain, looks = (look_through(model, chunk, 0.5, compiled=c) for c in (False, True))
+    plain, looks = (look(model, chunk, 0.5, compiled=c) for c in (False, True))
     assert looks.shape == plain.shape == (3, 2 * 2 + 4)
     np.testing.assert_array_equal(looks[:, :5], plain[:, :5])
     np.testing.assert_allclose(looks[:, 5:], plain[:, 5:], rtol=1e-12)
-    whole, seen = look_at(model, chunk, 0.5), read_back(looks)
+    whole, seen = stats_of(look(model, chunk, 0.5)), stats_of(looks)
     np.testing.assert_array_equal(seen.low, whole.low)
     np.testing.assert_array_equal(seen.high, whole.high)
     assert seen[2:] == pytest.approx(whole[2:], rel=1e-12)
@@ -119,13 +119,10 @@ def test_compiled_looks_tell_what_numpy_tells(formula, weighted):
 def test_looks_are_the_same_bits_however_rows_are_cut_and_ordered():
     model, rows = build("y = a*x + b", ["x", "y"]), 3 * PANEL + 5
     chunk = Chunk((RNG.uniform(1, 2, rows), RNG.uniform(1, 2, rows)), None)
-    whole = look_through(model, chunk, 0.5, compiled=True)
-    parts = [
-        look_through(model, chunk.part(k, k + 2 * PANEL), 0.5, compiled=True)
-        for k in (0, 2 * PANEL)
-    ]
+    whole = look(model, chunk, 0.5, compiled=True)
+    parts = [look(model, chunk.part(k, k + 2 * PANEL), 0.5, compiled=True) for k in (0, 2 * PANEL)]
     np.testing.assert_array_equal(np.concatenate(parts), whole)
-    for one, other in zip(read_back(whole), read_back(whole[::-1]), strict=True):
+    for one, other in zip(stats_of(whole), stats_of(whole[::-1]), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
@@ -134,8 +131,8 @@ def test_surveys_of_parts_are_that_of_the_whole(lengths):
     model, rows = build("y = a*x + b", ["x", "y"]), sum(lengths)
     chunk = Chunk((RNG.uniform(1, 2, rows), RNG.uniform(1, 2, rows)), None)
     ends = np.cumsum(lengths)
-    parts = [look_at(model, chunk.part(e - n, e), 0.5) for e, n in zip(ends, lengths, strict=True)]
-    together, whole = read_back(written(parts)), look_at(model, chunk, 0.5)
+    parts = [look(model, chunk.part(e - n, e), 0.5) for e, n in zip(ends, lengths, strict=True)]
+    together, whole = stats_of(np.concatenate(parts)), stats_of(look(model, chunk, 0.5))
     np.testing.assert_array_equal(together.low, whole.low)
     assert together[2:] == pytest.approx(whole[2:], rel=1e-12)
-    assert read_back(written(reversed(parts)))[2:] == together[2:]
+    assert stats_of(np.concatenate(parts[::-1]))[2:] == together[2:]

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from sgdfit.checkpoint.checkpoint import open_checkpoint
-from sgdfit.fitting import reduce
-from sgdfit.fitting.dataset import Population
-from sgdfit.fitting.reduce import PanelJoiner, Part, in_order, split_at_panels
+from sgdfit.fitting import dataset
+from sgdfit.fitting.dataset import Population, Reduction
+from sgdfit.fitting.reduce import Part, in_order, split_at_panels
 from sgdfit.kernel.kernel import PANEL, Chunk, make
 from sgdfit.model.model import build
 from sgdfit.optimizers import sgd
@@ -54,34 +54,6 @@ def parts_of(chunk, lengths, first=0, block=40_000):
             yield Part(begin, lambda cuts=cuts: iter([chunk.part(0, 0), *cuts]))
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("first", [0, PANEL, 2 * PANEL])
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_parts_and_their_edges_make_the_panels_of_all_rows(layout, first, weighted):
-    lengths = LAYOUTS[layout]
-    rows = sum(lengths)
-    chunk = Chunk((np.arange(float(rows)),), np.arange(float(rows)) + 0.5 if weighted else None)
-    edges, found, at = PanelJoiner(weighted=weighted), [], first
-    for part in parts_of(chunk, lengths, first):
-        whole = []
-        rest = split_at_panels(part, lambda begin, added, whole=whole: whole.append((begin, added)))
-        for panel in edges.push(rest.head):
-            found.append((at, panel))
-            at += panel.rows
-        found += whole
-        at += sum(added.rows for _, added in whole)
-        assert edges.push(rest.tail) == []
-    found += [(at, panel) for panel in edges.rest()]
-    assert [begin for begin, _ in found] == [int(added.columns[0][0]) for _, added in found]
-    assert all(added.rows % PANEL == 0 for _, added in found[:-1])
-    joined = np.concatenate([np.empty(0), *(added.columns[0] for _, added in found)])
-    np.testing.assert_array_equal(joined, np.arange(first, rows))
-    for _, added in found:
-        assert (added.weights is not None) == weighted
-        if weighted:
-            np.testing.assert_array_equal(added.weights, added.columns[0] + 0.5)
-
-
 def test_what_is_left_of_a_part_does_not_hold_what_was_read_with_it():
     chunk = columns_of(3 * PANEL, True)
     rest = split_at_panels(Part(10, lambda: iter([chunk])), lambda first, added: None)
@@ -112,7 +84,7 @@ def bits(sums):
 @pytest.fixture
 def few(monkeypatch):
     """Let few rows be shared by threads, and few single rows be taken along."""
-    monkeypatch.setattr(reduce, "WORTH_THREADS", 0)
+    monkeypatch.setattr(dataset, "WORTH_THREADS", 0)
     monkeypatch.setattr("sgdfit.fitting.sampling.MANY", 0)
     monkeypatch.setattr("sgdfit.fitting.sampling.SCATTERED", 1000)
 
@@ -185,15 +157,15 @@ def test_a_pass_goes_on_wherever_it_was_interrupted(layout, threads, by_parts, f
 @pytest.mark.parametrize("at", [1, 2, 4])
 def test_an_error_that_is_kept_keeps_no_thread(threads, by_parts, at, few, monkeypatch):
     chunk, calls, lock = columns_of(5 * PANEL, False), itertools.count(1), threading.Lock()
-    closed, add = [], reduce.Passing._add
+    closed, add = [], Reduction._add
 
-    def failing(self, placed):
+    def failing(self, first, chunk):
         with lock:
             if next(calls) == at:
                 raise ValueError("no more")
-        return add(self, placed)
+        return add(self, first, chunk)
 
-    monkeypatch.setattr(reduce.Passing, "_add", failing)
+    monkeypatch.setattr(Reduction, "_add", failing)
 
     def chunks(first):
         try:
@@ -215,7 +187,8 @@ def test_an_error_that_is_kept_keeps_no_thread(threads, by_parts, at, few, monke
         with pytest.raises(ValueError, match="no more") as kept:
             everything.sums(KERNEL, THETA)
         assert kept.value is not None
-        assert (by_parts and threads > 1) or closed == [True]
+        # The first row is added up before anything is read.
+        assert (by_parts and threads > 1) or closed == [True] * (at > 1)
         assert not [t for t in threading.enumerate() if t.name.startswith("sgdfit")]
     finally:
         gc.enable()

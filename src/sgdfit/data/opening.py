@@ -70,11 +70,13 @@ def open_rows(
     budget: int,
     threads: int = 1,
     announce: Callable[[str], object] | None = None,
+    checked: bool = True,
 ) -> Columns | ChunkedRows:
     """Load the columns ``names`` where they fit into ``budget`` bytes; else return a `ChunkedRows`.
 
     Where it is not known how many rows there are, they are read once: sources that can be read
-    only once, or slowly, into memory and beyond that onto a disk; others to count them.
+    only once, or slowly, into memory and beyond that onto a disk; others to count them. Of
+    ``checked`` see `Table.load`.
 
     Raises
     ------
@@ -91,7 +93,7 @@ def open_rows(
     check_policy(missing)
     dataset = table.dataset
     if dataset is None:
-        return table.load(names, missing=missing)
+        return table.load(names, missing=missing, checked=checked)
     table.check(names)
     wanted = tuple(dict.fromkeys(clean_names(names)))
     from sgdfit.data.spill import spilled
@@ -104,7 +106,7 @@ def open_rows(
         counts = RowCounts(tuple(group.rows or 0 for group in dataset.row_groups), 0, rows)
         return ChunkedRows(dataset, wanted, counts, missing, threads, budget)
     if rows is not None and fits and dataset is table.dataset:
-        return table.load(names, missing=missing)
+        return table.load(names, missing=missing, checked=checked)
     held: list[tuple[Array, ...]] | None = []
     room = budget if fits else 0
 

@@ -6,6 +6,7 @@ import math
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,8 @@ from sgdfit.errors import DataError, UsageError, did_you_mean, listed
 
 # Three float64 columns of this many rows take 1.5 MB, which stays in a second-level cache.
 CHUNK_ROWS = 65_536
+# So few are looked through for what is not finite before anything else is done with them.
+FEW_ROWS = 1 << 17
 FLOATS = (np.dtype(np.float64), np.dtype(np.float32))
 
 
@@ -32,6 +35,8 @@ class Columns:
         Rows that ``missing="drop"`` left out.
     keep : bool[rows + dropped], optional
         Which rows of the data these are, where some were left out and it is known.
+    check : function, optional
+        Raises where a number is not finite, which nobody has looked for yet.
 
     Raises
     ------
@@ -51,6 +56,7 @@ class Columns:
     label: str
     dropped: int = 0
     keep: np.ndarray[Any, Any] | None = None
+    check: Callable[[], object] | None = None
 
     def __post_init__(self) -> None:
         rows = self.rows
@@ -382,11 +388,14 @@ class Table:
     dataset: Dataset | None = field(default=None, repr=False)
     where: str = ""
 
-    def load(self, names: Sequence[str], *, missing: str = "error") -> Columns:
+    def load(
+        self, names: Sequence[str], *, missing: str = "error", checked: bool = True
+    ) -> Columns:
         """Read the columns ``names``, and no others, as floating-point numbers.
 
         Columns that are float64 or float32 already are not copied. All arrays are read-only
-        views, whatever they came from, so that compiled code sees one type.
+        views, whatever they came from, so that compiled code sees one type. Unless ``checked``,
+        many rows are not looked through for what is not finite: sums tell, at no cost.
 
         Raises
         ------
@@ -410,7 +419,11 @@ class Table:
             for name, value in zip(wanted, raw, strict=True)
         }
         columns = self._level(arrays)
-        return settle(columns, self.label, missing, self.line)
+        check = partial(settle, columns, self.label, missing, self.line)
+        rows = len(next(iter(columns.values()), ()))
+        if checked or missing != "error" or rows <= FEW_ROWS:
+            return check()
+        return Columns(columns, self.label, check=check)
 
     def arrow(self, positions: Sequence[int]) -> Any:
         """Return columns as an Arrow table, text as text.

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import itertools
-from collections.abc import Callable, Generator, Iterator
-from functools import cached_property
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from sgdfit.checkpoint.checkpoint import Checkpoint
 from sgdfit.data.opening import without_weightless
-from sgdfit.data.rows import Aligner, ChunkedRows
+from sgdfit.data.rows import Aligner, ChunkedRows, release_unused
 from sgdfit.data.table import Columns, RowGroup
 from sgdfit.fitting.options import Resources
 from sgdfit.fitting.reduce import (
     ColumnStats,
     Part,
     Pass,
-    Passing,
-    look_at,
-    read_back,
-    record_name,
+    Remainder,
+    in_order,
+    look,
     response_of,
-    slices,
-    written,
+    split_at_panels,
+    stats_of,
 )
 from sgdfit.fitting.sampling import FEW, reserved, sample, scattered
 from sgdfit.fitting.weights import (
@@ -35,16 +37,23 @@ from sgdfit.fitting.weights import (
     scale_of,
     weigher,
 )
-from sgdfit.kernel.kernel import PANEL, Chunk, Kernel, Sums, chunk_of
+from sgdfit.kernel.kernel import PANEL, Chunk, Kernel, Sums, chunk_of, combined
 from sgdfit.model.loss import SQUARED
 from sgdfit.model.model import Model
 
+Array = np.ndarray[Any, Any]
+Arrays = tuple[Array, ...]
+
+# Fewer rows are added up without other threads.
+WORTH_THREADS = 1 << 18
 # Rows that one thread adds up before it hands over: so many that handing over costs nothing.
 TASK_ROWS = 1 << 20
+# Rows that are looked at a second time before the next ones are: 4 MB of two columns.
+LOOKED_AT = 4 * PANEL
 # Rows that textbook descent holds and shuffles at a time.
 LEAST_ROWS, BUFFER_ROWS, MOST_BUFFERED = 1 << 16, 1 << 20, 1 << 25
 # Rows that tell the size of numbers.
-GLANCED = 1 << 14
+PREVIEWED = 1 << 14
 # Sums that are remembered.
 REMEMBERED = 8
 
@@ -72,6 +81,8 @@ class Population:
         The most bytes of rows that textbook descent may hold and shuffle at a time.
     parts : function of a row, optional
         Yields what ``chunks`` does, in parts that threads may read at once.
+    check : function, optional
+        Raises where a number is not finite, which nobody has looked for yet.
     """
 
     def __init__(
@@ -85,11 +96,13 @@ class Population:
         journal: Checkpoint,
         mixed: Callable[[list[int]], Iterator[Chunk]] | None = None,
         buffer: int = MOST_BUFFERED,
-        parts: Callable[[int], Generator[Part, None, None]] | None = None,
+        parts: Callable[[int], Iterator[Part]] | None = None,
+        check: Callable[[], object] | None = None,
     ) -> None:
         self.model, self.rows, self.some, self.whole = model, rows, some, whole
-        self.threads, self.journal, self.parts = threads, journal, parts
-        self._chunks, self._mixed, self._buffer = chunks, mixed, buffer
+        self.threads = threads if rows > WORTH_THREADS else 1
+        self.journal, self.check = journal, check
+        self._chunks, self._mixed, self._buffer, self._parts = chunks, mixed, buffer, parts
         self._survey: ColumnStats | None = None
         self._scattered: Chunk | None = None
         # Rows that passes have seen, each as often as they did.
@@ -102,20 +115,25 @@ class Population:
         """Whether rows have weights."""
         return self.some.weights is not None
 
-    def chunks(self, first: int = 0) -> Iterator[Chunk]:
-        """Yield all rows from ``first`` on, a multiple of a panel's length."""
-        for chunk in self._chunks(first):
+    def chunks(self) -> Iterator[Chunk]:
+        """Yield all rows in order."""
+        for chunk in self._chunks(0):
             self.visited += chunk.rows
             yield chunk
+
+    def parts(self, first: int) -> Generator[Part, None, None]:
+        """Yield all rows from ``first`` on, a multiple of a panel's length."""
+        if self._parts is not None and self.threads > 1:
+            yield from self._parts(first)
+            return
+        for chunk in self._chunks(first):
+            yield Part(first, partial(iter, [chunk]))
+            first += chunk.rows
 
     def buffers(self, size: int, seed: list[int] | None) -> Iterator[Chunk]:
         """Yield all rows, in as many at a time as memory allows: a multiple of ``size``, but last.
 
-        Parameters
-        ----------
-        size : int
-        seed : list of int or None
-            Of the order in which they come; None: as they stand.
+        They come in the order of ``seed``; None: as they stand.
         """
         if self.whole is not None:
             yield self.whole
@@ -163,20 +181,24 @@ class Population:
     def survey(self) -> ColumnStats:
         """What a look at all rows tells; that of the first pass, if there was one."""
         if self._survey is None:
-            self._survey = read_back(written(self._looks()))
+            looks = [look(self.model, chunk, self.about) for chunk in self._chunks(0)]
+            self._looked(np.concatenate(looks))
+        assert self._survey is not None  # it has been looked
         return self._survey
 
-    def _looks(self) -> Iterator[ColumnStats]:
-        for chunk in self._chunks(0):
-            for part in slices(chunk):
-                yield look_at(self.model, part, self.about)
+    def _looked(self, looks: np.ndarray) -> None:
+        """Remember what looks at all rows tell; extremes show any number that is not finite."""
+        seen = stats_of(looks)
+        if self.check is not None and not np.isfinite([seen.low, seen.high]).all():
+            self.check()
+        self._survey = seen
 
     @property
     def glance(self) -> ColumnStats:
         """What is known without a pass: of many rows what some random ones tell."""
         if self._survey is not None or self.some.rows == self.rows:
             return self.survey
-        return look_at(self.model, sample(self.some, GLANCED, 0))
+        return stats_of(look(self.model, sample(self.some, PREVIEWED, 0), self.about))
 
     @cached_property
     def places(self) -> np.ndarray:
@@ -193,19 +215,20 @@ class Population:
 
         They are the same to the last bit whatever the number of threads and the chunks.
         """
-        return self._known(kernel, theta, scores=False)
+        return self._summed(kernel, theta, scores=False)
 
     def scores(self, kernel: Kernel, theta: np.ndarray) -> np.ndarray:
         """Return Σ w² (∂loss/∂prediction)² J Jᵀ over all rows, float64[p, p]."""
-        return self._known(kernel, theta, scores=True).curvature
+        return self._summed(kernel, theta, scores=True).curvature
 
-    def _known(self, kernel: Kernel, theta: np.ndarray, scores: bool) -> Sums:
+    def _summed(self, kernel: Kernel, theta: np.ndarray, scores: bool) -> Sums:
         key = (kernel.source, theta.tobytes(), scores)
         if key not in self._sums:
-            passing = Passing(self, kernel, theta, scores)
-            found = passing.go()
-            if passing.looks:
-                self._survey, self._scattered = passing.survey, passing.scattered
+            reduction = Reduction(self, kernel, theta, scores)
+            found = reduction.go()
+            if reduction.looks:
+                self._looked(reduction.looked)
+                self._scattered = reduction.scattered
             while len(self._sums) >= REMEMBERED:
                 self._sums.pop(next(iter(self._sums)))
             self._sums[key] = found
@@ -213,11 +236,167 @@ class Population:
 
     def forget(self, kernel: Kernel, theta: np.ndarray) -> None:
         """Drop the sums at ``theta`` from the journal: what they led to is kept there itself."""
-        self.journal.forget(record_name(kernel, theta, scores=False))
+        self.journal.forget(_record_name(kernel, theta, scores=False))
+
+
+def _record_name(kernel: Kernel, theta: np.ndarray, *, scores: bool) -> str:
+    """Return the name of a pass in the journal."""
+    digest = hashlib.sha256(kernel.source.encode() + theta.tobytes()).hexdigest()[:16]
+    return f"{'scores' if scores else 'sums'} {digest}"
+
+
+class _Added(NamedTuple):
+    """The sums over some rows, and what looks at them tell."""
+
+    rows: int
+    partials: np.ndarray
+    looks: np.ndarray | None
+    scattered: Arrays | None  # single rows that were taken along
+
+
+class Reduction:
+    """One pass that adds up; what it has so far goes into the journal."""
+
+    def __init__(
+        self, population: Population, kernel: Kernel, theta: np.ndarray, scores: bool
+    ) -> None:
+        self.population, self.kernel, self.theta = population, kernel, theta
+        self.scores, self.looks = scores, population.is_unseen
+        self.key = _record_name(kernel, theta, scores=scores)
+        self.added: list[_Added] = []
+        self.rows = 0
+
+    def go(self) -> Sums:
+        """Add up all rows, from where an earlier run was interrupted."""
+        begun, population, journal = time.perf_counter(), self.population, self.population.journal
+        known = self._resumed()
+        if known is not None:
+            return known
+        try:
+            with contextlib.closing(self._each()) as each:
+                for added in each:
+                    self._count(added)
+                    if journal.is_due:
+                        journal.keep(self.key, self._state(None), now=True)
+                    if population.listener is not None:
+                        seconds = time.perf_counter() - begun
+                        population.listener(Pass(self.rows, population.rows, seconds))
+        except BaseException:
+            # Written when the journal is closed.
+            journal.keep(self.key, self._state(None))
+            raise
+        finally:
+            if population.whole is None:
+                release_unused()
+        sums = combined((a.partials for a in self.added), self.rows, len(self.theta))
+        # The sum of all panels is as good as they are, and much smaller.
+        journal.keep(self.key, self._state(sums), now=journal.is_due)
+        return sums
+
+    def _count(self, added: _Added) -> None:
+        self.added.append(added)
+        self.rows += added.rows
+        self.population.visited += added.rows
+
+    def _each(self) -> Generator[_Added, None, None]:
+        """Yield the sums of panels, which threads read and add up part by part."""
+        population, edges = self.population, Aligner(PANEL)
+        # Compiled here, lest several threads do it at once.
+        self._add(0, population.some.part(0, 1))
+        parts = in_order(self._work, population.parts(self.rows), population.threads)
+        with contextlib.closing(parts):
+            for whole, rest in parts:
+                yield from self._joined(edges, rest.head)
+                yield from whole
+                # No panel is complete with these: it ends in another part.
+                yield from self._joined(edges, rest.tail)
+        for arrays in edges.rest():
+            yield self._add(self.rows, chunk_of(arrays, weighted=population.weighted))
+
+    def _joined(self, edges: Aligner, chunks: Iterable[Chunk]) -> Iterator[_Added]:
+        """Yield the sums of panels that begin in one part and end in another."""
+        for chunk in chunks:
+            for arrays in edges.push(chunk.arrays):
+                yield self._add(self.rows, chunk_of(arrays, weighted=self.population.weighted))
+
+    def _work(self, part: Part) -> tuple[list[_Added], Remainder]:
+        whole: list[_Added] = []
+        rest = split_at_panels(part, lambda first, chunk: whole.append(self._add(first, chunk)))
+        return whole, rest
+
+    def _add(self, first: int, chunk: Chunk) -> _Added:
+        """Add up the rows of a chunk that begins at row ``first``, on whichever thread."""
+        population, compiled = self.population, self.kernel.form == "compiled"
+        # Far out a formula may overflow.
+        with np.errstate(all="ignore"):
+            if not self.looks:
+                partials = self.kernel.partials(self.theta, chunk, self.scores)
+                return _Added(chunk.rows, partials, None, None)
+            found = []
+            # A few panels at a time: the second look at them finds them in the cache.
+            for k in range(0, chunk.rows, LOOKED_AT):
+                some = chunk.part(k, k + LOOKED_AT)
+                partials = self.kernel.partials(self.theta, some, self.scores)
+                found.append(
+                    (partials, look(population.model, some, population.about, compiled=compiled))
+                )
+        partials, looks = map(np.concatenate, zip(*found, strict=True))
+        ends = np.searchsorted(population.places, [first, first + chunk.rows])
+        taken = population.places[slice(*ends)] - first
+        return _Added(chunk.rows, partials, looks, tuple(array[taken] for array in chunk.arrays))
+
+    @property
+    def looked(self) -> np.ndarray:
+        """What looks at panels tell, a row a panel; none where there was no look."""
+        found = [a.looks for a in self.added if a.looks is not None]
+        return np.concatenate(found) if found else np.empty((0, 0))
+
+    @property
+    def scattered(self) -> Chunk | None:
+        """The single rows that were taken along; None where there are none."""
+        found = [a.scattered for a in self.added if a.scattered and len(a.scattered[0])]
+        if not found:
+            return None
+        arrays = tuple(map(np.concatenate, zip(*found, strict=True)))
+        return chunk_of(arrays, weighted=self.population.weighted)
+
+    def _state(self, sums: Sums | None) -> dict[str, np.ndarray]:
+        """Return what is worth keeping: of a pass that is done the ``sums``, else their parts."""
+        size = self.added[0].partials.shape[-1] if self.added else 0
+        none, taken = np.empty((0, 2, size)), self.scattered
+        state = {"rows": np.array(self.rows), "looks": self.looked}
+        state |= {f"column {k}": a for k, a in enumerate(taken.arrays if taken else ())}
+        if sums is None:
+            return state | {"partials": np.concatenate([none, *(a.partials for a in self.added)])}
+        totals = np.array([sums.weight, sums.loss])
+        return state | {"sums": totals, "gradient": sums.gradient, "curvature": sums.curvature}
+
+    def _resumed(self) -> Sums | None:
+        """Return the sums of a pass that was done; take over what one half done had found."""
+        known = self.population.journal.recall(self.key)
+        if known is None:
+            return None
+        looks = known["looks"] if len(known["looks"]) else None
+        if looks is None and self.looks:
+            return None
+        rows = int(known["rows"])
+        taken = tuple(known[name] for name in known if name.startswith("column "))
+        if rows:
+            partials = known.get("partials", np.empty((0, 2, 0)))
+            self._count(_Added(rows, partials, looks, taken or None))
+        if "gradient" not in known:
+            return None
+        weight, loss = map(float, known["sums"])
+        return Sums(rows, weight, loss, known["gradient"], known["curvature"])
 
 
 def in_memory(
-    model: Model, chunk: Chunk, some: Chunk, threads: int, journal: Checkpoint
+    model: Model,
+    chunk: Chunk,
+    some: Chunk,
+    threads: int,
+    journal: Checkpoint,
+    check: Callable[[], object] | None = None,
 ) -> Population:
     """Return the population of rows that are in memory.
 
@@ -236,11 +415,7 @@ def in_memory(
         for begin in range(first, chunk.rows, TASK_ROWS):
             yield chunk.part(begin, begin + TASK_ROWS)
 
-    return Population(model, chunk.rows, chunks, some, chunk, threads, journal)
-
-
-Array = np.ndarray[Any, Any]
-Arrays = tuple[Array, ...]
+    return Population(model, chunk.rows, chunks, some, chunk, threads, journal, check=check)
 
 
 class WeighedRows(NamedTuple):
@@ -266,49 +441,34 @@ def take_in(
 
 def _loaded(
     model: Model,
-    source: Columns,
+    held: Columns,
     weighting: Weighting,
     means: Resources,
     journal: Checkpoint,
     seed: int,
 ) -> WeighedRows:
     """Take in rows that are in memory, but for those of weight 0: no sample should hold one."""
-    columns = tuple(source.columns[name] for name in model.columns)
+    columns = tuple(held.columns[name] for name in model.columns)
     chunk, mean = Chunk(columns, None), 1.0
     if weighting.text is not None:
-        weights, mean = relative_weights(weighting, source)
+        weights, mean = relative_weights(weighting, held)
         chunk = Chunk(columns, weights)
         if not weights.all():
             kept = np.flatnonzero(weights)
             chunk = Chunk(tuple(column[kept] for column in columns), weights[kept])
-    return WeighedRows(_population(model, chunk, means.threads, journal, seed), mean)
-
-
-def _population(
-    model: Model, chunk: Chunk, threads: int, journal: Checkpoint, seed: int
-) -> Population:
-    """Return the population of rows in memory, with its reserve of random ones."""
     begin, length = _reserved(model, chunk.rows, seed)
-    if length == chunk.rows:
-        some = chunk
-    else:
-        parts = [chunk.part(b, b + length) for b in begin.tolist()]
-        columns = zip(*(part.columns for part in parts), strict=True)
-        weights = None
-        if chunk.weights is not None:
-            weights = np.concatenate([chunk.weights[b : b + length] for b in begin.tolist()])
-        some = Chunk(tuple(np.concatenate(column) for column in columns), weights)
-    return in_memory(model, chunk, some, threads, journal)
-
-
-def _chunked(
-    read: Callable[[], Iterator[Arrays]], chunk_of: Callable[[Arrays], Chunk]
-) -> Callable[[], Iterator[Chunk]]:
-    return lambda: map(chunk_of, read())
+    some = chunk
+    if length < chunk.rows:
+        places = (begin[:, None] + np.arange(length)).ravel()
+        arrays = tuple(array[places] for array in chunk.arrays)
+        some = chunk_of(arrays, weighted=chunk.weights is not None)
+    if held.check is not None and not all(np.isfinite(column).all() for column in some.columns):
+        held.check()
+    return WeighedRows(in_memory(model, chunk, some, means.threads, journal, held.check), mean)
 
 
 def _reserved(model: Model, rows: int, seed: int) -> tuple[Array, int]:
-    straight = model.is_linear and model.loss.name == SQUARED
+    straight = model.loss.name == SQUARED and model.is_linear
     return reserved(rows, len(model.columns), seed, straight=straight)
 
 
@@ -326,23 +486,22 @@ def _streamed(
         stream, known = _weighed(stream, weighting)
     places = [stream.names.index(name) for name in model.columns]
 
-    def chunk_of(columns: tuple[Array, ...]) -> Chunk:
+    def chunk_of(columns: Arrays) -> Chunk:
         weights = None
         if known is not None:
             weights = known.weights(dict(zip(stream.names, columns, strict=True)))
         return Chunk(tuple(columns[place] for place in places), weights)
 
-    def parts(first: int) -> Generator[Part, None, None]:
+    def parts(first: int) -> Iterator[Part]:
         for at, read in stream.parts(first):
-            yield Part(at, _chunked(read, chunk_of))
+            yield Part(at, lambda read=read: map(chunk_of, read()))  # type: ignore[misc]
 
     begin, length = _reserved(model, stream.counted, seed)
-    some = chunk_of(stream.take(begin, length))
     population = Population(
         model,
         stream.counted,
         lambda first: map(chunk_of, stream.chunks(first=first)),
-        some,
+        chunk_of(stream.take(begin, length)),
         None,
         means.threads,
         journal,
@@ -355,29 +514,28 @@ def _streamed(
 
 def _weighed(stream: ChunkedRows, weighting: Weighting) -> tuple[ChunkedRows, Weigher]:
     """Look at the weights of all rows."""
-    cut, parts, first = Aligner(PANEL), [], 0
+    cut, scales, first = Aligner(PANEL), [], 0
 
-    def look(columns: tuple[Array, ...]) -> None:
+    def named(columns: Arrays) -> dict[str, Array]:
+        return dict(zip(stream.names, columns, strict=True))
+
+    def scale(panels: Iterable[Arrays]) -> None:
         nonlocal first
-        named = dict(zip(stream.names, columns, strict=True))
-        parts.append(scale_of(weighting, named, stream.label, first))
-        first += len(columns[0])
+        for columns in panels:
+            scales.append(scale_of(weighting, named(columns), stream.label, first))
+            first += len(columns[0])
 
-    def visit(piece: RowGroup, offset: int, columns: tuple[Array, ...]) -> None:
+    def visit(piece: RowGroup, offset: int, columns: Arrays) -> None:
         # Here the file and the row are still known.
-        named = dict(zip(stream.names, columns, strict=True))
-        scale_of(weighting, named, piece.label, piece.first + offset)
-        for chunk in cut.push(columns):
-            look(chunk)
+        scale_of(weighting, named(columns), piece.label, piece.first + offset)
+        scale(cut.push(columns))
 
-    def has_a_say(columns: tuple[Array, ...]) -> Array | None:
+    def has_a_say(columns: Arrays) -> Array | None:
         if weighting.sigma is not None:
             return None
-        named = dict(zip(stream.names, columns, strict=True))
-        chosen = np.asarray(given_weights(weighting, named) > 0)
+        chosen = np.asarray(given_weights(weighting, named(columns)) > 0)
         return None if chosen.all() else chosen
 
     stream = without_weightless(stream, has_a_say, visit)
-    for chunk in cut.rest():
-        look(chunk)
-    return stream, weigher(weighting, parts, stream.label)
+    scale(cut.rest())
+    return stream, weigher(weighting, scales, stream.label)

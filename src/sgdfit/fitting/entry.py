@@ -228,7 +228,7 @@ def fit(
             "memory": means.memory if options.optimizer else None,
         }  # fmt: skip
         means = means._replace(identity=identity_of(model, weighting, said))
-    task = prepare(model, table, weighting, missing, means, seed)
+    task = prepare(model, table, weighting, missing, means, seed, checked=False)
     with task.population.journal as journal:
         if means.checkpoint is not None:
             _begin(task, means.checkpoint)

@@ -22,6 +22,7 @@ from sgdfit.fitting.trust_region import Box
 from sgdfit.fitting.weights import Weighting, columns_of
 from sgdfit.inference.quadratic import Quadratic
 from sgdfit.kernel.kernel import Chunk, Kernel
+from sgdfit.model.loss import SQUARED
 from sgdfit.model.model import Model
 
 Array = np.ndarray[Any, Any]
@@ -125,8 +126,12 @@ def prepare(
     missing: str,
     means: Resources | None = None,
     seed: int = 0,
+    checked: bool = True,
 ) -> Task:
-    """Open the rows that ``model`` and its weights need, and check them."""
+    """Open the rows that ``model`` and its weights need, and check them.
+
+    Unless ``checked``, what is not finite among many rows is left to the first pass to find.
+    """
     means = as_means() if means is None else means
     # Whether a checkpoint can be used is better said before the data are read.
     journal = (
@@ -139,6 +144,7 @@ def prepare(
         budget=means.budget,
         threads=means.threads,
         announce=means.announce,
+        checked=checked or weighting.given is not None or model.loss.name != SQUARED,
     )
     if journal is None:
         assert isinstance(opened, Columns)  # what is no dataset is in memory
