@@ -3,6 +3,8 @@
 import io
 import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -24,44 +26,6 @@ def check_golden(name, text):
     if os.environ.get("SGDFIT_UPDATE_GOLDEN") == "1":
         path.write_text(text + "\n", encoding="utf-8")
     assert text + "\n" == path.read_text(encoding="utf-8")
-
-
-ABSOLUTE = {"absolute_sigma": True, "noise_variance": 1.0}
-
-
-@pytest.mark.parametrize(
-    ("changes", "lines"),
-    [
-        (
-            {"noise_variance": 9.0},
-            ["classical (residual variance", "by the residuals (a row scatters by 3)", "t, 17 deg"],
-        ),
-        ({"weights": "w"}, ["by the residuals (a row of weight 1 scatters by 2.71206)", "t, 17"]),
-        ({"degrees_of_freedom": 1}, ["Student's t, 1 degree of freedom"]),
-        (
-            {**ABSOLUTE, "sigma": "s", "weights": "1/(s)**2"},
-            ["classical (variance of the rows", "absolute: from sigma s as given", "normal"],
-        ),
-        (
-            {**ABSOLUTE, "weights": "1/s**2"},
-            ["absolute: from the weights 1/s**2 as given", "normal"],
-        ),
-        ({"covariance_method": "sandwich"}, ["sandwich (also right where", "Student's t, 17"]),
-    ],
-)
-def test_the_scale_of_the_errors_is_said(changes, lines):
-    (section,) = [s for s in facts(replace(converged(), **changes)).sections if "Unc" in s.title]
-    told = "\n".join(text for _, text in section.lines)
-    for line in lines:
-        assert line in told
-    assert ("absolute" in told) == changes.get("absolute_sigma", False)
-
-
-def test_what_weighs_the_rows_is_said_as_it_was_given():
-    by_sigma = replace(converged(), weights="1/(s)**2", sigma="s")
-    assert ", their standard deviations s\n" in as_text(by_sigma)
-    assert "weighted by" not in as_text(by_sigma)
-    assert ", weighted by 1/s**2\n" in as_text(replace(converged(), weights="1/s**2"))
 
 
 def rich_text(result, width, **options):
@@ -96,15 +60,9 @@ class Page(HTMLParser):
 
 def said_strings(result):
     said = facts(result)
-    yield from (said.formula, said.headline, *said.header)
-    for row in said.estimates:
-        yield from row
-    for label, text in said.advice:
-        yield from (label, text)
-    for section in said.sections:
-        yield section.title
-        for label, text in section.lines:
-            yield from (label, text)
+    pairs = [*said.advice, *(line for section in said.sections for line in section.lines)]
+    titles = [section.title for section in said.sections]
+    return [said.formula, said.headline, *said.header, *titles, *sum([*said.estimates, *pairs], ())]
 
 
 def squeezed(text):
@@ -113,18 +71,14 @@ def squeezed(text):
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_text_report(name):
+def test_text_and_rich_report(name):
     check_golden(f"{name}.txt", str(EXAMPLES[name]()))
+    check_golden(f"{name}_rich.txt", rich_text(EXAMPLES[name](), 80).rstrip("\n"))
 
 
 @pytest.mark.parametrize("width", [60, 160])
 def test_text_report_at_other_widths(width):
     check_golden(f"decay_{width}.txt", as_text(decay(), width))
-
-
-@pytest.mark.parametrize("name", EXAMPLES)
-def test_rich_report(name):
-    check_golden(f"{name}_rich.txt", rich_text(EXAMPLES[name](), 80).rstrip("\n"))
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -137,18 +91,13 @@ def test_reports_keep_to_their_width_and_hold_no_commands(name, width):
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_every_rendering_says_every_fact(name):
+def test_every_rendering_says_every_fact_and_takes_the_pages_own_colours(name):
     result = EXAMPLES[name]()
-    page = Page(as_html(result))
-    renderings = [as_text(result), as_text(result, 60), rich_text(result, 80), "".join(page.texts)]
+    page = Page(result._repr_html_())
+    renderings = [str(result), as_text(result, 60), rich_text(result, 80), "".join(page.texts)]
     for text in said_strings(result):
         for rendering in renderings:
             assert squeezed(text) in squeezed(rendering)
-
-
-@pytest.mark.parametrize("name", EXAMPLES)
-def test_html_is_well_formed_and_takes_the_pages_own_colours(name):
-    page = Page(EXAMPLES[name]()._repr_html_())
     assert page.tags <= {"div", "table", "tr", "th", "td", "code", "strong"}
     for style in page.styles:
         assert not re.search(r"\b(black|white)\b(?!-space)", style)
@@ -173,32 +122,41 @@ def test_rich_colours_the_status_with_the_terminals_own_palette(make, colour):
     assert codes <= {0, 1, 31, 32, 33, 36}
 
 
-@pytest.mark.parametrize("distance", [None, float("nan")])
-def test_an_unknown_distance_is_said_to_be_unknown(distance):
-    text = str(replace(step_limit(), distance=distance))
-    assert "step limit: the distance to the optimum is not known" in text
-
-
-def test_a_run_that_has_not_converged_says_how_far_it_is():
-    assert "! step limit: 0.42 standard errors from the optimum" in str(step_limit())
-
-
-def test_only_the_strongest_correlations_are_listed():
-    size = 6
-    names = tuple("abcdef")
-    matrix = [[1 - 0.01 * abs(i - j) for j in range(size)] for i in range(size)]
-    estimates = {name: Estimate(name, 1.0) for name in names}
-    text = str(replace(converged(), free=names, estimates=estimates, correlation=matrix))
-    assert "a and b 0.990" in text
-    assert "and 9 more" in squeezed(text).replace("and9more", "and 9 more")
+ABSOLUTE = {"absolute_sigma": True, "noise_variance": 1.0}
+SIGMA = {"sigma": "s", "weights": "1/(s)**2"}
+AT_BOUND = {"low": 0.0, "high": 10.0, "at_bound": True}
+SIX = {
+    "free": tuple("abcdef"),
+    "estimates": {name: Estimate(name, 1.0) for name in "abcdef"},
+    "correlation": [[1 - 0.01 * abs(i - j) for j in range(6)] for i in range(6)],
+}
 
 
 @pytest.mark.parametrize(
-    ("value", "expected"), [(0.0, "at its lower bound 0"), (10.0, "at its upper bound 10")]
+    ("changes", "said"),
+    [
+        ({"noise_variance": 9.0}, ["classical (residual variance ×", "(a row scatters by 3)"]),
+        ({"weights": "w"}, ["scaled by the residuals (a row of weight 1 scatters by 2.71206)"]),
+        ({"degrees_of_freedom": 1}, ["Student's t, 1 degree of freedom"]),
+        ({**ABSOLUTE, **SIGMA}, ["classical (variance of the rows ×", "from sigma s as", "normal"]),
+        ({**ABSOLUTE, "weights": "1/s"}, ["absolute: from the weights 1/s as given", "normal"]),
+        ({"covariance_method": "sandwich"}, ["sandwich (also right where", "Student's t, 17"]),
+        (SIGMA, ["tutorial.csv, their standard deviations s"]),
+        ({"weights": "1/s**2"}, ["tutorial.csv, weighted by 1/s**2"]),
+        ({"distance": None}, ["converged: the distance to the optimum is not known"]),
+        ({"distance": float("nan")}, ["converged: the distance to the optimum is not known"]),
+        ({"distance": 0.4216}, ["converged: 0.42 standard errors from the optimum"]),
+        (SIX, ["a and b 0.990", "and 9 more"]),
+        ({"estimates": {"a": Estimate("a", 0.0, **AT_BOUND)}}, ["at its lower bound 0"]),
+        ({"estimates": {"a": Estimate("a", 10.0, **AT_BOUND)}}, ["at its upper bound 10"]),
+    ],
 )
-def test_the_bound_that_holds_an_estimate_is_named(value, expected):
-    held = Estimate("a", value, low=0.0, high=10.0, at_bound=True)
-    assert expected in str(replace(converged(), estimates={"a": held}))
+def test_what_a_result_holds_is_said(changes, said):
+    told = "\n".join(said_strings(replace(converged(), **changes)))
+    for line in said:
+        assert line in told
+    assert ("absolute:" in told) == changes.get("absolute_sigma", False)
+    assert not ("weighted by" in told and "sigma" in changes)
 
 
 def test_a_long_name_does_not_break_the_width():
@@ -212,16 +170,11 @@ def test_trace_in_a_notebook_shows_both_ends():
     trace = converged().trace
     page = Page(trace._repr_html_())
     assert page.texts[0] == repr(trace)
-    assert [page.texts.count(str(step)) >= 1 for step in (0, 4, 196, 200)] == [True] * 4
-    assert "⋮" in page.texts
-    assert "41.7522" in page.texts
+    assert {"0", "4", "196", "200", "⋮", "41.7522"} <= set(page.texts)
     assert "⋮" not in trace_as_html(step_limit().trace)
 
 
 def test_importing_the_result_imports_no_renderer():
-    import subprocess
-    import sys
-
     script = (
         "import sys, sgdfit.result.result, sgdfit.result.saving;"
         "print([m for m in ('rich', 'pyarrow', 'pandas', 'sympy', 'numba', 'scipy')"

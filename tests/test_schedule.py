@@ -37,12 +37,6 @@ CASES = [
     (warm_up(RATE, 7), lambda s, o: s.LinearLR(o, total_iters=7)),
     (warm_up(RATE, 100, 0.01), lambda s, o: s.LinearLR(o, 0.01, total_iters=100)),
     (
-        warm_up(RATE, 20, then=exponential(RATE, 0.99)),
-        lambda s, o: s.SequentialLR(
-            o, [s.LinearLR(o, total_iters=20), s.ExponentialLR(o, 0.99)], [20]
-        ),
-    ),
-    (
         warm_up(RATE, 20, 0.5, then=step_decay(RATE, 100, 0.5)),
         lambda s, o: s.SequentialLR(
             o, [s.LinearLR(o, 0.5, total_iters=20), s.StepLR(o, 100, 0.5)], [20]
@@ -65,17 +59,12 @@ def test_rates_are_those_of_torch(torch, schedule, oracle):
 
 
 @pytest.mark.parametrize("schedule", [case[0] for case in CASES], ids=IDS)
-def test_rates_at_once_are_those_one_by_one(schedule):
+def test_rates_one_by_one_description_and_pickle_are_the_same(schedule):
     rates = tabulate(schedule, 13, 200)
     assert rates.dtype == np.float64
     np.testing.assert_array_equal(rates, [schedule(step) for step in range(13, 213)])
     assert type(schedule(0)) is float
-
-
-@pytest.mark.parametrize("schedule", [case[0] for case in CASES], ids=IDS)
-def test_description_is_read_back(schedule):
-    found = choose(describe(schedule), SCHEDULES, "schedule")
-    assert found == schedule
+    assert choose(describe(schedule), SCHEDULES, "schedule") == schedule
     assert pickle.loads(pickle.dumps(schedule)) == schedule
 
 
@@ -90,28 +79,17 @@ def test_a_function_is_called_once_a_step_with_a_python_int():
 
     def halved(step):
         seen.append(step)
-        return RATE if step < 12 else np.float32(RATE / 2)
+        return [Fraction(1, 2), np.float32(0.5), np.array(0.5), 0.5][step - 10]
 
-    rates = tabulate(halved, 10, 4)
+    np.testing.assert_array_equal(tabulate(halved, 10, 4), [0.5] * 4)
     assert seen == [10, 11, 12, 13]
     assert {type(step) for step in seen} == {int}
-    np.testing.assert_array_equal(rates, [RATE, RATE, np.float32(0.15), np.float32(0.15)])
-
-
-@pytest.mark.parametrize("value", [Fraction(1, 2), np.float64(0.5), np.array(0.5), 0.5])
-def test_whatever_is_a_number_serves_as_a_rate(value):
-    np.testing.assert_array_equal(tabulate(lambda step: value, 0, 2), [0.5, 0.5])
+    assert tabulate(halved, 5, 0).shape == tabulate(constant(RATE), 5, 0).shape == (0,)
 
 
 def test_a_function_may_follow_a_warm_up():
     schedule = warm_up(RATE, 2, 0.5, then=lambda step: 0.1 if step == 0 else 0.01)
     np.testing.assert_allclose(tabulate(schedule, 0, 4), [0.15, 0.225, 0.1, 0.01])
-    assert schedule(1) == 0.75 * RATE
-
-
-def test_no_steps_are_no_rates():
-    assert tabulate(lambda step: RATE, 5, 0).shape == (0,)
-    assert tabulate(constant(RATE), 5, 0).shape == (0,)
 
 
 def falling(step):
@@ -125,16 +103,13 @@ def falling(step):
         (lambda step: None, "returns None at step 2; it must return a finite number"),
         (lambda step: "0.1", "returns '0.1' at step 2"),
         (lambda step: True, "returns True at step 2"),
-        (lambda step: 0.1 + 1j, "at step 2; it must return a finite number"),
         (lambda step: np.array(0.1 + 1j), "at step 2; it must return a finite number"),
         (lambda step: np.array([0.1]), r"returns array\(\[0\.1\]\) at step 2"),
-        (lambda step: float("nan"), "returns nan at step 2"),
         (lambda step: 0.1 if step < 3 else float("inf"), "returns inf at step 3"),
         (exponential(1.0, 1e200), r"exponential\(.*\) gives the learning rate inf at step 2"),
         (exponential(0.0, 1e200), "gives the learning rate nan at step 2"),
         (warm_up(1.0, 3, then=lambda step: -1.0), r"gives the learning rate -1\.0 at step 3"),
         ("cosine", "A schedule must be a function step -> rate, not 'cosine'; known are constant"),
-        (0.1, "A schedule must be a function step -> rate, not 0.1"),
     ],
 )
 def test_a_rate_that_is_none_is_named_with_its_step(schedule, message):
@@ -146,11 +121,9 @@ def test_a_rate_that_is_none_is_named_with_its_step(schedule, message):
     ("make", "message"),
     [
         (lambda: constant(-0.1), "rate of constant must be 0 or more, not -0.1"),
-        (lambda: constant(float("nan")), "rate of constant must be a finite number, not nan"),
         (lambda: constant("fast"), "rate of constant must be a finite number, not 'fast'"),
         (lambda: inverse_time(0.1, -1), "decay of inverse_time must be 0 or more, not -1"),
         (lambda: exponential(0.1, -0.5), "gamma of exponential must be 0 or more"),
-        (lambda: step_decay(0.1, 0), "size of step_decay must be a whole number, 1 or more, not 0"),
         (lambda: step_decay(0.1, 2.5), "size of step_decay must be a whole number, 1 or more"),
         (lambda: cosine(0.1, -3), "steps of cosine must be a whole number, 1 or more, not -3"),
         (lambda: cosine(0.1, 3, floor=-1.0), "floor of cosine must be 0 or more"),
@@ -164,20 +137,13 @@ def test_misuse_is_named(make, message):
         make()
 
 
-class Halving:
-    def __call__(self, step):
-        return 0.5**step
-
-
 @pytest.mark.parametrize(
     ("schedule", "text"),
     [
         (constant(0.1), "constant(rate=0.1)"),
-        (warm_up(0.1, 5), "warm_up(rate=0.1, steps=5)"),
         (warm_up(0.1, 5, then=falling), "warm_up(rate=0.1, steps=5, then=falling)"),
-        (falling, "falling"),
         (functools.partial(falling), "falling"),
-        (Halving(), "Halving"),
+        (type("Halving", (), {"__call__": falling})(), "Halving"),
     ],
 )
 def test_description(schedule, text):
