@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from sgdfit.data.opening import open_rows, without_weightless
-from sgdfit.data.rows import ChunkedRows, ahead, count_rows, is_fine_grained, scanned_table
+from sgdfit.data.rows import ChunkedRows, count_rows, fits_budget, prefetch, scanned_table
 from sgdfit.data.table import Dataset, RowGroup
 from sgdfit.errors import DataError
 
@@ -138,7 +138,7 @@ def test_what_was_read_before_an_error_comes_before_it(threads, small):
         raise OSError("cut off")
 
     reads = [lambda: iter((1, 2)), broken, lambda: iter((5,))]
-    found, each = [], ahead(reads, threads, small)
+    found, each = [], prefetch(reads, threads, small)
     with pytest.raises(OSError, match="cut off"):
         found.extend(each)
     assert found == [1, 2, 3, 4]
@@ -155,7 +155,7 @@ def test_whoever_stops_asking_leaves_nothing_open(threads, small):
         finally:
             closed.append(True)
 
-    each = ahead([reading] * 3, threads, small)
+    each = prefetch([reading] * 3, threads, small)
     assert next(each) == 0
     each.close()
     assert closed
@@ -178,20 +178,6 @@ def test_runs_are_taken_from_files_whose_numbers_differ(kinds, threads, begin, l
     assert found.dtype == np.float32 or kinds != (F32,)
 
 
-def test_a_column_is_widened_once(monkeypatch):
-    from sgdfit.data import rows as module
-
-    made, empty = [], np.empty
-    monkeypatch.setattr(module.np, "empty", lambda *a: made.append(a) or empty(*a))
-    columns = {"x": np.arange(400.0)}
-    scan = scan_of(columns, [[1]] * 400, kinds=(F32, F64))
-    stream = open_rows(scanned_table(scan), ["x"], missing="error", budget=0)
-    assert isinstance(stream, ChunkedRows)
-    (found,) = stream.take([0], 400)
-    np.testing.assert_array_equal(found, columns["x"])
-    assert len([shape for shape, *_ in made if shape == 400]) == 2
-
-
 @pytest.mark.parametrize(
     ("rows", "columns", "threads", "budget", "fine"),
     [
@@ -205,4 +191,4 @@ def test_a_column_is_widened_once(monkeypatch):
 def test_pieces_are_read_as_a_whole_where_all_that_are_held_fit(
     rows, columns, threads, budget, fine
 ):
-    assert is_fine_grained(rows, columns, threads, budget) is fine
+    assert fits_budget(rows, columns, threads, budget) is fine

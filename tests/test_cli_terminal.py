@@ -108,7 +108,7 @@ def test_rows_are_told_of_while_they_are_read(tmp_path, name, known):
 
 @pytest.mark.parametrize(
     ("where", "place"),
-    [(None, r"row 3 \(line 4\) of "), ("x > 1", r"row 2 \(row 3 of the file, line 4\) of ")],
+    [(None, r"row 3 \(line 4\) of "), ("x > 1", r"row 2 \(row 3 of all, line 4\) of ")],
 )
 def test_a_row_is_found_also_where_rows_are_told_of(tmp_path, where, place):
     for name in ("a.csv", "b.csv"):

@@ -221,7 +221,7 @@ def test_a_reader_that_breaks_says_after_how_many_rows():
          " column 'x' row 3 is missing (NaN)"),
         ([{"x": ["1"]}, {"x": ["2", "b"]}], "column 'x' of the data holds text: row 3 is 'b'"),
         ([{"x": [1.0]}, {"x": np.array([1j])}], "holds complex numbers"),
-        ([{"x": [1.0], "y": [1.0, 2.0]}], "the columns of batch 1 of the data have 1 and 2 rows"),
+        ([{"x": [1], "y": [1.0, 2.0]}], "columns 'x' and 'y' of batch 1 of the data have 1 and 2"),
         ([3.5], "data of type 'float'"),
         (["a.csv"], "batch 1 of the data is 'a.csv', which is no table; yield Arrow batches"),
         ([{"x": [1.0]}, iter([])], "batch 2 of the data is <list_iterator"),

@@ -22,7 +22,6 @@ from hypothesis import strategies as st
 
 from sgdfit.data.readers import open_table
 from sgdfit.data.table import Columns
-from sgdfit.errors import UsageError
 
 X = np.array([0.5, -1.25, 3.0, 1e-300])
 Y = np.array([2.0, 4.0, -8.0, 1e300])
@@ -440,23 +439,6 @@ def test_chunks_are_consecutive_views():
     assert [x.size for _, x in chunks] == [4, 4, 2]
     np.testing.assert_array_equal(np.concatenate([y for y, _ in chunks]), source.columns["y"])
     assert all(np.shares_memory(x, source.columns["x"]) for _, x in chunks)
-    with pytest.raises(UsageError, match="size must be 1 or more"):
-        next(source.chunks(["x"], size=0))
-
-
-@pytest.mark.parametrize(
-    "columns",
-    [
-        {"x": np.arange(3)},
-        {"x": np.arange(3.0).astype(">f8")},
-        {"x": np.arange(6.0)[::2]},
-        {"x": np.ones((2, 2))},
-        {"x": np.ones(2), "y": np.ones(3)},
-    ],
-)
-def test_a_source_holds_equally_long_runs_of_floats(columns):
-    with pytest.raises(UsageError, match="of a Columns"):
-        Columns(columns, "the data")
 
 
 @pytest.mark.parametrize("longest", ["9223372036854775808", "-9223372036854775809", "1" * 25])

@@ -20,8 +20,8 @@ import pytest
 
 from sgdfit.data import spill
 from sgdfit.data.readers import open_table
-from sgdfit.data.rows import float_blocks, scanned_table
-from sgdfit.data.spill import spilled
+from sgdfit.data.rows import float_batches, scanned_table
+from sgdfit.data.spill import materialize
 from sgdfit.data.table import BATCH_ROWS, Dataset, RowGroup
 from sgdfit.errors import DataError
 from texts import scan_text
@@ -44,7 +44,7 @@ def once(step=100_000):
 
 
 def whole(scan, names):
-    parts = [columns for _, columns in float_blocks(scan, names)]
+    parts = [b.columns for group in scan.row_groups for b in float_batches(scan, group, names)]
     return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
 
@@ -54,7 +54,7 @@ BATCH = BATCH_ROWS * 20
 @pytest.mark.parametrize("budget", [0, BATCH, 10**9], ids=["disk", "both", "memory"])
 @pytest.mark.parametrize("step", [1000, 100_000, ROWS])
 def test_what_is_read_again_is_what_was_read_once(budget, step, tmp_path):
-    kept = spilled(once(step), ["k", "x", "y"], budget, tmp_path)
+    kept = materialize(once(step), ["k", "x", "y"], budget, tmp_path)
     assert kept.again
     assert kept.names == ("k", "x", "y")
     assert [piece.rows for piece in kept.row_groups] == [BATCH_ROWS, BATCH_ROWS, 1000]
@@ -68,7 +68,7 @@ def test_what_is_read_again_is_what_was_read_once(budget, step, tmp_path):
 
 
 def test_pieces_are_read_on_two_threads_at_once(tmp_path):
-    kept = spilled(once(), ["x", "k"], 0, tmp_path)
+    kept = materialize(once(), ["x", "k"], 0, tmp_path)
     found = {}
 
     def read(number):
@@ -92,13 +92,13 @@ def test_numbers_that_become_longer_lose_nothing(tmp_path):
         RowGroup("data", k, 1, lambda names, b=b: iter([pa.record_batch([pa.array(b)], ["x"])]))
         for k, b in enumerate(batches)
     )
-    kept = spilled(Dataset(("x",), "data", pieces), ["x"], 0, tmp_path)
+    kept = materialize(Dataset(("x",), "data", pieces), ["x"], 0, tmp_path)
     assert whole(kept, ["x"])[0].tolist() == [0.5, fine, 0.25]
     assert len(list(tmp_path.rglob("*.arrow"))) == 3
 
 
 def test_the_file_goes_with_the_last_piece(tmp_path):
-    kept = spilled(once(), ["x"], 0, tmp_path)
+    kept = materialize(once(), ["x"], 0, tmp_path)
     piece = kept.row_groups[-1]
     del kept
     gc.collect()
@@ -111,7 +111,7 @@ def test_the_file_goes_with_the_last_piece(tmp_path):
 
 def test_memory_is_bounded(tmp_path):
     before = pa.total_allocated_bytes()
-    kept = spilled(once(), ["x", "k"], 0, tmp_path)
+    kept = materialize(once(), ["x", "k"], 0, tmp_path)
     assert pa.total_allocated_bytes() - before < 1_000_000
     for piece in kept.row_groups:
         for batch in piece.read(["x"]):
@@ -127,7 +127,7 @@ TEXT = b"# t\nx,y\n" + b"".join(b"%d,%d\n" % (k, -k) for k in range(9)) + b"\n# 
 def test_rows_and_lines_are_those_of_the_source(budget, size, tmp_path):
     (tmp_path / "data.csv").write_bytes(TEXT)
     scan = scan_text(tmp_path / "data.csv", size=size, small=0).dataset
-    kept = spilled(scan, ["y"], budget, tmp_path)
+    kept = materialize(scan, ["y"], budget, tmp_path)
     assert kept.row_groups[0].line(9) == " (line 14)"
     assert kept.row_groups[0].line(1) == " (line 4)"
     with pytest.raises(DataError, match=r"column 'y' row 10 \(line 14\) is missing"):
@@ -138,7 +138,7 @@ def test_lines_of_a_stream_are_known_where_it_is_plain():
     text = b"x\n" + b"1\n" * 5000 + b"nan\n" + b"1\n" * 5000
     scan = scan_text(io.BytesIO(text), size=100, small=0).dataset
     with pytest.raises(DataError, match=r"column 'x' row 5001 \(line 5002\) is missing"):
-        scanned_table(spilled(scan, ["x"], 0)).load(["x"])
+        scanned_table(materialize(scan, ["x"], 0)).load(["x"])
 
 
 def test_text_in_a_column_of_numbers_is_named(tmp_path):
@@ -146,7 +146,7 @@ def test_text_in_a_column_of_numbers_is_named(tmp_path):
     scan = scan_text(io.BytesIO(text), size=100, small=0).dataset
     words = r"column 'x' of standard input holds text: row 5001 \(line 5002\) is 'soon'"
     with pytest.raises(DataError, match=words):
-        spilled(scan, ["x"], 0, tmp_path)
+        materialize(scan, ["x"], 0, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -154,7 +154,7 @@ def test_several_files_keep_their_names(tmp_path):
     for name in "ab":
         (tmp_path / f"{name}.csv").write_text("x\n1\n2\n")
     scan = scan_text(tmp_path / "a.csv", tmp_path / "b.csv").dataset
-    kept = spilled(scan, ["x"], 0, tmp_path)
+    kept = materialize(scan, ["x"], 0, tmp_path)
     assert [(p.label, p.first, p.rows) for p in kept.row_groups] == [
         ("a.csv", 0, 2),
         ("b.csv", 0, 2),
@@ -164,7 +164,7 @@ def test_several_files_keep_their_names(tmp_path):
 
 def test_it_is_announced(tmp_path):
     said = []
-    kept = spilled(once(), ["x"], 0, tmp_path, said.append)
+    kept = materialize(once(), ["x"], 0, tmp_path, said.append)
     (folder,) = tmp_path.iterdir()
     assert said == [
         "the data can be read once, so columns that are needed again are kept",
@@ -172,13 +172,13 @@ def test_it_is_announced(tmp_path):
         f"{8 * ROWS:,} bytes of columns were written to {folder}",
     ]
     said.clear()
-    spilled(kept, ["x"], 10**9, tmp_path, said.append)
+    materialize(kept, ["x"], 10**9, tmp_path, said.append)
     assert said == []
 
 
 def test_nothing_to_keep():
     empty = open_table(iter([pa.table({"x": pa.array([], pa.float64())})])).dataset
-    assert spilled(empty, ["x"], 0).row_groups == ()
+    assert materialize(empty, ["x"], 0).row_groups == ()
 
 
 Disk = namedtuple("Disk", "total used free")
@@ -198,7 +198,7 @@ def test_a_disk_that_is_nearly_full_is_left_alone(total, free, reserve, tmp_path
         " use fewer columns, or convert the data to Parquet"
     )
     with pytest.raises(DataError, match=words):
-        spilled(once(), ["x"], 0, tmp_path)
+        materialize(once(), ["x"], 0, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -210,6 +210,12 @@ def test_a_disk_that_fills_up_meanwhile(tmp_path, monkeypatch):
             self.file = open(path, "wb")  # noqa: SIM115
             self.file.write(b"0" * 10)
 
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            self.close()
+
         def write_batch(self, batch):
             raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -219,7 +225,7 @@ def test_a_disk_that_fills_up_meanwhile(tmp_path, monkeypatch):
 
     monkeypatch.setattr(pa.ipc, "new_file", Full)
     with pytest.raises(DataError, match=r"bytes free where at least .* are needed"):
-        spilled(once(), ["x"], 0, tmp_path)
+        materialize(once(), ["x"], 0, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -228,7 +234,7 @@ def test_a_file_that_can_be_read_again_is_where_the_disk_is_full(tmp_path, monke
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Disk(10**12, 10**12, 0))
     scan = scan_text(tmp_path / "data.csv", small=0).dataset
     said = []
-    assert spilled(scan, ["x"], 0, tmp_path, said.append) is scan
+    assert materialize(scan, ["x"], 0, tmp_path, said.append) is scan
     assert said[-1].startswith("data.csv is read anew for each pass: the temporary folder")
     assert [path.name for path in tmp_path.iterdir()] == ["data.csv"]
 
@@ -249,17 +255,17 @@ def test_a_disk_that_is_really_full(small_disk, monkeypatch):
     monkeypatch.setattr(spill.SpillFolder, "check_room", lambda *_: None)
     words = r"has .* bytes free where at least .* beside the [1-9].* that were written"
     with pytest.raises(DataError, match=words):
-        spilled(once(), ["x"], 0, small_disk)
+        materialize(once(), ["x"], 0, small_disk)
     assert list(small_disk.iterdir()) == []
 
 
 def test_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(DataError, match=r"no temporary folder can be made in .*; set TMPDIR"):
-        spilled(once(), ["x"], 0, tmp_path / "nowhere")
+        materialize(once(), ["x"], 0, tmp_path / "nowhere")
 
 
 def test_a_file_that_someone_clears(tmp_path):
-    kept = spilled(once(), ["x"], 0, tmp_path)
+    kept = materialize(once(), ["x"], 0, tmp_path)
     for path in tmp_path.rglob("*.arrow"):
         path.unlink()
     with pytest.raises(DataError, match=r"the temporary file .* cannot be read any more"):
@@ -273,14 +279,14 @@ def test_nothing_is_left_where_reading_stops(error, tmp_path):
         raise error
 
     with pytest.raises(error):
-        spilled(open_table(stopping()).dataset, ["x"], 0, tmp_path)
+        materialize(open_table(stopping()).dataset, ["x"], 0, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 PROGRAM = """
 import signal, sys, numpy as np
 from sgdfit.data.readers import open_table
-from sgdfit.data.spill import spilled
+from sgdfit.data.spill import materialize
 def stop(*_):
     raise KeyboardInterrupt
 signal.signal(signal.SIGTERM, stop)
@@ -289,7 +295,7 @@ def endless():
     print("ready", flush=True)
     while sys.argv[1] == "wait":
         yield {"x": np.arange(10.0)}
-kept = spilled(open_table(endless()).dataset, ["x"], 0)
+kept = materialize(open_table(endless()).dataset, ["x"], 0)
 print(sum(piece.rows for piece in kept.row_groups))
 """
 

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
-from sgdfit.data.floats import Place, as_arrow, kind_of, numbers_of, shown
+from sgdfit.data.floats import Place, as_arrow, kind_of, shown
 from sgdfit.data.formats import reading
 from sgdfit.data.rows import read_once, scanned_table
-from sgdfit.data.table import BATCH_ROWS, Dataset, RowGroup, Table, clean_names
+from sgdfit.data.table import BATCH_ROWS, Dataset, RowGroup, Table, arrow_table, clean_names
 from sgdfit.data.text.text_files import PeekedStream
 from sgdfit.errors import DataError, listed, reason_of
-
-__all__ = ["lazy_scan", "open_arrow_stream", "open_batches", "open_reader"]
 
 
 def open_reader(data: Any, label: str) -> Table:
@@ -44,26 +39,24 @@ def open_reader(data: Any, label: str) -> Table:
             f"{label} of type {type(data).__name__!r} is no table of named columns; write"
             " {'x': x, 'y': y}"
         ) from error
-    return _table(reader.schema.names, label, lambda: _numbered(_read(reader, label)))
 
+    def batches() -> Iterator[Any]:
+        rows = 0
+        while True:
+            try:
+                batch = reader.read_next_batch()
+            except StopIteration:
+                return
+            except (pa.ArrowException, OSError) as error:
+                # What a stream stumbles over may come from far away.
+                raise DataError(
+                    f"{label} broke off after {rows:,} rows ({reason_of(error)}); see to what they"
+                    " come from, and hand them over anew"
+                ) from error
+            rows += batch.num_rows
+            yield batch
 
-def _read(reader: Any, label: str) -> Iterator[Any]:
-    """Yield the batches of a stream; what it stumbles over may come from far away."""
-    import pyarrow as pa
-
-    rows = 0
-    while True:
-        try:
-            batch = reader.read_next_batch()
-        except StopIteration:
-            return
-        except (pa.ArrowException, OSError) as error:
-            raise DataError(
-                f"{label} broke off after {rows:,} rows ({reason_of(error)}); see to what they come"
-                " from, and hand them over anew"
-            ) from error
-        rows += batch.num_rows
-        yield batch
+    return _table(reader.schema.names, label, lambda places: _select(batches(), places))
 
 
 def open_arrow_stream(stream: Any, label: str) -> Table:
@@ -95,36 +88,30 @@ def open_arrow_stream(stream: Any, label: str) -> Table:
                 batch.validate()
             yield batch
 
-    return _table(reader.schema.names, label, lambda: _numbered(batches()))
+    return _table(reader.schema.names, label, lambda places: _select(batches(), places))
 
 
-def _numbered(batches: Iterator[Any]) -> Iterator[Callable[[Sequence[int]], Any]]:
-    for batch in batches:
-        yield functools.partial(_chosen, batch)
-
-
-def _chosen(batch: Any, places: Sequence[int]) -> Any:
+def _select(batches: Iterator[Any], places: Sequence[int]) -> Iterator[Any]:
     import pyarrow as pa
 
-    return pa.Table.from_batches([batch]).select(list(places))
+    for batch in batches:
+        yield pa.Table.from_batches([batch]).select(list(places))
 
 
 def _table(
-    names: Sequence[str], label: str, parts: Callable[[], Iterator[Callable[[Sequence[int]], Any]]]
+    names: Sequence[str], label: str, parts: Callable[[Sequence[int]], Iterator[Any]]
 ) -> Table:
-    """Return a table of one piece; each part returns an Arrow table of the columns asked for."""
+    """Return a table over Arrow tables of the columns at some places, which come once."""
     if not names:
         raise DataError(f"{label} has no columns; give at least one, as in {{'x': x, 'y': y}}")
     clean = clean_names(names)
 
     def read(wanted: Sequence[str]) -> Iterator[Any]:
-        places = [clean.index(name) for name in wanted]
-        for part in parts():
-            found = part(places).rename_columns(list(wanted))
-            yield from found.to_batches(max_chunksize=BATCH_ROWS)
+        for part in parts([clean.index(name) for name in wanted]):
+            yield from part.rename_columns(list(wanted)).to_batches(max_chunksize=BATCH_ROWS)
 
-    piece = RowGroup(label, 0, None, read_once(label, read))
-    return scanned_table(Dataset(clean, label, (piece,), again=False))
+    group = RowGroup(label, 0, None, read_once(label, read))
+    return scanned_table(Dataset(clean, label, (group,), again=False))
 
 
 def open_batches(items: Iterator[Any], label: str, open_item: Callable[[Any], Table]) -> Table:
@@ -136,7 +123,7 @@ def open_batches(items: Iterator[Any], label: str, open_item: Callable[[Any], Ta
         Its first item is taken at once, to learn the names of the columns. What it raises is
         passed on.
     label : str
-    open_item : callable
+    open_item : function
         Opens one item.
 
     Raises
@@ -146,6 +133,7 @@ def open_batches(items: Iterator[Any], label: str, open_item: Callable[[Any], Ta
 
     Examples
     --------
+    >>> import numpy as np
     >>> from sgdfit.data.readers import open_table
     >>> batches = ({"x": np.arange(2.0) + k} for k in range(2))
     >>> open_batches(batches, "the data", open_table).load(["x"]).columns["x"]
@@ -160,43 +148,41 @@ def open_batches(items: Iterator[Any], label: str, open_item: Callable[[Any], Ta
         )
     names = _opened(first, 1, label, open_item).names
 
-    def parts() -> Iterator[Callable[[Sequence[int]], Any]]:
-        seen = _Seen(names, label)
-        for number, item in enumerate(itertools.chain([first], _noted(items, label, seen)), 1):
+    def parts(places: Sequence[int]) -> Iterator[Any]:
+        rows, kinds, number = 0, dict.fromkeys(places, "nothing"), 0
+        batches = itertools.chain([first], items)
+        while True:
+            try:
+                item = next(batches, missing)
+            except Exception as error:
+                error.add_note(f"(raised by the iterator that yields {label}, after {rows:,} rows)")
+                raise
+            if item is missing:
+                return
+            number += 1
             table = _opened(item, number, label, open_item)
-            yield functools.partial(seen.columns, table, number)
+            if table.names != names:
+                raise DataError(
+                    f"batch {number} of {label} has the columns {listed(table.names)} where the"
+                    f" first has {listed(names)}; yield batches with the same columns"
+                )
+            raw = zip(places, table.fetch(places), strict=True)
+            columns = {
+                names[k]: as_arrow(v, Place(names[k], label, table.line, first=rows))
+                for k, v in raw
+            }
+            found = arrow_table(columns, f"batch {number} of {label}")
+            for place, kind in zip(places, map(kind_of, found.schema.types), strict=True):
+                if kind != "nothing" and kinds[place] not in ("nothing", kind):
+                    raise DataError(
+                        f"column {names[place]!r} of {label} holds {kind} in batch {number}, where"
+                        f" batches before it hold {kinds[place]}; give all of them the same type"
+                    )
+                kinds[place] = kind if kinds[place] == "nothing" else kinds[place]
+            rows += found.num_rows
+            yield found
 
     return _table(names, label, parts)
-
-
-def lazy_scan(frame: Any, names: Sequence[str], label: str) -> Dataset:
-    """Return a Polars LazyFrame as a dataset; each pass runs the query anew, batch by batch.
-
-    Examples
-    --------
-    >>> import polars
-    >>> frame = polars.LazyFrame({"x": [1, 2, 3]}).filter(polars.col("x") > 1)
-    >>> dataset = lazy_scan(frame, ["x"], "the data")
-    >>> sum(batch.num_rows for batch in dataset.row_groups[0].read(["x"]))
-    2
-    """
-    clean = clean_names(names)
-
-    def read(wanted: Sequence[str]) -> Iterator[Any]:
-        chosen = frame.select([names[clean.index(name)] for name in wanted])
-        for part in chosen.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True):
-            found = part.to_arrow().rename_columns(list(wanted))
-            yield from found.to_batches(max_chunksize=BATCH_ROWS)
-
-    return Dataset(clean, label, (RowGroup(label, 0, None, read),), slow=True)
-
-
-def _noted(items: Iterator[Any], label: str, seen: _Seen) -> Iterator[Any]:
-    try:
-        yield from items
-    except Exception as error:
-        error.add_note(f"(raised by the iterator that yields {label}, after {seen.rows:,} rows)")
-        raise
 
 
 def _opened(item: Any, number: int, label: str, open_item: Callable[[Any], Table]) -> Table:
@@ -209,53 +195,23 @@ def _opened(item: Any, number: int, label: str, open_item: Callable[[Any], Table
     return open_item(item)
 
 
-class _Seen:
-    """What the batches so far hold: their names, how many rows, and which kinds of values."""
+def lazy_frame(frame: Any, names: Sequence[str], label: str) -> Dataset:
+    """Return a Polars LazyFrame as a dataset; each pass runs the query anew, batch by batch.
 
-    def __init__(self, names: tuple[str, ...], label: str) -> None:
-        self.names, self.label = names, label
-        self.rows = 0
-        self.kinds: dict[int, str] = {}
+    Examples
+    --------
+    >>> import polars
+    >>> frame = polars.LazyFrame({"x": [1, 2, 3]}).filter(polars.col("x") > 1)
+    >>> dataset = lazy_frame(frame, ["x"], "the data")
+    >>> sum(batch.num_rows for batch in dataset.row_groups[0].read(["x"]))
+    2
+    """
+    clean = clean_names(names)
 
-    def columns(self, table: Table, number: int, places: Sequence[int]) -> Any:
-        """Return columns of a batch as an Arrow table."""
-        import pyarrow as pa
+    def read(wanted: Sequence[str]) -> Iterator[Any]:
+        chosen = frame.select([names[clean.index(name)] for name in wanted])
+        for part in chosen.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True):
+            found = part.to_arrow().rename_columns(list(wanted))
+            yield from found.to_batches(max_chunksize=BATCH_ROWS)
 
-        if table.names != self.names:
-            raise DataError(
-                f"batch {number} of {self.label} has the columns {listed(table.names)} where the"
-                f" first has {listed(self.names)}; yield batches with the same columns"
-            )
-        raw = [
-            as_arrow(value, Place(self.names[place], self.label, table.line, first=self.rows))
-            for place, value in zip(places, table.fetch(places), strict=True)
-        ]
-        for place, column in zip(places, raw, strict=True):
-            self._compare(place, column, number)
-        columns = self._level(raw, number)
-        self.rows += len(columns[0]) if columns else 0
-        return pa.table(columns, [str(place) for place in places])
-
-    def _compare(self, place: int, column: Any, number: int) -> None:
-        import pyarrow as pa
-
-        kind = kind_of(pa.scalar(column).type if np.isscalar(column) else column.type)
-        before = self.kinds.setdefault(place, kind)
-        if "nothing" in (before, kind):
-            self.kinds[place] = before if kind == "nothing" else kind
-        elif kind != before:
-            raise DataError(
-                f"column {self.names[place]!r} of {self.label} holds {kind} in batch {number},"
-                f" where batches before it hold {before}; give all of them the same type"
-            )
-
-    def _level(self, columns: Sequence[Any], number: int) -> list[Any]:
-        lengths = {len(column) for column in columns if not np.isscalar(column)} or {1}
-        if len(lengths) > 1:
-            raise DataError(
-                f"the columns of batch {number} of {self.label} have"
-                f" {' and '.join(f'{n:,}' for n in sorted(lengths))} rows; give all of them the"
-                " same length"
-            )
-        (rows,) = lengths
-        return [numbers_of(np.full(rows, c, np.float64)) if np.isscalar(c) else c for c in columns]
+    return Dataset(clean, label, (RowGroup(label, 0, None, read),), slow=True)

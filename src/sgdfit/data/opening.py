@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sgdfit.data.rows import ChunkedRows, Keep, RowCounts, count_rows, float_blocks
+from sgdfit.data.rows import ChunkedRows, Keep, RowCounts, count_rows, float_batches
 from sgdfit.data.table import Columns, Dataset, RowGroup, Table, check_policy, clean_names
 from sgdfit.errors import DataError
 
@@ -48,11 +48,10 @@ def _filled(
     columns = [np.empty(starts[-1], np.float32 if narrow(name) else np.float64) for name in names]
 
     def fill(piece: RowGroup, start: int) -> None:
-        for _, blocks in float_blocks(dataset._replace(row_groups=(piece,)), names):
-            end = start + len(blocks[0])
-            for column, block in zip(columns, blocks, strict=True):
-                column[start:end] = block
-            start = end
+        for batch in float_batches(dataset, piece, names):
+            begin = start + batch.offset
+            for column, part in zip(columns, batch.columns, strict=True):
+                column[begin : begin + len(part)] = part
 
     with ThreadPoolExecutor(THREADS, "sgdfit-load") as pool:
         try:
@@ -94,12 +93,12 @@ def open_rows(
     dataset = table.dataset
     if dataset is None:
         return table.load(names, missing=missing, checked=checked)
-    table.check(names)
+    table.positions(names)
     wanted = tuple(dict.fromkeys(clean_names(names)))
-    from sgdfit.data.spill import spilled
+    from sgdfit.data.spill import materialize
 
     if not dataset.again or (dataset.slow and _rows(dataset) is None):
-        dataset = spilled(dataset, wanted, budget, announce=announce)
+        dataset = materialize(dataset, wanted, budget, announce=announce)
     rows = _rows(dataset)
     fits = rows is None or rows * len(wanted) * BYTES <= budget
     if rows is not None and not fits and missing == "error":

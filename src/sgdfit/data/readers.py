@@ -29,7 +29,7 @@ from sgdfit.data.files import (
 )
 from sgdfit.data.floats import shown
 from sgdfit.data.formats import MAGIC, STREAM, TEXT, Format, format_of, format_table, reading
-from sgdfit.data.one_pass import lazy_scan, open_arrow_stream, open_batches, open_reader
+from sgdfit.data.one_pass import lazy_frame, open_arrow_stream, open_batches, open_reader
 from sgdfit.data.table import Table, clean_names
 from sgdfit.data.text.delimited import open_delimited
 from sgdfit.data.text.text_files import SMALL, open_text, peeked, stream_origin
@@ -276,7 +276,7 @@ def _open_polars(data: Any) -> Table:
     table = _table(names, fetch)
     if not hasattr(frame, "collect_batches"):
         return table
-    return replace(table, dataset=lazy_scan(frame, names, LABEL))
+    return replace(table, dataset=lazy_frame(frame, names, LABEL))
 
 
 def _open_arrow(data: Any) -> Table:

@@ -597,8 +597,7 @@ def filtered(table: Table, condition: Condition) -> Table:
         return scanned_table(rest, condition.text)
 
     def read(names: Sequence[str]) -> Iterator[Any]:
-        positions = [table.names.index(name) for name in names]
-        return iter(table.arrow(positions).to_batches(BATCH_ROWS))
+        return iter(table.arrow(names).to_batches(BATCH_ROWS))
 
     group = filtered_row_group(RowGroup(table.label, 0, None, read, table.line), condition)
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sgdfit.data.readers import open_table
-from sgdfit.data.rows import ahead, aligned, batch_floats, is_fine_grained
-from sgdfit.data.table import Dataset, RowGroup, Table, check_policy, clean_names, keep_finite
+from sgdfit.data.rows import aligned, fits_budget, float_batches, prefetch
+from sgdfit.data.table import Dataset, RowGroup, Table, check_policy, clean_names
 from sgdfit.errors import DataError, UsageError, did_you_mean
 from sgdfit.fitting.options import Resources, as_means
 from sgdfit.fitting.weights import Weighting, checked_weights, columns_of
@@ -253,7 +253,7 @@ def _blocks_of(
 ) -> Iterator[Block]:
     """Yield all finite rows; of files no more than a few blocks are held at once."""
     if table.dataset is not None:
-        table.check(names)
+        table.positions(names)
         yield from _streamed(
             table.dataset, tuple(dict.fromkeys(clean_names(names))), missing, means
         )
@@ -275,13 +275,13 @@ def _streamed(
     ]
     counts = [piece.rows for piece in dataset.row_groups]
     # Beside the columns it is told which rows to keep.
-    small = is_fine_grained(counts, len(names) + 1, means.threads, means.budget)
-    blocks = ahead(reads, means.threads, small)
+    whole = fits_budget(counts, len(names) + 1, means.threads, means.budget)
+    blocks = prefetch(reads, means.threads, whole)
     try:
         for keep, *columns in aligned(blocks, BLOCK_ROWS):
-            whole = keep.all()
-            chosen = columns if whole else [column[keep] for column in columns]
-            yield dict(zip(names, chosen, strict=True)), None if whole else keep
+            every = keep.all()
+            chosen = columns if every else [column[keep] for column in columns]
+            yield dict(zip(names, chosen, strict=True)), None if every else keep
     finally:
         blocks.close()
 
@@ -289,18 +289,10 @@ def _streamed(
 def _read(
     dataset: Dataset, piece: RowGroup, names: Sequence[str], missing: str
 ) -> Iterator[tuple[AnyArray, ...]]:
-    """Yield which rows are finite, and the columns, of each batch of a piece."""
-    offset = 0
-    for batch in piece.read(names):
-        columns = batch_floats(dataset, piece, offset, names, batch)
-        named = dict(zip(names, columns, strict=True))
-
-        def line(row: int, offset: int = offset) -> str:
-            return piece.line(offset + row)
-
-        keep = keep_finite(named, piece.label, missing, line, piece.first + offset)
-        yield (np.ones(batch.num_rows, dtype=bool) if keep is None else keep, *columns)
-        offset += batch.num_rows
+    """Yield which rows are finite, and the columns, of each batch of a row group."""
+    for batch in float_batches(dataset, piece, names, missing):
+        keep = np.ones(len(batch.columns[0]), bool) if batch.keep is None else batch.keep
+        yield (keep, *batch.columns)
 
 
 class _Curve(NamedTuple):

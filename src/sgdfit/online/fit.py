@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sgdfit.choice import whole
-from sgdfit.data.floats import Place, as_floats
 from sgdfit.data.readers import open_table
-from sgdfit.data.table import Columns, Table, check_policy, levelled, settle
+from sgdfit.data.table import Columns, Table, check_policy, handle_missing
 from sgdfit.errors import DataError, UsageError
 from sgdfit.fitting import entry
 from sgdfit.fitting.nonsmooth import has_kink
@@ -524,26 +523,19 @@ def _read(table: Table, setting: Setting, missing: str) -> _Batch:
     """Read the columns of a batch that a model and its weights need; there may be no rows."""
     model, weighting = setting.model, setting.weighting
     names = list(dict.fromkeys([*model.columns, *columns_of(weighting.given)]))
-    table.check(names)
+    table.positions(names)
     taken = [name for name in model.parameters if name in table.names]
     if taken:
         raise DataError(
             f"{table.label} has a column {taken[0]!r}, which is a parameter of this fit, since the"
             " first batch had no such column; rename the column, or begin a new fit"
         )
-    raw = table.fetch([table.names.index(name) for name in names])
-    columns = levelled(
-        {
-            name: as_floats(value, Place(name, table.label, table.line, table.decimal))
-            for name, value in zip(names, raw, strict=True)
-        },
-        table.label,
-    )
+    columns = table.floats(names)
     good = np.logical_and.reduce([np.isfinite(column) for column in columns.values()])
     if good.all():
         source = Columns(columns, table.label)
     elif good.any() or missing == "error":
-        source = settle(columns, table.label, missing, table.line)
+        source = handle_missing(columns, table.label, missing, table.line)
     else:
         source = Columns({name: np.empty(0) for name in names}, table.label, good.size)
     weights = np.ones(source.rows)
