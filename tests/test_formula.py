@@ -175,7 +175,7 @@ def test_the_value_is_python_s(text):
 @pytest.mark.parametrize(
     ("written", "canonical"),
     [
-        ("y = a*x^2 + b*x + c", "y = a*x**2 + x*b + c"),
+        ("y = a*x^2 + b*x + c", "y = a*x**2 + b*x + c"),
         ("y ~ 1 - exp(-x)", "y = 1 - exp(-x)"),
         ("log(y) = a", "log(y) = a"),
         ("2*c*(a + b)/c", "2*a + 2*b"),

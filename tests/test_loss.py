@@ -189,7 +189,7 @@ def test_names():
     assert as_loss("mse").name == "mse"
     assert as_loss("huber(delta=2)").name == "huber(delta=2.0)"
     assert as_loss(functools.partial(quantile, q=0.9)).name == "quantile(q=0.9)"
-    assert as_loss(swapped).name == "exp(-prediction)*target"
+    assert as_loss(swapped).name == "target*exp(-prediction)"
     assert isinstance(as_loss("mae"), Loss)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import sympy
 from sympy.codegen.cfunctions import expm1, log1p
-from sympy.printing.precedence import PRECEDENCE, precedence
+from sympy.printing.precedence import PRECEDENCE
 from sympy.printing.str import StrPrinter
 
 from sgdfit.errors import FormulaError, UsageError
@@ -356,42 +356,13 @@ class _FormulaPrinter(StrPrinter):  # type: ignore[misc]
     def _print_Not(self, expr: Expr) -> str:
         return f"not ({self._print(expr.args[0])})"
 
-    def _print_Add(self, expr: Expr, order: Any = None) -> str:
-        terms = sorted(self._as_ordered_terms(expr, order=order), key=self._first_name)
-        printed = [(self._print(term), term) for term in terms]
+    def _as_ordered_terms(self, expr: Expr, order: Any = None) -> list[Expr]:
+        terms = sorted(super()._as_ordered_terms(expr, order=order), key=self._first_name)
         # 1 - exp(-x), not -exp(-x) + 1
-        lead = next((i for i, (text, _) in enumerate(printed) if text[0] != "-"), 0)
-        printed.insert(0, printed.pop(lead))
-        text = ""
-        for piece, term in printed:
-            piece = f"({piece})" if precedence(term) < PRECEDENCE["Add"] and text else piece
-            negative = piece.startswith("-")
-            text += (" - " if negative else " + ") + piece.lstrip("-") if text else piece
-        return text
-
-    def _print_Mul(self, expr: Expr) -> str:
-        number, rest = expr.as_coeff_Mul()
-        over = [1 / f for f in sympy.Mul.make_args(rest) if _is_divisor(f)]
-        under = [f for f in sympy.Mul.make_args(rest) if not _is_divisor(f)]
-        sign = "-" if number.is_negative else ""
-        upper, lower = (abs(number), 1) if number.is_Float else (abs(number.p), number.q)
-        under.sort(key=lambda f: (f.is_Add, self._first_name(f)))
-        top = "*".join(self.parenthesize(f, PRECEDENCE["Mul"]) for f in under)
-        if upper != 1 or number.is_Float or not under:
-            top = "*".join(filter(None, [self._print(sympy.sympify(upper)), top]))
-        bottom = [self.parenthesize(f, PRECEDENCE["Pow"], strict=True) for f in over]
-        if lower != 1 and not any(f.is_Add for f in over):
-            bottom, lower = [str(lower), *bottom], 1
-        text = sign + top
-        if bottom:
-            text += f"/{bottom[0]}" if len(bottom) == 1 else f"/({'*'.join(bottom)})"
-        return text if lower == 1 else f"{text}/{lower}"
+        lead = next((i for i, t in enumerate(terms) if self._print(t)[0] != "-"), 0)
+        return [terms.pop(lead), *terms]
 
     def _first_name(self, term: Expr) -> int:
         """Rank a term by the earliest of its names (a stable sort keeps SymPy's order within)."""
         ranks = [self._rank.get(s.name, len(self._rank)) for s in term.free_symbols]
         return min(ranks, default=len(self._rank))
-
-
-def _is_divisor(factor: Expr) -> bool:
-    return bool(factor.is_Pow and factor.exp.is_number and factor.exp.is_negative)

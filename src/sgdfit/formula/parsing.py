@@ -1,13 +1,12 @@
-"""Text to formula: tokens with their places, Python's syntax tree, a list of what is allowed."""
+"""Text to formula: tokens with their places, read by precedence; nothing is ever executed."""
 
 from __future__ import annotations
 
-import ast
 import functools
 import itertools
+import operator
 import re
 import unicodedata
-from bisect import bisect_right
 from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn
 
@@ -72,13 +71,7 @@ class Token(NamedTuple):
 
 
 def tokenize(text: str) -> list[Token]:
-    """Cut ``text`` into tokens.
-
-    Raises
-    ------
-    FormulaError
-        When the text is too long or too deeply nested, a bracket is not closed, or a character
-        has no meaning in a formula.
+    """Cut ``text`` into tokens; raise `FormulaError` for what has no meaning in a formula.
 
     Examples
     --------
@@ -106,14 +99,8 @@ def tokenize(text: str) -> list[Token]:
     return tokens
 
 
-def relation(tokens: list[Token]) -> int | None:
-    """Return where the first ``=`` or binary ``~`` outside of brackets stands, if there is one.
-
-    Examples
-    --------
-    >>> relation(tokenize("log(y) ~ a")), relation(tokenize("a == b"))
-    (4, None)
-    """
+def _relation(tokens: list[Token]) -> int | None:
+    """Return where the first ``=`` or binary ``~`` outside of brackets stands, if there is one."""
     depth = 0
     for index, token in enumerate(tokens):
         if token.kind != "operator":
@@ -192,17 +179,20 @@ Expr = Any  # SymPy ships no types
 
 MAX_DEPTH = 60
 EXACT_OPERATIONS = 8  # of a constant such as sqrt(2)/pi that stays as it is written
-_COMPARISONS = {
-    ast.Lt: sympy.Lt, ast.LtE: sympy.Le, ast.Gt: sympy.Gt, ast.GtE: sympy.Ge,
-    ast.Eq: sympy.Eq, ast.NotEq: sympy.Ne,
+_COMPARISONS: dict[str, Callable[..., Expr]] = {
+    "<": sympy.Lt, "<=": sympy.Le, ">": sympy.Gt, ">=": sympy.Ge, "==": sympy.Eq, "!=": sympy.Ne,
 }  # fmt: skip
-_JOINS: dict[type, Callable[..., Expr]] = {
-    ast.Add: sympy.Add, ast.Sub: sympy.Add, ast.Mult: sympy.Mul, ast.Div: sympy.Mul,
-    ast.Pow: power, ast.BitAnd: sympy.And, ast.BitOr: sympy.Or,
+_LOGIC: dict[str, Callable[..., Expr]] = {
+    "or": sympy.Or, "and": sympy.And, "|": sympy.Or, "&": sympy.And,
+}  # fmt: skip
+# How closely each sign binds, as in Python; all but ** go from left to right.
+_LEVELS = {
+    "or": 1, "and": 2, "not": 3, **dict.fromkeys(_COMPARISONS, 4), "|": 5, "&": 6, "+": 7, "-": 7,
+    "*": 8, "/": 8, "%": 8, "//": 8,
 }  # fmt: skip
 _UNSUPPORTED = {
-    ast.Mod: "the remainder % is not supported; write x - m*floor(x/m)",
-    ast.FloorDiv: "the whole division // is not supported; write floor(x/m)",
+    "%": "the remainder % is not supported; write x - m*floor(x/m)",
+    "//": "the whole division // is not supported; write floor(x/m)",
 }
 
 
@@ -233,38 +223,31 @@ def parse(text: str) -> Formula:
 def _parts(text: str) -> tuple[Expr, Expr | None, tuple[str, ...]]:
     """Return the right side, the left side and the names on the right."""
     tokens = tokenize(text)
-    split = relation(tokens)
+    split = _relation(tokens)
     if split is None:
-        expression, names = _side(tokens, text, "the formula")
+        expression, names = _Reader(tokens, text, "the formula").number()
         return expression, None, names
     sign = tokens[split].text
-    response, _ = _side(tokens[:split], text, f"the left side of {sign!r}")
+    response, _ = _Reader(tokens[:split], text, f"the left side of {sign!r}").number()
     right = tokens[split + 1 :]
-    again = relation(right)
+    again = _relation(right)
     if again is not None:
         raise FormulaError(
             "a formula has one '='; a comparison is written ==", text, right[again].position
         )
-    expression, names = _side(right, text, f"the right side of {sign!r}")
+    expression, names = _Reader(right, text, f"the right side of {sign!r}").number()
     return expression, response, names
 
 
 @functools.lru_cache(maxsize=256)
 def parse_expression(text: str) -> tuple[Expr, tuple[str, ...]]:
     """Read one expression; return it and its names in the order in which they were written."""
-    return _side(tokenize(text), text, "the expression")
+    return _Reader(tokenize(text), text, "the expression").number()
 
 
 def parse_condition(text: str) -> Expr:
     """Read a comparison such as ``0 < b < 10``; return SymPy's Boolean."""
-    return _Reader(tokenize(text), text).condition("the condition")
-
-
-def _side(tokens: list[Token], text: str, what: str) -> tuple[Expr, tuple[str, ...]]:
-    reader = _Reader(tokens, text)
-    expression = reader.number(what)
-    named = (t.text for t in tokens if t.kind in ("name", "quoted"))
-    return expression, tuple(dict.fromkeys(name for name in named if name in reader.used))
+    return _Reader(tokenize(text), text, "the condition").condition()
 
 
 def _brief(value: Expr) -> Expr:
@@ -274,187 +257,192 @@ def _brief(value: Expr) -> Expr:
 
 
 class _Reader:
-    """Turns one side's tokens into a SymPy expression."""
+    """Reads one side's tokens, those that bind closest first; ``at`` is the next token."""
 
-    def __init__(self, tokens: list[Token], text: str) -> None:
-        self.tokens, self.text = tokens, text
-        self.used: set[str] = set()
-        self.starts: list[int] = []
-        pieces, length = [], 0
-        for index, token in enumerate(tokens):
-            piece = f"_{index}" if token.kind in ("name", "quoted") else token.text
-            self.starts.append(length)
-            pieces.append(piece)
-            length += len(piece) + 1
-        self.spelled = " ".join(pieces)
+    def __init__(self, tokens: list[Token], text: str, what: str) -> None:
+        self.tokens, self.text, self.what = [*tokens, Token("end", "", len(text))], text, what
+        self.at = self.depth = 0
+        self.names: dict[str, None] = {}
 
-    def number(self, what: str) -> Expr:
-        tree = self._tree(what)
-        return as_number(self._convert(tree, 0))
+    def number(self) -> tuple[Expr, tuple[str, ...]]:
+        """Return the whole as a number, and its names in the order of the text."""
+        return as_number(self._whole()), tuple(self.names)
 
-    def condition(self, what: str) -> Expr:
-        tree = self._tree(what)
-        return self._boolean(self._convert(tree, 0), tree)
+    def condition(self) -> Expr:
+        """Return the whole as a condition."""
+        return self._boolean(self._whole(), 0)
 
-    def _tree(self, what: str) -> ast.expr:
-        if not self.tokens:
-            raise FormulaError(f"{what} is empty", self.text, len(self.text))
-        equal = next((t for t in self.tokens if t[:2] == ("operator", "=")), None)
-        if equal is not None:
-            raise FormulaError(
-                "no '=' can stand within an expression; a comparison is written ==",
-                self.text,
-                equal.position,
-            )
+    def _whole(self) -> Expr:
+        if len(self.tokens) == 1:
+            self._fail(f"{self.what} is empty", 0)
         try:
-            return ast.parse(self.spelled, mode="eval").body
-        except SyntaxError as error:
-            # Python gives the place 0 where the text ends too early.
-            token = self._token(error.offset - 1) if error.offset else None
-            shown = "the end" if token is None else repr(token.text)
-            position = len(self.text) if token is None else token.position
-            raise FormulaError(f"{what} cannot be read at {shown}", self.text, position) from None
-        except (RecursionError, MemoryError):
-            raise FormulaError(f"{what} is nested too deeply") from None
+            value = self._conditional()
+        except RecursionError:
+            raise FormulaError(f"{self.what} is nested too deeply") from None
+        if self.tokens[self.at].kind != "end":
+            self._unreadable()
+        return value
 
-    def _token(self, offset: int) -> Token | None:
-        if offset >= len(self.spelled):
-            return None
-        return self.tokens[bisect_right(self.starts, offset) - 1]
+    def _sign(self) -> str:
+        token = self.tokens[self.at]
+        return token.text if token.kind in ("operator", "word") else ""
 
-    def _fail(self, message: str, node: ast.AST) -> NoReturn:
-        token = self._token(getattr(node, "col_offset", 0))
-        raise FormulaError(message, self.text, None if token is None else token.position)
+    def _take(self, sign: str) -> bool:
+        found = self._sign() == sign
+        self.at += found
+        return found
 
-    def _convert(self, node: ast.expr, depth: int) -> Expr:
-        if depth > MAX_DEPTH:
-            self._fail(f"the formula is nested more than {MAX_DEPTH} deep", node)
-        handler = getattr(self, f"_{type(node).__name__.lower()}", None)
-        if handler is None:
-            self._fail("this is no arithmetic, comparison or call of a supported function", node)
-        try:
-            value = handler(node, depth + 1)
-            return value if is_condition(value) else _brief(finite(value))
-        except FormulaError as error:
-            if error.text is not None:
-                raise
-            self._fail(error.message, node)
-        except (ArithmeticError, TypeError, ValueError, NotImplementedError, RecursionError):
-            # SymPy gives up in as many ways, on floor(10**250*pi) for one.
-            self._fail("this has no value that can be computed", node)
+    def _need(self, sign: str) -> None:
+        if not self._take(sign):
+            self._unreadable()
 
-    def _constant(self, node: ast.Constant, depth: int) -> Expr:
-        value = node.value
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            self._fail(f"{value!r} is no number", node)
-        if value > LARGEST:
-            self._fail("this number is too large for floating point", node)
-        return sympy.Integer(value) if isinstance(value, int) else sympy.Float(value)
+    def _fail(self, message: str, at: int) -> NoReturn:
+        raise FormulaError(message, self.text, self.tokens[at].position)
 
-    def _name(self, node: ast.Name, depth: int) -> Expr:
-        token = self.tokens[int(node.id[1:])]
-        if token.kind == "name" and token.text in CONSTANTS:
-            return CONSTANTS[token.text]
-        self.used.add(token.text)
-        return symbol(token.text)
+    def _unreadable(self) -> NoReturn:
+        if self._sign() == "=":
+            self._fail("no '=' can stand within an expression; a comparison is written ==", self.at)
+        token = self.tokens[self.at]
+        shown = "the end" if token.kind == "end" else repr(token.text)
+        self._fail(f"{self.what} cannot be read at {shown}", self.at)
 
-    def _unaryop(self, node: ast.UnaryOp, depth: int) -> Expr:
-        operand = self._convert(node.operand, depth)
-        if isinstance(node.op, ast.Not | ast.Invert):
-            return sympy.Not(self._boolean(operand, node))
-        operand = as_number(operand)
-        return -operand if isinstance(node.op, ast.USub) else operand
-
-    def _binop(self, node: ast.BinOp, depth: int) -> Expr:
-        # A sum of a thousand terms is a thousand deep on its left: walk that side in a loop,
-        # and join its terms at once, since SymPy sorts all of them each time one is added.
-        spine = [node]
-        while isinstance(spine[-1].left, ast.BinOp):
-            spine.append(spine[-1].left)
-        sides = self._signed(spine[-1], depth)
-        for join, steps in itertools.groupby(reversed(spine), self._joining):
-            sides = [self._joined(join, sides, list(steps), depth)]
-        return sides[0]
-
-    def _signed(self, node: ast.BinOp, depth: int) -> list[Expr]:
-        """Return the left side; of -(a + b)/x as two factors, lest SymPy multiply them out."""
-        first = node.left
-        product = self._joining(node) is sympy.Mul
-        if product and isinstance(first, ast.UnaryOp) and isinstance(first.op, ast.USub):
-            return [sympy.S.NegativeOne, self._convert(first.operand, depth)]
-        return [self._convert(first, depth)]
-
-    def _joining(self, node: ast.BinOp) -> Callable[..., Expr]:
-        if type(node.op) not in _JOINS:
-            self._fail(_UNSUPPORTED.get(type(node.op), "this sign is not supported"), node.right)
-        return _JOINS[type(node.op)]
-
-    def _joined(
-        self, join: Callable[..., Expr], left: list[Expr], steps: list[ast.BinOp], depth: int
-    ) -> Expr:
-        """Join ``left`` and the right sides of ``steps``, all sums, all products or all powers."""
-        sides = [self._operand(join, side, steps[0]) for side in left]
-        for step in steps:
-            side = self._operand(join, self._convert(step.right, depth), step)
-            subtract, divide = (isinstance(step.op, op) for op in (ast.Sub, ast.Div))
-            sides.append(-side if subtract else 1 / side if divide else side)
-        return functools.reduce(power, sides) if join is power else join(*sides)
-
-    def _operand(self, join: Callable[..., Expr], value: Expr, node: ast.AST) -> Expr:
-        return self._boolean(value, node) if join in (sympy.And, sympy.Or) else as_number(value)
-
-    def _boolop(self, node: ast.BoolOp, depth: int) -> Expr:
-        values = [self._boolean(self._convert(v, depth), v) for v in node.values]
-        return (sympy.And if isinstance(node.op, ast.And) else sympy.Or)(*values)
-
-    def _compare(self, node: ast.Compare, depth: int) -> Expr:
-        sides = [as_number(self._convert(side, depth)) for side in (node.left, *node.comparators)]
-        pairs = []
-        for operator, left, right in zip(node.ops, sides, sides[1:], strict=False):
-            if type(operator) not in _COMPARISONS:
-                self._fail("compare with < <= > >= == or !=", node)
-            pairs.append(_COMPARISONS[type(operator)](left, right))
-        return sympy.And(*pairs)
-
-    def _ifexp(self, node: ast.IfExp, depth: int) -> Expr:
-        condition = self._boolean(self._convert(node.test, depth), node.test)
-        yes, no = (as_number(self._convert(n, depth)) for n in (node.body, node.orelse))
-        return Where(condition, yes, no)
-
-    def _call(self, node: ast.Call, depth: int) -> Expr:
-        written, form, arity = self._function(node)
-        if len(node.args) != arity:
-            count = f"{arity} argument{'s' if arity > 1 else ''}"
-            self._fail(f"{written} takes {count}, not {len(node.args)}", node)
-        values = [self._convert(argument, depth) for argument in node.args]
-        conditions = 1 if form is Where else 0
-        first = [self._boolean(v, node.args[0]) for v in values[:conditions]]
-        return form(*first, *map(as_number, values[conditions:]))
-
-    def _function(self, node: ast.Call) -> tuple[str, Callable[..., Expr], int]:
-        """Return the name of the function called, its symbolic form and its number of arguments."""
-        if not isinstance(node.func, ast.Name):
-            self._fail("only a supported function can be called", node)
-        written = self.tokens[int(node.func.id[1:])].text
-        known = lookup(written)
-        if known is None:
-            self._unknown_function(written, node)
-        if node.keywords:
-            self._fail(f"{written} takes no named arguments", node)
-        return written, *known
-
-    def _unknown_function(self, name: str, node: ast.Call) -> NoReturn:
-        nearest = did_you_mean(name, [*FUNCTIONS, *ALIASES, *OPERATIONS])
-        advice = nearest or (
-            f" To multiply, write {name}*(…). Functions: {', '.join(sorted(FUNCTIONS))}."
-        )
-        self._fail(f"there is no function {name!r}.{advice}", node)
-
-    def _boolean(self, value: Expr, node: ast.AST) -> Expr:
+    def _boolean(self, value: Expr, at: int) -> Expr:
         if not is_condition(value):
             self._fail(
                 "a condition such as x > 0 is needed here; beside & and | it stands in brackets,"
                 " as in (x > 0) & (y > 0)",
-                node,
+                at,
             )
         return value
+
+    def _made(self, at: int, make: Callable[..., Expr], *parts: Expr) -> Expr:
+        """Return what SymPy makes of ``parts``, which begin at ``at``."""
+        try:
+            value = make(*parts)
+            return value if is_condition(value) else _brief(finite(value))
+        except FormulaError as error:
+            self._fail(error.message, at)
+        except (ArithmeticError, TypeError, ValueError, NotImplementedError, RecursionError):
+            # SymPy gives up in as many ways, on floor(10**250*pi) for one.
+            self._fail("this has no value that can be computed", at)
+
+    def _nested(self, read: Callable[..., Expr], *arguments: Any) -> Expr:
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            self._fail(f"the formula is nested more than {MAX_DEPTH} deep", self.at)
+        value = read(*arguments)
+        self.depth -= 1
+        return value
+
+    def _conditional(self) -> Expr:
+        start = self.at
+        value = self._expression(0)
+        if not self._take("if"):
+            return value
+        at = self.at
+        condition = self._boolean(self._expression(0), at)
+        self._need("else")
+        no = self._nested(self._conditional)
+        return self._made(start, Where, condition, as_number(value), as_number(no))
+
+    def _expression(self, level: int) -> Expr:
+        """Read as far as signs bind at least as closely as ``level``."""
+        start = self.at
+        if level <= _LEVELS["not"] and self._take("not"):
+            part = self._boolean(self._nested(self._expression, _LEVELS["not"]), start + 1)
+            return self._more(level, start, [sympy.Not(part)])
+        negative = level <= _LEVELS["*"] and self._take("-")
+        value = self._operand()
+        if not negative:
+            return self._more(level, start, [value])
+        if _LEVELS.get(self._sign()) == _LEVELS["*"]:
+            # -(a + b)/x stays a product of three, lest SymPy multiply it out.
+            return self._more(level, start, [sympy.S.NegativeOne, value])
+        return self._more(level, start, [self._made(start, operator.neg, as_number(value))])
+
+    def _more(self, level: int, start: int, parts: list[Expr]) -> Expr:
+        """Join what follows to ``parts``: all terms of a sum at once, all factors of a product."""
+        while (own := _LEVELS.get(self._sign(), -1)) >= level:
+            signs, places = [""] * len(parts), [start] * len(parts)
+            while _LEVELS.get(self._sign()) == own:
+                signs.append(self._sign())
+                self.at += 1
+                if signs[-1] in _UNSUPPORTED:
+                    self._fail(_UNSUPPORTED[signs[-1]], self.at - 1)
+                places.append(self.at)
+                parts.append(self._expression(own + 1))
+            if signs[-1] in _LOGIC:
+                parts = [self._boolean(part, at) for part, at in zip(parts, places, strict=True)]
+                parts = [self._made(start, _LOGIC[signs[-1]], *parts)]
+            else:
+                parts = [self._made(start, _joined, signs, list(map(as_number, parts)))]
+        return parts[0]
+
+    def _operand(self) -> Expr:
+        """Read one number, name, call or bracket, with the signs before it and its exponent."""
+        start = self.at
+        if self._take("-"):
+            return self._made(start, operator.neg, as_number(self._nested(self._operand)))
+        if self._take("+"):
+            return as_number(self._nested(self._operand))
+        if self._take("~"):
+            return sympy.Not(self._boolean(self._nested(self._operand), start))
+        value = self._atom()
+        if not self._take("**"):
+            return value
+        exponent = as_number(self._nested(self._operand))
+        return self._made(start, power, as_number(value), exponent)
+
+    def _atom(self) -> Expr:
+        start, token = self.at, self.tokens[self.at]
+        if self._take("("):
+            value = self._conditional()
+            self._need(")")
+            return value
+        if token.kind not in ("number", "name", "quoted"):
+            self._unreadable()
+        if token.kind == "number":
+            if token.text.isdigit() and token.text.startswith("0") and token.text.strip("0"):
+                self._unreadable()  # 07 is an error in one language and 7 in another
+            if float(token.text) > LARGEST:
+                self._fail("this number is too large for floating point", start)
+            self.at += 1
+            whole = token.text.isdigit()
+            return sympy.Integer(int(token.text)) if whole else sympy.Float(float(token.text))
+        self.at += 1
+        if self._take("("):
+            return self._call(token.text, start)
+        if token.kind == "name" and token.text in CONSTANTS:
+            return CONSTANTS[token.text]
+        self.names[token.text] = None
+        return symbol(token.text)
+
+    def _call(self, written: str, start: int) -> Expr:
+        known = lookup(written)
+        if known is None:
+            nearest = did_you_mean(written, [*FUNCTIONS, *ALIASES, *OPERATIONS])
+            advice = nearest or (
+                f" To multiply, write {written}*(…). Functions: {', '.join(sorted(FUNCTIONS))}."
+            )
+            self._fail(f"there is no function {written!r}.{advice}", start)
+        form, arity = known
+        first, values = self.at, []
+        while not self._take(")"):
+            values.append(self._conditional())
+            if self._sign() != ")":
+                self._need(",")
+        if len(values) != arity:
+            count = f"{arity} argument{'s' if arity > 1 else ''}"
+            self._fail(f"{written} takes {count}, not {len(values)}", start)
+        head = [self._boolean(values.pop(0), first)] if form is Where else []
+        return self._made(start, form, *head, *map(as_number, values))
+
+
+def _joined(signs: list[str], parts: list[Expr]) -> Expr:
+    """Return the sum, the product or the chain of comparisons that ``signs`` make of ``parts``."""
+    if signs[-1] in _COMPARISONS:
+        pairs = zip(signs[1:], itertools.pairwise(parts), strict=True)
+        return sympy.And(*(_COMPARISONS[sign](*pair) for sign, pair in pairs))
+    signed = zip(signs, parts, strict=True)
+    turned = [-part if sign == "-" else 1 / part if sign == "/" else part for sign, part in signed]
+    return (sympy.Add if signs[-1] in "+-" else sympy.Mul)(*turned)
