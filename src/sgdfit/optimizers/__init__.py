@@ -234,14 +234,8 @@ def averaged(optimizer: Optimizer | None = None, start: int = 0) -> Optimizer:
     return optimizer._replace(average_from=whole(start, "start of averaged", 0))
 
 
-OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
-    "sgd": sgd,
-    "adagrad": adagrad,
-    "rmsprop": rmsprop,
-    "adam": adam,
-    "adamw": adamw,
-    "averaged": averaged,
-}
+_ALL = (sgd, adagrad, rmsprop, adam, adamw, averaged)
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {make.__name__: make for make in _ALL}
 """The optimizers by name."""
 
 DEFAULT_RATES: dict[str, float | None] = {

@@ -138,14 +138,8 @@ def warm_up(
     return _schedule("warm_up", rates, rate=rate, steps=steps, start=start, then=then)
 
 
-SCHEDULES: dict[str, Callable[..., Schedule]] = {
-    "constant": constant,
-    "inverse_time": inverse_time,
-    "exponential": exponential,
-    "step_decay": step_decay,
-    "cosine": cosine,
-    "warm_up": warm_up,
-}
+_ALL = (constant, inverse_time, exponential, step_decay, cosine, warm_up)
+SCHEDULES: dict[str, Callable[..., Schedule]] = {make.__name__: make for make in _ALL}
 """The schedules by name."""
 
 

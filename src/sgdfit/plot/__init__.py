@@ -15,16 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sgdfit.errors import UsageError
-from sgdfit.plot.landscape import (
-    Observed,
-    draw_ends,
-    draw_landscape,
-    draw_loss,
-    draw_path,
-    drawn_parameters,
-    observe,
-    window,
-)
+from sgdfit.plot.landscape import Observed, observe
+from sgdfit.plot.landscape import descent_path as descent_path
 from sgdfit.plot.style import (
     DASHES,
     FEW,
@@ -220,36 +212,6 @@ def residuals(result: Result, data: object, ax: Axes, style: str = "light") -> N
             ax.axhline(edge, color=look.ink, linewidth=1, linestyle=DASHES[1], zorder=3)
     ax.axhline(0, color=look.ink, linewidth=1.4, zorder=3)
     label(ax, look, name, f"observed − predicted {seen.response}")
-
-
-def descent_path(
-    result: Result,
-    data: object,
-    ax: Axes,
-    parameters: tuple[str, str] | None = None,
-    style: str = "light",
-) -> None:
-    """Draw the way of two parameters over the contours of the loss, the others at their ends.
-
-    By default the two free parameters that the curvature couples most; with one free parameter the
-    loss is drawn along it.
-
-    Raises
-    ------
-    UsageError
-        When a name is no free parameter.
-    """
-    look, seen = style_of(style), observe(result, data)
-    names = drawn_parameters(result, parameters)
-    others = "" if len(result.free) <= 2 else ", other parameters at their end"
-    dress(ax, look, f"The way down the loss{others}")
-    if len(names) == 1:
-        draw_loss(result, seen, names[0], ax, look)
-        return
-    draw_landscape(seen, names, window(result, names), ax, look)
-    line = draw_path(result, names, ax, look.main)
-    ends, titles = draw_ends(result, names, ax, look)
-    legend(ax, look, [line, *ends], ["steps", *titles])
 
 
 def loss_curve(result: Result, ax: Axes, style: str = "light") -> None:

@@ -21,7 +21,7 @@ from sgdfit.formula.parsing import parse_expression
 from sgdfit.inference.intervals import Band
 from sgdfit.model.loss import PREDICTION, TARGET
 from sgdfit.model.model import Model
-from sgdfit.plot.style import Style, finite, label, legend, ramp
+from sgdfit.plot.style import Style, dress, finite, label, legend, ramp, style_of
 from sgdfit.result.result import Result
 
 if TYPE_CHECKING:
@@ -120,6 +120,51 @@ def observe(result: Result, data: object) -> Observed:
 
 def _values(expression: Any, values: dict[str, Any], rows: int) -> Array:
     return np.broadcast_to(np.asarray(evaluate(expression, values), dtype=np.float64), rows)
+
+
+def descent_path(
+    result: Result,
+    data: object,
+    ax: Axes,
+    parameters: tuple[str, str] | None = None,
+    style: str = "light",
+) -> None:
+    """Draw the way of two parameters over the contours of the loss, the others at their ends.
+
+    By default the two free parameters that the curvature couples most; with one free parameter the
+    loss is drawn along it.
+
+    Raises
+    ------
+    UsageError
+        When a name is no free parameter.
+    """
+    look, seen = style_of(style), observe(result, data)
+    names = drawn_parameters(result, parameters)
+    others = "" if len(result.free) <= 2 else ", other parameters at their end"
+    dress(ax, look, f"The way down the loss{others}")
+    if len(names) == 1:
+        _draw_loss(result, seen, names[0], ax, look)
+        return
+    draw_landscape(seen, names, window(result, names), ax, look)
+    line = draw_path(result, names, ax, look.main)
+    ends, titles = draw_ends(result, names, ax, look)
+    legend(ax, look, [line, *ends], ["steps", *titles])
+
+
+def _draw_loss(result: Result, seen: Observed, name: str, ax: Axes, look: Style) -> None:
+    """Draw the loss along one parameter, with the way that the descent took down it."""
+    points = _path(result, [name])[:, 0]
+    (extent,) = window(result, [name])
+    grid = np.linspace(*extent, 4 * GRID)
+    ax.plot(grid, _losses(seen, [name], grid), color=look.faint, linewidth=1.4)
+    inside = points[(points >= extent[0]) & (points <= extent[1])]
+    steps = inside if len(inside) <= 400 else inside[:: len(inside) // 400]
+    (line,) = ax.plot(
+        steps, _losses(seen, [name], steps), color=look.main, marker="o", markersize=3.5, lw=1
+    )
+    legend(ax, look, [line], ["steps"])
+    label(ax, look, name, "mean loss")
 
 
 def drawn_parameters(result: Result, asked: Sequence[str] | None) -> tuple[str, ...]:
@@ -228,18 +273,3 @@ def draw_ends(
     shown |= {"markeredgewidth": 1.8, "markerfacecolor": look.paper}
     drawn = ax.plot(*points[0], marker="o", **shown) + ax.plot(*points[-1], marker="X", **shown)
     return drawn, ["start", "end"]
-
-
-def draw_loss(result: Result, seen: Observed, name: str, ax: Axes, look: Style) -> None:
-    """Draw the loss along one parameter, with the way that the descent took down it."""
-    points = _path(result, [name])[:, 0]
-    (extent,) = window(result, [name])
-    grid = np.linspace(*extent, 4 * GRID)
-    ax.plot(grid, _losses(seen, [name], grid), color=look.faint, linewidth=1.4)
-    inside = points[(points >= extent[0]) & (points <= extent[1])]
-    steps = inside if len(inside) <= 400 else inside[:: len(inside) // 400]
-    (line,) = ax.plot(
-        steps, _losses(seen, [name], steps), color=look.main, marker="o", markersize=3.5, lw=1
-    )
-    legend(ax, look, [line], ["steps"])
-    label(ax, look, name, "mean loss")

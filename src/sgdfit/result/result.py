@@ -135,21 +135,9 @@ class Result:
     ) -> NDArray[np.float64] | Band:
         """Return the fitted curve on the rows of ``data``, which holds the formula's variables.
 
-        Parameters
-        ----------
-        data : dict of arrays, data frame, file, …
-        interval : str, optional
-            ``"confidence"`` for the band of the curve, ``"prediction"`` for that of new
-            observations of weight 1, or of their own weights where ``data`` hold the columns that
-            weighted the fit.
-        level : float
-            The confidence of the interval in each single row.
-
-        Returns
-        -------
-        float64[n], or Band
-            The `sgdfit.inference.intervals.Band` of prediction, stderr, low and high where an
-            ``interval`` was asked for; see `sgdfit.fitting.prediction.predict`.
+        ``interval`` may be ``"confidence"``, for the band of the curve, or ``"prediction"``, for
+        that of new observations; then a `sgdfit.inference.intervals.Band` is returned, each row of
+        which has the confidence ``level``. See `sgdfit.fitting.prediction.predict`.
 
         Raises
         ------
