@@ -1,4 +1,4 @@
-"""What tells data from others, and from what they were before a change."""
+"""Files of columns as one table, datasets of pyarrow's, and what tells data from others."""
 
 from __future__ import annotations
 
@@ -15,18 +15,21 @@ import numpy as np
 
 from sgdfit.data.files import Origin, Stamp, in_memory, origin_of, short_names, unchanged
 from sgdfit.data.floats import kind_of, plain_type
-from sgdfit.data.formats import (
-    BUFFER,
-    FORMATS,
-    ColumnarFile,
-    batches_of,
-    reading,
-)
+from sgdfit.data.formats import BUFFER, FORMATS, ColumnarFile, batches_of, reading
 from sgdfit.data.opening import gathered_table
 from sgdfit.data.rows import scanned_table
 from sgdfit.data.table import ColumnStatistics, Dataset, RowGroup, Table, batch_rows, clean_names
 from sgdfit.data.where import Condition, extremes_of, filtered, filtered_row_group, may_match
 from sgdfit.errors import DataError, reason_of
+
+# Files whose beginnings are read at once; most of the time goes into waiting for them.
+THREADS = 8
+# Kinds of which a column may hold several, since all become numbers.
+NUMBERS = ("numbers", "truth values")
+# pyarrow would hold sixteen batches of four files, decoded.
+BOUNDED = {"batch_readahead": 1, "fragment_readahead": 1, "use_threads": False}
+
+Opener = Callable[[Origin], ColumnarFile]
 
 
 def fingerprint_of(columns: Mapping[str, np.ndarray[Any, Any]]) -> str:
@@ -51,7 +54,6 @@ def fingerprint_of_files(origins: Iterable[Origin], schemas: Iterable[str], wher
 
     Examples
     --------
-    >>> from sgdfit.data.files import in_memory
     >>> len(fingerprint_of_files([in_memory(b"abc", "data.parquet")], ["x: double"], "x > 0"))
     64
     """
@@ -64,12 +66,6 @@ def fingerprint_of_files(origins: Iterable[Origin], schemas: Iterable[str], wher
         digest.update(schema.encode() + b"\0")
     digest.update(where.encode())
     return digest.hexdigest()
-
-
-# Files whose beginnings are read at once; most of the time goes into waiting for them.
-THREADS = 8
-# Kinds of which a column may hold several, since all become numbers.
-NUMBERS = ("numbers", "truth values")
 
 
 class _Layout(NamedTuple):
@@ -85,16 +81,15 @@ class _Layout(NamedTuple):
 
 
 def open_dataset(
-    origins: Sequence[Origin],
-    open_file: Callable[[Origin], ColumnarFile],
+    files: Sequence[tuple[Origin, Opener]],
     label: str,
     condition: Condition | None = None,
     declared: Any = None,
 ) -> Table:
-    """Open files of columns.
+    """Open files of columns, each by what opens its format.
 
-    With a condition, files and row_groups of rows that can hold none that meets it are left out.
-    A `pyarrow.Schema` that is ``declared`` says which columns there are; it does not change their
+    With a condition, files and row groups that can hold no row that meets it are left out. A
+    `pyarrow.Schema` that is ``declared`` says which columns there are; it does not change their
     types.
 
     Raises
@@ -102,89 +97,68 @@ def open_dataset(
     DataError
         When one is damaged, or the condition looks at something that is no column.
     """
-    chosen = [o for o in origins if condition is None or _may_match(o, condition)] or origins[:1]
-    layouts = [] if declared is None else [_declared(declared, label)]
-    schemas: list[Any] = []
+    layouts = [] if declared is None else [_layout(f"the schema of {label}", declared)]
     check = _checker(layouts)
     row_groups: list[RowGroup] = []
-    for opened in _opened(chosen, open_file):
-        if not schemas or not _same(opened, schemas[-1]):
-            schemas.append(opened)
-            layouts.append(_layout(opened))
+    before: list[Any] = []
+    texts: dict[str, None] = {}
+    for opened in _opened(_possible(files, condition)):
+        schema, origin = opened.schema, opened.origin
+        if before != (columns := [schema, *((n, v.type) for n, v in origin.constants)]):
+            with reading(origin.label, "columnar"):
+                layouts.append(_layout(origin.label, schema, dict(origin.constants)))
+            before, texts[str(schema.remove_metadata())] = columns, None
         for group in opened.row_groups:
-            kept = _kept(opened.origin, layouts[-1], group, check, condition)
+            kept = _kept(origin, layouts[-1], group, check, condition)
             row_groups += [] if kept is None else [kept]
-        schemas[-1] = schemas[-1]._replace(row_groups=())
-    texts = dict.fromkeys(str(opened.schema.remove_metadata()) for opened in schemas)
     # A Dataset may be of some row groups of a file only.
     texts[" ".join(str(group.first) for group in row_groups)] = None
     where = condition.text if condition else ""
-    fingerprint = fingerprint_of_files(origins, texts, where)
-    names = _names(layouts if declared is None else layouts[:1])
-    dataset = Dataset(names, label, tuple(row_groups), True, fingerprint)
+    fingerprint = fingerprint_of_files([origin for origin, _ in files], texts, where)
+    # The columns of the first file, then those that others have besides.
+    first, *others = layouts if declared is None else layouts[:1]
+    names = [name for name in first.types for _ in range(1 + (name in first.doubled))]
+    names += dict.fromkeys(n for layout in others for n in layout.types if n not in first.types)
+    dataset = Dataset(tuple(names), label, tuple(row_groups), True, fingerprint)
     if condition is not None:
         condition.check(dataset.names, dataset.label)
         return scanned_table(dataset, condition.text)
-    known = all(group.rows is not None for group in row_groups)
-    return (
-        gathered_table(dataset, _narrow(layouts if declared is None else layouts[1:]))
-        if known
-        else scanned_table(dataset)
-    )
+    if any(group.rows is None for group in row_groups):
+        return scanned_table(dataset)
+    return gathered_table(dataset, _narrow(layouts if declared is None else layouts[1:]))
 
 
-def _opened(
-    origins: Sequence[Origin], open_file: Callable[[Origin], ColumnarFile]
-) -> Iterator[ColumnarFile]:
-    if len(origins) == 1:
-        yield open_file(origins[0])
+def _possible(
+    files: Sequence[tuple[Origin, Opener]], condition: Condition | None
+) -> Sequence[tuple[Origin, Opener]]:
+    """Leave out files whose folders tell that no row meets the condition."""
+    if condition is None:
+        return files
+    tree = condition.tree
+    return [f for f in files if may_match(tree, constant_statistics(f[0])).some] or files[:1]
+
+
+def _opened(files: Sequence[tuple[Origin, Opener]]) -> Iterator[ColumnarFile]:
+    if len(files) == 1:
+        yield from (open_file(origin) for origin, open_file in files)
         return
-    with ThreadPoolExecutor(min(THREADS, len(origins)), "sgdfit-open") as pool:
+    with ThreadPoolExecutor(min(THREADS, len(files)), "sgdfit-open") as pool:
         try:
-            yield from pool.map(open_file, origins)
+            yield from pool.map(lambda file: file[1](file[0]), files)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _same(one: ColumnarFile, other: ColumnarFile) -> bool:
-    """Tell whether two files have the same columns, those of their folders among them."""
-    constants, others = ([(n, v.type) for n, v in c.origin.constants] for c in (one, other))
-    return constants == others and bool(one.schema.equals(other.schema))
-
-
-def _layout(opened: ColumnarFile) -> _Layout:
-    with reading(opened.origin.label, "columnar"):
-        raw = opened.schema.names
-    if not raw:
-        raise DataError(f"{opened.origin.label} has no columns; give at least one")
-    clean = clean_names(raw)
-    constants = dict(opened.origin.constants)
-    doubled = _doubled(clean) - constants.keys()
-    columns = {c: r for c, r in zip(clean, raw, strict=True) if c not in constants}
-    types = {
-        c: kind for c, kind in zip(clean, opened.schema.types, strict=True) if c not in constants
-    }
-    types |= {name: value.type for name, value in constants.items()}
-    return _Layout(opened.origin.label, columns, doubled, types)
-
-
-def _declared(schema: Any, label: str) -> _Layout:
+def _layout(label: str, schema: Any, constants: Mapping[str, Any] | None = None) -> _Layout:
+    constants = constants or {}
+    if not schema.names:
+        raise DataError(f"{label} has no columns; give at least one")
     clean = clean_names(schema.names)
-    types = dict(zip(clean, schema.types, strict=True))
-    return _Layout(f"the schema of {label}", {}, _doubled(clean), types)
-
-
-def _doubled(names: Sequence[str]) -> frozenset[str]:
-    return frozenset(name for name, count in Counter(names).items() if count > 1)
-
-
-def _names(layouts: Sequence[_Layout]) -> tuple[str, ...]:
-    """List the columns of the first file, then those that others have besides."""
-    first = layouts[0]
-    names = [name for name in first.types for _ in range(1 + (name in first.doubled))]
-    for layout in layouts[1:]:
-        names += [name for name in layout.types if name not in names]
-    return tuple(names)
+    doubled = frozenset(name for name, count in Counter(clean).items() if count > 1)
+    own = [(c, r, t) for c, r, t in zip(clean, schema.names, schema.types, strict=True)
+           if c not in constants]  # fmt: skip
+    types = {c: kind for c, _, kind in own} | {n: value.type for n, value in constants.items()}
+    return _Layout(label, {c: raw for c, raw, _ in own}, doubled - constants.keys(), types)
 
 
 def _checker(layouts: Sequence[_Layout]) -> Callable[[Sequence[str]], None]:
@@ -217,8 +191,9 @@ def _check_column(layouts: Sequence[_Layout], name: str) -> None:
         if kind == "nothing":
             continue
         reference = reference or layout
-        before = reference.types[name]
-        if not _agree(kind, kind_of(before)):
+        kinds = {kind_of(reference.types[name]), kind}
+        if len(kinds) > 1 and not kinds <= {*NUMBERS}:
+            before = reference.types[name]
             raise DataError(
                 f"column {name!r} holds {kind_of(before)} ({before}) in {reference.label} and"
                 f" {kind} ({layout.types[name]}) in {layout.label}; write it with one type in all"
@@ -228,22 +203,13 @@ def _check_column(layouts: Sequence[_Layout], name: str) -> None:
 
 def _narrow(layouts: Sequence[_Layout]) -> Callable[[str], bool]:
     """Return what tells columns that are float32, or less, in all files."""
-    import pyarrow.types as kinds
+    import pyarrow as pa
 
     def narrow(name: str) -> bool:
-        types = [plain_type(layout.types[name]) for layout in layouts if name in layout.types]
-        floats = [kind for kind in types if not kinds.is_null(kind)]
-        return bool(floats) and all(kinds.is_float32(k) or kinds.is_float16(k) for k in floats)
+        types = {plain_type(layout.types[name]) for layout in layouts if name in layout.types}
+        return {pa.float32(), pa.float16()} >= types - {pa.null()} != set()
 
     return narrow
-
-
-def _agree(one: str, other: str) -> bool:
-    return one == other or (one in NUMBERS and other in NUMBERS)
-
-
-def _may_match(origin: Origin, condition: Condition) -> bool:
-    return may_match(condition.tree, constant_statistics(origin)).some
 
 
 def constant_statistics(origin: Origin) -> Callable[[str], ColumnStatistics | None]:
@@ -265,7 +231,22 @@ def _kept(
     """Return the row group, filtered where needed; None where no row can meet the condition."""
     if group.rows == 0:
         return None
-    checked = _checked(origin, layout, group, check)
+
+    def read(names: Sequence[str]) -> Iterator[Any]:
+        check(names)
+        wanted = list(dict.fromkeys(layout.columns[n] for n in names if n in layout.columns))
+        rows = 0
+        with unchanged(origin):
+            for batch in group.read(wanted):
+                rows += batch.num_rows
+                yield completed(batch, names, layout.columns, origin)
+            if group.rows is not None and rows != group.rows:
+                raise DataError(
+                    f"{origin.label} is damaged: {rows:,} rows follow row {group.first:,} where it"
+                    f" announces {group.rows:,}; copy or write it again"
+                )
+
+    checked = group._replace(read=read)
     if condition is None:
         return checked
     constant = constant_statistics(origin)
@@ -278,28 +259,6 @@ def _kept(
     if not match.some:
         return None
     return checked if match.every else filtered_row_group(checked, condition)
-
-
-def _checked(
-    origin: Origin, layout: _Layout, group: RowGroup, check: Callable[[Sequence[str]], None]
-) -> RowGroup:
-    columns, first, announced = layout.columns, group.first, group.rows
-
-    def read(names: Sequence[str]) -> Iterator[Any]:
-        check(names)
-        wanted = list(dict.fromkeys(columns[n] for n in names if n in columns))
-        rows = 0
-        with unchanged(origin):
-            for batch in group.read(wanted):
-                rows += batch.num_rows
-                yield completed(batch, names, columns, origin)
-            if announced is not None and rows != announced:
-                raise DataError(
-                    f"{origin.label} is damaged: {rows:,} rows follow row {first:,} where it"
-                    f" announces {announced:,}; copy or write it again"
-                )
-
-    return group._replace(read=read)
 
 
 def completed(batch: Any, names: Sequence[str], columns: dict[str, str], origin: Origin) -> Any:
@@ -318,51 +277,54 @@ def completed(batch: Any, names: Sequence[str], columns: dict[str, str], origin:
     return pa.RecordBatch.from_arrays(arrays, names=list(names))
 
 
-# pyarrow would hold sixteen batches of four files, decoded.
-BOUNDED = {"batch_readahead": 1, "fragment_readahead": 1, "use_threads": False}
-
-
 def open_arrow_dataset(data: Any, label: str, condition: Condition | None = None) -> Table:
     """Open a `pyarrow.dataset.Dataset` of files, or a `pyarrow.dataset.Fragment` of one.
 
-    Parameters
-    ----------
-    data : pyarrow.dataset.Dataset or pyarrow.dataset.Fragment
-    label : str
-        How messages name it.
-    condition : Condition, optional
-        Files and row groups that can hold no row that meets it are left out.
+    Files of formats that are read here are read as if they were named, so that those that can hold
+    no row that meets the condition are left out; pyarrow reads all else.
 
     Raises
     ------
     DataError
         When it has no files, one is damaged, or its columns are not of one kind in all of them.
     """
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+
     with _reading(label):
-        fragments, whole = _fragments(data)
-        schema = _schema(data)
+        whole = False
+        if isinstance(data, ds.Fragment):
+            fragments, own = [data], data.physical_schema
+            kinds = {name: pa.scalar(value).type for name, value in _keys(data).items()}
+            schema = pa.schema(list((dict(zip(own.names, own.types, strict=True)) | kinds).items()))
+        else:
+            schema = data.schema
+            try:
+                fragments = list(data.get_fragments())
+            except ValueError:  # how pyarrow tells that a Dataset is filtered
+                fragments, whole = _files(data), True
     if not fragments and not whole:
         raise DataError(f"{label} has no files; give a Dataset with at least one")
-    if whole or not all(hasattr(fragment, "path") for fragment in fragments):
-        table = _scanned(data, schema, fragments, label, whole=True)
-        return table if condition is None else filtered(table, condition)
-    openers = [_opener(fragment) for fragment in fragments]
-    if not all(openers):
-        table = _scanned(data, schema, fragments, label)
-        return table if condition is None else filtered(table, condition)
-    origins = _origins(fragments, schema)
-    of = {origin.open: opener for origin, opener in zip(origins, openers, strict=True)}
-    return open_dataset(origins, lambda origin: of[origin.open](origin), label, condition, schema)  # type: ignore[misc]
-
-
-def _fragments(data: Any) -> tuple[list[Any], bool]:
-    """Return the parts of a Dataset, and whether it is filtered, so that not all rows count."""
-    if _is_fragment(data):
-        return [data], False
-    try:
-        return list(data.get_fragments()), False
-    except ValueError:  # how pyarrow tells
-        return _files(data), True
+    files = [fragment for fragment in fragments if hasattr(fragment, "path")]
+    origins, openers = _origins(files, schema), [_opener(fragment) for fragment in files]
+    known = [(o, opener) for o, opener in zip(origins, openers, strict=True) if opener]
+    if not whole and len(known) == len(fragments):
+        return open_dataset(known, label, condition, schema)
+    if whole or len(files) < len(fragments):
+        scanner = functools.partial(data.scanner, **_sparing(files))
+        row_groups = [RowGroup(label, 0, None, _reader(scanner, schema, label, origins))]
+    else:
+        row_groups = [
+            RowGroup(o.label, 0, None,
+                     _reader(functools.partial(f.scanner, schema=schema), schema, o.label, [o]))
+            for f, o in zip(fragments, origins, strict=True)
+        ]  # fmt: skip
+    certain = len(row_groups) == len(origins) and all(o.stamp.time for o in origins) and not whole
+    fingerprint = fingerprint_of_files(origins, [str(schema)], "") if certain else ""
+    slow = len(known) < len(files)
+    names = clean_names(schema.names)
+    table = scanned_table(Dataset(names, label, tuple(row_groups), True, fingerprint, slow=slow))
+    return table if condition is None else filtered(table, condition)
 
 
 def _files(data: Any) -> list[Any]:
@@ -373,31 +335,14 @@ def _files(data: Any) -> list[Any]:
     return [data.format.make_fragment(path, data.filesystem) for path in paths]
 
 
-def _schema(data: Any) -> Any:
-    """Return the columns of a Dataset; of a Fragment, also those that its folders stand for."""
-    import pyarrow as pa
-
-    if not _is_fragment(data):
-        return data.schema
-    fields = dict(zip(data.physical_schema.names, data.physical_schema.types, strict=True))
-    for name, value in _keys(data).items():
-        fields[name] = pa.scalar(value).type
-    return pa.schema(list(fields.items()))
-
-
 def _keys(fragment: Any) -> dict[str, Any]:
+    """Return the columns that the folders of a fragment stand for."""
     import pyarrow.dataset as ds
 
     return dict(ds.get_partition_keys(fragment.partition_expression))
 
 
-def _is_fragment(data: Any) -> bool:
-    import pyarrow.dataset as ds
-
-    return isinstance(data, ds.Fragment)
-
-
-def _opener(fragment: Any) -> Callable[[Origin], ColumnarFile] | None:
+def _opener(fragment: Any) -> Opener | None:
     """Return what opens the file of a fragment, and leaves its row groups; None for text."""
     ending = f".{fragment.format.default_extname}"
     open_file = next((kind.open for kind in FORMATS if ending in kind.endings), None)
@@ -408,16 +353,17 @@ def _opener(fragment: Any) -> Callable[[Origin], ColumnarFile] | None:
         opened = open_file(origin)
         with _reading(origin.label):
             chosen = [group.id for group in fragment.row_groups]
-        row_groups = opened.row_groups
-        if len(chosen) == len(row_groups):
+        if len(chosen) == len(opened.row_groups):
             return opened
-        return opened._replace(row_groups=tuple(row_groups[k] for k in chosen))
+        return opened._replace(row_groups=tuple(opened.row_groups[k] for k in chosen))
 
     return open_some
 
 
 def _origins(fragments: Sequence[Any], schema: Any) -> list[Origin]:
-    """Return the files of fragments, with the columns that their folders stand for."""
+    """Return the files of fragments, with their folders' columns in the types of the Dataset."""
+    import pyarrow as pa
+
     labels = iter(short_names([fragment.path for fragment in fragments]))
     found: list[Origin] = []
     for system, group in itertools.groupby(fragments, key=lambda fragment: fragment.filesystem):
@@ -427,52 +373,18 @@ def _origins(fragments: Sequence[Any], schema: Any) -> list[Origin]:
             continue
         with _reading(some[0][1]):
             infos = system.get_file_info([fragment.path for fragment, _ in some])
-        stamps = [Stamp(info.size or 0, info.mtime_ns or 0) for info in infos]
         found += [
-            origin_of(system, fragment.path, label, stamp)
-            for (fragment, label), stamp in zip(some, stamps, strict=True)
+            origin_of(system, fragment.path, label, Stamp(info.size or 0, info.mtime_ns or 0))
+            for (fragment, label), info in zip(some, infos, strict=True)
         ]
-    return [
-        origin._replace(constants=_constants(fragment, schema))
-        for origin, fragment in zip(found, fragments, strict=True)
-    ]
-
-
-def _constants(fragment: Any, schema: Any) -> tuple[tuple[str, Any], ...]:
-    """Return what the folders of a file stand for, in the types of the Dataset's columns."""
-    import pyarrow as pa
-
-    known = _keys(fragment).items()
-    values = [(n, v) for n, v in known if schema.get_field_index(n) >= 0]
-    names = clean_names(name for name, _ in values)
-    types = [plain_type(schema.field(name).type) for name, _ in values]
-    return tuple(
-        (name, pa.scalar(value, kind))
-        for name, (_, value), kind in zip(names, values, types, strict=True)
-    )
-
-
-def _scanned(
-    data: Any, schema: Any, fragments: Sequence[Any], label: str, whole: bool = False
-) -> Table:
-    """Return a table that pyarrow reads: as one piece, or a piece a file."""
-    named = [fragment for fragment in fragments if hasattr(fragment, "path")]
-    origins = _origins(named, schema)
-    names = clean_names(schema.names)
-    if whole:
-        scanner = functools.partial(data.scanner, **_sparing(named))
-        parts = [(label, scanner, origins)]
-    else:
-        scanners = [functools.partial(fragment.scanner, schema=schema) for fragment in fragments]
-        parts = [(o.label, read, [o]) for o, read in zip(origins, scanners, strict=True)]
-    pieces = [
-        RowGroup(name, 0, None, _reader(scanner, schema.names, name, some))
-        for name, scanner, some in parts
-    ]
-    slow = any(_opener(fragment) is None for fragment in named)
-    known = not whole and all(origin.stamp.time for origin in origins)
-    fingerprint = fingerprint_of_files(origins, [str(schema)], "") if known else ""
-    return scanned_table(Dataset(names, label, tuple(pieces), True, fingerprint, slow=slow))
+    for place, fragment in enumerate(fragments):
+        constants = tuple(
+            (clean_names([name])[0], pa.scalar(value, plain_type(schema.field(name).type)))
+            for name, value in _keys(fragment).items()
+            if schema.get_field_index(name) >= 0
+        )
+        found[place] = found[place]._replace(constants=constants)
+    return found
 
 
 def _sparing(fragments: Sequence[Any]) -> dict[str, Any]:
@@ -488,9 +400,9 @@ def _sparing(fragments: Sequence[Any]) -> dict[str, Any]:
 
 
 def _reader(
-    scanner: Callable[..., Any], raw: Sequence[str], label: str, origins: Sequence[Origin]
+    scanner: Callable[..., Any], schema: Any, label: str, origins: Sequence[Origin]
 ) -> Callable[[Sequence[str]], Iterator[Any]]:
-    columns = dict(zip(clean_names(raw), raw, strict=True))
+    columns = dict(zip(clean_names(schema.names), schema.names, strict=True))
 
     def read(names: Sequence[str]) -> Iterator[Any]:
         wanted = [columns[name] for name in names]

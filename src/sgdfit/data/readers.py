@@ -122,7 +122,7 @@ def open_selection(selection: Selection, condition: Condition | None = None) -> 
         # A single file is unpacked once rather than with each of its row groups.
         unpack = _unpacked_once if len(origins) == 1 else _unpacked
         origins = [unpack(origin) if origin.compression else origin for origin in origins]
-        return open_dataset(origins, kind.open, selection.label, condition)
+        return open_dataset([(o, kind.open) for o in origins], selection.label, condition)
     if condition is None:
         return open_text(origins, selection.label)
     tree = condition.tree
@@ -195,7 +195,7 @@ def open_stream(data: Any, label: str) -> Table:
             f"{label} does not fit into memory, which its format asks for; save it as a file"
             " and name that, or pipe CSV or Arrow's stream format"
         ) from error
-    return open_dataset([in_memory(content, label)], kind.open, label)
+    return open_dataset([(in_memory(content, label), kind.open)], label)
 
 
 def _pipe(text: str) -> io.FileIO | None:
