@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from scipy.optimize import curve_fit
 
 from sgdfit.fitting.dataset import in_memory
-from sgdfit.fitting.gauss_newton import FEW, Surface, steering, walk
-from sgdfit.fitting.options import FORGETFUL
+from sgdfit.fitting.gauss_newton import FEW, Objective, steering, walk
+from sgdfit.fitting.options import FORGETFUL, Options
 from sgdfit.fitting.problem import Problem
 from sgdfit.fitting.sampling import FIRST, GROWTH, LAST, RUN, batch_sizes, sample
-from sgdfit.fitting.trust_region import Box
+from sgdfit.fitting.trust_region import box_of
+from sgdfit.fitting.weights import Weighting
 from sgdfit.kernel.kernel import Chunk, Rows, make
 from sgdfit.model.model import build
 from sgdfit.optimizers import sgd
@@ -100,7 +101,7 @@ def test_runs_of_large_samples_are_read_in_one_piece():
     assert len(np.unique(taken)) == size
 
 
-# Surface
+# The objective
 
 
 def kernel_of(formula, columns, loss="mse"):
@@ -121,13 +122,13 @@ def test_rows_and_sums_tell_the_same(rows, loss, weighted):
     chunk = decay_chunk(rows, weighted=weighted)
     kernel = kernel_of("y = a*exp(-b*x) + c", ["x", "y"], loss)
     theta = np.array([1.9, 0.8, 0.52])
-    found = Surface(kernel, chunk, NONE, None, True).quadratic(theta)
+    found = Objective(kernel, chunk, NONE, None, True).quadratic(theta)
     sums = kernel.sums(theta, chunk)
     assert found.loss == pytest.approx(sums.loss, rel=1e-12)
     np.testing.assert_allclose(found.gradient, sums.gradient, rtol=1e-9, atol=1e-9 * sums.loss)
     if loss != "cauchy(scale=0.2)" and not loss.startswith("huber"):
         np.testing.assert_allclose(found.root.T @ found.root, sums.curvature, rtol=1e-9)
-        other = Surface(kernel, chunk, NONE, found.spread / rows, False).quadratic(theta)
+        other = Objective(kernel, chunk, NONE, found.spread / rows, False).quadratic(theta)
         np.testing.assert_allclose(other.gradient, found.gradient, atol=1e-8 * sums.loss)
         # In the mean over the rows, `spread` counts a weight of 1.
         assert other.spread == pytest.approx(found.spread, rel=1e-9)
@@ -138,7 +139,7 @@ def test_rows_and_sums_tell_the_same(rows, loss, weighted):
 def test_what_is_not_finite_is_no_point(theta, by_rows):
     x = np.linspace(-4, 4, 30)
     kernel = kernel_of("y = a*exp(-b*x) + c", ["x", "y"])
-    surface = Surface(kernel, Chunk((x, x), None), NONE, None, by_rows)
+    surface = Objective(kernel, Chunk((x, x), None), NONE, None, by_rows)
     with np.errstate(all="ignore"):
         assert surface.evaluate(np.array(theta)) is None
 
@@ -148,7 +149,7 @@ def test_what_is_not_finite_is_no_point(theta, by_rows):
 def test_linear_parameters_are_where_they_fit_best(rate, start):
     chunk = decay_chunk(300, weighted=True)
     kernel = kernel_of("y = a*exp(-b*x) + c", ["x", "y"])
-    surface = Surface(kernel, chunk, np.array([0, 2]), None, True)
+    surface = Objective(kernel, chunk, np.array([0, 2]), None, True)
     point = surface.evaluate(np.array([start[0], rate, start[1]]))
     x, y = chunk.columns
     w = np.sqrt(chunk.weights)
@@ -189,21 +190,24 @@ def test_steering_of_no_residual_at_all():
 def problem(formula, chunk, loss="mse", linear=(), callback=None, form="numpy", **options):
     names = ["x", "y"]
     model = build(formula, names, loss=loss)
-    p = len(model.free)
     facts = {
+        "model": model,
+        "label": "the data",
+        "rows_read": chunk.rows,
+        "dropped": 0,
+        "mean_weight": 1.0,
+        "weighting": Weighting(None),
+        "options": Options(seed=options.pop("seed", 0)),
         "kernel": make(model, sgd(), form, weighted=chunk.weights is not None),
-        "names": model.free,
         "population": in_memory(model, chunk, chunk, 1, FORGETFUL),
-        "box": Box(np.full(p, -np.inf), np.full(p, np.inf), np.zeros(p, dtype=bool)),
+        "box": box_of(model),
         "linear": np.array(linear, dtype=int),
         "quadratic": False,
         "squared": loss == "mse",
-        "seed": 0,
         "steps": 500,
         "looks": 500,
         "tolerance": 1e-10,
         "callback": callback,
-        "callback_every": 1,
         "kinked": False,
         "visits": [],
     }  # fmt: skip
@@ -227,34 +231,16 @@ def test_a_walk_ends_where_curve_fit_does(start, linear):
     assert course.distance <= 1e-10
     errors = np.sqrt(np.diag(covariance))
     np.testing.assert_allclose((course.theta - theta) / errors, 0, atol=1e-5)
-    losses = [stand.loss for stand in course.way]
+    losses = [stand.loss for stand in course.path]
     assert all(b <= a * (1 + 1e-12) for a, b in pairwise(losses))
-    assert [s.step for s in course.way] == list(range(len(course.way)))
-    assert all(b.visited > a.visited for a, b in pairwise(course.way))
-
-
-@pytest.mark.parametrize(
-    ("formula", "start", "linear"),
-    [("y = b*(1 - exp(-c*x))", (100.0, 0.75), (0,)), ("y = exp(-c*x) + 100", (0.3,), ())],
-    ids=["one is solved", "one alone"],
-)
-def test_steps_that_shrink_evenly_are_extrapolated(formula, start, linear, monkeypatch):
-    # NIST's BoxBOD, whose residuals are large.
-    x = np.array([1.0, 2.0, 3.0, 5.0, 7.0, 10.0])
-    y = np.array([109.0, 149.0, 149.0, 191.0, 213.0, 224.0])
-    chunk = Chunk((x, y if linear else 100 + y[::-1] / 250), None)
-    quick = walk(problem(formula, chunk, linear=linear, tolerance=1e-11), np.array(start))
-    monkeypatch.setattr("sgdfit.fitting.trust_region.EVENLY", np.inf)
-    plain = walk(problem(formula, chunk, linear=linear, tolerance=1e-11), np.array(start))
-    assert quick.ending == plain.ending == "arrived"
-    assert quick.way[-1].step < plain.way[-1].step
-    np.testing.assert_allclose(quick.theta, plain.theta, rtol=1e-9)
+    assert [s.step for s in course.path] == list(range(len(course.path)))
+    assert all(b.visited > a.visited for a, b in pairwise(course.path))
 
 
 def test_the_first_stand_is_the_start():
     chunk = decay_chunk(200)
     course = walk(problem(DECAY, chunk), np.array([1.0, 1.0, 0.0]))
-    first, (x, y) = course.way[0], chunk.columns
+    first, (x, y) = course.path[0], chunk.columns
     r = np.exp(-x) - y
     np.testing.assert_array_equal(first.theta, [1.0, 1.0, 0.0])
     assert first.loss == pytest.approx(float(np.mean(r**2)), rel=1e-12)
@@ -268,7 +254,7 @@ def test_the_distance_is_that_of_bates_and_watts():
     chunk = decay_chunk(60)
     course = walk(problem(DECAY, chunk), np.array([1.5, 0.5, 0.4]))
     x, y = chunk.columns
-    for stand in course.way[:4]:
+    for stand in course.path[:4]:
         a, b, c = stand.theta
         e = np.exp(-b * x)
         Q = np.linalg.qr(np.column_stack([e, -a * x * e, np.ones(60)]))[0]
@@ -293,11 +279,11 @@ def test_a_walk_on_growing_batches(weighted, form):
     apart = (course.theta - theta) / np.sqrt(np.diag(covariance))
     np.testing.assert_allclose(apart, 0, atol=1e-5)
     sizes = batch_sizes(100_000, 3)
-    assert sorted({s.rows for s in course.way}) == sizes
-    rows = [s.rows for s in course.way]
+    assert sorted({s.rows for s in course.path}) == sizes
+    rows = [s.rows for s in course.path]
     assert rows == sorted(rows)
     # Only the last passes see every row.
-    assert sum(s.rows == 100_000 for s in course.way) <= 4
+    assert sum(s.rows == 100_000 for s in course.path) <= 4
     assert course.visited <= 3.5 * 100_000
 
 
@@ -327,7 +313,7 @@ def test_steps_are_counted_to_their_limit():
     for steps in (1, 2, 3):
         course = walk(problem(DECAY, chunk, steps=steps), np.array([50.0, 0.01, 9.0]))
         assert course.ending == "steps"
-        assert course.way[-1].step == steps
+        assert course.path[-1].step == steps
 
 
 @pytest.mark.parametrize("rows", [300, 100_000])
@@ -337,8 +323,8 @@ def test_a_walk_cut_short_speaks_of_all_rows(rows):
         problem(DECAY, chunk, callback=lambda progress: True), np.array([50.0, 0.01, 9.0])
     )
     assert course.ending == "stopped"
-    assert course.way[-1].step == 1
-    assert course.way[-1].rows == rows
+    assert course.path[-1].step == 1
+    assert course.path[-1].rows == rows
     (x, y), (a, b, c) = chunk.columns, course.theta
     assert course.quadratic.loss == pytest.approx(float(np.sum((curve(x, a, b, c) - y) ** 2)))
 
@@ -352,14 +338,14 @@ def test_an_interrupt_keeps_what_was_reached(rows):
     chunk = decay_chunk(rows)
     course = walk(problem(DECAY, chunk, callback=interrupt), np.array([50.0, 0.01, 9.0]))
     assert course.ending == "interrupted"
-    assert course.way[-1].step == 2
-    np.testing.assert_array_equal(course.theta, course.way[-1].theta)
+    assert course.path[-1].step == 2
+    np.testing.assert_array_equal(course.theta, course.path[-1].theta)
 
 
 def test_no_finite_start_is_lost():
     x = np.linspace(1, 2, 20)
     course = walk(problem("y = log(a*x)", Chunk((x, x), None)), np.array([-1.0]))
-    assert (course.ending, course.quadratic, course.way) == ("lost", None, ())
+    assert (course.ending, course.quadratic, course.path) == ("lost", None, ())
     assert course.distance == np.inf
     np.testing.assert_array_equal(course.theta, [-1.0])
 
@@ -369,10 +355,10 @@ def test_the_same_seed_walks_the_same_way():
     asked = problem(DECAY, chunk, tolerance=1e-6)
     one, other = (walk(asked, np.array([1.0, 1.0, 0.0])) for _ in range(2))
     np.testing.assert_array_equal(
-        np.array([s.theta for s in one.way]), np.array([s.theta for s in other.way])
+        np.array([s.theta for s in one.path]), np.array([s.theta for s in other.path])
     )
-    third = walk(asked._replace(seed=9), np.array([1.0, 1.0, 0.0]))
-    assert not np.array_equal(third.way[-2].theta, one.way[-2].theta)
+    third = walk(asked._replace(options=Options(seed=9)), np.array([1.0, 1.0, 0.0]))
+    assert not np.array_equal(third.path[-2].theta, one.path[-2].theta)
     np.testing.assert_allclose(third.theta, one.theta, rtol=1e-8)
 
 
@@ -380,8 +366,8 @@ def test_a_sample_is_left_only_where_its_minimum_is_near():
     """From far away two steps tell little; a leap from there would throw all later ones."""
     chunk = decay_chunk(100_000)
     course = walk(problem(DECAY, chunk, tolerance=1e-6), np.array([1.0, 1.0, 0.0]))
-    last = {s.rows: s for s in course.way}
+    last = {s.rows: s for s in course.path}
     assert all(stand.distance <= 0.1 for stand in last.values())
-    first = {s.rows: s for s in reversed(course.way)}
+    first = {s.rows: s for s in reversed(course.path)}
     # A sample's minimum is some of the next one's standard errors away: √16 is what to expect.
     assert all(stand.distance < 20 for rows, stand in first.items() if rows > min(first))

@@ -15,7 +15,7 @@ from sgdfit.cli.terminal import stop_on_signal
 from sgdfit.errors import CheckpointError
 from sgdfit.fitting import callbacks
 from sgdfit.fitting.dataset import Reduction
-from sgdfit.fitting.gauss_newton import Surface
+from sgdfit.fitting.gauss_newton import Objective
 from sgdfit.report.layouts import as_text
 from sgdfit.result.saving import from_dict
 
@@ -238,14 +238,14 @@ def test_a_callback_hears_of_the_pass_for_scores(data, passes):
 def test_before_the_first_step_it_was_interrupted_all_the_same(
     data, number, in_memory, monkeypatch
 ):
-    looks, evaluate = itertools.count(1), Surface.evaluate
+    looks, evaluate = itertools.count(1), Objective.evaluate
 
     def called_off(surface, theta):
         if next(looks) == number:
             raise KeyboardInterrupt
         return evaluate(surface, theta)
 
-    monkeypatch.setattr(Surface, "evaluate", called_off)
+    monkeypatch.setattr(Objective, "evaluate", called_off)
     rows = pq.read_table(data).slice(0, 200_000) if in_memory else str(data)
     found = sgdfit.fit(FORMULA, rows, **OPTIONS)
     assert (found.status.name, found.steps) == ("interrupted", 0)

@@ -177,7 +177,7 @@ def test_a_tolerance_that_jumps_hide_is_told() -> None:
     assert fit.status.name == "stalled"
     assert "the gradient of a loss with a kink jumps from row to row" in fit.status.cause
     assert fit.distance is not None
-    assert 1e-5 < fit.distance < 0.03
+    assert 1e-5 < fit.distance < 0.1
     np.testing.assert_array_equal(fit.trace.parameters[-1], list(fit.values.values()))
 
 

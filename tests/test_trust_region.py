@@ -39,7 +39,7 @@ def evaluator(residual, jacobian):
 def descend(evaluate, start, limits, steps=400):
     iterate = begin(evaluate(np.asarray(start, dtype=float)))
     seen = [iterate]
-    while not iterate.rests and len(seen) <= steps:
+    while not iterate.no_decrease and len(seen) <= steps:
         iterate = advance(iterate, evaluate, limits)
         seen.append(iterate)
     return seen
@@ -125,7 +125,7 @@ def test_every_step_lowers_the_loss_to_the_minimum(residual, slope, start):
         ).cost
     )
     assert losses[-1] <= expected * (1 + 1e-12) + 1e-20
-    assert seen[-1].rests
+    assert seen[-1].no_decrease
     # The norms that scale the region never shrink.
     assert all((b.scales >= a.scales).all() for a, b in pairwise(seen))
 
@@ -200,7 +200,7 @@ def test_nothing_free_is_at_rest():
     evaluate = evaluator(decay, decay_slope)
     first = begin(evaluate(np.array([1.0, 0.7, 0.0])))
     last = advance(first, evaluate, held)
-    assert last.rests
+    assert last.no_decrease
     np.testing.assert_array_equal(last.point.theta, first.point.theta)
 
 
@@ -222,7 +222,7 @@ def test_no_finite_try_rests():
 
     first = begin(evaluate(np.array([1.0, 0.1, 0.0])))
     last = advance(first, evaluate, unbounded(3))
-    assert last.rests
+    assert last.no_decrease
     np.testing.assert_array_equal(last.point.theta, first.point.theta)
 
 

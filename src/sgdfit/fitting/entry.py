@@ -7,16 +7,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from sgdfit.choice import whole
 from sgdfit.data.readers import open_table
 from sgdfit.data.table import check_policy
 from sgdfit.derivation.derivation import Derivation, derive
 from sgdfit.errors import CheckpointError, UsageError, did_you_mean
+from sgdfit.fitting.assessment import assess
 from sgdfit.fitting.callbacks import Callback
-from sgdfit.fitting.minimize import run_textbook, solve
-from sgdfit.fitting.multistart import searches, started
+from sgdfit.fitting.multistart import find_minimum, searches, started
+from sgdfit.fitting.nonsmooth import find_from_sums, gathered, takes_sums
 from sgdfit.fitting.options import AUTO, as_callable, as_means, identity_of, marks_of, settle
-from sgdfit.fitting.problem import Task, prepare
+from sgdfit.fitting.problem import Outcome, Problem, prepare
+from sgdfit.fitting.sgd import descend
 from sgdfit.fitting.weights import Weighting, as_weighting
 from sgdfit.formula.formula import Formula, as_formula
 from sgdfit.inference.diagnosis import Diagnosis
@@ -228,20 +232,34 @@ def fit(
             "memory": means.memory if options.optimizer else None,
         }  # fmt: skip
         means = means._replace(identity=identity_of(model, weighting, said))
-    task = prepare(model, table, weighting, missing, means, seed, checked=False)
-    with task.population.journal as journal:
+    problem = prepare(model, table, weighting, missing, means, options, checked=False)
+    with problem.population.journal as journal:
         if means.checkpoint is not None:
-            _begin(task, means.checkpoint)
-        if options.optimizer is None:
-            result = solve(task, options)
-        else:
-            result = run_textbook(started(task, seed) if searches(start) else task, options)
+            _begin(problem, means.checkpoint)
+        result = assess(*minimize(problem))
         if result.status.name not in CUT_SHORT:
             journal.finish()
     return result if checkpoint is None else _resumable(result, checkpoint)
 
 
-def _begin(task: Task, checkpoint: str) -> None:
+def minimize(problem: Problem) -> tuple[Problem, Outcome]:
+    """Return how the run went, and the problem with the starts that were found for it."""
+    # Far out a formula may overflow; what is not finite is looked for, not warned of.
+    with np.errstate(all="ignore"):
+        if problem.options.optimizer is not None:
+            problem = started(problem) if problem.options.search else problem
+            return problem, descend(problem)
+        if problem.kinked:
+            problem = gathered(problem)
+            found = find_from_sums(problem) if takes_sums(problem) else None
+            if found is not None:
+                return found
+            # Only the rows themselves tell where such a loss has its minimum.
+            assert problem.chunk.rows == problem.rows
+        return find_minimum(problem)
+
+
+def _begin(problem: Problem, checkpoint: str) -> None:
     """Write down what rows these are, so that there is a file to resume from from the first.
 
     Raises
@@ -249,16 +267,16 @@ def _begin(task: Task, checkpoint: str) -> None:
     CheckpointError
         When a run that is gone on with had other values.
     """
-    population = task.population
+    population = problem.population
     marks = marks_of(population.some, population.whole)
     known = population.journal.recall("begun") or {}
     if any(name in known and str(known[name]) != mark for name, mark in marks.items()):
         raise CheckpointError(
-            f"cannot resume from {checkpoint!r}: the checkpoint is of other data: {task.label} has"
-            " the name, the size and the time that it had, but other values; go on with the same"
-            " ones, or name another file"
+            f"cannot resume from {checkpoint!r}: the checkpoint is of other data: {problem.label}"
+            " has the name, the size and the time that it had, but other values; go on with the"
+            " same ones, or name another file"
         )
-    population.journal.keep("begun", {"rows": task.rows, **marks}, now=True)
+    population.journal.keep("begun", {"rows": problem.rows_read, **marks}, now=True)
 
 
 def _resumable(result: Result, checkpoint: str | os.PathLike[str]) -> Result:
@@ -334,9 +352,9 @@ def explain(
     )
     if table is None:
         return derive(model, weighted=weights is not None)
-    task = prepare(model, table, Weighting(weights), missing)
-    held = dict(zip(model.columns, task.chunk.columns, strict=True))
-    return derive(model, held, weights=task.chunk.weights)
+    chunk = prepare(model, table, Weighting(weights), missing).chunk
+    held = dict(zip(model.columns, chunk.columns, strict=True))
+    return derive(model, held, weights=chunk.weights)
 
 
 def _check_variables(variables: Sequence[str], read: Formula, weights: str | None) -> None:

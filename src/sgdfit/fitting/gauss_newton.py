@@ -17,15 +17,16 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-from sgdfit.fitting.callbacks import CallbackCaller, RunState, StopRequested
+from sgdfit.fitting.callbacks import CallbackCaller, Progress, StopRequested
 from sgdfit.fitting.dataset import Population
-from sgdfit.fitting.problem import Problem, TraceStep, WalkOutcome
+from sgdfit.fitting.problem import Outcome, Problem, TraceStep
 from sgdfit.fitting.sampling import FEW
-from sgdfit.fitting.trust_region import Box, Iterate, Point, advance, begin
+from sgdfit.fitting.trust_region import Iterate, Point, advance, begin, relative_offset
 from sgdfit.inference.quadratic import (
     Quadratic,
     from_rows,
@@ -36,7 +37,7 @@ from sgdfit.inference.quadratic import (
     step_within,
 )
 from sgdfit.inference.spectrum import EPS
-from sgdfit.kernel.kernel import Chunk, Kernel, Rows, Sums
+from sgdfit.kernel.kernel import Chunk, Kernel, Rows
 
 # On a sample, steps end at this share of its standard errors.
 NEAR = 0.1
@@ -46,152 +47,145 @@ MISLED = 1.5
 SLOWLY = 0.1
 # What it may cost, in passes through all rows, to measure what bends beyond Gauss and Newton.
 BENDING_COST = 0.5
+# Singular values of the scaled root that differ more lose too many digits in sums of products.
+ILL_CONDITIONED = 3e5
+# Where so little of the loss would be left, rounding is all that is left.
+PERFECT = 1e-20
 
 
-def walk(problem: Problem, start: np.ndarray, sizes: list[int] | None = None) -> WalkOutcome:
+def walk(problem: Problem, start: np.ndarray, sizes: list[int] | None = None) -> Outcome:
     """Walk from ``start`` through batches of the given sizes, by default growing ones to all rows.
 
     Ctrl-C ends the walk; what it reached until then is returned.
     """
-    begun = time.perf_counter()
-    run = _Run(problem, np.asarray(start, dtype=np.float64), begun)
+    run = _Run(problem, np.asarray(start, dtype=np.float64))
     try:
         with np.errstate(all="ignore"):
             ending = run.go(sizes or problem.sizes)
-        if ending == "lost" and run.quadratic is not None:
-            ending = run.again_on_all_rows(start)
-    except KeyboardInterrupt:
-        ending = run.called_off("interrupted")
-    except StopRequested:
-        ending = run.called_off("stopped")
+            if ending == "lost" and run.quadratic is not None:
+                # A sample led to where a row that it lacks has no value.
+                run.theta, run.quadratic = problem.box.clip(run.start), None
+                ending = run.go([problem.rows])
+    except (KeyboardInterrupt, StopRequested) as end:
+        problem.population.listener = None
+        ending = "stopped" if isinstance(end, StopRequested) else "interrupted"
+        if not run.path or run.path[-1].rows < problem.rows:
+            ending = run.cut_short(ending)
     finally:
-        run.audience.leave()
-    seconds = time.perf_counter() - begun
+        problem.population.listener = None
     problem.visits.append(run.sampled)
-    return WalkOutcome(
-        run.theta,
-        run.quadratic,
-        run.first,
-        ending,
-        tuple(run.way),
-        run.distance,
-        seconds,
-        run.beyond,
+    return Outcome(
+        theta=run.theta,
+        ending=ending,
+        seconds=time.perf_counter() - run.begun,
+        quadratic=run.quadratic,
+        first=run.first,
+        path=tuple(run.path),
+        distance=run.distance,
+        beyond=run.beyond,
     )
 
 
 class _Run:
     """The state of one walk, kept apart from the loop so that an interrupt finds it whole."""
 
-    def __init__(self, problem: Problem, start: np.ndarray, begun: float) -> None:
-        self.problem, self.theta = problem, problem.box.clip(start)
+    def __init__(self, problem: Problem, start: np.ndarray) -> None:
+        self.problem, self.start, self.theta = problem, start, problem.box.clip(start)
+        self.begun = time.perf_counter()
         self.quadratic: Quadratic | None = None
         self.first: Quadratic | None = None
-        self.way: list[TraceStep] = []
-        self.step, self.sampled, self.distance = 0, 0, np.inf
-        self.seen_before = problem.population.visited
-        self.audience = CallbackCaller(problem, begun, self._now)
-        self.audience.listen()
-        # Of a row, from the last batch whose rows were looked at.
-        self.spread: float | None = None
-        self.ill_conditioned = False
         self.beyond: np.ndarray | None = None
+        self.path: list[TraceStep] = []
+        self.step, self.looks, self.sampled, self.distance = 0, 0, 0, np.inf
+        self.seen_before = problem.population.visited
+        every = problem.options.callback_every or 1
+        self.caller = CallbackCaller(problem.callback, every, self._progress)
+        problem.population.listener = self.caller.listener
         # Where it began on each batch.
         self.entries: list[np.ndarray] = []
+        # Of a row, from the last batch whose rows were looked at.
+        self.spread: float | None = None
+        self.ill_conditioned = self.is_slow = False
         # What the curvature of a row has beyond that of Gauss and Newton, once that is asked for.
         self.bending: np.ndarray | None = None
-        self.is_slow = False
-        self.looks = 0
-
-    @property
-    def visited(self) -> int:
-        """Rows looked at, each as often as it was."""
-        return self.sampled + self.problem.population.visited - self.seen_before
 
     def go(self, sizes: list[int]) -> str:
         """Walk through the batches, on each until it has told what it can; return what ended it."""
         problem, ending = self.problem, "arrived"
         for k, size in enumerate(sizes):
             last = k == len(sizes) - 1
-            target = problem.tolerance if last else NEAR
+            target = (problem.tolerance or 0.0) if last else NEAR
             if self.is_slow and size == problem.rows:
                 self._learns_to_bend()
-            surface = self._surface(problem.population.batch(size, problem.seed + k))
-            point = self._entered(surface)
+            objective = self._objective(problem.population.batch(size, problem.seed + k))
+            point = self._entered(objective)
             if point is None:
                 return "lost"
             self.first = self.first or point.quadratic
             self.entries.append(point.theta)
             iterate, before = begin(point), np.inf
             while True:
-                self._stand(surface, iterate)
+                self._stand(objective, iterate)
                 self.is_slow = self.distance > SLOWLY * before
-                if self.distance <= target or iterate.rests:
-                    ending = "rests" if self.distance > target else "arrived"
+                if self.distance <= target or iterate.no_decrease:
+                    ending = "arrived" if self.distance <= target else "rests"
                     break
-                everything = surface.batch.rows == problem.rows
+                everything = objective.batch.rows == problem.rows
                 self.looks += everything
                 if self.step >= problem.steps or self.looks > problem.looks:
-                    return "steps" if last else self._cut_short("steps")
-                if self.audience.stops(self.step):
-                    return "stopped" if last else self._cut_short("stopped")
-                ahead = foreseen(problem, iterate.point.quadratic, self.distance, before)
-                if ahead is not None and ahead <= target:
-                    iterate, ending = self._leap(surface, iterate, ahead), "arrived"
+                    return "steps" if last else self.cut_short("steps")
+                if self.caller.stops(self.step):
+                    return "stopped" if last else self.cut_short("stopped")
+                ahead = predicted_offset(problem, iterate.point.quadratic, self.distance, before)
+                if ahead <= target and self._leaps(objective, iterate, ahead):
+                    ending = "arrived"
                     break
                 if everything and self.is_slow and self._learns_to_bend():
-                    surface = self._surface(surface.batch)
-                    iterate = begin(surface.around(iterate.point))
+                    objective = self._objective(objective.batch)
+                    iterate = begin(objective.around(iterate.point))
                 before = self.distance
-                iterate = self._advanced(surface, iterate)
-                self.step += not iterate.rests
+                iterate = advance(iterate, partial(self._seen, objective), problem.box)
+                self.step += not iterate.no_decrease
                 self.beyond = iterate.beyond
-            if not last:
-                self._remember(surface, iterate)
+            if objective.by_rows and not last:
+                quadratic = iterate.point.quadratic
+                self.ill_conditioned = condition(quadratic) > ILL_CONDITIONED
+                if not problem.squared:
+                    self.spread = quadratic.spread / objective.batch.rows
         return ending
 
-    def _entered(self, surface: Surface) -> Point | None:
+    def _entered(self, objective: Objective) -> Point | None:
         """Return where to begin on a batch: where the last one led, unless that misled.
 
         A sample may lack the rows that tell a parameter. Then its minimum lies far off, and where
         the walk entered that sample is the better place. A quadratic's minimum is one step away
         from anywhere.
         """
-        point = self._seen(surface, self.theta)
-        loss = self.way[-1].loss if self.way else np.inf
+        point = self._seen(objective, self.theta)
+        loss = self.path[-1].loss if self.path else np.inf
         worst = loss + (MISLED - 1) * abs(loss)
-        led = point is not None and point.quadratic.loss / surface.batch.rows <= worst
+        led = point is not None and point.quadratic.loss / objective.batch.rows <= worst
         if led or (point is not None and self.problem.quadratic):
             return point
         for theta in reversed(self.entries):
-            other = self._seen(surface, theta)
+            other = self._seen(objective, theta)
             if other is not None and (point is None or other.quadratic.loss < point.quadratic.loss):
                 point = other
         return point
 
-    def _surface(self, batch: Chunk | Population) -> Surface:
+    def _objective(self, batch: Chunk | Population) -> Objective:
         problem = self.problem
         by_rows = batch.rows <= FEW or self.ill_conditioned or problem.kinked
         alone = batch.rows <= FEW and not problem.quadratic
         linear = problem.linear if alone else problem.linear[:0]
-        return Surface(problem.kernel, batch, linear, self.spread, by_rows, self.bending)
+        return Objective(problem.kernel, batch, linear, self.spread, by_rows, self.bending)
 
-    def _seen(self, surface: Surface, theta: np.ndarray) -> Point | None:
-        point = surface.evaluate(theta)
+    def _seen(self, objective: Objective, theta: np.ndarray) -> Point | None:
+        point = objective.evaluate(theta)
         again = point is not None and point.theta is not theta
-        if not isinstance(surface.batch, Population):  # which counts itself
-            self.sampled += surface.batch.rows * (1 + again)
+        if not isinstance(objective.batch, Population):  # which counts itself
+            self.sampled += objective.batch.rows * (1 + again)
         return point
-
-    def _remember(self, surface: Surface, iterate: Iterate) -> None:
-        quadratic = iterate.point.quadratic
-        if surface.by_rows:
-            self.ill_conditioned = condition(quadratic) > ILL_CONDITIONED
-            if not self.problem.squared:
-                self.spread = quadratic.spread / surface.batch.rows
-
-    def _advanced(self, surface: Surface, iterate: Iterate) -> Iterate:
-        return advance(iterate, lambda theta: self._seen(surface, theta), self.problem.box)
 
     def _learns_to_bend(self) -> bool:
         """Measure on a sample what the Gauss-Newton curvature lacks, where steps turn out slow.
@@ -214,149 +208,84 @@ class _Run:
             self.bending = np.zeros_like(self.bending)
         return bool(self.bending.any())
 
-    def _stand(self, surface: Surface, iterate: Iterate) -> None:
+    def _stand(self, objective: Objective, iterate: Iterate) -> None:
         """Take down where the walk stands."""
-        point, rows = iterate.point, surface.batch.rows
+        point, rows = iterate.point, objective.batch.rows
         self.theta, self.quadratic = point.theta, point.quadratic
-        self.distance = remaining(point.outlook, point.theta, self.problem.box, rows)
+        self.distance = relative_offset(point.full, point.theta, self.problem.box, rows)
         self._record(rows, iterate.damping)
 
     def _record(self, rows: int, damping: float) -> None:
         assert self.quadratic is not None  # set before every record
-        quadratic = self.quadratic
-        self.way.append(
-            TraceStep(
-                self.step,
-                rows,
-                quadratic.loss / rows,
-                self.theta,
-                quadratic.gradient / rows,
-                damping,
-                self.distance,
-                self.visited,
-            )
-        )
+        loss, gradient = self.quadratic.loss / rows, self.quadratic.gradient / rows
+        visited = self.sampled + self.problem.population.visited - self.seen_before
+        at = TraceStep(self.step, rows, loss, self.theta, gradient, damping, self.distance, visited)
+        self.path.append(at)
 
-    def _leap(self, surface: Surface, iterate: Iterate, ahead: float) -> Iterate:
-        """Take the last step without looking where it leads."""
-        point, box = iterate.point, self.problem.box
-        outlook = point.outlook
-        free = box.free_on(outlook, point.theta)
-        step = step_within(outlook, outlook.norms, free, np.inf)
-        theta = box.clip(point.theta + step.move)
-        after = outlook.after(step.move)
+    def _leaps(self, objective: Objective, iterate: Iterate, ahead: float) -> bool:
+        """Take the last step without looking where it leads, unless a bound stands in its way."""
+        point, box, rows = iterate.point, self.problem.box, objective.batch.rows
+        free = box.free_on(point.full, point.theta)
+        step = step_within(point.full, point.full.norms, free, np.inf)
+        theta, after = box.clip(point.theta + step.move), point.full.after(step.move)
         clipped = not np.array_equal(theta, point.theta + step.move)
         if clipped or not np.array_equal(free, box.free_on(after, theta)):
-            return self._bounded(surface, iterate)
+            return False
         self.step += 1
-        # Standard errors are of Gauss and Newton's curvature, however the steps were found.
-        self.theta, self.quadratic = theta, led_to(point.quadratic, after)
-        measured = remaining(after, theta, box, surface.batch.rows)
-        self.distance = max(ahead, measured)
-        self._record(surface.batch.rows, 0.0)
-        return iterate._replace(point=Point(theta, after, after, point.linear[:0]))
+        self.theta, self.quadratic = theta, after
+        if after.root is not point.quadratic.root:
+            # Standard errors are of Gauss and Newton's curvature, however the steps were found.
+            root, spread = point.quadratic.root, point.quadratic.spread
+            self.quadratic = from_sums(after.gradient, root.T @ root, after.loss, spread)
+        self.distance = max(ahead, relative_offset(after, theta, box, rows))
+        self._record(rows, 0.0)
+        return True
 
-    def _bounded(self, surface: Surface, iterate: Iterate) -> Iterate:
-        """Walk to a minimum on the bounds of a known quadratic."""
-        quadratic, origin = iterate.point.outlook, iterate.point.theta
-
-        def known(theta: np.ndarray) -> Point:
-            there = quadratic.after(theta - origin)
-            return Point(theta, there, there, iterate.point.linear[:0])
-
-        while not iterate.rests and self.step < self.problem.steps:
-            iterate = advance(iterate, known, self.problem.box)
-            self.step += not iterate.rests
-            if not iterate.rests:
-                self._stand(surface, iterate)
-            if self.distance <= self.problem.tolerance:
-                break
-        return iterate
-
-    def again_on_all_rows(self, start: np.ndarray) -> str:
-        """Begin anew where a sample led to a point at which a row that it lacks has no value."""
-        self.theta, self.quadratic = self.problem.box.clip(start), None
-        return self.go([self.problem.rows])
-
-    def called_off(self, ending: str) -> str:
-        """Say what is known of where the walk was interrupted or stopped."""
-        self.audience.leave()
-        rows = self.way[-1].rows if self.way else 0
-        return ending if rows == self.problem.rows else self._cut_short(ending)
-
-    def _cut_short(self, ending: str) -> str:
+    def cut_short(self, ending: str) -> str:
         """Look at the rows that the result is to speak of: all, if they are in memory."""
         everything = self.problem.population
-        surface = self._surface(everything if everything.whole is not None else everything.some)
-        point = self._seen(surface, self.theta)
+        objective = self._objective(everything if everything.whole is not None else everything.some)
+        point = self._seen(objective, self.theta)
         if point is None:
             self.quadratic = None
             return "lost"
         # Called off before its first step, a walk has seen no other place.
         self.first = self.first or point.quadratic
-        self._stand(surface, begin(point))
+        self._stand(objective, begin(point))
         return ending
 
-    def _now(self) -> RunState:
-        stand = self.way[-1] if self.way else None
-        theta = self.theta if stand is None else stand.theta
-        distance = np.nan if stand is None else stand.distance
-        return RunState(self.step, self.visited, stand, theta, distance)
+    def _progress(self) -> Progress:
+        problem, last = self.problem, self.path[-1] if self.path else None
+        visited = self.sampled + problem.population.visited - self.seen_before
+        theta = self.theta if last is None else last.theta
+        return Progress(
+            step=self.step,
+            steps=problem.steps,
+            epoch=visited // problem.rows,
+            loss=math.nan if last is None else last.loss,
+            parameters=dict(zip(problem.names, map(float, theta), strict=True)),
+            seconds=time.perf_counter() - self.begun,
+            distance=math.nan if last is None else last.distance,
+        )
 
 
-# Singular values of the scaled root that differ more lose too many digits in sums of products.
-ILL_CONDITIONED = 3e5
-# Where so little of the loss would be left, rounding is all that is left.
-PERFECT = 1e-20
-
-
-def remaining(quadratic: Quadratic, theta: np.ndarray, box: Box, rows: int) -> float:
-    """Return the distance to the quadratic's minimum in standard errors (Bates & Watts 1981).
-
-    The noise is what would be left at the minimum, or misfit would pass for it from afar.
-    """
-    count = len(theta)
-    if not box.is_everywhere or not quadratic.regular:
-        free = box.free_on(quadratic, theta)
-        count = int(np.count_nonzero(free))
-    if quadratic.regular and count == len(theta):
-        left = float(quadratic.offset @ quadratic.offset) / 2
-    else:
-        step = step_within(quadratic, quadratic.norms, free, np.inf)
-        left = max(0.0, -quadratic.change(step.move))
-    if left == 0 or not count:
-        return 0.0
-    noise = max(quadratic.spread - 2 * left, quadratic.blur) / max(1, rows - count)
-    return math.sqrt(2 * left / count / noise) if noise > 0 else math.inf
-
-
-def foreseen(
+def predicted_offset(
     problem: Problem, quadratic: Quadratic, distance: float, before: float
-) -> float | None:
-    """Return the distance after the next step, if it can be told without taking it.
+) -> float:
+    """Return the distance after the next step, infinite where only that step can tell it.
 
-    A quadratic's minimum is one step away. Elsewhere each step shrinks the distance at least
-    in the ratio in which the last one did, which many rows can take for granted.
+    A quadratic's minimum is one step away, unless rounding makes a second look worth its while.
+    Elsewhere each step shrinks the distance at least in the ratio in which the last one did, which
+    many rows can take for granted.
     """
-    if problem.quadratic and (np.isfinite(before) or not _asks_for_more(quadratic)):
-        return 0.0
+    if problem.quadratic:
+        perfect = quadratic.least <= PERFECT * abs(quadratic.loss)
+        rounds = perfect or condition(quadratic) > ILL_CONDITIONED
+        if np.isfinite(before) or not rounds:
+            return 0.0
     if problem.rows <= FEW or not np.isfinite(before):
-        return None
+        return math.inf
     return distance * min(1.0, distance / before)
-
-
-def _asks_for_more(quadratic: Quadratic) -> bool:
-    """Whether rounding makes a second look worth its while, even at a quadratic."""
-    perfect = quadratic.least <= PERFECT * abs(quadratic.loss)
-    return perfect or condition(quadratic) > ILL_CONDITIONED
-
-
-def led_to(known: Quadratic, after: Quadratic) -> Quadratic:
-    """Return a quadratic as it looks where a step led that another one foresaw."""
-    if after.root is known.root:
-        return after
-    curvature = known.root.T @ known.root
-    return from_sums(after.gradient, curvature, after.loss, known.spread)
 
 
 def condition(quadratic: Quadratic) -> float:
@@ -374,7 +303,7 @@ SOLVED = 0.001
 KEPT = 1e-6
 
 
-class Surface(NamedTuple):
+class Objective(NamedTuple):
     """A loss over a batch of rows."""
 
     kernel: Kernel
@@ -433,19 +362,16 @@ class Surface(NamedTuple):
 
     def quadratic(self, theta: np.ndarray) -> Quadratic | None:
         """Return the quadratic at ``theta``; None where it is not finite."""
-        return self._by_rows(theta) if self.by_rows else self._by_sums(theta)
-
-    def _by_rows(self, theta: np.ndarray) -> Quadratic | None:
-        few = self.batch.rows <= FEW
-        linear = self.linear if few else None
-        if few and isinstance(self.batch, Chunk):
-            found = _of_rows(self.kernel, theta, self.batch, linear)
-            return found if _is_finite(found) else None
-        parts = [_of_rows(self.kernel, theta, block, linear) for block in _blocks(self.batch)]
-        return joined(parts) if all(map(_is_finite, parts)) else None
-
-    def _by_sums(self, theta: np.ndarray) -> Quadratic | None:
-        sums = self._sums(theta)
+        batch, few = self.batch, self.batch.rows <= FEW
+        if self.by_rows:
+            linear = self.linear if few else None
+            blocks = (batch,) if few and isinstance(batch, Chunk) else _blocks(batch)
+            parts = [_of_rows(self.kernel, theta, block, linear) for block in blocks]
+            return joined(parts) if all(map(_is_finite, parts)) else None
+        if isinstance(batch, Population):
+            sums = batch.sums(self.kernel, theta)
+        else:
+            sums = self.kernel.sums(theta, batch)
         finite = np.isfinite(sums.loss + sums.gradient.sum())
         if not finite or not np.isfinite(sums.curvature).all():
             return None
@@ -459,11 +385,6 @@ class Surface(NamedTuple):
         curvature = quadratic.root.T @ quadratic.root + self.batch.rows * self.bending
         bent = from_sums(quadratic.gradient, curvature, quadratic.loss, quadratic.spread)
         return bent if bent.spectrum.positive.all() else quadratic
-
-    def _sums(self, theta: np.ndarray) -> Sums:
-        if isinstance(self.batch, Population):
-            return self.batch.sums(self.kernel, theta)
-        return self.kernel.sums(theta, self.batch)
 
 
 def steering(rows: Rows) -> np.ndarray:
@@ -503,9 +424,6 @@ def bending(kernel: Kernel, chunk: Chunk, theta: np.ndarray) -> np.ndarray:
 def _blocks(batch: Chunk | Population) -> Iterator[Chunk]:
     chunks = batch.chunks() if isinstance(batch, Population) else (batch,)
     for chunk in chunks:
-        if chunk.rows <= FEW:
-            yield chunk
-            continue
         for first in range(0, chunk.rows, FEW):
             yield chunk.part(first, first + FEW)
 
@@ -515,7 +433,7 @@ def _of_rows(
 ) -> Quadratic:
     rows, weight = kernel.rows(theta, chunk), chunk.weights
     loss = float(np.add.reduce(rows.loss if weight is None else weight * rows.loss))
-    size = max(_magnitude(rows.prediction), _magnitude(rows.target))
+    size = max(float(np.maximum.reduce(np.abs(v))) for v in (rows.prediction, rows.target))
     # One number for all rows is kept as such.
     same = rows.bend.strides == (0,) and rows.bend[0] > 0
     curvature = float(rows.bend[0]) if same else steering(rows)
@@ -525,7 +443,3 @@ def _of_rows(
 def _is_finite(quadratic: Quadratic) -> bool:
     finite = quadratic.regular or bool(np.isfinite(quadratic.root).all())
     return finite and math.isfinite(quadratic.loss + quadratic.least)
-
-
-def _magnitude(values: np.ndarray) -> float:
-    return float(np.maximum.reduce(np.abs(values)))

@@ -39,23 +39,23 @@ MOST_STEPS = 10**18
 class Options(NamedTuple):
     """Options of `sgdfit.fit`, checked; None where that is left to it."""
 
-    optimizer: Optimizer | None  # None: auto
-    learning_rate: float | AnySchedule | None
-    schedule: str | AnySchedule | None
-    batch_size: int | str | None
-    steps: int | None
-    epochs: int | None
-    shuffle: bool
-    seed: int
-    tolerance: float | None  # in standard errors
-    search: bool | None
-    intervals: str
-    announce: Callable[[Diagnosis], object] | None
-    callback: Callback | None
-    callback_every: int | None
-    trace_every: int | None
-    kernel: str
-    dtype: np.dtype[Any]
+    optimizer: Optimizer | None = None  # None: auto
+    learning_rate: float | AnySchedule | None = None
+    schedule: str | AnySchedule | None = None
+    batch_size: int | str | None = None
+    steps: int | None = None
+    epochs: int | None = None
+    shuffle: bool = True
+    seed: int = 0
+    tolerance: float | None = None  # in standard errors
+    search: bool | None = None
+    intervals: str = WALD
+    announce: Callable[[Diagnosis], object] | None = None
+    callback: Callback | None = None
+    callback_every: int | None = None
+    trace_every: int | None = None
+    kernel: str = "auto"
+    dtype: np.dtype[Any] = np.dtype("float64")
 
     def batch_rows(self, rows: int) -> int:
         """Return how many rows one step takes, at most all."""

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sgdfit.fitting.gauss_newton import walk
-from sgdfit.fitting.problem import Problem, WalkOutcome
+from sgdfit.fitting.problem import Outcome, Problem
 from sgdfit.fitting.trust_region import Box
 from sgdfit.inference.intervals import interval
 from sgdfit.inference.quadratic import Quadratic, step_within
@@ -354,7 +354,7 @@ def _refit(side: Side, distance: float, start: np.ndarray, near: Refit) -> Refit
     return Refit(distance, course.theta, tau, slope, course.distance <= SETTLED)
 
 
-def _walked(problem: Problem, theta: np.ndarray) -> WalkOutcome:
+def _walked(problem: Problem, theta: np.ndarray) -> Outcome:
     """Walk to the minimum; where solving linear parameters does not get there, without."""
     rows, plain = [problem.rows], problem.linear[:0]
     course = walk(problem, theta, rows)

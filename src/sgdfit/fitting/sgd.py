@@ -9,41 +9,27 @@ quadratic of curvature H, a full batch makes the error along an eigenvector of e
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgdfit.fitting.callbacks import Callback, Progress
-from sgdfit.fitting.dataset import Population
-from sgdfit.fitting.options import rates_asked_for, scheduled
+from sgdfit.errors import DivergenceWarning
+from sgdfit.fitting.callbacks import CallbackCaller, Progress
+from sgdfit.fitting.options import as_start, rates_asked_for, scheduled, trace_interval
+from sgdfit.fitting.problem import DescentFacts, Outcome, Problem
+from sgdfit.fitting.trust_region import relative_offset
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.inference.diagnosis import Descent, Diagnosis, diagnose
-from sgdfit.kernel.kernel import PANEL, Chunk, Kernel, Segment, State, Sums
+from sgdfit.inference.quadratic import Quadratic, from_sums
+from sgdfit.kernel.kernel import PANEL, Chunk, Segment, State, Sums
 from sgdfit.kernel.numpy_kernel import stepped
 from sgdfit.kernel.order import Order, in_order, shuffled
 from sgdfit.model.loss import PREDICTION, TARGET
 from sgdfit.model.model import Model
 from sgdfit.optimizers import DEFAULT_RATES, Optimizer
 from sgdfit.optimizers.schedule import AnySchedule, Schedule, tabulate
-
-
-class DescentOutcome(NamedTuple):
-    """How a descent went."""
-
-    state: State  # where it ended; after a halt the state whose loss was out of bounds
-    records: np.ndarray  # float64[k, 3 + 2 p]: see `sgdfit.kernel.kernel.Outcome`
-    # ``steps`` (all taken), ``tolerance``, ``halted`` (by a loss out of bounds), ``stopped`` (by
-    # the callback) or ``interrupted``.
-    ending: str
-    seconds: float
-
-    @property
-    def theta(self) -> np.ndarray:
-        """The estimates, float64[p]: the average of the iterates where one is kept."""
-        kept = self.state.average if self.state.averaged else self.state.theta
-        return np.asarray(kept, dtype=np.float64)
-
 
 # One sweep is short enough that Ctrl-C and a progress bar answer at once, and long enough that
 # the loop's own time does not count.
@@ -52,88 +38,96 @@ FULL_BATCHES_A_LOOK = 16
 ROWS_A_SWEEP = {"numpy": 1 << 20, "compiled": 1 << 24}
 # After these a run can go on.
 RESUMABLE = ("", "interrupted", "stopped")
+# A batch loss beyond this many times the loss at the start, or of predicting nothing, is no
+# noise: the run has left.
+DIVERGED = 1e10
 
 
-class Plan(NamedTuple):
-    """A descent, fully decided."""
-
-    kernel: Kernel
-    optimizer: Optimizer
-    schedule: AnySchedule  # the learning rate of each
-    names: tuple[str, ...]  # the free parameters
-    # float[p]: where they begin, and their bounds.
-    start: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    batch_size: int  # rows of one step; all rows make a full batch
-    steps: int  # how many to take
-    shuffle: bool  # whether each epoch visits the rows in a new order
-    seed: int
-    ceiling: float  # A batch loss beyond this is divergence
-    record_every: int  # steps between two records
-    keep_trace: bool  # whether the result shows them
-    # The remaining distance to the optimum in standard errors.
-    distance: Callable[[np.ndarray], float]
-    tolerance: float | None  # the distance at which to stop; None: it is not looked at
-    callback: Callback | None  # called with `Progress`; a true answer stops the run
-    callback_every: int  # at least this many steps lie between two calls
-
-
-def descend(plan: Plan, population: Population) -> DescentOutcome:
-    """Run ``plan`` over all rows.
+def descend(problem: Problem) -> Outcome:
+    """Take the steps of the optimizer through all rows, batch by batch.
 
     Ctrl-C ends the run between two sweeps; what it reached until then is returned.
     """
-    begun = time.perf_counter()
-    run = _Run(plan, population)
+    run = _Run(problem)
     try:
-        ending = run.ended or run.go(begun)
+        ending = run.ended or run.go()
     except KeyboardInterrupt:
         ending = "interrupted"
     run.keep(ending)
-    seconds = time.perf_counter() - begun
-    return DescentOutcome(run.state, run.trace(), ending, seconds)
+    state = run.state
+    kept = state.average if state.averaged else state.theta
+    return Outcome(
+        theta=np.asarray(kept, dtype=np.float64),
+        ending=ending,
+        seconds=time.perf_counter() - run.begun,
+        descent=DescentFacts(
+            state=state,
+            records=run.trace(),
+            start=run.start,
+            first=run.first,
+            schedule=run.schedule,
+            diagnosis=run.diagnosis,
+            batch_size=run.batch_size,
+            ceiling=run.ceiling,
+            keep_trace=run.keep_trace,
+        ),
+    )
 
 
 class _Run:
     """The state of one descent, kept apart from the loop so that an interrupt finds it whole."""
 
-    def __init__(self, plan: Plan, population: Population) -> None:
-        self.plan, self.population = plan, population
-        slots = np.stack(plan.optimizer.init(plan.start, plan.optimizer.options))
-        self.state = State(plan.start, slots, np.zeros(len(plan.start)), 0, 0, 0)
-        self.records = [np.empty((0, 3 + 2 * len(plan.start)))]
-        self.per_epoch = -(-population.rows // plan.batch_size)
+    def __init__(self, problem: Problem) -> None:
+        population, options = problem.population, problem.options
+        assert options.optimizer is not None  # else auto is asked for
+        self.problem, self.population, self.optimizer = problem, population, options.optimizer
+        self.start = as_start(problem.model.start, options.dtype, problem.names)
+        self.first = population.sums(problem.kernel, self.start.astype(np.float64))
+        self.batch_size = options.batch_rows(population.rows)
+        self.shuffle = options.shuffle and self.batch_size < population.rows
+        self.per_epoch = -(-population.rows // self.batch_size)
         # Sums over all rows are exact whatever the chunks, and use every thread.
         self.by_sums = self.per_epoch == 1 and population.rows > PANEL
+        self.schedule, self.diagnosis = decide_rates(problem, self.batch_size, self.first)
+        self.ceiling = _ceiling(problem, self.first)
+        # Without a finite gradient there is nowhere to step; the status says why.
+        self.steps = problem.steps if is_finite(self.first) else 0
+        self.record_every, self.keep_trace = trace_interval(options.trace_every, problem.steps)
+        slots = np.stack(self.optimizer.init(self.start, self.optimizer.options))
+        self.state = State(self.start, slots, np.zeros(len(self.start)), 0, 0, 0)
+        self.records = [np.empty((0, 3 + 2 * len(self.start)))]
         # What ended it in an earlier process, if anything did.
         self.ended = ""
         self._resume()
-        self.next_call = self.state.step + plan.callback_every
+        every = options.callback_every or self.per_epoch
+        self.caller = CallbackCaller(problem.callback, every, self._progress)
+        self.caller.next_call = self.state.step + every
+        self.begun = time.perf_counter()
 
-    def go(self, begun: float) -> str:
+    def go(self) -> str:
         """Sweep until something ends the run; return what did."""
         self._prepare()
-        while self.state.step < self.plan.steps:
+        while self.state.step < self.steps:
             for buffer, order in self._buffers():
-                ending = self._through(buffer, order, begun)
+                ending = self._through(buffer, order)
                 if ending is not None:
                     return ending
         return "steps"
 
     def _prepare(self) -> None:
         """Compile while nothing is held that was read: a compiler takes memory too."""
-        plan, row = self.plan, self.population.some.part(0, 1)
+        row = self.population.some.part(0, 1)
         if not self.by_sums and self.population.whole is None:
-            nothing = Segment(
-                self._order(row, 0, 0), plan.batch_size, np.empty(0), plan.ceiling, 0, plan.low,
-                plan.high,
-            )  # fmt: skip
-            plan.kernel.sweep(self.state, row, nothing)
+            nothing = self._segment(self._order(row, 0, 0), np.empty(0))
+            self.problem.kernel.sweep(self.state, row, nothing)
 
-    def _through(self, buffer: Chunk, order: Order, begun: float) -> str | None:
+    def _segment(self, order: Order, rates: np.ndarray) -> Segment:
+        low, high = self.problem.box.low, self.problem.box.high
+        return Segment(order, self.batch_size, rates, self.ceiling, self.record_every, low, high)
+
+    def _through(self, buffer: Chunk, order: Order) -> str | None:
         """Sweep through a buffer; return what ended the run, if something did."""
-        while self.state.step < self.plan.steps:
+        while self.state.step < self.steps:
             if self._sweep(buffer, order):
                 return "halted"
             through = self.state.position >= buffer.rows or self.state.position == 0
@@ -141,7 +135,7 @@ class _Run:
                 self.state = self.state._replace(position=0)
             if self.state.step % self.per_epoch == 0 and self._near_enough():
                 return "tolerance"
-            if self._called_off(begun):
+            if self.caller.stops(self.state.step):
                 return "stopped"
             if self.population.journal.is_due:
                 self.keep("")
@@ -151,43 +145,36 @@ class _Run:
 
     def _buffers(self) -> Iterator[tuple[Chunk, Order]]:
         """Yield what is left of the epoch, and the order to visit it in."""
-        plan, epoch = self.plan, self._epoch()
+        epoch, size = self.state.step // self.per_epoch, self.batch_size
         if self.by_sums:
             yield self.population.some, in_order(self.population.rows)
             return
-        left = self.state.step % self.per_epoch * plan.batch_size
-        seed = [plan.seed, epoch] if plan.shuffle else None
-        for part, buffer in enumerate(self.population.buffers(plan.batch_size, seed)):
+        left = self.state.step % self.per_epoch * size
+        seed = [self.problem.seed, epoch] if self.shuffle else None
+        for part, buffer in enumerate(self.population.buffers(size, seed)):
             if left < buffer.rows:
                 self.state = self.state._replace(position=left)
                 yield buffer, self._order(buffer, epoch, part)
             left = max(0, left - buffer.rows)
 
-    def _epoch(self) -> int:
-        return self.state.step // self.per_epoch
-
     def _order(self, buffer: Chunk, epoch: int, part: int) -> Order:
-        plan = self.plan
-        if not plan.shuffle:
+        if not self.shuffle:
             return in_order(buffer.rows)
         alone = buffer.rows == self.population.rows
-        order = shuffled(buffer.rows, plan.seed, epoch, None if alone else part)
-        if plan.kernel.form == "compiled":
+        order = shuffled(buffer.rows, self.problem.seed, epoch, None if alone else part)
+        if self.problem.kernel.form == "compiled":
             return order
         # Written out once an epoch, not once a sweep.
         return order._replace(blocks=order.blocks[:0], tail=order.indices())
 
     def _sweep(self, buffer: Chunk, order: Order) -> bool:
         """Take some steps; return whether the loss left its bounds."""
-        plan = self.plan
-        rates = tabulate(plan.schedule, self.state.step, self._count(buffer.rows))
-        segment = Segment(
-            order, plan.batch_size, rates, plan.ceiling, plan.record_every, plan.low, plan.high
-        )
+        rates = tabulate(self.schedule, self.state.step, self._count(buffer.rows))
+        segment = self._segment(order, rates)
         if self.by_sums:
-            outcome = stepped(self._all_rows, plan.optimizer, self.state, segment)
+            outcome = stepped(self._all_rows, self.optimizer, self.state, segment)
         else:
-            outcome = plan.kernel.sweep(self.state, buffer, segment)
+            outcome = self.problem.kernel.sweep(self.state, buffer, segment)
         # The state alone says how far the run is; records beyond it are those of an interrupt here.
         self.records.append(outcome.records)
         self.state = outcome.state
@@ -200,29 +187,26 @@ class _Run:
 
     def _all_rows(self, theta: np.ndarray, taken: object) -> tuple[float, np.ndarray]:
         """Return the mean loss and gradient of all rows."""
-        at = np.asarray(theta, dtype=np.float64)
-        sums = self.population.sums(self.plan.kernel, at)
+        at, kernel = np.asarray(theta, dtype=np.float64), self.problem.kernel
+        sums = self.population.sums(kernel, at)
         if self.state.step:  # those at the start are asked for once more
-            self.population.forget(self.plan.kernel, at)
+            self.population.forget(kernel, at)
         return sums.loss / sums.rows, (sums.gradient / sums.rows).astype(theta.dtype)
 
     def _count(self, rows: int) -> int:
         """Return how many steps to take through a buffer before the next look."""
-        plan, form = self.plan, self.plan.kernel.form
+        form, step = self.problem.kernel.form, self.state.step
         if self.by_sums:
             return 1
-        count = min(
-            plan.steps - self.state.step,
-            STEPS_A_SWEEP[form],
-            max(1, ROWS_A_SWEEP[form] // plan.batch_size),
-        )
-        if plan.tolerance is not None and self.per_epoch == 1:
+        count = min(self.steps - step, STEPS_A_SWEEP[form])
+        count = min(count, max(1, ROWS_A_SWEEP[form] // self.batch_size))
+        if self.problem.tolerance is not None and self.per_epoch == 1:
             count = min(count, FULL_BATCHES_A_LOOK)
         if self.per_epoch > 1:
             # The last rows of an epoch may be a batch, which must not be taken again and again.
-            count = min(count, -(-(rows - self.state.position) // plan.batch_size))
-        if plan.callback is not None:
-            count = min(count, max(1, self.next_call - self.state.step))
+            count = min(count, -(-(rows - self.state.position) // self.batch_size))
+        if self.problem.callback is not None:
+            count = min(count, max(1, self.caller.next_call - step))
         return count
 
     def keep(self, ending: str) -> None:
@@ -249,23 +233,54 @@ class _Run:
             self.ended = str(known["ending"])
 
     def _near_enough(self) -> bool:
-        plan = self.plan
-        if plan.tolerance is None:
+        if self.problem.tolerance is None:
             return False
         kept = self.state.average if self.state.averaged else self.state.theta
-        return plan.distance(np.asarray(kept, dtype=np.float64)) <= plan.tolerance
+        distance = distance_to_optimum(self.problem, np.asarray(kept, dtype=np.float64))
+        return distance <= self.problem.tolerance
 
-    def _called_off(self, begun: float) -> bool:
-        plan, state = self.plan, self.state
-        if plan.callback is None or state.step < self.next_call:
-            return False
-        self.next_call = state.step + plan.callback_every
+    def _progress(self) -> Progress:
         last = next((r for r in reversed(self.records) if len(r)), None)
-        loss = float("nan") if last is None else float(last[-1, 2])
-        parameters = dict(zip(plan.names, map(float, state.theta), strict=True))
-        seconds = time.perf_counter() - begun
-        told = Progress(state.step, plan.steps, self._epoch(), loss, parameters, seconds)
-        return bool(plan.callback(told))
+        return Progress(
+            step=self.state.step,
+            steps=self.steps,
+            epoch=self.state.step // self.per_epoch,
+            loss=float("nan") if last is None else float(last[-1, 2]),
+            parameters=dict(zip(self.problem.names, map(float, self.state.theta), strict=True)),
+            seconds=time.perf_counter() - self.begun,
+        )
+
+
+def _ceiling(problem: Problem, first: Sums) -> float:
+    """Return the batch loss that no noise explains."""
+    seen, rows = problem.population.survey, problem.rows
+    with np.errstate(over="ignore", invalid="ignore"):
+        scale = (seen.second + 2 * seen.about * seen.first) / rows + seen.about**2
+        ceiling = DIVERGED * (abs(first.loss) / first.weight + scale)
+    return ceiling if np.isfinite(ceiling) and ceiling > 0 else float(np.finfo(np.float64).max)
+
+
+def quadratic_of(problem: Problem, sums: Sums) -> Quadratic | None:
+    """Return the loss of all rows near a point as a quadratic; None where it is not finite."""
+    whole = np.isfinite(sums.gradient).all() and np.isfinite(sums.curvature).all()
+    if not (whole and np.isfinite(sums.loss)):
+        return None
+    return from_sums(sums.gradient, sums.curvature, sums.loss, 2 * sums.loss)
+
+
+def distance_to_optimum(problem: Problem, theta: np.ndarray) -> float:
+    """Return how far all rows say that the optimum is, in standard errors.
+
+    Infinite where the loss has no curvature, so that its standard errors are not known.
+    """
+    population, kernel = problem.population, problem.kernel
+    quadratic = quadratic_of(problem, population.sums(kernel, theta))
+    if quadratic is None:
+        return np.inf
+    if problem.box.free_on(quadratic, theta).any() and not quadratic.root.any():
+        return np.inf
+    scores = None if problem.squared else population.scores(kernel, theta)
+    return relative_offset(quadratic, theta, problem.box, problem.rows, scores)
 
 
 class EndState(NamedTuple):
@@ -277,47 +292,39 @@ class EndState(NamedTuple):
     lost: bool  # whether the run went on to where loss or gradient are not finite
 
 
-def end_state(plan: Plan, course: DescentOutcome, population: Population) -> EndState:
+def end_state(problem: Problem, outcome: Outcome) -> EndState:
     """Return the end of a run; its last finite state where it has left; the best if interrupted.
 
     States on the way are known as far as they were recorded.
     """
-    low, high = (np.asarray(bound, dtype=plan.start.dtype) for bound in (plan.low, plan.high))
-    theta = np.asarray(course.theta, dtype=np.float64)
+    descent, box = outcome.descent, problem.box
+    assert descent is not None  # the caller has looked
+    dtype, records = descent.start.dtype, descent.records
+    theta = outcome.theta
     # A bound rounded to float32 is still the bound.
-    theta = np.where(theta == low, plan.low, np.where(theta == high, plan.high, theta))
-    end = EndState(theta, population.sums(plan.kernel, theta), course.state.step, False)
+    low, high = box.low.astype(dtype), box.high.astype(dtype)
+    theta = np.where(theta == low, box.low, np.where(theta == high, box.high, theta))
+
+    def state(theta: np.ndarray, step: int, lost: bool) -> EndState:
+        return EndState(theta, problem.population.sums(problem.kernel, theta), step, lost)
+
+    def recorded(at: int, lost: bool) -> EndState:
+        p = len(descent.start)
+        return state(np.array(records[at, 3 : 3 + p]), int(records[at, 0]), lost)
+
+    end, at, back = state(theta, descent.state.step, False), len(records), 1
     if not is_finite(end.sums):
-        return _last_finite(plan, course, population, end)
-    full = plan.batch_size >= population.rows
-    if course.ending == "interrupted" and full and not course.state.averaged:
-        return _best(plan, course, population, end)
+        # Back, ever faster, to where all rows have a finite loss and gradient.
+        while not is_finite(end.sums) and at > 0:
+            at, back = max(0, at - back), 2 * back
+            end = recorded(at, True)
+        return end._replace(lost=True)
+    full = descent.batch_size >= problem.rows
+    if outcome.ending == "interrupted" and full and not descent.state.averaged and len(records):
+        best = int(np.argmin(records[:, 2]))
+        if records[best, 2] < end.sums.loss / end.sums.weight:
+            return recorded(best, False)
     return end
-
-
-def _last_finite(
-    plan: Plan, course: DescentOutcome, population: Population, end: EndState
-) -> EndState:
-    """Walk back, ever faster, to where all rows have a finite loss and gradient."""
-    at, back = len(course.records), 1
-    while not is_finite(end.sums) and at > 0:
-        at, back = max(0, at - back), 2 * back
-        end = _recorded(plan, course, population, at)._replace(lost=True)
-    return end._replace(lost=True)
-
-
-def _best(plan: Plan, course: DescentOutcome, population: Population, end: EndState) -> EndState:
-    if not len(course.records):
-        return end
-    best = int(np.argmin(course.records[:, 2]))
-    lowest = course.records[best, 2]
-    better = lowest < end.sums.loss / end.sums.weight
-    return _recorded(plan, course, population, best) if better else end
-
-
-def _recorded(plan: Plan, course: DescentOutcome, population: Population, at: int) -> EndState:
-    theta = np.array(course.records[at, 3 : 3 + len(plan.start)])
-    return EndState(theta, population.sums(plan.kernel, theta), int(course.records[at, 0]), False)
 
 
 def is_finite(sums: Sums) -> bool:
@@ -333,33 +340,20 @@ BELOW_LIMIT = 0.9
 RATES_LOOKED_AT = 1_000
 
 
-class Rates(NamedTuple):
-    """The learning rates of a run."""
-
-    schedule: AnySchedule
-    diagnosis: Diagnosis  # of the curvature at the start, at the largest of the rates
-    too_fast: bool  # whether that rate is above the stability limit
-
-
-def decide_rates(
-    model: Model,
-    optimizer: Optimizer,
-    batch_size: int,
-    population: Population,
-    first: Sums,
-    learning_rate: float | AnySchedule | None,
-    schedule: str | AnySchedule | None,
-    steps: int,
-) -> Rates:
-    """Return the schedule, and what the curvature at the start says of it."""
-    rates = rates_asked_for(learning_rate, schedule, steps)
+def decide_rates(problem: Problem, batch_size: int, first: Sums) -> tuple[AnySchedule, Diagnosis]:
+    """Return the schedule, and what the curvature at the start says of it, which is told."""
+    options, steps = problem.options, problem.steps
+    rates = rates_asked_for(options.learning_rate, options.schedule, steps)
     if rates is None:
-        rate = _default_rate(model, optimizer, batch_size, population, first)
-        rates = scheduled(rate, schedule, steps)
-    largest = _largest(rates, steps)
-    diagnosis = _diagnosed(model, optimizer, batch_size, first, largest)
+        rates = scheduled(_default_rate(problem, batch_size, first), options.schedule, steps)
+    diagnosis = _diagnosed(problem, batch_size, first, _largest(rates, steps))
     limit = diagnosis.stability_limit
-    return Rates(rates, diagnosis, limit is not None and largest > limit)
+    if options.announce is not None:
+        options.announce(diagnosis)
+    elif limit is not None and _largest(rates, steps) > limit:
+        # Shown at the line that called `fit`.
+        warnings.warn(diagnosis.notes[0], DivergenceWarning, stacklevel=6)
+    return rates, diagnosis
 
 
 def _largest(rates: AnySchedule, steps: int) -> float:
@@ -371,9 +365,7 @@ def _largest(rates: AnySchedule, steps: int) -> float:
     return max(first, float(np.nanmax(rates.rates(looked_at))))
 
 
-def _default_rate(
-    model: Model, optimizer: Optimizer, batch_size: int, population: Population, first: Sums
-) -> float:
+def _default_rate(problem: Problem, batch_size: int, first: Sums) -> float:
     """Return the rate when none is given: the optimizer's own, or what the curvature allows.
 
     A full batch of a quadratic loss takes the fastest rate of all, or nine tenths of its limit.
@@ -381,20 +373,21 @@ def _default_rate(
     linear its curvature changes on the way, the more so the more a batch leads astray: half of
     that again, or a quarter.
     """
+    model, optimizer = problem.model, problem.options.optimizer
+    assert optimizer is not None  # else auto is asked for
     usual = DEFAULT_RATES[optimizer.name]
     if usual is not None:
         return usual
     full = batch_size >= first.rows
     if full and _exact(model):
-        found = _diagnosed(model, optimizer, batch_size, first, None)
+        found = _diagnosed(problem, batch_size, first, None)
         if found.fastest_rate is None or found.stability_limit is None:
             return BLIND_RATE
         return min(found.fastest_rate, BELOW_LIMIT * found.stability_limit)
     update, decay = momentum_of(optimizer)
-    start = np.array(model.start)
-    together, alone = steepness(
-        model, start, population.some if population.whole is None else population.whole
-    )
+    population = problem.population
+    rows = population.some if population.whole is None else population.whole
+    together, alone = steepness(model, np.array(model.start), rows)
     if not update.converges or not together + decay > 0:
         return BLIND_RATE
     single = 0.0 if full else alone * update.gain / (1 - update.momentum) / batch_size
@@ -415,30 +408,26 @@ def momentum_of(optimizer: Optimizer) -> tuple[Descent, float]:
     return update, chosen["weight_decay"]
 
 
-def _diagnosed(
-    model: Model,
-    optimizer: Optimizer,
-    batch_size: int,
-    first: Sums,
-    rate: float | None,
-) -> Diagnosis:
+def _diagnosed(problem: Problem, batch_size: int, first: Sums, rate: float | None) -> Diagnosis:
+    optimizer = problem.options.optimizer
+    assert optimizer is not None  # else auto is asked for
     chosen = dict(zip(optimizer.option_names, optimizer.options, strict=True))
-    sgd = optimizer.name == "sgd"
+    chosen = chosen if optimizer.name == "sgd" else {}
     with np.errstate(all="ignore"):
         curvature = first.curvature / first.weight
     return diagnose(
         curvature,
-        model.free,
-        momentum=chosen["momentum"] if sgd else 0.0,
-        dampening=chosen["dampening"] if sgd else 0.0,
-        nesterov=bool(chosen["nesterov"]) if sgd else False,
-        weight_decay=chosen["weight_decay"] if sgd else 0.0,
-        adaptive=not sgd,
+        problem.names,
+        momentum=chosen.get("momentum", 0.0),
+        dampening=chosen.get("dampening", 0.0),
+        nesterov=bool(chosen.get("nesterov", False)),
+        weight_decay=chosen.get("weight_decay", 0.0),
+        adaptive=optimizer.name != "sgd",
         learning_rate=rate,
         batch_size=None if batch_size >= first.rows else batch_size,
         rows=first.rows,
         loss=first.loss / first.weight,
-        local=not _exact(model),
+        local=not _exact(problem.model),
     )
 
 
@@ -446,21 +435,14 @@ def _diagnosed(
 STRIDE = 65_536
 
 
-class Steepness(NamedTuple):
-    """Curvatures of the loss, in units of loss/parameter², taken in the steepest direction."""
+def steepness(model: Model, theta: np.ndarray, chunk: Chunk) -> tuple[float, float]:
+    """Return curvatures of the loss near ``theta``, loss/parameter², in the steepest direction.
 
-    together: float  # largest eigenvalue of the mean over all rows
-    # The mean of the rows' squared curvatures over the mean of their curvatures. Steps on single
-    # rows shrink the mean squared error of one parameter below a rate of 2/alone (Bottou, Curtis &
-    # Nocedal 2018, SIAM Review 60(2), section 4.2).
-    alone: float
-
-
-def steepness(model: Model, theta: np.ndarray, chunk: Chunk) -> Steepness:
-    """Return how steep the loss is near ``theta``.
-
-    Where a residual is so large that its loss hardly bends, as Huber's, it is the curvature of
-    small residuals that is taken: the descent will meet it.
+    The largest eigenvalue of the mean over all rows; and the mean of the rows' squared curvatures
+    over the mean of their curvatures: steps on single rows shrink the mean squared error of one
+    parameter below a rate of two over that (Bottou, Curtis & Nocedal 2018, SIAM Review 60(2),
+    section 4.2). Where a residual is so large that its loss hardly bends, as Huber's, the curvature
+    of small residuals is taken: the descent will meet it.
     """
     mean, first, second = np.zeros((len(theta), len(theta))), 0.0, 0.0
     for begin in range(0, chunk.rows, STRIDE):
@@ -474,8 +456,8 @@ def steepness(model: Model, theta: np.ndarray, chunk: Chunk) -> Steepness:
             first += float(curvature.sum())
             second += float((curvature**2).sum())
     if not np.isfinite(mean).all() or not first > 0:
-        return Steepness(np.nan, np.nan)
-    return Steepness(float(np.linalg.eigvalsh(mean)[-1]), second / first)
+        return np.nan, np.nan
+    return float(np.linalg.eigvalsh(mean)[-1]), second / first
 
 
 def _rows(

@@ -4,37 +4,34 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from sgdfit.errors import FormulaError
 from sgdfit.fitting.gauss_newton import condition
-from sgdfit.fitting.nonsmooth import has_kink
-from sgdfit.fitting.problem import Task, WalkOutcome
+from sgdfit.fitting.problem import DescentFacts, Outcome, Problem
 from sgdfit.fitting.sampling import RESERVED_WHOLE
-from sgdfit.fitting.sgd import DescentOutcome, EndState, Plan, is_finite, momentum_of
+from sgdfit.fitting.sgd import EndState, is_finite, momentum_of
 from sgdfit.formula.evaluation import evaluate, find_domain_error
 from sgdfit.formula.formula import Formula
 from sgdfit.formula.parsing import tokenize
-from sgdfit.inference.diagnosis import Diagnosis, explain_divergence, rate_advice
+from sgdfit.inference.diagnosis import explain_divergence, rate_advice
 from sgdfit.inference.quadratic import Quadratic
 from sgdfit.inference.spectrum import EPS, eigen, root_spectrum
-from sgdfit.kernel.kernel import Segment, Sums
+from sgdfit.kernel.kernel import Segment
 from sgdfit.kernel.order import in_order
 from sgdfit.model.loss import PREDICTION, TARGET
 from sgdfit.model.model import Model
 from sgdfit.model.separation import stepped_names
 from sgdfit.optimizers.schedule import Schedule
-from sgdfit.result.status import Rival, Status, status_of
+from sgdfit.result.status import Status, status_of
 
 # Within this many times the noise that was foreseen, noise is what keeps a run from the optimum.
 NEAR_NOISE = 2.0
 # Nobody takes more steps than this; something else is wrong.
 TOO_MANY = 1e7
-# Nearer than this to the optimum, in standard errors, a run has arrived, asked or not.
-ARRIVED = 0.01
 # A loss this many times that at the start is no noise of the batches.
 MUCH = 10
 # So many records without a move are a standstill.
@@ -53,349 +50,427 @@ JUMPS = (
 )
 
 
-class RunEnd:
-    """Where a run ended, with what is known there; `status` weighs it.
+class RunEnd(NamedTuple):
+    """Where a run ended, with what is known there."""
 
-    Parameters
-    ----------
-    task : Task
-    ending : str
-        What ended the loop.
-    step : int
-        Steps taken.
-    distance : float
-        From the estimates to the optimum, in standard errors; infinite where not known.
-    undetermined : tuple of str
-        Combinations of parameters on which the loss does not depend at the estimates.
-    reach : float or None
-        The distance that was asked for.
-    """
+    problem: Problem
+    outcome: Outcome
+    # From the estimates to the optimum, in standard errors; infinite where not known.
+    distance: float
+    reach: float  # the distance that was asked for
+    # Combinations of parameters on which the loss does not depend at the estimates, and along which
+    # it bends down.
+    undetermined: tuple[str, ...] = ()
+    downhill: tuple[str, ...] = ()
+    state: EndState | None = None  # of which a descent's result speaks
+    # Whether the rows determine what is undetermined, and only sums over rows cannot tell.
+    is_hidden: bool = False
 
-    def __init__(
-        self,
-        task: Task,
-        ending: str,
-        step: int,
-        distance: float,
-        undetermined: tuple[str, ...],
-        reach: float | None,
-    ) -> None:
-        self.task, self.ending, self.step = task, ending, step
-        self.distance, self.undetermined = distance, undetermined
-        self.reach = ARRIVED if reach is None else reach
+    @property
+    def descent(self) -> tuple[DescentFacts, EndState] | None:
+        """What textbook descent has to tell; None of a walk."""
+        facts = self.outcome.descent
+        return None if facts is None or self.state is None else (facts, self.state)
 
-    def status(self) -> Status:
-        """Return the status of the first of these cases that holds."""
-        cases = (
-            self.without_value,
-            self.diverged,
-            self.called_off,
-            self.beaten,
-            self.no_minimum,
-            self.hidden,
-            self.plateau,
-            self.converged,
-            self.out_of_steps,
-        )
-        found = (case() for case in cases)
-        return next((status for status in found if status is not None), None) or self.resting()
+    @property
+    def quadratic(self) -> Quadratic:
+        """The loss of all rows near the end of a walk."""
+        assert self.outcome.quadratic is not None  # `never_begun` has looked
+        return self.outcome.quadratic
 
-    def without_value(self) -> Status | None:
-        """The loss is not finite where the run began or ended."""
 
-    def diverged(self) -> Status | None:
-        """The loss left for infinity."""
+def decide_status(end: RunEnd) -> Status:
+    """Return the status of the first of these cases that holds."""
+    cases: tuple[Callable[[RunEnd], Status | None], ...] = (
+        never_begun,
+        left_domain,
+        diverged,
+        called_off,
+        beaten,
+        no_minimum,
+        hidden,
+        plateau,
+        converged,
+        out_of_steps,
+    )
+    found = (case(end) for case in cases)
+    return next((status for status in found if status is not None), None) or resting(end)
 
-    def called_off(self) -> Status | None:
-        """The user ended it."""
-        cut = self.ending in ("interrupted", "stopped")
-        return status_of(self.ending, step=self.step) if cut else None
 
-    def beaten(self) -> Status | None:
-        """A search found a lower minimum."""
+def never_begun(end: RunEnd) -> Status | None:
+    """A walk has no finite loss to begin at."""
+    problem, outcome = end.problem, end.outcome
+    if end.descent or (outcome.quadratic is not None and outcome.first is not None):
+        return None
+    found = find_trouble(problem, [outcome.theta], overflow=True)
+    if found is None:
+        cause = "the loss over all rows is not finite at the start"
+        return status_of("domain_error", cause=cause)
+    response = problem.model.formula.response
+    if all(np.isfinite(evaluate(response, known)).all() for _, known in problem.named()):
+        cure = "start where every row has a finite value, or bound the parameters"
+        cure += _unsought(problem.model)
+    else:
+        cure = f"correct row {found.row + 1}, or leave it out: no parameter changes that value"
+    return out_of_domain(problem, found, outcome.step, cure=cure)
 
-    def no_minimum(self) -> Status | None:
-        """The loss bends down."""
 
-    def hidden(self) -> Status | None:
-        """Rounding hides what the rows determine."""
+def left_domain(end: RunEnd) -> Status | None:
+    """The formula has no value on a row where a descent began, or went."""
+    if end.descent is None:
+        return None
+    (facts, at), problem, step = end.descent, end.problem, end.outcome.step
+    begun, last = is_finite(facts.first), facts.state.theta
+    tried = [last] if end.outcome.ending == "halted" else [end.outcome.theta, last]
+    trouble = find_trouble(problem, tried, overflow=not begun) if at.lost else None
+    if trouble is None:
+        cause = "the loss over all rows is not finite at the start"
+        return None if begun else status_of("domain_error", cause=cause)
+    cure = "lower the learning rate, whose step left the formula's domain, or bound the parameters"
+    earlier = ""
+    if at.step != step:
+        earlier = f"; the estimates are those of step {at.step}, the last with a finite loss"
+    return out_of_domain(problem, trouble, step, earlier, cure if step else None)
 
-    def plateau(self) -> Status | None:
-        """Flat ground looks like an optimum from within."""
 
-    def converged(self) -> Status | None:
-        """It is near enough."""
-        if not self.distance <= self.reach:
-            return None
+def diverged(end: RunEnd) -> Status | None:
+    """The loss of a descent fell without bound, or rose."""
+    if end.descent is None:
+        return None
+    (facts, at), step = end.descent, end.outcome.step
+    before, after = facts.first.loss / facts.first.weight, at.sums.loss / at.sums.weight
+    if after < -facts.ceiling:
         return status_of(
-            "converged", cause=f"nearer than the {self.reach:g} standard errors that count"
+            "diverged",
+            cause=f"the loss fell to {after:.6g} and goes on",
+            cure="use a loss that has a minimum: this one falls without bound",
         )
+    halted = end.outcome.ending == "halted"
+    if not (at.lost or halted or _has_grown(end, before, after)):
+        return None
+    stop = f"; the run was stopped at step {step}" if halted else ""
+    rise = f"the loss rose from {before:.6g} to {after:.6g} by step {at.step}{stop}."
+    if not after > before:
+        rise = f"after step {at.step} a step left the range of floating point{stop}."
+    # Of the last recorded move: what blew up has outgrown what converged by then.
+    way = facts.records[facts.records[:, 0] < at.step, 3 : 3 + len(at.theta)]
+    last = way[-1] if len(way) else facts.start.astype(np.float64)
+    advice = rate_advice(facts.diagnosis)
+    told = explain_divergence(facts.diagnosis, at.theta - last).removesuffix(advice)
+    return status_of("diverged", cause=f"{rise} {told.strip()}", cure=advice)
 
-    def out_of_steps(self) -> Status | None:
-        """All steps that were allowed are taken."""
 
-    def resting(self) -> Status:
-        """No step leads on."""
-        raise NotImplementedError
+def _has_grown(end: RunEnd, before: float, after: float) -> bool:
+    """Whether the loss ends far above its start, or above it and rising for good."""
+    assert end.descent is not None  # the caller has looked
+    facts, _ = end.descent
+    if after > MUCH * abs(before) > 0:
+        return True
+    growth, local = facts.diagnosis.growth_factor, facts.diagnosis.local
+    # Adaptive steps rise at first; where the figures hold all over, they know it better.
+    foreseen = growth is not None and (growth > 1 or local)
+    full = facts.batch_size >= end.problem.rows
+    if not full or end.outcome.ending == "interrupted" or not foreseen:
+        return False
+    path = [*facts.records[-3:, 2], after]
+    return bool(after > before and all(a < b for a, b in itertools.pairwise(path)))
 
-    def stalled(self, cause: str, cure: str | None) -> Status:
-        """Return a stall at the last step."""
-        return status_of("stalled", step=self.step, cause=cause, cure=cure)
+
+def called_off(end: RunEnd) -> Status | None:
+    """The user ended it."""
+    outcome = end.outcome
+    return status_of(outcome.ending, step=outcome.step) if outcome.is_called_off else None
 
 
-class DescentEnd(RunEnd):
-    """The end of textbook descent.
+def beaten(end: RunEnd) -> Status | None:
+    """The start leads to a higher minimum than a search found."""
+    better, outcome = end.outcome.better, end.outcome
+    if better is None or outcome.ending == "steps":
+        return None
+    start = ", ".join(f"{name}={value:.6g}" for name, value in better.values.items())
+    return status_of(
+        "local_minimum",
+        cause=(
+            f"the start leads to a mean loss of {outcome.loss:.6g}; a search found a minimum of"
+            f" {better.loss:.6g}"
+        ),
+        cure=f"leave out the start, or start there: start='{start}'",
+    )
 
-    Parameters
-    ----------
-    end : EndState
-        Where the estimates are taken.
-    first : Sums
-        Over all rows, at the start.
-    diagnosis : Diagnosis
-        Of the curvature at the start.
-    is_hidden : bool
-        Whether the rows determine what is undetermined, and only sums over rows cannot tell.
-    """
 
-    def __init__(
-        self,
-        task: Task,
-        plan: Plan,
-        course: DescentOutcome,
-        end: EndState,
-        first: Sums,
-        diagnosis: Diagnosis,
-        distance: float,
-        undetermined: tuple[str, ...],
-        is_hidden: bool,
-    ) -> None:
-        step = course.state.step
-        super().__init__(task, course.ending, step, distance, undetermined, plan.tolerance)
-        self.plan, self.course, self.end, self.first = plan, course, end, first
-        self.diagnosis, self.is_hidden = diagnosis, is_hidden
-        self.before, self.after = first.loss / first.weight, end.sums.loss / end.sums.weight
-        self.full = plan.batch_size >= first.rows
+def no_minimum(end: RunEnd) -> Status | None:
+    """The loss bends down."""
+    if not end.downhill:
+        return None
+    return _stalled(
+        end,
+        f"this is no minimum: along {', '.join(end.downhill)} the loss bends down, and falls on"
+        " either side",
+        "use a loss that has a minimum, or start elsewhere",
+    )
 
-    def without_value(self) -> Status | None:
-        """The formula has no value on a row."""
-        begun, end, last = is_finite(self.first), self.end, self.course.state.theta
-        tried = [last] if self.ending == "halted" else [self.course.theta, last]
-        trouble = find_trouble(self.task, tried, overflow=not begun) if end.lost else None
-        if trouble is None:
-            cause = "the loss over all rows is not finite at the start"
-            return None if begun else status_of("domain_error", cause=cause)
-        cure = (
-            "lower the learning rate, whose step left the formula's domain, or bound the parameters"
-        )
-        earlier = ""
-        if end.step != self.step:
-            earlier = f"; the estimates are those of step {end.step}, the last with a finite loss"
-        return out_of_domain(self.task, trouble, self.step, earlier, cure if self.step else None)
 
-    def diverged(self) -> Status | None:
-        """The loss fell without bound, or rose."""
-        if self.after < -self.plan.ceiling:
-            return status_of(
-                "diverged",
-                cause=f"the loss fell to {self.after:.6g} and goes on",
-                cure="use a loss that has a minimum: this one falls without bound",
-            )
-        if not (self.end.lost or self.ending == "halted" or self._has_grown()):
+def hidden(end: RunEnd) -> Status | None:
+    """Rounding hides what the rows determine: columns far from zero leave no digit of it."""
+    problem = end.problem
+    if end.descent is not None:
+        if not end.is_hidden:
             return None
-        at = self.end.step
-        stop = f"; the run was stopped at step {self.step}" if self.ending == "halted" else ""
-        rise = f"the loss rose from {self.before:.6g} to {self.after:.6g} by step {at}{stop}."
-        if not self.after > self.before:
-            rise = f"after step {at} a step left the range of floating point{stop}."
-        advice = rate_advice(self.diagnosis)
-        told = explain_divergence(self.diagnosis, self._last_move()).removesuffix(advice)
-        return status_of("diverged", cause=f"{rise} {told.strip()}", cure=advice)
-
-    def hidden(self) -> Status | None:
-        """Columns far from zero hide what their differences tell."""
-        if not self.is_hidden:
-            return None
-        model, some = self.task.model, self.task.population.some
         centres = ", ".join(
             f"({name} - {float(np.mean(column, dtype=np.float64)):.4g})"
-            for name, column in zip(model.columns, some.columns, strict=True)
-            if name in model.variables
+            for name, column in zip(
+                problem.model.columns, problem.population.some.columns, strict=True
+            )
+            if name in problem.model.variables
         )
         return status_of(
             "stalled",
-            step=self.end.step,
+            step=end.descent[1].step,
             cause=(
-                f"sums over the rows cannot tell {', '.join(self.undetermined)} from rounding at"
+                f"sums over the rows cannot tell {', '.join(end.undetermined)} from rounding at"
                 " the scale of these columns, so steps along it lead nowhere"
             ),
             cure=f"centre and rescale the columns: in the formula write {centres} for each",
         )
+    # The digits of the parameters that the conditioning of the rows leaves.
+    lost = 1.0 if end.quadratic.regular else condition(end.quadratic)
+    digits = -math.log10(EPS * lost) if np.isfinite(lost) else 0.0
+    if _is_flat(end):
+        what = f"rounding hides {', '.join(end.undetermined)}"
+    elif digits < 1:
+        what = "rounding leaves no digit of the parameters"
+    else:
+        return None
+    middles = far_columns(problem)
+    if not middles:
+        return None
+    cause = f"so far from 0 as {', '.join(middles)} lies, {what}, which the data do determine"
+    return _stalled(end, cause, _centre(problem))
 
-    def plateau(self) -> Status | None:
-        """Steps threw the parameters to where the loss is flat, or higher than at the start."""
-        lost = bool(self.undetermined) and not self.diagnosis.undetermined
-        higher = self.full and self.after > self.before * (1 + 1e-9)
-        if not lost and not (higher and self.diagnosis.local):
+
+def plateau(end: RunEnd) -> Status | None:
+    """Flat ground looks like an optimum from within: the loss depends elsewhere on what it does."""
+    if end.descent is not None:
+        return _descent_plateau(end)
+    if not _is_flat(end):
+        return None
+    problem = end.problem
+    pairs = zip(problem.names, end.outcome.theta, strict=True)
+    moved = [f"{name} = {value:.4g}" for name, value in pairs]
+    return _stalled(
+        end,
+        "the steps ended on flat ground, not at the optimum: here the loss does not depend on"
+        f" {', '.join(end.undetermined)} ({', '.join(moved)})",
+        "start nearer, or bound the parameters" + (_unseen(problem) or _unsought(problem.model)),
+    )
+
+
+def _descent_plateau(end: RunEnd) -> Status | None:
+    """Steps threw the parameters to where the loss is flat, or higher than at the start."""
+    assert end.descent is not None  # the caller has looked
+    facts, at = end.descent
+    before, after = facts.first.loss / facts.first.weight, at.sums.loss / at.sums.weight
+    lost = bool(end.undetermined) and not facts.diagnosis.undetermined
+    higher = facts.batch_size >= end.problem.rows and after > before * (1 + 1e-9)
+    if not lost and not (higher and facts.diagnosis.local):
+        return None
+    what = ", ".join(end.undetermined)
+    flat = f"there the loss no longer depends on {what}" if lost else ""
+    above = f"its loss {after:.6g} is above the {before:.6g} at the start"
+    told = "; ".join(filter(None, [flat, above if higher else ""]))
+    return status_of(
+        "stalled",
+        step=at.step,
+        cause=f"the steps led to a plateau, not the optimum: {told}",
+        cure="lower the learning rate, which threw the parameters there, or start nearer",
+    )
+
+
+def converged(end: RunEnd) -> Status | None:
+    """It is near enough."""
+    if not end.distance <= end.reach:
+        return None
+    cause = f"nearer than the {end.reach:g} standard errors that count"
+    return status_of("converged", cause=cause)
+
+
+def out_of_steps(end: RunEnd) -> Status | None:
+    """All steps that were allowed are taken, and they still move."""
+    problem = end.problem
+    if end.descent is not None:
+        if _still_since(end) is not None and not _moves(end):
             return None
-        what = ", ".join(self.undetermined)
-        flat = f"there the loss no longer depends on {what}" if lost else ""
-        above = f"its loss {self.after:.6g} is above the {self.before:.6g} at the start"
-        told = "; ".join(filter(None, [flat, above if higher else ""]))
-        return status_of(
-            "stalled",
-            step=self.end.step,
-            cause=f"the steps led to a plateau, not the optimum: {told}",
-            cure="lower the learning rate, which threw the parameters there, or start nearer",
+        cause = f"all {problem.steps:,} steps were taken before the optimum was reached"
+        return status_of("step_limit", cause=cause, cure=_cure(end))
+    if end.outcome.ending != "steps":
+        return None
+    cure = f"raise steps, or start nearer{_unseen(problem)}"
+    return status_of("step_limit", steps=end.outcome.step, cure=cure)
+
+
+def resting(end: RunEnd) -> Status:
+    """No step leads on."""
+    problem, outcome = end.problem, end.outcome
+    if end.descent is not None:
+        cure = pulled_by(problem) if end.descent[1].sums.gradient.any() else FLAT
+        return status_of("stalled", step=_still_since(end) or 0, cure=cure)
+    if not end.quadratic.offset.any():
+        return status_of("stalled", step=outcome.step, cure=FLAT)
+    known, centre = np.isfinite(end.distance), _centre(problem)
+    if problem.kinked:
+        return _stalled(end, JUMPS.format(end.distance) if known else UNKNOWN, "")
+    left = f"{end.distance:.2g} standard errors" if known else "how far is not known"
+    if outcome.beyond is None:
+        return _stalled(
+            end,
+            f"rounding hides the rest of the way ({left}): no step lowers the loss any more",
+            centre or "rescale the columns so that they are of like size",
         )
+    found = find_trouble(problem, [outcome.beyond], overflow=True)
+    what = "the loss" if found is None else f"{found.part} on row {found.row + 1}"
+    return _stalled(
+        end,
+        "no step lowers the loss any more, and longer ones leave the formula's domain, where"
+        f" {what} has no finite value; what the curvature says is left to go: {left}",
+        centre
+        or "bound the parameters so that every row keeps a value, as in b > 0, or start elsewhere",
+    )
 
-    def out_of_steps(self) -> Status | None:
-        """All steps are taken, and they still move."""
-        if self._still_since() is not None and not self._moves():
-            return None
-        cause = f"all {self.plan.steps:,} steps were taken before the optimum was reached"
-        return status_of("step_limit", cause=cause, cure=self._cure())
 
-    def resting(self) -> Status:
-        """No parameter moves any more."""
-        cure = pulled_by(self.plan) if self.end.sums.gradient.any() else FLAT
-        return status_of("stalled", step=self._still_since() or 0, cure=cure)
+def _stalled(end: RunEnd, cause: str, cure: str | None) -> Status:
+    return status_of("stalled", step=end.outcome.step, cause=cause, cure=cure)
 
-    def _has_grown(self) -> bool:
-        """Whether the loss ends far above its start, or above it and rising for good."""
-        if self.after > MUCH * abs(self.before) > 0:
-            return True
-        growth = self.diagnosis.growth_factor
-        # Adaptive steps rise at first; where the figures hold all over, they know it better.
-        foreseen = growth is not None and (growth > 1 or self.diagnosis.local)
-        if not self.full or self.ending == "interrupted" or not foreseen:
-            return False
-        path = [*self.course.records[-3:, 2], self.after]
-        return bool(self.after > self.before and all(a < b for a, b in itertools.pairwise(path)))
 
-    def _last_move(self) -> np.ndarray:
-        """Return the last recorded move: what blew up has outgrown what converged by then."""
-        records, theta = self.course.records, self.end.theta
-        way = records[records[:, 0] < self.end.step, 3 : 3 + len(theta)]
-        before = way[-1] if len(way) else np.asarray(self.plan.start, dtype=np.float64)
-        return np.asarray(theta - before)
+def _is_flat(end: RunEnd) -> bool:
+    """Whether what is undetermined here is determined elsewhere.
 
-    def _still_since(self) -> int | None:
-        """Return the step from which on no parameter moved, if that is some records ago."""
-        state, records = self.course.state, self.course.records
-        if state.averaged:
-            return None
-        theta = np.asarray(state.theta)
-        moved = (records[:, 3 : 3 + len(theta)] != theta).any(axis=1)
-        still = len(moved) if not moved.any() else int(np.argmax(moved[::-1]))
-        return int(records[len(moved) - still, 0]) if still >= STILL else None
+    A parameter that curves the formula has an effect somewhere. Two that only act together need not
+    have one each, nor one that acts in steps.
+    """
+    if not end.undetermined:
+        return False
+    model = end.problem.model
+    acting = set(model.free) - set(model.linear) - stepped_names(model.prediction)
+    return could_determine(end.problem) or not acting.isdisjoint(end.undetermined)
 
-    def _moves(self) -> bool:
-        """Whether one more step moves a parameter: records may meet a swing at equal phases."""
-        plan, state, population = self.plan, self.course.state, self.task.population
-        chunk = population.some if population.whole is None else population.whole
-        segment = Segment(
-            order=in_order(chunk.rows),
-            batch_size=plan.batch_size,
-            rates=self.course.records[-1:, 1],
-            ceiling=np.inf,
-            record_every=0,
-            low=plan.low,
-            high=plan.high,
+
+def _still_since(end: RunEnd) -> int | None:
+    """Return the step from which on no parameter moved, if that is some records ago."""
+    assert end.descent is not None  # the caller has looked
+    state, records = end.descent[0].state, end.descent[0].records
+    if state.averaged:
+        return None
+    theta = np.asarray(state.theta)
+    moved = (records[:, 3 : 3 + len(theta)] != theta).any(axis=1)
+    still = len(moved) if not moved.any() else int(np.argmax(moved[::-1]))
+    return int(records[len(moved) - still, 0]) if still >= STILL else None
+
+
+def _moves(end: RunEnd) -> bool:
+    """Whether one more step moves a parameter: records may meet a swing at equal phases."""
+    assert end.descent is not None  # the caller has looked
+    problem, facts = end.problem, end.descent[0]
+    state, population = facts.state, problem.population
+    chunk = population.some if population.whole is None else population.whole
+    segment = Segment(
+        order=in_order(chunk.rows),
+        batch_size=facts.batch_size,
+        rates=facts.records[-1:, 1],
+        ceiling=np.inf,
+        record_every=0,
+        low=problem.box.low,
+        high=problem.box.high,
+    )
+    after = problem.kernel.sweep(state._replace(position=0), chunk, segment)
+    return bool((after.state.theta != state.theta).any())
+
+
+def _cure(end: RunEnd) -> str | None:
+    """Say what leads to the optimum; None: nothing better is known than the usual advice."""
+    assert end.descent is not None  # the caller has looked
+    facts, optimizer = end.descent[0], end.problem.options.optimizer
+    assert optimizer is not None  # of a descent
+    pulled = pulled_by(end.problem)
+    if pulled is not None:
+        return pulled
+    if not np.isfinite(end.distance):
+        return (
+            "this loss has no curvature that would tell the distance to the optimum; let the"
+            " learning rate decay (schedule='cosine') and see whether the trace has settled"
         )
-        after = plan.kernel.sweep(state._replace(position=0), chunk, segment)
-        return bool((after.state.theta != state.theta).any())
-
-    def _cure(self) -> str | None:
-        """Say what leads to the optimum; None: nothing better is known than the usual advice."""
-        plan, distance, reach = self.plan, self.distance, self.reach
-        pulled = pulled_by(plan)
-        if pulled is not None:
-            return pulled
-        if not np.isfinite(distance):
-            return (
-                "this loss has no curvature that would tell the distance to the optimum; let the"
-                " learning rate decay (schedule='cosine') and see whether the trace has settled"
-            )
-        noise = self.diagnosis.noise_distance or 0.0
-        constant = isinstance(plan.schedule, Schedule) and plan.schedule.name == "constant"
-        if plan.optimizer.average_from is not None:
-            return "take more steps, or begin averaging later: averaged(…, start=…)"
-        if plan.optimizer.name != "sgd" or not constant:
-            return None
-        if noise > reach and distance <= NEAR_NOISE * noise:
-            return (
-                "let the learning rate decay (a schedule), average the later iterates"
-                " (averaged(sgd, start=…)), or take larger batches: at a constant rate the noise of"
-                " the batches keeps it this far"
-            )
-        return self._more_steps(max(reach, noise))
-
-    def _more_steps(self, reach: float) -> str | None:
-        """Say how many steps lead within ``reach``, if the curvature tells.
-
-        Along each eigenvector of the curvature, here where the run ended, the distance shrinks by
-        its own growth factor; the slowest of those that matter decides.
-        """
-        sums, plan, diagnosis = self.end.sums, self.plan, self.diagnosis
-        curvature, vectors = eigen(sums.curvature / sums.weight)
-        known = curvature > EPS * curvature.max(initial=0.0)
-        update, rate = momentum_of(plan.optimizer)[0], plan.schedule(0)
-        logs = update.log_radius(rate * curvature[known])
-        if (logs >= 0).any():
-            limit = update.limit(float(curvature.max()))
-            return f"lower the learning rate: where the run ended, its limit is {limit:.4g}"
-        losses = self.course.records[:, 2]
-        settled = self.full and len(losses) >= 8 and self.after >= losses[len(losses) * 3 // 4]
-        if diagnosis.local and settled:
-            return (
-                "halve the learning rate: over the last quarter of the steps the loss did not fall"
-            )
-        gradient = vectors.T @ (sums.gradient / sums.weight)
-        needed = _steps_needed(gradient[known], curvature[known], logs, self.distance / reach)
-        if needed is None:
-            return None
-        if needed > TOO_MANY:
-            ratio = float(curvature.max() / curvature[known].min())
-            return (
-                "centre and rescale the columns: one learning rate cannot serve curvatures that"
-                f" differ {ratio:.1e} times"
-            )
-        rounded = float(f"{max(needed, 1):.1e}")
-        more = (
-            f"about {rounded:,.0f} more steps at this rate lead within {reach:.2g} standard errors"
+    noise = facts.diagnosis.noise_distance or 0.0
+    constant = isinstance(facts.schedule, Schedule) and facts.schedule.name == "constant"
+    if optimizer.average_from is not None:
+        return "take more steps, or begin averaging later: averaged(…, start=…)"
+    if optimizer.name != "sgd" or not constant:
+        return None
+    if noise > end.reach and end.distance <= NEAR_NOISE * noise:
+        return (
+            "let the learning rate decay (a schedule), average the later iterates"
+            " (averaged(sgd, start=…)), or take larger batches: at a constant rate the noise of"
+            " the batches keeps it this far"
         )
-        fastest = None if diagnosis.local else diagnosis.fastest_rate
-        return more if fastest is None else f"{more}; the fastest rate is {fastest:.4g}"
+    return _more_steps(end, max(end.reach, noise))
 
 
-def _steps_needed(
-    gradient: np.ndarray, curvature: np.ndarray, logs: np.ndarray, factor: float
-) -> float | None:
-    """Return the steps that make the distance ``factor`` times smaller."""
+def _more_steps(end: RunEnd, reach: float) -> str | None:
+    """Say how many steps lead within ``reach``, if the curvature tells.
+
+    Along each eigenvector of the curvature, here where the run ended, the distance shrinks by its
+    own growth factor; the slowest of those that matter decides.
+    """
+    optimizer = end.problem.options.optimizer
+    assert end.descent is not None  # the caller has looked
+    assert optimizer is not None
+    (facts, at), diagnosis = end.descent, end.descent[0].diagnosis
+    curvature, vectors = eigen(at.sums.curvature / at.sums.weight)
+    known = curvature > EPS * curvature.max(initial=0.0)
+    update, rate = momentum_of(optimizer)[0], facts.schedule(0)
+    logs = update.log_radius(rate * curvature[known])
+    if (logs >= 0).any():
+        limit = update.limit(float(curvature.max()))
+        return f"lower the learning rate: where the run ended, its limit is {limit:.4g}"
+    losses, after = facts.records[:, 2], at.sums.loss / at.sums.weight
+    full = facts.batch_size >= end.problem.rows
+    settled = full and len(losses) >= 8 and after >= losses[len(losses) * 3 // 4]
+    if diagnosis.local and settled:
+        return "halve the learning rate: over the last quarter of the steps the loss did not fall"
     # The squared distance is a sum of these shares, λ (gradient/λ)².
-    share = gradient**2 / curvature
+    gradient = vectors.T @ (at.sums.gradient / at.sums.weight)
+    share = gradient[known] ** 2 / curvature[known]
     some = share > 0
-    sizes = factor * np.sqrt(share[some] / share.sum())
+    sizes = end.distance / reach * np.sqrt(share[some] / share.sum())
     needed = float(np.max(np.log(sizes) / -logs[some], initial=0.0))
-    return needed if np.isfinite(needed) else None
+    if not np.isfinite(needed):
+        return None
+    if needed > TOO_MANY:
+        ratio = float(curvature.max() / curvature[known].min())
+        return (
+            "centre and rescale the columns: one learning rate cannot serve curvatures that"
+            f" differ {ratio:.1e} times"
+        )
+    rounded = float(f"{max(needed, 1):.1e}")
+    more = f"about {rounded:,.0f} more steps at this rate lead within {reach:.2g} standard errors"
+    fastest = None if diagnosis.local else diagnosis.fastest_rate
+    return more if fastest is None else f"{more}; the fastest rate is {fastest:.4g}"
 
 
-def pulled_by(plan: Plan) -> str | None:
+def pulled_by(problem: Problem) -> str | None:
     """Say what weight decay does, if there is any."""
-    options = dict(zip(plan.optimizer.option_names, plan.optimizer.options, strict=True))
-    decay = options.get("weight_decay")
+    optimizer = problem.options.optimizer
+    assert optimizer is not None  # of a descent
+    decay = dict(zip(optimizer.option_names, optimizer.options, strict=True)).get("weight_decay")
     if not decay:
         return None
     return f"set weight_decay=0: {decay:g} pulls the estimates towards 0, away from the optimum"
 
 
 def out_of_domain(
-    task: Task, trouble: Trouble, step: int, earlier: str = "", cure: str | None = None
+    problem: Problem, trouble: Trouble, step: int, earlier: str = "", cure: str | None = None
 ) -> Status:
     """Return the status of a formula that has no finite value on a row, at a step."""
-    kept = " of those without missing values" if task.dropped else ""
-    kept += " of those with a weight above 0" if task.counted < task.rows else ""
+    kept = " of those without missing values" if problem.dropped else ""
+    kept += " of those with a weight above 0" if problem.rows < problem.rows_read else ""
     given = ", ".join(f"{value:.6g}" for value in trouble.arguments)
     at = ", ".join(f"{name} = {value:.6g}" for name, value in trouble.values.items())
     return status_of(
@@ -408,164 +483,15 @@ def out_of_domain(
     )
 
 
-class WalkEnd(RunEnd):
-    """The end of a walk of ``auto``.
-
-    Parameters
-    ----------
-    downhill : tuple of str
-        Combinations of parameters along which the loss bends down.
-    better : Rival or None
-        A lower minimum that a search found.
-    """
-
-    def __init__(
-        self,
-        task: Task,
-        course: WalkOutcome,
-        distance: float,
-        undetermined: tuple[str, ...],
-        downhill: tuple[str, ...] = (),
-        better: Rival | None = None,
-        reach: float | None = None,
-    ) -> None:
-        step = course.way[-1].step if course.way else 0
-        super().__init__(task, course.ending, step, distance, undetermined, reach)
-        self.course, self.downhill, self.better = course, downhill, better
-
-    def without_value(self) -> Status | None:
-        """No walk could begin."""
-        task, course = self.task, self.course
-        if course.quadratic is not None and course.first is not None:
-            return None
-        found = find_trouble(task, [course.theta], overflow=True)
-        if found is None:
-            cause = "the loss over all rows is not finite at the start"
-            return status_of("domain_error", cause=cause)
-        response = task.model.formula.response
-        if all(np.isfinite(evaluate(response, known)).all() for _, known in task.named()):
-            cure = "start where every row has a finite value, or bound the parameters"
-            cure += _unsought(task.model)
-        else:
-            cure = f"correct row {found.row + 1}, or leave it out: no parameter changes that value"
-        return out_of_domain(task, found, self.step, cure=cure)
-
-    def beaten(self) -> Status | None:
-        """The start leads to a higher minimum than a search found."""
-        better, quadratic = self.better, self._quadratic
-        if better is None or self.ending == "steps":
-            return None
-        start = ", ".join(f"{name}={value:.6g}" for name, value in better.values.items())
-        loss = quadratic.loss / self.course.way[-1].rows
-        return status_of(
-            "local_minimum",
-            cause=(
-                f"the start leads to a mean loss of {loss:.6g}; a search found a minimum of"
-                f" {better.loss:.6g}"
-            ),
-            cure=f"leave out the start, or start there: start='{start}'",
-        )
-
-    def no_minimum(self) -> Status | None:
-        """The loss bends down."""
-        if not self.downhill:
-            return None
-        return self.stalled(
-            f"this is no minimum: along {', '.join(self.downhill)} the loss bends down, and falls"
-            " on either side",
-            "use a loss that has a minimum, or start elsewhere",
-        )
-
-    def hidden(self) -> Status | None:
-        """Columns far from zero leave no digit of what the rows do determine."""
-        if self._is_flat():
-            what = f"rounding hides {', '.join(self.undetermined)}"
-        elif _digits_left(self._quadratic) < 1:
-            what = "rounding leaves no digit of the parameters"
-        else:
-            return None
-        middles = far_columns(self.task)
-        if not middles:
-            return None
-        cause = f"so far from 0 as {', '.join(middles)} lies, {what}, which the data do determine"
-        return self.stalled(cause, _centre(self.task))
-
-    def plateau(self) -> Status | None:
-        """The loss does not depend on what it depends on elsewhere."""
-        if not self._is_flat():
-            return None
-        model = self.task.model
-        pairs = zip(model.free, self.course.theta, strict=True)
-        moved = [f"{name} = {value:.4g}" for name, value in pairs]
-        return self.stalled(
-            "the steps ended on flat ground, not at the optimum: here the loss does not depend on"
-            f" {', '.join(self.undetermined)} ({', '.join(moved)})",
-            "start nearer, or bound the parameters" + (_unseen(self.task) or _unsought(model)),
-        )
-
-    def out_of_steps(self) -> Status | None:
-        """The most steps are taken."""
-        if self.ending != "steps":
-            return None
-        cure = f"raise steps, or start nearer{_unseen(self.task)}"
-        return status_of("step_limit", steps=self.step, cure=cure)
-
-    def resting(self) -> Status:
-        """No step lowers the loss."""
-        if not self._quadratic.offset.any():
-            return status_of("stalled", step=self.step, cure=FLAT)
-        known, centre = np.isfinite(self.distance), _centre(self.task)
-        if has_kink(self.task.model):
-            return self.stalled(JUMPS.format(self.distance) if known else UNKNOWN, "")
-        left = f"{self.distance:.2g} standard errors" if known else "how far is not known"
-        if self.course.beyond is None:
-            return self.stalled(
-                f"rounding hides the rest of the way ({left}): no step lowers the loss any more",
-                centre or "rescale the columns so that they are of like size",
-            )
-        found = find_trouble(self.task, [self.course.beyond], overflow=True)
-        what = "the loss" if found is None else f"{found.part} on row {found.row + 1}"
-        return self.stalled(
-            "no step lowers the loss any more, and longer ones leave the formula's domain, where"
-            f" {what} has no finite value; what the curvature says is left to go: {left}",
-            centre
-            or "bound the parameters so that every row keeps a value, as in b > 0, or start"
-            " elsewhere",
-        )
-
-    @property
-    def _quadratic(self) -> Quadratic:
-        assert self.course.quadratic is not None  # `without_value` has looked
-        return self.course.quadratic
-
-    def _is_flat(self) -> bool:
-        """Whether what is undetermined here is determined elsewhere.
-
-        A parameter that curves the formula has an effect somewhere. Two that only act together
-        need not have one each, nor one that acts in steps.
-        """
-        if not self.undetermined:
-            return False
-        model = self.task.model
-        acting = set(model.free) - set(model.linear) - stepped_names(model.prediction)
-        return could_determine(self.task) or not acting.isdisjoint(self.undetermined)
-
-
-def _unseen(task: Task) -> str:
+def _unseen(problem: Problem) -> str:
     """Say what a search among a few of many rows cannot see."""
-    searched = any(p.origin == "search" for p in task.model.parameters.values())
-    if not searched or task.rows <= RESERVED_WHOLE:
+    searched = any(p.origin == "search" for p in problem.model.parameters.values())
+    if not searched or problem.rows_read <= RESERVED_WHOLE:
         return ""
     return (
-        f": the search for starts looked at 512 of {task.rows:,} rows, and cannot see what is"
-        " narrower than the distance between them, such as a narrow peak; give start"
+        f": the search for starts looked at 512 of {problem.rows_read:,} rows, and cannot see what"
+        " is narrower than the distance between them, such as a narrow peak; give start"
     )
-
-
-def _digits_left(quadratic: Quadratic) -> float:
-    """Return how many digits of the parameters the conditioning of the rows leaves."""
-    lost = 1.0 if quadratic.regular else condition(quadratic)
-    return -math.log10(EPS * lost) if np.isfinite(lost) else 0.0
 
 
 def _unsought(model: Model) -> str:
@@ -574,12 +500,12 @@ def _unsought(model: Model) -> str:
     return ", or leave out the start so that one is searched" if given else ""
 
 
-def _centre(task: Task) -> str | None:
+def _centre(problem: Problem) -> str | None:
     """Advise the same formula about the middle of its columns, where these lie far from 0."""
-    middles = far_columns(task)
+    middles = far_columns(problem)
     if not middles:
         return None
-    return f"centre the columns: fit '{centred(task.model.formula, middles)}'"
+    return f"centre the columns: fit '{centred(problem.model.formula, middles)}'"
 
 
 class Trouble(NamedTuple):
@@ -591,17 +517,19 @@ class Trouble(NamedTuple):
     values: dict[str, float]  # the variables in that part, and all free parameters
 
 
-def find_trouble(task: Task, tried: Sequence[np.ndarray], *, overflow: bool) -> Trouble | None:
+def find_trouble(
+    problem: Problem, tried: Sequence[np.ndarray], *, overflow: bool
+) -> Trouble | None:
     """Return where the first of the states ``tried`` that has no finite value fails, and why.
 
     Without ``overflow`` that is none: after the start it is what divergence looks like from
     within one row.
     """
     for theta in tried:
-        values = task.model.values(np.asarray(theta, dtype=np.float64).tolist())
-        free = {name: values[name] for name in task.model.free}
-        for first, columns in task.named():
-            for expression, known in _searches(task.model, columns, values):
+        values = problem.model.values(np.asarray(theta, dtype=np.float64).tolist())
+        free = {name: values[name] for name in problem.model.free}
+        for first, columns in problem.named():
+            for expression, known in _searches(problem.model, columns, values):
                 found = find_domain_error(expression, known)
                 if found is not None and (overflow or found.kind != "overflow"):
                     at, given = first + found.row, found.arguments
@@ -633,11 +561,13 @@ ROWS_LOOKED_AT = 1_000
 DRAWS = 8
 
 
-def far_columns(task: Task) -> dict[str, float]:
+def far_columns(problem: Problem) -> dict[str, float]:
     """Return the variables that lie far from zero for their spread, each with a round middle."""
     middles = {}
-    for name in task.model.variables:
-        column = task.population.sample(ROWS_LOOKED_AT, 0).columns[task.model.columns.index(name)]
+    for name in problem.model.variables:
+        column = problem.population.sample(ROWS_LOOKED_AT, 0).columns[
+            problem.model.columns.index(name)
+        ]
         low, high = float(column.min()), float(column.max())
         if high > low and abs(low / 2 + high / 2) > FAR * (high - low) / 2:
             middles[name] = _round(low, high)
@@ -674,14 +604,14 @@ def centred(formula: Formula, middles: dict[str, float]) -> str:
     return "".join([*pieces, right[end:]])
 
 
-def could_determine(task: Task) -> bool:
+def could_determine(problem: Problem) -> bool:
     """Whether the formula on centred, scaled columns determines every parameter somewhere.
 
     Then what the data leave open is no property of formula and data, but of rounding or of the
     place in the space of the parameters.
     """
-    model = task.model
-    some = task.population.sample(ROWS_LOOKED_AT, 0)
+    model = problem.model
+    some = problem.population.sample(ROWS_LOOKED_AT, 0)
     columns: dict[str, Any] = dict(zip(model.columns, some.columns, strict=True))
     for name in model.variables:
         column = columns[name].astype(np.float64)
@@ -690,13 +620,13 @@ def could_determine(task: Task) -> bool:
         columns[name] = apart / largest if largest > 0 else column
     random = np.random.default_rng(0)
     return any(
-        _determines(task, columns, random.normal(size=len(model.free)), some.rows)
+        _determines(problem, columns, random.normal(size=len(model.free)), some.rows)
         for _ in range(DRAWS)
     )
 
 
-def _determines(task: Task, columns: dict[str, Any], theta: np.ndarray, rows: int) -> bool:
-    model = task.model
+def _determines(problem: Problem, columns: dict[str, Any], theta: np.ndarray, rows: int) -> bool:
+    model = problem.model
     values = columns | dict(zip(model.free, map(float, theta), strict=True))
     try:
         slopes = [np.broadcast_to(evaluate(slope, values), rows) for slope in model.gradient]

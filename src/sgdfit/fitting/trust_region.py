@@ -4,11 +4,6 @@ Each step solves (H + λD²)δ = −g with the curvature H of the rows, D from t
 and λ such that ‖Dδ‖ stays within a radius, which grows and shrinks by the ratio of the actual to
 the predicted decrease (Moré 1978, The Levenberg-Marquardt algorithm, LNM 630, 105-116). Bounds are
 kept by projection: a parameter that stands on its bound and is pushed against it is held.
-
-That curvature leaves out the bending of the curve times the residuals, so that near a minimum each
-whole step is a constant share of the one before. Where steps have settled on that, the next one is
-extrapolated from two of them (Anderson 1965, Journal of the ACM 12, 547-560, with one step
-remembered; for one parameter it is the secant method).
 """
 
 from __future__ import annotations
@@ -21,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sgdfit.inference.covariance import relative_offset as sandwich_offset
 from sgdfit.inference.quadratic import Quadratic, Step, solved, step_within
 from sgdfit.inference.spectrum import EPS
 from sgdfit.model.model import Model
@@ -34,9 +30,6 @@ ACCEPTED = 1e-4
 # The first radius, in units of the scaled start (Moré 1978, section 4). His factor of 100 throws
 # parameters far beyond where the formula means anything.
 FIRST_RADIUS = 1.0
-# Whole steps shrink evenly when their ratio falls by no more than this from one to the next, and
-# they are extrapolated as long as it is no larger than that.
-EVENLY, FAST = 0.5, 0.3
 # A radius so many times shorter than the parameters are long moves none of them.
 SHRINKAGES = 200
 
@@ -54,7 +47,7 @@ class Point(NamedTuple):
     linear: np.ndarray  # int[k]: the parameters that are solved exactly
 
     @property
-    def outlook(self) -> Quadratic:
+    def full(self) -> Quadratic:
         """What tells best how the loss goes on in all parameters."""
         return self.quadratic if len(self.linear) else self.reduced
 
@@ -119,17 +112,6 @@ def box_of(model: Model) -> Box:
     return Box(low, high, np.zeros(len(free), dtype=bool))
 
 
-class Pace(NamedTuple):
-    """How whole steps follow one another."""
-
-    # float64[p]: the step to the minimum of the quadratic, and the one that is taken.
-    whole: np.ndarray
-    gone: np.ndarray
-    length: float  # ‖R δ‖ of the whole one
-    ratio: float = np.inf  # of that to the last one's; infinite where there was none
-    is_even: bool = False  # whether steps have settled on a constant ratio
-
-
 class Iterate(NamedTuple):
     """Where the steps stand."""
 
@@ -137,11 +119,10 @@ class Iterate(NamedTuple):
     scales: np.ndarray  # float64[p]: d: the largest norms that the columns of the root have had
     radius: float  # of the trust region, in units of ‖Dδ‖
     damping: float  # λ of the step that led here, relative to the curvature in scaled units
-    rests: bool  # whether no step from here lowers the loss: rounding hides the rest
+    no_decrease: bool  # whether no step from here lowers the loss: rounding hides the rest
     # float64[p] or None: the last point that was tried from here in vain and at which the loss was
     # not finite.
     beyond: np.ndarray | None = None
-    pace: Pace | None = None  # of the step that led here; None where that was no whole one
 
 
 def begin(point: Point) -> Iterate:
@@ -154,64 +135,35 @@ def begin(point: Point) -> Iterate:
 
 def advance(iterate: Iterate, evaluate: Evaluate, box: Box) -> Iterate:
     """Take one step that lowers the loss, after as many shorter tries as it needs."""
-    here = iterate.point
-    free = _movable(here, box)
-    radius, beyond, last = iterate.radius, None, iterate.pace
+    here, radius, beyond = iterate.point, iterate.radius, None
+    free = box.free_on(here.reduced, here.theta)
+    free[here.linear] = False  # these follow the others
     for _ in range(SHRINKAGES if np.count_nonzero(free) or len(here.linear) else 0):
         if not radius > 0:
             break
         step = _inwards(iterate, box, free, radius)
-        pace = _pace(here.reduced, step, last)
-        theta = here.followed(box.clip(here.theta + pace.gone))
+        theta = here.followed(box.clip(here.theta + step.move))
         move = theta - here.theta
         if not np.count_nonzero(move):
             break
         predicted = -here.reduced.change(move)
         # Where the others rest on their bounds, the linear ones may still have a way to go.
-        if not (predicted > 0 or here.outlook.change(move) < 0):
+        if not (predicted > 0 or here.full.change(move) < 0):
             # Cut at a bound, a step may lead upwards; a short enough one does not.
             radius = min(radius, step.length) / 4
             continue
         there = evaluate(theta)
         length = math.hypot(*(iterate.scales * move).tolist())
-        if there is not None and _lower(here, there, predicted):
+        if there is not None and _is_lower(here, there, predicted):
             ratio = (here.reduced.loss - there.reduced.loss) / predicted if predicted > 0 else 1.0
-            wider = _radius(ratio, radius, length, step.damping)
+            wider = _next_radius(ratio, radius, length, step.damping)
             scales = np.maximum(iterate.scales, there.reduced.norms)
-            settled = pace if step.damping == 0 else None
-            return Iterate(there, scales, wider, step.damping, False, pace=settled)
-        if pace.gone is not step.move:
-            last = None
-            continue
+            return Iterate(there, scales, wider, step.damping, False)
         beyond = theta if there is None else beyond
         if predicted <= here.reduced.blur:
             break
         radius = min(radius, length) * (0.25 if there is not None else 0.1)
-    return iterate._replace(rests=True, radius=radius, beyond=beyond)
-
-
-def _movable(here: Point, box: Box) -> np.ndarray:
-    """Return which parameters steps are taken in: the free ones, but for those that follow."""
-    free = box.free_on(here.reduced, here.theta)
-    free[here.linear] = False
-    return free
-
-
-def _pace(quadratic: Quadratic, step: Step, last: Pace | None) -> Pace:
-    """Return how far to go: the step, or beyond it by what those after it would add."""
-    whole = step.move
-    seen = quadratic.root @ whole
-    length = math.sqrt(float(seen @ seen))
-    if last is None or step.damping > 0 or not last.length > 0:
-        return Pace(whole, whole, length)
-    ratio = length / last.length
-    is_even = last.is_even or EVENLY * last.ratio <= ratio <= FAST
-    if not is_even or ratio > FAST:
-        return Pace(whole, whole, length, ratio, is_even)
-    apart = whole - last.whole
-    change = quadratic.root @ apart
-    share = float(seen @ change) / float(change @ change)
-    return Pace(whole, whole - share * (last.gone + apart), length, ratio, True)
+    return iterate._replace(no_decrease=True, radius=radius, beyond=beyond)
 
 
 def _inwards(iterate: Iterate, box: Box, free: np.ndarray, radius: float) -> Step:
@@ -229,7 +181,7 @@ def _inwards(iterate: Iterate, box: Box, free: np.ndarray, radius: float) -> Ste
     return Step(np.zeros(len(theta)), 0.0, 0.0)
 
 
-def _lower(here: Point, there: Point, predicted: float) -> bool:
+def _is_lower(here: Point, there: Point, predicted: float) -> bool:
     """Whether a try is better: by its loss or, where rounding hides that, by its gradient.
 
     Losses are compared with linear parameters solved; the gradient is that of all parameters.
@@ -246,10 +198,57 @@ def _lower(here: Point, there: Point, predicted: float) -> bool:
     return flat < SHRINKS * steep
 
 
-def _radius(ratio: float, radius: float, length: float, damping: float) -> float:
+def _next_radius(ratio: float, radius: float, length: float, damping: float) -> float:
     """Return the next radius (Moré 1978, section 4)."""
     if ratio < 0.25:
         return length / 4
     if damping == 0:
         return max(radius, 2 * length)
     return 2 * length if ratio > 0.75 else radius
+
+
+def relative_offset(
+    quadratic: Quadratic,
+    theta: np.ndarray,
+    box: Box,
+    rows: int,
+    scores: np.ndarray | None = None,
+) -> float:
+    """Return how far the quadratic's minimum is, in standard errors.
+
+    √(δᵀC⁻¹δ/p) of the step δ there, with the covariance C of the estimates: Bates & Watts 1981,
+    Technometrics 23(2), 179-183. Parameters on a bound that holds them back are left out.
+
+    Parameters
+    ----------
+    quadratic : Quadratic
+    theta : float64[p]
+    box : Box
+    rows : int
+        How many stand behind it.
+    scores : float64[p, p], optional
+        Σ w² (∂loss/∂prediction)² J Jᵀ, for losses that are no likelihood: C is then the sandwich
+        H⁻¹SH⁻¹. Without, C comes from what would be left at the minimum, or misfit would pass for
+        noise from afar.
+    """
+    count, free = len(theta), np.ones(len(theta), dtype=bool)
+    if not box.is_everywhere or not quadratic.regular:
+        free = box.free_on(quadratic, theta)
+        count = int(np.count_nonzero(free))
+    if not count:
+        return 0.0
+    if scores is not None:
+        chosen = np.ix_(free, free)
+        curvature = (quadratic.root.T @ quadratic.root)[chosen]
+        return sandwich_offset(
+            quadratic.gradient[free], curvature, theta[free], 1.0, scores[chosen]
+        )
+    if quadratic.regular and count == len(theta):
+        left = float(quadratic.offset @ quadratic.offset) / 2
+    else:
+        step = step_within(quadratic, quadratic.norms, free, np.inf)
+        left = max(0.0, -quadratic.change(step.move))
+    if left == 0:
+        return 0.0
+    noise = max(quadratic.spread - 2 * left, quadratic.blur) / max(1, rows - count)
+    return math.sqrt(2 * left / count / noise) if noise > 0 else math.inf

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from sgdfit.fitting.dataset import Population
-from sgdfit.fitting.options import PROFILE, WALD
-from sgdfit.fitting.problem import Task
+from sgdfit.fitting.problem import Problem
 from sgdfit.fitting.trust_region import box_of
-from sgdfit.fitting.weights import CLASSICAL, SANDWICH, surprise
+from sgdfit.fitting.weights import CLASSICAL, SANDWICH
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.formula import symbol
 from sgdfit.inference.covariance import (
@@ -22,22 +21,17 @@ from sgdfit.inference.covariance import (
     classical,
     correlation,
     of_inverse,
-    reduction,
-    relative_offset,
     sandwich,
 )
-from sgdfit.inference.diagnosis import Diagnosis
 from sgdfit.inference.estimable import Determined, determined
 from sgdfit.inference.intervals import interval
 from sgdfit.inference.quadratic import Quadratic
 from sgdfit.inference.spectrum import EPS, ScaledSpectrum, root_spectrum
-from sgdfit.inference.statistics import Goodness, goodness
 from sgdfit.kernel.kernel import Chunk, Kernel, Sums, choose_form, make
 from sgdfit.model.loss import SQUARED, as_loss
 from sgdfit.model.model import Model
-from sgdfit.result.result import Estimate, Result
-from sgdfit.result.status import StartSearch, Status
-from sgdfit.result.trace import Trace
+from sgdfit.result.result import Estimate
+from sgdfit.result.status import Status
 
 # Rows looked at together, so that memory stays bounded.
 STRIDE = 16_384
@@ -56,39 +50,39 @@ class Squares(NamedTuple):
     exact: bool  # whether they are nothing but that of one evaluation
 
 
-def sum_squares(task: Task, kernel: Kernel, theta: np.ndarray, loss: float) -> Squares:
+def sum_squares(problem: Problem, kernel: Kernel, theta: np.ndarray, loss: float) -> Squares:
     """Return the sums of squares of the estimates, at which the losses add up to ``loss``."""
-    seen, rows = task.population.survey, task.counted
+    seen, rows = problem.population.survey, problem.rows
     first, second, about = seen.first, seen.second, seen.about
     total = max(0.0, second - first * first / rows) if second > 0 else 0.0
-    residual = _residual(task, kernel, theta, loss)
+    residual = _residual(problem, kernel, theta, loss)
     size = total if total > 0 else rows * about * about
     # Nor can a residual be told that is smaller than the rounding of the response itself.
     unseen = EPS**2 * (second + 2 * about * first + rows * about * about)
     logs = 0.0
-    if task.weights is not None:
-        logs = seen.logs + task.counted * math.log(task.mean_weight)
+    if problem.weighting.text is not None:
+        logs = seen.logs + problem.rows * math.log(problem.mean_weight)
     return Squares(
-        residual=task.mean_weight * residual,
-        total=task.mean_weight * total,
+        residual=problem.mean_weight * residual,
+        total=problem.mean_weight * total,
         log_weights=logs,
         perfect=bool(residual <= max(MANY_ROUNDINGS**2 * size, unseen)),
         exact=bool(residual <= max(FEW_ROUNDINGS**2 * size, unseen)),
     )
 
 
-def _residual(task: Task, kernel: Kernel, theta: np.ndarray, loss: float) -> float:
-    rows = task.population.rows
-    if task.model.loss.name == SQUARED:
+def _residual(problem: Problem, kernel: Kernel, theta: np.ndarray, loss: float) -> float:
+    rows = problem.population.rows
+    if problem.model.loss.name == SQUARED:
         return loss
     if choose_form("auto", rows, 1, rows, "float64") == "compiled":
         # So many that a pass on all threads is worth a kernel of its own.
-        squared = replace(task.model, loss=as_loss(SQUARED))
-        own = make(squared, None, "compiled", weighted=task.population.weighted)
-        return task.population.sums(own, theta).loss
+        squared = replace(problem.model, loss=as_loss(SQUARED))
+        own = make(squared, None, "compiled", weighted=problem.population.weighted)
+        return problem.population.sums(own, theta).loss
     return math.fsum(
         _squared(kernel, theta, chunk.part(first, first + STRIDE))
-        for chunk in task.population.chunks()
+        for chunk in problem.population.chunks()
         for first in range(0, chunk.rows, STRIDE)
     )
 
@@ -168,41 +162,14 @@ def at_bounds(model: Model, theta: np.ndarray, gradient: np.ndarray) -> np.ndarr
     return ~box_of(model).free(theta, gradient)
 
 
-def distance_to_optimum(task: Task, kernel: Kernel, theta: np.ndarray) -> float:
-    """Return the remaining distance in standard errors (Bates & Watts' relative offset).
-
-    Parameters on a bound that holds them back are left out: they have arrived. Infinite where
-    the loss has no curvature, so that its standard errors are not known.
-    """
-    model, sums = task.model, task.population.sums(kernel, theta)
-    if not np.isfinite(sums.loss):
-        return math.inf
-    free = ~at_bounds(model, theta, sums.gradient)
-    if not free.any():
-        return 0.0
-    if not sums.curvature.any():
-        return math.inf
-    gradient, curvature = sums.gradient[free], sums.curvature[np.ix_(free, free)]
-    if model.loss.name == SQUARED:
-        # The loss is r², whose derivatives are twice those that the textbooks' JᵀJ stands for.
-        # Noise is what would be left at the optimum, or misfit would pass for it from afar.
-        if not np.isfinite(curvature).all():
-            return math.inf
-        least = sums.loss - reduction(gradient / 2, curvature / 2)
-        noise = max(least, ROUNDING * sums.loss) / max(1, task.counted - int(free.sum()))
-        return relative_offset(gradient / 2, curvature / 2, theta[free], noise)
-    scores = task.population.scores(kernel, theta)[np.ix_(free, free)]
-    return relative_offset(gradient, curvature, theta[free], 1.0, scores)
-
-
-def uncertainty_of(task: Task, theta: np.ndarray, evidence: Evidence) -> Uncertainty:
+def uncertainty_of(problem: Problem, theta: np.ndarray, evidence: Evidence) -> Uncertainty:
     """Return the covariance of the estimates, or the reason why there is none.
 
     Squared residuals: σ²(JᵀWJ)⁻¹ with σ² from the residuals, or as the weights say where they are
     absolute. Any other loss, and on request: the sandwich H⁻¹SH⁻¹, which does not take the loss for
     a likelihood.
     """
-    model, absolute, counted = task.model, task.weighting.absolute, task.counted
+    model, absolute, counted = problem.model, problem.weighting.absolute, problem.rows
     free = ~at_bounds(model, theta, evidence.gradient)
     names = [name for name, is_free in zip(model.free, free, strict=True) if is_free]
     left = math.inf if absolute else counted - len(names)
@@ -213,15 +180,15 @@ def uncertainty_of(task: Task, theta: np.ndarray, evidence: Evidence) -> Uncerta
         parameters = f"{len(names)} parameter{'' if len(names) == 1 else 's'}"
         why = f"none: no degree of freedom is left, as there are {rows} for {parameters}"
         return Uncertainty(None, why, (), left)
-    least_squares = model.loss.name == SQUARED and task.weighting.covariance != SANDWICH
+    least_squares = model.loss.name == SQUARED and problem.weighting.covariance != SANDWICH
     if least_squares and evidence.inverse is not None and len(names) == len(free):
-        known = of_inverse(evidence.inverse, 2 * _noise(task, evidence.loss, left))
+        known = of_inverse(evidence.inverse, 2 * _noise(problem, evidence.loss, left))
         return Uncertainty(known, CLASSICAL, (), left)
     curvature = evidence.curvature(free)
     if isinstance(curvature, np.ndarray) and not curvature.any():
         return Uncertainty(None, "none: this loss has no curvature", (), left)
     if least_squares:
-        found = _least_squares(task, theta[free], evidence.loss, curvature, names)
+        found = _least_squares(problem, theta[free], evidence.loss, curvature, names)
     else:
         scores = evidence.scores()[np.ix_(free, free)]
         found = _robust(curvature, scores, names, left)
@@ -233,19 +200,19 @@ def uncertainty_of(task: Task, theta: np.ndarray, evidence: Evidence) -> Uncerta
 
 
 def _least_squares(
-    task: Task,
+    problem: Problem,
     theta: np.ndarray,
     loss: float,
     curvature: np.ndarray | ScaledSpectrum,
     names: list[str],
 ) -> Uncertainty:
-    rows = task.counted
+    rows = problem.rows
     if isinstance(curvature, np.ndarray) and not np.isfinite(curvature).all():
         return Uncertainty(None, "none: the curvature is not finite", (), rows - len(names))
     spectrum = as_spectrum(curvature)
-    left = math.inf if task.weighting.absolute else rows - int(spectrum.positive.sum())
+    left = math.inf if problem.weighting.absolute else rows - int(spectrum.positive.sum())
     # The loss is r², whose curvature is twice the textbooks' JᵀJ.
-    noise = 2 * _noise(task, loss, left)
+    noise = 2 * _noise(problem, loss, left)
     covariance, undetermined = classical(spectrum, noise, names)
     if not undetermined:
         return Uncertainty(covariance, CLASSICAL, (), left)
@@ -253,12 +220,12 @@ def _least_squares(
     return Uncertainty(covariance, CLASSICAL, undetermined, left, known)
 
 
-def _noise(task: Task, loss: float, left: float) -> float:
+def _noise(problem: Problem, loss: float, left: float) -> float:
     """Return the variance of a row of weight one; taken at their word, weights say it.
 
     They have a mean of one here, whatever they were.
     """
-    return 1 / task.mean_weight if task.weighting.absolute else loss / left
+    return 1 / problem.mean_weight if problem.weighting.absolute else loss / left
 
 
 def _robust(
@@ -276,15 +243,15 @@ def without(undetermined: tuple[str, ...]) -> str:
     return f"none: the data do not determine {', '.join(undetermined)}"
 
 
-def is_hidden(task: Task, theta: np.ndarray, undetermined: tuple[str, ...]) -> bool:
+def is_hidden(problem: Problem, theta: np.ndarray, undetermined: tuple[str, ...]) -> bool:
     """Whether the rows determine what their sums JᵀJ cannot tell from zero.
 
     Squaring halves the digits: columns that agree to eight of them are one to JᵀJ, not to J.
     """
-    model = task.model
+    model = problem.model
     if not undetermined or not model.is_linear:
         return False
-    some = task.population.sample(ROWS_LOOKED_AT, 0)
+    some = problem.population.sample(ROWS_LOOKED_AT, 0)
     columns = zip(model.columns, some.columns, strict=True)
     values: dict[str, Any] = {name: column.astype(np.float64) for name, column in columns}
     rows = len(values[model.columns[0]])
@@ -349,114 +316,6 @@ def _tied_error(
 
 # Farther than this from the optimum, in standard errors, a 95% interval would miss it too often.
 FAR = 1.0
-
-
-class RunInfo(NamedTuple):
-    """How the estimates were found, in the words of `Result`."""
-
-    optimizer: str
-    learning_rate: str
-    batch_size: int | None
-    seed: int
-    kernel: str
-    dtype: str
-    steps: int
-    epochs: int
-    seconds: float
-    trace: Trace
-    rows_visited: int
-    diagnosis: Diagnosis | None = None
-    search: StartSearch | None = None
-
-
-class Assessment(NamedTuple):
-    """Where a descent came down."""
-
-    theta: np.ndarray  # float64[p]: the estimates
-    loss: float  # summed over the rows
-    squares: Squares
-    found: Uncertainty
-    distance: float  # to the optimum, in standard errors; infinite where not known
-    status: Status
-    warnings: tuple[str, ...]
-    # Of the free parameters by profile likelihood, where that was asked for.
-    intervals: Mapping[str, tuple[float, float] | None] | None = None
-
-
-def compose(task: Task, assessed: Assessment, way: RunInfo) -> Result:
-    """Return the `Result` of what is known."""
-    model, weighting = task.model, task.weighting
-    found = withheld(_settled(assessed), assessed.status, assessed.distance)
-    merit = _merit(task, assessed.squares)
-    told = surprise(weighting, merit.reduced_chi_square, merit.degrees_of_freedom)
-    known = weighting.absolute and model.loss.name == SQUARED
-    return Result(
-        formula=str(model.formula),
-        loss_name=model.loss.name,
-        **way._asdict(),
-        estimates=_profiled(estimates(model, assessed.theta, found), assessed.intervals),
-        free=model.free,
-        covariance=found.covariance,
-        correlation=correlations(found.covariance),
-        covariance_method=found.method,
-        loss=assessed.loss / task.counted,
-        residual_sum_of_squares=assessed.squares.residual,
-        rows=task.rows,
-        rows_dropped=task.dropped,
-        drawn_from=task.drawn_from,
-        **vars(merit),
-        status=assessed.status,
-        distance=assessed.distance if np.isfinite(assessed.distance) else None,
-        warnings=(*task.warnings, *assessed.warnings, *told),
-        data_label=task.label,
-        weights=task.weights,
-        undetermined=found.undetermined,
-        determined=found.determined,
-        noise_variance=1.0 if known else merit.reduced_chi_square,
-        sigma=weighting.sigma,
-        absolute_sigma=weighting.absolute,
-        intervals=WALD if assessed.intervals is None else PROFILE,
-    )
-
-
-def _merit(task: Task, squares: Squares) -> Goodness:
-    """Return the figures of merit; most take residuals for normal, which only one loss does."""
-    merit = goodness(
-        squares.residual,
-        squares.total,
-        rows=task.counted,
-        free=len(task.model.free),
-        sum_log_weights=squares.log_weights,
-        known_variance=task.weighting.absolute,
-    )
-    if task.model.loss.name == SQUARED:
-        return merit
-    return Goodness(merit.degrees_of_freedom, None, None, None, None, None)
-
-
-def _profiled(
-    table: dict[str, Estimate], intervals: Mapping[str, tuple[float, float] | None] | None
-) -> dict[str, Estimate]:
-    """Return the estimates with the intervals that profiles gave; tied ones keep theirs."""
-    known = {} if intervals is None else intervals
-    return {
-        name: replace(estimate, interval=known[name]) if name in known else estimate
-        for name, estimate in table.items()
-    }
-
-
-def _settled(assessed: Assessment) -> Uncertainty:
-    """Return no error at all where the residuals are nothing but rounding."""
-    found = assessed.found
-    if found.covariance is None or found.degrees_of_freedom == np.inf:
-        return found
-    if not assessed.squares.exact:
-        # A variance below the range of floating point is not none.
-        gone = found.covariance.diagonal() == 0
-        if not gone.any():
-            return found
-        return found._replace(covariance=np.where(gone | gone[:, None], np.nan, found.covariance))
-    return found._replace(covariance=found.covariance * 0.0)
 
 
 def undetermined_warning(

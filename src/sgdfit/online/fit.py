@@ -17,7 +17,6 @@ from sgdfit.data.readers import open_table
 from sgdfit.data.table import Columns, Table, check_policy, handle_missing
 from sgdfit.errors import DataError, UsageError
 from sgdfit.fitting import entry
-from sgdfit.fitting.nonsmooth import has_kink
 from sgdfit.fitting.uncertainty import (
     Uncertainty,
     at_bounds,
@@ -267,7 +266,7 @@ class Fit:
         check_policy(missing)
         factor_of(forgetting)
         self._formula, self._loss = as_formula(formula, response), as_loss(loss)
-        if has_kink(Model(self._formula, self._loss, (), {})):
+        if Model(self._formula, self._loss, (), {}).bend == 0:
             raise UsageError(
                 f"the loss {self._loss.name} is made of straight pieces, so nothing but the rows"
                 " themselves tells it, and a stream does not keep them; use a smooth one, such as"

@@ -408,7 +408,7 @@ def walked(setting: Setting, state: State, near: float = NEAR) -> State:
             len(seen) < STEPS and distance(setting, point.theta, point.quadratic, state.mass) > near
         ):
             iterate = advance(iterate, evaluate, setting.box)
-            if iterate.rests:
+            if iterate.no_decrease:
                 break
             point = iterate.point
     theta = point.theta
