@@ -63,12 +63,7 @@ def tutorial(rate: float, steps: int, **changes: object) -> Result:
         residual_sum_of_squares=20 * loss,
         rows=20,
         rows_dropped=0,
-        degrees_of_freedom=merit.degrees_of_freedom,
-        reduced_chi_square=merit.reduced_chi_square,
-        r_squared=merit.r_squared,
-        aic=merit.aic,
-        aicc=merit.aicc,
-        bic=merit.bic,
+        **vars(merit),
         steps=steps,
         epochs=steps,
         seconds=0.0135,
@@ -91,7 +86,6 @@ def step_limit() -> Result:
 
 
 def diverged() -> Result:
-    unknown = "none: the run diverged, so that the curvature at its end says nothing"
     result = tutorial(0.23, 200)
     bare = {n: replace(e, stderr=None, interval=None) for n, e in result.estimates.items()}
     return replace(
@@ -102,15 +96,9 @@ def diverged() -> Result:
             cure="use a learning rate of at most 0.2215, best 0.2042",
         ),
         estimates=bare,
-        distance=None,
-        covariance=None,
-        correlation=None,
-        covariance_method=unknown,
-        reduced_chi_square=None,
-        r_squared=None,
-        aic=None,
-        aicc=None,
-        bic=None,
+        covariance_method="none: the run diverged, so that the curvature at its end says nothing",
+        **dict.fromkeys(("distance", "covariance", "correlation", "reduced_chi_square")),
+        **dict.fromkeys(("r_squared", "aic", "aicc", "bic")),
         warnings=(
             "learning rate 0.23 is above the stability limit 2/λmax = 0.2215: each step multiplies"
             " the error along 0.92·a + 0.39·c by 1.076, so the run diverges",
