@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from sgdfit.data.opening import open_rows, without_weightless
-from sgdfit.data.rows import ChunkedRows, count_rows, fits_budget, prefetch, scanned_table
+from sgdfit.data.rows import ChunkedRows, count_rows, dataset_table, fits_budget, prefetch
 from sgdfit.data.table import Dataset, RowGroup
 from sgdfit.errors import DataError
 
@@ -96,7 +96,7 @@ def test_rows_come_in_order_from_any_row_on_whole_or_in_parts(layout, threads, b
     columns, lengths = columns_of(layout), LAYOUTS[layout]
     columns["x"][::7] = NAN
     scan = scan_of(columns, lengths)
-    stream = open_rows(scanned_table(scan), ["x", "w"], missing="drop", budget=0, threads=threads)
+    stream = open_rows(dataset_table(scan), ["x", "w"], missing="drop", budget=0, threads=threads)
     assert isinstance(stream, ChunkedRows)
     stream = ChunkedRows(scan, ("x", "w"), stream.counts, "drop", threads, budget)
     stream = without_weightless(stream, lambda block: block[1] > 0, lambda *_: None)
@@ -170,7 +170,7 @@ def test_whoever_stops_asking_leaves_nothing_open(threads, small):
 def test_runs_are_taken_from_files_whose_numbers_differ(kinds, threads, begin, length):
     columns = {"x": np.arange(500.0) / 4}
     scan = scan_of(columns, [[100], [0], [50, 100], [50], [200]], kinds=kinds)
-    stream = open_rows(scanned_table(scan), ["x"], missing="error", budget=0, threads=threads)
+    stream = open_rows(dataset_table(scan), ["x"], missing="error", budget=0, threads=threads)
     assert isinstance(stream, ChunkedRows)
     (found,) = stream.take(begin, length)
     expected = np.concatenate([columns["x"][b : b + length] for b in begin])

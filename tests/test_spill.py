@@ -20,7 +20,7 @@ import pytest
 
 from sgdfit.data import spill
 from sgdfit.data.readers import open_table
-from sgdfit.data.rows import float_batches, scanned_table
+from sgdfit.data.rows import dataset_table, float_batches
 from sgdfit.data.spill import materialize
 from sgdfit.data.table import BATCH_ROWS, Dataset, RowGroup
 from sgdfit.errors import DataError
@@ -131,14 +131,14 @@ def test_rows_and_lines_are_those_of_the_source(budget, size, tmp_path):
     assert kept.row_groups[0].line(9) == " (line 14)"
     assert kept.row_groups[0].line(1) == " (line 4)"
     with pytest.raises(DataError, match=r"column 'y' row 10 \(line 14\) is missing"):
-        scanned_table(kept).load(["y"])
+        dataset_table(kept).load(["y"])
 
 
 def test_lines_of_a_stream_are_known_where_it_is_plain():
     text = b"x\n" + b"1\n" * 5000 + b"nan\n" + b"1\n" * 5000
     scan = scan_text(io.BytesIO(text), size=100, small=0).dataset
     with pytest.raises(DataError, match=r"column 'x' row 5001 \(line 5002\) is missing"):
-        scanned_table(materialize(scan, ["x"], 0)).load(["x"])
+        dataset_table(materialize(scan, ["x"], 0)).load(["x"])
 
 
 def test_text_in_a_column_of_numbers_is_named(tmp_path):

@@ -16,8 +16,7 @@ import numpy as np
 from sgdfit.data.files import Origin, Stamp, in_memory, origin_of, short_names, unchanged
 from sgdfit.data.floats import kind_of, plain_type
 from sgdfit.data.formats import BUFFER, FORMATS, ColumnarFile, batches_of, reading
-from sgdfit.data.opening import gathered_table
-from sgdfit.data.rows import scanned_table
+from sgdfit.data.rows import dataset_table
 from sgdfit.data.table import ColumnStatistics, Dataset, RowGroup, Table, batch_rows, clean_names
 from sgdfit.data.where import Condition, extremes_of, filtered, filtered_row_group, may_match
 from sgdfit.errors import DataError, reason_of
@@ -122,10 +121,10 @@ def open_dataset(
     dataset = Dataset(tuple(names), label, tuple(row_groups), True, fingerprint)
     if condition is not None:
         condition.check(dataset.names, dataset.label)
-        return scanned_table(dataset, condition.text)
+        return dataset_table(dataset, condition.text)
     if any(group.rows is None for group in row_groups):
-        return scanned_table(dataset)
-    return gathered_table(dataset, _narrow(layouts if declared is None else layouts[1:]))
+        return dataset_table(dataset)
+    return dataset_table(dataset, narrow=_narrow(layouts if declared is None else layouts[1:]))
 
 
 def _possible(
@@ -323,7 +322,7 @@ def open_arrow_dataset(data: Any, label: str, condition: Condition | None = None
     fingerprint = fingerprint_of_files(origins, [str(schema)], "") if certain else ""
     slow = len(known) < len(files)
     names = clean_names(schema.names)
-    table = scanned_table(Dataset(names, label, tuple(row_groups), True, fingerprint, slow=slow))
+    table = dataset_table(Dataset(names, label, tuple(row_groups), True, fingerprint, slow=slow))
     return table if condition is None else filtered(table, condition)
 
 

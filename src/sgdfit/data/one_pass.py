@@ -9,7 +9,7 @@ from typing import Any
 
 from sgdfit.data.floats import Place, as_arrow, kind_of, shown
 from sgdfit.data.formats import reading
-from sgdfit.data.rows import read_once, scanned_table
+from sgdfit.data.rows import dataset_table, read_once
 from sgdfit.data.table import BATCH_ROWS, Dataset, RowGroup, Table, arrow_table, clean_names
 from sgdfit.data.text.text_files import PeekedStream
 from sgdfit.errors import DataError, listed, reason_of
@@ -111,7 +111,7 @@ def _table(
             yield from part.rename_columns(list(wanted)).to_batches(max_chunksize=BATCH_ROWS)
 
     group = RowGroup(label, 0, None, read_once(label, read))
-    return scanned_table(Dataset(clean, label, (group,), again=False))
+    return dataset_table(Dataset(clean, label, (group,), again=False))
 
 
 def open_batches(items: Iterator[Any], label: str, open_item: Callable[[Any], Table]) -> Table:

@@ -2,63 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from sgdfit.data.rows import ChunkedRows, Keep, RowCounts, count_rows, float_batches
+from sgdfit.data.rows import ChunkedRows, Keep, RowCounts, count_rows
 from sgdfit.data.table import Columns, Dataset, RowGroup, Table, check_policy, clean_names
 from sgdfit.errors import DataError
 
 Array = np.ndarray[Any, Any]
 
-THREADS, BYTES = 2, 8
-
-
-def gathered_table(dataset: Dataset, narrow: Callable[[str], bool]) -> Table:
-    """Return a table over ``dataset``, all of whose row groups know how many rows they have.
-
-    Its columns are filled one by one, so that no more than they and a few batches are held;
-    ``narrow`` tells of a column whether all of its numbers are float32.
-    """
-    counts = [piece.rows or 0 for piece in dataset.row_groups]
-    starts = [0, *itertools.accumulate(counts)]
-    several = len({piece.label for piece in dataset.row_groups}) > 1
-
-    def fetch(positions: Sequence[int]) -> list[Array]:
-        names = [dataset.names[place] for place in positions]
-        return _filled(dataset, names, narrow, starts) if names else []
-
-    def line(row: int) -> str:
-        for piece, start, rows in zip(dataset.row_groups, starts, counts, strict=False):
-            if several and start <= row < start + rows:
-                return f" (row {piece.first + row - start + 1} of {piece.label})"
-        return ""
-
-    return Table(dataset.names, dataset.label, fetch, line, dataset.decimal, dataset)
-
-
-def _filled(
-    dataset: Dataset, names: Sequence[str], narrow: Callable[[str], bool], starts: Sequence[int]
-) -> list[Array]:
-    columns = [np.empty(starts[-1], np.float32 if narrow(name) else np.float64) for name in names]
-
-    def fill(piece: RowGroup, start: int) -> None:
-        for batch in float_batches(dataset, piece, names):
-            begin = start + batch.offset
-            for column, part in zip(columns, batch.columns, strict=True):
-                column[begin : begin + len(part)] = part
-
-    with ThreadPoolExecutor(THREADS, "sgdfit-load") as pool:
-        try:
-            list(pool.map(fill, dataset.row_groups, starts))
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-    return columns
+BYTES = 8
 
 
 def open_rows(

@@ -29,6 +29,8 @@ Keep = Callable[[Arrays], "Array | None"]
 T = TypeVar("T")
 
 BYTES = 8
+# Threads that read what all goes into memory.
+LOADING = 2
 # Blocks that wait for their turn, where one thread reads one row group after another.
 WAITING = 1
 # Chunks begin at multiples of so many rows, whatever the row groups: what sums are added up over.
@@ -222,7 +224,9 @@ def _line(group: RowGroup, offset: int, row: int) -> str:
     return group.line(offset + row)
 
 
-def scanned_table(dataset: Dataset, where: str = "") -> Table:
+def dataset_table(
+    dataset: Dataset, where: str = "", narrow: Callable[[str], bool] | None = None
+) -> Table:
     """Return a table over ``dataset``, which reads all of it when its columns are asked for.
 
     Parameters
@@ -230,44 +234,67 @@ def scanned_table(dataset: Dataset, where: str = "") -> Table:
     dataset : Dataset
     where : str, optional
         The condition that its rows meet, which is named where there are none.
+    narrow : function of the name of a column, optional
+        Whether all of its numbers are float32. It is given where all row groups know how many rows
+        they have: then no more than the columns and a few batches are held.
 
     Examples
     --------
     >>> import pyarrow as pa
     >>> batch = pa.record_batch({"x": [1, 2], "y": [3, 4]})
     >>> group = RowGroup("data.csv", 0, 2, lambda names: iter([batch.select(list(names))]))
-    >>> scanned_table(Dataset(("x", "y"), "data.csv", (group,))).load(["y"]).columns["y"]
+    >>> dataset_table(Dataset(("x", "y"), "data.csv", (group,))).load(["y"]).columns["y"]
     array([3., 4.])
     """
-    counts: list[int] = []
+    groups = dataset.row_groups
+    several = len({group.label for group in groups}) > 1
+    counts = [group.rows or 0 for group in groups]
 
     def fetch(positions: Sequence[int]) -> list[Array]:
         names = [dataset.names[place] for place in positions]
+        if narrow is not None:
+            return _filled(dataset, names, narrow)
         parts: list[Arrays] = []
-        found = []
-        for group in dataset.row_groups if names else ():
+        for place, group in enumerate(groups if names else ()):
             before = len(parts)
             parts += [batch.columns for batch in float_batches(dataset, group, names)]
-            found.append(sum(len(columns[0]) for columns in parts[before:]))
-        counts[:] = found
-        if where and names and not any(found):
+            counts[place] = sum(len(columns[0]) for columns in parts[before:])
+        if where and names and not any(counts):
             raise DataError(no_row_meets(dataset.label, where))
         return list(_joined(parts)) if parts else [np.empty(0) for _ in names]
 
     def line(row: int) -> str:
-        for group, rows in zip(dataset.row_groups, counts, strict=False):
+        for group, rows in zip(groups, counts, strict=True):
             if row < rows:
                 words = group.line(row).strip(" ()")
-                here = words if words.startswith("row") else ""
-                if len(dataset.row_groups) == 1:
-                    return words and f" ({words})"
-                if here:
-                    return f" ({here}; {group.label})"
-                return f" (row {group.first + row + 1}{words and ', ' + words} of {group.label})"
+                if several and words.startswith("row"):
+                    words = f"{words}; {group.label}"
+                elif several:
+                    here = f"row {group.first + row + 1}{words and ', ' + words}"
+                    words = f"{here} of {group.label}"
+                return words and f" ({words})"
             row -= rows
         return ""
 
     return Table(dataset.names, dataset.label, fetch, line, dataset.decimal, dataset)
+
+
+def _filled(dataset: Dataset, names: Sequence[str], narrow: Callable[[str], bool]) -> list[Array]:
+    starts = list(itertools.accumulate((g.rows or 0 for g in dataset.row_groups), initial=0))
+    columns = [np.empty(starts[-1], np.float32 if narrow(n) else np.float64) for n in names]
+
+    def fill(group: RowGroup, start: int) -> None:
+        for batch in float_batches(dataset, group, names):
+            begin = start + batch.offset
+            for column, part in zip(columns, batch.columns, strict=True):
+                column[begin : begin + len(part)] = part
+
+    with ThreadPoolExecutor(LOADING, "sgdfit-load") as pool:
+        try:
+            list(pool.map(fill, dataset.row_groups, starts))
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+    return columns
 
 
 def no_row_meets(label: str, where: str) -> str:

@@ -27,7 +27,7 @@ from sgdfit.data.floats import (
     plain_type,
     scalar_of,
 )
-from sgdfit.data.rows import no_row_meets, scanned_table
+from sgdfit.data.rows import dataset_table, no_row_meets
 from sgdfit.data.table import BATCH_ROWS, ColumnStatistics, RowGroup, Table
 from sgdfit.errors import DataError, FormulaError, UsageError, did_you_mean, listed, reason_of
 
@@ -594,7 +594,7 @@ def filtered(table: Table, condition: Condition) -> Table:
         groups = tuple(filtered_row_group(g, condition, dataset.again) for g in dataset.row_groups)
         fingerprint = f"{dataset.fingerprint}\n{condition.text}" if dataset.fingerprint else ""
         rest = dataset._replace(row_groups=groups, fingerprint=fingerprint)
-        return scanned_table(rest, condition.text)
+        return dataset_table(rest, condition.text)
 
     def read(names: Sequence[str]) -> Iterator[Any]:
         return iter(table.arrow(names).to_batches(BATCH_ROWS))

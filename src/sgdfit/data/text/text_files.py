@@ -21,7 +21,7 @@ from sgdfit.data.files import (
     unreadable,
 )
 from sgdfit.data.formats import reading
-from sgdfit.data.rows import read_once, scanned_table
+from sgdfit.data.rows import dataset_table, read_once
 from sgdfit.data.table import BATCH_ROWS, Dataset, RowGroup, Table
 from sgdfit.data.text.delimited import (
     HEAD,
@@ -257,7 +257,7 @@ def open_text(
     known = all(origin.stamp.time for origin in origins)
     fingerprint = fingerprint_of_files(origins, own, decimal) if known else ""
     dataset = Dataset((*own, *extra), label, groups, again, fingerprint, decimal, slow=True)
-    return scanned_table(dataset)
+    return dataset_table(dataset)
 
 
 def _looked_at(
