@@ -78,12 +78,6 @@ class Formula:
         right = to_text(self.expression, self.names)
         return right if self.response is None else f"{to_text(self.response)} = {right}"
 
-    def with_response(self, response: str) -> Formula:
-        """Return the same formula with the left side ``response``, a column or an expression."""
-        left = parse_left(response)
-        text = None if self.text is None else f"{response.strip()} = {self.text}"
-        return replace(self, response=left, text=text)
-
     def renamed(self, names: Mapping[str, str]) -> Formula:
         """Return the same formula with other names in it; those not in ``names`` stay."""
         symbols = {symbol(old): symbol(new) for old, new in names.items()}
@@ -135,23 +129,20 @@ def as_formula(formula: str | Callable[..., Any] | Formula, response: str | None
         )
     if response is None:
         return parsed
-    if parsed.response is not None:
-        if parse_left(response) == parsed.response:
-            return parsed
+    if not isinstance(response, str):
+        raise UsageError(f"response={response!r} is no text; name a column, as in response='y'")
+    from sgdfit.formula.parsing import parse_expression
+
+    left, _ = parse_expression(response)
+    if parsed.response is None:
+        text = None if parsed.text is None else f"{response.strip()} = {parsed.text}"
+        return replace(parsed, response=left, text=text)
+    if parsed.response != left:
         raise UsageError(
             f"the formula '{parsed}' already names its response;"
             f" leave out response={response!r} or the left side"
         )
-    return parsed.with_response(response)
-
-
-def parse_left(response: str) -> Expr:
-    """Read a left side given on its own."""
-    from sgdfit.formula.parsing import parse_expression
-
-    if not isinstance(response, str):
-        raise UsageError(f"response={response!r} is no text; name a column, as in response='y'")
-    return parse_expression(response)[0]
+    return parsed
 
 
 @lru_cache(maxsize=256)
@@ -209,9 +200,13 @@ def stable(expression: Expr) -> Expr:
     args = tuple(map(stable, expression.args))
     # Built anew, 2*(a - b) would be multiplied out.
     changed = expression if args == expression.args else expression.func(*args)
-    for rule in (_logistic_power, _logistic_product, _hyperbolic, _logarithm, _difference):
-        changed = rule(changed)
-    return changed
+    if changed.is_Pow:
+        return _stable_power(changed)
+    if changed.is_Mul:
+        return _stable_product(changed)
+    if changed.is_Add:
+        return _stable_sum(changed)
+    return _stable_log(changed) if isinstance(changed, sympy.log | log1p) else changed
 
 
 def _exponent(expression: Expr) -> Expr | None:
@@ -225,9 +220,8 @@ def _exponent(expression: Expr) -> Expr | None:
 
 def _after_one(total: Expr) -> Expr | None:
     """Return v of 1 + v, and None of anything else."""
-    if total.is_Add and total.args[0] in (1, 1.0):
-        return sympy.Add(*total.args[1:])
-    return None
+    one = total.is_Add and total.args[0] in (1, 1.0)
+    return sympy.Add(*total.args[1:]) if one else None
 
 
 def _softplus(total: Expr) -> Expr | None:
@@ -236,61 +230,47 @@ def _softplus(total: Expr) -> Expr | None:
     return None if rest is None else _exponent(rest)
 
 
-def _logistic_power(power: Expr) -> Expr:
+def _stable_power(power: Expr) -> Expr:
     """``(1 + exp(u))**-n`` is ``logistic(-u)**n``."""
-    if not (power.is_Pow and power.exp.could_extract_minus_sign()):
-        return power
-    u = _softplus(power.base)
+    u = _softplus(power.base) if power.exp.could_extract_minus_sign() else None
     return power if u is None else Logistic(-u) ** -power.exp
 
 
-def _logistic_product(product: Expr) -> Expr:
+def _stable_product(product: Expr) -> Expr:
     """``exp(u)*logistic(-u)`` is ``logistic(u)``."""
-    if not product.is_Mul:
-        return product
     for part in product.args:
         u = _exponent(part)
-        partner = None if u is None else Logistic(-u)
+        if u is None:
+            continue
         for factor in product.args:
             base, count = factor.as_base_exp()
-            if base == partner:
+            if base == Logistic(-u):
                 rest = [f for f in product.args if f not in (part, factor)]
                 return sympy.Mul(*rest, Logistic(u), base ** (count - 1))
     return product
 
 
-def _hyperbolic(total: Expr) -> Expr:
-    """``logistic(u) - logistic(-u)`` is ``tanh(u/2)``."""
-    for term in total.args if total.is_Add else ():
+def _stable_sum(total: Expr) -> Expr:
+    """``logistic(u) - logistic(-u)`` is ``tanh(u/2)``; ``exp(u) - 1`` is ``expm1(u)``."""
+    for term in total.args:
         if isinstance(term, Logistic) and -Logistic(-term.args[0]) in total.args:
             rest = [t for t in total.args if t not in (term, -Logistic(-term.args[0]))]
-            return sympy.Add(*rest, sympy.tanh(term.args[0] / 2))
-    return total
-
-
-def _logarithm(log: Expr) -> Expr:
-    """``log(1 + exp(u))`` is ``logaddexp(0, u)``; ``log(1 + v)`` is ``log1p(v)``."""
-    if not isinstance(log, sympy.log | log1p):
-        return log
-    inside = log.args[0] + (1 if isinstance(log, log1p) else 0)
-    u = _softplus(inside)
-    if u is not None:
-        return Logaddexp(sympy.S.Zero, u)
-    rest = _after_one(inside)
-    return log if rest is None else log1p(rest)
-
-
-def _difference(total: Expr) -> Expr:
-    """``exp(u) - 1`` is ``expm1(u)``, and ``1 - exp(u)`` is ``-expm1(u)``."""
-    if not (total.is_Add and total.args[0] in (1, 1.0, -1, -1.0)):
-        return total
-    one = sympy.sign(total.args[0])
-    for term in total.args[1:]:
+            return stable(sympy.Add(*rest, sympy.tanh(term.args[0] / 2)))
+    one = sympy.sign(total.args[0]) if total.args[0] in (1, 1.0, -1, -1.0) else 0
+    for term in total.args[1:] if one else ():
         u = _exponent(-one * term)
         if u is not None:
-            rest = [t for t in total.args[1:] if t != term]
-            return sympy.Add(*rest, -one * expm1(u))
+            return sympy.Add(*(t for t in total.args[1:] if t != term), -one * expm1(u))
     return total
+
+
+def _stable_log(log: Expr) -> Expr:
+    """``log(1 + exp(u))`` is ``logaddexp(0, u)``; ``log(1 + v)`` is ``log1p(v)``."""
+    inside = log.args[0] + (1 if isinstance(log, log1p) else 0)
+    u, rest = _softplus(inside), _after_one(inside)
+    if u is not None:
+        return Logaddexp(sympy.S.Zero, u)
+    return log if rest is None else log1p(rest)
 
 
 def to_text(expression: Expr, order: tuple[str, ...] = ()) -> str:
@@ -344,14 +324,11 @@ class _FormulaPrinter(StrPrinter):  # type: ignore[misc]
         left, right = (self.parenthesize(e, PRECEDENCE["Relational"]) for e in expr.args)
         return f"{left} {expr.rel_op} {right}"
 
-    def _junction(self, expr: Expr, word: str) -> str:
-        return f" {word} ".join(f"({self._print(arg)})" for arg in sorted(expr.args, key=str))
-
     def _print_And(self, expr: Expr) -> str:
-        return self._junction(expr, "and")
+        word = f" {expr.func.__name__.lower()} "
+        return word.join(f"({self._print(arg)})" for arg in sorted(expr.args, key=str))
 
-    def _print_Or(self, expr: Expr) -> str:
-        return self._junction(expr, "or")
+    _print_Or = _print_And
 
     def _print_Not(self, expr: Expr) -> str:
         return f"not ({self._print(expr.args[0])})"

@@ -51,18 +51,6 @@ def _own(symbolic: Callable[..., Expr], numpy: str, own: str | None = None) -> F
     return Form(symbolic, f"numpy.{numpy}({{0}})", f"elementary.{own or numpy}({{0}})")
 
 
-def _hypot(x: Expr, y: Expr) -> Expr:
-    return sympy.sqrt(x**2 + y**2)
-
-
-def _clip(x: Expr, low: Expr, high: Expr) -> Expr:
-    return Minimum(Maximum(x, low), high)
-
-
-def _heaviside(x: Expr, at_zero: Expr) -> Expr:
-    return Where(x < 0, sympy.S.Zero, Where(x > 0, sympy.S.One, at_zero))
-
-
 FUNCTIONS: dict[str, Form] = {
     "exp": _own(sympy.exp, "exp"),
     "expm1": _own(cfunctions.expm1, "expm1"),
@@ -95,7 +83,9 @@ FUNCTIONS: dict[str, Form] = {
     "ceil": Form(Ceil, "numpy.ceil({0})", "numpy.ceil({0})"),
     "minimum": Form(Minimum, "numpy.minimum({0}, {1})", "numpy.minimum({0}, {1})", 2),
     "maximum": Form(Maximum, "numpy.maximum({0}, {1})", "numpy.maximum({0}, {1})", 2),
-    "hypot": Form(_hypot, "numpy.hypot({0}, {1})", "math.hypot({0}, {1})", 2),
+    "hypot": Form(
+        lambda x, y: sympy.sqrt(x**2 + y**2), "numpy.hypot({0}, {1})", "math.hypot({0}, {1})", 2
+    ),
     "logistic": Form(Logistic, "special.expit({0})", "elementary.logistic({0})"),
     "logaddexp": Form(Logaddexp, "numpy.logaddexp({0}, {1})", "elementary.logaddexp({0}, {1})", 2),
     "xlogy": Form(Xlogy, "special.xlogy({0}, {1})", "elementary.xlogy({0}, {1})", 2),
@@ -127,8 +117,8 @@ OPERATIONS: dict[str, Callable[..., Expr]] = {
     "radians": lambda x: x * sympy.pi / 180,
     "rad2deg": lambda x: x * 180 / sympy.pi,
     "degrees": lambda x: x * 180 / sympy.pi,
-    "clip": _clip,
-    "heaviside": _heaviside,
+    "clip": lambda x, low, high: Minimum(Maximum(x, low), high),
+    "heaviside": lambda x, at_zero: Where(x < 0, sympy.S.Zero, Where(x > 0, sympy.S.One, at_zero)),
 }
 
 

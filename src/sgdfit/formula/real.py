@@ -24,28 +24,33 @@ MAX_EXPONENT = 1_000
 
 
 class _RealFunction(sympy.Function):  # type: ignore[misc]
-    """A function of real arguments that is real."""
+    """A real function of real arguments: its value where all of them are numbers."""
+
+    nargs = 1
 
     def _eval_is_extended_real(self) -> bool:
         return True
 
+    @classmethod
+    def eval(cls, *args: Expr) -> Expr | None:
+        numbers = all(arg.is_number and arg.is_comparable for arg in args)
+        return cls.value(*args) if numbers else cls.simpler(*args)
 
-def _numbers(*args: Expr) -> bool:
-    return all(arg.is_number and arg.is_comparable for arg in args)
+    @classmethod
+    def simpler(cls, *args: Expr) -> Expr | None:
+        return None
 
 
 class Absolute(_RealFunction):
     """|x|; its derivative at 0 is 0, as in torch."""
 
-    nargs = 1
+    value = sympy.Abs
 
     @classmethod
-    def eval(cls, x: Expr) -> Expr | None:
+    def simpler(cls, x: Expr) -> Expr | None:
         if x.func is Absolute:
             return x
-        if x.could_extract_minus_sign():
-            return cls(-x)
-        return sympy.Abs(x) if _numbers(x) else None
+        return cls(-x) if x.could_extract_minus_sign() else None
 
     def fdiff(self, argindex: int = 1) -> Expr:
         return Sign(self.args[0])
@@ -55,46 +60,33 @@ class Absolute(_RealFunction):
         return self.args[0] ** exponent if exponent.is_even else None
 
 
-class _Step(_RealFunction):
-    """What is flat between its steps: its derivative is 0."""
+class Sign(_RealFunction):
+    """-1, 0 or 1."""
 
-    nargs = 1
-
-    @classmethod
-    def eval(cls, x: Expr) -> Expr | None:
-        return cls.native(x) if _numbers(x) else None
+    value = sympy.sign
 
     def fdiff(self, argindex: int = 1) -> Expr:
         return sympy.S.Zero
 
 
-class Sign(_Step):
-    """-1, 0 or 1."""
-
-    native = sympy.sign
-
-
-class Floor(_Step):
+class Floor(Sign):
     """The largest whole number not above x."""
 
-    native = sympy.floor
+    value = sympy.floor
 
 
-class Ceil(_Step):
+class Ceil(Sign):
     """The smallest whole number not below x."""
 
-    native = sympy.ceiling
+    value = sympy.ceiling
 
 
 class Cbrt(_RealFunction):
     """The real cube root, of negative numbers too."""
 
-    nargs = 1
-
-    @classmethod
-    def eval(cls, x: Expr) -> Expr | None:
-        third = sympy.Rational(1, 3)
-        return sympy.sign(x) * sympy.Abs(x) ** third if _numbers(x) else None
+    @staticmethod
+    def value(x: Expr) -> Expr:
+        return sympy.sign(x) * sympy.Abs(x) ** sympy.Rational(1, 3)
 
     def fdiff(self, argindex: int = 1) -> Expr:
         return 1 / (3 * self**2)
@@ -103,12 +95,8 @@ class Cbrt(_RealFunction):
 class Logistic(_RealFunction):
     """1/(1 + exp(-x)), without overflow on either side."""
 
-    nargs = 1
-
-    @classmethod
-    def eval(cls, x: Expr) -> Expr | None:
-        if not _numbers(x):
-            return None
+    @staticmethod
+    def value(x: Expr) -> Expr:
         small = math.exp(-abs(float(x)))
         return sympy.Float((small if x < 0 else 1.0) / (1.0 + small))
 
@@ -121,10 +109,8 @@ class Logaddexp(_RealFunction):
 
     nargs = 2
 
-    @classmethod
-    def eval(cls, x: Expr, y: Expr) -> Expr | None:
-        if not _numbers(x, y):
-            return None
+    @staticmethod
+    def value(x: Expr, y: Expr) -> Expr:
         return sympy.Max(x, y) + sympy.Float(math.log1p(math.exp(-abs(float(x - y)))))
 
     def fdiff(self, argindex: int = 1) -> Expr:
@@ -137,24 +123,23 @@ class Xlogy(_RealFunction):
 
     nargs = 2
 
+    @staticmethod
+    def value(x: Expr, y: Expr) -> Expr:
+        return sympy.S.Zero if x.is_zero else x * sympy.log(y)
+
     @classmethod
-    def eval(cls, x: Expr, y: Expr) -> Expr | None:
-        if x.is_zero:
-            return sympy.S.Zero
-        return x * sympy.log(y) if _numbers(x, y) else None
+    def simpler(cls, x: Expr, y: Expr) -> Expr | None:
+        return sympy.S.Zero if x.is_zero else None
 
     def fdiff(self, argindex: int = 1) -> Expr:
         x, y = self.args
         return sympy.log(y) if argindex == 1 else x / y
 
 
-class Where(sympy.Function):  # type: ignore[misc]
+class Where(_RealFunction):
     """The second argument where the first (a condition) holds, else the third."""
 
     nargs = 3
-
-    def _eval_is_extended_real(self) -> bool:
-        return True
 
     @classmethod
     def eval(cls, condition: Expr, yes: Expr, no: Expr) -> Expr | None:
@@ -168,16 +153,15 @@ class Where(sympy.Function):  # type: ignore[misc]
         return Where(condition, yes.diff(symbol), no.diff(symbol))
 
 
-class _Extreme(_RealFunction):
-    """The larger or the smaller of two; ties share the derivative, as in torch."""
+class Maximum(_RealFunction):
+    """The larger of two; ties share the derivative, as in torch."""
 
     nargs = 2
+    value, first = sympy.Max, sympy.Gt
 
     @classmethod
-    def eval(cls, x: Expr, y: Expr) -> Expr | None:
-        if x == y:
-            return x
-        return cls.native(x, y) if _numbers(x, y) else None
+    def simpler(cls, x: Expr, y: Expr) -> Expr | None:
+        return x if x == y else None
 
     def _eval_derivative(self, symbol: Expr) -> Expr:
         x, y = self.args
@@ -185,16 +169,10 @@ class _Extreme(_RealFunction):
         return Where(self.first(x, y), dx, Where(sympy.Eq(x, y), (dx + dy) / 2, dy))
 
 
-class Maximum(_Extreme):
-    """The larger of two."""
-
-    native, first = sympy.Max, sympy.Gt
-
-
-class Minimum(_Extreme):
+class Minimum(Maximum):
     """The smaller of two."""
 
-    native, first = sympy.Min, sympy.Lt
+    value, first = sympy.Min, sympy.Lt
 
 
 def finite(expression: Expr) -> Expr:

@@ -10,7 +10,7 @@ import functools
 import inspect
 import numbers
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import numpy as np
@@ -83,39 +83,29 @@ def trace(function: Callable[..., Any]) -> Formula:
     >>> trace(functools.partial(lambda a, b, x: a * x + b, 2)).fixed
     {'a': 2.0}
     """
-    inner, values, keywords = _opened(function)
-    signature = _signature(inner)
-    try:
-        bound = signature.bind_partial(*values, **keywords).arguments
-    except TypeError as error:
-        raise FormulaError(
-            f"the arguments bound by functools.partial do not fit {_name(inner)}: {error}"
-        ) from None
-    parameters = signature.parameters.values()
-    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
-    settings = {n: v for n, v in {**defaults, **bound}.items() if not _is_number(v)}
-    names = tuple(name for name in signature.parameters if name not in settings)
-    result = trace_call(
-        inner, {n: settings.get(n, symbol(n)) for n in signature.parameters}, signature
-    )
-    return Formula(
-        expression=result,
-        names=names,
-        fixed={n: float(v) for n, v in bound.items() if n in names},
-        start={n: float(v) for n, v in defaults.items() if n in names and n not in bound},
-    )
-
-
-def _opened(
-    function: Callable[..., Any],
-) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
-    """Return the function inside of `functools.partial` and what is bound to it."""
     values: tuple[Any, ...] = ()
     keywords: dict[str, Any] = {}
     while isinstance(function, functools.partial):
         values, keywords = function.args + values, {**function.keywords, **keywords}
         function = function.func
-    return function, values, keywords
+    signature = _signature(function)
+    try:
+        bound = signature.bind_partial(*values, **keywords).arguments
+    except TypeError as error:
+        raise FormulaError(
+            f"the arguments bound by functools.partial do not fit {_name(function)}: {error}"
+        ) from None
+    parameters = signature.parameters
+    defaults = {n: p.default for n, p in parameters.items() if p.default is not p.empty}
+    settings = {n: v for n, v in {**defaults, **bound}.items() if not _is_number(v)}
+    names = tuple(name for name in parameters if name not in settings)
+    arguments = {name: settings.get(name, symbol(name)) for name in parameters}
+    return Formula(
+        expression=trace_call(function, arguments, signature),
+        names=names,
+        fixed={n: float(v) for n, v in bound.items() if n in names},
+        start={n: float(v) for n, v in defaults.items() if n in names and n not in bound},
+    )
 
 
 def trace_call(
@@ -124,12 +114,17 @@ def trace_call(
     signature: inspect.Signature | None = None,
 ) -> Expr:
     """Call ``function`` with SymPy expressions in place of data; return the expression."""
+    parameters = (signature or inspect.signature(function)).parameters
     wrapped = {n: Traced(v) if isinstance(v, sympy.Basic) else v for n, v in arguments.items()}
-    kinds = (signature or inspect.signature(function)).parameters
-    positional = [v for n, v in wrapped.items() if kinds[n].kind is not kinds[n].KEYWORD_ONLY]
-    named = {n: v for n, v in wrapped.items() if kinds[n].kind is kinds[n].KEYWORD_ONLY}
+    named = {
+        n: wrapped.pop(n) for n in arguments if parameters[n].kind is inspect.Parameter.KEYWORD_ONLY
+    }
     try:
-        return _checked(function(*positional, **named), function)
+        result = function(*wrapped.values(), **named)
+        if isinstance(result, Traced):
+            return finite(as_number(result.expression))
+        if _is_number(result):
+            return finite(_unwrap(result))
     except FormulaError:
         raise
     except Exception as error:
@@ -137,6 +132,10 @@ def trace_call(
             f"the function {_name(function)} cannot be followed: it raised"
             f" {type(error).__name__}: {error}; write it with arithmetic and NumPy functions"
         ) from error
+    raise FormulaError(
+        f"the function {_name(function)} returned {type(result).__name__}, not one number"
+        " for each row; end it with 'return' and an expression of its arguments"
+    )
 
 
 def _signature(function: Callable[..., Any]) -> inspect.Signature:
@@ -156,17 +155,6 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
                 " arguments; give each parameter and variable a name of its own"
             )
     return signature
-
-
-def _checked(result: object, function: Callable[..., Any]) -> Expr:
-    if isinstance(result, Traced):
-        return finite(as_number(result.expression))
-    if _is_number(result):
-        return finite(_unwrap(result))
-    raise FormulaError(
-        f"the function {_name(function)} returned {type(result).__name__}, not one number"
-        " for each row; end it with 'return' and an expression of its arguments"
-    )
 
 
 def _name(function: Callable[..., Any]) -> str:
@@ -203,7 +191,7 @@ def _condition(value: Expr) -> Expr:
     return value if is_condition(value) else sympy.Ne(value, 0)
 
 
-def _apply(name: str, operands: Sequence[Any]) -> Traced:
+def _apply(name: str, *operands: Any) -> Traced:
     """Apply NumPy's or torch's function ``name``."""
     if name in _REDUCTIONS:
         raise FormulaError(f"{name}{_ACROSS}")
@@ -218,34 +206,35 @@ def _apply(name: str, operands: Sequence[Any]) -> Traced:
             f"the function uses {name!r}, which has no symbolic form; supported are + - * / **,"
             f" comparisons and {', '.join(sorted(FUNCTIONS))}"
         )
-    head = [_condition(values[0])] if form is Where else []
-    return Traced(form(*head, *map(as_number, values[len(head) :])))
+    head = [_condition(values.pop(0))] if form is Where else []
+    return Traced(form(*head, *map(as_number, values)))
 
 
-def _clip(
-    x: Any,
-    low: Any = None,
-    high: Any = None,
-    *,
-    a_min: Any = None,
-    a_max: Any = None,
-    min: Any = None,
-    max: Any = None,
-) -> Traced:
+def _clip(x: Any, low: Any = None, high: Any = None, **named: Any) -> Traced:
     """Take the bounds by any name that NumPy and torch have for them; None stands for no bound."""
     result = Traced(_unwrap(x))
-    for name, bounds in (("maximum", (low, a_min, min)), ("minimum", (high, a_max, max))):
+    for name, bounds in (
+        ("maximum", (low, named.get("a_min"), named.get("min"))),
+        ("minimum", (high, named.get("a_max"), named.get("max"))),
+    ):
         for bound in bounds:
-            result = result if bound is None else _apply(name, (result, bound))
+            result = result if bound is None else _apply(name, result, bound)
     return result
 
 
-def _reflected(name: str) -> Callable[[Traced, Any], Traced]:
-    return lambda self, other: _apply(name, (other, self))
-
-
 def _direct(name: str) -> Callable[..., Traced]:
-    return lambda self, *others: _apply(name, (self, *others))
+    return lambda self, *others: _apply(name, self, *others)
+
+
+def _reflected(name: str) -> Callable[[Traced, Any], Traced]:
+    return lambda self, other: _apply(name, other, self)
+
+
+def _refused(message: str) -> Callable[..., NoReturn]:
+    def refuse(*_: object) -> NoReturn:
+        raise FormulaError(message)
+
+    return refuse
 
 
 class Traced:
@@ -269,10 +258,13 @@ class Traced:
     __and__, __rand__ = _direct("logical_and"), _reflected("logical_and")
     __or__, __ror__ = _direct("logical_or"), _reflected("logical_or")
     __invert__ = _direct("logical_not")
+    __bool__ = _refused(_BRANCH)
+    __float__ = __int__ = __index__ = __complex__ = _refused(_SCALAR)
+    __iter__ = __len__ = __getitem__ = _refused(_LOOP)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Traced:
         if method != "__call__":
-            self._refuse(f"{ufunc.__name__}.{method}{_ACROSS}")
+            raise FormulaError(f"{ufunc.__name__}.{method}{_ACROSS}")
         return self._call(ufunc, inputs, kwargs)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Traced:
@@ -282,45 +274,24 @@ class Traced:
     def __torch_function__(
         cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Traced:
-        return cls._call(func, args, kwargs)
+        return cls._call(func, args, kwargs or {})
 
-    @classmethod
-    def _call(cls, func: Any, args: Any, kwargs: Any) -> Traced:
+    @staticmethod
+    def _call(func: Any, args: Any, kwargs: Any) -> Traced:
         name = func.__name__.strip("_")
         if name in ("clip", "clamp"):
-            return _clip(*args, **(kwargs or {}))
+            return _clip(*args, **kwargs)
         if name not in _REDUCTIONS and kwargs:
-            cls._refuse(
+            raise FormulaError(
                 f"the function calls {name} with the named argument {next(iter(kwargs))!r};"
                 " a formula's functions take plain arguments alone"
             )
-        return _apply(name, args)
-
-    @staticmethod
-    def _refuse(message: str) -> NoReturn:
-        raise FormulaError(message)
-
-    def __bool__(self) -> bool:
-        self._refuse(_BRANCH)
-
-    def __float__(self) -> float:
-        self._refuse(_SCALAR)
-
-    __int__ = __index__ = __complex__ = __float__
-
-    def __iter__(self) -> NoReturn:
-        self._refuse(_LOOP)
-
-    def __len__(self) -> int:
-        self._refuse(_LOOP)
-
-    def __getitem__(self, key: object) -> NoReturn:
-        self._refuse(_LOOP)
+        return _apply(name, *args)
 
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__"):
             raise AttributeError(name)
-        self._refuse(
+        raise FormulaError(
             f"the function uses the attribute or method '.{name}' of an argument;"
             " write it as arithmetic and NumPy functions of whole columns"
         )
