@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,7 +59,7 @@ def replacing(old, new):
 np.savez, os.fsync, os.replace = saving, syncing, replacing
 """
 MOMENTS = ["half", "before the disk", "before its name", "after its name"]
-KILLS = 10  # of each of two cases
+KILLS = 4  # of each of two cases
 PATIENCE = 120.0
 
 
@@ -70,8 +71,9 @@ class Case(NamedTuple):
     options: tuple[str, ...]
 
 
+AUTO, SGD = "auto, many rows", "sgd, many epochs"
 CASES = {
-    "auto, many rows": Case(
+    AUTO: Case(
         "many.parquet",
         "y = a*exp(-b*x) + c*sin(d*x)",
         (
@@ -79,7 +81,7 @@ CASES = {
             *("--tolerance", "1e-12", "--kernel", "numpy", "--memory", "350MB"),
         ),
     ),
-    "sgd, many epochs": Case(
+    SGD: Case(
         "few.parquet",
         "y = a*x + b",
         (
@@ -104,25 +106,17 @@ def folder(tmp_path_factory):
     return folder
 
 
-class Whole(NamedTuple):
-    """What the uninterrupted run found, and in how many seconds after its start."""
-
-    facts: str
-    seconds: float
-
-
 @pytest.fixture(scope="module")
 def whole(folder):
-    """Return the uninterrupted run of a case; the first of two only compiles."""
+    """Return what the uninterrupted run of a case found, and in how many seconds."""
     known = {}
 
     def run(name):
         if name not in known:
-            for _ in range(2):
-                done = finish(start(folder, CASES[name], folder / "whole.json"))
-                assert done.code == 0, done.error
-            found = json.loads((folder / "whole.json").read_text(encoding="utf-8"))
-            known[name] = Whole(facts(folder / "whole.json"), found["seconds"])
+            done = finish(start(folder, CASES[name], folder / "whole.json"))
+            assert done.code == 0, done.error
+            seconds = json.loads((folder / "whole.json").read_text(encoding="utf-8"))["seconds"]
+            known[name] = facts(folder / "whole.json"), seconds
         return known[name]
 
     return run
@@ -154,21 +148,14 @@ def finish(process):
     return Done(process.returncode, output, error)
 
 
-def stop(process, checkpoint, seconds, how):
-    """Send a signal some seconds after the checkpoint was first written, unless the run is over."""
-    before, until = stamp(checkpoint), time.perf_counter() + PATIENCE
-    while process.poll() is None and stamp(checkpoint) == before:
-        assert time.perf_counter() < until
+def until_written(process, checkpoint, key=""):
+    """Wait until a record of that kind has been written, or the run is over."""
+    begun = time.perf_counter()
+    while process.poll() is None:
+        if checkpoint.exists() and any(name.startswith(key) for name in held(checkpoint)):
+            break
+        assert time.perf_counter() - begun < PATIENCE
         time.sleep(0.005)
-    try:
-        process.wait(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        process.send_signal(how)
-    return finish(process)
-
-
-def stamp(checkpoint):
-    return checkpoint.stat().st_mtime_ns if checkpoint.exists() else None
 
 
 def facts(path):
@@ -176,11 +163,6 @@ def facts(path):
     saved = json.loads(Path(path).read_text(encoding="utf-8"))
     assert saved.pop("seconds") > 0
     return json.dumps(saved, sort_keys=True)
-
-
-def holds(checkpoint, key):
-    """Whether a record of that kind has been written."""
-    return checkpoint.exists() and any(name.startswith(key) for name in held(checkpoint))
 
 
 def held(checkpoint):
@@ -193,56 +175,52 @@ def resumed(checkpoint):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_checkpoint_changes_nothing(folder, whole, tmp_path, name):
-    case = CASES[name]
-    done = finish(start(folder, case, tmp_path / "fit.json", "--checkpoint", tmp_path / "run"))
-    assert done.code == 0, done.error
-    assert facts(tmp_path / "fit.json") == whole(name).facts
-    left = {entry.name for entry in tmp_path.iterdir()}
-    assert left <= {"fit.json", "run"}  # no half a file
+def test_a_checkpoint_changes_nothing_and_a_run_that_is_over_is_not_run_again(
+    folder, whole, tmp_path, name
+):
+    checkpoint, save = tmp_path / "run", tmp_path / "fit.json"
+    for _ in range(2):
+        done = finish(start(folder, CASES[name], save, *resumed(checkpoint)))
+        assert done.code == 0, done.error
+        assert facts(save) == whole(name)[0]
+        assert {entry.name for entry in tmp_path.iterdir()} == {"fit.json", "run"}
+        save.unlink()
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_killed_and_resumed_it_ends_the_same(folder, whole, tmp_path, name):
     """Killed again and again, each life going on from the last; begun anew where one ends."""
-    case, known = CASES[name], whole(name)
+    case, (known, seconds) = CASES[name], whole(name)
     draw = random.Random(name)
     checkpoint, save = tmp_path / "run", tmp_path / "fit.json"
-    kills = resumptions = ends = 0
-    over = False
-    while not over:
-        arguments = resumed(checkpoint)
-        process = start(folder, case, save, *arguments)
+    kills = resumptions = 0
+    while True:
+        process = start(folder, case, save, *resumed(checkpoint))
         if kills < KILLS:
-            moment = draw.uniform(0.0, known.seconds)
-            done = stop(process, checkpoint, moment, signal.SIGKILL)
-        else:
-            done = finish(process)
+            until_written(process, checkpoint)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=draw.uniform(0.0, 0.7 * seconds))
+            process.kill()
+        done = finish(process)
         if done.code == -signal.SIGKILL:
             kills += 1
-            if save.exists():  # killed when all was done
-                assert facts(save) == known.facts
-                save.unlink()
-            if checkpoint.exists():
-                assert held(checkpoint)  # whole, and not empty
-                resumptions += 1
+            resumptions += checkpoint.exists()
+            assert held(checkpoint)  # whole, and not empty
+            save.unlink(missing_ok=True)  # killed when all was done
             continue
         assert done.code == 0, done.error
-        assert facts(save) == known.facts
-        ends += "--resume" in arguments
-        over = kills == KILLS
-        save.unlink()
-        checkpoint.unlink(missing_ok=True)
-    assert ends >= 1
+        assert facts(save) == known
+        if kills == KILLS:
+            break
+        checkpoint.unlink()
     assert resumptions >= KILLS // 2  # else it was begun anew rather than resumed
-    assert list(tmp_path.iterdir()) == []
+    assert {entry.name for entry in tmp_path.iterdir()} == {"fit.json", "run"}
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_killed_amid_writes_it_ends_the_same(folder, whole, tmp_path, name):
     """Each life dies within its third write, at another moment of it; the next goes on."""
-    case, known = CASES[name], whole(name)
-    checkpoint, save = tmp_path / "run", tmp_path / "fit.json"
+    case, checkpoint, save = CASES[name], tmp_path / "run", tmp_path / "fit.json"
     before = None
     for moment in MOMENTS:
         process = start(folder, case, save, *resumed(checkpoint), dying=moment)
@@ -262,128 +240,51 @@ def test_killed_amid_writes_it_ends_the_same(folder, whole, tmp_path, name):
         before = checkpoint.read_bytes()
     done = finish(start(folder, case, save, *resumed(checkpoint)))
     assert done.code == 0, done.error
-    assert facts(save) == known.facts
+    assert facts(save) == whole(name)[0]
     assert {entry.name for entry in tmp_path.iterdir()} == {"fit.json", "run"}
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("name", CASES)
-def test_asked_to_end_it_writes_and_reports(folder, whole, tmp_path, name, how):
-    case, known = CASES[name], whole(name)
-    checkpoint, save = tmp_path / "run", tmp_path / "fit.json"
+@pytest.mark.parametrize(
+    ("name", "how", "code"),
+    [(AUTO, signal.SIGTERM, 143), (SGD, signal.SIGINT, 130)],
+)
+def test_asked_to_end_it_writes_and_reports(folder, whole, tmp_path, name, how, code):
+    case, checkpoint, save = CASES[name], tmp_path / "run", tmp_path / "fit.json"
     process = start(folder, case, save, "--checkpoint", checkpoint)
-    begun = time.perf_counter()
-    key = "descent" if name.startswith("sgd") else "sums"
-    while not holds(checkpoint, key) and process.poll() is None:
-        assert time.perf_counter() - begun < PATIENCE
-        time.sleep(0.01)
+    until_written(process, checkpoint, "descent" if name == SGD else "sums")
     process.send_signal(how)
     asked = time.perf_counter()
     done = finish(process)
     assert time.perf_counter() - asked < 10.0
-    assert done.code == (130 if how == signal.SIGINT else 143), done.error
+    assert done.code == code, done.error
     assert "interrupted" in done.output  # the report of the best so far
     assert "Traceback" not in done.error
     kept = checkpoint.read_bytes()
-    assert held(checkpoint)
-    if how == signal.SIGINT:  # --resume is forgotten
-        anew = finish(start(folder, case, save, "--checkpoint", checkpoint))
-        assert anew.code == 2
-        assert f"holds an unfinished run of '{case.formula}' (written 20" in anew.error
-        assert re.search(", at step [0-9,]+[)];|[0-9] pass|% of a", anew.error)
-        assert len(anew.error.strip().splitlines()) == 1
-        assert checkpoint.read_bytes() == kept
-    again = finish(start(folder, case, save, "--checkpoint", checkpoint, "--resume"))
+    # --resume is forgotten
+    anew = finish(start(folder, case, save, "--checkpoint", checkpoint))
+    assert anew.code == 2
+    assert f"holds an unfinished run of '{case.formula}' (written 20" in anew.error
+    assert re.search(", at step [0-9,]+[)];|[0-9] pass|% of a", anew.error)
+    assert checkpoint.read_bytes() == kept
+    again = finish(start(folder, case, save, *resumed(checkpoint)))
     assert again.code == 0, again.error
-    assert facts(save) == known.facts
-
-
-def test_a_run_that_is_over_is_not_run_again(folder, whole, tmp_path):
-    name = "sgd, many epochs"
-    checkpoint, save = tmp_path / "run", tmp_path / "fit.json"
-    finish(start(folder, CASES[name], save, "--checkpoint", checkpoint))
-    assert checkpoint.exists()
-    save.unlink()
-    done = finish(start(folder, CASES[name], save, "--checkpoint", checkpoint, "--resume"))
-    assert done.code == 0, done.error
-    assert facts(save) == whole(name).facts
-
-
-@pytest.fixture(scope="module")
-def begun(folder):
-    """Return the bytes of the checkpoint of a short run, for others to be refused with."""
-    path = folder / "begun"
-    case = short(CASES["sgd, many epochs"])
-    done = finish(start(folder, case, folder / "begun.json", "--checkpoint", path))
-    assert done.code == 0, done.error
-    return path.read_bytes()
-
-
-def short(case, **changes):
-    options = list(case.options)
-    options[options.index("--epochs") + 1] = "2"
-    for option, value in changes.items():
-        options[options.index(f"--{option.replace('_', '-')}") + 1] = value
-    return case._replace(options=tuple(options))
-
-
-def refused(folder, case, tmp_path, checkpoint):
-    """Return the one line with which a resumption is refused."""
-    done = finish(
-        start(folder, case, tmp_path / "fit.json", "--checkpoint", checkpoint, "--resume")
-    )
-    assert done.code == 2, done.error
-    assert done.output == ""
-    assert len(done.error.strip().splitlines()) == 1
-    assert not (tmp_path / "fit.json").exists()
-    return done.error
-
-
-FEW = CASES["sgd, many epochs"]
+    assert facts(save) == whole(name)[0]
 
 
 @pytest.mark.parametrize(
-    ("case", "words"),
+    ("options", "words"),
     [
-        (short(FEW)._replace(formula="y = a*x"), ["'y = a*x + b'", "'y = a*x'"]),
-        (short(FEW, seed="4"), ["seed", "3", "4"]),
-        (short(FEW, batch_size="16"), ["batch", "8", "16"]),
-        (short(FEW, learning_rate="0.002"), ["rate", "0.001", "0.002"]),
+        (("--resume",), "--checkpoint"),
+        (("--resume", "--checkpoint", "none"), "no such file"),
+        (("--checkpoint", "none/run"), "create its folder first"),
+        (("--resume", "--checkpoint", "few.parquet"), "no checkpoint of sgdfit"),
     ],
 )
-def test_another_run_is_refused(folder, begun, tmp_path, case, words):
-    (tmp_path / "run").write_bytes(begun)
-    error = refused(folder, case, tmp_path, tmp_path / "run")
-    assert [word for word in words if word not in error] == []
-    assert (tmp_path / "run").read_bytes() == begun
-
-
-def test_other_data_are_refused(folder, begun, tmp_path):
-    (tmp_path / "run").write_bytes(begun)
-    table = pq.read_table(folder / "few.parquet")
-    y = table["y"].to_numpy().copy()
-    y[12_345] += 1e-9
-    pq.write_table(table.set_column(1, "y", pa.array(y)), tmp_path / "few.parquet")
-    assert "other data" in refused(tmp_path, short(FEW), tmp_path, tmp_path / "run")
-
-
-def test_a_damaged_checkpoint_is_refused(folder, begun, tmp_path):
-    (tmp_path / "run").write_bytes(begun[: len(begun) // 2])
-    assert "damaged" in refused(folder, short(FEW), tmp_path, tmp_path / "run")
-
-
-def test_there_is_nothing_to_resume(folder, tmp_path):
-    assert "no such file" in refused(folder, short(FEW), tmp_path, tmp_path / "run")
-
-
-def test_resume_needs_a_checkpoint(folder, tmp_path):
-    done = finish(start(folder, short(FEW), tmp_path / "fit.json", "--resume"))
-    assert done.code == 2
-    assert "--checkpoint" in done.error
-
-
-def test_a_checkpoint_that_cannot_be_written_is_told_before_the_run(folder, tmp_path):
-    where = tmp_path / "none" / "run"
-    done = finish(start(folder, short(FEW), tmp_path / "fit.json", "--checkpoint", where))
-    assert done.code == 2
-    assert "create its folder first" in done.error
+def test_what_cannot_be_resumed_or_written_is_told_in_a_line(folder, tmp_path, options, words):
+    case, save = CASES[SGD], tmp_path / "fit.json"
+    options = [folder / option if option[0] != "-" else option for option in options]
+    done = finish(start(folder, case, save, *options))
+    assert (done.code, done.output) == (2, "")
+    assert len(done.error.strip().splitlines()) == 1
+    assert words in done.error
+    assert not save.exists()

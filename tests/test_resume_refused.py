@@ -4,7 +4,6 @@ import errno
 import os
 import shutil
 import struct
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -57,11 +56,7 @@ def begun(data, checkpoint, **options):
     assert f"resume=True (--resume on the command line), which goes on from {checkpoint}" in (
         result.status.cure
     )
-    assert not is_finished(checkpoint)
-
-
-def is_finished(checkpoint):
-    return read(checkpoint).finished
+    assert not read(checkpoint).finished
 
 
 # ---- by another run
@@ -74,21 +69,16 @@ TEXTBOOK = {"optimizer": "sgd", "learning_rate": 0.01, "batch_size": 50, "epochs
     [
         ({}, {"formula": "y = a*exp(-b*x) + 1"}, ["formula", FORMULA, "+ 1"]),
         ({}, {"seed": 7}, ["the seed '0', this run of '7'"]),
-        ({}, {"loss": "huber"}, ["the loss 'mse: ", "this run of 'huber"]),
         ({"loss": "huber"}, {"loss": "huber(delta=2)"}, ["delta=2"]),
         ({}, {"where": "x > 1"}, ["of no where, this run of where 'x > 1'", "other data"]),
-        ({"where": "x > 1"}, {"where": "x > 2"}, ["the where 'x > 1', this run of 'x > 2'"]),
         ({}, {"weights": "s"}, ["the weights 'one for each row', this run of 's'"]),
-        ({"weights": "s"}, {"weights": "s**2"}, ["the weights 's', this run of 's**2'"]),
         ({"sigma": "s"}, {"sigma": "s", "absolute_sigma": True}, ["absolute sigma 'False'"]),
         ({}, {"bounds": "0 < b < 1"}, ["parameters", "b = 0.6 in (0.0, 1.0)"]),
         ({}, {"fixed": "b=0.7"}, ["parameters", "b = 0.7 (fixed)"]),
-        ({}, {"start": {"a": 2.0, "b": 0.5}}, ["b = 0.6 in", "b = 0.5 in"]),
         ({}, {"tolerance": 1e-4}, ["of no tolerance, this run of tolerance '0.0001'"]),
         ({}, {"missing": "drop"}, ["the missing 'error', this run of 'drop'"]),
         ({}, {"covariance": "sandwich"}, ["the covariance 'auto', this run of 'sandwich'"]),
         (TEXTBOOK, {**TEXTBOOK, "learning_rate": 0.02}, ["learning rate '0.01'", "'0.02'"]),
-        (TEXTBOOK, {**TEXTBOOK, "batch_size": 51}, ["batch size '50', this run of '51'"]),
         (TEXTBOOK, {**TEXTBOOK, "epochs": 4}, ["epochs '3', this run of '4'"]),
         (TEXTBOOK, {**TEXTBOOK, "shuffle": False}, ["shuffle 'True', this run of 'False'"]),
     ],
@@ -110,12 +100,10 @@ def test_a_run_with_another_option_is_refused(data, tmp_path, first, then, words
 
 def one_value(path):
     """Change the last bit of one number in the middle of a file, where it stands."""
-    content = path.read_bytes()
+    content = bytearray(path.read_bytes())
     y = pq.read_table(path)["y"].to_numpy()[ROWS // 2]
-    at = content.index(struct.pack("<d", y))
-    flipped = bytearray(content)
-    flipped[at] ^= 1
-    path.write_bytes(flipped)
+    content[content.index(struct.pack("<d", y))] ^= 1
+    path.write_bytes(content)
     assert pq.read_table(path)["y"].to_numpy()[ROWS // 2] != y
 
 
@@ -124,16 +112,7 @@ def appended(path):
     pq.write_table(pa.concat_tables([found, found.slice(0, 1)]), path)
 
 
-def renamed_column(path):
-    pq.write_table(pq.read_table(path).rename_columns(["x", "y", "t"]), path)
-
-
-def moved(path):
-    shutil.copy(path, path.with_name("other.parquet"))
-    os.replace(path.with_name("other.parquet"), path)
-
-
-@pytest.mark.parametrize("change", [one_value, appended, renamed_column, moved])
+@pytest.mark.parametrize("change", [one_value, appended])
 def test_other_data_are_refused(data, tmp_path, change):
     checkpoint = tmp_path / "run"
     begun(data, checkpoint)
@@ -189,16 +168,8 @@ def test_an_unfinished_run_is_not_lost_to_one_that_begins_anew(data, tmp_path, o
         assert far in text
         assert text.endswith("or remove the file or name another")
     run(data, checkpoint, resume=True, **options)
-    assert is_finished(checkpoint)
+    assert read(checkpoint).finished
     assert run(data, checkpoint, formula="y = a", start=None).status.name == "converged"
-
-
-def test_what_is_no_checkpoint_is_never_written_over(data):
-    before = data.read_bytes()
-    with pytest.raises(CheckpointError, match="is no checkpoint of sgdfit, and is not written"):
-        run(data, data)
-    assert data.read_bytes() == before
-    assert [entry.name for entry in Path(data).parent.iterdir()] == ["data.parquet"]
 
 
 # ---- on a disk that is full
