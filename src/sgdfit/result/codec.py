@@ -58,10 +58,13 @@ def encode(value: Any, kind: Any, unfinite: Callable[[float], Any] = unfinite_na
     if origin is dict:
         return {str(key): encode(v, inner[1], unfinite) for key, v in value.items()}
     if np.ndarray in (origin, kind):
-        array = np.asarray(value)
-        if np.isfinite(array).all():
-            return array.tolist()
-        return encode(array.tolist(), _nested(_item(kind), array.ndim), unfinite)
+        array: NDArray[Any] = np.asarray(value, dtype=_item(kind))
+        odd = ~np.isfinite(array)
+        if odd.any():
+            named = array.astype(object)
+            named[odd] = [unfinite(x) for x in array[odd].tolist()]
+            array = named
+        return array.tolist()
     if kind is float:
         return float(value) if math.isfinite(value) else unfinite(value)
     if kind in _WANTED:
@@ -117,11 +120,11 @@ def _record(found: dict[str, Any], kind: Any, where: str) -> Any:
 
 
 def _array(value: Any, item: type, where: str) -> NDArray[Any]:
-    depth, first = 1, next(iter(_typed(value, list, where)), None)
-    while isinstance(first, list):
-        depth, first = depth + 1, next(iter(first), None)
+    lists: Any = tuple[item, ...]  # type: ignore[valid-type]
+    first = next(iter(_typed(value, list, where)), None)
     try:
-        return np.array(decode(value, _nested(item, depth), where), dtype=item)
+        kind = tuple[lists, ...] if isinstance(first, list) else lists
+        return np.array(decode(value, kind, where), dtype=item)
     except OverflowError:
         raise DataError(f"{where} holds a number that is too large") from None
     except ValueError as error:
@@ -156,9 +159,3 @@ def _kinds(inner: tuple[Any, ...], count: int) -> tuple[Any, ...]:
 
 def _item(kind: Any) -> type:
     return int if "int64" in str(kind) else float
-
-
-def _nested(item: Any, depth: int) -> Any:
-    for _ in range(depth):
-        item = tuple[item, ...]
-    return item

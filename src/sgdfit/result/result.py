@@ -49,7 +49,7 @@ class Estimate:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Result:
-    """What a fit found, how sure it is, and how it got there: every field is described here.
+    """What a fit found, how sure it is, and how it got there; each field says what it holds.
 
     ``print(result)`` gives the report, `save` writes a JSON file that `sgdfit.load` reads on any
     machine, since the formula is text.
