@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -92,12 +93,10 @@ def open_delimited(data: bytes, label: str) -> Table:
         try:
             table = parsed(data[dialect.start :], dialect, positions, threads=True)
         except pa.ArrowInvalid as error:
-            raise wrong_row(data, dialect, label, error) from error
+            raise _wrong_row(data, dialect, label, error) from error
         return [table.column(str(position)) for position in positions]
 
-    def line(row: int) -> str:
-        return line_of(data, dialect, row)
-
+    line = functools.partial(line_of, data, dialect)
     return Table(dialect.names, label, fetch, line, dialect.decimal)
 
 
@@ -160,23 +159,19 @@ def _plain_rows(text: bytes, dialect: Dialect) -> tuple[bytes, str]:
     return b"\n".join(b"\t".join(words(line)) for line in text.split(b"\n")), "\t"
 
 
-def wrong_row(text: bytes, dialect: Dialect, label: str, error: Exception) -> DataError:
+def _wrong_row(
+    text: bytes, dialect: Dialect, label: str, error: Exception, advice: str = "correct that line"
+) -> DataError:
     """Return the error that names the first row with too few or too many fields."""
+    reference = "the header has" if dialect.header else "the first row has"
     for number, fields in rows(text, dialect):
         if len(fields) != len(dialect.names):
-            return _wrong_fields(number, fields, dialect, label, "correct that line")
+            return DataError(
+                f"line {number} of {label} has {counted(len(fields), 'field')} where {reference}"
+                f" {len(dialect.names)}: {dialect.separator.join(fields)[:60]!r}; {advice}"
+            )
     return DataError(
         f"{label} cannot be read as delimited text ({error}); check its quotes and line ends"
-    )
-
-
-def _wrong_fields(
-    number: int, fields: Sequence[str], dialect: Dialect, label: str, advice: str
-) -> DataError:
-    reference = "the header has" if dialect.header else "the first row has"
-    return DataError(
-        f"line {number} of {label} has {counted(len(fields), 'field')} where {reference}"
-        f" {len(dialect.names)}: {dialect.separator.join(fields)[:60]!r}; {advice}"
     )
 
 
@@ -185,29 +180,23 @@ def line_of(text: bytes, dialect: Dialect, row: int) -> str:
     return next((f" (line {n})" for k, (n, _) in enumerate(rows(text, dialect)) if k == row), "")
 
 
-class Block(NamedTuple):
-    """A run of whole rows: its text, the number of its first line from 1, and how many it has."""
-
-    text: bytes
-    line: int
-    lines: int
-
-
 def blocks(
-    read: Callable[[int], bytes], separator: str, line: int, label: str, size: int
-) -> Iterator[Block]:
+    read: Callable[[int], bytes], dialect: Dialect, label: str, size: int
+) -> Iterator[tuple[bytes, Dialect]]:
     r"""Yield all that ``read`` hands out in blocks of whole rows, whose comments are emptied.
 
-    ``read`` returns at most so many bytes, and none only at the end. A row that does not end within
-    64 MB is refused.
+    The dialect of a block knows its first line. ``read`` returns at most so many bytes, and none
+    only at the end. A row that does not end within 64 MB is refused.
 
     Examples
     --------
     >>> import io
+    >>> dialect = find_dialect(b"1,2\n", "data.csv")
     >>> text = io.BytesIO(b"1,2\n# three\n3,4")
-    >>> [block.text for block in blocks(text.read, ",", 1, "data.csv", size=5)]
-    [b'1,2\n', b'\n', b'3,4']
+    >>> [(part, at.first_line) for part, at in blocks(text.read, dialect, "data.csv", size=5)]
+    [(b'1,2\n', 1), (b'\n', 2), (b'3,4', 3)]
     """
+    line = dialect.first_line
     rest, ended = b"", False
     while not ended:
         # What is longer than a block is looked at anew with each one, so these become longer.
@@ -219,12 +208,11 @@ def blocks(
             rest, block = rest + part, b""
         else:
             whole = without_comments(b"".join((rest, memoryview(part)[:end])))
-            cut = len(whole) if ended else last_row_end(whole, separator)
+            cut = len(whole) if ended else last_row_end(whole, dialect.separator)
             block, rest = whole[:cut], whole[cut:] + part[end:]
         if block:
-            lines = block.count(b"\n") + (not block.endswith(b"\n"))
-            yield Block(block, line, lines)
-            line += lines
+            yield block, replace(dialect, start=0, first_line=line)
+            line += block.count(b"\n")
         elif len(rest) > LONGEST_ROW:
             raise DataError(
                 f"the row that begins in line {line} of {label} does not end within"
@@ -272,7 +260,7 @@ def _quoted(text: bytes, separator: str) -> Array:
 
 
 def block_columns(
-    block: Block, dialect: Dialect, positions: Sequence[int], types: Types, label: str
+    text: bytes, dialect: Dialect, positions: Sequence[int], types: Types, label: str
 ) -> tuple[Any, Types]:
     """Return columns of a block as an Arrow table, and the types of columns from now on.
 
@@ -285,23 +273,22 @@ def block_columns(
     def found(table: Any) -> dict[int, Any]:
         return {place: table.schema.field(str(place)).type for place in positions}
 
-    if block.text.isspace():
+    if text.isspace():
         return pa.table({str(place): pa.nulls(0) for place in positions}), types
-    dialect = replace(dialect, start=0, first_line=block.line)
     wanted = {place: types[place] for place in positions if place in types}
     try:
         try:
-            table = parsed(block.text, dialect, positions, wanted)
+            table = parsed(text, dialect, positions, wanted)
         except pa.ArrowInvalid:
-            new = found(parsed(block.text, dialect, positions))
+            new = found(parsed(text, dialect, positions))
             wanted = {place: _wider(kind, new[place]) for place, kind in wanted.items()}
-            table = parsed(block.text, dialect, positions, wanted)
+            table = parsed(text, dialect, positions, wanted)
     except pa.ArrowInvalid as error:
-        raise wrong_row(block.text, dialect, label, error) from error
+        raise _wrong_row(text, dialect, label, error) from error
     for place, kind in wanted.items():
         if kinds.is_temporal(types[place]) and kinds.is_string(kind):
             row, value = _first_unlike(table.column(str(place)), types[place])
-            line = line_of(block.text, dialect, row).strip(" ()")
+            line = line_of(text, dialect, row).strip(" ()")
             raise DataError(
                 f"column {dialect.names[place]!r} of {label} holds {shown(value)} in {line}, where"
                 " rows before it hold dates or times; correct it, leave it empty if it is missing,"
@@ -424,12 +411,11 @@ def arriving_lines(read: Callable[[], bytes], label: str, lenient: bool = False)
         found, below = below or (read() if part else b""), b""
         return found
 
-    for block in blocks(take, dialect.separator, dialect.first_line, label, 1):
-        if not sure and (found := FRACTION.search(block.text)):
+    for text, here in blocks(take, dialect, label, 1):
+        if not sure and (found := FRACTION.search(text)):
             dialect, sure = replace(dialect, decimal=found[1].decode()), True
-        here = replace(dialect, start=0, first_line=block.line)
-        if not block.text.isspace():
-            yield from _arrived(block.text, here, label, lenient)
+        if not text.isspace():
+            yield from _arrived(text, replace(here, decimal=dialect.decimal), label, lenient)
 
 
 def _arrived(text: bytes, dialect: Dialect, label: str, lenient: bool) -> Iterator[Lines]:
@@ -444,7 +430,8 @@ def _arrived(text: bytes, dialect: Dialect, label: str, lenient: bool) -> Iterat
         for number, line in enumerate(text.splitlines(keepends=True), dialect.first_line):
             fields = next((f for _, f in rows(line, dialect)), dialect.names)
             if len(fields) != len(places) and not lenient:
-                trouble = _wrong_fields(number, fields, dialect, label, DROPPED)
+                at = replace(dialect, first_line=number)
+                trouble = _wrong_row(line, at, label, error, DROPPED)
                 break
             without = dialect.separator.join(["NA"] * len(places)).encode() + b"\n"
             kept.append(line if len(fields) == len(places) else without)
@@ -452,7 +439,7 @@ def _arrived(text: bytes, dialect: Dialect, label: str, lenient: bool) -> Iterat
         try:
             columns = parsed(text, dialect, places) if text.strip() else ()
         except pa.ArrowInvalid:
-            raise wrong_row(text, dialect, label, error) from error
+            raise _wrong_row(text, dialect, label, error) from error
     if len(columns):
         yield Lines(columns, text, dialect, label, lenient)
     if trouble is not None:

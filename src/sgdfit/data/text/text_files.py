@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,7 +26,6 @@ from sgdfit.data.rows import dataset_table, read_once
 from sgdfit.data.table import BATCH_ROWS, Dataset, RowGroup, Table
 from sgdfit.data.text.delimited import (
     HEAD,
-    Block,
     Types,
     block_columns,
     blocks,
@@ -36,6 +36,8 @@ from sgdfit.data.text.delimited import (
 )
 from sgdfit.data.text.dialect import Dialect, find_dialect
 from sgdfit.errors import DataError, listed
+
+TextBlock = tuple[bytes, Dialect]
 
 # A quarter of a common last-level cache; larger blocks are not read faster.
 BLOCK = 1 << 21
@@ -143,18 +145,19 @@ class TextFile:
     def batches(self, positions: Sequence[int], names: Sequence[str]) -> Iterator[Any]:
         """Yield record batches, parsed on two threads while the next blocks are read."""
         first = 0
-        for number, (block, table) in enumerate(self._tables(positions)):
-            self.marks[number] = Mark(first, block.line, table.num_rows == block.lines)
+        for number, ((text, dialect), table) in enumerate(self._tables(positions)):
+            plain = table.num_rows == text.count(b"\n") + (not text.endswith(b"\n"))
+            self.marks[number] = Mark(first, dialect.first_line, plain)
             first += table.num_rows
             yield from table.rename_columns(list(names)).to_batches(BATCH_ROWS)
 
-    def _tables(self, positions: Sequence[int]) -> Iterator[tuple[Block, Any]]:
+    def _tables(self, positions: Sequence[int]) -> Iterator[tuple[TextBlock, Any]]:
         types, label = self.types, self.origin.label
-        waiting: deque[tuple[Block, Future[tuple[Any, Types]]]] = deque()
+        waiting: deque[tuple[TextBlock, Future[tuple[Any, Types]]]] = deque()
         with ThreadPoolExecutor(THREADS, "sgdfit-text") as pool:
             try:
                 for block in self._blocks():
-                    job = pool.submit(block_columns, block, self.dialect, positions, types, label)
+                    job = pool.submit(block_columns, *block, positions, types, label)
                     waiting.append((block, job))
                     if len(waiting) > AHEAD:
                         block, job = waiting.popleft()
@@ -165,16 +168,15 @@ class TextFile:
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
 
-    def _blocks(self) -> Iterator[Block]:
-        dialect, label = self.dialect, self.origin.label
+    def _blocks(self) -> Iterator[TextBlock]:
         with _opened_text(self.origin) as stream:
-            stream.read(dialect.start)
+            stream.read(self.dialect.start)
 
             def read(size: int) -> bytes:
                 text = stream.read(size)
                 return text.replace(b"\r", b"\n") if self.old_ends else text
 
-            yield from blocks(read, dialect.separator, dialect.first_line, label, self.size)
+            yield from blocks(read, self.dialect, self.origin.label, self.size)
 
     def line(self, row: int) -> str:
         """Say which line a row is, from the marks of the blocks that have been read."""
@@ -186,9 +188,8 @@ class TextFile:
             return f" (line {mark.line + row - mark.row})"
         if not self.origin.again:
             return ""
-        block = next(block for k, block in enumerate(self._blocks()) if k == number)
-        dialect = replace(self.dialect, start=0, first_line=block.line)
-        return line_of(block.text, dialect, row - mark.row)
+        text, dialect = next(block for k, block in enumerate(self._blocks()) if k == number)
+        return line_of(text, dialect, row - mark.row)
 
     def row_group(self, own: Sequence[str]) -> RowGroup:
         """Return the file as a row group, with columns that its folders name beside its own."""
@@ -269,11 +270,10 @@ def _looked_at(
     dialect = find_dialect(text, label, header_alone)
     if types is None:
         begun = io.BytesIO(text[dialect.start :]).read
-        block = next(blocks(begun, dialect.separator, dialect.first_line, label, size), None)
         # Rows that cannot be read settle nothing: what is wrong with them is said once they are.
         with contextlib.suppress(DataError):
-            places = range(len(dialect.names))
-            types = block_columns(block, dialect, places, {}, label)[1] if block else {}
+            for block in itertools.islice(blocks(begun, dialect, label, size), 1):
+                types = block_columns(*block, range(len(dialect.names)), {}, label)[1]
     return TextFile(origin, dialect, types or {}, old_ends, size)
 
 
