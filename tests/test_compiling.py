@@ -61,8 +61,7 @@ def finish(process, told=""):
 
 @pytest.fixture(autouse=True)
 def nothing_told_yet():
-    for tell in (compiling._tell_of_folder, compiling._tell_of_damage):
-        tell.cache_clear()
+    compiling._tell.cache_clear()
 
 
 @pytest.fixture
@@ -220,7 +219,7 @@ def test_the_source_of_a_sweep_holds_generated_names_alone():
     )
     plain = build("y = a*exp(-b*x*z) + c*w", ["y", "x", "z", "w"])
     words, expected = (
-        set(re.findall(r"[^\W\d]\w*", sweep_source(m, True, adam(), single=True)))
+        set(re.findall(r"[^\W\d]\w*", sweep_source(m, True, "libm", adam(), single=True)))
         for m in (model, plain)
     )
     assert words == expected
@@ -228,7 +227,9 @@ def test_the_source_of_a_sweep_holds_generated_names_alone():
 
 def test_compiling_is_quick_enough_to_wait_for(place):
     """The estimate that the choice of the form rests on, within a factor for a busy machine."""
-    source = sweep_source(build("y = a*exp(-b*x) + c", ["x", "y"]), False, adam(), single=False)
+    source = sweep_source(
+        build("y = a*exp(-b*x) + c", ["x", "y"]), False, "fast", adam(), single=False
+    )
     call, none = function(source, "sweep"), np.empty(0)
     begun = time.perf_counter()
     call(

@@ -2,7 +2,8 @@
 
 Sums are kept in blocks of rows and may be reassociated within one, which lets the compiler use
 vector registers; the result for given inputs is the same every time. NaN and infinity keep their
-meaning.
+meaning. Vector registers do not know the sine of a huge angle: where that may be why a sum is not
+finite, the panel, or the steps, are done again by the library of C.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ import numpy as np
 
 from sgdfit import optimizers
 from sgdfit.errors import UsageError
-from sgdfit.kernel.kernel import Chunk, Kernel, Outcome, Rows, Segment, State
-from sgdfit.kernel.numpy_kernel import load_terms, rows_of
+from sgdfit.kernel.emission import Dialect
+from sgdfit.kernel.kernel import Chunk, Kernel, Outcome, Segment, State
+from sgdfit.kernel.numpy_kernel import rows_of
 from sgdfit.kernel.summation import PANEL, length
-from sgdfit.kernel.templates import partials_source, sweep_source
+from sgdfit.kernel.templates import dialects, partials_source, sweep_source
 from sgdfit.model.model import Model
 from sgdfit.optimizers import Optimizer
 
@@ -36,29 +38,36 @@ def make_compiled(model: Model, optimizer: Optimizer | None, *, weighted: bool) 
             f"the compiled kernel does not know the optimizer {optimizer.name!r};"
             " use kernel='numpy' for one of your own"
         )
-
-    def rows(theta: np.ndarray, chunk: Chunk) -> Rows:
-        return rows_of(load_terms(model)[1], theta, chunk)
+    known = dialects(model)
+    first, *others = known
 
     @cache
-    def summing(scores: bool) -> str:
-        return partials_source(model, weighted, scores)
+    def summing(dialect: Dialect, scores: bool) -> str:
+        return partials_source(model, weighted, dialect, scores)
+
+    @cache
+    def stepping(dialect: Dialect, single: bool) -> str:
+        assert optimizer is not None, "a kernel without an optimizer takes no steps"
+        return sweep_source(model, weighted, dialect, optimizer, single=single)
 
     def partials(theta: np.ndarray, chunk: Chunk, scores: bool = False) -> np.ndarray:
-        return _partials(summing(scores), theta, chunk)
-
-    @cache
-    def stepping(single: bool) -> str:
-        assert optimizer is not None, "a kernel without an optimizer takes no steps"
-        return sweep_source(model, weighted, optimizer, single=single)
+        out = _partials(summing(first, scores), theta, chunk)
+        for dialect in others:
+            for k in np.flatnonzero(~np.isfinite(out).all(axis=(1, 2))).tolist():
+                panel = chunk.part(k * PANEL, (k + 1) * PANEL)
+                out[k] = _partials(summing(dialect, scores), theta, panel)[0]
+        return out
 
     def sweep(state: State, chunk: Chunk, segment: Segment) -> Outcome:
-        assert optimizer is not None, "a kernel without an optimizer takes no steps"
-        arrays = _arrays(chunk)
-        called = _function(stepping(segment.batch_size == 1), "sweep", _types(arrays))
-        return _swept(called, optimizer, state, arrays, segment)
+        single = segment.batch_size == 1
+        begin, *again = ("libm",) if single else known
+        outcome = _sweep(stepping(begin, single), optimizer, state, chunk, segment)
+        for dialect in again:
+            if outcome.halted:
+                outcome = _sweep(stepping(dialect, single), optimizer, state, chunk, segment)
+        return outcome
 
-    return Kernel("compiled", summing(False), rows, partials, sweep)
+    return Kernel("compiled", summing(first, False), rows_of(model), partials, sweep)
 
 
 @cache
@@ -69,61 +78,47 @@ def _function(source: str, name: str, types: tuple[str, ...]) -> Callable[..., A
     return function(f"# Columns: {', '.join(types)}\n{source}", name)
 
 
-def _types(arrays: tuple[np.ndarray, ...]) -> tuple[str, ...]:
-    """Name what Numba tells arrays by."""
-    return tuple(
-        a.dtype.name
-        + ("" if a.flags.writeable else " read-only")
-        + ("" if a.flags.c_contiguous else " strided")
-        for a in arrays
-    )
-
-
-def _arrays(chunk: Chunk) -> tuple[np.ndarray, ...]:
-    """Return the columns and weights as one kind of array, which is compiled for once."""
-    return tuple(map(_unwritable, chunk.arrays))
-
-
-def _partials(source: str, theta: np.ndarray, chunk: Chunk) -> np.ndarray:
-    theta = np.ascontiguousarray(theta, dtype=np.float64)
-    out = np.empty((-(-chunk.rows // PANEL), 2, length(len(theta))))
-    arrays = _arrays(chunk)
-    _function(source, "partials", _types(arrays))(theta, arrays, out)
-    return out
+def _called(source: str, name: str, chunk: Chunk) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """Return the function for the columns and weights, and these as it takes them."""
+    arrays = tuple(map(_unwritable, chunk.arrays))
+    # What Numba tells arrays by, besides.
+    types = tuple(a.dtype.name + ("" if a.flags.c_contiguous else " strided") for a in arrays)
+    return _function(source, name, types), arrays
 
 
 def _unwritable(array: np.ndarray) -> np.ndarray:
-    if not array.flags.writeable:
-        return array
+    """Return one kind of array, which is compiled for once."""
     view = array.view()
     view.flags.writeable = False
     return view
 
 
-def _swept(
-    function: Callable[..., Any],
-    optimizer: Optimizer,
-    state: State,
-    arrays: tuple[np.ndarray, ...],
-    segment: Segment,
+def _partials(source: str, theta: np.ndarray, chunk: Chunk) -> np.ndarray:
+    out = np.empty((-(-chunk.rows // PANEL), 2, length(len(theta))))
+    function, arrays = _called(source, "partials", chunk)
+    function(np.array(theta, dtype=np.float64), arrays, out)
+    return out
+
+
+def _sweep(
+    source: str, optimizer: Optimizer | None, state: State, chunk: Chunk, segment: Segment
 ) -> Outcome:
-    every = segment.record_every
+    assert optimizer is not None, "a kernel without an optimizer takes no steps"
+    function, arrays = _called(source, "sweep", chunk)
+    every, order = int(segment.record_every), segment.order
     room = len(segment.rates) // every + 1 if every else 0
     records = np.empty((room, 3 + 2 * len(state.theta)))
     # Copies, which the compiled code writes into; every type is settled, lest it compile anew.
-    theta, slots, average = (
-        np.array(a, dtype=np.float64) for a in (state.theta, state.slots, state.average)
-    )
-    rates, low, high = (
-        np.ascontiguousarray(a, dtype=np.float64)
-        for a in (segment.rates, segment.low, segment.high)
+    theta, slots, average, rates, low, high = (
+        np.array(a, dtype=np.float64)
+        for a in (*state[:3], segment.rates, segment.low, segment.high)
     )
     start = optimizer.average_from
     averaged, step, position, recorded, halted = function(
         theta, slots, average, int(state.averaged), int(state.step), int(state.position),
-        arrays, *segment.order, int(segment.batch_size), rates,
-        tuple(map(float, optimizer.options)), -1 if start is None else start,
-        float(segment.ceiling), int(every), low, high, records,
+        arrays, order.blocks, np.argsort(order.within), order.tail, order.rows, order.sequential,
+        int(segment.batch_size), rates, tuple(map(float, optimizer.options)),
+        -1 if start is None else start, float(segment.ceiling), every, low, high, records,
     )  # fmt: skip
     after = State(theta, slots, average, averaged, step, position)
     return Outcome(after, bool(halted), records[:recorded])

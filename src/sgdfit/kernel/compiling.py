@@ -50,12 +50,8 @@ def function(source: str, name: str) -> Callable[..., Any]:
     """Return the function ``name`` of the module that ``source`` makes.
 
     Numba reads what it kept at the first call. If that fails (a file cut short by a full disk, a
-    folder taken away), the files are dropped and the call is made in memory.
-
-    Warns
-    -----
-    CacheWarning
-        Once, where nothing can be kept, or where what was kept is damaged.
+    folder taken away), the files are dropped and the call is made in memory. A `CacheWarning`
+    says so once, as it does where nothing can be kept.
     """
     module = load(source)
     chosen = getattr(module, name)
@@ -78,43 +74,27 @@ def function(source: str, name: str) -> Callable[..., Any]:
 
 
 def load(source: str) -> ModuleType:
-    """Return the module that ``source`` makes.
-
-    Warns
-    -----
-    CacheWarning
-        Once, where the folder cannot be written.
-    """
+    """Return the module that ``source`` makes; a `CacheWarning` says once if it cannot be kept."""
     name = _name(source)
     try:
-        return _imported(name, _stored(name, source))
+        spec = importlib.util.spec_from_file_location(name, _stored(name, source))
+        assert spec is not None
+        assert spec.loader is not None
+        # Numba's cached code imports its module by name.
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
     # Numba raises RuntimeError where it finds no folder to write to.
     except (OSError, RuntimeError) as error:
         sys.modules.pop(name, None)
-        _tell_of_folder(getattr(error, "strerror", None) or str(error))
+        reason = getattr(error, "strerror", None) or str(error)
+        _tell(
+            f"compiled kernels cannot be kept in {folder()} ({reason}), so each process compiles"
+            " them anew; set SGDFIT_CACHE_DIR to a folder of yours that can be written"
+        )
         return _in_memory(name, source)
-
-
-def _imported(name: str, path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # Numba's cached code imports its module by name.
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
     return module
 
 
-@cache
-def _tell_of_folder(reason: str) -> None:
-    _tell(
-        f"compiled kernels cannot be kept in {folder()} ({reason}), so each process compiles them"
-        " anew; set SGDFIT_CACHE_DIR to a folder of yours that can be written"
-    )
-
-
-@cache
 def _tell_of_damage(reason: str) -> None:
     _tell(
         f"a compiled kernel kept in {folder()} was damaged ({reason}) and has been made anew;"
@@ -122,8 +102,9 @@ def _tell_of_damage(reason: str) -> None:
     )
 
 
+@cache
 def _tell(sentence: str) -> None:
-    # No line of source helps here, and without one the warning is a single line.
+    """Warn once: no line of source helps here, and without one the warning is a single line."""
     warnings.warn_explicit(sentence, CacheWarning, "sgdfit", 1)
 
 

@@ -9,7 +9,7 @@ registers; "libm" calls the library of C, which knows the value for every argume
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -46,24 +46,10 @@ def emit(
     dialect: Dialect,
     prefix: str = "s",
 ) -> list[str]:
-    """Return lines of source that assign each expression to its target.
+    """Return lines of source that assign each of the ``expressions`` to its target.
 
-    Parameters
-    ----------
-    expressions : sequence of sympy.Expr
-        What to compute.
-    names : mapping of str to str
-        The Python name that holds each symbol.
-    targets : sequence of str
-        The Python names to assign to.
-    dialect : "numpy", "fast" or "libm"
-    prefix : str
-        What the names of temporaries begin with.
-
-    Raises
-    ------
-    ValueError
-        When an expression holds a number that is not finite and real.
+    ``names`` gives the Python name that holds each symbol; names of temporaries begin with
+    ``prefix``. A number that is not finite and real raises ValueError.
 
     Examples
     --------
@@ -72,8 +58,26 @@ def emit(
     >>> emit([e], {"a": "p0", "b": "p1", "x": "x0"}, ["f"], "numpy")
     ['f = p0*numpy.exp(-p1*x0)']
     """
-    written = _written(tuple(expressions), tuple(names.items()), tuple(targets), dialect, prefix)
-    return list(written)
+    return list(_emit(tuple(expressions), tuple(names.items()), tuple(targets), dialect, prefix))
+
+
+@lru_cache(maxsize=256)
+def _emit(
+    expressions: tuple[Expr, ...],
+    names: tuple[tuple[str, str], ...],
+    targets: tuple[str, ...],
+    dialect: Dialect,
+    prefix: str,
+) -> list[str]:
+    temporaries = sympy.numbered_symbols(f"{prefix}_", real=True)
+    shared, reduced = sympy.cse(list(expressions), symbols=temporaries, order="none")
+    emitter = _Emitter(dict(names), dialect, prefix)
+    for temporary, expression in shared:
+        emitter.assign(temporary.name, expression)
+        emitter.names[temporary.name] = temporary.name
+    for target, expression in zip(targets, reduced, strict=True):
+        emitter.assign(target, expression)
+    return emitter.lines
 
 
 def emitted(model: Model, dialect: Dialect) -> tuple[list[str], list[str]]:
@@ -94,27 +98,7 @@ def emitted(model: Model, dialect: Dialect) -> tuple[list[str], list[str]]:
     )
 
 
-@lru_cache(maxsize=256)
-def _written(
-    expressions: tuple[Expr, ...],
-    names: tuple[tuple[str, str], ...],
-    targets: tuple[str, ...],
-    dialect: Dialect,
-    prefix: str,
-) -> tuple[str, ...]:
-    shared, reduced = sympy.cse(
-        list(expressions), symbols=sympy.numbered_symbols(f"{prefix}_", real=True), order="none"
-    )
-    emitter = Emitter(dict(names), dialect, prefix)
-    for temporary, expression in shared:
-        emitter.assign(temporary.name, expression)
-        emitter.names[temporary.name] = temporary.name
-    for target, expression in zip(targets, reduced, strict=True):
-        emitter.assign(target, expression)
-    return tuple(emitter.lines)
-
-
-class Emitter:
+class _Emitter:
     """Prints one expression after another; integer powers become products of temporaries."""
 
     def __init__(self, names: dict[str, str], dialect: Dialect, prefix: str) -> None:
@@ -124,14 +108,7 @@ class Emitter:
 
     def assign(self, target: str, expression: Expr) -> None:
         """Append the lines that compute ``expression`` into ``target``."""
-        text = self.text(expression)
-        last = self.lines[-1] if self.lines else ""
-        if (text not in self.names.values()) and last.startswith(f"{text} = "):
-            # The power was named a moment ago: give it this name instead of a second one.
-            self.lines[-1] = target + last.removeprefix(text)
-            self._powers = {k: target if v == text else v for k, v in self._powers.items()}
-        else:
-            self.lines.append(f"{target} = {text}")
+        self.lines.append(f"{target} = {self.text(expression)}")
 
     def text(self, expression: Expr, tightness: int = ANY) -> str:
         """Return the source of ``expression``, bracketed where it binds less tightly than asked."""
@@ -147,7 +124,7 @@ class Emitter:
         if expression.is_number and (expression.is_comparable or not expression.is_Function):
             return _literal(expression)
         if expression.is_Add:
-            return self._sum(expression.args), SUM
+            return self._sum(expression), SUM
         if expression.is_Mul:
             return self._product(expression), PRODUCT
         if expression.is_Pow:
@@ -157,31 +134,23 @@ class Emitter:
             return f"{left} {expression.rel_op} {right}", ANY
         if isinstance(expression, sympy.And | sympy.Or | sympy.Not):
             return self._logic(expression), ANY
-        return self._call(expression)
-
-    def _call(self, expression: Expr) -> tuple[str, int]:
         function = FUNCTIONS[by_class[expression.func]]
         form = self._spelled(function.numpy if self.dialect == "numpy" else function.compiled)
-        text = form.format(*map(self.text, expression.args))
         plain = re.fullmatch(r"[\w.]*\(.*\)", form) is not None
-        return text, NAME if plain else PRODUCT
+        return form.format(*map(self.text, expression.args)), NAME if plain else PRODUCT
 
     def _spelled(self, form: str) -> str:
         if self.dialect != "libm":
             return form
         return LIBM.get(form) or form.replace("elementary.", "math.")
 
-    def _sum(self, terms: Iterable[Expr]) -> str:
+    def _sum(self, total: Expr) -> str:
         # A positive term first, numbers after names: 1 - x, not -x + 1.
-        def rank(term: Expr) -> tuple[bool, bool]:
-            return term.could_extract_minus_sign(), bool(term.is_number)
-
-        ordered = sorted(terms, key=rank)
-        text = self.text(ordered[0], PRODUCT)
-        for term in ordered[1:]:
+        terms = sorted(total.args, key=lambda t: (t.could_extract_minus_sign(), bool(t.is_number)))
+        text = self.text(terms[0], PRODUCT)
+        for term in terms[1:]:
             negative = term.could_extract_minus_sign() and not term.is_Add
-            piece = self.text(-term if negative else term, PRODUCT)
-            text += f" {'-' if negative else '+'} {piece}"
+            text += f" {'-' if negative else '+'} {self.text(-term if negative else term, PRODUCT)}"
         return text
 
     def _product(self, product: Expr) -> str:
@@ -192,44 +161,40 @@ class Emitter:
             inverse = factor.is_Pow and factor.exp.is_number and factor.exp.is_negative
             (under if inverse else over).append(1 / factor if inverse else factor)
         numerator, denominator = number.as_numer_denom() if number.is_Rational else (number, 1)
-        top = [self.text(factor, PRODUCT if not i else POWER) for i, factor in enumerate(over)]
-        bottom = [self.text(factor, POWER) for factor in under]
-        if abs(numerator) != 1 or not top:
-            top = [_literal(abs(numerator))[0], *(self.text(factor, POWER) for factor in over)]
+        if abs(numerator) != 1 or not over:
+            over.insert(0, abs(sympy.sympify(numerator)))
         if denominator != 1:
-            bottom.insert(0, _literal(denominator)[0])
+            under.insert(0, denominator)
+        top = [self.text(factor, POWER if i else PRODUCT) for i, factor in enumerate(over)]
+        bottom = [self.text(factor, POWER) for factor in under]
         text = ("-" if numerator < 0 else "") + "*".join(top)
         if not bottom:
             return text
         return f"{text}/{bottom[0]}" if len(bottom) == 1 else f"{text}/({'*'.join(bottom)})"
 
     def _power(self, base: Expr, exponent: Expr) -> tuple[str, int]:
-        root = "numpy.sqrt" if self.dialect == "numpy" else "math.sqrt"
-        if exponent.is_number and float(exponent) in (0.5, -0.5):
-            text = f"{root}({self.text(base)})"
-            return (text, NAME) if exponent > 0 else (f"1.0/{text}", PRODUCT)
-        if exponent.is_number and float(exponent).is_integer():
-            count = abs(int(exponent))
-            if 0 < count <= LARGEST_PRODUCT:
-                product = self._repeated(self._held(base), count)
-                return (product, NAME) if exponent > 0 else (f"1.0/{product}", PRODUCT)
-        if self.dialect != "numpy":
-            if (
-                exponent.is_number
-                and float(2 * exponent).is_integer()
-                and abs(exponent) < LARGEST_PRODUCT
-            ):
-                held = self._held(base)
-                text = f"{self._repeated(held, int(abs(exponent)))}*{root}({held})"
-                return (text if exponent > 0 else f"1.0/({text})"), PRODUCT
-            power = self._spelled("elementary.power({0}, {1})")
-            return power.format(self.text(base), self.text(exponent)), NAME
-        return f"{self.text(base, NAME)}**{self.text(exponent, POWER)}", POWER
-
-    def _held(self, expression: Expr) -> str:
-        """Return a name that holds ``expression``, so that it can be used twice."""
-        text = self.text(expression)
-        return text if text.isidentifier() else self._named(text)
+        compiled = self.dialect != "numpy"
+        doubled = float(2 * exponent) if exponent.is_number else 0.5
+        count, half = divmod(int(abs(doubled)), 2)
+        # NumPy's own power of halves is no slower than a product and a root.
+        by_products = (count > 0 and not half) or (half and (count == 0 or compiled))
+        if not (doubled.is_integer() and by_products and count + half <= LARGEST_PRODUCT):
+            if compiled:
+                power = self._spelled("elementary.power({0}, {1})")
+                return power.format(self.text(base), self.text(exponent)), NAME
+            return f"{self.text(base, NAME)}**{self.text(exponent, POWER)}", POWER
+        root = "math.sqrt" if compiled else "numpy.sqrt"
+        if not count:
+            text, binds = f"{root}({self.text(base)})", NAME
+        else:
+            held = self.text(base)
+            held = held if held.isidentifier() else self._named(held)
+            text, binds = self._repeated(held, count), NAME
+            if half:
+                text, binds = f"{text}*{root}({held})", PRODUCT
+        if doubled > 0:
+            return text, binds
+        return f"1.0/({text})" if binds < NAME else f"1.0/{text}", PRODUCT
 
     def _named(self, text: str) -> str:
         name = f"{self.prefix}t{len(self.lines)}"
@@ -248,10 +213,12 @@ class Emitter:
 
     def _logic(self, expression: Expr) -> str:
         parts = [self.text(arg, SUM) for arg in expression.args]
+        numpy = self.dialect == "numpy"
         if isinstance(expression, sympy.Not):
-            return f"~{parts[0]}" if self.dialect == "numpy" else f"not {parts[0]}"
-        words = ("&", "|") if self.dialect == "numpy" else ("and", "or")
-        return f" {words[0] if isinstance(expression, sympy.And) else words[1]} ".join(parts)
+            return f"~{parts[0]}" if numpy else f"not {parts[0]}"
+        conjunction, disjunction = ("&", "|") if numpy else ("and", "or")
+        word = conjunction if isinstance(expression, sympy.And) else disjunction
+        return f" {word} ".join(parts)
 
 
 def _literal(number: Expr) -> tuple[str, int]:

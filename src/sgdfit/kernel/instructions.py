@@ -18,10 +18,6 @@ BIAS = 1023
 SIGN = -(1 << 63)
 DOUBLE = ir.DoubleType()
 WORD = ir.IntType(64)
-# Of LLVM's llvm.prefetch: read, not write; data, not code.
-READ, DATA = 0, 1
-# Keep in every cache; or in the second and those beyond, so that what is in use stays in the first.
-INNERMOST, SECOND = 3, 2
 STRICT = {"error_model": "numpy", "nogil": True, "fastmath": False, "forceinline": True}
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -47,45 +43,34 @@ def fuses() -> bool:
     return bool(features.get("fma")) or "aarch64" in binding.get_default_triple()
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def bits(typing: Any, x: Any) -> Any:
-    """Return the 64 bits of a float as an integer."""
+def _instruction(result: Any, kinds: tuple[Any, ...], write: Callable[..., Any]) -> Any:
+    """Return what Numba compiles to the instruction that ``write`` gives for builder and values."""
 
-    def write(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], WORD)
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return write(builder, *arguments)
 
-    return types.int64(types.float64), write
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def from_bits(typing: Any, n: Any) -> Any:
-    """Return the float that 64 bits stand for."""
-
-    def write(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], DOUBLE)
-
-    return types.float64(types.int64), write
+    one: dict[int, Any] = {
+        1: lambda typing, x: (result(*kinds), code),
+        3: lambda typing, x, y, z: (result(*kinds), code),
+    }
+    return intrinsic(one[len(kinds)])
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def floor(typing: Any, x: Any) -> Any:
-    """Return the largest whole number that is not above x, as a float."""
-
-    def write(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        call = builder.module.declare_intrinsic("llvm.floor", [DOUBLE])
-        return builder.call(call, arguments)
-
-    return types.float64(types.float64), write
+def _floor(builder: Any, x: Any) -> Any:
+    return builder.call(builder.module.declare_intrinsic("llvm.floor", [DOUBLE]), [x])
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def fma(typing: Any, x: Any, y: Any, z: Any) -> Any:
-    """Return x·y + z, rounded once."""
-
-    def write(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.fma(*arguments)
-
-    return types.float64(types.float64, types.float64, types.float64), write
+# The 64 bits of a float as an integer, and back.
+bits = _instruction(types.int64, (types.float64,), lambda builder, x: builder.bitcast(x, WORD))
+from_bits = _instruction(
+    types.float64, (types.int64,), lambda builder, n: builder.bitcast(n, DOUBLE)
+)
+# The largest whole number that is not above x, as a float.
+floor = _instruction(types.float64, (types.float64,), _floor)
+# x·y + z, rounded once.
+fma = _instruction(
+    types.float64, (types.float64,) * 3, lambda builder, x, y, z: builder.fma(x, y, z)
+)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -138,25 +123,14 @@ def with_sign(size: Float, x: Float) -> Float:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def prefetch(typing: Any, array: Any, index: Any) -> Any:
-    """Start loading ``array[index]`` into the cache; no fault where it lies outside the array."""
-    return _loading(array, index, INNERMOST)
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def prefetch_early(typing: Any, array: Any, index: Any) -> Any:
-    """Start loading ``array[index]`` into the second cache, for use in some microseconds."""
-    return _loading(array, index, SECOND)
-
-
-def _loading(array: Any, index: Any, level: int) -> Any:
-    """Return the type and the code of a prefetch."""
+    """Start loading ``array[index]``, which may lie outside the array, into the second cache."""
 
     def write(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         start = context.make_array(signature.args[0])(context, builder, arguments[0]).data
         place = builder.bitcast(builder.gep(start, [arguments[1]]), cgutils.voidptr_t)
-        how = [context.get_constant(types.int32, value) for value in (READ, level, DATA)]
-        kinds = [place.type, *(value.type for value in how)]
-        takes = cgutils.ir.FunctionType(cgutils.ir.VoidType(), kinds)
+        # Read, not write; for use in some microseconds; data, not code.
+        how = [context.get_constant(types.int32, value) for value in (0, 2, 1)]
+        takes = ir.FunctionType(ir.VoidType(), [place.type, *(value.type for value in how)])
         call = builder.module.declare_intrinsic("llvm.prefetch", [place.type], takes)
         builder.call(call, [place, *how])
         return context.get_dummy_value()

@@ -8,7 +8,7 @@ NumPy form (no compile wait) and a compiled form (no Python inside the loop).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -170,13 +170,6 @@ class Segment(NamedTuple):
     high: np.ndarray
 
 
-class Partials(Protocol):
-    """How `Kernel.partials` is called."""
-
-    def __call__(self, theta: np.ndarray, chunk: Chunk, scores: bool = False) -> np.ndarray:
-        """Return float64[k, 2, length(p)]."""
-
-
 class Kernel(NamedTuple):
     """One form of the operations for one model and optimizer.
 
@@ -198,7 +191,7 @@ class Kernel(NamedTuple):
     form: Form
     source: str
     rows: Callable[[np.ndarray, Chunk], Rows]
-    partials: Partials
+    partials: Callable[..., np.ndarray]
     sweep: Callable[[State, Chunk, Segment], Outcome]
 
     def sums(self, theta: np.ndarray, chunk: Chunk) -> Sums:

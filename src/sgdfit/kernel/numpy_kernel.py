@@ -6,8 +6,7 @@ Also expressions at many parameter points at once, which is what a search for st
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,9 +20,12 @@ from sgdfit.optimizers import Optimizer
 
 Expr = Any  # SymPy ships no types
 Evaluate = Callable[[np.ndarray, Sequence[Any]], np.ndarray]
+Terms = Callable[..., tuple[np.ndarray, ...]]
 
 # Values of one temporary at a time: half a megabyte stays in the cache.
 VALUES = 65_536
+# Rows evaluated at once, a share of a panel: temporaries stay in the cache and memory bounded.
+STRIDE = 16_384
 
 
 @lru_cache(maxsize=256)
@@ -55,7 +57,11 @@ def evaluator(
     array([[[ 1.,  3.,  5.]],
            [[ 0.,  5., 10.]]])
     """
-    terms = _load(_source_at_points(expressions, points, rows))
+    names = {name: f"p{i}" for i, name in enumerate(points)}
+    names |= {name: f"x{i}" for i, name in enumerate(rows)}
+    targets = [f"f{i}" for i in range(len(expressions))]
+    lines = [*emit(expressions, names, targets, "numpy"), f"return [{', '.join(targets)}]"]
+    terms = _loaded(", ".join(names.values()), lines)[1]
 
     def evaluate(at: np.ndarray, data: Sequence[Any]) -> np.ndarray:
         count = max((np.size(column) for column in data), default=1)
@@ -72,95 +78,56 @@ def evaluator(
     return evaluate
 
 
-def _source_at_points(
-    expressions: tuple[Expr, ...], points: tuple[str, ...], rows: tuple[str, ...]
-) -> str:
-    names = {name: f"p{i}" for i, name in enumerate(points)}
-    names |= {name: f"x{i}" for i, name in enumerate(rows)}
-    targets = [f"f{i}" for i in range(len(expressions))]
-    lines = [
-        *emit(expressions, names, targets, "numpy"),
-        f"return ({''.join(t + ', ' for t in targets)})",
-    ]
-    body = "\n".join(f"    {line}" for line in lines)
-    return f"def terms({', '.join(names.values())}):\n{body}\n"
-
-
-# Rows evaluated at once, a share of a panel: temporaries stay in the cache and memory bounded.
-STRIDE = 16_384
-
-Terms = Callable[..., tuple[np.ndarray, ...]]
-
-
 def make_numpy(model: Model, optimizer: Optimizer | None) -> Kernel:
     """Return the NumPy form of the kernel."""
-    source, terms = load_terms(model)
-    return Kernel(
-        "numpy",
-        source,
-        rows=partial(rows_of, terms),
-        partials=partial(_partials, terms),
-        sweep=partial(_sweep, terms, optimizer),
-    )
+    source, terms = _load_terms(model)
+
+    def partials(theta: np.ndarray, chunk: Chunk, scores: bool = False) -> np.ndarray:
+        return _partials(terms, theta, chunk, scores)
+
+    def sweep(state: State, chunk: Chunk, segment: Segment) -> Outcome:
+        assert optimizer is not None, "a kernel without an optimizer takes no steps"
+        return stepped(lambda at, rows: _batch(terms, at, chunk, rows), optimizer, state, segment)
+
+    return Kernel("numpy", source, rows_of(model), partials, sweep)
 
 
-def load_terms(model: Model) -> tuple[str, Terms]:
+def rows_of(model: Model) -> Callable[[np.ndarray, Chunk], Rows]:
+    """Return a function that evaluates the terms at every row of a chunk, together."""
+    terms = _load_terms(model)[1]
+
+    def rows(theta: np.ndarray, chunk: Chunk) -> Rows:
+        return Rows(*_evaluate(terms, np.asarray(theta, dtype=np.float64), chunk.columns))
+
+    return rows
+
+
+def _load_terms(model: Model) -> tuple[str, Terms]:
     """Return the source of ``terms``, which computes what `Rows` holds, and the function itself."""
-    source = _source(_Written(model, _expressions(model)))
-    return source, _load(source)
-
-
-@dataclass(frozen=True)
-class _Written:
-    """A model as its source sees it: those that differ in data or starts alone are equal."""
-
-    model: Model = field(compare=False)
-    expressions: tuple[Any, ...]
-
-
-def _expressions(model: Model) -> tuple[Any, ...]:
-    target, loss = model.formula.response, model.loss
-    return model.columns, model.free, model.prediction, target, loss.expression, loss.bend
-
-
-def rows_of(terms: Terms, theta: np.ndarray, chunk: Chunk) -> Rows:
-    """Evaluate the terms at every row of ``chunk``, together."""
-    return Rows(*_evaluate(terms, np.asarray(theta, dtype=np.float64), chunk.columns))
-
-
-@lru_cache(maxsize=128)
-def _source(written: _Written) -> str:
-    """Write ``terms``: what `Rows` holds, in this order."""
-    model = written.model
     row, loss = emitted(model, "numpy")
-    parameters = ", ".join(f"p{i}" for i in range(len(model.free)))
-    columns = ", ".join(f"x{i}" for i in range(len(model.columns)))
-    fill = [f"jacobian[{i}] = j{i}" for i in range(len(model.free))]
     lines = [
-        f"{parameters}, = theta",
-        f"{columns}, = columns",
+        f"{', '.join(f'p{i}' for i in range(len(model.free)))}, = theta",
+        f"{', '.join(f'x{i}' for i in range(len(model.columns)))}, = columns",
         *row,
         *_spread(model.columns, prediction=model.prediction),
         f"jacobian = numpy.empty(({len(model.free)}, len(x0)), theta.dtype)",
-        *fill,
+        *(f"jacobian[{i}] = j{i}" for i in range(len(model.free))),
         *loss,
         *_spread(
             (PREDICTION, TARGET), loss=model.loss.expression, slope=model.slope, bend=model.bend
         ),
         "return prediction, target, loss, slope, bend, jacobian",
     ]
-    body = "\n".join(f"    {line}" for line in lines)
-    return f"def terms(theta, columns):\n{body}\n"
+    return _loaded("theta, columns", lines)
 
 
 def _spread(changing: Collection[str], **expressions: Any) -> list[str]:
     """Write lines that spread over the rows what has nothing in it that changes from row to row."""
-    constant = [
-        name
+    return [
+        f"{name} = spread({name}, len(x0))"
         for name, expression in expressions.items()
         if not any(symbol.name in changing for symbol in expression.free_symbols)
     ]
-    return [f"{name} = spread({name}, len(x0))" for name in constant]
 
 
 def _constant(value: Any, rows: int) -> np.ndarray:
@@ -169,8 +136,14 @@ def _constant(value: Any, rows: int) -> np.ndarray:
     return np.ndarray(rows, held.dtype, held, strides=(0,))
 
 
+def _loaded(arguments: str, lines: Sequence[str]) -> tuple[str, Callable[..., Any]]:
+    """Return the source of a function of such ``lines``, and the function."""
+    source = f"def terms({arguments}):\n" + "".join(f"    {line}\n" for line in lines)
+    return source, _load(source)
+
+
 @lru_cache(maxsize=128)
-def _load(source: str) -> Callable[..., tuple[Any, ...]]:
+def _load(source: str) -> Callable[..., Any]:
     space: dict[str, Any] = {"numpy": np, "spread": _constant}
     if "special." in source:
         from scipy import special
@@ -188,52 +161,31 @@ def _evaluate(terms: Terms, theta: np.ndarray, columns: tuple[np.ndarray, ...]) 
     return terms(theta, columns)
 
 
-def _partials(terms: Terms, theta: np.ndarray, chunk: Chunk, scores: bool = False) -> np.ndarray:
+def _partials(terms: Terms, theta: np.ndarray, chunk: Chunk, scores: bool) -> np.ndarray:
     partials = np.zeros((-(-chunk.rows // PANEL), 2, length(len(theta))))
     with np.errstate(all="ignore"):
         for first in range(0, chunk.rows, STRIDE):
             high, low = partials[first // PANEL]
-            block = _block(terms, theta, chunk, slice(first, first + STRIDE), scores)
-            if first % PANEL == 0:
-                high[:] = block
-            else:
-                _add(high, low, block)
+            block = _block(terms, theta, chunk.part(first, first + STRIDE), scores)
+            # What rounding takes away goes to the low part.
+            total = high + block
+            taken = total - high
+            low += (high - (total - taken)) + (block - taken)
+            high[:] = total
     return partials
 
 
-def _block(terms: Terms, theta: np.ndarray, chunk: Chunk, some: slice, scores: bool) -> np.ndarray:
+def _block(terms: Terms, theta: np.ndarray, some: Chunk, scores: bool) -> np.ndarray:
     """Add up ``some`` rows: weight, loss, gradient, upper triangle of the curvature."""
-    columns = tuple(column[some] for column in chunk.columns)
-    _, _, loss, slope, bend, jacobian = _evaluate(terms, theta, columns)
-    weight = np.float64(1.0) if chunk.weights is None else chunk.weights[some]
-    whole = float(len(loss)) if chunk.weights is None else weight.sum()
-    if chunk.weights is not None or loss.dtype != np.float64:
+    _, _, loss, slope, bend, jacobian = _evaluate(terms, theta, some.columns)
+    weight = np.float64(1.0) if some.weights is None else some.weights
+    if some.weights is not None or loss.dtype != np.float64:
         loss, slope, bend = (weight * values for values in (loss, slope, bend))
     factor = slope * slope if scores else bend
     curvature = (jacobian * factor) @ jacobian.T.astype(np.float64, copy=False)
     gradient = (jacobian * slope).sum(axis=1, dtype=np.float64)
-    sums = np.empty(length(len(theta)))
-    sums[0], sums[1] = whole, loss.sum()
-    sums[2 : 2 + len(theta)] = gradient
-    sums[2 + len(theta) :] = curvature[triangle(len(theta))]
-    return sums
-
-
-def _add(high: np.ndarray, low: np.ndarray, block: np.ndarray) -> None:
-    """Add ``block`` to ``high``, and what rounding takes away to ``low``."""
-    total = high + block
-    taken = total - high
-    low += (high - (total - taken)) + (block - taken)
-    high[:] = total
-
-
-def _sweep(
-    terms: Terms, optimizer: Optimizer | None, state: State, chunk: Chunk, segment: Segment
-) -> Outcome:
-    assert optimizer is not None, "a kernel without an optimizer takes no steps"
-    return stepped(
-        lambda theta, taken: _batch(terms, theta, chunk, taken), optimizer, state, segment
-    )
+    whole = float(some.rows) if some.weights is None else some.weights.sum()
+    return np.concatenate([[whole, loss.sum()], gradient, curvature[triangle(len(theta))]])
 
 
 def stepped(
@@ -244,13 +196,8 @@ def stepped(
 ) -> Outcome:
     """Take steps until the rates or the rows of the epoch are used up.
 
-    Parameters
-    ----------
-    batch_of : function of the parameters and of what chooses the rows of a batch
-        Its mean loss and gradient.
-    optimizer : Optimizer
-    state : State
-    segment : Segment
+    ``batch_of`` takes the parameters and what chooses the rows of a batch, and returns its mean
+    loss and gradient.
     """
     rows, size = segment.order.rows, segment.batch_size
     indices = None if segment.order.sequential else segment.order.indices()
