@@ -336,7 +336,7 @@ class _FormulaPrinter(StrPrinter):  # type: ignore[misc]
     def _as_ordered_terms(self, expr: Expr, order: Any = None) -> list[Expr]:
         terms = sorted(super()._as_ordered_terms(expr, order=order), key=self._first_name)
         # 1 - exp(-x), not -exp(-x) + 1
-        lead = next((i for i, t in enumerate(terms) if self._print(t)[0] != "-"), 0)
+        lead = next((i for i, t in enumerate(terms) if not t.as_coeff_Mul()[0].is_negative), 0)
         return [terms.pop(lead), *terms]
 
     def _first_name(self, term: Expr) -> int:
