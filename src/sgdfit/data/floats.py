@@ -257,13 +257,7 @@ def _one_by_one(array: Array, place: Place, error: Exception) -> Array:
 
 
 def numbers_of(array: Array) -> Any:
-    """Return an array of numbers or truth values as an Arrow array, over its memory if it can be.
-
-    Examples
-    --------
-    >>> numbers_of(np.array([1.0, np.nan])).to_pylist()
-    [1.0, nan]
-    """
+    """Return numbers or truth values as an Arrow array, over the same memory if it can be."""
     import pyarrow as pa
 
     if array.dtype == bool:
@@ -274,14 +268,7 @@ def numbers_of(array: Array) -> Any:
 
 
 def scalar_of(value: float | str | None, kind: Any = None) -> Any:
-    """Return a number, ticks of a time, a text or None as an Arrow scalar of type ``kind``.
-
-    Examples
-    --------
-    >>> import pyarrow as pa
-    >>> scalar_of(2).as_py(), scalar_of(None, pa.string()).as_py(), scalar_of("a").type
-    (2, None, DataType(large_string))
-    """
+    """Return a number, ticks of a time, a text or None as an Arrow scalar of type ``kind``."""
     import pyarrow as pa
 
     if value is None:
@@ -303,14 +290,7 @@ def as_bools(array: Any) -> Array:
 
 
 def plain_type(kind: Any) -> Any:
-    """Take off dictionary, run-end and extension encoding.
-
-    Examples
-    --------
-    >>> import pyarrow as pa
-    >>> plain_type(pa.dictionary(pa.int8(), pa.string()))
-    DataType(string)
-    """
+    """Take off dictionary, run-end and extension encoding."""
     import pyarrow as pa
     import pyarrow.types as kinds
 
@@ -323,14 +303,7 @@ def plain_type(kind: Any) -> Any:
 
 @functools.lru_cache(maxsize=256)
 def kind_of(kind: Any) -> str:
-    """Return ``numbers``, ``truth values``, ``times``, ``text``, ``nothing`` or the type's name.
-
-    Examples
-    --------
-    >>> import pyarrow as pa
-    >>> [kind_of(kind) for kind in (pa.int8(), pa.date32(), pa.large_string(), pa.null())]
-    ['numbers', 'times', 'text', 'nothing']
-    """
+    """Return ``numbers``, ``truth values``, ``times``, ``text``, ``nothing`` or the type's name."""
     import pyarrow.types as kinds
 
     kind = plain_type(kind)
@@ -501,13 +474,7 @@ def _hint(value: str, decimal: str) -> str:
 
 
 def shown(value: object, width: int = 40) -> str:
-    """Return ``value`` as a message shows it, cut to ``width`` characters.
-
-    Examples
-    --------
-    >>> shown("a" * 50, width=10)
-    "'aa…aaa'"
-    """
+    """Return ``value`` as a message shows it, cut to ``width`` characters."""
     short = reprlib.Repr()
     short.maxstring = short.maxlong = short.maxother = width
     short.fillvalue = "…"

@@ -381,13 +381,7 @@ def count_rows(
 
 
 def fits_budget(rows: Iterable[int | None], columns: int, threads: int, budget: int) -> bool:
-    """Whether row groups of so many rows may be read ahead as a whole, one on each thread.
-
-    Examples
-    --------
-    >>> fits_budget([1000, 1000], 2, 2, 50_000), fits_budget([1000, None], 2, 2, 50_000)
-    (True, False)
-    """
+    """Whether row groups of so many rows may be read ahead as a whole, one on each thread."""
     largest = 0
     for count in rows:
         if count is None:

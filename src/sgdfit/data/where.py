@@ -80,6 +80,7 @@ COMPARISONS: dict[type[ast.cmpop], tuple[str, str]] = {
     ast.Is: ("missing", "there"),
     ast.IsNot: ("there", "missing"),
 }
+# A comparison whose sides are exchanged.
 MIRRORED = {"less": "greater", "less_equal": "greater_equal", "greater": "less",
             "greater_equal": "less_equal"}  # fmt: skip
 # What can be compared, and with what.
@@ -219,8 +220,10 @@ class _Parser:
     def __init__(self, text: str) -> None:
         self.text, self.tokens = text, _tokens(text)
 
-    def refuse(self, message: str, place: int) -> NoReturn:
-        raise FormulaError(message, self.text, self.tokens[place].position)
+    def refuse(self, place: int, message: str = "") -> NoReturn:
+        token = self.tokens[place]
+        message = message or f"{token.text!r} cannot stand here; {ALLOWED}"
+        raise FormulaError(message, self.text, token.position)
 
     def python(self) -> ast.expr:
         """Parse the tokens, a line each: the line of a node or an error tells which it is."""
@@ -230,26 +233,24 @@ class _Parser:
         except SyntaxError as error:
             place = min(max(error.lineno or 1, 1), len(self.tokens)) - 1
             token, before = self.tokens[place], self.tokens[max(place - 1, 0)]
+            message = ""
             if token.kind == "end":
-                self.refuse(
-                    "the condition ends where a column, a number or a text should follow", place
-                )
-            if "closed" in error.msg:
-                self.refuse(f"the bracket {token.text!r} is never closed", place)
-            if place and before.kind == token.kind == "name":
-                self.refuse(
+                message = "the condition ends where a column, a number or a text should follow"
+            elif "closed" in error.msg:
+                message = f"the bracket {token.text!r} is never closed"
+            elif place and before.kind == token.kind == "name":
+                message = (
                     f"{token.text!r} follows another name; join conditions with and, or; a name"
-                    f" with blanks is written in backticks, `{before.text} {token.text}`",
-                    place,
+                    f" with blanks is written in backticks, `{before.text} {token.text}`"
                 )
-            self.refuse(f"{token.text!r} cannot stand here; {ALLOWED}", place)
+            self.refuse(place, message)
         except (MemoryError, RecursionError):
-            self.refuse(TOO_DEEP, 0)
+            self.refuse(0, TOO_DEEP)
 
     def condition(self, node: ast.expr, negated: bool, depth: int = 0) -> Joined | Comparison:
         """Return what a node says, or its negation."""
         if depth > MAX_DEPTH:
-            self.refuse(TOO_DEEP, node.lineno - 1)
+            self.refuse(node.lineno - 1, TOO_DEEP)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
             return self.condition(node.operand, not negated, depth + 1)
         if isinstance(node, ast.BoolOp):
@@ -264,37 +265,42 @@ class _Parser:
     def comparison(
         self, operator: ast.cmpop, left: ast.expr, right: ast.expr, negated: bool, depth: int
     ) -> Comparison:
-        function = COMPARISONS[type(operator)][negated]
+        function, place = COMPARISONS[type(operator)][negated], right.lineno - 1
         if isinstance(operator, ast.In | ast.NotIn):
-            return self.compared(function, left, self.constants(right), depth)
-        if not isinstance(operator, ast.Is | ast.IsNot):
-            one = self.operand(left, depth)
-            if isinstance(one, ast.Constant):
-                return self.compared(MIRRORED.get(function, function), right, one, depth)
-            return Comparison(function, one, self.operand(right, depth))
-        if not isinstance(right, ast.Constant):
-            words = "after is, write null or not null; to compare values, write =="
-            self.refuse(words, right.lineno - 1)
-        return self.compared(function, left, right, depth)
+            items = right.elts if isinstance(right, ast.List | ast.Tuple) else [right]
+            if items == [right] and self.tokens[place - 1].kind != "(":
+                self.refuse(place, "after in comes a list, such as ['A', 'B'] or [1, 2]")
+            values = [self.operand(item, 0) for item in items]
+            if not values or not all(isinstance(value, ast.Constant) for value in values):
+                self.refuse(place, "a list after in holds numbers or text in quotation marks")
+            return self.compared(function, left, ast.List(values), depth)
+        if isinstance(operator, ast.Is | ast.IsNot):
+            if not isinstance(right, ast.Constant):
+                self.refuse(place, "after is, write null or not null; to compare values, write ==")
+            return self.compared(function, left, right, depth)
+        one = self.operand(left, depth)
+        if isinstance(one, ast.Constant):
+            return self.compared(MIRRORED.get(function, function), right, one, depth)
+        return Comparison(function, one, self.operand(right, depth))
 
     def compared(self, function: str, left: ast.expr, right: ast.expr, depth: int) -> Comparison:
         one = self.operand(left, depth)
         if isinstance(one, ast.Constant):
-            self.refuse(f"no column is compared here; {ALLOWED}", left.lineno - 1)
+            self.refuse(left.lineno - 1, f"no column is compared here; {ALLOWED}")
         return Comparison(function, one, right)
 
     def operand(self, node: ast.expr, depth: int) -> ast.expr:
         place = node.lineno - 1
         if depth > MAX_DEPTH:
-            self.refuse(TOO_DEEP, place)
+            self.refuse(place, TOO_DEEP)
         if isinstance(node, ast.Name):
             token = self.tokens[place]
             return ast.Name(token.value) if token.kind == "name" else ast.Constant(token.value)
         if isinstance(node, ast.BinOp) and type(node.op) in ARITHMETIC:
-            left, right = (self.operand(side, depth + 1) for side in (node.left, node.right))
-            if any(isinstance(getattr(side, "value", 0), str) for side in (left, right)):
-                self.refuse("only numbers can be added, subtracted, multiplied, divided", place)
-            return ast.BinOp(left, node.op, right)
+            sides = [self.operand(side, depth + 1) for side in (node.left, node.right)]
+            if any(isinstance(getattr(side, "value", 0), str) for side in sides):
+                self.refuse(place, "only numbers can be added, subtracted, multiplied, divided")
+            return ast.BinOp(sides[0], node.op, sides[1])
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.UAdd | ast.USub):
             inner = self.operand(node.operand, depth + 1)
             if isinstance(node.op, ast.UAdd):
@@ -302,36 +308,12 @@ class _Parser:
             if isinstance(inner, ast.Constant) and isinstance(inner.value, int | float):
                 return ast.Constant(-inner.value)
             return ast.BinOp(ast.Constant(0), ast.Sub(), inner)
-        if isinstance(node, ast.Constant):
-            self.refuse("nothing equals null; write is null, or is not null", place)
-        self.refuse(f"{self.tokens[place].text!r} cannot stand here; {ALLOWED}", place)
-
-    def constants(self, side: ast.expr) -> ast.List:
-        place = side.lineno - 1
-        items = side.elts if isinstance(side, ast.List | ast.Tuple) else [side]
-        if items == [side] and self.tokens[place - 1].kind != "(":
-            self.refuse("after in comes a list, such as ['A', 'B'] or [1, 2]", place)
-        values = [self.operand(item, 0) for item in items]
-        if not values or not all(isinstance(value, ast.Constant) for value in values):
-            self.refuse("a list after in holds numbers or text in quotation marks", place)
-        return ast.List(values)
+        null = "nothing equals null; write is null, or is not null"
+        self.refuse(place, null if isinstance(node, ast.Constant) else "")
 
 
 def mask_of(condition: Condition, batch: Any) -> Any:
-    """Return an Arrow array of truth values without nulls, one a row of a record batch.
-
-    Raises
-    ------
-    DataError
-        When what is compared is not of one kind.
-
-    Examples
-    --------
-    >>> import pyarrow as pa
-    >>> batch = pa.record_batch({"x": [1.0, None, 3.0], "s": ["A", "A", "B"]})
-    >>> mask_of(read_condition("not x > 2 or s == 'B'"), batch).to_pylist()
-    [True, False, True]
-    """
+    """Return an Arrow array of truth values without nulls, one a row of a record batch."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -491,14 +473,7 @@ def _time(text: str, kind: Any) -> Any:
 
 
 def extremes_of(low: Any, high: Any, kind: Any) -> Any:
-    """Return two values of a column of type ``kind`` as an Arrow array; None if they are no use.
-
-    Examples
-    --------
-    >>> import pyarrow as pa
-    >>> extremes_of(1, 3, pa.int8()).to_pylist()
-    [1, 3]
-    """
+    """Return two values of a column of type ``kind`` as an Arrow array; None if they are no use."""
     import pyarrow as pa
 
     kind = plain_type(kind)
@@ -527,8 +502,6 @@ def may_match(tree: Joined | Comparison, statistics: Statistics) -> Match:
     --------
     >>> import pyarrow as pa
     >>> known = {"x": ColumnStatistics(extremes_of(1, 5, pa.int64()), nulls=False)}
-    >>> may_match(read_condition("x > 7 or y == 2").tree, known.get)
-    Match(some=True, every=False)
     >>> may_match(read_condition("x > 7 and y == 2").tree, known.get)
     Match(some=False, every=False)
     >>> may_match(read_condition("x < 7").tree, known.get)
@@ -574,20 +547,7 @@ def _at_extremes(compare: Callable[[str], Any], function: str) -> tuple[bool, bo
 
 
 def filtered(table: Table, condition: Condition) -> Table:
-    """Return a table of the rows of ``table`` that meet ``condition``.
-
-    Raises
-    ------
-    DataError
-        When the condition looks at something that is no column.
-
-    Examples
-    --------
-    >>> from sgdfit.data.readers import open_table
-    >>> table = open_table({"x": [1.0, 2.0, 3.0], "site": ["A", "B", "A"]})
-    >>> filtered(table, read_condition("site == 'A'")).load(["x"]).columns["x"]
-    array([1., 3.])
-    """
+    """Return a table of the rows of ``table`` that meet ``condition``."""
     condition.check(table.names, table.label)
     dataset = table.dataset
     if dataset is not None:
