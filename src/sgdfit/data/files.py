@@ -114,19 +114,26 @@ def unreadable(label: str, error: BaseException) -> str:
     if isinstance(error, PermissionError) or getattr(error, "errno", None) == 13:
         return f"{label!r} may not be read (permission denied); ask its owner, or chmod u+r it"
     if isinstance(error, FileNotFoundError):
-        return f"there is no file {label!r} any more; it was there when the data were opened"
+        return f"there is no file {label!r} (any more); check its name and folder"
     reason = getattr(error, "strerror", None) or reason_of(error)
     return f"{label!r} cannot be read ({reason}); check its name, and the disk it is on"
 
 
-def opened(origin: Origin) -> Any:
-    """Open a file, or say in one sentence why that is not possible."""
+@contextlib.contextmanager
+def reaching(label: str) -> Iterator[None]:
+    """Say in one sentence why a file or a filesystem does not answer."""
     import pyarrow as pa
 
     try:
-        return origin.open()
+        yield
     except (OSError, pa.ArrowException) as error:
-        raise DataError(unreadable(origin.label, error)) from error
+        raise DataError(unreadable(label, error)) from error
+
+
+def opened(origin: Origin) -> Any:
+    """Open a file, or say in one sentence why that is not possible."""
+    with reaching(origin.label):
+        return origin.open()
 
 
 @contextlib.contextmanager
@@ -145,17 +152,16 @@ def unchanged(origin: Origin) -> Iterator[None]:
 
 
 def _compare(origin: Origin) -> None:
-    import pyarrow as pa
-
     try:
-        now = origin.look()
-    except (FileNotFoundError, NotADirectoryError) as error:
+        with reaching(origin.label):
+            now = origin.look()
+    except DataError as error:
+        if not isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+            raise
         raise DataError(
             f"{origin.label} was removed while it was being read; put it back, or leave it out,"
             " and begin again"
         ) from error
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(unreadable(origin.label, error)) from error
     if now != origin.stamp:
         change = "it was written anew with the same size"
         if now.size != origin.stamp.size:
@@ -219,7 +225,7 @@ def select(data: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> S
         bare, mark, query = text.partition("?")
         start, pattern = _cut(bare)
         system, root = filesystem(start + mark + query)
-        with _reaching(text):
+        with reaching(text):
             info = system.get_file_info(root)
         if info.is_file:
             name = os.path.basename(root)
@@ -285,25 +291,12 @@ def _stamp(info: Any) -> Stamp:
     return Stamp(info.size or 0, info.mtime_ns or 0)
 
 
-@contextlib.contextmanager
-def _reaching(address: str) -> Iterator[None]:
-    """Say in one sentence why a filesystem does not answer."""
-    import pyarrow as pa
-
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise DataError(f"there is no file {address!r}; check its name and folder") from error
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(unreadable(address, error)) from error
-
-
 def _found(system: Any, text: str, root: str, pattern: str) -> Selection:
     """Choose the files below a folder, or those that meet a pattern, in natural order."""
     from pyarrow import fs
 
     selector = fs.FileSelector(root, recursive="/" in pattern or not pattern)
-    with _reaching(text):
+    with reaching(text):
         stamps = {i.path: _stamp(i) for i in system.get_file_info(selector) if i.is_file}
         if isinstance(system, fs.LocalFileSystem):
             stamps |= dict.fromkeys(_broken_links(root), NO_STAMP)

@@ -17,9 +17,9 @@ from sgdfit.data.files import (
     Origin,
     compression_of,
     opened,
+    reaching,
     unchanged,
     unpacking,
-    unreadable,
 )
 from sgdfit.data.formats import reading
 from sgdfit.data.rows import dataset_table, read_once
@@ -83,12 +83,8 @@ class PeekedStream:
         return parts[1] if len(parts) == 2 and not parts[0] else b"".join(parts)
 
     def _next(self, size: int) -> bytes:
-        try:
-            damage = reading(self.label, self.compression) if self.compression else None
-            with damage or contextlib.nullcontext():
-                found = self.stream.read(size)
-        except OSError as error:
-            raise DataError(unreadable(self.label, error)) from error
+        with reading(self.label, self.compression) if self.compression else reaching(self.label):
+            found = self.stream.read(size)
         # These hand out less only at the end, of which a terminal would have to be told twice.
         whole = isinstance(self.stream, io.BufferedIOBase | io.TextIOBase)
         self.ended = not found or (whole and len(found) < size)
