@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 import sgdfit
-from sgdfit.data.text.delimited import arriving_lines
+from sgdfit.data.delimited import arriving_lines
 from sgdfit.errors import DataError, UsageError
 from sgdfit.online import recursive
 from sgdfit.report.layouts import as_text

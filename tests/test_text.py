@@ -19,11 +19,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from permissions import as_nobody, reachable
+from sgdfit.data import delimited
+from sgdfit.data.delimited import blocks, last_row_end, open_delimited
+from sgdfit.data.dialect import find_dialect
 from sgdfit.data.readers import open_table
 from sgdfit.data.table import BATCH_ROWS
-from sgdfit.data.text import delimited
-from sgdfit.data.text.delimited import blocks, last_row_end, open_delimited
-from sgdfit.data.text.dialect import find_dialect
 from sgdfit.errors import DataError
 from texts import scan_text
 

@@ -6,7 +6,7 @@ import os
 
 from sgdfit.data.files import on_disk
 from sgdfit.data.formats import format_of
-from sgdfit.data.text.text_files import open_text, peeked, stream_origin
+from sgdfit.data.text_files import open_text, peeked, stream_origin
 
 
 def scan_text(*sources, **options):

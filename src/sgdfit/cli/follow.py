@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sgdfit.cli.options import FIT
 from sgdfit.cli.terminal import INTERRUPTED, OutputOptions, say, say_error, stop_on_signal, width
+from sgdfit.data.delimited import arriving_lines
 from sgdfit.data.table import Table, clean_names
-from sgdfit.data.text.delimited import arriving_lines
 from sgdfit.errors import DataError, SgdfitError, UsageError
 from sgdfit.result.rounding import number, plus_minus
 

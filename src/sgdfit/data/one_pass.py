@@ -11,7 +11,7 @@ from sgdfit.data.floats import Place, as_arrow, kind_of, shown
 from sgdfit.data.formats import reading
 from sgdfit.data.rows import dataset_table, read_once
 from sgdfit.data.table import BATCH_ROWS, Dataset, RowGroup, Table, arrow_table, clean_names
-from sgdfit.data.text.text_files import PeekedStream
+from sgdfit.data.text_files import PeekedStream
 from sgdfit.errors import DataError, listed, reason_of
 
 

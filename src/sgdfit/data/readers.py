@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sgdfit.data.datasets import constant_statistics, open_arrow_dataset, open_dataset
+from sgdfit.data.delimited import open_delimited
 from sgdfit.data.files import (
     Origin,
     Selection,
@@ -31,8 +32,7 @@ from sgdfit.data.floats import shown
 from sgdfit.data.formats import MAGIC, STREAM, TEXT, Format, format_of, format_table, reading
 from sgdfit.data.one_pass import lazy_frame, open_arrow_stream, open_batches, open_reader
 from sgdfit.data.table import Table, clean_names
-from sgdfit.data.text.delimited import open_delimited
-from sgdfit.data.text.text_files import SMALL, open_text, peeked, stream_origin
+from sgdfit.data.text_files import SMALL, open_text, peeked, stream_origin
 from sgdfit.data.where import Condition, filtered, may_match, read_condition
 from sgdfit.errors import DataError, did_you_mean
 

@@ -11,9 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from sgdfit.data.floats import MISSING_SPELLINGS, shown
-from sgdfit.data.table import Table
-from sgdfit.data.text.dialect import (
+from sgdfit.data.dialect import (
     COMMA_NUMBER,
     DATE,
     FRACTION,
@@ -24,6 +22,8 @@ from sgdfit.data.text.dialect import (
     rows,
     without_comments,
 )
+from sgdfit.data.floats import MISSING_SPELLINGS, shown
+from sgdfit.data.table import Table
 from sgdfit.errors import DataError, counted
 
 HEAD = 65_536

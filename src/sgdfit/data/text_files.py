@@ -12,6 +12,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from sgdfit.data.datasets import completed, fingerprint_of_files
+from sgdfit.data.delimited import (
+    HEAD,
+    Types,
+    block_columns,
+    blocks,
+    has_old_ends,
+    line_of,
+    open_delimited,
+    refuse_binary,
+)
+from sgdfit.data.dialect import Dialect, find_dialect
 from sgdfit.data.files import (
     NO_STAMP,
     Origin,
@@ -24,17 +35,6 @@ from sgdfit.data.files import (
 from sgdfit.data.formats import reading
 from sgdfit.data.rows import dataset_table, read_once
 from sgdfit.data.table import BATCH_ROWS, Dataset, RowGroup, Table
-from sgdfit.data.text.delimited import (
-    HEAD,
-    Types,
-    block_columns,
-    blocks,
-    has_old_ends,
-    line_of,
-    open_delimited,
-    refuse_binary,
-)
-from sgdfit.data.text.dialect import Dialect, find_dialect
 from sgdfit.errors import DataError, listed
 
 TextBlock = tuple[bytes, Dialect]
