@@ -10,54 +10,28 @@ import re
 import reprlib
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from sgdfit.errors import UsageError, did_you_mean
-
-__all__ = ["choose", "number", "spell", "switch", "whole"]
 
 T = TypeVar("T")
 
 LONGEST_TEXT = 200
 # A hyphen between letters belongs to a name (inverse-time, weight-decay), never to 1e-3 or =-1.
 _HYPHEN_IN_NAME = re.compile(r"(?<=[A-Za-z_])-(?=[A-Za-z_])")
-
 _PLAIN = re.compile(r"\b(float|int|bool)\b")
-
-
-class _Request(NamedTuple, Generic[T]):
-    """What is read, where names are looked up, and which options come from elsewhere."""
-
-    text: str
-    table: Mapping[str, Callable[..., T]]
-    what: str
-    given: Mapping[str, Any]
 
 
 def choose(text: str, table: Mapping[str, Callable[..., T]], what: str, **given: Any) -> T:
     """Read a choice such as ``sgd(momentum=0.9, nesterov=True)`` and build what it names.
 
-    The text is parsed, never executed: a name of ``table``, with or without options that are
-    numbers, ``True``, ``False``, or again a choice from the same table (``averaged(adam)``).
-    Hyphens in names are read as underscores.
-
-    Parameters
-    ----------
-    text : str
-        The choice, 200 characters at most.
-    table : mapping of str to callable
-        The factories, by name; their signatures say which options are allowed.
-    what : str
-        What is chosen, for messages: ``"optimizer"``, ``"schedule"``, ``"loss"``.
-    **given
-        Further options, passed to the factory and to those nested in it.
-
-    Returns
-    -------
-    object
-        What the named factory returns.
+    The text, of 200 characters at most, is parsed, never executed: a name of ``table``, with or
+    without options that are numbers, ``True``, ``False``, or again a choice from the same table
+    (``averaged(adam)``). Hyphens in names are read as underscores. The signatures of the factories
+    say which options are allowed; further ones that are ``given`` go to the factory and to those
+    nested in it. ``what`` names the kind of choice in messages.
 
     Raises
     ------
@@ -76,129 +50,114 @@ def choose(text: str, table: Mapping[str, Callable[..., T]], what: str, **given:
     ...
     sgdfit.errors.UsageError: Unknown map 'shale'; known are scale. Did you mean 'scale'?
     """
+    known = ", ".join(table)
     if not isinstance(text, str):
         raise UsageError(
-            f"The {what} must be given as text, not {reprlib.repr(text)};"
-            f" known are {_names(table)}."
+            f"The {what} must be given as text, not {reprlib.repr(text)}; known are {known}."
         )
     if len(text) > LONGEST_TEXT:
         raise UsageError(
             f"The {what} {reprlib.repr(text)} is {len(text)} characters long;"
             f" at most {LONGEST_TEXT} are allowed."
         )
-    request = _Request(_HYPHEN_IN_NAME.sub("_", text.strip()), table, what, given)
-    return _build(_parse(request), request)
-
-
-def _parse(request: _Request[T]) -> ast.expr:
+    text = _HYPHEN_IN_NAME.sub("_", text.strip())
+    unreadable = UsageError(
+        f"Cannot read the {what} {text!r}; write a name, or a name with options in parentheses,"
+        f" such as name(option=0.5); known are {known}."
+    )
     try:
         with warnings.catch_warnings():
             # Python warns about literals such as 1if; they are refused below anyway.
             warnings.simplefilter("ignore", SyntaxWarning)
-            return ast.parse(request.text, mode="eval").body
+            node = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError):
-        raise _unreadable(request) from None
+        raise unreadable from None
+    return _Choice(table, what, given, unreadable).build(node)  # type: ignore[no-any-return]
 
 
-def _build(node: ast.expr, request: _Request[T]) -> T:
-    """Call the factory that ``node`` names with the options that it sets."""
-    call = node if isinstance(node, ast.Call) else ast.Call(node, [], [])
-    if not isinstance(call.func, ast.Name):
-        raise _unreadable(request)
-    name = call.func.id
-    if name not in request.table:
-        raise UsageError(
-            f"Unknown {request.what} {name!r}; known are {_names(request.table)}."
-            f"{did_you_mean(name, request.table)}"
-        )
-    factory = request.table[name]
-    parameters = inspect.signature(factory).parameters
-    nodes = _named_options(call, name, parameters, request)
-    values = {option: _value(nodes[option], parameters[option], name, request) for option in nodes}
-    missing = [
-        option
-        for option, parameter in parameters.items()
-        if parameter.default is parameter.empty and option not in {*values, *request.given}
-    ]
-    if missing:
-        raise UsageError(
-            f"The {request.what} {name!r} lacks {' and '.join(missing)};"
-            f" write for example {name}({', '.join(f'{option}=…' for option in missing)})."
-        )
-    return factory(**values, **request.given)
+class _Choice(NamedTuple):
+    """Where names are looked up, which options come from elsewhere, and what to raise."""
 
+    table: Mapping[str, Callable[..., Any]]
+    what: str
+    given: Mapping[str, Any]
+    unreadable: UsageError
 
-def _named_options(
-    call: ast.Call,
-    name: str,
-    parameters: Mapping[str, inspect.Parameter],
-    request: _Request[T],
-) -> dict[str, ast.expr]:
-    """Return the node of each option, those without a name in the order of the signature."""
-    allowed = [option for option in parameters if option not in request.given]
-    listed = f"allowed are {', '.join(allowed)}" if allowed else "it takes no options"
-    if len(call.args) > len(parameters):
-        raise UsageError(
-            f"The {request.what} {name!r} got {len(call.args)} options without a name; {listed}."
-        )
-    pairs = [*zip(parameters, call.args, strict=False)]
-    for keyword in call.keywords:
-        if keyword.arg is None:
-            raise _unreadable(request)
-        pairs.append((keyword.arg, keyword.value))
-    nodes: dict[str, ast.expr] = {}
-    for option, node in pairs:
-        if option not in parameters:
+    def build(self, node: ast.expr) -> Any:
+        """Call the factory that ``node`` names with the options that it sets."""
+        call = node if isinstance(node, ast.Call) else ast.Call(node, [], [])
+        if not isinstance(call.func, ast.Name):
+            raise self.unreadable from None
+        name, known = call.func.id, ", ".join(self.table)
+        if name not in self.table:
             raise UsageError(
-                f"Unknown option {option!r} of the {request.what} {name!r}; {listed}."
-                f"{did_you_mean(option, allowed)}"
+                f"Unknown {self.what} {name!r}; known are {known}.{did_you_mean(name, self.table)}"
             )
-        if option in nodes or option in request.given:
-            where = "twice" if option in nodes else "in the text and outside of it"
+        parameters = inspect.signature(self.table[name]).parameters
+        nodes = self._options(call, name, parameters)
+        values = {key: self._value(each, parameters[key], name) for key, each in nodes.items()}
+        missing = [
+            key
+            for key, parameter in parameters.items()
+            if parameter.default is parameter.empty and key not in {*values, *self.given}
+        ]
+        if missing:
             raise UsageError(
-                f"The option {option!r} of the {request.what} {name!r} is set {where}; set it once."
+                f"The {self.what} {name!r} lacks {' and '.join(missing)};"
+                f" write for example {name}({', '.join(f'{key}=…' for key in missing)})."
             )
-        nodes[option] = node
-    return nodes
+        return self.table[name](**values, **self.given)
 
+    def _options(
+        self, call: ast.Call, name: str, parameters: Mapping[str, inspect.Parameter]
+    ) -> dict[str, ast.expr]:
+        """Return the node of each option, those without a name in the order of the signature."""
+        allowed = [key for key in parameters if key not in self.given]
+        listed = f"allowed are {', '.join(allowed)}" if allowed else "it takes no options"
+        if len(call.args) > len(parameters):
+            raise UsageError(
+                f"The {self.what} {name!r} got {len(call.args)} options without a name; {listed}."
+            )
+        nodes: dict[str, ast.expr] = {}
+        unnamed = zip(parameters, call.args, strict=False)
+        for key, node in (*unnamed, *((each.arg, each.value) for each in call.keywords)):
+            if key is None:
+                raise self.unreadable
+            if key not in parameters:
+                raise UsageError(
+                    f"Unknown option {key!r} of the {self.what} {name!r}; {listed}."
+                    f"{did_you_mean(key, allowed)}"
+                )
+            if key in nodes or key in self.given:
+                where = "twice" if key in nodes else "in the text and outside of it"
+                raise UsageError(
+                    f"The option {key!r} of the {self.what} {name!r} is set {where}; set it once."
+                )
+            nodes[key] = node
+        return nodes
 
-def _value(node: ast.expr, option: inspect.Parameter, name: str, request: _Request[T]) -> object:
-    """Return the number, the boolean or the nested choice that ``node`` writes."""
-    match node:
-        case ast.Constant(value=bool() | int() | float() as value):
-            return value
-        case ast.UnaryOp(
-            op=ast.USub() | ast.UAdd() as sign, operand=ast.Constant(value=int() | float() as value)
-        ) if not isinstance(value, bool):
-            return -value if isinstance(sign, ast.USub) else value
-        case ast.Name(id=known) | ast.Call(func=ast.Name(id=known)) if (
-            known in request.table or _is_nested(option)
-        ):
-            return _build(node, request)
-    allowed = "a number, True or False"
-    if _is_nested(option):
-        allowed = f"again one of {_names(request.table)}"
-    raise UsageError(
-        f"The option {option.name!r} of the {request.what} {name!r} must be {allowed},"
-        f" not {ast.unparse(node)!r}."
-    )
-
-
-def _is_nested(option: inspect.Parameter) -> bool:
-    """Tell an option that is declared as something else than a number: as a nested choice."""
-    declared = option.annotation
-    return declared is not option.empty and not _PLAIN.search(str(declared))
-
-
-def _unreadable(request: _Request[T]) -> UsageError:
-    return UsageError(
-        f"Cannot read the {request.what} {request.text!r}; write a name, or a name with options"
-        f" in parentheses, such as name(option=0.5); known are {_names(request.table)}."
-    )
-
-
-def _names(table: Mapping[str, object]) -> str:
-    return ", ".join(table)
+    def _value(self, node: ast.expr, option: inspect.Parameter, name: str) -> object:
+        """Return the number, the boolean or the nested choice that ``node`` writes."""
+        declared = option.annotation
+        # what is declared as something else than a number
+        nested = declared is not option.empty and not _PLAIN.search(str(declared))
+        match node:
+            case ast.Constant(value=bool() | int() | float() as value):
+                return value
+            case ast.UnaryOp(
+                op=ast.USub() | ast.UAdd() as sign,
+                operand=ast.Constant(value=int() | float() as value),
+            ) if not isinstance(value, bool):
+                return -value if isinstance(sign, ast.USub) else value
+            case ast.Name(id=known) | ast.Call(func=ast.Name(id=known)) if (
+                known in self.table or nested
+            ):
+                return self.build(node)
+        allowed = f"again one of {', '.join(self.table)}" if nested else "a number, True or False"
+        raise UsageError(
+            f"The option {option.name!r} of the {self.what} {name!r} must be {allowed},"
+            f" not {ast.unparse(node)!r}."
+        )
 
 
 def spell(name: str, factory: Callable[..., object], options: Mapping[str, object]) -> str:
@@ -227,11 +186,6 @@ def spell(name: str, factory: Callable[..., object], options: Mapping[str, objec
 def number(value: Any, what: str) -> float:
     """Return ``value`` as a finite float, or say that ``what`` must be a number.
 
-    Raises
-    ------
-    UsageError
-        When it is not a real number, or not finite.
-
     Examples
     --------
     >>> number(np.float32(0.5), "momentum")
@@ -255,11 +209,6 @@ def number(value: Any, what: str) -> float:
 def whole(value: Any, what: str, least: int) -> int:
     """Return ``value`` as an int, or say that ``what`` must be a whole number from ``least`` on.
 
-    Raises
-    ------
-    UsageError
-        When it is not whole, or less than ``least``.
-
     Examples
     --------
     >>> whole(1e3, "steps", 1)
@@ -272,18 +221,7 @@ def whole(value: Any, what: str, least: int) -> int:
 
 
 def switch(value: Any, what: str) -> bool:
-    """Return ``value`` as a bool, or say that ``what`` must be True or False.
-
-    Raises
-    ------
-    UsageError
-        When it is anything else.
-
-    Examples
-    --------
-    >>> switch(np.True_, "nesterov")
-    True
-    """
+    """Return ``value`` as a bool, or say that ``what`` must be True or False."""
     if isinstance(value, (bool, np.bool_)):
         return bool(value)
     raise UsageError(f"{what} must be True or False, not {reprlib.repr(value)}.")

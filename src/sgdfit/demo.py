@@ -14,14 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sgdfit.errors import UsageError
-from sgdfit.fitting.entry import fit
+from sgdfit.fitting.entry import explain, fit
 from sgdfit.result.result import Result
 from sgdfit.result.rounding import plus_minus
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from rich.console import Console
-    from rich.table import Table
 
     from sgdfit.plot.style import Style
 
@@ -41,25 +40,12 @@ PRINTED_LOSS = (
     7.153112888336182,
     7.079920768737793,
 )
-PICTURES, DPI = ("light", "dark"), 84
-PLANE = ("a", "c")
-
-Columns = dict[str, NDArray[Any]]
 
 
 def points(*, constant: bool = True) -> dict[str, NDArray[np.float32]]:
-    """Return the tutorial's data: y = 2x² + 3x + 4 + noise, or without the 4.
+    """Return the tutorial's data: y = 2x² + 3x + 4 + noise, drawn evenly between -5 and 5.
 
-    Parameters
-    ----------
-    constant : bool
-        Whether the curve that the points scatter about has its constant term; the figures that
-        the tutorial prints come from points without.
-
-    Returns
-    -------
-    dict of str to ndarray of float32, shape (20,)
-        ``x`` from -2 to 2, and ``y`` with noise drawn evenly between -5 and 5.
+    float32[20] each. The figures that the tutorial prints come from points without the 4.
 
     Examples
     --------
@@ -67,59 +53,33 @@ def points(*, constant: bool = True) -> dict[str, NDArray[np.float32]]:
     >>> data["x"][:2].tolist(), data["y"][:1].tolist()
     ([-2.0, -1.7894736528396606], [9.82269287109375])
     """
-    x = _linspace(-2, 2, 20)
-    one = np.float32(1)
+    # as torch.linspace on any processor with fused multiply-add: from both ends, rounded once
+    step, i, one = float(np.float32(4) / np.float32(19)), np.arange(20), np.float32(1)
+    x = np.where(i < 10, -2 + step * i, 2 - step * (19 - i)).astype(np.float32)
+    # as torch.rand on a CPU: 24 bits of each draw of the Mersenne twister
+    draws = np.random.RandomState(42).randint(0, 2**32, 20, dtype=np.uint32)
+    noise = ((draws & 0xFFFFFF) / 2**24).astype(np.float32) * 10 * one - 5 * one
     curve = 2 * one * x**2 + 3 * one * x
-    if constant:
-        curve = curve + 4 * one
-    return {"x": x, "y": curve + (_rand(42, 20) * 10 * one - 5 * one)}
-
-
-def _linspace(low: float, high: float, count: int) -> NDArray[np.float32]:
-    """As torch.linspace on any processor with fused multiply-add: from both ends, rounded once."""
-    step = float(np.float32(high - low) / np.float32(count - 1))
-    i = np.arange(count)
-    ends = np.where(i < count // 2, low + step * i, high - step * (count - 1 - i))
-    return ends.astype(np.float32)
-
-
-def _rand(seed: int, count: int) -> NDArray[np.float32]:
-    """As torch.rand on a CPU: 24 bits of each draw of the Mersenne twister."""
-    draws = np.random.RandomState(seed).randint(0, 2**32, count, dtype=np.uint32)
-    return ((draws & 0xFFFFFF) / 2**24).astype(np.float32)
+    return {"x": x, "y": (curve + 4 * one if constant else curve) + noise}
 
 
 def write_points(path: Any) -> None:
     """Write the points to a CSV file, every digit of them."""
     rows = zip(*(column.tolist() for column in points().values()), strict=True)
     with open(path, "w", encoding="utf-8", newline="") as file:
-        file.write("x,y\n")
-        file.writelines(f"{x!r},{y!r}\n" for x, y in rows)
+        file.writelines(["x,y\n", *(f"{x!r},{y!r}\n" for x, y in rows)])
 
 
 class Story(NamedTuple):
-    """The runs that the demo tells of.
+    """The runs that the demo tells of."""
 
-    Attributes
-    ----------
-    data : dict of str to float64[20]
-        The points, as the listing makes them.
-    listing : Result
-        The listing as it stands, in float64.
-    listing_as_printed, printed : Result
-        The listing, and the model without c whose figures the tutorial prints, in float32.
-    printed_exactly : Result
-        The same as ``printed`` in float64.
-    best : Result
-        The listing at the recommended rate.
-    """
-
-    data: Columns
-    listing: Result
+    data: dict[str, NDArray[Any]]  # the points, as the listing makes them, float64[20]
+    listing: Result  # as it stands, in float64
+    # The listing, and the model without c whose figures the tutorial prints, in float32.
     listing_as_printed: Result
     printed: Result
-    printed_exactly: Result
-    best: Result
+    printed_exactly: Result  # the same in float64
+    best: Result  # the listing at the recommended rate
 
 
 def tell() -> Story:
@@ -135,23 +95,24 @@ def tell() -> Story:
         {name: column.astype(np.float64) for name, column in points(constant=constant).items()}
         for constant in (True, False)
     )
-    listing = _run(FORMULA, data)
-    best = {"learning_rate": _diagnosis(listing).fastest_rate, "steps": 1_000, "tolerance": 1e-10}
+
+    def run(formula: str, **options: Any) -> Result:
+        start = {name: START[name] for name in ("abc" if formula == FORMULA else "ab")}
+        options = {"learning_rate": RATE, "steps": STEPS, **options}
+        # no warning before the run: the story itself tells why it diverges
+        silent: Any = {"announce": lambda diagnosis: None}
+        return fit(formula, data if formula == FORMULA else bare, start=start, **silent, **options)
+
+    listing = run(FORMULA)
+    rate = _diagnosis(listing).fastest_rate
     return Story(
         data=data,
         listing=listing,
-        listing_as_printed=_run(FORMULA, data, dtype="float32"),
-        printed=_run(WITHOUT_CONSTANT, bare, dtype="float32"),
-        printed_exactly=_run(WITHOUT_CONSTANT, bare),
-        best=_run(FORMULA, data, **best),
+        listing_as_printed=run(FORMULA, dtype="float32"),
+        printed=run(WITHOUT_CONSTANT, dtype="float32"),
+        printed_exactly=run(WITHOUT_CONSTANT),
+        best=run(FORMULA, learning_rate=rate, steps=1_000, tolerance=1e-10),
     )
-
-
-def _run(formula: str, data: Columns, **options: Any) -> Result:
-    start = {name: START[name] for name in ("abc" if formula == FORMULA else "ab")}
-    options = {"learning_rate": RATE, "steps": STEPS, **options}
-    # no warning before the run: the story itself tells why it diverges
-    return fit(formula, data, start=start, announce=lambda diagnosis: None, **options)
 
 
 def _diagnosis(result: Result) -> Any:
@@ -159,24 +120,12 @@ def _diagnosis(result: Result) -> Any:
 
 
 def run(folder: Path, console: Console) -> int:
-    """Tell the tutorial's story on ``console`` and write its trace and pictures to ``folder``.
-
-    Parameters
-    ----------
-    folder : Path
-        Made where it does not exist.
-    console : rich.console.Console
-        What the story is printed on.
-
-    Returns
-    -------
-    int
-        The exit status, 0.
+    """Tell the story on ``console``, write its files to ``folder``, and return the exit status.
 
     Raises
     ------
     UsageError
-        When the folder cannot be written to.
+        When the folder cannot be made or written to.
     """
     with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -198,27 +147,35 @@ def _writing(folder: Path) -> Iterator[None]:
 
 
 def _parts(story: Story) -> Iterator[Any]:
+    from rich.table import Table
     from rich.text import Text
 
     yield Text("Twenty points, a quadratic, and a learning rate that is a little too large", "bold")
     start = ", ".join(f"{name} = {value:g}" for name, value in START.items())
     yield Text(
         f"y = 2x² + 3x + 4 + noise, 20 rows; start {start}; learning rate {RATE:g}; {STEPS} steps"
-        f" on all rows; float32, which resolves {np.finfo(np.float32).eps:.1e}."
+        f" on all rows; float32, which resolves {np.finfo(np.float32).eps:.1e}.\n"
     )
-    yield ""
     yield _comparison(story)
     yield ""
-    yield _titled("Why", _reason(story))
-    yield ""
-    yield _titled("The gradient", _derivation(story))
-    yield ""
-    yield _titled("The cure", _cure(story))
-    yield _answer(story)
+    for title, text in (
+        ("Why", _reason(story)),
+        ("The gradient", _gradient(story)),
+        ("The cure", _cure(story)),
+    ):
+        yield _titled(title, text)
+        if title != "The cure":  # the answer follows
+            yield ""
+    answer = Table.grid(padding=(0, 3, 0, 0))
+    for found in story.best.estimates.values():
+        shown = plus_minus(found.value, found.stderr)
+        answer.add_row(" " * 11, f"{found.name} = {found.value:.8f}", shown)
+    answer.add_row("", f"loss {story.best.loss:.12f}", "value ± standard error")
+    yield answer
     yield ""
 
 
-def _comparison(story: Story) -> Table:
+def _comparison(story: Story) -> Any:
     """Set the listing beside what the tutorial printed, figure by figure."""
     from rich.table import Table
     from rich.text import Text
@@ -243,9 +200,8 @@ def _comparison(story: Story) -> Table:
         table.add_row(f"∂L/∂{name}", f"{listing.gradient[0, i]:.4f}", ours, f"{quoted:.4f}", away)
     for k, quoted in enumerate(PRINTED_LOSS):
         difference = printed.loss[k] / quoted - 1
-        away = f"{difference:.0e}" if difference else "0"
         losses = (f"{loss:.6f}" for loss in (listing.loss[k], printed.loss[k], quoted))
-        table.add_row(f"loss {k}", *losses, away)
+        table.add_row(f"loss {k}", *losses, f"{difference:.0e}" if difference else "0")
     ends = (story.listing_as_printed.status.label, story.printed.status.label)
     table.add_row("run ends", *(Text(end, "bold") for end in ends))
     return table
@@ -275,10 +231,9 @@ def _reason(story: Story) -> str:
     )
 
 
-def _derivation(story: Story) -> str:
+def _gradient(story: Story) -> str:
     """Write the gradient by a as by hand, with its number computed from the rows."""
-    x, y = story.data["x"], story.data["y"]
-    a, b, c = START.values()
+    (x, y), (a, b, c) = story.data.values(), START.values()
     total = float(np.sum((a * x**2 + b * x + c - y) * x**2))
     slope = 2 / len(x) * total
     return (
@@ -298,21 +253,8 @@ def _cure(story: Story) -> str:
     )
 
 
-def _answer(story: Story) -> Table:
-    from rich.table import Table
-
-    table = Table.grid(padding=(0, 3, 0, 0))
-    for estimate in story.best.estimates.values():
-        shown = plus_minus(estimate.value, estimate.stderr)
-        table.add_row(" " * 11, f"{estimate.name} = {estimate.value:.8f}", f"{shown}")
-    table.add_row("", f"loss {story.best.loss:.12f}", "value ± standard error")
-    return table
-
-
 def _write(story: Story, folder: Path) -> Iterator[str]:
     """Write every file, and yield its name: points, traces, the gradient by hand, pictures."""
-    from sgdfit.fitting.entry import explain
-
     write_points(folder / "tutorial.csv")
     yield "tutorial.csv"
     for name, result in (("listing.csv", story.listing), ("best.csv", story.best)):
@@ -321,35 +263,20 @@ def _write(story: Story, folder: Path) -> Iterator[str]:
     page = explain(FORMULA, story.data, start=START).html(page=True)
     (folder / "derivation.html").write_text(page, encoding="utf-8")
     yield "derivation.html"
-    for style in PICTURES:
+    for style in ("light", "dark"):
         picture(folder / f"demo-{style}.png", style, story)
         yield f"demo-{style}.png"
 
 
 def picture(path: Path, style: str, story: Story) -> None:
-    """Draw the story as one wide picture: both losses, both ways over the loss, and the curve.
-
-    Parameters
-    ----------
-    path : Path
-        Ends in ``.png``, ``.svg`` or ``.pdf``.
-    style : str
-        ``"light"`` or ``"dark"``.
-    story : Story
-
-    Raises
-    ------
-    UsageError
-        When the ending or the style is another one, or the file cannot be written.
-    """
+    """Draw the story as one wide picture, for a page that is ``"light"`` or ``"dark"``."""
     from sgdfit import plot
 
-    path = plot.checked(path)
-    plot.write(figure(story, style), path, DPI)
+    plot.write(figure(story, style), plot.checked(path), 84)
 
 
 def figure(story: Story, style: str = "light") -> Any:
-    """Return the figure of `picture`, of matplotlib."""
+    """Return both losses, both ways over the loss, and the curve as a figure of matplotlib."""
     from matplotlib.figure import Figure
 
     from sgdfit.plot import fitted_curve
@@ -358,8 +285,7 @@ def figure(story: Story, style: str = "light") -> Any:
     look = style_of(style)
     made = Figure(figsize=(13.5, 4.3), layout="constrained", facecolor=look.paper)
     losses, ways, curve = made.subplots(1, 3, width_ratios=(1, 1.05, 1))
-    runs = (story.listing, story.best)
-    rates = [f"rate {run.trace.learning_rate[0]:.4g}" for run in runs]
+    rates = [f"rate {run.trace.learning_rate[0]:.4g}" for run in (story.listing, story.best)]
     _draw_losses(story, rates, losses, look)
     _draw_ways(story, rates, ways, look)
     fitted_curve(story.best, story.data, curve, style)
@@ -372,17 +298,13 @@ def _draw_losses(story: Story, rates: list[str], ax: Axes, look: Style) -> None:
 
     limit = f"{_diagnosis(story.listing).stability_limit:.4g}"
     dress(ax, look, f"Above 2/λmax = {limit} the loss grows …")
-    length = story.listing.steps + 1
-    shown = []
+    some, shown = slice(story.listing.steps + 1), []
     for trace, colour, mark, dashes in (
         (story.listing.trace, look.other, "o", DASHES[1]),
         (story.best.trace, look.main, "s", "-"),
     ):
         way: dict[str, Any] = {"color": colour, "marker": mark, "linestyle": dashes}
-        line = ax.plot(
-            trace.step[:length], trace.loss[:length], linewidth=1.7, markersize=4.5, **way
-        )
-        shown += line
+        shown += ax.plot(trace.step[some], trace.loss[some], linewidth=1.7, markersize=4.5, **way)
     end = ax.axhline(story.best.loss, color=look.faint, linewidth=1, linestyle=DASHES[2])
     ax.set_yscale("log")
     ax.set_yticks(ticks := [5, 10, 20, 50, 100], list(map(str, ticks)))
@@ -397,14 +319,12 @@ def _draw_ways(story: Story, rates: list[str], ax: Axes, look: Style) -> None:
     from sgdfit.plot.style import DASHES, dress, legend
 
     dress(ax, look, "… its steps leap out of the valley, the others settle …")
-    extents = [window(result, PLANE) for result in (story.listing, story.best)]
-    view = tuple(
-        (min(low for low, _ in pair), max(high for _, high in pair))
-        for pair in zip(*extents, strict=True)
-    )
-    draw_landscape(observe(story.best, story.data), PLANE, view, ax, look)
-    lost = draw_path(story.listing, PLANE, ax, look.other, linestyle=DASHES[1])
-    found = draw_path(story.best, PLANE, ax, look.main, marker="s")
-    ends, names = draw_ends(story.best, PLANE, ax, look)
-    handles = [lost, found, *ends]
-    legend(ax, look, handles, [*rates, names[0], "least squares"], loc="upper left")
+    plane = ("a", "c")
+    extents = np.array([window(result, plane) for result in (story.listing, story.best)])
+    lows, highs = extents[:, :, 0].min(axis=0), extents[:, :, 1].max(axis=0)
+    view = tuple(zip(lows.tolist(), highs.tolist(), strict=True))
+    draw_landscape(observe(story.best, story.data), plane, view, ax, look)
+    lost = draw_path(story.listing, plane, ax, look.other, linestyle=DASHES[1])
+    found = draw_path(story.best, plane, ax, look.main, marker="s")
+    ends, names = draw_ends(story.best, plane, ax, look)
+    legend(ax, look, [lost, found, *ends], [*rates, names[0], "least squares"], loc="upper left")

@@ -80,14 +80,8 @@ class MissingDependencyError(SgdfitError, ImportError):
 class FormulaError(SgdfitError, ValueError):
     """A formula cannot be read.
 
-    Parameters
-    ----------
-    message : str
-        What is wrong and what to write instead.
-    text : str, optional
-        The formula as the user wrote it.
-    position : int, optional
-        Where in ``text`` the trouble stands, counted in characters from 0.
+    ``message`` says what is wrong and what to write instead, and ``position`` where in the user's
+    ``text`` the trouble stands, counted in characters from 0.
 
     Examples
     --------
@@ -131,18 +125,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def require(module: str, purpose: str, package: str | None = None) -> ModuleType:
-    """Import an optional ``module``, or say which package to install for ``purpose``.
-
-    Raises
-    ------
-    MissingDependencyError
-        When it is not installed.
-
-    Examples
-    --------
-    >>> require("json", "reading JSON").__name__
-    'json'
-    """
+    """Import an optional ``module``, or say which package to install for ``purpose``."""
     try:
         return importlib.import_module(module)
     except ImportError as error:

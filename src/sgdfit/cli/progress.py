@@ -16,7 +16,6 @@ from sgdfit.cli.terminal import say
 if TYPE_CHECKING:
     from sgdfit.data.table import RowGroup, Table
     from sgdfit.fitting.callbacks import Callback, Progress
-    from sgdfit.fitting.reduce import Pass
 
 PREPARING = "reading and preparing"
 DEFAULT_STEPS = 1_000
@@ -29,39 +28,30 @@ SECONDS_A_LOOK = 0.05
 
 
 class Listener(NamedTuple):
-    """What hears of a fit.
+    """What hears of a fit."""
 
-    Attributes
-    ----------
-    callback : callable or None
-        For `sgdfit.fit`; None where no bar is shown.
-    tell : function of a text
-        Writes a line to standard error, above the bar.
-    read : function of two numbers, or None
-        Hears of rows that were read, and of how many there are, where that is known (else 0).
-    """
-
-    callback: Callback | None
-    tell: Callable[[str], None]
+    callback: Callback | None  # for `sgdfit.fit`; None where no bar is shown
+    tell: Callable[[str], None]  # writes a line to standard error, above the bar
+    # Hears of rows that were read, and of how many there are, where that is known (else 0).
     read: Callable[[int, int], None] | None
 
     def with_progress(self, table: Table) -> Table:
-        """Return a table whose pieces tell of their rows when they are read."""
+        """Return a table whose row groups tell of their rows when they are read."""
         read, dataset = self.read, table.dataset
         if read is None or dataset is None:
             return table
-        total = sum(piece.rows or 0 for piece in dataset.row_groups)
-        total = 0 if any(piece.rows is None for piece in dataset.row_groups) else total
+        sizes = [group.rows for group in dataset.row_groups]
+        total = 0 if None in sizes else sum(size or 0 for size in sizes)
 
-        def counted(piece: RowGroup) -> RowGroup:
+        def counted(group: RowGroup) -> RowGroup:
             def batches(names: Sequence[str]) -> Iterator[Any]:
-                for batch in piece.read(names):
+                for batch in group.read(names):
                     read(batch.num_rows, total)
                     yield batch
 
-            return piece._replace(read=batches)
+            return group._replace(read=batches)
 
-        row_groups = tuple(counted(piece) for piece in dataset.row_groups)
+        row_groups = tuple(counted(group) for group in dataset.row_groups)
         return replace(table, dataset=dataset._replace(row_groups=row_groups))
 
 
@@ -69,9 +59,8 @@ class Listener(NamedTuple):
 def progress_bar(wanted: bool = True, doing: str = PREPARING) -> Iterator[Listener]:
     """Show a progress bar on the terminal while the block runs; it is gone afterwards.
 
-    ``doing`` says what is done to rows that are read before the first step of a fit.
-
-    Where no bar is wanted or standard error is no terminal, none is written to files and pipes.
+    ``doing`` says what is done to rows that are read before the first step of a fit. Where no bar
+    is wanted or standard error is no terminal, none is written to files and pipes.
     """
     on_terminal = sys.stderr.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown")
     if not (wanted and on_terminal):
@@ -92,33 +81,34 @@ def progress_bar(wanted: bool = True, doing: str = PREPARING) -> Iterator[Listen
         redirect_stderr=False,
     ) as bars:
         task = bars.add_task(doing, total=None)
-        shown, begun, rows = -SECONDS_A_LOOK, False, 0
+        begun, rows = False, 0
         looked = opened = time.perf_counter()
 
+        def is_due() -> bool:
+            nonlocal looked
+            now = time.perf_counter()
+            due = now - looked >= SECONDS_A_LOOK
+            looked = now if due else looked
+            return due
+
         def show(progress: Progress) -> None:
-            nonlocal shown, begun
-            begun = True
-            if progress.seconds - shown >= SECONDS_A_LOOK:
-                shown = progress.seconds
-                text = describe(progress)
-                reading = progress.reading
-                done, total = (
-                    (progress.step, progress.steps)
-                    if reading is None
-                    else (reading.rows, reading.of)
-                )
-                bars.update(task, total=total, completed=done, description=text)
+            nonlocal begun
+            if not begun or is_due():
+                begun, done, total = True, progress.step, progress.steps
+                if progress.reading is not None:
+                    done, total = progress.reading.rows, progress.reading.of
+                bars.update(task, total=total, completed=done, description=describe(progress))
 
         def tell(text: str) -> None:
             # above the bar, which is drawn anew below it
             bars.console.print(f"sgdfit: {text}", markup=False, soft_wrap=True)
 
         def read(more: int, total: int) -> None:
-            nonlocal rows, looked
-            rows, now = rows + more, time.perf_counter()
-            if not begun and now - looked >= SECONDS_A_LOOK:
-                looked = now
-                bars.update(task, description=prepared(rows, total, now - opened, doing))
+            nonlocal rows
+            rows += more
+            if not begun and is_due():
+                told = prepared(rows, total, time.perf_counter() - opened, doing)
+                bars.update(task, description=told)
 
         yield Listener(show, tell, read)
 
@@ -137,7 +127,7 @@ def prepared(rows: int, total: int, seconds: float, doing: str = PREPARING) -> s
 
 
 def describe(progress: Progress) -> str:
-    """Say how far a descent is: steps, loss and speed.
+    """Say how far a descent, or a pass through all rows, is.
 
     Examples
     --------
@@ -149,29 +139,16 @@ def describe(progress: Progress) -> str:
     >>> describe(Progress(5, 2000, 0, 6.2519913, {"a": 1.0}, 0.9, 0.25, reading))
     '25%  500k rows/s  2 s left  loss 6.25199  0.25 s.e. away'
     """
-    if progress.reading is not None:
-        return _reading(progress, progress.reading)
-    parts = [f"{progress.step:,}/{progress.steps:,}"]
-    if math.isfinite(progress.loss):
-        parts.append(f"loss {progress.loss:.6g}")
-    if progress.seconds > 0:
-        parts.append(f"{_rounded(progress.step / progress.seconds):,.0f} steps/s")
-    return "  ".join(parts)
-
-
-def _reading(progress: Progress, reading: Pass) -> str:
-    """Say how far a pass through all rows is."""
-    speed = reading.rows / max(reading.seconds, 1e-9)
-    parts = [
-        f"{100 * reading.rows // reading.of}%",
-        f"{_short(speed)} rows/s",
-        f"{_time((reading.of - reading.rows) / speed)} left",
-    ]
-    if math.isfinite(progress.loss):
-        parts.append(f"loss {progress.loss:.6g}")
-    if math.isfinite(progress.distance):
-        parts.append(f"{progress.distance:.2g} s.e. away")
-    return "  ".join(parts)
+    reading, loss = progress.reading, f"loss {progress.loss:.6g}"
+    if reading is None:
+        pace = f"{_rounded(progress.step / max(progress.seconds, 1e-9)):,.0f} steps/s"
+        parts = [f"{progress.step:,}/{progress.steps:,}", loss, pace]
+    else:
+        speed = reading.rows / max(reading.seconds, 1e-9)
+        left = _time((reading.of - reading.rows) / speed)
+        parts = [f"{100 * reading.rows // reading.of}%", f"{_short(speed)} rows/s", f"{left} left"]
+        parts += [loss] + [f"{progress.distance:.2g} s.e. away"] * math.isfinite(progress.distance)
+    return "  ".join(part for part in parts if part != loss or math.isfinite(progress.loss))
 
 
 def _short(number: float) -> str:
@@ -222,6 +199,6 @@ def steps_between(batch_size: str | None, steps: float | None, epochs: float | N
         # one look an epoch may be minutes apart
         return max(1, min(BATCHES_A_LOOK, ROWS_A_LOOK // size)) if size else None
     length = steps or epochs or DEFAULT_STEPS
-    if length != length or length == math.inf:
+    if not math.isfinite(length):
         return None  # a length that is no number the library refuses in its own words
     return min(max(1, int(max(length, 1)) // LOOKS), STEPS_A_LOOK)
