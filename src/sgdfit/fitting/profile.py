@@ -40,64 +40,58 @@ MANY_REFITS, MOST_REFITS = 20, 80
 
 
 class Profiles(NamedTuple):
-    """Intervals by profile likelihood.
+    """Intervals by profile likelihood."""
 
-    Attributes
-    ----------
-    intervals : mapping of str to (float, float) or None
-        Of each free parameter; infinite on a side where the data exclude no value.
-    warnings : tuple of str
-        On which sides an interval is open or cut, and why.
-    """
-
+    # Of each free parameter; infinite on a side where the data exclude no value.
     intervals: Mapping[str, tuple[float, float] | None]
-    warnings: tuple[str, ...]
+    warnings: tuple[str, ...]  # on which sides an interval is open or cut, and why
 
 
 class Optimum(NamedTuple):
-    """A least-squares fit, and how sure it is.
+    """A least-squares fit, and how sure it is."""
 
-    Attributes
-    ----------
-    theta : float64[p]
-        The estimates.
-    covariance : float64[p, p]
-        NaN in the rows of parameters that stand on a bound.
-    noise : float
-        s², the variance of a row of weight one.
-    degrees_of_freedom : float
-        Infinite where s² is known.
-    """
+    theta: np.ndarray  # float64[p]: the estimates
+    covariance: np.ndarray  # float64[p, p]: NaN in the rows of parameters that stand on a bound
+    noise: float  # s², the variance of a row of weight one
+    degrees_of_freedom: float  # infinite where s² is known
 
+
+class Refit(NamedTuple):
+    """A point of the profile: how far out, where the others are, τ and its slope there."""
+
+    distance: float
     theta: np.ndarray
-    covariance: np.ndarray
-    noise: float
-    degrees_of_freedom: float
+    tau: float
+    slope: float
+    settled: bool = True  # whether it arrived at its minimum
+
+    def crossing(self, quantile: float) -> float:
+        """Return the distance at which the tangent of τ comes to the threshold."""
+        return self.distance + (quantile - self.tau) / self.slope if self.slope > 0 else math.inf
+
+    def hits(self, quantile: float) -> bool:
+        """Whether that is close by."""
+        return abs(self.crossing(quantile) - self.distance) <= PRECISE * self.distance
+
+
+class End(NamedTuple):
+    """Where a side ends: ``crossed``, ``open``, ``bound``, ``domain`` or ``lower``."""
+
+    distance: float
+    why: str
+    last: Refit
 
 
 class Side(NamedTuple):
-    """One direction in which one parameter is moved, and the facts that all its refits need.
-
-    Attributes
-    ----------
-    problem : Problem
-    which : int
-        The parameter's place.
-    sign : float
-        1.0 above the estimate, −1.0 below.
-    optimum : Optimum
-    least : float
-        S(θ̂), the sum of squares at the optimum.
-    quantile : float
-        The threshold of |τ|.
-    """
+    """One direction in which one parameter is moved, and the facts that all its refits need."""
 
     problem: Problem
-    which: int
-    sign: float
+    which: int  # the parameter's place
+    sign: float  # 1.0 above the estimate, −1.0 below
     optimum: Optimum
-    least: float
-    quantile: float
+    least: float  # S(θ̂), the sum of squares at the optimum
+    quantile: float  # the threshold of |τ|
+    unsettled: list[Refit]  # refits that did not reach their minimum
 
     @property
     def name(self) -> str:
@@ -110,37 +104,21 @@ class Side(NamedTuple):
         return math.sqrt(self.optimum.covariance[self.which, self.which])
 
     @property
+    def bound(self) -> float:
+        """Where it ends at the latest."""
+        box = self.problem.box
+        return float((box.high if self.sign > 0 else box.low)[self.which])
+
+    @property
     def limit(self) -> float:
-        """How far the bound is."""
-        box, i = self.problem.box, self.which
-        bound = box.high[i] if self.sign > 0 else box.low[i]
-        return float(abs(bound - self.optimum.theta[i]))
+        """How far that is."""
+        return abs(self.bound - float(self.optimum.theta[self.which]))
 
     def value(self, distance: float) -> float:
         """Return the parameter at a distance from its estimate."""
         if distance == self.limit:
-            box = self.problem.box
-            return float((box.high if self.sign > 0 else box.low)[self.which])
+            return self.bound
         return float(self.optimum.theta[self.which] + self.sign * distance)
-
-
-class Refit(NamedTuple):
-    """A point of the profile: how far out, where the others are, τ and its slope there."""
-
-    distance: float
-    theta: np.ndarray
-    tau: float
-    slope: float
-    settled: bool
-
-
-class End(NamedTuple):
-    """Where a side ends: ``crossed``, ``open``, ``bound``, ``domain`` or ``lower``."""
-
-    value: float
-    why: str
-    last: Refit
-    settled: bool
 
 
 def profile_intervals(problem: Problem, optimum: Optimum, level: float = 0.95) -> Profiles:
@@ -163,17 +141,18 @@ def profile_intervals(problem: Problem, optimum: Optimum, level: float = 0.95) -
         return Profiles(intervals, ())
     told: list[str] = []
     try:
-        least = _least(quiet, optimum)
+        # Estimates may miss the minimum by their tolerance.
+        least = _loss(_walked(quiet, optimum.theta))
         for i in determined:
-            sides = [Side(quiet, int(i), s, optimum, least, span[1]) for s in (-1.0, 1.0)]
             ends = []
-            for side in sides:
+            for sign in (-1.0, 1.0):
+                side = Side(quiet, int(i), sign, optimum, least, span[1], [])
                 end = follow(side)
                 if end.why == "lower":
-                    nothing = dict.fromkeys(problem.names)
-                    return Profiles(nothing, (*told, _lower_minimum(side, end)))
+                    told.append(_lower_minimum(side, end))
+                    return Profiles(dict.fromkeys(problem.names), tuple(told))
                 told.extend(_remarks(side, end))
-                ends.append(end.value)
+                ends.append(side.value(end.distance))
             intervals[problem.names[i]] = (ends[0], ends[1])
     except KeyboardInterrupt:
         left = [problem.names[i] for i in determined if intervals[problem.names[i]] is None]
@@ -181,146 +160,108 @@ def profile_intervals(problem: Problem, optimum: Optimum, level: float = 0.95) -
     return Profiles(intervals, tuple(told))
 
 
-def _least(problem: Problem, optimum: Optimum) -> float:
-    """Return the sum of squares at the minimum, which estimates may miss by their tolerance."""
-    course = walk(problem, optimum.theta, [problem.rows])
-    if course.ending == "interrupted" or course.quadratic is None:
+def _walked(problem: Problem, start: np.ndarray) -> Outcome:
+    """Walk to the minimum over all rows."""
+    outcome = walk(problem, start, [problem.rows])
+    if outcome.ending == "interrupted":
         raise KeyboardInterrupt
-    return course.quadratic.loss
+    return outcome
+
+
+def _loss(outcome: Outcome) -> float:
+    return math.nan if outcome.quadratic is None else outcome.quadratic.loss
 
 
 def _remarks(side: Side, end: End) -> list[str]:
     """Say where an interval ends for another reason than that the fit gets worse."""
-    name, above = side.name, "above" if side.sign > 0 else "below"
-    told = []
-    if end.why == "open":
-        told.append(
-            f"the 95% interval of {name} is open {above}: refits with {name} as far as"
-            f" {side.value(end.last.distance):.4g} describe the data about as well"
-        )
-    if end.why == "bound":
-        told.append(
-            f"the 95% interval of {name} is cut at its bound {end.value:.6g}, which the data do not"
-            " exclude"
-        )
-    if end.why == "domain":
-        told.append(
-            f"the 95% interval of {name} is cut at {end.value:.6g}: refits beyond have no finite"
-            " loss"
-        )
-    if not end.settled:
-        told.append(
+    name, above, value = side.name, "above" if side.sign > 0 else "below", side.value(end.distance)
+    cut = f"the 95% interval of {name} is cut at"
+    told = {
+        "open": f"the 95% interval of {name} is open {above}: refits with {name} as far as"
+        f" {side.value(end.last.distance):.4g} describe the data about as well",
+        "bound": f"{cut} its bound {value:.6g}, which the data do not exclude",
+        "domain": f"{cut} {value:.6g}: refits beyond have no finite loss",
+    }
+    remarks = [told[end.why]] if end.why in told else []
+    if side.unsettled:
+        remarks.append(
             f"not every refit on the profile of {name} reached its minimum, so that the 95%"
             f" interval of {name} may be too narrow {above}"
         )
-    return told
+    return remarks
 
 
 def _lower_minimum(side: Side, end: End) -> str:
     """Say that the fit was not at its minimum, and where a lower one is."""
-    course = walk(side.problem, end.last.theta, [side.problem.rows])
-    pairs = zip(side.problem.names, map(float, course.theta), strict=True)
+    outcome = _walked(side.problem, end.last.theta)
+    pairs = zip(side.problem.names, map(float, outcome.theta), strict=True)
     start = ", ".join(f"{name}={value:.6g}" for name, value in pairs)
-    lower = math.nan if course.quadratic is None else course.quadratic.loss
     return (
         f"the fit was not at its minimum: a refit with {side.name} ="
-        f" {side.value(end.last.distance):.6g} led to a sum of squares {lower / side.least:.6g}"
-        f" times as large; no intervals are given; start there: start='{start}'"
+        f" {side.value(end.last.distance):.6g} led to a sum of squares"
+        f" {_loss(outcome) / side.least:.6g} times as large; no intervals are given; start there:"
+        f" start='{start}'"
     )
 
 
 def follow(side: Side) -> End:
     """Step outwards along the profile until it crosses the threshold, or never will."""
-    before, near = None, Refit(0.0, side.optimum.theta, 0.0, 1 / side.error, True)
-    pace, level, settled = side.quantile * side.error / 2, 0, True
+    before, near = None, Refit(0.0, side.optimum.theta, 0.0, 1 / side.error)
+    pace, level = side.quantile * side.error / 2, 0
     for count in range(MOST_REFITS):
         distance = min(near.distance + pace, side.limit)
         far = _refit(side, distance, _ahead(side, before, near, distance), near)
         if far is None:
-            if level or pace <= NARROW * max(near.distance, side.error):
-                return _outside(side, near, settled, level > 0)
+            # No finite loss lies further out, or not this far.
+            if level:
+                break
+            if pace <= NARROW * max(near.distance, side.error):
+                return End(near.distance, "domain", near)
             pace /= 4
             continue
-        settled = settled and far.settled
         if far.tau < 0:
-            return End(math.nan, "lower", far, settled)
-        if _hits(side, far) is not None:
-            return End(side.value(far.distance), "crossed", far, settled)
+            return End(math.nan, "lower", far)
+        if far.hits(side.quantile):
+            return End(far.distance, "crossed", far)
         if far.tau > side.quantile:
-            return _between(side, near, far, settled)
+            return _between(side, near, far)
         if distance >= side.limit:
-            return End(side.value(distance), "bound", far, settled)
-        level = level + 1 if _levels_off(side, far) else 0
+            return End(distance, "bound", far)
+        # A τ that climbs as c − d/θ or slower will not come up to the threshold.
+        gain = far.slope * far.distance
+        levels_off = gain > -1e-6 * side.quantile and far.tau + 3 * gain < side.quantile
+        level = level + 1 if levels_off else 0
         if level >= LEVEL:
             break
-        pace = _pace(side, far, distance - near.distance, count)
+        pace = GROWTH * (distance - near.distance)
+        if count < MANY_REFITS:
+            pace = min(far.crossing(side.quantile) - far.distance, pace)
         before, near = near, far
-    return End(side.sign * math.inf, "open", near, settled)
+    return End(math.inf, "open", near)
 
 
-def _outside(side: Side, near: Refit, settled: bool, level: bool) -> End:
-    """Return the end where no finite loss lies further out."""
-    if level:
-        return End(side.sign * math.inf, "open", near, settled)
-    return End(side.value(near.distance), "domain", near, settled)
-
-
-def _pace(side: Side, far: Refit, last: float, count: int) -> float:
-    """Return the step to where the tangent of τ crosses the threshold, if that is not too far."""
-    climb = side.quantile - far.tau
-    wide = GROWTH * last
-    return min(climb / far.slope, wide) if far.slope > 0 and count < MANY_REFITS else wide
-
-
-def _levels_off(side: Side, far: Refit) -> bool:
-    """Whether τ, which climbs as c − d/θ or slower, will not come up to the threshold."""
-    gain = far.slope * far.distance
-    return gain > -1e-6 * side.quantile and far.tau + 3 * gain < side.quantile
-
-
-def _hits(side: Side, refit: Refit) -> float | None:
-    """Return the distance at which the tangent crosses the threshold, where that is close by."""
-    if not refit.slope > 0:
-        return None
-    off = (side.quantile - refit.tau) / refit.slope
-    return refit.distance + off if abs(off) <= PRECISE * refit.distance else None
-
-
-def _between(side: Side, near: Refit, far: Refit, settled: bool) -> End:
+def _between(side: Side, near: Refit, far: Refit) -> End:
     """Find the crossing in a bracket: Newton's steps on τ, which is nearly straight, or halves."""
     halve = False
     for _ in range(MOST_REFITS):
         width = far.distance - near.distance
         if width <= NARROW * far.distance:
             break
-        distance = near.distance + width / 2 if halve else _crossing(side, near, far)
+        closer = min(near, far, key=lambda end: abs(end.tau - side.quantile))
+        distance = closer.crossing(side.quantile)
+        if halve or not near.distance < distance < far.distance:
+            distance = near.distance + width / 2
         share = (distance - near.distance) / width
-        start = near.theta + share * (far.theta - near.theta)
-        middle = _refit(side, distance, start, near)
+        middle = _refit(side, distance, near.theta + share * (far.theta - near.theta), near)
         if middle is None:
-            return _outside(side, near, settled, False)
-        settled = settled and middle.settled
+            return End(near.distance, "domain", near)
         if middle.tau < 0:
-            return End(math.nan, "lower", middle, settled)
-        hit = _hits(side, middle)
-        if hit is not None:
-            return End(side.value(hit), "crossed", middle, settled)
-        if middle.tau < side.quantile:
-            near = middle
-        else:
-            far = middle
+            return End(math.nan, "lower", middle)
+        if middle.hits(side.quantile):
+            return End(middle.crossing(side.quantile), "crossed", middle)
+        near, far = (middle, far) if middle.tau < side.quantile else (near, middle)
         halve = far.distance - near.distance > width / 2
-    return End(side.value(near.distance), "crossed", near, settled)
-
-
-def _crossing(side: Side, near: Refit, far: Refit) -> float:
-    """Return where the tangent at the end that is closer to the threshold crosses it."""
-    closer = min(near, far, key=lambda end: abs(end.tau - side.quantile))
-    middle = (near.distance + far.distance) / 2
-    if not closer.slope > 0:
-        return middle
-    distance = closer.distance + (side.quantile - closer.tau) / closer.slope
-    return distance if near.distance < distance < far.distance else middle
+    return End(near.distance, "crossed", near)
 
 
 def _ahead(side: Side, before: Refit | None, near: Refit, distance: float) -> np.ndarray:
@@ -335,34 +276,29 @@ def _ahead(side: Side, before: Refit | None, near: Refit, distance: float) -> np
 
 def _refit(side: Side, distance: float, start: np.ndarray, near: Refit) -> Refit | None:
     """Fit the other parameters; None where no finite loss is found."""
-    problem, i = side.problem, side.which
-    problem = _without(problem, i)
+    problem, i = _without(side.problem, side.which), side.which
     for there in (start, near.theta):
         theta = there.copy()
         theta[i] = side.value(distance)
-        course = _walked(problem, theta)
-        if course.quadratic is not None:
+        outcome = _walked(problem, theta)
+        if outcome.quadratic is not None and outcome.distance > SETTLED and len(problem.linear):
+            # Where solving linear parameters does not get to the minimum, go without.
+            plain = problem._replace(linear=problem.linear[:0])
+            outcome = _walked(plain, outcome.theta)
+        if outcome.quadratic is not None:
             break
     else:
         return None
-    squares, rise = _at_the_minimum(course.quadratic, course.theta, problem.box, i)
+    squares, rise = _at_the_minimum(outcome.quadratic, outcome.theta, problem.box, i)
     noise = side.optimum.noise
     excess = (squares - side.least) / noise
     below = LOWER + 64 * EPS * side.least / noise
     tau = -1.0 if excess < -below else math.sqrt(max(excess, 0.0))
     slope = side.sign * rise / (2 * noise * tau) if tau > 0 else 1 / side.error
-    return Refit(distance, course.theta, tau, slope, course.distance <= SETTLED)
-
-
-def _walked(problem: Problem, theta: np.ndarray) -> Outcome:
-    """Walk to the minimum; where solving linear parameters does not get there, without."""
-    rows, plain = [problem.rows], problem.linear[:0]
-    course = walk(problem, theta, rows)
-    if course.quadratic is not None and course.distance > SETTLED and len(problem.linear):
-        course = walk(problem._replace(linear=plain), course.theta, rows)
-    if course.ending == "interrupted":
-        raise KeyboardInterrupt
-    return course
+    refit = Refit(distance, outcome.theta, tau, slope, outcome.distance <= SETTLED)
+    if not refit.settled:
+        side.unsettled.append(refit)
+    return refit
 
 
 def _without(problem: Problem, held: int) -> Problem:
