@@ -9,7 +9,8 @@ from scipy.stats import norm
 
 import sgdfit
 from sgdfit.errors import DataError, UsageError
-from sgdfit.inference.intervals import Band, around, curve_variance
+from sgdfit.inference.intervals import around, curve_variance
+from sgdfit.result.saving import from_dict
 
 RNG = np.random.default_rng(7)
 N = 40
@@ -37,43 +38,24 @@ def textbook_line(fit, new, extra=0.0, level=0.95):
 @pytest.mark.parametrize("level", [0.5, 0.95, 0.999])
 @pytest.mark.parametrize(("interval", "extra"), [("confidence", 0.0), ("prediction", 1.0)])
 def test_a_straight_line_has_the_textbooks_bands(interval, extra, level):
-    fit = line()
-    band = fit.predict({"x": NEW}, interval=interval, level=level)
-    assert isinstance(band, Band)
-    expected = textbook_line(fit, NEW, extra, level)
-    for found, known in zip(band, expected, strict=True):
+    fit, new = line(), np.append(NEW, np.linspace(-5, 5, 40_001))  # of several strides
+    band = fit.predict({"x": new}, interval=interval, level=level)
+    for found, known in zip(band, textbook_line(fit, new, extra, level), strict=True):
         assert found.dtype == np.float64
-        np.testing.assert_allclose(found, known, rtol=1e-9)
-    np.testing.assert_array_equal(band.prediction, fit.predict({"x": NEW}))
+        np.testing.assert_allclose(found, known, rtol=1e-9, atol=1e-12)
+
+
+def decay(a, k, c):
+    return a * np.exp(-k * NEW) + c
 
 
 CURVES = {
-    "decay": ("y = a*exp(-k*x) + c", {}, ("a", "k", "c"), lambda a, k, c: a * np.exp(-k * NEW) + c),
-    "tied": (
-        "y = a*exp(-k*x) + d",
-        {"tied": "d = a*k"},
-        ("a", "k"),
-        lambda a, k: a * np.exp(-k * NEW) + a * k,
-    ),
-    "fixed": (
-        "y = a*exp(-k*x) + c",
-        {"fixed": "c=0.5"},
-        ("a", "k"),
-        lambda a, k: a * np.exp(-k * NEW) + 0.5,
-    ),
-    "without a variable": ("y = m", {}, ("m",), lambda m: np.full(len(NEW), m)),
-    "robust": (
-        "y = a*exp(-k*x)",
-        {"loss": "huber(delta=0.1)"},
-        ("a", "k"),
-        lambda a, k: a * np.exp(-k * NEW),
-    ),
-    "of an expression": (
-        "log(y) = a*x + b",
-        {},
-        ("a", "b"),
-        lambda a, b: a * NEW + b,
-    ),
+    "decay": ("y = a*exp(-k*x) + c", {}, "akc", decay),
+    "tied": ("y = a*exp(-k*x) + d", {"tied": "d = a*k"}, "ak", lambda a, k: decay(a, k, a * k)),
+    "fixed": ("y = a*exp(-k*x) + c", {"fixed": "c=0.5"}, "ak", lambda a, k: decay(a, k, 0.5)),
+    "without a variable": ("y = m", {}, "m", lambda m: np.full(len(NEW), m)),
+    "robust": ("y = a*exp(-k*x)", {"loss": "huber(delta=0.1)"}, "ak", lambda a, k: decay(a, k, 0)),
+    "of an expression": ("log(y) = a*x + b", {}, "ab", lambda a, b: a * NEW + b),
 }
 
 
@@ -81,16 +63,8 @@ CURVES = {
 def test_a_curves_error_is_what_differences_give(formula, options, names, curve):
     data = {"x": X, "y": 2 * np.exp(-0.7 * X) + 0.5 + 0.3 * NOISE}
     start = {"a": 1.8, "k": 0.6} if "k" in names else None
-    fit = sgdfit.fit(
-        formula,
-        data,
-        start=start,
-        optimizer="sgd(momentum=0.9)",
-        learning_rate=0.05,
-        steps=3_000,
-        **options,
-    )
-    assert fit.free == names
+    fit = sgdfit.fit(formula, data, start=start, **options)
+    assert "".join(fit.free) == names
     theta = np.array([fit.values[name] for name in names])
     steps = 1e-6 * np.maximum(np.abs(theta), 1) * np.eye(len(theta))
     jacobian = np.stack(
@@ -98,10 +72,9 @@ def test_a_curves_error_is_what_differences_give(formula, options, names, curve)
     )
     stderr = np.sqrt(np.diag(jacobian.T @ fit.covariance @ jacobian))
     band = fit.predict({"x": NEW}, interval="confidence")
-    np.testing.assert_allclose(band.stderr, stderr, rtol=1e-6, atol=1e-12)
     half = stdtrit(fit.degrees_of_freedom, 0.975) * stderr
-    np.testing.assert_allclose(band.high - band.prediction, half, rtol=1e-6, atol=1e-12)
-    np.testing.assert_allclose(band.prediction - band.low, half, rtol=1e-6, atol=1e-12)
+    expected = (curve(*theta), stderr, curve(*theta) - half, curve(*theta) + half)
+    np.testing.assert_allclose(band, expected, rtol=1e-6, atol=1e-12)
 
 
 def test_a_new_observation_has_the_noise_of_its_own_weight():
@@ -124,30 +97,23 @@ def test_a_new_observation_has_the_noise_of_its_own_weight():
 
 
 def test_absolute_errors_give_normal_intervals():
-    fit = replace(line(), absolute_sigma=True, noise_variance=1.0)
-    band = fit.predict({"x": NEW}, interval="prediction", level=0.9)
-    curve = fit.predict({"x": NEW}, interval="confidence")
-    np.testing.assert_allclose(band.stderr, np.sqrt(curve.stderr**2 + 1))
+    fit = line(sigma="s", absolute_sigma=True)
+    new = {"x": NEW, "s": np.linspace(0.1, 2, len(NEW))}
+    band = fit.predict(new, interval="prediction", level=0.9)
+    curve = fit.predict(new, interval="confidence")
+    np.testing.assert_allclose(band.stderr, np.sqrt(curve.stderr**2 + new["s"] ** 2))
     np.testing.assert_allclose(band.high, band.prediction + norm.ppf(0.95) * band.stderr)
 
 
-def test_rows_beyond_one_stride_are_as_the_others():
-    fit = line()
-    new = np.linspace(-5, 5, 40_001)
-    band = fit.predict({"x": new}, interval="confidence")
-    np.testing.assert_allclose(band.stderr, textbook_line(fit, new)[1], rtol=1e-9)
-
-
-def test_a_parameter_on_its_bound_counts_as_fixed():
+def test_parameters_without_a_variance():
     data = {"x": X, "y": 2 * X + 1 + NOISE}
     bounded = sgdfit.fit("y = a*x + b", data, bounds="b < 0.5", optimizer="sgd", steps=2_000)
     assert bounded.estimates["b"].at_bound
     assert np.isnan(bounded.covariance[1, 1])
+    # one on its bound counts as fixed
     band = bounded.predict({"x": NEW}, interval="confidence")
     np.testing.assert_allclose(band.stderr, np.abs(NEW) * bounded.estimates["a"].stderr, rtol=1e-9)
-
-
-def test_what_is_not_determined_is_not_a_number():
+    # of one that is not determined nothing is known
     fit = line()
     covariance = fit.covariance.copy()
     covariance[0] = covariance[:, 0] = np.nan
@@ -158,58 +124,48 @@ def test_what_is_not_determined_is_not_a_number():
 
 def test_where_the_curve_has_no_value_the_band_has_none():
     fit = sgdfit.fit("y = a*log(x) + b", {"x": X, "y": np.log(X) + NOISE})
-    band = fit.predict({"x": [-1.0, 1.0]}, interval="confidence")
-    for part in band:
+    for part in fit.predict({"x": [-1.0, 1.0]}, interval="confidence"):
         assert np.isnan(part).tolist() == [True, False]
 
 
 @pytest.mark.parametrize(
-    ("fit", "options", "sentence"),
+    ("changed", "interval", "sentence"),
     [
-        (line, {"interval": "predicton"}, "interval is 'predicton'; .* Did you mean 'prediction'"),
-        (line, {"interval": "confidence", "level": 95}, "level is 95, but a confidence lies"),
+        ({}, "predicton", "interval is 'predicton'; .* Did you mean 'prediction'"),
         (
-            lambda: replace(line(), covariance=None, covariance_method="none: 2 rows are few"),
-            {"interval": "confidence"},
+            {"covariance": None, "covariance_method": "none: 2 rows are few"},
+            "confidence",
             r"no band, since it has no covariance \(none: 2 rows are few\)",
         ),
         (
-            lambda: line(loss="huber"),
-            {"interval": "prediction"},
+            {"loss_name": "huber(delta=1)"},
+            "prediction",
             "loss huber.* does not take the noise for normal",
         ),
         (
-            lambda: replace(line(), degrees_of_freedom=0, noise_variance=None),
-            {"interval": "prediction"},
+            {"degrees_of_freedom": 0, "noise_variance": None},
+            "prediction",
             "does not know how much its rows scatter",
         ),
-        (
-            lambda: replace(line(), degrees_of_freedom=0),
-            {"interval": "confidence"},
-            "no band, since its rows leave no degree of freedom",
-        ),
+        ({"degrees_of_freedom": 0}, "confidence", "no band, since its rows leave no degree of fre"),
     ],
 )
-def test_a_band_that_cannot_be_is_refused_with_the_reason(fit, options, sentence):
+def test_a_band_that_cannot_be_is_refused_with_the_reason(changed, interval, sentence):
     with pytest.raises(UsageError, match=sentence):
-        fit().predict({"x": NEW}, **options)
+        replace(line(), **changed).predict({"x": NEW}, interval)
+    with pytest.raises(UsageError, match="level is 95, but a confidence lies"):
+        line().predict({"x": NEW}, "confidence", 95)
 
 
-def test_a_fit_saved_before_there_was_a_noise_variance_gives_the_same_bands(tmp_path):
+def test_a_fit_saved_before_there_was_a_noise_variance_gives_the_same_bands():
     fit = line()
     saved = fit.to_dict()
     for name in ("noise_variance", "sigma", "absolute_sigma"):
         del saved[name]
-    from sgdfit.result.saving import from_dict
-
     old = from_dict(saved)
     assert (old.noise_variance, old.sigma, old.absolute_sigma) == (None, None, False)
-    for one, other in zip(
-        old.predict({"x": NEW}, interval="prediction"),
-        fit.predict({"x": NEW}, interval="prediction"),
-        strict=True,
-    ):
-        np.testing.assert_allclose(one, other, rtol=1e-12)
+    bands = (one.predict({"x": NEW}, interval="prediction") for one in (old, fit))
+    np.testing.assert_allclose(*bands, rtol=1e-12)
 
 
 @pytest.mark.parametrize("scale", [1e-150, 1.0, 1e150])
@@ -229,7 +185,4 @@ def test_rounding_makes_no_variance_negative():
     assert found[0] >= 0
     np.testing.assert_allclose(found, [0, 0.25], atol=1e-15)
     assert curve_variance(np.ones((2, 1)), np.zeros((2, 2))).tolist() == [0]
-
-
-def test_there_is_no_interval_without_degrees_of_freedom():
     assert around(np.zeros(1), np.ones(1), 0) is None
