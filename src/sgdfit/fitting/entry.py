@@ -5,20 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sgdfit.choice import whole
 from sgdfit.data.readers import open_table
 from sgdfit.data.table import check_policy
-from sgdfit.derivation.derivation import Derivation, derive
 from sgdfit.errors import CheckpointError, UsageError, did_you_mean
 from sgdfit.fitting.assessment import assess
 from sgdfit.fitting.callbacks import Callback
 from sgdfit.fitting.multistart import find_minimum, searches, started
 from sgdfit.fitting.nonsmooth import find_from_sums, gathered, takes_sums
-from sgdfit.fitting.options import AUTO, as_callable, as_means, identity_of, marks_of, settle
+from sgdfit.fitting.options import AUTO, as_means, check_with_model, identity_of, marks_of, settle
 from sgdfit.fitting.problem import Outcome, Problem, prepare
 from sgdfit.fitting.sgd import descend
 from sgdfit.fitting.weights import Weighting, as_weighting
@@ -30,6 +28,9 @@ from sgdfit.model.parameters import Assignments, Bounds
 from sgdfit.optimizers import Optimizer
 from sgdfit.optimizers.schedule import AnySchedule
 from sgdfit.result.result import Result
+
+if TYPE_CHECKING:
+    from sgdfit.derivation.derivation import Derivation
 
 # Statuses of runs that can go on from a checkpoint.
 CUT_SHORT = ("interrupted", "stopped")
@@ -206,22 +207,19 @@ def fit(
     >>> result.optimizer, round(result.estimates["a"].value, 6)
     ('sgd', 3.0)
     """
-    seed = whole(seed, "seed", 0)
-    means = as_means(memory, threads, checkpoint, resume, as_callable(tell, "tell"))
+    given = dict(locals())
+    if searches(start):
+        given |= {"start": None, "search": True}
+    options = settle(given)
+    means = as_means(memory, threads, checkpoint, resume, tell)
+    check_policy(missing)
     table = open_table(data, where)
     model = build(
-        formula, table.names, response=response, loss=loss,
-        start=None if searches(start) else start, bounds=bounds, fixed=fixed, tied=tied, seed=seed,
+        formula, table.names, response=response, loss=loss, start=given["start"], bounds=bounds,
+        fixed=fixed, tied=tied, seed=options.seed,
     )  # fmt: skip
     weighting = as_weighting(weights, sigma, absolute_sigma, covariance, model.loss)
-    check_policy(missing)
-    options = settle(
-        model, covariance=weighting.covariance, optimizer=optimizer, learning_rate=learning_rate,
-        schedule=schedule, batch_size=batch_size, steps=steps, epochs=epochs, shuffle=shuffle,
-        seed=seed, tolerance=tolerance, search=True if searches(start) else search,
-        intervals=intervals, announce=announce, callback=callback, callback_every=callback_every,
-        trace_every=trace_every, kernel=kernel, dtype=dtype,
-    )  # fmt: skip
+    check_with_model(options, model, covariance)
     if means.checkpoint is not None:
         # Only a file asks what run it is of; to write formulas out takes longer than small fits.
         listening = dict.fromkeys(("announce", "callback", "callback_every"))
@@ -239,7 +237,14 @@ def fit(
         result = assess(*minimize(problem))
         if result.status.name not in CUT_SHORT:
             journal.finish()
-    return result if checkpoint is None else _resumable(result, checkpoint)
+            return result
+    if checkpoint is None:
+        return result
+    cure = (
+        "run it again with resume=True (--resume on the command line), which goes on from"
+        f" {os.fspath(checkpoint)}"
+    )
+    return replace(result, status=replace(result.status, cure=cure))
 
 
 def minimize(problem: Problem) -> tuple[Problem, Outcome]:
@@ -277,17 +282,6 @@ def _begin(problem: Problem, checkpoint: str) -> None:
             " same ones, or name another file"
         )
     population.journal.keep("begun", {"rows": problem.rows_read, **marks}, now=True)
-
-
-def _resumable(result: Result, checkpoint: str | os.PathLike[str]) -> Result:
-    """Return the result of a run that was cut short with the advice to go on from its file."""
-    if result.status.name not in CUT_SHORT:
-        return result
-    cure = (
-        "run it again with resume=True (--resume on the command line), which goes on from"
-        f" {os.fspath(checkpoint)}"
-    )
-    return replace(result, status=replace(result.status, cure=cure))
 
 
 def explain(
@@ -334,6 +328,9 @@ def explain(
     """
     if data is not None and variables is not None:
         raise UsageError("the data say which names are variables; leave out variables")
+    # Only here: it takes 20 ms that no fit needs.
+    from sgdfit.derivation.derivation import derive
+
     table = None if data is None else open_table(data)
     read = as_formula(formula, response)
     columns: Sequence[str] | None = None if table is None else table.names
@@ -341,14 +338,7 @@ def explain(
         _check_variables(variables, read, weights)
         columns = [*variables, *read.response_names]
     model = build(
-        read,
-        columns,
-        loss=loss,
-        start=start,
-        bounds=bounds,
-        fixed=fixed,
-        tied=tied,
-        seed=seed,
+        read, columns, loss=loss, start=start, bounds=bounds, fixed=fixed, tied=tied, seed=seed
     )
     if table is None:
         return derive(model, weighted=weights is not None)
