@@ -8,7 +8,8 @@ import pytest
 import sgdfit
 from sgdfit.kernel.order import shuffled
 from sgdfit.optimizers import averaged, describe, sgd
-from test_optimizer import CASES, SCHEDULED
+from test_optimizer import CASES as OPTIMIZERS
+from test_optimizer import as_torch
 
 torch = pytest.importorskip("torch", reason="torch is the oracle")
 pytestmark = pytest.mark.torch
@@ -24,6 +25,21 @@ DATA = {
     "d": 3 * np.exp(-0.8 * (X + 2)) + 0.5 + 0.05 * np.sin(37 * X),
     "n": RANDOM.poisson(np.exp(0.3 * X + 1)).astype(float),
     "w": RANDOM.uniform(0.2, 3.0, ROWS),
+}
+
+# our optimizer, the class in torch.optim, its options
+CASES = [(optimizer, *as_torch(optimizer)) for optimizer in OPTIMIZERS]
+# our schedule from a rate, the scheduler in torch from an optimizer
+SCHEDULED = {
+    "inverse_time(decay=0.01)": lambda s, o: s.LambdaLR(o, lambda t: 1.0 / (1.0 + 0.01 * t)),
+    "exponential(gamma=0.998)": lambda s, o: s.ExponentialLR(o, gamma=0.998),
+    "step_decay(size=150, gamma=0.5)": lambda s, o: s.StepLR(o, step_size=150, gamma=0.5),
+    "cosine(steps=400, floor=0.0001)": lambda s, o: s.CosineAnnealingLR(o, 400, eta_min=1e-4),
+    "warm_up(steps=50, start=0.1, then=cosine(steps=950))": lambda s, o: s.SequentialLR(
+        o,
+        [s.LinearLR(o, start_factor=0.1, total_iters=50), s.CosineAnnealingLR(o, 950)],
+        milestones=[50],
+    ),
 }
 
 

@@ -99,13 +99,18 @@ def torch_options(options):
     return found | ({"betas": (options["beta1"], options["beta2"])} if betas else {})
 
 
+def as_torch(optimizer):
+    """Return the name of the class in torch.optim, and its options."""
+    given = dict(zip(optimizer.option_names, optimizer.options, strict=True))
+    switches = {k: bool(given[k]) for k in ("nesterov", "centered", "amsgrad") if k in given}
+    return TORCH[optimizer.name], torch_options(given | switches)
+
+
 def with_torch(torch, optimizer, gradient, start, rates):
     """Return torch's trajectory of shape (steps, p), from the same gradients."""
     theta = torch.nn.Parameter(torch.tensor(start, dtype=torch.float64))
-    given = dict(zip(optimizer.option_names, optimizer.options, strict=True))
-    switches = {k: bool(given[k]) for k in ("nesterov", "centered", "amsgrad") if k in given}
-    kind = getattr(torch.optim, TORCH[optimizer.name])
-    oracle = kind([theta], lr=rates[0], foreach=False, **torch_options(given | switches))
+    kind, options = as_torch(optimizer)
+    oracle = getattr(torch.optim, kind)([theta], lr=rates[0], foreach=False, **options)
     path = []
     for step, rate in enumerate(rates, start=1):
         oracle.param_groups[0]["lr"] = rate
