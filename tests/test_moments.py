@@ -1,6 +1,4 @@
-"""Extremes and moments by compiled code, against NumPy and exact sums."""
-
-from __future__ import annotations
+"""Extremes and moments of columns, by compiled code and by NumPy, against exact sums."""
 
 import math
 from fractions import Fraction
@@ -16,30 +14,15 @@ from sgdfit.model.model import build
 TINY, HUGE = np.finfo(np.float64).smallest_subnormal, np.finfo(np.float64).max
 RNG = np.random.default_rng(3)
 COLUMNS = {
-    "one": [2.5],
     "one that is negative": [-2.5],
     "ascending": np.arange(-5.0, 6.0),
-    "descending": np.arange(6.0, -5.0, -1.0),
     "all alike": np.full(17, -1.25),
     "negative": -RNG.uniform(1, 2, 1001),
     "subnormal": [TINY, -TINY, 3 * TINY, 2 * TINY],
-    "as large as can be": [HUGE, -HUGE, 1.0],
-    "the largest first": [HUGE, 1.0, 2.0],
-    "the least last": [1.0, 2.0, -HUGE],
+    "as large as can be": [HUGE, 1.0, -HUGE],
+    "zeros": [0.0, -0.0],
     "drawn": RNG.standard_normal(70_001) * 10.0 ** RNG.integers(-300, 300, 70_001),
-    "of both signs": RNG.standard_normal(65_536),
 }
-
-
-def extremes(column):
-    found, _ = looked_through((column,), np.zeros(len(column)), None, 0.0)
-    return found[:, 0, 0].min(), found[:, 1, 0].max()
-
-
-def moments_of(target, weights, about):
-    """Return the moments of rows that fill no panel."""
-    _, ((first, second, logs),) = looked_through((target,), target, weights, about)
-    return first, second, logs
 
 
 @pytest.mark.parametrize("kind", [np.float64, np.float32])
@@ -48,11 +31,11 @@ def test_extremes_are_those_of_numpy(name, kind):
     with np.errstate(over="ignore", under="ignore"):
         column = np.asarray(COLUMNS[name], dtype=kind)
     column = column[np.isfinite(column)]
-    if len(column):
-        assert extremes(column) == (column.min(), column.max())
-        assert extremes(column[::-1]) == (column.min(), column.max())
-        column.flags.writeable = False
-        assert extremes(column) == (column.min(), column.max())
+    for ordered in (column, column[::-1]):
+        if len(column):
+            found, _ = looked_through((ordered,), np.zeros(len(column)), None, 0.0)
+            assert found[:, 0, 0].min() == column.min()
+            assert found[:, 1, 0].max() == column.max()
 
 
 @pytest.mark.parametrize("value", [np.nan, -np.nan, np.inf, -np.inf])
@@ -64,25 +47,17 @@ def test_extremes_tell_which_panel_holds_what_is_not_finite(value, kind):
     assert np.isfinite(ends).all(axis=1).tolist() == [[True, k != 1] for k in range(4)]
 
 
-@pytest.mark.parametrize("zeros", [[0.0, -0.0], [-0.0, 0.0], [-0.0, 1.0], [-1.0, 0.0]])
-def test_zeros_of_both_signs_are_one_number(zeros):
-    assert extremes(np.array(zeros)) == (min(zeros), max(zeros))
-
-
-MOMENTS = ["one", "all alike", "ascending", "negative", "of both signs"]
-
-
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("about", [0.0, 1e6, -1.25])
-@pytest.mark.parametrize("name", MOMENTS)
+@pytest.mark.parametrize("name", ["one that is negative", "all alike", "ascending", "negative"])
 def test_moments_are_those_of_exact_arithmetic(name, about, weighted):
-    target = np.asarray(COLUMNS[name])[:3000]
+    target = np.asarray(COLUMNS[name])
     weights = np.random.default_rng(1).uniform(0.1, 2, len(target)) if weighted else None
     ones = np.ones(len(target)) if weights is None else weights
     pairs = [
         (Fraction(w), Fraction(t) - Fraction(about)) for w, t in zip(ones, target, strict=True)
     ]
-    first, second, logs = moments_of(target, weights, about)
+    _, ((first, second, logs),) = looked_through((target,), target, weights, about)
     scale = float(sum(w * abs(t) for w, t in pairs))
     assert first == pytest.approx(float(sum(w * t for w, t in pairs)), abs=1e-13 * scale)
     assert second == pytest.approx(float(sum(w * t * t for w, t in pairs)), rel=1e-13)
@@ -90,49 +65,23 @@ def test_moments_are_those_of_exact_arithmetic(name, about, weighted):
     assert logs == pytest.approx(total, abs=1e-13 * math.fsum(abs(math.log(w)) for w in ones))
 
 
-@pytest.mark.parametrize(
-    ("target", "expected"),
-    [([1e200, 1.0], (1e200, math.inf)), ([HUGE, HUGE], (math.inf, math.inf))],
-)
-def test_what_is_too_large_for_floating_point_is_infinite(target, expected):
-    found = moments_of(np.array(target), None, 0.0)
-    assert found == (*expected, 0.0)
-    assert moments_of(np.array(target), np.ones(2), 0.0)[:2] == expected
+@pytest.mark.parametrize("weights", [None, np.ones(2)])
+def test_what_is_too_large_for_floating_point_is_infinite(weights):
+    _, moments = looked_through((np.ones(2),), np.array([1e200, 1.0]), weights, 0.0)
+    assert moments.tolist() == [[1e200, math.inf, 0.0]]
 
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("formula", ["y = a*x + b", "log(y) = a*x + b"])
-def test_compiled_looks_tell_what_numpy_tells(formula, weighted):
+def test_compiled_looks_tell_what_numpy_tells_however_rows_are_cut_and_ordered(formula, weighted):
     model, rows = build(formula, ["x", "y"]), 2 * PANEL + 700
     columns = RNG.uniform(1, 2, rows).astype(np.float32), RNG.uniform(1, 2, rows)
     chunk = Chunk(columns, RNG.uniform(0.5, 2, rows) if weighted else None)
     plain, looks = (look(model, chunk, 0.5, compiled=c) for c in (False, True))
-    assert looks.shape == plain.shape == (3, 2 * 2 + 4)
     np.testing.assert_array_equal(looks[:, :5], plain[:, :5])
     np.testing.assert_allclose(looks[:, 5:], plain[:, 5:], rtol=1e-12)
-    whole, seen = stats_of(look(model, chunk, 0.5)), stats_of(looks)
-    np.testing.assert_array_equal(seen.low, whole.low)
-    np.testing.assert_array_equal(seen.high, whole.high)
-    assert seen[2:] == pytest.approx(whole[2:], rel=1e-12)
-
-
-def test_looks_are_the_same_bits_however_rows_are_cut_and_ordered():
-    model, rows = build("y = a*x + b", ["x", "y"]), 3 * PANEL + 5
-    chunk = Chunk((RNG.uniform(1, 2, rows), RNG.uniform(1, 2, rows)), None)
-    whole = look(model, chunk, 0.5, compiled=True)
-    parts = [look(model, chunk.part(k, k + 2 * PANEL), 0.5, compiled=True) for k in (0, 2 * PANEL)]
-    np.testing.assert_array_equal(np.concatenate(parts), whole)
-    for one, other in zip(stats_of(whole), stats_of(whole[::-1]), strict=True):
+    cut = [(0, PANEL), (PANEL, rows)]
+    parts = [look(model, chunk.part(a, b), 0.5, compiled=True) for a, b in cut]
+    np.testing.assert_array_equal(np.concatenate(parts), looks)
+    for one, other in zip(stats_of(looks), stats_of(looks[::-1]), strict=True):
         np.testing.assert_array_equal(one, other)
-
-
-@pytest.mark.parametrize("lengths", [[1, 1], [700, 4300], [5000]])
-def test_surveys_of_parts_are_that_of_the_whole(lengths):
-    model, rows = build("y = a*x + b", ["x", "y"]), sum(lengths)
-    chunk = Chunk((RNG.uniform(1, 2, rows), RNG.uniform(1, 2, rows)), None)
-    ends = np.cumsum(lengths)
-    parts = [look(model, chunk.part(e - n, e), 0.5) for e, n in zip(ends, lengths, strict=True)]
-    together, whole = stats_of(np.concatenate(parts)), stats_of(look(model, chunk, 0.5))
-    np.testing.assert_array_equal(together.low, whole.low)
-    assert together[2:] == pytest.approx(whole[2:], rel=1e-12)
-    assert stats_of(np.concatenate(parts[::-1]))[2:] == together[2:]

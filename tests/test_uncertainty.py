@@ -1,4 +1,4 @@
-"""sigma, absolute_sigma and covariance, against curve_fit and estimators written out by hand."""
+"""sigma, absolute_sigma, covariance and sums of squares, against curve_fit and written out."""
 
 import numpy as np
 import pytest
@@ -8,6 +8,7 @@ from scipy.stats import chi2, norm
 
 import sgdfit
 from sgdfit.errors import DataError, UsageError
+from sgdfit.fitting import uncertainty
 from sgdfit.inference.statistics import expected_range
 
 RNG = np.random.default_rng(11)
@@ -112,16 +113,6 @@ def test_auto_is_the_sandwich_for_other_losses():
     assert fitted(covariance="classical").covariance_method == "classical"
 
 
-def test_the_prediction_band_is_of_each_rows_own_sigma():
-    fit = fitted(sigma="s", absolute_sigma=True)
-    new = {"x": np.array([0.0, 1.0, 2.0]), "s": np.array([0.1, 0.5, 2.0])}
-    sure = fit.predict(new, interval="confidence")
-    band = fit.predict(new, interval="prediction", level=0.9)
-    np.testing.assert_allclose(band.stderr**2, sure.stderr**2 + new["s"] ** 2, rtol=1e-9)
-    half = norm.ppf(0.95) * band.stderr
-    np.testing.assert_allclose(band.high - band.prediction, half, rtol=1e-9)
-
-
 def test_as_many_rows_as_parameters_are_enough_where_sigma_is_absolute():
     data = {"x": [0.0, 2.0], "y": [1.0, 5.0], "s": [0.3, 0.4]}
     fit = sgdfit.fit("y = a + b*x", data, sigma="s", absolute_sigma=True)
@@ -221,3 +212,30 @@ def test_a_saved_fit_keeps_what_scaled_its_errors(absolute, tmp_path):
     assert str(again) == str(fit)
     told = "absolute: from sigma s as given" if absolute else "scaled by the residuals (a row of"
     assert told in str(fit)
+
+
+MANY = 9_000
+DRAWN = np.random.default_rng(3).uniform(0, 3, MANY)
+LOSSES = {
+    "x": DRAWN,
+    "y": 3 * np.exp(-DRAWN) + 1 + np.random.default_rng(4).standard_t(3, MANY) / 10,
+    "w": np.random.default_rng(5).uniform(0.5, 2, MANY),
+    "n": np.random.default_rng(6).poisson(2 * np.exp(-DRAWN)),
+}
+
+
+@pytest.mark.parametrize("form", ["numpy", "compiled"])
+@pytest.mark.parametrize(
+    ("formula", "options"),
+    [
+        (FORMULA, {"loss": "huber"}),
+        (FORMULA, {"loss": "soft_l1", "weights": "w"}),
+        ("n = exp(a - c*x)", {"loss": "poisson"}),
+    ],
+)
+def test_squares_by_another_loss_are_those_of_the_predictions(formula, options, form, monkeypatch):
+    monkeypatch.setattr(uncertainty, "choose_form", lambda *_: form)
+    fit = sgdfit.fit(formula, LOSSES, **options)
+    residual = LOSSES[formula[0]] - fit.predict({"x": LOSSES["x"]})
+    expected = np.sum(LOSSES.get(options.get("weights"), 1.0) * residual**2)
+    assert fit.residual_sum_of_squares == pytest.approx(expected, rel=1e-10)
