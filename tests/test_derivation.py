@@ -166,7 +166,7 @@ def test_names_of_users_are_shown_and_not_run():
 )
 def test_an_expression_is_written_as_on_paper(formula, expected):
     paper = Paper(build(f"y = k0*({formula})", ["x", "y"]))
-    shown = paper.write(as_formula(formula).expression).inline
+    shown = paper.write(as_formula(formula).expression).line
     assert shown == expected
 
 
@@ -205,7 +205,7 @@ def test_tidying_keeps_the_value_and_does_not_lengthen(loss, part):
 )
 def test_the_slope_of_a_loss_is_short(loss, expected):
     paper = Paper(build("y = a*x", ["x", "y"], loss=loss))
-    assert paper.write(paper.slope).inline == expected
+    assert paper.write(paper.slope).line == expected
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_the_slope_of_a_loss_is_short(loss, expected):
 )
 def test_constants_stand_before_the_sum(formula, expected):
     paper = Paper(build(f"y = {formula}", ["x", "y"]))
-    assert paper.gradient(0).inline.replace(" · ∑", " ∑") == expected.replace(" · ∑", " ∑")
+    assert paper.gradient(0).line.replace(" · ∑", " ∑") == expected.replace(" · ∑", " ∑")
 
 
 def test_a_weighted_mean_is_divided_by_the_sum_of_weights():

@@ -28,40 +28,18 @@ TRIALS = 7  # down to about the cube root of eps, for those that are steep
 
 @dataclass(frozen=True)
 class GradientCheck:
-    """The mean loss's gradient at one place, computed in up to three ways.
+    """The mean loss's gradient at one place, computed in up to three ways."""
 
-    Attributes
-    ----------
-    names : tuple of str
-        The free parameters.
-    theta : tuple of float
-        Where the gradient is taken.
-    rows : int
-        Rows of data.
-    total_weight : float
-        Sum of the weights; the number of rows where there are none.
-    loss : float
-        The (weighted) mean loss.
-    symbolic, central : tuple of float
-        From the derived expressions, and from differences of the loss alone.
-    torch : tuple of float or None
-        By torch's automatic differentiation; None where torch is not installed.
-    scale : tuple of float
-        Mean size of a row's part in each derivative: what rounding errors are relative to.
-    trouble : DomainError or None
-        The first row in which prediction, loss or gradient has no finite value.
-    """
-
-    names: tuple[str, ...]
-    theta: tuple[float, ...]
+    names: tuple[str, ...]  # of the free parameters
+    theta: tuple[float, ...]  # where the gradient is taken
     rows: int
-    total_weight: float
-    loss: float
-    symbolic: tuple[float, ...]
-    central: tuple[float, ...]
-    torch: tuple[float, ...] | None
-    scale: tuple[float, ...]
-    trouble: DomainError | None = None
+    total_weight: float  # the number of rows where there are no weights
+    loss: float  # the (weighted) mean
+    symbolic: tuple[float, ...]  # from the derived expressions
+    central: tuple[float, ...]  # from differences of the loss alone
+    torch: tuple[float, ...] | None  # by torch's automatic differentiation, where it is installed
+    scale: tuple[float, ...]  # mean size of a row's part: what rounding errors are relative to
+    trouble: DomainError | None = None  # the first row where something has no finite value
 
     @property
     def central_differences(self) -> tuple[float, ...]:

@@ -9,7 +9,6 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 MINUS = "−"
-BREAK, PINCH = "\0", "\1"  # where a line may be broken, well or at a pinch; no name holds these
 BULKY = 18  # breadth from which exp(…) reads better than a power of e
 SHORT_ARGUMENT = 24  # columns up to which a function's argument stands on one line
 
@@ -66,15 +65,10 @@ class Math(NamedTuple):
     """A piece of mathematics, written in three ways."""
 
     kind: str  # what it is: this decides the brackets and the signs around it
-    line: str  # in one line, with the marks where it may be broken
+    line: str  # in one line
     latex: str
     box: Box  # stacked; its width serves for that of the LaTeX too
     parts: tuple[Any, ...] = ()  # a sum's signed terms, a product's factors, a fraction's sides, …
-
-    @property
-    def inline(self) -> str:
-        """In one line."""
-        return self.line.replace(BREAK, "").replace(PINCH, "")
 
     @property
     def width(self) -> int:
@@ -82,11 +76,8 @@ class Math(NamedTuple):
         return columns(self.box.lines[0])
 
 
-def _math(
-    kind: str, line: str, latex: str, box: Box | None = None, parts: Sequence[Any] = ()
-) -> Math:
-    plain = Math(kind, line, latex, Box(()), tuple(parts))
-    return plain._replace(box=box or Box((plain.inline,)))
+def _math(kind: str, line: str, latex: str, box: Box | None = None, parts: Any = ()) -> Math:
+    return Math(kind, line, latex, box or Box((line,)), tuple(parts))
 
 
 class Equation(NamedTuple):
@@ -152,7 +143,7 @@ def number(value: float, digits: int = 6) -> Math:
 
     Examples
     --------
-    >>> number(-20.12431).inline
+    >>> number(-20.12431).line
     '−20.1243'
     """
     return signed("-" if value < 0 else "+", figures(f"{abs(value):.{digits}g}"))
@@ -175,7 +166,7 @@ def add(items: Iterable[tuple[str, Math]]) -> Math:
     signs = [lead.replace("-", MINUS) for lead in leads]
     return _math(
         "sum",
-        BREAK.join(sign + term.line for sign, (_, term) in zip(signs, terms, strict=True)),
+        "".join(sign + term.line for sign, (_, term) in zip(signs, terms, strict=True)),
         "".join(lead + term.latex for lead, (_, term) in zip(leads, terms, strict=True)),
         beside(x for sign, (_, term) in zip(signs, terms, strict=True) for x in (sign, term.box)),
         terms,
@@ -202,7 +193,7 @@ def times(factors: Iterable[Math]) -> Math:
     line, latex, pieces = flat[0].line, flat[0].latex, [flat[0].box]
     for left, right in pairwise(flat):
         text, space = _between(left, right)
-        line += text + (PINCH if text else "") + right.line
+        line += text + right.line
         latex += space + right.latex
         pieces += [Box((text,)), right.box]
     return _math("product", line, latex, beside(pieces), flat)
@@ -247,15 +238,14 @@ def over(top: Math, bottom: Math) -> Math:
     Examples
     --------
     >>> half = over(add([("+", name("a")), ("+", name("b"))]), figures("2"))
-    >>> print(half.inline, half.latex, *half.box.lines, sep="|")
+    >>> print(half.line, half.latex, *half.box.lines, sep="|")
     (a + b)/2|\frac{a + b}{2}|a + b|─────|  2
     """
-    line = f"{_closed(top, 'sum')}/{PINCH}{_closed(bottom, 'sum', 'product', 'fraction')}"
-    above, below = _flat(top), _flat(bottom)
-    width = max(columns(above.lines[0]), columns(below.lines[0]))
-    lines = (*_centred(above, width), "─" * width, *_centred(below, width))
-    latex = f"\\frac{{{top.latex}}}{{{bottom.latex}}}"
-    return _math("fraction", line, latex, Box(lines, len(above.lines)), (top, bottom))
+    line = f"{_closed(top, 'sum')}/{_closed(bottom, 'sum', 'product', 'fraction')}"
+    above, below = _flat(top).lines, _flat(bottom).lines
+    rule = "─" * max(columns(above[0]), columns(below[0]))
+    box = filled([*above, rule, *below], len(above), "^")
+    return _math("fraction", line, f"\\frac{{{top.latex}}}{{{bottom.latex}}}", box, (top, bottom))
 
 
 def _closed(part: Math, *kinds: str) -> str:
@@ -264,20 +254,20 @@ def _closed(part: Math, *kinds: str) -> str:
 
 def _flat(part: Math) -> Box:
     """Return ``part`` on one line, unless there are cases in it."""
-    return part.box if "{" in part.line else Box((part.inline,))
+    return part.box if "{" in part.line else Box((part.line,))
 
 
 def power(base: Math, exponent: Math) -> Math:
     """Write ``base`` with an exponent: in raised characters where Unicode has them."""
-    above = _superscript(exponent.inline)
+    above = _superscript(exponent.line)
     if base.kind == "call" and exponent.kind == "number" and above:
-        function, arguments, sub = base.parts
-        return call(function, arguments, sub, exponent)
+        head, latex, *arguments = base.parts
+        return _called(head + above, f"{latex}^{{{exponent.latex}}}", arguments)
     plain = base.kind in ("letter", "word", "call", "brackets", "number") and "×" not in base.line
     base = base if plain else brackets(base)
     lines, foot = base.box
     height, foot = (len(lines), foot) if above else (foot + 2, foot + 1)
-    side = above or exponent.inline
+    side = above or exponent.line
     raised = Box((side, *[" " * columns(side)] * (height - 1)), foot)
     shown = above or "^" + _closed(exponent, "sum", "product", "fraction", "power")
     latex = f"{base.latex}^{{{_script(exponent)}}}"
@@ -308,28 +298,27 @@ def exponential(body: Math) -> Math:
     return spoken._replace(kind="exponential", latex=latex)
 
 
-def call(
-    function: str, arguments: Sequence[Math], sub: str = "", raised: Math | None = None
-) -> Math:
-    """Write a named function of its arguments, an exponent behind its name: sin²(x)."""
+def call(function: str, arguments: Sequence[Math], sub: str = "") -> Math:
+    """Write a named function of its arguments."""
     head = name(function, sub)
-    text, latex = head.line, head.latex
-    if len(function) > 1:
-        latex = f"\\{function}" if function in _COMMON else rf"\operatorname{{{function}}}"
-        latex += f"_{{{sub}}}" if sub else ""
-    if raised:
-        text, latex = text + _superscript(raised.inline), f"{latex}^{{{raised.latex}}}"
+    if len(function) == 1:
+        return _called(head.line, head.latex, arguments)
+    latex = f"\\{function}" if function in _COMMON else rf"\operatorname{{{function}}}"
+    return _called(head.line, f"{latex}_{{{sub}}}" if sub else latex, arguments)
+
+
+def _called(head: str, latex: str, arguments: Sequence[Math]) -> Math:
     pieces: list[str | Box] = []
     for argument in arguments:
-        short = columns(argument.inline) <= SHORT_ARGUMENT
+        short = columns(argument.line) <= SHORT_ARGUMENT
         pieces += [", "] if pieces else []
         pieces.append(_flat(argument) if short else argument.box)
     return _math(
         "call",
-        f"{text}({', '.join(a.line for a in arguments)})",
-        rf"{latex}\left({', '.join(a.latex for a in arguments)}\right)",
-        beside([text, _enclosed(beside(pieces), "(", ")")]),
-        (function, arguments, sub),
+        f"{head}({', '.join(argument.line for argument in arguments)})",
+        rf"{latex}\left({', '.join(argument.latex for argument in arguments)}\right)",
+        beside([head, _enclosed(beside(pieces), "(", ")")]),
+        (head, latex, *arguments),
     )
 
 
@@ -349,9 +338,8 @@ def brackets(body: Math, left: str = "(", right: str = ")") -> Math:
 
 def summation(index: str, count: Math, body: Math) -> Math:
     """Write the sum of ``body`` over rows, ``index`` from 1 to ``count``."""
-    below, above = f"{index}=1", count.inline
-    width = max(len(below), columns(above))
-    sign = Box((above.center(width), "∑".center(width), below.center(width)), 1)
+    width = max(3, columns(count.line))
+    sign = Box(tuple(line.center(width) for line in (count.line, "∑", f"{index}=1")), 1)
     latex = rf"\sum_{{{index}=1}}^{{{count.latex}}} {body.latex}"
     line = f"∑{_SUBSCRIPTS.get(index, index)} {body.line}"
     return _math("summation", line, latex, beside([sign, " ", body.box]))
@@ -360,20 +348,20 @@ def summation(index: str, count: Math, body: Math) -> Math:
 def cases(branches: Sequence[tuple[Math, Math | None]]) -> Math:
     """Write values, each with its condition; the last may have none."""
     width = max(value.width for value, _ in branches)
-    texts, rows = [], []
+    when = [f"if {condition.line}" if condition else "otherwise" for _, condition in branches]
     lines: list[str] = []
-    for value, condition in branches:
-        gap = " " * (width - value.width + 3)
-        lines += beside(
-            [value.box, gap + (f"if {condition.inline}" if condition else "otherwise")]
-        )[0]
-        texts.append(f"{value.line} " + (f"if {condition.line}" if condition else "otherwise"))
-        told = rf"\text{{if }} {condition.latex}" if condition else r"\text{otherwise}"
-        rows.append(f"{value.latex} & {told}")
+    for (value, _), told in zip(branches, when, strict=True):
+        lines += beside([value.box, " " * (width - value.width + 3) + told]).lines
     lines = lines if len(lines) > 2 else [lines[0], "", lines[1]]
+    rows = [
+        f"{value.latex} & " + (rf"\text{{if }} {c.latex}" if c else r"\text{otherwise}")
+        for value, c in branches
+    ]
     return _math(
         "cases",
-        "{" + f"; {BREAK}".join(texts) + "}",
+        "{"
+        + "; ".join(f"{v.line} {told}" for (v, _), told in zip(branches, when, strict=True))
+        + "}",
         "\\begin{cases} " + r" \\ ".join(rows) + " \\end{cases}",
         _enclosed(filled(lines, len(lines) // 2), "{", ""),
     )
@@ -381,14 +369,14 @@ def cases(branches: Sequence[tuple[Math, Math | None]]) -> Math:
 
 def relation(left: Math, sign: str, right: Math) -> Math:
     """Write a comparison."""
-    line = f"{left.line} {sign} {BREAK}{right.line}"
+    line = f"{left.line} {sign} {right.line}"
     return _math("relation", line, f"{left.latex} {RELATIONS[sign]} {right.latex}")
 
 
 def junction(word: str, parts: Sequence[Math]) -> Math:
     """Write conditions joined by ``and`` or ``or``."""
     latex = [rf"\left({p.latex}\right)" if p.kind == "junction" else p.latex for p in parts]
-    line = f" {word} {BREAK}".join(_closed(part, "junction") for part in parts)
+    line = f" {word} ".join(_closed(part, "junction") for part in parts)
     return _math("junction", line, rf" \text{{ {word} }} ".join(latex))
 
 
@@ -431,15 +419,15 @@ def beside(pieces: Iterable[str | Box]) -> Box:
     return Box(tuple(map("".join, zip(*padded, strict=True))), above)
 
 
-def filled(lines: Sequence[str], base: int = 0) -> Box:
+def padded(text: str, width: int, side: str = "<") -> str:
+    """Fill ``text`` up to ``width`` columns, so that it stands left (<), right (>) or amid (^)."""
+    return f"{text:{side}{width + len(text) - columns(text)}}"
+
+
+def filled(lines: Sequence[str], base: int = 0, side: str = "<") -> Box:
     """Fill lines up to one width."""
     width = max(map(columns, lines))
-    return Box(tuple(line + " " * (width - columns(line)) for line in lines), base)
-
-
-def _centred(box: Box, width: int) -> tuple[str, ...]:
-    spare = width - columns(box.lines[0])
-    return tuple(" " * (spare // 2) + line + " " * (spare - spare // 2) for line in box.lines)
+    return Box(tuple(padded(line, width, side) for line in lines), base)
 
 
 def _enclosed(box: Box, left: str, right: str) -> Box:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
 
 from sgdfit.derivation.notation import (
-    BREAK,
     MINUS,
-    PINCH,
     Box,
     Equation,
     Math,
@@ -18,10 +17,13 @@ from sgdfit.derivation.notation import (
     columns,
     filled,
     leading_sign,
+    padded,
 )
 
 INDENT = 4
 NARROWEST = 24
+# Where a line may be broken: before the sign of a sum, behind any other.
+_BREAKS = re.compile(r"(?P<sum> [+−] )|(?P<product>[·/] ?| (?=∑))| [=<>≤≥≠] | and | or |; ")
 
 
 def render(steps: Sequence[Step], width: int = 80) -> str:
@@ -48,7 +50,7 @@ def _step(number: str, step: Step, width: int) -> list[str]:
 
 def _prose(parts: Sequence[str | Math], width: int) -> list[str]:
     # A formula stays in one piece: its spaces are not places to break.
-    text = "".join(p if isinstance(p, str) else p.inline.replace(" ", "\u00a0") for p in parts)
+    text = "".join(p if isinstance(p, str) else p.line.replace(" ", "\u00a0") for p in parts)
     lines = textwrap.wrap(text, max(width - 3, NARROWEST), break_on_hyphens=False)
     return [f"   {line}".replace("\u00a0", " ") for line in lines]
 
@@ -57,7 +59,7 @@ def _equation(equation: Equation, width: int) -> Sequence[str]:
     """Draw a chain on one line where it fits, else one line for each of its parts."""
     left, sign = equation.left.box, f" {equation.sign} "
     if equation.sign == "←":
-        return [equation.left.inline + sign + equation.rights[0].inline]
+        return [equation.left.line + sign + equation.rights[0].line]
     note = [f"   {equation.note}"] if equation.note else []
     whole = beside([left, *(x for right in equation.rights for x in (sign, right.box)), *note])
     if columns(whole.lines[0]) <= width:
@@ -96,23 +98,24 @@ def _fitted(part: Math, width: int) -> Box:
 def _wrapped(line: str, width: int) -> list[str]:
     """Break a line, outside of brackets where that leaves it at least half full."""
     lines = []
-    marks = {ord(BREAK): None, ord(PINCH): None}
-    while columns(line.translate(marks)) > width:
+    while columns(line) > width:
         at = _best_break(line, width)
-        lines.append(line[:at].translate(marks).rstrip())
-        line = "  " + line[at:].lstrip(BREAK + PINCH + " ")
-    return [*lines, line.translate(marks).rstrip()]
+        lines.append(line[:at].rstrip())
+        line = "  " + line[at:].lstrip()
+    return [*lines, line]
 
 
 def _best_break(line: str, width: int) -> int:
     depth = used = 0
     places: list[tuple[float, int, int]] = []
+    breaks = {
+        match.start() if match["sum"] else match.end(): bool(match["product"])
+        for match in _BREAKS.finditer(line)
+    }
     for at, character in enumerate(line):
-        if character in (BREAK, PINCH):
-            if used > 2:
-                badness = depth + 0.5 * (used < width / 2) + 0.7 * (character == PINCH)
-                places.append((badness, -used, at))
-            continue
+        if at in breaks and used > 2:
+            badness = depth + 0.5 * (used < width / 2) + 0.7 * breaks[at]
+            places.append((badness, -used, at))
         depth += (character in "([{") - (character in ")]}")
         used += columns(character)
         if used > width:
@@ -128,18 +131,18 @@ def _table(table: Table, width: int) -> list[str]:
     if total + INDENT <= width:
         lines = []
         for first, *others in rows:
-            cells = [" " * (w - columns(c)) + c for c, w in zip(others, widths[1:], strict=True)]
-            lines.append(margin + "  ".join([first + " " * (widths[0] - columns(first)), *cells]))
+            cells = [padded(cell, w, ">") for cell, w in zip(others, widths[1:], strict=True)]
+            lines.append(margin + "  ".join([padded(first, widths[0]), *cells]))
         return [lines[0], margin + "─" * total, *lines[1:]]
     # Each row of a wide table is a list of its own.
     label = max(map(columns, table.header[1:]))
     lines = []
     for first, *others in rows[1:]:
         lines += ["", margin + first] if lines else [margin + first]
-        for head, cell in zip(table.header[1:], others, strict=True):
-            lines.append(f"{margin}  {head}{' ' * (label - columns(head))}  {cell}")
+        heads = zip(table.header[1:], others, strict=True)
+        lines += [f"{margin}  {padded(head, label)}  {cell}" for head, cell in heads]
     return lines
 
 
 def _cell(cell: str | Math) -> str:
-    return cell if isinstance(cell, str) else cell.inline
+    return cell if isinstance(cell, str) else cell.line

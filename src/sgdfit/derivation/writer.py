@@ -75,18 +75,10 @@ _AFTER = 10**6  # ranks what was not named after everything that was
 
 
 class Writer:
-    """Writes expressions with one set of names.
+    """Writes expressions: ``names`` says how each symbol is written.
 
-    Parameters
-    ----------
-    names : mapping of symbol to Math
-        How each symbol is written.
-    rank : mapping of symbol to int
-        Terms follow the first of their symbols in this order; the residual's stand below 0.
-    leading : iterable of symbol
-        Symbols whose factors come before the others: the parameters.
-    logistic : str
-        What the logistic function is called.
+    Terms follow the first of their symbols by ``rank``, the residual's below 0; factors that are
+    ``leading`` symbols, the parameters, come before the others.
     """
 
     def __init__(
@@ -219,8 +211,7 @@ def _is_divisor(factor: Expr) -> bool:
 RATIONAL_LIMIT = 40  # operations up to which fractions are brought together
 DEGREE_LIMIT = 8  # of a polynomial that may be multiplied out on the way
 FACTOR_LIMIT = 2000  # operations up to which common factors are looked for
-LARGEST_DENOMINATOR = 1000  # of a fraction that a long decimal such as 0.333… is taken for
-SHORT_DECIMAL = 10  # characters up to which a decimal is left as it is
+SHORT_DECIMAL = 10  # characters up to which a decimal is left as it is; 0.333… becomes 1/3
 _KNOWN = {float(e): e for e in (sympy.log(2), sympy.log(10), sympy.pi, sympy.sqrt(2), sympy.E)}
 
 
@@ -253,7 +244,7 @@ def _recognized(value: float) -> Expr:
         return sympy.Integer(int(value))
     if abs(value) in (0.5, 0.25):
         return sympy.Rational(value)
-    near = Fraction(value).limit_denominator(LARGEST_DENOMINATOR)
+    near = Fraction(value).limit_denominator(1000)
     if len(repr(value)) <= SHORT_DECIMAL or abs(near - Fraction(value)) > 4e-16 * abs(value):
         return sympy.Float(value)
     decimal = 1000 % near.denominator == 0  # 0.1 rather than 1/10
@@ -261,7 +252,6 @@ def _recognized(value: float) -> Expr:
 
 
 def _rewrite(part: Expr) -> Expr:
-    """Apply the rules from the leaves up."""
     if not part.args:
         return part
     if part.func is Where:
