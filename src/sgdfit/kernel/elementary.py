@@ -30,43 +30,15 @@ from sgdfit.kernel.instructions import (
     with_sign,
 )
 
-__all__ = [
-    "LARGEST_ANGLE",
-    "acos",
-    "asin",
-    "atan",
-    "cbrt",
-    "cos",
-    "cosh",
-    "erf",
-    "exp",
-    "expm1",
-    "log",
-    "log1p",
-    "log2",
-    "log10",
-    "logaddexp",
-    "logistic",
-    "power",
-    "sin",
-    "sinh",
-    "tan",
-    "tanh",
-    "xlogy",
-]
-
 LARGEST_ANGLE = 2.0**40
 TWO_OVER_PI = 0.6366197723675814
 HALF_PI = (1.5707963267948966, 6.123233995736766e-17, -1.4973849048591698e-33)
 QUARTER_PI, QUARTER_PI_LOW = 0.7853981633974483, 3.061616997868383e-17
 
-LOG2_E = 1.4426950408889634
+INFINITY, NAN = math.inf, math.nan
+LOG2_E, LOG10_E = 1.4426950408889634, 0.4342944819032518
 # log 2, in 53 bits and the next 53.
 LN2, LN2_LOW = 0.6931471805599453, 2.3190468138462996e-17
-
-INFINITY, NAN = math.inf, math.nan
-LOG2_E_LOW = 2.0355273740931033e-17
-LOG10_E, LOG10_E_LOW = 0.4342944819032518, 1.098319650216765e-17
 # In 32 bits, whose product with an exponent is exact, and what is left.
 LN2_SHORT, LN2_REST = 0.6931471803691238, 1.9082149292705877e-10
 LOG10_2_SHORT, LOG10_2_REST = 0.3010299955494702, 1.1451100898021838e-10
@@ -81,143 +53,78 @@ TINY = 2.0**-1022
 # Polynomials, the highest power first. Those of sine, cosine and the logarithm are fdlibm's (Sun
 # Microsystems, 1993). The others are Chebyshev interpolants of the function named, made in 60
 # digits; beside each stand the interval and the largest error.
+# fmt: off
 
 # (exp(r) - 1 - r)/r², |r| ≤ log(2)/2: 1.4e-18.
 EXP = (
-    2.0914680780540263e-09,
-    2.5105208339987698e-08,
-    2.7557273657975953e-07,
-    2.7557255421023506e-06,
-    2.4801587325536023e-05,
-    0.00019841269874804214,
-    0.0013888888888883752,
-    0.00833333333332614,
-    0.04166666666666667,
-    0.1666666666666667,
-    0.5,
+    2.0914680780540263e-09, 2.5105208339987698e-08, 2.7557273657975953e-07, 2.7557255421023506e-06,
+    2.4801587325536023e-05, 0.00019841269874804214, 0.0013888888888883752, 0.00833333333332614,
+    0.04166666666666667, 0.1666666666666667, 0.5,
 )
-
 # log((1 + s)/(1 - s))/s - 2 in s², |s| ≤ 0.1716.
 LOG = (
-    0.14798198605116586,
-    0.15313837699209373,
-    0.1818357216161805,
-    0.22222198432149784,
-    0.2857142874366239,
-    0.3999999999940942,
-    0.6666666666666735,
+    0.14798198605116586, 0.15313837699209373, 0.1818357216161805, 0.22222198432149784,
+    0.2857142874366239, 0.3999999999940942, 0.6666666666666735,
 )
-
 # (log((1 + s)/(1 - s))/s - 2 - 2 s²/3)/s⁴ in s², s² ≤ 0.0295: 1.9e-18.
 LOG_PARTS = (
-    0.11725771221811145,
-    0.11705988156500907,
-    0.13334813971292003,
-    0.15384594791762352,
-    0.1818181833699257,
-    0.2222222222164882,
-    0.2857142857142938,
-    0.4,
+    0.11725771221811145, 0.11705988156500907, 0.13334813971292003, 0.15384594791762352,
+    0.1818181833699257, 0.2222222222164882, 0.2857142857142938, 0.4,
 )
-
 # (sin(r)/r - 1)/r² in r², |r| ≤ π/4.
 SIN = (
-    1.58969099521155e-10,
-    -2.5050760253406863e-08,
-    2.7557313707070068e-06,
-    -0.0001984126982985795,
-    0.00833333333332249,
-    -0.16666666666666632,
+    1.58969099521155e-10, -2.5050760253406863e-08, 2.7557313707070068e-06, -0.0001984126982985795,
+    0.00833333333332249, -0.16666666666666632,
 )
-
 # (cos(r) - 1 + r²/2)/r⁴ in r², |r| ≤ π/4.
 COS = (
-    -1.1359647557788195e-11,
-    2.087572321298175e-09,
-    -2.7557314351390663e-07,
-    2.480158728947673e-05,
-    -0.001388888888887411,
-    0.0416666666666666,
+    -1.1359647557788195e-11, 2.087572321298175e-09, -2.7557314351390663e-07, 2.480158728947673e-05,
+    -0.001388888888887411, 0.0416666666666666,
 )
-
 # (atan(u)/u - 1)/u² in u², |u| ≤ tan(π/8): 3.2e-17.
 ATAN = (
-    -0.019176815538986532,
-    0.03923159984722041,
-    -0.05085447714773134,
-    0.05858148526183487,
-    -0.06664511402876551,
-    0.07692183187666538,
-    -0.09090904577987899,
-    0.11111111015253014,
-    -0.142857142846665,
-    0.1999999999999552,
-    -0.3333333333333333,
+    -0.019176815538986532, 0.03923159984722041, -0.05085447714773134, 0.05858148526183487,
+    -0.06664511402876551, 0.07692183187666538, -0.09090904577987899, 0.11111111015253014,
+    -0.142857142846665, 0.1999999999999552, -0.3333333333333333,
 )
-
 # erf(x)/x - 1 in x², |x| ≤ 1: 1.3e-19.
 ERF = (
-    5.957176147748911e-11,
-    -1.1372848856791674e-09,
-    1.4659775274047436e-08,
-    -1.6350312701054695e-07,
-    1.6461000484121368e-06,
-    -1.4925595266831182e-05,
-    0.0001205533111164271,
-    -0.000854832698083379,
-    0.0052239776248180145,
-    -0.026866170645076792,
-    0.11283791670954879,
-    -0.3761263890318375,
+    5.957176147748911e-11, -1.1372848856791674e-09, 1.4659775274047436e-08, -1.6350312701054695e-07,
+    1.6461000484121368e-06, -1.4925595266831182e-05, 0.0001205533111164271, -0.000854832698083379,
+    0.0052239776248180145, -0.026866170645076792, 0.11283791670954879, -0.3761263890318375,
     0.1283791670955126,
 )
-
 # exp(x²) erfc(x) in (x - 3)/(x + 3), 1 ≤ x ≤ 6.1: 6e-18.
 ERF_TAIL = (
-    -8.80135983068889e-09,
-    1.2580932443721676e-06,
-    2.0095139924831047e-06,
-    -8.00496842158388e-06,
-    -1.2843533148373503e-05,
-    6.406239031947829e-05,
-    4.5254012694832e-05,
-    -0.0005970624939433084,
-    0.0007077464888533716,
-    0.004269136358067435,
-    -0.024392499319618205,
-    0.07166583719742778,
-    -0.15011593650076943,
-    0.24560380171233537,
-    -0.3262335600430373,
-    0.17900115118138996,
+    -8.80135983068889e-09, 1.2580932443721676e-06, 2.0095139924831047e-06, -8.00496842158388e-06,
+    -1.2843533148373503e-05, 6.406239031947829e-05, 4.5254012694832e-05, -0.0005970624939433084,
+    0.0007077464888533716, 0.004269136358067435, -0.024392499319618205, 0.07166583719742778,
+    -0.15011593650076943, 0.24560380171233537, -0.3262335600430373, 0.17900115118138996,
 )
-
 # (asin(s)/s - 1)/s² in s², |s| ≤ 1/2: 1.5e-17.
 ASIN = (
-    0.02877844261259304,
-    -0.014881409392818066,
-    0.017419357964884856,
-    0.00545087818772055,
-    0.010324318288744113,
-    0.011478952690257387,
-    0.013971235301124539,
-    0.017352391265909227,
-    0.022372173002005596,
-    0.030381944137085216,
-    0.04464285714637338,
-    0.07499999999998425,
+    0.02877844261259304, -0.014881409392818066, 0.017419357964884856, 0.00545087818772055,
+    0.010324318288744113, 0.011478952690257387, 0.013971235301124539, 0.017352391265909227,
+    0.022372173002005596, 0.030381944137085216, 0.04464285714637338, 0.07499999999998425,
     0.16666666666666669,
 )
-
 # The cube root of x, 0.3535 ≤ x ≤ 2.829: 1e-3, from which two steps lead to all digits.
 CBRT = (
-    0.007234512839641752,
-    -0.07223636627907384,
-    0.29194618509950326,
-    -0.6341540486561865,
-    0.9775797549098955,
-    0.43023496393628313,
+    0.007234512839641752, -0.07223636627907384, 0.29194618509950326, -0.6341540486561865,
+    0.9775797549098955, 0.43023496393628313,
 )
+# fmt: on
+
+
+@inlined
+def _without_powers_of_two(x: Float, low: Float) -> tuple[Float, Float, Float]:
+    """Return k with `ROUND` added, and x + low - k log 2 in two parts."""
+    marked = fma(x, LOG2_E, ROUND)
+    k = marked - ROUND
+    high = fma(-k, LN2, x)
+    rest = fma(-k, LN2_LOW, low)
+    r = high + rest
+    return marked, r, (high - r) + rest
 
 
 @inlined
@@ -228,15 +135,11 @@ def _grown(x: Float, low: Float) -> tuple[Float, Float, Float, Float]:
     """
     x = 720.0 if x > 720.0 else x
     x = -760.0 if x < -760.0 else x
-    marked = fma(x, LOG2_E, ROUND)
-    k = marked - ROUND
-    high = fma(-k, LN2, x)
-    rest = fma(-k, LN2_LOW, low)
-    r = high + rest
-    rest = (high - r) + rest
+    marked, r, rest = _without_powers_of_two(x, low)
     above = r + fma(r * r, polynomial(r, EXP), rest)
     grown = 1.0 + above
     # In two steps, since 2ᵏ alone may be too large or too small.
+    k = marked - ROUND
     half = fma(k, 0.5, ROUND)
     others = power_of_two((k - (half - ROUND)) + ROUND)
     return grown, above - (grown - 1.0), power_of_two(half), others
@@ -244,7 +147,7 @@ def _grown(x: Float, low: Float) -> tuple[Float, Float, Float, Float]:
 
 @inlined
 def exp_of_sum(x: Float, low: Float) -> Float:
-    """Return exp(x + low), where ``low`` is less than the last place of x, or below 2⁻⁵⁰."""
+    """Return exp(x + low) (see `_grown`)."""
     grown, _, scale, other = _grown(x, low)
     return grown * scale * other
 
@@ -260,12 +163,7 @@ def _quarter_expm1(x: Float) -> tuple[Float, Float]:
     """Return (eˣ - 1)/4 in two parts."""
     x = 710.6 if x > 710.6 else x
     x = -40.0 if x < -40.0 else x
-    marked = fma(x, LOG2_E, ROUND)
-    k = marked - ROUND
-    high = fma(-k, LN2, x)
-    rest = -k * LN2_LOW
-    r = high + rest
-    rest = (high - r) + rest
+    marked, r, rest = _without_powers_of_two(x, 0.0)
     curved = fma(r * r, polynomial(r, EXP), fma(r, rest, rest))
     scale = power_of_two(marked - 2.0)
     above = scale - 0.25
@@ -409,28 +307,18 @@ def _log_parts(x: Float) -> tuple[Float, Float, Float]:
     return k, high, (2.0 * s - high) + v + (2.0 * s_low + v_low)
 
 
-@inlined
-def _scaled_log(x: Float, unit: Float, rest: Float, factor: Float, low: Float) -> Float:
-    """Return log(x) in another base, given that of 2 and that of e in two parts each."""
-    k, high, tail = _log_parts(x)
-    product = high * factor
-    tail = fma(high, factor, -product) + fma(high, low, tail * factor)
-    whole = k * unit
-    total = whole + product
-    taken = total - whole
-    return total + ((whole - (total - taken)) + (product - taken) + fma(k, rest, tail))
-
-
 @compiled
 def log2(x: Float) -> Float:
     """Return the logarithm to base 2."""
-    return _logarithm(x, _scaled_log(x, 1.0, 0.0, LOG2_E, LOG2_E_LOW))
+    k, m = _split(x)
+    return _logarithm(x, fma(_log(m), LOG2_E, k))
 
 
 @compiled
 def log10(x: Float) -> Float:
     """Return the logarithm to base 10."""
-    return _logarithm(x, _scaled_log(x, LOG10_2_SHORT, LOG10_2_REST, LOG10_E, LOG10_E_LOW))
+    k, m = _split(x)
+    return _logarithm(x, fma(k, LOG10_2_SHORT, fma(k, LOG10_2_REST, _log(m) * LOG10_E)))
 
 
 @inlined
