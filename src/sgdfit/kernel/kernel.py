@@ -32,17 +32,10 @@ NUMPY_ROW_SECONDS = 20e-9
 
 
 class Chunk(NamedTuple):
-    """Rows in memory: the model's columns in order, and a weight for each row.
+    """Rows in memory: the model's columns in order, and a weight for each row."""
 
-    Attributes
-    ----------
-    columns : tuple of float64[n] or float32[n]
-        One array a column of `Model.columns`.
-    weights : float64[n] or None
-        Scaled to a mean of one over all rows, so that a batch's gradient is unbiased.
-    """
-
-    columns: tuple[np.ndarray, ...]
+    columns: tuple[np.ndarray, ...]  # float64[n] or float32[n] each
+    # float64[n], scaled to a mean of one over all rows, so that a batch's gradient is unbiased.
     weights: np.ndarray | None
 
     @property
@@ -75,98 +68,51 @@ def chunk_of(arrays: tuple[np.ndarray, ...], *, weighted: bool) -> Chunk:
 
 
 class Rows(NamedTuple):
-    """What the sums add up, row by row: for few rows, whose Jacobian needs no squaring.
+    """What the sums add up, row by row: for few rows, whose Jacobian needs no squaring."""
 
-    Attributes
-    ----------
-    prediction, target : float64[n]
-    loss, slope, bend : float64[n]
-        The loss, and its first and second derivative to the prediction; not weighted.
-    jacobian : float64[p, n]
-        The derivative of the prediction to each free parameter.
-    """
-
-    prediction: np.ndarray
+    prediction: np.ndarray  # float64[n], as are the target and those of the loss
     target: np.ndarray
-    loss: np.ndarray
-    slope: np.ndarray
-    bend: np.ndarray
-    jacobian: np.ndarray
+    loss: np.ndarray  # not weighted
+    slope: np.ndarray  # its first derivative to the prediction
+    bend: np.ndarray  # its second
+    jacobian: np.ndarray  # float64[p, n]: the prediction's derivative to each free parameter
 
 
 class State(NamedTuple):
-    """Where a descent stands: goes into `sweep` and comes out of it.
+    """Where a descent stands: goes into `Kernel.sweep` and comes out of it."""
 
-    Attributes
-    ----------
-    theta : float[p]
-        The free parameters.
-    slots : float[s, p]
-        The optimizer's memory (momentum buffers and the like).
-    average : float64[p]
-        The mean of the iterates since averaging began.
-    averaged : int
-        How many iterates that mean holds.
-    step : int
-        Steps taken.
-    position : int
-        Rows visited in this epoch; after a full batch 0, since the next epoch begins at once.
-    """
-
-    theta: np.ndarray
-    slots: np.ndarray
-    average: np.ndarray
-    averaged: int
-    step: int
+    theta: np.ndarray  # float[p]: the free parameters
+    slots: np.ndarray  # float[s, p]: the optimizer's memory (momentum buffers and the like)
+    average: np.ndarray  # float64[p]: the mean of the iterates since averaging began
+    averaged: int  # how many iterates that mean holds
+    step: int  # steps taken
+    # Rows visited in this epoch; after a full batch 0, since the next epoch begins at once.
     position: int
 
 
 class Outcome(NamedTuple):
-    """What a sweep hands back.
+    """What a sweep hands back."""
 
-    Attributes
-    ----------
-    state : State
-        After the last step taken; its parameters are finite. When halted, it stands before the
-        batch that halted it, and its parameters are those that the batch failed at.
-    halted : bool
-        Whether a batch's loss was not finite or above the ceiling, or the step from it led to
-        parameters that are not finite.
-    records : float64[k, 3 + 2 p]
-        A row each recorded step: step, learning rate, batch loss, parameters, gradient, all
-        before the update.
-    """
-
+    # After the last step taken; its parameters are finite. When halted, it stands before the batch
+    # that halted it, and its parameters are those that the batch failed at.
     state: State
+    # Whether a batch's loss was not finite or above the ceiling, or the step from it led to
+    # parameters that are not finite.
     halted: bool
+    # float64[k, 3 + 2 p], a row each recorded step: step, learning rate, batch loss, parameters,
+    # gradient, all before the update.
     records: np.ndarray
 
 
 class Segment(NamedTuple):
-    """How a sweep goes through a chunk.
+    """How a sweep goes through a chunk."""
 
-    Attributes
-    ----------
-    order : Order
-        In which order it visits the rows.
-    batch_size : int
-        Rows of one step; the last batch of an epoch may be smaller.
-    rates : float64[k]
-        The learning rates of the next k steps; the sweep takes no more than these.
-    ceiling : float
-        A batch loss above this counts as divergence.
-    record_every : int
-        Record each step whose number is a multiple of this; 0 records none.
-    low, high : float64[p]
-        Bounds; each step is projected onto them.
-    """
-
-    order: Order
-    batch_size: int
-    rates: np.ndarray
-    ceiling: float
-    record_every: int
-    low: np.ndarray
+    order: Order  # in which it visits the rows
+    batch_size: int  # rows of one step; the last batch of an epoch may be smaller
+    rates: np.ndarray  # float64[k]: of the next steps; it takes no more than these
+    ceiling: float  # a batch loss above this counts as divergence
+    record_every: int  # record each step whose number is a multiple of this; 0 records none
+    low: np.ndarray  # float64[p]: bounds, onto which each step is projected
     high: np.ndarray
 
 

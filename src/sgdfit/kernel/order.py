@@ -20,27 +20,13 @@ STRETCH = 512
 
 
 class Order(NamedTuple):
-    """An order of rows: whole buffers, then a tail.
+    """An order of rows: whole buffers, then a tail."""
 
-    Attributes
-    ----------
-    blocks : int64[k * 16]
-        First row of each block of 64, 16 blocks a buffer.
-    within : uint16[1024]
-        Which of a buffer's rows is visited first, second, ….
-    tail : int64[m]
-        The remaining rows, each named.
-    rows : int
-        How many rows there are in all.
-    sequential : bool
-        Whether the rows are visited as they stand (the other fields are then empty).
-    """
-
-    blocks: np.ndarray
-    within: np.ndarray
-    tail: np.ndarray
-    rows: int
-    sequential: bool
+    blocks: np.ndarray  # int64[k * 16]: first row of each block of 64, 16 blocks a buffer
+    within: np.ndarray  # uint16[1024]: which of a buffer's rows is visited first, second, …
+    tail: np.ndarray  # int64[m]: the remaining rows, each named
+    rows: int  # how many rows there are in all
+    sequential: bool  # whether they are visited as they stand (the arrays are then empty)
 
     def indices(self) -> np.ndarray:
         """Return every row's number in the order of the visit, int64[rows]."""
@@ -70,11 +56,7 @@ def in_order(rows: int) -> Order:
 def shuffled(rows: int, seed: int, epoch: int, part: int | None = None) -> Order:
     """Return a shuffled order that depends on these numbers alone.
 
-    Parameters
-    ----------
-    rows, seed, epoch : int
-    part : int, optional
-        Which part of the rows this is, where an epoch does not visit all of them at once.
+    ``part`` says which part of the rows this is, where an epoch does not visit all at once.
 
     Examples
     --------

@@ -24,24 +24,14 @@ SCALE = 2.0**-64
 
 
 class Sums(NamedTuple):
-    """Sums over rows; those of two chunks add up to those of both together.
-
-    Attributes
-    ----------
-    rows : int
-    weight, loss : float
-        Sum of the weights, and of the weighted losses.
-    gradient : float64[p]
-        Sum of the weighted derivatives of the loss to each free parameter.
-    curvature : float64[p, p]
-        Sum over rows of weight · ∂²loss/∂prediction² · J Jᵀ (generalised Gauss-Newton), where J
-        is the derivative of the prediction.
-    """
+    """Sums over rows; those of two chunks add up to those of both together."""
 
     rows: int
-    weight: float
-    loss: float
-    gradient: np.ndarray
+    weight: float  # sum of the weights
+    loss: float  # of the weighted losses
+    gradient: np.ndarray  # float64[p]: of the weighted derivatives of the loss
+    # float64[p, p]: sum over rows of weight · ∂²loss/∂prediction² · J Jᵀ (generalised
+    # Gauss-Newton), where J is the derivative of the prediction.
     curvature: np.ndarray
 
     def __add__(self, other: Sums) -> Sums:  # type: ignore[override]
@@ -69,19 +59,9 @@ def length(parameters: int) -> int:
 def combined(partials: Iterable[np.ndarray], rows: int, parameters: int) -> Sums:
     """Add up the partial sums of any number of panels, exactly, and round once.
 
-    The result depends neither on the order of the panels nor on how they are grouped.
-
-    Parameters
-    ----------
-    partials : iterable of float64[k, 2, length(parameters)]
-        High and low parts of the sums of k panels, as `Kernel.partials` returns them.
-    rows, parameters : int
-        How many rows they cover, and how many parameters are free.
-
-    Returns
-    -------
-    Sums
-        Where a part is infinite or NaN, so is what it goes into, by the rules of IEEE 754.
+    ``partials`` are float64[k, 2, length(parameters)] each, as `Kernel.partials` returns them. The
+    result depends neither on the order of the panels nor on how they are grouped; where a part is
+    infinite or NaN, so is what it goes into, by the rules of IEEE 754.
 
     Examples
     --------

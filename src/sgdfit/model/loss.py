@@ -151,19 +151,15 @@ def as_loss(loss: str | Callable[..., Array] | Loss) -> Loss:
 
 @functools.lru_cache(maxsize=64)
 def _read(text: str) -> Loss:
-    return _formula(text) if PREDICTION in text or TARGET in text else _named(text)
+    if PREDICTION in text or TARGET in text:
+        return _formula(text)
+    return _traced(choose(text, _factories(), "loss"))
 
 
 def with_window(loss: Loss, width: float, curvature: float) -> Loss:
     """Return a loss with a kink whose second derivative counts residuals in a window about zero.
 
-    Parameters
-    ----------
-    loss : Loss
-    width : float
-        Half of the window's, in units of the response.
-    curvature : float
-        The second derivative within it.
+    The window reaches ``width`` to both sides; within it the second derivative is ``curvature``.
 
     Examples
     --------
@@ -172,10 +168,6 @@ def with_window(loss: Loss, width: float, curvature: float) -> Loss:
     """
     text = f"where(abs({PREDICTION} - {TARGET}) <= {width!r}, {curvature!r}, 0)"
     return Loss(loss.name, loss.expression, _formula(text).expression)
-
-
-def _named(text: str) -> Loss:
-    return _traced(choose(text, _factories(), "loss"))
 
 
 def _factories() -> dict[str, Callable[..., Callable[..., Array]]]:

@@ -26,24 +26,12 @@ Expr = Any  # SymPy ships no types
 
 @dataclass(frozen=True)
 class Model:
-    """A formula that met its data: what is a variable, what is a parameter, and the derivatives.
+    """A formula that met its data: what is a variable, what is a parameter, and the derivatives."""
 
-    Attributes
-    ----------
-    formula : Formula
-        As the user wrote it.
-    loss : Loss
-        An expression of ``prediction`` and ``target``, averaged over the rows.
-    variables : tuple of str
-        The columns on the right side.
-    parameters : dict of str to Parameter
-        All of them, in the order of the formula.
-    """
-
-    formula: Formula
-    loss: Loss
-    variables: tuple[str, ...]
-    parameters: dict[str, Parameter]
+    formula: Formula  # as the user wrote it
+    loss: Loss  # an expression of ``prediction`` and ``target``, averaged over the rows
+    variables: tuple[str, ...]  # the columns on the right side
+    parameters: dict[str, Parameter]  # all of them, in the order of the formula
 
     @cached_property
     def columns(self) -> tuple[str, ...]:

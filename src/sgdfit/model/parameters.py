@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,29 +23,17 @@ DEFAULT_START = 1.0
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of a model.
-
-    Attributes
-    ----------
-    name : str
-        Its name in the formula.
-    start : float
-        Where it starts; the value itself where it is fixed; NaN where it is tied.
-    origin : str
-        Where the start came from: ``given``, ``default 1.0``, ``random``, ``bound`` (moved inside
-        of its bounds), ``fixed`` or ``tied``.
-    low, high : float
-        Bounds, infinite where there are none.
-    tie : str or None
-        The expression of other parameters that it equals.
-    """
+    """One parameter of a model."""
 
     name: str
+    # Where it starts; the value itself where it is fixed; NaN where it is tied.
     start: float
+    # ``given``, ``default 1.0``, ``random``, ``bound`` (moved inside of its bounds), ``fixed`` or
+    # ``tied``.
     origin: str
     low: float = -math.inf
     high: float = math.inf
-    tie: str | None = None
+    tie: str | None = None  # the expression of other parameters that it equals
 
     @property
     def role(self) -> str:
@@ -104,7 +92,11 @@ def declare(
     for name in names:
         low, high = limits.get(name, (-math.inf, math.inf))
         if name in ties:
-            _check_unbounded(name, ties[name], name in limits)
+            if name in limits:
+                raise UsageError(
+                    f"the parameter {name!r} is tied ({name} = {ties[name]}) and bounded; a tie"
+                    " leaves it no room of its own, so bound what it is tied to"
+                )
             parameters[name] = Parameter(name, math.nan, "tied", tie=ties[name])
         elif name in values:
             _check_inside("fixed value", name, values[name], low, high)
@@ -119,10 +111,9 @@ def declare(
 
 def _unstarted(name: str, drawn: float | None, low: float, high: float) -> Parameter:
     """Start at the number drawn or at 1, or else well inside of the bounds."""
-    value, origin = (
-        (DEFAULT_START, f"default {DEFAULT_START}") if drawn is None else (drawn, "random")
-    )
+    value = DEFAULT_START if drawn is None else drawn
     if low < value < high:
+        origin = f"default {DEFAULT_START}" if drawn is None else "random"
         return Parameter(name, value, origin, low, high)
     if math.isfinite(low) and math.isfinite(high):
         value = low + (high - low) / 2
@@ -234,7 +225,7 @@ def _bounds(given: Bounds, names: Sequence[str]) -> dict[str, tuple[float, float
         pairs = [(n, *_pair(n, pair)) for n, pair in given.items()]
     else:
         pieces = _pieces(given, "the bound")
-        pairs = [limit for piece in pieces for limit in _comparison(piece)]
+        pairs = [limit for piece in pieces for limit in _comparisons(piece)]
     for name, low, high in pairs:
         _check_known(name, names, "the bound")
         before = limits.get(name, (-math.inf, math.inf))
@@ -261,32 +252,25 @@ def _pair(name: str, pair: Any) -> tuple[float, float]:
     return low, high
 
 
-def _comparison(text: str) -> list[tuple[str, float, float]]:
+def _comparisons(text: str) -> Iterator[tuple[str, float, float]]:
     condition = parse_condition(text)
-    parts = condition.args if isinstance(condition, sympy.And) else (condition,)
-    return [_one_comparison(part, text) for part in parts]
-
-
-def _one_comparison(part: Expr, text: str) -> tuple[str, float, float]:
-    if part.func in (sympy.Lt, sympy.Le, sympy.Gt, sympy.Ge):
-        small, large = part.lts, part.gts
+    for part in condition.args if isinstance(condition, sympy.And) else (condition,):
+        small, large = _sides(part)
         if small.is_number and large.is_Symbol:
-            return large.name, float(small), math.inf
-        if large.is_number and small.is_Symbol:
-            return small.name, -math.inf, float(large)
-    raise UsageError(f"the bound '{text}' cannot be read; write '0 < b < 10' or 'b > 0'")
+            yield large.name, float(small), math.inf
+        elif large.is_number and small.is_Symbol:
+            yield small.name, -math.inf, float(large)
+        else:
+            raise UsageError(f"the bound '{text}' cannot be read; write '0 < b < 10' or 'b > 0'")
+
+
+def _sides(part: Expr) -> tuple[Expr, Expr]:
+    compares = part.func in (sympy.Lt, sympy.Le, sympy.Gt, sympy.Ge)
+    return (part.lts, part.gts) if compares else (sympy.S.Zero, sympy.S.Zero)
 
 
 def _check_inside(what: str, name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
         raise UsageError(
             f"the {what} {name} = {value:g} lies outside of its bounds {low:g} to {high:g}"
-        )
-
-
-def _check_unbounded(name: str, tie: str, bounded: bool) -> None:
-    if bounded:
-        raise UsageError(
-            f"the parameter {name!r} is tied ({name} = {tie}) and bounded; a tie leaves it no room"
-            " of its own, so bound what it is tied to"
         )

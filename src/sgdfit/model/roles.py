@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import Any, Literal, NamedTuple
 
 import sympy
@@ -19,17 +19,8 @@ from sgdfit.formula.formula import symbol
 from sgdfit.formula.real import Absolute, Cbrt, Ceil, Floor, Maximum, Minimum, Sign, Where
 
 Expr = Any  # SymPy ships no types
-Kind = Literal[
-    "position",
-    "length",
-    "period",
-    "frequency",
-    "rate",
-    "phase",
-    "intercept",
-    "exponent",
-    "magnitude",
-]
+Kind = Literal["position", "length", "period", "frequency", "rate", "phase", "intercept",
+               "exponent", "magnitude"]  # fmt: skip
 Form = dict[str, Fraction]
 
 # What the response's scale is called; no column has this name.
@@ -42,27 +33,14 @@ _LOSING = (Sign, Floor, Ceil)
 
 
 class Role(NamedTuple):
-    """What one parameter is.
-
-    Attributes
-    ----------
-    kind : str
-        How to draw it.
-    variable : str or None
-        Whose scale it has, where that is the scale of one column.
-    powers : tuple of (str, Fraction)
-        The power of each column's scale (and of `RESPONSE`'s) that it is measured in.
-    zero : sympy.Expr or None
-        Of a position and an intercept: the value that makes the sum 0 in which it stands.
-    turns : float
-        Of a frequency and a period: how many turns a unit of argument is; 1 for sin(2π·f·x).
-    """
+    """What one parameter is: how to draw it, and in what units."""
 
     kind: Kind
-    variable: str | None
+    variable: str | None  # whose scale it has, where that is the scale of one column
+    # The power of each column's scale (and of `RESPONSE`'s) that it is measured in.
     powers: tuple[tuple[str, Fraction], ...]
-    zero: Expr | None = None
-    turns: float = 1.0
+    zero: Expr | None = None  # of a position and an intercept: what makes the sum 0 that it is in
+    turns: float = 1.0  # of a frequency and a period: turns a unit of argument; 1 for sin(2π·f·x)
 
 
 @lru_cache(maxsize=256)
@@ -103,7 +81,8 @@ def _role(
         return Role("magnitude", None, units)
     if zero is not None:
         return Role("phase" if waves else "intercept", None, (), zero)
-    return Role("exponent" if _raises(prediction, own) else "magnitude", None, ())
+    raises = any(own in power.exp.free_symbols for power in prediction.atoms(sympy.Pow))
+    return Role("exponent" if raises else "magnitude", None, ())
 
 
 def _zero(prediction: Expr, own: Expr, variables: Iterable[str]) -> Expr | None:
@@ -112,29 +91,22 @@ def _zero(prediction: Expr, own: Expr, variables: Iterable[str]) -> Expr | None:
     A sum counts where its other terms hold a variable and do not hold the parameter itself; what
     is compared (x < k) counts as a difference.
     """
+    data = {symbol(name) for name in variables}
     compared = prediction.atoms(sympy.core.relational.Relational, Maximum, Minimum)
     sums = prediction.atoms(sympy.Add) | {part.args[0] - part.args[1] for part in compared}
     for total in sorted(sums, key=lambda part: (part.count_ops(), str(part))):
         factor = total.coeff(own)
         rest = total - factor * own
         seen = rest.free_symbols
-        if factor.is_number and factor != 0 and own not in seen and _any(seen, variables):
+        if factor.is_number and factor != 0 and not (own in seen or data.isdisjoint(seen)):
             return -rest / factor
     return None
-
-
-def _any(seen: set[Expr], names: Iterable[str]) -> bool:
-    return any(symbol(name) in seen for name in names)
 
 
 def _turns(argument: Expr, own: Expr, variable: Expr) -> float:
     """Return the turns of the wave at ``own`` = ``variable`` = 1, where they are a number."""
     turns = (argument.diff(variable) / (2 * sympy.pi)).xreplace({own: sympy.S.One})
     return abs(float(turns)) or 1.0 if turns.is_number and turns.is_finite else 1 / (2 * math.pi)
-
-
-def _raises(prediction: Expr, own: Expr) -> bool:
-    return any(own in power.exp.free_symbols for power in prediction.atoms(sympy.Pow))
 
 
 def dimensions(
@@ -161,37 +133,30 @@ def dimensions(
 
 
 class _System:
-    """Linear equations between dimensions, kept in echelon form."""
+    """Linear equations between dimensions, each solved for an unknown that those before leave."""
 
     def __init__(self, known: Mapping[str, Form]) -> None:
         self.known, self.rows, self.fresh = known, dict[str, Form](), 0
 
     def equal(self, left: Form, right: Form) -> None:
         """Demand that two dimensions agree, unless what was demanded before forbids it."""
-        rest = self._reduced(_combined(left, right, Fraction(-1)))
+        rest = self.reduced(_combined(left, right, Fraction(-1)))
         pivot = next((key for key in rest if key.startswith("?")), None)
-        if pivot is None:
-            return
-        row = {key: -value / rest[pivot] for key, value in rest.items() if key != pivot}
-        self.rows = {
-            key: _combined({k: v for k, v in form.items() if k != pivot}, row, form[pivot])
-            if pivot in form
-            else form
-            for key, form in self.rows.items()
-        }
-        self.rows[pivot] = row
+        if pivot is not None:
+            share = rest.pop(pivot)
+            self.rows[pivot] = {key: -value / share for key, value in rest.items()}
 
-    def _reduced(self, form: Form) -> Form:
-        for key in list(form):
-            if key in self.rows:
-                count = form.pop(key)
-                form = _combined(form, self.rows[key], count)
+    def reduced(self, form: Form) -> Form:
+        """Return a dimension without the unknowns that are determined."""
+        while (key := next((key for key in form if key in self.rows), None)) is not None:
+            rest = {other: value for other, value in form.items() if other != key}
+            form = _combined(rest, self.rows[key], form[key])
         return form
 
     def solved(self, unknown: str) -> Form:
         """Return what an unknown is; those that nothing determines count as none."""
-        row = self.rows.get(unknown, {})
-        return {key: power for key, power in row.items() if not key.startswith("?")}
+        form = self.reduced({unknown: Fraction(1)})
+        return {key: power for key, power in form.items() if not key.startswith("?")}
 
     def dimension(self, expression: Expr) -> Form:
         """Return the dimension of ``expression``, demanding what its parts demand."""
@@ -205,10 +170,8 @@ class _System:
         if expression.is_Add or isinstance(expression, _KEEPING):
             return self._alike(expression.args)
         if expression.is_Mul:
-            total: Form = {}
-            for factor in expression.args:
-                total = _combined(total, self.dimension(factor), Fraction(1))
-            return total
+            forms = map(self.dimension, expression.args)
+            return reduce(lambda total, form: _combined(total, form, Fraction(1)), forms)
         if expression.is_Pow or isinstance(expression, Cbrt):
             return self._power(expression)
         return self._call(expression)
@@ -226,7 +189,7 @@ class _System:
             count = Fraction(str(exponent)).limit_denominator(1000)
             return {key: value * count for key, value in inner.items()}
         self.equal(self.dimension(exponent), {})
-        if not self._reduced(dict(inner)):
+        if not self.reduced(inner):
             return {}
         # x**b is measured in what no column is: whatever multiplies it takes that up.
         self.fresh += 1

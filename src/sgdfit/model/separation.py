@@ -25,24 +25,12 @@ STEPS = (sympy.core.relational.Relational, Sign, Floor, Ceil)
 
 
 class Component(NamedTuple):
-    """Nonlinear parameters that occur together, and the terms that they occur in.
+    """Nonlinear parameters that occur together, and the terms that they occur in."""
 
-    Attributes
-    ----------
-    names : tuple of str
-        The nonlinear parameters; none for the terms of data alone.
-    linear : tuple of str
-        The linear parameters that multiply its basis.
-    basis : tuple of sympy.Expr
-        One function of data and ``names`` a linear parameter.
-    offset : sympy.Expr
-        What is added without a linear parameter.
-    """
-
-    names: tuple[str, ...]
-    linear: tuple[str, ...]
-    basis: tuple[Expr, ...]
-    offset: Expr
+    names: tuple[str, ...]  # the nonlinear parameters; none for the terms of data alone
+    linear: tuple[str, ...]  # the linear parameters that multiply its basis
+    basis: tuple[Expr, ...]  # one function of data and ``names`` a linear parameter
+    offset: Expr  # what is added without a linear parameter
 
     @property
     def shape(self) -> tuple[Expr, ...]:
@@ -65,34 +53,17 @@ class Component(NamedTuple):
 
 
 class Separation(NamedTuple):
-    """A prediction, written as offset + Σ linear · basis.
-
-    Attributes
-    ----------
-    linear, nonlinear : tuple of str
-        The parameters, in the order in which they were given.
-    plain : Component
-        The terms without nonlinear parameters.
-    components : tuple of Component
-        The others; no two share a nonlinear parameter.
-    """
+    """A prediction, written as offset + Σ linear · basis."""
 
     linear: tuple[str, ...]
     nonlinear: tuple[str, ...]
-    plain: Component
-    components: tuple[Component, ...]
+    plain: Component  # the terms without nonlinear parameters
+    components: tuple[Component, ...]  # the others; no two share a nonlinear parameter
 
     @property
     def order(self) -> tuple[str, ...]:
         """The linear parameters as the components take them: those of the plain terms first."""
         return sum((part.linear for part in (self.plain, *self.components)), ())
-
-
-class _Terms(NamedTuple):
-    """What a prediction adds up: the basis of each linear parameter, and the rest."""
-
-    basis: dict[str, Expr]
-    offsets: tuple[Expr, ...]
 
 
 @lru_cache(maxsize=256)
@@ -109,49 +80,47 @@ def separate(prediction: Expr, names: tuple[str, ...]) -> Separation:
     >>> parts.linear, [part.names for part in parts.components]
     (('c', 'a', 'b'), [('m',), ('n',)])
     """
-    slopes = _slopes(prediction, names)
+    slopes = {name: _slope(prediction, name) for name in names}
     linear = linear_set(names, [slopes[name] for name in names], stepped_names(prediction))
     others = tuple(name for name in names if name not in linear)
     offset = prediction.xreplace({symbol(name): sympy.S.Zero for name in linear})
-    terms = _Terms({name: slopes[name] for name in linear}, sympy.Add.make_args(offset))
-    groups = _groups(others, (*terms.basis.values(), *terms.offsets))
-    plain, *components = (_component(group, others, terms) for group in ((), *groups))
+    offsets = sympy.Add.make_args(offset)
+
+    groups = _groups(others, (*(slopes[name] for name in linear), *offsets))
+
+    def component(group: tuple[str, ...]) -> Component:
+        def own(term: Expr) -> bool:
+            return _holds(term, group) if group else not _holds(term, others)
+
+        chosen = tuple(name for name in linear if own(slopes[name]))
+        basis = tuple(slopes[name] for name in chosen)
+        return Component(group, chosen, basis, sympy.Add(*filter(own, offsets)))
+
+    plain, *components = map(component, ((), *groups))
     return Separation(linear, others, plain, tuple(components))
 
 
-def _slopes(prediction: Expr, names: tuple[str, ...]) -> dict[str, Expr]:
-    """Return the derivative to each parameter; without a finite one it is not linear."""
-    slopes = {}
-    for name in names:
-        try:
-            slopes[name] = derivative(prediction, name)
-        except FormulaError:
-            slopes[name] = symbol(name)
-    return slopes
+def _holds(term: Expr, names: Collection[str]) -> bool:
+    return any(symbol.name in names for symbol in term.free_symbols)
+
+
+def _slope(prediction: Expr, name: str) -> Expr:
+    """Return the derivative to a parameter; without a finite one it is not linear."""
+    try:
+        return derivative(prediction, name)
+    except FormulaError:
+        return symbol(name)
 
 
 def _groups(names: tuple[str, ...], terms: Sequence[Expr]) -> list[tuple[str, ...]]:
     """Return the names in groups such that no term holds names of two groups."""
     groups = [{name} for name in names]
     for term in terms:
-        within = {name for name in names if symbol(name) in term.free_symbols}
-        joined = [group for group in groups if group & within]
+        joined = [group for group in groups if _holds(term, group)]
         if len(joined) > 1:
-            groups = [*(g for g in groups if not g & within), set().union(*joined)]
+            groups = [*(g for g in groups if g not in joined), set().union(*joined)]
     ordered = [tuple(name for name in names if name in group) for group in groups]
     return sorted(ordered, key=lambda group: names.index(group[0]))
-
-
-def _component(names: tuple[str, ...], others: tuple[str, ...], terms: _Terms) -> Component:
-    """Return the terms that hold any of ``names``; those without any of ``others`` for no names."""
-    held, free = {symbol(name) for name in names}, {symbol(name) for name in others}
-
-    def own(term: Expr) -> bool:
-        return bool(term.free_symbols & held) if names else not term.free_symbols & free
-
-    linear = tuple(name for name, term in terms.basis.items() if own(term))
-    basis = tuple(terms.basis[name] for name in linear)
-    return Component(names, linear, basis, sympy.Add(*filter(own, terms.offsets)))
 
 
 def linear_set(
@@ -162,19 +131,8 @@ def linear_set(
     Two go together where no second derivative links them: an independent set of the graph of
     those links, as large as taking the vertex with the fewest neighbours makes it.
 
-    Parameters
-    ----------
-    names : sequence of str
-        The parameters.
-    gradient : sequence of sympy.Expr
-        The derivative of the prediction to each of them.
-    stepped : collection of str
-        Names within a step (see `stepped_names`), in which nothing is linear.
-
-    Returns
-    -------
-    tuple of str
-        In the order of ``names``.
+    ``gradient`` is the derivative of the prediction to each of the ``names``; those ``stepped``
+    stand within a step (see `stepped_names`), in which nothing is linear.
 
     Examples
     --------
