@@ -275,43 +275,36 @@ def test_columns_of_any_name_are_compared(name, kind, tmp_path):
 
 
 FIRST, SECOND = table().slice(0, 50), table().slice(50)
-# the two files of a folder, and what is said of them (of columnar files, of text)
+# the two files of a folder, and what is said of them; of a word in text, where it stands
 FOLDERS = {
     "text among numbers": (
         (FIRST, table(["a"] * ROWS)),
-        r"column 'x' holds numbers \(double\) in a\.\S+ and text \(string\) in b\.",
+        r"column 'x' holds numbers \(double\) in a\.\S+ and text \(string\) in b\.|"
         r"column 'x' of b\.\S+ holds text: row 1 \(line 2\) is 'a', which is no number",
     ),
     "times among numbers": (
         (FIRST, table(DAYS)),
         r"column 'x' holds numbers \(double\) in a\.\S+ and times \(date32\[day\]\) in b\.",
-        r"column 'x' of b\.\S+ holds text: row 1 \(line 2\) is '2024-01-01'",
     ),
     "numbers among times": (
         (table(DAYS), FIRST),
         r"column 'x' holds times \(date32\[day\]\) in a\.\S+ and numbers \(double\) in b\.",
-        r"column 'x' of b\.\S+ holds '0.01' in line 2, where rows before it hold dates",
     ),
     "a column that is lacking": (
         (FIRST, SECOND.select(["x"])),
         r"b\.\S+ has no column 'y', which a\.\S+ has",
-        r"b\.\S+ has the columns 'x' where a\.\S+ has 'x', 'y'; it lacks 'y'",
     ),
-    "NaN in the second": (
-        (FIRST, table(late(np.nan)).slice(50)),
-        r"row 46\)? of b\.|row 46 of b\.",
-        r"row 46\W.* of b\.",
-    ),
+    "NaN in the second": ((FIRST, table(late(np.nan)).slice(50)), r"row 46\b.* of b\."),
 }
 
 
 @both_ways
 @pytest.mark.parametrize(("kind", "name"), each_format_with(FOLDERS))
 def test_files_that_do_not_go_together_are_named(name, kind, read, tmp_path):
-    files, columnar, text = FOLDERS[name]
+    files, words = FOLDERS[name]
     for called, content in zip("ab", files, strict=True):
         written(tmp_path / f"{called}.{kind}", kind, content)
-    with pytest.raises(DataError, match=text if kind in TEXT else columnar) as caught:
+    with pytest.raises(DataError, match=words) as caught:
         read(tmp_path)
     assert "\n" not in str(caught.value)
 

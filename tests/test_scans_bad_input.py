@@ -68,7 +68,7 @@ FOLDERS = {
     ),
     "folders of several kinds": (
         {"y=1/a.csv": b"x\n1\n", "z=1/b.csv": b"x\n1\n"},
-        ["z=1/b.csv has no column 'y', which the folders of other files name"],
+        ["z=1/b.csv has no column 'y', which y=1/a.csv has"],
     ),
 }
 

@@ -337,7 +337,7 @@ def test_streams_are_read_once(compress):
 def test_streams_of_characters_and_short_ones():
     table = in_blocks(io.StringIO("α,y\n1,2\n3,4\n"), 1)
     np.testing.assert_array_equal(columns(table)["α"], [1.0, 3.0])
-    table = scan_text(io.BytesIO(MANY))
+    table = open_table(io.BytesIO(MANY))
     assert table.dataset is None
     for _ in range(2):
         np.testing.assert_array_equal(columns(table)["x"], np.arange(20_000.0))
@@ -345,10 +345,10 @@ def test_streams_of_characters_and_short_ones():
 
 def test_several_files_are_one_table(tmp_path):
     first = write(tmp_path, "# run 1\nx;y\n1;2\n3;4\n", "a.csv")
-    second = write(tmp_path, gzip.compress(b"x;y\n5;6,5\n"), "b.csv.gz")
+    second = write(tmp_path, gzip.compress(b"y;n;x\n6,5;a;5\n"), "b.csv.gz")
     table = scan_text(first, second)
     assert [group.label for group in table.dataset.row_groups] == ["a.csv", "b.csv.gz"]
-    np.testing.assert_array_equal(columns(table)["y"], [2, 4, 6.5])
+    np.testing.assert_array_equal(columns(table, ["x", "y"])["y"], [2, 4, 6.5])
     write(tmp_path, gzip.compress(b"x;y\n5;6,5\n7;\n"), "b.csv.gz")
     with pytest.raises(DataError, match=r"row 4 \(row 2, line 3 of b.csv.gz\) is missing"):
         scan_text(first, second).load(["x", "y"])
@@ -357,18 +357,24 @@ def test_several_files_are_one_table(tmp_path):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("x,z\n1,2\n", "b.csv has the columns 'x', 'z' where a.csv has 'x', 'y'; it lacks 'y';"),
-        ("y,x\n1,2\n", "b.csv has the columns 'y', 'x' where a.csv has 'x', 'y'; give files"),
+        (
+            "x,z\n1,2\n",
+            "b.csv has no column 'y', which a.csv has; give files with the same columns",
+        ),
         ("", "b.csv is empty"),
-        ("x,z\n", "b.csv has the columns 'x', 'z' where a.csv has 'x', 'y'"),
+        ("x,z\n", "b.csv has no column 'y', which a.csv has"),
         ("x,y\n1,2\n3\n", "line 3 of b.csv has 1 field where the header has 2"),
-        ("x,y\n1,2020-01-01\n", "column 'y' of b.csv holds text: row 1 (line 2) is '2020-01-01'"),
+        ("x,y\n1,n.a.\n", "column 'y' of b.csv holds text: row 1 (line 2) is 'n.a.'"),
+        (
+            "x,y\n1,2020-01-01\n",
+            "column 'y' holds numbers (int64) in a.csv and times (date32[day]) in b.csv; write it",
+        ),
     ],
 )
 def test_the_file_that_differs_is_named(content, words, tmp_path):
     first = write(tmp_path, "x,y\n1,2\n", "a.csv")
     with pytest.raises(DataError, match=re.escape(words)):
-        columns(scan_text(first, write(tmp_path, content, "b.csv")))
+        columns(scan_text(first, write(tmp_path, content, "b.csv")), ["x", "y"])
 
 
 @pytest.mark.parametrize("value", ["12.5", "soon", "3"])
@@ -508,7 +514,8 @@ def test_bad_text_is_told_alike_whole_and_in_blocks(name, tmp_path):
         columns(whole(content), missing="error")
     message = str(caught.value)
     assert re.search(".*".join(map(re.escape, words)), message), message
-    for size in (1, 8, 1000):
+    # Of a file read in blocks a header is enough, for others may have rows.
+    for size in (1, 8, 1000) if name != "header without rows" else ():
         with pytest.raises(DataError) as in_parts:
             columns(in_blocks(write(tmp_path, content), size), missing="error")
         assert str(in_parts.value) == message

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import functools
 import os
 
+from sgdfit.data.datasets import open_dataset
 from sgdfit.data.files import on_disk
 from sgdfit.data.formats import format_of
-from sgdfit.data.text_files import open_text, peeked, stream_origin
+from sgdfit.data.text_files import (
+    BLOCK,
+    SMALL,
+    open_small_text,
+    open_text,
+    open_text_stream,
+    peeked,
+)
 
 
-def scan_text(*sources, **options):
-    """Open paths and open streams as one table of text."""
-    return open_text([_origin(source) for source in sources], **options)
-
-
-def _origin(source):
-    if hasattr(source, "read"):
-        return stream_origin(peeked(source, "standard input"))
-    compression, _ = format_of(str(source))
-    return on_disk(str(source), os.path.basename(source))._replace(compression=compression)
+def scan_text(*sources, size=BLOCK, small=SMALL):
+    """Open paths as one table of text, or an open stream; blocks have so many bytes."""
+    if hasattr(sources[0], "read"):
+        return open_text_stream(peeked(sources[0], "standard input"), size)
+    origins = [
+        on_disk(str(path), os.path.basename(path))._replace(compression=format_of(str(path))[0])
+        for path in sources
+    ]
+    table = open_small_text(origins[0], small) if len(origins) == 1 and small else None
+    opener = functools.partial(open_text, size=size)
+    return table or open_dataset([(origin, opener) for origin in origins], origins[0].label)

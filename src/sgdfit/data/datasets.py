@@ -101,8 +101,10 @@ def open_dataset(
     row_groups: list[RowGroup] = []
     before: list[Any] = []
     texts: dict[str, None] = {}
+    decimal, slow = ".", False
     for opened in _opened(_possible(files, condition)):
-        schema, origin = opened.schema, opened.origin
+        schema, origin, slow = opened.schema, opened.origin, slow or opened.slow
+        decimal = max(decimal, opened.decimal, key=",".__eq__)
         if before != (columns := [schema, *((n, v.type) for n, v in origin.constants)]):
             with reading(origin.label, "columnar"):
                 layouts.append(_layout(origin.label, schema, dict(origin.constants)))
@@ -118,7 +120,7 @@ def open_dataset(
     first, *others = layouts if declared is None else layouts[:1]
     names = [name for name in first.types for _ in range(1 + (name in first.doubled))]
     names += dict.fromkeys(n for layout in others for n in layout.types if n not in first.types)
-    dataset = Dataset(tuple(names), label, tuple(row_groups), True, fingerprint)
+    dataset = Dataset(tuple(names), label, tuple(row_groups), True, fingerprint, decimal, slow)
     if condition is not None:
         condition.check(dataset.names, dataset.label)
         return dataset_table(dataset, condition.text)

@@ -35,11 +35,16 @@ MAPPED = 1 << 26
 
 
 class ColumnarFile(NamedTuple):
-    """A file that is open: its `pyarrow.Schema`, and its rows."""
+    """A file that is open: its `pyarrow.Schema`, its rows, and the decimal sign of text.
+
+    Slow is what had better be kept once it has been read.
+    """
 
     origin: Origin
     schema: Any
     row_groups: tuple[RowGroup, ...]
+    decimal: str = "."
+    slow: bool = False
 
 
 def _damage() -> tuple[type[Exception], ...]:

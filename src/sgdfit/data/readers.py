@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgdfit.data.datasets import constant_statistics, open_arrow_dataset, open_dataset
+from sgdfit.data.datasets import open_arrow_dataset, open_dataset
 from sgdfit.data.delimited import open_delimited
 from sgdfit.data.files import (
     Origin,
@@ -32,8 +32,8 @@ from sgdfit.data.floats import shown
 from sgdfit.data.formats import MAGIC, STREAM, TEXT, Format, format_of, format_table, reading
 from sgdfit.data.one_pass import lazy_frame, open_arrow_stream, open_batches, open_reader
 from sgdfit.data.table import Table, clean_names
-from sgdfit.data.text_files import SMALL, open_text, peeked, stream_origin
-from sgdfit.data.where import Condition, filtered, may_match, read_condition
+from sgdfit.data.text_files import SMALL, open_small_text, open_text, open_text_stream, peeked
+from sgdfit.data.where import Condition, filtered, read_condition
 from sgdfit.errors import DataError, did_you_mean
 
 LABEL = "the data"
@@ -118,16 +118,17 @@ def open_selection(selection: Selection, condition: Condition | None = None) -> 
             advice = "" if len(chosen) == 1 else ", or leave it out"
             raise DataError(f"{origin.label} is empty (0 bytes); give it rows{advice}")
     origins = [origin for origin, _ in chosen]
-    if kind.open is not None:
-        # A single file is unpacked once rather than with each of its row groups.
-        unpack = _unpacked_once if len(origins) == 1 else _unpacked
-        origins = [unpack(origin) if origin.compression else origin for origin in origins]
-        return open_dataset([(o, kind.open) for o in origins], selection.label, condition)
-    if condition is None:
-        return open_text(origins, selection.label)
-    tree = condition.tree
-    possible = [o for o in origins if may_match(tree, constant_statistics(o)).some]
-    return filtered(open_text(possible or origins[:1], selection.label), condition)
+    if kind.open is None:
+        table = None
+        if len(origins) == 1 and not first.constants:
+            table = open_small_text(first)
+        if table is not None:
+            return table if condition is None else filtered(table, condition)
+        return open_dataset([(o, open_text) for o in origins], selection.label, condition)
+    # A single file is unpacked once rather than with each of its row groups.
+    unpack = _unpacked_once if len(origins) == 1 else _unpacked
+    origins = [unpack(origin) if origin.compression else origin for origin in origins]
+    return open_dataset([(o, kind.open) for o in origins], selection.label, condition)
 
 
 def _formats(selection: Selection) -> list[tuple[Origin, Format]]:
@@ -185,7 +186,7 @@ def open_stream(data: Any, label: str) -> Table:
     short = len(head) <= SMALL
     kind = next((kind for magic, kind in MAGIC if head.startswith(magic)), TEXT)
     if kind.open is None:
-        return open_delimited(head, label) if short else open_text([stream_origin(stream)], small=0)
+        return open_delimited(head, label) if short else open_text_stream(stream)
     if head.startswith(STREAM) and not short:
         return open_arrow_stream(stream, label)
     try:

@@ -8,10 +8,9 @@ import itertools
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from sgdfit.data.datasets import completed, fingerprint_of_files
 from sgdfit.data.delimited import (
     HEAD,
     Types,
@@ -29,13 +28,12 @@ from sgdfit.data.files import (
     compression_of,
     opened,
     reaching,
-    unchanged,
     unpacking,
 )
-from sgdfit.data.formats import reading
+from sgdfit.data.formats import ColumnarFile, reading
 from sgdfit.data.rows import dataset_table, read_once
 from sgdfit.data.table import BATCH_ROWS, Dataset, RowGroup, Table
-from sgdfit.errors import DataError, listed
+from sgdfit.errors import DataError
 
 TextBlock = tuple[bytes, Dialect]
 
@@ -101,11 +99,6 @@ def peeked(stream: Any, label: str) -> PeekedStream:
     return PeekedStream(raw, label, compression) if compression else raw
 
 
-def stream_origin(stream: PeekedStream) -> Origin:
-    """Return an open stream as what can be opened once."""
-    return Origin(stream.label, NO_STAMP, lambda: NO_STAMP, lambda: stream, again=False)
-
-
 @contextlib.contextmanager
 def _opened_text(origin: Origin) -> Iterator[PeekedStream]:
     source = opened(origin)
@@ -138,14 +131,16 @@ class TextFile:
     size: int
     marks: dict[int, Mark] = field(default_factory=dict)
 
-    def batches(self, positions: Sequence[int], names: Sequence[str]) -> Iterator[Any]:
+    def read(self, names: Sequence[str]) -> Iterator[Any]:
         """Yield record batches, parsed on two threads while the next blocks are read."""
+        names = list(names) or [self.dialect.names[0]]
+        places = [self.dialect.names.index(name) for name in names]
         first = 0
-        for number, ((text, dialect), table) in enumerate(self._tables(positions)):
+        for number, ((text, dialect), table) in enumerate(self._tables(places)):
             plain = table.num_rows == text.count(b"\n") + (not text.endswith(b"\n"))
             self.marks[number] = Mark(first, dialect.first_line, plain)
             first += table.num_rows
-            yield from table.rename_columns(list(names)).to_batches(BATCH_ROWS)
+            yield from table.rename_columns(names).to_batches(BATCH_ROWS)
 
     def _tables(self, positions: Sequence[int]) -> Iterator[tuple[TextBlock, Any]]:
         types, label = self.types, self.origin.label
@@ -187,100 +182,50 @@ class TextFile:
         text, dialect = next(block for k, block in enumerate(self._blocks()) if k == number)
         return line_of(text, dialect, row - mark.row)
 
-    def row_group(self, own: Sequence[str]) -> RowGroup:
-        """Return the file as a row group, with columns that its folders name beside its own."""
-        origin, columns = self.origin, {name: name for name in own}
-        constants = {name for name, _ in origin.constants}
 
-        def read(names: Sequence[str]) -> Iterator[Any]:
-            lacking = [name for name in names if name not in columns and name not in constants]
-            if lacking:
-                raise DataError(
-                    f"{origin.label} has no column {lacking[0]!r}, which the folders of other files"
-                    " name; sort all files into folders of the same kind"
-                )
-            wanted = [name for name in names if name in columns] or own[:1]
-            positions = [self.dialect.names.index(name) for name in wanted]
-            with unchanged(origin):
-                for batch in self.batches(positions, wanted):
-                    yield completed(batch, names, columns, origin)
+def open_text(origin: Origin, size: int = BLOCK) -> ColumnarFile:
+    """Look at the beginning of a text, which is read in blocks of ``size`` bytes.
 
-        once = read if origin.again else read_once(origin.label, read)
-        return RowGroup(origin.label, 0, None, once, self.line)
-
-
-def open_text(
-    origins: Sequence[Origin], label: str = "", *, size: int = BLOCK, small: int = SMALL
-) -> Table:
-    r"""Open delimited texts that are alike, whose columns are parsed when they are asked for.
-
-    A single text of up to ``small`` bytes is read as a whole. Others are read in blocks of
-    ``size`` bytes, with a few of them in memory, and their columns are known as `Table.dataset`.
-
-    Examples
-    --------
-    >>> stream = PeekedStream(io.BytesIO(b"x,y\n1,2\n3,4\n"), "standard input")
-    >>> table = open_text([stream_origin(stream)], small=0)
-    >>> table.names, table.dataset.again
-    (('x', 'y'), False)
+    What its text columns hold is left open: which row is no number is said once they are read.
     """
-    label, first = label or origins[0].label, origins[0]
-    # A large file is told by its size, so that no more of it is read than has to be looked at.
-    may_be_small = first.compression or first.stamp.size <= max(small, LOOKED_AT)
-    if len(origins) == 1 and not first.constants and may_be_small:
-        with _opened_text(first) as stream:
-            head = stream.peek(small + 1)
-        if len(head) <= small:
-            return open_delimited(head, label)
-    files: list[TextFile] = []
-    has_rows = False
-    for number, origin in enumerate(origins, 1):
-        with _opened_text(origin) as stream:
-            head = stream.peek(LOOKED_AT)
-        # Some writers leave a header where they had no row; one file with rows will do.
-        header_alone = len(head) < LOOKED_AT and (has_rows or number < len(origins))
-        types = next((file.types for file in files if file.types), None)
-        file = _looked_at(origin, head, size, types, header_alone)
-        has_rows = has_rows or file.dialect.start < len(head)
-        if files:
-            _refuse_other_columns(file, files[0])
-        files.append(file)
-    decimal = "," if any(file.dialect.decimal == "," for file in files) else "."
-    files = [replace(f, dialect=replace(f.dialect, decimal=decimal)) for f in files]
-    extra = dict.fromkeys(name for origin in origins for name, _ in origin.constants)
-    own = [name for name in files[0].dialect.names if name not in extra]
-    groups = tuple(file.row_group(own) for file in files)
-    again = all(origin.again for origin in origins)
-    known = all(origin.stamp.time for origin in origins)
-    fingerprint = fingerprint_of_files(origins, own, decimal) if known else ""
-    dataset = Dataset((*own, *extra), label, groups, again, fingerprint, decimal, slow=True)
-    return dataset_table(dataset)
+    import pyarrow as pa
 
-
-def _looked_at(
-    origin: Origin, head: bytes, size: int, types: Types | None, header_alone: bool
-) -> TextFile:
+    with _opened_text(origin) as stream:
+        head = stream.peek(LOOKED_AT)
     label, old_ends = origin.label, has_old_ends(head)
     refuse_binary(head[:HEAD], label)
     text = head.replace(b"\r", b"\n") if old_ends else head
-    dialect = find_dialect(text, label, header_alone)
-    if types is None:
-        begun = io.BytesIO(text[dialect.start :]).read
-        # Rows that cannot be read settle nothing: what is wrong with them is said once they are.
-        with contextlib.suppress(DataError):
-            for block in itertools.islice(blocks(begun, dialect, label, size), 1):
-                types = block_columns(*block, range(len(dialect.names)), {}, label)[1]
-    return TextFile(origin, dialect, types or {}, old_ends, size)
+    dialect = find_dialect(text, label, header_alone=True)
+    begun = io.BytesIO(text[dialect.start :]).read
+    types: Types = {}
+    # Rows that cannot be read settle nothing: what is wrong with them is said once they are.
+    with contextlib.suppress(DataError):
+        for block in itertools.islice(blocks(begun, dialect, label, size), 1):
+            types = block_columns(*block, range(len(dialect.names)), {}, label)[1]
+    file = TextFile(origin, dialect, types, old_ends, size)
+    kinds = [types.get(place) for place in range(len(dialect.names))]
+    known = [pa.null() if kind in (None, pa.string(), pa.binary()) else kind for kind in kinds]
+    schema = pa.schema(list(zip(dialect.names, known, strict=True)))
+    has_rows = dialect.start < len(text)
+    group = RowGroup(label, 0, None, file.read, file.line)
+    return ColumnarFile(origin, schema, (group,) * has_rows, dialect.decimal, slow=True)
 
 
-def _refuse_other_columns(file: TextFile, first: TextFile) -> None:
-    ours, others = file.dialect.names, first.dialect.names
-    if ours == others:
-        return
-    lacks = [name for name in others if name not in ours]
-    raise DataError(
-        f"{file.origin.label} has the columns {listed(ours)} where {first.origin.label} has"
-        f" {listed(others)}; "
-        + (f"it lacks {listed(lacks)}; " if lacks else "")
-        + "give files with the same header, in the same order"
-    )
+def open_small_text(origin: Origin, small: int = SMALL) -> Table | None:
+    """Open a text of up to ``small`` bytes as a whole; return None if it is longer."""
+    # A large file is told by its size, so that no more of it is read than has to be looked at.
+    if not origin.compression and origin.stamp.size > max(small, LOOKED_AT):
+        return None
+    with _opened_text(origin) as stream:
+        text = stream.peek(small + 1)
+    return open_delimited(text, origin.label) if len(text) <= small else None
+
+
+def open_text_stream(stream: PeekedStream, size: int = BLOCK) -> Table:
+    """Open a stream of text that is read once."""
+    label = stream.label
+    origin = Origin(label, NO_STAMP, lambda: NO_STAMP, lambda: stream, again=False)
+    file = open_text(origin, size)
+    groups = tuple(g._replace(read=read_once(label, g.read)) for g in file.row_groups)
+    names = tuple(file.schema.names)
+    return dataset_table(Dataset(names, label, groups, False, "", file.decimal, slow=True))
