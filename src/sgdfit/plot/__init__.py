@@ -21,10 +21,8 @@ from sgdfit.plot.style import (
     DASHES,
     FEW,
     Style,
-    cased,
     dress,
     finite,
-    label,
     legend,
     plain,
     scatter,
@@ -116,34 +114,37 @@ def fitted_curve(result: Result, data: object, ax: Axes, style: str = "light") -
     With several variables the prediction is drawn against what was observed; without one, against
     the row.
     """
+    from matplotlib.patheffects import Normal, Stroke
+
     look, seen = style_of(style), observe(result, data)
     if len(seen.model.variables) > 1:
         _draw_predicted(seen, ax, look)
         return
-    dress(ax, look, "The fitted curve")
+    dress(ax, look, "The fitted curve", "".join(seen.model.variables) or "row", seen.response)
     x, dense = seen.axis, len(seen.target) > FEW
     points = scatter(ax, look, x, seen.target)
     grid = np.linspace(x.min(), x.max(), GRID)
     curve, start = (finite(seen.curve(grid, at)) for at in (seen.end, seen.start))
-    # blue would be lost on the blue of a density
-    shown = {"color": look.other, **cased(look)} if dense else {"color": look.main}
+    shown: dict[str, Any] = {"color": look.main}
+    if dense:  # blue would be lost on the blue of a density
+        edge = [Stroke(linewidth=4, foreground=look.paper), Normal()]
+        shown = {"color": look.other, "path_effects": edge}
     shades, edges = _draw_bands(result, seen, grid, curve, ax, look)
     before = ax.plot(grid, start, color=look.ink, linewidth=1.1, linestyle=DASHES[1], zorder=3)
     (line,) = ax.plot(grid, curve, linewidth=2, zorder=4, **shown)
     names = [_rows(seen), "fit", *shades, "start"]
     legend(ax, look, [points, line, *shades.values(), *before], names)
     _frame(ax, seen.target, curve, *edges)
-    label(ax, look, "".join(seen.model.variables) or "row", seen.response)
 
 
 def _draw_predicted(seen: Observed, ax: Axes, look: Style) -> None:
-    dress(ax, look, "Predicted against observed")
+    x, y = f"observed {seen.response}", f"predicted {seen.response}"
+    dress(ax, look, "Predicted against observed", x, y)
     points = scatter(ax, look, seen.target, seen.predicted)
     both = np.concatenate([seen.target, seen.predicted])
     ends = [both.min(), both.max()]
     (line,) = ax.plot(ends, ends, color=look.main, linewidth=1.2, zorder=1.5)
     legend(ax, look, [points, line], [_rows(seen), "predicted = observed"])
-    label(ax, look, f"observed {seen.response}", f"predicted {seen.response}")
 
 
 def _draw_bands(
@@ -198,11 +199,12 @@ def residuals(result: Result, data: object, ax: Axes, style: str = "light") -> N
     mean square is shaded.
     """
     look, seen = style_of(style), observe(result, data)
-    dress(ax, look, "Residuals, and their root mean square")
     left = finite(seen.target - seen.predicted)
     x, name = seen.predicted, f"predicted {seen.response}"
     if len(seen.model.variables) == 1:
         x, name = seen.axis, seen.model.variables[0]
+    y = f"observed − predicted {seen.response}"
+    dress(ax, look, "Residuals, and their root mean square", name, y)
     known = np.isfinite(left) & np.isfinite(x)
     if known.any():
         scatter(ax, look, x[known], left[known])
@@ -211,7 +213,6 @@ def residuals(result: Result, data: object, ax: Axes, style: str = "light") -> N
         for edge in (-spread, spread):
             ax.axhline(edge, color=look.ink, linewidth=1, linestyle=DASHES[1], zorder=3)
     ax.axhline(0, color=look.ink, linewidth=1.4, zorder=3)
-    label(ax, look, name, f"observed − predicted {seen.response}")
 
 
 def loss_curve(result: Result, ax: Axes, style: str = "light") -> None:
@@ -234,7 +235,7 @@ def loss_curve(result: Result, ax: Axes, style: str = "light") -> None:
         where = "limit at the start" if found.local else "limit 2/λmax"
         rate = f"{result.trace.learning_rate[0]:.4g}"
         title = f"Loss: rate {rate} is above the {where} = {found.stability_limit:.4g}"
-    dress(ax, look, title)
+    dress(ax, look, title, "step", f"loss ({shortened(result.loss_name, 24)})")
     if result.batch_size is None or len(loss) <= BLOCKS:
         # single steps are shown where there is room for them
         dots: dict[str, Any] = {"marker": "o", "markersize": 3.5} if len(loss) <= 60 else {}
@@ -244,7 +245,7 @@ def loss_curve(result: Result, ax: Axes, style: str = "light") -> None:
     known = loss[np.isfinite(loss)]
     if len(known) and known.min() > 0 and known.max() / known.min() > 100:
         ax.set_yscale("log")
-    _dress_steps(ax, look, step, loss, f"loss ({shortened(result.loss_name, 24)})")
+    _mark_steps(ax, look, step, loss)
 
 
 def _draw_noisy(ax: Axes, look: Style, step: Array, loss: Array) -> None:
@@ -257,8 +258,8 @@ def _draw_noisy(ax: Axes, look: Style, step: Array, loss: Array) -> None:
     legend(ax, look, [each, mean], ["each batch", "mean of each 1%"])
 
 
-def _dress_steps(ax: Axes, look: Style, step: Array, values: Array, y: str) -> None:
-    """Mark the axis of steps, name both, and say where the numbers end."""
+def _mark_steps(ax: Axes, look: Style, step: Array, values: Array) -> None:
+    """Mark whole steps, and say where the numbers end."""
     from matplotlib.ticker import MaxNLocator
 
     bad = np.flatnonzero(~np.isfinite(values))
@@ -271,7 +272,6 @@ def _dress_steps(ax: Axes, look: Style, step: Array, values: Array, y: str) -> N
             color=look.other,
         )  # fmt: skip
     ax.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
-    label(ax, look, "step", y)
 
 
 def parameter_paths(result: Result, ax: Axes, style: str = "light") -> None:
@@ -283,7 +283,8 @@ def parameter_paths(result: Result, ax: Axes, style: str = "light") -> None:
     look, trace = style_of(style), result.trace
     paths = finite(trace.parameters).T
     alike = _alike(paths)
-    dress(ax, look, "Parameters" if alike else "Parameters: distance from their ends")
+    title, y = "Parameters: distance from their ends", "share of the largest distance"
+    dress(ax, look, "Parameters" if alike else title, "step", "value" if alike else y)
     lines = []
     for i, path in enumerate(paths if alike else map(_share, paths)):
         colour, dashes = look.cycle[i % len(look.cycle)], DASHES[i % len(DASHES)]
@@ -292,8 +293,7 @@ def parameter_paths(result: Result, ax: Axes, style: str = "light") -> None:
     if len(trace.names) > NAMED:
         names[-1] += f" … {trace.names[-1]}"
     legend(ax, look, lines[:NAMED], names, ncols=1 if len(names) <= 4 else 2)
-    y = "value" if alike else "share of the largest distance"
-    _dress_steps(ax, look, trace.step, paths.sum(axis=0), y)
+    _mark_steps(ax, look, trace.step, paths.sum(axis=0))
 
 
 def _alike(paths: Array) -> bool:

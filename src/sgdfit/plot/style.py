@@ -96,8 +96,8 @@ def plain(text: Text) -> Text:
     return text
 
 
-def dress(ax: Axes, style: Style, title: str) -> None:
-    """Give the axes their title, colours and grid."""
+def dress(ax: Axes, style: Style, title: str, x: str = "", y: str = "") -> None:
+    """Give the axes their title, names, colours and grid."""
     ax.set_facecolor(style.paper)
     ax.grid(True, color=style.grid, linewidth=0.7)
     ax.set_axisbelow(True)
@@ -106,6 +106,8 @@ def dress(ax: Axes, style: Style, title: str) -> None:
         spine.set_visible(side in ("left", "bottom"))
         spine.set_color(style.grid)
     plain(ax.set_title(title, loc="left", fontsize=10.5, color=style.ink))
+    if x or y:
+        label(ax, style, x, y)
 
 
 def label(ax: Axes, style: Style, x: str, y: str) -> None:
@@ -138,13 +140,6 @@ def ramp(colours: Sequence[str]) -> Any:
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list("sgdfit", list(colours))
-
-
-def cased(style: Style) -> dict[str, Any]:
-    """Return the option that sets a line off from what it crosses."""
-    from matplotlib.patheffects import Normal, Stroke
-
-    return {"path_effects": [Stroke(linewidth=4, foreground=style.paper), Normal()]}
 
 
 def scatter(ax: Axes, style: Style, x: Array, y: Array) -> Any:
