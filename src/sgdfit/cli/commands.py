@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import re
 import sys
@@ -84,15 +85,26 @@ _ParserError: type[Exception] = typer.BadParameter.__bases__[0]
 _NEGATIVE_FORMULA = re.compile(r"-[^-].*[*/+=~^( ]", re.DOTALL)
 
 
+def _as_typed(parameters: list[Any]) -> list[Any]:
+    """Let text remain text: to turn it into text, Typer would import pydantic, 60 ms."""
+    for parameter in parameters:
+        if "process_value" not in vars(parameter):
+            usual = parameter.process_value
+            parameter.process_value = functools.partial(_process, parameter, usual)
+    return parameters
+
+
+def _process(parameter: Any, usual: Callable[[Any, Any], Any], ctx: Any, value: Any) -> Any:
+    is_absent = value is None and parameter.required
+    return usual(ctx, value) if is_absent or (value and parameter.callback) else value
+
+
 class Command(TyperCommand):
     """A command whose help ends with examples, unwrapped, so that they can be copied."""
 
-    def __init__(self, *given: Any, **more: Any) -> None:
-        super().__init__(*given, **more)
-        for parameter in self.params:
-            # Typer would import pydantic, 60 ms, to turn text into text
-            if not parameter.required:
-                parameter.process_value = _as_typed  # type: ignore[method-assign]
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return what the command takes."""
+        return _as_typed(super().get_params(ctx))
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Shield ``-log(y) = a*x`` with a blank, or it is taken for a bundle of short options."""
@@ -113,12 +125,12 @@ class Command(TyperCommand):
         console.print()
 
 
-def _as_typed(ctx: Any, value: Any) -> Any:
-    return value
-
-
 class Commands(TyperGroup):
     """The commands, and a hint where ``fit`` was left out."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return what the command takes."""
+        return _as_typed(super().get_params(ctx))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:
         """Find the command that the first argument names."""
