@@ -94,7 +94,7 @@ def everything_of(population):
     taken = population._scattered
     assert taken.rows == 1000
     arrays = taken.columns if taken.weights is None else (*taken.columns, taken.weights)
-    survey = population.survey
+    survey = population.stats
     seen = (survey.low.tobytes(), survey.high.tobytes(), *survey[2:])
     return bits(sums), [a.tobytes() for a in arrays], seen, population.visited
 

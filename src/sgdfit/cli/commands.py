@@ -313,18 +313,18 @@ def predict(
         raise UsageError("--level needs --interval confidence or --interval prediction")
     level = 0.95 if level is None else level
     check_destinations((("--output", output, TABLES),), [saved, data])
-    from sgdfit.fitting.options import as_means
+    from sgdfit.fitting.options import as_resources
     from sgdfit.fitting.prediction import PREDICTION, Dropped, predicted, weighs
     from sgdfit.result.saving import read
     from sgdfit.result.table_file import TableFile
 
-    result, means = read(saved), as_means(memory, threads)
+    result, resources = read(saved), as_resources(memory, threads)
     table = _open(data, where)
     dropped = Dropped()
 
     def blocks() -> Iterator[Any]:
         nonlocal dropped
-        for some in predicted(result, heard, interval, level, missing=missing, means=means):
+        for some in predicted(result, heard, interval, level, missing=missing, resources=resources):
             dropped = dropped.also(some.dropped)
             yield some.columns
 

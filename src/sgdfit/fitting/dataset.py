@@ -59,51 +59,32 @@ REMEMBERED = 8
 
 
 class Population:
-    """All rows, what is known of them, and passes through them.
-
-    Parameters
-    ----------
-    model : Model
-    rows : int
-    chunks : function of a row
-        Yields all rows from there on in order, in chunks that begin at multiples of a panel.
-    some : Chunk
-        Random rows from all over, in order; all of them where they are few.
-    whole : Chunk or None
-        All rows, where they are in memory.
-    threads : int
-        How many add up at once.
-    journal : Checkpoint
-        Remembers passes, also those that an interrupted run made.
-    mixed : function of a seed, optional
-        Yields all rows in a random order of pieces; needed where they are not in memory.
-    buffer : int
-        The most bytes of rows that textbook descent may hold and shuffle at a time.
-    parts : function of a row, optional
-        Yields what ``chunks`` does, in parts that threads may read at once.
-    check : function, optional
-        Raises where a number is not finite, which nobody has looked for yet.
-    """
+    """All rows, what is known of them, and passes through them."""
 
     def __init__(
         self,
         model: Model,
         rows: int,
+        # Yields all rows from a row on in order, in chunks that begin at multiples of a panel.
         chunks: Callable[[int], Iterator[Chunk]],
-        some: Chunk,
-        whole: Chunk | None,
-        threads: int,
-        journal: Checkpoint,
+        reserve: Chunk,  # random rows from all over, in order; all of them where they are few
+        whole: Chunk | None,  # all rows, where they are in memory
+        threads: int,  # how many add up at once
+        journal: Checkpoint,  # remembers passes, also those that an interrupted run made
+        # Yields all rows in a random order of pieces, by a seed; where they are not in memory.
         mixed: Callable[[list[int]], Iterator[Chunk]] | None = None,
-        buffer: int = MOST_BUFFERED,
+        buffer: int = MOST_BUFFERED,  # the most bytes that textbook descent may hold and shuffle
+        # Yields what ``chunks`` does, in parts that threads may read at once.
         parts: Callable[[int], Iterator[Part]] | None = None,
-        check: Callable[[], object] | None = None,
+        mean_weight: float = 1.0,  # the mean of the weights as they were given
     ) -> None:
-        self.model, self.rows, self.some, self.whole = model, rows, some, whole
+        self.model, self.rows, self.reserve, self.whole = model, rows, reserve, whole
         self.threads = threads if rows > WORTH_THREADS else 1
-        self.journal, self.check = journal, check
+        self.journal, self.mean_weight = journal, mean_weight
+        # Raises where a number is not finite, which nobody has looked for yet.
+        self.check: Callable[[], object] | None = None
         self._chunks, self._mixed, self._buffer, self._parts = chunks, mixed, buffer, parts
-        self._survey: ColumnStats | None = None
+        self._stats: ColumnStats | None = None
         self._scattered: Chunk | None = None
         # Rows that passes have seen, each as often as they did.
         self.visited = 0
@@ -113,7 +94,7 @@ class Population:
     @property
     def weighted(self) -> bool:
         """Whether rows have weights."""
-        return self.some.weights is not None
+        return self.reserve.weights is not None
 
     def chunks(self) -> Iterator[Chunk]:
         """Yield all rows in order."""
@@ -154,16 +135,11 @@ class Population:
         """
         if self._scattered is not None and rows <= self._scattered.rows:
             return sample(self._scattered, rows, seed)
-        return sample(self.some, rows, seed)
-
-    @property
-    def is_scattered(self) -> bool:
-        """Whether a pass has taken along rows from all over, which the reserve lacks."""
-        return self._scattered is not None
+        return sample(self.reserve, rows, seed)
 
     @property
     def scattered_rows(self) -> int:
-        """How many these are."""
+        """How many rows from all over a pass has taken along, where the reserve lacks them."""
         return 0 if self._scattered is None else self._scattered.rows
 
     def batch(self, rows: int, seed: int) -> Chunk | Population:
@@ -175,30 +151,30 @@ class Population:
     @property
     def is_unseen(self) -> bool:
         """Whether no pass has looked at all rows yet."""
-        return self._survey is None
+        return self._stats is None
 
     @property
-    def survey(self) -> ColumnStats:
+    def stats(self) -> ColumnStats:
         """What a look at all rows tells; that of the first pass, if there was one."""
-        if self._survey is None:
+        if self._stats is None:
             looks = [look(self.model, chunk, self.about) for chunk in self._chunks(0)]
             self._looked(np.concatenate(looks))
-        assert self._survey is not None  # it has been looked
-        return self._survey
+        assert self._stats is not None  # it has been looked
+        return self._stats
 
     def _looked(self, looks: np.ndarray) -> None:
         """Remember what looks at all rows tell; extremes show any number that is not finite."""
         seen = stats_of(looks)
         if self.check is not None and not np.isfinite([seen.low, seen.high]).all():
             self.check()
-        self._survey = seen
+        self._stats = seen
 
     @property
-    def glance(self) -> ColumnStats:
+    def preview(self) -> ColumnStats:
         """What is known without a pass: of many rows what some random ones tell."""
-        if self._survey is not None or self.some.rows == self.rows:
-            return self.survey
-        return stats_of(look(self.model, sample(self.some, PREVIEWED, 0), self.about))
+        if self._stats is not None or self.reserve.rows == self.rows:
+            return self.stats
+        return stats_of(look(self.model, sample(self.reserve, PREVIEWED, 0), self.about))
 
     @cached_property
     def places(self) -> np.ndarray:
@@ -208,7 +184,7 @@ class Population:
     @cached_property
     def about(self) -> float:
         """A value of the response, about which its moments are taken."""
-        return float(response_of(self.model, self.some.part(0, 1))[0])
+        return float(response_of(self.model, self.reserve.part(0, 1))[0])
 
     def sums(self, kernel: Kernel, theta: np.ndarray) -> Sums:
         """Return the sums over all rows at ``theta``.
@@ -302,7 +278,7 @@ class Reduction:
         """Yield the sums of panels, which threads read and add up part by part."""
         population, edges = self.population, Aligner(PANEL)
         # Compiled here, lest several threads do it at once.
-        self._add(0, population.some.part(0, 1))
+        self._add(0, population.reserve.part(0, 1))
         parts = in_order(self._work, population.parts(self.rows), population.threads)
         with contextlib.closing(parts):
             for whole, rest in parts:
@@ -396,64 +372,34 @@ def in_memory(
     some: Chunk,
     threads: int,
     journal: Checkpoint,
-    check: Callable[[], object] | None = None,
 ) -> Population:
-    """Return the population of rows that are in memory.
-
-    Examples
-    --------
-    >>> from sgdfit.checkpoint.checkpoint import open_checkpoint
-    >>> from sgdfit.model.model import build
-    >>> chunk = Chunk((np.array([1.0, 2.0]), np.array([5.0, 7.0])), None)
-    >>> journal = open_checkpoint(None, {}, resume=False)
-    >>> here = in_memory(build("y = a*x", ["x", "y"]), chunk, chunk, 1, journal)
-    >>> here.rows, here.survey.high.tolist()
-    (2, [2.0, 7.0])
-    """
+    """Return the population of rows that are in memory."""
 
     def chunks(first: int) -> Iterator[Chunk]:
         for begin in range(first, chunk.rows, TASK_ROWS):
             yield chunk.part(begin, begin + TASK_ROWS)
 
-    return Population(model, chunk.rows, chunks, some, chunk, threads, journal, check=check)
-
-
-class WeighedRows(NamedTuple):
-    """Rows that were taken in."""
-
-    population: Population  # the rows that have a say, with weights of mean one
-    mean_weight: float  # the mean of their weights as they were given
+    return Population(model, chunk.rows, chunks, some, chunk, threads, journal)
 
 
 def take_in(
     model: Model,
     rows: Columns | ChunkedRows,
     weighting: Weighting,
-    means: Resources,
+    resources: Resources,
     journal: Checkpoint,
     seed: int,
-) -> WeighedRows:
-    """Weigh rows, and draw the reserve that samples are taken from."""
-    if isinstance(rows, Columns):
-        return _loaded(model, rows, weighting, means, journal, seed)
-    return _streamed(model, rows, weighting, means, journal, seed)
-
-
-def _loaded(
-    model: Model,
-    held: Columns,
-    weighting: Weighting,
-    means: Resources,
-    journal: Checkpoint,
-    seed: int,
-) -> WeighedRows:
-    """Take in rows that are in memory, but for those of weight 0: no sample should hold one."""
-    columns = tuple(held.columns[name] for name in model.columns)
+) -> Population:
+    """Weigh rows so that their weights have a mean of one, and draw the reserve of samples."""
+    if isinstance(rows, ChunkedRows):
+        return _streamed(model, rows, weighting, resources, journal, seed)
+    columns = tuple(rows.columns[name] for name in model.columns)
     chunk, mean = Chunk(columns, None), 1.0
     if weighting.text is not None:
-        weights, mean = relative_weights(weighting, held)
+        weights, mean = relative_weights(weighting, rows)
         chunk = Chunk(columns, weights)
         if not weights.all():
+            # No sample should hold a row of weight 0.
             kept = np.flatnonzero(weights)
             chunk = Chunk(tuple(column[kept] for column in columns), weights[kept])
     begin, length = _reserved(model, chunk.rows, seed)
@@ -462,9 +408,11 @@ def _loaded(
         places = (begin[:, None] + np.arange(length)).ravel()
         arrays = tuple(array[places] for array in chunk.arrays)
         some = chunk_of(arrays, weighted=chunk.weights is not None)
-    if held.check is not None and not all(np.isfinite(column).all() for column in some.columns):
-        held.check()
-    return WeighedRows(in_memory(model, chunk, some, means.threads, journal, held.check), mean)
+    if rows.check is not None and not all(np.isfinite(column).all() for column in some.columns):
+        rows.check()
+    population = in_memory(model, chunk, some, resources.threads, journal)
+    population.check, population.mean_weight = rows.check, mean
+    return population
 
 
 def _reserved(model: Model, rows: int, seed: int) -> tuple[Array, int]:
@@ -476,10 +424,10 @@ def _streamed(
     model: Model,
     stream: ChunkedRows,
     weighting: Weighting,
-    means: Resources,
+    resources: Resources,
     journal: Checkpoint,
     seed: int,
-) -> WeighedRows:
+) -> Population:
     """Take in rows that are read anew for every pass."""
     known = None
     if weighting.text is not None:
@@ -497,19 +445,19 @@ def _streamed(
             yield Part(at, lambda read=read: map(chunk_of, read()))  # type: ignore[misc]
 
     begin, length = _reserved(model, stream.counted, seed)
-    population = Population(
+    return Population(
         model,
         stream.counted,
         lambda first: map(chunk_of, stream.chunks(first=first)),
         chunk_of(stream.take(begin, length)),
         None,
-        means.threads,
+        resources.threads,
         journal,
         lambda order: map(chunk_of, stream.mixed(order)),
-        means.budget // 3,
+        resources.budget // 3,
         parts if stream.has_parts else None,
+        1.0 if known is None else known.given_mean,
     )
-    return WeighedRows(population, 1.0 if known is None else known.given_mean)
 
 
 def _weighed(stream: ChunkedRows, weighting: Weighting) -> tuple[ChunkedRows, Weigher]:

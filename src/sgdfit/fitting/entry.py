@@ -16,7 +16,14 @@ from sgdfit.fitting.assessment import assess
 from sgdfit.fitting.callbacks import Callback
 from sgdfit.fitting.multistart import find_minimum, searches, started
 from sgdfit.fitting.nonsmooth import find_from_sums, gathered, takes_sums
-from sgdfit.fitting.options import AUTO, as_means, check_with_model, identity_of, marks_of, settle
+from sgdfit.fitting.options import (
+    AUTO,
+    as_resources,
+    check_with_model,
+    identity_of,
+    marks_of,
+    settle,
+)
 from sgdfit.fitting.problem import Outcome, Problem, prepare
 from sgdfit.fitting.sgd import descend
 from sgdfit.fitting.weights import Weighting, as_weighting
@@ -211,7 +218,7 @@ def fit(
     if searches(start):
         given |= {"start": None, "search": True}
     options = settle(given)
-    means = as_means(memory, threads, checkpoint, resume, tell)
+    resources = as_resources(memory, threads, checkpoint, resume, tell)
     check_policy(missing)
     table = open_table(data, where)
     model = build(
@@ -220,20 +227,20 @@ def fit(
     )  # fmt: skip
     weighting = as_weighting(weights, sigma, absolute_sigma, covariance, model.loss)
     check_with_model(options, model, covariance)
-    if means.checkpoint is not None:
+    if resources.checkpoint is not None:
         # Only a file asks what run it is of; to write formulas out takes longer than small fits.
         listening = dict.fromkeys(("announce", "callback", "callback_every"))
         said = options._asdict() | listening | {
             "optimizer": options.optimizer or AUTO, "missing": missing, "where": where,
             "absolute_sigma": absolute_sigma, "covariance": covariance,
             # It decides how many rows are shuffled together where they are read in pieces.
-            "memory": means.memory if options.optimizer else None,
+            "memory": resources.memory if options.optimizer else None,
         }  # fmt: skip
-        means = means._replace(identity=identity_of(model, weighting, said))
-    problem = prepare(model, table, weighting, missing, means, options, checked=False)
+        resources = resources._replace(identity=identity_of(model, weighting, said))
+    problem = prepare(model, table, weighting, missing, resources, options, checked=False)
     with problem.population.journal as journal:
-        if means.checkpoint is not None:
-            _begin(problem, means.checkpoint)
+        if resources.checkpoint is not None:
+            _begin(problem, resources.checkpoint)
         result = assess(*minimize(problem))
         if result.status.name not in CUT_SHORT:
             journal.finish()
@@ -273,7 +280,7 @@ def _begin(problem: Problem, checkpoint: str) -> None:
         When a run that is gone on with had other values.
     """
     population = problem.population
-    marks = marks_of(population.some, population.whole)
+    marks = marks_of(population.reserve, population.whole)
     known = population.journal.recall("begun") or {}
     if any(name in known and str(known[name]) != mark for name, mark in marks.items()):
         raise CheckpointError(

@@ -244,7 +244,9 @@ class _Run:
     def cut_short(self, ending: str) -> str:
         """Look at the rows that the result is to speak of: all, if they are in memory."""
         everything = self.problem.population
-        objective = self._objective(everything if everything.whole is not None else everything.some)
+        objective = self._objective(
+            everything if everything.whole is not None else everything.reserve
+        )
         point = self._seen(objective, self.theta)
         if point is None:
             self.quadratic = None

@@ -96,7 +96,7 @@ def _searched(problem: Problem, starts: Starts) -> tuple[Problem, Outcome]:
     try:
         # In sorted data a run of rows holds only what lies near it, and a narrow peak may lie in
         # none; a pass has taken rows from all over along, by which candidates are compared.
-        if problem.population.is_scattered and is_suspicious(problem, outcome):
+        if problem.population.scattered_rows and is_suspicious(problem, outcome):
             again = look_for_starts(problem)
             if again is not None and _promises(problem, again, outcome.theta):
                 other = _from_search(problem, again)

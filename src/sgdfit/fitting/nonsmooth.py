@@ -198,7 +198,7 @@ def gathered(problem: Problem) -> Problem:
     population = problem.population
     if population.whole is not None or population.rows > RESERVED_WHOLE:
         return problem
-    some = population.some
+    some = population.reserve
     inside = in_memory(problem.model, some, some, population.threads, population.journal)
     return problem._replace(population=inside)
 
@@ -223,7 +223,7 @@ def find_from_sums(problem: Problem) -> tuple[Problem, Outcome] | None:
     From the minimum of a sample, whose residuals tell how much to smooth.
     """
     population = problem.population
-    was_scattered = population.is_scattered
+    was_scattered = bool(population.scattered_rows)
     some = population.sample(FEW, problem.seed)
     near = problem.on_rows(some)._replace(tolerance=NEAR, looks=MOST_LOOKS)
     found, before = find_minimum(near)
@@ -245,7 +245,7 @@ def find_from_sums(problem: Problem) -> tuple[Problem, Outcome] | None:
     found = found._replace(kernel=_kernel_for(problem, loss))
     looks = problem.looks if was_scattered else min(FIRST_LOOKS, problem.looks)
     outcome = walk(smooth._replace(looks=looks), before.theta)
-    if not outcome.is_called_off and population.is_scattered and not was_scattered:
+    if not outcome.is_called_off and population.scattered_rows and not was_scattered:
         of_all = [step.distance for step in outcome.path if step.rows == problem.rows]
         if not of_all or of_all[0] > MISLED * math.sqrt(problem.rows / some.rows):
             return find_from_sums(problem)

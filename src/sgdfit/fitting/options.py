@@ -323,7 +323,7 @@ def _warn(sentence: str) -> None:
     warnings.warn(sentence, CheckpointWarning, stacklevel=2)
 
 
-def as_means(
+def as_resources(
     memory: int | str | None = None,
     threads: int | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -334,7 +334,7 @@ def as_means(
 
     Examples
     --------
-    >>> as_means("1.5 GB", threads=1).memory
+    >>> as_resources("1.5 GB", threads=1).memory
     1500000000
     """
     if switch(resume, "resume") and checkpoint is None:
@@ -369,16 +369,7 @@ def _memory(memory: Any) -> int:
 
 
 def identity_of(model: Model, weighting: Weighting, options: Mapping[str, Any]) -> dict[str, str]:
-    """Return what changes a result, but for the data: nouns and what they are of this run.
-
-    Examples
-    --------
-    >>> from sgdfit.model.model import build
-    >>> model = build("y = a*x", ["x", "y"], bounds="a > 0")
-    >>> found = identity_of(model, Weighting(), {"batch_size": 8, "steps": None})
-    >>> found["formula"], found["parameters"], found["batch size"]
-    ('y = a*x', 'a in (0.0, inf)', '8')
-    """
+    """Return what changes a result, but for the data: nouns and what they are of this run."""
     said = {n.replace("_", " "): _words(v) for n, v in options.items() if v is not None}
     return {
         "formula": str(model.formula),
@@ -429,11 +420,7 @@ def how_far(records: Records) -> str:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> begun = {"rows": np.array(400)}
-    >>> how_far({"begun": begun})
-    'before its first pass through the rows'
-    >>> done = {"rows": np.array(400), "gradient": np.zeros(2)}
+    >>> begun, done = {"rows": np.array(400)}, {"rows": np.array(400), "gradient": np.zeros(2)}
     >>> how_far({"begun": begun, "sums a": done, "sums b": {"rows": np.array(100)}})
     '1 pass through 400 rows and 25% of another'
     """

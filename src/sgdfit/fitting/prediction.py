@@ -13,7 +13,7 @@ from sgdfit.data.readers import open_table
 from sgdfit.data.rows import aligned, fits_budget, float_batches, prefetch
 from sgdfit.data.table import Dataset, RowGroup, Table, check_policy, clean_names
 from sgdfit.errors import DataError, UsageError, did_you_mean
-from sgdfit.fitting.options import Resources, as_means
+from sgdfit.fitting.options import Resources, as_resources
 from sgdfit.fitting.weights import Weighting, checked_weights, columns_of
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.formula import Formula, as_formula
@@ -176,10 +176,10 @@ def write_predictions(
     ...     done.rows, done.dropped, path.read_text()
     (2, Dropped(rows=1, first=(2,)), 'row,x,prediction\n1,10.0,20.0\n3,30.0,60.0\n')
     """
-    means, rows, dropped = as_means(memory, threads), 0, Dropped()
+    resources, rows, dropped = as_resources(memory, threads), 0, Dropped()
     with TableFile(path) as file:
         table = open_table(data, where)
-        for some in predicted(result, table, interval, level, missing=missing, means=means):
+        for some in predicted(result, table, interval, level, missing=missing, resources=resources):
             file.write(some.columns)
             rows += len(some.fitted[0])
             dropped = dropped.also(some.dropped)
@@ -202,7 +202,7 @@ def predicted(
     level: float = 0.95,
     *,
     missing: str = "error",
-    means: Resources | None = None,
+    resources: Resources | None = None,
 ) -> Iterator[Predicted]:
     """Yield all rows of a table in their order with their prediction, some at a time.
 
@@ -214,7 +214,7 @@ def predicted(
     curve = _curve_for(result, table, interval, level)
     check_policy(missing)
     first = rows = 0
-    for held, keep in _blocks_of(table, curve.needed, missing, means or as_means()):
+    for held, keep in _blocks_of(table, curve.needed, missing, resources or as_resources()):
         columns = {name: column.astype(np.float64, copy=False) for name, column in held.items()}
         count = len(next(iter(columns.values())))
         seen = np.arange(first, first + (count if keep is None else len(keep))) + 1
@@ -249,13 +249,13 @@ def _no_rows(table: Table, seen: int) -> str:
 
 
 def _blocks_of(
-    table: Table, names: Sequence[str], missing: str, means: Resources
+    table: Table, names: Sequence[str], missing: str, resources: Resources
 ) -> Iterator[Block]:
     """Yield all finite rows; of files no more than a few blocks are held at once."""
     if table.dataset is not None:
         table.positions(names)
         yield from _streamed(
-            table.dataset, tuple(dict.fromkeys(clean_names(names))), missing, means
+            table.dataset, tuple(dict.fromkeys(clean_names(names))), missing, resources
         )
         return
     source = table.load(names, missing=missing)
@@ -268,15 +268,15 @@ def _blocks_of(
 
 
 def _streamed(
-    dataset: Dataset, names: tuple[str, ...], missing: str, means: Resources
+    dataset: Dataset, names: tuple[str, ...], missing: str, resources: Resources
 ) -> Iterator[Block]:
     reads = [
         (lambda piece=piece: _read(dataset, piece, names, missing)) for piece in dataset.row_groups
     ]
     counts = [piece.rows for piece in dataset.row_groups]
     # Beside the columns it is told which rows to keep.
-    whole = fits_budget(counts, len(names) + 1, means.threads, means.budget)
-    blocks = prefetch(reads, means.threads, whole)
+    whole = fits_budget(counts, len(names) + 1, resources.threads, resources.budget)
+    blocks = prefetch(reads, resources.threads, whole)
     try:
         for keep, *columns in aligned(blocks, BLOCK_ROWS):
             every = keep.all()

@@ -15,7 +15,7 @@ from sgdfit.data.table import Columns, Table
 from sgdfit.errors import DataError, UsageError, did_you_mean
 from sgdfit.fitting.callbacks import Callback
 from sgdfit.fitting.dataset import Population, in_memory, take_in
-from sgdfit.fitting.options import FORGETFUL, Options, Resources, as_means
+from sgdfit.fitting.options import FORGETFUL, Options, Resources, as_resources
 from sgdfit.fitting.reduce import ColumnStats
 from sgdfit.fitting.sampling import FEW, RESERVED_WHOLE, batch_sizes
 from sgdfit.fitting.trust_region import Box, box_of
@@ -90,7 +90,7 @@ class Problem(NamedTuple):
     @property
     def sizes(self) -> list[int]:
         """How many rows to step on, one batch after another."""
-        return batch_sizes(self.rows, len(self.names), self.population.some.rows)
+        return batch_sizes(self.rows, len(self.names), self.population.reserve.rows)
 
     @property
     def chunk(self) -> Chunk:
@@ -126,7 +126,7 @@ class Problem(NamedTuple):
         what : str
             What is then known of these rows alone, as the plural that a sentence begins with.
         """
-        some, seen = self.population.some, self.population.visited / self.rows
+        some, seen = self.population.reserve, self.population.visited / self.rows
         reached = f"after {seen:.2f} passes through them"
         if seen < 1:
             share = f"{int(100 * seen)}%" if seen >= 0.01 else "less than 1%"
@@ -234,7 +234,7 @@ def prepare(
     table: Table,
     weighting: Weighting,
     missing: str,
-    means: Resources | None = None,
+    resources: Resources | None = None,
     options: Options | None = None,
     *,
     checked: bool = True,
@@ -243,28 +243,28 @@ def prepare(
 
     Unless ``checked``, what is not finite among many rows is left to the first pass to find.
     """
-    means = as_means() if means is None else means
+    resources = as_resources() if resources is None else resources
     options = Options() if options is None else options
     # Whether a checkpoint can be used is better said before the data are read.
     journal = (
-        None if table.dataset is None else means.journal(table.dataset.fingerprint, table.label)
+        None if table.dataset is None else resources.journal(table.dataset.fingerprint, table.label)
     )
     opened = open_rows(
         table,
         [*model.columns, *columns_of(weighting.given)],
         missing=missing,
-        budget=means.budget,
-        threads=means.threads,
-        announce=means.announce,
+        budget=resources.budget,
+        threads=resources.threads,
+        announce=resources.announce,
         checked=checked or weighting.given is not None or model.loss.name != SQUARED,
     )
     if journal is None:
         assert isinstance(opened, Columns)  # what is no dataset is in memory
-        mark = fingerprint_of(opened.columns) if means.checkpoint else ""
-        journal = means.journal(mark, table.label)
-    problem = _stated(model, table, opened, weighting, means, journal, options)
+        mark = fingerprint_of(opened.columns) if resources.checkpoint else ""
+        journal = resources.journal(mark, table.label)
+    problem = _stated(model, table, opened, weighting, resources, journal, options)
     _check_rows(problem)
-    _check_magnitudes(problem, problem.population.glance)
+    _check_magnitudes(problem, problem.population.preview)
     return problem
 
 
@@ -273,12 +273,12 @@ def _stated(
     table: Table,
     opened: Columns | ChunkedRows,
     weighting: Weighting,
-    means: Resources,
+    resources: Resources,
     journal: Checkpoint,
     options: Options,
 ) -> Problem:
-    intake = take_in(model, opened, weighting, means, journal, options.seed)
-    population, box = intake.population, box_of(model)
+    population = take_in(model, opened, weighting, resources, journal, options.seed)
+    box = box_of(model)
     rows, kinked = population.rows, bool(model.bend == 0)
     squared = model.loss.name == SQUARED
     unbounded = np.isinf(box.low) & np.isinf(box.high)
@@ -293,7 +293,7 @@ def _stated(
         population=population,
         rows_read=opened.rows,
         dropped=opened.dropped,
-        mean_weight=intake.mean_weight,
+        mean_weight=population.mean_weight,
         weighting=weighting,
         options=options,
         kernel=kernel_of(model, population, options),
@@ -322,7 +322,7 @@ def kernel_of(model: Model, population: Population, options: Options) -> Kernel:
 
 def examined(problem: Problem) -> Problem:
     """Return the problem with what its columns tell of themselves, by a look at all rows."""
-    seen = problem.population.survey
+    seen = problem.population.stats
     _check_magnitudes(problem, seen)
     return problem._replace(warnings=(*problem.warnings, *_constant_columns(problem, seen)))
 
@@ -369,7 +369,7 @@ def _lookalikes(model: Model, table: Table) -> tuple[str, ...]:
 
 
 def _constant_columns(problem: Problem, seen: ColumnStats) -> tuple[str, ...]:
-    """Say of columns that do not vary what that means."""
+    """Say of columns that do not vary what that resources."""
     model = problem.model
     ends = zip(model.columns, seen.low, seen.high, strict=True)
     constant = {name: low for name, low, high in ends if problem.rows_read > 1 and low == high}

@@ -116,7 +116,7 @@ class _Run:
 
     def _prepare(self) -> None:
         """Compile while nothing is held that was read: a compiler takes memory too."""
-        row = self.population.some.part(0, 1)
+        row = self.population.reserve.part(0, 1)
         if not self.by_sums and self.population.whole is None:
             nothing = self._segment(self._order(row, 0, 0), np.empty(0))
             self.problem.kernel.sweep(self.state, row, nothing)
@@ -147,7 +147,7 @@ class _Run:
         """Yield what is left of the epoch, and the order to visit it in."""
         epoch, size = self.state.step // self.per_epoch, self.batch_size
         if self.by_sums:
-            yield self.population.some, in_order(self.population.rows)
+            yield self.population.reserve, in_order(self.population.rows)
             return
         left = self.state.step % self.per_epoch * size
         seed = [self.problem.seed, epoch] if self.shuffle else None
@@ -253,7 +253,7 @@ class _Run:
 
 def _ceiling(problem: Problem, first: Sums) -> float:
     """Return the batch loss that no noise explains."""
-    seen, rows = problem.population.survey, problem.rows
+    seen, rows = problem.population.stats, problem.rows
     with np.errstate(over="ignore", invalid="ignore"):
         scale = (seen.second + 2 * seen.about * seen.first) / rows + seen.about**2
         ceiling = DIVERGED * (abs(first.loss) / first.weight + scale)
@@ -386,7 +386,7 @@ def _default_rate(problem: Problem, batch_size: int, first: Sums) -> float:
         return min(found.fastest_rate, BELOW_LIMIT * found.stability_limit)
     update, decay = momentum_of(optimizer)
     population = problem.population
-    rows = population.some if population.whole is None else population.whole
+    rows = population.reserve if population.whole is None else population.whole
     together, alone = steepness(model, np.array(model.start), rows)
     if not update.converges or not together + decay > 0:
         return BLIND_RATE

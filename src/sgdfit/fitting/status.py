@@ -219,7 +219,7 @@ def hidden(end: RunEnd) -> Status | None:
         centres = ", ".join(
             f"({name} - {float(np.mean(column, dtype=np.float64)):.4g})"
             for name, column in zip(
-                problem.model.columns, problem.population.some.columns, strict=True
+                problem.model.columns, problem.population.reserve.columns, strict=True
             )
             if name in problem.model.variables
         )
@@ -371,7 +371,7 @@ def _moves(end: RunEnd) -> bool:
     assert end.descent is not None  # the caller has looked
     problem, facts = end.problem, end.descent[0]
     state, population = facts.state, problem.population
-    chunk = population.some if population.whole is None else population.whole
+    chunk = population.reserve if population.whole is None else population.whole
     segment = Segment(
         order=in_order(chunk.rows),
         batch_size=facts.batch_size,

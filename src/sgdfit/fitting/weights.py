@@ -121,13 +121,7 @@ def surprise(weighting: Weighting, reduced_chi_square: float | None, dof: int) -
 
 
 def columns_of(weights: str | None) -> tuple[str, ...]:
-    """Return the columns that an expression of weights needs.
-
-    Examples
-    --------
-    >>> columns_of("1/s**2")
-    ('s',)
-    """
+    """Return the columns that an expression of weights needs."""
     if weights is None:
         return ()
     if not isinstance(weights, str):
@@ -152,13 +146,7 @@ def checked_weights(
     label: str,
     number: Callable[[int], int] = lambda row: row + 1,
 ) -> Array:
-    """Return what `given_weights` does; refuse what weighs no row, whose ``number`` is named.
-
-    Examples
-    --------
-    >>> checked_weights(Weighting("1/s**2"), {"s": np.array([1.0, 2.0])}, "the data").tolist()
-    [1.0, 0.25]
-    """
+    """Return what `given_weights` does; refuse what weighs no row, whose ``number`` is named."""
     values = given_weights(weighting, columns)
     what, allowed = "weight", "a weight is a finite number, 0 or more"
     fine = np.isfinite(values) & (values >= 0)
@@ -186,13 +174,7 @@ class Scale(NamedTuple):
 def scale_of(
     weighting: Weighting, columns: Mapping[str, Array], label: str, first: int = 0
 ) -> Scale:
-    """Look at the weights of a block of rows, which begins at row ``first``.
-
-    Examples
-    --------
-    >>> scale_of(Weighting(weights="w"), {"w": np.array([1.0, 0.0, 4.0])}, "the data")
-    Scale(peak=4.0, total=1.25, counted=2)
-    """
+    """Look at the weights of a block of rows, which begins at row ``first``."""
     values = checked_weights(weighting, columns, label, lambda row: first + row + 1)
     peak = float(values.max() if weighting.sigma is None else values.min())
     if peak == 0:
@@ -216,14 +198,7 @@ class Weigher(NamedTuple):
 
 
 def weigher(weighting: Weighting, parts: Sequence[Scale], label: str) -> Weigher:
-    """Return what weighs rows, from the scales of all their blocks.
-
-    Examples
-    --------
-    >>> parts = [Scale(4.0, 1.25, 2), Scale(2.0, 1.0, 1)]
-    >>> round(weigher(Weighting(weights="w"), parts, "the data").given_mean, 6)
-    2.333333
-    """
+    """Return what weighs rows, from the scales of all their blocks."""
     ends = [part.peak for part in parts if part.counted]
     if not ends:
         raise DataError(f"every weight '{weighting.given}' of {label} is 0; nothing is left to fit")
