@@ -77,8 +77,6 @@ def style_of(name: str) -> Style:
 def shortened(text: str, width: int, lines: int = 1) -> str:
     """Wrap ``text`` to ``width`` characters and cut it after ``lines``.
 
-    Examples
-    --------
     >>> shortened("y = a_very_long_name*x", 12)
     'y = a_very_…'
     """

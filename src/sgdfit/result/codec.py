@@ -77,12 +77,8 @@ def decode(value: Any, kind: Any, where: str) -> Any:
     """Return the fact of the type ``kind`` that JSON values hold.
 
     Keys that are not known are left aside, so that a later sgdfit may add some; a field that has a
-    default may be absent, as in what an older one wrote.
-
-    Raises
-    ------
-    DataError
-        Naming the place, when a value is of another type.
+    default may be absent, as in what an older one wrote. A value of another type is a `DataError`
+    that names its place.
     """
     origin, inner = get_origin(kind), get_args(kind)
     if origin is Annotated:

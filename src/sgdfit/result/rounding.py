@@ -46,8 +46,6 @@ def rounded(value: float, error: float | None) -> tuple[str, str]:
     Without an error to go by (None, zero, infinite, NaN) the value keeps six significant
     digits. Both texts read back as floats.
 
-    Examples
-    --------
     >>> rounded(2.07485717, 0.23149)
     ('2.07', '0.23')
     >>> rounded(2.0748e-12, 2.31e-14)
@@ -70,8 +68,6 @@ def rounded(value: float, error: float | None) -> tuple[str, str]:
 def plus_minus(value: float, error: float | None) -> str:
     """Write ``value ± error``, with a shared power of ten where the numbers are far from 1.
 
-    Examples
-    --------
     >>> plus_minus(2.07485717, 0.5149)
     '2.07 ± 0.51'
     >>> plus_minus(2.0748e-12, 2.31e-14)
@@ -87,8 +83,6 @@ def plus_minus(value: float, error: float | None) -> str:
 def interval(low: float, high: float, value: float, error: float | None) -> str:
     """Write the interval of an estimate, cut at the same decimal as the estimate itself.
 
-    Examples
-    --------
     >>> interval(1.06, 3.0896, 2.07485717, 0.5149)
     '1.06 … 3.09'
     >>> interval(1.9e-12, 2.2e-12, 2.0748e-12, 2.31e-14)
@@ -104,8 +98,6 @@ def interval(low: float, high: float, value: float, error: float | None) -> str:
 def number(value: float, digits: int = VALUE_DIGITS) -> str:
     """Write a number alone, with at most ``digits`` significant digits.
 
-    Examples
-    --------
     >>> number(6.251991379811), number(3.1e-09), number(-0.0), number(2e6), number(4826, 2)
     ('6.25199', '3.1e-9', '0', '2e6', '4800')
     """
@@ -121,8 +113,6 @@ def number(value: float, digits: int = VALUE_DIGITS) -> str:
 def duration(seconds: float) -> str:
     """Write a time span in the units that a person would use.
 
-    Examples
-    --------
     >>> duration(0.01347), duration(0.00000213), duration(125.4), duration(7265)
     ('13.5 ms', '2.13 µs', '2 min 5 s', '2 h 1 min')
     """

@@ -37,12 +37,10 @@ def read(path: str | os.PathLike[str]) -> Result:
 
 
 def from_dict(saved: Any, origin: str = "this object") -> Result:
-    """Restore the result that `Result.to_dict` wrote; errors call it ``origin``.
+    """Restore the result that `Result.to_dict` wrote.
 
-    Raises
-    ------
-    DataError
-        When it is not such a dict, is of a newer version, or a fact is missing or of a wrong type.
+    What is not such a dict, is of a newer version, or lacks a fact, is a `DataError` that calls it
+    ``origin``.
     """
     if not isinstance(saved, dict) or saved.get("format") != FORMAT:
         raise DataError(f'{origin} is not a saved fit: it does not say "format": "{FORMAT}"')

@@ -77,11 +77,6 @@ STATUSES: Mapping[str, StatusTemplate] = MappingProxyType(
 class Status:
     """How a run ended.
 
-    Raises
-    ------
-    UsageError
-        When the name is not in `STATUSES`.
-
     Examples
     --------
     >>> status = Status("step_limit", "the limit of 10 steps was reached", "raise steps")
@@ -115,15 +110,8 @@ class Status:
 def status_of(
     name: str, *, cause: str | None = None, cure: str | None = None, **facts: object
 ) -> Status:
-    """Make a `Status` from the table, the default cause filled in with ``facts``.
+    """Make a `Status` from the table, the default cause filled in with the ``facts`` it needs.
 
-    Raises
-    ------
-    UsageError
-        When the name is unknown, or the default cause needs a fact that is not given.
-
-    Examples
-    --------
     >>> status_of("step_limit", steps=200).cause
     'the limit of 200 steps was reached before the optimum'
     """

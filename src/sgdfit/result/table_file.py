@@ -30,18 +30,9 @@ class TableFile:
     When the block of ``with`` is left by an exception, or the disk is full, nothing is left of it,
     and a file that stood there before still stands. What is no regular file is written directly.
 
-    Parameters
-    ----------
-    path : path
-        Ends in ``.csv``, ``.tsv`` or ``.parquet``.
+    ``path`` ends in ``.csv``, ``.tsv`` or ``.parquet``. A `UsageError` says when it does not, or
+    when the file cannot be written.
 
-    Raises
-    ------
-    UsageError
-        When the ending is another one, or the file cannot be written.
-
-    Examples
-    --------
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder) / "curve.csv"
@@ -69,13 +60,7 @@ class TableFile:
         return self
 
     def write(self, columns: Columns) -> None:
-        """Add rows: columns of one length, of the same names and types in each call.
-
-        Raises
-        ------
-        UsageError
-            When they cannot be written.
-        """
+        """Add rows: columns of one length, of the same names and types in each call."""
         try:
             if self.file is None:
                 self.file = self.stack.enter_context(replacing(self.target))
@@ -127,8 +112,6 @@ class TableFile:
 def separated(columns: Columns, separator: str = ",") -> bytes:
     r"""Return rows as text, numbers so that they read back exactly.
 
-    Examples
-    --------
     >>> separated({"row": np.array([1]), "x": np.array([0.1])})
     b'1,0.1\n'
     """
@@ -144,8 +127,6 @@ def separated(columns: Columns, separator: str = ",") -> bytes:
 def header(columns: Columns, separator: str = ",") -> bytes:
     r"""Return the line with their names.
 
-    Examples
-    --------
     >>> header({"α": np.ones(1)}).decode()
     'α\n'
     """

@@ -24,12 +24,7 @@ class Trace:
     """The path of a descent: row i of k is the state *before* the update of its step.
 
     The last row is the state at the end of the run; no update follows it, so its learning rate
-    is NaN.
-
-    Raises
-    ------
-    UsageError
-        When the columns differ in length.
+    is NaN. Columns that differ in length are a `UsageError`.
 
     Examples
     --------
@@ -121,12 +116,9 @@ class Trace:
 
 
 def shaped(what: str, values: Any, dtype: type, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Return values as an array of that shape; without any, their lists do not tell it.
+    """Return values as an array of that shape, or raise a UsageError.
 
-    Raises
-    ------
-    UsageError
-        When they are of another shape.
+    Where there are none, as of no parameters, lists do not tell the shape.
     """
     array: NDArray[Any] = np.asarray(values, dtype=dtype)
     if array.size == 0 and 0 in shape:
