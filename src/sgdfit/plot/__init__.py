@@ -129,7 +129,7 @@ def fitted_curve(result: Result, data: object, ax: Axes, style: str = "light") -
     if dense:  # blue would be lost on the blue of a density
         edge = [Stroke(linewidth=4, foreground=look.paper), Normal()]
         shown = {"color": look.other, "path_effects": edge}
-    shades, edges = _draw_bands(result, seen, grid, curve, ax, look)
+    shades, edges = _draw_bands(result, seen, grid, ax, look)
     before = ax.plot(grid, start, color=look.ink, linewidth=1.1, linestyle=DASHES[1], zorder=3)
     (line,) = ax.plot(grid, curve, linewidth=2, zorder=4, **shown)
     names = [_rows(seen), "fit", *shades, "start"]
@@ -148,13 +148,13 @@ def _draw_predicted(seen: Observed, ax: Axes, look: Style) -> None:
 
 
 def _draw_bands(
-    result: Result, seen: Observed, grid: Array, curve: Array, ax: Axes, look: Style
+    result: Result, seen: Observed, grid: Array, ax: Axes, look: Style
 ) -> tuple[dict[str, Any], list[Array]]:
     """Draw the bands that are known; return a legend's handles by their names, and the edges."""
     from matplotlib.colors import to_rgba
     from matplotlib.patches import Patch
 
-    sure, new = seen.bands(grid, curve, result)
+    sure, new = seen.bands(grid, result)
     dense = len(seen.target) > FEW
     colour = look.other if dense else look.main
     drawn: dict[str, Any] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from sgdfit.data.opening import open_rows
 from sgdfit.data.readers import open_table
 from sgdfit.data.table import Columns, Table
 from sgdfit.errors import UsageError, did_you_mean
-from sgdfit.fitting.prediction import band_on, noise_variance, rebuild
+from sgdfit.fitting.prediction import rebuild
 from sgdfit.fitting.sampling import reserved
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.formula import to_text
@@ -75,22 +75,22 @@ class Observed:
         columns = dict.fromkeys(self.model.variables, grid)
         return _values(self.model.prediction, {**columns, **at}, len(grid))
 
-    def bands(self, grid: Array, curve: Array, result: Result) -> tuple[Band | None, Band | None]:
+    def bands(self, grid: Array, result: Result) -> tuple[Band | None, Band | None]:
         """Return the 95% bands of the curve and of new observations, where they are known.
 
         Where weights tell rows apart, the second is known only if they follow from the variable.
         """
-        columns = dict.fromkeys(self.model.variables, grid)
-        unit, (weight, needed) = noise_variance(result), parse_expression(result.weights or "1")
-        try:
-            sure = band_on(self.model, result, curve, columns)
-            if unit is None or not set(needed) <= set(columns):
-                return sure, None
-            with np.errstate(all="ignore"):
-                noise = unit / _values(weight, columns, len(grid))
-            return sure, band_on(self.model, result, curve, columns, noise)
-        except UsageError:  # no covariance, or no degree of freedom
-            return None, None
+        columns = dict.fromkeys(self.model.variables or ("row",), grid)
+
+        def band(interval: Literal["confidence", "prediction"]) -> Band | None:
+            try:
+                return result.predict(columns, interval)
+            except UsageError:
+                return None
+
+        _, needed = parse_expression(result.weights or "1")
+        new = band("prediction") if set(needed) <= set(columns) else None
+        return band("confidence"), new
 
 
 def observe(result: Result, data: object) -> Observed:
