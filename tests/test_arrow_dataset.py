@@ -187,18 +187,14 @@ def test_every_kind_of_dataset(name, tmp_path):
     data, rows = DATASETS[name](tmp_path)
     for _ in range(2):
         assert columns(data, ["n"])["n"].tolist() == list(rows)
-    kept = [n for n in rows if n >= 992]
-    if kept:
+    if kept := [n for n in rows if n >= 992]:
         assert columns(data, ["n"], "n >= 992")["n"].tolist() == kept
-        return
-    with pytest.raises(DataError, match="no row of the data meets where='n >= 992'"):
-        columns(data, ["n"], "n >= 992")
-
-
-def test_columns_of_folders_without_names_are_columns(tmp_path):
-    data, _ = folders_without_names(tmp_path)
-    assert columns(data, ["n"], "site == 'B'")["n"].tolist() == list(range(400, ROWS))
-    assert len(open_table(data, "site == 'B'").dataset.row_groups) == 1
+    else:
+        with pytest.raises(DataError, match="no row of the data meets where='n >= 992'"):
+            columns(data, ["n"], "n >= 992")
+    if name == "folders_without_names":
+        assert columns(data, ["n"], "site == 'B'")["n"].tolist() == list(range(400, ROWS))
+        assert len(open_table(data, "site == 'B'").dataset.row_groups) == 1
 
 
 def test_scanners_are_read_once(tmp_path):
@@ -244,26 +240,15 @@ def test_what_pyarrow_reads_comes_in_bounded_batches(tmp_path):
 @pytest.mark.parametrize("kind", WRITERS)
 def test_a_file_that_changes_between_passes_is_refused(kind, tmp_path):
     data = folder(tmp_path, kind)
-    scan = open_table(data).dataset
-    assert sum(b.num_rows for piece in scan.row_groups for b in piece.read(["x"])) == ROWS
+    dataset = open_table(data).dataset
+    data_filtered = open_table(data.filter(ds.field("n") >= 990)).dataset
+    assert sum(b.num_rows for piece in dataset.row_groups for b in piece.read(["x"])) == ROWS
     path = tmp_path / "site=B" / f"part.{kind}"
     os.utime(path, ns=(1, 1))
     with pytest.raises(DataError, match=rf"site=B/part\.{kind} has changed since it was opened"):
-        [batch for piece in scan.row_groups for batch in piece.read(["x"])]
-    path.unlink()
-    with pytest.raises(DataError, match=rf"site=B/part\.{kind} was removed while it was being"):
-        [batch for piece in scan.row_groups for batch in piece.read(["x"])]
-    with pytest.raises(DataError, match=rf"there is no file 'site=B/part\.{kind}'"):
-        open_table(data)
-
-
-def test_a_file_of_a_filtered_dataset_that_changes_is_refused(tmp_path):
-    data, _ = a_filter(tmp_path)
-    (piece,) = open_table(data).dataset.row_groups
-    assert sum(batch.num_rows for batch in piece.read(["x"])) == 5
-    os.utime(tmp_path / "site=A" / "part.parquet", ns=(1, 1))
-    with pytest.raises(DataError, match=r"site=A/part\.parquet has changed since it was opened"):
-        list(piece.read(["x"]))
+        [batch for piece in dataset.row_groups for batch in piece.read(["x"])]
+    with pytest.raises(DataError, match=rf"site=B/part\.{kind} has changed since it was opened"):
+        list(data_filtered.row_groups[0].read(["x"]))
 
 
 def two_files(path, one, other, write=pq.write_table, ending="parquet"):
@@ -322,11 +307,10 @@ def test_readers_of_one_format_are_to_be_named(kind, tmp_path):
         open_table(kind(str(tmp_path / "a")))
 
 
-@pytest.mark.parametrize("item", [TABLE, ds.dataset(TABLE), {"x": [1.0]}, TABLE.to_pandas()])
+@pytest.mark.parametrize("item", [TABLE, ds.dataset(TABLE), {"x": [1.0]}])
 def test_a_list_of_tables_is_to_be_iterated(item):
     with pytest.raises(DataError, match=r"cannot be read as a whole: pass iter\(…\) of it"):
         open_table([item, item])
-    assert open_table(iter([item, item])).load(["x"]).rows == 2 * open_table(item).load(["x"]).rows
 
 
 def test_a_dataset_without_files(tmp_path):

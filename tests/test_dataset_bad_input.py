@@ -1,4 +1,4 @@
-"""Folders and files in pieces on bad days: each its own sentence."""
+"""Folders and files on bad days: each its own sentence."""
 
 from __future__ import annotations
 
@@ -54,11 +54,6 @@ FOLDERS = {
         {"a.parquet": WHOLE, "b.csv": b"x,y\n1,2\n"},
         ["holds both Parquet (a.parquet) and delimited text (b.csv)", "/*.parquet'"],
     ),
-    "a file of 0 bytes": ({"a.parquet": WHOLE, "b.parquet": b""}, ["b.parquet is empty (0 bytes)"]),
-    "a column that the first file lacks": (
-        {"a.feather": feather(TABLE.select(["x"])), "b.feather": feather()},
-        ["a.feather has no column 'y', which b.feather has"],
-    ),
     "two columns of a name in a later file": (
         {
             "a.parquet": WHOLE,
@@ -113,11 +108,6 @@ def test_bad_selections(data, words, tmp_path, monkeypatch):
     assert_says(str(caught.value), words)
 
 
-def test_an_empty_list_names_no_file():
-    with pytest.raises(DataError, match="the list of files is empty"):
-        files.select([])
-
-
 def test_a_filesystem_that_refuses_is_told_in_one_sentence(tmp_path, monkeypatch):
     class Refusing:
         def get_file_info(self, path):
@@ -149,8 +139,6 @@ def test_a_row_group_that_is_damaged_is_named(tmp_path):
     with pytest.raises(DataError) as caught:
         list(scan.row_groups[2].read(["x"]))
     assert_says(str(caught.value), ["a.parquet is damaged in row group 3 (rows 201 to 300): "])
-    with pytest.raises(DataError, match="damaged in row group 3"):
-        open_table(tmp_path / "a.parquet").load(["x"])
 
 
 def three_groups(path):
@@ -163,27 +151,24 @@ def appended(path):
 
 
 def rewritten(path):
-    content = path.read_bytes()
-    path.write_bytes(content)
+    path.write_bytes(path.read_bytes())
     os.utime(path, ns=(1, 1))
 
 
 def replaced(path):
-    other = path.with_name("new")
-    pq.write_table(TABLE.slice(0, 50), other)
-    os.replace(other, path)
-
-
-def cut(path):
-    os.truncate(path, 20)
+    pq.write_table(TABLE.slice(0, 50), path.with_name("new"))
+    os.replace(path.with_name("new"), path)
 
 
 CHANGES = {
-    "removed": (lambda path: path.unlink(), "was removed while it was being read; put it back"),
+    "removed": (os.remove, "was removed while it was being read; put it back"),
     "appended": (appended, "has changed since it was opened (it had"),
     "rewritten": (rewritten, "(it was written anew with the same size); begin again"),
     "replaced": (replaced, "has changed since it was opened (it had"),
-    "cut": (cut, "bytes and has 20); begin again once nothing writes to it"),
+    "cut": (
+        lambda path: os.truncate(path, 20),
+        "bytes and has 20); begin again once nothing writes to it",
+    ),
 }
 WRITERS = {
     "a.parquet": three_groups,
@@ -239,27 +224,22 @@ def test_a_remote_file_that_changes_is_refused(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="permissions of this system differ")
 @pytest.mark.parametrize("name", WRITERS)
-def test_files_that_may_not_be_read(name, tmp_path):
-    (tmp_path / "data").mkdir()
-    path = tmp_path / "data" / name
+def test_files_and_folders_that_may_not_be_read(name, tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    path = folder / name
     WRITERS[name](path)
-    (tmp_path / "data" / f"b{path.suffix}").write_bytes(path.read_bytes())
+    (folder / f"b{path.suffix}").write_bytes(path.read_bytes())
     reachable(tmp_path)
-    table = open_table(tmp_path / "data")
+    table = open_table(folder)
     path.chmod(0)
-    for data in (path, tmp_path / "data", [path, path]):
+    for data in (path, folder, [path, path]):
         with as_nobody(), pytest.raises(DataError, match=rf"{name}' may not be read \(permission"):
             open_table(data).load(["x"])
     with as_nobody(), pytest.raises(DataError, match="may not be read"):
         table.load(["x"])
-
-
-@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="permissions of this system differ")
-def test_a_folder_that_may_not_be_looked_at(tmp_path):
-    (tmp_path / "data").mkdir()
-    reachable(tmp_path)
-    (tmp_path / "data").chmod(0)
-    for data in (tmp_path / "data", str(tmp_path / "data" / "*.csv"), f"file://{tmp_path}/data"):
+    folder.chmod(0)
+    for data in (folder, str(folder / "*.csv"), f"file://{folder}"):
         with as_nobody(), pytest.raises(DataError, match=r"may not be read \(permission denied\)"):
             open_table(data)
 
@@ -271,7 +251,7 @@ FILES = {
 }
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.data(), st.sampled_from(sorted(FILES)), st.sampled_from([None, "x > 3 or y == 1"]))
 def test_damaged_files_are_read_in_pieces_or_refused(data, kind, where):
     content = bytearray(FILES[kind])
@@ -289,13 +269,3 @@ def outcome(content, where):
         return sum(b.num_rows for piece in scan.row_groups for b in piece.read(["y", "x"])), None
     except DataError as error:
         return 0, str(error)
-
-
-@pytest.mark.parametrize("kind", FILES)
-def test_every_byte_may_be_wrong(kind):
-    for place in range(8, len(FILES[kind]), 7):
-        content = bytearray(FILES[kind])
-        content[place] ^= 0xFF
-        rows, message = outcome(bytes(content), None)
-        assert rows <= 100
-        assert message is None or "the data" in message
