@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 import sgdfit
-from sgdfit.data.delimited import arriving_lines
+from sgdfit.data.delimited import arriving_rows
 from sgdfit.errors import DataError, UsageError
 from sgdfit.online import recursive
 from sgdfit.report.layouts import as_text
@@ -470,12 +470,12 @@ def test_text_is_read_as_it_arrives_however_it_is_cut(text, names, values, cut):
     from sgdfit.data.floats import Place, as_floats
 
     parts = [text.encode()[i : i + cut] for i in range(0, len(text), cut)]
-    batches = list(arriving_lines(iter([*parts, b""]).__next__, "standard input"))
+    batches = list(arriving_rows(iter([*parts, b""]).__next__, "standard input"))
     columns = []
     for place, name in enumerate(names):
         parts = []
-        for batch in batches:
-            table = batch.table(0, len(batch))
+        for rows, table_of in batches:
+            table = table_of(0, rows)
             assert table.names == names
             (raw,) = table.fetch([place])
             parts.append(as_floats(raw, Place(name, "", table.line, table.decimal)))

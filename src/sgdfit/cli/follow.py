@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sgdfit.cli.options import FIT
 from sgdfit.cli.terminal import INTERRUPTED, OutputOptions, say, say_error, stop_on_signal, width
-from sgdfit.data.delimited import arriving_lines
+from sgdfit.data.delimited import arriving_rows
 from sgdfit.data.table import Table, clean_names
 from sgdfit.errors import DataError, SgdfitError, UsageError
 from sgdfit.result.rounding import number, plus_minus
@@ -421,8 +421,8 @@ def arrivals(source: Input, lenient: bool) -> Iterator[RowBatch]:
     if is_json(head):
         yield from fed(JsonLines(LABEL, lenient, lenient), source.block)
         return
-    for lines in arriving_lines(source.block, LABEL, lenient):
-        yield RowBatch(len(lines), lines.table)
+    for rows, table in arriving_rows(source.block, LABEL, lenient):
+        yield RowBatch(rows, table)
 
 
 def _table_of_arrow(batch: Any, first: int, last: int) -> Table:

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -327,67 +327,22 @@ def _first_unlike(column: Any, kind: Any) -> tuple[int, str]:
     return row, column[row].as_py()
 
 
-@dataclass(frozen=True)
-class Lines:
-    """Rows of text that came together, read leniently where what is no number is missing."""
-
-    columns: Any
-    text: bytes
-    dialect: Dialect
-    label: str
-    lenient: bool
-
-    def __len__(self) -> int:
-        return int(self.columns.num_rows)
-
-    def table(self, first: int, last: int) -> Table:
-        """Return the rows from one on before another, which converts columns that are needed."""
-        some = self.columns.slice(first, last - first)
-        return Table(
-            self.dialect.names,
-            self.label,
-            lambda positions: [self._converted(some.column(place)) for place in positions],
-            lambda row: line_of(self.text, self.dialect, first + row),
-            self.dialect.decimal,
-        )
-
-    def _converted(self, column: Any) -> Any:
-        """Leave out what is no number or date, where the rows are read leniently."""
-        import pyarrow as pa
-
-        if not self.lenient or column.type not in (pa.string(), pa.binary()):
-            return column
-        texts = [_decoded(text).strip() for text in column.to_pylist()]
-        values = [text if self._is_value(text) else None for text in texts]
-        column = pa.array(values, pa.string())
-        if any(value and DATE.fullmatch(value) for value in values):
-            with contextlib.suppress(pa.ArrowInvalid):
-                return column.cast(pa.timestamp("us"))
-        return column
-
-    def _is_value(self, text: str) -> bool:
-        decimal = self.dialect.decimal
-        if decimal == "," and "." in text and "-" not in text[1:]:
-            return False
-        number = POINT_NUMBER.fullmatch(text) or DATE.fullmatch(text)
-        return bool(number or (decimal == "," and COMMA_NUMBER.fullmatch(text)))
+ArrivedRows = tuple[int, Callable[[int, int], Table]]
 
 
-def _decoded(text: str | bytes | None) -> str:
-    return text.decode(errors="replace") if isinstance(text, bytes) else text or ""
-
-
-def arriving_lines(read: Callable[[], bytes], label: str, lenient: bool = False) -> Iterator[Lines]:
+def arriving_rows(
+    read: Callable[[], bytes], label: str, lenient: bool = False
+) -> Iterator[ArrivedRows]:
     r"""Yield the rows that are complete with each block of bytes that ``read`` returns.
 
-    Lenient: a line with too few or too many fields is a row without numbers, rather than an error,
-    which comes after the rows before it.
+    These are how many, and the table of those from one on before another. Lenient: what is no
+    number is missing, and a line with too few or too many fields is a row without numbers, rather
+    than an error, which comes after the rows before it.
 
     Examples
     --------
     >>> parts = iter([b"x,y\n1,2\n3,", b"4\n", b""])
-    >>> found = list(arriving_lines(parts.__next__, "input"))
-    >>> [(len(lines), lines.table(0, 1).line(0)) for lines in found]
+    >>> [(n, table(0, n).line(0)) for n, table in arriving_rows(parts.__next__, "input")]
     [(1, ' (line 2)'), (1, ' (line 3)')]
     """
     head, part, dialect = b"", b" ", None
@@ -418,7 +373,7 @@ def arriving_lines(read: Callable[[], bytes], label: str, lenient: bool = False)
             yield from _arrived(text, replace(here, decimal=dialect.decimal), label, lenient)
 
 
-def _arrived(text: bytes, dialect: Dialect, label: str, lenient: bool) -> Iterator[Lines]:
+def _arrived(text: bytes, dialect: Dialect, label: str, lenient: bool) -> Iterator[ArrivedRows]:
     """Yield the rows of a block, without those that are not like the first or up to one."""
     import pyarrow as pa
 
@@ -440,7 +395,44 @@ def _arrived(text: bytes, dialect: Dialect, label: str, lenient: bool) -> Iterat
             columns = parsed(text, dialect, places) if text.strip() else ()
         except pa.ArrowInvalid:
             raise _wrong_row(text, dialect, label, error) from error
+
+    def table(first: int, last: int) -> Table:
+        return Table(
+            dialect.names,
+            label,
+            lambda some: [arrays[place].slice(first, last - first) for place in some],
+            lambda row: line_of(text, dialect, first + row),
+            dialect.decimal,
+        )
+
     if len(columns):
-        yield Lines(columns, text, dialect, label, lenient)
+        arrays = [_lenient(c, dialect.decimal) if lenient else c for c in columns.columns]
+        yield len(columns), table
     if trouble is not None:
         raise trouble
+
+
+def _lenient(column: Any, decimal: str) -> Any:
+    """Leave out of a column of text what is no number or date."""
+    import pyarrow as pa
+
+    if column.type not in (pa.string(), pa.binary()):
+        return column
+    values = [text if _is_value(text, decimal) else None for text in map(_text, column.to_pylist())]
+    column = pa.array(values, pa.string())
+    if any(value and DATE.fullmatch(value) for value in values):
+        with contextlib.suppress(pa.ArrowInvalid):
+            return column.cast(pa.timestamp("us"))
+    return column
+
+
+def _text(value: str | bytes | None) -> str:
+    text = value.decode(errors="replace") if isinstance(value, bytes) else value or ""
+    return text.strip()
+
+
+def _is_value(text: str, decimal: str) -> bool:
+    if decimal == "," and "." in text and "-" not in text[1:]:
+        return False
+    number = POINT_NUMBER.fullmatch(text) or DATE.fullmatch(text)
+    return bool(number or (decimal == "," and COMMA_NUMBER.fullmatch(text)))
