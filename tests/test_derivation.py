@@ -75,6 +75,9 @@ def test_no_line_is_wider_than_the_terminal(name, width):
     assert lines == [line.rstrip() for line in lines]
 
 
+ARITY = {"mfrac": 2, "msup": 2, "msub": 2, "msubsup": 3, "munderover": 3, "mover": 2, "mroot": 2}
+
+
 @EVERY
 def test_html_is_well_formed_and_names_nothing_elsewhere(name):
     page = derive(MODELS[name](), weighted=True).html(page=True)
@@ -82,19 +85,10 @@ def test_html_is_well_formed_and_names_nothing_elsewhere(name):
     tags = {element.tag for element in tree.iter()}
     assert tags.isdisjoint({"script", "link", "img", "iframe", "object"})
     assert {"math", "munderover", "mfrac", "msub"} <= tags
-    assert not re.search(r"\b(src|href|url|@import|on\w+=)", re.sub(r">[^<]*<", "><", page))
-    assert "color-scheme:light dark" in page
-
-
-ARITY = {"mfrac": 2, "msup": 2, "msub": 2, "msubsup": 3, "munderover": 3, "mover": 2, "mroot": 2}
-
-
-@EVERY
-def test_every_mathml_element_has_as_many_parts_as_it_must(name):
-    tree = ElementTree.fromstring(derive(MODELS[name]()).html())
     for element in tree.iter():
         assert len(element) == ARITY.get(element.tag, len(element)), element.tag
-    assert len(list(tree.iter("math"))) > 10
+    assert not re.search(r"\b(src|href|url|@import|on\w+=)", re.sub(r">[^<]*<", "><", page))
+    assert "color-scheme:light dark" in page
 
 
 @EVERY

@@ -253,7 +253,8 @@ def parse_condition(text: str) -> Expr:
 def _brief(value: Expr) -> Expr:
     """Return a long constant as its value: SymPy takes twice as long for each level of one."""
     long = value.is_number and not value.is_Atom and value.count_ops() > EXACT_OPERATIONS
-    return sympy.Float(float(value)) if long else value
+    # SymPy may leave an imaginary part of rounding errors, as in log2 of a root.
+    return sympy.Float(complex(value.evalf(17)).real) if long else value
 
 
 class _Reader:
