@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sgdfit.inference.diagnosis import Descent, Diagnosis, diagnose, explain_divergence
-from sgdfit.inference.spectrum import canonical, combination, eigen, named, scaled_spectrum
+from sgdfit.inference.spectrum import combination, eigen, named, scaled_spectrum
 
 X = np.linspace(-2, 2, 20)
 QUADRATIC = np.stack([X**2, X, np.ones(20)], axis=1)
@@ -88,61 +88,46 @@ def test_tutorial_figures():
 
 
 @over_updates
-def test_limit_separates_runs_that_shrink_from_runs_that_grow(update):
+def test_limit_growth_and_pace_are_those_of_runs(update):
     G = curvature_of(QUADRATIC)
-    limit = diagnosed(G, **update).stability_limit
-    below = descend(G, 0.999 * limit, 15_000, **update)
-    above = descend(G, 1.001 * limit, 15_000, **update)
-    assert below[-1] < -0.5
-    assert above[-1] > 1
-    assert diagnosed(G, learning_rate=0.999 * limit, **update).growth_factor < 1
-    assert diagnosed(G, learning_rate=1.001 * limit, **update).growth_factor > 1
-
-
-@over_updates
-@pytest.mark.parametrize("share", [0.03, 0.4, 0.97])
-def test_steps_per_digit_at_rate_is_what_a_run_takes(update, share):
-    G = curvature_of(QUADRATIC)
-    rate = share * diagnosed(G, **update).stability_limit
-    found = diagnosed(G, learning_rate=rate, **update)
-    measured = slope(descend(G, rate, 8000, **update))
-    assert 1 / found.steps_per_digit_at_rate == pytest.approx(-measured, rel=0.01)
-
-
-@over_updates
-@pytest.mark.parametrize("factor", [1.02, 1.5, 30.0])
-def test_growth_factor_is_that_of_a_diverging_run(update, factor):
-    G = curvature_of(QUADRATIC)
-    rate = factor * diagnosed(G, **update).stability_limit
-    found = diagnosed(G, learning_rate=rate, **update)
-    measured = 10 ** slope(descend(G, rate, 1500, **update))
-    assert found.growth_factor == pytest.approx(measured, rel=1e-3)
-    assert found.steps_per_digit_at_rate == np.inf
-
-
-@over_updates
-def test_no_rate_is_faster_than_the_fastest(update):
-    G = curvature_of(QUADRATIC)
-    found = diagnosed(G, **update)
-    rates = np.linspace(0.01, 0.999, 150) * found.stability_limit
+    plain = diagnosed(G, **update)
+    limit = plain.stability_limit
+    assert descend(G, 0.999 * limit, 15_000, **update)[-1] < -0.5
+    assert descend(G, 1.001 * limit, 15_000, **update)[-1] > 1
+    for share in (0.03, 0.4, 0.97, 1.02, 30.0):
+        found = diagnosed(G, learning_rate=share * limit, **update)
+        digits = slope(descend(G, share * limit, 8000 if share < 1 else 1500, **update))
+        if share < 1:
+            assert found.growth_factor < 1
+            assert 1 / found.steps_per_digit_at_rate == pytest.approx(-digits, rel=0.01)
+        else:
+            assert found.growth_factor == pytest.approx(10**digits, rel=1e-3)
+            assert found.steps_per_digit_at_rate == np.inf
+    # No rate is faster than the fastest.
+    rates = [*(np.linspace(0.01, 0.999, 100) * limit), plain.fastest_rate]
     steps = [diagnosed(G, learning_rate=r, **update).steps_per_digit_at_rate for r in rates]
-    assert found.steps_per_digit <= min(steps) * (1 + 1e-9)
-    at_fastest = diagnosed(G, learning_rate=found.fastest_rate, **update).steps_per_digit_at_rate
-    assert at_fastest == pytest.approx(found.steps_per_digit, rel=1e-6)
+    assert steps[-1] == pytest.approx(plain.steps_per_digit, rel=1e-6)
+    assert min(steps) >= plain.steps_per_digit * (1 - 1e-9)
 
 
-def test_best_heavy_ball_beats_its_neighbours_and_reaches_polyaks_rate():
+def test_best_momentum_reaches_polyaks_rate():
     G = curvature_of(QUADRATIC)
-    rate, momentum = diagnosed(G).best_momentum
-    root = np.sqrt(diagnosed(G).condition_number)
+    (rate, momentum), root = diagnosed(G).best_momentum, np.sqrt(diagnosed(G).condition_number)
+    best = diagnosed(G, learning_rate=rate, momentum=momentum).steps_per_digit_at_rate
+    assert best == pytest.approx(-1 / np.log10((root - 1) / (root + 1)), rel=1e-6)
+    for r, m in ((0.99, 1), (1.01, 1), (1, 0.99), (1, 1.01)):
+        beside = diagnosed(G, learning_rate=rate * r, momentum=momentum * m)
+        assert beside.steps_per_digit_at_rate > best
 
-    def steps(r, m):
-        return diagnosed(G, learning_rate=r, momentum=m).steps_per_digit_at_rate
 
-    assert steps(rate, momentum) == pytest.approx(-1 / np.log10((root - 1) / (root + 1)), rel=1e-6)
-    for r in (0.9, 0.99, 1.01, 1.1):
-        for m in (0.9, 0.99, 1.01, 1.1):
-            assert steps(rate * r, momentum * m) > steps(rate, momentum)
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_tiny_rates_and_equal_eigenvalues(nesterov):
+    found = diagnosed(np.eye(1), momentum=0.9, nesterov=nesterov, learning_rate=1e-30)
+    # A slow heavy ball moves as plain descent at rate η/(1 − β).
+    assert found.steps_per_digit_at_rate == pytest.approx(np.log(10) * 0.1 * 1e30, rel=1e-9)
+    equal = diagnosed(3 * np.eye(2))
+    assert equal.steps_per_digit == 0.0
+    assert equal.best_momentum == pytest.approx((1 / 3, 0.0))
 
 
 @over_updates
@@ -159,20 +144,6 @@ def test_radius_equals_the_spectral_radius_of_the_iteration(update):
     radius = np.exp(Descent(beta, gain, nesterov).log_radius(rate_curvature))
     # A double root amplifies rounding to its square root.
     np.testing.assert_allclose(radius, expected, rtol=1e-7)
-
-
-@pytest.mark.parametrize("nesterov", [False, True])
-def test_tiny_rates_keep_their_digits(nesterov):
-    found = diagnosed(np.eye(1), momentum=0.9, nesterov=nesterov, learning_rate=1e-30)
-    # A slow heavy ball moves as plain descent at rate η/(1 − β).
-    assert found.steps_per_digit_at_rate == pytest.approx(np.log(10) * 0.1 * 1e30, rel=1e-9)
-
-
-def test_equal_eigenvalues_need_one_step():
-    found = diagnosed(3 * np.eye(2), learning_rate=1 / 3)
-    assert found.steps_per_digit == 0.0
-    assert found.steps_per_digit_at_rate == pytest.approx(0.0, abs=0.1)
-    assert found.best_momentum == pytest.approx((1 / 3, 0.0))
 
 
 # --- noise of batches
@@ -271,16 +242,6 @@ def test_undetermined_directions_are_found_in_any_units(columns, undetermined, s
     assert np.abs(J @ null).max(initial=0.0) <= 1e-6 * np.abs(J).max()
 
 
-def test_undetermined_names():
-    J = np.stack([X**2, X, X, np.ones(20)], axis=1)
-    found = diagnosed(curvature_of(J))
-    assert found.undetermined == ("b − c",)
-    assert found.notes == (
-        "the data do not determine b − c: moving along it leaves the loss unchanged;"
-        " fix or tie one parameter of each.",
-    )
-
-
 @pytest.mark.parametrize("scales", [(1e9, 1.0, 1e-12), (1e140, 1.0, 1e-140), (1.0, 1e-150, 1e150)])
 def test_eigenvalues_of_badly_scaled_curvatures_are_accurate(scales):
     from mpmath import eigsy, matrix, mp
@@ -293,23 +254,6 @@ def test_eigenvalues_of_badly_scaled_curvatures_are_accurate(scales):
         ratio = [float(value / expected) for value, expected in zip(values, exact, strict=True)]
     np.testing.assert_allclose(ratio, 1, rtol=1e-12)
     np.testing.assert_allclose(vectors.T @ vectors, np.eye(3), atol=1e-12)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_eigen_agrees_with_lapack(seed):
-    rng = np.random.default_rng(seed)
-    A = rng.normal(size=(7, 7)) * np.logspace(0, 4, 7)
-    A = A + A.T
-    values, vectors = eigen(A)
-    np.testing.assert_allclose(values, np.linalg.eigvalsh(A), atol=1e-10 * np.abs(values).max())
-    np.testing.assert_allclose(vectors * values @ vectors.T, A, atol=1e-11 * np.abs(A).max())
-
-
-def test_scaled_spectrum_does_not_depend_on_units():
-    G = curvature_of(QUADRATIC)
-    D = np.diag([1e9, 1.0, 1e-12])
-    plain, scaled = scaled_spectrum(G), scaled_spectrum(D @ G @ D)
-    np.testing.assert_allclose(scaled.values, plain.values, rtol=1e-12)
 
 
 @pytest.mark.parametrize("tiny", [0.0, 1e-30, -1e-30, 1e-300])
@@ -373,14 +317,10 @@ def test_notes_name_the_trouble(curvature, options, words):
     assert all(note.endswith(".") for note in found.notes)
 
 
-def test_a_healthy_run_has_no_notes():
+def test_healthy_parameters_are_not_blamed():
     assert diagnosed(curvature_of(QUADRATIC), learning_rate=0.2).notes == ()
-
-
-@pytest.mark.parametrize("words", ["badly scaled", "strongly correlated", "does not depend"])
-def test_healthy_parameters_are_not_blamed(words):
-    found = diagnosed(curvature_of(QUADRATIC * [30, 1, 0.1]), learning_rate=1e-6)
-    assert not any(words in note for note in found.notes)
+    (note,) = diagnosed(curvature_of(QUADRATIC * [30, 1, 0.1]), learning_rate=1e-8).notes
+    assert "is far too small" in note
 
 
 def test_rescaling_as_the_note_says_helps():
@@ -451,42 +391,33 @@ def test_divergence_that_the_start_did_not_show(curvature, options, displacement
     assert words in text
 
 
-@pytest.mark.parametrize("exact", [0.2, 0.22152864, 1.23456, 2.5666836e-19, 9.99999, 4e300])
+# --- names of directions
+
+
+@pytest.mark.parametrize("exact", [0.22152864, 1.23456, 2.5666836e-19, 9.99999, 4e300])
 def test_rates_to_use_are_never_rounded_above_the_limit(exact):
     found = diagnosed(np.array([[2 / exact]]), learning_rate=2 * exact)
     words = found.notes[0].rpartition("use at most ")[2]
-    said = float(words.partition(",")[0])
-    assert exact * (1 - 1e-3) < said <= exact * (1 + 1e-9)
-
-
-# --- names of directions
+    assert exact * (1 - 1e-3) < float(words.partition(",")[0]) <= exact * (1 + 1e-9)
 
 
 @pytest.mark.parametrize(
     ("vector", "name"),
     [
-        ([1.0, 0.0, 0.0], "a"),
         ([-1.0, 0.0, 0.0], "a"),
         ([0.0, -3.0, 3.0], "b − c"),
-        ([2.0, 2.0, 2.0], "a + b + c"),
         ([0.97, 0.01, 0.24], "0.97·a + 0.24·c"),
         ([0.3, 0.0, -0.9], "−0.32·a + 0.95·c"),
         ([1e300, 0.0, 1e300], "a + c"),
         ([1e-300, 0.0, -1e-300], "a − c"),
+        ([1.0, -1.0 - 1e-13, 0.0], "a − b"),
         ([0.0, 0.0, 0.0], "0"),
     ],
 )
-def test_combination(vector, name):
+def test_directions_have_names(vector, name):
     assert combination(("a", "b", "c"), np.array(vector)) == name
 
 
-def test_combination_keeps_what_matters_in_its_unit():
-    assert combination(("a", "b"), np.array([1e-9, -1.0])) == "b"
+def test_what_matters_is_named_in_its_unit():
     assert named(("a", "b"), np.array([[1.0, -1.0]]), np.array([1e9, 1.0])) == ("−1e-09·a + b",)
     assert combination(("a", "b"), np.array([1.0, 0.001]), weights=np.ones(2)) == "a + 0.001·b"
-    assert combination(("a", "b"), np.array([3.0, 4.0])) == "0.60·a + 0.80·b"
-
-
-def test_canonical_signs_do_not_flip_with_rounding():
-    vectors = np.array([[1.0, -1.0], [-1.0, 1.0 + 1e-13]]).T
-    np.testing.assert_allclose(canonical(vectors), np.array([[1, 1], [-1, -1]]) / np.sqrt(2))

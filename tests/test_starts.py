@@ -161,44 +161,27 @@ def test_the_first_candidate_is_the_minimum_at_the_truth(name, seed):
     found = find_starts(model, chunk_of(model, rows), {}, seed)
     best = found.candidates[0]
     assert best.loss <= reference(model, rows, theta) * (1 + 1e-6)
-    residual = rows["y"] - predicted(model, rows, best.theta)
-    assert best.loss == pytest.approx(np.mean(residual**2), rel=1e-9)
-    assert found.linear + tuple(found.ranges) != ()
     assert set(found.linear) | set(found.ranges) == set(model.free)
-    assert found.points > 0
-    assert found.polished > 0
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_candidates_are_distinct_minima_best_first(name):
-    model, rows, _ = observed(name)
-    found = find_starts(model, chunk_of(model, rows), {}, 3)
+    # Candidates are distinct minima, best first, each led to from its start.
     losses = [candidate.loss for candidate in found.candidates]
-    curves = [predicted(model, rows, candidate.theta) for candidate in found.candidates]
     assert losses == sorted(losses)
-    assert 1 <= len(losses) <= 8
-    for i, curve in enumerate(curves):
+    assert found.points > 0
+    assert 1 <= len(losses) <= found.polished
+    curves = [predicted(model, rows, candidate.theta) for candidate in found.candidates]
+    for i, (curve, candidate) in enumerate(zip(curves, found.candidates, strict=True)):
+        assert candidate.loss == pytest.approx(np.mean((rows["y"] - curve) ** 2), rel=1e-9)
+        start = np.mean((rows["y"] - predicted(model, rows, candidate.start)) ** 2)
+        assert not start < candidate.loss * (1 - 1e-12)
         for other in curves[:i]:
             assert np.mean((curve - other) ** 2) > 1e-7 * losses[i]
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_other_units_find_the_same_curve(name):
-    model, rows, _ = observed(name)
+    # In other units the same curve is found, and again in the same ones the same bits.
     scaled = {c: values * (1e-12 if c == "y" else 1e9) for c, values in rows.items()}
-    before = find_starts(model, chunk_of(model, rows), {}, 0)
-    after = find_starts(model, chunk_of(model, scaled), {}, 0)
-    assert after.candidates[0].loss == pytest.approx(1e-24 * before.candidates[0].loss, rel=1e-5)
-
-
-def test_the_same_seed_finds_the_same_and_a_start_leads_to_its_minimum():
-    model, rows, _ = observed("blended peaks")
-    first, second = (find_starts(model, chunk_of(model, rows), {}, 7) for _ in range(2))
-    for one, two in zip(first.candidates, second.candidates, strict=True):
-        assert (one.theta == two.theta).all()
-        assert (one.start == two.start).all()
-        start = np.mean((rows["y"] - predicted(model, rows, one.start)) ** 2)
-        assert start >= one.loss * (1 - 1e-12)
+    after = find_starts(model, chunk_of(model, scaled), {}, seed)
+    assert after.candidates[0].loss == pytest.approx(1e-24 * best.loss, rel=1e-5)
+    again = find_starts(model, chunk_of(model, rows), {}, seed)
+    assert [c.theta.tobytes() for c in again.candidates] == [
+        c.theta.tobytes() for c in found.candidates
+    ]
 
 
 DECAY = "a*exp(-b*x) + c"
@@ -214,9 +197,7 @@ def decay(**options):
     "bounds",
     [
         {"b": (1.0, 2.0)},
-        {"b": (-2.0, -1.0)},
         {"b": (0.0, None), "a": (0.0, None)},
-        {"b": (None, 0.5)},
         {"a": (0.0, 2.0), "c": (None, 0.5)},
         {"a": (4.0, 5.0), "b": (1e-6, 10.0), "c": (1.2, 1.3)},
         {"b": (0.69, 0.6901)},
@@ -235,22 +216,16 @@ def test_every_value_lies_inside_its_bounds(bounds):
     assert found.candidates[0].loss <= best * (1 + 1e-6)
 
 
-@pytest.mark.parametrize(
-    "given", [{"b": 0.5}, {"a": 2.5}, {"a": 2.0, "c": 1.1}, {"a": 1.0, "b": 0.5, "c": 0.0}]
-)
+@pytest.mark.parametrize("given", [{"b": 0.5}, {"a": 2.0, "c": 1.1}])
 def test_given_values_are_held(given):
     model, rows = decay()
     found = find_starts(model, chunk_of(model, rows), given, 0)
-    best = found.candidates[0]
-    at = dict(zip(model.free, best.theta, strict=True))
+    at = dict(zip(model.free, found.candidates[0].theta, strict=True))
     assert {name: at[name] for name in given} == given
     assert not {*found.linear, *found.ranges} & set(given)
-    held = modelled(DECAY, {"x": EVEN}, fixed=given) if len(given) < 3 else None
-    if held is None:
-        expected = np.mean((rows["y"] - predicted(model, rows, best.theta)) ** 2)
-    else:
-        expected = reference(held, rows, np.array([at[name] for name in held.free]))
-    assert best.loss == pytest.approx(expected, rel=1e-9)
+    held = modelled(DECAY, {"x": EVEN}, fixed=given)
+    expected = reference(held, rows, np.array([at[name] for name in held.free]))
+    assert found.candidates[0].loss == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize("options", [{"fixed": {"c": 1.0}}, {"tied": {"c": "a/3"}}])
@@ -270,10 +245,8 @@ def test_weights_count():
     assert found.candidates[0].loss == pytest.approx(best, rel=1e-9)
 
 
-@pytest.mark.parametrize("loss", ["mse", "huber", "cauchy"])
-def test_candidates_are_those_of_least_squares_whatever_the_loss(loss):
-    model, rows = decay(loss=loss)
-    plain, _ = decay()
+def test_candidates_are_those_of_least_squares_whatever_the_loss():
+    (model, rows), (plain, _) = decay(loss="cauchy"), decay()
     found = find_starts(model, chunk_of(model, rows), {}, 0)
     expected = find_starts(plain, chunk_of(plain, rows), {}, 0)
     assert (found.candidates[0].theta == expected.candidates[0].theta).all()
@@ -283,9 +256,7 @@ def test_candidates_are_those_of_least_squares_whatever_the_loss(loss):
     ("text", "curve", "truth"),
     [
         ("a*sqrt(x - b)", lambda x: 2.0 * np.sqrt(x - 0.3), {"a": 2.0, "b": 0.3}),
-        ("a*log(x - b)", lambda x: 2.0 * np.log(x - 0.3), {"a": 2.0, "b": 0.3}),
         ("a*asin(x*b)", lambda x: 2.0 * np.arcsin(0.09 * x), {"a": 2.0, "b": 0.09}),
-        ("a*x**b", lambda x: 2.0 * x**1.5, {"a": 2.0, "b": 1.5}),
         ("a*b**x", lambda x: 2.0 * 0.5**x, {"a": 2.0, "b": 0.5}),
         ("a*abs(x - m)**p", lambda x: 2.0 * np.abs(x - 3.0) ** 1.3, {"a": 2, "m": 3, "p": 1.3}),
     ],
