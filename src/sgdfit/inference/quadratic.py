@@ -134,17 +134,18 @@ def from_rows(
     p, n = jacobian.shape
     curved, pull = (curvature, slope) if weight is None else (weight * curvature, weight * slope)
     roots = math.sqrt(curved) if isinstance(curved, float) else np.sqrt(curved)
-    layout = _layout(() if linear is None else tuple(linear.tolist()), p, max(n, p + 1))
+    columns, order, upper = _layout(() if linear is None else tuple(linear.tolist()), p)
     # What is left empty is zero.
     table = np.zeros((p + 1, max(n, p + 1)))
-    np.multiply(jacobian.take(layout.order, 0), roots, out=table[:p, :n])
+    np.multiply(jacobian.take(order, 0), roots, out=table[:p, :n])
     where = True if isinstance(roots, float) else roots > 0
     scaled = np.divide(pull, roots, out=table[p, :n], where=where)
     # Half the squares are the loss itself where that is a sum of squared residuals.
     halves = float(scaled @ scaled) / 2
     # As LAPACK leaves it: R, and below its diagonal what makes up the rotation, transposed.
     triangle = np.asarray(np.linalg.qr(table.T, mode="raw")[0])
-    root = triangle.take(layout.cells) * layout.upper
+    root = np.empty((p, p))
+    root[:, order] = triangle[:p, :p].T * upper
     offset, corner = triangle[p, :p], float(triangle[p, p])
     if isinstance(curved, float):
         spread = 2 * halves
@@ -160,25 +161,14 @@ def from_rows(
         abs(column[i]) > REGULAR * math.hypot(*column[: i + 1])
         for i, column in enumerate(triangle[:p, :p].tolist())
     )
-    return Quadratic(loss, root, offset, spread, least, True, blur, regular, 0, layout.columns)
-
-
-class _Layout(NamedTuple):
-    """Where the columns of a root stand in the table that is decomposed."""
-
-    columns: tuple[int, ...]  # those of the root in the order in which they are decomposed
-    order: np.ndarray  # int[p]: the same as an index
-    cells: np.ndarray  # int[p, p]: where each entry of the root stands in the decomposed table
-    upper: np.ndarray  # float64[p, p]: 1 for entries of the triangle, 0 for the others
+    return Quadratic(loss, root, offset, spread, least, True, blur, regular, 0, columns)
 
 
 @lru_cache(maxsize=256)
-def _layout(first: tuple[int, ...], p: int, width: int) -> _Layout:
-    """Return the layout with some columns first: one for all the evaluations of a walk."""
-    order = np.array([*first, *(i for i in range(p) if i not in first)], dtype=np.intp)
-    inverse, rows = np.argsort(order), np.arange(p)[:, None]
-    upper = (rows <= inverse).astype(np.float64)
-    return _Layout(tuple(order.tolist()), order, inverse * width + rows, upper)
+def _layout(first: tuple[int, ...], p: int) -> tuple[tuple[int, ...], np.ndarray, np.ndarray]:
+    """Return the columns with some first, also as an index, and 1 above the diagonal, 0 below."""
+    columns = (*first, *(i for i in range(p) if i not in first))
+    return columns, np.array(columns, dtype=np.intp), np.triu(np.ones((p, p)))
 
 
 def joined(parts: Iterable[Quadratic]) -> Quadratic:
