@@ -76,26 +76,6 @@ def test_a_product_is_determined_locally_and_the_rate_keeps_its_error():
     assert np.isnan(covariance[:, 2]).all()
 
 
-def test_what_is_determined_agrees_with_the_pseudo_inverse():
-    random = np.random.default_rng(8)
-    directions = np.array([[1, -1, 0, 0, 0, 0], [0, 0, 1, 2, 0, -1.0]])
-    null = np.linalg.qr(directions.T)[0]
-    J = random.normal(size=(60, 6)) @ (np.eye(6) - null @ null.T)
-    theta = random.normal(size=6)
-    covariance, found = determined("abcdef", theta, scaled_spectrum(J.T @ J, ROUNDING), 0.25)
-    assert [one.text for one in found] == ["a + b", "c + f", "d + 2·f"]
-    inverse = 0.25 * np.linalg.pinv(J.T @ J, rcond=1e-10)
-    np.testing.assert_allclose(covariance[4, 4], inverse[4, 4], rtol=1e-9)
-    for one, w in zip(
-        found,
-        np.array([[1, 1, 0, 0, 0, 0], [0, 0, 1, 0, 0, 1], [0, 0, 0, 1, 0, 2.0]]),
-        strict=True,
-    ):
-        np.testing.assert_allclose(w @ directions.T, 0, atol=1e-15)
-        assert one.value == pytest.approx(w @ theta)
-        assert one.stderr == pytest.approx(math.sqrt(w @ inverse @ w), rel=1e-9)
-
-
 @pytest.mark.parametrize("units", [(1e9, 1.0, 1.0), (1e-9, 1e9, 1.0), (1e9, 1e9, 1e-9)])
 def test_units_change_the_numbers_and_nothing_else(units):
     theta = np.array([1.0, 4.0, 2.0])

@@ -32,8 +32,8 @@ PER_TURN = 8
 NEW = 1e-7
 # How finely two entries of a dictionary have to differ to be kept side by side.
 CELLS = (48, 12, 7, 5, 4)
-# How many partial sums are kept, and at least how many of each make-up.
-WIDTH, LEAST = 32, 6
+# How many partial sums are kept.
+WIDTH = 32
 # How many replacements of each component or pair are returned.
 EACH = 3
 # From so many of a dictionary's first entries pairs are made, by its number of parameters; any
@@ -174,7 +174,10 @@ def _left(partial: Partial, dictionary: Dictionary, onto: np.ndarray) -> np.ndar
 
 
 def _gain(gram: np.ndarray, inner: np.ndarray, along: np.ndarray) -> np.ndarray:
-    """Return hᵀ G⁻¹ h, where G is the Gram matrix less what is spanned already."""
+    """Return hᵀ G⁻¹ h, where G is the Gram matrix less what is spanned already.
+
+    In closed form for one or two functions: 73 µs for 4,096 pairs, by the solver below 667.
+    """
     count = inner.shape[1]
     if count == 1:
         new = gram[:, 0, 0] - np.einsum("mk,mk->k", along[:, :, 0], along[:, :, 0])
@@ -223,7 +226,7 @@ def _extended(
     makeups = {
         (b, c): tuple(sorted(forms[d] for d in (*beam[b].chosen, c))) for _, b, c, _ in options
     }
-    share = max(width // len(set(makeups.values())), LEAST) if makeups else 0
+    share = max(width // len(set(makeups.values())), 1) if makeups else 0
     made: dict[object, Partial] = {}
     counts: Counter[object] = Counter()
     for _, b, c, i in sorted(options):
