@@ -42,7 +42,7 @@ def path(tmp_path_factory):
 
 
 def fitted(path, **options):
-    return sgdfit.fit(FORMULA, path, learning_rate=0.005, seed=5, memory="350MB", **options)
+    return sgdfit.fit(FORMULA, path, learning_rate=0.005, seed=5, memory="450MB", **options)
 
 
 def facts(fit):

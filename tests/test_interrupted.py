@@ -24,7 +24,7 @@ FORMULA = "y = a*exp(-b*x) + c"
 OPTIONS = {
     "start": {"a": 2.1, "b": 0.6, "c": 0.4},
     "kernel": "numpy",
-    "memory": "350MB",
+    "memory": "450MB",
     "threads": 2,
 }
 

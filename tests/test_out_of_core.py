@@ -171,8 +171,8 @@ def test_where_is_a_smaller_table(tmp_path: Path) -> None:
     ("memory", "said"),
     [
         ("lots", "write a number of bytes"),
-        ("10 MB", "allow 350 MB or more"),
-        (0, "allow 350 MB or more"),
+        ("10 MB", "allow 450 MB or more"),
+        (0, "allow 450 MB or more"),
         (-5, "write a number of bytes"),
         (True, "write a number of bytes"),
     ],

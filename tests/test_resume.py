@@ -78,7 +78,7 @@ CASES = {
         "y = a*exp(-b*x) + c*sin(d*x)",
         (
             *("--loss", "huber(delta=0.1)", "--start", "a=2,b=1,c=1,d=2.8"),
-            *("--tolerance", "1e-12", "--kernel", "numpy", "--memory", "350MB"),
+            *("--tolerance", "1e-12", "--kernel", "numpy", "--memory", "450MB"),
         ),
     ),
     SGD: Case(
