@@ -17,6 +17,8 @@ import pytest
 import sgdfit
 from sgdfit.cli.app import main
 from sgdfit.cli.follow import as_interval
+from sgdfit.data.delimited import arriving_rows
+from sgdfit.data.floats import Place, as_floats
 
 X = np.linspace(0, 5, 3_000)
 Y = 3 * X + 1 + np.sin(7e3 * X)
@@ -130,6 +132,29 @@ def test_what_cannot_be_followed_is_said_in_a_sentence(feed, capsys, arguments, 
     feed(text)
     assert main(["fit", *arguments]) == 2
     assert sentence in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("cut", [1, 5, 1000])
+@pytest.mark.parametrize(
+    ("text", "names", "values"),
+    [
+        ("x,y\n1,2\n3,4\n", ("x", "y"), [[1, 3], [2, 4]]),
+        ("1 2 3\n4  5 6\n", ("c1", "c2", "c3"), [[1, 4], [2, 5], [3, 6]]),
+        ("# note\nx;y\n1;2\n1,5;2,5\n", ("x", "y"), [[1, 1.5], [2, 2.5]]),
+        ("x\ty\r\n1\t2e3\r\n\r\n2\tNA", ("x", "y"), [[1, 2], [2000, np.nan]]),
+        ('t,y\n"1",2\n2,3\n', ("t", "y"), [[1, 2], [2, 3]]),
+    ],
+)
+def test_text_is_read_as_it_arrives_however_it_is_cut(text, names, values, cut):
+    parts = [*(text.encode()[i : i + cut] for i in range(0, len(text), cut)), b""]
+    tables = [table(0, n) for n, table in arriving_rows(iter(parts).__next__, "standard input")]
+    assert {table.names for table in tables} == {names}
+    for place, (name, expected) in enumerate(zip(names, values, strict=True)):
+        columns = []
+        for table in tables:
+            where = Place(name, "", table.line, table.decimal)
+            columns.extend(as_floats(table.fetch([place])[0], where).tolist())
+        np.testing.assert_array_equal(columns, expected)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import pyarrow as pa
 import pytest
 
 import sgdfit
-from sgdfit.data.delimited import arriving_rows
 from sgdfit.errors import DataError, UsageError
 from sgdfit.online import recursive
 from sgdfit.report.layouts import as_text
@@ -17,6 +16,7 @@ N = 40_000
 X = RNG.uniform(0, 5, N)
 NOISE = RNG.normal(0, 1, N)
 DECAY = 3 * np.exp(-0.7 * X) + 0.5
+LINE = 3 * X + 1 + NOISE
 EXPONENTIAL = "y = a*exp(-b*x) + c"
 PEAK = "y = a*exp(-(x - m)**2/(2*s**2)) + c"
 
@@ -46,67 +46,62 @@ def off(result, whole):
     return float(np.sqrt(away @ np.linalg.solve(whole.covariance, away) / len(away)))
 
 
-@pytest.mark.parametrize("size", [1, 7, 100, 600])
+@pytest.mark.parametrize("size", [1, 7, 600])
 @pytest.mark.parametrize(
-    ("formula", "options"),
+    ("formula", "x", "options"),
     [
-        ("y = a*x + b", {}),
-        ("y = a + b*x + c*x**2 + d*x**3", {}),
-        ("y = a*x + b*sin(x)", {"weights": "1/(1 + x)"}),
-        ("y = a*x + b + c", {"fixed": "c=2", "sigma": "0.1 + 0.1*x", "absolute_sigma": True}),
-        ("y = a*x + b + c*x**2", {"tied": "c = 2*a"}),
+        ("y = a*x + b", X, {}),
+        ("y = a + b*x + c*x**2 + d*x**3", X, {}),
+        ("y = a*x + b*sin(x)", X, {"weights": "1/(1 + x)"}),
+        ("y = a*x + b + c", X, {"fixed": "c=2", "sigma": "0.1 + 0.1*x", "absolute_sigma": True}),
+        ("y = a*x + b + c*x**2", X, {"tied": "c = 2*a"}),
+        ("y = a*x + b", X, {"bounds": "b > 1.5"}),
     ],
 )
-def test_a_linear_fit_is_that_of_all_rows_to_rounding(formula, options, size):
-    columns = {"x": X[:600], "y": (3 * X + 1 + NOISE)[:600]}
+def test_a_linear_fit_is_that_of_all_rows_to_rounding(formula, x, options, size):
+    columns = {"x": x[:600], "y": LINE[:600]}
     fit, told = fed(formula, columns, size, **options)
     found, whole = fit.result(), sgdfit.fit(formula, columns, **options)
     for name, estimate in whole.estimates.items():
         assert found.estimates[name].value == pytest.approx(estimate.value, rel=1e-10)
-        if estimate.role != "fixed":
+        assert found.estimates[name].at_bound == estimate.at_bound == (estimate.value == 1.5)
+        if estimate.stderr is not None:
             assert found.estimates[name].stderr == pytest.approx(estimate.stderr, rel=1e-9)
         assert told[-1].estimates[name] == pytest.approx(estimate.value, rel=1e-10)
     for fact in ("loss", "residual_sum_of_squares", "reduced_chi_square", "r_squared", "aic"):
         assert getattr(found, fact) == pytest.approx(getattr(whole, fact), rel=1e-9), fact
     assert (found.rows, found.degrees_of_freedom) == (whole.rows, whole.degrees_of_freedom)
-    assert told[-1].status == "current"
+    assert (told[-1].status, found.distance) == ("current", 0.0)
 
 
 def test_columns_far_from_zero_keep_their_digits():
-    x = 1e6 + X[:2000]
-    columns = {"x": x, "y": 3 * x + 2 + 0.1 * NOISE[:2000]}
+    columns = {"x": 1e6 + X[:2000], "y": 3 * X[:2000] + 2 + 0.1 * NOISE[:2000]}
     fit, _ = fed("y = a*x + b", columns, 100)
-    whole = sgdfit.fit("y = a*x + b", columns)
-    assert apart(fit.result(), whole) < 1e-5
-
-
-def test_bounds_hold_a_linear_fit_as_they_hold_that_of_all_rows():
-    columns = {"x": X[:900], "y": (3 * X - 1 + NOISE)[:900]}
-    fit, _ = fed("y = a*x + b", columns, 50, bounds="b > 0")
-    found, whole = fit.result(), sgdfit.fit("y = a*x + b", columns, bounds="b > 0")
-    assert found.estimates["b"].value == 0
-    assert found.estimates["b"].at_bound
-    assert found.estimates["a"].value == pytest.approx(whole.estimates["a"].value, rel=1e-10)
-    assert found.estimates["a"].stderr == pytest.approx(whole.estimates["a"].stderr, rel=1e-6)
+    assert apart(fit.result(), sgdfit.fit("y = a*x + b", columns)) < 1e-5
 
 
 @pytest.mark.parametrize(
-    ("formula", "y", "options", "size", "order"),
+    ("formula", "y", "options", "size", "kept"),
     [
         (EXPONENTIAL, DECAY + 0.1 * NOISE, {}, 1_500, None),
         (EXPONENTIAL, DECAY + 0.1 * NOISE, {}, 30_000, None),
+        (EXPONENTIAL, DECAY + 0.1 * NOISE, {}, 5_000, 4_096),
         (EXPONENTIAL, DECAY + 3 * NOISE, {"start": "a=3, b=1, c=0.5"}, 2_000, None),
         (EXPONENTIAL, DECAY + 0.1 * NOISE, {"weights": "1 + x"}, 2_000, None),
-        (EXPONENTIAL, DECAY + 0.1 * NOISE, {"bounds": "0 < b < 2"}, 2_000, "x"),
-        ("y = a*x/(b + x)", 5 * X / (2 + X) + 0.2 * NOISE, {}, 2_000, "x"),
+        (EXPONENTIAL, DECAY + 0.1 * NOISE, {"bounds": "0 < b < 2"}, 2_000, None),
+        ("y = a*x/(b + x)", 5 * X / (2 + X) + 0.2 * NOISE, {}, 2_000, None),
         (PEAK, 2 * np.exp(-((X - 2.5) ** 2) / 0.18) + 1 + 0.5 * NOISE, {}, 2_000, None),
         (EXPONENTIAL, DECAY + 0.1 * NOISE**3, {"loss": "huber(delta=0.2)"}, 2_000, None),
         ("y = a*x + b", 3 * X + 1 + NOISE**3, {"loss": "cauchy"}, 2_000, None),
         ("y = a*x + b", 3 * X + 1 + X * NOISE, {"covariance": "sandwich"}, 2_000, None),
     ],
 )
-def test_any_other_fit_is_within_a_tenth_of_a_standard_error(formula, y, options, size, order):
-    rows = np.argsort(X) if order else slice(None)
+def test_any_other_fit_is_within_a_tenth_of_a_standard_error(
+    monkeypatch, formula, y, options, size, kept
+):
+    """Also where rows are folded several times, in memory that does not grow, and in order of x."""
+    monkeypatch.setattr(recursive, "KEPT", kept or recursive.KEPT)
+    rows = np.argsort(X) if "bounds" in options or "/" in formula[:11] else slice(None)
     columns = {"x": X[rows], "y": y[rows]}
     fit, told = fed(formula, columns, size, **options)
     found, whole = fit.result(), sgdfit.fit(formula, columns, **options)
@@ -117,23 +112,14 @@ def test_any_other_fit_is_within_a_tenth_of_a_standard_error(formula, y, options
     assert found.loss == pytest.approx(whole.loss, rel=1e-5)
     assert off(found, whole) <= found.distance + 0.01 < 0.11
     assert told[-1].distance < 0.1
-
-
-def test_memory_does_not_grow_with_the_rows(monkeypatch):
-    monkeypatch.setattr(recursive, "KEPT", 4_096)
-    columns = {"x": X, "y": DECAY + 0.1 * NOISE}
-    fit, _ = fed(EXPONENTIAL, columns, 5_000)
-    kept = fit._known[1].window
-    assert sum(len(weights) for _, weights in kept) <= 2 * 4_096
-    found, whole = fit.result(), sgdfit.fit(EXPONENTIAL, columns)
-    assert found.rows == N
-    assert off(found, whole) <= found.distance + 0.02 < 0.1
+    _, state = fit._known
+    assert sum(len(weights) for _, weights in state.window) <= 2 * recursive.KEPT
 
 
 @pytest.mark.parametrize("forgetting", [0.98, "half_life=34.3"])
 def test_forgetting_is_that_of_recursive_least_squares(forgetting):
     factor = 0.98 if forgetting == 0.98 else 0.5 ** (1 / 34.3)
-    x, y = X[:400], (3 * X + 1 + NOISE)[:400]
+    x, y = X[:400], LINE[:400]
     P, theta = np.eye(2) * 1e12, np.zeros(2)
     for row, target in zip(np.column_stack([x, np.ones(400)]), y, strict=True):
         gain = P @ row / (factor + row @ P @ row)
@@ -153,8 +139,7 @@ def test_errors_with_forgetting_are_the_scatter_of_the_estimates():
         rng = np.random.default_rng(seed)
         x = rng.uniform(0, 5, 300)
         columns = {"x": x, "y": 3 * x + 1 + rng.normal(0, 1, 300)}
-        fit, _ = fed("y = a*x + b", columns, 300, forgetting=0.97)
-        found = fit.result().estimates["a"]
+        found = fed("y = a*x + b", columns, 300, forgetting=0.97)[0].result().estimates["a"]
         estimates.append(found.value)
         errors.append(found.stderr)
     assert np.mean(errors) == pytest.approx(np.std(estimates), rel=0.12)
@@ -166,12 +151,12 @@ def test_a_drifting_parameter_is_tracked_only_by_forgetting(formula):
     x, drift = X[:rows], np.linspace(1.0, 2.0, rows)
     curve = np.exp(-drift * x) if "exp" in formula else np.log(drift) * x - 0.5
     columns = {"x": x, "y": curve + 0.02 * NOISE[:rows]}
-    name, last = ("b", 2.0) if "exp" in formula else ("a", 2.0)
+    name = "b" if "exp" in formula else "a"
     options = {"start": "a=1, b=1", "bounds": "a > 0"}
     quick, _ = fed(formula, columns, 200, forgetting="half_life=150", **options)
     slow, _ = fed(formula, columns, 200, **options)
-    assert quick.result().estimates[name].value == pytest.approx(last, abs=0.08)
-    assert abs(slow.result().estimates[name].value - last) > 0.25
+    assert quick.result().estimates[name].value == pytest.approx(2.0, abs=0.08)
+    assert abs(slow.result().estimates[name].value - 2.0) > 0.25
 
 
 @pytest.mark.parametrize(
@@ -189,39 +174,30 @@ def test_forgetting_leaves_more_rows_than_parameters(forgetting, refused):
 
 
 @pytest.mark.parametrize(
-    ("loss", "rate", "first", "last"),
+    ("loss", "rate", "first", "last", "kept"),
     [
-        ("mse", 1.1, 24_000, 16_000),
-        ("mse", 0.75, 20_000, 60_000),
-        ("huber(delta=0.2)", 1.1, 24_000, 16_000),
+        ("mse", 1.1, 24_000, 16_000, None),
+        ("mse", 0.75, 20_000, 60_000, None),
+        ("huber(delta=0.2)", 1.1, 24_000, 16_000, None),
+        *(("mse", rate, 18_000, 22_000, 4_096) for rate in (0.7, 0.71, 0.75, 1.4)),
     ],
 )
 def test_estimates_that_moved_far_are_no_farther_from_the_optimum_than_is_told(
-    loss, rate, first, last
+    monkeypatch, loss, rate, first, last, kept
 ):
     """Also where the data were drawn by the seed that the fit has."""
+    monkeypatch.setattr(recursive, "KEPT", kept or recursive.KEPT)
     random, rows = np.random.default_rng(0), first + last
     x, noise = random.uniform(0, 5, rows), random.normal(0, 0.1, rows)
     y = 3 * np.exp(-np.where(np.arange(rows) < first, 0.7, rate) * x) + 0.5 + noise
     columns = {"x": x, "y": y}
-    fit, _ = fed(EXPONENTIAL, columns, 2_000, loss=loss, seed=0)
+    fit, told = fed(EXPONENTIAL, columns, 2_000, loss=loss, seed=0)
     found, whole = fit.result(), sgdfit.fit(EXPONENTIAL, columns, loss=loss)
-    assert off(found, whole) - 0.01 <= found.distance < 1
-    assert apart(found, whole) < 1
+    stalled = bool(kept) and rate >= 0.75
+    assert off(found, whole) <= found.distance + 0.01
+    assert (found.status.name == "stalled") == (found.distance > 1) == stalled
     moved = [warning for warning in found.warnings if "standard errors from those" in warning]
     assert bool(moved) == (found.distance > 0.1)
-
-
-@pytest.mark.parametrize(
-    ("rate", "stalled"), [(0.7, False), (0.71, False), (0.75, True), (1.4, True)]
-)
-def test_where_the_past_cannot_be_seen_any_more_the_distance_is_told(monkeypatch, rate, stalled):
-    monkeypatch.setattr(recursive, "KEPT", 4_096)
-    y = 3 * np.exp(-np.where(np.arange(N) < 18_000, 0.7, rate) * X) + 0.5 + 0.1 * NOISE
-    fit, told = fed(EXPONENTIAL, {"x": X, "y": y}, 2_000)
-    found = fit.result()
-    assert off(found, sgdfit.fit(EXPONENTIAL, {"x": X, "y": y})) <= found.distance + 0.01
-    assert (found.status.name == "stalled") == (found.distance > 1) == stalled
     if stalled:
         assert found.covariance is None
         assert "forgetting factor" in found.status.cure
@@ -239,99 +215,82 @@ def test_a_change_is_told_and_noise_is_not():
     assert strange[0] == 24
     assert "rows 24,001 to 25,000 are farther from the curve" in told[24].warnings[0]
     assert any("farther from the curve" in warning for warning in fit.result().warnings)
-    whole = sgdfit.fit(EXPONENTIAL, {"x": X, "y": changed})
-    # estimates move by hundreds of standard errors here
-    assert apart(fit.result(), whole) < 0.5
-
-
-def test_single_rows_are_told_from_outliers():
-    columns = {"x": X[:500], "y": (3 * X + 1 + NOISE)[:500]}
-    fit, told = fed("y = a*x + b", columns, 1)
+    single, told = fed("y = a*x + b", {"x": X[:500], "y": LINE[:500]}, 1)
     assert {update.status for update in told} == {"waiting", "current"}
-    assert fit.update({"x": [1.0], "y": [24.0]}).status == "changed"
+    assert single.update({"x": [1.0], "y": [24.0]}).status == "changed"
 
 
-SINGLE = [
-    ("y = a*x + b", 3 * X + 1 + NOISE, {}),
-    ("y = a*x + b", 3 * X + 1 + NOISE, {"weights": "1 + x"}),
-    ("y = a*x + b", 3 * X + 1 + NOISE, {"forgetting": 0.98}),
-    (EXPONENTIAL, DECAY + 0.1 * NOISE, {}),
-    (EXPONENTIAL, DECAY + 0.1 * NOISE, {"loss": "huber(delta=0.2)"}),
-]
-
-
-@pytest.mark.parametrize(("formula", "y", "options"), SINGLE)
-def test_asking_after_every_row_changes_nothing(formula, y, options):
+@pytest.mark.parametrize(
+    ("formula", "y", "options"),
+    [
+        ("y = a*x + b", LINE, {"weights": "1 + x"}),
+        ("y = a*x + b", LINE, {"forgetting": 0.98}),
+        (EXPONENTIAL, DECAY + 0.1 * NOISE, {}),
+        (EXPONENTIAL, DECAY + 0.1 * NOISE, {"loss": "huber(delta=0.2)"}),
+    ],
+)
+def test_asking_changes_nothing_and_single_rows_lead_where_batches_do(formula, y, options):
     columns = {"x": X[:400], "y": y[:400]}
+    facts = ("estimates", "loss", "distance", "status", "effective_rows", "rows", "dropped")
     blind, told = fed(formula, columns, 1, **options)
     asking, estimates = sgdfit.Fit(formula, **options), []
     for i in range(400):
         now = asking.update({"x": columns["x"][i : i + 1], "y": columns["y"][i : i + 1]})
-        estimates.append((now.estimates, now.loss, now.distance, now.status, now.effective_rows))
+        estimates.append([getattr(now, fact) for fact in facts])
     assert blind.result().values == asking.result().values
     assert blind.result().covariance.tolist() == asking.result().covariance.tolist()
     for i in (399, 397, 370, 300, 150, 40, 2):  # asked for late, and out of order
-        late = told[i]
-        assert (late.rows, late.dropped) == (i + 1, 0)
-        found = (late.estimates, late.loss, late.distance, late.status, late.effective_rows)
-        assert found == estimates[i]
-
-
-@pytest.mark.parametrize(("formula", "y", "options"), SINGLE)
-def test_single_rows_lead_where_batches_do(formula, y, options):
-    columns = {"x": X[:900], "y": y[:900]}
-    (one, told), (many, _) = (fed(formula, columns, size, **options) for size in (1, 300))
-    assert one.result().values == pytest.approx(many.result().values, rel=1e-6)
-    whole = many.result().estimates
+        assert [getattr(told[i], fact) for fact in facts] == estimates[i]
+    many = fed(formula, columns, 300, **options)[0].result()
+    assert blind.result().values == pytest.approx(many.values, rel=1e-6)
     for name, value in told[-1].estimates.items():
-        assert abs(value - whole[name].value) < 0.01 * whole[name].stderr
-    assert told[-1].effective_rows == pytest.approx(many.update({"x": [], "y": []}).effective_rows)
+        assert abs(value - many.values[name]) < 0.01 * many.estimates[name].stderr
+
+
+LABEL = "row 2 of this batch, row {} since the beginning"
 
 
 @pytest.mark.parametrize(
-    ("row", "message"),
+    ("data", "message"),
     [
-        ({"x": -1.0, "y": 1.0}, "on row 1 of this batch, row 64 since the beginning"),
-        ({"x": np.array([np.nan]), "y": np.array([1.0])}, "is missing"),
-        ({"x": np.array([1.0, 2.0]), "y": np.array([1.0])}, "have 2 and 1 rows"),
-        ({"y": 1.0}, "has no column 'x'"),
+        ({"x": [1.0, -5.0], "y": [1.0, 1.0]}, LABEL.format(62)),
+        ({"x": -1.0, "y": 1.0}, "row 1 of this batch, row 61 since the beginning"),
+        ({"x": [1.0]}, "has no column 'y'"),
+        ({"x": [1.0, np.nan], "y": [1.0, 2.0]}, "row 2 is missing"),
+        ({"x": ["one"], "y": [1.0]}, "'one', which is no number"),
+        ({"x": [1.0, 2.0], "y": [1.0]}, "have 2 and 1 rows"),
+        ({"x": [1.0], "y": [1.0], "a": [1.0]}, "a column 'a', which is a parameter"),
+        (object(), "cannot be read"),
     ],
 )
-def test_a_row_that_is_refused_among_single_ones_changes_nothing(row, message):
-    fit = sgdfit.Fit("y = a*log(x) + b")
-    fit.update({"x": X[:60] + 0.1, "y": NOISE[:60]})
-    for i in range(3):
-        fit.update({"x": float(X[i]) + 0.1, "y": 1.0})
-    before = fit.result().values
+def test_a_batch_that_is_refused_changes_nothing(data, message):
+    fit = sgdfit.Fit("y = a*log(x) + b*sqrt(x)")
+    before = fit.update({"x": X[:60] + 0.1, "y": X[:60]})
     with pytest.raises(DataError, match=message):
-        fit.update(row)
-    assert fit.result().values == before
-    assert fit.update({"x": 1.0, "y": 1.0}).rows == 64
+        fit.update(data)
+    after = fit.update({"x": [], "y": []})
+    assert (after.rows, after.estimates) == (60, before.estimates)
+    assert (after.loss, after.errors) == (before.loss, before.errors)
 
 
-@pytest.mark.parametrize("single", [False, True])
-def test_rows_are_named_as_the_user_counts_them(single):
+def test_rows_are_named_as_the_user_counts_them(tmp_path):
     """Rows left out and rows of weight 0 count too: in the batch and since the beginning."""
     fit = sgdfit.Fit("y = a*log(x) + b", missing="drop", weights="w")
     x, w = X[:50] + 0.1, np.ones(50)
     x[3], w[5] = np.nan, 0.0
     fit.update({"x": x, "y": NOISE[:50], "w": w})
-    if single:
-        fit.update({"x": [np.nan, 1.0], "y": [0.0, 0.0], "w": [1.0, 1.0]})
-    first = 52 if single else 50
-    with pytest.raises(DataError, match=f"row 4 of this batch, row {first + 4} since"):
+    before = fit.update({"x": [np.nan, 1.0], "y": [0.0, 1e9], "w": [1.0, 0.0]})
+    assert (before.rows, before.dropped) == (50, 2)
+    with pytest.raises(DataError, match="row 4 of this batch, row 56 since"):
         fit.update({"x": [np.nan, 1.0, 1.0, -1.0], "y": [0.0] * 4, "w": [1.0, 0.0, 1.0, 1.0]})
-    told = fit.update({"x": [np.nan, 1.0, 1.0], "y": [0.0, 5.0, 1e3], "w": [1.0, 0.0, 1.0]})
-    assert told.warnings[0].startswith(f"rows {first + 1} to {first + 3} are farther")
-    assert told.warnings[0] in fit.result().warnings
-
-
-def test_lines_of_a_file_are_named(tmp_path):
-    fit = sgdfit.Fit("y = a*log(x) + b")
-    fit.update({"x": X[:50] + 0.1, "y": NOISE[:50]})
-    (tmp_path / "rows.csv").write_text("x,y\n1,2\n\n-2,4\n")
-    with pytest.raises(DataError, match=r"row 2 \(line 4\) of this batch, row 52 since"):
+    (tmp_path / "rows.csv").write_text("x,y,w\n1,2,1\n\n-2,4,1\n")
+    with pytest.raises(DataError, match=r"row 2 \(line 4\) of this batch, row 54 since"):
         fit.update(tmp_path / "rows.csv")
+    told = fit.update({"x": [np.nan, 1.0, 1.0], "y": [0.0, 5.0, 1e3], "w": [1.0, 0.0, 1.0]})
+    assert told.warnings[0].startswith("rows 53 to 55 are farther")
+    assert told.warnings[0] in fit.result().warnings
+    told = fit.update({"x": [np.nan], "y": [3.0], "w": [1.0]})
+    assert (told.rows, told.dropped, fit.result().rows_dropped) == (52, 4, 4)
 
 
 def test_rows_wait_until_they_determine_the_parameters():
@@ -356,7 +315,6 @@ def test_what_stays_undetermined_is_named():
 @pytest.mark.parametrize(
     "data",
     [
-        pa.record_batch({"x": X[:99], "y": X[:99]}),
         pa.table({"x": X[:99].astype(np.float32), "y": X[:99]}),
         {"x": list(X[:99]), "y": list(X[:99]), "site": ["A"] * 99},
         np.rec.fromarrays([X[:99], X[:99]], names="x, y"),
@@ -368,60 +326,11 @@ def test_any_data_are_a_batch(data):
     assert fit.update(data).rows == 102
 
 
-def test_a_file_is_a_batch(tmp_path):
-    (tmp_path / "rows.csv").write_text("x,y\n1,2\n2,4\n3,7\n")
-    assert sgdfit.Fit("y = a*x + b").update(tmp_path / "rows.csv").rows == 3
-
-
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        ({"x": [1.0]}, "has no column 'y'"),
-        ({"x": [1.0, np.nan], "y": [1.0, 2.0]}, "row 2 is missing"),
-        ({"x": ["one"], "y": [1.0]}, "'one', which is no number"),
-        ({"x": [1.0, 2.0], "y": [1.0]}, "have 2 and 1 rows"),
-        ({"x": [1.0], "y": [1.0], "a": [1.0]}, "a column 'a', which is a parameter"),
-        (
-            {"x": [1.0, -5.0], "y": [1.0, 1.0]},
-            "no finite value on row 2 of this batch, row 62 since the beginning",
-        ),
-        (object(), "cannot be read"),
-    ],
-)
-def test_a_batch_that_is_refused_changes_nothing(data, message):
-    fit = sgdfit.Fit("y = a*log(x) + b*sqrt(x)")
-    columns = {"x": X[:60] + 0.1, "y": X[:60]}
-    before = fit.update(columns)
-    with pytest.raises(DataError, match=message):
-        fit.update(data)
-    after = fit.update({"x": [], "y": []})
-    assert after.estimates == before.estimates
-    assert (after.rows, after.loss, after.errors) == (60, before.loss, before.errors)
-
-
-def test_missing_rows_are_dropped_and_counted():
-    fit = sgdfit.Fit("y = a*x + b", missing="drop")
-    fit.update({"x": X[:50], "y": X[:50] + NOISE[:50]})
-    told = fit.update({"x": [1.0, np.nan], "y": [2.0, 3.0]})
-    assert (told.rows, told.dropped) == (51, 1)
-    told = fit.update({"x": [np.nan], "y": [3.0]})
-    assert (told.rows, told.dropped, fit.result().rows_dropped) == (51, 2, 2)
-
-
-def test_rows_of_weight_zero_say_nothing():
-    columns = {"x": X[:50], "y": X[:50] + NOISE[:50], "w": np.ones(50)}
-    fit, before = fed("y = a*x + b", columns, 50, weights="w")
-    told = fit.update({"x": [1.0], "y": [1e9], "w": [0.0]})
-    assert told.estimates == before[-1].estimates
-    assert told.rows == 51
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"forgetting": 0}, "forgetting is 0;"),
         ({"forgetting": 1.01}, "a factor a row from 0.5 to 1"),
-        ({"forgetting": 1e-300}, "forgetting is 1e-300;"),
         ({"forgetting": "half_life=0.5"}, "a half-life of 1 row or more"),
         ({"forgetting": "half_life=-3"}, "a half-life of 1 row or more"),
         ({"forgetting": "half=3"}, "a half-life of 1 row or more"),
@@ -436,48 +345,13 @@ def test_options_that_cannot_be_are_refused_at_once(options, message):
 
 
 def test_the_result_is_saved_and_predicts(tmp_path):
-    fit, _ = fed("y = a*x + b", {"x": X[:500], "y": (3 * X + 1 + NOISE)[:500]}, 100)
+    fit, _ = fed("y = a*x + b", {"x": X[:500], "y": LINE[:500]}, 100)
     found = fit.result()
     found.save(tmp_path / "fit.json")
     again = sgdfit.load(tmp_path / "fit.json")
-    assert again.values == found.values
-    assert again.optimizer == "recursive"
+    assert (again.values, again.optimizer) == (found.values, "recursive")
     band = again.predict({"x": [1.0, 2.0]}, "prediction")
     assert band.low[0] < band.prediction[0] < band.high[0]
     assert found.trace.step.tolist() == [1, 2, 3, 4, 5]
     assert found.trace.parameters[-1].tolist() == [again.values["a"], again.values["b"]]
     assert "each batch joined" in as_text(found)
-
-
-def test_a_seed_gives_the_same_run_to_the_last_bit():
-    columns = {"x": X, "y": DECAY + 0.1 * NOISE}
-    first, second = (fed(EXPONENTIAL, columns, 5_000, seed=3)[0].result() for _ in range(2))
-    assert first.values == second.values
-
-
-@pytest.mark.parametrize("cut", [1, 2, 5, 1000])
-@pytest.mark.parametrize(
-    ("text", "names", "values"),
-    [
-        ("x,y\n1,2\n3,4\n", ("x", "y"), [[1, 3], [2, 4]]),
-        ("1 2 3\n4  5 6\n", ("c1", "c2", "c3"), [[1, 4], [2, 5], [3, 6]]),
-        ("# note\nx;y\n1;2\n1,5;2,5\n", ("x", "y"), [[1, 1.5], [2, 2.5]]),
-        ("x\ty\r\n1\t2e3\r\n\r\n2\tNA", ("x", "y"), [[1, 2], [2000, np.nan]]),
-        ('t,y\n"1",2\n2,3\n', ("t", "y"), [[1, 2], [2, 3]]),
-    ],
-)
-def test_text_is_read_as_it_arrives_however_it_is_cut(text, names, values, cut):
-    from sgdfit.data.floats import Place, as_floats
-
-    parts = [text.encode()[i : i + cut] for i in range(0, len(text), cut)]
-    batches = list(arriving_rows(iter([*parts, b""]).__next__, "standard input"))
-    columns = []
-    for place, name in enumerate(names):
-        parts = []
-        for rows, table_of in batches:
-            table = table_of(0, rows)
-            assert table.names == names
-            (raw,) = table.fetch([place])
-            parts.append(as_floats(raw, Place(name, "", table.line, table.decimal)))
-        columns.append(np.concatenate(parts).tolist())
-    np.testing.assert_array_equal(columns, values)

@@ -9,7 +9,6 @@ import math
 import os
 import re
 import select
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -50,11 +49,8 @@ def whole_input(missing: str) -> Table | str:
         return "-"
     from sgdfit.data.one_pass import open_batches
 
-    lines = JsonLines(LABEL, lenient=missing == "drop")
-    batches = fed(lines, lambda: stream.read(BLOCK))
-    return open_batches(
-        (batch.table(0, batch.rows) for batch in batches), LABEL, lambda table: table
-    )
+    batches = json_lines(lambda: stream.read(BLOCK), missing == "drop")
+    return open_batches((table(0, rows) for rows, table in batches), LABEL, lambda table: table)
 
 
 def is_json(head: bytes) -> bool:
@@ -68,103 +64,95 @@ def is_json(head: bytes) -> bool:
     return head.removeprefix(BOM).lstrip()[:1] in (b"{", b"[")
 
 
-class RowBatch(NamedTuple):
-    """Rows that came together: how many, and the table of those from one on before another."""
-
-    rows: int
-    table: Callable[[int, int], Table]
+# Rows that came together: how many, and the table of those from one on before another.
+RowBatch = tuple[int, Callable[[int, int], Table]]
 
 
-def fed(lines: Any, read: Callable[[], bytes]) -> Iterator[Any]:
-    """Yield what lines of JSON or text make of blocks of bytes, until there are none."""
-    while block := read():
-        yield from lines.feed(block)
-    yield from lines.feed(b"", final=True)
+def json_lines(
+    read: Callable[[], bytes], lenient: bool = False, numeric: bool = False
+) -> Iterator[RowBatch]:
+    r"""Yield the objects that are complete with each block of bytes that ``read`` returns.
 
-
-class JsonLines:
-    r"""Objects, from blocks of bytes that may end anywhere.
-
-    A lenient reader takes a line that is no object for a row without numbers, rather than for an
-    error; of a numeric one, text that is no number is missing.
+    Lenient: a line that is no object is a row without numbers, rather than an error, which comes
+    after the rows before it. Numeric: text that is no number is missing.
 
     Examples
     --------
-    >>> lines = JsonLines("standard input")
-    >>> [batch.rows for batch in lines.feed(b'{"x": 1}\n{"x": 2')]
-    [1]
-    >>> [batch.table(0, 1).line(0) for batch in lines.feed(b'}', final=True)]
-    [' (line 2)']
+    >>> parts = iter([b'{"x": 1}\n{"x": 2', b"}", b""])
+    >>> [(rows, table(0, rows).line(0)) for rows, table in json_lines(parts.__next__)]
+    [(1, ' (line 1)'), (1, ' (line 2)')]
     """
-
-    def __init__(self, label: str, lenient: bool = False, numeric: bool = False) -> None:
-        self._label, self._lenient, self._numeric = label, lenient, numeric
-        self._keys: tuple[str, ...] = ()
-        self._tail, self._number = b"", 0
-
-    def feed(self, block: bytes, final: bool = False) -> Iterator[RowBatch]:
-        """Yield the rows that are complete; raise at a line that is none, after those before it."""
-        text = self._tail + block
-        end = len(text) if final else text.rfind(b"\n") + 1
-        whole, self._tail = text[:end], text[end:]
+    keys: tuple[str, ...] = ()
+    tail, part, number = b"", b" ", 0
+    while part:
+        part = read()
+        *lines, tail = (tail + part).split(b"\n")
         rows: list[tuple[int, dict[str, Any]]] = []
         trouble = None
-        for line in whole.removesuffix(b"\n").split(b"\n") if whole else ():
-            self._number += 1
+        for line in lines if part else [*lines, tail]:
+            number += 1
             try:
                 if line.strip():
-                    rows.append((self._number, self._read(line)))
+                    row = _object(line, number, bool(keys), lenient)
+                    keys = keys or tuple(row)
+                    rows.append((number, row))
             except DataError as error:
                 trouble = error
                 break
         if rows:
-            yield RowBatch(len(rows), functools.partial(self._table, rows))
+            yield len(rows), functools.partial(_table_of_objects, rows, keys, numeric)
         if trouble is not None:
             raise trouble
 
-    def _read(self, line: bytes) -> dict[str, Any]:
-        text = line.removeprefix(BOM).decode(errors="replace").strip()
-        try:
-            found = json.loads(text)
-            reason = f"it is of type {type(found).__name__!r}"
-        except (ValueError, RecursionError) as error:
-            found, reason = None, getattr(error, "msg", "it is nested too deep")
-        if isinstance(found, dict) and (found or self._keys):
-            self._keys = self._keys or tuple(found)
-            return found
-        if self._lenient and self._keys:
-            return {}
-        if text.startswith("[") and not self._keys:
-            raise DataError(
-                f"{self._label} begins with {text[:SHOWN]!r}, a JSON array; give one object a line,"
-                f" such as {EXAMPLE}, which jq -c '.[]' makes of an array"
-            )
-        drop = ", or pass missing='drop' to leave such lines out" if self._keys else ""
+
+def _object(line: bytes, number: int, named: bool, lenient: bool) -> dict[str, Any]:
+    """Read a line; the first one names the columns."""
+    text = line.removeprefix(BOM).decode(errors="replace").strip()
+    try:
+        found = json.loads(text)
+        reason = f"it is of type {type(found).__name__!r}"
+    except (ValueError, RecursionError) as error:
+        found, reason = None, getattr(error, "msg", "it is nested too deep")
+    if isinstance(found, dict) and (found or named):
+        return found
+    if lenient and named:
+        return {}
+    if text.startswith("[") and not named:
         raise DataError(
-            f"line {self._number} of {self._label} is no JSON object ({reason}): {text[:SHOWN]!r};"
-            f" give one object a line, such as {EXAMPLE}{drop}"
+            f"{LABEL} begins with {text[:SHOWN]!r}, a JSON array; give one object a line,"
+            f" such as {EXAMPLE}, which jq -c '.[]' makes of an array"
         )
+    drop = ", or pass missing='drop' to leave such lines out" if named else ""
+    raise DataError(
+        f"line {number} of {LABEL} is no JSON object ({reason}): {text[:SHOWN]!r};"
+        f" give one object a line, such as {EXAMPLE}{drop}"
+    )
 
-    def _table(self, rows: list[tuple[int, dict[str, Any]]], first: int, last: int) -> Table:
-        some = rows[first:last]
 
-        def fetch(places: Sequence[int]) -> list[Any]:
-            keys = [self._keys[place] for place in places]
-            return [_column([row.get(key) for _, row in some], self._numeric) for key in keys]
+def _table_of_objects(
+    rows: list[tuple[int, dict[str, Any]]],
+    keys: tuple[str, ...],
+    numeric: bool,
+    first: int,
+    last: int,
+) -> Table:
+    some = rows[first:last]
 
-        return Table(
-            clean_names(self._keys), self._label, fetch, lambda row: f" (line {some[row][0]})"
-        )
+    def fetch(places: Sequence[int]) -> list[Any]:
+        return [_column([row.get(keys[i]) for _, row in some], numeric) for i in places]
+
+    return Table(clean_names(keys), LABEL, fetch, lambda row: f" (line {some[row][0]})")
 
 
 def _column(values: list[Any], numeric: bool) -> Any:
     """Return numbers, or text where any is text; objects and arrays are text that is no number."""
     import numpy as np
-
-    if numeric or not any(isinstance(value, str | dict | list) for value in values):
-        return np.array([_float(value) for value in values])
     import pyarrow as pa
 
+    if all(value is None for value in values):
+        return pa.nulls(len(values))
+    if numeric or not any(isinstance(value, str | dict | list) for value in values):
+        return np.array([_float(value) for value in values])
     texts = (json.dumps(v)[:SHOWN] if isinstance(v, dict | list) else v for v in values)
     return pa.array([None if t is None else str(t) for t in texts], pa.large_string())
 
@@ -278,11 +266,10 @@ class FollowLoop:
 
     def take(self, batch: RowBatch) -> None:
         """Take in a batch, cut where a line is due."""
-        first, every = 0, self.interval.rows
-        while first < batch.rows:
-            room = batch.rows if every is None else every - self.rows % every
-            last = min(batch.rows, first + room)
-            self._update(batch.table, first, last)
+        (rows, table), first, every = batch, 0, self.interval.rows
+        while first < rows:
+            last = rows if every is None else min(rows, first + every - self.rows % every)
+            self._update(table, first, last)
             self.rows += last - first
             if self.patience() == 0 or (every is not None and self.rows % every == 0):
                 self.line()
@@ -370,10 +357,6 @@ class Input:
             self._file: int | None = self._stream.fileno()
         except (OSError, ValueError, AttributeError):
             self._file = None
-        # a signal writes to one end, which wakes up who waits for rows
-        self._woken, wake = os.pipe()
-        os.set_blocking(wake, False)
-        signal.set_wakeup_fd(wake)
 
     def block(self) -> bytes:
         """Return what is there next; nothing at the end."""
@@ -382,9 +365,10 @@ class Input:
             return block
         if self._file is None:
             return bytes(self._stream.read1(READ_BYTES))
+        woken = self._loop.state.woken
         while True:
             self._loop.check()
-            ready = select.select([self._file, self._woken], [], [], self._loop.patience())[0]
+            ready = select.select([self._file, *woken], [], [], self._loop.patience())[0]
             if self._file in ready:
                 return os.read(self._file, READ_BYTES)
             self._loop.line()
@@ -419,10 +403,9 @@ def arrivals(source: Input, lenient: bool) -> Iterator[RowBatch]:
         yield from _arrow(source)
         return
     if is_json(head):
-        yield from fed(JsonLines(LABEL, lenient, lenient), source.block)
+        yield from json_lines(source.block, lenient, lenient)
         return
-    for rows, table in arriving_rows(source.block, LABEL, lenient):
-        yield RowBatch(rows, table)
+    yield from arriving_rows(source.block, LABEL, lenient)
 
 
 def _table_of_arrow(batch: Any, first: int, last: int) -> Table:
@@ -437,7 +420,7 @@ def _arrow(source: Input) -> Iterator[RowBatch]:
     try:
         with pa.ipc.open_stream(pa.PythonFile(source, mode="r")) as reader:
             for batch in reader:
-                yield RowBatch(batch.num_rows, functools.partial(_table_of_arrow, batch))
+                yield batch.num_rows, functools.partial(_table_of_arrow, batch)
     except (pa.ArrowInvalid, OSError) as error:
         if isinstance(error, BrokenPipeError):
             raise

@@ -288,6 +288,7 @@ class StopSignal:
 
     def __init__(self) -> None:
         self.by: int | None = None
+        self.woken: tuple[int, ...] = ()  # what can be read from once a signal came
 
     def status(self, otherwise: int) -> int:
         """Return the exit status of an interrupted run, or what it would be otherwise."""
@@ -316,6 +317,11 @@ def stop_on_signal(tell: Callable[[str], None] = say, at_once: bool = True) -> I
             raise KeyboardInterrupt
 
     before = {number: signal.signal(number, interrupt) for number in SIGNALS}
+    pipe = () if at_once else os.pipe()
+    if pipe:
+        state.woken = pipe[:1]
+        os.set_blocking(pipe[1], False)
+        signal.set_wakeup_fd(pipe[1])
     try:
         yield state
     except KeyboardInterrupt:
@@ -327,6 +333,10 @@ def stop_on_signal(tell: Callable[[str], None] = say, at_once: bool = True) -> I
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        if pipe:
+            signal.set_wakeup_fd(-1)
+        for end in pipe:
+            os.close(end)
 
 
 def check_signals(state: StopSignal, callback: Callback | None) -> Callback:

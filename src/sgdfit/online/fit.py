@@ -179,9 +179,8 @@ class Update:
             why = "none: the estimates may be far from the optimum"
         if why:
             return Uncertainty(None, why, (), scaled_by)
-        spectrum, noise = root_spectrum(quadratic.root[:, free]), quadratic.loss / left
-        noise = 1.0 if absolute else noise
-        scores = state.whole.scores[np.ix_(free, free)]
+        spectrum, scores = root_spectrum(quadratic.root[:, free]), state.whole.scores
+        scores, noise = scores[np.ix_(free, free)], 1.0 if absolute else quadratic.loss / left
         rest: tuple[Any, ...] = ()
         if setting.robust:
             found, open_ones = sandwich(state.whole.curvature[np.ix_(free, free)], scores, names)
