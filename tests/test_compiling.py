@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numba
@@ -179,12 +178,6 @@ def test_machine_code_that_cannot_be_kept_is_used_all_the_same(place, monkeypatc
     assert call(1.5) == 3.0
 
 
-def test_where_numba_finds_no_folder_it_compiles_in_memory(place, monkeypatch):
-    monkeypatch.setattr(numba.core.caching.CacheImpl, "_locator_classes", [])
-    with pytest.warns(CacheWarning, match="no locator available"):
-        assert function(SOURCE, "double")(21.0) == 42.0
-
-
 def test_a_kernel_sums_the_same_without_a_folder(place, tmp_path, monkeypatch):
     """Once kept on disk and once not; each list of column types is a module of its own."""
     x = np.linspace(0.0, 1.0, 50)
@@ -223,18 +216,3 @@ def test_the_source_of_a_sweep_holds_generated_names_alone():
         for m in (model, plain)
     )
     assert words == expected
-
-
-def test_compiling_is_quick_enough_to_wait_for(place):
-    """The estimate that the choice of the form rests on, within a factor for a busy machine."""
-    source = sweep_source(
-        build("y = a*exp(-b*x) + c", ["x", "y"]), False, "fast", adam(), single=False
-    )
-    call, none = function(source, "sweep"), np.empty(0)
-    begun = time.perf_counter()
-    call(
-        np.ones(3), np.zeros((3, 3)), np.zeros(3), 0, 0, 0, (none, none),
-        none.astype(np.int64), none.astype(np.uint16), none.astype(np.int64), 0, True, 1, none,
-        (0.9, 0.999, 1e-8, 0.0, 0.0, 0.0), -1, 1.0, 0, np.zeros(3), np.ones(3), np.empty((0, 9)),
-    )  # fmt: skip
-    assert time.perf_counter() - begun < 60

@@ -1,14 +1,18 @@
 """Minima of other losses than squared residuals, against scipy's solvers for each."""
 
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 from scipy.optimize import least_squares, linprog, minimize
 
 import sgdfit
+from sgdfit.formula.evaluation import evaluate
+from sgdfit.model.loss import as_loss
 
 ROWS = 80
+X = np.linspace(0.1, 5, ROWS)
 
 
 def outliers(share, seed=0, rows=ROWS, size=8.0):
@@ -21,79 +25,52 @@ def outliers(share, seed=0, rows=ROWS, size=8.0):
     return noise
 
 
-X = np.linspace(0.1, 5, ROWS)
-
-
-class Curve:
+class Curve(NamedTuple):
     """A formula, its function, its truth, and a start that is not too near."""
 
-    def __init__(self, formula, function, truth, start):
-        self.formula, self.function = formula, function
-        self.truth, self.start = np.array(truth), np.array(start)
-
-    @property
-    def names(self):
-        return "abcd"[: len(self.truth)]
+    formula: str
+    function: object
+    truth: tuple
+    start: tuple
 
     def data(self, share, seed=0):
         return {"x": X, "y": self.function(X, *self.truth) + outliers(share, seed)}
 
+    def values(self, fit):
+        return [fit.values[name] for name in "abc"[: len(self.truth)]]
+
 
 CURVES = {
     "line": Curve("y = a*x + b", lambda x, a, b: a * x + b, (2.0, -1.0), (0.0, 0.0)),
-    "parabola": Curve(
-        "y = a*x**2 + b*x + c",
-        lambda x, a, b, c: a * x * x + b * x + c,
-        (1.0, -3.0, 2.0),
-        (0.0, 0.0, 0.0),
-    ),
-    "decay": Curve(
-        "y = a*exp(-b*x) + c",
-        lambda x, a, b, c: a * np.exp(-b * x) + c,
-        (9.0, 1.2, 2.0),
-        (4.0, 0.5, 0.0),
-    ),
+    "parabola": Curve("y = a*x**2 + b*x + c", lambda x, a, b, c: a * x * x + b * x + c,
+                      (1.0, -3.0, 2.0), (0.0, 0.0, 0.0)),
+    "decay": Curve("y = a*exp(-b*x) + c", lambda x, a, b, c: a * np.exp(-b * x) + c,
+                   (9.0, 1.2, 2.0), (4.0, 0.5, 0.0)),
     "saturation": Curve("y = a*x/(b + x)", lambda x, a, b: a * x / (b + x), (8.0, 1.5), (4.0, 3.0)),
-}
-
-
-def rho(loss):
-    """Return the loss of a residual, written out from its source."""
-    return {
-        "huber": lambda r: np.where(np.abs(r) <= 1, r**2 / 2, np.abs(r) - 0.5),
-        "huber(delta=0.3)": lambda r: np.where(
-            np.abs(r) <= 0.3, r**2 / 2, 0.3 * (np.abs(r) - 0.15)
-        ),
-        "soft_l1": lambda r: 2 * (np.sqrt(1 + r**2) - 1),
-        "soft_l1(scale=0.3)": lambda r: 2 * 0.09 * (np.sqrt(1 + (r / 0.3) ** 2) - 1),
-        "cauchy": lambda r: np.log1p(r**2),
-        "cauchy(scale=0.3)": lambda r: 0.09 * np.log1p((r / 0.3) ** 2),
-        "log_cosh": lambda r: np.logaddexp(r, -r) - np.log(2),
-    }[loss]
-
-
-# scipy's name and f_scale.
+}  # fmt: skip
+# scipy's name and f_scale; tests/test_loss.py holds that the losses are scipy's.
 SCIPY = {
-    "huber": ("huber", 1.0),
     "huber(delta=0.3)": ("huber", 0.3),
     "soft_l1": ("soft_l1", 1.0),
     "soft_l1(scale=0.3)": ("soft_l1", 0.3),
     "cauchy": ("cauchy", 1.0),
     "cauchy(scale=0.3)": ("cauchy", 0.3),
+    "log_cosh": None,
 }
 
 
 @cache
 def least_loss(name, share, loss):
     """Return the lowest mean loss that scipy finds from the truth."""
-    curve = CURVES[name]
+    curve, expression = CURVES[name], as_loss(loss).expression
     data = curve.data(share)
 
     def mean(theta):
-        return float(np.mean(rho(loss)(curve.function(X, *theta) - data["y"])))
+        at = {"prediction": curve.function(X, *theta), "target": data["y"]}
+        return float(np.mean(evaluate(expression, at)))
 
     theta = curve.truth
-    if loss in SCIPY:
+    if SCIPY[loss] is not None:
         kind, scale = SCIPY[loss]
         theta = least_squares(
             lambda t: curve.function(X, *t) - data["y"], theta, loss=kind, f_scale=scale,
@@ -103,92 +80,78 @@ def least_loss(name, share, loss):
 
 
 @pytest.mark.parametrize("given", [False, True], ids=["no start", "a start"])
-@pytest.mark.parametrize("share", [0.1, 0.2])
 @pytest.mark.parametrize("name", CURVES)
-@pytest.mark.parametrize("loss", [*SCIPY, "log_cosh"])
-def test_the_minimum_is_scipys(loss, name, share, given):
-    curve = CURVES[name]
-    data = curve.data(share)
-    start = dict(zip(curve.names, curve.start.tolist(), strict=True)) if given else None
-    fit = sgdfit.fit(curve.formula, data, loss=loss, start=start)
-    found = [fit.values[name] for name in curve.names]
-    r = curve.function(X, *found) - data["y"]
-    assert fit.loss == pytest.approx(float(np.mean(rho(loss)(r))), rel=1e-12)
+@pytest.mark.parametrize("loss", SCIPY)
+def test_the_minimum_is_scipys(loss, name, given):
+    curve, share = CURVES[name], 0.2 if given else 0.1
+    start = dict(zip("abc", curve.start, strict=False)) if given else None
+    fit = sgdfit.fit(curve.formula, curve.data(share), loss=loss, start=start)
     assert fit.loss <= least_loss(name, share, loss) * (1 + 1e-8)
     assert fit.status.name == "converged", fit.status
-    assert all(fit.estimates[name].stderr > 0 for name in curve.names)
+    assert all(estimate.stderr > 0 for estimate in fit.estimates.values())
 
 
 @pytest.mark.parametrize("loss", ["huber", "cauchy", "log_cosh"])
 def test_weights_count_rows_several_times(loss):
-    data = CURVES["decay"].data(0.15)
-    times = np.random.default_rng(4).integers(0, 4, ROWS)
+    curve = CURVES["decay"]
+    data, times = curve.data(0.15), np.random.default_rng(4).integers(0, 4, ROWS)
     repeated = {name: np.repeat(column, times) for name, column in data.items()}
-    formula = CURVES["decay"].formula
-    start = {"a": 8.0, "b": 1.0, "c": 2.0}
-    one = sgdfit.fit(formula, data | {"k": times}, loss=loss, weights="k", start=start)
-    other = sgdfit.fit(formula, repeated, loss=loss, start=start)
+    options = {"loss": loss, "start": {"a": 8.0, "b": 1.0, "c": 2.0}}
+    one = sgdfit.fit(curve.formula, data | {"k": times}, weights="k", **options)
+    other = sgdfit.fit(curve.formula, repeated, **options)
     assert one.status.name == other.status.name == "converged"
-    for name in "abc":
-        assert one.values[name] == pytest.approx(other.values[name], rel=1e-8)
+    assert curve.values(one) == pytest.approx(curve.values(other), rel=1e-8)
 
 
 @pytest.mark.parametrize("given", [False, True], ids=["no start", "a start"])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_poisson_is_maximum_likelihood(seed, given):
-    rng = np.random.default_rng(seed)
     x = np.linspace(0, 4, 60)
-    y = rng.poisson(30 * np.exp(-0.9 * x) + 2.0).astype(float)
+    y = np.random.default_rng(seed).poisson(30 * np.exp(-0.9 * x) + 2.0).astype(float)
+
+    def parts(theta):
+        e = np.exp(-theta[1] * x)
+        return theta[0] * e + theta[2], np.array([e, -theta[0] * x * e, np.ones(60)])
 
     def mean(theta):
-        rate = theta[0] * np.exp(-theta[1] * x) + theta[2]
+        rate, _ = parts(theta)
         return float(np.mean(rate - y * np.log(rate))) if (rate > 0).all() else np.inf
 
     def slope(theta):
-        e = np.exp(-theta[1] * x)
-        rate = theta[0] * e + theta[2]
-        return np.array([e, -theta[0] * x * e, np.ones(60)]) @ (1 - y / rate) / 60
+        rate, J = parts(theta)
+        return J @ (1 - y / rate) / 60
 
     best = minimize(mean, [30, 0.9, 2.0], jac=slope, method="BFGS", options={"gtol": 1e-11})
     start = {"a": 10.0, "b": 0.3, "c": 5.0} if given else None
     fit = sgdfit.fit("y = a*exp(-b*x) + c", {"x": x, "y": y}, loss="poisson", start=start)
     assert fit.status.name == "converged", fit.status
     assert fit.loss <= best.fun + 1e-8 * abs(best.fun)
-    np.testing.assert_allclose([fit.values[n] for n in "abc"], best.x, rtol=1e-4)
+    theta = [fit.values[n] for n in "abc"]
+    np.testing.assert_allclose(theta, best.x, rtol=1e-4)
     # The inverse of the Fisher information, √n away from a sandwich at most.
-    theta = np.array([fit.values[n] for n in "abc"])
-    e = np.exp(-theta[1] * x)
-    J = np.array([e, -theta[0] * x * e, np.ones(60)])
-    errors = np.sqrt(np.diag(np.linalg.inv(J / (theta[0] * e + theta[2]) @ J.T)))
+    rate, J = parts(theta)
+    errors = np.sqrt(np.diag(np.linalg.inv(J / rate @ J.T)))
     stated = np.array([fit.estimates[n].stderr for n in "abc"])
     assert (np.abs(np.log(stated / errors)) < np.log(2)).all()
 
 
-def least_pinball(A, y, q):
-    """Return the least mean pinball loss of a linear model, by linear programming."""
-    n, p = A.shape
-    cost = np.concatenate([np.zeros(p), np.full(n, q), np.full(n, 1 - q)]) / n
-    equal = np.hstack([A, np.eye(n), -np.eye(n)])
-    limits = [(None, None)] * p + [(0, None)] * (2 * n)
-    return linprog(cost, A_eq=equal, b_eq=y, bounds=limits, method="highs").fun
-
-
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("name", ["line", "parabola"])
-@pytest.mark.parametrize("loss", ["mae", "quantile(q=0.5)", "quantile(q=0.9)", "quantile(q=0.1)"])
+@pytest.mark.parametrize("loss", ["mae", "quantile(q=0.9)", "quantile(q=0.1)"])
 def test_kinked_losses_come_near_the_linear_program(loss, name, seed):
     """A corner has no curvature to tell a distance by; the loss still is near the least."""
     curve = CURVES[name]
-    data = curve.data(0.15, seed)
+    data, p = curve.data(0.15, seed), len(curve.truth)
     fit = sgdfit.fit(curve.formula, data, loss=loss)
     q = float(loss[11:-1]) if "q=" in loss else 0.5
-    factor = 2.0 if loss == "mae" else 1.0
-    best = factor * least_pinball(np.vander(X, len(curve.truth)), data["y"], q)
-    assert fit.loss <= best * (1 + 1e-3)
+    cost = np.concatenate([np.zeros(p), np.full(ROWS, q), np.full(ROWS, 1 - q)]) / ROWS
+    equal = np.hstack([np.vander(X, p), np.eye(ROWS), -np.eye(ROWS)])
+    limits = [(None, None)] * p + [(0, None)] * (2 * ROWS)
+    best = linprog(cost, A_eq=equal, b_eq=data["y"], bounds=limits, method="highs").fun
+    best *= 2.0 if loss == "mae" else 1.0
     assert fit.status.name in ("converged", "stalled"), fit.status
-    if fit.status.name == "converged":
-        # A corner is rounded off to a millionth of the mean residual.
-        assert fit.loss <= best * (1 + 1e-6)
+    # A corner is rounded off to a millionth of the mean residual.
+    assert fit.loss <= best * (1 + (1e-6 if fit.status.name == "converged" else 1e-3))
 
 
 def test_outliers_do_not_move_a_robust_fit_of_many_rows():
@@ -203,5 +166,4 @@ def test_outliers_do_not_move_a_robust_fit_of_many_rows():
     assert fit.status.name == "converged"
     assert fit.loss <= found.cost / rows * (1 + 1e-9)
     errors = np.array([fit.estimates[n].stderr for n in "abc"])
-    apart = (np.array([fit.values[n] for n in "abc"]) - found.x) / errors
-    np.testing.assert_allclose(apart, 0, atol=1e-3)
+    np.testing.assert_allclose((CURVES["decay"].values(fit) - found.x) / errors, 0, atol=1e-3)

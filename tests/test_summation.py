@@ -121,16 +121,6 @@ def test_neither_order_nor_grouping_of_panels_changes_a_bit(form):
         assert np.array_equal(flat(combined(iter(pieces), chunk.rows, 3)), flat(whole))
 
 
-@pytest.mark.parametrize(("formula", "theta"), [("y = a*x", [1.3]), (FORMULA, [1.3, 0.7, 0.2])])
-def test_the_forms_agree(formula, theta):
-    chunk, _ = problem()
-    one, two = (kernel(form, formula) for form in FORMS)
-    np.testing.assert_allclose(
-        flat(one.sums(theta := np.array(theta), chunk)), flat(two.sums(theta, chunk)), rtol=1e-12
-    )
-    np.testing.assert_allclose(one.scores(theta, chunk), two.scores(theta, chunk), rtol=1e-12)
-
-
 @pytest.mark.parametrize(
     ("terms", "expected"),
     [
