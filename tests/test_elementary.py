@@ -198,19 +198,6 @@ def partials(formula, x, theta):
     return [make(model, None, form).sums(np.array(theta), chunk) for form in forms]
 
 
-@pytest.mark.parametrize("name", [*ORACLES, "power"])
-def test_sums_made_of_it_are_right(name):
-    """Through the loop of a kernel, whose sums may be reordered; all terms are positive."""
-    size = 20.0 if name in ("exp", "expm1", "sinh", "cosh") else 1e4
-    size = 1.0 if name in ("asin", "acos") else size
-    low = size / 1e4 if name.startswith("log") or name == "power" else -size
-    x = np.random.default_rng(6).uniform(low, size, 10_000)
-    text = "x**a" if name == "power" else f"{name}(a*x)"
-    one, two = partials(f"y = {text}", x, [0.9])
-    assert two.loss == pytest.approx(one.loss, rel=1e-14)
-    assert two.curvature == pytest.approx(one.curvature, rel=1e-14)
-
-
 @pytest.mark.parametrize(
     ("formula", "again"),
     [

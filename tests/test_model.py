@@ -14,7 +14,6 @@ from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.formula import as_formula, stable, symbol, to_text
 from sgdfit.kernel.kernel import Chunk, make
 from sgdfit.model.model import build
-from sgdfit.optimizers import sgd
 
 
 @pytest.mark.parametrize(
@@ -28,6 +27,8 @@ from sgdfit.optimizers import sgd
         ("y = a*x + x0*p0 + numpy", "xy", ("x",), ("a", "x0", "p0", "numpy"), ("x", "y")),
         ("y = a", "xy", (), ("a",), ("y",)),
         ("y = theta*x", "xy", ("x",), ("theta",), ("x", "y")),
+        ("y = a*`pi` + b", ("pi", "y"), ("pi",), ("a", "b"), ("pi", "y")),
+        ("y = a*spin", ("spin", "pi", "y"), ("spin",), ("a",), ("spin", "y")),
     ],
 )
 def test_columns_are_variables_and_the_rest_parameters(formula, columns, variables, free, read):
@@ -54,6 +55,10 @@ def test_a_partial_function_is_a_model():
     model = build(functools.partial(quadratic, 2, c=5), ["x", "y"], response="y")
     assert model.free == ("b",)
     assert model.values([1.0]) == {"a": 2.0, "b": 1.0, "c": 5.0}
+    # The formula keeps the user's form.
+    model = build("y = a/(1 + exp(-x))", ["x", "y"])
+    assert str(model.formula) == "y = a/(1 + exp(-x))"
+    assert to_text(model.prediction) == "a*logistic(x)"
 
 
 EXTREME = [-1e4, -800.0, -40.0, -1e-9, 0.0, 1e-9, 40.0, 800.0, 1e4]
@@ -132,7 +137,7 @@ def test_gradients_at_extreme_arguments_are_finite(formula, form):
     values = {"a": 2.0, "m": 1.0, "s": 0.5, "g": 1.5, "c": -0.3}
     theta = np.array([values[name] for name in model.free])
     x = np.array(EXTREME)
-    sums = make(model, sgd(), form).sums(theta, Chunk((x, np.zeros_like(x)), None))
+    sums = make(model, None, form).sums(theta, Chunk((x, np.zeros_like(x)), None))
     assert np.isfinite(sums.loss)
     assert np.isfinite(sums.gradient).all()
     assert np.isfinite(sums.curvature).all()
@@ -150,16 +155,9 @@ def test_gradients_at_extreme_arguments_are_finite(formula, form):
 def test_derivatives_of_powers_at_zero_are_finite(formula, theta):
     model = build(formula, ["x", "y"])
     chunk = Chunk((np.array([0.0, 1.0]), np.array([0.0, 1.0])), None)
-    sums = make(model, sgd(), "numpy").sums(np.array(theta), chunk)
+    sums = make(model, None, "numpy").sums(np.array(theta), chunk)
     assert np.isfinite(sums.gradient).all()
     assert np.isfinite(sums.curvature).all()
-
-
-def test_the_formula_keeps_the_user_s_form():
-    model = build("y = a/(1 + exp(-x))", ["x", "y"])
-    assert str(model.formula) == "y = a/(1 + exp(-x))"
-    assert to_text(model.prediction) == "a*logistic(x)"
-    assert to_text(model.formula.expression) == "a/(1 + exp(-x))"
 
 
 # Columns that someone may really have, and some that someone may try.
@@ -172,27 +170,19 @@ COLUMNS = [
 
 
 @pytest.mark.parametrize("name", COLUMNS)
-@pytest.mark.parametrize("form", ["numpy", "compiled"])
-def test_any_column_can_be_used_and_none_reaches_the_source(name, form):
+def test_any_column_can_be_used_and_none_reaches_the_source(name):
     quoted = "`" + name.replace("`", "``") + "`"
     model = build(f"y = slope*{quoted} + offset", [name, "y"])
     assert (model.variables, model.free) == ((name,), ("slope", "offset"))
     assert as_formula(str(model.formula)).expression == model.formula.expression
     assert as_formula(model.formula.canonical).expression == model.formula.expression
-    kernel = make(model, sgd(), form)
+    kernel = make(model, None, "numpy")
     x, y = np.array([1.0, 2.0]), np.array([3.0, 5.0])
-    sums = kernel.sums(np.array([2.0, 1.0]), Chunk((x, y), None))
-    assert sums.loss == 0.0
-    plain = make(build("y = k*q + m", ["q", "y"]), sgd(), form)
+    assert kernel.sums(np.array([2.0, 1.0]), Chunk((x, y), None)).loss == 0.0
+    response = make(build(f"{quoted} = 2*a*u", ["u", name]), None, "numpy")
+    assert response.sums(np.array([1.0]), Chunk((x, 2 * x), None)).loss == 0.0
+    plain = make(build("y = k*q + m", ["q", "y"]), None, "numpy")
     assert set(re.findall(r"\w+", kernel.source)) == set(re.findall(r"\w+", plain.source))
-
-
-@pytest.mark.parametrize("name", ["target", "prediction", "x0", "my col", "µ"])
-def test_any_column_can_be_the_response(name):
-    model = build(f"`{name}` = a*x", ["x", name])
-    kernel = make(model, sgd(), "numpy")
-    chunk = Chunk((np.array([1.0, 2.0]), np.array([2.0, 4.0])), None)
-    assert kernel.sums(np.array([2.0]), chunk).loss == 0.0
 
 
 def test_a_column_s_own_spelling_is_taken():
@@ -245,12 +235,6 @@ def test_what_is_refused(formula, columns, options, error, sentence):
     assert isinstance(caught.value, SgdfitError)
 
 
-def test_a_column_named_pi_in_backticks():
-    model = build("y = a*`pi` + b", ["pi", "y"])
-    assert model.variables == ("pi",)
-    assert build("y = a*spin", ["spin", "pi", "y"]).variables == ("spin",)
-
-
 @pytest.mark.parametrize(
     ("formula", "variables"),
     [
@@ -297,14 +281,14 @@ def test_a_function_written_anew_under_the_same_name_is_read_anew():
     assert model() == ("a*x**2", "(prediction - target)**4")
 
 
-@pytest.mark.parametrize("loss", ["mse", "huber(delta=2)", "huber(delta=3)", "quantile(q=0.2)"])
+@pytest.mark.parametrize("loss", ["huber(delta=2)", "huber(delta=3)"])
 @pytest.mark.parametrize("response", ["y", "log(y)"])
-@pytest.mark.parametrize("fixed", [None, "b=0.5", "b=0.25"])
+@pytest.mark.parametrize("fixed", [None, "b=0.5"])
 def test_a_kernel_built_after_others_computes_its_own_model(loss, response, fixed):
     model = build("a*exp(-b*x)", ["x", "y"], response=response, loss=loss, fixed=fixed)
     x, y = np.linspace(0.1, 2, 7), np.linspace(1, 3, 7)
     theta = np.array([1.5, 0.7])[: len(model.free)]
-    rows = make(model, sgd(), "numpy").rows(theta, Chunk((x, y), None))
+    rows = make(model, None, "numpy").rows(theta, Chunk((x, y), None))
     values = {"x": x, "y": y} | model.values(theta.tolist())
     target = {"y": y, "log(y)": np.log(y)}[response]
     np.testing.assert_allclose(rows.prediction, 1.5 * np.exp(-values["b"] * x), rtol=1e-14)
