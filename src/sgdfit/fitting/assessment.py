@@ -46,7 +46,7 @@ from sgdfit.fitting.uncertainty import (
 )
 from sgdfit.fitting.weights import SANDWICH, surprise
 from sgdfit.formula.evaluation import evaluate
-from sgdfit.inference.covariance import as_spectrum, relative_offset
+from sgdfit.inference.covariance import as_spectrum, sandwich_offset
 from sgdfit.inference.intervals import quantile
 from sgdfit.inference.quadratic import Quadratic
 from sgdfit.inference.spectrum import named
@@ -278,7 +278,7 @@ def _distance(problem: Problem, outcome: Outcome, theta: np.ndarray, evidence: E
     if left is None or not isinstance(curvature, np.ndarray):
         return math.inf
     scores = evidence.scores()[np.ix_(free, free)]
-    measured = relative_offset(left, curvature, theta[free], 1.0, scores)
+    measured = sandwich_offset(left, curvature, theta[free], scores)
     return likely_distance(measured, blur_of(problem.rows, problem.model)) if by_sums else measured
 
 

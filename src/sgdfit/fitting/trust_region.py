@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sgdfit.inference.covariance import relative_offset as sandwich_offset
+from sgdfit.inference.covariance import sandwich_offset
 from sgdfit.inference.quadratic import Quadratic, Step, solved, step_within
 from sgdfit.inference.spectrum import EPS
 from sgdfit.model.model import Model
@@ -240,9 +240,7 @@ def relative_offset(
     if scores is not None:
         chosen = np.ix_(free, free)
         curvature = (quadratic.root.T @ quadratic.root)[chosen]
-        return sandwich_offset(
-            quadratic.gradient[free], curvature, theta[free], 1.0, scores[chosen]
-        )
+        return sandwich_offset(quadratic.gradient[free], curvature, theta[free], scores[chosen])
     if quadratic.regular and count == len(theta):
         left = float(quadratic.offset @ quadratic.offset) / 2
     else:

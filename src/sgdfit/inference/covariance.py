@@ -108,31 +108,25 @@ def correlation(covariance: np.ndarray) -> np.ndarray:
     return np.asarray(matrix)
 
 
-def relative_offset(
-    gradient: np.ndarray,
-    curvature: np.ndarray,
-    estimates: np.ndarray,
-    residual_variance: float,
-    scores: np.ndarray | None = None,
+def sandwich_offset(
+    gradient: np.ndarray, curvature: np.ndarray, estimates: np.ndarray, scores: np.ndarray
 ) -> float:
     """Return the distance to the optimum in standard errors, √(δᵀC⁻¹δ/p).
 
-    δ is the remaining (Gauss-)Newton step H⁻¹g and C the covariance of the parameters, σ²H⁻¹ or
-    with ``scores`` S the sandwich, both taken in the directions that the data determine (Bates &
-    Watts 1981, Technometrics 23(2), 179-183; theirs is this with H = JᵀJ).
+    δ is the remaining (Gauss-)Newton step H⁻¹g and C = H⁻¹SH⁻¹ the covariance of the parameters,
+    both taken in the directions that the data determine. With H = JᵀJ and S = σ²H it is the
+    relative offset of Bates & Watts 1981, Technometrics 23(2), 179-183.
 
     It is 0 where rounding of the estimates hides the step, as it does for perfect data at their
-    optimum; infinite where the residuals are zero but the step is not, or where an argument is not
-    finite.
+    optimum; infinite where there are no scores but a step, or where an argument is not finite.
 
     Examples
     --------
-    >>> relative_offset(np.array([2.0]), np.array([[4.0]]), np.array([1.0]), 1.0)
+    >>> sandwich_offset(np.array([2.0]), np.array([[4.0]]), np.array([1.0]), np.array([[4.0]]))
     1.0
     """
-    g, H = np.asarray(gradient, dtype=float), np.asarray(curvature, dtype=float)
-    finite = np.isfinite(g).all() and np.isfinite(H).all()
-    if not finite or (scores is not None and not np.isfinite(scores).all()):
+    g, H, S = gradient, curvature, scores
+    if not all(np.isfinite(one).all() for one in (g, H, S)):
         return math.inf
     spectrum = scaled_spectrum(H, ROUNDING)
     d = spectrum.scales
@@ -143,10 +137,7 @@ def relative_offset(
         return 0.0
     basis = _whitening(spectrum)
     whitened = basis.T @ (g / d)
-    if scores is None:
-        middle = np.eye(len(whitened)) * residual_variance
-    else:
-        middle = basis.T @ (scores / d[:, None] / d) @ basis
+    middle = basis.T @ (S / d[:, None] / d) @ basis
     # √(uᵀM⁻¹u/p), infinite where M leaves no room for u.
     size = float(np.abs(np.diag(middle)).max(initial=0.0))
     if size == 0 or not math.isfinite(size):
@@ -157,16 +148,3 @@ def relative_offset(
     if np.abs(along[~room]).max(initial=0.0) > np.sqrt(EPS) * np.abs(along).max():
         return math.inf
     return float(np.linalg.norm(along[room] / np.sqrt(values[room])) / np.sqrt(len(values)))
-
-
-def reduction(gradient: np.ndarray, curvature: np.ndarray) -> float:
-    """Return gᵀH⁻¹g, by which the remaining step lowers Σ w r², in the determined directions.
-
-    Examples
-    --------
-    >>> reduction(np.array([2.0]), np.array([[4.0]]))
-    1.0
-    """
-    spectrum = as_spectrum(curvature)
-    whitened = _whitening(spectrum).T @ (gradient / spectrum.scales)
-    return float(whitened @ whitened)
