@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgdfit.data.files import Origin, Stamp, in_memory, origin_of, short_names, unchanged
+from sgdfit.data.files import DataFile, Stamp, data_file, in_memory, short_names, unchanged
 from sgdfit.data.floats import kind_of, plain_type
 from sgdfit.data.formats import BUFFER, FORMATS, ColumnarFile, batches_of, reading
 from sgdfit.data.rows import dataset_table
@@ -28,7 +28,7 @@ NUMBERS = ("numbers", "truth values")
 # pyarrow would hold sixteen batches of four files, decoded.
 BOUNDED = {"batch_readahead": 1, "fragment_readahead": 1, "use_threads": False}
 
-Opener = Callable[[Origin], ColumnarFile]
+Opener = Callable[[DataFile], ColumnarFile]
 
 
 def fingerprint_of(columns: Mapping[str, np.ndarray[Any, Any]]) -> str:
@@ -48,7 +48,7 @@ def fingerprint_of(columns: Mapping[str, np.ndarray[Any, Any]]) -> str:
     return digest.hexdigest()
 
 
-def fingerprint_of_files(origins: Iterable[Origin], schemas: Iterable[str], where: str) -> str:
+def fingerprint_of_files(origins: Iterable[DataFile], schemas: Iterable[str], where: str) -> str:
     """Return a SHA-256 of names, sizes, times and folder columns of files, and of what they hold.
 
     Examples
@@ -80,7 +80,7 @@ class _Layout(NamedTuple):
 
 
 def open_dataset(
-    files: Sequence[tuple[Origin, Opener]],
+    files: Sequence[tuple[DataFile, Opener]],
     label: str,
     condition: Condition | None = None,
     declared: Any = None,
@@ -130,8 +130,8 @@ def open_dataset(
 
 
 def _possible(
-    files: Sequence[tuple[Origin, Opener]], condition: Condition | None
-) -> Sequence[tuple[Origin, Opener]]:
+    files: Sequence[tuple[DataFile, Opener]], condition: Condition | None
+) -> Sequence[tuple[DataFile, Opener]]:
     """Leave out files whose folders tell that no row meets the condition."""
     if condition is None:
         return files
@@ -139,7 +139,7 @@ def _possible(
     return [f for f in files if may_match(tree, constant_statistics(f[0])).some] or files[:1]
 
 
-def _opened(files: Sequence[tuple[Origin, Opener]]) -> Iterator[ColumnarFile]:
+def _opened(files: Sequence[tuple[DataFile, Opener]]) -> Iterator[ColumnarFile]:
     if len(files) == 1:
         yield from (open_file(origin) for origin, open_file in files)
         return
@@ -213,7 +213,7 @@ def _narrow(layouts: Sequence[_Layout]) -> Callable[[str], bool]:
     return narrow
 
 
-def constant_statistics(origin: Origin) -> Callable[[str], ColumnStatistics | None]:
+def constant_statistics(origin: DataFile) -> Callable[[str], ColumnStatistics | None]:
     """Return what the folders of a file tell of its columns."""
     known = {}
     for name, value in origin.constants:
@@ -223,7 +223,7 @@ def constant_statistics(origin: Origin) -> Callable[[str], ColumnStatistics | No
 
 
 def _kept(
-    origin: Origin,
+    origin: DataFile,
     layout: _Layout,
     group: RowGroup,
     check: Callable[[Sequence[str]], None],
@@ -262,7 +262,7 @@ def _kept(
     return checked if match.every else filtered_row_group(checked, condition)
 
 
-def completed(batch: Any, names: Sequence[str], columns: dict[str, str], origin: Origin) -> Any:
+def completed(batch: Any, names: Sequence[str], columns: dict[str, str], origin: DataFile) -> Any:
     """Return a batch with the columns ``names``, also those that the file's folders name."""
     import pyarrow as pa
 
@@ -350,7 +350,7 @@ def _opener(fragment: Any) -> Opener | None:
     if open_file is None or not hasattr(type(fragment), "row_groups"):
         return open_file
 
-    def open_some(origin: Origin) -> ColumnarFile:
+    def open_some(origin: DataFile) -> ColumnarFile:
         opened = open_file(origin)
         with _reading(origin.label):
             chosen = [group.id for group in fragment.row_groups]
@@ -361,12 +361,12 @@ def _opener(fragment: Any) -> Opener | None:
     return open_some
 
 
-def _origins(fragments: Sequence[Any], schema: Any) -> list[Origin]:
+def _origins(fragments: Sequence[Any], schema: Any) -> list[DataFile]:
     """Return the files of fragments, with their folders' columns in the types of the Dataset."""
     import pyarrow as pa
 
     labels = iter(short_names([fragment.path for fragment in fragments]))
-    found: list[Origin] = []
+    found: list[DataFile] = []
     for system, group in itertools.groupby(fragments, key=lambda fragment: fragment.filesystem):
         some = [(fragment, next(labels)) for fragment in group]
         if system is None:
@@ -375,7 +375,7 @@ def _origins(fragments: Sequence[Any], schema: Any) -> list[Origin]:
         with _reading(some[0][1]):
             infos = system.get_file_info([fragment.path for fragment, _ in some])
         found += [
-            origin_of(system, fragment.path, label, Stamp(info.size or 0, info.mtime_ns or 0))
+            data_file(system, fragment.path, label, Stamp(info.size or 0, info.mtime_ns or 0))
             for (fragment, label), info in zip(some, infos, strict=True)
         ]
     for place, fragment in enumerate(fragments):
@@ -401,7 +401,7 @@ def _sparing(fragments: Sequence[Any]) -> dict[str, Any]:
 
 
 def _reader(
-    scanner: Callable[..., Any], schema: Any, label: str, origins: Sequence[Origin]
+    scanner: Callable[..., Any], schema: Any, label: str, origins: Sequence[DataFile]
 ) -> Callable[[Sequence[str]], Iterator[Any]]:
     columns = dict(zip(clean_names(schema.names), schema.names, strict=True))
 

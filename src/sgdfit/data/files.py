@@ -33,7 +33,7 @@ class Stamp(NamedTuple):
 NO_STAMP = Stamp(0, 0)
 
 
-class Origin(NamedTuple):
+class DataFile(NamedTuple):
     """A file, or another source of bytes, that is opened anew for each part that is read.
 
     Messages name it by its label. The stamp is from when it was found; ``look`` returns that of
@@ -54,7 +54,7 @@ class Origin(NamedTuple):
     again: bool = True
 
 
-def on_disk(path: str, label: str) -> Origin:
+def on_disk(path: str, label: str) -> DataFile:
     """Return a file of this machine; DataError where it may not be looked at."""
 
     def look() -> Stamp:
@@ -67,12 +67,12 @@ def on_disk(path: str, label: str) -> Origin:
         return pa.OSFile(path)
 
     try:
-        return Origin(label, look(), look, open_file, local=path)
+        return DataFile(label, look(), look, open_file, local=path)
     except OSError as error:
         raise DataError(dangling(path, label) or unreadable(label, error)) from error
 
 
-def origin_of(system: Any, path: str, label: str, stamp: Stamp) -> Origin:
+def data_file(system: Any, path: str, label: str, stamp: Stamp) -> DataFile:
     """Return a file of a `pyarrow.fs.FileSystem`, on a disk of this machine or behind a network."""
     from pyarrow import fs
 
@@ -85,10 +85,10 @@ def origin_of(system: Any, path: str, label: str, stamp: Stamp) -> Origin:
             raise FileNotFoundError(path)
         return _stamp(found)
 
-    return Origin(label, stamp, look, lambda: system.open_input_file(path))
+    return DataFile(label, stamp, look, lambda: system.open_input_file(path))
 
 
-def in_memory(content: Any, label: str) -> Origin:
+def in_memory(content: Any, label: str) -> DataFile:
     """Return bytes, which nothing changes."""
     stamp = Stamp(len(content), 0)
 
@@ -97,7 +97,7 @@ def in_memory(content: Any, label: str) -> Origin:
 
         return pa.BufferReader(pa.py_buffer(content))
 
-    return Origin(label, stamp, lambda: stamp, open_buffer)
+    return DataFile(label, stamp, lambda: stamp, open_buffer)
 
 
 def dangling(path: str, label: str) -> str:
@@ -130,14 +130,14 @@ def reaching(label: str) -> Iterator[None]:
         raise DataError(unreadable(label, error)) from error
 
 
-def opened(origin: Origin) -> Any:
+def opened(origin: DataFile) -> Any:
     """Open a file, or say in one sentence why that is not possible."""
     with reaching(origin.label):
         return origin.open()
 
 
 @contextlib.contextmanager
-def unchanged(origin: Origin) -> Iterator[None]:
+def unchanged(origin: DataFile) -> Iterator[None]:
     """Refuse a file that has changed since it was found, before and after it is read.
 
     A change is named also where it was the reason for another error.
@@ -151,7 +151,7 @@ def unchanged(origin: Origin) -> Iterator[None]:
     _compare(origin)
 
 
-def _compare(origin: Origin) -> None:
+def _compare(origin: DataFile) -> None:
     try:
         with reaching(origin.label):
             now = origin.look()
@@ -189,7 +189,7 @@ class Selection(NamedTuple):
     """Files that are one table, in the order of their rows; exact if each was named, not found."""
 
     label: str
-    origins: tuple[Origin, ...]
+    origins: tuple[DataFile, ...]
     exact: bool
 
 
@@ -229,7 +229,7 @@ def select(data: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> S
             info = system.get_file_info(root)
         if info.is_file:
             name = os.path.basename(root)
-            return Selection(name, (origin_of(system, root, name, _stamp(info)),), True)
+            return Selection(name, (data_file(system, root, name, _stamp(info)),), True)
         return _found(system, text, root, pattern)
     from pyarrow import fs
 
@@ -312,7 +312,7 @@ def _found(system: Any, text: str, root: str, pattern: str) -> Selection:
             f"the folder {text!r} holds no files (those whose names begin with _ or . do not"
             " count); name another, or a file"
         )
-    origins = [origin_of(system, paths[name], name, stamps[paths[name]]) for name in chosen]
+    origins = [data_file(system, paths[name], name, stamps[paths[name]]) for name in chosen]
     return Selection(text, _partitioned(origins, chosen), False)
 
 
@@ -366,7 +366,7 @@ def _cut(path: str) -> tuple[str, str]:
     return root, "/".join(parts[first:])
 
 
-def _partitioned(origins: Sequence[Origin], names: Sequence[str]) -> tuple[Origin, ...]:
+def _partitioned(origins: Sequence[DataFile], names: Sequence[str]) -> tuple[DataFile, ...]:
     """Give each file the columns that the folders in its name stand for."""
     folders = [dict(re.findall(r"([^/=]+)=([^/]*)/", name)) for name in names]
     values = [

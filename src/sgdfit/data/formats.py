@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sgdfit.data.files import COMPRESSIONS, Origin, opened
+from sgdfit.data.files import COMPRESSIONS, DataFile, opened
 from sgdfit.data.floats import kind_of
 from sgdfit.data.table import BATCH_ROWS, ColumnStatistics, RowGroup, batch_rows
 from sgdfit.data.where import extremes_of
@@ -40,7 +40,7 @@ class ColumnarFile(NamedTuple):
     Slow is what had better be kept once it has been read.
     """
 
-    origin: Origin
+    origin: DataFile
     schema: Any
     row_groups: tuple[RowGroup, ...]
     decimal: str = "."
@@ -73,7 +73,7 @@ def batches_of(batch: Any, names: Sequence[str]) -> Iterator[Any]:
         yield batch.slice(start, BATCH_ROWS)
 
 
-def open_parquet(origin: Origin) -> ColumnarFile:
+def open_parquet(origin: DataFile) -> ColumnarFile:
     """Read what a Parquet file says of itself; its row groups are read one by one."""
     with reading(origin.label, "Parquet"):
         metadata, schema, _ = _metadata(origin)
@@ -87,7 +87,7 @@ def open_parquet(origin: Origin) -> ColumnarFile:
     return ColumnarFile(origin, schema, tuple(row_groups))
 
 
-def _parquet(source: Any, origin: Origin, metadata: Any = None) -> Any:
+def _parquet(source: Any, origin: DataFile, metadata: Any = None) -> Any:
     import pyarrow.parquet as pq
 
     return pq.ParquetFile(
@@ -99,13 +99,13 @@ def _parquet(source: Any, origin: Origin, metadata: Any = None) -> Any:
     )
 
 
-def _metadata(origin: Origin) -> tuple[Any, Any, dict[str, int]]:
+def _metadata(origin: DataFile) -> tuple[Any, Any, dict[str, int]]:
     # What is in memory is not to be held by what is kept of it, and is read again at once.
     return _kept_metadata(origin) if origin.stamp.time else _kept_metadata.__wrapped__(origin)
 
 
 @lru_cache(maxsize=METADATA_KEPT)
-def _kept_metadata(origin: Origin) -> tuple[Any, Any, dict[str, int]]:
+def _kept_metadata(origin: DataFile) -> tuple[Any, Any, dict[str, int]]:
     """Return what a file says of itself, its schema, and where columns stand that do not nest."""
     with opened(origin) as source:
         file = _parquet(source, origin)
@@ -114,7 +114,7 @@ def _kept_metadata(origin: Origin) -> tuple[Any, Any, dict[str, int]]:
         return metadata, file.schema_arrow, leaves
 
 
-def _row_group(origin: Origin, group: int, first: int, rows: int, several: bool) -> RowGroup:
+def _row_group(origin: DataFile, group: int, first: int, rows: int, several: bool) -> RowGroup:
     def read(names: Sequence[str]) -> Iterator[Any]:
         with opened(origin) as source:
             try:
@@ -160,7 +160,7 @@ def _range(statistics: Any, kind: Any, rows: int) -> ColumnStatistics:
     return ColumnStatistics(extremes, nulls, empty=count is not None and count == rows > 0)
 
 
-def open_orc(origin: Origin) -> ColumnarFile:
+def open_orc(origin: DataFile) -> ColumnarFile:
     """Read what an ORC file says of itself; all of its stripes are one row group."""
     import pyarrow.orc as orc
 
@@ -178,7 +178,7 @@ def open_orc(origin: Origin) -> ColumnarFile:
     return ColumnarFile(origin, schema, (RowGroup(origin.label, 0, rows, read),))
 
 
-def open_arrow(origin: Origin) -> ColumnarFile:
+def open_arrow(origin: DataFile) -> ColumnarFile:
     """Read what an Arrow file or stream says of itself; runs of record batches are row groups."""
     import pyarrow as pa
 
@@ -223,7 +223,7 @@ def _in_place(source: Any, file: Any) -> bool:
     return all(whole.address <= b.address < whole.address + whole.size for b in parts)
 
 
-def _runs(origin: Origin, schema: Any, counts: Sequence[tuple[int, bool]]) -> Iterator[RowGroup]:
+def _runs(origin: DataFile, schema: Any, counts: Sequence[tuple[int, bool]]) -> Iterator[RowGroup]:
     """Join batches to runs of up to `BATCH_ROWS` rows."""
     first, rows, mapped = 0, 0, False
     run: list[int] = []
@@ -237,7 +237,7 @@ def _runs(origin: Origin, schema: Any, counts: Sequence[tuple[int, bool]]) -> It
 
 
 def _record_batches(
-    origin: Origin, schema: Any, run: Sequence[int] | None = None, mapped: bool = False
+    origin: DataFile, schema: Any, run: Sequence[int] | None = None, mapped: bool = False
 ) -> Callable[[Sequence[str]], Iterator[Any]]:
     """Return what reads some record batches of a file, or all of a stream."""
     import pyarrow as pa
@@ -268,7 +268,7 @@ def _record_batches(
 
 
 @contextlib.contextmanager
-def _pages(origin: Origin, mapped: bool) -> Iterator[tuple[Any, Callable[[], None]]]:
+def _pages(origin: DataFile, mapped: bool) -> Iterator[tuple[Any, Callable[[], None]]]:
     """Map a file, and say how to give back the pages that were read: they count as memory."""
     import pyarrow as pa
 
@@ -290,7 +290,7 @@ class Format(NamedTuple):
 
     name: str
     endings: tuple[str, ...]
-    open: Callable[[Origin], ColumnarFile] | None
+    open: Callable[[DataFile], ColumnarFile] | None
 
 
 TEXT = Format("delimited text", (".csv", ".tsv", ".tab", ".txt", ".dat"), None)

@@ -18,7 +18,7 @@ import numpy as np
 from sgdfit.data.datasets import open_arrow_dataset, open_dataset
 from sgdfit.data.delimited import open_delimited
 from sgdfit.data.files import (
-    Origin,
+    DataFile,
     Selection,
     dangling,
     in_memory,
@@ -131,8 +131,8 @@ def open_selection(selection: Selection, condition: Condition | None = None) -> 
     return open_dataset([(o, kind.open) for o in origins], selection.label, condition)
 
 
-def _formats(selection: Selection) -> list[tuple[Origin, Format]]:
-    found: list[tuple[Origin, Format]] = []
+def _formats(selection: Selection) -> list[tuple[DataFile, Format]]:
+    found: list[tuple[DataFile, Format]] = []
     for origin in selection.origins:
         try:
             compression, kind = format_of(origin.label)
@@ -158,7 +158,7 @@ def _formats(selection: Selection) -> list[tuple[Origin, Format]]:
     return found
 
 
-def _unpacked(origin: Origin) -> Origin:
+def _unpacked(origin: DataFile) -> DataFile:
     """Return a compressed file as its content, which is unpacked into memory when it is opened."""
     import pyarrow as pa
 
@@ -169,7 +169,7 @@ def _unpacked(origin: Origin) -> Origin:
     return origin._replace(open=open_unpacked, local="", compression=None)
 
 
-def _unpacked_once(origin: Origin) -> Origin:
+def _unpacked_once(origin: DataFile) -> DataFile:
     return in_memory(_unpacked(origin).open().read_buffer(), origin.label)
 
 

@@ -24,7 +24,7 @@ from sgdfit.data.delimited import (
 from sgdfit.data.dialect import Dialect, find_dialect
 from sgdfit.data.files import (
     NO_STAMP,
-    Origin,
+    DataFile,
     compression_of,
     opened,
     reaching,
@@ -100,7 +100,7 @@ def peeked(stream: Any, label: str) -> PeekedStream:
 
 
 @contextlib.contextmanager
-def _opened_text(origin: Origin) -> Iterator[PeekedStream]:
+def _opened_text(origin: DataFile) -> Iterator[PeekedStream]:
     source = opened(origin)
     if isinstance(source, PeekedStream):
         yield source
@@ -124,7 +124,7 @@ class TextFile:
     The marks of blocks are always the same, whoever reads them.
     """
 
-    origin: Origin
+    origin: DataFile
     dialect: Dialect
     types: Types
     old_ends: bool
@@ -183,7 +183,7 @@ class TextFile:
         return line_of(text, dialect, row - mark.row)
 
 
-def open_text(origin: Origin, size: int = BLOCK) -> ColumnarFile:
+def open_text(origin: DataFile, size: int = BLOCK) -> ColumnarFile:
     """Look at the beginning of a text, which is read in blocks of ``size`` bytes.
 
     What its text columns hold is left open: which row is no number is said once they are read.
@@ -211,7 +211,7 @@ def open_text(origin: Origin, size: int = BLOCK) -> ColumnarFile:
     return ColumnarFile(origin, schema, (group,) * has_rows, dialect.decimal, slow=True)
 
 
-def open_small_text(origin: Origin, small: int = SMALL) -> Table | None:
+def open_small_text(origin: DataFile, small: int = SMALL) -> Table | None:
     """Open a text of up to ``small`` bytes as a whole; return None if it is longer."""
     # A large file is told by its size, so that no more of it is read than has to be looked at.
     if not origin.compression and origin.stamp.size > max(small, LOOKED_AT):
@@ -224,7 +224,7 @@ def open_small_text(origin: Origin, small: int = SMALL) -> Table | None:
 def open_text_stream(stream: PeekedStream, size: int = BLOCK) -> Table:
     """Open a stream of text that is read once."""
     label = stream.label
-    origin = Origin(label, NO_STAMP, lambda: NO_STAMP, lambda: stream, again=False)
+    origin = DataFile(label, NO_STAMP, lambda: NO_STAMP, lambda: stream, again=False)
     file = open_text(origin, size)
     groups = tuple(g._replace(read=read_once(label, g.read)) for g in file.row_groups)
     names = tuple(file.schema.names)
