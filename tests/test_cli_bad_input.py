@@ -127,8 +127,8 @@ fit data.csv LINE --where 'sin(x) > 0'
   or, not
   ⏎  sin(x) > 0⏎  ^
 fit data.csv LINE --where "z = 'A'"
-  --where "z = 'A'" looks at 'z', which is no column of data.csv; its columns are 'x', 'y'. (If
-  'z' is text, write it in quotation marks.)
+  data.csv has no column 'z'; its columns are 'x', 'y'. (If 'z' is text in --where "z = 'A'",
+  write it in quotation marks.)
 fit data.csv LINE --where 'x = 77'
   no row of data.csv meets --where 'x = 77'; widen the condition
 fit data.csv LINE --trace trace.txt

@@ -321,8 +321,8 @@ def test_what_cannot_be_read(text):
 
 
 MISMATCHES = {
-    "xx > 0": ["looks at 'xx', which is no column of the data", "Did you mean 'x'?"],
-    "`my site` == A": ["looks at 'A'", "write it in quotation marks"],
+    "xx > 0": ["the data has no column 'xx'", "Did you mean 'x'?"],
+    "`my site` == A": ["no column 'A'", "in where='`my site` == A', write it in quotation marks"],
     "x == '3'": ["compares column 'x', which holds numbers, with '3'", "without quotation marks"],
     "`my site` > 3": ["which holds text, with 3", "write '3' in quotation marks"],
     "t > 3": ["which holds times, with 3", "'2024-03-01'"],

@@ -18,11 +18,6 @@ from sgdfit.errors import DataError, listed, reason_of
 def open_reader(data: Any, label: str) -> Table:
     """Open a `pyarrow.RecordBatchReader`, or any object with the Arrow C stream interface.
 
-    Raises
-    ------
-    DataError
-        When it holds no named columns.
-
     Examples
     --------
     >>> import pyarrow as pa
@@ -61,11 +56,6 @@ def open_reader(data: Any, label: str) -> Table:
 
 def open_arrow_stream(stream: Any, label: str) -> Table:
     """Open Arrow's stream format, read from an object with ``read(size)`` batch by batch.
-
-    Raises
-    ------
-    DataError
-        When it is damaged, at once or when it is read.
 
     Examples
     --------
@@ -117,19 +107,8 @@ def _table(
 def open_batches(items: Iterator[Any], label: str, open_item: Callable[[Any], Table]) -> Table:
     """Open an iterator of tables: Arrow batches, frames, or dicts of arrays.
 
-    Parameters
-    ----------
-    items : iterator
-        Its first item is taken at once, to learn the names of the columns. What it raises is
-        passed on.
-    label : str
-    open_item : function
-        Opens one item.
-
-    Raises
-    ------
-    DataError
-        When there is no item, or one is no table or has other columns than the first.
+    The first item is taken at once, to learn the names of the columns; what the iterator raises is
+    passed on.
 
     Examples
     --------

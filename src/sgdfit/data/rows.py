@@ -43,15 +43,10 @@ LONGEST_PART = 1 << 23
 
 
 class Aligner:
-    """Cuts blocks of any length into chunks of one; only what crosses an edge is copied.
+    """Cuts blocks of any length into chunks of ``size`` rows; only what crosses an edge is copied.
 
-    Parameters
-    ----------
-    size : int
-        Rows of a chunk.
-    unit : int, optional
-        A divisor of ``size``. Where it is given, chunks hold as many units as one block has of
-        them, at most ``size`` rows; so less is copied.
+    Where ``unit`` is given, a divisor of ``size``, chunks hold as many units as one block has of
+    them, at most ``size`` rows; so less is copied.
 
     Examples
     --------
@@ -108,14 +103,8 @@ def prefetch(
 ) -> Generator[T, None, None]:
     """Yield what all ``reads`` yield, in order, each begun before it is asked for.
 
-    Parameters
-    ----------
-    reads : iterable of functions that return an iterator
-    threads : int
-        How many may run at once.
-    whole : bool
-        Whether all that one of them yields may be held at once. If not, a single thread runs them
-        one after the other, a block ahead.
+    ``whole`` says that all that one of them yields may be held at once, and so many threads run
+    them. If not, a single thread runs them one after the other, a block ahead.
 
     Examples
     --------
@@ -162,20 +151,11 @@ def prefetch(
 
 
 class FloatBatch(NamedTuple):
-    """Consecutive rows as floating-point numbers.
+    """Consecutive rows as floating-point numbers."""
 
-    Attributes
-    ----------
-    offset : int
-        The row of the row group at which they begin.
-    columns : tuple of array[n]
-    keep : bool[n] or None
-        Which of them are finite; None for all.
-    """
-
-    offset: int
+    offset: int  # the row of the row group at which they begin
     columns: Arrays
-    keep: Array | None
+    keep: Array | None  # bool[n]: which of them are finite; None for all
 
     @property
     def finite(self) -> Arrays:
@@ -190,19 +170,8 @@ def float_batches(
 ) -> Iterator[FloatBatch]:
     """Yield the columns of a row group as they are read, as floating-point numbers.
 
-    Parameters
-    ----------
-    dataset : Dataset
-    group : RowGroup
-    names : sequence of str
-    missing : {"", "error", "drop"}
-        What becomes of rows that are not finite; by default nobody looks for them.
-
-    Raises
-    ------
-    DataError
-        When a column is not one of numbers, or a row is not finite and ``missing="error"``; the
-        message names file, row and line.
+    Unless ``missing`` is given, nobody looks for rows that are not finite. Errors name file, row
+    and line.
     """
     offset = 0
     for batch in group.read(names):
@@ -229,14 +198,9 @@ def dataset_table(
 ) -> Table:
     """Return a table over ``dataset``, which reads all of it when its columns are asked for.
 
-    Parameters
-    ----------
-    dataset : Dataset
-    where : str, optional
-        The condition that its rows meet, which is named where there are none.
-    narrow : function of the name of a column, optional
-        Whether all of its numbers are float32. It is given where all row groups know how many rows
-        they have: then no more than the columns and a few batches are held.
+    The condition that its rows meet is named where there are none. ``narrow`` tells of a column
+    whether all of its numbers are float32; it is given where all row groups know how many rows
+    they have: then no more than the columns and a few batches are held.
 
     Examples
     --------
@@ -320,21 +284,11 @@ def read_once(
 
 
 class RowCounts(NamedTuple):
-    """How many rows there are.
+    """How many rows there are."""
 
-    Attributes
-    ----------
-    kept : tuple of int
-        Of each row group, without those that are left out.
-    dropped : int
-        Rows without finite numbers that were left out.
-    rows : int
-        The others, also those of weight 0.
-    """
-
-    kept: tuple[int, ...]
-    dropped: int
-    rows: int
+    kept: tuple[int, ...]  # of each row group, without those that are left out
+    dropped: int  # rows without finite numbers that were left out
+    rows: int  # the others, also those of weight 0
 
 
 def count_rows(
@@ -349,19 +303,8 @@ def count_rows(
 ) -> RowCounts:
     """Count the rows that are kept, by reading all of them.
 
-    Parameters
-    ----------
-    dataset : Dataset
-    names : sequence of str
-        The columns that are needed.
-    missing : {"error", "drop"}
-    keep : function of the columns of a block, or None
-        As in `sgdfit.data.rows.ChunkedRows`.
-    visit : function
-        Called with the row group, the row of it at which a block begins, and the columns of the
-        block, in order.
-    threads, budget : int
-        How many read at once, and the bytes that they may hold.
+    ``visit`` is called with the row group, the row of it at which a block begins, and the columns
+    of the block, in order; ``keep`` is as in `ChunkedRows`.
     """
     groups = dataset.row_groups
 
@@ -398,32 +341,15 @@ def apply_mask(columns: Arrays, keep: Keep | None) -> Arrays:
 
 @dataclass(frozen=True, eq=False)
 class ChunkedRows:
-    """Rows of a `Dataset`, all of whose numbers are finite.
-
-    Attributes
-    ----------
-    dataset : Dataset
-        One that can be read again.
-    names : tuple of str
-        The columns to read.
-    counts : RowCounts
-    missing : {"error", "drop"}
-        What becomes of rows that are not finite.
-    threads : int
-        How many read at once.
-    budget : int
-        Bytes that row groups may hold which are read ahead.
-    keep : function of the columns of a block, or None
-        Which rows have a weight above 0, bool[rows], or None for all of them; the others are left
-        out.
-    """
+    """Rows of a `Dataset` that can be read again, all of whose numbers are finite."""
 
     dataset: Dataset
     names: tuple[str, ...]
     counts: RowCounts
     missing: str = "error"
-    threads: int = 1
-    budget: int = 1 << 26
+    threads: int = 1  # how many read at once
+    budget: int = 1 << 26  # bytes that row groups may hold which are read ahead
+    # Columns of a block -> which rows have a weight above 0, or None for all of them.
     keep: Keep | None = None
 
     @property

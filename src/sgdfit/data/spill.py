@@ -99,22 +99,8 @@ def materialize(
     Rows stay as they are, those without finite numbers among them, and keep their place: messages
     name the file, the row and the line that they came from. A dataset that could be read again
     anyway is returned itself where the disk has no room.
-
-    Parameters
-    ----------
-    dataset : Dataset
-    names : sequence of str
-    budget : int
-        How many bytes of columns may stay in memory; the rest goes to temporary files.
-    parent : str or path, optional
-        Where their folder is made; by default what ``TMPDIR`` names.
-    announce : function of a text, optional
-        Told in one line that the data are kept, and how much is written where.
-
-    Raises
-    ------
-    DataError
-        When a column does not hold numbers, or the disk has no room.
+    So many bytes of columns stay in memory; the rest goes to temporary files, in a folder of
+    ``parent`` or of what ``TMPDIR`` names. ``announce`` is told how much is written where.
 
     Examples
     --------

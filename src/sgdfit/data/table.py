@@ -40,26 +40,14 @@ def batch_rows(columns: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Columns:
-    """Rows in memory.
+    """Rows in memory."""
 
-    Attributes
-    ----------
-    columns : dict of str to numpy.ndarray
-        Each of shape (rows,), contiguous, float32 or float64 in native byte order.
-    label : str
-        How messages name the data: ``data.csv``, ``standard input``, ``the data``.
-    dropped : int
-        Rows that ``missing="drop"`` left out.
-    keep : bool[rows + dropped] or None
-        Which rows of the data these are, where some were left out and it is known.
-    check : function or None
-        Raises where a number is not finite, which nobody has looked for yet.
-    """
-
-    columns: dict[str, Array]
-    label: str
-    dropped: int = 0
+    columns: dict[str, Array]  # each of shape (rows,), contiguous, float32 or float64
+    label: str  # how messages name the data: ``data.csv``, ``standard input``, ``the data``
+    dropped: int = 0  # rows that ``missing="drop"`` left out
+    # bool[rows + dropped]: which rows of the data these are, where some were left out
     keep: Array | None = None
+    # Raises where a number is not finite, which nobody has looked for yet.
     check: Callable[[], object] | None = None
 
     @property
@@ -68,14 +56,7 @@ class Columns:
         return next((column.size for column in self.columns.values()), 0)
 
     def chunks(self, names: Sequence[str], size: int) -> Iterator[tuple[Array, ...]]:
-        """Yield consecutive views of the columns ``names``, at most ``size`` rows each.
-
-        Examples
-        --------
-        >>> source = Columns({"x": np.array([1.0, 2.0, 3.0])}, "the data")
-        >>> [x.tolist() for (x,) in source.chunks(["x"], size=2)]
-        [[1.0, 2.0], [3.0]]
-        """
+        """Yield consecutive views of the columns ``names``, at most ``size`` rows each."""
         chosen = [self.columns[name] for name in names]
         for start in range(0, self.rows, size):
             yield tuple(column[start : start + size] for column in chosen)
@@ -102,22 +83,9 @@ def check_policy(missing: str) -> None:
 def handle_missing(
     columns: dict[str, Array], label: str, missing: str, line: Callable[[int], str]
 ) -> Columns:
-    """Refuse or leave out rows that are not finite, of equally long columns.
+    """Refuse or leave out rows that are not finite, of columns of the same length.
 
-    Parameters
-    ----------
-    columns : dict of str to numpy.ndarray
-        Each of shape (rows,).
-    label : str
-        How messages name the data.
-    missing : {"error", "drop"}
-    line : function of a row, counted from 0
-        Words that say where it stands in a file, or an empty string.
-
-    Raises
-    ------
-    DataError
-        When ``missing="error"`` and a number is not finite, or no row remains.
+    ``line`` tells of a row, counted from 0, where it stands in a file.
 
     Examples
     --------
@@ -153,21 +121,7 @@ def handle_missing(
 
 
 def finite_rows(columns: dict[str, Array], place: Place, missing: str) -> Array | None:
-    """Return which rows of a part of the data to keep, bool[rows], or None for all of them.
-
-    Parameters
-    ----------
-    columns : dict of str to numpy.ndarray
-        Each of shape (rows,).
-    place : Place
-        Where they stand.
-    missing : {"error", "drop"}
-
-    Raises
-    ------
-    DataError
-        When ``missing="error"`` and a number is not finite.
-    """
+    """Return which rows of a part of the data to keep, bool[rows], or None for all of them."""
     masks = _masks(columns)
     if not masks:
         return None
@@ -200,21 +154,11 @@ def _word(value: float) -> str:
 
 
 class ColumnStatistics(NamedTuple):
-    """What is known of the values of a column in some rows, before they are read.
+    """What is known of the values of a column in some rows, before they are read."""
 
-    Attributes
-    ----------
-    extremes : pyarrow.Array or None
-        Two values, such that none is below the first or above the second; None if not known.
-    nulls : bool
-        Whether values may be missing, as null or as NaN.
-    empty : bool
-        Whether all values are certain to be missing.
-    """
-
-    extremes: Any
-    nulls: bool = True
-    empty: bool = False
+    extremes: Any  # two values in a pyarrow.Array, with all others between; None if not known
+    nulls: bool = True  # whether values may be missing, as null or as NaN
+    empty: bool = False  # whether all values are certain to be missing
 
 
 def _unplaced(row: int) -> str:
@@ -226,92 +170,47 @@ def _unknown(name: str) -> ColumnStatistics | None:
 
 
 class RowGroup(NamedTuple):
-    """A part of the data that is read by itself: a row group, a run of batches, a text file.
+    """A part of the data that is read by itself: a row group, a run of batches, a text file."""
 
-    Attributes
-    ----------
-    label : str
-        The file, as messages name it.
-    first : int
-        The row of that file at which the row group begins, counted from 0.
-    rows : int or None
-        How many it holds; None where that is known only once they are read.
-    read : function of column names
-        Yields these columns as Arrow record batches, in order, of at most `DECODED_ROWS` rows;
-        each call begins anew. Different row groups may be read on different threads at once.
-    line : function of a row of it, counted from 0
-        Words that say where the row stands in the file, such as `` (line 12)``.
-    statistics : function of a column name
-        What the file says of its values, if anything.
-    """
-
-    label: str
-    first: int
-    rows: int | None
+    label: str  # the file, as messages name it
+    first: int  # the row of that file at which it begins, counted from 0
+    rows: int | None  # None where that is known only once they are read
+    # Yields columns as Arrow record batches, in order, of at most `DECODED_ROWS` rows; each call
+    # begins anew. Different row groups may be read on different threads at once.
     read: Callable[[Sequence[str]], Iterator[Any]]
+    # Says of a row of it where the row stands in the file, such as `` (line 12)``.
     line: Callable[[int], str] = _unplaced
+    # What the file says of the values of a column, if anything.
     statistics: Callable[[str], ColumnStatistics | None] = _unknown
 
 
 class Dataset(NamedTuple):
-    """Row groups of one table.
+    """Row groups of one table."""
 
-    Attributes
-    ----------
-    names : tuple of str
-        The columns, as `sgdfit.data.table.clean_names` writes them.
-    label : str
-        How messages name the data.
-    row_groups : tuple of RowGroup
-        In an order that never changes.
-    again : bool
-        Whether they can be read more than once.
-    fingerprint : str
-        Tells these data from others, and from what they were before a change; empty if unknown.
-    decimal : str
-        The decimal sign of numbers that are stored as text.
-    slow : bool
-        Whether reading takes so long that what has been read is better kept.
-    """
-
-    names: tuple[str, ...]
-    label: str
-    row_groups: tuple[RowGroup, ...]
-    again: bool = True
+    names: tuple[str, ...]  # the columns, as `clean_names` writes them
+    label: str  # how messages name the data
+    row_groups: tuple[RowGroup, ...]  # in an order that never changes
+    again: bool = True  # whether they can be read more than once
+    # Tells these data from others, and from what they were before a change; empty if unknown.
     fingerprint: str = ""
-    decimal: str = "."
-    slow: bool = False
+    decimal: str = "."  # the decimal sign of numbers that are stored as text
+    slow: bool = False  # whether reading takes so long that what has been read is better kept
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Column names, and how to get the columns.
+    """Column names, and how to get the columns."""
 
-    Attributes
-    ----------
-    names : tuple of str
-        All column names in order, stripped, in Unicode's form NFKC.
-    label : str
-        How messages name the data.
-    fetch : function of positions of columns
-        These columns, raw.
-    line : function of a row, counted from 0
-        Words that say where it stands in a file, or an empty string.
-    decimal : str
-        The decimal sign of numbers that are stored as text.
-    dataset : Dataset or None
-        The same rows, read in parts; None where they are in memory anyway.
-    where : str
-        The condition that its rows met, as it was written; empty where there was none.
-    """
-
-    names: tuple[str, ...]
-    label: str
+    names: tuple[str, ...]  # all in order, as `clean_names` writes them
+    label: str  # how messages name the data
+    # Positions of columns -> these columns, raw.
     fetch: Callable[[Sequence[int]], Sequence[object]] = field(repr=False)
+    # Says of a row, counted from 0, where it stands in a file.
     line: Callable[[int], str] = field(default=_unplaced, repr=False)
-    decimal: str = "."
+    decimal: str = "."  # the decimal sign of numbers that are stored as text
+    # The same rows, read in parts; None where they are in memory anyway.
     dataset: Dataset | None = field(default=None, repr=False)
-    where: str = ""
+    where: str = ""  # the condition that its rows met, as it was written
 
     def load(
         self, names: Sequence[str], *, missing: str = "error", checked: bool = True
@@ -364,26 +263,33 @@ class Table:
         return Place(name, self.label, self.line, self.decimal)
 
     def positions(self, names: Sequence[str]) -> list[int]:
-        """Return where columns stand.
+        """Return where columns stand; see `column_positions`."""
+        return column_positions(self.names, names, self.label)
 
-        Raises
-        ------
-        DataError
-            For a name that is none of a column, or of several; the message lists the columns.
-        """
-        clean = clean_names(names)
-        for name, given in zip(clean, names, strict=True):
-            count = self.names.count(name)
-            if count > 1:
-                raise DataError(
-                    f"{self.label} has {count} columns named {given!r}; rename all but one of them"
-                )
-            if not count:
-                raise DataError(
-                    f"{self.label} has no column {given!r}; its columns are {listed(self.names)}."
-                    f"{did_you_mean(name, self.names)}"
-                )
-        return [self.names.index(name) for name in clean]
+
+def column_positions(
+    names: Sequence[str], wanted: Sequence[str], label: str, hint: str = ""
+) -> list[int]:
+    """Return where columns stand among ``names``.
+
+    Raises
+    ------
+    DataError
+        For a name that is none of a column, or of several; the message lists the columns.
+    """
+    clean = clean_names(wanted)
+    for name, given in zip(clean, wanted, strict=True):
+        count = names.count(name)
+        if count > 1:
+            raise DataError(
+                f"{label} has {count} columns named {given!r}; rename all but one of them"
+            )
+        if not count:
+            raise DataError(
+                f"{label} has no column {given!r}; its columns are {listed(names)}."
+                f"{did_you_mean(name, names)}{hint}"
+            )
+    return [names.index(name) for name in clean]
 
 
 def broadcast_columns(arrays: dict[str, Array], label: str) -> dict[str, Array]:

@@ -28,8 +28,8 @@ from sgdfit.data.floats import (
     scalar_of,
 )
 from sgdfit.data.rows import dataset_table, no_row_meets
-from sgdfit.data.table import BATCH_ROWS, ColumnStatistics, RowGroup, Table
-from sgdfit.errors import DataError, FormulaError, UsageError, did_you_mean, listed, reason_of
+from sgdfit.data.table import BATCH_ROWS, ColumnStatistics, RowGroup, Table, column_positions
+from sgdfit.errors import DataError, FormulaError, UsageError, reason_of
 
 MAX_CHARACTERS = 100_000
 MAX_DEPTH = 100
@@ -123,18 +123,8 @@ class Condition(NamedTuple):
     def check(self, names: Sequence[str], label: str) -> None:
         """Refuse columns that are not among ``names``, or that two bear."""
         for name in self.names:
-            count = list(names).count(name)
-            if count > 1:
-                raise DataError(
-                    f"{label} has {count} columns named {name!r}; rename all but one of them"
-                )
-            if not count:
-                quote = f" (If {name!r} is text, write it in quotation marks.)"
-                raise DataError(
-                    f"where={self.text!r} looks at {name!r}, which is no column of {label};"
-                    f" its columns are {listed(names)}.{did_you_mean(name, names)}"
-                    f"{quote * name.isidentifier()}"
-                )
+            quote = f" (If {name!r} is text in where={self.text!r}, write it in quotation marks.)"
+            column_positions(names, [name], label, quote * name.isidentifier())
 
 
 def read_condition(text: str) -> Condition:
