@@ -206,16 +206,6 @@ def open_checkpoint(
     replaced by the first write, and an unfinished one is refused, with ``how_far`` it had come. So
     many seconds are from the end of one write to the beginning of the next as ``every`` says. When
     a write during the run has failed, ``announce`` is given one sentence.
-
-    Examples
-    --------
-    >>> import tempfile, pathlib
-    >>> file = pathlib.Path(tempfile.mkdtemp()) / "run.checkpoint"
-    >>> with open_checkpoint(file, {"formula": "y = a*x"}, resume=False) as checkpoint:
-    ...     checkpoint.keep("pass", {"theta": [0.5], "rows": 7})
-    >>> with open_checkpoint(file, {"formula": "y = a*x"}, resume=True) as checkpoint:
-    ...     checkpoint.recall("pass")
-    {'theta': array([0.5]), 'rows': array(7)}
     """
     if path is None:
         return Checkpoint(Contents(identity, {}), None, every, announce)

@@ -24,14 +24,6 @@ def classical(
 
     There is none where that is not finite or does not determine every parameter; in its place
     there are the combinations of parameters that are to blame.
-
-    Examples
-    --------
-    >>> covariance, _ = classical(np.diag([4.0, 25.0]), 1.0, ("a", "b"))
-    >>> covariance.round(12).tolist()
-    [[0.25, 0.0], [0.0, 0.04]]
-    >>> classical(np.ones((2, 2)), 1.0, ("a", "b"))
-    (None, ('a − b',))
     """
     inverse_root, undetermined = _inverse_root(curvature, names)
     if inverse_root is None:
@@ -95,13 +87,7 @@ def as_spectrum(matrix: np.ndarray | ScaledSpectrum) -> ScaledSpectrum:
 
 @np.errstate(invalid="ignore", divide="ignore")
 def correlation(covariance: np.ndarray) -> np.ndarray:
-    """Return the correlation matrix; NaN where a variance is zero, as for perfect data.
-
-    Examples
-    --------
-    >>> correlation(np.array([[4.0, -3.0], [-3.0, 9.0]])).tolist()
-    [[1.0, -0.5], [-0.5, 1.0]]
-    """
+    """Return the correlation matrix; NaN where a variance is zero, as for perfect data."""
     errors = np.sqrt(covariance.diagonal())
     matrix = np.minimum(np.maximum(covariance / errors[:, None] / errors, -1.0), 1.0)
     matrix.flat[:: len(errors) + 1] = 1.0
@@ -119,11 +105,6 @@ def sandwich_offset(
 
     It is 0 where rounding of the estimates hides the step, as it does for perfect data at their
     optimum; infinite where there are no scores but a step, or where an argument is not finite.
-
-    Examples
-    --------
-    >>> sandwich_offset(np.array([2.0]), np.array([[4.0]]), np.array([1.0]), np.array([[4.0]]))
-    1.0
     """
     g, H, S = gradient, curvature, scores
     if not all(np.isfinite(one).all() for one in (g, H, S)):

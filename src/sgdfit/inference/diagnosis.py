@@ -33,13 +33,7 @@ NEGLIGIBLE = 0.01  # standard errors
 
 @dataclass(frozen=True)
 class Descent:
-    """The constants of an update: momentum β, gain (1 − dampening), and Nesterov or not.
-
-    Examples
-    --------
-    >>> Descent().limit(2.0), Descent().fastest(1.0, 3.0)
-    (1.0, 0.5)
-    """
+    """The constants of an update: momentum β, gain (1 − dampening), and Nesterov or not."""
 
     momentum: float = 0.0
     gain: float = 1.0

@@ -44,22 +44,9 @@ def determined(
     undetermined; ``noise`` is σ², the weighted residual sum of squares over the degrees of freedom,
     which count the determined directions, not the parameters.
 
-    Returns
-    -------
-    covariance : float64[p, p]
-        In units of parameter²; NaN in the rows and columns of parameters that are not
-        determined by themselves.
-    combinations : tuple of Determined
-        Together they say all that is known of those parameters; each names as few as can be.
-
-    Examples
-    --------
-    >>> from sgdfit.inference.spectrum import scaled_spectrum
-    >>> J = np.array([[1.0, 1.0, 1.0], [1.0, 1.0, -1.0]])
-    >>> spectrum = scaled_spectrum(J.T @ J)
-    >>> covariance, found = determined(("a", "b", "c"), np.array([1.0, 4.0, 2.0]), spectrum, 8.0)
-    >>> found[0].text, round(found[0].value, 12), round(found[0].stderr, 12)
-    ('a + b', 5.0, 2.0)
+    The covariance is NaN in the rows and columns of parameters that are not determined by
+    themselves. The combinations together say all that is known of those; each names as few as can
+    be.
     """
     kept = spectrum.positive
     root = spectrum.vectors[:, kept] / np.sqrt(spectrum.values[kept])

@@ -23,12 +23,6 @@ def interval(
     """Return the confidence interval of an estimate by Student's t, or None where there is none.
 
     That is so without degrees of freedom, which may be infinite, or a finite standard error.
-
-    Examples
-    --------
-    >>> low, high = interval(2.0, 1.0, 10)
-    >>> round(low, 4), round(high, 4)
-    (-0.2281, 4.2281)
     """
     if not 0 < level < 1:
         raise UsageError(f"level is {level:g}, but a confidence lies between 0 and 1, as 0.95 does")
@@ -84,11 +78,6 @@ def curve_variance(jacobian: Array, covariance: Array) -> Array:
     Bates & Watts 1988, Nonlinear Regression Analysis and Its Applications, section 2.3.2. J is of
     shape (p, n). A parameter whose entries in C are NaN is not known: where the curve depends on
     it the variance is NaN; else it is never negative.
-
-    Examples
-    --------
-    >>> curve_variance(np.array([[1.0, 1.0], [0.0, 2.0]]), np.diag([4.0, 1.0])).tolist()
-    [4.0, 8.0]
     """
     known = np.isfinite(np.diag(covariance))
     with np.errstate(all="ignore"):

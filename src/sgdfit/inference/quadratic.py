@@ -107,29 +107,11 @@ def from_rows(
 ) -> Quadratic:
     """Return the quadratic of a sum over rows.
 
-    Parameters
-    ----------
-    jacobian : float64[p, n]
-        Derivatives of the prediction.
-    slope : float64[n]
-        The derivative of each row's loss to the prediction.
-    curvature : float64[n] or float
-        Of each row's loss, 0 or more; or the same of all, positive.
-    weight : float64[n] or None
-        None: one each.
-    loss : float
-        The weighted sum.
-    linear : int[k], optional
-        Parameters that `projected` is to take out: their columns go first.
-    size : float
-        The largest magnitude of prediction and target, which round in proportion to it.
-
-    Examples
-    --------
-    >>> J, r = np.array([[1.0, 2.0]]), np.array([1.0, -3.0])
-    >>> found = from_rows(J, 2 * r, np.full(2, 2.0), np.ones(2), 10.0)
-    >>> found.gradient.round(12).tolist(), found.spread
-    ([-10.0], 20.0)
+    Of each row there are the derivatives of the prediction, float64[p, n], and the ``slope`` and
+    the ``curvature`` of its loss to the prediction, float64[n]; the latter 0 or more, or one
+    positive number for all. No ``weight`` is one each. ``loss`` is the weighted sum. The columns of
+    ``linear`` parameters, which `projected` is to take out, go first. ``size`` is the largest
+    magnitude of prediction and target, which round in proportion to it.
     """
     p, n = jacobian.shape
     curved, pull = (curvature, slope) if weight is None else (weight * curvature, weight * slope)
@@ -191,14 +173,7 @@ def joined(parts: Iterable[Quadratic]) -> Quadratic:
 
 
 def from_sums(gradient: np.ndarray, curvature: np.ndarray, loss: float, spread: float) -> Quadratic:
-    """Return the quadratic of sums over rows, of shapes (p,) and (p, p).
-
-    Examples
-    --------
-    >>> found = from_sums(np.array([-10.0]), np.array([[10.0]]), 10.0, 20.0)
-    >>> found.gradient.round(12).tolist(), round(found.change(np.array([1.0])), 12)
-    ([-10.0], -5.0)
-    """
+    """Return the quadratic of sums over rows, of shapes (p,) and (p, p)."""
     spectrum = scaled_spectrum(curvature, ROUNDING)
     kept = spectrum.positive
     sizes = np.sqrt(np.where(kept, spectrum.values, 0.0))
@@ -269,14 +244,6 @@ def step_within(quadratic: Quadratic, scales: np.ndarray, free: np.ndarray, radi
     Moré 1978, The Levenberg-Marquardt algorithm, LNM 630, 105-116; here by singular values, which
     make every further radius cheap. ``scales`` is D, float64[p]; where it is 0, as for a parameter
     without effect, any number serves. The radius may be infinite.
-
-    Examples
-    --------
-    >>> bowl = from_sums(np.array([-4.0]), np.array([[2.0]]), 5.0, 1.0)
-    >>> step_within(bowl, np.ones(1), np.array([True]), np.inf).move.round(12).tolist()
-    [2.0]
-    >>> step_within(bowl, np.ones(1), np.array([True]), 0.5).move.round(12).tolist()
-    [0.5]
     """
     if quadratic.regular and np.count_nonzero(free) == len(free) - quadratic.taken:
         # The whole step needs no singular values; nearly always it is short enough.

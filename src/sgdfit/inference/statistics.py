@@ -35,12 +35,6 @@ def goodness(
     that of Hurvich and Tsai, Biometrika 76 (1989) 297, eq. 3. Where the variance of each row is
     known, 1/w, k = p and −2 ln L = n ln 2π − Σ ln w + RSS. The sums of squares are weighted, the
     total one about the weighted mean, both in squared units of the response.
-
-    Examples
-    --------
-    >>> fit = goodness(125.0398, 720.6, rows=20, free=3)
-    >>> fit.degrees_of_freedom, round(fit.reduced_chi_square, 3), round(fit.aic, 3)
-    (17, 7.355, 101.416)
     """
     residual, total, left = residual_sum_of_squares, total_sum_of_squares, rows - free
     k = free if known_variance else free + 1

@@ -47,13 +47,6 @@ def orthonormal(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return Q and R of float64[k, m, n] columns: columns[k, i] = Σ_j R[k, j, i] Q[k, j].
 
     Gram-Schmidt, done twice. Dependent columns come out as 0, with 1 on R's diagonal.
-
-    Examples
-    --------
-    >>> Q, R = orthonormal(np.array([[[3.0, 4.0], [6.0, 8.0], [1.0, 0.0]]]))
-    >>> Q.round(3).tolist(), R.round(3).tolist()
-    ([[[0.6, 0.8], [0.0, 0.0], [0.8, -0.6]]],
-     [[[5.0, 10.0, 0.6], [0.0, 1.0, 0.0], [0.0, 0.0, 0.8]]])
     """
     k, m, _ = columns.shape
     Q, R = np.zeros_like(columns), np.zeros((k, m, m))

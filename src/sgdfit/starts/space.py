@@ -180,13 +180,6 @@ def low_discrepancy(count: int, dimension: int, seed: int) -> np.ndarray:
 
     The additive recurrence of the generalised golden ratio (M. Roberts, "The unreasonable
     effectiveness of quasirandom sequences", 2018), begun at a place that ``seed`` draws.
-
-    Examples
-    --------
-    >>> points = low_discrepancy(64, 2, seed=0)
-    >>> counts, *_ = np.histogram2d(*points.T, bins=4, range=((0, 1), (0, 1)))
-    >>> int(counts.min()), int(counts.max())
-    (3, 5)
     """
     ratio = 2.0
     for _ in range(64):
