@@ -56,9 +56,9 @@ def parts_of(chunk, lengths, first=0, block=40_000):
 
 def test_what_is_left_of_a_part_does_not_hold_what_was_read_with_it():
     chunk = columns_of(3 * PANEL, True)
-    rest = split_at_panels(Part(10, lambda: iter([chunk])), lambda first, added: None)
-    assert [c.rows for c in (*rest.head, *rest.tail)] == [PANEL - 10, 10]
-    for found in (*rest.head, *rest.tail):
+    head, tail = split_at_panels(Part(10, lambda: iter([chunk])), lambda first, added: None)
+    assert [c.rows for c in (*head, *tail)] == [PANEL - 10, 10]
+    for found in (*head, *tail):
         arrays = zip((*found.columns, found.weights), (*chunk.columns, chunk.weights), strict=True)
         assert not any(np.shares_memory(one, other) for one, other in arrays)
         assert all(array.base is None for array in (*found.columns, found.weights))

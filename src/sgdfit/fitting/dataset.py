@@ -21,7 +21,6 @@ from sgdfit.fitting.reduce import (
     ColumnStats,
     Part,
     Pass,
-    Remainder,
     in_order,
     look,
     response_of,
@@ -281,11 +280,11 @@ class Reduction:
         self._add(0, population.reserve.part(0, 1))
         parts = in_order(self._work, population.parts(self.rows), population.threads)
         with contextlib.closing(parts):
-            for whole, rest in parts:
-                yield from self._joined(edges, rest.head)
+            for whole, head, tail in parts:
+                yield from self._joined(edges, head)
                 yield from whole
                 # No panel is complete with these: it ends in another part.
-                yield from self._joined(edges, rest.tail)
+                yield from self._joined(edges, tail)
         for arrays in edges.rest():
             yield self._add(self.rows, chunk_of(arrays, weighted=population.weighted))
 
@@ -295,10 +294,10 @@ class Reduction:
             for arrays in edges.push(chunk.arrays):
                 yield self._add(self.rows, chunk_of(arrays, weighted=self.population.weighted))
 
-    def _work(self, part: Part) -> tuple[list[_Added], Remainder]:
+    def _work(self, part: Part) -> tuple[list[_Added], list[Chunk], list[Chunk]]:
         whole: list[_Added] = []
-        rest = split_at_panels(part, lambda first, chunk: whole.append(self._add(first, chunk)))
-        return whole, rest
+        ends = split_at_panels(part, lambda first, chunk: whole.append(self._add(first, chunk)))
+        return whole, *ends
 
     def _add(self, first: int, chunk: Chunk) -> _Added:
         """Add up the rows of a chunk that begins at row ``first``, on whichever thread."""

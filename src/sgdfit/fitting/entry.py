@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sgdfit.data.datasets import fingerprint_of
 from sgdfit.data.readers import open_table
 from sgdfit.data.table import check_policy
 from sgdfit.errors import CheckpointError, UsageError, did_you_mean
@@ -16,14 +17,7 @@ from sgdfit.fitting.assessment import assess
 from sgdfit.fitting.callbacks import Callback
 from sgdfit.fitting.multistart import find_minimum, searches, started
 from sgdfit.fitting.nonsmooth import find_from_sums, gathered, takes_sums
-from sgdfit.fitting.options import (
-    AUTO,
-    as_resources,
-    check_with_model,
-    identity_of,
-    marks_of,
-    settle,
-)
+from sgdfit.fitting.options import AUTO, as_resources, check_with_model, identity_of, settle
 from sgdfit.fitting.problem import Outcome, Problem, prepare
 from sgdfit.fitting.sgd import descend
 from sgdfit.fitting.weights import Weighting, as_weighting
@@ -280,7 +274,14 @@ def _begin(problem: Problem, checkpoint: str) -> None:
         When a run that is gone on with had other values.
     """
     population = problem.population
-    marks = marks_of(population.reserve, population.whole)
+    # They tell values apart in files of the same names, sizes and times; of rows that are not in
+    # memory those of the random ones alone.
+    chunks = {"reserve": population.reserve, "whole": population.whole}
+    marks = {
+        name: fingerprint_of({str(k): array for k, array in enumerate(chunk.arrays)})
+        for name, chunk in chunks.items()
+        if chunk is not None
+    }
     known = population.journal.recall("begun") or {}
     if any(name in known and str(known[name]) != mark for name, mark in marks.items()):
         raise CheckpointError(

@@ -17,12 +17,11 @@ import numpy as np
 from sgdfit import __version__
 from sgdfit.checkpoint.checkpoint import Checkpoint, Records, open_checkpoint
 from sgdfit.choice import choose, number, switch, whole
-from sgdfit.data.datasets import fingerprint_of
 from sgdfit.errors import CheckpointWarning, UsageError, did_you_mean
 from sgdfit.fitting.callbacks import Callback
 from sgdfit.fitting.weights import Weighting
 from sgdfit.inference.diagnosis import Diagnosis
-from sgdfit.kernel.kernel import Chunk, choose_form
+from sgdfit.kernel.kernel import choose_form
 from sgdfit.model.loss import SQUARED
 from sgdfit.model.model import Model
 from sgdfit.model.parameters import Parameter
@@ -438,15 +437,3 @@ def how_far(records: Records) -> str:
         return f"{share or 'before '}{first}"
     whole = f"{done} {'pass' if done == 1 else 'passes'} through {rows:,} rows"
     return f"{whole} and {share}another" if share else whole
-
-
-def marks_of(some: Chunk, whole: Chunk | None) -> dict[str, str]:
-    """Return what tells values apart in files of the same names, sizes and times.
-
-    Of rows that are not in memory it sees the random ones alone.
-    """
-    chunks = {"some": some} if whole is None else {"some": some, "whole": whole}
-    return {
-        name: fingerprint_of({str(k): array for k, array in enumerate(chunk.arrays)})
-        for name, chunk in chunks.items()
-    }

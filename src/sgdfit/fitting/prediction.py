@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -254,9 +256,7 @@ def _blocks_of(
     """Yield all finite rows; of files no more than a few blocks are held at once."""
     if table.dataset is not None:
         table.positions(names)
-        yield from _streamed(
-            table.dataset, tuple(dict.fromkeys(clean_names(names))), missing, resources
-        )
+        yield from _streamed(table.dataset, clean_names(names), missing, resources)
         return
     source = table.load(names, missing=missing)
     begin, keep = 0, source.keep
@@ -270,29 +270,20 @@ def _blocks_of(
 def _streamed(
     dataset: Dataset, names: tuple[str, ...], missing: str, resources: Resources
 ) -> Iterator[Block]:
-    reads = [
-        (lambda piece=piece: _read(dataset, piece, names, missing)) for piece in dataset.row_groups
-    ]
-    counts = [piece.rows for piece in dataset.row_groups]
+    def read(group: RowGroup) -> Iterator[tuple[AnyArray, ...]]:
+        for batch in float_batches(dataset, group, names, missing):
+            keep = np.ones(len(batch.columns[0]), bool) if batch.keep is None else batch.keep
+            yield (keep, *batch.columns)
+
+    counts = [group.rows for group in dataset.row_groups]
     # Beside the columns it is told which rows to keep.
     whole = fits_budget(counts, len(names) + 1, resources.threads, resources.budget)
-    blocks = prefetch(reads, resources.threads, whole)
-    try:
+    reads = [partial(read, group) for group in dataset.row_groups]
+    with closing(prefetch(reads, resources.threads, whole)) as blocks:
         for keep, *columns in aligned(blocks, BLOCK_ROWS):
             every = keep.all()
             chosen = columns if every else [column[keep] for column in columns]
             yield dict(zip(names, chosen, strict=True)), None if every else keep
-    finally:
-        blocks.close()
-
-
-def _read(
-    dataset: Dataset, piece: RowGroup, names: Sequence[str], missing: str
-) -> Iterator[tuple[AnyArray, ...]]:
-    """Yield which rows are finite, and the columns, of each batch of a row group."""
-    for batch in float_batches(dataset, piece, names, missing):
-        keep = np.ones(len(batch.columns[0]), bool) if batch.keep is None else batch.keep
-        yield (keep, *batch.columns)
 
 
 class _Curve(NamedTuple):

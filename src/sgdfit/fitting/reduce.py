@@ -125,15 +125,12 @@ class Part(NamedTuple):
     read: Callable[[], Iterator[Chunk]]  # yields them in chunks
 
 
-class Remainder(NamedTuple):
-    """What a part holds of panels that begin or end in others, copied."""
-
-    head: list[Chunk]
-    tail: list[Chunk]
-
-
-def split_at_panels(part: Part, add: Callable[[int, Chunk], object]) -> Remainder:
+def split_at_panels(
+    part: Part, add: Callable[[int, Chunk], object]
+) -> tuple[list[Chunk], list[Chunk]]:
     """Read a part, hand its whole panels to ``add`` with the row they begin at; return the rest.
+
+    That are rows at its head and at its tail, copied, of panels that begin or end in other parts.
 
     Examples
     --------
@@ -141,9 +138,9 @@ def split_at_panels(part: Part, add: Callable[[int, Chunk], object]) -> Remainde
     >>> x = np.zeros(3 * PANEL)
     >>> part = Part(PANEL - 1, lambda: iter([Chunk((x,), None)]))
     >>> add = lambda first, chunk: print(first // PANEL, chunk.rows // PANEL)
-    >>> found = split_at_panels(part, add)
+    >>> head, tail = split_at_panels(part, add)
     1 2
-    >>> [chunk.rows for chunk in found.head], [chunk.rows for chunk in found.tail]
+    >>> [chunk.rows for chunk in head], [chunk.rows for chunk in tail]
     ([1], [65535])
     """
     at, head, cut, weighted = part.first, list[Chunk](), Aligner(ENDLESS, PANEL), False
@@ -157,7 +154,7 @@ def split_at_panels(part: Part, add: Callable[[int, Chunk], object]) -> Remainde
             whole = chunk_of(arrays, weighted=weighted)
             add(at, whole)
             at += whole.rows
-    return Remainder(head, [_copied(chunk_of(arrays, weighted=weighted)) for arrays in cut.rest()])
+    return head, [_copied(chunk_of(arrays, weighted=weighted)) for arrays in cut.rest()]
 
 
 def _copied(chunk: Chunk) -> Chunk:
