@@ -392,11 +392,10 @@ def arrivals(source: Input, lenient: bool) -> Iterator[RowBatch]:
 
     Lenient: a line that is not like the first is a row without numbers, rather than an error.
     """
-    head = b""
-    while more := source.read(1):
-        head += more
-        begun = head.removeprefix(BOM).strip() and not BOM.startswith(head)
-        if begun and (len(head) == len(ARROW) or not ARROW.startswith(head)):
+    head = source.read(len(ARROW))
+    while head and not head.removeprefix(BOM).strip():
+        head += (more := source.read(1))
+        if not more:
             break
     source.hold(head)
     if head == ARROW:

@@ -123,14 +123,22 @@ def _formula(flag: str, text: str) -> str:
 
 
 def _option(declared: str, help: str, name: str = "", **more: Any) -> Option:
-    """Declare an option by its flags and, but for a switch, what it takes."""
-    words = declared.split()
-    flags = tuple(word for word in words if word.startswith("-"))
+    """Declare an option by its flags and, but for a switch, what it takes.
+
+    Of words with | between them, the first is the default.
+    """
+    *words, last = declared.split()
+    metavar = "" if last.startswith("-") else last
+    flags = tuple(words if metavar else (*words, last))
     name = name or flags[0].partition("/")[0].removeprefix("--").replace("-", "_")
-    metavar = words[-1] if len(words) > len(flags) else ""
-    return Option(flags, metavar, help, name, **{"default": None if metavar else False} | more)
+    usual: dict[str, Any] = {"default": None if metavar else False}
+    if "|" in metavar:
+        choices = tuple(metavar.split("|"))
+        metavar, usual = "WORD", {"default": choices[0], "words": choices}
+    return Option(flags, metavar, help, name, **usual | more)
 
 
+_repeated = functools.partial(_option, many=True)
 _numeric = functools.partial(_option, read=_number)
 _text = functools.partial(_option, read=_filled)
 
@@ -149,24 +157,17 @@ FORMULA = _argument(
     '"y = a*x + b", or with ~; names that are columns are variables, the others parameters.',
 )._replace(read=_formula)
 SAVED = _argument("SAVED", "A file written by fit --save.")
-START = _option(
+START = _repeated(
     "--start NAME=VALUE,…",
     'Where parameters start: "a=4,b=5", "search" or "random"; unless given, auto searches and'
     " textbook descent begins at 1.",
     read=_start,
-    many=True,
 )
-FIX = _option(
-    "--fix NAME=VALUE,…", "Hold parameters at a value: c=3. Repeatable.", "fixed", many=True
+FIX = _repeated("--fix NAME=VALUE,…", "Hold parameters at a value: c=3. Repeatable.", "fixed")
+BOUND = _repeated(
+    "--bound TEXT", 'Keep within bounds: "0 < b < 10". Repeatable.', "bounds", read=_bounds
 )
-BOUND = _option(
-    "--bound TEXT",
-    'Keep within bounds: "0 < b < 10". Repeatable.',
-    "bounds",
-    read=_bounds,
-    many=True,
-)
-TIE = _option("--tie TEXT", 'Let one follow others: "d = 2*a". Repeatable.', "tied", many=True)
+TIE = _repeated("--tie TEXT", 'Let one follow others: "d = 2*a". Repeatable.', "tied")
 LOSS = _option(
     "--loss NAME",
     "mse, mae, huber, soft_l1, cauchy, log_cosh, quantile, poisson, with options as in"
@@ -178,12 +179,7 @@ RESPONSE = _text("--response COLUMN", "The left side, where the formula has none
 WEIGHTS = _text(
     "--weights TEXT", 'A column that weighs the rows, or an expression such as "1/s**2".'
 )
-MISSING = _option(
-    "--missing WORD",
-    "Rows without finite numbers: error, or drop them.",
-    default="error",
-    words=("error", "drop"),
-)
+MISSING = _option("--missing error|drop", "Rows without finite numbers: error, or drop them.")
 WHERE = _text(
     "--where TEXT",
     "Which rows count: \"x > 0 and site == 'A'\", or = and <> as in SQL; what is excluded is"
@@ -223,18 +219,14 @@ FIT: Panels = {
             "Take sigma at its word: standard errors are not scaled by the residuals.",
         ),
         _option(
-            "--covariance WORD",
+            "--covariance auto|classical|sandwich",
             "Whence standard errors come: auto, classical, or sandwich, which is right also where"
             " the scatter differs from row to row.",
-            default="auto",
-            words=("auto", "classical", "sandwich"),
         ),
         _option(
-            "--intervals WORD",
+            "--intervals wald|profile",
             "The 95% intervals of parameters: wald, by Student's t, or profile, by refits along"
             " the profile likelihood.",
-            default="wald",
-            words=("wald", "profile"),
         ),
         MISSING,
     ),
@@ -266,7 +258,6 @@ FIT: Panels = {
         _option(
             "--batch-size ROWS",
             "Rows of one step of textbook descent: a number, or full.",
-            words=("full",),
         ),
         _numeric("--steps -n NUMBER", "Steps to take; 1,000 unless given, of auto at most 2,000."),
         _numeric("--epochs NUMBER", "Instead of steps: passes through the data."),
@@ -307,16 +298,12 @@ FIT: Panels = {
         ),
         _option("--resume", "Go on from the checkpoint of a run that was interrupted or killed."),
         _option(
-            "--kernel FORM",
-            "The kernel: auto, numpy or compiled; it changes the time, not the answer.",
-            default="auto",
-            words=("auto", "numpy", "compiled"),
+            "--kernel auto|numpy|compiled",
+            "auto, numpy or compiled; it changes the time, not the answer.",
         ),
         _option(
-            "--dtype TYPE",
+            "--dtype float64|float32",
             "Arithmetic of the steps: float64, or of textbook descent float32.",
-            default="float64",
-            words=("float64", "float32"),
         ),
     ),
 }
@@ -325,10 +312,10 @@ PREDICT: Panels = {
         SAVED,
         DATA,
         _option(
-            "--interval WORD",
+            "--interval confidence|prediction",
             "Add stderr, low and high: confidence, where the curve may lie, or prediction, where"
             " new points may fall.",
-            words=("confidence", "prediction"),
+            default=None,
         ),
         _numeric("--level NUMBER", "Confidence of the interval; 0.95 unless given."),
         _option("--output -o FILE", "Write to a file instead; .csv, .tsv or .parquet by ending."),
