@@ -330,7 +330,7 @@ MISMATCHES = {
     "flag == 'A'": ["which holds truth values", "true or false"],
     "x and k > 1": ["takes column 'x' for true or false, but it holds numbers"],
     "`my site` + 1 > 2": ["computes with column 'my site', which holds text"],
-    "`my site` < x": ["which holds text, with column 'x', which holds numbers"],
+    "`my site` < x": ["cannot be evaluated", "compare numbers with numbers"],
     "x > 1e9": ["no row of the data meets where='x > 1e9'"],
 }
 

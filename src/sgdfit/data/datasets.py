@@ -49,13 +49,7 @@ def fingerprint_of(columns: Mapping[str, np.ndarray[Any, Any]]) -> str:
 
 
 def fingerprint_of_files(origins: Iterable[DataFile], schemas: Iterable[str], where: str) -> str:
-    """Return a SHA-256 of names, sizes, times and folder columns of files, and of what they hold.
-
-    Examples
-    --------
-    >>> len(fingerprint_of_files([in_memory(b"abc", "data.parquet")], ["x: double"], "x > 0"))
-    64
-    """
+    """Return a SHA-256 of names, sizes, times and folder columns of files, and of their schemas."""
     digest = hashlib.sha256()
     for origin in origins:
         base = origin.label.replace("\\", "/").rpartition("/")[2]
@@ -68,13 +62,10 @@ def fingerprint_of_files(origins: Iterable[DataFile], schemas: Iterable[str], wh
 
 
 class _Layout(NamedTuple):
-    """The columns of a file: what they are called in it, and what they hold.
-
-    Files of thousands mostly share one, so nothing else of them is kept.
-    """
+    """The columns of a file; thousands of files mostly share one."""
 
     label: str
-    columns: dict[str, str]
+    columns: dict[str, str]  # what they are called in it
     doubled: frozenset[str]
     types: dict[str, Any]
 
@@ -97,7 +88,7 @@ def open_dataset(
         When one is damaged, or the condition looks at something that is no column.
     """
     layouts = [] if declared is None else [_layout(f"the schema of {label}", declared)]
-    check = _checker(layouts)
+    check = functools.cache(functools.partial(_check_column, layouts))
     row_groups: list[RowGroup] = []
     before: list[Any] = []
     texts: dict[str, None] = {}
@@ -162,20 +153,8 @@ def _layout(label: str, schema: Any, constants: Mapping[str, Any] | None = None)
     return _Layout(label, {c: raw for c, raw, _ in own}, doubled - constants.keys(), types)
 
 
-def _checker(layouts: Sequence[_Layout]) -> Callable[[Sequence[str]], None]:
-    """Return what refuses columns that not all files have, or that differ in kind."""
-    seen: set[str] = set()
-
-    def check(names: Sequence[str]) -> None:
-        for name in names:
-            if name not in seen:
-                _check_column(layouts, name)
-                seen.add(name)
-
-    return check
-
-
 def _check_column(layouts: Sequence[_Layout], name: str) -> None:
+    """Refuse a column that not all files have, or that differs in kind."""
     reference: _Layout | None = None
     for layout in layouts:
         if name in layout.doubled:
@@ -226,7 +205,7 @@ def _kept(
     origin: DataFile,
     layout: _Layout,
     group: RowGroup,
-    check: Callable[[Sequence[str]], None],
+    check: Callable[[str], None],
     condition: Condition | None,
 ) -> RowGroup | None:
     """Return the row group, filtered where needed; None where no row can meet the condition."""
@@ -234,7 +213,8 @@ def _kept(
         return None
 
     def read(names: Sequence[str]) -> Iterator[Any]:
-        check(names)
+        for name in names:
+            check(name)
         wanted = list(dict.fromkeys(layout.columns[n] for n in names if n in layout.columns))
         rows = 0
         with unchanged(origin):

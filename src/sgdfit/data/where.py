@@ -345,7 +345,10 @@ class _Rows:
         elif isinstance(right, ast.Constant):
             found = pc.call_function(function, self.fitted(one, left, right.value))
         else:
-            found = pc.call_function(function, self.alike(one, other[0], left, right))
+            sides = [one, *other]
+            if one.type != other[0].type and {kind_of(side.type) for side in sides} == {"numbers"}:
+                sides = [side.cast(pa.float64(), safe=False) for side in sides]
+            found = pc.call_function(function, sides)
         if function in ("not_equal", "not in"):
             # Arrow calls NaN unequal to all, which would choose rows that are missing.
             for side in (one, *other):
@@ -413,20 +416,6 @@ class _Rows:
             wide = next(column for column, scalar in pairs if scalar.type == kind)
             found.append(pc.is_in(wide.cast(kind, safe=False), value_set=pa.concat_arrays(some)))
         return functools.reduce(pc.or_, found)
-
-    def alike(self, one: Any, other: Any, left: ast.expr, right: ast.expr) -> list[Any]:
-        """Refuse a comparison of columns of different kinds."""
-        import pyarrow as pa
-
-        kinds = kind_of(one.type), kind_of(other.type)
-        if kinds[0] != kinds[1] and "nothing" not in kinds:
-            raise DataError(
-                f"{self.named} compares {_words(left)}, which holds {kinds[0]}, with"
-                f" {_words(right)}, which holds {kinds[1]}; compare columns of one kind"
-            )
-        if one.type == other.type or kinds != ("numbers", "numbers"):
-            return [one, other]
-        return [side.cast(pa.float64(), safe=False) for side in (one, other)]
 
 
 def _words(node: ast.expr) -> str:
