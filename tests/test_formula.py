@@ -301,7 +301,7 @@ def test_renamed_takes_the_names_everywhere():
         (["y = a*x"], None, "'list'"),
         ("y = a*x", "z", "already names its response"),
         ("a*x", 5, "response=5 is no text"),
-        ("a*x", "y = b", "no '=' can stand"),
+        ("a*x", "y = b", "a comparison is written =="),
         ("a*x", "", "is empty"),
         ("a*x", "__import__('os').getcwd()", "has no place here"),
     ],

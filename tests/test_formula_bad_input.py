@@ -21,7 +21,7 @@ ALLOWED_SECONDS = 3.0  # nothing here takes one, on a machine that does nothing 
 REFUSED = [
     ("", "is empty", ""),
     ("y =", "right side of '=' is empty", ""),
-    ("= x", "left side of '=' is empty", ""),
+    ("= x", "left side of '=' is empty", "= x"),
     ("y = a = b", "one '='", "= b"),
     ("y = a*x +", "cannot be read at the end", ""),
     ("y = a + * b", r"cannot be read at '\*'", "* b"),

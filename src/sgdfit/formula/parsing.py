@@ -30,6 +30,7 @@ MAX_TOKENS = 3_000
 MAX_NESTING = 25
 
 SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹"
+OPERANDS = ("number", "name", "quoted")
 WORDS = {"and", "or", "not", "if", "else"}
 SPELLINGS = {
     "^": "**", "−": "-", "–": "-", "·": "*", "×": "*", "⋅": "*", "÷": "/",
@@ -94,23 +95,7 @@ def tokenize(text: str) -> list[Token]:
         raise FormulaError(
             f"the formula has {len(tokens):,} terms and signs; at most {MAX_TOKENS:,} are allowed"
         )
-    _check_brackets(tokens, text)
-    _check_neighbours(tokens, text)
     return tokens
-
-
-def _relation(tokens: list[Token]) -> int | None:
-    """Return where the first ``=`` or binary ``~`` outside of brackets stands, if there is one."""
-    depth = 0
-    for index, token in enumerate(tokens):
-        if token.kind != "operator":
-            continue
-        depth += {"(": 1, ")": -1}.get(token.text, 0)
-        before = tokens[index - 1] if index else None
-        starts = before is None or (before.kind in ("operator", "word") and before.text != ")")
-        if depth == 0 and (token.text == "=" or (token.text == "~" and not starts)):
-            return index
-    return None
 
 
 def _from_match(match: re.Match[str]) -> list[Token]:
@@ -134,33 +119,6 @@ def _unknown_character(text: str, position: int) -> FormulaError:
     advice = _ADVICE.get(character, "allowed are names, numbers, + - * / ** ( ) and comparisons")
     shown = repr(character) if character.isprintable() else f"U+{ord(character):04X}"
     return FormulaError(f"the character {shown} has no place here: {advice}", text, position)
-
-
-def _check_brackets(tokens: list[Token], text: str) -> None:
-    opened: list[int] = []
-    for token in tokens:
-        if token.text == "(" and token.kind == "operator":
-            opened.append(token.position)
-            if len(opened) > MAX_NESTING:
-                raise FormulaError(
-                    f"brackets are nested more than {MAX_NESTING} deep", text, token.position
-                )
-        elif token.text == ")" and token.kind == "operator":
-            if not opened:
-                raise FormulaError("this ')' closes nothing", text, token.position)
-            opened.pop()
-    if opened:
-        raise FormulaError("this '(' is never closed", text, opened[-1])
-
-
-def _check_neighbours(tokens: list[Token], text: str) -> None:
-    """Refuse two operands side by side: what 2x means is never guessed."""
-    for left, right in itertools.pairwise(tokens):
-        ends = left.kind in ("number", "name", "quoted") or left.text == ")"
-        begins = right.kind in ("number", "name", "quoted")
-        opens = right.text == "(" and right.kind == "operator"
-        if ends and (begins or (opens and left.kind != "name")):
-            raise FormulaError(_missing_sign(left, right), text, right.position)
 
 
 def _missing_sign(left: Token, right: Token) -> str:
@@ -222,32 +180,32 @@ def parse(text: str) -> Formula:
 @functools.lru_cache(maxsize=256)
 def _parts(text: str) -> tuple[Expr, Expr | None, tuple[str, ...]]:
     """Return the right side, the left side and the names on the right."""
-    tokens = tokenize(text)
-    split = _relation(tokens)
-    if split is None:
-        expression, names = _Reader(tokens, text, "the formula").number()
-        return expression, None, names
-    sign = tokens[split].text
-    response, _ = _Reader(tokens[:split], text, f"the left side of {sign!r}").number()
-    right = tokens[split + 1 :]
-    again = _relation(right)
-    if again is not None:
-        raise FormulaError(
-            "a formula has one '='; a comparison is written ==", text, right[again].position
-        )
-    expression, names = _Reader(right, text, f"the right side of {sign!r}").number()
-    return expression, response, names
+    reader = _Reader(text, "the formula")
+    value, sign = reader.side(), reader.relation()
+    if not sign:
+        reader.end()
+        return as_number(value), None, tuple(reader.names)
+    reader.names, reader.what = {}, f"the right side of {sign!r}"
+    right = reader.side()
+    reader.end()
+    return as_number(right), as_number(value), tuple(reader.names)
 
 
 @functools.lru_cache(maxsize=256)
 def parse_expression(text: str) -> tuple[Expr, tuple[str, ...]]:
     """Read one expression; return it and its names in the order in which they were written."""
-    return _Reader(tokenize(text), text, "the expression").number()
+    reader = _Reader(text, "the expression")
+    value = reader.side()
+    reader.end()
+    return as_number(value), tuple(reader.names)
 
 
 def parse_condition(text: str) -> Expr:
     """Read a comparison such as ``0 < b < 10``; return SymPy's Boolean."""
-    return _Reader(tokenize(text), text, "the condition").condition()
+    reader = _Reader(text, "the condition")
+    value = reader.side()
+    reader.end()
+    return reader.boolean(value, 0)
 
 
 def _brief(value: Expr) -> Expr:
@@ -258,31 +216,32 @@ def _brief(value: Expr) -> Expr:
 
 
 class _Reader:
-    """Reads one side's tokens, those that bind closest first; ``at`` is the next token."""
+    """Reads tokens, those that bind closest first; ``at`` is the next one."""
 
-    def __init__(self, tokens: list[Token], text: str, what: str) -> None:
-        self.tokens, self.text, self.what = [*tokens, Token("end", "", len(text))], text, what
-        self.at = self.depth = 0
+    def __init__(self, text: str, what: str) -> None:
+        self.tokens, self.text, self.what = tokenize(text), text, what
+        self.tokens.append(Token("end", "", len(text)))
+        self.at = self.depth = self.opened = 0
         self.names: dict[str, None] = {}
 
-    def number(self) -> tuple[Expr, tuple[str, ...]]:
-        """Return the whole as a number, and its names in the order of the text."""
-        return as_number(self._whole()), tuple(self.names)
-
-    def condition(self) -> Expr:
-        """Return the whole as a condition."""
-        return self._boolean(self._whole(), 0)
-
-    def _whole(self) -> Expr:
-        if len(self.tokens) == 1:
-            self._fail(f"{self.what} is empty", 0)
+    def side(self) -> Expr:
+        """Read as far as an expression goes."""
+        sign = self._sign()
+        if self.tokens[self.at].kind == "end" or sign == "=":
+            self._fail(f"the left side of {sign!r} is empty" if sign else f"{self.what} is empty")
         try:
-            value = self._conditional()
+            return self._conditional()
         except RecursionError:
             raise FormulaError(f"{self.what} is nested too deeply") from None
+
+    def relation(self) -> str:
+        """Read the sign between both sides, if there is one."""
+        return "=" if self._take("=") else "~" if self._take("~") else ""
+
+    def end(self) -> None:
+        """Refuse whatever is left."""
         if self.tokens[self.at].kind != "end":
             self._unreadable()
-        return value
 
     def _sign(self) -> str:
         token = self.tokens[self.at]
@@ -297,17 +256,25 @@ class _Reader:
         if not self._take(sign):
             self._unreadable()
 
-    def _fail(self, message: str, at: int) -> NoReturn:
-        raise FormulaError(message, self.text, self.tokens[at].position)
+    def _fail(self, message: str, at: int | None = None) -> NoReturn:
+        position = self.tokens[self.at if at is None else at].position
+        raise FormulaError(message, self.text, position)
 
     def _unreadable(self) -> NoReturn:
+        before, token = self.tokens[self.at - 1], self.tokens[self.at]
         if self._sign() == "=":
-            self._fail("no '=' can stand within an expression; a comparison is written ==", self.at)
-        token = self.tokens[self.at]
+            self._fail("a formula has one '=', outside of brackets; a comparison is written ==")
+        if self._sign() == ")" and not self.opened:
+            self._fail("this ')' closes nothing")
+        # Two operands side by side: what 2x means is never guessed.
+        ends = self.at and (before.kind in OPERANDS or before.text == ")")
+        if ends and (token.kind in OPERANDS or self._sign() == "("):
+            self._fail(_missing_sign(before, token))
         shown = "the end" if token.kind == "end" else repr(token.text)
-        self._fail(f"{self.what} cannot be read at {shown}", self.at)
+        self._fail(f"{self.what} cannot be read at {shown}")
 
-    def _boolean(self, value: Expr, at: int) -> Expr:
+    def boolean(self, value: Expr, at: int) -> Expr:
+        """Return ``value``, which begins at ``at``, if it is a condition."""
         if not is_condition(value):
             self._fail(
                 "a condition such as x > 0 is needed here; beside & and | it stands in brackets,"
@@ -330,7 +297,7 @@ class _Reader:
     def _nested(self, read: Callable[..., Expr], *arguments: Any) -> Expr:
         self.depth += 1
         if self.depth > MAX_DEPTH:
-            self._fail(f"the formula is nested more than {MAX_DEPTH} deep", self.at)
+            self._fail(f"the formula is nested more than {MAX_DEPTH} deep")
         value = read(*arguments)
         self.depth -= 1
         return value
@@ -341,7 +308,7 @@ class _Reader:
         if not self._take("if"):
             return value
         at = self.at
-        condition = self._boolean(self._expression(0), at)
+        condition = self.boolean(self._expression(0), at)
         self._need("else")
         no = self._nested(self._conditional)
         return self._made(start, Where, condition, as_number(value), as_number(no))
@@ -350,7 +317,7 @@ class _Reader:
         """Read as far as signs bind at least as closely as ``level``."""
         start = self.at
         if level <= _LEVELS["not"] and self._take("not"):
-            part = self._boolean(self._nested(self._expression, _LEVELS["not"]), start + 1)
+            part = self.boolean(self._nested(self._expression, _LEVELS["not"]), start + 1)
             return self._more(level, start, [sympy.Not(part)])
         negative = level <= _LEVELS["*"] and self._take("-")
         value = self._operand()
@@ -373,7 +340,7 @@ class _Reader:
                 places.append(self.at)
                 parts.append(self._expression(own + 1))
             if signs[-1] in _LOGIC:
-                parts = [self._boolean(part, at) for part, at in zip(parts, places, strict=True)]
+                parts = [self.boolean(part, at) for part, at in zip(parts, places, strict=True)]
                 parts = [self._made(start, _LOGIC[signs[-1]], *parts)]
             else:
                 parts = [self._made(start, _joined, signs, list(map(as_number, parts)))]
@@ -387,31 +354,44 @@ class _Reader:
         if self._take("+"):
             return as_number(self._nested(self._operand))
         if self._take("~"):
-            return sympy.Not(self._boolean(self._nested(self._operand), start))
+            return sympy.Not(self.boolean(self._nested(self._operand), start))
         value = self._atom()
         if not self._take("**"):
             return value
         exponent = as_number(self._nested(self._operand))
         return self._made(start, power, as_number(value), exponent)
 
+    def _open(self, at: int) -> None:
+        self.opened += 1
+        if self.opened > MAX_NESTING:
+            self._fail(f"brackets are nested more than {MAX_NESTING} deep", at)
+
+    def _close(self, at: int) -> None:
+        """Read the bracket that closes the one at ``at``."""
+        if self.tokens[self.at].kind == "end":
+            self._fail("this '(' is never closed", at)
+        self._need(")")
+        self.opened -= 1
+
     def _atom(self) -> Expr:
         start, token = self.at, self.tokens[self.at]
         if self._take("("):
+            self._open(start)
             value = self._conditional()
-            self._need(")")
+            self._close(start)
             return value
-        if token.kind not in ("number", "name", "quoted"):
+        if token.kind not in OPERANDS:
             self._unreadable()
         if token.kind == "number":
-            if token.text.isdigit() and token.text.startswith("0") and token.text.strip("0"):
+            whole = token.text.isdigit()
+            if whole and token.text.startswith("0") and token.text.strip("0"):
                 self._unreadable()  # 07 is an error in one language and 7 in another
             if float(token.text) > LARGEST:
-                self._fail("this number is too large for floating point", start)
+                self._fail("this number is too large for floating point")
             self.at += 1
-            whole = token.text.isdigit()
             return sympy.Integer(int(token.text)) if whole else sympy.Float(float(token.text))
         self.at += 1
-        if self._take("("):
+        if token.kind == "name" and self._take("("):
             return self._call(token.text, start)
         if token.kind == "name" and token.text in CONSTANTS:
             return CONSTANTS[token.text]
@@ -428,14 +408,16 @@ class _Reader:
             self._fail(f"there is no function {written!r}.{advice}", start)
         form, arity = known
         first, values = self.at, []
-        while not self._take(")"):
+        self._open(start + 1)
+        while self._sign() != ")":
             values.append(self._conditional())
-            if self._sign() != ")":
-                self._need(",")
+            if not self._take(","):
+                break
+        self._close(start + 1)
         if len(values) != arity:
             count = f"{arity} argument{'s' if arity > 1 else ''}"
             self._fail(f"{written} takes {count}, not {len(values)}", start)
-        head = [self._boolean(values.pop(0), first)] if form is Where else []
+        head = [self.boolean(values.pop(0), first)] if form is Where else []
         return self._made(start, form, *head, *map(as_number, values))
 
 
