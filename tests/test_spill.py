@@ -18,7 +18,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from sgdfit.data import spill
 from sgdfit.data.readers import open_table
 from sgdfit.data.rows import dataset_table, float_batches
 from sgdfit.data.spill import materialize
@@ -210,26 +209,6 @@ def test_a_file_that_can_be_read_again_is_where_the_disk_is_full(tmp_path, monke
     assert materialize(scan, ["x"], 0, tmp_path, said.append) is scan
     assert said[-1].startswith("data.csv is read anew for each pass: the temporary folder")
     assert [path.name for path in tmp_path.iterdir()] == ["data.csv"]
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """Mount a disk of 3 MB, where that is allowed."""
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(tmp_path)], capture_output=True
-    ) if shutil.which("mount") and sys.platform == "linux" else None  # fmt: skip
-    if done is None or done.returncode:
-        pytest.skip("no disk can be mounted here")
-    yield tmp_path
-    subprocess.run(["umount", str(tmp_path)], check=True)
-
-
-def test_a_disk_that_is_really_full(small_disk, monkeypatch):
-    monkeypatch.setattr(spill.SpillFolder, "check_room", lambda *_: None)
-    words = r"has .* bytes free where at least .* beside the [1-9].* that were written"
-    with pytest.raises(DataError, match=words):
-        materialize(once(), ["x"], 0, small_disk)
-    assert list(small_disk.iterdir()) == []
 
 
 def test_a_file_that_someone_clears(tmp_path):
