@@ -177,35 +177,33 @@ def _bounds(model: Model, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarra
     return low, high
 
 
-class _Batch(NamedTuple):
-    """The points on their way, and what is known of each."""
-
-    points: np.ndarray
-    loss: np.ndarray
-    gradient: np.ndarray
-    curvature: np.ndarray
-    damping: np.ndarray
-    growth: np.ndarray
-    done: np.ndarray
-
-
 def polish(problem: Whole, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Follow each point downhill.
+    """Follow each point downhill, by damped steps as of Nielsen 1999, IMM-REP-1999-05.
 
     Returns the index of those with a finite sum of squares, where they came to, and that sum there.
     """
-    at, ones = problem.local(points), np.ones(len(points))
-    lost = ~np.isfinite(at.loss)
-    batch = _Batch(points.copy(), *at, FIRST_DAMPING * ones, 2.0 * ones, lost)
+    points = points.copy()
+    loss, gradient, curvature = problem.local(points)
+    damping, growth = np.full(len(points), FIRST_DAMPING), np.full(len(points), 2.0)
+    done = ~np.isfinite(loss)
     for _ in range(STEPS):
-        going = np.flatnonzero(~batch.done)
-        if not going.size:
+        at = np.flatnonzero(~done)
+        if not at.size:
             break
-        here = _Batch(*(array[going] for array in batch))
-        for old, new in zip(batch, _moved(problem, here), strict=True):
-            old[going] = new
-    found = np.flatnonzero(np.isfinite(batch.loss))
-    return found, batch.points[found], batch.loss[found]
+        here = Local(loss[at], gradient[at], curvature[at])
+        move, promise = _steps(problem, points[at], here, damping[at])
+        there = problem.local(points[at] + move)
+        better = there.loss < here.loss
+        went = at[better]
+        points[went] += move[better]
+        loss[went], gradient[went], curvature[went] = (array[better] for array in there)
+        done[at] = (np.abs(promise) <= SETTLED * here.loss) | (damping[at] > 1e14)
+        done[at] |= loss[at] <= EXACT
+        eased = np.clip(1.0 - (2.0 * (here.loss - there.loss) / promise - 1.0) ** 3, 0.2, 2.0)
+        damping[at] = np.maximum(damping[at] * np.where(better, eased, growth[at]), 1e-12)
+        growth[at] = np.where(better, 2.0, 2.0 * growth[at])
+    found = np.flatnonzero(np.isfinite(loss))
+    return found, points[found], loss[found]
 
 
 def unsettled(problem: Whole, points: np.ndarray) -> np.ndarray:
@@ -224,27 +222,6 @@ def by_loss(losses: np.ndarray, points: np.ndarray) -> np.ndarray:
     decades = np.abs(np.log10(np.where(sizes > 0, sizes, 1.0))).sum(axis=1)
     with np.errstate(divide="ignore"):
         return np.lexsort((decades, np.round(np.log(losses), 9)))
-
-
-def _moved(problem: Whole, here: _Batch) -> _Batch:
-    """Return the points after a step each, or where they were where it leads uphill."""
-    at = Local(here.loss, here.gradient, here.curvature)
-    move, promise = _steps(problem, here.points, at, here.damping)
-    trial = here.points + move
-    there = problem.local(trial)
-    better = there.loss < here.loss
-    eased = np.clip(1.0 - (2.0 * (here.loss - there.loss) / promise - 1.0) ** 3, 0.2, 2.0)
-    loss = np.where(better, there.loss, here.loss)
-    row, block = better[:, None], better[:, None, None]
-    return _Batch(
-        np.where(row, trial, here.points),
-        loss,
-        np.where(row, there.gradient, here.gradient),
-        np.where(block, there.curvature, here.curvature),
-        np.maximum(here.damping * np.where(better, eased, here.growth), 1e-12),
-        np.where(better, 2.0, 2.0 * here.growth),
-        (np.abs(promise) <= SETTLED * here.loss) | (here.damping > 1e14) | (loss <= EXACT),
-    )
 
 
 def _steps(
