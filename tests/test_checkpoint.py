@@ -163,23 +163,6 @@ def test_permissions_links_and_long_names_are_kept(tmp_path):
     assert beside(target) == sorted([target.name, *others])
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
-@pytest.mark.parametrize("step", ["fsync", "replace"])
-def test_an_interrupt_during_the_write_leaves_what_stood_there(tmp_path, monkeypatch, step, error):
-    path = tmp_path / "run"
-    write(path)
-    before = path.read_bytes()
-    journal = open_checkpoint(path, IDENTITY, resume=True)
-    with monkeypatch.context() as patch:
-        patch.setattr(os, step, failing(error))
-        with pytest.raises(error):
-            journal.keep("pass", {"theta": np.ones(9)}, now=True)
-        assert path.read_bytes() == before
-        assert beside(path) == ["run"]
-    journal.flush()
-    assert len(read(path)["theta"]) == 9
-
-
 def failing(error):
     def fail(*_):
         raise error
@@ -300,6 +283,10 @@ def test_errors_of_the_disk(tmp_path, monkeypatch, step, number):
         assert path.read_bytes() == before
         with pytest.raises(CheckpointError, match=CURES[number]):
             journal.flush()
+        patch.setattr(os, step, failing(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            journal.flush()
+        assert path.read_bytes() == before
     assert beside(path) == ["run"]
     assert len(said) == 1
     assert os.strerror(number) in said[0]
