@@ -34,19 +34,9 @@ def evaluator(
 ) -> Evaluate:
     """Return a function (points, rows) -> values of the ``expressions``.
 
-    Parameters
-    ----------
-    expressions : tuple of sympy.Expr
-        Of the names in ``points`` and ``rows`` alone.
-    points : tuple of str
-        What differs from point to point: the columns of a float64[k, len(points)].
-    rows : tuple of str
-        What differs from row to row: arrays float64[n], or numbers.
-
-    Returns
-    -------
-    callable
-        Its values are float64[k, len(expressions), n], NaN or infinite where there are none.
+    The expressions are of the names in ``points`` and ``rows`` alone. What differs from point to
+    point are the columns of a float64[k, len(points)]; what differs from row to row are arrays
+    float64[n], or numbers. The values are float64[k, len(expressions), n].
 
     Examples
     --------
@@ -202,6 +192,7 @@ def stepped(
     rows, size = segment.order.rows, segment.batch_size
     indices = None if segment.order.sequential else segment.order.indices()
     records: list[np.ndarray] = []
+    halted = False
     for rate in map(float, segment.rates):
         if state.position >= rows:
             break
@@ -215,15 +206,20 @@ def stepped(
             finite = np.isfinite(theta.sum())
         # The comparison is also false for NaN.
         if not (loss <= segment.ceiling and finite):
-            return Outcome(state, True, _stacked(records, len(state.theta)))
+            halted = True
+            break
         if segment.record_every and state.step % segment.record_every == 0:
             head = [state.step, rate, loss]
             records.append(np.concatenate([head, state.theta, gradient]))
         # After a full batch the next epoch begins at once.
         position = batch.stop if size < rows else 0
         theta = np.clip(theta, segment.low, segment.high).astype(state.theta.dtype, copy=False)
-        state = _advanced(optimizer, state, theta, np.stack(slots), position)
-    return Outcome(state, False, _stacked(records, len(state.theta)))
+        step, average, averaged = state.step + 1, state.average, state.averaged
+        if optimizer.average_from is not None and step > optimizer.average_from:
+            averaged += 1
+            average = average + (theta - average) / averaged
+        state = State(theta, np.stack(slots), average, averaged, step, position)
+    return Outcome(state, halted, np.reshape(records, (-1, 3 + 2 * len(state.theta))))
 
 
 def _batch(terms: Terms, theta: np.ndarray, chunk: Chunk, taken: Any) -> tuple[float, np.ndarray]:
@@ -236,18 +232,3 @@ def _batch(terms: Terms, theta: np.ndarray, chunk: Chunk, taken: Any) -> tuple[f
             loss, slope = loss * weights, slope * weights
         rows = len(loss)
         return float(loss.sum() / rows), (jacobian @ slope) / theta.dtype.type(rows)
-
-
-def _advanced(
-    optimizer: Optimizer, state: State, theta: np.ndarray, slots: np.ndarray, position: int
-) -> State:
-    """Return the state after a step to ``theta``, averaged where the optimizer asks for it."""
-    step, average, averaged = state.step + 1, state.average, state.averaged
-    if optimizer.average_from is not None and step > optimizer.average_from:
-        averaged += 1
-        average = average + (theta - average) / averaged
-    return State(theta, slots, average, averaged, step, position)
-
-
-def _stacked(records: list[np.ndarray], parameters: int) -> np.ndarray:
-    return np.array(records) if records else np.empty((0, 3 + 2 * parameters))

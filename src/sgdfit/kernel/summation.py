@@ -125,67 +125,48 @@ Array = np.ndarray[Any, Any]
 # Compilers keep the least of integers in vector registers, but not that of floats, among which
 # NaN has no place. Turned over where they are negative, the bits of floats are integers in the
 # same order (Herf 2001, Radix tricks).
-SOURCE = f"""\
+FLIP = np.int64(0x7FFFFFFFFFFFFFFF)
+SURVEY = f"""\
 import numpy
 from numba import njit
 from sgdfit.kernel.elementary import log
 
 INNER = {{"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}}
-ANY_ORDER = {{"reassoc", "contract", "nsz"}}
 
 
 @njit(**INNER)
 def extremes(bits):
-    low = high = bits[0] ^ ((bits[0] >> 63) & 0x7FFFFFFFFFFFFFFF)
+    low = high = bits[0] ^ ((bits[0] >> 63) & {FLIP})
     for i in range(len(bits)):
-        key = bits[i] ^ ((bits[i] >> 63) & 0x7FFFFFFFFFFFFFFF)
+        key = bits[i] ^ ((bits[i] >> 63) & {FLIP})
         low = min(low, key)
         high = max(high, key)
     return low, high
 
 
-@njit(**INNER, fastmath=ANY_ORDER)
-def moments(target, about):
-    first = second = 0.0
-    for i in range(len(target)):
-        apart = target[i] - about
-        first += apart
-        second += apart*apart
-    return first, second, 0.0
-
-
-@njit(**INNER, fastmath=ANY_ORDER)
-def weighed_moments(target, weights, about):
+@njit(**INNER, fastmath={{"reassoc", "contract", "nsz"}})
+def moments(target, weights, about):
     first = second = logs = 0.0
     for i in range(len(target)):
+        weight = $weight
         apart = target[i] - about
-        first += weights[i]*apart
-        second += weights[i]*apart*apart
-        logs += log(weights[i])
+        first += weight*apart
+        second += weight*apart*apart
+        logs += $log
     return first, second, logs
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def look(columns, target, about, ends, sums):
+def survey(columns, weights, target, about, ends, sums):
     for panel in range(len(sums)):
         begin, end = {PANEL}*panel, {PANEL}*(panel + 1)
         for k in range(len(columns)):
             low, high = extremes(columns[k][begin:end].view(numpy.int64))
             ends[panel, 0, k] = low
             ends[panel, 1, k] = high
-        sums[panel, 0], sums[panel, 1], sums[panel, 2] = moments(target[begin:end], about)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def weighed_look(columns, weights, target, about, ends, sums):
-    look(columns, target, about, ends, sums)
-    for panel in range(len(sums)):
-        begin, end = {PANEL}*panel, {PANEL}*(panel + 1)
-        sums[panel, 0], sums[panel, 1], sums[panel, 2] = weighed_moments(
-            target[begin:end], weights[begin:end], about
-        )
+        first, second, logs = moments(target[begin:end], weights[begin:end], about)
+        sums[panel, 0], sums[panel, 1], sums[panel, 2] = first, second, logs
 """
-FLIP = np.int64(0x7FFFFFFFFFFFFFFF)
 
 
 def looked_through(
@@ -193,22 +174,10 @@ def looked_through(
 ) -> tuple[Array, Array]:
     """Return the extremes of columns and the moments of a response, for each panel of `PANEL` rows.
 
-    Parameters
-    ----------
-    columns : tuple of float64[n] or float32[n]
-        At least one.
-    target : float64[n]
-    weights : float64[n] or None
-        All above 0.
-    about : float
-
-    Returns
-    -------
-    extremes : float64[k, 2, c]
-        The least and the largest number of each column. NaN counts as beyond infinity, so that
-        a panel's rows are finite just where its extremes are: no look for them is needed before.
-    moments : float64[k, 3]
-        Σ w (t − about), Σ w (t − about)² and Σ ln w.
+    The first is float64[k, 2, c]: the least and the largest number of each of the ``columns``.
+    NaN counts as beyond infinity, so that a panel's rows are finite just where its extremes are.
+    The second is float64[k, 3]: Σ w (t − about), Σ w (t − about)² and Σ ln w, of ``weights``
+    above 0.
 
     Examples
     --------
@@ -220,25 +189,25 @@ def looked_through(
     panels = -(-len(target) // PANEL)
     keys = np.empty((panels, 2, len(columns)), dtype=np.int64)
     moments = np.empty((panels, 3))
-    wide = tuple(_fixed(column) for column in columns)
-    if weights is None:
-        _compiled("look", len(wide))(wide, _fixed(target), about, keys, moments)
-    else:
-        look = _compiled("weighed_look", len(wide))
-        look(wide, _fixed(weights), _fixed(target), about, keys, moments)
+    # One type of array, so that it is compiled for once.
+    wide = tuple(map(_fixed, columns))
+    target = _fixed(target)
+    survey = _survey(len(wide), weights is not None)
+    survey(wide, target if weights is None else _fixed(weights), target, about, keys, moments)
     return (keys ^ ((keys >> 63) & FLIP)).view(np.float64), moments
 
 
 @cache
-def _compiled(name: str, columns: int) -> Callable[..., Any]:
+def _survey(columns: int, weighted: bool) -> Callable[..., Any]:
     """Return a function for so many columns, which makes a module of its own."""
     from sgdfit.kernel.compiling import function
 
-    return function(f"# Columns: {columns}\n{SOURCE}", name)
+    source = SURVEY.replace("$weight", "weights[i]" if weighted else "1.0")
+    source = source.replace("$log", "log(weight)" if weighted else "0.0")
+    return function(f"# Columns: {columns}\n{source}", "survey")
 
 
 def _fixed(column: Array) -> Array:
-    """Return a view that cannot be written to: one type, so that it is compiled for once."""
     view = np.ascontiguousarray(column, dtype=np.float64).view()
     view.flags.writeable = False
     return view
