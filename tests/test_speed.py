@@ -11,9 +11,7 @@ import pytest
 import nist_at_scale
 import sgdfit
 import speed_data
-import speed_waiting
 from nist_files import read_folder, shipped_folder
-from nist_scores import Score
 from speed_clock import Contender, fitted_apart, lines, peer, race
 from speed_data import CURVES, decode, linked, observed, parquet, replicate
 from speed_fits import minimum
@@ -126,21 +124,6 @@ def test_certified_errors_shrink_as_least_squares_has_it():
     assert once.standard_deviations == standard.standard_deviations
 
 
-@pytest.mark.parametrize(
-    ("case", "score", "holds"),
-    [
-        ("Misra1a", Score(6.0, 4.0, 1.0, False), True),
-        ("Misra1a", Score(5.9, 4.0, 1.0, False), False),
-        ("Misra1a", Score(6.0, 3.9, 1.0, False), False),
-        ("Misra1a", Score(9.0, None, 1.0, False), False),
-        ("Lanczos1", Score(6.0, 2.3, 1.0, False), True),
-        ("Misra1a", None, False),
-    ],
-)
-def test_digits_that_count_as_certified(case, score, holds):
-    assert nist_at_scale.Outcome(case, "2", "parquet", 10, score, {}).holds is holds
-
-
 def test_a_fit_apart_tells_what_it_took(tmp_path):
     path = parquet(CURVES[1], 1000, tmp_path)
     job = {"formula": CURVES[1].formula, "data": str(path), "repeat": 2}
@@ -154,14 +137,3 @@ def test_a_fit_apart_tells_what_it_took(tmp_path):
     assert told["values"]["a"] == pytest.approx(2.0, abs=0.1)
     with pytest.raises(RuntimeError, match="absent"):
         fitted_apart({"formula": "y = a*x", "data": str(tmp_path / "absent.parquet")})
-
-
-def test_what_steps_wait_for_stands_beside_them(monkeypatch):
-    monkeypatch.setattr(speed_waiting, "WAITED_FOR", {"exp": "y = a*exp(-b*x) + c"})
-    (table,) = speed_waiting.waiting_tables(repeat=1, rows=2000)
-    assert [line.name for line in table.lines] == [
-        "exp of the value before, by libm",
-        "y = a*exp(-b*x) + c",
-    ]
-    assert all(line.value > 1.0 for line in table.lines)
-    assert all(line.note == "" for line in table.lines)

@@ -19,7 +19,7 @@ import sympy
 
 from sgdfit.formula.formula import symbol
 from sgdfit.model.model import Model
-from sgdfit.model.separation import Separation, separate
+from sgdfit.model.separation import separate
 
 Expr = Any  # SymPy ships no types
 
@@ -53,19 +53,142 @@ Part = tuple[int, ...]  # numbers of parameters
 Exchange = tuple[list[Part], list[Move]]
 
 
-class Symmetries(NamedTuple):
-    """Moves that leave a prediction unchanged."""
+class Symmetries:
+    """Moves that leave a prediction unchanged.
 
-    names: tuple[str, ...]
-    order: list[int]  # which parameters decide first: nonlinear ones, phases, linear ones
-    halves: np.ndarray  # float64[p]: half the period of each phase, else 0
-    flips: dict[int, Move]  # changes of sign, each by the parameter that it makes positive
-    exchanges: list[Exchange]
+    Attributes
+    ----------
+    order : list of int
+        Which parameters decide first: nonlinear ones, phases, linear ones.
+    halves : float64[p]
+        Half the period of each phase, else 0.
+    flips : dict of int to Move
+        Changes of sign, each by the parameter that it makes positive.
+    exchanges : list of Exchange
+    """
 
-    @property
-    def swaps(self) -> list[Move]:
-        """The exchanges of two parts each."""
-        return [move for _, moves in self.exchanges for move in moves]
+    def __init__(
+        self,
+        prediction: Expr,
+        names: tuple[str, ...],
+        bounds: tuple[tuple[float, float], ...],
+        movable: frozenset[str],
+    ) -> None:
+        self.names, self.bounds, self.movable = names, bounds, movable
+        self.parts = separate(prediction, names)
+        nonlinear = list(map(names.index, self.parts.nonlinear))
+        self._halves = [sympy.S.Zero] * len(names)
+        for i in nonlinear:
+            self._halves[i] = self._half_period(prediction, i)
+        halves = self.halves = np.array([float(half) for half in self._halves])
+        self.order = sorted(range(len(names)), key=lambda i: (i not in nonlinear, halves[i] > 0, i))
+        self.flips = self._flips()
+        self.exchanges = sorted(
+            self._exchanges(), key=lambda e: (min(map(self.order.index, e[0][0])), len(e[0][0]))
+        )
+        self.swaps = [move for _, moves in self.exchanges for move in moves]
+
+    def _half_period(self, prediction: Expr, i: int) -> Expr:
+        """Return half the period of a parameter that is a phase of sines and cosines, else 0."""
+        phase, waves = symbol(self.names[i]), prediction.atoms(*WAVES)
+        elsewhere = prediction.xreplace({wave: sympy.Dummy() for wave in waves}).free_symbols
+        rates = [abs(wave.args[0].diff(phase)) for wave in waves if phase in wave.free_symbols]
+        bounded = self.bounds[i] != (-math.inf, math.inf)
+        if bounded or phase in elsewhere or not all(rate.is_comparable for rate in rates):
+            return sympy.S.Zero
+        if any(rate / min(rates) % 1 for rate in rates):
+            return sympy.S.Zero
+        self._halves[i] = sympy.pi / min(rates)
+        # tan(x + c) and sin(x + c)**2 have half the period of sin(x + c).
+        turn = self._flip([len(self.names) + i])
+        while self._completed(turn) == turn:
+            self._halves[i] /= 2
+        return self._halves[i] if self.names[i] in self.movable else sympy.S.Zero
+
+    def _flips(self) -> dict[int, Move]:
+        """Return changes of sign that make up all, since they commute and undo themselves.
+
+        Each is held by a parameter whose sign it alone decides: elimination over 0 and 1. Numbers
+        from p on stand for half turns. Phases come last: by themselves they have no sign to settle.
+        """
+        p, rows, found = len(self.order), list(self._changes()), dict[int, frozenset[int]]()
+        for lead in [*sorted(self.order, key=lambda i: self._halves[i] != 0), *range(p, 2 * p)]:
+            row = next((row for row in rows if lead in row), None)
+            if row is not None:
+                rows = [other ^ row if lead in other else other for other in rows if other != row]
+                found = {k: old ^ row if lead in old else old for k, old in found.items()}
+                found[lead] = row
+        return {i: self._flip(row) for i, row in found.items() if i < p and not self._halves[i]}
+
+    def _flip(self, row: Collection[int]) -> Move:
+        every = range(len(self.names))
+        signs = tuple(-1 if i in row else 1 for i in every)
+        return Move(tuple(every), signs, tuple(int(i + len(every) in row) for i in every))
+
+    def _changes(self) -> Iterator[frozenset[int]]:
+        p = len(self.names)
+        for part in self.parts.components:
+            ranks = [self.names.index(name) for name in part.names]
+            choices = [*ranks, *(p + i for i in ranks if self._halves[i])]
+            for some in chain(*(combinations(choices, k + 1) for k in range(TOGETHER))):
+                move = self._completed(self._flip(some))
+                if move is not None and move.source == tuple(range(p)):
+                    yield frozenset(some) | {i for i, sign in enumerate(move.signs) if sign < 0}
+
+    def _exchanges(self) -> list[Exchange]:
+        """Return exchanges of components of one form, and of single parameters within one."""
+        swaps: list[tuple[Sequence[str], Sequence[str]]] = []
+        alike: dict[Any, list[tuple[str, ...]]] = {}
+        for part in self.parts.components:
+            alike.setdefault(part.shape, []).append(part.names)
+        for several in alike.values():
+            swaps += pairwise(several)
+        for part in self.parts.components:
+            swaps += combinations([(name,) for name in part.names], 2)
+        found: list[Exchange] = []
+        for some, others in swaps:
+            source = list(range(len(self.names)))
+            for one, other in zip(some, others, strict=True):
+                i, j = self.names.index(one), self.names.index(other)
+                source[i], source[j] = j, i
+            move = self._completed(self._flip(())._replace(source=tuple(source)))
+            if move is not None:
+                _add(found, move)
+        return found
+
+    def _completed(self, move: Move) -> Move | None:
+        """Return a move with what linear parameters do, if it leaves the prediction as it is."""
+        image = {
+            symbol(self.names[i]): move.signs[i] * symbol(self.names[move.source[i]])
+            + move.turns[i] * self._halves[i]
+            for i in move.touched
+        }
+        before = [_comparable(term) for part in self.parts.components for term in part.basis]
+        linear = [self.names.index(n) for part in self.parts.components for n in part.linear]
+        offset = sympy.Add(*(part.offset for part in self.parts.components))
+        if _comparable(offset.xreplace(image)) != _comparable(offset):
+            return None
+        source, signs = list(move.source), list(move.signs)
+        for i, term in zip(linear, before, strict=True):
+            after = _comparable(term.xreplace(image))
+            sign = 1 if after in before else -1
+            if sign * after not in before:
+                return None
+            # a·f(θ') is a·(±g)(θ): g takes the amplitude of f over, with that sign.
+            to = linear[before.index(sign * after)]
+            source[to], signs[to] = i, sign
+        whole = Move(tuple(source), tuple(signs), move.turns)
+        return whole if sorted(source) == sorted(move.source) and self._may(whole) else None
+
+    def _may(self, move: Move) -> bool:
+        """Whether all may move, and come from one with the same bounds and period."""
+        for i in move.touched:
+            j = move.source[i]
+            low, high = self.bounds[j]
+            bounds = (low, high) if move.signs[i] > 0 else (-high, -low)
+            if bounds != self.bounds[i] or self._halves[i] != self._halves[j]:
+                return False
+        return self.movable.issuperset(self.names[i] for i in move.touched)
 
 
 def equivalents(model: Model, theta: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -150,23 +273,7 @@ def _of_model(model: Model, names: Collection[str]) -> Symmetries:
     return _symmetries(model.prediction, model.free, bounds, frozenset(names))
 
 
-@lru_cache(maxsize=256)
-def _symmetries(
-    prediction: Expr,
-    names: tuple[str, ...],
-    bounds: tuple[tuple[float, float], ...],
-    movable: frozenset[str],
-) -> Symmetries:
-    parts = separate(prediction, names)
-    search = _Search(parts, names, bounds, movable, [sympy.S.Zero] * len(names))
-    nonlinear = list(map(names.index, parts.nonlinear))
-    for i in nonlinear:
-        search.halves[i] = search.half_period(prediction, i)
-    halves = np.array([float(half) for half in search.halves])
-    order = sorted(range(len(names)), key=lambda i: (i not in nonlinear, halves[i] > 0, i))
-    exchanges = search.exchanges()
-    exchanges.sort(key=lambda e: (min(map(order.index, e[0][0])), len(e[0][0])))
-    return Symmetries(names, order, halves, search.flips(order), exchanges)
+_symmetries = lru_cache(maxsize=256)(Symmetries)
 
 
 @lru_cache(maxsize=4096)
@@ -179,118 +286,6 @@ def _comparable(expression: Expr) -> Expr:
     }
     written |= {wave: wave.func(wave.args[0].expand()) for wave in expression.atoms(*WAVES)}
     return expression.xreplace(written)
-
-
-class _Search(NamedTuple):
-    """The search for the moves of one prediction."""
-
-    parts: Separation
-    names: tuple[str, ...]
-    bounds: tuple[tuple[float, float], ...]
-    movable: frozenset[str]
-    halves: list[Expr]
-
-    def half_period(self, prediction: Expr, i: int) -> Expr:
-        """Return half the period of a parameter that is a phase of sines and cosines, else 0."""
-        phase, waves = symbol(self.names[i]), prediction.atoms(*WAVES)
-        elsewhere = prediction.xreplace({wave: sympy.Dummy() for wave in waves}).free_symbols
-        rates = [abs(wave.args[0].diff(phase)) for wave in waves if phase in wave.free_symbols]
-        bounded = self.bounds[i] != (-math.inf, math.inf)
-        if bounded or phase in elsewhere or not all(rate.is_comparable for rate in rates):
-            return sympy.S.Zero
-        if any(rate / min(rates) % 1 for rate in rates):
-            return sympy.S.Zero
-        self.halves[i] = sympy.pi / min(rates)
-        # tan(x + c) and sin(x + c)**2 have half the period of sin(x + c).
-        turn = self._flip([len(self.names) + i])
-        while self.completed(turn) == turn:
-            self.halves[i] /= 2
-        return self.halves[i] if self.names[i] in self.movable else sympy.S.Zero
-
-    def flips(self, order: Sequence[int]) -> dict[int, Move]:
-        """Return changes of sign that make up all, since they commute and undo themselves.
-
-        Each is held by a parameter whose sign it alone decides: elimination over 0 and 1. Numbers
-        from p on stand for half turns. Phases come last: by themselves they have no sign to settle.
-        """
-        p, rows, found = len(order), list(self._changes()), dict[int, frozenset[int]]()
-        for lead in [*sorted(order, key=lambda i: self.halves[i] != 0), *range(p, 2 * p)]:
-            row = next((row for row in rows if lead in row), None)
-            if row is not None:
-                rows = [other ^ row if lead in other else other for other in rows if other != row]
-                found = {k: old ^ row if lead in old else old for k, old in found.items()}
-                found[lead] = row
-        return {i: self._flip(row) for i, row in found.items() if i < p and not self.halves[i]}
-
-    def _flip(self, row: Collection[int]) -> Move:
-        every = range(len(self.names))
-        signs = tuple(-1 if i in row else 1 for i in every)
-        return Move(tuple(every), signs, tuple(int(i + len(every) in row) for i in every))
-
-    def _changes(self) -> Iterator[frozenset[int]]:
-        p = len(self.names)
-        for part in self.parts.components:
-            ranks = [self.names.index(name) for name in part.names]
-            choices = [*ranks, *(p + i for i in ranks if self.halves[i])]
-            for some in chain(*(combinations(choices, k + 1) for k in range(TOGETHER))):
-                move = self.completed(self._flip(some))
-                if move is not None and move.source == tuple(range(p)):
-                    yield frozenset(some) | {i for i, sign in enumerate(move.signs) if sign < 0}
-
-    def exchanges(self) -> list[Exchange]:
-        """Return exchanges of components of one form, and of single parameters within one."""
-        swaps: list[tuple[Sequence[str], Sequence[str]]] = []
-        alike: dict[Any, list[tuple[str, ...]]] = {}
-        for part in self.parts.components:
-            alike.setdefault(part.shape, []).append(part.names)
-        for several in alike.values():
-            swaps += pairwise(several)
-        for part in self.parts.components:
-            swaps += combinations([(name,) for name in part.names], 2)
-        found: list[Exchange] = []
-        for some, others in swaps:
-            source = list(range(len(self.names)))
-            for one, other in zip(some, others, strict=True):
-                i, j = self.names.index(one), self.names.index(other)
-                source[i], source[j] = j, i
-            move = self.completed(self._flip(())._replace(source=tuple(source)))
-            if move is not None:
-                _add(found, move)
-        return found
-
-    def completed(self, move: Move) -> Move | None:
-        """Return a move with what linear parameters do, if it leaves the prediction as it is."""
-        image = {
-            symbol(self.names[i]): move.signs[i] * symbol(self.names[move.source[i]])
-            + move.turns[i] * self.halves[i]
-            for i in move.touched
-        }
-        before = [_comparable(term) for part in self.parts.components for term in part.basis]
-        linear = [self.names.index(n) for part in self.parts.components for n in part.linear]
-        offset = sympy.Add(*(part.offset for part in self.parts.components))
-        if _comparable(offset.xreplace(image)) != _comparable(offset):
-            return None
-        source, signs = list(move.source), list(move.signs)
-        for i, term in zip(linear, before, strict=True):
-            after = _comparable(term.xreplace(image))
-            sign = 1 if after in before else -1
-            if sign * after not in before:
-                return None
-            # a·f(θ') is a·(±g)(θ): g takes the amplitude of f over, with that sign.
-            to = linear[before.index(sign * after)]
-            source[to], signs[to] = i, sign
-        whole = Move(tuple(source), tuple(signs), move.turns)
-        return whole if sorted(source) == sorted(move.source) and self._may(whole) else None
-
-    def _may(self, move: Move) -> bool:
-        """Whether all may move, and come from one with the same bounds and period."""
-        for i in move.touched:
-            j = move.source[i]
-            low, high = self.bounds[j]
-            bounds = (low, high) if move.signs[i] > 0 else (-high, -low)
-            if bounds != self.bounds[i] or self.halves[i] != self.halves[j]:
-                return False
-        return self.movable.issuperset(self.names[i] for i in move.touched)
 
 
 def _add(found: list[Exchange], move: Move) -> None:
