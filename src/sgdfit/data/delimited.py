@@ -86,17 +86,13 @@ def open_delimited(data: bytes, label: str) -> Table:
     refuse_binary(data[:HEAD], label)
     data = data.replace(b"\r", b"\n") if has_old_ends(data) else data
     dialect = find_dialect(data, label)
+    text, dialect = data[dialect.start :], replace(dialect, start=0)
 
     def fetch(positions: Sequence[int]) -> list[Any]:
-        import pyarrow as pa
-
-        try:
-            table = parsed(data[dialect.start :], dialect, positions, threads=True)
-        except pa.ArrowInvalid as error:
-            raise _wrong_row(data, dialect, label, error) from error
+        table, _ = block_columns(text, dialect, positions, {}, label, threads=True)
         return [table.column(str(position)) for position in positions]
 
-    line = functools.partial(line_of, data, dialect)
+    line = functools.partial(line_of, text, dialect)
     return Table(dialect.names, label, fetch, line, dialect.decimal)
 
 
@@ -260,7 +256,12 @@ def _quoted(text: bytes, separator: str) -> Array:
 
 
 def block_columns(
-    text: bytes, dialect: Dialect, positions: Sequence[int], types: Types, label: str
+    text: bytes,
+    dialect: Dialect,
+    positions: Sequence[int],
+    types: Types,
+    label: str,
+    threads: bool = False,
 ) -> tuple[Any, Types]:
     """Return columns of a block as an Arrow table, and the types of columns from now on.
 
@@ -278,7 +279,7 @@ def block_columns(
     wanted = {place: types[place] for place in positions if place in types}
     try:
         try:
-            table = parsed(text, dialect, positions, wanted)
+            table = parsed(text, dialect, positions, wanted, threads=threads)
         except pa.ArrowInvalid:
             new = found(parsed(text, dialect, positions))
             wanted = {place: _wider(kind, new[place]) for place, kind in wanted.items()}

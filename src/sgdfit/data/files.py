@@ -152,16 +152,8 @@ def unchanged(origin: DataFile) -> Iterator[None]:
 
 
 def _compare(origin: DataFile) -> None:
-    try:
-        with reaching(origin.label):
-            now = origin.look()
-    except DataError as error:
-        if not isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
-            raise
-        raise DataError(
-            f"{origin.label} was removed while it was being read; put it back, or leave it out,"
-            " and begin again"
-        ) from error
+    with reaching(origin.label):
+        now = origin.look()
     if now != origin.stamp:
         change = "it was written anew with the same size"
         if now.size != origin.stamp.size:

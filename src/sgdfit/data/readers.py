@@ -119,15 +119,11 @@ def open_selection(selection: Selection, condition: Condition | None = None) -> 
             raise DataError(f"{origin.label} is empty (0 bytes); give it rows{advice}")
     origins = [origin for origin, _ in chosen]
     if kind.open is None:
-        table = None
-        if len(origins) == 1 and not first.constants:
-            table = open_small_text(first)
+        table = open_small_text(first) if len(origins) == 1 and not first.constants else None
         if table is not None:
             return table if condition is None else filtered(table, condition)
         return open_dataset([(o, open_text) for o in origins], selection.label, condition)
-    # A single file is unpacked once rather than with each of its row groups.
-    unpack = _unpacked_once if len(origins) == 1 else _unpacked
-    origins = [unpack(origin) if origin.compression else origin for origin in origins]
+    origins = [_unpacked(origin) if origin.compression else origin for origin in origins]
     return open_dataset([(o, kind.open) for o in origins], selection.label, condition)
 
 
@@ -167,10 +163,6 @@ def _unpacked(origin: DataFile) -> DataFile:
             return pa.BufferReader(unpacking(source, str(origin.compression)).read())
 
     return origin._replace(open=open_unpacked, local="", compression=None)
-
-
-def _unpacked_once(origin: DataFile) -> DataFile:
-    return in_memory(_unpacked(origin).open().read_buffer(), origin.label)
 
 
 def open_stream(data: Any, label: str) -> Table:
