@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from sgdfit.data.opening import open_rows, without_weightless
+from sgdfit.data.opening import open_rows
 from sgdfit.data.rows import (
     Aligner,
     ChunkedRows,
@@ -139,7 +139,7 @@ def test_rows_come_in_order_from_any_row_on_whole_or_in_parts(layout, threads, b
     table = dataset_table(dataset_of(columns, LAYOUTS[layout]))
     rows = open_rows(table, ["x", "w"], missing="drop", budget=0, threads=threads)
     rows = ChunkedRows(rows.dataset, rows.names, rows.counts, "drop", threads, budget)
-    rows = without_weightless(rows, lambda block: block[1] > 0, lambda *_: None)
+    rows = rows.chosen(lambda block: block[1] > 0, lambda *_: None)
     finite = np.isfinite(columns["x"]) & np.isfinite(columns["w"])
     expected = columns["x"][finite & (columns["w"] > 0)]
     assert (rows.counted, rows.dropped) == (len(expected), int((~finite).sum()))

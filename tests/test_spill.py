@@ -18,9 +18,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from sgdfit.data.opening import materialize
 from sgdfit.data.readers import open_table
 from sgdfit.data.rows import dataset_table, float_batches
-from sgdfit.data.spill import materialize
 from sgdfit.data.table import BATCH_ROWS, Dataset, RowGroup
 from sgdfit.errors import DataError
 from texts import scan_text
@@ -235,7 +235,7 @@ def test_nothing_is_left_where_reading_stops(error, tmp_path):
 PROGRAM = """
 import signal, sys, numpy as np
 from sgdfit.data.readers import open_table
-from sgdfit.data.spill import materialize
+from sgdfit.data.opening import materialize
 def stop(*_):
     raise KeyboardInterrupt
 signal.signal(signal.SIGTERM, stop)

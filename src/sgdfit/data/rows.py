@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -399,6 +399,19 @@ class ChunkedRows:
             if skipped < count:
                 yield begin + skipped, partial(self.blocks, group, skipped)
             begin += count
+
+    def chosen(self, keep: Keep, visit: Callable[[RowGroup, int, Arrays], object]) -> ChunkedRows:
+        """Return the rows that ``keep`` chooses, which takes a look at all of them."""
+        counts = count_rows(
+            self.dataset,
+            self.names,
+            self.missing,
+            keep,
+            visit,
+            threads=self.threads,
+            budget=self.budget,
+        )
+        return replace(self, counts=counts, keep=keep)
 
     def mixed(self, seed: Sequence[int]) -> Iterator[Arrays]:
         """Yield all rows in blocks, those of a few row groups at a time, which come at random."""

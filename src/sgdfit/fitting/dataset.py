@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sgdfit.checkpoint.checkpoint import Checkpoint
-from sgdfit.data.opening import without_weightless
 from sgdfit.data.rows import Aligner, ChunkedRows, release_unused
 from sgdfit.data.table import Columns, RowGroup
 from sgdfit.fitting.options import Resources
@@ -483,6 +482,6 @@ def _weighed(stream: ChunkedRows, weighting: Weighting) -> tuple[ChunkedRows, We
         chosen = np.asarray(given_weights(weighting, named(columns)) > 0)
         return None if chosen.all() else chosen
 
-    stream = without_weightless(stream, has_a_say, visit)
+    stream = stream.chosen(has_a_say, visit)
     scale(cut.rest())
     return stream, weigher(weighting, scales, stream.label)
