@@ -282,7 +282,7 @@ def test_the_command_writes_the_same(fit, tmp_path, monkeypatch, capsys):
     x[BAD] = np.inf
     in_parquet(tmp_path, x)
     fit.save("fit.json")
-    options = ["--missing", "drop", "--where", "x > -1", "--memory", "400MB", "--threads", "1"]
+    options = ["--missing", "drop", "--where", "x > -1", "--memory", "450MB", "--threads", "1"]
     assert main(["predict", "fit.json", "new.parquet", *options, "-o", "curve.csv"]) == 0
     told = f"{len(BAD)} rows without finite numbers were left out: row 1, "
     assert told in " ".join(capsys.readouterr().err.split())
