@@ -12,7 +12,7 @@ import numpy as np
 
 from peers_steps import BATCHES, RATE, START, pass_peers, step_peers
 from sgdfit.kernel.kernel import Chunk, Kernel, Segment, State, make
-from sgdfit.kernel.order import Order, in_order, shuffled
+from sgdfit.kernel.shuffle import Order, in_order, shuffled
 from sgdfit.model.model import build
 from sgdfit.optimizers import sgd
 from speed_clock import Contender, Timing, lines, race

@@ -10,7 +10,7 @@ import numba
 import numpy as np
 
 from sgdfit.kernel.kernel import Chunk, Segment, State, make
-from sgdfit.kernel.order import shuffled
+from sgdfit.kernel.shuffle import shuffled
 from sgdfit.model.model import build
 from sgdfit.optimizers import sgd
 from speed_clock import Contender, lines, race

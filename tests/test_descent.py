@@ -14,7 +14,7 @@ import pytest
 import sgdfit
 from sgdfit.fitting.callbacks import Progress
 from sgdfit.fitting.sgd import _Run
-from sgdfit.kernel.order import shuffled
+from sgdfit.kernel.shuffle import shuffled
 
 FORMS = ["numpy", "compiled"]
 over_forms = pytest.mark.parametrize("kernel", FORMS)

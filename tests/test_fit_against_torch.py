@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import sgdfit
-from sgdfit.kernel.order import shuffled
+from sgdfit.kernel.shuffle import shuffled
 from sgdfit.optimizers import averaged, describe, sgd
 from test_optimizer import CASES as OPTIMIZERS
 from test_optimizer import as_torch

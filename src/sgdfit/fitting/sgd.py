@@ -25,7 +25,7 @@ from sgdfit.inference.diagnosis import Descent, Diagnosis, diagnose
 from sgdfit.inference.quadratic import Quadratic, from_sums
 from sgdfit.kernel.kernel import PANEL, Chunk, Segment, State, Sums
 from sgdfit.kernel.numpy_kernel import stepped
-from sgdfit.kernel.order import Order, in_order, shuffled
+from sgdfit.kernel.shuffle import Order, in_order, shuffled
 from sgdfit.model.loss import PREDICTION, TARGET
 from sgdfit.model.model import Model
 from sgdfit.optimizers import DEFAULT_RATES, Optimizer

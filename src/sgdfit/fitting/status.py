@@ -21,7 +21,7 @@ from sgdfit.inference.diagnosis import explain_divergence, rate_advice
 from sgdfit.inference.quadratic import Quadratic
 from sgdfit.inference.spectrum import EPS, eigen, root_spectrum
 from sgdfit.kernel.kernel import Segment
-from sgdfit.kernel.order import in_order
+from sgdfit.kernel.shuffle import in_order
 from sgdfit.model.loss import PREDICTION, TARGET
 from sgdfit.model.model import Model
 from sgdfit.model.separation import stepped_names

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from sgdfit.errors import UsageError
-from sgdfit.kernel.order import Order
+from sgdfit.kernel.shuffle import Order
 from sgdfit.kernel.summation import PANEL as PANEL
 from sgdfit.kernel.summation import Sums as Sums
 from sgdfit.kernel.summation import combined as combined

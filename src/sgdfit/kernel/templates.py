@@ -20,7 +20,7 @@ from sgdfit.formula.functions import FUNCTIONS
 from sgdfit.formula.real import Where, Xlogy
 from sgdfit.kernel.emission import Dialect, emitted
 from sgdfit.kernel.instructions import fuses
-from sgdfit.kernel.order import BLOCK, BUFFER, PLACES, STRETCH
+from sgdfit.kernel.shuffle import BLOCK, BUFFER, PLACES, STRETCH
 from sgdfit.kernel.summation import BLOCK_ROWS, PANEL
 from sgdfit.model.model import Model
 from sgdfit.optimizers import Optimizer

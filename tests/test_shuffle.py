@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sgdfit.kernel.order import BLOCK, BUFFER, PLACES, STRETCH, in_order, shuffled
+from sgdfit.kernel.shuffle import BLOCK, BUFFER, PLACES, STRETCH, in_order, shuffled
 
 SIZES = [*range(101), 16_383, 16_384, 16_385, 20_000, 100_001]
 MILLION = 1_000_000
