@@ -8,7 +8,7 @@ import itertools
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import cached_property, partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -201,8 +201,11 @@ class Population:
             reduction = Reduction(self, kernel, theta, scores)
             found = reduction.go()
             if reduction.looks:
-                self._looked(reduction.looked)
-                self._scattered = reduction.scattered
+                seen = reduction.found
+                self._looked(seen["looks"])
+                columns = tuple(seen[name] for name in seen if name.startswith("column "))
+                if len(columns[0]):
+                    self._scattered = chunk_of(columns, weighted=self.weighted)
             while len(self._sums) >= REMEMBERED:
                 self._sums.pop(next(iter(self._sums)))
             self._sums[key] = found
@@ -219,13 +222,9 @@ def _record_name(kernel: Kernel, theta: np.ndarray, *, scores: bool) -> str:
     return f"{'scores' if scores else 'sums'} {digest}"
 
 
-class _Added(NamedTuple):
-    """The sums over some rows, and what looks at them tell."""
-
-    rows: int
-    partials: np.ndarray
-    looks: np.ndarray | None
-    scattered: Arrays | None  # single rows that were taken along
+# How many rows were added up, and arrays by name: ``partials``, the sums of panels; where rows are
+# looked at too, ``looks``, and the columns of single rows that are taken along.
+_Added = tuple[int, dict[str, Array]]
 
 
 class Reduction:
@@ -237,7 +236,7 @@ class Reduction:
         self.population, self.kernel, self.theta = population, kernel, theta
         self.scores, self.looks = scores, population.is_unseen
         self.key = _record_name(kernel, theta, scores=scores)
-        self.added: list[_Added] = []
+        self.added: list[dict[str, Array]] = []
         self.rows = 0
 
     def go(self) -> Sums:
@@ -249,28 +248,34 @@ class Reduction:
         try:
             with contextlib.closing(self._each()) as each:
                 for added in each:
-                    self._count(added)
+                    self._count(*added)
                     if journal.is_due:
-                        journal.keep(self.key, self._state(None), now=True)
+                        journal.keep(self.key, self._state(), now=True)
                     if population.listener is not None:
                         seconds = time.perf_counter() - begun
                         population.listener(Pass(self.rows, population.rows, seconds))
         except BaseException:
             # Written when the journal is closed.
-            journal.keep(self.key, self._state(None))
+            journal.keep(self.key, self._state())
             raise
         finally:
             if population.whole is None:
                 release_unused()
-        sums = combined((a.partials for a in self.added), self.rows, len(self.theta))
+        sums = combined((found["partials"] for found in self.added), self.rows, len(self.theta))
         # The sum of all panels is as good as they are, and much smaller.
-        journal.keep(self.key, self._state(sums), now=journal.is_due)
+        kept = self._state() | {
+            "partials": np.empty(0),
+            "sums": np.array([sums.weight, sums.loss]),
+            "gradient": sums.gradient,
+            "curvature": sums.curvature,
+        }
+        journal.keep(self.key, kept, now=journal.is_due)
         return sums
 
-    def _count(self, added: _Added) -> None:
-        self.added.append(added)
-        self.rows += added.rows
-        self.population.visited += added.rows
+    def _count(self, rows: int, found: dict[str, Array]) -> None:
+        self.added.append(found)
+        self.rows += rows
+        self.population.visited += rows
 
     def _each(self) -> Generator[_Added, None, None]:
         """Yield the sums of panels, which threads read and add up part by part."""
@@ -304,60 +309,43 @@ class Reduction:
         # Far out a formula may overflow.
         with np.errstate(all="ignore"):
             if not self.looks:
-                partials = self.kernel.partials(self.theta, chunk, self.scores)
-                return _Added(chunk.rows, partials, None, None)
-            found = []
+                return chunk.rows, {
+                    "partials": self.kernel.partials(self.theta, chunk, self.scores)
+                }
+            partials, looks = [], []
             # A few panels at a time: the second look at them finds them in the cache.
             for k in range(0, chunk.rows, LOOKED_AT):
                 some = chunk.part(k, k + LOOKED_AT)
-                partials = self.kernel.partials(self.theta, some, self.scores)
-                found.append(
-                    (partials, look(population.model, some, population.about, compiled=compiled))
-                )
-        partials, looks = map(np.concatenate, zip(*found, strict=True))
+                partials.append(self.kernel.partials(self.theta, some, self.scores))
+                looks.append(look(population.model, some, population.about, compiled=compiled))
         ends = np.searchsorted(population.places, [first, first + chunk.rows])
         taken = population.places[slice(*ends)] - first
-        return _Added(chunk.rows, partials, looks, tuple(array[taken] for array in chunk.arrays))
+        columns = {f"column {k}": array[taken] for k, array in enumerate(chunk.arrays)}
+        return chunk.rows, {
+            "partials": np.concatenate(partials),
+            "looks": np.concatenate(looks),
+            **columns,
+        }
 
     @property
-    def looked(self) -> np.ndarray:
-        """What looks at panels tell, a row a panel; none where there was no look."""
-        found = [a.looks for a in self.added if a.looks is not None]
-        return np.concatenate(found) if found else np.empty((0, 0))
+    def found(self) -> dict[str, Array]:
+        """What has been found so far, in order."""
+        names = self.added[0] if self.added else {}
+        return {name: np.concatenate([found[name] for found in self.added]) for name in names}
 
-    @property
-    def scattered(self) -> Chunk | None:
-        """The single rows that were taken along; None where there are none."""
-        found = [a.scattered for a in self.added if a.scattered and len(a.scattered[0])]
-        if not found:
-            return None
-        arrays = tuple(map(np.concatenate, zip(*found, strict=True)))
-        return chunk_of(arrays, weighted=self.population.weighted)
-
-    def _state(self, sums: Sums | None) -> dict[str, np.ndarray]:
-        """Return what is worth keeping: of a pass that is done the ``sums``, else their parts."""
-        size = self.added[0].partials.shape[-1] if self.added else 0
-        none, taken = np.empty((0, 2, size)), self.scattered
-        state = {"rows": np.array(self.rows), "looks": self.looked}
-        state |= {f"column {k}": a for k, a in enumerate(taken.arrays if taken else ())}
-        if sums is None:
-            return state | {"partials": np.concatenate([none, *(a.partials for a in self.added)])}
-        totals = np.array([sums.weight, sums.loss])
-        return state | {"sums": totals, "gradient": sums.gradient, "curvature": sums.curvature}
+    def _state(self) -> dict[str, Array]:
+        return {"rows": np.array(self.rows), **self.found}
 
     def _resumed(self) -> Sums | None:
         """Return the sums of a pass that was done; take over what one half done had found."""
         known = self.population.journal.recall(self.key)
-        if known is None:
-            return None
-        looks = known["looks"] if len(known["looks"]) else None
-        if looks is None and self.looks:
+        if known is None or (self.looks and "looks" not in known):
             return None
         rows = int(known["rows"])
-        taken = tuple(known[name] for name in known if name.startswith("column "))
         if rows:
-            partials = known.get("partials", np.empty((0, 2, 0)))
-            self._count(_Added(rows, partials, looks, taken or None))
+            others = ("rows", "sums", "gradient", "curvature")
+            found = {name: array for name, array in known.items() if name not in others}
+            self._count(rows, found if self.looks else {"partials": known["partials"]})
         if "gradient" not in known:
             return None
         weight, loss = map(float, known["sums"])
