@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from sgdfit.cli.options import FIT
 from sgdfit.cli.terminal import INTERRUPTED, OutputOptions, say, say_error, stop_on_signal, width
@@ -24,7 +24,7 @@ from sgdfit.result.rounding import number, plus_minus
 
 if TYPE_CHECKING:
     from sgdfit.cli.terminal import StopSignal
-    from sgdfit.online.fit import Update
+    from sgdfit.online.fit import Fit, Update
 
 LABEL = "standard input"
 EXAMPLE = '{"x": 1, "y": 2.5}'
@@ -190,27 +190,20 @@ def follow_options(data: str, options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name in taken}
 
 
-class Interval(NamedTuple):
-    """Between two lines: so many rows, or so many seconds."""
-
-    rows: int | None
-    seconds: float | None
-
-
-def as_interval(text: str | None) -> Interval:
-    """Return the interval that a text such as ``1000 rows`` or ``2s`` names.
+def as_interval(text: str | None) -> tuple[int | None, float | None]:
+    """Return what a text such as ``1000 rows`` or ``2s`` names: so many rows, or so many seconds.
 
     Examples
     --------
     >>> as_interval("1000 rows"), as_interval("2s")
-    (Interval(rows=1000, seconds=None), Interval(rows=None, seconds=2.0))
+    ((1000, None), (None, 2.0))
     """
     found = _INTERVAL.fullmatch(("1s" if text is None else text).strip())
     value = float(found[1]) if found else 0.0
     if found and found[2] in _SECONDS and value > 0:
-        return Interval(None, value * _SECONDS[found[2]])
+        return None, value * _SECONDS[found[2]]
     if found and found[2] not in _SECONDS and value >= 1 and value == int(value):
-        return Interval(int(value), None)
+        return int(value), None
     raise UsageError(
         f"--every is {text!r}; give a number of rows, as in '1000 rows', or a time, as in '2s',"
         " '500ms' or '5min'"
@@ -228,7 +221,7 @@ def follow_rows(
 
     fit, trouble = Fit(formula, **options), None
     with stop_on_signal(at_once=False) as state:
-        loop = FollowLoop(fit, as_interval(every), output, state)
+        loop = FollowLoop(fit, every, output, state)
         try:
             for batch in arrivals(Input(loop), options["missing"] == "drop"):
                 loop.take(batch)
@@ -256,9 +249,10 @@ class FollowLoop:
     """Updates, and the lines that tell of them."""
 
     def __init__(
-        self, fit: Any, interval: Interval, output: OutputOptions, state: StopSignal
+        self, fit: Fit, every: str | None, output: OutputOptions, state: StopSignal
     ) -> None:
-        self.fit, self.interval, self.output, self.state = fit, interval, output, state
+        self.fit, self.output, self.state = fit, output, state
+        self.every, self.seconds = as_interval(every)
         self.begun = self.told = time.monotonic()
         self.last: Update | None = None
         self.pending, self.warned, self.rows = False, False, 0
@@ -266,7 +260,7 @@ class FollowLoop:
 
     def take(self, batch: RowBatch) -> None:
         """Take in a batch, cut where a line is due."""
-        (rows, table), first, every = batch, 0, self.interval.rows
+        (rows, table), first, every = batch, 0, self.every
         while first < rows:
             last = rows if every is None else min(rows, first + every - self.rows % every)
             self._update(table, first, last)
@@ -300,10 +294,9 @@ class FollowLoop:
 
     def patience(self) -> float | None:
         """Return the seconds until a line is due; None where there is nothing to tell."""
-        seconds = self.interval.seconds
-        if seconds is None or not self.pending:
+        if self.seconds is None or not self.pending:
             return None
-        return max(0.0, self.told + seconds - time.monotonic())
+        return max(0.0, self.told + self.seconds - time.monotonic())
 
     def line(self) -> None:
         """Print how the fit stands."""

@@ -277,7 +277,7 @@ class Fit:
         self._weighting = as_weighting(weights, sigma, absolute_sigma, covariance, self._loss)
         self._missing, self._forgetting = missing, forgetting
         self._seed = whole(seed, "seed", 0)
-        self._known: tuple[Setting, State] | None = None
+        self._now: Update | None = None
         self._states: list[tuple[int, float, np.ndarray, np.ndarray]] = []
         self._label, self._updates, self._seconds, self._change = "", 0, 0.0, ""
 
@@ -297,15 +297,14 @@ class Fit:
         """
         begun = time.perf_counter()
         table = open_table(data)
-        setting, before = self._known or self._settled(table.names)
-        batch = _read(table, setting, self._missing)
-        state, change = self._absorbed(setting, before, batch)
+        now = self._now or self._begun(table.names)
+        batch = _read(table, now._setting, self._missing)
+        state, change = self._absorbed(now._setting, now._state, batch)
         # Before this line nothing has changed.
-        self._known = setting, state
+        self._now = told = Update(now._setting, state, (change,) if change else ())
         self._label = table.label if self._label in ("", table.label) else "several sources"
         self._updates += 1
         self._change = change or self._change
-        told = Update(setting, state, (change,) if change else ())
         if told._enough:
             self._states.append(self._stand(state))
             if len(self._states) > MOST_STATES:
@@ -315,7 +314,7 @@ class Fit:
 
     def __repr__(self) -> str:
         """Return the formula and the estimates so far."""
-        if self._known is None or not Update(*self._known)._enough:
+        if self._now is None or not self._now._enough:
             return f"Fit({self._formula}, on rows that do not determine it yet)"
         return f"Fit({self.result()!r})"
 
@@ -327,27 +326,24 @@ class Fit:
         DataError
             When the rows so far do not determine the parameters.
         """
-        if self._known is None or not Update(*self._known)._enough:
-            rows, names = 0, "the parameters"
-            if self._known is not None:
-                setting, state = self._known
-                rows, names = state.rows, ", ".join(setting.model.free) or names
+        now = self._now
+        if now is None or not now._enough:
+            names = "the parameters" if now is None else ", ".join(now._setting.model.free)
             raise DataError(
-                f"{rows:,} row(s) do not determine {names}; update the fit with more of them, or"
-                " fix some of the parameters"
+                f"{0 if now is None else now.rows:,} row(s) do not determine {names}; update the"
+                " fit with more of them, or fix some of the parameters"
             )
-        setting, state = self._known
-        return self._composed(
-            setting, state if setting.quadratic else walked(setting, state, NEAREST)
-        )
+        if now._setting.quadratic:
+            return self._composed(now)
+        return self._composed(Update(now._setting, walked(now._setting, now._state, NEAREST)))
 
-    def _settled(self, names: tuple[str, ...]) -> tuple[Setting, State]:
+    def _begun(self, names: tuple[str, ...]) -> Update:
         """Return what follows from the formula and the columns of the first batch."""
         given = {**self._parameters}
         given["start"] = None if given["start"] == "search" else given["start"]
         model = build(self._formula, names, loss=self._loss, seed=self._seed, **given)
         setting = setting_of(model, self._weighting, self._forgetting)
-        return setting, first_state(setting)
+        return Update(setting, first_state(setting))
 
     def _absorbed(self, setting: Setting, state: State, batch: _Batch) -> tuple[State, str]:
         """Return what is known with a batch, taken in by parts, and what is strange about it."""
@@ -435,17 +431,15 @@ class Fit:
         gradient = state.whole.quadratic.gradient / state.weight
         return self._updates, state.loss, state.theta, gradient
 
-    def _composed(self, setting: Setting, state: State) -> Result:
+    def _composed(self, now: Update) -> Result:
         """Return the `Result` of all rows so far."""
-        now, model, weighting = Update(setting, state), setting.model, setting.weighting
+        setting, state = now._setting, now._state
+        model, weighting = setting.model, setting.weighting
         theta, error, found = state.theta, now._error, now._uncertainty
         merit, squares = _merit(setting, state), state.whole.quadratic.loss
         states = [s for s in self._states if s[0] < self._updates] + [self._stand(state)]
-        table, starts = (
-            estimates(model, theta, found),
-            theta if setting.quadratic else state.start,
-        )
-        origin = "solved" if setting.quadratic else "search"
+        table = estimates(model, theta, found)
+        starts, origin = (theta, "solved") if setting.quadratic else (state.start, "search")
         for name, start in zip(model.free, starts.tolist(), strict=True):
             if table[name].start_origin.startswith("default"):
                 table[name] = replace(table[name], start=start, start_origin=origin)
