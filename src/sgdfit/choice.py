@@ -164,14 +164,6 @@ def spell(name: str, factory: Callable[..., object], options: Mapping[str, objec
     """Return the text from which `choose` builds ``factory(**options)``; defaults are left out.
 
     A value that is text already, such as a nested choice, is taken as it stands.
-
-    Examples
-    --------
-    >>> def sgd(momentum=0.0, nesterov=False): ...
-    >>> spell("sgd", sgd, {"momentum": 0.9, "nesterov": 1.0})
-    'sgd(momentum=0.9, nesterov=True)'
-    >>> spell("sgd", sgd, {"momentum": 0.0})
-    'sgd'
     """
     parts = []
     for option, parameter in inspect.signature(factory).parameters.items():
@@ -184,17 +176,7 @@ def spell(name: str, factory: Callable[..., object], options: Mapping[str, objec
 
 
 def number(value: Any, what: str) -> float:
-    """Return ``value`` as a finite float, or say that ``what`` must be a number.
-
-    Examples
-    --------
-    >>> number(np.float32(0.5), "momentum")
-    0.5
-    >>> number("0.5", "momentum")
-    Traceback (most recent call last):
-    ...
-    sgdfit.errors.UsageError: momentum must be a finite number, not '0.5'.
-    """
+    """Return ``value`` as a finite float, or say that ``what`` must be a number."""
     scalar = isinstance(value, numbers.Real) or getattr(value, "shape", None) == ()
     if scalar and not isinstance(value, (bool, np.bool_)) and not np.iscomplexobj(value):
         try:
@@ -207,13 +189,7 @@ def number(value: Any, what: str) -> float:
 
 
 def whole(value: Any, what: str, least: int) -> int:
-    """Return ``value`` as an int, or say that ``what`` must be a whole number from ``least`` on.
-
-    Examples
-    --------
-    >>> whole(1e3, "steps", 1)
-    1000
-    """
+    """Return ``value`` as an int, or say that ``what`` must be a whole number from ``least`` on."""
     result = number(value, what)
     if result != int(result) or result < least:
         raise UsageError(f"{what} must be a whole number, {least} or more, not {value!r}.")

@@ -83,14 +83,7 @@ class Story(NamedTuple):
 
 
 def tell() -> Story:
-    """Run every fit of the story.
-
-    Examples
-    --------
-    >>> story = tell()
-    >>> story.listing.status.name, story.best.status.name
-    ('diverged', 'converged')
-    """
+    """Run every fit of the story."""
     data, bare = (
         {name: column.astype(np.float64) for name, column in points(constant=constant).items()}
         for constant in (True, False)

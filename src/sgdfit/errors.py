@@ -11,24 +11,12 @@ NAMES_SHOWN = 20
 
 
 def counted(count: int, noun: str) -> str:
-    """Return a count with its noun.
-
-    Examples
-    --------
-    >>> counted(1, "field"), counted(2000, "row")
-    ('1 field', '2,000 rows')
-    """
+    """Return a count with its noun."""
     return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def listed(names: Iterable[str], most: int = NAMES_SHOWN) -> str:
-    """Return names in quotation marks, at most so many of them.
-
-    Examples
-    --------
-    >>> listed(["x", "y", "z"]), listed(["x", "y", "z"], most=1)
-    ("'x', 'y', 'z'", "'x' and 2 more")
-    """
+    """Return names in quotation marks, at most so many of them."""
     quoted = [repr(name) for name in names]
     more = len(quoted) - most
     return ", ".join(quoted[:most]) + (f" and {more} more" if more > 0 else "")
@@ -110,13 +98,7 @@ def _caret(text: str | None, position: int | None, width: int = 72) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return `` Did you mean 'x'?`` for the nearest of ``known``, or an empty string.
-
-    Examples
-    --------
-    >>> did_you_mean("tmie", ["time", "dose"])
-    " Did you mean 'time'?"
-    """
+    """Return `` Did you mean 'x'?`` for the nearest of ``known``, or an empty string."""
     known = list(known)
     nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     if not nearest:

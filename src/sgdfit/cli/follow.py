@@ -54,13 +54,7 @@ def whole_input(missing: str) -> Table | str:
 
 
 def is_json(head: bytes) -> bool:
-    """Tell JSON by its first bytes: neither names nor numbers begin like that.
-
-    Examples
-    --------
-    >>> is_json(b' {"x": 1}'), is_json(b"x,y")
-    (True, False)
-    """
+    """Tell JSON by its first bytes: neither names nor numbers begin like that."""
     return head.removeprefix(BOM).lstrip()[:1] in (b"{", b"[")
 
 
@@ -191,13 +185,7 @@ def follow_options(data: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def as_interval(text: str | None) -> tuple[int | None, float | None]:
-    """Return what a text such as ``1000 rows`` or ``2s`` names: so many rows, or so many seconds.
-
-    Examples
-    --------
-    >>> as_interval("1000 rows"), as_interval("2s")
-    ((1000, None), (None, 2.0))
-    """
+    """Return the rows or the seconds that a text such as ``1000 rows`` or ``2s`` names."""
     found = _INTERVAL.fullmatch(("1s" if text is None else text).strip())
     value = float(found[1]) if found else 0.0
     if found and found[2] in _SECONDS and value > 0:

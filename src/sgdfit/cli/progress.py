@@ -152,13 +152,7 @@ def describe(progress: Progress) -> str:
 
 
 def _short(number: float) -> str:
-    """Write a number to two digits with the letter of its thousands.
-
-    Examples
-    --------
-    >>> _short(31_412_345.0), _short(950.0)
-    ('31M', '950')
-    """
+    """Write a number to two digits with the letter of its thousands."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= size:
             return f"{_rounded(number / size):g}{letter}"
@@ -166,13 +160,7 @@ def _short(number: float) -> str:
 
 
 def _time(seconds: float) -> str:
-    """Write a time in its largest units.
-
-    Examples
-    --------
-    >>> _time(1.2), _time(75), _time(7300)
-    ('2 s', '1:15 min', '2:01 h')
-    """
+    """Write a time in its largest units."""
     whole = math.ceil(seconds)
     if whole < 60:
         return f"{whole} s"
