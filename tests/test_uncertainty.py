@@ -8,7 +8,6 @@ from scipy.stats import chi2, norm
 
 import sgdfit
 from sgdfit.errors import DataError, UsageError
-from sgdfit.fitting import uncertainty
 from sgdfit.inference.statistics import expected_range
 
 RNG = np.random.default_rng(11)
@@ -233,9 +232,8 @@ LOSSES = {
         ("n = exp(a - c*x)", {"loss": "poisson"}),
     ],
 )
-def test_squares_by_another_loss_are_those_of_the_predictions(formula, options, form, monkeypatch):
-    monkeypatch.setattr(uncertainty, "choose_form", lambda *_: form)
-    fit = sgdfit.fit(formula, LOSSES, **options)
+def test_squares_by_another_loss_are_those_of_the_predictions(formula, options, form):
+    fit = sgdfit.fit(formula, LOSSES, kernel=form, **options)
     residual = LOSSES[formula[0]] - fit.predict({"x": LOSSES["x"]})
     expected = np.sum(LOSSES.get(options.get("weights"), 1.0) * residual**2)
     assert fit.residual_sum_of_squares == pytest.approx(expected, rel=1e-10)

@@ -182,19 +182,19 @@ def _nowhere(problem: Problem, outcome: Outcome) -> Assessment:
     """Return what is known where no walk could begin."""
     theta, ended = outcome.theta, decide_status(RunEnd(problem, outcome, math.inf, ARRIVED))
     loss = problem.population.sums(problem.kernel, theta).loss
-    squares = sum_squares(problem, problem.kernel, theta, loss)
+    squares = sum_squares(problem, theta, loss)
     unknown = Uncertainty(None, f"none: {ended.label}", (), 0)
     return Assessment(theta, loss, squares, unknown, math.inf, ended, ())
 
 
 def _assessed(problem: Problem, outcome: Outcome) -> Assessment:
     """Weigh what the rows tell at the end of a run: errors, distance, status and warnings."""
-    kernel, quadratic = problem.kernel, outcome.quadratic
+    quadratic = outcome.quadratic
     state = None if outcome.descent is None else end_state(problem, outcome)
     theta = outcome.theta if state is None else state.theta
     evidence = _evidence(problem, outcome, theta)
     found = uncertainty_of(problem, theta, evidence)
-    squares = sum_squares(problem, kernel, theta, evidence.loss)
+    squares = sum_squares(problem, theta, evidence.loss)
     # Where no noise is left, standard errors are no measure.
     if squares.exact if state is None else squares.perfect:
         exact = _rewards_exactness(problem, theta)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -387,7 +387,7 @@ def _default_rate(problem: Problem, batch_size: int, first: Sums) -> float:
     update, decay = momentum_of(optimizer)
     population = problem.population
     rows = population.reserve if population.whole is None else population.whole
-    together, alone = steepness(model, np.array(model.start), rows)
+    together, alone = steepness(problem, rows)
     if not update.converges or not together + decay > 0:
         return BLIND_RATE
     single = 0.0 if full else alone * update.gain / (1 - update.momentum) / batch_size
@@ -435,8 +435,8 @@ def _diagnosed(problem: Problem, batch_size: int, first: Sums, rate: float | Non
 STRIDE = 65_536
 
 
-def steepness(model: Model, theta: np.ndarray, chunk: Chunk) -> tuple[float, float]:
-    """Return curvatures of the loss near ``theta``, loss/parameter², in the steepest direction.
+def steepness(problem: Problem, chunk: Chunk) -> tuple[float, float]:
+    """Return curvatures of the loss near the start, loss/parameter², in the steepest direction.
 
     The largest eigenvalue of the mean over all rows; and the mean of the rows' squared curvatures
     over the mean of their curvatures: steps on single rows shrink the mean squared error of one
@@ -444,34 +444,22 @@ def steepness(model: Model, theta: np.ndarray, chunk: Chunk) -> tuple[float, flo
     section 4.2). Where a residual is so large that its loss hardly bends, as Huber's, the curvature
     of small residuals is taken: the descent will meet it.
     """
-    mean, first, second = np.zeros((len(theta), len(theta))), 0.0, 0.0
+    model, p = problem.model, len(problem.names)
+    mean, first, second = np.zeros((p, p)), 0.0, 0.0
+    theta = np.array(model.start)
     for begin in range(0, chunk.rows, STRIDE):
-        some = slice(begin, begin + STRIDE)
-        columns = tuple(column[some].astype(np.float64, copy=False) for column in chunk.columns)
-        weight = 1.0 if chunk.weights is None else chunk.weights[some]
-        jacobian, bend = _rows(model, theta, columns)
+        part = chunk.part(begin, begin + STRIDE)
+        rows = problem.kernel.rows(theta, part)
+        jacobian, weight = rows.jacobian, 1.0 if part.weights is None else part.weights
         with np.errstate(all="ignore"):
-            curvature = weight * bend * (jacobian**2).sum(axis=0)
-            mean += (jacobian * (weight * bend)) @ jacobian.T / chunk.rows
+            near = evaluate(model.bend, {PREDICTION: rows.target, TARGET: rows.target})
+            # A loss may have no value at its minimum, as Poisson's at a count of 0.
+            bend = np.fmax(np.where(np.isfinite(near), near, 0.0), rows.bend)
+            weight = weight * np.maximum(bend, 0.0)
+            curvature = weight * (jacobian**2).sum(axis=0)
+            mean += (jacobian * weight) @ jacobian.T / chunk.rows
             first += float(curvature.sum())
             second += float((curvature**2).sum())
     if not np.isfinite(mean).all() or not first > 0:
         return np.nan, np.nan
     return float(np.linalg.eigvalsh(mean)[-1]), second / first
-
-
-def _rows(
-    model: Model, theta: np.ndarray, columns: tuple[np.ndarray, ...]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return each row's derivatives of the prediction, [p, n], and the bend of its loss, [n]."""
-    rows = len(columns[0])
-    values: dict[str, Any] = dict(zip(model.columns, columns, strict=True))
-    values |= dict(zip(model.free, map(float, theta), strict=True))
-    jacobian = [np.broadcast_to(evaluate(slope, values), rows) for slope in model.gradient]
-    prediction = evaluate(model.prediction, values)
-    target = evaluate(model.formula.response, values)
-    here = evaluate(model.bend, {PREDICTION: prediction, TARGET: target})
-    near = evaluate(model.bend, {PREDICTION: target, TARGET: target})
-    # A loss may have no value at its minimum, as Poisson's at a count of 0.
-    bend = np.fmax(np.where(np.isfinite(near), near, 0.0), here)
-    return np.array(jacobian, dtype=np.float64), np.broadcast_to(np.maximum(bend, 0.0), rows)

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgdfit.errors import FormulaError
 from sgdfit.fitting.gauss_newton import condition
 from sgdfit.fitting.problem import DescentFacts, Outcome, Problem
 from sgdfit.fitting.sampling import RESERVED_WHOLE
@@ -20,7 +19,7 @@ from sgdfit.formula.parsing import tokenize
 from sgdfit.inference.diagnosis import explain_divergence, rate_advice
 from sgdfit.inference.quadratic import Quadratic
 from sgdfit.inference.spectrum import EPS, eigen, root_spectrum
-from sgdfit.kernel.kernel import Segment
+from sgdfit.kernel.kernel import Chunk, Segment
 from sgdfit.kernel.shuffle import in_order
 from sgdfit.model.loss import PREDICTION, TARGET
 from sgdfit.model.model import Model
@@ -610,27 +609,18 @@ def could_determine(problem: Problem) -> bool:
     Then what the data leave open is no property of formula and data, but of rounding or of the
     place in the space of the parameters.
     """
-    model = problem.model
+    model, random = problem.model, np.random.default_rng(0)
     some = problem.population.sample(ROWS_LOOKED_AT, 0)
-    columns: dict[str, Any] = dict(zip(model.columns, some.columns, strict=True))
-    for name in model.variables:
-        column = columns[name].astype(np.float64)
-        apart = column - (column.min() / 2 + column.max() / 2)
-        largest = float(np.abs(apart).max())
-        columns[name] = apart / largest if largest > 0 else column
-    random = np.random.default_rng(0)
-    return any(
-        _determines(problem, columns, random.normal(size=len(model.free)), some.rows)
-        for _ in range(DRAWS)
-    )
-
-
-def _determines(problem: Problem, columns: dict[str, Any], theta: np.ndarray, rows: int) -> bool:
-    model = problem.model
-    values = columns | dict(zip(model.free, map(float, theta), strict=True))
-    try:
-        slopes = [np.broadcast_to(evaluate(slope, values), rows) for slope in model.gradient]
-    except FormulaError:
-        return False
-    jacobian = np.array(slopes, dtype=np.float64).T
-    return bool(np.isfinite(jacobian).all() and root_spectrum(jacobian).positive.all())
+    columns = list(some.columns)
+    for i, name in enumerate(model.columns):
+        if name in model.variables:
+            column = columns[i].astype(np.float64)
+            apart = column - (column.min() / 2 + column.max() / 2)
+            largest = float(np.abs(apart).max())
+            columns[i] = apart / largest if largest > 0 else column
+    chunk = Chunk(tuple(columns), None)
+    for _ in range(DRAWS):
+        jacobian = problem.kernel.rows(random.normal(size=len(model.free)), chunk).jacobian.T
+        if np.isfinite(jacobian).all() and root_spectrum(jacobian).positive.all():
+            return True
+    return False

@@ -10,10 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sgdfit.fitting.dataset import Population
-from sgdfit.fitting.problem import Problem
+from sgdfit.fitting.problem import Problem, kernel_of
 from sgdfit.fitting.trust_region import box_of
 from sgdfit.fitting.weights import CLASSICAL, SANDWICH
-from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.formula import symbol
 from sgdfit.inference.covariance import (
     ROUNDING,
@@ -27,14 +26,12 @@ from sgdfit.inference.estimable import Determined, determined
 from sgdfit.inference.intervals import interval
 from sgdfit.inference.quadratic import Quadratic
 from sgdfit.inference.spectrum import EPS, ScaledSpectrum, root_spectrum
-from sgdfit.kernel.kernel import Chunk, Kernel, Sums, choose_form, make
+from sgdfit.kernel.kernel import Kernel, Sums
 from sgdfit.model.loss import SQUARED, as_loss
 from sgdfit.model.model import Model
 from sgdfit.result.result import Estimate
 from sgdfit.result.status import Status
 
-# Rows looked at together, so that memory stays bounded.
-STRIDE = 16_384
 # Residuals this small beside the variation of the response are what the steps of a long descent
 # leave, and these what a single evaluation does.
 MANY_ROUNDINGS, FEW_ROUNDINGS = 1e-12, 32 * EPS
@@ -50,12 +47,12 @@ class Squares(NamedTuple):
     exact: bool  # whether they are nothing but that of one evaluation
 
 
-def sum_squares(problem: Problem, kernel: Kernel, theta: np.ndarray, loss: float) -> Squares:
+def sum_squares(problem: Problem, theta: np.ndarray, loss: float) -> Squares:
     """Return the sums of squares of the estimates, at which the losses add up to ``loss``."""
     seen, rows = problem.population.stats, problem.rows
     first, second, about = seen.first, seen.second, seen.about
     total = max(0.0, second - first * first / rows) if second > 0 else 0.0
-    residual = _residual(problem, kernel, theta, loss)
+    residual = _residual(problem, theta, loss)
     size = total if total > 0 else rows * about * about
     # Nor can a residual be told that is smaller than the rounding of the response itself.
     unseen = EPS**2 * (second + 2 * about * first + rows * about * about)
@@ -71,28 +68,12 @@ def sum_squares(problem: Problem, kernel: Kernel, theta: np.ndarray, loss: float
     )
 
 
-def _residual(problem: Problem, kernel: Kernel, theta: np.ndarray, loss: float) -> float:
-    rows = problem.population.rows
-    if problem.model.loss.name == SQUARED:
+def _residual(problem: Problem, theta: np.ndarray, loss: float) -> float:
+    if problem.squared:
         return loss
-    if choose_form("auto", rows, 1, rows, "float64") == "compiled":
-        # So many that a pass on all threads is worth a kernel of its own.
-        squared = replace(problem.model, loss=as_loss(SQUARED))
-        own = make(squared, None, "compiled", weighted=problem.population.weighted)
-        return problem.population.sums(own, theta).loss
-    return math.fsum(
-        _squared(kernel, theta, chunk.part(first, first + STRIDE))
-        for chunk in problem.population.chunks()
-        for first in range(0, chunk.rows, STRIDE)
-    )
-
-
-def _squared(kernel: Kernel, theta: np.ndarray, chunk: Chunk) -> float:
-    rows = kernel.rows(theta, chunk)
-    with np.errstate(all="ignore"):
-        square = (rows.target - rows.prediction) ** 2
-        # Infinities of both signs, which fsum refuses to add, no square is.
-        return float(square.sum() if chunk.weights is None else (chunk.weights * square).sum())
+    squared = replace(problem.model, loss=as_loss(SQUARED))
+    kernel = kernel_of(squared, problem.population, problem.options)
+    return problem.population.sums(kernel, theta).loss
 
 
 # As many rows as tell the rank of a Jacobian.
@@ -251,12 +232,7 @@ def is_hidden(problem: Problem, theta: np.ndarray, undetermined: tuple[str, ...]
     model = problem.model
     if not undetermined or not model.is_linear:
         return False
-    some = problem.population.sample(ROWS_LOOKED_AT, 0)
-    columns = zip(model.columns, some.columns, strict=True)
-    values: dict[str, Any] = {name: column.astype(np.float64) for name, column in columns}
-    rows = len(values[model.columns[0]])
-    values |= model.values(theta.tolist())
-    J = np.stack([np.broadcast_to(evaluate(slope, values), rows) for slope in model.gradient])
+    J = problem.kernel.rows(theta, problem.population.sample(ROWS_LOOKED_AT, 0)).jacobian
     size = np.linalg.norm(J, axis=1, keepdims=True)
     if not (np.isfinite(size).all() and size.all()):
         return False
@@ -321,14 +297,7 @@ FAR = 1.0
 def undetermined_warning(
     combinations: tuple[str, ...], stepped: Collection[str] = ()
 ) -> tuple[str, ...]:
-    """Say that the data leave combinations of parameters open, if they do.
-
-    Parameters
-    ----------
-    combinations : tuple of str
-    stepped : collection of str
-        Parameters within a condition or a rounding, whose effect comes in steps.
-    """
+    """Say that the data leave combinations of parameters open, of which some may act in steps."""
     steps = [name for name in combinations if name in stepped]
     rest = [name for name in combinations if name not in stepped]
     told = []
