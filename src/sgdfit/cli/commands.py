@@ -7,7 +7,7 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,7 +25,7 @@ from sgdfit.cli.terminal import (
     deliver_text,
     print_json,
     print_report,
-    print_table,
+    print_rows,
     print_text,
     ready_streams,
     say,
@@ -126,21 +126,11 @@ class Command(TyperCommand):
 
 
 class Commands(TyperGroup):
-    """The commands, and a hint where ``fit`` was left out."""
+    """The commands."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return what the command takes."""
         return _as_typed(super().get_params(ctx))
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:
-        """Find the command that the first argument names."""
-        first = args[0]
-        if first not in self.commands and (first == "-" or os.path.isfile(first)):
-            raise UsageError(
-                f"{first!r} is no command; to fit a curve to it write:"
-                f' sgdfit fit {first} "y = a*x + b"'
-            )
-        return super().resolve_command(ctx, args)
 
 
 app = typer.Typer(
@@ -199,8 +189,13 @@ def _unread() -> int:
 
 def _parser_sentence(error: Any) -> str:
     """Say in one sentence what is wrong with the command line, and where to look it up."""
-    known = getattr(error, "possibilities", None)
-    sentence = error.format_message().rstrip(".")
+    known, sentence = getattr(error, "possibilities", None), error.format_message().rstrip(".")
+    command = re.match(r"No such command '(.+)'$", sentence)
+    if command and (command[1] == "-" or os.path.isfile(command[1])):
+        return (
+            f"{command[1]!r} is no command; to fit a curve to it write:"
+            f' sgdfit fit {command[1]} "y = a*x + b"'
+        )
     if known:
         sentence = f"{error.message.rstrip('.')}.{did_you_mean(error.option_name, known)}"
     elif "extra argument" in sentence:
@@ -314,33 +309,26 @@ def predict(
     level = 0.95 if level is None else level
     check_destinations((("--output", output, TABLES),), [saved, data])
     from sgdfit.fitting.options import as_resources
-    from sgdfit.fitting.prediction import PREDICTION, Dropped, predicted, weighs
+    from sgdfit.fitting.prediction import PREDICTION, Dropped, predicted, weighs, write_predictions
     from sgdfit.result.saving import read
-    from sgdfit.result.table_file import TableFile
 
-    result, resources = read(saved), as_resources(memory, threads)
-    table = _open(data, where)
-    dropped = Dropped()
-
-    def blocks() -> Iterator[Any]:
-        nonlocal dropped
-        for some in predicted(result, heard, interval, level, missing=missing, resources=resources):
-            dropped = dropped.also(some.dropped)
-            yield some.columns
-
+    result, table = read(saved), _open(data, where)
     # rows that are printed would run into the bar
     with (
         progress_bar(output is not None, "predicting") as listener,
         stop_on_signal(listener.tell) as state,
     ):
-        heard = listener.with_progress(table)
+        heard, dropped = listener.with_progress(table), Dropped()
+        asked: dict[str, Any] = {"interval": interval, "level": level, "missing": missing}
         try:
-            if output is None:
-                print_table(blocks())
+            if output is not None:
+                asked |= {"memory": memory, "threads": threads}
+                dropped = write_predictions(result, heard, output, **asked).dropped
             else:
-                with TableFile(output) as file:
-                    for columns in blocks():
-                        file.write(columns)
+                asked["resources"] = as_resources(memory, threads)
+                for number, some in enumerate(predicted(result, heard, **asked)):
+                    dropped = dropped.also(some.dropped)
+                    print_rows(some.columns, with_header=number == 0)
         except KeyboardInterrupt:
             if output is not None:
                 listener.tell(f"interrupted; nothing is written to {output}")

@@ -160,21 +160,17 @@ def print_json(result: Result) -> None:
     print_text(json.dumps(summary(result), allow_nan=False, ensure_ascii=plain))
 
 
-def print_table(blocks: Iterable[Mapping[str, np.ndarray[Any, Any]]]) -> None:
-    """Write columns to standard output as CSV, numbers so that they read back exactly.
-
-    Each block holds some of the rows: arrays of shape (n,), by the names of the same columns.
-    """
+def print_rows(columns: Mapping[str, np.ndarray[Any, Any]], with_header: bool) -> None:
+    """Write columns to standard output as CSV, numbers so that they read back exactly."""
     from sgdfit.result.table_file import header, separated
 
-    # names of columns are written as they were read, whatever the terminal shows
-    reconfigure = getattr(sys.stdout, "reconfigure", None)
-    if reconfigure is not None:
-        reconfigure(encoding="utf-8")
-    for number, columns in enumerate(blocks):
-        if number == 0:
-            sys.stdout.write(header(columns).decode())
-        sys.stdout.write(separated(columns).decode())
+    if with_header:
+        # names of columns are written as they were read, whatever the terminal shows
+        reconfigure = getattr(sys.stdout, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(encoding="utf-8")
+        sys.stdout.write(header(columns).decode())
+    sys.stdout.write(separated(columns).decode())
 
 
 def deliver_text(text: str, path: str | None) -> None:
