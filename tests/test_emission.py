@@ -14,7 +14,7 @@ from formulas import FORMULAS, data, model_of, theta_of
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.formula import as_formula
 from sgdfit.formula.functions import FUNCTIONS
-from sgdfit.kernel.emission import emit, emitted
+from sgdfit.kernel.emission import emit, emitted, expressions_of
 from sgdfit.kernel.templates import HEADER
 from sgdfit.model.loss import LOSSES, PREDICTION, TARGET
 
@@ -92,7 +92,7 @@ def test_numbers_without_a_literal_are_refused(number):
 
 def by_loss(case, dialect):
     """Emit a case with every loss: the lines of the row, which are the same, and of each loss."""
-    found = [emitted(m, dialect) for m in (model_of(case, loss) for loss in LOSSES)]
+    found = [emitted(expressions_of(model_of(case, loss)), dialect) for loss in LOSSES]
     rows = [row for row, _ in found]
     assert rows == rows[:1] * len(rows)
     return rows[0], [loss for _, loss in found]

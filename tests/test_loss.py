@@ -198,7 +198,7 @@ def test_a_loss_of_one_s_own(given, oracle, name):
         ("prediction - target + a", "uses 'a'"),
         ("prediction**2", "does not depend on the target"),
         ("target", "does not depend on the prediction"),
-        ("y = prediction - target", "no '=' can stand"),
+        ("y = prediction - target", "a comparison is written =="),
         (functools.partial(huber, delta=-3), "above 0"),
         (functools.partial(huber, 3.0), "bind the options of the loss huber by name"),
         (lambda p: p, "cannot be called with a prediction and a target"),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import sympy
 from sympy.core.relational import Relational
@@ -58,43 +58,47 @@ def emit(
     >>> emit([e], {"a": "p0", "b": "p1", "x": "x0"}, ["f"], "numpy")
     ['f = p0*numpy.exp(-p1*x0)']
     """
-    return list(_emit(tuple(expressions), tuple(names.items()), tuple(targets), dialect, prefix))
-
-
-@lru_cache(maxsize=256)
-def _emit(
-    expressions: tuple[Expr, ...],
-    names: tuple[tuple[str, str], ...],
-    targets: tuple[str, ...],
-    dialect: Dialect,
-    prefix: str,
-) -> list[str]:
     temporaries = sympy.numbered_symbols(f"{prefix}_", real=True)
     shared, reduced = sympy.cse(list(expressions), symbols=temporaries, order="none")
     emitter = _Emitter(dict(names), dialect, prefix)
     for temporary, expression in shared:
-        emitter.assign(temporary.name, expression)
+        emitter.lines.append(f"{temporary.name} = {emitter.text(expression)}")
         emitter.names[temporary.name] = temporary.name
     for target, expression in zip(targets, reduced, strict=True):
-        emitter.assign(target, expression)
+        emitter.lines.append(f"{target} = {emitter.text(expression)}")
     return emitter.lines
 
 
-def emitted(model: Model, dialect: Dialect) -> tuple[list[str], list[str]]:
+class Expressions(NamedTuple):
+    """What the source of a model follows from."""
+
+    columns: tuple[str, ...]
+    free: tuple[str, ...]
+    values: tuple[Expr, ...]  # prediction, target, and the derivative to each free parameter
+    loss: tuple[Expr, ...]  # loss, slope and bend
+
+
+def expressions_of(model: Model) -> Expressions:
+    """Return the expressions of ``model``, equal for models that differ in data or starts alone."""
+    values = (model.prediction, model.formula.response, *model.gradient)
+    loss = (model.loss.expression, model.slope, model.bend)
+    return Expressions(model.columns, model.free, values, loss)
+
+
+@lru_cache(maxsize=256)
+def emitted(given: Expressions, dialect: Dialect) -> tuple[list[str], list[str]]:
     """Return the lines that compute prediction, target and Jacobian, and those of the loss.
 
     Columns are named ``x0``, … and free parameters ``p0``, …; the lines assign ``prediction``,
     ``target``, ``j0``, ``j1``, … and then ``loss``, ``slope`` and ``bend``.
     """
-    names = {name: f"x{i}" for i, name in enumerate(model.columns)}
-    names |= {name: f"p{i}" for i, name in enumerate(model.free)}
-    values = [model.prediction, model.formula.response, *model.gradient]
-    targets = [PREDICTION, TARGET, *(f"j{i}" for i in range(len(model.free)))]
-    loss = [model.loss.expression, model.slope, model.bend]
+    names = {name: f"x{i}" for i, name in enumerate(given.columns)}
+    names |= {name: f"p{i}" for i, name in enumerate(given.free)}
+    targets = [PREDICTION, TARGET, *(f"j{i}" for i in range(len(given.free)))]
     own = {PREDICTION: PREDICTION, TARGET: TARGET}
     return (
-        emit(values, names, targets, dialect),
-        emit(loss, own, ["loss", "slope", "bend"], dialect, prefix="r"),
+        emit(given.values, names, targets, dialect),
+        emit(given.loss, own, ["loss", "slope", "bend"], dialect, prefix="r"),
     )
 
 
@@ -105,10 +109,6 @@ class _Emitter:
         self.names, self.dialect, self.prefix = names, dialect, prefix
         self.lines: list[str] = []
         self._powers: dict[tuple[str, int], str] = {}
-
-    def assign(self, target: str, expression: Expr) -> None:
-        """Append the lines that compute ``expression`` into ``target``."""
-        self.lines.append(f"{target} = {self.text(expression)}")
 
     def text(self, expression: Expr, tightness: int = ANY) -> str:
         """Return the source of ``expression``, bracketed where it binds less tightly than asked."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from sgdfit.kernel.emission import emit, emitted
+from sgdfit.kernel.emission import Expressions, emit, emitted, expressions_of
 from sgdfit.kernel.kernel import Chunk, Kernel, Outcome, Rows, Segment, State
 from sgdfit.kernel.summation import PANEL, length, triangle
 from sgdfit.model.loss import PREDICTION, TARGET
@@ -51,7 +51,7 @@ def evaluator(
     names |= {name: f"x{i}" for i, name in enumerate(rows)}
     targets = [f"f{i}" for i in range(len(expressions))]
     lines = [*emit(expressions, names, targets, "numpy"), f"return [{', '.join(targets)}]"]
-    terms = _loaded(", ".join(names.values()), lines)[1]
+    terms = _load(", ".join(names.values()), lines)[1]
 
     def evaluate(at: np.ndarray, data: Sequence[Any]) -> np.ndarray:
         count = max((np.size(column) for column in data), default=1)
@@ -70,7 +70,7 @@ def evaluator(
 
 def make_numpy(model: Model, optimizer: Optimizer | None) -> Kernel:
     """Return the NumPy form of the kernel."""
-    source, terms = _load_terms(model)
+    source, terms = _load_terms(expressions_of(model))
 
     def partials(theta: np.ndarray, chunk: Chunk, scores: bool = False) -> np.ndarray:
         return _partials(terms, theta, chunk, scores)
@@ -84,7 +84,7 @@ def make_numpy(model: Model, optimizer: Optimizer | None) -> Kernel:
 
 def rows_of(model: Model) -> Callable[[np.ndarray, Chunk], Rows]:
     """Return a function that evaluates the terms at every row of a chunk, together."""
-    terms = _load_terms(model)[1]
+    terms = _load_terms(expressions_of(model))[1]
 
     def rows(theta: np.ndarray, chunk: Chunk) -> Rows:
         return Rows(*_evaluate(terms, np.asarray(theta, dtype=np.float64), chunk.columns))
@@ -92,30 +92,31 @@ def rows_of(model: Model) -> Callable[[np.ndarray, Chunk], Rows]:
     return rows
 
 
-def _load_terms(model: Model) -> tuple[str, Terms]:
+@lru_cache(maxsize=128)
+def _load_terms(given: Expressions) -> tuple[str, Terms]:
     """Return the source of ``terms``, which computes what `Rows` holds, and the function itself."""
-    row, loss = emitted(model, "numpy")
+    row, loss = emitted(given, "numpy")
     lines = [
-        f"{', '.join(f'p{i}' for i in range(len(model.free)))}, = theta",
-        f"{', '.join(f'x{i}' for i in range(len(model.columns)))}, = columns",
+        f"{', '.join(f'p{i}' for i in range(len(given.free)))}, = theta",
+        f"{', '.join(f'x{i}' for i in range(len(given.columns)))}, = columns",
         *row,
-        *_spread(model.columns, prediction=model.prediction),
-        f"jacobian = numpy.empty(({len(model.free)}, len(x0)), theta.dtype)",
-        *(f"jacobian[{i}] = j{i}" for i in range(len(model.free))),
+        *_spread(given.columns, [PREDICTION], given.values[:1]),
+        f"jacobian = numpy.empty(({len(given.free)}, len(x0)), theta.dtype)",
+        *(f"jacobian[{i}] = j{i}" for i in range(len(given.free))),
         *loss,
-        *_spread(
-            (PREDICTION, TARGET), loss=model.loss.expression, slope=model.slope, bend=model.bend
-        ),
+        *_spread((PREDICTION, TARGET), ["loss", "slope", "bend"], given.loss),
         "return prediction, target, loss, slope, bend, jacobian",
     ]
-    return _loaded("theta, columns", lines)
+    return _load("theta, columns", lines)
 
 
-def _spread(changing: Collection[str], **expressions: Any) -> list[str]:
+def _spread(
+    changing: Collection[str], names: Sequence[str], expressions: Sequence[Expr]
+) -> list[str]:
     """Write lines that spread over the rows what has nothing in it that changes from row to row."""
     return [
         f"{name} = spread({name}, len(x0))"
-        for name, expression in expressions.items()
+        for name, expression in zip(names, expressions, strict=True)
         if not any(symbol.name in changing for symbol in expression.free_symbols)
     ]
 
@@ -126,21 +127,16 @@ def _constant(value: Any, rows: int) -> np.ndarray:
     return np.ndarray(rows, held.dtype, held, strides=(0,))
 
 
-def _loaded(arguments: str, lines: Sequence[str]) -> tuple[str, Callable[..., Any]]:
+def _load(arguments: str, lines: Sequence[str]) -> tuple[str, Callable[..., Any]]:
     """Return the source of a function of such ``lines``, and the function."""
     source = f"def terms({arguments}):\n" + "".join(f"    {line}\n" for line in lines)
-    return source, _load(source)
-
-
-@lru_cache(maxsize=128)
-def _load(source: str) -> Callable[..., Any]:
     space: dict[str, Any] = {"numpy": np, "spread": _constant}
     if "special." in source:
         from scipy import special
 
         space["special"] = special
     exec(compile(source, "<sgdfit kernel>", "exec"), space)
-    return space["terms"]  # type: ignore[no-any-return]
+    return source, space["terms"]
 
 
 @np.errstate(all="ignore")

@@ -119,7 +119,9 @@ class Model:
         known |= {p.name: p.start for p in self._fixed}
         if self.ties:
             at = {symbol(name): sympy.Float(value) for name, value in known.items()}
-            known |= {name: _real(tie.xreplace(at)) for name, tie in self.ties.items()}
+            for name, tie in self.ties.items():
+                value = complex(tie.xreplace(at).evalf())
+                known[name] = value.real if value.imag == 0 else math.nan
         return {name: known[name] for name in self.parameters}
 
     def _repr_html_(self) -> str:
@@ -147,11 +149,6 @@ def _number(value: float) -> Expr:
     """Return small whole numbers exactly: x**2.0 is x**2."""
     small = value.is_integer() and abs(value) <= MAX_EXPONENT
     return sympy.Integer(int(value)) if small else sympy.Float(value)
-
-
-def _real(number: Expr) -> float:
-    value = complex(number.evalf())
-    return value.real if value.imag == 0 else math.nan
 
 
 def build(
@@ -201,7 +198,14 @@ def build(
     parameters = declare(read, names, start=start, bounds=bounds, fixed=fixed, tied=tied, seed=seed)
     model = Model(read, as_loss(loss), variables, parameters)
     if not model.free:
-        raise FormulaError(_nothing_free(read, names))
+        if names:
+            raise FormulaError(
+                f"every parameter of '{read}' is fixed or tied; leave at least one free"
+            )
+        raise FormulaError(
+            f"every name in '{read}' is a column of the data, so there is nothing to estimate;"
+            " write the parameters out, as in y = a + b*x"
+        )
     _ = model.gradient  # what is fixed or tied may leave it without a value
     return model
 
@@ -273,12 +277,3 @@ def _check_names(
             f"the argument {name!r} is bound to a value and a column of the data as well;"
             " rename one of them"
         )
-
-
-def _nothing_free(formula: Formula, names: Sequence[str]) -> str:
-    if names:
-        return f"every parameter of '{formula}' is fixed or tied; leave at least one free"
-    return (
-        f"every name in '{formula}' is a column of the data, so there is nothing to estimate;"
-        " write the parameters out, as in y = a + b*x"
-    )

@@ -53,27 +53,10 @@ def declare(
 ) -> dict[str, Parameter]:
     """Return every parameter in ``names``, in that order, with what was said of it.
 
-    Parameters
-    ----------
-    formula : Formula
-        Its own fixed values and starts (a function's bound arguments and defaults) stand where
-        nothing else was said.
-    names : sequence of str
-        The names of the formula that are no columns.
-    start, fixed : mapping or text
-        ``{"a": 4}`` or ``"a=4, b=5"``; ``start="random"`` draws standard normals from ``seed``.
-        What is fixed or tied needs no start, and one that is given is passed over.
-    bounds : mapping or text
-        ``{"b": (0, 10)}`` (None: no bound) or ``"0 < b < 10"``.
-    tied : mapping or text
-        ``{"d": "2*a"}`` or ``"d = 2*a"``.
-
-    Raises
-    ------
-    UsageError
-        When a name is no parameter, a value is no finite number, a parameter is both fixed and
-        tied or both bounded and tied, a tie is circular, or a start or a fixed value lies outside
-        of its bounds.
+    The formula's own fixed values and starts (a function's bound arguments and defaults) stand
+    where nothing else was said. ``start="random"`` draws standard normals from ``seed``; what is
+    fixed or tied needs no start, and one that is given is passed over. What contradicts itself or
+    the formula raises UsageError.
 
     Examples
     --------
@@ -86,7 +69,10 @@ def declare(
     values |= _numbers(fixed, "the fixed value", names)
     ties = _ties(tied, names, values)
     limits = _bounds(bounds, names)
-    drawn = _random(names, seed) if isinstance(start, str) and start.strip() == "random" else {}
+    drawn: dict[str, float] = {}
+    if isinstance(start, str) and start.strip() == "random":
+        normal = np.random.default_rng(seed).standard_normal(len(names))
+        drawn = dict(zip(names, normal.tolist(), strict=True))
     given = {} if drawn else {**formula.start, **_numbers(start, "the start", names)}
     parameters = {}
     for name in names:
@@ -120,11 +106,6 @@ def _unstarted(name: str, drawn: float | None, low: float, high: float) -> Param
     else:
         value = low + 1 if math.isfinite(low) else high - 1
     return Parameter(name, value, "bound", low, high)
-
-
-def _random(names: Sequence[str], seed: int) -> dict[str, float]:
-    normal = np.random.default_rng(seed).standard_normal(len(names))
-    return dict(zip(names, map(float, normal), strict=True))
 
 
 def _check_known(name: Any, names: Sequence[str], what: str) -> None:
@@ -178,20 +159,15 @@ def _name(written: str) -> str:
 
 
 def _numbers(given: Assignments, what: str, names: Sequence[str]) -> dict[str, float]:
-    return {
-        name: _finite(value, f"{what} of {name!r}")
-        for name, value in _assignments(given, what, names).items()
-    }
-
-
-def _finite(value: Any, what: str) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        raise UsageError(f"{what} is {value!r}; a number is needed") from None
-    if not math.isfinite(number):
-        raise UsageError(f"{what} is {number}; a finite number is needed")
-    return number
+    numbers = {}
+    for name, value in _assignments(given, what, names).items():
+        try:
+            numbers[name] = float(value)
+        except (TypeError, ValueError, OverflowError):
+            raise UsageError(f"{what} of {name!r} is {value!r}; a number is needed") from None
+        if not math.isfinite(numbers[name]):
+            raise UsageError(f"{what} of {name!r} is {numbers[name]}; a finite number is needed")
+    return numbers
 
 
 def _ties(given: Assignments, names: Sequence[str], values: Mapping[str, float]) -> dict[str, str]:
