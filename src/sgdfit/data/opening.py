@@ -83,7 +83,7 @@ def open_rows(
     held: list[Arrays] | None = []
     room = budget if fits else 0
 
-    def hold(piece: RowGroup, offset: int, columns: Arrays) -> None:
+    def hold(group: RowGroup, offset: int, columns: Arrays) -> None:
         nonlocal held, room
         room -= sum(column.nbytes for column in columns)
         if room < 0:

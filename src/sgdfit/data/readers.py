@@ -30,7 +30,7 @@ from sgdfit.data.files import (
 )
 from sgdfit.data.floats import shown
 from sgdfit.data.formats import MAGIC, STREAM, TEXT, Format, format_of, format_table, reading
-from sgdfit.data.one_pass import lazy_frame, open_arrow_stream, open_batches, open_reader
+from sgdfit.data.single_use import lazy_frame, open_arrow_stream, open_batches, open_reader
 from sgdfit.data.table import Table, clean_names
 from sgdfit.data.text_files import SMALL, open_small_text, open_text, open_text_stream, peeked
 from sgdfit.data.where import Condition, filtered, read_condition

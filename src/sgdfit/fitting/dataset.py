@@ -69,7 +69,7 @@ class Population:
         whole: Chunk | None,  # all rows, where they are in memory
         threads: int,  # how many add up at once
         journal: Checkpoint,  # remembers passes, also those that an interrupted run made
-        # Yields all rows in a random order of pieces, by a seed; where they are not in memory.
+        # Yields all rows in a random order of row groups, by a seed; where they are not in memory.
         mixed: Callable[[list[int]], Iterator[Chunk]] | None = None,
         buffer: int = MOST_BUFFERED,  # the most bytes that textbook descent may hold and shuffle
         # Yields what ``chunks`` does, in parts that threads may read at once.
@@ -459,9 +459,9 @@ def _weighed(stream: ChunkedRows, weighting: Weighting) -> tuple[ChunkedRows, We
             scales.append(scale_of(weighting, named(columns), stream.label, first))
             first += len(columns[0])
 
-    def visit(piece: RowGroup, offset: int, columns: Arrays) -> None:
+    def visit(group: RowGroup, offset: int, columns: Arrays) -> None:
         # Here the file and the row are still known.
-        scale_of(weighting, named(columns), piece.label, piece.first + offset)
+        scale_of(weighting, named(columns), group.label, group.first + offset)
         scale(cut.push(columns))
 
     def has_a_say(columns: Arrays) -> Array | None:
