@@ -171,13 +171,17 @@ EXACT = {
     f"id < {2**63}": [0, 1, 2, 3],
     f"id < {10**30} and id > -{10**30}": [0, 1, 2, 3],
     f"id >= {2**63 - 1} and id > -1": [3],
+    "t in ['2024-01-05', '2024-01-06']": [1],
+    "t not in ['2024-01-05']": [0, 2],
 }
 
 
 @pytest.mark.parametrize("kind", [pa.int64(), pa.uint64()])
-def test_long_integers_are_exact_and_nan_is_missing(kind, tmp_path):
+def test_long_integers_and_times_are_exact_and_nan_is_missing(kind, tmp_path):
     ids = pa.array([NEAR - 1, NEAR, NEAR + 1, 2**63 - 1], kind)
     table = pa.table({"row": range(4), "id": ids, "x": [np.nan, 1.0, 2.0, None]})
+    days = np.array(["2024-01-05T00:00:00.000000001", "2024-01-05", "2024-01-07", "NaT"], "M8[ns]")
+    table = table.append_column("t", pa.array(days, pa.timestamp("ns")))
     for text, rows in EXACT.items():
         assert rows_of(table, text) == rows
         for size in (1, 2, 4):

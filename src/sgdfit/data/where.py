@@ -410,6 +410,8 @@ class _Rows:
         import pyarrow.compute as pc
 
         pairs = [self.fitted(value, node, constant.value) for constant in constants.elts]  # type: ignore[attr-defined]
+        if kind_of(value.type) not in ("numbers", "text"):
+            return functools.reduce(pc.or_kleene, (pc.equal(*pair) for pair in pairs))
         found = []
         for kind in dict.fromkeys(scalar.type for _, scalar in pairs):
             some = [pa.repeat(scalar, 1) for _, scalar in pairs if scalar.type == kind]
