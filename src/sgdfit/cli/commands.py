@@ -95,8 +95,9 @@ def _as_typed(parameters: list[Any]) -> list[Any]:
 
 
 def _process(parameter: Any, usual: Callable[[Any, Any], Any], ctx: Any, value: Any) -> Any:
-    is_absent = value is None and parameter.required
-    return usual(ctx, value) if is_absent or (value and parameter.callback) else value
+    if (value is None and parameter.required) or (value and parameter.callback):
+        return usual(ctx, value)
+    return () if value is None and parameter.multiple else value
 
 
 class Command(TyperCommand):
