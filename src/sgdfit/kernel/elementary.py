@@ -24,7 +24,6 @@ from sgdfit.kernel.instructions import (
     fma,
     from_bits,
     inlined,
-    pairwise,
     polynomial,
     power_of_two,
     with_sign,
@@ -128,28 +127,16 @@ def _without_powers_of_two(x: Float, low: Float) -> tuple[Float, Float, Float]:
 
 
 @inlined
-def _grown(x: Float, low: Float) -> tuple[Float, Float, Float, Float]:
-    """Return exp(x + low) as the sum of the first two, times the third, times the fourth.
-
-    ``low`` is less than the last place of x, or below 2⁻⁵⁰.
-    """
+def exp_of_sum(x: Float, low: Float) -> Float:
+    """Return exp(x + low), where ``low`` is less than the last place of x, or below 2⁻⁵⁰."""
     x = 720.0 if x > 720.0 else x
     x = -760.0 if x < -760.0 else x
     marked, r, rest = _without_powers_of_two(x, low)
-    above = r + fma(r * r, polynomial(r, EXP), rest)
-    grown = 1.0 + above
+    grown = 1.0 + (r + fma(r * r, polynomial(r, EXP), rest))
     # In two steps, since 2ᵏ alone may be too large or too small.
     k = marked - ROUND
     half = fma(k, 0.5, ROUND)
-    others = power_of_two((k - (half - ROUND)) + ROUND)
-    return grown, above - (grown - 1.0), power_of_two(half), others
-
-
-@inlined
-def exp_of_sum(x: Float, low: Float) -> Float:
-    """Return exp(x + low) (see `_grown`)."""
-    grown, _, scale, other = _grown(x, low)
-    return grown * scale * other
+    return grown * power_of_two(half) * power_of_two((k - (half - ROUND)) + ROUND)
 
 
 @compiled
@@ -217,14 +204,13 @@ def tanh(x: Float) -> Float:
 @compiled
 def logistic(x: Float) -> Float:
     """Return 1/(1 + e⁻ˣ)."""
-    grown, rest, scale, other = _grown(-abs(x), 0.0)
-    z, z_low = grown * scale * other, rest * scale * other
+    z = exp_of_sum(-abs(x), 0.0)
     under = 1.0 + z
-    under_low = (z - (under - 1.0)) + z_low
-    over, over_low = (1.0, 0.0) if x >= 0.0 else (z, z_low)
+    low = z - (under - 1.0)
+    over = 1.0 if x >= 0.0 else z
     inverse = 1.0 / under
     value = over * inverse
-    return fma(fma(-value, under, over) + (over_low - value * under_low), inverse, value)
+    return fma(fma(-value, under, over) - value * low, inverse, value)
 
 
 @compiled
@@ -404,7 +390,7 @@ def _sine(r: Float, low: Float) -> tuple[Float, Float]:
     """Return the sine of an angle within an eighth of a turn, in two parts."""
     z = r * r
     tail = fma(z, 0.5 * low, -low)
-    return r, fma(z * r, pairwise(z, SIN), -tail)
+    return r, fma(z * r, polynomial(z, SIN), -tail)
 
 
 @inlined
@@ -413,7 +399,7 @@ def _cosine(r: Float, low: Float) -> tuple[Float, Float]:
     z = r * r
     half = 0.5 * z
     near = 1.0 - half
-    return near, ((1.0 - near) - half) + fma(z * z, pairwise(z, COS), -r * low)
+    return near, ((1.0 - near) - half) + fma(z * z, polynomial(z, COS), -r * low)
 
 
 @inlined

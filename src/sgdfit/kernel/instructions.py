@@ -87,28 +87,6 @@ def polynomial(typing: Any, x: Any, coefficients: Any) -> Any:
     return types.float64(types.float64, coefficients), write
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def pairwise(typing: Any, x: Any, coefficients: Any) -> Any:
-    """Return what `polynomial` does, sooner, for some more work.
-
-    Neighbouring terms are joined, and these again (Estrin 1960, Western Joint Computer Conference,
-    33), so that few operations wait for one another.
-    """
-
-    def write(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        at, given = arguments
-        count = len(signature.args[1])
-        terms = [builder.extract_value(given, count - 1 - k) for k in range(count)]
-        while len(terms) > 1:
-            pairs = zip(terms[0::2], terms[1::2], strict=False)
-            joined = [builder.fma(high, at, low) for low, high in pairs]
-            terms = joined + terms[2 * len(joined) :]
-            at = builder.fmul(at, at)
-        return terms[0]
-
-    return types.float64(types.float64, coefficients), write
-
-
 @inlined
 def power_of_two(marked: Float) -> Float:
     """Return 2ⁿ of a sum of `ROUND` and n, -1022 ≤ n ≤ 1023."""
