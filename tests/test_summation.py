@@ -9,7 +9,7 @@ import pytest
 
 from sgdfit.kernel.kernel import Chunk, make
 from sgdfit.kernel.numpy_kernel import STRIDE
-from sgdfit.kernel.summation import PANEL, Sums, combined, length
+from sgdfit.kernel.summation import PANEL, combined, length
 from sgdfit.model.model import build
 from sgdfit.optimizers import sgd
 
@@ -162,8 +162,3 @@ def test_no_rows_have_sums_of_zero(form):
     sums = kernel(form).sums(np.ones(1), Chunk((empty, empty), empty))
     assert flat(sums).tolist() == [0.0] * 4
     assert sums.rows == 0
-
-
-def test_sums_of_two_add_up():
-    one = Sums(1, 2.0, 3.0, np.array([4.0]), np.array([[5.0]]))
-    assert (flat(one + one) == 2.0 * flat(one)).all()

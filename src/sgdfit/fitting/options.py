@@ -152,7 +152,7 @@ def settle(given: Mapping[str, Any]) -> Options:
             f"steps={options.steps} and epochs={options.epochs} are two lengths; give one of them"
         )
     options = options._replace(optimizer=_optimizer(options))
-    choose_form(options.kernel, 1, 1, 1, options.dtype)
+    choose_form(options.kernel, 1, 1, options.dtype)
     if options.optimizer is None:
         return options
     name, schedule, steps = options.optimizer.name, options.schedule, options.length(rows=1)

@@ -316,7 +316,7 @@ def kernel_of(model: Model, population: Population, options: Options) -> Kernel:
     rows, passes, size = population.rows, PASSES, population.rows
     if options.optimizer is not None:
         passes, size = options.length(rows), options.batch_rows(rows)
-    form = choose_form(options.kernel, rows, passes, size, options.dtype)
+    form = choose_form(options.kernel, passes, size, options.dtype)
     return make(model, options.optimizer, form, weighted=population.weighted)
 
 

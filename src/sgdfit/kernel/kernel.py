@@ -117,37 +117,23 @@ class Segment(NamedTuple):
 
 
 class Kernel(NamedTuple):
-    """One form of the operations for one model and optimizer.
-
-    Attributes
-    ----------
-    form : "numpy" or "compiled"
-    source : str
-        The generated source text of the sums.
-    rows : (theta, chunk) -> Rows
-        Always in NumPy, all rows of the chunk at once.
-    partials : (theta, chunk, scores=False) -> float64[k, 2, length(p)]
-        High and low parts of the sums over each panel of `PANEL` rows of the chunk, of which the
-        last may be shorter: weight, loss, gradient, upper triangle of the curvature, row by row.
-        With ``scores``, weight² · (∂loss/∂prediction)² stands in front of J Jᵀ. A panel's sums
-        are the same bits in whatever chunk it stands; threads may ask for several at once.
-    sweep : (state, chunk, segment) -> Outcome
-    """
+    """One form of the operations for one model and optimizer."""
 
     form: Form
-    source: str
+    source: str  # the generated text of the sums
+    # Of theta and a chunk: always in NumPy, all rows of the chunk at once.
     rows: Callable[[np.ndarray, Chunk], Rows]
+    # Of theta, a chunk and ``scores=False``: float64[k, 2, length(p)], high and low parts of the
+    # sums over each panel of `PANEL` rows of the chunk, of which the last may be shorter: weight,
+    # loss, gradient, upper triangle of the curvature, row by row. With ``scores``, weight² ·
+    # (∂loss/∂prediction)² stands in front of J Jᵀ. A panel's sums are the same bits in whatever
+    # chunk it stands; threads may ask for several at once.
     partials: Callable[..., np.ndarray]
     sweep: Callable[[State, Chunk, Segment], Outcome]
 
     def sums(self, theta: np.ndarray, chunk: Chunk) -> Sums:
         """Return the sums over all rows of the chunk."""
         return combined([self.partials(theta, chunk)], chunk.rows, len(theta))
-
-    def scores(self, theta: np.ndarray, chunk: Chunk) -> np.ndarray:
-        """Return the sum of weight² · (∂loss/∂prediction)² · J Jᵀ, the middle of a sandwich."""
-        partials = self.partials(theta, chunk, scores=True)
-        return combined([partials], chunk.rows, len(theta)).curvature
 
 
 def make(
@@ -173,7 +159,7 @@ def make(
     return make_compiled(model, optimizer, weighted=weighted)
 
 
-def choose_form(kernel: str, rows: int, steps: int, batch_size: int, dtype: Any) -> Form:
+def choose_form(kernel: str, steps: int, batch_size: int, dtype: Any) -> Form:
     """Return the form that finishes sooner, or the one that was asked for.
 
     Raises
@@ -183,9 +169,9 @@ def choose_form(kernel: str, rows: int, steps: int, batch_size: int, dtype: Any)
 
     Examples
     --------
-    >>> choose_form("auto", rows=20, steps=1000, batch_size=20, dtype="float64")
+    >>> choose_form("auto", steps=1000, batch_size=20, dtype="float64")
     'numpy'
-    >>> choose_form("auto", rows=10**7, steps=10**7, batch_size=1, dtype="float64")
+    >>> choose_form("auto", steps=10**7, batch_size=1, dtype="float64")
     'compiled'
     """
     if kernel not in FORMS:

@@ -24,7 +24,7 @@ SCALE = 2.0**-64
 
 
 class Sums(NamedTuple):
-    """Sums over rows; those of two chunks add up to those of both together."""
+    """Sums over rows."""
 
     rows: int
     weight: float  # sum of the weights
@@ -33,16 +33,6 @@ class Sums(NamedTuple):
     # float64[p, p]: sum over rows of weight · ∂²loss/∂prediction² · J Jᵀ (generalised
     # Gauss-Newton), where J is the derivative of the prediction.
     curvature: np.ndarray
-
-    def __add__(self, other: Sums) -> Sums:  # type: ignore[override]
-        """Return the sums over the rows of both."""
-        return Sums(
-            self.rows + other.rows,
-            self.weight + other.weight,
-            self.loss + other.loss,
-            self.gradient + other.gradient,
-            self.curvature + other.curvature,
-        )
 
 
 def length(parameters: int) -> int:

@@ -54,18 +54,7 @@ Exchange = tuple[list[Part], list[Move]]
 
 
 class Symmetries:
-    """Moves that leave a prediction unchanged.
-
-    Attributes
-    ----------
-    order : list of int
-        Which parameters decide first: nonlinear ones, phases, linear ones.
-    halves : float64[p]
-        Half the period of each phase, else 0.
-    flips : dict of int to Move
-        Changes of sign, each by the parameter that it makes positive.
-    exchanges : list of Exchange
-    """
+    """Moves that leave a prediction unchanged."""
 
     def __init__(
         self,
@@ -80,8 +69,11 @@ class Symmetries:
         self._halves = [sympy.S.Zero] * len(names)
         for i in nonlinear:
             self._halves[i] = self._half_period(prediction, i)
+        # float64[p]: half the period of each phase, else 0.
         halves = self.halves = np.array([float(half) for half in self._halves])
+        # Which parameters decide first: nonlinear ones, phases, linear ones.
         self.order = sorted(range(len(names)), key=lambda i: (i not in nonlinear, halves[i] > 0, i))
+        # Each change of sign by the parameter that it makes positive.
         self.flips = self._flips()
         self.exchanges = sorted(
             self._exchanges(), key=lambda e: (min(map(self.order.index, e[0][0])), len(e[0][0]))
