@@ -17,7 +17,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -73,7 +72,7 @@ def walk(problem: Problem, start: np.ndarray, sizes: list[int] | None = None) ->
             ending = run.cut_short(ending)
     finally:
         problem.population.listener = None
-    problem.visits.append(run.sampled)
+    problem.visits.append(run.sampled[0])
     return Outcome(
         theta=run.theta,
         ending=ending,
@@ -96,7 +95,8 @@ class _Run:
         self.first: Quadratic | None = None
         self.beyond: np.ndarray | None = None
         self.path: list[TraceStep] = []
-        self.step, self.looks, self.sampled, self.distance = 0, 0, 0, np.inf
+        self.step, self.looks, self.distance = 0, 0, np.inf
+        self.sampled = [0]  # rows of samples that were looked at, each as often as it was
         self.seen_before = problem.population.visited
         every = problem.options.callback_every or 1
         self.caller = CallbackCaller(problem.callback, every, self._progress)
@@ -144,7 +144,7 @@ class _Run:
                     objective = self._objective(objective.batch)
                     iterate = begin(objective.around(iterate.point))
                 before = self.distance
-                iterate = advance(iterate, partial(self._seen, objective), problem.box)
+                iterate = advance(iterate, objective.evaluate, problem.box)
                 self.step += not iterate.no_decrease
                 self.beyond = iterate.beyond
             if objective.by_rows and not last:
@@ -161,14 +161,14 @@ class _Run:
         the walk entered that sample is the better place. A quadratic's minimum is one step away
         from anywhere.
         """
-        point = self._seen(objective, self.theta)
+        point = objective.evaluate(self.theta)
         loss = self.path[-1].loss if self.path else np.inf
         worst = loss + (MISLED - 1) * abs(loss)
         led = point is not None and point.quadratic.loss / objective.batch.rows <= worst
         if led or (point is not None and self.problem.quadratic):
             return point
         for theta in reversed(self.entries):
-            other = self._seen(objective, theta)
+            other = objective.evaluate(theta)
             if other is not None and (point is None or other.quadratic.loss < point.quadratic.loss):
                 point = other
         return point
@@ -178,14 +178,9 @@ class _Run:
         by_rows = batch.rows <= FEW or self.ill_conditioned or problem.kinked
         alone = batch.rows <= FEW and not problem.quadratic
         linear = problem.linear if alone else problem.linear[:0]
-        return Objective(problem.kernel, batch, linear, self.spread, by_rows, self.bending)
-
-    def _seen(self, objective: Objective, theta: np.ndarray) -> Point | None:
-        point = objective.evaluate(theta)
-        again = point is not None and point.theta is not theta
-        if not isinstance(objective.batch, Population):  # which counts itself
-            self.sampled += objective.batch.rows * (1 + again)
-        return point
+        return Objective(
+            problem.kernel, batch, linear, self.spread, by_rows, self.bending, self.sampled
+        )
 
     def _learns_to_bend(self) -> bool:
         """Measure on a sample what the Gauss-Newton curvature lacks, where steps turn out slow.
@@ -203,7 +198,7 @@ class _Run:
         rows = min([round(BENDING_COST * problem.rows / dear), *problem.sizes[-2:-1]])
         some = problem.population.sample(rows, problem.seed)
         self.bending = bending(problem.kernel, some, self.theta)
-        self.sampled += dear * some.rows
+        self.sampled[0] += dear * some.rows
         if not np.isfinite(self.bending).all():
             self.bending = np.zeros_like(self.bending)
         return bool(self.bending.any())
@@ -218,7 +213,7 @@ class _Run:
     def _record(self, rows: int, damping: float) -> None:
         assert self.quadratic is not None  # set before every record
         loss, gradient = self.quadratic.loss / rows, self.quadratic.gradient / rows
-        visited = self.sampled + self.problem.population.visited - self.seen_before
+        visited = self.sampled[0] + self.problem.population.visited - self.seen_before
         at = TraceStep(self.step, rows, loss, self.theta, gradient, damping, self.distance, visited)
         self.path.append(at)
 
@@ -247,7 +242,7 @@ class _Run:
         objective = self._objective(
             everything if everything.whole is not None else everything.reserve
         )
-        point = self._seen(objective, self.theta)
+        point = objective.evaluate(self.theta)
         if point is None:
             self.quadratic = None
             return "lost"
@@ -258,7 +253,7 @@ class _Run:
 
     def _progress(self) -> Progress:
         problem, last = self.problem, self.path[-1] if self.path else None
-        visited = self.sampled + problem.population.visited - self.seen_before
+        visited = self.sampled[0] + problem.population.visited - self.seen_before
         theta = self.theta if last is None else last.theta
         return Progress(
             step=self.step,
@@ -321,6 +316,8 @@ class Objective(NamedTuple):
     # float64[p, p]: what the curvature of a row's loss has beyond that of Gauss and Newton, on
     # average.
     bending: np.ndarray | None = None
+    # Grows by the rows of samples that are looked at; all rows count themselves.
+    sampled: list[int] | None = None
 
     def evaluate(self, theta: np.ndarray) -> Point | None:
         """Return the loss around ``theta``; None where it is not finite.
@@ -365,11 +362,25 @@ class Objective(NamedTuple):
     def quadratic(self, theta: np.ndarray) -> Quadratic | None:
         """Return the quadratic at ``theta``; None where it is not finite."""
         batch, few = self.batch, self.batch.rows <= FEW
+        if self.sampled is not None and isinstance(batch, Chunk):
+            self.sampled[0] += batch.rows
         if self.by_rows:
-            linear = self.linear if few else None
-            blocks = (batch,) if few and isinstance(batch, Chunk) else _blocks(batch)
-            parts = [_of_rows(self.kernel, theta, block, linear) for block in blocks]
-            return joined(parts) if all(map(_is_finite, parts)) else None
+            parts = []
+            for block in (batch,) if few and isinstance(batch, Chunk) else _blocks(batch):
+                rows, weight = self.kernel.rows(theta, block), block.weights
+                loss = float(np.add.reduce(rows.loss if weight is None else weight * rows.loss))
+                size = max(float(np.abs(v).max()) for v in (rows.prediction, rows.target))
+                # One number for all rows is kept as such.
+                same = rows.bend.strides == (0,) and rows.bend[0] > 0
+                curvature = float(rows.bend[0]) if same else steering(rows)
+                linear = self.linear if few else None
+                part = from_rows(rows.jacobian, rows.slope, curvature, weight, loss, linear, size)
+                if not (part.regular or np.isfinite(part.root).all()):
+                    return None
+                if not math.isfinite(part.loss + part.least):
+                    return None
+                parts.append(part)
+            return joined(parts)
         if isinstance(batch, Population):
             sums = batch.sums(self.kernel, theta)
         else:
@@ -428,20 +439,3 @@ def _blocks(batch: Chunk | Population) -> Iterator[Chunk]:
     for chunk in chunks:
         for first in range(0, chunk.rows, FEW):
             yield chunk.part(first, first + FEW)
-
-
-def _of_rows(
-    kernel: Kernel, theta: np.ndarray, chunk: Chunk, linear: np.ndarray | None
-) -> Quadratic:
-    rows, weight = kernel.rows(theta, chunk), chunk.weights
-    loss = float(np.add.reduce(rows.loss if weight is None else weight * rows.loss))
-    size = max(float(np.maximum.reduce(np.abs(v))) for v in (rows.prediction, rows.target))
-    # One number for all rows is kept as such.
-    same = rows.bend.strides == (0,) and rows.bend[0] > 0
-    curvature = float(rows.bend[0]) if same else steering(rows)
-    return from_rows(rows.jacobian, rows.slope, curvature, weight, loss, linear, size)
-
-
-def _is_finite(quadratic: Quadratic) -> bool:
-    finite = quadratic.regular or bool(np.isfinite(quadratic.root).all())
-    return finite and math.isfinite(quadratic.loss + quadratic.least)
