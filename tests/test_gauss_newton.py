@@ -237,6 +237,24 @@ def test_a_walk_ends_where_curve_fit_does(start, linear):
     assert all(b.visited > a.visited for a, b in pairwise(course.path))
 
 
+@pytest.mark.parametrize(
+    ("formula", "start", "linear"),
+    [("y = b*(1 - exp(-c*x))", (100.0, 0.75), (0,)), ("y = exp(-c*x) + 100", (0.3,), ())],
+    ids=["one is solved", "one alone"],
+)
+def test_steps_that_shrink_evenly_are_extrapolated(formula, start, linear, monkeypatch):
+    # NIST's BoxBOD, whose residuals are large.
+    x = np.array([1.0, 2.0, 3.0, 5.0, 7.0, 10.0])
+    y = np.array([109.0, 149.0, 149.0, 191.0, 213.0, 224.0])
+    chunk = Chunk((x, y if linear else 100 + y[::-1] / 250), None)
+    quick = walk(problem(formula, chunk, linear=linear, tolerance=1e-11), np.array(start))
+    monkeypatch.setattr("sgdfit.fitting.trust_region.EVENLY", np.inf)
+    plain = walk(problem(formula, chunk, linear=linear, tolerance=1e-11), np.array(start))
+    assert quick.ending == plain.ending == "arrived"
+    assert quick.step < plain.step
+    np.testing.assert_allclose(quick.theta, plain.theta, rtol=1e-9)
+
+
 def test_the_first_stand_is_the_start():
     chunk = decay_chunk(200)
     course = walk(problem(DECAY, chunk), np.array([1.0, 1.0, 0.0]))

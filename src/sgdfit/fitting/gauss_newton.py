@@ -369,7 +369,7 @@ class Objective(NamedTuple):
             for block in (batch,) if few and isinstance(batch, Chunk) else _blocks(batch):
                 rows, weight = self.kernel.rows(theta, block), block.weights
                 loss = float(np.add.reduce(rows.loss if weight is None else weight * rows.loss))
-                size = max(float(np.abs(v).max()) for v in (rows.prediction, rows.target))
+                size = max(np.maximum.reduce(np.abs(v)) for v in (rows.prediction, rows.target))
                 # One number for all rows is kept as such.
                 same = rows.bend.strides == (0,) and rows.bend[0] > 0
                 curvature = float(rows.bend[0]) if same else steering(rows)

@@ -4,6 +4,11 @@ Each step solves (H + λD²)δ = −g with the curvature H of the rows, D from t
 and λ such that ‖Dδ‖ stays within a radius, which grows and shrinks by the ratio of the actual to
 the predicted decrease (Moré 1978, The Levenberg-Marquardt algorithm, LNM 630, 105-116). Bounds are
 kept by projection: a parameter that stands on its bound and is pushed against it is held.
+
+That curvature leaves out the bending of the curve times the residuals, so that near a minimum each
+whole step is a constant share of the one before. Where steps have settled on that, the next one is
+extrapolated from two of them (Anderson 1965, Journal of the ACM 12, 547-560, with one step
+remembered; for one parameter it is the secant method).
 """
 
 from __future__ import annotations
@@ -30,6 +35,9 @@ ACCEPTED = 1e-4
 # The first radius, in units of the scaled start (Moré 1978, section 4). His factor of 100 throws
 # parameters far beyond where the formula means anything.
 FIRST_RADIUS = 1.0
+# Whole steps shrink evenly when their ratio falls by no more than this from one to the next, and
+# they are extrapolated as long as it is no larger than that.
+EVENLY, FAST = 0.5, 0.3
 # A radius so many times shorter than the parameters are long moves none of them.
 SHRINKAGES = 200
 
@@ -112,6 +120,16 @@ def box_of(model: Model) -> Box:
     return Box(low, high, np.zeros(len(free), dtype=bool))
 
 
+class WholeStep(NamedTuple):
+    """A step to the minimum of the quadratic, and how it followed the one before."""
+
+    move: np.ndarray  # float64[p]
+    taken: np.ndarray  # float64[p]: the same, or beyond it by what later steps would add
+    length: float  # ‖R δ‖ of the move
+    ratio: float = np.inf  # of that to the last one's; infinite where there was none
+    is_even: bool = False  # whether steps have settled on a constant ratio
+
+
 class Iterate(NamedTuple):
     """Where the steps stand."""
 
@@ -123,6 +141,7 @@ class Iterate(NamedTuple):
     # float64[p] or None: the last point that was tried from here in vain and at which the loss was
     # not finite.
     beyond: np.ndarray | None = None
+    last: WholeStep | None = None  # the step that led here; None where that was no whole one
 
 
 def begin(point: Point) -> Iterate:
@@ -135,14 +154,15 @@ def begin(point: Point) -> Iterate:
 
 def advance(iterate: Iterate, evaluate: Evaluate, box: Box) -> Iterate:
     """Take one step that lowers the loss, after as many shorter tries as it needs."""
-    here, radius, beyond = iterate.point, iterate.radius, None
+    here, radius, beyond, last = iterate.point, iterate.radius, None, iterate.last
     free = box.free_on(here.reduced, here.theta)
     free[here.linear] = False  # these follow the others
     for _ in range(SHRINKAGES if np.count_nonzero(free) or len(here.linear) else 0):
         if not radius > 0:
             break
         step = _inwards(iterate, box, free, radius)
-        theta = here.followed(box.clip(here.theta + step.move))
+        whole = _extrapolated(here.reduced, step, last)
+        theta = here.followed(box.clip(here.theta + whole.taken))
         move = theta - here.theta
         if not np.count_nonzero(move):
             break
@@ -158,12 +178,33 @@ def advance(iterate: Iterate, evaluate: Evaluate, box: Box) -> Iterate:
             ratio = (here.reduced.loss - there.reduced.loss) / predicted if predicted > 0 else 1.0
             wider = _next_radius(ratio, radius, length, step.damping)
             scales = np.maximum(iterate.scales, there.reduced.norms)
-            return Iterate(there, scales, wider, step.damping, False)
+            settled = whole if step.damping == 0 else None
+            return Iterate(there, scales, wider, step.damping, False, last=settled)
+        if whole.taken is not step.move:
+            last = None
+            continue
         beyond = theta if there is None else beyond
         if predicted <= here.reduced.blur:
             break
         radius = min(radius, length) * (0.25 if there is not None else 0.1)
     return iterate._replace(no_decrease=True, radius=radius, beyond=beyond)
+
+
+def _extrapolated(quadratic: Quadratic, step: Step, last: WholeStep | None) -> WholeStep:
+    """Return how far to go: the step, or beyond it by what those after it would add."""
+    move = step.move
+    seen = quadratic.root @ move
+    length = math.sqrt(float(seen @ seen))
+    if last is None or step.damping > 0 or not last.length > 0:
+        return WholeStep(move, move, length)
+    ratio = length / last.length
+    is_even = last.is_even or EVENLY * last.ratio <= ratio <= FAST
+    if not is_even or ratio > FAST:
+        return WholeStep(move, move, length, ratio, is_even)
+    apart = move - last.move
+    change = quadratic.root @ apart
+    share = float(seen @ change) / float(change @ change)
+    return WholeStep(move, move - share * (last.taken + apart), length, ratio, True)
 
 
 def _inwards(iterate: Iterate, box: Box, free: np.ndarray, radius: float) -> Step:
