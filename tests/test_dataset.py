@@ -21,7 +21,6 @@ from pyarrow import fs
 
 import sgdfit
 from sgdfit.data import files as file_names
-from sgdfit.data import formats
 from sgdfit.data.datasets import fingerprint_of
 from sgdfit.data.opening import open_rows
 from sgdfit.data.readers import open_table
@@ -146,20 +145,6 @@ def test_a_batch_too_long_to_be_held_is_read_page_by_page(tmp_path, monkeypatch)
             total += batch["x"].to_numpy().sum()
             assert pa.total_allocated_bytes() - before < 1 << 20
     assert total == rows * (rows - 1) / 2
-
-
-def test_only_a_few_batches_are_held(tmp_path):
-    rows = 64 * 20_000
-    table = pa.table({"x": RANDOM.normal(size=rows), "y": np.zeros(rows), "z": np.ones(rows)})
-    pq.write_table(table, tmp_path / "a.parquet", row_group_size=20_000, compression="snappy")
-    scan = open_table(tmp_path / "a.parquet").dataset
-    del table
-    before, most = pa.total_allocated_bytes(), 0
-    for piece in scan.row_groups:
-        for _ in piece.read(["x", "z"]):
-            most = max(most, pa.total_allocated_bytes() - before)
-    assert len(scan.row_groups) == 64
-    assert most < 4 * 20_000 * 16 + (4 << 20)
 
 
 def parts(folder, count=12, size=50, write=pq.write_table, ending=".parquet"):
@@ -327,24 +312,6 @@ def test_fingerprints_of_arrays():
         {**columns, "x": columns["x"].reshape(2, -1)},
     ]
     assert len({first, *map(fingerprint_of, others)}) == 1 + len(others)
-
-
-def test_what_a_file_says_of_itself_is_not_read_with_each_of_its_row_groups(tmp_path, monkeypatch):
-    for name in "abcdef":
-        pq.write_table(TABLE.slice(0, 200), tmp_path / f"{name}.parquet", row_group_size=10)
-    dataset = open_table(tmp_path).dataset
-    known, plain = [], formats._parquet
-
-    def counting(source, origin, metadata=None):
-        known.append(metadata is not None)
-        return plain(source, origin, metadata)
-
-    monkeypatch.setattr(formats, "_parquet", counting)
-    found = [batch["n"].to_numpy() for g in dataset.row_groups for batch in g.read(["n"])]
-    np.testing.assert_array_equal(np.concatenate(found), np.tile(np.arange(200), 6))
-    assert known.count(True) == 120
-    assert known.count(False) <= 6
-    assert formats._kept_metadata.cache_info().currsize <= formats.METADATA_KEPT
 
 
 # Bad days, each in every format: the right numbers, or one sentence that names file and row.

@@ -209,8 +209,11 @@ def _kept(
     condition: Condition | None,
 ) -> RowGroup | None:
     """Return the row group, filtered where needed; None where no row can meet the condition."""
+    import pyarrow as pa
+
     if group.rows == 0:
         return None
+    constants = dict(origin.constants)
 
     def read(names: Sequence[str]) -> Iterator[Any]:
         for name in names:
@@ -220,7 +223,13 @@ def _kept(
         with unchanged(origin):
             for batch in group.read(wanted):
                 rows += batch.num_rows
-                yield completed(batch, names, layout.columns, origin)
+                arrays = [
+                    batch.column(layout.columns[name])
+                    if name in layout.columns
+                    else pa.repeat(constants[name], batch.num_rows)
+                    for name in names
+                ]
+                yield pa.RecordBatch.from_arrays(arrays, list(names)) if names else batch.select([])
             if group.rows is not None and rows != group.rows:
                 raise DataError(
                     f"{origin.label} is damaged: {rows:,} rows follow row {group.first:,} where it"
@@ -240,22 +249,6 @@ def _kept(
     if not match.some:
         return None
     return checked if match.every else filtered_row_group(checked, condition)
-
-
-def completed(batch: Any, names: Sequence[str], columns: dict[str, str], origin: DataFile) -> Any:
-    """Return a batch with the columns ``names``, also those that the file's folders name."""
-    import pyarrow as pa
-
-    if not names:
-        return batch.select([])
-    constants = dict(origin.constants)
-    arrays = [
-        pa.repeat(constants[name], batch.num_rows)
-        if name in constants
-        else batch.column(columns[name])
-        for name in names
-    ]
-    return pa.RecordBatch.from_arrays(arrays, names=list(names))
 
 
 def open_arrow_dataset(data: Any, label: str, condition: Condition | None = None) -> Table:
