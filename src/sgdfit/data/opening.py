@@ -225,7 +225,7 @@ def materialize(
             else:
                 read = partial(_from_file, folder, folder.write(columns), names)
             begin, rows = group.first + first, len(columns[0])
-            groups.append(RowGroup(group.label, begin, rows, read, partial(_line, group, first)))
+            groups.append(RowGroup(group.label, begin, rows, read, group.line_after(first)))
     except BaseException as error:
         if folder is not None:
             folder.remove()
@@ -246,10 +246,6 @@ def _runs(dataset: Dataset, names: Sequence[str]) -> Iterator[tuple[RowGroup, in
         for columns in aligned(blocks, BATCH_ROWS):
             yield group, first, columns
             first += len(columns[0])
-
-
-def _line(group: RowGroup, first: int, row: int) -> str:
-    return group.line(first + row)
 
 
 def _from_memory(columns: Arrays, names: Sequence[str], wanted: Sequence[str]) -> Iterator[Any]:

@@ -175,7 +175,7 @@ def float_batches(
     """
     offset = 0
     for batch in group.read(names):
-        line = partial(_line, group, offset)
+        line = group.line_after(offset)
         first = group.first + offset
         columns = tuple(
             as_floats(batch.column(k), Place(name, group.label, line, dataset.decimal, first))
@@ -187,10 +187,6 @@ def float_batches(
             keep = finite_rows(dict(zip(names, columns, strict=True)), place, missing)
         yield FloatBatch(offset, columns, keep)
         offset += batch.num_rows
-
-
-def _line(group: RowGroup, offset: int, row: int) -> str:
-    return group.line(offset + row)
 
 
 def dataset_table(

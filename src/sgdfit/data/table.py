@@ -183,6 +183,10 @@ class RowGroup(NamedTuple):
     # What the file says of the values of a column, if anything.
     statistics: Callable[[str], ColumnStatistics | None] = _unknown
 
+    def line_after(self, offset: int) -> Callable[[int], str]:
+        """Return `line` for rows that are counted from another than the first."""
+        return lambda row: self.line(offset + row)
+
 
 class Dataset(NamedTuple):
     """Row groups of one table."""

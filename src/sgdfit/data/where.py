@@ -219,7 +219,7 @@ class _Parser:
         """Parse the tokens, a line each: the line of a node or an error tells which it is."""
         lines = [PYTHON.get(token.kind, token.kind) for token in self.tokens]
         try:
-            return ast.parse(" \\\n".join(lines) + "\n", mode="eval").body
+            whole = ast.parse(" \\\n".join(lines) + "\n", mode="eval").body
         except SyntaxError as error:
             place = min(max(error.lineno or 1, 1), len(self.tokens)) - 1
             token, before = self.tokens[place], self.tokens[max(place - 1, 0)]
@@ -236,63 +236,65 @@ class _Parser:
             self.refuse(place, message)
         except (MemoryError, RecursionError):
             self.refuse(0, TOO_DEEP)
+        level: list[ast.AST] = [whole]
+        for _ in range(MAX_DEPTH + 1):
+            level = [child for node in level for child in ast.iter_child_nodes(node)]
+        if level:
+            self.refuse(0, TOO_DEEP)
+        return whole
 
-    def condition(self, node: ast.expr, negated: bool, depth: int = 0) -> Joined | Comparison:
+    def condition(self, node: ast.expr, negated: bool) -> Joined | Comparison:
         """Return what a node says, or its negation."""
-        if depth > MAX_DEPTH:
-            self.refuse(node.lineno - 1, TOO_DEEP)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-            return self.condition(node.operand, not negated, depth + 1)
+            return self.condition(node.operand, not negated)
         if isinstance(node, ast.BoolOp):
-            parts = [self.condition(part, negated, depth + 1) for part in node.values]
+            parts = [self.condition(part, negated) for part in node.values]
             return Joined(isinstance(node.op, ast.And) != negated, parts)
         if not isinstance(node, ast.Compare):
-            return self.compared("equal", node, ast.Constant(not negated), depth)
+            return self.compared("equal", node, ast.Constant(not negated))
         sides = [node.left, *node.comparators]
         links = zip(node.ops, sides, node.comparators, strict=False)
-        return Joined(not negated, [self.comparison(*link, negated, depth) for link in links])
+        return Joined(not negated, [self.comparison(*link, negated) for link in links])
 
     def comparison(
-        self, operator: ast.cmpop, left: ast.expr, right: ast.expr, negated: bool, depth: int
+        self, operator: ast.cmpop, left: ast.expr, right: ast.expr, negated: bool
     ) -> Comparison:
         function, place = COMPARISONS[type(operator)][negated], right.lineno - 1
         if isinstance(operator, ast.In | ast.NotIn):
             items = right.elts if isinstance(right, ast.List | ast.Tuple) else [right]
             if items == [right] and self.tokens[place - 1].kind != "(":
                 self.refuse(place, "after in comes a list, such as ['A', 'B'] or [1, 2]")
-            values = [self.operand(item, 0) for item in items]
+            values = [self.operand(item) for item in items]
             if not values or not all(isinstance(value, ast.Constant) for value in values):
                 self.refuse(place, "a list after in holds numbers or text in quotation marks")
-            return self.compared(function, left, ast.List(values), depth)
+            return self.compared(function, left, ast.List(values))
         if isinstance(operator, ast.Is | ast.IsNot):
             if not isinstance(right, ast.Constant):
                 self.refuse(place, "after is, write null or not null; to compare values, write ==")
-            return self.compared(function, left, right, depth)
-        one = self.operand(left, depth)
+            return self.compared(function, left, right)
+        one = self.operand(left)
         if isinstance(one, ast.Constant):
-            return self.compared(MIRRORED.get(function, function), right, one, depth)
-        return Comparison(function, one, self.operand(right, depth))
+            return self.compared(MIRRORED.get(function, function), right, one)
+        return Comparison(function, one, self.operand(right))
 
-    def compared(self, function: str, left: ast.expr, right: ast.expr, depth: int) -> Comparison:
-        one = self.operand(left, depth)
+    def compared(self, function: str, left: ast.expr, right: ast.expr) -> Comparison:
+        one = self.operand(left)
         if isinstance(one, ast.Constant):
             self.refuse(left.lineno - 1, f"no column is compared here; {ALLOWED}")
         return Comparison(function, one, right)
 
-    def operand(self, node: ast.expr, depth: int) -> ast.expr:
+    def operand(self, node: ast.expr) -> ast.expr:
         place = node.lineno - 1
-        if depth > MAX_DEPTH:
-            self.refuse(place, TOO_DEEP)
         if isinstance(node, ast.Name):
             token = self.tokens[place]
             return ast.Name(token.value) if token.kind == "name" else ast.Constant(token.value)
         if isinstance(node, ast.BinOp) and type(node.op) in ARITHMETIC:
-            sides = [self.operand(side, depth + 1) for side in (node.left, node.right)]
+            sides = [self.operand(side) for side in (node.left, node.right)]
             if any(isinstance(getattr(side, "value", 0), str) for side in sides):
                 self.refuse(place, "only numbers can be added, subtracted, multiplied, divided")
             return ast.BinOp(sides[0], node.op, sides[1])
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.UAdd | ast.USub):
-            inner = self.operand(node.operand, depth + 1)
+            inner = self.operand(node.operand)
             if isinstance(node.op, ast.UAdd):
                 return inner
             if isinstance(inner, ast.Constant) and isinstance(inner.value, int | float):
