@@ -35,14 +35,12 @@ ORACLES = {
     "sin": (mpmath.sin, (-LIMIT, LIMIT)),
     "cos": (mpmath.cos, (-LIMIT, LIMIT)),
     "tan": (mpmath.tan, (-LIMIT, LIMIT)),
-    "asin": (mpmath.asin, (-1.0, 1.0)),
-    "acos": (mpmath.acos, (-1.0, 1.0)),
     "atan": (mpmath.atan, EVERYWHERE),
     "cbrt": (lambda x: mpmath.sign(x) * mpmath.cbrt(abs(x)), EVERYWHERE),
     "erf": (mpmath.erf, EVERYWHERE),
 }
 # Those that know no value there, or that C calls an error.
-LIMITED = ("sin", "cos", "tan", "asin", "acos")
+LIMITED = ("sin", "cos", "tan")
 # Beyond these arguments a function has reached its limit; mpmath would take long to say so.
 CEASE = {"exp": 800.0, "expm1": 800.0, "sinh": 800.0, "cosh": 800.0, "tanh": 50.0,
          "logistic": 800.0, "erf": 30.0}  # fmt: skip
@@ -130,9 +128,8 @@ def test_zeros_infinities_and_nan_are_as_in_numpy(name):
         ("log1p", -1.5, np.nan), ("tanh", 1e300, 1.0), ("erf", -1e300, -1.0),
         ("sinh", -711.0, -np.inf), ("cosh", 711.0, np.inf), ("expm1", -1e300, -1.0),
         ("sin", 2.0 * LIMIT, np.nan), ("cos", np.inf, np.nan), ("log2", 2.0**-1074, -1074.0),
-        ("log10", 1e22, 22.0), ("tan", 1e13, np.nan), ("asin", 1.5, np.nan),
-        ("acos", -1.5, np.nan), ("asin", -1.0, -np.pi / 2), ("acos", -1.0, np.pi),
-        ("acos", 1.0, 0.0), ("cbrt", -27.0, -3.0), ("logistic", -800.0, 0.0), ("exp", 1.0, np.e),
+        ("log10", 1e22, 22.0), ("tan", 1e13, np.nan), ("cbrt", -27.0, -3.0),
+        ("logistic", -800.0, 0.0), ("exp", 1.0, np.e),
     ],
 )  # fmt: skip
 def test_the_edges_are_exact(name, x, expected):

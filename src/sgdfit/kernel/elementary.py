@@ -100,13 +100,6 @@ ERF_TAIL = (
     0.0007077464888533716, 0.004269136358067435, -0.024392499319618205, 0.07166583719742778,
     -0.15011593650076943, 0.24560380171233537, -0.3262335600430373, 0.17900115118138996,
 )
-# (asin(s)/s - 1)/s² in s², |s| ≤ 1/2: 1.5e-17.
-ASIN = (
-    0.02877844261259304, -0.014881409392818066, 0.017419357964884856, 0.00545087818772055,
-    0.010324318288744113, 0.011478952690257387, 0.013971235301124539, 0.017352391265909227,
-    0.022372173002005596, 0.030381944137085216, 0.04464285714637338, 0.07499999999998425,
-    0.16666666666666669,
-)
 # The cube root of x, 0.3535 ≤ x ≤ 2.829: 1e-3, from which two steps lead to all digits.
 CBRT = (
     0.007234512839641752, -0.07223636627907384, 0.29194618509950326, -0.6341540486561865,
@@ -443,40 +436,6 @@ def tan(x: Float) -> Float:
     value = fma(rest, inverse, value)
     value = value if abs(x) <= LARGEST_ANGLE else NAN
     return x if abs(x) < 1e-9 else value
-
-
-@inlined
-def _arc(x: Float) -> tuple[Float, Float, bool]:
-    """Return asin(s) in two parts, where s is |x|, or √((1 - |x|)/2) above a half, and which."""
-    size = abs(x)
-    far = size > 0.5
-    z = 0.5 * (1.0 - size) if far else size * size
-    s = math.sqrt(z) if far else size
-    return s, s * z * polynomial(z, ASIN), far
-
-
-@inlined
-def _from_quarter(s: Float, bent: Float) -> Float:
-    """Return π/2 - (s + bent)."""
-    value = HALF_PI[0] - s
-    return value + (((HALF_PI[0] - value) - s) - (bent - HALF_PI[1]))
-
-
-@compiled
-def asin(x: Float) -> Float:
-    """Return the angle whose sine is x."""
-    s, bent, far = _arc(x)
-    value = _from_quarter(2.0 * s, 2.0 * bent) if far else s + bent
-    return with_sign(value, x) if value == value else NAN
-
-
-@compiled
-def acos(x: Float) -> Float:
-    """Return the angle whose cosine is x."""
-    s, bent, far = _arc(x)
-    near = _from_quarter(with_sign(s, x), with_sign(bent, x))
-    past = 2.0 * _from_quarter(s, bent)
-    return (past if x < 0.0 else 2.0 * (s + bent)) if far else near
 
 
 @compiled
