@@ -347,6 +347,12 @@ def test_what_cannot_be_compared(text):
         assert words in str(caught.value)
 
 
+def test_bytes_that_are_no_text_cannot_be_compared():
+    table = pa.table({"row": [1, 2], "s": pa.array([b"a", b"\xff"])})
+    with pytest.raises(DataError, match=r"where=\"s == 'a'\" cannot be evaluated"):
+        rows_of(table, "s == 'a'")
+
+
 def test_a_row_is_named_by_where_it_stands_among_all(tmp_path):
     table = pa.table({"x": [1.0, 2.0, 3.0, 4.0], "y": [1.0, 2.0, None, 4.0]})
     for data in (table, parquet(table, tmp_path, row_group_size=2)):

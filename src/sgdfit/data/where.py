@@ -309,8 +309,8 @@ def mask_of(condition: Condition, batch: Any) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    columns = {name: comparable(batch.column(name)) for name in condition.names}
     try:
+        columns = {name: comparable(batch.column(name)) for name in condition.names}
         found = _Rows(columns, f"where={condition.text!r}").truth(condition.tree)
     except pa.ArrowException as error:
         raise DataError(
