@@ -19,7 +19,6 @@ from sgdfit.kernel.instructions import (
     ROUND,
     Float,
     bits,
-    compiled,
     floor,
     fma,
     from_bits,
@@ -132,7 +131,7 @@ def exp_of_sum(x: Float, low: Float) -> Float:
     return grown * power_of_two(half) * power_of_two((k - (half - ROUND)) + ROUND)
 
 
-@compiled
+@inlined
 def exp(x: Float) -> Float:
     """Return eˣ."""
     return exp_of_sum(x, 0.0)
@@ -155,14 +154,14 @@ def _quarter_expm1(x: Float) -> tuple[Float, Float]:
     return sum_, low - (sum_ - total)
 
 
-@compiled
+@inlined
 def expm1(x: Float) -> Float:
     """Return eˣ - 1."""
     high, low = _quarter_expm1(x)
     return x if abs(x) < 1e-17 else 4.0 * (high + low)
 
 
-@compiled
+@inlined
 def sinh(x: Float) -> Float:
     """Return (eˣ - e⁻ˣ)/2."""
     size = abs(x)
@@ -171,14 +170,14 @@ def sinh(x: Float) -> Float:
     return x if size < 1e-9 else with_sign(value, x)
 
 
-@compiled
+@inlined
 def cosh(x: Float) -> Float:
     """Return (eˣ + e⁻ˣ)/2."""
     high, low = _quarter_expm1(abs(x))
     return 2.0 * (high + (low + 0.25 + 0.25 / fma(4.0, high, 1.0)))
 
 
-@compiled
+@inlined
 def tanh(x: Float) -> Float:
     """Return sinh(x)/cosh(x)."""
     size = abs(x)
@@ -194,7 +193,7 @@ def tanh(x: Float) -> Float:
     return x if size < 1e-9 else with_sign(value, x)
 
 
-@compiled
+@inlined
 def logistic(x: Float) -> Float:
     """Return 1/(1 + e⁻ˣ)."""
     z = exp_of_sum(-abs(x), 0.0)
@@ -206,7 +205,7 @@ def logistic(x: Float) -> Float:
     return fma(fma(-value, under, over) - value * low, inverse, value)
 
 
-@compiled
+@inlined
 def erf(x: Float) -> Float:
     """Return the error function."""
     size = abs(x)
@@ -247,13 +246,13 @@ def _log(x: Float) -> Float:
     return fma(k, LN2_SHORT, f - (half - tail))
 
 
-@compiled
+@inlined
 def log(x: Float) -> Float:
     """Return the natural logarithm."""
     return _logarithm(x, _log(x))
 
 
-@compiled
+@inlined
 def log1p(x: Float) -> Float:
     """Return log(1 + x)."""
     u = 1.0 + x
@@ -286,14 +285,14 @@ def _log_parts(x: Float) -> tuple[Float, Float, Float]:
     return k, high, (2.0 * s - high) + v + (2.0 * s_low + v_low)
 
 
-@compiled
+@inlined
 def log2(x: Float) -> Float:
     """Return the logarithm to base 2."""
     k, m = _split(x)
     return _logarithm(x, fma(_log(m), LOG2_E, k))
 
 
-@compiled
+@inlined
 def log10(x: Float) -> Float:
     """Return the logarithm to base 10."""
     k, m = _split(x)
@@ -301,26 +300,20 @@ def log10(x: Float) -> Float:
 
 
 @inlined
-def _positive_power(x: Float, y: Float) -> Float:
-    """Return xʸ for x ≥ 0, other than 1, and y other than 0."""
-    k, high, low = _log_parts(x)
-    whole = k * LN2_SHORT
-    total = whole + high
-    low = (whole - total) + high + fma(k, LN2_REST, low)
-    high = total + low
-    low = (total - high) + low
-    high = high if x < INFINITY else x
-    high = -INFINITY if x == 0.0 else high
-    exponent = y * high
-    rest = fma(y, high, -exponent) + y * low
-    return exp_of_sum(exponent, rest if abs(exponent) < 800.0 else 0.0)
-
-
-@compiled
 def power(x: Float, y: Float) -> Float:
     """Return xʸ."""
     size = abs(x)
-    value = _positive_power(size, y)
+    k, high, low = _log_parts(size)
+    shift = k * LN2_SHORT
+    total = shift + high
+    low = (shift - total) + high + fma(k, LN2_REST, low)
+    high = total + low
+    low = (total - high) + low
+    high = high if size < INFINITY else size
+    high = -INFINITY if size == 0.0 else high
+    exponent = y * high
+    rest = fma(y, high, -exponent) + y * low
+    value = exp_of_sum(exponent, rest if abs(exponent) < 800.0 else 0.0)
     value = 1.0 if size == 1.0 else value
     whole = floor(y) == y
     odd = whole and floor(0.5 * y) != 0.5 * y
@@ -331,7 +324,7 @@ def power(x: Float, y: Float) -> Float:
     return 1.0 if y == 0.0 or x == 1.0 else value
 
 
-@compiled
+@inlined
 def cbrt(x: Float) -> Float:
     """Return the cube root."""
     k, m = _split(abs(x))
@@ -347,7 +340,7 @@ def cbrt(x: Float) -> Float:
     return value if 0.0 < abs(x) < INFINITY else x
 
 
-@compiled
+@inlined
 def logaddexp(x: Float, y: Float) -> Float:
     """Return log(eˣ + eʸ)."""
     larger = x if x > y else y
@@ -355,7 +348,7 @@ def logaddexp(x: Float, y: Float) -> Float:
     return larger + log1p(exp_of_sum(apart, 0.0))
 
 
-@compiled
+@inlined
 def xlogy(x: Float, y: Float) -> Float:
     """Return x log(y), and 0 where x is 0."""
     return 0.0 if x == 0.0 else x * log(y)
@@ -407,19 +400,19 @@ def _wave(x: Float, shift: int) -> Float:
     return sign * (cosine + cosine_low if quadrant & 1 else sine + sine_low)
 
 
-@compiled
+@inlined
 def sin(x: Float) -> Float:
     """Return the sine, or NaN beyond `LARGEST_ANGLE`."""
     return x if abs(x) < 1e-9 else _wave(x, 0)
 
 
-@compiled
+@inlined
 def cos(x: Float) -> Float:
     """Return the cosine, or NaN beyond `LARGEST_ANGLE`."""
     return _wave(x, 1)
 
 
-@compiled
+@inlined
 def tan(x: Float) -> Float:
     """Return the tangent, or NaN beyond `LARGEST_ANGLE`."""
     marked, r, low = _turned(x)
@@ -438,7 +431,7 @@ def tan(x: Float) -> Float:
     return x if abs(x) < 1e-9 else value
 
 
-@compiled
+@inlined
 def atan(x: Float) -> Float:
     """Return the angle whose tangent is x."""
     size = abs(x)

@@ -18,22 +18,19 @@ BIAS = 1023
 SIGN = -(1 << 63)
 DOUBLE = ir.DoubleType()
 WORD = ir.IntType(64)
-STRICT = {"error_model": "numpy", "nogil": True, "fastmath": False, "forceinline": True}
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def compiled(function: Function) -> Function:
+def inlined(function: Function) -> Function:
     """Compile a function into whatever calls it, every line in the order in which it stands.
 
     That is said outright, since a function that says nothing takes over what its first caller
-    allows.
+    allows. Python never calls it, and without the means to it is compiled sooner.
     """
-    return njit(**STRICT)(function)  # type: ignore[no-any-return]
-
-
-def inlined(function: Function) -> Function:
-    """Compile a function as `compiled` does, which Python never calls: that is quicker to do."""
-    strict = njit(**STRICT, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+    strict = njit(
+        error_model="numpy", nogil=True, fastmath=False, forceinline=True,
+        no_cpython_wrapper=True, no_cfunc_wrapper=True,
+    )  # fmt: skip
     return strict(function)  # type: ignore[no-any-return]
 
 
