@@ -3,7 +3,7 @@
 Each is within 2 units in the last place of the true value, and keeps the rules of IEEE 754 for
 zeros, infinities and NaN. What is written ``a if c else b`` becomes a selection: both sides are
 computed. Sine, cosine and tangent are NaN beyond `LARGEST_ANGLE`, where reducing the angle takes
-more than fits here; `sgdfit.kernel.templates` has such rows done again by the library of C.
+more than fits here; `sgdfit.kernel.compiled_kernel` has such sums made by the library of C.
 
 No flag allows the compiler to reorder anything in them: most lines would be zero if it did. Sums
 kept in two parts follow Dekker, Numerische Mathematik 18 (1971) 224; the reductions are those of

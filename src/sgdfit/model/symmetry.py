@@ -297,7 +297,10 @@ def _sentences(found: Symmetries) -> Iterator[str]:
     for parts, moves in found.exchanges:
         leads = [names[min(part, key=found.order.index)] for part in parts]
         said = " and ".join(", ".join(names[k] for k in part) for part in parts)
-        said += f" can be exchanged{_changing_sign(names, moves[0])}"
+        said += " can be exchanged"
+        signs = _flipped(names, moves[0])
+        if signs:
+            said += f" while {_listed(signs)} {'change' if signs[1:] else 'changes'} sign"
         several = f"{_listed(leads)} come in ascending order"
         yield f"{said}: {several if leads[2:] else f'the smaller of {_listed(leads)} comes first'}"
     alone = [names[lead] for lead, move in found.flips.items() if move.touched == [lead]]
@@ -306,7 +309,7 @@ def _sentences(found: Symmetries) -> Iterator[str]:
     elif alone:
         yield f"the sign of {alone[0]} does not matter: the positive one is given"
     for lead, move in found.flips.items():
-        signs = [name for name, sign in zip(names, move.signs, strict=True) if sign < 0]
+        signs = _flipped(names, move)
         turned = [name for name, turn in zip(names, move.turns, strict=True) if turn]
         said = f"{_listed(signs)} can change sign" + (" together" if signs[1:] else "")
         if turned:
@@ -321,10 +324,8 @@ def _sentences(found: Symmetries) -> Iterator[str]:
         yield f"{_listed(turning)} {said} given within (−{angle}, {angle}]"
 
 
-def _changing_sign(names: Sequence[str], move: Move) -> str:
-    signs = [name for name, sign in zip(names, move.signs, strict=True) if sign < 0]
-    verb = "change" if signs[1:] else "changes"
-    return f" while {_listed(signs)} {verb} sign" if signs else ""
+def _flipped(names: Sequence[str], move: Move) -> list[str]:
+    return [name for name, sign in zip(names, move.signs, strict=True) if sign < 0]
 
 
 def _listed(names: Sequence[str]) -> str:
