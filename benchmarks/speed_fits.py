@@ -9,7 +9,8 @@ import numpy as np
 
 import sgdfit
 from peers_fits import NAMES, fit_peers
-from sgdfit.kernel.kernel import Chunk, make
+from sgdfit.kernel.forms import make
+from sgdfit.kernel.kernel import Chunk
 from sgdfit.model.model import build
 from sgdfit.optimizers import sgd
 from speed_clock import Contender, Timing, lines, race

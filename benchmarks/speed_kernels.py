@@ -11,7 +11,8 @@ import numba
 import numpy as np
 
 from peers_steps import BATCHES, RATE, START, pass_peers, step_peers
-from sgdfit.kernel.kernel import Chunk, Kernel, Segment, State, make
+from sgdfit.kernel.forms import make
+from sgdfit.kernel.kernel import Chunk, Kernel, Segment, State
 from sgdfit.kernel.shuffle import Order, in_order, shuffled
 from sgdfit.model.model import build
 from sgdfit.optimizers import sgd

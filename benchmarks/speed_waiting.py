@@ -9,7 +9,8 @@ from typing import Any
 import numba
 import numpy as np
 
-from sgdfit.kernel.kernel import Chunk, Segment, State, make
+from sgdfit.kernel.forms import make
+from sgdfit.kernel.kernel import Chunk, Segment, State
 from sgdfit.kernel.shuffle import shuffled
 from sgdfit.model.model import build
 from sgdfit.optimizers import sgd

@@ -13,7 +13,8 @@ import pytest
 from sgdfit.errors import CacheWarning
 from sgdfit.kernel import compiled_kernel, compiling
 from sgdfit.kernel.compiling import folder, function, load
-from sgdfit.kernel.kernel import Chunk, make
+from sgdfit.kernel.forms import make
+from sgdfit.kernel.kernel import Chunk
 from sgdfit.kernel.templates import sweep_source
 from sgdfit.model.model import build
 from sgdfit.optimizers import adam, sgd

@@ -13,7 +13,7 @@ import pytest
 
 import sgdfit
 from sgdfit.fitting.callbacks import Progress
-from sgdfit.fitting.sgd import _Run
+from sgdfit.fitting.sgd import _Descent
 from sgdfit.kernel.shuffle import shuffled
 
 FORMS = ["numpy", "compiled"]
@@ -414,7 +414,7 @@ def interrupting(code, line):
     return tracer
 
 
-SWEEP = _Run._sweep.__code__
+SWEEP = _Descent._sweep.__code__
 
 
 @pytest.mark.parametrize("line_number", sorted({n for _, _, n in SWEEP.co_lines() if n}))

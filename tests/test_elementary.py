@@ -10,7 +10,8 @@ from numba import njit
 from scipy import special
 
 from sgdfit.kernel import elementary
-from sgdfit.kernel.kernel import Chunk, make
+from sgdfit.kernel.forms import make
+from sgdfit.kernel.kernel import Chunk
 from sgdfit.kernel.templates import dialects
 from sgdfit.model.model import build
 

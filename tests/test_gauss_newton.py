@@ -15,7 +15,8 @@ from sgdfit.fitting.problem import Problem
 from sgdfit.fitting.sampling import FIRST, GROWTH, LAST, RUN, batch_sizes, sample
 from sgdfit.fitting.trust_region import box_of
 from sgdfit.fitting.weights import Weighting
-from sgdfit.kernel.kernel import Chunk, Rows, make
+from sgdfit.kernel.forms import make
+from sgdfit.kernel.kernel import Chunk, Rows
 from sgdfit.model.model import build
 from sgdfit.optimizers import sgd
 

@@ -9,9 +9,10 @@ import pytest
 from formulas import FORMULAS, data, model_of, theta_of
 from sgdfit.errors import UsageError
 from sgdfit.formula.evaluation import evaluate
-from sgdfit.kernel.kernel import Chunk, Segment, State, Sums, choose_form, make
+from sgdfit.kernel.forms import choose_form, make
+from sgdfit.kernel.kernel import Chunk, Segment, State
 from sgdfit.kernel.shuffle import in_order, shuffled
-from sgdfit.kernel.summation import combined
+from sgdfit.kernel.summation import Sums, combined
 from sgdfit.model.loss import LOSSES, PREDICTION, TARGET
 from sgdfit.model.model import build
 from sgdfit.optimizers import adagrad, adam, adamw, averaged, rmsprop, sgd

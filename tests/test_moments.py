@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from sgdfit.fitting.reduce import look, stats_of
-from sgdfit.kernel.kernel import PANEL, Chunk
-from sgdfit.kernel.summation import looked_through
+from sgdfit.kernel.kernel import Chunk
+from sgdfit.kernel.summation import PANEL, looked_through
 from sgdfit.model.model import build
 
 TINY, HUGE = np.finfo(np.float64).smallest_subnormal, np.finfo(np.float64).max

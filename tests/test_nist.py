@@ -8,7 +8,8 @@ import pytest
 from nist_files import parse, read, read_folder, shipped_folder
 from nist_scores import MOST_DIGITS, Relabelling, Score, digits, equations, relabellings
 from oracles import jacobian, standard_errors
-from sgdfit.kernel.kernel import Chunk, make
+from sgdfit.kernel.forms import make
+from sgdfit.kernel.kernel import Chunk
 from sgdfit.model.model import build
 from sgdfit.optimizers import sgd
 

@@ -14,7 +14,9 @@ from sgdfit.checkpoint.checkpoint import open_checkpoint
 from sgdfit.fitting import dataset
 from sgdfit.fitting.dataset import Population, Reduction
 from sgdfit.fitting.reduce import Part, in_order, split_at_panels
-from sgdfit.kernel.kernel import PANEL, Chunk, make
+from sgdfit.kernel.forms import make
+from sgdfit.kernel.kernel import Chunk
+from sgdfit.kernel.summation import PANEL
 from sgdfit.model.model import build
 from sgdfit.optimizers import sgd
 

@@ -7,7 +7,8 @@ from functools import cache
 import numpy as np
 import pytest
 
-from sgdfit.kernel.kernel import Chunk, make
+from sgdfit.kernel.forms import make
+from sgdfit.kernel.kernel import Chunk
 from sgdfit.kernel.numpy_kernel import STRIDE
 from sgdfit.kernel.summation import PANEL, combined, length
 from sgdfit.model.model import build

@@ -35,7 +35,8 @@ from sgdfit.fitting.weights import (
     scale_of,
     weigher,
 )
-from sgdfit.kernel.kernel import PANEL, Chunk, Kernel, Sums, chunk_of, combined
+from sgdfit.kernel.kernel import Chunk, Kernel, chunk_of
+from sgdfit.kernel.summation import PANEL, Sums, combined
 from sgdfit.model.loss import SQUARED
 from sgdfit.model.model import Model
 

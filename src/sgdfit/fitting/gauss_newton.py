@@ -57,7 +57,7 @@ def walk(problem: Problem, start: np.ndarray, sizes: list[int] | None = None) ->
 
     Ctrl-C ends the walk; what it reached until then is returned.
     """
-    run = _Run(problem, np.asarray(start, dtype=np.float64))
+    run = _Walk(problem, np.asarray(start, dtype=np.float64))
     try:
         with np.errstate(all="ignore"):
             ending = run.go(sizes or problem.sizes)
@@ -85,7 +85,7 @@ def walk(problem: Problem, start: np.ndarray, sizes: list[int] | None = None) ->
     )
 
 
-class _Run:
+class _Walk:
     """The state of one walk, kept apart from the loop so that an interrupt finds it whole."""
 
     def __init__(self, problem: Problem, start: np.ndarray) -> None:

@@ -21,7 +21,7 @@ from sgdfit.errors import CheckpointWarning, UsageError, did_you_mean
 from sgdfit.fitting.callbacks import Callback
 from sgdfit.fitting.weights import Weighting
 from sgdfit.inference.diagnosis import Diagnosis
-from sgdfit.kernel.kernel import choose_form
+from sgdfit.kernel.forms import choose_form
 from sgdfit.model.loss import SQUARED
 from sgdfit.model.model import Model
 from sgdfit.model.parameters import Parameter

@@ -22,7 +22,9 @@ from sgdfit.fitting.trust_region import Box, box_of
 from sgdfit.fitting.weights import Weighting, columns_of
 from sgdfit.inference.diagnosis import Diagnosis
 from sgdfit.inference.quadratic import Quadratic
-from sgdfit.kernel.kernel import Chunk, Kernel, State, Sums, choose_form, make
+from sgdfit.kernel.forms import choose_form, make
+from sgdfit.kernel.kernel import Chunk, Kernel, State
+from sgdfit.kernel.summation import Sums
 from sgdfit.model.loss import SQUARED
 from sgdfit.model.model import Model
 from sgdfit.optimizers.schedule import AnySchedule
@@ -170,7 +172,7 @@ class DescentFacts(NamedTuple):
     """What only textbook descent has to tell."""
 
     state: State  # where it ended; after a halt the state whose loss was out of bounds
-    records: np.ndarray  # float64[k, 3 + 2 p]: see `sgdfit.kernel.kernel.Outcome`
+    records: np.ndarray  # float64[k, 3 + 2 p]: see `sgdfit.kernel.kernel.SweepResult`
     start: np.ndarray  # float[p], of the type that it steps in
     first: Sums  # over all rows, there
     schedule: AnySchedule  # the learning rate of each step

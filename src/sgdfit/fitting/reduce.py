@@ -17,8 +17,8 @@ import numpy as np
 
 from sgdfit.data.rows import Aligner
 from sgdfit.formula.evaluation import evaluate
-from sgdfit.kernel.kernel import PANEL, Chunk, chunk_of
-from sgdfit.kernel.summation import looked_through
+from sgdfit.kernel.kernel import Chunk, chunk_of
+from sgdfit.kernel.summation import PANEL, looked_through
 from sgdfit.model.model import Model
 
 # More panels than any part has.

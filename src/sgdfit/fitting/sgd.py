@@ -23,9 +23,10 @@ from sgdfit.fitting.trust_region import relative_offset
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.inference.diagnosis import Descent, Diagnosis, diagnose
 from sgdfit.inference.quadratic import Quadratic, from_sums
-from sgdfit.kernel.kernel import PANEL, Chunk, Segment, State, Sums
+from sgdfit.kernel.kernel import Chunk, Segment, State
 from sgdfit.kernel.numpy_kernel import stepped
 from sgdfit.kernel.shuffle import Order, in_order, shuffled
+from sgdfit.kernel.summation import PANEL, Sums
 from sgdfit.model.loss import PREDICTION, TARGET
 from sgdfit.model.model import Model
 from sgdfit.optimizers import DEFAULT_RATES, Optimizer
@@ -48,7 +49,7 @@ def descend(problem: Problem) -> Outcome:
 
     Ctrl-C ends the run between two sweeps; what it reached until then is returned.
     """
-    run = _Run(problem)
+    run = _Descent(problem)
     try:
         ending = run.ended or run.go()
     except KeyboardInterrupt:
@@ -74,7 +75,7 @@ def descend(problem: Problem) -> Outcome:
     )
 
 
-class _Run:
+class _Descent:
     """The state of one descent, kept apart from the loop so that an interrupt finds it whole."""
 
     def __init__(self, problem: Problem) -> None:

@@ -26,7 +26,8 @@ from sgdfit.inference.estimable import Determined, determined
 from sgdfit.inference.intervals import interval
 from sgdfit.inference.quadratic import Quadratic
 from sgdfit.inference.spectrum import EPS, ScaledSpectrum, root_spectrum
-from sgdfit.kernel.kernel import Kernel, Sums
+from sgdfit.kernel.kernel import Kernel
+from sgdfit.kernel.summation import Sums
 from sgdfit.model.loss import SQUARED, as_loss
 from sgdfit.model.model import Model
 from sgdfit.result.result import Estimate

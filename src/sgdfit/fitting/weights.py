@@ -13,7 +13,7 @@ from sgdfit.errors import DataError, UsageError, did_you_mean
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.parsing import parse_expression
 from sgdfit.inference.statistics import expected_range
-from sgdfit.kernel.kernel import PANEL
+from sgdfit.kernel.summation import PANEL
 from sgdfit.model.loss import SQUARED, Loss
 
 Array = np.ndarray[Any, Any]
@@ -162,7 +162,7 @@ def checked_weights(
     return values
 
 
-class Scale(NamedTuple):
+class WeightScale(NamedTuple):
     """How large the weights of some rows are."""
 
     peak: float  # the largest weight; of standard deviations the least
@@ -173,21 +173,21 @@ class Scale(NamedTuple):
 
 def scale_of(
     weighting: Weighting, columns: Mapping[str, Array], label: str, first: int = 0
-) -> Scale:
+) -> WeightScale:
     """Look at the weights of a block of rows, which begins at row ``first``."""
     values = checked_weights(weighting, columns, label, lambda row: first + row + 1)
     peak = float(values.max() if weighting.sigma is None else values.min())
     if peak == 0:
-        return Scale(0.0, 0.0, 0)
+        return WeightScale(0.0, 0.0, 0)
     relative = _relative(weighting, values, peak)
-    return Scale(peak, float(relative.sum()), int(np.count_nonzero(relative)))
+    return WeightScale(peak, float(relative.sum()), int(np.count_nonzero(relative)))
 
 
 class Weigher(NamedTuple):
     """What weighs a row."""
 
     weighting: Weighting
-    peak: float  # see `Scale`
+    peak: float  # see `WeightScale`
     mean: float  # the mean of the weights above 0, where the largest is one
     given_mean: float  # the same as they were given
 
@@ -197,7 +197,7 @@ class Weigher(NamedTuple):
         return _relative(self.weighting, values, self.peak) / self.mean
 
 
-def weigher(weighting: Weighting, parts: Sequence[Scale], label: str) -> Weigher:
+def weigher(weighting: Weighting, parts: Sequence[WeightScale], label: str) -> Weigher:
     """Return what weighs rows, from the scales of all their blocks."""
     ends = [part.peak for part in parts if part.counted]
     if not ends:

@@ -17,7 +17,7 @@ import numpy as np
 from sgdfit import optimizers
 from sgdfit.errors import UsageError
 from sgdfit.kernel.emission import Dialect
-from sgdfit.kernel.kernel import Chunk, Kernel, Outcome, Segment, State
+from sgdfit.kernel.kernel import Chunk, Kernel, Segment, State, SweepResult
 from sgdfit.kernel.numpy_kernel import rows_of
 from sgdfit.kernel.summation import PANEL, length
 from sgdfit.kernel.templates import dialects, partials_source, sweep_source
@@ -58,7 +58,7 @@ def make_compiled(model: Model, optimizer: Optimizer | None, *, weighted: bool) 
                 out[k] = _partials(summing(dialect, scores), theta, panel)[0]
         return out
 
-    def sweep(state: State, chunk: Chunk, segment: Segment) -> Outcome:
+    def sweep(state: State, chunk: Chunk, segment: Segment) -> SweepResult:
         single = segment.batch_size == 1
         begin, *again = ("libm",) if single else known
         outcome = _sweep(stepping(begin, single), optimizer, state, chunk, segment)
@@ -102,7 +102,7 @@ def _partials(source: str, theta: np.ndarray, chunk: Chunk) -> np.ndarray:
 
 def _sweep(
     source: str, optimizer: Optimizer | None, state: State, chunk: Chunk, segment: Segment
-) -> Outcome:
+) -> SweepResult:
     assert optimizer is not None, "a kernel without an optimizer takes no steps"
     function, arrays = _called(source, "sweep", chunk)
     every, order = int(segment.record_every), segment.order
@@ -121,4 +121,4 @@ def _sweep(
         -1 if start is None else start, float(segment.ceiling), every, low, high, records,
     )  # fmt: skip
     after = State(theta, slots, average, averaged, step, position)
-    return Outcome(after, bool(halted), records[:recorded])
+    return SweepResult(after, bool(halted), records[:recorded])

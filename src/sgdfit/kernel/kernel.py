@@ -1,4 +1,4 @@
-"""The two operations that everything stands on, and the choice of the form that runs them.
+"""The operations that everything stands on, as records that both forms of a kernel share.
 
 ``sums(theta, chunk)`` adds up loss, gradient and curvature over a chunk of rows; it is additive
 over chunks. ``sweep(state, …)`` takes textbook mini-batch steps through a chunk. Both exist in a
@@ -8,27 +8,14 @@ NumPy form (no compile wait) and a compiled form (no Python inside the loop).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from sgdfit.errors import UsageError
 from sgdfit.kernel.shuffle import Order
-from sgdfit.kernel.summation import PANEL as PANEL
-from sgdfit.kernel.summation import Sums as Sums
-from sgdfit.kernel.summation import combined as combined
-from sgdfit.model.model import Model
-from sgdfit.optimizers import Optimizer
+from sgdfit.kernel.summation import Sums, combined
 
 Form = Literal["numpy", "compiled"]
-FORMS = ("auto", "numpy", "compiled")
-
-# Measured on this class of machine: a NumPy step costs about 40 µs and 20 ns a row, compiling
-# about 1.5 s the first time and half a second from the disk. Past this estimate of NumPy's own
-# time, compiling pays.
-COMPILE_SECONDS = 1.5
-NUMPY_STEP_SECONDS = 40e-6
-NUMPY_ROW_SECONDS = 20e-9
 
 
 class Chunk(NamedTuple):
@@ -90,7 +77,7 @@ class State(NamedTuple):
     position: int
 
 
-class Outcome(NamedTuple):
+class SweepResult(NamedTuple):
     """What a sweep hands back."""
 
     # After the last step taken; its parameters are finite. When halted, it stands before the batch
@@ -129,57 +116,8 @@ class Kernel(NamedTuple):
     # (∂loss/∂prediction)² stands in front of J Jᵀ. A panel's sums are the same bits in whatever
     # chunk it stands; threads may ask for several at once.
     partials: Callable[..., np.ndarray]
-    sweep: Callable[[State, Chunk, Segment], Outcome]
+    sweep: Callable[[State, Chunk, Segment], SweepResult]
 
     def sums(self, theta: np.ndarray, chunk: Chunk) -> Sums:
         """Return the sums over all rows of the chunk."""
         return combined([self.partials(theta, chunk)], chunk.rows, len(theta))
-
-
-def make(
-    model: Model, optimizer: Optimizer | None, form: Form, *, weighted: bool = False
-) -> Kernel:
-    """Return the kernel of ``model`` in ``form``, which takes steps where there is an optimizer.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sgdfit.model.model import build
-    >>> kernel = make(build("y = a*x", ["x", "y"]), None, "numpy")
-    >>> chunk = Chunk((np.array([1.0, 2.0]), np.array([2.0, 4.0])), None)
-    >>> kernel.sums(np.array([1.0]), chunk)
-    Sums(rows=2, weight=2.0, loss=5.0, gradient=array([-10.]), curvature=array([[10.]]))
-    """
-    if form == "numpy":
-        from sgdfit.kernel.numpy_kernel import make_numpy
-
-        return make_numpy(model, optimizer)
-    from sgdfit.kernel.compiled_kernel import make_compiled
-
-    return make_compiled(model, optimizer, weighted=weighted)
-
-
-def choose_form(kernel: str, steps: int, batch_size: int, dtype: Any) -> Form:
-    """Return the form that finishes sooner, or the one that was asked for.
-
-    Raises
-    ------
-    UsageError
-        When ``kernel`` names none, or asks for compiled steps in float32.
-
-    Examples
-    --------
-    >>> choose_form("auto", steps=1000, batch_size=20, dtype="float64")
-    'numpy'
-    >>> choose_form("auto", steps=10**7, batch_size=1, dtype="float64")
-    'compiled'
-    """
-    if kernel not in FORMS:
-        raise UsageError(f"kernel={kernel!r} is not one of {', '.join(map(repr, FORMS))}")
-    single = np.dtype(dtype) == np.float32
-    if kernel == "compiled" and single:
-        raise UsageError("the compiled kernel steps in float64; use kernel='numpy' for float32")
-    if kernel != "auto":
-        return kernel  # type: ignore[return-value]
-    seconds = steps * (NUMPY_STEP_SECONDS + batch_size * NUMPY_ROW_SECONDS)
-    return "compiled" if seconds > COMPILE_SECONDS and not single else "numpy"

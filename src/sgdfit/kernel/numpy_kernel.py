@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from sgdfit.kernel.emission import Expressions, emit, emitted, expressions_of
-from sgdfit.kernel.kernel import Chunk, Kernel, Outcome, Rows, Segment, State
+from sgdfit.kernel.kernel import Chunk, Kernel, Rows, Segment, State, SweepResult
 from sgdfit.kernel.summation import PANEL, length, triangle
 from sgdfit.model.loss import PREDICTION, TARGET
 from sgdfit.model.model import Model
@@ -75,7 +75,7 @@ def make_numpy(model: Model, optimizer: Optimizer | None) -> Kernel:
     def partials(theta: np.ndarray, chunk: Chunk, scores: bool = False) -> np.ndarray:
         return _partials(terms, theta, chunk, scores)
 
-    def sweep(state: State, chunk: Chunk, segment: Segment) -> Outcome:
+    def sweep(state: State, chunk: Chunk, segment: Segment) -> SweepResult:
         assert optimizer is not None, "a kernel without an optimizer takes no steps"
         return stepped(lambda at, rows: _batch(terms, at, chunk, rows), optimizer, state, segment)
 
@@ -179,7 +179,7 @@ def stepped(
     optimizer: Optimizer,
     state: State,
     segment: Segment,
-) -> Outcome:
+) -> SweepResult:
     """Take steps until the rates or the rows of the epoch are used up.
 
     ``batch_of`` takes the parameters and what chooses the rows of a batch, and returns its mean
@@ -215,7 +215,7 @@ def stepped(
             averaged += 1
             average = average + (theta - average) / averaged
         state = State(theta, np.stack(slots), average, averaged, step, position)
-    return Outcome(state, halted, np.reshape(records, (-1, 3 + 2 * len(state.theta))))
+    return SweepResult(state, halted, np.reshape(records, (-1, 3 + 2 * len(state.theta))))
 
 
 def _batch(terms: Terms, theta: np.ndarray, chunk: Chunk, taken: Any) -> tuple[float, np.ndarray]:

@@ -46,7 +46,7 @@ from sgdfit.online.recursive import (
     NEAREST,
     OutsideError,
     Setting,
-    State,
+    StreamState,
     absorb,
     approximation_error,
     distance,
@@ -88,7 +88,9 @@ class Update:
         What the user should know of this batch.
     """
 
-    def __init__(self, setting: Setting, state: State, warnings: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, setting: Setting, state: StreamState, warnings: tuple[str, ...] = ()
+    ) -> None:
         self._setting, self._state, self.warnings = setting, state, warnings
         self.rows, self.dropped, self.effective_rows = state.rows, state.dropped, state.mass
 
@@ -345,7 +347,9 @@ class Fit:
         setting = setting_of(model, self._weighting, self._forgetting)
         return Update(setting, first_state(setting))
 
-    def _absorbed(self, setting: Setting, state: State, batch: _Batch) -> tuple[State, str]:
+    def _absorbed(
+        self, setting: Setting, state: StreamState, batch: _Batch
+    ) -> tuple[StreamState, str]:
         """Return what is known with a batch, taken in by parts, and what is strange about it."""
         before, changes = state.rows + state.dropped, []
         for first in range(0, len(batch.weights), STRIDE):
@@ -376,7 +380,7 @@ class Fit:
             f" {'old rows are being forgotten' if setting.factor < 1 else cure}"
         )
 
-    def _searched(self, setting: Setting, state: State) -> State:
+    def _searched(self, setting: Setting, state: StreamState) -> StreamState:
         """Look for starting values, or for better ones, when it is their turn."""
         model, is_folded = setting.model, bool(state.past.quadratic.root.any())
         if setting.quadratic or is_folded or state.kept < max(state.turn, len(model.free) + 1):
@@ -396,7 +400,7 @@ class Fit:
         better = not state.begun or other.loss < state.loss - SAME * abs(state.loss)
         return other if better else later
 
-    def _fit(self, setting: Setting, state: State) -> Result | None:
+    def _fit(self, setting: Setting, state: StreamState) -> Result | None:
         """Fit the rows that are kept as any others; None where that tells nothing sure."""
         model, (columns, weights) = setting.model, state.rows_kept()
         data = dict(zip(model.columns, columns, strict=True))
@@ -427,7 +431,7 @@ class Fit:
         sure = sure and found.status.name in ("converged", "local_minimum")
         return found if sure or last or (state.begun and found.status.ok) else None
 
-    def _stand(self, state: State) -> tuple[int, float, np.ndarray, np.ndarray]:
+    def _stand(self, state: StreamState) -> tuple[int, float, np.ndarray, np.ndarray]:
         gradient = state.whole.quadratic.gradient / state.weight
         return self._updates, state.loss, state.theta, gradient
 
@@ -556,7 +560,7 @@ def _trace(
     )
 
 
-def _merit(setting: Setting, state: State) -> Goodness:
+def _merit(setting: Setting, state: StreamState) -> Goodness:
     free, squares, total = len(setting.model.free), state.whole.quadratic.loss, state.variation
     if not setting.squared:
         return Goodness(round(state.mass - free), None, None, None, None, None)

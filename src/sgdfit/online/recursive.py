@@ -27,7 +27,8 @@ from sgdfit.inference.quadratic import (
     joined,
     step_within,
 )
-from sgdfit.kernel.kernel import Chunk, Kernel, Rows, make
+from sgdfit.kernel.forms import make
+from sgdfit.kernel.kernel import Chunk, Kernel, Rows
 from sgdfit.model.loss import SQUARED
 from sgdfit.model.model import Model
 
@@ -182,7 +183,7 @@ def _together(*parts: Summary) -> Summary:
     return Summary(quadratic, curvature, scores, sum(part.squares for part in parts))
 
 
-class State(NamedTuple):
+class StreamState(NamedTuple):
     """What is known of all rows so far. Nothing in it changes; a step returns another one.
 
     d stands for what forgetting has left of a row's weight w.
@@ -232,7 +233,7 @@ class State(NamedTuple):
         weights = np.concatenate([weights for _, weights in self.window])
         return tuple(np.concatenate(pieces) for pieces in columns), weights
 
-    def faded(self, left: float) -> State:
+    def faded(self, left: float) -> StreamState:
         """Return what forgetting leaves."""
         if left == 1:
             return self
@@ -241,25 +242,25 @@ class State(NamedTuple):
         whole, past, recent = (p.faded(left) for p in (self.whole, self.past, self.recent))
         return self._replace(whole=whole, past=past, recent=recent, **numbers)
 
-    def moved(self, step: np.ndarray, box: Box) -> State:
+    def moved(self, step: np.ndarray, box: Box) -> StreamState:
         """Return the same, seen from where a step leads."""
         whole, past, recent = (p.moved(step) for p in (self.whole, self.past, self.recent))
         theta = box.clip(self.theta + step)
         return self._replace(theta=theta, whole=whole, past=past, recent=recent)
 
 
-def first_state(setting: Setting) -> State:
+def first_state(setting: Setting) -> StreamState:
     """Return what is known without any row."""
     p = len(setting.model.free)
     nothing, square = np.zeros(p), np.zeros((p, p))
     empty = Summary(from_sums(nothing, square, 0.0, 0.0), square, square, 0.0)
     theta = setting.box.clip(nothing)
-    return State(theta, empty, empty, empty, theta, theta, theta)
+    return StreamState(theta, empty, empty, empty, theta, theta, theta)
 
 
 def absorb(
-    setting: Setting, state: State, columns: Columns, weights: np.ndarray
-) -> tuple[State, tuple[float, float] | None]:
+    setting: Setting, state: StreamState, columns: Columns, weights: np.ndarray
+) -> tuple[StreamState, tuple[float, float] | None]:
     """Return what is known with some rows more, at most `KEPT`, all of a weight above 0.
 
     Beside it, where noise does not explain how far these are from the curve: their mean loss, and
@@ -293,7 +294,9 @@ def absorb(
     return (_stepped(setting, state, new) if state.begun else state), change
 
 
-def _counted(state: State, weights: np.ndarray, fading: np.ndarray, target: np.ndarray) -> State:
+def _counted(
+    state: StreamState, weights: np.ndarray, fading: np.ndarray, target: np.ndarray
+) -> StreamState:
     """Add to the sums that do not depend on the estimates.
 
     Chan, Golub & LeVeque 1983, The American Statistician 37(3), 242-247: means and variations of
@@ -315,7 +318,7 @@ def _counted(state: State, weights: np.ndarray, fading: np.ndarray, target: np.n
 
 
 def _compared(
-    setting: Setting, state: State, rows: Rows, weights: np.ndarray, fading: np.ndarray
+    setting: Setting, state: StreamState, rows: Rows, weights: np.ndarray, fading: np.ndarray
 ) -> tuple[tuple[float, float] | None, float, float]:
     """Compare rows with the noise: an alarm, or what they add to what is known of the noise.
 
@@ -362,7 +365,7 @@ def _step(setting: Setting, theta: np.ndarray, quadratic: Quadratic) -> np.ndarr
     return np.asarray(found.x / scales)
 
 
-def _stepped(setting: Setting, state: State, new: Summary | None) -> State:
+def _stepped(setting: Setting, state: StreamState, new: Summary | None) -> StreamState:
     """Step to the minimum with new rows: as they look from here, or with a look at all kept."""
     few = state.kept > FEW and state.kept - state.seen <= max(64, state.seen // SHARE)
     if few and new is not None:
@@ -378,7 +381,7 @@ def _stepped(setting: Setting, state: State, new: Summary | None) -> State:
     return _folded(setting, found) if found.kept >= 2 * setting.kept else found
 
 
-def walked(setting: Setting, state: State, near: float = NEAR) -> State:
+def walked(setting: Setting, state: StreamState, near: float = NEAR) -> StreamState:
     """Walk to the minimum, looking at all rows that are kept.
 
     Raises
@@ -426,7 +429,7 @@ def walked(setting: Setting, state: State, near: float = NEAR) -> State:
     )
 
 
-def _folded(setting: Setting, state: State) -> State:
+def _folded(setting: Setting, state: StreamState) -> StreamState:
     """Fold the older rows of those kept into the past; all have just been looked at.
 
     With the Hessian of their loss: Gauss and Newton leave out what residuals bend, which where the
@@ -460,7 +463,7 @@ def _folded(setting: Setting, state: State) -> State:
     )
 
 
-def approximation_error(setting: Setting, state: State) -> float:
+def approximation_error(setting: Setting, state: StreamState) -> float:
     """Return how far the quadratic of the past may lead the estimates astray, in standard errors.
 
     The rows that are kept stand for those of the past: what the quadratic of noiseless rows there,
