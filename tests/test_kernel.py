@@ -43,7 +43,7 @@ def absolute_sums(model, theta, chunk):
     return Sums(chunk.rows, w.sum(), np.abs(w * loss).sum(), gradient, curvature)
 
 
-# tests/test_emission.py compares every formula with every loss row by row.
+# tests/test_emission.py compares every formula and every loss row by row.
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize(
     ("loss", "dtype"), [*((loss, "float64") for loss in ("mse", "mae", "poisson")),
