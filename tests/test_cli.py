@@ -124,28 +124,6 @@ def test_a_formula_in_each_form(capsys, arguments, monkeypatch):
     assert told["b"]["value"] == pytest.approx(intercept, rel=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("trace", "plot", "start"),
-    [
-        ("t.csv", "p.svg", b"<?xml"),
-        ("t.tsv", "p.png", b"\x89PNG"),
-        ("t.parquet", "p.pdf", b"%PDF"),
-    ],
-)
-def test_files_are_written_and_named(capsys, monkeypatch, trace, plot, start):
-    feed(monkeypatch, Path("data.csv").read_text())
-    files = ["--save", "fit.json", "--trace", trace, "--trace-every", "50", "--plot", plot]
-    assert main(["fit", "-", QUADRATIC, *RUN, *files]) == 0
-    assert capsys.readouterr().err.splitlines() == [
-        "sgdfit: the saved fit is in fit.json",
-        f"sgdfit: the trace is in {trace}",
-        f"sgdfit: the plot is in {plot}",
-    ]
-    assert sgdfit.load("fit.json").steps == 200
-    assert open_table(trace).load(["step"]).columns["step"].tolist() == [0, 50, 100, 150, 200]
-    assert Path(plot).read_bytes().startswith(start)
-
-
 ABOVE = "sgdfit: warning: learning rate 0.23 is above the stability limit 2/λmax = 0.2215"
 
 
@@ -165,48 +143,6 @@ def test_a_fit_that_fails_says_so(capsys, formula, options, name, before):
     assert [line[: len(ABOVE)] for line in told] == before
     found = json.loads(printed.out)["status"]["name"] if printed.out else "told on the error alone"
     assert found == ("told on the error alone" if "--quiet" in options else name.replace(" ", "_"))
-
-
-@pytest.mark.parametrize("ending", ["csv", "tsv", "parquet"])
-def test_predictions_are_the_librarys(saved, capsys, ending, monkeypatch):
-    Path("new.csv").write_text("x\n0.5\n-1\n1e3\n")
-    assert main(["predict", "fit.json", "new.csv"]) == 0
-    header, *rows = capsys.readouterr().out.splitlines()
-    assert header == "x,prediction"
-    table = np.array([list(map(float, row.split(","))) for row in rows])
-    assert table[:, 0].tolist() == [0.5, -1.0, 1000.0]
-    assert table[:, 1].tolist() == saved.predict({"x": [0.5, -1, 1e3]}).tolist()
-    feed(monkeypatch, Path("data.csv").read_text())
-    assert main(["predict", "fit.json", "-", "--output", f"curve.{ending}"]) == 0
-    assert capsys.readouterr().out == ""
-    read = open_table(f"curve.{ending}").load(["x", "prediction"]).columns
-    assert read["prediction"].tolist() == saved.predict({"x": X}).tolist()
-
-
-@pytest.mark.parametrize("band", [("confidence", 0.95), ("prediction", 0.5)])
-def test_intervals_are_the_librarys(saved, capsys, band):
-    Path("new.csv").write_text("x,low\n0.5,1\n-1,2\n1e3,3\n")
-    level = ["--level", str(band[1])] if band[1] != 0.95 else []
-    assert main(["predict", "fit.json", "new.csv", "--interval", band[0], *level]) == 0
-    header, *rows = capsys.readouterr().out.splitlines()
-    assert header == "x,prediction,stderr,low,high"
-    table = np.array([list(map(float, row.split(","))) for row in rows])
-    expected = saved.predict({"x": [0.5, -1, 1e3]}, *band)
-    np.testing.assert_array_equal(table[:, 1:], np.stack(expected, axis=1))
-
-
-@pytest.mark.parametrize(
-    ("name", "options", "header"),
-    [
-        ("prediction", [], "prediction,fitted_prediction"),
-        ("low", ["--interval", "confidence"], "low,prediction,stderr,fitted_low,high"),
-    ],
-)
-def test_a_column_keeps_its_name(capsys, name, options, header):
-    Path("odd.csv").write_text(f"{name},y\n1,2.1\n2,3.9\n3,6.2\n")
-    main(["fit", "odd.csv", f"y = a*{name}", "-q", "--save", "odd.json"])
-    assert main(["predict", "odd.json", "odd.csv", *options]) == 0
-    assert capsys.readouterr().out.startswith(header + "\n1.0,")
 
 
 def test_rows_without_the_columns_of_their_weights_are_taken_to_weigh_1(capsys):
@@ -229,24 +165,6 @@ def test_show_prints_a_saved_fit(saved, capsys):
     assert capsys.readouterr().out == as_text(saved) + "\n"
     assert main(["show", "fit.json", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["loss"] == saved.loss
-
-
-@pytest.mark.parametrize(
-    ("arguments", "ending", "expected"),
-    [
-        ([], ".txt", lambda d: d.text(80)),
-        (["--latex"], ".tex", lambda d: d.latex()),
-        (["--html"], ".html", lambda d: d.html(page=True)),
-    ],
-    ids=["text", "latex", "html"],
-)
-def test_explain_prints_the_derivation_in_the_form_asked_for(capsys, arguments, ending, expected):
-    wanted = expected(sgdfit.explain(QUADRATIC)).rstrip("\n") + "\n"
-    assert main(["explain", QUADRATIC, *arguments]) == 0
-    assert capsys.readouterr().out == wanted
-    assert main(["explain", QUADRATIC, "--output", f"gradient{ending}"]) == 0
-    assert capsys.readouterr().out == ""
-    assert Path(f"gradient{ending}").read_text() == wanted
 
 
 def test_explain_takes_data_starts_and_variables(capsys):
@@ -336,3 +254,54 @@ def test_a_reader_that_leaves_is_no_error(saved):
 def test_shells_complete(words, count, expected):
     asked = {"_SGDFIT_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(count)}
     assert run(**asked).stdout.decode().split() == expected
+
+
+@pytest.mark.parametrize(
+    ("ending", "start"), [("csv", b"<?xml"), ("tsv", b"\x89PNG"), ("parquet", b"%PDF")]
+)
+def test_files_are_written_and_named(saved, capsys, monkeypatch, ending, start):
+    feed(monkeypatch, Path("data.csv").read_text())
+    trace, plot = f"t.{ending}", {"csv": "p.svg", "tsv": "p.png", "parquet": "p.pdf"}[ending]
+    files = ["--save", "fit.json", "--trace", trace, "--trace-every", "50", "--plot", plot]
+    assert main(["fit", "-", QUADRATIC, *RUN, *files]) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "sgdfit: the saved fit is in fit.json",
+        f"sgdfit: the trace is in {trace}",
+        f"sgdfit: the plot is in {plot}",
+    ]
+    assert sgdfit.load("fit.json").steps == 200
+    assert open_table(trace).load(["step"]).columns["step"].tolist() == [0, 50, 100, 150, 200]
+    assert Path(plot).read_bytes().startswith(start)
+    feed(monkeypatch, Path("data.csv").read_text())
+    assert main(["predict", "fit.json", "-", "--output", f"curve.{ending}"]) == 0
+    assert capsys.readouterr().out == ""
+    read = open_table(f"curve.{ending}").load(["x", "prediction"]).columns
+    assert read["prediction"].tolist() == saved.predict({"x": X}).tolist()
+
+
+@pytest.mark.parametrize("band", [(), ("confidence", 0.95), ("prediction", 0.5)])
+def test_predictions_are_the_librarys(saved, capsys, band):
+    Path("new.csv").write_text("x,low\n0.5,1\n-1,2\n1e3,3\n")
+    options = ["--interval", band[0], "--level", str(band[1])] if band else []
+    options = options[:2] if 0.95 in band else options
+    assert main(["predict", "fit.json", "new.csv", *options]) == 0
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert header == "x,prediction" + (",stderr,low,high" if band else "")
+    table = np.array([list(map(float, row.split(","))) for row in rows])
+    expected = np.atleast_2d(saved.predict({"x": [0.5, -1, 1e3]}, *band))
+    np.testing.assert_array_equal(table.T, [[0.5, -1.0, 1000.0], *expected])
+
+
+def test_explain_prints_the_derivation_in_the_form_asked_for(capsys):
+    derivation = sgdfit.explain(QUADRATIC)
+    for option, ending, text in (
+        ([], ".txt", derivation.text(80)),
+        (["--latex"], ".tex", derivation.latex()),
+        (["--html"], ".html", derivation.html(page=True)),
+    ):
+        wanted = text.rstrip("\n") + "\n"
+        assert main(["explain", QUADRATIC, *option]) == 0
+        assert capsys.readouterr().out == wanted
+        assert main(["explain", QUADRATIC, "--output", f"gradient{ending}"]) == 0
+        assert capsys.readouterr().out == ""
+        assert Path(f"gradient{ending}").read_text() == wanted

@@ -8,8 +8,8 @@ import pytest
 import sgdfit
 from sgdfit.kernel.shuffle import shuffled
 from sgdfit.optimizers import averaged, describe, sgd
-from test_optimizer import CASES as OPTIMIZERS
-from test_optimizer import as_torch
+from test_optimizers import CASES as OPTIMIZERS
+from test_optimizers import as_torch
 
 torch = pytest.importorskip("torch", reason="torch is the oracle")
 pytestmark = pytest.mark.torch

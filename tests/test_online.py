@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 import sgdfit
@@ -309,20 +308,6 @@ def test_what_stays_undetermined_is_named():
     assert found.undetermined == whole.undetermined == ("a − b",)
     assert found.determined[0].value == pytest.approx(whole.determined[0].value)
     assert found.determined[0].stderr == pytest.approx(whole.determined[0].stderr)
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        pa.table({"x": X[:99].astype(np.float32), "y": X[:99]}),
-        {"x": list(X[:99]), "y": list(X[:99]), "site": ["A"] * 99},
-        np.rec.fromarrays([X[:99], X[:99]], names="x, y"),
-    ],
-)
-def test_any_data_are_a_batch(data):
-    fit = sgdfit.Fit("y = a*x + b")
-    fit.update({"x": [1, 2, 3], "y": [1, 2, 3.5]})
-    assert fit.update(data).rows == 102
 
 
 @pytest.mark.parametrize(

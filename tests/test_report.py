@@ -3,8 +3,6 @@
 import io
 import os
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -172,13 +170,3 @@ def test_trace_in_a_notebook_shows_both_ends():
     assert page.texts[0] == repr(trace)
     assert {"0", "4", "196", "200", "⋮", "41.7522"} <= set(page.texts)
     assert "⋮" not in trace_as_html(step_limit().trace)
-
-
-def test_importing_the_result_imports_no_renderer():
-    script = (
-        "import sys, sgdfit.result.result, sgdfit.result.saving;"
-        "print([m for m in ('rich', 'pyarrow', 'pandas', 'sympy', 'numba', 'scipy')"
-        " if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
-    assert done.stdout.strip() == b"[]"
