@@ -84,6 +84,21 @@ def test_each_dependency_has_its_place(name):
             assert package in OUTSIDE[top], f"{name} imports {target}"
 
 
+def test_no_file_imports_itself_by_way_of_others():
+    needs = {
+        name: {
+            target.removeprefix("sgdfit.")
+            for full in imported(tree)
+            for target in (full, full.rpartition(".")[0])
+            if target.removeprefix("sgdfit.") in MODULES
+        }
+        for name, tree in MODULES.items()
+    }
+    while leaves := {name for name, needed in needs.items() if not needed & needs.keys()}:
+        needs = {name: needed for name, needed in needs.items() if name not in leaves}
+    assert not needs
+
+
 def test_parts_that_plug_in_do_not_know_one_another():
     parts = {"optimizers.schedule", "data.table", "model.loss"}
     for name in parts:
