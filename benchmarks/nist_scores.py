@@ -12,7 +12,7 @@ import sympy
 from numpy.typing import NDArray
 
 from nist_files import StandardSet
-from sgdfit.formula.formula import as_formula
+from sgdfit.formula.reading import as_formula
 
 __all__ = [
     "FLOAT64_DIGITS",

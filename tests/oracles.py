@@ -6,7 +6,7 @@ import numpy as np
 import sympy
 from scipy.optimize import least_squares
 
-from sgdfit.formula.formula import as_formula
+from sgdfit.formula.reading import as_formula
 
 __all__ = ["Answer", "as_function", "jacobian", "least_squares_answer", "standard_errors"]
 

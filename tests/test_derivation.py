@@ -16,7 +16,7 @@ from sgdfit.derivation.derivation import Paper, derive
 from sgdfit.derivation.notation import columns, spellings
 from sgdfit.derivation.writer import operations, tidy
 from sgdfit.formula.evaluation import evaluate
-from sgdfit.formula.formula import as_formula
+from sgdfit.formula.reading import as_formula
 from sgdfit.model.loss import LOSSES, as_loss
 from sgdfit.model.model import build
 

@@ -12,8 +12,8 @@ import sympy
 
 from formulas import FORMULAS, data, model_of, theta_of
 from sgdfit.formula.evaluation import evaluate
-from sgdfit.formula.formula import as_formula
 from sgdfit.formula.functions import FUNCTIONS
+from sgdfit.formula.reading import as_formula
 from sgdfit.kernel.emission import emit, emitted, expressions_of
 from sgdfit.kernel.templates import HEADER
 from sgdfit.model.loss import LOSSES, PREDICTION, TARGET

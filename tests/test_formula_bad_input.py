@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sgdfit.errors import FormulaError, SgdfitError
-from sgdfit.formula.formula import as_formula
 from sgdfit.formula.parsing import MAX_CHARACTERS, parse, parse_condition
+from sgdfit.formula.reading import as_formula
 from sgdfit.model.loss import as_loss
 from sgdfit.model.parameters import declare
 

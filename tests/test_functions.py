@@ -9,8 +9,9 @@ import sympy
 
 import formulas
 from sgdfit.formula.evaluation import evaluate, find_domain_error
-from sgdfit.formula.formula import as_formula, derivative
+from sgdfit.formula.formula import derivative
 from sgdfit.formula.functions import ALIASES, CONSTANTS, FUNCTIONS, OPERATIONS, lookup
+from sgdfit.formula.reading import as_formula
 from sgdfit.kernel.templates import HEADER
 
 LINE, WAVE = (-3.0, 3.0), (-1.4, 1.4)

@@ -11,7 +11,8 @@ import sympy
 
 from sgdfit.errors import FormulaError, SgdfitError, UsageError
 from sgdfit.formula.evaluation import evaluate
-from sgdfit.formula.formula import as_formula, stable, symbol, to_text
+from sgdfit.formula.formula import stable, symbol, to_text
+from sgdfit.formula.reading import as_formula
 from sgdfit.kernel.forms import make
 from sgdfit.kernel.kernel import Chunk
 from sgdfit.model.model import build

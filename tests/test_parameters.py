@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sgdfit.errors import SgdfitError
-from sgdfit.formula.formula import as_formula
+from sgdfit.formula.reading import as_formula
 from sgdfit.model.model import build
 from sgdfit.model.parameters import DEFAULT_START, declare, resolve_ties
 

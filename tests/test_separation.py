@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import sympy
 
-from sgdfit.formula.formula import as_formula, symbol
+from sgdfit.formula.formula import symbol
+from sgdfit.formula.reading import as_formula
 from sgdfit.kernel.numpy_kernel import evaluator
 from sgdfit.model.model import build
 from sgdfit.model.roles import RESPONSE, dimensions, roles_of

@@ -8,7 +8,7 @@ import pytest
 from scipy import special
 
 from sgdfit.errors import FormulaError
-from sgdfit.formula.formula import as_formula
+from sgdfit.formula.reading import as_formula
 
 ARRAY, HALF = np.array([1.0, 2.0]), np.float32(0.5)
 

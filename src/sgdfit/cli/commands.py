@@ -357,7 +357,7 @@ def explain(
     ending = "" if output is None else Path(output).suffix.lower()
     check_destinations((("--output", output, ()),), () if data is None else (data,))
     from sgdfit.fitting.entry import explain as derive
-    from sgdfit.formula.formula import as_formula
+    from sgdfit.formula.reading import as_formula
 
     columns = None
     if variables is not None:

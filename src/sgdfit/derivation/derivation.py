@@ -223,21 +223,8 @@ def derive(
 ) -> Derivation:
     """Derive the gradient of ``model``'s mean loss to each free parameter.
 
-    Parameters
-    ----------
-    model : Model
-        See `sgdfit.model.model.build`.
-    columns : mapping of str to array of shape (rows,), optional
-        With data the derivation ends with the gradient's numbers, checked.
-    theta, weights
-        See `sgdfit.derivation.gradient_check.check_gradient`.
-    weighted : bool
-        Write a weighted mean although no weights are given.
-
-    Raises
-    ------
-    DataError
-        When a column is missing or the columns differ in length.
+    With columns of data, and ``theta`` and ``weights`` as `check_gradient` takes them, it ends with
+    the gradient's numbers, checked; ``weighted`` writes a weighted mean without weights too.
 
     Examples
     --------

@@ -96,23 +96,8 @@ def check_gradient(
 ) -> GradientCheck:
     """Compute the gradient of the mean loss symbolically, by differences and by torch.
 
-    Parameters
-    ----------
-    model : Model
-        See `sgdfit.model.model.build`.
-    columns : mapping of str to array of shape (rows,)
-        At least ``model.columns``.
-    theta : sequence of float, optional
-        Values of the free parameters, in the order of ``model.free``; their start by default.
-    weights : array of shape (rows,), optional
-        Weight of each row in the mean.
-
-    Raises
-    ------
-    DataError
-        When a column is missing, empty, or of another length.
-    UsageError
-        When ``theta`` has the wrong number of values, or the weights do not sum to more than 0.
+    ``theta`` are the free parameters' values, in the order of ``model.free``, else their start;
+    ``weights`` one for each row.
 
     Examples
     --------

@@ -21,7 +21,8 @@ from sgdfit.fitting.options import AUTO, as_resources, check_with_model, identit
 from sgdfit.fitting.problem import Outcome, Problem, prepare
 from sgdfit.fitting.sgd import descend
 from sgdfit.fitting.weights import Weighting, as_weighting
-from sgdfit.formula.formula import Formula, as_formula
+from sgdfit.formula.formula import Formula
+from sgdfit.formula.reading import as_formula
 from sgdfit.inference.diagnosis import Diagnosis
 from sgdfit.model.loss import Loss
 from sgdfit.model.model import build

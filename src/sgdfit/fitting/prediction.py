@@ -18,7 +18,8 @@ from sgdfit.errors import DataError, UsageError, did_you_mean
 from sgdfit.fitting.options import Resources, as_resources
 from sgdfit.fitting.weights import Weighting, checked_weights, columns_of
 from sgdfit.formula.evaluation import evaluate
-from sgdfit.formula.formula import Formula, as_formula
+from sgdfit.formula.formula import Formula
+from sgdfit.formula.reading import as_formula
 from sgdfit.inference.intervals import Band, around, curve_variance
 from sgdfit.model.loss import SQUARED
 from sgdfit.model.model import Model, build

@@ -585,7 +585,7 @@ def centred(formula: Formula, middles: dict[str, float]) -> str:
 
     Examples
     --------
-    >>> from sgdfit.formula.formula import as_formula
+    >>> from sgdfit.formula.reading import as_formula
     >>> centred(as_formula("y = a*exp(-b*x)"), {"x": 1e6})
     'y = a*exp(-b*(x - 1000000))'
     """

@@ -35,47 +35,20 @@ _POLE_AT_ZERO = (sympy.Pow, sympy.log, cfunctions.log2, cfunctions.log10, sympy.
 
 
 class DomainError(NamedTuple):
-    """The first row in which an expression has no finite value.
+    """The first row in which an expression has no finite value."""
 
-    Attributes
-    ----------
-    row : int
-        Counted from 0.
-    subexpression : str
-        The innermost part that is not finite although what it is made of is.
-    arguments : tuple of float
-        What that part was given.
-    kind : str
-        ``nan`` (log of a negative number), ``pole`` (division by zero, log of zero) or
-        ``overflow`` (beyond about 1.8e308).
-    names : dict of str to float
-        The variables and parameters in that part, with their values in that row.
-    """
-
-    row: int
-    subexpression: str
-    arguments: tuple[float, ...]
-    kind: str
-    names: dict[str, float]
+    row: int  # counted from 0
+    subexpression: str  # the innermost part that is not finite although what it is made of is
+    arguments: tuple[float, ...]  # what that part was given
+    kind: str  # "nan" (log of a negative number), "pole" (1/0, log of 0) or "overflow"
+    names: dict[str, float]  # the variables and parameters in that part, in that row
 
 
 def evaluate(expression: Expr, values: Mapping[str, Array], backend: str = "numpy") -> Array:
     """Return the value of ``expression`` in each row: shape (rows,), or a scalar.
 
-    Parameters
-    ----------
-    expression : sympy.Expr
-        Made of the functions in `sgdfit.formula.functions.FUNCTIONS`.
-    values : mapping of str to array or float
-        One array of shape (rows,) for each variable, a number (or a scalar tensor) for each
-        parameter.
-    backend : {"numpy", "torch"}
-        Whose arrays they are.
-
-    Raises
-    ------
-    ValueError
-        When a name has no value, or the expression holds something with no numeric form.
+    ``values`` has an array of shape (rows,) for each variable and a number (or a scalar tensor)
+    for each parameter; ``backend`` says whose arrays they are, "numpy" or "torch".
 
     Examples
     --------

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -13,7 +13,7 @@ from sympy.codegen.cfunctions import expm1, log1p
 from sympy.printing.precedence import PRECEDENCE
 from sympy.printing.str import StrPrinter
 
-from sgdfit.errors import FormulaError, UsageError
+from sgdfit.errors import FormulaError
 from sgdfit.formula.functions import CONSTANTS, FUNCTIONS, by_class
 from sgdfit.formula.real import Logaddexp, Logistic, finite
 
@@ -49,6 +49,7 @@ class Formula:
 
     Examples
     --------
+    >>> from sgdfit.formula.reading import as_formula
     >>> formula = as_formula("y = a*x^2 + b*x + c")
     >>> formula.names
     ('a', 'x', 'b', 'c')
@@ -70,11 +71,8 @@ class Formula:
 
     def __str__(self) -> str:
         """Return text that parses back to the same formula: the user's own where there is one."""
-        return self.text or self.canonical
-
-    @property
-    def canonical(self) -> str:
-        """The formula written anew from its expression: equal formulas, equal text."""
+        if self.text:
+            return self.text
         right = to_text(self.expression, self.names)
         return right if self.response is None else f"{to_text(self.response)} = {right}"
 
@@ -88,61 +86,6 @@ class Formula:
             fixed={names.get(name, name): value for name, value in self.fixed.items()},
             start={names.get(name, name): value for name, value in self.start.items()},
         )
-
-
-def as_formula(formula: str | Callable[..., Any] | Formula, response: str | None = None) -> Formula:
-    """Return a `Formula` from text, a Python function or a formula.
-
-    Parameters
-    ----------
-    formula : str, callable or Formula
-        ``"y = a*x**2 + b*x + c"``, or a function such as ``def quad(a, b, c, x)``.
-    response : str, optional
-        The left side, where ``formula`` has none.
-
-    Raises
-    ------
-    FormulaError
-        When the text cannot be read or the function cannot be traced.
-    UsageError
-        When ``formula`` is something else, or two left sides are given.
-
-    Examples
-    --------
-    >>> print(as_formula(lambda k, t: 2**-(k*t), response="mass"))
-    mass = 2**(-k*t)
-    """
-    if isinstance(formula, str):
-        from sgdfit.formula.parsing import parse
-
-        parsed = parse(formula)
-    elif isinstance(formula, Formula):
-        parsed = formula
-    elif callable(formula):
-        from sgdfit.formula.tracing import trace
-
-        parsed = trace(formula)
-    else:
-        raise UsageError(
-            f"a formula is text such as 'y = a*x + b' or a Python function,"
-            f" not {type(formula).__name__!r}"
-        )
-    if response is None:
-        return parsed
-    if not isinstance(response, str):
-        raise UsageError(f"response={response!r} is no text; name a column, as in response='y'")
-    from sgdfit.formula.parsing import parse_expression
-
-    left, _ = parse_expression(response)
-    if parsed.response is None:
-        text = None if parsed.text is None else f"{response.strip()} = {parsed.text}"
-        return replace(parsed, response=left, text=text)
-    if parsed.response != left:
-        raise UsageError(
-            f"the formula '{parsed}' already names its response;"
-            f" leave out response={response!r} or the left side"
-        )
-    return parsed
 
 
 @lru_cache(maxsize=256)
@@ -161,6 +104,7 @@ def derivative(expression: Expr, name: str) -> Expr:
 
     Examples
     --------
+    >>> from sgdfit.formula.reading import as_formula
     >>> derivative(as_formula("a*x**b").expression, "b")
     a*Xlogy(x**b, x)
     """
@@ -192,8 +136,10 @@ def stable(expression: Expr) -> Expr:
 
     Examples
     --------
+    >>> from sgdfit.formula.reading import as_formula
     >>> stable(as_formula("a/(1 + exp(-(x - m)/s))").expression)
     a*Logistic((-m + x)/s)
+    >>> from sgdfit.formula.reading import as_formula
     >>> stable(as_formula("a*(1 - exp(-k*x)) + log(1 + exp(b*x))").expression)
     -a*expm1(-k*x) + Logaddexp(0, b*x)
     """

@@ -157,11 +157,6 @@ _UNSUPPORTED = {
 def parse(text: str) -> Formula:
     """Read a formula: ``response = expression``, ``response ~ expression`` or an expression.
 
-    Raises
-    ------
-    FormulaError
-        When it cannot be read; a caret points at the place.
-
     Examples
     --------
     >>> parse("log(y) ~ a - b*t").response_names

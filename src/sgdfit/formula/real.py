@@ -178,11 +178,6 @@ class Minimum(Maximum):
 def finite(expression: Expr) -> Expr:
     """Return ``expression`` in functions of real arguments, every number in it a finite real one.
 
-    Raises
-    ------
-    FormulaError
-        When a number in it is infinite, not real, beyond 1e300, or so small that it would be 0.
-
     Examples
     --------
     >>> x = sympy.Symbol("x", real=True)
@@ -223,11 +218,6 @@ def _trouble(number: Expr) -> str | None:
 
 def power(base: Expr, exponent: Expr) -> Expr:
     """Return ``base**exponent``, which SymPy would compute however many digits it had.
-
-    Raises
-    ------
-    FormulaError
-        When the exponent is beyond 1,000, or the value beyond what floating point can hold.
 
     Examples
     --------

@@ -69,11 +69,6 @@ def trace(function: Callable[..., Any]) -> Formula:
     as default becomes a starting value; arguments bound by `functools.partial` become fixed
     parameters.
 
-    Raises
-    ------
-    FormulaError
-        When the function cannot be traced; the sentence says what to write instead.
-
     Examples
     --------
     >>> import numpy as np

@@ -53,7 +53,7 @@ def emit(
 
     Examples
     --------
-    >>> from sgdfit.formula.formula import as_formula
+    >>> from sgdfit.formula.reading import as_formula
     >>> e = as_formula("a*exp(-b*x)").expression
     >>> emit([e], {"a": "p0", "b": "p1", "x": "x0"}, ["f"], "numpy")
     ['f = p0*numpy.exp(-p1*x0)']

@@ -40,7 +40,7 @@ def evaluator(
 
     Examples
     --------
-    >>> from sgdfit.formula.formula import as_formula
+    >>> from sgdfit.formula.reading import as_formula
     >>> line = as_formula("a + b*x").expression
     >>> values = evaluator((line,), ("a", "b"), ("x",))
     >>> values(np.array([[1.0, 2.0], [0.0, 5.0]]), [np.array([0.0, 1.0, 2.0])])

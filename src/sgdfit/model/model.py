@@ -14,8 +14,9 @@ import sympy
 
 import sgdfit
 from sgdfit.errors import FormulaError, UsageError, did_you_mean
-from sgdfit.formula.formula import Formula, as_formula, derivative, ordered_names, stable, symbol
+from sgdfit.formula.formula import Formula, derivative, ordered_names, stable, symbol
 from sgdfit.formula.functions import ALIASES, CONSTANTS, FUNCTIONS
+from sgdfit.formula.reading import as_formula
 from sgdfit.formula.real import MAX_EXPONENT, finite
 from sgdfit.model.loss import PREDICTION, TARGET, Loss, as_loss
 from sgdfit.model.parameters import Assignments, Bounds, Parameter, declare, resolve_ties

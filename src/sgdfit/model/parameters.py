@@ -60,7 +60,7 @@ def declare(
 
     Examples
     --------
-    >>> from sgdfit.formula.formula import as_formula
+    >>> from sgdfit.formula.reading import as_formula
     >>> line = as_formula("y = a*x + b")
     >>> declare(line, ["a", "b"], start="a=4", bounds="b > 0")["b"]
     Parameter(name='b', start=1.0, origin='default 1.0', low=0.0, high=inf, tie=None)

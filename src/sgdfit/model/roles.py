@@ -51,7 +51,7 @@ def roles_of(
 
     Examples
     --------
-    >>> from sgdfit.formula.formula import as_formula
+    >>> from sgdfit.formula.reading import as_formula
     >>> peak = as_formula("a*exp(-(x - m)**2/s**2) + exp(-k*x)*cos(w*x + p)").expression
     >>> roles = roles_of(peak, ("a", "m", "s", "k", "w", "p"), ("x",))
     >>> [(name, role.kind) for name, role in roles.items()]
@@ -119,7 +119,7 @@ def dimensions(
 
     Examples
     --------
-    >>> from sgdfit.formula.formula import as_formula
+    >>> from sgdfit.formula.reading import as_formula
     >>> ratio = as_formula("exp(-b*x)/(c + d*x)").expression
     >>> powers = dimensions(ratio, ("b", "c", "d"), ("x",))
     >>> {name: {column: int(power) for column, power in p.items()} for name, p in powers.items()}

@@ -74,7 +74,7 @@ def separate(prediction: Expr, names: tuple[str, ...]) -> Separation:
 
     Examples
     --------
-    >>> from sgdfit.formula.formula import as_formula
+    >>> from sgdfit.formula.reading import as_formula
     >>> peaks = as_formula("c + a*exp(-(x - m)**2) + b*exp(-(x - n)**2)").expression
     >>> parts = separate(peaks, ("c", "a", "m", "b", "n"))
     >>> parts.linear, [part.names for part in parts.components]

@@ -33,7 +33,8 @@ from sgdfit.fitting.weights import (
     columns_of,
     surprise,
 )
-from sgdfit.formula.formula import Formula, as_formula
+from sgdfit.formula.formula import Formula
+from sgdfit.formula.reading import as_formula
 from sgdfit.inference.covariance import classical, sandwich
 from sgdfit.inference.estimable import determined
 from sgdfit.inference.spectrum import root_spectrum

@@ -77,7 +77,7 @@ def summary(result: Result) -> dict[str, Any]:
 
 def _agreeing(result: Result) -> Result:
     """Refuse facts that are well-formed one by one but do not belong together."""
-    from sgdfit.formula.formula import as_formula  # imports SymPy
+    from sgdfit.formula.reading import as_formula  # imports SymPy
 
     try:
         known = as_formula(result.formula).names
