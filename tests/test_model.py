@@ -166,7 +166,7 @@ def test_any_column_can_be_used_and_none_reaches_the_source(name):
     model = build(f"y = slope*{quoted} + offset", [name, "y"])
     assert (model.variables, model.free) == ((name,), ("slope", "offset"))
     assert as_formula(str(model.formula)).expression == model.formula.expression
-    assert as_formula(model.formula.canonical).expression == model.formula.expression
+    assert as_formula(to_text(model.formula.expression)).expression == model.formula.expression
     kernel = make(model, None, "numpy")
     x, y = np.array([1.0, 2.0]), np.array([3.0, 5.0])
     assert kernel.sums(np.array([2.0, 1.0]), Chunk((x, y), None)).loss == 0.0
