@@ -204,7 +204,7 @@ class Derivation:
         """Return HTML with presentation MathML: an element, or with ``page`` a whole document."""
         from sgdfit.derivation.html import render
 
-        return render(self.steps, page=page)
+        return render(self.steps, page)
 
     def __str__(self) -> str:
         return self.text()

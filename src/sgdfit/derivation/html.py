@@ -14,12 +14,13 @@ from latex2mathml.converter import convert
 from sgdfit.derivation.notation import Equation, Math, Step, Table
 from sgdfit.derivation.tex import aligned, equation_rows
 
+TITLE = "The gradient, derived"
 LINE = 66  # columns that fit on a line, about
 CHAIN = 24  # the same for a chain of equations, which breaks well: telephones are narrow
 _EQUALS = "<mo>&#x0003D;</mo>"
 
 
-def render(steps: Sequence[Step], page: bool = False, title: str = "The gradient, derived") -> str:
+def render(steps: Sequence[Step], page: bool) -> str:
     """Return the steps as one element, or as a whole document."""
     sections = "".join(_section(i, step) for i, step in enumerate(steps, 1))
     element = f'<div class="sgdfit-derivation"><style>{STYLE}</style>{sections}</div>'
@@ -28,8 +29,8 @@ def render(steps: Sequence[Step], page: bool = False, title: str = "The gradient
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"/>'
         '<meta name="viewport" content="width=device-width, initial-scale=1"/>'
-        f"<title>{escape(title)}</title><style>{PAGE_STYLE}</style></head>"
-        f"<body><h1>{escape(title)}</h1>{element}</body></html>\n"
+        f"<title>{TITLE}</title><style>{PAGE_STYLE}</style></head>"
+        f"<body><h1>{TITLE}</h1>{element}</body></html>\n"
     )
 
 

@@ -26,7 +26,7 @@ NARROWEST = 24
 _BREAKS = re.compile(r"(?P<sum> [+−] )|(?P<product>[·/] ?| (?=∑))| [=<>≤≥≠] | and | or |; ")
 
 
-def render(steps: Sequence[Step], width: int = 80) -> str:
+def render(steps: Sequence[Step], width: int) -> str:
     """Return the steps as text, no line longer than ``width`` where that can be had."""
     width = max(width, NARROWEST)
     blocks = [_step(f"{i}  ", step, width) for i, step in enumerate(steps, 1)]
