@@ -50,17 +50,12 @@ fit data.csv LINE --steps many
   --steps is 'many'; a number is needed
 fit data.csv LINE --steps 2.5
   steps must be a whole number, 1 or more, not 2.5.
-fit data.csv LINE --steps nan
-  steps must be a finite number, not nan.
 fit data.csv LINE --steps 5 --epochs 2
   --steps 5 and --epochs 2 are two lengths; give one of them
 fit data.csv LINE --batch-size half
   --batch-size is 'half'; give a number of rows or 'full'
 fit data.csv LINE --tolerance 0
   tolerance is 0 standard errors; it must be above 0
-fit data.csv LINE --optimizer sdg
-  Unknown optimizer 'sdg'; known are auto, sgd, adagrad, rmsprop, adam, adamw, averaged. Did
-  you mean 'sgd'?
 fit data.csv LINE --missing dorp
   --missing dorp is not known; write 'error' to refuse rows without finite numbers, or 'drop'
   to leave them out. Did you mean 'drop'?
@@ -90,14 +85,6 @@ fit /dev/zero LINE
   true format
 fit dat.csv LINE
   there is no file 'dat.csv'; check its name and folder. Did you mean 'data.csv'?
-fit LINE data.csv
-  no file matches 'y = a*x + b'; check the pattern, with ** for folders of any depth
-fit folder.csv LINE
-  the folder 'folder.csv' holds no files (those whose names begin with _ or . do not count);
-  name another, or a file
-fit data.csv 'z = a*x + b'
-  the left side of 'z = a*x + b' uses 'z', which is no column of the data; its columns are x,
-  y.
 fit holes.csv LINE
   1 of 3 rows has no finite number in holes.csv: column 'y' row 2 (line 3) is missing (NaN);
   correct them, or pass --missing drop to leave them out
@@ -121,16 +108,9 @@ fit data.csv LINE --where ' '
 fit data.csv LINE --where 'x >'
   --where cannot be read: the condition ends where a column, a number or a text should follow
   ⏎  x >⏎     ^
-fit data.csv LINE --where 'sin(x) > 0'
-  --where cannot be read: 'sin' cannot stand here; a condition compares columns, numbers and
-  text in quotation marks, as in x > 0, in [1, 2] or is null, and joins comparisons with and,
-  or, not
-  ⏎  sin(x) > 0⏎  ^
 fit data.csv LINE --where "z = 'A'"
   data.csv has no column 'z'; its columns are 'x', 'y'. (If 'z' is text in --where "z = 'A'",
   write it in quotation marks.)
-fit data.csv LINE --where 'x = 77'
-  no row of data.csv meets --where 'x = 77'; widen the condition
 fit data.csv LINE --trace trace.txt
   cannot write --trace 'trace.txt': its ending must be one of .csv, .tsv, .parquet
 fit data.csv LINE --plot fit.gif
@@ -139,8 +119,6 @@ fit data.csv LINE --save nowhere/fit.json
   cannot write --save 'nowhere/fit.json': there is no folder 'nowhere'; make it first
 fit data.csv LINE --trace folder.csv
   cannot write --trace 'folder.csv': it is a folder; name a file in it
-fit data.csv LINE --trace ./data.csv
-  cannot write --trace './data.csv': it is also the file that is read; name another file
 fit data.csv LINE --trace hard.csv
   cannot write --trace 'hard.csv': it is also the file that is read; name another file
 fit data.csv LINE --save a.csv --trace ./a.csv

@@ -1,4 +1,4 @@
-"""`sgdfit fit - FORMULA --follow`, fed as a shell feeds it and through its entry point."""
+"""`sgdfit fit - FORMULA --follow`, and rows as JSON lines, which are read at once or so."""
 
 from __future__ import annotations
 
@@ -16,47 +16,59 @@ import pytest
 
 import sgdfit
 from sgdfit.cli.app import main
-from sgdfit.cli.follow import as_interval
+from sgdfit.cli.follow import as_interval, json_lines
 from sgdfit.data.delimited import arriving_rows
 from sgdfit.data.floats import Place, as_floats
+from sgdfit.errors import DataError
 
 X = np.linspace(0, 5, 3_000)
 Y = 3 * X + 1 + np.sin(7e3 * X)
-TEXT = "x,y\n" + "".join(f"{x!r},{y!r}\n" for x, y in zip(X.tolist(), Y.tolist(), strict=True))
 LINE = "y = a*x + b"
+CSV = "x,y\n" + "".join(f"{x!r},{y!r}\n" for x, y in zip(X.tolist(), Y.tolist(), strict=True))
+JSON = "".join(json.dumps({"x": x, "y": y}) + "\n" for x, y in zip(X, Y, strict=True))
+SINK = io.BytesIO()
+with pa.ipc.new_stream(SINK, pa.schema({"x": pa.float64(), "y": pa.float64()})) as writer:
+    writer.write_table(pa.table({"x": X, "y": Y}), max_chunksize=400)
+ARROW = SINK.getvalue()
 
 
 @pytest.fixture
-def feed(monkeypatch, tmp_path):
+def run(monkeypatch, capsys, tmp_path):
+    """Fit what standard input holds; return the status, what was printed and what was said."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("COLUMNS", raising=False)
 
-    def give(data):
-        data = data.encode() if isinstance(data, str) else data
-        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(data))))
+    def told(text, *options, data="-"):
+        stream = io.BytesIO(text.encode() if isinstance(text, str) else text)
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(stream)))
+        status = main(["fit", data, LINE, *options])
+        printed = capsys.readouterr()
+        return status, printed.out.splitlines(), " ".join(printed.err.split())
 
-    return give
+    return told
 
 
-def test_a_line_an_interval_and_the_report_at_the_end(feed, capsys):
-    feed(TEXT)
-    assert main(["fit", "-", LINE, "--follow", "--every", "1000"]) == 0
-    printed = capsys.readouterr()
-    lines = printed.out.splitlines()
+def read(lines):
+    return [json.loads(line) for line in lines]
+
+
+def test_a_line_an_interval_and_the_report_at_the_end(run):
+    status, lines, err = run(CSV, "--follow", "--every", "1000")
+    assert (status, err) == (0, "")
     assert lines[0].split() == ["rows", "time", "loss", "a", "b"]
     assert [line.split()[0] for line in lines[1:4]] == ["1,000", "2,000", "3,000"]
     assert len({len(line) for line in lines[:4]}) == 1
     assert all(line.count("±") == 2 for line in lines[1:4])
     assert lines[4:6] == ["", LINE]
-    assert "3,000 rows of standard input" in printed.out
-    assert printed.err == ""
+    assert any("3,000 rows of standard input" in line for line in lines)
 
 
-def test_json_lines_agree_with_the_library(feed, capsys):
-    feed(TEXT)
-    assert main(["fit", "-", LINE, "--follow", "--every", "1500 rows", "--json"]) == 0
-    *told, last = (json.loads(line) for line in capsys.readouterr().out.splitlines())
-    assert [line["rows"] for line in told] == [1_500, 3_000]
+@pytest.mark.parametrize("text", [CSV, JSON, ARROW], ids=["csv", "json", "arrow"])
+def test_json_lines_agree_with_the_library(run, text):
+    status, lines, _ = run(text, "--follow", "--every", "1500 rows", "--json")
+    *told, last = read(lines)
+    assert status == 0
+    assert [line["rows"] for line in (*told, last)] == [1_500, 3_000, 3_000]
     half = sgdfit.fit(LINE, {"x": X[:1500], "y": Y[:1500]})
     whole = sgdfit.fit(LINE, {"x": X, "y": Y})
     for line, fit in ((told[0], half), (told[1], whole)):
@@ -65,28 +77,12 @@ def test_json_lines_agree_with_the_library(feed, capsys):
             found, expected = line["parameters"][name], fit.estimates[name]
             assert found["value"] == pytest.approx(expected.value, rel=1e-10)
             assert found["stderr"] == pytest.approx(expected.stderr, rel=1e-9)
-    assert last["parameters"]["a"]["value"] == pytest.approx(whole.estimates["a"].value, rel=1e-10)
-    assert last["rows"] == 3_000
+    assert last["parameters"]["a"]["value"] == pytest.approx(whole.values["a"], rel=1e-10)
 
 
-def test_an_arrow_stream_is_followed(feed, capsys):
-    sink, table = io.BytesIO(), pa.table({"x": X, "y": Y})
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table, max_chunksize=400)
-    feed(sink.getvalue())
-    assert main(["fit", "-", LINE, "--follow", "--every", "1000", "--json"]) == 0
-    told = [json.loads(line)["rows"] for line in capsys.readouterr().out.splitlines()]
-    assert told == [1_000, 2_000, 3_000, 3_000]
-    feed(sink.getvalue()[:-3_000])
-    assert main(["fit", "-", LINE, "--follow", "--json"]) == 2
-    assert "is no whole Arrow stream" in capsys.readouterr().err
-
-
-def test_forgetting_reaches_the_fit_and_the_result_is_kept(feed, capsys):
-    feed(TEXT)
+def test_forgetting_reaches_the_fit_and_the_result_is_kept(run):
     options = ["--follow", "--forgetting", "half_life=100", "--save", "fit.json", "--quiet"]
-    assert main(["fit", "-", LINE, *options]) == 0
-    assert capsys.readouterr() == ("", "")
+    assert run(CSV, *options) == (0, [], "")
     assert sgdfit.load("fit.json").optimizer == "recursive(forgetting=half_life=100)"
 
 
@@ -99,39 +95,39 @@ def test_forgetting_reaches_the_fit_and_the_result_is_kept(feed, capsys):
         ("nan,9\n", "(line 12) is missing (NaN)"),
     ],
 )
-def test_a_bad_line_ends_it_or_is_counted(feed, capsys, bad, sentence):
-    rows = "".join(f"{i},{2 * i + i % 3}\n" for i in range(10))
-    feed("x,y\n" + rows + bad + "10,21\n")
-    assert main(["fit", "-", LINE, "--follow", "--every", "4", "--json"]) == 2
-    printed = capsys.readouterr()
-    assert sentence in " ".join(printed.err.split())
-    assert [json.loads(line)["rows"] for line in printed.out.splitlines()] == [4, 8, 10, 10]
-    feed("x,y\n" + rows + bad + "10,21\n")
-    assert main(["fit", "-", LINE, "--follow", "--missing", "drop", "--json"]) == 0
-    last = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert (last["rows"], last["rows_dropped"]) == (11, 1)
+def test_a_bad_line_ends_it_or_is_counted(run, bad, sentence):
+    text = "x,y\n" + "".join(f"{i},{2 * i + i % 3}\n" for i in range(10)) + bad + "10,21\n"
+    status, lines, err = run(text, "--follow", "--every", "4", "--json")
+    assert status == 2
+    assert sentence in err
+    assert [line["rows"] for line in read(lines)] == [4, 8, 10, 10]
+    status, lines, _ = run(text, "--follow", "--missing", "drop", "--json")
+    last = json.loads(lines[-1])
+    assert (status, last["rows"], last["rows_dropped"]) == (0, 11, 1)
 
 
 @pytest.mark.parametrize(
     ("arguments", "text", "sentence"),
     [
-        (["data.csv", LINE, "--follow"], "", "tail -n +1 -f data.csv | sgdfit fit"),
-        (["-", LINE, "--follow", "--every", "2x"], "", "--every is '2x'; give a number of rows"),
-        (["-", LINE, "--follow", "--every", "0"], "", "--every is '0'"),
-        (["-", LINE, "--follow", "--forgetting", "2"], "", "forgetting is '2'"),
-        (["-", LINE, "--follow", "--loss", "mae"], "", "made of straight pieces"),
-        (["-", LINE, "--follow", "--optimizer", "sgd"], "", "--optimizer cannot be had with"),
-        (["-", LINE, "--every", "2s"], "", "--every belongs to --follow"),
-        (["-", LINE, "--follow"], "", "standard input is empty"),
-        (["-", LINE, "--follow"], "x,y\n", "has a header (x, y) and no rows below it"),
-        (["-", LINE, "--follow"], "x,y\n1,2\n", "1 row(s) do not determine a, b"),
-        (["-", "y = a*t", "--follow"], "x,z\n1,2\n", "'y'"),
+        ("data.csv --follow", "", "tail -n +1 -f data.csv | sgdfit fit"),
+        ("- --follow --every 2x", "", "--every is '2x'; give a number of rows"),
+        ("- --follow --every 0", "", "--every is '0'"),
+        ("- --follow --forgetting 2", "", "forgetting is '2'"),
+        ("- --follow --loss mae", "", "made of straight pieces"),
+        ("- --follow --optimizer sgd", "", "--optimizer cannot be had with"),
+        ("- --every 2s", "", "--every belongs to --follow"),
+        ("- --follow", "", "standard input is empty"),
+        ("- --follow", "x,y\n", "has a header (x, y) and no rows below it"),
+        ("- --follow", "x,y\n1,2\n", "1 row(s) do not determine a, b"),
+        ("- --follow", "x,z\n1,2\n", "'y'"),
+        ("- --follow", ARROW[:-3_000], "is no whole Arrow stream"),
     ],
 )
-def test_what_cannot_be_followed_is_said_in_a_sentence(feed, capsys, arguments, text, sentence):
-    feed(text)
-    assert main(["fit", *arguments]) == 2
-    assert sentence in " ".join(capsys.readouterr().err.split())
+def test_what_cannot_be_followed_is_said_in_a_sentence(run, arguments, text, sentence):
+    data, *options = arguments.split()
+    status, _, err = run(text, *options, data=data)
+    assert status == 2
+    assert sentence in err
 
 
 @pytest.mark.parametrize("cut", [1, 5, 1000])
@@ -165,13 +161,11 @@ def test_intervals_are_rows_or_seconds(text, rows, seconds):
     assert as_interval(text) == (rows, seconds)
 
 
-@pytest.mark.parametrize(("columns", "heads"), [(60, 3), (80, 5), (40, 3), (30, 2)])
-def test_lines_fit_the_terminal(feed, capsys, monkeypatch, columns, heads):
+@pytest.mark.parametrize(("columns", "heads"), [(80, 5), (60, 3), (30, 2)])
+def test_lines_fit_the_terminal(run, monkeypatch, columns, heads):
     monkeypatch.setenv("COLUMNS", str(columns))
-    feed(TEXT)
-    assert main(["fit", "-", LINE, "--follow", "--every", "1000"]) == 0
-    lines = capsys.readouterr().out.splitlines()[:4]
-    assert max(map(len, lines)) <= columns
+    _, lines, _ = run(CSV, "--follow", "--every", "1000")
+    assert max(map(len, lines[:4])) <= columns
     assert len(lines[0].split()) >= heads
     assert lines[0].split()[:1] == ["rows"]
 
@@ -214,10 +208,90 @@ def test_a_signal_ends_it_with_the_last_line_and_the_report(number, status):
     assert line.split()[0] == b"3"
     running.stdin.write(b"4 8\n")
     running.stdin.flush()
-    time.sleep(1)  # the row is worked in, and no line is due
+    time.sleep(0.5)  # the row is worked in, and no line is due
     running.send_signal(number)
     out, err = running.communicate(timeout=60)
     assert running.returncode == status
     assert out.split()[0] == b"4"
     assert b"4 rows of standard input" in out
     assert err == b""
+
+
+# --- JSON lines: a plain fit reads all rows at once; --follow as they arrive
+
+both_ways = pytest.mark.parametrize("way", [[], ["--follow"]], ids=["at once", "as they arrive"])
+SHORT = "".join(JSON.splitlines(keepends=True)[:200])
+
+
+@both_ways
+@pytest.mark.parametrize(
+    "text",
+    [
+        SHORT,
+        "\n  \n" + SHORT.replace("\n", "\r\n\n"),
+        "\ufeff" + SHORT.rstrip(),
+        SHORT.replace("}", ', "site": "A", "more": {"deep": [1]}}'),
+        SHORT.replace('"x": ', '"x": "').replace(', "y"', '", "y"'),
+    ],
+)
+def test_json_lines_are_rows(run, text, way):
+    status, lines, _ = run(text, "--json", *way)
+    found, whole = json.loads(lines[-1]), sgdfit.fit(LINE, {"x": X[:200], "y": Y[:200]})
+    assert (status, found["rows"]) == (0, 200)
+    for name in ("a", "b"):
+        assert found["parameters"][name]["value"] == pytest.approx(whole.values[name], rel=1e-9)
+
+
+@both_ways
+def test_missing_values_are_dropped_and_text_selects_rows(run, way):
+    rows = [{"x": i, "y": 2 * i + i % 3, "site": "AB"[i % 2]} for i in range(40)]
+    rows[4]["y"] = None
+    del rows[6]["y"]
+    where = [] if way else ["--where", "site == 'A'"]
+    text = "\n".join([*map(json.dumps, rows), "oops"] + ['{"x": 9, "y": "n/b"}'] * len(way))
+    status, lines, _ = run(text, *where, "--missing", "drop", "--json", *way)
+    found = json.loads(lines[-1])
+    expected = (38, 4) if way else (18, 2)
+    assert (status, found["rows"], found["rows_dropped"]) == (0, *expected)
+
+
+GOOD = [json.dumps({"x": i, "y": 2 * i + i % 3}) for i in range(9)]
+
+
+@both_ways
+@pytest.mark.parametrize(
+    ("bad", "sentence"),
+    [
+        ('{"x": 3, "y"', "line 3 of standard input is no JSON object (Expecting ':' delimiter)"),
+        ("7", "is no JSON object (it is of type 'int'): '7'; give one object a line, such as"),
+        ('{"x": 3, "y": [1, 2]}', "is '[1, 2]', which is no number"),
+        ('{"x": {"v": 1}, "y": 1}', "is '{\"v\": 1}', which is no number"),
+        ('{"x": 3, "y": "n/b"}', "is 'n/b', which is no number"),
+        ('{"x": 3}', "is missing (NaN)"),
+        ('{"x": 3, "y": Infinity}', "is infinity"),
+        (['[{"x": 1, "y": 2}]'], 'begins with \'[{"x": 1, "y": 2}]\', a JSON array; give one'),
+        (["{}"], "line 1 of standard input is no JSON object"),
+        (['{"x": 1, "z": 2}'], "'y', which is no column of the data; its columns are x, z"),
+        (['{"x": ' + "[" * 100_000, ""], "is no JSON object (it is nested too deep)"),
+    ],
+)
+def test_a_bad_line_is_named(run, bad, sentence, way):
+    lines = bad if isinstance(bad, list) else [*GOOD[:2], bad, *GOOD[2:]]
+    status, _, err = run("\n".join(lines), *way)
+    assert status == 2
+    assert sentence in err
+
+
+@pytest.mark.parametrize("cut", [1, 3])
+def test_lines_may_be_cut_anywhere_and_names_are_normalized(cut):
+    data = '{"µ": 1}\n{"µ": 2e3}\n\n{"µ": null, "x": 0}'.encode()
+    parts = iter([*(data[i : i + cut] for i in range(0, len(data), cut)), b""])
+    found = list(json_lines(parts.__next__))
+    tables = [table(0, rows) for rows, table in found]
+    assert {table.names for table in tables} == {("μ",)}
+    values = np.array([v for t in tables for v in t.fetch([0])[0].tolist()], dtype=float)
+    np.testing.assert_array_equal(values, [1, 2e3, np.nan])
+    lines = [t.line(i) for t, (n, _) in zip(tables, found, strict=True) for i in range(n)]
+    assert lines == [" (line 1)", " (line 2)", " (line 4)"]
+    with pytest.raises(DataError, match="line 2"):
+        list(json_lines(iter([b'{"x": 1}\nx', b""]).__next__))
