@@ -18,6 +18,7 @@ from sgdfit.data.delimited import (
     blocks,
     has_old_ends,
     line_of,
+    newlines,
     open_delimited,
     refuse_binary,
 )
@@ -137,7 +138,7 @@ class TextFile:
         places = [self.dialect.names.index(name) for name in names]
         first = 0
         for number, ((text, dialect), table) in enumerate(self._tables(places)):
-            plain = table.num_rows == text.count(b"\n") + (not text.endswith(b"\n"))
+            plain = table.num_rows == newlines(text) + (not text.endswith(b"\n"))
             self.marks[number] = Mark(first, dialect.first_line, plain)
             first += table.num_rows
             yield from table.rename_columns(names).to_batches(BATCH_ROWS)
