@@ -18,6 +18,19 @@ from numpy.typing import NDArray
 from sgdfit.choice import number, spell, switch, whole
 from sgdfit.errors import UsageError
 
+__all__ = [
+    "DEFAULT_RATES",
+    "OPTIMIZERS",
+    "Optimizer",
+    "adagrad",
+    "adam",
+    "adamw",
+    "averaged",
+    "describe",
+    "rmsprop",
+    "sgd",
+]
+
 Array: TypeAlias = NDArray[np.floating[Any]]
 State: TypeAlias = tuple[Array, ...]
 Options: TypeAlias = tuple[float, ...]

@@ -17,6 +17,20 @@ from numpy.typing import NDArray
 from sgdfit.choice import number, spell, whole
 from sgdfit.errors import UsageError
 
+__all__ = [
+    "SCHEDULES",
+    "AnySchedule",
+    "Schedule",
+    "constant",
+    "cosine",
+    "describe",
+    "exponential",
+    "inverse_time",
+    "step_decay",
+    "tabulate",
+    "warm_up",
+]
+
 Array: TypeAlias = NDArray[np.float64]
 AnySchedule: TypeAlias = Callable[[int], float]
 

@@ -36,6 +36,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+__all__ = [
+    "ENDINGS",
+    "descent_path",
+    "figure",
+    "fitted_curve",
+    "loss_curve",
+    "parameter_paths",
+    "residuals",
+    "save",
+]
+
 ENDINGS = (".png", ".svg", ".pdf")
 Array = np.ndarray[Any, Any]
 
