@@ -155,13 +155,20 @@ class Result:
         path: str | os.PathLike[str],
         interval: str | None = None,
         level: float = 0.95,
-        **options: Any,
+        *,
+        missing: str = "error",
+        where: str | None = None,
+        memory: int | str | None = None,
+        threads: int | None = None,
     ) -> Any:
         """Write the fitted curve on any number of rows to a file, of which few are held at a time.
 
-        Options and what is returned: see `sgdfit.fitting.prediction.write_predictions`.
+        What the options mean, what is returned and what is raised:
+        `sgdfit.fitting.prediction.write_predictions`.
         """
-        return sgdfit.higher("write_predictions")(self, data, path, interval, level, **options)
+        write = sgdfit.higher("write_predictions")
+        how = {"missing": missing, "where": where, "memory": memory, "threads": threads}
+        return write(self, data, path, interval, level, **how)
 
     def to_dict(self) -> dict[str, Any]:
         """Return all facts, the trace included, as values of strict JSON.
