@@ -134,7 +134,7 @@ def _cold(path: Path, repeat: int, peers: bool) -> Table:
     limit, ours = "a bare interpreter", "sgdfit fit"
     contenders = [
         Contender(limit, _process(["-c", "pass"])),
-        Contender(ours, _process(["-m", "sgdfit", "fit", CURVE.formula, str(path)])),
+        Contender(ours, _process(["-m", "sgdfit", "fit", str(path), CURVE.formula])),
     ]
     if peers:
         scripts = {"scipy": SCIPY_SCRIPT, "lmfit": LMFIT_SCRIPT}

@@ -36,6 +36,8 @@ fit data.csv
 fit data.csv y = 'a*x'
   got unexpected extra argument(s) (= a*x); put the formula in quotes, as in "y = a*x + b"; see
   sgdfit fit --help
+fit LINE data.csv
+  the data come before the formula; write: sgdfit fit data.csv "y = a*x + b"
 fit data.csv LINE --lss mae
   no such option: --lss. Did you mean '--loss'? see sgdfit fit --help
 fti data.csv LINE

@@ -260,6 +260,8 @@ def fit(
 ) -> int:
     """Estimate the parameters of a formula from data."""
     output = OutputOptions(as_json, quiet, save, trace, plot)
+    if "=" in data and Path(formula).exists() and not Path(data).exists():
+        raise UsageError(f'the data come before the formula; write: sgdfit fit {formula} "{data}"')
     sources = [path for path in (data, options["checkpoint"]) if path is not None]
     check_destinations(
         (("--save", save, ()), ("--trace", trace, TABLES), ("--plot", plot, PLOTS)), sources
