@@ -64,7 +64,7 @@ def most_held(data, save, *options):
 @pytest.mark.parametrize(
     "options",
     [
-        ("--kernel", "compiled"),
+        (),
         ("--optimizer", "sgd", "--learning-rate", "0.001", "--batch-size", "256", "--epochs", "1"),
     ],
     ids=["auto", "sgd"],

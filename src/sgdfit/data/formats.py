@@ -78,6 +78,8 @@ def open_parquet(origin: DataFile) -> ColumnarFile:
     with reading(origin.label, "Parquet"):
         metadata, schema, _ = _metadata(origin)
         counts = [metadata.row_group(k).num_rows for k in range(metadata.num_row_groups)]
+        if min(counts, default=0) < 0:
+            raise EOFError("it tells of a row group with fewer than no rows")
     starts = itertools.accumulate(counts, initial=0)
     several = len(counts) > 1
     row_groups = [
@@ -259,7 +261,8 @@ def _record_batches(
                     batch = next(batches, None)
                     if batch is None:
                         return
-                    batch.validate()
+                    # Text with wrong offsets would be read beyond its bytes.
+                    batch.validate(full=True)
                 for part in batches_of(batch, names):
                     yield part
                     forget()

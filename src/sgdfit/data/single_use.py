@@ -75,7 +75,7 @@ def open_arrow_stream(stream: Any, label: str) -> Table:
                 batch = next(reader, None)
                 if batch is None:
                     return
-                batch.validate()
+                batch.validate(full=True)
             yield batch
 
     return _table(reader.schema.names, label, lambda places: _select(batches(), places))
