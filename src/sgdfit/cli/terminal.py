@@ -109,12 +109,17 @@ def in_shell_words(text: str) -> str:
     '--steps 2 and --epochs 3 are two lengths'
     >>> in_shell_words("learning_rate is -1; pass fixed='a=2' (--fix a=2 on the command line)")
     "--learning-rate is -1; pass --fix 'a=2' (--fix a=2 on the command line)"
+    >>> in_shell_words("go on with that by resume=True (--resume on the command line), or not")
+    'go on with that by --resume, or not'
     """
 
     def typed(found: re.Match[str]) -> str:
         name, value = found[1] or found[4], found[2] or found[3] or ""
         flag = FLAGS.get(name)
-        return found[0] if flag is None else f"{flag} {value}" if found[1] else flag
+        if flag is None or value == "False":
+            return found[0]
+        # a switch takes no value
+        return f"{flag} {value}" if found[1] and value != "True" else flag
 
     # what follows the first line quotes the user's own text
     sentence, line_break, rest = text.partition("\n")
