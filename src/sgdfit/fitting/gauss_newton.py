@@ -102,7 +102,7 @@ class _Walk:
         self.caller = CallbackCaller(problem.callback, every, self._progress)
         problem.population.listener = self.caller.listener
         # Where it began on each batch.
-        self.entries: list[np.ndarray] = []
+        self.first_points: list[np.ndarray] = []
         # Of a row, from the last batch whose rows were looked at.
         self.spread: float | None = None
         self.ill_conditioned = self.is_slow = False
@@ -116,16 +116,16 @@ class _Walk:
             last = k == len(sizes) - 1
             target = (problem.tolerance or 0.0) if last else NEAR
             if self.is_slow and size == problem.rows:
-                self._learns_to_bend()
+                self._measure_bending()
             objective = self._objective(problem.population.batch(size, problem.seed + k))
-            point = self._entered(objective)
+            point = self._first_point(objective)
             if point is None:
                 return "lost"
             self.first = self.first or point.quadratic
-            self.entries.append(point.theta)
+            self.first_points.append(point.theta)
             iterate, before = begin(point), np.inf
             while True:
-                self._stand(objective, iterate)
+                self._set_current(objective, iterate)
                 self.is_slow = self.distance > SLOWLY * before
                 if self.distance <= target or iterate.no_decrease:
                     ending = "arrived" if self.distance <= target else "rests"
@@ -137,10 +137,10 @@ class _Walk:
                 if self.caller.stops(self.step):
                     return "stopped" if last else self.cut_short("stopped")
                 ahead = predicted_offset(problem, iterate.point.quadratic, self.distance, before)
-                if ahead <= target and self._leaps(objective, iterate, ahead):
+                if ahead <= target and self._take_last_step(objective, iterate, ahead):
                     ending = "arrived"
                     break
-                if everything and self.is_slow and self._learns_to_bend():
+                if everything and self.is_slow and self._measure_bending():
                     objective = self._objective(objective.batch)
                     iterate = begin(objective.around(iterate.point))
                 before = self.distance
@@ -154,7 +154,7 @@ class _Walk:
                     self.spread = quadratic.spread / objective.batch.rows
         return ending
 
-    def _entered(self, objective: Objective) -> Point | None:
+    def _first_point(self, objective: Objective) -> Point | None:
         """Return where to begin on a batch: where the last one led, unless that misled.
 
         A sample may lack the rows that tell a parameter. Then its minimum lies far off, and where
@@ -167,7 +167,7 @@ class _Walk:
         led = point is not None and point.quadratic.loss / objective.batch.rows <= worst
         if led or (point is not None and self.problem.quadratic):
             return point
-        for theta in reversed(self.entries):
+        for theta in reversed(self.first_points):
             other = objective.evaluate(theta)
             if other is not None and (point is None or other.quadratic.loss < point.quadratic.loss):
                 point = other
@@ -182,7 +182,7 @@ class _Walk:
             problem.kernel, batch, linear, self.spread, by_rows, self.bending, self.sampled
         )
 
-    def _learns_to_bend(self) -> bool:
+    def _measure_bending(self) -> bool:
         """Measure on a sample what the Gauss-Newton curvature lacks, where steps turn out slow.
 
         With large residuals each step leaves a constant share of the way (Dennis & Schnabel 1983,
@@ -203,7 +203,7 @@ class _Walk:
             self.bending = np.zeros_like(self.bending)
         return bool(self.bending.any())
 
-    def _stand(self, objective: Objective, iterate: Iterate) -> None:
+    def _set_current(self, objective: Objective, iterate: Iterate) -> None:
         """Take down where the walk stands."""
         point, rows = iterate.point, objective.batch.rows
         self.theta, self.quadratic = point.theta, point.quadratic
@@ -217,7 +217,7 @@ class _Walk:
         at = TraceStep(self.step, rows, loss, self.theta, gradient, damping, self.distance, visited)
         self.path.append(at)
 
-    def _leaps(self, objective: Objective, iterate: Iterate, ahead: float) -> bool:
+    def _take_last_step(self, objective: Objective, iterate: Iterate, ahead: float) -> bool:
         """Take the last step without looking where it leads, unless a bound stands in its way."""
         point, box, rows = iterate.point, self.problem.box, objective.batch.rows
         free = box.free_on(point.full, point.theta)
@@ -248,7 +248,7 @@ class _Walk:
             return "lost"
         # Called off before its first step, a walk has seen no other place.
         self.first = self.first or point.quadratic
-        self._stand(objective, begin(point))
+        self._set_current(objective, begin(point))
         return ending
 
     def _progress(self) -> Progress:

@@ -237,7 +237,8 @@ def find_from_sums(problem: Problem) -> tuple[Problem, Outcome] | None:
         return None
     # Rounded to a power of the root of 2, so that a compiled kernel serves many fits.
     width = 2.0 ** (round(2 * math.log2(width)) / 2)
-    sides = Sides(kink.below, kink.above)
+    sides = sides_of(problem.model)
+    assert sides is not None  # or sums would not tell
     loss = smoothed(problem.model.loss, sides, NARROWER * width)
     smooth = problem._replace(kinked=False, tolerance=ENOUGH, kernel=_kernel_for(problem, loss))
     # Errors and distance are of the loss itself, whose bend a window about zero counts.
