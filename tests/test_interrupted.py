@@ -46,7 +46,7 @@ def passes(monkeypatch):
     go = Reduction.go
 
     def going(self):
-        if self.population.rows == ROWS:
+        if self.data.rows == ROWS:
             kinds.append("scores" if self.scores else "sums")
         return go(self)
 

@@ -71,7 +71,7 @@ def test_it_is_the_minimum_of_the_linear_program(
 ) -> None:
     loss, q, factor, options = CASES[case]
     data = rows(FEW)
-    monkeypatch.setattr(nonsmooth, "RESERVED_WHOLE", 4_096)
+    monkeypatch.setattr(nonsmooth, "SUBSAMPLE_ALL", 4_096)
     monkeypatch.setattr(nonsmooth, "FEW", 2_048)
     fit = sgdfit.fit(LINE, in_parquet(tmp_path, data), loss=loss, **options)
     w = data["w"] if options else np.ones(FEW)
@@ -95,7 +95,7 @@ def test_it_is_the_minimum_of_the_linear_program(
 def test_errors_are_those_of_rows_in_memory(loss: str, monkeypatch: pytest.MonkeyPatch) -> None:
     data = rows(20_000, seed=1)
     expected = sgdfit.fit(LINE, data, loss=loss)
-    monkeypatch.setattr(nonsmooth, "RESERVED_WHOLE", 4_096)
+    monkeypatch.setattr(nonsmooth, "SUBSAMPLE_ALL", 4_096)
     monkeypatch.setattr(nonsmooth, "FEW", 4_096)
     found = sgdfit.fit(LINE, data, loss=loss)
     assert found.covariance_method == expected.covariance_method == "sandwich"

@@ -12,7 +12,7 @@ import pytest
 
 from sgdfit.checkpoint.checkpoint import open_checkpoint
 from sgdfit.fitting import dataset
-from sgdfit.fitting.dataset import Population, Reduction
+from sgdfit.fitting.dataset import Reduction, TrainingData
 from sgdfit.fitting.reduce import Part, in_order, split_at_panels
 from sgdfit.kernel.forms import make
 from sgdfit.kernel.kernel import Chunk
@@ -66,7 +66,7 @@ def test_what_is_left_of_a_part_does_not_hold_what_was_read_with_it():
         assert all(array.base is None for array in (*found.columns, found.weights))
 
 
-def population(chunk, lengths, threads, journal, by_parts):
+def data(chunk, lengths, threads, journal, by_parts):
     def chunks(first):
         for k in range(first, chunk.rows, 2 * PANEL):
             yield chunk.part(k, k + 2 * PANEL)
@@ -76,7 +76,7 @@ def population(chunk, lengths, threads, journal, by_parts):
 
     some = chunk.part(0, 100)
     chosen = parts if by_parts else None
-    return Population(MODEL, chunk.rows, chunks, some, None, threads, journal, parts=chosen)
+    return TrainingData(MODEL, chunk.rows, chunks, some, None, threads, journal, parts=chosen)
 
 
 def bits(sums):
@@ -91,14 +91,14 @@ def few(monkeypatch):
     monkeypatch.setattr("sgdfit.fitting.sampling.SCATTERED", 1000)
 
 
-def everything_of(population):
-    sums = population.sums(KERNEL, THETA)
-    taken = population._scattered
+def everything_of(data):
+    sums = data.sums(KERNEL, THETA)
+    taken = data._scattered
     assert taken.rows == 1000
     arrays = taken.columns if taken.weights is None else (*taken.columns, taken.weights)
-    survey = population.stats
+    survey = data.stats
     seen = (survey.low.tobytes(), survey.high.tobytes(), *survey[2:])
-    return bits(sums), [a.tobytes() for a in arrays], seen, population.visited
+    return bits(sums), [a.tobytes() for a in arrays], seen, data.visited
 
 
 @pytest.mark.parametrize("threads", [2, 3])
@@ -110,10 +110,10 @@ def test_a_pass_by_parts_is_one_by_chunks(layout, weighted, threads, few):
         lengths = [10 * length for length in lengths]
     chunk = columns_of(sum(lengths), weighted)
     journal = open_checkpoint(None, {}, resume=False)
-    found = everything_of(population(chunk, lengths, threads, journal, True))
-    assert found == everything_of(population(chunk, lengths, threads, journal, False))
-    assert found == everything_of(population(chunk, lengths, 1, journal, False))
-    places = population(chunk, lengths, 1, journal, False).places
+    found = everything_of(data(chunk, lengths, threads, journal, True))
+    assert found == everything_of(data(chunk, lengths, threads, journal, False))
+    assert found == everything_of(data(chunk, lengths, 1, journal, False))
+    places = data(chunk, lengths, 1, journal, False).places
     assert found[1] == [
         c[places].tobytes() for c in (*chunk.columns, chunk.weights) if c is not None
     ]
@@ -127,7 +127,7 @@ def test_a_pass_goes_on_wherever_it_was_interrupted(layout, threads, by_parts, f
     lengths = LAYOUTS[layout]
     chunk = columns_of(sum(lengths), True)
     expected = everything_of(
-        population(chunk, lengths, 1, open_checkpoint(None, {}, resume=False), False)
+        data(chunk, lengths, 1, open_checkpoint(None, {}, resume=False), False)
     )
     for heard in range(1, -(-chunk.rows // PANEL) + 1):
         left = heard
@@ -141,7 +141,7 @@ def test_a_pass_goes_on_wherever_it_was_interrupted(layout, threads, by_parts, f
         path, resume = tmp_path / f"{heard}.checkpoint", False
         while True:
             with open_checkpoint(path, {}, resume=resume) as journal:
-                here = population(chunk, lengths, threads, journal, by_parts)
+                here = data(chunk, lengths, threads, journal, by_parts)
                 here.listener = interrupt
                 try:
                     found = everything_of(here)
@@ -181,7 +181,7 @@ def test_an_error_that_is_kept_keeps_no_thread(threads, by_parts, at, few, monke
             yield Part(k, lambda k=k: iter([chunk.part(k, k + PANEL)]))
 
     journal = open_checkpoint(None, {}, resume=False)
-    everything = Population(
+    everything = TrainingData(
         MODEL, chunk.rows, chunks, chunk, None, threads, journal, parts=parts if by_parts else None
     )
     gc.disable()

@@ -88,7 +88,7 @@ def assess(problem: Problem, outcome: Outcome) -> Result:
     cut = outcome.descent is None and outcome.ending in ("steps", "interrupted", "stopped")
     of_sample = bool(outcome.path) and outcome.path[-1].rows < problem.rows
     called_off = outcome.is_called_off and outcome.descent is None
-    if cut and (of_sample or (called_off and problem.population.whole is None)):
+    if cut and (of_sample or (called_off and problem.data.whole is None)):
         # Whoever asks for an end does not wait for further passes.
         return _result(*_without_passes(problem, outcome))
     try:
@@ -118,24 +118,24 @@ def _telling_of_passes(problem: Problem, outcome: Outcome) -> Iterator[None]:
 
     caller = CallbackCaller(problem.callback, 1, progress)
     silent = outcome.descent is not None or outcome.is_called_off
-    problem.population.listener = None if silent else caller.listener
+    problem.data.listener = None if silent else caller.listener
     try:
         yield
     finally:
-        problem.population.listener = None
+        problem.data.listener = None
 
 
 def _without_passes(problem: Problem, outcome: Outcome) -> tuple[Problem, Outcome]:
-    """Return what can be told without another pass: what a walk has seen, or of the reserve."""
+    """Return what can be told without another pass: what a walk has seen, or of the subsample."""
     if outcome.descent is not None:
-        if problem.population.whole is None:
-            problem = problem.on_reserve("the loss, the distance and the standard errors")
+        if problem.data.whole is None:
+            problem = problem.on_subsample("the loss, the distance and the standard errors")
         return problem, outcome
-    path, population = outcome.path, problem.population
+    path, data = outcome.path, problem.data
     # Estimates of all rows have their distance, but no errors without another pass.
     is_of_all = bool(path) and path[-1].rows == problem.rows
     called_off = outcome.is_called_off and is_of_all
-    if called_off and not population.is_unseen and problem.squared:
+    if called_off and not data.is_unseen and problem.squared:
         # The classical errors come from what the walk has seen.
         warnings, options = problem.warnings, problem.options._replace(intervals=WALD)
         if problem.weighting.covariance == SANDWICH:
@@ -147,9 +147,9 @@ def _without_passes(problem: Problem, outcome: Outcome) -> tuple[Problem, Outcom
         weighting = problem.weighting._replace(covariance="auto")
         return problem._replace(weighting=weighting, warnings=warnings, options=options), outcome
     what = "the loss" if is_of_all else "the estimates"
-    sample = problem.on_reserve(f"{what} and the standard errors")
+    sample = problem.on_subsample(f"{what} and the standard errors")
     sample = sample._replace(callback=None, steps=0)
-    problem.visits.append(population.visited)
+    problem.visits.append(data.visited)
     with np.errstate(all="ignore"):
         seen = walk(sample, outcome.theta, [sample.rows])
     last = tuple(
@@ -181,7 +181,7 @@ def _result(problem: Problem, outcome: Outcome) -> Result:
 def _nowhere(problem: Problem, outcome: Outcome) -> Assessment:
     """Return what is known where no walk could begin."""
     theta, ended = outcome.theta, decide_status(RunEnd(problem, outcome, math.inf, ARRIVED))
-    loss = problem.population.sums(problem.kernel, theta).loss
+    loss = problem.data.sums(problem.kernel, theta).loss
     squares = sum_squares(problem, theta, loss)
     unknown = Uncertainty(None, f"none: {ended.label}", (), 0)
     return Assessment(theta, loss, squares, unknown, math.inf, ended, ())
@@ -244,10 +244,10 @@ def _reach(problem: Problem) -> float:
 
 def _evidence(problem: Problem, outcome: Outcome, theta: np.ndarray) -> Evidence:
     """Return what the rows tell; the curvature that steered the steps is not that of all losses."""
-    kernel, population, quadratic = problem.kernel, problem.population, outcome.quadratic
+    kernel, data, quadratic = problem.kernel, problem.data, outcome.quadratic
     if problem.squared and quadratic is not None:
-        return from_root(kernel, population, theta, quadratic)
-    evidence = from_sums(kernel, population, theta, population.sums(kernel, theta))
+        return from_root(kernel, data, theta, quadratic)
+    evidence = from_sums(kernel, data, theta, data.sums(kernel, theta))
     if not problem.kinked or quadratic is None or takes_sums(problem):
         return evidence
     curvature = smoothed_curvature(kink_at(problem.model, kernel, problem.chunk, theta))
@@ -293,7 +293,7 @@ def _rewards_exactness(problem: Problem, theta: np.ndarray) -> bool:
     """Whether the loss is least where the residuals are zero, as any usual one is."""
     if problem.squared:
         return True
-    some = problem.population.sample(FEW, problem.seed)
+    some = problem.data.sample(FEW, problem.seed)
     spread = float(np.ptp(problem.kernel.rows(theta, some).target)) or 1.0
     below, above = (
         float(evaluate(problem.model.slope, {PREDICTION: side, TARGET: 0.0}))
@@ -480,7 +480,7 @@ def _run_of_walk(problem: Problem, outcome: Outcome, found: Assessment) -> dict[
         "epochs": outcome.visited // rows,
         "trace": trace,
         "diagnosis": None,
-        "rows_visited": sum(problem.visits) + problem.population.visited,
+        "rows_visited": sum(problem.visits) + problem.data.visited,
     }
 
 

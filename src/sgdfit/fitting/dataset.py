@@ -26,7 +26,7 @@ from sgdfit.fitting.reduce import (
     split_at_panels,
     stats_of,
 )
-from sgdfit.fitting.sampling import FEW, reserved, sample, scattered
+from sgdfit.fitting.sampling import FEW, sample, scattered, subsample_runs
 from sgdfit.fitting.weights import (
     Weigher,
     Weighting,
@@ -57,7 +57,7 @@ PREVIEWED = 1 << 14
 REMEMBERED = 8
 
 
-class Population:
+class TrainingData:
     """All rows, what is known of them, and passes through them."""
 
     def __init__(
@@ -66,7 +66,7 @@ class Population:
         rows: int,
         # Yields all rows from a row on in order, in chunks that begin at multiples of a panel.
         chunks: Callable[[int], Iterator[Chunk]],
-        reserve: Chunk,  # random rows from all over, in order; all of them where they are few
+        subsample: Chunk,  # random rows from all over, in order; all of them where they are few
         whole: Chunk | None,  # all rows, where they are in memory
         threads: int,  # how many add up at once
         journal: Checkpoint,  # remembers passes, also those that an interrupted run made
@@ -77,7 +77,7 @@ class Population:
         parts: Callable[[int], Iterator[Part]] | None = None,
         mean_weight: float = 1.0,  # the mean of the weights as they were given
     ) -> None:
-        self.model, self.rows, self.reserve, self.whole = model, rows, reserve, whole
+        self.model, self.rows, self.subsample, self.whole = model, rows, subsample, whole
         self.threads = threads if rows > WORTH_THREADS else 1
         self.journal, self.mean_weight = journal, mean_weight
         # Raises where a number is not finite, which nobody has looked for yet.
@@ -93,7 +93,7 @@ class Population:
     @property
     def weighted(self) -> bool:
         """Whether rows have weights."""
-        return self.reserve.weights is not None
+        return self.subsample.weights is not None
 
     def chunks(self) -> Iterator[Chunk]:
         """Yield all rows in order."""
@@ -134,14 +134,14 @@ class Population:
         """
         if self._scattered is not None and rows <= self._scattered.rows:
             return sample(self._scattered, rows, seed)
-        return sample(self.reserve, rows, seed)
+        return sample(self.subsample, rows, seed)
 
     @property
     def scattered_rows(self) -> int:
-        """How many rows from all over a pass has taken along, where the reserve lacks them."""
+        """How many rows from all over a pass has taken along, where the subsample lacks them."""
         return 0 if self._scattered is None else self._scattered.rows
 
-    def batch(self, rows: int, seed: int) -> Chunk | Population:
+    def batch(self, rows: int, seed: int) -> Chunk | TrainingData:
         """Return so many random rows, or this where that is all of them, if they are many."""
         if rows < self.rows:
             return self.sample(rows, seed)
@@ -169,11 +169,11 @@ class Population:
         self._stats = seen
 
     @property
-    def preview(self) -> ColumnStats:
+    def sample_stats(self) -> ColumnStats:
         """What is known without a pass: of many rows what some random ones tell."""
-        if self._stats is not None or self.reserve.rows == self.rows:
+        if self._stats is not None or self.subsample.rows == self.rows:
             return self.stats
-        return stats_of(look(self.model, sample(self.reserve, PREVIEWED, 0), self.about))
+        return stats_of(look(self.model, sample(self.subsample, PREVIEWED, 0), self.about))
 
     @cached_property
     def places(self) -> np.ndarray:
@@ -183,7 +183,7 @@ class Population:
     @cached_property
     def about(self) -> float:
         """A value of the response, about which its moments are taken."""
-        return float(response_of(self.model, self.reserve.part(0, 1))[0])
+        return float(response_of(self.model, self.subsample.part(0, 1))[0])
 
     def sums(self, kernel: Kernel, theta: np.ndarray) -> Sums:
         """Return the sums over all rows at ``theta``.
@@ -231,18 +231,16 @@ _Added = tuple[int, dict[str, Array]]
 class Reduction:
     """One pass that adds up; what it has so far goes into the journal."""
 
-    def __init__(
-        self, population: Population, kernel: Kernel, theta: np.ndarray, scores: bool
-    ) -> None:
-        self.population, self.kernel, self.theta = population, kernel, theta
-        self.scores, self.looks = scores, population.is_unseen
+    def __init__(self, data: TrainingData, kernel: Kernel, theta: np.ndarray, scores: bool) -> None:
+        self.data, self.kernel, self.theta = data, kernel, theta
+        self.scores, self.looks = scores, data.is_unseen
         self.key = _record_name(kernel, theta, scores=scores)
         self.added: list[dict[str, Array]] = []
         self.rows = 0
 
     def go(self) -> Sums:
         """Add up all rows, from where an earlier run was interrupted."""
-        begun, population, journal = time.perf_counter(), self.population, self.population.journal
+        begun, data, journal = time.perf_counter(), self.data, self.data.journal
         known = self._resumed()
         if known is not None:
             return known
@@ -252,15 +250,15 @@ class Reduction:
                     self._count(*added)
                     if journal.is_due:
                         journal.keep(self.key, self._state(), now=True)
-                    if population.listener is not None:
+                    if data.listener is not None:
                         seconds = time.perf_counter() - begun
-                        population.listener(Pass(self.rows, population.rows, seconds))
+                        data.listener(Pass(self.rows, data.rows, seconds))
         except BaseException:
             # Written when the journal is closed.
             journal.keep(self.key, self._state())
             raise
         finally:
-            if population.whole is None:
+            if data.whole is None:
                 release_unused()
         sums = combined((found["partials"] for found in self.added), self.rows, len(self.theta))
         # The sum of all panels is as good as they are, and much smaller.
@@ -276,14 +274,14 @@ class Reduction:
     def _count(self, rows: int, found: dict[str, Array]) -> None:
         self.added.append(found)
         self.rows += rows
-        self.population.visited += rows
+        self.data.visited += rows
 
     def _each(self) -> Generator[_Added, None, None]:
         """Yield the sums of panels, which threads read and add up part by part."""
-        population, edges = self.population, Aligner(PANEL)
+        data, edges = self.data, Aligner(PANEL)
         # Compiled here, lest several threads do it at once.
-        self._add(0, population.reserve.part(0, 1))
-        parts = in_order(self._work, population.parts(self.rows), population.threads)
+        self._add(0, data.subsample.part(0, 1))
+        parts = in_order(self._work, data.parts(self.rows), data.threads)
         with contextlib.closing(parts):
             for whole, head, tail in parts:
                 yield from self._joined(edges, head)
@@ -291,13 +289,13 @@ class Reduction:
                 # No panel is complete with these: it ends in another part.
                 yield from self._joined(edges, tail)
         for arrays in edges.rest():
-            yield self._add(self.rows, chunk_of(arrays, weighted=population.weighted))
+            yield self._add(self.rows, chunk_of(arrays, weighted=data.weighted))
 
     def _joined(self, edges: Aligner, chunks: Iterable[Chunk]) -> Iterator[_Added]:
         """Yield the sums of panels that begin in one part and end in another."""
         for chunk in chunks:
             for arrays in edges.push(chunk.arrays):
-                yield self._add(self.rows, chunk_of(arrays, weighted=self.population.weighted))
+                yield self._add(self.rows, chunk_of(arrays, weighted=self.data.weighted))
 
     def _work(self, part: Part) -> tuple[list[_Added], list[Chunk], list[Chunk]]:
         whole: list[_Added] = []
@@ -306,7 +304,7 @@ class Reduction:
 
     def _add(self, first: int, chunk: Chunk) -> _Added:
         """Add up the rows of a chunk that begins at row ``first``, on whichever thread."""
-        population, compiled = self.population, self.kernel.form == "compiled"
+        data, compiled = self.data, self.kernel.form == "compiled"
         # Far out a formula may overflow.
         with np.errstate(all="ignore"):
             if not self.looks:
@@ -318,9 +316,9 @@ class Reduction:
             for k in range(0, chunk.rows, LOOKED_AT):
                 some = chunk.part(k, k + LOOKED_AT)
                 partials.append(self.kernel.partials(self.theta, some, self.scores))
-                looks.append(look(population.model, some, population.about, compiled=compiled))
-        ends = np.searchsorted(population.places, [first, first + chunk.rows])
-        taken = population.places[slice(*ends)] - first
+                looks.append(look(data.model, some, data.about, compiled=compiled))
+        ends = np.searchsorted(data.places, [first, first + chunk.rows])
+        taken = data.places[slice(*ends)] - first
         columns = {f"column {k}": array[taken] for k, array in enumerate(chunk.arrays)}
         return chunk.rows, {
             "partials": np.concatenate(partials),
@@ -339,7 +337,7 @@ class Reduction:
 
     def _resumed(self) -> Sums | None:
         """Return the sums of a pass that was done; take over what one half done had found."""
-        known = self.population.journal.recall(self.key)
+        known = self.data.journal.recall(self.key)
         if known is None or (self.looks and "looks" not in known):
             return None
         rows = int(known["rows"])
@@ -359,14 +357,14 @@ def in_memory(
     some: Chunk,
     threads: int,
     journal: Checkpoint,
-) -> Population:
-    """Return the population of rows that are in memory."""
+) -> TrainingData:
+    """Return the data of rows that are in memory."""
 
     def chunks(first: int) -> Iterator[Chunk]:
         for begin in range(first, chunk.rows, TASK_ROWS):
             yield chunk.part(begin, begin + TASK_ROWS)
 
-    return Population(model, chunk.rows, chunks, some, chunk, threads, journal)
+    return TrainingData(model, chunk.rows, chunks, some, chunk, threads, journal)
 
 
 def take_in(
@@ -376,8 +374,8 @@ def take_in(
     resources: Resources,
     journal: Checkpoint,
     seed: int,
-) -> Population:
-    """Weigh rows so that their weights have a mean of one, and draw the reserve of samples."""
+) -> TrainingData:
+    """Weigh rows so that their weights have a mean of one, and draw the subsample of samples."""
     if isinstance(rows, ChunkedRows):
         return _streamed(model, rows, weighting, resources, journal, seed)
     columns = tuple(rows.columns[name] for name in model.columns)
@@ -389,7 +387,7 @@ def take_in(
             # No sample should hold a row of weight 0.
             kept = np.flatnonzero(weights)
             chunk = Chunk(tuple(column[kept] for column in columns), weights[kept])
-    begin, length = _reserved(model, chunk.rows, seed)
+    begin, length = _subsample_runs(model, chunk.rows, seed)
     some = chunk
     if length < chunk.rows:
         places = (begin[:, None] + np.arange(length)).ravel()
@@ -397,14 +395,14 @@ def take_in(
         some = chunk_of(arrays, weighted=chunk.weights is not None)
     if rows.check is not None and not all(np.isfinite(column).all() for column in some.columns):
         rows.check()
-    population = in_memory(model, chunk, some, resources.threads, journal)
-    population.check, population.mean_weight = rows.check, mean
-    return population
+    data = in_memory(model, chunk, some, resources.threads, journal)
+    data.check, data.mean_weight = rows.check, mean
+    return data
 
 
-def _reserved(model: Model, rows: int, seed: int) -> tuple[Array, int]:
+def _subsample_runs(model: Model, rows: int, seed: int) -> tuple[Array, int]:
     straight = model.loss.name == SQUARED and model.is_linear
-    return reserved(rows, len(model.columns), seed, straight=straight)
+    return subsample_runs(rows, len(model.columns), seed, straight=straight)
 
 
 def _streamed(
@@ -414,7 +412,7 @@ def _streamed(
     resources: Resources,
     journal: Checkpoint,
     seed: int,
-) -> Population:
+) -> TrainingData:
     """Take in rows that are read anew for every pass."""
     known = None
     if weighting.text is not None:
@@ -431,8 +429,8 @@ def _streamed(
         for at, read in stream.parts(first):
             yield Part(at, lambda read=read: map(chunk_of, read()))  # type: ignore[misc]
 
-    begin, length = _reserved(model, stream.counted, seed)
-    return Population(
+    begin, length = _subsample_runs(model, stream.counted, seed)
+    return TrainingData(
         model,
         stream.counted,
         lambda first: map(chunk_of, stream.chunks(first=first)),

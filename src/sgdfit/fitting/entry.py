@@ -233,7 +233,7 @@ def fit(
         }  # fmt: skip
         resources = resources._replace(identity=identity_of(model, weighting, said))
     problem = prepare(model, table, weighting, missing, resources, options, checked=False)
-    with problem.population.journal as journal:
+    with problem.data.journal as journal:
         if resources.checkpoint is not None:
             _begin(problem, resources.checkpoint)
         result = assess(*minimize(problem))
@@ -274,23 +274,23 @@ def _begin(problem: Problem, checkpoint: str) -> None:
     CheckpointError
         When a run that is gone on with had other values.
     """
-    population = problem.population
+    data = problem.data
     # They tell values apart in files of the same names, sizes and times; of rows that are not in
     # memory those of the random ones alone.
-    chunks = {"reserve": population.reserve, "whole": population.whole}
+    chunks = {"reserve": data.subsample, "whole": data.whole}
     marks = {
         name: fingerprint_of({str(k): array for k, array in enumerate(chunk.arrays)})
         for name, chunk in chunks.items()
         if chunk is not None
     }
-    known = population.journal.recall("begun") or {}
+    known = data.journal.recall("begun") or {}
     if any(name in known and str(known[name]) != mark for name, mark in marks.items()):
         raise CheckpointError(
             f"cannot resume from {checkpoint!r}: the checkpoint is of other data: {problem.label}"
             " has the name, the size and the time that it had, but other values; go on with the"
             " same ones, or name another file"
         )
-    population.journal.keep("begun", {"rows": problem.rows_read, **marks}, now=True)
+    data.journal.keep("begun", {"rows": problem.rows_read, **marks}, now=True)
 
 
 def explain(

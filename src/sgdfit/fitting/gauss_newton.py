@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sgdfit.fitting.callbacks import CallbackCaller, Progress, StopRequested
-from sgdfit.fitting.dataset import Population
+from sgdfit.fitting.dataset import TrainingData
 from sgdfit.fitting.problem import Outcome, Problem, TraceStep
 from sgdfit.fitting.sampling import FEW
 from sgdfit.fitting.trust_region import Iterate, Point, advance, begin, relative_offset
@@ -66,12 +66,12 @@ def walk(problem: Problem, start: np.ndarray, sizes: list[int] | None = None) ->
                 run.theta, run.quadratic = problem.box.clip(run.start), None
                 ending = run.go([problem.rows])
     except (KeyboardInterrupt, StopRequested) as end:
-        problem.population.listener = None
+        problem.data.listener = None
         ending = "stopped" if isinstance(end, StopRequested) else "interrupted"
         if not run.path or run.path[-1].rows < problem.rows:
             ending = run.cut_short(ending)
     finally:
-        problem.population.listener = None
+        problem.data.listener = None
     problem.visits.append(run.sampled[0])
     return Outcome(
         theta=run.theta,
@@ -97,10 +97,10 @@ class _Walk:
         self.path: list[TraceStep] = []
         self.step, self.looks, self.distance = 0, 0, np.inf
         self.sampled = [0]  # rows of samples that were looked at, each as often as it was
-        self.seen_before = problem.population.visited
+        self.seen_before = problem.data.visited
         every = problem.options.callback_every or 1
         self.caller = CallbackCaller(problem.callback, every, self._progress)
-        problem.population.listener = self.caller.listener
+        problem.data.listener = self.caller.listener
         # Where it began on each batch.
         self.first_points: list[np.ndarray] = []
         # Of a row, from the last batch whose rows were looked at.
@@ -117,7 +117,7 @@ class _Walk:
             target = (problem.tolerance or 0.0) if last else NEAR
             if self.is_slow and size == problem.rows:
                 self._measure_bending()
-            objective = self._objective(problem.population.batch(size, problem.seed + k))
+            objective = self._objective(problem.data.batch(size, problem.seed + k))
             point = self._first_point(objective)
             if point is None:
                 return "lost"
@@ -173,7 +173,7 @@ class _Walk:
                 point = other
         return point
 
-    def _objective(self, batch: Chunk | Population) -> Objective:
+    def _objective(self, batch: Chunk | TrainingData) -> Objective:
         problem = self.problem
         by_rows = batch.rows <= FEW or self.ill_conditioned or problem.kinked
         alone = batch.rows <= FEW and not problem.quadratic
@@ -196,7 +196,7 @@ class _Walk:
             return False
         dear = 2 * len(problem.names)
         rows = min([round(BENDING_COST * problem.rows / dear), *problem.sizes[-2:-1]])
-        some = problem.population.sample(rows, problem.seed)
+        some = problem.data.sample(rows, problem.seed)
         self.bending = bending(problem.kernel, some, self.theta)
         self.sampled[0] += dear * some.rows
         if not np.isfinite(self.bending).all():
@@ -213,7 +213,7 @@ class _Walk:
     def _record(self, rows: int, damping: float) -> None:
         assert self.quadratic is not None  # set before every record
         loss, gradient = self.quadratic.loss / rows, self.quadratic.gradient / rows
-        visited = self.sampled[0] + self.problem.population.visited - self.seen_before
+        visited = self.sampled[0] + self.problem.data.visited - self.seen_before
         at = TraceStep(self.step, rows, loss, self.theta, gradient, damping, self.distance, visited)
         self.path.append(at)
 
@@ -238,9 +238,9 @@ class _Walk:
 
     def cut_short(self, ending: str) -> str:
         """Look at the rows that the result is to speak of: all, if they are in memory."""
-        everything = self.problem.population
+        everything = self.problem.data
         objective = self._objective(
-            everything if everything.whole is not None else everything.reserve
+            everything if everything.whole is not None else everything.subsample
         )
         point = objective.evaluate(self.theta)
         if point is None:
@@ -253,7 +253,7 @@ class _Walk:
 
     def _progress(self) -> Progress:
         problem, last = self.problem, self.path[-1] if self.path else None
-        visited = self.sampled[0] + problem.population.visited - self.seen_before
+        visited = self.sampled[0] + problem.data.visited - self.seen_before
         theta = self.theta if last is None else last.theta
         return Progress(
             step=self.step,
@@ -305,7 +305,7 @@ class Objective(NamedTuple):
 
     kernel: Kernel
     # Far out its values may overflow: evaluate where NumPy does not warn of that.
-    batch: Chunk | Population
+    batch: Chunk | TrainingData
     # int[k]: free parameters that are solved exactly at every point; none where that is not asked
     # for.
     linear: np.ndarray
@@ -381,7 +381,7 @@ class Objective(NamedTuple):
                     return None
                 parts.append(part)
             return joined(parts)
-        if isinstance(batch, Population):
+        if isinstance(batch, TrainingData):
             sums = batch.sums(self.kernel, theta)
         else:
             sums = self.kernel.sums(theta, batch)
@@ -434,8 +434,8 @@ def bending(kernel: Kernel, chunk: Chunk, theta: np.ndarray) -> np.ndarray:
     return np.asarray(((found + found.T) / 2 - here.curvature) / chunk.rows)
 
 
-def _blocks(batch: Chunk | Population) -> Iterator[Chunk]:
-    chunks = batch.chunks() if isinstance(batch, Population) else (batch,)
+def _blocks(batch: Chunk | TrainingData) -> Iterator[Chunk]:
+    chunks = batch.chunks() if isinstance(batch, TrainingData) else (batch,)
     for chunk in chunks:
         for first in range(0, chunk.rows, FEW):
             yield chunk.part(first, first + FEW)

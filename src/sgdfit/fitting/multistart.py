@@ -96,7 +96,7 @@ def _searched(problem: Problem, starts: Starts) -> tuple[Problem, Outcome]:
     try:
         # In sorted data a run of rows holds only what lies near it, and a narrow peak may lie in
         # none; a pass has taken rows from all over along, by which candidates are compared.
-        if problem.population.scattered_rows and is_suspicious(problem, outcome):
+        if problem.data.scattered_rows and is_suspicious(problem, outcome):
             again = look_for_starts(problem)
             if again is not None and _promises(problem, again, outcome.theta):
                 other = _from_search(problem, again)
@@ -150,7 +150,7 @@ def _from_search(problem: Problem, starts: Starts) -> tuple[Problem, Outcome]:
 
 def _promises(problem: Problem, starts: Starts, theta: np.ndarray) -> bool:
     """Whether a candidate leads lower than ``theta`` on rows from all over, which are at hand."""
-    alone, quiet = [problem.population.scattered_rows], problem._replace(callback=None)
+    alone, quiet = [problem.data.scattered_rows], problem._replace(callback=None)
     here, *others = (
         _finished(walk(quiet, problem.box.clip(point), alone)).loss
         for point in (theta, *starts.polished[:FOLLOWED])
@@ -164,7 +164,7 @@ def _within_domain(problem: Problem, starts: Starts) -> Starts:
     The least squares that starts come from may lead where another loss, such as Poisson's, has no
     value. Points about them are tried, at ever more of their standard errors.
     """
-    chunk = problem.population.sample(starts.facts.rows, problem.seed)
+    chunk = problem.data.sample(starts.facts.rows, problem.seed)
     random = np.random.default_rng(problem.seed)
     for theta in (*starts.raw, *starts.polished):
         root = _scatter(problem, chunk, theta)
@@ -269,7 +269,7 @@ def look_for_starts(problem: Problem, *, all_free: bool = False) -> Starts | Non
     model = problem.model
     sought = model.free if all_free else missing(model)
     given = {n: model.parameters[n].start for n in model.free if n not in sought}
-    chunk = problem.population.sample(ROWS_SEARCHED, problem.seed)
+    chunk = problem.data.sample(ROWS_SEARCHED, problem.seed)
     if not problem.squared:
         chunk = _agreeing(model, chunk)
     found = find_starts(model, chunk, given, problem.seed)
@@ -404,7 +404,7 @@ def _is_faint(problem: Problem, outcome: Outcome) -> bool:
 
 def misfit_of(problem: Problem, theta: np.ndarray) -> Misfit:
     """Look at the residuals of some of the rows."""
-    chunk = problem.population.sample(FEW // 2, problem.seed)
+    chunk = problem.data.sample(FEW // 2, problem.seed)
     rows, weights = problem.kernel.rows(theta, chunk), chunk.weights
     mean = float(np.add.reduce(rows.target)) / chunk.rows
     mean = mean if weights is None else float(np.average(rows.target, weights=weights))

@@ -20,7 +20,7 @@ from sgdfit.fitting.dataset import in_memory
 from sgdfit.fitting.gauss_newton import walk
 from sgdfit.fitting.multistart import find_minimum
 from sgdfit.fitting.problem import Outcome, Problem, kernel_of
-from sgdfit.fitting.sampling import FEW, RESERVED_WHOLE
+from sgdfit.fitting.sampling import FEW, SUBSAMPLE_ALL
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.kernel.kernel import Chunk, Kernel, Rows
 from sgdfit.model.loss import PREDICTION, TARGET, Loss, as_loss, with_window
@@ -189,18 +189,18 @@ def bandwidth(kink: Kink, count: int) -> float:
 
 def takes_sums(problem: Problem) -> bool:
     """Whether there are too many rows to look at each of them in every step."""
-    many = problem.rows > RESERVED_WHOLE
+    many = problem.rows > SUBSAMPLE_ALL
     return problem.kinked and many and sides_of(problem.model) is not None
 
 
 def gathered(problem: Problem) -> Problem:
-    """Return the problem with all rows in memory, where they are no more than the reserve holds."""
-    population = problem.population
-    if population.whole is not None or population.rows > RESERVED_WHOLE:
+    """Return the problem with all rows in memory, if all are in the subsample."""
+    data = problem.data
+    if data.whole is not None or data.rows > SUBSAMPLE_ALL:
         return problem
-    some = population.reserve
-    inside = in_memory(problem.model, some, some, population.threads, population.journal)
-    return problem._replace(population=inside)
+    some = data.subsample
+    inside = in_memory(problem.model, some, some, data.threads, data.journal)
+    return problem._replace(data=inside)
 
 
 def smoothed(loss: Loss, sides: Sides, width: float) -> Loss:
@@ -222,9 +222,9 @@ def find_from_sums(problem: Problem) -> tuple[Problem, Outcome] | None:
 
     From the minimum of a sample, whose residuals tell how much to smooth.
     """
-    population = problem.population
-    was_scattered = bool(population.scattered_rows)
-    some = population.sample(FEW, problem.seed)
+    data = problem.data
+    was_scattered = bool(data.scattered_rows)
+    some = data.sample(FEW, problem.seed)
     near = problem.on_rows(some)._replace(tolerance=NEAR, looks=MOST_LOOKS)
     found, before = find_minimum(near)
     ended = before.ending == "steps" and before.step >= problem.steps
@@ -246,7 +246,7 @@ def find_from_sums(problem: Problem) -> tuple[Problem, Outcome] | None:
     found = found._replace(kernel=_kernel_for(problem, loss))
     looks = problem.looks if was_scattered else min(FIRST_LOOKS, problem.looks)
     outcome = walk(smooth._replace(looks=looks), before.theta)
-    if not outcome.is_called_off and population.scattered_rows and not was_scattered:
+    if not outcome.is_called_off and data.scattered_rows and not was_scattered:
         of_all = [step.distance for step in outcome.path if step.rows == problem.rows]
         if not of_all or of_all[0] > MISLED * math.sqrt(problem.rows / some.rows):
             return find_from_sums(problem)
@@ -257,7 +257,7 @@ def find_from_sums(problem: Problem) -> tuple[Problem, Outcome] | None:
 
 def _kernel_for(problem: Problem, loss: Loss) -> Kernel:
     model = replace(problem.model, loss=loss)
-    return kernel_of(model, problem.population, problem.options)
+    return kernel_of(model, problem.data, problem.options)
 
 
 def _joined(before: Outcome, outcome: Outcome) -> Outcome:

@@ -14,10 +14,10 @@ from sgdfit.data.rows import ChunkedRows
 from sgdfit.data.table import Columns, Table
 from sgdfit.errors import DataError, UsageError, did_you_mean
 from sgdfit.fitting.callbacks import Callback
-from sgdfit.fitting.dataset import Population, in_memory, take_in
+from sgdfit.fitting.dataset import TrainingData, in_memory, take_in
 from sgdfit.fitting.options import FORGETFUL, Options, Resources, as_resources
 from sgdfit.fitting.reduce import ColumnStats
-from sgdfit.fitting.sampling import FEW, RESERVED_WHOLE, batch_sizes
+from sgdfit.fitting.sampling import FEW, SUBSAMPLE_ALL, batch_sizes
 from sgdfit.fitting.trust_region import Box, box_of
 from sgdfit.fitting.weights import Weighting, columns_of
 from sgdfit.inference.diagnosis import Diagnosis
@@ -50,7 +50,7 @@ class Problem(NamedTuple):
 
     model: Model
     label: str  # how messages name the data
-    population: Population  # the rows that have a say, with weights of mean one
+    data: TrainingData  # the rows that have a say, with weights of mean one
     rows_read: int  # how many there are, those of weight 0 included
     dropped: int  # how many others were left out for their missing numbers
     mean_weight: float  # the mean of the weights as they were given
@@ -82,7 +82,7 @@ class Problem(NamedTuple):
     @property
     def rows(self) -> int:
         """How many rows have a say."""
-        return self.population.rows
+        return self.data.rows
 
     @property
     def seed(self) -> int:
@@ -92,12 +92,12 @@ class Problem(NamedTuple):
     @property
     def sizes(self) -> list[int]:
         """How many rows to step on, one batch after another."""
-        return batch_sizes(self.rows, len(self.names), self.population.reserve.rows)
+        return batch_sizes(self.rows, len(self.names), self.data.subsample.rows)
 
     @property
     def chunk(self) -> Chunk:
         """All rows, where they are in memory."""
-        whole = self.population.whole
+        whole = self.data.whole
         if whole is None:
             size = self.rows * len(self.model.columns) * 8 / 1e9
             raise UsageError(
@@ -110,25 +110,25 @@ class Problem(NamedTuple):
     def named(self) -> Iterator[tuple[int, dict[str, Array]]]:
         """Yield the first row of some rows after others, and their columns by name, float64."""
         first = 0
-        for chunk in self.population.chunks():
+        for chunk in self.data.chunks():
             columns = zip(self.model.columns, chunk.columns, strict=True)
             yield first, {name: c.astype(np.float64, copy=False) for name, c in columns}
             first += chunk.rows
 
     def on_rows(self, chunk: Chunk) -> Problem:
         """Return the problem on other rows, which are in memory."""
-        inside = in_memory(self.model, chunk, chunk, self.population.threads, FORGETFUL)
-        return self._replace(population=inside, rows_read=chunk.rows)
+        inside = in_memory(self.model, chunk, chunk, self.data.threads, FORGETFUL)
+        return self._replace(data=inside, rows_read=chunk.rows)
 
-    def on_reserve(self, what: str) -> Problem:
-        """Return the problem on the reserve of random rows alone, and a warning that says so.
+    def on_subsample(self, what: str) -> Problem:
+        """Return the problem on the subsample of random rows alone, and a warning that says so.
 
         Parameters
         ----------
         what : str
             What is then known of these rows alone, as the plural that a sentence begins with.
         """
-        some, seen = self.population.reserve, self.population.visited / self.rows
+        some, seen = self.data.subsample, self.data.visited / self.rows
         reached = f"after {seen:.2f} passes through them"
         if seen < 1:
             share = f"{int(100 * seen)}%" if seen >= 0.01 else "less than 1%"
@@ -266,7 +266,7 @@ def prepare(
         journal = resources.journal(mark, table.label)
     problem = _stated(model, table, opened, weighting, resources, journal, options)
     _check_rows(problem)
-    _check_magnitudes(problem, problem.population.preview)
+    _check_magnitudes(problem, problem.data.sample_stats)
     return problem
 
 
@@ -279,9 +279,9 @@ def _stated(
     journal: Checkpoint,
     options: Options,
 ) -> Problem:
-    population = take_in(model, opened, weighting, resources, journal, options.seed)
+    data = take_in(model, opened, weighting, resources, journal, options.seed)
     box = box_of(model)
-    rows, kinked = population.rows, bool(model.bend == 0)
+    rows, kinked = data.rows, bool(model.bend == 0)
     squared = model.loss.name == SQUARED
     unbounded = np.isinf(box.low) & np.isinf(box.high)
     linear = np.flatnonzero([n in model.linear for n in model.free] & unbounded)
@@ -292,20 +292,20 @@ def _stated(
     return Problem(
         model=model,
         label=f"{opened.label} where {table.where}" if table.where else opened.label,
-        population=population,
+        data=data,
         rows_read=opened.rows,
         dropped=opened.dropped,
-        mean_weight=population.mean_weight,
+        mean_weight=data.mean_weight,
         weighting=weighting,
         options=options,
-        kernel=kernel_of(model, population, options),
+        kernel=kernel_of(model, data, options),
         box=box,
         linear=linear if squared else linear[:0],
         squared=squared,
         quadratic=squared and model.is_linear,
         kinked=kinked,
         steps=steps,
-        looks=options.steps or (MOST_LOOKS if rows > RESERVED_WHOLE else MOST_STEPS),
+        looks=options.steps or (MOST_LOOKS if rows > SUBSAMPLE_ALL else MOST_STEPS),
         tolerance=tolerance,
         callback=options.callback,
         visits=[],
@@ -313,18 +313,18 @@ def _stated(
     )
 
 
-def kernel_of(model: Model, population: Population, options: Options) -> Kernel:
+def kernel_of(model: Model, data: TrainingData, options: Options) -> Kernel:
     """Return the kernel of a model in the form that finishes sooner."""
-    rows, passes, size = population.rows, PASSES, population.rows
+    rows, passes, size = data.rows, PASSES, data.rows
     if options.optimizer is not None:
         passes, size = options.length(rows), options.batch_rows(rows)
     form = choose_form(options.kernel, passes, size, options.dtype)
-    return make(model, options.optimizer, form, weighted=population.weighted)
+    return make(model, options.optimizer, form, weighted=data.weighted)
 
 
 def examined(problem: Problem) -> Problem:
     """Return the problem with what its columns tell of themselves, by a look at all rows."""
-    seen = problem.population.stats
+    seen = problem.data.stats
     _check_magnitudes(problem, seen)
     return problem._replace(warnings=(*problem.warnings, *_constant_columns(problem, seen)))
 

@@ -16,9 +16,9 @@ ROWS_A_PARAMETER = 50
 # From one batch to the next the standard errors shrink at most fourfold, so that few steps lead
 # from the optimum of one to that of the next. The last sample holds one row in so many.
 GROWTH = LAST = 16
-# All samples are drawn from one reserve of rows. So few are all of it; of more at most so many, and
+# All samples are drawn from one subsample. So few rows are all of it; of more at most so many, and
 # so many numbers, are taken.
-RESERVED_WHOLE, MOST_RESERVED, MOST_NUMBERS = 1 << 17, 1 << 20, 1 << 22
+SUBSAMPLE_ALL, MOST_SUBSAMPLED, MOST_NUMBERS = 1 << 17, 1 << 20, 1 << 22
 # Runs of neighbours save reading. Beyond so many rows they come from a disk as a rule, which hands
 # out long runs only; then few of these must do.
 MANY = 1 << 23
@@ -29,13 +29,13 @@ STRAIGHT_RUNS, STRAIGHT_RUN = 4, 16_384
 SCATTERED = 1 << 16
 
 
-def batch_sizes(rows: int, parameters: int, reserve: int | None = None) -> list[int]:
+def batch_sizes(rows: int, parameters: int, subsample: int | None = None) -> list[int]:
     """Return how many rows to step on, one batch after another, ending with all.
 
     Parameters
     ----------
     rows, parameters : int
-    reserve : int, optional
+    subsample : int, optional
         The most rows that a sample can have.
 
     Examples
@@ -46,14 +46,14 @@ def batch_sizes(rows: int, parameters: int, reserve: int | None = None) -> list[
     if rows <= FEW:
         return [rows]
     first = max(min(FIRST, rows // SHARE), ROWS_A_PARAMETER * parameters)
-    last = min(rows // LAST, reserve or rows)
+    last = min(rows // LAST, subsample or rows)
     if last <= first:
         return [rows] if first * 2 > rows else [first, rows]
     stages = math.ceil(math.log(last / first, GROWTH))
     return [*(round(first * (last / first) ** (k / stages)) for k in range(stages + 1)), rows]
 
 
-def reserved(
+def subsample_runs(
     rows: int, columns: int, seed: int, *, straight: bool = False
 ) -> tuple[np.ndarray, int]:
     """Return the rows that samples are drawn from: where their runs begin, and how long they are.
@@ -68,27 +68,27 @@ def reserved(
 
     Examples
     --------
-    >>> reserved(1000, 2, seed=0)
+    >>> subsample_runs(1000, 2, seed=0)
     (array([0]), 1000)
-    >>> begin, length = reserved(10**8, 2, seed=0)
+    >>> begin, length = subsample_runs(10**8, 2, seed=0)
     >>> len(begin), length
     (32, 32768)
-    >>> begin, length = reserved(10**8, 2, seed=0, straight=True)
+    >>> begin, length = subsample_runs(10**8, 2, seed=0, straight=True)
     >>> len(begin), length
     (4, 16384)
     """
-    if rows <= RESERVED_WHOLE:
+    if rows <= SUBSAMPLE_ALL:
         return np.zeros(1, dtype=np.int64), rows
     if straight and rows > MANY:
         return stretches(rows, STRAIGHT_RUNS, STRAIGHT_RUN, seed), STRAIGHT_RUN
-    most = min(MOST_RESERVED, MOST_NUMBERS // max(1, columns))
-    count = min(max(rows // LAST, RESERVED_WHOLE), max(most, RESERVED_WHOLE))
+    most = min(MOST_SUBSAMPLED, MOST_NUMBERS // max(1, columns))
+    count = min(max(rows // LAST, SUBSAMPLE_ALL), max(most, SUBSAMPLE_ALL))
     length = RUN if rows <= MANY else LONG_RUN
     return stretches(rows, -(-count // length), length, seed), length
 
 
 def scattered(rows: int, seed: int) -> np.ndarray:
-    """Return single rows from all over, int64[k], where the reserve has but few and long runs.
+    """Return single rows from all over, int64[k], where the subsample has but few and long runs.
 
     Examples
     --------

@@ -79,16 +79,16 @@ class _Descent:
     """The state of one descent, kept apart from the loop so that an interrupt finds it whole."""
 
     def __init__(self, problem: Problem) -> None:
-        population, options = problem.population, problem.options
+        data, options = problem.data, problem.options
         assert options.optimizer is not None  # else auto is asked for
-        self.problem, self.population, self.optimizer = problem, population, options.optimizer
+        self.problem, self.data, self.optimizer = problem, data, options.optimizer
         self.start = as_start(problem.model.start, options.dtype, problem.names)
-        self.first = population.sums(problem.kernel, self.start.astype(np.float64))
-        self.batch_size = options.batch_rows(population.rows)
-        self.shuffle = options.shuffle and self.batch_size < population.rows
-        self.per_epoch = -(-population.rows // self.batch_size)
+        self.first = data.sums(problem.kernel, self.start.astype(np.float64))
+        self.batch_size = options.batch_rows(data.rows)
+        self.shuffle = options.shuffle and self.batch_size < data.rows
+        self.per_epoch = -(-data.rows // self.batch_size)
         # Sums over all rows are exact whatever the chunks, and use every thread.
-        self.by_sums = self.per_epoch == 1 and population.rows > PANEL
+        self.by_sums = self.per_epoch == 1 and data.rows > PANEL
         self.schedule, self.diagnosis = decide_rates(problem, self.batch_size, self.first)
         self.ceiling = _ceiling(problem, self.first)
         # Without a finite gradient there is nowhere to step; the status says why.
@@ -117,8 +117,8 @@ class _Descent:
 
     def _prepare(self) -> None:
         """Compile while nothing is held that was read: a compiler takes memory too."""
-        row = self.population.reserve.part(0, 1)
-        if not self.by_sums and self.population.whole is None:
+        row = self.data.subsample.part(0, 1)
+        if not self.by_sums and self.data.whole is None:
             nothing = self._segment(self._order(row, 0, 0), np.empty(0))
             self.problem.kernel.sweep(self.state, row, nothing)
 
@@ -138,7 +138,7 @@ class _Descent:
                 return "tolerance"
             if self.caller.stops(self.state.step):
                 return "stopped"
-            if self.population.journal.is_due:
+            if self.data.journal.is_due:
                 self.keep("")
             if through:
                 return None
@@ -148,11 +148,11 @@ class _Descent:
         """Yield what is left of the epoch, and the order to visit it in."""
         epoch, size = self.state.step // self.per_epoch, self.batch_size
         if self.by_sums:
-            yield self.population.reserve, in_order(self.population.rows)
+            yield self.data.subsample, in_order(self.data.rows)
             return
         left = self.state.step % self.per_epoch * size
         seed = [self.problem.seed, epoch] if self.shuffle else None
-        for part, buffer in enumerate(self.population.buffers(size, seed)):
+        for part, buffer in enumerate(self.data.buffers(size, seed)):
             if left < buffer.rows:
                 self.state = self.state._replace(position=left)
                 yield buffer, self._order(buffer, epoch, part)
@@ -161,7 +161,7 @@ class _Descent:
     def _order(self, buffer: Chunk, epoch: int, part: int) -> Order:
         if not self.shuffle:
             return in_order(buffer.rows)
-        alone = buffer.rows == self.population.rows
+        alone = buffer.rows == self.data.rows
         order = shuffled(buffer.rows, self.problem.seed, epoch, None if alone else part)
         if self.problem.kernel.form == "compiled":
             return order
@@ -189,9 +189,9 @@ class _Descent:
     def _all_rows(self, theta: np.ndarray, taken: object) -> tuple[float, np.ndarray]:
         """Return the mean loss and gradient of all rows."""
         at, kernel = np.asarray(theta, dtype=np.float64), self.problem.kernel
-        sums = self.population.sums(kernel, at)
+        sums = self.data.sums(kernel, at)
         if self.state.step:  # those at the start are asked for once more
-            self.population.forget(kernel, at)
+            self.data.forget(kernel, at)
         return sums.loss / sums.rows, (sums.gradient / sums.rows).astype(theta.dtype)
 
     def _count(self, rows: int) -> int:
@@ -222,10 +222,10 @@ class _Descent:
             "records": self.records[0],
             "ending": np.array("" if ending in RESUMABLE else ending),
         }
-        self.population.journal.keep("descent", arrays, now=True)
+        self.data.journal.keep("descent", arrays, now=True)
 
     def _resume(self) -> None:
-        known = self.population.journal.recall("descent")
+        known = self.data.journal.recall("descent")
         if known is not None:
             averaged, step = map(int, known["counts"])
             held = known["theta"], known["slots"], known["average"]
@@ -254,7 +254,7 @@ class _Descent:
 
 def _ceiling(problem: Problem, first: Sums) -> float:
     """Return the batch loss that no noise explains."""
-    seen, rows = problem.population.stats, problem.rows
+    seen, rows = problem.data.stats, problem.rows
     with np.errstate(over="ignore", invalid="ignore"):
         scale = (seen.second + 2 * seen.about * seen.first) / rows + seen.about**2
         ceiling = DIVERGED * (abs(first.loss) / first.weight + scale)
@@ -274,13 +274,13 @@ def distance_to_optimum(problem: Problem, theta: np.ndarray) -> float:
 
     Infinite where the loss has no curvature, so that its standard errors are not known.
     """
-    population, kernel = problem.population, problem.kernel
-    quadratic = quadratic_of(problem, population.sums(kernel, theta))
+    data, kernel = problem.data, problem.kernel
+    quadratic = quadratic_of(problem, data.sums(kernel, theta))
     if quadratic is None:
         return np.inf
     if problem.box.free_on(quadratic, theta).any() and not quadratic.root.any():
         return np.inf
-    scores = None if problem.squared else population.scores(kernel, theta)
+    scores = None if problem.squared else data.scores(kernel, theta)
     return relative_offset(quadratic, theta, problem.box, problem.rows, scores)
 
 
@@ -307,7 +307,7 @@ def end_state(problem: Problem, outcome: Outcome) -> EndState:
     theta = np.where(theta == low, box.low, np.where(theta == high, box.high, theta))
 
     def state(theta: np.ndarray, step: int, lost: bool) -> EndState:
-        return EndState(theta, problem.population.sums(problem.kernel, theta), step, lost)
+        return EndState(theta, problem.data.sums(problem.kernel, theta), step, lost)
 
     def recorded(at: int, lost: bool) -> EndState:
         p = len(descent.start)
@@ -386,8 +386,8 @@ def _default_rate(problem: Problem, batch_size: int, first: Sums) -> float:
             return BLIND_RATE
         return min(found.fastest_rate, BELOW_LIMIT * found.stability_limit)
     update, decay = momentum_of(optimizer)
-    population = problem.population
-    rows = population.reserve if population.whole is None else population.whole
+    data = problem.data
+    rows = data.subsample if data.whole is None else data.whole
     together, alone = steepness(problem, rows)
     if not update.converges or not together + decay > 0:
         return BLIND_RATE

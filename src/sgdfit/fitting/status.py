@@ -11,7 +11,7 @@ import numpy as np
 
 from sgdfit.fitting.gauss_newton import condition
 from sgdfit.fitting.problem import DescentFacts, Outcome, Problem
-from sgdfit.fitting.sampling import RESERVED_WHOLE
+from sgdfit.fitting.sampling import SUBSAMPLE_ALL
 from sgdfit.fitting.sgd import EndState, is_finite, momentum_of
 from sgdfit.formula.evaluation import evaluate, find_domain_error
 from sgdfit.formula.formula import Formula
@@ -218,7 +218,7 @@ def hidden(end: RunEnd) -> Status | None:
         centres = ", ".join(
             f"({name} - {float(np.mean(column, dtype=np.float64)):.4g})"
             for name, column in zip(
-                problem.model.columns, problem.population.reserve.columns, strict=True
+                problem.model.columns, problem.data.subsample.columns, strict=True
             )
             if name in problem.model.variables
         )
@@ -369,8 +369,8 @@ def _moves(end: RunEnd) -> bool:
     """Whether one more step moves a parameter: records may meet a swing at equal phases."""
     assert end.descent is not None  # the caller has looked
     problem, facts = end.problem, end.descent[0]
-    state, population = facts.state, problem.population
-    chunk = population.reserve if population.whole is None else population.whole
+    state, data = facts.state, problem.data
+    chunk = data.subsample if data.whole is None else data.whole
     segment = Segment(
         order=in_order(chunk.rows),
         batch_size=facts.batch_size,
@@ -485,7 +485,7 @@ def out_of_domain(
 def _unseen(problem: Problem) -> str:
     """Say what a search among a few of many rows cannot see."""
     searched = any(p.origin == "search" for p in problem.model.parameters.values())
-    if not searched or problem.rows_read <= RESERVED_WHOLE:
+    if not searched or problem.rows_read <= SUBSAMPLE_ALL:
         return ""
     return (
         f": the search for starts looked at 512 of {problem.rows_read:,} rows, and cannot see what"
@@ -564,9 +564,7 @@ def far_columns(problem: Problem) -> dict[str, float]:
     """Return the variables that lie far from zero for their spread, each with a round middle."""
     middles = {}
     for name in problem.model.variables:
-        column = problem.population.sample(ROWS_LOOKED_AT, 0).columns[
-            problem.model.columns.index(name)
-        ]
+        column = problem.data.sample(ROWS_LOOKED_AT, 0).columns[problem.model.columns.index(name)]
         low, high = float(column.min()), float(column.max())
         if high > low and abs(low / 2 + high / 2) > FAR * (high - low) / 2:
             middles[name] = _round(low, high)
@@ -610,7 +608,7 @@ def could_determine(problem: Problem) -> bool:
     place in the space of the parameters.
     """
     model, random = problem.model, np.random.default_rng(0)
-    some = problem.population.sample(ROWS_LOOKED_AT, 0)
+    some = problem.data.sample(ROWS_LOOKED_AT, 0)
     columns = list(some.columns)
     for i, name in enumerate(model.columns):
         if name in model.variables:

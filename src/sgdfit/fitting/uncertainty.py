@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgdfit.fitting.dataset import Population
+from sgdfit.fitting.dataset import TrainingData
 from sgdfit.fitting.problem import Problem, kernel_of
 from sgdfit.fitting.trust_region import box_of
 from sgdfit.fitting.weights import CLASSICAL, SANDWICH
@@ -50,7 +50,7 @@ class Squares(NamedTuple):
 
 def sum_squares(problem: Problem, theta: np.ndarray, loss: float) -> Squares:
     """Return the sums of squares of the estimates, at which the losses add up to ``loss``."""
-    seen, rows = problem.population.stats, problem.rows
+    seen, rows = problem.data.stats, problem.rows
     first, second, about = seen.first, seen.second, seen.about
     total = max(0.0, second - first * first / rows) if second > 0 else 0.0
     residual = _residual(problem, theta, loss)
@@ -73,8 +73,8 @@ def _residual(problem: Problem, theta: np.ndarray, loss: float) -> float:
     if problem.squared:
         return loss
     squared = replace(problem.model, loss=as_loss(SQUARED))
-    kernel = kernel_of(squared, problem.population, problem.options)
-    return problem.population.sums(kernel, theta).loss
+    kernel = kernel_of(squared, problem.data, problem.options)
+    return problem.data.sums(kernel, theta).loss
 
 
 # As many rows as tell the rank of a Jacobian.
@@ -111,18 +111,18 @@ class Evidence(NamedTuple):
     inverse: np.ndarray | None = None
 
 
-def from_sums(kernel: Kernel, population: Population, theta: np.ndarray, sums: Sums) -> Evidence:
+def from_sums(kernel: Kernel, data: TrainingData, theta: np.ndarray, sums: Sums) -> Evidence:
     """Return what sums over the rows tell."""
     return Evidence(
         sums.loss,
         sums.gradient,
         lambda free: sums.curvature[np.ix_(free, free)],
-        lambda: population.scores(kernel, theta),
+        lambda: data.scores(kernel, theta),
     )
 
 
 def from_root(
-    kernel: Kernel, population: Population, theta: np.ndarray, quadratic: Quadratic
+    kernel: Kernel, data: TrainingData, theta: np.ndarray, quadratic: Quadratic
 ) -> Evidence:
     """Return what a root of the curvature tells, with all its digits where rows gave it."""
 
@@ -134,7 +134,7 @@ def from_root(
         quadratic.loss,
         quadratic.gradient,
         curvature,
-        lambda: population.scores(kernel, theta),
+        lambda: data.scores(kernel, theta),
         quadratic.inverse,
     )
 
@@ -233,7 +233,7 @@ def is_hidden(problem: Problem, theta: np.ndarray, undetermined: tuple[str, ...]
     model = problem.model
     if not undetermined or not model.is_linear:
         return False
-    J = problem.kernel.rows(theta, problem.population.sample(ROWS_LOOKED_AT, 0)).jacobian
+    J = problem.kernel.rows(theta, problem.data.sample(ROWS_LOOKED_AT, 0)).jacobian
     size = np.linalg.norm(J, axis=1, keepdims=True)
     if not (np.isfinite(size).all() and size.all()):
         return False

@@ -14,7 +14,7 @@ from sgdfit.data.readers import open_table
 from sgdfit.data.table import Columns, Table
 from sgdfit.errors import UsageError, did_you_mean
 from sgdfit.fitting.prediction import rebuild
-from sgdfit.fitting.sampling import reserved
+from sgdfit.fitting.sampling import subsample_runs
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.formula import to_text
 from sgdfit.formula.parsing import parse_expression
@@ -110,7 +110,7 @@ def observe(result: Result, data: object) -> Observed:
     weight, needed = parse_expression(result.weights or "1")
     rows = open_rows(table, [*model.columns, *needed], missing="drop", budget=MOST_BYTES)
     if not isinstance(rows, Columns):
-        some = rows.take(*reserved(rows.rows, len(rows.names), seed=0))
+        some = rows.take(*subsample_runs(rows.rows, len(rows.names), seed=0))
         rows = Columns(dict(zip(rows.names, some, strict=True)), rows.label, rows.dropped)
     columns = {name: np.asarray(column, float) for name, column in rows.columns.items()}
     start = dict(zip(model.free, model.start, strict=True))
