@@ -19,6 +19,7 @@ from sgdfit.data.rows import (
     dataset_table,
     fits_budget,
     prefetch,
+    read_batches,
 )
 from sgdfit.data.table import Dataset, RowGroup
 from sgdfit.errors import DataError
@@ -113,14 +114,12 @@ def test_rows_are_counted_as_numpy_counts_them(layout, counted, threads, budget)
     columns, lengths = columns_of(layout), LAYOUTS[layout]
     finite = np.isfinite(columns["x"]) & np.isfinite(columns["w"])
     seen = []
+    dataset = dataset_of(columns, lengths, counted)
     counts = count_rows(
-        dataset_of(columns, lengths, counted),
-        ["x", "w"],
-        "drop",
+        dataset,
+        read_batches(dataset, ["x", "w"], "drop", threads, budget),
         lambda block: block[1] > 0,
         lambda group, offset, block: seen.append((group.first + offset, block)),
-        threads=threads,
-        budget=budget,
     )
     edges = np.cumsum([0, *map(sum, lengths)])
     chosen = finite & (columns["w"] > 0)
@@ -168,8 +167,9 @@ def test_the_first_row_that_is_amiss_is_named_whoever_reads_it(lengths, weight, 
 
     dataset = dataset_of(columns, lengths, slow=0.02)
     said = "weight in row 51" if weight == 50 else "column 'x' row 151 of a.parquet is missing"
+    batches = read_batches(dataset, ["x", "w"], "error", threads, budget)
     with pytest.raises(DataError, match=said):
-        count_rows(dataset, ["x", "w"], "error", None, visit, threads=threads, budget=budget)
+        count_rows(dataset, batches, None, visit)
 
 
 @pytest.mark.parametrize(("threads", "whole"), [(1, False), (1, True), (2, True), (3, True)])

@@ -1,4 +1,4 @@
-"""Columns that are kept for further passes, in memory and in a temporary file."""
+"""Columns that are kept for further passes, in memory or in a temporary file."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections import namedtuple
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from sgdfit.data.opening import materialize
+from sgdfit.data.opening import open_rows
 from sgdfit.data.readers import open_table
-from sgdfit.data.rows import dataset_table, float_batches
-from sgdfit.data.table import BATCH_ROWS, Dataset, RowGroup
+from sgdfit.data.rows import dataset_table, prefetch
+from sgdfit.data.table import BATCH_ROWS, Columns, Dataset, RowGroup
 from sgdfit.errors import DataError
 from texts import scan_text
 
@@ -32,70 +32,94 @@ DATA = {
     "y": RNG.normal(size=ROWS).astype(np.float32),
     "k": np.arange(ROWS),
 }
-DATA["x"][[5, -1]] = np.nan
 
 
-def once(step=100_000):
-    """Return a scan that can be read once."""
-    return open_table(
-        {name: column[k : k + step] for name, column in DATA.items()} for k in range(0, ROWS, step)
-    ).dataset
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """Return the folder of temporary files."""
+    path = tmp_path / "temporary"
+    path.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(path))
+    return path
 
 
-def whole(scan, names):
-    parts = [b.columns for group in scan.row_groups for b in float_batches(scan, group, names)]
-    return [np.concatenate(column) for column in zip(*parts, strict=True)]
+def once(step=100_000, data=DATA):
+    """Return a table that can be read once."""
+    parts = ({name: c[k : k + step] for name, c in data.items()} for k in range(0, ROWS, step))
+    return open_table(parts)
 
 
-BATCH = BATCH_ROWS * 20
+def keep(table, names, budget=0, missing="error", **options):
+    return open_rows(table, names, missing=missing, budget=budget, **options)
 
 
-@pytest.mark.parametrize("budget", [0, BATCH, 10**9], ids=["disk", "both", "memory"])
+@pytest.mark.parametrize("budget", [0, BATCH_ROWS * 20, 10**9], ids=["disk", "half", "memory"])
 @pytest.mark.parametrize("step", [1000, 100_000, ROWS])
-def test_what_is_read_again_is_what_was_read_once(budget, step, tmp_path):
-    kept = materialize(once(step), ["k", "x", "y"], budget, tmp_path)
-    assert kept.again
-    assert kept.names == ("k", "x", "y")
-    assert [piece.rows for piece in kept.row_groups] == [BATCH_ROWS, BATCH_ROWS, 1000]
-    assert [piece.first for piece in kept.row_groups] == [0, BATCH_ROWS, 2 * BATCH_ROWS]
-    assert bool(list(tmp_path.rglob("*.arrow"))) == (budget < 10**9)
+def test_what_is_read_again_is_what_was_read_once(budget, step, folder):
+    kept = keep(once(step), ["k", "x", "y"], budget)
+    files = list(folder.rglob("*.arrow"))
+    if budget == 10**9:
+        assert isinstance(kept, Columns)
+        assert files == []
+        for name, column in kept.columns.items():
+            np.testing.assert_array_equal(column, DATA[name])
+            assert not column.flags.writeable
+        return
+    groups = kept.dataset.row_groups
+    assert len(files) == 3
+    assert [group.rows for group in groups] == [BATCH_ROWS, BATCH_ROWS, 1000]
+    assert [group.first for group in groups] == [0, BATCH_ROWS, 2 * BATCH_ROWS]
     for names in (["k", "x", "y"], ["y", "k"], ["x"]):
-        with ThreadPoolExecutor(3) as pool:
-            for columns in pool.map(whole, [kept] * 3, [names] * 3):
-                for name, found in zip(names, columns, strict=True):
-                    np.testing.assert_array_equal(found, DATA[name])
-    assert whole(kept, ["y"])[0].dtype == np.float32
-    assert whole(kept, ["k"])[0].dtype == np.float64
+        found = dataset_table(kept.dataset).load(names).columns
+        for name in names:
+            np.testing.assert_array_equal(found[name], DATA[name])
+            assert found[name].dtype == (np.float32 if name == "y" else np.float64)
+    # all of it at once, and some of it on several threads
+    parts = prefetch([lambda g=g: g.read(["x"]) for g in groups] * 3, threads=3, whole=True)
+    assert sum(batch.num_rows for batch in parts) == 3 * ROWS
 
 
-def test_numbers_that_become_longer_lose_nothing(tmp_path):
+@pytest.mark.parametrize("budget", [0, 10**9])
+def test_rows_that_are_not_finite_are_dropped_or_named(budget):
+    data = {**DATA, "x": DATA["x"].copy()}
+    data["x"][[5, BATCH_ROWS, -1]] = np.nan
+    kept = keep(once(data=data), ["x", "k"], budget, missing="drop")
+    assert (kept.rows, kept.dropped) == (ROWS - 3, 3)
+    k = np.concatenate([k for _, k in (kept.chunks() if budget == 0 else [kept.columns.values()])])
+    np.testing.assert_array_equal(k, np.delete(data["k"], [5, BATCH_ROWS, -1]))
+    with pytest.raises(DataError, match="column 'x' row 6 of the data is missing"):
+        keep(once(data=data), ["x", "k"], budget)
+
+
+def test_numbers_that_become_longer_lose_nothing():
     fine = 1 / 3
     batches = [np.float32([0.5]), np.float64([fine]), np.float32([0.25])]
     pieces = tuple(
-        RowGroup("data", k, 1, lambda names, b=b: iter([pa.record_batch([pa.array(b)], ["x"])]))
+        RowGroup("data", k, None, lambda names, b=b: iter([pa.record_batch([pa.array(b)], ["x"])]))
         for k, b in enumerate(batches)
     )
-    kept = materialize(Dataset(("x",), "data", pieces), ["x"], 0, tmp_path)
-    assert whole(kept, ["x"])[0].tolist() == [0.5, fine, 0.25]
-    assert len(list(tmp_path.rglob("*.arrow"))) == 3
+    for budget in (0, 10**9):
+        kept = keep(dataset_table(Dataset(("x",), "data", pieces, slow=True)), ["x"], budget)
+        kept = kept if budget else dataset_table(kept.dataset).load(["x"])
+        assert kept.columns["x"].tolist() == [0.5, fine, 0.25]
 
 
-def test_the_folder_goes_with_the_last_row_group(tmp_path):
-    group = materialize(once(), ["x"], 0, tmp_path).row_groups[-1]
+def test_the_folder_goes_with_the_last_row_group(folder):
+    group = keep(once(), ["x"]).dataset.row_groups[-1]
     gc.collect()
-    assert len(list(tmp_path.iterdir())) == 1
+    assert len(list(folder.iterdir())) == 1
     assert next(group.read(["x"])).num_rows == 1000
     del group
     gc.collect()
-    assert list(tmp_path.iterdir()) == []
+    assert list(folder.iterdir()) == []
 
 
-def test_memory_is_bounded(tmp_path):
+def test_memory_is_bounded():
     before = pa.total_allocated_bytes()
-    kept = materialize(once(), ["x", "k"], 0, tmp_path)
+    kept = keep(once(), ["x", "k"])
     assert pa.total_allocated_bytes() - before < 1_000_000
-    for piece in kept.row_groups:
-        for batch in piece.read(["x"]):
+    for group in kept.dataset.row_groups:
+        for batch in group.read(["x"]):
             assert pa.total_allocated_bytes() - before < 20 * BATCH_ROWS
             del batch
 
@@ -103,14 +127,13 @@ def test_memory_is_bounded(tmp_path):
 TEXT = b"# t\nx,y\n" + b"".join(b"%d,%d\n" % (k, -k) for k in range(9)) + b"\n# c\n9,nan\n10,5\n"
 
 
-@pytest.mark.parametrize("budget", [0, 10**6])
 @pytest.mark.parametrize("size", [7, 1000])
-def test_rows_files_and_lines_are_those_of_the_source(budget, size, tmp_path):
+def test_rows_files_and_lines_are_those_of_the_source(size, tmp_path):
     for name in "ab":
         (tmp_path / f"{name}.csv").write_bytes(TEXT)
-    dataset = scan_text(tmp_path / "a.csv", tmp_path / "b.csv", size=size, small=0).dataset
-    kept = materialize(dataset, ["y"], budget, tmp_path)
-    assert kept.fingerprint == dataset.fingerprint
+    table = scan_text(tmp_path / "a.csv", tmp_path / "b.csv", size=size, small=0)
+    kept = keep(table, ["y"], missing="drop").dataset
+    assert kept.fingerprint == table.dataset.fingerprint
     assert {g.label for g in kept.row_groups} == {"a.csv", "b.csv"}
     with pytest.raises(
         DataError, match=r"column 'y' row 10 \(row 10, line 14 of a\.csv\) is missing"
@@ -121,36 +144,40 @@ def test_rows_files_and_lines_are_those_of_the_source(budget, size, tmp_path):
 @pytest.mark.parametrize(
     ("word", "words"),
     [
-        ("nan", r"column 'x' row 5001 \(line 5002\) is missing"),
+        ("nan", r"column 'x' row 5001 \(line 5002\) of standard input is missing"),
         ("soon", r"column 'x' of standard input holds text: row 5001 \(line 5002\) is 'soon'"),
     ],
 )
-def test_lines_of_a_stream_are_known(word, words, tmp_path):
+def test_lines_of_a_stream_are_known(word, words, folder):
     text = b"x\n" + b"1\n" * 5000 + word.encode() + b"\n" + b"1\n" * 5000
-    dataset = scan_text(io.BytesIO(text), size=100, small=0).dataset
     with pytest.raises(DataError, match=words):
-        dataset_table(materialize(dataset, ["x"], 0, tmp_path)).load(["x"])
+        keep(scan_text(io.BytesIO(text), size=100, small=0), ["x"])
     gc.collect()
-    assert list(tmp_path.iterdir()) == []
+    assert list(folder.iterdir()) == []
 
 
-def test_it_is_announced(tmp_path):
+def test_it_is_announced(folder):
     said = []
-    kept = materialize(once(), ["x"], 0, tmp_path, said.append)
-    (folder,) = tmp_path.iterdir()
+    kept = keep(once(), ["x"], announce=said.append)
+    (path,) = folder.iterdir()
     assert said == [
         "the data can be read once, so columns that are needed again are kept",
-        f"what does not fit into memory is kept in {folder} until the end",
-        f"{8 * ROWS:,} bytes of columns were written to {folder}",
+        f"the data does not fit into memory and is kept in {path} until the end",
+        f"{8 * ROWS:,} bytes of columns were written to {path}",
     ]
     said.clear()
-    materialize(kept, ["x"], 10**9, tmp_path, said.append)
+    assert keep(dataset_table(kept.dataset), ["x"], 10**9, announce=said.append).rows == ROWS
     assert said == []
 
 
-def test_nothing_to_keep():
-    empty = open_table(iter([pa.table({"x": pa.array([], pa.float64())})])).dataset
-    assert materialize(empty, ["x"], 0).row_groups == ()
+@pytest.mark.parametrize("missing", ["error", "drop"])
+def test_nothing_to_keep(missing):
+    with pytest.raises(DataError, match=r"no row of the data is left|the data has no rows"):
+        keep(open_table(iter([pa.table({"x": pa.array([], pa.float64())})])), ["x"], 9, missing)
+    with pytest.raises(
+        DataError, match=r"each of its 2 rows lacks a finite number|row 1 .*missing"
+    ):
+        keep(open_table(iter([{"x": [np.nan]}, {"x": [np.inf]}])), ["x"], 0, missing)
 
 
 Disk = namedtuple("Disk", "total used free")
@@ -161,107 +188,95 @@ Disk = namedtuple("Disk", "total used free")
     [(10**12, 200_000_000, 200_000_000), (10**8, 6_000_000, 5_000_000)],
     ids=["200 MB", "5%"],
 )
-def test_a_disk_that_is_nearly_full_is_left_alone(total, free, reserve, tmp_path, monkeypatch):
+def test_a_disk_that_is_nearly_full_is_left_alone(total, free, reserve, folder, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Disk(total, total - free, free))
     needed = 8 * BATCH_ROWS + reserve
     words = (
-        f"{re.escape(str(tmp_path))}/sgdfit-.* has {free:,} bytes free where at least {needed:,}"
+        f"{re.escape(str(folder))}/sgdfit-.* has {free:,} bytes free where at least {needed:,}"
         r" are needed, beside the 0 that were written; set TMPDIR to a folder with more room,"
         " use fewer columns, or convert the data to Parquet"
     )
     with pytest.raises(DataError, match=words):
-        materialize(once(), ["x"], 0, tmp_path)
-    assert list(tmp_path.iterdir()) == []
+        keep(once(), ["x"])
+    assert list(folder.iterdir()) == []
 
 
-def test_a_disk_that_fills_up_meanwhile(tmp_path, monkeypatch):
-    class Full:
-        """A writer on a full disk."""
+def test_a_disk_that_fills_up_meanwhile(folder, monkeypatch):
+    def full(path, schema):
+        with open(path, "wb") as file:
+            file.write(b"0" * 10)
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-        def __init__(self, path, schema):
-            self.file = open(path, "wb")  # noqa: SIM115
-            self.file.write(b"0" * 10)
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            self.close()
-
-        def write_batch(self, batch):
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-        def close(self):
-            self.file.close()
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(pa.ipc, "new_file", Full)
+    monkeypatch.setattr(pa.ipc, "new_file", full)
     with pytest.raises(DataError, match=r"bytes free where at least .* are needed"):
-        materialize(once(), ["x"], 0, tmp_path)
-    assert list(tmp_path.iterdir()) == []
+        keep(once(), ["x"])
+    assert list(folder.iterdir()) == []
 
 
-def test_a_file_that_can_be_read_again_is_where_the_disk_is_full(tmp_path, monkeypatch):
+def test_a_file_that_can_be_read_again_is_where_the_disk_is_full(tmp_path, folder, monkeypatch):
     (tmp_path / "data.csv").write_bytes(TEXT)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Disk(10**12, 10**12, 0))
-    scan = scan_text(tmp_path / "data.csv", small=0).dataset
+    table = scan_text(tmp_path / "data.csv", small=0)
     said = []
-    assert materialize(scan, ["x"], 0, tmp_path, said.append) is scan
+    kept = keep(table, ["x"], announce=said.append)
+    assert kept.dataset is table.dataset
+    assert kept.rows == 11
     assert said[-1].startswith("data.csv is read anew for each pass: the temporary folder")
-    assert [path.name for path in tmp_path.iterdir()] == ["data.csv"]
+    assert list(folder.iterdir()) == []
 
 
-def test_a_file_that_someone_clears(tmp_path):
-    kept = materialize(once(), ["x"], 0, tmp_path)
-    for path in tmp_path.rglob("*.arrow"):
+def test_a_file_that_someone_clears(tmp_path, folder, monkeypatch):
+    kept = keep(once(), ["x"])
+    for path in folder.rglob("*.arrow"):
         path.unlink()
     with pytest.raises(DataError, match=r"the temporary file .* cannot be read any more"):
-        list(kept.row_groups[0].read(["x"]))
+        list(kept.chunks())
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
     with pytest.raises(DataError, match=r"no temporary folder can be made in .*; set TMPDIR"):
-        materialize(once(), ["x"], 0, tmp_path / "nowhere")
+        keep(once(), ["x"])
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ConnectionError])
-def test_nothing_is_left_where_reading_stops(error, tmp_path):
+def test_nothing_is_left_where_reading_stops(error, folder):
     def stopping():
         yield {"x": np.arange(float(BATCH_ROWS + 1))}
         raise error
 
     with pytest.raises(error):
-        materialize(open_table(stopping()).dataset, ["x"], 0, tmp_path)
-    assert list(tmp_path.iterdir()) == []
+        keep(open_table(stopping()), ["x"])
+    assert list(folder.iterdir()) == []
 
 
 PROGRAM = """
 import signal, sys, numpy as np
 from sgdfit.data.readers import open_table
-from sgdfit.data.opening import materialize
+from sgdfit.data.opening import open_rows
 def stop(*_):
     raise KeyboardInterrupt
 signal.signal(signal.SIGTERM, stop)
 def endless():
     yield {"x": np.arange(300_000.0)}
+    yield {"x": np.arange(300_000.0)}
     print("ready", flush=True)
     while sys.argv[1] == "wait":
         yield {"x": np.arange(10.0)}
-kept = materialize(open_table(endless()).dataset, ["x"], 0)
-print(sum(piece.rows for piece in kept.row_groups))
+print(open_rows(open_table(endless()), ["x"], missing="error", budget=0).rows)
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM")
 @pytest.mark.parametrize("how", ["end", "wait"])
-def test_nothing_is_left_when_the_program_ends_or_is_told_to(how, tmp_path):
+def test_nothing_is_left_when_the_program_ends_or_is_told_to(how, folder):
     with subprocess.Popen(
         [sys.executable, "-c", PROGRAM, how],
-        env={**os.environ, "TMPDIR": str(tmp_path)},
+        env={**os.environ, "TMPDIR": str(folder)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as process:
         assert process.stdout.readline() == b"ready\n"
         if how == "wait":
-            assert len(list(tmp_path.iterdir())) == 1
+            assert len(list(folder.iterdir())) == 1
             process.send_signal(signal.SIGTERM)
         process.communicate(timeout=20)
     assert (process.returncode == 0) == (how == "end")
-    assert list(tmp_path.iterdir()) == []
+    assert list(folder.iterdir()) == []

@@ -115,9 +115,7 @@ def open_dataset(
     if condition is not None:
         condition.check(dataset.names, dataset.label)
         return dataset_table(dataset, condition.text)
-    if any(group.rows is None for group in row_groups):
-        return dataset_table(dataset)
-    return dataset_table(dataset, narrow=_narrow(layouts if declared is None else layouts[1:]))
+    return dataset_table(dataset)
 
 
 def _possible(
@@ -179,17 +177,6 @@ def _check_column(layouts: Sequence[_Layout], name: str) -> None:
                 f" {kind} ({layout.types[name]}) in {layout.label}; write it with one type in all"
                 " files, or leave the column out of the formula"
             )
-
-
-def _narrow(layouts: Sequence[_Layout]) -> Callable[[str], bool]:
-    """Return what tells columns that are float32, or less, in all files."""
-    import pyarrow as pa
-
-    def narrow(name: str) -> bool:
-        types = {plain_type(layout.types[name]) for layout in layouts if name in layout.types}
-        return {pa.float32(), pa.float16()} >= types - {pa.null()} != set()
-
-    return narrow
 
 
 def constant_statistics(origin: DataFile) -> Callable[[str], ColumnStatistics | None]:

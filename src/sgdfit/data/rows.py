@@ -8,11 +8,9 @@ whatever holds the rows.
 from __future__ import annotations
 
 import itertools
-import queue
-import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -29,10 +27,8 @@ Keep = Callable[[Arrays], "Array | None"]
 T = TypeVar("T")
 
 BYTES = 8
-# Threads that read what all goes into memory.
-LOADING = 2
-# Blocks that wait for their turn, where one thread reads one row group after another.
-WAITING = 1
+# Threads that read what all goes into memory, and the bytes that they may be ahead.
+LOADING, LOADED_AHEAD = 2, 1 << 26
 # Chunks begin at multiples of so many rows, whatever the row groups: what sums are added up over.
 ALIGNED_ROWS = 65_536
 # Row groups whose rows are mixed with one another, where memory allows. One that is open holds
@@ -92,12 +88,6 @@ def _joined(parts: list[Arrays]) -> Arrays:
     return tuple(np.concatenate(columns) for columns in zip(*parts, strict=True))
 
 
-class _End(NamedTuple):
-    """What follows the last block of a row group."""
-
-    error: BaseException | None
-
-
 def prefetch(
     reads: Iterable[Callable[[], Iterator[T]]], threads: int, whole: bool
 ) -> Generator[T, None, None]:
@@ -106,48 +96,40 @@ def prefetch(
     ``whole`` says that all that one of them yields may be held at once, and so many threads run
     them. If not, a single thread runs them one after the other, a block ahead.
 
-    Examples
-    --------
     >>> list(prefetch([lambda: iter([1, 2]), lambda: iter([3])], threads=2, whole=True))
     [1, 2, 3]
     """
-    threads = threads if whole else 1
-    left, waiting = iter(reads), deque[queue.SimpleQueue[T | _End]]()
-    room, stopped = threading.Semaphore(WAITING), threading.Event()
-    pool = ThreadPoolExecutor(threads, "sgdfit-read")
-
-    def fill(read: Callable[[], Iterator[T]], blocks: queue.SimpleQueue[T | _End]) -> None:
-        error = None
-        try:
-            for block in read():
-                if not whole:
-                    room.acquire()
-                if stopped.is_set():
-                    return
-                blocks.put(block)
-        except BaseException as raised:  # handed to the thread that waits for it
-            error = raised
-        blocks.put(_End(error))
-
-    def begin(count: int) -> None:
-        for read in itertools.islice(left, count):
-            waiting.append(queue.SimpleQueue())
-            pool.submit(fill, read, waiting[-1])
-
+    blocks = (block for read in reads for block in read())
+    single = (itertools.islice(blocks, 1) for _ in itertools.count())
+    parts = (read() for read in reads) if whole else single
+    ahead = threads if whole else 1
+    waiting = deque[Future[tuple[list[T], BaseException | None]]]()
+    pool = ThreadPoolExecutor(ahead, "sgdfit-read")
     try:
-        begin(threads + 1)
-        while waiting:
-            while not isinstance(block := waiting[0].get(), _End):
-                room.release()
-                yield block
-            waiting.popleft()
-            if block.error is not None:
-                raise block.error
-            begin(1)
+        while True:
+            for part in itertools.islice(parts, 1 + ahead - len(waiting)):
+                waiting.append(pool.submit(_read_all, part))
+            if not waiting:
+                return
+            found, error = waiting.popleft().result()
+            yield from found
+            if error is not None:
+                raise error
+            if not whole and not found:
+                return
     finally:
-        stopped.set()
-        room.release(threads + 1)
         pool.shutdown(wait=True, cancel_futures=True)
+        blocks.close()
+
+
+def _read_all(part: Iterator[T]) -> tuple[list[T], BaseException | None]:
+    """Return all blocks up to an error, which comes in its turn."""
+    found: list[T] = []
+    try:
+        found.extend(part)
+    except BaseException as error:
+        return found, error
+    return found, None
 
 
 class FloatBatch(NamedTuple):
@@ -189,39 +171,60 @@ def float_batches(
         offset += batch.num_rows
 
 
-def dataset_table(
-    dataset: Dataset, where: str = "", narrow: Callable[[str], bool] | None = None
-) -> Table:
+def read_batches(
+    dataset: Dataset, names: Sequence[str], missing: str, threads: int, budget: int
+) -> Generator[tuple[int, FloatBatch], None, None]:
+    """Yield the columns of all row groups, in order, each batch with the number of its group."""
+    groups = dataset.row_groups
+
+    def read(index: int) -> Iterator[tuple[int, FloatBatch]]:
+        return ((index, b) for b in float_batches(dataset, groups[index], names, missing))
+
+    if not dataset.again:  # iterators of others, such as cursors, may be bound to their thread
+        return (item for index in range(len(groups)) for item in read(index))
+    whole = fits_budget([group.rows for group in groups], len(names), threads, budget)
+    return prefetch([partial(read, index) for index in range(len(groups))], threads, whole)
+
+
+def gathered(blocks: Iterable[Arrays], rows: int | None) -> list[Array]:
+    """Join blocks; where it is known how many rows there are, nothing is held twice."""
+    if rows is None:
+        return list(_joined(list(blocks)))
+    columns: list[Array] = []
+    begin = 0
+    for block in blocks:
+        columns = columns or [np.empty(rows, part.dtype) for part in block]
+        for k, part in enumerate(block):
+            if part.dtype != columns[k].dtype:
+                columns[k] = columns[k].astype(np.float64, copy=False)
+            columns[k][begin : begin + len(part)] = part
+        begin += len(block[0])
+    return columns
+
+
+def dataset_table(dataset: Dataset, where: str = "") -> Table:
     """Return a table over ``dataset``, which reads all of it when its columns are asked for.
 
-    The condition that its rows meet is named where there are none. ``narrow`` tells of a column
-    whether all of its numbers are float32; it is given where all row groups know how many rows
-    they have: then no more than the columns and a few batches are held.
-
-    Examples
-    --------
-    >>> import pyarrow as pa
-    >>> batch = pa.record_batch({"x": [1, 2], "y": [3, 4]})
-    >>> group = RowGroup("data.csv", 0, 2, lambda names: iter([batch.select(list(names))]))
-    >>> dataset_table(Dataset(("x", "y"), "data.csv", (group,))).load(["y"]).columns["y"]
-    array([3., 4.])
+    The condition that its rows meet is named where there are none.
     """
     groups = dataset.row_groups
     several = len({group.label for group in groups}) > 1
     counts = [group.rows or 0 for group in groups]
+    rows = None if any(group.rows is None for group in groups) else sum(counts)
+
+    def blocks(names: Sequence[str]) -> Iterator[Arrays]:
+        counts[:] = [0] * len(groups)
+        for index, batch in read_batches(dataset, names, "", LOADING, LOADED_AHEAD):
+            counts[index] += len(batch.columns[0])
+            yield batch.columns
 
     def fetch(positions: Sequence[int]) -> list[Array]:
-        names = [dataset.names[place] for place in positions]
-        if narrow is not None:
-            return _filled(dataset, names, narrow)
-        parts: list[Arrays] = []
-        for place, group in enumerate(groups if names else ()):
-            before = len(parts)
-            parts += [batch.columns for batch in float_batches(dataset, group, names)]
-            counts[place] = sum(len(columns[0]) for columns in parts[before:])
-        if where and names and not any(counts):
+        if not positions:
+            return []
+        columns = gathered(blocks([dataset.names[place] for place in positions]), rows)
+        if where and not any(counts):
             raise DataError(no_row_meets(dataset.label, where))
-        return list(_joined(parts)) if parts else [np.empty(0) for _ in names]
+        return columns or [np.empty(0) for _ in positions]
 
     def line(row: int) -> str:
         for group, rows in zip(groups, counts, strict=True):
@@ -237,24 +240,6 @@ def dataset_table(
         return ""
 
     return Table(dataset.names, dataset.label, fetch, line, dataset.decimal, dataset)
-
-
-def _filled(dataset: Dataset, names: Sequence[str], narrow: Callable[[str], bool]) -> list[Array]:
-    starts = list(itertools.accumulate((g.rows or 0 for g in dataset.row_groups), initial=0))
-    columns = [np.empty(starts[-1], np.float32 if narrow(n) else np.float64) for n in names]
-
-    def fill(group: RowGroup, start: int) -> None:
-        for batch in float_batches(dataset, group, names):
-            begin = start + batch.offset
-            for column, part in zip(columns, batch.columns, strict=True):
-                column[begin : begin + len(part)] = part
-
-    with ThreadPoolExecutor(LOADING, "sgdfit-load") as pool:
-        try:
-            list(pool.map(fill, dataset.row_groups, starts))
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-    return columns
 
 
 def no_row_meets(label: str, where: str) -> str:
@@ -289,30 +274,20 @@ class RowCounts(NamedTuple):
 
 def count_rows(
     dataset: Dataset,
-    names: Sequence[str],
-    missing: str,
-    keep: Keep | None,
-    visit: Callable[[RowGroup, int, Arrays], object],
-    *,
-    threads: int = 1,
-    budget: int = 0,
+    batches: Iterable[tuple[int, FloatBatch]],
+    keep: Keep | None = None,
+    visit: Callable[[RowGroup, int, Arrays], object] | None = None,
 ) -> RowCounts:
     """Count the rows that are kept, by reading all of them.
 
     ``visit`` is called with the row group, the row of it at which a block begins, and the columns
     of the block, in order; ``keep`` is as in `ChunkedRows`.
     """
-    groups = dataset.row_groups
-
-    def read(index: int) -> Iterator[tuple[int, FloatBatch]]:
-        return ((index, b) for b in float_batches(dataset, groups[index], names, missing))
-
-    kept, dropped, rows = [0] * len(groups), 0, 0
-    reads = [partial(read, index) for index in range(len(groups))]
-    whole = fits_budget([group.rows for group in groups], len(names), threads, budget)
-    for index, batch in prefetch(reads, threads, whole):
+    kept, dropped, rows = [0] * len(dataset.row_groups), 0, 0
+    for index, batch in batches:
         columns = batch.finite
-        visit(groups[index], batch.offset, columns)
+        if visit is not None:
+            visit(dataset.row_groups[index], batch.offset, columns)
         dropped += len(batch.columns[0]) - len(columns[0])
         rows += len(columns[0])
         kept[index] += len(apply_mask(columns, keep)[0])
@@ -398,15 +373,8 @@ class ChunkedRows:
 
     def chosen(self, keep: Keep, visit: Callable[[RowGroup, int, Arrays], object]) -> ChunkedRows:
         """Return the rows that ``keep`` chooses, which takes a look at all of them."""
-        counts = count_rows(
-            self.dataset,
-            self.names,
-            self.missing,
-            keep,
-            visit,
-            threads=self.threads,
-            budget=self.budget,
-        )
+        batches = read_batches(self.dataset, self.names, self.missing, self.threads, self.budget)
+        counts = count_rows(self.dataset, batches, keep, visit)
         return replace(self, counts=counts, keep=keep)
 
     def mixed(self, seed: Sequence[int]) -> Iterator[Arrays]:
