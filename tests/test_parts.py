@@ -12,8 +12,14 @@ import pytest
 
 from sgdfit.checkpoint.checkpoint import open_checkpoint
 from sgdfit.fitting import dataset
-from sgdfit.fitting.dataset import Reduction, TrainingData
-from sgdfit.fitting.reduce import Part, in_order, split_at_panels
+from sgdfit.fitting.dataset import (
+    Part,
+    Reduction,
+    TrainingData,
+    WeightedStream,
+    in_order,
+    split_at_panels,
+)
 from sgdfit.kernel.forms import make
 from sgdfit.kernel.kernel import Chunk
 from sgdfit.kernel.summation import PANEL
@@ -66,6 +72,27 @@ def test_what_is_left_of_a_part_does_not_hold_what_was_read_with_it():
         assert all(array.base is None for array in (*found.columns, found.weights))
 
 
+class Rows:
+    """What is read in pieces: by chunks, or in parts by threads."""
+
+    def __init__(self, rows, chunks, parts):
+        self.counted, self.has_parts = rows, parts is not None
+        self.chunks, self.parts = chunks, parts
+
+
+class Stream(WeightedStream):
+    def chunk_of(self, chunk):
+        return chunk
+
+
+def streamed(chunk, some, chunks, parts, threads, journal):
+    read = None
+    if parts is not None:
+        read = lambda first: (tuple(part) for part in parts(first))  # noqa: E731
+    stream = Stream(Rows(chunk.rows, lambda first: chunks(first), read), [], None)
+    return TrainingData(MODEL, some, stream, threads, journal)
+
+
 def data(chunk, lengths, threads, journal, by_parts):
     def chunks(first):
         for k in range(first, chunk.rows, 2 * PANEL):
@@ -74,9 +101,8 @@ def data(chunk, lengths, threads, journal, by_parts):
     def parts(first):
         yield from parts_of(chunk, lengths, first)
 
-    some = chunk.part(0, 100)
     chosen = parts if by_parts else None
-    return TrainingData(MODEL, chunk.rows, chunks, some, None, threads, journal, parts=chosen)
+    return streamed(chunk, chunk.part(0, 100), chunks, chosen, threads, journal)
 
 
 def bits(sums):
@@ -96,9 +122,7 @@ def everything_of(data):
     taken = data._scattered
     assert taken.rows == 1000
     arrays = taken.columns if taken.weights is None else (*taken.columns, taken.weights)
-    survey = data.stats
-    seen = (survey.low.tobytes(), survey.high.tobytes(), *survey[2:])
-    return bits(sums), [a.tobytes() for a in arrays], seen, data.visited
+    return bits(sums), [a.tobytes() for a in arrays], data.moments, data.visited
 
 
 @pytest.mark.parametrize("threads", [2, 3])
@@ -181,9 +205,8 @@ def test_an_error_that_is_kept_keeps_no_thread(threads, by_parts, at, few, monke
             yield Part(k, lambda k=k: iter([chunk.part(k, k + PANEL)]))
 
     journal = open_checkpoint(None, {}, resume=False)
-    everything = TrainingData(
-        MODEL, chunk.rows, chunks, chunk, None, threads, journal, parts=parts if by_parts else None
-    )
+    chosen = parts if by_parts else None
+    everything = streamed(chunk, chunk, chunks, chosen, threads, journal)
     gc.disable()
     try:
         with pytest.raises(ValueError, match="no more") as kept:

@@ -134,7 +134,7 @@ def describe(progress: Progress) -> str:
     >>> from sgdfit.fitting.callbacks import Progress
     >>> describe(Progress(1500, 10_000, 3, 6.2519913, {"a": 1.0}, 0.5))
     '1,500/10,000  loss 6.25199  3,000 steps/s'
-    >>> from sgdfit.fitting.reduce import Pass
+    >>> from sgdfit.fitting.callbacks import Pass
     >>> reading = Pass(250_000, 1_000_000, 0.5)
     >>> describe(Progress(5, 2000, 0, 6.2519913, {"a": 1.0}, 0.9, 0.25, reading))
     '25%  500k rows/s  2 s left  loss 6.25199  0.25 s.e. away'

@@ -6,10 +6,24 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from sgdfit.fitting.reduce import Pass
-
 # Seconds between two looks at a pass.
 SECONDS_A_LOOK = 0.1
+
+
+class Pass(NamedTuple):
+    """How far a pass through the rows is.
+
+    Attributes
+    ----------
+    rows, of : int
+        Rows seen, and to see.
+    seconds : float
+        Since it began.
+    """
+
+    rows: int
+    of: int
+    seconds: float
 
 
 class Progress(NamedTuple):

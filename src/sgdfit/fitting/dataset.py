@@ -1,31 +1,30 @@
-"""All the rows that a fit is about, with their weights: in memory, or read anew for every pass."""
+"""The rows that a fit is about, with their weights, and passes that add up over all of them.
+
+Rows are in memory, or read anew for every pass. Each thread reads and adds up a part of them while
+its cache holds it; panels that begin in one part and end in another are put together, so that sums
+are the same to the last bit, however rows are stored and cut.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import itertools
+import math
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from sgdfit.checkpoint.checkpoint import Checkpoint
 from sgdfit.data.rows import Aligner, ChunkedRows, release_unused
 from sgdfit.data.table import Columns, RowGroup
+from sgdfit.fitting.callbacks import Pass
 from sgdfit.fitting.options import Resources
-from sgdfit.fitting.reduce import (
-    ColumnStats,
-    Part,
-    Pass,
-    in_order,
-    look,
-    response_of,
-    split_at_panels,
-    stats_of,
-)
 from sgdfit.fitting.sampling import FEW, sample, scattered, subsample_runs
 from sgdfit.fitting.weights import (
     Weigher,
@@ -35,13 +34,16 @@ from sgdfit.fitting.weights import (
     scale_of,
     weigher,
 )
+from sgdfit.formula.evaluation import evaluate
 from sgdfit.kernel.kernel import Chunk, Kernel, chunk_of
-from sgdfit.kernel.summation import PANEL, Sums, combined
+from sgdfit.kernel.summation import PANEL, Sums, column_moments, combined
 from sgdfit.model.loss import SQUARED
 from sgdfit.model.model import Model
 
 Array = np.ndarray[Any, Any]
 Arrays = tuple[Array, ...]
+T = TypeVar("T")
+U = TypeVar("U")
 
 # Fewer rows are added up without other threads.
 WORTH_THREADS = 1 << 18
@@ -49,12 +51,45 @@ WORTH_THREADS = 1 << 18
 TASK_ROWS = 1 << 20
 # Rows that are looked at a second time before the next ones are: 4 MB of two columns.
 LOOKED_AT = 4 * PANEL
+# More panels than any part has.
+ENDLESS = PANEL << 20
 # Rows that textbook descent holds and shuffles at a time.
-LEAST_ROWS, BUFFER_ROWS, MOST_BUFFERED = 1 << 16, 1 << 20, 1 << 25
-# Rows that tell the size of numbers.
-PREVIEWED = 1 << 14
+LEAST_ROWS, BUFFER_ROWS = 1 << 16, 1 << 20
 # Sums that are remembered.
 REMEMBERED = 8
+
+
+class Moments(NamedTuple):
+    """Sums over all rows, whatever the parameters."""
+
+    total: float  # of all numbers of all columns: not finite where one of them is not
+    # Σ w (t − about) and Σ w (t − about)² of the response t, and Σ ln w.
+    first: float
+    second: float
+    logs: float
+    about: float  # near the response, so that these lose no digits
+
+
+class WeightedStream(NamedTuple):
+    """Rows that are read anew for every pass, and what weighs them."""
+
+    rows: ChunkedRows
+    places: list[int]  # of the model's columns among those that are read
+    weigher: Weigher | None
+
+    def chunk_of(self, columns: Arrays) -> Chunk:
+        """Return rows as they are read with their weights."""
+        known = self.weigher
+        named = None if known is None else dict(zip(self.rows.names, columns, strict=True))
+        weights = None if known is None or named is None else known.weights(named)
+        return Chunk(tuple(columns[place] for place in self.places), weights)
+
+
+class Part(NamedTuple):
+    """Consecutive rows that are read by themselves."""
+
+    first: int  # the row at which they begin, counted from 0
+    read: Callable[[], Iterator[Chunk]]  # yields them in chunks
 
 
 class TrainingData:
@@ -63,37 +98,37 @@ class TrainingData:
     def __init__(
         self,
         model: Model,
-        rows: int,
-        # Yields all rows from a row on in order, in chunks that begin at multiples of a panel.
-        chunks: Callable[[int], Iterator[Chunk]],
         subsample: Chunk,  # random rows from all over, in order; all of them where they are few
-        whole: Chunk | None,  # all rows, where they are in memory
+        rows: Chunk | WeightedStream,  # all of them
         threads: int,  # how many add up at once
         journal: Checkpoint,  # remembers passes, also those that an interrupted run made
-        # Yields all rows in a random order of row groups, by a seed; where they are not in memory.
-        mixed: Callable[[list[int]], Iterator[Chunk]] | None = None,
-        buffer: int = MOST_BUFFERED,  # the most bytes that textbook descent may hold and shuffle
-        # Yields what ``chunks`` does, in parts that threads may read at once.
-        parts: Callable[[int], Iterator[Part]] | None = None,
+        *,
         mean_weight: float = 1.0,  # the mean of the weights as they were given
+        buffer: int = 0,  # the most bytes of a stream that textbook descent holds and shuffles
+        check: Callable[[], object] | None = None,  # raises where a number is not finite
     ) -> None:
-        self.model, self.rows, self.subsample, self.whole = model, rows, subsample, whole
-        self.threads = threads if rows > WORTH_THREADS else 1
+        self.model, self.subsample = model, subsample
+        self.whole = rows if isinstance(rows, Chunk) else None
+        self.stream = rows if isinstance(rows, WeightedStream) else None
+        self.rows = rows.rows if isinstance(rows, Chunk) else rows.rows.counted
+        self.threads = threads if self.rows > WORTH_THREADS else 1
         self.journal, self.mean_weight = journal, mean_weight
-        # Raises where a number is not finite, which nobody has looked for yet.
-        self.check: Callable[[], object] | None = None
-        self._chunks, self._mixed, self._buffer, self._parts = chunks, mixed, buffer, parts
-        self._stats: ColumnStats | None = None
-        self._scattered: Chunk | None = None
+        self.weighted = subsample.weights is not None
         # Rows that passes have seen, each as often as they did.
         self.visited = 0
-        self._sums: dict[tuple[str, bytes, bool], Sums] = {}
         self.listener: Callable[[Pass], object] | None = None
+        self._buffer, self._check = buffer, check
+        self._moments: Moments | None = None
+        self._scattered: Chunk | None = None
+        self._sums: dict[tuple[str, bytes, bool], Sums] = {}
 
-    @property
-    def weighted(self) -> bool:
-        """Whether rows have weights."""
-        return self.subsample.weights is not None
+    def _chunks(self, first: int) -> Iterator[Chunk]:
+        """Yield the rows from ``first`` on, which begins a panel, as do all chunks."""
+        if self.stream is not None:
+            yield from map(self.stream.chunk_of, self.stream.rows.chunks(first=first))
+        elif self.whole is not None:
+            for begin in range(first, self.rows, TASK_ROWS):
+                yield self.whole.part(begin, begin + TASK_ROWS)
 
     def chunks(self) -> Iterator[Chunk]:
         """Yield all rows in order."""
@@ -102,9 +137,10 @@ class TrainingData:
             yield chunk
 
     def parts(self, first: int) -> Generator[Part, None, None]:
-        """Yield all rows from ``first`` on, a multiple of a panel's length."""
-        if self._parts is not None and self.threads > 1:
-            yield from self._parts(first)
+        """Yield the rows from ``first`` on, which begins a panel, in parts for threads to read."""
+        if self.stream is not None and self.threads > 1 and self.stream.rows.has_parts:
+            for at, read in self.stream.rows.parts(first):
+                yield Part(at, partial(_read, self.stream, read))
             return
         for chunk in self._chunks(first):
             yield Part(first, partial(iter, [chunk]))
@@ -118,8 +154,9 @@ class TrainingData:
         if self.whole is not None:
             yield self.whole
             return
-        assert self._mixed is not None  # they are read in pieces
-        chunks = self.chunks() if seed is None else self._mixed(seed)
+        assert self.stream is not None  # it is read in pieces
+        mixed = map(self.stream.chunk_of, self.stream.rows.mixed(seed or [0]))
+        chunks = self.chunks() if seed is None else mixed
         room = self._buffer // (8 * len(self.model.columns))
         rows = min(BUFFER_ROWS, max(LEAST_ROWS, room))
         cut = Aligner(max(size, rows // size * size))
@@ -132,7 +169,7 @@ class TrainingData:
 
         Up to some ten thousand come from all over, once a pass has taken such rows along.
         """
-        if self._scattered is not None and rows <= self._scattered.rows:
+        if rows <= self.scattered_rows and self._scattered is not None:
             return sample(self._scattered, rows, seed)
         return sample(self.subsample, rows, seed)
 
@@ -147,36 +184,8 @@ class TrainingData:
             return self.sample(rows, seed)
         return self.whole if self.whole is not None and rows <= FEW else self
 
-    @property
-    def is_unseen(self) -> bool:
-        """Whether no pass has looked at all rows yet."""
-        return self._stats is None
-
-    @property
-    def stats(self) -> ColumnStats:
-        """What a look at all rows tells; that of the first pass, if there was one."""
-        if self._stats is None:
-            looks = [look(self.model, chunk, self.about) for chunk in self._chunks(0)]
-            self._looked(np.concatenate(looks))
-        assert self._stats is not None  # it has been looked
-        return self._stats
-
-    def _looked(self, looks: np.ndarray) -> None:
-        """Remember what looks at all rows tell; extremes show any number that is not finite."""
-        seen = stats_of(looks)
-        if self.check is not None and not np.isfinite([seen.low, seen.high]).all():
-            self.check()
-        self._stats = seen
-
-    @property
-    def sample_stats(self) -> ColumnStats:
-        """What is known without a pass: of many rows what some random ones tell."""
-        if self._stats is not None or self.subsample.rows == self.rows:
-            return self.stats
-        return stats_of(look(self.model, sample(self.subsample, PREVIEWED, 0), self.about))
-
     @cached_property
-    def places(self) -> np.ndarray:
+    def places(self) -> Array:
         """The single rows that the first pass takes along, int64[k]."""
         return scattered(self.rows, 0)
 
@@ -185,25 +194,55 @@ class TrainingData:
         """A value of the response, about which its moments are taken."""
         return float(response_of(self.model, self.subsample.part(0, 1))[0])
 
-    def sums(self, kernel: Kernel, theta: np.ndarray) -> Sums:
-        """Return the sums over all rows at ``theta``.
+    @property
+    def is_unseen(self) -> bool:
+        """Whether no pass has looked at all rows yet."""
+        return self._moments is None
 
-        They are the same to the last bit whatever the number of threads and the chunks.
-        """
-        return self._summed(kernel, theta, scores=False)
+    @property
+    def moments(self) -> Moments:
+        """Those of the first pass, if there was one."""
+        if self._moments is None:
+            found = [panel_moments(self.model, chunk, self.about) for chunk in self._chunks(0)]
+            self._take_moments(np.concatenate(found))
+        assert self._moments is not None  # they were just taken
+        return self._moments
 
-    def scores(self, kernel: Kernel, theta: np.ndarray) -> np.ndarray:
+    def _take_moments(self, panels: Array) -> None:
+        """Add up the moments of panels, which show any number that is not finite."""
+        total, first, second, logs = (_exact_sum(values) for values in panels.T.tolist())
+        found = Moments(total, first, second, logs, self.about)
+        if self._check is not None and not math.isfinite(found.total):
+            self._check()
+        self._moments = found
+
+    @cached_property
+    def sample_extremes(self) -> tuple[Array, Array]:
+        """The least and the largest value of each column in the subsample, float64[c] each."""
+        return extremes_of([self.subsample])
+
+    def extremes(self) -> tuple[Array, Array]:
+        """The same in all rows, by a pass through them where the subsample is not all of them."""
+        if self.subsample.rows == self.rows:
+            return self.sample_extremes
+        return extremes_of(self._chunks(0))
+
+    def sums(self, kernel: Kernel, theta: Array) -> Sums:
+        """Return the sums over all rows at ``theta``."""
+        return self._reduced(kernel, theta, scores=False)
+
+    def scores(self, kernel: Kernel, theta: Array) -> Array:
         """Return Σ w² (∂loss/∂prediction)² J Jᵀ over all rows, float64[p, p]."""
-        return self._summed(kernel, theta, scores=True).curvature
+        return self._reduced(kernel, theta, scores=True).curvature
 
-    def _summed(self, kernel: Kernel, theta: np.ndarray, scores: bool) -> Sums:
+    def _reduced(self, kernel: Kernel, theta: Array, scores: bool) -> Sums:
         key = (kernel.source, theta.tobytes(), scores)
         if key not in self._sums:
             reduction = Reduction(self, kernel, theta, scores)
             found = reduction.go()
-            if reduction.looks:
+            if reduction.is_first:
                 seen = reduction.found
-                self._looked(seen["looks"])
+                self._take_moments(seen["moments"])
                 columns = tuple(seen[name] for name in seen if name.startswith("column "))
                 if len(columns[0]):
                     self._scattered = chunk_of(columns, weighted=self.weighted)
@@ -212,28 +251,32 @@ class TrainingData:
             self._sums[key] = found
         return self._sums[key]
 
-    def forget(self, kernel: Kernel, theta: np.ndarray) -> None:
+    def forget(self, kernel: Kernel, theta: Array) -> None:
         """Drop the sums at ``theta`` from the journal: what they led to is kept there itself."""
         self.journal.forget(_record_name(kernel, theta, scores=False))
 
 
-def _record_name(kernel: Kernel, theta: np.ndarray, *, scores: bool) -> str:
+def _read(stream: WeightedStream, read: Callable[[], Iterator[Arrays]]) -> Iterator[Chunk]:
+    return map(stream.chunk_of, read())
+
+
+def _record_name(kernel: Kernel, theta: Array, *, scores: bool) -> str:
     """Return the name of a pass in the journal."""
     digest = hashlib.sha256(kernel.source.encode() + theta.tobytes()).hexdigest()[:16]
     return f"{'scores' if scores else 'sums'} {digest}"
 
 
-# How many rows were added up, and arrays by name: ``partials``, the sums of panels; where rows are
-# looked at too, ``looks``, and the columns of single rows that are taken along.
+# How many rows were added up, and arrays by name: ``partials``, the sums of panels; of the first
+# pass also the ``moments`` of panels, and the columns of single rows that are taken along.
 _Added = tuple[int, dict[str, Array]]
 
 
 class Reduction:
     """One pass that adds up; what it has so far goes into the journal."""
 
-    def __init__(self, data: TrainingData, kernel: Kernel, theta: np.ndarray, scores: bool) -> None:
+    def __init__(self, data: TrainingData, kernel: Kernel, theta: Array, scores: bool) -> None:
         self.data, self.kernel, self.theta = data, kernel, theta
-        self.scores, self.looks = scores, data.is_unseen
+        self.scores, self.is_first = scores, data.is_unseen
         self.key = _record_name(kernel, theta, scores=scores)
         self.added: list[dict[str, Array]] = []
         self.rows = 0
@@ -251,14 +294,13 @@ class Reduction:
                     if journal.is_due:
                         journal.keep(self.key, self._state(), now=True)
                     if data.listener is not None:
-                        seconds = time.perf_counter() - begun
-                        data.listener(Pass(self.rows, data.rows, seconds))
+                        data.listener(Pass(self.rows, data.rows, time.perf_counter() - begun))
         except BaseException:
             # Written when the journal is closed.
             journal.keep(self.key, self._state())
             raise
         finally:
-            if data.whole is None:
+            if data.stream is not None:
                 release_unused()
         sums = combined((found["partials"] for found in self.added), self.rows, len(self.theta))
         # The sum of all panels is as good as they are, and much smaller.
@@ -304,27 +346,21 @@ class Reduction:
 
     def _add(self, first: int, chunk: Chunk) -> _Added:
         """Add up the rows of a chunk that begins at row ``first``, on whichever thread."""
-        data, compiled = self.data, self.kernel.form == "compiled"
+        data, kernel = self.data, self.kernel
         # Far out a formula may overflow.
         with np.errstate(all="ignore"):
-            if not self.looks:
-                return chunk.rows, {
-                    "partials": self.kernel.partials(self.theta, chunk, self.scores)
-                }
-            partials, looks = [], []
-            # A few panels at a time: the second look at them finds them in the cache.
+            if not self.is_first:
+                return chunk.rows, {"partials": kernel.partials(self.theta, chunk, self.scores)}
+            partials, moments, compiled = [], [], kernel.form == "compiled"
+            # A few panels at a time: the second look finds them in the cache.
             for k in range(0, chunk.rows, LOOKED_AT):
-                some = chunk.part(k, k + LOOKED_AT)
-                partials.append(self.kernel.partials(self.theta, some, self.scores))
-                looks.append(look(data.model, some, data.about, compiled=compiled))
-        ends = np.searchsorted(data.places, [first, first + chunk.rows])
-        taken = data.places[slice(*ends)] - first
-        columns = {f"column {k}": array[taken] for k, array in enumerate(chunk.arrays)}
-        return chunk.rows, {
-            "partials": np.concatenate(partials),
-            "looks": np.concatenate(looks),
-            **columns,
-        }
+                panel = chunk.part(k, k + LOOKED_AT)
+                partials.append(kernel.partials(self.theta, panel, self.scores))
+                moments.append(panel_moments(data.model, panel, data.about, compiled=compiled))
+        taken = data.places[slice(*np.searchsorted(data.places, [first, first + chunk.rows]))]
+        columns = {f"column {k}": array[taken - first] for k, array in enumerate(chunk.arrays)}
+        found = {"partials": np.concatenate(partials), "moments": np.concatenate(moments)}
+        return chunk.rows, found | columns
 
     @property
     def found(self) -> dict[str, Array]:
@@ -338,33 +374,104 @@ class Reduction:
     def _resumed(self) -> Sums | None:
         """Return the sums of a pass that was done; take over what one half done had found."""
         known = self.data.journal.recall(self.key)
-        if known is None or (self.looks and "looks" not in known):
+        if known is None or (self.is_first and "moments" not in known):
             return None
         rows = int(known["rows"])
         if rows:
             others = ("rows", "sums", "gradient", "curvature")
             found = {name: array for name, array in known.items() if name not in others}
-            self._count(rows, found if self.looks else {"partials": known["partials"]})
+            self._count(rows, found if self.is_first else {"partials": known["partials"]})
         if "gradient" not in known:
             return None
         weight, loss = map(float, known["sums"])
         return Sums(rows, weight, loss, known["gradient"], known["curvature"])
 
 
-def in_memory(
-    model: Model,
-    chunk: Chunk,
-    some: Chunk,
-    threads: int,
-    journal: Checkpoint,
-) -> TrainingData:
-    """Return the data of rows that are in memory."""
+def split_at_panels(
+    part: Part, add: Callable[[int, Chunk], object]
+) -> tuple[list[Chunk], list[Chunk]]:
+    """Read a part, hand its whole panels to ``add`` with the row they begin at; return the rest.
 
-    def chunks(first: int) -> Iterator[Chunk]:
-        for begin in range(first, chunk.rows, TASK_ROWS):
-            yield chunk.part(begin, begin + TASK_ROWS)
+    That are rows at its head and at its tail, copied, of panels that begin or end in other parts.
+    """
+    at, head, cut, weighted = part.first, list[Chunk](), Aligner(ENDLESS, PANEL), False
+    short = -at % PANEL
+    for chunk in part.read():
+        weighted, taken = chunk.weights is not None, min(short, chunk.rows)
+        if taken:
+            head.append(_copied(chunk.part(0, taken)))
+            short, at = short - taken, at + taken
+        for arrays in cut.push(chunk.part(taken, chunk.rows).arrays):
+            whole = chunk_of(arrays, weighted=weighted)
+            add(at, whole)
+            at += whole.rows
+    return head, [_copied(chunk_of(arrays, weighted=weighted)) for arrays in cut.rest()]
 
-    return TrainingData(model, chunk.rows, chunks, some, chunk, threads, journal)
+
+def _copied(chunk: Chunk) -> Chunk:
+    """Return the rows in memory of their own, lest a view hold all that was read with them."""
+    arrays = tuple(array.copy() for array in chunk.arrays)
+    return chunk_of(arrays, weighted=chunk.weights is not None)
+
+
+def in_order(
+    work: Callable[[T], U], things: Generator[T, None, None], threads: int
+) -> Generator[U, None, None]:
+    """Yield what ``work`` makes of each thing, in order, some of them at once."""
+    # Closed here: an error that is kept would keep what reads, its thread and its file too.
+    with contextlib.closing(things):
+        if threads == 1:
+            yield from map(work, things)
+            return
+        waiting: deque[Future[U]] = deque()
+        pool = ThreadPoolExecutor(threads, "sgdfit-sums")
+        try:
+            for thing in things:
+                waiting.append(pool.submit(work, thing))
+                if len(waiting) > threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def panel_moments(model: Model, chunk: Chunk, about: float, *, compiled: bool = False) -> Array:
+    """Return `Moments` but ``about`` of each panel of a chunk, float64[k, 4].
+
+    ``compiled`` where there are enough rows for compiled code to be worth loading.
+    """
+    target, columns, weights = response_of(model, chunk), chunk.columns, chunk.weights
+    if compiled:
+        return column_moments(columns, target, weights, about)
+    found = []
+    for first in range(0, chunk.rows, PANEL):
+        part = slice(first, first + PANEL)
+        apart = target[part] - about
+        weighed = apart if weights is None else weights[part] * apart
+        total = sum(float(column[part].sum(dtype=np.float64)) for column in columns)
+        logs = 0.0 if weights is None else float(np.log(weights[part]).sum())
+        found.append([total, weighed.sum(), np.einsum("i,i->", weighed, apart), logs])
+    return np.array(found, dtype=np.float64)
+
+
+def _exact_sum(values: list[float]) -> float:
+    """Return the sum, the same in whatever order they come."""
+    return math.fsum(values) if all(map(math.isfinite, values)) else float(np.sum(values))
+
+
+def extremes_of(chunks: Iterable[Chunk]) -> tuple[Array, Array]:
+    """Return the least and the largest value of each column, float64[c] each."""
+    ends = [[(c.min(), c.max()) for c in chunk.columns] for chunk in chunks]
+    table = np.array(ends, dtype=np.float64)
+    return table[..., 0].min(axis=0), table[..., 1].max(axis=0)
+
+
+def response_of(model: Model, chunk: Chunk) -> Array:
+    """Return the left side of the formula in each row, float64[n]."""
+    held = dict(zip(model.columns, chunk.columns, strict=True))
+    needed = {n: held[n].astype(np.float64, copy=False) for n in model.formula.response_names}
+    return np.asarray(evaluate(model.formula.response, needed))
 
 
 def take_in(
@@ -375,19 +482,28 @@ def take_in(
     journal: Checkpoint,
     seed: int,
 ) -> TrainingData:
-    """Weigh rows so that their weights have a mean of one, and draw the subsample of samples."""
+    """Weigh rows so that their weights have a mean of one, and draw the subsample."""
+    straight = model.loss.name == SQUARED and model.is_linear
     if isinstance(rows, ChunkedRows):
-        return _streamed(model, rows, weighting, resources, journal, seed)
-    columns = tuple(rows.columns[name] for name in model.columns)
-    chunk, mean = Chunk(columns, None), 1.0
+        known = None
+        if weighting.text is not None:
+            rows, known = _weighed(rows, weighting)
+        stream = WeightedStream(rows, [rows.names.index(name) for name in model.columns], known)
+        runs = subsample_runs(rows.counted, len(model.columns), seed, straight=straight)
+        some = stream.chunk_of(rows.take(*runs))
+        mean, buffer = 1.0 if known is None else known.given_mean, resources.budget // 3
+        return TrainingData(
+            model, some, stream, resources.threads, journal, mean_weight=mean, buffer=buffer
+        )
+    chunk, mean = Chunk(tuple(rows.columns[name] for name in model.columns), None), 1.0
     if weighting.text is not None:
         weights, mean = relative_weights(weighting, rows)
-        chunk = Chunk(columns, weights)
+        chunk = chunk._replace(weights=weights)
         if not weights.all():
             # No sample should hold a row of weight 0.
             kept = np.flatnonzero(weights)
-            chunk = Chunk(tuple(column[kept] for column in columns), weights[kept])
-    begin, length = _subsample_runs(model, chunk.rows, seed)
+            chunk = chunk_of(tuple(array[kept] for array in chunk.arrays), weighted=True)
+    begin, length = subsample_runs(chunk.rows, len(model.columns), seed, straight=straight)
     some = chunk
     if length < chunk.rows:
         places = (begin[:, None] + np.arange(length)).ravel()
@@ -395,61 +511,16 @@ def take_in(
         some = chunk_of(arrays, weighted=chunk.weights is not None)
     if rows.check is not None and not all(np.isfinite(column).all() for column in some.columns):
         rows.check()
-    data = in_memory(model, chunk, some, resources.threads, journal)
-    data.check, data.mean_weight = rows.check, mean
-    return data
-
-
-def _subsample_runs(model: Model, rows: int, seed: int) -> tuple[Array, int]:
-    straight = model.loss.name == SQUARED and model.is_linear
-    return subsample_runs(rows, len(model.columns), seed, straight=straight)
-
-
-def _streamed(
-    model: Model,
-    stream: ChunkedRows,
-    weighting: Weighting,
-    resources: Resources,
-    journal: Checkpoint,
-    seed: int,
-) -> TrainingData:
-    """Take in rows that are read anew for every pass."""
-    known = None
-    if weighting.text is not None:
-        stream, known = _weighed(stream, weighting)
-    places = [stream.names.index(name) for name in model.columns]
-
-    def chunk_of(columns: Arrays) -> Chunk:
-        weights = None
-        if known is not None:
-            weights = known.weights(dict(zip(stream.names, columns, strict=True)))
-        return Chunk(tuple(columns[place] for place in places), weights)
-
-    def parts(first: int) -> Iterator[Part]:
-        for at, read in stream.parts(first):
-            yield Part(at, lambda read=read: map(chunk_of, read()))  # type: ignore[misc]
-
-    begin, length = _subsample_runs(model, stream.counted, seed)
     return TrainingData(
-        model,
-        stream.counted,
-        lambda first: map(chunk_of, stream.chunks(first=first)),
-        chunk_of(stream.take(begin, length)),
-        None,
-        resources.threads,
-        journal,
-        lambda order: map(chunk_of, stream.mixed(order)),
-        resources.budget // 3,
-        parts if stream.has_parts else None,
-        1.0 if known is None else known.given_mean,
+        model, some, chunk, resources.threads, journal, mean_weight=mean, check=rows.check
     )
 
 
 def _weighed(stream: ChunkedRows, weighting: Weighting) -> tuple[ChunkedRows, Weigher]:
-    """Look at the weights of all rows."""
+    """Look at the weights of all rows, of which those of weight 0 are left out."""
     cut, scales, first = Aligner(PANEL), [], 0
 
-    def named(columns: Arrays) -> dict[str, Array]:
+    def named(columns: Arrays) -> Mapping[str, Array]:
         return dict(zip(stream.names, columns, strict=True))
 
     def scale(panels: Iterable[Arrays]) -> None:

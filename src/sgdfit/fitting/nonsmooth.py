@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sgdfit.fitting.dataset import in_memory
+from sgdfit.fitting.dataset import TrainingData
 from sgdfit.fitting.gauss_newton import walk
 from sgdfit.fitting.multistart import find_minimum
 from sgdfit.fitting.problem import Outcome, Problem, kernel_of
@@ -199,7 +199,7 @@ def gathered(problem: Problem) -> Problem:
     if data.whole is not None or data.rows > SUBSAMPLE_ALL:
         return problem
     some = data.subsample
-    inside = in_memory(problem.model, some, some, data.threads, data.journal)
+    inside = TrainingData(problem.model, some, some, data.threads, data.journal)
     return problem._replace(data=inside)
 
 

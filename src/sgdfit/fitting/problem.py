@@ -14,9 +14,8 @@ from sgdfit.data.rows import ChunkedRows
 from sgdfit.data.table import Columns, Table
 from sgdfit.errors import DataError, UsageError, did_you_mean
 from sgdfit.fitting.callbacks import Callback
-from sgdfit.fitting.dataset import TrainingData, in_memory, take_in
+from sgdfit.fitting.dataset import TrainingData, take_in
 from sgdfit.fitting.options import FORGETFUL, Options, Resources, as_resources
-from sgdfit.fitting.reduce import ColumnStats
 from sgdfit.fitting.sampling import FEW, SUBSAMPLE_ALL, batch_sizes
 from sgdfit.fitting.trust_region import Box, box_of
 from sgdfit.fitting.weights import Weighting, columns_of
@@ -117,7 +116,7 @@ class Problem(NamedTuple):
 
     def on_rows(self, chunk: Chunk) -> Problem:
         """Return the problem on other rows, which are in memory."""
-        inside = in_memory(self.model, chunk, chunk, self.data.threads, FORGETFUL)
+        inside = TrainingData(self.model, chunk, chunk, self.data.threads, FORGETFUL)
         return self._replace(data=inside, rows_read=chunk.rows)
 
     def on_subsample(self, what: str) -> Problem:
@@ -266,7 +265,7 @@ def prepare(
         journal = resources.journal(mark, table.label)
     problem = _stated(model, table, opened, weighting, resources, journal, options)
     _check_rows(problem)
-    _check_magnitudes(problem, problem.data.sample_stats)
+    _check_magnitudes(problem, *problem.data.sample_extremes)
     return problem
 
 
@@ -324,14 +323,18 @@ def kernel_of(model: Model, data: TrainingData, options: Options) -> Kernel:
 
 def examined(problem: Problem) -> Problem:
     """Return the problem with what its columns tell of themselves, by a look at all rows."""
-    seen = problem.data.stats
-    _check_magnitudes(problem, seen)
-    return problem._replace(warnings=(*problem.warnings, *_constant_columns(problem, seen)))
+    data = problem.data
+    low, high = data.sample_extremes
+    # Only what looks alike, or too large, takes a look at each number.
+    if (low == high).any() or not abs(data.moments.total) <= LARGEST:
+        low, high = data.extremes()
+    _check_magnitudes(problem, low, high)
+    return problem._replace(warnings=(*problem.warnings, *_constant_columns(problem, low, high)))
 
 
-def _check_magnitudes(problem: Problem, seen: ColumnStats) -> None:
+def _check_magnitudes(problem: Problem, lows: Array, highs: Array) -> None:
     """Refuse columns whose squares leave the range of floating point: sums of them mean nothing."""
-    for name, low, high in zip(problem.model.columns, seen.low, seen.high, strict=True):
+    for name, low, high in zip(problem.model.columns, lows, highs, strict=True):
         largest = max(abs(high), abs(low))
         if largest and not SMALLEST <= largest <= LARGEST:
             raise DataError(
@@ -370,10 +373,10 @@ def _lookalikes(model: Model, table: Table) -> tuple[str, ...]:
     return tuple(told)
 
 
-def _constant_columns(problem: Problem, seen: ColumnStats) -> tuple[str, ...]:
+def _constant_columns(problem: Problem, lows: Array, highs: Array) -> tuple[str, ...]:
     """Say of columns that do not vary what that resources."""
     model = problem.model
-    ends = zip(model.columns, seen.low, seen.high, strict=True)
+    ends = zip(model.columns, lows, highs, strict=True)
     constant = {name: low for name, low, high in ends if problem.rows_read > 1 and low == high}
     variables = tuple(
         f"the column {name!r} is the same in every row ({constant[name]:g}), so it cannot tell"

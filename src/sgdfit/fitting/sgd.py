@@ -254,7 +254,7 @@ class _Descent:
 
 def _ceiling(problem: Problem, first: Sums) -> float:
     """Return the batch loss that no noise explains."""
-    seen, rows = problem.data.stats, problem.rows
+    seen, rows = problem.data.moments, problem.rows
     with np.errstate(over="ignore", invalid="ignore"):
         scale = (seen.second + 2 * seen.about * seen.first) / rows + seen.about**2
         ceiling = DIVERGED * (abs(first.loss) / first.weight + scale)

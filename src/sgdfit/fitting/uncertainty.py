@@ -50,7 +50,7 @@ class Squares(NamedTuple):
 
 def sum_squares(problem: Problem, theta: np.ndarray, loss: float) -> Squares:
     """Return the sums of squares of the estimates, at which the losses add up to ``loss``."""
-    seen, rows = problem.data.stats, problem.rows
+    seen, rows = problem.data.moments, problem.rows
     first, second, about = seen.first, seen.second, seen.about
     total = max(0.0, second - first * first / rows) if second > 0 else 0.0
     residual = _residual(problem, theta, loss)

@@ -112,29 +112,25 @@ def triangle(parameters: int) -> tuple[np.ndarray, np.ndarray]:
 
 Array = np.ndarray[Any, Any]
 
-# Compilers keep the least of integers in vector registers, but not that of floats, among which
-# NaN has no place. Turned over where they are negative, the bits of floats are integers in the
-# same order (Herf 2001, Radix tricks).
-FLIP = np.int64(0x7FFFFFFFFFFFFFFF)
-SURVEY = f"""\
-import numpy
+MOMENTS = f"""\
 from numba import njit
 from sgdfit.kernel.elementary import log
 
-INNER = {{"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}}
+FAST = {{
+    "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True,
+    "fastmath": {{"reassoc", "contract", "nsz"}},
+}}
 
 
-@njit(**INNER)
-def extremes(bits):
-    low = high = bits[0] ^ ((bits[0] >> 63) & {FLIP})
-    for i in range(len(bits)):
-        key = bits[i] ^ ((bits[i] >> 63) & {FLIP})
-        low = min(low, key)
-        high = max(high, key)
-    return low, high
+@njit(**FAST)
+def total(column):
+    found = 0.0
+    for i in range(len(column)):
+        found += column[i]
+    return found
 
 
-@njit(**INNER, fastmath={{"reassoc", "contract", "nsz"}})
+@njit(**FAST)
 def moments(target, weights, about):
     first = second = logs = 0.0
     for i in range(len(target)):
@@ -147,54 +143,47 @@ def moments(target, weights, about):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def survey(columns, weights, target, about, ends, sums):
+def column_moments(columns, weights, target, about, sums):
     for panel in range(len(sums)):
         begin, end = {PANEL}*panel, {PANEL}*(panel + 1)
         for k in range(len(columns)):
-            low, high = extremes(columns[k][begin:end].view(numpy.int64))
-            ends[panel, 0, k] = low
-            ends[panel, 1, k] = high
+            sums[panel, 0] += total(columns[k][begin:end])
         first, second, logs = moments(target[begin:end], weights[begin:end], about)
-        sums[panel, 0], sums[panel, 1], sums[panel, 2] = first, second, logs
+        sums[panel, 1], sums[panel, 2], sums[panel, 3] = first, second, logs
 """
 
 
-def looked_through(
+def column_moments(
     columns: tuple[Array, ...], target: Array, weights: Array | None, about: float
-) -> tuple[Array, Array]:
-    """Return the extremes of columns and the moments of a response, for each panel of `PANEL` rows.
+) -> Array:
+    """Return sums over each panel of `PANEL` rows of columns and a response, float64[k, 4].
 
-    The first is float64[k, 2, c]: the least and the largest number of each of the ``columns``.
-    NaN counts as beyond infinity, so that a panel's rows are finite just where its extremes are.
-    The second is float64[k, 3]: Σ w (t − about), Σ w (t − about)² and Σ ln w, of ``weights``
-    above 0.
+    Σ of all numbers of the ``columns``, Σ w (t − about), Σ w (t − about)² and Σ ln w, of
+    ``weights`` above 0.
 
     Examples
     --------
     >>> y = np.array([5.0, 7.0])
-    >>> extremes, moments = looked_through((np.array([3.0, -2.0]), y), y, None, 5.0)
-    >>> extremes.tolist(), moments.tolist()
-    ([[[-2.0, 5.0], [3.0, 7.0]]], [[2.0, 4.0, 0.0]])
+    >>> column_moments((np.array([3.0, -2.0]), y), y, None, 5.0).tolist()
+    [[13.0, 2.0, 4.0, 0.0]]
     """
-    panels = -(-len(target) // PANEL)
-    keys = np.empty((panels, 2, len(columns)), dtype=np.int64)
-    moments = np.empty((panels, 3))
+    sums = np.zeros((-(-len(target) // PANEL), 4))
     # One type of array, so that it is compiled for once.
     wide = tuple(map(_fixed, columns))
     target = _fixed(target)
-    survey = _survey(len(wide), weights is not None)
-    survey(wide, target if weights is None else _fixed(weights), target, about, keys, moments)
-    return (keys ^ ((keys >> 63) & FLIP)).view(np.float64), moments
+    compiled = _column_moments(len(wide), weights is not None)
+    compiled(wide, target if weights is None else _fixed(weights), target, about, sums)
+    return sums
 
 
 @cache
-def _survey(columns: int, weighted: bool) -> Callable[..., Any]:
+def _column_moments(columns: int, weighted: bool) -> Callable[..., Any]:
     """Return a function for so many columns, which makes a module of its own."""
     from sgdfit.kernel.compiling import function
 
-    source = SURVEY.replace("$weight", "weights[i]" if weighted else "1.0")
+    source = MOMENTS.replace("$weight", "weights[i]" if weighted else "1.0")
     source = source.replace("$log", "log(weight)" if weighted else "0.0")
-    return function(f"# Columns: {columns}\n{source}", "survey")
+    return function(f"# Columns: {columns}\n{source}", "column_moments")
 
 
 def _fixed(column: Array) -> Array:
