@@ -10,7 +10,7 @@ from sgdfit.formula.formula import symbol
 from sgdfit.formula.reading import as_formula
 from sgdfit.kernel.numpy_kernel import evaluator
 from sgdfit.model.model import build
-from sgdfit.model.roles import RESPONSE, dimensions, roles_of
+from sgdfit.model.roles import RESPONSE, roles_of
 from sgdfit.model.separation import linear_set, separate
 
 COLUMNS = ["x", "u", "v", "y"]
@@ -166,7 +166,7 @@ CLOSED = [
 @pytest.mark.parametrize("text", CLOSED)
 def test_parameters_scaled_by_their_powers_leave_the_curve_as_it_is(text):
     prediction, free = prediction_of(text)
-    powers = dimensions(prediction, free, ("x", "u"))
+    powers = {name: dict(r.powers) for name, r in roles_of(prediction, free, ("x", "u")).items()}
     factors = {"x": 7.0, "u": 0.3, RESPONSE: 11.0}
     draws = np.random.default_rng(3)
     theta = draws.uniform(0.5, 2.0, (5, len(free)))
@@ -177,8 +177,8 @@ def test_parameters_scaled_by_their_powers_leave_the_curve_as_it_is(text):
     after = evaluate(theta * np.array(scale), (7.0 * x, 0.3 * u))
     assert after == pytest.approx(11.0 * before, rel=1e-10)
     # A power with a parameter is taken up by what multiplies it.
-    powers = dimensions(*prediction_of("a*x**b + c"), ("x",))
-    assert (powers["b"], powers["c"]) == ({}, {RESPONSE: 1})
+    roles = roles_of(*prediction_of("a*x**b + c"), ("x",))
+    assert (roles["b"].powers, roles["c"].powers) == ((), ((RESPONSE, 1),))
 
 
 def test_candidates_are_evaluated_point_by_row():

@@ -8,9 +8,9 @@ a function or in an exponent has none. A search in these units finds the same cu
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
-from functools import lru_cache, reduce
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import sympy
@@ -27,9 +27,6 @@ Form = dict[str, Fraction]
 RESPONSE = "(response)"
 
 _PERIODIC = (sympy.sin, sympy.cos, sympy.tan, sympy.cot)
-# Functions that keep the dimension of their arguments, and those that lose it.
-_KEEPING = (Absolute, Maximum, Minimum)
-_LOSING = (Sign, Floor, Ceil)
 
 
 class Role(NamedTuple):
@@ -58,25 +55,29 @@ def roles_of(
     [('a', 'magnitude'), ('m', 'position'), ('s', 'length'), ('k', 'rate'), ('w', 'frequency'),
      ('p', 'phase')]
     """
-    powers = dimensions(prediction, parameters, variables)
-    return {name: _role(prediction, name, powers[name], variables) for name in parameters}
+    unknown: dict[str, Form] = {name: {f"?{name}": Fraction(1)} for name in parameters}
+    known: dict[str, Form] = {column: {column: Fraction(1)} for column in variables}
+    system = _Dimensions(known | unknown)
+    system.equal(system.of(prediction), {RESPONSE: Fraction(1)})
+    return {name: _role(prediction, name, system.solved(name), variables) for name in parameters}
 
 
-def _role(
-    prediction: Expr, name: str, powers: dict[str, Fraction], variables: tuple[str, ...]
-) -> Role:
+def _role(prediction: Expr, name: str, powers: Form, variables: tuple[str, ...]) -> Role:
     owner = next(iter(powers), None)
     single = owner if len(powers) == 1 and owner in variables and abs(powers[owner]) == 1 else None
-    own = symbol(name)
+    own, units = symbol(name), tuple(powers.items())
     waves = [part.args[0] for part in prediction.atoms(*_PERIODIC) if part.has(own)]
     zero = _zero(prediction, own, variables)
-    units = tuple(powers.items())
     if single is not None and waves:
-        kind: Kind = "period" if powers[single] == 1 else "frequency"
-        return Role(kind, single, units, None, _turns(waves[0], own, symbol(single)))
+        # The turns of the wave where parameter and variable are 1, where they are a number.
+        turns = (waves[0].diff(symbol(single)) / (2 * sympy.pi)).xreplace({own: sympy.S.One})
+        known = turns.is_number and turns.is_finite
+        each = abs(float(turns)) or 1.0 if known else 1 / (2 * math.pi)
+        return Role("period" if powers[single] == 1 else "frequency", single, units, None, each)
+    if single is not None and powers[single] < 0:
+        return Role("rate", single, units, zero)
     if single is not None:
-        length: Kind = "length" if zero is None else "position"
-        return Role("rate" if powers[single] < 0 else length, single, units, zero)
+        return Role("length" if zero is None else "position", single, units, zero)
     if powers:
         return Role("magnitude", None, units)
     if zero is not None:
@@ -103,37 +104,12 @@ def _zero(prediction: Expr, own: Expr, variables: Iterable[str]) -> Expr | None:
     return None
 
 
-def _turns(argument: Expr, own: Expr, variable: Expr) -> float:
-    """Return the turns of the wave at ``own`` = ``variable`` = 1, where they are a number."""
-    turns = (argument.diff(variable) / (2 * sympy.pi)).xreplace({own: sympy.S.One})
-    return abs(float(turns)) or 1.0 if turns.is_number and turns.is_finite else 1 / (2 * math.pi)
-
-
-def dimensions(
-    prediction: Expr, parameters: Sequence[str], variables: Sequence[str]
-) -> dict[str, dict[str, Fraction]]:
-    """Return, for each parameter, the powers of the columns' scales that it is measured in.
+class _Dimensions:
+    """Linear equations between dimensions, each solved for an unknown that those before leave.
 
     A condition that contradicts those before it (as ``log(x)`` does, of a column with a scale) is
     passed over: the formula is not closed under that change of units.
-
-    Examples
-    --------
-    >>> from sgdfit.formula.reading import as_formula
-    >>> ratio = as_formula("exp(-b*x)/(c + d*x)").expression
-    >>> powers = dimensions(ratio, ("b", "c", "d"), ("x",))
-    >>> {name: {column: int(power) for column, power in p.items()} for name, p in powers.items()}
-    {'b': {'x': -1}, 'c': {'(response)': -1}, 'd': {'(response)': -1, 'x': -1}}
     """
-    unknown: dict[str, Form] = {name: {f"?{name}": Fraction(1)} for name in parameters}
-    known: dict[str, Form] = {column: {column: Fraction(1)} for column in variables}
-    system = _System(known | unknown)
-    system.equal(system.dimension(prediction), {RESPONSE: Fraction(1)})
-    return {name: system.solved(f"?{name}") for name in parameters}
-
-
-class _System:
-    """Linear equations between dimensions, each solved for an unknown that those before leave."""
 
     def __init__(self, known: Mapping[str, Form]) -> None:
         self.known, self.rows, self.fresh = known, dict[str, Form](), 0
@@ -153,57 +129,49 @@ class _System:
             form = _combined(rest, self.rows[key], form[key])
         return form
 
-    def solved(self, unknown: str) -> Form:
-        """Return what an unknown is; those that nothing determines count as none."""
-        form = self.reduced({unknown: Fraction(1)})
+    def solved(self, name: str) -> Form:
+        """Return the dimension of a parameter; unknowns that nothing determines count as none."""
+        form = self.reduced({f"?{name}": Fraction(1)})
         return {key: power for key, power in form.items() if not key.startswith("?")}
 
-    def dimension(self, expression: Expr) -> Form:
+    def of(self, expression: Expr) -> Form:
         """Return the dimension of ``expression``, demanding what its parts demand."""
         if expression.is_Symbol:
             return self.known.get(expression.name, {})
         if expression.is_number or not expression.args:
             return {}
-        if isinstance(expression, Where):
-            self.dimension(expression.args[0])
-            return self._alike(expression.args[1:])
-        if expression.is_Add or isinstance(expression, _KEEPING):
-            return self._alike(expression.args)
-        if expression.is_Mul:
-            forms = map(self.dimension, expression.args)
-            return reduce(lambda total, form: _combined(total, form, Fraction(1)), forms)
         if expression.is_Pow or isinstance(expression, Cbrt):
             return self._power(expression)
-        return self._call(expression)
-
-    def _alike(self, terms: Iterable[Expr]) -> Form:
-        first, *others = (self.dimension(term) for term in terms if term != 0)
-        for other in others:
-            self.equal(first, other)
-        return first
+        inner = [self.of(argument) for argument in expression.args if argument != 0]
+        if expression.is_Mul:
+            total: Form = {}
+            for form in inner:
+                total = _combined(total, form, Fraction(1))
+            return total
+        keeps = expression.is_Add or isinstance(expression, Absolute | Maximum | Minimum | Where)
+        compares = isinstance(expression, sympy.core.relational.Relational | sympy.atan2)
+        if isinstance(expression, Where):
+            inner = inner[1:]
+        if isinstance(expression, Sign | Floor | Ceil):
+            return {}
+        # What is added or compared is alike; what stands in any other function has no dimension.
+        first = inner[0] if inner and (keeps or compares) else {}
+        for form in inner:
+            self.equal(first, form)
+        return first if keeps else {}
 
     def _power(self, power: Expr) -> Form:
         base, exponent = power.args if power.is_Pow else (power.args[0], sympy.Rational(1, 3))
-        inner = self.dimension(base)
+        inner = self.of(base)
         if exponent.is_Rational or exponent.is_Float:
             count = Fraction(str(exponent)).limit_denominator(1000)
             return {key: value * count for key, value in inner.items()}
-        self.equal(self.dimension(exponent), {})
+        self.equal(self.of(exponent), {})
         if not self.reduced(inner):
             return {}
         # x**b is measured in what no column is: whatever multiplies it takes that up.
         self.fresh += 1
         return {f"?{self.fresh}": Fraction(1)}
-
-    def _call(self, call: Expr) -> Form:
-        inner = [self.dimension(argument) for argument in call.args]
-        relation = isinstance(call, sympy.core.relational.Relational | sympy.atan2)
-        if relation and len(inner) == 2:
-            self.equal(inner[0], inner[1])
-        elif not isinstance(call, _LOSING):
-            for form in inner:
-                self.equal(form, {})
-        return {}
 
 
 def _combined(left: Form, right: Form, factor: Fraction) -> Form:

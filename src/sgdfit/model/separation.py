@@ -46,9 +46,8 @@ class Component(NamedTuple):
         A basis function may change its sign with it: its linear parameter takes that up.
         """
         turned = {symbol(name): -symbol(name)}
-        basis = ((term, term.xreplace(turned)) for term in self.basis)
         return bool(self.offset.xreplace(turned) == self.offset) and all(
-            image in (term, -term) for term, image in basis
+            term.xreplace(turned) in (term, -term) for term in self.basis
         )
 
 
@@ -59,11 +58,6 @@ class Separation(NamedTuple):
     nonlinear: tuple[str, ...]
     plain: Component  # the terms without nonlinear parameters
     components: tuple[Component, ...]  # the others; no two share a nonlinear parameter
-
-    @property
-    def order(self) -> tuple[str, ...]:
-        """The linear parameters as the components take them: those of the plain terms first."""
-        return sum((part.linear for part in (self.plain, *self.components)), ())
 
 
 @lru_cache(maxsize=256)
@@ -80,47 +74,39 @@ def separate(prediction: Expr, names: tuple[str, ...]) -> Separation:
     >>> parts.linear, [part.names for part in parts.components]
     (('c', 'a', 'b'), [('m',), ('n',)])
     """
-    slopes = {name: _slope(prediction, name) for name in names}
-    linear = linear_set(names, [slopes[name] for name in names], stepped_names(prediction))
+    slopes = {}
+    for name in names:
+        try:
+            slopes[name] = derivative(prediction, name)
+        except FormulaError:  # without a finite slope it is not linear
+            slopes[name] = symbol(name)
+    linear = linear_set(names, list(slopes.values()), stepped_names(prediction))
     others = tuple(name for name in names if name not in linear)
-    offset = prediction.xreplace({symbol(name): sympy.S.Zero for name in linear})
-    offsets = sympy.Add.make_args(offset)
+    rest = prediction.xreplace({symbol(name): sympy.S.Zero for name in linear})
+    offsets = sympy.Add.make_args(rest)
 
-    groups = _groups(others, (*(slopes[name] for name in linear), *offsets))
+    def within(term: Expr) -> set[str]:
+        return {s.name for s in term.free_symbols}.intersection(others)
 
-    def component(group: tuple[str, ...]) -> Component:
+    # No term holds names of two groups.
+    groups = [{name} for name in others]
+    for term in (*(slopes[name] for name in linear), *offsets):
+        held = [group for group in groups if group & within(term)]
+        if len(held) > 1:
+            groups = [*(group for group in groups if group not in held), set[str]().union(*held)]
+    groups.sort(key=lambda group: min(map(others.index, group)))
+
+    def component(group: set[str]) -> Component:
         def own(term: Expr) -> bool:
-            return _holds(term, group) if group else not _holds(term, others)
+            held = within(term)
+            return bool(held & group) if group else not held
 
         chosen = tuple(name for name in linear if own(slopes[name]))
         basis = tuple(slopes[name] for name in chosen)
-        return Component(group, chosen, basis, sympy.Add(*filter(own, offsets)))
+        kept = tuple(name for name in others if name in group)
+        return Component(kept, chosen, basis, sympy.Add(*filter(own, offsets)))
 
-    plain, *components = map(component, ((), *groups))
-    return Separation(linear, others, plain, tuple(components))
-
-
-def _holds(term: Expr, names: Collection[str]) -> bool:
-    return any(symbol.name in names for symbol in term.free_symbols)
-
-
-def _slope(prediction: Expr, name: str) -> Expr:
-    """Return the derivative to a parameter; without a finite one it is not linear."""
-    try:
-        return derivative(prediction, name)
-    except FormulaError:
-        return symbol(name)
-
-
-def _groups(names: tuple[str, ...], terms: Sequence[Expr]) -> list[tuple[str, ...]]:
-    """Return the names in groups such that no term holds names of two groups."""
-    groups = [{name} for name in names]
-    for term in terms:
-        joined = [group for group in groups if _holds(term, group)]
-        if len(joined) > 1:
-            groups = [*(g for g in groups if g not in joined), set().union(*joined)]
-    ordered = [tuple(name for name in names if name in group) for group in groups]
-    return sorted(ordered, key=lambda group: names.index(group[0]))
+    return Separation(linear, others, component(set()), tuple(map(component, groups)))
 
 
 def linear_set(
@@ -133,13 +119,6 @@ def linear_set(
 
     ``gradient`` is the derivative of the prediction to each of the ``names``; those ``stepped``
     stand within a step (see `stepped_names`), in which nothing is linear.
-
-    Examples
-    --------
-    >>> a, b, c, x = sympy.symbols("a b c x")
-    >>> slopes = [(c * (a + b * x)).diff(s) for s in (c, a, b)]
-    >>> linear_set(["c", "a", "b"], slopes)
-    ('a', 'b')
     """
     within = [{s.name for s in slope.free_symbols} for slope in gradient]
     found = dict(zip(names, within, strict=True))

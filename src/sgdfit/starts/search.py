@@ -161,7 +161,7 @@ def _minima(
     or has a pole, a point may be stuck on a slope: that is no rival of the best.
     """
     first, last = projection.whole(paths.starts), projection.whole(paths.ends)
-    names = (*projection.names, *projection.parts.order)
+    names = (*projection.names, *projection.linear)
     whole = Whole(projection.model, names, projection.seen)
     if projection.bounded:
         followed, last, _ = polish(whole, last)

@@ -117,9 +117,10 @@ class Projection(Whole):
     def __init__(self, model: Model, parts: Separation, seen: Observations) -> None:
         super().__init__(model, tuple(n for part in parts.components for n in part.names), seen)
         self.parts = parts
-        self.least, self.most = _bounds(model, parts.order)
-        self.bounded = bool(np.isfinite([*self.least, *self.most]).any())
         pieces = (parts.plain, *parts.components)
+        self.linear = tuple(name for piece in pieces for name in piece.linear)
+        self.least, self.most = _bounds(model, self.linear)
+        self.bounded = bool(np.isfinite([*self.least, *self.most]).any())
         offset = sum(piece.offset for piece in pieces)
         self._terms = (offset, *(term for piece in pieces for term in piece.basis))
 
@@ -143,7 +144,7 @@ class Projection(Whole):
         """Hold linear parameters beyond a bound at it, one round after another."""
         held = np.zeros_like(solved.linear, dtype=bool)
         fixed = np.zeros_like(solved.linear)
-        for _ in self.parts.order:
+        for _ in self.linear:
             inside = np.clip(solved.linear, self.least, self.most)
             out = (inside != solved.linear) & ~held
             if not out.any():
@@ -159,7 +160,7 @@ class Projection(Whole):
         """Return the sum of squares around each point."""
         solved = self.solve(points)
         whole = np.hstack([points, solved.linear])
-        slopes = self._slopes(whole, (*self.names, *self.parts.order))
+        slopes = self._slopes(whole, (*self.names, *self.linear))
         along = np.matmul(slopes, solved.span.transpose(0, 2, 1))
         beyond = slopes - np.matmul(along, solved.span)
         # What the linear parameters can undo has no slope but that of rounding.
