@@ -162,7 +162,7 @@ REFUSED = [
     ({"bounds": {"b": (1, 1)}}, "leave no room between 1 and 1; to hold it at a value, fix it"),
     ({"bounds": {"b": 5}}, r"give \(low, high\)"),
     ({"bounds": {"b": ("x", 2)}}, r"give \(low, high\)"),
-    ({"bounds": {"b": (math.nan, 2)}}, "NaN is no bound"),
+    ({"bounds": {"b": (math.nan, 2)}}, "leave no room between nan and 2"),
     ({"bounds": "b"}, "a condition such as x > 0"),
     ({"bounds": "b == 2"}, "cannot be read; write '0 < b < 10'"),
     ({"bounds": "b**2 < 4"}, "cannot be read; write '0 < b < 10'"),

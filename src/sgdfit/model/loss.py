@@ -26,13 +26,7 @@ SQUARED = "mse"
 
 
 def mse(prediction: Array, target: Array) -> Array:
-    """Squared residual; its mean is the mean squared error.
-
-    Examples
-    --------
-    >>> float(mse(3.0, 1.0))
-    4.0
-    """
+    """Squared residual; its mean is the mean squared error."""
     return (prediction - target) ** 2
 
 
@@ -77,13 +71,7 @@ def log_cosh(prediction: Array, target: Array) -> Array:
 
 
 def quantile(prediction: Array, target: Array, q: float = 0.5) -> Array:
-    """Pinball loss of the quantile ``q`` (Koenker and Bassett 1978, p. 38).
-
-    Examples
-    --------
-    >>> float(quantile(0.0, 1.0, q=0.9))
-    0.9
-    """
+    """Pinball loss of the quantile ``q`` (Koenker and Bassett 1978, p. 38)."""
     residual = target - prediction
     return np.maximum(q * residual, (q - 1) * residual)
 
@@ -99,34 +87,22 @@ def poisson(prediction: Array, target: Array) -> Array:
 LOSSES: dict[str, Callable[..., Array]] = {
     f.__name__: f for f in (mse, mae, huber, soft_l1, cauchy, log_cosh, quantile, poisson)
 }
-_POSITIVE = ("delta", "scale")
 
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss as an expression of the symbols ``prediction`` and ``target``.
-
-    Attributes
-    ----------
-    name : str
-    expression : sympy.Expr
-    bend : sympy.Expr, optional
-        What stands for its second derivative to the prediction; None: that itself.
-    """
+    """A loss as an expression (of SymPy) of the symbols ``prediction`` and ``target``."""
 
     name: str
     expression: Any
+    # What stands for its second derivative to the prediction; None: that itself.
     bend: Any = None
 
 
 def as_loss(loss: str | Callable[..., Array] | Loss) -> Loss:
-    """Return a `Loss` from a name, a formula or a function.
+    """Return a `Loss` from a name in `LOSSES`, with options, a formula or a function.
 
-    Parameters
-    ----------
-    loss : str or callable
-        A name in `LOSSES`, with options (``"huber(delta=1.5)"``); a formula of ``prediction``
-        and ``target``; or a function of these two.
+    A formula or a function is one of ``prediction`` and ``target``.
 
     Raises
     ------
@@ -152,64 +128,62 @@ def as_loss(loss: str | Callable[..., Array] | Loss) -> Loss:
 @functools.lru_cache(maxsize=64)
 def _read(text: str) -> Loss:
     if PREDICTION in text or TARGET in text:
-        return _formula(text)
-    return _traced(choose(text, _factories(), "loss"))
+        return Loss(text.strip(), _formula(text))
+    return _traced(choose(text, {name: _factory(loss) for name, loss in LOSSES.items()}, "loss"))
+
+
+def _factory(loss: Callable[..., Array]) -> Callable[..., Callable[..., Array]]:
+    """Return a function of the options of a loss that returns the loss with them set."""
+
+    def build(**options: float) -> Callable[..., Array]:
+        return functools.partial(loss, **options)
+
+    options = list(inspect.signature(loss).parameters.values())[2:]
+    build.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+    return build
 
 
 def with_window(loss: Loss, width: float, curvature: float) -> Loss:
     """Return a loss with a kink whose second derivative counts residuals in a window about zero.
 
     The window reaches ``width`` to both sides; within it the second derivative is ``curvature``.
-
-    Examples
-    --------
-    >>> with_window(as_loss("mae"), 0.25, 4.0).bend
-    Where(Absolute(prediction - target) <= 0.25, 4.0, 0)
     """
     text = f"where(abs({PREDICTION} - {TARGET}) <= {width!r}, {curvature!r}, 0)"
-    return Loss(loss.name, loss.expression, _formula(text).expression)
-
-
-def _factories() -> dict[str, Callable[..., Callable[..., Array]]]:
-    """For each loss a function of its options that returns the loss with them set."""
-
-    def factory(loss: Callable[..., Array]) -> Callable[..., Callable[..., Array]]:
-        options = list(inspect.signature(loss).parameters.values())[2:]
-
-        def build(*args: float, **kwargs: float) -> Callable[..., Array]:
-            given = inspect.Signature(options).bind(*args, **kwargs).arguments
-            return functools.partial(loss, **given)
-
-        build.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
-        return build
-
-    return {name: factory(loss) for name, loss in LOSSES.items()}
-
-
-def _checked(loss: str, name: str, given: Any) -> float:
-    value: float = number(given, f"{name} of the loss {loss}")
-    if name in _POSITIVE and not value > 0:
-        raise UsageError(f"{name} of the loss {loss} is {value:g}; it must be above 0")
-    if name == "q" and not 0 < value < 1:
-        raise UsageError(f"q of the loss {loss} is {value:g}; a quantile lies between 0 and 1")
-    return value
+    return Loss(loss.name, loss.expression, _formula(text))
 
 
 def _traced(loss: Callable[..., Array]) -> Loss:
     from sgdfit.formula.formula import symbol, to_text
     from sgdfit.formula.tracing import trace_call
 
-    options = loss.keywords if isinstance(loss, functools.partial) else {}
-    bare = loss.func if isinstance(loss, functools.partial) else loss
+    bound = functools.partial(loss)  # with what is bound already
+    bare, options = bound.func, bound.keywords
     name = str(getattr(bare, "__name__", type(bare).__name__))
     known = LOSSES.get(name) is bare
-    if known and isinstance(loss, functools.partial) and loss.args:
+    if known and bound.args:
         raise UsageError(f"bind the options of the loss {name} by name, as in '{name}(delta=2)'")
     if known:
-        options = {option: _checked(name, option, value) for option, value in options.items()}
+        options = {option: _option(name, option, value) for option, value in options.items()}
         loss = functools.partial(bare, **options)
     try:
-        expression = trace_call(_in_order(loss, name), {n: symbol(n) for n in (PREDICTION, TARGET)})
+        # By name, or in this order.
+        parameters = inspect.signature(loss).parameters
+        by_name = {PREDICTION, TARGET} <= set(parameters)
+        names = {PREDICTION: None, TARGET: None} if by_name else {}
+        inspect.signature(loss).bind(*(() if by_name else (None, None)), **names)
+    except (TypeError, ValueError):
+        raise UsageError(
+            f"the loss {name!r} cannot be called with a prediction and a target;"
+            " write a function such as lambda prediction, target: (prediction - target)**2"
+        ) from None
+
+    def called(prediction: Array, target: Array) -> Array:
+        if by_name:
+            return loss(prediction=prediction, target=target)
+        return loss(prediction, target)
+
+    try:
+        expression = trace_call(called, {n: symbol(n) for n in (PREDICTION, TARGET)})
     except FormulaError as error:
         raise UsageError(f"the loss {name!r} cannot be used: {error}") from error
     _check_names(expression, (), name)
@@ -219,29 +193,21 @@ def _traced(loss: Callable[..., Array]) -> Loss:
     return Loss(f"{name}({shown})" if shown else name, expression)
 
 
-def _in_order(loss: Callable[..., Array], name: str) -> Callable[[Array, Array], Array]:
-    """Return ``loss`` as a function of the prediction and the target, in this order."""
-    try:
-        signature = inspect.signature(loss)
-        by_name = {PREDICTION, TARGET} <= set(signature.parameters)
-        given = {PREDICTION: None, TARGET: None} if by_name else {}
-        signature.bind(*(() if by_name else (None, None)), **given)
-    except (TypeError, ValueError):
-        raise UsageError(
-            f"the loss {name!r} cannot be called with a prediction and a target;"
-            " write a function such as lambda prediction, target: (prediction - target)**2"
-        ) from None
-    if by_name:
-        return lambda prediction, target: loss(prediction=prediction, target=target)
-    return lambda prediction, target: loss(prediction, target)
+def _option(loss: str, name: str, given: Any) -> float:
+    value: float = number(given, f"{name} of the loss {loss}")
+    if name in ("delta", "scale") and not value > 0:
+        raise UsageError(f"{name} of the loss {loss} is {value:g}; it must be above 0")
+    if name == "q" and not 0 < value < 1:
+        raise UsageError(f"q of the loss {loss} is {value:g}; a quantile lies between 0 and 1")
+    return value
 
 
-def _formula(text: str) -> Loss:
+def _formula(text: str) -> Any:
     from sgdfit.formula.parsing import parse_expression
 
     expression, names = parse_expression(text)
     _check_names(expression, names, text.strip())
-    return Loss(text.strip(), expression)
+    return expression
 
 
 def _check_names(expression: Any, names: Iterable[str], loss: str) -> None:

@@ -50,19 +50,24 @@ class Model:
         return resolve_ties({p.name: p.tie for p in self.parameters.values() if p.tie})
 
     @cached_property
+    def _fixed(self) -> dict[str, float]:
+        return {p.name: p.start for p in self.parameters.values() if p.role == "fixed"}
+
+    @cached_property
     def prediction(self) -> Expr:
         """The right side, an expression of variables and free parameters alone.
 
         It is written so that extreme arguments neither overflow nor cancel (see
         `sgdfit.formula.formula`); the formula keeps the form that the user gave it.
         """
-        expression = self.formula.expression
-        if self.ties:
-            expression = expression.xreplace({symbol(n): tie for n, tie in self.ties.items()})
-        if self._fixed:
-            expression = expression.xreplace(
-                {symbol(p.name): _number(p.start) for p in self._fixed}
-            )
+        expression = self.formula.expression.xreplace(
+            {symbol(name): tie for name, tie in self.ties.items()}
+        )
+        for name, value in self._fixed.items():
+            # Small whole numbers exactly: x**2.0 is x**2.
+            small = value.is_integer() and abs(value) <= MAX_EXPONENT
+            number = sympy.Integer(int(value)) if small else sympy.Float(value)
+            expression = expression.xreplace({symbol(name): number})
         try:
             return _computed(expression)
         except FormulaError:
@@ -71,23 +76,21 @@ class Model:
             ) from None
 
     @cached_property
-    def _fixed(self) -> tuple[Parameter, ...]:
-        return tuple(p for p in self.parameters.values() if p.role == "fixed")
-
-    @cached_property
     def gradient(self) -> tuple[Expr, ...]:
         """The derivative of the prediction to each free parameter."""
-        return tuple(self._derivative(name) for name in self.free)
-
-    def _derivative(self, name: str) -> Expr:
-        try:
-            return derivative(self.prediction, name)
-        except FormulaError:
-            raise FormulaError(
-                f"the derivative of '{self.formula}' to {name!r} has no finite real value"
-            ) from None
-        except RecursionError:
-            raise FormulaError("the formula is nested too deeply to be differentiated") from None
+        slopes = []
+        for name in self.free:
+            try:
+                slopes.append(derivative(self.prediction, name))
+            except FormulaError:
+                raise FormulaError(
+                    f"the derivative of '{self.formula}' to {name!r} has no finite real value"
+                ) from None
+            except RecursionError:
+                raise FormulaError(
+                    "the formula is nested too deeply to be differentiated"
+                ) from None
+        return tuple(slopes)
 
     @cached_property
     def slope(self) -> Expr:
@@ -117,7 +120,7 @@ class Model:
     def values(self, theta: Sequence[float]) -> dict[str, float]:
         """Return every parameter's value when the free ones are ``theta``."""
         known = dict(zip(self.free, map(float, theta), strict=True))
-        known |= {p.name: p.start for p in self._fixed}
+        known |= self._fixed
         if self.ties:
             at = {symbol(name): sympy.Float(value) for name, value in known.items()}
             for name, tie in self.ties.items():
@@ -146,12 +149,6 @@ def _bend(loss: Expr) -> Expr:
     return sympy.factor_terms(derivative(_slope(loss), PREDICTION))
 
 
-def _number(value: float) -> Expr:
-    """Return small whole numbers exactly: x**2.0 is x**2."""
-    small = value.is_integer() and abs(value) <= MAX_EXPONENT
-    return sympy.Integer(int(value)) if small else sympy.Float(value)
-
-
 def build(
     formula: str | Callable[..., Any] | Formula,
     columns: Sequence[str] | None = None,
@@ -166,15 +163,8 @@ def build(
 ) -> Model:
     """Return the `Model` of ``formula`` for data with ``columns``.
 
-    Parameters
-    ----------
-    formula : str, callable or Formula
-        See `sgdfit.formula.formula.as_formula`.
-    columns : sequence of str, optional
-        The data's columns; without them ``x``, ``t`` and ``time`` (and ``x1``, ``t2``, …) are
-        taken for variables.
-    response, loss, start, bounds, fixed, tied, seed
-        See `sgdfit.fit`.
+    Without ``columns``, ``x``, ``t`` and ``time`` (and ``x1``, ``t2``, …) are taken for variables;
+    for the other options see `sgdfit.fit`.
 
     Raises
     ------
@@ -191,32 +181,26 @@ def build(
     """
     read = as_formula(formula, response)
     known = _guessed(read) if columns is None else tuple(columns)
-    read = _as_spelled(read, known)
+    # A column's own spelling: code turns the micro sign µ into the Greek letter μ.
+    own = {unicodedata.normalize("NFKC", column): column for column in known}
+    others = {*read.names, *read.response_names} - set(known)
+    if others & own.keys():
+        read = read.renamed({name: own[name] for name in others & own.keys()})
     _check_response(read, known, given=columns is not None)
     variables = tuple(name for name in read.names if name in known)
     names = tuple(name for name in read.names if name not in known)
     _check_names(read, names, known, given=columns is not None)
     parameters = declare(read, names, start=start, bounds=bounds, fixed=fixed, tied=tied, seed=seed)
     model = Model(read, as_loss(loss), variables, parameters)
-    if not model.free:
-        if names:
-            raise FormulaError(
-                f"every parameter of '{read}' is fixed or tied; leave at least one free"
-            )
+    if not names:
         raise FormulaError(
             f"every name in '{read}' is a column of the data, so there is nothing to estimate;"
             " write the parameters out, as in y = a + b*x"
         )
+    if not model.free:
+        raise FormulaError(f"every parameter of '{read}' is fixed or tied; leave at least one free")
     _ = model.gradient  # what is fixed or tied may leave it without a value
     return model
-
-
-def _as_spelled(formula: Formula, columns: Sequence[str]) -> Formula:
-    """Take a column's own spelling: code turns the micro sign µ into the Greek letter μ."""
-    own = {unicodedata.normalize("NFKC", column): column for column in columns}
-    names = {*formula.names, *formula.response_names} - set(columns)
-    spelled = {name: own[name] for name in names & own.keys()}
-    return formula.renamed(spelled) if spelled else formula
 
 
 def _guessed(formula: Formula) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,53 +67,50 @@ def declare(
     """
     values = {n: v for n, v in formula.fixed.items() if n in names}
     values |= _numbers(fixed, "the fixed value", names)
-    ties = _ties(tied, names, values)
-    limits = _bounds(bounds, names)
-    drawn: dict[str, float] = {}
+    ties, limits = _ties(tied, names, values), _bounds(bounds, names)
+    usual, origin = [DEFAULT_START] * len(names), f"default {DEFAULT_START}"
     if isinstance(start, str) and start.strip() == "random":
-        normal = np.random.default_rng(seed).standard_normal(len(names))
-        drawn = dict(zip(names, normal.tolist(), strict=True))
-    given = {} if drawn else {**formula.start, **_numbers(start, "the start", names)}
+        usual, origin = np.random.default_rng(seed).standard_normal(len(names)).tolist(), "random"
+        given = {}
+    else:
+        given = {**formula.start, **_numbers(start, "the start", names)}
     parameters = {}
-    for name in names:
+    for name, value in zip(names, usual, strict=True):
         low, high = limits.get(name, (-math.inf, math.inf))
+        if name in ties and name in limits:
+            raise UsageError(
+                f"the parameter {name!r} is tied ({name} = {ties[name]}) and bounded; a tie"
+                " leaves it no room of its own, so bound what it is tied to"
+            )
+        said = values if name in values else given
+        if name in said and name not in ties and not low <= said[name] <= high:
+            raise UsageError(
+                f"the {'fixed value' if name in values else 'start'} {name} = {said[name]:g} lies"
+                f" outside of its bounds {low:g} to {high:g}"
+            )
         if name in ties:
-            if name in limits:
-                raise UsageError(
-                    f"the parameter {name!r} is tied ({name} = {ties[name]}) and bounded; a tie"
-                    " leaves it no room of its own, so bound what it is tied to"
-                )
             parameters[name] = Parameter(name, math.nan, "tied", tie=ties[name])
         elif name in values:
-            _check_inside("fixed value", name, values[name], low, high)
             parameters[name] = Parameter(name, values[name], "fixed")
         elif name in given:
-            _check_inside("start", name, given[name], low, high)
             parameters[name] = Parameter(name, given[name], "given", low, high)
-        else:
-            parameters[name] = _unstarted(name, drawn.get(name), low, high)
+        elif low < value < high:
+            parameters[name] = Parameter(name, value, origin, low, high)
+        else:  # well inside of the bounds
+            if math.isfinite(low) and math.isfinite(high):
+                value = low + (high - low) / 2
+            else:
+                value = low + 1 if math.isfinite(low) else high - 1
+            parameters[name] = Parameter(name, value, "bound", low, high)
     return parameters
-
-
-def _unstarted(name: str, drawn: float | None, low: float, high: float) -> Parameter:
-    """Start at the number drawn or at 1, or else well inside of the bounds."""
-    value = DEFAULT_START if drawn is None else drawn
-    if low < value < high:
-        origin = f"default {DEFAULT_START}" if drawn is None else "random"
-        return Parameter(name, value, origin, low, high)
-    if math.isfinite(low) and math.isfinite(high):
-        value = low + (high - low) / 2
-    else:
-        value = low + 1 if math.isfinite(low) else high - 1
-    return Parameter(name, value, "bound", low, high)
 
 
 def _check_known(name: Any, names: Sequence[str], what: str) -> None:
     if name not in names:
-        hint = did_you_mean(str(name), names)
         raise UsageError(
             f"{what} names {name!r}, which is no parameter of the formula (a column of the data is"
-            f" none); its parameters are {', '.join(names) or 'none'}.{hint}"
+            f" none); its parameters are {', '.join(names) or 'none'}."
+            f"{did_you_mean(str(name), names)}"
         )
 
 
@@ -140,22 +137,19 @@ def _assignments(given: Assignments, what: str, names: Sequence[str]) -> dict[st
         pairs = dict(given)
     else:
         for piece in _pieces(given, what):
-            written, sign, value = (part.strip() for part in piece.partition("="))
+            name, sign, value = (part.strip() for part in piece.partition("="))
             if not sign or not value:
                 raise UsageError(f"{what} has {piece!r}; write name=value, as in a=4")
-            name = _name(written)
+            # As in a formula, what is no identifier stands in backticks.
+            tokens = tokenize(name)
+            if len(tokens) == 1 and tokens[0].kind != "operator":
+                name = tokens[0].text
             if name in pairs:
                 raise UsageError(f"{what} names {name!r} twice")
             pairs[name] = value
     for name in pairs:
         _check_known(name, names, what)
     return pairs
-
-
-def _name(written: str) -> str:
-    """Read a name as a formula does: in backticks where it is no identifier."""
-    tokens = tokenize(written)
-    return tokens[0].text if len(tokens) == 1 and tokens[0].kind != "operator" else written
 
 
 def _numbers(given: Assignments, what: str, names: Sequence[str]) -> dict[str, float]:
@@ -179,8 +173,7 @@ def _ties(given: Assignments, names: Sequence[str], values: Mapping[str, float])
         for other in used:
             _check_known(other, names, f"the tie {name} = {text}")
         ties[name] = to_text(expression, used)
-    if ties:
-        resolve_ties(ties)
+    resolve_ties(ties)
     return ties
 
 
@@ -206,7 +199,7 @@ def _bounds(given: Bounds, names: Sequence[str]) -> dict[str, tuple[float, float
         _check_known(name, names, "the bound")
         before = limits.get(name, (-math.inf, math.inf))
         limits[name] = (max(low, before[0]), min(high, before[1]))
-        if not limits[name][0] < limits[name][1]:
+        if not limits[name][0] < limits[name][1]:  # NaN included
             raise UsageError(
                 f"the bounds of {name!r} leave no room between {limits[name][0]:g} and"
                 f" {limits[name][1]:g}; to hold it at a value, fix it"
@@ -223,30 +216,18 @@ def _pair(name: str, pair: Any) -> tuple[float, float]:
         raise UsageError(
             f"the bound of {name!r} is {pair!r}; give (low, high), None where there is none"
         ) from None
-    if math.isnan(low) or math.isnan(high):
-        raise UsageError(f"the bound of {name!r} is {pair!r}; NaN is no bound")
     return low, high
 
 
-def _comparisons(text: str) -> Iterator[tuple[str, float, float]]:
-    condition = parse_condition(text)
+def _comparisons(text: str) -> list[tuple[str, float, float]]:
+    condition, found = parse_condition(text), []
     for part in condition.args if isinstance(condition, sympy.And) else (condition,):
-        small, large = _sides(part)
+        compares = part.func in (sympy.Lt, sympy.Le, sympy.Gt, sympy.Ge)
+        small, large = (part.lts, part.gts) if compares else (sympy.S.Zero, sympy.S.Zero)
         if small.is_number and large.is_Symbol:
-            yield large.name, float(small), math.inf
+            found.append((large.name, float(small), math.inf))
         elif large.is_number and small.is_Symbol:
-            yield small.name, -math.inf, float(large)
+            found.append((small.name, -math.inf, float(large)))
         else:
             raise UsageError(f"the bound '{text}' cannot be read; write '0 < b < 10' or 'b > 0'")
-
-
-def _sides(part: Expr) -> tuple[Expr, Expr]:
-    compares = part.func in (sympy.Lt, sympy.Le, sympy.Gt, sympy.Ge)
-    return (part.lts, part.gts) if compares else (sympy.S.Zero, sympy.S.Zero)
-
-
-def _check_inside(what: str, name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise UsageError(
-            f"the {what} {name} = {value:g} lies outside of its bounds {low:g} to {high:g}"
-        )
+    return found

@@ -80,7 +80,7 @@ class Symmetries:
         period = np.where(self.halves > 0, 2 * self.halves, np.inf)
         with np.errstate(invalid="ignore"):
             turned = image - np.ceil((image - self.halves) / period) * 2 * self.halves
-        return np.where((self.halves > 0) & np.isfinite(image), turned, image)
+        return np.asarray(np.where((self.halves > 0) & np.isfinite(image), turned, image))
 
     def _find_half_period(self, i: int) -> None:
         """Take a parameter for a phase where waves are alike after a turn of it."""
