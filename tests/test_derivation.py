@@ -6,15 +6,18 @@ SGDFIT_UPDATE_GOLDEN=1 rewrites the golden files, to be looked at.
 import functools
 import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
+import sgdfit
 from sgdfit.derivation.derivation import Paper, derive
-from sgdfit.derivation.notation import columns, spellings
-from sgdfit.derivation.writer import operations, tidy
+from sgdfit.derivation.notation import columns
+from sgdfit.derivation.simplification import operations, tidy
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.reading import as_formula
 from sgdfit.model.loss import LOSSES, as_loss
@@ -95,7 +98,6 @@ def test_html_is_well_formed_and_names_nothing_elsewhere(name):
     for element in tree.iter():
         assert len(element) == ARITY.get(element.tag, len(element)), element.tag
     assert not re.search(r"\b(src|href|url|@import|on\w+=)", re.sub(r">[^<]*<", "><", page))
-    assert "color-scheme:light dark" in page
 
 
 @EVERY
@@ -130,10 +132,9 @@ def test_names_of_users_are_shown_and_not_run():
         ("-x + 1", "1 − xᵢ"),
         ("a*exp(-x/tau)", "a·exp(−xᵢ/τ)"),
         ("alpha*x^beta", "α·xᵢᵝ"),
-        ("lambda*x_0 + x0", "λ·x_0 + x0"),
-        ("a/(b + c*x)", "a/(b + c·xᵢ)"),
+        ("lambda*x_0 + x0", "λ·x_0 + x0"),  # they would look the same, and keep their spelling
+        ("alpha + α + beta", "alpha + α + β"),
         ("a/(2*b)*x", "a·xᵢ/(2b)"),
-        ("x/2/a", "xᵢ/(2a)"),
         ("(a + b)/2*x", "xᵢ·(a + b)/2"),
         ("sin(x)^2 + a", "sin²(xᵢ) + a"),
         ("sqrt(x) + sqrt(a + x) + 1/sqrt(b)", "√xᵢ + √(xᵢ + a) + 1/√b"),
@@ -147,7 +148,6 @@ def test_names_of_users_are_shown_and_not_run():
         ("asin(x) + acosh(a)", "arcsin(xᵢ) + arcosh(a)"),
         ("xlogy(a, x) + logaddexp(x, b)", "a·ln(xᵢ) + ln(exp(xᵢ) + exp(b))"),
         ("logistic(a*x)", "σ(a·xᵢ)"),
-        ("where(x > a, b, c)", "{b if xᵢ > a; c otherwise}"),
         ("where(x > a, 1, 0)*b", "b·[xᵢ > a]"),
         ("where(x > 1 and x <= 2, a, b)", "{a if xᵢ > 1 and xᵢ ≤ 2; b otherwise}"),
         ("where(x < 1, a, where(x != 2, b, c))", "{a if xᵢ < 1; b if xᵢ ≠ 2; c otherwise}"),
@@ -155,15 +155,13 @@ def test_names_of_users_are_shown_and_not_run():
         ("(a*x)^b*3^x", "(a·xᵢ)ᵇ·3^xᵢ"),
         ("1.5e-9*a*x + 2e20", "1.5×10⁻⁹·a·xᵢ + 2×10²⁰"),
         ("pi*a + exp(1)", "π·a + e"),
-        ("slope*x", "slope·xᵢ"),
         ("k_on*x + growth_rate", "kₒₙ·xᵢ + growth_rate"),
         ("erf(b) + atan2(x, a)", "erf(b) + atan2(xᵢ, a)"),
     ],
 )
 def test_an_expression_is_written_as_on_paper(formula, expected):
     paper = Paper(build(f"y = k0*({formula})", ["x", "y"]))
-    shown = paper.write(as_formula(formula).expression).line
-    assert shown == expected
+    assert paper.write(as_formula(formula).expression).line == expected
 
 
 PAIRS = np.random.default_rng(5).normal(size=(2, 200)) * 3
@@ -207,19 +205,19 @@ def test_the_slope_of_a_loss_is_short(loss, expected):
 @pytest.mark.parametrize(
     ("formula", "expected"),
     [
-        ("a*x", "2/N · ∑ᵢ (ŷᵢ − yᵢ)·xᵢ"),
-        ("-a*x + 0*x", "−2/N · ∑ᵢ (ŷᵢ − yᵢ)·xᵢ"),
-        ("exp(-a*x)", "−2/N · ∑ᵢ (ŷᵢ − yᵢ)·xᵢ·exp(−a·xᵢ)"),
-        ("x/a", "−2/(N·a²) · ∑ᵢ (ŷᵢ − yᵢ)·xᵢ"),
-        ("a", "2/N · ∑ᵢ (ŷᵢ − yᵢ)"),
-        ("sin(a) + x", "2·cos(a)/N · ∑ᵢ (ŷᵢ − yᵢ)"),
+        ("-a*x + 0*x", "−2/N ∑ᵢ (ŷᵢ − yᵢ)·xᵢ"),
+        ("exp(-a*x)", "−2/N ∑ᵢ (ŷᵢ − yᵢ)·xᵢ·exp(−a·xᵢ)"),
+        ("x/a", "−2/(N·a²) ∑ᵢ (ŷᵢ − yᵢ)·xᵢ"),
+        ("a", "2/N ∑ᵢ (ŷᵢ − yᵢ)"),
+        ("sin(a) + x", "2·cos(a)/N ∑ᵢ (ŷᵢ − yᵢ)"),
         ("floor(a)*x", "0"),
-        ("exp(-(x - a)^2)", "4/N · ∑ᵢ (ŷᵢ − yᵢ)·exp(−(xᵢ − a)²)·(xᵢ − a)"),
+        ("exp(-(x - a)^2)", "4/N ∑ᵢ (ŷᵢ − yᵢ)·exp(−(xᵢ − a)²)·(xᵢ − a)"),
+        ("a*prediction", "2/N ∑ᵢ (ŷᵢ − yᵢ)·predictionᵢ"),  # a column of that name
     ],
 )
 def test_constants_stand_before_the_sum(formula, expected):
-    paper = Paper(build(f"y = {formula}", ["x", "y"]))
-    assert paper.gradient(0).line.replace(" · ∑", " ∑") == expected.replace(" · ∑", " ∑")
+    paper = Paper(build(f"y = {formula}", ["x", "prediction", "y"]))
+    assert paper.gradient(0).line == expected
 
 
 def test_a_weighted_mean_is_divided_by_the_sum_of_weights():
@@ -242,31 +240,57 @@ def test_it_says_which_parameters_enter_linearly(formula, said):
     assert said in derive(build(f"y = {formula}", ["x", "y"])).text(120)
 
 
-def test_an_ugly_formula_stays_bounded():
-    paper = Paper(MODELS["bumps"]())
-    assert len(paper.model.free) == 12
+@pytest.mark.parametrize(
+    ("formula", "most"),
+    [(BUMPS, 120), ("y = (x + a + b + c)**100", 29), ("y = (a*x + b)**50/(c*x + 1)**40", 29)],
+)
+def test_an_ugly_formula_stays_bounded(formula, most):
+    paper = Paper(build(formula, ["x", "y"]))
     for raw, shown in zip(paper.model.gradient, paper.slopes, strict=True):
-        assert operations(shown) <= operations(raw) <= 120
-
-
-@pytest.mark.parametrize("power", ["(x + a + b + c)**100", "(a*x + b)**50/(c*x + 1)**40"])
-def test_high_powers_are_not_multiplied_out(power):
-    paper = Paper(build(f"y = {power}", ["x", "y"]))
-    assert max(map(operations, paper.slopes)) < 30
-
-
-def test_names_that_would_look_the_same_keep_their_spelling():
-    assert spellings(["alpha", "α", "x0", "beta"]) == {
-        "alpha": ("alpha", ""), "α": ("α", ""), "x0": ("x", "0"), "beta": ("β", "")
-    }  # fmt: skip
-
-
-def test_a_column_called_prediction_is_not_the_prediction():
-    text = derive(build("y = a*prediction", ["prediction", "y"])).text()
-    assert "(ŷᵢ − yᵢ)·predictionᵢ" in text
+        assert operations(shown) <= min(most, operations(raw))
 
 
 def test_a_notebook_shows_the_derivation_of_a_model():
     model = MODELS["quadratic"]()
     assert model._repr_html_() == derive(model).html() == derive(model)._repr_html_()
     assert str(derive(model)) == derive(model).text()
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+QUIET = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--hide-scrollbars",
+]  # fmt: skip
+# What Chromium calls the colour scheme that a page may ask for.
+SCHEMES = {"dark": "0", "light": "1"}
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no browser: Chromium draws the page")
+@pytest.mark.parametrize("width", [500, 1200])
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_browser_draws_the_page(width, scheme, tmp_path):
+    from matplotlib.image import imread
+
+    x = np.linspace(-2, 2, 20)
+    derivation = sgdfit.explain("y = a*x**2 + b*x + c", {"x": x, "y": 2 * x**2 + 1})
+    page, picture = tmp_path / "derivation.html", tmp_path / "page.png"
+    page.write_text(derivation.html(page=True), encoding="utf-8")
+    subprocess.run(
+        [
+            CHROMIUM, *QUIET, f"--user-data-dir={tmp_path / 'profile'}",
+            f"--blink-settings=preferredColorScheme={SCHEMES[scheme]}",
+            f"--window-size={width},2200", f"--screenshot={picture}", page.as_uri(),
+        ],
+        check=True, capture_output=True, timeout=120,
+    )  # fmt: skip
+    light = imread(picture)[..., :3].mean(axis=2)
+    ground = np.median(light)
+    assert ground > 0.9 if scheme == "light" else ground < 0.2
+    ink = np.abs(light - ground) > 0.4
+    assert ink.mean() > 0.005, "hardly anything is drawn"
+    # Drawn as mathematics a fraction is a bar: a run of ink in one row of pixels.
+    runs = [re.findall(rb"\x01{12,}", row.astype(np.uint8).tobytes()) for row in ink]
+    assert sum(map(bool, runs)) >= 10
+    assert not ink[:, -2:].any(), "something runs over the edge"

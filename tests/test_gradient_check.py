@@ -10,7 +10,7 @@ import formulas
 from sgdfit.derivation.derivation import Derivation, derive
 from sgdfit.derivation.gradient_check import check_gradient
 from sgdfit.derivation.notation import columns as width_of
-from sgdfit.errors import DataError, UsageError
+from sgdfit.errors import UsageError
 from sgdfit.model.loss import LOSSES
 from sgdfit.model.model import build
 
@@ -29,18 +29,22 @@ def checked(case, loss, weights=None):
     return check_gradient(model, columns, formulas.theta_of(case, model), weights)
 
 
+def worst(check):
+    return max(check.differences(check.central))
+
+
 @EVERY
 def test_the_gradient_agrees_with_central_differences(case, loss):
     check = checked(case, loss)
     assert check.trouble is None
     assert np.any(np.array(check.symbolic) != 0)
-    assert max(check.central_differences) < 1e-6
+    assert worst(check) < 1e-6
 
 
 @EVERY
 def test_the_gradient_agrees_with_torch(torch, case, loss):
     check = checked(case, loss, weights=np.linspace(0.1, 2.0, 60))
-    assert max(check.torch_differences) < 1e-12
+    assert max(check.differences(check.torch)) < 1e-12
 
 
 @pytest.fixture(scope="module")
@@ -88,13 +92,13 @@ def test_differences_find_their_step_at_every_scale(size):
     x = np.linspace(0.1, 1, 30) / size
     data = {"x": x, "y": np.exp(-2 * size * x)}
     model = build("y = a*exp(-k*x)", ["x", "y"], start={"a": 1.5, "k": 3 * size})
-    assert max(check_gradient(model, data).central_differences) < 1e-6
+    assert worst(check_gradient(model, data)) < 1e-6
 
 
 def test_differences_keep_inside_of_the_domain():
     data = {"x": np.array([1.0, 2.0, 3.0]), "y": np.ones(3)}
     model = build("y = a*sqrt(x - c)", ["x", "y"], start={"a": 1.0, "c": 0.999})
-    assert max(check_gradient(model, data).central_differences) < 1e-6
+    assert worst(check_gradient(model, data)) < 1e-6
 
 
 def test_what_leaves_the_domain_is_named():
@@ -123,21 +127,9 @@ def test_without_torch_the_table_has_no_such_column(tutorial, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     check = check_gradient(QUADRATIC, tutorial)
     assert check.torch is None
-    assert check.torch_differences is None
-    assert len(check.step.table.header) == 4
+    assert len(check.step.table[0]) == 4
 
 
-@pytest.mark.parametrize(
-    ("change", "error", "sentence"),
-    [
-        ({"columns": {"x": [1.0]}}, DataError, "the column 'y' is not in the data"),
-        ({"columns": {"x": [1.0], "y": [1.0, 2.0]}}, DataError, "same number of rows"),
-        ({"columns": {"x": [], "y": []}}, DataError, "at least 1"),
-        ({"theta": [1.0]}, UsageError, "theta has 1 values"),
-        ({"weights": [1.0]}, DataError, "1 weights for 20 rows"),
-        ({"weights": np.zeros(20)}, UsageError, "the weights sum to 0"),
-    ],
-)
-def test_misuse_is_named(tutorial, change, error, sentence):
-    with pytest.raises(error, match=sentence):
-        check_gradient(QUADRATIC, **{"columns": tutorial, **change})
+def test_weights_that_sum_to_nothing_are_refused(tutorial):
+    with pytest.raises(UsageError, match="the weights sum to 0"):
+        check_gradient(QUADRATIC, tutorial, weights=np.zeros(20))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import sympy
 
+from sgdfit.derivation import pages
+from sgdfit.derivation.gradient_check import GradientCheck, check_gradient
 from sgdfit.derivation.notation import (
+    ONE,
+    DerivationStep,
     Equation,
     Math,
-    Step,
+    Writer,
     add,
     brackets,
     call,
@@ -29,13 +32,12 @@ from sgdfit.derivation.notation import (
     summation,
     times,
 )
-from sgdfit.derivation.writer import Writer, operations, tidy
+from sgdfit.derivation.simplification import operations, tidy
 from sgdfit.formula.formula import symbol
 from sgdfit.formula.real import Logistic, Where
 from sgdfit.model.loss import PREDICTION, TARGET
 
 if TYPE_CHECKING:
-    from sgdfit.derivation.gradient_check import GradientCheck
     from sgdfit.model.model import Model
 
 
@@ -56,76 +58,51 @@ _TITLES = {
 
 
 class Paper:
-    """One model on paper: which letters stand for what, and each step."""
+    """One model on paper: which letters stand for what, and how each part is written."""
 
     def __init__(
         self, model: Model, weighted: bool = False, numbers: GradientCheck | None = None
     ) -> None:
-        self.model, self.weighted, self.numbers = model, weighted, numbers
-        raws = {*model.formula.names, *model.formula.response_names, *model.parameters}
-        self.index = free_letter("ijklmn", raws)
+        self.model, self.weighted = model, weighted
+        formula = model.formula
+        raws = {*formula.names, *formula.response_names, *model.parameters}
+        self.index = index = free_letter("ijklmn", raws)
         spelled = spellings(raws)
         self.names = {
-            raw: name(*look, self.index if raw in model.columns else "")
-            for raw, look in spelled.items()
+            raw: name(*look, index if raw in model.columns else "") for raw, look in spelled.items()
         }
         taken = {stem for stem, _ in spelled.values()} | raws
         self.rate, self.any = (name(free_letter(c, taken)) for c in ("ηγρ", "θφψω"))
         self.rows, self.total = (name(free_letter(c, taken)) for c in ("NnMm", "LℒJ"))
-        self.sum_of_weights = name(free_letter("WVΩ", taken))
-        self.weight = name(free_letter("wvω", taken), index=self.index)
-        self.row = free_letter("ℓλρ", taken)
-        self.psi = name(free_letter("ψφχ", taken), index=self.index)
+        self.divisor = name(free_letter("WVΩ", taken)) if weighted else self.rows
+        self.weight = name(free_letter("wvω", taken), index=index)
+        self.psi = name(free_letter("ψφχ", taken), index=index)
         self.logistic = free_letter(("σ", "logistic"), taken)
-        self.prediction = name("y", index=self.index, hat=True)
-        self.target = name("y", index=self.index)
+        self.prediction = name("ŷ", index=index)
+        row = free_letter("ℓλρ", taken)
         # The loss's own symbols must not meet a column of the same name.
-        self.residual = {PREDICTION: sympy.Dummy(real=True), TARGET: sympy.Dummy(real=True)}
-        self.psi_symbol = sympy.Dummy(real=True)
+        own = [predicted, target, self.psi_symbol] = [sympy.Dummy(real=True) for _ in range(3)]
         nodes: dict[Expr, Math] = {symbol(raw): shown for raw, shown in self.names.items()}
         if numbers:
+            self.rows, self.divisor = number(numbers.rows), number(numbers.total_weight)
             values = zip(numbers.names, numbers.theta, strict=True)
             nodes |= {symbol(raw): number(value) for raw, value in values}
-        front = [*self.residual.values(), self.psi_symbol]
-        order = [*front, *map(symbol, model.formula.names)]
-        rank = {one: place - len(front) for place, one in enumerate(order)}
+        order = [*own, *map(symbol, formula.names)]
+        rank = {one: place - len(own) for place, one in enumerate(order)}
         self.writer = Writer(nodes, rank, map(symbol, model.parameters), self.logistic)
         self.write = self.writer.write
-        if model.formula.response is not None:
-            self.target = self.write(model.formula.response)
-        nodes |= dict(zip(front, (self.prediction, self.target, self.psi), strict=True))
+        no_response = formula.response is None
+        self.target = name("y", index=index) if no_response else self.write(formula.response)
+        nodes |= dict(zip(own, (self.prediction, self.target, self.psi), strict=True))
 
-    def _of_residual(self, expression: Expr) -> Expr:
-        return tidy(expression.xreplace({symbol(n): dummy for n, dummy in self.residual.items()}))
-
-    @cached_property
-    def loss(self) -> Expr:
-        """The loss of one row."""
-        return self._of_residual(self.model.loss.expression)
-
-    @cached_property
-    def slope(self) -> Expr:
-        """The derivative of one row's loss to the prediction."""
-        return self._of_residual(self.model.slope)
-
-    @cached_property
-    def slopes(self) -> tuple[Expr, ...]:
-        """The derivative of the prediction to each free parameter."""
-        return tuple(map(tidy, self.model.gradient))
-
-    def count(self) -> Math:
-        """What the sum is divided by: the number of rows, or their weight."""
-        if self.numbers:
-            return number(self.numbers.total_weight if self.weighted else self.numbers.rows)
-        return self.sum_of_weights if self.weighted else self.rows
-
-    def row_loss(self) -> Math:
-        """ℓ(ŷᵢ, yᵢ)."""
-        return call(self.row, (self.prediction, self.target))
-
-    def loss_body(self) -> Math:
-        """The loss of one row as it stands in a sum."""
-        return self.row_loss() if _is_long(self.loss) else self.write(self.loss)
+        renamed = {symbol(PREDICTION): predicted, symbol(TARGET): target}
+        self.loss = tidy(model.loss.expression.xreplace(renamed))  # of one row
+        self.slope = tidy(model.slope.xreplace(renamed))  # its derivative to the prediction
+        self.slopes = tuple(map(tidy, model.gradient))  # the prediction's to each free parameter
+        self.row_loss = call(row, (self.prediction, self.target))
+        self.to_prediction = over(partial(name(row)), partial(self.prediction))
+        # What a sum over rows cannot let go before its sign.
+        self.of_rows = {*own, *map(symbol, model.variables)}
 
     def mean(self, body: Math, constant: Expr = sympy.S.One) -> Math:
         """``constant`` times the mean of ``body`` over rows."""
@@ -133,16 +110,14 @@ class Paper:
         top, *below = lead.parts if lead.kind == "fraction" else (lead,)
         if self.weighted:
             body = times([self.weight, body])
-        rows = number(self.numbers.rows) if self.numbers else self.rows
-        inner = brackets(body) if body.kind == "sum" else body
-        total = summation(self.index, rows, inner)
-        return signed(sign, times([over(top, times([self.count(), *below])), total]))
+        total = summation(self.index, self.rows, brackets(body) if body.kind == "sum" else body)
+        return signed(sign, times([over(top, times([self.divisor, *below])), total]))
 
     def gradient(self, position: int) -> Math:
         """The mean loss's derivative to one parameter, its constants before the sum."""
         slope = self.psi_symbol if _is_long(self.slope) else self.slope
-        rows = {*map(symbol, self.model.variables), *self.residual.values(), self.psi_symbol}
-        parts = [e.as_independent(*rows, as_Add=False) for e in (slope, self.slopes[position])]
+        pair = (slope, self.slopes[position])
+        parts = [e.as_independent(*self.of_rows, as_Add=False) for e in pair]
         constant = tidy(parts[0][0] * parts[1][0])
         # Not multiplied by SymPy, which might put the factors of both together.
         body = sympy.Mul(*(factor for _, rest in parts for factor in sympy.Mul.make_args(rest)))
@@ -154,10 +129,6 @@ class Paper:
     def to_parameter(self, top: Math, position: int) -> Math:
         """∂top/∂θ."""
         return over(partial(top), partial(self.names[self.model.free[position]]))
-
-    def to_prediction(self) -> Math:
-        """∂ℓ/∂ŷᵢ."""
-        return over(partial(name(self.row)), partial(self.prediction))
 
 
 def _is_long(expression: Expr) -> bool:
@@ -179,32 +150,26 @@ class Derivation:
 
     Attributes
     ----------
-    steps : tuple of Step
+    steps : tuple of DerivationStep
         Model, loss, chain rule, slope of the loss, gradient, update; with data also the numbers.
     check : GradientCheck or None
         The gradient's numbers, where data were given.
     """
 
-    steps: tuple[Step, ...]
+    steps: tuple[DerivationStep, ...]
     check: GradientCheck | None = None
 
     def text(self, width: int = 80) -> str:
         """Return the steps in Unicode for a terminal ``width`` columns wide."""
-        from sgdfit.derivation.text import render
-
-        return render(self.steps, width)
+        return pages.text(self.steps, width)
 
     def latex(self) -> str:
         """Return a sequence of ``align*`` blocks, for LaTeX (amsmath) and MathJax alike."""
-        from sgdfit.derivation.tex import render
-
-        return render(self.steps)
+        return pages.latex(self.steps)
 
     def html(self, page: bool = False) -> str:
         """Return HTML with presentation MathML: an element, or with ``page`` a whole document."""
-        from sgdfit.derivation.html import render
-
-        return render(self.steps, page)
+        return pages.html(self.steps, page)
 
     def __str__(self) -> str:
         return self.text()
@@ -234,19 +199,23 @@ def derive(
     ['The chain rule', 'The slope of the loss', 'The gradient']
     """
     paper = Paper(model, weighted or weights is not None)
-    steps = tuple(make(paper) for make in _STEPS)
+    steps = (_model(paper), _loss(paper), *_gradient(paper))
     if columns is None:
         return Derivation(steps)
-    from sgdfit.derivation.gradient_check import check_gradient
-
     check = check_gradient(model, columns, theta, weights)
     return Derivation((*steps, _numbers(paper, check), check.step), check)
 
 
-def _model(paper: Paper) -> Step:
+def _model(paper: Paper) -> DerivationStep:
     model, write = paper.model, paper.write
+    kinds: dict[str, list[Math]] = {"linear in ": [], "by itself in ": [], "not linear in ": []}
+    for raw, slope in zip(model.free, model.gradient, strict=True):
+        kind = "not linear in " if symbol(raw) in slope.free_symbols else "by itself in "
+        kinds["linear in " if raw in model.linear else kind].append(paper.names[raw])
     says: Sentence = ["The prediction ", paper.prediction, " of ", paper.target, " in row "]
-    says += [name(paper.index), ", ", *_linearity(paper), "."]
+    says.append(name(paper.index))
+    for words, names in kinds.items():
+        says += [f", {words}", *_listed(names)] if names else []
     equations = [Equation(paper.prediction, (write(model.formula.expression),))]
     for parameter in model.parameters.values():
         left = paper.names[parameter.name]
@@ -258,93 +227,70 @@ def _model(paper: Paper) -> Step:
     if len(equations) > 1:
         settled = write(tidy(model.prediction))
         equations.append(Equation(paper.prediction, (settled,), note="with these in place"))
-    return Step("The model", says, equations, remark=_legend(paper))
-
-
-def _linearity(paper: Paper) -> Sentence:
-    kinds: dict[str, list[Math]] = {"linear in ": [], "by itself in ": [], "not linear in ": []}
-    for raw, slope in zip(paper.model.free, paper.model.gradient, strict=True):
-        kind = "not linear in " if symbol(raw) in slope.free_symbols else "by itself in "
-        kinds["linear in " if raw in paper.model.linear else kind].append(paper.names[raw])
-    said: Sentence = []
-    for words, names in kinds.items():
-        said += [", " if said else "", words, *_listed(names)] if names else []
-    return said
-
-
-def _legend(paper: Paper) -> Sentence:
-    """Signs that not every reader knows, where they occur."""
-    said: Sentence = []
-    everything = [paper.model.prediction, *paper.slopes, paper.loss, paper.slope]
+    # Signs that not every reader knows, where they occur.
+    legend: Sentence = []
+    everything = [model.prediction, *paper.slopes, paper.loss, paper.slope]
     if any(expression.has(Logistic) for expression in everything):
-        u, one = name("u"), figures("1")
-        meaning = over(one, add([("+", one), ("+", exponential(signed("-", u)))]))
-        said += [relation(call(paper.logistic, (u,)), "=", meaning), " is the logistic curve. "]
+        u = name("u")
+        meaning = over(ONE, add([("+", ONE), ("+", exponential(signed("-", u)))]))
+        curve = relation(call(paper.logistic, (u,)), "=", meaning)
+        legend += [curve, " is the logistic curve. "]
     wheres = [where for expression in everything for where in expression.atoms(Where)]
     if any({*where.args[1:]} == {sympy.S.Zero, sympy.S.One} for where in wheres):
-        said += ["[…] is 1 where its condition holds and 0 elsewhere."]
-    return said
+        legend += ["[…] is 1 where its condition holds and 0 elsewhere."]
+    return DerivationStep("The model", [*says, "."], equations, remark=legend)
 
 
-def _loss(paper: Paper) -> Step:
+def _loss(paper: Paper) -> DerivationStep:
     kind, _, options = paper.model.loss.name.partition("(")
     known = ", ".join(filter(None, (_TITLES.get(kind), options.rstrip(")"))))
     title = f"The loss: {known}" if kind in _TITLES else "The loss"
-    generic, own = paper.mean(paper.row_loss()), paper.write(paper.loss)
+    generic, own = paper.mean(paper.row_loss), paper.write(paper.loss)
     if _is_long(paper.loss):
-        equations = [Equation(paper.row_loss(), (own,)), Equation(paper.total, (generic,))]
+        equations = [Equation(paper.row_loss, (own,)), Equation(paper.total, (generic,))]
     else:
         equations = [Equation(paper.total, (generic, paper.mean(own)))]
     if paper.weighted:
         weights = summation(paper.index, paper.rows, paper.weight)
-        equations.append(Equation(paper.sum_of_weights, (weights,)))
+        equations.append(Equation(paper.divisor, (weights,)))
     mean = "The weighted mean over " if paper.weighted else "The mean over "
-    return Step(title, (mean, paper.rows, " rows:"), equations)
+    return DerivationStep(title, (mean, paper.rows, " rows:"), equations)
 
 
-def _chain(paper: Paper) -> Step:
-    theta = partial(paper.any)
-    inner = times([paper.to_prediction(), over(partial(paper.prediction), theta)])
-    names = [paper.names[raw] for raw in paper.model.free]
+def _gradient(paper: Paper) -> Iterator[DerivationStep]:
+    """The chain rule, its parts, the gradient that they give, and the step that follows from it."""
+    theta, names = partial(paper.any), [paper.names[raw] for raw in paper.model.free]
     says = ("For each parameter ", paper.any, ", that is ", *_listed(names), ":")
+    inner = times([paper.to_prediction, over(partial(paper.prediction), theta)])
     equation = Equation(over(partial(paper.total), theta), (paper.mean(inner),))
-    return Step("The chain rule", says, (equation,))
+    yield DerivationStep("The chain rule", says, [equation])
 
-
-def _slope(paper: Paper) -> Step:
     named = (paper.psi,) if _is_long(paper.slope) else ()
-    rights = (*named, paper.write(paper.slope))
-    return Step("The slope of the loss", (), (Equation(paper.to_prediction(), rights),))
+    equation = Equation(paper.to_prediction, (*named, paper.write(paper.slope)))
+    yield DerivationStep("The slope of the loss", (), [equation])
 
-
-def _gradient(paper: Paper) -> Step:
     equations = []
     for k, slope in enumerate(paper.slopes):
-        inner = Equation(paper.to_parameter(paper.prediction, k), (paper.write(slope),))
-        equations += [inner, Equation(paper.to_parameter(paper.total, k), (paper.gradient(k),))]
-    return Step("The gradient", (), equations)
+        inner = paper.to_parameter(paper.prediction, k)
+        equations.append(Equation(inner, (paper.write(slope),)))
+        equations.append(Equation(paper.to_parameter(paper.total, k), (paper.gradient(k),)))
+    yield DerivationStep("The gradient", (), equations)
 
-
-def _update(paper: Paper) -> Step:
-    says = ("A step against the gradient, with the learning rate ", paper.rate, ":")
     equations = []
-    for k, raw in enumerate(paper.model.free):
+    for k, before in enumerate(names):
         change = times([paper.rate, paper.to_parameter(paper.total, k)])
-        after = add([("+", paper.names[raw]), ("-", change)])
-        equations.append(Equation(paper.names[raw], (after,), sign="←"))
-    return Step("The update", says, equations)
+        equations.append(Equation(before, (add([("+", before), ("-", change)]),), sign="←"))
+    says = ("A step against the gradient, with the learning rate ", paper.rate, ":")
+    yield DerivationStep("The update", says, equations)
 
 
-_STEPS: tuple[Callable[[Paper], Step], ...] = (_model, _loss, _chain, _slope, _gradient, _update)
-
-
-def _numbers(paper: Paper, check: GradientCheck) -> Step:
+def _numbers(paper: Paper, check: GradientCheck) -> DerivationStep:
     """The prediction, the loss and the gradient once more, with the data's numbers in place."""
     filled = Paper(paper.model, paper.weighted, check)
-    loss = (filled.mean(filled.loss_body()), number(check.loss, 8))
+    body = filled.row_loss if _is_long(filled.loss) else filled.write(filled.loss)
     equations = [
         Equation(filled.prediction, (filled.write(paper.model.prediction),)),
-        Equation(paper.total, loss),
+        Equation(paper.total, (filled.mean(body), number(check.loss, 8))),
     ]
     for k, value in enumerate(check.symbolic):
         rights = (filled.gradient(k), number(value))
@@ -354,5 +300,5 @@ def _numbers(paper: Paper, check: GradientCheck) -> Step:
     rows = f" = {check.rows} rows:"
     if paper.weighted:
         rows = f" = {check.total_weight:g}, the weight of {check.rows} rows:"
-    says = ("At the start, ", *_listed(start), ", over ", paper.count(), rows)
-    return Step("With the data's numbers", says, equations)
+    says = ("At the start, ", *_listed(start), ", over ", paper.divisor, rows)
+    return DerivationStep("With the data's numbers", says, equations)

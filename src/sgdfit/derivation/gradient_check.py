@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sgdfit.derivation.notation import Math, Step, Table, name, number, spellings
-from sgdfit.errors import DataError, UsageError
+from sgdfit.derivation.notation import DerivationStep, Math, name, number, spellings
+from sgdfit.errors import UsageError
 from sgdfit.formula.evaluation import DomainError, evaluate, find_domain_error
 from sgdfit.model.loss import PREDICTION, TARGET
 
@@ -24,6 +24,7 @@ CANCELLED = 1e-3  # a derivative this small beside its rows' parts is compared w
 FIRST_STEP = float(np.finfo(float).eps) ** (1 / 9)  # wide, for derivatives that are tiny
 SHRINK = 8.0  # from one trial step to the next
 TRIALS = 7  # down to about the cube root of eps, for those that are steep
+_CAUSES = {"nan": "has no real value", "pole": "is infinite", "overflow": "overflows"}
 
 
 @dataclass(frozen=True)
@@ -41,51 +42,38 @@ class GradientCheck:
     scale: tuple[float, ...]  # mean size of a row's part: what rounding errors are relative to
     trouble: DomainError | None = None  # the first row where something has no finite value
 
-    @property
-    def central_differences(self) -> tuple[float, ...]:
-        """Relative difference of `central` from `symbolic`."""
-        return self._relative(self.central)
-
-    @property
-    def torch_differences(self) -> tuple[float, ...] | None:
-        """Relative difference of `torch` from `symbolic`."""
-        return None if self.torch is None else self._relative(self.torch)
-
-    def _relative(self, others: Sequence[float]) -> tuple[float, ...]:
+    def differences(self, others: Sequence[float]) -> tuple[float, ...]:
+        """Return the relative differences of `central` or `torch` from `symbolic`."""
         pairs = zip(self.symbolic, others, self.scale, strict=True)
         largest = [(a, b, max(abs(a), abs(b), CANCELLED * size)) for a, b, size in pairs]
         return tuple(abs(a - b) / size if size else 0.0 for a, b, size in largest)
 
     @property
-    def step(self) -> Step:
+    def step(self) -> DerivationStep:
         """The table, as a step of the derivation."""
-        header = ["", "symbolic", "central difference", "relative"]
-        columns: list[Sequence[Math | str]] = [
-            [name(*look) for look in spellings(self.names).values()],
-            [number(value, 8) for value in self.symbolic],
-            [number(value, 8) for value in self.central],
-            [f"{d:.1e}" for d in self.central_differences],
-        ]
-        if self.torch is not None:
-            header += ["torch autograd", "relative"]
-            columns.append([number(value, 8) for value in self.torch])
-            columns.append([f"{d:.1e}" for d in self._relative(self.torch)])
-        table = Table(tuple(header), tuple(zip(*columns, strict=True)))
+        table: list[list[str | Math]] = [["", "symbolic"]]
+        for look, value in zip(spellings(self.names).values(), self.symbolic, strict=True):
+            table.append([name(*look), number(value, 8)])
+        for title, others in (("central difference", self.central), ("torch autograd", self.torch)):
+            if others is None:
+                continue
+            table[0] += [title, "relative"]
+            pairs = zip(others, self.differences(others), strict=True)
+            for line, (value, difference) in zip(table[1:], pairs, strict=True):
+                line += [number(value, 8), f"{difference:.1e}"]
         says = (
             "The mean loss is ",
             number(self.loss, 8),
             "; its derivatives, and how far (relatively) the others are from the symbolic one:",
         )
-        remark = () if self.trouble is None else (_sentence(self.trouble),)
-        return Step("The gradient, checked", says, table=table, remark=remark)
-
-
-def _sentence(error: DomainError) -> str:
-    cause = {"nan": "has no real value", "pole": "is infinite", "overflow": "overflows"}[error.kind]
-    where = ", ".join(f"{name} = {value:g}" for name, value in error.names.items())
-    return (
-        f"Row {error.row + 1} is outside of the domain: {error.subexpression} {cause} at {where}."
-    )
+        remark = []
+        if self.trouble is not None:
+            row, part, _, kind, names = self.trouble
+            where = ", ".join(f"{raw} = {value:g}" for raw, value in names.items())
+            remark.append(
+                f"Row {row + 1} is outside of the domain: {part} {_CAUSES[kind]} at {where}."
+            )
+        return DerivationStep("The gradient, checked", says, table=table, remark=remark)
 
 
 def check_gradient(
@@ -107,52 +95,30 @@ def check_gradient(
     >>> check.loss, check.symbolic
     (2.5, (5.0,))
     """
-    data = _columns(model, columns)
+    data = {name: np.asarray(columns[name], dtype=float) for name in model.columns}
     rows = len(next(iter(data.values())))
     at = np.array(model.start if theta is None else theta, dtype=float)
-    if at.shape != (len(model.free),):
-        raise UsageError(
-            f"theta has {at.size} values; the model's free parameters are {', '.join(model.free)}"
-        )
-    given = np.ones(rows) if weights is None else np.asarray(weights, dtype=float).ravel()
-    if given.size != rows:
-        raise DataError(f"there are {given.size} weights for {rows} rows; give one for each row")
+    given = np.ones(rows) if weights is None else np.asarray(weights, dtype=float)
     total = float(given.sum())
     if not total > 0:
         raise UsageError(f"the weights sum to {total:g}; their sum must be above 0")
-    share = given / total
-    mean = MeanLoss(model, data, share)
+    mean = _MeanLoss(model, data, given / total)
     parts = mean.row_gradients(at)
     return GradientCheck(
         names=model.free,
         theta=tuple(map(float, at)),
         rows=rows,
         total_weight=total,
-        loss=float(share @ mean.losses(at)),
-        symbolic=tuple(float(share @ part) for part in parts),
-        central=tuple(central_difference(mean, at, k) for k in range(len(at))),
+        loss=float(mean.share @ mean.losses(at)),
+        symbolic=tuple(float(mean.share @ part) for part in parts),
+        central=tuple(_central_difference(mean, at, k) for k in range(len(at))),
         torch=mean.by_torch(at) if importlib.util.find_spec("torch") else None,
-        scale=tuple(float(share @ np.abs(part)) for part in parts),
+        scale=tuple(float(mean.share @ np.abs(part)) for part in parts),
         trouble=mean.trouble(at),
     )
 
 
-def _columns(model: Model, columns: Mapping[str, Any]) -> dict[str, Vector]:
-    missing = [name for name in model.columns if name not in columns]
-    if missing or not model.columns:
-        raise DataError(
-            f"the column {missing[0] if missing else model.formula!r} is not in the data;"
-            f" its columns are {', '.join(columns)}"
-        )
-    data = {name: np.asarray(columns[name], dtype=float).ravel() for name in model.columns}
-    sizes = {name: len(column) for name, column in data.items()}
-    if len(set(sizes.values())) > 1 or not all(sizes.values()):
-        shown = ", ".join(f"{name}: {size}" for name, size in sizes.items())
-        raise DataError(f"the columns must have the same number of rows, at least 1; got {shown}")
-    return data
-
-
-class MeanLoss:
+class _MeanLoss:
     """The mean loss of a model on data, as a function of the free parameters."""
 
     def __init__(self, model: Model, data: dict[str, Vector], share: Vector) -> None:
@@ -160,28 +126,28 @@ class MeanLoss:
         response = model.formula.response
         self.target = self._spread(0.0 if response is None else evaluate(response, data))
 
-    def _values(self, theta: Vector) -> dict[str, Any]:
-        return {**self.data, **dict(zip(self.model.free, theta, strict=True))}
-
-    def _pair(self, theta: Vector) -> dict[str, Any]:
-        prediction = self._spread(evaluate(self.model.prediction, self._values(theta)))
-        return {PREDICTION: prediction, TARGET: self.target}
-
     def _spread(self, values: Any) -> Vector:
         return np.broadcast_to(np.asarray(values, dtype=float), self.share.shape)
 
+    def _at(self, theta: Vector) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return what the prediction is made of, and what the loss is made of."""
+        values = {**self.data, **dict(zip(self.model.free, theta, strict=True))}
+        prediction = self._spread(evaluate(self.model.prediction, values))
+        return values, {PREDICTION: prediction, TARGET: self.target}
+
     def losses(self, theta: Vector) -> Vector:
         """Each row's loss."""
-        return self._spread(evaluate(self.model.loss.expression, self._pair(theta)))
+        return self._spread(evaluate(self.model.loss.expression, self._at(theta)[1]))
 
     def row_gradients(self, theta: Vector) -> list[Vector]:
         """Each row's part in the derivative to each parameter."""
-        slope, values = evaluate(self.model.slope, self._pair(theta)), self._values(theta)
+        values, pair = self._at(theta)
+        slope = evaluate(self.model.slope, pair)
         return [self._spread(slope * evaluate(e, values)) for e in self.model.gradient]
 
     def trouble(self, theta: Vector) -> DomainError | None:
         """Return the first place where something is not finite, in the order of computation."""
-        values, pair = self._values(theta), self._pair(theta)
+        values, pair = self._at(theta)
         searches = [(self.model.prediction, values), (self.model.loss.expression, pair)]
         searches += [(self.model.slope, pair), *((e, values) for e in self.model.gradient)]
         found = (find_domain_error(expression, known) for expression, known in searches)
@@ -203,19 +169,17 @@ class MeanLoss:
         return tuple(0.0 if slope is None else float(slope) for slope in slopes)
 
 
-def central_difference(mean: MeanLoss, theta: Vector, k: int) -> float:
+def _central_difference(mean: _MeanLoss, theta: Vector, k: int) -> float:
     """Return the derivative to parameter ``k`` from values of the loss alone.
 
     Refined by one step of Richardson's extrapolation (Richardson and Gaunt 1927); of a few step
     lengths the one with the smallest estimated error is kept.
     """
     # A small value may be near zero by chance, or small because its column is large: try both.
-    sizes = {max(abs(float(theta[k])), 1.0), abs(float(theta[k])) or 1.0}
+    sizes = sorted({max(abs(float(theta[k])), 1.0), abs(float(theta[k])) or 1.0})
     best = (np.inf, np.nan)
     with np.errstate(all="ignore"):  # a wide step may leave the domain: a shorter one is taken
-        for step in (
-            FIRST_STEP * size / SHRINK**i for size in sorted(sizes) for i in range(TRIALS)
-        ):
+        for step in (FIRST_STEP * size / SHRINK**i for size in sizes for i in range(TRIALS)):
             wide, rough = _difference(mean, theta, k, step)
             narrow, rougher = _difference(mean, theta, k, step / 2)
             better = (4 * narrow - wide) / 3
@@ -223,7 +187,7 @@ def central_difference(mean: MeanLoss, theta: Vector, k: int) -> float:
     return best[1]
 
 
-def _difference(mean: MeanLoss, theta: Vector, k: int, step: float) -> tuple[float, float]:
+def _difference(mean: _MeanLoss, theta: Vector, k: int, step: float) -> tuple[float, float]:
     """Central difference over ``step``, and the rounding error that it may bear."""
     up, down = theta.copy(), theta.copy()
     up[k] += step
