@@ -55,7 +55,7 @@ def read(lines):
 def test_a_line_an_interval_and_the_report_at_the_end(run):
     status, lines, err = run(CSV, "--follow", "--every", "1000")
     assert (status, err) == (0, "")
-    assert lines[0].split() == ["rows", "time", "loss", "a", "b"]
+    assert lines[0].split() == ["rows", "a", "b", "loss", "time"]
     assert [line.split()[0] for line in lines[1:4]] == ["1,000", "2,000", "3,000"]
     assert len({len(line) for line in lines[:4]}) == 1
     assert all(line.count("±") == 2 for line in lines[1:4])
@@ -204,7 +204,7 @@ def test_a_signal_ends_it_with_the_last_line_and_the_report(number, status):
     running.stdin.write(b"1 2\n2 4\n3 7\n")
     running.stdin.flush()
     head, line = running.stdout.readline(), running.stdout.readline()
-    assert head.split() == [b"rows", b"time", b"loss", b"a", b"b"]
+    assert head.split() == [b"rows", b"a", b"b", b"loss", b"time"]
     assert line.split()[0] == b"3"
     running.stdin.write(b"4 8\n")
     running.stdin.flush()
@@ -269,7 +269,10 @@ GOOD = [json.dumps({"x": i, "y": 2 * i + i % 3}) for i in range(9)]
         ('{"x": 3, "y": "n/b"}', "is 'n/b', which is no number"),
         ('{"x": 3}', "is missing (NaN)"),
         ('{"x": 3, "y": Infinity}', "is infinity"),
-        (['[{"x": 1, "y": 2}]'], 'begins with \'[{"x": 1, "y": 2}]\', a JSON array; give one'),
+        (
+            ['[{"x": 1, "y": 2}]'],
+            "(it is of type 'list'): '[{\"x\": 1, \"y\": 2}]'; give one object",
+        ),
         (["{}"], "line 1 of standard input is no JSON object"),
         (['{"x": 1, "z": 2}'], "'y', which is no column of the data; its columns are x, z"),
         (['{"x": ' + "[" * 100_000, ""], "is no JSON object (it is nested too deep)"),

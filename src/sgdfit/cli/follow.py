@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import io
 import json
 import math
 import os
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from sgdfit.online.fit import Fit, Update
 
 LABEL = "standard input"
-EXAMPLE = '{"x": 1, "y": 2.5}'
 MISUSED = 2
 HEAD, BLOCK, READ_BYTES, SHOWN = 64, 1 << 20, 1 << 16, 60
 BOM, ARROW = b"\xef\xbb\xbf", b"\xff\xff\xff\xff"
@@ -38,6 +38,9 @@ _SECONDS = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
 # Widths of columns; on a terminal the heads come again before they have scrolled away.
 WIDTHS = {"rows": 10, "time": 9, "loss": 10}
 PARAMETER, GAP, AGAIN = 16, "  ", 20
+
+# Rows that came together: how many, and the table of those from one on before another.
+RowBatch = tuple[int, Callable[[int, int], Table]]
 
 
 def whole_input(missing: str) -> Table | str:
@@ -54,12 +57,8 @@ def whole_input(missing: str) -> Table | str:
 
 
 def is_json(head: bytes) -> bool:
-    """Tell JSON by its first bytes: neither names nor numbers begin like that."""
+    """Tell JSON by how it begins, as neither names nor numbers do."""
     return head.removeprefix(BOM).lstrip()[:1] in (b"{", b"[")
-
-
-# Rows that came together: how many, and the table of those from one on before another.
-RowBatch = tuple[int, Callable[[int, int], Table]]
 
 
 def json_lines(
@@ -85,42 +84,29 @@ def json_lines(
         trouble = None
         for line in lines if part else [*lines, tail]:
             number += 1
+            text = line.removeprefix(BOM).decode(errors="replace").strip()
             try:
-                if line.strip():
-                    row = _object(line, number, bool(keys), lenient)
-                    keys = keys or tuple(row)
-                    rows.append((number, row))
-            except DataError as error:
-                trouble = error
+                found = json.loads(text) if text else None
+                reason = f"it is of type {type(found).__name__!r}"
+            except (ValueError, RecursionError) as error:
+                found, reason = None, getattr(error, "msg", "it is nested too deep")
+            row = found if isinstance(found, dict) and (found or keys) else None
+            if row is None and text and lenient and keys:
+                row = {}
+            if row is not None:
+                keys = keys or tuple(row)  # the first one names the columns
+                rows.append((number, row))
+            elif text:
+                trouble = DataError(
+                    f"line {number} of {LABEL} is no JSON object ({reason}): {text[:SHOWN]!r};"
+                    ' give one object a line, such as {"x": 1, "y": 2.5}, which jq -c \'.[]\' makes'
+                    " of an array, or pass missing='drop' to leave such lines out after the first"
+                )
                 break
         if rows:
             yield len(rows), functools.partial(_table_of_objects, rows, keys, numeric)
         if trouble is not None:
             raise trouble
-
-
-def _object(line: bytes, number: int, named: bool, lenient: bool) -> dict[str, Any]:
-    """Read a line; the first one names the columns."""
-    text = line.removeprefix(BOM).decode(errors="replace").strip()
-    try:
-        found = json.loads(text)
-        reason = f"it is of type {type(found).__name__!r}"
-    except (ValueError, RecursionError) as error:
-        found, reason = None, getattr(error, "msg", "it is nested too deep")
-    if isinstance(found, dict) and (found or named):
-        return found
-    if lenient and named:
-        return {}
-    if text.startswith("[") and not named:
-        raise DataError(
-            f"{LABEL} begins with {text[:SHOWN]!r}, a JSON array; give one object a line,"
-            f" such as {EXAMPLE}, which jq -c '.[]' makes of an array"
-        )
-    drop = ", or pass missing='drop' to leave such lines out" if named else ""
-    raise DataError(
-        f"line {number} of {LABEL} is no JSON object ({reason}): {text[:SHOWN]!r};"
-        f" give one object a line, such as {EXAMPLE}{drop}"
-    )
 
 
 def _table_of_objects(
@@ -145,17 +131,16 @@ def _column(values: list[Any], numeric: bool) -> Any:
 
     if all(value is None for value in values):
         return pa.nulls(len(values))
-    if numeric or not any(isinstance(value, str | dict | list) for value in values):
-        return np.array([_float(value) for value in values])
-    texts = (json.dumps(v)[:SHOWN] if isinstance(v, dict | list) else v for v in values)
-    return pa.array([None if t is None else str(t) for t in texts], pa.large_string())
-
-
-def _float(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return math.nan
+    if not numeric and any(isinstance(value, str | dict | list) for value in values):
+        texts = (json.dumps(v)[:SHOWN] if isinstance(v, dict | list) else v for v in values)
+        return pa.array([None if t is None else str(t) for t in texts], pa.large_string())
+    numbers = []
+    for value in values:
+        try:
+            numbers.append(float(value))
+        except (TypeError, ValueError):
+            numbers.append(math.nan)
+    return np.array(numbers)
 
 
 def follow_options(data: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -211,14 +196,15 @@ def follow_rows(
     with stop_on_signal(at_once=False) as state:
         loop = FollowLoop(fit, every, output, state)
         try:
-            for batch in arrivals(Input(loop), options["missing"] == "drop"):
+            source: Any = io.BufferedReader(StandardInput(loop), READ_BYTES)
+            for batch in arrivals(source, options["missing"] == "drop"):
                 loop.take(batch)
         except KeyboardInterrupt:
             pass
         except SgdfitError as error:
             trouble = error
     loop.line()
-    if loop.table.columns:
+    if loop.columns:
         _write("")
     status = 0 if state.by is None else state.status(INTERRUPTED)
     try:
@@ -243,8 +229,8 @@ class FollowLoop:
         self.every, self.seconds = as_interval(every)
         self.begun = self.told = time.monotonic()
         self.last: Update | None = None
-        self.pending, self.warned, self.rows = False, False, 0
-        self.table = ProgressTable()
+        self.pending, self.warned, self.rows, self.lines = False, False, 0, 0
+        self.columns: dict[str, int] = {}  # those of the table, and their widths
 
     def take(self, batch: RowBatch) -> None:
         """Take in a batch, cut where a line is due."""
@@ -276,8 +262,7 @@ class FollowLoop:
             return
         self.last, self.pending = told, True
         if told.warnings and not self.warned and not self.output.quiet:
-            for warning in told.warnings:
-                say(f"warning: {warning}")
+            say(f"warning: {told.warnings[0]}")
         self.warned = bool(told.warnings)
 
     def patience(self) -> float | None:
@@ -295,8 +280,33 @@ class FollowLoop:
         if self.output.as_json:
             _write(json.dumps(_as_json(self.last, seconds), allow_nan=False))
         elif not self.output.quiet:
-            for text in self.table.lines(self.last, seconds):
-                _write(text)
+            self._line_of_table(self.last, seconds)
+
+    def _line_of_table(self, update: Update, seconds: float) -> None:
+        """Print rows, parameters with their errors, loss and time, as many as there is room for."""
+        cells = {"rows": f"{update.rows:,}"}
+        for name, value in update.estimates.items():
+            # a blank keeps parameters apart from the others
+            cells[f" {name}"] = plus_minus(value, update.errors[name])
+        if update.loss is None:
+            cells["status"] = "waiting for more rows"
+        else:
+            cells["loss"] = number(update.loss, 4)
+        cells["time"] = f"{seconds:,.1f} s"
+        again = self.lines == 0 or (sys.stdout.isatty() and self.lines % AGAIN == 0)
+        if again or ("status" in self.columns) != ("status" in cells):
+            # where lines go elsewhere and nobody set a width, there is room for all
+            room = width() if sys.stdout.isatty() or "COLUMNS" in os.environ else math.inf
+            self.columns = {}
+            for name, cell in cells.items():
+                size = max(WIDTHS.get(name, PARAMETER), len(name.strip()), len(cell))
+                room -= size + len(GAP)
+                if room < -len(GAP) and self.columns:
+                    break
+                self.columns[name] = size
+            _write(GAP.join(name.strip().rjust(size) for name, size in self.columns.items()))
+        self.lines += 1
+        _write(GAP.join(cells[name].rjust(size) for name, size in self.columns.items()))
 
 
 def _write(text: str) -> None:
@@ -325,13 +335,11 @@ def _as_json(update: Update, seconds: float) -> dict[str, Any]:
     }
 
 
-class Input:
-    """Standard input, block by block; while there is none, lines that are due are printed."""
-
-    closed = False  # Arrow asks
+class StandardInput(io.RawIOBase):
+    """Standard input, as it comes; while there is none, lines that are due are printed."""
 
     def __init__(self, loop: FollowLoop) -> None:
-        self._loop, self._held = loop, b""
+        self._loop = loop
         stdin: Any = sys.stdin
         self._stream = getattr(stdin, "buffer", stdin)
         try:
@@ -339,113 +347,51 @@ class Input:
         except (OSError, ValueError, AttributeError):
             self._file = None
 
-    def block(self) -> bytes:
-        """Return what is there next; nothing at the end."""
-        if self._held:
-            block, self._held = self._held, b""
-            return block
+    def readable(self) -> bool:
+        """Say so to who buffers it."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer with what is there next; nothing at the end."""
         if self._file is None:
-            return bytes(self._stream.read1(READ_BYTES))
-        woken = self._loop.state.woken
+            return int(self._stream.readinto1(buffer))
         while True:
             self._loop.check()
-            ready = select.select([self._file, *woken], [], [], self._loop.patience())[0]
-            if self._file in ready:
-                return os.read(self._file, READ_BYTES)
+            wanted = [self._file, *self._loop.state.woken]
+            if self._file in select.select(wanted, [], [], self._loop.patience())[0]:
+                return os.readv(self._file, [buffer])
             self._loop.line()
 
-    def hold(self, block: bytes) -> None:
-        """Put back what was read too early."""
-        self._held = block + self._held
 
-    def read(self, size: int = -1) -> bytes:
-        """Return so many bytes, fewer at the end alone."""
-        parts = b""
-        while len(parts) != size and (block := self.block()):
-            room = len(block) if size < 0 else size - len(parts)
-            parts += block[:room]
-            self.hold(block[room:])
-        return parts
-
-
-def arrivals(source: Input, lenient: bool) -> Iterator[RowBatch]:
+def arrivals(source: io.BufferedReader[Any], lenient: bool) -> Iterator[RowBatch]:
     """Yield the rows of an input, whose format its first bytes tell.
 
     Lenient: a line that is not like the first is a row without numbers, rather than an error.
     """
-    head = source.read(len(ARROW))
-    while head and not head.removeprefix(BOM).strip():
-        head += (more := source.read(1))
-        if not more:
-            break
-    source.hold(head)
-    if head == ARROW:
-        yield from _arrow(source)
-        return
+    head = source.peek(HEAD)
     if is_json(head):
-        yield from json_lines(source.block, lenient, lenient)
-        return
-    yield from arriving_rows(source.block, LABEL, lenient)
+        yield from json_lines(source.read1, lenient, lenient)
+    elif head and ARROW.startswith(head[: len(ARROW)]):
+        yield from _arrow(source)
+    else:
+        yield from arriving_rows(source.read1, LABEL, lenient)
 
 
-def _table_of_arrow(batch: Any, first: int, last: int) -> Table:
-    from sgdfit.data.readers import open_table
-
-    return replace(open_table(batch.slice(first, last - first)), label=LABEL)
-
-
-def _arrow(source: Input) -> Iterator[RowBatch]:
+def _arrow(source: io.BufferedReader[Any]) -> Iterator[RowBatch]:
     import pyarrow as pa
 
+    from sgdfit.data.readers import open_table
+
+    def table(batch: Any, first: int, last: int) -> Table:
+        return replace(open_table(batch.slice(first, last - first)), label=LABEL)
+
     try:
-        with pa.ipc.open_stream(pa.PythonFile(source, mode="r")) as reader:
+        with pa.ipc.open_stream(source) as reader:
             for batch in reader:
-                yield batch.num_rows, functools.partial(_table_of_arrow, batch)
+                yield batch.num_rows, functools.partial(table, batch)
     except (pa.ArrowInvalid, OSError) as error:
         if isinstance(error, BrokenPipeError):
             raise
         raise DataError(
             f"{LABEL} is no whole Arrow stream ({error}); check what writes it"
         ) from error
-
-
-class ProgressTable:
-    """Rows, parameters with their errors, loss and time; of these, as many as there is room for."""
-
-    def __init__(self) -> None:
-        self.columns: dict[str, int] = {}
-        self._count, self._named = 0, False
-
-    def lines(self, update: Update, seconds: float) -> Iterator[str]:
-        """Yield the line of an update, the heads before it where they are due."""
-        # a blank keeps parameters apart from the others
-        cells = {"rows": f"{update.rows:,}", "time": f"{seconds:,.1f} s"}
-        cells |= {} if update.loss is None else {"loss": number(update.loss, 4)}
-        for name, value in update.estimates.items():
-            cells[f" {name}"] = plus_minus(value, update.errors[name])
-        named = bool(update.estimates)
-        if not named:
-            cells["status"] = "waiting for more rows"
-        again = sys.stdout.isatty() and self._count % AGAIN == 0
-        if not self.columns or again or self._named != named:
-            self.columns, self._named = _columns(cells), named
-            yield GAP.join(name.strip().rjust(size) for name, size in self.columns.items())
-        self._count += 1
-        yield GAP.join(cells[name].rjust(size) for name, size in self.columns.items()).rstrip()
-
-
-def _columns(cells: dict[str, str]) -> dict[str, int]:
-    """Return the columns that the terminal has room for, and their widths; parameters come first.
-
-    Where lines go elsewhere and nobody set a width, there is room for all.
-    """
-    room = width() if sys.stdout.isatty() or "COLUMNS" in os.environ else math.inf
-    widths = {
-        name: max(WIDTHS.get(name, PARAMETER), len(name.strip()), len(cell))
-        for name, cell in cells.items()
-    }
-    kept: list[str] = []
-    for name in sorted(cells, key=lambda name: name in ("loss", "time")):
-        if not kept or sum(widths[n] + len(GAP) for n in kept) + widths[name] <= room:
-            kept.append(name)
-    return {name: widths[name] for name in cells if name in kept}

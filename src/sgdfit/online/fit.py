@@ -8,18 +8,18 @@ import warnings
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from sgdfit.choice import whole
 from sgdfit.data.readers import open_table
-from sgdfit.data.table import Columns, Table, check_policy, handle_missing
+from sgdfit.data.table import check_policy, handle_missing
 from sgdfit.errors import DataError, UsageError
 from sgdfit.fitting import entry
+from sgdfit.fitting.trust_region import relative_offset
 from sgdfit.fitting.uncertainty import (
     Uncertainty,
-    at_bounds,
     correlations,
     estimates,
     undetermined_warning,
@@ -36,7 +36,6 @@ from sgdfit.fitting.weights import (
 from sgdfit.formula.formula import Formula
 from sgdfit.formula.reading import as_formula
 from sgdfit.inference.covariance import classical, sandwich
-from sgdfit.inference.estimable import determined
 from sgdfit.inference.spectrum import root_spectrum
 from sgdfit.inference.statistics import Goodness, goodness
 from sgdfit.model.loss import Loss, as_loss
@@ -50,7 +49,6 @@ from sgdfit.online.recursive import (
     StreamState,
     absorb,
     approximation_error,
-    distance,
     factor_of,
     first_state,
     fitted,
@@ -98,8 +96,7 @@ class Update:
     @cached_property
     def estimates(self) -> dict[str, float]:
         """Every parameter, in its own units; empty while the rows do not determine them."""
-        root = self._state.whole.quadratic.root
-        if not self._enough or not root_spectrum(root).positive.all():
+        if not self._enough or not root_spectrum(self._state.whole.quadratic.root).positive.all():
             return {}
         return self._setting.model.values(self._state.theta.tolist())
 
@@ -116,21 +113,26 @@ class Update:
         """The (weighted) mean over the rows, at the estimates; None without any."""
         return self._state.loss if self.estimates else None
 
-    @property
+    @cached_property
     def distance(self) -> float | None:
         """From the optimum of all rows so far, in standard errors; None without estimates.
 
         Where a model is not linear, and the estimates have moved since earlier rows were last seen,
         that is an estimate by the newest rows.
         """
-        return self._distance if self.estimates else None
+        setting, state = self._setting, self._state
+        if setting.quadratic or not self.estimates:
+            return 0.0 if self.estimates else None  # solved to rounding
+        seen = state.whole.quadratic
+        left = relative_offset(seen, state.theta, setting.box, round(state.mass))
+        return math.hypot(left, self._error)
 
     @property
     def status(self) -> str:
-        """How the estimates stand.
+        """``"waiting"`` (for rows that determine the parameters), ``"current"``, or ``"changed"``.
 
-        ``"waiting"`` (for rows that determine the parameters), ``"current"``, or ``"changed"``:
-        these rows are farther from the curve that fitted those before than noise explains.
+        The last: these rows are farther from the curve that fitted those before than noise
+        explains.
         """
         return "changed" if self.warnings else "current" if self.estimates else "waiting"
 
@@ -152,14 +154,6 @@ class Update:
         return approximation_error(self._setting, self._state)
 
     @cached_property
-    def _distance(self) -> float:
-        setting, state = self._setting, self._state
-        if setting.quadratic:
-            return 0.0  # solved to rounding
-        left = distance(setting, state.theta, state.whole.quadratic, state.mass)
-        return math.hypot(left, self._error)
-
-    @cached_property
     def _uncertainty(self) -> Uncertainty:
         """How sure the estimates are.
 
@@ -168,12 +162,12 @@ class Update:
         the sandwich. What a parameter that drifts lags behind is in neither.
         """
         setting, state = self._setting, self._state
-        quadratic, absolute = state.whole.quadratic, setting.weighting.absolute
-        free = ~at_bounds(setting.model, state.theta, quadratic.gradient)
+        seen, absolute = state.whole, setting.weighting.absolute
+        free = setting.box.free(state.theta, seen.quadratic.gradient)
+        chosen = np.ix_(free, free)
         names = [n for n, is_free in zip(setting.model.free, free, strict=True) if is_free]
-        left = state.mass - fitted(setting, state.whole) + len(free) - len(names)
-        scaled_by = np.inf if absolute else left
-        why = ""
+        left = state.mass - fitted(setting, seen) + len(free) - len(names)
+        scaled_by, why = math.inf if absolute else left, ""
         if not names:
             why = "none: every parameter stands on a bound"
         elif scaled_by <= 0:
@@ -182,26 +176,19 @@ class Update:
             why = "none: the estimates may be far from the optimum"
         if why:
             return Uncertainty(None, why, (), scaled_by)
-        spectrum, scores = root_spectrum(quadratic.root[:, free]), state.whole.scores
-        scores, noise = scores[np.ix_(free, free)], 1.0 if absolute else quadratic.loss / left
-        rest: tuple[Any, ...] = ()
+        spectrum = root_spectrum(seen.quadratic.root[:, free])
+        noise = 2.0 if absolute else 2 * seen.quadratic.loss / left
         if setting.robust:
-            found, open_ones = sandwich(state.whole.curvature[np.ix_(free, free)], scores, names)
+            found, unknown = sandwich(seen.curvature[chosen], seen.scores[chosen], names)
         elif setting.factor < 1:
-            found, open_ones = sandwich(spectrum, 2 * noise * scores, names)
+            found, unknown = sandwich(spectrum, noise * seen.scores[chosen], names)
         else:
-            found, open_ones = classical(spectrum, 2 * noise, names)
-            if open_ones:
-                left += len(names) - int(spectrum.positive.sum())
-                scaled_by = np.inf if absolute else left
-                noise = 1.0 if absolute else quadratic.loss / left
-                found, rest = determined(names, state.theta[free], spectrum, 2 * noise)
-        if found is None:
-            return Uncertainty(None, without(open_ones), open_ones, scaled_by)
+            found, unknown = classical(spectrum, noise, names)
+        if found is None or unknown:
+            return Uncertainty(None, without(unknown), unknown, scaled_by)
         covariance = np.full((len(free), len(free)), np.nan)
-        covariance[np.ix_(free, free)] = found
-        method = SANDWICH if setting.robust else CLASSICAL
-        return Uncertainty(covariance, method, open_ones, scaled_by, rest)
+        covariance[chosen] = found
+        return Uncertainty(covariance, SANDWICH if setting.robust else CLASSICAL, (), scaled_by)
 
 
 class Fit:
@@ -218,15 +205,13 @@ class Fit:
     formula, response, loss, start, bounds, fixed, tied, weights, sigma, absolute_sigma
         See `sgdfit.fit`. A loss made of straight pieces, such as ``mae``, has no curvature to
         remember rows by and is refused. Which names are columns, the first batch decides.
-    covariance : str
-        See `sgdfit.fit`.
-    missing : str
+    covariance, missing : str
         See `sgdfit.fit`.
     forgetting : float or str, optional
         A factor a row in (0, 1]: a row that n others followed has the weight factorⁿ, so that about
         1/(1 − factor) rows have a say (Ljung & Söderström 1983, Theory and Practice of Recursive
-        Identification, section 2.6; Haykin, Adaptive Filter Theory, on the RLS algorithm). Or a
-        half-life in rows: ``"half_life=1000"``. None: no row is forgotten.
+        Identification, section 2.6). Or a half-life in rows: ``"half_life=1000"``. None: no row is
+        forgotten.
     seed : int
         Of searches for starting values.
 
@@ -281,7 +266,8 @@ class Fit:
         self._missing, self._forgetting = missing, forgetting
         self._seed = whole(seed, "seed", 0)
         self._now: Update | None = None
-        self._states: list[tuple[int, float, np.ndarray, np.ndarray]] = []
+        # Of each update the number, the loss, the estimates, and the gradient of the loss.
+        self._trace: list[tuple[int, float, np.ndarray, np.ndarray]] = []
         self._label, self._updates, self._seconds, self._change = "", 0, 0.0, ""
 
     def update(self, data: object) -> Update:
@@ -300,20 +286,69 @@ class Fit:
         """
         begun = time.perf_counter()
         table = open_table(data)
-        now = self._now or self._begun(table.names)
-        batch = _read(table, now._setting, self._missing)
-        state, change = self._absorbed(now._setting, now._state, batch)
+        if self._now is None:
+            given = {**self._parameters}
+            given["start"] = None if given["start"] == "search" else given["start"]
+            model = build(self._formula, table.names, loss=self._loss, seed=self._seed, **given)
+            setting = setting_of(model, self._weighting, self._forgetting)
+            state = first_state(setting)
+        else:
+            setting, state = self._now._setting, self._now._state
+            model = setting.model
+        needed = dict.fromkeys([*model.columns, *columns_of(self._weighting.given)])
+        columns = table.floats(list(needed))
+        good = np.logical_and.reduce([np.isfinite(column) for column in columns.values()])
+        if self._missing == "error" and not good.all():
+            handle_missing(columns, table.label, self._missing, table.line)
+        columns = {name: column[good] for name, column in columns.items()}
+        rows, first = int(np.count_nonzero(good)), state.rows + state.dropped
+        weights = np.ones(rows)
+        if self._weighting.given is not None:
+            weights = checked_weights(self._weighting, columns, table.label)
+            weights = weights if self._weighting.sigma is None else weights**-2.0
+        heavy = weights > 0
+        places, weights = np.flatnonzero(good)[heavy], weights[heavy]
+        used = tuple(columns[name][heavy].astype(np.float64) for name in model.columns)
+        changes: list[tuple[float, float]] = []
+        for k in range(0, len(weights), STRIDE):
+            k_rows = slice(k, k + STRIDE)
+            try:
+                state, change = absorb(
+                    setting, state, tuple(c[k_rows] for c in used), weights[k_rows]
+                )
+            except OutsideError as error:
+                place = int(places[k + error.row])
+                raise DataError(
+                    "the formula or its gradient has no finite value on row"
+                    f" {place + 1:,}{table.line(place)} of this batch, row {first + place + 1:,}"
+                    " since the beginning, at the estimates of the rows before it; correct the row,"
+                    " bound the parameters, or leave the row out"
+                ) from None
+            changes += [change] if change else []
+            state = self._searched(setting, state)
+        state = state._replace(rows=state.rows + rows, dropped=state.dropped + len(good) - rows)
+        told: tuple[str, ...] = ()
+        if changes:
+            mean, usual = max(changes, key=lambda change: change[0] / change[1])
+            some = f"s {first + 1:,} to" if len(good) > 1 else ""
+            told = (
+                f"row{some} {first + len(good):,} {'are' if some else 'is'} farther from the curve"
+                f" than noise explains: a mean loss of {mean:.3g} where {usual:.3g} is usual; look"
+                " for outliers, and if the process has changed, begin a new fit or let old rows"
+                " be forgotten",
+            )
         # Before this line nothing has changed.
-        self._now = told = Update(now._setting, state, (change,) if change else ())
+        self._now = found = Update(setting, state, told)
         self._label = table.label if self._label in ("", table.label) else "several sources"
         self._updates += 1
-        self._change = change or self._change
-        if told._enough:
-            self._states.append(self._stand(state))
-            if len(self._states) > MOST_STATES:
-                del self._states[1::2]
+        self._change = told[0] if told else self._change
+        if found._enough:
+            gradient = state.whole.quadratic.gradient / state.weight
+            self._trace.append((self._updates, state.loss, state.theta, gradient))
+            if len(self._trace) > MOST_STATES:
+                del self._trace[1::2]
         self._seconds += time.perf_counter() - begun
-        return told
+        return found
 
     def __repr__(self) -> str:
         """Return the formula and the estimates so far."""
@@ -336,129 +371,38 @@ class Fit:
                 f"{0 if now is None else now.rows:,} row(s) do not determine {names}; update the"
                 " fit with more of them, or fix some of the parameters"
             )
-        if now._setting.quadratic:
-            return self._composed(now)
-        return self._composed(Update(now._setting, walked(now._setting, now._state, NEAREST)))
-
-    def _begun(self, names: tuple[str, ...]) -> Update:
-        """Return what follows from the formula and the columns of the first batch."""
-        given = {**self._parameters}
-        given["start"] = None if given["start"] == "search" else given["start"]
-        model = build(self._formula, names, loss=self._loss, seed=self._seed, **given)
-        setting = setting_of(model, self._weighting, self._forgetting)
-        return Update(setting, first_state(setting))
-
-    def _absorbed(
-        self, setting: Setting, state: StreamState, batch: _Batch
-    ) -> tuple[StreamState, str]:
-        """Return what is known with a batch, taken in by parts, and what is strange about it."""
-        before, changes = state.rows + state.dropped, []
-        for first in range(0, len(batch.weights), STRIDE):
-            some = slice(first, first + STRIDE)
-            columns = tuple(column[some] for column in batch.columns)
-            try:
-                state, change = absorb(setting, state, columns, batch.weights[some])
-            except OutsideError as error:
-                place = int(batch.places[first + error.row])
-                raise DataError(
-                    "the formula or its gradient has no finite value on row"
-                    f" {place + 1:,}{batch.line(place)} of this batch, row {before + place + 1:,}"
-                    " since the beginning, at the estimates of the rows before it; correct the row,"
-                    " bound the parameters, or leave the row out"
-                ) from None
-            changes += [] if change is None else [change]
-            state = self._searched(setting, state)
-        state = state._replace(rows=state.rows + batch.rows, dropped=state.dropped + batch.dropped)
-        if not changes:
-            return state, ""
-        mean, usual = max(changes, key=lambda change: change[0] / change[1])
-        last = before + batch.rows + batch.dropped
-        rows = f"row {last:,} is" if last - before == 1 else f"rows {before + 1:,} to {last:,} are"
-        cure = "if the process has changed, begin a new fit, or give a forgetting factor"
-        return state, (
-            f"{rows} farther from the curve than noise explains: a mean loss of {mean:.3g} where"
-            f" {usual:.3g} is usual; look for outliers;"
-            f" {'old rows are being forgotten' if setting.factor < 1 else cure}"
-        )
-
-    def _searched(self, setting: Setting, state: StreamState) -> StreamState:
-        """Look for starting values, or for better ones, when it is their turn."""
-        model, is_folded = setting.model, bool(state.past.quadratic.root.any())
-        if setting.quadratic or is_folded or state.kept < max(state.turn, len(model.free) + 1):
-            return state
-        starts = (model.parameters[name] for name in model.free)
-        if state.begun and not any(p.origin.startswith("default") for p in starts):
-            return state._replace(turn=math.inf)  # they are the user's to choose
-        found = self._fit(setting, state)
-        if found is None:
-            return state._replace(turn=(BETTER if state.begun else AGAIN) * state.kept)
-        theta = np.array([found.estimates[name].value for name in model.free])
-        later = state._replace(turn=BETTER * state.kept)
-        try:
-            other = walked(setting, later._replace(theta=theta, start=theta))
-        except OutsideError:
-            return later
-        better = not state.begun or other.loss < state.loss - SAME * abs(state.loss)
-        return other if better else later
-
-    def _fit(self, setting: Setting, state: StreamState) -> Result | None:
-        """Fit the rows that are kept as any others; None where that tells nothing sure."""
-        model, (columns, weights) = setting.model, state.rows_kept()
-        data = dict(zip(model.columns, columns, strict=True))
-        weight = "weight" + "_" * max(map(len, (*data, *model.formula.names)))
-        last = len(weights) >= HOPELESS and not state.begun
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                found = entry.fit(
-                    model.formula,
-                    {**data, weight: weights},
-                    loss=model.loss,
-                    weights=weight,
-                    seed=self._seed,
-                    **self._parameters,
-                )
-        except DataError:
-            if last:
-                raise
-            return None
-        if last and not found.status.ok:
-            raise DataError(
-                f"the first {len(weights):,} rows lead to no fit: {found.status.cause}; "
-                f"{found.status.cure or 'give starting values or bounds'}"
-            )
-        # the first must determine every parameter, and leave something to tell the noise by
-        sure = found.covariance is not None and not found.undetermined
-        sure = sure and found.status.name in ("converged", "local_minimum")
-        return found if sure or last or (state.begun and found.status.ok) else None
-
-    def _stand(self, state: StreamState) -> tuple[int, float, np.ndarray, np.ndarray]:
-        gradient = state.whole.quadratic.gradient / state.weight
-        return self._updates, state.loss, state.theta, gradient
-
-    def _composed(self, now: Update) -> Result:
-        """Return the `Result` of all rows so far."""
         setting, state = now._setting, now._state
+        if not setting.quadratic:
+            state = walked(setting, state, NEAREST)
+            now = Update(setting, state)
         model, weighting = setting.model, setting.weighting
-        theta, error, found = state.theta, now._error, now._uncertainty
+        error, found = now._error, now._uncertainty
         merit, squares = _merit(setting, state), state.whole.quadratic.loss
-        states = [s for s in self._states if s[0] < self._updates] + [self._stand(state)]
-        table = estimates(model, theta, found)
-        starts, origin = (theta, "solved") if setting.quadratic else (state.start, "search")
-        for name, start in zip(model.free, starts.tolist(), strict=True):
+        steps, losses, path, gradients = (np.array(part) for part in zip(*self._trace, strict=True))
+        table = estimates(model, state.theta, found)
+        first, origin = (state.theta, "solved") if setting.quadratic else (path[0], "search")
+        for name, start in zip(model.free, first.tolist(), strict=True):
             if table[name].start_origin.startswith("default"):
                 table[name] = replace(table[name], start=start, start_origin=origin)
+        kept = "what is kept of the rows tells" if error > TOLD else "all rows so far tell"
+        status = status_of("converged", cause=f"the estimates are the best that {kept}")
         if error > FAR:
             cause = (
                 "the estimates moved to where what is kept of the rows does not tell the optimum"
             )
             status = status_of("stalled", cause=cause, cure=CURE)
-        else:
-            kept = "what is kept of the rows tells" if error > TOLD else "all rows so far tell"
-            status = status_of("converged", cause=f"the estimates are the best that {kept}")
         moved = (
             "the estimates moved far from where earlier rows were last seen, and may be"
             f" {error:.2g} standard errors from those of a fit of all rows at once; {CURE}"
+        )
+        trace = Trace(
+            names=model.free,
+            step=steps,
+            epoch=np.zeros(len(steps), dtype=np.int64),
+            learning_rate=np.full(len(steps), np.nan),
+            loss=losses,
+            parameters=path,
+            gradient=gradients,
         )
         forgets = "" if setting.factor == 1 else f"(forgetting={self._forgetting})"
         return Result(
@@ -475,7 +419,7 @@ class Fit:
             steps=self._updates,
             epochs=0,
             seconds=self._seconds,
-            trace=_trace(model.free, states),
+            trace=trace,
             diagnosis=None,
             data_label=self._label,
             weights=weighting.text,
@@ -489,9 +433,8 @@ class Fit:
             residual_sum_of_squares=squares if setting.squared else state.whole.squares,
             rows=state.rows,
             rows_dropped=state.dropped,
-            rows_visited=state.visited,
             status=status,
-            distance=now._distance,
+            distance=now.distance,
             warnings=(
                 *((self._change,) if self._change else ()),
                 *((moved,) if error > TOLD else ()),
@@ -500,65 +443,43 @@ class Fit:
             ),
             noise_variance=1.0 if weighting.absolute else merit.reduced_chi_square,
             undetermined=found.undetermined,
-            determined=found.determined,
         )
 
+    def _searched(self, setting: Setting, state: StreamState) -> StreamState:
+        """Fit the rows that are kept as any others, where it is time to, and go on from there.
 
-class _Batch(NamedTuple):
-    """Rows of a batch that have a say."""
-
-    columns: tuple[np.ndarray, ...]  # those of the model, in order, each float64[n]
-    weights: np.ndarray  # as they were given, forgetting left aside; none is 0
-    # Rows that could be used, be their weight 0 or not; and those left out.
-    rows: int
-    dropped: int
-    places: np.ndarray  # int64[n]: the place of each in the batch as it was given, from 0
-    line: Callable[[int], str]  # such a place -> words that say where it stands in a file
-
-
-def _read(table: Table, setting: Setting, missing: str) -> _Batch:
-    """Read the columns of a batch that a model and its weights need; there may be no rows."""
-    model, weighting = setting.model, setting.weighting
-    names = list(dict.fromkeys([*model.columns, *columns_of(weighting.given)]))
-    table.positions(names)
-    taken = [name for name in model.parameters if name in table.names]
-    if taken:
-        raise DataError(
-            f"{table.label} has a column {taken[0]!r}, which is a parameter of this fit, since the"
-            " first batch had no such column; rename the column, or begin a new fit"
-        )
-    columns = table.floats(names)
-    good = np.logical_and.reduce([np.isfinite(column) for column in columns.values()])
-    if good.all():
-        source = Columns(columns, table.label)
-    elif good.any() or missing == "error":
-        source = handle_missing(columns, table.label, missing, table.line)
-    else:
-        source = Columns({name: np.empty(0) for name in names}, table.label, good.size)
-    weights = np.ones(source.rows)
-    if source.rows and weighting.given is not None:
-        given = checked_weights(weighting, source.columns, source.label)
-        weights = given if weighting.sigma is None else given**-2.0
-    some = weights > 0
-    kept = tuple(source.columns[name][some].astype(np.float64) for name in model.columns)
-    places = np.flatnonzero(good)[some]
-    return _Batch(kept, weights[some], source.rows, source.dropped, places, table.line)
-
-
-def _trace(
-    names: tuple[str, ...], states: list[tuple[int, float, np.ndarray, np.ndarray]]
-) -> Trace:
-    steps, losses, parameters, gradients = zip(*states, strict=True)
-    k, p = len(states), len(names)
-    return Trace(
-        names=names,
-        step=np.array(steps, dtype=np.int64),
-        epoch=np.zeros(k, dtype=np.int64),
-        learning_rate=np.full(k, np.nan),
-        loss=np.array(losses),
-        parameters=np.array(parameters).reshape(k, p),
-        gradient=np.array(gradients).reshape(k, p),
-    )
+        Until that tells every parameter for sure; then again, in case it finds a better minimum.
+        """
+        model, folded = setting.model, state.past.quadratic.root.any()
+        if setting.quadratic or folded or state.kept < max(state.turn, len(model.free) + 1):
+            return state
+        columns, weights = state.rows_kept()
+        data = dict(zip(model.columns, columns, strict=True))
+        weight = "weight" + "_" * max(map(len, (*data, *model.formula.names)))
+        data[weight] = weights
+        state = state._replace(turn=(BETTER if state.begun else AGAIN) * state.kept)
+        last = len(weights) >= HOPELESS and not state.begun
+        options: dict[str, Any] = {"loss": model.loss, "weights": weight, "seed": self._seed}
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                found = entry.fit(model.formula, data, **options, **self._parameters)
+            sure = found.covariance is not None and not found.undetermined
+            if not (last or (sure and found.status.name in ("converged", "local_minimum"))):
+                return state
+            theta = np.array([found.estimates[name].value for name in model.free])
+            other = walked(setting, state._replace(theta=theta))
+        except DataError:
+            if last:
+                raise
+            return state
+        if not found.status.ok:
+            raise DataError(
+                f"the first {len(weights):,} rows lead to no fit: {found.status.cause};"
+                f" {found.status.cure or 'give starting values or bounds'}"
+            )
+        better = not state.begun or other.loss < state.loss - SAME * abs(state.loss)
+        return other if better else state
 
 
 def _merit(setting: Setting, state: StreamState) -> Goodness:

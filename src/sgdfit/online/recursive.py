@@ -17,16 +17,9 @@ import numpy as np
 
 from sgdfit.errors import DataError, UsageError
 from sgdfit.fitting.gauss_newton import bending, steering
-from sgdfit.fitting.trust_region import Box, Point, advance, begin, box_of
+from sgdfit.fitting.trust_region import Box, Point, advance, begin, box_of, relative_offset
 from sgdfit.fitting.weights import SANDWICH, Weighting
-from sgdfit.inference.quadratic import (
-    REGULAR,
-    Quadratic,
-    from_rows,
-    from_sums,
-    joined,
-    step_within,
-)
+from sgdfit.inference.quadratic import Quadratic, from_rows, from_sums, joined, step_within
 from sgdfit.kernel.forms import make
 from sgdfit.kernel.kernel import Chunk, Kernel, Rows
 from sgdfit.model.loss import SQUARED
@@ -34,7 +27,7 @@ from sgdfit.model.model import Model
 
 # The newest rows that are kept: up to twice so many, of which the older half is folded then.
 KEPT = 32_768
-# Rows whose Jacobian is decomposed at once.
+# Rows that are looked at at once: with all kept it takes four times as long.
 BLOCK = 8_192
 # The kept rows are looked at anew once one in so many came since, or the estimates moved by more
 # than so many standard errors; up to so few, with every update.
@@ -44,9 +37,9 @@ NEAR, NEAREST = 1e-3, 1e-9
 STEPS = 100
 # What is left of a row's weight when it is as good as forgotten.
 FORGOTTEN = 1e-12
-# A change is told from noise where the noise has so many degrees of freedom, and the mean loss of a
-# batch is so many standard deviations above the usual one. A single row's loss has a long tail;
-# of squared residuals the last is a residual of 5.6 standard deviations.
+# A change is told where the noise has so many degrees of freedom, and the mean loss of a batch is
+# so many standard deviations of normal noise above the usual one. A single row's loss has a long
+# tail; of squared residuals the last is a residual of 5.6 standard deviations.
 KNOWN, DEVIATIONS, TAIL = 10.0, 10.0, 30.0
 # A Hessian whose condition is worse than this has lost too many digits to differences.
 WELL_CONDITIONED = 1e8
@@ -66,13 +59,9 @@ class OutsideError(DataError):
         self.row = row
 
 
-def factor_of(forgetting: float | str | None) -> float:
+def factor_of(forgetting: float | str | None, names: tuple[str, ...] = ()) -> float:
     """Return by what share a row's weight fades with each row after it: 1 forgets nothing.
 
-    Ljung & Söderström 1983, Theory and Practice of Recursive Identification, section 2.6.
-
-    Examples
-    --------
     >>> round(factor_of("half_life=1000") ** 1000, 9), factor_of(None)
     (0.5, 1.0)
     """
@@ -82,8 +71,8 @@ def factor_of(forgetting: float | str | None) -> float:
     try:
         factor = float(value)
         if sign:
-            half_life = name.strip().replace("-", "_") == "half_life" and 0 < factor < math.inf
-            factor = 0.5 ** (1 / factor) if half_life else math.nan
+            known = name.strip().replace("-", "_") == "half_life" and 0 < factor < math.inf
+            factor = 0.5 ** (1 / factor) if known else math.nan
     except ValueError:
         factor = math.nan
     # two rows for one parameter at least; less would follow every row wherever it leads
@@ -92,6 +81,15 @@ def factor_of(forgetting: float | str | None) -> float:
             f"forgetting is {forgetting!r}; it is a factor a row from 0.5 to 1, so that"
             " 1/(1 − factor) rows have a say (1,000 with 0.999), one more than there are parameters"
             " at least; or a half-life of 1 row or more, such as 'half_life=1000'"
+        )
+    least = len(names) / (len(names) + 1)
+    if factor < least:
+        half_life = math.ceil(100 * math.log(0.5) / math.log(least)) / 100
+        raise UsageError(
+            f"forgetting is {forgetting}, so that 1/(1 − factor) = {1 / (1 - factor):.3g} rows have"
+            f" a say, which cannot determine {len(names)} parameters ({', '.join(names)}) and the"
+            f" noise; give a factor from {math.ceil(1000 * least) / 1000} on and below 1, or a"
+            f" half-life of {half_life} rows or more, better ten times that"
         )
     return factor
 
@@ -104,16 +102,10 @@ class Setting(NamedTuple):
     box: Box
     weighting: Weighting
     factor: float  # of forgetting
+    kept: int  # how many of the newest rows are kept when others are folded
     squared: bool  # whether the loss is the squared residual
     quadratic: bool  # whether it is a quadratic of all parameters
     robust: bool  # whether errors come from the rows' own gradients
-
-    @property
-    def kept(self) -> int:
-        """How many of the newest rows are kept when others are folded."""
-        if self.factor == 1:
-            return KEPT
-        return int(min(KEPT, max(FEW, math.log(FORGOTTEN) / math.log(self.factor))))
 
     def fading(self, rows: int) -> np.ndarray:
         """Return what forgetting has left of the weights of so many rows, the newest last."""
@@ -121,33 +113,14 @@ class Setting(NamedTuple):
 
 
 def setting_of(model: Model, weighting: Weighting, forgetting: float | str | None) -> Setting:
-    """Return what follows from what is fitted, and how rows count.
-
-    Raises
-    ------
-    UsageError
-        When no more rows have a say than there are parameters.
-    """
-    factor, names = factor_of(forgetting), model.free
-    least = len(names) / (len(names) + 1)
-    if factor < least:
-        raise UsageError(
-            f"forgetting is {forgetting}, so that 1/(1 − factor) = {1 / (1 - factor):.3g} rows have"
-            f" a say, which cannot determine {len(names)} parameters ({', '.join(names)}) and the"
-            f" noise; give a factor from {_up(least)} on and below 1, or a half-life of"
-            f" {_up(math.log(0.5) / math.log(least))} rows or more, better ten times that"
-        )
-    squared = model.loss.name == SQUARED
+    """Return what follows from what is fitted; refuse to forget more than tells the parameters."""
+    factor, squared = factor_of(forgetting, model.free), model.loss.name == SQUARED
     robust = not squared or weighting.covariance == SANDWICH
     quadratic = squared and model.is_linear and not robust
+    left = KEPT if factor == 1 else int(math.log(FORGOTTEN) / math.log(factor))
+    kept = min(KEPT, max(FEW, left))
     kernel, box = make(model, None, "numpy"), box_of(model)
-    return Setting(model, kernel, box, weighting, factor, squared, quadratic, robust)
-
-
-def _up(value: float) -> str:
-    """Write a number to three digits, none of which is below it."""
-    size = 10.0 ** (2 - math.floor(math.log10(value)))
-    return f"{math.ceil(round(value * size, 6)) / size:g}"
+    return Setting(model, kernel, box, weighting, factor, kept, squared, quadratic, robust)
 
 
 class Summary(NamedTuple):
@@ -169,7 +142,9 @@ class Summary(NamedTuple):
 
     def moved(self, step: np.ndarray) -> Summary:
         """Return the same, seen from where a step leads."""
-        return self._replace(quadratic=self.quadratic.after(step))
+        q = self.quadratic.after(step)
+        spread = q.spread + 2 * (q.loss - self.quadratic.loss)
+        return self._replace(quadratic=q._replace(spread=spread))
 
 
 def _together(*parts: Summary) -> Summary:
@@ -190,15 +165,13 @@ class StreamState(NamedTuple):
     """
 
     theta: np.ndarray  # float64[p]: the estimates
-    # All rows, those that are kept no more, and those that are kept, seen from the estimates.
+    # All rows, and those that are kept no more, seen from the estimates.
     whole: Summary
     past: Summary
-    recent: Summary
-    # Where the rows that are kept were last looked at together; where the past was folded, on
-    # average; and where the recursion began.
+    # Where the rows that are kept were last looked at together, and where the past was folded, on
+    # average.
     anchor: np.ndarray
     fold: np.ndarray
-    start: np.ndarray
     begun: bool = False  # whether there are estimates
     # Rows that could be used, rows left out, and rows whose own weight is not 0.
     rows: int = 0
@@ -211,16 +184,12 @@ class StreamState(NamedTuple):
     # Of the response: the weighted mean ȳ, and Σ d·w (y − ȳ)².
     mean: float = 0.0
     variation: float = 0.0
-    # Σ d and Σ d·loss² of rows that noise explained, before the curve knew them.
-    calm: float = 0.0
-    squares: float = 0.0
     # The rows that are kept, in the pieces in which they came; how many these are, and how many
     # there were when they were last looked at together.
     window: tuple[tuple[Columns, np.ndarray], ...] = ()
     kept: int = 0
     seen: int = 0
     turn: float = 0.0  # so many rows are kept when starting values are looked for again
-    visited: int = 0  # rows looked at
 
     @property
     def loss(self) -> float:
@@ -233,20 +202,10 @@ class StreamState(NamedTuple):
         weights = np.concatenate([weights for _, weights in self.window])
         return tuple(np.concatenate(pieces) for pieces in columns), weights
 
-    def faded(self, left: float) -> StreamState:
-        """Return what forgetting leaves."""
-        if left == 1:
-            return self
-        names = ("mass", "weight", "variation", "calm", "squares")
-        numbers = {name: getattr(self, name) * left for name in names}
-        whole, past, recent = (p.faded(left) for p in (self.whole, self.past, self.recent))
-        return self._replace(whole=whole, past=past, recent=recent, **numbers)
-
     def moved(self, step: np.ndarray, box: Box) -> StreamState:
         """Return the same, seen from where a step leads."""
-        whole, past, recent = (p.moved(step) for p in (self.whole, self.past, self.recent))
         theta = box.clip(self.theta + step)
-        return self._replace(theta=theta, whole=whole, past=past, recent=recent)
+        return self._replace(theta=theta, whole=self.whole.moved(step), past=self.past.moved(step))
 
 
 def first_state(setting: Setting) -> StreamState:
@@ -255,7 +214,7 @@ def first_state(setting: Setting) -> StreamState:
     nothing, square = np.zeros(p), np.zeros((p, p))
     empty = Summary(from_sums(nothing, square, 0.0, 0.0), square, square, 0.0)
     theta = setting.box.clip(nothing)
-    return StreamState(theta, empty, empty, empty, theta, theta, theta)
+    return StreamState(theta, empty, empty, theta, theta)
 
 
 def absorb(
@@ -274,111 +233,87 @@ def absorb(
     n, fading = len(weights), setting.fading(len(weights))
     with np.errstate(all="ignore"):
         rows = setting.kernel.rows(state.theta, Chunk(columns, None))
-        if state.begun and not np.isfinite(rows.loss.sum() + rows.jacobian.sum()):
+        new = _summary(setting, rows, weights, fading)
+        if new is None and (state.begun or setting.quadratic):
             finite = np.isfinite(rows.loss) & np.isfinite(rows.jacobian).all(axis=0)
-            if not finite.all():
-                raise OutsideError(int(np.argmin(finite)))
-        change, calm, squares = _compared(setting, state, rows, weights, fading)
-        state = _counted(state.faded(setting.factor**n), weights, fading, rows.target)
-        state = state._replace(calm=state.calm + calm, squares=state.squares + squares)
-        new = _summary(rows, weights, fading, setting.robust)
-    if setting.quadratic:
-        if new is None:
-            raise OutsideError(0)
-        whole = _together(state.whole, new)
-        state = state._replace(whole=whole, begun=True, visited=state.visited + n)
-        return state.moved(_step(setting, state.theta, whole.quadratic), setting.box), change
-    state = state._replace(
-        window=(*state.window, (columns, weights)), kept=state.kept + n, visited=state.visited + n
-    )
-    return (_stepped(setting, state, new) if state.begun else state), change
+            raise OutsideError(int(np.argmin(finite)))
+        change = _change(setting, state, rows, weights)
+    state = _counted(state, weights, fading, rows.target, setting.factor**n)
+    if setting.quadratic and new is not None:
+        state = state._replace(whole=_together(state.whole, new), begun=True)
+        return state.moved(_step(setting, state.theta, state.whole.quadratic), setting.box), change
+    state = state._replace(window=(*state.window, (columns, weights)), kept=state.kept + n)
+    if new is None or not state.begun:
+        return state, change
+    few = state.kept - state.seen <= max(64, state.seen // SHARE)
+    if few and FEW < state.kept < 2 * setting.kept:
+        found = state._replace(whole=_together(state.whole, new))
+        found = found.moved(_step(setting, found.theta, found.whole.quadratic), setting.box)
+        away = found.whole.quadratic.root @ (found.theta - state.anchor)
+        noise = noise_of(setting, found.whole, state.mass)
+        if away @ away <= MOVED**2 * len(away) * noise:
+            return found, change
+    state = walked(setting, state)
+    return (_folded(setting, state) if state.kept >= 2 * setting.kept else state), change
 
 
 def _counted(
-    state: StreamState, weights: np.ndarray, fading: np.ndarray, target: np.ndarray
+    state: StreamState, weights: np.ndarray, fading: np.ndarray, target: np.ndarray, left: float
 ) -> StreamState:
-    """Add to the sums that do not depend on the estimates.
+    """Let the rows so far fade to what is left, and add to sums that no estimate changes.
 
     Chan, Golub & LeVeque 1983, The American Statistician 37(3), 242-247: means and variations of
     two samples give those of both without cancellation.
     """
-    faded, before = weights * fading, state.weight
+    faded, before = weights * fading, state.weight * left
     here = float(faded.sum())
     mean = float(faded @ target) / here
     share, apart = here / (before + here), mean - state.mean
-    variation = float(faded @ (target - mean) ** 2)
+    variation = float(faded @ (target - mean) ** 2) + before * share * apart**2
     return state._replace(
+        whole=state.whole if left == 1 else state.whole.faded(left),
+        past=state.past if left == 1 else state.past.faded(left),
         used=state.used + len(weights),
-        mass=state.mass + float(fading.sum()),
+        mass=state.mass * left + float(fading.sum()),
         weight=before + here,
         logs=state.logs + float(np.log(weights).sum()),
         mean=state.mean + share * apart,
-        variation=state.variation + variation + before * share * apart**2,
+        variation=state.variation * left + variation,
     )
 
 
-def _compared(
-    setting: Setting, state: StreamState, rows: Rows, weights: np.ndarray, fading: np.ndarray
-) -> tuple[tuple[float, float] | None, float, float]:
-    """Compare rows with the noise: an alarm, or what they add to what is known of the noise.
+def _change(
+    setting: Setting, state: StreamState, rows: Rows, weights: np.ndarray
+) -> tuple[float, float] | None:
+    """Return the mean loss of rows and the usual one, where noise does not explain the former.
 
     A residual has the variance of the noise and of the prediction, which is larger where rows lie
     beyond those before them.
     """
     whole = state.whole
     if not state.begun or state.mass < len(setting.model.free) + KNOWN:
-        return None, 0.0, 0.0
-    loss, usual = rows.loss, whole.quadratic.loss / state.weight
+        return None
+    loss, usual = rows.loss, state.loss
     if setting.squared:
         usual = noise_of(setting, whole, state.mass) / 2
-        try:
-            lengths = np.linalg.solve(whole.quadratic.root.T, rows.jacobian)
-        except np.linalg.LinAlgError:
-            return None, 0.0, 0.0
+        lengths = np.linalg.lstsq(whole.quadratic.root.T, rows.jacobian, rcond=None)[0]
         loss = loss * weights / (1 + 2 * weights * (lengths**2).sum(axis=0))
-    if not 0 < usual < np.inf:
-        return None, 0.0, 0.0
-    deviation = np.sqrt(2.0) * usual
-    if state.calm > 0:
-        deviation = max(deviation, np.sqrt(state.squares / state.calm))
     n, mean = len(loss), float(loss.mean())
-    if mean > usual + max(DEVIATIONS * deviation / np.sqrt(n), TAIL * usual / n):
-        return (mean, usual), 0.0, 0.0
-    return None, float(fading.sum()), float(fading @ (loss - usual) ** 2)
+    most = usual * (1 + max(DEVIATIONS * math.sqrt(2 / n), TAIL / n))
+    return (mean, usual) if 0 < usual < np.inf and mean > most else None
 
 
 def _step(setting: Setting, theta: np.ndarray, quadratic: Quadratic) -> np.ndarray:
     """Return the step to where a quadratic is least within the bounds."""
     norms, box = quadratic.norms, setting.box
     if box.is_everywhere:
-        # a triangle whose columns have parts of their own needs no singular values
-        triangular = quadratic.exact and bool(
-            (abs(quadratic.root.diagonal()) > REGULAR * norms).all()
-        )
-        known = quadratic._replace(regular=triangular)
-        return step_within(known, norms, np.ones(len(theta), dtype=bool), np.inf).move
+        return step_within(quadratic, norms, np.ones(len(theta), dtype=bool), np.inf).move
     from scipy.optimize import lsq_linear
 
     scales = np.where(norms > 0, norms, 1.0)
     bounds = (box.low - theta) * scales, (box.high - theta) * scales
     found = lsq_linear(quadratic.root / scales, -quadratic.offset, bounds, "bvls", tol=1e-15)
     return np.asarray(found.x / scales)
-
-
-def _stepped(setting: Setting, state: StreamState, new: Summary | None) -> StreamState:
-    """Step to the minimum with new rows: as they look from here, or with a look at all kept."""
-    few = state.kept > FEW and state.kept - state.seen <= max(64, state.seen // SHARE)
-    if few and new is not None:
-        recent = _together(state.recent, new)
-        whole = _together(state.past, recent)
-        step = _step(setting, state.theta, whole.quadratic)
-        found = state._replace(whole=whole, recent=recent).moved(step, setting.box)
-        away = whole.quadratic.root @ (found.theta - state.anchor)
-        noise = noise_of(setting, whole.moved(step), state.mass)
-        if away @ away <= MOVED**2 * len(step) * noise:
-            return found
-    found = walked(setting, state)
-    return _folded(setting, found) if found.kept >= 2 * setting.kept else found
 
 
 def walked(setting: Setting, state: StreamState, near: float = NEAR) -> StreamState:
@@ -389,7 +324,7 @@ def walked(setting: Setting, state: StreamState, near: float = NEAR) -> StreamSt
     OutsideError
         When the start has no finite loss.
     """
-    origin, past = state.theta, state.past
+    origin, past, box = state.theta, state.past, setting.box
     columns, weights = state.rows_kept()
     fading = setting.fading(len(weights))
     seen: dict[bytes, Summary] = {}
@@ -398,34 +333,28 @@ def walked(setting: Setting, state: StreamState, near: float = NEAR) -> StreamSt
         found = _looked_at(setting, theta, columns, weights, fading)
         if found is None:
             return None
-        seen[theta.tobytes()] = found
-        whole = _together(past.moved(theta - origin), found).quadratic
-        return Point(theta, whole, whole, np.empty(0, dtype=np.intp))
+        seen[theta.tobytes()] = whole = _together(past.moved(theta - origin), found)
+        return Point(theta, whole.quadratic, whole.quadratic, np.empty(0, dtype=np.intp))
+
+    def is_far(point: Point) -> bool:
+        return relative_offset(point.quadratic, point.theta, box, round(state.mass)) > near
 
     with np.errstate(all="ignore"):
         point = evaluate(origin)
         if point is None:
             raise OutsideError(0)
         iterate = begin(point)
-        while (
-            len(seen) < STEPS and distance(setting, point.theta, point.quadratic, state.mass) > near
-        ):
-            iterate = advance(iterate, evaluate, setting.box)
-            if iterate.no_decrease:
-                break
-            point = iterate.point
-    theta = point.theta
-    recent, past = seen[theta.tobytes()], past.moved(theta - origin)
+        while len(seen) < STEPS and not iterate.no_decrease and is_far(iterate.point):
+            iterate = advance(iterate, evaluate, box)
+    theta = iterate.point.theta
     return state._replace(
         theta=theta,
         begun=True,
-        whole=_together(past, recent),
-        past=past,
-        recent=recent,
+        whole=seen[theta.tobytes()],
+        past=past.moved(theta - origin),
         window=((columns, weights),),
         seen=state.kept,
         anchor=theta,
-        visited=state.visited + len(seen) * len(weights),
     )
 
 
@@ -436,30 +365,25 @@ def _folded(setting: Setting, state: StreamState) -> StreamState:
     process changed is no noise, and which tells where estimates go once these rows are not looked
     at any more.
     """
-    theta = state.theta
     columns, weights = state.rows_kept()
     fading, cut = setting.fading(len(weights)), len(weights) - setting.kept
     ours, rest = tuple(c[:cut] for c in columns), tuple(c[cut:].copy() for c in columns)
-    old = _looked_at(setting, theta, ours, weights[:cut], fading[:cut])
-    new = _looked_at(setting, theta, rest, weights[cut:], fading[cut:])
-    if old is None or new is None:
+    old = _looked_at(setting, state.theta, ours, weights[:cut], fading[:cut])
+    if old is None:
         raise OutsideError(0)
-    chunk, q = Chunk(ours, (weights * fading)[:cut]), old.quadratic
-    hessian = old.curvature + cut * bending(setting.kernel, chunk, theta)
+    q, chunk = old.quadratic, Chunk(ours, (weights * fading)[:cut])
+    hessian = old.curvature + cut * bending(setting.kernel, chunk, state.theta)
     bent = from_sums(q.gradient, hessian, q.loss, q.spread)
     values = bent.spectrum.values
     if values[0] * WELL_CONDITIONED > values[-1]:
         old = old._replace(quadratic=bent)
-    mass, share = state.mass - float(fading[cut:].sum()), float(fading[:cut].sum())
-    past = _together(state.past, old)
+    share = float(fading[:cut].sum()) / (state.mass - float(fading[cut:].sum()))
     return state._replace(
-        whole=_together(past, new),
-        past=past,
-        recent=new,
+        past=_together(state.past, old),
         window=((rest, weights[cut:].copy()),),
         kept=setting.kept,
         seen=setting.kept,
-        fold=state.fold + share / mass * (theta - state.fold),
+        fold=state.fold + share * (state.theta - state.fold),
     )
 
 
@@ -490,22 +414,13 @@ def approximation_error(setting: Setting, state: StreamState) -> float:
     return float(np.sqrt(step @ step / len(error) / noise))
 
 
-def distance(setting: Setting, theta: np.ndarray, quadratic: Quadratic, mass: float) -> float:
-    """Return how far a point is from its quadratic's minimum, in standard errors."""
-    gain = max(0.0, -quadratic.change(_step(setting, theta, quadratic)))
-    total = 2 * quadratic.least if setting.squared else quadratic.spread - 2 * gain
-    noise = max(total, quadratic.blur) / max(1.0, mass - len(theta))
-    return math.sqrt(2 * gain / len(theta) / noise) if noise > 0 else math.inf if gain else 0.0
-
-
 def noise_of(setting: Setting, summary: Summary, mass: float) -> float:
     """Return the variance of the gradient for a unit of curvature, twice that of a row of weight 1.
 
     The rows' losses at the minimum, over their number less that of what was fitted to them.
     """
-    q = summary.quadratic
-    left = mass - fitted(setting, summary)
-    return max(2 * q.least if setting.squared else q.spread, q.blur) / left if left > 0 else np.inf
+    q, left = summary.quadratic, mass - fitted(setting, summary)
+    return max(2 * q.loss if setting.squared else q.spread, q.blur) / left if left > 0 else np.inf
 
 
 def fitted(setting: Setting, summary: Summary) -> float:
@@ -523,20 +438,22 @@ def fitted(setting: Setting, summary: Summary) -> float:
 def _looked_at(
     setting: Setting, theta: np.ndarray, columns: Columns, weights: np.ndarray, fading: np.ndarray
 ) -> Summary | None:
-    """Return what rows tell; None where the loss is not finite."""
+    """Return what rows tell; None where that is not finite."""
     parts = []
     for first in range(0, len(weights), BLOCK):
         some = slice(first, first + BLOCK)
         rows = setting.kernel.rows(theta, Chunk(tuple(column[some] for column in columns), None))
-        part = _summary(rows, weights[some], fading[some], setting.robust)
+        part = _summary(setting, rows, weights[some], fading[some])
         if part is None:
             return None
         parts.append(part)
     return _together(*parts)
 
 
-def _summary(rows: Rows, weights: np.ndarray, fading: np.ndarray, robust: bool) -> Summary | None:
-    """Return what rows that were evaluated tell; None where the loss is not finite."""
+def _summary(
+    setting: Setting, rows: Rows, weights: np.ndarray, fading: np.ndarray
+) -> Summary | None:
+    """Return what rows that were evaluated tell; None where that is not finite."""
     weight, residual = weights * fading, rows.prediction - rows.target
     loss = float(weight @ rows.loss)
     if not (np.isfinite(loss) and np.isfinite(rows.jacobian.sum())):
@@ -545,7 +462,7 @@ def _summary(rows: Rows, weights: np.ndarray, fading: np.ndarray, robust: bool) 
     quadratic = from_rows(rows.jacobian, rows.slope, steering(rows), weight, loss, size=size)
     if not (np.isfinite(quadratic.least) and np.isfinite(quadratic.root).all()):
         return None
-    inner = (weight * rows.slope) ** 2 if robust else 2 * weight * fading
+    inner = (weight * rows.slope) ** 2 if setting.robust else 2 * weight * fading
     curvature, scores = (
         (rows.jacobian * each) @ rows.jacobian.T for each in (weight * rows.bend, inner)
     )
