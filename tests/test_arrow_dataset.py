@@ -65,8 +65,11 @@ def test_a_dataset_is_its_files(kind, where, tmp_path):
         for name in files:
             np.testing.assert_array_equal(found[name], files[name])
     labels = {piece.label for piece in table.dataset.row_groups}
+    if kind == "csv":  # pyarrow reads all of it
+        assert labels == {"the data"}
+        return
     assert labels <= {f"site={s}/part.{kind}" for s in ("A", "B", "__HIVE_DEFAULT_PARTITION__")}
-    assert len(labels) == (1 if where and "site" in where and kind != "csv" else 3)
+    assert len(labels) == (1 if where and "site" in where else 3)
 
 
 @pytest.mark.parametrize("how", ["files", "filter", "scanner"])
@@ -260,7 +263,7 @@ def test_text_that_does_not_fit_the_schema_is_named(tmp_path):
     two_files(
         tmp_path, pa.table({"x": [1, 2]}), pa.table({"x": [1.5]}), pyarrow.csv.write_csv, "csv"
     )
-    with pytest.raises(DataError, match=r"b\.csv cannot be read as the Dataset says \(.*1.5"):
+    with pytest.raises(DataError, match=r"cannot be read as the Dataset says \(.*b\.csv.*1.5"):
         open_table(ds.dataset(tmp_path, format="csv")).load(["x"])
 
 

@@ -119,7 +119,6 @@ FILES = {
     "data.csv.bz2": bz2.compress(CSV),
     "data.csv.zst": pa.compress(CSV, "zstd", asbytes=True),
     "data.parquet": PARQUET,
-    "data.pq.gz": gzip.compress(PARQUET),
     "data.feather": FEATHER,
     "data.arrow": to_bytes(in_ipc),
     "data.arrows": ARROWS,
@@ -359,7 +358,7 @@ MASKED["y"][[16, 30]] = NAN, -np.inf
 MASKED["x"][[40, 16]] = np.inf, np.inf
 
 OBJECTS = {
-    "number": (5, ["type 'int' (5) cannot be read", *[kind.words for kind in KINDS]]),
+    "number": (5, ["type 'int' (5) cannot be read", *KINDS]),
     "None": (None, ["type 'NoneType'", "mapping of names to arrays"]),
     "list of numbers": ([1, 2], ["columns have no names: write {'x': x, 'y': y}"]),
     "plain array": (np.zeros((3, 2)), ["type 'ndarray'", "columns have no names"]),
@@ -431,6 +430,7 @@ BAD_FILES = {
     "no ORC": ("data.orc", b"1", ["data.orc is cut off, damaged or no ORC file"]),
     "unknown ending": ("data.foo", b"1", ["the ending '.foo'", "not supported", format_table()]),
     "unknown, compressed": ("data.foo.gz", b"1", ["the ending '.foo'", format_table()]),
+    "compressed as a whole": ("data.pq.gz", b"1", ["Parquet", "unpack it first"]),
     "no ending": ("data", b"1", ["data has no ending", format_table()]),
     "Excel": ("data.xlsx", b"1", ["'.xlsx'", "save the sheet as CSV", format_table()]),
     "JSON": ("data.json", b"1", ["'.json'", "read it with pandas", format_table()]),

@@ -194,7 +194,7 @@ def with_options(table, skip):
         ("schedules", with_options(SCHEDULES, 1)),
         (
             "files read",
-            [*(ending for _, endings, _ in FORMATS for ending in endings), *COMPRESSIONS],
+            [*(ending for kind in FORMATS for ending in kind.endings), *COMPRESSIONS],
         ),
         ("traces written", table_file.ENDINGS),
         ("plots written", plot.ENDINGS),

@@ -226,7 +226,9 @@ def as_stream(table, **options):
 def test_an_arrow_stream_that_is_cut_off(share):
     content = as_stream(TABLE)
     stream = io.BytesIO(content[: int(share * len(content))])
-    with pytest.raises(DataError, match="standard input is cut off, damaged or no Arrow file"):
+    with pytest.raises(
+        DataError, match=r"standard input is cut off, damaged or no Arrow file|broke off after"
+    ):
         open_arrow_stream(stream, "standard input").load(["x"])
 
 

@@ -20,7 +20,6 @@ NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 PATTERN = re.compile(r"[*?]|\[!?[^]]+\]")
-NOWHERE = ("http", "https", "ftp", "ftps")
 
 
 class Stamp(NamedTuple):
@@ -34,24 +33,18 @@ NO_STAMP = Stamp(0, 0)
 
 
 class DataFile(NamedTuple):
-    """A file, or another source of bytes, that is opened anew for each part that is read.
+    """A file, or another source of bytes, that is opened anew for each part that is read."""
 
-    Messages name it by its label. The stamp is from when it was found; ``look`` returns that of
-    now, and raises OSError where it is gone. ``open`` returns a `pyarrow.NativeFile` that is read
-    with ordinary reads: pages of a mapped file would count as memory, and end the process if the
-    file became shorter. The constants are columns that its folders name, as Arrow scalars;
-    ``local`` is its path, where it is on a disk of this machine. What is not ``again`` is opened
-    once.
-    """
-
-    label: str
-    stamp: Stamp
-    look: Callable[[], Stamp]
+    label: str  # how messages name it
+    stamp: Stamp  # from when it was found
+    look: Callable[[], Stamp]  # returns the stamp of now; OSError where the file is gone
+    # Returns a `pyarrow.NativeFile` that is read with ordinary reads: pages of a mapped file would
+    # count as memory, and end the process if the file became shorter.
     open: Callable[[], Any]
-    constants: tuple[tuple[str, Any], ...] = ()
-    local: str = ""
+    constants: tuple[tuple[str, Any], ...] = ()  # columns that folders name, as Arrow scalars
+    local: str = ""  # its path, where it is on a disk of this machine
     compression: str | None = None
-    again: bool = True
+    again: bool = True  # whether it can be opened more than once
 
 
 def on_disk(path: str, label: str) -> DataFile:
@@ -83,21 +76,14 @@ def data_file(system: Any, path: str, label: str, stamp: Stamp) -> DataFile:
         found = system.get_file_info(path)
         if not found.is_file:
             raise FileNotFoundError(path)
-        return _stamp(found)
+        return stamp_of(found)
 
     return DataFile(label, stamp, look, lambda: system.open_input_file(path))
 
 
-def in_memory(content: Any, label: str) -> DataFile:
-    """Return bytes, which nothing changes."""
-    stamp = Stamp(len(content), 0)
-
-    def open_buffer() -> Any:
-        import pyarrow as pa
-
-        return pa.BufferReader(pa.py_buffer(content))
-
-    return DataFile(label, stamp, lambda: stamp, open_buffer)
+def stamp_of(info: Any) -> Stamp:
+    """Return the stamp of a `pyarrow.fs.FileInfo`."""
+    return Stamp(info.size or 0, info.mtime_ns or 0)
 
 
 def dangling(path: str, label: str) -> str:
@@ -137,31 +123,32 @@ def opened(origin: DataFile) -> Any:
 
 
 @contextlib.contextmanager
-def unchanged(origin: DataFile) -> Iterator[None]:
-    """Refuse a file that has changed since it was found, before and after it is read.
+def unchanged(origins: Sequence[DataFile]) -> Iterator[None]:
+    """Refuse files that have changed since they were found, before and after they are read.
 
     A change is named also where it was the reason for another error.
     """
-    _compare(origin)
     try:
+        _compare(origins)
         yield
     except DataError:
-        _compare(origin)
+        _compare(origins)
         raise
-    _compare(origin)
+    _compare(origins)
 
 
-def _compare(origin: DataFile) -> None:
-    with reaching(origin.label):
-        now = origin.look()
-    if now != origin.stamp:
-        change = "it was written anew with the same size"
-        if now.size != origin.stamp.size:
-            change = f"it had {origin.stamp.size:,} bytes and has {now.size:,}"
-        raise DataError(
-            f"{origin.label} has changed since it was opened ({change});"
-            " begin again once nothing writes to it"
-        )
+def _compare(origins: Sequence[DataFile]) -> None:
+    for origin in origins:
+        with reaching(origin.label):
+            now = origin.look()
+        if now != origin.stamp:
+            change = "it was written anew with the same size"
+            if now.size != origin.stamp.size:
+                change = f"it had {origin.stamp.size:,} bytes and has {now.size:,}"
+            raise DataError(
+                f"{origin.label} has changed since it was opened ({change});"
+                " begin again once nothing writes to it"
+            )
 
 
 def compression_of(head: bytes) -> str | None:
@@ -188,8 +175,6 @@ class Selection(NamedTuple):
 def is_many(text: str) -> bool:
     """Tell what may stand for several files, or for one that is not on a disk.
 
-    Examples
-    --------
     >>> [is_many(text) for text in ("data/*.csv", "part-[0-4].csv", "data.csv", "a[.csv")]
     [True, True, False, False]
     """
@@ -207,53 +192,46 @@ def select(data: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> S
     that begin with ``_`` or ``.`` are left out. Folders called ``name=value`` give their files a
     column, as Hive has it.
     """
+    from pyarrow import fs
+
     if not isinstance(data, str | os.PathLike):
-        return _several(data)
+        return _several([select(item) for item in data])
     text = os.fspath(data)
     place = os.path.expanduser(text)
     if not is_many(text):
         return Selection(os.path.basename(text), (on_disk(place, os.path.basename(text)),), True)
-    if "://" in text:
-        bare, mark, query = text.partition("?")
-        start, pattern = _cut(bare)
-        system, root = filesystem(start + mark + query)
-        with reaching(text):
-            info = system.get_file_info(root)
-        if info.is_file:
-            name = os.path.basename(root)
-            return Selection(name, (data_file(system, root, name, _stamp(info)),), True)
-        return _found(system, text, root, pattern)
-    from pyarrow import fs
-
-    root = os.path.abspath(place).replace(os.sep, "/")
-    root, pattern = _cut(root) if _is_pattern(text) else (root, "")
-    if not os.path.isdir(root):
-        raise DataError(f"no file matches {text!r}, for there is no folder {root!r}")
-    return _found(fs.LocalFileSystem(), text, root, pattern)
+    if "://" not in text:
+        root = os.path.abspath(place).replace(os.sep, "/")
+        root, pattern = _cut(root) if _is_pattern(text) else (root, "")
+        if not os.path.isdir(root):
+            raise DataError(f"no file matches {text!r}, for there is no folder {root!r}")
+        return _found(fs.LocalFileSystem(), text, root, pattern)
+    bare, mark, query = text.partition("?")
+    start, pattern = _cut(bare)
+    system, root = filesystem(start + mark + query)
+    with reaching(text):
+        info = system.get_file_info(root)
+    if info.is_file:
+        name = os.path.basename(root)
+        return Selection(name, (data_file(system, root, name, stamp_of(info)),), True)
+    return _found(system, text, root, pattern)
 
 
-def _several(data: Iterable[str | os.PathLike[str]]) -> Selection:
-    selections = [select(item) for item in data]
+def _several(selections: Sequence[Selection]) -> Selection:
     origins = [origin for selection in selections for origin in selection.origins]
-    if not origins:
-        raise DataError("the list of files is empty; name at least one")
     if not any(origin.constants for origin in origins):
         paths = [origin.local for origin in origins]
         names = [n or o.label for n, o in zip(short_names(paths), origins, strict=True)]
         named = [o._replace(label=n) for o, n in zip(origins, names, strict=True)]
-        origins = list(_partitioned(named, [_trailing(path) for path in paths]))
+        # Of a path its last part, and the folders right above called ``name=value``.
+        ends = [re.search(r"(?:[^/]*=[^/]*/)*[^/]*$", p.replace(os.sep, "/")) for p in paths]
+        origins = list(_partitioned(named, [end[0] if end else "" for end in ends]))
     label = origins[0].label if len(origins) == 1 else f"{len(origins)} files"
     return Selection(label, tuple(origins), all(selection.exact for selection in selections))
 
 
 def short_names(paths: Sequence[str]) -> list[str]:
-    """Name files by their last part, or by as much of the end as tells them apart.
-
-    Examples
-    --------
-    >>> short_names(["/data/a/1.csv", "/data/a/2.csv"])
-    ['1.csv', '2.csv']
-    """
+    """Name files by their last part, or by as much of the end as tells them apart."""
     names = [os.path.basename(path) for path in paths]
     if len(set(names)) == len(set(paths)):
         return names
@@ -267,7 +245,7 @@ def filesystem(address: str) -> tuple[Any, str]:
     import pyarrow as pa
     from pyarrow import fs
 
-    if address.partition("://")[0].lower() in NOWHERE:
+    if re.match("(https?|ftps?)://", address, re.IGNORECASE):
         raise DataError(f"{address!r} is an address, not a file; download it and name the file")
     try:
         found, path = fs.FileSystem.from_uri(address)
@@ -279,22 +257,24 @@ def filesystem(address: str) -> tuple[Any, str]:
     return found, path
 
 
-def _stamp(info: Any) -> Stamp:
-    return Stamp(info.size or 0, info.mtime_ns or 0)
-
-
 def _found(system: Any, text: str, root: str, pattern: str) -> Selection:
     """Choose the files below a folder, or those that meet a pattern, in natural order."""
     from pyarrow import fs
 
     selector = fs.FileSelector(root, recursive="/" in pattern or not pattern)
     with reaching(text):
-        stamps = {i.path: _stamp(i) for i in system.get_file_info(selector) if i.is_file}
-        if isinstance(system, fs.LocalFileSystem):
-            stamps |= dict.fromkeys(_broken_links(root), NO_STAMP)
+        stamps = {i.path: stamp_of(i) for i in system.get_file_info(selector) if i.is_file}
+    if isinstance(system, fs.LocalFileSystem):
+        # pyarrow does not list links to nothing: a part of the data would be lost.
+        for here, _, names in os.walk(root):
+            paths = [os.path.join(here, name).replace(os.sep, "/") for name in names]
+            stamps |= {path: NO_STAMP for path in paths if not os.path.exists(path)}
     start = len(root.rstrip("/")) + 1
-    paths = {path[start:]: path for path in stamps if not _hidden(path[start:], pattern)}
-    chosen = sorted(_matching(paths, pattern), key=natural)
+    names = [path[start:] for path in stamps if not _hidden(path[start:], pattern)]
+    wanted = pattern.strip("/").split("/") if pattern else ["**"]
+    chosen = [name for name in names if _meets(name.split("/"), wanted)]
+    # A pattern may be one of folders.
+    chosen = chosen or [name for name in names if _meets(name.split("/"), [*wanted, "**"])]
     if not chosen and pattern:
         raise DataError(
             f"no file matches {text!r}; check the pattern, with ** for folders of any depth"
@@ -304,28 +284,15 @@ def _found(system: Any, text: str, root: str, pattern: str) -> Selection:
             f"the folder {text!r} holds no files (those whose names begin with _ or . do not"
             " count); name another, or a file"
         )
-    origins = [data_file(system, paths[name], name, stamps[paths[name]]) for name in chosen]
+    chosen.sort(key=natural)
+    paths = [root.rstrip("/") + "/" + name for name in chosen]
+    origins = [data_file(system, p, n, stamps[p]) for p, n in zip(paths, chosen, strict=True)]
     return Selection(text, _partitioned(origins, chosen), False)
-
-
-def _broken_links(folder: str) -> Iterator[str]:
-    """Yield the links to nothing, which pyarrow does not list: a part of the data would be lost."""
-    for here, _, names in os.walk(folder):
-        for path in (os.path.join(here, name) for name in names):
-            if not os.path.exists(path):
-                yield path.replace(os.sep, "/")
 
 
 def _hidden(name: str, pattern: str) -> bool:
     wanted = tuple(part[0] for part in pattern.split("/") if part[:1] in ("_", "."))
     return any(part[:1] in ("_", ".") and part[0] not in wanted for part in name.split("/"))
-
-
-def _matching(names: Iterable[str], pattern: str) -> list[str]:
-    """Choose names that meet the pattern; if there are none, those in folders that meet it."""
-    wanted = pattern.strip("/").split("/") if pattern else ["**"]
-    found = [name for name in names if _meets(name.split("/"), wanted)]
-    return found or [name for name in names if _meets(name.split("/"), [*wanted, "**"])]
 
 
 def _meets(parts: list[str], wanted: list[str]) -> bool:
@@ -341,8 +308,6 @@ def _meets(parts: list[str], wanted: list[str]) -> bool:
 def natural(name: str) -> list[tuple[int, str]]:
     """Return a key that sorts ``part-2`` before ``part-10``.
 
-    Examples
-    --------
     >>> sorted(["part-10", "part-2"], key=natural)
     ['part-2', 'part-10']
     """
@@ -360,33 +325,27 @@ def _cut(path: str) -> tuple[str, str]:
 
 def _partitioned(origins: Sequence[DataFile], names: Sequence[str]) -> tuple[DataFile, ...]:
     """Give each file the columns that the folders in its name stand for."""
-    folders = [dict(re.findall(r"([^/=]+)=([^/]*)/", name)) for name in names]
-    values = [
-        {unquote(key): None if v == NO_VALUE else unquote(v) for key, v in folder.items()}
-        for folder in folders
-    ]
-    types = {
-        key: _type([folder[key] for folder in values if folder.get(key) is not None])
-        for key in dict.fromkeys(key for folder in values for key in folder)
-    }
+    folders = [
+        {unquote(key): None if v == NO_VALUE else unquote(v)
+         for key, v in re.findall(r"([^/=]+)=([^/]*)/", name)}
+        for name in names
+    ]  # fmt: skip
+    columns: dict[str, list[str]] = {}
+    for folder in folders:
+        for key, value in folder.items():
+            columns.setdefault(key, []).extend([] if value is None else [value])
+    read = {key: _reader(values) for key, values in columns.items()}
     return tuple(
-        origin._replace(constants=tuple((key, types[key](v)) for key, v in folder.items()))
-        for origin, folder in zip(origins, values, strict=True)
+        origin._replace(constants=tuple((key, read[key](v)) for key, v in folder.items()))
+        for origin, folder in zip(origins, folders, strict=True)
     )
 
 
-def _type(values: Sequence[Any]) -> Callable[[str | None], Any]:
+def _reader(values: Iterable[str]) -> Callable[[str | None], Any]:
     """Return what makes an Arrow scalar of each value: numbers where all are, else text."""
     import pyarrow as pa
 
-    kinds = ((WHOLE, int, pa.int64()), (DECIMAL, float, pa.float64()))
-    for spelling, read, kind in kinds:
+    for spelling, read, kind in ((WHOLE, int, pa.int64()), (DECIMAL, float, pa.float64())):
         if values and all(spelling.fullmatch(value) for value in values):
             return lambda v: scalar_of(None if v is None else read(v), kind)
     return lambda v: scalar_of(v, pa.string())
-
-
-def _trailing(path: str) -> str:
-    """Keep of a path its last part, and the folders right above called ``name=value``."""
-    found = re.search(r"(?:[^/]*=[^/]*/)*[^/]*$", path.replace(os.sep, "/"))
-    return found[0] if found else ""

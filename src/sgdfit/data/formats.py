@@ -35,35 +35,27 @@ MAPPED = 1 << 26
 
 
 class ColumnarFile(NamedTuple):
-    """A file that is open: its `pyarrow.Schema`, its rows, and the decimal sign of text.
-
-    Slow is what had better be kept once it has been read.
-    """
+    """A file that is open."""
 
     origin: DataFile
-    schema: Any
+    schema: Any  # a `pyarrow.Schema`
     row_groups: tuple[RowGroup, ...]
-    decimal: str = "."
-    slow: bool = False
-
-
-def _damage() -> tuple[type[Exception], ...]:
-    """Return what pyarrow raises over damaged files."""
-    import pyarrow as pa
-
-    return pa.ArrowException, OSError, EOFError, UnicodeDecodeError
+    decimal: str = "."  # the decimal sign of text
+    slow: bool = False  # whether what has been read had better be kept
 
 
 @contextlib.contextmanager
-def reading(label: str, kind: str) -> Iterator[None]:
-    """Say in one sentence that a file is damaged."""
+def reading(label: str, kind: str, where: str = "") -> Iterator[None]:
+    """Say in one sentence that a file, or a part of it, is damaged."""
+    import pyarrow as pa
+
     try:
         yield
-    except _damage() as error:
-        raise DataError(
-            f"{label} is cut off, damaged or no {kind} file ({reason_of(error)}); copy or write it"
-            " again"
-        ) from error
+    except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
+        reason = reason_of(error)
+        found = f"is cut off, damaged or no {kind} file ({reason})"
+        found = f"is damaged in {where}: {reason}" if where else found
+        raise DataError(f"{label} {found}; copy or write it again") from error
 
 
 def batches_of(batch: Any, names: Sequence[str]) -> Iterator[Any]:
@@ -81,12 +73,11 @@ def open_parquet(origin: DataFile) -> ColumnarFile:
         if min(counts, default=0) < 0:
             raise EOFError("it tells of a row group with fewer than no rows")
     starts = itertools.accumulate(counts, initial=0)
-    several = len(counts) > 1
-    row_groups = [
-        _row_group(origin, k, first, rows, several)
+    groups = [
+        _row_group(origin, k, first, rows)
         for k, (first, rows) in enumerate(zip(starts, counts, strict=False))
     ]
-    return ColumnarFile(origin, schema, tuple(row_groups))
+    return ColumnarFile(origin, schema, tuple(groups))
 
 
 def _parquet(source: Any, origin: DataFile, metadata: Any = None) -> Any:
@@ -116,24 +107,19 @@ def _kept_metadata(origin: DataFile) -> tuple[Any, Any, dict[str, int]]:
         return metadata, file.schema_arrow, leaves
 
 
-def _row_group(origin: DataFile, group: int, first: int, rows: int, several: bool) -> RowGroup:
+def _row_group(origin: DataFile, group: int, first: int, rows: int) -> RowGroup:
+    place = f"row group {group + 1} (rows {first + 1:,} to {first + rows:,})"
+
     def read(names: Sequence[str]) -> Iterator[Any]:
-        with opened(origin) as source:
-            try:
-                metadata = _metadata(origin)[0] if several else None
-                batches = _parquet(source, origin, metadata).iter_batches(
-                    batch_size=batch_rows(len(names)),
-                    row_groups=[group],
-                    columns=list(names),
-                    use_threads=False,
-                )
-                for batch in batches:
-                    yield batch.select(list(names))
-            except _damage() as error:
-                raise DataError(
-                    f"{origin.label} is damaged in row group {group + 1} (rows {first + 1:,} to"
-                    f" {first + rows:,}): {reason_of(error)}; copy or write it again"
-                ) from error
+        with opened(origin) as source, reading(origin.label, "Parquet", place):
+            batches = _parquet(source, origin, _metadata(origin)[0]).iter_batches(
+                batch_size=batch_rows(len(names)),
+                row_groups=[group],
+                columns=list(names),
+                use_threads=False,
+            )
+            for batch in batches:
+                yield batch.select(list(names))
 
     def statistics(name: str) -> ColumnStatistics | None:
         metadata, schema, leaves = _metadata(origin)
@@ -142,10 +128,9 @@ def _row_group(origin: DataFile, group: int, first: int, rows: int, several: boo
         column = metadata.row_group(group).column(leaves[name])
         if not column.is_stats_set or column.statistics is None:
             return None
-        try:
+        with contextlib.suppress(ValueError, TypeError, OverflowError, NotImplementedError):
             return _range(column.statistics, schema.field(name).type, column.num_values)
-        except (ValueError, TypeError, OverflowError, NotImplementedError):
-            return None
+        return None
 
     return RowGroup(origin.label, first, rows, read, statistics=statistics)
 
@@ -173,7 +158,7 @@ def open_orc(origin: DataFile) -> ColumnarFile:
     def read(names: Sequence[str]) -> Iterator[Any]:
         with opened(origin) as source:
             for stripe in range(stripes):
-                with reading(f"stripe {stripe + 1} of {origin.label}", "ORC"):
+                with reading(origin.label, "ORC", f"stripe {stripe + 1}"):
                     batch = orc.ORCFile(source).read_stripe(stripe, columns=list(names) or None)
                 yield from batches_of(batch, names)
 
@@ -229,13 +214,11 @@ def _runs(origin: DataFile, schema: Any, counts: Sequence[tuple[int, bool]]) -> 
     """Join batches to runs of up to `BATCH_ROWS` rows."""
     first, rows, mapped = 0, 0, False
     run: list[int] = []
-    for index, (more, large) in enumerate(counts):
-        if run and rows + more > BATCH_ROWS:
+    for index, (more, large) in enumerate([*counts, (BATCH_ROWS + 1, False)]):
+        if rows and rows + more > BATCH_ROWS:
             yield RowGroup(origin.label, first, rows, _record_batches(origin, schema, run, mapped))
             first, run, rows, mapped = first + rows, [], 0, False
         run, rows, mapped = [*run, index], rows + more, mapped or large
-    if rows:
-        yield RowGroup(origin.label, first, rows, _record_batches(origin, schema, run, mapped))
 
 
 def _record_batches(
@@ -257,7 +240,7 @@ def _record_batches(
                     file = pa.ipc.open_file(mapping or source, options=options)
                     batches = map(file.get_batch, run)
             for number in itertools.count(1 + (run[0] if run else 0)):
-                with reading(f"record batch {number} of {origin.label}", "Feather or Arrow"):
+                with reading(origin.label, "Feather or Arrow", f"record batch {number}"):
                     batch = next(batches, None)
                     if batch is None:
                         return
@@ -289,25 +272,25 @@ def _pages(origin: DataFile, mapped: bool) -> Iterator[tuple[Any, Callable[[], N
 
 
 class Format(NamedTuple):
-    """A format, the endings of its files, and what opens one; None for text."""
+    """A format, the endings and first bytes of its files, and what opens one; None for text."""
 
     name: str
     endings: tuple[str, ...]
-    open: Callable[[DataFile], ColumnarFile] | None
+    magic: tuple[bytes, ...] = ()
+    open: Callable[[DataFile], ColumnarFile] | None = None
 
 
-TEXT = Format("delimited text", (".csv", ".tsv", ".tab", ".txt", ".dat"), None)
-PARQUET = Format("Parquet", (".parquet", ".pq"), open_parquet)
-ARROW = Format("Feather, Arrow", (".feather", ".arrow", ".arrows", ".ipc"), open_arrow)
-ORC = Format("ORC", (".orc",), open_orc)
-
-FORMATS = (TEXT, PARQUET, ARROW, ORC)
-MAGIC = (
-    (b"PAR1", PARQUET),
-    (FILE, ARROW),
-    (b"FEA1", ARROW),
-    (STREAM, ARROW),
-    (b"ORC", ORC),
+TEXT = Format("delimited text", (".csv", ".tsv", ".tab", ".txt", ".dat"))
+FORMATS = (
+    TEXT,
+    Format("Parquet", (".parquet", ".pq"), (b"PAR1",), open_parquet),
+    Format(
+        "Feather, Arrow",
+        (".feather", ".arrow", ".arrows", ".ipc"),
+        (FILE, b"FEA1", STREAM),
+        open_arrow,
+    ),
+    Format("ORC", (".orc",), (b"ORC",), open_orc),
 )
 HINTS = {
     **dict.fromkeys((".xlsx", ".xls", ".ods"), "save the sheet as CSV"),
@@ -321,18 +304,19 @@ HINTS = {
 def format_table() -> str:
     """Return the supported formats and endings, one format a line.
 
-    Examples
-    --------
     >>> print(format_table())
-      delimited text   .csv .tsv .tab .txt .dat
+      delimited text   .csv .tsv .tab .txt .dat, also followed by .gz .bz2 .zst
       Parquet          .parquet .pq
       Feather, Arrow   .feather .arrow .arrows .ipc
       ORC              .orc
-      compressed       any of these followed by .gz .bz2 .zst
     """
-    lines = [f"  {name:<16} {' '.join(endings)}" for name, endings, _ in FORMATS]
-    lines.append(f"  {'compressed':<16} any of these followed by {' '.join(COMPRESSIONS)}")
-    return "\n".join(lines)
+    more = {TEXT: f", also followed by {' '.join(COMPRESSIONS)}"}
+    return "\n".join(f"  {k.name:<16} {' '.join(k.endings)}{more.get(k, '')}" for k in FORMATS)
+
+
+def format_at(head: bytes) -> Format | None:
+    """Return the format of a file that begins with ``head``; None for text."""
+    return next((kind for kind in FORMATS if head.startswith(kind.magic or (b"\0" * 9,))), None)
 
 
 def format_of(name: str) -> tuple[str | None, Format]:
@@ -340,9 +324,13 @@ def format_of(name: str) -> tuple[str | None, Format]:
     path = Path(name.lower())
     compression = COMPRESSIONS.get(path.suffix)
     ending = Path(path.stem).suffix if compression else path.suffix
-    for kind in FORMATS:
-        if ending in kind.endings:
-            return compression, kind
+    kind = next((kind for kind in FORMATS if ending in kind.endings), None)
+    if kind is not None and (compression is None or kind is TEXT):
+        return compression, kind
+    if kind is not None:
+        raise DataError(
+            f"{name} is compressed as a whole, which {kind.name} is within; unpack it first"
+        )
     hint = HINTS.get(ending, "give the file the ending of its format")
     said = f"the ending {ending!r}, which is not supported" if ending else "no ending"
     raise DataError(f"{name} has {said}; {hint}; supported are\n{format_table()}")

@@ -11,37 +11,48 @@ from sgdfit.data.floats import Place, as_arrow, kind_of, shown
 from sgdfit.data.formats import reading
 from sgdfit.data.rows import dataset_table, read_once
 from sgdfit.data.table import BATCH_ROWS, Dataset, RowGroup, Table, arrow_table, clean_names
-from sgdfit.data.text_files import PeekedStream
 from sgdfit.errors import DataError, listed, reason_of
 
 
 def open_reader(data: Any, label: str) -> Table:
-    """Open a `pyarrow.RecordBatchReader`, or any object with the Arrow C stream interface.
-
-    Examples
-    --------
-    >>> import pyarrow as pa
-    >>> reader = pa.table({"x": [1, 2]}).to_reader()
-    >>> open_reader(reader, "the data").dataset.again
-    False
-    """
+    """Open a `pyarrow.RecordBatchReader`, or any object with the Arrow C stream interface."""
     import pyarrow as pa
 
     try:
         reader = pa.RecordBatchReader.from_stream(data)
     except (pa.ArrowException, TypeError, ValueError) as error:
-        raise DataError(
-            f"{label} of type {type(data).__name__!r} is no table of named columns; write"
-            " {'x': x, 'y': y}"
-        ) from error
+        raise DataError(no_table(data, label)) from error
+    return _reader_table(reader, label)
 
-    def batches() -> Iterator[Any]:
+
+def no_table(data: object, label: str) -> str:
+    """Say in one sentence that data are one column, or none."""
+    return (
+        f"{label} of type {type(data).__name__!r} is no table of named columns; write"
+        " {'x': x, 'y': y}"
+    )
+
+
+def open_arrow_stream(stream: Any, label: str) -> Table:
+    """Open Arrow's stream format, read from an object with ``read(size)`` batch by batch."""
+    import pyarrow as pa
+
+    with reading(label, "Arrow"):
+        reader = pa.ipc.open_stream(pa.PythonFile(stream, "r"))
+    return _reader_table(reader, label)
+
+
+def _reader_table(reader: Any, label: str) -> Table:
+    import pyarrow as pa
+
+    def parts(places: Sequence[int]) -> Iterator[Any]:
         rows = 0
         while True:
             try:
-                batch = reader.read_next_batch()
-            except StopIteration:
-                return
+                batch = next(reader, None)
+                if batch is None:
+                    return
+                batch.validate(full=True)
             except (pa.ArrowException, OSError) as error:
                 # What a stream stumbles over may come from far away.
                 raise DataError(
@@ -49,43 +60,9 @@ def open_reader(data: Any, label: str) -> Table:
                     " come from, and hand them over anew"
                 ) from error
             rows += batch.num_rows
-            yield batch
+            yield pa.Table.from_batches([batch]).select(list(places))
 
-    return _table(reader.schema.names, label, lambda places: _select(batches(), places))
-
-
-def open_arrow_stream(stream: Any, label: str) -> Table:
-    """Open Arrow's stream format, read from an object with ``read(size)`` batch by batch.
-
-    Examples
-    --------
-    >>> import io
-    >>> open_arrow_stream(io.BytesIO(b"x,y"), "standard input")
-    Traceback (most recent call last):
-    sgdfit.errors.DataError: standard input is cut off, damaged or no Arrow file ...
-    """
-    import pyarrow as pa
-
-    with reading(label, "Arrow"):
-        reader = pa.ipc.open_stream(pa.PythonFile(PeekedStream(stream, label), "r"))
-
-    def batches() -> Iterator[Any]:
-        while True:
-            with reading(label, "Arrow"):
-                batch = next(reader, None)
-                if batch is None:
-                    return
-                batch.validate(full=True)
-            yield batch
-
-    return _table(reader.schema.names, label, lambda places: _select(batches(), places))
-
-
-def _select(batches: Iterator[Any], places: Sequence[int]) -> Iterator[Any]:
-    import pyarrow as pa
-
-    for batch in batches:
-        yield pa.Table.from_batches([batch]).select(list(places))
+    return _table(reader.schema.names, label, parts)
 
 
 def _table(
@@ -109,14 +86,6 @@ def open_batches(items: Iterator[Any], label: str, open_item: Callable[[Any], Ta
 
     The first item is taken at once, to learn the names of the columns; what the iterator raises is
     passed on.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sgdfit.data.readers import open_table
-    >>> batches = ({"x": np.arange(2.0) + k} for k in range(2))
-    >>> open_batches(batches, "the data", open_table).load(["x"]).columns["x"]
-    array([0., 1., 1., 2.])
     """
     missing = object()
     first = next(items, missing)
@@ -128,9 +97,9 @@ def open_batches(items: Iterator[Any], label: str, open_item: Callable[[Any], Ta
     names = _opened(first, 1, label, open_item).names
 
     def parts(places: Sequence[int]) -> Iterator[Any]:
-        rows, kinds, number = 0, dict.fromkeys(places, "nothing"), 0
+        rows, kinds = 0, dict.fromkeys(places, "nothing")
         batches = itertools.chain([first], items)
-        while True:
+        for number in itertools.count(1):
             try:
                 item = next(batches, missing)
             except Exception as error:
@@ -138,26 +107,24 @@ def open_batches(items: Iterator[Any], label: str, open_item: Callable[[Any], Ta
                 raise
             if item is missing:
                 return
-            number += 1
             table = _opened(item, number, label, open_item)
             if table.names != names:
                 raise DataError(
                     f"batch {number} of {label} has the columns {listed(table.names)} where the"
                     f" first has {listed(names)}; yield batches with the same columns"
                 )
-            raw = zip(places, table.fetch(places), strict=True)
             columns = {
-                names[k]: as_arrow(v, Place(names[k], label, table.line, first=rows))
-                for k, v in raw
+                names[k]: as_arrow(raw, Place(names[k], label, table.line, first=rows))
+                for k, raw in zip(places, table.fetch(places), strict=True)
             }
             found = arrow_table(columns, f"batch {number} of {label}")
             for place, kind in zip(places, map(kind_of, found.schema.types), strict=True):
-                if kind != "nothing" and kinds[place] not in ("nothing", kind):
+                if "nothing" not in (kind, kinds[place]) and kind != kinds[place]:
                     raise DataError(
                         f"column {names[place]!r} of {label} holds {kind} in batch {number}, where"
                         f" batches before it hold {kinds[place]}; give all of them the same type"
                     )
-                kinds[place] = kind if kinds[place] == "nothing" else kinds[place]
+                kinds[place] = kind if kind != "nothing" else kinds[place]
             rows += found.num_rows
             yield found
 
@@ -174,17 +141,9 @@ def _opened(item: Any, number: int, label: str, open_item: Callable[[Any], Table
     return open_item(item)
 
 
-def lazy_frame(frame: Any, names: Sequence[str], label: str) -> Dataset:
-    """Return a Polars LazyFrame as a dataset; each pass runs the query anew, batch by batch.
-
-    Examples
-    --------
-    >>> import polars
-    >>> frame = polars.LazyFrame({"x": [1, 2, 3]}).filter(polars.col("x") > 1)
-    >>> dataset = lazy_frame(frame, ["x"], "the data")
-    >>> sum(batch.num_rows for batch in dataset.row_groups[0].read(["x"]))
-    2
-    """
+def open_lazy_frame(frame: Any, label: str) -> Table:
+    """Open a Polars LazyFrame; each pass runs the query anew, batch by batch."""
+    names = frame.collect_schema().names()
     clean = clean_names(names)
 
     def read(wanted: Sequence[str]) -> Iterator[Any]:
@@ -193,4 +152,4 @@ def lazy_frame(frame: Any, names: Sequence[str], label: str) -> Dataset:
             found = part.to_arrow().rename_columns(list(wanted))
             yield from found.to_batches(max_chunksize=BATCH_ROWS)
 
-    return Dataset(clean, label, (RowGroup(label, 0, None, read),), slow=True)
+    return dataset_table(Dataset(clean, label, (RowGroup(label, 0, None, read),), slow=True))

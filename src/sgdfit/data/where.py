@@ -534,9 +534,14 @@ def filtered(table: Table, condition: Condition) -> Table:
     condition.check(table.names, table.label)
     dataset = table.dataset
     if dataset is not None:
-        groups = tuple(filtered_row_group(g, condition, dataset.again) for g in dataset.row_groups)
+        groups: list[RowGroup] = []
+        for group in dataset.row_groups:
+            match = may_match(condition.tree, group.statistics)
+            if match.some:
+                chosen = filtered_row_group(group, condition, dataset.again)
+                groups.append(group if match.every else chosen)
         fingerprint = f"{dataset.fingerprint}\n{condition.text}" if dataset.fingerprint else ""
-        rest = dataset._replace(row_groups=groups, fingerprint=fingerprint)
+        rest = dataset._replace(row_groups=tuple(groups), fingerprint=fingerprint)
         return dataset_table(rest, condition.text)
 
     def read(names: Sequence[str]) -> Iterator[Any]:
