@@ -5,7 +5,6 @@ Its twenty points are made bit for bit as torch makes them, and what it printed 
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,10 +18,7 @@ from sgdfit.result.result import Result
 from sgdfit.result.rounding import plus_minus
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from rich.console import Console
-
-    from sgdfit.plot.style import Style
 
 FORMULA, WITHOUT_CONSTANT = "y = a*x**2 + b*x + c", "y = a*x**2 + b*x"
 START = {"a": 4.0, "b": 5.0, "c": 7.0}
@@ -63,13 +59,6 @@ def points(*, constant: bool = True) -> dict[str, NDArray[np.float32]]:
     return {"x": x, "y": (curve + 4 * one if constant else curve) + noise}
 
 
-def write_points(path: Any) -> None:
-    """Write the points to a CSV file, every digit of them."""
-    rows = zip(*(column.tolist() for column in points().values()), strict=True)
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        file.writelines(["x,y\n", *(f"{x!r},{y!r}\n" for x, y in rows)])
-
-
 class Story(NamedTuple):
     """The runs that the demo tells of."""
 
@@ -97,19 +86,17 @@ def tell() -> Story:
         return fit(formula, data if formula == FORMULA else bare, start=start, **silent, **options)
 
     listing = run(FORMULA)
-    rate = _diagnosis(listing).fastest_rate
+    assert listing.diagnosis is not None  # of textbook descent
     return Story(
         data=data,
         listing=listing,
         listing_as_printed=run(FORMULA, dtype="float32"),
         printed=run(WITHOUT_CONSTANT, dtype="float32"),
         printed_exactly=run(WITHOUT_CONSTANT),
-        best=run(FORMULA, learning_rate=rate, steps=1_000, tolerance=1e-10),
+        best=run(
+            FORMULA, learning_rate=listing.diagnosis.fastest_rate, steps=1_000, tolerance=1e-10
+        ),
     )
-
-
-def _diagnosis(result: Result) -> Any:
-    return result.diagnosis
 
 
 def run(folder: Path, console: Console) -> int:
@@ -120,28 +107,27 @@ def run(folder: Path, console: Console) -> int:
     UsageError
         When the folder cannot be made or written to.
     """
-    with _writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
     story = tell()
-    for part in _parts(story):
-        console.print(part, highlight=False)
-    with _writing(folder):
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
         written = ", ".join(_write(story, folder))
-    console.print(_titled("Written", f"to {folder}/: {written}"), highlight=False)
+    except OSError as error:
+        raise UsageError(f"cannot write to the folder '{folder}': {error.strerror}") from error
+    for part in _parts(story, f"to {folder}/: {written}"):
+        console.print(part, highlight=False)
     return 0
 
 
-@contextlib.contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UsageError(f"cannot write to the folder '{folder}': {error.strerror}") from error
-
-
-def _parts(story: Story) -> Iterator[Any]:
+def _parts(story: Story, written: str) -> Iterator[Any]:
     from rich.table import Table
     from rich.text import Text
+
+    def titled(title: str, text: str) -> Table:
+        grid = Table.grid(padding=(0, 2, 0, 0))
+        grid.add_column(width=12, no_wrap=True)
+        grid.add_column()
+        grid.add_row(Text(title, "bold"), Text(text))
+        return grid
 
     yield Text("Twenty points, a quadratic, and a learning rate that is a little too large", "bold")
     start = ", ".join(f"{name} = {value:g}" for name, value in START.items())
@@ -149,23 +135,44 @@ def _parts(story: Story) -> Iterator[Any]:
         f"y = 2x² + 3x + 4 + noise, 20 rows; start {start}; learning rate {RATE:g}; {STEPS} steps"
         f" on all rows; float32, which resolves {np.finfo(np.float32).eps:.1e}.\n"
     )
-    yield _comparison(story)
+    yield from (_comparison(story), "")
+    # the tutorial's slip: what its figures come from, and what the listing does
+    found, without = story.listing.diagnosis, story.printed_exactly.diagnosis
+    assert found is not None
+    assert without is not None
+    values = ", ".join(f"{value:.6f}" for value in found.eigenvalues)
+    yield titled(
+        "Why",
+        f"The printed figures have ∂L/∂c = {PRINTED_GRADIENT['c']:.4f}: no c in model or"
+        f" data. There λmax = {without.eigenvalues[-1]:.4f} and the limit 2/λmax ="
+        f" {without.stability_limit:.4f}, so {RATE:g} converges. The listing has c: the"
+        f" curvature's eigenvalues are {values}, the limit 2/λmax = {found.stability_limit:.7f}."
+        f" Diagnosis: {found.notes[0]}",
+    )
     yield ""
-    for title, text in (
-        ("Why", _reason(story)),
-        ("The gradient", _gradient(story)),
-        ("The cure", _cure(story)),
-    ):
-        yield _titled(title, text)
-        if title != "The cure":  # the answer follows
-            yield ""
+    (x, y), (a, b, c), best = story.data.values(), START.values(), story.best
+    total = float(np.sum((a * x**2 + b * x + c - y) * x**2))
+    slope = 2 / len(x) * total
+    yield titled(
+        "The gradient",
+        f"∂L/∂a = 2/N Σ (ŷᵢ − yᵢ) xᵢ² = 2/{len(x)} · {total:.4f} = {slope:.4f};  a ← {a:g} −"
+        f" {RATE:g} · {slope:.4f} = {a - RATE * slope:.4f}",
+    )
+    yield ""
+    solution = np.linalg.lstsq(np.stack([x**2, x, np.ones_like(x)], axis=1), y)[0]
+    away = max(abs(np.array(list(best.values.values())) - solution))
+    yield titled(
+        "The cure",
+        f"The recommended rate 2/(λmin + λmax) = {found.fastest_rate:.6f}"
+        f" ({found.steps_per_digit:.1f} steps per decimal digit), in float64: {best.status.label}"
+        f" after {best.steps} steps, {away:.0e} from what numpy.linalg.lstsq finds.",
+    )
     answer = Table.grid(padding=(0, 3, 0, 0))
-    for found in story.best.estimates.values():
-        shown = plus_minus(found.value, found.stderr)
-        answer.add_row(" " * 11, f"{found.name} = {found.value:.8f}", shown)
-    answer.add_row("", f"loss {story.best.loss:.12f}", "value ± standard error")
-    yield answer
-    yield ""
+    for estimate in best.estimates.values():
+        shown = plus_minus(estimate.value, estimate.stderr)
+        answer.add_row(" " * 11, f"{estimate.name} = {estimate.value:.8f}", shown)
+    answer.add_row("", f"loss {best.loss:.12f}", "value ± standard error")
+    yield from (answer, "", titled("Written", written))
 
 
 def _comparison(story: Story) -> Any:
@@ -176,12 +183,8 @@ def _comparison(story: Story) -> Any:
     listing, printed = story.listing_as_printed.trace, story.printed.trace
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
     table.add_column("")
-    for head in (
-        "the listing\na·x² + b·x + c",
-        "without c\na·x² + b·x",
-        "the tutorial\nprinted",
-        "relative\ndifference",
-    ):
+    models = ("the listing\na·x² + b·x + c", "without c\na·x² + b·x")
+    for head in (*models, "the tutorial\nprinted", "relative\ndifference"):
         table.add_column(head, justify="right")
     for i, (name, quoted) in enumerate(PRINTED_GRADIENT.items()):
         ours, away = "no c", ""
@@ -200,55 +203,14 @@ def _comparison(story: Story) -> Any:
     return table
 
 
-def _titled(title: str, text: str) -> Any:
-    from rich.table import Table
-    from rich.text import Text
-
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(width=12, no_wrap=True)
-    grid.add_column()
-    grid.add_row(Text(title, "bold"), Text(text))
-    return grid
-
-
-def _reason(story: Story) -> str:
-    """Catch the tutorial's slip: what its figures come from, and what the listing does."""
-    with_c, without = (_diagnosis(r) for r in (story.listing, story.printed_exactly))
-    values = ", ".join(f"{value:.6f}" for value in with_c.eigenvalues)
-    return (
-        f"The printed figures have ∂L/∂c = {PRINTED_GRADIENT['c']:.4f}: no c in model or"
-        f" data. There λmax = {without.eigenvalues[-1]:.4f} and the limit 2/λmax ="
-        f" {without.stability_limit:.4f}, so {RATE:g} converges. The listing has c: the"
-        f" curvature's eigenvalues are {values}, the limit 2/λmax = {with_c.stability_limit:.7f}."
-        f" Diagnosis: {with_c.notes[0]}"
-    )
-
-
-def _gradient(story: Story) -> str:
-    """Write the gradient by a as by hand, with its number computed from the rows."""
-    (x, y), (a, b, c) = story.data.values(), START.values()
-    total = float(np.sum((a * x**2 + b * x + c - y) * x**2))
-    slope = 2 / len(x) * total
-    return (
-        f"∂L/∂a = 2/N Σ (ŷᵢ − yᵢ) xᵢ² = 2/{len(x)} · {total:.4f} = {slope:.4f};  a ← {a:g} −"
-        f" {RATE:g} · {slope:.4f} = {a - RATE * slope:.4f}"
-    )
-
-
-def _cure(story: Story) -> str:
-    found, best, (x, y) = _diagnosis(story.listing), story.best, story.data.values()
-    solution = np.linalg.lstsq(np.stack([x**2, x, np.ones_like(x)], axis=1), y)[0]
-    away = max(abs(np.array(list(best.values.values())) - solution))
-    return (
-        f"The recommended rate 2/(λmin + λmax) = {found.fastest_rate:.6f}"
-        f" ({found.steps_per_digit:.1f} steps per decimal digit), in float64: {best.status.label}"
-        f" after {best.steps} steps, {away:.0e} from what numpy.linalg.lstsq finds."
-    )
-
-
 def _write(story: Story, folder: Path) -> Iterator[str]:
     """Write every file, and yield its name: points, traces, the gradient by hand, pictures."""
-    write_points(folder / "tutorial.csv")
+    from sgdfit import plot
+
+    # every digit of them
+    rows = zip(*(column.tolist() for column in story.data.values()), strict=True)
+    with open(folder / "tutorial.csv", "w", encoding="utf-8", newline="") as file:
+        file.writelines(["x,y\n", *(f"{x!r},{y!r}\n" for x, y in rows)])
     yield "tutorial.csv"
     for name, result in (("listing.csv", story.listing), ("best.csv", story.best)):
         result.trace.write(folder / name)
@@ -257,15 +219,8 @@ def _write(story: Story, folder: Path) -> Iterator[str]:
     (folder / "derivation.html").write_text(page, encoding="utf-8")
     yield "derivation.html"
     for style in ("light", "dark"):
-        picture(folder / f"demo-{style}.png", style, story)
+        plot.write(figure(story, style), folder / f"demo-{style}.png", 84)
         yield f"demo-{style}.png"
-
-
-def picture(path: Path, style: str, story: Story) -> None:
-    """Draw the story as one wide picture, for a page that is ``"light"`` or ``"dark"``."""
-    from sgdfit import plot
-
-    plot.write(figure(story, style), plot.checked(path), 84)
 
 
 def figure(story: Story, style: str = "light") -> Any:
@@ -273,51 +228,39 @@ def figure(story: Story, style: str = "light") -> Any:
     from matplotlib.figure import Figure
 
     from sgdfit.plot import fitted_curve
-    from sgdfit.plot.style import dress, style_of
+    from sgdfit.plot.landscape import draw_ends, draw_landscape, draw_path, observe, window
+    from sgdfit.plot.style import DASHES, dress, label, legend, style_of
 
-    look = style_of(style)
+    look, bad, best = style_of(style), story.listing, story.best
     made = Figure(figsize=(13.5, 4.3), layout="constrained", facecolor=look.paper)
     losses, ways, curve = made.subplots(1, 3, width_ratios=(1, 1.05, 1))
-    rates = [f"rate {run.trace.learning_rate[0]:.4g}" for run in (story.listing, story.best)]
-    _draw_losses(story, rates, losses, look)
-    _draw_ways(story, rates, ways, look)
-    fitted_curve(story.best, story.data, curve, style)
-    dress(curve, look, "… on the least-squares curve")
-    return made
-
-
-def _draw_losses(story: Story, rates: list[str], ax: Axes, look: Style) -> None:
-    from sgdfit.plot.style import DASHES, dress, label, legend
-
-    limit = f"{_diagnosis(story.listing).stability_limit:.4g}"
-    dress(ax, look, f"Above 2/λmax = {limit} the loss grows …")
-    some, shown = slice(story.listing.steps + 1), []
+    rates = [f"rate {run.trace.learning_rate[0]:.4g}" for run in (bad, best)]
+    assert bad.diagnosis is not None
+    dress(losses, look, f"Above 2/λmax = {bad.diagnosis.stability_limit:.4g} the loss grows …")
+    some, drawn = slice(bad.steps + 1), []
     for trace, colour, mark, dashes in (
-        (story.listing.trace, look.other, "o", DASHES[1]),
-        (story.best.trace, look.main, "s", "-"),
+        (bad.trace, look.other, "o", DASHES[1]),
+        (best.trace, look.main, "s", "-"),
     ):
         way: dict[str, Any] = {"color": colour, "marker": mark, "linestyle": dashes}
-        shown += ax.plot(trace.step[some], trace.loss[some], linewidth=1.7, markersize=4.5, **way)
-    end = ax.axhline(story.best.loss, color=look.faint, linewidth=1, linestyle=DASHES[2])
-    ax.set_yscale("log")
-    ax.set_yticks(ticks := [5, 10, 20, 50, 100], list(map(str, ticks)))
-    ax.minorticks_off()
+        drawn += losses.plot(trace.step[some], trace.loss[some], lw=1.7, markersize=4.5, **way)
+    drawn.append(losses.axhline(best.loss, color=look.faint, linewidth=1, linestyle=DASHES[2]))
+    losses.set_yscale("log")
+    losses.set_yticks(ticks := [5, 10, 20, 50, 100], list(map(str, ticks)))
+    losses.minorticks_off()
     names = [*rates, "least squares"]
-    legend(ax, look, [*shown, end], names, loc="center right", bbox_to_anchor=(1, 0.6))
-    label(ax, look, "step", "loss (mse)")
-
-
-def _draw_ways(story: Story, rates: list[str], ax: Axes, look: Style) -> None:
-    from sgdfit.plot.landscape import draw_ends, draw_landscape, draw_path, observe, window
-    from sgdfit.plot.style import DASHES, dress, legend
-
-    dress(ax, look, "… its steps leap out of the valley, the others settle …")
+    legend(losses, look, drawn, names, loc="center right", bbox_to_anchor=(1, 0.6))
+    label(losses, look, "step", "loss (mse)")
+    dress(ways, look, "… its steps leap out of the valley, the others settle …")
     plane = ("a", "c")
-    extents = np.array([window(result, plane) for result in (story.listing, story.best)])
+    extents = np.array([window(result, plane) for result in (bad, best)])
     lows, highs = extents[:, :, 0].min(axis=0), extents[:, :, 1].max(axis=0)
     view = tuple(zip(lows.tolist(), highs.tolist(), strict=True))
-    draw_landscape(observe(story.best, story.data), plane, view, ax, look)
-    lost = draw_path(story.listing, plane, ax, look.other, linestyle=DASHES[1])
-    found = draw_path(story.best, plane, ax, look.main, marker="s")
-    ends, names = draw_ends(story.best, plane, ax, look)
-    legend(ax, look, [lost, found, *ends], [*rates, names[0], "least squares"], loc="upper left")
+    draw_landscape(observe(best, story.data), plane, view, ways, look)
+    lost = draw_path(bad, plane, ways, look.other, linestyle=DASHES[1])
+    found = draw_path(best, plane, ways, look.main, marker="s")
+    ends, _ = draw_ends(best, plane, ways, look)
+    legend(ways, look, [lost, found, *ends], [*rates, "start", "least squares"], loc="upper left")
+    fitted_curve(best, story.data, curve, style)
+    dress(curve, look, "… on the least-squares curve")
+    return made

@@ -2,11 +2,12 @@
 
 They need no window and leave pyplot and its settings alone. Data are whatever `sgdfit.fit`
 takes, and a `DataError` where they do not hold the formula's columns; the style is ``"light"`` or
-``"dark"``.
+``"dark"``, and a `UsageError` where it is another.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sgdfit.errors import UsageError
+from sgdfit.formula.parsing import parse_expression
 from sgdfit.plot.landscape import Observed, observe
 from sgdfit.plot.landscape import descent_path as descent_path
 from sgdfit.plot.style import (
@@ -56,15 +58,7 @@ NAMED = 8  # parameters that a legend has room for
 
 
 def figure(result: Result, data: object, style: str = "light") -> Figure:
-    """Return curve, residuals, loss and the way of the parameters as one figure.
-
-    Raises
-    ------
-    DataError
-        When the data do not hold the formula's columns.
-    UsageError
-        When no style is called that.
-    """
+    """Return curve, residuals, loss and the way of the parameters as one figure."""
     from matplotlib.figure import Figure
 
     look, seen = style_of(style), observe(result, data)
@@ -73,7 +67,7 @@ def figure(result: Result, data: object, style: str = "light") -> Figure:
     fitted_curve(result, seen, curve, style)
     residuals(result, seen, left, style)
     loss_curve(result, loss, style)
-    if len(result.free) <= 2:
+    if len(result.free) == 2:
         descent_path(result, seen, way, style=style)
     else:
         parameter_paths(result, way, style)
@@ -89,21 +83,13 @@ def save(result: Result, data: object, path: str | os.PathLike[str], style: str 
     ------
     UsageError
         When the ending is another one, or the file cannot be written.
-    DataError
-        When the data do not hold the formula's columns.
     """
-    path = checked(path)
-    write(figure(result, data, style), path)
-
-
-def checked(path: str | os.PathLike[str]) -> Path:
-    """Return the path of a figure, or say which endings there are."""
     path = Path(path)
     if path.suffix.lower() not in ENDINGS:
         raise UsageError(
             f"cannot write a plot to {str(path)!r}: its ending must be one of {', '.join(ENDINGS)}"
         )
-    return path
+    write(figure(result, data, style), path)
 
 
 def write(made: Figure, path: Path, dpi: int = 150) -> None:
@@ -128,79 +114,72 @@ def fitted_curve(result: Result, data: object, ax: Axes, style: str = "light") -
     from matplotlib.patheffects import Normal, Stroke
 
     look, seen = style_of(style), observe(result, data)
+    rows = f"{len(seen.target):,} row{'' if len(seen.target) == 1 else 's'}"
     if len(seen.model.variables) > 1:
-        _draw_predicted(seen, ax, look)
+        x, y = f"observed {seen.response}", f"predicted {seen.response}"
+        dress(ax, look, "Predicted against observed", x, y)
+        points = scatter(ax, look, seen.target, seen.predicted)
+        both = np.concatenate([seen.target, seen.predicted])
+        ends = [both.min(), both.max()]
+        (line,) = ax.plot(ends, ends, color=look.main, linewidth=1.2, zorder=1.5)
+        legend(ax, look, [points, line], [rows, "predicted = observed"])
         return
     dress(ax, look, "The fitted curve", "".join(seen.model.variables) or "row", seen.response)
-    x, dense = seen.axis, len(seen.target) > FEW
-    points = scatter(ax, look, x, seen.target)
-    grid = np.linspace(x.min(), x.max(), GRID)
+    points = scatter(ax, look, seen.axis, seen.target)
+    grid = np.linspace(seen.axis.min(), seen.axis.max(), GRID)
     curve, start = (finite(seen.curve(grid, at)) for at in (seen.end, seen.start))
     shown: dict[str, Any] = {"color": look.main}
-    if dense:  # blue would be lost on the blue of a density
+    if len(seen.target) > FEW:  # blue would be lost on the blue of a density
         edge = [Stroke(linewidth=4, foreground=look.paper), Normal()]
         shown = {"color": look.other, "path_effects": edge}
     shades, edges = _draw_bands(result, seen, grid, ax, look)
     before = ax.plot(grid, start, color=look.ink, linewidth=1.1, linestyle=DASHES[1], zorder=3)
     (line,) = ax.plot(grid, curve, linewidth=2, zorder=4, **shown)
-    names = [_rows(seen), "fit", *shades, "start"]
+    names = [rows, "fit", *shades, "start"]
     legend(ax, look, [points, line, *shades.values(), *before], names)
-    _frame(ax, seen.target, curve, *edges)
-
-
-def _draw_predicted(seen: Observed, ax: Axes, look: Style) -> None:
-    x, y = f"observed {seen.response}", f"predicted {seen.response}"
-    dress(ax, look, "Predicted against observed", x, y)
-    points = scatter(ax, look, seen.target, seen.predicted)
-    both = np.concatenate([seen.target, seen.predicted])
-    ends = [both.min(), both.max()]
-    (line,) = ax.plot(ends, ends, color=look.main, linewidth=1.2, zorder=1.5)
-    legend(ax, look, [points, line], [_rows(seen), "predicted = observed"])
-
-
-def _draw_bands(
-    result: Result, seen: Observed, grid: Array, ax: Axes, look: Style
-) -> tuple[dict[str, Any], list[Array]]:
-    """Draw the bands that are known; return a legend's handles by their names, and the edges."""
-    from matplotlib.colors import to_rgba
-    from matplotlib.patches import Patch
-
-    sure, new = seen.bands(grid, result)
-    dense = len(seen.target) > FEW
-    colour = look.other if dense else look.main
-    drawn: dict[str, Any] = {}
-    edges = []
-    if sure is not None:
-        low, high = finite(sure.low), finite(sure.high)
-        drawn["95% band: curve"] = ax.fill_between(
-            grid, low, high, color=colour, alpha=0.3, lw=0, zorder=2.6 if dense else 1.5
-        )
-        edges += [low, high]
-    if new is not None:
-        # over a density only the edges show
-        fill, edge = to_rgba(colour, 0.0 if dense else 0.09), to_rgba(colour, 0.9 if dense else 0.5)
-        low, high = finite(new.low), finite(new.high)
-        ax.fill_between(grid, low, high, color=fill, lw=0, zorder=1.2)
-        ax.plot(grid, np.stack([low, high], axis=1), color=edge, lw=0.9, zorder=2.5)
-        drawn["95% band: new points"] = Patch(facecolor=fill, edgecolor=edge, linewidth=0.9)
-        edges += [low, high]
-    return drawn, edges
-
-
-def _frame(ax: Axes, *values: Array) -> None:
-    """Show these values, however far the start or a band lies."""
-    # a curve that ran away must not press the data flat
-    low, high = values[0].min(), values[0].max()
+    # a curve or band that runs away must not press the data flat
+    low, high = seen.target.min(), seen.target.max()
     least = max(abs(high) * 1e-9, 1e-300)
     reach = max(high - low, least)
-    known = np.concatenate([v[np.isfinite(v)] for v in values])
+    known = np.concatenate([v[np.isfinite(v)] for v in (seen.target, curve, *edges)])
     known = np.clip(known, low - reach, high + reach)
     margin = 0.08 * max(known.max() - known.min(), least)
     ax.set_ylim(known.min() - margin, known.max() + margin)
 
 
-def _rows(seen: Observed) -> str:
-    return f"{len(seen.target):,} rows" if len(seen.target) > 1 else "1 row"
+def _draw_bands(
+    result: Result, seen: Observed, grid: Array, ax: Axes, look: Style
+) -> tuple[dict[str, Any], list[Array]]:
+    """Draw the 95% bands that are known; return a legend's handles by their names, and the edges.
+
+    Where weights tell rows apart, that of new points is known only if they follow from the
+    variable. Over a density only its edges show.
+    """
+    from matplotlib.colors import to_rgba
+    from matplotlib.patches import Patch
+
+    dense = len(seen.target) > FEW
+    colour = look.other if dense else look.main
+    fill, edge = to_rgba(colour, 0.0 if dense else 0.09), to_rgba(colour, 0.9 if dense else 0.5)
+    columns = dict.fromkeys(seen.model.variables or ("row",), grid)
+    weighed_by = parse_expression(result.weights or "1")[1]
+    drawn: dict[str, Any] = {}
+    edges: list[Array] = []
+    with contextlib.suppress(UsageError):  # the fit tells no band
+        band = result.predict(columns, "confidence")
+        low, high = finite(band.low), finite(band.high)
+        edges += [low, high]
+        drawn["95% band: curve"] = ax.fill_between(
+            grid, low, high, color=colour, alpha=0.3, lw=0, zorder=2.6 if dense else 1.5
+        )
+        if set(weighed_by) <= set(columns):
+            band = result.predict(columns, "prediction")
+            low, high = finite(band.low), finite(band.high)
+            ax.fill_between(grid, low, high, color=fill, lw=0, zorder=1.2)
+            ax.plot(grid, np.stack([low, high], axis=1), color=edge, lw=0.9, zorder=2.5)
+            drawn["95% band: new points"] = Patch(facecolor=fill, edgecolor=edge, linewidth=0.9)
+            edges += [low, high]
+    return drawn, edges
 
 
 def residuals(result: Result, data: object, ax: Axes, style: str = "light") -> None:
@@ -229,8 +208,6 @@ def residuals(result: Result, data: object, ax: Axes, style: str = "light") -> N
 def loss_curve(result: Result, ax: Axes, style: str = "light") -> None:
     """Draw the loss against the step, on a log axis where it spans more than two decades.
 
-    Examples
-    --------
     >>> from matplotlib.figure import Figure
     >>> import sgdfit
     >>> fit = sgdfit.fit("y = a*x", {"x": [1, 2], "y": [2, 4]}, learning_rate=0.1, steps=5)
@@ -252,21 +229,16 @@ def loss_curve(result: Result, ax: Axes, style: str = "light") -> None:
         dots: dict[str, Any] = {"marker": "o", "markersize": 3.5} if len(loss) <= 60 else {}
         ax.plot(step, loss, color=look.main, linewidth=1.6, **dots)
     else:
-        _draw_noisy(ax, look, step, loss)
+        (each,) = ax.plot(step, loss, color=look.main, linewidth=0.6, alpha=0.6)
+        blocks = [block[np.isfinite(block)] for block in np.array_split(loss, BLOCKS)]
+        middles = [block.mean() for block in np.array_split(step, BLOCKS)]
+        means = [block.mean() if len(block) else np.nan for block in blocks]
+        (mean,) = ax.plot(middles, means, color=look.other, linewidth=1.8)
+        legend(ax, look, [each, mean], ["each batch", "mean of each 1%"])
     known = loss[np.isfinite(loss)]
     if len(known) and known.min() > 0 and known.max() / known.min() > 100:
         ax.set_yscale("log")
     _mark_steps(ax, look, step, loss)
-
-
-def _draw_noisy(ax: Axes, look: Style, step: Array, loss: Array) -> None:
-    """Draw the loss of each batch thinly, and above it the mean of each 1% of them."""
-    (each,) = ax.plot(step, loss, color=look.main, linewidth=0.6, alpha=0.6)
-    blocks = [block[np.isfinite(block)] for block in np.array_split(loss, BLOCKS)]
-    middles = [block.mean() for block in np.array_split(step, BLOCKS)]
-    means = [block.mean() if len(block) else np.nan for block in blocks]
-    (mean,) = ax.plot(middles, means, color=look.other, linewidth=1.8)
-    legend(ax, look, [each, mean], ["each batch", "mean of each 1%"])
 
 
 def _mark_steps(ax: Axes, look: Style, step: Array, values: Array) -> None:
@@ -293,11 +265,16 @@ def parameter_paths(result: Result, ax: Axes, style: str = "light") -> None:
     """
     look, trace = style_of(style), result.trace
     paths = finite(trace.parameters).T
-    alike = _alike(paths)
+    known = [path[np.isfinite(path)] for path in paths]
+    moved = np.array([np.ptp(path) if len(path) else 0.0 for path in known])
+    every = np.concatenate(known)
+    alike = not len(every) or bool(np.all((moved > 0.1 * np.ptp(every)) | (moved == 0)))
     title, y = "Parameters: distance from their ends", "share of the largest distance"
     dress(ax, look, "Parameters" if alike else title, "step", "value" if alike else y)
     lines = []
-    for i, path in enumerate(paths if alike else map(_share, paths)):
+    for i, path in enumerate(paths):
+        if not alike and moved[i] > 0:
+            path = (path - known[i][-1]) / np.abs(known[i] - known[i][-1]).max()
         colour, dashes = look.cycle[i % len(look.cycle)], DASHES[i % len(DASHES)]
         lines += ax.plot(trace.step, path, color=colour, linestyle=dashes, linewidth=1.5)
     names = list(trace.names[:NAMED])
@@ -305,18 +282,3 @@ def parameter_paths(result: Result, ax: Axes, style: str = "light") -> None:
         names[-1] += f" … {trace.names[-1]}"
     legend(ax, look, lines[:NAMED], names, ncols=1 if len(names) <= 4 else 2)
     _mark_steps(ax, look, trace.step, paths.sum(axis=0))
-
-
-def _alike(paths: Array) -> bool:
-    """Whether one axis shows how each path moves."""
-    known = [path[np.isfinite(path)] for path in paths]
-    moved = np.array([np.ptp(path) for path in known if len(path)])
-    every = np.concatenate(known)
-    return bool(np.all((moved > 0.1 * np.ptp(every)) | (moved == 0))) if len(every) else True
-
-
-def _share(path: Array) -> Array:
-    known = path[np.isfinite(path)]
-    away = path - known[-1] if len(known) else path
-    largest = np.max(np.abs(away[np.isfinite(away)]), initial=0)
-    return away / largest if largest > 0 else away

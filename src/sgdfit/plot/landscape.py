@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,7 +18,6 @@ from sgdfit.fitting.sampling import subsample_runs
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.formula import to_text
 from sgdfit.formula.parsing import parse_expression
-from sgdfit.inference.intervals import Band
 from sgdfit.model.loss import PREDICTION, TARGET
 from sgdfit.model.model import Model
 from sgdfit.plot.style import Style, dress, finite, label, legend, ramp, style_of
@@ -75,33 +74,11 @@ class Observed:
         columns = dict.fromkeys(self.model.variables, grid)
         return _values(self.model.prediction, {**columns, **at}, len(grid))
 
-    def bands(self, grid: Array, result: Result) -> tuple[Band | None, Band | None]:
-        """Return the 95% bands of the curve and of new observations, where they are known.
-
-        Where weights tell rows apart, the second is known only if they follow from the variable.
-        """
-        columns = dict.fromkeys(self.model.variables or ("row",), grid)
-
-        def band(interval: Literal["confidence", "prediction"]) -> Band | None:
-            try:
-                return result.predict(columns, interval)
-            except UsageError:
-                return None
-
-        _, needed = parse_expression(result.weights or "1")
-        new = band("prediction") if set(needed) <= set(columns) else None
-        return band("confidence"), new
-
 
 def observe(result: Result, data: object) -> Observed:
     """Read the rows of ``data`` that the fit was made of; rows with a missing value are left out.
 
     Of more rows than memory should hold, random ones from all over are taken.
-
-    Raises
-    ------
-    DataError
-        When the data do not hold the formula's columns.
     """
     if isinstance(data, Observed):
         return data
@@ -131,72 +108,29 @@ def descent_path(
 ) -> None:
     """Draw the way of two parameters over the contours of the loss, the others at their ends.
 
-    By default the two free parameters that the curvature couples most; with one free parameter the
-    loss is drawn along it.
+    By default the first two that are free.
 
     Raises
     ------
     UsageError
-        When a name is no free parameter.
+        When these are not two different free parameters.
     """
     look, seen = style_of(style), observe(result, data)
-    names = drawn_parameters(result, parameters)
-    others = "" if len(result.free) <= 2 else ", other parameters at their end"
+    names = tuple(result.free[:2] if parameters is None else parameters)
+    for name in names:
+        if name not in result.free:
+            raise UsageError(
+                f"{name!r} is no free parameter of '{result.formula}'; there are"
+                f" {', '.join(result.free)}.{did_you_mean(name, result.free)}"
+            )
+    if len(set(names)) != 2 or len(names) != 2:
+        raise UsageError(f"a path is drawn over two different parameters, not {names}")
+    others = "" if len(result.free) == 2 else ", other parameters at their end"
     dress(ax, look, f"The way down the loss{others}")
-    if len(names) == 1:
-        _draw_loss(result, seen, names[0], ax, look)
-        return
     draw_landscape(seen, names, window(result, names), ax, look)
     line = draw_path(result, names, ax, look.main)
     ends, titles = draw_ends(result, names, ax, look)
     legend(ax, look, [line, *ends], ["steps", *titles])
-
-
-def _draw_loss(result: Result, seen: Observed, name: str, ax: Axes, look: Style) -> None:
-    """Draw the loss along one parameter, with the way that the descent took down it."""
-    points = _path(result, [name])[:, 0]
-    (extent,) = window(result, [name])
-    grid = np.linspace(*extent, 4 * GRID)
-    ax.plot(grid, _losses(seen, [name], grid), color=look.faint, linewidth=1.4)
-    inside = points[(points >= extent[0]) & (points <= extent[1])]
-    steps = inside if len(inside) <= 400 else inside[:: len(inside) // 400]
-    (line,) = ax.plot(
-        steps, _losses(seen, [name], steps), color=look.main, marker="o", markersize=3.5, lw=1
-    )
-    legend(ax, look, [line], ["steps"])
-    label(ax, look, name, "mean loss")
-
-
-def drawn_parameters(result: Result, asked: Sequence[str] | None) -> tuple[str, ...]:
-    """Return the two parameters of a picture, or the only one.
-
-    By default those that the curvature couples most, or the first two.
-
-    Raises
-    ------
-    UsageError
-        When those asked for are not two different free parameters.
-    """
-    if asked is not None:
-        for name in asked:
-            if name not in result.free:
-                raise UsageError(
-                    f"{name!r} is no free parameter of '{result.formula}'; there are"
-                    f" {', '.join(result.free)}.{did_you_mean(name, result.free)}"
-                )
-        if len(asked) != 2 or asked[0] == asked[1]:
-            raise UsageError(f"a path is drawn over two different parameters, not {tuple(asked)}")
-        return tuple(asked)
-    found = result.diagnosis
-    if len(result.free) < 3 or found is None or not np.isfinite(found.eigenvectors).all():
-        return result.free[:2]
-    with np.errstate(all="ignore"):
-        curvature = (found.eigenvectors * found.eigenvalues) @ found.eigenvectors.T
-        scale = np.sqrt(np.diag(curvature))
-        coupling = np.nan_to_num(np.abs(curvature / np.outer(scale, scale)))
-    coupling[np.tril_indices(len(coupling))] = -1
-    i, j = np.unravel_index(coupling.argmax(), coupling.shape)
-    return result.free[i], result.free[j]
 
 
 def _path(result: Result, names: Sequence[str]) -> Array:
@@ -222,37 +156,34 @@ def window(result: Result, names: Sequence[str]) -> Window:
 def draw_landscape(
     seen: Observed, names: Sequence[str], view: Window, ax: Axes, look: Style
 ) -> None:
-    """Draw contours of the mean loss over two parameters, the others at their end."""
+    """Draw contours of the mean loss over two parameters, the others at their end.
+
+    Over rows drawn evenly, always the same.
+    """
     x, y = (np.linspace(*extent, GRID) for extent in view)
-    loss = _losses(seen, names, *np.meshgrid(x, y))
-    low, high = np.nanmin(loss), np.nanmax(loss)
-    if np.isfinite(loss).any() and high > low:
+    chosen = np.arange(len(seen.weights))
+    if len(chosen) > ROWS:
+        chosen = np.sort(np.random.default_rng(0).choice(len(chosen), ROWS, replace=False))
+    columns = {name: column[chosen] for name, column in seen.columns.items()}
+    weights, target, model = seen.weights[chosen], seen.target[chosen], seen.model
+    loss = np.empty((GRID, GRID))
+    with np.errstate(all="ignore"):
+        for (i, j), _ in np.ndenumerate(loss):
+            at = {**seen.end, names[0]: float(x[j]), names[1]: float(y[i])}
+            predicted = _values(model.prediction, {**columns, **at}, len(weights))
+            pair = {PREDICTION: predicted, TARGET: target}
+            each = _values(model.loss.expression, pair, len(weights))
+            loss[i, j] = np.sum(weights * each) / np.sum(weights)
+    loss = finite(loss)
+    if np.isfinite(loss).any() and np.nanmax(loss) > (low := np.nanmin(loss)):
         # squared spacing: about evenly spaced ellipses where the loss is a quadratic
-        levels = low + (high - low) * np.linspace(0, 1, LEVELS) ** 2
+        levels = low + (np.nanmax(loss) - low) * np.linspace(0, 1, LEVELS) ** 2
         masked = np.ma.masked_invalid(loss)
         ax.contourf(x, y, masked, levels=levels, cmap=ramp(look.basin))
         ax.contour(x, y, masked, levels=levels, colors=look.faint, linewidths=0.35)
     ax.grid(False)
     ax.set(xlim=view[0], ylim=view[1])
     label(ax, look, *names)
-
-
-def _losses(seen: Observed, names: Sequence[str], *values: Array) -> Array:
-    """Return the mean loss at each point of a grid, over rows drawn evenly, always the same."""
-    chosen = np.arange(len(seen.weights))
-    if len(chosen) > ROWS:
-        chosen = np.sort(np.random.default_rng(0).choice(len(chosen), ROWS, replace=False))
-    columns = {name: column[chosen] for name, column in seen.columns.items()}
-    weights, target, model = seen.weights[chosen], seen.target[chosen], seen.model
-    flat = np.empty(values[0].size)
-    with np.errstate(all="ignore"):
-        for i, point in enumerate(zip(*(grid.ravel() for grid in values), strict=True)):
-            at = {**seen.end, **dict(zip(names, map(float, point), strict=True))}
-            predicted = _values(model.prediction, {**columns, **at}, len(weights))
-            pair = {PREDICTION: predicted, TARGET: target}
-            each = _values(model.loss.expression, pair, len(weights))
-            flat[i] = np.sum(weights * each) / np.sum(weights)
-    return finite(flat).reshape(values[0].shape)
 
 
 def draw_path(result: Result, names: Sequence[str], ax: Axes, colour: str, **options: Any) -> Any:
