@@ -24,7 +24,7 @@ from sgdfit.inference.intervals import Band, around, curve_variance
 from sgdfit.model.loss import SQUARED
 from sgdfit.model.model import Model, build
 from sgdfit.result.result import Result
-from sgdfit.result.table_file import TableFile
+from sgdfit.result.table_file import writing_table
 
 Array = NDArray[np.float64]
 AnyArray = NDArray[Any]
@@ -180,10 +180,10 @@ def write_predictions(
     (2, Dropped(rows=1, first=(2,)), 'row,x,prediction\n1,10.0,20.0\n3,30.0,60.0\n')
     """
     resources, rows, dropped = as_resources(memory, threads), 0, Dropped()
-    with TableFile(path) as file:
+    with writing_table(path) as write:
         table = open_table(data, where)
         for some in predicted(result, table, interval, level, missing=missing, resources=resources):
-            file.write(some.columns)
+            write(some.columns)
             rows += len(some.fitted[0])
             dropped = dropped.also(some.dropped)
     return Written(os.fspath(path), rows, dropped)

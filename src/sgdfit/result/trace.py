@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 import sgdfit
 from sgdfit.errors import UsageError, require
 from sgdfit.result.codec import Table
-from sgdfit.result.table_file import TableFile
+from sgdfit.result.table_file import writing_table
 
 _WHOLE = ("step", "epoch", "rows")
 _TABLES = ("parameters", "gradient")
@@ -104,8 +104,8 @@ class Trace:
         UsageError
             When the ending is another one, or the file cannot be written.
         """
-        with TableFile(path) as file:
-            file.write(self.columns())
+        with writing_table(path) as write:
+            write(self.columns())
 
     def __repr__(self) -> str:
         span = f", steps {self.step[0]} to {self.step[-1]}" if len(self) else ""
