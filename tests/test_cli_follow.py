@@ -1,7 +1,5 @@
 """`sgdfit fit - FORMULA --follow`, and rows as JSON lines, which are read at once or so."""
 
-from __future__ import annotations
-
 import io
 import json
 import os
@@ -26,10 +24,14 @@ Y = 3 * X + 1 + np.sin(7e3 * X)
 LINE = "y = a*x + b"
 CSV = "x,y\n" + "".join(f"{x!r},{y!r}\n" for x, y in zip(X.tolist(), Y.tolist(), strict=True))
 JSON = "".join(json.dumps({"x": x, "y": y}) + "\n" for x, y in zip(X, Y, strict=True))
+SHORT = "".join(JSON.splitlines(keepends=True)[:200])
+GOOD = [json.dumps({"x": i, "y": 2 * i + i % 3}) for i in range(9)]
 SINK = io.BytesIO()
 with pa.ipc.new_stream(SINK, pa.schema({"x": pa.float64(), "y": pa.float64()})) as writer:
     writer.write_table(pa.table({"x": X, "y": Y}), max_chunksize=400)
 ARROW = SINK.getvalue()
+
+both_ways = pytest.mark.parametrize("way", [[], ["--follow"]], ids=["at once", "as they arrive"])
 
 
 @pytest.fixture
@@ -48,11 +50,7 @@ def run(monkeypatch, capsys, tmp_path):
     return told
 
 
-def read(lines):
-    return [json.loads(line) for line in lines]
-
-
-def test_a_line_an_interval_and_the_report_at_the_end(run):
+def test_lines_of_a_table_and_the_report_at_the_end(run, monkeypatch):
     status, lines, err = run(CSV, "--follow", "--every", "1000")
     assert (status, err) == (0, "")
     assert lines[0].split() == ["rows", "a", "b", "loss", "time"]
@@ -61,23 +59,26 @@ def test_a_line_an_interval_and_the_report_at_the_end(run):
     assert all(line.count("±") == 2 for line in lines[1:4])
     assert lines[4:6] == ["", LINE]
     assert any("3,000 rows of standard input" in line for line in lines)
+    monkeypatch.setenv("COLUMNS", "45")
+    _, lines, _ = run(CSV, "--follow", "--every", "1000")
+    assert lines[0].split() == ["rows", "a"]
+    assert max(map(len, lines[:4])) <= 45
 
 
 @pytest.mark.parametrize("text", [CSV, JSON, ARROW], ids=["csv", "json", "arrow"])
 def test_json_lines_agree_with_the_library(run, text):
     status, lines, _ = run(text, "--follow", "--every", "1500 rows", "--json")
-    *told, last = read(lines)
+    *told, last = map(json.loads, lines)
     assert status == 0
     assert [line["rows"] for line in (*told, last)] == [1_500, 3_000, 3_000]
-    half = sgdfit.fit(LINE, {"x": X[:1500], "y": Y[:1500]})
-    whole = sgdfit.fit(LINE, {"x": X, "y": Y})
-    for line, fit in ((told[0], half), (told[1], whole)):
+    for rows, line in ((1_500, told[0]), (3_000, told[1])):
+        fit = sgdfit.fit(LINE, {"x": X[:rows], "y": Y[:rows]})
         assert (line["event"], line["status"]) == ("update", "current")
         for name in ("a", "b"):
             found, expected = line["parameters"][name], fit.estimates[name]
             assert found["value"] == pytest.approx(expected.value, rel=1e-10)
             assert found["stderr"] == pytest.approx(expected.stderr, rel=1e-9)
-    assert last["parameters"]["a"]["value"] == pytest.approx(whole.values["a"], rel=1e-10)
+    assert last["parameters"]["a"]["value"] == pytest.approx(fit.values["a"], rel=1e-10)
 
 
 def test_forgetting_reaches_the_fit_and_the_result_is_kept(run):
@@ -100,7 +101,7 @@ def test_a_bad_line_ends_it_or_is_counted(run, bad, sentence):
     status, lines, err = run(text, "--follow", "--every", "4", "--json")
     assert status == 2
     assert sentence in err
-    assert [line["rows"] for line in read(lines)] == [4, 8, 10, 10]
+    assert [json.loads(line)["rows"] for line in lines] == [4, 8, 10, 10]
     status, lines, _ = run(text, "--follow", "--missing", "drop", "--json")
     last = json.loads(lines[-1])
     assert (status, last["rows"], last["rows_dropped"]) == (0, 11, 1)
@@ -130,6 +131,11 @@ def test_what_cannot_be_followed_is_said_in_a_sentence(run, arguments, text, sen
     assert sentence in err
 
 
+def test_intervals_are_rows_or_seconds():
+    told = [as_interval(text) for text in (None, "50", "1e3 rows", "500ms", "5 min")]
+    assert told == [(None, 1.0), (50, None), (1_000, None), (None, 0.5), (None, 300.0)]
+
+
 @pytest.mark.parametrize("cut", [1, 5, 1000])
 @pytest.mark.parametrize(
     ("text", "names", "values"),
@@ -137,8 +143,7 @@ def test_what_cannot_be_followed_is_said_in_a_sentence(run, arguments, text, sen
         ("x,y\n1,2\n3,4\n", ("x", "y"), [[1, 3], [2, 4]]),
         ("1 2 3\n4  5 6\n", ("c1", "c2", "c3"), [[1, 4], [2, 5], [3, 6]]),
         ("# note\nx;y\n1;2\n1,5;2,5\n", ("x", "y"), [[1, 1.5], [2, 2.5]]),
-        ("x\ty\r\n1\t2e3\r\n\r\n2\tNA", ("x", "y"), [[1, 2], [2000, np.nan]]),
-        ('t,y\n"1",2\n2,3\n', ("t", "y"), [[1, 2], [2, 3]]),
+        ('x\ty\r\n"1"\t2e3\r\n\r\n2\tNA', ("x", "y"), [[1, 2], [2000, np.nan]]),
     ],
 )
 def test_text_is_read_as_it_arrives_however_it_is_cut(text, names, values, cut):
@@ -153,81 +158,44 @@ def test_text_is_read_as_it_arrives_however_it_is_cut(text, names, values, cut):
         np.testing.assert_array_equal(columns, expected)
 
 
-@pytest.mark.parametrize(
-    ("text", "rows", "seconds"),
-    [(None, None, 1.0), ("50", 50, None), ("1e3 rows", 1_000, None), ("500ms", None, 0.5)],
-)
-def test_intervals_are_rows_or_seconds(text, rows, seconds):
-    assert as_interval(text) == (rows, seconds)
-
-
-@pytest.mark.parametrize(("columns", "heads"), [(80, 5), (60, 3), (30, 2)])
-def test_lines_fit_the_terminal(run, monkeypatch, columns, heads):
-    monkeypatch.setenv("COLUMNS", str(columns))
-    _, lines, _ = run(CSV, "--follow", "--every", "1000")
-    assert max(map(len, lines[:4])) <= columns
-    assert len(lines[0].split()) >= heads
-    assert lines[0].split()[:1] == ["rows"]
-
-
-def start(*options):
-    return subprocess.Popen(
-        [sys.executable, "-m", "sgdfit", "fit", "-", LINE, "--follow", *options],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONUNBUFFERED": ""},
-    )
+def start(text, *options):
+    """Begin to follow an input that stays open."""
+    command = [sys.executable, "-m", "sgdfit", "fit", "-", LINE, "--follow", *options]
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    running = subprocess.Popen(command, **pipes, env={**os.environ, "PYTHONUNBUFFERED": ""})
+    running.stdin.write(text)
+    running.stdin.flush()
+    return running
 
 
 def test_lines_come_while_the_input_is_open_and_the_reader_may_leave():
-    running = start("--every", "2 rows", "--json")
-    assert running.stdin is not None
-    assert running.stdout is not None
-    running.stdin.write(b"x,y\n1,2\n2,4\n3,7\n")
-    running.stdin.flush()
-    assert json.loads(running.stdout.readline())["rows"] == 2
-    running.stdout.close()
-    running.stdin.write(b"4,8\n5,9\n6,11\n")
-    running.stdin.close()
-    assert running.wait(60) == 141
-    assert running.stderr is not None
-    assert running.stderr.read() == b""
-    running.stderr.close()
+    with start(b"x,y\n1,2\n2,4\n3,7\n", "--every", "2 rows", "--json") as running:
+        assert json.loads(running.stdout.readline())["rows"] == 2
+        running.stdout.close()
+        running.stdin.write(b"4,8\n5,9\n6,11\n")
+        running.stdin.close()
+        assert running.wait(60) == 141
+        assert running.stderr.read() == b""
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_it_with_the_last_line_and_the_report(number, status):
-    running = start("--every", "3 rows")
-    assert running.stdin is not None
-    assert running.stdout is not None
-    running.stdin.write(b"1 2\n2 4\n3 7\n")
-    running.stdin.flush()
-    head, line = running.stdout.readline(), running.stdout.readline()
-    assert head.split() == [b"rows", b"a", b"b", b"loss", b"time"]
-    assert line.split()[0] == b"3"
-    running.stdin.write(b"4 8\n")
-    running.stdin.flush()
-    time.sleep(0.5)  # the row is worked in, and no line is due
-    running.send_signal(number)
-    out, err = running.communicate(timeout=60)
-    assert running.returncode == status
-    assert out.split()[0] == b"4"
-    assert b"4 rows of standard input" in out
-    assert err == b""
-
-
-# --- JSON lines: a plain fit reads all rows at once; --follow as they arrive
-
-both_ways = pytest.mark.parametrize("way", [[], ["--follow"]], ids=["at once", "as they arrive"])
-SHORT = "".join(JSON.splitlines(keepends=True)[:200])
+    with start(b"1 2\n2 4\n3 7\n", "--every", "3 rows") as running:
+        head, line = running.stdout.readline(), running.stdout.readline()
+        assert (head.split()[0], line.split()[0]) == (b"rows", b"3")
+        running.stdin.write(b"4 8\n")
+        running.stdin.flush()
+        time.sleep(0.5)  # the row is worked in, and no line is due
+        running.send_signal(number)
+        out, err = running.communicate(timeout=60)
+        assert (running.returncode, out.split()[0], err) == (status, b"4", b"")
+        assert b"4 rows of standard input" in out
 
 
 @both_ways
 @pytest.mark.parametrize(
     "text",
     [
-        SHORT,
         "\n  \n" + SHORT.replace("\n", "\r\n\n"),
         "\ufeff" + SHORT.rstrip(),
         SHORT.replace("}", ', "site": "A", "more": {"deep": [1]}}'),
@@ -255,17 +223,12 @@ def test_missing_values_are_dropped_and_text_selects_rows(run, way):
     assert (status, found["rows"], found["rows_dropped"]) == (0, *expected)
 
 
-GOOD = [json.dumps({"x": i, "y": 2 * i + i % 3}) for i in range(9)]
-
-
 @both_ways
 @pytest.mark.parametrize(
     ("bad", "sentence"),
     [
         ('{"x": 3, "y"', "line 3 of standard input is no JSON object (Expecting ':' delimiter)"),
-        ("7", "is no JSON object (it is of type 'int'): '7'; give one object a line, such as"),
         ('{"x": 3, "y": [1, 2]}', "is '[1, 2]', which is no number"),
-        ('{"x": {"v": 1}, "y": 1}', "is '{\"v\": 1}', which is no number"),
         ('{"x": 3, "y": "n/b"}', "is 'n/b', which is no number"),
         ('{"x": 3}', "is missing (NaN)"),
         ('{"x": 3, "y": Infinity}', "is infinity"),
