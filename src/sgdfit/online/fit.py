@@ -317,7 +317,7 @@ class Fit:
                     setting, state, tuple(c[k_rows] for c in used), weights[k_rows]
                 )
             except OutsideError as error:
-                place = int(places[k + error.row])
+                place = int(places[k + error.args[0]])
                 raise DataError(
                     "the formula or its gradient has no finite value on row"
                     f" {place + 1:,}{table.line(place)} of this batch, row {first + place + 1:,}"
@@ -350,12 +350,6 @@ class Fit:
         self._seconds += time.perf_counter() - begun
         return found
 
-    def __repr__(self) -> str:
-        """Return the formula and the estimates so far."""
-        if self._now is None or not self._now._enough:
-            return f"Fit({self._formula}, on rows that do not determine it yet)"
-        return f"Fit({self.result()!r})"
-
     def result(self) -> Result:
         """Return all that is known now as the result of a fit.
 
@@ -377,7 +371,15 @@ class Fit:
             now = Update(setting, state)
         model, weighting = setting.model, setting.weighting
         error, found = now._error, now._uncertainty
-        merit, squares = _merit(setting, state), state.whole.quadratic.loss
+        squares, total = state.whole.quadratic.loss, state.variation
+        left = state.mass - fitted(setting, state.whole)
+        merit = Goodness(round(left), None, None, None, None, None)
+        if setting.squared:
+            p, logs, absolute = len(model.free), state.logs, weighting.absolute
+            merit = goodness(squares, total, state.used, p, logs, absolute)
+        if setting.squared and setting.factor < 1:
+            reduced = squares / left if left > 0 else None
+            merit = Goodness(round(left), reduced, merit.r_squared, None, None, None)
         steps, losses, path, gradients = (np.array(part) for part in zip(*self._trace, strict=True))
         table = estimates(model, state.theta, found)
         first, origin = (state.theta, "solved") if setting.quadratic else (path[0], "search")
@@ -480,15 +482,3 @@ class Fit:
             )
         better = not state.begun or other.loss < state.loss - SAME * abs(state.loss)
         return other if better else state
-
-
-def _merit(setting: Setting, state: StreamState) -> Goodness:
-    free, squares, total = len(setting.model.free), state.whole.quadratic.loss, state.variation
-    if not setting.squared:
-        return Goodness(round(state.mass - free), None, None, None, None, None)
-    if setting.factor == 1:
-        absolute = setting.weighting.absolute
-        return goodness(squares, total, state.used, free, state.logs, absolute)
-    left = state.mass - fitted(setting, state.whole)
-    share = 1 - squares / total if total > 0 else None
-    return Goodness(round(left), squares / left if left > 0 else None, share, None, None, None)

@@ -52,11 +52,7 @@ Columns = tuple[np.ndarray, ...]
 
 
 class OutsideError(DataError):
-    """The formula or its gradient has no finite value on a row, counted from 0 by ``row``."""
-
-    def __init__(self, row: int) -> None:
-        super().__init__("the formula or its gradient has no finite value")
-        self.row = row
+    """The formula or its gradient has no finite value on a row: its only argument, from 0."""
 
 
 def factor_of(forgetting: float | str | None, names: tuple[str, ...] = ()) -> float:
@@ -113,7 +109,7 @@ class Setting(NamedTuple):
 
 
 def setting_of(model: Model, weighting: Weighting, forgetting: float | str | None) -> Setting:
-    """Return what follows from what is fitted; refuse to forget more than tells the parameters."""
+    """Return what follows from what is fitted, and how its rows count."""
     factor, squared = factor_of(forgetting, model.free), model.loss.name == SQUARED
     robust = not squared or weighting.covariance == SANDWICH
     quadratic = squared and model.is_linear and not robust
@@ -223,12 +219,7 @@ def absorb(
     """Return what is known with some rows more, at most `KEPT`, all of a weight above 0.
 
     Beside it, where noise does not explain how far these are from the curve: their mean loss, and
-    the usual one.
-
-    Raises
-    ------
-    OutsideError
-        When the formula has no finite value on a row.
+    the usual one. `OutsideError` tells of a row on which the formula has no finite value.
     """
     n, fading = len(weights), setting.fading(len(weights))
     with np.errstate(all="ignore"):
@@ -317,13 +308,7 @@ def _step(setting: Setting, theta: np.ndarray, quadratic: Quadratic) -> np.ndarr
 
 
 def walked(setting: Setting, state: StreamState, near: float = NEAR) -> StreamState:
-    """Walk to the minimum, looking at all rows that are kept.
-
-    Raises
-    ------
-    OutsideError
-        When the start has no finite loss.
-    """
+    """Walk to the minimum, looking at all rows that are kept."""
     origin, past, box = state.theta, state.past, setting.box
     columns, weights = state.rows_kept()
     fading = setting.fading(len(weights))
@@ -336,17 +321,17 @@ def walked(setting: Setting, state: StreamState, near: float = NEAR) -> StreamSt
         seen[theta.tobytes()] = whole = _together(past.moved(theta - origin), found)
         return Point(theta, whole.quadratic, whole.quadratic, np.empty(0, dtype=np.intp))
 
-    def is_far(point: Point) -> bool:
-        return relative_offset(point.quadratic, point.theta, box, round(state.mass)) > near
-
     with np.errstate(all="ignore"):
         point = evaluate(origin)
         if point is None:
             raise OutsideError(0)
-        iterate = begin(point)
-        while len(seen) < STEPS and not iterate.no_decrease and is_far(iterate.point):
+        iterate, rows = begin(point), round(state.mass)
+        while relative_offset(point.quadratic, point.theta, box, rows) > near:
             iterate = advance(iterate, evaluate, box)
-    theta = iterate.point.theta
+            point = iterate.point
+            if iterate.no_decrease or len(seen) >= STEPS:
+                break
+    theta = point.theta
     return state._replace(
         theta=theta,
         begun=True,
