@@ -15,11 +15,9 @@ from sgdfit.errors import UsageError
 
 QUADRATIC = "y = a*x**2 + b*x + c"
 POINTS = {name: column.astype(float) for name, column in demo.points().items()}
-DEVIATIONS = np.linspace(1, 2, 20)
 
 
 def quadratic(rate=0.2042, steps=150, **options):
-    # the warning before a run that will diverge has tests of its own
     options = {"learning_rate": rate, "steps": steps, "announce": str, **options}
     return sgdfit.fit(QUADRATIC, POINTS, start=demo.START, **options)
 
@@ -55,14 +53,14 @@ def broken():
 
 
 def weighted(**options):
-    return fitted(QUADRATIC, {**POINTS, "s": DEVIATIONS}, weights="1/s**2", **options)
+    data = {**POINTS, "s": np.linspace(1, 2, 20)}
+    return fitted(QUADRATIC, data, weights="1/s**2", **options)
 
 
 CASES = {
     "converged": lambda: (quadratic(), POINTS),
     "diverged": lambda: (quadratic(0.23, 10), POINTS),
     "blown up": lambda: (quadratic(1.5, 1_000), POINTS),
-    "one step": lambda: (quadratic(0.2, 1), POINTS),
     "no trace": lambda: (quadratic(trace_every=0), POINTS),
     "two parameters, many rows": lambda: decay(steps=50),
     "batches": lambda: decay(batch_size=50, epochs=3),
@@ -92,10 +90,9 @@ def test_every_case_is_drawn(case, tmp_path):
     ("ending", "head"), [(".png", b"\x89PNG"), (".svg", b"<?xml"), (".PDF", b"%PDF")]
 )
 def test_file_is_what_its_ending_says(ending, head, tmp_path):
-    files = [tmp_path / f"{style}{ending}" for style in ("light", "dark")]
-    for path in files:
-        plot.save(quadratic(), POINTS, path, path.stem)
-    light, dark = (path.read_bytes() for path in files)
+    for style in ("light", "dark"):
+        plot.save(quadratic(), POINTS, tmp_path / f"{style}{ending}", style)
+    light, dark = ((tmp_path / f"{style}{ending}").read_bytes() for style in ("light", "dark"))
     assert light.startswith(head)
     assert light != dark
 
@@ -215,14 +212,18 @@ def test_bands_that_are_not_known_are_not_drawn(made, known, ax):
     assert legend_of(ax)[1:] == ["fit", *known, "start"]
 
 
-def test_fitted_curve_and_its_start(ax):
+def test_fitted_curve_its_start_and_residuals(ax):
     result = quadratic()
     plot.fitted_curve(result, POINTS, ax)
-    *edges, before, fit = ax.lines
-    assert len(edges) == 2
+    *_, before, fit = ax.lines
     grid, curve = fit.get_xydata().T
     np.testing.assert_allclose(curve, result.predict({"x": grid}), rtol=1e-12)
     np.testing.assert_allclose(before.get_ydata(), 4 * grid**2 + 5 * grid + 7, rtol=1e-12)
+    ax.clear()
+    plot.residuals(result, POINTS, ax)
+    left = POINTS["y"] - result.predict(POINTS)
+    drawn = ax.collections[0].get_offsets()
+    np.testing.assert_allclose(drawn, np.stack([POINTS["x"], left], 1), rtol=1e-12)
 
 
 def test_several_variables_are_drawn_as_predicted_against_observed(ax):
@@ -240,8 +241,8 @@ def test_several_variables_are_drawn_as_predicted_against_observed(ax):
 
 def test_many_rows_are_drawn_as_their_density(ax):
     plot.fitted_curve(*decay(rows=100_000, steps=3), ax)
-    assert ax.collections[0].get_array().sum() == 100_000
-    assert len(ax.collections[0].get_array()) < 3_000
+    density = ax.collections[0].get_array()
+    assert (density.sum(), len(density) < 3_000) == (100_000, True)
 
 
 def test_descent_path_lies_over_the_loss(ax):
