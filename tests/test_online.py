@@ -95,7 +95,7 @@ def test_any_other_fit_is_within_a_tenth_of_a_standard_error(
     assert found.loss == pytest.approx(whole.loss, rel=1e-5)
     assert off(found, whole) <= found.distance + 0.01 < 0.11
     assert told[-1].distance < 0.1
-    assert sum(len(weights) for _, weights in fit._now._state.window) <= 2 * recursive.KEPT
+    assert sum(len(weights) for _, weights in fit._now._stream.window) <= 2 * recursive.KEPT
 
 
 @pytest.mark.parametrize("forgetting", [0.98, "half_life=34.3"])

@@ -6,6 +6,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable
+from copy import copy
 from dataclasses import asdict, replace
 from functools import cached_property
 from typing import Any
@@ -42,19 +43,7 @@ from sgdfit.model.loss import Loss, as_loss
 from sgdfit.model.model import Model, build
 from sgdfit.model.parameters import Assignments, Bounds
 from sgdfit.model.separation import stepped_names
-from sgdfit.online.recursive import (
-    NEAREST,
-    OutsideError,
-    Setting,
-    StreamState,
-    absorb,
-    approximation_error,
-    factor_of,
-    first_state,
-    fitted,
-    setting_of,
-    walked,
-)
+from sgdfit.online.recursive import NEAREST, OutsideError, Recursion, factor_of
 from sgdfit.result.result import Result
 from sgdfit.result.rounding import plus_minus
 from sgdfit.result.status import status_of
@@ -87,31 +76,29 @@ class Update:
         What the user should know of this batch.
     """
 
-    def __init__(
-        self, setting: Setting, state: StreamState, warnings: tuple[str, ...] = ()
-    ) -> None:
-        self._setting, self._state, self.warnings = setting, state, warnings
-        self.rows, self.dropped, self.effective_rows = state.rows, state.dropped, state.mass
+    def __init__(self, stream: Recursion, warnings: tuple[str, ...] = ()) -> None:
+        self._stream, self.warnings = stream, warnings
+        self.rows, self.dropped, self.effective_rows = stream.rows, stream.dropped, stream.mass
 
     @cached_property
     def estimates(self) -> dict[str, float]:
         """Every parameter, in its own units; empty while the rows do not determine them."""
-        if not self._enough or not root_spectrum(self._state.whole.quadratic.root).positive.all():
+        if not self._enough or not root_spectrum(self._stream.whole.quadratic.root).positive.all():
             return {}
-        return self._setting.model.values(self._state.theta.tolist())
+        return self._stream.model.values(self._stream.theta.tolist())
 
     @cached_property
     def errors(self) -> dict[str, float | None]:
         """The standard error of every parameter; None where it is fixed or not known."""
         if not self.estimates:
             return {}
-        table = estimates(self._setting.model, self._state.theta, self._uncertainty)
+        table = estimates(self._stream.model, self._stream.theta, self._uncertainty)
         return {name: estimate.stderr for name, estimate in table.items()}
 
     @property
     def loss(self) -> float | None:
         """The (weighted) mean over the rows, at the estimates; None without any."""
-        return self._state.loss if self.estimates else None
+        return self._stream.loss if self.estimates else None
 
     @cached_property
     def distance(self) -> float | None:
@@ -120,11 +107,11 @@ class Update:
         Where a model is not linear, and the estimates have moved since earlier rows were last seen,
         that is an estimate by the newest rows.
         """
-        setting, state = self._setting, self._state
-        if setting.quadratic or not self.estimates:
+        stream = self._stream
+        if stream.quadratic or not self.estimates:
             return 0.0 if self.estimates else None  # solved to rounding
-        seen = state.whole.quadratic
-        left = relative_offset(seen, state.theta, setting.box, round(state.mass))
+        seen = stream.whole.quadratic
+        left = relative_offset(seen, stream.theta, stream.box, round(stream.mass))
         return math.hypot(left, self._error)
 
     @property
@@ -147,11 +134,11 @@ class Update:
     @property
     def _enough(self) -> bool:
         """Whether there are as many rows as parameters, and estimates."""
-        return self._state.begun and self._state.used >= len(self._setting.model.free)
+        return self._stream.begun and self._stream.used >= len(self._stream.model.free)
 
     @cached_property
     def _error(self) -> float:
-        return approximation_error(self._setting, self._state)
+        return self._stream.approximation_error()
 
     @cached_property
     def _uncertainty(self) -> Uncertainty:
@@ -161,12 +148,12 @@ class Update:
         with their weight in H = 2 Σ d·w·JJᵀ, and with its square in M = 2 Σ d²·w·JJᵀ. Other losses:
         the sandwich. What a parameter that drifts lags behind is in neither.
         """
-        setting, state = self._setting, self._state
-        seen, absolute = state.whole, setting.weighting.absolute
-        free = setting.box.free(state.theta, seen.quadratic.gradient)
+        stream = self._stream
+        seen, absolute = stream.whole, stream.weighting.absolute
+        free = stream.box.free(stream.theta, seen.quadratic.gradient)
         chosen = np.ix_(free, free)
-        names = [n for n, is_free in zip(setting.model.free, free, strict=True) if is_free]
-        left = state.mass - fitted(setting, seen) + len(free) - len(names)
+        names = [n for n, is_free in zip(stream.model.free, free, strict=True) if is_free]
+        left = stream.mass - stream.fitted + len(free) - len(names)
         scaled_by, why = math.inf if absolute else left, ""
         if not names:
             why = "none: every parameter stands on a bound"
@@ -178,9 +165,9 @@ class Update:
             return Uncertainty(None, why, (), scaled_by)
         spectrum = root_spectrum(seen.quadratic.root[:, free])
         noise = 2.0 if absolute else 2 * seen.quadratic.loss / left
-        if setting.robust:
+        if stream.robust:
             found, unknown = sandwich(seen.curvature[chosen], seen.scores[chosen], names)
-        elif setting.factor < 1:
+        elif stream.factor < 1:
             found, unknown = sandwich(spectrum, noise * seen.scores[chosen], names)
         else:
             found, unknown = classical(spectrum, noise, names)
@@ -188,7 +175,7 @@ class Update:
             return Uncertainty(None, without(unknown), unknown, scaled_by)
         covariance = np.full((len(free), len(free)), np.nan)
         covariance[chosen] = found
-        return Uncertainty(covariance, SANDWICH if setting.robust else CLASSICAL, (), scaled_by)
+        return Uncertainty(covariance, SANDWICH if stream.robust else CLASSICAL, (), scaled_by)
 
 
 class Fit:
@@ -290,18 +277,17 @@ class Fit:
             given = {**self._parameters}
             given["start"] = None if given["start"] == "search" else given["start"]
             model = build(self._formula, table.names, loss=self._loss, seed=self._seed, **given)
-            setting = setting_of(model, self._weighting, self._forgetting)
-            state = first_state(setting)
+            stream = Recursion(model, self._weighting, self._forgetting)
         else:
-            setting, state = self._now._setting, self._now._state
-            model = setting.model
+            stream = copy(self._now._stream)
+            model = stream.model
         needed = dict.fromkeys([*model.columns, *columns_of(self._weighting.given)])
         columns = table.floats(list(needed))
         good = np.logical_and.reduce([np.isfinite(column) for column in columns.values()])
         if self._missing == "error" and not good.all():
             handle_missing(columns, table.label, self._missing, table.line)
         columns = {name: column[good] for name, column in columns.items()}
-        rows, first = int(np.count_nonzero(good)), state.rows + state.dropped
+        rows, first = int(np.count_nonzero(good)), stream.rows + stream.dropped
         weights = np.ones(rows)
         if self._weighting.given is not None:
             weights = checked_weights(self._weighting, columns, table.label)
@@ -311,11 +297,9 @@ class Fit:
         used = tuple(columns[name][heavy].astype(np.float64) for name in model.columns)
         changes: list[tuple[float, float]] = []
         for k in range(0, len(weights), STRIDE):
-            k_rows = slice(k, k + STRIDE)
+            some = slice(k, k + STRIDE)
             try:
-                state, change = absorb(
-                    setting, state, tuple(c[k_rows] for c in used), weights[k_rows]
-                )
+                change = stream.absorb(tuple(column[some] for column in used), weights[some])
             except OutsideError as error:
                 place = int(places[k + error.args[0]])
                 raise DataError(
@@ -325,26 +309,27 @@ class Fit:
                     " bound the parameters, or leave the row out"
                 ) from None
             changes += [change] if change else []
-            state = self._searched(setting, state)
-        state = state._replace(rows=state.rows + rows, dropped=state.dropped + len(good) - rows)
+            stream = self._searched(stream)
+        stream.rows += rows
+        stream.dropped += len(good) - rows
         told: tuple[str, ...] = ()
         if changes:
             mean, usual = max(changes, key=lambda change: change[0] / change[1])
-            some = f"s {first + 1:,} to" if len(good) > 1 else ""
+            many = f"s {first + 1:,} to" if len(good) > 1 else ""
             told = (
-                f"row{some} {first + len(good):,} {'are' if some else 'is'} farther from the curve"
+                f"row{many} {first + len(good):,} {'are' if many else 'is'} farther from the curve"
                 f" than noise explains: a mean loss of {mean:.3g} where {usual:.3g} is usual; look"
                 " for outliers, and if the process has changed, begin a new fit or let old rows"
                 " be forgotten",
             )
         # Before this line nothing has changed.
-        self._now = found = Update(setting, state, told)
+        self._now = found = Update(stream, told)
         self._label = table.label if self._label in ("", table.label) else "several sources"
         self._updates += 1
         self._change = told[0] if told else self._change
         if found._enough:
-            gradient = state.whole.quadratic.gradient / state.weight
-            self._trace.append((self._updates, state.loss, state.theta, gradient))
+            gradient = stream.whole.quadratic.gradient / stream.weight
+            self._trace.append((self._updates, stream.loss, stream.theta, gradient))
             if len(self._trace) > MOST_STATES:
                 del self._trace[1::2]
         self._seconds += time.perf_counter() - begun
@@ -360,29 +345,28 @@ class Fit:
         """
         now = self._now
         if now is None or not now._enough:
-            names = "the parameters" if now is None else ", ".join(now._setting.model.free)
+            names = "the parameters" if now is None else ", ".join(now._stream.model.free)
             raise DataError(
                 f"{0 if now is None else now.rows:,} row(s) do not determine {names}; update the"
                 " fit with more of them, or fix some of the parameters"
             )
-        setting, state = now._setting, now._state
-        if not setting.quadratic:
-            state = walked(setting, state, NEAREST)
-            now = Update(setting, state)
-        model, weighting = setting.model, setting.weighting
+        stream = copy(now._stream)
+        if not stream.quadratic:
+            stream.walk(NEAREST)
+            now = Update(stream)
+        model, weighting = stream.model, stream.weighting
         error, found = now._error, now._uncertainty
-        squares, total = state.whole.quadratic.loss, state.variation
-        left = state.mass - fitted(setting, state.whole)
+        squares, left = stream.whole.quadratic.loss, stream.mass - stream.fitted
         merit = Goodness(round(left), None, None, None, None, None)
-        if setting.squared:
-            p, logs, absolute = len(model.free), state.logs, weighting.absolute
-            merit = goodness(squares, total, state.used, p, logs, absolute)
-        if setting.squared and setting.factor < 1:
+        if stream.squared:
+            p, logs, absolute = len(model.free), stream.logs, weighting.absolute
+            merit = goodness(squares, stream.variation, stream.used, p, logs, absolute)
+        if stream.squared and stream.factor < 1:
             reduced = squares / left if left > 0 else None
             merit = Goodness(round(left), reduced, merit.r_squared, None, None, None)
         steps, losses, path, gradients = (np.array(part) for part in zip(*self._trace, strict=True))
-        table = estimates(model, state.theta, found)
-        first, origin = (state.theta, "solved") if setting.quadratic else (path[0], "search")
+        table = estimates(model, stream.theta, found)
+        first, origin = (stream.theta, "solved") if stream.quadratic else (path[0], "search")
         for name, start in zip(model.free, first.tolist(), strict=True):
             if table[name].start_origin.startswith("default"):
                 table[name] = replace(table[name], start=start, start_origin=origin)
@@ -406,7 +390,7 @@ class Fit:
             parameters=path,
             gradient=gradients,
         )
-        forgets = "" if setting.factor == 1 else f"(forgetting={self._forgetting})"
+        forgets = "" if stream.factor == 1 else f"(forgetting={self._forgetting})"
         return Result(
             **asdict(merit),
             formula=str(model.formula),
@@ -416,7 +400,7 @@ class Fit:
             learning_rate="",
             batch_size=None,
             seed=self._seed,
-            kernel=setting.kernel.form,
+            kernel=stream.kernel.form,
             dtype="float64",
             steps=self._updates,
             epochs=0,
@@ -431,10 +415,10 @@ class Fit:
             covariance=found.covariance,
             correlation=correlations(found.covariance),
             covariance_method=found.method,
-            loss=state.loss,
-            residual_sum_of_squares=squares if setting.squared else state.whole.squares,
-            rows=state.rows,
-            rows_dropped=state.dropped,
+            loss=stream.loss,
+            residual_sum_of_squares=squares if stream.squared else stream.whole.squares,
+            rows=stream.rows,
+            rows_dropped=stream.dropped,
             status=status,
             distance=now.distance,
             warnings=(
@@ -447,38 +431,39 @@ class Fit:
             undetermined=found.undetermined,
         )
 
-    def _searched(self, setting: Setting, state: StreamState) -> StreamState:
+    def _searched(self, stream: Recursion) -> Recursion:
         """Fit the rows that are kept as any others, where it is time to, and go on from there.
 
         Until that tells every parameter for sure; then again, in case it finds a better minimum.
         """
-        model, folded = setting.model, state.past.quadratic.root.any()
-        if setting.quadratic or folded or state.kept < max(state.turn, len(model.free) + 1):
-            return state
-        columns, weights = state.rows_kept()
+        model, folded = stream.model, stream.past.quadratic.root.any()
+        if stream.quadratic or folded or stream.kept < max(stream.turn, len(model.free) + 1):
+            return stream
+        columns, weights, _ = stream.rows_kept()
         data = dict(zip(model.columns, columns, strict=True))
         weight = "weight" + "_" * max(map(len, (*data, *model.formula.names)))
         data[weight] = weights
-        state = state._replace(turn=(BETTER if state.begun else AGAIN) * state.kept)
-        last = len(weights) >= HOPELESS and not state.begun
+        stream.turn = (BETTER if stream.begun else AGAIN) * stream.kept
+        last = len(weights) >= HOPELESS and not stream.begun
         options: dict[str, Any] = {"loss": model.loss, "weights": weight, "seed": self._seed}
+        other = copy(stream)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 found = entry.fit(model.formula, data, **options, **self._parameters)
             sure = found.covariance is not None and not found.undetermined
             if not (last or (sure and found.status.name in ("converged", "local_minimum"))):
-                return state
-            theta = np.array([found.estimates[name].value for name in model.free])
-            other = walked(setting, state._replace(theta=theta))
+                return stream
+            other.theta = np.array([found.estimates[name].value for name in model.free])
+            other.walk()
         except DataError:
             if last:
                 raise
-            return state
+            return stream
         if not found.status.ok:
             raise DataError(
                 f"the first {len(weights):,} rows lead to no fit: {found.status.cause};"
                 f" {found.status.cure or 'give starting values or bounds'}"
             )
-        better = not state.begun or other.loss < state.loss - SAME * abs(state.loss)
-        return other if better else state
+        better = not stream.begun or other.loss < stream.loss - SAME * abs(stream.loss)
+        return other if better else stream
