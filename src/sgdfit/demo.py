@@ -259,7 +259,7 @@ def figure(story: Story, style: str = "light") -> Any:
     draw_landscape(observe(best, story.data), plane, view, ways, look)
     lost = draw_path(bad, plane, ways, look.other, linestyle=DASHES[1])
     found = draw_path(best, plane, ways, look.main, marker="s")
-    ends, _ = draw_ends(best, plane, ways, look)
+    ends = draw_ends(best, plane, ways, look)
     legend(ways, look, [lost, found, *ends], [*rates, "start", "least squares"], loc="upper left")
     fitted_curve(best, story.data, curve, style)
     dress(curve, look, "… on the least-squares curve")

@@ -31,8 +31,6 @@ LABEL = "standard input"
 MISUSED = 2
 HEAD, BLOCK, READ_BYTES, SHOWN = 64, 1 << 20, 1 << 16, 60
 BOM, ARROW = b"\xef\xbb\xbf", b"\xff\xff\xff\xff"
-# Beside --follow, these change nothing either.
-_HARMLESS = {"optimizer": "auto", "kernel": "numpy"}
 _INTERVAL = re.compile(r"(\d+(?:\.\d+)?(?:e\d+)?)\s*(|rows?|ms|s|min|h)")
 _SECONDS = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
 # Widths of columns; on a terminal the heads come again before they have scrolled away.
@@ -159,7 +157,7 @@ def follow_options(data: str, options: Mapping[str, Any]) -> dict[str, Any]:
         for option in panel
         if option.name in options
         and option.name not in (*taken, "trace_every")
-        and options[option.name] not in (option.default, _HARMLESS.get(option.name))
+        and options[option.name] != option.default
     ]
     if wrong:
         raise UsageError(

@@ -273,8 +273,9 @@ def parameter_paths(result: Result, ax: Axes, style: str = "light") -> None:
     dress(ax, look, "Parameters" if alike else title, "step", "value" if alike else y)
     lines = []
     for i, path in enumerate(paths):
-        if not alike and moved[i] > 0:
-            path = (path - known[i][-1]) / np.abs(known[i] - known[i][-1]).max()
+        if not alike and len(known[i]):
+            path = path - known[i][-1]
+            path = path / (np.nanmax(np.abs(path)) or 1.0)
         colour, dashes = look.cycle[i % len(look.cycle)], DASHES[i % len(DASHES)]
         lines += ax.plot(trace.step, path, color=colour, linestyle=dashes, linewidth=1.5)
     names = list(trace.names[:NAMED])

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -36,38 +34,18 @@ ROWS = 1_500  # that the contours are computed from; more would not change the p
 RUNAWAY = 30.0  # how far beyond its first steps a path is followed
 
 
-@dataclass(frozen=True)
-class Observed:
-    """A fit's model and rows."""
+class Observed(NamedTuple):
+    """A fit's model and n rows."""
 
     model: Model
-    columns: dict[str, Array]  # of the model, n rows
-    weights: Array  # of the rows; ones where none were given
+    columns: dict[str, Array]  # of the model
+    weights: Array  # ones where none were given
     start: dict[str, float]  # the free parameters before the descent
     end: dict[str, float]  # and after
-
-    @cached_property
-    def response(self) -> str:
-        """The left side as text."""
-        return to_text(self.model.formula.response)
-
-    @cached_property
-    def target(self) -> Array:
-        """The response on every row."""
-        return _values(self.model.formula.response, self.columns, len(self.weights))
-
-    @cached_property
-    def predicted(self) -> Array:
-        """The curve on every row."""
-        values = {**self.columns, **self.end}
-        return _values(self.model.prediction, values, len(self.weights))
-
-    @property
-    def axis(self) -> Array:
-        """What a curve is drawn over: the one variable, or the number of the row."""
-        for name in self.model.variables:
-            return self.columns[name]
-        return np.arange(1.0, 1.0 + len(self.target))
+    response: str  # the left side as text
+    axis: Array  # what a curve is drawn over: the one variable, or the number of the row
+    target: Array  # the response on every row
+    predicted: Array  # and the curve
 
     def curve(self, grid: Array, at: dict[str, float]) -> Array:
         """Return the curve on ``grid``, for a model of one variable or none."""
@@ -92,7 +70,18 @@ def observe(result: Result, data: object) -> Observed:
     columns = {name: np.asarray(column, float) for name, column in rows.columns.items()}
     start = dict(zip(model.free, model.start, strict=True))
     end = {name: result.values[name] for name in model.free}
-    return Observed(model, columns, _values(weight, columns, rows.rows), start, end)
+    n, response = rows.rows, model.formula.response
+    return Observed(
+        model,
+        columns,
+        weights=_values(weight, columns, n),
+        start=start,
+        end=end,
+        response=to_text(response),
+        axis=columns[model.variables[0]] if model.variables else np.arange(1.0, n + 1.0),
+        target=_values(response, columns, n),
+        predicted=_values(model.prediction, {**columns, **end}, n),
+    )
 
 
 def _values(expression: Any, values: dict[str, Any], rows: int) -> Array:
@@ -129,8 +118,7 @@ def descent_path(
     dress(ax, look, f"The way down the loss{others}")
     draw_landscape(seen, names, window(result, names), ax, look)
     line = draw_path(result, names, ax, look.main)
-    ends, titles = draw_ends(result, names, ax, look)
-    legend(ax, look, [line, *ends], ["steps", *titles])
+    legend(ax, look, [line, *draw_ends(result, names, ax, look)], ["steps", "start", "end"])
 
 
 def _path(result: Result, names: Sequence[str]) -> Array:
@@ -195,12 +183,9 @@ def draw_path(result: Result, names: Sequence[str], ax: Axes, colour: str, **opt
     return line
 
 
-def draw_ends(
-    result: Result, names: Sequence[str], ax: Axes, look: Style
-) -> tuple[list[Any], list[str]]:
-    """Draw a ring at the start and a cross at the end; return them and their names."""
+def draw_ends(result: Result, names: Sequence[str], ax: Axes, look: Style) -> list[Any]:
+    """Draw a ring at the start and a cross at the end, and return them."""
     points = _path(result, names)
     shown: dict[str, Any] = {"linestyle": "", "zorder": 5, "markersize": 8, "color": look.ink}
     shown |= {"markeredgewidth": 1.8, "markerfacecolor": look.paper}
-    drawn = ax.plot(*points[0], marker="o", **shown) + ax.plot(*points[-1], marker="X", **shown)
-    return drawn, ["start", "end"]
+    return ax.plot(*points[0], marker="o", **shown) + ax.plot(*points[-1], marker="X", **shown)
