@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -50,19 +51,14 @@ def run(monkeypatch, capsys, tmp_path):
     return told
 
 
-def test_lines_of_a_table_and_the_report_at_the_end(run, monkeypatch):
+def test_a_line_an_interval_and_the_report_at_the_end(run):
     status, lines, err = run(CSV, "--follow", "--every", "1000")
     assert (status, err) == (0, "")
-    assert lines[0].split() == ["rows", "a", "b", "loss", "time"]
-    assert [line.split()[0] for line in lines[1:4]] == ["1,000", "2,000", "3,000"]
-    assert len({len(line) for line in lines[:4]}) == 1
-    assert all(line.count("±") == 2 for line in lines[1:4])
-    assert lines[4:6] == ["", LINE]
+    for i, line in enumerate(lines[:3], 1):
+        assert re.fullmatch(rf" +{i},000 rows  a = .* ± .*  b = .* ± .*  loss 0\.\d+  .* s", line)
+        assert line.index("b =") == lines[0].index("b =")
+    assert lines[3:5] == ["", LINE]
     assert any("3,000 rows of standard input" in line for line in lines)
-    monkeypatch.setenv("COLUMNS", "45")
-    _, lines, _ = run(CSV, "--follow", "--every", "1000")
-    assert lines[0].split() == ["rows", "a"]
-    assert max(map(len, lines[:4])) <= 45
 
 
 @pytest.mark.parametrize("text", [CSV, JSON, ARROW], ids=["csv", "json", "arrow"])
@@ -181,8 +177,7 @@ def test_lines_come_while_the_input_is_open_and_the_reader_may_leave():
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_it_with_the_last_line_and_the_report(number, status):
     with start(b"1 2\n2 4\n3 7\n", "--every", "3 rows") as running:
-        head, line = running.stdout.readline(), running.stdout.readline()
-        assert (head.split()[0], line.split()[0]) == (b"rows", b"3")
+        assert running.stdout.readline().split()[:2] == [b"3", b"rows"]
         running.stdin.write(b"4 8\n")
         running.stdin.flush()
         time.sleep(0.5)  # the row is worked in, and no line is due

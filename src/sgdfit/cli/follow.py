@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sgdfit.cli.options import FIT
-from sgdfit.cli.terminal import INTERRUPTED, OutputOptions, say, say_error, stop_on_signal, width
+from sgdfit.cli.terminal import INTERRUPTED, OutputOptions, say, say_error, stop_on_signal
 from sgdfit.data.delimited import arriving_rows
 from sgdfit.data.table import Table, clean_names
 from sgdfit.errors import DataError, SgdfitError, UsageError
@@ -33,9 +33,6 @@ HEAD, BLOCK, READ_BYTES, SHOWN = 64, 1 << 20, 1 << 16, 60
 BOM, ARROW = b"\xef\xbb\xbf", b"\xff\xff\xff\xff"
 _INTERVAL = re.compile(r"(\d+(?:\.\d+)?(?:e\d+)?)\s*(|rows?|ms|s|min|h)")
 _SECONDS = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
-# Widths of columns; on a terminal the heads come again before they have scrolled away.
-WIDTHS = {"rows": 10, "time": 9, "loss": 10}
-PARAMETER, GAP, AGAIN = 16, "  ", 20
 
 # Rows that came together: how many, and the table of those from one on before another.
 RowBatch = tuple[int, Callable[[int, int], Table]]
@@ -202,7 +199,7 @@ def follow_rows(
         except SgdfitError as error:
             trouble = error
     loop.line()
-    if loop.columns:
+    if loop.has_lines:
         _write("")
     status = 0 if state.by is None else state.status(INTERRUPTED)
     try:
@@ -227,8 +224,8 @@ class FollowLoop:
         self.every, self.seconds = as_interval(every)
         self.begun = self.told = time.monotonic()
         self.last: Update | None = None
-        self.pending, self.warned, self.rows, self.lines = False, False, 0, 0
-        self.columns: dict[str, int] = {}  # those of the table, and their widths
+        self.pending = self.warned = self.has_lines = False
+        self.rows = 0
 
     def take(self, batch: RowBatch) -> None:
         """Take in a batch, cut where a line is due."""
@@ -278,33 +275,13 @@ class FollowLoop:
         if self.output.as_json:
             _write(json.dumps(_as_json(self.last, seconds), allow_nan=False))
         elif not self.output.quiet:
-            self._line_of_table(self.last, seconds)
-
-    def _line_of_table(self, update: Update, seconds: float) -> None:
-        """Print rows, parameters with their errors, loss and time, as many as there is room for."""
-        cells = {"rows": f"{update.rows:,}"}
-        for name, value in update.estimates.items():
-            # a blank keeps parameters apart from the others
-            cells[f" {name}"] = plus_minus(value, update.errors[name])
-        if update.loss is None:
-            cells["status"] = "waiting for more rows"
-        else:
-            cells["loss"] = number(update.loss, 4)
-        cells["time"] = f"{seconds:,.1f} s"
-        again = self.lines == 0 or (sys.stdout.isatty() and self.lines % AGAIN == 0)
-        if again or ("status" in self.columns) != ("status" in cells):
-            # where lines go elsewhere and nobody set a width, there is room for all
-            room = width() if sys.stdout.isatty() or "COLUMNS" in os.environ else math.inf
-            self.columns = {}
-            for name, cell in cells.items():
-                size = max(WIDTHS.get(name, PARAMETER), len(name.strip()), len(cell))
-                room -= size + len(GAP)
-                if room < -len(GAP) and self.columns:
-                    break
-                self.columns[name] = size
-            _write(GAP.join(name.strip().rjust(size) for name, size in self.columns.items()))
-        self.lines += 1
-        _write(GAP.join(cells[name].rjust(size) for name, size in self.columns.items()))
+            cells = [f"{self.last.rows:,} rows".rjust(15)]
+            for name, value in self.last.estimates.items():
+                cells.append(f"{name} = {plus_minus(value, self.last.errors[name])}".ljust(22))
+            known = self.last.loss
+            cells.append("waiting for more" if known is None else f"loss {number(known, 4)}")
+            _write("  ".join([*cells, f"{seconds:,.1f} s"]))
+            self.has_lines = True
 
 
 def _write(text: str) -> None:

@@ -74,9 +74,8 @@ def factor_of(forgetting: float | str | None, names: tuple[str, ...] = ()) -> fl
     # two rows for one parameter at least; less would follow every row wherever it leads
     if isinstance(forgetting, bool) or not 0.5 <= factor <= 1:
         raise UsageError(
-            f"forgetting is {forgetting!r}; it is a factor a row from 0.5 to 1, so that"
-            " 1/(1 − factor) rows have a say (1,000 with 0.999), one more than there are parameters"
-            " at least; or a half-life of 1 row or more, such as 'half_life=1000'"
+            f"forgetting is {forgetting!r}; it is a factor a row from 0.5 to 1, such as 0.999, or a"
+            " half-life of 1 row or more, such as 'half_life=1000'"
         )
     least = len(names) / (len(names) + 1)
     if factor < least:
@@ -84,8 +83,8 @@ def factor_of(forgetting: float | str | None, names: tuple[str, ...] = ()) -> fl
         raise UsageError(
             f"forgetting is {forgetting}, so that 1/(1 − factor) = {1 / (1 - factor):.3g} rows have"
             f" a say, which cannot determine {len(names)} parameters ({', '.join(names)}) and the"
-            f" noise; give a factor from {math.ceil(1000 * least) / 1000} on and below 1, or a"
-            f" half-life of {half_life} rows or more, better ten times that"
+            f" noise; give a factor from {math.ceil(1000 * least) / 1000} on, or a half-life of"
+            f" {half_life} rows or more"
         )
     return factor
 
