@@ -155,8 +155,8 @@ def diverged(end: RunEnd) -> Status | None:
     way = facts.records[facts.records[:, 0] < at.step, 3 : 3 + len(at.theta)]
     last = way[-1] if len(way) else facts.start.astype(np.float64)
     advice = rate_advice(facts.diagnosis)
-    told = explain_divergence(facts.diagnosis, at.theta - last).removesuffix(advice)
-    return status_of("diverged", cause=f"{rise} {told.strip()}", cure=advice)
+    told = explain_divergence(facts.diagnosis, at.theta - last)
+    return status_of("diverged", cause=f"{rise} {told}", cure=advice)
 
 
 def _has_grown(end: RunEnd, before: float, after: float) -> bool:

@@ -44,15 +44,11 @@ class Descent:
         """Whether any learning rate converges."""
         return self.gain > 0 and abs(self.momentum) < 1
 
-    @property
-    def _limit(self) -> float:
-        """The limit of (1 − d)·η·λ: 2 for plain descent."""
-        beta = self.momentum
-        return 2 * (1 + beta) / (1 + 2 * beta if self.nesterov else 1.0)
-
     def limit(self, largest: float) -> float:
         """Return the largest rate that does not diverge where the curvature is ``largest``."""
-        return self._limit / self.gain / largest
+        # 2 for plain descent
+        beta = self.momentum
+        return 2 * (1 + beta) / (1 + 2 * beta if self.nesterov else 1.0) / self.gain / largest
 
     def _recursion(self, rate_curvature: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return t, q and x."""
@@ -89,9 +85,9 @@ class Descent:
         2(1 + β)/((1 − d)(λmin + λmax)). Nesterov: where the growth at both ends is equal.
         """
         if not self.nesterov:
-            return self._limit / self.gain / (smallest / 2 + largest / 2) / 2
+            return self.limit(smallest / 2 + largest / 2) / 2
         ratio = smallest / largest
-        low, high = 1.0, min(self._limit, 1 / ratio)
+        low, high = 1.0, min(self.limit(1.0), 1 / ratio)
         for _ in range(60):
             middle = (low + high) / 2
             slow, steep = self.log_radius(np.array([middle * ratio, middle]))
@@ -156,6 +152,14 @@ class Diagnosis:
         """Name an eigenvector."""
         return combination(self.names, self.eigenvectors[:, direction])
 
+    @property
+    def allowed_rates(self) -> str:
+        """``at most 0.2215, best 0.2042``, or an empty string where there is no limit."""
+        limit, best = self.stability_limit, self.fastest_rate
+        if limit is None or best is None:
+            return ""
+        return f"at most {_rounded_down(limit):.4g}, best {_rounded_down(best):.4g}"
+
 
 class _Run(NamedTuple):
     """How a run steps, from a point of which curvature (p, p) and mean loss."""
@@ -199,31 +203,29 @@ def diagnose(
         unknown = np.full(len(names), np.nan), np.full(G.shape, np.nan)
         return Diagnosis(names, *unknown, np.inf, local=local, notes=(_not_finite(names, G),))
     spectrum = scaled_spectrum(G)
-    found = _spectral_facts(run, names, spectrum, local)
-    if not adaptive and found.eigenvalues.max(initial=0.0) > 0:
+    null = spectrum.null_rows() if G.any() else np.zeros((0, len(names)))
+    values, vectors = _eigen(G, null / spectrum.scales)
+    with np.errstate(over="ignore"):
+        positive = values.size > 0 and values[0] > 0
+        condition = float(values[-1] / values[0]) if positive else np.inf
+    undetermined = named(names, null, spectrum.scales)
+    found = Diagnosis(names, values, vectors, condition, undetermined=undetermined, local=local)
+    if not adaptive and values.max(initial=0.0) > 0:
         found = _with_noise(_with_rates(found, run), run)
     return replace(found, notes=tuple(_notes(found, run, spectrum)))
 
 
-def _spectral_facts(
-    run: _Run, names: tuple[str, ...], spectrum: ScaledSpectrum, local: bool
-) -> Diagnosis:
-    values, vectors = eigen(run.curvature)
-    rows = spectrum.null_rows() if run.curvature.any() else np.zeros((0, len(names)))
-    if len(rows):
+def _eigen(G: np.ndarray, null: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return eigenvalues and eigenvectors; those that span the ``null`` rows (k, p) have 0."""
+    values, vectors = eigen(G)
+    if len(null):
         # Beside a large eigenvalue rounding leaves a zero one larger than an honest small one, so
         # that direction, not size, tells which are zero.
-        null = rows / spectrum.scales
         unit = null / np.abs(null).max(axis=1, keepdims=True)
         basis, _ = np.linalg.qr((unit / np.linalg.norm(unit, axis=1, keepdims=True)).T)
-        values[np.argsort(-np.linalg.norm(basis.T @ vectors, axis=0))[: len(rows)]] = 0.0
+        values[np.argsort(-np.linalg.norm(basis.T @ vectors, axis=0))[: len(null)]] = 0.0
     order = np.argsort(values, kind="stable")
-    values, vectors = values[order], vectors[:, order]
-    with np.errstate(over="ignore"):
-        positive = values.size > 0 and values[0] > 0
-        condition = float(values[-1] / values[0]) if positive else np.inf
-    undetermined = named(names, rows, spectrum.scales)
-    return Diagnosis(names, values, vectors, condition, undetermined=undetermined, local=local)
+    return values[order], vectors[:, order]
 
 
 def _with_rates(found: Diagnosis, run: _Run) -> Diagnosis:
@@ -271,57 +273,46 @@ def _with_noise(found: Diagnosis, run: _Run) -> Diagnosis:
 
 
 def explain_divergence(diagnosis: Diagnosis, displacement: np.ndarray) -> str:
-    """Say along which combination of parameters a diverged run left, and which rate to use.
+    """Say along which combination of parameters a diverged run left.
 
     ``diagnosis`` is that of the start, with the run's rate; ``displacement`` the last finite
     parameters less the first, or one of the last steps.
     """
-    size, advice = np.abs(displacement).max(initial=0.0), rate_advice(diagnosis)
+    size, growth = np.abs(displacement).max(initial=0.0), diagnosis.growth_factor
     if not (np.isfinite(diagnosis.eigenvectors).all() and np.isfinite(size) and size > 0):
-        return f"The run diverged at once, before a direction could be told. {advice}"
+        return "The run diverged at once, before a direction could be told."
     shares = (diagnosis.eigenvectors.T @ (displacement / size)) ** 2
     main = int(shares.argmax())
+    unforeseen = ", which did not foresee this:"
+    if diagnosis.eigenvalues[main] < 0:
+        why = ": the loss is not convex there, and descent runs away from the start along it."
+    elif growth is not None and growth > 1 and main == len(diagnosis.names) - 1:
+        why = f": each step multiplies the error along it by {growth:.4g}."
+    elif diagnosis.local:
+        why = f" at the start{unforeseen} the loss is steeper further out."
+    elif diagnosis.noise_floor is None:
+        why = f"{unforeseen} the optimizer's steps were too long."
+    else:
+        why = f"{unforeseen} single batches are steeper than all rows together."
     return (
         f"The run left along {diagnosis.along(main)}, which makes up"
         f" {shares[main] / shares.sum():.0%} of its displacement and has curvature"
-        f" {diagnosis.eigenvalues[main]:.4g}{_reason(diagnosis, main)} {advice}"
+        f" {diagnosis.eigenvalues[main]:.4g}{why}"
     )
-
-
-def _reason(diagnosis: Diagnosis, main: int) -> str:
-    growth = diagnosis.growth_factor
-    if diagnosis.eigenvalues[main] < 0:
-        return ": the loss is not convex there, and descent runs away from the start along it."
-    if growth is not None and growth > 1 and main == len(diagnosis.names) - 1:
-        return f": each step multiplies the error along it by {growth:.4g}."
-    if diagnosis.local:
-        return " at the start, which did not foresee this: the loss is steeper further out."
-    if diagnosis.noise_floor is None:
-        return ", which did not foresee this: the optimizer's steps were too long."
-    return ", which did not foresee this: single batches are steeper than all rows together."
 
 
 def rate_advice(diagnosis: Diagnosis) -> str:
     """Say in one sentence which learning rate to use after a run that diverged."""
-    rates = _allowed_rates(diagnosis)
-    if not rates:
+    if not diagnosis.allowed_rates:
         return "Use a learning rate ten times smaller."
     if diagnosis.growth_factor is None or diagnosis.growth_factor > 1:
-        return f"Use a learning rate of {rates}."
+        return f"Use a learning rate of {diagnosis.allowed_rates}."
     if not diagnosis.local and diagnosis.noise_floor is not None:
         return "Use larger batches, or a learning rate ten times smaller."
     return (
         f"The limit at the start, {diagnosis.stability_limit:.4g}, does not hold on the way:"
         " use a learning rate ten times smaller, or start nearer to the answer."
     )
-
-
-def _allowed_rates(found: Diagnosis) -> str:
-    """Return ``at most 0.2215, best 0.2042``, or an empty string where there is no limit."""
-    limit, best = found.stability_limit, found.fastest_rate
-    if limit is None or best is None:
-        return ""
-    return f"at most {_rounded_down(limit):.4g}, best {_rounded_down(best):.4g}"
 
 
 def _rounded_down(value: float) -> float:
@@ -331,23 +322,6 @@ def _rounded_down(value: float) -> float:
     if rounded <= value * (1 + 1e-9):
         return rounded
     return float(Context(prec=4, rounding=ROUND_FLOOR).create_decimal(value))
-
-
-def _notes(found: Diagnosis, run: _Run, spectrum: ScaledSpectrum) -> Iterator[str]:
-    """Yield the notes that apply, the most important first."""
-    if not found.names:
-        yield "no parameter is free, so there is nothing to descend along."
-    elif not run.curvature.any():
-        yield (
-            "this loss has no curvature here (mean absolute error has none anywhere), so the limits"
-            " of the learning rate do not apply; let the learning rate decay so that steps shrink."
-        )
-    else:
-        yield from _on_divergence(found, run)
-        yield from _on_directions(found, run, spectrum)
-        yield from _on_pace(found, run)
-        yield from _on_scaling(found, run, spectrum)
-        yield from _on_what_holds(found, run)
 
 
 def _not_finite(names: tuple[str, ...], G: np.ndarray) -> str:
@@ -360,134 +334,32 @@ def _not_finite(names: tuple[str, ...], G: np.ndarray) -> str:
     )
 
 
-def _steepest(run: _Run) -> str:
-    """Return how λmax is written, weight decay included."""
-    return f"(λmax + {run.decay:g})" if run.decay else "λmax"
-
-
-def _limit(found: Diagnosis, run: _Run) -> str:
-    """Return the stability limit as a formula and its value."""
-    beta, gain, steepest = run.update.momentum, run.update.gain, _steepest(run)
-    if beta == 0:
-        formula = f"2/{steepest}"
-    elif run.update.nesterov or gain != 1:
-        below = "(1 + 2β)" if run.update.nesterov else f"(1 − {1 - gain:g})"
-        formula = f"2(1 + β)/({below}{steepest})"
-    else:
-        formula = f"2(1 + β)/{steepest}"
-    return f"the stability limit {formula} = {found.stability_limit:.4g}"
-
-
-def _on_divergence(found: Diagnosis, run: _Run) -> Iterator[str]:
-    rate, limit, update = run.rate, found.stability_limit, run.update
-    if rate is not None and limit is not None and rate > limit:
-        how = "by " if update.momentum else f"by |1 − η{_steepest(run)}| = "
-        lasting = " in the long run" if update.momentum else ""
-        end = "so the run diverges at first" if found.local else "so the run diverges"
-        yield (
-            f"learning rate {rate:g} is above {_limit(found, run)}: each step multiplies the error"
-            f" along {found.along(-1)} {how}{found.growth_factor:.4g}{lasting}, {end}; use"
-            f" {_allowed_rates(found)}."
-        )
-    if run.adaptive or update.converges:
+def _notes(found: Diagnosis, run: _Run, spectrum: ScaledSpectrum) -> Iterator[str]:
+    """Yield the notes that apply, the most important first."""
+    if not found.names:
+        yield "no parameter is free, so there is nothing to descend along."
         return
-    if update.gain <= 0:
-        yield f"dampening {1 - update.gain:g} leaves no descent in the steps; use one below 1."
-    else:
+    if not run.curvature.any():
         yield (
-            f"momentum {update.momentum:g} is not below 1, so old steps never fade and no"
-            " learning rate converges; use 0.9, say."
+            "this loss has no curvature here (mean absolute error has none anywhere), so the limits"
+            " of the learning rate do not apply; let the learning rate decay so that steps shrink."
         )
-
-
-def _on_directions(found: Diagnosis, run: _Run, spectrum: ScaledSpectrum) -> Iterator[str]:
+        return
+    here = " here" * found.local
+    yield from _on_rate(found, run)
     if (spectrum.values < -spectrum.tolerance).any():
         yield (
             f"the loss is not convex here: its curvature along {found.along(0)} is"
             f" {found.eigenvalues[0]:.4g}, so descent runs away from here along it until the"
             " curvature turns positive."
         )
-    idle = [n for n, row in zip(found.names, run.curvature, strict=True) if not row.any()]
-    if idle:
-        cure = "start elsewhere or fix" if found.local else "fix"
-        which = "it" if len(idle) == 1 else "them"
-        yield f"the loss does not depend on {' and '.join(idle)} here; {cure} {which}."
-    combinations = [name for name in found.undetermined if name not in idle]
-    if combinations:
-        here, which = " here" * found.local, "it" if len(combinations) == 1 else "them"
+    if found.undetermined:
+        which = "them" if found.undetermined[1:] else "it"
         yield (
-            f"the data do not determine {' and '.join(combinations)}{here}: moving along {which}"
-            " leaves the loss unchanged; fix or tie one parameter of each."
+            f"the data do not determine {' and '.join(found.undetermined)}{here}: moving along"
+            f" {which} leaves the loss unchanged; fix or tie one parameter of each."
         )
-
-
-def _on_pace(found: Diagnosis, run: _Run) -> Iterator[str]:
-    rate, limit, fastest = run.rate, found.stability_limit, found.fastest_rate
-    if rate is None or limit is None or fastest is None:
-        return
-    if 0.95 * limit <= rate <= limit:
-        yield (
-            f"learning rate {rate:g} is within 5% of {_limit(found, run)}: each step leaves"
-            f" {found.growth_factor:.4g} of the error along {found.along(-1)}; best {fastest:.4g}."
-        )
-    steps, best = found.steps_per_digit_at_rate, found.steps_per_digit
-    if steps is None or best is None or rate >= fastest or steps < max(SLOW, 2 * best):
-        return
-    effective = found.eigenvalues + run.decay
-    slowest = int(np.where(effective > 0, effective, np.inf).argmin())
-    yield (
-        f"learning rate {rate:g} is far too small: the error along {found.along(slowest)} needs"
-        f" {steps:.4g} steps for each decimal digit; the best rate, {fastest:.4g}, needs"
-        f" {best:.4g}."
-    )
-
-
-def _on_scaling(found: Diagnosis, run: _Run, spectrum: ScaledSpectrum) -> Iterator[str]:
-    raw, scaled = _spread(found.eigenvalues), _spread(spectrum.values[spectrum.positive])
-    ill_scaled = raw > ILL_CONDITIONED and raw > FAR_APART * scaled
-    if ill_scaled:
-        powers, used = np.log10(spectrum.scales), run.curvature.any(axis=0)
-        # One parameter keeps its unit, and as many others as can.
-        middle = np.sort(powers[used])[(used.sum() - 1) // 2]
-        powers = np.where(used, np.round(powers - middle), 0)
-        changed = [(f"{10.0**p:g}·{n}", n) for n, p in zip(found.names, powers, strict=True) if p]
-        new, old = (", ".join(names) for names in zip(*changed, strict=True))
-        columns = "" if found.local else " (divide the columns that they multiply by these factors)"
-        yield (
-            f"the parameters are badly scaled: the condition number is {raw:.4g}, but {scaled:.4g}"
-            f" with each parameter in its own unit{_best_pace(found)}; rescale: fit {new} in place"
-            f" of {old}{columns}."
-        )
-    if scaled > CORRELATED and max(raw, scaled) > ILL_CONDITIONED:
-        weakest = spectrum.vectors[:, [int(spectrum.positive.argmax())]].T
-        (where,) = named(found.names, weakest, spectrum.scales)
-        yield (
-            "the parameters are strongly correlated: even with each in its own unit the condition"
-            f" number is {scaled:.4g}, and the data hardly determine {where}"
-            f"{'' if ill_scaled else _best_pace(found)}; centre the variables, or write the formula"
-            " with fewer or less alike terms."
-        )
-
-
-def _spread(values: np.ndarray) -> float:
-    """Return the largest over the smallest of the positive values."""
-    positive = values[values > 0]
-    with np.errstate(over="ignore"):
-        return float(positive.max() / positive.min()) if positive.size else 1.0
-
-
-def _best_pace(found: Diagnosis) -> str:
-    if found.steps_per_digit is None or found.best_momentum is None:
-        return ""
-    rate, momentum = found.best_momentum
-    pace = f", so that even the best rate needs {found.steps_per_digit:.4g} steps for each digit"
-    if not 0 < momentum < 1 - 1e-6:  # nobody writes that many nines
-        return pace
-    steps = _steps_per_digit(float(np.log(momentum)) / 2)
-    return f"{pace} ({steps:.4g} with momentum {momentum:.6g} and rate {rate:.4g})"
-
-
-def _on_what_holds(found: Diagnosis, run: _Run) -> Iterator[str]:
+    yield from _on_scaling(found, run, spectrum)
     floor, distance = found.noise_floor, found.noise_distance
     if floor is not None and distance is not None and distance >= NEGLIGIBLE and run.loss != 0:
         yield (
@@ -504,3 +376,75 @@ def _on_what_holds(found: Diagnosis, run: _Run) -> Iterator[str]:
         )
     if found.local:
         yield "the model is not linear in its parameters, so these figures hold near here only."
+
+
+def _on_rate(found: Diagnosis, run: _Run) -> Iterator[str]:
+    """Say that the learning rate is above its limit, or far below the best."""
+    rate, limit, update = run.rate, found.stability_limit, run.update
+    if not run.adaptive and update.gain <= 0:
+        yield f"dampening {1 - update.gain:g} leaves no descent in the steps; use one below 1."
+    elif not run.adaptive and not update.converges:
+        yield (
+            f"momentum {update.momentum:g} is not below 1, so old steps never fade and no"
+            " learning rate converges; use 0.9, say."
+        )
+    if rate is None or limit is None or found.fastest_rate is None:
+        return
+    if rate > limit:
+        steepest = f"(λmax + {run.decay:g})" if run.decay else "λmax"
+        below, how, lasting = steepest, f"by |1 − η{steepest}| = ", ""
+        if update.momentum:
+            how, lasting = "by ", " in the long run"
+        if update.nesterov:
+            below = f"((1 + 2β){steepest})"
+        elif update.gain != 1:
+            below = f"((1 − {1 - update.gain:g}){steepest})"
+        above = "2(1 + β)" if update.momentum else "2"
+        yield (
+            f"learning rate {rate:g} is above the stability limit {above}/{below} = {limit:.4g}:"
+            f" each step multiplies the error along {found.along(-1)} {how}"
+            f"{found.growth_factor:.4g}{lasting}, so the run diverges"
+            f"{' at first' * found.local}; use {found.allowed_rates}."
+        )
+    steps, best = found.steps_per_digit_at_rate, found.steps_per_digit
+    if steps is None or best is None or rate >= found.fastest_rate or steps < max(SLOW, 2 * best):
+        return
+    effective = found.eigenvalues + run.decay
+    slowest = int(np.where(effective > 0, effective, np.inf).argmin())
+    yield (
+        f"learning rate {rate:g} is far too small: the error along {found.along(slowest)} needs"
+        f" {steps:.4g} steps for each decimal digit; the best rate, {found.fastest_rate:.4g}, needs"
+        f" {best:.4g}."
+    )
+
+
+def _on_scaling(found: Diagnosis, run: _Run, spectrum: ScaledSpectrum) -> Iterator[str]:
+    """Say that other units would help, or that none can."""
+    raw, scaled = _spread(found.eigenvalues), _spread(spectrum.values[spectrum.positive])
+    if raw > ILL_CONDITIONED and raw > FAR_APART * scaled:
+        powers, used = np.log10(spectrum.scales), run.curvature.any(axis=0)
+        # One parameter keeps its unit, and as many others as can.
+        middle = np.sort(powers[used])[(used.sum() - 1) // 2]
+        powers = np.where(used, np.round(powers - middle), 0)
+        changed = [(f"{10.0**p:g}·{n}", n) for n, p in zip(found.names, powers, strict=True) if p]
+        new, old = (", ".join(names) for names in zip(*changed, strict=True))
+        columns = "" if found.local else " (divide the columns that they multiply by these factors)"
+        yield (
+            f"the parameters are badly scaled: the condition number is {raw:.4g}, but {scaled:.4g}"
+            f" with each parameter in its own unit; rescale: fit {new} in place of {old}{columns}."
+        )
+    if scaled > CORRELATED and max(raw, scaled) > ILL_CONDITIONED:
+        weakest = spectrum.vectors[:, [int(spectrum.positive.argmax())]].T
+        (where,) = named(found.names, weakest, spectrum.scales)
+        yield (
+            "the parameters are strongly correlated: even with each in its own unit the condition"
+            f" number is {scaled:.4g}, and the data hardly determine {where}; centre the variables,"
+            " or write the formula with fewer or less alike terms."
+        )
+
+
+def _spread(values: np.ndarray) -> float:
+    """Return the largest over the smallest of the positive values."""
+    positive = values[values > 0]
+    with np.errstate(over="ignore"):
+        return float(positive.max() / positive.min()) if positive.size else 1.0
