@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from sgdfit.fitting.callbacks import CallbackCaller, Progress, StopRequested
-from sgdfit.fitting.gauss_newton import condition, walk
+from sgdfit.fitting.gauss_newton import walk
 from sgdfit.fitting.multistart import misfit_warnings
 from sgdfit.fitting.nonsmooth import (
     SHIFT,
@@ -24,34 +22,27 @@ from sgdfit.fitting.nonsmooth import (
     takes_sums,
 )
 from sgdfit.fitting.options import AUTO, PROFILE, WALD, trace_interval
-from sgdfit.fitting.problem import Outcome, Problem, TraceStep, examined
+from sgdfit.fitting.problem import DescentFacts, Outcome, Problem, TraceStep, examined
 from sgdfit.fitting.profile import Optimum, profile_intervals
-from sgdfit.fitting.sampling import FEW
 from sgdfit.fitting.sgd import EndState, distance_to_optimum, end_state
-from sgdfit.fitting.status import RunEnd, centred, decide_status, far_columns
+from sgdfit.fitting.status import RunEnd, decide_status
 from sgdfit.fitting.uncertainty import (
     Evidence,
     Squares,
     Uncertainty,
     correlations,
     estimates,
-    from_root,
-    from_sums,
-    is_hidden,
     sum_squares,
     uncertainty_of,
     undetermined_warning,
-    withheld,
     without,
 )
-from sgdfit.fitting.weights import SANDWICH, surprise
-from sgdfit.formula.evaluation import evaluate
+from sgdfit.fitting.weights import SANDWICH, Weighting, surprise
 from sgdfit.inference.covariance import as_spectrum, sandwich_offset
 from sgdfit.inference.intervals import quantile
-from sgdfit.inference.quadratic import Quadratic
-from sgdfit.inference.spectrum import named
+from sgdfit.inference.spectrum import ScaledSpectrum, named, root_spectrum
 from sgdfit.inference.statistics import Goodness, goodness
-from sgdfit.model.loss import PREDICTION, TARGET
+from sgdfit.model.model import Model
 from sgdfit.model.separation import stepped_names
 from sgdfit.optimizers import describe as describe_optimizer
 from sgdfit.optimizers.schedule import Schedule
@@ -62,8 +53,8 @@ from sgdfit.result.trace import Trace
 
 # Nearer than this to the optimum, in standard errors, a run has arrived, asked or not.
 ARRIVED = 0.01
-# Singular values of the scaled root that differ so much leave half of the digits.
-HALF_THE_DIGITS = 1e8
+# Farther than this, a 95% interval would miss it too often.
+FAR = 1.0
 # A parameter whose whole value changes the curve by less than this share has no effect.
 WEAK = 1e-10
 
@@ -72,37 +63,27 @@ class Assessment(NamedTuple):
     """What is known of the estimates."""
 
     theta: np.ndarray  # float64[p]
-    loss: float  # summed over the rows
-    squares: Squares
+    loss: float  # the mean over the rows
+    residual: float  # Σ w (y − prediction)²
+    merit: Goodness
     uncertainty: Uncertainty
     distance: float  # to the optimum, in standard errors; infinite where not known
     status: Status
     warnings: tuple[str, ...]
-    state: EndState | None = None  # of a descent
     # Of the free parameters by profile likelihood, where that was asked for.
     intervals: dict[str, tuple[float, float] | None] | None = None
 
 
 def assess(problem: Problem, outcome: Outcome) -> Result:
     """Return the `Result` of a run, whatever loop it took."""
-    cut = outcome.descent is None and outcome.ending in ("steps", "interrupted", "stopped")
-    of_sample = bool(outcome.path) and outcome.path[-1].rows < problem.rows
-    called_off = outcome.is_called_off and outcome.descent is None
-    if cut and (of_sample or (called_off and problem.data.whole is None)):
+    walked, path = outcome.descent is None, outcome.path
+    of_sample = bool(path) and path[-1].rows < problem.rows
+    called_off = walked and outcome.is_called_off
+    if (called_off and problem.data.whole is None) or (
+        walked and of_sample and (called_off or outcome.ending == "steps")
+    ):
         # Whoever asks for an end does not wait for further passes.
         return _result(*_without_passes(problem, outcome))
-    try:
-        with _telling_of_passes(problem, outcome):
-            return _result(examined(problem), outcome)
-    except (KeyboardInterrupt, StopRequested) as end:
-        ending = "stopped" if isinstance(end, StopRequested) else "interrupted"
-    return _result(*_without_passes(problem, outcome._replace(ending=ending)))
-
-
-@contextlib.contextmanager
-def _telling_of_passes(problem: Problem, outcome: Outcome) -> Iterator[None]:
-    """Tell the callback of every pass in the block, unless it has asked for an end."""
-    last = outcome.path[-1] if outcome.path else None
     begun = time.perf_counter() - outcome.seconds
 
     def progress() -> Progress:
@@ -110,19 +91,21 @@ def _telling_of_passes(problem: Problem, outcome: Outcome) -> Iterator[None]:
             step=outcome.step,
             steps=problem.steps,
             epoch=outcome.visited // problem.rows,
-            loss=math.nan if last is None else last.loss,
+            loss=path[-1].loss if path else math.nan,
             parameters=dict(zip(problem.names, map(float, outcome.theta), strict=True)),
             seconds=time.perf_counter() - begun,
             distance=outcome.distance,
         )
 
-    caller = CallbackCaller(problem.callback, 1, progress)
-    silent = outcome.descent is not None or outcome.is_called_off
-    problem.data.listener = None if silent else caller.listener
+    if walked and not called_off:
+        problem.data.listener = CallbackCaller(problem.callback, 1, progress).listener
     try:
-        yield
+        return _result(examined(problem), outcome)
+    except (KeyboardInterrupt, StopRequested) as end:
+        ending = "stopped" if isinstance(end, StopRequested) else "interrupted"
     finally:
         problem.data.listener = None
+    return _result(*_without_passes(problem, outcome._replace(ending=ending)))
 
 
 def _without_passes(problem: Problem, outcome: Outcome) -> tuple[Problem, Outcome]:
@@ -134,17 +117,16 @@ def _without_passes(problem: Problem, outcome: Outcome) -> tuple[Problem, Outcom
     path, data = outcome.path, problem.data
     # Estimates of all rows have their distance, but no errors without another pass.
     is_of_all = bool(path) and path[-1].rows == problem.rows
-    called_off = outcome.is_called_off and is_of_all
-    if called_off and not data.is_unseen and problem.squared:
+    if outcome.is_called_off and is_of_all and not data.is_unseen and problem.squared:
         # The classical errors come from what the walk has seen.
-        warnings, options = problem.warnings, problem.options._replace(intervals=WALD)
-        if problem.weighting.covariance == SANDWICH:
+        warnings, weighting = problem.warnings, problem.weighting
+        if weighting.covariance == SANDWICH:
             told = (
                 "the standard errors are classical: the run ended before the pass through all rows"
                 " that those of the sandwich take"
             )
-            warnings = (*warnings, told)
-        weighting = problem.weighting._replace(covariance="auto")
+            warnings, weighting = (*warnings, told), weighting._replace(covariance="auto")
+        options = problem.options._replace(intervals=WALD)
         return problem._replace(weighting=weighting, warnings=warnings, options=options), outcome
     what = "the loss" if is_of_all else "the estimates"
     sample = problem.on_subsample(f"{what} and the standard errors")
@@ -152,10 +134,10 @@ def _without_passes(problem: Problem, outcome: Outcome) -> tuple[Problem, Outcom
     problem.visits.append(data.visited)
     with np.errstate(all="ignore"):
         seen = walk(sample, outcome.theta, [sample.rows])
-    last = tuple(
+    last = [
         s._replace(step=outcome.step, visited=s.visited + outcome.visited) for s in seen.path[-1:]
-    )
-    outcome = seen._replace(
+    ]
+    return sample, seen._replace(
         path=(*path, *last),
         ending=outcome.ending,
         first=outcome.first,
@@ -164,96 +146,106 @@ def _without_passes(problem: Problem, outcome: Outcome) -> tuple[Problem, Outcom
         search=outcome.search,
         better=outcome.better,
     )
-    return sample, outcome
 
 
 def _result(problem: Problem, outcome: Outcome) -> Result:
-    with np.errstate(all="ignore"):
-        if outcome.descent is None and outcome.quadratic is None:
-            found = _nowhere(problem, outcome)
-        else:
-            found = _assessed(problem, outcome)
-    if problem.options.intervals == PROFILE and outcome.quadratic is not None:
-        found = _profiled(problem, found)
-    return _composed(problem, outcome, found)
-
-
-def _nowhere(problem: Problem, outcome: Outcome) -> Assessment:
-    """Return what is known where no walk could begin."""
-    theta, ended = outcome.theta, decide_status(RunEnd(problem, outcome, math.inf, ARRIVED))
-    loss = problem.data.sums(problem.kernel, theta).loss
-    squares = sum_squares(problem, theta, loss)
-    unknown = Uncertainty(None, f"none: {ended.label}", (), 0)
-    return Assessment(theta, loss, squares, unknown, math.inf, ended, ())
-
-
-def _assessed(problem: Problem, outcome: Outcome) -> Assessment:
     """Weigh what the rows tell at the end of a run: errors, distance, status and warnings."""
-    quadratic = outcome.quadratic
-    state = None if outcome.descent is None else end_state(problem, outcome)
-    theta = outcome.theta if state is None else state.theta
-    evidence = _evidence(problem, outcome, theta)
-    found = uncertainty_of(problem, theta, evidence)
-    squares = sum_squares(problem, theta, evidence.loss)
-    # Where no noise is left, standard errors are no measure.
-    if squares.exact if state is None else squares.perfect:
-        exact = _rewards_exactness(problem, theta)
-    else:
-        exact = False
-    distance = 0.0 if exact else _distance(problem, outcome, theta, evidence)
-    end = RunEnd(
-        problem,
-        outcome,
-        distance,
-        _reach(problem),
-        found.undetermined,
-        () if problem.squared or state is not None else _downhill(problem, theta, evidence),
-        state,
-        state is not None and is_hidden(problem, theta, found.undetermined),
-    )
-    ended = decide_status(end)
-    if state is None:
-        told = _told_of_walk(problem, outcome, found, ended)
-        if ended.name == "local_minimum" and distance > ARRIVED:
-            # Short of a minimum there is neither an error nor a distance to tell.
-            found = found.withheld("none: the estimates are not at a minimum")
-            distance = math.inf
-        flat = bool(found.undetermined) and ended.name != "converged"
-        if squares.exact and found.covariance is not None and quadratic is not None:
-            weak = _without_effect(problem, theta, quadratic)
+    descent, state, theta = outcome.descent, None, outcome.theta
+    with np.errstate(all="ignore"):
+        if descent is not None:
+            state = end_state(problem, outcome)
+            theta = state.theta
+        elif outcome.quadratic is None:
+            status = decide_status(RunEnd(problem, outcome, math.inf, ARRIVED))
+            loss = problem.data.sums(problem.kernel, theta).loss
+            sure = Uncertainty(None, f"none: the run ended as {status.label}", (), 0)
+            squares = sum_squares(problem, theta, loss)
+            found = _found(problem, theta, loss, squares, sure, math.inf, status, ())
+            return _composed(problem, outcome, found, None)
+        evidence = _evidence(problem, outcome, theta)
+        robust = not problem.squared or problem.weighting.covariance == SANDWICH
+        sure = uncertainty_of(problem.model, theta, evidence, problem.rows, robust=robust)
+        squares = sum_squares(problem, theta, evidence.loss)
+        # Where no noise is left, standard errors are no measure.
+        exact = squares.exact if state is None else squares.perfect
+        distance = 0.0 if exact else _distance(problem, outcome, theta, evidence)
+        usual = SHIFT if descent is None and takes_sums(problem) else ARRIVED
+        end = RunEnd(
+            problem,
+            outcome,
+            distance,
+            problem.options.tolerance or usual,
+            sure.undetermined,
+            () if problem.squared or state is not None else _downhill(problem, theta, evidence),
+            state,
+        )
+        status = decide_status(end)
+        told: tuple[str, ...] = ()
+        if descent is not None:
+            # From afar neither the distance nor an error, which hold near the optimum, means
+            # anything; the diagnosis may have said what is not determined.
+            flat = bool(sure.undetermined) and status.name == "stalled"
+            distance = distance if status.ok and not flat else math.inf
+            notes = descent.diagnosis.notes
+            if not flat and not any(each in note for each in sure.undetermined for note in notes):
+                told = undetermined_warning(sure.undetermined)
+        else:
+            flat = bool(sure.undetermined) and status.name != "converged"
+            if status.name == "local_minimum" and distance > ARRIVED:
+                # Short of a minimum there is neither an error nor a distance to tell.
+                sure = sure.withheld("none: the estimates are not at a minimum")
+                distance = math.inf
+            if status.name in ("converged", "local_minimum"):
+                stepped = stepped_names(problem.model.prediction)
+                told = undetermined_warning(sure.undetermined, stepped)
+                told += misfit_warnings(problem, outcome)
+        if flat:
+            # Flat ground tells neither errors nor a distance.
+            sure, distance = sure.withheld(without(sure.undetermined)), math.inf
+        sure = _certain(sure, squares, status, distance)
+        if squares.exact and sure.covariance is not None and outcome.quadratic is not None:
+            # Of perfect data, what a parameter curves by rounding alone says nothing of it.
+            effect = np.abs(theta) * outcome.quadratic.norms
+            weak = effect <= WEAK * effect.max(initial=0.0)
+            weak &= np.array([name not in problem.model.linear for name in problem.names])
             gone = weak | weak[:, None]
-            found = found._replace(covariance=np.where(gone, np.nan, found.covariance))
-    else:
-        # From afar neither the distance nor an error, which hold near the optimum, means anything.
-        away = ended.name == "stalled" and bool(found.undetermined)
-        told = () if away else _told_of_descent(outcome, found)
-        flat = bool(found.undetermined) and (away or end.is_hidden)
-        distance = distance if ended.ok and not away else math.inf
-    if flat:
-        # Flat ground tells neither errors nor a distance.
-        found = found.withheld(without(found.undetermined))
-        distance = math.inf if state is None else distance
-    return Assessment(theta, evidence.loss, squares, found, distance, ended, told, state)
-
-
-def _reach(problem: Problem) -> float:
-    """Return the distance that was asked for, or else the one that counts as arrived."""
-    usual = SHIFT if problem.options.optimizer is None and takes_sums(problem) else ARRIVED
-    return problem.options.tolerance or usual
+            sure = sure._replace(covariance=np.where(gone, np.nan, sure.covariance))
+        loss = evidence.loss
+        found = _found(problem, theta, loss, squares, sure, distance, status, told)
+    if problem.options.intervals == PROFILE and sure.covariance is not None and not squares.perfect:
+        found = _profiled(problem, found)
+    return _composed(problem, outcome, found, state)
 
 
 def _evidence(problem: Problem, outcome: Outcome, theta: np.ndarray) -> Evidence:
     """Return what the rows tell; the curvature that steered the steps is not that of all losses."""
     kernel, data, quadratic = problem.kernel, problem.data, outcome.quadratic
+
+    def scores() -> np.ndarray:
+        return data.scores(kernel, theta)
+
     if problem.squared and quadratic is not None:
-        return from_root(kernel, data, theta, quadratic)
-    evidence = from_sums(kernel, data, theta, data.sums(kernel, theta))
-    if not problem.kinked or quadratic is None or takes_sums(problem):
-        return evidence
-    curvature = smoothed_curvature(kink_at(problem.model, kernel, problem.chunk, theta))
-    if curvature is None:
-        return evidence
-    return evidence._replace(curvature=lambda free: curvature[np.ix_(free, free)])
+
+        def from_root(free: np.ndarray) -> np.ndarray | ScaledSpectrum:
+            root = quadratic.root[:, free]
+            return root_spectrum(root) if quadratic.exact else root.T @ root
+
+        loss, gradient = quadratic.loss, quadratic.gradient
+        evidence = Evidence(loss, gradient, from_root, scores, quadratic.inverse)
+    else:
+        sums = data.sums(kernel, theta)
+        curvature = sums.curvature
+        if problem.kinked and quadratic is not None and not takes_sums(problem):
+            # A kink has no curvature of its own; where no scatter is left, it has none at all.
+            smooth = smoothed_curvature(kink_at(problem.model, kernel, problem.chunk, theta))
+            curvature = curvature if smooth is None else smooth
+        evidence = Evidence(
+            sums.loss, sums.gradient, lambda free: curvature[np.ix_(free, free)], scores
+        )
+    if problem.weighting.absolute:
+        # Weights have a mean of one here, whatever they were.
+        evidence = evidence._replace(variance=1 / problem.mean_weight)
+    return evidence
 
 
 def _distance(problem: Problem, outcome: Outcome, theta: np.ndarray, evidence: Evidence) -> float:
@@ -269,8 +261,7 @@ def _distance(problem: Problem, outcome: Outcome, theta: np.ndarray, evidence: E
         noise = outcome.quadratic.loss / max(1, problem.rows - len(problem.names))
         # Where residuals are larger than sigma says, rounding is measured by them.
         return outcome.distance * min(1.0, math.sqrt(noise * problem.mean_weight))
-    free = problem.box.free(theta, evidence.gradient)
-    by_sums = takes_sums(problem)
+    free, by_sums = problem.box.free(theta, evidence.gradient), takes_sums(problem)
     left: np.ndarray | None = evidence.gradient[free]
     if not by_sums:
         left = least_gradient(kink_at(problem.model, problem.kernel, problem.chunk, theta), free)
@@ -280,26 +271,6 @@ def _distance(problem: Problem, outcome: Outcome, theta: np.ndarray, evidence: E
     scores = evidence.scores()[np.ix_(free, free)]
     measured = sandwich_offset(left, curvature, theta[free], scores)
     return likely_distance(measured, blur_of(problem.rows, problem.model)) if by_sums else measured
-
-
-def _without_effect(problem: Problem, theta: np.ndarray, quadratic: Quadratic) -> np.ndarray:
-    """Return which parameters curve nothing but rounding, bool[p], where the data are perfect."""
-    nonlinear = np.array([name not in problem.model.linear for name in problem.names])
-    effect = np.abs(theta) * quadratic.norms
-    return np.asarray(nonlinear & (effect <= WEAK * effect.max(initial=0.0)))
-
-
-def _rewards_exactness(problem: Problem, theta: np.ndarray) -> bool:
-    """Whether the loss is least where the residuals are zero, as any usual one is."""
-    if problem.squared:
-        return True
-    some = problem.data.sample(FEW, problem.seed)
-    spread = float(np.ptp(problem.kernel.rows(theta, some).target)) or 1.0
-    below, above = (
-        float(evaluate(problem.model.slope, {PREDICTION: side, TARGET: 0.0}))
-        for side in (-spread, spread)
-    )
-    return below < 0 < above
 
 
 def _downhill(problem: Problem, theta: np.ndarray, evidence: Evidence) -> tuple[str, ...]:
@@ -314,56 +285,52 @@ def _downhill(problem: Problem, theta: np.ndarray, evidence: Evidence) -> tuple[
     return named(names, spectrum.vectors[:, bent].T, spectrum.scales)
 
 
-def _told_of_walk(
-    problem: Problem, outcome: Outcome, found: Uncertainty, ended: Status
-) -> tuple[str, ...]:
-    """Return what the user should know of a fit that can be used."""
-    if ended.name not in ("converged", "local_minimum") or outcome.quadratic is None:
-        return ()
-    stepped = stepped_names(problem.model.prediction)
-    return (
-        *undetermined_warning(found.undetermined, stepped),
-        *_nearly_hidden(problem, outcome.quadratic, found),
-        *misfit_warnings(problem, outcome),
-    )
+def _certain(sure: Uncertainty, squares: Squares, status: Status, distance: float) -> Uncertainty:
+    """Take errors back where the estimates are not those that they belong to, or noise is none."""
+    if not status.ok:
+        return sure.withheld(f"none: the run ended as {status.label}")
+    if np.isfinite(distance) and distance > FAR:
+        about = float(f"{distance:.2g}")  # 300, not 3e+02
+        away = f"the estimates are still {about:,g} standard errors from the optimum"
+        return sure.withheld(f"none: {away}")
+    if sure.covariance is None or sure.degrees_of_freedom == np.inf:
+        return sure
+    if squares.exact:
+        return sure._replace(covariance=sure.covariance * 0.0)
+    # A variance below the range of floating point is not none.
+    gone = sure.covariance.diagonal() == 0
+    return sure._replace(covariance=np.where(gone | gone[:, None], np.nan, sure.covariance))
 
 
-def _told_of_descent(outcome: Outcome, found: Uncertainty) -> tuple[str, ...]:
-    """Return the same of a descent, whose diagnosis may have said it."""
-    assert outcome.descent is not None  # the caller has looked
-    notes = outcome.descent.diagnosis.notes
-    told = any(combination in note for combination in found.undetermined for note in notes)
-    return () if told else undetermined_warning(found.undetermined)
-
-
-def _nearly_hidden(problem: Problem, quadratic: Quadratic, found: Uncertainty) -> tuple[str, ...]:
-    """Say where rounding takes more than half of the digits, and how to write it otherwise."""
-    overflown = found.covariance is not None and bool(np.isinf(found.covariance).any())
-    lost = 0.0 if quadratic.regular else condition(quadratic)
-    if found.undetermined or not (overflown or lost > HALF_THE_DIGITS):
-        return ()
-    middles = far_columns(problem)
-    if not middles:
-        return ()
-    names, digits = ", ".join(middles), math.log10(min(lost, 1e16)) if lost else 0
-    what = "a parameter overflows" if overflown else f"rounding costs {digits:.0f} of 16 digits"
-    return (
-        f"{names} lies far from 0, where {what}; fit"
-        f" '{centred(problem.model.formula, middles)}' instead",
-    )
+def _found(
+    problem: Problem,
+    theta: np.ndarray,
+    loss: float,
+    squares: Squares,
+    sure: Uncertainty,
+    distance: float,
+    status: Status,
+    warnings: tuple[str, ...],
+) -> Assessment:
+    free, absolute = len(problem.names), problem.weighting.absolute
+    residual, total, logs = squares[:3]
+    merit = goodness(residual, total, problem.rows, free, logs, absolute)
+    if not problem.squared:
+        # Most figures take residuals for normal, which only one loss does.
+        merit = Goodness(merit.degrees_of_freedom, None, None, None, None, None)
+    mean = loss / problem.rows
+    return Assessment(theta, mean, residual, merit, sure, distance, status, warnings)
 
 
 def _profiled(problem: Problem, found: Assessment) -> Assessment:
-    """Profile every parameter, where the estimates are those of a minimum."""
-    certain = withheld(found.uncertainty, found.status, found.distance)
-    if certain.covariance is None or found.squares.perfect:
-        return found
-    left = certain.degrees_of_freedom
-    noise = found.loss / left if np.isfinite(left) else 1 / problem.mean_weight
-    optimum = Optimum(found.theta, certain.covariance, noise, left)
-    profiles = profile_intervals(problem, optimum)
+    """Profile every parameter."""
+    sure, left = found.uncertainty, found.uncertainty.degrees_of_freedom
+    assert sure.covariance is not None  # the caller has looked
+    loss = found.loss * problem.rows
+    noise = loss / left if np.isfinite(left) else 1 / problem.mean_weight
+    profiles = profile_intervals(problem, Optimum(found.theta, sure.covariance, noise, left))
     warnings = (*found.warnings, *profiles.warnings)
-    usual = 2 * quantile(left) * np.sqrt(np.diag(optimum.covariance))
+    usual = 2 * quantile(left) * np.sqrt(np.diag(sure.covariance))
     narrow = [
         name
         for name, width in zip(problem.names, usual, strict=True)
@@ -379,98 +346,86 @@ def _profiled(problem: Problem, found: Assessment) -> Assessment:
     return found._replace(intervals=dict(profiles.intervals), warnings=warnings)
 
 
-def _composed(problem: Problem, outcome: Outcome, found: Assessment) -> Result:
-    """Return the `Result` of what is known."""
-    model, weighting, squares = problem.model, problem.weighting, found.squares
-    sure = withheld(_without_noise(found), found.status, found.distance)
-    merit = goodness(
-        squares.residual,
-        squares.total,
-        rows=problem.rows,
-        free=len(problem.names),
-        sum_log_weights=squares.log_weights,
-        known_variance=weighting.absolute,
-    )
-    if not problem.squared:
-        # Most figures take residuals for normal, which only one loss does.
-        merit = Goodness(merit.degrees_of_freedom, None, None, None, None, None)
-    told = surprise(weighting, merit.reduced_chi_square, merit.degrees_of_freedom)
+def _composed(
+    problem: Problem, outcome: Outcome, found: Assessment, state: EndState | None
+) -> Result:
+    """Return the `Result` of what is known of the estimates, and how the run went."""
+    facts = outcome.descent
+    if facts is None or state is None:
+        how = _run_of_walk(problem, outcome)
+    else:
+        how = _run_of_descent(problem, outcome, facts, state)
+    how |= {
+        "seed": problem.seed,
+        "kernel": problem.kernel.form,
+        "steps": outcome.step,
+        "seconds": outcome.seconds,
+        "search": outcome.search,
+        "rows": problem.rows_read,
+        "rows_dropped": problem.dropped,
+        "drawn_from": problem.drawn_from,
+        "data_label": problem.label,
+    }
+    found = found._replace(warnings=(*problem.warnings, *found.warnings))
+    return make_result(problem.model, problem.weighting, found, how)
+
+
+def make_result(
+    model: Model, weighting: Weighting, found: Assessment, how: dict[str, Any]
+) -> Result:
+    """Return a `Result`; ``how`` says by the names of its fields how the run went, on what rows."""
+    sure, merit, absolute = found.uncertainty, found.merit, weighting.absolute
     table = estimates(model, found.theta, sure)
     for name, ends in (found.intervals or {}).items():
         table[name] = replace(table[name], interval=ends)
-    how = _run_of_walk if outcome.descent is None else _run_of_descent
+    told = surprise(weighting, merit.reduced_chi_square, merit.degrees_of_freedom)
     return Result(
         formula=str(model.formula),
         loss_name=model.loss.name,
-        **how(problem, outcome, found),
-        seed=problem.seed,
-        kernel=problem.kernel.form,
-        steps=outcome.step,
-        seconds=outcome.seconds,
-        search=outcome.search,
         estimates=table,
-        free=problem.names,
+        free=model.free,
         covariance=sure.covariance,
         correlation=correlations(sure.covariance),
         covariance_method=sure.method,
-        loss=found.loss / problem.rows,
-        residual_sum_of_squares=squares.residual,
-        rows=problem.rows_read,
-        rows_dropped=problem.dropped,
-        drawn_from=problem.drawn_from,
+        loss=found.loss,
+        residual_sum_of_squares=found.residual,
         **vars(merit),
         status=found.status,
         distance=found.distance if np.isfinite(found.distance) else None,
-        warnings=(*problem.warnings, *found.warnings, *told),
-        data_label=problem.label,
+        warnings=(*found.warnings, *told),
         weights=weighting.text,
         undetermined=sure.undetermined,
         determined=sure.determined,
-        noise_variance=1.0 if weighting.absolute and problem.squared else merit.reduced_chi_square,
+        noise_variance=1.0 if absolute else merit.reduced_chi_square,
         sigma=weighting.sigma,
-        absolute_sigma=weighting.absolute,
+        absolute_sigma=absolute,
         intervals=WALD if found.intervals is None else PROFILE,
+        **how,
     )
 
 
-def _without_noise(found: Assessment) -> Uncertainty:
-    """Return no error at all where the residuals are nothing but rounding."""
-    sure = found.uncertainty
-    if sure.covariance is None or sure.degrees_of_freedom == np.inf:
-        return sure
-    if found.squares.exact:
-        return sure._replace(covariance=sure.covariance * 0.0)
-    # A variance below the range of floating point is not none.
-    gone = sure.covariance.diagonal() == 0
-    if not gone.any():
-        return sure
-    return sure._replace(covariance=np.where(gone | gone[:, None], np.nan, sure.covariance))
-
-
-def _run_of_walk(problem: Problem, outcome: Outcome, found: Assessment) -> dict[str, Any]:
+def _run_of_walk(problem: Problem, outcome: Outcome) -> dict[str, Any]:
     """Return how ``auto`` went, in the words of `Result`."""
-    rows = problem.drawn_from or problem.rows
-    every, keep = trace_interval(problem.options.trace_every, max(1, len(outcome.path)))
-    whole = outcome.path
-    if not whole:
-        unknown = np.full(len(outcome.theta), np.nan)
-        nowhere = TraceStep(
-            0, problem.rows, math.nan, outcome.theta, unknown, 0.0, math.inf, problem.rows
-        )
-        whole = (nowhere,)
-    path = [s for i, s in enumerate(whole) if i == len(whole) - 1 or (keep and i % every == 0)]
-    wide = len(path), len(problem.names)
+    rows, path, unknown = problem.drawn_from or problem.rows, outcome.path, math.nan
+    if not path:
+        theta = outcome.theta
+        gradient = np.full(len(theta), unknown)
+        nowhere = TraceStep(0, problem.rows, unknown, theta, gradient, 0.0, math.inf, problem.rows)
+        path = (nowhere,)
+    every, keep = trace_interval(problem.options.trace_every, len(path))
+    kept = [*(path[:-1][::every] if keep else ()), path[-1]]
+    wide = len(kept), len(problem.names)
     trace = Trace(
         names=problem.names,
-        step=np.array([s.step for s in path], dtype=np.int64),
-        epoch=np.array([s.visited // rows for s in path], dtype=np.int64),
-        learning_rate=np.full(len(path), math.nan),
-        loss=np.array([s.loss for s in path]),
-        parameters=np.concatenate([s.theta for s in path]).reshape(wide),
-        gradient=np.concatenate([s.gradient for s in path]).reshape(wide),
-        rows=np.array([s.rows for s in path], dtype=np.int64),
-        damping=np.array([s.damping for s in path]),
-        distance=np.array([s.distance for s in path]),
+        step=np.array([s.step for s in kept], dtype=np.int64),
+        epoch=np.array([s.visited // rows for s in kept], dtype=np.int64),
+        learning_rate=np.full(len(kept), math.nan),
+        loss=np.array([s.loss for s in kept]),
+        parameters=np.concatenate([s.theta for s in kept]).reshape(wide),
+        gradient=np.concatenate([s.gradient for s in kept]).reshape(wide),
+        rows=np.array([s.rows for s in kept], dtype=np.int64),
+        damping=np.array([s.damping for s in kept]),
+        distance=np.array([s.distance for s in kept]),
     )
     return {
         "optimizer": AUTO,
@@ -484,25 +439,25 @@ def _run_of_walk(problem: Problem, outcome: Outcome, found: Assessment) -> dict[
     }
 
 
-def _run_of_descent(problem: Problem, outcome: Outcome, found: Assessment) -> dict[str, Any]:
+def _run_of_descent(
+    problem: Problem, outcome: Outcome, facts: DescentFacts, end: EndState
+) -> dict[str, Any]:
     """Return how textbook descent went, its trace with the end as the last row."""
-    facts, end, optimizer = outcome.descent, found.state, problem.options.optimizer
-    assert facts is not None
-    assert end is not None
-    assert optimizer is not None
+    optimizer = problem.options.optimizer
+    assert optimizer is not None  # of a descent
     # The descent was through all rows, whatever could be looked at in the end.
     rows, p, size, schedule = facts.first.rows, len(problem.names), facts.batch_size, facts.schedule
-    path = facts.records[: int(np.searchsorted(facts.records[:, 0], end.step))]
-    path = path if facts.keep_trace else path[:0]
+    before = int(np.searchsorted(facts.records[:, 0], end.step)) if facts.keep_trace else 0
+    path, sums, per_epoch = facts.records[:before], end.sums, -(-rows // size)
     step = np.append(path[:, 0], end.step).astype(np.int64)
     with np.errstate(all="ignore"):
-        gradient = end.sums.gradient / end.sums.weight
+        gradient = sums.gradient / sums.weight
     trace = Trace(
         names=problem.names,
         step=step,
-        epoch=step // -(-rows // size),
+        epoch=step // per_epoch,
         learning_rate=np.append(path[:, 1], np.nan),
-        loss=np.append(path[:, 2], end.sums.loss / end.sums.weight),
+        loss=np.append(path[:, 2], sums.loss / sums.weight),
         parameters=np.vstack([path[:, 3 : 3 + p], end.theta]),
         gradient=np.vstack([path[:, 3 + p :], gradient]),
     )
@@ -512,7 +467,7 @@ def _run_of_descent(problem: Problem, outcome: Outcome, found: Assessment) -> di
         "learning_rate": repr(schedule(0)) if constant else describe_schedule(schedule),
         "batch_size": None if size >= rows else size,
         "dtype": facts.start.dtype.name,
-        "epochs": outcome.step // -(-rows // size),
+        "epochs": outcome.step // per_epoch,
         "trace": trace,
         # The first batch of the curvature and the last of the errors are all rows.
         "rows_visited": rows * 2 + min(outcome.step * size, 2**62),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,40 +13,147 @@ from sgdfit.fitting.gauss_newton import condition
 from sgdfit.fitting.problem import DescentFacts, Outcome, Problem
 from sgdfit.fitting.sampling import SUBSAMPLE_ALL
 from sgdfit.fitting.sgd import EndState, is_finite, momentum_of
-from sgdfit.formula.evaluation import evaluate, find_domain_error
+from sgdfit.formula.evaluation import DomainError, evaluate, find_domain_error
 from sgdfit.formula.formula import Formula
 from sgdfit.formula.parsing import tokenize
 from sgdfit.inference.diagnosis import explain_divergence, rate_advice
-from sgdfit.inference.quadratic import Quadratic
 from sgdfit.inference.spectrum import EPS, eigen, root_spectrum
 from sgdfit.kernel.kernel import Chunk, Segment
 from sgdfit.kernel.shuffle import in_order
 from sgdfit.model.loss import PREDICTION, TARGET
-from sgdfit.model.model import Model
 from sgdfit.model.separation import stepped_names
+from sgdfit.optimizers import Optimizer
 from sgdfit.optimizers.schedule import Schedule
-from sgdfit.result.status import Status, status_of
+from sgdfit.result.status import STATUSES, Status, status_of
 
 # Within this many times the noise that was foreseen, noise is what keeps a run from the optimum.
 NEAR_NOISE = 2.0
-# Nobody takes more steps than this; something else is wrong.
-TOO_MANY = 1e7
 # A loss this many times that at the start is no noise of the batches.
 MUCH = 10
 # So many records without a move are a standstill.
 STILL = 10
-FLAT = (
-    "start elsewhere: the gradient is zero here, so no learning rate moves the parameters (a floor,"
-    " a sign or a condition has no slope)"
+# A column whose middle lies so many times its spread away from 0.
+FAR = 100.0
+ROWS_LOOKED_AT = 1_000
+# Places in the space of the parameters at which the centred formula is looked at.
+DRAWS = 8
+
+OUTSIDE = (
+    "{part} has no finite value on row {row}{kept} at step {step}: it was given {given}"
+    " ({at}){earlier}"
 )
-UNKNOWN = (
-    "no step lowers the loss any more; a loss without curvature does not tell what that is in"
-    " standard errors"
-)
-JUMPS = (
-    "{:.2g} standard errors away from the minimum no step comes nearer, since the gradient of a"
-    " loss with a kink jumps from row to row"
-)
+ALL_TAKEN = "all {steps:,} steps were taken before the optimum was reached"
+# What is said of each ending: its status, cause and cure; None: what the status says by itself.
+ENDINGS: dict[str, tuple[str, str | None, str | None]] = {
+    "no finite loss": ("domain_error", "the loss over all rows is not finite at the start", None),
+    "starts outside": ("domain_error", OUTSIDE, STATUSES["domain_error"].cure + "{unsought}"),
+    "bad row": (
+        "domain_error",
+        OUTSIDE,
+        "correct row {row}, or leave it out: no parameter changes that value",
+    ),
+    "stepped outside": (
+        "domain_error",
+        OUTSIDE,
+        "lower the learning rate, whose step left the formula's domain, or bound the parameters",
+    ),
+    "falls": (
+        "diverged",
+        "the loss fell to {after:.6g} and goes on",
+        "use a loss that has a minimum: this one falls without bound",
+    ),
+    "rises": ("diverged", "{rise}{stop}. {told}", "{advice}"),
+    "beaten": (
+        "local_minimum",
+        "the start leads to a mean loss of {loss:.6g}; a search found a minimum of {better:.6g}",
+        "leave out the start, or start there: start='{start}'",
+    ),
+    "bends down": (
+        "stalled",
+        "this is no minimum: along {along} the loss bends down, and falls on either side",
+        "use a loss that has a minimum, or start elsewhere",
+    ),
+    "hidden": (
+        "stalled",
+        "so far from 0 as {columns} lies, rounding {what}, which the data do determine",
+        "{centre}",
+    ),
+    "flat": (
+        "stalled",
+        "the steps ended on flat ground, not at the optimum: here the loss does not depend on"
+        " {what} ({at})",
+        "start nearer, or bound the parameters{search}",
+    ),
+    "plateau": (
+        "stalled",
+        "the steps led to a plateau, not the optimum: there the loss no longer depends on {what}",
+        "lower the learning rate, which threw the parameters there, or start nearer",
+    ),
+    "near": ("converged", "nearer than the {reach:g} standard errors that count", None),
+    "steps used up": ("step_limit", None, "raise steps, or start nearer{search}"),
+    "all steps": ("step_limit", ALL_TAKEN, None),
+    "decays": ("step_limit", ALL_TAKEN, "{decays}"),
+    "no curvature": (
+        "step_limit",
+        ALL_TAKEN,
+        "this loss has no curvature that would tell the distance to the optimum; let the learning"
+        " rate decay (schedule='cosine') and see whether the trace has settled",
+    ),
+    "averages": (
+        "step_limit",
+        ALL_TAKEN,
+        "take more steps, or begin averaging later: averaged(…, start=…)",
+    ),
+    "noise": (
+        "step_limit",
+        ALL_TAKEN,
+        "let the learning rate decay (a schedule), average the later iterates (averaged(sgd,"
+        " start=…)), or take larger batches: at a constant rate the noise of the batches keeps it"
+        " this far",
+    ),
+    "fast": (
+        "step_limit",
+        ALL_TAKEN,
+        "lower the learning rate: where the run ended, its limit is {limit:.4g}",
+    ),
+    "slow": (
+        "step_limit",
+        ALL_TAKEN,
+        "about {more:,.0f} more steps at this rate lead within {reach:.2g} standard errors",
+    ),
+    "standstill": ("stalled", None, None),
+    "no slope": (
+        "stalled",
+        None,
+        "start elsewhere: the gradient is zero here, so no learning rate moves the parameters (a"
+        " floor, a sign or a condition has no slope)",
+    ),
+    "kink": (
+        "stalled",
+        "no step lowers the loss any more, whose gradient jumps from row to row as it has a kink;"
+        " left to go: {left}",
+        "",
+    ),
+    "rounding": (
+        "stalled",
+        "rounding hides the rest of the way ({left}): no step lowers the loss any more",
+        "{centre}",
+    ),
+    "edge": (
+        "stalled",
+        "no step lowers the loss any more, and longer ones leave the formula's domain, where"
+        " {what} has no finite value; what the curvature says is left to go: {left}",
+        "bound the parameters so that every row keeps a value, as in b > 0, or start elsewhere",
+    ),
+}
+
+
+def ended(ending: str, cure: str | None = None, **facts: Any) -> Status:
+    """Return the status of an ending in words; a ``cure`` that is known better replaces its own."""
+    name, cause, usual = ENDINGS[ending]
+    if cure is None and usual is not None:
+        cure = usual.format(**facts)
+    return status_of(name, cause=(cause or STATUSES[name].cause).format(**facts), cure=cure)
 
 
 class RunEnd(NamedTuple):
@@ -62,8 +169,6 @@ class RunEnd(NamedTuple):
     undetermined: tuple[str, ...] = ()
     downhill: tuple[str, ...] = ()
     state: EndState | None = None  # of which a descent's result speaks
-    # Whether the rows determine what is undetermined, and only sums over rows cannot tell.
-    is_hidden: bool = False
 
     @property
     def descent(self) -> tuple[DescentFacts, EndState] | None:
@@ -71,16 +176,10 @@ class RunEnd(NamedTuple):
         facts = self.outcome.descent
         return None if facts is None or self.state is None else (facts, self.state)
 
-    @property
-    def quadratic(self) -> Quadratic:
-        """The loss of all rows near the end of a walk."""
-        assert self.outcome.quadratic is not None  # `never_begun` has looked
-        return self.outcome.quadratic
-
 
 def decide_status(end: RunEnd) -> Status:
     """Return the status of the first of these cases that holds."""
-    cases: tuple[Callable[[RunEnd], Status | None], ...] = (
+    cases = (
         never_begun,
         left_domain,
         diverged,
@@ -98,38 +197,31 @@ def decide_status(end: RunEnd) -> Status:
 
 def never_begun(end: RunEnd) -> Status | None:
     """A walk has no finite loss to begin at."""
-    problem, outcome = end.problem, end.outcome
+    outcome = end.outcome
     if end.descent or (outcome.quadratic is not None and outcome.first is not None):
         return None
-    found = find_trouble(problem, [outcome.theta], overflow=True)
+    found = find_nonfinite(end.problem, [outcome.theta], overflow=True)
     if found is None:
-        cause = "the loss over all rows is not finite at the start"
-        return status_of("domain_error", cause=cause)
-    response = problem.model.formula.response
-    if all(np.isfinite(evaluate(response, known)).all() for _, known in problem.named()):
-        cure = "start where every row has a finite value, or bound the parameters"
-        cure += _unsought(problem.model)
-    else:
-        cure = f"correct row {found.row + 1}, or leave it out: no parameter changes that value"
-    return out_of_domain(problem, found, outcome.step, cure=cure)
+        return ended("no finite loss")
+    names = set(found[0].names)
+    unmoved = bool(names) and names <= set(end.problem.model.columns)
+    return _outside("bad row" if unmoved else "starts outside", end, *found)
 
 
 def left_domain(end: RunEnd) -> Status | None:
     """The formula has no value on a row where a descent began, or went."""
     if end.descent is None:
         return None
-    (facts, at), problem, step = end.descent, end.problem, end.outcome.step
+    (facts, at), step = end.descent, end.outcome.step
     begun, last = is_finite(facts.first), facts.state.theta
     tried = [last] if end.outcome.ending == "halted" else [end.outcome.theta, last]
-    trouble = find_trouble(problem, tried, overflow=not begun) if at.lost else None
-    if trouble is None:
-        cause = "the loss over all rows is not finite at the start"
-        return None if begun else status_of("domain_error", cause=cause)
-    cure = "lower the learning rate, whose step left the formula's domain, or bound the parameters"
+    found = find_nonfinite(end.problem, tried, overflow=not begun) if at.lost else None
+    if found is None:
+        return None if begun else ended("no finite loss")
     earlier = ""
     if at.step != step:
         earlier = f"; the estimates are those of step {at.step}, the last with a finite loss"
-    return out_of_domain(problem, trouble, step, earlier, cure if step else None)
+    return _outside("stepped outside" if step else "starts outside", end, *found, earlier)
 
 
 def diverged(end: RunEnd) -> Status | None:
@@ -139,30 +231,24 @@ def diverged(end: RunEnd) -> Status | None:
     (facts, at), step = end.descent, end.outcome.step
     before, after = facts.first.loss / facts.first.weight, at.sums.loss / at.sums.weight
     if after < -facts.ceiling:
-        return status_of(
-            "diverged",
-            cause=f"the loss fell to {after:.6g} and goes on",
-            cure="use a loss that has a minimum: this one falls without bound",
-        )
+        return ended("falls", after=after)
     halted = end.outcome.ending == "halted"
-    if not (at.lost or halted or _has_grown(end, before, after)):
+    if not (at.lost or halted or _has_grown(end, facts, before, after)):
         return None
-    stop = f"; the run was stopped at step {step}" if halted else ""
-    rise = f"the loss rose from {before:.6g} to {after:.6g} by step {at.step}{stop}."
+    rise = f"the loss rose from {before:.6g} to {after:.6g} by step {at.step}"
     if not after > before:
-        rise = f"after step {at.step} a step left the range of floating point{stop}."
+        rise = f"after step {at.step} a step left the range of floating point"
     # Of the last recorded move: what blew up has outgrown what converged by then.
     way = facts.records[facts.records[:, 0] < at.step, 3 : 3 + len(at.theta)]
     last = way[-1] if len(way) else facts.start.astype(np.float64)
     advice = rate_advice(facts.diagnosis)
     told = explain_divergence(facts.diagnosis, at.theta - last)
-    return status_of("diverged", cause=f"{rise} {told}", cure=advice)
+    stop = f"; the run was stopped at step {step}" if halted else ""
+    return ended("rises", rise=rise, stop=stop, told=told, advice=advice)
 
 
-def _has_grown(end: RunEnd, before: float, after: float) -> bool:
+def _has_grown(end: RunEnd, facts: DescentFacts, before: float, after: float) -> bool:
     """Whether the loss ends far above its start, or above it and rising for good."""
-    assert end.descent is not None  # the caller has looked
-    facts, _ = end.descent
     if after > MUCH * abs(before) > 0:
         return True
     growth, local = facts.diagnosis.growth_factor, facts.diagnosis.local
@@ -187,157 +273,112 @@ def beaten(end: RunEnd) -> Status | None:
     if better is None or outcome.ending == "steps":
         return None
     start = ", ".join(f"{name}={value:.6g}" for name, value in better.values.items())
-    return status_of(
-        "local_minimum",
-        cause=(
-            f"the start leads to a mean loss of {outcome.loss:.6g}; a search found a minimum of"
-            f" {better.loss:.6g}"
-        ),
-        cure=f"leave out the start, or start there: start='{start}'",
-    )
+    return ended("beaten", loss=outcome.loss, better=better.loss, start=start)
 
 
 def no_minimum(end: RunEnd) -> Status | None:
     """The loss bends down."""
     if not end.downhill:
         return None
-    return _stalled(
-        end,
-        f"this is no minimum: along {', '.join(end.downhill)} the loss bends down, and falls on"
-        " either side",
-        "use a loss that has a minimum, or start elsewhere",
-    )
+    return ended("bends down", step=end.outcome.step, along=", ".join(end.downhill))
 
 
 def hidden(end: RunEnd) -> Status | None:
     """Rounding hides what the rows determine: columns far from zero leave no digit of it."""
-    problem = end.problem
-    if end.descent is not None:
-        if not end.is_hidden:
-            return None
-        centres = ", ".join(
-            f"({name} - {float(np.mean(column, dtype=np.float64)):.4g})"
-            for name, column in zip(
-                problem.model.columns, problem.data.subsample.columns, strict=True
-            )
-            if name in problem.model.variables
-        )
-        return status_of(
-            "stalled",
-            step=end.descent[1].step,
-            cause=(
-                f"sums over the rows cannot tell {', '.join(end.undetermined)} from rounding at"
-                " the scale of these columns, so steps along it lead nowhere"
-            ),
-            cure=f"centre and rescale the columns: in the formula write {centres} for each",
-        )
+    quadratic, flat = end.outcome.quadratic, _is_flat(end)
     # The digits of the parameters that the conditioning of the rows leaves.
-    lost = 1.0 if end.quadratic.regular else condition(end.quadratic)
+    lost = 1.0 if quadratic is None or quadratic.regular else condition(quadratic)
     digits = -math.log10(EPS * lost) if np.isfinite(lost) else 0.0
-    if _is_flat(end):
-        what = f"rounding hides {', '.join(end.undetermined)}"
-    elif digits < 1:
-        what = "rounding leaves no digit of the parameters"
-    else:
+    if not flat and digits >= 1:
         return None
-    middles = far_columns(problem)
-    if not middles:
-        return None
-    cause = f"so far from 0 as {', '.join(middles)} lies, {what}, which the data do determine"
-    return _stalled(end, cause, _centre(problem))
+    columns, centre = ", ".join(far_columns(end.problem)), centring(end.problem)
+    what = f"hides {', '.join(end.undetermined)}" if flat else "leaves no digit of the parameters"
+    return ended("hidden", columns=columns, what=what, centre=centre) if columns else None
 
 
 def plateau(end: RunEnd) -> Status | None:
     """Flat ground looks like an optimum from within: the loss depends elsewhere on what it does."""
+    problem, what = end.problem, ", ".join(end.undetermined)
     if end.descent is not None:
-        return _descent_plateau(end)
+        thrown = bool(what) and not end.descent[0].diagnosis.undetermined
+        return ended("plateau", what=what) if thrown else None
     if not _is_flat(end):
         return None
-    problem = end.problem
     pairs = zip(problem.names, end.outcome.theta, strict=True)
-    moved = [f"{name} = {value:.4g}" for name, value in pairs]
-    return _stalled(
-        end,
-        "the steps ended on flat ground, not at the optimum: here the loss does not depend on"
-        f" {', '.join(end.undetermined)} ({', '.join(moved)})",
-        "start nearer, or bound the parameters" + (_unseen(problem) or _unsought(problem.model)),
-    )
-
-
-def _descent_plateau(end: RunEnd) -> Status | None:
-    """Steps threw the parameters to where the loss is flat, or higher than at the start."""
-    assert end.descent is not None  # the caller has looked
-    facts, at = end.descent
-    before, after = facts.first.loss / facts.first.weight, at.sums.loss / at.sums.weight
-    lost = bool(end.undetermined) and not facts.diagnosis.undetermined
-    higher = facts.batch_size >= end.problem.rows and after > before * (1 + 1e-9)
-    if not lost and not (higher and facts.diagnosis.local):
-        return None
-    what = ", ".join(end.undetermined)
-    flat = f"there the loss no longer depends on {what}" if lost else ""
-    above = f"its loss {after:.6g} is above the {before:.6g} at the start"
-    told = "; ".join(filter(None, [flat, above if higher else ""]))
-    return status_of(
-        "stalled",
-        step=at.step,
-        cause=f"the steps led to a plateau, not the optimum: {told}",
-        cure="lower the learning rate, which threw the parameters there, or start nearer",
-    )
+    at = ", ".join(f"{name} = {value:.4g}" for name, value in pairs)
+    return ended("flat", what=what, at=at, search=_unseen(problem) or _unsought(problem))
 
 
 def converged(end: RunEnd) -> Status | None:
     """It is near enough."""
-    if not end.distance <= end.reach:
-        return None
-    cause = f"nearer than the {end.reach:g} standard errors that count"
-    return status_of("converged", cause=cause)
+    return ended("near", reach=end.reach) if end.distance <= end.reach else None
 
 
 def out_of_steps(end: RunEnd) -> Status | None:
     """All steps that were allowed are taken, and they still move."""
-    problem = end.problem
-    if end.descent is not None:
-        if _still_since(end) is not None and not _moves(end):
+    problem, steps = end.problem, end.problem.steps
+    if end.descent is None:
+        if end.outcome.ending != "steps":
             return None
-        cause = f"all {problem.steps:,} steps were taken before the optimum was reached"
-        return status_of("step_limit", cause=cause, cure=_cure(end))
-    if end.outcome.ending != "steps":
+        return ended("steps used up", steps=end.outcome.step, search=_unseen(problem))
+    (facts, at), optimizer = end.descent, problem.options.optimizer
+    assert optimizer is not None  # of a descent
+    if _still_since(facts) is not None and not _moves(problem, facts):
         return None
-    cure = f"raise steps, or start nearer{_unseen(problem)}"
-    return status_of("step_limit", steps=end.outcome.step, cure=cure)
+    decays, noise = _decays(optimizer), facts.diagnosis.noise_distance or 0.0
+    constant = isinstance(facts.schedule, Schedule) and facts.schedule.name == "constant"
+    if decays:
+        return ended("decays", steps=steps, decays=decays)
+    if not np.isfinite(end.distance):
+        return ended("no curvature", steps=steps)
+    if optimizer.average_from is not None:
+        return ended("averages", steps=steps)
+    if optimizer.name != "sgd" or not constant:
+        return ended("all steps", steps=steps)
+    if noise > end.reach and end.distance <= NEAR_NOISE * noise:
+        return ended("noise", steps=steps)
+    # Along each eigenvector of the curvature, here where the run ended, the distance shrinks by its
+    # own growth factor; the slowest of those that matter decides.
+    curvature, vectors = eigen(at.sums.curvature / at.sums.weight)
+    known = curvature > EPS * curvature.max(initial=0.0)
+    update = momentum_of(optimizer)[0]
+    logs = update.log_radius(facts.schedule(0) * curvature[known])
+    if (logs >= 0).any():
+        return ended("fast", steps=steps, limit=update.limit(float(curvature.max())))
+    # The squared distance is a sum of these shares, λ (gradient/λ)².
+    gradient = vectors.T @ (at.sums.gradient / at.sums.weight)
+    share = gradient[known] ** 2 / curvature[known]
+    some, reach = share > 0, max(end.reach, noise)
+    sizes = end.distance / reach * np.sqrt(share[some] / share.sum())
+    needed = float(np.max(np.log(sizes) / -logs[some], initial=0.0))
+    if not np.isfinite(needed):
+        return ended("all steps", steps=steps)
+    return ended("slow", steps=steps, more=float(f"{max(needed, 1):.1e}"), reach=reach)
 
 
 def resting(end: RunEnd) -> Status:
     """No step leads on."""
     problem, outcome = end.problem, end.outcome
     if end.descent is not None:
-        cure = pulled_by(problem) if end.descent[1].sums.gradient.any() else FLAT
-        return status_of("stalled", step=_still_since(end) or 0, cure=cure)
-    if not end.quadratic.offset.any():
-        return status_of("stalled", step=outcome.step, cure=FLAT)
-    known, centre = np.isfinite(end.distance), _centre(problem)
+        (facts, at), optimizer = end.descent, problem.options.optimizer
+        assert optimizer is not None  # of a descent
+        ending = "standstill" if at.sums.gradient.any() else "no slope"
+        cure = _decays(optimizer) if ending == "standstill" else None
+        return ended(ending, cure, step=_still_since(facts) or 0)
+    if outcome.quadratic is not None and not outcome.quadratic.offset.any():
+        return ended("no slope", step=outcome.step)
+    left = "how far is not known"
+    if np.isfinite(end.distance):
+        left = f"{end.distance:.2g} standard errors"
     if problem.kinked:
-        return _stalled(end, JUMPS.format(end.distance) if known else UNKNOWN, "")
-    left = f"{end.distance:.2g} standard errors" if known else "how far is not known"
+        return ended("kink", left=left)
+    centre = centring(problem)
     if outcome.beyond is None:
-        return _stalled(
-            end,
-            f"rounding hides the rest of the way ({left}): no step lowers the loss any more",
-            centre or "rescale the columns so that they are of like size",
-        )
-    found = find_trouble(problem, [outcome.beyond], overflow=True)
-    what = "the loss" if found is None else f"{found.part} on row {found.row + 1}"
-    return _stalled(
-        end,
-        "no step lowers the loss any more, and longer ones leave the formula's domain, where"
-        f" {what} has no finite value; what the curvature says is left to go: {left}",
-        centre
-        or "bound the parameters so that every row keeps a value, as in b > 0, or start elsewhere",
-    )
-
-
-def _stalled(end: RunEnd, cause: str, cure: str | None) -> Status:
-    return status_of("stalled", step=end.outcome.step, cause=cause, cure=cure)
+        usual = "rescale the columns so that they are of like size"
+        return ended("rounding", left=left, centre=centre or usual)
+    found = find_nonfinite(problem, [outcome.beyond], overflow=True)
+    what = f"{found[0].subexpression} on row {found[0].row + 1}" if found else "the loss"
+    return ended("edge", centre, what=what, left=left)
 
 
 def _is_flat(end: RunEnd) -> bool:
@@ -353,133 +394,101 @@ def _is_flat(end: RunEnd) -> bool:
     return could_determine(end.problem) or not acting.isdisjoint(end.undetermined)
 
 
-def _still_since(end: RunEnd) -> int | None:
+def could_determine(problem: Problem) -> bool:
+    """Whether the formula on centred, scaled columns determines every parameter somewhere.
+
+    Then what the data leave open is no property of formula and data, but of rounding or of the
+    place in the space of the parameters.
+    """
+    model, random, columns = problem.model, np.random.default_rng(0), []
+    for name, column in _some_rows(problem).items():
+        if name in model.variables:
+            column = column - (column.min() / 2 + column.max() / 2)
+            column = column / (float(np.abs(column).max()) or 1.0)
+        columns.append(column)
+    chunk = Chunk(tuple(columns), None)
+    for _ in range(DRAWS):
+        jacobian = problem.kernel.rows(random.normal(size=len(model.free)), chunk).jacobian.T
+        if np.isfinite(jacobian).all() and root_spectrum(jacobian).positive.all():
+            return True
+    return False
+
+
+def _still_since(facts: DescentFacts) -> int | None:
     """Return the step from which on no parameter moved, if that is some records ago."""
-    assert end.descent is not None  # the caller has looked
-    state, records = end.descent[0].state, end.descent[0].records
-    if state.averaged:
+    if facts.state.averaged:
         return None
-    theta = np.asarray(state.theta)
+    records, theta = facts.records, np.asarray(facts.state.theta)
     moved = (records[:, 3 : 3 + len(theta)] != theta).any(axis=1)
     still = len(moved) if not moved.any() else int(np.argmax(moved[::-1]))
     return int(records[len(moved) - still, 0]) if still >= STILL else None
 
 
-def _moves(end: RunEnd) -> bool:
+def _moves(problem: Problem, facts: DescentFacts) -> bool:
     """Whether one more step moves a parameter: records may meet a swing at equal phases."""
-    assert end.descent is not None  # the caller has looked
-    problem, facts = end.problem, end.descent[0]
-    state, data = facts.state, problem.data
+    state, data, box = facts.state, problem.data, problem.box
     chunk = data.subsample if data.whole is None else data.whole
-    segment = Segment(
-        order=in_order(chunk.rows),
-        batch_size=facts.batch_size,
-        rates=facts.records[-1:, 1],
-        ceiling=np.inf,
-        record_every=0,
-        low=problem.box.low,
-        high=problem.box.high,
-    )
+    order, rates = in_order(chunk.rows), facts.records[-1:, 1]
+    segment = Segment(order, facts.batch_size, rates, np.inf, 0, box.low, box.high)
     after = problem.kernel.sweep(state._replace(position=0), chunk, segment)
     return bool((after.state.theta != state.theta).any())
 
 
-def _cure(end: RunEnd) -> str | None:
-    """Say what leads to the optimum; None: nothing better is known than the usual advice."""
-    assert end.descent is not None  # the caller has looked
-    facts, optimizer = end.descent[0], end.problem.options.optimizer
-    assert optimizer is not None  # of a descent
-    pulled = pulled_by(end.problem)
-    if pulled is not None:
-        return pulled
-    if not np.isfinite(end.distance):
-        return (
-            "this loss has no curvature that would tell the distance to the optimum; let the"
-            " learning rate decay (schedule='cosine') and see whether the trace has settled"
-        )
-    noise = facts.diagnosis.noise_distance or 0.0
-    constant = isinstance(facts.schedule, Schedule) and facts.schedule.name == "constant"
-    if optimizer.average_from is not None:
-        return "take more steps, or begin averaging later: averaged(…, start=…)"
-    if optimizer.name != "sgd" or not constant:
-        return None
-    if noise > end.reach and end.distance <= NEAR_NOISE * noise:
-        return (
-            "let the learning rate decay (a schedule), average the later iterates"
-            " (averaged(sgd, start=…)), or take larger batches: at a constant rate the noise of"
-            " the batches keeps it this far"
-        )
-    return _more_steps(end, max(end.reach, noise))
-
-
-def _more_steps(end: RunEnd, reach: float) -> str | None:
-    """Say how many steps lead within ``reach``, if the curvature tells.
-
-    Along each eigenvector of the curvature, here where the run ended, the distance shrinks by its
-    own growth factor; the slowest of those that matter decides.
-    """
-    optimizer = end.problem.options.optimizer
-    assert end.descent is not None  # the caller has looked
-    assert optimizer is not None
-    (facts, at), diagnosis = end.descent, end.descent[0].diagnosis
-    curvature, vectors = eigen(at.sums.curvature / at.sums.weight)
-    known = curvature > EPS * curvature.max(initial=0.0)
-    update, rate = momentum_of(optimizer)[0], facts.schedule(0)
-    logs = update.log_radius(rate * curvature[known])
-    if (logs >= 0).any():
-        limit = update.limit(float(curvature.max()))
-        return f"lower the learning rate: where the run ended, its limit is {limit:.4g}"
-    losses, after = facts.records[:, 2], at.sums.loss / at.sums.weight
-    full = facts.batch_size >= end.problem.rows
-    settled = full and len(losses) >= 8 and after >= losses[len(losses) * 3 // 4]
-    if diagnosis.local and settled:
-        return "halve the learning rate: over the last quarter of the steps the loss did not fall"
-    # The squared distance is a sum of these shares, λ (gradient/λ)².
-    gradient = vectors.T @ (at.sums.gradient / at.sums.weight)
-    share = gradient[known] ** 2 / curvature[known]
-    some = share > 0
-    sizes = end.distance / reach * np.sqrt(share[some] / share.sum())
-    needed = float(np.max(np.log(sizes) / -logs[some], initial=0.0))
-    if not np.isfinite(needed):
-        return None
-    if needed > TOO_MANY:
-        ratio = float(curvature.max() / curvature[known].min())
-        return (
-            "centre and rescale the columns: one learning rate cannot serve curvatures that"
-            f" differ {ratio:.1e} times"
-        )
-    rounded = float(f"{max(needed, 1):.1e}")
-    more = f"about {rounded:,.0f} more steps at this rate lead within {reach:.2g} standard errors"
-    fastest = None if diagnosis.local else diagnosis.fastest_rate
-    return more if fastest is None else f"{more}; the fastest rate is {fastest:.4g}"
-
-
-def pulled_by(problem: Problem) -> str | None:
+def _decays(optimizer: Optimizer) -> str | None:
     """Say what weight decay does, if there is any."""
-    optimizer = problem.options.optimizer
-    assert optimizer is not None  # of a descent
     decay = dict(zip(optimizer.option_names, optimizer.options, strict=True)).get("weight_decay")
     if not decay:
         return None
     return f"set weight_decay=0: {decay:g} pulls the estimates towards 0, away from the optimum"
 
 
-def out_of_domain(
-    problem: Problem, trouble: Trouble, step: int, earlier: str = "", cure: str | None = None
+def _outside(
+    ending: str, end: RunEnd, fault: DomainError, values: dict[str, float], earlier: str = ""
 ) -> Status:
-    """Return the status of a formula that has no finite value on a row, at a step."""
+    """Return the status of a formula that has no finite value on a row."""
+    problem = end.problem
     kept = " of those without missing values" if problem.dropped else ""
     kept += " of those with a weight above 0" if problem.rows < problem.rows_read else ""
-    given = ", ".join(f"{value:.6g}" for value in trouble.arguments)
-    at = ", ".join(f"{name} = {value:.6g}" for name, value in trouble.values.items())
-    return status_of(
-        "domain_error",
-        cause=(
-            f"{trouble.part} has no finite value on row {trouble.row + 1}{kept} at step"
-            f" {step}: it was given {given} ({at}){earlier}"
-        ),
-        cure=cure,
+    return ended(
+        ending,
+        part=fault.subexpression,
+        row=fault.row + 1,
+        kept=kept,
+        step=end.outcome.step,
+        given=", ".join(f"{value:.6g}" for value in fault.arguments),
+        at=", ".join(f"{name} = {value:.6g}" for name, value in values.items()),
+        earlier=earlier,
+        unsought=_unsought(problem),
     )
+
+
+def find_nonfinite(
+    problem: Problem, tried: Sequence[np.ndarray], *, overflow: bool
+) -> tuple[DomainError, dict[str, float]] | None:
+    """Return where the first of the states ``tried`` that has no finite value fails.
+
+    With it come the variables of that part and all free parameters. Without ``overflow`` that is
+    none: after the start it is what divergence looks like from within one row.
+    """
+    model = problem.model
+    # In the order of computation. A slope may have no finite value where the formula has one:
+    # sqrt(b) at b = 0.
+    sides = (model.formula.response, model.formula.expression)
+    for theta in tried:
+        values = model.values(np.asarray(theta, dtype=np.float64).tolist())
+        free = {name: values[name] for name in model.free}
+        for first, columns in problem.named():
+            known: dict[str, Any] = {**columns, **values}
+            rows = len(next(iter(columns.values())))
+            target, prediction = (np.broadcast_to(evaluate(side, known), rows) for side in sides)
+            pair = {PREDICTION: prediction, TARGET: target}
+            searched = [(part, known) for part in (*sides, *model.gradient)]
+            searched += [(part, pair) for part in (model.loss.expression, model.slope)]
+            for expression, given in searched:
+                found = find_domain_error(expression, given)
+                if found is not None and (overflow or found.kind != "overflow"):
+                    return found._replace(row=first + found.row), found.names | free
+    return None
 
 
 def _unseen(problem: Problem) -> str:
@@ -493,89 +502,38 @@ def _unseen(problem: Problem) -> str:
     )
 
 
-def _unsought(model: Model) -> str:
-    """Advise to leave out a start, where one was given."""
-    given = any(parameter.origin == "given" for parameter in model.parameters.values())
-    return ", or leave out the start so that one is searched" if given else ""
+def _unsought(problem: Problem) -> str:
+    """Advise to leave out a start, where one was given and would have been searched."""
+    given = any(parameter.origin == "given" for parameter in problem.model.parameters.values())
+    searched = given and problem.options.optimizer is None
+    return ", or leave out the start so that one is searched" if searched else ""
 
 
-def _centre(problem: Problem) -> str | None:
-    """Advise the same formula about the middle of its columns, where these lie far from 0."""
-    middles = far_columns(problem)
-    if not middles:
-        return None
-    return f"centre the columns: fit '{centred(problem.model.formula, middles)}'"
-
-
-class Trouble(NamedTuple):
-    """The first place that has no finite value."""
-
-    part: str  # the part of the formula
-    row: int  # counted from 0, among the rows used
-    arguments: tuple[float, ...]  # what the part was given
-    values: dict[str, float]  # the variables in that part, and all free parameters
-
-
-def find_trouble(
-    problem: Problem, tried: Sequence[np.ndarray], *, overflow: bool
-) -> Trouble | None:
-    """Return where the first of the states ``tried`` that has no finite value fails, and why.
-
-    Without ``overflow`` that is none: after the start it is what divergence looks like from
-    within one row.
-    """
-    for theta in tried:
-        values = problem.model.values(np.asarray(theta, dtype=np.float64).tolist())
-        free = {name: values[name] for name in problem.model.free}
-        for first, columns in problem.named():
-            for expression, known in _searches(problem.model, columns, values):
-                found = find_domain_error(expression, known)
-                if found is not None and (overflow or found.kind != "overflow"):
-                    at, given = first + found.row, found.arguments
-                    return Trouble(found.subexpression, at, given, found.names | free)
-    return None
-
-
-def _searches(
-    model: Model, columns: Mapping[str, np.ndarray], values: Mapping[str, float]
-) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """Yield expressions in the order of computation, each with what it is made of."""
-    known: dict[str, Any] = {**columns, **values}
-    # A slope may have no finite value where the formula has one: sqrt(b) at b = 0.
-    for expression in (model.formula.response, model.formula.expression, *model.gradient):
-        yield expression, known
-    rows = len(next(iter(columns.values())))
-    pair = {
-        PREDICTION: np.broadcast_to(evaluate(model.formula.expression, known), rows),
-        TARGET: np.broadcast_to(evaluate(model.formula.response, known), rows),
-    }
-    for expression in (model.loss.expression, model.slope):
-        yield expression, pair
-
-
-# A column whose middle lies so many times its spread away from 0.
-FAR = 100.0
-ROWS_LOOKED_AT = 1_000
-# Places in the space of the parameters at which the centred formula is looked at.
-DRAWS = 8
+def _some_rows(problem: Problem) -> dict[str, np.ndarray]:
+    columns = problem.data.sample(ROWS_LOOKED_AT, 0).columns
+    pairs = zip(problem.model.columns, columns, strict=True)
+    return {name: column.astype(np.float64) for name, column in pairs}
 
 
 def far_columns(problem: Problem) -> dict[str, float]:
     """Return the variables that lie far from zero for their spread, each with a round middle."""
-    middles = {}
+    columns, middles = _some_rows(problem), {}
     for name in problem.model.variables:
-        column = problem.data.sample(ROWS_LOOKED_AT, 0).columns[problem.model.columns.index(name)]
-        low, high = float(column.min()), float(column.max())
-        if high > low and abs(low / 2 + high / 2) > FAR * (high - low) / 2:
-            middles[name] = _round(low, high)
+        low, high = float(columns[name].min()), float(columns[name].max())
+        middle = low / 2 + high / 2
+        if high > low and abs(middle) > FAR * (high - low) / 2:
+            # The number with the fewest digits near the middle.
+            digits = (float(f"{middle:.{k}g}") for k in range(1, 17))
+            near = (d for d in digits if abs(d - middle) <= (high - low) / 2)
+            middles[name] = next(near, middle)
     return middles
 
 
-def _round(low: float, high: float) -> float:
-    """Return the number with the fewest digits near the middle of a range."""
-    middle = low / 2 + high / 2
-    digits = (float(f"{middle:.{k}g}") for k in range(1, 17))
-    return next((d for d in digits if abs(d - middle) <= (high - low) / 2), middle)
+def centring(problem: Problem) -> str | None:
+    """Advise the same formula about the middle of its columns, where these lie far from 0."""
+    middles = far_columns(problem)
+    written = centred(problem.model.formula, middles)
+    return f"centre the columns: fit '{written}'" if middles else None
 
 
 def centred(formula: Formula, middles: dict[str, float]) -> str:
@@ -587,38 +545,13 @@ def centred(formula: Formula, middles: dict[str, float]) -> str:
     >>> centred(as_formula("y = a*exp(-b*x)"), {"x": 1e6})
     'y = a*exp(-b*(x - 1000000))'
     """
-    text = str(formula)
-    left, sign, right = text.rpartition("=")
+    left, sign, right = str(formula).rpartition("=")
     pieces, end = [left, sign], 0
     for token in tokenize(right):
         if token.kind in ("name", "quoted") and token.text in middles:
-            middle = middles[token.text]
-            operator = "-" if middle >= 0 else "+"
+            middle, start = middles[token.text], token.position
             width = len(token.text) + (2 if token.kind == "quoted" else 0)
-            name = right[token.position : token.position + width]
-            pieces += [right[end : token.position], f"({name} {operator} {abs(middle):.16g})"]
-            end = token.position + width
+            name, operator = right[start : start + width], "-" if middle >= 0 else "+"
+            pieces += [right[end:start], f"({name} {operator} {abs(middle):.16g})"]
+            end = start + width
     return "".join([*pieces, right[end:]])
-
-
-def could_determine(problem: Problem) -> bool:
-    """Whether the formula on centred, scaled columns determines every parameter somewhere.
-
-    Then what the data leave open is no property of formula and data, but of rounding or of the
-    place in the space of the parameters.
-    """
-    model, random = problem.model, np.random.default_rng(0)
-    some = problem.data.sample(ROWS_LOOKED_AT, 0)
-    columns = list(some.columns)
-    for i, name in enumerate(model.columns):
-        if name in model.variables:
-            column = columns[i].astype(np.float64)
-            apart = column - (column.min() / 2 + column.max() / 2)
-            largest = float(np.abs(apart).max())
-            columns[i] = apart / largest if largest > 0 else column
-    chunk = Chunk(tuple(columns), None)
-    for _ in range(DRAWS):
-        jacobian = problem.kernel.rows(random.normal(size=len(model.free)), chunk).jacobian.T
-        if np.isfinite(jacobian).all() and root_spectrum(jacobian).positive.all():
-            return True
-    return False
