@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import sympy
-from sympy.codegen import cfunctions
 
 from sgdfit.formula import real
 from sgdfit.formula.formula import to_text
@@ -22,7 +21,6 @@ from sgdfit.formula.functions import FUNCTIONS, by_class
 
 Expr = Any  # SymPy ships no types
 Array = Any  # a NumPy array, a torch tensor or a number
-Observer = Callable[[Expr, list[Array], Array, Any], None]
 
 _OPERATORS: dict[Any, Callable[[Array, Array], Array]] = {
     sympy.Add: operator.add, sympy.Mul: operator.mul,
@@ -30,8 +28,11 @@ _OPERATORS: dict[Any, Callable[[Array, Array], Array]] = {
     sympy.Gt: operator.gt, sympy.Ge: operator.ge, sympy.Lt: operator.lt, sympy.Le: operator.le,
     sympy.Eq: operator.eq, sympy.Ne: operator.ne,
 }  # fmt: skip
-_ROOTS = {sympy.S.Half, -sympy.S.Half}
-_POLE_AT_ZERO = (sympy.Pow, sympy.log, cfunctions.log2, cfunctions.log10, sympy.cot, sympy.coth)
+# Where functions are infinite, by their first argument; xlogy is by its last.
+_POLES = {
+    **dict.fromkeys(("log", "log2", "log10", "cot", "coth", "xlogy"), (0,)),
+    "atanh": (-1, 1), "log1p": (-1,),
+}  # fmt: skip
 
 
 class DomainError(NamedTuple):
@@ -75,41 +76,14 @@ def find_domain_error(
     >>> find_domain_error(sympy.log(sympy.Symbol("x")), {"x": np.array([1.0, -2.0])})
     DomainError(row=1, subexpression='log(x)', arguments=(-2.0,), kind='nan', names={'x': -2.0})
     """
-    found: list[DomainError] = []
-
-    def observe(part: Expr, arguments: list[Array], result: Array, rows: Any) -> None:
-        bad = ~np.isfinite(result)
-        for argument in arguments:
-            bad = bad & np.isfinite(argument)
-        if not np.any(bad):
-            return
-        at = int(np.argmax(bad))
-        row = at if rows is None else int(rows[at])
-        if not found or row < found[0].row:
-            shown = arguments[:1] if part.is_Pow and part.exp.is_number else arguments
-            given = tuple(_at(argument, at) for argument in shown)
-            names = {s.name: _at(values[s.name], row) for s in part.free_symbols}
-            kind = _kind(part.func, given, _at(result, at))
-            found[:] = [DomainError(row, to_text(part), given, kind, dict(sorted(names.items())))]
-
+    errors: list[DomainError] = []
     with np.errstate(all="ignore"):
-        _Walk(values, "numpy", observe).value(expression)
-    return found[0] if found else None
+        _Walk(values, "numpy", errors).value(expression)
+    return min(errors, key=lambda error: error.row, default=None)  # of several the innermost
 
 
 def _at(value: Array, row: int) -> float:
     return float(value) if np.ndim(value) == 0 else float(value[row])
-
-
-def _kind(function: Any, arguments: tuple[float, ...], result: float) -> str:
-    if np.isnan(result):
-        return "nan"
-    pole = (
-        (function in _POLE_AT_ZERO and arguments[0] == 0)
-        or (function in (sympy.atanh, cfunctions.log1p) and abs(arguments[0]) == 1)
-        or (function is real.Xlogy and arguments[1] == 0)
-    )
-    return "pole" if pole else "overflow"
 
 
 def _named(symbol: Expr, values: Mapping[str, Array]) -> Array:
@@ -136,40 +110,17 @@ def _form(name: str, backend: str) -> Callable[..., Array]:
     return eval(f"lambda x, y=None, z=None: {text}", space)  # type: ignore[no-any-return]
 
 
-def _array(value: Array, backend: str) -> Array:
-    if backend == "numpy":
-        return np.asarray(value, dtype=float)
-    import torch
-
-    return value if isinstance(value, torch.Tensor) else torch.tensor(value, dtype=torch.float64)
-
-
-def _joined(holds: Array, yes: Array, no: Array, backend: str) -> Array:
-    """Put ``yes`` where ``holds`` and ``no`` elsewhere, each made for its own rows."""
-    if backend == "numpy":
-        out = np.empty(holds.shape)
-        out[holds], out[~holds] = yes, no
-        return out
-    import torch
-
-    out = torch.zeros(holds.shape, dtype=torch.float64)
-    for mask, value in ((holds, yes), (~holds, no)):
-        filled = _array(value, backend).expand(int(mask.sum())).contiguous()
-        out = out.masked_scatter(mask, filled)
-    return out
-
-
 class _Walk:
-    """One walk over a tree: equal parts are computed once."""
+    """One walk over a tree: equal parts are computed once; ``errors`` takes what is not finite."""
 
     def __init__(
         self,
         values: Mapping[str, Array],
         backend: str,
-        observe: Observer | None = None,
+        errors: list[DomainError] | None = None,
         rows: Any = None,
     ) -> None:
-        self.values, self.backend, self.observe, self.rows = values, backend, observe, rows
+        self.values, self.backend, self.errors, self.rows = values, backend, errors, rows
         self.known: dict[Expr, Array] = {}
 
     def value(self, part: Expr) -> Array:
@@ -187,26 +138,32 @@ class _Walk:
         if part.func is real.Where:
             return self._where(*part.args)
         arguments = [self.value(argument) for argument in part.args]
-        result = self._apply(part, arguments)
-        if self.observe and not part.is_Boolean:
-            self.observe(part, arguments, result, self.rows)
+        if part.is_Pow:
+            result = self._power(part.exp, *arguments)
+        elif part.func in _OPERATORS:
+            result = reduce(_OPERATORS[part.func], arguments)
+        elif part.func is sympy.Not:
+            result = (not arguments[0]) if isinstance(arguments[0], bool) else ~arguments[0]
+        elif part.func in by_class:
+            result = _form(by_class[part.func], self.backend)(*map(self._array, arguments))
+        else:
+            raise ValueError(f"{part.func.__name__!r} has no numeric form")
+        if self.errors is not None and not part.is_Boolean:
+            self._look_at(part, arguments, result)
         return result
 
-    def _apply(self, part: Expr, arguments: list[Array]) -> Array:
-        if part.is_Pow:
-            return self._power(part.exp, *arguments)
-        if part.func in _OPERATORS:
-            return reduce(_OPERATORS[part.func], arguments)
-        if part.func is sympy.Not:
-            return (not arguments[0]) if isinstance(arguments[0], bool) else ~arguments[0]
-        name = by_class.get(part.func)
-        if name is None:
-            raise ValueError(f"{part.func.__name__!r} has no numeric form")
-        return _form(name, self.backend)(*(_array(a, self.backend) for a in arguments))
+    def _array(self, value: Array) -> Array:
+        if self.backend == "numpy":
+            return np.asarray(value, dtype=float)
+        import torch
+
+        return (
+            value if isinstance(value, torch.Tensor) else torch.tensor(value, dtype=torch.float64)
+        )
 
     def _power(self, exponent: Expr, base: Array, value: Array) -> Array:
-        base = _array(base, self.backend)
-        if exponent in _ROOTS:
+        base = self._array(base)
+        if abs(exponent) == sympy.S.Half:
             root = _form("sqrt", self.backend)(base)
             return root if exponent == sympy.S.Half else 1.0 / root
         return base ** (int(exponent) if exponent.is_Integer else value)
@@ -215,13 +172,41 @@ class _Walk:
         holds = self.value(condition)
         if not getattr(holds, "shape", ()):
             return self.value(yes if bool(holds) else no)
-        chosen, other = self._branch(yes, holds), self._branch(no, ~holds)
-        return _joined(holds, chosen, other, self.backend)
+        if self.backend == "numpy":
+            out = np.empty(holds.shape)
+        else:
+            import torch
 
-    def _branch(self, part: Expr, mask: Array) -> Array:
-        """Value of ``part`` in the rows of ``mask`` alone."""
-        values = {n: v[mask] if getattr(v, "shape", ()) else v for n, v in self.values.items()}
-        rows = None
-        if self.observe:
-            rows = np.flatnonzero(mask) if self.rows is None else self.rows[mask]
-        return _Walk(values, self.backend, self.observe, rows).value(part) if mask.any() else 0.0
+            out = torch.zeros(holds.shape, dtype=torch.float64)
+        for part, mask in ((yes, holds), (no, ~holds)):
+            if mask.any():
+                values = {
+                    name: value[mask] if getattr(value, "shape", ()) else value
+                    for name, value in self.values.items()
+                }
+                rows = None
+                if self.errors is not None:
+                    rows = np.flatnonzero(mask) if self.rows is None else self.rows[mask]
+                out[mask] = _Walk(values, self.backend, self.errors, rows).value(part)
+        return out
+
+    def _look_at(self, part: Expr, arguments: list[Array], result: Array) -> None:
+        """Note the first row in which ``part`` is not finite although its arguments are."""
+        assert self.errors is not None
+        bad = ~np.isfinite(result)
+        for argument in arguments:
+            bad = bad & np.isfinite(argument)
+        if not np.any(bad):
+            return
+        at = int(np.argmax(bad))
+        row = at if self.rows is None else int(self.rows[at])
+        shown = arguments[:1] if part.is_Pow and part.exp.is_number else arguments
+        given = tuple(_at(argument, at) for argument in shown)
+        function = by_class.get(part.func, "")
+        poles = (0,) if part.is_Pow else _POLES.get(function, ())
+        pole = given[-1 if function == "xlogy" else 0] in poles
+        kind = "nan" if np.isnan(_at(result, at)) else "pole" if pole else "overflow"
+        names = {s.name: _at(self.values[s.name], at) for s in part.free_symbols}
+        self.errors.append(
+            DomainError(row, to_text(part), given, kind, dict(sorted(names.items())))
+        )

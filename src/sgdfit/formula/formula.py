@@ -139,56 +139,49 @@ def stable(expression: Expr) -> Expr:
     >>> from sgdfit.formula.reading import as_formula
     >>> stable(as_formula("a/(1 + exp(-(x - m)/s))").expression)
     a*Logistic((-m + x)/s)
-    >>> from sgdfit.formula.reading import as_formula
     >>> stable(as_formula("a*(1 - exp(-k*x)) + log(1 + exp(b*x))").expression)
     -a*expm1(-k*x) + Logaddexp(0, b*x)
     """
     args = tuple(map(stable, expression.args))
     # Built anew, 2*(a - b) would be multiplied out.
     changed = expression if args == expression.args else expression.func(*args)
-    if changed.is_Pow:
-        return _stable_power(changed)
+    if changed.is_Pow and changed.exp.could_extract_minus_sign():
+        # (1 + exp(u))**-n is logistic(-u)**n
+        u = _exponent(_after_one(changed.base))
+        return changed if u is None else Logistic(-u) ** -changed.exp
+    if isinstance(changed, sympy.log | log1p):
+        # log(1 + exp(u)) is logaddexp(0, u); log(1 + v) is log1p(v)
+        rest = _after_one(changed.args[0] + (1 if isinstance(changed, log1p) else 0))
+        u = _exponent(rest)
+        if u is not None:
+            return Logaddexp(sympy.S.Zero, u)
+        return changed if rest is None else log1p(rest)
     if changed.is_Mul:
         return _stable_product(changed)
-    if changed.is_Add:
-        return _stable_sum(changed)
-    return _stable_log(changed) if isinstance(changed, sympy.log | log1p) else changed
+    return _stable_sum(changed) if changed.is_Add else changed
 
 
-def _exponent(expression: Expr) -> Expr | None:
+def _exponent(expression: Expr) -> Expr:
     """Return u of exp(u), u*log(10) of 10**u, and None of anything else."""
     if isinstance(expression, sympy.exp):
         return expression.args[0]
-    if expression.is_Pow and expression.exp.free_symbols and expression.base.is_positive:
-        return expression.exp * sympy.log(expression.base) if expression.base.is_number else None
+    if isinstance(expression, sympy.Pow) and expression.exp.free_symbols:
+        base = expression.base
+        return expression.exp * sympy.log(base) if base.is_number and base.is_positive else None
     return None
 
 
-def _after_one(total: Expr) -> Expr | None:
+def _after_one(total: Expr) -> Expr:
     """Return v of 1 + v, and None of anything else."""
     one = total.is_Add and total.args[0] in (1, 1.0)
     return sympy.Add(*total.args[1:]) if one else None
-
-
-def _softplus(total: Expr) -> Expr | None:
-    """Return u of 1 + exp(u), and None of anything else."""
-    rest = _after_one(total)
-    return None if rest is None else _exponent(rest)
-
-
-def _stable_power(power: Expr) -> Expr:
-    """``(1 + exp(u))**-n`` is ``logistic(-u)**n``."""
-    u = _softplus(power.base) if power.exp.could_extract_minus_sign() else None
-    return power if u is None else Logistic(-u) ** -power.exp
 
 
 def _stable_product(product: Expr) -> Expr:
     """``exp(u)*logistic(-u)`` is ``logistic(u)``."""
     for part in product.args:
         u = _exponent(part)
-        if u is None:
-            continue
-        for factor in product.args:
+        for factor in product.args if u is not None else ():
             base, count = factor.as_base_exp()
             if base == Logistic(-u):
                 rest = [f for f in product.args if f not in (part, factor)]
@@ -208,15 +201,6 @@ def _stable_sum(total: Expr) -> Expr:
         if u is not None:
             return sympy.Add(*(t for t in total.args[1:] if t != term), -one * expm1(u))
     return total
-
-
-def _stable_log(log: Expr) -> Expr:
-    """``log(1 + exp(u))`` is ``logaddexp(0, u)``; ``log(1 + v)`` is ``log1p(v)``."""
-    inside = log.args[0] + (1 if isinstance(log, log1p) else 0)
-    u, rest = _softplus(inside), _after_one(inside)
-    if u is not None:
-        return Logaddexp(sympy.S.Zero, u)
-    return log if rest is None else log1p(rest)
 
 
 def to_text(expression: Expr, order: tuple[str, ...] = ()) -> str:

@@ -16,20 +16,8 @@ import sympy
 from sympy.codegen import cfunctions
 from sympy.logic.boolalg import Boolean
 
-from sgdfit.formula.real import (
-    Absolute,
-    Cbrt,
-    Ceil,
-    Floor,
-    Logaddexp,
-    Logistic,
-    Maximum,
-    Minimum,
-    Sign,
-    Where,
-    Xlogy,
-    power,
-)
+from sgdfit.formula import real
+from sgdfit.formula.real import Maximum, Minimum, Where
 
 Expr = Any  # SymPy ships no types
 
@@ -59,7 +47,7 @@ FUNCTIONS: dict[str, Form] = {
     "log10": _own(cfunctions.log10, "log10"),
     "log1p": _own(cfunctions.log1p, "log1p"),
     "sqrt": _shared(sympy.sqrt, "sqrt"),
-    "cbrt": _own(Cbrt, "cbrt"),
+    "cbrt": _own(real.Cbrt, "cbrt"),
     "sin": _own(sympy.sin, "sin"),
     "cos": _own(sympy.cos, "cos"),
     "tan": _own(sympy.tan, "tan"),
@@ -77,20 +65,22 @@ FUNCTIONS: dict[str, Form] = {
     "atanh": _shared(sympy.atanh, "arctanh", "atanh"),
     "erf": Form(sympy.erf, "special.erf({0})", "elementary.erf({0})"),
     "erfc": Form(sympy.erfc, "special.erfc({0})", "math.erfc({0})"),
-    "abs": Form(Absolute, "numpy.abs({0})", "abs({0})"),
-    "sign": Form(Sign, "numpy.sign({0})", "numpy.sign({0})"),
-    "floor": Form(Floor, "numpy.floor({0})", "numpy.floor({0})"),
-    "ceil": Form(Ceil, "numpy.ceil({0})", "numpy.ceil({0})"),
+    "abs": Form(real.Absolute, "numpy.abs({0})", "abs({0})"),
+    "sign": Form(real.Sign, "numpy.sign({0})", "numpy.sign({0})"),
+    "floor": Form(real.Floor, "numpy.floor({0})", "numpy.floor({0})"),
+    "ceil": Form(real.Ceil, "numpy.ceil({0})", "numpy.ceil({0})"),
     "minimum": Form(Minimum, "numpy.minimum({0}, {1})", "numpy.minimum({0}, {1})", 2),
     "maximum": Form(Maximum, "numpy.maximum({0}, {1})", "numpy.maximum({0}, {1})", 2),
     "hypot": Form(
         lambda x, y: sympy.sqrt(x**2 + y**2), "numpy.hypot({0}, {1})", "math.hypot({0}, {1})", 2
     ),
-    "logistic": Form(Logistic, "special.expit({0})", "elementary.logistic({0})"),
-    "logaddexp": Form(Logaddexp, "numpy.logaddexp({0}, {1})", "elementary.logaddexp({0}, {1})", 2),
-    "xlogy": Form(Xlogy, "special.xlogy({0}, {1})", "elementary.xlogy({0}, {1})", 2),
+    "logistic": Form(real.Logistic, "special.expit({0})", "elementary.logistic({0})"),
+    "logaddexp": Form(
+        real.Logaddexp, "numpy.logaddexp({0}, {1})", "elementary.logaddexp({0}, {1})", 2
+    ),
+    "xlogy": Form(real.Xlogy, "special.xlogy({0}, {1})", "elementary.xlogy({0}, {1})", 2),
     "where": Form(Where, "numpy.where({0}, {1}, {2})", "({1} if {0} else {2})", 3),
-    "pow": Form(power, "{0}**{1}", "elementary.power({0}, {1})", 2),
+    "pow": Form(real.power, "{0}**{1}", "elementary.power({0}, {1})", 2),
 }
 
 ALIASES: dict[str, str] = {

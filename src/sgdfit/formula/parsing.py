@@ -47,6 +47,7 @@ _PATTERN = re.compile(
     re.VERBOSE,
 )
 
+_ALLOWED = "allowed are names, numbers, + - * / ** ( ) and comparisons"
 _ADVICE = {
     ".": "a formula has no attributes; write exp(x), not np.exp(x)",
     "[": "a formula has no subscripts; give each column a plain name",
@@ -88,49 +89,28 @@ def tokenize(text: str) -> list[Token]:
     while position < len(text):
         match = _PATTERN.match(text, position)
         if match is None:
-            raise _unknown_character(text, position)
-        tokens += _from_match(match)
+            character = text[position]
+            shown = repr(character) if character.isprintable() else f"U+{ord(character):04X}"
+            advice = _ADVICE.get(character, _ALLOWED)
+            raise FormulaError(f"the character {shown} has no place here: {advice}", text, position)
+        kind, piece = str(match.lastgroup), match.group()
+        if kind == "power":
+            tokens.append(Token("operator", "**", position))
+            kind, piece = "number", unicodedata.normalize("NFKC", piece)
+        elif kind == "quoted":
+            piece = piece[1:-1].replace("``", "`")
+        elif kind == "name" and piece in WORDS:
+            kind = "word"
+        elif kind == "name":
+            piece = unicodedata.normalize("NFKC", piece)
+        if kind != "space":
+            tokens.append(Token(kind, SPELLINGS.get(piece, piece), position))
         position = match.end()
     if len(tokens) > MAX_TOKENS:
         raise FormulaError(
             f"the formula has {len(tokens):,} terms and signs; at most {MAX_TOKENS:,} are allowed"
         )
     return tokens
-
-
-def _from_match(match: re.Match[str]) -> list[Token]:
-    kind, text, position = str(match.lastgroup), match.group(), match.start()
-    if kind == "space":
-        return []
-    if kind == "name" and text in WORDS:
-        return [Token("word", text, position)]
-    if kind == "quoted":
-        return [Token("quoted", text[1:-1].replace("``", "`"), position)]
-    if kind == "name":
-        return [Token("name", unicodedata.normalize("NFKC", text), position)]
-    if kind == "power":
-        digits = "".join(str(SUPERSCRIPTS.index(c)) for c in text)
-        return [Token("operator", "**", position), Token("number", digits, position)]
-    return [Token(kind, SPELLINGS.get(text, text), position)]
-
-
-def _unknown_character(text: str, position: int) -> FormulaError:
-    character = text[position]
-    advice = _ADVICE.get(character, "allowed are names, numbers, + - * / ** ( ) and comparisons")
-    shown = repr(character) if character.isprintable() else f"U+{ord(character):04X}"
-    return FormulaError(f"the character {shown} has no place here: {advice}", text, position)
-
-
-def _missing_sign(left: Token, right: Token) -> str:
-    python = left.kind == "number" and re.fullmatch(r"_[0-9_]+|[xXoObB][0-9a-fA-F]+", right.text)
-    if python and (right.text[0] == "_" or left.text == "0"):
-        return "numbers are written in plain decimals, such as 1000, 0.5 or 1.5e3"
-    if left.text == ")" or right.text == "(":
-        return f"a sign is missing before {right.text!r}; to multiply, write *"
-    return (
-        f"a sign is missing between {left.text!r} and {right.text!r};"
-        f" to multiply, write {left.text}*{right.text}"
-    )
 
 
 Expr = Any  # SymPy ships no types
@@ -176,12 +156,13 @@ def parse(text: str) -> Formula:
 def _parts(text: str) -> tuple[Expr, Expr | None, tuple[str, ...]]:
     """Return the right side, the left side and the names on the right."""
     reader = _Reader(text, "the formula")
-    value, sign = reader.side(), reader.relation()
+    value = reader.read()
+    sign = next((sign for sign in "=~" if reader.take(sign)), "")
     if not sign:
         reader.end()
         return as_number(value), None, tuple(reader.names)
     reader.names, reader.what = {}, f"the right side of {sign!r}"
-    right = reader.side()
+    right = reader.read()
     reader.end()
     return as_number(right), as_number(value), tuple(reader.names)
 
@@ -190,7 +171,7 @@ def _parts(text: str) -> tuple[Expr, Expr | None, tuple[str, ...]]:
 def parse_expression(text: str) -> tuple[Expr, tuple[str, ...]]:
     """Read one expression; return it and its names in the order in which they were written."""
     reader = _Reader(text, "the expression")
-    value = reader.side()
+    value = reader.read()
     reader.end()
     return as_number(value), tuple(reader.names)
 
@@ -198,7 +179,7 @@ def parse_expression(text: str) -> tuple[Expr, tuple[str, ...]]:
 def parse_condition(text: str) -> Expr:
     """Read a comparison such as ``0 < b < 10``; return SymPy's Boolean."""
     reader = _Reader(text, "the condition")
-    value = reader.side()
+    value = reader.read()
     reader.end()
     return reader.boolean(value, 0)
 
@@ -214,12 +195,12 @@ class _Reader:
     """Reads tokens, those that bind closest first; ``at`` is the next one."""
 
     def __init__(self, text: str, what: str) -> None:
-        self.tokens, self.text, self.what = tokenize(text), text, what
-        self.tokens.append(Token("end", "", len(text)))
+        self.tokens = [*tokenize(text), Token("end", "", len(text))]
+        self.text, self.what = text, what
         self.at = self.depth = self.opened = 0
         self.names: dict[str, None] = {}
 
-    def side(self) -> Expr:
+    def read(self) -> Expr:
         """Read as far as an expression goes."""
         sign = self._sign()
         if self.tokens[self.at].kind == "end" or sign == "=":
@@ -228,10 +209,6 @@ class _Reader:
             return self._conditional()
         except RecursionError:
             raise FormulaError(f"{self.what} is nested too deeply") from None
-
-    def relation(self) -> str:
-        """Read the sign between both sides, if there is one."""
-        return "=" if self._take("=") else "~" if self._take("~") else ""
 
     def end(self) -> None:
         """Refuse whatever is left."""
@@ -242,31 +219,38 @@ class _Reader:
         token = self.tokens[self.at]
         return token.text if token.kind in ("operator", "word") else ""
 
-    def _take(self, sign: str) -> bool:
+    def take(self, sign: str) -> bool:
+        """Go past ``sign`` if it is next."""
         found = self._sign() == sign
         self.at += found
         return found
-
-    def _need(self, sign: str) -> None:
-        if not self._take(sign):
-            self._unreadable()
 
     def _fail(self, message: str, at: int | None = None) -> NoReturn:
         position = self.tokens[self.at if at is None else at].position
         raise FormulaError(message, self.text, position)
 
     def _unreadable(self) -> NoReturn:
-        before, token = self.tokens[self.at - 1], self.tokens[self.at]
+        left, right = self.tokens[self.at - 1], self.tokens[self.at]
         if self._sign() == "=":
             self._fail("a formula has one '=', outside of brackets; a comparison is written ==")
         if self._sign() == ")" and not self.opened:
             self._fail("this ')' closes nothing")
+        ends = self.at and (left.kind in OPERANDS or left.text == ")")
+        if not ends or (right.kind not in OPERANDS and self._sign() != "("):
+            shown = "the end" if right.kind == "end" else repr(right.text)
+            self._fail(f"{self.what} cannot be read at {shown}")
         # Two operands side by side: what 2x means is never guessed.
-        ends = self.at and (before.kind in OPERANDS or before.text == ")")
-        if ends and (token.kind in OPERANDS or self._sign() == "("):
-            self._fail(_missing_sign(before, token))
-        shown = "the end" if token.kind == "end" else repr(token.text)
-        self._fail(f"{self.what} cannot be read at {shown}")
+        if left.kind == "number" and (
+            right.text[0] == "_"
+            or (left.text == "0" and re.match("[xXoObB][0-9a-fA-F]", right.text))
+        ):
+            self._fail("numbers are written in plain decimals, such as 1000, 0.5 or 1.5e3")
+        if left.text == ")" or right.text == "(":
+            self._fail(f"a sign is missing before {right.text!r}; to multiply, write *")
+        self._fail(
+            f"a sign is missing between {left.text!r} and {right.text!r};"
+            f" to multiply, write {left.text}*{right.text}"
+        )
 
     def boolean(self, value: Expr, at: int) -> Expr:
         """Return ``value``, which begins at ``at``, if it is a condition."""
@@ -300,21 +284,22 @@ class _Reader:
     def _conditional(self) -> Expr:
         start = self.at
         value = self._expression(0)
-        if not self._take("if"):
+        if not self.take("if"):
             return value
         at = self.at
         condition = self.boolean(self._expression(0), at)
-        self._need("else")
+        if not self.take("else"):
+            self._unreadable()
         no = self._nested(self._conditional)
         return self._made(start, Where, condition, as_number(value), as_number(no))
 
     def _expression(self, level: int) -> Expr:
         """Read as far as signs bind at least as closely as ``level``."""
         start = self.at
-        if level <= _LEVELS["not"] and self._take("not"):
+        if level <= _LEVELS["not"] and self.take("not"):
             part = self.boolean(self._nested(self._expression, _LEVELS["not"]), start + 1)
             return self._more(level, start, [sympy.Not(part)])
-        negative = level <= _LEVELS["*"] and self._take("-")
+        negative = level <= _LEVELS["*"] and self.take("-")
         value = self._operand()
         if not negative:
             return self._more(level, start, [value])
@@ -344,37 +329,37 @@ class _Reader:
     def _operand(self) -> Expr:
         """Read one number, name, call or bracket, with the signs before it and its exponent."""
         start = self.at
-        if self._take("-"):
+        if self.take("-"):
             return self._made(start, operator.neg, as_number(self._nested(self._operand)))
-        if self._take("+"):
+        if self.take("+"):
             return as_number(self._nested(self._operand))
-        if self._take("~"):
+        if self.take("~"):
             return sympy.Not(self.boolean(self._nested(self._operand), start))
         value = self._atom()
-        if not self._take("**"):
+        if not self.take("**"):
             return value
         exponent = as_number(self._nested(self._operand))
         return self._made(start, power, as_number(value), exponent)
 
-    def _open(self, at: int) -> None:
+    def _bracketed(self, at: int, call: bool) -> list[Expr]:
+        """Read what stands in the bracket at ``at``, the arguments of a ``call`` or one value."""
         self.opened += 1
         if self.opened > MAX_NESTING:
             self._fail(f"brackets are nested more than {MAX_NESTING} deep", at)
-
-    def _close(self, at: int) -> None:
-        """Read the bracket that closes the one at ``at``."""
+        values = [] if call and self._sign() == ")" else [self._conditional()]
+        while call and self.take(",") and self._sign() != ")":
+            values.append(self._conditional())
         if self.tokens[self.at].kind == "end":
             self._fail("this '(' is never closed", at)
-        self._need(")")
+        if not self.take(")"):
+            self._unreadable()
         self.opened -= 1
+        return values
 
     def _atom(self) -> Expr:
         start, token = self.at, self.tokens[self.at]
-        if self._take("("):
-            self._open(start)
-            value = self._conditional()
-            self._close(start)
-            return value
+        if self.take("("):
+            return self._bracketed(start, call=False)[0]
         if token.kind not in OPERANDS:
             self._unreadable()
         if token.kind == "number":
@@ -386,7 +371,7 @@ class _Reader:
             self.at += 1
             return sympy.Integer(int(token.text)) if whole else sympy.Float(float(token.text))
         self.at += 1
-        if token.kind == "name" and self._take("("):
+        if token.kind == "name" and self.take("("):
             return self._call(token.text, start)
         if token.kind == "name" and token.text in CONSTANTS:
             return CONSTANTS[token.text]
@@ -402,17 +387,11 @@ class _Reader:
             )
             self._fail(f"there is no function {written!r}.{advice}", start)
         form, arity = known
-        first, values = self.at, []
-        self._open(start + 1)
-        while self._sign() != ")":
-            values.append(self._conditional())
-            if not self._take(","):
-                break
-        self._close(start + 1)
+        values = self._bracketed(start + 1, call=True)
         if len(values) != arity:
             count = f"{arity} argument{'s' if arity > 1 else ''}"
             self._fail(f"{written} takes {count}, not {len(values)}", start)
-        head = [self.boolean(values.pop(0), first)] if form is Where else []
+        head = [self.boolean(values.pop(0), start + 2)] if form is Where else []
         return self._made(start, form, *head, *map(as_number, values))
 
 

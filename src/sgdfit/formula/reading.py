@@ -1,15 +1,68 @@
-"""What a user writes as a formula, be it text or a function, as a `Formula`."""
+"""What a user writes as a formula, be it text or a function, as a `Formula`.
+
+A Python function is called once with symbols that keep what it computes. They answer NumPy's
+protocols (``__array_ufunc__``, ``__array_function__``: NEP 13 and NEP 18) and torch's
+(``__torch_function__``), so ``np.exp(-k*x)`` or ``torch.where(…)`` works.
+"""
 
 from __future__ import annotations
 
+import functools
+import inspect
+import numbers
+import operator
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
-from sgdfit.errors import UsageError
-from sgdfit.formula.formula import Formula
+import numpy as np
+import sympy
+
+from sgdfit.errors import FormulaError, UsageError
+from sgdfit.formula.formula import Formula, symbol
+from sgdfit.formula.functions import FUNCTIONS, as_number, is_condition, lookup
 from sgdfit.formula.parsing import parse, parse_expression
-from sgdfit.formula.tracing import trace
+from sgdfit.formula.real import Where, finite, power
+
+Expr = Any  # SymPy ships no types
+
+# NumPy's, torch's and operator's names for what is written with a sign.
+_OPERATORS: dict[str, Callable[..., Any]] = {
+    "add": operator.add, "subtract": operator.sub, "sub": operator.sub,
+    "multiply": operator.mul, "mul": operator.mul,
+    "divide": operator.truediv, "true_divide": operator.truediv, "div": operator.truediv,
+    "pow": power, "power": power, "float_power": power,
+    "negative": operator.neg, "neg": operator.neg, "positive": operator.pos,
+    "greater": operator.gt, "gt": operator.gt, "greater_equal": operator.ge, "ge": operator.ge,
+    "less": operator.lt, "lt": operator.lt, "less_equal": operator.le, "le": operator.le,
+    "equal": sympy.Eq, "eq": sympy.Eq, "not_equal": sympy.Ne, "ne": sympy.Ne,
+}  # fmt: skip
+_LOGIC: dict[str, Callable[..., Any]] = {
+    "logical_and": sympy.And, "bitwise_and": sympy.And, "and": sympy.And,
+    "logical_or": sympy.Or, "bitwise_or": sympy.Or, "or": sympy.Or,
+    "logical_not": sympy.Not, "bitwise_not": sympy.Not, "invert": sympy.Not,
+}  # fmt: skip
+_REDUCTIONS = {
+    "all", "amax", "amin", "any", "argmax", "argmin", "average", "convolve", "cumprod", "cumsum",
+    "diff", "dot", "einsum", "inner", "interp", "matmul", "max", "mean", "median", "min", "norm",
+    "outer", "percentile", "prod", "quantile", "std", "sum", "tensordot", "trapezoid", "var",
+}  # fmt: skip
+_BRANCH = (
+    "the function branches on its data (an if, and/or, min() or max() of an argument);"
+    " write np.where(condition, a, b), np.minimum or np.maximum instead"
+)
+_LOOP = (
+    "the function loops over or indexes the rows of an argument; write it for whole columns,"
+    " as in a*x + b, and sgdfit runs it for each row"
+)
+_ACROSS = (
+    " works across rows, and a formula says what one row gives; leave it out (sgdfit adds up"
+    " and averages the rows itself), or np.maximum(a, b) for the larger of two"
+)
+_SCALAR = (
+    "the function turns an argument into a plain number (math.exp or float());"
+    " write np.exp(x) instead of math.exp(x)"
+)
 
 
 def as_formula(formula: str | Callable[..., Any] | Formula, response: str | None = None) -> Formula:
@@ -47,3 +100,212 @@ def as_formula(formula: str | Callable[..., Any] | Formula, response: str | None
             f" leave out response={response!r} or the left side"
         )
     return parsed
+
+
+def trace(function: Callable[..., Any]) -> Formula:
+    """Return what ``function`` computes as a `Formula` without a response.
+
+    Argument names become the names of variables and parameters, whatever their order; a number
+    as default becomes a starting value; arguments bound by `functools.partial` become fixed
+    parameters.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> print(trace(lambda a, k, x: a * np.exp(-k * x)))
+    a*exp(-k*x)
+    >>> import functools
+    >>> trace(functools.partial(lambda a, b, x: a * x + b, 2)).fixed
+    {'a': 2.0}
+    """
+    values: tuple[Any, ...] = ()
+    keywords: dict[str, Any] = {}
+    while isinstance(function, functools.partial):
+        values, keywords = function.args + values, {**function.keywords, **keywords}
+        function = function.func
+    called = _name(function)
+    try:
+        signature = None if isinstance(function, np.ufunc) else inspect.signature(function)
+    except (TypeError, ValueError):
+        signature = None
+    if signature is None:
+        raise FormulaError(
+            f"the arguments of {called} have no names to be read; wrap it: lambda a, x: a*f(x)"
+        )
+    parameters = signature.parameters
+    for parameter in parameters.values():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise FormulaError(
+                f"the argument '{parameter}' of {called} stands for any number of arguments;"
+                " give each parameter and variable a name of its own"
+            )
+    try:
+        bound = signature.bind_partial(*values, **keywords).arguments
+    except TypeError as error:
+        raise FormulaError(
+            f"the arguments bound by functools.partial do not fit {called}: {error}"
+        ) from None
+    defaults = {n: p.default for n, p in parameters.items() if p.default is not p.empty}
+    settings = {n: v for n, v in {**defaults, **bound}.items() if not _is_number(v)}
+    names = tuple(name for name in parameters if name not in settings)
+    return Formula(
+        trace_call(function, {n: settings.get(n, symbol(n)) for n in parameters}),
+        names=names,
+        fixed={n: float(v) for n, v in bound.items() if n in names},
+        start={n: float(v) for n, v in defaults.items() if n in names and n not in bound},
+    )
+
+
+def trace_call(function: Callable[..., Any], arguments: dict[str, Any]) -> Expr:
+    """Call ``function`` with SymPy expressions in place of data; return the expression."""
+    parameters = inspect.signature(function).parameters
+    given = {n: Traced(v) if isinstance(v, sympy.Basic) else v for n, v in arguments.items()}
+    named = {n: given.pop(n) for n in arguments if parameters[n].kind is parameters[n].KEYWORD_ONLY}
+    try:
+        result = function(*given.values(), **named)
+        if isinstance(result, Traced) or _is_number(result):
+            return finite(as_number(_unwrap(result)))
+    except FormulaError:
+        raise
+    except Exception as error:
+        raise FormulaError(
+            f"the function {_name(function)} cannot be followed: it raised"
+            f" {type(error).__name__}: {error}; write it with arithmetic and NumPy functions"
+        ) from error
+    raise FormulaError(
+        f"the function {_name(function)} returned {type(result).__name__}, not one number"
+        " for each row; end it with 'return' and an expression of its arguments"
+    )
+
+
+def _name(function: Callable[..., Any]) -> str:
+    return repr(getattr(function, "__name__", type(function).__name__))
+
+
+def _is_number(value: object) -> bool:
+    """Tell a plain number from a flag, an array or anything else."""
+    return isinstance(value, numbers.Real | np.number) and not isinstance(value, bool | np.bool_)
+
+
+def _unwrap(value: Any) -> Expr:
+    """Return the SymPy form of an operand."""
+    if isinstance(value, Traced):
+        return value.expression
+    if isinstance(value, bool | np.bool_):
+        return sympy.true if value else sympy.false
+    if _is_number(value):
+        whole = isinstance(value, numbers.Integral)
+        return sympy.Integer(int(value)) if whole else sympy.Float(float(value))
+    array = np.asarray(value)
+    if array.ndim == 0 and (array.dtype.kind in "buif" or isinstance(array.item(), Traced)):
+        return _unwrap(array.item())
+    if array.ndim == 0:
+        raise FormulaError(f"the function computes with {value!r}, which is no number")
+    raise FormulaError(
+        f"the function uses an array of {array.size} values from outside its arguments;"
+        " pass it as a column of the data and name it as an argument"
+    )
+
+
+def _condition(value: Expr) -> Expr:
+    """Return a number as the condition that it is not 0, as NumPy takes it."""
+    return value if is_condition(value) else sympy.Ne(value, 0)
+
+
+def _apply(name: str, *operands: Any) -> Traced:
+    """Apply NumPy's or torch's function ``name``."""
+    if name in _REDUCTIONS:
+        raise FormulaError(f"{name}{_ACROSS}")
+    values = [_unwrap(operand) for operand in operands]
+    if name in _LOGIC:
+        return Traced(_LOGIC[name](*map(_condition, values)))
+    if name in _OPERATORS:
+        return Traced(_OPERATORS[name](*map(as_number, values)))
+    form, arity = lookup(name) or (None, None)
+    if form is None or len(values) != arity:
+        raise FormulaError(
+            f"the function uses {name!r}, which has no symbolic form; supported are + - * / **,"
+            f" comparisons and {', '.join(sorted(FUNCTIONS))}"
+        )
+    head = [_condition(values.pop(0))] if form is Where else []
+    return Traced(form(*head, *map(as_number, values)))
+
+
+def _clip(x: Any, low: Any = None, high: Any = None, **named: Any) -> Traced:
+    """Take the bounds by any name that NumPy and torch have for them; None stands for no bound."""
+    for bound in (low, named.get("a_min"), named.get("min")):
+        x = x if bound is None else _apply("maximum", x, bound)
+    for bound in (high, named.get("a_max"), named.get("max")):
+        x = x if bound is None else _apply("minimum", x, bound)
+    return Traced(_unwrap(x))
+
+
+def _direct(name: str) -> Callable[..., Traced]:
+    return lambda self, *others: _apply(name, self, *others)
+
+
+def _reflected(name: str) -> Callable[[Traced, Any], Traced]:
+    return lambda self, other: _apply(name, other, self)
+
+
+def _refused(message: str) -> Callable[..., NoReturn]:
+    def refuse(*_: object) -> NoReturn:
+        raise FormulaError(message)
+
+    return refuse
+
+
+class Traced:
+    """A quantity in a function that is being traced: it records what is done to it."""
+
+    __slots__ = ("expression",)
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, expression: Expr) -> None:
+        self.expression = expression
+
+    __add__, __radd__ = _direct("add"), _reflected("add")
+    __sub__, __rsub__ = _direct("subtract"), _reflected("subtract")
+    __mul__, __rmul__ = _direct("multiply"), _reflected("multiply")
+    __truediv__, __rtruediv__ = _direct("divide"), _reflected("divide")
+    __pow__, __rpow__ = _direct("float_power"), _reflected("float_power")
+    __neg__, __pos__, __abs__ = _direct("negative"), _direct("positive"), _direct("abs")
+    __lt__, __le__ = _direct("less"), _direct("less_equal")
+    __gt__, __ge__ = _direct("greater"), _direct("greater_equal")
+    __eq__, __ne__ = _direct("equal"), _direct("not_equal")  # type: ignore[assignment]
+    __and__, __rand__ = _direct("logical_and"), _reflected("logical_and")
+    __or__, __ror__ = _direct("logical_or"), _reflected("logical_or")
+    __invert__ = _direct("logical_not")
+    __bool__ = _refused(_BRANCH)
+    __float__ = __int__ = __index__ = __complex__ = _refused(_SCALAR)
+    __iter__ = __len__ = __getitem__ = _refused(_LOOP)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Traced:
+        if method != "__call__":
+            raise FormulaError(f"{ufunc.__name__}.{method}{_ACROSS}")
+        return self.__torch_function__(ufunc, (), inputs, kwargs)
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Traced:
+        return self.__torch_function__(func, types, args, kwargs)
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Traced:
+        name = func.__name__.strip("_")
+        if name in ("clip", "clamp"):
+            return _clip(*args, **(kwargs or {}))
+        if name not in _REDUCTIONS and kwargs:
+            raise FormulaError(
+                f"the function calls {name} with the named argument {next(iter(kwargs))!r};"
+                " a formula's functions take plain arguments alone"
+            )
+        return _apply(name, *args)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise FormulaError(
+            f"the function uses the attribute or method '.{name}' of an argument;"
+            " write it as arithmetic and NumPy functions of whole columns"
+        )

@@ -154,7 +154,7 @@ def with_window(loss: Loss, width: float, curvature: float) -> Loss:
 
 def _traced(loss: Callable[..., Array]) -> Loss:
     from sgdfit.formula.formula import symbol, to_text
-    from sgdfit.formula.tracing import trace_call
+    from sgdfit.formula.reading import trace_call
 
     bound = functools.partial(loss)  # with what is bound already
     bare, options = bound.func, bound.keywords
