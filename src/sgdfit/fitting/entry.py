@@ -209,44 +209,51 @@ def fit(
     >>> result.optimizer, round(result.estimates["a"].value, 6)
     ('sgd', 3.0)
     """
-    given = dict(locals())
-    if searches(start):
+    problem = _settled(dict(locals()))
+    with problem.data.journal as journal:
+        if checkpoint is not None:
+            _begin(problem, os.fspath(checkpoint))
+        problem, outcome = minimize(problem)
+        result = assess(problem, outcome)
+        if result.status.name not in CUT_SHORT:
+            journal.finish()
+        elif checkpoint is not None:
+            cure = (
+                "run it again with resume=True (--resume on the command line), which goes on from"
+                f" {os.fspath(checkpoint)}"
+            )
+            result = replace(result, status=replace(result.status, cure=cure))
+    return result
+
+
+def _settled(given: dict[str, Any]) -> Problem:
+    """Return the problem that the arguments of `fit` state, all checked before a row is read."""
+    if searches(given["start"]):
         given |= {"start": None, "search": True}
     options = settle(given)
-    resources = as_resources(memory, threads, checkpoint, resume, tell)
-    check_policy(missing)
-    table = open_table(data, where)
-    model = build(
-        formula, table.names, response=response, loss=loss, start=given["start"], bounds=bounds,
-        fixed=fixed, tied=tied, seed=options.seed,
-    )  # fmt: skip
-    weighting = as_weighting(weights, sigma, absolute_sigma, covariance, model.loss)
+    resources = as_resources(
+        *(given[name] for name in ("memory", "threads", "checkpoint", "resume", "tell"))
+    )
+    check_policy(given["missing"])
+    table = open_table(given["data"], given["where"])
+    stated = {
+        name: given[name] for name in ("response", "loss", "start", "bounds", "fixed", "tied")
+    }
+    model = build(given["formula"], table.names, **stated, seed=options.seed)
+    covariance, absolute = given["covariance"], given["absolute_sigma"]
+    weighting = as_weighting(given["weights"], given["sigma"], absolute, covariance, model.loss)
     check_with_model(options, model, covariance)
     if resources.checkpoint is not None:
         # Only a file asks what run it is of; to write formulas out takes longer than small fits.
-        listening = dict.fromkeys(("announce", "callback", "callback_every"))
-        said = options._asdict() | listening | {
-            "optimizer": options.optimizer or AUTO, "missing": missing, "where": where,
-            "absolute_sigma": absolute_sigma, "covariance": covariance,
-            # It decides how many rows are shuffled together where they are read in pieces.
+        said = options._asdict() | dict.fromkeys(("announce", "callback", "callback_every"))
+        said |= {name: given[name] for name in ("missing", "where", "absolute_sigma", "covariance")}
+        # Memory decides how many rows are shuffled together where they are read in pieces.
+        said |= {
+            "optimizer": options.optimizer or AUTO,
             "memory": resources.memory if options.optimizer else None,
-        }  # fmt: skip
+        }
         resources = resources._replace(identity=identity_of(model, weighting, said))
-    problem = prepare(model, table, weighting, missing, resources, options, checked=False)
-    with problem.data.journal as journal:
-        if resources.checkpoint is not None:
-            _begin(problem, resources.checkpoint)
-        result = assess(*minimize(problem))
-        if result.status.name not in CUT_SHORT:
-            journal.finish()
-            return result
-    if checkpoint is None:
-        return result
-    cure = (
-        "run it again with resume=True (--resume on the command line), which goes on from"
-        f" {os.fspath(checkpoint)}"
-    )
-    return replace(result, status=replace(result.status, cure=cure))
+    return prepare(model, table, weighting, given["missing"], resources, options, checked=False)
 
 
 def minimize(problem: Problem) -> tuple[Problem, Outcome]:
@@ -274,22 +281,20 @@ def _begin(problem: Problem, checkpoint: str) -> None:
     CheckpointError
         When a run that is gone on with had other values.
     """
-    data = problem.data
+    data, marks = problem.data, {}
+    known = data.journal.recall("begun") or {}
     # They tell values apart in files of the same names, sizes and times; of rows that are not in
     # memory those of the random ones alone.
-    chunks = {"reserve": data.subsample, "whole": data.whole}
-    marks = {
-        name: fingerprint_of({str(k): array for k, array in enumerate(chunk.arrays)})
-        for name, chunk in chunks.items()
-        if chunk is not None
-    }
-    known = data.journal.recall("begun") or {}
-    if any(name in known and str(known[name]) != mark for name, mark in marks.items()):
-        raise CheckpointError(
-            f"cannot resume from {checkpoint!r}: the checkpoint is of other data: {problem.label}"
-            " has the name, the size and the time that it had, but other values; go on with the"
-            " same ones, or name another file"
-        )
+    for name, chunk in (("reserve", data.subsample), ("whole", data.whole)):
+        if chunk is None:
+            continue
+        marks[name] = fingerprint_of({str(k): array for k, array in enumerate(chunk.arrays)})
+        if str(known.get(name, marks[name])) != marks[name]:
+            raise CheckpointError(
+                f"cannot resume from {checkpoint!r}: the checkpoint is of other data:"
+                f" {problem.label} has the name, the size and the time that it had, but other"
+                " values; go on with the same ones, or name another file"
+            )
     data.journal.keep("begun", {"rows": problem.rows_read, **marks}, now=True)
 
 
@@ -344,8 +349,16 @@ def explain(
     read = as_formula(formula, response)
     columns: Sequence[str] | None = None if table is None else table.names
     if variables is not None:
-        _check_variables(variables, read, weights)
         columns = [*variables, *read.response_names]
+        weighing = () if weights is None else as_formula(weights).names
+        known = dict.fromkeys((*read.response_names, *read.names, *weighing))
+        for name in variables:
+            # What nothing uses is misspelled.
+            if name not in known:
+                raise UsageError(
+                    f"the variable {name!r} is not in the formula; its names are"
+                    f" {', '.join(known)}.{did_you_mean(name, known)}"
+                )
     model = build(
         read, columns, loss=loss, start=start, bounds=bounds, fixed=fixed, tied=tied, seed=seed
     )
@@ -354,16 +367,3 @@ def explain(
     chunk = prepare(model, table, Weighting(weights), missing).chunk
     held = dict(zip(model.columns, chunk.columns, strict=True))
     return derive(model, held, weights=chunk.weights)
-
-
-def _check_variables(variables: Sequence[str], read: Formula, weights: str | None) -> None:
-    """Refuse a variable that nothing uses: it is misspelled."""
-    known = dict.fromkeys((*read.response_names, *read.names))
-    if weights is not None:
-        known |= dict.fromkeys(as_formula(weights).names)
-    for name in variables:
-        if name not in known:
-            raise UsageError(
-                f"the variable {name!r} is not in the formula; its names are {', '.join(known)}."
-                f"{did_you_mean(name, known)}"
-            )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import os
 import re
 import reprlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from types import CodeType, MappingProxyType
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +24,6 @@ from sgdfit.inference.diagnosis import Diagnosis
 from sgdfit.kernel.forms import choose_form
 from sgdfit.model.loss import SQUARED
 from sgdfit.model.model import Model
-from sgdfit.model.parameters import Parameter
 from sgdfit.optimizers import DEFAULT_RATES, OPTIMIZERS, Optimizer
 from sgdfit.optimizers.schedule import SCHEDULES, AnySchedule, constant
 
@@ -32,6 +31,8 @@ AUTO = "auto"
 WALD, PROFILE = "wald", "profile"
 DEFAULT_STEPS = 1_000
 TRACE_ROWS = 10_000
+# Steps at which a schedule of the user's is looked at, to know it again.
+LOOKED_AT = (0, 1, 2, 3, 5, 10, 100, 1_000)
 # More than a machine can take in a lifetime; beyond it, counters could overflow.
 MOST_STEPS = 10**18
 
@@ -68,15 +69,15 @@ class Options(NamedTuple):
         return _length(self.epochs * -(-rows // self.batch_rows(rows)), "steps")
 
 
-def _rate(value: Any, what: str) -> float | AnySchedule:
-    return value if callable(value) else _positive(value, what)
-
-
 def _positive(value: Any, what: str, unit: str = "") -> float:
     found = number(value, what)
     if found <= 0:
         raise UsageError(f"{what} is {found:g}{unit}; it must be above 0")
     return found
+
+
+def _rate(value: Any, what: str) -> float | AnySchedule:
+    return value if callable(value) else _positive(value, what)
 
 
 def _batch_size(value: Any, what: str) -> int | str:
@@ -110,14 +111,12 @@ def _intervals(value: Any, what: str) -> str:
 
 
 def _dtype(value: Any, what: str) -> np.dtype[Any]:
-    try:
-        found = np.dtype(value) if value is not None else None
-    except TypeError:
-        found = None
-    if found is None or found.kind != "f" or found.itemsize not in (4, 8):
-        raise UsageError(f"{what}={value!r} is neither 'float64' nor 'float32'")
-    native: np.dtype[Any] = np.dtype(found.name)
-    return native
+    names = ("float64", "float32")
+    with contextlib.suppress(TypeError):
+        if value is not None and np.dtype(value).name in names:
+            native: np.dtype[Any] = np.dtype(np.dtype(value).name)
+            return native
+    raise UsageError(f"{what}={value!r} is neither 'float64' nor 'float32'")
 
 
 # How each option is checked by itself; None may stand for those whose default it is.
@@ -184,15 +183,17 @@ def _optimizer(options: Options) -> Optimizer | None:
             f"an optimizer is a name such as 'sgd(momentum=0.9)', not {optimizer!r};"
             f" there are {', '.join((AUTO, *OPTIMIZERS))}"
         )
-    # Nothing wraps auto, so it is known where it stands alone.
-    alone: dict[str, Callable[..., Any]] = {} if "(" in optimizer else {AUTO: lambda: None}
-    chosen: Optimizer | None = choose(optimizer, {**alone, **OPTIMIZERS}, "optimizer")
-    if chosen is None and given:
+    if optimizer.strip() != AUTO:
+        # Nothing wraps auto, so it is known where it stands alone.
+        alone: dict[str, Callable[..., Any]] = {} if "(" in optimizer else {AUTO: dict}
+        chosen: Optimizer = choose(optimizer, {**alone, **OPTIMIZERS}, "optimizer")
+        return chosen
+    if given:
         raise UsageError(
             f"the optimizer auto decides {' and '.join(given)} by itself; leave that out, or name"
             " another optimizer, such as 'sgd'"
         )
-    return chosen
+    return None
 
 
 def check_with_model(options: Options, model: Model, covariance: str) -> None:
@@ -241,12 +242,10 @@ def scheduled(rate: float, schedule: str | AnySchedule | None, steps: int) -> An
     """Return the schedule that ``schedule`` names; one that needs a length takes the run's."""
     if schedule is None:
         return constant(rate)
-    table: dict[str, Callable[..., AnySchedule]] = {
-        **SCHEDULES,
-        "cosine": partial(SCHEDULES["cosine"], steps=steps),
-        "warm_up": partial(SCHEDULES["warm_up"], steps=max(1, steps // 10)),
-    }
-    return choose(schedule, table, "schedule", rate=rate)  # type: ignore[arg-type]
+    table: dict[str, Any] = dict(SCHEDULES)
+    table["cosine"] = partial(table["cosine"], steps=steps)
+    table["warm_up"] = partial(table["warm_up"], steps=max(1, steps // 10))
+    return choose(schedule, table, "schedule", rate=rate)  # type: ignore[arg-type,no-any-return]
 
 
 def as_start(start: list[float], dtype: np.dtype[Any], names: Sequence[str]) -> np.ndarray:
@@ -371,48 +370,38 @@ def _memory(memory: Any) -> int:
 def identity_of(model: Model, weighting: Weighting, options: Mapping[str, Any]) -> dict[str, str]:
     """Return what changes a result, but for the data: nouns and what they are of this run."""
     said = {n.replace("_", " "): _words(v) for n, v in options.items() if v is not None}
+    parameters = []
+    for parameter in model.parameters.values():
+        given = (
+            f" = {parameter.start!r}" if parameter.origin in ("given", "random", "fixed") else ""
+        )
+        held = " (fixed)" if parameter.role == "fixed" else ""
+        text = f"{parameter.name}{given}{held} in ({parameter.low!r}, {parameter.high!r})"
+        tied = parameter.role == "tied"
+        parameters.append(f"{parameter.name} = {parameter.tie}" if tied else text)
     return {
         "formula": str(model.formula),
         "loss": f"{model.loss.name}: {model.loss.expression}",
-        "parameters": ", ".join(map(_parameter, model.parameters.values())),
+        "parameters": ", ".join(parameters),
         "weights": weighting.text or "one for each row",
         **said,
         "version of sgdfit": __version__,
     }
 
 
-def _parameter(parameter: Parameter) -> str:
-    if parameter.role == "tied":
-        return f"{parameter.name} = {parameter.tie}"
-    given = f" = {parameter.start!r}" if parameter.origin in ("given", "random", "fixed") else ""
-    held = " (fixed)" if parameter.role == "fixed" else ""
-    return f"{parameter.name}{given}{held} in ({parameter.low!r}, {parameter.high!r})"
-
-
 def _words(value: Any) -> str:
-    """Return a text that is the same in the next process, also for a function."""
-    code = getattr(value, "__code__", None)
-    if callable(value) and code is not None:
-        # What tells one function from another: its code, and the values that it uses.
-        cells = [cell.cell_contents for cell in value.__closure__ or ()]
-        known = (code.co_code.hex(), _constants(code), value.__defaults__, cells)
-        return f"{value.__qualname__} {hashlib.sha256(repr(known).encode()).hexdigest()[:16]}"
+    """Return a text that is the same in the next process, also for a function of the step."""
     name = getattr(value, "name", None)
     if name is not None:
         return f"{name}{getattr(value, 'options', '')}"
-    if callable(value):
-        raise UsageError(
-            f"{type(value).__name__} is an object of your own, of which a checkpoint cannot tell"
-            " whether it is the same in the next process; use a function, or leave out checkpoint"
-        )
-    return str(value)
-
-
-def _constants(code: CodeType) -> list[Any]:
-    """Return the constants of a code, those of functions within it included."""
-    return [
-        _constants(c) if isinstance(c, CodeType) else c for c in (*code.co_consts, code.co_names)
-    ]
+    if not callable(value):
+        return str(value)
+    # Its values tell one function from another, as far as it has any.
+    values = []
+    with contextlib.suppress(Exception):
+        for step in LOOKED_AT:
+            values.append(repr(value(step)))
+    return f"a function of {', '.join(values)}"
 
 
 def how_far(records: Records) -> str:
@@ -420,20 +409,14 @@ def how_far(records: Records) -> str:
 
     Examples
     --------
-    >>> begun, done = {"rows": np.array(400)}, {"rows": np.array(400), "gradient": np.zeros(2)}
-    >>> how_far({"begun": begun, "sums a": done, "sums b": {"rows": np.array(100)}})
-    '1 pass through 400 rows and 25% of another'
+    >>> begun = {"rows": np.array(400)}
+    >>> how_far({"begun": begun, "sums a": begun, "sums b": {"rows": np.array(100)}})
+    'after 500 rows of its passes'
     """
     if "descent" in records:
         return f"at step {int(records['descent']['counts'][1]):,}"
     passes = [found for name, found in records.items() if name.startswith(("sums ", "scores "))]
-    done = sum("gradient" in found for found in passes)
-    known = [*passes, *(found for name, found in records.items() if name == "begun")]
-    rows = max((int(found["rows"]) for found in known), default=0)
-    part = sum(int(found["rows"]) for found in passes if "gradient" not in found)
-    share = f"{100 * part / rows:.0f}% of " if part and rows else ""
-    if not done:
-        first = f"a pass through {rows:,} rows" if share else "its first pass through the rows"
-        return f"{share or 'before '}{first}"
-    whole = f"{done} {'pass' if done == 1 else 'passes'} through {rows:,} rows"
-    return f"{whole} and {share}another" if share else whole
+    rows = sum(int(found["rows"]) for found in passes)
+    return (
+        f"after {rows:,} rows of its passes" if rows else "before its first pass through the rows"
+    )

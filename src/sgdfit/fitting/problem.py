@@ -7,10 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgdfit.checkpoint.checkpoint import Checkpoint
 from sgdfit.data.datasets import fingerprint_of
 from sgdfit.data.opening import open_rows
-from sgdfit.data.rows import ChunkedRows
 from sgdfit.data.table import Columns, Table
 from sgdfit.errors import DataError, UsageError, did_you_mean
 from sgdfit.fitting.callbacks import Callback
@@ -247,9 +245,8 @@ def prepare(
     resources = as_resources() if resources is None else resources
     options = Options() if options is None else options
     # Whether a checkpoint can be used is better said before the data are read.
-    journal = (
-        None if table.dataset is None else resources.journal(table.dataset.fingerprint, table.label)
-    )
+    mark = "" if table.dataset is None else table.dataset.fingerprint
+    journal = None if table.dataset is None else resources.journal(mark, table.label)
     opened = open_rows(
         table,
         [*model.columns, *columns_of(weighting.given)],
@@ -263,34 +260,24 @@ def prepare(
         assert isinstance(opened, Columns)  # what is no dataset is in memory
         mark = fingerprint_of(opened.columns) if resources.checkpoint else ""
         journal = resources.journal(mark, table.label)
-    problem = _stated(model, table, opened, weighting, resources, journal, options)
-    _check_rows(problem)
-    _check_magnitudes(problem, *problem.data.sample_extremes)
-    return problem
-
-
-def _stated(
-    model: Model,
-    table: Table,
-    opened: Columns | ChunkedRows,
-    weighting: Weighting,
-    resources: Resources,
-    journal: Checkpoint,
-    options: Options,
-) -> Problem:
     data = take_in(model, opened, weighting, resources, journal, options.seed)
-    box = box_of(model)
-    rows, kinked = data.rows, bool(model.bend == 0)
-    squared = model.loss.name == SQUARED
-    unbounded = np.isinf(box.low) & np.isinf(box.high)
-    linear = np.flatnonzero([n in model.linear for n in model.free] & unbounded)
+    rows, names, box = data.rows, model.free, box_of(model)
+    squared, kinked = model.loss.name == SQUARED, bool(model.bend == 0)
+    linear = [name in model.linear and squared for name in names]
     steps, tolerance = options.length(rows), options.tolerance
     if options.optimizer is None:
         steps = options.steps or MOST_STEPS
         tolerance = tolerance or (FINE if rows <= FEW or kinked else FINE_OF_MANY)
-    return Problem(
+    label = f"{opened.label} where {table.where}" if table.where else opened.label
+    if rows < len(names):
+        weighty = "" if rows == opened.rows else " of a weight above 0"
+        raise DataError(
+            f"{label} has {rows} row(s){weighty} for {len(names)} free parameters"
+            f" ({', '.join(names)}); give at least as many rows, or fix some of them"
+        )
+    problem = Problem(
         model=model,
-        label=f"{opened.label} where {table.where}" if table.where else opened.label,
+        label=label,
         data=data,
         rows_read=opened.rows,
         dropped=opened.dropped,
@@ -299,7 +286,7 @@ def _stated(
         options=options,
         kernel=kernel_of(model, data, options),
         box=box,
-        linear=linear if squared else linear[:0],
+        linear=np.flatnonzero(linear & np.isinf(box.low) & np.isinf(box.high)),
         squared=squared,
         quadratic=squared and model.is_linear,
         kinked=kinked,
@@ -310,6 +297,8 @@ def _stated(
         visits=[],
         warnings=_lookalikes(model, table),
     )
+    _check_magnitudes(problem, *data.sample_extremes)
+    return problem
 
 
 def kernel_of(model: Model, data: TrainingData, options: Options) -> Kernel:
@@ -323,13 +312,26 @@ def kernel_of(model: Model, data: TrainingData, options: Options) -> Kernel:
 
 def examined(problem: Problem) -> Problem:
     """Return the problem with what its columns tell of themselves, by a look at all rows."""
-    data = problem.data
-    low, high = data.sample_extremes
+    data, model, told = problem.data, problem.model, list(problem.warnings)
+    lows, highs = data.sample_extremes
     # Only what looks alike, or too large, takes a look at each number.
-    if (low == high).any() or not abs(data.moments.total) <= LARGEST:
-        low, high = data.extremes()
-    _check_magnitudes(problem, low, high)
-    return problem._replace(warnings=(*problem.warnings, *_constant_columns(problem, low, high)))
+    if (lows == highs).any() or not abs(data.moments.total) <= LARGEST:
+        lows, highs = data.extremes()
+    _check_magnitudes(problem, lows, highs)
+    constant = {}
+    if problem.rows_read > 1:
+        ends = zip(model.columns, lows, highs, strict=True)
+        constant = {name: low for name, low, high in ends if low == high}
+    told += [
+        f"the column {name!r} is the same in every row ({constant[name]:g}), so it cannot tell"
+        " parameters apart"
+        for name in model.variables
+        if name in constant
+    ]
+    response = model.formula.response_names
+    if all(name in constant for name in response):
+        told.append(f"the response '{', '.join(response)}' is the same in every row")
+    return problem._replace(warnings=tuple(told))
 
 
 def _check_magnitudes(problem: Problem, lows: Array, highs: Array) -> None:
@@ -344,24 +346,12 @@ def _check_magnitudes(problem: Problem, lows: Array, highs: Array) -> None:
             )
 
 
-def _check_rows(problem: Problem) -> None:
-    """Refuse fewer rows than free parameters."""
-    names, rows = problem.names, problem.rows
-    if rows < len(names):
-        weighty = "" if rows == problem.rows_read else " of a weight above 0"
-        raise DataError(
-            f"{problem.label} has {rows} row(s){weighty} for {len(names)} free parameters"
-            f" ({', '.join(names)}); give at least as many rows, or fix some of them"
-        )
-
-
 def _lookalikes(model: Model, table: Table) -> tuple[str, ...]:
     """Say which parameters look like columns that were meant: a slip makes a fit of nonsense."""
     unused = [name for name in table.names if name not in model.columns]
     stems = {name.rstrip("0123456789") for name in (*unused, *model.variables)}
     told = []
-    unstarted = [p.name for p in model.parameters.values() if p.origin.startswith("default")]
-    for name in unstarted:
+    for name in (p.name for p in model.parameters.values() if p.origin.startswith("default")):
         stem = name.rstrip("0123456789")
         plausible = len(name) > 2 or (stem in stems and stem != name)
         near = did_you_mean(name, unused) if plausible else ""
@@ -371,20 +361,3 @@ def _lookalikes(model: Model, table: Table) -> tuple[str, ...]:
         others = f"; the data also hold {', '.join(map(repr, unused[:10]))}" if unused else ""
         told.append(f"no column stands on the right side, so the curve is a constant{others}")
     return tuple(told)
-
-
-def _constant_columns(problem: Problem, lows: Array, highs: Array) -> tuple[str, ...]:
-    """Say of columns that do not vary what that resources."""
-    model = problem.model
-    ends = zip(model.columns, lows, highs, strict=True)
-    constant = {name: low for name, low, high in ends if problem.rows_read > 1 and low == high}
-    variables = tuple(
-        f"the column {name!r} is the same in every row ({constant[name]:g}), so it cannot tell"
-        " parameters apart"
-        for name in model.variables
-        if name in constant
-    )
-    response = model.formula.response_names
-    if not all(name in constant for name in response):
-        return variables
-    return (*variables, f"the response '{', '.join(response)}' is the same in every row")

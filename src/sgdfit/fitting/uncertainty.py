@@ -137,11 +137,6 @@ def uncertainty_of(
     return Uncertainty(whole, SANDWICH if robust else CLASSICAL, open_, left, rest)
 
 
-def at_bounds(model: Model, theta: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-    """Return bool[p]: which parameters stand on a bound that the descent pushes against."""
-    return ~box_of(model).free(theta, gradient)
-
-
 def without(undetermined: tuple[str, ...]) -> str:
     """Return the reason why there are no standard errors."""
     return f"none: the data do not determine {', '.join(undetermined)}"
