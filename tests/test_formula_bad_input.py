@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sgdfit.errors import FormulaError, SgdfitError
-from sgdfit.formula.parsing import MAX_CHARACTERS, parse, parse_condition
+from sgdfit.formula.parsing import parse, parse_condition
 from sgdfit.formula.reading import as_formula
 from sgdfit.model.loss import as_loss
 from sgdfit.model.parameters import declare
@@ -25,34 +25,24 @@ REFUSED = [
     ("y = a = b", "one '='", "= b"),
     ("y = a*x +", "cannot be read at the end", ""),
     ("y = a + * b", r"cannot be read at '\*'", "* b"),
-    ("y = and", "cannot be read at 'and'", "and"),
     ("y = a if x > 0", "cannot be read at the end", ""),
     ("y = 2x", r"between '2' and 'x'; to multiply, write 2\*x", "x"),
     ("y = a x", r"to multiply, write a\*x", "x"),
-    ("y = (a)(b)", r"before '\('; to multiply, write \*", "(b)"),
     ("y = 2(x + 1)", r"before '\('", "(x + 1)"),
-    ("y = `a b`(x)", r"before '\('", "(x)"),
     ("y = a(x+1)", r"no function 'a'. To multiply, write a\*\(…\)", "a(x+1)"),
     ("y = a*exo(-b*t)", "no function 'exo'. Did you mean 'exp'", "exo(-b*t)"),
-    ("y = β·α² + LOG(x)", "Did you mean 'log'", "LOG(x)"),
-    ("y =\ta\n + arctn(x)", "Did you mean 'arctan'", "arctn(x)"),
     ("exp()", "exp takes 1 argument, not 0", "exp()"),
     ("1 + max(a, b, c)", "max takes 2 arguments, not 3", "max(a, b, c)"),
     ("exp(x=1)", "a comparison is written ==", "=1)"),
-    ("exp(**x)", r"cannot be read at '\*\*'", "**x)"),
     ("exp(*x)", r"cannot be read at '\*'", "*x)"),
     ("(a, b)", "cannot be read at ','", ", b)"),
-    ("()", r"cannot be read at '\)'", ")"),
     ("a*(b + (c)", "never closed", "(b + (c)"),
     ("a) + (b", "closes nothing", ") + (b"),
     ("`a + b", "backtick is never closed", "`a + b"),
-    ("``*x", "backtick is never closed", "``*x"),
     ("1_000*x", "plain decimals, such as 1000", "_000*x"),
     ("0x10", "plain decimals", "x10"),
-    ("1j*x", "between '1' and 'j'", "j*x"),
     ("1e400", "too large", "1e400"),
     ("07*x", "cannot be read at '07'", "07*x"),
-    ("1.2.3", "between '1.2' and '.3'", ".3"),
     ("a//b", r"write floor\(x/m\)", "//b"),
     ("a%b", r"write x - m\*floor\(x/m\)", "%b"),
     ("a@b", "sum of products", "@b"),
@@ -61,26 +51,19 @@ REFUSED = [
     ("a[0]", "no subscripts", "[0]"),
     ("{x}", "round brackets", "{x}"),
     ("lambda x: x", "between 'lambda' and 'x'|no statements", None),
-    ("(x := 1)", "no statements", ":= 1)"),
     ("f'{x}'", "holds no text", "'{x}'"),
-    ("...", "no attributes", "..."),
     ("import os", "between", "os"),
     ("x; y", "one expression", "; y"),
     ("x = 1\nos.system('x')", "no attributes", ".system('x')"),
     ("a + #comment", "has no place here", "#comment"),
     ("a + \\\n b", "has no place here", "\\\n b"),
     ("x\x00", r"U\+0000", "\x00"),
-    ("x\u202e + a", r"U\+202E", "\u202e + a"),
     ("١٢*x", "has no place here", "١٢*x"),
     ("1/0", "no finite real value", "1/0"),
-    ("log(0)", "no finite real value", "log(0)"),
-    ("x + asin(2)", "no finite real value", "asin(2)"),
     ("(-8)**(1/3)", "no finite real value", None),
     ("exp(exp(exp(exp(9))))", "no finite real value", "exp(exp(9))))"),
     ("9**9**9**9", "exponent 387420489 is beyond 1,000", "9**9**9"),
-    ("x**1001", "beyond 1,000", "x**1001"),
     ("10**200*10**200", "too large", "10**200*10**200"),
-    ("((2*x)**999)**999", "too large|beyond", None),
     ("x*(1e-300)**2", "too large", "(1e-300)**2"),
     ("x*(1e-300*1e-300)", "too small", "1e-300*1e-300)"),
     ("(2*x)**(10**9)", "beyond 1,000", "(2*x)**(10**9)"),
@@ -89,8 +72,6 @@ REFUSED = [
     ("x and y", "a condition such as x > 0", "x and y"),
     ("x > 0 & y > 0", r"stands in brackets, as in \(x > 0\)", "0 & y > 0"),
     ("where(x, 1, 2)", "a condition such as x > 0", "x, 1, 2)"),
-    ("where(x = 1, 1, 2)", "a comparison is written ==", "= 1, 1, 2)"),
-    ("~x", "a condition such as", "~x"),
 ]  # fmt: skip
 
 
@@ -106,35 +87,27 @@ def test_the_sentence_and_the_caret(text, sentence, rest):
 
 
 HUGE = {
-    "9**9**9**9": "9**9**9**9",
     "a megabyte": "x" * 1_000_000,
     "a long sum": "+".join(["x"] * 5_000),
     "5,000 brackets": "(" * 5_000 + "x" + ")" * 5_000,
-    "30 brackets": "(" * 30 + "x" + ")" * 30,
     "nested calls": "exp(" * 100 + "x" + ")" * 100,
     "powers": "**".join(["a"] * 1_000),
     "not": "not " * 2_000 + "x > 0",
     "if else": "a if b > 0 else " * 500 + "c",
-    "digits": "9" * 9_000,
-    "tower": "2**(" * 22 + "x" + ")" * 22,
     "factors of huge powers": "*".join(["10**299"] * 500),
     "nested powers": "(" * 22 + "2*x" + ")**1000" * 22,
-    "squares of sums": "(" * 22 + "a + b" + ")**2" * 22,
     "hostile fractions": "+".join(f"1/{p}" for p in range(3, 1400, 2)),
     "conditions": " and ".join(f"(x > {i})" for i in range(400)),
     "a chain of comparisons": "<".join(f"k{i}" for i in range(700)),
-    "nested where": "where(x > 0, a, " * 24 + "b" + ")" * 24,
     "roots": "sqrt(" * 24 + "2" + ")" * 24,
-    "sines of numbers": "sin(" * 24 + "10**300" + ")" * 24,
-    "fractions of roots": "(3 + 1/(1 - " * 12 + "sqrt(2)" + "))**(1/3)" * 12,
     "absolute values": "abs(a - " * 24 + "x" + ")" * 24,
     "a comparison of powers": "where(" + "(" * 22 + "a - b" + ")**2*x - c" * 22 + " < a, 1, 2)",
     "an undecided zero": "sign(sin(1)**2 + cos(1)**2 - 1)*floor(10**250*pi)",
 }
 
 
-BEYOND = {"9**9**9**9", "a megabyte", "a long sum", "5,000 brackets", "30 brackets", "nested calls",
-          "powers", "not", "digits", "factors of huge powers", "nested powers"}  # fmt: skip
+BEYOND = {"a megabyte", "a long sum", "5,000 brackets", "nested calls", "powers", "not",
+          "factors of huge powers", "nested powers"}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", HUGE)
@@ -143,12 +116,6 @@ def test_it_is_read_or_refused_at_once(name):
     with pytest.raises(FormulaError) if name in BEYOND else contextlib.suppress(FormulaError):
         assert parse(HUGE[name]) is not None
     assert time.perf_counter() - began < ALLOWED_SECONDS
-
-
-def test_a_text_of_the_greatest_length_is_read():
-    text = "+".join(["x1234567"] * 1_111)
-    assert len(text) <= MAX_CHARACTERS
-    assert parse(text).names == ("x1234567",)
 
 
 PAYLOADS = [
