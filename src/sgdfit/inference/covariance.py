@@ -69,13 +69,7 @@ def _inverse_root(
         negative = spectrum.vectors[:, spectrum.values < -spectrum.tolerance].T
         rows = np.concatenate([spectrum.null_rows(), negative])
         return None, named(names, rows, spectrum.scales)
-    return _whitening(spectrum) / spectrum.scales[:, None], ()
-
-
-def _whitening(spectrum: ScaledSpectrum) -> np.ndarray:
-    """Return U of shape (p, k) with UᵀRU = 1, in the directions that are determined."""
-    kept = spectrum.positive
-    return np.asarray(spectrum.vectors[:, kept] / np.sqrt(spectrum.values[kept]))
+    return spectrum.whitening / spectrum.scales[:, None], ()
 
 
 def as_spectrum(matrix: np.ndarray | ScaledSpectrum) -> ScaledSpectrum:
@@ -116,7 +110,7 @@ def sandwich_offset(
     reach = np.abs(H / d[:, None] / d) @ np.abs(estimates * d)
     if np.abs(g / d).max(initial=0.0) <= 8 * EPS * reach.max(initial=0.0):
         return 0.0
-    basis = _whitening(spectrum)
+    basis = spectrum.whitening
     whitened = basis.T @ (g / d)
     middle = basis.T @ (S / d[:, None] / d) @ basis
     # √(uᵀM⁻¹u/p), infinite where M leaves no room for u.

@@ -39,18 +39,11 @@ def determined(
 ) -> tuple[np.ndarray, tuple[Determined, ...]]:
     """Return the covariance of what is determined, and the combinations that are.
 
-    Where the model is not linear in its parameters, the combinations hold near ``theta``. The
-    ``spectrum`` is that of Σ w JᵀJ, directions whose curvature is not positive counting as
-    undetermined; ``noise`` is σ², the weighted residual sum of squares over the degrees of freedom,
-    which count the determined directions, not the parameters.
-
-    The covariance is NaN in the rows and columns of parameters that are not determined by
-    themselves. The combinations together say all that is known of those; each names as few as can
-    be.
+    The ``spectrum`` is that of Σ w JᵀJ at ``theta``; ``noise`` is σ². The covariance is NaN in the
+    rows and columns of parameters that are not determined by themselves. The combinations together
+    say all that is known of those; each names as few as can be.
     """
-    kept = spectrum.positive
-    root = spectrum.vectors[:, kept] / np.sqrt(spectrum.values[kept])
-    null = spectrum.vectors[:, ~kept]
+    root, null = spectrum.whitening, spectrum.vectors[:, ~spectrum.positive]
     touched = np.flatnonzero(np.abs(null).max(axis=1, initial=0.0) > NEGLIGIBLE)
     half = root / spectrum.scales[:, None] * np.sqrt(noise if np.isfinite(noise) else np.nan)
     covariance = np.asarray(half @ half.T)

@@ -80,19 +80,16 @@ def curve_variance(jacobian: Array, covariance: Array) -> Array:
     it the variance is NaN; else it is never negative.
     """
     known = np.isfinite(np.diag(covariance))
+    some = covariance[np.ix_(known, known)]
     with np.errstate(all="ignore"):
-        root = _root(covariance[np.ix_(known, known)])
+        size = np.sqrt(np.diag(some))
+        scale = np.where(size > 0, size, 1.0)
+        # Scaled, since variances of 1e-300 and 1e300 may stand side by side; by a root, so that
+        # rounding makes no variance negative.
+        values, vectors = np.linalg.eigh(some / scale[:, None] / scale)
+        root = scale[:, None] * vectors * np.sqrt(np.maximum(values, 0.0))
         variance = np.square(root.T @ jacobian[known]).sum(axis=0)
     return np.where((jacobian[~known] != 0).any(axis=0), np.nan, variance)
-
-
-def _root(covariance: Array) -> Array:
-    """Return L with LLᵀ the covariance, so that rounding makes no variance negative."""
-    size = np.sqrt(np.diag(covariance))
-    scale = np.where(size > 0, size, 1.0)
-    # scaled, since variances of 1e-300 and 1e300 may stand side by side
-    values, vectors = np.linalg.eigh(covariance / scale[:, None] / scale)
-    return np.asarray(scale[:, None] * vectors * np.sqrt(np.maximum(values, 0.0)))
 
 
 def around(prediction: Array, variance: Array, dof: float, level: float = 0.95) -> Band | None:

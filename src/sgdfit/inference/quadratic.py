@@ -105,13 +105,12 @@ def from_rows(
     linear: np.ndarray | None = None,
     size: float = 0.0,
 ) -> Quadratic:
-    """Return the quadratic of a sum over rows.
+    """Return the quadratic of a sum over rows, of which ``loss`` is the weighted one.
 
     Of each row there are the derivatives of the prediction, float64[p, n], and the ``slope`` and
     the ``curvature`` of its loss to the prediction, float64[n]; the latter 0 or more, or one
-    positive number for all. No ``weight`` is one each. ``loss`` is the weighted sum. The columns of
-    ``linear`` parameters, which `projected` is to take out, go first. ``size`` is the largest
-    magnitude of prediction and target, which round in proportion to it.
+    positive number for all. The columns of ``linear`` parameters, which `projected` is to take out,
+    go first. ``size`` is the largest magnitude of prediction and target, which round like it.
     """
     p, n = jacobian.shape
     curved, pull = (curvature, slope) if weight is None else (weight * curvature, weight * slope)
@@ -199,8 +198,8 @@ def projected(quadratic: Quadratic, linear: np.ndarray) -> Quadratic:
 def solved(quadratic: Quadratic, linear: np.ndarray, after: np.ndarray | None = None) -> np.ndarray:
     """Return the step of the linear parameters, float64[k], to where they fit best.
 
-    The quadratic is one of `from_rows` with the same ``linear``; ``after`` a step of all parameters
-    that is taken before.
+    The quadratic is one of `from_rows` with the same ``linear``; the step ``after`` of all
+    parameters is taken before.
     """
     k = len(linear)
     root, offset = quadratic.root[:k], quadratic.offset[:k]
@@ -247,9 +246,13 @@ def step_within(quadratic: Quadratic, scales: np.ndarray, free: np.ndarray, radi
     """
     if quadratic.regular and np.count_nonzero(free) == len(free) - quadratic.taken:
         # The whole step needs no singular values; nearly always it is short enough.
-        whole = _whole(quadratic, scales)
-        if whole.length <= radius * SLACK:
-            return whole
+        columns, whole = quadratic.columns[quadratic.taken :], [0.0] * len(scales)
+        found = _substituted(quadratic.root, columns, quadratic.offset)
+        for column, size in zip(columns, found, strict=True):
+            whole[column] = size
+        length = math.hypot(*map(mul, [unit or 1.0 for unit in scales.tolist()], whole))
+        if length <= radius * SLACK:
+            return Step(np.array(whole), 0.0, length)
     scales = np.where(scales > 0, scales, 1.0)
     left, sizes, right = np.linalg.svd(quadratic.root[:, free] / scales[free], full_matrices=False)
     kept = sizes > ROUNDINGS * len(scales) * EPS * sizes[:1].max(initial=0.0)
@@ -261,17 +264,6 @@ def step_within(quadratic: Quadratic, scales: np.ndarray, free: np.ndarray, radi
     move = np.zeros(len(scales))
     move[free] = scaled / unit / scales[free]
     return Step(move, damping * unit * unit, float(np.linalg.norm(scaled)) / unit)
-
-
-def _whole(quadratic: Quadratic, scales: np.ndarray) -> Step:
-    """Return the step to the minimum of a regular quadratic."""
-    columns = quadratic.columns[quadratic.taken :]
-    found = _substituted(quadratic.root, columns, quadratic.offset)
-    move = [0.0] * len(scales)
-    for column, size in zip(columns, found, strict=True):
-        move[column] = size
-    units = [unit if unit > 0 else 1.0 for unit in scales.tolist()]
-    return Step(np.array(move), 0.0, math.hypot(*map(mul, units, move)))
 
 
 def _damping(sizes: np.ndarray, along: np.ndarray, radius: float) -> float:

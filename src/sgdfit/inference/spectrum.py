@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -47,24 +48,19 @@ def eigen(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if not diagonal.size or diagonal.max() <= 100 * diagonal.min():
         values, vectors = np.linalg.eigh(matrix)
     else:
-        values, vectors = _jacobi(matrix)
+        a, vectors = matrix.copy(), np.eye(len(matrix))
+        # Until every off-diagonal entry is negligible beside *its own* diagonal entries.
+        for _ in range(40):
+            rotated = False
+            for p, q in combinations(range(len(a)), 2):
+                if abs(a[p, q]) > EPS * np.sqrt(abs(a[p, p])) * np.sqrt(abs(a[q, q])):
+                    _rotate(a, vectors, p, q)
+                    rotated = True
+            if not rotated:
+                break
+        values = np.diag(a)
     order = np.argsort(values, kind="stable")
     return values[order], canonical(vectors[:, order])
-
-
-def _jacobi(matrix: np.ndarray, sweeps: int = 40) -> tuple[np.ndarray, np.ndarray]:
-    """Rotate until every off-diagonal entry is negligible beside *its own* diagonal entries."""
-    a, vectors, rotated = matrix.copy(), np.eye(len(matrix)), True
-    pairs = [(p, q) for p in range(len(a)) for q in range(p + 1, len(a))]
-    for _ in range(sweeps):
-        if not rotated:
-            break
-        rotated = False
-        for p, q in pairs:
-            if abs(a[p, q]) > EPS * np.sqrt(abs(a[p, p])) * np.sqrt(abs(a[q, q])):
-                _rotate(a, vectors, p, q)
-                rotated = True
-    return np.diag(a).copy(), vectors
 
 
 def _rotate(a: np.ndarray, vectors: np.ndarray, p: int, q: int) -> None:
@@ -100,6 +96,12 @@ class ScaledSpectrum(NamedTuple):
     def positive(self) -> np.ndarray:
         """Return bool[p]: which eigenvalues are positive beyond rounding."""
         return np.asarray(self.values > self.tolerance)
+
+    @property
+    def whitening(self) -> np.ndarray:
+        """Return U of shape (p, k) with UᵀRU = 1, in the k directions that are determined."""
+        kept = self.positive
+        return np.asarray(self.vectors[:, kept] / np.sqrt(self.values[kept]))
 
     def null_rows(self) -> np.ndarray:
         """Return a sparse basis, shape (k, p), of the undetermined directions of R.

@@ -156,21 +156,16 @@ def scores(beam: Sequence[Partial], dictionary: Dictionary) -> np.ndarray:
     ends = np.cumsum([1 + len(partial.span) for partial in beam])
     stacked = np.concatenate([[partial.residual, *partial.span] for partial in beam])
     products = (stacked @ dictionary.basis.reshape(k * b, n).T).reshape(len(stacked), k, b)
-    onto = np.split(products, ends[:-1])
-    return np.array(
-        [_left(partial, dictionary, own) for partial, own in zip(beam, onto, strict=True)]
-    )
-
-
-def _left(partial: Partial, dictionary: Dictionary, onto: np.ndarray) -> np.ndarray:
-    """Return the sum of squares that each entry would leave; ``onto`` is float64[1 + m, k, b]."""
-    residual, span, inner, along = partial.residual, partial.span, onto[0], onto[1:]
-    loss = np.full(len(inner), residual @ residual)
-    if dictionary.offset is not None:
-        shift = dictionary.offset - (dictionary.offset @ span.T) @ span
-        inner = inner - np.einsum("kbn,kn->kb", dictionary.basis, shift)
-        loss = loss - 2.0 * shift @ residual + np.einsum("kn,kn->k", shift, shift)
-    return loss if inner.shape[1] == 0 else loss - _gain(dictionary.gram, inner, along)
+    found = []
+    for partial, onto in zip(beam, np.split(products, ends[:-1]), strict=True):
+        residual, span, inner = partial.residual, partial.span, onto[0]
+        loss = np.full(k, residual @ residual)
+        if dictionary.offset is not None:
+            shift = dictionary.offset - (dictionary.offset @ span.T) @ span
+            inner = inner - np.einsum("kbn,kn->kb", dictionary.basis, shift)
+            loss = loss - 2.0 * shift @ residual + np.einsum("kn,kn->k", shift, shift)
+        found.append(loss - _gain(dictionary.gram, inner, onto[1:]) if b else loss)
+    return np.array(found)
 
 
 def _gain(gram: np.ndarray, inner: np.ndarray, along: np.ndarray) -> np.ndarray:
@@ -197,46 +192,41 @@ def _gain(gram: np.ndarray, inner: np.ndarray, along: np.ndarray) -> np.ndarray:
 def pursue(start: Partial, dictionaries: Sequence[Dictionary], most: int) -> list[Partial]:
     """Return the best sums, at most so many, with an entry of each dictionary, best first.
 
-    There is a dictionary for each component; components of the same form share one.
+    There is a dictionary for each component; components of the same form share one. Each round
+    extends every partial sum by every component that it lacks, and keeps the best of each make-up.
     """
-    beam = [start]
+    beam, forms = [start], [id(dictionary) for dictionary in dictionaries]
     for depth in range(len(dictionaries)):
         last = depth == len(dictionaries) - 1
-        beam = _extended(beam, dictionaries, most if last else WIDTH, each=3 if last else 2)
+        width, each = (most, 3) if last else (WIDTH, 2)
+        options: list[tuple[float, int, int, int]] = []
+        for c, dictionary in enumerate(dictionaries):
+            # Of the components of one form that are not chosen yet, the first.
+            able = [
+                b
+                for b, (chosen, *_) in enumerate(beam)
+                if c not in chosen
+                and not any(f == forms[c] and d not in chosen for d, f in enumerate(forms[:c]))
+            ]
+            losses = scores([beam[b] for b in able], dictionary) if able else ()
+            for b, own in zip(able, losses, strict=True):
+                best = spread(own, dictionary.cube, width, each)
+                options += [(float(own[i]), b, c, i) for i in best]
+        makeups = {
+            (b, c): tuple(sorted(forms[d] for d in (*beam[b].chosen, c))) for _, b, c, _ in options
+        }
+        share = max(width // len(set(makeups.values())), 1) if makeups else 0
+        made: dict[object, Partial] = {}
+        counts: Counter[object] = Counter()
+        for _, b, c, i in sorted(options):
+            if counts[makeups[b, c]] < share:
+                partial = beam[b].entry(c, dictionaries[c], i)
+                # Two sums may differ in the order of like components only.
+                key = tuple(sorted((forms[d], tuple(at)) for d, at in partial.chosen.items()))
+                counts[makeups[b, c]] += key not in made
+                made.setdefault(key, partial)
+        beam = sorted(made.values(), key=lambda partial: partial.loss)
     return beam
-
-
-def _extended(
-    beam: Sequence[Partial], dictionaries: Sequence[Dictionary], width: int, each: int
-) -> list[Partial]:
-    """Extend every partial sum by every component that it lacks; keep the best of each make-up."""
-    forms = [id(dictionary) for dictionary in dictionaries]
-    options: list[tuple[float, int, int, int]] = []
-    for c, dictionary in enumerate(dictionaries):
-        # Of the components of one form that are not chosen yet, the first.
-        able = [
-            b
-            for b, partial in enumerate(beam)
-            if c not in partial.chosen
-            and not any(f == forms[c] and d not in partial.chosen for d, f in enumerate(forms[:c]))
-        ]
-        losses = scores([beam[b] for b in able], dictionary) if able else ()
-        for b, own in zip(able, losses, strict=True):
-            options += [(float(own[i]), b, c, i) for i in spread(own, dictionary.cube, width, each)]
-    makeups = {
-        (b, c): tuple(sorted(forms[d] for d in (*beam[b].chosen, c))) for _, b, c, _ in options
-    }
-    share = max(width // len(set(makeups.values())), 1) if makeups else 0
-    made: dict[object, Partial] = {}
-    counts: Counter[object] = Counter()
-    for _, b, c, i in sorted(options):
-        if counts[makeups[b, c]] < share:
-            partial = beam[b].entry(c, dictionaries[c], i)
-            # Two sums may differ in the order of like components only.
-            key = tuple(sorted((forms[d], tuple(at)) for d, at in partial.chosen.items()))
-            counts[makeups[b, c]] += key not in made
-            made.setdefault(key, partial)
-    return sorted(made.values(), key=lambda partial: partial.loss)
 
 
 def exchanged(

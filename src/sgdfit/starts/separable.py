@@ -35,12 +35,13 @@ class Local(NamedTuple):
     gradient: np.ndarray  # float64[k, q]: Jᵀr, the direction in which it falls, halved
     curvature: np.ndarray  # float64[k, q, q]: JᵀJ
 
-
-def _around(residual: np.ndarray, slopes: np.ndarray) -> Local:
-    squares = np.einsum("kn,kn->k", residual, residual)
-    loss = np.where(np.isfinite(squares), squares, np.inf)
-    gradient = np.matmul(slopes, residual[:, :, None])[:, :, 0]
-    return Local(loss, gradient, np.matmul(slopes, slopes.transpose(0, 2, 1)))
+    @staticmethod
+    def of(residual: np.ndarray, slopes: np.ndarray) -> Local:
+        """Return it from float64[k, n] and float64[k, q, n]."""
+        squares = np.einsum("kn,kn->k", residual, residual)
+        loss = np.where(np.isfinite(squares), squares, np.inf)
+        gradient = np.matmul(slopes, residual[:, :, None])[:, :, 0]
+        return Local(loss, gradient, np.matmul(slopes, slopes.transpose(0, 2, 1)))
 
 
 def orthonormal(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -101,7 +102,7 @@ class Whole:
 
     def local(self, points: np.ndarray) -> Local:
         """Return the sum of squares around each point."""
-        return _around(self.residuals(points), self._slopes(points, self.names))
+        return Local.of(self.residuals(points), self._slopes(points, self.names))
 
     def _slopes(self, points: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
         """Return the slopes along the own parameters, where the points are of these ``names``."""
@@ -165,7 +166,7 @@ class Projection(Whole):
         beyond = slopes - np.matmul(along, solved.span)
         # What the linear parameters can undo has no slope but that of rounding.
         undone = _lengths(beyond) <= UNDONE * _lengths(slopes)
-        return _around(solved.residual, np.where(undone[:, :, None], 0.0, beyond))
+        return Local.of(solved.residual, np.where(undone[:, :, None], 0.0, beyond))
 
     def whole(self, points: np.ndarray) -> np.ndarray:
         """Return all parameters, in the order of `names` and then the separation's."""
