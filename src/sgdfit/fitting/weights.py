@@ -47,46 +47,43 @@ def as_weighting(
     weights: str | None, sigma: str | None, absolute: bool, covariance: str, loss: Loss
 ) -> Weighting:
     """Return the `Weighting` of these options of `sgdfit.fit`."""
+    squared, why = loss.name == SQUARED, ""
     if sigma is not None and weights is not None:
-        raise UsageError(
+        why = (
             f"sigma={sigma!r} and weights={weights!r} both say what a row weighs; give one of them"
             " (weights are 1/sigma**2)"
         )
-    if sigma is not None and not isinstance(sigma, str):
-        raise UsageError(
+    elif sigma is not None and not isinstance(sigma, str):
+        why = (
             f"sigma is {type(sigma).__name__}; name a column of the data, or an expression of"
             " columns such as '0.1*y'; put an array into the data as a column"
         )
-    if not isinstance(absolute, bool):
-        raise UsageError(f"absolute_sigma is {absolute!r}; it is True or False")
-    if absolute and sigma is None and weights is None:
-        raise UsageError(
+    elif not isinstance(absolute, bool):
+        why = f"absolute_sigma is {absolute!r}; it is True or False"
+    elif absolute and sigma is None and weights is None:
+        why = (
             "absolute_sigma takes the standard deviations of the rows at their word, but there"
             " are none; give sigma='column', or leave absolute_sigma out"
         )
-    _check_covariance(covariance, absolute, loss)
-    return Weighting(weights, sigma, absolute, covariance)
-
-
-def _check_covariance(covariance: str, absolute: bool, loss: Loss) -> None:
-    """Refuse a covariance that is not known, or does not go with the loss."""
-    if covariance not in COVARIANCES:
-        raise UsageError(
+    elif covariance not in COVARIANCES:
+        why = (
             f"covariance is {covariance!r}; it is one of {', '.join(map(repr, COVARIANCES))}."
             + did_you_mean(str(covariance), COVARIANCES)
         )
-    squared = loss.name == SQUARED
-    if covariance == CLASSICAL and not squared:
-        raise UsageError(
+    elif covariance == CLASSICAL and not squared:
+        why = (
             f"covariance='classical' holds for least squares alone, where the loss is mse, not for"
             f" {loss.name}; leave it at 'auto', or ask for 'sandwich'"
         )
-    if absolute and (covariance == SANDWICH or not squared):
-        why = f"the loss {loss.name}" if not squared else "covariance='sandwich'"
-        raise UsageError(
-            f"with {why} the standard errors come from the residuals of each row, so"
+    elif absolute and (covariance == SANDWICH or not squared):
+        what = "covariance='sandwich'" if squared else f"the loss {loss.name}"
+        why = (
+            f"with {what} the standard errors come from the residuals of each row, so"
             " absolute_sigma, which takes them from sigma, cannot be had; leave it out"
         )
+    if why:
+        raise UsageError(why)
+    return Weighting(weights, sigma, absolute, covariance)
 
 
 def surprise(weighting: Weighting, reduced_chi_square: float | None, dof: int) -> tuple[str, ...]:
@@ -104,19 +101,17 @@ def surprise(weighting: Weighting, reduced_chi_square: float | None, dof: int) -
     low, high = expected_range(dof)
     if low <= reduced_chi_square <= high:
         return ()
-    by_sigma = weighting.sigma is not None
-    said = f"sigma '{weighting.sigma}' says" if by_sigma else f"the weights '{weighting.text}' say"
-    blamed = "sigma is" if by_sigma else "the standard deviations that they stand for are"
-    usual = f"the reduced χ² is {reduced_chi_square:.3g}, where {low:.3g} to {high:.3g} is usual"
-    if reduced_chi_square < low:
-        return (
-            f"the residuals are smaller than {said}: {usual}; {blamed} too large, and the standard"
-            " errors with it, or the formula has too many parameters",
-        )
-    factor = f"{math.sqrt(reduced_chi_square):.2g}"
+    said, blamed = f"sigma '{weighting.sigma}' says", "sigma is"
+    if weighting.sigma is None:
+        said = f"the weights '{weighting.text}' say"
+        blamed = "the standard deviations that they stand for are"
+    above = reduced_chi_square > high
+    factor = f"too small (about {math.sqrt(reduced_chi_square):.2g} times)"
+    rest = "the curve misses something" if above else "the formula has too many parameters"
     return (
-        f"the residuals are larger than {said}: {usual}; {blamed} too small (about {factor} times),"
-        " and the standard errors with it, or the curve misses something",
+        f"the residuals are {'larger' if above else 'smaller'} than {said}: the reduced χ² is"
+        f" {reduced_chi_square:.3g}, where {low:.3g} to {high:.3g} is usual; {blamed}"
+        f" {factor if above else 'too large'}, and the standard errors with it, or {rest}",
     )
 
 
@@ -162,13 +157,9 @@ def checked_weights(
     return values
 
 
-class WeightScale(NamedTuple):
-    """How large the weights of some rows are."""
-
-    peak: float  # the largest weight; of standard deviations the least
-    # The sum of the weights where the largest is one, since that of large ones could overflow.
-    total: float
-    counted: int  # how many have a weight above 0
+# Of a block of rows: the largest weight, or the least standard deviation; the sum of the weights
+# where the largest is one, since that of large ones could overflow; how many are above 0.
+WeightScale = tuple[float, float, int]
 
 
 def scale_of(
@@ -178,16 +169,16 @@ def scale_of(
     values = checked_weights(weighting, columns, label, lambda row: first + row + 1)
     peak = float(values.max() if weighting.sigma is None else values.min())
     if peak == 0:
-        return WeightScale(0.0, 0.0, 0)
+        return 0.0, 0.0, 0
     relative = _relative(weighting, values, peak)
-    return WeightScale(peak, float(relative.sum()), int(np.count_nonzero(relative)))
+    return peak, float(relative.sum()), int(np.count_nonzero(relative))
 
 
 class Weigher(NamedTuple):
     """What weighs a row."""
 
     weighting: Weighting
-    peak: float  # see `WeightScale`
+    peak: float  # the largest weight; of standard deviations the least
     mean: float  # the mean of the weights above 0, where the largest is one
     given_mean: float  # the same as they were given
 
@@ -199,16 +190,16 @@ class Weigher(NamedTuple):
 
 def weigher(weighting: Weighting, parts: Sequence[WeightScale], label: str) -> Weigher:
     """Return what weighs rows, from the scales of all their blocks."""
-    ends = [part.peak for part in parts if part.counted]
-    if not ends:
+    weighty = [part for part in parts if part[2]]
+    if not weighty:
         raise DataError(f"every weight '{weighting.given}' of {label} is 0; nothing is left to fit")
-    peak = max(ends) if weighting.sigma is None else min(ends)
-    one = np.ones(1)
+    peaks = np.array([peak for peak, _, _ in weighty])
+    peak = float(peaks.max() if weighting.sigma is None else peaks.min())
     with np.errstate(all="ignore"):
-        shares = [float(_relative(weighting, p.peak * one, peak)[0]) * p.total for p in parts]
+        shares = _relative(weighting, peaks, peak) * [total for _, total, _ in weighty]
         # Squared last: the square of a tiny sigma could vanish.
         largest = peak if weighting.sigma is None else float(np.square(1 / np.float64(peak)))
-        mean = math.fsum(shares) / sum(part.counted for part in parts)
+        mean = math.fsum(shares) / sum(count for _, _, count in weighty)
     if not 0 < largest * mean < np.inf:
         said = "weights" if weighting.sigma is None else "sigma"
         raise DataError(
