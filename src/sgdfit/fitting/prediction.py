@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 
 from sgdfit.data.readers import open_table
 from sgdfit.data.rows import aligned, fits_budget, float_batches, prefetch
-from sgdfit.data.table import Dataset, RowGroup, Table, check_policy, clean_names
+from sgdfit.data.table import RowGroup, Table, check_policy, clean_names
 from sgdfit.errors import DataError, UsageError, did_you_mean
 from sgdfit.fitting.options import Resources, as_resources
 from sgdfit.fitting.weights import Weighting, checked_weights, columns_of
 from sgdfit.formula.evaluation import evaluate
-from sgdfit.formula.formula import Formula
 from sgdfit.formula.reading import as_formula
 from sgdfit.inference.intervals import Band, around, curve_variance
 from sgdfit.model.loss import SQUARED
@@ -28,10 +27,10 @@ from sgdfit.result.table_file import writing_table
 
 Array = NDArray[np.float64]
 AnyArray = NDArray[Any]
-# Columns by name, and which rows of the data they are; None: all of them.
-Block = tuple[dict[str, AnyArray], NDArray[np.bool_] | None]
+Numbers = NDArray[np.int64]
 
-CONFIDENCE, PREDICTION = INTERVALS = ("confidence", "prediction")
+PREDICTION = "prediction"
+INTERVALS = ("confidence", PREDICTION)
 # Rows looked at together, so that the derivatives of millions never stand side by side.
 STRIDE = 16_384
 # Blocks begin at multiples of so many rows, however the data are stored.
@@ -106,7 +105,7 @@ class Dropped(NamedTuple):
     rows: int = 0
     first: tuple[int, ...] = ()
 
-    def also(self, numbers: NDArray[np.int64]) -> Dropped:
+    def also(self, numbers: Numbers) -> Dropped:
         """Return these and others that come after them."""
         more = numbers[: NAMED - len(self.first)].tolist()
         return Dropped(self.rows + len(numbers), (*self.first, *more))
@@ -195,7 +194,7 @@ class Predicted(NamedTuple):
     # The number of each row where some may have been left out, the variables, and what is fitted.
     columns: dict[str, AnyArray]
     fitted: tuple[Array, ...]  # the prediction; in a `Band` where one was asked for
-    dropped: NDArray[np.int64]  # the numbers of the rows that were left out, counted from 1
+    dropped: Numbers  # the numbers of the rows that were left out, counted from 1
 
 
 def predicted(
@@ -214,25 +213,30 @@ def predicted(
     DataError, UsageError
         As `write_predictions` does.
     """
-    curve = _curve_for(result, table, interval, level)
+    curve = _Curve(result, table, interval, level)
     check_policy(missing)
-    first = rows = 0
-    for held, keep in _blocks_of(table, curve.needed, missing, resources or as_resources()):
+    names, rows, seen = dict.fromkeys(curve.variables), 0, 0
+    for held, numbers, dropped in _blocks_of(
+        table, curve.needed, missing, resources or as_resources()
+    ):
         columns = {name: column.astype(np.float64, copy=False) for name, column in held.items()}
-        count = len(next(iter(columns.values())))
-        seen = np.arange(first, first + (count if keep is None else len(keep))) + 1
-        numbers, dropped = (seen, seen[:0]) if keep is None else (seen[keep], seen[~keep])
         with np.errstate(all="ignore"):
-            fitted = curve.on(columns, table.label, numbers)
-        names = dict.fromkeys(curve.variables)
-        before = {_free("row", names): numbers} if missing == "drop" else {}
-        after = zip(Band._fields, fitted, strict=False)
-        variables = {name: columns[name] for name in names}
-        made = before | variables | {_free(name, names): column for name, column in after}
+            fitted = curve.on(columns, numbers)
+        made: dict[str, AnyArray] = {"row": numbers} if missing == "drop" else {}
+        made = {_free(name, names): column for name, column in made.items()}
+        made |= {name: columns[name] for name in names}
+        made |= {_free(n, names): c for n, c in zip(Band._fields, fitted, strict=False)}
         yield Predicted(made, fitted, dropped)
-        first, rows = first + len(seen), rows + count
+        rows, seen = rows + len(numbers), seen + len(numbers) + len(dropped)
+    if not rows and seen:
+        raise DataError(
+            f"no row of {table.label} remains: each of its {seen:,} rows lacks a finite number;"
+            " check its columns"
+        )
     if not rows:
-        raise DataError(_no_rows(table, first))
+        raise DataError(
+            f"{table.label} has no rows to predict; give at least one, or check what chooses them"
+        )
 
 
 def _free(name: str, taken: Mapping[str, object]) -> str:
@@ -242,35 +246,25 @@ def _free(name: str, taken: Mapping[str, object]) -> str:
     return name
 
 
-def _no_rows(table: Table, seen: int) -> str:
-    if seen:
-        return (
-            f"no row of {table.label} remains: each of its {seen:,} rows lacks a finite number;"
-            " check its columns"
-        )
-    return f"{table.label} has no rows to predict; give at least one, or check what chooses them"
-
-
 def _blocks_of(
     table: Table, names: Sequence[str], missing: str, resources: Resources
-) -> Iterator[Block]:
-    """Yield all finite rows; of files no more than a few blocks are held at once."""
-    if table.dataset is not None:
-        table.positions(names)
-        yield from _streamed(table.dataset, clean_names(names), missing, resources)
+) -> Iterator[tuple[dict[str, AnyArray], Numbers, Numbers]]:
+    """Yield all finite rows, their numbers, and the numbers of those that were left out.
+
+    Of files no more than a few blocks are held at once.
+    """
+    if table.dataset is None:
+        source = table.load(names, missing=missing)
+        keep = np.ones(source.rows, bool) if source.keep is None else source.keep
+        numbers, dropped = np.flatnonzero(keep) + 1, np.flatnonzero(~keep) + 1
+        for first in range(0, max(1, source.rows), BLOCK_ROWS):
+            some = slice(first, first + BLOCK_ROWS)
+            columns = {name: column[some] for name, column in source.columns.items()}
+            yield columns, numbers[some], dropped[:0] if first else dropped
         return
-    source = table.load(names, missing=missing)
-    begin, keep = 0, source.keep
-    for first in range(0, source.rows if keep is None else len(keep), BLOCK_ROWS):
-        kept = None if keep is None else keep[first : first + BLOCK_ROWS]
-        end = begin + (BLOCK_ROWS if kept is None else int(np.count_nonzero(kept)))
-        yield {name: column[begin:end] for name, column in source.columns.items()}, kept
-        begin = end
+    table.positions(names)
+    dataset, names, begin = table.dataset, clean_names(names), 1
 
-
-def _streamed(
-    dataset: Dataset, names: tuple[str, ...], missing: str, resources: Resources
-) -> Iterator[Block]:
     def read(group: RowGroup) -> Iterator[tuple[AnyArray, ...]]:
         for batch in float_batches(dataset, group, names, missing):
             keep = np.ones(len(batch.columns[0]), bool) if batch.keep is None else batch.keep
@@ -281,76 +275,71 @@ def _streamed(
     whole = fits_budget(counts, len(names) + 1, resources.threads, resources.budget)
     reads = [partial(read, group) for group in dataset.row_groups]
     with closing(prefetch(reads, resources.threads, whole)) as blocks:
-        for keep, *columns in aligned(blocks, BLOCK_ROWS):
-            every = keep.all()
-            chosen = columns if every else [column[keep] for column in columns]
-            yield dict(zip(names, chosen, strict=True)), None if every else keep
+        for keep, *held in aligned(blocks, BLOCK_ROWS):
+            chosen = held if keep.all() else [column[keep] for column in held]
+            numbers, dropped = np.flatnonzero(keep) + begin, np.flatnonzero(~keep) + begin
+            yield dict(zip(names, chosen, strict=True)), numbers, dropped
+            begin += len(keep)
 
 
-class _Curve(NamedTuple):
-    """What predicts rows, a block of them at a time."""
+class _Curve:
+    """What predicts rows, a block of them at a time; refused where the fit tells no such band."""
 
-    result: Result
-    formula: Formula
-    variables: tuple[str, ...]  # the columns that enter the formula
-    needed: tuple[str, ...]  # those to read, also of the weights of new observations
-    model: Model | None  # for a band
-    weights: str | None  # of new observations
-    interval: str | None
-    level: float
+    def __init__(self, result: Result, table: Table, interval: str | None, level: float) -> None:
+        self.result, self.label, self.level = result, table.label, level
+        self.formula = as_formula(result.formula)
+        self.variables = [name for name in self.formula.names if name not in result.estimates]
+        self.model, self.unit, self.weights = None, 0.0, None
+        if interval is not None:
+            if interval not in INTERVALS:
+                raise UsageError(
+                    f"interval is {interval!r}; it is one of {', '.join(map(repr, INTERVALS))}."
+                    + did_you_mean(str(interval), INTERVALS)
+                )
+            self.model = rebuild(result, (*self.variables, *self.formula.response_names))
+        if interval == PREDICTION:
+            self.unit = _noise_variance(result)
+            self.weights = result.weights if weighs(result, table) else None
+        if self.model is not None and result.covariance is None:
+            raise UsageError(
+                f"this fit gives no band, since it has no covariance ({result.covariance_method})"
+            )
+        # A formula without variables still has a value in each row.
+        needed = dict.fromkeys((*self.variables, *columns_of(self.weights)))
+        self.needed = tuple(needed) or table.names[:1]
 
-    def on(
-        self, columns: Mapping[str, Array], label: str, numbers: NDArray[np.int64]
-    ) -> tuple[Array, ...]:
-        """Return the curve on some rows, or its band; errors name rows by label and number."""
+    def on(self, columns: Mapping[str, Array], numbers: Numbers) -> tuple[Array, ...]:
+        """Return the curve on some rows, or its band; errors name rows by their numbers."""
         result, variables = self.result, {name: columns[name] for name in self.variables}
         value = evaluate(self.formula.expression, variables | result.values)
         curve = np.broadcast_to(np.asarray(value, dtype=np.float64), len(numbers)).copy()
         if self.model is None:
             return (curve,)
-        noise: Array | float = 0.0
-        if self.interval == PREDICTION:
-            unit = noise_variance(result)
-            if unit is None:
-                raise UsageError(
-                    "this fit does not know how much its rows scatter, since they leave no degree"
-                    " of freedom; ask for interval='confidence'"
-                )
-            noise = unit
-            if self.weights is not None:
-                weighting = Weighting(self.weights)
-                noise = unit / checked_weights(
-                    weighting, columns, label, lambda row: int(numbers[row])
-                )
-        return band_on(self.model, result, curve, variables, noise, self.level)
-
-
-def _curve_for(result: Result, table: Table, interval: str | None, level: float) -> _Curve:
-    """Return what predicts the rows of a table, where the fit tells the interval."""
-    formula = as_formula(result.formula)
-    variables = tuple(name for name in formula.names if name not in result.estimates)
-    model = None
-    if interval is not None:
-        _check_interval(result, interval)
-        model = rebuild(result, (*variables, *formula.response_names))
-    weights = result.weights if interval == PREDICTION and weighs(result, table) else None
-    # A formula without variables still has a value in each row.
-    needed = tuple(dict.fromkeys((*variables, *columns_of(weights)))) or table.names[:1]
-    return _Curve(result, formula, variables, needed, model, weights, interval, level)
-
-
-def _check_interval(result: Result, interval: str) -> None:
-    if interval not in INTERVALS:
-        raise UsageError(
-            f"interval is {interval!r}; it is one of {', '.join(map(repr, INTERVALS))}."
-            + did_you_mean(str(interval), INTERVALS)
-        )
-    if interval == PREDICTION and result.loss_name != SQUARED:
-        raise UsageError(
-            f"the loss {result.loss_name} does not take the noise for normal, so where a new"
-            " observation may fall is not known; ask for interval='confidence', the band of the"
-            " curve, or fit with the loss mse"
-        )
+        noise: Array | float = self.unit
+        if self.weights is not None:
+            noise = self.unit / checked_weights(
+                Weighting(self.weights), columns, self.label, lambda row: int(numbers[row])
+            )
+        assert result.covariance is not None  # it was looked at
+        # Parameters on a bound that have no variance of their own count as fixed.
+        bound = np.array([result.estimates[name].at_bound for name in result.free])
+        moves = ~(bound & np.isnan(np.diag(result.covariance)))
+        covariance = result.covariance[np.ix_(moves, moves)]
+        slopes = [self.model.gradient[k] for k in np.flatnonzero(moves)]
+        end = {name: result.values[name] for name in self.model.free}
+        variance = np.empty(len(curve))
+        for first in range(0, len(curve), STRIDE):
+            some = slice(first, first + STRIDE)
+            values = {name: column[some] for name, column in variables.items()} | end
+            jacobian = np.empty((len(slopes), len(variance[some])))
+            for row, slope in zip(jacobian, slopes, strict=True):
+                row[:] = evaluate(slope, values)
+            variance[some] = curve_variance(jacobian, covariance)
+        dof = np.inf if result.absolute_sigma else result.degrees_of_freedom
+        band = around(curve, variance + noise, dof, self.level)
+        if band is None:
+            raise UsageError("this fit gives no band, since its rows leave no degree of freedom")
+        return band
 
 
 def weighs(result: Result, table: Table) -> bool:
@@ -358,12 +347,22 @@ def weighs(result: Result, table: Table) -> bool:
     return result.weights is not None and set(columns_of(result.weights)) <= set(table.names)
 
 
-def noise_variance(result: Result) -> float | None:
+def _noise_variance(result: Result) -> float:
     """Return the variance of a row of weight one; from the residuals where it was not saved."""
-    if result.noise_variance is not None or result.loss_name != SQUARED:
+    if result.loss_name != SQUARED:
+        raise UsageError(
+            f"the loss {result.loss_name} does not take the noise for normal, so where a new"
+            " observation may fall is not known; ask for interval='confidence', the band of the"
+            " curve, or fit with the loss mse"
+        )
+    if result.noise_variance is not None:
         return result.noise_variance
-    left = result.degrees_of_freedom
-    return result.residual_sum_of_squares / left if left > 0 else None
+    if result.degrees_of_freedom <= 0:
+        raise UsageError(
+            "this fit does not know how much its rows scatter, since they leave no degree of"
+            " freedom; ask for interval='confidence'"
+        )
+    return result.residual_sum_of_squares / result.degrees_of_freedom
 
 
 def rebuild(result: Result, columns: Sequence[str]) -> Model:
@@ -377,45 +376,3 @@ def rebuild(result: Result, columns: Sequence[str]) -> Model:
         fixed={e.name: e.value for e in known if e.role == "fixed"},
         tied={e.name: e.tie for e in known if e.role == "tied"},
     )
-
-
-def band_on(
-    model: Model,
-    result: Result,
-    curve: Array,
-    columns: dict[str, Array],
-    noise: Array | float = 0.0,
-    level: float = 0.95,
-) -> Band:
-    """Return the band around a curve that was computed on these columns.
-
-    ``noise`` is the variance that a new observation adds to that of the curve, also one a row.
-
-    Raises
-    ------
-    UsageError
-        When the fit has no covariance, or ``level`` is not between 0 and 1.
-    """
-    if result.covariance is None:
-        raise UsageError(
-            f"this fit gives no band, since it has no covariance ({result.covariance_method})"
-        )
-    # Parameters on a bound that have no variance of their own count as fixed.
-    bound = np.array([result.estimates[name].at_bound for name in result.free])
-    moves = ~(bound & np.isnan(np.diag(result.covariance)))
-    covariance = result.covariance[np.ix_(moves, moves)]
-    slopes = [model.gradient[k] for k in np.flatnonzero(moves)]
-    end = {name: result.values[name] for name in model.free}
-    variance = np.empty(len(curve))
-    for first in range(0, len(curve), STRIDE):
-        some = slice(first, first + STRIDE)
-        values = {name: column[some] for name, column in columns.items()} | end
-        jacobian = np.empty((len(slopes), len(variance[some])))
-        for row, slope in zip(jacobian, slopes, strict=True):
-            row[:] = evaluate(slope, values)
-        variance[some] = curve_variance(jacobian, covariance)
-    dof = np.inf if result.absolute_sigma else result.degrees_of_freedom
-    band = around(curve, variance + noise, dof, level)
-    if band is None:
-        raise UsageError("this fit gives no band, since its rows leave no degree of freedom")
-    return band
