@@ -328,13 +328,14 @@ def _profiled(problem: Problem, found: Assessment) -> Assessment:
     assert sure.covariance is not None  # the caller has looked
     loss = found.loss * problem.rows
     noise = loss / left if np.isfinite(left) else 1 / problem.mean_weight
-    profiles = profile_intervals(problem, Optimum(found.theta, sure.covariance, noise, left))
-    warnings = (*found.warnings, *profiles.warnings)
+    optimum = Optimum(found.theta, sure.covariance, noise, left)
+    intervals, remarks = profile_intervals(problem, optimum)
+    warnings = (*found.warnings, *remarks)
     usual = 2 * quantile(left) * np.sqrt(np.diag(sure.covariance))
     narrow = [
         name
         for name, width in zip(problem.names, usual, strict=True)
-        if (ends := profiles.intervals.get(name)) is not None and ends[1] - ends[0] < width / 2
+        if (ends := intervals.get(name)) is not None and ends[1] - ends[0] < width / 2
     ]
     if narrow:
         told = (
@@ -343,7 +344,7 @@ def _profiled(problem: Problem, found: Assessment) -> Assessment:
             " intervals='wald'"
         )
         warnings = (*warnings, told)
-    return found._replace(intervals=dict(profiles.intervals), warnings=warnings)
+    return found._replace(intervals=intervals, warnings=warnings)
 
 
 def _composed(

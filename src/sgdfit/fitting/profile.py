@@ -9,16 +9,14 @@ Regression Analysis and Its Applications, section 6.1; Venzon & Moolgavkar 1988,
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from sgdfit.fitting.gauss_newton import walk
 from sgdfit.fitting.problem import Outcome, Problem
-from sgdfit.fitting.trust_region import Box
 from sgdfit.inference.intervals import interval
-from sgdfit.inference.quadratic import Quadratic, step_within
+from sgdfit.inference.quadratic import step_within
 from sgdfit.inference.spectrum import EPS
 
 # The refits' distance to their minima, in standard errors.
@@ -39,14 +37,6 @@ LEVEL = 4
 MANY_REFITS, MOST_REFITS = 20, 80
 
 
-class Profiles(NamedTuple):
-    """Intervals by profile likelihood."""
-
-    # Of each free parameter; infinite on a side where the data exclude no value.
-    intervals: Mapping[str, tuple[float, float] | None]
-    warnings: tuple[str, ...]  # on which sides an interval is open or cut, and why
-
-
 class Optimum(NamedTuple):
     """A least-squares fit, and how sure it is."""
 
@@ -63,7 +53,6 @@ class Refit(NamedTuple):
     theta: np.ndarray
     tau: float
     slope: float
-    settled: bool = True  # whether it arrived at its minimum
 
     def crossing(self, quantile: float) -> float:
         """Return the distance at which the tangent of τ comes to the threshold."""
@@ -82,37 +71,34 @@ class End(NamedTuple):
     last: Refit
 
 
-class Side(NamedTuple):
+class Side:
     """One direction in which one parameter is moved, and the facts that all its refits need."""
 
-    problem: Problem
-    which: int  # the parameter's place
-    sign: float  # 1.0 above the estimate, −1.0 below
-    optimum: Optimum
-    least: float  # S(θ̂), the sum of squares at the optimum
-    quantile: float  # the threshold of |τ|
-    unsettled: list[Refit]  # refits that did not reach their minimum
-
-    @property
-    def name(self) -> str:
-        """The parameter's."""
-        return self.problem.names[self.which]
-
-    @property
-    def error(self) -> float:
-        """Its standard error."""
-        return math.sqrt(self.optimum.covariance[self.which, self.which])
-
-    @property
-    def bound(self) -> float:
-        """Where it ends at the latest."""
-        box = self.problem.box
-        return float((box.high if self.sign > 0 else box.low)[self.which])
-
-    @property
-    def limit(self) -> float:
-        """How far that is."""
-        return abs(self.bound - float(self.optimum.theta[self.which]))
+    def __init__(
+        self,
+        problem: Problem,
+        which: int,  # the parameter's place
+        sign: float,  # 1.0 above the estimate, −1.0 below
+        optimum: Optimum,
+        least: float,  # S(θ̂), the sum of squares at the optimum
+        quantile: float,  # the threshold of |τ|
+    ) -> None:
+        self.which, self.sign, self.optimum = which, sign, optimum
+        self.least, self.quantile, self.name = least, quantile, problem.names[which]
+        self.is_settled = True  # whether each refit reached its minimum
+        self.error = math.sqrt(optimum.covariance[which, which])
+        # Where the parameter ends at the latest, and how far that is.
+        self.bound = float((problem.box.high if sign > 0 else problem.box.low)[which])
+        self.limit = abs(self.bound - float(optimum.theta[which]))
+        # The problem of the other parameters, which may all be linear.
+        held = problem.box.held.copy()
+        held[which] = True
+        linear = problem.linear[problem.linear != which]
+        self.problem = problem._replace(
+            box=problem.box.holding(held),
+            linear=linear,
+            quadratic=problem.quadratic or len(linear) == np.count_nonzero(~held),
+        )
 
     def value(self, distance: float) -> float:
         """Return the parameter at a distance from its estimate."""
@@ -121,43 +107,39 @@ class Side(NamedTuple):
         return float(self.optimum.theta[self.which] + self.sign * distance)
 
 
-def profile_intervals(problem: Problem, optimum: Optimum, level: float = 0.95) -> Profiles:
+def profile_intervals(
+    problem: Problem, optimum: Optimum, level: float = 0.95
+) -> tuple[dict[str, tuple[float, float] | None], tuple[str, ...]]:
     """Return the profile-t interval of every free parameter that does not stand on a bound.
 
-    Parameters
-    ----------
-    problem : Problem
-        Of squared residuals.
-    optimum : Optimum
-        Its minimum.
-    level : float
-        The confidence.
+    It is infinite on a side where the data exclude no value. With the intervals come sentences on
+    which sides are open or cut, and why. The problem is of squared residuals, the optimum its own.
     """
     span = interval(0.0, 1.0, optimum.degrees_of_freedom, level)
     quiet = problem._replace(callback=None, tolerance=NEAR)
-    intervals: dict[str, tuple[float, float] | None] = dict.fromkeys(problem.names)
+    found: dict[str, tuple[float, float] | None] = dict.fromkeys(problem.names)
     determined = np.flatnonzero(np.diag(optimum.covariance) > 0)
     if span is None or not optimum.noise > 0 or not len(determined):
-        return Profiles(intervals, ())
+        return found, ()
     told: list[str] = []
     try:
         # Estimates may miss the minimum by their tolerance.
         least = _loss(_walked(quiet, optimum.theta))
-        for i in determined:
+        for i in determined.tolist():
             ends = []
             for sign in (-1.0, 1.0):
-                side = Side(quiet, int(i), sign, optimum, least, span[1], [])
+                side = Side(quiet, i, sign, optimum, least, span[1])
                 end = follow(side)
                 if end.why == "lower":
-                    told.append(_lower_minimum(side, end))
-                    return Profiles(dict.fromkeys(problem.names), tuple(told))
+                    told.append(_lower_minimum(quiet, side, end))
+                    return dict.fromkeys(problem.names), tuple(told)
                 told.extend(_remarks(side, end))
                 ends.append(side.value(end.distance))
-            intervals[problem.names[i]] = (ends[0], ends[1])
+            found[problem.names[i]] = (ends[0], ends[1])
     except KeyboardInterrupt:
-        left = [problem.names[i] for i in determined if intervals[problem.names[i]] is None]
+        left = [problem.names[i] for i in determined if found[problem.names[i]] is None]
         told.append(f"interrupted before the profile intervals of {', '.join(left)} were found")
-    return Profiles(intervals, tuple(told))
+    return found, tuple(told)
 
 
 def _walked(problem: Problem, start: np.ndarray) -> Outcome:
@@ -183,7 +165,7 @@ def _remarks(side: Side, end: End) -> list[str]:
         "domain": f"{cut} {value:.6g}: refits beyond have no finite loss",
     }
     remarks = [told[end.why]] if end.why in told else []
-    if side.unsettled:
+    if not side.is_settled:
         remarks.append(
             f"not every refit on the profile of {name} reached its minimum, so that the 95%"
             f" interval of {name} may be too narrow {above}"
@@ -191,10 +173,10 @@ def _remarks(side: Side, end: End) -> list[str]:
     return remarks
 
 
-def _lower_minimum(side: Side, end: End) -> str:
+def _lower_minimum(problem: Problem, side: Side, end: End) -> str:
     """Say that the fit was not at its minimum, and where a lower one is."""
-    outcome = _walked(side.problem, end.last.theta)
-    pairs = zip(side.problem.names, map(float, outcome.theta), strict=True)
+    outcome = _walked(problem, end.last.theta)
+    pairs = zip(problem.names, map(float, outcome.theta), strict=True)
     start = ", ".join(f"{name}={value:.6g}" for name, value in pairs)
     return (
         f"the fit was not at its minimum: a refit with {side.name} ="
@@ -276,10 +258,10 @@ def _ahead(side: Side, before: Refit | None, near: Refit, distance: float) -> np
 
 def _refit(side: Side, distance: float, start: np.ndarray, near: Refit) -> Refit | None:
     """Fit the other parameters; None where no finite loss is found."""
-    problem, i = _without(side.problem, side.which), side.which
+    problem, noise = side.problem, side.optimum.noise
     for there in (start, near.theta):
         theta = there.copy()
-        theta[i] = side.value(distance)
+        theta[side.which] = side.value(distance)
         outcome = _walked(problem, theta)
         if outcome.quadratic is not None and outcome.distance > SETTLED and len(problem.linear):
             # Where solving linear parameters does not get to the minimum, go without.
@@ -289,40 +271,17 @@ def _refit(side: Side, distance: float, start: np.ndarray, near: Refit) -> Refit
             break
     else:
         return None
-    squares, rise = _at_the_minimum(outcome.quadratic, outcome.theta, problem.box, i)
-    noise = side.optimum.noise
+    # S̃ and its derivative are taken as if the others had arrived at their minimum: where
+    # parameters are strongly correlated, what is left of the others' gradient would drown that of
+    # the held one.
+    quadratic = outcome.quadratic
+    others, norms = problem.box.free(outcome.theta, quadratic.gradient), quadratic.norms
+    move = step_within(quadratic, np.where(norms > 0, norms, 1.0), others, np.inf).move
+    squares = quadratic.loss + quadratic.change(move)
+    rise = float(quadratic.root[:, side.which] @ (quadratic.offset + quadratic.root @ move))
     excess = (squares - side.least) / noise
     below = LOWER + 64 * EPS * side.least / noise
     tau = -1.0 if excess < -below else math.sqrt(max(excess, 0.0))
     slope = side.sign * rise / (2 * noise * tau) if tau > 0 else 1 / side.error
-    refit = Refit(distance, outcome.theta, tau, slope, outcome.distance <= SETTLED)
-    if not refit.settled:
-        side.unsettled.append(refit)
-    return refit
-
-
-def _without(problem: Problem, held: int) -> Problem:
-    """Return the problem of the other parameters, which may all be linear."""
-    which = problem.box.held.copy()
-    which[held] = True
-    linear = problem.linear[problem.linear != held]
-    return problem._replace(
-        box=problem.box.holding(which),
-        linear=linear,
-        quadratic=problem.quadratic or len(linear) == len(which) - int(which.sum()),
-    )
-
-
-def _at_the_minimum(
-    quadratic: Quadratic, theta: np.ndarray, box: Box, held: int
-) -> tuple[float, float]:
-    """Return S̃ and its derivative, as if the others had arrived at their minimum.
-
-    Where parameters are strongly correlated, what is left of the others' gradient would drown that
-    of the held one.
-    """
-    others = box.free(theta, quadratic.gradient)
-    norms = np.linalg.norm(quadratic.root, axis=0)
-    step = step_within(quadratic, np.where(norms > 0, norms, 1.0), others, np.inf)
-    there = quadratic.offset + quadratic.root @ step.move
-    return quadratic.loss + quadratic.change(step.move), float(quadratic.root[:, held] @ there)
+    side.is_settled &= outcome.distance <= SETTLED
+    return Refit(distance, outcome.theta, tau, slope)
