@@ -89,7 +89,7 @@ class Paper:
             nodes |= {symbol(raw): number(value) for raw, value in values}
         order = [*own, *map(symbol, formula.names)]
         rank = {one: place - len(own) for place, one in enumerate(order)}
-        self.writer = Writer(nodes, rank, map(symbol, model.parameters), self.logistic)
+        self.writer = Writer(nodes, rank, frozenset(map(symbol, model.parameters)), self.logistic)
         self.write = self.writer.write
         no_response = formula.response is None
         self.target = name("y", index=index) if no_response else self.write(formula.response)
@@ -148,12 +148,8 @@ def _listed(parts: Sequence[Math]) -> Sentence:
 class Derivation:
     """A model's gradient, derived.
 
-    Attributes
-    ----------
-    steps : tuple of DerivationStep
-        Model, loss, chain rule, slope of the loss, gradient, update; with data also the numbers.
-    check : GradientCheck or None
-        The gradient's numbers, where data were given.
+    Its steps are model, loss, chain rule, slope of the loss, gradient and update; with data also
+    the numbers, and their check.
     """
 
     steps: tuple[DerivationStep, ...]

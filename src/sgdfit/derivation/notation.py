@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -198,10 +199,10 @@ def add(items: Iterable[tuple[str, Math]]) -> Math:
         if part.kind == "sum" and sign == "+":
             terms += part.parts
         else:
-            terms.append((sign, part if open_ended(part) else fenced(part)))
+            terms.append((sign, part if _open_ended(part) else _fenced(part)))
     pieces = []
     for i, (sign, part) in enumerate(terms):
-        if open_ended(part) and i < len(terms) - 1:
+        if _open_ended(part) and i < len(terms) - 1:
             terms[i] = (sign, brackets(part))
         lead = leading_sign(sign, i == 0)
         pieces += [_flat("sign", lead.replace("-", MINUS), lead), terms[i][1]]
@@ -224,7 +225,7 @@ def times(factors: Iterable[Math]) -> Math:
     flat = [factor for factor in opened if factor.line != "1"] or [ONE]
     if len(flat) == 1:
         return flat[0]
-    flat = [*map(fenced, flat[:-1]), flat[-1] if flat[-1].kind == "cases" else fenced(flat[-1])]
+    flat = [*map(_fenced, flat[:-1]), flat[-1] if flat[-1].kind == "cases" else _fenced(flat[-1])]
     pieces = [flat[0]]
     for left, right in pairwise(flat):
         pieces += [_flat("sign", *_between(left, right)), right]
@@ -246,13 +247,13 @@ def _between(left: Math, right: Math) -> tuple[str, str]:
     return dot if begins == "number" or "word" in (begins, ends) else thin
 
 
-def fenced(part: Math) -> Math:
-    """Return ``part`` in brackets where it would fall apart in a product."""
+def _fenced(part: Math) -> Math:
+    # It would fall apart in a product.
     loose = part.kind in ("sum", "cases", "relation", "junction")
     return brackets(part) if loose else part
 
 
-def open_ended(part: Math) -> bool:
+def _open_ended(part: Math) -> bool:
     """Whether it ends in cases, so that what follows would seem to belong to the last."""
     return (part.parts[-1] if part.kind == "product" else part).kind == "cases"
 
@@ -312,8 +313,8 @@ def _script(part: Math) -> str:
     if part.kind != "fraction":
         return part.latex
     top, bottom = part.parts
-    bottom = brackets(bottom) if bottom.kind in ("product", "fraction") else fenced(bottom)
-    return f"{fenced(top).latex}/{bottom.latex}"
+    bottom = brackets(bottom) if bottom.kind in ("product", "fraction") else _fenced(bottom)
+    return f"{_fenced(top).latex}/{bottom.latex}"
 
 
 def exponential(body: Math) -> Math:
@@ -371,7 +372,7 @@ def summation(index: str, count: Math, body: Math) -> Math:
     return Math("summation", line, latex, beside([sign, Picture((" ",)), body.picture]))
 
 
-def cases(branches: Sequence[tuple[Math, Math | None]]) -> Math:
+def _cases(branches: Sequence[tuple[Math, Math | None]]) -> Math:
     """Write values, each with its condition; the last may have none."""
     width = max(value.width for value, _ in branches)
     shown, rows = [], []
@@ -414,22 +415,18 @@ _SIGNS = {">=": "≥", "<=": "≤", "==": "=", "!=": "≠"}
 _AFTER = 10**6  # ranks what was not named after everything that was
 
 
+@dataclass(frozen=True)
 class Writer:
-    """Writes expressions: ``names`` says how each symbol is written.
+    """Writes expressions.
 
     Terms follow the first of their symbols by ``rank``, the residual's below 0; factors that are
     ``leading`` symbols, the parameters, come before the others.
     """
 
-    def __init__(
-        self,
-        names: Mapping[Expr, Math],
-        rank: Mapping[Expr, int],
-        leading: Iterable[Expr],
-        logistic: str,
-    ) -> None:
-        self.names, self.rank, self.leading = names, rank, set(leading)
-        self.logistic = logistic
+    names: Mapping[Expr, Math]  # how each symbol is written
+    rank: Mapping[Expr, int]
+    leading: frozenset[Expr]
+    logistic: str
 
     def write(self, expression: Expr) -> Math:
         """Return ``expression`` as it is written."""
@@ -453,7 +450,7 @@ class Writer:
             if items[0][0] == "-":
                 items.insert(0, items.pop(lead))  # 1 − x rather than −x + 1
             # Cases last: they need no brackets there.
-            return add(sorted(items, key=lambda item: open_ended(item[1])))
+            return add(sorted(items, key=lambda item: _open_ended(item[1])))
         if expression.is_Pow:
             return self._power(expression)
         if expression.is_NumberSymbol:
@@ -558,7 +555,7 @@ class Writer:
         while no.func is Where and set(no.args[1:]) != {sympy.S.One, sympy.S.Zero}:
             condition, yes, no = no.args
             branches.append((self.write(yes), self.write(condition)))
-        return cases([*branches, (self.write(no), None)])
+        return _cases([*branches, (self.write(no), None)])
 
 
 def _number(value: Expr) -> Math:

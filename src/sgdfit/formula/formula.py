@@ -32,21 +32,6 @@ class Formula:
     Which names are variables and which are parameters is decided when it meets data: every name
     that is a column is a variable, every other one a parameter.
 
-    Attributes
-    ----------
-    expression : sympy.Expr
-        The right side.
-    response : sympy.Expr or None
-        The left side, an expression of columns; None for a bare expression.
-    names : tuple of str
-        Every name on the right side, in the order in which it was written.
-    text : str or None
-        The formula as the user wrote it, where it came from text.
-    fixed : dict of str to float
-        Parameters bound to a value (by `functools.partial`).
-    start : dict of str to float
-        Starting values (the defaults of a function's arguments).
-
     Examples
     --------
     >>> from sgdfit.formula.reading import as_formula
@@ -57,12 +42,12 @@ class Formula:
     y = a*x^2 + b*x + c
     """
 
-    expression: Expr
-    response: Expr | None = None
-    names: tuple[str, ...] = ()
-    text: str | None = None
-    fixed: Mapping[str, float] = field(default_factory=dict)
-    start: Mapping[str, float] = field(default_factory=dict)
+    expression: Expr  # the right side
+    response: Expr | None = None  # the left side, an expression of columns
+    names: tuple[str, ...] = ()  # on the right side, in the order in which they were written
+    text: str | None = None  # as the user wrote it, where it came from text
+    fixed: Mapping[str, float] = field(default_factory=dict)  # bound by `functools.partial`
+    start: Mapping[str, float] = field(default_factory=dict)  # defaults of a function's arguments
 
     @property
     def response_names(self) -> tuple[str, ...]:
@@ -208,13 +193,6 @@ def to_text(expression: Expr, order: tuple[str, ...] = ()) -> str:
     return str(_FormulaPrinter(order).doprint(expression))
 
 
-def quoted(name: str) -> str:
-    """Return ``name`` as it is written in a formula: in backticks where it is no identifier."""
-    plain = name.isidentifier() and name == unicodedata.normalize("NFKC", name)
-    reserved = name in CONSTANTS or name in {"if", "else", "and", "or", "not"}
-    return name if plain and not reserved else "`" + name.replace("`", "``") + "`"
-
-
 class _FormulaPrinter(StrPrinter):  # type: ignore[misc]
     """SymPy's text, with our names of functions and terms in the order they were written."""
 
@@ -223,7 +201,11 @@ class _FormulaPrinter(StrPrinter):  # type: ignore[misc]
         self._rank = {name: i for i, name in enumerate(order)}
 
     def _print_Symbol(self, expr: Expr) -> str:
-        return quoted(expr.name)
+        """Write a name, in backticks where it is no identifier."""
+        name: str = expr.name
+        plain = name.isidentifier() and name == unicodedata.normalize("NFKC", name)
+        reserved = name in CONSTANTS or name in {"if", "else", "and", "or", "not"}
+        return name if plain and not reserved else "`" + name.replace("`", "``") + "`"
 
     def _print_Float(self, expr: Expr) -> str:
         return repr(float(expr))
@@ -264,12 +246,12 @@ class _FormulaPrinter(StrPrinter):  # type: ignore[misc]
         return f"not ({self._print(expr.args[0])})"
 
     def _as_ordered_terms(self, expr: Expr, order: Any = None) -> list[Expr]:
-        terms = sorted(super()._as_ordered_terms(expr, order=order), key=self._first_name)
+        def earliest(term: Expr) -> int:
+            ranks = [self._rank.get(s.name, len(self._rank)) for s in term.free_symbols]
+            return min(ranks, default=len(self._rank))
+
+        # A stable sort: SymPy's order stays where names do not decide.
+        terms = sorted(super()._as_ordered_terms(expr, order=order), key=earliest)
         # 1 - exp(-x), not -exp(-x) + 1
         lead = next((i for i, t in enumerate(terms) if not t.as_coeff_Mul()[0].is_negative), 0)
         return [terms.pop(lead), *terms]
-
-    def _first_name(self, term: Expr) -> int:
-        """Rank a term by the earliest of its names (a stable sort keeps SymPy's order within)."""
-        ranks = [self._rank.get(s.name, len(self._rank)) for s in term.free_symbols]
-        return min(ranks, default=len(self._rank))

@@ -162,26 +162,20 @@ def _parts(text: str) -> tuple[Expr, Expr | None, tuple[str, ...]]:
         reader.end()
         return as_number(value), None, tuple(reader.names)
     reader.names, reader.what = {}, f"the right side of {sign!r}"
-    right = reader.read()
-    reader.end()
-    return as_number(right), as_number(value), tuple(reader.names)
+    return as_number(reader.whole()), as_number(value), tuple(reader.names)
 
 
 @functools.lru_cache(maxsize=256)
 def parse_expression(text: str) -> tuple[Expr, tuple[str, ...]]:
     """Read one expression; return it and its names in the order in which they were written."""
     reader = _Reader(text, "the expression")
-    value = reader.read()
-    reader.end()
-    return as_number(value), tuple(reader.names)
+    return as_number(reader.whole()), tuple(reader.names)
 
 
 def parse_condition(text: str) -> Expr:
     """Read a comparison such as ``0 < b < 10``; return SymPy's Boolean."""
     reader = _Reader(text, "the condition")
-    value = reader.read()
-    reader.end()
-    return reader.boolean(value, 0)
+    return reader.boolean(reader.whole(), 0)
 
 
 def _brief(value: Expr) -> Expr:
@@ -214,6 +208,12 @@ class _Reader:
         """Refuse whatever is left."""
         if self.tokens[self.at].kind != "end":
             self._unreadable()
+
+    def whole(self) -> Expr:
+        """Read an expression that is all there is."""
+        value = self.read()
+        self.end()
+        return value
 
     def _sign(self) -> str:
         token = self.tokens[self.at]

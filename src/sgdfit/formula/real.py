@@ -191,9 +191,9 @@ def finite(expression: Expr) -> Expr:
     if expression.has(sympy.Abs, sympy.sign):
         expression = expression.replace(sympy.Abs, Absolute).replace(sympy.sign, Sign)
     for part in sympy.preorder_traversal(expression):
+        if part.is_Pow:
+            _check_exponent(part.exp)
         trouble = _trouble(part) if part.is_number else None
-        if part.is_Pow and part.exp.is_number and abs(part.exp) > MAX_EXPONENT:
-            trouble = f"the exponent {_short(part.exp)} is beyond {MAX_EXPONENT:,}"
         if trouble:
             raise FormulaError(trouble)
     return expression
@@ -217,30 +217,17 @@ def _trouble(number: Expr) -> str | None:
 
 
 def power(base: Expr, exponent: Expr) -> Expr:
-    """Return ``base**exponent``, which SymPy would compute however many digits it had.
-
-    Examples
-    --------
-    >>> power(sympy.Symbol("x"), sympy.Float(2.0))
-    x**2
-    >>> power(sympy.Integer(9), sympy.Integer(999))
-    Traceback (most recent call last):
-        ...
-    sgdfit.errors.FormulaError: 9**999 is too large for floating point
-    """
-    if exponent.is_number and abs(exponent) > MAX_EXPONENT:
-        raise FormulaError(f"the exponent {_short(exponent)} is beyond {MAX_EXPONENT:,}")
+    """Return ``base**exponent``, which SymPy would compute however many digits it had."""
+    _check_exponent(exponent)
     if exponent.is_Float and float(exponent).is_integer():
         exponent = sympy.Integer(int(exponent))
     if base.is_number and exponent.is_number and not base.is_zero:
         digits = float(exponent) * math.log10(abs(complex(base)))
         if abs(digits) > math.log10(LARGEST):
-            raise FormulaError(
-                f"{_short(base)}**{_short(exponent)} is too large for floating point"
-            )
+            raise FormulaError(f"{base!s:.40}**{exponent!s:.40} is too large for floating point")
     return finite(base**exponent)
 
 
-def _short(number: Expr, width: int = 40) -> str:
-    text = str(number)
-    return text if len(text) <= width else f"{text[: width - 1]}…"
+def _check_exponent(exponent: Expr) -> None:
+    if exponent.is_number and abs(exponent) > MAX_EXPONENT:
+        raise FormulaError(f"the exponent {exponent!s:.40} is beyond {MAX_EXPONENT:,}")
