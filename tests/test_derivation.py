@@ -220,26 +220,6 @@ def test_constants_stand_before_the_sum(formula, expected):
     assert paper.gradient(0).line == expected
 
 
-def test_a_weighted_mean_is_divided_by_the_sum_of_weights():
-    text = derived("quadratic").text()
-    assert "weighted mean" in text
-    assert "wᵢ·(ŷᵢ − yᵢ)²" in text
-    assert "wᵢ" not in derive(MODELS["quadratic"]()).text()
-
-
-@pytest.mark.parametrize(
-    ("formula", "said"),
-    [
-        ("a*x + b", "linear in a and b."),
-        ("a*exp(-k*x)", "linear in a, not linear in k."),
-        ("a*b*x", "linear in a, by itself in b."),
-        ("exp(-k*x)", "row i, not linear in k."),
-    ],
-)
-def test_it_says_which_parameters_enter_linearly(formula, said):
-    assert said in derive(build(f"y = {formula}", ["x", "y"])).text(120)
-
-
 @pytest.mark.parametrize(
     ("formula", "most"),
     [(BUMPS, 120), ("y = (x + a + b + c)**100", 29), ("y = (a*x + b)**50/(c*x + 1)**40", 29)],

@@ -50,16 +50,11 @@ _PATTERN = re.compile(
 _ALLOWED = "allowed are names, numbers, + - * / ** ( ) and comparisons"
 _ADVICE = {
     ".": "a formula has no attributes; write exp(x), not np.exp(x)",
-    "[": "a formula has no subscripts; give each column a plain name",
-    "]": "a formula has no subscripts; give each column a plain name",
-    "{": "use round brackets",
-    "}": "use round brackets",
-    "'": "a formula holds no text; a name with blanks is written in backticks",
-    '"': "a formula holds no text; a name with blanks is written in backticks",
+    **dict.fromkeys("[]", "a formula has no subscripts; give each column a plain name"),
+    **dict.fromkeys("{}", "use round brackets"),
+    **dict.fromkeys("'\"", "a formula holds no text; a name with blanks is written in backticks"),
+    **dict.fromkeys(":;", "a formula is one expression"),
     "`": "the backtick is never closed",
-    ":": "a formula has no statements or slices",
-    ";": "a formula is one expression",
-    "@": "write a sum of products",
     "!": "write not, or != in a comparison",
 }
 
@@ -103,8 +98,10 @@ def tokenize(text: str) -> list[Token]:
             kind = "word"
         elif kind == "name":
             piece = unicodedata.normalize("NFKC", piece)
+        elif kind == "operator":
+            piece = SPELLINGS.get(piece, piece)
         if kind != "space":
-            tokens.append(Token(kind, SPELLINGS.get(piece, piece), position))
+            tokens.append(Token(kind, piece, position))
         position = match.end()
     if len(tokens) > MAX_TOKENS:
         raise FormulaError(
