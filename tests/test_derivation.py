@@ -76,6 +76,10 @@ def test_latex_and_html_are_the_golden_ones():
     check_golden("decay.html", derivation.html(page=True))
 
 
+def test_wide_letters_take_two_columns():
+    assert columns("ŷᵢ = 質量") == 9
+
+
 @EVERY
 def test_no_line_is_wider_than_the_terminal(name):
     for width in (40, 80, 120):

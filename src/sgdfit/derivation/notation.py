@@ -128,13 +128,7 @@ def _word(word: str) -> str:
 
 
 def latex_text(plain: str, command: str = "text") -> str:
-    r"""Return ``plain`` as upright text within mathematics, whatever is in it.
-
-    Examples
-    --------
-    >>> print(latex_text("50% done"))
-    \text{50}{\%}\text{ done}
-    """
+    """Return ``plain`` as upright text within mathematics, whatever is in it."""
     special = "".join(map(re.escape, _SPECIAL))
     pieces = re.findall(f"[{special}]|[^{special}]+", plain)
     return "".join(_SPECIAL.get(piece) or f"\\{command}{{{piece}}}" for piece in pieces)
@@ -144,11 +138,6 @@ def spellings(raws: Iterable[str]) -> dict[str, tuple[str, str]]:
     """Return the stem and subscript of each name; two that would look alike stay as they are.
 
     Greek letters are drawn, and trailing figures are a subscript.
-
-    Examples
-    --------
-    >>> spellings(["lambda", "x0", "k_on", "growth_rate"])
-    {'lambda': ('λ', ''), 'x0': ('x', '0'), 'k_on': ('k', 'on'), 'growth_rate': ('growth_rate', '')}
     """
     spelled = {raw: _spelled(raw) for raw in raws}
     looks = list(spelled.values())
@@ -262,14 +251,7 @@ def _open_ended(part: Math) -> bool:
 
 
 def over(top: Math, bottom: Math) -> Math:
-    r"""Write a fraction.
-
-    Examples
-    --------
-    >>> half = over(add([("+", name("a")), ("+", name("b"))]), figures("2"))
-    >>> print(half.line, half.latex, *half.picture.lines, sep="|")
-    (a + b)/2|\frac{a + b}{2}|a + b|─────|  2
-    """
+    """Write a fraction."""
     line = f"{_closed(top, 'sum')}/{_closed(bottom, 'sum', 'product', 'fraction')}"
     above, below = _in_one_line(top).picture.lines, _in_one_line(bottom).picture.lines
     rule = "─" * max(columns(above[0]), columns(below[0]))
@@ -572,13 +554,7 @@ def _is_divisor(factor: Expr) -> bool:
 
 
 def columns(text: str) -> int:
-    """Return how many columns of a terminal ``text`` takes.
-
-    Examples
-    --------
-    >>> columns("ŷᵢ = 質量")
-    9
-    """
+    """Return how many columns of a terminal ``text`` takes."""
     return sum(
         0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
         for c in text

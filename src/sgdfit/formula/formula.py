@@ -118,14 +118,6 @@ def stable(expression: Expr) -> Expr:
 
     ``1/(1 + exp(800))`` is 0, yet its derivative is infinity over infinity in floating point.
     Each rule is an identity over all real numbers, so that no domain changes.
-
-    Examples
-    --------
-    >>> from sgdfit.formula.reading import as_formula
-    >>> stable(as_formula("a/(1 + exp(-(x - m)/s))").expression)
-    a*Logistic((-m + x)/s)
-    >>> stable(as_formula("a*(1 - exp(-k*x)) + log(1 + exp(b*x))").expression)
-    -a*expm1(-k*x) + Logaddexp(0, b*x)
     """
     args = tuple(map(stable, expression.args))
     # Built anew, 2*(a - b) would be multiplied out.

@@ -118,13 +118,7 @@ by_class: dict[type, str] = {
 
 
 def lookup(name: str) -> tuple[Callable[..., Expr], int] | None:
-    """Return the symbolic form of a function, by any of its names, and how many arguments it takes.
-
-    Examples
-    --------
-    >>> lookup("arctan2")
-    (atan2, 2)
-    """
+    """Return a function's symbolic form, by any of its names, and how many arguments it takes."""
     name = ALIASES.get(name, name)
     if name in FUNCTIONS:
         return FUNCTIONS[name].symbolic, FUNCTIONS[name].arity

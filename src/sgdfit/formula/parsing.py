@@ -68,13 +68,7 @@ class Token(NamedTuple):
 
 
 def tokenize(text: str) -> list[Token]:
-    """Cut ``text`` into tokens; raise `FormulaError` for what has no meaning in a formula.
-
-    Examples
-    --------
-    >>> [token.text for token in tokenize("a·x² + `my col`")]
-    ['a', '*', 'x', '**', '2', '+', 'my col']
-    """
+    """Cut ``text`` into tokens; raise `FormulaError` for what has no meaning in a formula."""
     if len(text) > MAX_CHARACTERS:
         raise FormulaError(
             f"the formula has {len(text):,} characters; at most {MAX_CHARACTERS:,} are allowed"

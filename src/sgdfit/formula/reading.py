@@ -80,7 +80,7 @@ def as_formula(formula: str | Callable[..., Any] | Formula, response: str | None
     elif isinstance(formula, Formula):
         parsed = formula
     elif callable(formula):
-        parsed = trace(formula)
+        parsed = _trace(formula)
     else:
         raise UsageError(
             f"a formula is text such as 'y = a*x + b' or a Python function,"
@@ -102,21 +102,12 @@ def as_formula(formula: str | Callable[..., Any] | Formula, response: str | None
     return parsed
 
 
-def trace(function: Callable[..., Any]) -> Formula:
+def _trace(function: Callable[..., Any]) -> Formula:
     """Return what ``function`` computes as a `Formula` without a response.
 
     Argument names become the names of variables and parameters, whatever their order; a number
     as default becomes a starting value; arguments bound by `functools.partial` become fixed
     parameters.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> print(trace(lambda a, k, x: a * np.exp(-k * x)))
-    a*exp(-k*x)
-    >>> import functools
-    >>> trace(functools.partial(lambda a, b, x: a * x + b, 2)).fixed
-    {'a': 2.0}
     """
     values: tuple[Any, ...] = ()
     keywords: dict[str, Any] = {}

@@ -176,18 +176,7 @@ class Minimum(Maximum):
 
 
 def finite(expression: Expr) -> Expr:
-    """Return ``expression`` in functions of real arguments, every number in it a finite real one.
-
-    Examples
-    --------
-    >>> x = sympy.Symbol("x", real=True)
-    >>> finite(sympy.sqrt(x**2))
-    Absolute(x)
-    >>> finite(x * sympy.log(-1))
-    Traceback (most recent call last):
-        ...
-    sgdfit.errors.FormulaError: this has no finite real value
-    """
+    """Return ``expression`` in real functions; refuse numbers that floating point cannot hold."""
     if expression.has(sympy.Abs, sympy.sign):
         expression = expression.replace(sympy.Abs, Absolute).replace(sympy.sign, Sign)
     for part in sympy.preorder_traversal(expression):
