@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -102,99 +102,86 @@ def check_gradient(
     total = float(given.sum())
     if not total > 0:
         raise UsageError(f"the weights sum to {total:g}; their sum must be above 0")
-    mean = _MeanLoss(model, data, given / total)
-    parts = mean.row_gradients(at)
+    share = given / total
+
+    def spread(expression: Any, values: Mapping[str, Any]) -> Vector:
+        return np.broadcast_to(np.asarray(evaluate(expression, values), dtype=float), rows)
+
+    target = spread(model.formula.response, data)
+
+    def named(theta: Vector) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return what the prediction is made of, and what the loss is made of."""
+        values = {**data, **dict(zip(model.free, theta, strict=True))}
+        return values, {PREDICTION: spread(model.prediction, values), TARGET: target}
+
+    def losses(theta: Vector) -> Vector:
+        return spread(model.loss.expression, named(theta)[1])
+
+    values, pair = named(at)
+    slope = spread(model.slope, pair)
+    parts = [slope * spread(expression, values) for expression in model.gradient]
+    # In the order of computation.
+    searches = [(model.prediction, values), (model.loss.expression, pair), (model.slope, pair)]
+    searches += [(expression, values) for expression in model.gradient]
+    troubles = (find_domain_error(*search) for search in searches)
     return GradientCheck(
         names=model.free,
         theta=tuple(map(float, at)),
         rows=rows,
         total_weight=total,
-        loss=float(mean.share @ mean.losses(at)),
-        symbolic=tuple(float(mean.share @ part) for part in parts),
-        central=tuple(_central_difference(mean, at, k) for k in range(len(at))),
-        torch=mean.by_torch(at) if importlib.util.find_spec("torch") else None,
-        scale=tuple(float(mean.share @ np.abs(part)) for part in parts),
-        trouble=mean.trouble(at),
+        loss=float(share @ losses(at)),
+        symbolic=tuple(float(share @ part) for part in parts),
+        central=tuple(_central_difference(losses, share, at, k) for k in range(len(at))),
+        torch=_by_torch(model, data, share, at) if importlib.util.find_spec("torch") else None,
+        scale=tuple(float(share @ np.abs(part)) for part in parts),
+        trouble=next((trouble for trouble in troubles if trouble), None),
     )
 
 
-class _MeanLoss:
-    """The mean loss of a model on data, as a function of the free parameters."""
+def _by_torch(
+    model: Model, data: Mapping[str, Vector], share: Vector, theta: Vector
+) -> tuple[float, ...]:
+    """Gradient by torch, which differentiates the model by its own rules."""
+    import torch
 
-    def __init__(self, model: Model, data: dict[str, Vector], share: Vector) -> None:
-        self.model, self.data, self.share = model, data, share
-        response = model.formula.response
-        self.target = self._spread(0.0 if response is None else evaluate(response, data))
-
-    def _spread(self, values: Any) -> Vector:
-        return np.broadcast_to(np.asarray(values, dtype=float), self.share.shape)
-
-    def _at(self, theta: Vector) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return what the prediction is made of, and what the loss is made of."""
-        values = {**self.data, **dict(zip(self.model.free, theta, strict=True))}
-        prediction = self._spread(evaluate(self.model.prediction, values))
-        return values, {PREDICTION: prediction, TARGET: self.target}
-
-    def losses(self, theta: Vector) -> Vector:
-        """Each row's loss."""
-        return self._spread(evaluate(self.model.loss.expression, self._at(theta)[1]))
-
-    def row_gradients(self, theta: Vector) -> list[Vector]:
-        """Each row's part in the derivative to each parameter."""
-        values, pair = self._at(theta)
-        slope = evaluate(self.model.slope, pair)
-        return [self._spread(slope * evaluate(e, values)) for e in self.model.gradient]
-
-    def trouble(self, theta: Vector) -> DomainError | None:
-        """Return the first place where something is not finite, in the order of computation."""
-        values, pair = self._at(theta)
-        searches = [(self.model.prediction, values), (self.model.loss.expression, pair)]
-        searches += [(self.model.slope, pair), *((e, values) for e in self.model.gradient)]
-        found = (find_domain_error(expression, known) for expression, known in searches)
-        return next((error for error in found if error), None)
-
-    def by_torch(self, theta: Vector) -> tuple[float, ...]:
-        """Gradient by torch, which differentiates the model by its own rules."""
-        import torch
-
-        leaves = [torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in theta.tolist()]
-        values: dict[str, Any] = {n: torch.tensor(c.copy()) for n, c in self.data.items()}
-        values |= dict(zip(self.model.free, leaves, strict=True))
-        target = torch.tensor(self.target.copy())
-        prediction = evaluate(self.model.prediction, values, "torch").expand(target.shape)
-        pair = {PREDICTION: prediction, TARGET: target}
-        losses = evaluate(self.model.loss.expression, pair, "torch")
-        mean = (torch.tensor(self.share) * losses).sum()
-        slopes = torch.autograd.grad(mean, leaves, allow_unused=True)
-        return tuple(0.0 if slope is None else float(slope) for slope in slopes)
+    leaves = [torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in theta.tolist()]
+    values: dict[str, Any] = {n: torch.tensor(c.copy()) for n, c in data.items()}
+    values |= dict(zip(model.free, leaves, strict=True))
+    prediction = evaluate(model.prediction, values, "torch").expand(share.shape)
+    pair = {PREDICTION: prediction, TARGET: evaluate(model.formula.response, values, "torch")}
+    losses = evaluate(model.loss.expression, pair, "torch")
+    mean = (torch.tensor(share) * losses).sum()
+    slopes = torch.autograd.grad(mean, leaves, allow_unused=True)
+    return tuple(0.0 if slope is None else float(slope) for slope in slopes)
 
 
-def _central_difference(mean: _MeanLoss, theta: Vector, k: int) -> float:
+def _central_difference(
+    losses: Callable[[Vector], Vector], share: Vector, theta: Vector, k: int
+) -> float:
     """Return the derivative to parameter ``k`` from values of the loss alone.
 
     Refined by one step of Richardson's extrapolation (Richardson and Gaunt 1927); of a few step
     lengths the one with the smallest estimated error is kept.
     """
+
+    def difference(step: float) -> tuple[float, float]:
+        """Central difference over ``step``, and the rounding error that it may bear."""
+        up, down = theta.copy(), theta.copy()
+        up[k] += step
+        down[k] -= step
+        distance = up[k] - down[k]  # what the sum left of the step, exactly
+        above, below = losses(up), losses(down)
+        # Differences first, sum after: rows with large losses do not drown the small changes.
+        value = float(share @ (above - below)) / distance
+        return value, float(np.finfo(float).eps * (share @ np.abs(above))) / distance
+
     # A small value may be near zero by chance, or small because its column is large: try both.
     sizes = sorted({max(abs(float(theta[k])), 1.0), abs(float(theta[k])) or 1.0})
     best = (np.inf, np.nan)
     with np.errstate(all="ignore"):  # a wide step may leave the domain: a shorter one is taken
         for step in (FIRST_STEP * size / SHRINK**i for size in sizes for i in range(TRIALS)):
-            wide, rough = _difference(mean, theta, k, step)
-            narrow, rougher = _difference(mean, theta, k, step / 2)
+            wide, rough = difference(step)
+            narrow, rougher = difference(step / 2)
             better = (4 * narrow - wide) / 3
             best = min(best, (abs(better - narrow) + max(rough, rougher), better))
     return best[1]
-
-
-def _difference(mean: _MeanLoss, theta: Vector, k: int, step: float) -> tuple[float, float]:
-    """Central difference over ``step``, and the rounding error that it may bear."""
-    up, down = theta.copy(), theta.copy()
-    up[k] += step
-    down[k] -= step
-    distance = up[k] - down[k]  # what the sum left of the step, exactly
-    above, below = mean.losses(up), mean.losses(down)
-    # Differences first, sum after: rows with large losses do not drown the small changes.
-    value = float(mean.share @ (above - below)) / distance
-    noise = float(np.finfo(float).eps * (mean.share @ np.abs(above))) / distance
-    return value, noise

@@ -106,7 +106,6 @@ def tokenize(text: str) -> list[Token]:
 
 Expr = Any  # SymPy ships no types
 
-MAX_DEPTH = 60
 EXACT_OPERATIONS = 8  # of a constant such as sqrt(2)/pi that stays as it is written
 _COMPARISONS: dict[str, Callable[..., Expr]] = {
     "<": sympy.Lt, "<=": sympy.Le, ">": sympy.Gt, ">=": sympy.Ge, "==": sympy.Eq, "!=": sympy.Ne,
@@ -182,7 +181,7 @@ class _Reader:
     def __init__(self, text: str, what: str) -> None:
         self.tokens = [*tokenize(text), Token("end", "", len(text))]
         self.text, self.what = text, what
-        self.at = self.depth = self.opened = 0
+        self.at = self.depth = 0
         self.names: dict[str, None] = {}
 
     def read(self) -> Expr:
@@ -224,7 +223,7 @@ class _Reader:
         left, right = self.tokens[self.at - 1], self.tokens[self.at]
         if self._sign() == "=":
             self._fail("a formula has one '=', outside of brackets; a comparison is written ==")
-        if self._sign() == ")" and not self.opened:
+        if self._sign() == ")" and not self.depth:
             self._fail("this ')' closes nothing")
         ends = self.at and (left.kind in OPERANDS or left.text == ")")
         if not ends or (right.kind not in OPERANDS and self._sign() != "("):
@@ -266,8 +265,8 @@ class _Reader:
 
     def _nested(self, read: Callable[..., Expr], *arguments: Any) -> Expr:
         self.depth += 1
-        if self.depth > MAX_DEPTH:
-            self._fail(f"the formula is nested more than {MAX_DEPTH} deep")
+        if self.depth > MAX_NESTING:
+            self._fail(f"{self.what} is nested more than {MAX_NESTING} deep")
         value = read(*arguments)
         self.depth -= 1
         return value
@@ -334,17 +333,13 @@ class _Reader:
 
     def _bracketed(self, at: int, call: bool) -> list[Expr]:
         """Read what stands in the bracket at ``at``, the arguments of a ``call`` or one value."""
-        self.opened += 1
-        if self.opened > MAX_NESTING:
-            self._fail(f"brackets are nested more than {MAX_NESTING} deep", at)
-        values = [] if call and self._sign() == ")" else [self._conditional()]
+        values = [] if call and self._sign() == ")" else [self._nested(self._conditional)]
         while call and self.take(",") and self._sign() != ")":
-            values.append(self._conditional())
+            values.append(self._nested(self._conditional))
         if self.tokens[self.at].kind == "end":
             self._fail("this '(' is never closed", at)
         if not self.take(")"):
             self._unreadable()
-        self.opened -= 1
         return values
 
     def _atom(self) -> Expr:
