@@ -196,16 +196,15 @@ def open_checkpoint(
     resume: bool,
     every: float = 5.0,
     announce: Callable[[str], object] | None = None,
-    how_far: Callable[[Records], str] = lambda _: "",
 ) -> Checkpoint:
     """Open the checkpoint of a run. Of two runs that have one file, the last write stands, whole.
 
     Without a path nothing is kept. The identity is what the run is of, such as its formula, its
     data and its options; a key is a noun that fits the sentence "the checkpoint is of the <key>
     '…', this run of '…'". Unless the run goes on by ``resume``, the checkpoint of a finished run is
-    replaced by the first write, and an unfinished one is refused, with ``how_far`` it had come. So
-    many seconds are from the end of one write to the beginning of the next as ``every`` says. When
-    a write during the run has failed, ``announce`` is given one sentence.
+    replaced by the first write, and an unfinished one is refused. So many seconds are from the end
+    of one write to the beginning of the next as ``every`` says. When a write during the run has
+    failed, ``announce`` is given one sentence.
     """
     if path is None:
         return Checkpoint(Contents(identity, {}), None, every, announce)
@@ -216,7 +215,7 @@ def open_checkpoint(
         # Before anything is written: a slip in the name should leave nothing behind.
         contents = _continued(name, identity) if resume else Contents(identity, {})
         if not resume and _is_replaceable(name):
-            _refuse_unfinished(name, how_far)
+            _refuse_unfinished(name)
         probe(name)
     except OSError as error:
         raise _unusable("read or write", name, error) from error
@@ -245,7 +244,7 @@ def _continued(path: str, identity: Mapping[str, str]) -> Contents:
     return found
 
 
-def _refuse_unfinished(path: str, how_far: Callable[[Records], str]) -> None:
+def _refuse_unfinished(path: str) -> None:
     """Refuse to begin where a run is kept that somebody may want to go on with."""
     try:
         found = read(path)
@@ -253,16 +252,14 @@ def _refuse_unfinished(path: str, how_far: Callable[[Records], str]) -> None:
         return
     if found.finished:
         return
-    formula, facts = found.identity.get("formula", ""), []
+    formula, when = found.identity.get("formula", ""), ""
     with suppress(OverflowError, ValueError, OSError):  # a file made by hand may hold any time
         moment = time.localtime(found.written)
-        facts.append(f"written {time.strftime('%Y-%m-%d %H:%M:%S', moment)}")
-    facts += [far for far in (how_far(found.records),) if far]
+        when = f" (written {time.strftime('%Y-%m-%d %H:%M:%S', moment)})"
     run = f" of {formula[:80] + '…' * (len(formula) > 80)!r}" if formula else ""
-    run += f" ({', '.join(facts)})" if facts else ""
     raise CheckpointError(
-        f"the checkpoint {path!r} holds an unfinished run{run}; go on with that by resume=True"
-        " (--resume on the command line), or remove the file or name another"
+        f"the checkpoint {path!r} holds an unfinished run{run}{when}; go on with that by"
+        " resume=True (--resume on the command line), or remove the file or name another"
     )
 
 

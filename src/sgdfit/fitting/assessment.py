@@ -39,7 +39,6 @@ from sgdfit.fitting.uncertainty import (
 )
 from sgdfit.fitting.weights import SANDWICH, Weighting, surprise
 from sgdfit.inference.covariance import as_spectrum, sandwich_offset
-from sgdfit.inference.intervals import quantile
 from sgdfit.inference.spectrum import ScaledSpectrum, named, root_spectrum
 from sgdfit.inference.statistics import Goodness, goodness
 from sgdfit.model.model import Model
@@ -330,21 +329,7 @@ def _profiled(problem: Problem, found: Assessment) -> Assessment:
     noise = loss / left if np.isfinite(left) else 1 / problem.mean_weight
     optimum = Optimum(found.theta, sure.covariance, noise, left)
     intervals, remarks = profile_intervals(problem, optimum)
-    warnings = (*found.warnings, *remarks)
-    usual = 2 * quantile(left) * np.sqrt(np.diag(sure.covariance))
-    narrow = [
-        name
-        for name, width in zip(problem.names, usual, strict=True)
-        if (ends := intervals.get(name)) is not None and ends[1] - ends[0] < width / 2
-    ]
-    if narrow:
-        told = (
-            f"the profile of {', '.join(narrow)} is less than half as wide as the standard error"
-            " says: a refit on the way may have missed its minimum, so compare with"
-            " intervals='wald'"
-        )
-        warnings = (*warnings, told)
-    return found._replace(intervals=intervals, warnings=warnings)
+    return found._replace(intervals=intervals, warnings=(*found.warnings, *remarks))
 
 
 def _composed(
@@ -444,8 +429,6 @@ def _run_of_descent(
     problem: Problem, outcome: Outcome, facts: DescentFacts, end: EndState
 ) -> dict[str, Any]:
     """Return how textbook descent went, its trace with the end as the last row."""
-    optimizer = problem.options.optimizer
-    assert optimizer is not None  # of a descent
     # The descent was through all rows, whatever could be looked at in the end.
     rows, p, size, schedule = facts.first.rows, len(problem.names), facts.batch_size, facts.schedule
     before = int(np.searchsorted(facts.records[:, 0], end.step)) if facts.keep_trace else 0
@@ -464,7 +447,7 @@ def _run_of_descent(
     )
     constant = isinstance(schedule, Schedule) and schedule.name == "constant"
     return {
-        "optimizer": describe_optimizer(optimizer),
+        "optimizer": describe_optimizer(facts.optimizer),
         "learning_rate": repr(schedule(0)) if constant else describe_schedule(schedule),
         "batch_size": None if size >= rows else size,
         "dtype": facts.start.dtype.name,

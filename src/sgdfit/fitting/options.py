@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sgdfit import __version__
-from sgdfit.checkpoint.checkpoint import Checkpoint, Records, open_checkpoint
+from sgdfit.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from sgdfit.choice import choose, number, switch, whole
 from sgdfit.errors import CheckpointWarning, UsageError, did_you_mean
 from sgdfit.fitting.callbacks import Callback
@@ -310,7 +310,6 @@ class Resources(NamedTuple):
             {**self.identity, "data": fingerprint},
             resume=self.resume,
             announce=self.announce or _warn,
-            how_far=how_far,
         )
 
 
@@ -402,21 +401,3 @@ def _words(value: Any) -> str:
         for step in LOOKED_AT:
             values.append(repr(value(step)))
     return f"a function of {', '.join(values)}"
-
-
-def how_far(records: Records) -> str:
-    """Say how far a run had come that kept these records.
-
-    Examples
-    --------
-    >>> begun = {"rows": np.array(400)}
-    >>> how_far({"begun": begun, "sums a": begun, "sums b": {"rows": np.array(100)}})
-    'after 500 rows of its passes'
-    """
-    if "descent" in records:
-        return f"at step {int(records['descent']['counts'][1]):,}"
-    passes = [found for name, found in records.items() if name.startswith(("sums ", "scores "))]
-    rows = sum(int(found["rows"]) for found in passes)
-    return (
-        f"after {rows:,} rows of its passes" if rows else "before its first pass through the rows"
-    )

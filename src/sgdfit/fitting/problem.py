@@ -24,6 +24,7 @@ from sgdfit.kernel.kernel import Chunk, Kernel, State
 from sgdfit.kernel.summation import Sums
 from sgdfit.model.loss import SQUARED
 from sgdfit.model.model import Model
+from sgdfit.optimizers import Optimizer
 from sgdfit.optimizers.schedule import AnySchedule
 from sgdfit.result.status import Rival, StartSearch
 
@@ -172,6 +173,7 @@ class DescentFacts(NamedTuple):
     records: np.ndarray  # float64[k, 3 + 2 p]: see `sgdfit.kernel.kernel.SweepResult`
     start: np.ndarray  # float[p], of the type that it steps in
     first: Sums  # over all rows, there
+    optimizer: Optimizer
     schedule: AnySchedule  # the learning rate of each step
     diagnosis: Diagnosis  # of the curvature at the start, at the largest of the rates
     batch_size: int  # rows of one step; all rows make a full batch

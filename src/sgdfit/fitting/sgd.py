@@ -66,6 +66,7 @@ def descend(problem: Problem) -> Outcome:
             records=run.trace(),
             start=run.start,
             first=run.first,
+            optimizer=run.optimizer,
             schedule=run.schedule,
             diagnosis=run.diagnosis,
             batch_size=run.batch_size,

@@ -5,17 +5,16 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from sgdfit.fitting.gauss_newton import condition
 from sgdfit.fitting.problem import DescentFacts, Outcome, Problem
-from sgdfit.fitting.sampling import SUBSAMPLE_ALL
 from sgdfit.fitting.sgd import EndState, is_finite, momentum_of
 from sgdfit.formula.evaluation import DomainError, evaluate, find_domain_error
-from sgdfit.formula.formula import Formula
-from sgdfit.formula.parsing import tokenize
+from sgdfit.formula.formula import symbol
 from sgdfit.inference.diagnosis import explain_divergence, rate_advice
 from sgdfit.inference.spectrum import EPS, eigen, root_spectrum
 from sgdfit.kernel.kernel import Chunk, Segment
@@ -42,7 +41,6 @@ OUTSIDE = (
     "{part} has no finite value on row {row}{kept} at step {step}: it was given {given}"
     " ({at}){earlier}"
 )
-ALL_TAKEN = "all {steps:,} steps were taken before the optimum was reached"
 # What is said of each ending: its status, cause and cure; None: what the status says by itself.
 ENDINGS: dict[str, tuple[str, str | None, str | None]] = {
     "no finite loss": ("domain_error", "the loss over all rows is not finite at the start", None),
@@ -82,7 +80,7 @@ ENDINGS: dict[str, tuple[str, str | None, str | None]] = {
         "stalled",
         "the steps ended on flat ground, not at the optimum: here the loss does not depend on"
         " {what} ({at})",
-        "start nearer, or bound the parameters{search}",
+        "start nearer, or bound the parameters{unsought}",
     ),
     "plateau": (
         "stalled",
@@ -90,36 +88,11 @@ ENDINGS: dict[str, tuple[str, str | None, str | None]] = {
         "lower the learning rate, which threw the parameters there, or start nearer",
     ),
     "near": ("converged", "nearer than the {reach:g} standard errors that count", None),
-    "steps used up": ("step_limit", None, "raise steps, or start nearer{search}"),
-    "all steps": ("step_limit", ALL_TAKEN, None),
-    "decays": ("step_limit", ALL_TAKEN, "{decays}"),
-    "no curvature": (
+    "steps used up": ("step_limit", None, "raise steps, or start nearer"),
+    "all steps": (
         "step_limit",
-        ALL_TAKEN,
-        "this loss has no curvature that would tell the distance to the optimum; let the learning"
-        " rate decay (schedule='cosine') and see whether the trace has settled",
-    ),
-    "averages": (
-        "step_limit",
-        ALL_TAKEN,
-        "take more steps, or begin averaging later: averaged(…, start=…)",
-    ),
-    "noise": (
-        "step_limit",
-        ALL_TAKEN,
-        "let the learning rate decay (a schedule), average the later iterates (averaged(sgd,"
-        " start=…)), or take larger batches: at a constant rate the noise of the batches keeps it"
-        " this far",
-    ),
-    "fast": (
-        "step_limit",
-        ALL_TAKEN,
-        "lower the learning rate: where the run ended, its limit is {limit:.4g}",
-    ),
-    "slow": (
-        "step_limit",
-        ALL_TAKEN,
-        "about {more:,.0f} more steps at this rate lead within {reach:.2g} standard errors",
+        "all {steps:,} steps were taken before the optimum was reached",
+        None,
     ),
     "standstill": ("stalled", None, None),
     "no slope": (
@@ -145,6 +118,18 @@ ENDINGS: dict[str, tuple[str, str | None, str | None]] = {
         " {what} has no finite value; what the curvature says is left to go: {left}",
         "bound the parameters so that every row keeps a value, as in b > 0, or start elsewhere",
     ),
+}
+# What leads a descent to the optimum that has taken all its steps.
+CURES = {
+    "decay": "set weight_decay=0: {decay:g} pulls the estimates towards 0, away from the optimum",
+    "no curvature": "this loss has no curvature that would tell the distance to the optimum; let"
+    " the learning rate decay (schedule='cosine') and see whether the trace has settled",
+    "average": "take more steps, or begin averaging later: averaged(…, start=…)",
+    "noise": "let the learning rate decay (a schedule), average the later iterates (averaged(sgd,"
+    " start=…)), or take larger batches: at a constant rate the noise of the batches keeps it this"
+    " far",
+    "fast": "lower the learning rate: where the run ended, its limit is {limit:.4g}",
+    "slow": "about {more:,.0f} more steps at this rate lead within {reach:.2g} standard errors",
 }
 
 
@@ -179,19 +164,7 @@ class RunEnd(NamedTuple):
 
 def decide_status(end: RunEnd) -> Status:
     """Return the status of the first of these cases that holds."""
-    cases = (
-        never_begun,
-        left_domain,
-        diverged,
-        called_off,
-        beaten,
-        no_minimum,
-        hidden,
-        plateau,
-        converged,
-        out_of_steps,
-    )
-    found = (case(end) for case in cases)
+    found = (case(end) for case in CASES)
     return next((status for status in found if status is not None), None) or resting(end)
 
 
@@ -306,7 +279,7 @@ def plateau(end: RunEnd) -> Status | None:
         return None
     pairs = zip(problem.names, end.outcome.theta, strict=True)
     at = ", ".join(f"{name} = {value:.4g}" for name, value in pairs)
-    return ended("flat", what=what, at=at, search=_unseen(problem) or _unsought(problem))
+    return ended("flat", what=what, at=at, unsought=_unsought(problem))
 
 
 def converged(end: RunEnd) -> Status | None:
@@ -316,27 +289,31 @@ def converged(end: RunEnd) -> Status | None:
 
 def out_of_steps(end: RunEnd) -> Status | None:
     """All steps that were allowed are taken, and they still move."""
-    problem, steps = end.problem, end.problem.steps
+    problem = end.problem
     if end.descent is None:
         if end.outcome.ending != "steps":
             return None
-        return ended("steps used up", steps=end.outcome.step, search=_unseen(problem))
-    (facts, at), optimizer = end.descent, problem.options.optimizer
-    assert optimizer is not None  # of a descent
+        return ended("steps used up", steps=end.outcome.step)
+    facts, _ = end.descent
     if _still_since(facts) is not None and not _moves(problem, facts):
         return None
-    decays, noise = _decays(optimizer), facts.diagnosis.noise_distance or 0.0
-    constant = isinstance(facts.schedule, Schedule) and facts.schedule.name == "constant"
-    if decays:
-        return ended("decays", steps=steps, decays=decays)
+    return ended("all steps", _cure(end, *end.descent), steps=problem.steps)
+
+
+def _cure(end: RunEnd, facts: DescentFacts, at: EndState) -> str | None:
+    """Return what leads a descent to the optimum; None: nothing better is known than the usual."""
+    optimizer, noise = facts.optimizer, facts.diagnosis.noise_distance or 0.0
+    if _decay(optimizer):
+        return CURES["decay"].format(decay=_decay(optimizer))
     if not np.isfinite(end.distance):
-        return ended("no curvature", steps=steps)
+        return CURES["no curvature"]
     if optimizer.average_from is not None:
-        return ended("averages", steps=steps)
+        return CURES["average"]
+    constant = isinstance(facts.schedule, Schedule) and facts.schedule.name == "constant"
     if optimizer.name != "sgd" or not constant:
-        return ended("all steps", steps=steps)
+        return None
     if noise > end.reach and end.distance <= NEAR_NOISE * noise:
-        return ended("noise", steps=steps)
+        return CURES["noise"]
     # Along each eigenvector of the curvature, here where the run ended, the distance shrinks by its
     # own growth factor; the slowest of those that matter decides.
     curvature, vectors = eigen(at.sums.curvature / at.sums.weight)
@@ -344,7 +321,7 @@ def out_of_steps(end: RunEnd) -> Status | None:
     update = momentum_of(optimizer)[0]
     logs = update.log_radius(facts.schedule(0) * curvature[known])
     if (logs >= 0).any():
-        return ended("fast", steps=steps, limit=update.limit(float(curvature.max())))
+        return CURES["fast"].format(limit=update.limit(float(curvature.max())))
     # The squared distance is a sum of these shares, λ (gradient/λ)².
     gradient = vectors.T @ (at.sums.gradient / at.sums.weight)
     share = gradient[known] ** 2 / curvature[known]
@@ -352,19 +329,26 @@ def out_of_steps(end: RunEnd) -> Status | None:
     sizes = end.distance / reach * np.sqrt(share[some] / share.sum())
     needed = float(np.max(np.log(sizes) / -logs[some], initial=0.0))
     if not np.isfinite(needed):
-        return ended("all steps", steps=steps)
-    return ended("slow", steps=steps, more=float(f"{max(needed, 1):.1e}"), reach=reach)
+        return None
+    return CURES["slow"].format(more=float(f"{max(needed, 1):.1e}"), reach=reach)
+
+
+# In this order.
+CASES = (
+    never_begun, left_domain, diverged, called_off, beaten, no_minimum, hidden, plateau, converged,
+    out_of_steps,
+)  # fmt: skip
 
 
 def resting(end: RunEnd) -> Status:
     """No step leads on."""
     problem, outcome = end.problem, end.outcome
     if end.descent is not None:
-        (facts, at), optimizer = end.descent, problem.options.optimizer
-        assert optimizer is not None  # of a descent
-        ending = "standstill" if at.sums.gradient.any() else "no slope"
-        cure = _decays(optimizer) if ending == "standstill" else None
-        return ended(ending, cure, step=_still_since(facts) or 0)
+        (facts, at), step = end.descent, _still_since(end.descent[0]) or 0
+        if not at.sums.gradient.any():
+            return ended("no slope", step=step)
+        decay = _decay(facts.optimizer)
+        return ended("standstill", CURES["decay"].format(decay=decay) if decay else None, step=step)
     if outcome.quadratic is not None and not outcome.quadratic.offset.any():
         return ended("no slope", step=outcome.step)
     left = "how far is not known"
@@ -434,12 +418,9 @@ def _moves(problem: Problem, facts: DescentFacts) -> bool:
     return bool((after.state.theta != state.theta).any())
 
 
-def _decays(optimizer: Optimizer) -> str | None:
-    """Say what weight decay does, if there is any."""
-    decay = dict(zip(optimizer.option_names, optimizer.options, strict=True)).get("weight_decay")
-    if not decay:
-        return None
-    return f"set weight_decay=0: {decay:g} pulls the estimates towards 0, away from the optimum"
+def _decay(optimizer: Optimizer) -> float:
+    chosen = dict(zip(optimizer.option_names, optimizer.options, strict=True))
+    return chosen.get("weight_decay", 0.0)
 
 
 def _outside(
@@ -491,17 +472,6 @@ def find_nonfinite(
     return None
 
 
-def _unseen(problem: Problem) -> str:
-    """Say what a search among a few of many rows cannot see."""
-    searched = any(p.origin == "search" for p in problem.model.parameters.values())
-    if not searched or problem.rows_read <= SUBSAMPLE_ALL:
-        return ""
-    return (
-        f": the search for starts looked at 512 of {problem.rows_read:,} rows, and cannot see what"
-        " is narrower than the distance between them, such as a narrow peak; give start"
-    )
-
-
 def _unsought(problem: Problem) -> str:
     """Advise to leave out a start, where one was given and would have been searched."""
     given = any(parameter.origin == "given" for parameter in problem.model.parameters.values())
@@ -525,33 +495,16 @@ def far_columns(problem: Problem) -> dict[str, float]:
             # The number with the fewest digits near the middle.
             digits = (float(f"{middle:.{k}g}") for k in range(1, 17))
             near = (d for d in digits if abs(d - middle) <= (high - low) / 2)
-            middles[name] = next(near, middle)
+            middle = next(near, middle)
+            middles[name] = int(middle) if middle.is_integer() else middle
     return middles
 
 
 def centring(problem: Problem) -> str | None:
     """Advise the same formula about the middle of its columns, where these lie far from 0."""
-    middles = far_columns(problem)
-    written = centred(problem.model.formula, middles)
-    return f"centre the columns: fit '{written}'" if middles else None
-
-
-def centred(formula: Formula, middles: dict[str, float]) -> str:
-    """Return the text of ``formula`` with some variables written about their middle.
-
-    Examples
-    --------
-    >>> from sgdfit.formula.reading import as_formula
-    >>> centred(as_formula("y = a*exp(-b*x)"), {"x": 1e6})
-    'y = a*exp(-b*(x - 1000000))'
-    """
-    left, sign, right = str(formula).rpartition("=")
-    pieces, end = [left, sign], 0
-    for token in tokenize(right):
-        if token.kind in ("name", "quoted") and token.text in middles:
-            middle, start = middles[token.text], token.position
-            width = len(token.text) + (2 if token.kind == "quoted" else 0)
-            name, operator = right[start : start + width], "-" if middle >= 0 else "+"
-            pieces += [right[end:start], f"({name} {operator} {abs(middle):.16g})"]
-            end = start + width
-    return "".join([*pieces, right[end:]])
+    middles, formula = far_columns(problem), problem.model.formula
+    if not middles:
+        return None
+    about = {symbol(name): symbol(name) - m for name, m in middles.items()}
+    written = replace(formula, text=None, expression=formula.expression.xreplace(about))
+    return f"centre the columns: fit '{written}'"
