@@ -24,10 +24,6 @@ from sgdfit.starts.space import Observations, Range, draw_points
 # Points by the number of nonlinear parameters, and how many values a dictionary may hold (32 MB).
 POINTS = (512, 4_096, 8_192, 12_288)
 VALUES = 4_000_000
-# Rows differ in which side of a break they lie on: so many points to each gap between two.
-PER_GAP = 4
-# A wave's sum of squares has a minimum a turn: so many points to each.
-PER_TURN = 8
 # A basis whose part that is new is smaller than this (squared, of length one) is no new basis.
 NEW = 1e-7
 # How finely two entries of a dictionary have to differ to be kept side by side.
@@ -57,15 +53,8 @@ def tabulate(
     part: Component, ranges: Mapping[str, Range], seen: Observations, seed: int
 ) -> Dictionary:
     """Return the `Dictionary` of ``part``; points without a finite value are left out."""
-    count = POINTS[min(len(part.names), len(POINTS)) - 1]
-    if len(part.names) == 1 and ranges[part.names[0]].role.kind == "position":
-        count = max(count, PER_GAP * seen.rows)
-    for name in part.names:
-        if ranges[name].role.kind in ("frequency", "period"):
-            others = len(part.names) - 1
-            count = max(count, int(PER_TURN * ranges[name].knots[-1][1]) * 16**others)
     room = VALUES // (seen.rows * (1 + len(part.basis)))
-    count = max(64, min(count, 4 * POINTS[-1], room))
+    count = max(64, min(POINTS[min(len(part.names), len(POINTS)) - 1], room))
     points, cube = draw_points(part.names, ranges, seen, count, seed)
     values = _values(part, points, seen)
     size = np.sqrt(np.einsum("kbn,kbn->kb", values, values))

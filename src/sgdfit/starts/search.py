@@ -14,10 +14,10 @@ import numpy as np
 from sgdfit.kernel.kernel import Chunk
 from sgdfit.model.model import Model
 from sgdfit.model.roles import roles_of
-from sgdfit.model.separation import Separation, separate
+from sgdfit.model.separation import separate
 from sgdfit.starts.components import Dictionary, Partial, exchanged, first_partial, pursue, tabulate
-from sgdfit.starts.separable import Projection, Whole, by_loss, polish, unsettled
-from sgdfit.starts.space import Observations, Range, observe, range_of
+from sgdfit.starts.separable import Projection, Whole, by_loss, polish
+from sgdfit.starts.space import Range, observe, range_of
 
 # How many sums are polished, each time.
 POLISHED = 8
@@ -28,8 +28,6 @@ ROUNDS, EXCHANGED = 4, 2
 GAINED = 1e-4
 # Two curves that differ by less than this share of the residuals (squared) are one minimum.
 SAME, PERFECT = 1e-6, 1e-24
-# A minimum that one more step promises to lower by more than this share is none.
-FLAT = 1e-4
 
 
 class Candidate(NamedTuple):
@@ -68,7 +66,12 @@ def find_starts(model: Model, chunk: Chunk, given: Mapping[str, float], seed: in
     """
     seen = observe(model, chunk, given)
     parts = separate(model.prediction, tuple(name for name in model.free if name not in given))
-    ranges = _ranges(model, parts, seen)
+    roles, ranges = roles_of(model.prediction, model.free, model.variables), dict[str, Range]()
+    for part in parts.components:
+        for name in part.names:
+            known = model.parameters[name]
+            at = range_of(roles[name], known.low, known.high, seen)
+            ranges[name] = at._replace(negative=0.0) if part.is_mirrored(name) else at
     words = {name: at.text for name, at in ranges.items()}
     if not seen.rows:
         return Search((), 0, 0, words, parts.linear)
@@ -86,18 +89,6 @@ def find_starts(model: Model, chunk: Chunk, given: Mapping[str, float], seed: in
     return Search(_minima(projection, paths, given), drawn, paths.polished, words, parts.linear)
 
 
-def _ranges(model: Model, parts: Separation, seen: Observations) -> dict[str, Range]:
-    roles = roles_of(model.prediction, model.free, model.variables)
-    made = {}
-    for part in parts.components:
-        for name in part.names:
-            known = model.parameters[name]
-            made[name] = range_of(roles[name], known.low, known.high, seen)
-            if part.is_mirrored(name):
-                made[name] = made[name]._replace(negative=0.0)
-    return made
-
-
 class _Paths(NamedTuple):
     """Nonlinear points, where each led to, and how many set out."""
 
@@ -109,7 +100,8 @@ class _Paths(NamedTuple):
 
 def _descended(projection: Projection, dictionaries: Sequence[Dictionary]) -> _Paths:
     """Build sums, polish them, and exchange their components while that finds better ones."""
-    first = first_partial(*projection.plain())
+    first, parts = first_partial(*projection.plain()), projection.parts.components
+    places = np.cumsum([len(part.names) for part in parts])[:-1]
     if not dictionaries:
         return _Paths(np.empty((1, 0)), np.empty((1, 0)), np.array([first.loss]), 0)
     usable = all(len(dictionary.points) for dictionary in dictionaries)
@@ -117,8 +109,12 @@ def _descended(projection: Projection, dictionaries: Sequence[Dictionary]) -> _P
     for _ in range(ROUNDS if len(dictionaries) > 1 and len(paths.ends) else 0):
         order = np.argsort(paths.losses, kind="stable")
         apart = np.diff(paths.losses[order], prepend=-np.inf) > 1e-6 * paths.losses[order]
-        best = paths.ends[order[apart][:EXCHANGED]]
-        more = _polished(projection, _exchanged(projection, first, best, dictionaries))
+        made: list[Partial] = []
+        for end in paths.ends[order[apart][:EXCHANGED]]:
+            chosen = dict(enumerate(np.split(end, places)))
+            made += exchanged(first, chosen, parts, dictionaries, projection.seen)
+        made.sort(key=lambda partial: partial.loss)
+        more = _polished(projection, made[:POLISHED])
         better = more.losses.min(initial=np.inf) < paths.losses.min() * (1.0 - GAINED)
         paths = _Paths(
             np.concatenate([paths.starts, more.starts]),
@@ -139,26 +135,12 @@ def _polished(projection: Projection, sums: Sequence[Partial]) -> _Paths:
     return _Paths(starts[followed], ends, losses, len(sums))
 
 
-def _exchanged(
-    projection: Projection, first: Partial, ends: np.ndarray, dictionaries: Sequence[Dictionary]
-) -> list[Partial]:
-    """Return sums like those at ``ends`` with some components replaced, best first."""
-    parts, seen = projection.parts.components, projection.seen
-    places = np.cumsum([len(part.names) for part in parts])[:-1]
-    made: list[Partial] = []
-    for end in ends:
-        chosen = dict(enumerate(np.split(end, places)))
-        made += exchanged(first, chosen, parts, dictionaries, seen)
-    return sorted(made, key=lambda partial: partial.loss)[:POLISHED]
-
-
 def _minima(
     projection: Projection, paths: _Paths, given: Mapping[str, float]
 ) -> tuple[Candidate, ...]:
     """Return the distinct minima, with all parameters, best first.
 
-    The same curve is the same minimum, however its parameters are exchanged. Where a curve jumps
-    or has a pole, a point may be stuck on a slope: that is no rival of the best.
+    The same curve is the same minimum, however its parameters are exchanged.
     """
     first, last = projection.whole(paths.starts), projection.whole(paths.ends)
     names = (*projection.names, *projection.linear)
@@ -168,12 +150,11 @@ def _minima(
         first = first[followed]
     residual = whole.residuals(last)
     losses = np.einsum("kn,kn->k", residual, residual)
-    slope = unsettled(whole, last)
     kept: list[int] = []
     for i in by_loss(losses, last).tolist():
         near = residual[kept] - residual[i]
         same = np.einsum("kn,kn->k", near, near) <= SAME * losses[i] + PERFECT
-        if np.isfinite(losses[i]) and not same.any() and (slope[i] <= FLAT or not kept):
+        if np.isfinite(losses[i]) and not same.any():
             kept.append(i)
 
     def full(values: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ DEPENDENT = 1e-11
 # A slope of which less than this share is left by the linear parameters counts as 0.
 UNDONE = 1e-12
 STEPS = 100
-FIRST_DAMPING, LAST_DAMPING = 1e-3, 1e-9
+FIRST_DAMPING = 1e-3
 # A step that promises to lower the sum of squares by less than this share of it is the last.
 SETTLED = 1e-13
 # The sum of squares that rounding leaves of a perfect fit.
@@ -77,16 +77,6 @@ class Solved(NamedTuple):
     span: np.ndarray
 
 
-def _least_squares(basis: np.ndarray, target: np.ndarray) -> Solved:
-    span, R = orthonormal(basis)
-    left, linear = target, np.zeros(span.shape[:2])
-    for _ in range(2):
-        share = np.matmul(span, left[:, :, None])
-        left = left - np.matmul(share.transpose(0, 2, 1), span)[:, 0]
-        linear += share[:, :, 0]
-    return Solved(np.linalg.solve(R, linear[:, :, None])[:, :, 0], left, span)
-
-
 class Whole:
     """The sum of squares as a function of parameters which stay inside their bounds."""
 
@@ -138,24 +128,17 @@ class Projection(Whole):
         values = evaluate(points, self.seen.data) * self.seen.root
         values[~np.isfinite(values).all(axis=(1, 2))] = np.nan
         target, basis = self.seen.target - values[:, 0], values[:, 1:]
-        solved = _least_squares(basis, target)
-        return self._clamped(basis, target, solved) if self.bounded else solved
-
-    def _clamped(self, basis: np.ndarray, target: np.ndarray, solved: Solved) -> Solved:
-        """Hold linear parameters beyond a bound at it, one round after another."""
-        held = np.zeros_like(solved.linear, dtype=bool)
-        fixed = np.zeros_like(solved.linear)
-        for _ in self.linear:
-            inside = np.clip(solved.linear, self.least, self.most)
-            out = (inside != solved.linear) & ~held
-            if not out.any():
-                break
-            held |= out
-            fixed = np.where(out, inside, fixed)
-            rest = target - np.einsum("km,kmn->kn", fixed, basis)
-            solved = _least_squares(np.where(held[:, :, None], 0.0, basis), rest)
-            solved = solved._replace(linear=np.where(held, fixed, solved.linear))
-        return solved
+        span, R = orthonormal(basis)
+        left, linear = target, np.zeros(span.shape[:2])
+        for _ in range(2):
+            share = np.matmul(span, left[:, :, None])
+            left = left - np.matmul(share.transpose(0, 2, 1), span)[:, 0]
+            linear += share[:, :, 0]
+        linear = np.linalg.solve(R, linear[:, :, None])[:, :, 0]
+        if self.bounded:
+            linear = np.clip(linear, self.least, self.most)
+            left = target - np.einsum("km,kmn->kn", linear, basis)
+        return Solved(linear, left, span)
 
     def local(self, points: np.ndarray) -> Local:
         """Return the sum of squares around each point."""
@@ -169,7 +152,7 @@ class Projection(Whole):
         return Local.of(solved.residual, np.where(undone[:, :, None], 0.0, beyond))
 
     def whole(self, points: np.ndarray) -> np.ndarray:
-        """Return all parameters, in the order of `names` and then the separation's."""
+        """Return all parameters, in the order of `names` and then `linear`."""
         return np.hstack([points, self.solve(points).linear])
 
 
@@ -206,13 +189,6 @@ def polish(problem: Whole, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
         growth[at] = np.where(better, 2.0, 2.0 * growth[at])
     found = np.flatnonzero(np.isfinite(loss))
     return found, points[found], loss[found]
-
-
-def unsettled(problem: Whole, points: np.ndarray) -> np.ndarray:
-    """Return by what share of the loss a hardly damped step from each point would lower it."""
-    at = problem.local(points)
-    _, promise = _steps(problem, points, at, np.full(len(points), LAST_DAMPING))
-    return np.asarray(promise / np.maximum(at.loss, EXACT))
 
 
 def by_loss(losses: np.ndarray, points: np.ndarray) -> np.ndarray:
