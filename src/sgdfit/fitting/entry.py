@@ -97,14 +97,12 @@ def fit(
         ``{"b": (0, 10)}`` or ``"0 < b < 10"``.
     fixed : mapping or text
         Parameters that keep a value: ``{"c": 3}`` or ``"c=3"``.
-    sigma : str, optional
-        Instead of weights: a column, or an expression of columns such as ``"0.1*y"``, that is the
-        standard deviation of each row, in units of the response; the weights are 1/sigma².
+    sigma, weights : str, optional
+        A column, or an expression of columns such as ``"0.1*y"``, that is the standard deviation of
+        each row, in units of the response; or that weighs it, as ``"1/s**2"`` does.
     absolute_sigma : bool
-        As in `scipy.optimize.curve_fit`. True: the standard deviations (or the weights, as inverse
-        variances) are what they say, so that standard errors follow from them and intervals are
-        normal. False: only their ratios count; the residuals set the scale, and intervals are
-        Student's t.
+        As in `scipy.optimize.curve_fit`: whether standard errors follow from sigma (or weights) as
+        given, with normal intervals, or the residuals set their scale, with Student's t.
     loss : str or callable
         What is averaged over the rows and made small: ``"mse"``, ``"mae"``, ``"huber(delta=2)"``,
         …, a formula of ``prediction`` and ``target``, or a function of these two.
@@ -115,32 +113,25 @@ def fit(
         The left side, where the formula has none.
     tied : mapping or text
         Parameters that follow others: ``{"d": "2*a"}`` or ``"d = 2*a"``.
-    weights : str, optional
-        A column, or an expression of columns such as ``"1/s**2"``, that weighs the rows.
     covariance : "auto", "classical" or "sandwich"
-        Whence standard errors come. ``"classical"``: σ²(JᵀWJ)⁻¹, for least squares alone.
-        ``"sandwich"``: right also where the scatter differs from row to row in ways that the
-        weights do not know, and for other losses (Huber 1967; White 1980, the form without a
-        correction for few rows). ``"auto"``: classical for ``mse``, sandwich for other losses.
+        Whence standard errors come: σ²(JᵀWJ)⁻¹, for least squares alone, or the form that is right
+        also where the scatter differs from row to row in ways that the weights do not know, and for
+        other losses (Huber 1967; White 1980). ``"auto"``: the latter for these alone.
     intervals : "wald" or "profile"
-        Of the parameters. ``"wald"``: the estimate ± Student's t times its standard error.
-        ``"profile"``: profile likelihood, which tells how far a parameter can go while the others
-        follow it (Bates & Watts 1988, section 6.1). It takes some dozens of refits, has the right
-        coverage also where the curve is strongly nonlinear, need not be symmetric, and is infinite
-        on a side where the data exclude no value. For ``auto`` and the loss ``mse``.
+        Of the parameters: the estimate ± Student's t times its standard error, or by profile
+        likelihood, in some dozens of refits by ``auto`` (Bates & Watts 1988, section 6.1): how far
+        the sum of squares lets each go while the others follow, infinite where it excludes nothing.
     missing : "error" or "drop"
         What to do with rows that hold NaN, infinity or nothing.
     optimizer : str or Optimizer, optional
-        ``"auto"`` (the default): damped Gauss-Newton steps on growing random batches, the last
-        of them all rows. ``"sgd"``, ``"sgd(momentum=0.9)"``, ``"adam"``, ``"averaged(sgd)"``, …:
-        textbook descent. Where a learning rate, a schedule, a batch size, epochs,
-        ``shuffle=False`` or ``dtype="float32"`` are given, which ``auto`` decides by itself, the
-        default is ``"sgd"``.
+        ``"auto"``: damped Gauss-Newton steps on growing random batches, the last of them all rows.
+        ``"sgd(momentum=0.9)"``, ``"adam"``, ``"averaged(sgd)"``, …: textbook descent. ``"sgd"`` is
+        the default where something is given that ``auto`` decides by itself: a learning rate, a
+        schedule, a batch size, epochs, ``shuffle=False`` or ``dtype="float32"``.
     learning_rate : float or callable, optional
         Default: for sgd from the curvature at the start, else the optimizer's own.
     schedule : str or callable, optional
-        How the learning rate changes: ``"cosine"``, ``"inverse_time(decay=0.01)"``, or a function
-        step -> learning rate. Steps count from 0.
+        ``"cosine"``, ``"inverse_time(decay=0.01)"``, or a function step -> rate, from step 0 on.
     batch_size : int or "full", optional
         Rows of one step; default all.
     steps, epochs : int, optional
@@ -151,15 +142,14 @@ def fit(
     seed : int
         Of the shuffling and of random starts. The same seed gives the same run, bit for bit.
     tolerance : float, optional
-        Stop once the remaining distance to the optimum is below this many standard errors,
-        looked at once an epoch (of a full batch every 16); for ``auto`` 1e-11 by default, of
-        many rows 1e-3.
+        Stop once the optimum is nearer than this many standard errors, looked at once an epoch (of
+        a full batch every 16); for ``auto`` 1e-11 by default, of many rows 1e-3.
     search : bool, optional
         Whether ``auto`` looks for a better minimum than that which the given starts lead to. By
         default it does where the residuals of the fit are not like noise.
     announce : callable, optional
-        Called with the `sgdfit.inference.diagnosis.Diagnosis` before the first step. Without it,
-        a learning rate above the stability limit raises a `sgdfit.errors.DivergenceWarning`.
+        Called with the `sgdfit.inference.diagnosis.Diagnosis` before the first step, instead of a
+        `sgdfit.errors.DivergenceWarning` where the learning rate is above the stability limit.
     callback : callable, optional
         Called with `sgdfit.fitting.callbacks.Progress`; a true answer stops the run.
     callback_every : int, optional
@@ -172,20 +162,18 @@ def fit(
         The arithmetic of the steps (sums and errors are always float64).
     memory : int or str, optional
         Bytes that the process may hold, such as ``"2GB"``; default 500 MB. Columns of files that
-        fit into it are loaded, others read anew for each pass. Arrays that are in memory anyway
-        are used as they are.
+        do not fit into it are read anew for each pass.
     threads : int, optional
         How many compute and read at once; default one for each core. They change no bit of the
         result.
     checkpoint : path, optional
-        A file that remembers what a long run has found, written every few seconds. The checkpoint
-        of a finished run is written over, that of an unfinished one is not.
+        A file that remembers what a long run has found, written every few seconds. That of an
+        unfinished run is not written over.
     resume : bool
-        Whether to go on from the checkpoint of a run that was interrupted or killed. The result is
-        that of the uninterrupted run, to the last bit.
+        Whether to go on from the checkpoint of a run that was interrupted or killed, to the last
+        bit of the uninterrupted run.
     tell : callable, optional
-        Called with a sentence on what else goes on, such as data that can be read only once and
-        are kept on a disk.
+        Called with a sentence on what else goes on, such as data that are kept on a disk.
 
     Returns
     -------

@@ -99,9 +99,8 @@ class Problem(NamedTuple):
         if whole is None:
             size = self.rows * len(self.model.columns) * 8 / 1e9
             raise UsageError(
-                f"this needs all rows of {self.label} in memory, {size:.2g} GB; allow more by"
-                f" memory='{2 * size + 1:.0f}GB' (--memory on the command line), or fit a part of"
-                " them"
+                f"this needs all rows of {self.label} in memory; allow for that by"
+                f" memory='{2 * size + 1:.0f}GB' (--memory on the command line), or fit fewer"
             )
         return whole
 
@@ -121,10 +120,7 @@ class Problem(NamedTuple):
     def on_subsample(self, what: str) -> Problem:
         """Return the problem on the subsample of random rows alone, and a warning that says so.
 
-        Parameters
-        ----------
-        what : str
-            What is then known of these rows alone, as the plural that a sentence begins with.
+        It begins with ``what`` is then known of these rows alone.
         """
         some, seen = self.data.subsample, self.data.visited / self.rows
         reached = f"after {seen:.2f} passes through them"
