@@ -7,7 +7,6 @@ import time
 import warnings
 from collections.abc import Callable
 from copy import copy
-from dataclasses import asdict, replace
 from functools import cached_property
 from typing import Any
 
@@ -18,26 +17,20 @@ from sgdfit.data.readers import open_table
 from sgdfit.data.table import check_policy, handle_missing
 from sgdfit.errors import DataError, UsageError
 from sgdfit.fitting import entry
+from sgdfit.fitting.assessment import Assessment, make_result
+from sgdfit.fitting.multistart import with_starts
 from sgdfit.fitting.trust_region import relative_offset
 from sgdfit.fitting.uncertainty import (
+    Evidence,
     Uncertainty,
-    correlations,
     estimates,
+    uncertainty_of,
     undetermined_warning,
-    without,
 )
-from sgdfit.fitting.weights import (
-    CLASSICAL,
-    SANDWICH,
-    as_weighting,
-    checked_weights,
-    columns_of,
-    surprise,
-)
+from sgdfit.fitting.weights import CLASSICAL, as_weighting, checked_weights, columns_of
 from sgdfit.formula.formula import Formula
 from sgdfit.formula.reading import as_formula
-from sgdfit.inference.covariance import classical, sandwich
-from sgdfit.inference.spectrum import root_spectrum
+from sgdfit.inference.spectrum import ScaledSpectrum, root_spectrum
 from sgdfit.inference.statistics import Goodness, goodness
 from sgdfit.model.loss import Loss, as_loss
 from sgdfit.model.model import Model, build
@@ -149,33 +142,29 @@ class Update:
         the sandwich. What a parameter that drifts lags behind is in neither.
         """
         stream = self._stream
-        seen, absolute = stream.whole, stream.weighting.absolute
-        free = stream.box.free(stream.theta, seen.quadratic.gradient)
-        chosen = np.ix_(free, free)
-        names = [n for n, is_free in zip(stream.model.free, free, strict=True) if is_free]
-        left = stream.mass - stream.fitted + len(free) - len(names)
-        scaled_by, why = math.inf if absolute else left, ""
-        if not names:
-            why = "none: every parameter stands on a bound"
-        elif scaled_by <= 0:
-            why = "none: no degree of freedom is left"
-        elif self._error > FAR:
-            why = "none: the estimates may be far from the optimum"
-        if why:
-            return Uncertainty(None, why, (), scaled_by)
-        spectrum = root_spectrum(seen.quadratic.root[:, free])
-        noise = 2.0 if absolute else 2 * seen.quadratic.loss / left
-        if stream.robust:
-            found, unknown = sandwich(seen.curvature[chosen], seen.scores[chosen], names)
-        elif stream.factor < 1:
-            found, unknown = sandwich(spectrum, noise * seen.scores[chosen], names)
-        else:
-            found, unknown = classical(spectrum, noise, names)
-        if found is None or unknown:
-            return Uncertainty(None, without(unknown), unknown, scaled_by)
-        covariance = np.full((len(free), len(free)), np.nan)
-        covariance[chosen] = found
-        return Uncertainty(covariance, SANDWICH if stream.robust else CLASSICAL, (), scaled_by)
+        seen, quadratic, fades = stream.whole, stream.whole.quadratic, stream.factor < 1
+        rows = stream.mass - stream.fitted + len(stream.model.free)
+        known = 1.0 if stream.weighting.absolute else None
+
+        def curvature(free: np.ndarray) -> np.ndarray | ScaledSpectrum:
+            if stream.robust:
+                return np.asarray(seen.curvature[np.ix_(free, free)])
+            return root_spectrum(quadratic.root[:, free])
+
+        def scores() -> np.ndarray:
+            free = stream.box.free(stream.theta, quadratic.gradient)
+            noise = known or quadratic.loss / (rows - np.count_nonzero(free))
+            return np.asarray(seen.scores if stream.robust else 2 * noise * seen.scores)
+
+        evidence = Evidence(quadratic.loss, quadratic.gradient, curvature, scores, variance=known)
+        found = uncertainty_of(
+            stream.model, stream.theta, evidence, rows, robust=stream.robust or fades
+        )
+        if self._error > FAR:
+            return found.withheld("none: the estimates may be far from the optimum")
+        if fades and not stream.robust and found.covariance is not None:
+            return found._replace(method=CLASSICAL)
+        return found
 
 
 class Fit:
@@ -365,11 +354,7 @@ class Fit:
             reduced = squares / left if left > 0 else None
             merit = Goodness(round(left), reduced, merit.r_squared, None, None, None)
         steps, losses, path, gradients = (np.array(part) for part in zip(*self._trace, strict=True))
-        table = estimates(model, stream.theta, found)
         first, origin = (stream.theta, "solved") if stream.quadratic else (path[0], "search")
-        for name, start in zip(model.free, first.tolist(), strict=True):
-            if table[name].start_origin.startswith("default"):
-                table[name] = replace(table[name], start=start, start_origin=origin)
         kept = "what is kept of the rows tells" if error > TOLD else "all rows so far tell"
         status = status_of("converged", cause=f"the estimates are the best that {kept}")
         if error > FAR:
@@ -391,45 +376,37 @@ class Fit:
             gradient=gradients,
         )
         forgets = "" if stream.factor == 1 else f"(forgetting={self._forgetting})"
-        return Result(
-            **asdict(merit),
-            formula=str(model.formula),
-            free=model.free,
-            loss_name=model.loss.name,
-            optimizer=f"recursive{forgets}",
-            learning_rate="",
-            batch_size=None,
-            seed=self._seed,
-            kernel=stream.kernel.form,
-            dtype="float64",
-            steps=self._updates,
-            epochs=0,
-            seconds=self._seconds,
-            trace=trace,
-            diagnosis=None,
-            data_label=self._label,
-            weights=weighting.text,
-            sigma=weighting.sigma,
-            absolute_sigma=weighting.absolute,
-            estimates=table,
-            covariance=found.covariance,
-            correlation=correlations(found.covariance),
-            covariance_method=found.method,
+        what_is_known = Assessment(
+            theta=stream.theta,
             loss=stream.loss,
-            residual_sum_of_squares=squares if stream.squared else stream.whole.squares,
-            rows=stream.rows,
-            rows_dropped=stream.dropped,
+            residual=squares if stream.squared else stream.whole.squares,
+            merit=merit,
+            uncertainty=found,
+            distance=math.inf if now.distance is None else now.distance,
             status=status,
-            distance=now.distance,
             warnings=(
                 *((self._change,) if self._change else ()),
                 *((moved,) if error > TOLD else ()),
                 *undetermined_warning(found.undetermined, stepped_names(model.prediction)),
-                *surprise(weighting, merit.reduced_chi_square, merit.degrees_of_freedom),
             ),
-            noise_variance=1.0 if weighting.absolute else merit.reduced_chi_square,
-            undetermined=found.undetermined,
         )
+        how = {
+            "optimizer": f"recursive{forgets}",
+            "learning_rate": "",
+            "batch_size": None,
+            "seed": self._seed,
+            "kernel": stream.kernel.form,
+            "dtype": "float64",
+            "steps": self._updates,
+            "epochs": 0,
+            "seconds": self._seconds,
+            "trace": trace,
+            "diagnosis": None,
+            "data_label": self._label,
+            "rows": stream.rows,
+            "rows_dropped": stream.dropped,
+        }
+        return make_result(with_starts(model, first, origin), weighting, what_is_known, how)
 
     def _searched(self, stream: Recursion) -> Recursion:
         """Fit the rows that are kept as any others, where it is time to, and go on from there.
