@@ -133,20 +133,6 @@ def test_long_batches_are_cut_and_short_ones_joined(kind, tmp_path):
     np.testing.assert_array_equal(read(scan, ["x"])["x"], np.arange(float(rows)))
 
 
-def test_a_batch_too_long_to_be_held_is_read_page_by_page(tmp_path, monkeypatch):
-    monkeypatch.setattr("sgdfit.data.formats.MAPPED", 1000)
-    rows = BATCH_ROWS + 5
-    table = pa.table({"x": np.arange(float(rows)), "y": np.ones(rows)})
-    ipc(table, str(tmp_path / "a.arrow"), pa.ipc.new_file, rows)
-    before = pa.total_allocated_bytes()
-    total = 0.0
-    for piece in open_table(tmp_path / "a.arrow").dataset.row_groups:
-        for batch in piece.read(["x"]):
-            total += batch["x"].to_numpy().sum()
-            assert pa.total_allocated_bytes() - before < 1 << 20
-    assert total == rows * (rows - 1) / 2
-
-
 def parts(folder, count=12, size=50, write=pq.write_table, ending=".parquet"):
     folder.mkdir(parents=True, exist_ok=True)
     for k in range(count):
@@ -186,11 +172,6 @@ def test_folders_patterns_and_lists_are_read_in_natural_order(tmp_path, monkeypa
             os.path.join(*["data"] * ("**" in str(data) or "da[" in str(data)), f"part-{k}.parquet")
             for k in range(3)
         ]
-
-
-def test_files_without_an_ending_are_known_by_their_first_bytes(tmp_path):
-    expected = parts(tmp_path / "data", 3, 20, ending="")
-    assert open_table(tmp_path / "data").load(["n"]).columns["n"].tolist() == expected
 
 
 def partitions(folder, **options):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import mmap
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -30,8 +29,6 @@ REMOTE_BUFFER = 1 << 23
 METADATA_KEPT = 4
 # The first bytes of an Arrow file, and of a message, with which a stream begins.
 FILE, STREAM = b"ARROW1", b"\xff\xff\xff\xff"
-# A batch beyond 64 MB is not read whole: it is mapped, and its pages are given back one by one.
-MAPPED = 1 << 26
 
 
 class ColumnarFile(NamedTuple):
@@ -178,51 +175,32 @@ def open_arrow(origin: DataFile) -> ColumnarFile:
         source.seek(0)
         if not head.startswith(FILE):
             schema = pa.ipc.open_stream(source).schema
-            group = RowGroup(origin.label, 0, None, _record_batches(origin, schema))
+            group = RowGroup(origin.label, 0, None, _record_batches(origin, schema, None))
             return ColumnarFile(origin, schema, (group,))
         schema = pa.ipc.open_file(source).schema
-        with _pages(origin, bool(origin.local)) as (mapping, _):
-            counts = _counts(mapping or source)
-    return ColumnarFile(origin, schema, tuple(_runs(origin, schema, counts)))
-
-
-def _counts(source: Any) -> list[tuple[int, bool]]:
-    """Return for each batch its rows, and whether it is large and can be read in place."""
-    import pyarrow as pa
-
-    file = pa.ipc.open_file(source)
-    in_place = isinstance(source, pa.BufferReader) and _in_place(source, file)
-    if not in_place:
-        # What is mapped and not looked at costs nothing; all else is read or unpacked.
+        # To learn how many rows a batch has, one of its columns is read.
         options = pa.ipc.IpcReadOptions(included_fields=[0], use_threads=False)
         file = pa.ipc.open_file(source, options=options)
-    batches = map(file.get_batch, range(file.num_record_batches))
-    return [(batch.num_rows, in_place and batch.nbytes > MAPPED) for batch in batches]
+        counts = [file.get_batch(k).num_rows for k in range(file.num_record_batches)]
+    groups = [
+        RowGroup(origin.label, first, rows, _record_batches(origin, schema, run))
+        for first, rows, run in _runs(counts)
+    ]
+    return ColumnarFile(origin, schema, tuple(groups))
 
 
-def _in_place(source: Any, file: Any) -> bool:
-    """Tell whether bytes in memory are uncompressed: then columns lie within them."""
-    if not file.num_record_batches:
-        return False
-    parts = [b for c in file.get_batch(0).columns for b in c.buffers() if b is not None and b.size]
-    source.seek(0)
-    whole = source.read_buffer()
-    return all(whole.address <= b.address < whole.address + whole.size for b in parts)
-
-
-def _runs(origin: DataFile, schema: Any, counts: Sequence[tuple[int, bool]]) -> Iterator[RowGroup]:
-    """Join batches to runs of up to `BATCH_ROWS` rows."""
-    first, rows, mapped = 0, 0, False
-    run: list[int] = []
-    for index, (more, large) in enumerate([*counts, (BATCH_ROWS + 1, False)]):
+def _runs(counts: Sequence[int]) -> Iterator[tuple[int, int, range]]:
+    """Join batches to runs of up to `BATCH_ROWS` rows: the first row, how many, and which."""
+    first, rows, begin = 0, 0, 0
+    for index, more in enumerate([*counts, BATCH_ROWS + 1]):
         if rows and rows + more > BATCH_ROWS:
-            yield RowGroup(origin.label, first, rows, _record_batches(origin, schema, run, mapped))
-            first, run, rows, mapped = first + rows, [], 0, False
-        run, rows, mapped = [*run, index], rows + more, mapped or large
+            yield first, rows, range(begin, index)
+            first, rows, begin = first + rows, 0, index
+        rows += more
 
 
 def _record_batches(
-    origin: DataFile, schema: Any, run: Sequence[int] | None = None, mapped: bool = False
+    origin: DataFile, schema: Any, run: range | None
 ) -> Callable[[Sequence[str]], Iterator[Any]]:
     """Return what reads some record batches of a file, or all of a stream."""
     import pyarrow as pa
@@ -230,45 +208,20 @@ def _record_batches(
     def read(names: Sequence[str]) -> Iterator[Any]:
         fields = sorted(schema.get_field_index(name) for name in names) or [0]
         options = pa.ipc.IpcReadOptions(included_fields=fields, use_threads=False)
-        if mapped:  # a selection of fields would be copied; what is not looked at costs nothing
-            options = pa.ipc.IpcReadOptions()
-        with opened(origin) as source, _pages(origin, mapped) as (mapping, forget):
+        with opened(origin) as source:
             with reading(origin.label, "Feather or Arrow"):
-                if run is None:
-                    batches = pa.ipc.open_stream(source, options=options)
-                else:
-                    file = pa.ipc.open_file(mapping or source, options=options)
-                    batches = map(file.get_batch, run)
-            for number in itertools.count(1 + (run[0] if run else 0)):
-                with reading(origin.label, "Feather or Arrow", f"record batch {number}"):
-                    batch = next(batches, None)
+                open_it = pa.ipc.open_stream if run is None else pa.ipc.open_file
+                file = open_it(source, options=options)
+            for number in itertools.count() if run is None else run:
+                with reading(origin.label, "Feather or Arrow", f"record batch {number + 1}"):
+                    batch = next(file, None) if run is None else file.get_batch(number)
                     if batch is None:
                         return
                     # Text with wrong offsets would be read beyond its bytes.
                     batch.validate(full=True)
-                for part in batches_of(batch, names):
-                    yield part
-                    forget()
+                yield from batches_of(batch, names)
 
     return read
-
-
-@contextlib.contextmanager
-def _pages(origin: DataFile, mapped: bool) -> Iterator[tuple[Any, Callable[[], None]]]:
-    """Map a file, and say how to give back the pages that were read: they count as memory."""
-    import pyarrow as pa
-
-    if not mapped:
-        yield None, lambda: None
-        return
-    with open(origin.local, "rb") as file:
-        pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-
-    def forget() -> None:
-        if hasattr(mmap, "MADV_DONTNEED"):
-            pages.madvise(mmap.MADV_DONTNEED)
-
-    yield pa.BufferReader(pa.py_buffer(pages)), forget
 
 
 class Format(NamedTuple):

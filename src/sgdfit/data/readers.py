@@ -24,7 +24,6 @@ from sgdfit.data.files import (
     Stamp,
     dangling,
     is_many,
-    opened,
     select,
     unreadable,
 )
@@ -182,14 +181,6 @@ def _formats(selection: Selection) -> list[tuple[DataFile, Format]]:
         except DataError:
             if selection.exact:
                 raise
-    if found:
-        return found
-    # Some writers leave files without an ending, so these are looked into.
-    for origin in selection.origins:
-        if not os.path.splitext(origin.label)[1]:
-            with opened(origin) as source:
-                found_kind = format_at(source.read(8))
-            found += [] if found_kind is None else [(origin, found_kind)]
     if not found:
         names = [repr(origin.label) for origin in selection.origins[:NAMES_SHOWN]]
         more = ", …" if len(selection.origins) > NAMES_SHOWN else ""
