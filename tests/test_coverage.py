@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from interval_coverage import CONFIDENCE, CURVED, DESIGNS, PREDICTION, Count, simulate, summary
+from interval_coverage import CONFIDENCE, CURVED, DESIGNS, PREDICTION, simulate, summary
 
 SETS = 150
 # A proportion of 0.95 misses by more than so many of its standard errors once in 16,000 times.
@@ -48,8 +48,3 @@ def test_profiles_hold_the_truth_where_students_t_does_not():
         assert missed.sum() > regained.sum()
         coverage = np.nan_to_num(profile[name]).mean()
         assert abs(coverage - 0.95) < LIMIT * np.sqrt(0.95 * 0.05 / sets)
-
-
-def test_a_set_without_an_interval_counts_as_not_held():
-    (count,) = summary("line", {"a": np.array([1.0, np.nan, 1.0, 0.0])})
-    assert count == Count("line", "a", 50.0, 25.0, 4, 1)

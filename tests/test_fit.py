@@ -1,6 +1,5 @@
 """`fit` as users call it: the examples, errors of the estimates, losses, default rates, misuse."""
 
-import functools
 import warnings
 
 import numpy as np
@@ -8,7 +7,7 @@ import pytest
 
 import sgdfit
 from naming import name_of
-from sgdfit.errors import DataError, FormulaError, SgdfitError, UsageError
+from sgdfit.errors import DataError, SgdfitError, UsageError
 from sgdfit.optimizers import Optimizer, sgd
 
 optimize = pytest.importorskip("scipy.optimize", reason="SciPy is the oracle")
@@ -32,10 +31,6 @@ def errors(fit):
 
 def quad(a, b, c, x):
     return a * x**2 + b * x + c
-
-
-def mk_quad(a, b, c):
-    return functools.partial(quad, a, b, c)
 
 
 def test_text():
@@ -74,23 +69,6 @@ def test_the_same_curve_in_other_words(formula):
     fit = sgdfit.fit(formula, TUTORIAL, response=response, learning_rate=0.2, steps=200)
     for name, value in ANSWER.items():
         assert fit.estimates[name].value == pytest.approx(value, abs=2e-7)
-
-
-def test_bound_arguments_are_fixed_parameters():
-    fit = sgdfit.fit(
-        functools.partial(quad, c=5.0), TUTORIAL, response="y", learning_rate=0.2, steps=200
-    )
-    assert fit.free == ("a", "b")
-    assert (fit.estimates["c"].value, fit.estimates["c"].role) == (5.0, "fixed")
-    assert fit.estimates["c"].stderr is None
-    J = np.stack([X**2, X], axis=1)
-    best = np.linalg.lstsq(J, TUTORIAL["y"] - 5.0)[0]
-    np.testing.assert_allclose(values(fit), best, rtol=1e-9)
-
-
-def test_nothing_is_left_to_fit_of_the_tutorials_mk_quad():
-    with pytest.raises(FormulaError, match=r"every parameter .* is fixed or tied"):
-        sgdfit.fit(mk_quad(3.0, 2.0, 1.0), TUTORIAL, response="y")
 
 
 # --- errors of the estimates
@@ -145,19 +123,6 @@ def test_covariance_is_that_of_curve_fit():
     assert fit.covariance_method == "classical"
 
 
-@pytest.mark.parametrize("weights", ["1/s**2", "w", "7/s^2"])
-def test_weights_are_inverse_variances(weights):
-    fit = fit_decay(weights=weights, steps=20_000)
-    best, covariance = curve_fit(sigma=S)
-    np.testing.assert_allclose(values(fit), best, rtol=1e-6)
-    np.testing.assert_allclose(fit.covariance, covariance, rtol=1e-5)
-    factor = 7 if weights.startswith("7") else 1
-    rss = factor * np.sum(((DECAY["y"] - decay(T, *best)) / S) ** 2)
-    assert fit.residual_sum_of_squares == pytest.approx(rss, rel=1e-9)
-    assert fit.reduced_chi_square == pytest.approx(rss / 57, rel=1e-9)
-    assert fit.weights == weights
-
-
 def test_the_size_of_weights_changes_nothing_but_the_sums_of_squares():
     one, seven = fit_decay(weights="w"), fit_decay(weights="7*w")
     np.testing.assert_allclose(values(seven), values(one), rtol=1e-13)
@@ -176,26 +141,6 @@ def test_equal_weights_are_none(weights):
     np.testing.assert_allclose(weighted.loss, plain.loss, rtol=1e-12)
 
 
-def test_rows_of_weight_0_are_as_if_they_were_not_there():
-    kept = T < 3
-    cut = {name: column[kept] for name, column in DECAY.items()}
-    options = {"start": START, "learning_rate": 0.3, "steps": 8_000}
-    with_all = sgdfit.fit("y = a*exp(-k*t) + c", DECAY, weights="where(t < 3, 1, 0)", **options)
-    without = sgdfit.fit("y = a*exp(-k*t) + c", cut, **options)
-    np.testing.assert_allclose(values(with_all), values(without), rtol=1e-9)
-    np.testing.assert_allclose(with_all.covariance, without.covariance, rtol=1e-8)
-    for name in ("degrees_of_freedom", "reduced_chi_square", "r_squared", "aic", "aicc", "bic"):
-        assert getattr(with_all, name) == pytest.approx(getattr(without, name), rel=1e-9), name
-    for name in fit_names(with_all):
-        np.testing.assert_allclose(
-            with_all.estimates[name].interval, without.estimates[name].interval, rtol=1e-8
-        )
-
-
-def fit_names(fit):
-    return fit.free
-
-
 BAD_WEIGHTS = [
     ("t - 2", r"the weight 't - 2' is -1\.\d+ in row 1 of the data \(\d+ such rows\)"),
     ("log(t - 2)", "is nan in row 1 of the data"),
@@ -209,17 +154,6 @@ BAD_WEIGHTS = [
 def test_bad_weights(weights, sentence):
     with pytest.raises(DataError, match=sentence):
         fit_decay(weights=weights)
-
-
-def test_fixed_parameters_are_taken_out_of_the_covariance():
-    fit = fit_decay(fixed="c=0.5", start="a=2.5,k=1")
-    best, covariance = optimize.curve_fit(
-        lambda t, a, k: decay(t, a, k, 0.5), T, DECAY["y"], (2, 1), xtol=1e-14, ftol=1e-14
-    )
-    np.testing.assert_allclose(values(fit), best, rtol=1e-6)
-    np.testing.assert_allclose(fit.covariance, covariance, rtol=1e-5)
-    assert (fit.estimates["c"].stderr, fit.estimates["c"].interval) == (None, None)
-    assert fit.degrees_of_freedom == 58
 
 
 def test_tied_parameters_have_errors_by_the_delta_method():
@@ -247,26 +181,6 @@ def test_tied_parameters_have_errors_by_the_delta_method():
     assert product.estimates["m"].stderr == pytest.approx(by_hand, rel=1e-12)
 
 
-def test_errors_at_a_bound_are_those_with_it_fixed():
-    fit = fit_decay(bounds="c > 0.6", start={"a": 2.5, "k": 1, "c": 0.7}, steps=8_000)
-    fixed = fit_decay(fixed="c=0.6", start="a=2.5,k=1", steps=8_000)
-    stands = fit.estimates["c"]
-    assert fit.status.name == "converged"
-    assert (stands.value, stands.at_bound, stands.stderr, stands.interval) == (
-        0.6,
-        True,
-        None,
-        None,
-    )
-    for name in "ak":
-        one, other = fit.estimates[name], fixed.estimates[name]
-        assert not one.at_bound
-        assert one.value == pytest.approx(other.value, rel=1e-8)
-        assert one.stderr == pytest.approx(other.stderr, rel=1e-7)
-        np.testing.assert_allclose(one.interval, other.interval, rtol=1e-7)
-    assert np.isnan(fit.covariance[2]).all()
-
-
 @pytest.mark.parametrize("bounds", ["c < -0.5", "c > 0.7", "0.7 < c < 0.8"])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_the_estimate_stands_on_the_bound_exactly(bounds, dtype):
@@ -276,12 +190,6 @@ def test_the_estimate_stands_on_the_bound_exactly(bounds, dtype):
     assert fit.estimates["c"].at_bound
     assert fit.estimates["c"].stderr is None
     assert fit.estimates["a"].stderr > 0
-
-
-def test_a_bound_that_is_not_reached_changes_nothing():
-    free, bounded = fit_decay(steps=100), fit_decay(steps=100, bounds="0 < a < 1e6, k > 0")
-    np.testing.assert_array_equal(values(free), values(bounded))
-    assert not any(e.at_bound for e in bounded.estimates.values())
 
 
 def test_every_parameter_on_a_bound():
@@ -437,35 +345,6 @@ def test_a_constant_lands_on_what_the_loss_is_known_for(loss, answer):
     assert fit.estimates["m"].value == pytest.approx(answer, abs=2e-3)
 
 
-@pytest.mark.parametrize("loss", ["huber", "soft_l1", "cauchy"])
-def test_robust_losses_land_where_least_squares_of_scipy_does(loss):
-    spoiled = DECAY["y"].copy()
-    spoiled[::7] += 3
-    scale = 0.2
-    option = "delta" if loss == "huber" else "scale"
-    fit = sgdfit.fit(
-        "y = a*exp(-k*t) + c",
-        {"t": T, "y": spoiled},
-        loss=f"{loss}({option}={scale})",
-        start=START,
-        optimizer="sgd(momentum=0.9)",
-        learning_rate=0.2 if loss == "huber" else 0.1,
-        steps=10_000,
-        tolerance=1e-7,
-    )
-    theirs = optimize.least_squares(
-        lambda p: decay(T, *p) - spoiled,
-        list(START.values()),
-        loss=loss,
-        f_scale=scale,
-        xtol=1e-15,
-        ftol=1e-15,
-        gtol=1e-15,
-    )
-    assert fit.status.name == "converged"
-    np.testing.assert_allclose(values(fit), theirs.x, rtol=1e-5)
-
-
 def test_poisson_regression_has_the_score_equations_of_glm():
     x = RANDOM.uniform(-1, 1, 200)
     n = RANDOM.poisson(np.exp(0.7 * x + 1.2)).astype(float)
@@ -474,12 +353,6 @@ def test_poisson_regression_has_the_score_equations_of_glm():
     assert fit.status.name == "converged"
     assert np.sum(mean) == pytest.approx(np.sum(n), rel=1e-6)
     assert np.sum(x * mean) == pytest.approx(np.sum(x * n), rel=1e-6)
-
-
-def test_the_response_may_be_an_expression():
-    fit = sgdfit.fit("log(y) = a + b*t", {"t": T, "y": 3 * np.exp(-0.8 * T)}, steps=3_000)
-    np.testing.assert_allclose(values(fit), [np.log(3), -0.8], rtol=1e-8)
-    np.testing.assert_allclose(fit.predict({"t": [0.0]}), [np.log(3)], rtol=1e-8)
 
 
 # --- the learning rate when none is given

@@ -18,7 +18,6 @@ from sgdfit.fitting.dataset import (
     TrainingData,
     WeightedStream,
     in_order,
-    split_at_panels,
 )
 from sgdfit.kernel.forms import make
 from sgdfit.kernel.kernel import Chunk
@@ -32,14 +31,11 @@ THETA = np.array([2.0, 1.0, 0.25])
 
 LAYOUTS = {
     "a panel each": [PANEL] * 4,
-    "a row more": [PANEL + 1] * 3,
     "a row less": [PANEL - 1] * 4,
     "several within a panel": [10_000] * 17,
     "empty ones among them": [0, 30_000, 0, PANEL, 0, 100_000, 0],
     "one within a panel, and many panels": [5, 3 * PANEL - 5, 7],
     "a part that ends what others began": [PANEL - 10, 10, PANEL, 1],
-    "fewer than a panel": [100, 200],
-    "one part": [2 * PANEL + 77],
     "a thousand": [150] * 1000,
 }
 
@@ -60,16 +56,6 @@ def parts_of(chunk, lengths, first=0, block=40_000):
             cuts = [chunk.part(k, min(k + block, b)) for k in starts]
             # As readers have them, at the beginning of what none of their rows met.
             yield Part(begin, lambda cuts=cuts: iter([chunk.part(0, 0), *cuts]))
-
-
-def test_what_is_left_of_a_part_does_not_hold_what_was_read_with_it():
-    chunk = columns_of(3 * PANEL, True)
-    head, tail = split_at_panels(Part(10, lambda: iter([chunk])), lambda first, added: None)
-    assert [c.rows for c in (*head, *tail)] == [PANEL - 10, 10]
-    for found in (*head, *tail):
-        arrays = zip((*found.columns, found.weights), (*chunk.columns, chunk.weights), strict=True)
-        assert not any(np.shares_memory(one, other) for one, other in arrays)
-        assert all(array.base is None for array in (*found.columns, found.weights))
 
 
 class Rows:
@@ -220,29 +206,6 @@ def test_an_error_that_is_kept_keeps_no_thread(threads, by_parts, at, few, monke
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_things_are_worked_on_in_order_and_not_far_ahead(threads):
-    asked, closed, handed = [], [], 0
-
-    def things():
-        try:
-            for k in range(20):
-                asked.append(k)
-                yield k
-        finally:
-            closed.append(True)
-
-    def work(k):
-        time.sleep(0.002 * (k % 3))
-        return k * k
-
-    for found in in_order(work, things(), threads):
-        assert found == handed**2
-        assert len(asked) - handed <= threads + 1
-        handed += 1
-    assert (handed, closed) == (20, [True])
-
-
-@pytest.mark.parametrize("threads", [1, 2, 3])
 def test_the_first_error_in_order_is_raised_though_a_later_one_is_sooner(threads):
     def work(k):
         if k >= 2:
@@ -257,30 +220,3 @@ def test_the_first_error_in_order_is_raised_though_a_later_one_is_sooner(threads
     assert found == [0, 1]
     assert next(things, None) is None
     assert not [t for t in threading.enumerate() if t.name.startswith("sgdfit-sums")]
-
-
-def test_whoever_stops_asking_leaves_no_thread():
-    things = (k for k in range(10))
-    each = in_order(abs, things, 2)
-    assert next(each) == 0
-    each.close()
-    assert next(things, None) is None
-    assert not [t for t in threading.enumerate() if t.name.startswith("sgdfit-sums")]
-
-
-def test_sums_are_compiled_for_once_whoever_the_rows_come_from(monkeypatch):
-    made, called = [], []
-
-    def function(source, name):
-        made.append(name)
-        return lambda theta, arrays, out: called.append([a.flags.writeable for a in arrays])
-
-    monkeypatch.setattr("sgdfit.kernel.compiling.function", function)
-    kernel = make(build("y = 1.0625*a*x", ["x", "y"]), sgd(), "compiled", weighted=True)
-    mine, theirs = np.ones(10), np.ones(10)
-    theirs.flags.writeable = False
-    for x, y, weights in ((mine, mine, mine), (theirs, theirs, mine), (theirs, mine, theirs)):
-        kernel.partials(np.ones(1), Chunk((x, y), weights))
-    assert made == ["partials"]
-    assert called == [[False] * 3] * 3
-    assert mine.flags.writeable
