@@ -83,13 +83,6 @@ def test_undetermined_parameters_are_named(columns, blamed, scales):
         assert found == sorted(sorted(b) for b in blamed)
 
 
-def test_nearly_correlated_parameters_still_have_errors():
-    t = np.linspace(1000, 1001, 50)
-    A = np.stack([t, np.ones_like(t)], axis=1)
-    covariance, _ = classical(A.T @ A, 1.0, ("m", "b"))
-    assert covariance[0, 0] == pytest.approx(1 / ((t - t.mean()) ** 2).sum(), rel=1e-4)
-
-
 @pytest.mark.parametrize("broken", [np.full((3, 3), np.nan), np.diag([1.0, np.inf, 1.0])])
 def test_non_finite_sums_have_no_covariance(broken):
     assert classical(broken, 1.0, NAMES) == (None, ())
@@ -105,14 +98,6 @@ def huber_sums(theta, delta=0.3):
     return J.T @ slope, (J.T * inside) @ J, (J.T * slope**2) @ J
 
 
-def test_sandwich_is_the_product_of_inverses():
-    _, H, S = huber_sums(BEST)
-    covariance, undetermined = sandwich(H, S, NAMES)
-    np.testing.assert_allclose(covariance, np.linalg.inv(H) @ S @ np.linalg.inv(H), rtol=1e-10)
-    np.testing.assert_array_equal(covariance, covariance.T)
-    assert undetermined == ()
-
-
 def test_sandwich_is_the_infinitesimal_jackknife():
     """Σ (∂θ/∂w)² over the rows, the derivatives taken by refitting with changed weights."""
 
@@ -123,10 +108,6 @@ def test_sandwich_is_the_infinitesimal_jackknife():
     derivative = np.array([(fit(ones + h * e) - fit(ones - h * e)) / (2 * h) for e in np.eye(40)])
     covariance, _ = sandwich(J.T @ J, (J.T * (Y - J @ BEST) ** 2) @ J, NAMES)
     np.testing.assert_allclose(covariance, derivative.T @ derivative, rtol=1e-6)
-
-
-def test_a_saddle_has_no_covariance():
-    assert sandwich(np.diag([2.0, -1.0]), np.eye(2), ("a", "b")) == (None, ("b",))
 
 
 def test_correlation_agrees_with_numpy():
@@ -149,13 +130,6 @@ def test_quantiles_are_those_of_scipy(level):
     assert interval(3.0, 0.5, 5, level) == (3 - found[4] / 2, 3 + found[4] / 2)
 
 
-@pytest.mark.parametrize(
-    ("stderr", "dof"), [(1.0, 0), (1.0, -2), (None, 9), (np.nan, 9), (np.inf, 9)]
-)
-def test_no_interval_without_an_error(stderr, dof):
-    assert interval(1.0, stderr, dof) is None
-
-
 @pytest.mark.parametrize("level", [0, 1, 95, np.nan])
 def test_level_is_a_probability(level):
     with pytest.raises(UsageError, match="between 0 and 1"):
@@ -175,15 +149,6 @@ def test_offset_is_that_of_bates_and_watts():
     gap = OFF - BEST
     expected = np.sqrt(gap @ np.linalg.solve(classical(H, variance, NAMES)[0], gap) / 3)
     assert offset == pytest.approx(expected, rel=1e-9)
-
-
-def test_offset_of_other_losses_uses_their_covariance():
-    theta = np.array([2.05, 2.9, 4.1])
-    g, H, S = huber_sums(theta)
-    step = np.linalg.solve(H, g)
-    expected = np.sqrt(step @ np.linalg.solve(sandwich(H, S, NAMES)[0], step) / 3)
-    assert sandwich_offset(g, H, theta, S) == pytest.approx(expected, rel=1e-8)
-    assert sandwich_offset(huber_sums(theta - step / 2)[0], H, theta, S) < expected
 
 
 @in_any_units

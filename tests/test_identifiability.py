@@ -8,7 +8,6 @@ import sympy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sgdfit.inference.covariance import classical
 from sgdfit.inference.estimable import determined
 from sgdfit.inference.spectrum import scaled_spectrum
 
@@ -74,26 +73,6 @@ def test_a_product_is_determined_locally_and_the_rate_keeps_its_error():
     assert math.sqrt(covariance[1, 1]) == pytest.approx(errors[1], rel=1e-9)
     assert np.isnan(covariance[0]).all()
     assert np.isnan(covariance[:, 2]).all()
-
-
-@pytest.mark.parametrize("units", [(1e9, 1.0, 1.0), (1e-9, 1e9, 1.0), (1e9, 1e9, 1e-9)])
-def test_units_change_the_numbers_and_nothing_else(units):
-    theta = np.array([1.0, 4.0, 2.0])
-    plain = solved("abc", theta, [X, X, 1])
-    _, covariance, (one,) = solved("abc", theta * units, [X / units[0], X / units[1], 1 / units[2]])
-    number = f"{units[0] / units[1]:.6g}"
-    assert one.text == ("a + b" if number == "1" else f"a + {number}·b")
-    assert one.value == pytest.approx(5 * units[0], rel=1e-12)
-    assert one.stderr == pytest.approx(plain[2][0].stderr * units[0], rel=1e-9)
-    assert covariance[2, 2] == pytest.approx(plain[1][2, 2] * units[2] ** 2, rel=1e-9)
-    assert np.isnan(np.diag(covariance)).tolist() == [True, True, False]
-
-
-def test_nothing_is_left_out_where_all_is_determined():
-    J, covariance, found = solved("ab", (1, 2), [X, Z])
-    assert found == ()
-    expected, _ = classical(J.T @ J, 0.04, "ab")
-    np.testing.assert_allclose(covariance, expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize(("noise", "error"), [(0.0, 0.0), (math.nan, None), (math.inf, None)])

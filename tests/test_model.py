@@ -97,19 +97,6 @@ def test_values_at_extreme_arguments(text):
     np.testing.assert_allclose(ours, expected, rtol=1e-12, atol=1e-150)
 
 
-@pytest.mark.parametrize(
-    ("text", "becomes"),
-    [
-        ("c + (d - c)/(1 + 10**((e - x)*h))", "c + (d - c)*logistic(-h*(e - x)*log(10))"),
-        ("b + 1 - exp(x)", "b - expm1(x)"),
-        # An expression that no rule names stays, and so does its domain.
-        *((text, text) for text in ("L/(1 + C*exp(-k*x))", "(1 + exp(x))**g", "log(2 + x)")),
-    ],
-)
-def test_what_is_rewritten(text, becomes):
-    assert stable(as_formula(text).expression) == as_formula(becomes).expression
-
-
 LOGISTIC = [
     "y = a/(1 + exp(-(x - m)/s)) + c",
     "y = a/(1 + exp((m - x)/s))**g + c*s",
@@ -238,21 +225,6 @@ def test_what_is_refused(formula, columns, options, error, sentence):
 )
 def test_without_data_the_usual_names_are_variables(formula, variables):
     assert build(formula).variables == variables
-
-
-def test_what_was_worked_out_before_does_not_reach_another_model():
-    """Derivatives and source are kept by what they follow from: anything else makes them anew."""
-    first = build("y = a*exp(-b*x)", ["x", "y"])
-    assert build("y = a*exp(-b*x)", ["x", "y"]).gradient == first.gradient
-    assert build("y = a*exp(-b*x)", ["x", "y", "b"]).free == ("a",)
-    assert build("a*exp(-b*x)", ["x", "y"], response="log(y)").columns == ("x", "y")
-    assert build("a*exp(-b*x)", ["x", "z"], response="z").columns == ("x", "z")
-    assert build("y = a*exp(-b*x)", ["x", "y"], fixed="b=2").free == ("a",)
-    tied = build("y = a*exp(-b*x)", ["x", "y"], tied="b = 2*a")
-    assert tied.gradient == (as_formula("(1 - 2*a*x)*exp(-2*a*x)").expression.expand(),)
-    assert build("y = a*exp(-b*x)", ["x", "y"]).start == [1.0, 1.0]
-    given = build("y = a*exp(-b*x)", ["x", "y"], start={"a": 2.0})
-    assert given.start == [2.0, 1.0]
 
 
 def test_a_function_written_anew_under_the_same_name_is_read_anew():

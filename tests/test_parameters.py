@@ -8,7 +8,7 @@ import pytest
 from sgdfit.errors import SgdfitError
 from sgdfit.formula.reading import as_formula
 from sgdfit.model.model import build
-from sgdfit.model.parameters import DEFAULT_START, declare, resolve_ties
+from sgdfit.model.parameters import DEFAULT_START, declare
 
 FORMULA = as_formula("y = a*x + b*z + c + d")
 NAMES = ("a", "b", "c", "d")
@@ -112,23 +112,6 @@ def test_a_function_s_own_values_stand_where_nothing_else_is_said():
     ]  # fmt: skip
     assert declare(formula, ("a", "b", "c"), fixed={"a": 9})["a"].start == 9.0
     assert declare(formula, ("b", "c"))["b"].start == 5.0
-
-
-@pytest.mark.parametrize(
-    ("ties", "expected"),
-    [
-        ({"d": "2*a"}, {"d": "2*a"}),
-        (
-            {"d": "2*c", "c": "b + 1", "b": "a**2"},
-            {"d": "2*a**2 + 2", "c": "a**2 + 1", "b": "a**2"},
-        ),
-        ({"d": "3"}, {"d": "3"}),
-        ({"d": "c", "c": "3"}, {"d": "3", "c": "3"}),
-    ],
-)
-def test_chains_of_ties_are_resolved(ties, expected):
-    resolved = resolve_ties(ties)
-    assert resolved == {name: as_formula(text).expression for name, text in expected.items()}
 
 
 def test_the_values_of_ties():

@@ -146,15 +146,6 @@ def test_from_sums_is_the_same_quadratic(options):
     assert found.spread == 7.0
 
 
-def test_sums_know_no_step_along_what_they_do_not_determine():
-    A, b = dense(rows(p=2))
-    A = np.column_stack([A, A[:, 0] + A[:, 1], np.zeros(len(b))])
-    found = from_sums(A.T @ b, A.T @ A, 1.0, 1.0)
-    assert int(found.spectrum.positive.sum()) == 2
-    move = step_within(found, np.ones(4), np.ones(4, dtype=bool), np.inf).move
-    np.testing.assert_allclose(move, np.linalg.pinv(A) @ -b, atol=1e-10)
-
-
 @pytest.mark.parametrize("options", DETERMINED)
 @pytest.mark.parametrize("cuts", [(), (1,), (3, 4, 20), (13, 26)])
 def test_joined_is_all_rows_at_once(options, cuts):
@@ -231,15 +222,6 @@ def test_columns_that_nearly_coincide_have_no_inverse(gap, regular, inverse):
         assert one + other == pytest.approx(-float(J[0] @ r) / float(J[0] @ J[0]))
 
 
-@pytest.mark.parametrize("radius", [np.inf, 1e-3])
-def test_nothing_to_do_is_a_step_of_nothing(radius):
-    flat = Quadratic(1.0, np.zeros((2, 2)), np.zeros(2), 1.0, 1.0, True, 0.0)
-    for quadratic, free in ((flat, [True] * 2), (from_rows(*rows()), [False] * 4)):
-        step = step_within(quadratic, np.ones(len(free)), np.array(free), radius)
-        assert not step.move.any()
-        assert (step.damping, step.length) == (0, 0)
-
-
 @pytest.mark.parametrize("size", [1e-300, 1e-154, 1e-100, 1e100, 1e150])
 @pytest.mark.parametrize("share", [np.inf, 0.3])
 def test_steps_where_squares_leave_the_range_of_floating_point(share, size):
@@ -253,24 +235,3 @@ def test_steps_where_squares_leave_the_range_of_floating_point(share, size):
     here = step_within(plain, D, free, share * whole)
     there = step_within(scaled, D, free, share * whole / size)
     np.testing.assert_allclose(there.move * size, here.move, rtol=1e-9)
-
-
-@pytest.mark.parametrize("options", [c for c in OF_FOUR if c.id != "units 1e150"])
-def test_the_inverse_is_that_of_the_root(options):
-    case = rows(**options)
-    found = from_rows(*case, np.array([2, 0]))
-    norms = found.norms
-    product = (found.root / norms) @ (found.inverse * norms[:, None])
-    np.testing.assert_allclose(product, np.eye(4), atol=1e-13)
-
-
-@pytest.mark.parametrize("weighted", [False, True])
-def test_one_curvature_of_all_rows_may_be_given_as_a_number(weighted):
-    jacobian, _, _, weight, _ = rows(weighted=weighted)
-    r = np.random.default_rng(3).normal(size=40)
-    loss = float((np.ones(40) if weight is None else weight) @ r**2)
-    one = from_rows(jacobian, 2 * r, 2.0, weight, loss)
-    each = from_rows(jacobian, 2 * r, np.full(40, 2.0), weight, loss)
-    np.testing.assert_allclose(one.root, each.root, rtol=1e-14)
-    np.testing.assert_allclose(one.offset, each.offset, rtol=1e-14)
-    assert (one.least, one.spread, one.blur) == pytest.approx((each.least, each.spread, each.blur))

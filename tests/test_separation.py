@@ -1,17 +1,13 @@
 """Which parameters are linear together, what falls apart, and what each nonlinear one is."""
 
-from itertools import combinations
-
 import numpy as np
 import pytest
-import sympy
 
 from sgdfit.formula.formula import symbol
-from sgdfit.formula.reading import as_formula
 from sgdfit.kernel.numpy_kernel import evaluator
 from sgdfit.model.model import build
 from sgdfit.model.roles import RESPONSE, roles_of
-from sgdfit.model.separation import linear_set, separate
+from sgdfit.model.separation import separate
 
 COLUMNS = ["x", "u", "v", "y"]
 
@@ -77,44 +73,6 @@ def test_linear_parameters_and_components_which_add_up(text, linear, components)
     assert (given.linear, given.nonlinear, given.components) == (parts.linear, (), ())
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_linear_parameters_are_linear_together_and_no_other_can_join(seed):
-    rng = np.random.default_rng(seed)
-    names = [f"p{i}" for i in range(rng.integers(2, 20))]
-    p, x = [symbol(name) for name in names], symbol("x")
-    pairs = [pair for pair in combinations(p, 2) if rng.random() < 0.3]
-    squares = [q**2 for q in p if rng.random() < 0.15]
-    expression = sympy.Add(*(u * v * x**i for i, (u, v) in enumerate(pairs)), *p, *squares)
-    got = linear_set(names, [expression.diff(q) for q in p])
-
-    def is_linear(subset):
-        linked = {frozenset(pair) for pair in pairs}
-        return not any(
-            frozenset((u, v)) in linked or u**2 in squares for u in subset for v in subset
-        )
-
-    chosen = [symbol(name) for name in got]
-    assert is_linear(chosen)
-    assert not any(is_linear([*chosen, other]) for other in p if other not in chosen)
-
-
-@pytest.mark.parametrize(
-    ("text", "name", "mirrored"),
-    [
-        ("a*exp(-(x - m)**2/s**2)", "s", True),
-        ("a*exp(-(x - m)**2/s**2)", "m", False),
-        ("a/s*exp(-0.5*((x - m)/s)**2)", "s", True),
-        ("a*sin(w*x)", "w", True),
-        ("a*sin(w*x) + b*cos(w*x)", "w", True),
-        ("a*exp(-k*x)", "k", False),
-        ("sin(w*x)", "w", False),
-    ],
-)
-def test_whether_a_sign_makes_a_difference(text, name, mirrored):
-    (part,) = separate(*prediction_of(text)).components
-    assert part.is_mirrored(name) is mirrored
-
-
 @pytest.mark.parametrize(
     ("text", "kinds"),
     [
@@ -137,16 +95,6 @@ def test_whether_a_sign_makes_a_difference(text, name, mirrored):
 def test_roles(text, kinds):
     roles = roles_of(*prediction_of(text), ("x", "u", "v"))
     assert {name: roles[name].kind for name in kinds} == kinds
-
-
-@pytest.mark.parametrize(
-    ("text", "turns"),
-    [("a*sin(2*pi*f*x)", 1.0), ("a*sin(w*x + p)", 0.5 / np.pi), ("a*cos(2*pi*x/f)", 1.0)],
-)
-def test_turns_of_a_wave(text, turns):
-    roles = roles_of(*prediction_of(text), ("x",))
-    wave = next(role for role in roles.values() if role.kind in ("frequency", "period"))
-    assert wave.turns == pytest.approx(turns)
 
 
 CLOSED = [
@@ -179,17 +127,3 @@ def test_parameters_scaled_by_their_powers_leave_the_curve_as_it_is(text):
     # A power with a parameter is taken up by what multiplies it.
     roles = roles_of(*prediction_of("a*x**b + c"), ("x",))
     assert (roles["b"].powers, roles["c"].powers) == ((), ((RESPONSE, 1),))
-
-
-def test_candidates_are_evaluated_point_by_row():
-    expression = as_formula("a*exp(-b*x) + where(x < c, 1, erf(x))").expression
-    names = ("a", "b", "c")
-    draws = np.random.default_rng(0)
-    points, x = draws.random((700, 3)), draws.random(300)
-    values = evaluator((expression, sympy.Integer(2)), names, ("x",))(points, (x,))
-    assert values.shape == (700, 2, 300)
-    assert (values[:, 1] == 2.0).all()
-    at = {symbol(name): sympy.Float(v) for name, v in zip(names, points[699], strict=True)}
-    assert evaluator((expression,), names, ("x",))(points[:0], (x,)).shape == (0, 1, 300)
-    expected = [float(expression.xreplace({**at, symbol("x"): sympy.Float(v)})) for v in x[:5]]
-    assert values[699, 0, :5] == pytest.approx(expected, rel=1e-12)

@@ -10,7 +10,6 @@ from sgdfit.kernel.kernel import Chunk
 from sgdfit.kernel.numpy_kernel import evaluator
 from sgdfit.model.model import build
 from sgdfit.starts.search import find_starts
-from sgdfit.starts.space import low_discrepancy
 
 DRAWS = np.random.default_rng(5)
 EVEN = np.linspace(0.0, 10.0, 120)
@@ -202,15 +201,6 @@ def test_given_values_are_held(given):
     assert found.candidates[0].loss == pytest.approx(expected, rel=1e-9)
 
 
-@pytest.mark.parametrize("options", [{"fixed": {"c": 1.0}}, {"tied": {"c": "a/3"}}])
-def test_fixed_and_tied_parameters_are_no_unknowns(options):
-    model, rows = decay(**options)
-    found = find_starts(model, chunk_of(model, rows), {}, 0)
-    assert {*found.linear, *found.ranges} == {"a", "b"}
-    best = reference(model, rows, np.array([3.0, 0.7]))
-    assert found.candidates[0].loss == pytest.approx(best, rel=1e-9)
-
-
 def test_weights_count():
     model, rows = decay()
     weights = np.where(EVEN < 1.0, 5.0, 0.1)
@@ -271,23 +261,6 @@ def test_columns_without_spread_and_rows_without_value(x, y, loss):
     assert found.candidates[0].loss == pytest.approx(loss, rel=1e-9, abs=1e-20)
 
 
-def test_parameters_that_only_count_together_do_not_hinder():
-    x = np.linspace(0.0, 5.0, 40)
-    rows = {"x": x, "y": 3.0 * np.exp(-0.7 * x) + 1.0}
-    whole, once = modelled("a*exp(b*x)*exp(c)", rows), modelled("a*exp(b*x)", rows)
-    found, expected = (find_starts(m, chunk_of(m, rows), {}, 0) for m in (whole, once))
-    assert len(found.candidates) == 1
-    assert found.candidates[0].loss == pytest.approx(expected.candidates[0].loss, rel=1e-8)
-
-
-def test_linear_models_are_solved():
-    x = np.linspace(0.0, 1.0, 50)
-    y = np.sin(5.0 * x)
-    model = modelled(" + ".join(f"a{i}*x**{i}" for i in range(8)), {"x": x})
-    best = find_starts(model, chunk_of(model, {"x": x, "y": y}), {}, 0).candidates[0]
-    assert best.theta == pytest.approx(np.polynomial.polynomial.polyfit(x, y, 7), rel=1e-6)
-
-
 @pytest.mark.parametrize(
     ("name", "words"),
     [
@@ -301,25 +274,3 @@ def test_ranges_are_told_in_words(name, words):
     model, rows, _ = observed(name)
     ranges = find_starts(model, chunk_of(model, rows), {}, 0).ranges
     assert {at: ranges[at][: len(text)] for at, text in words.items()} == words
-
-
-def test_rival_minima_are_told():
-    model, rows, _ = observed("two cycles")
-    found = find_starts(model, chunk_of(model, rows), {}, 0)
-    assert len(found.candidates) > 1
-    rival = found.candidates[1]
-    near = reference(model, rows, rival.theta)
-    assert rival.loss == pytest.approx(near, rel=1e-6)
-
-
-@pytest.mark.parametrize("dimension", [1, 2, 3])
-def test_low_discrepancy_fills_the_cube_better_than_chance(dimension):
-    def worst(points):
-        """Return how far the share of points in boxes at the origin is from their volume."""
-        corners = np.random.default_rng(0).random((200, dimension))
-        shares = (points[None] < corners[:, None]).all(axis=2).mean(axis=1)
-        return np.abs(shares - corners.prod(axis=1)).max()
-
-    even = worst(low_discrepancy(1000, dimension, seed=0))
-    random = [worst(np.random.default_rng(s).random((1000, dimension))) for s in range(10)]
-    assert even < 0.7 * np.median(random)

@@ -194,16 +194,6 @@ def test_only_the_named_parameters_move(formula, point, names, expected, kinds):
     assert (point.tolist(), said) == ([-1.0, 7.0], ())
 
 
-def test_a_large_orbit_is_cut():
-    fitted = model(" + ".join(f"a{i}*exp(-(x - m{i})**2/s{i}**2)" for i in range(7)))
-    theta = np.arange(21.0)[::-1] - 10.2
-    orbit = equivalents(fitted, theta)
-    assert 200 <= len(orbit) <= 400
-    assert len({tuple(image) for image in orbit}) == len(orbit)
-    points = [canonical(fitted, image, fitted.free)[0].tolist() for image in orbit[::20]]
-    assert points == [points[0]] * len(points)
-
-
 def amounts(count):
     size = st.floats(0.1, 3.0).map(lambda value: round(value, 3))
     one = st.tuples(size, st.sampled_from([-1.0, 1.0])).map(lambda pair: pair[0] * pair[1])

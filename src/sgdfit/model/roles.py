@@ -36,7 +36,6 @@ class Role(NamedTuple):
     variable: str | None  # whose scale it has, where that is the scale of one column
     # The power of each column's scale (and of `RESPONSE`'s) that it is measured in.
     powers: tuple[tuple[str, Fraction], ...]
-    zero: Expr | None = None  # of a position and an intercept: what makes the sum 0 that it is in
     turns: float = 1.0  # of a frequency and a period: turns a unit of argument; 1 for sin(2π·f·x)
 
 
@@ -67,41 +66,39 @@ def _role(prediction: Expr, name: str, powers: Form, variables: tuple[str, ...])
     single = owner if len(powers) == 1 and owner in variables and abs(powers[owner]) == 1 else None
     own, units = symbol(name), tuple(powers.items())
     waves = [part.args[0] for part in prediction.atoms(*_PERIODIC) if part.has(own)]
-    zero = _zero(prediction, own, variables)
+    shifts = _shifts(prediction, own, variables)
     if single is not None and waves:
         # The turns of the wave where parameter and variable are 1, where they are a number.
         turns = (waves[0].diff(symbol(single)) / (2 * sympy.pi)).xreplace({own: sympy.S.One})
         known = turns.is_number and turns.is_finite
         each = abs(float(turns)) or 1.0 if known else 1 / (2 * math.pi)
-        return Role("period" if powers[single] == 1 else "frequency", single, units, None, each)
+        return Role("period" if powers[single] == 1 else "frequency", single, units, each)
     if single is not None and powers[single] < 0:
-        return Role("rate", single, units, zero)
+        return Role("rate", single, units)
     if single is not None:
-        return Role("length" if zero is None else "position", single, units, zero)
+        return Role("position" if shifts else "length", single, units)
     if powers:
         return Role("magnitude", None, units)
-    if zero is not None:
-        return Role("phase" if waves else "intercept", None, (), zero)
+    if shifts:
+        return Role("phase" if waves else "intercept", None, ())
     raises = any(own in power.exp.free_symbols for power in prediction.atoms(sympy.Pow))
     return Role("exponent" if raises else "magnitude", None, ())
 
 
-def _zero(prediction: Expr, own: Expr, variables: Iterable[str]) -> Expr | None:
-    """Return the value of ``own`` that makes the sum 0 that it is a term of, as x of (x - m).
+def _shifts(prediction: Expr, own: Expr, variables: Iterable[str]) -> bool:
+    """Whether ``own`` is a term of a sum beside a variable, as m in (x - m).
 
-    A sum counts where its other terms hold a variable and do not hold the parameter itself; what
-    is compared (x < k) counts as a difference.
+    The other terms may not hold the parameter itself; what is compared (x < k) is a difference.
     """
     data = {symbol(name) for name in variables}
     compared = prediction.atoms(sympy.core.relational.Relational, Maximum, Minimum)
     sums = prediction.atoms(sympy.Add) | {part.args[0] - part.args[1] for part in compared}
-    for total in sorted(sums, key=lambda part: (part.count_ops(), str(part))):
+    for total in sums:
         factor = total.coeff(own)
-        rest = total - factor * own
-        seen = rest.free_symbols
-        if factor.is_number and factor != 0 and not (own in seen or data.isdisjoint(seen)):
-            return -rest / factor
-    return None
+        seen = (total - factor * own).free_symbols
+        if factor.is_number and factor != 0 and own not in seen and not data.isdisjoint(seen):
+            return True
+    return False
 
 
 class _Dimensions:

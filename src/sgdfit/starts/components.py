@@ -55,7 +55,7 @@ def tabulate(
     """Return the `Dictionary` of ``part``; points without a finite value are left out."""
     room = VALUES // (seen.rows * (1 + len(part.basis)))
     count = max(64, min(POINTS[min(len(part.names), len(POINTS)) - 1], room))
-    points, cube = draw_points(part.names, ranges, seen, count, seed)
+    points, cube = draw_points([ranges[name] for name in part.names], count, seed)
     values = _values(part, points, seen)
     size = np.sqrt(np.einsum("kbn,kbn->kb", values, values))
     fit = np.isfinite(size).all(axis=1)

@@ -22,10 +22,8 @@ from sgdfit.starts.space import Range, observe, range_of
 # How many sums are polished, each time.
 POLISHED = 8
 KEPT = 8
-# How often, and of how many minima, components are exchanged while that finds better ones.
-ROUNDS, EXCHANGED = 4, 2
-# Exchanging goes on as long as it lowers the sum of squares by this share.
-GAINED = 1e-4
+# Of how many minima components are exchanged.
+EXCHANGED = 2
 # Two curves that differ by less than this share of the residuals (squared) are one minimum.
 SAME, PERFECT = 1e-6, 1e-24
 
@@ -99,32 +97,29 @@ class _Paths(NamedTuple):
 
 
 def _descended(projection: Projection, dictionaries: Sequence[Dictionary]) -> _Paths:
-    """Build sums, polish them, and exchange their components while that finds better ones."""
+    """Build sums, polish them, and polish what exchanging their components makes."""
     first, parts = first_partial(*projection.plain()), projection.parts.components
-    places = np.cumsum([len(part.names) for part in parts])[:-1]
     if not dictionaries:
         return _Paths(np.empty((1, 0)), np.empty((1, 0)), np.array([first.loss]), 0)
     usable = all(len(dictionary.points) for dictionary in dictionaries)
     paths = _polished(projection, pursue(first, dictionaries, POLISHED) if usable else [])
-    for _ in range(ROUNDS if len(dictionaries) > 1 and len(paths.ends) else 0):
-        order = np.argsort(paths.losses, kind="stable")
-        apart = np.diff(paths.losses[order], prepend=-np.inf) > 1e-6 * paths.losses[order]
-        made: list[Partial] = []
-        for end in paths.ends[order[apart][:EXCHANGED]]:
-            chosen = dict(enumerate(np.split(end, places)))
-            made += exchanged(first, chosen, parts, dictionaries, projection.seen)
-        made.sort(key=lambda partial: partial.loss)
-        more = _polished(projection, made[:POLISHED])
-        better = more.losses.min(initial=np.inf) < paths.losses.min() * (1.0 - GAINED)
-        paths = _Paths(
-            np.concatenate([paths.starts, more.starts]),
-            np.concatenate([paths.ends, more.ends]),
-            np.concatenate([paths.losses, more.losses]),
-            paths.polished + more.polished,
-        )
-        if not better:
-            break
-    return paths
+    if len(parts) == 1 or not len(paths.ends):
+        return paths
+    order = np.argsort(paths.losses, kind="stable")
+    apart = np.diff(paths.losses[order], prepend=-np.inf) > 1e-6 * paths.losses[order]
+    places = np.cumsum([len(part.names) for part in parts])[:-1]
+    made: list[Partial] = []
+    for end in paths.ends[order[apart][:EXCHANGED]]:
+        chosen = dict(enumerate(np.split(end, places)))
+        made += exchanged(first, chosen, parts, dictionaries, projection.seen)
+    made.sort(key=lambda partial: partial.loss)
+    more = _polished(projection, made[:POLISHED])
+    return _Paths(
+        np.concatenate([paths.starts, more.starts]),
+        np.concatenate([paths.ends, more.ends]),
+        np.concatenate([paths.losses, more.losses]),
+        paths.polished + more.polished,
+    )
 
 
 def _polished(projection: Projection, sums: Sequence[Partial]) -> _Paths:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -112,11 +112,9 @@ def range_of(role: Role, low: float, high: float, seen: Observations) -> Range:
     spacing of neighbouring rows up to many ranges; what has no scale of its own spans nine
     decades.
     """
-    unit, knots, negative, text = (
-        _along_a_column(role, seen.scales[role.variable])
-        if role.kind in ("position", "length", "rate", "frequency", "period") and role.variable
-        else _without_a_column(role, seen)
-    )
+    variable = seen.scales.get(role.variable or "")
+    along = _along_a_column(role, variable) if variable else _without_a_column(role, seen)
+    unit, knots, negative, text = along
     if math.isfinite(low) and math.isfinite(high):
         text += f" within {low:g} … {high:g}"
     elif math.isfinite(low):
@@ -131,7 +129,7 @@ def _along_a_column(role: Role, at: Scale) -> tuple[float, Knots, float, str]:
     knots: Knots
     if role.kind == "position":
         knots = ((0.0, at.low / at.range - 0.05), (1.0, at.high / at.range + 0.05))
-        return at.range, knots, 0.0, f"position in {at.low:.4g} … {at.high:.4g} and beyond"
+        return at.range, knots, 0.0, f"position in {at.low:.4g} … {at.high:.4g}"
     if role.kind == "length":
         fine = -math.log10(2.0 * at.steps)
         knots = ((0.0, fine - 1.0), (0.05, fine), (0.8, 0.5), (1.0, 3.5))
@@ -158,21 +156,9 @@ def _without_a_column(role: Role, seen: Observations) -> tuple[float, Knots, flo
         return 1.0, knots, 0.5, "exponent, ±1e-3 … 100"
     sizes = [np.float64(seen.scales[name].size) ** float(count) for name, count in role.powers]
     unit = float(np.prod(sizes))
-    knots, words = (
-        ((0.0, -5.0), (0.15, -2.0), (0.85, 1.5), (1.0, 4.0)),
-        f"size, ±1e-5 … 1e4 · {unit:.3g}",
-    )
-    if role.kind == "intercept":
-        words = f"intercept: {words}, or zero of its sum among the rows"
-    return unit, knots, 0.5, words
-
-
-Expr = Any  # SymPy ships no types
-
-# Multiples of a share that fall as evenly as the share itself, and independently of it.
-SECOND, THIRD = 7_919.0, 104_729.0
-# The share of intercepts that make their sum 0 at a row, and of positions among the data.
-CENTRED, AMONG = 0.7, 0.75
+    knots = ((0.0, -5.0), (0.15, -2.0), (0.85, 1.5), (1.0, 4.0))
+    word = "intercept" if role.kind == "intercept" else "size"
+    return unit, knots, 0.5, f"{word}, ±1e-5 … 1e4 · {unit:.3g}"
 
 
 def low_discrepancy(count: int, dimension: int, seed: int) -> np.ndarray:
@@ -189,23 +175,15 @@ def low_discrepancy(count: int, dimension: int, seed: int) -> np.ndarray:
     return (shift + np.arange(1, count + 1)[:, None] * steps) % 1.0
 
 
-def draw_points(
-    names: Sequence[str], ranges: Mapping[str, Range], seen: Observations, count: int, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return points and where they stand in the unit cube, both float64[count, len(names)]."""
-    cube = low_discrepancy(count, len(names), seed)
-    spans = [ranges[name] for name in names]
-    columns = zip(spans, cube.T, strict=True)
-    points = np.stack([_inside(at, _stretched(at, share), share) for at, share in columns], axis=1)
-    for i, at in enumerate(spans):
-        if at.role.kind in ("position", "intercept"):
-            values = _centred(at.role.zero, names, points, i, cube[:, i], seen)
-            points[:, i] = _inside(at, values, cube[:, i])
-    return points, cube
+def draw_points(ranges: Sequence[Range], count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return points and where they stand in the unit cube, both float64[count, len(ranges)]."""
+    cube = low_discrepancy(count, len(ranges), seed)
+    columns = zip(ranges, cube.T, strict=True)
+    return np.stack([_placed(at, share) for at, share in columns], axis=1), cube
 
 
-def _stretched(at: Range, share: np.ndarray) -> np.ndarray:
-    """Map shares of the points onto values."""
+def _placed(at: Range, share: np.ndarray) -> np.ndarray:
+    """Map shares of the points onto values, inside the bounds."""
     minus = share < at.negative
     within = (share - at.negative) / (1.0 - at.negative)
     if at.negative:
@@ -215,48 +193,11 @@ def _stretched(at: Range, share: np.ndarray) -> np.ndarray:
         places = 1.0 / places
     elif at.role.kind not in ("position", "phase", "frequency"):
         places = 10.0**places
-    return np.asarray(np.where(minus, -at.unit, at.unit) * places)
-
-
-def _centred(
-    zero: Expr,
-    names: Sequence[str],
-    points: np.ndarray,
-    own: int,
-    share: np.ndarray,
-    seen: Observations,
-) -> np.ndarray:
-    """Take most values so that the sum that they stand in is 0 somewhere among the rows."""
-    within = {str(name) for name in zero.free_symbols}
-    drawn = [i for i, name in enumerate(names) if name in within]
-    if not within <= {*names, *seen.names}:
-        return np.asarray(points[:, own])
-    evaluate = evaluator((zero,), tuple(names[i] for i in drawn), seen.names)
-    if not drawn:
-        zeros = evaluate(points[:1, drawn], seen.data)[0, 0]
-        return _among(zeros[np.isfinite(zeros)], share)
-    zeros = evaluate(points[:, drawn], seen.data)[:, 0]
-    row = (share * SECOND % 1.0 * zeros.shape[1]).astype(np.int64)
-    taken = zeros[np.arange(len(row)), row]
-    return np.asarray(np.where(share * THIRD % 1.0 < CENTRED, taken, points[:, own]))
-
-
-def _among(zeros: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Spread most values evenly over the range of the zeros, and the rest beyond its ends."""
-    low, high = zeros.min(initial=np.inf), zeros.max(initial=-np.inf)
-    width = (high - low) or abs(high) or 1.0
-    far = width * 10.0 ** np.interp(share, (AMONG, 1.0), (-2.0, 2.0))
-    outside = np.where(share * THIRD % 1.0 < 0.5, low - far, high + far)
-    return np.asarray(np.where(share < AMONG, low + (high - low) * share / AMONG, outside))
-
-
-def _inside(at: Range, values: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Mirror what lies beyond a bound; between two bounds, spread what is still outside."""
+    values = np.where(minus, -at.unit, at.unit) * places
+    # Mirrored at a bound; between two bounds, what is still outside is spread.
     values = np.where(values < at.low, 2.0 * at.low - values, values)
     values = np.where(values > at.high, 2.0 * at.high - values, values)
     out = ~((values >= at.low) & (values <= at.high))
-    if not out.any():
-        return values
     if not (math.isfinite(at.low) and math.isfinite(at.high)):
         return np.asarray(np.clip(values, at.low, at.high))
     even = at.low + (at.high - at.low) * share
