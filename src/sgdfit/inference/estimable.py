@@ -9,8 +9,6 @@ of Matrices and its Applications, section 7.2).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations
-from math import comb
 from typing import NamedTuple
 
 import numpy as np
@@ -19,10 +17,6 @@ from sgdfit.inference.spectrum import ScaledSpectrum, eliminated, linear_combina
 
 # Below this, in parameters scaled to equal effect, a component is rounding.
 NEGLIGIBLE = 1e-6
-# A basis that stands on nearly dependent columns blows rounding up.
-INDEPENDENT = 1e-3
-# Choices of a basis that are looked at.
-MOST = 500
 LARGEST_WHOLE = 12
 
 
@@ -75,33 +69,18 @@ def _whole(weights: np.ndarray) -> np.ndarray:
 def _basis(null: np.ndarray) -> np.ndarray:
     """Return rows, shape (m − k, m), orthogonal to the null rows, shape (k, m), and sparse.
 
-    With k columns solved for the others, each row has one of the others and at most k more. Of
-    all choices of these k, that with the fewest components is taken, then the fewest differences.
+    With k columns solved for the others, each row has one of the others and at most k more.
     """
     k, m = null.shape
     if not 0 < k < m:
         return np.zeros((0, m))
-    choices = list(combinations(range(m), k)) if comb(m, k) <= MOST else []
-    candidates = [basis for choice in choices if (basis := _solved(null, choice)) is not None]
-    if not candidates:
-        basis = _solved(null, eliminated(null.copy()), at_least=0.0)
-        return np.zeros((0, m)) if basis is None else basis
-    best = min(candidates, key=lambda basis: (int((basis != 0).sum()), int((basis < 0).sum())))
-    return best[np.argsort((best != 0).argmax(axis=1), kind="stable")]
-
-
-def _solved(
-    null: np.ndarray, columns: Sequence[int], at_least: float = INDEPENDENT
-) -> np.ndarray | None:
-    """Return the basis in which each other column is combined with ``columns`` alone."""
-    part = null[:, list(columns)]
-    if np.linalg.svd(part, compute_uv=False)[-1] <= at_least:
-        return None
-    others = [j for j in range(null.shape[1]) if j not in columns]
-    basis = np.zeros((len(others), null.shape[1]))
-    basis[:, others] = np.eye(len(others))
-    basis[:, list(columns)] = -np.linalg.solve(part, null[:, others]).T
+    columns = eliminated(null.copy())
+    others = [j for j in range(m) if j not in columns]
+    basis = np.zeros((m - k, m))
+    basis[:, others] = np.eye(m - k)
+    basis[:, columns] = -np.linalg.solve(null[:, columns], null[:, others]).T
     basis[np.abs(basis) <= NEGLIGIBLE * np.abs(basis).max(axis=1, keepdims=True)] = 0.0
     # Read from the first parameter on, which is positive.
-    signs = np.sign(basis[np.arange(len(basis)), (basis != 0).argmax(axis=1)])
-    return np.asarray(basis * signs[:, None])
+    first = (basis != 0).argmax(axis=1)
+    basis *= np.sign(basis[np.arange(m - k), first])[:, None]
+    return np.asarray(basis[np.argsort(first, kind="stable")])
