@@ -8,7 +8,7 @@ import sympy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sgdfit.inference.estimable import determined
+from sgdfit.inference.covariance import determined
 from sgdfit.inference.spectrum import scaled_spectrum
 
 X = np.linspace(0.2, 3.0, 40)

@@ -83,16 +83,6 @@ def test_first_and_second_derivative(name):
         )
 
 
-@pytest.mark.parametrize("name", ["huber", "soft_l1", "cauchy", "log_cosh", "quantile", "mae"])
-@pytest.mark.parametrize("residual", [-1e150, -800.0, 800.0, 1e150])
-def test_far_out_nothing_overflows(name, residual):
-    model = build("y = a*x", ["x", "y"], loss=name)
-    p, y = np.array([residual]), np.array([0.0])
-    for expression in (model.loss.expression, model.slope, model.bend):
-        assert np.isfinite(computed(expression, p, y)).all()
-    assert np.sign(computed(model.slope, p, y)[0]) == np.sign(residual)
-
-
 TORCH = {
     "mse": lambda F, p, y: F.mse_loss(p, y, reduction="none"),
     "mae": lambda F, p, y: F.l1_loss(p, y, reduction="none"),

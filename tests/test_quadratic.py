@@ -8,7 +8,6 @@ import pytest
 from scipy.optimize import brentq
 
 from sgdfit.inference.quadratic import (
-    Quadratic,
     from_rows,
     from_sums,
     joined,
@@ -220,18 +219,3 @@ def test_columns_that_nearly_coincide_have_no_inverse(gap, regular, inverse):
         one, other = solved(found, np.array([0, 1]))
         assert one == pytest.approx(other)
         assert one + other == pytest.approx(-float(J[0] @ r) / float(J[0] @ J[0]))
-
-
-@pytest.mark.parametrize("size", [1e-300, 1e-154, 1e-100, 1e100, 1e150])
-@pytest.mark.parametrize("share", [np.inf, 0.3])
-def test_steps_where_squares_leave_the_range_of_floating_point(share, size):
-    """A root of such a size has a step of its inverse, whatever the scales."""
-    J, r = np.array([[1.0, 2.0, 4.0], [1.0, -1.0, 0.5]]), np.array([1.0, -2.0, 3.0])
-    plain = from_rows(J, 2 * r, np.full(3, 2.0), None, float(r @ r))
-    root = plain.root * size
-    scaled = Quadratic(plain.loss, root, plain.offset, plain.spread, plain.least, True, 0.0)
-    free, D = np.ones(2, dtype=bool), np.array([1.0, 3.0])
-    whole = step_within(plain, D, free, np.inf).length
-    here = step_within(plain, D, free, share * whole)
-    there = step_within(scaled, D, free, share * whole / size)
-    np.testing.assert_allclose(there.move * size, here.move, rtol=1e-9)

@@ -5,8 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.model.model import build
@@ -85,20 +83,16 @@ CASES = [
 NONE = [
     "a*x + b*x**2",
     "a*exp(-b*x) + c*exp(-2*d*x)",
-    "a*exp(-b*x) + c*exp(-d*x**2)",
     "a*exp(-b*x) + 2*c*exp(-d*x) + a",
     "c*exp(a)*exp(b*x)",
     "a*exp(-(x - m)**2/s)",
     "a*logistic((x - b)/c) + d",
-    "a*tanh(b*x) + b",
     "a**2*x + 1e-20*a",
     "where(x > 1e6, b, b**2) + a*x",
     "a*erf(1000*b*x + c) + b",
     "a*tanh(1e7*b**2*x + b)",
-    "1/((x - p)*(x - 2*q))",
     "a*x*sin(c*x) + cos(c*x) + c",
     "(b1 + b2*x + b3*x**2)/(1 + b4*x + b5*x**2)",
-    "a + b*x + exp(-c*x)",
 ]
 
 
@@ -192,23 +186,3 @@ def test_only_the_named_parameters_move(formula, point, names, expected, kinds):
     bounded = model("a*sin(x + c)", bounds="6 < c < 9")
     point, said = canonical(bounded, np.array([-1.0, 7.0]), bounded.free)
     assert (point.tolist(), said) == ([-1.0, 7.0], ())
-
-
-def amounts(count):
-    size = st.floats(0.1, 3.0).map(lambda value: round(value, 3))
-    one = st.tuples(size, st.sampled_from([-1.0, 1.0])).map(lambda pair: pair[0] * pair[1])
-    return st.lists(one, min_size=count, max_size=count, unique_by=abs)
-
-
-@given(data=st.data(), formula=st.sampled_from([case.formula for case in CASES]))
-@settings(max_examples=200, deadline=None)
-def test_canonical_is_idempotent_and_constant_over_the_orbit(data, formula):
-    fitted = model(formula)
-    theta = np.array(data.draw(amounts(len(fitted.free))))
-    point, said = canonical(fitted, theta, fitted.free)
-    again, _ = canonical(fitted, point, fitted.free)
-    assert again.tolist() == point.tolist()
-    image = data.draw(st.sampled_from(equivalents(fitted, theta)))
-    other, same = canonical(fitted, image, fitted.free)
-    np.testing.assert_allclose(other, point, rtol=1e-12, atol=1e-13)
-    assert same == said

@@ -13,8 +13,15 @@ from sgdfit.fitting.problem import Problem, kernel_of
 from sgdfit.fitting.trust_region import box_of
 from sgdfit.fitting.weights import CLASSICAL, SANDWICH
 from sgdfit.formula.formula import symbol
-from sgdfit.inference.covariance import as_spectrum, classical, correlation, of_inverse, sandwich
-from sgdfit.inference.estimable import Determined, determined
+from sgdfit.inference.covariance import (
+    Determined,
+    as_spectrum,
+    classical,
+    correlation,
+    determined,
+    of_inverse,
+    sandwich,
+)
 from sgdfit.inference.intervals import interval
 from sgdfit.inference.spectrum import EPS, ScaledSpectrum
 from sgdfit.model.loss import SQUARED, as_loss

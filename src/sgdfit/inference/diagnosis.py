@@ -158,7 +158,16 @@ class Diagnosis:
         limit, best = self.stability_limit, self.fastest_rate
         if limit is None or best is None:
             return ""
-        return f"at most {_rounded_down(limit):.4g}, best {_rounded_down(best):.4g}"
+
+        def rounded(value: float) -> float:
+            """Round to 4 digits, down where rounding up would leave the allowed range."""
+            near = float(f"{value:.4g}")
+            # A value that is itself a short decimal, to rounding, stays what it is.
+            if near <= value * (1 + 1e-9):
+                return near
+            return float(Context(prec=4, rounding=ROUND_FLOOR).create_decimal(value))
+
+        return f"at most {rounded(limit):.4g}, best {rounded(best):.4g}"
 
 
 class _Run(NamedTuple):
@@ -313,15 +322,6 @@ def rate_advice(diagnosis: Diagnosis) -> str:
         f"The limit at the start, {diagnosis.stability_limit:.4g}, does not hold on the way:"
         " use a learning rate ten times smaller, or start nearer to the answer."
     )
-
-
-def _rounded_down(value: float) -> float:
-    """Round to 4 digits, down where rounding up would leave the allowed range."""
-    rounded = float(f"{value:.4g}")
-    # A value that is itself a short decimal, to rounding, stays what it is.
-    if rounded <= value * (1 + 1e-9):
-        return rounded
-    return float(Context(prec=4, rounding=ROUND_FLOOR).create_decimal(value))
 
 
 def _not_finite(names: tuple[str, ...], G: np.ndarray) -> str:

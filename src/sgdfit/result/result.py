@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 import sgdfit
 from sgdfit.checkpoint.atomic import replacing
 from sgdfit.errors import UsageError
+from sgdfit.inference.covariance import Determined
 from sgdfit.inference.diagnosis import Diagnosis
-from sgdfit.inference.estimable import Determined
 from sgdfit.inference.intervals import Band
 from sgdfit.result.codec import encode
 from sgdfit.result.rounding import plus_minus
