@@ -29,10 +29,9 @@ from sgdfit.fitting.sampling import FEW, sample, scattered, subsample_runs
 from sgdfit.fitting.weights import (
     Weigher,
     Weighting,
+    checked_weights,
     given_weights,
     relative_weights,
-    scale_of,
-    weigher,
 )
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.kernel.kernel import Chunk, Kernel, chunk_of
@@ -518,21 +517,22 @@ def take_in(
 
 def _weighed(stream: ChunkedRows, weighting: Weighting) -> tuple[ChunkedRows, Weigher]:
     """Look at the weights of all rows, of which those of weight 0 are left out."""
-    cut, scales, first = Aligner(PANEL), [], 0
+    cut, known, first = Aligner(PANEL), Weigher(weighting, stream.label), 0
 
     def named(columns: Arrays) -> Mapping[str, Array]:
         return dict(zip(stream.names, columns, strict=True))
 
-    def scale(panels: Iterable[Arrays]) -> None:
+    def look(panels: Iterable[Arrays]) -> None:
         nonlocal first
         for columns in panels:
-            scales.append(scale_of(weighting, named(columns), stream.label, first))
+            known.look(named(columns), first)
             first += len(columns[0])
 
     def visit(group: RowGroup, offset: int, columns: Arrays) -> None:
         # Here the file and the row are still known.
-        scale_of(weighting, named(columns), group.label, group.first + offset)
-        scale(cut.push(columns))
+        begin = group.first + offset + 1
+        checked_weights(weighting, named(columns), group.label, lambda row: begin + row)
+        look(cut.push(columns))
 
     def has_a_say(columns: Arrays) -> Array | None:
         if weighting.sigma is not None:
@@ -541,5 +541,6 @@ def _weighed(stream: ChunkedRows, weighting: Weighting) -> tuple[ChunkedRows, We
         return None if chosen.all() else chosen
 
     stream = stream.chosen(has_a_say, visit)
-    scale(cut.rest())
-    return stream, weigher(weighting, scales, stream.label)
+    look(cut.rest())
+    known.settle()
+    return stream, known

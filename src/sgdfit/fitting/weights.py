@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -157,57 +157,57 @@ def checked_weights(
     return values
 
 
-# Of a block of rows: the largest weight, or the least standard deviation; the sum of the weights
-# where the largest is one, since that of large ones could overflow; how many are above 0.
-WeightScale = tuple[float, float, int]
+class Weigher:
+    """What weighs rows, so that all weights above 0 together have a mean of one.
 
+    It looks at all rows, panel by panel and in their order, and is settled; then it can weigh.
+    """
 
-def scale_of(
-    weighting: Weighting, columns: Mapping[str, Array], label: str, first: int = 0
-) -> WeightScale:
-    """Look at the weights of a block of rows, which begins at row ``first``."""
-    values = checked_weights(weighting, columns, label, lambda row: first + row + 1)
-    peak = float(values.max() if weighting.sigma is None else values.min())
-    if peak == 0:
-        return 0.0, 0.0, 0
-    relative = _relative(weighting, values, peak)
-    return peak, float(relative.sum()), int(np.count_nonzero(relative))
+    def __init__(self, weighting: Weighting, label: str) -> None:
+        self.weighting, self.label = weighting, label
+        # The first weight above 0, or the first standard deviation. Sums are of multiples of it,
+        # since those of large weights could overflow.
+        self.unit, self.sums, self.counted = 0.0, list[float](), 0
+        self.mean = self.given_mean = 1.0
 
+    def look(self, columns: Mapping[str, Array], first: int) -> None:
+        """Look at the weights of a block of rows, which begins at row ``first``."""
+        values = checked_weights(self.weighting, columns, self.label, lambda row: first + row + 1)
+        if not self.unit and values.any():
+            self.unit = float(values[values > 0][0])
+        if self.unit:
+            relative = self._relative(values)
+            self.sums.append(float(relative.sum()))
+            self.counted += int(np.count_nonzero(relative))
 
-class Weigher(NamedTuple):
-    """What weighs a row."""
-
-    weighting: Weighting
-    peak: float  # the largest weight; of standard deviations the least
-    mean: float  # the mean of the weights above 0, where the largest is one
-    given_mean: float  # the same as they were given
+    def settle(self) -> None:
+        """Work out the mean; refuse what weighs no row, or out of the range of numbers."""
+        given = self.weighting.given
+        if not self.counted:
+            raise DataError(f"every weight '{given}' of {self.label} is 0; nothing is left to fit")
+        unit = np.float64(self.unit)
+        with np.errstate(all="ignore"):
+            self.mean = float(np.sum(self.sums) / self.counted)
+            # Squared last: the square of a tiny sigma could vanish.
+            self.given_mean = float(
+                self.mean * (unit if self.weighting.sigma is None else np.square(1 / unit))
+            )
+        if not 0 < self.given_mean < np.inf:
+            said = "weights" if self.weighting.sigma is None else "sigma"
+            raise DataError(
+                f"the {said} '{given}' of {self.label} gives rows a weight of"
+                f" {self.given_mean:g}, out of the range of floating point; rescale the response"
+                " and it together"
+            )
 
     def weights(self, columns: Mapping[str, Array]) -> Array:
-        """Return the weights of rows, of which all above 0 together have a mean of one."""
-        values = given_weights(self.weighting, columns)
-        return _relative(self.weighting, values, self.peak) / self.mean
+        """Return the weights of rows."""
+        return self._relative(given_weights(self.weighting, columns)) / self.mean
 
-
-def weigher(weighting: Weighting, parts: Sequence[WeightScale], label: str) -> Weigher:
-    """Return what weighs rows, from the scales of all their blocks."""
-    weighty = [part for part in parts if part[2]]
-    if not weighty:
-        raise DataError(f"every weight '{weighting.given}' of {label} is 0; nothing is left to fit")
-    peaks = np.array([peak for peak, _, _ in weighty])
-    peak = float(peaks.max() if weighting.sigma is None else peaks.min())
-    with np.errstate(all="ignore"):
-        shares = _relative(weighting, peaks, peak) * [total for _, total, _ in weighty]
-        # Squared last: the square of a tiny sigma could vanish.
-        largest = peak if weighting.sigma is None else float(np.square(1 / np.float64(peak)))
-        mean = math.fsum(shares) / sum(count for _, _, count in weighty)
-    if not 0 < largest * mean < np.inf:
-        said = "weights" if weighting.sigma is None else "sigma"
-        raise DataError(
-            f"the {said} '{weighting.given}' of {label} gives rows a weight of"
-            f" {largest * mean:g}, out of the range of floating point; rescale the response and it"
-            " together"
-        )
-    return Weigher(weighting, peak, mean, largest * mean)
+    def _relative(self, values: Array) -> Array:
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            by_sigma = self.weighting.sigma is not None
+            return np.square(self.unit / values) if by_sigma else values / self.unit
 
 
 def relative_weights(weighting: Weighting, source: Columns) -> tuple[Array, float]:
@@ -222,15 +222,8 @@ def relative_weights(weighting: Weighting, source: Columns) -> tuple[Array, floa
     """
     # A constant weighs all rows alike, of which one column tells the number.
     names = columns_of(weighting.given) or tuple(source.columns)[:1]
-    scales = [
-        scale_of(weighting, dict(zip(names, block, strict=True)), source.label, k * PANEL)
-        for k, block in enumerate(source.chunks(names, PANEL))
-    ]
-    known = weigher(weighting, scales, source.label)
+    known = Weigher(weighting, source.label)
+    for k, block in enumerate(source.chunks(names, PANEL)):
+        known.look(dict(zip(names, block, strict=True)), k * PANEL)
+    known.settle()
     return known.weights({name: source.columns[name] for name in names}), known.given_mean
-
-
-def _relative(weighting: Weighting, values: Array, peak: float) -> Array:
-    """Return weights of which the largest is one."""
-    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        return values / peak if weighting.sigma is None else np.square(peak / values)
