@@ -28,19 +28,18 @@ from sgdfit.fitting.sgd import EndState, distance_to_optimum, end_state
 from sgdfit.fitting.status import RunEnd, decide_status
 from sgdfit.fitting.uncertainty import (
     Evidence,
-    Squares,
     Uncertainty,
     correlations,
     estimates,
-    sum_squares,
+    figures_of_merit,
     uncertainty_of,
     undetermined_warning,
     without,
 )
 from sgdfit.fitting.weights import SANDWICH, Weighting, surprise
 from sgdfit.inference.covariance import as_spectrum, sandwich_offset
-from sgdfit.inference.spectrum import ScaledSpectrum, named, root_spectrum
-from sgdfit.inference.statistics import Goodness, goodness
+from sgdfit.inference.spectrum import EPS, ScaledSpectrum, named, root_spectrum
+from sgdfit.inference.statistics import Goodness
 from sgdfit.model.model import Model
 from sgdfit.model.separation import stepped_names
 from sgdfit.optimizers import describe as describe_optimizer
@@ -54,6 +53,9 @@ from sgdfit.result.trace import Trace
 ARRIVED = 0.01
 # Farther than this, a 95% interval would miss it too often.
 FAR = 1.0
+# Residuals this small beside the variation of the response are what the steps of a long descent
+# leave, and these what a single evaluation does.
+MANY_ROUNDINGS, FEW_ROUNDINGS = 1e-12, 32 * EPS
 # A parameter whose whole value changes the curve by less than this share has no effect.
 WEAK = 1e-10
 
@@ -158,15 +160,16 @@ def _result(problem: Problem, outcome: Outcome) -> Result:
             status = decide_status(RunEnd(problem, outcome, math.inf, ARRIVED))
             loss = problem.data.sums(problem.kernel, theta).loss
             sure = Uncertainty(None, f"none: the run ended as {status.label}", (), 0)
-            squares = sum_squares(problem, theta, loss)
-            found = _found(problem, theta, loss, squares, sure, math.inf, status, ())
+            residual, merit, _ = figures_of_merit(problem, theta, loss)
+            loss /= problem.rows
+            found = Assessment(theta, loss, residual, merit, sure, math.inf, status, ())
             return _composed(problem, outcome, found, None)
         evidence = _evidence(problem, outcome, theta)
         robust = not problem.squared or problem.weighting.covariance == SANDWICH
         sure = uncertainty_of(problem.model, theta, evidence, problem.rows, robust=robust)
-        squares = sum_squares(problem, theta, evidence.loss)
+        residual, merit, share = figures_of_merit(problem, theta, evidence.loss)
         # Where no noise is left, standard errors are no measure.
-        exact = squares.exact if state is None else squares.perfect
+        exact = share <= (FEW_ROUNDINGS if state is None else MANY_ROUNDINGS)
         distance = 0.0 if exact else _distance(problem, outcome, theta, evidence)
         usual = SHIFT if descent is None and takes_sums(problem) else ARRIVED
         end = RunEnd(
@@ -201,17 +204,18 @@ def _result(problem: Problem, outcome: Outcome) -> Result:
         if flat:
             # Flat ground tells neither errors nor a distance.
             sure, distance = sure.withheld(without(sure.undetermined)), math.inf
-        sure = _certain(sure, squares, status, distance)
-        if squares.exact and sure.covariance is not None and outcome.quadratic is not None:
+        sure = _certain(sure, share <= FEW_ROUNDINGS, status, distance)
+        if share <= FEW_ROUNDINGS and sure.covariance is not None and outcome.quadratic is not None:
             # Of perfect data, what a parameter curves by rounding alone says nothing of it.
             effect = np.abs(theta) * outcome.quadratic.norms
             weak = effect <= WEAK * effect.max(initial=0.0)
             weak &= np.array([name not in problem.model.linear for name in problem.names])
             gone = weak | weak[:, None]
             sure = sure._replace(covariance=np.where(gone, np.nan, sure.covariance))
-        loss = evidence.loss
-        found = _found(problem, theta, loss, squares, sure, distance, status, told)
-    if problem.options.intervals == PROFILE and sure.covariance is not None and not squares.perfect:
+        loss = evidence.loss / problem.rows
+        found = Assessment(theta, loss, residual, merit, sure, distance, status, told)
+    noisy = share > MANY_ROUNDINGS
+    if problem.options.intervals == PROFILE and sure.covariance is not None and noisy:
         found = _profiled(problem, found)
     return _composed(problem, outcome, found, state)
 
@@ -284,7 +288,7 @@ def _downhill(problem: Problem, theta: np.ndarray, evidence: Evidence) -> tuple[
     return named(names, spectrum.vectors[:, bent].T, spectrum.scales)
 
 
-def _certain(sure: Uncertainty, squares: Squares, status: Status, distance: float) -> Uncertainty:
+def _certain(sure: Uncertainty, exact: bool, status: Status, distance: float) -> Uncertainty:
     """Take errors back where the estimates are not those that they belong to, or noise is none."""
     if not status.ok:
         return sure.withheld(f"none: the run ended as {status.label}")
@@ -294,31 +298,11 @@ def _certain(sure: Uncertainty, squares: Squares, status: Status, distance: floa
         return sure.withheld(f"none: {away}")
     if sure.covariance is None or sure.degrees_of_freedom == np.inf:
         return sure
-    if squares.exact:
+    if exact:
         return sure._replace(covariance=sure.covariance * 0.0)
     # A variance below the range of floating point is not none.
     gone = sure.covariance.diagonal() == 0
     return sure._replace(covariance=np.where(gone | gone[:, None], np.nan, sure.covariance))
-
-
-def _found(
-    problem: Problem,
-    theta: np.ndarray,
-    loss: float,
-    squares: Squares,
-    sure: Uncertainty,
-    distance: float,
-    status: Status,
-    warnings: tuple[str, ...],
-) -> Assessment:
-    free, absolute = len(problem.names), problem.weighting.absolute
-    residual, total, logs = squares[:3]
-    merit = goodness(residual, total, problem.rows, free, logs, absolute)
-    if not problem.squared:
-        # Most figures take residuals for normal, which only one loss does.
-        merit = Goodness(merit.degrees_of_freedom, None, None, None, None, None)
-    mean = loss / problem.rows
-    return Assessment(theta, mean, residual, merit, sure, distance, status, warnings)
 
 
 def _profiled(problem: Problem, found: Assessment) -> Assessment:

@@ -24,44 +24,36 @@ from sgdfit.inference.covariance import (
 )
 from sgdfit.inference.intervals import interval
 from sgdfit.inference.spectrum import EPS, ScaledSpectrum
+from sgdfit.inference.statistics import Goodness, goodness
 from sgdfit.model.loss import SQUARED, as_loss
 from sgdfit.model.model import Model
 from sgdfit.result.result import Estimate
 
-# Residuals this small beside the variation of the response are what the steps of a long descent
-# leave, and these what a single evaluation does.
-MANY_ROUNDINGS, FEW_ROUNDINGS = 1e-12, 32 * EPS
 
+def figures_of_merit(
+    problem: Problem, theta: np.ndarray, loss: float
+) -> tuple[float, Goodness, float]:
+    """Return Σ w (y − prediction)² at the estimates, where the losses add up to ``loss``.
 
-class Squares(NamedTuple):
-    """Sums over the rows."""
-
-    residual: float  # Σ w (y − prediction)²
-    total: float  # Σ w (y − ȳ)², about the weighted mean
-    log_weights: float  # Σ ln w over the rows of nonzero weight
-    perfect: bool  # whether the residuals are nothing but the rounding of many steps
-    exact: bool  # whether they are nothing but that of one evaluation
-
-
-def sum_squares(problem: Problem, theta: np.ndarray, loss: float) -> Squares:
-    """Return the sums of squares of the estimates, at which the losses add up to ``loss``."""
+    With it come the figures of merit, and the root of its share of the response's variation about
+    the weighted mean; 0 where rounding of the response itself hides it.
+    """
     seen, rows, mean = problem.data.moments, problem.rows, problem.mean_weight
     first, second, about = seen.first, seen.second, seen.about
     total = max(0.0, second - first * first / rows) if second > 0 else 0.0
-    residual = loss
+    residual, size = loss, total if total > 0 else rows * about * about
     if not problem.squared:
         squared = replace(problem.model, loss=as_loss(SQUARED))
         residual = problem.data.sums(kernel_of(squared, problem.data, problem.options), theta).loss
-    size = total if total > 0 else rows * about * about
-    # Nor can a residual be told that is smaller than the rounding of the response itself.
+    logs = seen.logs + rows * math.log(mean) if problem.weighting.text else 0.0
+    free, absolute = len(problem.names), problem.weighting.absolute
+    merit = goodness(mean * residual, mean * total, rows, free, logs, absolute)
+    if not problem.squared:
+        # Most figures take residuals for normal, which only one loss does.
+        merit = Goodness(merit.degrees_of_freedom, None, None, None, None, None)
     unseen = EPS**2 * (second + 2 * about * first + rows * about * about)
-    return Squares(
-        residual=mean * residual,
-        total=mean * total,
-        log_weights=seen.logs + rows * math.log(mean) if problem.weighting.text else 0.0,
-        perfect=bool(residual <= max(MANY_ROUNDINGS**2 * size, unseen)),
-        exact=bool(residual <= max(FEW_ROUNDINGS**2 * size, unseen)),
-    )
+    share = 0.0 if residual <= unseen else math.sqrt(residual / size) if size > 0 else math.inf
+    return mean * residual, merit, share
 
 
 class Uncertainty(NamedTuple):
