@@ -9,7 +9,7 @@ import numbers
 import re
 import reprlib
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -201,3 +201,14 @@ def switch(value: Any, what: str) -> bool:
     if isinstance(value, (bool, np.bool_)):
         return bool(value)
     raise UsageError(f"{what} must be True or False, not {reprlib.repr(value)}.")
+
+
+def one_of(value: Any, what: str, allowed: Sequence[str]) -> str:
+    """Return ``value``, or say which words ``what`` may be."""
+    if isinstance(value, str) and value in allowed:
+        return value
+    *most, last = map(repr, allowed)
+    raise UsageError(
+        f"{what} is {reprlib.repr(value)}; it is {', '.join(most)} or {last}."
+        + did_you_mean(str(value), allowed)
+    )

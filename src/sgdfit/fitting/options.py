@@ -16,8 +16,8 @@ import numpy as np
 
 from sgdfit import __version__
 from sgdfit.checkpoint.checkpoint import Checkpoint, open_checkpoint
-from sgdfit.choice import choose, number, switch, whole
-from sgdfit.errors import CheckpointWarning, UsageError, did_you_mean
+from sgdfit.choice import choose, number, one_of, switch, whole
+from sgdfit.errors import CheckpointWarning, UsageError
 from sgdfit.fitting.callbacks import Callback
 from sgdfit.fitting.weights import Weighting
 from sgdfit.inference.diagnosis import Diagnosis
@@ -101,15 +101,6 @@ def _function(value: Any, what: str) -> Callable[..., object]:
     return value  # type: ignore[no-any-return]
 
 
-def _intervals(value: Any, what: str) -> str:
-    if value not in (WALD, PROFILE):
-        raise UsageError(
-            f"{what} is {value!r}; it is {WALD!r} or {PROFILE!r}."
-            + did_you_mean(str(value), (WALD, PROFILE))
-        )
-    return str(value)
-
-
 def _dtype(value: Any, what: str) -> np.dtype[Any]:
     names = ("float64", "float32")
     with contextlib.suppress(TypeError):
@@ -129,7 +120,7 @@ CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "seed": partial(whole, least=0),
     "tolerance": partial(_positive, unit=" standard errors"),
     "search": switch,
-    "intervals": _intervals,
+    "intervals": partial(one_of, allowed=(WALD, PROFILE)),
     "announce": _function,
     "callback": _function,
     "callback_every": partial(whole, least=1),

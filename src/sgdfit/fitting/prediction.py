@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sgdfit.choice import one_of
 from sgdfit.data.readers import open_table
 from sgdfit.data.rows import aligned, fits_budget, float_batches, prefetch
 from sgdfit.data.table import RowGroup, Table, check_policy, clean_names
-from sgdfit.errors import DataError, UsageError, did_you_mean
+from sgdfit.errors import DataError, UsageError
 from sgdfit.fitting.options import Resources, as_resources
 from sgdfit.fitting.weights import Weighting, checked_weights, columns_of
 from sgdfit.formula.evaluation import evaluate
@@ -291,11 +292,7 @@ class _Curve:
         self.variables = [name for name in self.formula.names if name not in result.estimates]
         self.model, self.unit, self.weights = None, 0.0, None
         if interval is not None:
-            if interval not in INTERVALS:
-                raise UsageError(
-                    f"interval is {interval!r}; it is one of {', '.join(map(repr, INTERVALS))}."
-                    + did_you_mean(str(interval), INTERVALS)
-                )
+            one_of(interval, "interval", INTERVALS)
             self.model = rebuild(result, (*self.variables, *self.formula.response_names))
         if interval == PREDICTION:
             self.unit = _noise_variance(result)

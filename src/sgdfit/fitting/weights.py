@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sgdfit.choice import one_of
 from sgdfit.data.table import Columns
-from sgdfit.errors import DataError, UsageError, did_you_mean
+from sgdfit.errors import DataError, UsageError
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.parsing import parse_expression
 from sgdfit.inference.statistics import expected_range
@@ -65,12 +66,7 @@ def as_weighting(
             "absolute_sigma takes the standard deviations of the rows at their word, but there"
             " are none; give sigma='column', or leave absolute_sigma out"
         )
-    elif covariance not in COVARIANCES:
-        why = (
-            f"covariance is {covariance!r}; it is one of {', '.join(map(repr, COVARIANCES))}."
-            + did_you_mean(str(covariance), COVARIANCES)
-        )
-    elif covariance == CLASSICAL and not squared:
+    elif one_of(covariance, "covariance", COVARIANCES) == CLASSICAL and not squared:
         why = (
             f"covariance='classical' holds for least squares alone, where the loss is mse, not for"
             f" {loss.name}; leave it at 'auto', or ask for 'sandwich'"
