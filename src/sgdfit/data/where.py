@@ -9,6 +9,7 @@ neither: ``not`` is therefore carried down to the comparisons, each of which has
 from __future__ import annotations
 
 import ast
+import contextlib
 import datetime
 import functools
 import math
@@ -20,13 +21,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from sgdfit.data.floats import (
-    as_bools,
-    comparable,
-    kind_of,
-    plain_type,
-    scalar_of,
-)
+from sgdfit.data.floats import as_bools, comparable, kind_of, plain_type, scalar_of
 from sgdfit.data.rows import dataset_table, no_row_meets
 from sgdfit.data.table import BATCH_ROWS, ColumnStatistics, RowGroup, Table, column_positions
 from sgdfit.errors import DataError, FormulaError, UsageError, reason_of
@@ -75,8 +70,8 @@ COMPARISONS: dict[type[ast.cmpop], tuple[str, str]] = {
     ast.LtE: ("less_equal", "greater"),
     ast.Gt: ("greater", "less_equal"),
     ast.GtE: ("greater_equal", "less"),
-    ast.In: ("in", "not in"),
-    ast.NotIn: ("not in", "in"),
+    ast.In: ("equal", "not_equal"),  # with each of a list
+    ast.NotIn: ("not_equal", "equal"),
     ast.Is: ("missing", "there"),
     ast.IsNot: ("there", "missing"),
 }
@@ -99,7 +94,10 @@ ARITHMETIC: dict[type[ast.operator], str] = {
 
 
 class Comparison(NamedTuple):
-    """A comparison: its function, an operand with a column, and what that is compared with."""
+    """A comparison: its function, an operand with a column, and what that is compared with.
+
+    Operands are names of columns, constants, and arithmetic with these.
+    """
 
     function: str
     left: ast.expr
@@ -119,12 +117,6 @@ class Condition(NamedTuple):
     text: str
     tree: Joined | Comparison
     names: tuple[str, ...]
-
-    def check(self, names: Sequence[str], label: str) -> None:
-        """Refuse columns that are not among ``names``, or that two bear."""
-        for name in self.names:
-            quote = f" (If {name!r} is text in where={self.text!r}, write it in quotation marks.)"
-            column_positions(names, [name], label, quote * name.isidentifier())
 
 
 def read_condition(text: str) -> Condition:
@@ -173,23 +165,6 @@ class _Token(NamedTuple):
     value: Any = None
 
 
-def _tokens(text: str) -> list[_Token]:
-    found, position = [], 0
-    while position < len(text):
-        match = TOKEN.match(text, position)
-        if match is None:
-            character = text[position]
-            advice = ADVICE.get(character, "allowed are comparisons of columns, and, or, not")
-            shown = repr(character) if character.isprintable() else f"U+{ord(character):04X}"
-            raise FormulaError(
-                f"the character {shown} has no place in a condition: {advice}", text, position
-            )
-        if match.lastgroup != "space":
-            found.append(_token(str(match.lastgroup), match.group(), position))
-        position = match.end()
-    return [*found, _Token("end", "", len(text))]
-
-
 def _token(kind: str, text: str, position: int) -> _Token:
     word = " ".join(text.lower().split())
     if kind == "number":
@@ -208,7 +183,22 @@ def _token(kind: str, text: str, position: int) -> _Token:
 
 class _Parser:
     def __init__(self, text: str) -> None:
-        self.text, self.tokens = text, _tokens(text)
+        self.text = text
+        self.tokens: list[_Token] = []
+        position = 0
+        while position < len(text):
+            match = TOKEN.match(text, position)
+            if match is None:
+                character = text[position]
+                advice = ADVICE.get(character, "allowed are comparisons of columns, and, or, not")
+                shown = repr(character) if character.isprintable() else f"U+{ord(character):04X}"
+                raise FormulaError(
+                    f"the character {shown} has no place in a condition: {advice}", text, position
+                )
+            if match.lastgroup != "space":
+                self.tokens.append(_token(str(match.lastgroup), match.group(), position))
+            position = match.end()
+        self.tokens.append(_Token("end", "", len(text)))
 
     def refuse(self, place: int, message: str = "") -> NoReturn:
         token = self.tokens[place]
@@ -251,14 +241,14 @@ class _Parser:
             parts = [self.condition(part, negated) for part in node.values]
             return Joined(isinstance(node.op, ast.And) != negated, parts)
         if not isinstance(node, ast.Compare):
-            return self.compared("equal", node, ast.Constant(not negated))
+            return Comparison("equal", self.column(node), ast.Constant(not negated))
         sides = [node.left, *node.comparators]
         links = zip(node.ops, sides, node.comparators, strict=False)
         return Joined(not negated, [self.comparison(*link, negated) for link in links])
 
     def comparison(
         self, operator: ast.cmpop, left: ast.expr, right: ast.expr, negated: bool
-    ) -> Comparison:
+    ) -> Joined | Comparison:
         function, place = COMPARISONS[type(operator)][negated], right.lineno - 1
         if isinstance(operator, ast.In | ast.NotIn):
             items = right.elts if isinstance(right, ast.List | ast.Tuple) else [right]
@@ -267,21 +257,24 @@ class _Parser:
             values = [self.operand(item) for item in items]
             if not values or not all(isinstance(value, ast.Constant) for value in values):
                 self.refuse(place, "a list after in holds numbers or text in quotation marks")
-            return self.compared(function, left, ast.List(values))
+            column = self.column(left)
+            each = [Comparison(function, column, value) for value in values]
+            return Joined(function == "not_equal", each)
         if isinstance(operator, ast.Is | ast.IsNot):
             if not isinstance(right, ast.Constant):
                 self.refuse(place, "after is, write null or not null; to compare values, write ==")
-            return self.compared(function, left, right)
-        one = self.operand(left)
+            return Comparison(function, self.column(left), right)
+        one, other = self.operand(left), self.operand(right)
         if isinstance(one, ast.Constant):
-            return self.compared(MIRRORED.get(function, function), right, one)
-        return Comparison(function, one, self.operand(right))
+            return Comparison(MIRRORED.get(function, function), self.column(right), one)
+        return Comparison(function, one, other)
 
-    def compared(self, function: str, left: ast.expr, right: ast.expr) -> Comparison:
-        one = self.operand(left)
-        if isinstance(one, ast.Constant):
-            self.refuse(left.lineno - 1, f"no column is compared here; {ALLOWED}")
-        return Comparison(function, one, right)
+    def column(self, node: ast.expr) -> ast.expr:
+        """Return an operand that is no constant."""
+        found = self.operand(node)
+        if isinstance(found, ast.Constant):
+            self.refuse(node.lineno - 1, f"no column is compared here; {ALLOWED}")
+        return found
 
     def operand(self, node: ast.expr) -> ast.expr:
         place = node.lineno - 1
@@ -309,136 +302,107 @@ def mask_of(condition: Condition, batch: Any) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    named = f"where={condition.text!r}"
     try:
         columns = {name: comparable(batch.column(name)) for name in condition.names}
-        found = _Rows(columns, f"where={condition.text!r}").truth(condition.tree)
+        found = _truth(condition.tree, columns)
+    except DataError as error:
+        raise DataError(f"{named} {error}") from error
     except pa.ArrowException as error:
         raise DataError(
-            f"where={condition.text!r} cannot be evaluated ({reason_of(error)}); compare"
+            f"{named} cannot be evaluated ({reason_of(error)}); compare"
             " numbers with numbers, text with text and times with text such as '2024-03-01'"
         ) from error
     return pc.fill_null(found, scalar_of(False, pa.bool_())) if found.null_count else found
 
 
-class _Rows:
-    """What a condition is for each row of some columns: Arrow's true, false or null."""
+def _truth(tree: Joined | Comparison, columns: Mapping[str, Any]) -> Any:
+    """Return what a condition is for each row: Arrow's true, false or null."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
 
-    def __init__(self, columns: Mapping[str, Any], named: str) -> None:
-        self.columns, self.named = columns, named
+    if isinstance(tree, Joined):
+        join = pc.and_kleene if tree.all else pc.or_kleene
+        return functools.reduce(join, [_truth(part, columns) for part in tree.parts])
+    function, left, right = tree
+    one = _value(left, columns)
+    if function in ("missing", "there"):
+        missing = pc.is_null(one, nan_is_null=True)
+        return missing if function == "missing" else pc.invert(missing)
+    if kind_of(one.type) == "nothing":
+        return pa.nulls(len(one), pa.bool_())
+    if isinstance(right, ast.Constant):
+        sides = _with_constant(one, _words(left), right.value)
+    else:
+        sides = [one, _value(right, columns)]
+        if one.type != sides[1].type and {kind_of(side.type) for side in sides} == {"numbers"}:
+            sides = [side.cast(pa.float64(), safe=False) for side in sides]
+    found = pc.call_function(function, sides)
+    if function == "not_equal":
+        # Arrow calls NaN unequal to all, which would choose rows that are missing.
+        for side in sides:
+            found = pc.and_kleene(found, pc.equal(side, side))
+    return found
 
-    def truth(self, tree: Joined | Comparison) -> Any:
-        import pyarrow as pa
-        import pyarrow.compute as pc
 
-        if isinstance(tree, Joined):
-            join = pc.and_kleene if tree.all else pc.or_kleene
-            return functools.reduce(join, map(self.truth, tree.parts))
-        function, left, right = tree
-        one = self.value(left)
-        if function in ("missing", "there"):
-            missing = pc.is_null(one, nan_is_null=True)
-            return missing if function == "missing" else pc.invert(missing)
-        if kind_of(one.type) == "nothing":
-            return pa.nulls(len(one), pa.bool_())
-        other = [] if isinstance(right, ast.Constant | ast.List) else [self.value(right)]
-        if isinstance(right, ast.List):
-            found = self.among(one, left, right)
-            found = found if function == "in" else pc.invert(found)
-        elif isinstance(right, ast.Constant):
-            found = pc.call_function(function, self.fitted(one, left, right.value))
-        else:
-            sides = [one, *other]
-            if one.type != other[0].type and {kind_of(side.type) for side in sides} == {"numbers"}:
-                sides = [side.cast(pa.float64(), safe=False) for side in sides]
-            found = pc.call_function(function, sides)
-        if function in ("not_equal", "not in"):
-            # Arrow calls NaN unequal to all, which would choose rows that are missing.
-            for side in (one, *other):
-                found = pc.and_kleene(found, pc.equal(side, side))
-        return found
+def _value(node: ast.expr, columns: Mapping[str, Any]) -> Any:
+    """Return the column of a name, or what arithmetic gives, as an Arrow array."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
 
-    def value(self, node: ast.expr) -> Any:
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        if isinstance(node, ast.Name):
-            return self.columns[node.id]
-        if isinstance(node, ast.Constant):
-            return scalar_of(float(node.value))  # type: ignore[arg-type]  # text is not computed with
-        assert isinstance(node, ast.BinOp)  # an operand is nothing else
-        sides = [self.value(side) for side in (node.left, node.right)]
-        for side, value in zip((node.left, node.right), sides, strict=True):
-            if kind_of(value.type) not in ("numbers", "nothing"):
-                raise DataError(
-                    f"{self.named} computes with {_words(side)}, which holds"
-                    f" {kind_of(value.type)}; only numbers can be added, subtracted, multiplied"
-                    " and divided"
-                )
-        wide = [value.cast(pa.float64(), safe=False) for value in sides]
-        return pc.call_function(ARITHMETIC[type(node.op)], wide)
-
-    def fitted(self, value: Any, node: ast.expr, constant: Any) -> list[Any]:
-        """Bring a column and a constant to types that Arrow compares exactly."""
-        import pyarrow as pa
-
-        held = kind_of(value.type)
-        if isinstance(constant, bool) and held != "truth values":
+    if isinstance(node, ast.Name):
+        return columns[node.id]
+    if isinstance(node, ast.Constant):
+        return scalar_of(float(node.value))  # type: ignore[arg-type]  # text is not computed with
+    assert isinstance(node, ast.BinOp)  # an operand is nothing else
+    wide = []
+    for side in (node.left, node.right):
+        value = _value(side, columns)
+        if kind_of(value.type) not in ("numbers", "nothing"):
             raise DataError(
-                f"{self.named} takes {_words(node)} for true or false, but it holds {held};"
-                f" compare it, as in {_words(node)} > 0"
+                f"computes with {_words(side)}, which holds {kind_of(value.type)}; only numbers can"
+                " be added, subtracted, multiplied and divided"
             )
-        if held == "truth values" and isinstance(constant, int | float):
-            value, constant, held = value.cast(pa.int8()), constant + 0, "numbers"
-        if isinstance(constant, str) != (held in ("text", "times")):
-            self.mismatch(node, held, constant)
-        if held == "times":
-            try:
-                return [value, _time(constant, value.type)]
-            except ValueError:
-                self.mismatch(node, held, constant)
-        scalar = _scalar(constant, pa.types.is_integer(value.type), value.type == pa.uint64())
-        wide = value.cast(pa.float64(), safe=False) if scalar.type == pa.float64() else value
-        return [wide, scalar]
-
-    def mismatch(self, node: ast.expr, held: str, constant: Any) -> NoReturn:
-        advice = KINDS.get(held, "it cannot be compared").format(constant)
-        raise DataError(
-            f"{self.named} compares {_words(node)}, which holds {held}, with {constant!r}; {advice}"
-        )
-
-    def among(self, value: Any, node: ast.expr, constants: ast.List) -> Any:
-        """Look a value up among constants, type by type."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        pairs = [self.fitted(value, node, constant.value) for constant in constants.elts]  # type: ignore[attr-defined]
-        if kind_of(value.type) not in ("numbers", "text"):
-            return functools.reduce(pc.or_kleene, (pc.equal(*pair) for pair in pairs))
-        found = []
-        for kind in dict.fromkeys(scalar.type for _, scalar in pairs):
-            some = [pa.repeat(scalar, 1) for _, scalar in pairs if scalar.type == kind]
-            wide = next(column for column, scalar in pairs if scalar.type == kind)
-            found.append(pc.is_in(wide.cast(kind, safe=False), value_set=pa.concat_arrays(some)))
-        return functools.reduce(pc.or_, found)
+        wide.append(value.cast(pa.float64(), safe=False))
+    return pc.call_function(ARITHMETIC[type(node.op)], wide)
 
 
 def _words(node: ast.expr) -> str:
     return f"column {node.id!r}" if isinstance(node, ast.Name) else "an expression"
 
 
-@functools.lru_cache(maxsize=1024, typed=True)
-def _scalar(value: Any, among_integers: bool, unsigned: bool) -> Any:
-    """Keep integers exact where both are; one beyond the type's range compares as infinity does."""
+def _with_constant(value: Any, words: str, constant: Any) -> list[Any]:
+    """Bring a column and a constant to types that Arrow compares exactly."""
     import pyarrow as pa
 
-    if isinstance(value, bool | str):
-        return scalar_of(value)
-    if among_integers and isinstance(value, int):
+    held = kind_of(value.type)
+    if isinstance(constant, bool) and held != "truth values":
+        raise DataError(
+            f"takes {words} for true or false, but it holds {held}; compare it, as in {words} > 0"
+        )
+    if held == "truth values" and isinstance(constant, int | float):
+        value, constant, held = value.cast(pa.int8()), constant + 0, "numbers"
+    scalar = None
+    if held == "times" and isinstance(constant, str):
+        with contextlib.suppress(ValueError):
+            scalar = _time(constant, value.type)
+    elif held == "text" and isinstance(constant, str):
+        scalar = scalar_of(constant)
+    elif held not in ("times", "text") and not isinstance(constant, str):
+        # Integers stay exact where both are; one beyond the type's range compares as infinity does.
+        unsigned = value.type == pa.uint64()
         least, most = (0, 2**64 - 1) if unsigned else (-(2**63), 2**63 - 1)
-        if least <= value <= most:
-            return scalar_of(value, pa.uint64() if unsigned else pa.int64())
-        value = math.copysign(math.inf, value)
-    return scalar_of(float(value))
+        if not isinstance(constant, int) or not pa.types.is_integer(value.type):
+            scalar = scalar_of(float(constant))
+        elif least <= constant <= most:
+            scalar = scalar_of(constant, pa.uint64() if unsigned else pa.int64())
+        else:
+            scalar = scalar_of(math.copysign(math.inf, constant))
+        value = value.cast(pa.float64(), safe=False) if scalar.type == pa.float64() else value
+    if scalar is None:
+        advice = KINDS.get(held, "it cannot be compared").format(constant)
+        raise DataError(f"compares {words}, which holds {held}, with {constant!r}; {advice}")
+    return [value, scalar]
 
 
 def _time(text: str, kind: Any) -> Any:
@@ -475,10 +439,11 @@ class Match(NamedTuple):
 
 
 UNKNOWN = Match(True, False)
-Statistics = Callable[[str], ColumnStatistics | None]
 
 
-def may_match(tree: Joined | Comparison, statistics: Statistics) -> Match:
+def may_match(
+    tree: Joined | Comparison, statistics: Callable[[str], ColumnStatistics | None]
+) -> Match:
     """Say whether rows whose columns lie within ``statistics`` may meet a condition.
 
     Examples
@@ -502,43 +467,45 @@ def may_match(tree: Joined | Comparison, statistics: Statistics) -> Match:
         return Match(known.nulls, known.empty)
     if function == "there":
         return Match(not known.empty, not known.nulls)
-    if isinstance(right, ast.List):
-        equal = "equal" if function == "in" else "not_equal"
-        each = [Comparison(equal, left, constant) for constant in right.elts]
-        return may_match(Joined(function == "not in", each), statistics)
     if known.empty:
         return Match(False, False)
     if known.extremes is None or not isinstance(right, ast.Constant):
         return UNKNOWN
-    rows = _Rows({left.id: known.extremes}, "")
+    columns = {left.id: known.extremes}
+
+    def at_extremes(function: str) -> tuple[bool, bool]:
+        """Compare both, which are ValueError where the answer is null."""
+        low, high = as_bools(_truth(Comparison(function, left, right), columns))
+        return bool(low), bool(high)
+
     try:
-        some, every = _at_extremes(lambda f: rows.truth(Comparison(f, left, right)), function)
+        if function in ("equal", "not_equal"):
+            (low_below, high_below), (low_above, high_above) = map(
+                at_extremes, ("less_equal", "greater_equal")
+            )
+            some, every = low_below and high_above, high_below and low_above
+            if function == "not_equal":
+                some, every = not every, not some
+        else:
+            low, high = at_extremes(function)
+            some, every = low or high, low and high
     except (DataError, ValueError, TypeError, NotImplementedError):
         return UNKNOWN
     return Match(some, every and not known.nulls)
 
 
-def _at_extremes(compare: Callable[[str], Any], function: str) -> tuple[bool, bool]:
-    """Say whether some value, and every value, between two is so; ValueError for null or NaN."""
-    if function not in ("equal", "not_equal"):
-        low, high = as_bools(compare(function))
-        return bool(low or high), bool(low and high)
-    low_below, high_below = as_bools(compare("less_equal"))
-    low_above, high_above = as_bools(compare("greater_equal"))
-    inside, single = bool(low_below and high_above), bool(high_below and low_above)
-    return (inside, single) if function == "equal" else (not single, not inside)
-
-
 def filtered(table: Table, condition: Condition) -> Table:
     """Return a table of the rows of ``table`` that meet ``condition``."""
-    condition.check(table.names, table.label)
+    for name in condition.names:
+        quote = f" (If {name!r} is text in where={condition.text!r}, write it in quotation marks.)"
+        column_positions(table.names, [name], table.label, quote * name.isidentifier())
     dataset = table.dataset
     if dataset is not None:
         groups: list[RowGroup] = []
         for group in dataset.row_groups:
             match = may_match(condition.tree, group.statistics)
             if match.some:
-                chosen = filtered_row_group(group, condition, dataset.again)
+                chosen = _filtered_row_group(group, condition, dataset.again)
                 groups.append(group if match.every else chosen)
         fingerprint = f"{dataset.fingerprint}\n{condition.text}" if dataset.fingerprint else ""
         rest = dataset._replace(row_groups=tuple(groups), fingerprint=fingerprint)
@@ -547,7 +514,7 @@ def filtered(table: Table, condition: Condition) -> Table:
     def read(names: Sequence[str]) -> Iterator[Any]:
         return iter(table.arrow(names).to_batches(BATCH_ROWS))
 
-    group = filtered_row_group(RowGroup(table.label, 0, None, read, table.line), condition)
+    group = _filtered_row_group(RowGroup(table.label, 0, None, read, table.line), condition)
 
     def fetch(positions: Sequence[int]) -> list[Any]:
         import pyarrow as pa
@@ -560,7 +527,7 @@ def filtered(table: Table, condition: Condition) -> Table:
     return replace(table, fetch=fetch, line=group.line)
 
 
-def filtered_row_group(group: RowGroup, condition: Condition, again: bool = True) -> RowGroup:
+def _filtered_row_group(group: RowGroup, condition: Condition, again: bool = True) -> RowGroup:
     """Return a row group of the rows that meet ``condition``; how many is not known."""
 
     def read(names: Sequence[str]) -> Iterator[Any]:
