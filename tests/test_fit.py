@@ -33,26 +33,6 @@ def quad(a, b, c, x):
     return a * x**2 + b * x + c
 
 
-def test_text():
-    x, y, new_x = TUTORIAL["x"], TUTORIAL["y"], np.array([0.0, 1.0, 3.0])
-    fit = sgdfit.fit(
-        "y = a*x**2 + b*x + c",
-        {"x": x, "y": y},
-        optimizer="sgd",
-        learning_rate=0.2,
-        steps=200,
-    )
-    for name, value in ANSWER.items():
-        assert fit.estimates[name].value == pytest.approx(value, abs=2e-7)
-    report = str(fit)
-    for words in ("converged", "2.07 ± 0.46", "2.64 ± 0.50", "5.26 ± 0.91", "stability limit"):
-        assert words in report
-    assert fit.trace.names == ("a", "b", "c")
-    assert len(fit.trace) == 201
-    predicted = fit.predict({"x": new_x})
-    np.testing.assert_allclose(predicted, np.polyval(values(fit), new_x), rtol=1e-14)
-
-
 @pytest.mark.parametrize(
     "formula",
     [

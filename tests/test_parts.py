@@ -132,40 +132,6 @@ def test_a_pass_by_parts_is_one_by_chunks(layout, weighted, threads, few):
 
 @pytest.mark.parametrize("by_parts", [False, True])
 @pytest.mark.parametrize("threads", [1, 3])
-@pytest.mark.parametrize("layout", ["a row less", "several within a panel", "a thousand"])
-def test_a_pass_goes_on_wherever_it_was_interrupted(layout, threads, by_parts, few, tmp_path):
-    lengths = LAYOUTS[layout]
-    chunk = columns_of(sum(lengths), True)
-    expected = everything_of(
-        data(chunk, lengths, 1, open_checkpoint(None, {}, resume=False), False)
-    )
-    for heard in range(1, -(-chunk.rows // PANEL) + 1):
-        left = heard
-
-        def interrupt(_):
-            nonlocal left
-            left -= 1
-            if not left:
-                raise KeyboardInterrupt
-
-        path, resume = tmp_path / f"{heard}.checkpoint", False
-        while True:
-            with open_checkpoint(path, {}, resume=resume) as journal:
-                here = data(chunk, lengths, threads, journal, by_parts)
-                here.listener = interrupt
-                try:
-                    found = everything_of(here)
-                except KeyboardInterrupt:
-                    assert here.visited <= chunk.rows
-                    resume = True
-                    continue
-            break
-        assert resume or left > 0
-        assert found == expected
-
-
-@pytest.mark.parametrize("by_parts", [False, True])
-@pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("at", [1, 2, 4])
 def test_an_error_that_is_kept_keeps_no_thread(threads, by_parts, at, few, monkeypatch):
     chunk, calls, lock = columns_of(5 * PANEL, False), itertools.count(1), threading.Lock()

@@ -47,16 +47,12 @@ def predict(
 
     Parameters
     ----------
-    result : Result
-        Of a fit; where the formula's left side is an expression, as in ``log(y) = …``, that
-        expression is what is predicted.
     data : dict of arrays, data frame, file, …
         See `sgdfit.fit`; it holds the formula's variables.
     interval : str, optional
         ``"confidence"``: where the curve may lie, given how sure the estimates are.
-        ``"prediction"``: where a new observation may fall. Its noise has the variance that the
-        fit found for a row of weight 1, divided by the row's own weight where ``data`` hold the
-        columns of the fit's weights.
+        ``"prediction"``: where a new observation may fall, whose noise has the variance that the
+        fit found for a row of weight 1, over the row's own weight where ``data`` hold its columns.
     level : float
         The confidence of the interval in each single row, between 0 and 1.
 
@@ -64,17 +60,14 @@ def predict(
     -------
     float64[n], or Band
         A `Band` of prediction, stderr, low and high where an ``interval`` was asked for, by the
-        delta method and Student's t (the normal distribution where the fit took the standard
-        deviations of its rows as absolute): Bates & Watts 1988, Nonlinear Regression Analysis and
-        Its Applications, section 2.3.2. A parameter on a bound counts as fixed.
+        delta method and Student's t, or the normal distribution where ``absolute_sigma`` was set
+        (Bates & Watts 1988, Nonlinear Regression Analysis and Its Applications, section 2.3.2). A
+        parameter on a bound counts as fixed.
 
     Raises
     ------
-    DataError
-        When a variable is missing or cannot be read.
-    UsageError
-        When the fit has no covariance, or for a prediction interval no variance of the noise, as
-        with losses other than ``mse``.
+    DataError, UsageError
+        When a variable is missing or cannot be read; when the fit does not tell such an interval.
 
     Examples
     --------
