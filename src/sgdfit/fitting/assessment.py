@@ -29,7 +29,6 @@ from sgdfit.fitting.status import RunEnd, decide_status
 from sgdfit.fitting.uncertainty import (
     Evidence,
     Uncertainty,
-    correlations,
     estimates,
     figures_of_merit,
     uncertainty_of,
@@ -37,7 +36,7 @@ from sgdfit.fitting.uncertainty import (
     without,
 )
 from sgdfit.fitting.weights import SANDWICH, Weighting, surprise
-from sgdfit.inference.covariance import as_spectrum, sandwich_offset
+from sgdfit.inference.covariance import as_spectrum, correlation, sandwich_offset
 from sgdfit.inference.spectrum import EPS, ScaledSpectrum, named, root_spectrum
 from sgdfit.inference.statistics import Goodness
 from sgdfit.model.model import Model
@@ -355,7 +354,7 @@ def make_result(
         estimates=table,
         free=model.free,
         covariance=sure.covariance,
-        correlation=correlations(sure.covariance),
+        correlation=None if sure.covariance is None else correlation(sure.covariance),
         covariance_method=sure.method,
         loss=found.loss,
         residual_sum_of_squares=found.residual,

@@ -11,50 +11,25 @@ SECONDS_A_LOOK = 0.1
 
 
 class Pass(NamedTuple):
-    """How far a pass through the rows is.
+    """How far a pass through the rows is."""
 
-    Attributes
-    ----------
-    rows, of : int
-        Rows seen, and to see.
-    seconds : float
-        Since it began.
-    """
-
-    rows: int
-    of: int
-    seconds: float
+    rows: int  # seen
+    of: int  # to see
+    seconds: float  # since it began
 
 
 class Progress(NamedTuple):
-    """What a callback is told.
+    """What a callback is told."""
 
-    Attributes
-    ----------
-    step, steps : int
-        Steps taken, and to take.
-    epoch : int
-        Passes through the data completed.
-    loss : float
-        Loss of the last recorded batch, NaN before the first.
-    parameters : dict of str to float
-        The free parameters.
-    seconds : float
-        Time since the start.
-    distance : float
-        To the optimum of the rows that were last looked at, in standard errors; NaN where unknown.
-    reading : Pass or None
-        In the middle of a pass through all rows, how far that is.
-    """
-
-    step: int
-    steps: int
-    epoch: int
-    loss: float
-    parameters: dict[str, float]
-    seconds: float
+    step: int  # steps taken
+    steps: int  # to take
+    epoch: int  # passes through the data completed
+    loss: float  # of the last recorded batch, NaN before the first
+    parameters: dict[str, float]  # the free ones
+    seconds: float  # since the start
+    # To the optimum of the rows that were last looked at, in standard errors; NaN where unknown.
     distance: float = math.nan
-    reading: Pass | None = None
+    reading: Pass | None = None  # in the middle of a pass through all rows, how far that is
 
 
 Callback = Callable[[Progress], object]
@@ -65,16 +40,7 @@ class StopRequested(Exception):  # noqa: N818  # it tells of a wish, not of an e
 
 
 class CallbackCaller:
-    """Calls a callback after steps and during passes; without one, nobody.
-
-    Parameters
-    ----------
-    callback : function of a `Progress`, or None
-    every : int
-        Steps between two calls.
-    progress : function
-        Returns what the callback is to be told now.
-    """
+    """Calls a callback with what ``progress`` says, every so many steps and during passes."""
 
     def __init__(
         self, callback: Callback | None, every: int, progress: Callable[[], Progress]

@@ -294,8 +294,7 @@ def out_of_steps(end: RunEnd) -> Status | None:
         if end.outcome.ending != "steps":
             return None
         return ended("steps used up", steps=end.outcome.step)
-    facts, _ = end.descent
-    if _still_since(facts) is not None and not _moves(problem, facts):
+    if _still_since(problem, end.descent[0]) is not None:
         return None
     return ended("all steps", _cure(end, *end.descent), steps=problem.steps)
 
@@ -344,7 +343,7 @@ def resting(end: RunEnd) -> Status:
     """No step leads on."""
     problem, outcome = end.problem, end.outcome
     if end.descent is not None:
-        (facts, at), step = end.descent, _still_since(end.descent[0]) or 0
+        (facts, at), step = end.descent, _still_since(problem, end.descent[0]) or 0
         if not at.sums.gradient.any():
             return ended("no slope", step=step)
         decay = _decay(facts.optimizer)
@@ -398,24 +397,22 @@ def could_determine(problem: Problem) -> bool:
     return False
 
 
-def _still_since(facts: DescentFacts) -> int | None:
+def _still_since(problem: Problem, facts: DescentFacts) -> int | None:
     """Return the step from which on no parameter moved, if that is some records ago."""
-    if facts.state.averaged:
-        return None
-    records, theta = facts.records, np.asarray(facts.state.theta)
+    records, state, data, box = facts.records, facts.state, problem.data, problem.box
+    theta = np.asarray(state.theta)
     moved = (records[:, 3 : 3 + len(theta)] != theta).any(axis=1)
     still = len(moved) if not moved.any() else int(np.argmax(moved[::-1]))
-    return int(records[len(moved) - still, 0]) if still >= STILL else None
-
-
-def _moves(problem: Problem, facts: DescentFacts) -> bool:
-    """Whether one more step moves a parameter: records may meet a swing at equal phases."""
-    state, data, box = facts.state, problem.data, problem.box
+    if state.averaged or still < STILL:
+        return None
+    # Records may meet a swing at equal phases; one more step tells.
     chunk = data.subsample if data.whole is None else data.whole
-    order, rates = in_order(chunk.rows), facts.records[-1:, 1]
+    order, rates = in_order(chunk.rows), records[-1:, 1]
     segment = Segment(order, facts.batch_size, rates, np.inf, 0, box.low, box.high)
     after = problem.kernel.sweep(state._replace(position=0), chunk, segment)
-    return bool((after.state.theta != state.theta).any())
+    if (after.state.theta != theta).any():
+        return None
+    return int(records[len(moved) - still, 0])
 
 
 def _decay(optimizer: Optimizer) -> float:

@@ -17,7 +17,6 @@ from sgdfit.inference.covariance import (
     Determined,
     as_spectrum,
     classical,
-    correlation,
     determined,
     of_inverse,
     sandwich,
@@ -170,11 +169,6 @@ def estimates(model: Model, theta: np.ndarray, found: Uncertainty) -> dict[str, 
             at_bound=parameter.role == "free" and values[name] in (parameter.low, parameter.high),
         )
     return table
-
-
-def correlations(covariance: np.ndarray | None) -> np.ndarray | None:
-    """Return the correlation matrix, NaN where a parameter stands on a bound."""
-    return None if covariance is None else correlation(covariance)
 
 
 def undetermined_warning(
