@@ -17,16 +17,17 @@ from sgdfit.data.readers import open_table
 from sgdfit.data.table import check_policy, handle_missing
 from sgdfit.errors import DataError, UsageError
 from sgdfit.fitting import entry
-from sgdfit.fitting.assessment import Assessment, make_result
-from sgdfit.fitting.multistart import with_starts
-from sgdfit.fitting.trust_region import relative_offset
-from sgdfit.fitting.uncertainty import (
+from sgdfit.fitting.assessment import (
+    Assessment,
     Evidence,
     Uncertainty,
     estimates,
+    make_result,
     uncertainty_of,
     undetermined_warning,
 )
+from sgdfit.fitting.multistart import with_starts
+from sgdfit.fitting.trust_region import relative_offset
 from sgdfit.fitting.weights import CLASSICAL, as_weighting, checked_weights, columns_of
 from sgdfit.formula.formula import Formula
 from sgdfit.formula.reading import as_formula
