@@ -12,11 +12,9 @@ import pyarrow.feather
 import pyarrow.orc
 import pyarrow.parquet as pq
 import pytest
-from pyarrow import fs
 
 import sgdfit
 from sgdfit.data.readers import open_table
-from sgdfit.data.table import BATCH_ROWS
 from sgdfit.errors import DataError
 from sgdfit.fitting import options
 
@@ -101,18 +99,6 @@ def union(path):
     return [folder(path / "1", "arrow", parts=1), folder(path / "2", "parquet", parts=1)]
 
 
-def a_buffer(path):
-    sink = pa.BufferOutputStream()
-    pq.write_table(TABLE, sink)
-    return ds.ParquetFileFormat().make_fragment(sink.getvalue())
-
-
-def another_filesystem(path):
-    folder(path / "data", "parquet")
-    system = fs.SubTreeFileSystem(str(path), fs.LocalFileSystem())
-    return ds.dataset("data", filesystem=system, partitioning="hive")
-
-
 def without_names(path):
     for k, name in enumerate("AB"):
         (path / name).mkdir()
@@ -139,24 +125,13 @@ DATASETS = {
         range(990, 995),
     ),
     "a union": (lambda path: ds.dataset(union(path)), [*EVERY, *EVERY]),
-    "a union filtered": (lambda path: ds.dataset(union(path)).filter(N < 4), [*range(4)] * 2),
-    "a union of memory": (
-        lambda path: ds.dataset([ds.dataset(TABLE), ds.dataset(TABLE)]).filter(N < 4),
-        [*range(4)] * 2,
-    ),
     "memory": (lambda path: ds.dataset(TABLE.slice(5)), range(5, ROWS)),
-    "memory filtered": (
-        lambda path: ds.dataset(TABLE.to_batches(max_chunksize=9)).filter(N > 7),
-        range(8, ROWS),
-    ),
     "memory and files": (
         lambda path: ds.dataset(
             [ds.dataset(TABLE), folder(path, "parquet", parts=1).replace_schema(TABLE.schema)]
         ),
         [*EVERY, *EVERY],
     ),
-    "a buffer": (a_buffer, EVERY),
-    "another filesystem": (another_filesystem, EVERY),
     "folders without names": (without_names, EVERY),
 }
 
@@ -208,15 +183,6 @@ def test_only_needed_columns_and_row_groups_are_read(tmp_path, monkeypatch):
     assert sorted(asked) == [([4], ["x", "n"]), ([5], ["x"]), ([6], ["x"])]
 
 
-def test_what_pyarrow_reads_comes_in_bounded_batches(tmp_path):
-    large = pa.table({"x": np.arange(2.0 * BATCH_ROWS + 5)})
-    pyarrow.csv.write_csv(large, tmp_path / "a.csv")
-    (piece,) = open_table(ds.dataset(tmp_path, format="csv")).dataset.row_groups
-    sizes = [batch.num_rows for batch in piece.read(["x"])]
-    assert max(sizes) <= BATCH_ROWS
-    assert sum(sizes) == len(large)
-
-
 @pytest.mark.parametrize("kind", WRITERS)
 def test_a_file_that_changes_between_passes_is_refused(kind, tmp_path):
     data = folder(tmp_path, kind)
@@ -257,14 +223,6 @@ def test_files_that_differ_are_named(other, schema, words, tmp_path):
     data = ds.dataset(tmp_path, schema=schema)
     with pytest.raises(DataError, match=words):
         open_table(data).load(list(data.schema.names))
-
-
-def test_text_that_does_not_fit_the_schema_is_named(tmp_path):
-    two_files(
-        tmp_path, pa.table({"x": [1, 2]}), pa.table({"x": [1.5]}), pyarrow.csv.write_csv, "csv"
-    )
-    with pytest.raises(DataError, match=r"cannot be read as the Dataset says \(.*b\.csv.*1.5"):
-        open_table(ds.dataset(tmp_path, format="csv")).load(["x"])
 
 
 def test_a_file_that_is_damaged_is_named(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 
@@ -245,6 +246,7 @@ def test_files_and_folders_that_may_not_be_read(name, tmp_path):
 
 
 FILES = {
+    "gzip": gzip.compress(b"x,y\n" + b"".join(b"%d,%d\n" % (k, k * k) for k in range(90))),
     "Arrow": feather(),
     "stream": stream(),
     "Parquet": to_bytes(row_group_size=30),
@@ -265,7 +267,6 @@ def test_damaged_files_are_read_in_pieces_or_refused(data, kind, where):
 def outcome(content, where):
     """Return how many rows are read, or the message of a DataError; anything else is a failure."""
     try:
-        scan = open_table(io.BytesIO(content), where).dataset
-        return sum(b.num_rows for piece in scan.row_groups for b in piece.read(["y", "x"])), None
+        return open_table(io.BytesIO(content), where).load(["y", "x"], missing="drop").rows, None
     except DataError as error:
         return 0, str(error)

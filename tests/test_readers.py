@@ -18,12 +18,9 @@ import pyarrow as pa
 import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from sgdfit.data.formats import format_table
 from sgdfit.data.readers import KINDS, open_table
-from sgdfit.data.table import Columns
 from sgdfit.errors import DataError, UsageError
 
 X = np.array([0.5, -1.25, 3.0, 1e-300])
@@ -149,16 +146,6 @@ def test_standard_input_is_read_once_and_known_by_its_first_bytes(content, monke
         source = table.load(["x", "y"])
         np.testing.assert_array_equal(source.columns["y"], Y)
     assert source.label == "standard input"
-
-
-@pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="no /dev/fd here")
-def test_a_pipe_with_a_name_is_read_once_like_standard_input():
-    reading, writing = os.pipe()
-    os.write(writing, CSV)
-    os.close(writing)
-    source = open_table(f"/dev/fd/{reading}").load(["x", "y"])
-    os.close(reading)
-    np.testing.assert_array_equal(source.columns["y"], Y)
 
 
 def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
@@ -322,14 +309,6 @@ def test_a_sum_that_overflows_is_no_missing_number():
     np.testing.assert_array_equal(everything({"x": large}).columns["x"], large)
 
 
-def test_chunks_are_consecutive_views():
-    source = Columns({"x": np.arange(10.0), "y": np.arange(10.0) * 2}, "the data")
-    chunks = list(source.chunks(["y", "x"], size=4))
-    assert [x.size for _, x in chunks] == [4, 4, 2]
-    np.testing.assert_array_equal(np.concatenate([y for y, _ in chunks]), source.columns["y"])
-    assert all(np.shares_memory(x, source.columns["x"]) for _, x in chunks)
-
-
 def parquet(rows=1000):
     sink = io.BytesIO()
     pq.write_table(pa.table({"x": np.arange(float(rows))}), sink)
@@ -337,19 +316,6 @@ def parquet(rows=1000):
 
 
 GZ = gzip.compress(b"x,y\n" + b"".join(b"%d,%d\n" % (i, i * i) for i in range(5000)))
-
-
-@settings(max_examples=100)
-@given(st.data())
-def test_damaged_files_are_read_or_refused_in_our_own_words(data):
-    content = bytearray(data.draw(st.sampled_from([parquet(50), GZ, FEATHER])))
-    for _ in range(data.draw(st.integers(1, 4))):
-        content[data.draw(st.integers(8, len(content) - 1))] = data.draw(st.integers(0, 255))
-    try:
-        assert everything(io.BytesIO(bytes(content)), missing="drop").rows >= 1
-    except DataError as error:
-        message = str(error)
-        assert "the data" in message
 
 
 NAN = np.nan
@@ -506,8 +472,3 @@ def test_unknown_policies(missing, words):
 def test_dropping_every_row_is_refused():
     data = {"x": [NAN, 1], "y": [1, NAN]}
     assert re.search("no row of the data remains.*'x', 'y'", refusal(data, missing="drop"))
-
-
-def test_standard_input_that_is_empty(monkeypatch):
-    monkeypatch.setattr("sys.stdin", io.StringIO(""))
-    assert "standard input is empty" in refusal("-")

@@ -12,12 +12,10 @@ import pytest
 
 from sgdfit.data.opening import open_rows
 from sgdfit.data.rows import (
-    Aligner,
     ChunkedRows,
     aligned,
     count_rows,
     dataset_table,
-    fits_budget,
     prefetch,
     read_batches,
 )
@@ -55,12 +53,6 @@ def test_chunks_hold_all_rows_in_order_and_copy_only_across_edges(name, size, un
     for chunk, _ in found:
         a, b = (np.searchsorted(edges, row, "right") for row in (chunk[0], chunk[-1]))
         assert any(np.shares_memory(chunk, block[0]) for block in blocks) == (a == b)
-
-
-def test_a_block_gives_as_many_units_as_it_holds():
-    cut = Aligner(12, 4)
-    rows = [len(c[0]) for n in (2, 33, 6) for c in cut.push((np.zeros(n),))]
-    assert (rows, [len(c[0]) for c in cut.rest()]) == ([4, 12, 12, 4, 4, 4], [1])
 
 
 LAYOUTS = {
@@ -210,18 +202,3 @@ def test_runs_are_taken_from_files_whose_numbers_differ(kinds, threads, begin, l
         found, np.concatenate([columns["x"][b : b + length] for b in begin])
     )
     assert found.dtype == np.float32 or kinds != (F32,)
-
-
-@pytest.mark.parametrize(
-    ("rows", "columns", "threads", "budget", "fits"),
-    [
-        ([100, 200], 3, 2, 3 * 8 * 200 * 3, True),
-        ([100, 200], 3, 2, 3 * 8 * 200 * 3 - 1, False),
-        ([100, None], 1, 1, 1 << 40, False),
-        ([], 1, 1, 0, True),
-    ],
-)
-def test_row_groups_are_read_as_a_whole_where_all_that_are_held_fit(
-    rows, columns, threads, budget, fits
-):
-    assert fits_budget(rows, columns, threads, budget) is fits

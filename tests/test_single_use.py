@@ -74,18 +74,6 @@ SOURCES = {
 }
 
 
-def test_tensors_give_the_same_rows_once(torch):
-    columns = [
-        {
-            "x": torch.tensor(part["x"].to_numpy()),
-            "k": torch.tensor(part["k"].to_numpy()),
-            "note": part["note"],
-        }
-        for part in TABLE.to_batches(max_chunksize=2)
-    ]
-    check_rows_once(open_table(iter(columns)))
-
-
 @pytest.mark.parametrize("kind", SOURCES)
 def test_every_kind_gives_the_same_rows_once(kind):
     check_rows_once(open_table(SOURCES[kind]()))

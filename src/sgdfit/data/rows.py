@@ -43,12 +43,6 @@ class Aligner:
 
     Where ``unit`` is given, a divisor of ``size``, chunks hold as many units as one block has of
     them, at most ``size`` rows; so less is copied.
-
-    Examples
-    --------
-    >>> cut = Aligner(2)
-    >>> [x.tolist() for (x,) in cut.push((np.arange(5.0),))], [x.tolist() for (x,) in cut.rest()]
-    ([[0.0, 1.0], [2.0, 3.0]], [[4.0]])
     """
 
     def __init__(self, size: int, unit: int | None = None) -> None:
@@ -95,9 +89,6 @@ def prefetch(
 
     ``whole`` says that all that one of them yields may be held at once, and so many threads run
     them. If not, a single thread runs them one after the other, a block ahead.
-
-    >>> list(prefetch([lambda: iter([1, 2]), lambda: iter([3])], threads=2, whole=True))
-    [1, 2, 3]
     """
     blocks = (block for read in reads for block in read())
     single = (itertools.islice(blocks, 1) for _ in itertools.count())
