@@ -62,12 +62,6 @@ def test_a_dataset_is_its_files(kind, where, tmp_path):
         found = columns(data, ["y", "n", "x"], where)
         for name in files:
             np.testing.assert_array_equal(found[name], files[name])
-    labels = {piece.label for piece in table.dataset.row_groups}
-    if kind == "csv":  # pyarrow reads all of it
-        assert labels == {"the data"}
-        return
-    assert labels <= {f"site={s}/part.{kind}" for s in ("A", "B", "__HIVE_DEFAULT_PARTITION__")}
-    assert len(labels) == (1 if where and "site" in where else 3)
 
 
 @pytest.mark.parametrize("how", ["files", "filter", "scanner"])
@@ -149,7 +143,6 @@ def test_every_kind_of_dataset(name, tmp_path):
             columns(data, ["n"], "n >= 992")
     if name == "folders without names":
         assert columns(data, ["n"], "site == 'B'")["n"].tolist() == list(range(400, ROWS))
-        assert len(open_table(data, "site == 'B'").dataset.row_groups) == 1
 
 
 def test_scanners_are_read_once(tmp_path):
@@ -159,28 +152,6 @@ def test_scanners_are_read_once(tmp_path):
     assert table.load(["n"]).columns["n"].tolist() == list(range(30))
     with pytest.raises(DataError, match="the data can be read once, and has been"):
         table.load(["n"])
-
-
-def test_what_the_schema_of_a_dataset_leaves_out_is_no_column(tmp_path):
-    folder(tmp_path, "parquet", parts=1)
-    data = ds.dataset(tmp_path, schema=pa.schema([("x", pa.float64()), ("n", pa.int64())]))
-    assert open_table(data).names == ("x", "n")
-    with pytest.raises(DataError, match="the data has no column 'y'; its columns are 'x', 'n'"):
-        open_table(data).load(["y"])
-
-
-def test_only_needed_columns_and_row_groups_are_read(tmp_path, monkeypatch):
-    data = folder(tmp_path, "parquet", parts=1)
-    asked = []
-    plain = pq.ParquetFile.iter_batches
-
-    def noted(self, *args, **kwargs):
-        asked.append((kwargs["row_groups"], kwargs["columns"]))
-        return plain(self, *args, **kwargs)
-
-    monkeypatch.setattr(pq.ParquetFile, "iter_batches", noted)
-    assert columns(data, ["x"], "n >= 700")["x"].size == 300
-    assert sorted(asked) == [([4], ["x", "n"]), ([5], ["x"]), ([6], ["x"])]
 
 
 @pytest.mark.parametrize("kind", WRITERS)
@@ -195,34 +166,6 @@ def test_a_file_that_changes_between_passes_is_refused(kind, tmp_path):
         [batch for piece in dataset.row_groups for batch in piece.read(["x"])]
     with pytest.raises(DataError, match=rf"site=B/part\.{kind} has changed since it was opened"):
         list(data_filtered.row_groups[0].read(["x"]))
-
-
-def two_files(path, one, other, write=pq.write_table, ending="parquet"):
-    write(one, str(path / f"a.{ending}"))
-    write(other, str(path / f"b.{ending}"))
-
-
-NUMBERS = pa.table({"x": [1.0, 2.0], "y": [1.0, 2.0]})
-
-
-@pytest.mark.parametrize(
-    ("other", "schema", "words"),
-    [
-        (pa.table({"x": ["1"], "y": [2.0]}), None,
-         r"column 'x' holds numbers \(double\) in .* and text \(string\) in b\.parquet"),
-        (pa.table({"x": [1.0]}), None, "b.parquet has no column 'y', which"),
-        (NUMBERS, pa.schema([("x", pa.timestamp("ms")), ("y", pa.float64())]),
-         r"column 'x' holds times \(timestamp\[ms\]\) in the schema of the data and numbers"
-         r" \(double\) in a\.parquet; write it with one type in all files"),
-        (NUMBERS, pa.schema([("x", pa.float64()), ("y", pa.float64()), ("z", pa.float64())]),
-         "a.parquet has no column 'z', which the schema of the data has"),
-    ],
-)  # fmt: skip
-def test_files_that_differ_are_named(other, schema, words, tmp_path):
-    two_files(tmp_path, NUMBERS, other)
-    data = ds.dataset(tmp_path, schema=schema)
-    with pytest.raises(DataError, match=words):
-        open_table(data).load(list(data.schema.names))
 
 
 def test_a_file_that_is_damaged_is_named(tmp_path):
@@ -249,22 +192,3 @@ def test_readers_of_one_format_are_to_be_named(kind, tmp_path):
 def test_a_list_of_tables_is_to_be_iterated(item):
     with pytest.raises(DataError, match=r"cannot be read as a whole: pass iter\(…\) of it"):
         open_table([item, item])
-
-
-def test_a_dataset_without_files(tmp_path):
-    with pytest.raises(DataError, match="the data has no files; give a Dataset with at least one"):
-        open_table(ds.dataset(tmp_path, format="parquet", schema=NUMBERS.schema))
-
-
-def test_fingerprints_tell_datasets_apart(tmp_path):
-    def mark(data, where=None):
-        return open_table(data, where).dataset.fingerprint
-
-    data = folder(tmp_path, "parquet")
-    assert mark(data) == mark(ds.dataset(tmp_path, partitioning="hive")) != ""
-    assert mark(data) == mark(tmp_path)
-    assert mark(data, "x > 1") != mark(data)
-    whole = next(data.get_fragments())
-    some = [whole, whole.subset(row_group_ids=[0]), whole.subset(row_group_ids=[1])]
-    assert len({mark(fragment) for fragment in some}) == 3
-    assert mark(data.filter(ds.field("x") > 1)) == ""

@@ -61,6 +61,7 @@ SOURCES = {
     "pandas": lambda: parts(lambda part: part.to_pandas()),
     "nullable pandas": lambda: parts(lambda part: part.to_pandas().convert_dtypes()),
     "Polars": lambda: parts(pl.from_arrow),
+    "a query of Polars": lambda: pl.from_arrow(TABLE).lazy(),
     "dicts of arrays": lambda: parts(
         lambda part: {name: part[name].to_numpy() for name in part.column_names}
     ),
@@ -95,19 +96,6 @@ def check_rows_once(table):
     np.testing.assert_array_equal(np.concatenate([b["k"] for b in batches]), K)
     with pytest.raises(DataError, match="the data can be read once, and has been; save it"):
         list(piece.read(["x"]))
-
-
-def test_lazy_frames_are_collected_batch_by_batch_for_every_pass():
-    rows = BATCH_ROWS + 1000
-    lazy = pl.LazyFrame({"x": np.arange(float(rows)), "k": np.arange(rows)})
-    scan = open_table(lazy.filter(pl.col("k") >= 500)).dataset
-    assert (scan.again, scan.slow, scan.names) == (True, True, ("x", "k"))
-    for _ in range(2):
-        batches = list(scan.row_groups[0].read(["k", "x"]))
-        assert len(batches) > 1
-        np.testing.assert_array_equal(
-            np.concatenate([b["x"] for b in batches]), np.arange(500, rows)
-        )
 
 
 def test_what_is_in_memory_stays_there():

@@ -5,15 +5,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgdfit.data.files import DataFile, Stamp, data_file, short_names, unchanged
-from sgdfit.data.floats import kind_of, plain_type
-from sgdfit.data.formats import BUFFER, FORMATS, ColumnarFile, batches_of, reading
+from sgdfit.data.files import DataFile, data_file, short_names, stamp_of, unchanged
+from sgdfit.data.floats import kind_of
+from sgdfit.data.formats import BUFFER, ColumnarFile, batches_of, reading
 from sgdfit.data.rows import dataset_table, prefetch
 from sgdfit.data.table import ColumnStatistics, Dataset, RowGroup, Table, batch_rows, clean_names
 from sgdfit.data.where import extremes_of
@@ -53,15 +52,9 @@ class _Layout(NamedTuple):
     types: dict[str, Any]
 
 
-def open_dataset(
-    files: Sequence[tuple[DataFile, Opener]], label: str, declared: Any = None
-) -> Table:
-    """Open files of columns, each by what opens its format; `DataError` where one is damaged.
-
-    A `pyarrow.Schema` that is ``declared`` says which columns there are; it does not change their
-    types.
-    """
-    layouts = [] if declared is None else [_layout(f"the schema of {label}", declared, {})]
+def open_dataset(files: Sequence[tuple[DataFile, Opener]], label: str) -> Table:
+    """Open files of columns, each by what opens its format; `DataError` where one is damaged."""
+    layouts: list[_Layout] = []
     check = functools.cache(functools.partial(_check_column, layouts))
     row_groups: list[RowGroup] = []
     before: list[Any] = []
@@ -77,15 +70,16 @@ def open_dataset(
                 layouts.append(_layout(origin.label, opened.schema, constants))
             before = columns
             digest.update(str(opened.schema.remove_metadata()).encode())
-        groups = [group for group in opened.row_groups if group.rows != 0]
-        row_groups += [_row_group(origin, group, layouts[-1], check) for group in groups]
-        # A Dataset may be of some row groups of a file only.
-        firsts = [group.first for group in groups]
+        row_groups += [
+            _row_group(origin, group, layouts[-1], check)
+            for group in opened.row_groups
+            if group.rows != 0
+        ]
         base = origin.label.replace("\\", "/").rpartition("/")[2]
         values = [(name, value.as_py()) for name, value in constants.items()]
-        digest.update(repr((base, tuple(origin.stamp), values, firsts)).encode())
+        digest.update(repr((base, tuple(origin.stamp), values)).encode())
     # The columns of the first file, then those that others have besides.
-    first, *others = layouts if declared is None else layouts[:1]
+    first, *others = layouts
     more = dict.fromkeys(n for other in others for n in other.names if n not in first.names)
     fingerprint = digest.hexdigest()
     return dataset_table(
@@ -180,74 +174,11 @@ def _row_group(
 
 
 def open_arrow_dataset(data: Any, label: str) -> Table:
-    """Open a `pyarrow.dataset.Dataset` of files, or a `pyarrow.dataset.Fragment` of one.
+    """Open a `pyarrow.dataset.Dataset` or a `pyarrow.dataset.Fragment` of one.
 
-    Files of formats that are read here are read as if they were named; pyarrow reads all else.
+    pyarrow reads it, anew for each pass, with little read ahead.
     """
     import pyarrow as pa
-    import pyarrow.dataset as ds
-
-    with _reading(label):
-        if isinstance(data, ds.Fragment):
-            fragments, own = [data], data.physical_schema
-            keys = ds.get_partition_keys(data.partition_expression)
-            types = dict(zip(own.names, own.types, strict=True))
-            schema = pa.schema(types | {n: pa.scalar(value).type for n, value in keys.items()})
-        else:
-            schema = data.schema
-            try:
-                fragments = list(data.get_fragments())
-            except ValueError:  # how pyarrow tells that a Dataset is filtered
-                return _scanned(data, label, schema)
-    if not fragments:
-        raise DataError(f"{label} has no files; give a Dataset with at least one")
-    openers = [opener for fragment in fragments if (opener := _opener(fragment))]
-    if len(openers) < len(fragments):
-        return _scanned(data, label, schema)
-    labels = short_names([fragment.path for fragment in fragments])
-    origins: list[DataFile] = []
-    for system, some in itertools.groupby(fragments, key=lambda fragment: fragment.filesystem):
-        paths = [fragment.path for fragment in some]
-        origins += _files(system, paths, labels[len(origins) :])
-    for place, fragment in enumerate(fragments):
-        constants = tuple(
-            (clean_names([name])[0], pa.scalar(value, plain_type(schema.field(name).type)))
-            for name, value in ds.get_partition_keys(fragment.partition_expression).items()
-            if schema.get_field_index(name) >= 0
-        )
-        origins[place] = origins[place]._replace(constants=constants)
-    return open_dataset(list(zip(origins, openers, strict=True)), label, schema)
-
-
-def _files(system: Any, paths: Sequence[str], labels: Sequence[str]) -> list[DataFile]:
-    with _reading(labels[0]):
-        infos = system.get_file_info(list(paths))
-    return [
-        data_file(system, path, label, Stamp(info.size or 0, info.mtime_ns or 0))
-        for path, label, info in zip(paths, labels, infos, strict=False)
-    ]
-
-
-def _opener(fragment: Any) -> Opener | None:
-    """Return what opens the file of a fragment, and leaves its row groups; None if pyarrow does."""
-    if getattr(fragment, "filesystem", None) is None:
-        return None
-    ending = f".{fragment.format.default_extname}"
-    open_file = next((kind.open for kind in FORMATS if ending in kind.endings), None)
-    if open_file is None or not hasattr(type(fragment), "row_groups"):
-        return open_file
-
-    def open_some(origin: DataFile) -> ColumnarFile:
-        opened = open_file(origin)
-        with _reading(origin.label):
-            chosen = [opened.row_groups[group.id] for group in fragment.row_groups]
-        return opened._replace(row_groups=tuple(chosen))
-
-    return open_some
-
-
-def _scanned(data: Any, label: str, schema: Any) -> Table:
-    """Return a table that pyarrow reads, anew for each pass, with little read ahead."""
     import pyarrow.dataset as ds
 
     kind = getattr(getattr(data, "format", None), "default_extname", "")
@@ -256,10 +187,21 @@ def _scanned(data: Any, label: str, schema: Any) -> Table:
         options["fragment_scan_options"] = ds.ParquetFragmentScanOptions(
             pre_buffer=False, use_buffered_stream=True, buffer_size=BUFFER
         )
-    if isinstance(data, ds.Fragment):
-        options["schema"] = schema
-    paths = getattr(data, "files", ())
-    origins = _files(data.filesystem, paths, short_names(paths)) if paths else []
+    with _reading(label):
+        if isinstance(data, ds.Fragment):
+            own, keys = data.physical_schema, ds.get_partition_keys(data.partition_expression)
+            types = dict(zip(own.names, own.types, strict=True))
+            schema = pa.schema(types | {n: pa.scalar(value).type for n, value in keys.items()})
+            options["schema"] = schema
+        else:
+            schema = data.schema
+        file = [data.path] if getattr(data, "filesystem", None) and hasattr(data, "path") else []
+        paths = getattr(data, "files", file)
+        infos = data.filesystem.get_file_info(paths) if paths else []
+    origins = [
+        data_file(data.filesystem, info.path, name, stamp_of(info))
+        for info, name in zip(infos, short_names(paths), strict=True)
+    ]
     clean = clean_names(schema.names)
 
     def read(names: Sequence[str]) -> Iterator[Any]:

@@ -6,7 +6,6 @@ written for each run of rows.
 
 from __future__ import annotations
 
-import errno
 import itertools
 import os
 import shutil
@@ -44,11 +43,6 @@ from sgdfit.data.table import (
 from sgdfit.errors import DataError, reason_of
 
 Announce = Callable[[str], object]
-
-# What is left free on the disk: this share of it, or so many bytes if those are fewer.
-RESERVED_SHARE = 0.05
-RESERVED_BYTES = 200_000_000
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def open_rows(
@@ -133,13 +127,7 @@ def _no_rows(dataset: Dataset, dropped: int) -> str:
             f"no row of {dataset.label} remains: each of its {dropped:,} rows lacks a finite"
             " number; check its columns"
         )
-    if _known_counts(dataset) is None:
-        return f"no row of {dataset.label} is left; check what chooses them"
-    return f"{dataset.label} has no rows; give at least one"
-
-
-class NoRoomError(DataError):
-    """The disk of the temporary folder is full."""
+    return f"no row of {dataset.label} is left; give at least one, and check what chooses them"
 
 
 def spilled(
@@ -148,8 +136,7 @@ def spilled(
     """Write batches to temporary files, and return them as a dataset that can be read again.
 
     Rows stay as they are, those without finite numbers among them, and keep their place: messages
-    name the file, the row and the line that they came from. A dataset that could be read again
-    anyway is returned itself where the disk has no room.
+    name the file, the row and the line that they came from.
     """
     groups: list[RowGroup] = []
     folder = SpillFolder()
@@ -162,11 +149,8 @@ def spilled(
                 begin, rows = group.first + first, len(columns[0])
                 groups.append(RowGroup(group.label, begin, rows, read, group.line_after(first)))
                 first += rows
-    except BaseException as error:
+    except BaseException:
         folder.remove()
-        if dataset.again and isinstance(error, NoRoomError):
-            say(f"{dataset.label} is read anew for each pass: {error}")
-            return dataset
         raise
     say(f"{folder.written:,} bytes of columns were written to {folder.path}")
     return Dataset(tuple(names), dataset.label, tuple(groups), fingerprint=dataset.fingerprint)
@@ -187,33 +171,24 @@ class SpillFolder:
         self.remove = weakref.finalize(self, _remove, self.path, os.getpid())
 
     def write(self, columns: Arrays) -> str:
-        """Write columns to an Arrow file, and return its path; `NoRoomError` on a full disk."""
+        """Write columns to an Arrow file, and return its path."""
         import pyarrow as pa
 
-        size = sum(column.nbytes for column in columns)
-        disk = shutil.disk_usage(self.path)
-        needed = size + min(int(RESERVED_SHARE * disk.total), RESERVED_BYTES)
         self.files += 1
         path = os.path.join(self.path, f"{self.files}.arrow")
         names = [str(k) for k in range(len(columns))]
         batch = pa.record_batch([numbers_of(column) for column in columns], names)
-        full = disk.free < needed
-        if not full:
-            try:
-                with pa.ipc.new_file(path, batch.schema) as writer:
-                    writer.write_batch(batch)
-            except OSError as error:
-                if error.errno not in FULL:
-                    raise
-                full = True
-        if full:
-            raise NoRoomError(
-                f"the temporary folder {self.path} has {shutil.disk_usage(self.path).free:,} bytes"
-                f" free where at least {needed:,} are needed, beside the {self.written:,} that were"
-                " written; set TMPDIR to a folder with more room, use fewer columns, or convert"
-                " the data to Parquet, which is read in place"
-            )
-        self.written += size
+        try:
+            with pa.ipc.new_file(path, batch.schema) as writer:
+                writer.write_batch(batch)
+        except OSError as error:
+            raise DataError(
+                f"the temporary folder {self.path} takes no more than the {self.written:,} bytes"
+                f" that were written ({error.strerror or reason_of(error)}); set TMPDIR to a folder"
+                " with more room, use fewer columns, or convert the data to Parquet, which is read"
+                " in place"
+            ) from error
+        self.written += batch.nbytes
         return path
 
 

@@ -29,14 +29,8 @@ from sgdfit.data.files import (
 )
 from sgdfit.data.floats import shown
 from sgdfit.data.formats import STREAM, Format, format_at, format_of, format_table
-from sgdfit.data.single_use import (
-    no_table,
-    open_arrow_stream,
-    open_batches,
-    open_lazy_frame,
-    open_reader,
-)
-from sgdfit.data.table import Table, clean_names
+from sgdfit.data.single_use import no_table, open_arrow_stream, open_batches, open_reader
+from sgdfit.data.table import BATCH_ROWS, Table, clean_names
 from sgdfit.data.text_files import SMALL, open_small_text, open_text, open_text_stream, peeked
 from sgdfit.data.where import Condition, filtered, may_match, read_condition
 from sgdfit.errors import DataError, did_you_mean
@@ -105,8 +99,8 @@ def _opener(data: Any) -> Callable[[Any], Table] | None:
     elif hasattr(data, "read") and not hasattr(data, "get_chunk"):
         return partial(open_stream, label=LABEL)
     if any(base.__module__.partition(".")[0] in ("pandas", "polars") for base in kind.__mro__):
-        if hasattr(data, "collect_batches"):
-            return partial(open_lazy_frame, label=LABEL)
+        if hasattr(kind, "collect_batches"):
+            return _open_lazy_frame
         if hasattr(kind, "columns") or hasattr(data, "to_frame"):
             return _open_frame
     if isinstance(data, np.ndarray) and data.dtype.names is not None:
@@ -265,10 +259,12 @@ def _open_columns(data: Any) -> Table:
     return _table(names, lambda place: data[names[place]])
 
 
+def _open_lazy_frame(data: Any) -> Table:
+    return _open_iterator(data.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True))
+
+
 def _open_frame(data: Any) -> Table:
     """Open a frame or series of pandas or Polars, column by column."""
-    if hasattr(data, "collect"):  # of a Polars that has no batches
-        data = data.collect()
     if hasattr(data, "to_frame"):
         data = data.to_frame(data.name or "c1")
     names = list(data.columns)

@@ -139,17 +139,3 @@ def _opened(item: Any, number: int, label: str, open_item: Callable[[Any], Table
             " frames, or dicts of arrays"
         )
     return open_item(item)
-
-
-def open_lazy_frame(frame: Any, label: str) -> Table:
-    """Open a Polars LazyFrame; each pass runs the query anew, batch by batch."""
-    names = frame.collect_schema().names()
-    clean = clean_names(names)
-
-    def read(wanted: Sequence[str]) -> Iterator[Any]:
-        chosen = frame.select([names[clean.index(name)] for name in wanted])
-        for part in chosen.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True):
-            found = part.to_arrow().rename_columns(list(wanted))
-            yield from found.to_batches(max_chunksize=BATCH_ROWS)
-
-    return dataset_table(Dataset(clean, label, (RowGroup(label, 0, None, read),), slow=True))
