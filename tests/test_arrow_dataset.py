@@ -6,9 +6,7 @@ import os
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.dataset as ds
-import pyarrow.feather
 import pyarrow.orc
 import pyarrow.parquet as pq
 import pytest
@@ -17,6 +15,7 @@ import sgdfit
 from sgdfit.data.readers import open_table
 from sgdfit.errors import DataError
 from sgdfit.fitting import options
+from table_files import write
 
 ROWS = 1000
 RANDOM = np.random.default_rng(8)
@@ -29,20 +28,13 @@ TABLE = pa.table(
         "n": np.arange(ROWS),
     }
 )
-WRITERS = {
-    "parquet": lambda t, p: pq.write_table(t, p, row_group_size=150),
-    "arrow": lambda t, p: pyarrow.feather.write_feather(t, p, chunksize=150),
-    "orc": lambda t, p: pyarrow.orc.write_table(t, p),
-    "csv": lambda t, p: pyarrow.csv.write_csv(t, p),
-}
 
 
 def folder(path, kind, table=TABLE, parts=3):
     """Write a table as files of folders called ``site=…``, the last of them without a value."""
     size = -(-len(table) // parts)
     for k, site in enumerate(["A", "B", "__HIVE_DEFAULT_PARTITION__"][:parts]):
-        (path / f"site={site}").mkdir(parents=True)
-        WRITERS[kind](table.slice(k * size, size), str(path / f"site={site}" / f"part.{kind}"))
+        write(table.slice(k * size, size), path / f"site={site}" / f"part.{kind}", 150)
     return ds.dataset(path, format=kind, partitioning="hive")
 
 
@@ -51,7 +43,7 @@ def columns(data, names, where=None):
 
 
 @pytest.mark.parametrize("where", [None, "x > 1.5", "site == 'B'", "site is null and note != 'n1'"])
-@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("kind", ["parquet", "arrow", "orc", "csv"])
 def test_a_dataset_is_its_files(kind, where, tmp_path):
     data = folder(tmp_path, kind)
     table = open_table(data, where)
@@ -154,7 +146,7 @@ def test_scanners_are_read_once(tmp_path):
         table.load(["n"])
 
 
-@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("kind", ["parquet", "arrow", "orc", "csv"])
 def test_a_file_that_changes_between_passes_is_refused(kind, tmp_path):
     data = folder(tmp_path, kind)
     dataset = open_table(data).dataset
@@ -180,12 +172,11 @@ def test_a_file_that_is_damaged_is_named(tmp_path):
 
 @pytest.mark.parametrize("kind", [pq.ParquetFile, pq.ParquetDataset, pyarrow.orc.ORCFile])
 def test_readers_of_one_format_are_to_be_named(kind, tmp_path):
-    write = pyarrow.orc.write_table if kind is pyarrow.orc.ORCFile else pq.write_table
-    write(TABLE, str(tmp_path / "a"))
+    path = write(TABLE, tmp_path / ("a.orc" if kind is pyarrow.orc.ORCFile else "a.parquet"))
     with pytest.raises(
         DataError, match=r"cannot be read: name its file, or pass a pyarrow.dataset"
     ):
-        open_table(kind(str(tmp_path / "a")))
+        open_table(kind(str(path)))
 
 
 @pytest.mark.parametrize("item", [TABLE, ds.dataset(TABLE), {"x": [1.0]}])

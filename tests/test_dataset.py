@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import datetime
 import decimal
-import gzip
-import io
 import os
 import re
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.dataset as ds
-import pyarrow.feather
-import pyarrow.orc
 import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
@@ -26,6 +21,7 @@ from sgdfit.data.opening import open_rows
 from sgdfit.data.readers import open_table
 from sgdfit.data.table import BATCH_ROWS, DECODED_ROWS
 from sgdfit.errors import DataError
+from table_files import KINDS, write
 
 ROWS = 1000
 RANDOM = np.random.default_rng(3)
@@ -39,44 +35,16 @@ TABLE = pa.table(
 )
 
 
-def ipc(table, path, kind, size, **options):
-    options = pa.ipc.IpcWriteOptions(**options)
-    with kind(path, table.schema, options=options) as writer:
-        writer.write_table(table, max_chunksize=size)
-
-
-def categories(table):
-    return table.set_column(1, "note", table["note"].dictionary_encode())
-
-
-# name of the file, how it is written, how many rows its pieces have
-WRITERS = {
-    "Parquet": (
-        "a.parquet",
-        lambda t, p: pq.write_table(t, p, row_group_size=300),
-        [300] * 3 + [100],
-    ),
-    "Parquet, version 1": ("a.pq", lambda t, p: pq.write_table(t, p, version="1.0"), [1000]),
-    "Parquet, dictionaries": (
-        "a.parquet",
-        lambda t, p: pq.write_table(categories(t), p, row_group_size=500),
-        [500, 500],
-    ),
-    "Feather": ("a.feather", lambda t, p: pyarrow.feather.write_feather(t, p), [1000]),
-    "Arrow": ("a.arrow", lambda t, p: ipc(t, p, pa.ipc.new_file, 300), [1000]),
-    "Arrow, packed": (
-        "a.ipc",
-        lambda t, p: ipc(categories(t), p, pa.ipc.new_file, 300, compression="zstd"),
-        [1000],
-    ),
-    "Arrow stream": ("a.arrows", lambda t, p: ipc(t, p, pa.ipc.new_stream, 300), [None]),
-    "Arrow stream, packed": (
-        "a.arrows",
-        lambda t, p: ipc(categories(t), p, pa.ipc.new_stream, 300, compression="lz4"),
-        [None],
-    ),
-    "ORC": ("a.orc", lambda t, p: pyarrow.orc.write_table(t, p), [1000]),
+# the ending of a file, and how many rows its pieces have, where those of a table have 300
+PIECES = {
+    "parquet": [300] * 3 + [100],
+    "feather": [ROWS],
+    "arrow": [ROWS],
+    "arrows": [None],
+    "orc": [ROWS],
 }
+# ORC has no categories.
+CATEGORIES = ("parquet", "feather", "arrow", "arrows")
 
 
 def read(scan, names):
@@ -89,11 +57,13 @@ def read(scan, names):
     )
 
 
-@pytest.mark.parametrize("name", WRITERS)
-def test_every_format_is_read_in_row_groups_and_filtered(name, tmp_path):
-    called, write, rows = WRITERS[name]
-    path = str(tmp_path / called)
-    write(TABLE, path)
+@pytest.mark.parametrize(
+    ("kind", "categories"), [*((k, False) for k in PIECES), *((k, True) for k in CATEGORIES)]
+)
+def test_every_format_is_read_in_row_groups_and_filtered(kind, categories, tmp_path):
+    called, rows = f"a.{kind}", PIECES[kind]
+    encoded = TABLE.set_column(1, "note", TABLE["note"].dictionary_encode())
+    path = write(encoded if categories else TABLE, tmp_path / called, 300)
     table = open_table(path)
     groups = table.dataset.row_groups
     assert table.dataset.names == table.names == ("x", "note", "y", "n")
@@ -115,33 +85,27 @@ def test_every_format_is_read_in_row_groups_and_filtered(name, tmp_path):
     assert some.load(["n"]).columns["n"].tolist() == expected
 
 
-@pytest.mark.parametrize("kind", ["Arrow", "Arrow, packed", "Parquet", "ORC"])
-def test_long_batches_are_cut_and_short_ones_joined(kind, tmp_path):
+@pytest.mark.parametrize(
+    ("kind", "size", "counts"),
+    [
+        ("feather", 100_000, [200_000, 200_000, 2 * BATCH_ROWS - 399_990]),
+        ("arrow", 2 * BATCH_ROWS + 10, [2 * BATCH_ROWS + 10]),
+        ("parquet", 2 * BATCH_ROWS + 10, [2 * BATCH_ROWS + 10]),
+        ("orc", 0, [2 * BATCH_ROWS + 10]),
+    ],
+)
+def test_long_batches_are_cut_and_short_ones_joined(kind, size, counts, tmp_path):
     rows = 2 * BATCH_ROWS + 10
     table = pa.table({"x": np.arange(float(rows)), "y": np.zeros(rows)})
-    path = str(tmp_path / WRITERS[kind][0])
-    write = {
-        "Arrow": lambda: ipc(table, path, pa.ipc.new_file, 100_000),
-        "Arrow, packed": lambda: ipc(table, path, pa.ipc.new_file, rows, compression="lz4"),
-        "Parquet": lambda: pq.write_table(table, path, row_group_size=rows),
-        "ORC": lambda: pyarrow.orc.write_table(table, path),
-    }
-    write[kind]()
-    scan = open_table(path).dataset
-    counts = {"Arrow": [200_000, 200_000, 124_298]}.get(kind, [rows])
+    scan = open_table(write(table, tmp_path / f"a.{kind}", size)).dataset
     assert [piece.rows for piece in scan.row_groups] == counts
     np.testing.assert_array_equal(read(scan, ["x"])["x"], np.arange(float(rows)))
 
 
-def parts(folder, count=12, size=50, write=pq.write_table, ending=".parquet"):
-    folder.mkdir(parents=True, exist_ok=True)
+def parts(folder, count=12, size=50):
     for k in range(count):
-        write(TABLE.slice(k * size, size), str(folder / f"part-{k}{ending}"))
+        write(TABLE.slice(k * size, size), folder / f"part-{k}.parquet", size)
     return TABLE["n"].to_pylist()[: count * size]
-
-
-def write_csv(table, path):
-    table.to_pandas().to_csv(path, index=False)
 
 
 def test_folders_patterns_and_lists_are_read_in_natural_order(tmp_path, monkeypatch):
@@ -240,7 +204,7 @@ def test_an_address_is_reached_through_its_filesystem(tmp_path, monkeypatch):
 
     monkeypatch.setattr(file_names, "filesystem", answer)
     partitions(tmp_path / "bucket" / "data")
-    write_csv(TABLE, tmp_path / "bucket" / "a.csv")
+    write(TABLE, tmp_path / "bucket" / "a.csv")
     expected = [float(n) for n in range(1, 900, 2)]
     for address in ("s3://bucket/data?region=eu", "s3://bucket/data/**/*.parquet?region=eu"):
         table = open_table(address, "site == 'A b'")
@@ -305,51 +269,12 @@ SECONDS = [datetime.datetime(2024, 1, 1) + datetime.timedelta(seconds=k) for k i
 NEW_YEAR = 1704067200.0
 
 
-def write_parquet(table, path):
-    pq.write_table(table, path, row_group_size=30)
-
-
-def feather(table, path):
-    pyarrow.feather.write_feather(table, path, chunksize=30, compression="uncompressed")
-
-
-def packed(table, path):
-    pyarrow.feather.write_feather(table, path, chunksize=30)
-
-
-def write_stream(table, path):
-    with pa.ipc.new_stream(path, table.schema) as writer:
-        writer.write_table(table, max_chunksize=30)
-
-
-def compressed_text(table, path):
-    content = io.BytesIO()
-    pyarrow.csv.write_csv(table, content)
-    with open(path, "wb") as file:
-        file.write(gzip.compress(content.getvalue()))
-
-
-DAILY = {
-    "parquet": write_parquet,
-    "feather": feather,
-    "arrow": packed,
-    "arrows": write_stream,
-    "orc": pyarrow.orc.write_table,
-    "csv": pyarrow.csv.write_csv,
-    "csv.gz": compressed_text,
-}
 TEXT = ("csv", "csv.gz")
-every_format = pytest.mark.parametrize("kind", DAILY)
+every_format = pytest.mark.parametrize("kind", KINDS)
 
 
 def table(x=X, y=Y):
     return pa.table({"x": x, "y": y})
-
-
-def written(path, kind, content):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    DAILY[kind](content, str(path))
-    return path
 
 
 # What ORC has no type for.
@@ -364,7 +289,7 @@ BEYOND_ORC = {
 
 def each_format_with(columns):
     """Return each format with the name of each column that it can hold."""
-    return [(k, name) for k in DAILY for name in columns if k != "orc" or name not in BEYOND_ORC]
+    return [(k, name) for k in KINDS for name in columns if k != "orc" or name not in BEYOND_ORC]
 
 
 def loaded(data, where=None, **options):
@@ -421,7 +346,7 @@ FINE = {
 @pytest.mark.parametrize(("kind", "name"), each_format_with(FINE))
 def test_columns_that_are_numbers_after_all(name, kind, read, tmp_path):
     column, expected = FINE[name]
-    path = written(tmp_path / f"a.{kind}", kind, table(column))
+    path = write(table(column), tmp_path / f"a.{kind}")
     np.testing.assert_array_equal(np.asarray(read(path), float), expected)
 
 
@@ -487,7 +412,7 @@ def test_decimals_become_the_nearest_floats(kind, digits, exponents):
 @pytest.mark.parametrize(("kind", "name"), each_format_with(BAD))
 def test_rows_that_are_no_numbers_are_named(name, kind, read, tmp_path):
     column, row, words = BAD[name]
-    path = written(tmp_path / f"bad.{kind}", kind, table(column))
+    path = write(table(column), tmp_path / f"bad.{kind}")
     with pytest.raises(DataError) as caught:
         read(path)
     message = str(caught.value)
@@ -504,7 +429,7 @@ def test_rows_that_are_no_numbers_are_named(name, kind, read, tmp_path):
     ("column", "dropped"), [(late(np.nan), 1), (masked(30, 60), 30), (masked(0, 99), 99)]
 )
 def test_missing_rows_are_left_out_and_counted(column, dropped, kind, read, tmp_path):
-    path = written(tmp_path / f"a.{kind}", kind, table(column))
+    path = write(table(column), tmp_path / f"a.{kind}")
     kept = np.asarray(pa.array(column).drop_null())
     np.testing.assert_array_equal(read(path, missing="drop"), kept[~np.isnan(kept)])
     fit = sgdfit.fit("y = a*x", path, missing="drop", kernel="numpy")
@@ -514,7 +439,7 @@ def test_missing_rows_are_left_out_and_counted(column, dropped, kind, read, tmp_
 @every_format
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.98])
 def test_files_that_are_cut_off(share, kind, tmp_path):
-    whole = written(tmp_path / f"a.{kind}", kind, table()).read_bytes()
+    whole = write(table(), tmp_path / f"a.{kind}").read_bytes()
     # in the middle of a row, where the rest is text
     end = whole.index(b",", int(share * len(whole))) if kind == "csv" else int(share * len(whole))
     (tmp_path / f"a.{kind}").write_bytes(whole[:end])
@@ -526,7 +451,7 @@ def test_files_that_are_cut_off(share, kind, tmp_path):
 
 @every_format
 def test_a_table_without_rows(kind, tmp_path):
-    path = written(tmp_path / f"a.{kind}", kind, table().slice(0, 0))
+    path = write(table().slice(0, 0), tmp_path / f"a.{kind}")
     with pytest.raises(DataError, match=rf"a\.{kind} has (no rows|a header \(x, y\) and no rows)"):
         loaded(path)
 
@@ -534,7 +459,7 @@ def test_a_table_without_rows(kind, tmp_path):
 @every_format
 def test_two_columns_of_a_name(kind, tmp_path):
     twice = pa.table([X, Y, X], names=["x", "y", "x"])
-    path = written(tmp_path / f"a.{kind}", kind, twice)
+    path = write(twice, tmp_path / f"a.{kind}")
     with pytest.raises(DataError, match="has 2 columns named 'x'; rename all but one of them"):
         loaded(path)
 
@@ -542,7 +467,7 @@ def test_two_columns_of_a_name(kind, tmp_path):
 @every_format
 @pytest.mark.parametrize("name", ["a b", 'an "x"', "it's", "a`b", "x>0", "Größe (mm)"])
 def test_columns_of_any_name_are_compared(name, kind, tmp_path):
-    path = written(tmp_path / f"a.{kind}", kind, table().append_column(name, pa.array(X)))
+    path = write(table().append_column(name, pa.array(X)), tmp_path / f"a.{kind}")
     quoted = name.replace("`", "``")
     np.testing.assert_array_equal(loaded(path, f"`{quoted}` > 1.5"), X[X > 1.5])
 
@@ -576,7 +501,7 @@ FOLDERS = {
 def test_files_that_do_not_go_together_are_named(name, kind, read, tmp_path):
     files, words = FOLDERS[name]
     for called, content in zip("ab", files, strict=True):
-        written(tmp_path / f"{called}.{kind}", kind, content)
+        write(content, tmp_path / f"{called}.{kind}")
     with pytest.raises(DataError, match=words) as caught:
         read(tmp_path)
     assert "\n" not in str(caught.value)
@@ -589,7 +514,7 @@ def test_files_without_rows_among_others(empty, kind, read, tmp_path):
     parts = iter((FIRST, SECOND))
     for name in "abc":
         part = table().slice(0, 0) if name == empty else next(parts)
-        written(tmp_path / f"{name}.{kind}", kind, part)
+        write(part, tmp_path / f"{name}.{kind}")
     np.testing.assert_array_equal(read(tmp_path), X)
     (tmp_path / f"d.{kind}").write_bytes(b"")
     with pytest.raises(DataError, match=rf"d\.{kind} is empty \(0 bytes\)"):
@@ -600,7 +525,7 @@ def test_files_without_rows_among_others(empty, kind, read, tmp_path):
 @both_ways
 @every_format
 def test_links_to_files_are_followed_and_must_lead_somewhere(kind, read, tmp_path):
-    whole = written(tmp_path / f"whole.{kind}", kind, table())
+    whole = write(table(), tmp_path / f"whole.{kind}")
     folder = tmp_path / "data" / "deeper"
     folder.mkdir(parents=True)
     os.symlink(whole, folder / f"a.{kind}")
@@ -617,8 +542,8 @@ def test_links_to_files_are_followed_and_must_lead_somewhere(kind, read, tmp_pat
 @every_format
 def test_folders_without_a_value_and_with_leading_zeros(kind, read, tmp_path):
     nothing = "n=__HIVE_DEFAULT_PARTITION__"
-    written(tmp_path / "n=007" / f"a.{kind}", kind, FIRST)
-    written(tmp_path / nothing / f"a.{kind}", kind, SECOND)
+    write(FIRST, tmp_path / "n=007" / f"a.{kind}")
+    write(SECOND, tmp_path / nothing / f"a.{kind}")
     np.testing.assert_array_equal(read(tmp_path, "n == 7"), X[:50])
     np.testing.assert_array_equal(read(tmp_path, "n is null"), X[50:])
     opened = open_table(tmp_path)
