@@ -158,20 +158,11 @@ def scores(beam: Sequence[Partial], dictionary: Dictionary) -> np.ndarray:
 
 
 def _gain(gram: np.ndarray, inner: np.ndarray, along: np.ndarray) -> np.ndarray:
-    """Return hᵀ G⁻¹ h, where G is the Gram matrix less what is spanned already.
-
-    In closed form for one or two functions: 73 µs for 4,096 pairs, by the solver below 667.
-    """
+    """Return hᵀ G⁻¹ h, where G is the Gram matrix less what is spanned already."""
     count = inner.shape[1]
     if count == 1:
         new = gram[:, 0, 0] - np.einsum("mk,mk->k", along[:, :, 0], along[:, :, 0])
         return np.where(new > NEW, inner[:, 0] ** 2 / np.maximum(new, NEW), 0.0)
-    if count == 2:
-        (u, v), (g, h) = along.transpose(2, 0, 1), inner.T
-        a = gram[:, 0, 0] + NEW - np.einsum("mk,mk->k", u, u)
-        d = gram[:, 1, 1] + NEW - np.einsum("mk,mk->k", v, v)
-        cross = gram[:, 0, 1] - np.einsum("mk,mk->k", u, v)
-        return np.asarray((d * g * g - 2.0 * cross * g * h + a * h * h) / (a * d - cross * cross))
     taken = along.transpose(1, 2, 0)
     new = gram - np.matmul(taken, taken.transpose(0, 2, 1)) + NEW * np.eye(count)
     solved = np.linalg.solve(new, inner[:, :, None])[:, :, 0]

@@ -105,15 +105,14 @@ def _descended(projection: Projection, dictionaries: Sequence[Dictionary]) -> _P
     paths = _polished(projection, pursue(first, dictionaries, POLISHED) if usable else [])
     if len(parts) == 1 or not len(paths.ends):
         return paths
+    places = np.cumsum([len(part.names) for part in parts])[:-1]
     order = np.argsort(paths.losses, kind="stable")
     apart = np.diff(paths.losses[order], prepend=-np.inf) > 1e-6 * paths.losses[order]
-    places = np.cumsum([len(part.names) for part in parts])[:-1]
     made: list[Partial] = []
     for end in paths.ends[order[apart][:EXCHANGED]]:
         chosen = dict(enumerate(np.split(end, places)))
         made += exchanged(first, chosen, parts, dictionaries, projection.seen)
-    made.sort(key=lambda partial: partial.loss)
-    more = _polished(projection, made[:POLISHED])
+    more = _polished(projection, sorted(made, key=lambda partial: partial.loss)[:POLISHED])
     return _Paths(
         np.concatenate([paths.starts, more.starts]),
         np.concatenate([paths.ends, more.ends]),
