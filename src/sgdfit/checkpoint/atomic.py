@@ -39,7 +39,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         with target.open("wb") as file:
             yield file
         return
-    with _beside(target) as beside:
+    beside = _beside(target)
+    try:
         with beside.open("xb") as file:
             if target.exists():
                 # Whoever may not read the old file may not read what is to become it.
@@ -48,6 +49,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, target)
+    finally:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
     # A new name in a folder that is not sent to the disk may not outlast a loss of power; of some
     # folders and file systems it cannot be.
     with suppress(OSError):
@@ -59,13 +63,12 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def probe(path: str | os.PathLike[str]) -> None:
-    """Raise OSError now, rather than after a long run, where a file cannot be written.
+    """Raise OSError now, rather than after a long run, where a file cannot be made.
 
     What processes that were killed had begun to write in its place is removed.
     """
     target = Path(os.path.realpath(path))
-    with _beside(target) as beside:
-        beside.write_bytes(bytes(4096))
+    _beside(target).touch()
     partial = re.compile(re.escape(f".{target.name[:50]}.") + r"\d+\.[0-9a-f]{8}\.partial")
     with suppress(OSError):
         for name in filter(partial.fullmatch, os.listdir(target.parent)):
@@ -77,13 +80,5 @@ def cure(error: OSError) -> str:
     return _CURES.get(error.errno or 0, "name another file")
 
 
-@contextmanager
-def _beside(target: Path) -> Iterator[Path]:
-    """Name a file beside another, and remove it in the end if it is still there."""
-    unique = f"{os.getpid()}.{secrets.token_hex(4)}"
-    beside = target.with_name(f".{target.name[:50]}.{unique}.partial")
-    try:
-        yield beside
-    finally:
-        with suppress(OSError):
-            beside.unlink(missing_ok=True)
+def _beside(target: Path) -> Path:
+    return target.with_name(f".{target.name[:50]}.{os.getpid()}.{secrets.token_hex(4)}.partial")

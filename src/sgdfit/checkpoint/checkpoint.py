@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -34,6 +33,12 @@ _HEADER = "sgdfit checkpoint"
 # A zip archive begins with these bytes, and 26 later with the name of its first member.
 _ZIP, _NAME_AT, _NAME = b"PK\x03\x04", 30, f"{_HEADER}.npy".encode()
 _OTHER_FILE = "name another file for the checkpoint"
+_ANEW = "check its name, or begin anew without resume"
+_NOT_RESUMED = {
+    "missing": f"there is no such file; {_ANEW}",
+    "empty": f"the file is empty; {_ANEW}",
+    "other": "the file is no checkpoint of sgdfit; check its name",
+}
 # Values that are longer, or digests, are not compared by eye.
 _LONGEST, _DIGEST = 200, re.compile(r"(\w+:)?[0-9a-f]{16,}")
 
@@ -173,12 +178,7 @@ class Checkpoint:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             self.flush()
         except CheckpointError as trouble:
@@ -211,23 +211,17 @@ def open_checkpoint(
     name = os.fsdecode(path)
     if not name or "\0" in name:
         raise UsageError(f"{name!r} cannot name a checkpoint; give the name of a file")
+    contents = Contents(identity, {})
     try:
         # Before anything is written: a slip in the name should leave nothing behind.
-        contents = _continued(name, identity) if resume else Contents(identity, {})
-        if not resume and _is_replaceable(name):
+        if resume:
+            contents = _continued(name, identity)
+        elif _is_replaceable(name):
             _refuse_unfinished(name)
         probe(name)
     except OSError as error:
         raise _unusable("read or write", name, error) from error
     return Checkpoint(contents, name, every, announce)
-
-
-_ANEW = "check its name, or begin anew without resume"
-_NOT_RESUMED = {
-    "missing": f"there is no such file; {_ANEW}",
-    "empty": f"the file is empty; {_ANEW}",
-    "other": "the file is no checkpoint of sgdfit; check its name",
-}
 
 
 def _continued(path: str, identity: Mapping[str, str]) -> Contents:
@@ -303,17 +297,20 @@ def differences(kept: Mapping[str, str], run: Mapping[str, str]) -> list[str]:
     Texts are quoted; of digests, and of texts too long to compare by eye, it is only said that
     they differ.
     """
-    keys = [key for key in {**run, **kept} if kept.get(key) != run.get(key)]
-    return [_difference(key, kept.get(key), run.get(key)) for key in keys]
-
-
-def _difference(key: str, kept: str | None, run: str | None) -> str:
-    opaque = any(t and (len(t) > _LONGEST or _DIGEST.fullmatch(t)) for t in (kept, run))
-    if kept is None:
-        return f"of no {key}, this run of {key if opaque else f'{key} {run!r}'}"
-    if run is None:
-        return f"of the {key if opaque else f'{key} {kept!r}'}, this run of none"
-    if opaque:
-        # a condition is part of what tells data from others
-        return f"of other {key}" + (", or of other rows of them" if key == "data" else "")
-    return f"of the {key} {kept!r}, this run of {run!r}"
+    found = []
+    for key in {**run, **kept}:
+        one, other = kept.get(key), run.get(key)
+        opaque = any(t and (len(t) > _LONGEST or _DIGEST.fullmatch(t)) for t in (one, other))
+        if one == other:
+            continue
+        if one is None:
+            words = f"of no {key}, this run of {key if opaque else f'{key} {other!r}'}"
+        elif other is None:
+            words = f"of the {key if opaque else f'{key} {one!r}'}, this run of none"
+        elif opaque:
+            # a condition is part of what tells data from others
+            words = f"of other {key}" + (", or of other rows of them" if key == "data" else "")
+        else:
+            words = f"of the {key} {one!r}, this run of {other!r}"
+        found.append(words)
+    return found
