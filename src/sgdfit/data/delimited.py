@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import functools
+import io
+import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -156,16 +159,22 @@ def _plain_rows(text: bytes, dialect: Dialect) -> tuple[bytes, str]:
 
 
 def _wrong_row(
-    text: bytes, dialect: Dialect, label: str, error: Exception, advice: str = "correct that line"
+    text: bytes,
+    dialect: Dialect,
+    label: str,
+    error: Exception | str,
+    advice: str = "correct that line",
 ) -> DataError:
     """Return the error that names the first row with too few or too many fields."""
     reference = "the header has" if dialect.header else "the first row has"
-    for number, fields in rows(text, dialect):
-        if len(fields) != len(dialect.names):
-            return DataError(
-                f"line {number} of {label} has {counted(len(fields), 'field')} where {reference}"
-                f" {len(dialect.names)}: {dialect.separator.join(fields)[:60]!r}; {advice}"
-            )
+    with contextlib.suppress(csv.Error):
+        for number, fields in rows(text, dialect):
+            if len(fields) != len(dialect.names):
+                return DataError(
+                    f"line {number} of {label} has {counted(len(fields), 'field')} where"
+                    f" {reference} {len(dialect.names)}:"
+                    f" {dialect.separator.join(fields)[:60]!r}; {advice}"
+                )
     return DataError(
         f"{label} cannot be read as delimited text ({error}); check its quotes and line ends"
     )
@@ -173,7 +182,11 @@ def _wrong_row(
 
 def line_of(text: bytes, dialect: Dialect, row: int) -> str:
     """Say which line a row is, counted from 0 at ``dialect.start``."""
-    return next((f" (line {n})" for k, (n, _) in enumerate(rows(text, dialect)) if k == row), "")
+    # A field that csv refuses ends the walk: the message then does without a line number.
+    with contextlib.suppress(csv.Error):
+        for number, _ in itertools.islice(rows(text, dialect), row, None):
+            return f" (line {number})"
+    return ""
 
 
 def blocks(
@@ -292,14 +305,21 @@ def block_columns(
     except pa.ArrowInvalid as error:
         raise _wrong_row(text, dialect, label, error) from error
     for place, kind in wanted.items():
-        if kinds.is_temporal(types[place]) and kinds.is_string(kind):
-            row, value = _first_unlike(table.column(str(place)), types[place])
-            line = line_of(text, dialect, row).strip(" ()")
-            raise DataError(
-                f"column {dialect.names[place]!r} of {label} holds {shown(value)} in {line}, where"
-                " rows before it hold dates or times; correct it, leave it empty if it is missing,"
-                " or leave the column out of the formula"
-            )
+        before, column = types[place], table.column(str(place))
+        if not (kinds.is_temporal(before) and kinds.is_string(kind)):
+            continue
+        wide = before if kinds.is_time(before) else pa.timestamp("ns", getattr(before, "tz", None))
+        for row in range(len(column)):
+            try:
+                column.slice(row, 1).cast(wide)
+            except pa.ArrowInvalid as error:
+                line = line_of(text, dialect, row).strip(" ()")
+                raise DataError(
+                    f"column {dialect.names[place]!r} of {label} holds"
+                    f" {shown(column[row].as_py())} in {line}, where rows before it hold dates or"
+                    " times; correct it, leave it empty if it is missing, or leave the column out"
+                    " of the formula"
+                ) from error
     known = {place: kind for place, kind in found(table).items() if not kinds.is_null(kind)}
     return table, {**types, **known}
 
@@ -317,20 +337,6 @@ def _wider(kind: Any, found: Any) -> Any:
         whole = all(kinds.is_date32(t) or t.unit == "s" for t in (kind, found))
         return pa.timestamp("s" if whole else "ns")
     return pa.binary() if kinds.is_binary(kind) or kinds.is_binary(found) else pa.string()
-
-
-def _first_unlike(column: Any, kind: Any) -> tuple[int, str]:
-    """Return the first row of a column of text that is no time, and what it holds."""
-    import pyarrow as pa
-    import pyarrow.types as kinds
-
-    wide = kind if kinds.is_time(kind) else pa.timestamp("ns", getattr(kind, "tz", None))
-    for row in range(len(column)):
-        try:
-            column.slice(row, 1).cast(wide)
-        except pa.ArrowInvalid:
-            break
-    return row, column[row].as_py()
 
 
 ArrivedRows = tuple[int, Callable[[int, int], Table]]
@@ -380,61 +386,45 @@ def arriving_rows(
 
 
 def _arrived(text: bytes, dialect: Dialect, label: str, lenient: bool) -> Iterator[ArrivedRows]:
-    """Yield the rows of a block, without those that are not like the first or up to one."""
+    """Yield the rows of a block, up to one that is not like the first."""
     import pyarrow as pa
 
-    places, trouble = range(len(dialect.names)), None
-    try:
-        columns = parsed(text, dialect, places)
-    except pa.ArrowInvalid as error:
-        kept: list[bytes] = []
-        for number, line in enumerate(text.splitlines(keepends=True), dialect.first_line):
-            fields = next((f for _, f in rows(line, dialect)), dialect.names)
-            if len(fields) != len(places) and not lenient:
-                at = replace(dialect, first_line=number)
-                trouble = _wrong_row(line, at, label, error, DROPPED)
-                break
-            without = dialect.separator.join(["NA"] * len(places)).encode() + b"\n"
-            kept.append(line if len(fields) == len(places) else without)
-        text = b"".join(kept)
+    places, columns, trouble = range(len(dialect.names)), [], None
+    with contextlib.suppress(pa.ArrowInvalid):
+        columns = parsed(text, dialect, places).columns
+    if not columns or (lenient and any(c.type in (pa.string(), pa.binary()) for c in columns)):
+        mended = io.StringIO()
+        writer = csv.writer(mended, delimiter=dialect.separator, lineterminator="\n")
         try:
-            columns = parsed(text, dialect, places) if text.strip() else ()
-        except pa.ArrowInvalid:
+            for _, fields in rows(text, dialect):
+                if len(fields) != len(places):
+                    if not lenient:
+                        trouble = _wrong_row(text, dialect, label, "", DROPPED)
+                        break
+                    fields = ["NA"] * len(places)
+                values = (_is_value(field.strip(), dialect.decimal) for field in fields)
+                writer.writerow(
+                    field if value or not lenient else "NA"
+                    for field, value in zip(fields, values, strict=True)
+                )
+            if mended.tell():
+                columns = parsed(mended.getvalue().encode(), dialect, places).columns
+        except (pa.ArrowInvalid, csv.Error) as error:
             raise _wrong_row(text, dialect, label, error) from error
 
     def table(first: int, last: int) -> Table:
         return Table(
             dialect.names,
             label,
-            lambda some: [arrays[place].slice(first, last - first) for place in some],
+            lambda some: [columns[place].slice(first, last - first) for place in some],
             lambda row: line_of(text, dialect, first + row),
             dialect.decimal,
         )
 
-    if len(columns):
-        arrays = [_lenient(c, dialect.decimal) if lenient else c for c in columns.columns]
-        yield len(columns), table
+    if columns:
+        yield len(columns[0]), table
     if trouble is not None:
         raise trouble
-
-
-def _lenient(column: Any, decimal: str) -> Any:
-    """Leave out of a column of text what is no number or date."""
-    import pyarrow as pa
-
-    if column.type not in (pa.string(), pa.binary()):
-        return column
-    values = [text if _is_value(text, decimal) else None for text in map(_text, column.to_pylist())]
-    column = pa.array(values, pa.string())
-    if any(value and DATE.fullmatch(value) for value in values):
-        with contextlib.suppress(pa.ArrowInvalid):
-            return column.cast(pa.timestamp("us"))
-    return column
-
-
-def _text(value: str | bytes | None) -> str:
-    text = value.decode(errors="replace") if isinstance(value, bytes) else value or ""
-    return text.strip()
 
 
 def _is_value(text: str, decimal: str) -> bool:

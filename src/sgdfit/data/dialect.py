@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import re
 from collections import Counter
@@ -216,7 +215,10 @@ def _decimal(data: bytes, texts: list[str], separator: str) -> str:
 
 
 def rows(text: bytes, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line number, fields) of each row from ``dialect.start`` on, slowly; for messages."""
+    """Yield (line number, fields) of each row from ``dialect.start`` on, slowly.
+
+    A field that csv refuses is a `csv.Error`.
+    """
     begin = dialect.first_line
     found = (line.decode(errors="replace") for _, _, line in _lines(text, dialect.start))
     plain = ("" if is_comment(line) else line for line in found)
@@ -224,9 +226,7 @@ def rows(text: bytes, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
         yield from ((n, split(t, " ")) for n, t in enumerate(plain, begin) if t.strip())
         return
     reader = csv.reader((line + "\n" for line in plain), delimiter=dialect.separator)
-    # A field that csv refuses ends the walk: the message then does without a line number.
-    with contextlib.suppress(csv.Error):
-        for fields in reader:
-            if any(field.strip() for field in fields) or len(fields) > 1:
-                yield begin, fields
-            begin = dialect.first_line + reader.line_num
+    for fields in reader:
+        if any(field.strip() for field in fields) or len(fields) > 1:
+            yield begin, fields
+        begin = dialect.first_line + reader.line_num

@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from sgdfit.data.delimited import (
     HEAD,
@@ -36,12 +34,8 @@ from sgdfit.data.rows import dataset_table, read_once
 from sgdfit.data.table import BATCH_ROWS, Dataset, RowGroup, Table
 from sgdfit.errors import DataError
 
-TextBlock = tuple[bytes, Dialect]
-
 # A quarter of a common last-level cache; larger blocks are not read faster.
 BLOCK = 1 << 21
-# Blocks that are read while others are parsed.
-THREADS, AHEAD = 2, 3
 # What is shorter, uncompressed, is read as a whole.
 SMALL = 32 << 20
 # Separator, header and decimal sign are found from so many bytes at most.
@@ -110,57 +104,32 @@ def _opened_text(origin: DataFile) -> Iterator[PeekedStream]:
         yield PeekedStream(source, origin.label, origin.compression)
 
 
-class Mark(NamedTuple):
-    """Where a block begins, and whether each of its rows is one line."""
-
-    row: int
-    line: int
-    plain: bool
-
-
 @dataclass(frozen=True, eq=False)
 class TextFile:
-    """One delimited text, the types of its columns as far as they are known, and its blocks.
-
-    The marks of blocks are always the same, whoever reads them.
-    """
+    """One delimited text, the types of its columns as far as they are known, and its blocks."""
 
     origin: DataFile
     dialect: Dialect
     types: Types
     old_ends: bool
     size: int
-    marks: dict[int, Mark] = field(default_factory=dict)
+    # Of each block the first row, the first line, and whether each of its rows is one line: always
+    # the same, whoever reads them.
+    marks: dict[int, tuple[int, int, bool]] = field(default_factory=dict)
 
     def read(self, names: Sequence[str]) -> Iterator[Any]:
-        """Yield record batches, parsed on two threads while the next blocks are read."""
+        """Yield record batches, block by block."""
         names = list(names) or [self.dialect.names[0]]
         places = [self.dialect.names.index(name) for name in names]
-        first = 0
-        for number, ((text, dialect), table) in enumerate(self._tables(places)):
+        first, types = 0, self.types
+        for number, (text, dialect) in enumerate(self._blocks()):
+            table, types = block_columns(text, dialect, places, types, self.origin.label)
             plain = table.num_rows == newlines(text) + (not text.endswith(b"\n"))
-            self.marks[number] = Mark(first, dialect.first_line, plain)
+            self.marks[number] = first, dialect.first_line, plain
             first += table.num_rows
             yield from table.rename_columns(names).to_batches(BATCH_ROWS)
 
-    def _tables(self, positions: Sequence[int]) -> Iterator[tuple[TextBlock, Any]]:
-        types, label = self.types, self.origin.label
-        waiting: deque[tuple[TextBlock, Future[tuple[Any, Types]]]] = deque()
-        with ThreadPoolExecutor(THREADS, "sgdfit-text") as pool:
-            try:
-                for block in self._blocks():
-                    job = pool.submit(block_columns, *block, positions, types, label)
-                    waiting.append((block, job))
-                    if len(waiting) > AHEAD:
-                        block, job = waiting.popleft()
-                        table, types = job.result()
-                        yield block, table
-                for block, job in waiting:
-                    yield block, job.result()[0]
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
-
-    def _blocks(self) -> Iterator[TextBlock]:
+    def _blocks(self) -> Iterator[tuple[bytes, Dialect]]:
         with _opened_text(self.origin) as stream:
             stream.read(self.dialect.start)
 
@@ -172,16 +141,16 @@ class TextFile:
 
     def line(self, row: int) -> str:
         """Say which line a row is, from the marks of the blocks that have been read."""
-        found = [(k, mark) for k, mark in sorted(self.marks.items()) if mark.row <= row]
-        if not found:
+        number = max((k for k, (first, *_) in self.marks.items() if first <= row), default=None)
+        if number is None:
             return ""
-        number, mark = found[-1]
-        if mark.plain:
-            return f" (line {mark.line + row - mark.row})"
+        first, line, plain = self.marks[number]
+        if plain:
+            return f" (line {line + row - first})"
         if not self.origin.again:
             return ""
-        text, dialect = next(block for k, block in enumerate(self._blocks()) if k == number)
-        return line_of(text, dialect, row - mark.row)
+        text, dialect = next(itertools.islice(self._blocks(), number, None))
+        return line_of(text, dialect, row - first)
 
 
 def open_text(origin: DataFile, size: int = BLOCK) -> ColumnarFile:
