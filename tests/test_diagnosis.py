@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sgdfit.inference.diagnosis import diagnose, explain_divergence, rate_advice
-from sgdfit.inference.spectrum import combination, eigen, scaled_spectrum
+from sgdfit.inference.spectrum import eigen, scaled_spectrum
 
 X = np.linspace(-2, 2, 20)
 QUADRATIC = np.stack([X**2, X, np.ones(20)], axis=1)
@@ -289,20 +289,3 @@ def test_rates_to_use_are_never_rounded_above_the_limit(exact):
     found = diagnosed(np.array([[2 / exact]]), learning_rate=2 * exact)
     words = found.notes[0].rpartition("use at most ")[2]
     assert exact * (1 - 1e-3) < float(words.partition(",")[0]) <= exact * (1 + 1e-9)
-
-
-@pytest.mark.parametrize(
-    ("vector", "name"),
-    [
-        ([-1.0, 0.0, 0.0], "a"),
-        ([0.0, -3.0, 3.0], "b − c"),
-        ([0.97, 0.01, 0.24], "0.97·a + 0.24·c"),
-        ([0.3, 0.0, -0.9], "−0.32·a + 0.95·c"),
-        ([1e300, 0.0, 1e300], "a + c"),
-        ([1e-300, 0.0, -1e-300], "a − c"),
-        ([1.0, -1.0 - 1e-13, 0.0], "a − b"),
-        ([0.0, 0.0, 0.0], "0"),
-    ],
-)
-def test_directions_have_names(vector, name):
-    assert combination(("a", "b", "c"), np.array(vector)) == name

@@ -237,19 +237,3 @@ def test_a_function_written_anew_under_the_same_name_is_read_anew():
     curve.__code__ = (lambda a, x: a * x**2).__code__
     loss.__code__ = (lambda prediction, target: (prediction - target) ** 4).__code__
     assert model() == ("a*x**2", "(prediction - target)**4")
-
-
-@pytest.mark.parametrize("loss", ["huber(delta=2)", "huber(delta=3)"])
-@pytest.mark.parametrize("response", ["y", "log(y)"])
-@pytest.mark.parametrize("fixed", [None, "b=0.5"])
-def test_a_kernel_built_after_others_computes_its_own_model(loss, response, fixed):
-    model = build("a*exp(-b*x)", ["x", "y"], response=response, loss=loss, fixed=fixed)
-    x, y = np.linspace(0.1, 2, 7), np.linspace(1, 3, 7)
-    theta = np.array([1.5, 0.7])[: len(model.free)]
-    rows = make(model, None, "numpy").rows(theta, Chunk((x, y), None))
-    values = {"x": x, "y": y} | model.values(theta.tolist())
-    target = {"y": y, "log(y)": np.log(y)}[response]
-    np.testing.assert_allclose(rows.prediction, 1.5 * np.exp(-values["b"] * x), rtol=1e-14)
-    np.testing.assert_allclose(rows.target, target, rtol=1e-15)
-    at = {"prediction": rows.prediction, "target": target}
-    np.testing.assert_allclose(rows.loss, evaluate(model.loss.expression, at), rtol=1e-12)

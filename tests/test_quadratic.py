@@ -203,19 +203,3 @@ def test_a_step_within_solves_the_secular_equation(units, share, free):
     exact = brentq(lambda v: np.linalg.norm(damped(v)) - step.length, 0, 1e14, rtol=1e-12)
     assert step.damping == pytest.approx(exact, rel=1e-6)
     np.testing.assert_allclose((step.move * D)[free], damped(exact), rtol=1e-6, atol=1e-9 * whole)
-
-
-@pytest.mark.parametrize(
-    ("gap", "regular", "inverse"),
-    [(1.0, True, True), (1e-5, True, True), (1e-9, False, False), (0.0, False, False)],
-)
-def test_columns_that_nearly_coincide_have_no_inverse(gap, regular, inverse):
-    x, r = np.linspace(0, 1, 30), np.cos(np.arange(30.0))
-    J = np.array([x + 1, x + 1 + gap * x**2, np.ones(30)])
-    found = from_rows(J, 2 * r, 2.0, None, float(r @ r), np.array([0, 1]))
-    assert (found.regular, found.inverse is not None) == (regular, inverse)
-    assert projected(found, np.array([0, 1])).inverse is None
-    if gap == 0.0:  # of the many steps the shortest is taken
-        one, other = solved(found, np.array([0, 1]))
-        assert one == pytest.approx(other)
-        assert one + other == pytest.approx(-float(J[0] @ r) / float(J[0] @ J[0]))
