@@ -45,8 +45,8 @@ class OnDevice:
 
     device = "cuda:0"
 
-    def __dlpack_device__(self):
-        return (2, 0)
+    def __array__(self, dtype=None, copy=None):
+        raise TypeError("can't convert cuda:0 device type tensor to numpy")
 
 
 def everything(data, **options):
@@ -213,7 +213,6 @@ TYPES = {
     "Arrow decimal256": (pa.array([decimal.Decimal("0.5")], pa.decimal256(50, 3)), [0.5]),
     "Arrow null": (pa.nulls(2), [np.nan, np.nan]),
     "Arrow dictionary": (pa.array([1.5, None, 1.5]).dictionary_encode(), [1.5, np.nan, 1.5]),
-    "Arrow run-end": (pa.RunEndEncodedArray.from_arrays([2, 3], [1.5, 2.5]), [1.5, 1.5, 2.5]),
     "Arrow date32": (pa.array([1, None], pa.date32()), [86400.0, np.nan]),
     "Arrow date64": (pa.array([86400000], pa.date64()), [86400.0]),
     "Arrow time32": (pa.array([90, None], pa.time32("s")), [90.0, np.nan]),
@@ -221,10 +220,6 @@ TYPES = {
     "Arrow duration": (pa.array([1500, None], pa.duration("ms")), [1.5, np.nan]),
     "Arrow timestamp": (pa.array([1_500_000_000, None], pa.timestamp("ns", "UTC")), [1.5, np.nan]),
     "Arrow text views": (pa.array(["1", None], pa.string_view()), [1.0, np.nan]),
-    "Arrow bool8 extension": (
-        pa.ExtensionArray.from_storage(pa.bool8(), pa.array([1, 0], pa.int8())),
-        [1.0, 0.0],
-    ),
 }
 
 
@@ -263,7 +258,7 @@ def test_torch_tensors(torch):
 
 
 def test_a_tensor_elsewhere_is_to_be_fetched_first():
-    with pytest.raises(ValueError, match=r"'x' of the data lies on cuda:0.*call \.cpu\(\)"):
+    with pytest.raises(ValueError, match=r"'x' of the data cannot.* lies on cuda:0: call \.cpu\(\)"):
         everything({"x": OnDevice()})
 
 

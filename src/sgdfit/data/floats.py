@@ -46,8 +46,6 @@ SECONDS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 WHOLE, TENS = 2**53, 22
 # What NumPy leaves to Arrow to infer.
 INFERRED = "OUST"
-# DLPack's kDLCPU and kDLCUDAHost: memory that the processor can read.
-READABLE_DEVICES = (1, 3)
 
 MISSING_SPELLINGS = (
     *("", "-", "NA", "N/A", "n/a", "#N/A", "<NA>"),
@@ -93,8 +91,14 @@ def as_floats(value: object, place: Place) -> Array:
     array([ 1., nan,  3.])
     """
     raw = _raw_array(value, place)
-    convert = _from_numpy if isinstance(raw, np.ndarray) else _from_arrow
-    return np.require(convert(raw, place), requirements=["C", "A"])
+    if not isinstance(raw, np.ndarray):
+        floats = _from_arrow(raw, place)
+    elif raw.dtype.kind == "f":
+        floats = _float_dtype(raw)
+    else:
+        floats = _from_arrow(_to_arrow(raw, place), place)
+        floats = floats if raw.ndim else floats.reshape(())
+    return np.require(floats, requirements=["C", "A"])
 
 
 def as_arrow(value: Any, place: Place) -> Any:
@@ -105,41 +109,47 @@ def as_arrow(value: Any, place: Place) -> Any:
     if not isinstance(raw, np.ndarray):
         # Arrow cannot choose rows of views, which is what Polars exports.
         return raw.cast(pa.large_string()) if pa.types.is_string_view(raw.type) else raw
-    if raw.ndim and raw.dtype.kind in INFERRED + "mM":
-        with contextlib.suppress(pa.ArrowException, TypeError, ValueError, OverflowError):
-            inferred = raw.tolist() if raw.dtype.kind in INFERRED else raw
-            return pa.array(inferred, from_pandas=True)
-    if raw.ndim and raw.dtype.kind in "biu":
-        return numbers_of(_flat(raw, place))
-    floats = as_floats(raw, place)
-    return numbers_of(floats) if floats.ndim else float(floats)
+    if not raw.ndim:
+        return float(as_floats(raw, place))
+    return numbers_of(_float_dtype(raw)) if raw.dtype.kind == "f" else _to_arrow(raw, place)
 
 
 def _raw_array(value: Any, place: Place) -> Any:
     """Return a NumPy or an Arrow array over the same memory, if it can be had."""
-    if type(value) is np.ndarray:
-        return value
+    raw = value
     if type(value).__module__.partition(".")[0] == "pandas":
-        return _from_pandas(value)
-    if hasattr(value, "__arrow_c_stream__") or hasattr(value, "__arrow_c_array__"):
+        raw = _from_pandas(value)
+    elif hasattr(value, "__arrow_c_stream__") or hasattr(value, "__arrow_c_array__"):
         import pyarrow as pa
 
         streamed = hasattr(value, "__arrow_c_stream__")
-        return pa.chunked_array(value) if streamed else pa.array(value)
-    _refuse_device(value, place)
-    if hasattr(value, "detach"):
-        value = value.detach()
-        value = value.float() if str(value.dtype) == "torch.bfloat16" else value
-    if isinstance(value, np.ma.MaskedArray):
-        floats = _from_numpy(np.ma.getdata(value), place).copy()
-        floats[np.ma.getmaskarray(value).reshape(floats.shape)] = np.nan
-        return floats
-    try:
-        return np.asarray(value)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise DataError(
-            f"{place} cannot be read as an array ({reason_of(error)}); give one number a row"
-        ) from error
+        raw = pa.chunked_array(value) if streamed else pa.array(value)
+    elif isinstance(value, np.ma.MaskedArray):
+        raw = as_floats(np.ma.getdata(value), place).copy()
+        raw[np.ma.getmaskarray(value).reshape(raw.shape)] = np.nan
+    elif type(value) is not np.ndarray:
+        try:
+            if hasattr(value, "detach"):
+                value = value.detach()
+                value = value.float() if str(value.dtype) == "torch.bfloat16" else value
+            raw = np.asarray(value)
+        except (TypeError, ValueError, RuntimeError) as error:
+            device = getattr(value, "device", "cpu")
+            moved = (
+                f" It lies on {device}: call .cpu() on it first." if str(device) != "cpu" else ""
+            )
+            raise DataError(
+                f"{place} cannot be read as an array ({reason_of(error)}); give one number a row."
+                f"{moved}"
+            ) from error
+    if not isinstance(raw, np.ndarray) or raw.ndim < 2:
+        return raw
+    if raw.size == raw.shape[0]:
+        return raw.reshape(-1)
+    raise DataError(
+        f"{place} has the shape {raw.shape}; a column has one number a row, so give each"
+        f" of its columns a name of its own (or pass {place.column}.ravel())"
+    )
 
 
 def _from_pandas(value: Any) -> Any:
@@ -152,43 +162,32 @@ def _from_pandas(value: Any) -> Any:
     return np.asarray(value)
 
 
-def _refuse_device(value: Any, place: Place) -> None:
-    device = getattr(value, "__dlpack_device__", None)
-    if device is None:
-        return
-    name = getattr(value, "device", "another device")
-    try:
-        readable = device()[0] in READABLE_DEVICES
-    except (TypeError, ValueError, RuntimeError, BufferError):
-        readable = str(name) == "cpu"
-    if not readable:
-        raise DataError(f"{place} lies on {name}, which NumPy cannot read; call .cpu() on it first")
+def _float_dtype(array: Array) -> Array:
+    return array.astype(np.float32 if array.dtype.itemsize <= 4 else np.float64, copy=False)
 
 
-def _flat(array: Array, place: Place) -> Array:
-    if array.ndim < 2:
-        return array
-    if array.size == array.shape[0]:
-        return array.reshape(-1)
-    raise DataError(
-        f"{place} has the shape {array.shape}; a column has one number a row, so give each"
-        f" of its columns a name of its own (or pass {place.column}.ravel())"
-    )
+def _to_arrow(array: Array, place: Place) -> Any:
+    """Return what is no array of floats as an Arrow array."""
+    import pyarrow as pa
 
-
-def _from_numpy(array: Array, place: Place) -> Array:
-    array = _flat(array, place)
-    kind, size = array.dtype.kind, array.dtype.itemsize
-    if kind == "f":
-        return array.astype(np.float32 if size <= 4 else np.float64, copy=False)
-    if kind == "b":
-        return array.astype(np.float64)
-    if kind in "iu":
-        return _from_integers(array, place)
+    kind, array = array.dtype.kind, array.reshape(-1)
+    if kind in "biu":
+        return numbers_of(array)
     if kind in "mM":
-        return _from_times(array, place)
+        unit = np.datetime_data(array.dtype)[0]
+        if kind == "m" and unit in ("Y", "M", "generic"):
+            raise DataError(
+                f"{place} holds {array.dtype}, which is no number of seconds; convert it"
+            )
+        if unit not in SECONDS:
+            name = "datetime64" if kind == "M" else "timedelta64"
+            array = array.astype(f"{name}[{'s' if unit in 'YMWDhm' else 'ns'}]")
+        return pa.array(array)
     if kind in INFERRED:
-        return _from_objects(array, place)
+        try:
+            return pa.array(array.astype(object).tolist(), from_pandas=True)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            return numbers_of(_one_by_one(array, place, error))
     if kind == "c":
         raise DataError(
             f"{place} holds complex numbers; pass its real and imaginary parts as two columns"
@@ -196,48 +195,10 @@ def _from_numpy(array: Array, place: Place) -> Array:
     raise DataError(f"{place} holds values of type {array.dtype}; a column holds one number a row")
 
 
-def _from_integers(array: Array, place: Place) -> Array:
-    floats = array.astype(np.float64)
-    if array.dtype.itemsize < 8 or not array.size or np.abs(floats).max() < WHOLE:
-        return floats
-    fits = floats < float(2**63 if array.dtype.kind == "i" else 2**64)
-    exact = fits & (np.where(fits, floats, 0).astype(array.dtype) == array)
-    if not exact.all():
-        row = int(np.argmin(exact))
-        raise DataError(
-            f"{place} holds the integer {array.flat[row]} in {place.row(row)}, of which float64"
-            " would lose digits (it is above 2**53); subtract an offset from the column, or"
-            " convert it to float64 first"
-        )
-    return floats
-
-
-def _from_times(array: Array, place: Place) -> Array:
-    unit = np.datetime_data(array.dtype)[0]
-    if array.dtype.kind == "m" and unit in ("Y", "M", "generic"):
-        raise DataError(f"{place} holds {array.dtype}, which is no number of seconds; convert it")
-    if unit not in SECONDS:
-        unit = "s" if unit in "YMWDhm" else "ns"
-    kind = "datetime64" if array.dtype.kind == "M" else "timedelta64"
-    ticks = array.astype(f"{kind}[{unit}]")
-    return np.where(np.isnat(ticks), np.nan, ticks.astype(np.int64) / SECONDS[unit])
-
-
-def _from_objects(array: Array, place: Place) -> Array:
-    """Let Arrow infer what a column of Python objects or text holds."""
-    import pyarrow as pa
-
-    try:
-        found = pa.array(array.reshape(-1).astype(object).tolist(), from_pandas=True)
-    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-        return _one_by_one(array, place, error)
-    return _from_arrow(found, place).reshape(array.shape)
-
-
 def _one_by_one(array: Array, place: Place, error: Exception) -> Array:
     """Convert mixed Python numbers, or name the first value that is none."""
     floats = np.empty(array.shape, np.float64)
-    for row, value in enumerate(array.flat):
+    for row, value in enumerate(array):
         number: float | None = None
         if not isinstance(value, str | bytes | complex):
             with contextlib.suppress(TypeError, ValueError, OverflowError):
@@ -248,7 +209,7 @@ def _one_by_one(array: Array, place: Place, error: Exception) -> Array:
                 f"{place} holds {shown(value)} in {place.row(row)}, which is {kind} and no number"
                 " that float64 can hold; correct it, or leave the column out of the formula"
             ) from error
-        floats.flat[row] = number
+        floats[row] = number
     return floats
 
 
@@ -290,15 +251,10 @@ def as_bools(array: Any) -> Array:
 
 
 def plain_type(kind: Any) -> Any:
-    """Take off dictionary, run-end and extension encoding."""
-    import pyarrow as pa
+    """Take off dictionary encoding."""
     import pyarrow.types as kinds
 
-    if isinstance(kind, pa.BaseExtensionType):
-        return plain_type(kind.storage_type)
-    if kinds.is_dictionary(kind) or kinds.is_run_end_encoded(kind):
-        return plain_type(kind.value_type)
-    return kind
+    return plain_type(kind.value_type) if kinds.is_dictionary(kind) else kind
 
 
 @functools.lru_cache(maxsize=256)
@@ -327,23 +283,15 @@ def comparable(array: Any) -> Any:
 
 
 def _decoded(array: Any) -> Any:
-    """Take off extension, dictionary and run-end encoding; text becomes long text or bytes."""
+    """Take off dictionary encoding; text becomes long text or bytes."""
     import pyarrow as pa
     import pyarrow.types as kinds
 
     kind = array.type
-    # pandas' own types store ordinals, whose meaning is not that of a number.
-    if isinstance(kind, pa.BaseExtensionType) and not kind.extension_name.startswith("pandas."):
-        return _decoded(array.storage)
     if kinds.is_dictionary(kind):
         # Arrow cannot take from views, which is what Polars exports.
         return _decoded(_decoded(array.dictionary).take(array.indices))
-    if kinds.is_run_end_encoded(kind):
-        # Few columns are of this kind, and the import takes as long as a small fit.
-        import pyarrow.compute as pc
-
-        return _decoded(pc.run_end_decode(array))
-    if kind_of(kind) != "text" or isinstance(kind, pa.BaseExtensionType):
+    if kind_of(kind) != "text":
         return array
     if kinds.is_fixed_size_binary(kind):
         array = array.cast(pa.binary())
@@ -361,8 +309,7 @@ def _from_arrow(column: Any, place: Place) -> Array:
     if not parts:
         return np.empty(0)
     array = parts[0] if len(parts) == 1 else pa.concat_arrays(parts)
-    kind = array.type
-    held = "" if isinstance(kind, pa.BaseExtensionType) else kind_of(kind)
+    kind, held = array.type, kind_of(array.type)
     if held == "nothing":
         return np.full(len(array), np.nan)
     if kinds.is_decimal(kind):
@@ -370,7 +317,8 @@ def _from_arrow(column: Any, place: Place) -> Array:
     if held == "truth values":
         array = array.cast(pa.uint8())
     if held in ("numbers", "truth values"):
-        return _with_nulls(array, lambda values: _from_numpy(values, place))
+        floating = kinds.is_floating(kind)
+        return _with_nulls(array, lambda v: _float_dtype(v) if floating else _exact(v, place))
     if kinds.is_temporal(kind) and not kinds.is_interval(kind):
         array = array.cast(pa.timestamp("s")) if kinds.is_date32(kind) else array
         unit = "ms" if kinds.is_date64(kind) else array.type.unit
@@ -379,6 +327,23 @@ def _from_arrow(column: Any, place: Place) -> Array:
     if held == "text":
         return _from_text(array, place)
     raise DataError(f"{place} holds {kind}; a column holds one number a row")
+
+
+def _exact(array: Array, place: Place) -> Array:
+    """Return integers as float64; refuse one that would lose digits."""
+    floats = array.astype(np.float64)
+    if array.dtype.itemsize < 8 or not array.size or np.abs(floats).max() < WHOLE:
+        return floats
+    fits = floats < float(2**63 if array.dtype.kind == "i" else 2**64)
+    exact = fits & (np.where(fits, floats, 0).astype(array.dtype) == array)
+    if not exact.all():
+        row = int(np.argmin(exact))
+        raise DataError(
+            f"{place} holds the integer {array[row]} in {place.row(row)}, of which float64"
+            " would lose digits (it is above 2**53); subtract an offset from the column, or"
+            " convert it to float64 first"
+        )
+    return floats
 
 
 def _values(array: Any) -> Array:
@@ -422,12 +387,18 @@ def _from_text(array: Any, place: Place) -> Array:
 
     try:
         text = pc.utf8_trim_whitespace(array.cast(pa.large_string()))
-    except pa.ArrowInvalid as error:
-        row, value = _first_not_utf8(array)
-        raise DataError(
-            f"{place} is not UTF-8: {place.row(row)} holds {value!r}; save the data again as"
-            " UTF-8 (in a spreadsheet: CSV UTF-8), or leave the column out of the formula"
-        ) from error
+    except pa.ArrowInvalid:
+        for row, scalar in enumerate(array):
+            value = scalar.as_py() or b""
+            try:
+                value.decode()
+            except UnicodeDecodeError as error:
+                raise DataError(
+                    f"{place} is not UTF-8: {place.row(row)} holds {value[:40]!r}; save the data"
+                    " again as UTF-8 (in a spreadsheet: CSV UTF-8), or leave the column out of the"
+                    " formula"
+                ) from error
+        raise
     absent = pc.is_in(text, value_set=pa.array(MISSING_SPELLINGS, pa.large_string()))
     text = pc.if_else(absent, scalar_of(None, pa.large_string()), text)
     spelled = text
@@ -444,16 +415,6 @@ def _from_text(array: Any, place: Place) -> Array:
             " leave the column out of the formula"
         )
     return _with_nulls(spelled.cast(pa.float64()), lambda values: values)
-
-
-def _first_not_utf8(column: Any) -> tuple[int, bytes]:
-    for row, scalar in enumerate(column):
-        value = scalar.as_py() or b""
-        try:
-            value.decode()
-        except UnicodeDecodeError:
-            return row, value[:40]
-    return 0, b""
 
 
 def _hint(value: str, decimal: str) -> str:
