@@ -1,8 +1,6 @@
 """The same rows in any form give the same fit, bit for bit."""
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 import sgdfit
@@ -22,12 +20,6 @@ def csv(tmp_path):
     return str(path)
 
 
-def parquet(tmp_path):
-    path = tmp_path / "data.parquet"
-    pq.write_table(pa.table(COLUMNS), path, row_group_size=9)
-    return path
-
-
 def frame(tmp_path):
     return pytest.importorskip("pandas").DataFrame(COLUMNS).convert_dtypes()
 
@@ -40,9 +32,7 @@ FORMS = {
     ),
     "nullable pandas": frame,
     "lazy polars": lambda path: pytest.importorskip("polars").LazyFrame(COLUMNS),
-    "arrow reader": lambda path: pa.table(COLUMNS).to_reader(max_chunksize=7),
     "csv": csv,
-    "parquet": parquet,
 }
 
 

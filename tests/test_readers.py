@@ -9,7 +9,6 @@ import gzip
 import io
 import os
 import re
-import sys
 
 import numpy as np
 import pandas as pd
@@ -131,21 +130,6 @@ def test_every_format_gives_the_same_columns(name, tmp_path):
         np.testing.assert_array_equal(source.columns["x"], X)
         np.testing.assert_array_equal(source.columns["y"], Y)
         assert source.label == name
-
-
-@pytest.mark.parametrize(
-    "content",
-    [CSV, gzip.compress(CSV), bz2.compress(CSV), PARQUET, FEATHER, ARROWS],
-    ids=["csv", "gz", "bz2", "parquet", "feather", "arrow stream"],
-)
-def test_standard_input_is_read_once_and_known_by_its_first_bytes(content, monkeypatch):
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
-    table = open_table("-")
-    assert table.names == ("x", "y", "note")
-    for _ in range(2):
-        source = table.load(["x", "y"])
-        np.testing.assert_array_equal(source.columns["y"], Y)
-    assert source.label == "standard input"
 
 
 def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):

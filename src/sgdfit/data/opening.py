@@ -79,23 +79,21 @@ def open_rows(
         say(f"{dataset.label} can be read once, so columns that are needed again are kept")
     batches = read_batches(dataset, wanted, missing, threads, budget)
     held: deque[tuple[int, FloatBatch]] = deque()
-    rows, dropped, room = 0, 0, budget if fits else -1
+    room = budget if fits else -1
     for index, batch in batches:
         # A view might keep all of a batch in memory, whose other columns nobody needs.
         copies = tuple(np.array(column) for column in batch.columns)
         held.append((index, batch._replace(columns=copies)))
-        kept = len(copies[0]) if batch.keep is None else int(np.count_nonzero(batch.keep))
-        rows, dropped = rows + kept, dropped + len(copies[0]) - kept
         room -= sum(column.nbytes for column in copies)
         if room < 0:
             break
     else:
-        if not rows:
-            raise DataError(_no_rows(dataset, dropped))
-        columns = gathered((batch.finite for _, batch in _emptied(held)), rows)
+        counts = count_rows(dataset, held)
+        _check_rows(dataset, counts)
+        columns = gathered((batch.finite for _, batch in _emptied(held)), counts.rows)
         for column in columns:
             column.flags.writeable = False
-        return Columns(dict(zip(wanted, columns, strict=True)), dataset.label, dropped)
+        return Columns(dict(zip(wanted, columns, strict=True)), dataset.label, counts.dropped)
     rest: Iterator[tuple[int, FloatBatch]] = itertools.chain(_emptied(held), batches)
     if keep:
         dataset = spilled(dataset, wanted, rest, say)
@@ -103,8 +101,7 @@ def open_rows(
         counts = _known_counts(dataset)
     if counts is None or missing == "drop":
         counts = count_rows(dataset, rest)
-    if not counts.rows:
-        raise DataError(_no_rows(dataset, counts.dropped))
+    _check_rows(dataset, counts)
     return ChunkedRows(dataset, wanted, counts, missing, threads, budget)
 
 
@@ -121,13 +118,14 @@ def _emptied(held: deque[tuple[int, FloatBatch]]) -> Iterator[tuple[int, FloatBa
         yield held.popleft()
 
 
-def _no_rows(dataset: Dataset, dropped: int) -> str:
-    if dropped:
-        return (
-            f"no row of {dataset.label} remains: each of its {dropped:,} rows lacks a finite"
+def _check_rows(dataset: Dataset, counts: RowCounts) -> None:
+    if not counts.rows:
+        raise DataError(
+            f"no row of {dataset.label} remains: each of its {counts.dropped:,} rows lacks a finite"
             " number; check its columns"
+            if counts.dropped
+            else f"no row of {dataset.label} is left; give at least one, and check what chooses them"
         )
-    return f"no row of {dataset.label} is left; give at least one, and check what chooses them"
 
 
 def spilled(
