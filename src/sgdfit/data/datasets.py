@@ -1,8 +1,7 @@
-"""Files of columns as one table, datasets of pyarrow's, and what tells data from others."""
+"""Files of columns as one table, and what tells data from others."""
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,20 +9,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgdfit.data.files import DataFile, data_file, short_names, stamp_of, unchanged
+from sgdfit.data.files import DataFile, unchanged
 from sgdfit.data.floats import kind_of
-from sgdfit.data.formats import BUFFER, ColumnarFile, batches_of, reading
+from sgdfit.data.formats import ColumnarFile, reading
 from sgdfit.data.rows import dataset_table, prefetch
-from sgdfit.data.table import ColumnStatistics, Dataset, RowGroup, Table, batch_rows, clean_names
+from sgdfit.data.table import ColumnStatistics, Dataset, RowGroup, Table, clean_names
 from sgdfit.data.where import extremes_of
-from sgdfit.errors import DataError, reason_of
+from sgdfit.errors import DataError
 
 # Files whose beginnings are read at once; most of the time goes into waiting for them.
 THREADS = 8
 # Kinds of which a column may hold several, since all become numbers.
 NUMBERS = {"numbers", "truth values"}
-# pyarrow would hold sixteen batches of four files, decoded.
-BOUNDED = {"batch_readahead": 1, "fragment_readahead": 1, "use_threads": False}
 
 Opener = Callable[[DataFile], ColumnarFile]
 
@@ -171,65 +168,3 @@ def _row_group(
         return group.statistics(layout.raw[name]) if name in layout.raw else known.get(name)
 
     return group._replace(read=read, statistics=statistics)
-
-
-def open_arrow_dataset(data: Any, label: str) -> Table:
-    """Open a `pyarrow.dataset.Dataset` or a `pyarrow.dataset.Fragment` of one.
-
-    pyarrow reads it, anew for each pass, with little read ahead.
-    """
-    import pyarrow as pa
-    import pyarrow.dataset as ds
-
-    kind = getattr(getattr(data, "format", None), "default_extname", "")
-    options: dict[str, Any] = dict(BOUNDED)
-    if kind == "parquet":  # or it would hold row groups, which takes gigabytes
-        options["fragment_scan_options"] = ds.ParquetFragmentScanOptions(
-            pre_buffer=False, use_buffered_stream=True, buffer_size=BUFFER
-        )
-    with _reading(label):
-        if isinstance(data, ds.Fragment):
-            own, keys = data.physical_schema, ds.get_partition_keys(data.partition_expression)
-            types = dict(zip(own.names, own.types, strict=True))
-            schema = pa.schema(types | {n: pa.scalar(value).type for n, value in keys.items()})
-            options["schema"] = schema
-        else:
-            schema = data.schema
-        file = [data.path] if getattr(data, "filesystem", None) and hasattr(data, "path") else []
-        paths = getattr(data, "files", file)
-        infos = data.filesystem.get_file_info(paths) if paths else []
-    origins = [
-        data_file(data.filesystem, info.path, name, stamp_of(info))
-        for info, name in zip(infos, short_names(paths), strict=True)
-    ]
-    clean = clean_names(schema.names)
-
-    def read(names: Sequence[str]) -> Iterator[Any]:
-        wanted = [schema.names[clean.index(name)] for name in names]
-        with unchanged(origins):
-            with _reading(label):
-                scanner = data.scanner(columns=wanted, batch_size=batch_rows(len(names)), **options)
-                batches = scanner.to_batches()
-            while True:
-                with _reading(label):
-                    batch = next(batches, None)
-                if batch is None:
-                    return
-                yield from batches_of(batch.rename_columns(list(names)), names)
-
-    group = RowGroup(label, 0, None, read)
-    return dataset_table(Dataset(clean, label, (group,), slow=kind in ("csv", "json")))
-
-
-@contextlib.contextmanager
-def _reading(label: str) -> Iterator[None]:
-    """Say in one sentence what pyarrow stumbles over."""
-    import pyarrow as pa
-
-    try:
-        yield
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise DataError(
-            f"{label} cannot be read as the Dataset says ({reason_of(error)}); correct it,"
-            " or name the files instead of the Dataset"
-        ) from error

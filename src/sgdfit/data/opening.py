@@ -119,13 +119,14 @@ def _emptied(held: deque[tuple[int, FloatBatch]]) -> Iterator[tuple[int, FloatBa
 
 
 def _check_rows(dataset: Dataset, counts: RowCounts) -> None:
-    if not counts.rows:
-        raise DataError(
-            f"no row of {dataset.label} remains: each of its {counts.dropped:,} rows lacks a finite"
-            " number; check its columns"
-            if counts.dropped
-            else f"no row of {dataset.label} is left; give at least one, and check what chooses them"
-        )
+    if counts.rows:
+        return
+    raise DataError(
+        f"no row of {dataset.label} remains: each of its {counts.dropped:,} rows lacks a finite"
+        " number; check its columns"
+        if counts.dropped
+        else f"no row of {dataset.label} is left; give at least one, and check what chooses them"
+    )
 
 
 def spilled(

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from sgdfit.data.datasets import constant_statistics, open_arrow_dataset, open_dataset
+from sgdfit.data.datasets import constant_statistics, open_dataset
 from sgdfit.data.delimited import open_delimited
 from sgdfit.data.files import (
     DataFile,
@@ -29,7 +29,13 @@ from sgdfit.data.files import (
 )
 from sgdfit.data.floats import shown
 from sgdfit.data.formats import STREAM, Format, format_at, format_of, format_table
-from sgdfit.data.single_use import no_table, open_arrow_stream, open_batches, open_reader
+from sgdfit.data.single_use import (
+    no_table,
+    open_arrow_dataset,
+    open_arrow_stream,
+    open_batches,
+    open_reader,
+)
 from sgdfit.data.table import BATCH_ROWS, Table, clean_names
 from sgdfit.data.text_files import SMALL, open_small_text, open_text, open_text_stream, peeked
 from sgdfit.data.where import Condition, filtered, may_match, read_condition
@@ -45,7 +51,7 @@ KINDS = (
     "NumPy structured array",
     "pandas DataFrame or Series",
     "Polars DataFrame, LazyFrame or Series",
-    "Arrow Dataset, Fragment or Scanner",
+    "Arrow Dataset or Scanner",
     "Arrow table, batch or reader, or any Arrow C stream",
     "mapping of names to arrays, such as {'x': x, 'y': y}",
     "iterator of Arrow batches, frames or such mappings",
@@ -90,8 +96,8 @@ def _opener(data: Any) -> Callable[[Any], Table] | None:
         # Its ParquetFile and the like have methods of other meanings.
         if hasattr(data, "read") and hasattr(data, "readable"):
             return partial(open_stream, label=LABEL)
-        if hasattr(data, "scanner"):
-            return _open_arrow_dataset
+        if hasattr(data, "get_fragments"):
+            return partial(open_arrow_dataset, label=LABEL)
         if hasattr(data, "projected_schema"):
             return _open_scanner
         if not hasattr(data, "read_next_batch") and hasattr(data, "__arrow_c_stream__"):
@@ -279,14 +285,6 @@ def _open_arrow(data: Any) -> Table:
     except (pa.ArrowException, TypeError, ValueError) as error:
         raise DataError(no_table(data, LABEL)) from error
     return _table(table.column_names, table.column)
-
-
-def _open_arrow_dataset(data: Any) -> Table:
-    import pyarrow.dataset as ds
-
-    if isinstance(data, ds.InMemoryDataset):
-        return _open_arrow(data.to_table())
-    return open_arrow_dataset(data, LABEL)
 
 
 def _open_scanner(data: Any) -> Table:

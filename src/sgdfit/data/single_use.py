@@ -1,4 +1,4 @@
-"""Data that can be read once: Arrow streams, readers, and iterators of batches."""
+"""Data that are read once: Arrow streams, readers and Datasets, and iterators of batches."""
 
 from __future__ import annotations
 
@@ -8,10 +8,21 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from sgdfit.data.floats import Place, as_arrow, kind_of, shown
-from sgdfit.data.formats import reading
+from sgdfit.data.formats import BUFFER, batches_of, reading
 from sgdfit.data.rows import dataset_table, read_once
-from sgdfit.data.table import BATCH_ROWS, Dataset, RowGroup, Table, arrow_table, clean_names
+from sgdfit.data.table import (
+    BATCH_ROWS,
+    Dataset,
+    RowGroup,
+    Table,
+    arrow_table,
+    batch_rows,
+    clean_names,
+)
 from sgdfit.errors import DataError, listed, reason_of
+
+# pyarrow would hold sixteen batches of four files, decoded.
+BOUNDED = {"batch_readahead": 1, "fragment_readahead": 1, "use_threads": False}
 
 
 def open_reader(data: Any, label: str) -> Table:
@@ -79,6 +90,34 @@ def _table(
 
     group = RowGroup(label, 0, None, read_once(label, read))
     return dataset_table(Dataset(clean, label, (group,), again=False))
+
+
+def open_arrow_dataset(data: Any, label: str) -> Table:
+    """Open a `pyarrow.dataset.Dataset`: pyarrow reads it, with little read ahead."""
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+
+    names, clean = data.schema.names, clean_names(data.schema.names)
+    options: dict[str, Any] = dict(BOUNDED)
+    if isinstance(getattr(data, "format", None), ds.ParquetFileFormat):
+        # or it would hold row groups, which takes gigabytes
+        options["fragment_scan_options"] = ds.ParquetFragmentScanOptions(
+            pre_buffer=False, use_buffered_stream=True, buffer_size=BUFFER
+        )
+
+    def read(wanted: Sequence[str]) -> Iterator[Any]:
+        columns = [names[clean.index(name)] for name in wanted]
+        try:
+            scanner = data.scanner(columns=columns, batch_size=batch_rows(len(wanted)), **options)
+            for batch in scanner.to_batches():
+                yield from batches_of(batch.rename_columns(list(wanted)), wanted)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise DataError(
+                f"{label} cannot be read as the Dataset says ({reason_of(error)}); correct it,"
+                " or name the files instead of the Dataset"
+            ) from error
+
+    return dataset_table(Dataset(clean, label, (RowGroup(label, 0, None, read),), slow=True))
 
 
 def open_batches(items: Iterator[Any], label: str, open_item: Callable[[Any], Table]) -> Table:
