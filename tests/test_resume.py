@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import re
 import signal
 import subprocess
 import sys
@@ -264,7 +263,6 @@ def test_asked_to_end_it_writes_and_reports(folder, whole, tmp_path, name, how, 
     anew = finish(start(folder, case, save, "--checkpoint", checkpoint))
     assert anew.code == 2
     assert f"holds an unfinished run of '{case.formula}' (written 20" in anew.error
-    assert re.search(", at step [0-9,]+[)];|[0-9] pass|% of a", anew.error)
     assert checkpoint.read_bytes() == kept
     again = finish(start(folder, case, save, *resumed(checkpoint)))
     assert again.code == 0, again.error

@@ -103,8 +103,8 @@ ENDINGS: dict[str, tuple[str, str | None, str | None]] = {
     ),
     "kink": (
         "stalled",
-        "no step lowers the loss any more, whose gradient jumps from row to row as it has a kink;"
-        " left to go: {left}",
+        "no step comes nearer to the minimum ({left}), since the gradient of a loss with a kink"
+        " jumps from row to row",
         "",
     ),
     "rounding": (
