@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import pytest
 
 import sgdfit
 from sgdfit.errors import DataError, UsageError
-from sgdfit.fitting import options, sampling
+from sgdfit.fitting import dataset, options, sampling
 
 ROWS = 150_000
 DECAY, LOGARITHM = "y = a*exp(-b*x) + c", "y = a*log(x) + b"
@@ -87,10 +89,31 @@ def decay() -> dict[str, Any]:
     return facts(sgdfit.fit(DECAY, rows()))
 
 
-@pytest.mark.parametrize("size", [1 << 16, 77_777, 5_000, ROWS])
-@pytest.mark.parametrize("threads", [1, 2])
-def test_neither_pieces_nor_threads_change_a_bit(size: int, threads: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [1 << 16, 65_535, 65_537, 77_777, 5_000, 150, ROWS])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_neither_pieces_nor_threads_change_a_bit(
+    size: int, threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dataset, "WORTH_THREADS", 0)  # so few rows are else added up by one
     assert facts(sgdfit.fit(DECAY, parquet(rows(), tmp_path, size), threads=threads)) == decay()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_the_first_error_in_order_is_raised_though_a_later_one_is_sooner(threads: int) -> None:
+    def work(k: int) -> int:
+        if k >= 2:
+            time.sleep(0.02 if k == 2 else 0)
+            raise ValueError(k)
+        return k
+
+    found: list[int] = []
+    things = (k for k in range(10))
+    each = dataset.in_order(work, things, threads)
+    with pytest.raises(ValueError, match=r"^2$"):
+        found.extend(each)
+    assert found == [0, 1]
+    assert next(things, None) is None
+    assert not [t for t in threading.enumerate() if t.name.startswith("sgdfit-sums")]
 
 
 @pytest.mark.parametrize("form", ["csv", "feather", "folder", "batches", "reader"])
