@@ -4,13 +4,10 @@ import errno
 import io
 import json
 import os
-import random
 import resource
-import signal
 import subprocess
 import sys
 import time
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +18,7 @@ from hypothesis.extra import numpy as arrays_of
 
 import sgdfit
 from permissions import as_nobody, reachable
-from sgdfit.checkpoint.checkpoint import differences, open_checkpoint
+from sgdfit.checkpoint.checkpoint import open_checkpoint
 from sgdfit.errors import CheckpointError, UsageError
 
 IDENTITY = {"formula": "y = a*x", "data": "0f" * 16, "batch size": "64"}
@@ -115,14 +112,6 @@ def test_records_are_copied_replaced_and_forgotten(tmp_path):
     assert read(path, "walk") is None
 
 
-def test_no_path_keeps_nothing(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with open_checkpoint(None, IDENTITY, resume=False) as journal:
-        journal.keep("pass", {"theta": np.ones(1)}, now=True)
-        assert journal.recall("pass") is None
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_it_is_written_when_it_is_time_and_has_changed(tmp_path, monkeypatch):
     clock, path = [100.0], tmp_path / "run"
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
@@ -193,29 +182,6 @@ def writer(path, size, resume):
     arguments = [str(path), str(size), str(source), "yes" if resume else "no"]
     command = [sys.executable, "-c", WRITER, *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-
-
-def test_a_run_that_is_killed_leaves_a_whole_file(tmp_path):
-    path, draw = tmp_path / "run", random.Random(20)
-    during, last = 0, 0
-    for attempt in range(10):
-        # 4 MB: nearly all of the time goes into writing.
-        process = writer(path, 500_000, resume=attempt > 0)
-        assert int(process.stdout.readline()) >= last
-        confirmed = int(process.stdout.readline())
-        time.sleep(draw.uniform(0.0, 0.15))
-        process.send_signal(signal.SIGKILL)
-        rest, _ = process.communicate()
-        confirmed = max([confirmed, *map(int, rest.split("\n")[:-1])])
-        during += any(name.endswith(".partial") for name in beside(path))
-        kept, walk = (read(path, key, WRITERS) for key in ("pass", "walk"))
-        last = int(kept["n"])
-        assert last in (confirmed, confirmed + 1)
-        assert kept["theta"].shape == (500_000,)
-        assert (kept["theta"] == last).all()
-        assert walk["n"] == last
-        assert beside(path) == ["run"]
-    assert during >= 2  # that many were killed amid a write
 
 
 def test_of_two_runs_on_one_file_the_last_write_stands_whole(tmp_path):
@@ -311,29 +277,6 @@ def test_folders_that_are_not_there_go_away_or_may_not_be_written(tmp_path):
     with as_nobody():
         text = refusal(folder / "other", resume=False)
     assert "Permission denied; name a file in a folder that you may write" in text
-
-
-@pytest.mark.parametrize("ends", [None, ZeroDivisionError])
-def test_the_last_write_fails(tmp_path, monkeypatch, ends):
-    """What the run found, or what ended it, is worth more than its checkpoint."""
-    said = []
-    monkeypatch.setattr(os, "replace", failing(OSError(errno.ENOSPC, "No space left on device")))
-
-    def run(announce):
-        with open_checkpoint(
-            tmp_path / "run", IDENTITY, resume=False, announce=announce
-        ) as journal:
-            journal.keep("pass", {"n": 1})
-            if ends:
-                raise ends
-
-    with pytest.raises(ends or CheckpointError):
-        run(None)
-    with pytest.raises(ends) if ends else nullcontext():
-        run(said.append)
-    (text,) = said
-    assert "No space left on device; free some space" in text
-    assert beside(tmp_path / "run") == []
 
 
 # ---- runs that are not finished
@@ -471,23 +414,3 @@ def test_another_run_is_refused_with_every_difference(tmp_path):
     ) in text
     write(path, identity=other)  # without resume it is replaced
     assert read(path, identity=other) is not None
-
-
-@pytest.mark.parametrize(
-    ("kept", "run", "words"),
-    [
-        ({"a": "1", "b": "2"}, {"b": "2", "a": "1"}, []),
-        (
-            {"formula": "y = a"},
-            {"formula": "y = b"},
-            ["of the formula 'y = a', this run of 'y = b'"],
-        ),
-        ({}, {"seed": "3"}, ["of no seed, this run of seed '3'"]),
-        ({"seed": "3"}, {}, ["of the seed '3', this run of none"]),
-        ({"data": "ab" * 8}, {}, ["of the data, this run of none"]),
-        ({}, {"data": "sha256:" + "ab" * 8}, ["of no data, this run of data"]),
-        ({"options": "x" * 300}, {"options": "y"}, ["of other options"]),
-    ],
-)
-def test_differences_in_words(kept, run, words):
-    assert differences(kept, run) == words

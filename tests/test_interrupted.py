@@ -212,22 +212,6 @@ def test_it_is_written_down_before_it_is_told(data, tmp_path, passes, monkeypatc
     assert sorted(int(record["rows"]) for record in kept.values()) == [ender.at, ROWS]
 
 
-def test_a_callback_hears_of_the_pass_for_scores(data, passes):
-    heard = []
-    found = run(
-        data,
-        loss="huber(delta=0.1)",
-        callback=lambda p: heard.append(p) if passes[-1:] == ["scores"] else None,
-    )
-    told = [p for p in heard if p.reading is not None]
-    assert len(told) > 2
-    assert [p.reading.rows for p in told] == sorted(p.reading.rows for p in told)
-    assert told[-1].reading.rows == told[-1].reading.of == ROWS
-    assert {tuple(p.parameters.values()) for p in told} == {tuple(found.values.values())}
-    assert all(p.distance == pytest.approx(found.distance, abs=1e-2) for p in told)
-    assert all(0 < p.seconds < 60 for p in told)
-
-
 @pytest.mark.parametrize("in_memory", [True, False])
 @pytest.mark.parametrize("number", [1, 2])
 def test_before_the_first_step_it_was_interrupted_all_the_same(
@@ -258,11 +242,3 @@ def test_before_there_is_anything_it_says_so(capsys, number, code):
     assert getattr(caught.value, "code", None) == code
     assert capsys.readouterr().err == "sgdfit: interrupted before there was anything to report\n"
     assert signal.getsignal(number) == before
-
-
-def test_where_a_bar_is_shown_that_is_said_above_it(capsys):
-    told = []
-    with pytest.raises(KeyboardInterrupt), stop_on_signal(told.append):
-        signal.raise_signal(signal.SIGINT)
-    assert told == ["interrupted before there was anything to report"]
-    assert capsys.readouterr().err == ""

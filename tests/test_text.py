@@ -5,9 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
-import os
 import re
-import threading
 
 import numpy as np
 import pandas as pd
@@ -18,10 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from permissions import as_nobody, reachable
 from sgdfit.data import delimited
-from sgdfit.data.delimited import blocks, last_row_end, open_delimited
-from sgdfit.data.dialect import find_dialect
+from sgdfit.data.delimited import open_delimited
 from sgdfit.data.readers import open_table
 from sgdfit.data.table import BATCH_ROWS
 from sgdfit.errors import DataError
@@ -83,7 +79,10 @@ TEXTS = {
     "truth values": ("x,y\ntrue,1\nfalse,0\nTRUE,1\n", {}),
     "long rows": (",".join(f"c{i}" for i in range(300)) + "\n" + ",".join(["1.5"] * 300), {}),
     "integers, then floats": ("x,y\n" + "1,2\n" * 20 + "1.5,2\n" * 20 + "1,1e300\n", {}),
-    "integers, then long ones": ("x,y\n1,2\n3,4\n99999999999999999999,5\n", {"dtype": float}),
+    "integers, then long ones": (
+        "x,y\n1,2\n3,4\n99999999999999999999,5\n-9223372036854775809,6\n",
+        {"dtype": float},
+    ),
     "empty, then numbers": ("x,y\n" + ",1\n" * 20 + "2.5,1\n" * 3, {}),
     "NaN at the end": ("x,y\n1,2\n3,4\nnan,6\n", {}),
     "dates": ("x,y\n2020-01-01,1\n2020-01-02,2\n,3\n", None),
@@ -200,33 +199,6 @@ def test_spellings_of_missing(missing, separator):
     assert source.dropped == 1
 
 
-@pytest.mark.parametrize(
-    ("text", "separator", "end"),
-    [
-        (b"", ",", 0),
-        (b"1,2\n3", ",", 4),
-        (b'"a\nb', ",", 0),
-        (b'1\n"a\n"\n"b\n', ",", 7),
-        (b'1\n5",2\n3', ",", 7),
-        (b'1\n5","a\nb"\n3', ",", 11),
-        (b'1\n5","a\nb\n3', ",", 2),
-        (b'"a\nb\n', " ", 5),
-        (b'1|"a\n"|\n2', "|", 8),
-    ],
-)
-def test_rows_end_at_newlines_outside_quotes(text, separator, end):
-    assert last_row_end(text, separator) == end
-
-
-def test_blocks_put_together_are_the_text():
-    text = b"".join(b'%d,"%d\n%d"\n' % (k, k, k) for k in range(200)) + b"last"
-    found = list(blocks(io.BytesIO(text).read, find_dialect(b"1,2\n", "data.csv"), "data.csv", 50))
-    assert b"".join(part for part, _ in found) == text
-    assert len(found) > 20
-    lines = np.cumsum([1, *(part.count(b"\n") for part, _ in found)])
-    assert [dialect.first_line for _, dialect in found] == lines[:-1].tolist()
-
-
 def test_a_quote_that_never_closes_is_named(monkeypatch):
     monkeypatch.setattr(delimited, "LONGEST_ROW", 2 << 20)
     text = b"n,x\na,1\n" + b'"b,2\n' + b"c,3\n" * (1 << 20)
@@ -305,11 +277,6 @@ def test_compressed_text_in_blocks(ending, tmp_path):
     for small in (0, 1 << 20):
         with pytest.raises(DataError, match=words):
             scan_text(path, size=1000, small=small).load(["x"])
-
-
-def test_members_of_a_gz_follow_one_another(tmp_path):
-    path = write(tmp_path, gzip.compress(MANY[:500]) + gzip.compress(MANY[500:]), "data.csv.gz")
-    np.testing.assert_array_equal(columns(in_blocks(path, 777))["x"], np.arange(20_000.0))
 
 
 class Slow(io.RawIOBase):
@@ -399,31 +366,6 @@ def test_a_file_that_changes_is_refused_and_has_another_fingerprint(tmp_path):
     path.unlink()
     with pytest.raises(DataError, match=r"there is no file 'data\.csv' \(any more\)"):
         list(dataset.row_groups[0].read(["x"]))
-
-
-@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="permissions of this system differ")
-def test_a_file_that_may_not_be_read(tmp_path):
-    path = write(tmp_path, "x\n1\n")
-    reachable(tmp_path)
-    path.chmod(0)
-    with as_nobody(), pytest.raises(DataError, match="permission denied"):
-        open_table(path)
-
-
-def test_passes_may_run_at_once_and_stop_early(tmp_path):
-    (group,) = in_blocks(write(tmp_path, MANY), 3000).dataset.row_groups
-    for x, y in zip(group.read(["x"]), group.read(["y"]), strict=True):
-        np.testing.assert_array_equal(np.asarray(x["x"]) ** 2, y["y"])
-    before = threading.active_count()
-    reading = group.read(["x"])
-    next(reading)
-    reading.close()
-    assert threading.active_count() == before
-
-
-@pytest.mark.parametrize("longest", ["9223372036854775808", "-9223372036854775809", "1" * 25])
-def test_integers_too_long_for_int64_are_read_as_floats(longest):
-    assert columns(whole(f"x\n{longest}\n3\n"))["x"].tolist() == [float(longest), 3.0]
 
 
 def parquet():

@@ -9,11 +9,8 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from sgdfit.data.readers import open_table
 from sgdfit.data.where import mask_of, read_condition
@@ -186,55 +183,6 @@ def test_long_integers_and_times_are_exact_and_nan_is_missing(kind, tmp_path):
         assert rows_of(table, text) == rows
         for size in (1, 2, 4):
             assert rows_of(parquet(table, tmp_path, row_group_size=size), text) == rows
-
-
-NUMBERS = st.integers(-5, 5).map(lambda k: k / 2)
-SIGNS = {
-    "==": lambda a, b: a == b,
-    "!=": lambda a, b: a != b,
-    "<": lambda a, b: a < b,
-    "<=": lambda a, b: a <= b,
-    ">": lambda a, b: a > b,
-    ">=": lambda a, b: a >= b,
-}
-
-
-@st.composite
-def conditions(draw, depth=3):
-    """Draw a text, and the same for Arrow's own filters."""
-    kind = draw(st.sampled_from(["compare", "null", "in", "not", "and", "or"][: 6 if depth else 3]))
-    name = draw(st.sampled_from(["x", "k", "row"]))
-    if kind == "compare":
-        sign, value = draw(st.sampled_from(list(SIGNS))), draw(NUMBERS)
-        return f"{name} {sign} {value}", SIGNS[sign](ds.field(name), value)
-    if kind == "null":
-        return f"{name} is null", ds.field(name).is_null()
-    if kind == "in":
-        values = draw(st.lists(NUMBERS, min_size=1, max_size=3))
-        either = SIGNS["=="](ds.field(name), values[0])
-        for value in values[1:]:
-            either = either | (ds.field(name) == value)
-        return f"{name} in {values}", either
-    left, ours = draw(conditions(depth=depth - 1))
-    if kind == "not":
-        return f"not ({left})", ~ours
-    right, theirs = draw(conditions(depth=depth - 1))
-    return f"({left}) {kind} ({right})", ours & theirs if kind == "and" else ours | theirs
-
-
-@settings(max_examples=100, deadline=None)
-@given(conditions(), st.sampled_from(["x", "k", "row"]), st.integers(1, 20))
-def test_parquet_is_filtered_as_arrow_filters_it(condition, order, size):
-    text, expression = condition
-    table = TABLE.select(["row", "x", "k"]).sort_by(order)
-    sink = io.BytesIO()
-    pq.write_table(table, sink, row_group_size=size)
-    expected = ds.dataset(table).to_table(filter=expression)["row"].to_pylist()
-    scan = open_table(io.BytesIO(sink.getvalue()), text).dataset
-    read = [
-        row for piece in scan.row_groups for b in piece.read(["row"]) for row in b[0].to_pylist()
-    ]
-    assert read == expected
 
 
 X = np.array([1.0, 2.0, 3.0, 4.0])
