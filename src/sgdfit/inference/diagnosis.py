@@ -210,7 +210,14 @@ def diagnose(
     run = _Run(G, update, weight_decay, adaptive, learning_rate, batch_size, rows, loss)
     if not np.isfinite(G).all():
         unknown = np.full(len(names), np.nan), np.full(G.shape, np.nan)
-        return Diagnosis(names, *unknown, np.inf, local=local, notes=(_not_finite(names, G),))
+        bad = ~np.isfinite(G).all(axis=0)
+        alone = bad & ~np.isfinite(np.diag(G))
+        blamed = [names[i] for i in np.flatnonzero(alone if alone.any() else bad).tolist()]
+        note = (
+            f"the curvature of the loss is not finite for {', '.join(blamed)} here, so nothing can"
+            " be said of learning rates; start where the model can be computed on every row."
+        )
+        return Diagnosis(names, *unknown, np.inf, local=local, notes=(note,))
     spectrum = scaled_spectrum(G)
     null = spectrum.null_rows() if G.any() else np.zeros((0, len(names)))
     values, vectors = _eigen(G, null / spectrum.scales)
@@ -321,16 +328,6 @@ def rate_advice(diagnosis: Diagnosis) -> str:
     return (
         f"The limit at the start, {diagnosis.stability_limit:.4g}, does not hold on the way:"
         " use a learning rate ten times smaller, or start nearer to the answer."
-    )
-
-
-def _not_finite(names: tuple[str, ...], G: np.ndarray) -> str:
-    bad = ~np.isfinite(G).all(axis=0)
-    alone = bad & ~np.isfinite(np.diag(G))
-    blamed = [names[i] for i in np.flatnonzero(alone if alone.any() else bad).tolist()]
-    return (
-        f"the curvature of the loss is not finite for {', '.join(blamed)} here, so nothing can"
-        " be said of learning rates; start where the model can be computed on every row."
     )
 
 

@@ -132,18 +132,17 @@ class Symmetries:
             pairs += [[([i], [j])] for i, j in combinations(group, 2)]
             alike.setdefault(part.shape, []).append(group)
         pairs += [list(pairwise(several)) for several in alike.values()]
-        tried = ([self._exchange(*pair) for pair in several] for several in pairs)
-        found = ([move for move in moves if move is not None] for moves in tried)
-        return sorted(
-            (moves for moves in found if moves),
-            key=lambda moves: min(map(self.order.index, moves[0].exchanged[0])),
-        )
-
-    def _exchange(self, some: list[int], others: list[int]) -> Move | None:
-        source = list(range(len(self.names)))
-        for i, j in zip(some, others, strict=True):
-            source[i], source[j] = j, i
-        return self._completed(self.flip(())._replace(source=tuple(source)))
+        found: list[list[Move]] = []
+        for several in pairs:
+            moves = []
+            for some, others in several:
+                source = list(range(len(self.names)))
+                for i, j in zip(some, others, strict=True):
+                    source[i], source[j] = j, i
+                move = self._completed(self.flip(())._replace(source=tuple(source)))
+                moves += [] if move is None else [move]
+            found += [moves] if moves else []
+        return sorted(found, key=lambda moves: min(map(self.order.index, moves[0].exchanged[0])))
 
     def _completed(self, move: Move) -> Move | None:
         """Return a move with what linear parameters do, if it may leave the prediction as it is."""
@@ -164,13 +163,13 @@ class Symmetries:
             source[to], signs[to] = i, sign
         # All that moves may, and comes from one with the same bounds and period.
         for i, (j, sign, turn) in enumerate(zip(source, signs, move.turns, strict=True)):
+            if (i, 1, 0) == (j, sign, turn):
+                continue
             low, high = self.bounds[j]
             bounds = (low, high) if sign > 0 else (-high, -low)
-            bounded = bounds != self.bounds[i] or (turn and bounds != (-math.inf, math.inf))
-            barred = bounded or self.names[i] not in self.movable
-            if (i, 1, 0) != (j, sign, turn) and (
-                barred or self.half_periods[i] != self.half_periods[j]
-            ):
+            alike = bounds == self.bounds[i] and self.half_periods[i] == self.half_periods[j]
+            room = not turn or bounds == (-math.inf, math.inf)
+            if not (alike and room and self.names[i] in self.movable):
                 return None
         alone = sorted(source) == list(range(len(source)))  # no two to one
         return Move(tuple(source), tuple(signs), move.turns) if alone else None

@@ -24,6 +24,8 @@ from sgdfit.starts.space import Observations, Range, draw_points
 # Points by the number of nonlinear parameters, and how many values a dictionary may hold (32 MB).
 POINTS = (512, 4_096, 8_192, 12_288)
 VALUES = 4_000_000
+# Rows differ in which side of a break they lie on: so many points to each gap between two.
+PER_GAP = 4
 # A basis whose part that is new is smaller than this (squared, of length one) is no new basis.
 NEW = 1e-7
 # How finely two entries of a dictionary have to differ to be kept side by side.
@@ -53,8 +55,10 @@ def tabulate(
     part: Component, ranges: Mapping[str, Range], seen: Observations, seed: int
 ) -> Dictionary:
     """Return the `Dictionary` of ``part``; points without a finite value are left out."""
-    room = VALUES // (seen.rows * (1 + len(part.basis)))
-    count = max(64, min(POINTS[min(len(part.names), len(POINTS)) - 1], room))
+    count = POINTS[min(len(part.names), len(POINTS)) - 1]
+    if [ranges[name].role.kind for name in part.names] == ["position"]:
+        count = max(count, PER_GAP * seen.rows)
+    count = max(64, min(count, VALUES // (seen.rows * (1 + len(part.basis)))))
     points, cube = draw_points([ranges[name] for name in part.names], count, seed)
     values = _values(part, points, seen)
     size = np.sqrt(np.einsum("kbn,kbn->kb", values, values))
