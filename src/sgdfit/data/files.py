@@ -192,8 +192,6 @@ def select(data: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> S
     that begin with ``_`` or ``.`` are left out. Folders called ``name=value`` give their files a
     column, as Hive has it.
     """
-    from pyarrow import fs
-
     if not isinstance(data, str | os.PathLike):
         return _several([select(item) for item in data])
     text = os.fspath(data)
@@ -201,6 +199,8 @@ def select(data: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> S
     if not is_many(text):
         return Selection(os.path.basename(text), (on_disk(place, os.path.basename(text)),), True)
     if "://" not in text:
+        from pyarrow import fs
+
         root = os.path.abspath(place).replace(os.sep, "/")
         root, pattern = _cut(root) if _is_pattern(text) else (root, "")
         if not os.path.isdir(root):
