@@ -107,16 +107,10 @@ def parsed(
     *,
     threads: bool = False,
 ) -> Any:
-    r"""Return the columns at ``positions`` of some rows as an Arrow table, named by position.
+    """Return the columns at ``positions`` of some rows as an Arrow table, named by position.
 
     Columns whose type is not given get one that holds their values. What does not fit, and rows
     with too few or too many fields, raise a `pyarrow.ArrowInvalid`.
-
-    Examples
-    --------
-    >>> dialect = find_dialect(b"1,2\n3,4\n", "data.csv")
-    >>> parsed(b"1,2\n3,4\n", dialect, [1]).to_pydict()
-    {'1': [2, 4]}
     """
     import pyarrow as pa
     import pyarrow.csv as arrow_csv
@@ -192,18 +186,10 @@ def line_of(text: bytes, dialect: Dialect, row: int) -> str:
 def blocks(
     read: Callable[[int], bytes], dialect: Dialect, label: str, size: int
 ) -> Iterator[tuple[bytes, Dialect]]:
-    r"""Yield all that ``read`` hands out in blocks of whole rows, whose comments are emptied.
+    """Yield all that ``read`` hands out in blocks of whole rows, whose comments are emptied.
 
     The dialect of a block knows its first line. ``read`` returns at most so many bytes, and none
     only at the end. A row that does not end within 64 MB is refused.
-
-    Examples
-    --------
-    >>> import io
-    >>> dialect = find_dialect(b"1,2\n", "data.csv")
-    >>> text = io.BytesIO(b"1,2\n# three\n3,4")
-    >>> [(part, at.first_line) for part, at in blocks(text.read, dialect, "data.csv", size=5)]
-    [(b'1,2\n', 1), (b'\n', 2), (b'3,4', 3)]
     """
     line = dialect.first_line
     rest, ended = b"", False
@@ -235,13 +221,7 @@ def newlines(text: bytes) -> int:
 
 
 def last_row_end(text: bytes, separator: str) -> int:
-    r"""Return where the last whole row ends, in bytes; a newline in quotes ends none.
-
-    Examples
-    --------
-    >>> last_row_end(b'1,2\n3,"a\nb', ",")
-    4
-    """
+    """Return where the last whole row ends, in bytes; a newline in quotes ends none."""
     end = text.rfind(b"\n") + 1
     if separator == " " or b'"' not in text:
         return end
@@ -345,17 +325,11 @@ ArrivedRows = tuple[int, Callable[[int, int], Table]]
 def arriving_rows(
     read: Callable[[], bytes], label: str, lenient: bool = False
 ) -> Iterator[ArrivedRows]:
-    r"""Yield the rows that are complete with each block of bytes that ``read`` returns.
+    """Yield the rows that are complete with each block of bytes that ``read`` returns.
 
     These are how many, and the table of those from one on before another. Lenient: what is no
     number is missing, and a line with too few or too many fields is a row without numbers, rather
     than an error, which comes after the rows before it.
-
-    Examples
-    --------
-    >>> parts = iter([b"x,y\n1,2\n3,", b"4\n", b""])
-    >>> [(n, table(0, n).line(0)) for n, table in arriving_rows(parts.__next__, "input")]
-    [(1, ' (line 2)'), (1, ' (line 3)')]
     """
     head, part, dialect = b"", b" ", None
     while part and dialect is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -35,42 +36,19 @@ WORD = re.compile(r'"[^"]*"(?=\s|$)|\S+')
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a delimited text is written.
+    """How a delimited text is written."""
 
-    Parameters
-    ----------
-    separator : str
-        One character; a space stands for any run of spaces and tabs.
-    decimal : str
-        The decimal sign, ``.`` or ``,``.
-    names : tuple of str
-        Column names.
-    start : int
-        Where the first row below the header begins, in bytes.
-    first_line : int
-        The number of the line at ``start``, counted from 1.
-    header : bool
-        Whether the names stood in the text.
-    """
-
-    separator: str
-    decimal: str
+    separator: str  # one character; a space stands for any run of spaces and tabs
+    decimal: str  # the decimal sign, ``.`` or ``,``
     names: tuple[str, ...]
-    start: int
-    first_line: int
-    header: bool
+    start: int  # where the first row below the header begins, in bytes
+    first_line: int  # the number of the line at ``start``, counted from 1
+    header: bool  # whether the names stood in the text
 
 
 def find_dialect(data: bytes, label: str, header_alone: bool = False) -> Dialect:
-    r"""Look at the first lines of ``data``.
+    r"""Look at the first lines of ``data``; a ``header_alone`` without rows may do.
 
-    Raises
-    ------
-    DataError
-        When there are no rows, though a ``header_alone`` may do; or the header is not UTF-8.
-
-    Examples
-    --------
     >>> found = find_dialect(b"time;dose\n1,5;2\n", "data.csv")
     >>> found.separator, found.decimal, found.names
     (';', ',', ('time', 'dose'))
@@ -108,25 +86,8 @@ def find_dialect(data: bytes, label: str, header_alone: bool = False) -> Dialect
     )
 
 
-def is_comment(line: str) -> bool:
-    """Tell a line that begins with ``#``, and not with an error of a spreadsheet such as ``#N/A``.
-
-    Examples
-    --------
-    >>> is_comment("  # x, y"), is_comment("#N/A,2"), is_comment("#N/A is missing")
-    (True, False, True)
-    """
-    return COMMENT.match(line) is not None
-
-
 def without_comments(text: bytes) -> bytes:
-    r"""Empty the lines that begin with ``#``.
-
-    Examples
-    --------
-    >>> without_comments(b"1,2\n # two\n3,#4\n")
-    b'1,2\n\n3,#4\n'
-    """
+    """Empty the lines that begin with ``#``, and not with an error such as ``#N/A``."""
     return COMMENTS.sub(b"\n", b"\n" + text)[1:] if b"#" in text else text
 
 
@@ -144,27 +105,23 @@ def _first_lines(data: bytes) -> list[tuple[int, int, bytes]]:
     found: list[tuple[int, int, bytes]] = []
     below = 0
     for number, offset, line in _lines(data, len(BOM) if data.startswith(BOM) else 0):
-        if number <= below or not line.strip() or is_comment(line.decode(errors="replace")):
+        if number <= below or not line.strip() or COMMENT.match(line.decode(errors="replace")):
             continue
         if not found and SEPARATOR_LINE.fullmatch(line):
             continue
-        if not found:
-            line = _whole_header(data, offset, line)
-            below = number + line.count(b"\n")
+        if not found and line.count(b'"') % 2:
+            # A header with line breaks within quotes, as spreadsheets write it.
+            following = (
+                text for _, _, text in itertools.islice(_lines(data, offset), HEADER_LINES)
+            )
+            for whole in itertools.accumulate(following, lambda one, other: one + b"\n" + other):
+                if whole.count(b'"') % 2 == 0:
+                    line, below = whole, number + whole.count(b"\n")
+                    break
         found.append((number, offset, line))
         if len(found) == LINES_LOOKED_AT:
             break
     return found
-
-
-def _whole_header(data: bytes, offset: int, line: bytes) -> bytes:
-    """Join the lines of a header with line breaks within quotes, as spreadsheets write it."""
-    text = line
-    for number, _, following in _lines(data, offset):
-        text += b"\n" + following if number > 1 else b""
-        if text.count(b'"') % 2 == 0 or number == HEADER_LINES:
-            break
-    return text if text.count(b'"') % 2 == 0 else line
 
 
 def split(line: str, separator: str) -> list[str]:
@@ -221,7 +178,7 @@ def rows(text: bytes, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
     """
     begin = dialect.first_line
     found = (line.decode(errors="replace") for _, _, line in _lines(text, dialect.start))
-    plain = ("" if is_comment(line) else line for line in found)
+    plain = ("" if COMMENT.match(line) else line for line in found)
     if dialect.separator == " ":
         yield from ((n, split(t, " ")) for n, t in enumerate(plain, begin) if t.strip())
         return

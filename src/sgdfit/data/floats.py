@@ -80,13 +80,6 @@ class Place:
 def as_floats(value: object, place: Place) -> Array:
     """Return ``value`` as a contiguous array of float32 or float64, shape (rows,) or ().
 
-    Raises
-    ------
-    DataError
-        When it is no column of numbers.
-
-    Examples
-    --------
     >>> as_floats([1, None, 3], Place("x", "the data", lambda row: ""))
     array([ 1., nan,  3.])
     """

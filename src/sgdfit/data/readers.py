@@ -167,7 +167,7 @@ def _open_files(
             return small
     if condition is not None:
         tree = condition.tree
-        some = [o for o in origins if may_match(tree, constant_statistics(o).get).some]
+        some = [o for o in origins if may_match(tree, constant_statistics(o).get)]
         origins = some or origins[:1]
     return open_dataset([(o, kind.open or open_text) for o in origins], selection.label)
 

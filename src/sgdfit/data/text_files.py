@@ -43,14 +43,7 @@ LOOKED_AT = 1 << 22
 
 
 class PeekedStream:
-    r"""Text or bytes that are read once, and can be looked at before.
-
-    Examples
-    --------
-    >>> stream = PeekedStream(io.StringIO("x,y\n1,2\n"), "standard input")
-    >>> stream.peek(3), stream.read(5), stream.read(5)
-    (b'x,y', b'x,y\n1', b',2\n')
-    """
+    """Text or bytes that are read once, and can be looked at before."""
 
     closed = False  # Arrow asks for it
 

@@ -26,6 +26,8 @@ from sgdfit.data.rows import dataset_table, no_row_meets
 from sgdfit.data.table import BATCH_ROWS, ColumnStatistics, RowGroup, Table, column_positions
 from sgdfit.errors import DataError, FormulaError, UsageError, reason_of
 
+Array = np.ndarray[Any, Any]
+
 MAX_CHARACTERS = 100_000
 MAX_DEPTH = 100
 # Longer integers are read as floats: Python refuses them from some length on.
@@ -129,15 +131,6 @@ def read_condition(text: str) -> Condition:
     compared with text, as in ``t >= '2024-03-01'``. A name that is no plain word is written in
     backticks. As in SQL, a comparison with a missing value, NaN among them, chooses no row.
 
-    Raises
-    ------
-    FormulaError
-        When it cannot be read; the place is shown.
-    UsageError
-        When it is no text, or empty.
-
-    Examples
-    --------
     >>> read_condition("0 < x <= 2 and `my site` in ['A', 'B']").names
     ('x', 'my site')
     """
@@ -431,67 +424,44 @@ def extremes_of(low: Any, high: Any, kind: Any) -> Any:
     return comparable(pa.concat_arrays([pa.repeat(scalar, 1) for scalar in scalars]))
 
 
-class Match(NamedTuple):
-    """Whether some rows may meet a condition, and whether all are certain to."""
-
-    some: bool
-    every: bool
-
-
-UNKNOWN = Match(True, False)
-
-
 def may_match(
     tree: Joined | Comparison, statistics: Callable[[str], ColumnStatistics | None]
-) -> Match:
+) -> bool:
     """Say whether rows whose columns lie within ``statistics`` may meet a condition.
 
-    Examples
-    --------
     >>> import pyarrow as pa
     >>> known = {"x": ColumnStatistics(extremes_of(1, 5, pa.int64()), nulls=False)}
     >>> may_match(read_condition("x > 7 and y == 2").tree, known.get)
-    Match(some=False, every=False)
-    >>> may_match(read_condition("x < 7").tree, known.get)
-    Match(some=True, every=True)
+    False
     """
     if isinstance(tree, Joined):
-        parts = [may_match(part, statistics) for part in tree.parts]
         join = all if tree.all else any
-        return Match(join(part.some for part in parts), join(part.every for part in parts))
+        return join(may_match(part, statistics) for part in tree.parts)
     function, left, right = tree
     known = statistics(left.id) if isinstance(left, ast.Name) else None
     if known is None or not isinstance(left, ast.Name):
-        return UNKNOWN
+        return True
     if function == "missing":
-        return Match(known.nulls, known.empty)
-    if function == "there":
-        return Match(not known.empty, not known.nulls)
+        return known.nulls
     if known.empty:
-        return Match(False, False)
-    if known.extremes is None or not isinstance(right, ast.Constant):
-        return UNKNOWN
+        return False
+    if known.extremes is None or not isinstance(right, ast.Constant) or function == "there":
+        return True
     columns = {left.id: known.extremes}
 
-    def at_extremes(function: str) -> tuple[bool, bool]:
-        """Compare both, which are ValueError where the answer is null."""
-        low, high = as_bools(_truth(Comparison(function, left, right), columns))
-        return bool(low), bool(high)
+    def at_extremes(function: str) -> Array:
+        return as_bools(_truth(Comparison(function, left, right), columns))
 
     try:
         if function in ("equal", "not_equal"):
-            (low_below, high_below), (low_above, high_above) = map(
-                at_extremes, ("less_equal", "greater_equal")
-            )
-            some, every = low_below and high_above, high_below and low_above
-            if function == "not_equal":
-                some, every = not every, not some
-        else:
-            low, high = at_extremes(function)
-            some, every = low or high, low and high
+            (low_below, high_below) = at_extremes("less_equal")
+            (low_above, high_above) = at_extremes("greater_equal")
+            if function == "equal":
+                return bool(low_below and high_above)
+            return not (high_below and low_above)
+        return bool(at_extremes(function).any())
     except (DataError, ValueError, TypeError, NotImplementedError):
-        return UNKNOWN
-    return Match(some, every and not known.nulls)
+        return True  # as for null or NaN
 
 
 def filtered(table: Table, condition: Condition) -> Table:
@@ -501,12 +471,11 @@ def filtered(table: Table, condition: Condition) -> Table:
         column_positions(table.names, [name], table.label, quote * name.isidentifier())
     dataset = table.dataset
     if dataset is not None:
-        groups: list[RowGroup] = []
-        for group in dataset.row_groups:
-            match = may_match(condition.tree, group.statistics)
-            if match.some:
-                chosen = _filtered_row_group(group, condition, dataset.again)
-                groups.append(group if match.every else chosen)
+        groups = [
+            _filtered_row_group(group, condition, dataset.again)
+            for group in dataset.row_groups
+            if may_match(condition.tree, group.statistics)
+        ]
         fingerprint = f"{dataset.fingerprint}\n{condition.text}" if dataset.fingerprint else ""
         rest = dataset._replace(row_groups=tuple(groups), fingerprint=fingerprint)
         return dataset_table(rest, condition.text)
