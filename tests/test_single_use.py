@@ -18,8 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sgdfit.data.readers import open_table
-from sgdfit.data.single_use import open_arrow_stream
+from sgdfit.data.readers import open_arrow_stream, open_table
 from sgdfit.data.table import BATCH_ROWS
 from sgdfit.errors import DataError
 

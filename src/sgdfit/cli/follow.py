@@ -45,10 +45,10 @@ def whole_input(missing: str) -> Table | str:
     stream: Any = getattr(sys.stdin, "buffer", None)
     if not hasattr(stream, "peek") or not is_json(stream.peek(HEAD)):
         return "-"
-    from sgdfit.data.single_use import open_batches
+    from sgdfit.data.readers import open_batches
 
     batches = json_lines(lambda: stream.read(BLOCK), missing == "drop")
-    return open_batches((table(0, rows) for rows, table in batches), LABEL, lambda table: table)
+    return open_batches((table(0, rows) for rows, table in batches), LABEL)
 
 
 def is_json(head: bytes) -> bool:
