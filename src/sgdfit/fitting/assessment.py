@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -48,11 +48,10 @@ from sgdfit.inference.covariance import (
     sandwich_offset,
 )
 from sgdfit.inference.intervals import interval
-from sgdfit.inference.spectrum import EPS, ScaledSpectrum, named, root_spectrum
+from sgdfit.inference.spectrum import EPS, ScaledSpectrum, root_spectrum
 from sgdfit.inference.statistics import Goodness, goodness
 from sgdfit.model.loss import SQUARED, as_loss
 from sgdfit.model.model import Model
-from sgdfit.model.separation import stepped_names
 from sgdfit.optimizers import describe as describe_optimizer
 from sgdfit.optimizers.schedule import Schedule
 from sgdfit.optimizers.schedule import describe as describe_schedule
@@ -221,7 +220,6 @@ def _result(problem: Problem, outcome: Outcome) -> Result:
             distance,
             problem.options.tolerance or usual,
             sure.undetermined,
-            () if problem.squared or state is not None else _downhill(problem, theta, evidence),
             state,
         )
         status = decide_status(end)
@@ -241,8 +239,7 @@ def _result(problem: Problem, outcome: Outcome) -> Result:
                 sure = sure.withheld("none: the estimates are not at a minimum")
                 distance = math.inf
             if status.name in ("converged", "local_minimum"):
-                stepped = stepped_names(problem.model.prediction)
-                told = undetermined_warning(sure.undetermined, stepped)
+                told = undetermined_warning(sure.undetermined)
                 told += misfit_warnings(problem, outcome)
         if flat:
             # Flat ground tells neither errors nor a distance.
@@ -317,18 +314,6 @@ def _distance(problem: Problem, outcome: Outcome, theta: np.ndarray, evidence: E
     scores = evidence.scores()[np.ix_(free, free)]
     measured = sandwich_offset(left, curvature, theta[free], scores)
     return likely_distance(measured, blur_of(problem.rows, problem.model)) if by_sums else measured
-
-
-def _downhill(problem: Problem, theta: np.ndarray, evidence: Evidence) -> tuple[str, ...]:
-    """Return the directions along which the loss bends down, so that this is no minimum."""
-    free = problem.box.free(theta, evidence.gradient)
-    curvature = evidence.curvature(free)
-    if not free.any() or (isinstance(curvature, np.ndarray) and not np.isfinite(curvature).all()):
-        return ()
-    spectrum = as_spectrum(curvature)
-    bent = spectrum.values < -spectrum.tolerance
-    names = [name for name, chosen in zip(problem.names, free, strict=True) if chosen]
-    return named(names, spectrum.vectors[:, bent].T, spectrum.scales)
 
 
 def _certain(sure: Uncertainty, exact: bool, status: Status, distance: float) -> Uncertainty:
@@ -596,21 +581,11 @@ def estimates(model: Model, theta: np.ndarray, found: Uncertainty) -> dict[str, 
     return table
 
 
-def undetermined_warning(
-    combinations: tuple[str, ...], stepped: Collection[str] = ()
-) -> tuple[str, ...]:
-    """Say that the data leave combinations of parameters open, of which some may act in steps."""
-    steps = [name for name in combinations if name in stepped]
-    rest = [name for name in combinations if name not in stepped]
-    told = []
-    if steps:
-        told.append(
-            f"{', '.join(steps)} acts in steps: it may move between neighbouring rows without"
-            " changing the fit, so it has no standard error"
-        )
-    if rest:
-        told.append(
-            f"the data do not determine {', '.join(rest)}: near these estimates any value of it"
-            " fits as well, so the parameters in it have no standard errors; fix or tie one of them"
-        )
-    return tuple(told)
+def undetermined_warning(combinations: tuple[str, ...]) -> tuple[str, ...]:
+    """Say that the data leave combinations of parameters open."""
+    if not combinations:
+        return ()
+    return (
+        f"the data do not determine {', '.join(combinations)}: near these estimates any value of it"
+        " fits as well, so the parameters in it have no standard errors; fix or tie one of them",
+    )

@@ -355,7 +355,4 @@ def _lookalikes(model: Model, table: Table) -> tuple[str, ...]:
         near = did_you_mean(name, unused) if plausible else ""
         if near:
             told.append(f"{name!r} is no column of the data, so it is a parameter.{near}")
-    if not model.variables:
-        others = f"; the data also hold {', '.join(map(repr, unused[:10]))}" if unused else ""
-        told.append(f"no column stands on the right side, so the curve is a constant{others}")
     return tuple(told)

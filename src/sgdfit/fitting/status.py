@@ -66,11 +66,6 @@ ENDINGS: dict[str, tuple[str, str | None, str | None]] = {
         "the start leads to a mean loss of {loss:.6g}; a search found a minimum of {better:.6g}",
         "leave out the start, or start there: start='{start}'",
     ),
-    "bends down": (
-        "stalled",
-        "this is no minimum: along {along} the loss bends down, and falls on either side",
-        "use a loss that has a minimum, or start elsewhere",
-    ),
     "hidden": (
         "stalled",
         "so far from 0 as {columns} lies, rounding {what}, which the data do determine",
@@ -78,7 +73,7 @@ ENDINGS: dict[str, tuple[str, str | None, str | None]] = {
     ),
     "flat": (
         "stalled",
-        "the steps ended on flat ground, not at the optimum: here the loss does not depend on"
+        "the steps ended on flat ground, not at the optimum: here the loss does not rise along"
         " {what} ({at})",
         "start nearer, or bound the parameters{unsought}",
     ),
@@ -149,10 +144,8 @@ class RunEnd(NamedTuple):
     # From the estimates to the optimum, in standard errors; infinite where not known.
     distance: float
     reach: float  # the distance that was asked for
-    # Combinations of parameters on which the loss does not depend at the estimates, and along which
-    # it bends down.
+    # Combinations of parameters along which the loss does not rise at the estimates.
     undetermined: tuple[str, ...] = ()
-    downhill: tuple[str, ...] = ()
     state: EndState | None = None  # of which a descent's result speaks
 
     @property
@@ -249,13 +242,6 @@ def beaten(end: RunEnd) -> Status | None:
     return ended("beaten", loss=outcome.loss, better=better.loss, start=start)
 
 
-def no_minimum(end: RunEnd) -> Status | None:
-    """The loss bends down."""
-    if not end.downhill:
-        return None
-    return ended("bends down", step=end.outcome.step, along=", ".join(end.downhill))
-
-
 def hidden(end: RunEnd) -> Status | None:
     """Rounding hides what the rows determine: columns far from zero leave no digit of it."""
     quadratic, flat = end.outcome.quadratic, _is_flat(end)
@@ -334,7 +320,7 @@ def _cure(end: RunEnd, facts: DescentFacts, at: EndState) -> str | None:
 
 # In this order.
 CASES = (
-    never_begun, left_domain, diverged, called_off, beaten, no_minimum, hidden, plateau, converged,
+    never_begun, left_domain, diverged, called_off, beaten, hidden, plateau, converged,
     out_of_steps,
 )  # fmt: skip
 

@@ -36,7 +36,6 @@ from sgdfit.inference.statistics import Goodness, goodness
 from sgdfit.model.loss import Loss, as_loss
 from sgdfit.model.model import Model, build
 from sgdfit.model.parameters import Assignments, Bounds
-from sgdfit.model.separation import stepped_names
 from sgdfit.online.recursive import NEAREST, OutsideError, Recursion, factor_of
 from sgdfit.result.result import Result
 from sgdfit.result.rounding import plus_minus
@@ -388,7 +387,7 @@ class Fit:
             warnings=(
                 *((self._change,) if self._change else ()),
                 *((moved,) if error > TOLD else ()),
-                *undetermined_warning(found.undetermined, stepped_names(model.prediction)),
+                *undetermined_warning(found.undetermined),
             ),
         )
         how = {
