@@ -323,13 +323,11 @@ def made_by_hand(path, **changes):
         ({"records": 3}, True, "the file is damaged"),
         ({"records": {"pass": {"theta": "7"}}}, True, "the file is damaged"),
         ({"version": "two"}, True, "the file is damaged"),
-        ({"written": 10**400}, True, "the file is damaged"),
         ({"pickled": True}, True, "the file is damaged"),
         ({"version": 7}, True, "newer sgdfit (format version 7, this one reads up to 2); update"),
         # It may be of a run of days, and this version cannot tell.
         ({"version": 7}, False, "newer sgdfit (format version 7, this one reads up to 2); update"),
-        ({"written": 1e300}, False, "unfinished run of 'y = a*x'; go on"),
-        ({"identity": {"formula": "y = " + "a*x + " * 99}}, False, "a*x + a*x …'; go on"),
+        ({"identity": {"formula": "y = " + "a*x + " * 99}}, False, "a*x + a*x …' (written 20"),
     ],
 )
 def test_a_header_made_by_hand(tmp_path, changes, resume, words):

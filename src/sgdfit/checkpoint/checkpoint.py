@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import os
 import re
 import stat
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -49,7 +47,6 @@ class Contents(NamedTuple):
     identity: Mapping[str, str]  # what the run is of: formula, data, options
     records: Records
     finished: bool = False  # whether the run is over, so that nobody is to go on with it
-    written: float = math.nan  # when, in seconds since 1970; NaN where that is not known
 
 
 class DamageError(CheckpointError):
@@ -57,13 +54,7 @@ class DamageError(CheckpointError):
 
 
 def read(path: str | os.PathLike[str]) -> Contents:
-    """Return what a checkpoint holds.
-
-    Raises
-    ------
-    CheckpointError
-        When it is of a later version, or as a `DamageError` when it is not what was written.
-    """
+    """Return what a checkpoint holds; refuse one of a later version, or one that is damaged."""
     content = io.BytesIO(Path(path).read_bytes())
     try:
         with np.load(content, allow_pickle=False) as archive:
@@ -74,8 +65,7 @@ def read(path: str | os.PathLike[str]) -> Contents:
                     key: {name: archive[place] for name, place in places.items()}
                     for key, places in facts["records"].items()
                 }
-                written = float(facts.get("written", math.nan))
-                return Contents(dict(facts["identity"]), records, facts["finished"], written)
+                return Contents(dict(facts["identity"]), records, facts["finished"])
     except Exception as error:  # a file that was changed or made by hand may end in any
         raise DamageError(
             f"cannot resume from {os.fspath(path)!r}: the file is damaged (it is cut off or was"
@@ -145,20 +135,13 @@ class Checkpoint:
         self._finished = True
 
     def flush(self) -> None:
-        """Write what has not been written.
-
-        Raises
-        ------
-        CheckpointError
-            When it cannot be; what was written before still stands.
-        """
+        """Write what has not been written; where that fails, what was written before stands."""
         if self._path is None or not self._changed:
             return
         arrays = [array for record in self._records.values() for array in record.values()]
         numbers = map(str, range(len(arrays)))
         facts = {
             "version": VERSION,
-            "written": time.time(),
             "finished": self._finished,
             "identity": dict(self._identity),
             "records": {k: {name: next(numbers) for name in r} for k, r in self._records.items()},
@@ -166,7 +149,7 @@ class Checkpoint:
         header = np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8)
         named: dict[str, Any] = {_HEADER: header, **{str(i): a for i, a in enumerate(arrays)}}
         try:
-            _is_replaceable(self._path)
+            _refuse_other(self._path, _kind(self._path))
             with replacing(self._path) as file:
                 np.savez(file, **named)
         except OSError as error:
@@ -214,28 +197,25 @@ def open_checkpoint(
     contents = Contents(identity, {})
     try:
         # Before anything is written: a slip in the name should leave nothing behind.
+        kind = _kind(name)
         if resume:
-            contents = _continued(name, identity)
-        elif _is_replaceable(name):
-            _refuse_unfinished(name)
+            if kind in _NOT_RESUMED:
+                raise CheckpointError(f"cannot resume from {name!r}: {_NOT_RESUMED[kind]}")
+            contents = read(name)
+            if other := _differences(contents.identity, identity):
+                anew = "begin anew without resume" if contents.finished else "name another file"
+                raise CheckpointError(
+                    f"cannot resume from {name!r}: the checkpoint is {'; '.join(other)}; run it"
+                    f" with the same, or {anew}"
+                )
+        else:
+            _refuse_other(name, kind)
+            if kind == "checkpoint":
+                _refuse_unfinished(name)
         probe(name)
     except OSError as error:
         raise _unusable("read or write", name, error) from error
     return Checkpoint(contents, name, every, announce)
-
-
-def _continued(path: str, identity: Mapping[str, str]) -> Contents:
-    """Return what a run is to go on from."""
-    refused = f"cannot resume from {path!r}:"
-    if (kind := _kind(path)) in _NOT_RESUMED:
-        raise CheckpointError(f"{refused} {_NOT_RESUMED[kind]}")
-    found = read(path)
-    if other := differences(found.identity, identity):
-        cured = "begin anew without resume" if found.finished else "name another file"
-        raise CheckpointError(
-            f"{refused} the checkpoint is {'; '.join(other)}; run it with the same, or {cured}"
-        )
-    return found
 
 
 def _refuse_unfinished(path: str) -> None:
@@ -246,25 +226,20 @@ def _refuse_unfinished(path: str) -> None:
         return
     if found.finished:
         return
-    formula, when = found.identity.get("formula", ""), ""
-    with suppress(OverflowError, ValueError, OSError):  # a file made by hand may hold any time
-        moment = time.localtime(found.written)
-        when = f" (written {time.strftime('%Y-%m-%d %H:%M:%S', moment)})"
+    formula = found.identity.get("formula", "")
     run = f" of {formula[:80] + '…' * (len(formula) > 80)!r}" if formula else ""
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(os.stat(path).st_mtime))
     raise CheckpointError(
-        f"the checkpoint {path!r} holds an unfinished run{run}{when}; go on with that by"
+        f"the checkpoint {path!r} holds an unfinished run{run} (written {when}); go on with that by"
         " resume=True (--resume on the command line), or remove the file or name another"
     )
 
 
-def _is_replaceable(path: str) -> bool:
-    """Return whether a checkpoint stands there; refuse to write over anything else with content."""
-    kind = _kind(path)
+def _refuse_other(path: str, kind: str) -> None:
     if kind == "other":
         raise CheckpointError(
             f"{path!r} is no checkpoint of sgdfit, and is not written over; {_OTHER_FILE}"
         )
-    return kind == "checkpoint"
 
 
 def _kind(path: str) -> str:
@@ -291,7 +266,7 @@ def _unusable(doing: str, path: str, error: OSError) -> CheckpointError:
     return CheckpointError(f"cannot {doing} the checkpoint {path!r}: {reason}")
 
 
-def differences(kept: Mapping[str, str], run: Mapping[str, str]) -> list[str]:
+def _differences(kept: Mapping[str, str], run: Mapping[str, str]) -> list[str]:
     """Name what differs, each as words that follow "the checkpoint is".
 
     Texts are quoted; of digests, and of texts too long to compare by eye, it is only said that
