@@ -270,7 +270,10 @@ def _found(system: Any, text: str, root: str, pattern: str) -> Selection:
             paths = [os.path.join(here, name).replace(os.sep, "/") for name in names]
             stamps |= {path: NO_STAMP for path in paths if not os.path.exists(path)}
     start = len(root.rstrip("/")) + 1
-    names = [path[start:] for path in stamps if not _hidden(path[start:], pattern)]
+    # Names that begin so do not count, unless the pattern has them.
+    marks = {"_", "."} - {part[:1] for part in pattern.split("/")}
+    names = [path[start:] for path in stamps]
+    names = [n for n in names if not any(part[:1] in marks for part in n.split("/"))]
     wanted = pattern.strip("/").split("/") if pattern else ["**"]
     chosen = [name for name in names if _meets(name.split("/"), wanted)]
     # A pattern may be one of folders.
@@ -288,11 +291,6 @@ def _found(system: Any, text: str, root: str, pattern: str) -> Selection:
     paths = [root.rstrip("/") + "/" + name for name in chosen]
     origins = [data_file(system, p, n, stamps[p]) for p, n in zip(paths, chosen, strict=True)]
     return Selection(text, _partitioned(origins, chosen), False)
-
-
-def _hidden(name: str, pattern: str) -> bool:
-    wanted = tuple(part[0] for part in pattern.split("/") if part[:1] in ("_", "."))
-    return any(part[:1] in ("_", ".") and part[0] not in wanted for part in name.split("/"))
 
 
 def _meets(parts: list[str], wanted: list[str]) -> bool:

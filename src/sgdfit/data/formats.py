@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sgdfit.data.files import COMPRESSIONS, DataFile, opened
-from sgdfit.data.floats import kind_of
 from sgdfit.data.table import BATCH_ROWS, ColumnStatistics, RowGroup, batch_rows
 from sgdfit.data.where import extremes_of
 from sgdfit.errors import DataError, reason_of
@@ -105,6 +104,8 @@ def _kept_metadata(origin: DataFile) -> tuple[Any, Any, dict[str, int]]:
 
 
 def _row_group(origin: DataFile, group: int, first: int, rows: int) -> RowGroup:
+    import pyarrow as pa
+
     place = f"row group {group + 1} (rows {first + 1:,} to {first + rows:,})"
 
     def read(names: Sequence[str]) -> Iterator[Any]:
@@ -125,23 +126,17 @@ def _row_group(origin: DataFile, group: int, first: int, rows: int) -> RowGroup:
         column = metadata.row_group(group).column(leaves[name])
         if not column.is_stats_set or column.statistics is None:
             return None
+        found, kind = column.statistics, schema.field(name).type
+        count = found.null_count if found.has_null_count else None
+        extremes = None
         with contextlib.suppress(ValueError, TypeError, OverflowError, NotImplementedError):
-            return _range(column.statistics, schema.field(name).type, column.num_values)
-        return None
+            if found.has_min_max:
+                extremes = extremes_of(found.min, found.max, kind)
+        # NaN leaves no trace in the extremes, so a column of floats may always hold one.
+        nulls = count != 0 or pa.types.is_floating(kind)
+        return ColumnStatistics(extremes, nulls, empty=count == column.num_values > 0)
 
     return RowGroup(origin.label, first, rows, read, statistics=statistics)
-
-
-def _range(statistics: Any, kind: Any, rows: int) -> ColumnStatistics:
-    import pyarrow.types as kinds
-
-    count = statistics.null_count if statistics.has_null_count else None
-    # NaN leaves no trace in the extremes, so a column of floats may always hold one.
-    nulls = count != 0 or kinds.is_floating(kind)
-    extremes = None
-    if statistics.has_min_max and kind_of(kind) in ("numbers", "text", "times", "truth values"):
-        extremes = extremes_of(statistics.min, statistics.max, kind)
-    return ColumnStatistics(extremes, nulls, empty=count is not None and count == rows > 0)
 
 
 def open_orc(origin: DataFile) -> ColumnarFile:
