@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgdfit.fitting.gauss_newton import condition
 from sgdfit.fitting.problem import DescentFacts, Outcome, Problem
 from sgdfit.fitting.sgd import EndState, is_finite, momentum_of
 from sgdfit.formula.evaluation import DomainError, evaluate, find_domain_error
@@ -68,7 +66,7 @@ ENDINGS: dict[str, tuple[str, str | None, str | None]] = {
     ),
     "hidden": (
         "stalled",
-        "so far from 0 as {columns} lies, rounding {what}, which the data do determine",
+        "so far from 0 as {columns} lies, rounding hides {what}, which the data do determine",
         "{centre}",
     ),
     "flat": (
@@ -244,14 +242,10 @@ def beaten(end: RunEnd) -> Status | None:
 
 def hidden(end: RunEnd) -> Status | None:
     """Rounding hides what the rows determine: columns far from zero leave no digit of it."""
-    quadratic, flat = end.outcome.quadratic, _is_flat(end)
-    # The digits of the parameters that the conditioning of the rows leaves.
-    lost = 1.0 if quadratic is None or quadratic.regular else condition(quadratic)
-    digits = -math.log10(EPS * lost) if np.isfinite(lost) else 0.0
-    if not flat and digits >= 1:
+    if not _is_flat(end):
         return None
     columns, centre = ", ".join(far_columns(end.problem)), centring(end.problem)
-    what = f"hides {', '.join(end.undetermined)}" if flat else "leaves no digit of the parameters"
+    what = ", ".join(end.undetermined)
     return ended("hidden", columns=columns, what=what, centre=centre) if columns else None
 
 
