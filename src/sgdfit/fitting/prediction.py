@@ -134,21 +134,16 @@ def write_predictions(
 
     Parameters
     ----------
-    result : Result
-    data : anything that `sgdfit.fit` takes
-        Files are read in pieces, once.
+    result, data, interval, level
+        See `predict`; files are read in pieces, once.
     path : path
         Ends in ``.csv``, ``.tsv`` or ``.parquet``. It holds the variables, ``prediction`` and, with
         an ``interval``, ``stderr``, ``low`` and ``high``; a name that a variable has already begins
         with ``fitted_``. The file is put there whole or not at all.
-    interval, level
-        See `sgdfit.fitting.prediction.predict`.
     missing : "error" or "drop"
-        What to do with rows that hold NaN, infinity or nothing. With ``"drop"`` a first column
-        ``row`` has the number that each row has in the data, counted from 1.
-    where : str, optional
-        Which rows to predict, as in `sgdfit.fit`; rows are then numbered among these.
-    memory, threads
+        With ``"drop"`` a first column ``row`` has the number that each row has in the data, from 1,
+        or among those of ``where``.
+    where, memory, threads
         As in `sgdfit.fit`.
 
     Returns
@@ -157,10 +152,9 @@ def write_predictions(
 
     Raises
     ------
-    DataError
-        When a column is missing or cannot be read, or there is no row.
-    UsageError
-        When the fit does not tell the interval, or the file cannot be written.
+    DataError, UsageError
+        When a column cannot be read, or there is no row; when the fit does not tell the interval,
+        or the file cannot be written.
 
     Examples
     --------
