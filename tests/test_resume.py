@@ -23,8 +23,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import sgdfit
-from sgdfit.checkpoint.checkpoint import DamageError, read
-from sgdfit.errors import CheckpointError, CheckpointWarning
+from sgdfit.checkpoint.checkpoint import read
+from sgdfit.errors import CheckpointError, CheckpointWarning, UsageError
 
 # As the command, but written every 20 ms, so that many of the kills hit a write.
 COMMAND = """
@@ -37,35 +37,6 @@ Checkpoint.__init__ = often
 from sgdfit.cli.app import main
 sys.exit(main())
 """
-# As that, but its third write ends in a SIGKILL: after half of the bytes, before they are sent to
-# the disk, before the new file takes the place of the old one, or just after that.
-DYING = """
-import os, signal
-import numpy as np
-MOMENT, writes = os.environ["MOMENT"], 0
-savez, replace, sync = np.savez, os.replace, os.fsync
-def die():
-    os.kill(os.getpid(), signal.SIGKILL)
-def saving(file, **arrays):
-    global writes
-    writes += 1
-    savez(file, **arrays)
-    if MOMENT == "half" and writes == 3:
-        file.truncate(file.tell() // 2)
-        die()
-def syncing(file):
-    if MOMENT == "before the disk" and writes == 3:
-        die()
-    sync(file)
-def replacing(old, new):
-    if MOMENT == "before its name" and writes == 3:
-        die()
-    replace(old, new)
-    if MOMENT == "after its name" and writes == 3:
-        die()
-np.savez, os.fsync, os.replace = saving, syncing, replacing
-"""
-MOMENTS = ["half", "before the disk", "before its name", "after its name"]
 KILLS = 4  # of each of two cases
 PATIENCE = 120.0
 
@@ -137,16 +108,14 @@ class Done(NamedTuple):
     error: str
 
 
-def start(folder, case, save, *more, dying=None):
-    program = COMMAND if dying is None else DYING + COMMAND
-    command = [sys.executable, "-c", program, "fit", str(folder / case.data), case.formula]
+def start(folder, case, save, *more):
+    command = [sys.executable, "-c", COMMAND, "fit", str(folder / case.data), case.formula]
     options = [*case.options, "--save", str(save), *map(str, more)]
     return subprocess.Popen(
         [*command, *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "MOMENT": dying or ""},
     )
 
 
@@ -224,33 +193,6 @@ def test_killed_and_resumed_it_ends_the_same(folder, whole, tmp_path, name):
     assert {entry.name for entry in tmp_path.iterdir()} == {"fit.json", "run"}
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_killed_amid_writes_it_ends_the_same(folder, whole, tmp_path, name):
-    """Each life dies within its third write, at another moment of it; the next goes on."""
-    case, checkpoint, save = CASES[name], tmp_path / "run", tmp_path / "fit.json"
-    before = None
-    for moment in MOMENTS:
-        process = start(folder, case, save, *resumed(checkpoint), dying=moment)
-        done = finish(process)
-        assert done.code == -signal.SIGKILL, (moment, done.error)
-        assert not save.exists()
-        partial = list(tmp_path.glob(f".run.{process.pid}.*.partial"))
-        # What was being written stands beside the checkpoint, whole or in part, until it is that.
-        assert len(partial) == (moment != "after its name")
-        if moment == "half":
-            with pytest.raises(DamageError):
-                read(partial[0])
-        elif partial:
-            assert held(partial[0])
-        assert held(checkpoint)
-        assert checkpoint.read_bytes() != before  # it had written twice, and so came nearer
-        before = checkpoint.read_bytes()
-    done = finish(start(folder, case, save, *resumed(checkpoint)))
-    assert done.code == 0, done.error
-    assert facts(save) == whole(name)[0]
-    assert {entry.name for entry in tmp_path.iterdir()} == {"fit.json", "run"}
-
-
 @pytest.mark.parametrize(
     ("name", "how", "code"),
     [(AUTO, signal.SIGTERM, 143), (SGD, signal.SIGINT, 130)],
@@ -275,25 +217,6 @@ def test_asked_to_end_it_writes_and_reports(folder, whole, tmp_path, name, how, 
     again = finish(start(folder, case, save, *resumed(checkpoint)))
     assert again.code == 0, again.error
     assert facts(save) == whole(name)[0]
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (("--resume",), "--checkpoint"),
-        (("--resume", "--checkpoint", "none"), "no such file"),
-        (("--checkpoint", "none/run"), "create its folder first"),
-        (("--resume", "--checkpoint", "few.parquet"), "no checkpoint of sgdfit"),
-    ],
-)
-def test_what_cannot_be_resumed_or_written_is_told_in_a_line(folder, tmp_path, options, words):
-    case, save = CASES[SGD], tmp_path / "fit.json"
-    options = [folder / option if option[0] != "-" else option for option in options]
-    done = finish(start(folder, case, save, *options))
-    assert (done.code, done.output) == (2, "")
-    assert len(done.error.strip().splitlines()) == 1
-    assert words in done.error
-    assert not save.exists()
 
 
 # ---- textbook descent, stopped within a buffer and in both epochs
@@ -551,3 +474,8 @@ def test_a_full_disk_costs_no_result(data, tmp_path, monkeypatch):
     assert found.values == whole.values
     assert len(told) == 2  # during the run, and at its end
     assert not (tmp_path / "run").exists()
+
+
+def test_there_is_no_resuming_without_a_checkpoint(data):
+    with pytest.raises(UsageError, match="resume goes on from a checkpoint, but none is named"):
+        run(data, None, resume=True)

@@ -352,22 +352,6 @@ def test_a_column_of_dates_takes_no_numbers(value, tmp_path):
         in_blocks(write(tmp_path, text), 100).load(["t"])
 
 
-def test_a_file_that_changes_is_refused_and_has_another_fingerprint(tmp_path):
-    path = write(tmp_path, MANY)
-    dataset = in_blocks(path, 1000).dataset
-    assert dataset.fingerprint == in_blocks(path, 1000).dataset.fingerprint != ""
-    reading = dataset.row_groups[0].read(["x"])
-    next(reading)
-    write(tmp_path, MANY + b"1,2\n")
-    assert dataset.fingerprint != in_blocks(path, 1000).dataset.fingerprint
-    for again in (reading, dataset.row_groups[0].read(["x"])):
-        with pytest.raises(DataError, match=r"data\.csv has changed since it was opened \(it had"):
-            list(again)
-    path.unlink()
-    with pytest.raises(DataError, match=r"there is no file 'data\.csv' \(any more\)"):
-        list(dataset.row_groups[0].read(["x"]))
-
-
 def parquet():
     sink = io.BytesIO()
     pq.write_table(pa.table({"x": np.arange(1000.0)}), sink)

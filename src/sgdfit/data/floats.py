@@ -88,6 +88,8 @@ def as_floats(value: object, place: Place) -> Array:
         floats = _from_arrow(raw, place)
     elif raw.dtype.kind == "f":
         floats = _float_dtype(raw)
+    elif raw.dtype.kind in "biu":
+        floats = _exact(raw, place)
     else:
         floats = _from_arrow(_to_arrow(raw, place), place)
         floats = floats if raw.ndim else floats.reshape(())
@@ -332,7 +334,7 @@ def _exact(array: Array, place: Place) -> Array:
     if not exact.all():
         row = int(np.argmin(exact))
         raise DataError(
-            f"{place} holds the integer {array[row]} in {place.row(row)}, of which float64"
+            f"{place} holds the integer {array.flat[row]} in {place.row(row)}, of which float64"
             " would lose digits (it is above 2**53); subtract an offset from the column, or"
             " convert it to float64 first"
         )
