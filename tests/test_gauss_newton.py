@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import curve_fit
 
-from sgdfit.fitting.dataset import in_memory
+from sgdfit.fitting.dataset import TrainingData
 from sgdfit.fitting.gauss_newton import FEW, Objective, steering, walk
 from sgdfit.fitting.options import FORGETFUL, Options
 from sgdfit.fitting.problem import Problem
@@ -200,7 +200,7 @@ def problem(formula, chunk, loss="mse", linear=(), callback=None, form="numpy", 
         "weighting": Weighting(None),
         "options": Options(seed=options.pop("seed", 0)),
         "kernel": make(model, sgd(), form, weighted=chunk.weights is not None),
-        "data": in_memory(model, chunk, chunk, 1, FORGETFUL),
+        "data": TrainingData(model, chunk, chunk, 1, FORGETFUL),
         "box": box_of(model),
         "linear": np.array(linear, dtype=int),
         "quadratic": False,
