@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sgdfit.fitting.callbacks import CallbackCaller, Progress, StopRequested
-from sgdfit.fitting.gauss_newton import walk
+from sgdfit.fitting.gauss_newton import progress_of, walk
 from sgdfit.fitting.multistart import misfit_warnings
 from sgdfit.fitting.nonsmooth import (
     SHIFT,
@@ -130,15 +130,7 @@ def assess(problem: Problem, outcome: Outcome) -> Result:
     begun = time.perf_counter() - outcome.seconds
 
     def progress() -> Progress:
-        return Progress(
-            step=outcome.step,
-            steps=problem.steps,
-            epoch=outcome.visited // problem.rows,
-            loss=path[-1].loss if path else math.nan,
-            parameters=dict(zip(problem.names, map(float, outcome.theta), strict=True)),
-            seconds=time.perf_counter() - begun,
-            distance=outcome.distance,
-        )
+        return progress_of(problem, path, outcome.theta, outcome.visited, begun)
 
     if walked and not called_off:
         problem.data.listener = CallbackCaller(problem.callback, 1, progress).listener

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -252,18 +252,24 @@ class _Walk:
         return ending
 
     def _progress(self) -> Progress:
-        problem, last = self.problem, self.path[-1] if self.path else None
-        visited = self.sampled[0] + problem.data.visited - self.seen_before
-        theta = self.theta if last is None else last.theta
-        return Progress(
-            step=self.step,
-            steps=problem.steps,
-            epoch=visited // problem.rows,
-            loss=math.nan if last is None else last.loss,
-            parameters=dict(zip(problem.names, map(float, theta), strict=True)),
-            seconds=time.perf_counter() - self.begun,
-            distance=math.nan if last is None else last.distance,
-        )
+        visited = self.sampled[0] + self.problem.data.visited - self.seen_before
+        return progress_of(self.problem, self.path, self.theta, visited, self.begun)
+
+
+def progress_of(
+    problem: Problem, path: Sequence[TraceStep], theta: np.ndarray, visited: int, begun: float
+) -> Progress:
+    """Return what a callback is told of a walk that began at a time and has visited some rows."""
+    last = path[-1] if path else None
+    return Progress(
+        step=last.step if last else 0,
+        steps=problem.steps,
+        epoch=visited // problem.rows,
+        loss=last.loss if last else math.nan,
+        parameters=dict(zip(problem.names, map(float, last.theta if last else theta), strict=True)),
+        seconds=time.perf_counter() - begun,
+        distance=last.distance if last else math.nan,
+    )
 
 
 def predicted_offset(
