@@ -201,18 +201,6 @@ def test_what_cannot_be_is_refused(options, kind, sentence):
         fitted(**options)
 
 
-@pytest.mark.parametrize("absolute", [False, True])
-def test_a_saved_fit_keeps_what_scaled_its_errors(absolute, tmp_path):
-    fit = fitted(sigma="s", absolute_sigma=absolute)
-    fit.save(tmp_path / "fit.json")
-    again = sgdfit.load(tmp_path / "fit.json")
-    for name in ("sigma", "absolute_sigma", "noise_variance", "weights"):
-        assert getattr(again, name) == getattr(fit, name)
-    assert str(again) == str(fit)
-    told = "absolute: from sigma s as given" if absolute else "scaled by the residuals (a row of"
-    assert told in str(fit)
-
-
 MANY = 9_000
 DRAWN = np.random.default_rng(3).uniform(0, 3, MANY)
 LOSSES = {

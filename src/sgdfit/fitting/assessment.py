@@ -31,7 +31,7 @@ from sgdfit.fitting.problem import (
     examined,
     kernel_of,
 )
-from sgdfit.fitting.profile import Optimum, profile_intervals
+from sgdfit.fitting.profile import profile_intervals
 from sgdfit.fitting.sgd import EndState, distance_to_optimum, end_state
 from sgdfit.fitting.status import RunEnd, decide_status
 from sgdfit.fitting.trust_region import box_of
@@ -331,8 +331,7 @@ def _profiled(problem: Problem, found: Assessment) -> Assessment:
     assert sure.covariance is not None  # the caller has looked
     loss = found.loss * problem.rows
     noise = loss / left if np.isfinite(left) else 1 / problem.mean_weight
-    optimum = Optimum(found.theta, sure.covariance, noise, left)
-    intervals, remarks = profile_intervals(problem, optimum)
+    intervals, remarks = profile_intervals(problem, found.theta, sure.covariance, noise, left)
     return found._replace(intervals=intervals, warnings=(*found.warnings, *remarks))
 
 

@@ -37,15 +37,6 @@ LEVEL = 4
 MANY_REFITS, MOST_REFITS = 20, 80
 
 
-class Optimum(NamedTuple):
-    """A least-squares fit, and how sure it is."""
-
-    theta: np.ndarray  # float64[p]: the estimates
-    covariance: np.ndarray  # float64[p, p]: NaN in the rows of parameters that stand on a bound
-    noise: float  # s², the variance of a row of weight one
-    degrees_of_freedom: float  # infinite where s² is known
-
-
 class Refit(NamedTuple):
     """A point of the profile: how far out, where the others are, τ and its slope there."""
 
@@ -79,17 +70,22 @@ class Side:
         problem: Problem,
         which: int,  # the parameter's place
         sign: float,  # 1.0 above the estimate, −1.0 below
-        optimum: Optimum,
+        theta: np.ndarray,  # float64[p]: the estimates
+        covariance: np.ndarray,  # theirs, float64[p, p]
+        noise: float,  # s², the variance of a row of weight one
         least: float,  # S(θ̂), the sum of squares at the optimum
         quantile: float,  # the threshold of |τ|
     ) -> None:
-        self.which, self.sign, self.optimum = which, sign, optimum
+        self.which, self.sign, self.theta, self.noise = which, sign, theta, noise
         self.least, self.quantile, self.name = least, quantile, problem.names[which]
         self.is_settled = True  # whether each refit reached its minimum
-        self.error = math.sqrt(optimum.covariance[which, which])
+        self.error = math.sqrt(covariance[which, which])
+        # How the others go along, where they stand on no bound.
+        column = covariance[:, which]
+        self.along = np.where(np.isfinite(column), column, 0.0) / column[which]
         # Where the parameter ends at the latest, and how far that is.
         self.bound = float((problem.box.high if sign > 0 else problem.box.low)[which])
-        self.limit = abs(self.bound - float(optimum.theta[which]))
+        self.limit = abs(self.bound - float(theta[which]))
         # The problem of the other parameters, which may all be linear.
         held = problem.box.held.copy()
         held[which] = True
@@ -104,31 +100,32 @@ class Side:
         """Return the parameter at a distance from its estimate."""
         if distance == self.limit:
             return self.bound
-        return float(self.optimum.theta[self.which] + self.sign * distance)
+        return float(self.theta[self.which] + self.sign * distance)
 
 
 def profile_intervals(
-    problem: Problem, optimum: Optimum, level: float = 0.95
+    problem: Problem, theta: np.ndarray, covariance: np.ndarray, noise: float, dof: float
 ) -> tuple[dict[str, tuple[float, float] | None], tuple[str, ...]]:
-    """Return the profile-t interval of every free parameter that does not stand on a bound.
+    """Return the 95% profile-t interval of every free parameter that does not stand on a bound.
 
     It is infinite on a side where the data exclude no value. With the intervals come sentences on
-    which sides are open or cut, and why. The problem is of squared residuals, the optimum its own.
+    which sides are open or cut, and why. The problem is of squared residuals; its minimum, what is
+    known of that, and the variance of a row of weight one with its degrees of freedom are given.
     """
-    span = interval(0.0, 1.0, optimum.degrees_of_freedom, level)
+    span = interval(0.0, 1.0, dof)
     quiet = problem._replace(callback=None, tolerance=NEAR)
     found: dict[str, tuple[float, float] | None] = dict.fromkeys(problem.names)
-    determined = np.flatnonzero(np.diag(optimum.covariance) > 0)
-    if span is None or not optimum.noise > 0 or not len(determined):
+    determined = np.flatnonzero(np.diag(covariance) > 0)
+    if span is None or not noise > 0 or not len(determined):
         return found, ()
     told: list[str] = []
     try:
         # Estimates may miss the minimum by their tolerance.
-        least = _loss(_walked(quiet, optimum.theta))
+        least = _loss(_walked(quiet, theta))
         for i in determined.tolist():
             ends = []
             for sign in (-1.0, 1.0):
-                side = Side(quiet, i, sign, optimum, least, span[1])
+                side = Side(quiet, i, sign, theta, covariance, noise, least, span[1])
                 end = follow(side)
                 if end.why == "lower":
                     told.append(_lower_minimum(quiet, side, end))
@@ -188,7 +185,7 @@ def _lower_minimum(problem: Problem, side: Side, end: End) -> str:
 
 def follow(side: Side) -> End:
     """Step outwards along the profile until it crosses the threshold, or never will."""
-    before, near = None, Refit(0.0, side.optimum.theta, 0.0, 1 / side.error)
+    before, near = None, Refit(0.0, side.theta, 0.0, 1 / side.error)
     pace, level = side.quantile * side.error / 2, 0
     for count in range(MOST_REFITS):
         distance = min(near.distance + pace, side.limit)
@@ -251,14 +248,12 @@ def _ahead(side: Side, before: Refit | None, near: Refit, distance: float) -> np
     if before is not None:
         share = (distance - near.distance) / (near.distance - before.distance)
         return np.asarray(near.theta + share * (near.theta - before.theta))
-    column = side.optimum.covariance[:, side.which]
-    along = np.where(np.isfinite(column), column, 0.0) / column[side.which]
-    return np.asarray(near.theta + side.sign * distance * along)
+    return np.asarray(near.theta + side.sign * distance * side.along)
 
 
 def _refit(side: Side, distance: float, start: np.ndarray, near: Refit) -> Refit | None:
     """Fit the other parameters; None where no finite loss is found."""
-    problem, noise = side.problem, side.optimum.noise
+    problem, noise = side.problem, side.noise
     for there in (start, near.theta):
         theta = there.copy()
         theta[side.which] = side.value(distance)
