@@ -25,7 +25,7 @@ from sgdfit.data.dialect import (
     rows,
     without_comments,
 )
-from sgdfit.data.floats import MISSING_SPELLINGS, shown
+from sgdfit.data.floats import MISSING_SPELLINGS, kind_of, shown
 from sgdfit.data.table import Table
 from sgdfit.errors import DataError, counted
 
@@ -261,62 +261,43 @@ def block_columns(
     label: str,
     threads: bool = False,
 ) -> tuple[Any, Types]:
-    """Return columns of a block as an Arrow table, and the types of columns from now on.
+    """Return columns of a block as an Arrow table, and the first types that columns had.
 
-    A column whose values are none of its type has a wider one from here on; none is wider than
-    times, which do not mix with numbers.
+    Each block has the types that hold its values. Where these are of another kind than before, the
+    column is text; times do not mix with anything.
     """
     import pyarrow as pa
-    import pyarrow.types as kinds
-
-    def found(table: Any) -> dict[int, Any]:
-        return {place: table.schema.field(str(place)).type for place in positions}
 
     if text.isspace():
         return pa.table({str(place): pa.nulls(0) for place in positions}), types
-    wanted = {place: types[place] for place in positions if place in types}
+    as_text = {p: pa.binary() for p in positions if p in types and kind_of(types[p]) == "text"}
     try:
-        try:
-            table = parsed(text, dialect, positions, wanted, threads=threads)
-        except pa.ArrowInvalid:
-            new = found(parsed(text, dialect, positions))
-            wanted = {place: _wider(kind, new[place]) for place, kind in wanted.items()}
-            table = parsed(text, dialect, positions, wanted)
+        table = parsed(text, dialect, positions, as_text, threads=threads)
+        found = {place: table.schema.field(str(place)).type for place in positions}
+        found = {place: kind for place, kind in found.items() if kind_of(kind) != "nothing"}
+        unlike = [p for p, kind in found.items() if kind_of(types.get(p, kind)) != kind_of(kind)]
+        if unlike:
+            as_text |= dict.fromkeys(unlike, pa.binary())
+            table = parsed(text, dialect, positions, as_text)
     except pa.ArrowInvalid as error:
         raise _wrong_row(text, dialect, label, error) from error
-    for place, kind in wanted.items():
-        before, column = types[place], table.column(str(place))
-        if not (kinds.is_temporal(before) and kinds.is_string(kind)):
+    for place in unlike:
+        kind, column = types[place], table.column(str(place))
+        if not pa.types.is_temporal(kind):
             continue
-        wide = before if kinds.is_time(before) else pa.timestamp("ns", getattr(before, "tz", None))
+        wide = kind if pa.types.is_time(kind) else pa.timestamp("ns", getattr(kind, "tz", None))
         for row in range(len(column)):
             try:
-                column.slice(row, 1).cast(wide)
+                column.slice(row, 1).cast(pa.string()).cast(wide)
             except pa.ArrowInvalid as error:
+                value = column[row].as_py().decode(errors="replace")
                 line = line_of(text, dialect, row).strip(" ()")
                 raise DataError(
-                    f"column {dialect.names[place]!r} of {label} holds"
-                    f" {shown(column[row].as_py())} in {line}, where rows before it hold dates or"
-                    " times; correct it, leave it empty if it is missing, or leave the column out"
-                    " of the formula"
+                    f"column {dialect.names[place]!r} of {label} holds {shown(value)} in {line},"
+                    " where rows before it hold dates or times; correct it, leave it empty if it"
+                    " is missing, or leave the column out of the formula"
                 ) from error
-    known = {place: kind for place, kind in found(table).items() if not kinds.is_null(kind)}
-    return table, {**types, **known}
-
-
-def _wider(kind: Any, found: Any) -> Any:
-    """Return a type that holds the values of two; text where there is none."""
-    import pyarrow as pa
-    import pyarrow.types as kinds
-
-    if kind == found or kinds.is_null(found):
-        return kind
-    if all(kinds.is_integer(t) or kinds.is_floating(t) for t in (kind, found)):
-        return pa.float64()
-    if all(kinds.is_date32(t) or (kinds.is_timestamp(t) and t.tz is None) for t in (kind, found)):
-        whole = all(kinds.is_date32(t) or t.unit == "s" for t in (kind, found))
-        return pa.timestamp("s" if whole else "ns")
-    return pa.binary() if kinds.is_binary(kind) or kinds.is_binary(found) else pa.string()
+    return table, {**found, **types}
 
 
 ArrivedRows = tuple[int, Callable[[int, int], Table]]
