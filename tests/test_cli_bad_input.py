@@ -36,33 +36,31 @@ fit data.csv
 fit data.csv y = 'a*x'
   got unexpected extra argument(s) (= a*x); put the formula in quotes, as in "y = a*x + b"; see
   sgdfit fit --help
-fit LINE data.csv
-  the data come before the formula; write: sgdfit fit data.csv "y = a*x + b"
 fit data.csv LINE --lss mae
   no such option: --lss. Did you mean '--loss'? see sgdfit fit --help
 fti data.csv LINE
   no such command 'fti'. Did you mean 'fit'? see sgdfit --help
 data.csv LINE
-  'data.csv' is no command; to fit a curve to it write: sgdfit fit data.csv "y = a*x + b"
+  no such command 'data.csv'; see sgdfit --help
 fit data.csv LINE --learning-rate fast
   --learning-rate is 'fast'; a number is needed
 fit data.csv LINE -r -0.1
-  --learning-rate is -0.1; it must be above 0
+  learning_rate is -0.1; it must be above 0
 fit data.csv LINE --steps many
   --steps is 'many'; a number is needed
 fit data.csv LINE --steps 2.5
   steps must be a whole number, 1 or more, not 2.5.
 fit data.csv LINE --steps 5 --epochs 2
-  --steps 5 and --epochs 2 are two lengths; give one of them
+  steps=5 and epochs=2 are two lengths; give one of them
 fit data.csv LINE --batch-size half
-  --batch-size is 'half'; give a number of rows or 'full'
+  batch_size is 'half'; give a number of rows or 'full'
 fit data.csv LINE --tolerance 0
   tolerance is 0 standard errors; it must be above 0
 fit data.csv LINE --missing dorp
-  --missing dorp is not known; write 'error' to refuse rows without finite numbers, or 'drop'
+  missing='dorp' is not known; write 'error' to refuse rows without finite numbers, or 'drop'
   to leave them out. Did you mean 'drop'?
 fit data.csv LINE --kernel numba
-  --kernel numba is not one of 'auto', 'numpy', 'compiled'
+  kernel='numba' is not one of 'auto', 'numpy', 'compiled'
 fit data.csv LINE --bound a
   --bound is 'a'; write '0 < b < 10' or 'b > 0'
 explain LINE --bound a=1
@@ -73,7 +71,7 @@ explain 'a*x' --response ' '
   --response is empty; give a column, or leave the option out
 fit data.csv 'a*x + b'
   the formula 'a*x + b' does not say which column it describes; write 'y = a*x + b' or pass
-  --response y
+  response='y' (--response y)
 fit data.csv 'y = a*(x + b'
   this '(' is never closed⏎  y = a*(x + b⏎        ^
 explain 'y = a*sni(x)'
@@ -89,7 +87,7 @@ fit dat.csv LINE
   there is no file 'dat.csv'; check its name and folder. Did you mean 'data.csv'?
 fit holes.csv LINE
   1 of 3 rows has no finite number in holes.csv: column 'y' row 2 (line 3) is missing (NaN);
-  correct them, or pass --missing drop to leave them out
+  correct them, or pass missing='drop' (--missing drop on the command line) to leave them out
 fit words.csv LINE
   column 'y' of words.csv holds text: row 1 (line 2) is 'two', which is no number; correct it,
   leave it empty if it is missing, or leave the column out of the formula
@@ -100,18 +98,18 @@ show cut.json
 predict none.json data.csv --level 0.9
   --level needs --interval confidence or --interval prediction
 fit data.csv LINE --sigma x --weights y
-  --sigma x and --weights y both say what a row weighs; give one of them (weights are
+  sigma='x' and weights='y' both say what a row weighs; give one of them (weights are
   1/sigma**2)
 fit data.csv LINE --absolute-sigma
-  --absolute-sigma takes the standard deviations of the rows at their word, but there are none;
-  give --sigma column, or leave --absolute-sigma out
+  absolute_sigma takes the standard deviations of the rows at their word, but there are none;
+  give sigma='column', or leave absolute_sigma out
 fit data.csv LINE --where ' '
   --where is empty; give a condition such as 'x > 0', or leave the option out
 fit data.csv LINE --where 'x >'
   --where cannot be read: the condition ends where a column, a number or a text should follow
   ⏎  x >⏎     ^
 fit data.csv LINE --where "z = 'A'"
-  data.csv has no column 'z'; its columns are 'x', 'y'. (If 'z' is text in --where "z = 'A'",
+  data.csv has no column 'z'; its columns are 'x', 'y'. (If 'z' is text in where="z = 'A'",
   write it in quotation marks.)
 fit data.csv LINE --trace trace.txt
   cannot write --trace 'trace.txt': its ending must be one of .csv, .tsv, .parquet

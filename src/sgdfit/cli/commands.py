@@ -191,12 +191,6 @@ def _unread() -> int:
 def _parser_sentence(error: Any) -> str:
     """Say in one sentence what is wrong with the command line, and where to look it up."""
     known, sentence = getattr(error, "possibilities", None), error.format_message().rstrip(".")
-    command = re.match(r"No such command '(.+)'$", sentence)
-    if command and (command[1] == "-" or os.path.isfile(command[1])):
-        return (
-            f"{command[1]!r} is no command; to fit a curve to it write:"
-            f' sgdfit fit {command[1]} "y = a*x + b"'
-        )
     if known:
         sentence = f"{error.message.rstrip('.')}.{did_you_mean(error.option_name, known)}"
     elif "extra argument" in sentence:
@@ -260,8 +254,6 @@ def fit(
 ) -> int:
     """Estimate the parameters of a formula from data."""
     output = OutputOptions(as_json, quiet, save, trace, plot)
-    if "=" in data and Path(formula).exists() and not Path(data).exists():
-        raise UsageError(f'the data come before the formula; write: sgdfit fit {formula} "{data}"')
     sources = [path for path in (data, options["checkpoint"]) if path is not None]
     check_destinations(
         (("--save", save, ()), ("--trace", trace, TABLES), ("--plot", plot, PLOTS)), sources

@@ -354,12 +354,3 @@ DEMO: Panels = {
         ),
     )
 }
-
-# How the argument of the library is typed here, by its name.
-FLAGS = {
-    option.name: option.flag
-    for panels in (FIT, PREDICT, EXPLAIN)
-    for panel in panels.values()
-    for option in panel
-    if option.flags
-}

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import shutil
 import signal
 import sys
@@ -19,7 +18,6 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sgdfit.cli.options import FLAGS
 from sgdfit.errors import CacheWarning, CheckpointWarning, DivergenceWarning, UsageError
 
 if TYPE_CHECKING:
@@ -34,12 +32,6 @@ FAILED, INTERRUPTED = 1, 130
 TERMINATED = 143
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 TABLES = (".csv", ".tsv", ".parquet")
-# Sentences of the library name an argument as in steps=2 or response='y', and one of two words
-# also alone.
-_ARGUMENT = re.compile(
-    r"(?<!['\w-])(?:(\w+)=(?:'([\w.+-]+)'|([\w.+-]+)|(?=['\"]))"
-    r"(?: \(--[^)]* on the command line\))?|([a-z]+_[a-z]+)(?![\w'=]))"
-)
 
 
 def ready_streams() -> None:
@@ -87,8 +79,8 @@ def show_warnings(tell: Callable[[str], None], wanted: bool) -> Iterator[None]:
 
 
 def say_error(text: str) -> None:
-    """Write an error to standard error, in the words of the shell."""
-    said = printable(in_shell_words(text))
+    """Write an error to standard error."""
+    said = printable(text)
     if not sys.stderr.isatty() and "FORCE_COLOR" not in os.environ:
         sys.stderr.write(f"sgdfit: error: {said}\n")
         return
@@ -98,32 +90,6 @@ def say_error(text: str) -> None:
     # a caret stands below its place only where no line is wrapped
     coloured = Text.assemble("sgdfit: ", ("error: ", "bold red"), said)
     Console(stderr=True, highlight=False, emoji=False).print(coloured, soft_wrap=True)
-
-
-def in_shell_words(text: str) -> str:
-    """Name options instead of Python's arguments.
-
-    Examples
-    --------
-    >>> in_shell_words("steps=2 and epochs=3 are two lengths")
-    '--steps 2 and --epochs 3 are two lengths'
-    >>> in_shell_words("learning_rate is -1; pass fixed='a=2' (--fix a=2 on the command line)")
-    "--learning-rate is -1; pass --fix 'a=2' (--fix a=2 on the command line)"
-    >>> in_shell_words("go on with that by resume=True (--resume on the command line), or not")
-    'go on with that by --resume, or not'
-    """
-
-    def typed(found: re.Match[str]) -> str:
-        name, value = found[1] or found[4], found[2] or found[3] or ""
-        flag = FLAGS.get(name)
-        if flag is None or value == "False":
-            return found[0]
-        # a switch takes no value
-        return f"{flag} {value}" if found[1] and value != "True" else flag
-
-    # what follows the first line quotes the user's own text
-    sentence, line_break, rest = text.partition("\n")
-    return _ARGUMENT.sub(typed, sentence) + line_break + rest
 
 
 def printable(text: str) -> str:

@@ -218,7 +218,7 @@ def _check_response(formula: Formula, columns: Sequence[str], *, given: bool) ->
     if formula.response is None and given:
         raise FormulaError(
             f"the formula '{formula}' does not say which column it describes;"
-            f" write 'y = {formula}' or pass response='y'"
+            f" write 'y = {formula}' or pass response='y' (--response y)"
         )
     if formula.response is not None and not formula.response_names:
         raise FormulaError(f"the left side of '{formula}' names no column")
