@@ -2,6 +2,8 @@
 
 import csv
 import math
+import re
+from dataclasses import fields
 
 import numpy as np
 import pyarrow.parquet
@@ -10,7 +12,7 @@ import pytest
 from example_results import converged
 from sgdfit.errors import MissingDependencyError, UsageError
 from sgdfit.inference.statistics import goodness
-from sgdfit.result.result import Estimate
+from sgdfit.result.result import Estimate, Result
 from sgdfit.result.status import STATUSES, status_of
 from sgdfit.result.trace import Trace
 
@@ -131,6 +133,12 @@ def test_every_status_has_cause_and_says_whether_the_fit_failed(name):
     assert status.cure or name in ("converged", "stopped")
     own = status_of(name, cause="0.23 is above 0.2215", cure="use 0.2042")
     assert (own.cause, own.cure) == ("0.23 is above 0.2215", "use 0.2042")
+
+
+@pytest.mark.parametrize("kind", [Result, Estimate, Trace])
+def test_help_tells_what_each_field_holds(kind):
+    told = re.findall(r"^    (\w+) : \S", kind.__doc__.partition("----------\n")[2], re.MULTILINE)
+    assert told == [field.name for field in fields(kind)]
 
 
 def test_values_and_words():

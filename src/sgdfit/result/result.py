@@ -28,20 +28,34 @@ ROLES = ("free", "fixed", "tied")
 
 @dataclass(frozen=True)
 class Estimate:
-    """One parameter: its value, how sure it is, and where it came from."""
+    """One parameter: its value, how sure it is, and where it came from.
+
+    Attributes
+    ----------
+    name : of the parameter
+    value : in the parameter's own units, as all that follows
+    stderr : the standard error; None for a fixed parameter, or where it is not known
+    interval : the 95% confidence interval; infinite on a side where a profile excludes no value
+    start : where the descent began
+    start_origin : "given", "default 1.0", "random", "search …", "solved", "fixed" or "tied"
+    role : "free", "fixed" or "tied"
+    low : the lower bound; -inf where there is none
+    high : the upper bound; inf where there is none
+    tie : the expression that a tied parameter follows, such as "2*a"
+    at_bound : whether the estimate stands on one of its bounds
+    """
 
     name: str
-    value: float  # in the parameter's own units, as all that follows
-    stderr: float | None = None  # None for a fixed parameter, or where it is not known
-    # The 95% confidence interval; infinite on a side where a profile excludes no value.
+    value: float
+    stderr: float | None = None
     interval: tuple[float, float] | None = None
-    start: float = 1.0  # where the descent began
-    start_origin: str = "default 1.0"  # or "given", "random", "solved", "fixed", "tied"
-    role: str = "free"  # or "fixed", "tied"
-    low: float = -np.inf  # bounds; infinite where there is none
+    start: float = 1.0
+    start_origin: str = "default 1.0"
+    role: str = "free"
+    low: float = -np.inf
     high: float = np.inf
-    tie: str | None = None  # the expression that a tied parameter follows, such as "2*a"
-    at_bound: bool = False  # whether the estimate stands on one of its bounds
+    tie: str | None = None
+    at_bound: bool = False
 
     def __str__(self) -> str:
         return f"{self.name} = {plus_minus(self.value, self.stderr)}"
@@ -49,69 +63,106 @@ class Estimate:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Result:
-    """What a fit found, how sure it is, and how it got there; each field says what it holds.
+    """What a fit found, how sure it is, and how it got there.
 
     ``print(result)`` gives the report, `save` writes a JSON file that `sgdfit.load` reads on any
     machine, since the formula is text.
+
+    Attributes
+    ----------
+    formula : as text, which parses to the same formula again
+    loss_name : what is averaged over the rows: "mse", "huber(delta=1.5)", or a formula
+    optimizer : with its options
+    learning_rate : a number, or a schedule such as "cosine(rate=0.2, steps=1000)"
+    batch_size : rows of one step; None for all
+    seed : of shuffling and of random starts
+    kernel : what computed: "numpy" or "compiled"
+    dtype : arithmetic of the descent: "float64" or "float32"
+    estimates : every parameter, in the order of the formula
+    free : the p free parameters, in the order of the rows of covariance
+    covariance : of the free parameters, shape (p, p), in products of their units; None where
+        not known
+    correlation : the same scaled to a diagonal of ones, shape (p, p)
+    covariance_method : "classical", "sandwich", or "none: …" with the reason
+    loss : the mean loss at the estimates
+    residual_sum_of_squares : Σ w (y − prediction)², in squared units of the response
+    rows : that were used
+    rows_dropped : that were left out for a missing value
+    degrees_of_freedom : rows less free parameters
+    reduced_chi_square : residual_sum_of_squares / degrees_of_freedom, in squared units of the
+        response; None where undefined, as the next four
+    r_squared : the share of the variance that the curve explains
+    aic : Akaike's information criterion
+    aicc : the same, corrected for few rows
+    bic : the Bayesian information criterion
+    steps : updates made
+    epochs : passes through the data completed
+    seconds : that the descent took
+    status : how the run ended, with cause and cure
+    distance : to the optimum, in standard errors: the relative offset of Bates and Watts,
+        Technometrics 23 (1981) 179; None where not known
+    diagnosis : curvature at the start, and the learning rates that it allows
+    trace : every step, or some of many
+    warnings : what the user should know, one sentence each
+    data_label : where the rows came from
+    weights : what weighs the rows, a column or an expression; "1/(sigma)**2" for a given sigma
+    noise_variance : of a row of weight one, in squared units of the response: the reduced χ²
+        where the residuals tell it, 1.0 where absolute_sigma; None for losses other than mse
+    sigma : what gave each row's standard deviation: a column or an expression
+    absolute_sigma : whether standard deviations (or weights, as inverse variances) were taken
+        at their word, rather than scaled by the residuals
+    rows_visited : rows that passes and steps looked at, each as often as they did; not what was
+        read to count rows and to draw samples
+    drawn_from : how many rows those used were drawn from, where the run ended before it had
+        seen all of them
+    search : for starting values, where there was one
+    undetermined : combinations that the data leave open, such as a − b
+    determined : those that they determine; where the model is not linear, near the estimates
+    intervals : the 95% intervals: by Student's t, or "profile" likelihood
     """
 
-    formula: str  # it parses to the same formula again
-    # The loss averaged over the rows: "mse", "huber(delta=1.5)", or a formula of prediction and
-    # target.
+    formula: str
     loss_name: str
-    optimizer: str  # with its options
-    learning_rate: str  # a number, or a schedule such as "cosine(rate=0.2, steps=1000)"
-    batch_size: int | None  # rows of one step; None for all
-    seed: int  # of the shuffling and of random starts
-    kernel: str  # "numpy" or "compiled"
-    dtype: str  # arithmetic of the descent: "float64" or "float32"
-    estimates: dict[str, Estimate]  # every parameter, in the order of the formula
-    free: tuple[str, ...]  # the p free parameters, in the order of the rows of covariance
-    # Of the free parameters, shape (p, p); None where they are not known.
+    optimizer: str
+    learning_rate: str
+    batch_size: int | None
+    seed: int
+    kernel: str
+    dtype: str
+    estimates: dict[str, Estimate]
+    free: tuple[str, ...]
     covariance: NDArray[np.float64] | None
     correlation: NDArray[np.float64] | None
-    covariance_method: str  # "classical", "sandwich", or "none: …" with the reason
-    loss: float  # at the estimates
-    residual_sum_of_squares: float  # Σ w (y − prediction)², in squared units of the response
-    rows: int  # used
-    rows_dropped: int  # left out for a missing value
-    degrees_of_freedom: int  # rows less free parameters
-    # As sgdfit.inference.statistics.goodness defines them; None where undefined.
+    covariance_method: str
+    loss: float
+    residual_sum_of_squares: float
+    rows: int
+    rows_dropped: int
+    degrees_of_freedom: int
     reduced_chi_square: float | None
     r_squared: float | None
     aic: float | None
     aicc: float | None
     bic: float | None
-    steps: int  # updates made
-    epochs: int  # passes through the data completed
-    seconds: float  # time that the descent took
-    status: Status  # how the run ended, with cause and cure
-    # Remaining distance to the optimum, in standard errors: the relative offset of Bates and
-    # Watts, Technometrics 23 (1981) 179.
+    steps: int
+    epochs: int
+    seconds: float
+    status: Status
     distance: float | None
-    diagnosis: Diagnosis | None  # curvature at the start, and the learning rates that it allows
-    trace: Trace  # every step
-    warnings: tuple[str, ...] = ()  # what the user should know, one sentence each
-    data_label: str = "data in memory"  # where the rows came from
-    # What weighs the rows, a column or an expression of columns; "1/(sigma)**2" for a given sigma.
+    diagnosis: Diagnosis | None
+    trace: Trace
+    warnings: tuple[str, ...] = ()
+    data_label: str = "data in memory"
     weights: str | None = None
-    # Variance of a row of weight one, in squared units of the response: the reduced χ² where the
-    # residuals tell it, 1.0 where absolute_sigma; None for losses other than mse.
     noise_variance: float | None = None
-    sigma: str | None = None  # what gave each row's standard deviation: a column or an expression
-    # Whether standard deviations (or weights, as inverse variances) were taken at their word,
-    # rather than scaled by the residuals.
+    sigma: str | None = None
     absolute_sigma: bool = False
-    # Rows that passes and steps looked at, each as often as they did; not what was read to count
-    # rows and to draw samples.
     rows_visited: int | None = None
-    # How many rows those used were drawn from, where the run ended before it had seen all of them.
     drawn_from: int | None = None
-    search: StartSearch | None = None  # for starting values, where there was one
-    undetermined: tuple[str, ...] = ()  # combinations that the data leave open, such as a − b
-    # Those that they determine; where the model is not linear, near the estimates.
+    search: StartSearch | None = None
+    undetermined: tuple[str, ...] = ()
     determined: tuple[Determined, ...] = ()
-    intervals: str = "wald"  # the 95% intervals: by Student's t, or "profile" likelihood
+    intervals: str = "wald"
 
     @property
     def values(self) -> dict[str, float]:

@@ -26,6 +26,19 @@ class Trace:
     The last row is the state at the end of the run; no update follows it, so its learning rate
     is NaN. Columns that differ in length are a `UsageError`.
 
+    Attributes
+    ----------
+    names : the p free parameters
+    step : updates made so far, shape (k,)
+    epoch : passes through the data completed so far, shape (k,)
+    learning_rate : of the update that follows, shape (k,)
+    loss : in the units of the loss function, shape (k,)
+    parameters : in their own units, shape (k, p)
+    gradient : the derivative of the loss by each parameter, shape (k, p)
+    rows : of the optimizer auto alone, as the next two: rows of the batch, which grows
+    damping : λ of the step that led here, in units of the scaled curvature
+    distance : how far the minimum of the batch's own loss is, in its standard errors
+
     Examples
     --------
     >>> trace = Trace(("a",), [0, 1], [0, 1], [0.1, np.nan], [4.0, 2.6], [[2.0], [1.6]],
@@ -36,16 +49,13 @@ class Trace:
     ['step', 'epoch', 'learning_rate', 'loss', 'a', 'gradient_a']
     """
 
-    names: tuple[str, ...]  # the p free parameters
-    step: NDArray[np.int64]  # updates made so far, shape (k,) as all but the tables
-    epoch: NDArray[np.int64]  # passes through the data completed so far
-    learning_rate: NDArray[np.float64]  # of the update that follows
-    loss: NDArray[np.float64]  # in the units of the loss function
-    parameters: Table  # shape (k, p)
-    gradient: Table  # the derivative of the loss by each parameter, shape (k, p)
-    # Of the optimizer auto alone: the batch, since it grows; λ of the step that led here, in units
-    # of the scaled curvature; and how far the minimum of the batch's own loss is, in its standard
-    # errors.
+    names: tuple[str, ...]
+    step: NDArray[np.int64]
+    epoch: NDArray[np.int64]
+    learning_rate: NDArray[np.float64]
+    loss: NDArray[np.float64]
+    parameters: Table
+    gradient: Table
     rows: NDArray[np.int64] | None = None
     damping: NDArray[np.float64] | None = None
     distance: NDArray[np.float64] | None = None
