@@ -373,12 +373,12 @@ BAD = {
     "decimal commas": (
         [f"{v:.2f}".replace(".", ",") for v in X],
         1,
-        "is '0,01', which is no number (the decimal sign here is the point: write 0.01)",
+        "is '0,01', which is no number (the decimal sign here is the point)",
     ),
     "commas that may be either": (
         ["1,500"] * COUNT,
         1,
-        "take out commas between thousands, or put a point where they are decimal signs)",
+        "(the decimal sign here is the point)",
     ),
     "an integer too long": (pa.array([1] * 99 + [LONG + 1]), 100, "float64 would lose digits"),
 }

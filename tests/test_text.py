@@ -373,19 +373,19 @@ BAD = {
     ),
     "thousands": (
         b'x,y\n"1,000",1\n"2,000",2\n',
-        ["column 'x'", "row 1 (line 2) is '1,000'", "take out commas between thousands"],
+        ["column 'x'", "row 1 (line 2) is '1,000'", "(the decimal sign here is the point)"],
     ),
     "thousands, decimal comma": (
         b"x;y\n1,5;2,5\n2,5;1.000,5\n",
-        ["column 'y'", "is '1.000,5'", "is the comma; take out points between thousands"],
+        ["column 'y'", "is '1.000,5'", "(the decimal sign here is the comma)"],
     ),
     "two decimal signs": (
         b"x;y\n1,5;2,5\n2;3.5\n",
-        ["column 'y'", "'3.5'", "the decimal sign of this file is the comma"],
+        ["column 'y'", "'3.5'", "(the decimal sign here is the comma)"],
     ),
     "decimal commas in quotes": (
         b'x,y\n"0,125","1,5"\n"2,25",3\n',
-        ["is '0,125'", "the decimal sign here is the point: write 0.125"],
+        ["is '0,125'", "the decimal sign here is the point"],
     ),
     "too few fields": (b"x,y\n1,2\n3\n", ["line 3 of data.csv has 1 field where the header has 2"]),
     "too many fields": (b"1;2\n\n3;4;5\n", ["line 3", "has 3 fields where the first row has 2"]),

@@ -115,7 +115,14 @@ def parsed(
     import pyarrow as pa
     import pyarrow.csv as arrow_csv
 
-    text, separator = _plain_rows(text, dialect)
+    text, separator = without_comments(text), dialect.separator
+    if separator == " ":
+        words = WORDS.findall if b'"' in text else bytes.split
+        text = b"\n".join(b"\t".join(words(line)) for line in text.split(b"\n"))
+        separator = "\t"
+    elif len(dialect.names) == 1 and b" " in text:
+        # Arrow would take a line of blanks for a row.
+        text = b"\n".join(line.strip() for line in text.split(b"\n"))
     # A row has to fit into two of Arrow's blocks.
     size = max(1 << 20, 16 * text.find(b"\n")) if threads else max(1, len(text))
     return arrow_csv.read_csv(
@@ -138,18 +145,6 @@ def parsed(
             decimal_point=dialect.decimal,
         ),
     )
-
-
-def _plain_rows(text: bytes, dialect: Dialect) -> tuple[bytes, str]:
-    """Return what Arrow can read: no comments, and no runs of blanks."""
-    text = without_comments(text)
-    # Arrow would take a line of blanks for a row, where there is one column.
-    if dialect.separator != " " and (len(dialect.names) > 1 or b" " not in text):
-        return text, dialect.separator
-    if dialect.separator != " ":
-        return b"\n".join(line.strip() for line in text.split(b"\n")), dialect.separator
-    words = WORDS.findall if b'"' in text else bytes.split
-    return b"\n".join(b"\t".join(words(line)) for line in text.split(b"\n")), "\t"
 
 
 def _wrong_row(

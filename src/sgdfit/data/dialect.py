@@ -70,7 +70,10 @@ def find_dialect(data: bytes, label: str, header_alone: bool = False) -> Dialect
     if not any(len(split(text, separator)) > 1 for text in texts):
         separator = ","
     fields = split(top, separator)
-    if _is_row(fields, separator):
+    numbers = [_is_number(f, separator) or DATE.fullmatch(f) is not None for f in fields]
+    missing = [bool(field) and field in MISSING_SPELLINGS for field in fields]
+    # A row, and no header, is numbers, dates and spellings of missing alone.
+    if any(numbers) and all(n or m for n, m in zip(numbers, missing, strict=True)):
         names = ("x", "y") if len(fields) == 2 else tuple(f"c{k + 1}" for k in range(len(fields)))
         return Dialect(separator, _decimal(data, texts, separator), names, offset, number, False)
     clean = clean_names(" ".join(field.splitlines()) for field in fields)
@@ -149,13 +152,6 @@ def _score(rows: list[list[str]], separator: str) -> float:
 def _is_number(field: str, separator: str) -> bool:
     comma = separator != "," and COMMA_NUMBER.fullmatch(field) is not None
     return comma or POINT_NUMBER.fullmatch(field) is not None
-
-
-def _is_row(fields: list[str], separator: str) -> bool:
-    """Tell a row from a header: all of it is numbers, dates or spellings of missing."""
-    numbers = [_is_number(f, separator) or DATE.fullmatch(f) is not None for f in fields]
-    known = [bool(field) and field in MISSING_SPELLINGS for field in fields]
-    return any(numbers) and all(n or k for n, k in zip(numbers, known, strict=True))
 
 
 def _decimal(data: bytes, texts: list[str], separator: str) -> str:

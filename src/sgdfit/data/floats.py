@@ -53,10 +53,8 @@ MISSING_SPELLINGS = (
 )
 # RE2, which is what Arrow uses; underscores, hexadecimal digits and the like are text.
 NUMBER = r"^(?i)[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|inf|infinity)$"
-THOUSANDS = {
-    ".": re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?"),
-    ",": re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+(,\d*)?"),
-}
+# What holds another decimal sign, or separates thousands.
+OTHER_SIGN = re.compile(r"[+-]?\d[\d.,]*")
 
 
 @dataclass(frozen=True)
@@ -113,7 +111,12 @@ def _raw_array(value: Any, place: Place) -> Any:
     """Return a NumPy or an Arrow array over the same memory, if it can be had."""
     raw = value
     if type(value).__module__.partition(".")[0] == "pandas":
-        raw = _from_pandas(value)
+        import pyarrow as pa
+
+        raw, kind = None, getattr(value, "dtype", np.dtype(float))
+        with contextlib.suppress(pa.ArrowException, TypeError, ValueError):
+            raw = None if isinstance(kind, np.dtype) else pa.array(value, from_pandas=True)
+        raw = np.asarray(value) if raw is None else raw
     elif hasattr(value, "__arrow_c_stream__") or hasattr(value, "__arrow_c_array__"):
         import pyarrow as pa
 
@@ -145,16 +148,6 @@ def _raw_array(value: Any, place: Place) -> Any:
         f"{place} has the shape {raw.shape}; a column has one number a row, so give each"
         f" of its columns a name of its own (or pass {place.column}.ravel())"
     )
-
-
-def _from_pandas(value: Any) -> Any:
-    kind = getattr(value, "dtype", None)
-    if kind is not None and not isinstance(kind, np.dtype):
-        import pyarrow as pa
-
-        with contextlib.suppress(pa.ArrowException, TypeError, ValueError):
-            return pa.array(value, from_pandas=True)
-    return np.asarray(value)
 
 
 def _float_dtype(array: Array) -> Array:
@@ -403,30 +396,14 @@ def _from_text(array: Any, place: Place) -> Array:
         spelled = pc.replace_substring(spelled, place.decimal, ".")
     row = pc.index(pc.match_substring_regex(spelled, NUMBER), scalar_of(False)).as_py()
     if row >= 0:
-        value = text[row].as_py()
+        value, sign = text[row].as_py(), "point" if place.decimal == "." else "comma"
+        hint = f" (the decimal sign here is the {sign})" if OTHER_SIGN.fullmatch(value) else ""
         raise DataError(
-            f"{place} holds text: {place.row(row)} is {shown(value)}, which is no number"
-            f"{_hint(value, place.decimal)}; correct it, leave it empty if it is missing, or"
+            f"{place} holds text: {place.row(row)} is {shown(value)}, which is no"
+            f" number{hint}; correct it, leave it empty if it is missing, or"
             " leave the column out of the formula"
         )
     return _with_nulls(spelled.cast(pa.float64()), lambda values: values)
-
-
-def _hint(value: str, decimal: str) -> str:
-    point = decimal == "."
-    if THOUSANDS[decimal].fullmatch(value):
-        sign, between = ("point", "commas") if point else ("comma", "points")
-        return (
-            f" (the decimal sign here is the {sign}; take out {between} between thousands, or put a"
-            f" {sign} where they are decimal signs)"
-        )
-    bare = value.lstrip("+-").replace(decimal, "")
-    if not bare.replace("," if point else ".", "", 1).isdecimal():
-        return ""
-    if not point:
-        return " (the decimal sign of this file is the comma)"
-    advice = "" if "." in value else f": write {value.replace(',', '.')}"
-    return f" (the decimal sign here is the point{advice})"
 
 
 def shown(value: object, width: int = 40) -> str:
