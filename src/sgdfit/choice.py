@@ -10,7 +10,7 @@ import re
 import reprlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -27,28 +27,15 @@ _PLAIN = re.compile(r"\b(float|int|bool)\b")
 def choose(text: str, table: Mapping[str, Callable[..., T]], what: str, **given: Any) -> T:
     """Read a choice such as ``sgd(momentum=0.9, nesterov=True)`` and build what it names.
 
-    The text, of 200 characters at most, is parsed, never executed: a name of ``table``, with or
-    without options that are numbers, ``True``, ``False``, or again a choice from the same table
-    (``averaged(adam)``). Hyphens in names are read as underscores. The signatures of the factories
-    say which options are allowed; further ones that are ``given`` go to the factory and to those
-    nested in it. ``what`` names the kind of choice in messages.
+    The text is parsed, never executed: a name of ``table``, with or without options that are
+    numbers, ``True``, ``False``, or again a choice (``averaged(adam)``). The signatures of the
+    factories say which options are allowed; further ones that are ``given`` go to the factory and
+    to those nested in it. ``what`` names the kind of choice in messages.
 
-    Raises
-    ------
-    UsageError
-        When the text cannot be read, a name or an option is not known, an option is set
-        twice or missing.
-
-    Examples
-    --------
     >>> choose("scale(factor=-2)", {"scale": lambda factor, offset=0: (factor, offset)}, "map")
     (-2, 0)
     >>> choose("half", {"half": lambda rate: rate / 2}, "schedule", rate=0.2)
     0.1
-    >>> choose("shale", {"scale": lambda factor: factor}, "map")
-    Traceback (most recent call last):
-    ...
-    sgdfit.errors.UsageError: Unknown map 'shale'; known are scale. Did you mean 'scale'?
     """
     known = ", ".join(table)
     if not isinstance(text, str):
@@ -65,99 +52,85 @@ def choose(text: str, table: Mapping[str, Callable[..., T]], what: str, **given:
         f"Cannot read the {what} {text!r}; write a name, or a name with options in parentheses,"
         f" such as name(option=0.5); known are {known}."
     )
-    try:
-        with warnings.catch_warnings():
-            # Python warns about literals such as 1if; they are refused below anyway.
-            warnings.simplefilter("ignore", SyntaxWarning)
-            node = ast.parse(text, mode="eval").body
-    except (SyntaxError, ValueError, MemoryError, RecursionError):
-        raise unreadable from None
-    return _Choice(table, what, given, unreadable).build(node)  # type: ignore[no-any-return]
 
-
-class _Choice(NamedTuple):
-    """Where names are looked up, which options come from elsewhere, and what to raise."""
-
-    table: Mapping[str, Callable[..., Any]]
-    what: str
-    given: Mapping[str, Any]
-    unreadable: UsageError
-
-    def build(self, node: ast.expr) -> Any:
-        """Call the factory that ``node`` names with the options that it sets."""
+    def build(node: ast.expr) -> Any:
         call = node if isinstance(node, ast.Call) else ast.Call(node, [], [])
-        if not isinstance(call.func, ast.Name):
-            raise self.unreadable from None
-        name, known = call.func.id, ", ".join(self.table)
-        if name not in self.table:
+        if not isinstance(call.func, ast.Name) or None in [each.arg for each in call.keywords]:
+            raise unreadable from None
+        name = call.func.id
+        if name not in table:
             raise UsageError(
-                f"Unknown {self.what} {name!r}; known are {known}.{did_you_mean(name, self.table)}"
+                f"Unknown {what} {name!r}; known are {known}.{did_you_mean(name, table)}"
             )
-        parameters = inspect.signature(self.table[name]).parameters
-        nodes = self._options(call, name, parameters)
-        values = {key: self._value(each, parameters[key], name) for key, each in nodes.items()}
+        parameters = inspect.signature(table[name]).parameters
+        nodes = _options(call, f"the {what} {name!r}", parameters, given)
+        values = {key: value(each, parameters[key], name) for key, each in nodes.items()}
         missing = [
             key
             for key, parameter in parameters.items()
-            if parameter.default is parameter.empty and key not in {*values, *self.given}
+            if parameter.default is parameter.empty and key not in {*values, *given}
         ]
         if missing:
             raise UsageError(
-                f"The {self.what} {name!r} lacks {' and '.join(missing)};"
+                f"The {what} {name!r} lacks {' and '.join(missing)};"
                 f" write for example {name}({', '.join(f'{key}=…' for key in missing)})."
             )
-        return self.table[name](**values, **self.given)
+        return table[name](**values, **given)
 
-    def _options(
-        self, call: ast.Call, name: str, parameters: Mapping[str, inspect.Parameter]
-    ) -> dict[str, ast.expr]:
-        """Return the node of each option, those without a name in the order of the signature."""
-        allowed = [key for key in parameters if key not in self.given]
-        listed = f"allowed are {', '.join(allowed)}" if allowed else "it takes no options"
-        if len(call.args) > len(parameters):
-            raise UsageError(
-                f"The {self.what} {name!r} got {len(call.args)} options without a name; {listed}."
-            )
-        nodes: dict[str, ast.expr] = {}
-        unnamed = zip(parameters, call.args, strict=False)
-        for key, node in (*unnamed, *((each.arg, each.value) for each in call.keywords)):
-            if key is None:
-                raise self.unreadable
-            if key not in parameters:
-                raise UsageError(
-                    f"Unknown option {key!r} of the {self.what} {name!r}; {listed}."
-                    f"{did_you_mean(key, allowed)}"
-                )
-            if key in nodes or key in self.given:
-                where = "twice" if key in nodes else "in the text and outside of it"
-                raise UsageError(
-                    f"The option {key!r} of the {self.what} {name!r} is set {where}; set it once."
-                )
-            nodes[key] = node
-        return nodes
-
-    def _value(self, node: ast.expr, option: inspect.Parameter, name: str) -> object:
-        """Return the number, the boolean or the nested choice that ``node`` writes."""
+    def value(node: ast.expr, option: inspect.Parameter, name: str) -> object:
         declared = option.annotation
         # what is declared as something else than a number
         nested = declared is not option.empty and not _PLAIN.search(str(declared))
         match node:
-            case ast.Constant(value=bool() | int() | float() as value):
-                return value
+            case ast.Constant(value=bool() | int() | float() as found):
+                return found
             case ast.UnaryOp(
                 op=ast.USub() | ast.UAdd() as sign,
-                operand=ast.Constant(value=int() | float() as value),
-            ) if not isinstance(value, bool):
-                return -value if isinstance(sign, ast.USub) else value
-            case ast.Name(id=known) | ast.Call(func=ast.Name(id=known)) if (
-                known in self.table or nested
-            ):
-                return self.build(node)
-        allowed = f"again one of {', '.join(self.table)}" if nested else "a number, True or False"
+                operand=ast.Constant(value=int() | float() as found),
+            ) if not isinstance(found, bool):
+                return -found if isinstance(sign, ast.USub) else found
+            case ast.Name(id=inner) | ast.Call(func=ast.Name(id=inner)) if inner in table or nested:
+                return build(node)
+        allowed = f"again one of {known}" if nested else "a number, True or False"
         raise UsageError(
-            f"The option {option.name!r} of the {self.what} {name!r} must be {allowed},"
+            f"The option {option.name!r} of the {what} {name!r} must be {allowed},"
             f" not {ast.unparse(node)!r}."
         )
+
+    try:
+        with warnings.catch_warnings():
+            # Python warns about literals such as 1if; they are refused below anyway.
+            warnings.simplefilter("ignore", SyntaxWarning)
+            tree = ast.parse(text, mode="eval").body
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        raise unreadable from None
+    return build(tree)  # type: ignore[no-any-return]
+
+
+def _options(
+    call: ast.Call,
+    what: str,
+    parameters: Mapping[str, inspect.Parameter],
+    given: Mapping[str, Any],
+) -> dict[str, ast.expr]:
+    """Return the node of each option, those without a name in the order of the signature."""
+    allowed = [key for key in parameters if key not in given]
+    listed = f"allowed are {', '.join(allowed)}" if allowed else "it takes no options"
+    if len(call.args) > len(parameters):
+        raise UsageError(
+            f"{what[:1].upper()}{what[1:]} got {len(call.args)} options without a name; {listed}."
+        )
+    nodes: dict[str, ast.expr] = {}
+    unnamed = zip(parameters, call.args, strict=False)
+    for key, node in (*unnamed, *((str(each.arg), each.value) for each in call.keywords)):
+        if key not in parameters:
+            hint = did_you_mean(key, allowed)
+            raise UsageError(f"Unknown option {key!r} of {what}; {listed}.{hint}")
+        if key in nodes or key in given:
+            where = "twice" if key in nodes else "in the text and outside of it"
+            raise UsageError(f"The option {key!r} of {what} is set {where}; set it once.")
+        nodes[key] = node
+    return nodes
 
 
 def spell(name: str, factory: Callable[..., object], options: Mapping[str, object]) -> str:

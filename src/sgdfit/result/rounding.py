@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from decimal import ROUND_HALF_EVEN, Context, Decimal
-from typing import NamedTuple
 
 ERROR_DIGITS = 2  # one digit of 0.14 would overstate it by up to 40 %
 FLOAT_DIGITS = 17  # as many tell every float64 from its neighbours
@@ -18,66 +17,31 @@ DWARFED_DIGITS = 3
 _EXACT = Context(prec=1100, rounding=ROUND_HALF_EVEN)
 
 
-class _Grid(NamedTuple):
-    """The decimal at which numbers are cut, and the power of ten that they share."""
-
-    last: int  # exponent of the last digit kept
-    shared: int  # exponent written behind the numbers; 0 for none
-
-    @property
-    def exponent(self) -> str:
-        return f"e{self.shared}" if self.shared else ""
-
-    def text(self, value: float) -> str:
-        """Round ``value`` to this grid, without the shared exponent."""
-        if not math.isfinite(value):
-            return str(float(value))
-        return _shifted(_cut(value, self.last), -self.shared)
-
-    def pair(self, sign: str, first: float, second: float) -> str:
-        """Write two numbers with their shared exponent behind both."""
-        both = f"{self.text(first)} {sign} {self.text(second)}"
-        return f"({both}){self.exponent}" if self.shared else both
-
-
-def rounded(value: float, error: float | None) -> tuple[str, str]:
-    """Round a value and its error to two significant digits of the error.
-
-    Without an error to go by (None, zero, infinite, NaN) the value keeps six significant
-    digits. Both texts read back as floats.
-
-    >>> rounded(2.07485717, 0.23149)
-    ('2.07', '0.23')
-    >>> rounded(2.0748e-12, 2.31e-14)
-    ('2.075e-12', '0.023e-12')
-    >>> rounded(2.07485717, None)
-    ('2.07486', '')
-    """
-    if error is None or not _usable(value, error):
-        return number(value), "" if error is None else number(abs(error))
-    if _dwarfed(value, error):
-        return number(value, DWARFED_DIGITS), number(abs(error), ERROR_DIGITS)
-    grid = _grid(value, error)
-    small = grid.text(abs(error)) + grid.exponent
-    if _apart(grid):
-        cut = _cut(abs(error), _last_digit(error))
-        small = f"{_shifted(cut, -cut.adjusted())}e{cut.adjusted()}"
-    return grid.text(value) + grid.exponent, small
-
-
 def plus_minus(value: float, error: float | None) -> str:
-    """Write ``value ± error``, with a shared power of ten where the numbers are far from 1.
+    """Write ``value ± error``, both rounded to two significant digits of the error.
 
-    >>> plus_minus(2.07485717, 0.5149)
-    '2.07 ± 0.51'
+    Without an error to go by (None, zero, infinite, NaN) the value keeps six significant digits.
+    Numbers far from 1 share a power of ten. All figures read back as floats.
+
+    >>> plus_minus(2.07485717, 0.5149), plus_minus(2.07485717, None)
+    ('2.07 ± 0.51', '2.07486')
     >>> plus_minus(2.0748e-12, 2.31e-14)
     '(2.075 ± 0.023)e-12'
     """
-    if error is not None and _usable(value, error) and not _dwarfed(value, error):
-        grid = _grid(value, error)
-        if not _apart(grid):
-            return grid.pair("±", value, abs(error))
-    return " ± ".join(part for part in rounded(value, error) if part)
+    if error is None:
+        return number(value)
+    error = abs(error)
+    if not _usable(value, error):
+        return f"{number(value)} ± {number(error)}"
+    if _dwarfed(value, error):
+        return f"{number(value, DWARFED_DIGITS)} ± {number(error, ERROR_DIGITS)}"
+    last, shared = _grid(value, error)
+    if shared - last - ERROR_DIGITS < LEADING_ZEROS:
+        return _pair("±", value, error, last, shared)
+    # the error would be mostly zeros, so that it takes an exponent of its own
+    cut, power = _cut(error, _last_digit(error)), f"e{shared}" if shared else ""
+    own = f"{_shifted(cut, -cut.adjusted())}e{cut.adjusted()}"
+    return f"{_shifted(_cut(value, last), -shared)}{power} ± {own}"
 
 
 def interval(low: float, high: float, value: float, error: float | None) -> str:
@@ -92,7 +56,7 @@ def interval(low: float, high: float, value: float, error: float | None) -> str:
         return f"{number(low)} … {number(high)}"
     if _dwarfed(value, error):
         return f"{number(low, DWARFED_DIGITS)} … {number(high, DWARFED_DIGITS)}"
-    return _grid(value, error).pair("…", low, high)
+    return _pair("…", low, high, *_grid(value, error))
 
 
 def number(value: float, digits: int = VALUE_DIGITS) -> str:
@@ -136,18 +100,23 @@ def _dwarfed(value: float, error: float) -> bool:
     return value != 0 and abs(error) > DWARFED * abs(value)
 
 
-def _grid(value: float, error: float) -> _Grid:
-    """Choose the last digit from the error, and the shared exponent from the larger number."""
+def _grid(value: float, error: float) -> tuple[int, int]:
+    """Return the exponents of the last digit, as the error says, and of the power shared."""
     last = _last_digit(error)
     if value:
         last = max(last, _cut(value, last).adjusted() - FLOAT_DIGITS + 1)
     lead = max(_cut(x, last).adjusted() for x in (value, error))
-    return _Grid(last, 0 if lead in PLAIN else lead)
+    return last, 0 if lead in PLAIN else lead
 
 
-def _apart(grid: _Grid) -> bool:
-    """Whether the error would be mostly zeros, so that it takes an exponent of its own."""
-    return grid.shared - grid.last - ERROR_DIGITS >= LEADING_ZEROS
+def _pair(sign: str, first: float, second: float, last: int, shared: int) -> str:
+    """Write two numbers, cut at one digit, with their shared exponent behind both."""
+    texts = (
+        _shifted(_cut(x, last), -shared) if math.isfinite(x) else str(float(x))
+        for x in (first, second)
+    )
+    both = f" {sign} ".join(texts)
+    return f"({both})e{shared}" if shared else both
 
 
 def _last_digit(error: float) -> int:
