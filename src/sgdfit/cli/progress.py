@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sgdfit.cli.terminal import say
+from sgdfit.result.rounding import duration
 
 if TYPE_CHECKING:
     from sgdfit.data.table import RowGroup, Table
@@ -107,23 +108,13 @@ def progress_bar(wanted: bool = True, doing: str = PREPARING) -> Iterator[Listen
             nonlocal rows
             rows += more
             if not begun and is_due():
-                told = prepared(rows, total, time.perf_counter() - opened, doing)
-                bars.update(task, description=told)
+                pace = rows / max(time.perf_counter() - opened, 1e-9)
+                known = (
+                    f" of {_short(total)} rows" if rows < total else f" rows, {_short(pace)} rows/s"
+                )
+                bars.update(task, description=f"{doing}  {_short(rows)}{known}")
 
         yield Listener(show, tell, read)
-
-
-def prepared(rows: int, total: int, seconds: float, doing: str = PREPARING) -> str:
-    """Say how many rows have been read, before the first step or where there is none.
-
-    Examples
-    --------
-    >>> prepared(31_400_000, 0, 2.0), prepared(1_048_576, 100_000_000, 0.5)
-    ('reading and preparing  31M rows, 16M rows/s', 'reading and preparing  1M of 100M rows')
-    """
-    if rows < total:
-        return f"{doing}  {_short(rows)} of {_short(total)} rows"
-    return f"{doing}  {_short(rows)} rows, {_short(rows / max(seconds, 1e-9))} rows/s"
 
 
 def describe(progress: Progress) -> str:
@@ -141,37 +132,22 @@ def describe(progress: Progress) -> str:
     """
     reading, loss = progress.reading, f"loss {progress.loss:.6g}"
     if reading is None:
-        pace = f"{_rounded(progress.step / max(progress.seconds, 1e-9)):,.0f} steps/s"
+        pace = f"{float(f'{progress.step / max(progress.seconds, 1e-9):.2g}'):,.0f} steps/s"
         parts = [f"{progress.step:,}/{progress.steps:,}", loss, pace]
     else:
         speed = reading.rows / max(reading.seconds, 1e-9)
-        left = _time((reading.of - reading.rows) / speed)
+        left = duration(math.ceil((reading.of - reading.rows) / speed))
         parts = [f"{100 * reading.rows // reading.of}%", f"{_short(speed)} rows/s", f"{left} left"]
         parts += [loss] + [f"{progress.distance:.2g} s.e. away"] * math.isfinite(progress.distance)
     return "  ".join(part for part in parts if part != loss or math.isfinite(progress.loss))
 
 
 def _short(number: float) -> str:
-    """Write a number to two digits with the letter of its thousands."""
+    """Write a number to two digits, for more would only flicker, with a letter for thousands."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= size:
-            return f"{_rounded(number / size):g}{letter}"
-    return f"{_rounded(number):g}"
-
-
-def _time(seconds: float) -> str:
-    """Write a time in its largest units."""
-    whole = math.ceil(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60}:{whole % 60:02} min"
-    return f"{whole // 3600}:{whole % 3600 // 60:02} h"
-
-
-def _rounded(speed: float) -> float:
-    """Keep two digits: more would only flicker."""
-    return float(f"{speed:.2g}")
+            return f"{float(f'{number / size:.2g}'):g}{letter}"
+    return f"{float(f'{number:.2g}'):g}"
 
 
 def steps_between(batch_size: str | None, steps: float | None, epochs: float | None) -> int | None:

@@ -93,13 +93,7 @@ def say_error(text: str) -> None:
 
 
 def printable(text: str) -> str:
-    r"""Put � for what would command the terminal; names of files may hold anything.
-
-    Examples
-    --------
-    >>> printable("no file 'a\x1b[2J'")
-    "no file 'a�[2J'"
-    """
+    """Put � for what would command the terminal; names of files may hold anything."""
     return "".join(c if c.isprintable() or c == "\n" else "�" for c in text)
 
 
@@ -168,25 +162,23 @@ class OutputOptions(NamedTuple):
     def deliver(self, result: Result, table: Table | None) -> int:
         """Write the files, show the result, and return the exit status; a plot needs the rows."""
         try:
-            self._write(result, table)
+            if self.save is not None:
+                result.save(self.save)
+            if self.trace is not None:
+                result.trace.write(self.trace)
+            if self.plot is not None and table is not None:
+                from sgdfit.plot import save as draw
+
+                draw(result, table, self.plot)
+            files = (("saved fit", self.save), ("trace", self.trace), ("plot", self.plot))
+            for what, path in files:
+                if path is not None and not self.quiet:
+                    say(f"the {what} is in {path}")
         finally:  # a full disk must not cost the answer
             self._show(result)
         if result.status.name == "interrupted":
             return INTERRUPTED
         return 0 if result.status.ok else FAILED
-
-    def _write(self, result: Result, table: Table | None) -> None:
-        if self.save is not None:
-            result.save(self.save)
-        if self.trace is not None:
-            result.trace.write(self.trace)
-        if self.plot is not None and table is not None:
-            from sgdfit.plot import save as draw
-
-            draw(result, table, self.plot)
-        for what, path in (("saved fit", self.save), ("trace", self.trace), ("plot", self.plot)):
-            if path is not None and not self.quiet:
-                say(f"the {what} is in {path}")
 
     def _show(self, result: Result) -> None:
         """Print the report or the object; what these do not tell goes to standard error."""
