@@ -36,9 +36,8 @@ KINDS = {
     "truth values": ("boolean",),
     "numbers": ("integer", "floating", "decimal"),
     "times": ("timestamp", "date"),
-    "text": ("string", "large_string", "string_view", "binary", "large_binary", "binary_view",
-             "fixed_size_binary"),
-}  # fmt: skip
+    "text": ("string", "large_string", "string_view", "binary", "large_binary", "binary_view"),
+}
 # Ticks a second.
 SECONDS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 # Float64 holds every integer up to here, and powers of ten up to this one; a quotient of two
@@ -281,8 +280,6 @@ def _decoded(array: Any) -> Any:
         return _decoded(_decoded(array.dictionary).take(array.indices))
     if kind_of(kind) != "text":
         return array
-    if kinds.is_fixed_size_binary(kind):
-        array = array.cast(pa.binary())
     text = kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_string_view(kind)
     return array.cast(pa.large_string() if text else pa.large_binary())
 

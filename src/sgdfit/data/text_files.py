@@ -63,18 +63,16 @@ class PeekedStream:
         """Return the next ``size`` bytes, fewer at the end alone: a pipe hands out some at once."""
         parts: list[Any] = [self.head[:size]]
         self.head, left = self.head[size:], size - len(parts[0])
-        while left and not self.ended:
-            parts.append(self._next(left))
-            left -= len(parts[-1])
-        return parts[1] if len(parts) == 2 and not parts[0] else b"".join(parts)
-
-    def _next(self, size: int) -> bytes:
-        with reading(self.label, self.compression) if self.compression else reaching(self.label):
-            found = self.stream.read(size)
+        named = reading(self.label, self.compression) if self.compression else reaching(self.label)
         # These hand out less only at the end, of which a terminal would have to be told twice.
         whole = isinstance(self.stream, io.BufferedIOBase | io.TextIOBase)
-        self.ended = not found or (whole and len(found) < size)
-        return found.encode() if isinstance(found, str) else bytes(found or b"")
+        with named:
+            while left and not self.ended:
+                found = self.stream.read(left)
+                self.ended = not found or (whole and len(found) < left)
+                parts.append(found.encode() if isinstance(found, str) else bytes(found or b""))
+                left -= len(parts[-1])
+        return parts[1] if len(parts) == 2 and not parts[0] else b"".join(parts)
 
     def close(self) -> None:
         """Leave the stream open, for it belongs to who gave it."""
