@@ -228,16 +228,8 @@ def sgdfit(
         context.get_help()
 
 
-def command(panels: option.Panels) -> Callable[[Callable[..., int]], Callable[..., int]]:
-    """Make a function a command with the options of these panels of its help."""
-
-    def add(function: Callable[..., int]) -> Callable[..., int]:
-        return app.command(cls=Command)(option.takes(panels)(function))
-
-    return add
-
-
-@command(option.FIT)
+@app.command(cls=Command)
+@option.takes(option.FIT)
 def fit(
     data: str,
     formula: str,
@@ -286,7 +278,8 @@ def fit(
     return state.status(output.deliver(result, table))
 
 
-@command(option.PREDICT)
+@app.command(cls=Command)
+@option.takes(option.PREDICT)
 def predict(
     saved: str,
     data: str,
@@ -335,7 +328,8 @@ def predict(
     return 0
 
 
-@command(option.EXPLAIN)
+@app.command(cls=Command)
+@option.takes(option.EXPLAIN)
 def explain(
     formula: str,
     data: str | None,
@@ -370,7 +364,8 @@ def explain(
     return 0
 
 
-@command(option.SHOW)
+@app.command(cls=Command)
+@option.takes(option.SHOW)
 def show(saved: str, as_json: bool) -> int:
     """Print the report of a saved fit."""
     from sgdfit.result.saving import read
@@ -379,7 +374,8 @@ def show(saved: str, as_json: bool) -> int:
     return 0
 
 
-@command(option.DEMO)
+@app.command(cls=Command)
+@option.takes(option.DEMO)
 def demo(output: str) -> int:
     """Tell a tutorial's story: why its run diverges, and the rate that reaches the answer."""
     from rich.console import Console

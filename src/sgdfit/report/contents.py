@@ -6,6 +6,7 @@ disagree.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -127,14 +128,14 @@ def _goodness(result: Result) -> Lines:
     if result.r_squared is not None:
         yield "R²", number(result.r_squared)
     criteria = (("AIC", result.aic), ("AICc", result.aicc), ("BIC", result.bic))
-    known = [f"{name} {_criterion(value)}" for name, value in criteria if value is not None]
+    known = [
+        # only differences of a few units tell models apart
+        f"{name} {value:,.1f}" if 1e5 <= abs(value) < 1e15 else f"{name} {number(value)}"
+        for name, value in criteria
+        if value is not None
+    ]
     if known:
         yield "information criteria", ", ".join(known)
-
-
-def _criterion(value: float) -> str:
-    """Write an information criterion: only differences of a few units tell models apart."""
-    return f"{value:,.1f}" if 1e5 <= abs(value) < 1e15 else number(value)
 
 
 def _uncertainty(result: Result) -> Lines:
@@ -198,7 +199,12 @@ def _how(result: Result) -> Lines:
         yield "updates", f"{result.steps:,} in {duration(result.seconds)}"
     elif result.trace.rows is not None:
         yield "optimizer", f"{result.optimizer}: curvature-scaled steps on growing batches"
-        yield "batch", _batches(result)
+        whole = "the one row" if rows == 1 else f"all {counted(rows, 'row')}"
+        smaller = ", ".join(f"{size:,}" for size in _sizes(result) if size != rows)
+        batches = f"{smaller}, then {whole}" if smaller else whole
+        if not _saw_all(result):
+            batches = f"{smaller} random rows, not yet {whole}"
+        yield "batch", batches
         yield "steps", f"{result.steps:,} in {duration(result.seconds)}"
         if result.rows_visited is not None and len(_sizes(result)) > 1:
             data = "the data" if result.drawn_from is None else f"all {counted(rows, 'row')}"
@@ -206,7 +212,10 @@ def _how(result: Result) -> Lines:
             text = f"{result.rows_visited:,} by passes and by steps on samples, {times}"
             yield "rows visited", text
     else:
-        yield "optimizer", f"{result.optimizer}, learning rate {_rate(result.learning_rate)}"
+        rate = result.learning_rate
+        with contextlib.suppress(ValueError):  # a schedule stays as it is
+            rate = number(float(rate))
+        yield "optimizer", f"{result.optimizer}, learning rate {rate}"
         whole, size = counted(rows, "row"), result.batch_size
         everything = whole if result.rows == 1 else f"all {whole}"
         yield "batch", everything if size is None else f"{size:,} of {whole}"
@@ -217,14 +226,6 @@ def _how(result: Result) -> Lines:
     random = any(estimate.start_origin == "random" for estimate in result.estimates.values())
     if result.batch_size is not None or random or result.search is not None:
         yield "seed", str(result.seed)
-
-
-def _rate(text: str) -> str:
-    """Round a constant rate; a schedule stays as it is."""
-    try:
-        return number(float(text))
-    except ValueError:
-        return text
 
 
 def _is_recursive(result: Result) -> bool:
@@ -240,15 +241,6 @@ def _sizes(result: Result) -> list[int]:
 def _saw_all(result: Result) -> bool:
     """Whether the estimates are of all rows, whatever else is of a sample."""
     return result.drawn_from is None or result.drawn_from in _sizes(result)
-
-
-def _batches(result: Result) -> str:
-    rows = result.drawn_from or result.rows
-    whole = "the one row" if rows == 1 else f"all {counted(rows, 'row')}"
-    smaller = ", ".join(f"{size:,}" for size in _sizes(result) if size != rows)
-    if not _saw_all(result):
-        return f"{smaller} random rows, not yet {whole}"
-    return f"{smaller}, then {whole}" if smaller else whole
 
 
 def _data(result: Result) -> str:
@@ -286,9 +278,13 @@ def _search(search: StartSearch) -> Lines:
 
 
 def _curvature(found: Diagnosis, warnings: tuple[str, ...]) -> Lines:
-    yield "eigenvalues", _eigenvalues(found)
+    values = sorted(float(value) for value in found.eigenvalues)
+    told = ", ".join(number(value) for value in values) or "none"
+    if len(values) > SHOWN_EIGENVALUES:
+        told = f"λmin {number(values[0])}, λmax {number(values[-1])} ({len(values)} in all)"
+    yield "eigenvalues", told
     yield "condition number", number(found.condition_number, 4)
-    positive = [float(value) for value in found.eigenvalues if value > 0]
+    positive = [value for value in values if value > 0]
     low, top = min(positive, default=np.nan), max(positive, default=np.nan)
     # The formulas are those of descent without momentum.
     if (limit := found.stability_limit) is not None:
@@ -319,13 +315,6 @@ def _curvature(found: Diagnosis, warnings: tuple[str, ...]) -> Lines:
     for note in found.notes:
         if note not in warnings:
             yield "note", note
-
-
-def _eigenvalues(found: Diagnosis) -> str:
-    values = sorted(float(value) for value in found.eigenvalues)
-    if len(values) <= SHOWN_EIGENVALUES:
-        return ", ".join(number(value) for value in values) or "none"
-    return f"λmin {number(values[0])}, λmax {number(values[-1])} ({len(values)} in all)"
 
 
 def _cleaned(lines: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:

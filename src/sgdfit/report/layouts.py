@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
@@ -56,7 +57,9 @@ def _labelled(lines: Sequence[tuple[str, str]], width: int) -> Iterator[str]:
 def _table(rows: Sequence[Sequence[str]], width: int) -> Iterator[str]:
     """Write rows in aligned columns; columns that do not fit stand below their row, labelled."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    shown = _fitting(widths, width)
+    # the first column always stands
+    reach = list(itertools.accumulate(2 + each for each in widths))
+    shown = max(1, sum(used <= width for used in reach))
     for i, row in enumerate(rows):
         cells = (f"{cell:<{w}}" for cell, w in zip(row[:shown], widths, strict=False))
         yield from _wrapped("  " + "  ".join(cells).rstrip(), width, "    ")
@@ -64,16 +67,6 @@ def _table(rows: Sequence[Sequence[str]], width: int) -> Iterator[str]:
             for head, cell in zip(rows[0][shown:], row[shown:], strict=True):
                 if cell:
                     yield from _wrapped(f"      {head}: {cell}", width, "        ")
-
-
-def _fitting(widths: Sequence[int], width: int) -> int:
-    """Count the columns that fit beside one another; the first one always stands."""
-    used = 0
-    for count, column in enumerate(widths):
-        used += 2 + column
-        if used > width and count:
-            return count
-    return len(widths)
 
 
 def as_rich(result: Result) -> Any:
