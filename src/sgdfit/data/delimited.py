@@ -92,7 +92,7 @@ def open_delimited(data: bytes, label: str) -> Table:
     text, dialect = data[dialect.start :], replace(dialect, start=0)
 
     def fetch(positions: Sequence[int]) -> list[Any]:
-        table, _ = block_columns(text, dialect, positions, {}, label, threads=True)
+        table, _ = block_columns(text, dialect, positions, {}, label)
         return [table.column(str(position)) for position in positions]
 
     line = functools.partial(line_of, text, dialect)
@@ -100,12 +100,7 @@ def open_delimited(data: bytes, label: str) -> Table:
 
 
 def parsed(
-    text: bytes,
-    dialect: Dialect,
-    positions: Sequence[int],
-    types: Types | None = None,
-    *,
-    threads: bool = False,
+    text: bytes, dialect: Dialect, positions: Sequence[int], types: Types | None = None
 ) -> Any:
     """Return the columns at ``positions`` of some rows as an Arrow table, named by position.
 
@@ -123,18 +118,19 @@ def parsed(
     elif len(dialect.names) == 1 and b" " in text:
         # Arrow would take a line of blanks for a row.
         text = b"\n".join(line.strip() for line in text.split(b"\n"))
-    # A row has to fit into two of Arrow's blocks.
-    size = max(1 << 20, 16 * text.find(b"\n")) if threads else max(1, len(text))
+    # A row has to fit into two of Arrow's blocks, and may be of any length where it has quotes.
+    quoted = b'"' in text
+    size = max(1, len(text)) if quoted else max(1 << 20, 16 * text.find(b"\n"))
     return arrow_csv.read_csv(
         pa.BufferReader(text),
         arrow_csv.ReadOptions(
             column_names=[str(place) for place in range(len(dialect.names))],
             block_size=size,
-            use_threads=threads,
+            use_threads=not quoted,
         ),
         arrow_csv.ParseOptions(
             delimiter=separator,
-            newlines_in_values=b'"' in text,
+            newlines_in_values=quoted,
             invalid_row_handler=lambda row: "error" if row.text.strip() else "skip",
         ),
         arrow_csv.ConvertOptions(
@@ -254,7 +250,6 @@ def block_columns(
     positions: Sequence[int],
     types: Types,
     label: str,
-    threads: bool = False,
 ) -> tuple[Any, Types]:
     """Return columns of a block as an Arrow table, and the first types that columns had.
 
@@ -267,7 +262,7 @@ def block_columns(
         return pa.table({str(place): pa.nulls(0) for place in positions}), types
     as_text = {p: pa.binary() for p in positions if p in types and kind_of(types[p]) == "text"}
     try:
-        table = parsed(text, dialect, positions, as_text, threads=threads)
+        table = parsed(text, dialect, positions, as_text)
         found = {place: table.schema.field(str(place)).type for place in positions}
         found = {place: kind for place, kind in found.items() if kind_of(kind) != "nothing"}
         unlike = [p for p, kind in found.items() if kind_of(types.get(p, kind)) != kind_of(kind)]
