@@ -16,7 +16,7 @@ from sgdfit.fitting import callbacks
 from sgdfit.fitting.dataset import Reduction
 from sgdfit.fitting.gauss_newton import Objective
 from sgdfit.report.layouts import as_text
-from sgdfit.result.saving import from_dict
+from sgdfit.result.result import from_dict
 
 ROWS = 1_500_000  # 24 MB, of which 15 MB may be held
 FORMULA = "y = a*exp(-b*x) + c"

@@ -18,9 +18,8 @@ from hypothesis import strategies as st
 from example_results import EXAMPLES, converged, decay, diverged
 from sgdfit.errors import DataError, MissingDependencyError, UsageError
 from sgdfit.inference.statistics import goodness
-from sgdfit.result.result import Estimate, Result
+from sgdfit.result.result import Estimate, Result, from_dict, read, summary
 from sgdfit.result.rounding import interval, number, plus_minus
-from sgdfit.result.saving import from_dict, read, summary
 from sgdfit.result.status import STATUSES, Status, status_of
 from sgdfit.result.trace import Trace
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sgdfit.online.fit import Fit as Fit
     from sgdfit.optimizers import schedule as schedules
     from sgdfit.result.result import Result as Result
-    from sgdfit.result.saving import read as load
+    from sgdfit.result.result import read as load
 
 # Imported on first use, so that `import sgdfit` costs next to nothing.
 _PUBLIC = {
@@ -37,7 +37,7 @@ _PUBLIC = {
     "errors": ("errors", None),
     "explain": ("fitting.entry", "explain"),
     "fit": ("fitting.entry", "fit"),
-    "load": ("result.saving", "read"),
+    "load": ("result.result", "read"),
     "losses": ("model.loss", None),
     "optimizers": ("optimizers", None),
     "plot": ("plot", None),

@@ -298,7 +298,7 @@ def predict(
     check_destinations((("--output", output, TABLES),), [saved, data])
     from sgdfit.fitting.options import as_resources
     from sgdfit.fitting.prediction import PREDICTION, Dropped, predicted, weighs, write_predictions
-    from sgdfit.result.saving import read
+    from sgdfit.result.result import read
 
     result, table = read(saved), _open(data, where)
     # rows that are printed would run into the bar
@@ -368,7 +368,7 @@ def explain(
 @option.takes(option.SHOW)
 def show(saved: str, as_json: bool) -> int:
     """Print the report of a saved fit."""
-    from sgdfit.result.saving import read
+    from sgdfit.result.result import read
 
     (print_json if as_json else print_report)(read(saved))
     return 0

@@ -118,8 +118,8 @@ def print_report(result: Result) -> None:
 
 
 def print_json(result: Result) -> None:
-    """Print what `sgdfit.result.saving.summary` holds as one JSON object."""
-    from sgdfit.result.saving import summary
+    """Print what `sgdfit.result.result.summary` holds as one JSON object."""
+    from sgdfit.result.result import summary
 
     plain = not (sys.stdout.encoding or "ascii").lower().startswith("utf")
     print_text(json.dumps(summary(result), allow_nan=False, ensure_ascii=plain))
