@@ -18,7 +18,7 @@ import sgdfit
 from sgdfit.cli.app import main
 from sgdfit.cli.commands import EXAMPLES
 from sgdfit.data.readers import open_table
-from sgdfit.report.layouts import as_text
+from sgdfit.report import as_text
 
 X = np.linspace(-2, 2, 20)
 Y = 2 * X**2 + 3 * X + 4 + np.sin(7 * np.arange(20))

@@ -6,7 +6,7 @@ import pytest
 import sgdfit
 from sgdfit.errors import DataError, UsageError
 from sgdfit.online import recursive
-from sgdfit.report.layouts import as_text
+from sgdfit.report import as_text
 
 RNG = np.random.default_rng(7)
 N = 40_000

@@ -11,8 +11,7 @@ import pytest
 from rich.console import Console
 
 from example_results import EXAMPLES, converged, decay, diverged, hostile, step_limit
-from sgdfit.report.contents import facts
-from sgdfit.report.layouts import as_html, as_text, trace_as_html
+from sgdfit.report import as_html, as_text, facts, trace_as_html
 from sgdfit.result.result import Estimate
 
 GOLDEN = Path(__file__).parent / "golden"

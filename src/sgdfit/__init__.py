@@ -63,12 +63,12 @@ __all__ = [
 
 # What things do by means of packages above their own, which they do not import.
 _HIGHER = {
-    "as_html": "report.layouts",
-    "as_rich": "report.layouts",
-    "as_text": "report.layouts",
+    "as_html": "report",
+    "as_rich": "report",
+    "as_text": "report",
     "derive": "derivation.derivation",
     "predict": "fitting.prediction",
-    "trace_as_html": "report.layouts",
+    "trace_as_html": "report",
     "write_predictions": "fitting.prediction",
 }
 

@@ -104,7 +104,7 @@ def print_text(text: str) -> None:
 
 def print_report(result: Result) -> None:
     """Write the report: in colour on a terminal, else as plain text."""
-    from sgdfit.report.layouts import as_rich, as_text
+    from sgdfit.report import as_rich, as_text
 
     # Rich takes 20 ms to import, which plain text does not need
     if sys.stdout.isatty() or "FORCE_COLOR" in os.environ:

@@ -31,7 +31,7 @@ from sgdfit.plot.style import (
     shortened,
     style_of,
 )
-from sgdfit.report.contents import facts
+from sgdfit.report import facts
 from sgdfit.result.result import Result
 
 if TYPE_CHECKING:

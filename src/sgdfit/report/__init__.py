@@ -1,1 +1,0 @@
-"""A result as text, for a terminal and for a notebook."""
