@@ -16,7 +16,7 @@ from pyarrow import csv
 from pyarrow import parquet as pq
 
 import sgdfit
-from sgdfit.cli.progress import Listener
+from sgdfit.cli.terminal import Listener
 from sgdfit.data.readers import open_table
 from sgdfit.errors import DataError
 

@@ -15,7 +15,6 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from sgdfit.cli import options as option
-from sgdfit.cli.progress import progress_bar, steps_between
 from sgdfit.cli.terminal import (
     INTERRUPTED,
     TABLES,
@@ -27,10 +26,12 @@ from sgdfit.cli.terminal import (
     print_report,
     print_rows,
     print_text,
+    progress_bar,
     ready_streams,
     say,
     say_error,
     show_warnings,
+    steps_between,
     stop_on_signal,
     width,
 )
