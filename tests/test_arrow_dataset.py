@@ -44,6 +44,8 @@ def columns(data, names, where=None):
 def test_a_dataset_is_its_files(kind, where, tmp_path):
     data = folder(tmp_path, kind)
     assert open_table(data, where).names == ("x", "note", "y", "n", "site")
+    in_pieces = not open_table(data).dataset.slow
+    assert in_pieces == (kind != "csv")
     files = columns(tmp_path, ["y", "n", "x"], where)
     for _ in range(2):
         found = columns(data, ["y", "n", "x"], where)

@@ -26,14 +26,19 @@ from sgdfit.data.files import (
     Selection,
     Stamp,
     dangling,
+    data_file,
     is_many,
     select,
+    stamp_of,
     unreadable,
 )
-from sgdfit.data.floats import Place, as_arrow, kind_of, shown
+from sgdfit.data.floats import Place, as_arrow, kind_of, plain_type, shown
 from sgdfit.data.formats import (
     BUFFER,
+    FORMATS,
     STREAM,
+    TEXT,
+    ColumnarFile,
     Format,
     batches_of,
     format_at,
@@ -370,11 +375,44 @@ def _stream_table(
     return dataset_table(Dataset(clean, label, (group,), again=False))
 
 
-def _open_arrow_dataset(data: Any) -> Table:
-    """Open a `pyarrow.dataset.Dataset`: pyarrow reads it, with little read ahead."""
+def _file_of(
+    fragment: Any, schema: Any
+) -> tuple[DataFile, Callable[[DataFile], ColumnarFile]] | None:
+    """Return the file that a part of a Dataset is, and what opens it, if it is read here whole."""
     import pyarrow as pa
     import pyarrow.dataset as ds
 
+    ending = f".{fragment.format.default_extname}" if hasattr(fragment, "format") else ""
+    kind = next((kind for kind in FORMATS if ending in kind.endings), TEXT)
+    groups = getattr(fragment, "row_groups", None)
+    if kind.open is None or fragment.filesystem is None:
+        return None
+    if groups is not None and len(groups) < fragment.metadata.num_row_groups:
+        return None
+    if any(f.name not in schema.names or f.type != schema.field(f.name).type
+           for f in fragment.physical_schema):  # fmt: skip
+        return None
+    info = fragment.filesystem.get_file_info(fragment.path)
+    origin = data_file(fragment.filesystem, fragment.path, fragment.path, stamp_of(info))
+    constants = tuple(
+        (clean_names([name])[0], pa.scalar(value, plain_type(schema.field(name).type)))
+        for name, value in ds.get_partition_keys(fragment.partition_expression).items()
+    )
+    return origin._replace(constants=constants), kind.open
+
+
+def _open_arrow_dataset(data: Any) -> Table:
+    """Open a `pyarrow.dataset.Dataset`: its files in pieces, or once by pyarrow."""
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+
+    try:
+        files = [_file_of(fragment, data.schema) for fragment in data.get_fragments()]
+    except ValueError:  # how pyarrow tells that a Dataset is filtered
+        files = []
+    known = [file for file in files if file is not None]
+    if known and len(known) == len(files):
+        return open_dataset(known, LABEL)
     names, clean = data.schema.names, clean_names(data.schema.names)
     options: dict[str, Any] = dict(BOUNDED)
     if isinstance(getattr(data, "format", None), ds.ParquetFileFormat):
