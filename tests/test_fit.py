@@ -588,3 +588,11 @@ def test_numbers_of_other_types_are_numbers(options):
     )
     assert fit.steps in (3, 6)
     assert fit.status.ok
+
+
+def test_a_column_that_is_missed_is_told():
+    t = np.linspace(0.0, 5.0, 30)
+    fit = sgdfit.fit("y = a*exp(-k*T) + c", {"t": t, "y": 2.0 * np.exp(-t) + 0.1})
+    assert "'T' is no column of the data, so it is a parameter. Did you mean 't'?" in fit.warnings
+    constant = "no column stands on the right side, so the curve is a constant; the data also hold"
+    assert f"{constant} 't'" in fit.warnings

@@ -351,8 +351,12 @@ def _lookalikes(model: Model, table: Table) -> tuple[str, ...]:
     told = []
     for name in (p.name for p in model.parameters.values() if p.origin.startswith("default")):
         stem = name.rstrip("0123456789")
-        plausible = len(name) > 2 or (stem in stems and stem != name)
+        other_case = any(name.casefold() == column.casefold() for column in unused)
+        plausible = len(name) > 2 or other_case or (stem in stems and stem != name)
         near = did_you_mean(name, unused) if plausible else ""
         if near:
             told.append(f"{name!r} is no column of the data, so it is a parameter.{near}")
+    if not model.variables:
+        others = f"; the data also hold {', '.join(map(repr, unused[:10]))}" if unused else ""
+        told.append(f"no column stands on the right side, so the curve is a constant{others}")
     return tuple(told)
