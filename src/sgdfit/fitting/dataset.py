@@ -339,9 +339,22 @@ class Reduction:
                 yield self._add(self.rows, chunk_of(arrays, weighted=self.data.weighted))
 
     def _work(self, part: Part) -> tuple[list[_Added], list[Chunk], list[Chunk]]:
-        whole: list[_Added] = []
-        ends = split_at_panels(part, lambda first, chunk: whole.append(self._add(first, chunk)))
-        return whole, *ends
+        """Read a part and add up its whole panels; return their sums, and the rest.
+
+        That are rows at its head and at its tail, copied, of panels that begin or end in others.
+        """
+        whole, head = list[_Added](), list[Chunk]()
+        at, cut, weighted = part.first, Aligner(ENDLESS, PANEL), self.data.weighted
+        short = -at % PANEL
+        for chunk in part.read():
+            taken = min(short, chunk.rows)
+            if taken:
+                head.append(_copied(chunk.part(0, taken)))
+                short, at = short - taken, at + taken
+            for arrays in cut.push(chunk.part(taken, chunk.rows).arrays):
+                whole.append(self._add(at, chunk_of(arrays, weighted=weighted)))
+                at += len(arrays[0])
+        return whole, head, [_copied(chunk_of(arrays, weighted=weighted)) for arrays in cut.rest()]
 
     def _add(self, first: int, chunk: Chunk) -> _Added:
         """Add up the rows of a chunk that begins at row ``first``, on whichever thread."""
@@ -384,27 +397,6 @@ class Reduction:
             return None
         weight, loss = map(float, known["sums"])
         return Sums(rows, weight, loss, known["gradient"], known["curvature"])
-
-
-def split_at_panels(
-    part: Part, add: Callable[[int, Chunk], object]
-) -> tuple[list[Chunk], list[Chunk]]:
-    """Read a part, hand its whole panels to ``add`` with the row they begin at; return the rest.
-
-    That are rows at its head and at its tail, copied, of panels that begin or end in other parts.
-    """
-    at, head, cut, weighted = part.first, list[Chunk](), Aligner(ENDLESS, PANEL), False
-    short = -at % PANEL
-    for chunk in part.read():
-        weighted, taken = chunk.weights is not None, min(short, chunk.rows)
-        if taken:
-            head.append(_copied(chunk.part(0, taken)))
-            short, at = short - taken, at + taken
-        for arrays in cut.push(chunk.part(taken, chunk.rows).arrays):
-            whole = chunk_of(arrays, weighted=weighted)
-            add(at, whole)
-            at += whole.rows
-    return head, [_copied(chunk_of(arrays, weighted=weighted)) for arrays in cut.rest()]
 
 
 def _copied(chunk: Chunk) -> Chunk:

@@ -141,8 +141,8 @@ class _Walk:
                     ending = "arrived"
                     break
                 if everything and self.is_slow and self._measure_bending():
-                    objective = self._objective(objective.batch)
-                    iterate = begin(objective.around(iterate.point))
+                    objective, point = self._objective(objective.batch), iterate.point
+                    iterate = begin(point._replace(reduced=objective.bent(point.quadratic)))
                 before = self.distance
                 iterate = advance(iterate, objective.evaluate, problem.box)
                 self.step += not iterate.no_decrease
@@ -335,7 +335,7 @@ class Objective(NamedTuple):
         if quadratic is None:
             return None
         if not len(linear):
-            return Point(theta, quadratic, self._bent(quadratic), linear)
+            return Point(theta, quadratic, self.bent(quadratic), linear)
         reduced = projected(quadratic, linear)
         if quadratic.loss - reduced.loss <= SOLVED * reduced.loss:
             return Point(theta, quadratic, reduced, linear)
@@ -344,10 +344,6 @@ class Objective(NamedTuple):
         if moved is None or quadratic is None:
             return None
         return Point(moved, quadratic, projected(quadratic, linear), linear)
-
-    def around(self, point: Point) -> Point:
-        """Return a point that has been looked at, as it looks with what is known by now."""
-        return point._replace(reduced=self._bent(point.quadratic))
 
     def _solved(self, theta: np.ndarray, quadratic: Quadratic) -> np.ndarray | None:
         """Return the point with its linear parameters where they fit best."""
@@ -397,7 +393,7 @@ class Objective(NamedTuple):
         spread = 2 * sums.loss if self.spread is None else self.spread * sums.rows
         return from_sums(sums.gradient, sums.curvature, sums.loss, spread)
 
-    def _bent(self, quadratic: Quadratic) -> Quadratic:
+    def bent(self, quadratic: Quadratic) -> Quadratic:
         """Return the quadratic with its whole curvature, if that is known and positive."""
         if self.bending is None:
             return quadratic

@@ -71,7 +71,9 @@ def find_minimum(problem: Problem) -> tuple[Problem, Outcome]:
         if starts is not None:
             return _searched(problem, starts)
     start_given = np.array(model.start)
-    outcome = with_misfit(problem, walk(problem, start_given))
+    outcome = walk(problem, start_given)
+    if problem.squared and outcome.quadratic is not None:
+        outcome = outcome._replace(misfit=misfit_of(problem, outcome.theta))
     try:
         doubtful = is_suspicious(problem, outcome)
         if doubtful and len(problem.linear):
@@ -370,10 +372,21 @@ def settled_on(problem: Problem, outcome: Outcome, theta: np.ndarray) -> Outcome
         return outcome
     plain = problem._replace(callback=None, linear=problem.linear[:0])
     again = walk(plain, theta, [problem.rows])
-    taken, seen = outcome.step, outcome.visited
-    path = tuple(s._replace(step=s.step + taken, visited=s.visited + seen) for s in again.path[1:])
-    return again._replace(
-        path=(*outcome.path, *path), first=outcome.first, seconds=outcome.seconds + again.seconds
+    return joined(outcome, again._replace(path=again.path[1:]))
+
+
+def joined(before: Outcome, outcome: Outcome) -> Outcome:
+    """Return one run after another as one."""
+    path = tuple(
+        s._replace(step=s.step + before.step, visited=s.visited + before.visited)
+        for s in outcome.path
+    )
+    return outcome._replace(
+        path=(*before.path, *path),
+        first=before.first,
+        seconds=before.seconds + outcome.seconds,
+        search=before.search,
+        better=before.better,
     )
 
 
@@ -420,13 +433,6 @@ def misfit_of(problem: Problem, theta: np.ndarray) -> Misfit:
     correlation = max(together) / (total or 1.0)
     unexplained = total / variation if variation > 0 else 0.0
     return Misfit(correlation, correlation * math.sqrt(len(residual)), unexplained)
-
-
-def with_misfit(problem: Problem, outcome: Outcome) -> Outcome:
-    """Return the outcome with what its residuals tell, where the loss is their square."""
-    if not problem.squared or outcome.quadratic is None:
-        return outcome
-    return outcome._replace(misfit=misfit_of(problem, outcome.theta))
 
 
 def misfit_warnings(problem: Problem, outcome: Outcome) -> tuple[str, ...]:

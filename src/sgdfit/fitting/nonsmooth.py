@@ -18,7 +18,7 @@ import numpy as np
 
 from sgdfit.fitting.dataset import TrainingData
 from sgdfit.fitting.gauss_newton import walk
-from sgdfit.fitting.multistart import find_minimum
+from sgdfit.fitting.multistart import find_minimum, joined
 from sgdfit.fitting.problem import Outcome, Problem, kernel_of
 from sgdfit.fitting.sampling import FEW, SUBSAMPLE_ALL
 from sgdfit.formula.evaluation import evaluate
@@ -62,8 +62,6 @@ class Sides(NamedTuple):
 def sides_of(model: Model) -> Sides | None:
     """Return the slopes on both sides; None where the loss has other kinks, or none.
 
-    Examples
-    --------
     >>> from sgdfit.model.model import build
     >>> sides_of(build("y = a*x", ["x", "y"], loss="mae"))
     Sides(below=-1.0, above=1.0)
@@ -89,8 +87,6 @@ def blur_of(rows: int, model: Model) -> float:
     So far away from it, the rows whose residuals change their sign on the way are as many as make
     their chance as large as the gradient: sqrt(p / (n q (1 - q))) for the quantile q.
 
-    Examples
-    --------
     >>> from sgdfit.model.model import build
     >>> model = build("y = a*x + b", ["x", "y"], loss="quantile(q=0.9)")
     >>> round(blur_of(200_000, model), 6)
@@ -107,11 +103,6 @@ def likely_distance(measured: float, blur: float) -> float:
 
     The chance in the gradient at a distance d has the standard deviation sqrt(d·blur), so that a
     small gradient alone does not say that the minimum is as near.
-
-    Examples
-    --------
-    >>> likely_distance(0.0, 0.01), likely_distance(2.0, 0.0)
-    (0.01, 2.0)
     """
     return (blur + math.hypot(blur, 2 * measured)) / 2
 
@@ -204,13 +195,7 @@ def gathered(problem: Problem) -> Problem:
 
 
 def smoothed(loss: Loss, sides: Sides, width: float) -> Loss:
-    """Return a loss with a kink as it looks with √(r² + h²) in the place of |r|.
-
-    Examples
-    --------
-    >>> smoothed(as_loss("mae"), Sides(-1.0, 1.0), 0.5).name
-    'mae'
-    """
+    """Return a loss with a kink as it looks with √(r² + h²) in the place of |r|."""
     middle, half = (sides.above + sides.below) / 2, (sides.above - sides.below) / 2
     residual = f"({PREDICTION} - {TARGET})"
     text = f"{middle!r}*{residual} + {half!r}*sqrt({residual}**2 + {width * width!r})"
@@ -251,25 +236,9 @@ def find_from_sums(problem: Problem) -> tuple[Problem, Outcome] | None:
         if not of_all or of_all[0] > MISLED * math.sqrt(problem.rows / some.rows):
             return find_from_sums(problem)
     if outcome.ending == "steps" and looks < problem.looks:
-        outcome = _joined(outcome, walk(smooth, outcome.theta, [problem.rows]))
-    return found, _joined(before, outcome)
+        outcome = joined(outcome, walk(smooth, outcome.theta, [problem.rows]))
+    return found, joined(before, outcome)
 
 
 def _kernel_for(problem: Problem, loss: Loss) -> Kernel:
-    model = replace(problem.model, loss=loss)
-    return kernel_of(model, problem.data, problem.options)
-
-
-def _joined(before: Outcome, outcome: Outcome) -> Outcome:
-    """Return one run after another as one."""
-    path = tuple(
-        s._replace(step=s.step + before.step, visited=s.visited + before.visited)
-        for s in outcome.path
-    )
-    return outcome._replace(
-        path=(*before.path, *path),
-        first=before.first,
-        seconds=before.seconds + outcome.seconds,
-        search=before.search,
-        better=before.better,
-    )
+    return kernel_of(replace(problem.model, loss=loss), problem.data, problem.options)

@@ -9,6 +9,7 @@ Regression Analysis and Its Applications, section 6.1; Venzon & Moolgavkar 1988,
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -91,7 +92,7 @@ class Side:
         held[which] = True
         linear = problem.linear[problem.linear != which]
         self.problem = problem._replace(
-            box=problem.box.holding(held),
+            box=replace(problem.box, held=held),
             linear=linear,
             quadratic=problem.quadratic or len(linear) == np.count_nonzero(~held),
         )

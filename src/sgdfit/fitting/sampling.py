@@ -32,14 +32,8 @@ SCATTERED = 1 << 16
 def batch_sizes(rows: int, parameters: int, subsample: int | None = None) -> list[int]:
     """Return how many rows to step on, one batch after another, ending with all.
 
-    Parameters
-    ----------
-    rows, parameters : int
-    subsample : int, optional
-        The most rows that a sample can have.
+    No sample has more rows than ``subsample``.
 
-    Examples
-    --------
     >>> batch_sizes(20, 3), batch_sizes(20_000_000, 3)
     ([20], [4096, 27577, 185664, 1250000, 20000000])
     """
@@ -58,18 +52,9 @@ def subsample_runs(
 ) -> tuple[np.ndarray, int]:
     """Return the rows that samples are drawn from: where their runs begin, and how long they are.
 
-    It depends on these numbers alone, so that data in memory and on disk are sampled alike.
+    It depends on these numbers alone, so that data in memory and on disk are sampled alike. Where
+    the loss is ``straight``, its minimum is one step away.
 
-    Parameters
-    ----------
-    rows, columns, seed : int
-    straight : bool
-        Whether the loss is a quadratic, whose minimum is one step away.
-
-    Examples
-    --------
-    >>> subsample_runs(1000, 2, seed=0)
-    (array([0]), 1000)
     >>> begin, length = subsample_runs(10**8, 2, seed=0)
     >>> len(begin), length
     (32, 32768)
@@ -88,13 +73,7 @@ def subsample_runs(
 
 
 def scattered(rows: int, seed: int) -> np.ndarray:
-    """Return single rows from all over, int64[k], where the subsample has but few and long runs.
-
-    Examples
-    --------
-    >>> len(scattered(1_000_000, seed=0)), len(scattered(10**8, seed=0))
-    (0, 65536)
-    """
+    """Return single rows from all over, int64[k], where the subsample has but few and long runs."""
     return stretches(rows, SCATTERED if rows > MANY else 0, 1, seed)
 
 
@@ -104,8 +83,6 @@ def sample(chunk: Chunk, rows: int, seed: int) -> Chunk:
     Rows that are sorted, by time or by a column, are so represented evenly. Larger samples take
     runs of neighbours.
 
-    Examples
-    --------
     >>> whole = Chunk((np.arange(100.0),), None)
     >>> (x,) = sample(whole, 4, seed=0).columns
     >>> (x // 25).tolist()
@@ -125,15 +102,8 @@ def stretches(rows: int, count: int, length: int, seed: int) -> np.ndarray:
     """Return where ``count`` runs begin, one at a random place in each equal stretch of the rows.
 
     No run reaches beyond the last row.
-
-    Examples
-    --------
-    >>> (stretches(100, 4, 5, seed=0) // 25).tolist()
-    [0, 1, 2, 3]
     """
     edges = np.linspace(0, rows, count + 1).astype(np.int64)
     places = np.maximum(np.diff(edges) - length + 1, 1)
-    begin = edges[:-1] + np.floor(np.random.default_rng(seed).random(count) * places).astype(
-        np.int64
-    )
-    return np.asarray(np.minimum(begin, max(rows - length, 0)))
+    ahead = np.floor(np.random.default_rng(seed).random(count) * places).astype(np.int64)
+    return np.asarray(np.minimum(edges[:-1] + ahead, max(rows - length, 0)))

@@ -22,7 +22,7 @@ from sgdfit.fitting.problem import DescentFacts, Outcome, Problem
 from sgdfit.fitting.trust_region import relative_offset
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.inference.diagnosis import Descent, Diagnosis, diagnose
-from sgdfit.inference.quadratic import Quadratic, from_sums
+from sgdfit.inference.quadratic import from_sums
 from sgdfit.kernel.kernel import Chunk, Segment, State
 from sgdfit.kernel.numpy_kernel import stepped
 from sgdfit.kernel.shuffle import Order, in_order, shuffled
@@ -100,7 +100,12 @@ class _Descent:
         self.records = [np.empty((0, 3 + 2 * len(self.start)))]
         # What ended it in an earlier process, if anything did.
         self.ended = ""
-        self._resume()
+        known = data.journal.recall("descent")
+        if known is not None:
+            averaged, step = map(int, known["counts"])
+            held = known["theta"], known["slots"], known["average"]
+            self.state = State(*held, averaged, step, 0)
+            self.records, self.ended = [known["records"]], str(known["ending"])
         every = options.callback_every or self.per_epoch
         self.caller = CallbackCaller(problem.callback, every, self._progress)
         self.caller.next_call = self.state.step + every
@@ -108,20 +113,17 @@ class _Descent:
 
     def go(self) -> str:
         """Sweep until something ends the run; return what did."""
-        self._prepare()
+        if not self.by_sums and self.data.whole is None:
+            # Compile while nothing is held that was read: a compiler takes memory too.
+            row = self.data.subsample.part(0, 1)
+            nothing = self._segment(self._order(row, 0, 0), np.empty(0))
+            self.problem.kernel.sweep(self.state, row, nothing)
         while self.state.step < self.steps:
             for buffer, order in self._buffers():
                 ending = self._through(buffer, order)
                 if ending is not None:
                     return ending
         return "steps"
-
-    def _prepare(self) -> None:
-        """Compile while nothing is held that was read: a compiler takes memory too."""
-        row = self.data.subsample.part(0, 1)
-        if not self.by_sums and self.data.whole is None:
-            nothing = self._segment(self._order(row, 0, 0), np.empty(0))
-            self.problem.kernel.sweep(self.state, row, nothing)
 
     def _segment(self, order: Order, rates: np.ndarray) -> Segment:
         low, high = self.problem.box.low, self.problem.box.high
@@ -225,15 +227,6 @@ class _Descent:
         }
         self.data.journal.keep("descent", arrays, now=True)
 
-    def _resume(self) -> None:
-        known = self.data.journal.recall("descent")
-        if known is not None:
-            averaged, step = map(int, known["counts"])
-            held = known["theta"], known["slots"], known["average"]
-            self.state = State(*held, averaged, step, 0)
-            self.records = [known["records"]]
-            self.ended = str(known["ending"])
-
     def _near_enough(self) -> bool:
         if self.problem.tolerance is None:
             return False
@@ -262,23 +255,16 @@ def _ceiling(problem: Problem, first: Sums) -> float:
     return ceiling if np.isfinite(ceiling) and ceiling > 0 else float(np.finfo(np.float64).max)
 
 
-def quadratic_of(problem: Problem, sums: Sums) -> Quadratic | None:
-    """Return the loss of all rows near a point as a quadratic; None where it is not finite."""
-    whole = np.isfinite(sums.gradient).all() and np.isfinite(sums.curvature).all()
-    if not (whole and np.isfinite(sums.loss)):
-        return None
-    return from_sums(sums.gradient, sums.curvature, sums.loss, 2 * sums.loss)
-
-
 def distance_to_optimum(problem: Problem, theta: np.ndarray) -> float:
     """Return how far all rows say that the optimum is, in standard errors.
 
     Infinite where the loss has no curvature, so that its standard errors are not known.
     """
     data, kernel = problem.data, problem.kernel
-    quadratic = quadratic_of(problem, data.sums(kernel, theta))
-    if quadratic is None:
+    sums = data.sums(kernel, theta)
+    if not (is_finite(sums) and np.isfinite(sums.curvature).all()):
         return np.inf
+    quadratic = from_sums(sums.gradient, sums.curvature, sums.loss, 2 * sums.loss)
     if problem.box.free_on(quadratic, theta).any() and not quadratic.root.any():
         return np.inf
     scores = None if problem.squared else data.scores(kernel, theta)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
@@ -86,10 +86,6 @@ class Box:
         """Whether nothing is held or bounded, as in most fits: then there is nothing to ask."""
         return bool((np.isneginf(self.low) & np.isposinf(self.high) & ~self.held).all())
 
-    def holding(self, held: np.ndarray) -> Box:
-        """Return the box with other parameters held."""
-        return replace(self, held=held)
-
     def clip(self, theta: np.ndarray) -> np.ndarray:
         """Return the nearest point within; what is at a bound but for rounding is set on it."""
         if self.is_everywhere:
@@ -100,8 +96,6 @@ class Box:
 
     def free(self, theta: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         """Return which parameters may move: those not held, nor pushed against their bound."""
-        if self.is_everywhere:
-            return np.ones(len(theta), dtype=bool)
         low = (theta <= self.low) & (gradient >= 0)
         high = (theta >= self.high) & (gradient <= 0)
         return np.asarray(~(self.held | low | high))
@@ -249,28 +243,15 @@ def _next_radius(ratio: float, radius: float, length: float, damping: float) -> 
 
 
 def relative_offset(
-    quadratic: Quadratic,
-    theta: np.ndarray,
-    box: Box,
-    rows: int,
-    scores: np.ndarray | None = None,
+    quadratic: Quadratic, theta: np.ndarray, box: Box, rows: int, scores: np.ndarray | None = None
 ) -> float:
-    """Return how far the quadratic's minimum is, in standard errors.
+    """Return how far the minimum of a quadratic of so many rows is, in standard errors.
 
     √(δᵀC⁻¹δ/p) of the step δ there, with the covariance C of the estimates: Bates & Watts 1981,
-    Technometrics 23(2), 179-183. Parameters on a bound that holds them back are left out.
-
-    Parameters
-    ----------
-    quadratic : Quadratic
-    theta : float64[p]
-    box : Box
-    rows : int
-        How many stand behind it.
-    scores : float64[p, p], optional
-        Σ w² (∂loss/∂prediction)² J Jᵀ, for losses that are no likelihood: C is then the sandwich
-        H⁻¹SH⁻¹. Without, C comes from what would be left at the minimum, or misfit would pass for
-        noise from afar.
+    Technometrics 23(2), 179-183. Parameters on a bound that holds them back are left out. For
+    losses that are no likelihood C is the sandwich H⁻¹SH⁻¹ of the ``scores`` S = Σ w² (∂loss/
+    ∂prediction)² J Jᵀ; else it comes from what would be left at the minimum, or misfit would pass
+    for noise from afar.
     """
     count, free = len(theta), np.ones(len(theta), dtype=bool)
     if not box.is_everywhere or not quadratic.regular:
