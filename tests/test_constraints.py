@@ -204,19 +204,6 @@ def test_the_reduced_problem_is_scipys(options, curve, free, weighting, sigma, g
         assert (fit.values[name], fit.estimates[name].stderr) == (value, None)
 
 
-@pytest.mark.parametrize("start", [None, {"a": 2.0, "b": 1.0, "c": 0.0}])
-@pytest.mark.parametrize("formula", [DECAY, "y = a*x**2 + b*x + c"])
-def test_rows_of_weight_zero_are_as_if_absent(formula, start):
-    kept = np.arange(N) % 3 > 0
-    wild = {"x": X, "y": np.where(kept, Y, 1e6), "w": kept.astype(float)}
-    fit = sgdfit.fit(formula, wild, weights="w", start=start)
-    other = sgdfit.fit(formula, {"x": X[kept], "y": Y[kept]}, start=start)
-    assert fit.status.name == other.status.name == "converged"
-    for name in "abc":
-        assert fit.values[name] == pytest.approx(other.values[name], rel=1e-8)
-        assert fit.estimates[name].stderr == pytest.approx(other.estimates[name].stderr)
-
-
 @pytest.mark.parametrize("loss", ["mse", "huber(delta=0.01)", "cauchy", "log_cosh"])
 def test_all_parameters_on_bounds_have_arrived(loss):
     """Also where every residual is so large that the loss is a straight line there."""
