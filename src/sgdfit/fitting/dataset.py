@@ -57,6 +57,9 @@ LEAST_ROWS, BUFFER_ROWS = 1 << 16, 1 << 20
 # Sums that are remembered.
 REMEMBERED = 8
 
+# Consecutive rows that are read by themselves: where they begin, and what yields them in chunks.
+Part = tuple[int, Callable[[], Iterator[Chunk]]]
+
 
 class Moments(NamedTuple):
     """Sums over all rows, whatever the parameters."""
@@ -82,13 +85,6 @@ class WeightedStream(NamedTuple):
         named = None if known is None else dict(zip(self.rows.names, columns, strict=True))
         weights = None if known is None or named is None else known.weights(named)
         return Chunk(tuple(columns[place] for place in self.places), weights)
-
-
-class Part(NamedTuple):
-    """Consecutive rows that are read by themselves."""
-
-    first: int  # the row at which they begin, counted from 0
-    read: Callable[[], Iterator[Chunk]]  # yields them in chunks
 
 
 class TrainingData:
@@ -139,10 +135,10 @@ class TrainingData:
         """Yield the rows from ``first`` on, which begins a panel, in parts for threads to read."""
         if self.stream is not None and self.threads > 1 and self.stream.rows.has_parts:
             for at, read in self.stream.rows.parts(first):
-                yield Part(at, partial(_read, self.stream, read))
+                yield at, partial(_read, self.stream, read)
             return
         for chunk in self._chunks(first):
-            yield Part(first, partial(iter, [chunk]))
+            yield first, partial(iter, [chunk])
             first += chunk.rows
 
     def buffers(self, size: int, seed: list[int] | None) -> Iterator[Chunk]:
@@ -209,7 +205,11 @@ class TrainingData:
 
     def _take_moments(self, panels: Array) -> None:
         """Add up the moments of panels, which show any number that is not finite."""
-        total, first, second, logs = (_exact_sum(values) for values in panels.T.tolist())
+        sums = panels.sum(axis=0)
+        if np.isfinite(panels).all():
+            # The same in whatever order they come.
+            sums = np.array([math.fsum(values) for values in panels.T.tolist()])
+        total, first, second, logs = sums.tolist()
         found = Moments(total, first, second, logs, self.about)
         if self._check is not None and not math.isfinite(found.total):
             self._check()
@@ -344,9 +344,9 @@ class Reduction:
         That are rows at its head and at its tail, copied, of panels that begin or end in others.
         """
         whole, head = list[_Added](), list[Chunk]()
-        at, cut, weighted = part.first, Aligner(ENDLESS, PANEL), self.data.weighted
-        short = -at % PANEL
-        for chunk in part.read():
+        at, read = part
+        cut, weighted, short = Aligner(ENDLESS, PANEL), self.data.weighted, -at % PANEL
+        for chunk in read():
             taken = min(short, chunk.rows)
             if taken:
                 head.append(_copied(chunk.part(0, taken)))
@@ -444,11 +444,6 @@ def panel_moments(model: Model, chunk: Chunk, about: float, *, compiled: bool = 
         logs = 0.0 if weights is None else float(np.log(weights[part]).sum())
         found.append([total, weighed.sum(), np.einsum("i,i->", weighed, apart), logs])
     return np.array(found, dtype=np.float64)
-
-
-def _exact_sum(values: list[float]) -> float:
-    """Return the sum, the same in whatever order they come."""
-    return math.fsum(values) if all(map(math.isfinite, values)) else float(np.sum(values))
 
 
 def extremes_of(chunks: Iterable[Chunk]) -> tuple[Array, Array]:

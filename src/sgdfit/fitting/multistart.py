@@ -94,7 +94,6 @@ def find_minimum(problem: Problem) -> tuple[Problem, Outcome]:
 def _searched(problem: Problem, starts: Starts) -> tuple[Problem, Outcome]:
     """Follow the search's candidates; look again where these or given starts may have misled."""
     found, outcome = _from_search(problem, starts)
-    sought = missing(problem.model)
     try:
         # In sorted data a run of rows holds only what lies near it, and a narrow peak may lie in
         # none; a pass has taken rows from all over along, by which candidates are compared.
@@ -104,9 +103,9 @@ def _searched(problem: Problem, starts: Starts) -> tuple[Problem, Outcome]:
                 other = _from_search(problem, again)
                 if _is_lower(other[1].loss, outcome.loss, BETTER):
                     found, outcome = other
-        if len(sought) < len(problem.names):
-            better = _compared(problem, outcome).better
-            outcome = outcome._replace(better=better)
+        some_given = len(missing(problem.model)) < len(problem.names)
+        if some_given and (problem.options.search or is_suspicious(problem, outcome)):
+            outcome = outcome._replace(better=_compared(problem, outcome).better)
     except KeyboardInterrupt:
         outcome = outcome._replace(ending="interrupted")
     return found, outcome
@@ -169,7 +168,14 @@ def _within_domain(problem: Problem, starts: Starts) -> Starts:
     chunk = problem.data.sample(starts.facts.rows, problem.seed)
     random = np.random.default_rng(problem.seed)
     for theta in (*starts.raw, *starts.polished):
-        root = _scatter(problem, chunk, theta)
+        # A root of the covariance that least squares would give here.
+        rows = problem.kernel.rows(theta, chunk)
+        residual = rows.prediction - rows.target
+        square = float(residual @ residual)
+        near = from_rows(rows.jacobian, residual, np.ones(chunk.rows), chunk.weights, square / 2)
+        root = np.diag(np.abs(theta))
+        if np.isfinite(near.root).all():
+            root = np.asarray(np.linalg.pinv(near.root)) * math.sqrt(square / chunk.rows)
         for reach in REACHES:
             draws = random.standard_normal((DRAWS, len(theta)))
             points = [problem.box.clip(theta + reach * root @ draw) for draw in draws]
@@ -179,17 +185,6 @@ def _within_domain(problem: Problem, starts: Starts) -> Starts:
                 point = (points[best],)
                 return starts._replace(raw=point, polished=point, losses=starts.losses[:1])
     return starts
-
-
-def _scatter(problem: Problem, chunk: Chunk, theta: np.ndarray) -> np.ndarray:
-    """Return a root of the covariance that least squares would give at ``theta``."""
-    rows = problem.kernel.rows(theta, chunk)
-    residual = rows.prediction - rows.target
-    square = float(residual @ residual)
-    near = from_rows(rows.jacobian, residual, np.ones(chunk.rows), chunk.weights, square / 2)
-    if not np.isfinite(near.root).all():
-        return np.diag(np.abs(theta))
-    return np.asarray(np.linalg.pinv(near.root)) * math.sqrt(square / chunk.rows)
 
 
 def _best_candidate(problem: Problem, starts: Starts) -> tuple[int, float]:
@@ -221,11 +216,8 @@ def _is_lower(loss: float, other: float, share: float) -> bool:
 
 
 def _compared(problem: Problem, outcome: Outcome) -> Outcome:
-    """Look for a better minimum than the given starts led to, where there is reason to."""
-    search = problem.options.search
-    if search is False or outcome.is_called_off or outcome.ending == "lost":
-        return outcome
-    if search is None and not is_suspicious(problem, outcome):
+    """Look for a better minimum than the given starts led to."""
+    if outcome.is_called_off or outcome.ending == "lost":
         return outcome
     starts = look_for_starts(problem, all_free=True)
     if starts is None:

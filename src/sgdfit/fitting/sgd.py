@@ -132,7 +132,16 @@ class _Descent:
     def _through(self, buffer: Chunk, order: Order) -> str | None:
         """Sweep through a buffer; return what ended the run, if something did."""
         while self.state.step < self.steps:
-            if self._sweep(buffer, order):
+            rates = tabulate(self.schedule, self.state.step, self._count(buffer.rows))
+            segment = self._segment(order, rates)
+            if self.by_sums:
+                swept = stepped(self._all_rows, self.optimizer, self.state, segment)
+            else:
+                swept = self.problem.kernel.sweep(self.state, buffer, segment)
+            # The state alone says how far the run is; records beyond are of an interrupt here.
+            self.records.append(swept.records)
+            self.state = swept.state
+            if swept.halted:
                 return "halted"
             through = self.state.position >= buffer.rows or self.state.position == 0
             if through:
@@ -170,19 +179,6 @@ class _Descent:
             return order
         # Written out once an epoch, not once a sweep.
         return order._replace(blocks=order.blocks[:0], tail=order.indices())
-
-    def _sweep(self, buffer: Chunk, order: Order) -> bool:
-        """Take some steps; return whether the loss left its bounds."""
-        rates = tabulate(self.schedule, self.state.step, self._count(buffer.rows))
-        segment = self._segment(order, rates)
-        if self.by_sums:
-            outcome = stepped(self._all_rows, self.optimizer, self.state, segment)
-        else:
-            outcome = self.problem.kernel.sweep(self.state, buffer, segment)
-        # The state alone says how far the run is; records beyond it are those of an interrupt here.
-        self.records.append(outcome.records)
-        self.state = outcome.state
-        return outcome.halted
 
     def trace(self) -> np.ndarray:
         """Return the records of all steps taken."""
@@ -389,7 +385,7 @@ def _exact(model: Model) -> bool:
 
 
 def momentum_of(optimizer: Optimizer) -> tuple[Descent, float]:
-    """Return the recursion that sgd's momentum and the like make, and its weight decay."""
+    """Return the recursion that sgd's momentum makes, and its weight decay."""
     chosen = dict(zip(optimizer.option_names, optimizer.options, strict=True))
     momentum, dampening = chosen["momentum"], chosen["dampening"]
     update = Descent(momentum, 1 - dampening if momentum else 1.0, bool(chosen["nesterov"]))

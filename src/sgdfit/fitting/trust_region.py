@@ -170,10 +170,16 @@ def advance(iterate: Iterate, evaluate: Evaluate, box: Box) -> Iterate:
         length = math.hypot(*(iterate.scales * move).tolist())
         if there is not None and _is_lower(here, there, predicted):
             ratio = (here.reduced.loss - there.reduced.loss) / predicted if predicted > 0 else 1.0
-            wider = _next_radius(ratio, radius, length, step.damping)
+            # Moré 1978, section 4.
+            if ratio < 0.25:
+                radius = length / 4
+            elif step.damping == 0:
+                radius = max(radius, 2 * length)
+            elif ratio > 0.75:
+                radius = 2 * length
             scales = np.maximum(iterate.scales, there.reduced.norms)
             settled = whole if step.damping == 0 else None
-            return Iterate(there, scales, wider, step.damping, False, last=settled)
+            return Iterate(there, scales, radius, step.damping, False, last=settled)
         if whole.taken is not step.move:
             last = None
             continue
@@ -231,15 +237,6 @@ def _is_lower(here: Point, there: Point, predicted: float) -> bool:
         return True
     steep, flat = (math.hypot(*p.quadratic.offset.tolist()) for p in (here, there))
     return flat < SHRINKS * steep
-
-
-def _next_radius(ratio: float, radius: float, length: float, damping: float) -> float:
-    """Return the next radius (Moré 1978, section 4)."""
-    if ratio < 0.25:
-        return length / 4
-    if damping == 0:
-        return max(radius, 2 * length)
-    return 2 * length if ratio > 0.75 else radius
 
 
 def relative_offset(
