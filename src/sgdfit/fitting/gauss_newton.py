@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -50,6 +50,10 @@ BENDING_COST = 0.5
 ILL_CONDITIONED = 3e5
 # Where so little of the loss would be left, rounding is all that is left.
 PERFECT = 1e-20
+# Residuals this small beside the mean one count as if they were this large.
+FLOOR = 1e-6
+# Linear parameters are nearly solved when they leave no more than this share of the loss.
+SOLVED = 0.001
 
 
 def walk(problem: Problem, start: np.ndarray, sizes: list[int] | None = None) -> Outcome:
@@ -91,6 +95,7 @@ class _Walk:
     def __init__(self, problem: Problem, start: np.ndarray) -> None:
         self.problem, self.start, self.theta = problem, start, problem.box.clip(start)
         self.begun = time.perf_counter()
+        self.entered = self.theta  # where it began on the last batch
         self.quadratic: Quadratic | None = None
         self.first: Quadratic | None = None
         self.beyond: np.ndarray | None = None
@@ -98,12 +103,11 @@ class _Walk:
         self.step, self.looks, self.distance = 0, 0, np.inf
         self.sampled = [0]  # rows of samples that were looked at, each as often as it was
         self.seen_before = problem.data.visited
-        every = problem.options.callback_every or 1
-        self.caller = CallbackCaller(problem.callback, every, self._progress)
+        self.caller = CallbackCaller(
+            problem.callback, problem.options.callback_every or 1, self._progress
+        )
         problem.data.listener = self.caller.listener
-        # Where it began on each batch.
-        self.first_points: list[np.ndarray] = []
-        # Of a row, from the last batch whose rows were looked at.
+        # `Quadratic.spread` of a row, from the last batch whose rows were looked at.
         self.spread: float | None = None
         self.ill_conditioned = self.is_slow = False
         # What the curvature of a row has beyond that of Gauss and Newton, once that is asked for.
@@ -113,16 +117,15 @@ class _Walk:
         """Walk through the batches, on each until it has told what it can; return what ended it."""
         problem, ending = self.problem, "arrived"
         for k, size in enumerate(sizes):
-            last = k == len(sizes) - 1
-            target = (problem.tolerance or 0.0) if last else NEAR
-            if self.is_slow and size == problem.rows:
+            is_last, is_all = k == len(sizes) - 1, size == problem.rows
+            target = (problem.tolerance or 0.0) if is_last else NEAR
+            if self.is_slow and is_all:
                 self._measure_bending()
             objective = self._objective(problem.data.batch(size, problem.seed + k))
             point = self._first_point(objective)
             if point is None:
                 return "lost"
-            self.first = self.first or point.quadratic
-            self.first_points.append(point.theta)
+            self.first, self.entered = self.first or point.quadratic, point.theta
             iterate, before = begin(point), np.inf
             while True:
                 self._set_current(objective, iterate)
@@ -130,24 +133,23 @@ class _Walk:
                 if self.distance <= target or iterate.no_decrease:
                     ending = "arrived" if self.distance <= target else "rests"
                     break
-                everything = objective.batch.rows == problem.rows
-                self.looks += everything
+                self.looks += is_all
                 if self.step >= problem.steps or self.looks > problem.looks:
-                    return "steps" if last else self.cut_short("steps")
+                    return "steps" if is_last else self.cut_short("steps")
                 if self.caller.stops(self.step):
-                    return "stopped" if last else self.cut_short("stopped")
+                    return "stopped" if is_last else self.cut_short("stopped")
                 ahead = predicted_offset(problem, iterate.point.quadratic, self.distance, before)
                 if ahead <= target and self._take_last_step(objective, iterate, ahead):
                     ending = "arrived"
                     break
-                if everything and self.is_slow and self._measure_bending():
+                if is_all and self.is_slow and self._measure_bending():
                     objective, point = self._objective(objective.batch), iterate.point
                     iterate = begin(point._replace(reduced=objective.bent(point.quadratic)))
                 before = self.distance
                 iterate = advance(iterate, objective.evaluate, problem.box)
                 self.step += not iterate.no_decrease
                 self.beyond = iterate.beyond
-            if objective.by_rows and not last:
+            if objective.by_rows and not is_last:
                 quadratic = iterate.point.quadratic
                 self.ill_conditioned = condition(quadratic) > ILL_CONDITIONED
                 if not problem.squared:
@@ -161,23 +163,18 @@ class _Walk:
         the walk entered that sample is the better place. A quadratic's minimum is one step away
         from anywhere.
         """
-        point = objective.evaluate(self.theta)
-        loss = self.path[-1].loss if self.path else np.inf
-        worst = loss + (MISLED - 1) * abs(loss)
-        led = point is not None and point.quadratic.loss / objective.batch.rows <= worst
-        if led or (point is not None and self.problem.quadratic):
+        point, loss = objective.evaluate(self.theta), self.path[-1].loss if self.path else np.inf
+        worst = (loss + (MISLED - 1) * abs(loss)) * objective.batch.rows
+        if point is not None and (self.problem.quadratic or point.quadratic.loss <= worst):
             return point
-        for theta in reversed(self.first_points):
-            other = objective.evaluate(theta)
-            if other is not None and (point is None or other.quadratic.loss < point.quadratic.loss):
-                point = other
-        return point
+        points = [point, *(objective.evaluate(theta) for theta in (self.entered, self.start))]
+        found = [other for other in points if other is not None]
+        return min(found, key=lambda other: other.quadratic.loss, default=None)
 
     def _objective(self, batch: Chunk | TrainingData) -> Objective:
-        problem = self.problem
-        by_rows = batch.rows <= FEW or self.ill_conditioned or problem.kinked
-        alone = batch.rows <= FEW and not problem.quadratic
-        linear = problem.linear if alone else problem.linear[:0]
+        problem, few = self.problem, batch.rows <= FEW
+        by_rows = few or self.ill_conditioned or problem.kinked
+        linear = problem.linear if few and not problem.quadratic else problem.linear[:0]
         return Objective(
             problem.kernel, batch, linear, self.spread, by_rows, self.bending, self.sampled
         )
@@ -197,10 +194,8 @@ class _Walk:
         dear = 2 * len(problem.names)
         rows = min([round(BENDING_COST * problem.rows / dear), *problem.sizes[-2:-1]])
         some = problem.data.sample(rows, problem.seed)
-        self.bending = bending(problem.kernel, some, self.theta)
+        self.bending = np.nan_to_num(bending(problem.kernel, some, self.theta))
         self.sampled[0] += dear * some.rows
-        if not np.isfinite(self.bending).all():
-            self.bending = np.zeros_like(self.bending)
         return bool(self.bending.any())
 
     def _set_current(self, objective: Objective, iterate: Iterate) -> None:
@@ -208,14 +203,15 @@ class _Walk:
         point, rows = iterate.point, objective.batch.rows
         self.theta, self.quadratic = point.theta, point.quadratic
         self.distance = relative_offset(point.full, point.theta, self.problem.box, rows)
-        self._record(rows, iterate.damping)
+        self._record(point.quadratic, rows, iterate.damping)
 
-    def _record(self, rows: int, damping: float) -> None:
-        assert self.quadratic is not None  # set before every record
-        loss, gradient = self.quadratic.loss / rows, self.quadratic.gradient / rows
-        visited = self.sampled[0] + self.problem.data.visited - self.seen_before
+    def _record(self, quadratic: Quadratic, rows: int, damping: float) -> None:
+        loss, gradient, visited = quadratic.loss / rows, quadratic.gradient / rows, self._visited()
         at = TraceStep(self.step, rows, loss, self.theta, gradient, damping, self.distance, visited)
         self.path.append(at)
+
+    def _visited(self) -> int:
+        return self.sampled[0] + self.problem.data.visited - self.seen_before
 
     def _take_last_step(self, objective: Objective, iterate: Iterate, ahead: float) -> bool:
         """Take the last step without looking where it leads, unless a bound stands in its way."""
@@ -233,15 +229,13 @@ class _Walk:
             root, spread = point.quadratic.root, point.quadratic.spread
             self.quadratic = from_sums(after.gradient, root.T @ root, after.loss, spread)
         self.distance = max(ahead, relative_offset(after, theta, box, rows))
-        self._record(rows, 0.0)
+        self._record(self.quadratic, rows, 0.0)
         return True
 
     def cut_short(self, ending: str) -> str:
         """Look at the rows that the result is to speak of: all, if they are in memory."""
-        everything = self.problem.data
-        objective = self._objective(
-            everything if everything.whole is not None else everything.subsample
-        )
+        data = self.problem.data
+        objective = self._objective(data if data.whole is not None else data.subsample)
         point = objective.evaluate(self.theta)
         if point is None:
             self.quadratic = None
@@ -252,8 +246,7 @@ class _Walk:
         return ending
 
     def _progress(self) -> Progress:
-        visited = self.sampled[0] + self.problem.data.visited - self.seen_before
-        return progress_of(self.problem, self.path, self.theta, visited, self.begun)
+        return progress_of(self.problem, self.path, self.theta, self._visited(), self.begun)
 
 
 def progress_of(
@@ -281,12 +274,12 @@ def predicted_offset(
     Elsewhere each step shrinks the distance at least in the ratio in which the last one did, which
     many rows can take for granted.
     """
+    is_second = bool(np.isfinite(before))
     if problem.quadratic:
         perfect = quadratic.least <= PERFECT * abs(quadratic.loss)
-        rounds = perfect or condition(quadratic) > ILL_CONDITIONED
-        if np.isfinite(before) or not rounds:
+        if is_second or not (perfect or condition(quadratic) > ILL_CONDITIONED):
             return 0.0
-    if problem.rows <= FEW or not np.isfinite(before):
+    if problem.rows <= FEW or not is_second:
         return math.inf
     return distance * min(1.0, distance / before)
 
@@ -298,32 +291,22 @@ def condition(quadratic: Quadratic) -> float:
     return float(sizes[0] / sizes[-1]) if sizes[-1] > 0 else np.inf
 
 
-# Residuals this small beside the mean one count as if they were this large.
-FLOOR = 1e-6
-# Linear parameters are nearly solved when they leave no more than this share of the loss.
-SOLVED = 0.001
-# A solution smaller than this share of the step that led to it has lost too many digits.
-KEPT = 1e-6
-
-
 class Objective(NamedTuple):
-    """A loss over a batch of rows."""
+    """The loss over a batch of rows."""
 
     kernel: Kernel
     # Far out its values may overflow: evaluate where NumPy does not warn of that.
     batch: Chunk | TrainingData
-    # int[k]: free parameters that are solved exactly at every point; none where that is not asked
-    # for.
-    linear: np.ndarray
+    linear: np.ndarray  # int[k]: parameters that are solved exactly at every point; or none
     # `Quadratic.spread` of a row, where the sums alone do not tell: other losses than squared
     # residuals. None: they tell.
     spread: float | None
     by_rows: bool  # whether the rows' Jacobian is decomposed
     # float64[p, p]: what the curvature of a row's loss has beyond that of Gauss and Newton, on
     # average.
-    bending: np.ndarray | None = None
+    bending: np.ndarray | None
     # Grows by the rows of samples that are looked at; all rows count themselves.
-    sampled: list[int] | None = None
+    sampled: list[int]
 
     def evaluate(self, theta: np.ndarray) -> Point | None:
         """Return the loss around ``theta``; None where it is not finite.
@@ -337,61 +320,44 @@ class Objective(NamedTuple):
         if not len(linear):
             return Point(theta, quadratic, self.bent(quadratic), linear)
         reduced = projected(quadratic, linear)
-        if quadratic.loss - reduced.loss <= SOLVED * reduced.loss:
-            return Point(theta, quadratic, reduced, linear)
-        moved = self._solved(theta, quadratic)
-        quadratic = None if moved is None else self.quadratic(moved)
-        if moved is None or quadratic is None:
-            return None
-        return Point(moved, quadratic, projected(quadratic, linear), linear)
-
-    def _solved(self, theta: np.ndarray, quadratic: Quadratic) -> np.ndarray | None:
-        """Return the point with its linear parameters where they fit best."""
-        linear, moved = self.linear, theta.copy()
-        step = solved(quadratic, linear)
-        moved[linear] = reached = theta[linear] + step
-        pairs = zip(reached.tolist(), step.tolist(), strict=True)
-        if all(abs(there) >= KEPT * abs(gone) for there, gone in pairs):
-            return moved
-        # From so far away the difference holds no digits of what is wanted; from 0 it is that.
-        moved[linear] = 0.0
-        bare = self.quadratic(moved)
-        if bare is None:
-            return None
-        moved[linear] = solved(bare, linear)
-        return moved
+        if quadratic.loss - reduced.loss > SOLVED * reduced.loss:
+            theta = theta.copy()
+            theta[linear] += solved(quadratic, linear)
+            quadratic = self.quadratic(theta)
+            if quadratic is None:
+                return None
+            reduced = projected(quadratic, linear)
+        return Point(theta, quadratic, reduced, linear)
 
     def quadratic(self, theta: np.ndarray) -> Quadratic | None:
         """Return the quadratic at ``theta``; None where it is not finite."""
-        batch, few = self.batch, self.batch.rows <= FEW
-        if self.sampled is not None and isinstance(batch, Chunk):
+        batch = self.batch
+        if isinstance(batch, Chunk):
             self.sampled[0] += batch.rows
         if self.by_rows:
-            parts = []
-            for block in (batch,) if few and isinstance(batch, Chunk) else _blocks(batch):
-                rows, weight = self.kernel.rows(theta, block), block.weights
-                loss = float(np.add.reduce(rows.loss if weight is None else weight * rows.loss))
-                size = max(np.maximum.reduce(np.abs(v)) for v in (rows.prediction, rows.target))
-                # One number for all rows is kept as such.
-                same = rows.bend.strides == (0,) and rows.bend[0] > 0
-                curvature = float(rows.bend[0]) if same else steering(rows)
-                linear = self.linear if few else None
-                part = from_rows(rows.jacobian, rows.slope, curvature, weight, loss, linear, size)
-                if not (part.regular or np.isfinite(part.root).all()):
-                    return None
-                if not math.isfinite(part.loss + part.least):
-                    return None
-                parts.append(part)
-            return joined(parts)
-        if isinstance(batch, TrainingData):
-            sums = batch.sums(self.kernel, theta)
-        else:
+            chunks = [batch] if isinstance(batch, Chunk) else batch.chunks()
+            blocks = (c.part(k, k + FEW) for c in chunks for k in range(0, c.rows, FEW))
+            found = joined(self._of_rows(theta, block) for block in blocks)
+            finite = found.regular or np.isfinite(found.root).all()
+            return found if finite and math.isfinite(found.loss + found.least) else None
+        if isinstance(batch, Chunk):
             sums = self.kernel.sums(theta, batch)
-        finite = np.isfinite(sums.loss + sums.gradient.sum())
-        if not finite or not np.isfinite(sums.curvature).all():
+        else:
+            sums = batch.sums(self.kernel, theta)
+        if not np.isfinite(sums.loss + sums.gradient.sum() + sums.curvature.sum()):
             return None
         spread = 2 * sums.loss if self.spread is None else self.spread * sums.rows
         return from_sums(sums.gradient, sums.curvature, sums.loss, spread)
+
+    def _of_rows(self, theta: np.ndarray, block: Chunk) -> Quadratic:
+        rows, weight = self.kernel.rows(theta, block), block.weights
+        loss = float(np.add.reduce(rows.loss if weight is None else weight * rows.loss))
+        size = max(np.maximum.reduce(np.abs(v)) for v in (rows.prediction, rows.target))
+        # One number for all rows is kept as such.
+        same = rows.bend.strides == (0,) and rows.bend[0] > 0
+        curvature = float(rows.bend[0]) if same else steering(rows)
+        linear = self.linear if self.batch.rows <= FEW else None
+        return from_rows(rows.jacobian, rows.slope, curvature, weight, loss, linear, size)
 
     def bent(self, quadratic: Quadratic) -> Quadratic:
         """Return the quadratic with its whole curvature, if that is known and positive."""
@@ -434,10 +400,3 @@ def bending(kernel: Kernel, chunk: Chunk, theta: np.ndarray) -> np.ndarray:
         ahead, back = (kernel.sums(theta + s * aside, chunk).gradient for s in (1, -1))
         found[i] = (ahead - back) / (2 * width)
     return np.asarray(((found + found.T) / 2 - here.curvature) / chunk.rows)
-
-
-def _blocks(batch: Chunk | TrainingData) -> Iterator[Chunk]:
-    chunks = batch.chunks() if isinstance(batch, TrainingData) else (batch,)
-    for chunk in chunks:
-        for first in range(0, chunk.rows, FEW):
-            yield chunk.part(first, first + FEW)

@@ -1,14 +1,14 @@
 """Damped Gauss-Newton steps within a trust region, on whatever rows the caller evaluates.
 
 Each step solves (H + λD²)δ = −g with the curvature H of the rows, D from the norms of its columns
-and λ such that ‖Dδ‖ stays within a radius, which grows and shrinks by the ratio of the actual to
+and λ such that ‖Dδ‖ stays within a radius Δ, which grows and shrinks by the ratio of the actual to
 the predicted decrease (Moré 1978, The Levenberg-Marquardt algorithm, LNM 630, 105-116). Bounds are
 kept by projection: a parameter that stands on its bound and is pushed against it is held.
 
-That curvature leaves out the bending of the curve times the residuals, so that near a minimum each
-whole step is a constant share of the one before. Where steps have settled on that, the next one is
-extrapolated from two of them (Anderson 1965, Journal of the ACM 12, 547-560, with one step
-remembered; for one parameter it is the secant method).
+H leaves out the bending of the curve times the residuals, so that near a minimum each whole step is
+a constant share of the one before. Where that is small, the next one is extrapolated from two of
+them (Anderson 1965, Journal of the ACM 12, 547-560, with one step remembered; for one parameter it
+is the secant method).
 """
 
 from __future__ import annotations
@@ -32,12 +32,8 @@ SHRINKS = 0.99
 SNAP = 8 * EPS
 # A step is taken when the loss falls by at least this share of what was predicted.
 ACCEPTED = 1e-4
-# The first radius, in units of the scaled start (Moré 1978, section 4). His factor of 100 throws
-# parameters far beyond where the formula means anything.
-FIRST_RADIUS = 1.0
-# Whole steps shrink evenly when their ratio falls by no more than this from one to the next, and
-# they are extrapolated as long as it is no larger than that.
-EVENLY, FAST = 0.5, 0.3
+# Whole steps are extrapolated as long as each is no longer than this share of the last.
+FAST = 0.3
 # A radius so many times shorter than the parameters are long moves none of them.
 SHRINKAGES = 200
 
@@ -45,8 +41,7 @@ SHRINKAGES = 200
 class Point(NamedTuple):
     """A point and the loss around it."""
 
-    # float64[p]: where linear parameters are solved exactly, not quite the point that was asked
-    # for.
+    # float64[p]: where linear parameters are solved exactly, not quite the point asked for.
     theta: np.ndarray
     quadratic: Quadratic  # of all parameters
     # Of those that steps are taken in: the same, or without the linear ones, or with a curvature
@@ -66,10 +61,6 @@ class Point(NamedTuple):
         theta = theta.copy()
         theta[self.linear] += solved(self.quadratic, self.linear, theta - self.theta)
         return theta
-
-
-# None where loss or gradient are not finite.
-Evaluate = Callable[[np.ndarray], Point | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,39 +106,43 @@ def box_of(model: Model) -> Box:
 
 
 class WholeStep(NamedTuple):
-    """A step to the minimum of the quadratic, and how it followed the one before."""
+    """A step to the minimum of the quadratic."""
 
-    move: np.ndarray  # float64[p]
+    move: np.ndarray  # δ, float64[p]
     taken: np.ndarray  # float64[p]: the same, or beyond it by what later steps would add
-    length: float  # ‖R δ‖ of the move
-    ratio: float = np.inf  # of that to the last one's; infinite where there was none
-    is_even: bool = False  # whether steps have settled on a constant ratio
+    length: float  # ‖R δ‖
 
 
 class Iterate(NamedTuple):
     """Where the steps stand."""
 
     point: Point
-    scales: np.ndarray  # float64[p]: d: the largest norms that the columns of the root have had
-    radius: float  # of the trust region, in units of ‖Dδ‖
+    scales: np.ndarray  # D, float64[p]: the largest norms that the columns of the root have had
+    radius: float  # Δ, in units of ‖Dδ‖
     damping: float  # λ of the step that led here, relative to the curvature in scaled units
     no_decrease: bool  # whether no step from here lowers the loss: rounding hides the rest
-    # float64[p] or None: the last point that was tried from here in vain and at which the loss was
-    # not finite.
+    # float64[p] or None: the last point tried from here at which the loss was not finite.
     beyond: np.ndarray | None = None
     last: WholeStep | None = None  # the step that led here; None where that was no whole one
 
 
 def begin(point: Point) -> Iterate:
-    """Return the first iterate."""
+    """Return the first iterate.
+
+    Δ is as long as the scaled start (Moré 1978, section 4); his factor of 100 throws parameters far
+    beyond where the formula means anything.
+    """
     scales = point.reduced.norms
     size = math.hypot(*(scales * point.theta).tolist())
-    radius = FIRST_RADIUS * (size or math.hypot(*point.reduced.offset.tolist()) or 1.0)
+    radius = size or math.hypot(*point.reduced.offset.tolist()) or 1.0
     return Iterate(point, scales, radius, 0.0, False)
 
 
-def advance(iterate: Iterate, evaluate: Evaluate, box: Box) -> Iterate:
-    """Take one step that lowers the loss, after as many shorter tries as it needs."""
+def advance(iterate: Iterate, evaluate: Callable[[np.ndarray], Point | None], box: Box) -> Iterate:
+    """Take one step that lowers the loss, after as many shorter tries as it needs.
+
+    ``evaluate`` returns None where loss or gradient are not finite.
+    """
     here, radius, beyond, last = iterate.point, iterate.radius, None, iterate.last
     free = box.free_on(here.reduced, here.theta)
     free[here.linear] = False  # these follow the others
@@ -195,16 +190,12 @@ def _extrapolated(quadratic: Quadratic, step: Step, last: WholeStep | None) -> W
     move = step.move
     seen = quadratic.root @ move
     length = math.sqrt(float(seen @ seen))
-    if last is None or step.damping > 0 or not last.length > 0:
+    if last is None or step.damping > 0 or not length <= FAST * last.length or length == 0:
         return WholeStep(move, move, length)
-    ratio = length / last.length
-    is_even = last.is_even or EVENLY * last.ratio <= ratio <= FAST
-    if not is_even or ratio > FAST:
-        return WholeStep(move, move, length, ratio, is_even)
     apart = move - last.move
     change = quadratic.root @ apart
     share = float(seen @ change) / float(change @ change)
-    return WholeStep(move, move - share * (last.taken + apart), length, ratio, True)
+    return WholeStep(move, move - share * (last.taken + apart), length)
 
 
 def _inwards(iterate: Iterate, box: Box, free: np.ndarray, radius: float) -> Step:
