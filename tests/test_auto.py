@@ -7,6 +7,7 @@ import pytest
 from scipy.optimize import curve_fit, least_squares
 
 import sgdfit
+from oracles import as_function
 from sgdfit.kernel import numpy_kernel
 
 X = np.linspace(0, 5, 40)
@@ -49,10 +50,7 @@ PERFECT = {
 
 
 def exact(formula, truth, x):
-    names = list(truth)
-    from oracles import as_function
-
-    y = np.broadcast_to(as_function(formula, ["x"], names)(x, *truth.values()), x.shape)
+    y = np.broadcast_to(as_function(formula, ["x"], list(truth))(x, *truth.values()), x.shape)
     return {"x": x, "y": np.array(y, dtype=float)}
 
 
@@ -247,19 +245,16 @@ def test_the_same_seed_gives_the_same_bits(usual):
     np.testing.assert_array_equal(again.trace.distance, usual.trace.distance)
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_another_seed_gives_the_same_answer(usual, seed):
-    fit = sgdfit.fit(DECAY, MANY, seed=seed)
-    # Both say how far they are at most, from one and the same minimum.
-    assert apart(fit, usual) < 3 * (fit.distance + usual.distance)
-    assert apart(fit, usual) < 1e-3
-
-
-@pytest.mark.parametrize("by", ["x", "y", "z", "reversed"])
-def test_the_order_of_the_rows_does_not_matter(usual, by):
-    order = np.arange(ROWS)[::-1] if by == "reversed" else np.argsort(MANY[by])
-    fit = sgdfit.fit(DECAY, {name: column[order] for name, column in MANY.items()})
+@pytest.mark.parametrize("change", [1, 2, 3, "x", "y", "z", "reversed"])
+def test_neither_the_seed_nor_the_order_of_the_rows_matters(usual, change):
+    order, seed = np.arange(ROWS)[::-1] if change == "reversed" else np.arange(ROWS), 0
+    if change in MANY:
+        order = np.argsort(MANY[change])
+    if isinstance(change, int):
+        seed = change
+    fit = sgdfit.fit(DECAY, {name: column[order] for name, column in MANY.items()}, seed=seed)
     assert fit.status.name == "converged"
+    # Both say how far they are at most, from one and the same minimum.
     assert apart(fit, usual) < 3 * (fit.distance + usual.distance)
     assert apart(fit, usual) < 1e-3
     for name in "abc":
@@ -282,30 +277,19 @@ def test_rows_of_weight_zero_are_as_if_absent(formula, rows):
 
 
 CURVES = {
-    "decay": (DECAY, decay, (2.0, 0.7, 0.5)),
-    "logistic": (
-        "y = a/(1 + exp(b*(x - c)))",
-        lambda x, a, b, c: a / (1 + np.exp(b * (x - c))),
-        (3.0, 2.0, 1.5),
-    ),
-    "power": ("y = a*x**b + c", lambda x, a, b, c: a * x**b + c, (1.0, 1.5, 2.0)),
-    "wave": ("y = a*sin(b*x + c)", lambda x, a, b, c: a * np.sin(b * x + c), (2.0, 3.0, 0.5)),
-    "peak": (
-        "y = a*exp(-((x - b)/c)**2)",
-        lambda x, a, b, c: a * np.exp(-(((x - b) / c) ** 2)),
-        (2.0, 1.7, 0.5),
-    ),
-    "parabola": (
-        "y = a*x**2 + b*x + c",
-        lambda x, a, b, c: a * x * x + b * x + c,
-        (0.3, -2.0, 1.0),
-    ),
+    "decay": (DECAY, (2.0, 0.7, 0.5)),
+    "logistic": ("y = a/(1 + exp(b*(x - c)))", (3.0, 2.0, 1.5)),
+    "power": ("y = a*x**b + c", (1.0, 1.5, 2.0)),
+    "wave": ("y = a*sin(b*x + c)", (2.0, 3.0, 0.5)),
+    "peak": ("y = a*exp(-((x - b)/c)**2)", (2.0, 1.7, 0.5)),
+    "parabola": ("y = a*x**2 + b*x + c", (0.3, -2.0, 1.0)),
 }
 
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
-@pytest.mark.parametrize(("formula", "curve", "truth"), CURVES.values(), ids=CURVES)
-def test_a_hundred_thousand_rows_agree_with_curve_fit(formula, curve, truth, weighted):
+@pytest.mark.parametrize(("formula", "truth"), CURVES.values(), ids=CURVES)
+def test_a_hundred_thousand_rows_agree_with_curve_fit(formula, truth, weighted):
+    curve = as_function(formula, ["x"], "abc")
     x, w = MANY["x"][:100_000], 0.5 + MANY["w"][:100_000]
     y = curve(x, *truth) + 0.1 * np.random.default_rng(6).normal(size=x.size)
     weights = "w" if weighted else None
@@ -435,16 +419,6 @@ def test_a_start_within_the_domain_of_all_rows_stays_there():
     assert fit.loss == pytest.approx(float(np.mean(residual**2)), rel=1e-9)
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_what_a_search_found_is_kept_on_growing_batches(seed):
-    """Two candidates that lead to the same minimum, one of them from far away."""
-    x = MANY["x"][:100_000]
-    y = 2 * np.sin(3 * x + 0.5) + 0.1 * np.random.default_rng(6).normal(size=x.size)
-    fit = sgdfit.fit("y = a*sin(b*x + c)", {"x": x, "y": y}, seed=seed)
-    assert fit.status.name == "converged"
-    assert fit.loss == pytest.approx(0.01, rel=0.02)
-
-
 # Minima that are not the ones meant, flat ground, and the fit's own work
 
 
@@ -471,11 +445,6 @@ WRONG = {
         "y = a*x + b + h*exp(-((x - m)/s)**2)",
         {"x": WIDE, "y": 2 * WIDE + 1 + np.exp(-(((WIDE - 6) / 0.5) ** 2)) + noise(2, scale=0.25)},
         {"a": 1, "b": 1, "h": 1, "m": 2, "s": 0.5},
-    ),
-    "a small wave on a line": (
-        "y = a*x + b + h*sin(w*x + p)",
-        {"x": WIDE, "y": 2 * WIDE + 1 + 0.6 * np.sin(4.1 * WIDE) + noise(3, scale=0.4)},
-        {"a": 1, "b": 1, "h": 1, "w": 1, "p": 0},
     ),
     "a wave faster than residuals show": (
         "y = a*sin(2*pi*f*x + p)",
