@@ -6,9 +6,9 @@ the predicted decrease (Moré 1978, The Levenberg-Marquardt algorithm, LNM 630, 
 kept by projection: a parameter that stands on its bound and is pushed against it is held.
 
 H leaves out the bending of the curve times the residuals, so that near a minimum each whole step is
-a constant share of the one before. Where that is small, the next one is extrapolated from two of
-them (Anderson 1965, Journal of the ACM 12, 547-560, with one step remembered; for one parameter it
-is the secant method).
+a constant share of the one before. Where that share has settled and is small, the next is
+extrapolated from two of them (Anderson 1965, Journal of the ACM 12, 547-560, with one step
+remembered; for one parameter it is the secant method).
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ SHRINKS = 0.99
 SNAP = 8 * EPS
 # A step is taken when the loss falls by at least this share of what was predicted.
 ACCEPTED = 1e-4
-# Whole steps are extrapolated as long as each is no longer than this share of the last.
-FAST = 0.3
+# Whole steps shrink evenly when their ratio falls by no more than this from one to the next, and
+# they are extrapolated as long as it is no larger than that. Corners of mae shrink them unevenly.
+EVENLY, FAST = 0.5, 0.3
 # A radius so many times shorter than the parameters are long moves none of them.
 SHRINKAGES = 200
 
@@ -111,6 +112,8 @@ class WholeStep(NamedTuple):
     move: np.ndarray  # δ, float64[p]
     taken: np.ndarray  # float64[p]: the same, or beyond it by what later steps would add
     length: float  # ‖R δ‖
+    ratio: float = np.inf  # of that to the last one's; infinite where there was none
+    is_even: bool = False  # whether steps have settled on a constant ratio
 
 
 class Iterate(NamedTuple):
@@ -190,12 +193,16 @@ def _extrapolated(quadratic: Quadratic, step: Step, last: WholeStep | None) -> W
     move = step.move
     seen = quadratic.root @ move
     length = math.sqrt(float(seen @ seen))
-    if last is None or step.damping > 0 or not length <= FAST * last.length or length == 0:
+    if last is None or step.damping > 0 or not last.length > 0:
         return WholeStep(move, move, length)
+    ratio = length / last.length
+    is_even = last.is_even or EVENLY * last.ratio <= ratio <= FAST
+    if not is_even or ratio > FAST:
+        return WholeStep(move, move, length, ratio, is_even)
     apart = move - last.move
     change = quadratic.root @ apart
     share = float(seen @ change) / float(change @ change)
-    return WholeStep(move, move - share * (last.taken + apart), length)
+    return WholeStep(move, move - share * (last.taken + apart), length, ratio, True)
 
 
 def _inwards(iterate: Iterate, box: Box, free: np.ndarray, radius: float) -> Step:
