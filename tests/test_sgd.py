@@ -268,8 +268,8 @@ def test_callbacks_come_when_asked(size, every, steps, kernel):
 def test_listening_does_not_change_a_bit(kernel):
     options = {"batch_size": 10, "epochs": 3, "kernel": kernel}
     quiet = fit_line(**options)
-    listening = {"callback": lambda progress: None, "callback_every": 1, "tolerance": 1e-12}
-    heard = fit_line(**options, **listening)
+    options |= {"callback": lambda progress: None, "callback_every": 1, "tolerance": 1e-12}
+    heard = fit_line(**options)
     np.testing.assert_array_equal(facts(quiet), facts(heard))
 
 
@@ -413,8 +413,7 @@ def test_divergence_ends_at_the_last_finite_state(kernel, size):
     assert fit.status.name == "diverged"
     assert fit.steps < 200
     assert np.isfinite(values(fit)).all()
-    assert np.isfinite(fit.loss)
-    assert np.isfinite(fit.trace.loss).all()
+    assert np.isfinite([fit.loss, *fit.trace.loss]).all()
     assert np.isfinite(fit.trace.parameters).all()
     assert "Use a learning rate of at most 0.2215" in fit.status.cure
     assert fit.distance is None
