@@ -194,7 +194,8 @@ class _Walk:
         dear = 2 * len(problem.names)
         rows = min([round(BENDING_COST * problem.rows / dear), *problem.sizes[-2:-1]])
         some = problem.data.sample(rows, problem.seed)
-        self.bending = np.nan_to_num(bending(problem.kernel, some, self.theta))
+        found = bending(problem.kernel, some, self.theta)
+        self.bending = found if np.isfinite(found).all() else np.zeros_like(found)
         self.sampled[0] += dear * some.rows
         return bool(self.bending.any())
 
