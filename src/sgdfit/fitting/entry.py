@@ -273,7 +273,7 @@ def _begin(problem: Problem, checkpoint: str) -> None:
     known = data.journal.recall("begun") or {}
     # They tell values apart in files of the same names, sizes and times; of rows that are not in
     # memory those of the random ones alone.
-    for name, chunk in (("reserve", data.subsample), ("whole", data.whole)):
+    for name, chunk in (("subsample", data.subsample), ("whole", data.whole)):
         if chunk is None:
             continue
         marks[name] = fingerprint_of({str(k): array for k, array in enumerate(chunk.arrays)})
