@@ -540,3 +540,24 @@ def test_a_rival_minimum_is_told_with_its_values():
     assert rival.values["m"] == pytest.approx(7, abs=0.2)
     assert fit.search.loss <= rival.loss <= 1.05 * fit.search.loss
     assert "rival minimum" in str(fit)
+
+
+def test_a_callback_ends_a_fit_that_is_walked_anew():
+    """One peak on two: the first walk looks wrong, and the callback stops the second."""
+    x = np.linspace(0.0, 10.0, 120)
+    y = 3.0 * np.exp(-((x - 3.0) ** 2)) + 2.0 * np.exp(-((x - 7.0) ** 2)) + 0.01 * np.sin(99.0 * x)
+    steps = []
+
+    def stop_anew(progress):
+        steps.append(progress.step)
+        return len(steps) > 1 and steps[-1] < steps[-2]
+
+    fit = sgdfit.fit(
+        "y = a*exp(-(x - m)**2/s**2)",
+        {"x": x, "y": y},
+        start={"a": 1, "m": 4, "s": 3},
+        callback=stop_anew,
+        callback_every=1,
+    )
+    assert steps[-1] == 1 < len(steps)
+    assert fit.status.name == "stopped"

@@ -240,3 +240,11 @@ def test_the_report_and_the_command_line_say_so(tmp_path, capsys):
     path.write_text("x,y\n" + "".join(f"{x},{y}\n" for x, y in rows))
     assert execute(["fit", str(path), "y = a*x + b", "--intervals", "profile"]) == 0
     assert "profile likelihood" in capsys.readouterr().out
+
+
+def test_profiles_of_exact_data_are_told_to_be_walds():
+    x = np.linspace(0.0, 3.0, 20)
+    data = {"x": x, "y": 2.0 * np.exp(-x)}
+    fit = sgdfit.fit("y = a*exp(-b*x)", data, intervals="profile")
+    assert fit.intervals == "wald"
+    assert any("the residuals are rounding errors" in warning for warning in fit.warnings)

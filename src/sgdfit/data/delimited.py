@@ -121,12 +121,14 @@ def parsed(
     # A row has to fit into two of Arrow's blocks, and may be of any length where it has quotes.
     quoted = b'"' in text
     size = max(1, len(text)) if quoted else max(1 << 20, 16 * text.find(b"\n"))
+    # Arrow's threads have nothing to share in one block, and a process that ends as they begin may
+    # be aborted.
     return arrow_csv.read_csv(
         pa.BufferReader(text),
         arrow_csv.ReadOptions(
             column_names=[str(place) for place in range(len(dialect.names))],
             block_size=size,
-            use_threads=not quoted,
+            use_threads=len(text) > size,
         ),
         arrow_csv.ParseOptions(
             delimiter=separator,

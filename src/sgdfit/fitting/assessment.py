@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgdfit.fitting.callbacks import CallbackCaller, Progress, StopRequested
+from sgdfit.fitting.callbacks import CallbackCaller, Progress, StopRequested, ending_of
 from sgdfit.fitting.gauss_newton import progress_of, walk
 from sgdfit.fitting.multistart import misfit_warnings
 from sgdfit.fitting.nonsmooth import (
@@ -137,10 +137,16 @@ def assess(problem: Problem, outcome: Outcome) -> Result:
     try:
         return _result(examined(problem), outcome)
     except (KeyboardInterrupt, StopRequested) as end:
-        ending = "stopped" if isinstance(end, StopRequested) else "interrupted"
+        ending = ending_of(end)
     finally:
         problem.data.listener = None
     return _result(*_without_passes(problem, outcome._replace(ending=ending)))
+
+
+NO_PROFILE = (
+    "the residuals are rounding errors, which have no profile: the intervals are Wald's, though"
+    " intervals='profile' was asked for"
+)
 
 
 def _without_passes(problem: Problem, outcome: Outcome) -> tuple[Problem, Outcome]:
@@ -246,9 +252,11 @@ def _result(problem: Problem, outcome: Outcome) -> Result:
             sure = sure._replace(covariance=np.where(gone, np.nan, sure.covariance))
         loss = evidence.loss / problem.rows
         found = Assessment(theta, loss, residual, merit, sure, distance, status, told)
-    noisy = share > MANY_ROUNDINGS
-    if problem.options.intervals == PROFILE and sure.covariance is not None and noisy:
-        found = _profiled(problem, found)
+    if problem.options.intervals == PROFILE and sure.covariance is not None:
+        if share > MANY_ROUNDINGS:
+            found = _profiled(problem, found)
+        else:
+            found = found._replace(warnings=(*told, NO_PROFILE))
     return _composed(problem, outcome, found, state)
 
 

@@ -21,12 +21,13 @@ class Pass(NamedTuple):
 class Progress(NamedTuple):
     """What a callback is told."""
 
-    step: int  # steps taken
+    # Steps taken since the walk began; a fit that looks wrong is walked anew, from 1 and 0 s on.
+    step: int
     steps: int  # to take
-    epoch: int  # passes through the data completed
+    epoch: int  # how often all rows have been read, in whole numbers
     loss: float  # of the last recorded batch, NaN before the first
     parameters: dict[str, float]  # the free ones
-    seconds: float  # since the start
+    seconds: float  # since the walk began
     # To the optimum of the rows that were last looked at, in standard errors; NaN where unknown.
     distance: float = math.nan
     reading: Pass | None = None  # in the middle of a pass through all rows, how far that is
@@ -37,6 +38,11 @@ Callback = Callable[[Progress], object]
 
 class StopRequested(Exception):  # noqa: N818  # it tells of a wish, not of an error
     """The callback stopped the run in the middle of a pass."""
+
+
+def ending_of(end: BaseException) -> str:
+    """Return the ending of a run that Ctrl-C or its callback cut short."""
+    return "stopped" if isinstance(end, StopRequested) else "interrupted"
 
 
 class CallbackCaller:

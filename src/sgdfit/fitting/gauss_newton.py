@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sgdfit.fitting.callbacks import CallbackCaller, Progress, StopRequested
+from sgdfit.fitting.callbacks import CallbackCaller, Progress, StopRequested, ending_of
 from sgdfit.fitting.dataset import TrainingData
 from sgdfit.fitting.problem import Outcome, Problem, TraceStep
 from sgdfit.fitting.sampling import FEW
@@ -71,7 +71,7 @@ def walk(problem: Problem, start: np.ndarray, sizes: list[int] | None = None) ->
                 ending = run.go([problem.rows])
     except (KeyboardInterrupt, StopRequested) as end:
         problem.data.listener = None
-        ending = "stopped" if isinstance(end, StopRequested) else "interrupted"
+        ending = ending_of(end)
         if not run.path or run.path[-1].rows < problem.rows:
             ending = run.cut_short(ending)
     finally:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sgdfit.errors import UsageError
+from sgdfit.fitting.callbacks import StopRequested, ending_of
 from sgdfit.fitting.gauss_newton import walk
 from sgdfit.fitting.problem import Misfit, Outcome, Problem
 from sgdfit.fitting.sampling import FEW
@@ -86,8 +87,8 @@ def find_minimum(problem: Problem) -> tuple[Problem, Outcome]:
         outcome = settled_on(problem, outcome, nearest(model, outcome))
         if search or (search is None and doubtful):
             outcome = _compared(problem, outcome)
-    except KeyboardInterrupt:
-        outcome = outcome._replace(ending="interrupted")
+    except (KeyboardInterrupt, StopRequested) as end:
+        outcome = outcome._replace(ending=ending_of(end))
     return problem, outcome
 
 
@@ -106,8 +107,8 @@ def _searched(problem: Problem, starts: Starts) -> tuple[Problem, Outcome]:
         some_given = len(missing(problem.model)) < len(problem.names)
         if some_given and (problem.options.search or is_suspicious(problem, outcome)):
             outcome = outcome._replace(better=_compared(problem, outcome).better)
-    except KeyboardInterrupt:
-        outcome = outcome._replace(ending="interrupted")
+    except (KeyboardInterrupt, StopRequested) as end:
+        outcome = outcome._replace(ending=ending_of(end))
     return found, outcome
 
 
@@ -204,9 +205,9 @@ def _best_candidate(problem: Problem, starts: Starts) -> tuple[int, float]:
 
 
 def _finished(outcome: Outcome) -> Outcome:
-    """Return an outcome on which nothing depends but the next one, unless Ctrl-C ended it."""
-    if outcome.ending == "interrupted":
-        raise KeyboardInterrupt
+    """Return an outcome on which nothing depends but the next one, unless the user ended it."""
+    if outcome.is_called_off:
+        raise KeyboardInterrupt if outcome.ending == "interrupted" else StopRequested
     return outcome
 
 
