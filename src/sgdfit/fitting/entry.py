@@ -146,7 +146,7 @@ def fit(
         a full batch every 16); for ``auto`` 1e-11 by default, of many rows 1e-3.
     search : bool, optional
         Whether ``auto`` looks for a better minimum than that which the given starts lead to. By
-        default it does where the residuals of the fit are not like noise.
+        default it does where the residuals are not like noise, and for other losses than ``mse``.
     announce : callable, optional
         Called with the `sgdfit.inference.diagnosis.Diagnosis` before the first step, instead of a
         `sgdfit.errors.DivergenceWarning` where the learning rate is above the stability limit.
