@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -52,6 +52,7 @@ from sgdfit.inference.spectrum import EPS, ScaledSpectrum, root_spectrum
 from sgdfit.inference.statistics import Goodness, goodness
 from sgdfit.model.loss import SQUARED, as_loss
 from sgdfit.model.model import Model
+from sgdfit.model.separation import stepped_names
 from sgdfit.optimizers import describe as describe_optimizer
 from sgdfit.optimizers.schedule import Schedule
 from sgdfit.optimizers.schedule import describe as describe_schedule
@@ -237,7 +238,9 @@ def _result(problem: Problem, outcome: Outcome) -> Result:
                 sure = sure.withheld("none: the estimates are not at a minimum")
                 distance = math.inf
             if status.name in ("converged", "local_minimum"):
-                told = undetermined_warning(sure.undetermined)
+                told = undetermined_warning(
+                    sure.undetermined, stepped_names(problem.model.prediction)
+                )
                 told += misfit_warnings(problem, outcome)
         if flat:
             # Flat ground tells neither errors nor a distance.
@@ -580,11 +583,21 @@ def estimates(model: Model, theta: np.ndarray, found: Uncertainty) -> dict[str, 
     return table
 
 
-def undetermined_warning(combinations: tuple[str, ...]) -> tuple[str, ...]:
-    """Say that the data leave combinations of parameters open."""
-    if not combinations:
-        return ()
-    return (
-        f"the data do not determine {', '.join(combinations)}: near these estimates any value of it"
-        " fits as well, so the parameters in it have no standard errors; fix or tie one of them",
-    )
+def undetermined_warning(
+    combinations: tuple[str, ...], stepped: Collection[str] = ()
+) -> tuple[str, ...]:
+    """Say that the data leave combinations of parameters open, of which some may act in steps."""
+    steps = ", ".join(name for name in combinations if name in stepped)
+    rest = ", ".join(name for name in combinations if name not in stepped)
+    told = []
+    if steps:
+        told.append(
+            f"{steps} acts in steps: it may move between neighbouring rows without changing the"
+            " fit, so it has no standard error"
+        )
+    if rest:
+        told.append(
+            f"the data do not determine {rest}: near these estimates any value of it fits as well,"
+            " so the parameters in it have no standard errors; fix or tie one of them"
+        )
+    return tuple(told)

@@ -324,6 +324,12 @@ class Fit:
         self._seconds += time.perf_counter() - begun
         return found
 
+    def __repr__(self) -> str:
+        """Return the formula and the estimates so far."""
+        if self._now is None or not self._now._enough:
+            return f"Fit({self._formula}, on rows that do not determine it yet)"
+        return f"Fit({self.result()!r})"
+
     def result(self) -> Result:
         """Return all that is known now as the result of a fit.
 
