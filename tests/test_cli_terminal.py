@@ -81,7 +81,7 @@ def test_a_bar_shows_loss_and_speed_and_goes_away(data):
     after = written[written.rindex("steps/s") :]
     assert "\x1b[2K" in after  # the line of the bar is erased
     assert "converged" in after
-    assert "\x1b[32m" in after  # in green
+    assert "\x1b[1;32m" in after  # in green
     assert "\x1b[?25h" in after  # the cursor is back
 
 
@@ -186,9 +186,9 @@ def test_control_c_before_the_first_step_is_quiet(data):
 @pytest.mark.parametrize("columns", [60, 120])
 def test_the_report_keeps_to_the_width_and_to_no_color(data, columns):
     written, _ = on_terminal(
-        data, ["fit", "data.csv", "y = a*x + b", *SHORT], columns, NO_COLOR="1"
+        data, ["fit", "data.csv", "y = a*x + b", "--full", *SHORT], columns, NO_COLOR="1"
     )
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", written)
-    report = plain(written[written.index("╭") :])
+    report = plain(written[written.index("y = a*x + b") :])
     assert max(map(len, report.splitlines())) <= columns
     assert "2/λmax" in report

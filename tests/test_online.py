@@ -6,7 +6,6 @@ import pytest
 import sgdfit
 from sgdfit.errors import DataError, UsageError
 from sgdfit.online import recursive
-from sgdfit.report import as_text
 
 RNG = np.random.default_rng(7)
 N = 40_000
@@ -112,7 +111,7 @@ def test_forgetting_is_that_of_recursive_least_squares(forgetting):
         assert list(told[-1].estimates.values()) == pytest.approx(theta.tolist(), rel=1e-7)
         mass = (1 - factor**400) / (1 - factor)
         assert told[-1].effective_rows == pytest.approx(mass, rel=1e-9)
-        assert "forgetting" in as_text(fit.result())
+        assert "forgetting" in fit.result().report(full=True)
 
 
 def test_errors_with_forgetting_are_the_scatter_of_the_estimates():
@@ -300,4 +299,4 @@ def test_the_result_is_saved_and_predicts(tmp_path):
     assert band.low[0] < band.prediction[0] < band.high[0]
     assert found.trace.step.tolist() == [1, 2, 3, 4, 5]
     assert found.trace.parameters[-1].tolist() == [again.values["a"], again.values["b"]]
-    assert "each batch joined" in as_text(found)
+    assert "each batch joined" in found.report(full=True)

@@ -239,7 +239,7 @@ def test_the_report_and_the_command_line_say_so(tmp_path, capsys):
     rows = zip(LINE["x"], LINE["y"], strict=True)
     path.write_text("x,y\n" + "".join(f"{x},{y}\n" for x, y in rows))
     assert execute(["fit", str(path), "y = a*x + b", "--intervals", "profile"]) == 0
-    assert "profile likelihood" in capsys.readouterr().out
+    assert "95% profile interval" in capsys.readouterr().out
 
 
 def test_profiles_of_exact_data_are_told_to_be_walds():

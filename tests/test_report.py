@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from example_results import EXAMPLES, converged, decay, diverged, hostile, step_limit
-from sgdfit.report import as_html, as_text, facts, trace_as_html
+from sgdfit.report import as_html, as_rich, as_text, facts, trace_as_html
 from sgdfit.result.result import Estimate
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -57,9 +57,10 @@ class Page(HTMLParser):
 
 def said_strings(result):
     said = facts(result)
-    pairs = [*said.advice, *(line for section in said.sections for line in section.lines)]
-    titles = [section.title for section in said.sections]
-    return [said.formula, said.headline, *said.header, *titles, *sum([*said.estimates, *pairs], ())]
+    first = [*said.estimates, *said.summary, *said.advice]
+    more = [((section.title,), *section.lines) for section in said.sections]
+    short = [said.formula, said.headline, *said.header, *sum(first, ())]
+    return short, [text for section in more for line in section for text in line]
 
 
 def squeezed(text):
@@ -69,19 +70,23 @@ def squeezed(text):
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_text_and_rich_report(name):
-    check_golden(f"{name}.txt", str(EXAMPLES[name]()))
-    check_golden(f"{name}_rich.txt", rich_text(EXAMPLES[name](), 80).rstrip("\n"))
+    result = EXAMPLES[name]()
+    assert str(result) == result.report() == as_text(result)
+    assert result.report(full=True).startswith(str(result))
+    check_golden(f"{name}.txt", result.report(full=True))
+    check_golden(f"{name}_rich.txt", rich_text(as_rich(result, full=True), 80).rstrip("\n"))
 
 
 @pytest.mark.parametrize("width", [60, 160])
 def test_text_report_at_other_widths(width):
-    check_golden(f"decay_{width}.txt", as_text(decay(), width))
+    check_golden(f"decay_{width}.txt", decay().report(full=True, width=width))
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
 @pytest.mark.parametrize("width", WIDTHS)
 def test_reports_keep_to_their_width_and_hold_no_commands(name, width):
-    for text in (as_text(EXAMPLES[name](), width), rich_text(EXAMPLES[name](), width)):
+    result = EXAMPLES[name]()
+    for text in (result.report(True, width), rich_text(as_rich(result, full=True), width)):
         lines = text.splitlines()
         assert max(map(len, lines)) <= width
         assert all(line.isprintable() for line in lines)
@@ -91,11 +96,15 @@ def test_reports_keep_to_their_width_and_hold_no_commands(name, width):
 def test_every_rendering_says_every_fact_and_takes_the_pages_own_colours(name):
     result = EXAMPLES[name]()
     page = Page(result._repr_html_())
-    renderings = [str(result), as_text(result, 60), rich_text(result, 80), "".join(page.texts)]
-    for text in said_strings(result):
-        for rendering in renderings:
+    short, more = said_strings(result)
+    whole = [result.report(True, 60), rich_text(as_rich(result, full=True), 80)]
+    for text in (*short, *more):
+        for rendering in (*whole, "".join(page.texts)):
             assert squeezed(text) in squeezed(rendering)
-    assert page.tags <= {"div", "table", "tr", "th", "td", "code", "strong"}
+    for text in short:
+        for rendering in (str(result), rich_text(result, 80)):
+            assert squeezed(text) in squeezed(rendering)
+    assert page.tags <= {"div", "table", "tr", "th", "td", "code", "strong", "details", "summary"}
     for style in page.styles:
         assert not re.search(r"\b(black|white)\b(?!-space)", style)
         assert not re.search(r"((?<!-)color|background(-color)?):\s*(#|rgb)", style)
@@ -105,7 +114,7 @@ def test_texts_from_the_user_are_never_markup():
     html = as_html(hostile())
     assert "&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt;" in html
     assert "<b>" not in html
-    for text in (str(hostile()), rich_text(hostile(), 160)):
+    for text in (hostile().report(width=160), rich_text(hostile(), 160)):
         assert '<script>alert("x")</script>\N{REPLACEMENT CHARACTER}[31m [red]data[/red]' in text
         assert "[bold]not bold[/bold] <b>nor here</b>" in text
 
@@ -140,16 +149,17 @@ SIX = {
         ({"covariance_method": "sandwich"}, ["sandwich (also right where", "Student's t, 17"]),
         (SIGMA, ["tutorial.csv, their standard deviations s"]),
         ({"weights": "1/s**2"}, ["tutorial.csv, weighted by 1/s**2"]),
-        ({"distance": None}, ["converged: the distance to the optimum is not known"]),
-        ({"distance": float("nan")}, ["converged: the distance to the optimum is not known"]),
-        ({"distance": 0.4216}, ["converged: 0.42 standard errors from the optimum"]),
+        ({"distance": None}, ["the distance to the optimum is not known"]),
+        ({"distance": float("nan")}, ["the distance to the optimum is not known"]),
+        ({"distance": 0.4216}, ["200 steps in 13.5 ms, 0.42 standard errors from the optimum"]),
         (SIX, ["a and b 0.990", "and 9 more"]),
         ({"estimates": {"a": Estimate("a", 0.0, **AT_BOUND)}}, ["at its lower bound 0"]),
         ({"estimates": {"a": Estimate("a", 10.0, **AT_BOUND)}}, ["at its upper bound 10"]),
     ],
 )
 def test_what_a_result_holds_is_said(changes, said):
-    told = "\n".join(said_strings(replace(converged(), **changes)))
+    short, more = said_strings(replace(converged(), **changes))
+    told = "\n".join([*short, *more])
     for line in said:
         assert line in told
     assert ("absolute:" in told) == changes.get("absolute_sigma", False)

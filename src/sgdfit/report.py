@@ -1,6 +1,8 @@
 """The report of a fit: what it says, then as plain text, for a terminal by Rich, and as HTML.
 
-Every layout shows the same strings, those of `facts`, so that they cannot disagree.
+It begins with what a scientist asks: the estimates with their errors, how good the fit is, and in
+one line how it ended. All else is in the full report, in HTML folded away. Every layout shows the
+same strings, those of `facts`, so that they cannot disagree.
 """
 
 from __future__ import annotations
@@ -17,9 +19,9 @@ import numpy as np
 
 from sgdfit.errors import counted, require
 from sgdfit.inference.diagnosis import Diagnosis
+from sgdfit.model.loss import SQUARED
 from sgdfit.result.result import Estimate, Result
 from sgdfit.result.rounding import duration, interval, number, plus_minus
-from sgdfit.result.status import StartSearch
 from sgdfit.result.trace import Trace
 
 Lines: TypeAlias = Iterator[tuple[str, str]]
@@ -31,8 +33,10 @@ SHOWN_RIVALS = 3
 STRONG_CORRELATION = 0.9
 SHOWN_PAIRS = 6
 RECURSIVE = "recursive"
-HEADER = ("parameter", "estimate", "95% interval", "start", "note")
+# Nearer to the optimum than this is as good as there.
+NEAR = 0.01
 
+_ORIGINS = {"search": "found", "default": "by default"}
 _COVARIANCE = {
     "classical": "classical (residual variance × inverse curvature)",
     "sandwich": "sandwich (also right where the scatter differs from row to row)",
@@ -53,42 +57,65 @@ class Facts:
 
     formula: str  # the title
     level: str  # "good", "caution" or "bad"
-    headline: str  # status and distance to the optimum
-    advice: tuple[tuple[str, str], ...]  # cause and cure, where there are any, and warnings
     header: tuple[str, ...]  # of the table of estimates
     estimates: tuple[tuple[str, ...], ...]  # its rows
-    sections: tuple[Section, ...]  # all else
+    summary: tuple[tuple[str, str], ...]  # how good the fit is, and of what
+    headline: str  # how the run ended
+    advice: tuple[tuple[str, str], ...]  # cause and cure, where there are any, and warnings
+    sections: tuple[Section, ...]  # all else: what a full report adds
 
 
 def facts(result: Result) -> Facts:
     """Say in words and rounded figures what a result holds."""
     status = result.status
-    advice = [("cause", status.cause), ("cure", status.cure)]
+    arrived = status.name == "converged"
+    advice = [("cause", "" if arrived else status.cause), ("cure", status.cure)]
     advice += [("warning", text) for text in result.warnings]
+    kind = "profile interval" if result.intervals == "profile" else "interval"
+    header = ("parameter", "estimate", f"{percent(result.level)} {kind}", "note")
     rows = [_estimate(estimate) for estimate in result.estimates.values()]
     # a column that is empty in every row says nothing
-    kept = [i for i in range(len(HEADER)) if i < 2 or any(row[i] for row in rows)]
+    kept = [i for i in range(len(header)) if i < 2 or any(row[i] for row in rows)]
     sections = [
         ("Goodness of fit", _goodness(result)),
         ("Uncertainty", _uncertainty(result)),
         ("How it was found", _how(result)),
+        ("Starting values", _starts(result)),
     ]
-    if result.search is not None:
-        sections.append(("Starting values", _search(result.search)))
     if result.diagnosis is not None:
         local = " (local: the model is not linear)" if result.diagnosis.local else ""
         lines = _curvature(result.diagnosis, result.warnings)
         sections.append((f"Curvature at the start{local}", lines))
-    good = "good" if status.name == "converged" else "caution"
+    cleaned = ((title, _cleaned(lines)) for title, lines in sections)
     return Facts(
         formula=_clean(result.formula),
-        level=good if status.ok else "bad",
-        headline=f"{status.label}: {_distance(result)}",
-        advice=_cleaned(pair for pair in advice if pair[1]),
-        header=tuple(HEADER[i] for i in kept),
+        level="bad" if not status.ok else "good" if arrived else "caution",
+        header=tuple(header[i] for i in kept),
         estimates=tuple(tuple(_clean(row[i]) for i in kept) for row in rows),
-        sections=tuple(Section(title, _cleaned(lines)) for title, lines in sections),
+        summary=_cleaned(_summary(result)),
+        headline=_headline(result),
+        advice=_cleaned(pair for pair in advice if pair[1]),
+        sections=tuple(Section(title, lines) for title, lines in cleaned if lines),
     )
+
+
+def percent(level: float) -> str:
+    """Write a confidence as people say it.
+
+    >>> percent(0.95), percent(0.6827)
+    ('95%', '68.27%')
+    """
+    return f"{number(100 * level)}%"
+
+
+def _headline(result: Result) -> str:
+    """Say how the run ended, and how far from the optimum where that is worth a word."""
+    unit = "update" if _is_recursive(result) else "step"
+    taken = f"{counted(result.steps, unit)} in {duration(result.seconds)}"
+    distance = result.distance
+    far = result.status.ok and distance is not None and distance >= NEAR
+    told = f", {_distance(result)}" if far else ""
+    return f"{result.status.label}: {taken}{told}"
 
 
 def _distance(result: Result) -> str:
@@ -102,34 +129,60 @@ def _distance(result: Result) -> str:
 
 
 def _estimate(estimate: Estimate) -> tuple[str, ...]:
-    span = start = note = ""
+    span = note = ""
     if estimate.interval is not None:
         span = interval(*estimate.interval, estimate.value, estimate.stderr)
-    if estimate.role == "free":
-        origin = estimate.start_origin.partition(" ")[0]
-        start = "solved" if origin == "solved" else f"{number(estimate.start)} ({origin})"
-    else:
+    if estimate.role != "free":
         note = "fixed" if estimate.role == "fixed" else f"tied: {estimate.tie}"
     if estimate.at_bound:
         to_low, to_high = (abs(estimate.value - x) for x in (estimate.low, estimate.high))
         side, bound = ("lower", estimate.low) if to_low <= to_high else ("upper", estimate.high)
         note = note or f"at its {side} bound {number(bound)}"
-    return estimate.name, plus_minus(estimate.value, estimate.stderr), span, start, note
+    return estimate.name, plus_minus(estimate.value, estimate.stderr), span, note
+
+
+def _summary(result: Result) -> Lines:
+    """Say how well the curve fits, and which rows: what a scientist asks first."""
+    left = result.degrees_of_freedom
+    freedom = f"on {left:,} {'degree' if left == 1 else 'degrees'} of freedom"
+    variance = result.reduced_chi_square
+    if result.loss_name != SQUARED:
+        yield "loss", _loss(result)
+    elif variance is not None and result.sigma is not None:
+        yield "reduced χ²", f"{number(variance, 4)} {freedom}"
+    elif variance is not None:
+        row = "" if result.weights is None else "of a row of weight 1, "
+        yield "residual standard error", f"{number(np.sqrt(variance), 4)} {row}{freedom}"
+    if result.r_squared is not None:
+        yield "R²", number(result.r_squared, 4)
+    yield "data", _data(result)
+    if result.covariance is not None and result.drawn_from is not None:
+        smaller = number(np.sqrt(result.drawn_from / result.rows), 2)
+        theirs = f"those of all {result.drawn_from:,} are about {smaller} times smaller"
+        yield "standard errors", f"of {result.rows:,} random rows; {theirs}"
+    for combination in result.undetermined:
+        yield "not determined", combination
+    for known in result.determined:
+        yield "determined", f"{known.text} = {plus_minus(known.value, known.stderr)}"
+    if result.search is not None:
+        for note in result.search.symmetries:
+            yield "note", note
+
+
+def _loss(result: Result) -> str:
+    mean = "the mean" if result.weights is None else "the weighted mean"
+    mean += " over the rows" if result.drawn_from is None else " over the random rows"
+    return f"{number(result.loss)} ({result.loss_name}, {mean})"
 
 
 def _goodness(result: Result) -> Lines:
-    mean = "the mean" if result.weights is None else "the weighted mean"
-    mean += " over the rows" if result.drawn_from is None else " over the random rows"
-    yield "loss", f"{number(result.loss)} ({result.loss_name}, {mean})"
+    if result.loss_name == SQUARED:
+        yield "loss", _loss(result)
     yield "residual sum of squares", number(result.residual_sum_of_squares)
     count = f"{counted(result.rows, 'row')} − {counted(len(result.free), 'free parameter')}"
     if _is_recursive(result) and "forgetting" in result.optimizer:
         count = f"what forgetting leaves of {count}"
     yield "degrees of freedom", f"{result.degrees_of_freedom:,} ({count})"
-    if result.reduced_chi_square is not None:
-        yield "reduced χ²", number(result.reduced_chi_square)
-    if result.r_squared is not None:
-        yield "R²", number(result.r_squared)
     criteria = (("AIC", result.aic), ("AICc", result.aicc), ("BIC", result.bic))
     known = [
         # only differences of a few units tell models apart
@@ -151,15 +204,7 @@ def _uncertainty(result: Result) -> Lines:
     else:
         yield "standard errors", _COVARIANCE.get(method, result.covariance_method)
     if result.covariance is not None:
-        if result.drawn_from is not None:
-            smaller = number(np.sqrt(result.drawn_from / result.rows), 2)
-            theirs = f"those of all {result.drawn_from:,} are about {smaller} times smaller"
-            yield "of a sample", f"of {result.rows:,} random rows; {theirs}"
         yield from _scale(result, method)
-    for combination in result.undetermined:
-        yield "not determined", combination
-    for known in result.determined:
-        yield "determined", f"{known.text} = {plus_minus(known.value, known.stderr)}"
     if result.correlation is not None and len(result.free) > 1:
         yield f"correlations above {STRONG_CORRELATION}", _correlations(result)
 
@@ -180,7 +225,8 @@ def _scale(result: Result, method: str) -> Lines:
         student = f"Student's t, {left:,} {'degree' if left == 1 else 'degrees'} of freedom"
         usual = "normal" if result.absolute_sigma else student
         profiled = result.intervals == "profile"
-        yield "95% intervals", f"profile likelihood, {usual}" if profiled else usual
+        text = f"profile likelihood, {usual}" if profiled else usual
+        yield f"{percent(result.level)} intervals", text
 
 
 def _correlations(result: Result) -> str:
@@ -199,7 +245,6 @@ def _how(result: Result) -> Lines:
     rows = result.drawn_from or result.rows
     if _is_recursive(result):
         yield "optimizer", f"{result.optimizer}: each batch joined to what is known of those before"
-        yield "updates", f"{result.steps:,} in {duration(result.seconds)}"
     elif result.trace.rows is not None:
         yield "optimizer", f"{result.optimizer}: curvature-scaled steps on growing batches"
         whole = "the one row" if rows == 1 else f"all {counted(rows, 'row')}"
@@ -208,7 +253,6 @@ def _how(result: Result) -> Lines:
         if not _saw_all(result):
             batches = f"{smaller} random rows, not yet {whole}"
         yield "batch", batches
-        yield "steps", f"{result.steps:,} in {duration(result.seconds)}"
         if result.rows_visited is not None and len(_sizes(result)) > 1:
             data = "the data" if result.drawn_from is None else f"all {counted(rows, 'row')}"
             times = f"{number(result.rows_visited / rows, 3)} times {data}"
@@ -221,10 +265,10 @@ def _how(result: Result) -> Lines:
         yield "optimizer", f"{result.optimizer}, learning rate {rate}"
         whole, size = counted(rows, "row"), result.batch_size
         everything = whole if result.rows == 1 else f"all {whole}"
-        yield "batch", everything if size is None else f"{size:,} of {whole}"
-        epochs = counted(result.epochs, "epoch")
-        yield "steps", f"{result.steps:,} ({epochs}) in {duration(result.seconds)}"
-    yield "data", _data(result)
+        batches = everything if size is None else f"{size:,} of {whole}"
+        yield "batch", f"{batches}, {counted(result.epochs, 'epoch')}"
+    if not (result.distance is not None and result.distance >= NEAR):
+        yield "end", _distance(result)
     yield "arithmetic", f"{result.kernel} kernel, {result.dtype}"
     random = any(estimate.start_origin == "random" for estimate in result.estimates.values())
     if result.batch_size is not None or random or result.search is not None:
@@ -257,8 +301,19 @@ def _data(result: Result) -> str:
     return text
 
 
-def _search(search: StartSearch) -> Lines:
-    """Say how starting values were searched for, and what else was found."""
+def _starts(result: Result) -> Lines:
+    """Say where the parameters started and why there, and what else a search found."""
+    origins = dict[str, list[str]]()
+    for estimate in result.estimates.values():
+        if estimate.role == "free":
+            origin = estimate.start_origin.partition(" ")[0]
+            value = "" if origin == "solved" else f" = {number(estimate.start)}"
+            origins.setdefault(origin, []).append(f"{estimate.name}{value}")
+    for origin, told in origins.items():
+        yield _ORIGINS.get(origin, origin), ", ".join(told)
+    search = result.search
+    if search is None:
+        return
     if search.points:
         tried = f"{counted(search.points, 'point')} on {counted(search.rows, 'row')}"
         minima = "1 minimum" if search.minima == 1 else f"{search.minima} minima"
@@ -268,8 +323,6 @@ def _search(search: StartSearch) -> Lines:
     yield from search.ranges.items()
     if search.solved:
         yield "solved at each point", ", ".join(search.solved)
-    for note in search.symmetries:
-        yield "note", note
     for rival in search.rivals[:SHOWN_RIVALS]:
         values = ", ".join(f"{name} = {number(value)}" for name, value in rival.values.items())
         above = "as good"
@@ -334,21 +387,23 @@ SHOWN_ROWS = 5  # at each end of a trace
 _COLOURS = {"good": "green", "caution": "yellow", "bad": "red"}
 
 
-def as_text(result: Result, width: int = 80) -> str:
+def as_text(result: Result, width: int = 80, full: bool = False) -> str:
     """Lay out the report as plain Unicode text, at most ``width`` columns wide.
 
-    Widths below 40 are taken as 40. There are no colours and no terminal commands in it.
+    A ``full`` one adds how it was found. Widths below 40 are taken as 40. There are no colours and
+    no terminal commands in it.
     """
     said, width = facts(result), max(width, NARROWEST)
-    lines = [
-        *_wrapped(said.formula, width, "    "),
-        "─" * min(width, len(said.formula)),
-        *_wrapped(f"{MARKS[said.level]} {said.headline}", width, "  "),
-        *_labelled(said.advice, width),
-        "",
-        *_table([said.header, *said.estimates], width),
-    ]
-    for section in said.sections:
+    title = [*_wrapped(said.formula, width, "    "), "─" * min(width, len(said.formula))]
+    ending = _wrapped(f"{MARKS[said.level]} {said.headline}", width, "  ")
+    ending += _labelled(said.advice, width)
+    answer = [*_table([said.header, *said.estimates], width), ""]
+    answer += _labelled(said.summary, width)
+    # what failed gives no answer, and says so first
+    lines = (
+        [*title, *ending, "", *answer] if said.level == "bad" else [*title, *answer, "", *ending]
+    )
+    for section in said.sections if full else ():
         lines += ["", *_wrapped(section.title, width, "  "), *_labelled(section.lines, width)]
     return "\n".join(lines)
 
@@ -384,7 +439,7 @@ def _table(rows: Sequence[Sequence[str]], width: int) -> Iterator[str]:
                     yield from _wrapped(f"      {head}: {cell}", width, "        ")
 
 
-def as_rich(result: Result) -> Any:
+def as_rich(result: Result, full: bool = False) -> Any:
     """Lay out the report for a terminal, with Rich.
 
     Only the terminal's own colours are used, so that it reads on light and dark grounds. Nothing
@@ -397,22 +452,23 @@ def as_rich(result: Result) -> Any:
     """
     group = require("rich.console", "a report in colour").Group
     from rich.padding import Padding
-    from rich.panel import Panel
     from rich.text import Text
 
     said = facts(result)
-    colour = _COLOURS[said.level]
-    headline = Text(f"{MARKS[said.level]} {said.headline}", style=f"bold {colour}")
-    # inside the panel, for a panel's title is cut off where it does not fit
-    body = group(Text(said.formula, style="bold"), headline, _rich_lines(said.advice))
-    parts = [Panel(body, border_style=colour), _RichTable([said.header, *said.estimates])]
-    for section in said.sections:
-        lines = Padding(_rich_lines(section.lines), (0, 0, 0, 2))
-        parts.append(Padding(group(Text(section.title, style="bold"), lines), (0, 0, 1, 0)))
+    title = Text(said.formula, style="bold")
+    style = f"bold {_COLOURS[said.level]}"
+    ending = [Text(f"{MARKS[said.level]} {said.headline}", style=style)]
+    ending += [_rich_lines(said.advice)] if said.advice else []
+    answer = [_RichTable([said.header, *said.estimates]), _rich_lines(said.summary), Text()]
+    parts = [title, *ending, *answer] if said.level == "bad" else [title, *answer, *ending]
+    for section in said.sections if full else ():
+        lines = _rich_lines(section.lines)
+        parts.append(Padding(group(Text(section.title, style="bold"), lines), (1, 0, 0, 0)))
     return group(*parts)
 
 
 def _rich_lines(lines: Sequence[tuple[str, str]]) -> Any:
+    from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
 
@@ -422,7 +478,7 @@ def _rich_lines(lines: Sequence[tuple[str, str]]) -> Any:
     grid.add_column(overflow="fold")
     for label, text in lines:
         grid.add_row(Text(label), Text(text))
-    return grid
+    return Padding(grid, (0, 0, 0, 2))
 
 
 class _RichTable:
@@ -460,20 +516,23 @@ def as_html(result: Result) -> str:
     """Lay out the report as one self-contained HTML element; every text is escaped."""
     said = facts(result)
     edge = f"border-left:.3em solid {_EDGES[said.level]};padding-left:.8em"
-    formula = _element("code", _CODE, escape(said.formula))
     headline = _element("strong", "", escape(f"{MARKS[said.level]} {said.headline}"))
-    status = _element("div", "", formula) + _element("div", "", headline)
-    status += _labelled_rows(said.advice) if said.advice else ""
+    ending = _element("div", "", headline)
+    ending += _labelled_rows(said.advice) if said.advice else ""
     bold = f"{_CELL};font-weight:600"
     rows = [_cells("th", _HEAD, said.header, 'scope="col"')]
     for name, *figures in said.estimates:
         rows.append(_cells("th", bold, [name], 'scope="row"') + _cells("td", _FIGURE, figures))
-    parts = [_element("div", edge, status), _element("div", _SCROLL, _rows(rows))]
+    answer = _element("div", _SCROLL, _rows(rows)) + _labelled_rows(said.summary)
+    parts = [ending, answer] if said.level == "bad" else [answer, ending]
+    title = _element("div", "", _element("code", _CODE, escape(said.formula)))
+    shown = _element("div", edge, "".join([title, *parts]))
+    more = _element("summary", "cursor:pointer;margin-top:.6em", "how it was found")
     for section in said.sections:
-        title = escape(section.title)
-        parts.append(_element("div", "font-weight:600;margin-top:.6em", title))
-        parts.append(_labelled_rows(section.lines))
-    return _element("div", _PROSE, "".join(parts))
+        heading = escape(section.title)
+        more += _element("div", "font-weight:600;margin-top:.6em", heading)
+        more += _labelled_rows(section.lines)
+    return _element("div", _PROSE, shown + _element("details", "", more))
 
 
 def trace_as_html(trace: Trace) -> str:

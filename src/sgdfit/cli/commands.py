@@ -240,13 +240,14 @@ def fit(
     forgetting: str | None,
     as_json: bool,
     quiet: bool,
+    full: bool,
     save: str | None,
     trace: str | None,
     plot: str | None,
     **options: Any,
 ) -> int:
     """Estimate the parameters of a formula from data."""
-    output = OutputOptions(as_json, quiet, save, trace, plot)
+    output = OutputOptions(as_json, quiet, full, save, trace, plot)
     sources = [path for path in (data, options["checkpoint"]) if path is not None]
     check_destinations(
         (("--save", save, ()), ("--trace", trace, TABLES), ("--plot", plot, PLOTS)), sources
@@ -295,7 +296,6 @@ def predict(
     """Print the fitted curve at the rows of new data, as CSV."""
     if level is not None and interval is None:
         raise UsageError("--level needs --interval confidence or --interval prediction")
-    level = 0.95 if level is None else level
     check_destinations((("--output", output, TABLES),), [saved, data])
     from sgdfit.fitting.options import as_resources
     from sgdfit.fitting.prediction import PREDICTION, Dropped, predicted, weighs, write_predictions
@@ -367,11 +367,15 @@ def explain(
 
 @app.command(cls=Command)
 @option.takes(option.SHOW)
-def show(saved: str, as_json: bool) -> int:
+def show(saved: str, full: bool, as_json: bool) -> int:
     """Print the report of a saved fit."""
     from sgdfit.result.result import read
 
-    (print_json if as_json else print_report)(read(saved))
+    result = read(saved)
+    if as_json:
+        print_json(result)
+    else:
+        print_report(result, full)
     return 0
 
 

@@ -225,13 +225,15 @@ FIT: Panels = {
         ),
         _option(
             "--intervals wald|profile",
-            "The 95% intervals of parameters: wald, by Student's t, or profile, by refits along"
+            "The intervals of parameters: wald, by Student's t, or profile, by refits along"
             " the profile likelihood.",
         ),
+        _numeric("--level NUMBER", "Confidence of all intervals.", default="0.95"),
         MISSING,
     ),
     "Output": (
         JSON,
+        _option("--full", "Report also how it was found: starts, correlations, curvature."),
         _option("--quiet -q", "No progress bar, report or messages, only errors (and --json)."),
         _option("--trace FILE", "Write every step; .csv, .tsv or .parquet by ending."),
         _numeric(
@@ -317,7 +319,7 @@ PREDICT: Panels = {
             " new points may fall.",
             default=None,
         ),
-        _numeric("--level NUMBER", "Confidence of the interval; 0.95 unless given."),
+        _numeric("--level NUMBER", "Confidence of the interval; that of the fit unless given."),
         _option("--output -o FILE", "Write to a file instead; .csv, .tsv or .parquet by ending."),
         WHERE,
         MISSING,
@@ -344,7 +346,7 @@ EXPLAIN: Panels = {
         SEED,
     )
 }
-SHOW: Panels = {None: (SAVED, JSON)}
+SHOW: Panels = {None: (SAVED, _option("--full", "All of it: also how the fit was found."), JSON)}
 DEMO: Panels = {
     None: (
         _option(

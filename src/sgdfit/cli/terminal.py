@@ -114,7 +114,7 @@ def print_text(text: str) -> None:
     sys.stdout.write(text.rstrip("\n") + "\n")
 
 
-def print_report(result: Result) -> None:
+def print_report(result: Result, full: bool = False) -> None:
     """Write the report: in colour on a terminal, else as plain text."""
     from sgdfit.report import as_rich, as_text
 
@@ -124,9 +124,9 @@ def print_report(result: Result) -> None:
 
         console = Console(highlight=False, emoji=False)
         if console.is_terminal:
-            console.print(as_rich(result))
+            console.print(as_rich(result, full))
             return
-    print_text(as_text(result, width()))
+    print_text(as_text(result, width(), full))
 
 
 def print_json(result: Result) -> None:
@@ -166,6 +166,7 @@ class OutputOptions(NamedTuple):
 
     as_json: bool  # whether one JSON object is printed rather than a report
     quiet: bool  # whether nothing else is
+    full: bool  # whether the report says all
     # files to write
     save: str | None
     trace: str | None
@@ -197,7 +198,7 @@ class OutputOptions(NamedTuple):
         if self.as_json:
             print_json(result)
         elif not self.quiet:
-            print_report(result)
+            print_report(result, self.full)
             return
         for warning in () if self.quiet else result.warnings:
             say(f"warning: {warning}")

@@ -357,6 +357,7 @@ def _composed(
         how = _run_of_descent(problem, outcome, facts, state)
     how |= {
         "seed": problem.seed,
+        "level": problem.options.level,
         "kernel": problem.kernel.form,
         "steps": outcome.step,
         "seconds": outcome.seconds,
@@ -375,7 +376,7 @@ def make_result(
 ) -> Result:
     """Return a `Result`; ``how`` says by the names of its fields how the run went, on what rows."""
     sure, merit, absolute = found.uncertainty, found.merit, weighting.absolute
-    table = estimates(model, found.theta, sure)
+    table = estimates(model, found.theta, sure, how["level"])
     for name, ends in (found.intervals or {}).items():
         table[name] = replace(table[name], interval=ends)
     told = surprise(weighting, merit.reduced_chi_square, merit.degrees_of_freedom)
@@ -552,8 +553,10 @@ def without(undetermined: tuple[str, ...]) -> str:
     return f"none: the data do not determine {', '.join(undetermined)}"
 
 
-def estimates(model: Model, theta: np.ndarray, found: Uncertainty) -> dict[str, Estimate]:
-    """Return every parameter with its error and 95% interval; ties by the delta method."""
+def estimates(
+    model: Model, theta: np.ndarray, found: Uncertainty, level: float = 0.95
+) -> dict[str, Estimate]:
+    """Return every parameter with its error and interval; ties by the delta method."""
     values, covariance = model.values(theta.tolist()), found.covariance
     at, table = {symbol(name): value for name, value in values.items()}, {}
     errors: dict[str, float] = {}
@@ -571,7 +574,7 @@ def estimates(model: Model, theta: np.ndarray, found: Uncertainty) -> dict[str, 
             name=name,
             value=values[name],
             stderr=error,
-            interval=interval(values[name], error, found.degrees_of_freedom),
+            interval=interval(values[name], error, found.degrees_of_freedom, level),
             start=parameter.start if parameter.role != "tied" else values[name],
             start_origin=parameter.origin,
             role=parameter.role,

@@ -54,6 +54,7 @@ def fit(
     weights: str | None = None,
     covariance: str = "auto",
     intervals: str = "wald",
+    level: float = 0.95,
     missing: str = "error",
     optimizer: str | Optimizer | None = None,
     learning_rate: float | AnySchedule | None = None,
@@ -121,6 +122,8 @@ def fit(
         Of the parameters: the estimate ± Student's t times its standard error, or by profile
         likelihood, in some dozens of refits by ``auto`` (Bates & Watts 1988, section 6.1): how far
         the sum of squares lets each go while the others follow, infinite where it excludes nothing.
+    level : float
+        The confidence of all intervals, between 0 and 1.
     missing : "error" or "drop"
         What to do with rows that hold NaN, infinity or nothing.
     optimizer : str or Optimizer, optional

@@ -21,6 +21,7 @@ from sgdfit.errors import CheckpointWarning, UsageError
 from sgdfit.fitting.callbacks import Callback
 from sgdfit.fitting.weights import Weighting
 from sgdfit.inference.diagnosis import Diagnosis
+from sgdfit.inference.intervals import confidence
 from sgdfit.kernel.forms import choose_form
 from sgdfit.model.loss import SQUARED
 from sgdfit.model.model import Model
@@ -51,6 +52,7 @@ class Options(NamedTuple):
     tolerance: float | None = None  # in standard errors
     search: bool | None = None
     intervals: str = WALD
+    level: float = 0.95
     announce: Callable[[Diagnosis], object] | None = None
     callback: Callback | None = None
     callback_every: int | None = None
@@ -121,6 +123,7 @@ CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "tolerance": partial(_positive, unit=" standard errors"),
     "search": switch,
     "intervals": partial(one_of, allowed=(WALD, PROFILE)),
+    "level": confidence,
     "announce": _function,
     "callback": _function,
     "callback_every": partial(whole, least=1),

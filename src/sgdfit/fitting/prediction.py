@@ -41,7 +41,7 @@ NAMED = 10
 
 
 def predict(
-    result: Result, data: Any, interval: str | None = None, level: float = 0.95
+    result: Result, data: Any, interval: str | None = None, level: float | None = None
 ) -> Array | Band:
     """Return the right side of the formula at the estimates, one value a row of ``data``.
 
@@ -53,8 +53,9 @@ def predict(
         ``"confidence"``: where the curve may lie, given how sure the estimates are.
         ``"prediction"``: where a new observation may fall, whose noise has the variance that the
         fit found for a row of weight 1, over the row's own weight where ``data`` hold its columns.
-    level : float
-        The confidence of the interval in each single row, between 0 and 1.
+    level : float, optional
+        The confidence of the interval in each single row, between 0 and 1; default that of the
+        fit.
 
     Returns
     -------
@@ -123,7 +124,7 @@ def write_predictions(
     data: Any,
     path: str | os.PathLike[str],
     interval: str | None = None,
-    level: float = 0.95,
+    level: float | None = None,
     *,
     missing: str = "error",
     where: str | None = None,
@@ -189,7 +190,7 @@ def predicted(
     result: Result,
     table: Table,
     interval: str | None = None,
-    level: float = 0.95,
+    level: float | None = None,
     *,
     missing: str = "error",
     resources: Resources | None = None,
@@ -273,8 +274,11 @@ def _blocks_of(
 class _Curve:
     """What predicts rows, a block of them at a time; refused where the fit tells no such band."""
 
-    def __init__(self, result: Result, table: Table, interval: str | None, level: float) -> None:
-        self.result, self.label, self.level = result, table.label, level
+    def __init__(
+        self, result: Result, table: Table, interval: str | None, level: float | None
+    ) -> None:
+        self.result, self.label = result, table.label
+        self.level = result.level if level is None else level
         self.formula = as_formula(result.formula)
         self.variables = [name for name in self.formula.names if name not in result.estimates]
         self.model, self.unit, self.weights = None, 0.0, None

@@ -107,13 +107,13 @@ class Side:
 def profile_intervals(
     problem: Problem, theta: np.ndarray, covariance: np.ndarray, noise: float, dof: float
 ) -> tuple[dict[str, tuple[float, float] | None], tuple[str, ...]]:
-    """Return the 95% profile-t interval of every free parameter that does not stand on a bound.
+    """Return the profile-t interval of every free parameter that does not stand on a bound.
 
     It is infinite on a side where the data exclude no value. With the intervals come sentences on
     which sides are open or cut, and why. The problem is of squared residuals; its minimum, what is
     known of that, and the variance of a row of weight one with its degrees of freedom are given.
     """
-    span = interval(0.0, 1.0, dof)
+    span = interval(0.0, 1.0, dof, problem.options.level)
     quiet = problem._replace(callback=None, tolerance=NEAR)
     found: dict[str, tuple[float, float] | None] = dict.fromkeys(problem.names)
     determined = np.flatnonzero(np.diag(covariance) > 0)
@@ -155,9 +155,9 @@ def _loss(outcome: Outcome) -> float:
 def _remarks(side: Side, end: End) -> list[str]:
     """Say where an interval ends for another reason than that the fit gets worse."""
     name, above, value = side.name, "above" if side.sign > 0 else "below", side.value(end.distance)
-    cut = f"the 95% interval of {name} is cut at"
+    cut = f"the interval of {name} is cut at"
     told = {
-        "open": f"the 95% interval of {name} is open {above}: refits with {name} as far as"
+        "open": f"the interval of {name} is open {above}: refits with {name} as far as"
         f" {side.value(end.last.distance):.4g} describe the data about as well",
         "bound": f"{cut} its bound {value:.6g}, which the data do not exclude",
         "domain": f"{cut} {value:.6g}: refits beyond have no finite loss",
@@ -165,7 +165,7 @@ def _remarks(side: Side, end: End) -> list[str]:
     remarks = [told[end.why]] if end.why in told else []
     if not side.is_settled:
         remarks.append(
-            f"not every refit on the profile of {name} reached its minimum, so that the 95%"
+            f"not every refit on the profile of {name} reached its minimum, so that the"
             f" interval of {name} may be too narrow {above}"
         )
     return remarks

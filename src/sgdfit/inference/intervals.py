@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sgdfit.choice import number
 from sgdfit.errors import UsageError
 from sgdfit.inference.spectrum import EPS
 
 Array = NDArray[np.float64]
 # Up to so many degrees of freedom Student's quantile is summed.
 MOST_SUMMED = 300
+
+
+def confidence(value: Any, what: str) -> float:
+    """Return the confidence of an interval, checked."""
+    found = number(value, what)
+    if not 0 < found < 1:
+        raise UsageError(
+            f"{what} is {found:g}, but a confidence lies between 0 and 1, as 0.95 does"
+        )
+    return found
 
 
 def interval(
@@ -24,8 +35,7 @@ def interval(
 
     That is so without degrees of freedom, which may be infinite, or a finite standard error.
     """
-    if not 0 < level < 1:
-        raise UsageError(f"level is {level:g}, but a confidence lies between 0 and 1, as 0.95 does")
+    confidence(level, "level")
     if dof <= 0 or stderr is None or not math.isfinite(stderr):
         return None
     half = stderr * quantile(dof, level)

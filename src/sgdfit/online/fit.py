@@ -31,6 +31,7 @@ from sgdfit.fitting.trust_region import relative_offset
 from sgdfit.fitting.weights import CLASSICAL, as_weighting, checked_weights, columns_of
 from sgdfit.formula.formula import Formula
 from sgdfit.formula.reading import as_formula
+from sgdfit.inference.intervals import confidence
 from sgdfit.inference.spectrum import ScaledSpectrum, root_spectrum
 from sgdfit.inference.statistics import Goodness, goodness
 from sgdfit.model.loss import Loss, as_loss
@@ -181,7 +182,7 @@ class Fit:
     formula, response, loss, start, bounds, fixed, tied, weights, sigma, absolute_sigma
         See `sgdfit.fit`. A loss made of straight pieces, such as ``mae``, has no curvature to
         remember rows by and is refused. Which names are columns, the first batch decides.
-    covariance, missing : str
+    covariance, level, missing
         See `sgdfit.fit`.
     forgetting : float or str, optional
         A factor a row in (0, 1]: a row that n others followed has the weight factorⁿ, so that about
@@ -222,6 +223,7 @@ class Fit:
         sigma: str | None = None,
         absolute_sigma: bool = False,
         covariance: str = "auto",
+        level: float = 0.95,
         missing: str = "error",
         forgetting: float | str | None = None,
         seed: int = 0,
@@ -240,7 +242,7 @@ class Fit:
         }  # fmt: skip
         self._weighting = as_weighting(weights, sigma, absolute_sigma, covariance, self._loss)
         self._missing, self._forgetting = missing, forgetting
-        self._seed = whole(seed, "seed", 0)
+        self._seed, self._level = whole(seed, "seed", 0), confidence(level, "level")
         self._now: Update | None = None
         # Of each update the number, the loss, the estimates, and the gradient of the loss.
         self._trace: list[tuple[int, float, np.ndarray, np.ndarray]] = []
@@ -397,6 +399,7 @@ class Fit:
             ),
         )
         how = {
+            "level": self._level,
             "optimizer": f"recursive{forgets}",
             "learning_rate": "",
             "batch_size": None,

@@ -31,7 +31,7 @@ from sgdfit.plot.style import (
     shortened,
     style_of,
 )
-from sgdfit.report import facts
+from sgdfit.report import facts, percent
 from sgdfit.result.result import Result
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def write(made: Figure, path: Path, dpi: int = 150) -> None:
 
 
 def fitted_curve(result: Result, data: object, ax: Axes, style: str = "light") -> None:
-    """Draw the curve over the data, its start dashed, with its 95% band and that of new points.
+    """Draw the curve over the data, its start dashed, with its band and that of new points.
 
     The first, darker, says where the curve may lie; the second where a new observation may fall.
     With several variables the prediction is drawn against what was observed; without one, against
@@ -150,7 +150,7 @@ def fitted_curve(result: Result, data: object, ax: Axes, style: str = "light") -
 def _draw_bands(
     result: Result, seen: Observed, grid: Array, ax: Axes, look: Style
 ) -> tuple[dict[str, Any], list[Array]]:
-    """Draw the 95% bands that are known; return a legend's handles by their names, and the edges.
+    """Draw the bands that are known; return a legend's handles by their names, and the edges.
 
     Where weights tell rows apart, that of new points is known only if they follow from the
     variable. Over a density only its edges show.
@@ -162,6 +162,7 @@ def _draw_bands(
     colour = look.other if dense else look.main
     fill, edge = to_rgba(colour, 0.0 if dense else 0.09), to_rgba(colour, 0.9 if dense else 0.5)
     columns = dict.fromkeys(seen.model.variables or ("row",), grid)
+    level = percent(result.level)
     weighed_by = parse_expression(result.weights or "1")[1]
     drawn: dict[str, Any] = {}
     edges: list[Array] = []
@@ -169,7 +170,7 @@ def _draw_bands(
         band = result.predict(columns, "confidence")
         low, high = finite(band.low), finite(band.high)
         edges += [low, high]
-        drawn["95% band: curve"] = ax.fill_between(
+        drawn[f"{level} band: curve"] = ax.fill_between(
             grid, low, high, color=colour, alpha=0.3, lw=0, zorder=2.6 if dense else 1.5
         )
         if set(weighed_by) <= set(columns):
@@ -177,7 +178,9 @@ def _draw_bands(
             low, high = finite(band.low), finite(band.high)
             ax.fill_between(grid, low, high, color=fill, lw=0, zorder=1.2)
             ax.plot(grid, np.stack([low, high], axis=1), color=edge, lw=0.9, zorder=2.5)
-            drawn["95% band: new points"] = Patch(facecolor=fill, edgecolor=edge, linewidth=0.9)
+            drawn[f"{level} band: new points"] = Patch(
+                facecolor=fill, edgecolor=edge, linewidth=0.9
+            )
             edges += [low, high]
     return drawn, edges
 

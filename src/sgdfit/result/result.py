@@ -37,7 +37,8 @@ class Estimate:
     name : of the parameter
     value : in the parameter's own units, as all that follows
     stderr : the standard error; None for a fixed parameter, or where it is not known
-    interval : the 95% confidence interval; infinite on a side where a profile excludes no value
+    interval : the confidence interval, of the result's level; infinite on a side where a profile
+        excludes no value
     start : where the descent began
     start_origin : "given", "default 1.0", "random", "search …", "solved", "fixed" or "tied"
     role : "free", "fixed" or "tied"
@@ -120,7 +121,8 @@ class Result:
     search : for starting values, where there was one
     undetermined : combinations that the data leave open, such as a − b
     determined : those that they determine; where the model is not linear, near the estimates
-    intervals : the 95% intervals: by Student's t, or "profile" likelihood
+    intervals : of the parameters: by Student's t, or "profile" likelihood
+    level : the confidence of the intervals
     """
 
     formula: str
@@ -165,6 +167,7 @@ class Result:
     undetermined: tuple[str, ...] = ()
     determined: tuple[Determined, ...] = ()
     intervals: str = "wald"
+    level: float = 0.95
 
     @property
     def values(self) -> dict[str, float]:
@@ -173,24 +176,25 @@ class Result:
 
     @overload
     def predict(
-        self, data: Any, interval: None = None, level: float = 0.95
+        self, data: Any, interval: None = None, level: float | None = None
     ) -> NDArray[np.float64]: ...
     @overload
     def predict(
-        self, data: Any, interval: Literal["confidence", "prediction"], level: float = 0.95
+        self, data: Any, interval: Literal["confidence", "prediction"], level: float | None = None
     ) -> Band: ...
     @overload
     def predict(
-        self, data: Any, interval: str | None, level: float = 0.95
+        self, data: Any, interval: str | None, level: float | None = None
     ) -> NDArray[np.float64] | Band: ...
     def predict(
-        self, data: Any, interval: str | None = None, level: float = 0.95
+        self, data: Any, interval: str | None = None, level: float | None = None
     ) -> NDArray[np.float64] | Band:
         """Return the fitted curve on the rows of ``data``, which holds the formula's variables.
 
         ``interval`` may be ``"confidence"``, for the band of the curve, or ``"prediction"``, for
         that of new observations; then a `sgdfit.inference.intervals.Band` is returned, each row of
-        which has the confidence ``level``. See `sgdfit.fitting.prediction.predict`.
+        which has the confidence ``level``, by default that of the fit. See
+        `sgdfit.fitting.prediction.predict`.
 
         Raises
         ------
@@ -207,7 +211,7 @@ class Result:
         data: Any,
         path: str | os.PathLike[str],
         interval: str | None = None,
-        level: float = 0.95,
+        level: float | None = None,
         *,
         missing: str = "error",
         where: str | None = None,
@@ -249,8 +253,12 @@ class Result:
         except OSError as error:
             raise UsageError(f"cannot save to {os.fspath(path)!r}: {error.strerror}") from error
 
+    def report(self, full: bool = False, width: int = 80) -> str:
+        """Return what ``print(result)`` shows, or all of it: also how the fit was found."""
+        return str(sgdfit.higher("as_text")(self, width, full))
+
     def __str__(self) -> str:
-        return str(sgdfit.higher("as_text")(self))
+        return self.report()
 
     def __repr__(self) -> str:
         estimates = ", ".join(str(estimate) for estimate in self.estimates.values())
