@@ -63,12 +63,39 @@ def test_perfect_data_are_exact(formula, truth, x, given):
     scale = max(1.0, float(np.abs(x).max()))
     for name, value in truth.items():
         assert fit.values[name] == pytest.approx(value, rel=1e-9, abs=1e-11 * scale)
-        # Beside a response of nothing but zeros no residual is rounding.
-        assert fit.estimates[name].stderr == 0 or (
-            formula == "y = a*x + b" and not fit.loss > 1e-60
-        )
+        # Far from 0, the last digits of the response leave an error, which is told.
+        error = fit.estimates[name].stderr
+        assert error == 0 or abs(fit.values[name] - value) <= 5 * error < 1e-10 * scale
     assert fit.distance < 1e-10
     str(fit)
+
+
+@pytest.mark.parametrize("scale", [1e-139, 1e-6, 1e9, 1e130])
+@pytest.mark.parametrize(("formula", "truth", "x"), list(PERFECT.values())[:3])
+def test_perfect_data_are_exact_from_ones_whatever_their_size(formula, truth, x, scale):
+    data = exact(formula, truth, x)
+    data["y"] = data["y"] * scale
+    fit = sgdfit.fit(formula, data, start=dict.fromkeys(truth, 1.0))
+    assert fit.status.name == "converged", fit.status
+    assert fit.warnings == ()
+    assert fit.residual_sum_of_squares <= 1e-24 * float(data["y"] @ data["y"])
+
+
+@pytest.mark.parametrize("level", [1e3, 1e9, 1e12, 1e14, 1e15, 1e16])
+def test_rounding_of_the_response_belongs_to_the_distance(level):
+    """Judged by the same rows less the level, which is exact."""
+    x = np.linspace(0, 10, 30)
+    y = level + 2 * x + 1 + noise(11, 30, 0.1)
+    fit, near = (sgdfit.fit("y = a + b*x", {"x": x, "y": y - less}) for less in (0, level))
+    off = [fit.values["a"] - level - near.values["a"], fit.values["b"] - near.values["b"]]
+    left = np.sqrt(off @ np.linalg.inv(near.covariance) @ off / 2)
+    assert left <= max(1.2 * fit.distance, 1e-9)
+    if level >= 1e14:
+        assert fit.status.name == "stalled"
+        assert "fit 'y - 1" in fit.status.cure
+    else:
+        assert fit.status.name == "converged"
+        assert fit.estimates["b"].stderr == pytest.approx(near.estimates["b"].stderr, rel=0.1)
 
 
 # Few rows, and rows that tell little

@@ -124,7 +124,6 @@ def test_least_squares(name: str) -> None:
         assert result.estimates[parameter].stderr == pytest.approx(error, rel=2e-4)
 
 
-@pytest.mark.xfail(strict=True, reason="not yet right")
 def test_exact_data_are_not_called_a_misfit() -> None:
     case = LEAST_SQUARES["quadratic"]
 

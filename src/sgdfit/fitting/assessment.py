@@ -101,6 +101,7 @@ class Evidence(NamedTuple):
     inverse: np.ndarray | None = None
     # Of a row of weight one; None: the residuals tell it.
     variance: float | None = None
+    least: float = 0.0  # what rounding of the response leaves of a sum of squares
 
 
 class Assessment(NamedTuple):
@@ -206,12 +207,25 @@ def _result(problem: Problem, outcome: Outcome) -> Result:
             found = Assessment(theta, loss, residual, merit, sure, math.inf, status, ())
             return _composed(problem, outcome, found, None)
         evidence = _evidence(problem, outcome, theta)
+        moved, unseen = problem.rounding(theta, _norms(outcome, evidence))
+        # Each row of the response lies within half of its last digit: evenly, as far as is known.
+        evidence = evidence._replace(least=(unseen - moved) ** 2 / 3)
         robust = not problem.squared or problem.weighting.covariance == SANDWICH
         sure = uncertainty_of(problem.model, theta, evidence, problem.rows, robust=robust)
         residual, merit, share = figures_of_merit(problem, theta, evidence.loss)
         # Where no noise is left, standard errors are no measure.
-        exact = share <= (FEW_ROUNDINGS if state is None else MANY_ROUNDINGS)
+        exact = problem.is_exact(theta, outcome.quadratic)
+        if state is not None or not problem.squared:
+            exact = share <= (FEW_ROUNDINGS if state is None else MANY_ROUNDINGS)
+        perfect = exact and share <= FEW_ROUNDINGS
         distance = 0.0 if exact else _distance(problem, outcome, theta, evidence)
+        if not exact and problem.squared and outcome.known_distance is None:
+            # A number next to the estimate may be nearer to the optimum.
+            count = int(np.count_nonzero(problem.box.free(theta, evidence.gradient)))
+            left = max(1.0, float(problem.rows - count))
+            noise = evidence.variance or max(evidence.loss, evidence.least) / left
+            if noise > 0 and count:
+                distance = max(distance, moved / math.sqrt(count * noise))
         usual = SHIFT if descent is None and takes_sums(problem) else ARRIVED
         end = RunEnd(
             problem,
@@ -241,12 +255,12 @@ def _result(problem: Problem, outcome: Outcome) -> Result:
                 told = undetermined_warning(
                     sure.undetermined, stepped_names(problem.model.prediction)
                 )
-                told += misfit_warnings(problem, outcome)
+                told += () if exact else misfit_warnings(problem, outcome)
         if flat:
             # Flat ground tells neither errors nor a distance.
             sure, distance = sure.withheld(without(sure.undetermined)), math.inf
-        sure = _certain(sure, share <= FEW_ROUNDINGS, status, distance)
-        if share <= FEW_ROUNDINGS and sure.covariance is not None and outcome.quadratic is not None:
+        sure = _certain(sure, perfect, status, distance)
+        if perfect and sure.covariance is not None and outcome.quadratic is not None:
             # Of perfect data, what a parameter curves by rounding alone says nothing of it.
             effect = np.abs(theta) * outcome.quadratic.norms
             weak = effect <= WEAK * effect.max(initial=0.0)
@@ -292,6 +306,14 @@ def _evidence(problem: Problem, outcome: Outcome, theta: np.ndarray) -> Evidence
         # Weights have a mean of one here, whatever they were.
         evidence = evidence._replace(variance=1 / problem.mean_weight)
     return evidence
+
+
+def _norms(outcome: Outcome, evidence: Evidence) -> np.ndarray:
+    """Return the norms of the columns of the Jacobian of a least-squares fit, float64[p]."""
+    if outcome.quadratic is not None:
+        return outcome.quadratic.norms / math.sqrt(2)
+    curvature = evidence.curvature(np.ones(len(outcome.theta), dtype=bool))
+    return np.sqrt(np.diag(curvature) / 2) if isinstance(curvature, np.ndarray) else np.zeros(0)
 
 
 def _distance(problem: Problem, outcome: Outcome, theta: np.ndarray, evidence: Evidence) -> float:
@@ -480,7 +502,7 @@ def figures_of_merit(
     """Return Σ w (y − prediction)² at the estimates, where the losses add up to ``loss``.
 
     With it come the figures of merit, and the root of its share of the response's variation about
-    the weighted mean; 0 where rounding of the response itself hides it.
+    the weighted mean.
     """
     seen, rows, mean = problem.data.moments, problem.rows, problem.mean_weight
     first, second, about = seen.first, seen.second, seen.about
@@ -495,8 +517,7 @@ def figures_of_merit(
     if not problem.squared:
         # Most figures take residuals for normal, which only one loss does.
         merit = Goodness(merit.degrees_of_freedom, None, None, None, None, None)
-    unseen = EPS**2 * (second + 2 * about * first + rows * about * about)
-    share = 0.0 if residual <= unseen else math.sqrt(residual / size) if size > 0 else math.inf
+    share = math.sqrt(residual / size) if size > 0 else math.inf if residual > 0 else 0.0
     return mean * residual, merit, share
 
 
@@ -522,7 +543,7 @@ def uncertainty_of(
 
     def variance(left: float) -> float:
         # The loss is r², whose curvature is twice the textbooks' JᵀJ.
-        return 2 * (evidence.loss / left if known is None else known)
+        return 2 * (max(evidence.loss, evidence.least) / left if known is None else known)
 
     if not robust and evidence.inverse is not None and len(names) == len(free):
         return Uncertainty(of_inverse(evidence.inverse, variance(left)), CLASSICAL, (), left)

@@ -127,6 +127,8 @@ class _Walk:
                 return "lost"
             self.first, self.entered = self.first or point.quadratic, point.theta
             iterate, before = begin(point), np.inf
+            if problem.quadratic:
+                iterate = iterate._replace(radius=np.inf)
             while True:
                 self._set_current(objective, iterate)
                 self.is_slow = self.distance > SLOWLY * before
@@ -278,7 +280,8 @@ def predicted_offset(
     is_second = bool(np.isfinite(before))
     if problem.quadratic:
         perfect = quadratic.least <= PERFECT * abs(quadratic.loss)
-        if is_second or not (perfect or condition(quadratic) > ILL_CONDITIONED):
+        # Beside a start that is many orders of magnitude too large each step gains 16 digits.
+        if not perfect and (is_second or condition(quadratic) <= ILL_CONDITIONED):
             return 0.0
     if problem.rows <= FEW or not is_second:
         return math.inf

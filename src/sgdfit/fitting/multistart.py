@@ -218,7 +218,8 @@ def _is_lower(loss: float, other: float, share: float) -> bool:
 
 def _compared(problem: Problem, outcome: Outcome) -> Outcome:
     """Look for a better minimum than the given starts led to."""
-    if outcome.is_called_off or outcome.ending == "lost":
+    is_best = problem.is_exact(outcome.theta, outcome.quadratic)
+    if outcome.is_called_off or outcome.ending == "lost" or is_best:
         return outcome
     starts = look_for_starts(problem, all_free=True)
     if starts is None:
@@ -386,6 +387,8 @@ def joined(before: Outcome, outcome: Outcome) -> Outcome:
 def is_suspicious(problem: Problem, outcome: Outcome) -> bool:
     """Whether a fit looks like a wrong one: it did not arrive, or its residuals are no noise."""
     if outcome.is_called_off or outcome.ending == "lost":
+        return False
+    if problem.is_exact(outcome.theta, outcome.quadratic):
         return False
     if not outcome.distance <= 1.0 or not problem.squared:
         return True

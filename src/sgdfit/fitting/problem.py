@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from sgdfit.fitting.trust_region import Box, box_of
 from sgdfit.fitting.weights import Weighting, columns_of
 from sgdfit.inference.diagnosis import Diagnosis
 from sgdfit.inference.quadratic import Quadratic
+from sgdfit.inference.spectrum import EPS
 from sgdfit.kernel.forms import choose_form, make
 from sgdfit.kernel.kernel import Chunk, Kernel, State
 from sgdfit.kernel.summation import Sums
@@ -41,6 +43,9 @@ MOST_LOOKS = 40
 FINE, FINE_OF_MANY = 1e-11, 1e-3
 # Compiling is worth while for about this many passes through the rows.
 PASSES = 4
+# A residual that is no larger than so many roundings of its terms may be rounding alone; it is so
+# called where these are this small beside the variation of the response.
+ROUNDINGS, UNSEEN = 64, 1e-6
 
 
 class Problem(NamedTuple):
@@ -111,6 +116,30 @@ class Problem(NamedTuple):
             columns = zip(self.model.columns, chunk.columns, strict=True)
             yield first, {name: c.astype(np.float64, copy=False) for name, c in columns}
             first += chunk.rows
+
+    def rounding(self, theta: np.ndarray, norms: np.ndarray) -> tuple[float, float]:
+        """Return how far rounding alone may move all rows' curve, and leave it from the response.
+
+        Each is the norm of a column of rows. A parameter rounded to the nearest number moves its
+        part of the curve, of which ``norms``, float64[p], are those of its column of the Jacobian,
+        by the same share everywhere; response and prediction are rounded row by row.
+        """
+        seen, half = self.data.moments, EPS / 2
+        square = seen.second + 2 * seen.about * seen.first + self.rows * seen.about**2
+        moved = half * float(np.abs(theta) @ norms)
+        return moved, moved + half * math.sqrt(max(0.0, square))
+
+    def is_exact(self, theta: np.ndarray, quadratic: Quadratic | None) -> bool:
+        """Whether the curve of a least-squares fit meets the response but for rounding."""
+        if quadratic is None or not self.squared or (self.data.is_unseen and self.rows > FEW):
+            return False
+        # The loss is r², whose curvature is twice JᵀJ.
+        rounding = self.rounding(theta, quadratic.norms / math.sqrt(2))[1]
+        seen = self.data.moments
+        variation = seen.second - seen.first**2 / self.rows
+        size = math.sqrt(variation) if variation > 0 else math.sqrt(self.rows) * abs(seen.about)
+        residual = math.sqrt(max(0.0, quadratic.loss))
+        return residual <= ROUNDINGS * rounding and rounding <= UNSEEN * size
 
     def on_rows(self, chunk: Chunk) -> Problem:
         """Return the problem on other rows, which are in memory."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
+from sympy import Symbol
 
 from sgdfit.fitting.problem import DescentFacts, Outcome, Problem
 from sgdfit.fitting.sgd import EndState, is_finite, momentum_of
@@ -328,10 +329,10 @@ def resting(end: RunEnd) -> Status:
             return ended("no slope", step=step)
         decay = _decay(facts.optimizer)
         return ended("standstill", CURES["decay"].format(decay=decay) if decay else None, step=step)
-    if outcome.quadratic is not None and not outcome.quadratic.offset.any():
+    left, is_known = "how far is not known", bool(np.isfinite(end.distance))
+    if outcome.quadratic is not None and not outcome.quadratic.offset.any() and not is_known:
         return ended("no slope", step=outcome.step)
-    left = "how far is not known"
-    if np.isfinite(end.distance):
+    if is_known:
         left = f"{end.distance:.2g} standard errors"
     if problem.kinked:
         return ended("kink", left=left)
@@ -462,10 +463,13 @@ def _some_rows(problem: Problem) -> dict[str, np.ndarray]:
     return {name: column.astype(np.float64) for name, column in pairs}
 
 
-def far_columns(problem: Problem) -> dict[str, float]:
-    """Return the variables that lie far from zero for their spread, each with a round middle."""
+def far_columns(problem: Problem, names: Sequence[str] = ()) -> dict[str, float]:
+    """Return which columns lie far from zero for their spread, each with a round middle.
+
+    By default the variables are looked at.
+    """
     columns, middles = _some_rows(problem), {}
-    for name in problem.model.variables:
+    for name in names or problem.model.variables:
         low, high = float(columns[name].min()), float(columns[name].max())
         middle = low / 2 + high / 2
         if high > low and abs(middle) > FAR * (high - low) / 2:
@@ -479,9 +483,17 @@ def far_columns(problem: Problem) -> dict[str, float]:
 
 def centring(problem: Problem) -> str | None:
     """Advise the same formula about the middle of its columns, where these lie far from 0."""
-    middles, formula = far_columns(problem), problem.model.formula
+    model = problem.model
+    formula, names = model.formula, list(model.variables)
+    if isinstance(formula.response, Symbol) and any(
+        model.prediction.diff(symbol(name)) == 1 for name in model.linear
+    ):
+        # An intercept takes up what is taken from the response.
+        names += formula.response_names
+    middles = far_columns(problem, names)
     if not middles:
         return None
     about = {symbol(name): symbol(name) - m for name, m in middles.items()}
-    written = replace(formula, text=None, expression=formula.expression.xreplace(about))
+    sides = {s: getattr(formula, s).xreplace(about) for s in ("response", "expression")}
+    written = replace(formula, text=None, **sides)
     return f"centre the columns: fit '{written}'"

@@ -197,11 +197,12 @@ def _extrapolated(quadratic: Quadratic, step: Step, last: WholeStep | None) -> W
         return WholeStep(move, move, length)
     ratio = length / last.length
     is_even = last.is_even or EVENLY * last.ratio <= ratio <= FAST
-    if not is_even or ratio > FAST:
-        return WholeStep(move, move, length, ratio, is_even)
     apart = move - last.move
     change = quadratic.root @ apart
-    share = float(seen @ change) / float(change @ change)
+    square = float(change @ change)
+    if not is_even or ratio > FAST or not square > 0:
+        return WholeStep(move, move, length, ratio, is_even)
+    share = float(seen @ change) / square
     return WholeStep(move, move - share * (last.taken + apart), length, ratio, True)
 
 
