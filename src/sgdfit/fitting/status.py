@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
-from sympy import Symbol
 
 from sgdfit.fitting.problem import DescentFacts, Outcome, Problem
 from sgdfit.fitting.sgd import EndState, is_finite, momentum_of
@@ -485,8 +484,10 @@ def centring(problem: Problem) -> str | None:
     """Advise the same formula about the middle of its columns, where these lie far from 0."""
     model = problem.model
     formula, names = model.formula, list(model.variables)
-    if isinstance(formula.response, Symbol) and any(
-        model.prediction.diff(symbol(name)) == 1 for name in model.linear
+    if (
+        formula.response is not None
+        and formula.response.is_Symbol
+        and any(model.prediction.diff(symbol(name)) == 1 for name in model.linear)
     ):
         # An intercept takes up what is taken from the response.
         names += formula.response_names
