@@ -247,7 +247,7 @@ def test_large_files_are_read_in_blocks_of_bounded_memory(large):
         (b"1,2,nan", "1 of 500000 rows has no finite number in late.csv: column 'y' row 400001 "
          "(line 400002) is missing"),
         (b"1,2,3;4", "'3;4', which is no number"),
-        (b"1,2,\xe9", "is not UTF-8: row 400001 (line 400002)"),
+        (b"1,2,\xe9", "holds text: row 400001 (line 400002) is '\\\\xe9'"),
         (b"\n# note\n1,2,oops", "holds text: row 400001 (line 400004) is 'oops'"),
     ],
 )  # fmt: skip

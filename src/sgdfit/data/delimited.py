@@ -47,6 +47,7 @@ LOOKS = (
 )
 WORDS = re.compile(WORD.pattern.encode())
 CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+HEXADECIMAL = re.compile(rb"0[xX][0-9a-fA-F]")
 NEWLINE, RETURN, QUOTE = b'\n\r"'
 # A row that is longer has a quote that is never closed.
 LONGEST_ROW = 1 << 26
@@ -110,7 +111,7 @@ def parsed(
     import pyarrow as pa
     import pyarrow.csv as arrow_csv
 
-    text, separator = without_comments(text), dialect.separator
+    text, separator = _as_utf8(without_comments(text)), dialect.separator
     if separator == " ":
         words = WORDS.findall if b'"' in text else bytes.split
         text = b"\n".join(b"\t".join(words(line)) for line in text.split(b"\n"))
@@ -123,8 +124,8 @@ def parsed(
     size = max(1, len(text)) if quoted else max(1 << 20, 16 * text.find(b"\n"))
     # Arrow's threads have nothing to share in one block, and a process that ends as they begin may
     # be aborted.
-    return arrow_csv.read_csv(
-        pa.BufferReader(text),
+    kinds = {str(position): kind for position, kind in (types or {}).items()}
+    options = (
         arrow_csv.ReadOptions(
             column_names=[str(place) for place in range(len(dialect.names))],
             block_size=size,
@@ -137,12 +138,38 @@ def parsed(
         ),
         arrow_csv.ConvertOptions(
             include_columns=[str(position) for position in positions] or ["0"],
-            column_types={str(position): kind for position, kind in (types or {}).items()},
+            column_types=kinds,
             null_values=list(MISSING_SPELLINGS),
             strings_can_be_null=True,
             decimal_point=dialect.decimal,
         ),
     )
+    table = arrow_csv.read_csv(pa.BufferReader(text), *options)
+    if HEXADECIMAL.search(text):
+        # Arrow takes these for integers, nobody else does.
+        whole = [f.name for f in table.schema if pa.types.is_integer(f.type)]
+        options[2].column_types = kinds | dict.fromkeys(whole, pa.binary())
+        spelled = arrow_csv.read_csv(pa.BufferReader(text), *options)
+        for place, name in enumerate(table.column_names):
+            if name in whole and _holds(spelled.column(name), HEXADECIMAL.pattern.decode()):
+                table = table.set_column(place, name, spelled.column(name))
+    return table
+
+
+def _holds(column: Any, pattern: str) -> bool:
+    import pyarrow.compute as pc
+
+    return bool(pc.any(pc.match_substring_regex(column, pattern)).as_py())
+
+
+def _as_utf8(text: bytes) -> bytes:
+    r"""Write bytes that are no UTF-8 as ``\\xe9``, which Arrow could not show in an error."""
+    if not text.isascii():
+        try:
+            text.decode()
+        except UnicodeDecodeError:
+            return text.decode(errors="backslashreplace").encode()
+    return text
 
 
 def _wrong_row(

@@ -14,7 +14,6 @@ import datetime
 import functools
 import math
 import re
-import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, NoReturn
@@ -23,7 +22,14 @@ import numpy as np
 
 from sgdfit.data.floats import as_bools, comparable, kind_of, plain_type, scalar_of
 from sgdfit.data.rows import dataset_table, no_row_meets
-from sgdfit.data.table import BATCH_ROWS, ColumnStatistics, RowGroup, Table, column_positions
+from sgdfit.data.table import (
+    BATCH_ROWS,
+    ColumnStatistics,
+    RowGroup,
+    Table,
+    clean_names,
+    column_positions,
+)
 from sgdfit.errors import DataError, FormulaError, UsageError, reason_of
 
 Array = np.ndarray[Any, Any]
@@ -41,7 +47,7 @@ TOKEN = re.compile(
     | (?P<number>(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)
     | (?P<word>(?i:not\s+in|is\s+not|and|or|not|in|is|null|none|true|false)\b)
     | (?P<name>[^\W\d]\w*)
-    | (?P<quoted>`(?:[^`]|``)+`)
+    | (?P<quoted>`(?:[^`]|``)+`|\{[^{}]+\})
     | (?P<text>'(?:[^']|'')*'|"(?:[^"]|"")*")
     | (?P<operator>==|!=|<=|>=|<>|[-+*/()\[\],<>=≤≥≠−·×÷])""",
     re.VERBOSE,
@@ -54,7 +60,7 @@ ADVICE = {
     "'": "the quotation mark is never closed",
     '"': "the quotation mark is never closed",
     "`": "the backtick is never closed",
-    ".": "a name with points or blanks is written in backticks, as in `my.column`",
+    ".": "a name with points or blanks is written in curly brackets, as in {my.column}",
     "^": "a condition has no powers; write x*x",
     "%": "a condition has no remainders",
 }
@@ -128,8 +134,8 @@ def read_condition(text: str) -> Condition:
     ``is not null``; they are joined by ``and``, ``or``, ``not`` and brackets. Operands are
     columns, numbers, text in quotation marks (doubled to stand in a text), ``true`` and
     ``false``, and sums, differences, products and quotients of columns and numbers. Times are
-    compared with text, as in ``t >= '2024-03-01'``. A name that is no plain word is written in
-    backticks. As in SQL, a comparison with a missing value, NaN among them, chooses no row.
+    compared with text, as in ``t >= '2024-03-01'``. A name that is no plain word is written
+    ``{in brackets}`` or backticks. As in SQL, a comparison with a missing value, NaN among them, chooses no row.
 
     >>> read_condition("0 < x <= 2 and `my site` in ['A', 'B']").names
     ('x', 'my site')
@@ -146,7 +152,7 @@ def read_condition(text: str) -> Condition:
     if not names:
         raise UsageError(
             f'where={text!r} names no column; compare one, as in "x > 0" (what stands in quotation'
-            " marks is text; a name with blanks is written in backticks, as in `my site`)"
+            " marks is text; a name with blanks is written {my site})"
         )
     return Condition(text, parser.condition(whole, negated=False), names)
 
@@ -165,10 +171,10 @@ def _token(kind: str, text: str, position: int) -> _Token:
         return _Token(kind, text, position, int(text) if whole else float(text))
     if kind == "text":
         return _Token(kind, text, position, text[1:-1].replace(text[0] * 2, text[0]))
-    if kind == "quoted":
-        text = text[1:-1].replace("``", "`").strip()
     if kind in ("quoted", "name"):
-        return _Token("name", text, position, unicodedata.normalize("NFKC", text))
+        if kind == "quoted":
+            text = text[1:-1].replace("``", "`") if text[0] == "`" else text[1:-1]
+        return _Token("name", text, position, clean_names([text])[0])
     if word in ("true", "false"):
         return _Token("truth", text, position, word == "true")
     return _Token(SPELLINGS.get(word, word), text, position)
@@ -214,7 +220,7 @@ class _Parser:
             elif place and before.kind == token.kind == "name":
                 message = (
                     f"{token.text!r} follows another name; join conditions with and, or; a name"
-                    f" with blanks is written in backticks, `{before.text} {token.text}`"
+                    f" with blanks is written in curly brackets, {{{before.text} {token.text}}}"
                 )
             self.refuse(place, message)
         except (MemoryError, RecursionError):
@@ -382,6 +388,8 @@ def _with_constant(value: Any, words: str, constant: Any) -> list[Any]:
     elif held == "text" and isinstance(constant, str):
         scalar = scalar_of(constant)
     elif held not in ("times", "text") and not isinstance(constant, str):
+        if isinstance(constant, float) and constant.is_integer():
+            constant = int(constant)
         # Integers stay exact where both are; one beyond the type's range compares as infinity does.
         unsigned = value.type == pa.uint64()
         least, most = (0, 2**64 - 1) if unsigned else (-(2**63), 2**63 - 1)

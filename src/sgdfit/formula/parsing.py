@@ -41,7 +41,7 @@ _PATTERN = re.compile(
     rf"""(?P<space>\s+)
     | (?P<number>(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)
     | (?P<name>[^\W\d{SUPERSCRIPTS}][^\W{SUPERSCRIPTS}]*)
-    | (?P<quoted>`(?:[^`]|``)+`)
+    | (?P<quoted>`(?:[^`]|``)+`|\{{[^{{}}]+\}})
     | (?P<power>[{SUPERSCRIPTS}]+)
     | (?P<operator>\*\*|==|!=|<=|>=|//|[-+*/%^(),<>=~&|−–·×⋅÷≤≥≠])""",
     re.VERBOSE,
@@ -51,8 +51,8 @@ _ALLOWED = "allowed are names, numbers, + - * / ** ( ) and comparisons"
 _ADVICE = {
     ".": "a formula has no attributes; write exp(x), not np.exp(x)",
     **dict.fromkeys("[]", "a formula has no subscripts; give each column a plain name"),
-    **dict.fromkeys("{}", "use round brackets"),
-    **dict.fromkeys("'\"", "a formula holds no text; a name with blanks is written in backticks"),
+    **dict.fromkeys("{}", "a name with blanks stands in curly brackets, as in {Time (s)}"),
+    **dict.fromkeys("'\"", "a formula holds no text; a name with blanks is written {so}"),
     **dict.fromkeys(":;", "a formula is one expression"),
     "`": "the backtick is never closed",
     "!": "write not, or != in a comparison",
@@ -62,7 +62,7 @@ _ADVICE = {
 class Token(NamedTuple):
     """One piece of a formula: its kind, its text as Python spells it, and where it stands."""
 
-    kind: str  # "number", "name", "quoted" (a name in backticks), "word" or "operator"
+    kind: str  # "number", "name", "quoted" (a name in backticks or braces), "word" or "operator"
     text: str
     position: int
 
@@ -87,7 +87,9 @@ def tokenize(text: str) -> list[Token]:
             tokens.append(Token("operator", "**", position))
             kind, piece = "number", unicodedata.normalize("NFKC", piece)
         elif kind == "quoted":
-            piece = piece[1:-1].replace("``", "`")
+            # As the columns of data are: stripped, and in NFKC.
+            inner = piece[1:-1].replace("``", "`") if piece[0] == "`" else piece[1:-1]
+            piece = unicodedata.normalize("NFKC", inner).strip()
         elif kind == "name" and piece in WORDS:
             kind = "word"
         elif kind == "name":
