@@ -44,7 +44,7 @@ REFUSED = [
     ("a!", "write not", "!"),
     ("np.exp(x)", r"write exp\(x\), not np.exp\(x\)", ".exp(x)"),
     ("a[0]", "no subscripts", "[0]"),
-    ("{x}", "round brackets", "{x}"),
+    ("{x", "curly brackets", "{x"),
     ("f'{x}'", "holds no text", "'{x}'"),
     ("x; y", "one expression", "; y"),
     ("a + #comment", "has no place here", "#comment"),
@@ -111,7 +111,7 @@ PAYLOADS = [
     "().__class__.__base__.__subclasses__()",
     "eval('1')", "exec('1')", "open('{}', 'w')", "breakpoint()", "exit()", "input()",
     "globals()", "__builtins__", "print(1)", "getattr(x, y)", "compile(x, y, z)", "vars(x)",
-    "{x.__class__}", "%(x)s", "$(touch {})", "`touch {}`(1)", "x if exit() else y",
+    "%(x)s", "$(touch {})", "`touch {}`(1)", "x if exit() else y",
     "[c for c in ().__class__.__bases__]", "lambda: 0", "(lambda x: x)(1)", "sympify(x)",
     "S.One", "Symbol(x)", "Integer(1)", "Function(f)(x)", "_0", "_1(x)", "numpy.load(x)",
 ]  # fmt: skip

@@ -136,7 +136,7 @@ def test_derivatives_of_powers_at_zero_are_finite(formula, theta):
 # Columns that someone may really have, and some that someone may try.
 COLUMNS = [
     "x0", "numpy", "__import__", "prediction", "target", "theta", "columns", "exp", "lambda", "if",
-    "None", "β", "µ", "my col", " x ", "weird ` name", "``", "a\"b'c", "line\nbreak",
+    "None", "β", "μ", "my col", "weird ` name", "``", "a\"b'c", "line\nbreak",
     "<script>alert(1)</script>", "__import__('os').system('true')", "{x}", "%s", "1st", "x\\n",
     "💥", "-",
 ]  # fmt: skip
@@ -160,7 +160,7 @@ def test_any_column_can_be_used_and_none_reaches_the_source(name):
 
 def test_a_column_s_own_spelling_is_taken():
     micro, mu = "\u00b5", "\u03bc"
-    for formula in (f"y = a*{micro}", f"y = a*{mu}", f"y = a*`{micro}`"):
+    for formula in (f"y = a*{micro}", f"y = a*{mu}", f"y = a*`{micro}`", f"y = a*{{ {micro}}}"):
         model = build(formula, [micro, "y"])
         assert model.variables == (micro,)
         assert as_formula(str(model.formula)).names in (("a", mu), ("a", micro))

@@ -106,6 +106,27 @@ def test_rows_are_chosen_as_pandas_does_also_by_row_groups(text, tmp_path):
         assert sorted(rows_of(path, text)) == CHOSEN[text].tolist()
 
 
+ZEROS = [-0.0, 0.0, 1.0, 2.0]
+LONG = [2**53, 2**53 + 1, 2**53 + 2]
+
+
+@pytest.mark.parametrize("size", [1, 4])
+@pytest.mark.parametrize(
+    ("values", "text", "expected"),
+    [
+        (ZEROS, "x in [0]", [0, 1]),
+        (ZEROS, "{x} not in [-0.0, 1]", [3]),
+        (LONG, f"x in [{2**53 + 1}, 2.5]", [1]),
+        (LONG, f"x not in [{2**53 + 1}, 0.5]", [0, 2]),
+        (LONG, f"x == {2**53}.0", [0]),
+    ],
+)
+def test_lists_hold_zeros_and_long_integers_exactly(values, text, expected, size, tmp_path):
+    table = pa.table({"x": values, "row": range(len(values))})
+    assert rows_of(table, text) == expected
+    assert rows_of(parquet(table, tmp_path, row_group_size=size), text) == expected
+
+
 @pytest.mark.parametrize(
     ("text", "groups"),
     [

@@ -135,7 +135,8 @@ def read_condition(text: str) -> Condition:
     columns, numbers, text in quotation marks (doubled to stand in a text), ``true`` and
     ``false``, and sums, differences, products and quotients of columns and numbers. Times are
     compared with text, as in ``t >= '2024-03-01'``. A name that is no plain word is written
-    ``{in brackets}`` or backticks. As in SQL, a comparison with a missing value, NaN among them, chooses no row.
+    ``{in brackets}`` or backticks. As in SQL, a comparison with a missing value, NaN among them,
+    chooses no row.
 
     >>> read_condition("0 < x <= 2 and `my site` in ['A', 'B']").names
     ('x', 'my site')
