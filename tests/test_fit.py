@@ -1,5 +1,6 @@
 """`fit` as users call it: the examples, errors of the estimates, losses, default rates, misuse."""
 
+import re
 import warnings
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 import sgdfit
 from naming import name_of
-from sgdfit.errors import DataError, SgdfitError, UsageError
+from sgdfit.errors import DataError, FormulaError, SgdfitError, UsageError
 from sgdfit.optimizers import Optimizer, sgd
 
 optimize = pytest.importorskip("scipy.optimize", reason="SciPy is the oracle")
@@ -317,6 +318,7 @@ def test_a_constant_lands_on_what_the_loss_is_known_for(loss, answer):
     fit = sgdfit.fit(
         "y = m",
         {"y": COUNTS},
+        constant=True,
         loss=loss,
         learning_rate=0.5,
         schedule="inverse_time(decay=0.05)",
@@ -590,9 +592,62 @@ def test_numbers_of_other_types_are_numbers(options):
     assert fit.status.ok
 
 
-def test_a_column_that_is_missed_is_told():
-    t = np.linspace(0.0, 5.0, 30)
-    fit = sgdfit.fit("y = a*exp(-k*T) + c", {"t": t, "y": 2.0 * np.exp(-t) + 0.1})
-    assert "'T' is no column of the data, so it is a parameter. Did you mean 't'?" in fit.warnings
-    constant = "no column stands on the right side, so the curve is a constant; the data also hold"
-    assert f"{constant} 't'" in fit.warnings
+FALL = {"t": np.linspace(0.0, 5.0, 30), "y": 2.0 * np.exp(-np.linspace(0.0, 5.0, 30)) + 0.1}
+
+
+@pytest.mark.parametrize(
+    ("formula", "columns", "sentence"),
+    [
+        ("y = a*exp(-k*T) + c", "ty", "the data hold 't', 'y' and not 'a', 'k', 'T', 'c'. Did you"),
+        ("y = a*exp(-k*T) + c", "ty", "mean 't' where 'T' stands? For a constant on purpose write"),
+        ("y = a*exp(-k*T) + c", "ty", "'y = a*exp(-k*T) + c + 0*t', or pass constant=True"),
+        ("y = a*exp(-k*time)", "ty", "Did you mean 't' where 'time' stands?"),
+        ("y = a*exp(-k*t)", "xy", "Did you mean 'x' where 't' stands?"),
+        ("y = a*time", ["Time (s)", "y"], "'Time (s)' where 'time' stands? For a constant on purp"),
+        (lambda t, a, k: a * np.exp(-k * t), "xy", "'y = a*exp(-k*t)', so it would fit a constant"),
+        ("y = a", "ty", "it would fit a constant: the data hold 't', 'y' and not 'a'. For a cons"),
+        ("y = a", "y", "For a constant on purpose pass constant=True (--constant)"),
+        ("y = a + 0*T", "ty", "'T' has no effect on 'y = a + 0*T'; leave it out. Did you mean 't'"),
+        ("y = a*y + b*t", "ty", "the response 'y' stands on both sides of 'y = a*y + b*t'"),
+        ("log(y) = a*log(y)", "ty", "the response 'y' stands on both sides"),
+    ],
+    ids=name_of,
+)
+def test_a_right_side_that_misses_its_column_is_refused(formula, columns, sentence):
+    data = dict(zip(columns, FALL.values(), strict=False))
+    response = None if isinstance(formula, str) else "y"
+    with pytest.raises(FormulaError, match=re.escape(sentence)):
+        sgdfit.fit(formula, data, response=response)
+
+
+@pytest.mark.parametrize(
+    ("formula", "options"),
+    [("y = a", {"constant": True}), ("y = a + 0*t", {}), (lambda t, a: a, {})],
+)
+def test_a_constant_on_purpose_is_the_mean(formula, options):
+    response = None if isinstance(formula, str) else "y"
+    fit = sgdfit.fit(formula, FALL, response=response, **options)
+    assert fit.estimates["a"].value == pytest.approx(FALL["y"].mean(), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("formula", "columns", "start", "near"),
+    [
+        ("y = a*x + b*Temp", ("temp",), None, "temp"),
+        ("y = a*x + b*tmep", ("temp",), None, "temp"),
+        ("y = a*x + b*temps", ("temp",), None, "temp"),
+        ("y = a*x + b*dose_mg", ("DoseMg",), None, "DoseMg"),
+        ("y = a*x + b*x2", ("x3",), None, "x3"),
+        ("y = a*x + b*T", ("t",), None, "t"),
+        ("y = a*x + b*Temp", ("temp",), "Temp=2", None),  # a start says that it is meant
+        ("y = A*exp(-k*x) + Y + X", (), None, None),  # of x it is a usual parameter
+        ("y = a*exp(-k*(x - x0)) + b1", ("b", "x1", "z"), None, None),
+        ("y = tau1*x + tau2", ("tau", "max", "i"), None, None),
+    ],
+)
+def test_a_parameter_that_resembles_a_column_is_asked_about(formula, columns, start, near):
+    rows = np.linspace(1.0, 2.0, 9)
+    data = {"x": rows, **dict.fromkeys(columns, rows**2), "y": 1 / rows}
+    asked = [told for told in sgdfit.fit(formula, data, start=start).warnings if "mean" in told]
+    assert len(asked) == (near is not None)
+    assert not asked or f"it is a parameter. Did you mean {near!r}? If not, give it" in asked[0]

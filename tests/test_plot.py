@@ -66,14 +66,14 @@ CASES = {
     "batches": lambda: decay(batch_size=50, epochs=3),
     "ten parameters": many_parameters,
     "not finite": broken,
-    "constant data": lambda: fitted("y = c", {"x": np.zeros(5), "y": np.full(5, 3.0)}),
+    "constant data": lambda: fitted("y = c + 0*x", {"x": np.zeros(5), "y": np.full(5, 3.0)}),
     "weights, a fixed and a tied parameter": lambda: weighted(fixed="c=3", tied="b = 2*a"),
     "names of markup": lambda: fitted("_y = _a*_x + _b_", {"_x": POINTS["x"], "_y": POINTS["y"]}),
     "letters that the font lacks": lambda: fitted(
         "温度 = 甲*x + b", {"x": POINTS["x"], "温度": POINTS["y"]}
     ),
     "a loss of large negative values": lambda: fitted(
-        "y = a", {"y": [90.0, 110.0]}, loss="poisson", start="a=50"
+        "y = a", {"y": [90.0, 110.0]}, loss="poisson", start="a=50", constant=True
     ),
     "an expression on the left": lambda: fitted("log(y + 1) = a*x + b"),
 }

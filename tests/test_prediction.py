@@ -42,7 +42,7 @@ CASES = {
         lambda v, x: np.where(x < v["c"], v["a"], v["b"]),
     ),
     "tied": ("y = a*x + d", {"tied": "d = 2*a"}, lambda v, x: v["a"] * x + 2 * v["a"]),
-    "constant": ("y = m", {}, lambda v, x: np.full(x.shape, v["m"])),
+    "constant": ("y = m", {"constant": True}, lambda v, x: np.full(x.shape, v["m"])),
     "log": ("log(y) = a*x + b", {}, lambda v, x: v["a"] * x + v["b"]),
     "function": (
         functools.partial(lambda a, b, x: a * np.cos(b * x), b=2.0),
@@ -320,7 +320,7 @@ CURVES = {
     "decay": ("y = a*exp(-k*x) + c", {}, "akc", decay),
     "tied": ("y = a*exp(-k*x) + d", {"tied": "d = a*k"}, "ak", lambda a, k: decay(a, k, a * k)),
     "fixed": ("y = a*exp(-k*x) + c", {"fixed": "c=0.5"}, "ak", lambda a, k: decay(a, k, 0.5)),
-    "without a variable": ("y = m", {}, "m", lambda m: np.full(len(BEYOND), m)),
+    "without a variable": ("y = m", {"constant": True}, "m", lambda m: np.full(len(BEYOND), m)),
     "robust": ("y = a*exp(-k*x)", {"loss": "huber(delta=0.1)"}, "ak", lambda a, k: decay(a, k, 0)),
     "of an expression": ("log(y) = a*x + b", {}, "ab", lambda a, b: a * BEYOND + b),
 }

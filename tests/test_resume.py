@@ -451,13 +451,13 @@ def test_the_same_data_elsewhere_are_not_refused(data, tmp_path):
 def test_an_unfinished_run_is_not_lost_to_one_that_begins_anew(data, tmp_path, options):
     checkpoint = tmp_path / "run"
     begun(data, checkpoint, **options)
-    for other in ({}, {"formula": "y = a"}, {"start": {"a": 3.0}}):
+    for other in ({}, {"formula": "y = a + 0*x"}, {"start": {"a": 3.0}}):
         text = refusal(data, checkpoint, **{**options, "start": None, **other})
         assert f"{str(checkpoint)!r} holds an unfinished run of 'y = a*exp(-b*x)' (written" in text
         assert text.endswith("or remove the file or name another")
     run(data, checkpoint, resume=True, **options)
     assert read(checkpoint).finished
-    assert run(data, checkpoint, formula="y = a", start=None).status.name == "converged"
+    assert run(data, checkpoint, formula="y = a + 0*x", start=None).status.name == "converged"
 
 
 # ---- on a disk that is full

@@ -99,11 +99,22 @@ def _caret(text: str | None, position: int | None, width: int = 72) -> str:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return `` Did you mean 'x'?`` for the nearest of ``known``, or an empty string."""
-    known = list(known)
-    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    if not nearest:
-        nearest = [other for other in known if other.casefold() == name.casefold()][:1]
-    return f" Did you mean {nearest[0]!r}?" if nearest else ""
+    near = nearest(name, known)
+    return f" Did you mean {near!r}?" if near else ""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return the one of ``known`` that is spelled most like ``name``, if any is.
+
+    Examples
+    --------
+    >>> nearest("TEMP", ["time", "temp", "Temp"]), nearest("x", ["y"])
+    ('temp', '')
+    """
+    # Case tells less than letters do: T is nearer to t than to P.
+    folded = {other.casefold(): other for other in reversed(list(known))}
+    near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
+    return folded[near[0]] if near else ""
 
 
 def require(module: str, purpose: str, package: str | None = None) -> ModuleType:

@@ -211,7 +211,11 @@ FIT: Panels = {
         _option("--plot FILE", "Draw the fit; .png, .svg or .pdf by ending."),
         _option("--save FILE", "Keep all facts as JSON, for predict and show."),
     ),
-    "Parameters and loss": (RESPONSE, TIE),
+    "Parameters and loss": (
+        RESPONSE,
+        TIE,
+        _option("--constant", "Fit a right side without a column: a constant is meant."),
+    ),
     "Data and standard errors": (
         WEIGHTS,
         _option(

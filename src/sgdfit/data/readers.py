@@ -291,11 +291,21 @@ def _open_lazy_frame(data: Any) -> Table:
 
 
 def _open_frame(data: Any) -> Table:
-    """Open a frame or series of pandas or Polars, column by column."""
+    """Open a frame or series of pandas or Polars, column by column; an index by its name."""
     if hasattr(data, "to_frame"):
         data = data.to_frame(data.name or "c1")
     names = list(data.columns)
-    return _table(names, lambda place: data[names[place]])
+    index = getattr(data, "index", None)
+    named = enumerate(getattr(index, "names", ()))
+    # What set_index(…, drop=False) keeps twice is the column.
+    levels = {k: name for k, name in named if isinstance(name, str) and name not in names}
+
+    def column(place: int) -> object:
+        if place < len(names):
+            return data[names[place]]
+        return index.get_level_values([*levels][place - len(names)]).array  # type: ignore[union-attr]
+
+    return _table([*names, *levels.values()], column)
 
 
 def _open_arrow(data: Any) -> Table:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sgdfit.choice import switch
 from sgdfit.data.datasets import fingerprint_of
 from sgdfit.data.readers import open_table
 from sgdfit.data.table import check_policy
@@ -50,6 +51,7 @@ def fit(
     loss: str | Callable[..., Any] | Loss = "mse",
     where: str | None = None,
     response: str | None = None,
+    constant: bool = False,
     tied: Assignments = None,
     weights: str | None = None,
     covariance: str = "auto",
@@ -112,6 +114,9 @@ def fit(
         as far as the files tell.
     response : str, optional
         The left side, where the formula has none.
+    constant : bool
+        Whether the right side may hold no column, so that its curve is a constant. Without, that
+        is an error: a misnamed column is a parameter.
     tied : mapping or text
         Parameters that follow others: ``{"d": "2*a"}`` or ``"d = 2*a"``.
     covariance : "auto", "classical" or "sandwich"
@@ -230,6 +235,7 @@ def _settled(given: dict[str, Any]) -> Problem:
     stated = {
         name: given[name] for name in ("response", "loss", "start", "bounds", "fixed", "tied")
     }
+    stated["constant"] = switch(given["constant"], "constant")
     model = build(given["formula"], table.names, **stated, seed=options.seed)
     covariance, absolute = given["covariance"], given["absolute_sigma"]
     weighting = as_weighting(given["weights"], given["sigma"], absolute, covariance, model.loss)

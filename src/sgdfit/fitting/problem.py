@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from sgdfit.data.datasets import fingerprint_of
 from sgdfit.data.opening import open_rows
 from sgdfit.data.table import Columns, Table
-from sgdfit.errors import DataError, UsageError, did_you_mean
+from sgdfit.errors import DataError, UsageError
 from sgdfit.fitting.callbacks import Callback
 from sgdfit.fitting.dataset import TrainingData, take_in
 from sgdfit.fitting.options import FORGETFUL, Options, Resources, as_resources
@@ -322,7 +323,7 @@ def prepare(
         tolerance=tolerance,
         callback=options.callback,
         visits=[],
-        warnings=_lookalikes(model, table),
+        warnings=_lookalikes(model, table, columns_of(weighting.given)),
     )
     _check_magnitudes(problem, *data.sample_extremes)
     return problem
@@ -373,19 +374,42 @@ def _check_magnitudes(problem: Problem, lows: Array, highs: Array) -> None:
             )
 
 
-def _lookalikes(model: Model, table: Table) -> tuple[str, ...]:
-    """Say which parameters look like columns that were meant: a slip makes a fit of nonsense."""
-    unused = [name for name in table.names if name not in model.columns]
-    stems = {name.rstrip("0123456789") for name in (*unused, *model.variables)}
+def _lookalikes(model: Model, table: Table, weights: Sequence[str]) -> tuple[str, ...]:
+    """Say which parameters look like columns that were meant; a start says that they are not."""
+    used = (*model.columns, *weights)
+    unused = [name for name in table.names if name not in used]
     told = []
     for name in (p.name for p in model.parameters.values() if p.origin.startswith("default")):
-        stem = name.rstrip("0123456789")
-        other_case = any(name.casefold() == column.casefold() for column in unused)
-        plausible = len(name) > 2 or other_case or (stem in stems and stem != name)
-        near = did_you_mean(name, unused) if plausible else ""
+        near = [column for column in unused if _is_alike(name, column)]
+        # T beside t is often meant, Temp beside temp is not.
+        near += [v for v in model.variables if v.casefold() == name.casefold() and len(v) > 1]
         if near:
-            told.append(f"{name!r} is no column of the data, so it is a parameter.{near}")
-    if not model.variables:
-        others = f"; the data also hold {', '.join(map(repr, unused[:10]))}" if unused else ""
-        told.append(f"no column stands on the right side, so the curve is a constant{others}")
+            told.append(
+                f"{name!r} is no column of the data, so it is a parameter. Did you mean"
+                f" {near[0]!r}? If not, give it a start, which says so"
+            )
     return tuple(told)
+
+
+def _is_alike(name: str, column: str) -> bool:
+    """Tell whether names differ by case, signs, their number, or one letter of three or more.
+
+    Examples
+    --------
+    >>> _is_alike("T", "t"), _is_alike("x1", "x2"), _is_alike("tmep", "temp"), _is_alike("a", "x")
+    (True, True, True, False)
+    """
+    one, other = (re.sub(r"[\W_]", "", text.casefold()) for text in (name, column))
+    stem, stem_of_other = one.rstrip("0123456789"), other.rstrip("0123456789")
+    number = one[len(stem) :]
+    if one == other or stem == stem_of_other:
+        # x0 is a usual parameter beside x1.
+        return one == other or (number != "0" and len(one) == len(other))
+    near = not _shortened(stem).isdisjoint(_shortened(stem_of_other))
+    same_number = number == other[len(stem_of_other) :]
+    return same_number and near and min(len(stem), len(stem_of_other)) > 2
+
+
+def _shortened(name: str) -> set[str]:
+    """Return a name, and what is left of it without any one letter."""
+    return {name, *(name[:k] + name[k + 1 :] for k in range(len(name)))}

@@ -8,13 +8,20 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, NoReturn
 
 import sympy
 
 import sgdfit
-from sgdfit.errors import FormulaError, UsageError, did_you_mean
-from sgdfit.formula.formula import Formula, derivative, ordered_names, stable, symbol
+from sgdfit.errors import FormulaError, UsageError, did_you_mean, listed, nearest
+from sgdfit.formula.formula import (
+    Formula,
+    derivative,
+    ordered_names,
+    stable,
+    symbol,
+    to_text,
+)
 from sgdfit.formula.functions import ALIASES, CONSTANTS, FUNCTIONS
 from sgdfit.formula.reading import as_formula
 from sgdfit.formula.real import MAX_EXPONENT, finite
@@ -23,6 +30,9 @@ from sgdfit.model.parameters import Assignments, Bounds, Parameter, declare, res
 from sgdfit.model.separation import linear_set, stepped_names
 
 Expr = Any  # SymPy ships no types
+
+# What people call variables.
+VARIABLE = r"[xtXT]\d*|time"
 
 
 @dataclass(frozen=True)
@@ -160,6 +170,7 @@ def build(
     fixed: Assignments = None,
     tied: Assignments = None,
     seed: int = 0,
+    constant: bool = True,
 ) -> Model:
     """Return the `Model` of ``formula`` for data with ``columns``.
 
@@ -169,7 +180,8 @@ def build(
     Raises
     ------
     FormulaError
-        When the response is no column, or there is nothing to estimate.
+        When the response is no column or predicts itself, when there is nothing to estimate, or
+        when the curve holds no column and ``constant`` is false.
     UsageError
         When an option does not fit the formula.
 
@@ -190,6 +202,8 @@ def build(
     variables = tuple(name for name in read.names if name in known)
     names = tuple(name for name in read.names if name not in known)
     _check_names(read, names, known, given=columns is not None)
+    if names and not variables and not constant:
+        _refuse_constant(read, names, known)
     parameters = declare(read, names, start=start, bounds=bounds, fixed=fixed, tied=tied, seed=seed)
     model = Model(read, as_loss(loss), variables, parameters)
     if not names:
@@ -205,7 +219,7 @@ def build(
 
 def _guessed(formula: Formula) -> tuple[str, ...]:
     """Without data: the names that people give to variables, and those of the left side."""
-    usual = [name for name in formula.names if re.fullmatch(r"[xtXT]\d*|time", name)]
+    usual = [name for name in formula.names if re.fullmatch(VARIABLE, name)]
     if not usual:
         raise UsageError(
             f"without data it is not known which names of '{formula}' are variables;"
@@ -228,6 +242,38 @@ def _check_response(formula: Formula, columns: Sequence[str], *, given: bool) ->
                 f"the left side of '{formula}' uses {name!r}, which is no column of the data;"
                 f" its columns are {', '.join(columns)}.{did_you_mean(name, columns)}"
             )
+    both = formula.response_names
+    # In y/x = a + b*x the response is more than the column x.
+    if both and set(both) <= set(formula.names):
+        raise FormulaError(
+            f"the response {listed(both)} stands on both sides of '{formula}', so it would predict"
+            " itself; leave it out on the right side or, where that is meant, give the data a"
+            " second column with its values"
+        )
+
+
+def _refuse_constant(formula: Formula, names: Sequence[str], columns: Sequence[str]) -> NoReturn:
+    """Say that no column stands on the right side: a misnamed one has become a parameter."""
+    others = [column for column in columns if column not in formula.response_names]
+    meant: dict[str, str] = {}
+    for name in sorted(names, key=lambda name: not re.fullmatch(VARIABLE, name)):
+        meant.setdefault(_column_meant(name, others), name)
+    meant.pop("", None)
+    hints = [f" Did you mean {column!r} where {name!r} stands?" for column, name in meant.items()]
+    written = f"write '{formula} + 0*{to_text(symbol(others[0]))}', or " if others else ""
+    raise FormulaError(
+        f"no column of the data stands on the right side of '{formula}', so it would fit a"
+        f" constant: the data hold {listed(columns)} and not {listed(names)}.{''.join(hints[:3])}"
+        f" For a constant on purpose {written}pass constant=True (--constant)"
+    )
+
+
+def _column_meant(name: str, columns: Sequence[str]) -> str:
+    """Return the column that a name is likely to stand for; empty if none is."""
+    near = nearest(name, columns)
+    begun = [column for column in columns if column.casefold().startswith(name.casefold())]
+    usual = len(columns) == 1 and re.fullmatch(VARIABLE, name)
+    return near or (begun[0] if len(begun) == 1 else columns[0] if usual else "")
 
 
 def _check_names(
@@ -256,7 +302,9 @@ def _check_names(
         if name in (PREDICTION, TARGET):
             raise FormulaError(f"the name {name!r} is taken; rename that parameter")
         if name not in present:
-            raise FormulaError(f"{name!r} has no effect on '{formula}'; leave it out")
+            raise FormulaError(
+                f"{name!r} has no effect on '{formula}'; leave it out.{did_you_mean(name, columns)}"
+            )
     for name in sorted(set(formula.fixed) - set(names)):
         raise FormulaError(
             f"the argument {name!r} is bound to a value and a column of the data as well;"

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from sgdfit.choice import whole
+from sgdfit.choice import switch, whole
 from sgdfit.data.readers import open_table
 from sgdfit.data.table import check_policy, handle_missing
 from sgdfit.errors import DataError, UsageError
@@ -179,7 +179,7 @@ class Fit:
 
     Parameters
     ----------
-    formula, response, loss, start, bounds, fixed, tied, weights, sigma, absolute_sigma
+    formula, response, constant, loss, start, bounds, fixed, tied, weights, sigma, absolute_sigma
         See `sgdfit.fit`. A loss made of straight pieces, such as ``mae``, has no curvature to
         remember rows by and is refused. Which names are columns, the first batch decides.
     covariance, level, missing
@@ -214,6 +214,7 @@ class Fit:
         formula: str | Callable[..., Any] | Formula,
         *,
         response: str | None = None,
+        constant: bool = False,
         loss: str | Callable[..., Any] | Loss = "mse",
         start: Assignments = None,
         bounds: Bounds = None,
@@ -239,6 +240,7 @@ class Fit:
             )
         self._parameters: dict[str, Any] = {
             "start": start, "bounds": bounds, "fixed": fixed, "tied": tied,
+            "constant": switch(constant, "constant"),
         }  # fmt: skip
         self._weighting = as_weighting(weights, sigma, absolute_sigma, covariance, self._loss)
         self._missing, self._forgetting = missing, forgetting
