@@ -164,6 +164,176 @@ def planck(x, s, t):
     return s / x**5 / (np.exp(14.38777 / (x * t)) - 1)
 
 
+# Curves with the literal constants of physics, in SI units and in those of practice.
+
+
+def planck_in_micrometres(x, s, t):
+    return s / x**5 / (np.exp(14387.77 / (x * t)) - 1)
+
+
+def planck_in_hertz(x, s, t):
+    return s * x**3 / (np.exp(6.62607015e-34 * x / (1.380649e-23 * t)) - 1)
+
+
+def beer_lambert(x, a, sigma, c):
+    return c + a * np.exp(-x * sigma / 1.6e-16)
+
+
+def arrhenius_in_joules(x, a, e):
+    return a * np.exp(-e / (8.314 * x))
+
+
+def arrhenius_in_celsius(x, a, e, c):
+    return c + a * np.exp(-e / (8.314462618 * (x + 273.15)))
+
+
+def arrhenius_in_volts(x, a, e, c):
+    return c + a * np.exp(-e / (8.617e-5 * x))
+
+
+def arrhenius_about_298(x, k, e):
+    return k * np.exp(e / 8.314 * (1 / 298.15 - 1 / (x + 273.15)))
+
+
+def boltzmann_in_joules(x, a, e, b):
+    return a / (1 + b * np.exp(e / (1.380649e-23 * x)))
+
+
+def diode(x, i, n, r):
+    return i * (np.exp(x / (n * 0.02585)) - 1) + x / r
+
+
+def butler_volmer(x, i, a, b):
+    return i * (np.exp(a * x / 25.7e-3) - np.exp(-b * x / 25.7e-3))
+
+
+def nernst(x, e, k, n):
+    return e + 25.7e-3 / n * np.log(x + k)
+
+
+def goldman(x, p, i):
+    return 0.0257 * np.log((x + p * 145e-3) / (5e-3 + p * i))
+
+
+def boltzmann_activation(x, g, v, z):
+    return g / (1 + np.exp(-z * (x - v) / 25.7))
+
+
+def langevin(x, m, mu):
+    u = mu * 9.274e-24 * x / (1.380649e-23 * 4.2)
+    return m * (1 / np.tanh(u) - 1 / u)
+
+
+def brillouin(x, m, t):
+    return m * np.tanh(9.274e-24 * x / (1.380649e-23 * t))
+
+
+def two_level_heat(x, a, d):
+    u = d / (8.617333e-5 * x)
+    return a * u**2 * np.exp(u) / (1 + np.exp(u)) ** 2
+
+
+def einstein_heat(x, n, f):
+    u = 6.62607015e-34 * f / (1.380649e-23 * x)
+    return n * 8.314 * u**2 * np.exp(u) / (np.exp(u) - 1) ** 2
+
+
+def varshni(x, e, a, b):
+    return e - a * 1e-4 * x**2 / (x + b)
+
+
+def bose_einstein_shift(x, e, a, h):
+    return e - a * (1 + 2 / (np.exp(h * 1e-3 / (8.617e-5 * x)) - 1))
+
+
+def doppler_line(x, a, f, v, c):
+    return c + a * np.exp(-(((x - f) * 299792458.0 / (f * v)) ** 2))
+
+
+def resonance(x, a, f, q, c):
+    return c + a / (1 + (2 * q * (x - f * 1e9) / (f * 1e9)) ** 2)
+
+
+def low_pass(x, a, r):
+    return a / np.sqrt(1 + (2 * np.pi * x * r * 1e-9) ** 2)
+
+
+def beat(x, a, f, p, c):
+    return c + a * np.sin(2 * np.pi * 1e9 * f * x + p)
+
+
+def ringing(x, a, f, t, p):
+    return a * np.exp(-x / (t * 1e-6)) * np.cos(2 * np.pi * 1e6 * f * x + p)
+
+
+def light_curve(x, m, a, p, f):
+    return m + a * np.sin(2 * np.pi * (x - 2440000) / p + f)
+
+
+def nova(x, a, b, t):
+    return -2.5 * np.log10(a * np.exp(-(x - 2451545) / t) + b)
+
+
+def transit(x, c, d, t, w):
+    return c - d * np.exp(-(((x - 2458000.5 - t) / w) ** 2))
+
+
+def growth_since_1900(x, a, r, t):
+    return a / (1 + np.exp(-r * (x - 1900 - t)))
+
+
+def diffusion(x, n, d, c):
+    return c + n / np.sqrt(d * 1e-9) * np.exp(-(x**2) / (4e-9 * d))
+
+
+def stejskal_tanner(x, s, d):
+    return s * np.exp(-((2.675e8 * 0.004) ** 2) * x**2 * (0.05 - 0.004 / 3) * d)
+
+
+def antoine(x, a, b, c):
+    return 10 ** (a - b / (x + 273.15 - c))
+
+
+def clausius_clapeyron(x, p, h):
+    return p * np.exp(-h * 1e3 / 8.314 * (1 / x - 1 / 373.15))
+
+
+def eyring(x, h, s):
+    return 2.083661912e10 * x * np.exp(s / 8.314) * np.exp(-h / (8.314 * x))
+
+
+def debye_huckel(x, a, b, c):
+    return c - a * np.sqrt(x) / (1 + 3.29e9 * b * np.sqrt(x))
+
+
+def richardson(x, a, w):
+    return a * x**2 * np.exp(-w / (8.617333e-5 * x))
+
+
+def fowler_nordheim(x, a, b):
+    return a * x**2 * np.exp(-6.83e9 * b**1.5 / x)
+
+
+def lennard_jones(x, e, s):
+    return 4 * 1.380649e-23 * e * ((s * 1e-10 / x) ** 12 - (s * 1e-10 / x) ** 6)
+
+
+def morse(x, d, a, r, c):
+    return c + d * 1.602e-19 * (1 - np.exp(-a * 1e10 * (x - r * 1e-10))) ** 2
+
+
+def relativistic(x, v, t):
+    return v / np.sqrt(1 + (v / (299792458.0 * t * x)) ** 2)
+
+
+def radioactive_days(x, a, h, c):
+    return c + a * np.exp(-0.693147 * x / (86400 * h))
+
+
+def photosynthesis(x, p, a, r):
+    return p * (1 - np.exp(-a * 1e-6 * x / p)) - r
+
+
 Range = tuple[float, float]
 
 
@@ -225,6 +395,58 @@ FAMILIES = (
     Family(broken_line, ((-2, 2), (-1, 1), (1, 3), (3, 7)), (0, 10), 60),
     Family(planck, ((1, 10), (3, 9)), (0.3, 4), 60),
 )
+
+
+# The same with literal constants: what one is for a parameter follows from these.
+PHYSICAL = (
+    Family(planck_in_micrometres, ((1, 10), (3000, 9000)), (0.3, 4), 60),
+    Family(planck_in_hertz, ((1e-45, 1e-43), (2, 4000)), (5e10, 6e11), 60),
+    Family(beer_lambert, ((1e3, 1e4), (5e-17, 2e-15), (100, 5000)), (0, 2)),
+    Family(arrhenius_in_joules, ((1e5, 1e13), (2e4, 9e4)), (280, 400), 25),
+    Family(arrhenius_in_celsius, ((1e5, 1e13), (2e4, 9e4), (-1e-3, 1e-3)), (0, 80), 30),
+    Family(arrhenius_in_volts, ((1e6, 1e13), (0.2, 1.2), (-1, 1)), (250, 500), 40),
+    Family(arrhenius_about_298, ((1e-6, 10), (2e4, 9e4)), (5, 45), 12),
+    Family(boltzmann_in_joules, ((10, 1e5), (1e-21, 3e-20), (1e-3, 10)), (20, 400), 60),
+    Family(diode, ((1e-13, 1e-8), (1, 2), (1e5, 1e8)), (0, 0.6), 40),
+    Family(butler_volmer, ((1e-6, 1e-3), (0.2, 0.8), (0.2, 0.8)), (-0.15, 0.15), 40),
+    Family(nernst, ((0.1, 0.4), (1e-7, 1e-5), (1, 2)), (1e-8, 1e-4), 40),
+    Family(goldman, ((0.01, 1), (5e-3, 3e-2)), (1e-3, 0.15), 30),
+    Family(boltzmann_activation, ((1, 100), (-50, -10), (1, 6)), (-100, 40), 30),
+    Family(langevin, ((1e3, 1e6), (2, 30)), (0.05, 9), 40),
+    Family(brillouin, ((1e3, 1e6), (0.5, 5)), (0.05, 9), 40),
+    Family(two_level_heat, ((1, 20), (5e-4, 5e-3)), (1, 60), 60),
+    Family(einstein_heat, ((1, 6), (2e12, 9e12)), (10, 300), 60),
+    Family(varshni, ((1, 3), (2, 8), (100, 600)), (4, 300), 40),
+    Family(bose_einstein_shift, ((1, 3), (0.02, 0.1), (10, 40)), (4, 300), 40),
+    Family(
+        doppler_line,
+        ((1, 10), (5.0000008e14, 5.0000012e14), (500, 3000), (-1, 1)),
+        (5e14, 5.000002e14),
+        100,
+    ),
+    Family(resonance, ((1, 10), (4.99, 5.01), (300, 5000), (0, 1)), (4.98e9, 5.02e9), 120),
+    Family(low_pass, ((1, 10), (1e3, 1e5)), (1, 1e5), 50),
+    Family(beat, ((1, 5), (0.5, 4), (-3, 3), (-1, 1)), (0, 5e-9), 80),
+    Family(ringing, ((1, 5), (0.5, 3), (1, 4), (-3, 3)), (0, 8e-6), 120),
+    Family(light_curve, ((8, 16), (0.1, 1), (0.6, 6), (-3, 3)), (2459000, 2459020), 120),
+    Family(nova, ((1e-4, 1e-2), (1e-8, 1e-6), (5, 30)), (2451545, 2451745), 80),
+    Family(transit, ((0.9, 1.1), (0.005, 0.05), (1, 9), (0.1, 0.8)), (2458000, 2458011), 150),
+    Family(growth_since_1900, ((1e6, 1e9), (0.02, 0.1), (20, 80)), (1900, 2000), 40),
+    Family(diffusion, ((1e-6, 1e-3), (0.1, 5), (-0.1, 0.1)), (-2e-4, 2e-4), 60),
+    Family(stejskal_tanner, ((1, 1e4), (1e-10, 3e-9)), (0.01, 0.6), 20),
+    Family(antoine, ((7, 11), (1500, 2500), (30, 70)), (10, 120), 30),
+    Family(clausius_clapeyron, ((5e4, 2e5), (20, 60)), (280, 400), 25),
+    Family(eyring, ((4e4, 1e5), (-100, 50)), (280, 350), 15),
+    Family(debye_huckel, ((0.3, 1), (1e-10, 9e-10), (-1, 1)), (0, 0.3), 30),
+    Family(richardson, ((1e3, 1e6), (2, 5)), (1200, 2400), 30),
+    Family(fowler_nordheim, ((1e-12, 1e-8), (2, 5.5)), (2e9, 9e9), 40),
+    Family(lennard_jones, ((30, 300), (2.5, 4.5)), (4.2e-10, 9e-10), 50),
+    Family(morse, ((1, 6), (1, 2.5), (0.8, 2), (-1e-19, 1e-19)), (0.6e-10, 4e-10), 60),
+    Family(relativistic, ((1e7, 2.9e8), (1e-3, 1)), (0.1, 50), 40),
+    Family(radioactive_days, ((100, 1e5), (1, 30), (0, 100)), (0, 5e6), 50),
+    Family(photosynthesis, ((10, 40), (2e4, 8e4), (0.5, 3)), (0, 2000), 20),
+)
+FAMILIES += PHYSICAL
 
 
 class Task(NamedTuple):

@@ -3,6 +3,8 @@
 Multiplying a column by a constant multiplies the parameters by powers of it; which powers follows
 from the expression as dimensions do in physics: what is added has one dimension, what stands in
 a function or in an exponent has none. A search in these units finds the same curve in any units.
+A number that multiplies counts like a column of that size: of ``exp(-x*s/1.6e-16)`` the argument is
+about 1, so that s is about 1.6e-16 over the size of x.
 """
 
 from __future__ import annotations
@@ -23,8 +25,8 @@ Kind = Literal["position", "length", "period", "frequency", "rate", "phase", "in
                "exponent", "magnitude"]  # fmt: skip
 Form = dict[str, Fraction]
 
-# What the response's scale is called; no column has this name.
-RESPONSE = "(response)"
+# What the response's scale and a factor of ten are called; no column has these names.
+RESPONSE, TEN = "(response)", "(ten)"
 
 _PERIODIC = (sympy.sin, sympy.cos, sympy.tan, sympy.cot)
 
@@ -36,7 +38,7 @@ class Role(NamedTuple):
     variable: str | None  # whose scale it has, where that is the scale of one column
     # The power of each column's scale (and of `RESPONSE`'s) that it is measured in.
     powers: tuple[tuple[str, Fraction], ...]
-    turns: float = 1.0  # of a frequency and a period: turns a unit of argument; 1 for sin(2π·f·x)
+    factor: float = 1.0  # times what the numbers in the formula make of it
 
 
 @lru_cache(maxsize=256)
@@ -61,28 +63,63 @@ def roles_of(
     return {name: _role(prediction, name, system.solved(name), variables) for name in parameters}
 
 
+def derived_columns(prediction: Expr, variables: tuple[str, ...]) -> tuple[Expr, dict[str, Expr]]:
+    """Return a prediction in terms of what it makes of the data alone, and what that is.
+
+    These are columns of their own: the place of a peak in ``x - 2440000`` lies in the range of
+    that, the rate in ``exp(-b*log(x))`` counts in one over the range of ``log(x)``.
+
+    Examples
+    --------
+    >>> from sgdfit.formula.reading import as_formula
+    >>> transit = as_formula("exp(-(t - 2440000 - m)**2/s**2)").expression
+    >>> derived_columns(transit, ("t",))[1]
+    {'t - 2440000': t - 2440000}
+    """
+    data, found = {symbol(name) for name in variables}, dict[str, Expr]()
+
+    def column(part: Expr) -> Expr:
+        found[str(part)] = part
+        return symbol(str(part))
+
+    def of(part: Expr) -> Expr:
+        own = part.free_symbols
+        if part.is_Symbol or not own:
+            return part
+        monomial = part.is_Mul or (part.is_Pow and part.exp.is_number)
+        if own <= data and not monomial:
+            return column(part)
+        if not part.is_Add:
+            return part.func(*map(of, part.args))
+        known = sympy.Add(*(term for term in part.args if term.free_symbols <= data))
+        rest = [of(term) for term in part.args if not term.free_symbols <= data]
+        return sympy.Add(column(known) if known.is_Add else of(known), *rest)
+
+    return of(prediction), found
+
+
 def _role(prediction: Expr, name: str, powers: Form, variables: tuple[str, ...]) -> Role:
+    factor = 10.0 ** float(powers.pop(TEN, 0))
     owner = next(iter(powers), None)
     single = owner if len(powers) == 1 and owner in variables and abs(powers[owner]) == 1 else None
     own, units = symbol(name), tuple(powers.items())
-    waves = [part.args[0] for part in prediction.atoms(*_PERIODIC) if part.has(own)]
+    waves = any(part.has(own) for part in prediction.atoms(*_PERIODIC))
     shifts = _shifts(prediction, own, variables)
+    kind: Kind
     if single is not None and waves:
-        # The turns of the wave where parameter and variable are 1, where they are a number.
-        turns = (waves[0].diff(symbol(single)) / (2 * sympy.pi)).xreplace({own: sympy.S.One})
-        known = turns.is_number and turns.is_finite
-        each = abs(float(turns)) or 1.0 if known else 1 / (2 * math.pi)
-        return Role("period" if powers[single] == 1 else "frequency", single, units, each)
-    if single is not None and powers[single] < 0:
-        return Role("rate", single, units)
-    if single is not None:
-        return Role("position" if shifts else "length", single, units)
-    if powers:
-        return Role("magnitude", None, units)
-    if shifts:
-        return Role("phase" if waves else "intercept", None, ())
-    raises = any(own in power.exp.free_symbols for power in prediction.atoms(sympy.Pow))
-    return Role("exponent" if raises else "magnitude", None, ())
+        kind = "period" if powers[single] == 1 else "frequency"
+    elif single is not None and powers[single] < 0:
+        kind = "rate"
+    elif single is not None:
+        kind = "position" if shifts else "length"
+    elif powers:
+        kind = "magnitude"
+    elif shifts:
+        kind = "phase" if waves else "intercept"
+    else:
+        raises = any(own in power.exp.free_symbols for power in prediction.atoms(sympy.Pow))
+        kind = "exponent" if raises else "magnitude"
+    return Role(kind, single, units, factor)
 
 
 def _shifts(prediction: Expr, own: Expr, variables: Iterable[str]) -> bool:
@@ -135,11 +172,18 @@ class _Dimensions:
         """Return the dimension of ``expression``, demanding what its parts demand."""
         if expression.is_Symbol:
             return self.known.get(expression.name, {})
-        if expression.is_number or not expression.args:
+        if expression.is_number:
+            size = abs(complex(expression))
+            ten = Fraction(math.log10(size)) if 0 < size < math.inf else Fraction(0)
+            return {TEN: ten.limit_denominator(1000)} if ten else {}
+        if not expression.args:
             return {}
         if expression.is_Pow or isinstance(expression, Cbrt):
             return self._power(expression)
-        inner = [self.of(argument) for argument in expression.args if argument != 0]
+        # A small number that is added, as in 1e-9 + x, tells of no size.
+        parts = [a for a in expression.args if a != 0]
+        plain = not expression.is_Mul
+        inner = [{} if plain and a.is_number and abs(a) < 1 else self.of(a) for a in parts]
         if expression.is_Mul:
             total: Form = {}
             for form in inner:

@@ -13,7 +13,7 @@ import numpy as np
 
 from sgdfit.kernel.kernel import Chunk
 from sgdfit.model.model import Model
-from sgdfit.model.roles import roles_of
+from sgdfit.model.roles import derived_columns, roles_of
 from sgdfit.model.separation import separate
 from sgdfit.starts.components import Dictionary, Partial, exchanged, first_partial, pursue, tabulate
 from sgdfit.starts.separable import Projection, Whole, by_loss, polish
@@ -62,9 +62,11 @@ def find_starts(model: Model, chunk: Chunk, given: Mapping[str, float], seed: in
     >>> found.linear, found.candidates[0].theta.round(6).tolist()
     (('a',), [4.0, 0.5])
     """
-    seen = observe(model, chunk, given)
+    prediction, derived = derived_columns(model.prediction, model.variables)
+    seen = observe(model, chunk, given, derived)
     parts = separate(model.prediction, tuple(name for name in model.free if name not in given))
-    roles, ranges = roles_of(model.prediction, model.free, model.variables), dict[str, Range]()
+    roles = roles_of(prediction, model.free, (*model.variables, *derived))
+    ranges = dict[str, Range]()
     for part in parts.components:
         for name in part.names:
             known = model.parameters[name]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from sgdfit.kernel.kernel import Chunk
 from sgdfit.kernel.numpy_kernel import evaluator
 from sgdfit.model.model import Model
 from sgdfit.model.roles import RESPONSE, Role
+
+
+Expr = Any  # SymPy ships no types
 
 
 class Scale(NamedTuple):
@@ -59,8 +62,13 @@ class Observations(NamedTuple):
         return len(self.target)
 
 
-def observe(model: Model, chunk: Chunk, given: Mapping[str, float]) -> Observations:
-    """Return the `Observations` of ``chunk``, rows with a value that is not finite left out."""
+def observe(
+    model: Model, chunk: Chunk, given: Mapping[str, float], derived: Mapping[str, Expr]
+) -> Observations:
+    """Return the `Observations` of ``chunk``, rows with a value that is not finite left out.
+
+    What is ``derived`` from the columns alone has a scale of its own.
+    """
     columns = [np.asarray(column, dtype=np.float64) for column in chunk.columns]
     response = evaluator((model.formula.response,), (), model.columns)
     target = response(np.empty((1, 0)), columns)[0, 0]
@@ -71,12 +79,14 @@ def observe(model: Model, chunk: Chunk, given: Mapping[str, float]) -> Observati
     root = np.sqrt(weights[fit]) / unit
     scales = dict(zip(model.columns, map(_scale, columns), strict=True))
     scales = {name: scales[name] for name in model.variables} | {RESPONSE: _scale(target)}
+    made = evaluator(tuple(derived.values()), (), model.columns)(np.empty((1, 0)), columns)[0]
+    scales |= dict(zip(derived, map(_scale, made), strict=True))
     data: tuple[np.ndarray | float, ...] = (*columns, *map(float, given.values()))
     return Observations((*model.columns, *given), data, target * root, root, unit, scales)
 
 
 def _scale(column: np.ndarray) -> Scale:
-    values = np.unique(column)
+    values = np.unique(column[np.isfinite(column)])
     if not values.size:
         return Scale(0.0, 0.0, 0.0)
     spacing = float(np.median(np.diff(values))) if values.size > 1 else 0.0
@@ -115,6 +125,9 @@ def range_of(role: Role, low: float, high: float, seen: Observations) -> Range:
     variable = seen.scales.get(role.variable or "")
     along = _along_a_column(role, variable) if variable else _without_a_column(role, seen)
     unit, knots, negative, text = along
+    unit *= role.factor
+    if not 0.01 < role.factor < 100:
+        text += f", times {role.factor:.3g}"
     if math.isfinite(low) and math.isfinite(high):
         text += f" within {low:g} … {high:g}"
     elif math.isfinite(low):
@@ -143,8 +156,8 @@ def _along_a_column(role: Role, at: Scale) -> tuple[float, Knots, float, str]:
     knots = ((0.0, 0.02), (0.2, min(1.0, most / 2)), (1.0, most))
     words = f"frequency up to the sampling limit, {most:.3g} turns in the range of {role.variable}"
     if role.kind == "period":
-        return at.range * role.turns, knots, 0.0, f"period of a {words}"
-    return 1.0 / (at.range * role.turns), knots, 0.0, words
+        return at.range / (2 * math.pi), knots, 0.0, f"period of a {words}"
+    return 2 * math.pi / at.range, knots, 0.0, words
 
 
 def _without_a_column(role: Role, seen: Observations) -> tuple[float, Knots, float, str]:
