@@ -92,8 +92,6 @@ LEAST_SQUARES = {
 
 OPEN = {
     "step",
-    "planck",
-    "electron",
     "chapman",
     "chapman from a start",
     "weibull",

@@ -6,7 +6,7 @@ import pytest
 from sgdfit.formula.formula import symbol
 from sgdfit.kernel.numpy_kernel import evaluator
 from sgdfit.model.model import build
-from sgdfit.model.roles import RESPONSE, roles_of
+from sgdfit.model.roles import RESPONSE, derived_columns, roles_of
 from sgdfit.model.separation import separate
 
 COLUMNS = ["x", "u", "v", "y"]
@@ -90,11 +90,34 @@ def test_linear_parameters_and_components_which_add_up(text, linear, components)
         ("a*tanh((x - m)/s) + b", {"m": "position", "s": "length"}),
         ("where(x < k, a, b)", {"k": "position"}),
         ("exp(-b*x)/(c + d*x)", {"b": "rate", "c": "magnitude", "d": "magnitude"}),
+        ("a*exp(-(x - 2440000 - m)**2/s**2)", {"m": "position", "s": "length"}),
+        ("a/(1 + exp(b*(log(x) - e)))", {"b": "rate", "e": "position"}),
+        ("a*exp(-e/(8.314*(x + 273.15)))", {"e": "length"}),
     ],
 )
 def test_roles(text, kinds):
-    roles = roles_of(*prediction_of(text), ("x", "u", "v"))
+    prediction, free = prediction_of(text)
+    prediction, derived = derived_columns(prediction, ("x", "u", "v"))
+    roles = roles_of(prediction, free, ("x", "u", "v", *derived))
     assert {name: roles[name].kind for name in kinds} == kinds
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "size"),
+    [
+        ("a*exp(-x*s/1.6e-16)", "s", 1.6e-16),
+        ("a*exp(-e/(1.380649e-23*x))", "e", 1.380649e-23),
+        ("a/x**5/(exp(14387.77/(x*t)) - 1)", "t", 14387.77),
+        ("a*exp(-x**2/(4e-9*d))", "d", 1 / 4e-9),
+        ("a*sin(2*pi*1e9*f*x + p)", "f", 1 / (2e9 * np.pi)),
+        ("a*sin(2*pi*(f*x + p))", "p", 1 / (2 * np.pi)),
+        ("a*tanh(3e8*(x - m)/(m*s))", "s", 3e8),
+        ("a*(1 - exp(-k*1e-6*x/a))", "k", 1e6),
+        ("a/(1e-12 + exp(-k*x))", "k", 1.0),
+    ],
+)
+def test_numbers_are_part_of_what_a_parameter_is_measured_in(text, name, size):
+    assert roles_of(*prediction_of(text), ("x",))[name].factor == pytest.approx(size, rel=0.01)
 
 
 CLOSED = [

@@ -25,8 +25,9 @@ Kind = Literal["position", "length", "period", "frequency", "rate", "phase", "in
                "exponent", "magnitude"]  # fmt: skip
 Form = dict[str, Fraction]
 
-# What the response's scale and a factor of ten are called; no column has these names.
-RESPONSE, TEN = "(response)", "(ten)"
+# What the response's scale and a factor of ten are called; no column has these names. SPAN before
+# the name of a column is its range over its size.
+RESPONSE, TEN, SPAN = "(response)", "(ten)", "(span)"
 
 _PERIODIC = (sympy.sin, sympy.cos, sympy.tan, sympy.cot)
 
@@ -39,6 +40,8 @@ class Role(NamedTuple):
     # The power of each column's scale (and of `RESPONSE`'s) that it is measured in.
     powers: tuple[tuple[str, Fraction], ...]
     factor: float = 1.0  # times what the numbers in the formula make of it
+    # The same of each column's range over its size: of (x - m)/m, where x is far from 0.
+    spans: tuple[tuple[str, Fraction], ...] = ()
 
 
 @lru_cache(maxsize=256)
@@ -100,6 +103,8 @@ def derived_columns(prediction: Expr, variables: tuple[str, ...]) -> tuple[Expr,
 
 def _role(prediction: Expr, name: str, powers: Form, variables: tuple[str, ...]) -> Role:
     factor = 10.0 ** float(powers.pop(TEN, 0))
+    spans = tuple((key[len(SPAN) :], n) for key, n in powers.items() if key.startswith(SPAN))
+    powers = {key: n for key, n in powers.items() if not key.startswith(SPAN)}
     owner = next(iter(powers), None)
     single = owner if len(powers) == 1 and owner in variables and abs(powers[owner]) == 1 else None
     own, units = symbol(name), tuple(powers.items())
@@ -119,7 +124,7 @@ def _role(prediction: Expr, name: str, powers: Form, variables: tuple[str, ...])
     else:
         raises = any(own in power.exp.free_symbols for power in prediction.atoms(sympy.Pow))
         kind = "exponent" if raises else "magnitude"
-    return Role(kind, single, units, factor)
+    return Role(kind, single, units, factor, () if single else spans)
 
 
 def _shifts(prediction: Expr, own: Expr, variables: Iterable[str]) -> bool:
@@ -199,7 +204,20 @@ class _Dimensions:
         first = inner[0] if inner and (keeps or compares) else {}
         for form in inner:
             self.equal(first, form)
-        return first if keeps else {}
+        difference = self._difference(expression) if expression.is_Add else {}
+        return _combined(first, difference, Fraction(1)) if keeps else {}
+
+    def _difference(self, total: Expr) -> Form:
+        """Return that a sum spans the range of a column, if a parameter is taken from that."""
+        signs: dict[str, Expr] = {}
+        for term in total.args:
+            factor, rest = term.as_coeff_Mul()
+            signs |= {rest.name: factor} if rest.is_Symbol else {}
+        known = [name for name in signs if name in self.known.get(name, {})]
+        own = [name for name in signs if name not in known]
+        if len(known) == 1 and any(signs[name] * signs[known[0]] < 0 for name in own):
+            return {f"{SPAN}{known[0]}": Fraction(1)}
+        return {}
 
     def _power(self, power: Expr) -> Form:
         base, exponent = power.args if power.is_Pow else (power.args[0], sympy.Rational(1, 3))

@@ -126,7 +126,9 @@ def range_of(role: Role, low: float, high: float, seen: Observations) -> Range:
     along = _along_a_column(role, variable) if variable else _without_a_column(role, seen)
     unit, knots, negative, text = along
     unit *= role.factor
-    if not 0.01 < role.factor < 100:
+    if role.kind in ("magnitude", "intercept"):
+        text += f" · {unit:.3g}"
+    elif not 0.01 < role.factor < 100:
         text += f", times {role.factor:.3g}"
     if math.isfinite(low) and math.isfinite(high):
         text += f" within {low:g} … {high:g}"
@@ -168,10 +170,14 @@ def _without_a_column(role: Role, seen: Observations) -> tuple[float, Knots, flo
         knots = ((0.0, -3.0), (0.1, -1.0), (0.85, 1.0), (1.0, 2.0))
         return 1.0, knots, 0.5, "exponent, ±1e-3 … 100"
     sizes = [np.float64(seen.scales[name].size) ** float(count) for name, count in role.powers]
-    unit = float(np.prod(sizes))
+    ratios = [
+        (seen.scales[name].range / seen.scales[name].size) ** float(count)
+        for name, count in role.spans
+    ]
+    unit = float(np.prod([*sizes, *ratios]))
     knots = ((0.0, -5.0), (0.15, -2.0), (0.85, 1.5), (1.0, 4.0))
     word = "intercept" if role.kind == "intercept" else "size"
-    return unit, knots, 0.5, f"{word}, ±1e-5 … 1e4 · {unit:.3g}"
+    return unit, knots, 0.5, f"{word}, ±1e-5 … 1e4"
 
 
 def low_discrepancy(count: int, dimension: int, seed: int) -> np.ndarray:
