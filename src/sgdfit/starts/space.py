@@ -17,7 +17,6 @@ from sgdfit.kernel.numpy_kernel import evaluator
 from sgdfit.model.model import Model
 from sgdfit.model.roles import RESPONSE, Role
 
-
 Expr = Any  # SymPy ships no types
 
 
