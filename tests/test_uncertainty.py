@@ -1,6 +1,7 @@
 """sigma, absolute_sigma, covariance and sums of squares, against curve_fit and written out."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.optimize import curve_fit
 from scipy.special import stdtrit
@@ -38,6 +39,8 @@ SIGMAS = {
     "of the variable": ("0.05*(1 + x)", 0.05 * (1 + X)),
     "a constant": ("0.1", np.full(N, 0.1)),
     "tiny": ("1e-120*s", 1e-120 * S),
+    "a number": (2, np.full(N, 2.0)),
+    "an array": (S, S),
 }
 
 
@@ -57,7 +60,8 @@ def test_every_figure_is_curve_fits(sigma, deviations, absolute):
     np.testing.assert_allclose(fit.covariance, covariance, rtol=2e-5)
     np.testing.assert_allclose(errors(fit), np.sqrt(np.diag(covariance)), rtol=1e-5)
     assert fit.covariance_method == "classical"
-    assert (fit.sigma, fit.absolute_sigma) == (sigma, absolute)
+    written = "sigma" if isinstance(sigma, np.ndarray) else str(sigma)
+    assert (fit.sigma, fit.absolute_sigma) == (written, absolute)
     chi_square = np.sum(((DATA["y"] - curve(X, *theta)) / deviations) ** 2)
     assert fit.residual_sum_of_squares == pytest.approx(chi_square, rel=1e-9)
     assert fit.reduced_chi_square == pytest.approx(chi_square / (N - 3), rel=1e-9)
@@ -82,6 +86,33 @@ def test_sigma_is_weights_of_inverse_variances(absolute):
         assert getattr(by_sigma, name) == pytest.approx(getattr(by_weights, name), rel=1e-9)
     assert (by_sigma.weights, by_weights.weights) == ("1/(s)**2", "1/s**2")
     assert by_weights.sigma is None
+
+
+@pytest.mark.parametrize("where", [None, "x > 1", "sigma < 0.15"])
+@pytest.mark.parametrize("kind", ["dict", "frame", "batches", "csv", "parquet"])
+def test_arrays_stay_beside_their_rows(kind, where, tmp_path):
+    frame = pd.DataFrame(DATA).rename(columns={"s": "S"})
+    frame.loc[[3, 50], "y"] = np.nan
+    files = {"csv": tmp_path / "rows.csv", "parquet": tmp_path / "rows.parquet"}
+    frame.to_csv(files["csv"])
+    frame.to_parquet(files["parquet"], row_group_size=7)
+    sources = {"dict": dict(frame), "frame": frame, "batches": iter([frame[:9], frame[9:]])}
+    kept = frame.assign(sigma=S).dropna().query(where or "x >= 0")
+    for option, array in (("sigma", S), ("weights", 1 / S**2)):
+        if option == "weights" and (kind == "batches" or "sigma" in (where or "")):
+            continue  # what is read once; the name of an array is that of its option
+        source = {**sources, **files}[kind]
+        fit = fitted(source, where=where, missing="drop", **{option: array.tolist()})
+        plain = fitted(kept, sigma="sigma")
+        assert fit.values == pytest.approx(plain.values, rel=1e-9)
+        np.testing.assert_allclose(errors(fit), errors(plain), rtol=1e-7)
+
+
+def test_an_array_shadows_no_column_and_no_parameter():
+    formula, data = "y = a*exp(-sigma*x) + c", {**DATA, "sigma_": X}
+    fit = sgdfit.fit(formula, data, sigma=S)
+    assert (fit.free, fit.sigma) == (("a", "sigma", "c"), "sigma__")
+    assert fit.estimates["sigma"].value == pytest.approx(fitted(sigma="s").values["k"], rel=1e-7)
 
 
 @pytest.mark.parametrize("sigma", [None, "s"])
@@ -163,7 +194,11 @@ def test_the_usual_range_of_the_reduced_chi_square(dof):
     ("options", "kind", "sentence"),
     [
         ({"sigma": "s", "weights": "s"}, UsageError, "both say what a row weighs; give one"),
-        ({"sigma": S}, UsageError, "sigma is ndarray; name a column .* put an array into the data"),
+        ({"sigma": S[1:]}, DataError, "sigma has 59 values for 60 rows of the data; give one for"),
+        ({"sigma": np.diag(S)}, UsageError, r"of shape \(60, 60\); give one n.*diag\(sigma"),
+        ({"sigma": np.nan}, UsageError, "sigma must be a finite number, not nan"),
+        ({"sigma": 0}, DataError, "the sigma '0' is 0 in row 1"),
+        ({"sigma": iter(S)}, UsageError, "sigma is iterator; give a number, a column, an expressi"),
         ({"sigma": "q"}, DataError, "no column 'q'"),
         (
             {"absolute_sigma": True},

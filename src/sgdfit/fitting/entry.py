@@ -21,7 +21,13 @@ from sgdfit.fitting.nonsmooth import find_from_sums, gathered, takes_sums
 from sgdfit.fitting.options import AUTO, as_resources, check_with_model, identity_of, settle
 from sgdfit.fitting.problem import Outcome, Problem, prepare
 from sgdfit.fitting.sgd import descend
-from sgdfit.fitting.weights import Weighting, as_weighting
+from sgdfit.fitting.weights import (
+    Weighting,
+    as_expression,
+    as_weighting,
+    is_array,
+    with_column,
+)
 from sgdfit.formula.formula import Formula
 from sgdfit.formula.reading import as_formula
 from sgdfit.inference.diagnosis import Diagnosis
@@ -33,6 +39,8 @@ from sgdfit.optimizers.schedule import AnySchedule
 from sgdfit.result.result import Result
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
     from sgdfit.derivation.derivation import Derivation
 
 # Statuses of runs that can go on from a checkpoint.
@@ -46,14 +54,14 @@ def fit(
     start: Assignments = None,
     bounds: Bounds = None,
     fixed: Assignments = None,
-    sigma: str | None = None,
+    sigma: str | ArrayLike | None = None,
     absolute_sigma: bool = False,
     loss: str | Callable[..., Any] | Loss = "mse",
     where: str | None = None,
     response: str | None = None,
     constant: bool = False,
     tied: Assignments = None,
-    weights: str | None = None,
+    weights: str | ArrayLike | None = None,
     covariance: str = "auto",
     intervals: str = "wald",
     level: float = 0.95,
@@ -100,9 +108,11 @@ def fit(
         ``{"b": (0, 10)}`` or ``"0 < b < 10"``.
     fixed : mapping or text
         Parameters that keep a value: ``{"c": 3}`` or ``"c=3"``.
-    sigma, weights : str, optional
+    sigma, weights : str, number or array, optional
         A column, or an expression of columns such as ``"0.1*y"``, that is the standard deviation of
-        each row, in units of the response; or that weighs it, as ``"1/s**2"`` does.
+        each row, in units of the response; or that weighs it, as ``"1/s**2"`` does. A number holds
+        for every row; an array, shape (rows,), has a value for each, also for those that ``where``
+        or ``missing`` leaves out.
     absolute_sigma : bool
         As in `scipy.optimize.curve_fit`: whether standard errors follow from sigma (or weights) as
         given, with normal intervals, or the residuals set their scale, with Student's t.
@@ -231,12 +241,17 @@ def _settled(given: dict[str, Any]) -> Problem:
         *(given[name] for name in ("memory", "threads", "checkpoint", "resume", "tell"))
     )
     check_policy(given["missing"])
-    table = open_table(given["data"], given["where"])
+    arrays = [what for what in ("sigma", "weights") if is_array(given[what])]
+    # Arrays have a value also for the rows that a condition leaves out.
+    table = open_table(given["data"], None if arrays else given["where"])
     stated = {
         name: given[name] for name in ("response", "loss", "start", "bounds", "fixed", "tied")
     }
     stated["constant"] = switch(given["constant"], "constant")
     model = build(given["formula"], table.names, **stated, seed=options.seed)
+    for what in arrays:
+        table, given[what] = with_column(table, what, given[what], model.formula.names)
+    table = open_table(table, given["where"]) if arrays else table
     covariance, absolute = given["covariance"], given["absolute_sigma"]
     weighting = as_weighting(given["weights"], given["sigma"], absolute, covariance, model.loss)
     check_with_model(options, model, covariance)
@@ -306,7 +321,7 @@ def explain(
     bounds: Bounds = None,
     fixed: Assignments = None,
     tied: Assignments = None,
-    weights: str | None = None,
+    weights: str | float | None = None,
     missing: str = "error",
     seed: int = 0,
 ) -> Derivation:
@@ -343,7 +358,7 @@ def explain(
     from sgdfit.derivation.derivation import derive
 
     table = None if data is None else open_table(data)
-    read = as_formula(formula, response)
+    read, weights = as_formula(formula, response), as_expression(weights, "weights")
     columns: Sequence[str] | None = None if table is None else table.names
     if variables is not None:
         columns = [*variables, *read.response_names]

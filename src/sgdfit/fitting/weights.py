@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+import numbers
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgdfit.choice import one_of
-from sgdfit.data.table import Columns
+from sgdfit.choice import number, one_of
+from sgdfit.data.table import Columns, Table
 from sgdfit.errors import DataError, UsageError
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.parsing import parse_expression
@@ -44,20 +46,72 @@ class Weighting(NamedTuple):
         return self.weights if self.sigma is None else f"1/({self.sigma})**2"
 
 
+def is_array(given: object) -> bool:
+    """Tell values of rows from a number or text; a dict or a function is neither."""
+    plain = isinstance(given, str | bytes | Mapping)
+    return hasattr(given, "__len__") and not plain and getattr(given, "ndim", 1) > 0
+
+
+def with_column(
+    table: Table, what: str, values: Any, taken: Sequence[str] = ()
+) -> tuple[Table, str]:
+    """Return a table with a further column, of a value for each row, and what it is named.
+
+    The other columns are then read into memory as a whole.
+
+    Examples
+    --------
+    >>> from sgdfit.data.readers import open_table
+    >>> table, name = with_column(open_table({"y": [1, 2], "w": [0, 0]}), "w", [3, 4])
+    >>> name, table.load(["y", "w_"]).columns["w_"].tolist()
+    ('w_', [3.0, 4.0])
+    """
+    shape = getattr(values, "shape", (len(values),))
+    if any(size != 1 for size in shape[1:]):
+        raise UsageError(
+            f"{what} is an array of shape {shape}; give one number for each row (where it is a"
+            " covariance matrix of independent rows, np.sqrt(np.diag(sigma)))"
+        )
+    name, width = what, len(table.names)
+    while name in table.names or name in taken:
+        name += "_"
+
+    def fetch(places: Sequence[int]) -> list[object]:
+        found = iter(table.fetch([place for place in places if place < width]))
+        columns = [next(found) if place < width else values for place in places]
+        for rows in (len(column) for column in columns if is_array(column)):  # type: ignore[arg-type]
+            if rows != len(values):
+                raise DataError(
+                    f"{what} has {len(values)} values for {rows} rows of {table.label}; give one"
+                    " for each row, those included that where or missing leaves out"
+                )
+        return columns
+
+    return replace(table, names=(*table.names, name), fetch=fetch, dataset=None), name
+
+
+def as_expression(given: object, what: str) -> str | None:
+    """Return what sigma or weights were given as, a number too, as an expression of columns."""
+    if given is None or isinstance(given, str):
+        return given
+    if isinstance(given, numbers.Real) or getattr(given, "shape", None) == ():
+        return repr(number(given, what)).removesuffix(".0")
+    raise UsageError(
+        f"{what} is {type(given).__name__}; give a number, a column, an expression of columns such"
+        " as '0.1*y' or, where all rows are there at once, an array of a value for each"
+    )
+
+
 def as_weighting(
-    weights: str | None, sigma: str | None, absolute: bool, covariance: str, loss: Loss
+    weights: object, sigma: object, absolute: bool, covariance: str, loss: Loss
 ) -> Weighting:
     """Return the `Weighting` of these options of `sgdfit.fit`."""
+    weights, sigma = as_expression(weights, "weights"), as_expression(sigma, "sigma")
     squared, why = loss.name == SQUARED, ""
     if sigma is not None and weights is not None:
         why = (
             f"sigma={sigma!r} and weights={weights!r} both say what a row weighs; give one of them"
             " (weights are 1/sigma**2)"
-        )
-    elif sigma is not None and not isinstance(sigma, str):
-        why = (
-            f"sigma is {type(sigma).__name__}; name a column of the data, or an expression of"
-            " columns such as '0.1*y'; put an array into the data as a column"
         )
     elif not isinstance(absolute, bool):
         why = f"absolute_sigma is {absolute!r}; it is True or False"
@@ -113,14 +167,7 @@ def surprise(weighting: Weighting, reduced_chi_square: float | None, dof: int) -
 
 def columns_of(weights: str | None) -> tuple[str, ...]:
     """Return the columns that an expression of weights needs."""
-    if weights is None:
-        return ()
-    if not isinstance(weights, str):
-        raise UsageError(
-            f"weights is {type(weights).__name__}; name a column of the data, or an expression"
-            " of columns such as '1/s**2'"
-        )
-    return parse_expression(weights)[1]
+    return () if weights is None else parse_expression(weights)[1]
 
 
 def given_weights(weighting: Weighting, columns: Mapping[str, Array]) -> Array:
