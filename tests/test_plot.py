@@ -97,6 +97,10 @@ def test_file_is_what_its_ending_says(ending, head, tmp_path):
     assert light != dark
 
 
+def test_a_figure_shows_itself_in_a_notebook():
+    assert plot.figure(quadratic(), POINTS)._repr_png_().startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

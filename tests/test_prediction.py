@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -140,7 +141,7 @@ def test_files_hold_what_is_predicted_in_memory(fit, tmp_path, form, interval):
     assert (done.path, done.rows, done.dropped.rows) == (str(path), ROWS, 0)
     found, known = read(path), fit.predict({"x": MANY}, interval, 0.9)
     expected = {"prediction": known} if interval is None else known._asdict()
-    assert list(found) == ["x", *expected]
+    assert [name for name in found if name != "z"] == ["x", *expected]
     for name, column in {"x": MANY, **expected}.items():
         np.testing.assert_array_equal(found[name], column, err_msg=name)
     np.testing.assert_allclose(
@@ -159,7 +160,7 @@ def test_rows_that_are_left_out_are_told(fit, tmp_path, form, ending):
     assert done.rows == ROWS - len(BAD)
     assert done.dropped == (len(BAD), tuple(row + 1 for row in BAD))
     found = read(path)
-    assert list(found) == ["row", "x", "prediction"]
+    assert [name for name in found if name != "z"] == ["row", "x", "prediction"]
     np.testing.assert_array_equal(found["row"], kept + 1)
     np.testing.assert_array_equal(found["x"], x[kept])
 
@@ -185,9 +186,43 @@ def test_names_that_variables_have_begin_with_fitted(tmp_path):
     fit = sgdfit.fit("y = a*row + b*low + c*prediction", data)
     fit.write_predictions(data, tmp_path / "curve.csv", "confidence", missing="drop")
     assert list(read(tmp_path / "curve.csv")) == [
-        "fitted_row", "row", "low", "prediction", "fitted_prediction", "stderr", "fitted_low",
+        "fitted_row", "row", "low", "y", "prediction", "fitted_prediction", "stderr", "fitted_low",
         "high",
     ]  # fmt: skip
+
+
+WORDS = [f'{k % 7}, "{k}"' if k % 3 else None for k in range(ROWS)]
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+@pytest.mark.parametrize("missing", ["error", "drop"])
+def test_columns_stay_as_they_came_beside_the_residuals(fit, tmp_path, ending, missing):
+    x = MANY.copy()
+    if missing == "drop":
+        x[BAD] = np.nan
+    table = pa.table({"site, name": WORDS, "x": x, "n": np.arange(ROWS), "y": 3 * MANY})
+    pq.write_table(table, tmp_path / "new.parquet", row_group_size=70_001)
+    path = tmp_path / f"curve.{ending}"
+    for data in (tmp_path / "new.parquet", table):
+        fit.write_predictions(data, path, residuals=True, missing=missing)
+        found = pd.read_csv(path) if ending == "csv" else pd.read_parquet(path)
+        kept = table.to_pandas()[np.isfinite(x)].reset_index(drop=True)
+        pd.testing.assert_frame_equal(found[table.column_names], kept, check_dtype=ending != "csv")
+        np.testing.assert_array_equal(found["residual"], kept["y"] - found["prediction"])
+
+
+def test_rows_may_be_stated_as_text(fit, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.testing.assert_array_equal(fit.predict("x=0:1:0.1"), fit.predict({"x": np.arange(11) * 0.1}))
+    np.testing.assert_array_equal(fit.predict("x = 5, -1"), fit.predict({"x": [5.0, -1.0]}))
+    assert fit.predict("x=1:0:-0.25").shape == (5,)
+    for text in ("x=0:1:0", "x=", "=1", "x=0:1", "x=a", "x=0:1:-1", "x=1,inf", "x=1;"):
+        with pytest.raises(DataError, match="states no rows"):
+            fit.predict(text)
+    with pytest.raises(DataError, match="give at most 10,000,000"):
+        fit.predict("x=0:1:1e-9")
+    Path("x=1.csv").write_text("x\n7\n8\n")
+    np.testing.assert_array_equal(fit.predict("x=1.csv"), fit.predict({"x": [7.0, 8.0]}))
 
 
 def test_text_reads_back_exactly(tmp_path):

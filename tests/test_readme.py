@@ -85,7 +85,7 @@ def test_commands_run(folder, shell):
 
 def settled(report):
     """Leave out what differs from run to run and from one processor to the next."""
-    return re.sub(r" in [0-9.]+ (µs|ms|s)\b", " in …", report).strip().splitlines()
+    return re.sub(r" in [0-9.]+ (µs|ms|s)\b", " in …", report).strip("\n").splitlines()
 
 
 def test_commands_of_the_guide_print_what_it_shows(shell):

@@ -4,19 +4,25 @@ import csv
 import json
 import math
 import os
+import pickle
 import re
 from dataclasses import fields, is_dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from scipy.special import stdtrit
 
+import sgdfit
 from example_results import EXAMPLES, converged, decay, diverged
 from sgdfit.errors import DataError, MissingDependencyError, UsageError
+from sgdfit.fitting.options import Resources
 from sgdfit.inference.statistics import goodness
 from sgdfit.result.result import Estimate, Result, from_dict, read, summary
 from sgdfit.result.rounding import interval, number, plus_minus
@@ -57,7 +63,7 @@ def read_csv(path, separator):
 
 
 def read_parquet(path, _):
-    table = pyarrow.parquet.read_table(path)
+    table = pq.read_table(path)
     return {name: table[name].to_numpy() for name in table.column_names}
 
 
@@ -155,6 +161,60 @@ def test_values_and_words():
     )
     assert repr(result.trace) == "Trace(201 rows, steps 0 to 200, parameters a, b, c)"
     assert str(Estimate("k", 2.0748e-12, 2.31e-14)) == "k = (2.075 ± 0.023)e-12"
+
+
+def test_what_one_asks_of_a_fit():
+    x = np.linspace(0, 4, 30)
+    y = 3 * np.exp(-x) + np.cos(9 * x) / 20
+    y[[3, 8]] = np.nan
+    kept = np.isfinite(y)
+    frame = pd.DataFrame({"x": x, "y": y})
+    fit = sgdfit.fit("y = a*exp(-b*x)", frame, missing="drop")
+
+    assert fit["a"] is fit.estimates["a"]
+    assert float(fit["a"]) == fit.values["a"]
+    assert repr(fit["a"]).startswith(f"Estimate({fit['a']}, ")
+    with pytest.raises(KeyError, match="no parameter 'A'; there are a, b"):
+        fit["A"]
+    np.testing.assert_array_equal(fit.fitted, fit.predict({"x": x[kept]}))
+    np.testing.assert_array_equal(fit.residuals, y[kept] - fit.fitted)
+    told = fit.to_pandas()
+    assert told.loc["b", ["value", "stderr"]].tolist() == [fit["b"].value, fit["b"].stderr]
+    assert told.loc["b", ["low", "high"]].tolist() == list(fit["b"].interval)
+    again = pickle.loads(pickle.dumps(fit))
+    assert again.values == fit.values
+    with pytest.raises(UsageError, match=r"give them to fit\.predict\(data\)"):
+        _ = again.residuals
+
+
+def test_residuals_of_more_rows_than_memory_are_refused(tmp_path, monkeypatch):
+    x = np.linspace(0, 1, 200_000)
+    pq.write_table(pa.table({"x": x, "y": 2 * x}), tmp_path / "rows.parquet", row_group_size=50_000)
+    fit = sgdfit.fit("y = a*x", tmp_path / "rows.parquet")
+    assert np.abs(fit.residuals).max() < 1e-12
+    monkeypatch.setattr(
+        "sgdfit.fitting.prediction.as_resources", lambda: Resources(memory=10**6, threads=1)
+    )
+    with pytest.raises(UsageError, match="write_predictions"):
+        _ = fit.residuals
+
+
+@pytest.mark.parametrize("level", [0.5, 0.6827, 0.99])
+def test_all_intervals_have_the_level_that_was_asked_for(level):
+    x = np.arange(12.0)
+    data = {"x": x, "y": 2 * x + np.cos(x)}
+    fit = sgdfit.fit("y = a*x + b", data, level=level)
+    half = stdtrit(10, (1 + level) / 2)
+    for estimate in fit.estimates.values():
+        expected = [estimate.value + sign * half * estimate.stderr for sign in (-1, 1)]
+        assert estimate.interval == pytest.approx(expected, rel=1e-12)
+    profile = sgdfit.fit("y = a*x + b", data, level=level, intervals="profile")
+    assert profile["a"].interval == pytest.approx(fit["a"].interval, rel=1e-6)
+    band, plain = fit.predict({"x": [3.0]}, "confidence"), fit.predict({"x": [3.0]})
+    assert (band.high - plain) / band.stderr == pytest.approx(half, rel=1e-12)
+    assert f"{100 * level:g}% interval" in str(fit)
+    with pytest.raises(UsageError, match="level is 95, but a confidence lies between 0 and 1"):
+        sgdfit.fit("y = a*x + b", data, level=95)
 
 
 def assert_same(one, other):

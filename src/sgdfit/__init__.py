@@ -63,6 +63,7 @@ __all__ = [
 
 # What things do by means of packages above their own, which they do not import.
 _HIGHER = {
+    "at_rows": "fitting.prediction",
     "as_html": "report",
     "as_rich": "report",
     "as_text": "report",

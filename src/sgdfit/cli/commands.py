@@ -62,8 +62,10 @@ sgdfit fit - "y = a*x + b" --follow --every 1000 --forgetting half_life=5000 < d
     "predict": """
 # the curve at the rows of a file
 sgdfit predict fit.json data.csv
-# to a file
-sgdfit predict fit.json data.csv --output curve.parquet
+# at values of your choice
+sgdfit predict fit.json "x=0:30:0.5"
+# to a file, with the residuals
+sgdfit predict fit.json data.csv --residuals --output curve.parquet
 # with the 99% band of new points
 sgdfit predict fit.json data.csv --interval prediction --level 0.99
 """,
@@ -287,6 +289,7 @@ def predict(
     data: str,
     interval: str | None,
     level: float | None,
+    residuals: bool,
     output: str | None,
     missing: str,
     where: str | None,
@@ -298,17 +301,29 @@ def predict(
         raise UsageError("--level needs --interval confidence or --interval prediction")
     check_destinations((("--output", output, TABLES),), [saved, data])
     from sgdfit.fitting.options import as_resources
-    from sgdfit.fitting.prediction import PREDICTION, Dropped, predicted, weighs, write_predictions
+    from sgdfit.fitting.prediction import (
+        PREDICTION,
+        Dropped,
+        as_grid,
+        predicted,
+        weighs,
+        write_predictions,
+    )
     from sgdfit.result.result import read
 
-    result, table = read(saved), _open(data, where)
+    result, table = read(saved), _open(as_grid(data), where)
     # rows that are printed would run into the bar
     with (
         progress_bar(output is not None, "predicting") as listener,
         stop_on_signal(listener.tell) as state,
     ):
         heard, dropped = listener.with_progress(table), Dropped()
-        asked: dict[str, Any] = {"interval": interval, "level": level, "missing": missing}
+        asked: dict[str, Any] = {
+            "interval": interval,
+            "level": level,
+            "missing": missing,
+            "residuals": residuals,
+        }
         try:
             if output is not None:
                 asked |= {"memory": memory, "threads": threads}
@@ -390,7 +405,7 @@ def demo(output: str) -> int:
     return run(Path(output), Console(highlight=False, emoji=False))
 
 
-def _open(data: str, where: str | None = None, missing: str = "error") -> Table:
+def _open(data: Any, where: str | None = None, missing: str = "error") -> Table:
     """Open a file or standard input; the table can be read twice, standard input cannot."""
     from sgdfit.data.readers import open_table
 

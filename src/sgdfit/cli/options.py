@@ -316,13 +316,14 @@ FIT: Panels = {
 PREDICT: Panels = {
     None: (
         SAVED,
-        DATA,
+        DATA._replace(help=f'"t=0:30:0.5" or "t=0,5,10", or data: {DATA.help}'),
         _option(
             "--interval confidence|prediction",
             "Add stderr, low and high: confidence, where the curve may lie, or prediction, where"
             " new points may fall.",
             default=None,
         ),
+        _option("--residuals", "Add what was observed less the prediction."),
         _numeric("--level NUMBER", "Confidence of the interval; that of the fit unless given."),
         _option("--output -o FILE", "Write to a file instead; .csv, .tsv or .parquet by ending."),
         WHERE,

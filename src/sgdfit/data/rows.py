@@ -76,6 +76,35 @@ def aligned(blocks: Iterable[Arrays], size: int, unit: int | None = None) -> Ite
     yield from cut.rest()
 
 
+def aligned_batches(
+    batches: Iterable[FloatBatch], size: int, kept: Sequence[str]
+) -> Iterator[tuple[Arrays, Any]]:
+    """Cut batches into chunks: which rows are finite and the numbers; and as an Arrow table.
+
+    The latter holds the columns ``kept`` as they were read, and is None without any.
+    """
+    cut, waiting = Aligner(size), list[Any]()
+
+    def chunks(blocks: Iterable[Arrays]) -> Iterator[tuple[Arrays, Any]]:
+        for block in blocks:
+            raw = None
+            if kept:
+                import pyarrow as pa
+
+                # Numbers may turn out to have decimals in a later batch.
+                whole = pa.concat_tables(waiting, promote_options="permissive")
+                rows = len(block[0])
+                raw, waiting[:] = whole.slice(0, rows), [whole.slice(rows)]
+            yield block, raw
+
+    for batch in batches:
+        finite = np.ones(len(batch.columns[0]), bool) if batch.keep is None else batch.keep
+        if kept:
+            waiting.append(batch.raw.select(kept))
+        yield from chunks(cut.push((finite, *batch.columns)))
+    yield from chunks(cut.rest())
+
+
 def _joined(parts: list[Arrays]) -> Arrays:
     if len(parts) == 1:
         return parts[0]
@@ -129,6 +158,7 @@ class FloatBatch(NamedTuple):
     offset: int  # the row of the row group at which they begin
     columns: Arrays
     keep: Array | None  # bool[n]: which of them are finite; None for all
+    raw: Any = None  # as an Arrow table, where that was asked for
 
     @property
     def finite(self) -> Arrays:
@@ -139,15 +169,21 @@ class FloatBatch(NamedTuple):
 
 
 def float_batches(
-    dataset: Dataset, group: RowGroup, names: Sequence[str], missing: str = ""
+    dataset: Dataset,
+    group: RowGroup,
+    names: Sequence[str],
+    missing: str = "",
+    further: Sequence[str] = (),
+    keeps: bool = False,
 ) -> Iterator[FloatBatch]:
     """Yield the columns of a row group as they are read, as floating-point numbers.
 
     Unless ``missing`` is given, nobody looks for rows that are not finite. Errors name file, row
-    and line.
+    and line. Columns named ``further`` are read beside them; all of
+    them are kept as they are where a batch ``keeps`` that.
     """
     offset = 0
-    for batch in group.read(names):
+    for batch in group.read([*names, *further]):
         line = group.line_after(offset)
         first = group.first + offset
         columns = tuple(
@@ -158,7 +194,12 @@ def float_batches(
         if missing:
             place = Place("", group.label, line, first=first)
             keep = finite_rows(dict(zip(names, columns, strict=True)), place, missing)
-        yield FloatBatch(offset, columns, keep)
+        raw = None
+        if keeps:
+            import pyarrow as pa
+
+            raw = pa.Table.from_arrays(batch.columns, [*names, *further])
+        yield FloatBatch(offset, columns, keep, raw)
         offset += batch.num_rows
 
 

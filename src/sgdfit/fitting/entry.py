@@ -12,7 +12,7 @@ import numpy as np
 from sgdfit.choice import switch
 from sgdfit.data.datasets import fingerprint_of
 from sgdfit.data.readers import open_table
-from sgdfit.data.table import check_policy
+from sgdfit.data.table import Table, check_policy
 from sgdfit.errors import CheckpointError, UsageError, did_you_mean
 from sgdfit.fitting.assessment import assess
 from sgdfit.fitting.callbacks import Callback
@@ -215,7 +215,7 @@ def fit(
     >>> result.optimizer, round(result.estimates["a"].value, 6)
     ('sgd', 3.0)
     """
-    problem = _settled(dict(locals()))
+    problem, table = _settled(dict(locals()))
     with problem.data.journal as journal:
         if checkpoint is not None:
             _begin(problem, os.fspath(checkpoint))
@@ -229,11 +229,16 @@ def fit(
                 f" {os.fspath(checkpoint)}"
             )
             result = replace(result, status=replace(result.status, cure=cure))
+    # Beside the declared facts, which are saved.
+    object.__setattr__(result, "table", table)
     return result
 
 
-def _settled(given: dict[str, Any]) -> Problem:
-    """Return the problem that the arguments of `fit` state, all checked before a row is read."""
+def _settled(given: dict[str, Any]) -> tuple[Problem, Table]:
+    """Return the problem that the arguments of `fit` state, all checked before a row is read.
+
+    With it comes the table of its data.
+    """
     if searches(given["start"]):
         given |= {"start": None, "search": True}
     options = settle(given)
@@ -265,7 +270,8 @@ def _settled(given: dict[str, Any]) -> Problem:
             "memory": resources.memory if options.optimizer else None,
         }
         resources = resources._replace(identity=identity_of(model, weighting, said))
-    return prepare(model, table, weighting, given["missing"], resources, options, checked=False)
+    missing = given["missing"]
+    return prepare(model, table, weighting, missing, resources, options, checked=False), table
 
 
 def minimize(problem: Problem) -> tuple[Problem, Outcome]:

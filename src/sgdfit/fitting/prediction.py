@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -13,8 +14,8 @@ from numpy.typing import NDArray
 
 from sgdfit.choice import one_of
 from sgdfit.data.readers import open_table
-from sgdfit.data.rows import aligned, fits_budget, float_batches, prefetch
-from sgdfit.data.table import RowGroup, Table, check_policy, clean_names
+from sgdfit.data.rows import aligned_batches, fits_budget, float_batches, prefetch
+from sgdfit.data.table import Table, check_policy, clean_names
 from sgdfit.errors import DataError, UsageError
 from sgdfit.fitting.options import Resources, as_resources
 from sgdfit.fitting.weights import Weighting, checked_weights, columns_of
@@ -36,6 +37,8 @@ INTERVALS = ("confidence", PREDICTION)
 STRIDE = 16_384
 # Blocks begin at multiples of so many rows, however the data are stored.
 BLOCK_ROWS = 131_072
+# The most rows that a text may state.
+MOST_ROWS = 10_000_000
 # Rows that are named one by one.
 NAMED = 10
 
@@ -48,7 +51,8 @@ def predict(
     Parameters
     ----------
     data : dict of arrays, data frame, file, …
-        See `sgdfit.fit`; it holds the formula's variables.
+        See `sgdfit.fit`; it holds the formula's variables. Or text that states them: ``"x=0,5"``,
+        ``"x=0:30:0.5"``.
     interval : str, optional
         ``"confidence"``: where the curve may lie, given how sure the estimates are.
         ``"prediction"``: where a new observation may fall, whose noise has the variance that the
@@ -81,9 +85,77 @@ def predict(
     >>> band.low.round(3).tolist(), band.high.round(3).tolist()
     ([0.0, -0.968], [0.0, 8.968])
     """
-    blocks = predicted(result, open_table(data), interval, level)
+    blocks = predicted(result, open_table(as_grid(data)), interval, level, keep=False)
     columns = [np.concatenate(parts) for parts in zip(*(b.fitted for b in blocks), strict=True)]
     return columns[0] if interval is None else Band(*columns)
+
+
+def as_grid(data: Any) -> Any:
+    """Return the rows that a text such as ``"t=0:30:0.5"`` states; all else as it is.
+
+    Values are listed, ``t=0,5,10``, or run from a first to a last one in steps, both included.
+    Several variables, parted by semicolons, stand for all their combinations.
+
+    Raises
+    ------
+    DataError
+        When a value is no number, a step leads nowhere, or the rows are more than ten million.
+
+    Examples
+    --------
+    >>> {name: column.tolist() for name, column in as_grid("t=0:1:0.5; dose=10, 20").items()}
+    {'t': [0.0, 0.0, 0.5, 0.5, 1.0, 1.0], 'dose': [10.0, 20.0, 10.0, 20.0, 10.0, 20.0]}
+    """
+    if not isinstance(data, str) or "=" not in data or os.path.exists(data):
+        return data
+    if any(sign in data for sign in "/*?["):  # a pattern of files
+        return data
+    axes: dict[str, Array] = {}
+    for text in data.split(";"):
+        name, _, values = (part.strip() for part in text.partition("="))
+        try:
+            if ":" in values:
+                first, last, step = map(float, values.split(":"))
+                count = int((last - first) / step + 1 + 1e-9)
+                axis = first + step * np.arange(min(count, MOST_ROWS + 1))
+            else:
+                axis = np.array([float(value) for value in values.split(",")])
+        except (ValueError, ZeroDivisionError, OverflowError):
+            axis = np.empty(0)
+        if not name or not len(axis) or not np.isfinite(axis).all():
+            raise DataError(
+                f"{text.strip()!r} states no rows, and no file is called {data!r}; write"
+                " 't=0,5,10', or 't=0:30:0.5' for values from 0 to 30 in steps of 0.5"
+            )
+        axes[name] = axis.astype(np.float64)
+    rows = math.prod(map(len, axes.values()))
+    if rows > MOST_ROWS:
+        raise DataError(f"{data!r} states {rows:,} rows; give at most {MOST_ROWS:,}")
+    grids = np.meshgrid(*axes.values(), indexing="ij")
+    return {name: grid.ravel() for name, grid in zip(axes, grids, strict=True)}
+
+
+def at_rows(result: Result, table: Table) -> tuple[Array, Array]:
+    """Return what was observed and what is predicted at the rows of the fit: float64[n] each.
+
+    Raises
+    ------
+    UsageError
+        When these are rows of files that would take more than the memory of a fit.
+    """
+    formula = as_formula(result.formula)
+    curve = _Curve(result, table, None, None, residuals=True)
+    needed = (*curve.needed, *columns_of(result.weights))
+    if table.dataset is not None and result.rows * len(needed) * 8 > as_resources().memory:
+        raise UsageError(
+            f"{result.rows:,} rows of {table.label} do not fit into memory; write them to a file:"
+            " fit.write_predictions(data, 'fitted.parquet', residuals=True)"
+        )
+    columns = table.load(needed, missing="drop").columns
+    with np.errstate(all="ignore"):
+        observed = evaluate(formula.response, columns)
+        (fitted,) = curve.on(columns, np.arange(len(next(iter(columns.values())))))
+    return np.broadcast_to(np.asarray(observed, dtype=np.float64), fitted.shape), fitted
 
 
 class Written(NamedTuple):
@@ -126,6 +198,7 @@ def write_predictions(
     interval: str | None = None,
     level: float | None = None,
     *,
+    residuals: bool = False,
     missing: str = "error",
     where: str | None = None,
     memory: int | str | None = None,
@@ -138,9 +211,12 @@ def write_predictions(
     result, data, interval, level
         See `predict`; files are read in pieces, once.
     path : path
-        Ends in ``.csv``, ``.tsv`` or ``.parquet``. It holds the variables, ``prediction`` and, with
-        an ``interval``, ``stderr``, ``low`` and ``high``; a name that a variable has already begins
-        with ``fitted_``. The file is put there whole or not at all.
+        Ends in ``.csv``, ``.tsv`` or ``.parquet``. It holds the columns of the data as they came,
+        but for those that share a name, ``prediction`` and, with an ``interval``, ``stderr``,
+        ``low`` and ``high``; a name that a column has already begins with ``fitted_``. The file is
+        put there whole or not at all.
+    residuals : bool
+        Whether to add a column ``residual``: what was observed less the prediction.
     missing : "error" or "drop"
         With ``"drop"`` a first column ``row`` has the number that each row has in the data, from 1,
         or among those of ``where``.
@@ -169,8 +245,9 @@ def write_predictions(
     """
     resources, rows, dropped = as_resources(memory, threads), 0, Dropped()
     with writing_table(path) as write:
-        table = open_table(data, where)
-        for some in predicted(result, table, interval, level, missing=missing, resources=resources):
+        table = open_table(as_grid(data), where)
+        told: dict[str, Any] = {"missing": missing, "residuals": residuals, "resources": resources}
+        for some in predicted(result, table, interval, level, **told):
             write(some.columns)
             rows += len(some.fitted[0])
             dropped = dropped.also(some.dropped)
@@ -180,8 +257,9 @@ def write_predictions(
 class Predicted(NamedTuple):
     """Some rows with their prediction."""
 
-    # The number of each row where some may have been left out, the variables, and what is fitted.
-    columns: dict[str, AnyArray]
+    # The number of each row where some may have been left out, the data's own columns, and what is
+    # fitted; NumPy or Arrow arrays.
+    columns: dict[str, Any]
     fitted: tuple[Array, ...]  # the prediction; in a `Band` where one was asked for
     dropped: Numbers  # the numbers of the rows that were left out, counted from 1
 
@@ -193,29 +271,39 @@ def predicted(
     level: float | None = None,
     *,
     missing: str = "error",
+    residuals: bool = False,
+    keep: bool = True,
     resources: Resources | None = None,
 ) -> Iterator[Predicted]:
     """Yield all rows of a table in their order with their prediction, some at a time.
+
+    Unless ``keep`` is false, the data's own columns stand beside it, as they came.
 
     Raises
     ------
     DataError, UsageError
         As `write_predictions` does.
     """
-    curve = _Curve(result, table, interval, level)
+    curve = _Curve(result, table, interval, level, residuals)
     check_policy(missing)
-    names, rows, seen = dict.fromkeys(curve.variables), 0, 0
-    for held, numbers, dropped in _blocks_of(
-        table, curve.needed, missing, resources or as_resources()
-    ):
-        columns = {name: column.astype(np.float64, copy=False) for name, column in held.items()}
+    rows = seen = 0
+    # A name that several columns have is of none of them.
+    kept = [name for name in table.names if table.names.count(name) == 1] if keep else []
+    budget = resources or as_resources()
+    for block in _blocks_of(table, curve.needed, kept, missing, budget):
+        numbers, dropped = block.numbers, block.dropped
+        columns = {n: c.astype(np.float64, copy=False) for n, c in block.columns.items()}
         with np.errstate(all="ignore"):
             fitted = curve.on(columns, numbers)
-        made: dict[str, AnyArray] = {"row": numbers} if missing == "drop" else {}
-        made = {_free(name, names): column for name, column in made.items()}
-        made |= {name: columns[name] for name in names}
-        made |= {_free(n, names): c for n, c in zip(Band._fields, fitted, strict=False)}
-        yield Predicted(made, fitted, dropped)
+            made = dict(zip(Band._fields, fitted, strict=False))
+            if residuals:
+                observed = evaluate(curve.formula.response, columns)
+                made["residual"] = np.asarray(observed - fitted[0], dtype=np.float64)
+        named = {"row": numbers} if missing == "drop" else {}
+        beside: dict[str, Any] = {_free(name, kept): column for name, column in named.items()}
+        beside |= {name: block.raw[name] for name in kept}
+        beside |= {_free(name, kept): column for name, column in made.items()}
+        yield Predicted(beside, fitted, dropped)
         rows, seen = rows + len(numbers), seen + len(numbers) + len(dropped)
     if not rows and seen:
         raise DataError(
@@ -228,46 +316,57 @@ def predicted(
         )
 
 
-def _free(name: str, taken: Mapping[str, object]) -> str:
-    """Return a name that no variable has."""
+def _free(name: str, taken: Sequence[str]) -> str:
+    """Return a name that no column has."""
     while name in taken:
         name = f"fitted_{name}"
     return name
 
 
-def _blocks_of(
-    table: Table, names: Sequence[str], missing: str, resources: Resources
-) -> Iterator[tuple[dict[str, AnyArray], Numbers, Numbers]]:
-    """Yield all finite rows, their numbers, and the numbers of those that were left out.
+class _Block(NamedTuple):
+    """Finite rows of the data."""
 
-    Of files no more than a few blocks are held at once.
-    """
+    columns: dict[str, AnyArray]  # as numbers
+    raw: Any  # as an Arrow table, what else is kept of them
+    numbers: Numbers  # of each row
+    dropped: Numbers  # the numbers of those that were left out
+
+
+def _blocks_of(
+    table: Table, names: Sequence[str], kept: Sequence[str], missing: str, resources: Resources
+) -> Iterator[_Block]:
+    """Yield all finite rows; of files no more than a few blocks are held at once."""
     if table.dataset is None:
         source = table.load(names, missing=missing)
+        raw = table.arrow(kept) if kept else None
         keep = np.ones(source.rows, bool) if source.keep is None else source.keep
+        if raw is not None and not keep.all():
+            raw = raw.filter(keep)
         numbers, dropped = np.flatnonzero(keep) + 1, np.flatnonzero(~keep) + 1
         for first in range(0, max(1, source.rows), BLOCK_ROWS):
             some = slice(first, first + BLOCK_ROWS)
             columns = {name: column[some] for name, column in source.columns.items()}
-            yield columns, numbers[some], dropped[:0] if first else dropped
+            part = None if raw is None else raw.slice(first, BLOCK_ROWS)
+            yield _Block(columns, part, numbers[some], dropped[:0] if first else dropped)
         return
     table.positions(names)
     dataset, names, begin = table.dataset, clean_names(names), 1
 
-    def read(group: RowGroup) -> Iterator[tuple[AnyArray, ...]]:
-        for batch in float_batches(dataset, group, names, missing):
-            keep = np.ones(len(batch.columns[0]), bool) if batch.keep is None else batch.keep
-            yield (keep, *batch.columns)
-
+    further = [name for name in kept if name not in names]
     counts = [group.rows for group in dataset.row_groups]
     # Beside the columns it is told which rows to keep.
-    whole = fits_budget(counts, len(names) + 1, resources.threads, resources.budget)
-    reads = [partial(read, group) for group in dataset.row_groups]
-    with closing(prefetch(reads, resources.threads, whole)) as blocks:
-        for keep, *held in aligned(blocks, BLOCK_ROWS):
+    wide = len(names) + len(further) + 1
+    whole = fits_budget(counts, wide, resources.threads, resources.budget)
+    reads = [
+        partial(float_batches, dataset, group, names, missing, further, bool(kept))
+        for group in dataset.row_groups
+    ]
+    with closing(prefetch(reads, resources.threads, whole)) as batches:
+        for (keep, *held), raw in aligned_batches(batches, BLOCK_ROWS, kept):
             chosen = held if keep.all() else [column[keep] for column in held]
+            raw = raw if raw is None or keep.all() else raw.filter(keep)
             numbers, dropped = np.flatnonzero(keep) + begin, np.flatnonzero(~keep) + begin
-            yield dict(zip(names, chosen, strict=True)), numbers, dropped
+            yield _Block(dict(zip(names, chosen, strict=True)), raw, numbers, dropped)
             begin += len(keep)
 
 
@@ -275,7 +374,12 @@ class _Curve:
     """What predicts rows, a block of them at a time; refused where the fit tells no such band."""
 
     def __init__(
-        self, result: Result, table: Table, interval: str | None, level: float | None
+        self,
+        result: Result,
+        table: Table,
+        interval: str | None,
+        level: float | None,
+        residuals: bool = False,
     ) -> None:
         self.result, self.label = result, table.label
         self.level = result.level if level is None else level
@@ -293,7 +397,8 @@ class _Curve:
                 f"this fit gives no band, since it has no covariance ({result.covariance_method})"
             )
         # A formula without variables still has a value in each row.
-        needed = dict.fromkeys((*self.variables, *columns_of(self.weights)))
+        observed = self.formula.response_names if residuals else ()
+        needed = dict.fromkeys((*self.variables, *columns_of(self.weights), *observed))
         self.needed = tuple(needed) or table.names[:1]
 
     def on(self, columns: Mapping[str, Array], numbers: Numbers) -> tuple[Array, ...]:

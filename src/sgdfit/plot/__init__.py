@@ -8,8 +8,10 @@ takes, and a `DataError` where they do not hold the formula's columns; the style
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import warnings
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,11 +60,12 @@ NAMED = 8  # parameters that a legend has room for
 
 
 def figure(result: Result, data: object, style: str = "light") -> Figure:
-    """Return curve, residuals, loss and the way of the parameters as one figure."""
-    from matplotlib.figure import Figure
+    """Return curve, residuals, loss and the way of the parameters as one figure.
 
+    A notebook shows it where it is the last thing in a cell.
+    """
     look, seen = style_of(style), observe(result, data)
-    made = Figure(figsize=(10, 7.6), layout="constrained", facecolor=look.paper)
+    made = _figure_class()(figsize=(10, 7.6), layout="constrained", facecolor=look.paper)
     (curve, left), (loss, way) = made.subplots(2, 2)
     fitted_curve(result, seen, curve, style)
     residuals(result, seen, left, style)
@@ -74,6 +77,20 @@ def figure(result: Result, data: object, style: str = "light") -> Figure:
     title = f"{shortened(result.formula, 88, 3)}\n{shortened(facts(result).headline, 88)}"
     plain(made.suptitle(title, x=0.01, ha="left", fontsize=12, color=look.ink))
     return made
+
+
+@cache
+def _figure_class() -> type[Figure]:
+    """Return a `Figure` that shows itself in a notebook though pyplot is not loaded."""
+    import matplotlib.figure
+
+    class Figure(matplotlib.figure.Figure):
+        def _repr_png_(self) -> bytes:
+            shown = io.BytesIO()
+            self.savefig(shown, format="png", dpi=110)
+            return shown.getvalue()
+
+    return Figure
 
 
 def save(result: Result, data: object, path: str | os.PathLike[str], style: str = "light") -> None:

@@ -7,14 +7,21 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, ClassVar, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 import sgdfit
 from sgdfit.checkpoint.atomic import replacing
-from sgdfit.errors import DataError, FormulaError, SgdfitError, UsageError
+from sgdfit.errors import (
+    DataError,
+    FormulaError,
+    SgdfitError,
+    UsageError,
+    did_you_mean,
+    require,
+)
 from sgdfit.inference.covariance import Determined
 from sgdfit.inference.diagnosis import Diagnosis
 from sgdfit.inference.intervals import Band
@@ -28,7 +35,7 @@ VERSION = 1
 ROLES = ("free", "fixed", "tied")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Estimate:
     """One parameter: its value, how sure it is, and where it came from.
 
@@ -60,8 +67,15 @@ class Estimate:
     tie: str | None = None
     at_bound: bool = False
 
+    def __float__(self) -> float:
+        return self.value
+
     def __str__(self) -> str:
         return f"{self.name} = {plus_minus(self.value, self.stderr)}"
+
+    def __repr__(self) -> str:
+        span = "" if self.interval is None else f", {self.interval[0]:.6g} … {self.interval[1]:.6g}"
+        return f"Estimate({self}{span})"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -168,6 +182,62 @@ class Result:
     determined: tuple[Determined, ...] = ()
     intervals: str = "wald"
     level: float = 0.95
+    # The table that was fitted; a result that was read from a file has none.
+    table: ClassVar[Any] = None
+
+    def __getitem__(self, name: str) -> Estimate:
+        """Return the estimate of a parameter: ``fit["a"].value``, ``fit["a"].stderr``."""
+        if name not in self.estimates:
+            hint = did_you_mean(name, self.estimates)
+            raise KeyError(f"no parameter {name!r}; there are {', '.join(self.estimates)}.{hint}")
+        return self.estimates[name]
+
+    @property
+    def fitted(self) -> NDArray[np.float64]:
+        """The fitted curve at the rows of the fit, float64[n], in units of the left side.
+
+        Rows with missing values that were left out are not among them. A `UsageError` says so where
+        the result does not know its rows, as after `sgdfit.load`; give them to `predict`.
+        """
+        return self._at_rows()[1]
+
+    @property
+    def residuals(self) -> NDArray[np.float64]:
+        """What was observed less `fitted`, float64[n], not weighted."""
+        observed, fitted = self._at_rows()
+        return observed - fitted
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled: the facts."""
+        return {name: value for name, value in vars(self).items() if name != "table"}
+
+    def _at_rows(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        if self.table is None:
+            raise UsageError(
+                "this result does not know the rows of its fit, since it came from a file or a"
+                " stream; give them to fit.predict(data)"
+            )
+        found: tuple[NDArray[np.float64], ...] = sgdfit.higher("at_rows")(self, self.table)
+        return found[0], found[1]
+
+    def to_pandas(self) -> Any:
+        """Return the estimates as a pandas DataFrame, a row for each parameter.
+
+        Raises
+        ------
+        MissingDependencyError
+            When pandas is not installed.
+        """
+        columns = ("value", "stderr", "low", "high", "role")
+        rows = [
+            (e.value, e.stderr, *(e.interval or (None, None)), e.role)
+            for e in self.estimates.values()
+        ]
+        frame = require("pandas", "a table of estimates").DataFrame(
+            rows, columns=columns, index=list(self.estimates)
+        )
+        frame.index.name = "parameter"
+        return frame.astype(dict.fromkeys(columns[:-1], float))
 
     @property
     def values(self) -> dict[str, float]:
@@ -213,6 +283,7 @@ class Result:
         interval: str | None = None,
         level: float | None = None,
         *,
+        residuals: bool = False,
         missing: str = "error",
         where: str | None = None,
         memory: int | str | None = None,
@@ -224,8 +295,8 @@ class Result:
         `sgdfit.fitting.prediction.write_predictions`.
         """
         write = sgdfit.higher("write_predictions")
-        how = {"missing": missing, "where": where, "memory": memory, "threads": threads}
-        return write(self, data, path, interval, level, **how)
+        how: dict[str, Any] = {"missing": missing, "where": where, "residuals": residuals}
+        return write(self, data, path, interval, level, **how, memory=memory, threads=threads)
 
     def to_dict(self) -> dict[str, Any]:
         """Return all facts, the trace included, as values of strict JSON.
