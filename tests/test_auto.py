@@ -493,6 +493,52 @@ def test_a_start_that_leads_elsewhere_is_never_called_converged(formula, data, s
         assert "leave out the start" in given.status.cure
 
 
+SADDLES = {
+    "a square on its bound": ("y = a + b**2*x", {"a": 1.0, "b": 0.7}, {"a": 1, "b": 0}, "b >= 0"),
+    "a square within": ("y = a + b**2*x", {"a": 1.0, "b": 0.7}, {"a": 1, "b": 0}, None),
+    "a walk that ends there": ("y = a + b**2*x", {"a": 30, "b": 0.7}, {"a": -9, "b": 1}, "b >= 0"),
+    "a variance": (
+        "y = a*exp(-x**2/(2 + b**2))", {"a": 2.0, "b": 1.3}, {"a": 1, "b": 0}, "b <= 0"
+    ),
+    "a wave": ("y = a*cos(b*x) + c", {"a": 2, "b": 0.5, "c": 1}, {"a": 1, "b": 0, "c": 0}, None),
+    "a product": ("y = a*b*x + c", {"a": 0.5, "b": 2, "c": 1}, {"a": 0, "b": 0, "c": 0}, None),
+    "equal rates": (
+        "y = a*exp(-b*x) + c*exp(-d*x)",
+        {"a": 3.0, "b": 0.2, "c": 3.0, "d": 2.0},
+        dict.fromkeys("abcd", 1.0),
+        None,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("formula", "truth", "start", "bounds"), SADDLES.values(), ids=SADDLES)
+@pytest.mark.parametrize("unit", [1.0, 1e-6, 1e6])
+def test_a_saddle_is_no_minimum(formula, truth, start, bounds, unit):
+    curve = as_function(formula, ["x"], list(truth))
+    y = curve(X, *truth.values()) * unit
+    y += noise(12, 40, 0.003 * np.std(y))
+    scaled = formula.replace("y =", f"{1 / unit:g}*y =")
+    fit = sgdfit.fit(scaled, {"x": X, "y": y}, start=start, bounds=bounds, search=False)
+    judge = least_squares(
+        lambda p: curve(X, *p) - y / unit, list(truth.values()), x_scale="jac", xtol=1e-15
+    )
+    assert fit.status.name == "converged", fit.status
+    assert fit.residual_sum_of_squares <= 2 * judge.cost * (1 + 1e-6)
+
+
+def test_a_start_that_does_not_arrive_is_followed_by_a_search():
+    x = np.linspace(0, 30, 60)
+    y = 100 / (1 + np.exp(-(x - 15) / 2)) + noise(13, 60, 0.5)
+    formula, start = "y = a/(1 + exp(-(x - m)/s))", {"a": 1.0, "m": 1e4, "s": 1.0}
+    free, found = (sgdfit.fit(formula, {"x": x, "y": y}, start=given) for given in (None, start))
+    assert (free.status.name, found.status.name) == ("converged", "converged")
+    assert found.residual_sum_of_squares == pytest.approx(free.residual_sum_of_squares)
+    (told,) = found.warnings
+    assert "the given start led to" in told
+    as_given = sgdfit.fit(formula, {"x": x, "y": y}, start=start, search=False)
+    assert as_given.status.name == "stalled"
+
+
 def test_neighbouring_residuals_that_go_together_are_told():
     missed = sgdfit.fit("y = a*x + b", {"x": WIDE, "y": WIDE**2})
     (told,) = [text for text in missed.warnings if "neighbouring residuals" in text]

@@ -96,8 +96,6 @@ OPEN = {
     "chapman from a start",
     "weibull",
     "log dose",
-    "break from ones",
-    "shift from ones",
     "peaks",
 }
 

@@ -33,7 +33,7 @@ from sgdfit.fitting.problem import (
 )
 from sgdfit.fitting.profile import profile_intervals
 from sgdfit.fitting.sgd import EndState, distance_to_optimum, end_state
-from sgdfit.fitting.status import RunEnd, decide_status
+from sgdfit.fitting.status import ARRIVED, RunEnd, decide_status
 from sgdfit.fitting.trust_region import box_of
 from sgdfit.fitting.weights import CLASSICAL, SANDWICH, Weighting, surprise
 from sgdfit.formula.formula import symbol
@@ -60,8 +60,6 @@ from sgdfit.result.result import Estimate, Result
 from sgdfit.result.status import Status
 from sgdfit.result.trace import Trace
 
-# Nearer than this to the optimum, in standard errors, a run has arrived, asked or not.
-ARRIVED = 0.01
 # Farther than this, a 95% interval would miss it too often.
 FAR = 1.0
 # Residuals this small beside the variation of the response are what the steps of a long descent
@@ -389,7 +387,8 @@ def _composed(
         "drawn_from": problem.drawn_from,
         "data_label": problem.label,
     }
-    found = found._replace(warnings=(*problem.warnings, *found.warnings))
+    abandoned = () if outcome.abandoned is None else (outcome.abandoned,)
+    found = found._replace(warnings=(*problem.warnings, *abandoned, *found.warnings))
     return make_result(problem.model, problem.weighting, found, how)
 
 

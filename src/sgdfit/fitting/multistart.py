@@ -11,8 +11,10 @@ import numpy as np
 from sgdfit.errors import UsageError
 from sgdfit.fitting.callbacks import StopRequested, ending_of
 from sgdfit.fitting.gauss_newton import walk
-from sgdfit.fitting.problem import Misfit, Outcome, Problem
+from sgdfit.fitting.problem import Misfit, Outcome, Problem, joined
+from sgdfit.fitting.saddle import off_saddles
 from sgdfit.fitting.sampling import FEW
+from sgdfit.fitting.status import has_arrived
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.inference.quadratic import from_rows
 from sgdfit.inference.spectrum import column_norms
@@ -46,6 +48,12 @@ RIVAL = 1.05
 # told.
 DOUBTFUL, UNEXPLAINED = 3.0, 0.5
 TOLD, HARDLY = 4.0, 0.9
+# What is said of a start that led to no minimum.
+ENDED = {
+    "arrived": "flat ground",
+    "rests": "where no step lowers the loss, which is no minimum",
+    "steps": "no minimum within the limit of steps",
+}
 # Fewer rows tell nothing of the kind.
 FEWEST = 10
 # An amplitude of fewer standard errors may be that of noise.
@@ -72,7 +80,7 @@ def find_minimum(problem: Problem) -> tuple[Problem, Outcome]:
         if starts is not None:
             return _searched(problem, starts)
     start_given = np.array(model.start)
-    outcome = walk(problem, start_given)
+    outcome = off_saddles(problem, walk(problem, start_given))
     if problem.squared and outcome.quadratic is not None:
         outcome = outcome._replace(misfit=misfit_of(problem, outcome.theta))
     try:
@@ -83,7 +91,8 @@ def find_minimum(problem: Problem) -> tuple[Problem, Outcome]:
             plain = problem._replace(linear=problem.linear[:0])
             other = _lower(plain, start_given, outcome)
             if other is not outcome:
-                outcome, doubtful = other, is_suspicious(problem, other)
+                outcome = off_saddles(problem, other)
+                doubtful = is_suspicious(problem, outcome)
         outcome = settled_on(problem, outcome, nearest(model, outcome))
         if search or (search is None and doubtful):
             outcome = _compared(problem, outcome)
@@ -106,7 +115,9 @@ def _searched(problem: Problem, starts: Starts) -> tuple[Problem, Outcome]:
                     found, outcome = other
         some_given = len(missing(problem.model)) < len(problem.names)
         if some_given and (problem.options.search or is_suspicious(problem, outcome)):
-            outcome = outcome._replace(better=_compared(problem, outcome).better)
+            compared = _compared(problem, outcome)
+            outcome = outcome._replace(better=compared.better)
+            outcome = outcome if compared.abandoned is None else compared
     except (KeyboardInterrupt, StopRequested) as end:
         outcome = outcome._replace(ending=ending_of(end))
     return found, outcome
@@ -145,6 +156,7 @@ def _from_search(problem: Problem, starts: Starts) -> tuple[Problem, Outcome]:
         start = polished if fell_short else start
         if fell_short or len(sizes) > 1:
             outcome = walk(problem, start)
+        outcome = off_saddles(problem, outcome)
         outcome = settled_on(problem, outcome, canonical(model, outcome.theta, sought)[0])
     found = problem._replace(model=with_starts(model, start, "search"))
     return found, outcome._replace(search=replace(starts.facts, symmetries=told))
@@ -217,7 +229,7 @@ def _is_lower(loss: float, other: float, share: float) -> bool:
 
 
 def _compared(problem: Problem, outcome: Outcome) -> Outcome:
-    """Look for a better minimum than the given starts led to."""
+    """Look for a better minimum than the given starts led to; where to none, it takes its place."""
     is_best = problem.is_exact(outcome.theta, outcome.quadratic)
     if outcome.is_called_off or outcome.ending == "lost" or is_best:
         return outcome
@@ -229,9 +241,20 @@ def _compared(problem: Problem, outcome: Outcome) -> Outcome:
     other = _lower(quiet, problem.box.clip(starts.polished[k]), outcome)
     blur = 0.0 if outcome.quadratic is None else outcome.quadratic.blur / outcome.path[-1].rows
     outcome = outcome._replace(search=starts.facts)
-    if not _is_lower(other.loss, outcome.loss - blur, CLEARLY_BETTER):
+    # So many steps and no more were asked for, or the start is to be used as it is.
+    is_final = problem.options.steps is not None or has_arrived(problem, outcome)
+    share = CLEARLY_BETTER if is_final else BETTER
+    if not _is_lower(other.loss, outcome.loss - blur, share):
         return outcome
-    chosen, _ = canonical(problem.model, other.theta, problem.names)
+    chosen, told = canonical(problem.model, other.theta, problem.names)
+    if not is_final:
+        abandoned = (
+            f"the given start led to {ENDED[outcome.ending]}: these estimates are those of a search"
+            " for another"
+        )
+        outcome = settled_on(problem, joined(outcome, other), chosen)
+        facts = replace(starts.facts, symmetries=told)
+        return outcome._replace(search=facts, abandoned=abandoned)
     values = dict(zip(problem.names, map(float, chosen), strict=True))
     return outcome._replace(better=Rival(values, other.loss))
 
@@ -369,28 +392,13 @@ def settled_on(problem: Problem, outcome: Outcome, theta: np.ndarray) -> Outcome
     return joined(outcome, again._replace(path=again.path[1:]))
 
 
-def joined(before: Outcome, outcome: Outcome) -> Outcome:
-    """Return one run after another as one."""
-    path = tuple(
-        s._replace(step=s.step + before.step, visited=s.visited + before.visited)
-        for s in outcome.path
-    )
-    return outcome._replace(
-        path=(*before.path, *path),
-        first=before.first,
-        seconds=before.seconds + outcome.seconds,
-        search=before.search,
-        better=before.better,
-    )
-
-
 def is_suspicious(problem: Problem, outcome: Outcome) -> bool:
     """Whether a fit looks like a wrong one: it did not arrive, or its residuals are no noise."""
     if outcome.is_called_off or outcome.ending == "lost":
         return False
     if problem.is_exact(outcome.theta, outcome.quadratic):
         return False
-    if not outcome.distance <= 1.0 or not problem.squared:
+    if not has_arrived(problem, outcome) or not problem.squared:
         return True
     misfit = outcome.misfit or misfit_of(problem, outcome.theta)
     if misfit.beyond > DOUBTFUL or misfit.unexplained > UNEXPLAINED:

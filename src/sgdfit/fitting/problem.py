@@ -229,6 +229,8 @@ class Outcome(NamedTuple):
     misfit: Misfit | None = None  # what the residuals tell, where they have been looked at
     search: StartSearch | None = None  # how the start was found
     better: Rival | None = None  # a lower minimum than this one
+    # What became of a given start, where a search took its place.
+    abandoned: str | None = None
     descent: DescentFacts | None = None  # None: of ``auto``
 
     @property
@@ -254,6 +256,22 @@ class Outcome(NamedTuple):
     def is_called_off(self) -> bool:
         """Whether the user ended it."""
         return self.ending in ("interrupted", "stopped")
+
+
+def joined(before: Outcome, outcome: Outcome) -> Outcome:
+    """Return one run after another as one."""
+    path = tuple(
+        s._replace(step=s.step + before.step, visited=s.visited + before.visited)
+        for s in outcome.path
+    )
+    return outcome._replace(
+        path=(*before.path, *path),
+        first=before.first,
+        seconds=before.seconds + outcome.seconds,
+        search=before.search,
+        better=before.better,
+        abandoned=before.abandoned,
+    )
 
 
 def prepare(

@@ -14,7 +14,7 @@ from sgdfit.fitting.sgd import EndState, is_finite, momentum_of
 from sgdfit.formula.evaluation import DomainError, evaluate, find_domain_error
 from sgdfit.formula.formula import symbol
 from sgdfit.inference.diagnosis import explain_divergence, rate_advice
-from sgdfit.inference.spectrum import EPS, eigen, root_spectrum
+from sgdfit.inference.spectrum import EPS, eigen, named, root_spectrum
 from sgdfit.kernel.kernel import Chunk, Segment
 from sgdfit.kernel.shuffle import in_order
 from sgdfit.model.loss import PREDICTION, TARGET
@@ -27,6 +27,8 @@ from sgdfit.result.status import STATUSES, Status, status_of
 NEAR_NOISE = 2.0
 # A loss this many times that at the start is no noise of the batches.
 MUCH = 10
+# Nearer than this to the optimum, in standard errors, a run has arrived, asked or not.
+ARRIVED = 0.01
 # So many records without a move are a standstill.
 STILL = 10
 # A column whose middle lies so many times its spread away from 0.
@@ -242,7 +244,7 @@ def beaten(end: RunEnd) -> Status | None:
 
 def hidden(end: RunEnd) -> Status | None:
     """Rounding hides what the rows determine: columns far from zero leave no digit of it."""
-    if not _is_flat(end):
+    if not is_flat(end.problem, end.undetermined):
         return None
     columns, centre = ", ".join(far_columns(end.problem)), centring(end.problem)
     what = ", ".join(end.undetermined)
@@ -255,7 +257,7 @@ def plateau(end: RunEnd) -> Status | None:
     if end.descent is not None:
         thrown = bool(what) and not end.descent[0].diagnosis.undetermined
         return ended("plateau", what=what) if thrown else None
-    if not _is_flat(end):
+    if not is_flat(end.problem, end.undetermined):
         return None
     pairs = zip(problem.names, end.outcome.theta, strict=True)
     at = ", ".join(f"{name} = {value:.4g}" for name, value in pairs)
@@ -344,17 +346,31 @@ def resting(end: RunEnd) -> Status:
     return ended("edge", centre, what=what, left=left)
 
 
-def _is_flat(end: RunEnd) -> bool:
+def has_arrived(problem: Problem, outcome: Outcome) -> bool:
+    """Whether a walk ended near a minimum, and not on flat ground that looks like one."""
+    quadratic = outcome.quadratic
+    if quadratic is None or not outcome.distance <= (problem.options.tolerance or ARRIVED):
+        return False
+    if quadratic.regular:
+        return True
+    # What a bound holds back is settled.
+    free = problem.box.free(outcome.theta, quadratic.gradient)
+    names = [name for name, is_free in zip(problem.names, free, strict=True) if is_free]
+    spectrum = root_spectrum(quadratic.root[:, free])
+    return not is_flat(problem, named(names, spectrum.null_rows(), spectrum.scales))
+
+
+def is_flat(problem: Problem, undetermined: Sequence[str]) -> bool:
     """Whether what is undetermined here is determined elsewhere.
 
     A parameter that curves the formula has an effect somewhere. Two that only act together need not
     have one each, nor one that acts in steps.
     """
-    if not end.undetermined:
+    if not undetermined:
         return False
-    model = end.problem.model
+    model = problem.model
     acting = set(model.free) - set(model.linear) - stepped_names(model.prediction)
-    return could_determine(end.problem) or not acting.isdisjoint(end.undetermined)
+    return could_determine(problem) or not acting.isdisjoint(undetermined)
 
 
 def could_determine(problem: Problem) -> bool:
