@@ -18,8 +18,8 @@ import numpy as np
 
 from sgdfit.fitting.dataset import TrainingData
 from sgdfit.fitting.gauss_newton import walk
-from sgdfit.fitting.multistart import find_minimum, joined
-from sgdfit.fitting.problem import Outcome, Problem, kernel_of
+from sgdfit.fitting.multistart import find_minimum
+from sgdfit.fitting.problem import Outcome, Problem, joined, kernel_of
 from sgdfit.fitting.sampling import FEW, SUBSAMPLE_ALL
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.kernel.kernel import Chunk, Kernel, Rows
