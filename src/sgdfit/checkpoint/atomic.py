@@ -7,10 +7,12 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
+
+from sgdfit.errors import UsageError
 
 _FULL = "free some space there, or name a file on another disk"
 _DENIED = "name a file in a folder that you may write"
@@ -27,13 +29,34 @@ _CURES = {
 }
 
 
+def identity_of_file(path: str | os.PathLike[str]) -> tuple[int, int] | str:
+    """Return what two names of one file share: by link or hard link, it is one file."""
+    place = os.path.realpath(os.path.expanduser(path))
+    try:
+        status = os.stat(place)
+    except (OSError, ValueError):
+        return place
+    return status.st_dev, status.st_ino
+
+
+def refuse_inputs(path: str | os.PathLike[str], inputs: Iterable[str]) -> None:
+    """Raise a `UsageError` where a file to be written is one of those that are read."""
+    written = identity_of_file(path)
+    if any(identity_of_file(read) == written for read in inputs):
+        raise UsageError(
+            f"cannot write {os.fspath(path)!r}: it is also a file that is read; name another file"
+        )
+
+
 @contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def replacing(path: str | os.PathLike[str], inputs: Iterable[str] = ()) -> Iterator[BinaryIO]:
     """Open a file beside ``path`` that takes its name when the block of ``with`` ends well.
 
     Until then, and after an exception, what stood there still stands, with its permissions; links
-    are followed. A pipe or a device, which cannot be replaced, is written directly.
+    are followed. A pipe or a device, which cannot be replaced, is written directly. One of the
+    ``inputs``, files that are read, is a `UsageError`.
     """
+    refuse_inputs(path, inputs)
     target = Path(os.path.realpath(path))
     if target.exists() and not target.is_file():
         with target.open("wb") as file:

@@ -268,7 +268,7 @@ def fit(
         show_warnings(listener.tell, not quiet),
         stop_on_signal(listener.tell) as state,
     ):
-        table = _open(data, where, options["missing"])
+        table = _open(data, where, options["missing"], (save, trace, plot))
         from sgdfit.fitting.entry import fit
 
         result = fit(
@@ -311,7 +311,7 @@ def predict(
     )
     from sgdfit.result.result import read
 
-    result, table = read(saved), _open(as_grid(data), where)
+    result, table = read(saved), _open(as_grid(data), where, writes=(output,))
     # rows that are printed would run into the bar
     with (
         progress_bar(output is not None, "predicting") as listener,
@@ -368,7 +368,7 @@ def explain(
         # what stands on the left side can be nothing but columns
         left = as_formula(formula, options["response"]).response_names
         columns = [*(name.strip() for name in variables.split(",")), *left]
-    table = None if data is None else _open(data)
+    table = None if data is None else _open(data, writes=(output,))
     derivation = derive(formula, table, variables=columns, **options)
     if latex or (ending == ".tex" and not html):
         text = derivation.latex()
@@ -405,8 +405,17 @@ def demo(output: str) -> int:
     return run(Path(output), Console(highlight=False, emoji=False))
 
 
-def _open(data: Any, where: str | None = None, missing: str = "error") -> Table:
-    """Open a file or standard input; the table can be read twice, standard input cannot."""
+def _open(
+    data: Any,
+    where: str | None = None,
+    missing: str = "error",
+    writes: Sequence[str | None] = (),
+) -> Table:
+    """Open a file or standard input; the table can be read twice, standard input cannot.
+
+    What is to be written must not be one of its files.
+    """
+    from sgdfit.checkpoint.atomic import refuse_inputs
     from sgdfit.data.readers import open_table
 
     source: object = data
@@ -415,7 +424,11 @@ def _open(data: Any, where: str | None = None, missing: str = "error") -> Table:
 
         source = whole_input(missing)
     try:
-        return open_table(source, where)
+        table = open_table(source, where)
     except FormulaError as error:
         named = f"--where cannot be read: {error.message}"
         raise FormulaError(named, error.text, error.position) from error
+    for path in writes:
+        if path is not None:
+            refuse_inputs(path, table.files)
+    return table

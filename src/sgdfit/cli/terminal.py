@@ -21,6 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from sgdfit.checkpoint.atomic import identity_of_file, replacing
 from sgdfit.errors import CacheWarning, CheckpointWarning, DivergenceWarning, UsageError
 from sgdfit.result.rounding import duration
 
@@ -156,7 +157,8 @@ def deliver_text(text: str, path: str | None) -> None:
         print_text(text)
         return
     try:
-        Path(path).write_text(text.rstrip("\n") + "\n", encoding="utf-8")
+        with replacing(path) as file:
+            file.write((text.rstrip("\n") + "\n").encode())
     except OSError as error:
         raise UsageError(f"cannot write {path!r}: {error.strerror}") from error
 
@@ -215,11 +217,12 @@ def check_destinations(
     Destinations are options, their paths and the endings that these may have, where not any will
     do; sources are files that are read, which none may overwrite.
     """
-    taken = {_identity(source): "the file that is read" for source in sources if source != "-"}
+    read = "a file that is read"
+    taken = {identity_of_file(source): read for source in sources if source != "-"}
     for option, path, endings in destinations:
         if path is None:
             continue
-        trouble, identity = _trouble(path, endings), _identity(path)
+        trouble, identity = _trouble(path, endings), identity_of_file(path)
         if trouble is None and identity in taken:
             trouble = f"it is also {taken[identity]}; name another file"
         if trouble is not None:
@@ -243,16 +246,6 @@ def _trouble(path: str, endings: tuple[str, ...]) -> str | None:
     if not os.access(folder, os.W_OK | os.X_OK):
         return f"the folder {folder!r} is protected (permission denied)"
     return None
-
-
-def _identity(path: str) -> tuple[int, int] | str:
-    """Return what two names of one file share: by link or hard link, it is one file."""
-    path = os.path.realpath(os.path.expanduser(path))
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError):
-        return path
-    return status.st_dev, status.st_ino
 
 
 class StopSignal:

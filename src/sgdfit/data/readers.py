@@ -101,7 +101,8 @@ def open_table(data: Any, where: str | None = None) -> Table:
         return opener(data)
     table = _open_files(data, condition) if opener is _open_files else opener(data)
     before = f"({table.where}) and " if table.where else ""
-    return replace(filtered(table, condition), where=f"{before}{condition.text}")
+    chosen = filtered(table, condition)
+    return replace(chosen, where=f"{before}{condition.text}", files=table.files)
 
 
 def _opener(data: Any) -> Callable[[Any], Table] | None:
@@ -182,15 +183,17 @@ def _open_files(
             advice = "" if len(chosen) == 1 else ", or leave it out"
             raise DataError(f"{origin.label} is empty (0 bytes); give it rows{advice}")
     origins = [origin for origin, _ in chosen]
+    paths = tuple(origin.local for origin in origins if origin.local)
     if kind.open is None and len(origins) == 1 and not first.constants:
         small = open_small_text(first)
         if small is not None:
-            return small
+            return replace(small, files=paths)
     if condition is not None:
         tree = condition.tree
         some = [o for o in origins if may_match(tree, constant_statistics(o).get)]
         origins = some or origins[:1]
-    return open_dataset([(o, kind.open or open_text) for o in origins], selection.label)
+    found = open_dataset([(o, kind.open or open_text) for o in origins], selection.label)
+    return replace(found, files=paths)
 
 
 def _formats(selection: Selection) -> list[tuple[DataFile, Format]]:

@@ -192,6 +192,7 @@ class Table:
     # The same rows, read in parts; None where they are in memory anyway.
     dataset: Dataset | None = field(default=None, repr=False)
     where: str = ""  # the condition that its rows met, as it was written
+    files: tuple[str, ...] = ()  # the paths of local files that it is read from
 
     def load(
         self, names: Sequence[str], *, missing: str = "error", checked: bool = True

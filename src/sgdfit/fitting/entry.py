@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sgdfit.checkpoint.atomic import refuse_inputs
 from sgdfit.choice import switch
 from sgdfit.data.datasets import fingerprint_of
 from sgdfit.data.readers import open_table
@@ -231,6 +232,7 @@ def fit(
             result = replace(result, status=replace(result.status, cure=cure))
     # Beside the declared facts, which are saved.
     object.__setattr__(result, "table", table)
+    object.__setattr__(result.trace, "inputs", table.files)
     return result
 
 
@@ -257,6 +259,8 @@ def _settled(given: dict[str, Any]) -> tuple[Problem, Table]:
     for what in arrays:
         table, given[what] = with_column(table, what, given[what], model.formula.names)
     table = open_table(table, given["where"]) if arrays else table
+    if resources.checkpoint is not None:
+        refuse_inputs(resources.checkpoint, table.files)
     covariance, absolute = given["covariance"], given["absolute_sigma"]
     weighting = as_weighting(given["weights"], given["sigma"], absolute, covariance, model.loss)
     check_with_model(options, model, covariance)

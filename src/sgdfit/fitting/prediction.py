@@ -244,8 +244,8 @@ def write_predictions(
     (2, Dropped(rows=1, first=(2,)), 'row,x,prediction\n1,10.0,20.0\n3,30.0,60.0\n')
     """
     resources, rows, dropped = as_resources(memory, threads), 0, Dropped()
-    with writing_table(path) as write:
-        table = open_table(as_grid(data), where)
+    table = open_table(as_grid(data), where)
+    with writing_table(path, table.files) as write:
         told: dict[str, Any] = {"missing": missing, "residuals": residuals, "resources": resources}
         for some in predicted(result, table, interval, level, **told):
             write(some.columns)

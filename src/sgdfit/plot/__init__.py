@@ -11,12 +11,16 @@ import contextlib
 import io
 import os
 import warnings
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sgdfit.checkpoint.atomic import replacing
+from sgdfit.data.readers import open_table
+from sgdfit.data.table import Table
 from sgdfit.errors import UsageError
 from sgdfit.formula.parsing import parse_expression
 from sgdfit.plot.landscape import Observed, observe
@@ -99,24 +103,26 @@ def save(result: Result, data: object, path: str | os.PathLike[str], style: str 
     Raises
     ------
     UsageError
-        When the ending is another one, or the file cannot be written.
+        When the ending is another one, or the file cannot be written or is one of ``data``.
     """
     path = Path(path)
     if path.suffix.lower() not in ENDINGS:
         raise UsageError(
             f"cannot write a plot to {str(path)!r}: its ending must be one of {', '.join(ENDINGS)}"
         )
-    write(figure(result, data, style), path)
+    table = data if isinstance(data, Table) else open_table(data)
+    write(figure(result, table, style), path, inputs=table.files)
 
 
-def write(made: Figure, path: Path, dpi: int = 150) -> None:
+def write(made: Figure, path: Path, dpi: int = 150, inputs: Iterable[str] = ()) -> None:
     """Write a figure; letters that the font lacks are drawn as boxes, without a warning."""
     # a date would make equal figures unequal files
     dated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), replacing(path, inputs) as file:
             warnings.filterwarnings("ignore", "Glyph .* missing from")
-            made.savefig(path, dpi=dpi, metadata=dated.get(path.suffix.lower()))
+            ending = path.suffix.lower()
+            made.savefig(file, format=ending[1:], dpi=dpi, metadata=dated.get(ending))
     except OSError as error:
         raise UsageError(f"cannot write a plot to {str(path)!r}: {error.strerror}") from error
 

@@ -315,11 +315,11 @@ class Result:
         Raises
         ------
         UsageError
-            When the file cannot be written.
+            When the file cannot be written, or is one of those that were fitted.
         """
         content = self.to_json().encode()
         try:
-            with replacing(path) as file:
+            with replacing(path, () if self.table is None else self.table.files) as file:
                 file.write(content)
         except OSError as error:
             raise UsageError(f"cannot save to {os.fspath(path)!r}: {error.strerror}") from error

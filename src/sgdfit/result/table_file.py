@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,16 @@ _WHOLE = r"^-?[0-9]+$"
 
 
 @contextlib.contextmanager
-def writing_table(path: str | os.PathLike[str]) -> Iterator[Callable[[Columns], None]]:
+def writing_table(
+    path: str | os.PathLike[str], inputs: Iterable[str] = ()
+) -> Iterator[Callable[[Columns], None]]:
     r"""Yield what adds rows to a file beside ``path``, which takes its name at the end.
 
     The rows of each call are columns of the same names and types. When the block of ``with`` is
     left by an exception, or the disk is full, nothing is left of them, and a file that stood there
     before still stands. What is no regular file is written directly. A `UsageError` says when
-    ``path`` does not end in ``.csv``, ``.tsv`` or ``.parquet``, or cannot be written.
+    ``path`` does not end in ``.csv``, ``.tsv`` or ``.parquet``, is one of the ``inputs``, or cannot
+    be written.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -59,7 +62,7 @@ def writing_table(path: str | os.PathLike[str]) -> Iterator[Callable[[Columns], 
         return UsageError(f"cannot write {shown}: {reason}; {left}{cure(error)}")
 
     try:
-        with replacing(target) as file:
+        with replacing(target, inputs) as file:
 
             def write(columns: Columns) -> None:
                 nonlocal parquet, begun

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +59,8 @@ class Trace:
     rows: NDArray[np.int64] | None = None
     damping: NDArray[np.float64] | None = None
     distance: NDArray[np.float64] | None = None
+    # Files that the run read, which none may be written over.
+    inputs: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(self.names))
@@ -112,9 +114,9 @@ class Trace:
         Raises
         ------
         UsageError
-            When the ending is another one, or the file cannot be written.
+            When the ending is another one, or the file cannot be written or was fitted.
         """
-        with writing_table(path) as write:
+        with writing_table(path, self.inputs) as write:
             write(self.columns())
 
     def __repr__(self) -> str:

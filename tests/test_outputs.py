@@ -1,0 +1,114 @@
+"""Files that are written: never over what is read, and whole or not at all."""
+
+import contextlib
+import os
+import resource
+import signal
+
+import numpy as np
+import pytest
+
+import sgdfit
+from sgdfit import plot
+from sgdfit.cli.app import main
+from sgdfit.errors import UsageError
+
+FORMULA = "y = a*x + b"
+OTHER = "it is also a file that is read; name another file"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Two files of one table, one of them with a second name."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    for name in ("p1", "p2"):
+        rows = "".join(f"{x},{2 * x + 1}\n" for x in range(9))
+        (tmp_path / "data" / f"{name}.csv").write_text("x,y\n" + rows)
+    os.link("data/p2.csv", "same.csv")
+    return tmp_path
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.rglob("*.*")}
+
+
+DATA = ["data", "data/*.csv", "data/p2.csv"]
+
+
+@pytest.mark.parametrize("data", DATA)
+@pytest.mark.parametrize("path", ["data/p2.csv", "same.csv"])
+@pytest.mark.parametrize("option", ["--save", "--trace", "--checkpoint"])
+def test_the_command_never_writes_over_what_it_fits(folder, capsys, data, path, option):
+    before = contents(folder)
+    assert main(["fit", data, FORMULA, option, path]) == 2
+    assert "also a file that is read" in capsys.readouterr().err
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize("data", DATA)
+def test_predict_and_explain_never_write_over_what_they_read(folder, capsys, data):
+    assert main(["fit", data, FORMULA, "-q", "--save", "fit.json"]) == 0
+    before = contents(folder)
+    assert main(["predict", "fit.json", data, "--output", "same.csv"]) == 2
+    assert main(["explain", FORMULA, data, "--output", "same.csv"]) == 2
+    assert capsys.readouterr().err.count("also a file that is read") == 2
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize("where", [None, "x > 1"])
+@pytest.mark.parametrize("data", [*DATA, ["data/p1.csv", "data/p2.csv"]])
+def test_no_call_writes_over_what_was_fitted(folder, data, where):
+    before = contents(folder)
+    fit = sgdfit.fit(FORMULA, data, where=where)
+    (folder / "fit.svg").symlink_to("data/p2.csv")
+    for write in (
+        lambda: fit.save("same.csv"),
+        lambda: fit.trace.write("same.csv"),
+        lambda: fit.write_predictions(data, "same.csv"),
+        lambda: plot.save(fit, data, "fit.svg"),
+        lambda: sgdfit.fit(FORMULA, data, checkpoint="same.csv"),
+    ):
+        with pytest.raises(UsageError, match=OTHER):
+            write()
+    (folder / "fit.svg").unlink()
+    assert contents(folder) == before
+    fit.save("fit.json")
+    fit.trace.write("trace.csv")
+
+
+@contextlib.contextmanager
+def files_of_at_most(size):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+
+
+@pytest.mark.parametrize("name", ["fit.json", "trace.csv", "fit.png", "fit.svg", "derived.html"])
+@pytest.mark.parametrize("stands", [False, True])
+def test_a_full_disk_leaves_what_stood_there_or_nothing(tmp_path, monkeypatch, name, stands):
+    monkeypatch.chdir(tmp_path)
+    x = np.linspace(0, 1, 50)
+    data = {"x": x, "y": 2 * x + np.sin(9 * x)}
+    fit = sgdfit.fit(FORMULA, data, learning_rate=0.1, steps=50)
+    write = {
+        "fit.json": fit.save,
+        "trace.csv": fit.trace.write,
+        "derived.html": lambda path: main(["explain", FORMULA, "--output", path]),
+    }.get(name, lambda path: plot.save(fit, data, path))
+    write(f"warm-{name}")
+    os.unlink(f"warm-{name}")
+    if stands:
+        (tmp_path / name).write_text("before")
+    with files_of_at_most(100):
+        if name == "derived.html":
+            assert write(name) == 2
+        else:
+            with pytest.raises(UsageError, match="cannot"):
+                write(name)
+    assert contents(tmp_path) == ({name: b"before"} if stands else {})
