@@ -397,7 +397,7 @@ def _lookalikes(model: Model, table: Table, weights: Sequence[str]) -> tuple[str
     used = (*model.columns, *weights)
     unused = [name for name in table.names if name not in used]
     told = []
-    for name in (p.name for p in model.parameters.values() if p.origin.startswith("default")):
+    for name in (p.name for p in model.parameters.values() if not p.is_named):
         near = [column for column in unused if _is_alike(name, column)]
         # T beside t is often meant, Temp beside temp is not.
         near += [v for v in model.variables if v.casefold() == name.casefold() and len(v) > 1]

@@ -373,6 +373,7 @@ class _Reader:
             advice = nearest or (
                 f" To multiply, write {written}*(…). Functions: {', '.join(sorted(FUNCTIONS))}."
             )
+            advice = " Write exp(…)." if written in ("e", "E") else advice
             self._fail(f"there is no function {written!r}.{advice}", start)
         form, arity = known
         values = self._bracketed(start + 1, call=True)

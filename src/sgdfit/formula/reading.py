@@ -44,8 +44,18 @@ _LOGIC: dict[str, Callable[..., Any]] = {
 }  # fmt: skip
 _REDUCTIONS = {
     "all", "amax", "amin", "any", "argmax", "argmin", "average", "convolve", "cumprod", "cumsum",
-    "diff", "dot", "einsum", "inner", "interp", "matmul", "max", "mean", "median", "min", "norm",
+    "diff", "dot", "einsum", "inner", "matmul", "max", "mean", "median", "min", "norm",
     "outer", "percentile", "prod", "quantile", "std", "sum", "tensordot", "trapezoid", "var",
+}  # fmt: skip
+_PIECES = "write np.where(condition, a, b), one within another for more pieces"
+# What to write instead of what is made of plain arithmetic or conditions.
+_INSTEAD = {
+    "polyval": "write the polynomial out, as in (a*x + b)*x + c",
+    "piecewise": _PIECES, "select": _PIECES, "choose": _PIECES,
+    "sinc": "write np.sin(np.pi*x)/(np.pi*x)",
+    **dict.fromkeys(("mod", "remainder", "fmod"), "write x - m*np.floor(x/m)"),
+    "floor_divide": "write np.floor(x/m)",
+    "interp": "a table of values is no formula: pass what it gives as a column of the data",
 }  # fmt: skip
 _BRANCH = (
     "the function branches on its data (an if, and/or, min() or max() of an argument);"
@@ -53,7 +63,8 @@ _BRANCH = (
 )
 _LOOP = (
     "the function loops over or indexes the rows of an argument; write it for whole columns,"
-    " as in a*x + b, and sgdfit runs it for each row"
+    " as in a*x + b, and sgdfit runs it for each row (a list of parameters p[0], p[1] becomes"
+    " arguments p0, p1)"
 )
 _ACROSS = (
     " works across rows, and a formula says what one row gives; leave it out (sgdfit adds up"
@@ -207,6 +218,8 @@ def _apply(name: str, *operands: Any) -> Traced:
     """Apply NumPy's or torch's function ``name``."""
     if name in _REDUCTIONS:
         raise FormulaError(f"{name}{_ACROSS}")
+    if name in _INSTEAD:
+        raise FormulaError(f"the function uses np.{name}; {_INSTEAD[name]}")
     values = [_unwrap(operand) for operand in operands]
     if name in _LOGIC:
         return Traced(_LOGIC[name](*map(_condition, values)))

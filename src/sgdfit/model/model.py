@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, NoReturn
@@ -205,6 +205,7 @@ def build(
     if names and not variables and not constant:
         _refuse_constant(read, names, known)
     parameters = declare(read, names, start=start, bounds=bounds, fixed=fixed, tied=tied, seed=seed)
+    _check_euler(read, parameters)
     model = Model(read, as_loss(loss), variables, parameters)
     if not names:
         raise FormulaError(
@@ -266,6 +267,20 @@ def _refuse_constant(formula: Formula, names: Sequence[str], columns: Sequence[s
         f" constant: the data hold {listed(columns)} and not {listed(names)}.{''.join(hints[:3])}"
         f" For a constant on purpose {written}pass constant=True (--constant)"
     )
+
+
+def _check_euler(formula: Formula, parameters: Mapping[str, Parameter]) -> None:
+    """Refuse e**(…) where Euler's number is meant, and the fit would take e for a parameter."""
+    for power in formula.expression.atoms(sympy.Pow) if "e" in parameters else ():
+        others = {s.name for s in power.exp.free_symbols}
+        # Beside c and d it is a letter as they are.
+        letter = {"c", "d"} <= parameters.keys() and others.isdisjoint(parameters)
+        if power.base == symbol("e") and others and not letter and not parameters["e"].is_named:
+            raise FormulaError(
+                f"'e' in '{formula}' would be a parameter; for Euler's number write"
+                f" {to_text(sympy.exp(power.exp))}, or hold e by fixed='e=2.718281828459045' (--fix"
+                " on the command line). If a parameter is meant, give it a start"
+            )
 
 
 def _column_meant(name: str, columns: Sequence[str]) -> str:

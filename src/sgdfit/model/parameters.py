@@ -40,6 +40,12 @@ class Parameter:
         """``free``, ``fixed`` or ``tied``."""
         return self.origin if self.origin in ("fixed", "tied") else "free"
 
+    @property
+    def is_named(self) -> bool:
+        """Whether an option names it, so that it is meant: a start, bounds, a value or a tie."""
+        bounded = math.isfinite(self.low) or math.isfinite(self.high)
+        return bounded or self.origin in ("given", "fixed", "tied")
+
 
 def declare(
     formula: Formula,
