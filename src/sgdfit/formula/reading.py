@@ -272,6 +272,7 @@ class Traced:
     __sub__, __rsub__ = _direct("subtract"), _reflected("subtract")
     __mul__, __rmul__ = _direct("multiply"), _reflected("multiply")
     __truediv__, __rtruediv__ = _direct("divide"), _reflected("divide")
+    __mod__, __floordiv__ = _direct("remainder"), _direct("floor_divide")
     __pow__, __rpow__ = _direct("float_power"), _reflected("float_power")
     __neg__, __pos__, __abs__ = _direct("negative"), _direct("positive"), _direct("abs")
     __lt__, __le__ = _direct("less"), _direct("less_equal")
