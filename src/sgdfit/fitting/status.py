@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
-import sympy
 
-from sgdfit.data.where import read_condition
-from sgdfit.errors import FormulaError
 from sgdfit.fitting.problem import DescentFacts, Outcome, Problem
 from sgdfit.fitting.sgd import EndState, is_finite, momentum_of
-from sgdfit.formula.evaluation import DomainError, evaluate, find_domain_error
-from sgdfit.formula.formula import symbol, to_text
-from sgdfit.formula.functions import by_class
-from sgdfit.formula.parsing import parse_expression
+from sgdfit.formula.evaluation import DomainError, evaluate, find_domain_error, mending_condition
+from sgdfit.formula.formula import symbol
 from sgdfit.inference.diagnosis import explain_divergence, rate_advice
 from sgdfit.inference.spectrum import EPS, eigen, named, root_spectrum
 from sgdfit.kernel.kernel import Chunk, Segment
@@ -426,7 +419,7 @@ def _outside(
     ending: str, end: RunEnd, fault: DomainError, values: dict[str, float], earlier: str = ""
 ) -> Status:
     """Return the status of a formula that has no finite value on a row."""
-    problem, mended = end.problem, _mended(fault, end.problem.model.columns)
+    problem, mended = end.problem, mending_condition(fault, end.problem.model.columns)
     kept = " of those without missing values" if problem.dropped else ""
     kept += " of those with a weight above 0" if problem.rows < problem.rows_read else ""
     return ended(
@@ -441,48 +434,6 @@ def _outside(
         earlier=earlier,
         unsought=_unsought(problem),
     )
-
-
-# Where functions have a value, by their last argument.
-_DOMAINS = {
-    **dict.fromkeys(("log", "log2", "log10", "xlogy"), "{} > 0"), "log1p": "{} > -1",
-    **dict.fromkeys(("asin", "acos"), "-1 <= {} <= 1"), "acosh": "{} >= 1",
-    "atanh": "-1 < {} < 1", **dict.fromkeys(("cot", "coth"), "{} != 0"), "exp": "{} < 709",
-}  # fmt: skip
-_POWER = re.compile(r"(`[^`]+`|\w+|\([^()]*\))\*\*([2-9])(?![\d.])")
-
-
-def _mended(fault: DomainError, columns: Sequence[str]) -> str:
-    """Return the condition on rows under which a part has a value; empty if parameters give it one.
-
-    Examples
-    --------
-    >>> _mended(DomainError(0, "log(a*x)", (-1.0,), "nan", {"a": 1.0, "x": -1.0}), ["x"])
-    ''
-    >>> _mended(DomainError(0, "sqrt(1 - x**2)", (-3.0,), "nan", {"x": 2.0}), ["x"])
-    '1 - (x*x) >= 0'
-    """
-    part = parse_expression(fault.subexpression)[0]
-    base, exponent = part.as_base_exp() if part.is_Pow else (part.args[-1], sympy.S.Zero)
-    free = {s.name for s in part.free_symbols} - set(columns)
-    if {s.name for s in base.free_symbols} & free:
-        return ""
-    if free:
-        # x**p has no value at a negative x, whatever p is; at 0 it may have one.
-        wanted = "{} >= 0" if fault.arguments[0 if part.is_Pow else -1] < 0 else ""
-    elif exponent.is_Integer and exponent:
-        wanted = "{} != 0"
-    elif part.is_Pow:
-        wanted = "{} > 0" if exponent.is_negative else "{} >= 0"
-    else:
-        wanted = _DOMAINS.get(by_class.get(part.func, ""), "")
-    # Conditions have no powers.
-    written = _POWER.sub(lambda m: f"({'*'.join([m[1]] * int(m[2]))})", to_text(base))
-    with contextlib.suppress(FormulaError):
-        if wanted and base.free_symbols:
-            return read_condition(wanted.format(written)).text
-    row = " and ".join(f"{to_text(symbol(n))} == {v!r}" for n, v in fault.names.items())
-    return "" if free else f"not ({row})"
 
 
 def find_nonfinite(

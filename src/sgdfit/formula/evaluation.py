@@ -8,7 +8,8 @@ differentiate a model by itself, and it finds where a formula leaves its domain.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, reduce
 from typing import Any, NamedTuple
 
@@ -16,8 +17,9 @@ import numpy as np
 import sympy
 
 from sgdfit.formula import real
-from sgdfit.formula.formula import to_text
+from sgdfit.formula.formula import symbol, to_text
 from sgdfit.formula.functions import FUNCTIONS, by_class
+from sgdfit.formula.parsing import parse_expression
 
 Expr = Any  # SymPy ships no types
 Array = Any  # a NumPy array, a torch tensor or a number
@@ -33,6 +35,15 @@ _POLES = {
     **dict.fromkeys(("log", "log2", "log10", "cot", "coth", "xlogy"), (0,)),
     "atanh": (-1, 1), "log1p": (-1,),
 }  # fmt: skip
+
+
+# Where they have a value, by their last argument.
+_DOMAINS = {
+    **dict.fromkeys(("log", "log2", "log10", "xlogy"), "{} > 0"), "log1p": "{} > -1",
+    **dict.fromkeys(("asin", "acos"), "-1 <= {} <= 1"), "acosh": "{} >= 1",
+    "atanh": "-1 < {} < 1", **dict.fromkeys(("cot", "coth"), "{} != 0"), "exp": "{} < 709",
+}  # fmt: skip
+_POWER = re.compile(r"(`[^`]+`|\w+|\([^()]*\))\*\*([2-9])(?![\d.])")
 
 
 class DomainError(NamedTuple):
@@ -80,6 +91,38 @@ def find_domain_error(
     with np.errstate(all="ignore"):
         _Walk(values, "numpy", errors).value(expression)
     return min(errors, key=lambda error: error.row, default=None)  # of several the innermost
+
+
+def mending_condition(fault: DomainError, columns: Sequence[str]) -> str:
+    """Return the condition on rows under which a part has a value; empty if parameters give it one.
+
+    Examples
+    --------
+    >>> mending_condition(DomainError(0, "log(a*x)", (-1,), "nan", {"a": 1, "x": -1}), ["x"])
+    ''
+    >>> mending_condition(DomainError(0, "sqrt(1 - x**2)", (-3,), "nan", {"x": 2}), ["x"])
+    '1 - (x*x) >= 0'
+    """
+    part = parse_expression(fault.subexpression)[0]
+    base, exponent = part.as_base_exp() if part.is_Pow else (part.args[-1], sympy.S.Zero)
+    free = {s.name for s in part.free_symbols} - set(columns)
+    if {s.name for s in base.free_symbols} & free:
+        return ""
+    if free:
+        # x**p has no value at a negative x, whatever p is; at 0 it may have one.
+        wanted = "{} >= 0" if fault.arguments[0 if part.is_Pow else -1] < 0 else ""
+    elif exponent.is_Integer and exponent:
+        wanted = "{} != 0"
+    elif part.is_Pow:
+        wanted = "{} > 0" if exponent.is_negative else "{} >= 0"
+    else:
+        wanted = _DOMAINS.get(by_class.get(part.func, ""), "")
+    # Conditions have neither powers nor functions.
+    written = _POWER.sub(lambda m: f"({'*'.join([m[1]] * int(m[2]))})", to_text(base))
+    if wanted and base.free_symbols and not re.search(r"\*\*|\bpi\b|\w\(", written):
+        return wanted.format(written)
+    row = " and ".join(f"{to_text(symbol(n))} == {v!r}" for n, v in fault.names.items())
+    return "" if free else f"not ({row})"
 
 
 def _at(value: Array, row: int) -> float:
