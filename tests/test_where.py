@@ -200,7 +200,9 @@ def test_long_integers_and_times_are_exact_and_nan_is_missing(kind, tmp_path):
     table = pa.table({"row": range(4), "id": ids, "x": [np.nan, 1.0, 2.0, None]})
     days = np.array(["2024-01-05T00:00:00.000000001", "2024-01-05", "2024-01-07", "NaT"], "M8[ns]")
     table = table.append_column("t", pa.array(days, pa.timestamp("ns")))
-    for text, rows in EXACT.items():
+    other = pa.uint64() if kind == pa.int64() else pa.int64()
+    table = table.append_column("near", pa.array([NEAR] * 4, other))
+    for text, rows in (EXACT | {"id == near": [1], "id > near": [2, 3]}).items():
         assert rows_of(table, text) == rows
         for size in (1, 2, 4):
             assert rows_of(parquet(table, tmp_path, row_group_size=size), text) == rows

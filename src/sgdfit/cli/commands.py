@@ -222,10 +222,14 @@ def sgdfit(
         ),
     ] = False,
 ) -> None:
-    """Fit curves by stochastic gradient descent and see every step.
+    """Fit curves to data: write a formula, name a file, and get parameters with their errors.
 
-    Exit status: 0 done, 1 the fit failed, 2 bad usage or input, 130 interrupted by Ctrl-C, 143 by
-    SIGTERM.
+    sgdfit fit data.csv "y = a*exp(-k*t) + c" needs no starting values. The
+    answer is that of least squares, for twenty rows or billions, found by
+    stochastic gradient descent (SGD), every step of which can be read.
+
+    Exit status: 0 done, 1 the fit failed, 2 bad usage or input, 130
+    interrupted by Ctrl-C, 143 by SIGTERM.
     """
     if context.invoked_subcommand is None:
         context.get_help()
@@ -248,7 +252,13 @@ def fit(
     plot: str | None,
     **options: Any,
 ) -> int:
-    """Estimate the parameters of a formula from data."""
+    """Estimate the parameters of a formula from data, with standard errors.
+
+    Names in the formula that are columns of the data are variables, all
+    others parameters, fitted by least squares unless --loss says otherwise.
+    Starting values are searched. What is printed: the estimates, how sure
+    they are, how good the fit is, and how it ended.
+    """
     output = OutputOptions(as_json, quiet, full, save, trace, plot)
     sources = [path for path in (data, options["checkpoint"]) if path is not None]
     check_destinations(

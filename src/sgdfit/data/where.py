@@ -336,7 +336,10 @@ def _truth(tree: Joined | Comparison, columns: Mapping[str, Any]) -> Any:
     else:
         sides = [one, _value(right, columns)]
         if one.type != sides[1].type and {kind_of(side.type) for side in sides} == {"numbers"}:
-            sides = [side.cast(pa.float64(), safe=False) for side in sides]
+            # As decimals integers stay exact.
+            whole = all(pa.types.is_integer(side.type) for side in sides)
+            wide = pa.decimal128(20) if whole else pa.float64()
+            sides = [side.cast(wide, safe=False) for side in sides]
     found = pc.call_function(function, sides)
     if function == "not_equal":
         # Arrow calls NaN unequal to all, which would choose rows that are missing.
