@@ -120,7 +120,8 @@ def decay() -> Result:
         )
     }
     correlation = np.array(
-        [[1, 0.98765, -0.2, 0.1], [0.98765, 1, -0.95, 0], [-0.2, -0.95, 1, 0], [0.1, 0, 0, 1.0]]
+        [[1, 0.98765, -0.92, 0.1], [0.98765, 1, -0.95, 0], [-0.92, -0.95, 1, 0], [0.1, 0, 0, 1]],
+        dtype=float,
     )
     free = ("amplitude", "k_fast", "τ", "background")
     diagnosis = Diagnosis(

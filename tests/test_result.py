@@ -1,5 +1,7 @@
 """Results: figures in words, the trace, statuses, and files that read back to the last bit."""
 
+import contextlib
+import copy
 import csv
 import json
 import math
@@ -9,6 +11,7 @@ import re
 from dataclasses import fields, is_dataclass, replace
 from decimal import Decimal
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pandas as pd
@@ -23,6 +26,7 @@ import sgdfit
 from example_results import EXAMPLES, converged, decay, diverged
 from sgdfit.errors import DataError, MissingDependencyError, UsageError
 from sgdfit.fitting.options import Resources
+from sgdfit.formula.reading import as_formula
 from sgdfit.inference.statistics import goodness
 from sgdfit.result.result import Estimate, Result, from_dict, read, summary
 from sgdfit.result.rounding import interval, number, plus_minus
@@ -340,6 +344,39 @@ def test_what_is_no_saved_fit_is_refused_with_its_place(path, value, message):
     with pytest.raises(DataError, match=message) as caught:
         from_dict(saved)
     assert "\n" not in str(caught.value)
+
+
+def places(value, *way):
+    """Yield where each part of a saved fit stands, of lists the first two."""
+    yield way
+    if isinstance(value, dict | list):
+        for key in value if isinstance(value, dict) else range(min(len(value), 2)):
+            yield from places(value[key], *way, key)
+
+
+ODD = ["NaN", "Infinity", -1, 0, 1e308, 10**400, None, "x", "\ud800", [], {}, [1], True, "1e999"]
+
+
+@pytest.mark.parametrize("make", [decay, diverged, lambda: read(SAVED / "search.json")])
+def test_an_edited_fit_is_refused_or_can_be_used(make):
+    whole = make().to_dict()
+    random = Random(1)
+    for way in [way for way in places(whole) if way]:
+        saved = part = copy.deepcopy(whole)
+        for key in way[:-1]:
+            part = part[key]
+        part[way[-1]] = random.choice(ODD)
+        try:
+            result = from_dict(saved)
+        except DataError:
+            continue
+        for text in (result.report(True), result.to_json(), result._repr_html_()):
+            assert text.encode()
+        json.dumps(summary(result), allow_nan=False)
+        row = {name: [1.0] for name in ("row", *as_formula(result.formula).names)}
+        assert result.predict(row).shape == (1,)
+        with contextlib.suppress(UsageError):  # it gives no band
+            assert result.predict(row, "confidence").low.shape == (1,)
 
 
 @pytest.mark.parametrize(

@@ -217,7 +217,7 @@ def check_destinations(
     Destinations are options, their paths and the endings that these may have, where not any will
     do; sources are files that are read, which none may overwrite.
     """
-    read = "a file that is read"
+    read = "the file that is read"
     taken = {identity_of_file(source): read for source in sources if source != "-"}
     for option, path, endings in destinations:
         if path is None:

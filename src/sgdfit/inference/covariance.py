@@ -96,10 +96,32 @@ def as_spectrum(matrix: np.ndarray | ScaledSpectrum) -> ScaledSpectrum:
 
 
 @np.errstate(invalid="ignore", divide="ignore")
+def is_covariance(matrix: np.ndarray) -> bool:
+    """Whether a square matrix is symmetric and has no negative eigenvalue, but for rounding.
+
+    Parameters that are not known have NaN in their whole row and column.
+
+    >>> [is_covariance(np.array([[4.0, x], [x, 1.0]])) for x in (1.0, 3.0)]
+    [True, False]
+    """
+    known = np.isfinite(matrix.diagonal())
+    some = matrix[np.ix_(known, known)]
+    size = np.sqrt(np.maximum(some.diagonal(), 0.0))
+    if not np.isfinite(some).all() or (some.diagonal() < 0).any():
+        return False
+    size = np.where(size > 0, size, 1.0)
+    with np.errstate(over="ignore"):
+        scaled = some / size[:, None] / size
+    if not np.abs(scaled - scaled.T).max(initial=0.0) <= 1e-6:
+        return False
+    return bool(np.linalg.eigvalsh(scaled).min(initial=0.0) >= -1e-6 * len(some))
+
+
 def correlation(covariance: np.ndarray) -> np.ndarray:
     """Return the correlation matrix; NaN where a variance is zero, as for perfect data."""
     errors = np.sqrt(covariance.diagonal())
-    matrix = np.minimum(np.maximum(covariance / errors[:, None] / errors, -1.0), 1.0)
+    with np.errstate(invalid="ignore"):
+        matrix = np.minimum(np.maximum(covariance / errors[:, None] / errors, -1.0), 1.0)
     matrix.flat[:: len(errors) + 1] = 1.0
     return np.asarray(matrix)
 

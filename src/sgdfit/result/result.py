@@ -22,7 +22,7 @@ from sgdfit.errors import (
     did_you_mean,
     require,
 )
-from sgdfit.inference.covariance import Determined
+from sgdfit.inference.covariance import Determined, is_covariance
 from sgdfit.inference.diagnosis import Diagnosis
 from sgdfit.inference.intervals import Band
 from sgdfit.result.codec import declared, decode, encode
@@ -33,6 +33,11 @@ from sgdfit.result.trace import Trace, shaped
 FORMAT = "sgdfit"
 VERSION = 1
 ROLES = ("free", "fixed", "tied")
+# What is never below 0, if it is known.
+COUNTS = (
+    "rows", "rows_dropped", "drawn_from", "rows_visited", "steps", "epochs", "seconds",
+    "reduced_chi_square", "noise_variance",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, repr=False)
@@ -404,7 +409,8 @@ def summary(result: Result) -> dict[str, Any]:
     first = {"formula": result.formula, "status": facts["status"]}
     first["parameters"] = facts.pop("estimates")
     with suppress(ValueError):  # a schedule
-        facts["learning_rate"] = float(result.learning_rate)
+        rate = float(result.learning_rate)
+        facts["learning_rate"] = rate if np.isfinite(rate) else None
     return {**first, **facts}
 
 
@@ -439,6 +445,16 @@ def _agreeing(result: Result) -> Result:
         for name in ("covariance", "correlation")
         if (matrix := getattr(result, name)) is not None
     }
+    for name in COUNTS:
+        count = getattr(result, name)
+        # Of what diverged a figure may be infinite or none.
+        if count is not None and (count < 0 or (name == "seconds" and not np.isfinite(count))):
+            raise DataError(f"the fit.{name} is {count}, where a number from 0 on is needed")
+    if result.covariance is not None and not is_covariance(matrices["covariance"]):
+        raise DataError(
+            "the fit.covariance is not one: it must be symmetric, without a combination of"
+            " parameters whose variance is below 0"
+        )
     return replace(result, **matrices)
 
 
