@@ -299,9 +299,14 @@ BEYOND_ORC = {
 }
 
 
+# Of text the decimal sign is found out, or asked for.
+COMMAS = {"decimal commas", "commas that may be either"}
+NOT_IN = {"orc": BEYOND_ORC, "csv": COMMAS, "csv.gz": COMMAS}
+
+
 def each_format_with(columns):
     """Return each format with the name of each column that it can hold."""
-    return [(k, name) for k in KINDS for name in columns if k != "orc" or name not in BEYOND_ORC]
+    return [(k, n) for k in KINDS for n in columns if n not in NOT_IN.get(k, ())]
 
 
 def loaded(data, where=None, **options):

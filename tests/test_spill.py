@@ -121,7 +121,7 @@ def test_memory_is_bounded():
             del batch
 
 
-TEXT = b"# t\nx,y\n" + b"".join(b"%d,%d\n" % (k, -k) for k in range(9)) + b"\n# c\n9,nan\n10,5\n"
+TEXT = b"# t\nx,y\n" + b"".join(b"%d,%d\n" % (k, -k) for k in range(9)) + b"\n\n9,nan\n10,5\n"
 
 
 @pytest.mark.parametrize("size", [7, 1000])

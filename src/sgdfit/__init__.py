@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sgdfit import errors as errors
     from sgdfit import optimizers as optimizers
     from sgdfit import plot as plot
+    from sgdfit.data.readers import open_table as open_table
     from sgdfit.fitting.entry import explain as explain
     from sgdfit.fitting.entry import fit as fit
     from sgdfit.formula.formula import Formula as Formula
@@ -39,6 +40,7 @@ _PUBLIC = {
     "fit": ("fitting.entry", "fit"),
     "load": ("result.result", "read"),
     "losses": ("model.loss", None),
+    "open_table": ("data.readers", "open_table"),
     "optimizers": ("optimizers", None),
     "plot": ("plot", None),
     "schedules": ("optimizers.schedule", None),
@@ -55,6 +57,7 @@ __all__ = [
     "fit",
     "load",
     "losses",
+    "open_table",
     "optimizers",
     "plot",
     "schedules",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import shlex
 from collections.abc import Iterable
 from types import ModuleType
 
@@ -95,6 +96,12 @@ def _caret(text: str | None, position: int | None, width: int = 72) -> str:
     head, tail = "…" if left else "", "…" if right < len(text) else ""
     window = "".join(c if c.isprintable() else " " for c in text[left:right])
     return f"\n  {head}{window}{tail}\n  {' ' * (len(head) + position - left)}^"
+
+
+def with_option(name: str, value: object) -> str:
+    """Say how an option of reading is given, in Python and on the command line."""
+    flag = f"--{name.replace('_', '-')} {shlex.quote(str(value))}"
+    return f"pass {name}={value!r} to sgdfit.open_table ({flag})"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

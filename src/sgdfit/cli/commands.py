@@ -260,6 +260,7 @@ def fit(
     they are, how good the fit is, and how it ended.
     """
     output = OutputOptions(as_json, quiet, full, save, trace, plot)
+    reading = _reading(options)
     sources = [path for path in (data, options["checkpoint"]) if path is not None]
     check_destinations(
         (("--save", save, ()), ("--trace", trace, TABLES), ("--plot", plot, PLOTS)), sources
@@ -267,8 +268,10 @@ def fit(
     if follow:
         from sgdfit.cli.follow import follow_options, follow_rows
 
-        options = follow_options(data, {**options, "where": where, "plot": plot})
-        return follow_rows(formula, {**options, "forgetting": forgetting}, every, output)
+        refused = {name: reading.pop(name) for name in ("rename", "sheet")}
+        options = follow_options(data, {**options, **refused, "where": where, "plot": plot})
+        options |= {"forgetting": forgetting}
+        return follow_rows(formula, options, every, output, reading)
     for flag, given in (("--every", every), ("--forgetting", forgetting)):
         if given is not None:
             raise UsageError(f"{flag} belongs to --follow, which fits rows as they arrive")
@@ -278,7 +281,7 @@ def fit(
         show_warnings(listener.tell, not quiet),
         stop_on_signal(listener.tell) as state,
     ):
-        table = _open(data, where, options["missing"], (save, trace, plot))
+        table = _open(data, reading, where, options["missing"], writes=(save, trace, plot))
         from sgdfit.fitting.entry import fit
 
         result = fit(
@@ -305,6 +308,7 @@ def predict(
     where: str | None,
     memory: str | None,
     threads: int | None,
+    **reading: Any,
 ) -> int:
     """Print the fitted curve at the rows of new data, as CSV."""
     if level is not None and interval is None:
@@ -321,7 +325,8 @@ def predict(
     )
     from sgdfit.result.result import read
 
-    result, table = read(saved), _open(as_grid(data), where, writes=(output,))
+    result = read(saved)
+    table = _open(as_grid(data), reading, where, missing, say, (output,))
     # rows that are printed would run into the bar
     with (
         progress_bar(output is not None, "predicting") as listener,
@@ -378,7 +383,10 @@ def explain(
         # what stands on the left side can be nothing but columns
         left = as_formula(formula, options["response"]).response_names
         columns = [*(name.strip() for name in variables.split(",")), *left]
-    table = None if data is None else _open(data, writes=(output,))
+    reading = _reading(options)
+    table = None
+    if data is not None:
+        table = _open(data, reading, None, options["missing"], say, (output,))
     derivation = derive(formula, table, variables=columns, **options)
     if latex or (ending == ".tex" and not html):
         text = derivation.latex()
@@ -415,10 +423,17 @@ def demo(output: str) -> int:
     return run(Path(output), Console(highlight=False, emoji=False))
 
 
+def _reading(options: dict[str, Any]) -> dict[str, Any]:
+    """Take out of the options those for `sgdfit.data.readers.open_table`."""
+    return {each.name: options.pop(each.name) for each in option.READING}
+
+
 def _open(
     data: Any,
-    where: str | None = None,
-    missing: str = "error",
+    reading: dict[str, Any],
+    where: str | None,
+    missing: str,
+    tell: Callable[[str], object] | None = None,
     writes: Sequence[str | None] = (),
 ) -> Table:
     """Open a file or standard input; the table can be read twice, standard input cannot.
@@ -434,10 +449,12 @@ def _open(
 
         source = whole_input(missing)
     try:
-        table = open_table(source, where)
+        table = open_table(source, where, **reading)
     except FormulaError as error:
         named = f"--where cannot be read: {error.message}"
         raise FormulaError(named, error.text, error.position) from error
+    if tell is not None and table.notes:
+        tell(f"{table.label}: {'; '.join(table.notes)}")
     for path in writes:
         if path is not None:
             refuse_inputs(path, table.files)

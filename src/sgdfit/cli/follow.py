@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from sgdfit.cli.options import FIT
 from sgdfit.cli.terminal import INTERRUPTED, OutputOptions, say, say_error, stop_on_signal
 from sgdfit.data.delimited import arriving_rows
+from sgdfit.data.dialect import TextOptions, text_options
 from sgdfit.data.table import Table, clean_names
 from sgdfit.errors import DataError, SgdfitError, UsageError
 from sgdfit.result.rounding import number, plus_minus
@@ -179,7 +180,11 @@ def as_interval(text: str | None) -> tuple[int | None, float | None]:
 
 
 def follow_rows(
-    formula: str, options: Mapping[str, Any], every: str | None, output: OutputOptions
+    formula: str,
+    options: Mapping[str, Any],
+    every: str | None,
+    output: OutputOptions,
+    reading: dict[str, Any],
 ) -> int:
     """Update a fit with the rows of standard input, print how it stands, return the exit status.
 
@@ -187,12 +192,12 @@ def follow_rows(
     """
     from sgdfit.online.fit import Fit
 
-    fit, trouble = Fit(formula, **options), None
+    fit, trouble, text = Fit(formula, **options), None, text_options(reading)
     with stop_on_signal(at_once=False) as state:
         loop = FollowLoop(fit, every, output, state)
         try:
             source: Any = io.BufferedReader(StandardInput(loop), READ_BYTES)
-            for batch in arrivals(source, options["missing"] == "drop"):
+            for batch in arrivals(source, options["missing"] == "drop", text):
                 loop.take(batch)
         except KeyboardInterrupt:
             pass
@@ -338,7 +343,9 @@ class StandardInput(io.RawIOBase):
             self._loop.line()
 
 
-def arrivals(source: io.BufferedReader[Any], lenient: bool) -> Iterator[RowBatch]:
+def arrivals(
+    source: io.BufferedReader[Any], lenient: bool, text: TextOptions
+) -> Iterator[RowBatch]:
     """Yield the rows of an input, whose format its first bytes tell.
 
     Lenient: a line that is not like the first is a row without numbers, rather than an error.
@@ -349,7 +356,7 @@ def arrivals(source: io.BufferedReader[Any], lenient: bool) -> Iterator[RowBatch
     elif head and ARROW.startswith(head[: len(ARROW)]):
         yield from _arrow(source)
     else:
-        yield from arriving_rows(source.read1, LABEL, lenient)
+        yield from arriving_rows(source.read1, LABEL, lenient, text)
 
 
 def _arrow(source: io.BufferedReader[Any]) -> Iterator[RowBatch]:

@@ -12,6 +12,8 @@ import typer
 
 from sgdfit.errors import UsageError
 
+DATES = ("dmy", "mdy")
+
 
 def _as_given(flag: str, value: Any) -> Any:
     return value
@@ -112,6 +114,15 @@ def _bounds(flag: str, bounds: list[str] | None) -> list[str] | None:
     return bounds
 
 
+def _renamed(flag: str, names: list[str] | None) -> dict[str, str] | None:
+    """Return new names of columns, and what they are called now."""
+    for text in names or ():
+        if "=" not in text:
+            raise UsageError(f"{flag} is {text!r}; write 't=Time (s)', the new name first")
+    pairs = (text.split("=", 1) for text in names or ())
+    return {new.strip(): old.strip() for new, old in pairs} or None
+
+
 def _start(flag: str, start: list[str] | None) -> list[str] | str | None:
     """Return what `sgdfit.fit` takes; ``random`` and ``search`` stand alone."""
     return start[0] if start in (["random"], ["search"]) else start
@@ -185,6 +196,25 @@ WHERE = _text(
     "Which rows count: \"x > 0 and site == 'A'\", or = and <> as in SQL; what is excluded is"
     " not even read.",
 )
+# How data are read, which `sgdfit.data.readers.open_table` is told.
+READING = (
+    _repeated(
+        "--rename NEW=OLD",
+        'Call a column otherwise: "t=Time (s)", as an alternative to {Time (s)} in the formula.'
+        " Repeatable.",
+        read=_renamed,
+    ),
+    _repeated("--na TEXT", "What is missing besides NA and the like: -999. Repeatable."),
+    _numeric("--skip-rows LINES", "Lines at the top of a text that do not count."),
+    _option("--delimiter SIGN", "What separates fields: ',', ';', '|', tab or space."),
+    _option("--decimal SIGN", "The decimal sign, . or ,; the other may separate thousands."),
+    _option(
+        "--dates ORDER", "dmy or mdy: whether 03/04/2024 is in April or in March.", words=DATES
+    ),
+    _option("--comment SIGN", "How lines below the header begin that do not count: '#'."),
+    _option("--encoding NAME", "Such as cp1252 or utf-16."),
+    _option("--sheet NAME", "The sheet of a workbook, the first one unless given."),
+)
 SEED = _numeric("--seed NUMBER", "Of shuffling, samples and searches.", default="0")
 MEMORY = _option(
     "--memory BYTES",
@@ -235,6 +265,7 @@ FIT: Panels = {
         _numeric("--level NUMBER", "Confidence of all intervals.", default="0.95"),
         MISSING,
     ),
+    "Reading text and workbooks": READING,
     "Output": (
         JSON,
         _option("--full", "Report also how it was found: starts, correlations, curvature."),
@@ -330,7 +361,8 @@ PREDICT: Panels = {
         MISSING,
         MEMORY,
         THREADS,
-    )
+    ),
+    "Reading text and workbooks": READING,
 }
 EXPLAIN: Panels = {
     None: (
@@ -349,7 +381,8 @@ EXPLAIN: Panels = {
         WEIGHTS,
         MISSING,
         SEED,
-    )
+    ),
+    "Reading text and workbooks": READING,
 }
 SHOW: Panels = {None: (SAVED, _option("--full", "All of it: also how the fit was found."), JSON)}
 DEMO: Panels = {

@@ -15,7 +15,7 @@ from sgdfit.data.formats import ColumnarFile, reading
 from sgdfit.data.rows import dataset_table, prefetch
 from sgdfit.data.table import ColumnStatistics, Dataset, RowGroup, Table, clean_names
 from sgdfit.data.where import extremes_of
-from sgdfit.errors import DataError
+from sgdfit.errors import DataError, counted
 
 # Files whose beginnings are read at once; most of the time goes into waiting for them.
 THREADS = 8
@@ -56,11 +56,14 @@ def open_dataset(files: Sequence[tuple[DataFile, Opener]], label: str) -> Table:
     row_groups: list[RowGroup] = []
     before: list[Any] = []
     digest = hashlib.sha256()
-    decimal, slow = ".", False
+    decimal, slow = "", False
+    notes: dict[str, list[str]] = {}
     opening = [functools.partial(_open, origin, open_file) for origin, open_file in files]
     for opened in prefetch(opening, min(THREADS, len(files)), True):
         origin, slow = opened.origin, slow or opened.slow
-        decimal = max(decimal, opened.decimal, key=",".__eq__)
+        decimal = decimal if decimal == "," else opened.decimal
+        for note in opened.notes:
+            notes.setdefault(note, []).append(origin.label)
         constants = dict(origin.constants)
         if before != (columns := [opened.schema, *((n, v.type) for n, v in constants.items())]):
             with reading(origin.label, "columnar"):
@@ -79,9 +82,11 @@ def open_dataset(files: Sequence[tuple[DataFile, Opener]], label: str) -> Table:
     first, *others = layouts
     more = dict.fromkeys(n for other in others for n in other.names if n not in first.names)
     fingerprint = digest.hexdigest()
-    return dataset_table(
-        Dataset((*first.names, *more), label, tuple(row_groups), True, fingerprint, decimal, slow)
+    said = tuple(
+        n if len(files) == 1 else f"{n} in {counted(len(w), 'file')}" for n, w in notes.items()
     )
+    names, groups = (*first.names, *more), tuple(row_groups)
+    return dataset_table(Dataset(names, label, groups, True, fingerprint, decimal, slow, said))
 
 
 def _open(origin: DataFile, open_file: Opener) -> Iterator[ColumnarFile]:

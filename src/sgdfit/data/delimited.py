@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import csv
 import functools
@@ -15,19 +16,24 @@ from typing import Any
 import numpy as np
 
 from sgdfit.data.dialect import (
-    COMMA_NUMBER,
-    DATE,
-    FRACTION,
-    POINT_NUMBER,
+    FOUND_OUT,
+    ISO,
+    LOOKED_AT,
+    NUMERAL,
+    TOP,
     WORD,
     Dialect,
+    TextOptions,
+    encoding_of,
     find_dialect,
+    newlines,
     rows,
+    with_signs,
     without_comments,
 )
 from sgdfit.data.floats import MISSING_SPELLINGS, kind_of, shown
 from sgdfit.data.table import Table
-from sgdfit.errors import DataError, counted
+from sgdfit.errors import DataError, counted, with_option
 
 HEAD = 65_536
 LOOKS = (
@@ -42,8 +48,6 @@ LOOKS = (
     (b"<html", "a web page; download the file itself"),
     (b'{"', "JSON; read it with pandas and pass the frame"),
     (b"[{", "JSON; read it with pandas and pass the frame"),
-    (b"\xff\xfe", "UTF-16; save it again as UTF-8"),
-    (b"\xfe\xff", "UTF-16; save it again as UTF-8"),
 )
 WORDS = re.compile(WORD.pattern.encode())
 CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
@@ -60,20 +64,15 @@ Types = Mapping[int, Any]
 Array = np.ndarray[Any, Any]
 
 
-def refuse_binary(head: bytes, label: str) -> None:
+def refuse_binary(head: bytes, label: str, encoding: str = "utf-8") -> None:
     """Refuse what is empty, binary, or in a format that has its own reader."""
     if not head:
         raise DataError(f"{label} is empty (0 bytes); give a file with rows")
     for magic, words in LOOKS:
         if head.startswith(magic):
             raise DataError(f"{label} is not delimited text: it starts like {words}")
-    fewer, more = sorted((head[::2].count(0), head[1::2].count(0)))
-    if 4 * more > len(head) > 16 * fewer:
-        raise DataError(
-            f"{label} is not UTF-8: every other byte is 0, as in UTF-16; save it again as UTF-8"
-        )
     found = CONTROL.search(head)
-    if found:
+    if found and not encoding.startswith(("utf-16", "utf-32")):
         raise DataError(
             f"{label} is binary, not delimited text: byte {found.start() + 1} is"
             f" 0x{found[0][0]:02x}; give a text file, or name it by its true format"
@@ -85,11 +84,14 @@ def has_old_ends(head: bytes) -> bool:
     return b"\r" in head and b"\n" not in head
 
 
-def open_delimited(data: bytes, label: str) -> Table:
+def open_delimited(data: bytes, label: str, options: TextOptions = FOUND_OUT) -> Table:
     """Open a whole text; its columns are parsed when they are asked for."""
-    refuse_binary(data[:HEAD], label)
+    encoding = options.encoding or encoding_of(data[:LOOKED_AT])
+    refuse_binary(data[:HEAD], label, encoding)
+    if encoding != "utf-8":
+        data = data.decode(encoding, "replace").encode()
     data = data.replace(b"\r", b"\n") if has_old_ends(data) else data
-    dialect = find_dialect(data, label)
+    dialect = find_dialect(data, label, options)
     text, dialect = data[dialect.start :], replace(dialect, start=0)
 
     def fetch(positions: Sequence[int]) -> list[Any]:
@@ -97,7 +99,14 @@ def open_delimited(data: bytes, label: str) -> Table:
         return [table.column(str(position)) for position in positions]
 
     line = functools.partial(line_of, text, dialect)
-    return Table(dialect.names, label, fetch, line, dialect.decimal)
+    notes = notes_of(dialect, encoding)
+    return Table(dialect.names, label, fetch, line, dialect.decimal, notes=notes)
+
+
+def notes_of(dialect: Dialect, encoding: str) -> tuple[str, ...]:
+    """Return what was left out or guessed in a text, in words."""
+    guessed = encoding in ("cp1252", "latin-1") and dialect.options.encoding is None
+    return (f"encoding taken for {encoding}",) * guessed + dialect.notes
 
 
 def parsed(
@@ -111,7 +120,8 @@ def parsed(
     import pyarrow as pa
     import pyarrow.csv as arrow_csv
 
-    text, separator = _as_utf8(without_comments(text)), dialect.separator
+    text = without_comments(text, dialect.options.comment)
+    text, separator = dialect.plain(_as_utf8(text)), dialect.separator
     if separator == " ":
         words = WORDS.findall if b'"' in text else bytes.split
         text = b"\n".join(b"\t".join(words(line)) for line in text.split(b"\n"))
@@ -139,7 +149,7 @@ def parsed(
         arrow_csv.ConvertOptions(
             include_columns=[str(position) for position in positions] or ["0"],
             column_types=kinds,
-            null_values=list(MISSING_SPELLINGS),
+            null_values=[*MISSING_SPELLINGS, *dialect.options.na],
             strings_can_be_null=True,
             decimal_point=dialect.decimal,
         ),
@@ -184,6 +194,8 @@ def _wrong_row(
     with contextlib.suppress(csv.Error):
         for number, fields in rows(text, dialect):
             if len(fields) != len(dialect.names):
+                if fields[0].lstrip().startswith("#") and not dialect.options.comment:
+                    advice += f", or {with_option('comment', '#')} if it is one"
                 return DataError(
                     f"line {number} of {label} has {counted(len(fields), 'field')} where"
                     f" {reference} {len(dialect.names)}:"
@@ -222,7 +234,8 @@ def blocks(
             # A comment that is not whole yet could not be told from a row.
             rest, block = rest + part, b""
         else:
-            whole = without_comments(b"".join((rest, memoryview(part)[:end])))
+            joined = b"".join((rest, memoryview(part)[:end]))
+            whole = without_comments(joined, dialect.options.comment)
             cut = len(whole) if ended else last_row_end(whole, dialect.separator)
             block, rest = whole[:cut], whole[cut:] + part[end:]
         if block:
@@ -233,11 +246,6 @@ def blocks(
                 f"the row that begins in line {line} of {label} does not end within"
                 f" {len(rest) >> 20} MB; check the quotes there"
             )
-
-
-def newlines(text: bytes) -> int:
-    """Count newlines, which NumPy does in a ninth of the time of ``bytes.count``."""
-    return int(np.count_nonzero(np.frombuffer(text, np.uint8) == NEWLINE))
 
 
 def last_row_end(text: bytes, separator: str) -> int:
@@ -323,7 +331,10 @@ ArrivedRows = tuple[int, Callable[[int, int], Table]]
 
 
 def arriving_rows(
-    read: Callable[[], bytes], label: str, lenient: bool = False
+    read: Callable[[], bytes],
+    label: str,
+    lenient: bool = False,
+    options: TextOptions = FOUND_OUT,
 ) -> Iterator[ArrivedRows]:
     """Yield the rows that are complete with each block of bytes that ``read`` returns.
 
@@ -331,7 +342,7 @@ def arriving_rows(
     number is missing, and a line with too few or too many fields is a row without numbers, rather
     than an error, which comes after the rows before it.
     """
-    head, part, dialect = b"", b" ", None
+    read, head, part, dialect = _decoded(read, options), b"", b" ", None
     while part and dialect is None:
         part = read()
         head += part
@@ -339,13 +350,13 @@ def arriving_rows(
             refuse_binary(head, label)
         whole = head if not part else head[: head.rfind(b"\n") + 1]
         try:
-            dialect = find_dialect(whole, label)
+            dialect = find_dialect(whole, label, options)
         except DataError:
-            content = [line for line in without_comments(whole).splitlines() if line.strip()]
+            content = [line for line in TOP.sub(b"", whole, count=1).splitlines() if line.strip()]
             if not part or len(content) > 1:
                 raise
     assert dialect is not None
-    below, sure = head[dialect.start :], dialect.separator == ","
+    below, sure = head[dialect.start :], False
 
     def take(size: int) -> bytes:
         nonlocal below
@@ -353,17 +364,34 @@ def arriving_rows(
         return found
 
     for text, here in blocks(take, dialect, label, 1):
-        if not sure and (found := FRACTION.search(text)):
-            dialect, sure = replace(dialect, decimal=found[1].decode()), True
+        if not sure:
+            dialect, sure = with_signs(dialect, text)
         if not text.isspace():
-            yield from _arrived(text, replace(here, decimal=dialect.decimal), label, lenient)
+            here = replace(here, decimal=dialect.decimal, rewrites=dialect.rewrites)
+            yield from _arrived(text, here, label, lenient)
+
+
+def _decoded(read: Callable[[], bytes], options: TextOptions) -> Callable[[], bytes]:
+    """Return what reads the same text as UTF-8."""
+    decoder: Any = None
+
+    def arrived() -> bytes:
+        nonlocal decoder
+        found = read()
+        if decoder is None:
+            encoding = options.encoding or encoding_of(found)
+            decoder = encoding != "utf-8" and codecs.getincrementaldecoder(encoding)("replace")
+        return decoder.decode(found, not found).encode() if decoder else found
+
+    return arrived
 
 
 def _arrived(text: bytes, dialect: Dialect, label: str, lenient: bool) -> Iterator[ArrivedRows]:
     """Yield the rows of a block, up to one that is not like the first."""
     import pyarrow as pa
 
-    places, columns, trouble = range(len(dialect.names)), [], None
+    text, places = dialect.plain(text), range(len(dialect.names))
+    columns, trouble = [], None
     with contextlib.suppress(pa.ArrowInvalid):
         columns = parsed(text, dialect, places).columns
     if not columns or (lenient and any(c.type in (pa.string(), pa.binary()) for c in columns)):
@@ -402,7 +430,6 @@ def _arrived(text: bytes, dialect: Dialect, label: str, lenient: bool) -> Iterat
 
 
 def _is_value(text: str, decimal: str) -> bool:
-    if decimal == "," and "." in text and "-" not in text[1:]:
-        return False
-    number = POINT_NUMBER.fullmatch(text) or DATE.fullmatch(text)
-    return bool(number or (decimal == "," and COMMA_NUMBER.fullmatch(text)))
+    number, other = NUMERAL.fullmatch(text), "." if decimal == "," else ","
+    plain = number and not number["group"] and not text.endswith("%") and other not in text
+    return bool(plain or ISO.fullmatch(text))

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from sgdfit.errors import DataError, reason_of
+from sgdfit.errors import DataError, reason_of, with_option
 
 Array = np.ndarray[Any, Any]
 
@@ -54,6 +54,10 @@ MISSING_SPELLINGS = (
 NUMBER = r"^(?i)[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|inf|infinity)$"
 # What holds another decimal sign, or separates thousands.
 OTHER_SIGN = re.compile(r"[+-]?\d[\d.,]*")
+DOUBTFUL = re.compile(r"[+-]?[1-9]\d{0,2}[.,]\d{3}")
+DAY_OR_MONTH = re.compile(r"\d\d?[/-]\d\d?[/-]\d{4}\b.*")
+# How a value begins of which only a bound is known, as in <5 or >LOD.
+LIMITS = "<>≤≥"
 
 
 @dataclass(frozen=True)
@@ -63,8 +67,9 @@ class Place:
     column: str
     label: str
     line: Callable[[int], str]
-    decimal: str = "."
+    decimal: str = ""  # the decimal sign of a text file
     first: int = 0
+    drop: bool = False  # whether values are missing of which only a bound is known
 
     def __str__(self) -> str:
         return f"column {self.column!r} of {self.label}"
@@ -387,20 +392,44 @@ def _from_text(array: Any, place: Place) -> Array:
     absent = pc.is_in(text, value_set=pa.array(MISSING_SPELLINGS, pa.large_string()))
     text = pc.if_else(absent, scalar_of(None, pa.large_string()), text)
     spelled = text
-    if place.decimal != ".":
+    if place.decimal == ",":
         # A point is no decimal sign here: make it something that no number contains.
         spelled = pc.replace_substring(text, ".", "_")
-        spelled = pc.replace_substring(spelled, place.decimal, ".")
+        spelled = pc.replace_substring(spelled, ",", ".")
+    if place.drop:
+        bounds = pc.match_substring_regex(spelled, f"^[{LIMITS}]")
+        spelled = pc.if_else(bounds, scalar_of(None, pa.large_string()), spelled)
     row = pc.index(pc.match_substring_regex(spelled, NUMBER), scalar_of(False)).as_py()
     if row >= 0:
-        value, sign = text[row].as_py(), "point" if place.decimal == "." else "comma"
-        hint = f" (the decimal sign here is the {sign})" if OTHER_SIGN.fullmatch(value) else ""
+        value = text[row].as_py()
         raise DataError(
-            f"{place} holds text: {place.row(row)} is {shown(value)}, which is no"
-            f" number{hint}; correct it, leave it empty if it is missing, or"
-            " leave the column out of the formula"
+            f"{place} holds text: {place.row(row)} is {shown(value)}, which {_advice(value, place)}"
         )
     return _with_nulls(spelled.cast(pa.float64()), lambda values: values)
+
+
+def _advice(value: str, place: Place) -> str:
+    """Say why a text is no number, and what to do."""
+    if value[0] in LIMITS:
+        return (
+            "is a limit and no number; pass missing='drop' (--missing drop on the command line) to"
+            " leave such rows out"
+        )
+    if place.decimal and DOUBTFUL.fullmatch(value) and place.decimal not in value:
+        return (
+            f"may have a decimal sign or one of thousands; {with_option('decimal', ',')} or"
+            " decimal='.'"
+        )
+    if place.decimal and DAY_OR_MONTH.fullmatch(value):
+        return f"may begin with the day or the month; {with_option('dates', 'dmy')} or dates='mdy'"
+    sign = "comma" if place.decimal == "," else "point"
+    hint = f" (the decimal sign here is the {sign})" if OTHER_SIGN.fullmatch(value) else ""
+    other = f", {with_option('comment', '#')} if it begins a comment"
+    other *= bool(place.decimal) and value[0] == "#"
+    return (
+        f"is no number{hint}; correct it, leave it empty if it is missing{other}, or leave the"
+        " column out of the formula"
+    )
 
 
 def shown(value: object, width: int = 40) -> str:

@@ -36,8 +36,9 @@ class ColumnarFile(NamedTuple):
     origin: DataFile
     schema: Any  # a `pyarrow.Schema`
     row_groups: tuple[RowGroup, ...]
-    decimal: str = "."  # the decimal sign of text
+    decimal: str = ""  # the decimal sign of a text file
     slow: bool = False  # whether what has been read had better be kept
+    notes: tuple[str, ...] = ()  # what was left out or guessed, in words
 
 
 @contextlib.contextmanager

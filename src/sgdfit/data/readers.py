@@ -21,7 +21,9 @@ import numpy as np
 
 from sgdfit.data.datasets import constant_statistics, open_dataset
 from sgdfit.data.delimited import open_delimited
+from sgdfit.data.dialect import FOUND_OUT, TextOptions, text_options
 from sgdfit.data.files import (
+    DECIMAL,
     DataFile,
     Selection,
     Stamp,
@@ -32,7 +34,7 @@ from sgdfit.data.files import (
     stamp_of,
     unreadable,
 )
-from sgdfit.data.floats import Place, as_arrow, kind_of, plain_type, shown
+from sgdfit.data.floats import Place, as_arrow, comparable, kind_of, plain_type, scalar_of, shown
 from sgdfit.data.formats import (
     BUFFER,
     FORMATS,
@@ -49,6 +51,7 @@ from sgdfit.data.formats import (
 from sgdfit.data.rows import dataset_table, read_once
 from sgdfit.data.table import (
     BATCH_ROWS,
+    ColumnStatistics,
     Dataset,
     RowGroup,
     Table,
@@ -58,7 +61,7 @@ from sgdfit.data.table import (
 )
 from sgdfit.data.text_files import SMALL, open_small_text, open_text, open_text_stream, peeked
 from sgdfit.data.where import Condition, filtered, may_match, read_condition
-from sgdfit.errors import DataError, did_you_mean, listed, reason_of
+from sgdfit.errors import DataError, UsageError, did_you_mean, listed, reason_of
 
 LABEL = "the data"
 NAMES_SHOWN, NAMES_LOOKED_AT = 3, 2_000
@@ -79,33 +82,147 @@ KINDS = (
 )
 
 
-def open_table(data: Any, where: str | None = None) -> Table:
+def open_table(
+    data: Any,
+    where: str | None = None,
+    *,
+    rename: Mapping[str, str] | None = None,
+    na: str | float | Sequence[str | float] | None = None,
+    skip_rows: int | None = None,
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    decimal: str | None = None,
+    dates: str | None = None,
+    comment: str | None = None,
+    sheet: str | None = None,
+) -> Table:
     """Open ``data``, anything that `KINDS` lists, and learn its column names.
 
-    ``where`` says which rows count, such as ``"x > 0 and site == 'A'"``; see
-    `sgdfit.data.where.read_condition`. Files and row groups that can hold none of them are not
-    read.
+    What it returns can be given to `sgdfit.fit` and wherever else data are taken. The options from
+    ``skip_rows`` on are for text and workbooks alone, which mostly tell by themselves.
 
+    Parameters
+    ----------
+    data : dict of arrays, data frame, Arrow table, path, …
+        What holds the columns.
+    where : str, optional
+        Which rows count, such as ``"x > 0 and site == 'A'"``; see
+        `sgdfit.data.where.read_condition`. Files and row groups that can hold none of them are not
+        read.
+    rename : mapping, optional
+        New names of columns: ``{"t": "Time (s)"}`` calls ``Time (s)`` t.
+    na : str, float, or a list of them, optional
+        What is missing besides the usual words for it, such as -999.
+    skip_rows : int, optional
+        Lines at the top that do not count.
+    encoding, delimiter : str, optional
+        Such as ``"cp1252"`` and ``";"``; ``"space"`` stands for any run of blanks.
+    decimal : "." or ",", optional
+        The decimal sign; the other one may then separate thousands.
+    dates : "dmy" or "mdy", optional
+        Whether 03/04/2024 is in April or in March.
+    comment : str, optional
+        How lines below the header begin that do not count.
+    sheet : str, optional
+        The sheet of a workbook, the first one unless given.
+
+    Raises
+    ------
+    DataError, UsageError
+        When the data cannot be read, or an option is not known.
+
+    Examples
+    --------
     >>> table = open_table({"x": [1, 2], "y": [3.0, 4.0]}, where="y > 3")
     >>> table.names, table.load(["x"]).rows
     (('x', 'y'), 1)
     """
     condition = None if where is None else read_condition(where)
-    opener = _opener(data)
+    given = {k: v for k, v in locals().items() if k in TextOptions._fields and v is not None}
+    options, opener = text_options(given), _opener(data)
     if opener is None:
         raise DataError(
             f"data of type {type(data).__name__!r} ({shown(data)}) cannot be read{_advice(data)};"
             " give one of these:\n" + "\n".join(f"  {words}" for words in KINDS)
         )
+    if opener is _open_files:
+        table = _open_files(data, condition if rename is None else None, options)
+    elif isinstance(opener, partial) and opener.func is open_stream:
+        table = opener(data, options=options)
+    else:
+        _refuse(given, f"data of type {type(data).__name__!r}")
+        table = opener(data)
+    if rename or options.na:
+        table = _revised(table, rename or {}, options.na)
     if condition is None:
-        return opener(data)
-    table = _open_files(data, condition) if opener is _open_files else opener(data)
+        return table
     before = f"({table.where}) and " if table.where else ""
     chosen = filtered(table, condition)
     return replace(chosen, where=f"{before}{condition.text}", files=table.files)
 
 
-def _opener(data: Any) -> Callable[[Any], Table] | None:
+def _refuse(given: Mapping[str, Any], what: str) -> None:
+    """Refuse options for text of what is none."""
+    if names := [name for name in given if name != "na"]:
+        raise UsageError(f"{listed(names)}: only for text and workbooks, which {what} is not")
+
+
+def _revised(table: Table, rename: Mapping[str, str], na: Sequence[str]) -> Table:
+    """Return a table whose columns have other names, or further words and numbers for nothing."""
+    olds = clean_names(rename.values())
+    table.positions(olds)
+    new = dict(zip(olds, clean_names(rename), strict=True))
+    names = tuple(new.get(name, name) for name in table.names)
+    old = dict(zip(names, table.names, strict=True))
+
+    def revised(group: RowGroup) -> RowGroup:
+        def read(wanted: Sequence[str]) -> Iterator[Any]:
+            for batch in group.read([old[name] for name in wanted]):
+                yield _without(batch, na).rename_columns(list(wanted))
+
+        def statistics(name: str) -> ColumnStatistics | None:
+            known = group.statistics(old[name])
+            return known and known._replace(nulls=known.nulls or bool(na))
+
+        return group._replace(read=read, statistics=statistics)
+
+    def fetch(places: Sequence[int]) -> Sequence[object]:
+        if not na:
+            return table.fetch(places)
+        return list(_without(table.arrow([table.names[k] for k in places]), na).columns)
+
+    if table.dataset is None:
+        return replace(table, names=names, fetch=fetch)
+    dataset = table.dataset
+    groups = tuple(map(revised, dataset.row_groups))
+    mark = dataset.fingerprint and f"{dataset.fingerprint}\n{new}{na}"
+    found = dataset_table(dataset._replace(names=names, row_groups=groups, fingerprint=mark))
+    return replace(found, files=table.files)
+
+
+def _without(columns: Any, na: Sequence[str]) -> Any:
+    """Return an Arrow table or batch in which the words and numbers of ``na`` are null."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    numbers = pa.array([float(word) for word in na if DECIMAL.fullmatch(word)], pa.float64())
+    for place, name in enumerate(columns.schema.names if na else ()):
+        column = columns.column(place)
+        whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+        values, kind = comparable(whole), kind_of(column.type)
+        if kind == "text":
+            values = pc.utf8_trim_whitespace(values)
+            found = pc.is_in(values, value_set=pa.array(na, values.type))
+        elif kind == "numbers":
+            found = pc.is_in(values.cast(pa.float64(), safe=False), value_set=numbers)
+        else:
+            continue
+        values = pc.if_else(found, scalar_of(None, values.type), values)
+        columns = columns.set_column(place, name, values)
+    return columns
+
+
+def _opener(data: Any) -> Callable[..., Table] | None:
     """Return what opens such data; None where nothing does."""
     kind = type(data)
     package = kind.__module__.partition(".")[0]
@@ -157,7 +274,8 @@ def _advice(data: object) -> str:
 
 def _open_files(
     data: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
-    condition: Condition | None = None,
+    condition: Condition | None,
+    options: TextOptions,
 ) -> Table:
     """Open a path, a pattern, a folder, an address, or a list of them; ``-`` is standard input.
 
@@ -167,7 +285,7 @@ def _open_files(
     if isinstance(data, str | os.PathLike) and not is_many(text := os.fspath(data)):
         stream: Any = sys.stdin if text == "-" else _pipe(text)
         if stream is not None:
-            return open_stream(stream, "standard input" if text == "-" else text)
+            return open_stream(stream, "standard input" if text == "-" else text, options)
     selection = select(data)
     chosen = _formats(selection)
     first, kind = chosen[0]
@@ -184,15 +302,18 @@ def _open_files(
             raise DataError(f"{origin.label} is empty (0 bytes); give it rows{advice}")
     origins = [origin for origin, _ in chosen]
     paths = tuple(origin.local for origin in origins if origin.local)
-    if kind.open is None and len(origins) == 1 and not first.constants:
-        small = open_small_text(first)
+    if kind.open is not None:
+        _refuse(options.given(), kind.name)
+    elif len(origins) == 1 and not first.constants:
+        small = open_small_text(first, options=options)
         if small is not None:
             return replace(small, files=paths)
     if condition is not None:
         tree = condition.tree
         some = [o for o in origins if may_match(tree, constant_statistics(o).get)]
         origins = some or origins[:1]
-    found = open_dataset([(o, kind.open or open_text) for o in origins], selection.label)
+    opener = kind.open or partial(open_text, options=options)
+    found = open_dataset([(origin, opener) for origin in origins], selection.label)
     return replace(found, files=paths)
 
 
@@ -215,7 +336,7 @@ def _formats(selection: Selection) -> list[tuple[DataFile, Format]]:
     return found
 
 
-def open_stream(data: Any, label: str) -> Table:
+def open_stream(data: Any, label: str, options: TextOptions = FOUND_OUT) -> Table:
     """Open what an open file or pipe holds, known by its first bytes.
 
     What is short is read to its end. What is longer is read once and in blocks, if it is text or
@@ -230,7 +351,10 @@ def open_stream(data: Any, label: str) -> Table:
     short = len(head) <= SMALL
     kind = format_at(head)
     if kind is None or kind.open is None:
-        return open_delimited(head, label) if short else open_text_stream(stream)
+        if short:
+            return open_delimited(head, label, options)
+        return open_text_stream(stream, options=options)
+    _refuse(options.given(), kind.name)
     if head.startswith(STREAM) and not short:
         return open_arrow_stream(stream, label)
     try:

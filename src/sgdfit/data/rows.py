@@ -186,9 +186,9 @@ def float_batches(
     for batch in group.read([*names, *further]):
         line = group.line_after(offset)
         first = group.first + offset
+        known = (group.label, line, dataset.decimal, first, missing != "error")
         columns = tuple(
-            as_floats(batch.column(k), Place(name, group.label, line, dataset.decimal, first))
-            for k, name in enumerate(names)
+            as_floats(batch.column(k), Place(name, *known)) for k, name in enumerate(names)
         )
         keep = None
         if missing:
@@ -271,7 +271,8 @@ def dataset_table(dataset: Dataset, where: str = "") -> Table:
             row -= rows
         return ""
 
-    return Table(dataset.names, dataset.label, fetch, line, dataset.decimal, dataset)
+    known = dataset.decimal, dataset, "", dataset.notes
+    return Table(dataset.names, dataset.label, fetch, line, *known)
 
 
 def no_row_meets(label: str, where: str) -> str:

@@ -174,8 +174,9 @@ class Dataset(NamedTuple):
     again: bool = True  # whether they can be read more than once
     # Tells these data from others, and from what they were before a change; empty if unknown.
     fingerprint: str = ""
-    decimal: str = "."  # the decimal sign of numbers that are stored as text
+    decimal: str = ""  # the decimal sign of a text file
     slow: bool = False  # whether reading takes so long that what has been read is better kept
+    notes: tuple[str, ...] = ()  # what was left out or guessed, in words
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,11 +189,12 @@ class Table:
     fetch: Callable[[Sequence[int]], Sequence[object]] = field(repr=False)
     # Says of a row, counted from 0, where it stands in a file.
     line: Callable[[int], str] = field(default=_unplaced, repr=False)
-    decimal: str = "."  # the decimal sign of numbers that are stored as text
+    decimal: str = ""  # the decimal sign of a text file
     # The same rows, read in parts; None where they are in memory anyway.
     dataset: Dataset | None = field(default=None, repr=False)
     where: str = ""  # the condition that its rows met, as it was written
     files: tuple[str, ...] = ()  # the paths of local files that it is read from
+    notes: tuple[str, ...] = ()  # what was left out or guessed, in words
 
     def load(
         self, names: Sequence[str], *, missing: str = "error", checked: bool = True
@@ -207,7 +209,7 @@ class Table:
         length, or when numbers are not finite and ``missing="error"``.
         """
         check_policy(missing)
-        columns = self.floats(names)
+        columns = self.floats(names, missing)
         if any(column.size == 0 for column in columns.values()):
             raise DataError(f"{self.label} has no rows; give at least one")
         check = partial(handle_missing, columns, self.label, missing, self.line)
@@ -216,11 +218,12 @@ class Table:
             return check()
         return Columns(columns, self.label, check=check)
 
-    def floats(self, names: Sequence[str]) -> dict[str, Array]:
+    def floats(self, names: Sequence[str], missing: str = "error") -> dict[str, Array]:
         """Read the columns ``names`` as `load` does, whatever numbers they hold, if any."""
         wanted = list(dict.fromkeys(names))
         raw = self.fetch(self.positions(wanted))
-        arrays = {n: as_floats(v, self._place(n)) for n, v in zip(wanted, raw, strict=True)}
+        drop = missing == "drop"
+        arrays = {n: as_floats(v, self._place(n, drop)) for n, v in zip(wanted, raw, strict=True)}
         rows = _length(
             {name: array.size for name, array in arrays.items() if array.ndim}, self.label
         )
@@ -236,8 +239,8 @@ class Table:
         arrays = {n: as_arrow(v, self._place(n)) for n, v in zip(names, raw, strict=True)}
         return arrow_table(arrays, self.label)
 
-    def _place(self, name: str) -> Place:
-        return Place(name, self.label, self.line, self.decimal)
+    def _place(self, name: str, drop: bool = False) -> Place:
+        return Place(name, self.label, self.line, self.decimal, drop=drop)
 
     def positions(self, names: Sequence[str]) -> list[int]:
         """Return where columns stand; refuse a name of none of them, or of several."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import io
 import itertools
@@ -16,11 +17,19 @@ from sgdfit.data.delimited import (
     blocks,
     has_old_ends,
     line_of,
-    newlines,
+    notes_of,
     open_delimited,
     refuse_binary,
 )
-from sgdfit.data.dialect import Dialect, find_dialect
+from sgdfit.data.dialect import (
+    FOUND_OUT,
+    LOOKED_AT,
+    Dialect,
+    TextOptions,
+    encoding_of,
+    find_dialect,
+    newlines,
+)
 from sgdfit.data.files import (
     NO_STAMP,
     DataFile,
@@ -38,8 +47,6 @@ from sgdfit.errors import DataError
 BLOCK = 1 << 21
 # What is shorter, uncompressed, is read as a whole.
 SMALL = 32 << 20
-# Separator, header and decimal sign are found from so many bytes at most.
-LOOKED_AT = 1 << 22
 
 
 class PeekedStream:
@@ -52,11 +59,19 @@ class PeekedStream:
         self.stream = unpacking(source, compression) if compression else source
         self.label, self.compression = label, compression
         self.head, self.ended = memoryview(b""), False
+        self.decoder: Any = None
+
+    def decode(self, encoding: str) -> None:
+        """Hand out UTF-8 from now on, whatever the source holds."""
+        if self.decoder is None and encoding != "utf-8":
+            self.decoder = codecs.getincrementaldecoder(encoding)("replace")
+            self.head = memoryview(self.decoder.decode(self.head, self.ended).encode())
 
     def peek(self, size: int) -> bytes:
         """Return the next ``size`` bytes, fewer at the end alone."""
         if len(self.head) < size:
-            self.head = memoryview(self.read(size))
+            found = self.read(size)
+            self.head = memoryview(found + bytes(self.head))
         return bytes(self.head[:size])
 
     def read(self, size: int) -> bytes:
@@ -67,12 +82,18 @@ class PeekedStream:
         # These hand out less only at the end, of which a terminal would have to be told twice.
         whole = isinstance(self.stream, io.BufferedIOBase | io.TextIOBase)
         with named:
-            while left and not self.ended:
+            while left > 0 and not self.ended:
                 found = self.stream.read(left)
                 self.ended = not found or (whole and len(found) < left)
-                parts.append(found.encode() if isinstance(found, str) else bytes(found or b""))
-                left -= len(parts[-1])
-        return parts[1] if len(parts) == 2 and not parts[0] else b"".join(parts)
+                found = found.encode() if isinstance(found, str) else bytes(found or b"")
+                if self.decoder is not None:
+                    found = self.decoder.decode(found, self.ended).encode()
+                parts.append(found)
+                left -= len(found)
+        text = parts[1] if len(parts) == 2 and not parts[0] else b"".join(parts)
+        if left < 0:  # characters may take more bytes than were asked for
+            self.head = memoryview(text)[size:]
+        return text[:size] if left < 0 else text
 
     def close(self) -> None:
         """Leave the stream open, for it belongs to who gave it."""
@@ -104,6 +125,7 @@ class TextFile:
     types: Types
     old_ends: bool
     size: int
+    encoding: str
     # Of each block the first row, the first line, and whether each of its rows is one line: always
     # the same, whoever reads them.
     marks: dict[int, tuple[int, int, bool]] = field(default_factory=dict)
@@ -122,6 +144,7 @@ class TextFile:
 
     def _blocks(self) -> Iterator[tuple[bytes, Dialect]]:
         with _opened_text(self.origin) as stream:
+            stream.decode(self.encoding)
             stream.read(self.dialect.start)
 
             def read(size: int) -> bytes:
@@ -144,7 +167,9 @@ class TextFile:
         return line_of(text, dialect, row - first)
 
 
-def open_text(origin: DataFile, size: int = BLOCK) -> ColumnarFile:
+def open_text(
+    origin: DataFile, size: int = BLOCK, options: TextOptions = FOUND_OUT
+) -> ColumnarFile:
     """Look at the beginning of a text, which is read in blocks of ``size`` bytes.
 
     What its text columns hold is left open: which row is no number is said once they are read.
@@ -153,40 +178,48 @@ def open_text(origin: DataFile, size: int = BLOCK) -> ColumnarFile:
 
     with _opened_text(origin) as stream:
         head = stream.peek(LOOKED_AT)
+        encoding = options.encoding or encoding_of(head)
+        refuse_binary(head[:HEAD], origin.label, encoding)
+        stream.decode(encoding)
+        head = stream.peek(LOOKED_AT)
     label, old_ends = origin.label, has_old_ends(head)
-    refuse_binary(head[:HEAD], label)
     text = head.replace(b"\r", b"\n") if old_ends else head
-    dialect = find_dialect(text, label, header_alone=True)
+    dialect = find_dialect(text, label, options, header_alone=True)
     begun = io.BytesIO(text[dialect.start :]).read
     types: Types = {}
     # Rows that cannot be read settle nothing: what is wrong with them is said once they are.
     with contextlib.suppress(DataError):
         for block in itertools.islice(blocks(begun, dialect, label, size), 1):
             types = block_columns(*block, range(len(dialect.names)), {}, label)[1]
-    file = TextFile(origin, dialect, types, old_ends, size)
+    file = TextFile(origin, dialect, types, old_ends, size, encoding)
     kinds = [types.get(place) for place in range(len(dialect.names))]
     known = [pa.null() if kind in (None, pa.string(), pa.binary()) else kind for kind in kinds]
     schema = pa.schema(list(zip(dialect.names, known, strict=True)))
     has_rows = dialect.start < len(text)
     group = RowGroup(label, 0, None, file.read, file.line)
-    return ColumnarFile(origin, schema, (group,) * has_rows, dialect.decimal, slow=True)
+    notes = notes_of(dialect, encoding)
+    return ColumnarFile(origin, schema, (group,) * has_rows, dialect.decimal, True, notes)
 
 
-def open_small_text(origin: DataFile, small: int = SMALL) -> Table | None:
+def open_small_text(
+    origin: DataFile, small: int = SMALL, options: TextOptions = FOUND_OUT
+) -> Table | None:
     """Open a text of up to ``small`` bytes as a whole; return None if it is longer."""
     # A large file is told by its size, so that no more of it is read than has to be looked at.
     if not origin.compression and origin.stamp.size > max(small, LOOKED_AT):
         return None
     with _opened_text(origin) as stream:
         text = stream.peek(small + 1)
-    return open_delimited(text, origin.label) if len(text) <= small else None
+    return open_delimited(text, origin.label, options) if len(text) <= small else None
 
 
-def open_text_stream(stream: PeekedStream, size: int = BLOCK) -> Table:
+def open_text_stream(
+    stream: PeekedStream, size: int = BLOCK, options: TextOptions = FOUND_OUT
+) -> Table:
     """Open a stream of text that is read once."""
     label = stream.label
     origin = DataFile(label, NO_STAMP, lambda: NO_STAMP, lambda: stream, again=False)
-    file = open_text(origin, size)
+    file = open_text(origin, size, options)
     groups = tuple(g._replace(read=read_once(label, g.read)) for g in file.row_groups)
     names = tuple(file.schema.names)
-    return dataset_table(Dataset(names, label, groups, False, "", file.decimal, slow=True))
+    return dataset_table(Dataset(names, label, groups, False, "", file.decimal, True, file.notes))

@@ -251,6 +251,8 @@ def _settled(given: dict[str, Any]) -> tuple[Problem, Table]:
     arrays = [what for what in ("sigma", "weights") if is_array(given[what])]
     # Arrays have a value also for the rows that a condition leaves out.
     table = open_table(given["data"], None if arrays else given["where"])
+    if table.notes and given["tell"] is not None:
+        given["tell"](f"{table.label}: {'; '.join(table.notes)}")
     stated = {
         name: given[name] for name in ("response", "loss", "start", "bounds", "fixed", "tied")
     }

@@ -315,6 +315,7 @@ def prepare(
         steps = options.steps or MOST_STEPS
         tolerance = tolerance or (FINE if rows <= FEW or kinked else FINE_OF_MANY)
     label = f"{opened.label} where {table.where}" if table.where else opened.label
+    label += f" ({'; '.join(table.notes)})" if table.notes else ""
     if rows < len(names):
         weighty = "" if rows == opened.rows else " of a weight above 0"
         raise DataError(

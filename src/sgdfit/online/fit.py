@@ -275,7 +275,7 @@ class Fit:
             stream = copy(self._now._stream)
             model = stream.model
         needed = dict.fromkeys([*model.columns, *columns_of(self._weighting.given)])
-        columns = table.floats(list(needed))
+        columns = table.floats(list(needed), self._missing)
         good = np.logical_and.reduce([np.isfinite(column) for column in columns.values()])
         if self._missing == "error" and not good.all():
             handle_missing(columns, table.label, self._missing, table.line)
