@@ -271,8 +271,8 @@ def dataset_table(dataset: Dataset, where: str = "") -> Table:
             row -= rows
         return ""
 
-    known = dataset.decimal, dataset, "", dataset.notes
-    return Table(dataset.names, dataset.label, fetch, line, *known)
+    known = dataset.label, fetch, line, dataset.decimal, dataset
+    return Table(dataset.names, *known, notes=dataset.notes)
 
 
 def no_row_meets(label: str, where: str) -> str:
