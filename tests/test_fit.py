@@ -643,6 +643,7 @@ def test_a_constant_on_purpose_is_the_mean(formula, options):
         ("y = A*exp(-k*x) + Y + X", (), None, None),  # of x it is a usual parameter
         ("y = a*exp(-k*(x - x0)) + b1", ("b", "x1", "z"), None, None),
         ("y = tau1*x + tau2", ("tau", "max", "i"), None, None),
+        ("y = a*temp + temps + b*TEMP", ("temp",), None, "temp"),  # of what is used, by case alone
     ],
 )
 def test_a_parameter_that_resembles_a_column_is_asked_about(formula, columns, start, near):

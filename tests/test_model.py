@@ -29,6 +29,9 @@ from sgdfit.model.model import build
         ("y = a*x + x0*p0 + numpy", "xy", ("x",), ("a", "x0", "p0", "numpy"), ("x", "y")),
         ("y = a", "xy", (), ("a",), ("y",)),
         ("y = a + 0*x", "xy", ("x",), ("a",), ("x", "y")),
+        ("y - x = a + b*(x + y)/2", "xy", ("x", "y"), ("a", "b"), ("x", "y")),
+        ("y = a + b*c**x + d*e**x", "xy", ("x",), ("a", "b", "c", "d", "e"), ("x", "y")),
+        ("y = c + d/(1 + (x/e)**b)", "xy", ("x",), ("c", "d", "e", "b"), ("x", "y")),
         ("y = theta*x", "xy", ("x",), ("theta",), ("x", "y")),
         ("y = a*`pi` + b", ("pi", "y"), ("pi",), ("a", "b"), ("pi", "y")),
         ("y = a*spin", ("spin", "pi", "y"), ("spin",), ("a",), ("spin", "y")),
@@ -198,6 +201,9 @@ REFUSED = [
     ("y = a*x**c", "xy", {"fixed": "c=1e9"}, UsageError, "no finite value"),
     ("y = a*x", "xy", {"loss": "hubre"}, UsageError, "Did you mean 'huber'"),
     ("y = xlogy(a, -2)*x", "xy", {}, FormulaError, "derivative of .* to 'a' has no finite"),
+    ("y = a*e**(-k*x)", "xy", {}, FormulaError, r"'e' in .* write exp\(-k\*x\), or hold"),
+    ("y = a/e^x + c + b", "xy", {}, FormulaError, r"number write exp\(-x\), or hold e"),
+    ("y = a*e(x)", "xy", {}, FormulaError, "there is no function 'e'. Write exp"),
     ("a*u + b", None, {}, UsageError, "not known which names of 'a\\*u \\+ b' are variables"),
 ]  # fmt: skip
 

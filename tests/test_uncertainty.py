@@ -108,6 +108,13 @@ def test_arrays_stay_beside_their_rows(kind, where, tmp_path):
         np.testing.assert_allclose(errors(fit), errors(plain), rtol=1e-7)
 
 
+def test_a_series_in_another_order_is_asked_about():
+    frame = pd.DataFrame(DATA)
+    with pytest.raises(UsageError, match="sigma is a Series whose index is not that of the data"):
+        fitted(frame.sort_values("y"), sigma=frame["s"])
+    assert fitted(frame, sigma=frame["s"]).values == fitted(sigma=S).values
+
+
 def test_an_array_shadows_no_column_and_no_parameter():
     formula, data = "y = a*exp(-sigma*x) + c", {**DATA, "sigma_": X}
     fit = sgdfit.fit(formula, data, sigma=S)

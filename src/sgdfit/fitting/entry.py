@@ -259,7 +259,8 @@ def _settled(given: dict[str, Any]) -> tuple[Problem, Table]:
     stated["constant"] = switch(given["constant"], "constant")
     model = build(given["formula"], table.names, **stated, seed=options.seed)
     for what in arrays:
-        table, given[what] = with_column(table, what, given[what], model.formula.names)
+        taken = model.formula.names
+        table, given[what] = with_column(table, what, given[what], given["data"], taken)
     table = open_table(table, given["where"]) if arrays else table
     if resources.checkpoint is not None:
         refuse_inputs(resources.checkpoint, table.files)

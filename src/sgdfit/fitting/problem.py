@@ -394,41 +394,34 @@ def _check_magnitudes(problem: Problem, lows: Array, highs: Array) -> None:
 
 
 def _lookalikes(model: Model, table: Table, weights: Sequence[str]) -> tuple[str, ...]:
-    """Say which parameters look like columns that were meant; a start says that they are not."""
+    """Ask whether parameters are columns that were meant: a slip makes a fit of nonsense."""
     used = (*model.columns, *weights)
-    unused = [name for name in table.names if name not in used]
+    near = {s: name for name in table.names if name not in used for s in _spellings(name)}
+    # T beside t is often meant, Temp beside temp is not.
+    same = {name.casefold(): name for name in model.variables if len(name) > 1}
     told = []
     for name in (p.name for p in model.parameters.values() if not p.is_named):
-        near = [column for column in unused if _is_alike(name, column)]
-        # T beside t is often meant, Temp beside temp is not.
-        near += [v for v in model.variables if v.casefold() == name.casefold() and len(v) > 1]
-        if near:
+        found = same.get(name.casefold()) or next(filter(None, map(near.get, _spellings(name))), "")
+        if found:
             told.append(
-                f"{name!r} is no column of the data, so it is a parameter. Did you mean"
-                f" {near[0]!r}? If not, give it a start, which says so"
+                f"{name!r} is no column of the data, so it is a parameter. Did you mean {found!r}?"
+                " If not, give it a start, which says so"
             )
     return tuple(told)
 
 
-def _is_alike(name: str, column: str) -> bool:
-    """Tell whether names differ by case, signs, their number, or one letter of three or more.
+def _spellings(name: str) -> list[str]:
+    """Return texts of which names share one that differ by case, signs, their number or a letter.
 
     Examples
     --------
-    >>> _is_alike("T", "t"), _is_alike("x1", "x2"), _is_alike("tmep", "temp"), _is_alike("a", "x")
-    (True, True, True, False)
+    >>> _spellings("T"), _spellings("x_1"), _spellings("temp")
+    (['t'], ['x1', 'x#'], ['temp', 'emp', 'tmp', 'tep', 'tem'])
     """
-    one, other = (re.sub(r"[\W_]", "", text.casefold()) for text in (name, column))
-    stem, stem_of_other = one.rstrip("0123456789"), other.rstrip("0123456789")
-    number = one[len(stem) :]
-    if one == other or stem == stem_of_other:
-        # x0 is a usual parameter beside x1.
-        return one == other or (number != "0" and len(one) == len(other))
-    near = not _shortened(stem).isdisjoint(_shortened(stem_of_other))
-    same_number = number == other[len(stem_of_other) :]
-    return same_number and near and min(len(stem), len(stem_of_other)) > 2
-
-
-def _shortened(name: str) -> set[str]:
-    """Return a name, and what is left of it without any one letter."""
-    return {name, *(name[:k] + name[k + 1 :] for k in range(len(name)))}
+    plain = re.sub(r"[\W_]", "", name.casefold())
+    stem = plain.rstrip("0123456789")
+    number = plain[len(stem) :]
+    # x0 is a usual parameter beside x1; of three letters one is much.
+    numbered = [stem + "#" * len(number)] if number.strip("0") else []
+    letters = range(len(stem) if len(stem) > 3 else 0)
+    return [plain, *numbered, *(stem[:k] + stem[k + 1 :] + number for k in letters)]

@@ -53,9 +53,9 @@ def is_array(given: object) -> bool:
 
 
 def with_column(
-    table: Table, what: str, values: Any, taken: Sequence[str] = ()
+    table: Table, what: str, values: Any, data: object = None, taken: Sequence[str] = ()
 ) -> tuple[Table, str]:
-    """Return a table with a further column, of a value for each row, and what it is named.
+    """Return a table with a further column, of a value for each row of ``data``, and its name.
 
     The other columns are then read into memory as a whole.
 
@@ -71,6 +71,14 @@ def with_column(
         raise UsageError(
             f"{what} is an array of shape {shape}; give one number for each row (where it is a"
             " covariance matrix of independent rows, np.sqrt(np.diag(sigma)))"
+        )
+    own: Any = getattr(values, "index", None)
+    other: Any = getattr(data, "index", None)
+    indexed = hasattr(own, "equals") and hasattr(other, "equals")
+    if indexed and len(own) == len(other) and not own.equals(other):
+        raise UsageError(
+            f"{what} is a Series whose index is not that of the data; put it into the frame as a"
+            f" column, which goes by the index, or pass {what}.to_numpy(), which goes by the place"
         )
     name, width = what, len(table.names)
     while name in table.names or name in taken:

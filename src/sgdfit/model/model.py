@@ -243,29 +243,31 @@ def _check_response(formula: Formula, columns: Sequence[str], *, given: bool) ->
                 f"the left side of '{formula}' uses {name!r}, which is no column of the data;"
                 f" its columns are {', '.join(columns)}.{did_you_mean(name, columns)}"
             )
-    both = formula.response_names
-    # In y/x = a + b*x the response is more than the column x.
-    if both and set(both) <= set(formula.names):
+    # In y - x = a + b*(x + y) the response is no column that predicts itself.
+    if len(formula.response_names) == 1 and formula.response_names[0] in formula.names:
         raise FormulaError(
-            f"the response {listed(both)} stands on both sides of '{formula}', so it would predict"
-            " itself; leave it out on the right side or, where that is meant, give the data a"
-            " second column with its values"
+            f"the response {formula.response_names[0]!r} stands on both sides of '{formula}', so it"
+            " would predict itself; leave it out on the right side or, where that is meant, give"
+            " the data a second column with its values"
         )
 
 
 def _refuse_constant(formula: Formula, names: Sequence[str], columns: Sequence[str]) -> NoReturn:
     """Say that no column stands on the right side: a misnamed one has become a parameter."""
     others = [column for column in columns if column not in formula.response_names]
-    meant: dict[str, str] = {}
+    hints: dict[str, str] = {}
     for name in sorted(names, key=lambda name: not re.fullmatch(VARIABLE, name)):
-        meant.setdefault(_column_meant(name, others), name)
-    meant.pop("", None)
-    hints = [f" Did you mean {column!r} where {name!r} stands?" for column, name in meant.items()]
+        begun = [column for column in others if column.casefold().startswith(name.casefold())]
+        alone = others if re.fullmatch(VARIABLE, name) else []
+        near = nearest(name, others) or next((c[0] for c in (begun, alone) if len(c) == 1), "")
+        if near:
+            hints.setdefault(near, f" Did you mean {near!r} where {name!r} stands?")
     written = f"write '{formula} + 0*{to_text(symbol(others[0]))}', or " if others else ""
     raise FormulaError(
         f"no column of the data stands on the right side of '{formula}', so it would fit a"
-        f" constant: the data hold {listed(columns)} and not {listed(names)}.{''.join(hints[:3])}"
-        f" For a constant on purpose {written}pass constant=True (--constant)"
+        f" constant: the data hold {listed(columns)} and not {listed(names)}."
+        f"{''.join([*hints.values()][:3])} For a constant on purpose {written}pass constant=True"
+        " (--constant)"
     )
 
 
@@ -281,14 +283,6 @@ def _check_euler(formula: Formula, parameters: Mapping[str, Parameter]) -> None:
                 f" {to_text(sympy.exp(power.exp))}, or hold e by fixed='e=2.718281828459045' (--fix"
                 " on the command line). If a parameter is meant, give it a start"
             )
-
-
-def _column_meant(name: str, columns: Sequence[str]) -> str:
-    """Return the column that a name is likely to stand for; empty if none is."""
-    near = nearest(name, columns)
-    begun = [column for column in columns if column.casefold().startswith(name.casefold())]
-    usual = len(columns) == 1 and re.fullmatch(VARIABLE, name)
-    return near or (begun[0] if len(begun) == 1 else columns[0] if usual else "")
 
 
 def _check_names(
