@@ -1,5 +1,6 @@
 """The quadratic around a point, and steps within a region, against dense linear algebra."""
 
+import tracemalloc
 from itertools import pairwise
 
 import mpmath
@@ -171,6 +172,22 @@ def test_joined_is_all_rows_at_once(options, cuts):
     np.testing.assert_allclose(root.T @ root, other.T @ other, atol=1e-11)
     assert together.loss == pytest.approx(once.loss, rel=1e-13)
     assert together.least == pytest.approx(once.least, rel=1e-9, abs=1e-12 * once.loss)
+
+
+def test_a_thousand_parts_are_joined_as_they_come_in_the_memory_of_a_few():
+    whole = rows(n=400_000, p=3)
+    jacobian, slope, curvature, _, loss = whole
+    tracemalloc.start()
+    together = joined(
+        from_rows(*(a[..., k : k + 400] for a in (jacobian, slope, curvature)), None, 0.0)
+        for k in range(0, 400_000, 400)
+    )
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    once = from_rows(jacobian, slope, curvature, None, loss)
+    assert peak < 1_000_000  # all of them would be 12.8 MB
+    np.testing.assert_allclose(together.gradient, once.gradient, rtol=1e-9)
+    np.testing.assert_allclose(together.root.T @ together.root, once.root.T @ once.root, rtol=1e-12)
 
 
 FREE = {"all": [True] * 4, "some": [True, False, True, True], "one": [False, False, True, False]}

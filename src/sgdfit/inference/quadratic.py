@@ -29,6 +29,8 @@ from sgdfit.inference.spectrum import ROUNDING as ROOT_ROUNDING
 ROUNDINGS = 16
 # A column of the triangle whose own part is larger than this share has a margin to dependence.
 REGULAR = 1e-8
+# Roots of parts of the rows that are decomposed together.
+STACKED = 256
 # A step is short enough when it is not longer than the radius by more than this.
 SLACK = 1.1
 
@@ -127,7 +129,8 @@ def from_rows(
     triangle = np.asarray(np.linalg.qr(table.T, mode="raw")[0])
     root = np.empty((p, p))
     root[:, order] = triangle[:p, :p].T * upper
-    offset, corner = triangle[p, :p], float(triangle[p, p])
+    # A view would keep the whole table.
+    offset, corner = triangle[p, :p].copy(), float(triangle[p, p])
     if isinstance(curved, float):
         spread = 2 * halves
     else:
@@ -156,11 +159,17 @@ def joined(parts: Iterable[Quadratic]) -> Quadratic:
     """Return the quadratic of all rows together from those of some each, at one point.
 
     Demmel, Grigori, Hoemmen & Langou 2012, SIAM J. Sci. Comput. 34(1), A206-A239: the roots are
-    stacked and decomposed again.
+    stacked and decomposed again, some at a time as they come.
     """
-    found = list(parts)
-    if len(found) == 1:
-        return found[0]
+    found: list[Quadratic] = []
+    for part in parts:
+        found.append(part)
+        if len(found) == STACKED:
+            found = [_stacked(found)]
+    return found[0] if len(found) == 1 else _stacked(found)
+
+
+def _stacked(found: list[Quadratic]) -> Quadratic:
     p = len(found[0].offset)
     stacked = np.vstack([np.column_stack([q.root, q.offset]) for q in found])
     triangle = np.asarray(np.linalg.qr(stacked, mode="r"))
