@@ -1,6 +1,7 @@
 """Checkpoints: arrays come back bit for bit, and no accident leaves half a file."""
 
 import errno
+import hashlib
 import io
 import json
 import os
@@ -249,7 +250,9 @@ def test_folders_that_are_not_there_go_away_or_may_not_be_written(tmp_path):
 
 def made_by_hand(path, **changes):
     pickled = changes.pop("pickled", False)
-    facts = {"version": 2, "identity": IDENTITY, "finished": False, "records": {}, **changes}
+    facts = {"version": 3, "identity": IDENTITY, "finished": False, "records": {}, **changes}
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    facts = {"digest": digest, **facts}
     text = np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8)
     with open(path, "wb") as file:
         np.savez(file, **{"sgdfit checkpoint": text.astype(object) if pickled else text})
@@ -261,10 +264,11 @@ def made_by_hand(path, **changes):
         ({"records": 3}, True, "the file is damaged"),
         ({"records": {"pass": {"theta": "7"}}}, True, "the file is damaged"),
         ({"version": "two"}, True, "the file is damaged"),
+        ({"digest": "0" * 64}, True, "the file is damaged"),
         ({"pickled": True}, True, "the file is damaged"),
-        ({"version": 7}, True, "newer sgdfit (format version 7, this one reads up to 2); update"),
+        ({"version": 7}, True, "another sgdfit (format version 7, this one reads 3); go on with"),
         # It may be of a run of days, and this version cannot tell.
-        ({"version": 7}, False, "newer sgdfit (format version 7, this one reads up to 2); update"),
+        ({"version": 7}, False, "another sgdfit (format version 7, this one reads 3); go on with"),
         ({"identity": {"formula": "y = " + "a*x + " * 99}}, False, "a*x + a*x …' (written 20"),
     ],
 )

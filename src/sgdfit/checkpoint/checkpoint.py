@@ -1,19 +1,19 @@
 """What a long run has found, in memory and on disk, so that a killed run can go on.
 
 The file is NumPy's ``.npz`` without pickle: the first array is a JSON text that says what the run
-is of and which of the other arrays, named 0, 1, …, belong to which record. Each array has the
-checksum of its bytes.
+is of and which of the other arrays, named 0, 1, …, belong to which record, with a digest of it all.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
 import re
 import stat
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -26,7 +26,7 @@ from sgdfit.errors import CheckpointError, UsageError
 Arrays = Mapping[str, NDArray[Any]]
 Records = Mapping[str, Arrays]
 
-VERSION = 2
+VERSION = 3
 _HEADER = "sgdfit checkpoint"
 # A zip archive begins with these bytes, and 26 later with the name of its first member.
 _ZIP, _NAME_AT, _NAME = b"PK\x03\x04", 30, f"{_HEADER}.npy".encode()
@@ -60,22 +60,36 @@ def read(path: str | os.PathLike[str]) -> Contents:
         with np.load(content, allow_pickle=False) as archive:
             facts = json.loads(archive[_HEADER].tobytes())
             version = int(facts["version"])
-            if version <= VERSION:
-                records = {
-                    key: {name: archive[place] for name, place in places.items()}
-                    for key, places in facts["records"].items()
-                }
-                return Contents(dict(facts["identity"]), records, facts["finished"])
-    except Exception as error:  # a file that was changed or made by hand may end in any
+            if version == VERSION:
+                digest = facts.pop("digest")
+                arrays = {place: archive[place] for place in archive.files if place != _HEADER}
+                if digest == _digest(facts, arrays.values()):
+                    records = {
+                        key: {name: arrays[place] for name, place in places.items()}
+                        for key, places in facts["records"].items()
+                    }
+                    return Contents(dict(facts["identity"]), records, facts["finished"])
+    except Exception:  # a file that was changed or made by hand may end in any
+        version = VERSION
+    if version == VERSION:
         raise DamageError(
             f"cannot resume from {os.fspath(path)!r}: the file is damaged (it is cut off or was"
             " changed); begin anew without resume"
-        ) from error
+        )
     raise CheckpointError(
-        f"the checkpoint {os.fspath(path)!r} may hold an unfinished run: it was written by a newer"
-        f" sgdfit (format version {version}, this one reads up to {VERSION}); update sgdfit, or"
-        " remove the file or name another"
+        f"the checkpoint {os.fspath(path)!r} may hold an unfinished run: it was written by another"
+        f" sgdfit (format version {version}, this one reads {VERSION}); go on with that, or remove"
+        " the file or name another"
     )
+
+
+def _digest(facts: Mapping[str, Any], arrays: Iterable[NDArray[Any]]) -> str:
+    """Return a digest of all that a file holds."""
+    found = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for array in arrays:
+        found.update(f"{array.dtype.str}{array.shape}".encode())
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()
 
 
 class Checkpoint:
@@ -146,6 +160,7 @@ class Checkpoint:
             "identity": dict(self._identity),
             "records": {k: {name: next(numbers) for name in r} for k, r in self._records.items()},
         }
+        facts["digest"] = _digest(facts, arrays)
         header = np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8)
         named: dict[str, Any] = {_HEADER: header, **{str(i): a for i, a in enumerate(arrays)}}
         try:
