@@ -187,6 +187,7 @@ LOSS = _option(
     words="model.loss:LOSSES",
 )
 RESPONSE = _text("--response COLUMN", "The left side, where the formula has none.")
+CONSTANT = _option("--constant", "Take a right side without a column: a constant is meant.")
 WEIGHTS = _text(
     "--weights TEXT", 'A column that weighs the rows, or an expression such as "1/s**2".'
 )
@@ -241,11 +242,7 @@ FIT: Panels = {
         _option("--plot FILE", "Draw the fit; .png, .svg or .pdf by ending."),
         _option("--save FILE", "Keep all facts as JSON, for predict and show."),
     ),
-    "Parameters and loss": (
-        RESPONSE,
-        TIE,
-        _option("--constant", "Fit a right side without a column: a constant is meant."),
-    ),
+    "Parameters and loss": (RESPONSE, TIE, CONSTANT),
     "Data and standard errors": (
         WEIGHTS,
         _option(
@@ -377,6 +374,7 @@ EXPLAIN: Panels = {
         _option("--output -o FILE", "Write to a file instead; .tex and .html choose the form."),
         _option("--variables NAME,…", "Without data: which names are columns, as in x,t."),
         RESPONSE,
+        CONSTANT,
         TIE,
         WEIGHTS,
         MISSING,

@@ -329,6 +329,7 @@ def explain(
     *,
     variables: Sequence[str] | None = None,
     response: str | None = None,
+    constant: bool = False,
     loss: str | Callable[..., Any] | Loss = "mse",
     start: Assignments = None,
     bounds: Bounds = None,
@@ -342,7 +343,7 @@ def explain(
 
     Parameters
     ----------
-    formula, response, loss, start, bounds, fixed, tied, weights, missing, seed
+    formula, response, constant, loss, start, bounds, fixed, tied, weights, missing, seed
         As in `sgdfit.fit`.
     data : dict of arrays, data frame, path, …, optional
         With data the numbers are substituted, and the symbolic gradient is compared with central
@@ -384,9 +385,8 @@ def explain(
                     f"the variable {name!r} is not in the formula; its names are"
                     f" {', '.join(known)}.{did_you_mean(name, known)}"
                 )
-    model = build(
-        read, columns, loss=loss, start=start, bounds=bounds, fixed=fixed, tied=tied, seed=seed
-    )
+    stated = {"start": start, "bounds": bounds, "fixed": fixed, "tied": tied, "constant": constant}
+    model = build(read, columns, loss=loss, seed=seed, **stated)  # type: ignore[arg-type]
     if table is None:
         return derive(model, weighted=weights is not None)
     chunk = prepare(model, table, Weighting(weights), missing).chunk
