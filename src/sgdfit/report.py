@@ -33,6 +33,7 @@ SHOWN_RIVALS = 3
 STRONG_CORRELATION = 0.9
 SHOWN_PAIRS = 6
 RECURSIVE = "recursive"
+IN_MEMORY = ("the data", "data in memory")
 # Nearer to the optimum than this is as good as there.
 NEAR = 0.01
 
@@ -146,15 +147,18 @@ def _summary(result: Result) -> Lines:
     left = result.degrees_of_freedom
     freedom = f"on {left:,} {'degree' if left == 1 else 'degrees'} of freedom"
     variance = result.reduced_chi_square
-    if result.loss_name != SQUARED:
+    if not result.status.ok:
+        pass  # a run that failed has no fit to praise
+    elif result.loss_name != SQUARED:
         yield "loss", _loss(result)
     elif variance is not None and result.sigma is not None:
         yield "reduced χ²", f"{number(variance, 4)} {freedom}"
     elif variance is not None:
         row = "" if result.weights is None else "of a row of weight 1, "
         yield "residual standard error", f"{number(np.sqrt(variance), 4)} {row}{freedom}"
-    if result.r_squared is not None:
-        yield "R²", number(result.r_squared, 4)
+    if result.r_squared is not None and result.status.ok:
+        # what rounding leaves of a constant is no share
+        yield "R²", number(result.r_squared if abs(result.r_squared) > 1e-12 else 0.0, 4)
     yield "data", _data(result)
     if result.covariance is not None and result.drawn_from is not None:
         smaller = number(np.sqrt(result.drawn_from / result.rows), 2)
@@ -291,7 +295,9 @@ def _saw_all(result: Result) -> bool:
 
 
 def _data(result: Result) -> str:
-    text = f"{counted(result.rows, 'row')} of {result.data_label}"
+    text = counted(result.rows, "row")
+    if result.data_label not in IN_MEMORY:
+        text += f" of {result.data_label}"
     if result.sigma is not None:
         text += f", their standard deviations {result.sigma}"
     elif result.weights is not None:
