@@ -357,9 +357,9 @@ fit data.csv LINE --missing dorp
 fit data.csv LINE --kernel numba
   kernel='numba' is not one of 'auto', 'numpy', 'compiled'
 fit data.csv LINE --bound a
-  --bound is 'a'; write '0 < b < 10' or 'b > 0'
+  the bound 'a' cannot be read; write '0 < b < 10' or 'b > 0'
 explain LINE --bound a=1
-  --bound is 'a=1'; write '0 < b < 10' or 'b > 0'
+  the bound 'a=1' cannot be read; write '0 < b < 10' or 'b > 0'
 fit data.csv LINE --weights ''
   --weights is empty; give a column, or leave the option out
 explain 'a*x' --response ' '

@@ -502,7 +502,7 @@ MISUSE = [
     ({"tied": "a = a"}, "circle"),
     ({"tied": "a = q"}, "names 'q', which is no parameter"),
     ({"weights": {"x": X}}, "weights is dict; give a number, a column, an expression"),
-    ({"weights": X[1:]}, "weights has 19 values for 20 rows of the data; give one for each row, t"),
+    ({"weights": X[1:]}, "columns 'x' and 'weights' of the data have 20 and 19 rows; give all col"),
     ({"weights": "q"}, "no column 'q'"),
     ({"weights": "1/("}, "weights|read|\\("),
     ({"missing": "ignore"}, "missing='ignore' is not known"),

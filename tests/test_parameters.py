@@ -140,7 +140,7 @@ REFUSED = [
     ({"bounds": {"b": 5}}, r"give \(low, high\)"),
     ({"bounds": {"b": ("x", 2)}}, r"give \(low, high\)"),
     ({"bounds": {"b": (math.nan, 2)}}, "leave no room between nan and 2"),
-    ({"bounds": "b"}, "a condition such as x > 0"),
+    ({"bounds": "b"}, "the bound 'b' cannot be read; write '0 < b < 10'"),
     ({"bounds": "b == 2"}, "cannot be read; write '0 < b < 10'"),
     ({"bounds": "b**2 < 4"}, "cannot be read; write '0 < b < 10'"),
     ({"bounds": 7}, "the bound is 7"),

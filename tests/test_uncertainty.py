@@ -201,8 +201,8 @@ def test_the_usual_range_of_the_reduced_chi_square(dof):
     ("options", "kind", "sentence"),
     [
         ({"sigma": "s", "weights": "s"}, UsageError, "both say what a row weighs; give one"),
-        ({"sigma": S[1:]}, DataError, "sigma has 59 values for 60 rows of the data; give one for"),
-        ({"sigma": np.diag(S)}, UsageError, r"of shape \(60, 60\); give one n.*diag\(sigma"),
+        ({"sigma": S[1:]}, DataError, "columns 'x' and 'sigma' of the data have 60 and 59 rows"),
+        ({"sigma": np.diag(S)}, DataError, r"'sigma' of the data has the shape \(60, 60\); a col"),
         ({"sigma": np.nan}, UsageError, "sigma must be a finite number, not nan"),
         ({"sigma": 0}, DataError, "the sigma '0' is 0 in row 1"),
         ({"sigma": iter(S)}, UsageError, "sigma is iterator; give a number, a column, an expressi"),

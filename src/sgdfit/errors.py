@@ -111,13 +111,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return the one of ``known`` that is spelled most like ``name``, if any is.
-
-    Examples
-    --------
-    >>> nearest("TEMP", ["time", "temp", "Temp"]), nearest("x", ["y"])
-    ('temp', '')
-    """
+    """Return the one of ``known`` that is spelled most like ``name``; empty if none is."""
     # Case tells less than letters do: T is nearer to t than to P.
     folded = {other.casefold(): other for other in reversed(list(known))}
     near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)

@@ -107,13 +107,6 @@ def _filled(flag: str, text: str | None) -> str | None:
     return text
 
 
-def _bounds(flag: str, bounds: list[str] | None) -> list[str] | None:
-    for text in bounds or ():
-        if "<" not in text and ">" not in text:
-            raise UsageError(f"{flag} is {text!r}; write '0 < b < 10' or 'b > 0'")
-    return bounds
-
-
 def _renamed(flag: str, names: list[str] | None) -> dict[str, str] | None:
     """Return new names of columns, and what they are called now."""
     for text in names or ():
@@ -175,9 +168,7 @@ START = _repeated(
     read=_start,
 )
 FIX = _repeated("--fix NAME=VALUE,…", "Hold parameters at a value: c=3. Repeatable.", "fixed")
-BOUND = _repeated(
-    "--bound TEXT", 'Keep within bounds: "0 < b < 10". Repeatable.', "bounds", read=_bounds
-)
+BOUND = _repeated("--bound TEXT", 'Keep within bounds: "0 < b < 10". Repeatable.', "bounds")
 TIE = _repeated("--tie TEXT", 'Let one follow others: "d = 2*a". Repeatable.', "tied")
 LOSS = _option(
     "--loss NAME",

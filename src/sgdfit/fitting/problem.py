@@ -413,10 +413,7 @@ def _lookalikes(model: Model, table: Table, weights: Sequence[str]) -> tuple[str
 def _spellings(name: str) -> list[str]:
     """Return texts of which names share one that differ by case, signs, their number or a letter.
 
-    Examples
-    --------
-    >>> _spellings("T"), _spellings("x_1"), _spellings("temp")
-    (['t'], ['x1', 'x#'], ['temp', 'emp', 'tmp', 'tep', 'tem'])
+    Those of ``x_1`` are x1 and x#, those of ``Temp`` temp, emp, tmp, tep and tem.
     """
     plain = re.sub(r"[\W_]", "", name.casefold())
     stem = plain.rstrip("0123456789")

@@ -53,25 +53,12 @@ def is_array(given: object) -> bool:
 
 
 def with_column(
-    table: Table, what: str, values: Any, data: object = None, taken: Sequence[str] = ()
+    table: Table, what: str, values: Any, data: object, taken: Sequence[str]
 ) -> tuple[Table, str]:
-    """Return a table with a further column, of a value for each row of ``data``, and its name.
+    """Return the table of ``data`` with a further column, of a value for each row, and its name.
 
-    The other columns are then read into memory as a whole.
-
-    Examples
-    --------
-    >>> from sgdfit.data.readers import open_table
-    >>> table, name = with_column(open_table({"y": [1, 2], "w": [0, 0]}), "w", [3, 4])
-    >>> name, table.load(["y", "w_"]).columns["w_"].tolist()
-    ('w_', [3.0, 4.0])
+    All columns are then read into memory as a whole.
     """
-    shape = getattr(values, "shape", (len(values),))
-    if any(size != 1 for size in shape[1:]):
-        raise UsageError(
-            f"{what} is an array of shape {shape}; give one number for each row (where it is a"
-            " covariance matrix of independent rows, np.sqrt(np.diag(sigma)))"
-        )
     own: Any = getattr(values, "index", None)
     other: Any = getattr(data, "index", None)
     indexed = hasattr(own, "equals") and hasattr(other, "equals")
@@ -86,14 +73,7 @@ def with_column(
 
     def fetch(places: Sequence[int]) -> list[object]:
         found = iter(table.fetch([place for place in places if place < width]))
-        columns = [next(found) if place < width else values for place in places]
-        for rows in (len(column) for column in columns if is_array(column)):  # type: ignore[arg-type]
-            if rows != len(values):
-                raise DataError(
-                    f"{what} has {len(values)} values for {rows} rows of {table.label}; give one"
-                    " for each row, those included that where or missing leaves out"
-                )
-        return columns
+        return [next(found) if place < width else values for place in places]
 
     return replace(table, names=(*table.names, name), fetch=fetch, dataset=None), name
 

@@ -96,12 +96,7 @@ def find_domain_error(
 def mending_condition(fault: DomainError, columns: Sequence[str]) -> str:
     """Return the condition on rows under which a part has a value; empty if parameters give it one.
 
-    Examples
-    --------
-    >>> mending_condition(DomainError(0, "log(a*x)", (-1,), "nan", {"a": 1, "x": -1}), ["x"])
-    ''
-    >>> mending_condition(DomainError(0, "sqrt(1 - x**2)", (-3,), "nan", {"x": 2}), ["x"])
-    '1 - (x*x) >= 0'
+    That of ``sqrt(1 - x**2)`` is ``1 - (x*x) >= 0``; ``log(a*x)`` has none.
     """
     part = parse_expression(fault.subexpression)[0]
     base, exponent = part.as_base_exp() if part.is_Pow else (part.args[-1], sympy.S.Zero)

@@ -199,8 +199,7 @@ def _bounds(given: Bounds, names: Sequence[str]) -> dict[str, tuple[float, float
     if isinstance(given, Mapping):
         pairs = [(n, *_pair(n, pair)) for n, pair in given.items()]
     else:
-        pieces = _pieces(given, "the bound")
-        pairs = [limit for piece in pieces for limit in _comparisons(piece)]
+        pairs = [limit for piece in _pieces(given, "the bound") for limit in _comparisons(piece)]
     for name, low, high in pairs:
         _check_known(name, names, "the bound")
         before = limits.get(name, (-math.inf, math.inf))
@@ -226,7 +225,10 @@ def _pair(name: str, pair: Any) -> tuple[float, float]:
 
 
 def _comparisons(text: str) -> list[tuple[str, float, float]]:
-    condition, found = parse_condition(text), []
+    sentence, found = f"the bound '{text}' cannot be read; write '0 < b < 10' or 'b > 0'", []
+    if "<" not in text and ">" not in text:
+        raise UsageError(sentence)
+    condition = parse_condition(text)
     for part in condition.args if isinstance(condition, sympy.And) else (condition,):
         compares = part.func in (sympy.Lt, sympy.Le, sympy.Gt, sympy.Ge)
         small, large = (part.lts, part.gts) if compares else (sympy.S.Zero, sympy.S.Zero)
@@ -235,5 +237,5 @@ def _comparisons(text: str) -> list[tuple[str, float, float]]:
         elif large.is_number and small.is_Symbol:
             found.append((small.name, -math.inf, float(large)))
         else:
-            raise UsageError(f"the bound '{text}' cannot be read; write '0 < b < 10' or 'b > 0'")
+            raise UsageError(sentence)
     return found
