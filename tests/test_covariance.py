@@ -13,12 +13,13 @@ from sgdfit.inference.covariance import (
     classical,
     correlation,
     determined,
+    logarithmic,
     of_inverse,
     sandwich,
     sandwich_offset,
 )
 from sgdfit.inference.intervals import interval, quantile
-from sgdfit.inference.spectrum import scaled_spectrum
+from sgdfit.inference.spectrum import root_spectrum, scaled_spectrum
 
 X = np.linspace(0.1, 4, 40)
 NAMES = ("a", "b", "c")
@@ -214,6 +215,47 @@ def test_combinations_have_the_errors_of_the_model_they_are_parameters_of(case):
     np.testing.assert_allclose(covariance[np.ix_(free, free)], rest, rtol=1e-9)
     touched = {i for i, name in enumerate(names) if i not in free}
     assert all(np.isnan(covariance[i]).all() and np.isnan(covariance[:, i]).all() for i in touched)
+
+
+# Parameters, estimates, the curve, and the combinations that are determined.
+CURVED = {
+    "a*c*x": ("ac", (2.0, 3.0), lambda a, c: a * c * X, {"a*c": 6}),
+    "a*x/(b + c*x)": ("abc", (2.0, 4.0, 5.0), lambda a, b, c: a * X / (b + c * X),
+                      {"a/b": 0.5, "a/c": 0.4}),
+    "a*exp(d*(x + b)) + c": ("adbc", (2.0, -0.3, 4.0, 1.0),
+                             lambda a, d, b, c: a * np.exp(d * (X + b)) + c,
+                             {"a*exp(d*b)": 2 * math.exp(-1.2)}),
+    "a*exp((x - b)/s)": ("abs", (2.0, 4.0, 3.0), lambda a, b, s: a * np.exp((X - b) / s),
+                         {"a*exp(-b/s)": 2 * math.exp(-4 / 3)}),
+    "a*(b*(3 + x))**p": ("abp", (2.0, 4.0, 1.3), lambda a, b, p: a * (b * (3 + X)) ** p,
+                         {"a*b**p": 2 * 4**1.3}),
+    "(a + b)*x + c*d": ("abcd", (2.0, 3.0, 4.0, 5.0), lambda a, b, c, d: (a + b) * X + c * d,
+                        {"a + b": 5, "c*d": 20}),
+    "a + log(b*(3 + x))": ("ab", (2.0, 3.0), lambda a, b: a + np.log(b * (3 + X)),
+                           {"b*exp(a)": 3 * math.exp(2)}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CURVED)
+@np.errstate(all="ignore")
+def test_products_are_named_in_the_terms_of_the_model(case):
+    """Each changes as much, for each parameter, as its error says: by the delta method."""
+    names, theta, curve, expected = CURVED[case]
+    theta = np.array(theta)
+    sides = [theta + h * e for h in (1e-6, -1e-6) for e in np.eye(len(theta))]
+    up, down = np.split(np.array([curve(*at) for at in sides]), 2)
+    spectrum = root_spectrum((up - down).T / 2e-6, 1e-7)
+    here = curve(*theta)
+    logs = logarithmic(theta, spectrum, lambda at: np.allclose(curve(*at), here, rtol=1e-6))
+    _, found = determined(names, theta, spectrum, 0.04, logs)
+    assert {one.text: pytest.approx(one.value) for one in found} == expected
+    scope = {"exp": math.exp}
+    for one in found:
+        text = one.text.replace("−", "-")
+        slopes = [eval(text, scope, dict(zip(names, at, strict=True))) for at in sides]
+        slope = np.subtract(*np.split(np.array(slopes), 2)) / 2e-6
+        spread = np.linalg.norm(slope / spectrum.scales @ spectrum.whitening)
+        assert one.stderr == pytest.approx(0.2 * spread, rel=1e-5)
 
 
 def test_a_product_is_determined_locally_and_the_rate_keeps_its_error():

@@ -43,7 +43,9 @@ from sgdfit.inference.covariance import (
     classical,
     correlation,
     determined,
+    logarithmic,
     of_inverse,
+    open_combinations,
     sandwich,
     sandwich_offset,
 )
@@ -67,6 +69,8 @@ FAR = 1.0
 MANY_ROUNDINGS, FEW_ROUNDINGS = 1e-12, 32 * EPS
 # A parameter whose whole value changes the curve by less than this share has no effect.
 WEAK = 1e-10
+# A curve is the same where it differs by less than this share, on so many rows.
+SAME, LOOKED_AT = 1e-7, 200
 
 
 class Uncertainty(NamedTuple):
@@ -100,6 +104,8 @@ class Evidence(NamedTuple):
     # Of a row of weight one; None: the residuals tell it.
     variance: float | None = None
     least: float = 0.0  # what rounding of the response leaves of a sum of squares
+    # Whether the curve is the same at other parameters, float64[p]; None: not looked at.
+    same: Callable[[np.ndarray], bool] | None = None
 
 
 class Assessment(NamedTuple):
@@ -207,7 +213,9 @@ def _result(problem: Problem, outcome: Outcome) -> Result:
         evidence = _evidence(problem, outcome, theta)
         moved, unseen = problem.rounding(theta, _norms(outcome, evidence))
         # Each row of the response lies within half of its last digit: evenly, as far as is known.
-        evidence = evidence._replace(least=(unseen - moved) ** 2 / 3)
+        evidence = evidence._replace(
+            least=(unseen - moved) ** 2 / 3, same=lambda there: _is_same(problem, theta, there)
+        )
         robust = not problem.squared or problem.weighting.covariance == SANDWICH
         sure = uncertainty_of(problem.model, theta, evidence, problem.rows, robust=robust)
         residual, merit, share = figures_of_merit(problem, theta, evidence.loss)
@@ -221,7 +229,7 @@ def _result(problem: Problem, outcome: Outcome) -> Result:
             # A number next to the estimate may be nearer to the optimum.
             count = int(np.count_nonzero(problem.box.free(theta, evidence.gradient)))
             left = max(1.0, float(problem.rows - count))
-            noise = evidence.variance or max(evidence.loss, evidence.least) / left
+            noise = max(evidence.variance or 0.0, max(evidence.loss, evidence.least) / left)
             if noise > 0 and count:
                 distance = max(distance, moved / math.sqrt(count * noise))
         usual = SHIFT if descent is None and takes_sums(problem) else ARRIVED
@@ -304,6 +312,14 @@ def _evidence(problem: Problem, outcome: Outcome, theta: np.ndarray) -> Evidence
         # Weights have a mean of one here, whatever they were.
         evidence = evidence._replace(variance=1 / problem.mean_weight)
     return evidence
+
+
+def _is_same(problem: Problem, theta: np.ndarray, there: np.ndarray) -> bool:
+    """Whether the curve is the same at two places, on some rows."""
+    chunk = problem.data.sample(LOOKED_AT, problem.seed)
+    near, far = (problem.kernel.rows(at, chunk).prediction for at in (theta, there))
+    apart = np.abs(near - far).max(initial=0.0)
+    return bool(apart <= SAME * np.abs(near).max(initial=0.0))
 
 
 def _norms(outcome: Outcome, evidence: Evidence) -> np.ndarray:
@@ -553,13 +569,22 @@ def uncertainty_of(
         if not curvature.any():
             return unknown.withheld("none: this loss has no curvature")
     spectrum = as_spectrum(curvature)
+
+    def same(chosen: np.ndarray) -> bool:
+        there = theta.copy()
+        there[free] = chosen
+        return evidence.same is not None and evidence.same(there)
+
     if robust:
         found, open_ = sandwich(spectrum, evidence.scores()[np.ix_(free, free)], names)
     else:
         left = rows - int(spectrum.positive.sum()) if known is None else left
         found, open_ = classical(spectrum, variance(left), names)
         if open_:
-            found, rest = determined(names, theta[free], spectrum, variance(left))
+            logs = None if evidence.same is None else logarithmic(theta[free], spectrum, same)
+            found, rest = determined(names, theta[free], spectrum, variance(left), logs)
+            if logs is not None and logs.any():
+                open_ = open_combinations(names, theta[free], spectrum, logs)
     if found is None:
         why = without(open_) if open_ else "none: its sums are not finite"
         return unknown._replace(undetermined=open_).withheld(why)

@@ -12,7 +12,7 @@ of Matrices and its Applications, section 7.2).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +31,10 @@ ROUNDING = 64 * EPS
 # Below this, in parameters scaled to equal effect, a component is rounding.
 NEGLIGIBLE = 1e-6
 LARGEST_WHOLE = 12
+# A weight is said to be a parameter's where it is as near as this.
+NEAR = 1e-5
+# Powers in a product that differ more are none.
+UNEQUAL = 100.0
 
 
 def classical(
@@ -164,39 +168,174 @@ def sandwich_offset(
 
 
 class Determined(NamedTuple):
-    """A linear combination of parameters that the data determine."""
+    """A combination of parameters that the data determine."""
 
-    text: str  # such as ``a + b``
+    text: str  # such as ``a + b`` or ``a*exp(d*b)``
     value: float  # at the estimates
     stderr: float | None  # None where the noise is not known
 
 
 def determined(
-    names: Sequence[str], theta: np.ndarray, spectrum: ScaledSpectrum, noise: float
+    names: Sequence[str],
+    theta: np.ndarray,
+    spectrum: ScaledSpectrum,
+    noise: float,
+    logs: np.ndarray | None = None,
 ) -> tuple[np.ndarray, tuple[Determined, ...]]:
     """Return the covariance of what is determined, and the combinations that are.
 
     The ``spectrum`` is that of Σ w JᵀJ at ``theta``; ``noise`` is σ². The covariance is NaN in the
     rows and columns of parameters that are not determined by themselves. The combinations together
-    say all that is known of those; each names as few as can be.
+    say all that is known of those; each names as few as can be. They are sums, but of parameters
+    that ``logs``, bool[p], marks the logarithm is taken: see `logarithmic`.
     """
     root, null = spectrum.whitening, spectrum.vectors[:, ~spectrum.positive]
     touched = np.flatnonzero(np.abs(null).max(axis=1, initial=0.0) > NEGLIGIBLE)
     half = root / spectrum.scales[:, None] * np.sqrt(noise if np.isfinite(noise) else np.nan)
     covariance = np.asarray(half @ half.T)
     covariance[touched, :] = covariance[:, touched] = np.nan
-    found = []
+    found, logs = [], np.zeros(len(theta), dtype=bool) if logs is None else logs
     for row in _basis(null[touched].T):
         used = touched[row != 0]
-        # What is said of θ holds for any multiple: the first parameter is counted once.
-        weights = row[row != 0] * spectrum.scales[used]
-        weights = _whole(weights / weights[0])
-        spread = float(np.linalg.norm((weights / spectrum.scales[used]) @ root[used]))
+        weights = np.zeros(len(theta))
+        weights[used] = row[row != 0] * spectrum.scales[used] * np.where(logs, theta, 1.0)[used]
+        one = _combined(names, theta, weights, logs)
+        spread = float(np.linalg.norm((one.slope / spectrum.scales) @ root))
         error = float(np.sqrt(noise)) * spread if np.isfinite(noise) else None
-        numbers = ["" if (n := f"{abs(w):.6g}") == "1" else n for w in weights.tolist()]
-        text = linear_combination([names[i] for i in used.tolist()], weights.tolist(), numbers)
-        found.append(Determined(text, float(weights @ theta[used]), error))
+        found.append(Determined(one.text, one.value, error))
     return covariance, tuple(found)
+
+
+def open_combinations(
+    names: Sequence[str], theta: np.ndarray, spectrum: ScaledSpectrum, logs: np.ndarray
+) -> tuple[str, ...]:
+    """Return what is open, where the logarithms of some parameters are taken."""
+    rows = spectrum.null_rows() / spectrum.scales / np.where(logs, theta, 1.0)
+    # A logarithm and what is none have no combination that anyone would write.
+    mixed = (rows[:, logs] != 0).any(axis=1) & (rows[:, ~logs] != 0).any(axis=1)
+    return tuple(
+        " with ".join(name for name, part in zip(names, row, strict=True) if part)
+        if is_mixed
+        else _combined(names, theta, row, logs).text
+        for row, is_mixed in zip(rows, mixed, strict=True)
+    )
+
+
+def logarithmic(
+    theta: np.ndarray, spectrum: ScaledSpectrum, same: Callable[[np.ndarray], bool]
+) -> np.ndarray:
+    """Return bool[p]: of which parameters logarithms run straight through what is open.
+
+    Of y = a*b*x one may be doubled as the other is halved: log a − log b is open, as log a − d*b is
+    of y = a*exp(d*(x + b)). Whether the curve stays the ``same`` at other parameters tells. None
+    are marked where sums of the parameters themselves are open, or nothing simple is.
+    """
+    rows, found = spectrum.null_rows() / spectrum.scales, np.zeros(len(theta), dtype=bool)
+    while len(rows):
+        # Rows that share parameters belong together.
+        touched, before = rows[0] != 0, 0
+        while before != np.count_nonzero(touched):
+            before = int(np.count_nonzero(touched))
+            touched |= (rows[(rows[:, touched] != 0).any(axis=1)] != 0).any(axis=0)
+        together = (rows[:, touched] != 0).any(axis=1)
+        found |= _logarithmic(theta, rows[together], touched, same)
+        rows = rows[~together]
+    return found
+
+
+def _logarithmic(
+    theta: np.ndarray, rows: np.ndarray, touched: np.ndarray, same: Callable[[np.ndarray], bool]
+) -> np.ndarray:
+    """Return the same for rows that belong together, and the parameters that they touch."""
+    none = np.zeros(len(theta), dtype=bool)
+    places = np.flatnonzero(touched)
+    if len(places) < 2 or (theta[places] == 0).any():
+        return none
+    for logs in (touched, none, *(touched & (np.arange(len(theta)) != i) for i in places)):
+        ways = rows / np.where(logs, theta, 1.0)
+        sizes = np.where(logs, 1.0, np.abs(theta))[places]
+        powers = np.abs(ways[:, logs & touched])
+        if (powers.max(axis=1, initial=0.0, keepdims=True) > UNEQUAL * powers)[powers > 0].any():
+            continue
+        if all(
+            same(carried(theta, way * stretch / np.abs(way[places] / sizes).max(), logs))
+            for way in ways
+            for stretch in (1.0, -0.5)
+        ):
+            return logs
+    return none
+
+
+def carried(theta: np.ndarray, way: np.ndarray, logs: np.ndarray) -> np.ndarray:
+    """Return where a way leads, float64[p], that changes some parameters by factors."""
+    return np.asarray(np.where(logs, theta * np.exp(np.where(logs, way, 0.0)), theta + way))
+
+
+class _Combination(NamedTuple):
+    text: str
+    value: float
+    slope: np.ndarray  # float64[p]: its derivatives
+
+
+def _combined(
+    names: Sequence[str], theta: np.ndarray, weights: np.ndarray, logs: np.ndarray
+) -> _Combination:
+    """Return a sum of weighted parameters; where it holds logarithms, the product that it is of."""
+    used = np.flatnonzero(weights)
+    # What is said of a sum holds for any multiple: the first parameter is counted once.
+    first = next((i for i in used if logs[i]), used[0])
+    weights = weights / weights[first]
+    near = np.round(weights)
+    weights = np.where(np.abs(weights - near) <= NEGLIGIBLE * np.abs(near), near, weights)
+    others = [i for i in range(len(names)) if i not in used and logs[used].any()]
+    if any(w != round(w) and _rate(names, theta, w, others)[1] is None for w in weights.tolist()):
+        weights[used] = _whole(weights[used])
+    if not logs[used].any():
+        numbers = ["" if (n := f"{abs(w):.6g}") == "1" else n for w in weights[used].tolist()]
+        text = linear_combination(
+            [names[i] for i in used.tolist()], weights[used].tolist(), numbers
+        )
+        return _Combination(text, float(weights @ theta), weights)
+    slope, text, under, exponent, value = np.zeros(len(theta)), "", "", "", 1.0
+    for i in used.tolist():
+        weight = float(weights[i])
+        rate, other, change = _rate(names, theta, weight, others)
+        is_minus = bool(weight < 0) != bool(other is not None and theta[other] < 0)
+        if logs[i]:
+            power = "" if rate == "1" else f"**{rate}" if rate.isalnum() else f"**({rate})"
+            if not is_minus:
+                text += f"{'*' if text else ''}{names[i]}{power}"
+            else:
+                under += f"/{names[i]}{power}"
+            value *= theta[i] ** weight
+            slope[i] += weight / theta[i]
+        else:
+            exponent += f" {'-' if is_minus else '+'} " if exponent else "-"[: int(is_minus)]
+            exponent += names[i] + rate[1:] if rate[0] == "1" else f"{rate}*{names[i]}"
+            value *= math.exp(weight * theta[i])
+            slope[i] += weight
+        if other is not None:
+            slope[other] += change * (math.log(abs(theta[i])) if logs[i] else theta[i])
+    text += under + (f"*exp({exponent})" if exponent else "")
+    return _Combination(text, float(value), value * slope)
+
+
+def _rate(
+    names: Sequence[str], theta: np.ndarray, weight: float, others: Sequence[int]
+) -> tuple[str, int | None, float]:
+    """Return the size of a weight in words: a number, or a multiple of one of the ``others``.
+
+    With these that parameter, and the derivative of the weight to it.
+    """
+    for k in others if weight != round(weight) else ():
+        for inverse in (False, True) if theta[k] else ():
+            ratio = weight * theta[k] if inverse else weight / theta[k]
+            size = abs(whole := round(ratio))
+            if abs(ratio - whole) <= NEAR * size and 0 < size <= LARGEST_WHOLE:
+                if inverse:
+                    return f"{size}/{names[k]}", k, -weight / theta[k]
+                return names[k] if size == 1 else f"{size}*{names[k]}", k, float(whole)
+    return f"{abs(weight):.6g}", None, 0.0
 
 
 def _whole(weights: np.ndarray) -> np.ndarray:
