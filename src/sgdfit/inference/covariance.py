@@ -240,7 +240,7 @@ def logarithmic(
         together = (rows[:, touched] != 0).any(axis=1)
         found |= _logarithmic(theta, rows[together], touched, same)
         rows = rows[~together]
-    return found
+    return np.asarray(found)
 
 
 def _logarithmic(
