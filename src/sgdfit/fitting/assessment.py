@@ -25,6 +25,7 @@ from sgdfit.fitting.nonsmooth import (
 from sgdfit.fitting.options import AUTO, PROFILE, WALD, trace_interval
 from sgdfit.fitting.problem import (
     DescentFacts,
+    Limit,
     Outcome,
     Problem,
     TraceStep,
@@ -218,6 +219,8 @@ def _result(problem: Problem, outcome: Outcome) -> Result:
         )
         robust = not problem.squared or problem.weighting.covariance == SANDWICH
         sure = uncertainty_of(problem.model, theta, evidence, problem.rows, robust=robust)
+        if outcome.limit is not None:
+            sure = _sure_of_limit(problem, outcome, outcome.limit)
         residual, merit, share = figures_of_merit(problem, theta, evidence.loss)
         # Where no noise is left, standard errors are no measure.
         exact = problem.is_exact(theta, outcome.quadratic)
@@ -252,7 +255,7 @@ def _result(problem: Problem, outcome: Outcome) -> Result:
             if not flat and not any(each in note for each in sure.undetermined for note in notes):
                 told = undetermined_warning(sure.undetermined)
         else:
-            flat = bool(sure.undetermined) and status.name != "converged"
+            flat = bool(sure.undetermined) and status.name not in ("converged", "at_infinity")
             if status.name == "local_minimum" and distance > ARRIVED:
                 # Short of a minimum there is neither an error nor a distance to tell.
                 sure = sure.withheld("none: the estimates are not at a minimum")
@@ -262,6 +265,8 @@ def _result(problem: Problem, outcome: Outcome) -> Result:
                     sure.undetermined, stepped_names(problem.model.prediction)
                 )
                 told += () if exact else misfit_warnings(problem, outcome)
+        if outcome.limit is not None:
+            distance = math.inf
         if flat:
             # Flat ground tells neither errors nor a distance.
             sure, distance = sure.withheld(without(sure.undetermined)), math.inf
@@ -320,6 +325,28 @@ def _is_same(problem: Problem, theta: np.ndarray, there: np.ndarray) -> bool:
     near, far = (problem.kernel.rows(at, chunk).prediction for at in (theta, there))
     apart = np.abs(near - far).max(initial=0.0)
     return bool(apart <= SAME * np.abs(near).max(initial=0.0))
+
+
+def _sure_of_limit(problem: Problem, outcome: Outcome, limit: Limit) -> Uncertainty:
+    """Return what the rows determine although the optimum is at infinity, by the limit's curve."""
+    names, theta, rows = problem.names, outcome.theta, problem.rows
+    assert outcome.quadratic is not None  # limits are of squared residuals
+    left = rows - int(np.count_nonzero(~limit.idle))
+    kept = [name for name, idle in zip(names, limit.idle, strict=True) if not idle]
+    open_ = (limit.name, *(n for n, k in zip(names, limit.known, strict=True) if not k))
+    unknown = Uncertainty(None, "", tuple(dict.fromkeys(open_)), left)
+    spectrum = root_spectrum(outcome.quadratic.root[:, ~limit.idle])
+    part, _ = classical(spectrum, 2 * outcome.quadratic.loss / left, kept)
+    if part is None:
+        return unknown.withheld(without(unknown.undetermined))
+    whole = np.zeros((len(names), len(names)))
+    whole[np.ix_(~limit.idle, ~limit.idle)] = part
+    told = []
+    if limit.asymptote is not None:
+        for text, value, slope in limit.asymptote.described(names, problem.model.values(theta.tolist())):
+            told.append(Determined(text, value, math.sqrt(slope @ whole @ slope)))
+    whole[~limit.known] = whole[:, ~limit.known] = np.nan
+    return Uncertainty(whole, CLASSICAL, unknown.undetermined, left, tuple(told))
 
 
 def _norms(outcome: Outcome, evidence: Evidence) -> np.ndarray:

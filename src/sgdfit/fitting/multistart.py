@@ -11,6 +11,7 @@ import numpy as np
 from sgdfit.errors import UsageError
 from sgdfit.fitting.callbacks import StopRequested, ending_of
 from sgdfit.fitting.gauss_newton import walk
+from sgdfit.fitting.infinity import at_infinity
 from sgdfit.fitting.problem import Misfit, Outcome, Problem, joined
 from sgdfit.fitting.saddle import off_saddles
 from sgdfit.fitting.sampling import FEW
@@ -78,7 +79,8 @@ def find_minimum(problem: Problem) -> tuple[Problem, Outcome]:
     if sought and search is not False:
         starts = look_for_starts(problem)
         if starts is not None:
-            return _searched(problem, starts)
+            found, outcome = _searched(problem, starts)
+            return found, at_infinity(problem, outcome)
     start_given = np.array(model.start)
     outcome = off_saddles(problem, walk(problem, start_given))
     if problem.squared and outcome.quadratic is not None:
@@ -98,7 +100,7 @@ def find_minimum(problem: Problem) -> tuple[Problem, Outcome]:
             outcome = _compared(problem, outcome)
     except (KeyboardInterrupt, StopRequested) as end:
         outcome = outcome._replace(ending=ending_of(end))
-    return problem, outcome
+    return problem, at_infinity(problem, outcome)
 
 
 def _searched(problem: Problem, starts: Starts) -> tuple[Problem, Outcome]:

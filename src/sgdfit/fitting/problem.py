@@ -25,6 +25,7 @@ from sgdfit.inference.spectrum import EPS
 from sgdfit.kernel.forms import choose_form, make
 from sgdfit.kernel.kernel import Chunk, Kernel, State
 from sgdfit.kernel.summation import Sums
+from sgdfit.model.asymptote import Asymptote
 from sgdfit.model.loss import SQUARED
 from sgdfit.model.model import Model
 from sgdfit.optimizers import Optimizer
@@ -207,6 +208,17 @@ class DescentFacts(NamedTuple):
     keep_trace: bool  # whether the result shows the records
 
 
+class Limit(NamedTuple):
+    """What the curve tends to as a parameter goes on for ever."""
+
+    name: str  # the parameter
+    towards: str  # such as ``∞`` or ``0``
+    asymptote: Asymptote | None  # the curve, where it has a simple form
+    # bool[p]: which parameters have an error of their own; which are held, or without effect.
+    known: np.ndarray
+    idle: np.ndarray
+
+
 class Outcome(NamedTuple):
     """How a run went."""
 
@@ -231,6 +243,7 @@ class Outcome(NamedTuple):
     better: Rival | None = None  # a lower minimum than this one
     # What became of a given start, where a search took its place.
     abandoned: str | None = None
+    limit: Limit | None = None  # of which the estimates are near, where the optimum is at infinity
     descent: DescentFacts | None = None  # None: of ``auto``
 
     @property

@@ -67,6 +67,12 @@ ENDINGS: dict[str, tuple[str, str | None, str | None]] = {
         "the start leads to a mean loss of {loss:.6g}; a search found a minimum of {better:.6g}",
         "leave out the start, or start there: start='{start}'",
     ),
+    "runs off": (
+        "at_infinity",
+        "the optimum lies at infinity: the loss falls towards a limit as {name} → {towards}{along};"
+        " {tends}",
+        "{cure}",
+    ),
     "hidden": (
         "stalled",
         "so far from 0 as {columns} lies, rounding hides {what}, which the data do determine",
@@ -241,6 +247,24 @@ def beaten(end: RunEnd) -> Status | None:
     return ended("beaten", loss=outcome.loss, better=better.loss, start=start)
 
 
+def runs_off(end: RunEnd) -> Status | None:
+    """No finite estimate is best."""
+    limit, problem = end.outcome.limit, end.problem
+    if limit is None:
+        return None
+    kept = zip(problem.names, limit.known, limit.idle, strict=True)
+    others = [name for name, known, idle in kept if not (known or idle)]
+    along = f", with {' and '.join(others)} carried along" if others else ""
+    tends = "there the curve hardly changes any more"
+    cure = f"fix {limit.name}, or fit a simpler formula, which has that limit for its optimum"
+    if limit.asymptote is not None:
+        tends = f"the curve tends to '{limit.asymptote.text}'"
+        cure = f"fit '{limit.asymptote.text}'"
+    return ended(
+        "runs off", name=limit.name, towards=limit.towards, along=along, tends=tends, cure=cure
+    )
+
+
 def hidden(end: RunEnd) -> Status | None:
     """Rounding hides what the rows determine: columns far from zero leave no digit of it."""
     if not is_flat(end.problem, end.undetermined):
@@ -315,7 +339,7 @@ def _cure(end: RunEnd, facts: DescentFacts, at: EndState) -> str | None:
 
 # In this order.
 CASES = (
-    never_begun, left_domain, diverged, called_off, beaten, hidden, plateau, converged,
+    never_begun, left_domain, diverged, called_off, beaten, runs_off, hidden, plateau, converged,
     out_of_steps,
 )  # fmt: skip
 

@@ -262,7 +262,7 @@ def _logarithmic(
             for way in ways
             for stretch in (1.0, -0.5)
         ):
-            return logs
+            return np.asarray(logs)
     return none
 
 

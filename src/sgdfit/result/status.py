@@ -31,6 +31,10 @@ STATUSES = {
         "lower the learning rate below the stability limit that the diagnosis names",
         ok=False,
     ),
+    "at_infinity": StatusTemplate(
+        "the optimum lies at infinity: as {name} → {towards} the loss falls towards a limit",
+        "fix {name}, or fit a simpler formula, which has that limit for its optimum",
+    ),
     "stalled": StatusTemplate(
         "from step {step} on the estimates no longer moved",
         "raise the learning rate, or scale columns so that parameters are of like size",
