@@ -165,7 +165,6 @@ def test_a_slope_that_is_infinite_at_a_row_is_no_obstacle(file, formula, curve, 
     assert result.residual_sum_of_squares <= 2 * judge.cost * (1 + 1e-6)
 
 
-@pytest.mark.xfail(strict=True, reason="not yet right")
 def test_a_logistic_that_is_a_step_is_told() -> None:
     data = CASES / "min_optimum_at_infinity.csv"
     result = sgdfit.fit("y = a + b/(1 + exp(-k*(x - m)))", data)

@@ -343,7 +343,9 @@ def _sure_of_limit(problem: Problem, outcome: Outcome, limit: Limit) -> Uncertai
     whole[np.ix_(~limit.idle, ~limit.idle)] = part
     told = []
     if limit.asymptote is not None:
-        for text, value, slope in limit.asymptote.described(names, problem.model.values(theta.tolist())):
+        for text, value, slope in limit.asymptote.described(
+            names, problem.model.values(theta.tolist())
+        ):
             told.append(Determined(text, value, math.sqrt(slope @ whole @ slope)))
     whole[~limit.known] = whole[:, ~limit.known] = np.nan
     return Uncertainty(whole, CLASSICAL, unknown.undetermined, left, tuple(told))

@@ -18,20 +18,24 @@ from sgdfit.fitting.gauss_newton import walk
 from sgdfit.fitting.problem import Limit, Outcome, Problem, joined
 from sgdfit.fitting.sampling import FEW
 from sgdfit.fitting.status import has_arrived
-from sgdfit.formula.evaluation import evaluate
-from sgdfit.model.asymptote import asymptote
+from sgdfit.model.asymptotes import asymptote
 from sgdfit.model.separation import stepped_names
 
-# From one place to the next, how many are looked at, and how many as good as the last are enough.
-FACTOR, MOST, ENOUGH = 4.0, 60, 3
-# A place is as good if its loss is larger by no more than this share of the residuals' variance; a
-# place that is worse by so many times that variance is no longer near.
-AS_GOOD, WORSE = 1e-6, 1.0
+# From one place to the next, and how many are looked at.
+FACTOR, MOST = 2.0, 120
+# A place is as good if its loss is larger by no more than this share of the residuals' variance: a
+# hundredth of a standard error. One that is worse by so many times that variance is not near.
+AS_GOOD, WORSE = 1e-4, 1.0
 # Steps that a fit of the others may take.
 STEPS = 60
-# The limit is looked at so many places beyond the estimates, where its curve differs by no more
-# than this share of the residuals' standard deviation.
-BEYOND, SAME = 5, 0.03
+# So many places farther out are looked at. The estimates and all places beyond them, so many at
+# least, have to be as good: what may as well be doubled has no error to speak of.
+BEYOND, LEVEL = 20, 2
+# So many places beyond the estimates the curve of the limit may differ by this share of the
+# residuals' standard deviation.
+ALONG, SAME = 8, 0.03
+# What is larger or smaller than this and its inverse is near to an overflow.
+LARGEST = 1e100
 # What changes by a larger share from the estimates to there is carried along.
 CARRIED = 0.1
 
@@ -63,46 +67,51 @@ def _nearest(problem: Problem, outcome: Outcome, i: int, factor: float) -> np.nd
     rows = problem.rows
     noise = outcome.loss * rows / (rows - len(problem.names))
     tolerance = AS_GOOD * noise + (0.0 if outcome.quadratic is None else outcome.quadratic.blur)
-    first, last = None, [math.inf]
-    for place in _places(problem, outcome.theta, i, factor):
-        first = place if first is None else first
-        last.append(place.loss * rows)
-        if last[-1] > last[-2] + tolerance:
-            return None
-        if len(last) > ENOUGH and max(last[-ENOUGH:]) - min(last[-ENOUGH:]) <= tolerance:
+
+    def is_hidden(place: Outcome) -> bool:
+        """Whether rounding may change the loss by more than that: terms cancel out there."""
+        moved, _ = problem.rounding(place.theta, _norms(place))
+        return (2 * math.sqrt(place.loss * rows) + moved) * moved > tolerance
+
+    line, least = list[Outcome](), outcome.loss * rows
+    for place in islice(_places(problem, outcome.theta, i, factor), BEYOND):
+        if line and is_hidden(place):
             break
+        if place.loss * rows > least + WORSE * noise:
+            return None
+        line.append(place)
+    for place in islice(_places(problem, outcome.theta, i, 1 / factor), 1, None):
+        line.insert(0, place)
+        if place.loss * rows > least + WORSE * noise:
+            break
+        least = min(least, place.loss * rows)
     else:
         return None
-    assert first is not None  # enough were looked at
-    near, least = place, last[-1]
-    # Inwards, as long as that is as good: out there any number would do.
-    for place in _places(problem, near.theta, i, 1 / factor):
-        loss = place.loss * rows
-        if loss < least - tolerance:
-            return None
-        if loss > least + WORSE * noise:
-            return near.theta
-        near = place if loss <= least + tolerance else near
-    return None
+    line = [place for place in line if not is_hidden(place)]
+    least = min((place.loss * rows for place in line), default=math.inf)
+    level = [place.loss * rows <= least + tolerance for place in line]
+    first = level.index(True) if any(level) else len(level)
+    return line[first].theta if all(level[first:]) and len(level) - first >= LEVEL else None
+
+
+def _norms(place: Outcome) -> np.ndarray:
+    """Return the norms of the columns of the Jacobian; the loss is r², whose curvature is 2JᵀJ."""
+    assert place.quadratic is not None  # a place has one
+    return place.quadratic.norms / math.sqrt(2)
 
 
 def _limit(problem: Problem, theta: np.ndarray, i: int, factor: float, loss: float) -> Limit:
     """Return what is known of the limit near which the estimates are."""
     model, names, chunk = problem.model, problem.names, problem.data.sample(FEW, 0)
     deviation = math.sqrt(loss * problem.rows / (problem.rows - len(names)))
-    *_, far = islice(_places(problem, theta, i, factor), BEYOND)
-    assert far.quadratic is not None  # a place has one
+    *_, far = islice(_places(problem, theta, i, factor), ALONG)
     columns = {
         name: column.astype(np.float64)
         for name, column in zip(model.columns, chunk.columns, strict=True)
     }
     known = {**columns, **model.values(far.theta.tolist())}
-    curve = asymptote(model, known, names[i], factor > 1)
-    if curve is not None:
-        apart = np.abs(curve.values(known) - evaluate(model.prediction, known)).max()
-        curve = curve if apart <= SAME * deviation else None
-    # The loss is r², whose curvature is twice JᵀJ.
-    effect = np.abs(far.theta) * far.quadratic.norms / math.sqrt(2)
+    curve = asymptote(model, known, names[i], factor > 1, SAME * deviation)
+    effect = np.abs(far.theta) * _norms(far)
     idle = (effect <= SAME * deviation) | (np.arange(len(names)) == i)
     carried = np.abs(far.theta - theta) > CARRIED * np.abs(theta)
     towards = "0" if factor < 1 else "∞" if theta[i] > 0 else "−∞"
@@ -130,5 +139,5 @@ def _places(problem: Problem, theta: np.ndarray, i: int, factor: float) -> Itera
         yield place
         theta = place.theta.copy()
         theta[i] *= factor
-        if problem.box.clip(theta)[i] != theta[i]:
+        if problem.box.clip(theta)[i] != theta[i] or np.abs(theta).max() > LARGEST:
             return

@@ -25,7 +25,7 @@ from sgdfit.inference.spectrum import EPS
 from sgdfit.kernel.forms import choose_form, make
 from sgdfit.kernel.kernel import Chunk, Kernel, State
 from sgdfit.kernel.summation import Sums
-from sgdfit.model.asymptote import Asymptote
+from sgdfit.model.asymptotes import Asymptote
 from sgdfit.model.loss import SQUARED
 from sgdfit.model.model import Model
 from sgdfit.optimizers import Optimizer

@@ -256,7 +256,7 @@ def runs_off(end: RunEnd) -> Status | None:
     others = [name for name, known, idle in kept if not (known or idle)]
     along = f", with {' and '.join(others)} carried along" if others else ""
     tends = "there the curve hardly changes any more"
-    cure = f"fix {limit.name}, or fit a simpler formula, which has that limit for its optimum"
+    cure = f"fix {limit.name}, or {STATUSES['at_infinity'].cure}"
     if limit.asymptote is not None:
         tends = f"the curve tends to '{limit.asymptote.text}'"
         cure = f"fit '{limit.asymptote.text}'"

@@ -32,8 +32,8 @@ STATUSES = {
         ok=False,
     ),
     "at_infinity": StatusTemplate(
-        "the optimum lies at infinity: as {name} → {towards} the loss falls towards a limit",
-        "fix {name}, or fit a simpler formula, which has that limit for its optimum",
+        "the optimum lies at infinity: the loss falls towards a limit that it reaches nowhere",
+        "fit a simpler formula, which has that limit for its optimum",
     ),
     "stalled": StatusTemplate(
         "from step {step} on the estimates no longer moved",

@@ -16,6 +16,7 @@ import sympy
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.formula import symbol, to_text
 from sgdfit.formula.parsing import parse_expression
+from sgdfit.formula.real import Logistic
 from sgdfit.model.model import Model
 from sgdfit.model.separation import separate
 
@@ -47,15 +48,66 @@ class Asymptote(NamedTuple):
 
 
 @np.errstate(all="ignore")
-def asymptote(model: Model, known: Mapping[str, Any], name: str, grows: bool) -> Asymptote | None:
+def asymptote(
+    model: Model, known: Mapping[str, Any], name: str, grows: bool, apart: float
+) -> Asymptote | None:
     """Return what the curve tends to as ``name`` goes to ±∞ or, unless it ``grows``, to 0.
 
-    Columns, and all parameters a good way along, are ``known``. None where that has no simple form.
+    Columns, and all parameters a good way along, are ``known``; there it is at most ``apart`` from
+    the curve of the model. None where it has no simple form.
     """
-    found = _saturated(model, model.prediction, name, known)
-    if symbol(name) not in found.free_symbols:
-        return _asymptote(model, found, {})
-    return _leading(model, name, grows)
+    here = evaluate(model.prediction, known)
+    for find in (_saturated, _dominated, _leading):
+        found = find(model, known, name, grows)
+        if found is not None and np.abs(found.values(known) - here).max() <= apart:
+            return found
+    return None
+
+
+def _saturated(model: Model, known: Mapping[str, Any], name: str, grows: bool) -> Asymptote | None:
+    """Replace parts that have become constant, or a step."""
+    curve = _levelled(model, model.prediction, name, known)
+    return None if symbol(name) in curve.free_symbols else _asymptote(model, curve, {})
+
+
+def _dominated(model: Model, known: Mapping[str, Any], name: str, grows: bool) -> Asymptote | None:
+    """Leave out terms that are nothing beside others; linear parameters take the rest up."""
+    parts = separate(model.prediction, model.free)
+    curve, combinations = parts.plain.offset, dict[Expr, Expr]()
+    for part in (parts.plain, *parts.components):
+        curve += 0 if part is parts.plain else part.offset
+        for linear, basis in zip(part.linear, part.basis, strict=True):
+            short = _largest(basis, name, known)
+            alone = next(
+                (one for one in (short.subs(symbol(name), k) for k in (0, 1)) if _is_usable(one)), 1
+            )
+            factor = sympy.simplify(short / alone)
+            if not factor.free_symbols.isdisjoint(map(symbol, model.variables)):
+                return None
+            curve += symbol(linear) * alone
+            if factor != 1:
+                combinations[symbol(linear)] = symbol(linear) * factor
+    return None if symbol(name) in curve.free_symbols else _asymptote(model, curve, combinations)
+
+
+def _is_usable(part: Expr) -> bool:
+    return part != 0 and not part.has(sympy.nan, sympy.zoo, sympy.oo)
+
+
+def _largest(part: Expr, name: str, known: Mapping[str, Any]) -> Expr:
+    """Return a part with every sum cut down to the term beside which the others are nothing."""
+    if symbol(name) not in part.free_symbols:
+        return part
+    if part.is_Add:
+        sizes = [np.abs(np.asarray(evaluate(term, known), dtype=float)) for term in part.args]
+        for term, size in zip(part.args, sizes, strict=True):
+            if all((other <= LEVEL * size).all() for other in sizes if other is not size):
+                return _largest(term, name, known)
+    if isinstance(part, Logistic) and (np.asarray(evaluate(part, known)) <= LEVEL).all():
+        return sympy.exp(part.args[0])
+    if not part.args:
+        return part
+    return part.func(*(_largest(argument, name, known) for argument in part.args))
 
 
 def _asymptote(model: Model, curve: Expr, combinations: dict[Expr, Expr]) -> Asymptote:
@@ -67,7 +119,7 @@ def _asymptote(model: Model, curve: Expr, combinations: dict[Expr, Expr]) -> Asy
     return Asymptote(text, curve, combinations)
 
 
-def _saturated(model: Model, part: Expr, name: str, known: Mapping[str, Any]) -> Expr:
+def _levelled(model: Model, part: Expr, name: str, known: Mapping[str, Any]) -> Expr:
     """Replace what depends on a parameter and has become a constant, or a step of a column."""
     if symbol(name) not in part.free_symbols:
         return part
@@ -79,7 +131,7 @@ def _saturated(model: Model, part: Expr, name: str, known: Mapping[str, Any]) ->
     level = _level(model, part, known)
     if level is not None or not part.args:
         return part if level is None else level
-    return part.func(*(_saturated(model, argument, name, known) for argument in part.args))
+    return part.func(*(_levelled(model, argument, name, known) for argument in part.args))
 
 
 def _level(model: Model, part: Expr, known: Mapping[str, Any]) -> Expr | None:
@@ -111,7 +163,7 @@ def _level(model: Model, part: Expr, known: Mapping[str, Any]) -> Expr | None:
     return step
 
 
-def _leading(model: Model, name: str, grows: bool) -> Asymptote | None:
+def _leading(model: Model, known: Mapping[str, Any], name: str, grows: bool) -> Asymptote | None:
     """Return what is left of the Taylor series of a component about 0, or about ∞."""
     parts, small = separate(model.prediction, model.free), sympy.Symbol("#", positive=True)
     part = next((part for part in parts.components if name in part.names), None)
@@ -125,7 +177,7 @@ def _leading(model: Model, name: str, grows: bool) -> Asymptote | None:
         term = basis.xreplace({symbol(name): 1 / small if grows else small})
         term = sympy.cancel(sympy.together(term)) if grows else term
         series = [term.diff(small, k).subs(small, 0) for k in range(ORDERS + 1)]
-        if any(t.has(sympy.nan, sympy.zoo, sympy.oo) for t in series):
+        if not all(term == 0 or _is_usable(term) for term in series):
             return None
         k = next((k for k in range(1, ORDERS + 1) if series[k] != 0), None)
         amplitude = symbol(linear)
@@ -137,6 +189,7 @@ def _leading(model: Model, name: str, grows: bool) -> Asymptote | None:
             intercept = symbol(fixed[along])
             combinations[intercept] = intercept + series[0] / along * amplitude
         curve += amplitude * series[k]
-        combinations[amplitude] = amplitude * symbol(name) ** (-k if grows else k)
+        power = symbol(name) ** (-k if grows else k)
+        combinations[amplitude] = amplitude * power / sympy.factorial(k)
     curve += sum((symbol(n) * b for b, n in fixed.items()), sympy.S.Zero)
     return _asymptote(model, curve, combinations)
