@@ -42,6 +42,39 @@ def test_every_form_gives_the_same_bits(form, kernel, tmp_path):
     check_same_bits(FORMS[form](tmp_path), kernel)
 
 
+DAYS = np.datetime64("2024-03-01T12", "ms") + 36_000 * np.arange(40) * np.timedelta64(1, "s")
+DECAY = 5 * np.exp(-np.arange(40) / 9) + 0.01 * RANDOM.normal(size=40)
+
+
+def timed_forms(tmp_path):
+    pd, pa = pytest.importorskip("pandas"), pytest.importorskip("pyarrow")
+    frame = pd.DataFrame({"t": DAYS, "y": DECAY})
+    frame.to_csv(tmp_path / "days.csv", index=False)
+    frame.assign(t=frame.t.dt.strftime("%d/%m/%Y %H:%M")).to_csv(tmp_path / "dmy.csv", index=False)
+    frame.to_parquet(tmp_path / "days.parquet", row_group_size=7)
+    yield from ({"t": DAYS, "y": DECAY}, frame, pa.table(frame).to_reader())
+    yield from (tmp_path / name for name in ("days.csv", "dmy.csv", "days.parquet"))
+    yield iter([frame.iloc[:7], frame.iloc[7:]])
+
+
+def test_times_are_counted_from_the_first_row(tmp_path):
+    seconds = (DAYS - DAYS[0]).astype("m8[s]").astype(float)
+    judge = sgdfit.fit("y = a*exp(-k*t)", {"t": seconds, "y": DECAY})
+    for data in timed_forms(tmp_path):
+        result = sgdfit.fit("y = a*exp(-k*t)", data)
+        assert result.values == judge.values
+        assert "t in seconds since 2024-03-01 12:00:00" in result.data_label
+        result.save(tmp_path / "fit.json")
+        again = sgdfit.load(tmp_path / "fit.json")
+        expected = judge.predict({"t": seconds[5:]})
+        np.testing.assert_array_equal(again.predict({"t": DAYS[5:]}), expected)
+    online = sgdfit.Fit("y = a + b*t")
+    for some in (slice(0, 5), slice(5, 40)):
+        online.update({"t": DAYS[some], "y": DECAY[some]})
+    line = sgdfit.fit("y = a + b*t", {"t": seconds, "y": DECAY}).values
+    assert online.result().values == pytest.approx(line, rel=1e-9)
+
+
 @pytest.mark.parametrize("kernel", ["numpy", "compiled"])
 def test_tensors_give_the_same_bits(torch, kernel):
     check_same_bits({name: torch.tensor(column) for name, column in COLUMNS.items()}, kernel)

@@ -352,7 +352,7 @@ BAD_FILES = {
     "unknown, compressed": ("data.foo.gz", b"1", ["the ending '.foo'", format_table()]),
     "compressed as a whole": ("data.pq.gz", b"1", ["Parquet", "unpack it first"]),
     "no ending": ("data", b"1", ["data has no ending", format_table()]),
-    "Excel": ("data.xlsx", b"1", ["'.xlsx'", "save the sheet as CSV", format_table()]),
+    "OpenDocument": ("data.ods", b"1", ["'.ods'", "save the sheet as CSV", format_table()]),
     "JSON": ("data.json", b"1", ["'.json'", "read it with pandas", format_table()]),
     "HDF5": ("data.h5", b"1", ["'.h5'", "read it with pandas", format_table()]),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import datetime
 import gc
 import gzip
 import io
@@ -81,6 +82,39 @@ TEXTS = {
     "comments above": ("# a, b\n\n# c\nx,y\n1,2\n3,4\n", HASH),
     "signs and powers": ("x,y\n+1.5,-2E-3\n.5,5.\n", {}),
     "Greek": ("α,µ\n1,2\n", {}),
+    "units": ("t,y\ns,mg/L\n0,1\n1,2.5\n", {"skiprows": [1]}),
+    "units in brackets": ("t;y\n[s];[mg]\n0;1,5\n1;2,5\n", {**DECIMAL_COMMA, "skiprows": [1]}),
+    "lines above": ("Instrument: X\nBy: A, B and C\n\nt,y\n0,1\n1,2\n", {"skiprows": 3}),
+    "lines above, filled up": (
+        "Title,,\n,,\nt,y,z\ns,m,g\n0,1,2\n1,2,3\n",
+        {"skiprows": [0, 1, 3]},
+    ),
+    "lines to skip": ("a,b\nc,d\nt,y\n0,1\n1,2\n", {"skiprows": 2}, {"skip_rows": 2}),
+    "cp1252": ("température,µ\n1,2\n3,4\n".encode("cp1252"), {"encoding": "cp1252"}),
+    "UTF-16": ("température,µ\n1,2\n3,4\n".encode("utf-16"), {"encoding": "utf-16"}),
+    "UTF-16 without a mark": ("x,y\n1,2\n3,4\n".encode("utf-16-be"), {"encoding": "utf-16-be"}),
+    "UTF-32": ("x;y\n1;2,5\n3;4\n".encode("utf-32"), {**DECIMAL_COMMA, "encoding": "utf-32"}),
+    "an encoding": (
+        "имя,y\n1,2\n".encode("koi8-r"),
+        {"encoding": "koi8-r"},
+        {"encoding": "koi8-r"},
+    ),
+    "thousands": ('x,y\n"1,234,567",1.5\n"2,000",2\n', {"thousands": ","}),
+    "thousands, decimal comma": (
+        "x;y\n1.234,5;1\n2.000;2,25\n",
+        {**DECIMAL_COMMA, "thousands": "."},
+    ),
+    "thousands by apostrophes": ("x;y\n1'234.5;1\n12'000;2\n", {**SEMICOLON, "thousands": "'"}),
+    "thousands by blanks": ("x;y\n1 234,5;1\n12 000;2\n", {**DECIMAL_COMMA, "thousands": " "}),
+    "a comma told": ("x;y\n1,234;1\n2,000;2\n", DECIMAL_COMMA, {"decimal": ","}),
+    "a point told": ("x;y\n1,234;1\n2,000;2\n", {**SEMICOLON, "thousands": ","}, {"decimal": "."}),
+    "decimal commas in quotes": ('x,y\n"0,125","1,5"\n"2,25",3\n', {"decimal": ","}),
+    "missing by name": (
+        "x,y\n1,-999\n2,3\n4,n.d.\n5,6\n",
+        {"na_values": ["-999", "n.d."]},
+        {"na": [-999, "n.d."]},
+    ),
+    "a delimiter": ("x:y\n1:2\n3:4\n", {"sep": ":"}, {"delimiter": ":"}),
     "names with blanks": ("time (s), y value\n1,2\n", {"skipinitialspace": True}),
     "truth values": ("x,y\ntrue,1\nfalse,0\nTRUE,1\n", {}),
     "long rows": (",".join(f"c{i}" for i in range(300)) + "\n" + ",".join(["1.5"] * 300), {}),
@@ -115,7 +149,8 @@ TEXTS = {
 def test_texts_are_read_as_pandas_reads_them(name):
     text, options, *ours = TEXTS[name]
     found = columns(whole(text, **dict(*ours)))
-    expected = pd.read_csv(io.StringIO(text), **options).dropna()
+    source = io.BytesIO(text if isinstance(text, bytes) else text.encode())
+    expected = pd.read_csv(source, **options).dropna()
     assert len(found) == len(expected.columns)
     for column, wanted in zip(found.values(), expected.columns, strict=True):
         np.testing.assert_array_equal(column, expected[wanted].to_numpy(np.float64))
@@ -136,6 +171,39 @@ def test_blocks_hold_the_numbers_and_lines_of_the_whole(name, size, tmp_path):
     (group,) = table.dataset.row_groups
     rows = range(sum(batch.num_rows for batch in group.read(numbers[:1])))
     assert [group.line(row) for row in rows] == [expected.line(row) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("dates", "options", "pattern"),
+    [
+        (["13/04/2024", "5/4/2024 9:05", "06/04/2024"], {}, {"dayfirst": True}),
+        (["04/13/2024 12:30:05.5", "4/5/2024"], {}, {}),
+        (["03/04/2024", "05/04/2024"], {"dates": "mdy"}, {}),
+        (["03/04/2024", "05/04/2024"], {"dates": "dmy"}, {"dayfirst": True}),
+        (["01.02.2024", "02.03.2024"], {}, {"dayfirst": True}),
+        (["2024/02/01", "2024/3/2 7:08"], {}, {}),
+    ],
+)
+def test_dates_and_percent(dates, options, pattern):
+    for separator in ",;\t":
+        rows = [f"{each}{separator}{k}.5 %\n" for k, each in enumerate(dates)]
+        table = whole(f"t{separator}y\n" + "".join(rows), **options)
+        found = columns(table, ["t", "y"])
+        days = pd.Series([pd.to_datetime(each, **pattern) for each in dates])
+        np.testing.assert_array_equal(found["t"], (days - pd.Timestamp(0)).dt.total_seconds())
+        np.testing.assert_allclose(found["y"], (np.arange(len(dates)) + 0.5) / 100, rtol=1e-15)
+        assert "percent taken for hundredths" in table.notes
+
+
+def test_columns_have_other_names_and_other_words_for_missing(tmp_path):
+    frame = pd.DataFrame({"Time (s)": [0.0, 1, -999, 3], "y": [1, -999, 3, 4]})
+    frame.to_csv(tmp_path / "data.csv", index=False)
+    frame.to_parquet(tmp_path / "data.parquet", row_group_size=2)
+    for data in (frame, tmp_path / "data.csv", tmp_path / "data.parquet"):
+        table = open_table(data, "t < 3", rename={"t": "Time (s)"}, na=-999)
+        assert table.names == ("t", "y")
+        source = table.load(["t", "y"], missing="drop")
+        assert [source.columns[name].tolist() for name in "ty"] == [[0.0], [1.0]]
 
 
 FIELD = st.one_of(
@@ -365,6 +433,36 @@ def parquet():
     sink = io.BytesIO()
     pq.write_table(pa.table({"x": np.arange(1000.0)}), sink)
     return sink.getvalue()
+
+
+def sheet_of(rows, name="Data"):
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    book.active.append(["a sheet of notes"])
+    for row in rows:
+        (book[name] if name in book.sheetnames else book.create_sheet(name)).append(row)
+    return book
+
+
+def test_workbooks_are_read_as_pandas_reads_them(tmp_path):
+    days = [datetime.datetime(2024, 3, 1 + k, 12) for k in range(9)]
+    rows = [[k / 7, k * 10**6, day, "text, quoted"] for k, day in enumerate(days)]
+    above = [["Instrument", "X"], [], ["x", "y", "t", "n"], ["[s]", "[mg]", None, None]]
+    sheet_of([*above, *rows, [1.5, "<5", days[0], None]]).save(path := tmp_path / "data.xlsx")
+    table = open_table(path, sheet="Data")
+    assert table.notes == ("line 4 taken for units", "1 line above the table left out")
+    found = table.load(["x", "y", "t"], missing="drop").columns
+    judge = pd.read_excel(path, sheet_name="Data", skiprows=[0, 1, 3]).iloc[:9]
+    np.testing.assert_array_equal(found["x"], judge.x)
+    np.testing.assert_array_equal(found["y"], judge.y.astype(float))
+    np.testing.assert_array_equal(found["t"], (judge.t - pd.Timestamp(0)).dt.total_seconds())
+    with pytest.raises(
+        DataError, match=r"has no sheet 'data'; its sheets are Sheet, Data. Did you"
+    ):
+        open_table(path, sheet="data")
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(DataError, match=r"data.xlsx is damaged or no workbook"):
+        open_table(path, sheet="Data")
 
 
 # content, words of the message in their order

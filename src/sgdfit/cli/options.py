@@ -153,7 +153,7 @@ def _argument(metavar: str, help: str, default: Any = inspect.Parameter.empty) -
 
 DATA = _argument(
     "DATA",
-    "CSV, TSV, Parquet, Feather, Arrow or ORC file, also .csv.gz and the like; a folder or"
+    "CSV, TSV, .xlsx, Parquet, Feather, Arrow or ORC file, also .csv.gz and the like; a folder or"
     " a quoted pattern of files; - for standard input, also JSON lines.",
 )
 FORMULA = _argument(

@@ -85,8 +85,9 @@ def open_dataset(files: Sequence[tuple[DataFile, Opener]], label: str) -> Table:
     said = tuple(
         n if len(files) == 1 else f"{n} in {counted(len(w), 'file')}" for n, w in notes.items()
     )
-    names, groups = (*first.names, *more), tuple(row_groups)
-    return dataset_table(Dataset(names, label, groups, True, fingerprint, decimal, slow, said))
+    times = frozenset(n for lay in layouts for n, t in lay.types.items() if kind_of(t) == "times")
+    found = Dataset((*first.names, *more), label, tuple(row_groups), True, fingerprint, decimal)
+    return dataset_table(found._replace(slow=slow, notes=said, times=times))
 
 
 def _open(origin: DataFile, open_file: Opener) -> Iterator[ColumnarFile]:

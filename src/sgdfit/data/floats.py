@@ -7,7 +7,7 @@ floats             itself; halves become float32, longer ones float64
 integers           float64, refused where one would lose digits
 truth values       0 and 1
 decimals           the nearest float64
-dates and times    seconds since 1970-01-01 00:00 UTC
+dates and times    seconds since 1970-01-01 00:00 UTC, or since the first of them
 durations, clocks  seconds
 text               the numbers that it spells; the usual words for nothing
                    become NaN, as nulls of all kinds do
@@ -20,7 +20,7 @@ import contextlib
 import functools
 import re
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +70,8 @@ class Place:
     decimal: str = ""  # the decimal sign of a text file
     first: int = 0
     drop: bool = False  # whether values are missing of which only a bound is known
+    # From when times are counted, in seconds since 1970; a dict learns of a column's first one.
+    origins: Mapping[str, int] | None = None
 
     def __str__(self) -> str:
         return f"column {self.column!r} of {self.label}"
@@ -313,10 +315,19 @@ def _from_arrow(column: Any, place: Place) -> Array:
         array = array.cast(pa.timestamp("s")) if kinds.is_date32(kind) else array
         unit = "ms" if kinds.is_date64(kind) else array.type.unit
         ticks = array.cast(pa.int32() if kinds.is_time32(kind) else pa.int64())
-        return _with_nulls(ticks, lambda values: values / SECONDS[unit])
+        begin = _origin(ticks, unit, place) if held == "times" else 0
+        return _with_nulls(ticks, lambda values: (values - begin) / SECONDS[unit])
     if held == "text":
         return _from_text(array, place)
     raise DataError(f"{place} holds {kind}; a column holds one number a row")
+
+
+def _origin(ticks: Any, unit: str, place: Place) -> int:
+    """Return from when times are counted, in ticks: a whole second."""
+    a_second, origins = int(SECONDS[unit]), place.origins
+    if isinstance(origins, dict) and place.column not in origins and ticks.null_count < len(ticks):
+        origins[place.column] = ticks.drop_null()[0].as_py() // a_second
+    return 0 if origins is None else origins.get(place.column, 0) * a_second
 
 
 def _exact(array: Array, place: Place) -> Array:

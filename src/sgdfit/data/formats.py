@@ -230,6 +230,7 @@ class Format(NamedTuple):
 
 
 TEXT = Format("delimited text", (".csv", ".tsv", ".tab", ".txt", ".dat"))
+WORKBOOK = Format("Excel workbook", (".xlsx", ".xlsm"))
 FORMATS = (
     TEXT,
     Format("Parquet", (".parquet", ".pq"), (b"PAR1",), open_parquet),
@@ -240,9 +241,10 @@ FORMATS = (
         open_arrow,
     ),
     Format("ORC", (".orc",), (b"ORC",), open_orc),
+    WORKBOOK,
 )
 HINTS = {
-    **dict.fromkeys((".xlsx", ".xls", ".ods"), "save the sheet as CSV"),
+    **dict.fromkeys((".xls", ".ods"), "save the sheet as CSV or .xlsx"),
     **dict.fromkeys((".json", ".jsonl", ".ndjson"), "read it with pandas and pass the frame"),
     **dict.fromkeys((".h5", ".hdf5"), "read it with pandas and pass the frame"),
     **dict.fromkeys((".npz", ".npy", ".mat"), "load its arrays and pass a dict of them"),
@@ -258,6 +260,7 @@ def format_table() -> str:
       Parquet          .parquet .pq
       Feather, Arrow   .feather .arrow .arrows .ipc
       ORC              .orc
+      Excel workbook   .xlsx .xlsm
     """
     more = {TEXT: f", also followed by {' '.join(COMPRESSIONS)}"}
     return "\n".join(f"  {k.name:<16} {' '.join(k.endings)}{more.get(k, '')}" for k in FORMATS)

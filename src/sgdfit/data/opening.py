@@ -30,6 +30,7 @@ from sgdfit.data.rows import (
     count_rows,
     gathered,
     read_batches,
+    see_first_times,
 )
 from sgdfit.data.table import (
     BATCH_ROWS,
@@ -67,6 +68,7 @@ def open_rows(
         return table.load(names, missing=missing, checked=checked)
     table.positions(names)
     wanted, say = tuple(dict.fromkeys(clean_names(names))), announce or (lambda text: None)
+    see_first_times(dataset, wanted)
     counts = _known_counts(dataset)
     keep = not dataset.again or (dataset.slow and counts is None)
     fits = counts is None or counts.rows * len(wanted) * BYTES <= budget

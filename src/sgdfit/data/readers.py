@@ -40,6 +40,7 @@ from sgdfit.data.formats import (
     FORMATS,
     STREAM,
     TEXT,
+    WORKBOOK,
     ColumnarFile,
     Format,
     batches_of,
@@ -69,8 +70,8 @@ NAMES_SHOWN, NAMES_LOOKED_AT = 3, 2_000
 BOUNDED = {"batch_readahead": 1, "fragment_readahead": 1, "use_threads": False}
 # What can be read, in words.
 KINDS = (
-    "path of a file or folder (CSV, Parquet, Feather, Arrow, ORC), pattern such as data/*.parquet,"
-    " address such as s3://bucket/folder, a list of them, or - for standard input",
+    "path of a file or folder (CSV, Parquet, Feather, Arrow, ORC, .xlsx), pattern such as"
+    " data/*.parquet, address such as s3://bucket/folder, a list of them, or - for standard input",
     "open file",
     "NumPy structured array",
     "pandas DataFrame or Series",
@@ -301,11 +302,18 @@ def _open_files(
             advice = "" if len(chosen) == 1 else ", or leave it out"
             raise DataError(f"{origin.label} is empty (0 bytes); give it rows{advice}")
     origins = [origin for origin, _ in chosen]
+    if kind is WORKBOOK:
+        from sgdfit.data.workbook import sheet_as_text
+
+        origins = [sheet_as_text(origin, options.sheet) for origin in origins]
+        options = options._replace(delimiter=",", encoding="utf-8")
+    elif options.sheet is not None:
+        raise UsageError(f"sheet={options.sheet!r}: only workbooks have sheets, not {kind.name}")
     paths = tuple(origin.local for origin in origins if origin.local)
     if kind.open is not None:
         _refuse(options.given(), kind.name)
     elif len(origins) == 1 and not first.constants:
-        small = open_small_text(first, options=options)
+        small = open_small_text(origins[0], options=options)
         if small is not None:
             return replace(small, files=paths)
     if condition is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -186,7 +186,7 @@ def float_batches(
     for batch in group.read([*names, *further]):
         line = group.line_after(offset)
         first = group.first + offset
-        known = (group.label, line, dataset.decimal, first, missing != "error")
+        known = (group.label, line, dataset.decimal, first, missing != "error", dataset.origins)
         columns = tuple(
             as_floats(batch.column(k), Place(name, *known)) for k, name in enumerate(names)
         )
@@ -273,6 +273,23 @@ def dataset_table(dataset: Dataset, where: str = "") -> Table:
 
     known = dataset.label, fetch, line, dataset.decimal, dataset
     return Table(dataset.names, *known, notes=dataset.notes)
+
+
+def timed(table: Table, origins: Mapping[str, int]) -> Table:
+    """Return a table whose times are counted from ``origins``; see `Place`."""
+    if table.dataset is None:
+        return replace(table, origins=origins)
+    found = dataset_table(table.dataset._replace(origins=origins), table.where)
+    return replace(found, where=table.where, files=table.files, origins=origins)
+
+
+def see_first_times(dataset: Dataset, names: Sequence[str]) -> None:
+    """Learn when times begin, before rows are read by several threads."""
+    some = [name for name in names if name in dataset.times]
+    blocks = (b for group in dataset.row_groups for b in float_batches(dataset, group, some))
+    while dataset.again and isinstance(dataset.origins, dict) and set(some) - set(dataset.origins):
+        if next(blocks, None) is None:
+            return
 
 
 def no_row_meets(label: str, where: str) -> str:

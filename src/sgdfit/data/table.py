@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -177,6 +177,8 @@ class Dataset(NamedTuple):
     decimal: str = ""  # the decimal sign of a text file
     slow: bool = False  # whether reading takes so long that what has been read is better kept
     notes: tuple[str, ...] = ()  # what was left out or guessed, in words
+    origins: Mapping[str, int] | None = None  # from when times are counted, see `Place`
+    times: frozenset[str] = frozenset()  # columns that are known to hold times
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,6 +197,7 @@ class Table:
     where: str = ""  # the condition that its rows met, as it was written
     files: tuple[str, ...] = ()  # the paths of local files that it is read from
     notes: tuple[str, ...] = ()  # what was left out or guessed, in words
+    origins: Mapping[str, int] | None = None  # from when times are counted, see `Place`
 
     def load(
         self, names: Sequence[str], *, missing: str = "error", checked: bool = True
@@ -240,7 +243,8 @@ class Table:
         return arrow_table(arrays, self.label)
 
     def _place(self, name: str, drop: bool = False) -> Place:
-        return Place(name, self.label, self.line, self.decimal, drop=drop)
+        known = self.label, self.line, self.decimal, 0, drop, self.origins
+        return Place(name, *known)
 
     def positions(self, names: Sequence[str]) -> list[int]:
         """Return where columns stand; refuse a name of none of them, or of several."""

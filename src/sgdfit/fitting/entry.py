@@ -13,6 +13,7 @@ from sgdfit.checkpoint.atomic import refuse_inputs
 from sgdfit.choice import switch
 from sgdfit.data.datasets import fingerprint_of
 from sgdfit.data.readers import open_table
+from sgdfit.data.rows import timed
 from sgdfit.data.table import Table, check_policy
 from sgdfit.errors import CheckpointError, UsageError, did_you_mean
 from sgdfit.fitting.assessment import assess
@@ -261,7 +262,7 @@ def _settled(given: dict[str, Any]) -> tuple[Problem, Table]:
     for what in arrays:
         taken = model.formula.names
         table, given[what] = with_column(table, what, given[what], given["data"], taken)
-    table = open_table(table, given["where"]) if arrays else table
+    table = timed(open_table(table, given["where"]) if arrays else table, {})
     if resources.checkpoint is not None:
         refuse_inputs(resources.checkpoint, table.files)
     covariance, absolute = given["covariance"], given["absolute_sigma"]
@@ -371,7 +372,7 @@ def explain(
     # Only here: it takes 20 ms that no fit needs.
     from sgdfit.derivation.derivation import derive
 
-    table = None if data is None else open_table(data)
+    table = None if data is None else timed(open_table(data), {})
     read, weights = as_formula(formula, response), as_expression(weights, "weights")
     columns: Sequence[str] | None = None if table is None else table.names
     if variables is not None:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from sgdfit.choice import one_of
 from sgdfit.data.readers import open_table
-from sgdfit.data.rows import aligned_batches, fits_budget, float_batches, prefetch
+from sgdfit.data.rows import aligned_batches, fits_budget, float_batches, prefetch, timed
 from sgdfit.data.table import Table, check_policy, clean_names
 from sgdfit.errors import DataError, UsageError
 from sgdfit.fitting.options import Resources, as_resources
@@ -284,6 +285,7 @@ def predicted(
     DataError, UsageError
         As `write_predictions` does.
     """
+    table = timed(table, MappingProxyType(result.origins))
     curve = _Curve(result, table, interval, level, residuals)
     check_policy(missing)
     rows = seen = 0

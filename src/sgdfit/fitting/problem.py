@@ -69,6 +69,7 @@ class Problem(NamedTuple):
     squared: bool
     quadratic: bool
     kinked: bool
+    origins: dict[str, int]  # from when times are counted, in seconds since 1970
     steps: int  # the most to take
     looks: int  # the most steps of ``auto`` that look at all rows
     # The distance, in standard errors, at which to stop; None: textbook descent does not look.
@@ -328,7 +329,10 @@ def prepare(
         steps = options.steps or MOST_STEPS
         tolerance = tolerance or (FINE if rows <= FEW or kinked else FINE_OF_MANY)
     label = f"{opened.label} where {table.where}" if table.where else opened.label
-    label += f" ({'; '.join(table.notes)})" if table.notes else ""
+    notes = list(table.notes)
+    for name, begin in (table.origins or {}).items():
+        notes.append(f"{name} in seconds since {np.datetime64(begin, 's')}".replace("T", " "))
+    label += f" ({'; '.join(notes)})" if notes else ""
     if rows < len(names):
         weighty = "" if rows == opened.rows else " of a weight above 0"
         raise DataError(
@@ -350,6 +354,7 @@ def prepare(
         squared=squared,
         quadratic=squared and model.is_linear,
         kinked=kinked,
+        origins=dict(table.origins or {}),
         steps=steps,
         looks=options.steps or (MOST_LOOKS if rows > SUBSAMPLE_ALL else MOST_STEPS),
         tolerance=tolerance,

@@ -14,6 +14,7 @@ import numpy as np
 
 from sgdfit.choice import switch, whole
 from sgdfit.data.readers import open_table
+from sgdfit.data.rows import timed
 from sgdfit.data.table import check_policy, handle_missing
 from sgdfit.errors import DataError, UsageError
 from sgdfit.fitting import entry
@@ -245,6 +246,7 @@ class Fit:
         self._weighting = as_weighting(weights, sigma, absolute_sigma, covariance, self._loss)
         self._missing, self._forgetting = missing, forgetting
         self._seed, self._level = whole(seed, "seed", 0), confidence(level, "level")
+        self._origins: dict[str, int] = {}
         self._now: Update | None = None
         # Of each update the number, the loss, the estimates, and the gradient of the loss.
         self._trace: list[tuple[int, float, np.ndarray, np.ndarray]] = []
@@ -265,7 +267,7 @@ class Fit:
             ``"error"``, or the formula has no finite value on a row. Nothing is changed then.
         """
         begun = time.perf_counter()
-        table = open_table(data)
+        table = timed(open_table(data), self._origins)
         if self._now is None:
             given = {**self._parameters}
             given["start"] = None if given["start"] == "search" else given["start"]
@@ -416,6 +418,7 @@ class Fit:
             "data_label": self._label,
             "rows": stream.rows,
             "rows_dropped": stream.dropped,
+            "origins": dict(self._origins),
         }
         return make_result(with_starts(model, first, origin), weighting, what_is_known, how)
 

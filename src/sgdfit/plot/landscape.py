@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from sgdfit.data.opening import open_rows
 from sgdfit.data.readers import open_table
+from sgdfit.data.rows import timed
 from sgdfit.data.table import Columns, Table
 from sgdfit.errors import UsageError, did_you_mean
 from sgdfit.fitting.prediction import rebuild
@@ -61,6 +63,7 @@ def observe(result: Result, data: object) -> Observed:
     if isinstance(data, Observed):
         return data
     table = data if isinstance(data, Table) else open_table(data)
+    table = timed(table, MappingProxyType(result.origins))
     model = rebuild(result, table.names)
     weight, needed = parse_expression(result.weights or "1")
     rows = open_rows(table, [*model.columns, *needed], missing="drop", budget=MOST_BYTES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, overload
 
@@ -142,6 +142,7 @@ class Result:
     determined : those that they determine; where the model is not linear, near the estimates
     intervals : of the parameters: by Student's t, or "profile" likelihood
     level : the confidence of the intervals
+    origins : of columns that hold times, from when they are counted, in seconds since 1970
     """
 
     formula: str
@@ -187,6 +188,7 @@ class Result:
     determined: tuple[Determined, ...] = ()
     intervals: str = "wald"
     level: float = 0.95
+    origins: dict[str, int] = field(default_factory=dict)
     # The table that was fitted; a result that was read from a file has none.
     table: ClassVar[Any] = None
 
