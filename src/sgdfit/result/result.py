@@ -32,6 +32,8 @@ from sgdfit.result.trace import Trace, shaped
 
 FORMAT = "sgdfit"
 VERSION = 1
+# Seconds of thirty thousand years.
+LONG_AGO = 10**12
 ROLES = ("free", "fixed", "tied")
 # What is never below 0, if it is known.
 COUNTS = (
@@ -418,12 +420,19 @@ def summary(result: Result) -> dict[str, Any]:
 
 def _agreeing(result: Result) -> Result:
     """Refuse facts that are well-formed one by one but do not belong together."""
-    from sgdfit.formula.reading import as_formula  # imports SymPy
+    from sgdfit.formula.parsing import parse_expression  # imports SymPy
+    from sgdfit.formula.reading import as_formula
 
+    ties = {f"estimates.{n}.tie": e.tie for n, e in result.estimates.items() if e.tie is not None}
+    what = "formula"
     try:
         known = as_formula(result.formula).names
+        for what, tie in ties.items():
+            parse_expression(tie)
     except FormulaError as error:
-        raise DataError(f"the fit.formula cannot be read: {error.message}") from error
+        raise DataError(f"the fit.{what} cannot be read: {error.message}") from error
+    if any(abs(begin) > LONG_AGO for begin in result.origins.values()):
+        raise DataError("the fit.origins holds a time outside of all calendars")
     for name, estimate in result.estimates.items():
         place = f"the fit.estimates.{name}"
         if name not in known:
