@@ -423,14 +423,16 @@ def _agreeing(result: Result) -> Result:
     from sgdfit.formula.parsing import parse_expression  # imports SymPy
     from sgdfit.formula.reading import as_formula
 
-    ties = {f"estimates.{n}.tie": e.tie for n, e in result.estimates.items() if e.tie is not None}
-    what = "formula"
     try:
         known = as_formula(result.formula).names
-        for what, tie in ties.items():
-            parse_expression(tie)
     except FormulaError as error:
-        raise DataError(f"the fit.{what} cannot be read: {error.message}") from error
+        raise DataError(f"the fit.formula cannot be read: {error.message}") from error
+    for name, tied in result.estimates.items():
+        try:
+            parse_expression(tied.tie or "0")
+        except FormulaError as error:
+            place = f"the fit.estimates.{name}.tie"
+            raise DataError(f"{place} cannot be read: {error.message}") from error
     if any(abs(begin) > LONG_AGO for begin in result.origins.values()):
         raise DataError("the fit.origins holds a time outside of all calendars")
     for name, estimate in result.estimates.items():
