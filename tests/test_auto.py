@@ -634,11 +634,3 @@ def test_a_callback_ends_a_fit_that_is_walked_anew():
     )
     assert steps[-1] == 1 < len(steps)
     assert fit.status.name == "stopped"
-
-
-def test_a_break_between_rows_is_said_to_act_in_steps():
-    x = np.linspace(0.0, 5.0, 60)
-    data = {"x": x, "y": np.where(x < 2.03, 1.0, 3.0) + 0.05 * np.sin(99.0 * x)}
-    fit = sgdfit.fit("y = where(x < p, a, b)", data)
-    assert x[x < 2.03].max() < fit.estimates["p"].value <= x[x >= 2.03].min()
-    assert any(warning.startswith("p acts in steps") for warning in fit.warnings)

@@ -91,7 +91,6 @@ LEAST_SQUARES = {
 }
 
 OPEN = {
-    "step",
     "chapman",
     "chapman from a start",
     "weibull",

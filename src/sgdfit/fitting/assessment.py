@@ -262,7 +262,7 @@ def _result(problem: Problem, outcome: Outcome) -> Result:
                 distance = math.inf
             if status.name in ("converged", "local_minimum"):
                 told = undetermined_warning(
-                    sure.undetermined, stepped_names(problem.model.prediction)
+                    sure.undetermined, stepped_names(problem.model.prediction), outcome.gaps
                 )
                 told += () if exact else misfit_warnings(problem, outcome)
         if outcome.limit is not None:
@@ -661,13 +661,28 @@ def estimates(
     return table
 
 
+def gap_told(name: str, low: float, high: float) -> str:
+    """Say between which values a parameter that acts in steps may lie."""
+    where = f"between {low:.10g} and {high:.10g}"
+    if math.isinf(low) or math.isinf(high):
+        where = f"below {high:.10g}" if math.isinf(low) else f"above {low:.10g}"
+        where = "whatsoever" if math.isinf(low) and math.isinf(high) else where
+    return (
+        f"{name} acts in steps: any value {where} describes these rows as well as the one given, so"
+        " it has no standard error"
+    )
+
+
 def undetermined_warning(
-    combinations: tuple[str, ...], stepped: Collection[str] = ()
+    combinations: tuple[str, ...],
+    stepped: Collection[str] = (),
+    gaps: tuple[tuple[str, float, float], ...] = (),
 ) -> tuple[str, ...]:
     """Say that the data leave combinations of parameters open, of which some may act in steps."""
-    steps = ", ".join(name for name in combinations if name in stepped)
+    known = [name for name, *_ in gaps]
+    steps = ", ".join(name for name in combinations if name in stepped and name not in known)
     rest = ", ".join(name for name in combinations if name not in stepped)
-    told = []
+    told = [gap_told(*gap) for gap in gaps]
     if steps:
         told.append(
             f"{steps} acts in steps: it may move between neighbouring rows without changing the"

@@ -23,6 +23,7 @@ from sgdfit.fitting.nonsmooth import find_from_sums, gathered, takes_sums
 from sgdfit.fitting.options import AUTO, as_resources, check_with_model, identity_of, settle
 from sgdfit.fitting.problem import Outcome, Problem, prepare
 from sgdfit.fitting.sgd import descend
+from sgdfit.fitting.steps import minimize_steps
 from sgdfit.fitting.weights import (
     Weighting,
     as_expression,
@@ -296,7 +297,7 @@ def minimize(problem: Problem) -> tuple[Problem, Outcome]:
                 return found
             # Only the rows themselves tell where such a loss has its minimum: refused without them.
             _ = problem.chunk
-        return find_minimum(problem)
+        return minimize_steps(problem, find_minimum)
 
 
 def _begin(problem: Problem, checkpoint: str) -> None:

@@ -289,10 +289,12 @@ def predicted_offset(
 
 
 def condition(quadratic: Quadratic) -> float:
-    """Return the ratio of the singular values of the scaled root."""
+    """Return the ratio of the singular values of the scaled root, less columns of zeros."""
     norms = quadratic.norms
-    sizes = np.linalg.svd(quadratic.root / np.where(norms > 0, norms, 1.0), compute_uv=False)
-    return float(sizes[0] / sizes[-1]) if sizes[-1] > 0 else np.inf
+    sizes = np.linalg.svd(
+        (quadratic.root / np.where(norms > 0, norms, 1.0))[:, norms > 0], compute_uv=False
+    )
+    return float(sizes[0] / sizes[-1]) if len(sizes) and sizes[-1] > 0 else np.inf
 
 
 class Objective(NamedTuple):

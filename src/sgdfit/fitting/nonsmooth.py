@@ -137,8 +137,9 @@ def least_gradient(kink: Kink, free: np.ndarray) -> np.ndarray | None:
     on = size <= ON_CURVE * float(size.mean())
     jacobian = kink.rows.jacobian[free]
     scales = np.linalg.norm(jacobian, axis=1)
-    usable = scales.all() and np.isfinite(scales).all() and kink.above > kink.below
-    if not (on.any() and usable):
+    # A parameter that acts in steps has no slope.
+    scales[scales == 0] = 1.0
+    if not (on.any() and np.isfinite(scales).all() and kink.above > kink.below):
         return None
     jacobian, slopes = jacobian / scales[:, None], kink.weight * kink.rows.slope
     middle, half = (kink.above + kink.below) / 2, (kink.above - kink.below) / 2

@@ -245,6 +245,8 @@ class Outcome(NamedTuple):
     # What became of a given start, where a search took its place.
     abandoned: str | None = None
     limit: Limit | None = None  # of which the estimates are near, where the optimum is at infinity
+    # Parameters that act in steps, each with the neighbouring thresholds that it lies between.
+    gaps: tuple[tuple[str, float, float], ...] = ()
     descent: DescentFacts | None = None  # None: of ``auto``
 
     @property

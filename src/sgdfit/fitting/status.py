@@ -389,10 +389,11 @@ def is_flat(problem: Problem, undetermined: Sequence[str]) -> bool:
     A parameter that curves the formula has an effect somewhere. Two that only act together need not
     have one each, nor one that acts in steps.
     """
-    if not undetermined:
-        return False
     model = problem.model
-    acting = set(model.free) - set(model.linear) - stepped_names(model.prediction)
+    stepped = stepped_names(model.prediction)
+    if stepped.issuperset(undetermined):
+        return False
+    acting = set(model.free) - set(model.linear) - stepped
     return could_determine(problem) or not acting.isdisjoint(undetermined)
 
 

@@ -140,3 +140,31 @@ def linear_set(
 def stepped_names(prediction: Expr) -> frozenset[str]:
     """Return the names within a comparison, a sign or a rounding of ``prediction``."""
     return frozenset(s.name for part in prediction.atoms(*STEPS) for s in part.free_symbols)
+
+
+@lru_cache(maxsize=256)
+def thresholds(prediction: Expr, name: str) -> tuple[Expr, ...]:
+    """Return the values of ``name`` at which comparisons change sides.
+
+    Nothing where it stands in one that is not linear in it, or in a rounding, which steps at every
+    whole number.
+
+    Examples
+    --------
+    >>> from sgdfit.formula.reading import as_formula
+    >>> thresholds(as_formula("where(2*x < b, p, q)").expression, "b")
+    (2*x,)
+    """
+    own, found = symbol(name), dict[Expr, None]()
+    for part in prediction.atoms(*STEPS):
+        if isinstance(part, Floor | Ceil) and part.has(own):
+            return ()
+        difference = part.args[0] if isinstance(part, Sign) else part.lhs - part.rhs
+        for side in sympy.fraction(sympy.together(difference)):
+            slope = sympy.expand(side).coeff(own)
+            rest = sympy.expand(side - slope * own)
+            if slope.has(own) or rest.has(own):
+                return ()
+            if slope != 0:
+                found[-rest / slope] = None
+    return tuple(found)

@@ -1,0 +1,184 @@
+"""Parameters that act in steps alone, against every gap between their thresholds."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from scipy.optimize import least_squares
+
+import sgdfit
+from sgdfit.fitting import options
+
+RNG = np.random.default_rng(3)
+N = 150
+X, Z, NOISE = RNG.uniform(0, 10, N), np.round(RNG.normal(size=N), 1), RNG.normal(size=N)
+ONE, NONE = np.ones(N), np.zeros(N)
+CLEAR = np.where(X < 3.3, 1.0, 2.5) + 0.4 * NOISE
+WEIGHTS = RNG.uniform(0.2, 3.0, N)
+MANY = RNG.uniform(0, 10, 5_000)
+STAIRS = np.where(MANY < 3, 1.0, np.where(MANY < 7, 1.3, 0.9)) + 0.5 * RNG.normal(size=5_000)
+
+
+def gaps(values):
+    """The gaps between neighbouring values, and those beyond the ends."""
+    ends = [-np.inf, *np.unique(values), np.inf]
+    return list(itertools.pairwise(ends))
+
+
+def exhaustive(thresholds, below, above, y, weights=ONE):
+    """Return the least sum of squares over all gaps, and the gap."""
+    found = []
+    for gap in gaps(thresholds):
+        basis = np.where((thresholds <= gap[0])[:, None], below, above)
+        root = np.sqrt(weights)
+        left = y - basis @ np.linalg.lstsq(basis * root[:, None], y * root, rcond=None)[0]
+        found.append((float(weights @ left**2), gap))
+    return min(found)
+
+
+SIDES = {"below": np.stack([ONE, NONE], 1), "above": np.stack([NONE, ONE], 1)}
+SLOPE = 1 + 0.6 * X * (Z > 0.3) + NOISE
+# Formula, response, thresholds, and the basis of rows below and above the break.
+SINGLE = {
+    "levels": ("y = where(x < b, p, q)", CLEAR, X, *SIDES.values()),
+    "noise": ("y = where(x < b, p, q)", NOISE, X, *SIDES.values()),
+    "far from zero": ("y = where(x < b, p, q)", 1e7 + 1e-2 * CLEAR, X, *SIDES.values()),
+    "no noise": ("y = where(x >= b, p, q)", 1.0 * (X > 5), X, *SIDES.values()),
+    "slope": ("y = a + c*x*(z > b)", SLOPE, Z, np.stack([ONE, NONE], 1), np.stack([ONE, X], 1)),
+    "sign": ("y = a + c*sign(x - b)", CLEAR, X, np.stack([ONE, -ONE], 1), np.stack([ONE, ONE], 1)),
+    "expression": ("y = where(2*x - z < b, p, q)", CLEAR, 2 * X - Z, *SIDES.values()),
+    "small units": ("y = where(1e-9*x < b, p, q)", CLEAR, 1e-9 * X, *SIDES.values()),
+    "one side": ("y = where(x < b, 0, a*x)", 2 * X, X, 0 * X[:, None], X[:, None]),
+}
+
+
+@pytest.mark.parametrize("start", [None, "b=50"])
+@pytest.mark.parametrize("name", SINGLE)
+def test_a_step_is_in_the_best_of_all_gaps(name: str, start: str | None) -> None:
+    formula, y, thresholds, below, above = SINGLE[name]
+    least, (low, high) = exhaustive(thresholds, below, above, y)
+
+    fit = sgdfit.fit(formula, {"x": X, "z": Z, "y": y}, start=start)
+
+    assert fit.status.name == "converged"
+    assert fit.residual_sum_of_squares == pytest.approx(least, rel=1e-8, abs=1e-20)
+    b = fit.estimates["b"]
+    assert low < b.value < high
+    assert b.stderr is None
+    if np.isfinite([low, high]).all():
+        assert b.value == pytest.approx((low + high) / 2, rel=1e-12)
+        between = f"b acts in steps: any value between {low:.10g} and {high:.10g}"
+        assert any(warning.startswith(between) for warning in fit.warnings)
+
+
+def test_weights_count() -> None:
+    least, (low, high) = exhaustive(X, *SIDES.values(), NOISE, WEIGHTS)
+    data = {"x": X, "y": NOISE, "w": WEIGHTS}
+    fit = sgdfit.fit("y = where(x < b, p, q)", data, weights="w")
+
+    assert low < fit.estimates["b"].value < high
+    assert fit.residual_sum_of_squares == pytest.approx(least, rel=1e-9)
+
+
+def test_bounds_hold() -> None:
+    fit = sgdfit.fit("y = where(x < b, p, q)", {"x": X, "y": CLEAR}, bounds="5 < b < 8")
+    tried = [(exhaustive_at(b), b) for b in np.append(X[(X > 5) & (X < 8)], 5.0)]
+
+    assert 5 <= fit.estimates["b"].value <= 8
+    assert fit.residual_sum_of_squares == pytest.approx(min(tried)[0], rel=1e-9)
+
+
+def exhaustive_at(b: float) -> float:
+    """Return the least sum of squares of levels below and above a break."""
+    return sum(float(np.sum((CLEAR[s] - CLEAR[s].mean()) ** 2)) for s in (b >= X, b < X))
+
+
+TWO = {
+    "stairs": ("y = where(x < b, p, where(x < c, q, r))", lambda b, c: [b > X, (b <= X) & (c > X),
+                                                                     (b <= X) & (c <= X)]),
+    "corner": ("y = p + q*(x > b)*(z < c)", lambda b, c: [ONE, (b < X) & (c > Z)]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("noise", [0.3, 2.0])
+@pytest.mark.parametrize("name", TWO)
+def test_two_steps_are_in_the_best_of_all_pairs(name: str, noise: float) -> None:
+    formula, basis = TWO[name]
+    some = slice(0, 40)
+    y = np.array(basis(3.0, 0.5 if name == "corner" else 7.0), dtype=float)
+    y = y.T @ np.array([1.0, 2.5, 0.5])[: len(y)] + noise * NOISE
+    others = gaps(Z[some] if name == "corner" else X[some])
+    inner = [np.nan_to_num(np.mean(gap), posinf=99, neginf=-99) for gap in gaps(X[some])]
+    least = np.inf
+    for b, gap in itertools.product(inner, others):
+        c = np.nan_to_num(np.mean(gap), posinf=99, neginf=-99)
+        columns = np.array(basis(b, c), dtype=float).T[some]
+        left = y[some] - columns @ np.linalg.lstsq(columns, y[some], rcond=None)[0]
+        least = min(least, float(left @ left))
+
+    fit = sgdfit.fit(formula, {"x": X[some], "z": Z[some], "y": y[some]})
+
+    assert fit.residual_sum_of_squares == pytest.approx(least, rel=1e-9)
+    assert not any("ruled out" in warning for warning in fit.warnings)
+
+
+def test_two_steps_among_many_rows() -> None:
+    total = np.append(0, np.cumsum(STAIRS[np.argsort(MANY)]))
+    n, best = len(MANY), 0.0
+    for i in range(1, n - 1):
+        j = np.arange(i + 1, n)
+        gain = total[i] ** 2 / i + (total[j] - total[i]) ** 2 / (j - i)
+        best = max(best, float((gain + (total[-1] - total[j]) ** 2 / (n - j)).max()))
+
+    fit = sgdfit.fit("y = where(x < b, p, where(x < c, q, r))", {"x": MANY, "y": STAIRS})
+
+    assert fit.residual_sum_of_squares == pytest.approx(STAIRS @ STAIRS - best, rel=1e-9)
+
+
+def test_the_rest_may_be_nonlinear() -> None:
+    y = np.where(X < 4.2, 3 * np.exp(-0.5 * X) + 1, 2.0) + 0.3 * NOISE
+
+    def residual(p, below):
+        return np.where(below, p[0] * np.exp(-p[1] * X) + p[2], p[3]) - y
+
+    judged = [
+        least_squares(residual, (3, 0.5, 1, 2), args=(low >= X,), method="lm").cost
+        for low, _ in gaps(X)[20:-20]
+    ]
+    fit = sgdfit.fit("y = where(x < b, a*exp(-k*x) + c, d)", {"x": X, "y": y})
+
+    assert fit.status.name == "converged"
+    assert fit.residual_sum_of_squares <= 2 * min(judged) * (1 + 1e-9)
+
+
+def test_another_loss_than_squares() -> None:
+    y = np.where(X < 4, 1.0, 2.0) + 0.2 * RNG.standard_t(1.5, size=N)
+    judged = [
+        sum(np.abs(y[side] - np.median(y[side])).sum() for side in (low >= X, low < X))
+        for low, _ in gaps(X)[1:-1]
+    ]
+    fit = sgdfit.fit("y = where(x < b, p, q)", {"x": X, "y": y}, loss="mae")
+
+    assert fit.loss * N == pytest.approx(min(judged), rel=1e-9)
+
+
+def test_rows_read_anew_for_each_pass_give_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.uniform(0, 10, 200_000)
+    y = np.where(x < 3.3, 1.0, 1.1) + 0.7 * rng.normal(size=len(x))
+    order = np.argsort(x)
+    total, k = np.cumsum(y[order]), np.arange(1, len(x))
+    gain = total[:-1] ** 2 / k + (total[-1] - total[:-1]) ** 2 / (len(x) - k)
+    best = int(np.argmax(gain))
+    pq.write_table(pa.table({"x": x, "y": y}), tmp_path / "rows.parquet", row_group_size=30_000)
+    whole = sgdfit.fit("y = where(x < b, p, q)", {"x": x, "y": y})
+    monkeypatch.setattr(options, "SHARE", 1e-6)
+    streamed = sgdfit.fit("y = where(x < b, p, q)", tmp_path / "rows.parquet")
+
+    assert whole.estimates["b"].value == pytest.approx(x[order][best : best + 2].mean(), rel=1e-14)
+    assert streamed.values == whole.values
