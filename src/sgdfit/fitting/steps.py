@@ -21,8 +21,8 @@ import numpy as np
 
 from sgdfit.fitting.callbacks import StopRequested, ending_of
 from sgdfit.fitting.gauss_newton import steering, walk
-from sgdfit.fitting.multistart import joined, with_starts
-from sgdfit.fitting.problem import Outcome, Problem
+from sgdfit.fitting.multistart import with_starts
+from sgdfit.fitting.problem import Outcome, Problem, joined
 from sgdfit.fitting.sampling import FEW
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.kernel.kernel import Chunk, Rows
