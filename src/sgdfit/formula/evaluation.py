@@ -19,7 +19,6 @@ import sympy
 from sgdfit.formula import real
 from sgdfit.formula.formula import symbol, to_text
 from sgdfit.formula.functions import FUNCTIONS, by_class
-from sgdfit.formula.parsing import parse_expression
 
 Expr = Any  # SymPy ships no types
 Array = Any  # a NumPy array, a torch tensor or a number
@@ -50,10 +49,15 @@ class DomainError(NamedTuple):
     """The first row in which an expression has no finite value."""
 
     row: int  # counted from 0
-    subexpression: str  # the innermost part that is not finite although what it is made of is
+    part: Expr  # the innermost that is not finite although what it is made of is
     arguments: tuple[float, ...]  # what that part was given
     kind: str  # "nan" (log of a negative number), "pole" (1/0, log of 0) or "overflow"
     names: dict[str, float]  # the variables and parameters in that part, in that row
+
+    @property
+    def subexpression(self) -> str:
+        """The part as text."""
+        return to_text(self.part)
 
 
 def evaluate(expression: Expr, values: Mapping[str, Array], backend: str = "numpy") -> Array:
@@ -85,7 +89,7 @@ def find_domain_error(
     Examples
     --------
     >>> find_domain_error(sympy.log(sympy.Symbol("x")), {"x": np.array([1.0, -2.0])})
-    DomainError(row=1, subexpression='log(x)', arguments=(-2.0,), kind='nan', names={'x': -2.0})
+    DomainError(row=1, part=log(x), arguments=(-2.0,), kind='nan', names={'x': -2.0})
     """
     errors: list[DomainError] = []
     with np.errstate(all="ignore"):
@@ -98,7 +102,7 @@ def mending_condition(fault: DomainError, columns: Sequence[str]) -> str:
 
     That of ``sqrt(1 - x**2)`` is ``1 - (x*x) >= 0``; ``log(a*x)`` has none.
     """
-    part = parse_expression(fault.subexpression)[0]
+    part = fault.part
     base, exponent = part.as_base_exp() if part.is_Pow else (part.args[-1], sympy.S.Zero)
     free = {s.name for s in part.free_symbols} - set(columns)
     if {s.name for s in base.free_symbols} & free:
@@ -109,7 +113,7 @@ def mending_condition(fault: DomainError, columns: Sequence[str]) -> str:
     elif exponent.is_Integer and exponent:
         wanted = "{} != 0"
     elif part.is_Pow:
-        wanted = "{} > 0" if exponent.is_negative else "{} >= 0"
+        wanted = "{} >= 0" if exponent.is_positive else "{} > 0"
     else:
         wanted = _DOMAINS.get(by_class.get(part.func, ""), "")
     # Conditions have neither powers nor functions.
@@ -117,7 +121,7 @@ def mending_condition(fault: DomainError, columns: Sequence[str]) -> str:
     if wanted and base.free_symbols and not re.search(r"\*\*|\bpi\b|\w\(", written):
         return wanted.format(written)
     row = " and ".join(f"{to_text(symbol(n))} == {v!r}" for n, v in fault.names.items())
-    return "" if free else f"not ({row})"
+    return "" if free or not row else f"not ({row})"
 
 
 def _at(value: Array, row: int) -> float:
@@ -245,6 +249,4 @@ class _Walk:
         pole = given[-1 if function == "xlogy" else 0] in poles
         kind = "nan" if np.isnan(_at(result, at)) else "pole" if pole else "overflow"
         names = {s.name: _at(self.values[s.name], at) for s in part.free_symbols}
-        self.errors.append(
-            DomainError(row, to_text(part), given, kind, dict(sorted(names.items())))
-        )
+        self.errors.append(DomainError(row, part, given, kind, dict(sorted(names.items()))))
