@@ -18,6 +18,7 @@ from sgdfit.fitting.gauss_newton import walk
 from sgdfit.fitting.problem import Limit, Outcome, Problem, joined
 from sgdfit.fitting.sampling import FEW
 from sgdfit.fitting.status import has_arrived
+from sgdfit.inference.spectrum import column_norms
 from sgdfit.model.asymptotes import asymptote
 from sgdfit.model.separation import stepped_names
 
@@ -28,6 +29,8 @@ FACTOR, MOST = 2.0, 120
 AS_GOOD, WORSE = 1e-4, 1.0
 # Steps that a fit of the others may take.
 STEPS = 60
+# An error so many times as large as its parameter says that this has none.
+VAGUE = 50.0
 # So many places farther out are looked at. The estimates and all places beyond them, so many at
 # least, have to be as good: what may as well be doubled has no error to speak of.
 BEYOND, LEVEL = 20, 2
@@ -45,7 +48,8 @@ def at_infinity(problem: Problem, outcome: Outcome) -> Outcome:
     quadratic, left = outcome.quadratic, problem.rows - len(problem.names)
     if quadratic is None or outcome.is_called_off or problem.options.steps or left <= 0:
         return outcome
-    if not problem.squared or problem.quadratic or has_arrived(problem, outcome):
+    settled = has_arrived(problem, outcome) and not _is_vague(problem, outcome)
+    if not problem.squared or problem.quadratic or settled:
         return outcome
     some = problem if problem.rows <= FEW else problem.on_rows(problem.data.sample(FEW, 0))
     some = some._replace(callback=None, steps=STEPS)
@@ -60,6 +64,17 @@ def at_infinity(problem: Problem, outcome: Outcome) -> Outcome:
                 limit = _limit(some, at.theta, i, factor, outcome.loss)
                 return joined(outcome, at)._replace(limit=limit, search=outcome.search)
     return outcome
+
+
+def _is_vague(problem: Problem, outcome: Outcome) -> bool:
+    """Whether a nonlinear parameter may as well be many times as large."""
+    inverse = None if outcome.quadratic is None else outcome.quadratic.inverse
+    if inverse is None:
+        return False
+    noise = 2 * outcome.loss * problem.rows / (problem.rows - len(problem.names))
+    errors = column_norms(inverse.T) * math.sqrt(noise)
+    curved = np.array([name not in problem.model.linear for name in problem.names])
+    return bool((errors > VAGUE * np.abs(outcome.theta))[curved].any())
 
 
 def _nearest(problem: Problem, outcome: Outcome, i: int, factor: float) -> np.ndarray | None:

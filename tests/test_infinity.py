@@ -1,0 +1,79 @@
+"""Optima at infinity: named as such, with the limit and what it determines, judged by SciPy."""
+
+import numpy as np
+import pytest
+from scipy.optimize import curve_fit
+
+import sgdfit
+
+X = np.arange(1, 21.0)
+NOISE = 0.03 * np.random.default_rng(11).normal(size=20)
+STEP = np.where(X < 7.5, 1.0, 3.0) + np.where(abs(X - 7.5) < 1, 0.1 * np.sign(X - 7.5), NOISE)
+
+
+def line(x, intercept, slope):
+    return intercept + slope * x
+
+
+# Formula, response, bounds; which parameter runs off whereto, the formula of the limit, its curve,
+# and what the parameters of that are of the model's.
+CASES = {
+    "a logistic curve": (
+        "y = a + b/(1 + exp(-k*(x - m)))", STEP, "k > 0", "k → ∞", "y = a + b*where(x < m, 0, 1)",
+        lambda x, a, b: np.where(x < 7.5, a, a + b), ("a", "b"),
+    ),
+    "a tangent": (
+        "y = a + b*tanh((x - m)/s)", STEP, "s > 0", "s → 0", "y = a + b*where(x < m, -1, 1)",
+        lambda x, a, b: np.where(x < 7.5, a - b, a + b), ("a", "b"),
+    ),
+    "an exponential": (
+        "y = a*exp(d*x) + c", 0.3 + 0.2 * X - 0.003 * X**2 + NOISE, "d > 0", "d → 0",
+        "y = a*x + c", line, ("a + c", "a*d"),
+    ),
+    "a saturation": (
+        "y = v*x/(k + x)", 2 * X + 0.05 * X**2 + NOISE, "k > 0", "k → ∞", "y = v*x",
+        lambda x, v: v * x, ("v/k",),
+    ),
+    "a growth": (
+        "y = a/(1 + exp(-k*(x - m)))", 2 * np.exp(0.2 * X) * (1 + 0.01 * NOISE), None, "m → ∞",
+        "y = a*exp(k*x)", lambda x, a, k: a * np.exp(k * x), ("a*exp(-k*m)", "k"),
+    ),
+    "a hyperbolic cosine": (
+        "y = a*cosh(k*x) + c", 1 - 0.01 * X**2 + 1e-5 * X**4 + 0.1 * NOISE, None, "k → 0",
+        "y = a*x**2 + c", lambda x, c, a: c + a * x**2, ("a + c", "a*k**2/2"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-6, 1e6])
+@pytest.mark.parametrize("case", CASES)
+def test_the_limit_is_named_with_what_it_determines(case, unit):
+    formula, y, bounds, runs, simpler, curve, parts = CASES[case]
+    fit = sgdfit.fit(formula, {"x": X, "y": y * unit}, bounds=bounds)
+
+    assert fit.status.name == "at_infinity", fit.status
+    assert f"at infinity: the loss falls towards a limit as {runs}" in fit.status.cause
+    assert fit.status.cure == f"fit '{simpler}'"
+    start = (1.0, 0.2) if case == "a growth" else None
+    best, covariance = curve_fit(curve, X, y, start)
+    squares = float(((curve(X, *best) - y) ** 2).sum()) * unit**2
+    assert fit.residual_sum_of_squares == pytest.approx(squares, rel=1e-4)
+    errors = np.sqrt(np.diag(covariance))
+    told = {d.text: (d.value, d.stderr) for d in fit.determined}
+    told |= {n: (e.value, e.stderr) for n, e in fit.estimates.items() if e.stderr is not None}
+    assert set(told) == set(parts)
+    for part, value, error in zip(parts, best, errors, strict=True):
+        scale = 1.0 if part == "k" else unit
+        assert told[part][0] == pytest.approx(value * scale, abs=0.05 * error * scale)
+        assert told[part][1] == pytest.approx(error * scale, rel=0.01)
+    assert runs[0] in fit.undetermined
+    assert max(map(abs, fit.values.values())) < 1e16 * max(unit, 1)
+
+
+def test_what_has_an_optimum_is_not_at_infinity():
+    """Wide errors, and curves that start on flat ground, are no limits."""
+    y = 0.3 + 0.2 * X + NOISE
+    assert sgdfit.fit("y = a*exp(d*x) + c", {"x": X, "y": y}).status.name == "converged"
+    data = {"x": X, "y": 2 * X / (9 + X) + NOISE}
+    fit = sgdfit.fit("y = v*x/(k + x)", data, start={"v": 1.0, "k": 1e9}, search=False)
+    assert fit.status.name != "at_infinity"
