@@ -227,7 +227,7 @@ FIT: Panels = {
         START,
         FIX,
         BOUND,
-        _text("--sigma TEXT", 'The standard deviation of each row, a column or "0.1*y".'),
+        _text("--sigma TEXT", 'The standard deviation of each row: a column, "0.1*y" or a number.'),
         LOSS,
         WHERE,
         _option("--plot FILE", "Draw the fit; .png, .svg or .pdf by ending."),

@@ -24,13 +24,7 @@ from sgdfit.fitting.options import AUTO, as_resources, check_with_model, identit
 from sgdfit.fitting.problem import Outcome, Problem, prepare
 from sgdfit.fitting.sgd import descend
 from sgdfit.fitting.steps import minimize_steps
-from sgdfit.fitting.weights import (
-    Weighting,
-    as_expression,
-    as_weighting,
-    is_array,
-    with_column,
-)
+from sgdfit.fitting.weights import Weighting, as_expression, as_weighting, is_array, with_column
 from sgdfit.formula.formula import Formula
 from sgdfit.formula.reading import as_formula
 from sgdfit.inference.diagnosis import Diagnosis

@@ -435,7 +435,7 @@ def _spellings(name: str) -> list[str]:
 
     Those of ``x_1`` are x1 and x#, those of ``Temp`` temp, emp, tmp, tep and tem.
     """
-    plain = re.sub(r"[\W_]", "", name.casefold())
+    plain = re.sub(r"[(\[].*|[\W_]", "", name.casefold())
     stem = plain.rstrip("0123456789")
     number = plain[len(stem) :]
     # x0 is a usual parameter beside x1; of three letters one is much.

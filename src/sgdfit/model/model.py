@@ -14,14 +14,7 @@ import sympy
 
 import sgdfit
 from sgdfit.errors import FormulaError, UsageError, did_you_mean, listed, nearest
-from sgdfit.formula.formula import (
-    Formula,
-    derivative,
-    ordered_names,
-    stable,
-    symbol,
-    to_text,
-)
+from sgdfit.formula.formula import Formula, derivative, ordered_names, stable, symbol, to_text
 from sgdfit.formula.functions import ALIASES, CONSTANTS, FUNCTIONS
 from sgdfit.formula.reading import as_formula
 from sgdfit.formula.real import MAX_EXPONENT, finite
