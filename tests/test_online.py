@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import sgdfit
-from sgdfit.errors import DataError, UsageError
+from sgdfit.errors import DataError, FormulaError, UsageError
 from sgdfit.online import recursive
 
 RNG = np.random.default_rng(7)
@@ -236,6 +236,15 @@ def test_a_batch_that_is_refused_changes_nothing(data, message):
     after = fit.update({"x": [], "y": []})
     assert (after.rows, after.estimates) == (60, before.estimates)
     assert (after.loss, after.errors) == (before.loss, before.errors)
+
+
+def test_a_curve_without_a_column_is_meant_or_refused():
+    rows = {"t": X[:60], "y": NOISE[:60]}
+    for take_in in (sgdfit.Fit("y = a*T").update, lambda rows: sgdfit.explain("y = a*T", rows)):
+        with pytest.raises(FormulaError, match="Did you mean 't' where 'T' stands"):
+            take_in(rows)
+    told = sgdfit.Fit("y = a", constant=True, sigma=2).update(rows)
+    assert told.estimates["a"] == pytest.approx(NOISE[:60].mean(), rel=1e-12)
 
 
 def test_rows_are_named_as_the_user_counts_them(tmp_path):
