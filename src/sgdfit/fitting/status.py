@@ -13,6 +13,7 @@ from sgdfit.fitting.problem import DescentFacts, Outcome, Problem
 from sgdfit.fitting.sgd import EndState, is_finite, momentum_of
 from sgdfit.formula.evaluation import DomainError, evaluate, find_domain_error, mending_condition
 from sgdfit.formula.formula import symbol
+from sgdfit.formula.limits import evaluate_slope
 from sgdfit.inference.diagnosis import explain_divergence, rate_advice
 from sgdfit.inference.spectrum import EPS, eigen, named, root_spectrum
 from sgdfit.kernel.kernel import Chunk, Segment
@@ -481,10 +482,13 @@ def find_nonfinite(
             rows = len(next(iter(columns.values())))
             target, prediction = (np.broadcast_to(evaluate(side, known), rows) for side in sides)
             pair = {PREDICTION: prediction, TARGET: target}
-            searched = [(part, known) for part in (*sides, *model.gradient)]
+            searched: list[tuple[Any, ...]] = [(part, known) for part in sides]
+            for name, slope in zip(model.free, model.gradient, strict=True):
+                limits = evaluate_slope(model.prediction, slope, name, known)
+                searched.append((slope, known, limits))
             searched += [(part, pair) for part in (model.loss.expression, model.slope)]
-            for expression, given in searched:
-                found = find_domain_error(expression, given)
+            for search in searched:
+                found = find_domain_error(*search)
                 if found is not None and (overflow or found.kind != "overflow"):
                     return found._replace(row=first + found.row), found.names | free
     return None

@@ -79,12 +79,14 @@ def evaluate(expression: Expr, values: Mapping[str, Array], backend: str = "nump
 
 
 def find_domain_error(
-    expression: Expr, values: Mapping[str, np.ndarray[Any, Any] | float]
+    expression: Expr,
+    values: Mapping[str, np.ndarray[Any, Any] | float],
+    limits: Array | None = None,
 ) -> DomainError | None:
-    """Return the first row in which a part of ``expression`` is not finite, and why.
+    """Return the first row in which ``expression`` is not finite, and the part that is why.
 
     A part counts only where everything that it is made of is finite, and, inside ``where``, only
-    in the rows that take its branch.
+    in the rows that take its branch. ``limits``, if given, are the values to go by.
 
     Examples
     --------
@@ -92,9 +94,25 @@ def find_domain_error(
     DomainError(row=1, part=log(x), arguments=(-2.0,), kind='nan', names={'x': -2.0})
     """
     errors: list[DomainError] = []
+    found = evaluate(expression, values) if limits is None else limits
+    bad = np.flatnonzero(~np.isfinite(np.atleast_1d(found)))
+    if not bad.size:
+        return None
+    some = {name: value[bad] if np.size(value) > 1 else value for name, value in values.items()}
+    with np.errstate(all="ignore"):
+        _Walk(some, "numpy", errors, bad).value(expression)
+    return min(errors, key=lambda error: error.row, default=None)  # of several the innermost
+
+
+def has_pole(expression: Expr, values: Mapping[str, np.ndarray[Any, Any] | float]) -> bool:
+    """Whether a part of ``expression`` is infinite in some row, such as 1/x at 0.
+
+    The whole may be finite there: exp(-1/x) is 0.
+    """
+    errors: list[DomainError] = []
     with np.errstate(all="ignore"):
         _Walk(values, "numpy", errors).value(expression)
-    return min(errors, key=lambda error: error.row, default=None)  # of several the innermost
+    return any(error.kind == "pole" for error in errors)
 
 
 def mending_condition(fault: DomainError, columns: Sequence[str]) -> str:

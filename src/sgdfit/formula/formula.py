@@ -14,7 +14,7 @@ from sympy.printing.precedence import PRECEDENCE
 from sympy.printing.str import StrPrinter
 
 from sgdfit.errors import FormulaError
-from sgdfit.formula.functions import CONSTANTS, FUNCTIONS, by_class
+from sgdfit.formula.functions import CONSTANTS, by_class
 from sgdfit.formula.real import Logaddexp, Logistic, finite
 
 Expr = Any  # SymPy ships no types
@@ -83,34 +83,13 @@ def ordered_names(expression: Expr) -> tuple[str, ...]:
 def derivative(expression: Expr, name: str) -> Expr:
     """Return the partial derivative of ``expression`` with respect to ``name``.
 
-    The derivative of ``u**v`` to ``v`` is ``u**v*log(u)``, and SymPy writes that to ``u`` as
-    ``v*u**v/u``; at ``u = 0`` floating point would make both NaN. They are written as
-    ``xlogy(u**v, u)`` and ``v*u**(v - 1)``.
-
     Examples
     --------
     >>> from sgdfit.formula.reading import as_formula
     >>> derivative(as_formula("a*x**b").expression, "b")
-    a*Xlogy(x**b, x)
+    a*x**b*log(x)
     """
-    slope = finite(expression.diff(symbol(name)))
-    return slope.replace(lambda part: part.is_Mul, _without_zero_times_infinity)
-
-
-def _without_zero_times_infinity(product: Expr) -> Expr:
-    for power in product.args:
-        if not (power.is_Pow and power.exp.free_symbols):
-            continue
-        base, log = power.base, sympy.log(power.base)
-        divisor = next((f for f in product.args if f.is_Pow and f == base**f.exp != power), None)
-        if log in product.args:
-            together = FUNCTIONS["xlogy"].symbolic(power, base)
-        elif divisor is not None:
-            log, together = divisor, base ** (power.exp + divisor.exp)
-        else:
-            continue
-        return sympy.Mul(*(f for f in product.args if f not in (power, log)), together)
-    return product
+    return finite(expression.diff(symbol(name)))
 
 
 def stable(expression: Expr) -> Expr:

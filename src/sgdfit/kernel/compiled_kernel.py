@@ -18,7 +18,7 @@ from sgdfit import optimizers
 from sgdfit.errors import UsageError
 from sgdfit.kernel.emission import Dialect
 from sgdfit.kernel.kernel import Chunk, Kernel, Segment, State, SweepResult
-from sgdfit.kernel.numpy_kernel import rows_of
+from sgdfit.kernel.numpy_kernel import partials_of, rows_of, sweep_of
 from sgdfit.kernel.summation import PANEL, length
 from sgdfit.kernel.templates import dialects, partials_source, sweep_source
 from sgdfit.model.model import Model
@@ -40,6 +40,7 @@ def make_compiled(model: Model, optimizer: Optimizer | None, *, weighted: bool) 
         )
     known = dialects(model)
     first, *others = known
+    by_limits, step_by_limits = partials_of(model), sweep_of(model, optimizer)
 
     @cache
     def summing(dialect: Dialect, scores: bool) -> str:
@@ -56,6 +57,10 @@ def make_compiled(model: Model, optimizer: Optimizer | None, *, weighted: bool) 
             for k in np.flatnonzero(~np.isfinite(out).all(axis=(1, 2))).tolist():
                 panel = chunk.part(k * PANEL, (k + 1) * PANEL)
                 out[k] = _partials(summing(dialect, scores), theta, panel)[0]
+        # Where the loss is finite, slopes that are not may have a limit.
+        limited = np.isfinite(out[:, :, 1]).all(axis=1) & ~np.isfinite(out).all(axis=(1, 2))
+        for k in np.flatnonzero(limited).tolist():
+            out[k] = by_limits(theta, chunk.part(k * PANEL, (k + 1) * PANEL), scores)[0]
         return out
 
     def sweep(state: State, chunk: Chunk, segment: Segment) -> SweepResult:
@@ -65,7 +70,21 @@ def make_compiled(model: Model, optimizer: Optimizer | None, *, weighted: bool) 
         for dialect in again:
             if outcome.halted:
                 outcome = _sweep(stepping(dialect, single), optimizer, state, chunk, segment)
-        return outcome
+        last: Dialect = "libm" if single else known[-1]
+        records, rates = [outcome.records], segment.rates
+        while outcome.halted:
+            # One step by limits, which may be all that is lacking.
+            state, rates = outcome.state, rates[outcome.state.step - state.step :]
+            segment = segment._replace(order=segment.order.spelled_out(), rates=rates[:1])
+            outcome = step_by_limits(state, chunk, segment)
+            records.append(outcome.records)
+            if outcome.halted:
+                break
+            state, rates = outcome.state, rates[1:]
+            segment = segment._replace(rates=rates)
+            outcome = _sweep(stepping(last, single), optimizer, state, chunk, segment)
+            records.append(outcome.records)
+        return outcome._replace(records=np.concatenate(records))
 
     return Kernel("compiled", summing(first, False), rows_of(model), partials, sweep)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from sgdfit.formula.limits import slope_limit
 from sgdfit.kernel.emission import Expressions, emit, emitted, expressions_of
 from sgdfit.kernel.kernel import Chunk, Kernel, Rows, Segment, State, SweepResult
 from sgdfit.kernel.summation import PANEL, length, triangle
@@ -70,16 +71,29 @@ def evaluator(
 
 def make_numpy(model: Model, optimizer: Optimizer | None) -> Kernel:
     """Return the NumPy form of the kernel."""
-    source, terms = _load_terms(expressions_of(model))
+    source, sweep = _load_terms(expressions_of(model))[0], sweep_of(model, optimizer)
+    return Kernel("numpy", source, rows_of(model), partials_of(model), sweep)
+
+
+def partials_of(model: Model) -> Callable[..., np.ndarray]:
+    """Return a function that adds up panels (see `Kernel.partials`)."""
+    terms = _load_terms(expressions_of(model))[1]
 
     def partials(theta: np.ndarray, chunk: Chunk, scores: bool = False) -> np.ndarray:
         return _partials(terms, theta, chunk, scores)
+
+    return partials
+
+
+def sweep_of(model: Model, optimizer: Optimizer | None) -> Callable[..., SweepResult]:
+    """Return a function that takes steps through a chunk (see `Kernel.sweep`)."""
+    terms = _load_terms(expressions_of(model))[1]
 
     def sweep(state: State, chunk: Chunk, segment: Segment) -> SweepResult:
         assert optimizer is not None, "a kernel without an optimizer takes no steps"
         return stepped(lambda at, rows: _batch(terms, at, chunk, rows), optimizer, state, segment)
 
-    return Kernel("numpy", source, rows_of(model), partials, sweep)
+    return sweep
 
 
 def rows_of(model: Model) -> Callable[[np.ndarray, Chunk], Rows]:
@@ -141,10 +155,23 @@ def _load(arguments: str, lines: Sequence[str]) -> tuple[str, Callable[..., Any]
 
 @np.errstate(all="ignore")
 def _evaluate(terms: Terms, theta: np.ndarray, columns: tuple[np.ndarray, ...]) -> Any:
-    """Evaluate the terms in the type of ``theta``."""
+    """Evaluate the terms in the type of ``theta``; slopes that are not finite by their limits."""
     if {column.dtype for column in columns} != {theta.dtype}:
         columns = tuple(column.astype(theta.dtype, copy=False) for column in columns)
-    return terms(theta, columns)
+    prediction, *others, jacobian = terms(theta, columns)
+    if not np.isfinite(np.add.reduce(jacobian, axis=None)):
+        unknown = np.isfinite(prediction) & ~np.isfinite(jacobian)
+        for k in np.flatnonzero(unknown.any(axis=1)):
+            some = [column[unknown[k]].astype(np.float64) for column in columns]
+            at = np.repeat(theta[:, None].astype(np.float64), len(some[0]), axis=1)
+
+            def along(value: np.ndarray, k: int = k, at: Any = at, some: Any = some) -> np.ndarray:
+                at[k] = value
+                return terms(at, some)[0]
+
+            limit = slope_limit(along, at[k].copy())
+            jacobian[k, unknown[k]] = np.where(np.isnan(limit), jacobian[k, unknown[k]], limit)
+    return prediction, *others, jacobian
 
 
 def _partials(terms: Terms, theta: np.ndarray, chunk: Chunk, scores: bool) -> np.ndarray:

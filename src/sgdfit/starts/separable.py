@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sgdfit.formula.evaluation import has_pole
+from sgdfit.formula.limits import slope_limit
 from sgdfit.kernel.numpy_kernel import evaluator
 from sgdfit.model.model import Model
 from sgdfit.model.separation import Separation
@@ -90,16 +92,52 @@ class Whole:
         values = evaluate(points, self.seen.data)[:, 0] * self.seen.root
         return np.asarray(self.seen.target - values)
 
+    def have_pole(self, points: np.ndarray) -> np.ndarray:
+        """Tell at which points a part of the prediction is infinite on some row: bool[k]."""
+        # Slopes are not finite there, which is quicker to see.
+        slopes = evaluator(self.model.gradient, self.names, self.seen.names)
+        found = ~np.isfinite(slopes(points, self.seen.data)).all(axis=(1, 2))
+        data = dict(zip(self.seen.names, self.seen.data, strict=True))
+        for k in np.flatnonzero(found):
+            known = data | dict(zip(self.names, points[k], strict=True))
+            found[k] = has_pole(self.model.prediction, known)
+        return np.asarray(found)
+
     def local(self, points: np.ndarray) -> Local:
         """Return the sum of squares around each point."""
-        return Local.of(self.residuals(points), self._slopes(points, self.names))
+        residuals = self.residuals(points)
+        return Local.of(residuals, self._slopes(points, self.names, residuals))
 
-    def _slopes(self, points: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+    def _slopes(
+        self, points: np.ndarray, names: tuple[str, ...], residuals: np.ndarray
+    ) -> np.ndarray:
         """Return the slopes along the own parameters, where the points are of these ``names``."""
         slopes = dict(zip(self.model.free, self.model.gradient, strict=True))
         own = tuple(slopes[name] for name in self.names)
-        values = evaluator(own, names, self.seen.names)(points, self.seen.data) * self.seen.root
+        values = evaluator(own, names, self.seen.names)(points, self.seen.data)
+        unknown = ~np.isfinite(values)
+        if unknown.any():
+            unknown &= np.isfinite(residuals)[:, None]
+            for k in np.flatnonzero(unknown.any(axis=(0, 2))):
+                values[:, k][unknown[:, k]] = self._limits(points, names, k, unknown[:, k])
+        values = values * self.seen.root
         return np.asarray(np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0))
+
+    def _limits(
+        self, points: np.ndarray, names: tuple[str, ...], k: int, where: np.ndarray
+    ) -> np.ndarray:
+        """Return the slopes along parameter ``k`` at points and rows, by their limits."""
+        data = (np.broadcast_to(column, where.shape[1]) for column in self.seen.data)
+        point, row = np.nonzero(where)
+        at = np.column_stack([points[point], *(column[row] for column in data)])
+        curve = evaluator((self.model.prediction,), (*names, *self.seen.names), ())
+        place = names.index(self.names[k])
+
+        def along(value: np.ndarray) -> np.ndarray:
+            at[:, place] = value
+            return curve(at, ())[:, 0, 0]
+
+        return slope_limit(along, at[:, place].copy())
 
 
 class Projection(Whole):
@@ -144,7 +182,7 @@ class Projection(Whole):
         """Return the sum of squares around each point."""
         solved = self.solve(points)
         whole = np.hstack([points, solved.linear])
-        slopes = self._slopes(whole, (*self.names, *self.linear))
+        slopes = self._slopes(whole, (*self.names, *self.linear), solved.residual)
         along = np.matmul(slopes, solved.span.transpose(0, 2, 1))
         beyond = slopes - np.matmul(along, solved.span)
         # What the linear parameters can undo has no slope but that of rounding.
