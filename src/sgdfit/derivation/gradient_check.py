@@ -42,6 +42,7 @@ class GradientCheck:
     torch: tuple[float, ...] | None  # by torch's automatic differentiation, where it is installed
     scale: tuple[float, ...]  # mean size of a row's part: what rounding errors are relative to
     trouble: DomainError | None = None  # the first row where something has no finite value
+    limits: int = 0  # rows in which a slope's formula has no finite value but the slope a limit
 
     def differences(self, others: Sequence[float]) -> tuple[float, ...]:
         """Return the relative differences of `central` or `torch` from `symbolic`."""
@@ -68,6 +69,12 @@ class GradientCheck:
             "; its derivatives, and how far (relatively) the others are from the symbolic one:",
         )
         remark = []
+        if self.limits:
+            rows = "row, a slope is" if self.limits == 1 else "rows, slopes are"
+            remark.append(
+                f"In {self.limits} {rows} the limit of differences: the formula above gives no"
+                " number there. "
+            )
         if self.trouble is not None:
             row, part, _, kind, names = self.trouble
             where = ", ".join(f"{raw} = {value:g}" for raw, value in names.items())
@@ -123,6 +130,16 @@ def check_gradient(
     pairs = list(zip(model.free, model.gradient, strict=True))
     slopes = [evaluate_slope(model.prediction, part, name, values) for name, part in pairs]
     parts = [slope * limits for limits in slopes]
+    known = np.isfinite([spread(part, values) for _, part in pairs]).all(axis=0)
+    limited = np.isfinite(slopes).all(axis=0) & ~known
+
+    def by_torch() -> tuple[float, ...]:
+        """Let torch differentiate what it can: it knows no limits."""
+        rest = {name: column[~limited] for name, column in data.items()}
+        slopes = _by_torch(model, rest, share[~limited], at)
+        lacking = (float(share[limited] @ part[limited]) for part in parts)
+        return tuple(a + b for a, b in zip(slopes, lacking, strict=True))
+
     # In the order of computation.
     searches: list[tuple[Any, ...]] = [(model.prediction, values)]
     searches += [(model.loss.expression, pair), (model.slope, pair)]
@@ -136,9 +153,10 @@ def check_gradient(
         loss=float(share @ losses(at)),
         symbolic=tuple(float(share @ part) for part in parts),
         central=tuple(_central_difference(losses, share, at, k) for k in range(len(at))),
-        torch=_by_torch(model, data, share, at) if importlib.util.find_spec("torch") else None,
+        torch=by_torch() if importlib.util.find_spec("torch") else None,
         scale=tuple(float(share @ np.abs(part)) for part in parts),
         trouble=next((trouble for trouble in troubles if trouble), None),
+        limits=int(limited.sum()),
     )
 
 

@@ -38,23 +38,35 @@ def slope_limit(curve: Callable[[Array], Array], at: Array) -> Array:
 
     Examples
     --------
-    >>> at = np.array([2.0, 0.0])
-    >>> slope_limit(lambda p: np.array([0.0, 9.0]) ** p, np.array([2.0, 0.0])).round(6)
-    array([0.      , 2.197225])
+    >>> x = np.array([0.0, 2.0])
+    >>> slope_limit(lambda p: x**p, np.array([3.0, 3.0])).round(6)
+    array([0.      , 5.545178])
     """
     here, scale = curve(at), np.where(at == 0, 1.0, np.abs(at))
-    rounding = ROUNDING * np.abs(here) / (WIDTHS[-1] * scale)
-    sides = []
-    for side in (1.0, -1.0):
-        ways = [at + side * width * scale for width in WIDTHS]
-        first, second, third = ((curve(way) - here) / (way - at) for way in ways)
-        before, last = second - first, third - second
-        steady = np.abs(last) <= np.maximum(STEADY * np.abs(third), rounding)
-        shrinks = np.abs(last) < SHRINKING * np.abs(before)
-        limit = np.where(steady, first, np.nan)
-        sides.append(np.where(shrinks, third - last**2 / (last - before), limit))
-    up, down = (np.where(np.isfinite(side), side, np.nan) for side in sides)
-    return np.where(np.isnan(up), down, np.where(np.isnan(down), up, up / 2 + down / 2))
+    ways = np.multiply.outer(WIDTHS, scale)
+    wide = [curve(at + way) for way in (ways[0], -ways[0])]
+    if all(np.array_equal(value, here) for value in wide):  # nearly always: 0 to any power is 0
+        return np.zeros(len(at))
+    up, down = (
+        np.array([(curve(at + way) - here) / (at + way - at) for way in side * ways])
+        for side in (1.0, -1.0)
+    )
+    rounding = ROUNDING * np.abs(here) / ways[-1]
+    right, left = _extrapolated(up, rounding), _extrapolated(down, rounding)
+    # A cusp is infinitely steep on either side, and level between.
+    centre = _extrapolated(up / 2 + down / 2, rounding)
+    both = np.where(np.isnan(right), left, np.where(np.isnan(left), right, right / 2 + left / 2))
+    return np.where(np.isnan(both), centre, both)
+
+
+def _extrapolated(quotients: Array, rounding: Array) -> Array:
+    """Return what three quotients lead to, NaN where that is nowhere."""
+    first, second, third = quotients
+    before, last = second - first, third - second
+    steady = np.abs(last) <= np.maximum(STEADY * np.abs(third), rounding)
+    shrinks = np.abs(last) < SHRINKING * np.abs(before)
+    limit = np.where(shrinks, third - last**2 / (last - before), np.where(steady, first, np.nan))
+    return np.where(np.isfinite(limit), limit, np.nan)
 
 
 def evaluate_slope(curve: Expr, slope: Expr, name: str, values: Mapping[str, Any]) -> Array:
