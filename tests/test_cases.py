@@ -110,7 +110,9 @@ def test_least_squares(name: str) -> None:
     if np.isfinite(case.squares):
         assert result.residual_sum_of_squares == pytest.approx(case.squares, rel=2e-6, abs=1e-20)
     for parameter, value in case.estimates.items():
-        assert result.estimates[parameter].value == pytest.approx(value, rel=2e-5, abs=5e-6), parameter
+        assert result.estimates[parameter].value == pytest.approx(value, rel=2e-5, abs=5e-6), (
+            parameter
+        )
     for parameter, error in case.errors.items():
         assert result.estimates[parameter].stderr == pytest.approx(error, rel=2e-4)
 

@@ -143,7 +143,9 @@ def check_gradient(
     # In the order of computation.
     searches: list[tuple[Any, ...]] = [(model.prediction, values)]
     searches += [(model.loss.expression, pair), (model.slope, pair)]
-    searches += [(part, values, limits) for part, limits in zip(model.gradient, slopes, strict=True)]
+    searches += [
+        (part, values, limits) for part, limits in zip(model.gradient, slopes, strict=True)
+    ]
     troubles = (find_domain_error(*search) for search in searches)
     return GradientCheck(
         names=model.free,
