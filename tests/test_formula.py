@@ -14,7 +14,7 @@ from scipy import special
 
 from sgdfit.errors import FormulaError, UsageError
 from sgdfit.formula.evaluation import evaluate
-from sgdfit.formula.formula import derivative, ordered_names, symbol, to_text
+from sgdfit.formula.formula import ordered_names, symbol, to_text
 from sgdfit.formula.functions import FUNCTIONS
 from sgdfit.formula.parsing import parse, parse_condition, parse_expression
 from sgdfit.formula.reading import as_formula

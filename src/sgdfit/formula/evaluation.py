@@ -98,21 +98,28 @@ def find_domain_error(
     bad = np.flatnonzero(~np.isfinite(np.atleast_1d(found)))
     if not bad.size:
         return None
-    some = {name: value[bad] if np.size(value) > 1 else value for name, value in values.items()}
     with np.errstate(all="ignore"):
-        _Walk(some, "numpy", errors, bad).value(expression)
+        _Walk(_rows_of(values, bad), "numpy", errors, bad).value(expression)
     return min(errors, key=lambda error: error.row, default=None)  # of several the innermost
 
 
-def has_pole(expression: Expr, values: Mapping[str, np.ndarray[Any, Any] | float]) -> bool:
-    """Whether a part of ``expression`` is infinite in some row, such as 1/x at 0.
+def infinite_parts(expression: Expr, values: Mapping[str, Array]) -> int:
+    """Return how many parts of ``expression`` are infinite where one has a pole, such as 1/x at 0.
 
-    The whole may be finite there: exp(-1/x) is 0.
+    The whole may be finite there: ``exp(-1/x)`` is 0. What overflows alone does not count.
     """
     errors: list[DomainError] = []
     with np.errstate(all="ignore"):
         _Walk(values, "numpy", errors).value(expression)
-    return any(error.kind == "pole" for error in errors)
+        rows = [error.row for error in errors if error.kind == "pole"]
+        at_poles = _Walk(_rows_of(values, rows), "numpy")
+        if rows:
+            at_poles.value(expression)
+    return sum(bool(np.isinf(value).any()) for value in at_poles.known.values())
+
+
+def _rows_of(values: Mapping[str, Array], rows: Any) -> dict[str, Array]:
+    return {name: value[rows] if np.size(value) > 1 else value for name, value in values.items()}
 
 
 def mending_condition(fault: DomainError, columns: Sequence[str]) -> str:

@@ -161,7 +161,7 @@ def _evaluate(terms: Terms, theta: np.ndarray, columns: tuple[np.ndarray, ...]) 
     prediction, *others, jacobian = terms(theta, columns)
     if not np.isfinite(np.add.reduce(jacobian, axis=None)):
         unknown = np.isfinite(prediction) & ~np.isfinite(jacobian)
-        for k in np.flatnonzero(unknown.any(axis=1)):
+        for k in np.flatnonzero(unknown.any(axis=1)).tolist():
             some = [column[unknown[k]].astype(np.float64) for column in columns]
             at = np.repeat(theta[:, None].astype(np.float64), len(some[0]), axis=1)
 

@@ -24,8 +24,8 @@ POLISHED = 8
 KEPT = 8
 # Of how many minima components are exchanged.
 EXCHANGED = 2
-# A minimum at which a part of the formula is infinite on some row, as in 0**-p, is passed over for
-# one without unless it is so many times lower: who writes exp(-k*t**p) means p > 0.
+# A minimum at which parts of the formula are infinite on some row, as in 0**-p, is passed over for
+# one with fewer unless it is so many times lower: who writes exp(-k*t**p) means p > 0.
 POLE = 1.5
 # Two curves that differ by less than this share of the residuals (squared) are one minimum.
 SAME, PERFECT = 1e-6, 1e-24
@@ -149,15 +149,14 @@ def _minima(
         first = first[followed]
     residual = whole.residuals(last)
     losses = np.einsum("kn,kn->k", residual, residual)
-    poles = whole.have_pole(last)
+    infinite = np.unique(whole.infinite_parts(last), return_inverse=True)[1]
     kept: list[int] = []
-    for i in by_loss(np.where(poles, POLE * losses, losses), last).tolist():
+    for i in by_loss(losses * POLE**infinite, last).tolist():
         near = residual[kept] - residual[i]
         same = np.einsum("kn,kn->k", near, near) <= SAME * losses[i] + PERFECT
         if np.isfinite(losses[i]) and not same.any():
             kept.append(i)
-    if kept and not poles[kept[0]]:
-        kept = [i for i in kept if not poles[i]]
+    kept = [i for i in kept if infinite[i] <= infinite[kept[0]]]
 
     def full(values: np.ndarray) -> np.ndarray:
         known = {**dict(zip(names, values, strict=True)), **given}

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sgdfit.formula.evaluation import has_pole
+from sgdfit.formula.evaluation import infinite_parts
 from sgdfit.formula.limits import slope_limit
 from sgdfit.kernel.numpy_kernel import evaluator
 from sgdfit.model.model import Model
@@ -92,16 +92,18 @@ class Whole:
         values = evaluate(points, self.seen.data)[:, 0] * self.seen.root
         return np.asarray(self.seen.target - values)
 
-    def have_pole(self, points: np.ndarray) -> np.ndarray:
-        """Tell at which points a part of the prediction is infinite on some row: bool[k]."""
+    def infinite_parts(self, points: np.ndarray) -> np.ndarray:
+        """Return of how many parts of the formula each point makes a pole's infinity: int[k]."""
         # Slopes are not finite there, which is quicker to see.
         slopes = evaluator(self.model.gradient, self.names, self.seen.names)
-        found = ~np.isfinite(slopes(points, self.seen.data)).all(axis=(1, 2))
+        known = np.isfinite(slopes(points, self.seen.data)).all(axis=(1, 2))
         data = dict(zip(self.seen.names, self.seen.data, strict=True))
-        for k in np.flatnonzero(found):
-            known = data | dict(zip(self.names, points[k], strict=True))
-            found[k] = has_pole(self.model.prediction, known)
-        return np.asarray(found)
+        found = np.zeros(len(points), dtype=int)
+        for k in np.flatnonzero(~known):
+            here = data | dict(zip(self.names, points[k], strict=True))
+            values = self.model.values([here[name] for name in self.model.free])
+            found[k] = infinite_parts(self.model.formula.expression, here | values)
+        return found
 
     def local(self, points: np.ndarray) -> Local:
         """Return the sum of squares around each point."""
@@ -118,7 +120,7 @@ class Whole:
         unknown = ~np.isfinite(values)
         if unknown.any():
             unknown &= np.isfinite(residuals)[:, None]
-            for k in np.flatnonzero(unknown.any(axis=(0, 2))):
+            for k in np.flatnonzero(unknown.any(axis=(0, 2))).tolist():
                 values[:, k][unknown[:, k]] = self._limits(points, names, k, unknown[:, k])
         values = values * self.seen.root
         return np.asarray(np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0))
