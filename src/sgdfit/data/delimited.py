@@ -155,7 +155,7 @@ def parsed(
         ),
     )
     table = arrow_csv.read_csv(pa.BufferReader(text), *options)
-    if HEXADECIMAL.search(text):
+    if (b"0x" in text or b"0X" in text) and HEXADECIMAL.search(text):
         # Arrow takes these for integers, nobody else does.
         whole = [f.name for f in table.schema if pa.types.is_integer(f.type)]
         options[2].column_types = kinds | dict.fromkeys(whole, pa.binary())

@@ -29,8 +29,8 @@ DATES = ("dmy", "mdy")
 LINES_LOOKED_AT = 50
 # All is found from so many bytes at most.
 LOOKED_AT = 1 << 22
-# So many numbers with a comma, or dates, are looked at for one that has a single reading.
-EVIDENCE = 10_000
+# So many numbers with a comma, and dates, are looked at for one that has a single reading.
+NUMBERS_LOOKED_AT, DATES_LOOKED_AT = 500, 100_000
 BOM = b"\xef\xbb\xbf"
 BOMS = ((codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
         (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))  # fmt: skip
@@ -182,7 +182,9 @@ def find_dialect(
         some = f"in its first {LOOKED_AT >> 20} MB " if len(data) > LOOKED_AT else ""
         raise DataError(f"{label} holds no rows, {some}only blank lines or comments; give it rows")
     texts = [line.decode(errors="replace") for _, _, line in found]
-    separator = options.delimiter or max(SEPARATORS, key=lambda sign: _score(texts, sign))
+    everything = "\n".join(texts)
+    present = [sign for sign in SEPARATORS if sign in everything]
+    separator = options.delimiter or max(present, key=lambda sign: _score(texts, sign), default=",")
     if not any(len(split(text, separator)) > 1 for text in texts):
         separator = ","
     rows = [split(text, separator) for text in texts]
@@ -362,7 +364,7 @@ def _rewrites(
     notes = ["percent taken for hundredths"] * any(field.endswith("%") for field in fields)
     if b"," in head and (separator != "," or b'"' in head):
         commas = QUOTED_NUMBER if separator == "," else COMMA_NUMBER
-        further = itertools.islice(commas.finditer(head), EVIDENCE)
+        further = itertools.islice(commas.finditer(head), NUMBERS_LOOKED_AT)
         fields = [*fields, *(match[1].decode(errors="replace") for match in further)]
     decimal, groups = _signs(fields, options.decimal)
     sign, between = re.escape(decimal), " \t" if separator == " " else re.escape(separator)
@@ -404,7 +406,7 @@ def _hundredths(match: re.Match[bytes]) -> bytes:
 def _order(dates: Iterable[re.Match[bytes]]) -> str | None:
     """Return whether the day or the month comes first in dates, where one of them tells."""
     found = set()
-    for match in itertools.islice(dates, EVIDENCE):
+    for match in itertools.islice(dates, DATES_LOOKED_AT):
         if match["one"]:
             first = int(match["one"]) > 12 or match["sign"] == b"."
             found |= {"dmy"} if first else {"mdy"} if int(match["other"]) > 12 else set()
