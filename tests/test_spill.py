@@ -224,14 +224,14 @@ def endless():
     yield {"x": np.arange(300_000.0)}
     yield {"x": np.arange(300_000.0)}
     print("ready", flush=True)
-    while sys.argv[1] == "wait":
+    while sys.argv[1] != "end":
         yield {"x": np.arange(10.0)}
 print(open_rows(open_table(endless()), ["x"], missing="error", budget=0).rows)
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM")
-@pytest.mark.parametrize("how", ["end", "wait"])
+@pytest.mark.parametrize("how", ["end", "stop", "kill"])
 def test_nothing_is_left_when_the_program_ends_or_is_told_to(how, folder):
     with subprocess.Popen(
         [sys.executable, "-c", PROGRAM, how],
@@ -240,9 +240,15 @@ def test_nothing_is_left_when_the_program_ends_or_is_told_to(how, folder):
         stderr=subprocess.PIPE,
     ) as process:
         assert process.stdout.readline() == b"ready\n"
-        if how == "wait":
+        if how != "end":
             assert len(list(folder.iterdir())) == 1
-            process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGTERM if how == "stop" else signal.SIGKILL)
         process.communicate(timeout=20)
     assert (process.returncode == 0) == (how == "end")
-    assert list(folder.iterdir()) == []
+    left = list(folder.iterdir())
+    assert len(left) == (how == "kill")
+    kept = keep(once(), ["x"])  # removes what a killed run has left, and not what is needed
+    again = keep(once(), ["x"])
+    assert len(list(folder.iterdir())) == 2
+    assert not set(left) & set(folder.iterdir())
+    assert kept.rows == again.rows == ROWS

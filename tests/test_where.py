@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from sgdfit.data import formats
 from sgdfit.data.readers import open_table
 from sgdfit.data.where import mask_of, read_condition
 from sgdfit.errors import DataError, FormulaError, UsageError
@@ -87,6 +88,17 @@ CHOSEN = {text: np.flatnonzero(mask.fillna(False).to_numpy(bool)) for text, mask
 
 def rows_of(data, where):
     return open_table(data, where).load(["row"]).columns["row"].astype(int).tolist()
+
+
+def test_many_small_row_groups_are_read_and_pruned_together(tmp_path, monkeypatch):
+    monkeypatch.setattr(formats, "MANY", 10)
+    monkeypatch.setattr(formats, "BATCH_ROWS", 12)
+    path = parquet(TABLE, tmp_path, row_group_size=4)
+    for text, groups in (("row < 8", 1), ("row == 30", 1), ("10 <= row < 20", 2), ("flag", 5)):
+        table = open_table(path, text)
+        assert len(table.dataset.row_groups) == groups
+        expected = open_table(TABLE, text).load(["row"]).columns["row"]
+        np.testing.assert_array_equal(table.load(["row"]).columns["row"], expected)
 
 
 def parquet(table, tmp_path, **options):

@@ -1,7 +1,7 @@
 """The formats of files: their endings and first bytes, and how those that hold columns are read.
 
-Parquet is read by row group, decoded in batches of 8 MB; Arrow by runs of record batches; ORC by
-stripe.
+Parquet is read by row group, decoded in batches of 8 MB, as ORC is; Arrow by runs of record
+batches.
 """
 
 from __future__ import annotations
@@ -26,6 +26,10 @@ REMOTE_BUFFER = 1 << 23
 # Of how many files is kept what they say of themselves: there may be thousands, and with each of
 # thousands of row groups all of it would be read again.
 METADATA_KEPT = 4
+# Of a file that pyarrow scans: it would hold sixteen batches of four files, decoded.
+BOUNDED: dict[str, Any] = {"batch_readahead": 1, "fragment_readahead": 1, "use_threads": False}
+# Row groups of which a Parquet file has so many are joined where they are small.
+MANY = 1_000
 # The first bytes of an Arrow file, and of a message, with which a stream begins.
 FILE, STREAM = b"ARROW1", b"\xff\xff\xff\xff"
 
@@ -69,11 +73,9 @@ def open_parquet(origin: DataFile) -> ColumnarFile:
         counts = [metadata.row_group(k).num_rows for k in range(metadata.num_row_groups)]
         if min(counts, default=0) < 0:
             raise EOFError("it tells of a row group with fewer than no rows")
-    starts = itertools.accumulate(counts, initial=0)
-    groups = [
-        _row_group(origin, k, first, rows)
-        for k, (first, rows) in enumerate(zip(starts, counts, strict=False))
-    ]
+    # What is kept of each part of a file would take more than its rows where these are few.
+    most = BATCH_ROWS if len(counts) > MANY else 0
+    groups = [_row_group(origin, run, first, rows) for first, rows, run in _runs(counts, most)]
     return ColumnarFile(origin, schema, tuple(groups))
 
 
@@ -104,16 +106,19 @@ def _kept_metadata(origin: DataFile) -> tuple[Any, Any, dict[str, int]]:
         return metadata, file.schema_arrow, leaves
 
 
-def _row_group(origin: DataFile, group: int, first: int, rows: int) -> RowGroup:
+def _row_group(origin: DataFile, run: range, first: int, rows: int) -> RowGroup:
+    """Return row groups of a Parquet file that are next to one another as one."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
-    place = f"row group {group + 1} (rows {first + 1:,} to {first + rows:,})"
+    several = f"s {run[0] + 1} to {run[-1] + 1}" if len(run) > 1 else f" {run[0] + 1}"
+    place = f"row group{several} (rows {first + 1:,} to {first + rows:,})"
 
     def read(names: Sequence[str]) -> Iterator[Any]:
         with opened(origin) as source, reading(origin.label, "Parquet", place):
             batches = _parquet(source, origin, _metadata(origin)[0]).iter_batches(
                 batch_size=batch_rows(len(names)),
-                row_groups=[group],
+                row_groups=list(run),
                 columns=list(names),
                 use_threads=False,
             )
@@ -121,38 +126,56 @@ def _row_group(origin: DataFile, group: int, first: int, rows: int) -> RowGroup:
                 yield batch.select(list(names))
 
     def statistics(name: str) -> ColumnStatistics | None:
-        metadata, schema, leaves = _metadata(origin)
-        if name not in leaves or schema.get_field_index(name) < 0:
+        known = [_statistics(origin, group, name) for group in run]
+        if any(each is None for each in known):
             return None
-        column = metadata.row_group(group).column(leaves[name])
-        if not column.is_stats_set or column.statistics is None:
-            return None
-        found, kind = column.statistics, schema.field(name).type
-        count = found.null_count if found.has_null_count else None
-        extremes = None
-        with contextlib.suppress(ValueError, TypeError, OverflowError, NotImplementedError):
-            if found.has_min_max:
-                extremes = extremes_of(found.min, found.max, kind)
-        # NaN leaves no trace in the extremes, so a column of floats may always hold one.
-        nulls = count != 0 or pa.types.is_floating(kind)
-        return ColumnStatistics(extremes, nulls, empty=count == column.num_values > 0)
+        extremes, ends = [each.extremes for each in known if each and not each.empty], None
+        if extremes and all(each is not None for each in extremes):
+            values = pa.concat_arrays(extremes)
+            order = pc.sort_indices(values)
+            ends = pa.concat_arrays([values.take(order[:1]), values.take(order[-1:])])
+        nulls, empty = any(e.nulls for e in known if e), all(e.empty for e in known if e)
+        return ColumnStatistics(ends, nulls, empty)
 
     return RowGroup(origin.label, first, rows, read, statistics=statistics)
 
 
+def _statistics(origin: DataFile, group: int, name: str) -> ColumnStatistics | None:
+    """Return what a row group says of the values of a column."""
+    import pyarrow as pa
+
+    metadata, schema, leaves = _metadata(origin)
+    if name not in leaves or schema.get_field_index(name) < 0:
+        return None
+    column = metadata.row_group(group).column(leaves[name])
+    if not column.is_stats_set or column.statistics is None:
+        return None
+    found, kind = column.statistics, schema.field(name).type
+    count = found.null_count if found.has_null_count else None
+    extremes = None
+    with contextlib.suppress(ValueError, TypeError, OverflowError, NotImplementedError):
+        if found.has_min_max:
+            extremes = extremes_of(found.min, found.max, kind)
+    # NaN leaves no trace in the extremes, so a column of floats may always hold one.
+    nulls = count != 0 or pa.types.is_floating(kind)
+    return ColumnStatistics(extremes, nulls, empty=count == column.num_values > 0)
+
+
 def open_orc(origin: DataFile) -> ColumnarFile:
     """Read what an ORC file says of itself; all of its stripes are one row group."""
+    import pyarrow.dataset as ds
     import pyarrow.orc as orc
 
     with opened(origin) as source, reading(origin.label, "ORC"):
         file = orc.ORCFile(source)
-        schema, rows, stripes = file.schema, file.nrows, file.nstripes
+        schema, rows = file.schema, file.nrows
 
     def read(names: Sequence[str]) -> Iterator[Any]:
-        with opened(origin) as source:
-            for stripe in range(stripes):
-                with reading(origin.label, "ORC", f"stripe {stripe + 1}"):
-                    batch = orc.ORCFile(source).read_stripe(stripe, columns=list(names) or None)
+        # A stripe as a whole may take a gigabyte.
+        with opened(origin) as source, reading(origin.label, "ORC"):
+            fragment = ds.OrcFileFormat().make_fragment(source)
+            size = batch_rows(len(names))
+            for batch in fragment.to_batches(columns=list(names), batch_size=size, **BOUNDED):
                 yield from batches_of(batch, names)
 
     return ColumnarFile(origin, schema, (RowGroup(origin.label, 0, rows, read),))
@@ -185,11 +208,11 @@ def open_arrow(origin: DataFile) -> ColumnarFile:
     return ColumnarFile(origin, schema, tuple(groups))
 
 
-def _runs(counts: Sequence[int]) -> Iterator[tuple[int, int, range]]:
-    """Join batches to runs of up to `BATCH_ROWS` rows: the first row, how many, and which."""
+def _runs(counts: Sequence[int], most: int = BATCH_ROWS) -> Iterator[tuple[int, int, range]]:
+    """Join batches to runs of up to ``most`` rows: the first row, how many, and which."""
     first, rows, begin = 0, 0, 0
     for index, more in enumerate([*counts, BATCH_ROWS + 1]):
-        if rows and rows + more > BATCH_ROWS:
+        if rows and rows + more > most:
             yield first, rows, range(begin, index)
             first, rows, begin = first + rows, 0, index
         rows += more

@@ -6,6 +6,8 @@ written for each run of rows.
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import itertools
 import os
 import shutil
@@ -42,6 +44,9 @@ from sgdfit.data.table import (
     clean_names,
 )
 from sgdfit.errors import DataError, reason_of
+
+# A file that a run holds locked as long as it needs its folder.
+LOCK = "lock"
 
 Announce = Callable[[str], object]
 
@@ -168,8 +173,11 @@ class SpillFolder:
                 f"no temporary folder can be made in {tempfile.gettempdir()}"
                 f" ({error.strerror or error}); set TMPDIR to a folder that can be written to"
             ) from error
+        _remove_abandoned(self.path)
+        lock = os.open(os.path.join(self.path, LOCK), os.O_CREAT | os.O_RDWR)
+        _is_free(lock)
         self.written = self.files = 0
-        self.remove = weakref.finalize(self, _remove, self.path, os.getpid())
+        self.remove = weakref.finalize(self, _remove, self.path, os.getpid(), lock)
 
     def write(self, columns: Arrays) -> str:
         """Write columns to an Arrow file, and return its path."""
@@ -193,10 +201,30 @@ class SpillFolder:
         return path
 
 
-def _remove(path: str, owner: int) -> None:
+def _remove(path: str, owner: int, lock: int) -> None:
     """Remove a folder, unless this is a forked child, which only inherited it."""
     if os.getpid() == owner:
+        os.close(lock)
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _remove_abandoned(path: str) -> None:
+    """Remove the folders that killed runs left: nobody holds their locks."""
+    for found in glob.glob(os.path.join(os.path.dirname(path), f"sgdfit-*/{LOCK}")):
+        with contextlib.suppress(OSError), open(found) as lock:
+            if _is_free(lock.fileno()):
+                shutil.rmtree(os.path.dirname(found), ignore_errors=True)
+
+
+def _is_free(lock: int) -> bool:
+    """Lock a file, unless another process does, or the system has no such locks."""
+    try:
+        import fcntl
+
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError):
+        return False
+    return True
 
 
 def _read_file(

@@ -36,6 +36,7 @@ from sgdfit.data.files import (
 )
 from sgdfit.data.floats import Place, as_arrow, comparable, kind_of, plain_type, scalar_of, shown
 from sgdfit.data.formats import (
+    BOUNDED,
     BUFFER,
     FORMATS,
     STREAM,
@@ -66,8 +67,6 @@ from sgdfit.errors import DataError, UsageError, did_you_mean, listed, reason_of
 
 LABEL = "the data"
 NAMES_SHOWN, NAMES_LOOKED_AT = 3, 2_000
-# pyarrow would hold sixteen batches of four files, decoded.
-BOUNDED = {"batch_readahead": 1, "fragment_readahead": 1, "use_threads": False}
 # What can be read, in words.
 KINDS = (
     "path of a file or folder (CSV, Parquet, Feather, Arrow, ORC, .xlsx), pattern such as"
