@@ -90,18 +90,8 @@ LEAST_SQUARES = {
     "peaks": Case("background_and_three_peaks", f"y = A*exp(-k*x) + {PEAKS}", 0.0852064),
 }
 
-OPEN = {
-    "peaks",
-}
 
-
-def open_cases(table: dict[str, Case]) -> list[object]:
-    """The names of a table's cases, those not yet right marked as such."""
-    mark = pytest.mark.xfail(strict=True, reason="not yet right")
-    return [pytest.param(name, marks=mark if name in OPEN else ()) for name in table]
-
-
-@pytest.mark.parametrize("name", open_cases(LEAST_SQUARES))
+@pytest.mark.parametrize("name", LEAST_SQUARES)
 def test_least_squares(name: str) -> None:
     case = LEAST_SQUARES[name]
     result = sgdfit.fit(case.formula, CASES / f"{case.file}.csv", start=case.start)

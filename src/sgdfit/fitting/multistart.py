@@ -19,6 +19,7 @@ from sgdfit.fitting.status import has_arrived
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.inference.quadratic import from_rows
 from sgdfit.inference.spectrum import column_norms
+from sgdfit.inference.statistics import serial_correlation
 from sgdfit.kernel.kernel import Chunk
 from sgdfit.model.model import Model
 from sgdfit.model.parameters import Assignments
@@ -427,18 +428,14 @@ def misfit_of(problem: Problem, theta: np.ndarray) -> Misfit:
     rows, weights = problem.kernel.rows(theta, chunk), chunk.weights
     mean = float(np.add.reduce(rows.target)) / chunk.rows
     mean = mean if weights is None else float(np.average(rows.target, weights=weights))
-    residual, apart = rows.target - rows.prediction, rows.target - mean
+    residual, apart, slopes = rows.target - rows.prediction, rows.target - mean, rows.jacobian
     if weights is not None:
-        residual, apart = residual * np.sqrt(weights), apart * np.sqrt(weights)
-    total = float(residual @ residual)
+        root = np.sqrt(weights)
+        residual, apart, slopes = residual * root, apart * root, slopes * root
+    columns = (*chunk.columns[: len(problem.model.variables)], rows.prediction)
     variation = float(apart @ apart)
-    together = []
-    for column in (*chunk.columns[: len(problem.model.variables)], rows.prediction):
-        ordered = residual[column.argsort(kind="stable")]
-        together.append(float(ordered[1:] @ ordered[:-1]))
-    correlation = max(together) / (total or 1.0)
-    unexplained = total / variation if variation > 0 else 0.0
-    return Misfit(correlation, correlation * math.sqrt(len(residual)), unexplained)
+    unexplained = float(residual @ residual) / variation if variation > 0 else 0.0
+    return Misfit(*serial_correlation(residual, slopes, columns), unexplained)
 
 
 def misfit_warnings(problem: Problem, outcome: Outcome) -> tuple[str, ...]:

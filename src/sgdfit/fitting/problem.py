@@ -190,7 +190,8 @@ class Misfit(NamedTuple):
 
     # Of neighbours, in the order of a variable or of the prediction: the largest.
     correlation: float
-    beyond: float  # the same in standard deviations of what noise has, 1/sqrt(n)
+    # How far that is beyond chance, in standard deviations: see `statistics.serial_correlation`.
+    beyond: float
     unexplained: float  # the share of the response's variation about its mean that is left
 
 

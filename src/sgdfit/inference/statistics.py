@@ -1,9 +1,17 @@
-"""How well a fit describes the data: reduced χ², R² and the information criteria."""
+"""How well a fit describes the data: reduced χ², R², the information criteria, lack of fit."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
+
+# Neighbours of which a lack of fit is looked for: the width of what is missed is not known.
+WINDOWS = (2, 4, 8)
+# Fewer standard deviations than this are chance, whatever they are exactly.
+CHANCE = 2.0
 
 
 @dataclass(frozen=True)
@@ -73,3 +81,41 @@ def expected_range(degrees_of_freedom: int, share: float = 0.999) -> tuple[float
     tail = (1 - share) / 2
     low, high = (float(chdtri(degrees_of_freedom, p)) for p in (1 - tail, tail))
     return low / degrees_of_freedom, high / degrees_of_freedom
+
+
+def serial_correlation(
+    residual: np.ndarray, slopes: np.ndarray, columns: Sequence[np.ndarray]
+) -> tuple[float, float]:
+    """Return the correlation of neighbouring residuals, and how far this is beyond chance.
+
+    Both are the largest along any of the ``columns``, float64[n]; the second is in standard
+    deviations of what noise shows. ``residual``, float64[n], and ``slopes`` of the prediction,
+    float64[p, n], are weighted. With L the matrix that adds up pairs of neighbours, weighted by how
+    many windows of a width hold both, noise rᵀLr has the mean −σ² tr(QᵀLQ) after a fit whose
+    slopes Q spans: fitting leaves residuals that alternate (Durbin & Watson 1950, Biometrika 37,
+    409-428). Without that, a sum of many terms hides what it misses.
+    """
+    n, p = len(residual), len(slopes)
+    square, lags = float(residual @ residual), range(1, min(WINDOWS[-1], n))
+    if n <= p or not square > 0:
+        return 0.0, 0.0
+    shares = np.array([[max(0.0, 1 - lag / width) for lag in lags] for width in WINDOWS])
+    shares /= np.sqrt(shares**2 @ [n - lag for lag in lags])[:, None]
+    orders = [column.argsort(kind="stable") for column in columns]
+    alike = []
+    for order in orders:
+        r = residual[order]
+        alike.append([float(r[lag:] @ r[:-lag]) for lag in lags])
+    correlation, beyond = max(found[0] for found in alike) / square, shares @ np.transpose(alike)
+    beyond *= (n - p) / square
+    # What fitting takes away is at most this, with many rows next to nothing.
+    if beyond.max() + p * shares.sum(axis=1).max() < CHANCE:
+        return correlation, float(beyond.max())
+    slopes = np.nan_to_num(slopes, nan=0.0, posinf=0.0, neginf=0.0)
+    size = np.sqrt(np.einsum("pn,pn->p", slopes, slopes))
+    span = np.linalg.qr((slopes / np.where(size > 0, size, 1.0)[:, None]).T)[0].T
+    taken = []
+    for order in orders:
+        q = span[:, order]
+        taken.append([float(np.vdot(q[:, lag:], q[:, :-lag])) for lag in lags])
+    return correlation, float((beyond + shares @ np.transpose(taken)).max())

@@ -32,7 +32,7 @@ NEW = 1e-7
 CELLS = (48, 12, 7, 5, 4)
 # How many partial sums are kept.
 WIDTH = 32
-# How many replacements of each component or pair are returned.
+# How many replacements of each component or pair are returned, the first time.
 EACH = 3
 # From so many of a dictionary's first entries pairs are made, by its number of parameters; any
 # first entries of it fill the ranges evenly.
@@ -83,6 +83,7 @@ class Partial(NamedTuple):
     chosen: Mapping[int, np.ndarray]  # the nonlinear parameters of each component that is in it
     span: np.ndarray  # float64[m, n]: orthonormal, what their bases and the plain one span
     residual: np.ndarray  # float64[n]: what they leave of the target
+    signs: Mapping[int, float] = {}  # of the amplitude of each, as it was when it came in
 
     @property
     def loss(self) -> float:
@@ -98,7 +99,9 @@ class Partial(NamedTuple):
             residual = residual - (offset - self.span.T @ (self.span @ offset))
         span = _extended_span(self.span, basis)
         new = span[len(self.span) :]
-        return Partial({**self.chosen, c: point}, span, residual - new.T @ (new @ residual))
+        signs = {**self.signs, c: float(np.sign(basis[0] @ residual)) if len(basis) == 1 else 0.0}
+        residual = residual - new.T @ (new @ residual)
+        return Partial({**self.chosen, c: point}, span, residual, signs)
 
     def entry(self, c: int, dictionary: Dictionary, i: int) -> Partial:
         """Return the sum with one more component, an entry of its dictionary."""
@@ -142,21 +145,29 @@ def spread(losses: np.ndarray, cube: np.ndarray, most: int, each: int) -> list[i
     return kept
 
 
-def scores(beam: Sequence[Partial], dictionary: Dictionary) -> np.ndarray:
-    """Return the sum of squares that each entry would leave to each sum: float64[len(beam), k]."""
+def scores(
+    beam: Sequence[Partial], dictionary: Dictionary, signs: Sequence[float] = ()
+) -> np.ndarray:
+    """Return the sum of squares that each entry would leave to each sum: float64[len(beam), k].
+
+    An entry whose amplitude would not have the sign wanted, where one is, gains nothing.
+    """
     k, b, n = dictionary.basis.shape
     # One product for the whole beam reads the dictionary once.
     ends = np.cumsum([1 + len(partial.span) for partial in beam])
     stacked = np.concatenate([[partial.residual, *partial.span] for partial in beam])
     products = (stacked @ dictionary.basis.reshape(k * b, n).T).reshape(len(stacked), k, b)
     found = []
-    for partial, onto in zip(beam, np.split(products, ends[:-1]), strict=True):
+    wanted = signs or [0.0] * len(beam)
+    for partial, onto, sign in zip(beam, np.split(products, ends[:-1]), wanted, strict=True):
         residual, span, inner = partial.residual, partial.span, onto[0]
         loss = np.full(k, residual @ residual)
         if dictionary.offset is not None:
             shift = dictionary.offset - (dictionary.offset @ span.T) @ span
             inner = inner - np.einsum("kbn,kn->kb", dictionary.basis, shift)
             loss = loss - 2.0 * shift @ residual + np.einsum("kn,kn->k", shift, shift)
+        if sign:
+            inner = np.where(inner * sign > 0, inner, 0.0)
         found.append(loss - _gain(dictionary.gram, inner, onto[1:]) if b else loss)
     return np.array(found)
 
@@ -173,11 +184,14 @@ def _gain(gram: np.ndarray, inner: np.ndarray, along: np.ndarray) -> np.ndarray:
     return np.asarray(np.einsum("kb,kb->k", solved, inner))
 
 
-def pursue(start: Partial, dictionaries: Sequence[Dictionary], most: int) -> list[Partial]:
+def pursue(
+    start: Partial, dictionaries: Sequence[Dictionary], most: int, *, agree: bool = False
+) -> list[Partial]:
     """Return the best sums, at most so many, with an entry of each dictionary, best first.
 
     There is a dictionary for each component; components of the same form share one. Each round
     extends every partial sum by every component that it lacks, and keeps the best of each make-up.
+    Where they ``agree``, amplitudes of components of the same form have the same sign.
     """
     beam, forms = [start], [id(dictionary) for dictionary in dictionaries]
     for depth in range(len(dictionaries)):
@@ -192,7 +206,12 @@ def pursue(start: Partial, dictionaries: Sequence[Dictionary], most: int) -> lis
                 if c not in chosen
                 and not any(f == forms[c] and d not in chosen for d, f in enumerate(forms[:c]))
             ]
-            losses = scores([beam[b] for b in able], dictionary) if able else ()
+            signs = [
+                next((beam[b].signs[d] for d in beam[b].chosen if forms[d] == forms[c]), 0.0)
+                for b in able
+                if agree
+            ]
+            losses = scores([beam[b] for b in able], dictionary, signs) if able else ()
             for b, own in zip(able, losses, strict=True):
                 best = spread(own, dictionary.cube, width, each)
                 options += [(float(own[i]), b, c, i) for i in best]
@@ -219,8 +238,14 @@ def exchanged(
     parts: Sequence[Component],
     dictionaries: Sequence[Dictionary],
     seen: Observations,
+    *,
+    again: bool = False,
 ) -> list[Partial]:
-    """Return sums like ``chosen`` with one or two components replaced by the best others."""
+    """Return sums like ``chosen`` with one or two components replaced by the best others.
+
+    Where that is done ``again``, pairs of unlike components too, and more of each.
+    """
+    each = EACH * (1 + again)
     values = {c: _values(parts[c], point[None], seen)[0] for c, point in chosen.items()}
 
     def without(*gone: int) -> Partial:
@@ -233,22 +258,23 @@ def exchanged(
     made: list[Partial] = []
     for c, dictionary in enumerate(dictionaries):
         rest = without(c)
-        best = spread(scores([rest], dictionary)[0], dictionary.cube, EACH, 1)
+        best = spread(scores([rest], dictionary)[0], dictionary.cube, each, 1)
         made += [rest.entry(c, dictionary, i) for i in best]
     simple = [
         c for c, one in enumerate(dictionaries) if one.basis.shape[1] == 1 and one.offset is None
     ]
     for c, d in itertools.combinations(simple, 2):
         left, right = dictionaries[c], dictionaries[d]
-        if left is right or len(dictionaries) == 2:
+        if again or left is right or len(dictionaries) == 2:
             rest = without(c, d)
             made += [
-                rest.entry(c, left, i).entry(d, right, j) for i, j in _pairs(rest, left, right)
+                rest.entry(c, left, i).entry(d, right, j)
+                for i, j in _pairs(rest, left, right, each)
             ]
     return made
 
 
-def _pairs(rest: Partial, left: Dictionary, right: Dictionary) -> list[tuple[int, int]]:
+def _pairs(rest: Partial, left: Dictionary, right: Dictionary, most: int) -> list[tuple[int, int]]:
     """Return the best pairs of entries."""
     (u, g), (v, h) = (_projected(rest, dictionary) for dictionary in (left, right))
     cross = u @ v.T
@@ -261,7 +287,7 @@ def _pairs(rest: Partial, left: Dictionary, right: Dictionary) -> list[tuple[int
     best = np.argpartition(gain, gain.size - count, axis=None)[-count:]
     rows, columns = np.unravel_index(best, gain.shape)
     both = np.hstack([left.cube[rows], right.cube[columns]])
-    kept = spread(-gain[rows, columns], both, EACH, 1)
+    kept = spread(-gain[rows, columns], both, most, 1)
     return [(int(rows[k]), int(columns[k])) for k in kept]
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sgdfit.inference.statistics import serial_correlation
 from sgdfit.kernel.kernel import Chunk
 from sgdfit.model.model import Model
 from sgdfit.model.roles import derived_columns, roles_of
@@ -19,7 +20,7 @@ from sgdfit.starts.components import Dictionary, Partial, exchanged, first_parti
 from sgdfit.starts.separable import Projection, Whole, by_loss, polish
 from sgdfit.starts.space import Range, observe, range_of
 
-# How many sums are polished, each time.
+# How many sums are polished, each time; of exchanged ones twice as many from the second round on.
 POLISHED = 8
 KEPT = 8
 # Of how many minima components are exchanged.
@@ -27,6 +28,15 @@ EXCHANGED = 2
 # A minimum at which parts of the formula are infinite on some row, as in 0**-p, is passed over for
 # one with fewer unless it is so many times lower: who writes exp(-k*t**p) means p > 0.
 POLE = 1.5
+# At most so many rounds; a sum of many components is given up after so many in a row that find none
+# whose loss is lower by a share of it. One component is looked for once more.
+ROUNDS, PATIENCE, WORTH = 10, 3, 1e-3
+# By how much the seeds of two rounds differ.
+APART = 1_000
+# Neighbouring residuals go together so many standard deviations beyond chance: then it is worth it.
+DOUBTFUL = 2.5
+# A share of the target's squares that rounding may leave.
+EXACT = 1e-20
 # Two curves that differ by less than this share of the residuals (squared) are one minimum.
 SAME, PERFECT = 1e-6, 1e-24
 
@@ -79,16 +89,7 @@ def find_starts(model: Model, chunk: Chunk, given: Mapping[str, float], seed: in
     if not seen.rows:
         return Search((), 0, 0, words, parts.linear)
     projection = Projection(model, parts, seen)
-    # One dictionary serves all components of the same form and ranges.
-    made: dict[object, Dictionary] = {}
-    dictionaries = []
-    for part in parts.components:
-        key = (part.shape, *(ranges[name].form for name in part.names))
-        if key not in made:
-            made[key] = tabulate(part, ranges, seen, seed + len(made))
-        dictionaries.append(made[key])
-    paths = _descended(projection, dictionaries)
-    drawn = sum(len(dictionary.points) for dictionary in made.values())
+    paths, drawn = _searched(projection, ranges, seed)
     return Search(_minima(projection, paths, given), drawn, paths.polished, words, parts.linear)
 
 
@@ -100,30 +101,89 @@ class _Paths(NamedTuple):
     losses: np.ndarray
     polished: int
 
+    def joined(self, more: _Paths) -> _Paths:
+        """Return both together."""
+        starts, ends, losses = (np.concatenate(p) for p in zip(self[:3], more[:3], strict=True))
+        return _Paths(starts, ends, losses, self.polished + more.polished)
 
-def _descended(projection: Projection, dictionaries: Sequence[Dictionary]) -> _Paths:
-    """Build sums, polish them, and polish what exchanging their components makes."""
-    first, parts = first_partial(*projection.plain()), projection.parts.components
-    if not dictionaries:
-        return _Paths(np.empty((1, 0)), np.empty((1, 0)), np.array([first.loss]), 0)
-    usable = all(len(dictionary.points) for dictionary in dictionaries)
-    paths = _polished(projection, pursue(first, dictionaries, POLISHED) if usable else [])
-    if len(parts) == 1 or not len(paths.ends):
-        return paths
+    def distinct(self, most: int) -> np.ndarray:
+        """Return the best ends, at most so many, of those with unequal losses."""
+        order = np.argsort(self.losses, kind="stable")
+        apart = np.diff(self.losses[order], prepend=-np.inf) > 1e-6 * self.losses[order]
+        return self.ends[order[apart][:most]]
+
+
+def _searched(projection: Projection, ranges: Mapping[str, Range], seed: int) -> tuple[_Paths, int]:
+    """Search in rounds while the residuals look like signal; also return how many points it took.
+
+    Every other round tries sums whose like components agree in sign: the greedy choice of one wide
+    peak where there are two, or of an exponential that takes in a peak, is undone by dips.
+    """
+    parts, first = projection.parts.components, first_partial(*projection.plain())
+    none = np.empty((1 - bool(parts), len(projection.names)))
+    paths = _Paths(none, none, np.full(len(none), first.loss), 0)
+    drawn = fruitless = 0
+    for k in range(ROUNDS if parts else 0):
+        dictionaries = _dictionaries(projection, ranges, seed + APART * k)
+        drawn += sum({id(one): len(one.points) for one in dictionaries}.values())
+        if not all(len(one.points) for one in dictionaries):
+            break
+        before = paths.losses.min(initial=np.inf)
+        sums = pursue(first, dictionaries, POLISHED, agree=k % 2 == 1)
+        paths = paths.joined(_polished(projection, sums))
+        if len(parts) > 1 and len(paths.ends):
+            sums = _exchanged(projection, first, dictionaries, paths, again=k > 0)
+            paths = paths.joined(_polished(projection, sums[: POLISHED * (1 + (k > 0))]))
+        fruitless += 1
+        if paths.losses.min(initial=np.inf) < before * (1 - WORTH):
+            fruitless = 0
+        is_over = fruitless == min(len(parts), PATIENCE)
+        if is_over or not len(paths.ends) or not _is_signal(projection, paths.distinct(1)):
+            break
+    return paths, drawn
+
+
+def _dictionaries(
+    projection: Projection, ranges: Mapping[str, Range], seed: int
+) -> list[Dictionary]:
+    """Return one for each component; one serves all of the same form and ranges."""
+    made: dict[object, Dictionary] = {}
+    dictionaries = []
+    for part in projection.parts.components:
+        key = (part.shape, *(ranges[name].form for name in part.names))
+        if key not in made:
+            made[key] = tabulate(part, ranges, projection.seen, seed + len(made))
+        dictionaries.append(made[key])
+    return dictionaries
+
+
+def _exchanged(
+    projection: Projection,
+    first: Partial,
+    dictionaries: Sequence[Dictionary],
+    paths: _Paths,
+    *,
+    again: bool,
+) -> list[Partial]:
+    """Return what exchanging components of the best sums makes, best first."""
+    parts, made = projection.parts.components, list[Partial]()
     places = np.cumsum([len(part.names) for part in parts])[:-1]
-    order = np.argsort(paths.losses, kind="stable")
-    apart = np.diff(paths.losses[order], prepend=-np.inf) > 1e-6 * paths.losses[order]
-    made: list[Partial] = []
-    for end in paths.ends[order[apart][:EXCHANGED]]:
+    for end in paths.distinct(EXCHANGED):
         chosen = dict(enumerate(np.split(end, places)))
-        made += exchanged(first, chosen, parts, dictionaries, projection.seen)
-    more = _polished(projection, sorted(made, key=lambda partial: partial.loss)[:POLISHED])
-    return _Paths(
-        np.concatenate([paths.starts, more.starts]),
-        np.concatenate([paths.ends, more.ends]),
-        np.concatenate([paths.losses, more.losses]),
-        paths.polished + more.polished,
-    )
+        made += exchanged(first, chosen, parts, dictionaries, projection.seen, again=again)
+    return sorted(made, key=lambda partial: partial.loss)
+
+
+def _is_signal(projection: Projection, point: np.ndarray) -> bool:
+    """Whether residuals at the point, float64[1, q], go together as those of noise do not."""
+    names, seen = (*projection.names, *projection.linear), projection.seen
+    whole, at = Whole(projection.model, names, seen), projection.whole(point)
+    left = whole.residuals(at)
+    residual, slopes = left[0], whole.slopes(at, names, left)[0]
+    if residual @ residual <= EXACT * (seen.target @ seen.target):
+        return False
+    columns = [np.asarray(seen.data[seen.names.index(name)]) for name in whole.model.variables]
+    return serial_correlation(residual, slopes, columns)[1] > DOUBTFUL
 
 
 def _polished(projection: Projection, sums: Sequence[Partial]) -> _Paths:

@@ -108,9 +108,9 @@ class Whole:
     def local(self, points: np.ndarray) -> Local:
         """Return the sum of squares around each point."""
         residuals = self.residuals(points)
-        return Local.of(residuals, self._slopes(points, self.names, residuals))
+        return Local.of(residuals, self.slopes(points, self.names, residuals))
 
-    def _slopes(
+    def slopes(
         self, points: np.ndarray, names: tuple[str, ...], residuals: np.ndarray
     ) -> np.ndarray:
         """Return the slopes along the own parameters, where the points are of these ``names``."""
@@ -184,7 +184,7 @@ class Projection(Whole):
         """Return the sum of squares around each point."""
         solved = self.solve(points)
         whole = np.hstack([points, solved.linear])
-        slopes = self._slopes(whole, (*self.names, *self.linear), solved.residual)
+        slopes = self.slopes(whole, (*self.names, *self.linear), solved.residual)
         along = np.matmul(slopes, solved.span.transpose(0, 2, 1))
         beyond = slopes - np.matmul(along, solved.span)
         # What the linear parameters can undo has no slope but that of rounding.
