@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import sympy
 
+from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.formula import symbol
 from sgdfit.model.model import Model
 from sgdfit.model.separation import Component, separate
@@ -27,6 +28,9 @@ Expr = Any  # SymPy ships no types
 MOST = 400
 # How many parameters may change their sign together, half turns of phases counted.
 TOGETHER = 3
+# Random points at which a mixture is looked for, and names of rates of absorption, which
+# textbooks take for the larger one.
+POINTS, ABSORPTION = 64, ("ka", "k_a", "k01")
 WAVES = (sympy.sin, sympy.cos, sympy.tan, sympy.cot)
 
 
@@ -46,6 +50,23 @@ class Move(NamedTuple):
         return up, down
 
 
+class Turn(NamedTuple):
+    """A move beside which the linear parameters mix, or one parameter changes by a factor."""
+
+    move: Move
+    mixed: np.ndarray | None  # float64[k, k]: of the linear ones
+    scaled: tuple[int, Expr] | None
+    # The parameter that is positive, or the one that is larger than another, in what is given.
+    positive: int | None
+    larger: tuple[int, int] | None
+
+    def is_usual(self, theta: np.ndarray) -> bool:
+        """Whether parameters, float64[p], are given so."""
+        if self.larger is not None:
+            return bool(theta[self.larger[0]] >= theta[self.larger[1]])
+        return self.positive is None or bool(theta[self.positive] >= 0)
+
+
 class Symmetries:
     """Moves that leave a prediction unchanged."""
 
@@ -57,7 +78,12 @@ class Symmetries:
         movable: frozenset[str],
     ) -> None:
         self.names, self.bounds, self.movable = names, bounds, movable
-        parts = separate(prediction, names).components
+        plain, parts = separate(prediction, names)[2:]
+        # All linear parameters, also those that nothing nonlinear multiplies, and their terms.
+        both = (plain, *parts)
+        self.all_linear = [names.index(name) for part in both for name in part.linear]
+        self.all_terms = [term for part in both for term in part.basis]
+        self.all_offset = sympy.Add(*(part.offset for part in both))
         self.groups = [[names.index(name) for name in part.names] for part in parts]
         self.linear = [names.index(name) for part in parts for name in part.linear]
         self.terms = [_comparable(term) for part in parts for term in part.basis]
@@ -72,6 +98,7 @@ class Symmetries:
         # Each change of sign by the parameter that it makes positive.
         self.flips = self._flips()
         self.exchanges = self._exchanges(parts)
+        self.turns = [turn for pair in self.groups for turn in self._turns(pair)]
         self.swaps = list(chain(*self.exchanges))
 
     def moved(self, theta: np.ndarray, move: Move) -> np.ndarray:
@@ -144,6 +171,97 @@ class Symmetries:
             found += [moves] if moves else []
         return sorted(found, key=lambda moves: min(map(self.order.index, moves[0].exchanged[0])))
 
+    def turned(self, theta: np.ndarray, turn: Turn) -> np.ndarray:
+        """Return the image of float64[..., p]."""
+        image = self.moved(theta, turn.move)
+        if turn.mixed is not None:
+            image[..., self.all_linear] = theta[..., self.all_linear] @ turn.mixed
+        if turn.scaled is not None:
+            i, factor = turn.scaled
+            image[..., i] = theta[..., i] * self._values(factor, theta)
+        return image
+
+    def _values(self, expression: Expr, theta: np.ndarray, **columns: np.ndarray) -> np.ndarray:
+        known = dict(zip(self.names, np.moveaxis(theta, -1, 0), strict=True))
+        return np.broadcast_to(evaluate(expression, known | columns), theta.shape[:-1])
+
+    def _turns(self, group: Sequence[int]) -> Iterator[Turn]:
+        """Yield what else changes the sign of one of a group, or exchanges two of it.
+
+        The ends of a logistic curve change places as its slope turns round; the rates of a
+        one-compartment curve do while its volume or dose changes by their ratio.
+        """
+        for i in group:
+            if i not in self.flips and not self.halves[i]:
+                mixed = self._mixed(self.flip([i]))
+                if mixed is not None:
+                    yield Turn(self.flip([i]), mixed, None, i, None)
+        known = {moves[0].exchanged: moves for moves in self.exchanges}
+        for i, j in combinations(group, 2):
+            source = list(range(len(self.names)))
+            source[i], source[j] = j, i
+            move = self.flip(())._replace(source=tuple(source))
+            first = (i, j) if self.names[i].lower().startswith(ABSORPTION) else (j, i)
+            if (moves := known.get(((i,), (j,)))) is None:
+                yield from self._scaled(move, i, j)
+            elif self.names[first[0]].lower().startswith(ABSORPTION):
+                self.exchanges.remove(moves)
+                yield Turn(moves[0], None, None, None, first)
+
+    def _mixed(self, move: Move) -> np.ndarray | None:
+        """Return what the linear parameters become, if each term becomes a fixed sum of them all.
+
+        Values at random tell: those of rows as large as 1e8.
+        """
+        random, lead = np.random.default_rng(0), move.signs.index(-1)
+        theta = random.uniform(0.5, 2.0, (POINTS, len(self.names)))
+        parts = [self.all_offset, *self.all_terms]
+        names = {s.name for part in parts for s in part.free_symbols}.difference(self.names)
+        rows = {name: 10 ** random.uniform(-2.0, 2.0, POINTS) for name in sorted(names)}
+        before, after = (
+            np.stack([self._values(part, at, **rows) for part in parts])
+            for at in (theta, self.moved(theta, move))
+        )
+        held = [*self.all_linear, lead]
+        free = all(self.names[i] in self.movable for i in held)
+        free &= all(self.bounds[i] == (-math.inf, math.inf) for i in held)
+        if not free or not np.isfinite([before, after]).all() or not self.all_linear:
+            return None
+        mix = np.round(np.linalg.lstsq(before[1:].T, after[1:].T, rcond=None)[0])
+        told = np.vstack([before[:1], mix.T @ before[1:]])
+        is_same = np.allclose(told, after, rtol=1e-9, atol=1e-11)
+        is_same &= math.isclose(abs(np.linalg.det(mix)), 1.0)
+        # Where none mixes, the formula itself would tell.
+        is_same &= bool((mix != np.diag(np.diag(mix))).any())
+        return np.round(np.linalg.inv(mix).T) if is_same else None
+
+    def _scaled(self, move: Move, i: int, j: int) -> Iterator[Turn]:
+        """Yield an exchange of two that changes the one part they are in by a factor."""
+        one, other = (symbol(self.names[k]) for k in (i, j))
+        held = [p for p in (self.offset, *self.terms) if p.has(one) or p.has(other)]
+        if len(held) != 1 or self.bounds[i] != self.bounds[j] or not held[0].is_Mul:
+            return
+        factor = sympy.factor(held[0].xreplace({one: other, other: one}) / held[0])
+        if not factor.free_symbols <= {one, other}:
+            return
+        scales = [k for k, part in zip(self.linear, self.terms, strict=True) if part is held[0]]
+        scales += [
+            k
+            for k, name in ((k, symbol(self.names[k])) for k in chain(*self.groups))
+            if not (held[0] * name).has(name)
+        ]
+        first = (i, j) if sympy.fraction(factor)[1].has(one) else (j, i)
+        if self.names[i].lower().startswith(ABSORPTION):
+            first = (i, j)
+        if factor == 1:
+            yield Turn(move, None, None, None, first)
+            return
+        for k in scales[:1]:
+            may = {self.names[m] for m in (i, j, k)} <= self.movable
+            if may and self.bounds[k] in ((-math.inf, math.inf), (0.0, math.inf)):
+                up = 1 / factor if k in self.linear else factor
+                yield Turn(move, None, (k, up), None, first)
+
     def _completed(self, move: Move) -> Move | None:
         """Return a move with what linear parameters do, if it may leave the prediction as it is."""
         image = {
@@ -194,8 +312,8 @@ def equivalents(model: Model, theta: np.ndarray) -> tuple[np.ndarray, ...]:
     # Two half turns may miss their start by rounding.
     queue, known = [first], {str([f"{value:.13g}" for value in first])}
     for point in queue:
-        for move in (*found.flips.values(), *found.swaps):
-            image = found.moved(point, move)
+        images = [found.moved(point, move) for move in (*found.flips.values(), *found.swaps)]
+        for image in (*images, *(found.turned(point, turn) for turn in found.turns)):
             rounded = str([f"{value:.13g}" for value in image])
             if len(queue) < MOST and rounded not in known:
                 known.add(rounded)
@@ -218,6 +336,8 @@ def canonical(
     def settled(theta: np.ndarray, move: Move) -> np.ndarray:
         """Return the image of ``theta`` with its signs as they are given."""
         theta = found.moved(theta, move)
+        for turn in found.turns:
+            theta = theta if turn.is_usual(theta[0]) else found.turned(theta, turn)
         for lead, flip in found.flips.items():
             flipped = [lead, *(i for i in found.order if flip.signs[i] < 0)]
             if next((value for value in theta[0, flipped] if value), 0.0) < 0:
@@ -246,6 +366,14 @@ def _sentences(found: Symmetries) -> Iterator[str]:
         if parts[2:]:
             order = f"{leads} come in ascending order"
         yield f"{said} can be exchanged{along if signs else ''}: {order}"
+    for turn in found.turns:
+        if turn.positive is not None:
+            moved, sign = _listed([names[k] for k in found.all_linear]), names[turn.positive]
+            yield f"{sign} can change sign while {moved} change along: the positive {sign} is given"
+        elif turn.larger is not None:
+            one, other = (names[k] for k in turn.larger)
+            along = "" if turn.scaled is None else f" while {names[turn.scaled[0]]} changes along"
+            yield f"{one} and {other} can be exchanged{along}: the larger of them is {one}"
     alone = [names[i] for i, move in found.flips.items() if move == found.flip([i])]
     if alone[1:]:
         yield f"the signs of {_listed(alone)} do not matter: the positive ones are given"
