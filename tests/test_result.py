@@ -26,6 +26,7 @@ import sgdfit
 from example_results import EXAMPLES, converged, decay, diverged
 from sgdfit.errors import DataError, MissingDependencyError, SgdfitError, UsageError
 from sgdfit.fitting.options import Resources
+from sgdfit.fitting.status import ENDINGS
 from sgdfit.formula.reading import as_formula
 from sgdfit.inference.statistics import goodness
 from sgdfit.result.result import Estimate, Result, from_dict, read, summary
@@ -149,6 +150,12 @@ def test_every_status_has_cause_and_says_whether_the_fit_failed(name):
     assert status.cure or name in ("converged", "stopped")
     own = status_of(name, cause="0.23 is above 0.2215", cure="use 0.2042")
     assert (own.cause, own.cure) == ("0.23 is above 0.2215", "use 0.2042")
+
+
+def test_every_ending_that_leaves_something_to_do_says_what():
+    for name, _, cure in ENDINGS.values():
+        usual = STATUSES[name].cure if cure is None else cure
+        assert usual or name in ("converged", "stopped")
 
 
 @pytest.mark.parametrize("kind", [Result, Estimate, Status, Trace])

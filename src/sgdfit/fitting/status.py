@@ -79,6 +79,12 @@ ENDINGS: dict[str, tuple[str, str | None, str | None]] = {
         "so far from 0 as {columns} lies, rounding hides {what}, which the data do determine",
         "{centre}",
     ),
+    "far": (
+        "stalled",
+        "so far from 0 as {columns} lies, parameters hardly differ in what they do: {steps:,} steps"
+        " did not lead to the optimum",
+        "{centre}",
+    ),
     "flat": (
         "stalled",
         "the steps ended on flat ground, not at the optimum: here the loss does not rise along"
@@ -108,7 +114,7 @@ ENDINGS: dict[str, tuple[str, str | None, str | None]] = {
         "stalled",
         "no step comes nearer to the minimum ({left}), since the gradient of a loss with a kink"
         " jumps from row to row",
-        "",
+        "raise tolerance above that, or take a loss without a kink, such as huber",
     ),
     "rounding": (
         "stalled",
@@ -299,6 +305,10 @@ def out_of_steps(end: RunEnd) -> Status | None:
     if end.descent is None:
         if end.outcome.ending != "steps":
             return None
+        centre = None if problem.options.steps else centring(problem)
+        if centre is not None:
+            far, steps = ", ".join(far_columns(problem)) or "the response", end.outcome.step
+            return ended("far", columns=far, steps=steps, centre=centre)
         return ended("steps used up", steps=end.outcome.step)
     if _still_since(problem, end.descent[0]) is not None:
         return None
