@@ -450,7 +450,7 @@ def test_workbooks_are_read_as_pandas_reads_them(tmp_path):
     above = [["Instrument", "X"], [], ["x", "y", "t", "n"], ["[s]", "[mg]", None, None]]
     sheet_of([*above, *rows, [1.5, "<5", days[0], None]]).save(path := tmp_path / "data.xlsx")
     table = open_table(path, sheet="Data")
-    assert table.notes == ("line 4 taken for units", "1 line above the table left out")
+    assert table.notes == ("1 line above the table left out", "line 4 taken for units")
     found = table.load(["x", "y", "t"], missing="drop").columns
     judge = pd.read_excel(path, sheet_name="Data", skiprows=[0, 1, 3]).iloc[:9]
     np.testing.assert_array_equal(found["x"], judge.x)

@@ -26,7 +26,7 @@ from sgdfit.errors import DataError, UsageError, counted, with_option
 SEPARATORS = ("\t", ";", "|", ",", " ")
 SPELLED = {"tab": "\t", "\\t": "\t", "space": " ", "blank": " ", "\\s+": " "}
 DATES = ("dmy", "mdy")
-LINES_LOOKED_AT = 50
+LINES_LOOKED_AT, FIELDS_LOOKED_AT = 50, 1_000
 # All is found from so many bytes at most.
 LOOKED_AT = 1 << 22
 # So many numbers with a comma, and dates, are looked at for one that has a single reading.
@@ -62,7 +62,7 @@ HEADER_LINES = 20
 ERRORS = r"#(?:N/A|DIV/0!|VALUE!|REF!|NUM!|NAME\?|NULL!)(?= *[,;|\t\r\n\"]| *$| +[-+.0-9])"
 COMMENT = re.compile(rf"\s*(?!{ERRORS})#")
 # Blank lines and comments at the top, of which there may be millions.
-TOP = re.compile(rf"(?:[ \t]*(?:(?!{ERRORS})#[^\n]*)?\r?\n)*".encode())
+TOP = re.compile(rf"(?:[ \t]*+(?:(?!{ERRORS})#[^\n]*+)?\r?\n)*+".encode())
 # Quotes hold blanks together only where blanks stand around them, not in "1,000",2
 WORD = re.compile(r'"[^"]*"(?=\s|$)|\S+')
 
@@ -176,11 +176,10 @@ def find_dialect(
     >>> found.separator, found.decimal, found.names
     (';', ',', ('time', 'dose'))
     """
-    head = data[:LOOKED_AT]
-    begin, found = _first_lines(head, options)
+    begin, found = _first_lines(data, options)
     if not found:
-        some = f"in its first {LOOKED_AT >> 20} MB " if len(data) > LOOKED_AT else ""
-        raise DataError(f"{label} holds no rows, {some}only blank lines or comments; give it rows")
+        some = f" in its first {len(data) >> 20} MB" if len(data) >= LOOKED_AT else ""
+        raise DataError(f"{label} holds no rows{some}, only blank lines or comments; give it rows")
     texts = [line.decode(errors="replace") for _, _, line in found]
     everything = "\n".join(texts)
     present = [sign for sign in SEPARATORS if sign in everything]
@@ -198,33 +197,37 @@ def find_dialect(
             f" 0x{first[error.start]:02x}; save it again as UTF-8, or"
             f" {with_option('encoding', 'cp1252')}"
         ) from error
-    body = rows[top + 1 + units :]
-    flat = [field for row in body for field in row]
-    decimal, rewrites, found_notes = _rewrites(head, flat, separator, options)
-    notes = tuple(found_notes)
-    if above := sum(bool(line.strip()) for line in head[begin:offset].split(b"\n")):
-        notes = (f"{counted(above, 'line')} above the table left out", *notes)
+    flat = [field for row in rows[top + 1 + units :] for field in row[:FIELDS_LOOKED_AT]]
+    head = data[offset : offset + LOOKED_AT]
+    decimal, rewrites, notes = _rewrites(head, flat, separator, options)
     if units:
-        notes = (f"line {found[top + 1][0]} taken for units", *notes)
-    known = (options, tuple(rewrites), notes)
+        notes.insert(0, f"line {found[top + 1][0]} taken for units")
+    if above := sum(bool(line.strip()) for line in data[begin:offset].split(b"\n")):
+        notes.insert(0, f"{counted(above, 'line')} above the table left out")
+    known = (options, tuple(rewrites), tuple(notes))
     fields = rows[max(top, 0)]
     if top < 0:
         names = ("x", "y") if len(fields) == 2 else tuple(f"c{k + 1}" for k in range(len(fields)))
         return Dialect(separator, decimal, names, offset, number, False, *known)
     clean = clean_names(" ".join(field.splitlines()) for field in fields)
     names = tuple(name or f"c{place}" for place, name in enumerate(clean, start=1))
-    if len(found) > top + 1 + units:
-        number, offset, _ = found[top + 1 + units]
-        return Dialect(separator, decimal, names, offset, number, True, *known)
+    number, start, last = found[top + units]
+    for _ in range(last.count(b"\n") + 1):
+        number, start = number + 1, data.find(b"\n", start) + 1 or len(data)
+    if len(found) > top + 1 + units or data[start:].strip():
+        return Dialect(separator, decimal, names, start, number, True, *known)
     if header_alone:
-        return Dialect(separator, ".", names, len(data), number + 1, True, *known)
+        return Dialect(separator, ".", names, len(data), number, True, *known)
     raise DataError(
         f"{label} has a header ({', '.join(fields)[:80]}) and no rows below it; add rows"
     )
 
 
 def _first_lines(data: bytes, options: TextOptions) -> tuple[int, list[tuple[int, int, bytes]]]:
-    """Return where lines begin that count, and the first of these: number, offset and text."""
+    """Return where lines begin that count, and the first of these: number, offset and text.
+
+    What begins with ``#`` may be a row, but tells nothing.
+    """
     found: list[tuple[int, int, bytes]] = []
     begin, number = len(BOM) if data.startswith(BOM) else 0, 1
     for _ in range(options.skip_rows):
@@ -236,11 +239,13 @@ def _first_lines(data: bytes, options: TextOptions) -> tuple[int, list[tuple[int
     top = TOP.match(data, begin)
     start = top.end() if top else begin
     below = 0
+    comment = (options.comment or "\n").encode()
     for line_number, offset, line in _lines(data, start, number + newlines(data[begin:start])):
-        text = line.decode(errors="replace")
-        if line_number <= below or not line.strip() or (not found and COMMENT.match(text)):
+        if offset > start + LOOKED_AT:
+            break
+        if line_number <= below or not line.strip():
             continue
-        if options.comment and line.lstrip().startswith(options.comment.encode()):
+        if line.lstrip().startswith(comment) or COMMENT.match(line.decode(errors="replace")):
             continue
         if not found and line.count(b'"') % 2:
             # A header with line breaks within quotes, as spreadsheets write it.
@@ -278,16 +283,15 @@ def _header(
     table = [row for row in rows if len(row) == width]
     end = list(itertools.takewhile(lambda row: any(map(_is_number, row)), reversed(table)))
     numeric = [
-        j for j in range(width) if end and all(value(r[j]) for r in end) and _is_number(end[0][j])
+        j
+        for j in range(min(width, FIELDS_LOOKED_AT))
+        if end and all(value(row[j]) for row in end) and _is_number(end[0][j])
     ]
 
     def words(k: int) -> bool:
-        row = rows[k]
-        named = len(row) == width and not found[k][2].lstrip().startswith(b"#")
-        return (
-            named
-            and not all(missing(row[j]) for j in numeric)
-            and not any(_is_number(row[j]) or row[j][:1] in (*LIMITS, "#") for j in numeric)
+        fields = [rows[k][j] for j in numeric] if len(rows[k]) == width else []
+        return not all(map(missing, fields)) and not any(
+            _is_number(field) or field[:1] in (*LIMITS, "#") for field in fields
         )
 
     def clean(k: int) -> bool:
@@ -469,7 +473,7 @@ def _score(texts: list[str], separator: str) -> float:
     width, alike = max(counts.items(), key=lambda item: (item[1], item[0]))
     if width < 2:
         width, alike = max(((w, n) for w, n in counts.items() if w > 1), default=(1, 0))
-    fields = [field for row in rows[1:] or rows for field in row]
+    fields = [field for row in rows[1:] or rows for field in row[:FIELDS_LOOKED_AT]]
     # A blank within a number may well be a separator.
     numeric = sum(not f or (_is_number(f) and (" " not in f or ":" in f)) for f in fields)
     return alike / len(rows) * (0.1 + numeric / max(1, len(fields)))
