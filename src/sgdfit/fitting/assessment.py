@@ -235,7 +235,7 @@ def _result(problem: Problem, outcome: Outcome) -> Result:
             noise = max(evidence.variance or 0.0, max(evidence.loss, evidence.least) / left)
             if noise > 0 and count:
                 distance = max(distance, moved / math.sqrt(count * noise))
-        usual = SHIFT if descent is None and problem.kinked else ARRIVED
+        usual = SHIFT if descent is None and takes_sums(problem) else ARRIVED
         end = RunEnd(
             problem,
             outcome,
