@@ -556,6 +556,21 @@ def test_flat_ground_has_neither_distance_nor_errors():
     assert fit.covariance is None
 
 
+@pytest.mark.parametrize(
+    ("formula", "start", "status"),
+    [
+        # A limit in which only a product is determined; usual values overflow in each of these.
+        ("y = a/x**5/(exp(14387.77/(x*t)) - 1)", {"a": 1e-25, "t": 1e25}, "stalled"),
+        ("y = c*x + a*(exp(-x*s/1.6e-16) - 1)", {"a": 1, "c": 1, "s": 1e-30}, "stalled"),
+        ("y = a*k*exp(-x*s/1.6e-16)", {"a": 1, "k": 1, "s": 3e-16}, "converged"),
+    ],
+)
+def test_what_a_limit_leaves_open_is_no_property_of_the_formula(formula, start, status):
+    x = np.linspace(0.3, 4.0, 30)
+    data = {"x": x, "y": 3 * np.exp(-2.5 * x) + noise(7, 30, 0.01)}
+    assert sgdfit.fit(formula, data, start=start, search=False).status.name == status
+
+
 @pytest.mark.parametrize("scale", [1.0, 1e9, 1e-9])
 def test_a_parameter_without_effect_at_the_start_does_not_set_the_first_step(scale):
     x = np.linspace(0, 10, 40)

@@ -2,10 +2,13 @@
 
 import warnings
 
+import mpmath
 import numpy as np
 import pytest
+import sympy
 from scipy.optimize import least_squares
 
+import sgdfit
 from sgdfit.kernel.kernel import Chunk
 from sgdfit.kernel.numpy_kernel import evaluator
 from sgdfit.model.model import build
@@ -240,6 +243,32 @@ def test_columns_without_spread_and_rows_without_value(x, y, loss):
     model, _ = decay()
     found = find_starts(model, chunk_of(model, {"x": x, "y": y}), {}, 0)
     assert found.candidates[0].loss == pytest.approx(loss, rel=1e-9, abs=1e-20)
+
+
+DECAYS = "a*exp(-k*x) + b*exp(-m*x) + c*exp(-n*x)"
+
+
+@pytest.mark.parametrize(
+    ("text", "y"),
+    [
+        # Their least sums of squares lie at infinity, where terms cancel or a pole is on a row.
+        (DECAYS, np.where(EVEN > 4.0, 2.0, 0.0) + 0.01 * DRAWS.normal(size=120)),
+        (DECAYS, np.sin(EVEN / 4.0)),
+        ("a*exp(-(x - m)**2/(2*s**2)) + c", (EVEN - 9.0) ** 2 + 0.1 * DRAWS.normal(size=120)),
+        ("v*x/(k + x + x**2/i)", np.where(np.arange(120) == 40, 1.0, 0.0)),
+        ("(a + b*x)/(1 + c*x + d*x**2)", np.where(np.arange(120) == 40, 1.0, 0.0)),
+    ],
+)
+def test_no_loss_is_low_by_rounding_alone(text, y):
+    fit = sgdfit.fit(f"y = {text}", {"x": EVEN, "y": y})
+    with mpmath.workdps(60):
+        at = {name: mpmath.mpf(value) for name, value in fit.values.items()}
+        curve = sympy.lambdify(["x", *at], sympy.sympify(text), "mpmath")
+        left = [
+            curve(mpmath.mpf(u), *at.values()) - v for u, v in zip(EVEN, y.tolist(), strict=True)
+        ]
+        squares = float(sum(r * r for r in left))
+    assert squares - fit.residual_sum_of_squares <= 1e-6 * squares + 1e-12
 
 
 @pytest.mark.parametrize(

@@ -333,6 +333,9 @@ class Objective(NamedTuple):
             if quadratic is None:
                 return None
             reduced = projected(quadratic, linear)
+            # Where terms cancel, rounding hides the way of the linear ones: what is left is real.
+            if quadratic.loss - reduced.loss > SOLVED * reduced.loss:
+                reduced = reduced._replace(loss=quadratic.loss)
         return Point(theta, quadratic, reduced, linear)
 
     def quadratic(self, theta: np.ndarray) -> Quadratic | None:
@@ -345,7 +348,8 @@ class Objective(NamedTuple):
             blocks = (c.part(k, k + FEW) for c in chunks for k in range(0, c.rows, FEW))
             found = joined(self._of_rows(theta, block) for block in blocks)
             finite = found.regular or np.isfinite(found.root).all()
-            return found if finite and math.isfinite(found.loss + found.least) else None
+            finite = finite and math.isfinite(found.loss + found.least)
+            return found.rounded(theta, batch.rows) if finite else None
         if isinstance(batch, Chunk):
             sums = self.kernel.sums(theta, batch)
         else:
@@ -353,7 +357,9 @@ class Objective(NamedTuple):
         if not np.isfinite(sums.loss + sums.gradient.sum() + sums.curvature.sum()):
             return None
         spread = 2 * sums.loss if self.spread is None else self.spread * sums.rows
-        return from_sums(sums.gradient, sums.curvature, sums.loss, spread)
+        return from_sums(sums.gradient, sums.curvature, sums.loss, spread).rounded(
+            theta, batch.rows
+        )
 
     def _of_rows(self, theta: np.ndarray, block: Chunk) -> Quadratic:
         rows, weight = self.kernel.rows(theta, block), block.weights

@@ -114,7 +114,7 @@ def _searched(problem: Problem, starts: Starts) -> tuple[Problem, Outcome]:
             again = look_for_starts(problem)
             if again is not None and _promises(problem, again, outcome.theta):
                 other = _from_search(problem, again)
-                if _is_lower(other[1].loss, outcome.loss, BETTER):
+                if _is_lower(other[1].rank, outcome.rank, BETTER):
                     found, outcome = other
         some_given = len(missing(problem.model)) < len(problem.names)
         if some_given and (problem.options.search or is_suspicious(problem, outcome)):
@@ -135,11 +135,11 @@ def _lower(problem: Problem, start: np.ndarray, outcome: Outcome) -> Outcome:
     if few:
         on_sample = (s.loss for s in reversed(outcome.path) if s.rows == few[-1])
         other = _finished(walk(problem, start, few))
-        if not _is_lower(other.loss, next(on_sample, math.inf), BETTER):
+        if not _is_lower(other.rank, next(on_sample, math.inf), BETTER):
             return outcome
         start, few = other.theta, few[-1:]
     other = _finished(walk(problem, start, [*few, rows]))
-    return other if _is_lower(other.loss, outcome.loss, BETTER) else outcome
+    return other if _is_lower(other.rank, outcome.rank, BETTER) else outcome
 
 
 def _from_search(problem: Problem, starts: Starts) -> tuple[Problem, Outcome]:
@@ -155,7 +155,7 @@ def _from_search(problem: Problem, starts: Starts) -> tuple[Problem, Outcome]:
     (polished, start), told = canonical(model, np.array([polished, raw]), sought)
     outcome = walk(problem if len(sizes) == 1 else quiet, start, sizes[:1])
     if not outcome.is_called_off:
-        fell_short = _is_lower(known, outcome.loss, BETTER)
+        fell_short = _is_lower(known, outcome.rank, BETTER)
         start = polished if fell_short else start
         if fell_short or len(sizes) > 1:
             outcome = walk(problem, start)
@@ -169,7 +169,7 @@ def _promises(problem: Problem, starts: Starts, theta: np.ndarray) -> bool:
     """Whether a candidate leads lower than ``theta`` on rows from all over, which are at hand."""
     alone, quiet = [problem.data.scattered_rows], problem._replace(callback=None)
     here, *others = (
-        _finished(walk(quiet, problem.box.clip(point), alone)).loss
+        _finished(walk(quiet, problem.box.clip(point), alone)).rank
         for point in (theta, *starts.polished[:FOLLOWED])
     )
     return any(_is_lower(loss, here, BETTER) for loss in others)
@@ -211,7 +211,7 @@ def _best_candidate(problem: Problem, starts: Starts) -> tuple[int, float]:
     count = 1 if trusted else min(near, FOLLOWED) if problem.squared else FOLLOWED
     quiet = problem._replace(callback=None, steps=0 if trusted else problem.steps)
     losses = [
-        _finished(walk(quiet, problem.box.clip(theta), problem.sizes[:1])).loss
+        _finished(walk(quiet, problem.box.clip(theta), problem.sizes[:1])).rank
         for theta in starts.polished[:count]
     ]
     # Of candidates that lead to the same minimum the first is the nearest to it.
@@ -247,7 +247,7 @@ def _compared(problem: Problem, outcome: Outcome) -> Outcome:
     # So many steps and no more were asked for, or the start is to be used as it is.
     is_final = problem.options.steps is not None or has_arrived(problem, outcome)
     share = CLEARLY_BETTER if is_final else BETTER
-    if not _is_lower(other.loss, outcome.loss - blur, share):
+    if not _is_lower(other.rank, outcome.loss - blur, share):
         return outcome
     chosen, told = canonical(problem.model, other.theta, problem.names)
     if not is_final:

@@ -20,7 +20,7 @@ from sgdfit.fitting.sampling import FEW, SUBSAMPLE_ALL, batch_sizes
 from sgdfit.fitting.trust_region import Box, box_of
 from sgdfit.fitting.weights import Weighting, columns_of
 from sgdfit.inference.diagnosis import Diagnosis
-from sgdfit.inference.quadratic import Quadratic
+from sgdfit.inference.quadratic import LARGEST, Quadratic
 from sgdfit.inference.spectrum import EPS
 from sgdfit.kernel.forms import choose_form, make
 from sgdfit.kernel.kernel import Chunk, Kernel, State
@@ -34,8 +34,8 @@ from sgdfit.result.status import Rival, StartSearch
 
 Array = np.ndarray[Any, Any]
 
-# Squares of what is larger or smaller, summed over many rows, overflow or vanish.
-SMALLEST, LARGEST = 1e-140, 1e140
+# Squares of what is smaller, summed over many rows, vanish.
+SMALLEST = 1 / LARGEST
 MOST_STEPS = 2_000
 # Where rows are many two or three steps that look at all of them are enough; with so many it is no
 # question of steps.
@@ -268,6 +268,13 @@ class Outcome(NamedTuple):
         if self.quadratic is None or not self.path:
             return np.inf
         return self.quadratic.loss / self.path[-1].rows
+
+    @property
+    def rank(self) -> float:
+        """By which minima are compared: the loss, with what rounding may change it by."""
+        if self.quadratic is None or not self.path:
+            return np.inf
+        return (self.quadratic.loss + self.quadratic.blur) / self.path[-1].rows
 
     @property
     def is_called_off(self) -> bool:

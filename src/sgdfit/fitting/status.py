@@ -19,10 +19,12 @@ from sgdfit.inference.spectrum import EPS, eigen, named, root_spectrum
 from sgdfit.kernel.kernel import Chunk, Segment
 from sgdfit.kernel.shuffle import in_order
 from sgdfit.model.loss import PREDICTION, TARGET
+from sgdfit.model.roles import derived_columns, roles_of
 from sgdfit.model.separation import stepped_names
 from sgdfit.optimizers import Optimizer
 from sgdfit.optimizers.schedule import Schedule
 from sgdfit.result.status import STATUSES, Status, status_of
+from sgdfit.starts.space import observe, range_of
 
 # Within this many times the noise that was foreseen, noise is what keeps a run from the optimum.
 NEAR_NOISE = 2.0
@@ -409,23 +411,32 @@ def is_flat(problem: Problem, undetermined: Sequence[str]) -> bool:
 
 
 def could_determine(problem: Problem) -> bool:
-    """Whether the formula on centred, scaled columns determines every parameter somewhere.
+    """Whether the formula determines every parameter somewhere, on the columns or centred ones.
 
     Then what the data leave open is no property of formula and data, but of rounding or of the
-    place in the space of the parameters.
+    place in the space of the parameters. Draws without a finite value decide nothing: where there
+    are no others, that is not ruled out.
     """
-    model, random, columns = problem.model, np.random.default_rng(0), []
-    for name, column in _some_rows(problem).items():
+    model, random, decided = problem.model, np.random.default_rng(0), False
+    prediction, derived = derived_columns(model.prediction, model.variables)
+    roles = roles_of(prediction, model.free, (*model.variables, *derived))
+    columns, centred = _some_rows(problem), list[np.ndarray]()
+    for name, column in columns.items():
         if name in model.variables:
             column = column - (column.min() / 2 + column.max() / 2)
             column = column / (float(np.abs(column).max()) or 1.0)
-        columns.append(column)
-    chunk = Chunk(tuple(columns), None)
-    for _ in range(DRAWS):
-        jacobian = problem.kernel.rows(random.normal(size=len(model.free)), chunk).jacobian.T
-        if np.isfinite(jacobian).all() and root_spectrum(jacobian).positive.all():
-            return True
-    return False
+        centred.append(column)
+    for rows in (tuple(centred), tuple(columns.values())):
+        chunk = Chunk(rows, None)
+        seen = observe(model, chunk, {}, derived)
+        units = [range_of(roles[name], -np.inf, np.inf, seen).unit for name in model.free]
+        for draw in random.normal(size=(DRAWS, len(units))):
+            jacobian = problem.kernel.rows(draw * units, chunk).jacobian.T
+            if np.isfinite(jacobian).all():
+                decided = True
+                if root_spectrum(jacobian).positive.all():
+                    return True
+    return not decided
 
 
 def _still_since(problem: Problem, facts: DescentFacts) -> int | None:

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sgdfit.inference.covariance import sandwich_offset
-from sgdfit.inference.quadratic import Quadratic, Step, solved, step_within
+from sgdfit.inference.quadratic import LARGEST, Quadratic, Step, solved, step_within
 from sgdfit.inference.spectrum import EPS
 from sgdfit.model.model import Model
 
@@ -35,6 +35,8 @@ ACCEPTED = 1e-4
 # Whole steps shrink evenly when their ratio falls by no more than this from one to the next, and
 # they are extrapolated as long as it is no larger than that. Corners of mae shrink them unevenly.
 EVENLY, FAST = 0.5, 0.3
+# A loss of this share of what blurs it is that of parameters rounded to the nearest number.
+EXACT = 1 / 16
 # A radius so many times shorter than the parameters are long moves none of them.
 SHRINKAGES = 200
 
@@ -147,6 +149,8 @@ def advance(iterate: Iterate, evaluate: Callable[[np.ndarray], Point | None], bo
     ``evaluate`` returns None where loss or gradient are not finite.
     """
     here, radius, beyond, last = iterate.point, iterate.radius, None, iterate.last
+    if 0 <= here.quadratic.loss <= EXACT * here.quadratic.blur:
+        return iterate._replace(no_decrease=True)
     free = box.free_on(here.reduced, here.theta)
     free[here.linear] = False  # these follow the others
     for _ in range(SHRINKAGES if np.count_nonzero(free) or len(here.linear) else 0):
@@ -165,6 +169,9 @@ def advance(iterate: Iterate, evaluate: Callable[[np.ndarray], Point | None], bo
             radius = min(radius, step.length) / 4
             continue
         there = evaluate(theta)
+        if there is not None and not np.abs(there.theta).max() <= LARGEST:
+            radius = min(radius, step.length) / 4
+            continue
         length = math.hypot(*(iterate.scales * move).tolist())
         if there is not None and _is_lower(here, there, predicted):
             ratio = (here.reduced.loss - there.reduced.loss) / predicted if predicted > 0 else 1.0
@@ -226,7 +233,9 @@ def _is_lower(here: Point, there: Point, predicted: float) -> bool:
 
     Losses are compared with linear parameters solved; the gradient is that of all parameters.
     """
-    before, after, blur = here.reduced.loss, there.reduced.loss, here.reduced.blur
+    before, blur = here.reduced.loss, here.reduced.blur
+    # A loss that rounding blurs more than it blurs this one is no lower for that.
+    after = there.reduced.loss + max(0.0, there.reduced.blur - blur)
     if predicted > blur:
         return before - after >= ACCEPTED * predicted
     if after > before + blur:

@@ -27,6 +27,11 @@ from sgdfit.inference.spectrum import ROUNDING as ROOT_ROUNDING
 # So many roundings an elementary function of a formula may be off by; directions whose part of the
 # scaled root is smaller are not determined.
 ROUNDINGS = 16
+# By what share of it the roundings of a term of a formula change that, some four of them.
+TERM = 2 * EPS
+# Squares of what is larger, summed over many rows, overflow; of parameters, those of slopes that
+# balance them vanish.
+LARGEST = 1e140
 # A column of the triangle whose own part is larger than this share has a margin to dependence.
 REGULAR = 1e-8
 # Roots of parts of the rows that are decomposed together.
@@ -86,6 +91,15 @@ class Quadratic(NamedTuple):
         least = 1 / math.sqrt(float(np.vdot(size, size)))
         p = len(inverse)
         return inverse if least > p * math.sqrt(p) * ROOT_ROUNDING else None
+
+    def rounded(self, theta: np.ndarray, rows: int) -> Quadratic:
+        """Return the same of so many rows with what rounding at its point ``theta`` adds to blur.
+
+        Where terms of 1e16 cancel, or a row lies on a pole, that is all there is of a low loss.
+        """
+        moved = TERM * float(np.abs(theta) @ self.norms)
+        by_chance = moved * math.sqrt(2 * abs(self.loss) / rows)
+        return self._replace(blur=self.blur + by_chance + moved * moved / 2)
 
     def change(self, step: np.ndarray) -> float:
         """Return by how much a step changes the quadratic."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from sgdfit.formula.evaluation import infinite_parts
 from sgdfit.formula.limits import slope_limit
+from sgdfit.inference.quadratic import LARGEST, TERM
 from sgdfit.kernel.numpy_kernel import evaluator
 from sgdfit.model.model import Model
 from sgdfit.model.separation import Separation
@@ -110,6 +111,17 @@ class Whole:
         residuals = self.residuals(points)
         return Local.of(residuals, self.slopes(points, self.names, residuals))
 
+    def ranks(self, points: np.ndarray) -> np.ndarray:
+        """Return the sum of squares of each point, with what rounding may change it by.
+
+        Where terms of 1e16 cancel, or a row lies on a pole, that is all there is of a low sum.
+        """
+        residual = self.residuals(points)
+        slopes = self.slopes(points, self.names, residual)
+        moved = TERM * np.einsum("kp,kpn->kn", np.abs(points), np.abs(slopes))
+        squares = np.einsum("kn,kn->k", residual, residual)
+        return np.asarray(squares + 2 * _lengths(residual * moved) + _lengths(moved) ** 2)
+
     def slopes(
         self, points: np.ndarray, names: tuple[str, ...], residuals: np.ndarray
     ) -> np.ndarray:
@@ -175,6 +187,7 @@ class Projection(Whole):
             left = left - np.matmul(share.transpose(0, 2, 1), span)[:, 0]
             linear += share[:, :, 0]
         linear = np.linalg.solve(R, linear[:, :, None])[:, :, 0]
+        left[~(np.abs(linear).max(axis=1, initial=0.0) <= LARGEST)] = np.nan
         if self.bounded:
             linear = np.clip(linear, self.least, self.most)
             left = target - np.einsum("km,kmn->kn", linear, basis)
