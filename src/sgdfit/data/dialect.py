@@ -281,11 +281,13 @@ def _header(
         return missing(field) or field[0] in LIMITS or _is_number(field)
 
     table = [row for row in rows if len(row) == width]
-    end = list(itertools.takewhile(lambda row: any(map(_is_number, row)), reversed(table)))
+    lower = [row for row in table[len(table) // 2 :] if any(map(_is_number, row))]
+    # Most values are numbers: a few may be wrong.
     numeric = [
         j
         for j in range(min(width, FIELDS_LOOKED_AT))
-        if end and all(value(row[j]) for row in end) and _is_number(end[0][j])
+        if 2 * sum(value(row[j]) for row in lower) > len(lower)
+        and any(_is_number(row[j]) for row in lower)
     ]
 
     def words(k: int) -> bool:
@@ -303,14 +305,16 @@ def _header(
     gaps = (k for k in above[1:] if k - 1 not in above or found[k][0] - found[k - 1][0] > 1)
     above = above[above.index(max(gaps, default=above[0])) :] if above else []
     named = [k for k in above if all(rows[k]) and len(set(rows[k])) == width]
-    top, last = ((named or above)[0], above[-1]) if above else (0, 0)
+    first = next(k for k in range(whole) if len(rows[k]) == width)
+    first = 0 if all(map(value, rows[first])) else first
+    top, last = ((named or above)[0], above[-1]) if above else (first, first)
     later = max((k for k in range(top + 1, whole) if numeric and words(k)), default=top)
     # Lines that are neither names nor rows, then names: all these may be what the file begins with.
     if last - top > 1 or (later > last and len(numeric) > 1 and not clean(last + 1)
                           and all(map(clean, range(later + 1, whole)))):  # fmt: skip
         raise _unsure(found[later], label)
     if not above:
-        return -int(all(map(value, rows[0])) and any(map(_is_number, rows[0]))), 0
+        return -1 if all(map(value, rows[0])) and any(map(_is_number, rows[0])) else first, 0
     others = [field for j, field in enumerate(rows[last]) if j not in numeric]
     marked = all(UNIT.fullmatch(rows[last][j]) for j in numeric)
     alone = all(missing(field) or UNIT.fullmatch(field) for field in others)
