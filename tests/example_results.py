@@ -150,6 +150,7 @@ def decay() -> Result:
         3,
         formula="log(signal) = amplitude*exp(-k_fast*t/τ) + background + d*(temperature - T0)",
         loss_name="huber(delta=1.5)",
+        loss_scale=0.0314159,
         optimizer="sgd(momentum=0.9)",
         learning_rate="cosine(rate=0.001, steps=1000)",
         batch_size=64,

@@ -8,9 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sgdfit.model.loss import as_loss
 from sgdfit.model.model import Model, build
 
-__all__ = ["FORMULAS", "Case", "data", "model_of", "theta_of"]
+# Of the residuals, for the losses that are relative to it.
+SCALE = 0.7
+
+__all__ = ["FORMULAS", "SCALE", "Case", "data", "model_of", "theta_of"]
 
 
 class Case(NamedTuple):
@@ -101,8 +105,9 @@ FORMULAS = [
 
 
 def model_of(case: Case, loss: str = "mse", **options) -> Model:
-    """Return the model of a case."""
-    return build(case.formula, (*case.columns, *_left(case)), loss=loss, **case.options, **options)
+    """Return the model of a case, with residuals that scatter by `SCALE`."""
+    known = as_loss(loss).scaled(SCALE, by_row=True)
+    return build(case.formula, (*case.columns, *_left(case)), loss=known, **case.options, **options)
 
 
 def theta_of(case: Case, model: Model) -> np.ndarray:

@@ -161,7 +161,6 @@ def test_a_profile_of_a_break_is_not_cut_short_by_a_local_minimum() -> None:
     assert result.estimates["b0"].interval[0] == pytest.approx(48.0772, abs=2e-3)
 
 
-@pytest.mark.xfail(strict=True, reason="not yet right")
 def test_huber_is_the_same_in_other_units() -> None:
     usual = sgdfit.fit("y = a + b*x", CASES / "outliers.csv", loss="huber")
     small = sgdfit.fit("y = a + b*x", CASES / "outliers_small_units.csv", loss="huber")

@@ -132,12 +132,19 @@ def test_a_damaged_source_is_written_anew(place):
     assert path.read_text() == SOURCE
 
 
-@pytest.mark.parametrize("ending", ["nbi", "nbc"])
-@pytest.mark.parametrize("left", [0, 200])
-def test_damaged_machine_code_is_compiled_anew(place, ending, left):
+@pytest.mark.parametrize(
+    ("ending", "share"), [("nbi", 0.5), ("nbi", "cut"), ("nbc", 0.5), ("nbc", 0.97), ("nbc", "cut")]
+)
+def test_damaged_machine_code_is_compiled_anew(place, ending, share):
+    """Cut short, or a bit of it turned, which could take the process down."""
     finish(start(place))
     (path,) = kept(place, ending)
-    path.write_bytes(path.read_bytes()[:left])
+    content = bytearray(path.read_bytes())
+    if share == "cut":
+        del content[200:]
+    else:
+        content[int(share * len(content))] ^= 1
+    path.write_bytes(content)
     call = function(SOURCE, "double")
     with pytest.warns(
         CacheWarning, match=r"kept in .* was damaged \(\w+\) and has been made"

@@ -177,10 +177,10 @@ def test_tidying_keeps_the_value_and_does_not_lengthen(loss, part):
     model = build("y = a*x", ["x", "y"], loss=loss)
     expression = as_loss(loss).expression if part == "loss" else model.slope
     pairs = np.abs(PAIRS) if loss == "poisson" else PAIRS
-    values = {"prediction": pairs[0], "target": pairs[1]}
+    values = {"prediction": pairs[0], "target": pairs[1], "scale": 0.7}
     short = tidy(expression)
-    # ln 2 counts as an operation, 0.693… does not.
-    assert operations(short) <= operations(expression) + (loss == "log_cosh")
+    # ln 2 and a fraction count as operations, 0.693… does not.
+    assert operations(short) <= operations(expression) + 2 * (loss == "log_cosh")
     np.testing.assert_allclose(
         evaluate(short, values), evaluate(expression, values), rtol=1e-12, atol=1e-14
     )
@@ -191,10 +191,11 @@ def test_tidying_keeps_the_value_and_does_not_lengthen(loss, part):
     [
         ("mse", "2(ŷᵢ − yᵢ)"),
         ("mae", "sgn(ŷᵢ − yᵢ)"),
-        ("huber", "{ŷᵢ − yᵢ if |ŷᵢ − yᵢ| ≤ 1; sgn(ŷᵢ − yᵢ) otherwise}"),
-        ("soft_l1", "2(ŷᵢ − yᵢ)/√((ŷᵢ − yᵢ)² + 1)"),
-        ("cauchy", "2(ŷᵢ − yᵢ)/((ŷᵢ − yᵢ)² + 1)"),
-        ("log_cosh", "tanh(ŷᵢ − yᵢ)"),
+        ("huber", "{ŷᵢ − yᵢ if |ŷᵢ − yᵢ| ≤ 1.345s; 1.345·sgn(ŷᵢ − yᵢ)·s otherwise}"),
+        ("huber(scale=absolute)", "{ŷᵢ − yᵢ if |ŷᵢ − yᵢ| ≤ 1; sgn(ŷᵢ − yᵢ) otherwise}"),
+        ("soft_l1(scale=absolute)", "2(ŷᵢ − yᵢ)/√((ŷᵢ − yᵢ)² + 1)"),
+        ("cauchy(scale=absolute)", "2(ŷᵢ − yᵢ)/((ŷᵢ − yᵢ)² + 1)"),
+        ("log_cosh(scale=absolute)", "tanh(ŷᵢ − yᵢ)"),
         ("quantile", "{−1/2 if yᵢ > ŷᵢ; 0 if yᵢ = ŷᵢ; 1/2 otherwise}"),
         ("poisson", "1 − yᵢ/ŷᵢ"),
         ("(prediction - target)^4", "4(ŷᵢ − yᵢ)³"),

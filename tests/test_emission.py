@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import sympy
 
-from formulas import FORMULAS, data, model_of, theta_of
+from formulas import FORMULAS, SCALE, data, model_of, theta_of
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.functions import FUNCTIONS
 from sgdfit.formula.reading import as_formula
@@ -109,7 +109,8 @@ def body(case, dialect, store):
     """Write what computes every value of every loss, each stored by ``store``."""
     row, losses = by_loss(case, dialect)
     jacobian = [f"j{i}" for i in range(len(model_of(case).free))]
-    text = [*row, *(store(i, name) for i, name in enumerate([PREDICTION, TARGET, *jacobian]))]
+    text = [*row, f"scale = {SCALE}"]
+    text += [*(store(i, name) for i, name in enumerate([PREDICTION, TARGET, *jacobian]))]
     for k, loss in enumerate(losses):
         text += [*loss, *(store(2 + len(jacobian) + 3 * k + i, n) for i, n in enumerate(PARTS))]
     return text
@@ -144,7 +145,7 @@ def walked(case, columns, theta, out):
     at = dict(zip(model.columns, columns, strict=True)) | dict(zip(model.free, theta, strict=True))
     for i, e in enumerate([model.prediction, model.formula.response, *model.gradient]):
         out[i] = evaluate(e, at)
-    at = {PREDICTION: out[0].copy(), TARGET: out[1].copy()}
+    at = model_of(case).loss.values(out[0].copy(), out[1].copy())
     for k, loss in enumerate(losses_of(case)):
         other = model_of(case, loss)
         for i, e in enumerate([other.loss.expression, other.slope, other.bend]):

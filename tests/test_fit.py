@@ -184,7 +184,7 @@ def test_every_parameter_on_a_bound():
     ("loss", "slope", "bend"),
     [
         ("soft_l1(scale=0.2)", lambda r: 2 * r / np.sqrt(1 + (r / 0.2) ** 2), None),
-        ("log_cosh", np.tanh, lambda r: 1 / np.cosh(r) ** 2),
+        ("log_cosh(scale=absolute)", np.tanh, lambda r: 1 / np.cosh(r) ** 2),
         (lambda prediction, target: (prediction - target) ** 4, lambda r: 4 * r**3, None),
     ],
     ids=["soft_l1", "log_cosh", "own"],

@@ -13,7 +13,7 @@ from sgdfit.kernel.forms import choose_form, make
 from sgdfit.kernel.kernel import Chunk, Segment, State
 from sgdfit.kernel.shuffle import in_order, shuffled
 from sgdfit.kernel.summation import Sums, combined
-from sgdfit.model.loss import LOSSES, PREDICTION, TARGET
+from sgdfit.model.loss import LOSSES, as_loss
 from sgdfit.model.model import build
 from sgdfit.optimizers import adagrad, adam, adamw, averaged, rmsprop, sgd
 
@@ -33,8 +33,8 @@ def absolute_sums(model, theta, chunk):
     at |= dict(zip(model.free, theta, strict=True))
     rows = np.zeros(chunk.rows)
     jacobian = np.array([evaluate(e, at) + rows for e in model.gradient])
-    values = {PREDICTION: evaluate(model.prediction, at) + rows}
-    values[TARGET] = evaluate(model.formula.response, at)
+    prediction, target = (evaluate(e, at) for e in (model.prediction, model.formula.response))
+    values = model.loss.values(prediction + rows, target, chunk.weights)
     parts = (model.loss.expression, model.slope, model.bend)
     loss, slope, bend = (evaluate(e, values) + rows for e in parts)
     w = np.ones(chunk.rows) if chunk.weights is None else chunk.weights
@@ -46,7 +46,7 @@ def absolute_sums(model, theta, chunk):
 # tests/test_emission.py compares every formula and every loss row by row.
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize(
-    ("loss", "dtype"), [*((loss, "float64") for loss in ("mse", "mae", "poisson")),
+    ("loss", "dtype"), [*((loss, "float64") for loss in ("mse", "mae", "poisson", "cauchy")),
                         ("huber", "float32")]
 )  # fmt: skip
 def test_sums_and_scores_agree(loss, dtype, weighted):
@@ -283,7 +283,7 @@ def test_steps_through_huge_angles_are_the_same(size):
 )
 def test_batches_of_one_weighted_row_are_the_same(formula, loss, optimizer):
     """The compiled form has a loop of its own for them."""
-    model = build(formula, ["x", "y"], loss=loss)
+    model = build(formula, ["x", "y"], loss=as_loss(loss).scaled(0.3, by_row=True))
     x = np.random.default_rng(2).uniform(0.1, 2.0, ROWS)
     chunk = Chunk((x, 1.0 + x + 0.1 * np.cos(99.0 * x)), weights_of(ROWS))
     count = len(model.free)

@@ -5,11 +5,14 @@ import functools
 import numpy as np
 import pytest
 from scipy import special
+from scipy.integrate import quad
 from scipy.optimize import least_squares
+from scipy.stats import norm
 
+from formulas import SCALE
 from sgdfit.errors import SgdfitError
 from sgdfit.formula.evaluation import evaluate
-from sgdfit.model.loss import LOSSES, PREDICTION, TARGET, as_loss, huber, quantile
+from sgdfit.model.loss import LOSSES, as_loss, huber, quantile
 from sgdfit.model.model import build
 
 TARGETS = np.array([-3.0, -0.4, 0.0, 0.3, 1.0, 2.5, 7.0])
@@ -30,16 +33,24 @@ def scipy_rho(name, scale):
     return np.vectorize(rho)
 
 
+def log_cosh_by_hand(r):
+    return np.abs(r) + np.log1p(np.exp(-2 * np.abs(r))) - np.log(2)
+
+
 ORACLES = {
     "mse": lambda p, y: (p - y) ** 2,
     "mae": lambda p, y: np.abs(p - y),
-    "huber": lambda p, y: special.huber(1.0, p - y),
-    "huber(delta=0.3)": lambda p, y: special.huber(0.3, p - y),
-    "soft_l1": lambda p, y: scipy_rho("soft_l1", 1.0)(p - y),
+    "huber": lambda p, y: special.huber(1.345 * SCALE, p - y),
+    "huber(delta=0.3)": lambda p, y: special.huber(0.3 * SCALE, p - y),
+    "huber(delta=0.3, scale=absolute)": lambda p, y: special.huber(0.3, p - y),
+    "huber(scale=absolute)": lambda p, y: special.huber(1.0, p - y),
+    "soft_l1": lambda p, y: scipy_rho("soft_l1", 1.287 * SCALE)(p - y),
     "soft_l1(scale=2)": lambda p, y: scipy_rho("soft_l1", 2.0)(p - y),
-    "cauchy": lambda p, y: scipy_rho("cauchy", 1.0)(p - y),
+    "cauchy": lambda p, y: scipy_rho("cauchy", 2.385 * SCALE)(p - y),
+    "cauchy(delta=0.5)": lambda p, y: scipy_rho("cauchy", 0.5 * SCALE)(p - y),
     "cauchy(scale=0.5)": lambda p, y: scipy_rho("cauchy", 0.5)(p - y),
-    "log_cosh": lambda p, y: np.abs(p - y) + np.log1p(np.exp(-2 * np.abs(p - y))) - np.log(2),
+    "log_cosh": lambda p, y: (1.205 * SCALE) ** 2 * log_cosh_by_hand((p - y) / (1.205 * SCALE)),
+    "log_cosh(scale='absolute')": lambda p, y: log_cosh_by_hand(p - y),
     "quantile": lambda p, y: np.abs(p - y) / 2,
     "quantile(q=0.9)": lambda p, y: np.where(y > p, 0.9 * (y - p), 0.1 * (p - y)),
     "poisson": lambda p, y: p - y * np.log(p),
@@ -53,7 +64,9 @@ def rows(name):
 
 
 def computed(expression, p, y):
-    return np.broadcast_to(evaluate(expression, {PREDICTION: p, TARGET: y}), p.shape)
+    return np.broadcast_to(
+        evaluate(expression, {"prediction": p, "target": y, "scale": SCALE}), p.shape
+    )
 
 
 @pytest.mark.parametrize("name", ORACLES)
@@ -61,7 +74,8 @@ def test_the_value(name):
     assert {name.partition("(")[0] for name in ORACLES} == set(LOSSES)
     p, y = rows(name)
     found = [computed(as_loss(name).expression, p, y)]
-    found += [LOSSES[name](p, y)] if name in LOSSES else []
+    more = {"scale": SCALE} if as_loss(name).is_relative else {}
+    found += [LOSSES[name](p, y, **more)] if name in LOSSES else []
     for values in found:
         np.testing.assert_allclose(values, ORACLES[name](p, y), rtol=1e-12, atol=2e-15)
 
@@ -73,7 +87,7 @@ def test_first_and_second_derivative(name):
     h = 1e-6 * np.maximum(1.0, np.abs(p - y))
     # A kink within the step has no difference quotient to compare with.
     smooth = np.ones(p.shape, bool)
-    for kink in (0.0, 0.3, -0.3, 1.0, -1.0):
+    for kink in (0.0, *np.outer([1, -1], [0.3, 1.0, 0.3 * SCALE, 1.345 * SCALE]).ravel()):
         smooth &= np.abs(p - y - kink) > 2 * h
     for function, slope in ((model.loss.expression, model.slope), (model.slope, model.bend)):
         up, down = computed(function, p + h, y), computed(function, p - h, y)
@@ -83,11 +97,28 @@ def test_first_and_second_derivative(name):
         )
 
 
+@pytest.mark.parametrize("name", ["huber", "soft_l1", "cauchy", "log_cosh"])
+def test_the_default_is_95_percent_as_efficient_as_least_squares(name):
+    """Where the noise is normal: (E ψ')² / E ψ²."""
+    model = build("y = a*x", ["x", "y"], loss=as_loss(name).scaled(1.0))
+
+    def mean(part, power):
+        def density(z):
+            return float(evaluate(part, model.loss.values(z, 0.0))) ** power * norm.pdf(z)
+
+        return 2 * quad(density, 0, 10, points=[1.345], limit=200)[0]
+
+    efficiency = mean(model.bend, 1) ** 2 / mean(model.slope, 2)
+    assert efficiency == pytest.approx(0.95, abs=1e-4)
+
+
 TORCH = {
     "mse": lambda F, p, y: F.mse_loss(p, y, reduction="none"),
     "mae": lambda F, p, y: F.l1_loss(p, y, reduction="none"),
-    "huber(delta=0.3)": lambda F, p, y: F.huber_loss(p, y, reduction="none", delta=0.3),
-    "huber": lambda F, p, y: F.smooth_l1_loss(p, y, reduction="none"),
+    "huber(delta=0.3, scale=absolute)": lambda F, p, y: F.huber_loss(
+        p, y, reduction="none", delta=0.3
+    ),
+    "huber(scale=absolute)": lambda F, p, y: F.smooth_l1_loss(p, y, reduction="none"),
     "poisson": lambda F, p, y: F.poisson_nll_loss(p, y, log_input=False, eps=0.0, reduction="none"),
 }
 
@@ -120,24 +151,26 @@ class Callable:
         return abs(prediction - target)
 
 
-def log_cosh(p, y):
-    return np.log(np.cosh(np.clip(p - y, -300, 300)))
-
-
 OWN = [
     (lambda p, t: np.abs(p - t) ** 1.5, lambda p, y: np.abs(p - y) ** 1.5,
      "abs(prediction - target)**1.5"),
     (functools.partial(asymmetric, high=3), lambda p, y: np.where(p > y, 3, 0.5) * (p - y) ** 2,
      "(prediction - target)**2*where(prediction > target, 3, 0.5)"),
-    (functools.partial(huber, delta=2), lambda p, y: special.huber(2.0, p - y), "huber(delta=2.0)"),
+    (functools.partial(huber, delta=2), lambda p, y: special.huber(2 * SCALE, p - y),
+     "huber(delta=2.0)"),
+    (functools.partial(huber, delta=2, scale=1), lambda p, y: special.huber(2.0, p - y),
+     "huber(delta=2.0, scale=1.0)"),
     (functools.partial(quantile, q=0.5), lambda p, y: np.abs(p - y) / 2, "quantile(q=0.5)"),
-    (huber, lambda p, y: special.huber(1.0, p - y), "huber"),
+    (huber, lambda p, y: special.huber(1.345 * SCALE, p - y), "huber"),
+    ("scale*abs(prediction - target)", lambda p, y: SCALE * np.abs(p - y),
+     "scale*abs(prediction - target)"),
     (Callable(), lambda p, y: np.abs(p - y), "abs(prediction - target)"),
     (swapped, lambda p, y: y * np.exp(-p), "target*exp(-prediction)"),
     (np.subtract, lambda p, y: p - y, "prediction - target"),
-    ("log-cosh", log_cosh, "log_cosh"),
-    ("huber(2)", lambda p, y: special.huber(2.0, p - y), "huber(delta=2.0)"),
-    (" huber( delta = 2 ) ", lambda p, y: special.huber(2.0, p - y), "huber(delta=2.0)"),
+    ("log-cosh", ORACLES["log_cosh"], "log_cosh"),
+    ("huber(2)", lambda p, y: special.huber(2.0 * SCALE, p - y), "huber(delta=2.0)"),
+    (" huber( delta = 2 , scale = absolute) ", lambda p, y: special.huber(2.0, p - y),
+     "huber(delta=2.0, scale='absolute')"),
 ]  # fmt: skip
 
 
@@ -160,6 +193,7 @@ def test_a_loss_of_one_s_own(given, oracle, name):
         ("huber(delta=nan)", "number"),
         ("huber(delta=True)", "number"),
         ("soft_l1(scale=0)", "above 0"),
+        ("cauchy(scale=absolut)", "scale of the loss cauchy is 'absolut'; leave it out"),
         ("quantile(q=1)", "between 0 and 1"),
         ("mse(delta=1)", "delta"),
         ("", "known are mse, mae, huber"),

@@ -12,6 +12,7 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -389,6 +390,67 @@ def test_a_run_with_another_option_is_refused(data, tmp_path, first, then, words
     # It is not refused for itself, and ends as if nothing had happened.
     again = run(data, checkpoint, resume=True, **first)
     assert again.values == run(data, tmp_path / "other", **first).values
+
+
+HALVED = "def halve(rate, step): return rate/(1 + step)"
+FACTOR = f"FACTOR = 1.0\n{HALVED}\ndef rate(step): return halve(FACTOR, step)/500"
+CALLED = f"""
+import numpy as np
+{HALVED}
+class Rate:
+    rates = {{"a", "b"}}
+    def __init__(self, first): self.first, self.table = first, np.array([first, 2*first])
+    def __call__(self, step): return halve(self.table[0], step)/500
+rate = Rate(1.0)
+"""
+MADE = "def made(first): return lambda step: first/(1 + step)\nrate = made(0.002)"
+BOUND = "import functools\ndef f(first, step): return first/(1 + step)\n"
+DECAYS = {
+    "a global": (FACTOR, "FACTOR = 1.0", "FACTOR = 1.5"),
+    "a helper": (FACTOR, "1 + step", "1.0 + step"),
+    "a default": ("def rate(step, *, f=0.002): return f/(1 + step)", "f=0.002", "f=0.003"),
+    "a closure": (MADE, "0.002", "0.003"),
+    "an object": (CALLED, "Rate(1.0)", "Rate(1.5)"),
+    "its method": (CALLED, "self.table[0]", "self.table[1]"),
+    "its helper": (CALLED, "1 + step", "2 + step"),
+    "what is bound": (f"{BOUND}rate = functools.partial(f, 0.002)", "0.002", "0.003"),
+    "within": (
+        "F = 0.002\ndef rate(step): return [F/(1 + step) for _ in 'a'][0]",
+        "0.002",
+        "0.003",
+    ),
+}
+
+
+def schedule_of(source):
+    space = {"__name__": "somebodys"}
+    exec(source, space)
+    return space["rate"]
+
+
+@pytest.mark.parametrize("case", DECAYS)
+def test_a_schedule_is_known_by_what_it_does(data, tmp_path, case):
+    source, old, new = DECAYS[case]
+    checkpoint, options = tmp_path / "run", {**TEXTBOOK, "learning_rate": schedule_of(source)}
+    begun(data, checkpoint, **options)
+    changed = {**TEXTBOOK, "learning_rate": schedule_of(source.replace(old, new))}
+    assert "of other learning rate" in refusal(data, checkpoint, resume=True, **changed)
+    moved = {**TEXTBOOK, "learning_rate": schedule_of("\n\n" + source)}
+    assert run(data, checkpoint, resume=True, **moved).values
+
+
+def test_a_schedule_that_no_other_process_can_know_needs_a_name(data, tmp_path):
+    lock = threading.Lock()
+
+    def unknown(step):
+        with lock:
+            return 0.01
+
+    options = {**TEXTBOOK, "learning_rate": unknown}
+    with pytest.raises(UsageError, match=r"uses a lock, whose state.*learning_rate.name = '"):
+        run(data, tmp_path / "run", **options)
+    unknown.name = "one at a time"
+    assert run(data, tmp_path / "run", **options).values
 
 
 # ---- on other data

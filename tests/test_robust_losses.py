@@ -4,6 +4,8 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from scipy.optimize import least_squares, minimize
 
@@ -50,12 +52,12 @@ CURVES = {
 }  # fmt: skip
 # scipy's name and f_scale; tests/test_loss.py holds that the losses are scipy's.
 SCIPY = {
-    "huber(delta=0.3)": ("huber", 0.3),
-    "soft_l1": ("soft_l1", 1.0),
+    "huber(delta=0.3, scale=absolute)": ("huber", 0.3),
+    "soft_l1(scale=absolute)": ("soft_l1", 1.0),
     "soft_l1(scale=0.3)": ("soft_l1", 0.3),
-    "cauchy": ("cauchy", 1.0),
+    "cauchy(scale=absolute)": ("cauchy", 1.0),
     "cauchy(scale=0.3)": ("cauchy", 0.3),
-    "log_cosh": None,
+    "log_cosh(scale=absolute)": None,
 }
 
 
@@ -89,6 +91,129 @@ def test_the_minimum_is_scipys(loss, name, given):
     assert fit.loss <= least_loss(name, share, loss) * (1 + 1e-8)
     assert fit.status.name == "converged", fit.status
     assert all(estimate.stderr > 0 for estimate in fit.estimates.values())
+
+
+# ψ(z)/z of each loss at its default.
+REWEIGHTED = {
+    "huber": lambda z: 1 / np.maximum(1, np.abs(z) / 1.345),
+    "soft_l1": lambda z: 1 / np.sqrt(1 + (z / 1.287) ** 2),
+    "cauchy": lambda z: 1 / (1 + (z / 2.385) ** 2),
+    "log_cosh": lambda z: np.tanh(np.maximum(np.abs(z), 1e-9) / 1.205)
+    * 1.205 / np.maximum(np.abs(z), 1e-9),
+}  # fmt: skip
+
+
+def reweighted(residual, theta, weight, sigma=1.0):
+    """Fit by least squares whose weights follow the residuals, as MASS's ``rlm`` does.
+
+    The scale is the median absolute residual over 0.6745; it and the estimates are returned.
+    """
+    scale = np.nan
+    for _ in range(300):
+        before, scale = scale, np.median(np.abs(residual(theta) / sigma)) / 0.674489750196082
+        root = np.sqrt(weight(residual(theta) / sigma / scale)) / sigma
+        theta = least_squares(
+            lambda t, root=root: root * residual(t), theta, x_scale="jac", xtol=1e-15, ftol=1e-15,
+            gtol=1e-15,
+        ).x  # fmt: skip
+        if abs(scale - before) <= 1e-12 * scale:
+            break
+    return theta, scale
+
+
+@pytest.mark.parametrize("name", CURVES)
+@pytest.mark.parametrize("loss", REWEIGHTED)
+def test_the_scale_is_that_of_the_residuals(loss, name):
+    curve, data = CURVES[name], CURVES[name].data(0.2, seed=3)
+    right, scale = reweighted(
+        lambda t: curve.function(X, *t) - data["y"], curve.truth, REWEIGHTED[loss]
+    )
+    start = dict(zip("abc", curve.start, strict=False))
+    ways = [{}, {"start": start}]
+    if name in ("line", "decay"):
+        ways.append({"start": start, "optimizer": "sgd(momentum=0.9)", "steps": 20_000})
+    fits = [sgdfit.fit(curve.formula, data, loss=loss, **way) for way in ways]
+    stream = sgdfit.Fit(curve.formula, loss=loss)
+    for first in range(0, ROWS, 9):
+        stream.update({key: column[first : first + 9] for key, column in data.items()})
+    for fit in (*fits, stream.result()):
+        errors = [estimate.stderr for estimate in fit.estimates.values()]
+        assert fit.loss_scale == pytest.approx(scale, rel=1e-5)
+        np.testing.assert_allclose((np.array(curve.values(fit)) - right) / errors, 0, atol=1e-3)
+    assert f"scale  {scale:.3g} of y, from the residuals" in str(fits[0])
+
+
+@pytest.mark.parametrize("factor", [1e-9, 1e-3, 1e6, 1e9])
+@pytest.mark.parametrize("loss", REWEIGHTED)
+def test_units_do_not_matter(loss, factor):
+    """The estimates follow the units of y and of x, and their errors with them."""
+    data = CURVES["decay"].data(0.2)
+    one = sgdfit.fit("y = a*exp(-b*x) + c", data, loss=loss)
+    other = sgdfit.fit(
+        "y = a*exp(-b*x) + c", {"x": X * 7e-4 / factor, "y": factor * data["y"]}, loss=loss
+    )
+    units = {"a": factor, "b": factor / 7e-4, "c": factor}
+    for name, unit in units.items():
+        there, here = other.estimates[name], one.estimates[name]
+        assert there.value == pytest.approx(unit * here.value, rel=1e-9)
+        assert there.stderr == pytest.approx(unit * here.stderr, rel=1e-6)
+    assert other.loss_scale == pytest.approx(factor * one.loss_scale, rel=1e-9)
+
+
+def test_residuals_count_in_units_of_their_sigma():
+    rng = np.random.default_rng(7)
+    sigma = 0.05 * np.exp(X / 1.5)
+    y = 2 * X - 1 + sigma * rng.standard_t(2, ROWS)
+    right, scale = reweighted(
+        lambda t: t[0] * X + t[1] - y, (2.0, -1.0), REWEIGHTED["cauchy"], sigma
+    )
+    data = {"x": X, "y": y, "s": sigma}
+    fit = sgdfit.fit("y = a*x + b", data, loss="cauchy", sigma="s")
+    assert [fit.values[n] for n in "ab"] == pytest.approx(right, rel=1e-6)
+    assert fit.loss_scale == pytest.approx(scale, rel=1e-6)
+    # Huber 1967: ψ in units of y, of rows of weight 1/σ².
+    z = (fit.values["a"] * X + fit.values["b"] - y) / sigma / scale
+    slope = REWEIGHTED["cauchy"](z) * z / sigma
+    bend = (1 - (z / 2.385) ** 2) / (1 + (z / 2.385) ** 2) ** 2 / sigma**2 / scale
+    J = np.stack([X, np.ones(ROWS)])
+    inverse = np.linalg.inv((J * bend) @ J.T)
+    np.testing.assert_allclose(
+        fit.covariance, inverse @ ((J * slope**2) @ J.T) @ inverse, rtol=1e-6
+    )
+
+
+def test_errors_with_a_scale_of_the_residuals_cover():
+    """In 200 samples of contaminated noise, about 95% of the intervals hold the truth."""
+    inside = []
+    for seed in range(200):
+        y = 2 * X - 1 + outliers(0.1, seed) * np.random.default_rng(seed).choice([-1, 1], ROWS)
+        fit = sgdfit.fit("y = a*x + b", {"x": X, "y": y}, loss="huber")
+        low, high = fit.estimates["a"].interval
+        inside.append(low <= 2 <= high)
+    assert 0.90 <= np.mean(inside) <= 0.98
+
+
+def test_exact_data_with_outliers_have_the_exact_answer():
+    y = 2 * X - 1
+    y[::7] += 5
+    fit = sgdfit.fit("y = a*x + b", {"x": X, "y": y}, loss="huber")
+    assert [fit.values[n] for n in "ab"] == pytest.approx([2, -1], abs=1e-8)
+
+
+def test_the_scale_of_many_rows_is_theirs(tmp_path):
+    """It comes from a sample, and from a count of all rows; a file gives the same bits."""
+    rows = 400_000
+    x = np.random.default_rng(1).uniform(0, 4, rows)
+    y = 2 * np.exp(-0.7 * x) + 0.5 + outliers(0.15, seed=2, rows=rows)
+    formula, path = "y = a*exp(-b*x) + c", tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"x": x, "y": y}), path, row_group_size=30_000)
+    fit = sgdfit.fit(formula, {"x": x, "y": y}, loss="huber")
+    a, b, c = (fit.values[n] for n in "abc")
+    scale = np.median(np.abs(a * np.exp(-b * x) + c - y)) / 0.674489750196082
+    assert fit.status.name == "converged"
+    assert fit.loss_scale == pytest.approx(scale, rel=1e-4)
+    other = sgdfit.fit(formula, path, loss="huber", threads=1, memory="450MB")
+    assert (other.values, other.loss_scale) == (fit.values, fit.loss_scale)
 
 
 @pytest.mark.parametrize("loss", ["huber", "cauchy", "log_cosh"])
@@ -139,7 +264,9 @@ def test_outliers_do_not_move_a_robust_fit_of_many_rows():
     rows = 100_000
     x = np.random.default_rng(1).uniform(0, 4, rows)
     y = 2 * np.exp(-0.7 * x) + 0.5 + outliers(0.15, seed=2, rows=rows)
-    fit = sgdfit.fit("y = a*exp(-b*x) + c", {"x": x, "y": y}, loss="huber(delta=0.3)")
+    fit = sgdfit.fit(
+        "y = a*exp(-b*x) + c", {"x": x, "y": y}, loss="huber(delta=0.3, scale=absolute)"
+    )
     found = least_squares(
         lambda t: t[0] * np.exp(-t[1] * x) + t[2] - y, [2, 0.7, 0.5], loss="huber", f_scale=0.3,
         x_scale="jac", xtol=1e-12, ftol=1e-12, gtol=1e-12,

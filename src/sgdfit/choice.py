@@ -28,8 +28,8 @@ def choose(text: str, table: Mapping[str, Callable[..., T]], what: str, **given:
     """Read a choice such as ``sgd(momentum=0.9, nesterov=True)`` and build what it names.
 
     The text is parsed, never executed: a name of ``table``, with or without options that are
-    numbers, ``True``, ``False``, or again a choice (``averaged(adam)``). The signatures of the
-    factories say which options are allowed; further ones that are ``given`` go to the factory and
+    numbers, ``True``, ``False``, words or again a choice (``averaged(adam)``). The signatures
+    of the factories say which options are allowed; others that are ``given`` go to the factory and
     to those nested in it. ``what`` names the kind of choice in messages.
 
     >>> choose("scale(factor=-2)", {"scale": lambda factor, offset=0: (factor, offset)}, "map")
@@ -81,8 +81,11 @@ def choose(text: str, table: Mapping[str, Callable[..., T]], what: str, **given:
         declared = option.annotation
         # what is declared as something else than a number
         nested = declared is not option.empty and not _PLAIN.search(str(declared))
+        worded = "str" in str(declared)
         match node:
             case ast.Constant(value=bool() | int() | float() as found):
+                return found
+            case ast.Name(id=str() as found) | ast.Constant(value=str() as found) if worded:
                 return found
             case ast.UnaryOp(
                 op=ast.USub() | ast.UAdd() as sign,

@@ -151,6 +151,10 @@ def _summary(result: Result) -> Lines:
         pass  # a run that failed has no fit to praise
     elif result.loss_name != SQUARED:
         yield "loss", _loss(result)
+        if result.loss_scale is not None:
+            response = result.formula.partition("=")[0].strip()
+            unit = f"times {result.sigma}" if result.sigma else f"of {response}"
+            yield "scale", f"{number(result.loss_scale, 3)} {unit}, from the residuals"
     elif variance is not None and result.sigma is not None:
         yield "reduced χ²", f"{number(variance, 4)} {freedom}"
     elif variance is not None:

@@ -1,8 +1,10 @@
-"""The program, loaded so that Ctrl-C is quiet even while the rest is being imported."""
+"""The program, which Ctrl-C ends without a word wherever there is nothing to report yet."""
 
 from __future__ import annotations
 
 import gc
+import signal
+import threading
 from collections.abc import Sequence
 
 INTERRUPTED = 130
@@ -13,6 +15,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     ``arguments`` are what stands after ``sgdfit``; by default those of this process.
     """
+    # Raised in an import, KeyboardInterrupt comes out as some other error. What has something to
+    # report catches the signal itself (`sgdfit.cli.terminal.stop_on_signal`).
+    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if arguments is None and usual and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     # What is imported stays: to look through it for garbage takes a tenth of a short run.
     gc.set_threshold(200_000, 20, 20)
     try:

@@ -276,14 +276,14 @@ def fit(
         if given is not None:
             raise UsageError(f"{flag} belongs to --follow, which fits rows as they arrive")
     looks = steps_between(options["batch_size"], options["steps"], options["epochs"])
+    from sgdfit.fitting.entry import fit
+
     with (
         progress_bar(not quiet) as listener,
         show_warnings(listener.tell, not quiet),
         stop_on_signal(listener.tell) as state,
     ):
         table = _open(data, reading, where, options["missing"], writes=(save, trace, plot))
-        from sgdfit.fitting.entry import fit
-
         result = fit(
             formula,
             listener.with_progress(table),

@@ -261,13 +261,28 @@ class StopSignal:
         return TERMINATED if by_sigterm else otherwise
 
 
+def _leave(number: int, frame: FrameType | None) -> None:
+    """End the process at once; a bar that it leaves has hidden the cursor."""
+    if sys.stderr.isatty():
+        os.write(2, b"\x1b[?25h\n")
+    os._exit(128 + number)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
 @contextlib.contextmanager
 def stop_on_signal(tell: Callable[[str], None] = say, at_once: bool = True) -> Iterator[StopSignal]:
     """Turn SIGTERM, as Ctrl-C, into `KeyboardInterrupt` while the block runs; a second one kills.
 
-    ``tell`` writes a line to standard error: above a progress bar, where there is one. Not at once:
-    nothing is raised. What it yields is to be asked now and then in any case: an exception that
-    arrives while an extension module is being imported gets lost there.
+    ``tell`` writes a line to standard error: above a progress bar, where there is one. Not at once,
+    and in the middle of an import, which would make another error of it, nothing is raised: what
+    this yields is to be asked now and then.
     """
     state = StopSignal()
     if threading.current_thread() is not threading.main_thread():
@@ -276,9 +291,9 @@ def stop_on_signal(tell: Callable[[str], None] = say, at_once: bool = True) -> I
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         state.by = number
-        for each, handler in before.items():
-            signal.signal(each, handler)
-        if at_once:
+        for each in before:
+            signal.signal(each, _leave)
+        if at_once and not _is_importing(frame):
             raise KeyboardInterrupt
 
     before = {number: signal.signal(number, interrupt) for number in SIGNALS}

@@ -35,7 +35,7 @@ from sgdfit.derivation.notation import (
 from sgdfit.derivation.simplification import operations, tidy
 from sgdfit.formula.formula import symbol
 from sgdfit.formula.real import Logistic, Where
-from sgdfit.model.loss import PREDICTION, TARGET
+from sgdfit.model.loss import PREDICTION, SCALE, TARGET
 
 if TYPE_CHECKING:
     from sgdfit.model.model import Model
@@ -81,21 +81,27 @@ class Paper:
         self.prediction = name("ŷ", index=index)
         row = free_letter("ℓλρ", taken)
         # The loss's own symbols must not meet a column of the same name.
-        own = [predicted, target, self.psi_symbol] = [sympy.Dummy(real=True) for _ in range(3)]
+        own = [predicted, target, self.psi_symbol, spread] = [
+            sympy.Dummy(real=True) for _ in range(4)
+        ]
+        self.scale = name(free_letter("sςκ", taken))
         nodes: dict[Expr, Math] = {symbol(raw): shown for raw, shown in self.names.items()}
         if numbers:
             self.rows, self.divisor = number(numbers.rows), number(numbers.total_weight)
             values = zip(numbers.names, numbers.theta, strict=True)
             nodes |= {symbol(raw): number(value) for raw, value in values}
+            self.scale = self.scale if model.loss.scale is None else number(model.loss.scale)
         order = [*own, *map(symbol, formula.names)]
         rank = {one: place - len(own) for place, one in enumerate(order)}
         self.writer = Writer(nodes, rank, frozenset(map(symbol, model.parameters)), self.logistic)
         self.write = self.writer.write
         no_response = formula.response is None
         self.target = name("y", index=index) if no_response else self.write(formula.response)
-        nodes |= dict(zip(own, (self.prediction, self.target, self.psi), strict=True))
+        shown = self.prediction, self.target, self.psi, self.scale
+        nodes |= dict(zip(own, shown, strict=True))
 
-        renamed = {symbol(PREDICTION): predicted, symbol(TARGET): target}
+        names = map(symbol, (PREDICTION, TARGET, SCALE))
+        renamed = dict(zip(names, (predicted, target, spread), strict=True))
         self.loss = tidy(model.loss.expression.xreplace(renamed))  # of one row
         self.slope = tidy(model.slope.xreplace(renamed))  # its derivative to the prediction
         self.slopes = tuple(map(tidy, model.gradient))  # the prediction's to each free parameter
@@ -249,8 +255,10 @@ def _loss(paper: Paper) -> DerivationStep:
     if paper.weighted:
         weights = summation(paper.index, paper.rows, paper.weight)
         equations.append(Equation(paper.divisor, (weights,)))
-    mean = "The weighted mean over " if paper.weighted else "The mean over "
-    return DerivationStep(title, (mean, paper.rows, " rows:"), equations)
+    says = ["The weighted mean over " if paper.weighted else "The mean over ", paper.rows, " rows"]
+    if paper.model.loss.is_relative:
+        says += [", with the scale ", paper.scale, " of the residuals"]
+    return DerivationStep(title, [*says, ":"], equations)
 
 
 def _gradient(paper: Paper) -> Iterator[DerivationStep]:
@@ -293,6 +301,8 @@ def _numbers(paper: Paper, check: GradientCheck) -> DerivationStep:
         equations.append(Equation(paper.to_parameter(paper.total, k), rights))
     settings = zip(check.names, check.theta, strict=True)
     start = [relation(paper.names[raw], "=", number(value)) for raw, value in settings]
+    if paper.model.loss.scale is not None:
+        start.append(relation(paper.scale, "=", filled.scale))
     rows = f" = {check.rows} rows:"
     if paper.weighted:
         rows = f" = {check.total_weight:g}, the weight of {check.rows} rows:"

@@ -13,7 +13,6 @@ from sgdfit.derivation.notation import DerivationStep, Math, name, number, spell
 from sgdfit.errors import UsageError
 from sgdfit.formula.evaluation import DomainError, evaluate, find_domain_error
 from sgdfit.formula.limits import evaluate_slope
-from sgdfit.model.loss import PREDICTION, TARGET
 
 if TYPE_CHECKING:
     from sgdfit.model.model import Model
@@ -120,7 +119,7 @@ def check_gradient(
     def named(theta: Vector) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return what the prediction is made of, and what the loss is made of."""
         values = {**data, **dict(zip(model.free, theta, strict=True))}
-        return values, {PREDICTION: spread(model.prediction, values), TARGET: target}
+        return values, model.loss.values(spread(model.prediction, values), target)
 
     def losses(theta: Vector) -> Vector:
         return spread(model.loss.expression, named(theta)[1])
@@ -172,7 +171,7 @@ def _by_torch(
     values: dict[str, Any] = {n: torch.tensor(c.copy()) for n, c in data.items()}
     values |= dict(zip(model.free, leaves, strict=True))
     prediction = evaluate(model.prediction, values, "torch").expand(share.shape)
-    pair = {PREDICTION: prediction, TARGET: evaluate(model.formula.response, values, "torch")}
+    pair = model.loss.values(prediction, evaluate(model.formula.response, values, "torch"))
     losses = evaluate(model.loss.expression, pair, "torch")
     mean = (torch.tensor(share) * losses).sum()
     slopes = torch.autograd.grad(mean, leaves, allow_unused=True)

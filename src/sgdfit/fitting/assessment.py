@@ -435,21 +435,32 @@ def _composed(
     }
     abandoned = () if outcome.abandoned is None else (outcome.abandoned,)
     found = found._replace(warnings=(*problem.warnings, *abandoned, *found.warnings))
-    return make_result(problem.model, problem.weighting, found, how)
+    return make_result(problem.model, problem.weighting, found, how, problem.mean_weight)
 
 
 def make_result(
-    model: Model, weighting: Weighting, found: Assessment, how: dict[str, Any]
+    model: Model,
+    weighting: Weighting,
+    found: Assessment,
+    how: dict[str, Any],
+    mean_weight: float = 1.0,
 ) -> Result:
-    """Return a `Result`; ``how`` says by the names of its fields how the run went, on what rows."""
+    """Return a `Result`; ``how`` says by the names of its fields how the run went, on what rows.
+
+    ``mean_weight`` is what the weights were divided by.
+    """
     sure, merit, absolute = found.uncertainty, found.merit, weighting.absolute
     table = estimates(model, found.theta, sure, how["level"])
     for name, ends in (found.intervals or {}).items():
         table[name] = replace(table[name], interval=ends)
     told = surprise(weighting, merit.reduced_chi_square, merit.degrees_of_freedom)
+    loss_scale = model.loss.scale
+    if loss_scale is not None and model.loss.by_row:
+        loss_scale *= math.sqrt(mean_weight)
     return Result(
         formula=str(model.formula),
         loss_name=model.loss.name,
+        loss_scale=loss_scale,
         estimates=table,
         free=model.free,
         covariance=sure.covariance,

@@ -22,6 +22,7 @@ from sgdfit.fitting.multistart import find_minimum, searches, started
 from sgdfit.fitting.nonsmooth import find_from_sums, gathered, takes_sums
 from sgdfit.fitting.options import AUTO, as_resources, check_with_model, identity_of, settle
 from sgdfit.fitting.problem import Outcome, Problem, prepare
+from sgdfit.fitting.robust import find_with_scale, scale_at, scaled, settle_scale
 from sgdfit.fitting.sgd import descend
 from sgdfit.fitting.steps import minimize_steps
 from sgdfit.fitting.weights import Weighting, as_expression, as_weighting, is_array, with_column
@@ -282,8 +283,13 @@ def minimize(problem: Problem) -> tuple[Problem, Outcome]:
     # Far out a formula may overflow; what is not finite is looked for, not warned of.
     with np.errstate(all="ignore"):
         if problem.options.optimizer is not None:
-            problem = started(problem) if problem.options.search else problem
-            return problem, descend(problem)
+            problem, theta = started(problem) if problem.options.search else problem, None
+            if problem.model.loss.is_relative:
+                problem, theta = settle_scale(problem, far=True)
+            outcome = descend(problem)
+            return problem, outcome if theta is None else outcome._replace(ending="interrupted")
+        if problem.model.loss.is_relative:
+            return find_with_scale(problem)
         if problem.kinked:
             problem = gathered(problem)
             found = find_from_sums(problem) if takes_sums(problem) else None
@@ -385,6 +391,9 @@ def explain(
     model = build(read, columns, loss=loss, seed=seed, **stated)  # type: ignore[arg-type]
     if table is None:
         return derive(model, weighted=weights is not None)
-    chunk = prepare(model, table, Weighting(weights), missing).chunk
+    problem = prepare(model, table, Weighting(weights), missing)
+    chunk = problem.chunk
+    if model.loss.is_relative:
+        problem = scaled(problem, scale_at(problem, np.array(model.start)))
     held = dict(zip(model.columns, chunk.columns, strict=True))
-    return derive(model, held, weights=chunk.weights)
+    return derive(problem.model, held, weights=chunk.weights)

@@ -52,6 +52,8 @@ ILL_CONDITIONED = 3e5
 PERFECT = 1e-20
 # Residuals this small beside the mean one count as if they were this large.
 FLOOR = 1e-6
+# A loss that bends less than this share of its slope over the residual hardly does.
+HARDLY = 1e-4
 # Linear parameters are nearly solved when they leave no more than this share of the loss.
 SOLVED = 0.001
 
@@ -383,18 +385,17 @@ class Objective(NamedTuple):
 def steering(rows: Rows) -> np.ndarray:
     """Return a curvature of each row's loss that is never negative.
 
-    Far out a robust loss bends down or not at all; there the slope over the residual is taken,
-    whose quadratic lies above the loss (iteratively reweighted least squares; Holland & Welsch
-    1977, Communications in Statistics A6(9), 813-827).
+    Far out a robust loss bends down or hardly; there the slope over the residual is taken, whose
+    quadratic lies above the loss (iteratively reweighted least squares; Holland & Welsch 1977,
+    Communications in Statistics A6(9), 813-827). The minimum of one that hardly bends lies so far
+    off that sums with it lose their digits.
     """
     bend = rows.bend
-    if bend.size and bend.min() > 0:
-        return bend
     residual = rows.prediction - rows.target
     floor = FLOOR * float(np.abs(residual).mean())
     away = np.where(np.abs(residual) > floor, residual, np.copysign(floor, residual))
     secant = np.divide(rows.slope, away, out=np.zeros(len(away)), where=away != 0)
-    return np.where(bend > 0, bend, np.maximum(secant, 0.0))
+    return np.where(bend > HARDLY * np.abs(secant), bend, np.maximum(secant, 0.0))
 
 
 def bending(kernel: Kernel, chunk: Chunk, theta: np.ndarray) -> np.ndarray:

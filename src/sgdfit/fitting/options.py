@@ -16,6 +16,7 @@ import numpy as np
 
 from sgdfit import __version__
 from sgdfit.checkpoint.checkpoint import Checkpoint, open_checkpoint
+from sgdfit.checkpoint.identity import behaviour
 from sgdfit.choice import choose, number, one_of, switch, whole
 from sgdfit.errors import CheckpointWarning, UsageError
 from sgdfit.fitting.callbacks import Callback
@@ -25,15 +26,13 @@ from sgdfit.inference.intervals import confidence
 from sgdfit.kernel.forms import choose_form
 from sgdfit.model.loss import SQUARED
 from sgdfit.model.model import Model
-from sgdfit.optimizers import DEFAULT_RATES, OPTIMIZERS, Optimizer
-from sgdfit.optimizers.schedule import SCHEDULES, AnySchedule, constant
+from sgdfit.optimizers import DEFAULT_RATES, OPTIMIZERS, Optimizer, describe
+from sgdfit.optimizers.schedule import SCHEDULES, AnySchedule, Schedule, constant
 
 AUTO = "auto"
 WALD, PROFILE = "wald", "profile"
 DEFAULT_STEPS = 1_000
 TRACE_ROWS = 10_000
-# Steps at which a schedule of the user's is looked at, to know it again.
-LOOKED_AT = (0, 1, 2, 3, 5, 10, 100, 1_000)
 # More than a machine can take in a lifetime; beyond it, counters could overflow.
 MOST_STEPS = 10**18
 
@@ -362,7 +361,7 @@ def _memory(memory: Any) -> int:
 
 def identity_of(model: Model, weighting: Weighting, options: Mapping[str, Any]) -> dict[str, str]:
     """Return what changes a result, but for the data: nouns and what they are of this run."""
-    said = {n.replace("_", " "): _words(v) for n, v in options.items() if v is not None}
+    said = {n.replace("_", " "): _words(n, v) for n, v in options.items() if v is not None}
     parameters = []
     for parameter in model.parameters.values():
         given = (
@@ -377,21 +376,19 @@ def identity_of(model: Model, weighting: Weighting, options: Mapping[str, Any]) 
         "loss": f"{model.loss.name}: {model.loss.expression}",
         "parameters": ", ".join(parameters),
         "weights": weighting.text or "one for each row",
+        "sigma": weighting.sigma or "one for all rows",
         **said,
         "version of sgdfit": __version__,
     }
 
 
-def _words(value: Any) -> str:
+def _words(name: str, value: Any) -> str:
     """Return a text that is the same in the next process, also for a function of the step."""
-    name = getattr(value, "name", None)
-    if name is not None:
-        return f"{name}{getattr(value, 'options', '')}"
+    if isinstance(value, Optimizer):
+        known = OPTIMIZERS.get(value.name)
+        own = "" if known and known().update is value.update else f" {behaviour(value, name)}"
+        return describe(value) + own
     if not callable(value):
         return str(value)
-    # Its values tell one function from another, as far as it has any.
-    values = []
-    with contextlib.suppress(Exception):
-        for step in LOOKED_AT:
-            values.append(repr(value(step)))
-    return f"a function of {', '.join(values)}"
+    given = None if isinstance(value, Schedule) else getattr(value, "name", None)
+    return given if isinstance(given, str) else behaviour(value, name)

@@ -24,7 +24,7 @@ from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.limits import evaluate_slope
 from sgdfit.formula.reading import as_formula
 from sgdfit.inference.intervals import Band, around, curve_variance
-from sgdfit.model.loss import SQUARED
+from sgdfit.model.loss import SQUARED, as_loss
 from sgdfit.model.model import Model, build
 from sgdfit.result.result import Result
 from sgdfit.result.table_file import writing_table
@@ -464,11 +464,13 @@ def _noise_variance(result: Result) -> float:
 
 def rebuild(result: Result, columns: Sequence[str]) -> Model:
     """Return the model of a fit on these columns, its free parameters at their starts."""
-    known = result.estimates.values()
+    known, loss = result.estimates.values(), as_loss(result.loss_name)
+    if result.loss_scale is not None:
+        loss = loss.scaled(result.loss_scale, by_row=result.sigma is not None)
     return build(
         result.formula,
         columns,
-        loss=result.loss_name,
+        loss=loss,
         start={e.name: e.start for e in known if e.role == "free"},
         fixed={e.name: e.value for e in known if e.role == "fixed"},
         tied={e.name: e.tie for e in known if e.role == "tied"},

@@ -27,7 +27,6 @@ from sgdfit.kernel.kernel import Chunk, Segment, State
 from sgdfit.kernel.numpy_kernel import stepped
 from sgdfit.kernel.shuffle import Order, in_order, shuffled
 from sgdfit.kernel.summation import PANEL, Sums
-from sgdfit.model.loss import PREDICTION, TARGET
 from sgdfit.model.model import Model
 from sgdfit.optimizers import DEFAULT_RATES, Optimizer
 from sgdfit.optimizers.schedule import AnySchedule, Schedule, tabulate
@@ -436,7 +435,7 @@ def steepness(problem: Problem, chunk: Chunk) -> tuple[float, float]:
         rows = problem.kernel.rows(theta, part)
         jacobian, weight = rows.jacobian, 1.0 if part.weights is None else part.weights
         with np.errstate(all="ignore"):
-            near = evaluate(model.bend, {PREDICTION: rows.target, TARGET: rows.target})
+            near = evaluate(model.bend, model.loss.values(rows.target, rows.target, part.weights))
             # A loss may have no value at its minimum, as Poisson's at a count of 0.
             bend = np.fmax(np.where(np.isfinite(near), near, 0.0), rows.bend)
             weight = weight * np.maximum(bend, 0.0)

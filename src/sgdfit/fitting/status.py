@@ -18,7 +18,6 @@ from sgdfit.inference.diagnosis import explain_divergence, rate_advice
 from sgdfit.inference.spectrum import EPS, eigen, named, root_spectrum
 from sgdfit.kernel.kernel import Chunk, Segment
 from sgdfit.kernel.shuffle import in_order
-from sgdfit.model.loss import PREDICTION, TARGET
 from sgdfit.model.roles import derived_columns, roles_of
 from sgdfit.model.separation import stepped_names
 from sgdfit.optimizers import Optimizer
@@ -502,7 +501,7 @@ def find_nonfinite(
             known: dict[str, Any] = {**columns, **values}
             rows = len(next(iter(columns.values())))
             target, prediction = (np.broadcast_to(evaluate(side, known), rows) for side in sides)
-            pair = {PREDICTION: prediction, TARGET: target}
+            pair = model.loss.values(prediction, target)
             searched: list[tuple[Any, ...]] = [(part, known) for part in sides]
             for name, slope in zip(model.free, model.gradient, strict=True):
                 limits = evaluate_slope(model.prediction, slope, name, known)

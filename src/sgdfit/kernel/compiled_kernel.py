@@ -18,9 +18,10 @@ from sgdfit import optimizers
 from sgdfit.errors import UsageError
 from sgdfit.kernel.emission import Dialect
 from sgdfit.kernel.kernel import Chunk, Kernel, Segment, State, SweepResult
-from sgdfit.kernel.numpy_kernel import partials_of, rows_of, sweep_of
+from sgdfit.kernel.numpy_kernel import partials_of, rows_of, sourced, sweep_of
 from sgdfit.kernel.summation import PANEL, length
 from sgdfit.kernel.templates import dialects, partials_source, sweep_source
+from sgdfit.model.loss import Loss
 from sgdfit.model.model import Model
 from sgdfit.optimizers import Optimizer
 
@@ -52,11 +53,11 @@ def make_compiled(model: Model, optimizer: Optimizer | None, *, weighted: bool) 
         return sweep_source(model, weighted, dialect, optimizer, single=single)
 
     def partials(theta: np.ndarray, chunk: Chunk, scores: bool = False) -> np.ndarray:
-        out = _partials(summing(first, scores), theta, chunk)
+        out = _partials(summing(first, scores), model.loss, theta, chunk)
         for dialect in others:
             for k in np.flatnonzero(~np.isfinite(out).all(axis=(1, 2))).tolist():
                 panel = chunk.part(k * PANEL, (k + 1) * PANEL)
-                out[k] = _partials(summing(dialect, scores), theta, panel)[0]
+                out[k] = _partials(summing(dialect, scores), model.loss, theta, panel)[0]
         # Where the loss is finite, slopes that are not may have a limit.
         limited = np.isfinite(out[:, :, 1]).all(axis=1) & ~np.isfinite(out).all(axis=(1, 2))
         for k in np.flatnonzero(limited).tolist():
@@ -66,10 +67,11 @@ def make_compiled(model: Model, optimizer: Optimizer | None, *, weighted: bool) 
     def sweep(state: State, chunk: Chunk, segment: Segment) -> SweepResult:
         single = segment.batch_size == 1
         begin, *again = ("libm",) if single else known
-        outcome = _sweep(stepping(begin, single), optimizer, state, chunk, segment)
+        given = model.loss, optimizer, state, chunk, segment
+        outcome = _sweep(stepping(begin, single), *given)
         for dialect in again:
             if outcome.halted:
-                outcome = _sweep(stepping(dialect, single), optimizer, state, chunk, segment)
+                outcome = _sweep(stepping(dialect, single), *given)
         last: Dialect = "libm" if single else known[-1]
         records, rates = [outcome.records], segment.rates
         while outcome.halted:
@@ -82,11 +84,12 @@ def make_compiled(model: Model, optimizer: Optimizer | None, *, weighted: bool) 
                 break
             state, rates = outcome.state, rates[1:]
             segment = segment._replace(rates=rates)
-            outcome = _sweep(stepping(last, single), optimizer, state, chunk, segment)
+            outcome = _sweep(stepping(last, single), *given[:2], state, chunk, segment)
             records.append(outcome.records)
         return outcome._replace(records=np.concatenate(records))
 
-    return Kernel("compiled", summing(first, False), rows_of(model), partials, sweep)
+    source = sourced(summing(first, False), model.loss)
+    return Kernel("compiled", source, rows_of(model), partials, sweep)
 
 
 @cache
@@ -112,15 +115,26 @@ def _unwritable(array: np.ndarray) -> np.ndarray:
     return view
 
 
-def _partials(source: str, theta: np.ndarray, chunk: Chunk) -> np.ndarray:
+def _with_scale(theta: np.ndarray, loss: Loss) -> np.ndarray:
+    """Return the parameters, and after them the scale of the residuals where the loss has one."""
+    more = [loss.scale] if loss.is_relative else []
+    return np.array([*theta, *more], dtype=np.float64)
+
+
+def _partials(source: str, loss: Loss, theta: np.ndarray, chunk: Chunk) -> np.ndarray:
     out = np.empty((-(-chunk.rows // PANEL), 2, length(len(theta))))
     function, arrays = _called(source, "partials", chunk)
-    function(np.array(theta, dtype=np.float64), arrays, out)
+    function(_with_scale(theta, loss), arrays, out)
     return out
 
 
 def _sweep(
-    source: str, optimizer: Optimizer | None, state: State, chunk: Chunk, segment: Segment
+    source: str,
+    loss: Loss,
+    optimizer: Optimizer | None,
+    state: State,
+    chunk: Chunk,
+    segment: Segment,
 ) -> SweepResult:
     assert optimizer is not None, "a kernel without an optimizer takes no steps"
     function, arrays = _called(source, "sweep", chunk)
@@ -128,10 +142,11 @@ def _sweep(
     room = len(segment.rates) // every + 1 if every else 0
     records = np.empty((room, 3 + 2 * len(state.theta)))
     # Copies, which the compiled code writes into; every type is settled, lest it compile anew.
-    theta, slots, average, rates, low, high = (
+    slots, average, rates, low, high = (
         np.array(a, dtype=np.float64)
-        for a in (*state[:3], segment.rates, segment.low, segment.high)
+        for a in (*state[1:3], segment.rates, segment.low, segment.high)
     )
+    theta = _with_scale(state.theta, loss)
     start = optimizer.average_from
     averaged, step, position, recorded, halted = function(
         theta, slots, average, int(state.averaged), int(state.step), int(state.position),
@@ -139,5 +154,5 @@ def _sweep(
         int(segment.batch_size), rates, tuple(map(float, optimizer.options)),
         -1 if start is None else start, float(segment.ceiling), every, low, high, records,
     )  # fmt: skip
-    after = State(theta, slots, average, averaged, step, position)
+    after = State(theta[: len(state.theta)], slots, average, averaged, step, position)
     return SweepResult(after, bool(halted), records[:recorded])

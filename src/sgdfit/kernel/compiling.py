@@ -4,19 +4,23 @@ A formula so compiles once per machine. Where the folder cannot be written, or w
 damaged, the module is compiled in memory, for this process alone, and a `CacheWarning` says so.
 ``SGDFIT_CACHE_DIR`` names another folder.
 
-Processes may compile the same module at once: each file is put in place whole. A module holds one
-function for one list of types, since Numba's index of several is not safe from two who add to it.
+Processes may compile the same module at once: each file is put in place whole, and ends with the
+digest of the rest, since machine code of which a bit has changed may take the process down. A
+module holds one function for one list of types, since Numba's index of several is not safe from
+two who add to it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
+import io
 import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -24,12 +28,42 @@ from typing import Any
 
 import numba
 from llvmlite import binding  # type: ignore[import-untyped]
+from numba.core.caching import IndexDataCacheFile
 
 import sgdfit
 from sgdfit.errors import CacheWarning
 
 # The modules whose functions become part of the machine code.
 INLINED = ("kernel/elementary", "kernel/instructions", "optimizers/__init__")
+
+
+DIGEST = hashlib.sha256().digest_size
+
+
+class CheckedFiles(IndexDataCacheFile):  # type: ignore[misc]
+    """Numba's files of one function, each with the digest of its bytes, which unpickling skips."""
+
+    def _load_index(self) -> Any:
+        self._check(self._index_path)
+        return super()._load_index()
+
+    def _load_data(self, name: str) -> Any:
+        self._check(self._data_path(name))
+        return super()._load_data(name)
+
+    @contextlib.contextmanager
+    def _open_for_write(self, filepath: str) -> Iterator[io.BytesIO]:
+        with super()._open_for_write(filepath) as file:
+            held = io.BytesIO()
+            yield held
+            file.write(held.getvalue() + hashlib.sha256(held.getvalue()).digest())
+
+    def _check(self, path: str) -> None:
+        """Refuse what is not what was written; what is missing Numba makes anew."""
+        with contextlib.suppress(FileNotFoundError):
+            content = Path(path).read_bytes()
+            if hashlib.sha256(content[:-DIGEST]).digest() != content[-DIGEST:]:
+                raise ValueError(f"{path} has changed")
 
 
 def folder() -> Path:
@@ -83,6 +117,10 @@ def load(source: str) -> ModuleType:
         # Numba's cached code imports its module by name.
         module = sys.modules[name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
+        for made in vars(module).values():
+            files = getattr(getattr(made, "_cache", None), "_cache_file", None)
+            if isinstance(files, IndexDataCacheFile):
+                files.__class__ = CheckedFiles
     # Numba raises RuntimeError where it finds no folder to write to.
     except (OSError, RuntimeError) as error:
         sys.modules.pop(name, None)
@@ -112,7 +150,7 @@ def _name(source: str) -> str:
     """Name a module by all that its machine code depends on."""
     package = Path(sgdfit.__file__).parent
     used = [(package / f"{module}.py").read_text(encoding="utf-8") for module in INLINED]
-    key = "\n".join([source, *used, sgdfit.__version__, numba.__version__, _processor()])
+    key = "\n".join(["checked", source, *used, sgdfit.__version__, numba.__version__, _processor()])
     return f"kernel_{hashlib.sha256(key.encode()).hexdigest()[:24]}"
 
 

@@ -17,7 +17,7 @@ import sympy
 from sympy.core.relational import Relational
 
 from sgdfit.formula.functions import FUNCTIONS, by_class
-from sgdfit.model.loss import PREDICTION, TARGET
+from sgdfit.model.loss import PREDICTION, SCALE, TARGET
 from sgdfit.model.model import Model
 
 Expr = Any  # SymPy ships no types
@@ -90,12 +90,13 @@ def emitted(given: Expressions, dialect: Dialect) -> tuple[list[str], list[str]]
     """Return the lines that compute prediction, target and Jacobian, and those of the loss.
 
     Columns are named ``x0``, … and free parameters ``p0``, …; the lines assign ``prediction``,
-    ``target``, ``j0``, ``j1``, … and then ``loss``, ``slope`` and ``bend``.
+    ``target``, ``j0``, ``j1``, … and then ``loss``, ``slope`` and ``bend``, also of a ``scale`` if
+    the loss is relative to that of the residuals.
     """
     names = {name: f"x{i}" for i, name in enumerate(given.columns)}
     names |= {name: f"p{i}" for i, name in enumerate(given.free)}
     targets = [PREDICTION, TARGET, *(f"j{i}" for i in range(len(given.free)))]
-    own = {PREDICTION: PREDICTION, TARGET: TARGET}
+    own = {name: name for name in (PREDICTION, TARGET, SCALE)}
     return (
         emit(given.values, names, targets, dialect),
         emit(given.loss, own, ["loss", "slope", "bend"], dialect, prefix="r"),

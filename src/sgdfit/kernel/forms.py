@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,7 @@ def choose_form(kernel: str, steps: int, batch_size: int, dtype: Any) -> Form:
     Raises
     ------
     UsageError
-        When ``kernel`` names none, or asks for compiled steps in float32.
+        When ``kernel`` names none, or asks for compiled steps in float32, or where Numba is off.
 
     Examples
     --------
@@ -63,9 +64,16 @@ def choose_form(kernel: str, steps: int, batch_size: int, dtype: Any) -> Form:
     if kernel not in FORMS:
         raise UsageError(f"kernel={kernel!r} is not one of {', '.join(map(repr, FORMS))}")
     single = np.dtype(dtype) == np.float32
+    disabled = os.environ.get("NUMBA_DISABLE_JIT", "0").strip() not in ("", "0")
     if kernel == "compiled" and single:
         raise UsageError("the compiled kernel steps in float64; use kernel='numpy' for float32")
+    if kernel == "compiled" and disabled:
+        raise UsageError(
+            "kernel='compiled' needs Numba to compile, which NUMBA_DISABLE_JIT forbids; unset that"
+            " variable, or use kernel='numpy'"
+        )
     if kernel != "auto":
         return kernel  # type: ignore[return-value]
     seconds = steps * (NUMPY_STEP_SECONDS + batch_size * NUMPY_ROW_SECONDS)
-    return "compiled" if seconds > COMPILE_SECONDS and not single else "numpy"
+    slow = seconds > COMPILE_SECONDS and not (single or disabled)
+    return "compiled" if slow else "numpy"

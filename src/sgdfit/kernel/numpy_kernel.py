@@ -13,9 +13,9 @@ import numpy as np
 
 from sgdfit.formula.limits import slope_limit
 from sgdfit.kernel.emission import Expressions, emit, emitted, expressions_of
-from sgdfit.kernel.kernel import Chunk, Kernel, Rows, Segment, State, SweepResult
+from sgdfit.kernel.kernel import Chunk, Kernel, Rows, Segment, State, SweepResult, chunk_of
 from sgdfit.kernel.summation import PANEL, length, triangle
-from sgdfit.model.loss import PREDICTION, TARGET
+from sgdfit.model.loss import PREDICTION, TARGET, Loss
 from sgdfit.model.model import Model
 from sgdfit.optimizers import Optimizer
 
@@ -71,13 +71,13 @@ def evaluator(
 
 def make_numpy(model: Model, optimizer: Optimizer | None) -> Kernel:
     """Return the NumPy form of the kernel."""
-    source, sweep = _load_terms(expressions_of(model))[0], sweep_of(model, optimizer)
+    source, sweep = _terms(model)[0], sweep_of(model, optimizer)
     return Kernel("numpy", source, rows_of(model), partials_of(model), sweep)
 
 
 def partials_of(model: Model) -> Callable[..., np.ndarray]:
     """Return a function that adds up panels (see `Kernel.partials`)."""
-    terms = _load_terms(expressions_of(model))[1]
+    terms = _terms(model)[1]
 
     def partials(theta: np.ndarray, chunk: Chunk, scores: bool = False) -> np.ndarray:
         return _partials(terms, theta, chunk, scores)
@@ -87,7 +87,7 @@ def partials_of(model: Model) -> Callable[..., np.ndarray]:
 
 def sweep_of(model: Model, optimizer: Optimizer | None) -> Callable[..., SweepResult]:
     """Return a function that takes steps through a chunk (see `Kernel.sweep`)."""
-    terms = _load_terms(expressions_of(model))[1]
+    terms = _terms(model)[1]
 
     def sweep(state: State, chunk: Chunk, segment: Segment) -> SweepResult:
         assert optimizer is not None, "a kernel without an optimizer takes no steps"
@@ -98,12 +98,50 @@ def sweep_of(model: Model, optimizer: Optimizer | None) -> Callable[..., SweepRe
 
 def rows_of(model: Model) -> Callable[[np.ndarray, Chunk], Rows]:
     """Return a function that evaluates the terms at every row of a chunk, together."""
-    terms = _load_terms(expressions_of(model))[1]
+    terms = _terms(model)[1]
 
     def rows(theta: np.ndarray, chunk: Chunk) -> Rows:
-        return Rows(*_evaluate(terms, np.asarray(theta, dtype=np.float64), chunk.columns))
+        return Rows(*terms(np.asarray(theta, dtype=np.float64), chunk))
 
     return rows
+
+
+def _terms(model: Model) -> tuple[str, Terms]:
+    """Return the source of what evaluates `Rows` from theta, in its type, and a chunk; and that.
+
+    Slopes that are not finite are taken by their limits.
+    """
+    source, terms = _load_terms(expressions_of(model))
+    loss = model.loss
+
+    @np.errstate(all="ignore")
+    def evaluate(theta: np.ndarray, chunk: Chunk) -> Any:
+        columns, scale = chunk.columns, loss.scale_of(chunk.weights)
+        if {column.dtype for column in columns} != {theta.dtype}:
+            columns = tuple(column.astype(theta.dtype, copy=False) for column in columns)
+        if isinstance(scale, np.ndarray):
+            scale = scale.astype(theta.dtype, copy=False)
+        prediction, *others, jacobian = terms(theta, columns, scale)
+        if not np.isfinite(np.add.reduce(jacobian, axis=None)):
+            unknown = np.isfinite(prediction) & ~np.isfinite(jacobian)
+            for k in np.flatnonzero(unknown.any(axis=1)).tolist():
+                some = [column[unknown[k]].astype(np.float64) for column in columns]
+                at = np.repeat(theta[:, None].astype(np.float64), len(some[0]), axis=1)
+
+                def along(value: np.ndarray, k: int = k, at: Any = at, some: Any = some) -> Any:
+                    at[k] = value
+                    return terms(at, some, 1.0)[0]
+
+                limit = slope_limit(along, at[k].copy())
+                jacobian[k, unknown[k]] = np.where(np.isnan(limit), jacobian[k, unknown[k]], limit)
+        return prediction, *others, jacobian
+
+    return sourced(source, loss), evaluate
+
+
+def sourced(source: str, loss: Loss) -> str:
+    """Return the text by which a kernel's sums are known again, the scale of its loss in it."""
+    return f"{source}# scale {loss.scale!r}\n" if loss.is_relative else source
 
 
 @lru_cache(maxsize=128)
@@ -121,7 +159,7 @@ def _load_terms(given: Expressions) -> tuple[str, Terms]:
         *_spread((PREDICTION, TARGET), ["loss", "slope", "bend"], given.loss),
         "return prediction, target, loss, slope, bend, jacobian",
     ]
-    return _load("theta, columns", lines)
+    return _load("theta, columns, scale", lines)
 
 
 def _spread(
@@ -153,27 +191,6 @@ def _load(arguments: str, lines: Sequence[str]) -> tuple[str, Callable[..., Any]
     return source, space["terms"]
 
 
-@np.errstate(all="ignore")
-def _evaluate(terms: Terms, theta: np.ndarray, columns: tuple[np.ndarray, ...]) -> Any:
-    """Evaluate the terms in the type of ``theta``; slopes that are not finite by their limits."""
-    if {column.dtype for column in columns} != {theta.dtype}:
-        columns = tuple(column.astype(theta.dtype, copy=False) for column in columns)
-    prediction, *others, jacobian = terms(theta, columns)
-    if not np.isfinite(np.add.reduce(jacobian, axis=None)):
-        unknown = np.isfinite(prediction) & ~np.isfinite(jacobian)
-        for k in np.flatnonzero(unknown.any(axis=1)).tolist():
-            some = [column[unknown[k]].astype(np.float64) for column in columns]
-            at = np.repeat(theta[:, None].astype(np.float64), len(some[0]), axis=1)
-
-            def along(value: np.ndarray, k: int = k, at: Any = at, some: Any = some) -> np.ndarray:
-                at[k] = value
-                return terms(at, some)[0]
-
-            limit = slope_limit(along, at[k].copy())
-            jacobian[k, unknown[k]] = np.where(np.isnan(limit), jacobian[k, unknown[k]], limit)
-    return prediction, *others, jacobian
-
-
 def _partials(terms: Terms, theta: np.ndarray, chunk: Chunk, scores: bool) -> np.ndarray:
     partials = np.zeros((-(-chunk.rows // PANEL), 2, length(len(theta))))
     with np.errstate(all="ignore"):
@@ -190,7 +207,7 @@ def _partials(terms: Terms, theta: np.ndarray, chunk: Chunk, scores: bool) -> np
 
 def _block(terms: Terms, theta: np.ndarray, some: Chunk, scores: bool) -> np.ndarray:
     """Add up ``some`` rows: weight, loss, gradient, upper triangle of the curvature."""
-    _, _, loss, slope, bend, jacobian = _evaluate(terms, theta, some.columns)
+    _, _, loss, slope, bend, jacobian = terms(theta, some)
     weight = np.float64(1.0) if some.weights is None else some.weights
     if some.weights is not None or loss.dtype != np.float64:
         loss, slope, bend = (weight * values for values in (loss, slope, bend))
@@ -247,11 +264,11 @@ def stepped(
 
 def _batch(terms: Terms, theta: np.ndarray, chunk: Chunk, taken: Any) -> tuple[float, np.ndarray]:
     """Return a batch's mean loss and gradient."""
-    columns = tuple(column[taken] for column in chunk.columns)
-    _, _, loss, slope, _, jacobian = _evaluate(terms, theta, columns)
+    some = chunk_of(tuple(a[taken] for a in chunk.arrays), weighted=chunk.weights is not None)
+    _, _, loss, slope, _, jacobian = terms(theta, some)
     with np.errstate(all="ignore"):
-        if chunk.weights is not None:
-            weights = chunk.weights[taken].astype(theta.dtype, copy=False)
+        if some.weights is not None:
+            weights = some.weights.astype(theta.dtype, copy=False)
             loss, slope = loss * weights, slope * weights
         rows = len(loss)
         return float(loss.sum() / rows), (jacobian @ slope) / theta.dtype.type(rows)

@@ -3,8 +3,9 @@
 Every parameter, gradient and optimizer slot is a local name, so that it lives in a register. In
 the templates a line with ``#P`` is written once for each of the P's, ``«p#P»`` writes such a list
 within a line, and ``$row`` stands for a text that the caller gives. ``#P`` stands for each
-parameter, ``#C`` for each array of columns (the weights are the last), ``#S`` for each slot of the
-optimizer and ``#H`` for each entry of the curvature.
+parameter, ``#Q`` for these and for the scale of the residuals where the loss has one, ``#C`` for
+each array of columns (the weights are the last), ``#S`` for each slot of the optimizer and ``#H``
+for each entry of the curvature.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ INNER = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper":
 
 TERMS = """\
 @njit(**INNER, fastmath=FUSED, forceinline=True)
-def terms(«p#P», «c#C»):
+def terms(«p#Q», «c#C»):
     $row
     return $values, «j#P»
 
@@ -64,13 +65,13 @@ def terms(«p#P», «c#C»):
 # up the blocks may not be reassociated: its second line would be zero.
 PARTIALS = f"""\
 @njit(**INNER, fastmath=ANY_ORDER)
-def sums(«p#P», «c#C», total):
+def sums(«p#Q», «c#C», total):
     t0 = 0.0
     t1 = 0.0
     g#P = 0.0
     h#H = 0.0
     for i in range(len(c0)):
-        weight, loss, slope, bend, «j#P» = terms(«p#P», «c#C[i]»)
+        weight, loss, slope, bend, «j#P» = terms(«p#Q», «c#C[i]»)
         t0 += weight
         t1 += loss
         g#P += slope*j#P
@@ -91,24 +92,24 @@ def add(high, low, total):
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=False)
 def partials(theta, columns, out):
     c#C = columns[#C]
-    p#P = theta[#P]
+    p#Q = theta[#Q]
     total = numpy.zeros($size)
     out[:] = 0.0
     for panel in range(len(out)):
         start = panel*{PANEL}
         for first in range(start, min(start + {PANEL}, len(c0)), {BLOCK_ROWS}):
-            sums(«p#P», «c#C[first:first + {BLOCK_ROWS}]», total)
+            sums(«p#Q», «c#C[first:first + {BLOCK_ROWS}]», total)
             add(out[panel, 0], out[panel, 1], total)
 """
 
 BATCH = """\
 @njit(**INNER, fastmath=ANY_ORDER)
-def batch(«p#P», «c#C», first, last):
+def batch(«p#Q», «c#C», first, last):
     v#C = c#C[first:last]
     t = 0.0
     g#P = 0.0
     for i in range(len(v0)):
-        weight, loss, slope, bend, «j#P» = terms(«p#P», «v#C[i]»)
+        weight, loss, slope, bend, «j#P» = terms(«p#Q», «v#C[i]»)
         t += loss
         g#P += slope*j#P
     return t, «g#P»
@@ -152,7 +153,7 @@ def gather(«c#C», «b#C», blocks, places, tail, sequential, at, rows):
 # A batch of rows, which a buffer has first where they are shuffled.
 ROWS = """\
 if sequential:
-    t, «g#P» = batch(«p#P», «c#C», position, stop)
+    t, «g#P» = batch(«p#Q», «c#C», position, stop)
 else:
     t = 0.0
     g#P = 0.0
@@ -161,7 +162,7 @@ else:
         if at < loaded or at >= end:
             loaded, end = gather(«c#C», «b#C», blocks, places, tail, sequential, at, rows)
         to = min(stop, end)
-        q, «q#P» = batch(«p#P», «b#C», at - loaded, to - loaded)
+        q, «q#P» = batch(«p#Q», «b#C», at - loaded, to - loaded)
         t = t + q
         g#P = g#P + q#P
         at = to
@@ -175,7 +176,7 @@ g#P = g#P*share"""
 ROW = """\
 if position < loaded or position >= end:
     loaded, end = gather(«c#C», «b#C», blocks, places, tail, sequential, position, rows)
-_, t, slope, _, «j#P» = terms(«p#P», «b#C[position - loaded]»)
+_, t, slope, _, «j#P» = terms(«p#Q», «b#C[position - loaded]»)
 g#P = slope*j#P"""
 
 SWEEP = f"""\
@@ -189,7 +190,7 @@ def sweep(theta, slots, average, averaged, step, position, columns,
           blocks, places, tail, rows, sequential, size, rates, options,
           average_from, ceiling, every, low, high, records):
     c#C = columns[#C]
-    p#P = theta[#P]
+    p#Q = theta[#Q]
     m#S_#P = slots[#S, #P]
     b#C = numpy.empty({BUFFER})
     loaded, end, taken, recorded, halted = 0, 0, 0, 0, False
@@ -287,6 +288,9 @@ def _terms(model: Model, weighted: bool, dialect: Dialect) -> dict[str, str]:
     names = [*(f"x{i}" for i in range(len(model.columns))), *(["w"] if weighted else [])]
     read = [f"{name} = numpy.float64(c{i})" for i, name in enumerate(names)]
     row, loss = emitted(expressions_of(model), dialect)
+    if model.loss.is_relative:
+        share = "/math.sqrt(w)" if weighted and model.loss.by_row else ""
+        read.append(f"scale = p{len(model.free)}{share}")
     values = "w, w*loss, w*slope, w*bend" if weighted else "1.0, loss, slope, bend"
     return {"row": "\n".join([*read, *row, *loss]), "values": values}
 
@@ -294,6 +298,7 @@ def _terms(model: Model, weighted: bool, dialect: Dialect) -> dict[str, str]:
 def _repeats(model: Model, weighted: bool) -> dict[str, list[str]]:
     return {
         "P": [str(i) for i in range(len(model.free))],
+        "Q": [str(i) for i in range(len(model.free) + model.loss.is_relative)],
         "C": [str(i) for i in range(len(model.columns) + weighted)],
     }
 

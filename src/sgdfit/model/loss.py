@@ -3,14 +3,22 @@
 They are written in NumPy, as a user would write one, and traced into symbols like any user's
 function; called with arrays they compute. A robust loss equals half the squared residual near
 zero (`huber`, `log_cosh`) or the squared residual (`soft_l1`, `cauchy`), as its source has it.
+
+What counts as a large residual depends on the scale of the others, in units of the response: a
+robust loss turns from squares at ``delta`` times ``scale``, which a fit takes from its residuals
+unless it is given (Huber 1981, Robust Statistics, section 7.7). The defaults of ``delta`` are 95%
+as efficient as least squares where the noise is normal: 1.345, 1.205 and 2.385 (Holland & Welsch
+1977, Communications in Statistics A6(9), 813-827, table 1), and for `soft_l1`, which their table
+lacks, 1.287 by the same integral, (E ψ')²/E ψ².
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +28,9 @@ from sgdfit.errors import FormulaError, UsageError, did_you_mean
 
 Array = Any  # an array, a number or a traced quantity
 
-PREDICTION, TARGET = "prediction", "target"
+PREDICTION, TARGET, SCALE = "prediction", "target", "scale"
+# The word for a scale of one unit of the response.
+ABSOLUTE = "absolute"
 # The loss of least squares, which has theory of its own.
 SQUARED = "mse"
 
@@ -35,39 +45,42 @@ def mae(prediction: Array, target: Array) -> Array:
     return np.abs(prediction - target)
 
 
-def huber(prediction: Array, target: Array, delta: float = 1.0) -> Array:
-    """Half the squared residual up to ``delta``, linear beyond (Huber 1964, p. 75).
+def huber(prediction: Array, target: Array, delta: float = 1.345, scale: float = 1.0) -> Array:
+    """Half the squared residual up to ``delta * scale``, linear beyond (Huber 1964, p. 75).
 
     Examples
     --------
-    >>> float(huber(0.5, 0.0)), float(huber(3.0, 0.0))
+    >>> float(huber(0.5, 0.0, delta=1)), float(huber(3.0, 0.0, delta=1))
     (0.125, 2.5)
     """
-    residual = prediction - target
+    residual, reach = prediction - target, delta * scale
     far = np.abs(residual)
-    return np.where(far <= delta, residual**2 / 2, delta * (far - delta / 2))
+    return np.where(far <= reach, residual**2 / 2, reach * (far - reach / 2))
 
 
-def soft_l1(prediction: Array, target: Array, scale: float = 1.0) -> Array:
-    """Smooth form of the absolute residual: ``2 s² (sqrt(1 + (r/s)²) - 1)``.
+def soft_l1(prediction: Array, target: Array, delta: float = 1.287, scale: float = 1.0) -> Array:
+    """Smooth form of the absolute residual: ``2 s² (sqrt(1 + (r/s)²) - 1)``, s = delta * scale.
 
-    The rho of `scipy.optimize.least_squares` with ``f_scale=scale``.
+    The rho of `scipy.optimize.least_squares` with ``f_scale=s``.
     """
-    return 2 * scale**2 * (np.sqrt(1 + ((prediction - target) / scale) ** 2) - 1)
+    reach = delta * scale
+    return 2 * reach**2 * (np.sqrt(1 + ((prediction - target) / reach) ** 2) - 1)
 
 
-def cauchy(prediction: Array, target: Array, scale: float = 1.0) -> Array:
-    """Lorentzian loss ``s² log(1 + (r/s)²)``: far outliers hardly count.
+def cauchy(prediction: Array, target: Array, delta: float = 2.385, scale: float = 1.0) -> Array:
+    """Lorentzian loss ``s² log(1 + (r/s)²)``, s = delta * scale: far outliers hardly count.
 
-    The rho of `scipy.optimize.least_squares` with ``f_scale=scale``.
+    The rho of `scipy.optimize.least_squares` with ``f_scale=s``.
     """
-    return scale**2 * np.log1p(((prediction - target) / scale) ** 2)
+    reach = delta * scale
+    return reach**2 * np.log1p(((prediction - target) / reach) ** 2)
 
 
-def log_cosh(prediction: Array, target: Array) -> Array:
-    """``log(cosh(r))``, without overflow: quadratic near zero, linear far out."""
-    residual = prediction - target
-    return np.logaddexp(residual, -residual) - np.log(2)
+def log_cosh(prediction: Array, target: Array, delta: float = 1.205, scale: float = 1.0) -> Array:
+    """``s² log(cosh(r/s))``, s = delta * scale, without overflow: quadratic, linear far out."""
+    reach = delta * scale
+    residual = (prediction - target) / reach
+    return reach**2 * (np.logaddexp(residual, -residual) - np.log(2))
 
 
 def quantile(prediction: Array, target: Array, q: float = 0.5) -> Array:
@@ -91,18 +104,43 @@ LOSSES: dict[str, Callable[..., Array]] = {
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss as an expression (of SymPy) of the symbols ``prediction`` and ``target``."""
+    """A loss as an expression (of SymPy) of ``prediction``, ``target``, and maybe ``scale``."""
 
     name: str
     expression: Any
     # What stands for its second derivative to the prediction; None: that itself.
     bend: Any = None
+    # Of the residuals, in units of the response; None where the expression has none, or until it
+    # is known.
+    scale: float | None = None
+    # Whether that is of a row of weight 1, and of one of weight w its share 1/√w: the weights say
+    # how much each row scatters, not how often it was seen.
+    by_row: bool = False
+
+    @property
+    def is_relative(self) -> bool:
+        """Whether the scale of the residuals stands in the expression."""
+        return any(symbol.name == SCALE for symbol in self.expression.free_symbols)
+
+    def scaled(self, scale: float, *, by_row: bool = False) -> Loss:
+        """Return the loss of residuals that scatter by ``scale``."""
+        return replace(self, scale=scale, by_row=by_row)
+
+    def scale_of(self, weights: Array) -> Array:
+        """Return the scale of rows of such ``weights``, NaN until it is known; None: of 1 each."""
+        scale = math.nan if self.scale is None else self.scale
+        return scale / np.sqrt(weights) if self.by_row and weights is not None else scale
+
+    def values(self, prediction: Array, target: Array, weights: Array = None) -> dict[str, Array]:
+        """Return by their names what the expression and its derivatives are made of."""
+        return {PREDICTION: prediction, TARGET: target, SCALE: self.scale_of(weights)}
 
 
 def as_loss(loss: str | Callable[..., Array] | Loss) -> Loss:
     """Return a `Loss` from a name in `LOSSES`, with options, a formula or a function.
 
-    A formula or a function is one of ``prediction`` and ``target``.
+    A formula or a function is one of ``prediction`` and ``target``; a formula also of ``scale``,
+    the robust scale of the residuals.
 
     Raises
     ------
@@ -111,8 +149,8 @@ def as_loss(loss: str | Callable[..., Array] | Loss) -> Loss:
 
     Examples
     --------
-    >>> as_loss("huber(delta=2)").name
-    'huber(delta=2.0)'
+    >>> as_loss("huber(delta=2)").name, as_loss("huber(delta=2, scale=absolute)").is_relative
+    ('huber(delta=2.0)', False)
     >>> as_loss("abs(prediction - target)**1.5").expression
     Absolute(prediction - target)**1.5
     """
@@ -135,12 +173,28 @@ def _read(text: str) -> Loss:
 def _factory(loss: Callable[..., Array]) -> Callable[..., Callable[..., Array]]:
     """Return a function of the options of a loss that returns the loss with them set."""
 
-    def build(**options: float) -> Callable[..., Array]:
+    def build(**options: Any) -> Callable[..., Array]:
         return functools.partial(loss, **options)
 
-    options = list(inspect.signature(loss).parameters.values())[2:]
+    options = [
+        each.replace(annotation=float | str if each.name == SCALE else each.annotation)
+        for each in list(inspect.signature(loss).parameters.values())[2:]
+    ]
     build.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
     return build
+
+
+def as_absolute(name: str) -> str:
+    """Return the name of a loss whose options were in units of the response, as they once were.
+
+    >>> as_absolute("huber(delta=2.0)"), as_absolute("mse")
+    ("huber(delta=2.0, scale='absolute')", 'mse')
+    """
+    kind, _, options = name.rstrip(")").partition("(")
+    loss = LOSSES.get(kind)
+    if loss is None or SCALE in options or SCALE not in inspect.signature(loss).parameters:
+        return name
+    return f"{kind}({options}{', ' if options else ''}scale={ABSOLUTE!r})"
 
 
 def with_window(loss: Loss, width: float, curvature: float) -> Loss:
@@ -162,9 +216,17 @@ def _traced(loss: Callable[..., Array]) -> Loss:
     known = LOSSES.get(name) is bare
     if known and bound.args:
         raise UsageError(f"bind the options of the loss {name} by name, as in '{name}(delta=2)'")
+    free: tuple[str, ...] = (PREDICTION, TARGET)
     if known:
         options = {option: _option(name, option, value) for option, value in options.items()}
         loss = functools.partial(bare, **options)
+        if SCALE in options:
+            # Without a word on delta it is one such scale.
+            held = {"delta": 1} | options
+            held[SCALE] = 1 if options[SCALE] == ABSOLUTE else options[SCALE]
+            loss = functools.partial(bare, **held)
+        elif SCALE in inspect.signature(bare).parameters:
+            free = (*free, SCALE)
     try:
         # By name, or in this order.
         parameters = inspect.signature(loss).parameters
@@ -177,13 +239,14 @@ def _traced(loss: Callable[..., Array]) -> Loss:
             " write a function such as lambda prediction, target: (prediction - target)**2"
         ) from None
 
-    def called(prediction: Array, target: Array) -> Array:
+    def called(prediction: Array, target: Array, *scale: Array) -> Array:
         if by_name:
-            return loss(prediction=prediction, target=target)
+            named = zip(free, (prediction, target, *scale), strict=True)
+            return loss(**dict(named))
         return loss(prediction, target)
 
     try:
-        expression = trace_call(called, {n: symbol(n) for n in (PREDICTION, TARGET)})
+        expression = trace_call(called, {n: symbol(n) for n in free})
     except FormulaError as error:
         raise UsageError(f"the loss {name!r} cannot be used: {error}") from error
     _check_names(expression, (), name)
@@ -193,7 +256,14 @@ def _traced(loss: Callable[..., Array]) -> Loss:
     return Loss(f"{name}({shown})" if shown else name, expression)
 
 
-def _option(loss: str, name: str, given: Any) -> float:
+def _option(loss: str, name: str, given: Any) -> float | str:
+    if name == SCALE and isinstance(given, str):
+        if given == ABSOLUTE:
+            return ABSOLUTE
+        raise UsageError(
+            f"scale of the loss {loss} is {given!r}; leave it out to take it from the residuals, or"
+            " give a number in units of the response, or 'absolute', which is 1 of these"
+        )
     value: float = number(given, f"{name} of the loss {loss}")
     if name in ("delta", "scale") and not value > 0:
         raise UsageError(f"{name} of the loss {loss} is {value:g}; it must be above 0")
@@ -211,10 +281,11 @@ def _formula(text: str) -> Any:
 
 
 def _check_names(expression: Any, names: Iterable[str], loss: str) -> None:
-    for other in sorted({*names} - {PREDICTION, TARGET}):
+    allowed = (PREDICTION, TARGET, SCALE)
+    for other in sorted({*names} - {*allowed}):
         raise UsageError(
-            f"the loss '{loss}' uses {other!r}; a loss is a formula of 'prediction' and"
-            f" 'target' alone.{did_you_mean(other, (PREDICTION, TARGET))}"
+            f"the loss '{loss}' uses {other!r}; a loss is a formula of 'prediction' and 'target',"
+            f" and of 'scale', that of the residuals.{did_you_mean(other, allowed)}"
         )
     for missing in sorted({PREDICTION, TARGET} - {s.name for s in expression.free_symbols}):
         raise UsageError(

@@ -433,10 +433,12 @@ class Fit:
         columns, weights, _ = stream.rows_kept()
         data = dict(zip(model.columns, columns, strict=True))
         weight = "weight" + "_" * max(map(len, (*data, *model.formula.names)))
-        data[weight] = weights
+        by_sigma = stream.weighting.sigma is not None
+        data[weight] = weights**-0.5 if by_sigma else weights
         stream.turn = (BETTER if stream.begun else AGAIN) * stream.kept
         last = len(weights) >= HOPELESS and not stream.begun
-        options: dict[str, Any] = {"loss": model.loss, "weights": weight, "seed": self._seed}
+        options: dict[str, Any] = {"loss": model.loss, "seed": self._seed}
+        options["sigma" if by_sigma else "weights"] = weight
         other = copy(stream)
         try:
             with warnings.catch_warnings():
@@ -446,6 +448,8 @@ class Fit:
             if not (last or (sure and found.status.name in ("converged", "local_minimum"))):
                 return stream
             other.theta = np.array([found.estimates[name].value for name in model.free])
+            if found.loss_scale is not None:
+                other.take_scale(found.loss_scale)
             other.walk()
         except DataError:
             if last:

@@ -11,12 +11,14 @@ estimates have moved; those before them are a quadratic, folded where the estima
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from sgdfit.errors import DataError, UsageError
 from sgdfit.fitting.gauss_newton import bending, steering
+from sgdfit.fitting.robust import residual_sizes, robust_scale
 from sgdfit.fitting.trust_region import Point, advance, begin, box_of, relative_offset
 from sgdfit.fitting.weights import SANDWICH, Weighting
 from sgdfit.inference.quadratic import Quadratic, from_rows, from_sums, joined, step_within
@@ -204,7 +206,7 @@ class Recursion:
         """
         n, fading = len(weights), self.fading(len(weights))
         with np.errstate(all="ignore"):
-            rows = self.kernel.rows(self.theta, Chunk(columns, None))
+            rows = self.kernel.rows(self.theta, Chunk(columns, weights))
             new = self._summary(rows, weights, fading)
             if new is None and (self.begun or self.quadratic):
                 finite = np.isfinite(rows.loss) & np.isfinite(rows.jacobian).all(axis=0)
@@ -284,7 +286,28 @@ class Recursion:
         return np.asarray(found.x / scales)
 
     def walk(self, near: float = NEAR) -> None:
-        """Walk to the minimum, looking at all rows that are kept."""
+        """Walk to the minimum, looking at all rows that are kept, whose residuals set the scale."""
+        for _ in range(STEPS):
+            self._walk(near)
+            loss = self.model.loss
+            if not loss.is_relative:
+                return
+            columns, weights, fading = self.rows_kept()
+            with np.errstate(all="ignore"):
+                rows = self.kernel.rows(self.theta, Chunk(columns, weights))
+            size = residual_sizes(rows, weights, by_row=loss.by_row)
+            scale = robust_scale(size, fading if loss.by_row else weights * fading, rows.target)
+            self.take_scale(scale)
+            if loss.scale is not None and abs(scale - loss.scale) <= near * loss.scale:
+                return
+
+    def take_scale(self, scale: float) -> None:
+        """Take a scale of the residuals for the rows that are looked at from now on."""
+        loss = self.model.loss.scaled(scale, by_row=self.weighting.sigma is not None)
+        self.model = replace(self.model, loss=loss)
+        self.kernel = make(self.model, None, "numpy")
+
+    def _walk(self, near: float) -> None:
         origin, past, rows = self.theta, self.past, round(self.mass)
         columns, weights, fading = self.rows_kept()
         seen: dict[bytes, Summary] = {}
@@ -327,7 +350,9 @@ class Recursion:
         hessian = old.curvature + cut * bending(self.kernel, chunk, self.theta)
         bent = from_sums(q.gradient, hessian, q.loss, q.spread)
         values = bent.spectrum.values
-        if values[0] * WELL_CONDITIONED > values[-1]:
+        # Of rows that fade it would not know the scale where each has one of its own.
+        known = self.factor == 1 or not self.model.loss.by_row
+        if known and values[0] * WELL_CONDITIONED > values[-1]:
             old = old._replace(quadratic=bent)
         self.past = _together(self.past, old)
         self.window, self.kept, self.seen = (
@@ -349,7 +374,7 @@ class Recursion:
         if self.quadratic or not self.past.quadratic.spread:
             return 0.0
         columns, weights, fading = self.rows_kept()
-        chunk = Chunk(columns, None)
+        chunk = Chunk(columns, weights)
         with np.errstate(all="ignore"):
             there, here = (self.kernel.rows(point, chunk) for point in (fold, theta))
             weight = weights * fading * np.maximum(here.bend, 0.0)
@@ -370,7 +395,7 @@ class Recursion:
         parts = []
         for first in range(0, len(weights), BLOCK):
             k = slice(first, first + BLOCK)
-            rows = self.kernel.rows(theta, Chunk(tuple(column[k] for column in columns), None))
+            rows = self.kernel.rows(theta, Chunk(tuple(c[k] for c in columns), weights[k]))
             part = self._summary(rows, weights[k], fading[k])
             if part is None:
                 return None

@@ -18,7 +18,6 @@ from sgdfit.fitting.sampling import subsample_runs
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.formula import to_text
 from sgdfit.formula.parsing import parse_expression
-from sgdfit.model.loss import PREDICTION, TARGET
 from sgdfit.model.model import Model
 from sgdfit.plot.style import Style, dress, finite, label, legend, ramp, style_of
 from sgdfit.result.result import Result
@@ -162,7 +161,7 @@ def draw_landscape(
         for (i, j), _ in np.ndenumerate(loss):
             at = {**seen.end, names[0]: float(x[j]), names[1]: float(y[i])}
             predicted = _values(model.prediction, {**columns, **at}, len(weights))
-            pair = {PREDICTION: predicted, TARGET: target}
+            pair = model.loss.values(predicted, target, weights)
             each = _values(model.loss.expression, pair, len(weights))
             loss[i, j] = np.sum(weights * each) / np.sum(weights)
     loss = finite(loss)

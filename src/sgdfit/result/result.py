@@ -145,6 +145,8 @@ class Result:
     intervals : of the parameters: by Student's t, or "profile" likelihood
     level : the confidence of the intervals
     origins : of columns that hold times, from when they are counted, in seconds since 1970
+    loss_scale : what a robust loss took for the scale of the residuals, in units of the response,
+        or of sigma where that was given; None for a loss that has none
     """
 
     formula: str
@@ -191,6 +193,7 @@ class Result:
     intervals: str = "wald"
     level: float = 0.95
     origins: dict[str, int] = field(default_factory=dict)
+    loss_scale: float | None = None
     # The table that was fitted; a result that was read from a file has none.
     table: ClassVar[Any] = None
 
@@ -447,6 +450,8 @@ def _agreeing(result: Result) -> Result:
             raise DataError(
                 f"{place}.role is {estimate.role!r}, where one of {', '.join(ROLES)} is needed"
             )
+        if estimate.tie is not None:
+            parse_expression(estimate.tie)
         if estimate.stderr is not None and estimate.stderr < 0:
             raise DataError(f"{place}.stderr is {estimate.stderr}, below 0")
     for name in result.free:
@@ -468,6 +473,13 @@ def _agreeing(result: Result) -> Result:
             "the fit.covariance is not one: it must be symmetric, without a combination of"
             " parameters whose variance is below 0"
         )
+    if result.loss_scale is None:
+        # Losses were in units of the response before they had a scale.
+        from sgdfit.model.loss import as_absolute
+
+        matrices["loss_name"] = as_absolute(result.loss_name)
+    elif not result.loss_scale > 0:
+        raise DataError(f"the fit.loss_scale is {result.loss_scale}, not above 0")
     return replace(result, **matrices)
 
 

@@ -1,0 +1,177 @@
+"""The scale of the residuals that a robust loss is relative to, found together with the estimates.
+
+It is the median absolute residual over 0.6745, which of normal noise is its standard deviation. The
+estimates depend on it, and it on them: each is found anew for the other until neither changes
+(Huber 1981, Robust Statistics, section 7.8; ``rlm`` of R's MASS), from the estimates of the least
+absolute deviations on, which outliers hardly move (Holland & Welsch 1977, Communications in
+Statistics A6(9), 813-827). Where weights are standard deviations, residuals count in these.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from sgdfit.fitting.gauss_newton import walk
+from sgdfit.fitting.multistart import find_minimum, missing
+from sgdfit.fitting.problem import MOST_STEPS, Outcome, Problem, joined, kernel_of
+from sgdfit.fitting.sampling import FEW
+from sgdfit.kernel.kernel import Rows
+from sgdfit.kernel.summation import PANEL
+from sgdfit.model.loss import Loss, as_loss
+
+Array = np.ndarray[Any, Any]
+
+# The upper quartile of the normal distribution.
+QUARTILE = 0.674489750196082
+# Residuals of this share of the responses count as rounding errors.
+ROUNDING = 1e-10
+# The first fit ends so near to its minimum, in standard errors of its rows, after so many looks.
+NEAR, MOST_LOOKS = 0.1, 60
+# The scale is put in until it changes by a smaller share, and at most so often. A count of all rows
+# corrects that of a sample, if it is near, but for the square of its error.
+SAME, MOST_TIMES, NEARBY = 1e-9, 50, 3e-3
+# Textbook descent gets by in its own steps where residuals shrink to this share at most.
+FAR = 1e-3
+# The share of rows about the scale that tell the density there.
+WINDOW = 0.2
+COUNTED = "where(abs(prediction - target) <= scale, scale**2, 0)"
+
+
+def find_with_scale(problem: Problem) -> tuple[Problem, Outcome]:
+    """Find the minimum of a loss that is relative to the scale of its residuals, and that scale."""
+    problem, theta = settle_scale(problem)
+    if theta is not None:
+        return problem, walk(problem, theta, problem.sizes[:1])._replace(ending="interrupted")
+    problem, outcome = find_minimum(problem)
+    for _ in range(MOST_TIMES):
+        if outcome.is_called_off or outcome.ending in ("lost", "steps"):
+            break
+        before, scale = problem.model.loss.scale, _scale_of_all(problem, outcome.theta)
+        assert before is not None  # it was settled
+        change = abs(scale / before - 1)
+        if change <= SAME:
+            break
+        problem = scaled(problem, scale)
+        outcome = joined(outcome, walk(problem, outcome.theta, [problem.rows]))
+        if problem.data.subsample.rows < problem.rows and change <= NEARBY:
+            break
+    return problem, outcome
+
+
+def settle_scale(problem: Problem, *, far: bool = False) -> tuple[Problem, np.ndarray | None]:
+    """Return the problem with the scale of the rows that samples are drawn from, at its minimum.
+
+    With it come the estimates if Ctrl-C ended that; then no step is left to take. ``far`` is said
+    of small steps from the start, which would take for ever if the residuals there were too large.
+    """
+    data, theta = problem.data, problem.box.clip(np.array(problem.model.start))
+    least = FAR * scale_at(problem, theta) if far else 0.0
+    options = problem.options._replace(optimizer=None)
+    if not missing(problem.model):
+        options = options._replace(search=False)
+    quiet = problem._replace(callback=None, options=options, steps=MOST_STEPS, looks=MOST_LOOKS)
+    try:
+        first = _with_loss(quiet.on_rows(data.sample(FEW, problem.seed)), as_loss("mae"))
+        theta = _finished(find_minimum(first._replace(kinked=True, tolerance=NEAR))[1])
+        inner = scaled(quiet.on_rows(data.subsample), scale_at(problem, theta))
+        for _ in range(MOST_TIMES):
+            theta = _finished(walk(inner, theta, [inner.rows]))
+            before, scale = inner.model.loss.scale, scale_at(inner, theta)
+            assert before is not None  # it was put in
+            inner = scaled(inner, scale)
+            if abs(scale / before - 1) <= SAME:
+                break
+    except KeyboardInterrupt:
+        return scaled(problem, scale_at(problem, theta))._replace(steps=0), theta
+    return scaled(problem, max(scale_at(inner, theta), least)), None
+
+
+def _finished(outcome: Outcome) -> np.ndarray:
+    if outcome.is_called_off:
+        raise KeyboardInterrupt
+    return outcome.theta
+
+
+def scaled(problem: Problem, scale: float) -> Problem:
+    """Return the problem with the scale of its residuals."""
+    by_row = problem.weighting.sigma is not None
+    return _with_loss(problem, problem.model.loss.scaled(scale, by_row=by_row))
+
+
+def _with_loss(problem: Problem, loss: Loss) -> Problem:
+    model = replace(problem.model, loss=loss)
+    return problem._replace(model=model, kernel=kernel_of(model, problem.data, problem.options))
+
+
+def scale_at(problem: Problem, theta: np.ndarray) -> float:
+    """Return the scale of the residuals of the rows that samples are drawn from."""
+    return robust_scale(*_sizes(problem, theta))
+
+
+def _sizes(problem: Problem, theta: np.ndarray) -> tuple[Array, Array | None, Array]:
+    """Return what `robust_scale` takes, of the rows that samples are drawn from."""
+    chunk, by_row = problem.data.subsample, problem.weighting.sigma is not None
+    sizes, targets = [], []
+    for first in range(0, chunk.rows, PANEL):
+        part = chunk.part(first, first + PANEL)
+        rows = problem.kernel.rows(theta, part)
+        sizes.append(residual_sizes(rows, part.weights, by_row=by_row))
+        targets.append(np.broadcast_to(rows.target, part.rows))
+    weights = None if by_row else chunk.weights
+    return np.concatenate(sizes), weights, np.concatenate(targets)
+
+
+def residual_sizes(rows: Rows, weights: Array | None, *, by_row: bool) -> Array:
+    """Return the absolute residuals, in units of each row's own scatter where weights tell that."""
+    size = np.abs(rows.prediction - rows.target)
+    return np.asarray(size if weights is None or not by_row else size * np.sqrt(weights))
+
+
+def robust_scale(size: Array, weights: Array | None, target: Array) -> float:
+    """Return the scale of residuals of these sizes and weights; of the responses without a curve.
+
+    It is above 0, also where all residuals are rounding errors.
+    """
+    scale = median(size, weights) / QUARTILE if np.isfinite(size).all() else math.nan
+    if not math.isfinite(scale):
+        scale = median(np.abs(target - median(target, weights)), weights) / QUARTILE
+    others = np.abs(target[target != 0])
+    return max(scale, ROUNDING * median(others) if len(others) else 1.0)
+
+
+def median(values: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Return the middle of values, of which each stands for as many as it weighs.
+
+    >>> median(np.array([1.0, 2.0, 9.0]), np.array([1.0, 2.0, 1.0]))
+    2.0
+    """
+    if weights is None:
+        return float(np.median(values))
+    order = np.argsort(values, kind="stable")
+    share = np.cumsum(weights[order]) / weights.sum()
+    ends = np.searchsorted(share, [0.5 - 1e-12, 0.5 + 1e-12]).clip(0, len(values) - 1)
+    return float(values[order[ends]].mean())
+
+
+def _scale_of_all(problem: Problem, theta: np.ndarray) -> float:
+    """Return the scale of the residuals of all rows: of many by a pass that counts the small ones.
+
+    A step of Newton's leads from the share of rows below the scale to one half, with the density
+    that a sample has there.
+    """
+    data, loss = problem.data, problem.model.loss
+    if data.subsample.rows == data.rows or loss.scale is None:
+        return scale_at(problem, theta)
+    size, weights, _ = _sizes(problem, theta)
+    reach = QUARTILE * loss.scale
+    near = np.abs(size / reach - 1) <= WINDOW
+    density = float(np.average(near, weights=weights)) / (2 * WINDOW * reach)
+    counted = as_loss(COUNTED).scaled(reach, by_row=loss.by_row)
+    kernel = kernel_of(replace(problem.model, loss=counted), data, problem.options)
+    below = data.sums(kernel, theta).loss / (reach**2 * data.rows)
+    found = (reach + (0.5 - below) / density) / QUARTILE if density > 0 else loss.scale
+    return found if found > 0 else loss.scale
