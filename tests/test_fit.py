@@ -436,15 +436,39 @@ def test_default_rate_of_other_models_does_not_diverge(formula, data, start, siz
     assert fit.loss < first.trace.loss[0]
 
 
-def test_default_rates_of_the_other_optimizers_are_torchs():
-    told = {
-        name: sgdfit.fit("y = a*x", TUTORIAL, optimizer=name, steps=1).learning_rate
-        for name in ("adagrad", "rmsprop", "adam", "adamw", "averaged(adam)")
-    }
-    assert told == {
-        "adagrad": "0.01", "rmsprop": "0.01", "adam": "0.001", "adamw": "0.001",
-        "averaged(adam)": "0.001",
-    }  # fmt: skip
+U = np.linspace(0.1, 5, 60)
+TEN = {
+    "y = a*x + b": 2 * U - 1,
+    "y = a*x**2 + b*x + c": U**2 - 3 * U + 2,
+    "y = a*exp(-b*x) + c": 9 * np.exp(-1.2 * U) + 2,
+    "y = a*exp(-(x - m)**2/(2*s**2)) + c": 5 * np.exp(-((U - 2.5) ** 2) / 0.98) + 1,
+    "y = a/(1 + exp(-k*(x - m)))": 6 / (1 + np.exp(-3 * (U - 2))),
+    "y = a*sin(w*x) + c": 2 * np.sin(1.3 * U) + 0.5,
+    "y = a*tanh(b*x) + c": 3 * np.tanh(0.5 * U) + 1,
+    "y = a + b*log(x)": 1 + 2 * np.log(U),
+    "y = a*x**p": 2 * U**0.7,
+    "y = a*sqrt(x) + b*x + c": 4 * np.sqrt(U) - U + 3,
+}
+
+
+@pytest.mark.parametrize("optimizer", ["adagrad", "rmsprop", "adam", "averaged(adam)", "adamw"])
+@pytest.mark.parametrize("formula", TEN)
+def test_default_rates_of_the_other_optimizers_fit_the_units(formula, optimizer):
+    """None diverges, and each run gets better, if y is in other units, or x."""
+    y = TEN[formula] + 0.1 * np.random.default_rng(1).normal(size=len(U))
+    for factor, other in ((1, 1), (1e-4, 1), (1e5, 1), (1, 1e-3), (1, 1e3)):
+        data = {"x": other * U, "y": factor * y}
+        fit = sgdfit.fit(formula, data, optimizer=optimizer)
+        assert fit.status.name != "diverged", (factor, other, fit.learning_rate)
+        assert fit.loss < fit.trace.loss[0], (factor, other, fit.learning_rate)
+        if factor == other == 1:
+            share = fit.loss / fit.trace.loss[0]
+            assert share < 0.7, share
+
+
+def test_where_curvature_tells_no_rate_the_default_is_torchs():
+    fit = sgdfit.fit("y = a*x", {"x": U, "y": U}, start={"a": 1}, optimizer="adam", steps=1)
+    assert fit.learning_rate == "0.001"
 
 
 def test_a_schedule_shapes_the_default_rate():

@@ -248,7 +248,7 @@ def test_a_truthy_callback_stops_the_run(kernel):
     assert isinstance(last, Progress)
     assert (last.step, last.steps, last.epoch) == (3, 1000, 3)
     assert last.parameters == {name: fit.estimates[name].value for name in "ab"}
-    assert last.loss == fit.trace.loss[2]
+    assert last.loss == pytest.approx(fit.trace.loss[3], rel=1e-12)
     assert 0 < last.seconds < 60
 
 
@@ -262,6 +262,30 @@ def test_callbacks_come_when_asked(size, every, steps, kernel):
     options = {"batch_size": size, "steps": 5, "callback_every": every, "kernel": kernel}
     fit_line(learning_rate=0.01, callback=lambda progress: seen.append(progress.step), **options)
     assert seen == steps
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"batch_size": "full"},
+        {"batch_size": 10, "optimizer": "averaged(sgd)"},
+        {"batch_size": 7, "optimizer": "adam", "learning_rate": 0.1},
+    ],
+    ids=str,
+)
+def test_a_callback_and_the_trace_tell_the_loss_at_the_parameters(options):
+    seen, data = [], line(50)
+
+    def mean(a, b):
+        return float(np.mean((a * data["x"] + b - data["y"]) ** 2))
+
+    fit = fit_line(data, steps=12, start={"a": 9, "b": 9}, callback=seen.append, **options)
+    assert seen
+    for told in seen:
+        assert told.loss == pytest.approx(mean(**told.parameters), rel=1e-9)
+    every = fit.trace if options.get("batch_size", "full") == "full" else None
+    for theta, loss in [] if every is None else zip(every.parameters, every.loss, strict=True):
+        assert loss == pytest.approx(mean(*theta), rel=1e-9)
 
 
 @over_kernels

@@ -545,6 +545,13 @@ def as_html(result: Result) -> str:
     return _element("div", _PROSE, shown + _element("details", "", more))
 
 
+def trace_as_text(trace: Trace, width: int = 80) -> str:
+    """Lay out all rows of a trace as plain text."""
+    columns = trace.columns()
+    rows = zip(*(map(number, column.tolist()) for column in columns.values()), strict=True)
+    return "\n".join(_table([list(columns), *map(list, rows)], max(width, NARROWEST)))
+
+
 def trace_as_html(trace: Trace) -> str:
     """Lay out the first and last rows of a trace as one HTML table."""
     columns, count = trace.columns(), len(trace)

@@ -260,6 +260,10 @@ def fit(
     they are, how good the fit is, and how it ended.
     """
     output = OutputOptions(as_json, quiet, full, save, trace, plot)
+    if trace == "-":
+        if as_json:
+            raise UsageError("--trace - and --json both print; name a file for one of them")
+        trace = None
     reading = _reading(options)
     sources = [path for path in (data, options["checkpoint"]) if path is not None]
     check_destinations(

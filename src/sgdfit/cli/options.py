@@ -258,7 +258,7 @@ FIT: Panels = {
         JSON,
         _option("--full", "Report also how it was found: starts, correlations, curvature."),
         _option("--quiet -q", "No progress bar, report or messages, only errors (and --json)."),
-        _option("--trace FILE", "Write every step; .csv, .tsv or .parquet by ending."),
+        _option("--trace FILE", "Write every step; .csv, .tsv or .parquet by ending, - prints."),
         _numeric(
             "--trace-every STEPS",
             "Steps between two rows of the trace; unless given, so that it has at most 10,000.",

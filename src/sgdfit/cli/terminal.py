@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from sgdfit.data.table import RowGroup, Table
     from sgdfit.fitting.callbacks import Callback, Progress
     from sgdfit.result.result import Result
+    from sgdfit.result.trace import Trace
 
 FAILED, INTERRUPTED = 1, 130
 # 128 and the signal's number, as a shell says it.
@@ -151,6 +152,16 @@ def print_rows(columns: Mapping[str, np.ndarray[Any, Any]], with_header: bool) -
     sys.stdout.write(separated(columns).decode())
 
 
+def print_trace(trace: Trace) -> None:
+    """Write every step: for reading on a terminal, else as CSV that reads back exactly."""
+    from sgdfit.report import trace_as_text
+
+    if sys.stdout.isatty():
+        print_text(trace_as_text(trace, width()))
+    else:
+        print_rows(trace.columns(), with_header=True)
+
+
 def deliver_text(text: str, path: str | None) -> None:
     """Print a text, or write it to a file; raises `UsageError` when that cannot be done."""
     if path is None:
@@ -179,13 +190,14 @@ class OutputOptions(NamedTuple):
         try:
             if self.save is not None:
                 result.save(self.save)
-            if self.trace is not None:
-                result.trace.write(self.trace)
+            trace = None if self.trace == "-" else self.trace
+            if trace is not None:
+                result.trace.write(trace)
             if self.plot is not None and table is not None:
                 from sgdfit.plot import save as draw
 
                 draw(result, table, self.plot)
-            files = (("saved fit", self.save), ("trace", self.trace), ("plot", self.plot))
+            files = (("saved fit", self.save), ("trace", trace), ("plot", self.plot))
             for what, path in files:
                 if path is not None and not self.quiet:
                     say(f"the {what} is in {path}")
@@ -197,6 +209,8 @@ class OutputOptions(NamedTuple):
 
     def _show(self, result: Result) -> None:
         """Print the report or the object; what these do not tell goes to standard error."""
+        if self.trace == "-":
+            print_trace(result.trace)
         if self.as_json:
             print_json(result)
         elif not self.quiet:

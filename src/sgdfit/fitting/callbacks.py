@@ -25,7 +25,9 @@ class Progress(NamedTuple):
     step: int
     steps: int  # to take
     epoch: int  # how often all rows have been read, in whole numbers
-    loss: float  # of the last recorded batch, NaN before the first
+    # The mean at these parameters, over the rows that `auto` looks at; in textbook descent over all
+    # rows where batches are full, else over up to 8,192 of them.
+    loss: float
     parameters: dict[str, float]  # the free ones
     seconds: float  # since the walk began
     # To the optimum of the rows that were last looked at, in standard errors; NaN where unknown.

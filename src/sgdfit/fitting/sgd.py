@@ -19,6 +19,7 @@ from sgdfit.errors import DivergenceWarning
 from sgdfit.fitting.callbacks import CallbackCaller, Progress
 from sgdfit.fitting.options import as_start, rates_asked_for, scheduled, trace_interval
 from sgdfit.fitting.problem import DescentFacts, Outcome, Problem
+from sgdfit.fitting.sampling import FEW
 from sgdfit.fitting.trust_region import relative_offset
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.inference.diagnosis import Descent, Diagnosis, diagnose
@@ -54,14 +55,12 @@ def descend(problem: Problem) -> Outcome:
     except KeyboardInterrupt:
         ending = "interrupted"
     run.keep(ending)
-    state = run.state
-    kept = state.average if state.averaged else state.theta
     return Outcome(
-        theta=np.asarray(kept, dtype=np.float64),
+        theta=run._kept(),
         ending=ending,
         seconds=time.perf_counter() - run.begun,
         descent=DescentFacts(
-            state=state,
+            state=run.state,
             records=run.trace(),
             start=run.start,
             first=run.first,
@@ -225,18 +224,27 @@ class _Descent:
     def _near_enough(self) -> bool:
         if self.problem.tolerance is None:
             return False
-        kept = self.state.average if self.state.averaged else self.state.theta
-        distance = distance_to_optimum(self.problem, np.asarray(kept, dtype=np.float64))
-        return distance <= self.problem.tolerance
+        return distance_to_optimum(self.problem, self._kept()) <= self.problem.tolerance
+
+    def _kept(self) -> np.ndarray:
+        """Return the estimates: where the steps stand, or the mean of where they stood."""
+        state = self.state
+        return np.asarray(state.average if state.averaged else state.theta, dtype=np.float64)
 
     def _progress(self) -> Progress:
-        last = next((r for r in reversed(self.records) if len(r)), None)
+        theta, data, kernel = self._kept(), self.data, self.problem.kernel
+        if self.by_sums:  # the next step asks for the same
+            sums = data.sums(kernel, theta)
+        else:
+            rows = data.rows if self.per_epoch == 1 else FEW
+            with np.errstate(all="ignore"):
+                sums = kernel.sums(theta, data.sample(rows, self.problem.seed))
         return Progress(
             step=self.state.step,
             steps=self.steps,
             epoch=self.state.step // self.per_epoch,
-            loss=float("nan") if last is None else float(last[-1, 2]),
-            parameters=dict(zip(self.problem.names, map(float, self.state.theta), strict=True)),
+            loss=sums.loss / sums.weight,
+            parameters=dict(zip(self.problem.names, map(float, theta), strict=True)),
             seconds=time.perf_counter() - self.begun,
         )
 
@@ -315,6 +323,7 @@ def is_finite(sums: Sums) -> bool:
     return bool(np.isfinite(sums.loss) and np.isfinite(sums.gradient).all())
 
 
+MOST_HALVINGS, MOST_DECAY = 100, 0.1
 # Where the loss has no curvature to go by.
 BLIND_RATE = 0.01
 # Nearer to the limit the steepest direction hardly shrinks, which the others gain little from.
@@ -349,7 +358,7 @@ def _largest(rates: AnySchedule, steps: int) -> float:
 
 
 def _default_rate(problem: Problem, batch_size: int, first: Sums) -> float:
-    """Return the rate when none is given: the optimizer's own, or what the curvature allows.
+    """Return the rate when none is given: what the curvature allows.
 
     A full batch of a quadratic loss takes the fastest rate of all, or nine tenths of its limit.
     Few rows may be steeper than all together: half of the limit there. Where the model is not
@@ -360,7 +369,7 @@ def _default_rate(problem: Problem, batch_size: int, first: Sums) -> float:
     assert optimizer is not None  # else auto is asked for
     usual = DEFAULT_RATES[optimizer.name]
     if usual is not None:
-        return usual
+        return _rate_of_signs(problem, optimizer, first) or usual
     full = batch_size >= first.rows
     if full and _exact(model):
         found = _diagnosed(problem, batch_size, first, None)
@@ -368,14 +377,43 @@ def _default_rate(problem: Problem, batch_size: int, first: Sums) -> float:
             return BLIND_RATE
         return min(found.fastest_rate, BELOW_LIMIT * found.stability_limit)
     update, decay = momentum_of(optimizer)
-    data = problem.data
-    rows = data.subsample if data.whole is None else data.whole
-    together, alone = steepness(problem, rows)
+    mean, alone = steepness(problem)
+    together = float(np.linalg.eigvalsh(mean)[-1]) if np.isfinite(mean).all() else np.nan
     if not update.converges or not together + decay > 0:
         return BLIND_RATE
     single = 0.0 if full else alone * update.gain / (1 - update.momentum) / batch_size
     rate = 1 / (2 / update.limit(together + decay) + single)
     return rate if model.is_linear else rate / 2 if full else rate / 4
+
+
+def _rate_of_signs(problem: Problem, optimizer: Optimizer, first: Sums) -> float:
+    """Return the rate of an optimizer that rescales gradients; 0 where the curvature tells none.
+
+    Its first step is the rate times the signs s of the gradient g, and lowers the loss the most at
+    Σ|gᵢ| / sᵀHs (steepest descent in the largest parameter; Boyd & Vandenberghe 2004, Convex
+    Optimization, section 9.4.2), halved until it does lower it. A share of that allows for what its
+    momentum adds to a step, and for how much longer the first steps of a running mean are.
+    """
+    curvature, _ = steepness(problem)
+    some, theta = problem.data.subsample, np.array(problem.model.start)
+    with np.errstate(all="ignore"):
+        gradient = first.gradient / first.weight
+        signs = np.sign(gradient)
+        rate = float(np.abs(gradient).sum() / (signs @ curvature @ signs))
+        here = problem.kernel.sums(theta, some).loss
+        for _ in range(MOST_HALVINGS if 0 < rate < np.inf else 0):
+            if problem.kernel.sums(problem.box.clip(theta - rate * signs), some).loss < here:
+                break
+            rate /= 2
+    chosen = dict(zip(optimizer.option_names, optimizer.options, strict=True))
+    share = 1 - chosen.get("beta1", chosen.get("momentum", 0.0))
+    share *= np.sqrt(1 - chosen.get("alpha", 0.0))
+    # Where the model is not linear its curvature changes on the way, as for sgd.
+    rate *= float(share) if problem.model.is_linear else float(share) / 4
+    if chosen.get("decoupled") and chosen["weight_decay"]:
+        # It shrinks the parameters by this product a step.
+        rate = min(rate, MOST_DECAY / chosen["weight_decay"])
+    return rate if 0 < rate < np.inf else 0.0
 
 
 def _exact(model: Model) -> bool:
@@ -418,16 +456,17 @@ def _diagnosed(problem: Problem, batch_size: int, first: Sums, rate: float | Non
 STRIDE = 65_536
 
 
-def steepness(problem: Problem, chunk: Chunk) -> tuple[float, float]:
-    """Return curvatures of the loss near the start, loss/parameter², in the steepest direction.
+def steepness(problem: Problem) -> tuple[np.ndarray, float]:
+    """Return curvatures of the loss near the start, loss/parameter².
 
-    The largest eigenvalue of the mean over all rows; and the mean of the rows' squared curvatures
-    over the mean of their curvatures: steps on single rows shrink the mean squared error of one
-    parameter below a rate of two over that (Bottou, Curtis & Nocedal 2018, SIAM Review 60(2),
-    section 4.2). Where a residual is so large that its loss hardly bends, as Huber's, the curvature
+    Their mean over all rows, float64[p, p]; and the mean of the rows' squared curvatures over the
+    mean of their curvatures: steps on single rows shrink the mean squared error of one parameter
+    below a rate of two over that (Bottou, Curtis & Nocedal 2018, SIAM Review 60(2), section 4.2).
+    Where a residual is so large that its loss hardly bends, as Huber's, the curvature
     of small residuals is taken: the descent will meet it.
     """
-    model, p = problem.model, len(problem.names)
+    model, data, p = problem.model, problem.data, len(problem.names)
+    chunk = data.subsample if data.whole is None else data.whole
     mean, first, second = np.zeros((p, p)), 0.0, 0.0
     theta = np.array(model.start)
     for begin in range(0, chunk.rows, STRIDE):
@@ -444,5 +483,5 @@ def steepness(problem: Problem, chunk: Chunk) -> tuple[float, float]:
             first += float(curvature.sum())
             second += float((curvature**2).sum())
     if not np.isfinite(mean).all() or not first > 0:
-        return np.nan, np.nan
-    return float(np.linalg.eigvalsh(mean)[-1]), second / first
+        return np.full((p, p), np.nan), np.nan
+    return mean, second / first
