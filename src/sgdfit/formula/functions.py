@@ -102,7 +102,7 @@ CONSTANTS: dict[str, Expr] = {"pi": sympy.pi}
 OPERATIONS: dict[str, Callable[..., Expr]] = {
     "square": lambda x: x**2,
     "reciprocal": lambda x: 1 / x,
-    "exp2": lambda x: sympy.S(2) ** x,
+    "exp2": lambda x: real.power(sympy.S(2), x),
     "deg2rad": lambda x: x * sympy.pi / 180,
     "radians": lambda x: x * sympy.pi / 180,
     "rad2deg": lambda x: x * 180 / sympy.pi,
@@ -125,6 +125,17 @@ def lookup(name: str) -> tuple[Callable[..., Expr], int] | None:
     if name in OPERATIONS:
         return OPERATIONS[name], len(inspect.signature(OPERATIONS[name]).parameters)
     return None
+
+
+def called(form: Callable[..., Expr], *values: Expr) -> Expr:
+    """Return a function's value; of large numbers in floating point.
+
+    SymPy would find every digit before the point of ``ceil(exp(690))``.
+    """
+    if isinstance(form, type) and form is not Where and all(v.is_number for v in values):
+        large = any(abs(value) > real.MAX_EXPONENT for value in values)
+        values = tuple(sympy.Float(float(v)) for v in values) if large else values
+    return form(*values)
 
 
 def is_condition(value: Expr) -> bool:

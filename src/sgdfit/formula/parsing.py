@@ -20,6 +20,7 @@ from sgdfit.formula.functions import (
     FUNCTIONS,
     OPERATIONS,
     as_number,
+    called,
     is_condition,
     lookup,
 )
@@ -381,7 +382,7 @@ class _Reader:
             count = f"{arity} argument{'s' if arity > 1 else ''}"
             self._fail(f"{written} takes {count}, not {len(values)}", start)
         head = [self.boolean(values.pop(0), start + 2)] if form is Where else []
-        return self._made(start, form, *head, *map(as_number, values))
+        return self._made(start, called, form, *head, *map(as_number, values))
 
 
 def _joined(signs: list[str], parts: list[Expr]) -> Expr:

@@ -20,7 +20,7 @@ import sympy
 
 from sgdfit.errors import FormulaError, UsageError
 from sgdfit.formula.formula import Formula, symbol
-from sgdfit.formula.functions import FUNCTIONS, as_number, is_condition, lookup
+from sgdfit.formula.functions import FUNCTIONS, as_number, called, is_condition, lookup
 from sgdfit.formula.parsing import parse, parse_expression
 from sgdfit.formula.real import Where, finite, power
 
@@ -232,7 +232,7 @@ def _apply(name: str, *operands: Any) -> Traced:
             f" comparisons and {', '.join(sorted(FUNCTIONS))}"
         )
     head = [_condition(values.pop(0))] if form is Where else []
-    return Traced(form(*head, *map(as_number, values)))
+    return Traced(called(form, *head, *map(as_number, values)))
 
 
 def _clip(x: Any, low: Any = None, high: Any = None, **named: Any) -> Traced:

@@ -8,6 +8,7 @@ registers; "libm" calls the library of C, which knows the value for every argume
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -224,6 +225,7 @@ class _Emitter:
 
 def _literal(number: Expr) -> tuple[str, int]:
     """Return a number as Python reads it back exactly; a negative one binds as a product does."""
-    if not (number.is_comparable and number.is_finite):
+    value = float(number) if number.is_comparable else math.nan
+    if not math.isfinite(value):
         raise ValueError(f"{number} is no finite real number")
-    return repr(float(number)), NAME if number >= 0 else PRODUCT
+    return repr(value), NAME if value >= 0 else PRODUCT
