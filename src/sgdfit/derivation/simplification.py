@@ -33,7 +33,9 @@ def tidy(expression: Expr) -> Expr:
     >>> tidy(Absolute(r)**2/r), tidy(1.0 * r**2 / r + 0.5 * r)
     (r, 1.5*r)
     """
-    return _exact(_shortest(_rewrite(_exact(expression))))
+    short = _exact(_shortest(_rewrite(_exact(expression))))
+    # SymPy takes i out of the root of what it sees to be negative.
+    return expression if short.has(sympy.I) else short
 
 
 def _exact(expression: Expr) -> Expr:
