@@ -177,7 +177,7 @@ def test_blocks_hold_the_numbers_and_lines_of_the_whole(name, size, tmp_path):
     ("dates", "options", "pattern"),
     [
         (["13/04/2024", "5/4/2024 9:05", "06/04/2024"], {}, {"dayfirst": True}),
-        (["04/13/2024 12:30:05.5", "4/5/2024"], {}, {}),
+        (["04/13/2024 12:30:05.5", "4/5/2024", "4/6/2024 3:05 PM", "4/6/2024 12:05 AM"], {}, {}),
         (["03/04/2024", "05/04/2024"], {"dates": "mdy"}, {}),
         (["03/04/2024", "05/04/2024"], {"dates": "dmy"}, {"dayfirst": True}),
         (["01.02.2024", "02.03.2024"], {}, {"dayfirst": True}),
@@ -482,6 +482,7 @@ BAD = {
         b"t,y\n03/04/2024,1\n05/04/2024,2\n",
         ["row 1 (line 2) is '03/04/2024'", "pass dates='dmy'", "--dates dmy", "or dates='mdy'"],
     ),
+    "some of a column percent": (b"x,y\n1,2%\n3,4\n", ["row 1 (line 2) is '2%'"]),
     "a limit": (b"x,y\n1,2\n3,<5\n", ["row 2 (line 3) is '<5'", "missing='drop'"]),
     "names or what stands above": (
         b"Operator,Bob\nRun,7\nt,y\n0,1\n",

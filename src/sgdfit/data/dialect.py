@@ -49,7 +49,8 @@ NUMERAL = re.compile(
 DATE = (
     r"(?:(?P<y>\d{4})(?P<i>[-/.])(?P<m>\d\d?)(?P=i)(?P<d>\d\d?)"
     r"|(?P<one>\d\d?)(?P<sign>[-/.])(?P<other>\d\d?)(?P=sign)(?P<year>\d{4}))"
-    r"(?:[T ]+(?P<hour>\d\d?)(?P<rest>:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?))?"
+    r"(?:[T ]+(?P<hour>\d\d?)(?P<rest>:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)"
+    r"(?: ?(?P<half>[AaPp])[Mm])?)?"
 )
 TIME, ISO = re.compile(DATE), re.compile(r"\d{4}-\d\d-\d\d(?:[T ]+\d\d:.*)?")
 UNIT = re.compile(r"\[.*\]|\(.*\)")
@@ -197,9 +198,9 @@ def find_dialect(
             f" 0x{first[error.start]:02x}; save it again as UTF-8, or"
             f" {with_option('encoding', 'cp1252')}"
         ) from error
-    flat = [field for row in rows[top + 1 + units :] for field in row[:FIELDS_LOOKED_AT]]
+    body = [row[:FIELDS_LOOKED_AT] for row in rows[top + 1 + units :]]
     head = data[offset : offset + LOOKED_AT]
-    decimal, rewrites, notes = _rewrites(head, flat, separator, options)
+    decimal, rewrites, notes = _rewrites(head, body, separator, options)
     if units:
         notes.insert(0, f"line {found[top + 1][0]} taken for units")
     if above := sum(bool(line.strip()) for line in data[begin:offset].split(b"\n")):
@@ -332,10 +333,11 @@ def _unsure(line: tuple[int, int, bytes], label: str) -> DataError:
 def with_signs(dialect: Dialect, text: bytes) -> tuple[Dialect, bool]:
     """Return a dialect with the signs of numbers in ``text``, and whether there were any."""
     some = itertools.islice(rows(text, replace(dialect, start=0)), LINES_LOOKED_AT)
-    fields: list[str] = []
+    body: list[list[str]] = []
     with contextlib.suppress(csv.Error):
-        fields += [field.strip() for _, row in some for field in row]
-    decimal, rewrites, _ = _rewrites(text, fields, dialect.separator, dialect.options)
+        body += [[field.strip() for field in row[:FIELDS_LOOKED_AT]] for _, row in some]
+    decimal, rewrites, _ = _rewrites(text, body, dialect.separator, dialect.options)
+    fields = itertools.chain.from_iterable(body)
     found = any(NUMERAL.fullmatch(field) and not field.isdigit() for field in fields)
     return replace(dialect, decimal=decimal, rewrites=tuple(rewrites)), found
 
@@ -366,10 +368,16 @@ def _signs(fields: Sequence[str], decimal: str | None) -> tuple[str, list[str]]:
 
 
 def _rewrites(
-    head: bytes, fields: list[str], separator: str, options: TextOptions
+    head: bytes, body: list[list[str]], separator: str, options: TextOptions
 ) -> tuple[str, list[Rewrite], list[str]]:
     """Return the decimal sign, what makes numbers and dates plain, and what was found, in words."""
-    notes = ["percent taken for hundredths"] * any(field.endswith("%") for field in fields)
+    fields = [field for row in body for field in row]
+    # Of numbers other than 0, all of a column or none.
+    columns = [
+        [f for f in c if f and f != "0" and _is_number(f)] for c in itertools.zip_longest(*body)
+    ]
+    percent = [{field.endswith("%") for field in column} for column in columns]
+    notes = ["percent taken for hundredths"] * ({True} in percent)
     if b"," in head and (separator != "," or b'"' in head):
         commas = QUOTED_NUMBER if separator == "," else COMMA_NUMBER
         further = itertools.islice(commas.finditer(head), NUMBERS_LOOKED_AT)
@@ -386,7 +394,8 @@ def _rewrites(
         joined = functools.partial(_joined, group.encode())
         rewrites.append((group.encode(), pattern.encode(), joined))
     number = rf"([+-]?(?:\d+{sign}?\d*|{sign}\d+)(?:[eE][+-]?\d+)?)"
-    rewrites.append((b"%", rf"{begin}{number}[ \t]*%(?={end})".encode(), _hundredths))
+    if {True, False} not in percent:
+        rewrites.append((b"%", rf"{begin}{number}[ \t]*%(?={end})".encode(), _hundredths))
     if options.decimal is None:
         notes += [f"{group!r} taken for the sign of thousands" for group in groups]
     dates = [match for match in map(TIME.fullmatch, fields) if match]
@@ -428,7 +437,9 @@ def _as_iso(order: str | None, match: re.Match[bytes]) -> bytes:
             return match[0]
         day, month = match["one"], match["other"]
         year, (day, month) = match["year"], (day, month) if order == "dmy" else (month, day)
-    time = b" %02d%s" % (int(match["hour"]), match["rest"]) if match["hour"] else b""
+    hour, half = int(match["hour"] or 0), match["half"]
+    hour = hour % 12 + 12 * (half in b"pP") if half else hour
+    time = b" %02d%s" % (hour, match["rest"]) if match["hour"] else b""
     return b"%s-%02d-%02d%s" % (year, int(month), int(day), time)
 
 

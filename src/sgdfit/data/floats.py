@@ -55,7 +55,7 @@ NUMBER = r"^(?i)[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|inf|infinity)$"
 # What holds another decimal sign, or separates thousands.
 OTHER_SIGN = re.compile(r"[+-]?\d[\d.,]*")
 DOUBTFUL = re.compile(r"[+-]?[1-9]\d{0,2}[.,]\d{3}")
-DAY_OR_MONTH = re.compile(r"\d\d?[/-]\d\d?[/-]\d{4}\b.*")
+DAY_OR_MONTH = re.compile(r"\d\d?[/-]\d\d?[/-]\d{4}(?: +\d[\d:.]*)?")
 # How a value begins of which only a bound is known, as in <5 or >LOD.
 LIMITS = "<>≤≥"
 
