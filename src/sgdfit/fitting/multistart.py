@@ -23,7 +23,7 @@ from sgdfit.inference.statistics import serial_correlation
 from sgdfit.kernel.kernel import Chunk
 from sgdfit.model.model import Model
 from sgdfit.model.parameters import Assignments
-from sgdfit.model.separation import separate
+from sgdfit.model.separation import is_broken, separate
 from sgdfit.model.symmetry import canonical, equivalents
 from sgdfit.result.status import Rival, StartSearch
 
@@ -40,6 +40,8 @@ NEARLY = 1.5
 DRAWS, REACHES = 64, (0.3, 1.0, 3.0, 10.0)
 # Enough rows to tell minima apart, few enough to look at thousands of points.
 ROWS_SEARCHED = 512
+# Minima between which a break can lie are many, and alike.
+ROWS_OF_BREAKS = 2_048
 # For a robust loss rows are passed over that lie so many times the median deviation away from the
 # median of so many neighbours (Hampel 1974, JASA 69(346), 383-393, whose 3 sigma are 4.4).
 NEIGHBOURS, OUTLYING = 7, 6.0
@@ -97,7 +99,7 @@ def find_minimum(problem: Problem) -> tuple[Problem, Outcome]:
                 outcome = off_saddles(problem, other)
                 doubtful = is_suspicious(problem, outcome)
         outcome = settled_on(problem, outcome, nearest(model, outcome))
-        if search or (search is None and doubtful):
+        if search or (search is None and (doubtful or _is_broken(problem))):
             outcome = _compared(problem, outcome)
     except (KeyboardInterrupt, StopRequested) as end:
         outcome = outcome._replace(ending=ending_of(end))
@@ -245,14 +247,18 @@ def _compared(problem: Problem, outcome: Outcome) -> Outcome:
     blur = 0.0 if outcome.quadratic is None else outcome.quadratic.blur / outcome.path[-1].rows
     outcome = outcome._replace(search=starts.facts)
     # So many steps and no more were asked for, or the start is to be used as it is.
-    is_final = problem.options.steps is not None or has_arrived(problem, outcome)
+    is_final = has_arrived(problem, outcome) and not _is_broken(problem)
+    is_final |= problem.options.steps is not None
     share = CLEARLY_BETTER if is_final else BETTER
     if not _is_lower(other.rank, outcome.loss - blur, share):
         return outcome
     chosen, told = canonical(problem.model, other.theta, problem.names)
     if not is_final:
+        ended = ENDED[outcome.ending]
+        if has_arrived(problem, outcome):
+            ended = "a worse one of the minima between which a break can lie"
         abandoned = (
-            f"the given start led to {ENDED[outcome.ending]}: these estimates are those of a search"
+            f"the given start led to {ended}: these estimates are those of a search"
             " for another"
         )
         outcome = settled_on(problem, joined(outcome, other), chosen)
@@ -291,7 +297,8 @@ def look_for_starts(problem: Problem, *, all_free: bool = False) -> Starts | Non
     model = problem.model
     sought = model.free if all_free else missing(model)
     given = {n: model.parameters[n].start for n in model.free if n not in sought}
-    chunk = problem.data.sample(ROWS_SEARCHED, problem.seed)
+    rows = ROWS_OF_BREAKS if _is_broken(problem) else ROWS_SEARCHED
+    chunk = problem.data.sample(rows, problem.seed)
     if not problem.squared:
         chunk = _agreeing(model, chunk)
     found = find_starts(model, chunk, given, problem.seed)
@@ -407,6 +414,10 @@ def is_suspicious(problem: Problem, outcome: Outcome) -> bool:
     if misfit.beyond > DOUBTFUL or misfit.unexplained > UNEXPLAINED:
         return True
     return _is_faint(problem, outcome)
+
+
+def _is_broken(problem: Problem) -> bool:
+    return problem.squared and is_broken(problem.model.prediction, problem.names)
 
 
 def _is_faint(problem: Problem, outcome: Outcome) -> bool:

@@ -16,7 +16,7 @@ import sympy
 
 from sgdfit.errors import FormulaError
 from sgdfit.formula.formula import derivative, symbol
-from sgdfit.formula.real import Ceil, Floor, Sign
+from sgdfit.formula.real import Absolute, Ceil, Floor, Maximum, Minimum, Sign
 
 Expr = Any  # SymPy ships no types
 
@@ -140,6 +140,17 @@ def linear_set(
 def stepped_names(prediction: Expr) -> frozenset[str]:
     """Return the names within a comparison, a sign or a rounding of ``prediction``."""
     return frozenset(s.name for part in prediction.atoms(*STEPS) for s in part.free_symbols)
+
+
+@lru_cache(maxsize=256)
+def is_broken(prediction: Expr, names: tuple[str, ...]) -> bool:
+    """Whether a break lies where some of the parameters ``names`` put it among the data.
+
+    Then the loss has a kink or a jump at each row that a break moves across, and as many minima.
+    """
+    parts = prediction.atoms(*STEPS, Absolute, Maximum, Minimum)
+    within = ({symbol.name for symbol in part.free_symbols} for part in parts)
+    return any(not held.isdisjoint(names) and held.difference(names) for held in within)
 
 
 @lru_cache(maxsize=256)
