@@ -152,7 +152,6 @@ def test_a_logistic_that_is_a_step_is_told() -> None:
     assert "infinit" in str(result.status) + " ".join(result.warnings)
 
 
-@pytest.mark.xfail(strict=True, reason="not yet right")
 def test_a_profile_of_a_break_is_not_cut_short_by_a_local_minimum() -> None:
     formula = "y = b0 + x*s1 + maximum(0, x - delta)*s2"
     data = CASES / "changepoint_profile.csv"

@@ -248,3 +248,27 @@ def test_profiles_of_exact_data_are_told_to_be_walds():
     fit = sgdfit.fit("y = a*exp(-b*x)", data, intervals="profile")
     assert fit.intervals == "wald"
     assert any("the residuals are rounding errors" in warning for warning in fit.warnings)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("shape", ["maximum(0, x - d)", "where(x < d, 0, 1)"])
+def test_the_others_may_jump_from_break_to_break(shape: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x = np.sort(rng.uniform(0, 10, 50))
+    hinge = "max" in shape
+    places = np.linspace(0, 10, 20_001) if hinge else (x[1:] + x[:-1]) / 2
+
+    def columns(at):
+        return np.array([np.ones(50), np.maximum(0, x - at) if hinge else x >= at], dtype=float)
+
+    y = 1 + columns(6.2)[1] + 0.7 * rng.normal(size=50)
+    fit = fitted(f"y = a + c*{shape}", {"x": x, "y": y})
+    dof = 50 - len(fit.free) + (not hinge)  # a step is none of the directions
+    limit = fit.residual_sum_of_squares * (1 + stdtrit(dof, 0.975) ** 2 / dof)
+    for k, name in enumerate("ac"):
+        for end in fit.estimates[name].interval:
+            # Of each break, with the other amplitude solved.
+            held, other = (np.array([columns(at)[i] for at in places]) for i in (k, 1 - k))
+            left = y - end * held
+            gain = (left * other).sum(axis=1) ** 2 / (other**2).sum(axis=1).clip(1e-300)
+            assert ((left**2).sum(axis=1) - gain).min() == pytest.approx(limit, rel=1e-4)

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from scipy.optimize import least_squares
+from scipy.optimize import least_squares, minimize_scalar
 
 import sgdfit
 from sgdfit.fitting import options
@@ -182,3 +182,53 @@ def test_rows_read_anew_for_each_pass_give_the_same_bits(
 
     assert whole.estimates["b"].value == pytest.approx(x[order][best : best + 2].mean(), rel=1e-14)
     assert streamed.values == whole.values
+
+
+def broken(x, y, hinge, places):
+    """Return the least sum of squares of a line and a hinge over a grid of breaks, refined."""
+
+    def squares(at):
+        basis = np.stack([np.ones(len(x)), x, hinge(x - at)], axis=1)
+        left = y - basis @ np.linalg.lstsq(basis, y, rcond=None)[0]
+        return float(left @ left)
+
+    best = sorted(places, key=squares)[:8]
+    width = float(places[1] - places[0])
+    ends = ((at - width, at + width) for at in best)
+    return min(
+        minimize_scalar(squares, bounds=b, method="bounded", options={"xatol": 1e-11}).fun
+        for b in ends
+    )
+
+
+HINGES = {
+    "a + b*x + c*maximum(0, x - d)": lambda t: np.maximum(t, 0),
+    "a + b*x + c*minimum(x, d)": lambda t: np.minimum(t, 0),
+    "a + b*x + c*abs(x - d)": np.abs,
+    "a + b*x + where(x > d, c*(x - d), 0)": lambda t: np.where(t > 0, t, 0),
+}
+
+
+@pytest.mark.parametrize("start", [None, "d=2", "d=-50, a=1, b=1, c=1", "d=1e6, a=0, b=0, c=1"])
+@pytest.mark.parametrize("formula", HINGES)
+def test_a_break_is_found_wherever_it_is_begun(formula: str, start: str | None) -> None:
+    y = 1 + 0.5 * X + 1.3 * np.maximum(0, X - 6.2) + NOISE
+    least = broken(X, y, HINGES[formula], np.linspace(X.min(), X.max(), 1_000))
+
+    fit = sgdfit.fit(f"y = {formula}", {"x": X, "y": y}, start=start)
+
+    assert fit.status.name == "converged"
+    assert fit.residual_sum_of_squares <= least * (1 + 1e-8)
+
+
+def test_a_break_among_more_rows_than_are_searched() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.uniform(0, 10, 1_000)
+    y = 1 + 0.5 * x + 0.8 * np.maximum(0, x - 6.2) + 3 * rng.normal(size=1_000)
+    least = broken(x, y, lambda t: np.maximum(t, 0), np.linspace(0, 10, 1_000))
+
+    fit = sgdfit.fit("y = a + b*x + c*maximum(0, x - d)", {"x": x, "y": y})
+
+    # The best break lies on a row, where the loss has a kink.
+    assert fit.status.name == "converged"
+    assert fit.residual_sum_of_squares <= least * (1 + 1e-8)

@@ -13,7 +13,7 @@ from sgdfit.fitting.callbacks import StopRequested, ending_of
 from sgdfit.fitting.gauss_newton import walk
 from sgdfit.fitting.infinity import at_infinity
 from sgdfit.fitting.problem import Misfit, Outcome, Problem, joined
-from sgdfit.fitting.saddle import off_saddles
+from sgdfit.fitting.saddle import off_saddles, on_rows
 from sgdfit.fitting.sampling import FEW
 from sgdfit.fitting.status import has_arrived
 from sgdfit.formula.evaluation import evaluate
@@ -23,7 +23,7 @@ from sgdfit.inference.statistics import serial_correlation
 from sgdfit.kernel.kernel import Chunk
 from sgdfit.model.model import Model
 from sgdfit.model.parameters import Assignments
-from sgdfit.model.separation import is_broken, separate
+from sgdfit.model.separation import break_names, separate
 from sgdfit.model.symmetry import canonical, equivalents
 from sgdfit.result.status import Rival, StartSearch
 
@@ -83,7 +83,7 @@ def find_minimum(problem: Problem) -> tuple[Problem, Outcome]:
         starts = look_for_starts(problem)
         if starts is not None:
             found, outcome = _searched(problem, starts)
-            return found, at_infinity(problem, outcome)
+            return found, at_infinity(problem, on_rows(problem, outcome))
     start_given = np.array(model.start)
     outcome = off_saddles(problem, walk(problem, start_given))
     if problem.squared and outcome.quadratic is not None:
@@ -103,7 +103,7 @@ def find_minimum(problem: Problem) -> tuple[Problem, Outcome]:
             outcome = _compared(problem, outcome)
     except (KeyboardInterrupt, StopRequested) as end:
         outcome = outcome._replace(ending=ending_of(end))
-    return problem, at_infinity(problem, outcome)
+    return problem, at_infinity(problem, on_rows(problem, outcome))
 
 
 def _searched(problem: Problem, starts: Starts) -> tuple[Problem, Outcome]:
@@ -119,7 +119,8 @@ def _searched(problem: Problem, starts: Starts) -> tuple[Problem, Outcome]:
                 if _is_lower(other[1].rank, outcome.rank, BETTER):
                     found, outcome = other
         some_given = len(missing(problem.model)) < len(problem.names)
-        if some_given and (problem.options.search or is_suspicious(problem, outcome)):
+        doubtful = _is_broken(problem) or is_suspicious(problem, outcome)
+        if some_given and (problem.options.search or doubtful):
             compared = _compared(problem, outcome)
             outcome = outcome._replace(better=compared.better)
             outcome = outcome if compared.abandoned is None else compared
@@ -258,8 +259,7 @@ def _compared(problem: Problem, outcome: Outcome) -> Outcome:
         if has_arrived(problem, outcome):
             ended = "a worse one of the minima between which a break can lie"
         abandoned = (
-            f"the given start led to {ended}: these estimates are those of a search"
-            " for another"
+            f"the given start led to {ended}: these estimates are those of a search for another"
         )
         outcome = settled_on(problem, joined(outcome, other), chosen)
         facts = replace(starts.facts, symmetries=told)
@@ -417,7 +417,7 @@ def is_suspicious(problem: Problem, outcome: Outcome) -> bool:
 
 
 def _is_broken(problem: Problem) -> bool:
-    return problem.squared and is_broken(problem.model.prediction, problem.names)
+    return problem.squared and bool(break_names(problem.model.prediction, problem.names))
 
 
 def _is_faint(problem: Problem, outcome: Outcome) -> bool:

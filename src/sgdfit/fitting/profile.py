@@ -9,16 +9,20 @@ Regression Analysis and Its Applications, section 6.1; Venzon & Moolgavkar 1988,
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from sgdfit.fitting.gauss_newton import walk
+from sgdfit.fitting.multistart import ROWS_OF_BREAKS
 from sgdfit.fitting.problem import Outcome, Problem
+from sgdfit.fitting.steps import alternated, breaks_of
 from sgdfit.inference.intervals import interval
 from sgdfit.inference.quadratic import step_within
 from sgdfit.inference.spectrum import EPS
+from sgdfit.model.separation import break_names
 
 # The refits' distance to their minima, in standard errors.
 NEAR = 1e-4
@@ -80,6 +84,8 @@ class Side:
         self.which, self.sign, self.theta, self.noise = which, sign, theta, noise
         self.least, self.quantile, self.name = least, quantile, problem.names[which]
         self.is_settled = True  # whether each refit reached its minimum
+        # Then refits have many minima, and a start leads to one near by.
+        self.is_broken = bool(break_names(problem.model.prediction, problem.names))
         self.error = math.sqrt(covariance[which, which])
         # How the others go along, where they stand on no bound.
         column = covariance[:, which]
@@ -127,7 +133,14 @@ def profile_intervals(
             ends = []
             for sign in (-1.0, 1.0):
                 side = Side(quiet, i, sign, theta, covariance, noise, least, span[1])
-                end = follow(side)
+                end = follow(side, Refit(0.0, theta, 0.0, 1 / side.error))
+                while end.why == "crossed" and side.is_broken:
+                    # Another break may fit better there: then the profile goes on from it.
+                    starts = _candidates(side, end.distance)
+                    lower = _refit(side, end.distance, end.last.theta, end.last, starts)
+                    if lower is None or lower.tau > (1 - LOWER) * side.quantile:
+                        break
+                    end = follow(side, lower)
                 if end.why == "lower":
                     told.append(_lower_minimum(quiet, side, end))
                     return dict.fromkeys(problem.names), tuple(told)
@@ -142,7 +155,11 @@ def profile_intervals(
 
 def _walked(problem: Problem, start: np.ndarray) -> Outcome:
     """Walk to the minimum over all rows."""
-    outcome = walk(problem, start, [problem.rows])
+    breaks = breaks_of(problem.model)
+    if breaks:
+        outcome, _ = alternated(problem, breaks, start, None, exact=False)
+    else:
+        outcome = walk(problem, start, [problem.rows])
     if outcome.ending == "interrupted":
         raise KeyboardInterrupt
     return outcome
@@ -184,9 +201,11 @@ def _lower_minimum(problem: Problem, side: Side, end: End) -> str:
     )
 
 
-def follow(side: Side) -> End:
+def follow(side: Side, near: Refit) -> End:
     """Step outwards along the profile until it crosses the threshold, or never will."""
-    before, near = None, Refit(0.0, side.theta, 0.0, 1 / side.error)
+    if near.tau < 0:
+        return End(math.nan, "lower", near)
+    before = None
     pace, level = side.quantile * side.error / 2, 0
     for count in range(MOST_REFITS):
         distance = min(near.distance + pace, side.limit)
@@ -249,13 +268,29 @@ def _ahead(side: Side, before: Refit | None, near: Refit, distance: float) -> np
     if before is not None:
         share = (distance - near.distance) / (near.distance - before.distance)
         return np.asarray(near.theta + share * (near.theta - before.theta))
-    return np.asarray(near.theta + side.sign * distance * side.along)
+    return np.asarray(near.theta + side.sign * (distance - near.distance) * side.along)
 
 
-def _refit(side: Side, distance: float, start: np.ndarray, near: Refit) -> Refit | None:
+def _candidates(side: Side, distance: float) -> list[np.ndarray]:
+    """Search for starts of the other parameters."""
+    from sgdfit.starts.search import find_starts
+
+    problem, held = side.problem, {side.name: side.value(distance)}
+    chunk = problem.data.sample(ROWS_OF_BREAKS, problem.seed)
+    found = find_starts(problem.model, chunk, held, problem.seed).candidates
+    return [problem.box.clip(each.theta) for each in found]
+
+
+def _refit(
+    side: Side,
+    distance: float,
+    start: np.ndarray,
+    near: Refit,
+    others: Sequence[np.ndarray] = (),
+) -> Refit | None:
     """Fit the other parameters; None where no finite loss is found."""
-    problem, noise = side.problem, side.noise
-    for there in (start, near.theta):
+    problem, noise, found = side.problem, side.noise, list[Outcome]()
+    for there in (start, near.theta, side.theta, *others):
         theta = there.copy()
         theta[side.which] = side.value(distance)
         outcome = _walked(problem, theta)
@@ -264,20 +299,27 @@ def _refit(side: Side, distance: float, start: np.ndarray, near: Refit) -> Refit
             plain = problem._replace(linear=problem.linear[:0])
             outcome = _walked(plain, outcome.theta)
         if outcome.quadratic is not None:
-            break
-    else:
+            found.append(outcome)
+            if not side.is_broken:
+                break
+    if not found:
         return None
+    outcome = min(found, key=_loss)
     # S̃ and its derivative are taken as if the others had arrived at their minimum: where
     # parameters are strongly correlated, what is left of the others' gradient would drown that of
     # the held one.
     quadratic = outcome.quadratic
-    others, norms = problem.box.free(outcome.theta, quadratic.gradient), quadratic.norms
-    move = step_within(quadratic, np.where(norms > 0, norms, 1.0), others, np.inf).move
+    assert quadratic is not None  # of those that have one
+    free, norms = problem.box.free(outcome.theta, quadratic.gradient), quadratic.norms
+    move = step_within(quadratic, np.where(norms > 0, norms, 1.0), free, np.inf).move
+    # A break that rests on a row is at its minimum, whatever the slopes on one side of it say.
+    on_row = side.is_broken and outcome.ending == "rests"
+    move = 0.0 * move if on_row else move
     squares = quadratic.loss + quadratic.change(move)
     rise = float(quadratic.root[:, side.which] @ (quadratic.offset + quadratic.root @ move))
     excess = (squares - side.least) / noise
     below = LOWER + 64 * EPS * side.least / noise
     tau = -1.0 if excess < -below else math.sqrt(max(excess, 0.0))
     slope = side.sign * rise / (2 * noise * tau) if tau > 0 else 1 / side.error
-    side.is_settled &= outcome.distance <= SETTLED
+    side.is_settled &= on_row or outcome.distance <= SETTLED
     return Refit(distance, outcome.theta, tau, slope)

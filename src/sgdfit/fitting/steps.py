@@ -92,6 +92,7 @@ class Terms:
         chunk = problem.data.sample(FEW // 4, problem.seed)
         states = itertools.product(*self.states(self.thresholds(chunk)))
         slopes = np.concatenate([self.at(chunk, state).jacobian.T for state in states])
+        slopes[:, problem.box.held] = 0.0
         norms = np.sqrt(np.einsum("ij,ij->j", slopes, slopes))
         norms = np.where(norms > 0, norms, 1.0)
         _, sizes, right = np.linalg.svd(slopes / norms, full_matrices=False)
@@ -312,15 +313,10 @@ def minimize_steps(
         if outcome.better is not None:
             theta = np.array([outcome.better.values[name] for name in model.free])
             outcome = outcome._replace(better=None)
-    held = problem.box.held.copy()
-    held[[each.place for each in breaks]] = True
-    # The problem of the other parameters, which may all be linear.
-    is_solved = len(problem.linear) == np.count_nonzero(~held)
-    others = problem._replace(box=replace(problem.box, held=held), quadratic=is_solved)
     if exact and problem.rows > FEW:
-        some = others.on_rows(problem.data.sample(FEW, problem.seed))._replace(callback=None)
+        some = problem.on_rows(problem.data.sample(FEW, problem.seed))._replace(callback=None)
         theta = alternated(some, breaks, theta, None, exact)[0].theta
-    outcome, is_proven = alternated(others, breaks, theta, outcome, exact)
+    outcome, is_proven = alternated(problem, breaks, theta, outcome, exact)
     if not is_proven:
         told = (
             f"{', '.join(sorted(steps))}: not all other values could be ruled out, of which some"
@@ -331,7 +327,7 @@ def minimize_steps(
 
 
 def alternated(
-    held: Problem,
+    problem: Problem,
     breaks: tuple[Break, ...],
     theta: np.ndarray,
     outcome: Outcome | None,
@@ -342,6 +338,11 @@ def alternated(
     Where the rest is linear (``exact``) the first gaps are the best, but for rounding. Returns how
     that ended, and whether all other gaps were ruled out.
     """
+    held = problem.box.held.copy()
+    held[[each.place for each in breaks]] = True
+    # Of the others, which may all be linear.
+    solved = problem.quadratic or len(problem.linear) == np.count_nonzero(~held)
+    rest = problem._replace(box=replace(problem.box, held=held), quadratic=solved)
     groups: list[tuple[Break, ...]] = [breaks]
     if len(breaks) > len(FIRST):
         groups = [*itertools.combinations(breaks, 2)]
@@ -353,14 +354,14 @@ def alternated(
             for group in groups:
                 if is_proven and len(group) < min(2, len(breaks)):
                     continue
-                split = best_split(held, group, start)
+                split = best_split(rest, group, start)
                 is_proven &= split.is_proven
                 again |= split.is_rounded or not is_proven
                 ends = split.gaps.tolist()
                 for each, value, gap in zip(group, split.values, ends, strict=True):
                     moves |= not gap[0] < start[each.place] < gap[1]
                     start[each.place], gaps[each.place] = value, (gap[0], gap[1])
-            other = walk(held, start, None if outcome is None else [held.rows])
+            other = walk(rest, start, None if outcome is None else [rest.rows])
             if moves and outcome is not None and not other.loss < outcome.loss:
                 break
             outcome = other if outcome is None else joined(outcome, other)
@@ -368,8 +369,8 @@ def alternated(
             if outcome.is_called_off or not (moves and again):
                 break
     except (KeyboardInterrupt, StopRequested) as end:
-        outcome = outcome or walk(held._replace(steps=0), theta)
+        outcome = outcome or walk(rest._replace(steps=0), theta)
         outcome = outcome._replace(ending=ending_of(end))
     assert outcome is not None  # there is at least one round
-    places = [(held.names[k], *gaps[k]) for k in sorted(gaps)]
+    places = [(rest.names[k], *gaps[k]) for k in sorted(gaps)]
     return outcome._replace(gaps=tuple(places)), is_proven

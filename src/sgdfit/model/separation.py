@@ -143,14 +143,15 @@ def stepped_names(prediction: Expr) -> frozenset[str]:
 
 
 @lru_cache(maxsize=256)
-def is_broken(prediction: Expr, names: tuple[str, ...]) -> bool:
-    """Whether a break lies where some of the parameters ``names`` put it among the data.
+def break_names(prediction: Expr, names: tuple[str, ...]) -> frozenset[str]:
+    """Return those of the parameters ``names`` by which a break lies somewhere among the data.
 
-    Then the loss has a kink or a jump at each row that a break moves across, and as many minima.
+    The loss has a kink or a jump at each row that a break moves across, and as many minima.
     """
     parts = prediction.atoms(*STEPS, Absolute, Maximum, Minimum)
     within = ({symbol.name for symbol in part.free_symbols} for part in parts)
-    return any(not held.isdisjoint(names) and held.difference(names) for held in within)
+    among = [held for held in within if held.difference(names)]
+    return frozenset(names).intersection(set().union(*among))
 
 
 @lru_cache(maxsize=256)
