@@ -573,7 +573,13 @@ def _least(curve: Callable[..., Array], truth: Array, x: Array, y: Array) -> flo
     tight = {"ftol": 1e-15, "xtol": 1e-15, "gtol": 1e-15, "max_nfev": 2000}
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        found = least_squares(lambda theta: curve(x, *theta) - y, truth, x_scale="jac", **tight)
+        # Where it overflows, which no judge takes, it is far from the response.
+        found = least_squares(
+            lambda theta: np.nan_to_num(curve(x, *theta) - y, posinf=1e100, neginf=-1e100),
+            truth,
+            x_scale="jac",
+            **tight,
+        )
     return 2 * float(found.cost)
 
 

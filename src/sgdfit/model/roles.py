@@ -21,7 +21,7 @@ from sgdfit.formula.formula import symbol
 from sgdfit.formula.real import Absolute, Cbrt, Ceil, Floor, Maximum, Minimum, Sign, Where
 
 Expr = Any  # SymPy ships no types
-Kind = Literal["position", "length", "period", "frequency", "rate", "phase", "intercept",
+Kind = Literal["position", "pole", "length", "period", "frequency", "rate", "phase", "intercept",
                "exponent", "magnitude"]  # fmt: skip
 Form = dict[str, Fraction]
 
@@ -116,7 +116,9 @@ def _role(prediction: Expr, name: str, powers: Form, variables: tuple[str, ...])
     elif single is not None and powers[single] < 0:
         kind = "rate"
     elif single is not None:
-        kind = "position" if shifts else "length"
+        pole = _pole(prediction, own) if shifts else 0
+        kind = "pole" if pole else "position" if shifts else "length"
+        factor *= pole or 1
     elif powers:
         kind = "magnitude"
     elif shifts:
@@ -141,6 +143,23 @@ def _shifts(prediction: Expr, own: Expr, variables: Iterable[str]) -> bool:
         if factor.is_number and factor != 0 and own not in seen and not data.isdisjoint(seen):
             return True
     return False
+
+
+def _pole(prediction: Expr, own: Expr) -> int:
+    """Return where a sum with ``own`` has to stay above or below 0, as in 1/(x + k) and log(x - k).
+
+    1 where the rows' values of the others are the parameter's own at 0, as here k, -1 where they
+    are the opposite, 0 where the sum may have any sign.
+    """
+    powers = [power for power in prediction.atoms(sympy.Pow)]
+    above = [power.base for power in powers if power.exp.is_negative or not power.exp.is_integer]
+    above += [part.args[0] for part in prediction.atoms(sympy.log)]
+    for total in above:
+        sign = sympy.sign(total.coeff(own)) if total.is_Add else 0
+        if sign != 0 and sign.is_number:
+            others = (total - total.coeff(own) * own).as_ordered_terms()
+            return int(-sign * sympy.sign(others[0].as_coeff_Mul()[0]))
+    return 0
 
 
 class _Dimensions:

@@ -93,6 +93,8 @@ def _scale(column: np.ndarray) -> Scale:
 
 
 Knots = tuple[tuple[float, float], ...]
+# Shares of the points below the data, by decades of the distance; half as many lie above.
+BELOW = (0.0, 0.1, 0.25, 0.5, 0.66)
 
 
 class Range(NamedTuple):
@@ -144,6 +146,11 @@ def _along_a_column(role: Role, at: Scale) -> tuple[float, Knots, float, str]:
     if role.kind == "position":
         knots = ((0.0, at.low / at.range - 0.05), (1.0, at.high / at.range + 0.05))
         return at.range, knots, 0.0, f"position in {at.low:.4g} … {at.high:.4g}"
+    if role.kind == "pole":
+        low, high, away = at.low / at.range, at.high / at.range, (100.0, 10.0, 1.0, 0.1, 0.01)
+        below = [(share, low - far) for share, far in zip(BELOW, away, strict=True)]
+        above = [(1 - share / 2, high + far) for share, far in zip(BELOW, away, strict=True)]
+        return at.range, (*below, *above[::-1]), 0.0, f"outside of {at.low:.4g} … {at.high:.4g}"
     if role.kind == "length":
         fine = -math.log10(2.0 * at.steps)
         knots = ((0.0, fine - 1.0), (0.05, fine), (0.8, 0.5), (1.0, 3.5))
@@ -209,7 +216,7 @@ def _placed(at: Range, share: np.ndarray) -> np.ndarray:
     places = np.interp(within, *np.array(at.knots).T)
     if at.role.kind == "period":
         places = 1.0 / places
-    elif at.role.kind not in ("position", "phase", "frequency"):
+    elif at.role.kind not in ("position", "pole", "phase", "frequency"):
         places = 10.0**places
     values = np.where(minus, -at.unit, at.unit) * places
     # Mirrored at a bound; between two bounds, what is still outside is spread.
