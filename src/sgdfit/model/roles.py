@@ -66,6 +66,7 @@ def roles_of(
     return {name: _role(prediction, name, system.solved(name), variables) for name in parameters}
 
 
+@lru_cache(maxsize=256)
 def derived_columns(prediction: Expr, variables: tuple[str, ...]) -> tuple[Expr, dict[str, Expr]]:
     """Return a prediction in terms of what it makes of the data alone, and what that is.
 
@@ -151,15 +152,16 @@ def _pole(prediction: Expr, own: Expr) -> int:
     1 where the rows' values of the others are the parameter's own at 0, as here k, -1 where they
     are the opposite, 0 where the sum may have any sign.
     """
-    powers = [power for power in prediction.atoms(sympy.Pow)]
-    above = [power.base for power in powers if power.exp.is_negative or not power.exp.is_integer]
-    above += [part.args[0] for part in prediction.atoms(sympy.log)]
+    above = [part.args[0] for part in prediction.atoms(sympy.log)]
+    for power in prediction.atoms(sympy.Pow):
+        above += [power.base] if power.exp.is_negative or not power.exp.is_integer else []
+    signs = set()
     for total in above:
-        sign = sympy.sign(total.coeff(own)) if total.is_Add else 0
-        if sign != 0 and sign.is_number:
-            others = (total - total.coeff(own) * own).as_ordered_terms()
-            return int(-sign * sympy.sign(others[0].as_coeff_Mul()[0]))
-    return 0
+        factor = total.coeff(own) if total.is_Add else sympy.S.Zero
+        if factor.is_number and factor != 0:
+            other = (total - factor * own).as_ordered_terms()[0]
+            signs.add(int(-sympy.sign(factor) * sympy.sign(other.as_coeff_Mul()[0])))
+    return signs.pop() if len(signs) == 1 else 0
 
 
 class _Dimensions:

@@ -211,7 +211,7 @@ def _minima(
     losses = np.einsum("kn,kn->k", residual, residual)
     infinite = np.unique(whole.infinite_parts(last), return_inverse=True)[1]
     kept: list[int] = []
-    for i in by_loss(whole.ranks(last) * POLE**infinite, last).tolist():
+    for i in by_loss(whole.ranks(last, residual) * POLE**infinite, last).tolist():
         near = residual[kept] - residual[i]
         same = np.einsum("kn,kn->k", near, near) <= SAME * losses[i] + PERFECT
         if np.isfinite(losses[i]) and not same.any():

@@ -111,12 +111,11 @@ class Whole:
         residuals = self.residuals(points)
         return Local.of(residuals, self.slopes(points, self.names, residuals))
 
-    def ranks(self, points: np.ndarray) -> np.ndarray:
-        """Return the sum of squares of each point, with what rounding may change it by.
+    def ranks(self, points: np.ndarray, residual: np.ndarray) -> np.ndarray:
+        """Return the sum of squares of each point's residuals, with what rounding may change it by.
 
         Where terms of 1e16 cancel, or a row lies on a pole, that is all there is of a low sum.
         """
-        residual = self.residuals(points)
         slopes = self.slopes(points, self.names, residual)
         moved = TERM * np.einsum("kp,kpn->kn", np.abs(points), np.abs(slopes))
         squares = np.einsum("kn,kn->k", residual, residual)

@@ -78,8 +78,9 @@ def observe(
     root = np.sqrt(weights[fit]) / unit
     scales = dict(zip(model.columns, map(_scale, columns), strict=True))
     scales = {name: scales[name] for name in model.variables} | {RESPONSE: _scale(target)}
-    made = evaluator(tuple(derived.values()), (), model.columns)(np.empty((1, 0)), columns)[0]
-    scales |= dict(zip(derived, map(_scale, made), strict=True))
+    if derived:
+        made = evaluator(tuple(derived.values()), (), model.columns)(np.empty((1, 0)), columns)[0]
+        scales |= dict(zip(derived, map(_scale, made), strict=True))
     data: tuple[np.ndarray | float, ...] = (*columns, *map(float, given.values()))
     return Observations((*model.columns, *given), data, target * root, root, unit, scales)
 
