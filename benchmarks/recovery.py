@@ -128,6 +128,22 @@ def dose_response_of_logarithms(x, low, high, e, b):
     return low + (high - low) / (1 + np.exp(b * (np.log(x) - e)))
 
 
+def gompertz_of_log_dose(x, low, high, e, b):
+    return low + (high - low) * np.exp(-np.exp(b * (np.log(x) - np.log(e))))
+
+
+def log_survival(x, n, k, m):
+    return n + np.log10(1 - (1 - 10 ** (-k * x)) ** m)
+
+
+def freundlich(x, k, n):
+    return k * x ** (1 / n)
+
+
+def root_after_a_break(x, a, k, m):
+    return a + np.sqrt(k * np.maximum(x - m, 0))
+
+
 def michaelis_menten(x, v, k):
     return v * x / (k + x)
 
@@ -385,6 +401,10 @@ FAMILIES = (
     Family(chapman_richards, ((10, 50), (0.1, 0.5), (1.2, 4)), (0, 25), 30),
     Family(dose_response, ((0, 1), (3, 10), (1, 10), (0.8, 3)), (0, 40), 40),
     Family(dose_response_of_logarithms, ((0, 1), (3, 10), (0.2, 2.5), (0.8, 3)), (0.05, 60), 40),
+    Family(gompertz_of_log_dose, ((0, 1), (3, 10), (2, 15), (0.8, 3)), (0, 40), 40),
+    Family(log_survival, ((4, 8), (0.1, 0.5), (1.5, 8)), (0, 12), 30),
+    Family(freundlich, ((1, 10), (1.2, 5)), (0, 20), 25),
+    Family(root_after_a_break, ((0, 2), (1, 4), (2, 7)), (0, 12), 60),
     Family(michaelis_menten, ((50, 300), (0.02, 0.5)), (0.02, 1.2), 14),
     Family(hill, ((5, 50), (1, 5), (1, 4)), (0, 12), 30),
     Family(substrate_inhibition, ((5, 50), (0.5, 3), (5, 30)), (0, 30), 30),
@@ -513,7 +533,8 @@ def fitted(task: Task) -> list[Answer]:
     names = list(inspect.signature(family.curve).parameters)[1:]
     truth = np.array([_drawn(random, *bounds) for bounds in family.parameters])
     x = np.linspace(*family.x, family.rows)
-    curve = family.curve(x, *truth)
+    with np.errstate(all="ignore"):  # log(0) within exp
+        curve = family.curve(x, *truth)
     spread = NOISE[task.noise] * curve.std()
     y = curve + spread * random.normal(size=len(x))
     off = truth * random.lognormal(0.0, 0.4, size=len(truth))

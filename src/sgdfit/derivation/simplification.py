@@ -8,7 +8,7 @@ from typing import Any
 import sympy
 from sympy.core.relational import Relational
 
-from sgdfit.formula.real import Absolute, Where
+from sgdfit.formula.real import MAX_EXPONENT, Absolute, Where
 
 Expr = Any  # SymPy ships no types
 
@@ -33,6 +33,9 @@ def tidy(expression: Expr) -> Expr:
     >>> tidy(Absolute(r)**2/r), tidy(1.0 * r**2 / r + 0.5 * r)
     (r, 1.5*r)
     """
+    powers = expression.atoms(sympy.Pow)
+    if any(p.base.is_number and abs(p.exp.as_coeff_Add()[0]) > MAX_EXPONENT for p in powers):
+        return expression  # SymPy would take 2**(10**300) out of 2**(x + 10**300)
     short = _exact(_shortest(_rewrite(_exact(expression))))
     # SymPy takes i out of the root of what it sees to be negative.
     return expression if short.has(sympy.I) else short

@@ -210,6 +210,8 @@ def power(base: Expr, exponent: Expr) -> Expr:
     _check_exponent(exponent)
     if exponent.is_Float and float(exponent).is_integer():
         exponent = sympy.Integer(int(exponent))
+    if base.is_Rational and abs(exponent.as_coeff_Add()[0]) > MAX_EXPONENT:
+        base = sympy.Float(float(base))  # SymPy takes 2**(10**300) out of 2**(x + 10**300)
     if base.is_number and exponent.is_number and not base.is_zero:
         digits = float(exponent) * math.log10(abs(complex(base)))
         if abs(digits) > math.log10(LARGEST):
