@@ -272,7 +272,7 @@ def fit(
     if follow:
         from sgdfit.cli.follow import follow_options, follow_rows
 
-        refused = {name: reading.pop(name) for name in ("rename", "sheet")}
+        refused = {name: reading.pop(name) for name in ("rename", "sheet", "encoding")}
         options = follow_options(data, {**options, **refused, "where": where, "plot": plot})
         options |= {"forgetting": forgetting}
         return follow_rows(formula, options, every, output, reading)

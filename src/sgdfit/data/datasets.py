@@ -49,13 +49,18 @@ class _Layout(NamedTuple):
     types: dict[str, Any]
 
 
-def open_dataset(files: Sequence[tuple[DataFile, Opener]], label: str) -> Table:
-    """Open files of columns, each by what opens its format; `DataError` where one is damaged."""
+def open_dataset(
+    files: Sequence[tuple[DataFile, Opener]], label: str, options: object = None
+) -> Table:
+    """Open files of columns, each by what opens its format; `DataError` where one is damaged.
+
+    With other ``options`` for reading these are other data.
+    """
     layouts: list[_Layout] = []
     check = functools.cache(functools.partial(_check_column, layouts))
     row_groups: list[RowGroup] = []
     before: list[Any] = []
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(b"" if options is None else repr(options).encode())
     decimal, slow = "", False
     notes: dict[str, list[str]] = {}
     opening = [functools.partial(_open, origin, open_file) for origin, open_file in files]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import csv
 import functools
@@ -342,7 +341,7 @@ def arriving_rows(
     number is missing, and a line with too few or too many fields is a row without numbers, rather
     than an error, which comes after the rows before it.
     """
-    read, head, part, dialect = _decoded(read, options), b"", b" ", None
+    head, part, dialect = b"", b" ", None
     while part and dialect is None:
         part = read()
         head += part
@@ -369,21 +368,6 @@ def arriving_rows(
         if not text.isspace():
             here = replace(here, decimal=dialect.decimal, rewrites=dialect.rewrites)
             yield from _arrived(text, here, label, lenient)
-
-
-def _decoded(read: Callable[[], bytes], options: TextOptions) -> Callable[[], bytes]:
-    """Return what reads the same text as UTF-8."""
-    decoder: Any = None
-
-    def arrived() -> bytes:
-        nonlocal decoder
-        found = read()
-        if decoder is None:
-            encoding = options.encoding or encoding_of(found)
-            decoder = encoding != "utf-8" and codecs.getincrementaldecoder(encoding)("replace")
-        return decoder.decode(found, not found).encode() if decoder else found
-
-    return arrived
 
 
 def _arrived(text: bytes, dialect: Dialect, label: str, lenient: bool) -> Iterator[ArrivedRows]:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sgdfit.choice import one_of
 from sgdfit.data.floats import DOUBTFUL, LIMITS, MISSING_SPELLINGS
 from sgdfit.data.table import clean_names
 from sgdfit.errors import DataError, UsageError, counted, with_option
@@ -108,11 +109,8 @@ def text_options(given: dict[str, Any]) -> TextOptions:
             " 'space', which stands for any run of blanks"
         )
     for name, words in (("decimal", (".", ",")), ("dates", DATES)):
-        value = getattr(found, name)
-        if value is not None and value not in words:
-            raise UsageError(
-                f"{name}={value!r} is not known; write {' or '.join(map(repr, words))}"
-            )
+        if getattr(found, name) is not None:
+            one_of(getattr(found, name), name, words)
     if found.comment is not None and not found.comment.strip():
         raise UsageError("comment is empty; write '#', say")
     try:
@@ -189,15 +187,7 @@ def find_dialect(
         separator = ","
     rows = [split(text, separator) for text in texts]
     top, units = _header(rows, found, label, options.na)
-    number, offset, first = found[max(top, 0)]
-    try:
-        first.decode()
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{label} is not UTF-8: byte {error.start + 1} of line {number} is"
-            f" 0x{first[error.start]:02x}; save it again as UTF-8, or"
-            f" {with_option('encoding', 'cp1252')}"
-        ) from error
+    number, offset, _ = found[max(top, 0)]
     body = [row[:FIELDS_LOOKED_AT] for row in rows[top + 1 + units :]]
     head = data[offset : offset + LOOKED_AT]
     decimal, rewrites, notes = _rewrites(head, body, separator, options)

@@ -320,7 +320,8 @@ def _open_files(
         some = [o for o in origins if may_match(tree, constant_statistics(o).get)]
         origins = some or origins[:1]
     opener = kind.open or partial(open_text, options=options)
-    found = open_dataset([(origin, opener) for origin in origins], selection.label)
+    files, given = [(origin, opener) for origin in origins], options.given() or None
+    found = open_dataset(files, selection.label, given)
     return replace(found, files=paths)
 
 

@@ -6,7 +6,6 @@ import csv
 import datetime
 import functools
 import io
-from collections.abc import Iterator
 from typing import Any
 
 from sgdfit.data.files import DataFile, opened
@@ -59,32 +58,24 @@ def sheet_as_text(origin: DataFile, sheet: str | None) -> DataFile:
 
 def _text_of(sheet: Any, label: str) -> bytes:
     sheet.reset_dimensions()  # which some programs write wrong
-    rows, begin, end, size = [], 1 << 14, 0, 0
+    rows, size = [], 0
     for cells in sheet.iter_rows(values_only=True):
-        row = [_written(cell) for cell in cells]
-        filled = [place for place, field in enumerate(row) if field]
-        begin, end = min([begin, *filled[:1]]), max([end, *(place + 1 for place in filled[-1:])])
-        size += sum(map(len, row)) + 1
+        rows.append([_written(cell) for cell in cells])
+        size += sum(map(len, rows[-1])) + 1
         if size > MOST:
             raise DataError(f"{label} holds more than {MOST >> 20} MB of text; save it as CSV")
-        rows.append(row)
+    filled = [place for row in rows for place, field in enumerate(row) if field]
+    begin, end = min(filled, default=0), max(filled, default=0) + 1
     made = io.StringIO()
     writer = csv.writer(made, lineterminator="\n")
     for row in rows:
-        made.write("\n") if not any(row) else writer.writerow(_padded(row, begin, end))
+        writer.writerow((row + [""] * end)[begin:end] if any(row) else [])
     return made.getvalue().encode(errors="replace")
 
 
-def _padded(row: list[str], begin: int, end: int) -> Iterator[str]:
-    yield from row[begin:end]
-    yield from [""] * (end - max(begin, len(row)))
-
-
 def _written(cell: Any) -> str:
-    if cell is None:
-        return ""
     if isinstance(cell, bool):
         return str(cell).lower()
     if isinstance(cell, datetime.timedelta):
         return repr(cell.total_seconds())
-    return " ".join(str(cell).split()) if isinstance(cell, str) else str(cell)
+    return "" if cell is None else " ".join(str(cell).split())
