@@ -72,6 +72,30 @@ CASES = {
         {"a": 5, "m": 3, "n": 14, "s": 1.5, "c": 1},
         0.1,
     ),
+    "added shift": (
+        "a*tanh((x + m)/s) + c",
+        {"x": EVEN},
+        {"a": 3, "m": -6, "s": 0.5, "c": 1},
+        0.05,
+    ),
+    "widths in nanometres": (
+        "a*exp(-(x - m)**2/(2*(s*1e-9)**2)) + c",
+        {"x": np.linspace(4e-7, 7e-7, 120)},
+        {"a": 5, "m": 5.3e-7, "s": 12, "c": 0.5},
+        0.05,
+    ),
+    "magnitudes": (
+        "-2.5*log10(f*exp(-(x - 2451545)/t) + b)",
+        {"x": np.linspace(2451545, 2451625, 60)},
+        {"f": 1e-8, "t": 9, "b": 1e-10},
+        0.05,
+    ),
+    "vapour pressure": (
+        "10**(a - b/(x + 273.15 - c))",
+        {"x": np.linspace(10, 120, 30)},
+        {"a": 9, "b": 1900, "c": 45},
+        1e3,
+    ),
     "five variables": (
         "a*exp(-b*x1) + c*x2**d + e*x3 + f*tanh(g*x4) + h*sin(w*x5)",
         FIVE,

@@ -110,19 +110,19 @@ def _role(prediction: Expr, name: str, powers: Form, variables: tuple[str, ...])
     single = owner if len(powers) == 1 and owner in variables and abs(powers[owner]) == 1 else None
     own, units = symbol(name), tuple(powers.items())
     waves = any(part.has(own) for part in prediction.atoms(*_PERIODIC))
-    shifts = _shifts(prediction, own, variables)
+    shift = _shift(prediction, own, variables)
     kind: Kind
     if single is not None and waves:
         kind = "period" if powers[single] == 1 else "frequency"
     elif single is not None and powers[single] < 0:
         kind = "rate"
     elif single is not None:
-        pole = _pole(prediction, own) if shifts else 0
-        kind = "pole" if pole else "position" if shifts else "length"
-        factor *= pole or 1
+        place: Kind = "pole" if _keeps_its_sign(prediction, own) else "position"
+        kind = place if shift else "length"
+        factor *= shift or 1
     elif powers:
         kind = "magnitude"
-    elif shifts:
+    elif shift:
         kind = "phase" if waves else "intercept"
     else:
         raises = any(own in power.exp.free_symbols for power in prediction.atoms(sympy.Pow))
@@ -130,38 +130,31 @@ def _role(prediction: Expr, name: str, powers: Form, variables: tuple[str, ...])
     return Role(kind, single, units, factor, () if single else spans)
 
 
-def _shifts(prediction: Expr, own: Expr, variables: Iterable[str]) -> bool:
-    """Whether ``own`` is a term of a sum beside a variable, as m in (x - m).
+def _shift(prediction: Expr, own: Expr, variables: Iterable[str]) -> int:
+    """Return whether ``own`` is a term of a sum beside a variable: 1 as in (x - m), -1 in (x + m).
 
-    The other terms may not hold the parameter itself; what is compared (x < k) is a difference.
+    0: it is not. The other terms may not hold the parameter itself; what is compared (x < k) is a
+    difference.
     """
     data = {symbol(name) for name in variables}
     compared = prediction.atoms(sympy.core.relational.Relational, Maximum, Minimum)
     sums = prediction.atoms(sympy.Add) | {part.args[0] - part.args[1] for part in compared}
+    signs = set()
     for total in sums:
         factor = total.coeff(own)
-        seen = (total - factor * own).free_symbols
-        if factor.is_number and factor != 0 and own not in seen and not data.isdisjoint(seen):
-            return True
-    return False
+        rest = total - factor * own
+        seen = [term for term in rest.as_ordered_terms() if not data.isdisjoint(term.free_symbols)]
+        if factor.is_number and factor != 0 and own not in rest.free_symbols and seen:
+            signs.add(-1 if factor * seen[0].as_coeff_Mul()[0] > 0 else 1)
+    return max(signs, default=0)
 
 
-def _pole(prediction: Expr, own: Expr) -> int:
-    """Return where a sum with ``own`` has to stay above or below 0, as in 1/(x + k) and log(x - k).
-
-    1 where the rows' values of the others are the parameter's own at 0, as here k, -1 where they
-    are the opposite, 0 where the sum may have any sign.
-    """
-    above = [part.args[0] for part in prediction.atoms(sympy.log)]
+def _keeps_its_sign(prediction: Expr, own: Expr) -> bool:
+    """Whether a sum with the term ``own`` may not be 0, as in 1/(x + k) and log(x - k)."""
+    parts = [f for part in prediction.atoms(sympy.log) for f in sympy.Mul.make_args(part.args[0])]
     for power in prediction.atoms(sympy.Pow):
-        above += [power.base] if power.exp.is_negative or not power.exp.is_integer else []
-    signs = set()
-    for total in above:
-        factor = total.coeff(own) if total.is_Add else sympy.S.Zero
-        if factor.is_number and factor != 0:
-            other = (total - factor * own).as_ordered_terms()[0]
-            signs.add(int(-sympy.sign(factor) * sympy.sign(other.as_coeff_Mul()[0])))
-    return signs.pop() if len(signs) == 1 else 0
+        parts += [power.base] if power.exp.is_negative or not power.exp.is_integer else []
+    return any(part.is_Add and part.coeff(own).is_number and part.coeff(own) != 0 for part in parts)
 
 
 class _Dimensions:
