@@ -455,8 +455,9 @@ def misfit_warnings(problem: Problem, outcome: Outcome) -> tuple[str, ...]:
         return ()
     found = outcome.misfit or misfit_of(problem, outcome.theta)
     if found.beyond > TOLD:
+        how = "go together" if found.correlation > 0 else "alternate"
         return (
-            f"neighbouring residuals go together (correlation {found.correlation:.2f}): the curve"
+            f"neighbouring residuals {how} (correlation {found.correlation:.2f}): the curve"
             " misses something that the data hold, and the standard errors are too small",
         )
     if found.unexplained > HARDLY and len(problem.names) > 1:

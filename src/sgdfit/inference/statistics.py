@@ -96,26 +96,35 @@ def serial_correlation(
     409-428). Without that, a sum of many terms hides what it misses.
     """
     n, p = len(residual), len(slopes)
-    square, lags = float(residual @ residual), range(1, min(WINDOWS[-1], n))
+    square, lags = float(residual @ residual), np.arange(1, min(WINDOWS[-1], n))
     if n <= p or not square > 0:
         return 0.0, 0.0
-    shares = np.array([[max(0.0, 1 - lag / width) for lag in lags] for width in WINDOWS])
-    shares /= np.sqrt(shares**2 @ [n - lag for lag in lags])[:, None]
     orders = [column.argsort(kind="stable") for column in columns]
-    alike = []
-    for order in orders:
-        r = residual[order]
-        alike.append([float(r[lag:] @ r[:-lag]) for lag in lags])
-    correlation, beyond = max(found[0] for found in alike) / square, shares @ np.transpose(alike)
-    beyond *= (n - p) / square
+    ordered = [residual[order] for order in orders]
+    alike = np.array([[r[lag:] @ r[:-lag] for lag in lags] for r in ordered])
+    correlation, alike = float(alike[:, 0].max()) / square, alike * ((n - p) / square)
+    beyond = _beyond_chance(alike, n)
     # What fitting takes away is at most this, with many rows next to nothing.
-    if beyond.max() + p * shares.sum(axis=1).max() < CHANCE:
-        return correlation, float(beyond.max())
+    if beyond + p * math.sqrt(len(lags) / n) < CHANCE:
+        return correlation, beyond
     slopes = np.nan_to_num(slopes, nan=0.0, posinf=0.0, neginf=0.0)
     size = np.sqrt(np.einsum("pn,pn->p", slopes, slopes))
     span = np.linalg.qr((slopes / np.where(size > 0, size, 1.0)[:, None]).T)[0].T
-    taken = []
-    for order in orders:
-        q = span[:, order]
-        taken.append([float(np.vdot(q[:, lag:], q[:, :-lag])) for lag in lags])
-    return correlation, float((beyond + shares @ np.transpose(taken)).max())
+    spans = [span[:, order] for order in orders]
+    taken = [[np.vdot(q[:, lag:], q[:, :-lag]) for lag in lags] for q in spans]
+    return correlation, _beyond_chance(alike + taken, n)
+
+
+def _beyond_chance(alike: np.ndarray, n: int) -> float:
+    """Return how far sums of products of neighbours, of unit variance, are beyond chance.
+
+    ``alike`` is float64[columns, lags]. Windows of neighbours show what is missed on one side; the
+    sum of all squares also what alternates, as a wave does (Box & Pierce 1970, JASA 65, 1509-1526),
+    made normal by its cube root (Wilson & Hilferty 1931).
+    """
+    lags = np.arange(1, alike.shape[1] + 1)
+    shares = np.maximum(0.0, 1.0 - lags / np.array(WINDOWS)[:, None])
+    windows = alike @ (shares / np.sqrt(shares**2 @ (n - lags))[:, None]).T
+    mean, variance = 1 - 2 / (9 * len(lags)), 2 / (9 * len(lags))
+    squares = np.mean(alike**2 / (n - lags), axis=1)
+    return float(max(windows.max(), (np.cbrt(squares.max()) - mean) / math.sqrt(variance)))

@@ -109,6 +109,47 @@ def separate(prediction: Expr, names: tuple[str, ...]) -> Separation:
     return Separation(linear, others, component(set()), tuple(map(component, groups)))
 
 
+class Harmonic(NamedTuple):
+    """An amplitude a and a phase p of a·f(p), where f'' = −κ²f."""
+
+    amplitude: str
+    phase: str
+    rate: Expr  # κ, a number or of other parameters
+
+
+@lru_cache(maxsize=256)
+def harmonics(prediction: Expr, names: tuple[str, ...]) -> tuple[Expr, tuple[Harmonic, ...]]:
+    """Return a prediction that is linear in its phases, and which these are, of the ``names``.
+
+    a·f(p) is A·f(0) + B·f'(0)/κ with A = a cos κp and B = a sin κp, so that a wave of any phase is
+    solved exactly. In the prediction returned A bears the name of the amplitude, B of the phase.
+
+    Examples
+    --------
+    >>> from sgdfit.formula.reading import as_formula
+    >>> wave = as_formula("c + a*sin(w*x + p)").expression
+    >>> harmonics(wave, ("c", "a", "w", "p"))
+    (a*sin(w*x) + c + p*cos(w*x), (Harmonic(amplitude='a', phase='p', rate=1),))
+    """
+    found = []
+    for part in separate(prediction, names).components:
+        for amplitude, basis in zip(part.linear, part.basis, strict=True):
+            for phase in part.names:
+                own, rest = symbol(phase), prediction.xreplace({symbol(amplitude): sympy.S.Zero})
+                bend, at = -basis.diff(own, 2) / basis, {own: sympy.S.Zero}
+                others = {symbol(name) for name in part.names if name != phase}
+                if rest.has(own) or bend.is_nonpositive or not bend.free_symbols <= others:
+                    continue
+                # Either root will do.
+                rate = sympy.powdenest(sympy.sqrt(bend), force=True)
+                cosine, sine = basis.xreplace(at), (basis.diff(own) / rate).xreplace(at)
+                if cosine != 0 and sine != 0:
+                    prediction = rest + symbol(amplitude) * cosine + own * sine
+                    found.append(Harmonic(amplitude, phase, rate))
+                    break
+    return prediction, tuple(found)
+
+
 def linear_set(
     names: Sequence[str], gradient: Sequence[Expr], stepped: Collection[str] = ()
 ) -> tuple[str, ...]:

@@ -26,6 +26,8 @@ POINTS = (512, 4_096, 8_192, 12_288)
 VALUES = 4_000_000
 # Rows differ in which side of a break they lie on: so many points to each gap between two.
 PER_GAP = 4
+# Waves differ once one has half a turn more over the data: so many points to each turn.
+PER_TURN = 5
 # A basis whose part that is new is smaller than this (squared, of length one) is no new basis.
 NEW = 1e-7
 # How finely two entries of a dictionary have to differ to be kept side by side.
@@ -56,8 +58,11 @@ def tabulate(
 ) -> Dictionary:
     """Return the `Dictionary` of ``part``; points without a finite value are left out."""
     count = POINTS[min(len(part.names), len(POINTS)) - 1]
-    if [ranges[name].role.kind for name in part.names] == ["position"]:
+    kinds = [ranges[name].role.kind for name in part.names]
+    if kinds == ["position"]:
         count = max(count, PER_GAP * seen.rows)
+    elif kinds in (["frequency"], ["period"]):
+        count = max(count, round(PER_TURN * ranges[part.names[0]].knots[-1][1]))
     count = max(64, min(count, VALUES // (seen.rows * (1 + len(part.basis)))))
     points, cube = draw_points([ranges[name] for name in part.names], count, seed)
     values = _values(part, points, seen)

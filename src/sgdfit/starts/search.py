@@ -6,16 +6,18 @@ component at a time, and the best points polished by least squares.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
+from sgdfit.formula.formula import symbol
 from sgdfit.inference.statistics import serial_correlation
 from sgdfit.kernel.kernel import Chunk
 from sgdfit.model.model import Model
 from sgdfit.model.roles import derived_columns, roles_of
-from sgdfit.model.separation import separate
+from sgdfit.model.separation import Harmonic, harmonics, separate
 from sgdfit.starts.components import Dictionary, Partial, exchanged, first_partial, pursue, tabulate
 from sgdfit.starts.separable import Projection, Whole, by_loss, polish
 from sgdfit.starts.space import Range, observe, range_of
@@ -31,6 +33,8 @@ POLE = 1.5
 # At most so many rounds; a sum of many components is given up after so many in a row that find none
 # whose loss is lower by a share of it. One component is looked for once more.
 ROUNDS, PATIENCE, WORTH = 10, 3, 1e-3
+# Bounds such as -3.14 … 3.14 are meant as a whole turn.
+WHOLE_TURN = 0.99 * 2 * np.pi
 # By how much the seeds of two rounds differ.
 APART = 1_000
 # Neighbouring residuals go together so many standard deviations beyond chance: then it is worth it.
@@ -75,6 +79,7 @@ def find_starts(model: Model, chunk: Chunk, given: Mapping[str, float], seed: in
     >>> found.linear, found.candidates[0].theta.round(6).tolist()
     (('a',), [4.0, 0.5])
     """
+    model, turned = _with_linear_phases(model, given, chunk)
     prediction, derived = derived_columns(model.prediction, model.variables)
     seen = observe(model, chunk, given, derived)
     parts = separate(model.prediction, tuple(name for name in model.free if name not in given))
@@ -90,7 +95,65 @@ def find_starts(model: Model, chunk: Chunk, given: Mapping[str, float], seed: in
         return Search((), 0, 0, words, parts.linear)
     projection = Projection(model, parts, seen)
     paths, drawn = _searched(projection, ranges, seed)
-    return Search(_minima(projection, paths, given), drawn, paths.polished, words, parts.linear)
+    minima = tuple(
+        found._replace(start=turned(found.start), theta=turned(found.theta))
+        for found in _minima(projection, paths, given)
+    )
+    return Search(minima, drawn, paths.polished, words, parts.linear)
+
+
+def _with_linear_phases(
+    model: Model, given: Mapping[str, float], chunk: Chunk
+) -> tuple[Model, Callable[[np.ndarray], np.ndarray]]:
+    """Return the model with phases rewritten as linear, and what turns its parameters back.
+
+    Amplitudes become positive, phases lie within half a period of 0, and positions of a wave of the
+    middle of their column.
+    """
+    ends = {name: (model.parameters[name].low, model.parameters[name].high) for name in model.free}
+    able = tuple(name for name in model.free if name not in given)
+    prediction, found = harmonics(model.prediction, able)
+    while bound := [one for one in found if not _is_open(one, ends)]:
+        able = tuple(name for name in able if name not in {bound[0].amplitude, bound[0].phase})
+        prediction, found = harmonics(model.prediction, able)
+    if not found:
+        return model, lambda theta: theta
+    roles = roles_of(model.prediction, model.free, model.variables)
+    columns = dict(zip(model.columns, chunk.columns, strict=True))
+
+    def turned(theta: np.ndarray) -> np.ndarray:
+        theta = theta.copy()
+        for amplitude, phase, rate in found:
+            both = [model.free.index(amplitude), model.free.index(phase)]
+            cosine, sine = theta[both]
+            at = {symbol(name): value for name, value in zip(model.free, theta, strict=True)}
+            place, period = np.array([np.arctan2(sine, cosine), 2 * np.pi]) / float(
+                rate.xreplace(at)
+            )
+            if (column := columns.get(roles[phase].variable or "")) is not None:
+                middle = np.nanmean(column)
+                place += period * np.rint((middle - place) / period)
+            low, high = ends[phase]
+            if low > -np.inf or high < np.inf:
+                turns = (low - place) / period if low > -np.inf else (high - place) / period - 1
+                place = np.clip(place + period * np.ceil(turns), low, high)
+            theta[both] = np.hypot(cosine, sine), place
+        return theta
+
+    formula = replace(model.formula, text=None, expression=prediction)
+    parameters = {name: model.parameters[name] for name in model.free}
+    for name in {name for one in found for name in (one.amplitude, one.phase)}:
+        parameters[name] = replace(parameters[name], low=-np.inf, high=np.inf)
+    return replace(model, formula=formula, parameters=parameters), turned
+
+
+def _is_open(wave: Harmonic, ends: Mapping[str, tuple[float, float]]) -> bool:
+    """Whether bounds leave room for every phase, and for a positive amplitude of any size."""
+    low, high = ends[wave.phase]
+    every = np.isinf(high - low)
+    if not every and wave.rate.is_number:
+        every = (high - low) * abs(float(wave.rate)) >= WHOLE_TURN
+    return bool(every) and ends[wave.amplitude][0] <= 0 and ends[wave.amplitude][1] == np.inf
 
 
 class _Paths(NamedTuple):
