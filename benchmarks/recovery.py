@@ -350,6 +350,49 @@ def photosynthesis(x, p, a, r):
     return p * (1 - np.exp(-a * 1e-6 * x / p)) - r
 
 
+def _gauss(x, a, m, s):
+    return a * np.exp(-((x - m) ** 2) / (2 * s**2))
+
+
+def _lorentz(x, a, m, g):
+    return a * g**2 / ((x - m) ** 2 + g**2)
+
+
+def two_wide_peaks_on_a_decay(x, a, k, b, m, s, c, n, t):
+    return a * np.exp(-k * x) + _gauss(x, b, m, s) + _gauss(x, c, n, t)
+
+
+def three_blended_peaks(x, a, k, b, m, s, c, n, t, d, o, u):
+    rest = _gauss(x, b, m, s) + _gauss(x, c, n, t) + _gauss(x, d, o, u)
+    return a * np.exp(-k * x) + rest
+
+
+def four_peaks_on_a_line(x, a, k, p, b, l, q, c, m, r, d, n, s, e, f):  # noqa: E741
+    left, right = _gauss(x, a, k, p) + _gauss(x, b, l, q), _gauss(x, c, m, r) + _gauss(x, d, n, s)
+    return left + right + e + f * x
+
+
+def two_lorentzians_on_a_decay(x, a, k, b, m, g, c, n, h):
+    return a * np.exp(-k * x) + _lorentz(x, b, m, g) + _lorentz(x, c, n, h)
+
+
+def three_waves(x, a, u, p, b, v, q, c, w, r):
+    return a * np.sin(u * x + p) + b * np.sin(v * x + q) + c * np.cos(w * x + r)
+
+
+def two_damped_waves(x, a, g, v, p, b, h, w, q):
+    first = a * np.exp(-g * x) * np.sin(v * x + p)
+    return first + b * np.exp(-h * x) * np.sin(w * x + q)
+
+
+def wave_from_a_place(x, a, o, l, b, m, s):  # noqa: E741
+    return a * np.cos(2 * np.pi * (x - o) / l) + _gauss(x, b, m, s)
+
+
+def two_decays_above_a_base(x, a, k, b, m, c):
+    return a * np.exp(-k * x) + b * np.exp(-m * x) + c
+
+
 Range = tuple[float, float]
 
 
@@ -466,7 +509,60 @@ PHYSICAL = (
     Family(radioactive_days, ((100, 1e5), (1, 30), (0, 100)), (0, 5e6), 50),
     Family(photosynthesis, ((10, 40), (2e4, 8e4), (0.5, 3)), (0, 2000), 20),
 )
-FAMILIES += PHYSICAL
+WIDE, HEIGHT = (0.2, 0.8), (1, 6)
+# Sums in which the first components that are chosen may take in what belongs to others.
+SUMS = (
+    Family(
+        two_wide_peaks_on_a_decay,
+        ((2, 8), (0.15, 0.9), HEIGHT, (0.7, 4.5), WIDE, HEIGHT, (5.5, 9.3), WIDE),
+        (0, 10),
+        150,
+    ),
+    Family(
+        three_blended_peaks,
+        (
+            *((2, 8), (0.15, 0.9), HEIGHT, (2.5, 3.5), (0.3, 0.6)),
+            *(HEIGHT, (4.3, 5.2), (0.3, 0.6), HEIGHT, (6, 7), (0.3, 0.6)),
+        ),
+        (0, 10),
+        150,
+    ),
+    Family(
+        four_peaks_on_a_line,
+        (
+            *(HEIGHT, (0.7, 2), WIDE, HEIGHT, (3, 4.5), WIDE),
+            *(HEIGHT, (5.2, 7), WIDE, HEIGHT, (7.8, 9.3), WIDE, (-1, 2), (-0.3, 0.3)),
+        ),
+        (0, 10),
+        150,
+    ),
+    Family(
+        two_lorentzians_on_a_decay,
+        ((2, 8), (0.15, 0.9), HEIGHT, (0.7, 4.5), WIDE, HEIGHT, (5.5, 9.3), WIDE),
+        (0, 10),
+        150,
+    ),
+    Family(
+        three_waves,
+        ((1, 5), (1, 2.2), (-3, 3), (1, 5), (3, 4.5), (-3, 3), (1, 5), (5.2, 9), (-3, 3)),
+        (0, 10),
+        120,
+    ),
+    Family(
+        two_damped_waves,
+        ((1, 5), (0.05, 0.5), (1, 3), (-3, 3), (1, 5), (0.05, 0.5), (3.6, 8), (-3, 3)),
+        (0, 10),
+        120,
+    ),
+    Family(
+        wave_from_a_place,
+        ((1, 4), (2000, 2002), (1.5, 6), (2, 5), (2003, 2008), WIDE),
+        (2000, 2010),
+        120,
+    ),
+    Family(two_decays_above_a_base, ((2, 6), (0.1, 0.25), (2, 6), (0.8, 2), (-1, 1)), (0, 12), 120),
+)
+FAMILIES += PHYSICAL + SUMS
 
 
 class Task(NamedTuple):
