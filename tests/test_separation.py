@@ -7,7 +7,7 @@ from sgdfit.formula.formula import symbol
 from sgdfit.kernel.numpy_kernel import evaluator
 from sgdfit.model.model import build
 from sgdfit.model.roles import RESPONSE, derived_columns, roles_of
-from sgdfit.model.separation import separate
+from sgdfit.model.separation import harmonics, separate
 
 COLUMNS = ["x", "u", "v", "y"]
 
@@ -151,3 +151,36 @@ def test_parameters_scaled_by_their_powers_leave_the_curve_as_it_is(text):
     # A power with a parameter is taken up by what multiplies it.
     roles = roles_of(*prediction_of("a*x**b + c"), ("x",))
     assert (roles["b"].powers, roles["c"].powers) == ((), ((RESPONSE, 1),))
+
+
+@pytest.mark.parametrize(
+    ("text", "phases"),
+    [
+        ("c + a*sin(w*x + p)", ["p"]),
+        ("a*exp(-c*x)*cos(2*pi*x/w + p) + b*sin(2*x + 3*q)", ["p", "q"]),
+        ("a*cos(2*pi*(x - p)/w) + b*sin(w*x - q)", ["q"]),
+        ("a*cos(2*pi*(x - p)/w) + c", ["p"]),
+        ("a*sin(w*x + p)**2", []),
+        ("a*sin(w*x + p) + b*cos(w*x + p)", []),
+        ("a*cosh(x + p)", []),
+        ("a*x*sin(p)", []),
+        ("a*(x - p)**2 + b*exp(x*p)", []),
+    ],
+)
+def test_phases_are_linear_in_disguise(text, phases):
+    expression, names = prediction_of(text)
+    written, found = harmonics(expression, names)
+    assert sorted(one.phase for one in found if one.phase in phases) == phases
+    assert bool(found) == bool(phases)
+    at = dict(zip(names, np.random.default_rng(3).uniform(0.5, 2.0, len(names)), strict=True))
+    turned = dict(at)
+    for one in found:
+        rate = float(one.rate.xreplace({symbol(name): value for name, value in at.items()}))
+        turned[one.amplitude] = at[one.amplitude] * np.cos(rate * at[one.phase])
+        turned[one.phase] = at[one.amplitude] * np.sin(rate * at[one.phase])
+    x = np.linspace(0.0, 5.0, 40)
+    same = [
+        evaluator((side,), names, ("x",))(np.array([[values[n] for n in names]]), [x])
+        for side, values in ((expression, at), (written, turned))
+    ]
+    assert same[1] == pytest.approx(same[0], abs=1e-12)

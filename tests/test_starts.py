@@ -53,6 +53,19 @@ CASES = {
         | {"a4": 1, "m4": 75, "s4": 9},
         0.05,
     ),
+    "peaks on a decay": (
+        f"b*exp(-k*x) + {gauss(1)} + {gauss(2)} + {gauss(3)}",
+        {"x": EVEN},
+        {"b": 6.6, "k": 0.82, "a1": 3.4, "m1": 3.8, "s1": 0.87, "a2": 6, "m2": 8, "s2": 0.54}
+        | {"a3": 5.3, "m3": 9.2, "s3": 0.97},
+        0.1,
+    ),
+    "waves from a place": (
+        "a*sin(2*pi*(x - o)/p) + b*cos(w*x + q) + c",
+        {"x": 2000 + EVEN},
+        {"a": 2, "o": 2003, "p": 2.2, "b": 1, "w": 7, "q": 2, "c": 5},
+        0.1,
+    ),
     "logistic in years": (
         "K/(1 + exp(a - r*x))",
         {"x": YEARS},
@@ -308,3 +321,15 @@ def test_ranges_are_told_in_words(name, words):
     model, rows, _ = observed(name)
     ranges = find_starts(model, chunk_of(model, rows), {}, 0).ranges
     assert {at: ranges[at][: len(text)] for at, text in words.items()} == words
+
+
+@pytest.mark.parametrize("bounds", ["0 < p < 6.2832", "-3.1416 < p < 3.1416, a > 0", "p > 20"])
+@pytest.mark.parametrize("phase", [0.02, 3.0, 6.2])
+def test_any_phase_is_found_within_bounds_of_a_whole_turn(bounds, phase):
+    noise = 0.2 * np.random.default_rng(4).normal(size=len(EVEN))
+    rows = {"x": EVEN, "y": 2.0 * np.sin(3.0 * EVEN + phase) + np.cos(5.3 * EVEN + 1.0) + noise}
+    fit = sgdfit.fit("y = a*sin(w*x + p) + b*cos(v*x + q)", rows, bounds=bounds)
+    model = modelled("a*sin(w*x + p) + b*cos(v*x + q)", rows)
+    best = reference(model, rows, np.array([2.0, 3.0, phase, 1.0, 5.3, 1.0]))
+    assert fit.status.ok
+    assert fit.residual_sum_of_squares == pytest.approx(best * len(EVEN), rel=1e-6)

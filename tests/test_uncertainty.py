@@ -9,7 +9,7 @@ from scipy.stats import chi2, norm
 
 import sgdfit
 from sgdfit.errors import DataError, UsageError
-from sgdfit.inference.statistics import expected_range
+from sgdfit.inference.statistics import expected_range, serial_correlation
 
 RNG = np.random.default_rng(11)
 N = 60
@@ -267,3 +267,21 @@ def test_squares_by_another_loss_are_those_of_the_predictions(formula, options, 
     residual = LOSSES[formula[0]] - fit.predict({"x": LOSSES["x"]})
     expected = np.sum(LOSSES.get(options.get("weights"), 1.0) * residual**2)
     assert fit.residual_sum_of_squares == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize(("rows", "parameters"), [(20, 3), (120, 12), (400, 20)])
+def test_residuals_of_noise_do_not_go_together(rows, parameters):
+    """After a fit of polynomials; what a bump or a quick wave leaves is seen beside it."""
+    random, x = np.random.default_rng(6), np.linspace(-1.0, 1.0, rows)
+    slopes = np.polynomial.legendre.legvander(x, parameters - 1).T
+
+    def beyond(y):
+        residual = y - slopes.T @ np.linalg.lstsq(slopes.T, y)[0]
+        return serial_correlation(residual, slopes, [x, random.permutation(rows)])[1]
+
+    noise = [random.normal(size=rows) for _ in range(300)]
+    found = [beyond(y) for y in noise]
+    assert sum(value > 2.5 for value in found) <= 15
+    assert max(found) < 5.0
+    for missed in (np.exp(-((x * rows / 6) ** 2)), np.cos(np.pi * 0.9 * np.arange(rows))):
+        assert min(beyond(0.1 * y + missed) for y in noise[:20]) > 2.5

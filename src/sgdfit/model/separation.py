@@ -136,7 +136,7 @@ def harmonics(prediction: Expr, names: tuple[str, ...]) -> tuple[Expr, tuple[Har
         for amplitude, basis in zip(part.linear, part.basis, strict=True):
             for phase in part.names:
                 own, rest = symbol(phase), prediction.xreplace({symbol(amplitude): sympy.S.Zero})
-                bend, at = -basis.diff(own, 2) / basis, {own: sympy.S.Zero}
+                bend, at = -_alike(basis.diff(own, 2)) / _alike(basis), {own: sympy.S.Zero}
                 others = {symbol(name) for name in part.names if name != phase}
                 if rest.has(own) or bend.is_nonpositive or not bend.free_symbols <= others:
                     continue
@@ -148,6 +148,12 @@ def harmonics(prediction: Expr, names: tuple[str, ...]) -> tuple[Expr, tuple[Har
                     found.append(Harmonic(amplitude, phase, rate))
                     break
     return prediction, tuple(found)
+
+
+def _alike(expression: Expr) -> Expr:
+    """Write cos(p - x) and cos(x - p) alike."""
+    waves = expression.atoms(sympy.sin, sympy.cos)
+    return expression.xreplace({wave: wave.func(wave.args[0].expand()) for wave in waves})
 
 
 def linear_set(
