@@ -106,7 +106,7 @@ FORMULAS = [
 
 def model_of(case: Case, loss: str = "mse", **options) -> Model:
     """Return the model of a case, with residuals that scatter by `SCALE`."""
-    known = as_loss(loss).scaled(SCALE, by_row=True)
+    known = as_loss(loss).scaled(SCALE)
     return build(case.formula, (*case.columns, *_left(case)), loss=known, **case.options, **options)
 
 

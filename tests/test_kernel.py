@@ -283,7 +283,7 @@ def test_steps_through_huge_angles_are_the_same(size):
 )
 def test_batches_of_one_weighted_row_are_the_same(formula, loss, optimizer):
     """The compiled form has a loop of its own for them."""
-    model = build(formula, ["x", "y"], loss=as_loss(loss).scaled(0.3, by_row=True))
+    model = build(formula, ["x", "y"], loss=as_loss(loss).scaled(0.3))
     x = np.random.default_rng(2).uniform(0.1, 2.0, ROWS)
     chunk = Chunk((x, 1.0 + x + 0.1 * np.cos(99.0 * x)), weights_of(ROWS))
     count = len(model.free)

@@ -171,6 +171,8 @@ def test_residuals_count_in_units_of_their_sigma():
     fit = sgdfit.fit("y = a*x + b", data, loss="cauchy", sigma="s")
     assert [fit.values[n] for n in "ab"] == pytest.approx(right, rel=1e-6)
     assert fit.loss_scale == pytest.approx(scale, rel=1e-6)
+    other = sgdfit.fit("y = a*x + b", data, loss="cauchy", weights="1/s**2")
+    assert [other.values[n] for n in "ab"] == pytest.approx(right, rel=1e-6)
     # Huber 1967: ψ in units of y, of rows of weight 1/σ².
     z = (fit.values["a"] * X + fit.values["b"] - y) / sigma / scale
     slope = REWEIGHTED["cauchy"](z) * z / sigma
@@ -217,11 +219,11 @@ def test_the_scale_of_many_rows_is_theirs(tmp_path):
 
 
 @pytest.mark.parametrize("loss", ["huber", "cauchy", "log_cosh"])
-def test_weights_count_rows_several_times(loss):
+def test_weights_multiply_a_loss_in_units_of_the_response(loss):
     curve = CURVES["decay"]
     data, times = curve.data(0.15), np.random.default_rng(4).integers(0, 4, ROWS)
     repeated = {name: np.repeat(column, times) for name, column in data.items()}
-    options = {"loss": loss, "start": {"a": 8.0, "b": 1.0, "c": 2.0}}
+    options = {"loss": f"{loss}(scale=absolute)", "start": {"a": 8.0, "b": 1.0, "c": 2.0}}
     one = sgdfit.fit(curve.formula, data | {"k": times}, weights="k", **options)
     other = sgdfit.fit(curve.formula, repeated, **options)
     assert one.status.name == other.status.name == "converged"

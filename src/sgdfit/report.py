@@ -154,6 +154,7 @@ def _summary(result: Result) -> Lines:
         if result.loss_scale is not None:
             response = result.formula.partition("=")[0].strip()
             unit = f"times {result.sigma}" if result.sigma else f"of {response}"
+            unit += " in a row of weight 1" if result.weights and not result.sigma else ""
             yield "scale", f"{number(result.loss_scale, 3)} {unit}, from the residuals"
     elif variance is not None and result.sigma is not None:
         yield "reduced χ²", f"{number(variance, 4)} {freedom}"

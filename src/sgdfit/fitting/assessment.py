@@ -455,7 +455,7 @@ def make_result(
         table[name] = replace(table[name], interval=ends)
     told = surprise(weighting, merit.reduced_chi_square, merit.degrees_of_freedom)
     loss_scale = model.loss.scale
-    if loss_scale is not None and model.loss.by_row:
+    if loss_scale is not None:
         loss_scale *= math.sqrt(mean_weight)
     return Result(
         formula=str(model.formula),

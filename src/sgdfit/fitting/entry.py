@@ -283,11 +283,11 @@ def minimize(problem: Problem) -> tuple[Problem, Outcome]:
     # Far out a formula may overflow; what is not finite is looked for, not warned of.
     with np.errstate(all="ignore"):
         if problem.options.optimizer is not None:
-            problem, theta = started(problem) if problem.options.search else problem, None
+            problem = started(problem) if problem.options.search else problem
             if problem.model.loss.is_relative:
-                problem, theta = settle_scale(problem, far=True)
+                problem, _ = settle_scale(problem, far=True)
             outcome = descend(problem)
-            return problem, outcome if theta is None else outcome._replace(ending="interrupted")
+            return problem, outcome if problem.steps else outcome._replace(ending="interrupted")
         if problem.model.loss.is_relative:
             return find_with_scale(problem)
         if problem.kinked:

@@ -466,7 +466,7 @@ def rebuild(result: Result, columns: Sequence[str]) -> Model:
     """Return the model of a fit on these columns, its free parameters at their starts."""
     known, loss = result.estimates.values(), as_loss(result.loss_name)
     if result.loss_scale is not None:
-        loss = loss.scaled(result.loss_scale, by_row=result.sigma is not None)
+        loss = loss.scaled(result.loss_scale)
     return build(
         result.formula,
         columns,

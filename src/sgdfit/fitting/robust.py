@@ -4,7 +4,8 @@ It is the median absolute residual over 0.6745, which of normal noise is its sta
 estimates depend on it, and it on them: each is found anew for the other until neither changes
 (Huber 1981, Robust Statistics, section 7.8; ``rlm`` of R's MASS), from the estimates of the least
 absolute deviations on, which outliers hardly move (Holland & Welsch 1977, Communications in
-Statistics A6(9), 813-827). Where weights are standard deviations, residuals count in these.
+Statistics A6(9), 813-827). Weights say how much each row scatters (the method ``inv.var`` of rlm):
+a residual is large for its row.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ COUNTED = "where(abs(prediction - target) <= scale, scale**2, 0)"
 def find_with_scale(problem: Problem) -> tuple[Problem, Outcome]:
     """Find the minimum of a loss that is relative to the scale of its residuals, and that scale."""
     problem, theta = settle_scale(problem)
-    if theta is not None:
+    if not problem.steps:
         return problem, walk(problem, theta, problem.sizes[:1])._replace(ending="interrupted")
     problem, outcome = find_minimum(problem)
     for _ in range(MOST_TIMES):
@@ -62,11 +63,11 @@ def find_with_scale(problem: Problem) -> tuple[Problem, Outcome]:
     return problem, outcome
 
 
-def settle_scale(problem: Problem, *, far: bool = False) -> tuple[Problem, np.ndarray | None]:
-    """Return the problem with the scale of the rows that samples are drawn from, at its minimum.
+def settle_scale(problem: Problem, *, far: bool = False) -> tuple[Problem, np.ndarray]:
+    """Return the problem with the scale of the rows that samples are drawn from, and its minimum.
 
-    With it come the estimates if Ctrl-C ended that; then no step is left to take. ``far`` is said
-    of small steps from the start, which would take for ever if the residuals there were too large.
+    If Ctrl-C ended that, no step is left to take. ``far`` is said of small steps from the start,
+    which would take for ever if the residuals there were too large.
     """
     data, theta = problem.data, problem.box.clip(np.array(problem.model.start))
     least = FAR * scale_at(problem, theta) if far else 0.0
@@ -87,7 +88,7 @@ def settle_scale(problem: Problem, *, far: bool = False) -> tuple[Problem, np.nd
                 break
     except KeyboardInterrupt:
         return scaled(problem, scale_at(problem, theta))._replace(steps=0), theta
-    return scaled(problem, max(scale_at(inner, theta), least)), None
+    return scaled(problem, max(scale_at(inner, theta), least)), theta
 
 
 def _finished(outcome: Outcome) -> np.ndarray:
@@ -98,8 +99,7 @@ def _finished(outcome: Outcome) -> np.ndarray:
 
 def scaled(problem: Problem, scale: float) -> Problem:
     """Return the problem with the scale of its residuals."""
-    by_row = problem.weighting.sigma is not None
-    return _with_loss(problem, problem.model.loss.scaled(scale, by_row=by_row))
+    return _with_loss(problem, problem.model.loss.scaled(scale))
 
 
 def _with_loss(problem: Problem, loss: Loss) -> Problem:
@@ -112,29 +112,28 @@ def scale_at(problem: Problem, theta: np.ndarray) -> float:
     return robust_scale(*_sizes(problem, theta))
 
 
-def _sizes(problem: Problem, theta: np.ndarray) -> tuple[Array, Array | None, Array]:
+def _sizes(problem: Problem, theta: np.ndarray) -> tuple[Array, Array]:
     """Return what `robust_scale` takes, of the rows that samples are drawn from."""
-    chunk, by_row = problem.data.subsample, problem.weighting.sigma is not None
-    sizes, targets = [], []
+    chunk, sizes, targets = problem.data.subsample, [], []
     for first in range(0, chunk.rows, PANEL):
         part = chunk.part(first, first + PANEL)
         rows = problem.kernel.rows(theta, part)
-        sizes.append(residual_sizes(rows, part.weights, by_row=by_row))
+        sizes.append(residual_sizes(rows, part.weights))
         targets.append(np.broadcast_to(rows.target, part.rows))
-    weights = None if by_row else chunk.weights
-    return np.concatenate(sizes), weights, np.concatenate(targets)
+    return np.concatenate(sizes), np.concatenate(targets)
 
 
-def residual_sizes(rows: Rows, weights: Array | None, *, by_row: bool) -> Array:
-    """Return the absolute residuals, in units of each row's own scatter where weights tell that."""
+def residual_sizes(rows: Rows, weights: Array | None) -> Array:
+    """Return the absolute residuals, those that a row of weight 1 would have."""
     size = np.abs(rows.prediction - rows.target)
-    return np.asarray(size if weights is None or not by_row else size * np.sqrt(weights))
+    return np.asarray(size if weights is None else size * np.sqrt(weights))
 
 
-def robust_scale(size: Array, weights: Array | None, target: Array) -> float:
-    """Return the scale of residuals of these sizes and weights; of the responses without a curve.
+def robust_scale(size: Array, target: Array, weights: Array | None = None) -> float:
+    """Return the scale of residuals of these sizes; that of the responses without a curve.
 
-    It is above 0, also where all residuals are rounding errors.
+    Residuals count by their weights, if there are any. It is above 0, also where all residuals are
+    rounding errors.
     """
     scale = median(size, weights) / QUARTILE if np.isfinite(size).all() else math.nan
     if not math.isfinite(scale):
@@ -166,11 +165,11 @@ def _scale_of_all(problem: Problem, theta: np.ndarray) -> float:
     data, loss = problem.data, problem.model.loss
     if data.subsample.rows == data.rows or loss.scale is None:
         return scale_at(problem, theta)
-    size, weights, _ = _sizes(problem, theta)
+    size, _ = _sizes(problem, theta)
     reach = QUARTILE * loss.scale
     near = np.abs(size / reach - 1) <= WINDOW
-    density = float(np.average(near, weights=weights)) / (2 * WINDOW * reach)
-    counted = as_loss(COUNTED).scaled(reach, by_row=loss.by_row)
+    density = float(near.mean()) / (2 * WINDOW * reach)
+    counted = as_loss(COUNTED).scaled(reach)
     kernel = kernel_of(replace(problem.model, loss=counted), data, problem.options)
     below = data.sums(kernel, theta).loss / (reach**2 * data.rows)
     found = (reach + (0.5 - below) / density) / QUARTILE if density > 0 else loss.scale

@@ -289,7 +289,7 @@ def _terms(model: Model, weighted: bool, dialect: Dialect) -> dict[str, str]:
     read = [f"{name} = numpy.float64(c{i})" for i, name in enumerate(names)]
     row, loss = emitted(expressions_of(model), dialect)
     if model.loss.is_relative:
-        share = "/math.sqrt(w)" if weighted and model.loss.by_row else ""
+        share = "/math.sqrt(w)" if weighted else ""
         read.append(f"scale = p{len(model.free)}{share}")
     values = "w, w*loss, w*slope, w*bend" if weighted else "1.0, loss, slope, bend"
     return {"row": "\n".join([*read, *row, *loss]), "values": values}

@@ -110,26 +110,23 @@ class Loss:
     expression: Any
     # What stands for its second derivative to the prediction; None: that itself.
     bend: Any = None
-    # Of the residuals, in units of the response; None where the expression has none, or until it
-    # is known.
+    # Of the residuals of a row of weight 1, in units of the response, those of a row of weight w
+    # scattering by 1/√w of it; None where the expression has none, or until it is known.
     scale: float | None = None
-    # Whether that is of a row of weight 1, and of one of weight w its share 1/√w: the weights say
-    # how much each row scatters, not how often it was seen.
-    by_row: bool = False
 
     @property
     def is_relative(self) -> bool:
         """Whether the scale of the residuals stands in the expression."""
         return any(symbol.name == SCALE for symbol in self.expression.free_symbols)
 
-    def scaled(self, scale: float, *, by_row: bool = False) -> Loss:
+    def scaled(self, scale: float) -> Loss:
         """Return the loss of residuals that scatter by ``scale``."""
-        return replace(self, scale=scale, by_row=by_row)
+        return replace(self, scale=scale)
 
     def scale_of(self, weights: Array) -> Array:
         """Return the scale of rows of such ``weights``, NaN until it is known; None: of 1 each."""
         scale = math.nan if self.scale is None else self.scale
-        return scale / np.sqrt(weights) if self.by_row and weights is not None else scale
+        return scale if weights is None else scale / np.sqrt(np.where(weights > 0, weights, 1.0))
 
     def values(self, prediction: Array, target: Array, weights: Array = None) -> dict[str, Array]:
         """Return by their names what the expression and its derivatives are made of."""

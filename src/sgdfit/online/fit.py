@@ -433,12 +433,10 @@ class Fit:
         columns, weights, _ = stream.rows_kept()
         data = dict(zip(model.columns, columns, strict=True))
         weight = "weight" + "_" * max(map(len, (*data, *model.formula.names)))
-        by_sigma = stream.weighting.sigma is not None
-        data[weight] = weights**-0.5 if by_sigma else weights
+        data[weight] = weights
         stream.turn = (BETTER if stream.begun else AGAIN) * stream.kept
         last = len(weights) >= HOPELESS and not stream.begun
-        options: dict[str, Any] = {"loss": model.loss, "seed": self._seed}
-        options["sigma" if by_sigma else "weights"] = weight
+        options: dict[str, Any] = {"loss": model.loss, "weights": weight, "seed": self._seed}
         other = copy(stream)
         try:
             with warnings.catch_warnings():

@@ -295,16 +295,14 @@ class Recursion:
             columns, weights, fading = self.rows_kept()
             with np.errstate(all="ignore"):
                 rows = self.kernel.rows(self.theta, Chunk(columns, weights))
-            size = residual_sizes(rows, weights, by_row=loss.by_row)
-            scale = robust_scale(size, fading if loss.by_row else weights * fading, rows.target)
+            scale = robust_scale(residual_sizes(rows, weights), rows.target, fading)
             self.take_scale(scale)
             if loss.scale is not None and abs(scale - loss.scale) <= near * loss.scale:
                 return
 
     def take_scale(self, scale: float) -> None:
         """Take a scale of the residuals for the rows that are looked at from now on."""
-        loss = self.model.loss.scaled(scale, by_row=self.weighting.sigma is not None)
-        self.model = replace(self.model, loss=loss)
+        self.model = replace(self.model, loss=self.model.loss.scaled(scale))
         self.kernel = make(self.model, None, "numpy")
 
     def _walk(self, near: float) -> None:
@@ -350,8 +348,8 @@ class Recursion:
         hessian = old.curvature + cut * bending(self.kernel, chunk, self.theta)
         bent = from_sums(q.gradient, hessian, q.loss, q.spread)
         values = bent.spectrum.values
-        # Of rows that fade it would not know the scale where each has one of its own.
-        known = self.factor == 1 or not self.model.loss.by_row
+        # Of rows that fade it would not know the scale, which their weights tell.
+        known = self.factor == 1 or not self.model.loss.is_relative
         if known and values[0] * WELL_CONDITIONED > values[-1]:
             old = old._replace(quadratic=bent)
         self.past = _together(self.past, old)

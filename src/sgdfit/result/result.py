@@ -145,8 +145,8 @@ class Result:
     intervals : of the parameters: by Student's t, or "profile" likelihood
     level : the confidence of the intervals
     origins : of columns that hold times, from when they are counted, in seconds since 1970
-    loss_scale : what a robust loss took for the scale of the residuals, in units of the response,
-        or of sigma where that was given; None for a loss that has none
+    loss_scale : what a robust loss took for the scale of the residuals of a row of weight 1, in
+        units of the response; None for a loss that has none
     """
 
     formula: str
