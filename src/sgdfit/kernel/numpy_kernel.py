@@ -112,11 +112,11 @@ def _terms(model: Model) -> tuple[str, Terms]:
     Slopes that are not finite are taken by their limits.
     """
     source, terms = _load_terms(expressions_of(model))
-    loss = model.loss
+    loss, relative = model.loss, model.loss.is_relative
 
     @np.errstate(all="ignore")
     def evaluate(theta: np.ndarray, chunk: Chunk) -> Any:
-        columns, scale = chunk.columns, loss.scale_of(chunk.weights)
+        columns, scale = chunk.columns, loss.scale_of(chunk.weights) if relative else None
         if {column.dtype for column in columns} != {theta.dtype}:
             columns = tuple(column.astype(theta.dtype, copy=False) for column in columns)
         if isinstance(scale, np.ndarray):
