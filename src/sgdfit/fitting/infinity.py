@@ -68,10 +68,12 @@ def at_infinity(problem: Problem, outcome: Outcome) -> Outcome:
 
 def _is_vague(problem: Problem, outcome: Outcome) -> bool:
     """Whether a nonlinear parameter may as well be many times as large."""
-    inverse = None if outcome.quadratic is None else outcome.quadratic.inverse
-    if inverse is None:
+    quadratic = outcome.quadratic
+    inverse = None if quadratic is None else quadratic.inverse
+    if quadratic is None or inverse is None:
         return False
-    noise = 2 * outcome.loss * problem.rows / (problem.rows - len(problem.names))
+    # Not from the loss itself, which as that of counts may be negative.
+    noise = quadratic.spread / max(1, problem.rows - len(problem.names))
     errors = column_norms(inverse.T) * math.sqrt(noise)
     curved = np.array([name not in problem.model.linear for name in problem.names])
     return bool((errors > VAGUE * np.abs(outcome.theta))[curved].any())
