@@ -73,6 +73,7 @@ def test_times_are_counted_from_the_first_row(tmp_path):
         online.update({"t": DAYS[some], "y": DECAY[some]})
     line = sgdfit.fit("y = a + b*t", {"t": seconds, "y": DECAY}).values
     assert online.result().values == pytest.approx(line, rel=1e-9)
+    assert "t in seconds since 2024-03-01 12:00:00" in online.result().data_label
 
 
 @pytest.mark.parametrize("kernel", ["numpy", "compiled"])

@@ -70,7 +70,7 @@ WORD = re.compile(r'"[^"]*"(?=\s|$)|\S+')
 
 
 # A sign, a pattern, and what stands instead of its matches in texts that hold the sign.
-Rewrite = tuple[bytes, bytes, Callable[[re.Match[bytes]], bytes]]
+Rewrite = tuple[bytes, bytes, Callable[[re.Match[bytes]], bytes] | bytes]
 
 
 class TextOptions(NamedTuple):
@@ -397,6 +397,11 @@ def _rewrites(
         notes.append(f"dates taken for {'day/month' if order == 'dmy' else 'month/day'}/year")
     written = {match["sign"] or match["i"] for match in dates if not ISO.fullmatch(match[0])}
     for each in sorted(written if order or not options.dates else {*written, "/", "."}):
+        if order:  # most dates have two digits a part, which needs no call for each
+            time = rf"(?=(?:[ T]\d\d:[\d:.]*)?{end})"
+            padded = rf"{begin}(\d\d)[{each}](\d\d)[{each}](\d{{4}}){time}"
+            template = rb"\3-\2-\1" if order == "dmy" else rb"\3-\1-\2"
+            rewrites.append((each.encode(), padded.encode(), template))
         rewrites.append((each.encode(), plain, functools.partial(_as_iso, order)))
     return decimal, rewrites, notes
 

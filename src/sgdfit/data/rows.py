@@ -283,6 +283,12 @@ def timed(table: Table, origins: Mapping[str, int]) -> Table:
     return replace(found, where=table.where, files=table.files, origins=origins)
 
 
+def said_of_times(origins: Mapping[str, int] | None) -> list[str]:
+    """Say from when times are counted."""
+    begins = ((name, np.datetime64(begin, "s")) for name, begin in (origins or {}).items())
+    return [f"{name} in seconds since {str(time).replace('T', ' ')}" for name, time in begins]
+
+
 def see_first_times(dataset: Dataset, names: Sequence[str]) -> None:
     """Learn when times begin, before rows are read by several threads."""
     some = [name for name in names if name in dataset.times]

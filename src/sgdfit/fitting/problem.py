@@ -11,6 +11,7 @@ import numpy as np
 
 from sgdfit.data.datasets import fingerprint_of
 from sgdfit.data.opening import open_rows
+from sgdfit.data.rows import said_of_times
 from sgdfit.data.table import Columns, Table
 from sgdfit.errors import DataError, UsageError
 from sgdfit.fitting.callbacks import Callback
@@ -339,9 +340,7 @@ def prepare(
         steps = options.steps or MOST_STEPS
         tolerance = tolerance or (FINE if rows <= FEW or kinked else FINE_OF_MANY)
     label = f"{opened.label} where {table.where}" if table.where else opened.label
-    notes = list(table.notes)
-    for name, begin in (table.origins or {}).items():
-        notes.append(f"{name} in seconds since {np.datetime64(begin, 's')}".replace("T", " "))
+    notes = [*table.notes, *said_of_times(table.origins)]
     label += f" ({'; '.join(notes)})" if notes else ""
     if rows < len(names):
         weighty = "" if rows == opened.rows else " of a weight above 0"

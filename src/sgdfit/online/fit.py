@@ -14,7 +14,7 @@ import numpy as np
 
 from sgdfit.choice import switch, whole
 from sgdfit.data.readers import open_table
-from sgdfit.data.rows import timed
+from sgdfit.data.rows import said_of_times, timed
 from sgdfit.data.table import check_policy, handle_missing
 from sgdfit.errors import DataError, UsageError
 from sgdfit.fitting import entry
@@ -402,6 +402,7 @@ class Fit:
                 *undetermined_warning(found.undetermined),
             ),
         )
+        times = "; ".join(said_of_times(self._origins))
         how = {
             "level": self._level,
             "optimizer": f"recursive{forgets}",
@@ -415,7 +416,7 @@ class Fit:
             "seconds": self._seconds,
             "trace": trace,
             "diagnosis": None,
-            "data_label": self._label,
+            "data_label": f"{self._label} ({times})" if times else self._label,
             "rows": stream.rows,
             "rows_dropped": stream.dropped,
             "origins": dict(self._origins),
