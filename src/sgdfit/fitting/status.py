@@ -249,7 +249,7 @@ def called_off(end: RunEnd) -> Status | None:
 def beaten(end: RunEnd) -> Status | None:
     """The start leads to a higher minimum than a search found."""
     better, outcome = end.outcome.better, end.outcome
-    if better is None or outcome.ending == "steps":
+    if better is None or (end.problem.options.steps and outcome.ending == "steps"):
         return None
     start = ", ".join(f"{name}={value:.6g}" for name, value in better.values.items())
     return ended("beaten", loss=outcome.loss, better=better.loss, start=start)
