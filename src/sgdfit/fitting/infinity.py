@@ -28,7 +28,7 @@ FACTOR, MOST = 2.0, 120
 # hundredth of a standard error. One that is worse by so many times that variance is not near.
 AS_GOOD, WORSE = 1e-4, 1.0
 # Steps that a fit of the others may take.
-STEPS = 60
+STEPS = 30
 # An error so many times as large as its parameter says that this has none.
 VAGUE = 50.0
 # So many places farther out are looked at. The estimates and all places beyond them, so many at
@@ -38,12 +38,12 @@ BEYOND, LEVEL = 20, 2
 # residuals' standard deviation.
 ALONG, SAME = 8, 0.03
 # What is larger or smaller than this and its inverse is near to an overflow.
-LARGEST = 1e100
+LARGEST = 1e50
 # What changes by a larger share from the estimates to there is carried along.
 CARRIED = 0.1
 
 
-def at_infinity(problem: Problem, outcome: Outcome) -> Outcome:
+def at_infinity(problem: Problem, outcome: Outcome, first: bool = True) -> Outcome:
     """Return the outcome; where its optimum lies at infinity with that limit, and moved near it."""
     quadratic, left = outcome.quadratic, problem.rows - len(problem.names)
     if quadratic is None or outcome.is_called_off or problem.options.steps or left <= 0:
@@ -58,6 +58,12 @@ def at_infinity(problem: Problem, outcome: Outcome) -> Outcome:
     for i, name in enumerate(problem.names):
         for factor in (FACTOR, 1 / FACTOR) if name in nonlinear and outcome.theta[i] else ():
             near = _nearest(some, outcome, i, factor)
+            lower = None if near is None else _across(some, near, i, factor, outcome.loss)
+            if lower is not None:
+                # From +∞ the way may lead on from −∞, as it does for 1/k through 0.
+                found = walk(problem._replace(callback=None), lower, [problem.rows])
+                is_lower = first and found.loss < outcome.loss
+                return at_infinity(problem, joined(outcome, found), False) if is_lower else outcome
             if near is not None:
                 alone = _held(problem._replace(callback=None), i)
                 at = walk(alone, near, [problem.rows])
@@ -109,6 +115,25 @@ def _nearest(problem: Problem, outcome: Outcome, i: int, factor: float) -> np.nd
     level = [place.loss * rows <= least + tolerance for place in line]
     first = level.index(True) if any(level) else len(level)
     return line[first].theta if all(level[first:]) and len(level) - first >= LEVEL else None
+
+
+def _across(
+    problem: Problem, near: np.ndarray, i: int, factor: float, loss: float
+) -> np.ndarray | None:
+    """Return a place with the other sign of a parameter that is better than the limit, if any."""
+    noise = loss * problem.rows / (problem.rows - len(problem.names))
+    theta, best = near.copy(), None
+    theta[i] = -theta[i]
+    if problem.box.clip(theta)[i] != theta[i]:
+        return None
+    least = loss * problem.rows - AS_GOOD * noise
+    for place in _places(problem, theta, i, 1 / factor):
+        total = place.loss * problem.rows
+        if total > least + WORSE * noise:
+            break
+        if total < least:
+            best, least = place.theta, total
+    return best
 
 
 def _norms(place: Outcome) -> np.ndarray:

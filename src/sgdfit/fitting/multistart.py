@@ -244,7 +244,10 @@ def _compared(problem: Problem, outcome: Outcome) -> Outcome:
         return outcome
     quiet = problem._replace(callback=None)
     k, _ = _best_candidate(quiet, starts)
-    other = _lower(quiet, problem.box.clip(starts.polished[k]), outcome)
+    other = outcome
+    for points in (starts.polished, starts.raw):
+        if other is outcome:
+            other = _lower(quiet, problem.box.clip(points[k]), outcome)
     blur = 0.0 if outcome.quadratic is None else outcome.quadratic.blur / outcome.path[-1].rows
     outcome = outcome._replace(search=starts.facts)
     # So many steps and no more were asked for, or the start is to be used as it is.
