@@ -277,3 +277,11 @@ def test_outliers_do_not_move_a_robust_fit_of_many_rows():
     assert fit.loss <= found.cost / rows * (1 + 1e-9)
     errors = np.array([fit.estimates[n].stderr for n in "abc"])
     np.testing.assert_allclose((CURVES["decay"].values(fit) - found.x) / errors, 0, atol=1e-3)
+
+
+def test_a_loss_below_zero_is_no_trouble() -> None:
+    x = np.linspace(0.0, 5.0, 30)
+    y = np.random.default_rng(1).poisson(1 + 5 * x**0.7).astype(float)
+    fit = sgdfit.fit("y = a*x**b + c", {"x": x, "y": y}, loss="poisson")
+    assert fit.loss < 0
+    assert fit.status.name == "converged"

@@ -48,8 +48,9 @@ def at_infinity(problem: Problem, outcome: Outcome, first: bool = True) -> Outco
     quadratic, left = outcome.quadratic, problem.rows - len(problem.names)
     if quadratic is None or outcome.is_called_off or problem.options.steps or left <= 0:
         return outcome
-    settled = has_arrived(problem, outcome) and not _is_vague(problem, outcome)
-    if not problem.squared or problem.quadratic or settled:
+    if not problem.squared or problem.quadratic:
+        return outcome
+    if has_arrived(problem, outcome) and not _is_vague(problem, outcome):
         return outcome
     some = problem if problem.rows <= FEW else problem.on_rows(problem.data.sample(FEW, 0))
     some = some._replace(callback=None, steps=STEPS)
