@@ -333,3 +333,17 @@ def test_any_phase_is_found_within_bounds_of_a_whole_turn(bounds, phase):
     best = reference(model, rows, np.array([2.0, 3.0, phase, 1.0, 5.3, 1.0]))
     assert fit.status.ok
     assert fit.residual_sum_of_squares == pytest.approx(best * len(EVEN), rel=1e-6)
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_waves_too_quick_for_a_sample_of_rows_are_found(shuffled):
+    x = np.linspace(0.0, 10.0, 1500)
+    x = np.random.default_rng(7).permutation(x) if shuffled else x
+    truth = {"a": 2.0, "w": 260.0, "p": 0.5, "b": 1.0, "v": 410.0, "q": 1.0}
+    text = "a*sin(w*x + p) + b*sin(v*x + q)"
+    noise = 0.3 * np.random.default_rng(8).normal(size=len(x))
+    model, theta = modelled(text, {"x": x}), np.array(list(truth.values()))
+    rows = {"x": x, "y": predicted(model, {"x": x}, theta) + noise}
+    fit = sgdfit.fit(f"y = {text}", rows)
+    best = reference(model, rows, theta) * len(x)
+    assert fit.residual_sum_of_squares == pytest.approx(best, rel=1e-6)

@@ -14,7 +14,7 @@ from sgdfit.fitting.gauss_newton import walk
 from sgdfit.fitting.infinity import at_infinity
 from sgdfit.fitting.problem import Misfit, Outcome, Problem, joined
 from sgdfit.fitting.saddle import off_saddles, on_rows
-from sgdfit.fitting.sampling import FEW
+from sgdfit.fitting.sampling import FEW, RUN, stretches
 from sgdfit.fitting.status import has_arrived
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.inference.quadratic import from_rows
@@ -111,9 +111,12 @@ def _searched(problem: Problem, starts: Starts) -> tuple[Problem, Outcome]:
     found, outcome = _from_search(problem, starts)
     try:
         # In sorted data a run of rows holds only what lies near it, and a narrow peak may lie in
-        # none; a pass has taken rows from all over along, by which candidates are compared.
-        if problem.data.scattered_rows and is_suspicious(problem, outcome):
-            again = look_for_starts(problem)
+        # none; a pass has taken rows from all over along, by which candidates are compared. Single
+        # rows hide quick waves.
+        scattered = bool(problem.data.scattered_rows)
+        hidden = scattered or (problem.squared and problem.rows > ROWS_SEARCHED)
+        if hidden and is_suspicious(problem, outcome):
+            again = look_for_starts(problem, in_runs=not scattered)
             if again is not None and _promises(problem, again, outcome.theta):
                 other = _from_search(problem, again)
                 if _is_lower(other[1].rank, outcome.rank, BETTER):
@@ -170,7 +173,8 @@ def _from_search(problem: Problem, starts: Starts) -> tuple[Problem, Outcome]:
 
 def _promises(problem: Problem, starts: Starts, theta: np.ndarray) -> bool:
     """Whether a candidate leads lower than ``theta`` on rows from all over, which are at hand."""
-    alone, quiet = [problem.data.scattered_rows], problem._replace(callback=None)
+    alone = [problem.data.scattered_rows or problem.sizes[0]]
+    quiet = problem._replace(callback=None)
     here, *others = (
         _finished(walk(quiet, problem.box.clip(point), alone)).rank
         for point in (theta, *starts.polished[:FOLLOWED])
@@ -290,10 +294,14 @@ def missing(model: Model) -> tuple[str, ...]:
     return tuple(n for n in model.free if model.parameters[n].origin not in ("given", "random"))
 
 
-def look_for_starts(problem: Problem, *, all_free: bool = False) -> Starts | None:
+def look_for_starts(
+    problem: Problem, *, all_free: bool = False, in_runs: bool = False
+) -> Starts | None:
     """Search for starts; None where no point has a finite value.
 
-    Given starts are held meanwhile, unless ``all_free`` says to search these parameters too.
+    Given starts are held meanwhile, unless ``all_free`` says to search these parameters too. The
+    rows searched are single ones from all over, or ``in_runs`` neighbours in the order of the first
+    variable.
     """
     from sgdfit.starts.search import find_starts
 
@@ -302,6 +310,10 @@ def look_for_starts(problem: Problem, *, all_free: bool = False) -> Starts | Non
     given = {n: model.parameters[n].start for n in model.free if n not in sought}
     rows = ROWS_OF_BREAKS if _is_broken(problem) else ROWS_SEARCHED
     chunk = problem.data.sample(rows, problem.seed)
+    if in_runs:
+        some = problem.data.subsample
+        begin = stretches(some.rows, rows // RUN, RUN, problem.seed)[:, None]
+        chunk = some.taken(some.columns[0].argsort(kind="stable")[begin + np.arange(RUN)].ravel())
     if not problem.squared:
         chunk = _agreeing(model, chunk)
     found = find_starts(model, chunk, given, problem.seed)
@@ -349,8 +361,7 @@ def _agreeing(model: Model, chunk: Chunk) -> Chunk:
     # Counts are often equal to their neighbours, which says nothing of the others.
     if len(kept) < chunk.rows / 2:
         return chunk
-    weights = None if chunk.weights is None else chunk.weights[kept]
-    return Chunk(tuple(column[kept] for column in chunk.columns), weights)
+    return chunk.taken(kept)
 
 
 def with_starts(model: Model, theta: np.ndarray, origin: str) -> Model:

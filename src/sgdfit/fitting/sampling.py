@@ -94,8 +94,7 @@ def sample(chunk: Chunk, rows: int, seed: int) -> Chunk:
     length = RUN if rows > FEW and rows * RUN > chunk.rows else 1
     begin = stretches(chunk.rows, -(-rows // length), length, seed)
     taken = (begin[:, None] + np.arange(length)).ravel()[:rows]
-    weights = None if chunk.weights is None else chunk.weights[taken]
-    return Chunk(tuple(column[taken] for column in chunk.columns), weights)
+    return chunk.taken(taken)
 
 
 def stretches(rows: int, count: int, length: int, seed: int) -> np.ndarray:

@@ -40,6 +40,11 @@ class Chunk(NamedTuple):
         weights = None if self.weights is None else self.weights[first:last]
         return Chunk(tuple(column[first:last] for column in self.columns), weights)
 
+    def taken(self, rows: np.ndarray) -> Chunk:
+        """Return a copy of the rows of these numbers."""
+        weights = None if self.weights is None else self.weights[rows]
+        return Chunk(tuple(column[rows] for column in self.columns), weights)
+
 
 def chunk_of(arrays: tuple[np.ndarray, ...], *, weighted: bool) -> Chunk:
     """Return the chunk of such arrays, of which the last may be the weights.
