@@ -18,7 +18,7 @@ from sgdfit.data.table import Table, check_policy
 from sgdfit.errors import CheckpointError, UsageError, did_you_mean
 from sgdfit.fitting.assessment import assess
 from sgdfit.fitting.callbacks import Callback
-from sgdfit.fitting.multistart import find_minimum, searches, started
+from sgdfit.fitting.multistart import searches, started
 from sgdfit.fitting.nonsmooth import find_from_sums, gathered, takes_sums
 from sgdfit.fitting.options import AUTO, as_resources, check_with_model, identity_of, settle
 from sgdfit.fitting.problem import Outcome, Problem, prepare
@@ -297,7 +297,7 @@ def minimize(problem: Problem) -> tuple[Problem, Outcome]:
                 return found
             # Only the rows themselves tell where such a loss has its minimum: refused without them.
             _ = problem.chunk
-        return minimize_steps(problem, find_minimum)
+        return minimize_steps(problem)
 
 
 def _begin(problem: Problem, checkpoint: str) -> None:

@@ -296,6 +296,7 @@ def joined(before: Outcome, outcome: Outcome) -> Outcome:
         search=before.search,
         better=before.better,
         abandoned=before.abandoned,
+        gaps=outcome.gaps or before.gaps,
     )
 
 

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from sgdfit.fitting.gauss_newton import walk
-from sgdfit.fitting.multistart import find_minimum, missing
+from sgdfit.fitting.multistart import missing
 from sgdfit.fitting.problem import MOST_STEPS, Outcome, Problem, joined, kernel_of
 from sgdfit.fitting.sampling import FEW
+from sgdfit.fitting.steps import minimize_steps
 from sgdfit.kernel.kernel import Rows
 from sgdfit.kernel.summation import PANEL
 from sgdfit.model.loss import Loss, as_loss
@@ -47,7 +48,7 @@ def find_with_scale(problem: Problem) -> tuple[Problem, Outcome]:
     problem, theta = settle_scale(problem)
     if not problem.steps:
         return problem, walk(problem, theta, problem.sizes[:1])._replace(ending="interrupted")
-    problem, outcome = find_minimum(problem)
+    problem, outcome = minimize_steps(problem)
     for _ in range(MOST_TIMES):
         if outcome.is_called_off or outcome.ending in ("lost", "steps"):
             break
@@ -77,7 +78,7 @@ def settle_scale(problem: Problem, *, far: bool = False) -> tuple[Problem, np.nd
     quiet = problem._replace(callback=None, options=options, steps=MOST_STEPS, looks=MOST_LOOKS)
     try:
         first = _with_loss(quiet.on_rows(data.sample(FEW, problem.seed)), as_loss("mae"))
-        theta = _finished(find_minimum(first._replace(kinked=True, tolerance=NEAR))[1])
+        theta = _finished(minimize_steps(first._replace(kinked=True, tolerance=NEAR))[1])
         inner = scaled(quiet.on_rows(data.subsample), scale_at(problem, theta))
         for _ in range(MOST_TIMES):
             theta = _finished(walk(inner, theta, [inner.rows]))

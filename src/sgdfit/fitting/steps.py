@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -21,7 +20,7 @@ import numpy as np
 
 from sgdfit.fitting.callbacks import StopRequested, ending_of
 from sgdfit.fitting.gauss_newton import steering, walk
-from sgdfit.fitting.multistart import with_starts
+from sgdfit.fitting.multistart import BETTER, find_minimum, with_starts
 from sgdfit.fitting.problem import Outcome, Problem, joined
 from sgdfit.fitting.sampling import FEW
 from sgdfit.formula.evaluation import evaluate
@@ -35,7 +34,9 @@ Expr = Any  # SymPy ships no types
 
 # Bins of one, two and three parameters each, of the first grid and of others at the most; and grids
 # until the answer has to do, which only steps need that are hardly seen.
-FIRST, MOST, GRIDS = (2_048, 64, 12), (1 << 20, 256, 24), (30, 16, 8)
+FIRST, MOST, GRIDS = (2_048, 64, 12), (1 << 20, 256, 32), (30, 16, 16)
+# How often thresholds that depend on one another are drawn anew.
+REDRAWN = 24
 # How often gaps and the rest are found anew, each given the other, where the rest is not linear.
 ROUNDS = 20
 # What rounding of sums may change a loss by, as a share of its value where parameters begin; and
@@ -82,6 +83,31 @@ def breaks_of(model: Model) -> tuple[Break, ...]:
     return tuple(found)
 
 
+def thresholds_of(
+    model: Model, breaks: tuple[Break, ...], theta: np.ndarray, chunk: Chunk
+) -> list[np.ndarray]:
+    """Return those of each parameter, float64[c, n], in ascending order; NaN for none."""
+    columns = (column.astype(np.float64, copy=False) for column in chunk.columns)
+    known = dict(zip(model.columns, columns, strict=True))
+    known |= dict(zip(model.free, theta, strict=True))
+    found = []
+    for each in breaks:
+        at = [np.broadcast_to(evaluate(root, known), chunk.rows) for root in each.roots]
+        found.append(np.sort(np.where(np.isfinite(at), at, np.nan), axis=0))
+    return found
+
+
+def gaps_about(problem: Problem, breaks: tuple[Break, ...], theta: np.ndarray) -> dict[int, Any]:
+    """Return the thresholds on both sides of the parameters at ``theta``."""
+    gaps = {each.place: [each.low, each.high] for each in breaks}
+    for chunk in problem.data.chunks():
+        ats = thresholds_of(problem.model, breaks, theta, chunk)
+        for (k, gap), at in zip(gaps.items(), ats, strict=True):
+            gap[0] = max(gap[0], float(at[at < theta[k]].max(initial=-np.inf)))
+            gap[1] = min(gap[1], float(at[at >= theta[k]].min(initial=np.inf)))
+    return gaps
+
+
 class Terms:
     """What rows add to the sums, on whichever side of their thresholds."""
 
@@ -102,14 +128,7 @@ class Terms:
 
     def thresholds(self, chunk: Chunk) -> list[np.ndarray]:
         """Return those of each parameter, float64[c, n], in ascending order; NaN where none is."""
-        columns = (column.astype(np.float64, copy=False) for column in chunk.columns)
-        known = dict(zip(self.model.columns, columns, strict=True))
-        known |= dict(zip(self.model.free, self.theta, strict=True))
-        found = []
-        for each in self.breaks:
-            at = [np.broadcast_to(evaluate(root, known), chunk.rows) for root in each.roots]
-            found.append(np.sort(np.where(np.isfinite(at), at, np.nan), axis=0))
-        return found
+        return thresholds_of(self.model, self.breaks, self.theta, chunk)
 
     @staticmethod
     def states(thresholds: list[np.ndarray]) -> list[list[np.ndarray]]:
@@ -228,7 +247,8 @@ class Grid:
         spans = [h[:-1].max() - n[:-1].min() for n, h in zip(self.lows, self.highs, strict=True)]
         beyond = gap[:, ::-1] + np.sign(gap) * np.reshape(spans, (-1, 1)) / 50
         ends, loss = np.where(np.isinf(gap), beyond, gap), float(at.min())
-        return Split(loss, gap, ends[:, 0] / 2 + ends[:, 1] / 2, False, loss < ENOUGH * self.blur)
+        values = np.nan_to_num(ends[:, 0] / 2 + ends[:, 1] / 2)
+        return Split(loss, gap, values, False, loss < ENOUGH * self.blur)
 
     def finer(self, best: float, most: int) -> tuple[list[np.ndarray], list[np.ndarray], bool]:
         """Return edges that cut each bin which may hold less than a loss, and these bins.
@@ -289,41 +309,65 @@ def best_split(problem: Problem, breaks: tuple[Break, ...], theta: np.ndarray) -
     return best
 
 
-def minimize_steps(
-    problem: Problem, find: Callable[[Problem], tuple[Problem, Outcome]]
-) -> tuple[Problem, Outcome]:
-    """Return the minimum, where ``find`` leads to one of all parameters that have a slope."""
+def minimize_steps(problem: Problem) -> tuple[Problem, Outcome]:
+    """Return the minimum of all parameters, also of those that act in steps."""
     breaks, model = breaks_of(problem.model), problem.model
     if not breaks:
-        return find(problem)
+        return find_minimum(problem)
     steps, outcome = {model.free[each.place] for each in breaks}, None
-    coupled = {s.name for each in breaks for root in each.roots for s in root.free_symbols}
     exact = problem.squared and steps.union(model.linear).issuperset(model.free)
-    exact = exact and len(breaks) <= len(FIRST) and coupled.isdisjoint(model.free)
+    exact = exact and len(breaks) <= len(FIRST) and not are_coupled(breaks, model)
     if exact:
         known = [model.parameters[name] for name in model.free]
         given = [p.start if p.origin == "given" else 0.0 for p in known]
         theta = problem.box.clip(np.array(given))
         problem = problem._replace(model=with_starts(model, theta, "solved"))
     else:
-        problem, outcome = find(problem)
+        problem, outcome = find_minimum(problem)
         theta = outcome.theta
-        if outcome.quadratic is None or outcome.ending in ("interrupted", "stopped", "steps"):
+        is_over = outcome.is_called_off or outcome.step >= problem.steps
+        if outcome.quadratic is None or is_over:
             return problem, outcome
         if outcome.better is not None:
             theta = np.array([outcome.better.values[name] for name in model.free])
             outcome = outcome._replace(better=None)
+        if are_coupled(breaks, model):
+            theta = redrawn(problem, breaks, theta)
     if exact and problem.rows > FEW:
         some = problem.on_rows(problem.data.sample(FEW, problem.seed))._replace(callback=None)
         theta = alternated(some, breaks, theta, None, exact)[0].theta
     outcome, is_proven = alternated(problem, breaks, theta, outcome, exact)
-    if not is_proven:
+    if not is_proven or are_coupled(breaks, model):
         told = (
             f"{', '.join(sorted(steps))}: not all other values could be ruled out, of which some"
             " may describe the rows a little better"
         )
         problem = problem._replace(warnings=(*problem.warnings, told))
     return problem, outcome
+
+
+def are_coupled(breaks: tuple[Break, ...], model: Model) -> bool:
+    """Whether thresholds depend on other parameters, as those of x*k + z > b do."""
+    held = {s.name for each in breaks for root in each.roots for s in root.free_symbols}
+    return not held.isdisjoint(model.free)
+
+
+def redrawn(problem: Problem, breaks: tuple[Break, ...], theta: np.ndarray) -> np.ndarray:
+    """Return the best of what thresholds of random rows lead to, over a sample.
+
+    Where each threshold is the best given the others, another set of them may be better still.
+    """
+    chunk, random = problem.data.sample(FEW // 4, problem.seed), np.random.default_rng(problem.seed)
+    some = problem.on_rows(chunk)._replace(callback=None)
+    found = [alternated(some, breaks, theta, None, exact=False)[0]]
+    for _ in range(REDRAWN):
+        begun = theta.copy()
+        for k in random.permutation(len(breaks)).tolist():
+            at = thresholds_of(problem.model, (breaks[k],), begun, chunk)[0]
+            if np.isfinite(at).any():
+                begun[breaks[k].place] = random.choice(at[np.isfinite(at)])
+        found.append(alternated(some, breaks, problem.box.clip(begun), None, exact=False)[0])
+    return min(found, key=lambda outcome: outcome.loss).theta
 
 
 def alternated(
@@ -344,33 +388,48 @@ def alternated(
     solved = problem.quadratic or len(problem.linear) == np.count_nonzero(~held)
     rest = problem._replace(box=replace(problem.box, held=held), quadratic=solved)
     groups: list[tuple[Break, ...]] = [breaks]
-    if len(breaks) > len(FIRST):
+    if are_coupled(breaks, problem.model):
+        groups = []
+    elif len(breaks) > len(FIRST):
         groups = [*itertools.combinations(breaks, 2)]
     groups += [(each,) for each in breaks] if len(breaks) > 1 else []
-    gaps, is_proven = dict[int, tuple[float, float]](), True
+    found, is_proven, stuck = dict[int, list[float]](), True, held
     try:
         for _ in range(ROUNDS):
             start, is_proven, moves, again = theta.copy(), True, False, not exact
+            gaps = dict[int, list[float]]()
+            # What stands on a bound stays there, whatever the gaps.
+            loose = rest._replace(box=replace(problem.box, held=stuck))
             for group in groups:
-                if is_proven and len(group) < min(2, len(breaks)):
+                if is_proven and groups[0] is not group and len(group) == 1 and len(groups[0]) > 1:
                     continue
-                split = best_split(rest, group, start)
+                split = best_split(loose, group, start)
                 is_proven &= split.is_proven
                 again |= split.is_rounded or not is_proven
                 ends = split.gaps.tolist()
                 for each, value, gap in zip(group, split.values, ends, strict=True):
                     moves |= not gap[0] < start[each.place] < gap[1]
-                    start[each.place], gaps[each.place] = value, (gap[0], gap[1])
+                    start[each.place], gaps[each.place] = value, gap
             other = walk(rest, start, None if outcome is None else [rest.rows])
             if moves and outcome is not None and not other.loss < outcome.loss:
+                found = found or gaps_about(problem, breaks, theta)
+                middle = theta.copy()
+                for k, gap in found.items():
+                    middle[k] = sum(gap) / 2 if np.isfinite(gap).all() else theta[k]
+                other = walk(rest, middle, [rest.rows])
+                if other.loss <= outcome.loss + BETTER * abs(outcome.loss):
+                    outcome = joined(outcome, other)
                 break
             outcome = other if outcome is None else joined(outcome, other)
-            theta = outcome.theta
+            theta, found = outcome.theta, gaps
+            if outcome.quadratic is not None:
+                stuck = ~rest.box.free(theta, outcome.quadratic.gradient)
+                again |= bool((stuck & ~held).any())
             if outcome.is_called_off or not (moves and again):
                 break
     except (KeyboardInterrupt, StopRequested) as end:
         outcome = outcome or walk(rest._replace(steps=0), theta)
         outcome = outcome._replace(ending=ending_of(end))
     assert outcome is not None  # there is at least one round
-    places = [(rest.names[k], *gaps[k]) for k in sorted(gaps)]
-    return outcome._replace(gaps=tuple(places)), is_proven
+    places = tuple((rest.names[k], found[k][0], found[k][1]) for k in sorted(found))
+    return outcome._replace(gaps=places), is_proven

@@ -205,8 +205,8 @@ def break_names(prediction: Expr, names: tuple[str, ...]) -> frozenset[str]:
 def thresholds(prediction: Expr, name: str) -> tuple[Expr, ...]:
     """Return the values of ``name`` at which comparisons change sides.
 
-    Nothing where it stands in one that is not linear in it, or in a rounding, which steps at every
-    whole number.
+    Nothing where one has no simple formula, as of an equality, or of a rounding, which steps at
+    every whole number.
 
     Examples
     --------
@@ -216,14 +216,23 @@ def thresholds(prediction: Expr, name: str) -> tuple[Expr, ...]:
     """
     own, found = symbol(name), dict[Expr, None]()
     for part in prediction.atoms(*STEPS):
-        if isinstance(part, Floor | Ceil) and part.has(own):
+        if not part.has(own):
+            continue
+        if isinstance(part, Floor | Ceil | sympy.Eq | sympy.Ne):
             return ()
         difference = part.args[0] if isinstance(part, Sign) else part.lhs - part.rhs
         for side in sympy.fraction(sympy.together(difference)):
-            slope = sympy.expand(side).coeff(own)
-            rest = sympy.expand(side - slope * own)
-            if slope.has(own) or rest.has(own):
+            if not side.has(own):
+                continue
+            rest, varying = sympy.collect(sympy.expand(side), own).as_independent(own, as_Add=True)
+            factor, inner = varying.as_independent(own, as_Add=False)
+            value = -rest / factor
+            if inner == own:
+                found[value] = None
+            elif inner == sympy.exp(own):
+                found[sympy.log(value)] = None
+            elif inner == own**2:
+                found |= {sympy.sqrt(value): None, -sympy.sqrt(value): None}
+            else:
                 return ()
-            if slope != 0:
-                found[-rest / slope] = None
     return tuple(found)
