@@ -6,7 +6,7 @@ import pytest
 from sgdfit.formula.formula import symbol
 from sgdfit.kernel.numpy_kernel import evaluator
 from sgdfit.model.model import build
-from sgdfit.model.roles import RESPONSE, derived_columns, roles_of
+from sgdfit.model.roles import RESPONSE, roles_of
 from sgdfit.model.separation import harmonics, separate
 
 COLUMNS = ["x", "u", "v", "y"]
@@ -97,9 +97,7 @@ def test_linear_parameters_and_components_which_add_up(text, linear, components)
     ],
 )
 def test_roles(text, kinds):
-    prediction, free = prediction_of(text)
-    prediction, derived = derived_columns(prediction, ("x", "u", "v"))
-    roles = roles_of(prediction, free, ("x", "u", "v", *derived))
+    roles = roles_of(*prediction_of(text), ("x", "u", "v"))
     assert {name: roles[name].kind for name in kinds} == kinds
 
 

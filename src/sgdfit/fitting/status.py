@@ -18,7 +18,7 @@ from sgdfit.inference.diagnosis import explain_divergence, rate_advice
 from sgdfit.inference.spectrum import EPS, eigen, named, root_spectrum
 from sgdfit.kernel.kernel import Chunk, Segment
 from sgdfit.kernel.shuffle import in_order
-from sgdfit.model.roles import derived_columns, roles_of
+from sgdfit.model.roles import roles_of
 from sgdfit.model.separation import stepped_names
 from sgdfit.optimizers import Optimizer
 from sgdfit.optimizers.schedule import Schedule
@@ -417,8 +417,7 @@ def could_determine(problem: Problem) -> bool:
     are no others, that is not ruled out.
     """
     model, random, decided = problem.model, np.random.default_rng(0), False
-    prediction, derived = derived_columns(model.prediction, model.variables)
-    roles = roles_of(prediction, model.free, (*model.variables, *derived))
+    roles = roles_of(model.prediction, model.free, model.variables)
     columns, centred = _some_rows(problem), list[np.ndarray]()
     for name, column in columns.items():
         if name in model.variables:
@@ -427,7 +426,7 @@ def could_determine(problem: Problem) -> bool:
         centred.append(column)
     for rows in (tuple(centred), tuple(columns.values())):
         chunk = Chunk(rows, None)
-        seen = observe(model, chunk, {}, derived)
+        seen = observe(model, chunk, {})
         units = [range_of(roles[name], -np.inf, np.inf, seen).unit for name in model.free]
         for draw in random.normal(size=(DRAWS, len(units))):
             jacobian = problem.kernel.rows(draw * units, chunk).jacobian.T

@@ -48,7 +48,7 @@ class Role(NamedTuple):
 def roles_of(
     prediction: Expr, parameters: tuple[str, ...], variables: tuple[str, ...]
 ) -> dict[str, Role]:
-    """Return the `Role` of each of the ``parameters``.
+    """Return the `Role` of each of the ``parameters``, also by `derived_columns`.
 
     Examples
     --------
@@ -59,6 +59,8 @@ def roles_of(
     [('a', 'magnitude'), ('m', 'position'), ('s', 'length'), ('k', 'rate'), ('w', 'frequency'),
      ('p', 'phase')]
     """
+    prediction, derived = derived_columns(prediction, variables)
+    variables = (*variables, *derived)
     unknown: dict[str, Form] = {name: {f"?{name}": Fraction(1)} for name in parameters}
     known: dict[str, Form] = {column: {column: Fraction(1)} for column in variables}
     system = _Dimensions(known | unknown)
@@ -104,8 +106,8 @@ def derived_columns(prediction: Expr, variables: tuple[str, ...]) -> tuple[Expr,
 
 def _role(prediction: Expr, name: str, powers: Form, variables: tuple[str, ...]) -> Role:
     factor = 10.0 ** float(powers.pop(TEN, 0))
-    spans = tuple((key[len(SPAN) :], n) for key, n in powers.items() if key.startswith(SPAN))
-    powers = {key: n for key, n in powers.items() if not key.startswith(SPAN)}
+    ratios = [key for key in powers if key.startswith(SPAN)]
+    spans = tuple((key[len(SPAN) :], powers.pop(key)) for key in ratios)
     owner = next(iter(powers), None)
     single = owner if len(powers) == 1 and owner in variables and abs(powers[owner]) == 1 else None
     own, units = symbol(name), tuple(powers.items())
@@ -223,10 +225,8 @@ class _Dimensions:
 
     def _difference(self, total: Expr) -> Form:
         """Return that a sum spans the range of a column, if a parameter is taken from that."""
-        signs: dict[str, Expr] = {}
-        for term in total.args:
-            factor, rest = term.as_coeff_Mul()
-            signs |= {rest.name: factor} if rest.is_Symbol else {}
+        terms = [term.as_coeff_Mul() for term in total.args]
+        signs = {rest.name: factor for factor, rest in terms if rest.is_Symbol}
         known = [name for name in signs if name in self.known.get(name, {})]
         own = [name for name in signs if name not in known]
         if len(known) == 1 and any(signs[name] * signs[known[0]] < 0 for name in own):

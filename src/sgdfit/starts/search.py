@@ -16,7 +16,7 @@ from sgdfit.formula.formula import symbol
 from sgdfit.inference.statistics import serial_correlation
 from sgdfit.kernel.kernel import Chunk
 from sgdfit.model.model import Model
-from sgdfit.model.roles import derived_columns, roles_of
+from sgdfit.model.roles import roles_of
 from sgdfit.model.separation import Harmonic, harmonics, separate
 from sgdfit.starts.components import Dictionary, Partial, exchanged, first_partial, pursue, tabulate
 from sgdfit.starts.separable import Projection, Whole, by_loss, polish
@@ -80,10 +80,9 @@ def find_starts(model: Model, chunk: Chunk, given: Mapping[str, float], seed: in
     (('a',), [4.0, 0.5])
     """
     model, turned = _with_linear_phases(model, given, chunk)
-    prediction, derived = derived_columns(model.prediction, model.variables)
-    seen = observe(model, chunk, given, derived)
+    seen = observe(model, chunk, given)
     parts = separate(model.prediction, tuple(name for name in model.free if name not in given))
-    roles = roles_of(prediction, model.free, (*model.variables, *derived))
+    roles = roles_of(model.prediction, model.free, model.variables)
     ranges = dict[str, Range]()
     for part in parts.components:
         for name in part.names:

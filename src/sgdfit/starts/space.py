@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from sgdfit.kernel.kernel import Chunk
 from sgdfit.kernel.numpy_kernel import evaluator
 from sgdfit.model.model import Model
-from sgdfit.model.roles import RESPONSE, Role
-
-Expr = Any  # SymPy ships no types
+from sgdfit.model.roles import RESPONSE, Role, derived_columns
 
 
 class Scale(NamedTuple):
@@ -61,13 +59,8 @@ class Observations(NamedTuple):
         return len(self.target)
 
 
-def observe(
-    model: Model, chunk: Chunk, given: Mapping[str, float], derived: Mapping[str, Expr]
-) -> Observations:
-    """Return the `Observations` of ``chunk``, rows with a value that is not finite left out.
-
-    What is ``derived`` from the columns alone has a scale of its own.
-    """
+def observe(model: Model, chunk: Chunk, given: Mapping[str, float]) -> Observations:
+    """Return the `Observations` of ``chunk``, rows with a value that is not finite left out."""
     columns = [np.asarray(column, dtype=np.float64) for column in chunk.columns]
     response = evaluator((model.formula.response,), (), model.columns)
     target = response(np.empty((1, 0)), columns)[0, 0]
@@ -78,6 +71,7 @@ def observe(
     root = np.sqrt(weights[fit]) / unit
     scales = dict(zip(model.columns, map(_scale, columns), strict=True))
     scales = {name: scales[name] for name in model.variables} | {RESPONSE: _scale(target)}
+    derived = derived_columns(model.prediction, model.variables)[1]
     if derived:
         made = evaluator(tuple(derived.values()), (), model.columns)(np.empty((1, 0)), columns)[0]
         scales |= dict(zip(derived, map(_scale, made), strict=True))
@@ -177,11 +171,8 @@ def _without_a_column(role: Role, seen: Observations) -> tuple[float, Knots, flo
         knots = ((0.0, -3.0), (0.1, -1.0), (0.85, 1.0), (1.0, 2.0))
         return 1.0, knots, 0.5, "exponent, ±1e-3 … 100"
     sizes = [np.float64(seen.scales[name].size) ** float(count) for name, count in role.powers]
-    ratios = [
-        (seen.scales[name].range / seen.scales[name].size) ** float(count)
-        for name, count in role.spans
-    ]
-    unit = float(np.prod([*sizes, *ratios]))
+    spans = [(seen.scales[name], float(count)) for name, count in role.spans]
+    unit = float(np.prod([*sizes, *((at.range / at.size) ** count for at, count in spans)]))
     knots = ((0.0, -5.0), (0.15, -2.0), (0.85, 1.5), (1.0, 4.0))
     word = "intercept" if role.kind == "intercept" else "size"
     return unit, knots, 0.5, f"{word}, ±1e-5 … 1e4"
