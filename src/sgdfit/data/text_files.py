@@ -76,21 +76,29 @@ class PeekedStream:
 
     def read(self, size: int) -> bytes:
         """Return the next ``size`` bytes, fewer at the end alone: a pipe hands out some at once."""
-        parts: list[Any] = [self.head[:size]]
+        # Of a long batch of Arrow's no second copy is made.
+        large = size > 2 * SMALL
+        parts: list[Any] = [bytearray(self.head[:size]) if large else self.head[:size]]
         self.head, left = self.head[size:], size - len(parts[0])
         named = reading(self.label, self.compression) if self.compression else reaching(self.label)
         # These hand out less only at the end, of which a terminal would have to be told twice.
         whole = isinstance(self.stream, io.BufferedIOBase | io.TextIOBase)
         with named:
             while left > 0 and not self.ended:
-                found = self.stream.read(left)
-                self.ended = not found or (whole and len(found) < left)
+                wanted = min(left, SMALL)
+                found = self.stream.read(wanted)
+                self.ended = not found or (whole and len(found) < wanted)
                 found = found.encode() if isinstance(found, str) else bytes(found or b"")
                 if self.decoder is not None:
                     found = self.decoder.decode(found, self.ended).encode()
-                parts.append(found)
                 left -= len(found)
-        text = parts[1] if len(parts) == 2 and not parts[0] else b"".join(parts)
+                if large:
+                    parts[0] += found
+                else:
+                    parts.append(found)
+        text: bytes = parts[0]
+        if not large:
+            text = parts[1] if len(parts) == 2 and not parts[0] else b"".join(parts)
         if left < 0:  # characters may take more bytes than were asked for
             self.head = memoryview(text)[size:]
         return text[:size] if left < 0 else text
