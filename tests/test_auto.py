@@ -627,7 +627,7 @@ def test_a_rival_minimum_is_told_with_its_values():
     rival = fit.search.rivals[0]
     assert rival.values["m"] == pytest.approx(7, abs=0.2)
     assert fit.search.loss <= rival.loss <= 1.05 * fit.search.loss
-    assert "rival minimum" in str(fit)
+    assert "rival minimum" in fit.report(full=True)
 
 
 def test_a_callback_ends_a_fit_that_is_walked_anew():
