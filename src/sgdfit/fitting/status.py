@@ -35,6 +35,8 @@ ARRIVED = 0.01
 STILL = 10
 # A column whose middle lies so many times its spread away from 0.
 FAR = 100.0
+# How far beside a value, as a share of it, a parameter is tried.
+BESIDE = 1e-6
 ROWS_LOOKED_AT = 1_000
 # Places in the space of the parameters at which the centred formula is looked at.
 DRAWS = 8
@@ -504,6 +506,10 @@ def find_nonfinite(
             searched: list[tuple[Any, ...]] = [(part, known) for part in sides]
             for name, slope in zip(model.free, model.gradient, strict=True):
                 limits = evaluate_slope(model.prediction, slope, name, known)
+                if not np.isfinite(limits).all():
+                    # (-2)**p has a value at p = 1 alone: beside it, the formula says why.
+                    beside = values[name] + BESIDE * max(1.0, abs(values[name]))
+                    searched.append((model.formula.expression, known | {name: beside}))
                 searched.append((slope, known, limits))
             searched += [(part, pair) for part in (model.loss.expression, model.slope)]
             for search in searched:
