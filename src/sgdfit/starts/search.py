@@ -179,7 +179,8 @@ def _searched(projection: Projection, ranges: Mapping[str, Range], seed: int) ->
     """Search in rounds while the residuals look like signal; also return how many points it took.
 
     Every other round tries sums whose like components agree in sign: the greedy choice of one wide
-    peak where there are two, or of an exponential that takes in a peak, is undone by dips.
+    peak where there are two, or of an exponential that takes in a peak, is undone by dips. Where
+    the first round ended in such dips, a second one is worth it though they leave but noise.
     """
     parts, first = projection.parts.components, first_partial(*projection.plain())
     none = np.empty((1 - bool(parts), len(projection.names)))
@@ -199,8 +200,10 @@ def _searched(projection: Projection, ranges: Mapping[str, Range], seed: int) ->
         fruitless += 1
         if paths.losses.min(initial=np.inf) < before * (1 - WORTH):
             fruitless = 0
-        is_over = fruitless == min(len(parts), PATIENCE)
-        if is_over or not len(paths.ends) or not _is_signal(projection, paths.distinct(1)):
+        if fruitless == min(len(parts), PATIENCE) or not len(paths.ends):
+            break
+        best = paths.distinct(1)
+        if not _is_signal(projection, best) and (k or _agree(projection, best)):
             break
     return paths, drawn
 
@@ -234,6 +237,16 @@ def _exchanged(
         chosen = dict(enumerate(np.split(end, places)))
         made += exchanged(first, chosen, parts, dictionaries, projection.seen, again=again)
     return sorted(made, key=lambda partial: partial.loss)
+
+
+def _agree(projection: Projection, point: np.ndarray) -> bool:
+    """Whether amplitudes of like components have one sign at the point, float64[1, q]."""
+    amplitudes = dict(zip(projection.linear, projection.solve(point).linear[0], strict=True))
+    signs: dict[object, set[bool]] = {}
+    for part in projection.parts.components:
+        if len(part.linear) == 1:
+            signs.setdefault(part.shape, set()).add(amplitudes[part.linear[0]] > 0)
+    return all(len(found) == 1 for found in signs.values())
 
 
 def _is_signal(projection: Projection, point: np.ndarray) -> bool:
