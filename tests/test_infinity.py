@@ -42,6 +42,10 @@ CASES = {
         "y = a*cosh(k*x) + c", 1 - 0.01 * X**2 + 1e-5 * X**4 + 0.1 * NOISE, None, "k → 0",
         "y = a*x**2 + c", lambda x, c, a: c + a * x**2, ("a + c", "a*k**2/2"),
     ),
+    "a power": (
+        "y = a*x**b + c", np.log(X) - 0.03 * np.log(X) ** 2 + 0.1 * NOISE, "b > 0", "b → 0",
+        "y = a*log(x) + c", lambda x, c, a: c + a * np.log(x), ("a + c", "a*b"),
+    ),
 }  # fmt: skip
 
 

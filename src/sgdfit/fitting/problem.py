@@ -137,12 +137,14 @@ class Problem(NamedTuple):
         """Whether the curve of a least-squares fit meets the response but for rounding."""
         if quadratic is None or not self.squared or (self.data.is_unseen and self.rows > FEW):
             return False
-        # The loss is r², whose curvature is twice JᵀJ.
-        rounding = self.rounding(theta, quadratic.norms / math.sqrt(2))[1]
         seen = self.data.moments
         variation = seen.second - seen.first**2 / self.rows
         size = math.sqrt(variation) if variation > 0 else math.sqrt(self.rows) * abs(seen.about)
         residual = math.sqrt(max(0.0, quadratic.loss))
+        if residual > ROUNDINGS * UNSEEN * size:
+            return False
+        # The loss is r², whose curvature is twice JᵀJ.
+        rounding = self.rounding(theta, quadratic.norms / math.sqrt(2))[1]
         return residual <= ROUNDINGS * rounding and rounding <= UNSEEN * size
 
     def on_rows(self, chunk: Chunk) -> Problem:
