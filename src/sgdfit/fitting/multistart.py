@@ -122,8 +122,9 @@ def _searched(problem: Problem, starts: Starts) -> tuple[Problem, Outcome]:
                 if _is_lower(other[1].rank, outcome.rank, BETTER):
                     found, outcome = other
         some_given = len(missing(problem.model)) < len(problem.names)
-        doubtful = _is_broken(problem) or is_suspicious(problem, outcome)
-        if some_given and (problem.options.search or doubtful):
+        if some_given and (
+            problem.options.search or _is_broken(problem) or is_suspicious(problem, outcome)
+        ):
             compared = _compared(problem, outcome)
             outcome = outcome._replace(better=compared.better)
             outcome = outcome if compared.abandoned is None else compared

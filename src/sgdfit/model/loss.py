@@ -19,6 +19,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -114,7 +115,7 @@ class Loss:
     # scattering by 1/√w of it; None where the expression has none, or until it is known.
     scale: float | None = None
 
-    @property
+    @cached_property
     def is_relative(self) -> bool:
         """Whether the scale of the residuals stands in the expression."""
         return any(symbol.name == SCALE for symbol in self.expression.free_symbols)
