@@ -106,6 +106,10 @@ TEXTS = {
     ),
     "thousands by apostrophes": ("x;y\n1'234.5;1\n12'000;2\n", {**SEMICOLON, "thousands": "'"}),
     "thousands by blanks": ("x;y\n1 234,5;1\n12 000;2\n", {**DECIMAL_COMMA, "thousands": " "}),
+    "thousands by blanks, tabs": (
+        "x\ty\n1 234\t5\n-3\t1 000 678\n",
+        {"sep": "\t", "thousands": " "},
+    ),
     "a comma told": ("x;y\n1,234;1\n2,000;2\n", DECIMAL_COMMA, {"decimal": ","}),
     "a point told": ("x;y\n1,234;1\n2,000;2\n", {**SEMICOLON, "thousands": ","}, {"decimal": "."}),
     "decimal commas in quotes": ('x,y\n"0,125","1,5"\n"2,25",3\n', {"decimal": ","}),

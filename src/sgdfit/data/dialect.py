@@ -484,8 +484,9 @@ def _score(texts: list[str], separator: str) -> float:
     if width < 2:
         width, alike = max(((w, n) for w, n in counts.items() if w > 1), default=(1, 0))
     fields = [field for row in rows[1:] or rows for field in row[:FIELDS_LOOKED_AT]]
-    # A blank within a number may well be a separator.
-    numeric = sum(not f or (_is_number(f) and (" " not in f or ":" in f)) for f in fields)
+    # A blank within a number may separate fields itself, where commas would.
+    blanks = separator in "\t;|"
+    numeric = sum(not f or (_is_number(f) and (blanks or " " not in f or ":" in f)) for f in fields)
     return alike / len(rows) * (0.1 + numeric / max(1, len(fields)))
 
 
