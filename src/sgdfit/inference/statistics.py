@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -122,9 +123,17 @@ def _beyond_chance(alike: np.ndarray, n: int) -> float:
     sum of all squares also what alternates, as a wave does (Box & Pierce 1970, JASA 65, 1509-1526),
     made normal by its cube root (Wilson & Hilferty 1931).
     """
-    lags = np.arange(1, alike.shape[1] + 1)
+    count = alike.shape[1]
+    mean, variance = 1 - 2 / (9 * count), 2 / (9 * count)
+    weights, pairs = _weights(n, count)
+    squares = float(((alike * alike) @ (1.0 / pairs)).max()) / count
+    quick: float = (squares ** (1 / 3) - mean) / math.sqrt(variance)
+    return max(float((alike @ weights).max()), quick)
+
+
+@lru_cache(maxsize=64)
+def _weights(n: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the weights of so many lags in each window, and how many pairs are so far apart."""
+    lags = np.arange(1, count + 1)
     shares = np.maximum(0.0, 1.0 - lags / np.array(WINDOWS)[:, None])
-    windows = alike @ (shares / np.sqrt(shares**2 @ (n - lags))[:, None]).T
-    mean, variance = 1 - 2 / (9 * len(lags)), 2 / (9 * len(lags))
-    squares = np.mean(alike**2 / (n - lags), axis=1)
-    return float(max(windows.max(), (np.cbrt(squares.max()) - mean) / math.sqrt(variance)))
+    return (shares / np.sqrt(shares**2 @ (n - lags))[:, None]).T, n - lags

@@ -203,7 +203,7 @@ def _searched(projection: Projection, ranges: Mapping[str, Range], seed: int) ->
         if fruitless == min(len(parts), PATIENCE) or not len(paths.ends):
             break
         best = paths.distinct(1)
-        if not _is_signal(projection, best) and (k or _agree(projection, best)):
+        if not _is_signal(projection, best) and (k or len(parts) == 1 or _agree(projection, best)):
             break
     return paths, drawn
 
