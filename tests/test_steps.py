@@ -83,17 +83,36 @@ def test_weights_count() -> None:
     assert fit.residual_sum_of_squares == pytest.approx(least, rel=1e-9)
 
 
-def test_bounds_hold() -> None:
-    fit = sgdfit.fit("y = where(x < b, p, q)", {"x": X, "y": CLEAR}, bounds="5 < b < 8")
-    tried = [(exhaustive_at(b), b) for b in np.append(X[(X > 5) & (X < 8)], 5.0)]
+@pytest.mark.parametrize("b", [(-np.inf, np.inf), (5.0, 8.0)])
+@pytest.mark.parametrize("p", [(-np.inf, np.inf), (1.6, 1.8)])
+def test_bounds_hold(b: tuple[float, float], p: tuple[float, float]) -> None:
+    def squares(at):
+        levels = np.where(at > X, CLEAR[at > X].mean().clip(*p), CLEAR[at <= X].mean())
+        return float(np.sum((CLEAR - levels) ** 2))
 
-    assert 5 <= fit.estimates["b"].value <= 8
-    assert fit.residual_sum_of_squares == pytest.approx(min(tried)[0], rel=1e-9)
+    ends = [low / 2 + high / 2 for low, high in gaps(X)[1:-1]]
+    judged = min(squares(at) for at in ends if b[0] < at < b[1])
+    fit = sgdfit.fit("y = where(x < b, p, q)", {"x": X, "y": CLEAR}, bounds={"b": b, "p": p})
+
+    assert b[0] <= fit.estimates["b"].value <= b[1]
+    assert fit.residual_sum_of_squares <= judged * (1 + 1e-9)
 
 
-def exhaustive_at(b: float) -> float:
-    """Return the least sum of squares of levels below and above a break."""
-    return sum(float(np.sum((CLEAR[s] - CLEAR[s].mean()) ** 2)) for s in (b >= X, b < X))
+@pytest.mark.parametrize("condition", ["x < exp(b)", "x < b**2", "1/x > 1/b", "x - 1 < 2*b"])
+def test_a_threshold_may_be_a_function_of_its_parameter(condition: str) -> None:
+    least, _ = exhaustive(X, *SIDES.values(), CLEAR)
+    fit = sgdfit.fit(f"y = where({condition}, p, q)", {"x": X, "y": CLEAR})
+
+    assert fit.residual_sum_of_squares == pytest.approx(least, rel=1e-9)
+
+
+def test_thresholds_may_depend_on_one_another() -> None:
+    y = np.where(0.5 * X + Z > 2, 1.0, 2.0) + 0.3 * NOISE
+    judged = min(exhaustive(k * X + Z, *SIDES.values(), y)[0] for k in np.linspace(0.4, 0.6, 21))
+    fit = sgdfit.fit("y = where(k*x + z > b, p, q)", {"x": X, "z": Z, "y": y})
+
+    assert fit.residual_sum_of_squares <= judged * (1 + 1e-9)
+    assert any("b, k: not all other values could be ruled out" in w for w in fit.warnings)
 
 
 TWO = {
