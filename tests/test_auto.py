@@ -602,13 +602,18 @@ def test_perfect_data_leave_open_what_has_no_effect(formula, y, open_one):
 
 def test_every_row_that_is_visited_is_counted(monkeypatch):
     seen = []
-    evaluate = numpy_kernel._evaluate
+    terms = numpy_kernel._terms
 
-    def counting(terms, theta, columns):
-        seen.append(len(columns[0]))
-        return evaluate(terms, theta, columns)
+    def counted(model):
+        source, evaluate = terms(model)
 
-    monkeypatch.setattr(numpy_kernel, "_evaluate", counting)
+        def counting(theta, chunk):
+            seen.append(chunk.rows)
+            return evaluate(theta, chunk)
+
+        return source, counting
+
+    monkeypatch.setattr(numpy_kernel, "_terms", counted)
     x = np.random.default_rng(7).uniform(0, 10, 50_000)
     y = np.sin(2 * np.pi * 0.29 * x) + noise(8, x.size, 0.3)
     start = {"a": 1, "f": 0.2, "p": 0}
