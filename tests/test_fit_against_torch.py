@@ -74,7 +74,7 @@ class Counts:
 
 
 class Robust:
-    formula, response, loss = "y = a*tanh(b*x) + c", "y", "huber(delta=1.5)"
+    formula, response, loss = "y = a*tanh(b*x) + c", "y", "huber(delta=1.5, scale=absolute)"
     start, sgd_rate, rate = {"a": 1.0, "b": 0.5, "c": 1.0}, 0.05, 0.001
 
     @staticmethod
