@@ -213,7 +213,9 @@ def test_columns_stay_as_they_came_beside_the_residuals(fit, tmp_path, ending, m
 
 def test_rows_may_be_stated_as_text(fit, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    np.testing.assert_array_equal(fit.predict("x=0:1:0.1"), fit.predict({"x": np.arange(11) * 0.1}))
+    tenths = fit.predict({"x": np.arange(11) / 10})
+    np.testing.assert_array_equal(fit.predict("x=0:1:0.1"), tenths)
+    assert fit.predict("{x}=0:1:0.3").shape == (4,)
     np.testing.assert_array_equal(fit.predict("x = 5, -1"), fit.predict({"x": [5.0, -1.0]}))
     assert fit.predict("x=1:0:-0.25").shape == (5,)
     for text in ("x=0:1:0", "x=", "=1", "x=0:1", "x=a", "x=0:1:-1", "x=1,inf", "x=1;"):
@@ -223,6 +225,12 @@ def test_rows_may_be_stated_as_text(fit, tmp_path, monkeypatch):
         fit.predict("x=0:1:1e-9")
     Path("x=1.csv").write_text("x\n7\n8\n")
     np.testing.assert_array_equal(fit.predict("x=1.csv"), fit.predict({"x": [7.0, 8.0]}))
+
+
+def test_a_band_that_the_data_leave_open_is_refused():
+    fit = sgdfit.fit("y = (a + b)*x + c", {"x": X, "y": 2 * X + np.cos(9 * X)})
+    with pytest.raises(UsageError, match=r"leave open .*; fix or tie one of these parameters"):
+        fit.predict({"x": [1.0]}, "confidence")
 
 
 def test_text_reads_back_exactly(tmp_path):

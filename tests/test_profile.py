@@ -124,6 +124,18 @@ def test_a_linear_models_intervals_are_students(formula, data, sigma, near):
     assert profiled.warnings == wald.warnings  # a line through 0 misses this one
 
 
+def test_where_two_rates_become_one_an_interval_ends():
+    # There the quadratic of a refit promises what no amplitudes reach.
+    t = np.array([0, 1, 2, 3, 5, 6, 7.0])
+    data = {"t": t, "y": np.array([5.1, 3.9, 3.1, 2.4, 1.8, 1.5, 1.42])}
+    formula = "y = a*exp(-b*t) + c*exp(-d*t)"
+    fit = fitted(formula, data)
+    threshold = fit.residual_sum_of_squares * (1 + stdtrit(3, 0.975) ** 2 / 3)
+    for end in fit["a"].interval:
+        refit = sgdfit.fit(formula, data, fixed={"a": end})
+        assert refit.residual_sum_of_squares == pytest.approx(threshold, rel=0.02)
+
+
 def test_known_standard_deviations_give_normal_thresholds():
     formula = "y = a*exp(-k*x) + c"
     fit = fitted(formula, DECAY, start="a=2, k=1, c=0.3", sigma="s", absolute_sigma=True)

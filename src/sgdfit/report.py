@@ -169,6 +169,9 @@ def _summary(result: Result) -> Lines:
         smaller = number(np.sqrt(result.drawn_from / result.rows), 2)
         theirs = f"those of all {result.drawn_from:,} are about {smaller} times smaller"
         yield "standard errors", f"of {result.rows:,} random rows; {theirs}"
+    method, _, reason = result.covariance_method.partition(": ")
+    if method == "none" and reason and result.free and result.status.ok and not result.undetermined:
+        yield "standard errors", f"not known: {reason}"
     for combination in result.undetermined:
         yield "not determined", combination
     for known in result.determined:

@@ -173,7 +173,8 @@ TIE = _repeated("--tie TEXT", 'Let one follow others: "d = 2*a". Repeatable.', "
 LOSS = _option(
     "--loss NAME",
     "mse, mae, huber, soft_l1, cauchy, log_cosh, quantile, poisson, with options as in"
-    ' "huber(delta=2)", or a formula of prediction and target.',
+    ' "huber(delta=2)" (delta in units of the residuals\' scale), or a formula of prediction and'
+    " target.",
     default="mse",
     words="model.loss:LOSSES",
 )

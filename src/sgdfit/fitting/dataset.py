@@ -438,8 +438,9 @@ def panel_moments(model: Model, chunk: Chunk, about: float, *, compiled: bool = 
     found = []
     for first in range(0, chunk.rows, PANEL):
         part = slice(first, first + PANEL)
-        apart = target[part] - about
-        weighed = apart if weights is None else weights[part] * apart
+        with np.errstate(invalid="ignore"):  # what is not finite is told of by its sum
+            apart = target[part] - about
+            weighed = apart if weights is None else weights[part] * apart
         total = sum(float(column[part].sum(dtype=np.float64)) for column in columns)
         logs = 0.0 if weights is None else float(np.log(weights[part]).sum())
         found.append([total, weighed.sum(), np.einsum("i,i->", weighed, apart), logs])

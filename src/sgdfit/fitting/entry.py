@@ -115,7 +115,8 @@ def fit(
         As in `scipy.optimize.curve_fit`: whether standard errors follow from sigma (or weights) as
         given, with normal intervals, or the residuals set their scale, with Student's t.
     loss : str or callable
-        What is averaged over the rows and made small: ``"mse"``, ``"mae"``, ``"huber(delta=2)"``,
+        What is averaged over the rows and made small: ``"mse"``, ``"mae"``, ``"huber(delta=2)"``
+        (of the residuals' own scale; ``"huber(delta=2, scale=absolute)"`` in units of y),
         …, a formula of ``prediction`` and ``target``, or a function of these two.
     where : str, optional
         Which rows count, such as ``"x > 0 and site == 'A'"``. What it excludes is not even read,

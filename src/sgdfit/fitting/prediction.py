@@ -115,11 +115,15 @@ def as_grid(data: Any) -> Any:
     axes: dict[str, Array] = {}
     for text in data.split(";"):
         name, _, values = (part.strip() for part in text.partition("="))
+        # As in a formula, where a name is no word.
+        name = name[1:-1].strip() if name[:1] + name[-1:] in ("{}", "``") else name
         try:
             if ":" in values:
                 first, last, step = map(float, values.split(":"))
                 count = int((last - first) / step + 1 + 1e-9)
                 axis = first + step * np.arange(min(count, MOST_ROWS + 1))
+                size = max(abs(first), abs(last), abs(step))
+                axis = axis.round(12 - math.floor(math.log10(size)))  # 0.9, not 0.8999999999999999
             else:
                 axis = np.array([float(value) for value in values.split(",")])
         except (ValueError, ZeroDivisionError, OverflowError):
@@ -436,6 +440,12 @@ class _Curve:
         band = around(curve, variance + noise, dof, self.level)
         if band is None:
             raise UsageError("this fit gives no band, since its rows leave no degree of freedom")
+        if result.undetermined and len(curve) and np.isnan(band.stderr).all():
+            raise UsageError(
+                "this fit gives no band, since its data leave open"
+                f" {', '.join(result.undetermined)}; fix or tie one of these parameters, which"
+                " changes no prediction"
+            )
         return band
 
 

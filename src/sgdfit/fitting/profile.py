@@ -300,7 +300,8 @@ def _refit(
             outcome = _walked(plain, outcome.theta)
         if outcome.quadratic is not None:
             found.append(outcome)
-            if not side.is_broken:
+            # What came down on flat ground may do better from elsewhere.
+            if outcome.distance <= SETTLED and not side.is_broken:
                 break
     if not found:
         return None
@@ -314,12 +315,14 @@ def _refit(
     move = step_within(quadratic, np.where(norms > 0, norms, 1.0), free, np.inf).move
     # A break that rests on a row is at its minimum, whatever the slopes on one side of it say.
     on_row = side.is_broken and outcome.ending == "rests"
-    move = 0.0 * move if on_row else move
+    settled = on_row or outcome.distance <= SETTLED
+    # Nor does a quadratic far from its minimum tell how low that is.
+    move = move if settled and not on_row else 0.0 * move
     squares = quadratic.loss + quadratic.change(move)
     rise = float(quadratic.root[:, side.which] @ (quadratic.offset + quadratic.root @ move))
     excess = (squares - side.least) / noise
     below = LOWER + 64 * EPS * side.least / noise
     tau = -1.0 if excess < -below else math.sqrt(max(excess, 0.0))
     slope = side.sign * rise / (2 * noise * tau) if tau > 0 else 1 / side.error
-    side.is_settled &= on_row or outcome.distance <= SETTLED
+    side.is_settled &= settled
     return Refit(distance, outcome.theta, tau, slope)

@@ -35,6 +35,8 @@ ARRIVED = 0.01
 STILL = 10
 # A column whose middle lies so many times its spread away from 0.
 FAR = 100.0
+# More steps than anybody waits for.
+ENDLESS = 1e7
 # How far beside a value, as a share of it, a parameter is tried.
 BESIDE = 1e-6
 ROWS_LOOKED_AT = 1_000
@@ -141,6 +143,8 @@ CURES = {
     " start=…)), or take larger batches: at a constant rate the noise of the batches keeps it this"
     " far",
     "fast": "lower the learning rate: where the run ended, its limit is {limit:.4g}",
+    "endless": "use the optimizer auto, or start nearer: at this rate it would take some {more:.1g}"
+    " steps more",
     "slow": "about {more:,.0f} more steps at this rate lead within {reach:.2g} standard errors",
 }
 
@@ -348,7 +352,8 @@ def _cure(end: RunEnd, facts: DescentFacts, at: EndState) -> str | None:
     needed = float(np.max(np.log(sizes) / -logs[some], initial=0.0))
     if not np.isfinite(needed):
         return None
-    return CURES["slow"].format(more=float(f"{max(needed, 1):.1e}"), reach=reach)
+    cure = "endless" if needed > ENDLESS else "slow"
+    return CURES[cure].format(more=float(f"{max(needed, 1):.1e}"), reach=reach)
 
 
 # In this order.
