@@ -110,8 +110,8 @@ def test_commands_about_large_data_run(shell):
 
 
 # An expression, and after it the value that it is said to have: a number cut short, or a literal.
-NUMBER = re.compile(r"^((?:fit|now)\.[^#\n]+?) +# (-?[\d.]+)…$", re.MULTILINE)
-LITERAL = re.compile(r"^((?:fit|now)\.[^#\n]+?) +# (['\"(].*|True)$", re.MULTILINE)
+NUMBER = re.compile(r"^((?:fit|now)[.[][^#\n]+?) +# (-?[\d.]+)…$", re.MULTILINE)
+LITERAL = re.compile(r"^((?:fit|now)[.[][^#\n]+?) +# (['\"(].*|True)$", re.MULTILINE)
 
 
 @pytest.mark.usefixtures("folder")
