@@ -57,6 +57,7 @@ ENDED = {
     "arrived": "flat ground",
     "rests": "where no step lowers the loss, which is no minimum",
     "steps": "no minimum within the limit of steps",
+    "lost": "no finite value",
 }
 # Fewer rows tell nothing of the kind.
 FEWEST = 10
@@ -241,8 +242,10 @@ def _is_lower(loss: float, other: float, share: float) -> bool:
 
 def _compared(problem: Problem, outcome: Outcome) -> Outcome:
     """Look for a better minimum than the given starts led to; where to none, it takes its place."""
-    is_best = problem.is_exact(outcome.theta, outcome.quadratic)
-    if outcome.is_called_off or outcome.ending == "lost" or is_best:
+    is_lost = outcome.ending == "lost"
+    if outcome.is_called_off or (
+        not is_lost and problem.is_exact(outcome.theta, outcome.quadratic)
+    ):
         return outcome
     starts = look_for_starts(problem, all_free=True)
     if starts is None:
@@ -269,7 +272,9 @@ def _compared(problem: Problem, outcome: Outcome) -> Outcome:
         abandoned = (
             f"the given start led to {ended}: these estimates are those of a search for another"
         )
-        outcome = settled_on(problem, joined(outcome, other), chosen)
+        # A start without a loss is no step of the way.
+        way = other if is_lost else joined(outcome, other)
+        outcome = settled_on(problem, way, chosen)
         facts = replace(starts.facts, symmetries=told)
         return outcome._replace(search=facts, abandoned=abandoned)
     values = dict(zip(problem.names, map(float, chosen), strict=True))
@@ -419,8 +424,10 @@ def settled_on(problem: Problem, outcome: Outcome, theta: np.ndarray) -> Outcome
 
 def is_suspicious(problem: Problem, outcome: Outcome) -> bool:
     """Whether a fit looks like a wrong one: it did not arrive, or its residuals are no noise."""
-    if outcome.is_called_off or outcome.ending == "lost":
+    if outcome.is_called_off:
         return False
+    if outcome.ending == "lost":
+        return True
     if problem.is_exact(outcome.theta, outcome.quadratic):
         return False
     if not has_arrived(problem, outcome) or not problem.squared:
