@@ -161,6 +161,7 @@ def test_parameters_scaled_by_their_powers_leave_the_curve_as_it_is(text):
         ("a*sin(w*x + p)**2", []),
         ("a*sin(w*x + p) + b*cos(w*x + p)", []),
         ("a*cosh(x + p)", []),
+        ("a*exp(-(x - p)/w)", []),
         ("a*x*sin(p)", []),
         ("a*(x - p)**2 + b*exp(x*p)", []),
     ],

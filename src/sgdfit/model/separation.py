@@ -138,10 +138,10 @@ def harmonics(prediction: Expr, names: tuple[str, ...]) -> tuple[Expr, tuple[Har
                 own, rest = symbol(phase), prediction.xreplace({symbol(amplitude): sympy.S.Zero})
                 bend, at = -_alike(basis.diff(own, 2)) / _alike(basis), {own: sympy.S.Zero}
                 others = {symbol(name) for name in part.names if name != phase}
-                if rest.has(own) or bend.is_nonpositive or not bend.free_symbols <= others:
-                    continue
                 # Either root will do.
                 rate = sympy.powdenest(sympy.sqrt(bend), force=True)
+                if rate == 0 or rate.has(sympy.I) or rest.has(own) or bend.free_symbols - others:
+                    continue
                 cosine, sine = basis.xreplace(at), (basis.diff(own) / rate).xreplace(at)
                 if cosine != 0 and sine != 0:
                     prediction = rest + symbol(amplitude) * cosine + own * sine
