@@ -68,6 +68,16 @@ def test_times_are_counted_from_the_first_row(tmp_path):
         again = sgdfit.load(tmp_path / "fit.json")
         expected = judge.predict({"t": seconds[5:]})
         np.testing.assert_array_equal(again.predict({"t": DAYS[5:]}), expected)
+        stated = again.predict("t=2024-03-03T14:00:2024-03-17T18:00:10h")
+        np.testing.assert_array_equal(stated, expected)
+        np.testing.assert_array_equal(again.predict("t=2024-03-03T15:00+01:00"), expected[:1])
+        for text in ("t=2024-03-03:2024-03-05:1", "t=2024-13-03", "t=2024-03-05:2024-03-03:1d"):
+            with pytest.raises(DataError, match="write 't=2024-03-01', or"):
+                again.predict(text)
+    clock = DAYS - DAYS.astype("M8[D]")
+    assert (
+        "t in seconds since 0:00" in sgdfit.fit("y = a + b*t", {"t": clock, "y": DECAY}).data_label
+    )
     online = sgdfit.Fit("y = a + b*t")
     for some in (slice(0, 5), slice(5, 40)):
         online.update({"t": DAYS[some], "y": DECAY[some]})

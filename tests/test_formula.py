@@ -195,7 +195,7 @@ def test_the_value_is_python_s(text):
         ("x if x > 0 else a", "where(x > 0, x, a)"),
         ("0 < x < 1", "where((0 < x) and (x < 1), 1, 0)"),
         ("not (x < 1 or x == 3)", "where(not ((x == 3) or (x < 1)), 1, 0)"),
-        ("`my col`*`pi` + pi", "`my col`*`pi` + pi"),
+        ("`my col`*`pi` + pi", "{my col}*{pi} + pi"),
         ("sqrt(x**2)", "abs(x)"),
         ("clip(x, 0, a)", "minimum(maximum(x, 0), a)"),
         ("ln(x) + power(x, a)", "x**a + log(x)"),
@@ -221,7 +221,7 @@ def test_a_response_is_added():
 def test_renamed_takes_the_names_everywhere():
     formula = as_formula(functools.partial(lambda a, x, b=2: a * x + b, 3), response="y")
     other = formula.renamed({"a": "slope", "x": "time", "y": "my col", "b": "offset"})
-    assert str(other) == "`my col` = slope*time + offset"
+    assert str(other) == "{my col} = slope*time + offset"
     assert other.names == ("slope", "time", "offset")
     assert (other.fixed, other.start) == ({"slope": 3.0}, {"offset": 2.0})
 

@@ -185,14 +185,14 @@ def line(x, a, b=1.0):
 
 REFUSED = [
     ("a*x", "xy", {}, FormulaError, "does not say which column it describes; write 'y = a\\*x'"),
-    ("q = a*x", "xy", {}, FormulaError, "'q', which is no column of the data.*x, y"),
+    ("q = a*x", "xy", {}, FormulaError, "'q', which is no column of the data.*'x', 'y'"),
     ("tiem = a*x", ["x", "time"], {}, FormulaError, "Did you mean 'time'"),
     ("3 = a*x", "xy", {}, FormulaError, "left side of '3 = a\\*x' names no column"),
     ("y = x", "xy", {}, FormulaError, "nothing to estimate"),
     ("y = a*x", "xy", {"fixed": "a=1"}, FormulaError, "fixed or tied; leave at least one free"),
     ("y = a*exp", "xy", {}, FormulaError, r"'exp' is a function.*write exp\(…\)"),
     ("y = a*x + prediction", "xy", {}, FormulaError, "'prediction' is taken"),
-    ("y = a*pi", ["pi", "y"], {}, FormulaError, "'pi' is a constant and a column.*`pi`"),
+    ("y = a*pi", ["pi", "y"], {}, FormulaError, "'pi' is a constant and a column.*{pi}"),
     ("pi = a*x", ["pi", "x"], {}, FormulaError, "constant and a column|names no column"),
     ("y = a*x + 0*b", "xy", {}, FormulaError, "'b' has no effect on 'y = a\\*x \\+ 0\\*b'"),
     (lambda a, b, x: a * x, "xy", {"response": "y"}, FormulaError, "'b' has no effect"),

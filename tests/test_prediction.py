@@ -218,7 +218,17 @@ def test_rows_may_be_stated_as_text(fit, tmp_path, monkeypatch):
     assert fit.predict("{x}=0:1:0.3").shape == (4,)
     np.testing.assert_array_equal(fit.predict("x = 5, -1"), fit.predict({"x": [5.0, -1.0]}))
     assert fit.predict("x=1:0:-0.25").shape == (5,)
-    for text in ("x=0:1:0", "x=", "=1", "x=0:1", "x=a", "x=0:1:-1", "x=1,inf", "x=1;"):
+    for text in (
+        "x=0:1:0",
+        "x=",
+        "=1",
+        "x=0:1",
+        "x=a",
+        "x=0:1:-1",
+        "x=1,inf",
+        "x=1;",
+        "x=2024-03-01",
+    ):
         with pytest.raises(DataError, match="states no rows"):
             fit.predict(text)
     with pytest.raises(DataError, match="give at most 10,000,000"):

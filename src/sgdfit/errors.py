@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import shlex
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import ModuleType
 
 NAMES_SHOWN = 20
@@ -104,10 +104,15 @@ def with_option(name: str, value: object) -> str:
     return f"pass {name}={value!r} to sgdfit.open_table ({flag})"
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Iterable[str], written: Callable[[str], str] = repr) -> str:
     """Return `` Did you mean 'x'?`` for the nearest of ``known``, or an empty string."""
     near = nearest(name, known)
-    return f" Did you mean {near!r}?" if near else ""
+    return f" Did you mean {written(near)}?" if near else ""
+
+
+def as_column(name: str) -> str:
+    """Write the name of a column so that it can be copied into a formula: ``{Time (s)}``."""
+    return repr(name) if name.isidentifier() else f"{{{name}}}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -115,7 +120,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     # Case tells less than letters do: T is nearer to t than to P.
     folded = {other.casefold(): other for other in reversed(list(known))}
     near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
-    return folded[near[0]] if near else ""
+    near = near or [other for other in folded if other.startswith(name.casefold())]
+    return folded[near[0]] if len(near) == 1 else ""
 
 
 def require(module: str, purpose: str, package: str | None = None) -> ModuleType:

@@ -62,7 +62,7 @@ sgdfit fit - "y = a*x + b" --follow --every 1000 --forgetting half_life=5000 < d
     "predict": """
 # the curve at the rows of a file
 sgdfit predict fit.json data.csv
-# at values of your choice
+# at values of your choice; a date as "day=2024-03-01" or "day=2024-03-01:2024-12-31:7d"
 sgdfit predict fit.json "x=0:30:0.5"
 # to a file, with the residuals
 sgdfit predict fit.json data.csv --residuals --output curve.parquet
@@ -196,6 +196,8 @@ def _parser_sentence(error: Any) -> str:
     known, sentence = getattr(error, "possibilities", None), error.format_message().rstrip(".")
     if known:
         sentence = f"{error.message.rstrip('.')}.{did_you_mean(error.option_name, known)}"
+    elif re.search(r"extra argument.*\(\w+=", sentence):
+        sentence += "; give the option before it once more, or put a comma between, without blanks"
     elif "extra argument" in sentence:
         sentence += '; put the formula in quotes, as in "y = a*x + b"'
     context = getattr(error, "ctx", None)
@@ -323,6 +325,7 @@ def predict(
         PREDICTION,
         Dropped,
         as_grid,
+        dated,
         predicted,
         weighs,
         write_predictions,
@@ -330,7 +333,7 @@ def predict(
     from sgdfit.result.result import read
 
     result = read(saved)
-    table = _open(as_grid(data), reading, where, missing, say, (output,))
+    table = _open(as_grid(data, dated(result)), reading, where, missing, say, (output,))
     # rows that are printed would run into the bar
     with (
         progress_bar(output is not None, "predicting") as listener,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, NamedTuple
 
@@ -109,11 +110,12 @@ def _filled(flag: str, text: str | None) -> str | None:
 
 def _renamed(flag: str, names: list[str] | None) -> dict[str, str] | None:
     """Return new names of columns, and what they are called now."""
-    for text in names or ():
-        if "=" not in text:
-            raise UsageError(f"{flag} is {text!r}; write 't=Time (s)', the new name first")
-    pairs = (text.split("=", 1) for text in names or ())
-    return {new.strip(): old.strip() for new, old in pairs} or None
+    parts = [part for text in names or () for part in re.split(r",(?=\s*\w+\s*=)", text)]
+    for part in parts:
+        if "=" not in part:
+            raise UsageError(f"{flag} is {part!r}; write 't=Time (s)', the new name first")
+    pairs = (part.split("=", 1) for part in parts)
+    return {new.strip(): old.strip(" {}") for new, old in pairs} or None
 
 
 def _start(flag: str, start: list[str] | None) -> list[str] | str | None:
@@ -192,8 +194,8 @@ WHERE = _text(
 # How data are read, which `sgdfit.data.readers.open_table` is told.
 READING = (
     _repeated(
-        "--rename NEW=OLD",
-        'Call a column otherwise: "t=Time (s)", as an alternative to {Time (s)} in the formula.'
+        "--rename NEW=OLD,…",
+        'Call columns otherwise: "t=Time (s),v=Voltage (V)", or write {Time (s)} in the formula.'
         " Repeatable.",
         read=_renamed,
     ),
@@ -336,7 +338,7 @@ FIT: Panels = {
 PREDICT: Panels = {
     None: (
         SAVED,
-        DATA._replace(help=f'"t=0:30:0.5" or "t=0,5,10", or data: {DATA.help}'),
+        DATA._replace(help=f'"t=0:30:0.5", "t=0,5,10" or "day=2024-03-01", or data: {DATA.help}'),
         _option(
             "--interval confidence|prediction",
             "Add stderr, low and high: confidence, where the curve may lie, or prediction, where"

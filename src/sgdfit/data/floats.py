@@ -315,18 +315,18 @@ def _from_arrow(column: Any, place: Place) -> Array:
         array = array.cast(pa.timestamp("s")) if kinds.is_date32(kind) else array
         unit = "ms" if kinds.is_date64(kind) else array.type.unit
         ticks = array.cast(pa.int32() if kinds.is_time32(kind) else pa.int64())
-        begin = _origin(ticks, unit, place) if held == "times" else 0
+        begin = _origin(ticks, unit, place, held == "times")
         return _with_nulls(ticks, lambda values: (values - begin) / SECONDS[unit])
     if held == "text":
         return _from_text(array, place)
     raise DataError(f"{place} holds {kind}; a column holds one number a row")
 
 
-def _origin(ticks: Any, unit: str, place: Place) -> int:
-    """Return from when times are counted, in ticks: a whole second."""
+def _origin(ticks: Any, unit: str, place: Place, dated: bool) -> int:
+    """Return from when times are counted, in ticks: a whole second; 0 without a date."""
     a_second, origins = int(SECONDS[unit]), place.origins
     if isinstance(origins, dict) and place.column not in origins and ticks.null_count < len(ticks):
-        origins[place.column] = ticks.drop_null()[0].as_py() // a_second
+        origins[place.column] = ticks.drop_null()[0].as_py() // a_second if dated else 0
     return 0 if origins is None else origins.get(place.column, 0) * a_second
 
 

@@ -284,9 +284,12 @@ def timed(table: Table, origins: Mapping[str, int]) -> Table:
 
 
 def said_of_times(origins: Mapping[str, int] | None) -> list[str]:
-    """Say from when times are counted."""
-    begins = ((name, np.datetime64(begin, "s")) for name, begin in (origins or {}).items())
-    return [f"{name} in seconds since {str(time).replace('T', ' ')}" for name, time in begins]
+    """Say from when times are counted; times of day, and durations, from 0."""
+    said = []
+    for name, begin in (origins or {}).items():
+        time = str(np.datetime64(begin, "s")).replace("T", " ").removesuffix(" 00:00:00")
+        said.append(f"{name} in seconds since {time if begin else '0:00'}")
+    return said
 
 
 def see_first_times(dataset: Dataset, names: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sgdfit.data.floats import Place, as_arrow, as_floats, numbers_of
-from sgdfit.errors import DataError, UsageError, did_you_mean, listed
+from sgdfit.errors import DataError, UsageError, as_column, did_you_mean, listed
 
 Array = np.ndarray[Any, Any]
 
@@ -265,7 +265,7 @@ def column_positions(
         if not count:
             raise DataError(
                 f"{label} has no column {given!r}; its columns are {listed(names)}."
-                f"{did_you_mean(name, names)}{hint}"
+                f"{did_you_mean(name, names, as_column)}{hint}"
             )
     return [names.index(name) for name in clean]
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from datetime import UTC, datetime
 from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -17,7 +19,7 @@ from sgdfit.choice import one_of
 from sgdfit.data.readers import open_table
 from sgdfit.data.rows import aligned_batches, fits_budget, float_batches, prefetch, timed
 from sgdfit.data.table import Table, check_policy, clean_names
-from sgdfit.errors import DataError, UsageError
+from sgdfit.errors import DataError, UsageError, listed
 from sgdfit.fitting.options import Resources, as_resources
 from sgdfit.fitting.weights import Weighting, checked_weights, columns_of
 from sgdfit.formula.evaluation import evaluate
@@ -39,6 +41,9 @@ INTERVALS = ("confidence", PREDICTION)
 STRIDE = 16_384
 # Blocks begin at multiples of so many rows, however the data are stored.
 BLOCK_ROWS = 131_072
+# How dates are stated, and the steps between them, in seconds.
+DATE = r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d)?)?"
+STEPS = {"w": 604_800, "d": 86_400, "h": 3_600, "min": 60, "s": 1, "ms": 1e-3}
 # The most rows that a text may state.
 MOST_ROWS = 10_000_000
 # Rows that are named one by one.
@@ -54,7 +59,7 @@ def predict(
     ----------
     data : dict of arrays, data frame, file, …
         See `sgdfit.fit`; it holds the formula's variables. Or text that states them: ``"x=0,5"``,
-        ``"x=0:30:0.5"``.
+        ``"x=0:30:0.5"``; dates ``"day=2024-03-01:2024-12-31:7d"``, in steps of w, d, h, min or s.
     interval : str, optional
         ``"confidence"``: where the curve may lie, given how sure the estimates are.
         ``"prediction"``: where a new observation may fall, whose noise has the variance that the
@@ -87,16 +92,19 @@ def predict(
     >>> band.low.round(3).tolist(), band.high.round(3).tolist()
     ([0.0, -0.968], [0.0, 8.968])
     """
-    blocks = predicted(result, open_table(as_grid(data)), interval, level, keep=False)
+    blocks = predicted(
+        result, open_table(as_grid(data, dated(result))), interval, level, keep=False
+    )
     columns = [np.concatenate(parts) for parts in zip(*(b.fitted for b in blocks), strict=True)]
     return columns[0] if interval is None else Band(*columns)
 
 
-def as_grid(data: Any) -> Any:
+def as_grid(data: Any, times: Sequence[str] = ()) -> Any:
     """Return the rows that a text such as ``"t=0:30:0.5"`` states; all else as it is.
 
     Values are listed, ``t=0,5,10``, or run from a first to a last one in steps, both included.
-    Several variables, parted by semicolons, stand for all their combinations.
+    Several variables, parted by semicolons, stand for all their combinations. Those of ``times``
+    may be dates: ``day=2024-03-01`` or, in steps of weeks, ``day=2024-03-01:2024-12-31:1w``.
 
     Raises
     ------
@@ -107,38 +115,78 @@ def as_grid(data: Any) -> Any:
     --------
     >>> {name: column.tolist() for name, column in as_grid("t=0:1:0.5; dose=10, 20").items()}
     {'t': [0.0, 0.0, 0.5, 0.5, 1.0, 1.0], 'dose': [10.0, 20.0, 10.0, 20.0, 10.0, 20.0]}
+    >>> print(as_grid("day=2024-03-01:2024-03-01T12:00:6h", ["day"])["day"].astype("M8[h]"))
+    ['2024-03-01T00' '2024-03-01T06' '2024-03-01T12']
     """
     if not isinstance(data, str) or "=" not in data or os.path.exists(data):
         return data
     if any(sign in data for sign in "/*?["):  # a pattern of files
         return data
-    axes: dict[str, Array] = {}
+    axes: dict[str, AnyArray] = {}
     for text in data.split(";"):
         name, _, values = (part.strip() for part in text.partition("="))
         # As in a formula, where a name is no word.
         name = name[1:-1].strip() if name[:1] + name[-1:] in ("{}", "``") else name
+        axis = _dates(values) if name in times else None
         try:
-            if ":" in values:
-                first, last, step = map(float, values.split(":"))
-                count = int((last - first) / step + 1 + 1e-9)
-                axis = first + step * np.arange(min(count, MOST_ROWS + 1))
-                size = max(abs(first), abs(last), abs(step))
-                axis = axis.round(12 - math.floor(math.log10(size)))  # 0.9, not 0.8999999999999999
-            else:
-                axis = np.array([float(value) for value in values.split(",")])
+            axis = _numbers(values) if axis is None else axis
         except (ValueError, ZeroDivisionError, OverflowError):
             axis = np.empty(0)
         if not name or not len(axis) or not np.isfinite(axis).all():
+            how = "'t=0,5,10', or 't=0:30:0.5' for values from 0 to 30 in steps of 0.5"
+            if name in times:
+                how = f"'{name}=2024-03-01', or '{name}=2024-03-01:2024-12-31:7d' for every week"
+            elif re.search(DATE, values):
+                how = f"numbers: {listed(times) or 'no column'} of this fit holds dates"
             raise DataError(
-                f"{text.strip()!r} states no rows, and no file is called {data!r}; write"
-                " 't=0,5,10', or 't=0:30:0.5' for values from 0 to 30 in steps of 0.5"
+                f"{text.strip()!r} states no rows, and no file is called {data!r}; write {how}"
             )
-        axes[name] = axis.astype(np.float64)
+        axes[name] = axis
     rows = math.prod(map(len, axes.values()))
     if rows > MOST_ROWS:
         raise DataError(f"{data!r} states {rows:,} rows; give at most {MOST_ROWS:,}")
     grids = np.meshgrid(*axes.values(), indexing="ij")
     return {name: grid.ravel() for name, grid in zip(axes, grids, strict=True)}
+
+
+def dated(result: Result) -> list[str]:
+    """Return the columns of a fit that held dates; times of day count from 0."""
+    return [name for name, begin in result.origins.items() if begin]
+
+
+def _numbers(values: str) -> Array:
+    if ":" not in values:
+        return np.array([float(value) for value in values.split(",")])
+    first, last, step = map(float, values.split(":"))
+    count = int((last - first) / step + 1 + 1e-9)
+    axis = first + step * np.arange(min(count, MOST_ROWS + 1), dtype=np.float64)
+    size = max(abs(first), abs(last), abs(step))
+    return axis.round(12 - math.floor(math.log10(size)))  # 0.9, not 0.8999999999999999
+
+
+def _dates(values: str) -> AnyArray | None:
+    """Return dates, listed or in steps, as datetime64; None where other things are stated."""
+    stepped = re.fullmatch(rf"({DATE}):({DATE}):([\d.]+) *({'|'.join(STEPS)})", values)
+    try:
+        if stepped:
+            first, last = map(_moment, stepped.groups()[:2])
+            step = round(float(stepped[3]) * STEPS[stepped[4]] * 1e6)
+            count = int((last - first).astype(np.int64)) // step + 1
+            found = first + step * np.arange(min(count, MOST_ROWS + 1))
+        else:
+            found = np.array([_moment(value.strip()) for value in values.split(",")])
+    except (ValueError, ZeroDivisionError, OverflowError):
+        return None
+    seconds = found.astype("datetime64[s]")
+    return seconds if (seconds == found).all() else found
+
+
+def _moment(text: str) -> Any:
+    """Return a date and time of ISO 8601; of a zone, as Arrow has it, in UTC."""
+    if not re.fullmatch(DATE, text):
+        raise ValueError(text)
+    moment = datetime.fromisoformat(text)
+    return np.datetime64(moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment)
 
 
 def at_rows(result: Result, table: Table) -> tuple[Array, Array]:
@@ -250,7 +298,7 @@ def write_predictions(
     (2, Dropped(rows=1, first=(2,)), 'row,x,prediction\n1,10.0,20.0\n3,30.0,60.0\n')
     """
     resources, rows, dropped = as_resources(memory, threads), 0, Dropped()
-    table = open_table(as_grid(data), where)
+    table = open_table(as_grid(data, dated(result)), where)
     with writing_table(path, table.files) as write:
         told: dict[str, Any] = {"missing": missing, "residuals": residuals, "resources": resources}
         for some in predicted(result, table, interval, level, **told):

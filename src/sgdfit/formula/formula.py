@@ -172,11 +172,14 @@ class _FormulaPrinter(StrPrinter):  # type: ignore[misc]
         self._rank = {name: i for i, name in enumerate(order)}
 
     def _print_Symbol(self, expr: Expr) -> str:
-        """Write a name, in backticks where it is no identifier."""
+        """Write a name, in braces where it is no identifier: shells execute backticks."""
         name: str = expr.name
         plain = name.isidentifier() and name == unicodedata.normalize("NFKC", name)
         reserved = name in CONSTANTS or name in {"if", "else", "and", "or", "not"}
-        return name if plain and not reserved else "`" + name.replace("`", "``") + "`"
+        if plain and not reserved:
+            return name
+        braced = not {"{", "}"} & set(name)
+        return f"{{{name}}}" if braced else "`" + name.replace("`", "``") + "`"
 
     def _print_Float(self, expr: Expr) -> str:
         return repr(float(expr))

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import sympy
 
 import sgdfit
-from sgdfit.errors import FormulaError, UsageError, did_you_mean, listed, nearest
+from sgdfit.errors import FormulaError, UsageError, as_column, did_you_mean, listed, nearest
 from sgdfit.formula.formula import Formula, derivative, ordered_names, stable, symbol, to_text
 from sgdfit.formula.functions import ALIASES, CONSTANTS, FUNCTIONS
 from sgdfit.formula.reading import as_formula
@@ -234,7 +234,8 @@ def _check_response(formula: Formula, columns: Sequence[str], *, given: bool) ->
         if name not in columns:
             raise FormulaError(
                 f"the left side of '{formula}' uses {name!r}, which is no column of the data;"
-                f" its columns are {', '.join(columns)}.{did_you_mean(name, columns)}"
+                f" its columns are {listed(columns)}."
+                f"{did_you_mean(name, columns, as_column)}"
             )
     # In y - x = a + b*(x + y) the response is no column that predicts itself.
     if len(formula.response_names) == 1 and formula.response_names[0] in formula.names:
@@ -250,17 +251,15 @@ def _refuse_constant(formula: Formula, names: Sequence[str], columns: Sequence[s
     others = [column for column in columns if column not in formula.response_names]
     hints: dict[str, str] = {}
     for name in sorted(names, key=lambda name: not re.fullmatch(VARIABLE, name)):
-        begun = [column for column in others if column.casefold().startswith(name.casefold())]
-        alone = others if re.fullmatch(VARIABLE, name) else []
-        near = nearest(name, others) or next((c[0] for c in (begun, alone) if len(c) == 1), "")
+        alone = re.fullmatch(VARIABLE, name) and len(others) == 1
+        near = others[0] if alone else nearest(name, others)
         if near:
-            hints.setdefault(near, f" Did you mean {near!r} where {name!r} stands?")
-    written = f"write '{formula} + 0*{to_text(symbol(others[0]))}', or " if others else ""
+            hint = f" Did you mean {as_column(near)} where {name!r} stands?"
+            hints.setdefault(near, hint)
     raise FormulaError(
         f"no column of the data stands on the right side of '{formula}', so it would fit a"
         f" constant: the data hold {listed(columns)} and not {listed(names)}."
-        f"{''.join([*hints.values()][:3])} For a constant on purpose {written}pass constant=True"
-        " (--constant)"
+        f"{''.join([*hints.values()][:3])} For a constant on purpose pass constant=True (--constant)"
     )
 
 
@@ -286,8 +285,8 @@ def _check_names(
     for name, constant in CONSTANTS.items():
         if name in columns and any(side.has(constant) for side in sides):
             raise FormulaError(
-                f"{name!r} is a constant and a column of the data; write the column in backticks,"
-                f" `{name}`, or rename it"
+                f"{name!r} is a constant and a column of the data; write the column in curly"
+                f" brackets, {{{name}}}, or rename it"
             )
     for name in names:
         if ALIASES.get(name, name) in FUNCTIONS:
@@ -297,15 +296,15 @@ def _check_names(
             )
         if given and not name.isidentifier():
             raise FormulaError(
-                f"`{name}` stands in backticks, as columns do whose names are no words, but is no"
-                f" column of the data; its columns are {', '.join(columns)}."
-                f"{did_you_mean(name, columns)}"
+                f"{as_column(name)} is written as a column, but the data have none of that name; its"
+                f" columns are {listed(columns)}.{did_you_mean(name, columns, as_column)}"
             )
         if name in (PREDICTION, TARGET):
             raise FormulaError(f"the name {name!r} is taken; rename that parameter")
         if name not in present:
             raise FormulaError(
-                f"{name!r} has no effect on '{formula}'; leave it out.{did_you_mean(name, columns)}"
+                f"{name!r} has no effect on '{formula}'; leave it out."
+                f"{did_you_mean(name, columns, as_column)}"
             )
     for name in sorted(set(formula.fixed) - set(names)):
         raise FormulaError(
