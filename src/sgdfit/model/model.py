@@ -259,7 +259,8 @@ def _refuse_constant(formula: Formula, names: Sequence[str], columns: Sequence[s
     raise FormulaError(
         f"no column of the data stands on the right side of '{formula}', so it would fit a"
         f" constant: the data hold {listed(columns)} and not {listed(names)}."
-        f"{''.join([*hints.values()][:3])} For a constant on purpose pass constant=True (--constant)"
+        f"{''.join([*hints.values()][:3])} For a constant on purpose pass constant=True"
+        " (--constant)"
     )
 
 
@@ -296,8 +297,8 @@ def _check_names(
             )
         if given and not name.isidentifier():
             raise FormulaError(
-                f"{as_column(name)} is written as a column, but the data have none of that name; its"
-                f" columns are {listed(columns)}.{did_you_mean(name, columns, as_column)}"
+                f"{as_column(name)} is written as a column, but the data have none of that name;"
+                f" its columns are {listed(columns)}.{did_you_mean(name, columns, as_column)}"
             )
         if name in (PREDICTION, TARGET):
             raise FormulaError(f"the name {name!r} is taken; rename that parameter")
