@@ -30,6 +30,7 @@ from sgdfit.fitting.problem import (
     Problem,
     TraceStep,
     examined,
+    joined,
     kernel_of,
 )
 from sgdfit.fitting.profile import profile_intervals
@@ -153,6 +154,11 @@ def assess(problem: Problem, outcome: Outcome) -> Result:
 NO_PROFILE = (
     "the residuals are rounding errors, which have no profile: the intervals are Wald's, though"
     " intervals='profile' was asked for"
+)
+
+WENT_ON = (
+    "a refit for the profile intervals led to a lower minimum than the fit's: the fit went on from"
+    " there"
 )
 
 
@@ -282,7 +288,10 @@ def _result(problem: Problem, outcome: Outcome) -> Result:
         found = Assessment(theta, loss, residual, merit, sure, distance, status, told)
     if problem.options.intervals == PROFILE and sure.covariance is not None:
         if share > MANY_ROUNDINGS:
-            found = _profiled(problem, found)
+            found, lower = _profiled(problem, found)
+            if lower is not None:
+                way = joined(outcome, lower)
+                return _result(problem, way._replace(abandoned=WENT_ON))
         else:
             found = found._replace(warnings=(*told, NO_PROFILE))
     return _composed(problem, outcome, found, state)
@@ -401,14 +410,16 @@ def _certain(sure: Uncertainty, exact: bool, status: Status, distance: float) ->
     return sure._replace(covariance=np.where(gone | gone[:, None], np.nan, sure.covariance))
 
 
-def _profiled(problem: Problem, found: Assessment) -> Assessment:
-    """Profile every parameter."""
+def _profiled(problem: Problem, found: Assessment) -> tuple[Assessment, Outcome | None]:
+    """Profile every parameter; where a refit leads lower than the fit, return also its minimum."""
     sure, left = found.uncertainty, found.uncertainty.degrees_of_freedom
     assert sure.covariance is not None  # the caller has looked
     loss = found.loss * problem.rows
     noise = loss / left if np.isfinite(left) else 1 / problem.mean_weight
-    intervals, remarks = profile_intervals(problem, found.theta, sure.covariance, noise, left)
-    return found._replace(intervals=intervals, warnings=(*found.warnings, *remarks))
+    intervals, remarks, lower = profile_intervals(
+        problem, found.theta, sure.covariance, noise, left
+    )
+    return found._replace(intervals=intervals, warnings=(*found.warnings, *remarks)), lower
 
 
 def _composed(

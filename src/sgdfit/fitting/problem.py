@@ -296,7 +296,7 @@ def joined(before: Outcome, outcome: Outcome) -> Outcome:
         first=before.first,
         seconds=before.seconds + outcome.seconds,
         search=before.search,
-        better=before.better,
+        better=before.better if before.better and before.better.loss < outcome.loss else None,
         abandoned=before.abandoned,
         gaps=outcome.gaps or before.gaps,
     )

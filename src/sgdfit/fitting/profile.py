@@ -9,20 +9,23 @@ Regression Analysis and Its Applications, section 6.1; Venzon & Moolgavkar 1988,
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise, product
 from typing import NamedTuple
 
 import numpy as np
 
 from sgdfit.fitting.gauss_newton import walk
-from sgdfit.fitting.multistart import ROWS_OF_BREAKS
+from sgdfit.fitting.multistart import ROWS_OF_BREAKS, missing, settled_on
 from sgdfit.fitting.problem import Outcome, Problem
+from sgdfit.fitting.saddle import on_rows
 from sgdfit.fitting.steps import alternated, breaks_of
 from sgdfit.inference.intervals import interval
 from sgdfit.inference.quadratic import step_within
 from sgdfit.inference.spectrum import EPS
 from sgdfit.model.separation import break_names
+from sgdfit.model.symmetry import canonical, equivalents
 
 # The refits' distance to their minima, in standard errors.
 NEAR = 1e-4
@@ -80,9 +83,11 @@ class Side:
         noise: float,  # s², the variance of a row of weight one
         least: float,  # S(θ̂), the sum of squares at the optimum
         quantile: float,  # the threshold of |τ|
+        within: list[np.ndarray],  # takes in refits of all sides that the data do not exclude
     ) -> None:
         self.which, self.sign, self.theta, self.noise = which, sign, theta, noise
         self.least, self.quantile, self.name = least, quantile, problem.names[which]
+        self.within = within
         self.is_settled = True  # whether each refit reached its minimum
         # Then refits have many minima, and a start leads to one near by.
         self.is_broken = bool(break_names(problem.model.prediction, problem.names))
@@ -112,45 +117,73 @@ class Side:
 
 def profile_intervals(
     problem: Problem, theta: np.ndarray, covariance: np.ndarray, noise: float, dof: float
-) -> tuple[dict[str, tuple[float, float] | None], tuple[str, ...]]:
+) -> tuple[dict[str, tuple[float, float] | None], tuple[str, ...], Outcome | None]:
     """Return the profile-t interval of every free parameter that does not stand on a bound.
 
     It is infinite on a side where the data exclude no value. With the intervals come sentences on
-    which sides are open or cut, and why. The problem is of squared residuals; its minimum, what is
-    known of that, and the variance of a row of weight one with its degrees of freedom are given.
+    which sides are open or cut, and why; where a refit led to a lower minimum than the fit's, that
+    comes in their place. The problem is of squared residuals; its minimum, what is known of that,
+    and the variance of a row of weight one with its degrees of freedom are given.
     """
     span = interval(0.0, 1.0, dof, problem.options.level)
     quiet = problem._replace(callback=None, tolerance=NEAR)
     found: dict[str, tuple[float, float] | None] = dict.fromkeys(problem.names)
-    determined = np.flatnonzero(np.diag(covariance) > 0)
-    if span is None or not noise > 0 or not len(determined):
-        return found, ()
-    told: list[str] = []
+    determined = np.flatnonzero(np.diag(covariance) > 0).tolist()
+    if span is None or not noise > 0 or not determined:
+        return found, (), None
+    told, ends, within = list[str](), dict[Side, End](), list[np.ndarray]()
     try:
         # Estimates may miss the minimum by their tolerance.
         least = _loss(_walked(quiet, theta))
-        for i in determined.tolist():
-            ends = []
-            for sign in (-1.0, 1.0):
-                side = Side(quiet, i, sign, theta, covariance, noise, least, span[1])
-                end = follow(side, Refit(0.0, theta, 0.0, 1 / side.error))
-                while end.why == "crossed" and side.is_broken:
-                    # Another break may fit better there: then the profile goes on from it.
-                    starts = _candidates(side, end.distance)
-                    lower = _refit(side, end.distance, end.last.theta, end.last, starts)
-                    if lower is None or lower.tau > (1 - LOWER) * side.quantile:
-                        break
-                    end = follow(side, lower)
-                if end.why == "lower":
-                    told.append(_lower_minimum(quiet, side, end))
-                    return dict.fromkeys(problem.names), tuple(told)
-                told.extend(_remarks(side, end))
-                ends.append(side.value(end.distance))
-            found[problem.names[i]] = (ends[0], ends[1])
+        for i, sign in product(determined, (-1.0, 1.0)):
+            side = Side(quiet, i, sign, theta, covariance, noise, least, span[1], within)
+            ends[side] = follow(side, Refit(0.0, theta, 0.0, 1 / side.error))
+            if ends[side].why == "lower":
+                break
+            while side.is_broken and (end := _farther(side, ends[side], _searched)):
+                ends[side] = end
+        waiting = list(ends)
+        while waiting:
+            side = waiting.pop()
+            if end := _farther(side, ends[side], _beyond):
+                # What this shows of the others is new.
+                ends[side], waiting = end, list(ends)
+        lower = next((end.last for end in ends.values() if end.why == "lower"), None)
+        if lower is not None:
+            return found, (), _settled(problem._replace(callback=None), lower.theta)
     except KeyboardInterrupt:
-        left = [problem.names[i] for i in determined if found[problem.names[i]] is None]
+        left = [problem.names[i] for i in determined if sum(s.which == i for s in ends) < 2]
         told.append(f"interrupted before the profile intervals of {', '.join(left)} were found")
-    return found, tuple(told)
+    for below, above in pairwise(ends):
+        if below.which == above.which:
+            low, high = (side.value(ends[side].distance) for side in (below, above))
+            found[below.name] = low, high
+            told += _remarks(below, ends[below]) + _remarks(above, ends[above])
+    return found, tuple(told), None
+
+
+def _farther(side: Side, end: End, starts_at: Callable[[Side, End], list[np.ndarray]]) -> End | None:
+    """Return where a side ends if refits from other starts are lower there; None: they are not."""
+    starts = starts_at(side, end) if end.why == "crossed" else []
+    lower = None
+    if starts:
+        lower = _refit(side, end.distance, starts[0], end.last, starts[1:])
+    if lower is None or lower.tau > (1 - LOWER) * side.quantile:
+        return None
+    return follow(side, lower)
+
+
+def _beyond(side: Side, end: End) -> list[np.ndarray]:
+    """Return the nearest refit beyond an end that the data do not exclude.
+
+    Another parameter's profile may lead there, or that of a part which can be exchanged with this.
+    """
+    if not side.within:
+        return []
+    far = side.sign * (np.array(side.within)[:, side.which] - side.theta[side.which])
+    far = np.where(far > (1 + NARROW) * end.distance, far, np.inf)
+    nearest = int(np.argmin(far))
+    return [side.within[nearest]] if np.isfinite(far[nearest]) else []
 
 
 def _walked(problem: Problem, start: np.ndarray) -> Outcome:
@@ -163,6 +196,13 @@ def _walked(problem: Problem, start: np.ndarray) -> Outcome:
     if outcome.ending == "interrupted":
         raise KeyboardInterrupt
     return outcome
+
+
+def _settled(problem: Problem, theta: np.ndarray) -> Outcome:
+    """Go on with the fit from a refit that is lower, to the minimum that is given."""
+    outcome = _walked(problem, theta)
+    chosen, _ = canonical(problem.model, outcome.theta, missing(problem.model))
+    return on_rows(problem, settled_on(problem, outcome, chosen))
 
 
 def _loss(outcome: Outcome) -> float:
@@ -186,19 +226,6 @@ def _remarks(side: Side, end: End) -> list[str]:
             f" interval of {name} may be too narrow {above}"
         )
     return remarks
-
-
-def _lower_minimum(problem: Problem, side: Side, end: End) -> str:
-    """Say that the fit was not at its minimum, and where a lower one is."""
-    outcome = _walked(problem, end.last.theta)
-    pairs = zip(problem.names, map(float, outcome.theta), strict=True)
-    start = ", ".join(f"{name}={value:.6g}" for name, value in pairs)
-    return (
-        f"the fit was not at its minimum: a refit with {side.name} ="
-        f" {side.value(end.last.distance):.6g} led to a sum of squares"
-        f" {_loss(outcome) / side.least:.6g} times as large; no intervals are given; start there:"
-        f" start='{start}'"
-    )
 
 
 def follow(side: Side, near: Refit) -> End:
@@ -271,11 +298,11 @@ def _ahead(side: Side, before: Refit | None, near: Refit, distance: float) -> np
     return np.asarray(near.theta + side.sign * (distance - near.distance) * side.along)
 
 
-def _candidates(side: Side, distance: float) -> list[np.ndarray]:
-    """Search for starts of the other parameters."""
+def _searched(side: Side, end: End) -> list[np.ndarray]:
+    """Search for starts of the other parameters: another break may fit better at an end."""
     from sgdfit.starts.search import find_starts
 
-    problem, held = side.problem, {side.name: side.value(distance)}
+    problem, held = side.problem, {side.name: side.value(end.distance)}
     chunk = problem.data.sample(ROWS_OF_BREAKS, problem.seed)
     found = find_starts(problem.model, chunk, held, problem.seed).candidates
     return [problem.box.clip(each.theta) for each in found]
@@ -325,4 +352,6 @@ def _refit(
     tau = -1.0 if excess < -below else math.sqrt(max(excess, 0.0))
     slope = side.sign * rise / (2 * noise * tau) if tau > 0 else 1 / side.error
     side.is_settled &= settled
+    if settled and tau < side.quantile:
+        side.within.extend(equivalents(problem.model, outcome.theta))
     return Refit(distance, outcome.theta, tau, slope)
