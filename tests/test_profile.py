@@ -153,7 +153,7 @@ def test_an_interval_ends_where_the_best_of_all_refits_does(t, y, start):
     for end in fit["a"].interval:
         # Beyond an open end as well, data exclude nothing.
         held = end if np.isfinite(end) else 100.0
-        starts = [(b, d) for b in np.geomspace(0.05, 60, 12) for d in np.geomspace(0.05, 9, 8)]
+        starts = [(b, d) for b in np.geomspace(0.1, 60, 6) for d in np.geomspace(0.1, 6, 4)]
         least = min(
             2 * least_squares(lambda r: refit(held, r), start, bounds=(-3, 100)).cost  # noqa: B023
             for start in starts
