@@ -162,12 +162,11 @@ def profile_intervals(
     return found, tuple(told), None
 
 
-def _farther(side: Side, end: End, starts_at: Callable[[Side, End], list[np.ndarray]]) -> End | None:
+def _farther(side: Side, end: End, find: Callable[[Side, End], list[np.ndarray]]) -> End | None:
     """Return where a side ends if refits from other starts are lower there; None: they are not."""
-    starts = starts_at(side, end) if end.why == "crossed" else []
-    lower = None
-    if starts:
-        lower = _refit(side, end.distance, starts[0], end.last, starts[1:])
+    if end.why != "crossed" or not (starts := find(side, end)):
+        return None
+    lower = _refit(side, end.distance, starts[0], end.last, starts[1:])
     if lower is None or lower.tau > (1 - LOWER) * side.quantile:
         return None
     return follow(side, lower)
