@@ -44,8 +44,7 @@ ROWS_LOOKED_AT = 1_000
 DRAWS = 8
 
 OUTSIDE = (
-    "{part} has no finite value on row {row}{kept} at step {step}: it was given {given}"
-    " ({at}){earlier}"
+    "{part} has no finite value on row {row}{kept} at {step}: it was given {given} ({at}){earlier}"
 )
 # What is said of each ending: its status, cause and cure; None: what the status says by itself.
 ENDINGS: dict[str, tuple[str, str | None, str | None]] = {
@@ -54,8 +53,7 @@ ENDINGS: dict[str, tuple[str, str | None, str | None]] = {
     "bad row": (
         "domain_error",
         OUTSIDE,
-        "correct row {row}, or leave out such rows by where='{mended}' (--where on the command"
-        " line): no parameter changes that value",
+        "leave out such rows by {mended}, or correct row {row}",
     ),
     "stepped outside": (
         "domain_error",
@@ -179,7 +177,31 @@ class RunEnd(NamedTuple):
 def decide_status(end: RunEnd) -> Status:
     """Return the status of the first of these cases that holds."""
     found = (case(end) for case in CASES)
-    return next((status for status in found if status is not None), None) or resting(end)
+    status = next((status for status in found if status is not None), None) or resting(end)
+    walled = end.descent is None and status.name in ("at_infinity", "stalled", "step_limit")
+    wall = _wall(end) if walled else ""
+    return replace(status, cure=f"{wall}; or {status.cure}") if wall else status
+
+
+def _wall(end: RunEnd) -> str:
+    """Say which row keeps a parameter from changing its sign, as one at t = 0 that of p in t**p."""
+    problem, theta = end.problem, end.outcome.theta
+    for k, name in enumerate(problem.names):
+        there = np.where(np.arange(len(theta)) == k, -np.sign(theta[k] or 1.0), theta)
+        crossed = name not in problem.model.linear and problem.box.low[k] < 0 < problem.box.high[k]
+        found = find_nonfinite(problem, [there], overflow=False) if crossed else None
+        mended = mending_condition(found, _some_rows(problem)) if found else ""
+        if found and mended:
+            side = "below" if theta[k] < 0 else "above"
+            return (
+                f"row {found.row + 1}, where {found.subexpression} has no finite value"
+                f" otherwise, keeps {name} {side} 0: leave out such rows by {_where(mended)}"
+            )
+    return ""
+
+
+def _where(condition: str) -> str:
+    return f'--where "{condition}" (in Python where="{condition}")'
 
 
 def never_begun(end: RunEnd) -> Status | None:
@@ -190,7 +212,7 @@ def never_begun(end: RunEnd) -> Status | None:
     found = find_nonfinite(end.problem, [outcome.theta], overflow=True)
     if found is None:
         return ended("no finite loss")
-    return _outside("starts outside", end, *found)
+    return _outside("starts outside", end, found)
 
 
 def left_domain(end: RunEnd) -> Status | None:
@@ -206,7 +228,7 @@ def left_domain(end: RunEnd) -> Status | None:
     earlier = ""
     if at.step != step:
         earlier = f"; the estimates are those of step {at.step}, the last with a finite loss"
-    return _outside("stepped outside" if step else "starts outside", end, *found, earlier)
+    return _outside("stepped outside" if step else "starts outside", end, found, earlier)
 
 
 def diverged(end: RunEnd) -> Status | None:
@@ -384,7 +406,7 @@ def resting(end: RunEnd) -> Status:
         usual = "rescale the columns so that they are of like size"
         return ended("rounding", left=left, centre=centre or usual)
     found = find_nonfinite(problem, [outcome.beyond], overflow=True)
-    what = f"{found[0].subexpression} on row {found[0].row + 1}" if found else "the loss"
+    what = f"{found.subexpression} on row {found.row + 1}" if found else "the loss"
     return ended("edge", centre, what=what, left=left)
 
 
@@ -467,22 +489,20 @@ def _decay(optimizer: Optimizer) -> float:
     return chosen.get("weight_decay", 0.0)
 
 
-def _outside(
-    ending: str, end: RunEnd, fault: DomainError, values: dict[str, float], earlier: str = ""
-) -> Status:
+def _outside(ending: str, end: RunEnd, fault: DomainError, earlier: str = "") -> Status:
     """Return the status of a formula that has no finite value on a row."""
-    problem, mended = end.problem, mending_condition(fault, end.problem.model.columns)
+    problem, mended = end.problem, mending_condition(fault, _some_rows(end.problem))
     kept = " of those without missing values" if problem.dropped else ""
     kept += " of those with a weight above 0" if problem.rows < problem.rows_read else ""
     return ended(
         "bad row" if mended else ending,
-        mended=mended,
+        mended=_where(mended),
         part=fault.subexpression,
         row=fault.row + 1,
         kept=kept,
-        step=end.outcome.step,
+        step=f"step {end.outcome.step}" if end.outcome.step else "the start",
         given=", ".join(f"{value:.6g}" for value in fault.arguments),
-        at=", ".join(f"{name} = {value:.6g}" for name, value in values.items()),
+        at=", ".join(f"{name} = {value:.6g}" for name, value in fault.names.items()),
         earlier=earlier,
         unsought=_unsought(problem),
     )
@@ -490,11 +510,11 @@ def _outside(
 
 def find_nonfinite(
     problem: Problem, tried: Sequence[np.ndarray], *, overflow: bool
-) -> tuple[DomainError, dict[str, float]] | None:
+) -> DomainError | None:
     """Return where the first of the states ``tried`` that has no finite value fails.
 
-    With it come the variables of that part and all free parameters. Without ``overflow`` that is
-    none: after the start it is what divergence looks like from within one row.
+    Without ``overflow`` that is none: after the start it is what divergence looks like from within
+    one row.
     """
     model = problem.model
     # In the order of computation. A slope may have no finite value where the formula has one:
@@ -502,7 +522,6 @@ def find_nonfinite(
     sides = (model.formula.response, model.formula.expression)
     for theta in tried:
         values = model.values(np.asarray(theta, dtype=np.float64).tolist())
-        free = {name: values[name] for name in model.free}
         for first, columns in problem.named():
             known: dict[str, Any] = {**columns, **values}
             rows = len(next(iter(columns.values())))
@@ -520,7 +539,9 @@ def find_nonfinite(
             for search in searched:
                 found = find_domain_error(*search)
                 if found is not None and (overflow or found.kind != "overflow"):
-                    return found._replace(row=first + found.row), found.names | free
+                    # Of columns alone no parameter changes anything.
+                    free = {} if found.names.keys() <= {*model.columns} else values
+                    return found._replace(row=first + found.row, names=found.names | free)
     return None
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cache, reduce
 from typing import Any, NamedTuple
 
@@ -42,7 +42,7 @@ _DOMAINS = {
     **dict.fromkeys(("asin", "acos"), "-1 <= {} <= 1"), "acosh": "{} >= 1",
     "atanh": "-1 < {} < 1", **dict.fromkeys(("cot", "coth"), "{} != 0"), "exp": "{} < 709",
 }  # fmt: skip
-_POWER = re.compile(r"(`[^`]+`|\w+|\([^()]*\))\*\*([2-9])(?![\d.])")
+_POWER = re.compile(r"(`[^`]+`|\{[^{}]+\}|\w+|\([^()]*\))\*\*([2-9])(?![\d.])")
 
 
 class DomainError(NamedTuple):
@@ -122,19 +122,26 @@ def _rows_of(values: Mapping[str, Array], rows: Any) -> dict[str, Array]:
     return {name: value[rows] if np.size(value) > 1 else value for name, value in values.items()}
 
 
-def mending_condition(fault: DomainError, columns: Sequence[str]) -> str:
+def mending_condition(fault: DomainError, columns: Mapping[str, Array]) -> str:
     """Return the condition on rows under which a part has a value; empty if parameters give it one.
 
-    That of ``sqrt(1 - x**2)`` is ``1 - (x*x) >= 0``; ``log(a*x)`` has none.
+    That of ``sqrt(1 - x**2)`` is ``1 - (x*x) >= 0``, that of ``log(a*x)`` is ``x > 0`` where x is 0
+    or, on some rows of the ``columns``, has either sign; ``log(a + x)`` has none.
     """
     part = fault.part
     base, exponent = part.as_base_exp() if part.is_Pow else (part.args[-1], sympy.S.Zero)
-    free = {s.name for s in part.free_symbols} - set(columns)
-    if {s.name for s in base.free_symbols} & free:
-        return ""
+    parameters = part.free_symbols - set(map(symbol, columns))
+    free = bool(parameters)
+    if base.free_symbols & parameters:
+        base = base.as_independent(*parameters, as_Add=False)[0]
+        signs = np.sign(evaluate(base, columns))
+        if not base.free_symbols or (evaluate(base, fault.names) and np.ptp(signs) < 2):
+            return ""
+        free = bool(exponent.free_symbols & parameters)
     if free:
-        # x**p has no value at a negative x, whatever p is; at 0 it may have one.
-        wanted = "{} >= 0" if fault.arguments[0 if part.is_Pow else -1] < 0 else ""
+        # x**p has no value at a negative x, whatever p is; at 0 none for a p below 0.
+        given = evaluate(base, fault.names)
+        wanted = "{} >= 0" if given < 0 else "{} > 0" if given == 0 else ""
     elif exponent.is_Integer and exponent:
         wanted = "{} != 0"
     elif part.is_Pow:

@@ -202,7 +202,8 @@ def determined(
         one = _combined(names, theta, weights, logs)
         spread = float(np.linalg.norm((one.slope / spectrum.scales) @ root))
         error = float(np.sqrt(noise)) * spread if np.isfinite(noise) else None
-        found.append(Determined(one.text, one.value, error))
+        if math.isfinite(one.value) and math.isfinite(error or 0.0):
+            found.append(Determined(one.text, one.value, error))
     return covariance, tuple(found)
 
 
@@ -312,7 +313,7 @@ def _combined(
         else:
             exponent += f" {'-' if is_minus else '+'} " if exponent else "-"[: int(is_minus)]
             exponent += names[i] + rate[1:] if rate[0] == "1" else f"{rate}*{names[i]}"
-            value *= math.exp(weight * theta[i])
+            value *= float(np.exp(weight * theta[i]))
             slope[i] += weight
         if other is not None:
             slope[other] += change * (math.log(abs(theta[i])) if logs[i] else theta[i])
