@@ -7,10 +7,10 @@ the estimates are those of the nearest place that is as good.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
 
 import numpy as np
 
@@ -18,58 +18,70 @@ from sgdfit.fitting.gauss_newton import walk
 from sgdfit.fitting.problem import Limit, Outcome, Problem, joined
 from sgdfit.fitting.sampling import FEW
 from sgdfit.fitting.status import has_arrived
-from sgdfit.inference.spectrum import column_norms
+from sgdfit.inference.spectrum import column_norms, root_spectrum
 from sgdfit.model.asymptotes import asymptote
 from sgdfit.model.separation import stepped_names
 
-# From one place to the next, and how many are looked at.
-FACTOR, MOST = 2.0, 120
+# From one place to the next, how many are looked at farther out, and how many nearer.
+FACTOR, OUTWARDS, INWARDS = 2.0, 12, 60
 # A place is as good if its loss is larger by no more than this share of the residuals' variance: a
-# hundredth of a standard error. One that is worse by so many times that variance is not near.
-AS_GOOD, WORSE = 1e-4, 1.0
+# hundredth of a standard error. One that is worse by that variance itself is not near.
+AS_GOOD = 1e-4
 # Steps that a fit of the others may take.
 STEPS = 30
 # An error so many times as large as its parameter says that this has none.
 VAGUE = 50.0
-# So many places farther out are looked at. The estimates and all places beyond them, so many at
-# least, have to be as good: what may as well be doubled has no error to speak of.
-BEYOND, LEVEL = 20, 2
+# So many places have to be as good: what may as well be doubled has no error to speak of.
+LEVEL = 2
+# Where the next is beyond the range of floating point, this power of the factor leads farther.
+SHORT = 1 / 8
 # So many places beyond the estimates the curve of the limit may differ by this share of the
 # residuals' standard deviation.
 ALONG, SAME = 8, 0.03
 # What is larger or smaller than this and its inverse is near to an overflow.
 LARGEST = 1e50
-# What changes by a larger share from the estimates to there is carried along.
-CARRIED = 0.1
+# What changes by a larger share from the estimates to there is carried along; an error that falls
+# by more than this power of the way is that of the place, none of the limit's.
+CARRIED, SETTLED = 0.1, 0.5
+# What changes this many times goes on so.
+LONG = 8.0
+# A curve that the data allow beside the best: the square of two standard errors.
+ALLOWED = 4.0
 
 
 def at_infinity(problem: Problem, outcome: Outcome, first: bool = True) -> Outcome:
     """Return the outcome; where its optimum lies at infinity with that limit, and moved near it."""
-    quadratic, left = outcome.quadratic, problem.rows - len(problem.names)
-    if quadratic is None or outcome.is_called_off or problem.options.steps or left <= 0:
+    if outcome.quadratic is None or outcome.is_called_off or problem.options.steps:
         return outcome
-    if not problem.squared or problem.quadratic:
+    if not problem.squared or problem.quadratic or problem.rows <= len(problem.names):
         return outcome
     if has_arrived(problem, outcome) and not _is_vague(problem, outcome):
         return outcome
     some = problem if problem.rows <= FEW else problem.on_rows(problem.data.sample(FEW, 0))
     some = some._replace(callback=None, steps=STEPS)
-    nonlinear = set(problem.names) - set(problem.model.linear)
-    nonlinear -= stepped_names(problem.model.prediction)
-    for i, name in enumerate(problem.names):
-        for factor in (FACTOR, 1 / FACTOR) if name in nonlinear and outcome.theta[i] else ():
-            near = _nearest(some, outcome, i, factor)
-            lower = None if near is None else _across(some, near, i, factor, outcome.loss)
-            if lower is not None:
-                # From +∞ the way may lead on from −∞, as it does for 1/k through 0.
-                found = walk(problem._replace(callback=None), lower, [problem.rows])
-                is_lower = first and found.loss < outcome.loss
-                return at_infinity(problem, joined(outcome, found), False) if is_lower else outcome
-            if near is not None:
-                alone = _held(problem._replace(callback=None), i)
-                at = walk(alone, near, [problem.rows])
-                limit = _limit(some, at.theta, i, factor, outcome.loss)
-                return joined(outcome, at)._replace(limit=limit, search=outcome.search)
+    stepped, linear = stepped_names(problem.model.prediction), problem.model.linear
+    ways = [(i, FACTOR) for i, name in enumerate(problem.names) if name not in linear]
+    ways += [(i, 1 / factor) for i, factor in ways]
+    # Amplitudes that cancel grow together.
+    ways += [(i, FACTOR) for i, name in enumerate(problem.names) if name in linear]
+    for i, factor in sorted(ways, key=lambda way: problem.names[way[0]] in linear):
+        if problem.names[i] in stepped or not outcome.theta[i]:
+            continue
+        line = _Line(some, outcome, i, factor)
+        near = line.nearest()
+        if near is None:
+            continue
+        plain = problem._replace(callback=None)
+        lower = line.across(near)
+        if lower is not None:
+            # From +∞ the way may lead on from −∞, as it does for 1/k through 0.
+            found = walk(plain, lower, [problem.rows])
+            is_lower = first and found.loss < outcome.loss
+            return at_infinity(problem, joined(outcome, found), False) if is_lower else outcome
+        if line.bound is not None:
+            return joined(outcome, walk(_held(plain, i), line.bound, [problem.rows]))
+        at = walk(_held(plain, i), near, [problem.rows])
+        return joined(outcome, at)._replace(limit=line.limit(at.theta))
     return outcome
 
 
@@ -86,81 +98,6 @@ def _is_vague(problem: Problem, outcome: Outcome) -> bool:
     return bool((errors > VAGUE * np.abs(outcome.theta))[curved].any())
 
 
-def _nearest(problem: Problem, outcome: Outcome, i: int, factor: float) -> np.ndarray | None:
-    """Return the nearest place that is as good as the limit, if the loss comes down to one."""
-    rows = problem.rows
-    noise = outcome.loss * rows / (rows - len(problem.names))
-    tolerance = AS_GOOD * noise + (0.0 if outcome.quadratic is None else outcome.quadratic.blur)
-
-    def is_hidden(place: Outcome) -> bool:
-        """Whether rounding may change the loss by more than that: terms cancel out there."""
-        moved, _ = problem.rounding(place.theta, _norms(place))
-        return (2 * math.sqrt(place.loss * rows) + moved) * moved > tolerance
-
-    line, least = list[Outcome](), outcome.loss * rows
-    for place in islice(_places(problem, outcome.theta, i, factor), BEYOND):
-        if line and is_hidden(place):
-            break
-        if place.loss * rows > least + WORSE * noise:
-            return None
-        line.append(place)
-    for place in islice(_places(problem, outcome.theta, i, 1 / factor), 1, None):
-        line.insert(0, place)
-        if place.loss * rows > least + WORSE * noise:
-            break
-        least = min(least, place.loss * rows)
-    else:
-        return None
-    line = [place for place in line if not is_hidden(place)]
-    least = min((place.loss * rows for place in line), default=math.inf)
-    level = [place.loss * rows <= least + tolerance for place in line]
-    first = level.index(True) if any(level) else len(level)
-    return line[first].theta if all(level[first:]) and len(level) - first >= LEVEL else None
-
-
-def _across(
-    problem: Problem, near: np.ndarray, i: int, factor: float, loss: float
-) -> np.ndarray | None:
-    """Return a place with the other sign of a parameter that is better than the limit, if any."""
-    noise = loss * problem.rows / (problem.rows - len(problem.names))
-    theta, best = near.copy(), None
-    theta[i] = -theta[i]
-    if problem.box.clip(theta)[i] != theta[i]:
-        return None
-    least = loss * problem.rows - AS_GOOD * noise
-    for place in _places(problem, theta, i, 1 / factor):
-        total = place.loss * problem.rows
-        if total > least + WORSE * noise:
-            break
-        if total < least:
-            best, least = place.theta, total
-    return best
-
-
-def _norms(place: Outcome) -> np.ndarray:
-    """Return the norms of the columns of the Jacobian; the loss is r², whose curvature is 2JᵀJ."""
-    assert place.quadratic is not None  # a place has one
-    return place.quadratic.norms / math.sqrt(2)
-
-
-def _limit(problem: Problem, theta: np.ndarray, i: int, factor: float, loss: float) -> Limit:
-    """Return what is known of the limit near which the estimates are."""
-    model, names, chunk = problem.model, problem.names, problem.data.sample(FEW, 0)
-    deviation = math.sqrt(loss * problem.rows / (problem.rows - len(names)))
-    *_, far = islice(_places(problem, theta, i, factor), ALONG)
-    columns = {
-        name: column.astype(np.float64)
-        for name, column in zip(model.columns, chunk.columns, strict=True)
-    }
-    known = {**columns, **model.values(far.theta.tolist())}
-    curve = asymptote(model, known, names[i], factor > 1, SAME * deviation)
-    effect = np.abs(far.theta) * _norms(far)
-    idle = (effect <= SAME * deviation) | (np.arange(len(names)) == i)
-    carried = np.abs(far.theta - theta) > CARRIED * np.abs(theta)
-    towards = "0" if factor < 1 else "∞" if theta[i] > 0 else "−∞"
-    return Limit(names[i], towards, curve, ~(idle | carried), idle)
-
-
 def _held(problem: Problem, i: int) -> Problem:
     """Return the problem of the other parameters."""
     held = problem.box.held | (np.arange(len(problem.names)) == i)
@@ -172,15 +109,143 @@ def _held(problem: Problem, i: int) -> Problem:
     )
 
 
-def _places(problem: Problem, theta: np.ndarray, i: int, factor: float) -> Iterator[Outcome]:
-    """Yield the fits of the others where a parameter is held, each time farther by a factor."""
-    alone = _held(problem, i)
-    for _ in range(MOST):
-        place = walk(alone, theta, [problem.rows])
-        if place.quadratic is None or not math.isfinite(place.loss):
-            return
-        yield place
-        theta = place.theta.copy()
-        theta[i] *= factor
-        if problem.box.clip(theta)[i] != theta[i] or np.abs(theta).max() > LARGEST:
-            return
+class _Line:
+    """Fits of the other parameters where one is held, each time farther by a factor."""
+
+    def __init__(self, problem: Problem, outcome: Outcome, i: int, factor: float) -> None:
+        self.problem, self.alone, self.i, self.factor = problem, _held(problem, i), i, factor
+        self.begun = outcome.theta
+        rows = problem.rows
+        self.variance = outcome.loss * rows / (rows - len(problem.names))
+        blur = 0.0 if outcome.quadratic is None else outcome.quadratic.blur
+        self.least, self.tolerance = outcome.loss * rows, AS_GOOD * self.variance + blur
+        self.bound: np.ndarray | None = None  # of places as good out to a bound, the one on it
+
+    def places(self, theta: np.ndarray, factor: float, count: int) -> Iterator[Outcome]:
+        """Yield them until one is worse, or near to an overflow."""
+        low, high = self.problem.box.low[self.i], self.problem.box.high[self.i]
+        for _ in range(count):
+            place = walk(self.alone, theta, [self.problem.rows])
+            if place.quadratic is None or not np.abs(place.theta).max() <= LARGEST:
+                return
+            yield place
+            if self.total(place) > self.least + self.variance or theta[self.i] in (low, high):
+                return
+            theta = place.theta.copy()
+            theta[self.i] = min(max(theta[self.i] * factor, low), high)
+
+    def total(self, place: Outcome) -> float:
+        """Return the summed loss."""
+        return place.loss * self.problem.rows
+
+    def is_visible(self, place: Outcome) -> bool:
+        """Whether rounding leaves the loss as it is; where terms cancel, it does not."""
+        moved, _ = self.problem.rounding(place.theta, _norms(place))
+        return (2 * math.sqrt(self.total(place)) + moved) * moved <= self.tolerance
+
+    def nearest(self) -> np.ndarray | None:
+        """Return the nearest place that is as good as the limit, if the loss comes down to one."""
+        out = list(self.places(self.begun, self.factor, OUTWARDS))
+        if len(out) < LEVEL:
+            self.factor **= SHORT
+            out = list(self.places(self.begun, self.factor, OUTWARDS))
+        out = list(itertools.takewhile(self.is_visible, out))
+        if not out or self.total(out[-1]) > self.least + self.variance:
+            return None
+        line = [*self.places(out[0].theta, 1 / self.factor, INWARDS)][:0:-1] + out
+        line = list(filter(self.is_visible, line))
+        least = min(map(self.total, line))
+        level = [self.total(place) <= least + self.tolerance for place in line]
+        first = level.index(True)
+        # Where all are, nothing says where it would be too near.
+        if not first or not all(level[first:]) or len(level) - first < LEVEL:
+            return None
+        far = line[-1].theta
+        if far[self.i] in (self.problem.box.low[self.i], self.problem.box.high[self.i]):
+            self.bound = far
+        return line[first].theta
+
+    def across(self, near: np.ndarray) -> np.ndarray | None:
+        """Return a place with the other sign of the parameter that is better, if any."""
+        theta = near.copy()
+        theta[self.i] *= -1
+        if self.problem.box.clip(theta)[self.i] != theta[self.i]:
+            return None
+        best = min(self.places(theta, 1 / self.factor, INWARDS), key=self.total, default=None)
+        is_better = best and self.total(best) < self.least - AS_GOOD * self.variance
+        return best.theta if best and is_better else None
+
+    def limit(self, theta: np.ndarray) -> Limit:
+        """Return what is known of the limit near which the estimates are."""
+        problem, i = self.problem, self.i
+        model, names, chunk = problem.model, problem.names, problem.data.sample(FEW, 0)
+        line = list(self.places(theta, self.factor, ALONG))
+        near, far = line[0], line[-1]
+        deviation, away = math.sqrt(self.variance), far.theta.copy()
+        idle = np.abs(away) * _norms(far) <= SAME * deviation
+        idle[i] = True
+        carried = np.abs(away - theta) > CARRIED * np.abs(theta)
+        way = abs(math.log(away[i] / theta[i]))
+        shrunk = _errors(far, idle) < math.exp(-SETTLED * way) * _errors(near, idle)
+        columns = {
+            name: column.astype(np.float64)
+            for name, column in zip(model.columns, chunk.columns, strict=True)
+        }
+        ways = [_way(names[i], theta[i], theta[i] * self.factor**math.inf)]
+        for j in np.flatnonzero(idle | shrunk | carried).tolist():
+            gap = None if carried[j] or j == i else self._gap(away, j, columns)
+            if gap is not None:
+                ways.append(f"any {names[j]} from {gap[0]:.10g} to {gap[1]:.10g}")
+                away[j] = sum(gap) / 2
+            elif not idle[j]:
+                ways.append(_way(names[j], theta[j], away[j]))
+        known = {**columns, **model.values(away.tolist())}
+        curve = asymptote(model, known, names[i], self.factor > 1, SAME * deviation)
+        return Limit(names[i], tuple(ways), curve, ~(idle | carried | shrunk), idle)
+
+    def _gap(
+        self, theta: np.ndarray, j: int, columns: dict[str, np.ndarray]
+    ) -> tuple[float, float] | None:
+        """Return between which values of a column a parameter may lie, as the limit is a step."""
+        problem = self.problem
+        for name in problem.model.variables:
+            values = np.unique(columns[name])
+            k = int(np.searchsorted(values, theta[j]))
+            if not 0 < k < len(values):
+                continue
+            low, high = float(values[k - 1]), float(values[k])
+            kinds = list[np.ndarray]()
+            for share in (0.01, 0.5, 0.99):
+                there = theta.copy()
+                there[j] = low + share * (high - low)
+                chunk = problem.data.sample(FEW, 0)
+                kinds.append(problem.kernel.rows(there, chunk).prediction)
+                loss = problem.kernel.sums(there, chunk).loss
+                if not loss <= self.least + ALLOWED * self.variance:
+                    break
+            else:
+                if np.ptp(kinds, axis=0).max() <= SAME * math.sqrt(self.variance):
+                    return low, high
+        return None
+
+
+def _way(name: str, near: float, far: float) -> str:
+    """Say whereto a parameter goes."""
+    ratio = abs(far / near)
+    end = "∞" if ratio > LONG else "0" if ratio < 1 / LONG else f"{abs(far):.4g}"
+    return f"{name} → {'−' if far < 0 and end != '0' else ''}{end}"
+
+
+def _errors(place: Outcome, held: np.ndarray) -> np.ndarray:
+    """Return the standard errors of a place but for their common factor; NaN where it has none."""
+    assert place.quadratic is not None  # a place has one
+    spectrum = root_spectrum(place.quadratic.root[:, ~held])
+    errors = np.full(len(held), np.nan)
+    errors[~held] = column_norms((spectrum.whitening / spectrum.scales[:, None]).T)
+    return errors
+
+
+def _norms(place: Outcome) -> np.ndarray:
+    """Return the norms of the columns of the Jacobian; the loss is r², whose curvature is 2JᵀJ."""
+    assert place.quadratic is not None  # a place has one
+    return place.quadratic.norms / math.sqrt(2)

@@ -217,7 +217,7 @@ class Limit(NamedTuple):
     """What the curve tends to as a parameter goes on for ever."""
 
     name: str  # the parameter
-    towards: str  # such as ``∞`` or ``0``
+    ways: tuple[str, ...]  # whereto it goes, and others with it, in words
     asymptote: Asymptote | None  # the curve, where it has a simple form
     # bool[p]: which parameters have an error of their own; which are held, or without effect.
     known: np.ndarray

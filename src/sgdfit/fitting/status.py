@@ -73,8 +73,7 @@ ENDINGS: dict[str, tuple[str, str | None, str | None]] = {
     ),
     "runs off": (
         "at_infinity",
-        "the optimum lies at infinity: the loss falls towards a limit as {name} → {towards}{along};"
-        " {tends}",
+        "the best curve is a limit: {ways}; {tends}",
         "{cure}",
     ),
     "hidden": (
@@ -285,20 +284,15 @@ def beaten(end: RunEnd) -> Status | None:
 
 def runs_off(end: RunEnd) -> Status | None:
     """No finite estimate is best."""
-    limit, problem = end.outcome.limit, end.problem
+    limit = end.outcome.limit
     if limit is None:
         return None
-    kept = zip(problem.names, limit.known, limit.idle, strict=True)
-    others = [name for name, known, idle in kept if not (known or idle)]
-    along = f", with {' and '.join(others)} carried along" if others else ""
     tends = "there the curve hardly changes any more"
     cure = f"fix {limit.name}, or {STATUSES['at_infinity'].cure}"
     if limit.asymptote is not None:
         tends = f"the curve tends to '{limit.asymptote.text}'"
         cure = f"fit '{limit.asymptote.text}'"
-    return ended(
-        "runs off", name=limit.name, towards=limit.towards, along=along, tends=tends, cure=cure
-    )
+    return ended("runs off", ways=", ".join(limit.ways), tends=tends, cure=cure)
 
 
 def hidden(end: RunEnd) -> Status | None:

@@ -134,8 +134,14 @@ def _after_one(total: Expr) -> Expr:
 
 
 def _stable_product(product: Expr) -> Expr:
-    """``exp(u)*logistic(-u)`` is ``logistic(u)``."""
+    """``exp(u)*logistic(-u)`` is ``logistic(u)``, as ``x**h/(x**h + c**h)`` is of logarithms."""
     for part in product.args:
+        total = next((1 / f for f in product.args if (1 / f).is_Add and part in (1 / f).args), None)
+        if total is not None and part.is_Pow and part.exp.free_symbols and len(total.args) == 2:
+            (other,) = (term for term in total.args if term != part)
+            if other.is_Pow and other.exp == part.exp:
+                u = part.exp * (sympy.log(part.base) - sympy.log(other.base))
+                return product * total / part * Logistic(u)
         u = _exponent(part)
         for factor in product.args if u is not None else ():
             base, count = factor.as_base_exp()

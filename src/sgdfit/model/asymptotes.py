@@ -7,6 +7,7 @@ than 0, 1 and −1 any more, and the first terms of a Taylor series.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -57,7 +58,7 @@ def asymptote(
     the curve of the model. None where it has no simple form.
     """
     here = evaluate(model.prediction, known)
-    for find in (_saturated, _dominated, _leading):
+    for find in (_saturated, _dominated, _leading, _merged):
         found = find(model, known, name, grows)
         if found is not None and np.abs(found.values(known) - here).max() <= apart:
             return found
@@ -77,17 +78,31 @@ def _dominated(model: Model, known: Mapping[str, Any], name: str, grows: bool) -
     for part in (parts.plain, *parts.components):
         curve += 0 if part is parts.plain else part.offset
         for linear, basis in zip(part.linear, part.basis, strict=True):
-            short = _largest(basis, name, known)
-            alone = next(
-                (one for one in (short.subs(symbol(name), k) for k in (0, 1)) if _is_usable(one)), 1
-            )
-            factor = sympy.simplify(short / alone)
+            alone, factor = _scaled_level(model, basis, name, known)
+            if alone is None:
+                short = _largest(basis, name, known)
+                usable = (short.subs(symbol(name), k) for k in (0, 1))
+                alone = next(filter(_is_usable, usable), 1)
+                factor = sympy.simplify(short / alone)
             if not factor.free_symbols.isdisjoint(map(symbol, model.variables)):
                 return None
             curve += symbol(linear) * alone
             if factor != 1:
                 combinations[symbol(linear)] = symbol(linear) * factor
     return None if symbol(name) in curve.free_symbols else _asymptote(model, curve, combinations)
+
+
+def _scaled_level(
+    model: Model, basis: Expr, name: str, known: Mapping[str, Any]
+) -> tuple[Expr | None, Expr]:
+    """Return a term as a step, and its value in the row in which it is largest."""
+    if symbol(name) not in basis.free_symbols:
+        return None, sympy.S.One
+    values = np.abs(np.asarray(evaluate(basis, known), dtype=float))
+    row = int(np.argmax(values)) if values.ndim else 0
+    there = {symbol(n): sympy.nsimplify(float(known[n][row])) for n in model.variables}
+    factor = basis.xreplace(there)
+    return _level(model, basis / factor, known), factor
 
 
 def _is_usable(part: Expr) -> bool:
@@ -125,6 +140,8 @@ def _levelled(model: Model, part: Expr, name: str, known: Mapping[str, Any]) -> 
         return part
     if part.is_Add or part.is_Mul:
         rest, dependent = part.as_independent(symbol(name))
+        if part.is_Mul and rest.could_extract_minus_sign():
+            rest, dependent = -rest, -dependent
         level = _level(model, dependent, known)
         if level is not None:
             return part.func(rest, level)
@@ -151,16 +168,17 @@ def _level(model: Model, part: Expr, known: Mapping[str, Any]) -> Expr | None:
         return None
     column = np.asarray(known[used[0]], dtype=float)
     order = np.argsort(column, kind="stable")
-    steps = np.flatnonzero(np.diff(levels[order]))
-    below, above = column[order][steps[0]], column[order][steps[0] + 1]
-    if len(steps) > 1 or below == above:
+    steps, column = np.flatnonzero(np.diff(levels[order])), column[order]
+    below, above = column[steps[0]], column[steps[0] + 1]
+    own, (low, *middle, high) = to_text(symbol(used[0])), levels[order][[0, *steps[1:], -1]]
+    if len(middle) == 1 and low == high and above == column[steps[1]] < column[steps[1] + 1]:
+        return parse_expression(f"where({own} == {float(above)!r}, {int(middle[0])}, {int(low)})")[0]
+    if middle or below == above:
         return None
     names = (s.name for s in part.free_symbols)
     breaks = (n for n in sorted(names) if n not in used and below < known[n] <= above)
     at = next((to_text(symbol(n)) for n in breaks), f"{below / 2 + above / 2:.6g}")
-    low, high = (int(levels[order][i]) for i in (0, -1))
-    step, _ = parse_expression(f"where({to_text(symbol(used[0]))} < {at}, {low}, {high})")
-    return step
+    return parse_expression(f"where({own} < {at}, {int(low)}, {int(high)})")[0]
 
 
 def _leading(model: Model, known: Mapping[str, Any], name: str, grows: bool) -> Asymptote | None:
@@ -193,3 +211,16 @@ def _leading(model: Model, known: Mapping[str, Any], name: str, grows: bool) -> 
         combinations[amplitude] = amplitude * power / sympy.factorial(k)
     curve += sum((symbol(n) * b for b, n in fixed.items()), sympy.S.Zero)
     return _asymptote(model, curve, combinations)
+
+
+def _merged(model: Model, known: Mapping[str, Any], name: str, grows: bool) -> Asymptote | None:
+    """Return what is left of two terms of one form whose nonlinear parameters become equal."""
+    parts = separate(model.prediction, model.free).components
+    for one, other in itertools.combinations(parts, 2):
+        if one.shape != other.shape or len(one.names) != 1 or len(one.linear) != 1 or one.offset:
+            continue
+        (k, a), (m, b) = ((symbol(p.names[0]), symbol(p.linear[0])) for p in (one, other))
+        basis = one.basis[0]
+        curve = model.prediction - b * other.basis[0] + b * basis.diff(k)
+        return _asymptote(model, curve, {a: a + b, b: (b - a) * (m - k) / 2, k: (k + m) / 2})
+    return None

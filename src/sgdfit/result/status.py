@@ -32,7 +32,7 @@ STATUSES = {
         ok=False,
     ),
     "at_infinity": StatusTemplate(
-        "the optimum lies at infinity: the loss falls towards a limit that it reaches nowhere",
+        "the best curve is a limit that no values of the parameters reach",
         "fit a simpler formula, which has that limit for its optimum",
     ),
     "stalled": StatusTemplate(
