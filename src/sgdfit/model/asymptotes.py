@@ -172,7 +172,8 @@ def _level(model: Model, part: Expr, known: Mapping[str, Any]) -> Expr | None:
     below, above = column[steps[0]], column[steps[0] + 1]
     own, (low, *middle, high) = to_text(symbol(used[0])), levels[order][[0, *steps[1:], -1]]
     if len(middle) == 1 and low == high and above == column[steps[1]] < column[steps[1] + 1]:
-        return parse_expression(f"where({own} == {float(above)!r}, {int(middle[0])}, {int(low)})")[0]
+        text = f"where({own} == {float(above)!r}, {int(middle[0])}, {int(low)})"
+        return parse_expression(text)[0]
     if middle or below == above:
         return None
     names = (s.name for s in part.free_symbols)
