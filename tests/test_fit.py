@@ -270,10 +270,32 @@ def test_figures_of_merit_by_hand():
         assert getattr(fit, name) == pytest.approx(value, rel=1e-9), name
 
 
+@pytest.mark.parametrize(
+    ("formula", "only"),
+    [
+        ("y = V*x/(K + x)*E", "E*V"),
+        ("y = a*x**b*c + d", "a*c"),
+        ("y = a*exp(-(x - x0)/d) + c", "a*exp(x0/d)"),
+        ("y = a + b*x + c*d", "a + c*d"),
+        ("y = p*q/(1 + exp(-(x - a)/b)) + c*d", "p*q"),
+    ],
+)
+def test_products_of_parameters_stay_within_sight(formula, only):
+    """Any share of a product will do; a*b = 2 shall not be 1e-13 times 2e13."""
+    x = np.linspace(0.5, 5, 40)
+    curve = 1 + 2 * x / (1 + x) if "exp" not in formula else 1 + 2 * np.exp(-0.5 * x)
+    y = curve - ("c" not in formula) + np.random.default_rng(1).normal(0, 0.02, 40)
+    fit = sgdfit.fit(formula, {"x": x, "y": y})
+    assert fit.status.name == "converged"
+    assert only in [one.text for one in fit.determined]
+    assert max(map(abs, fit.values.values())) < 100
+    assert only in fit.warnings[0].partition(", only ")[2]
+
+
 def test_what_the_data_do_not_determine_is_named():
     fit = sgdfit.fit("y = a*x + b*x + c", TUTORIAL, learning_rate=0.1, steps=500)
     (combination,) = fit.determined
-    assert (fit.undetermined, combination.text) == (("a − b",), "a + b")
+    assert (fit.undetermined, combination.text) == (("a and b",), "a + b")
     assert combination.value == pytest.approx(fit.values["a"] + fit.values["b"], rel=1e-12)
     line = sgdfit.fit("y = s*x + c", TUTORIAL)
     assert combination.stderr == pytest.approx(line.estimates["s"].stderr, rel=1e-9)

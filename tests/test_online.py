@@ -276,10 +276,10 @@ def test_rows_wait_until_they_determine_the_parameters():
     fit = sgdfit.Fit("y = (a + b)*x + c")
     assert fit.update({"x": X[:100], "y": (3 * X + NOISE)[:100]}).status == "waiting"
     found = fit.result()
-    assert (found.undetermined, found.distance) == (("a − b",), None)
+    assert (found.undetermined, found.distance) == (("a and b",), None)
     assert [found.estimates[name].stderr is None for name in "abc"] == [True, True, False]
     assert [each.text for each in found.determined] == ["a + b"]
-    assert "the data do not determine a − b" in found.warnings[0]
+    assert "the data do not determine a and b, only a + b" in found.warnings[0]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
 
 NAMES_SHOWN = 20
@@ -21,6 +21,11 @@ def listed(names: Iterable[str], most: int = NAMES_SHOWN) -> str:
     quoted = [repr(name) for name in names]
     more = len(quoted) - most
     return ", ".join(quoted[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def enumerated(names: Sequence[str]) -> str:
+    """Return names as one says them: a, b and c."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
 
 
 def reason_of(error: BaseException) -> str:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sgdfit.errors import enumerated
 from sgdfit.fitting.callbacks import CallbackCaller, Progress, StopRequested, ending_of
 from sgdfit.fitting.gauss_newton import progress_of, walk
 from sgdfit.fitting.multistart import misfit_warnings
@@ -45,15 +46,14 @@ from sgdfit.inference.covariance import (
     classical,
     correlation,
     determined,
-    logarithmic,
     of_inverse,
-    open_combinations,
     sandwich,
     sandwich_offset,
 )
 from sgdfit.inference.intervals import interval
 from sgdfit.inference.spectrum import EPS, ScaledSpectrum, root_spectrum
 from sgdfit.inference.statistics import Goodness, goodness
+from sgdfit.model.identifiability import parts_of
 from sgdfit.model.loss import SQUARED, as_loss
 from sgdfit.model.model import Model
 from sgdfit.model.separation import stepped_names
@@ -71,8 +71,6 @@ FAR = 1.0
 MANY_ROUNDINGS, FEW_ROUNDINGS = 1e-12, 32 * EPS
 # A parameter whose whole value changes the curve by less than this share has no effect.
 WEAK = 1e-10
-# A curve is the same where it differs by less than this share, on so many rows.
-SAME, LOOKED_AT = 1e-7, 200
 
 
 class Uncertainty(NamedTuple):
@@ -81,7 +79,8 @@ class Uncertainty(NamedTuple):
     # float64[p, p] or None: naN in the rows of parameters that stand on a bound.
     covariance: np.ndarray | None
     method: str  # ``classical``, ``sandwich`` or ``none: why``
-    undetermined: tuple[str, ...]  # combinations of parameters that the data do not determine
+    # Parameters that the data do not determine; in one text those that only act together.
+    undetermined: tuple[str, ...]
     # Of the residuals that scale the covariance; infinite where nothing scales it.
     degrees_of_freedom: float
     determined: tuple[Determined, ...] = ()  # combinations of the others that they do determine
@@ -106,8 +105,6 @@ class Evidence(NamedTuple):
     # Of a row of weight one; None: the residuals tell it.
     variance: float | None = None
     least: float = 0.0  # what rounding of the response leaves of a sum of squares
-    # Whether the curve is the same at other parameters, float64[p]; None: not looked at.
-    same: Callable[[np.ndarray], bool] | None = None
 
 
 class Assessment(NamedTuple):
@@ -220,9 +217,7 @@ def _result(problem: Problem, outcome: Outcome) -> Result:
         evidence = _evidence(problem, outcome, theta)
         moved, unseen = problem.rounding(theta, _norms(outcome, evidence))
         # Each row of the response lies within half of its last digit: evenly, as far as is known.
-        evidence = evidence._replace(
-            least=(unseen - moved) ** 2 / 3, same=lambda there: _is_same(problem, theta, there)
-        )
+        evidence = evidence._replace(least=(unseen - moved) ** 2 / 3)
         robust = not problem.squared or problem.weighting.covariance == SANDWICH
         sure = uncertainty_of(problem.model, theta, evidence, problem.rows, robust=robust)
         if outcome.limit is not None:
@@ -257,9 +252,8 @@ def _result(problem: Problem, outcome: Outcome) -> Result:
             # anything; the diagnosis may have said what is not determined.
             flat = bool(sure.undetermined) and status.name == "stalled"
             distance = distance if status.ok and not flat else math.inf
-            notes = descent.diagnosis.notes
-            if not flat and not any(each in note for each in sure.undetermined for note in notes):
-                told = undetermined_warning(sure.undetermined)
+            if not flat and not descent.diagnosis.undetermined:
+                told = undetermined_warning(sure)
         else:
             flat = bool(sure.undetermined) and status.name not in ("converged", "at_infinity")
             if status.name == "local_minimum" and distance > ARRIVED:
@@ -267,9 +261,8 @@ def _result(problem: Problem, outcome: Outcome) -> Result:
                 sure = sure.withheld("none: the estimates are not at a minimum")
                 distance = math.inf
             if status.name in ("converged", "local_minimum"):
-                told = undetermined_warning(
-                    sure.undetermined, stepped_names(problem.model.prediction), outcome.gaps
-                )
+                stepped = stepped_names(problem.model.prediction)
+                told = undetermined_warning(sure, stepped, outcome.gaps)
                 told += () if exact else misfit_warnings(problem, outcome)
         if outcome.limit is not None:
             distance = math.inf
@@ -326,14 +319,6 @@ def _evidence(problem: Problem, outcome: Outcome, theta: np.ndarray) -> Evidence
         # Weights have a mean of one here, whatever they were.
         evidence = evidence._replace(variance=1 / problem.mean_weight)
     return evidence
-
-
-def _is_same(problem: Problem, theta: np.ndarray, there: np.ndarray) -> bool:
-    """Whether the curve is the same at two places, on some rows."""
-    chunk = problem.data.sample(LOOKED_AT, problem.seed)
-    near, far = (problem.kernel.rows(at, chunk).prediction for at in (theta, there))
-    apart = np.abs(near - far).max(initial=0.0)
-    return bool(apart <= SAME * np.abs(near).max(initial=0.0))
 
 
 def _sure_of_limit(problem: Problem, outcome: Outcome, limit: Limit) -> Uncertainty:
@@ -622,21 +607,21 @@ def uncertainty_of(
             return unknown.withheld("none: this loss has no curvature")
     spectrum = as_spectrum(curvature)
 
-    def same(chosen: np.ndarray) -> bool:
-        there = theta.copy()
-        there[free] = chosen
-        return evidence.same is not None and evidence.same(there)
-
     if robust:
-        found, open_ = sandwich(spectrum, evidence.scores()[np.ix_(free, free)], names)
+        scores = evidence.scores()[np.ix_(free, free)]
+        found, open_ = sandwich(spectrum, scores, names)
+        root = spectrum.whitening / spectrum.scales[:, None]
+        middle = root.T @ scores @ root
     else:
         left = rows - int(spectrum.positive.sum()) if known is None else left
+        middle = np.asarray(variance(left))
         found, open_ = classical(spectrum, variance(left), names)
-        if open_:
-            logs = None if evidence.same is None else logarithmic(theta[free], spectrum, same)
-            found, rest = determined(names, theta[free], spectrum, variance(left), logs)
-            if logs is not None and logs.any():
-                open_ = open_combinations(names, theta[free], spectrum, logs)
+    if open_ and not (spectrum.values < -spectrum.tolerance).any():
+        parts = (
+            part._replace(slope=part.slope[free])
+            for part in parts_of(model.prediction, model.free, model.variables, theta)
+        )
+        found, rest, open_ = determined(names, theta[free], spectrum, middle, parts)
     if found is None:
         why = without(open_) if open_ else "none: its sums are not finite"
         return unknown._replace(undetermined=open_).withheld(why)
@@ -647,7 +632,7 @@ def uncertainty_of(
 
 def without(undetermined: tuple[str, ...]) -> str:
     """Return the reason why there are no standard errors."""
-    return f"none: the data do not determine {', '.join(undetermined)}"
+    return f"none: the data do not determine {', or '.join(undetermined)}"
 
 
 def estimates(
@@ -696,14 +681,14 @@ def gap_told(name: str, low: float, high: float) -> str:
 
 
 def undetermined_warning(
-    combinations: tuple[str, ...],
+    found: Uncertainty,
     stepped: Collection[str] = (),
     gaps: tuple[tuple[str, float, float], ...] = (),
 ) -> tuple[str, ...]:
-    """Say that the data leave combinations of parameters open, of which some may act in steps."""
-    known = [name for name, *_ in gaps]
-    steps = ", ".join(name for name in combinations if name in stepped and name not in known)
-    rest = ", ".join(name for name in combinations if name not in stepped)
+    """Say that the data leave parameters open, of which some may act in steps."""
+    known, open_ = [name for name, *_ in gaps], found.undetermined
+    steps = enumerated([name for name in open_ if name in stepped and name not in known])
+    rest = ", or ".join(name for name in open_ if name not in stepped)
     told = [gap_told(*gap) for gap in gaps]
     if steps:
         told.append(
@@ -711,8 +696,10 @@ def undetermined_warning(
             " fit, so it has no standard error"
         )
     if rest:
+        only = enumerated([one.text for one in found.determined])
         told.append(
-            f"the data do not determine {rest}: near these estimates any value of it fits as well,"
-            " so the parameters in it have no standard errors; fix or tie one of them"
+            f"the data do not determine {rest}{f', only {only}' if only else ''}: near these"
+            " estimates other values fit as well, so there is no standard error; fix or tie one of"
+            " the parameters"
         )
     return tuple(told)

@@ -21,6 +21,7 @@ from sgdfit.inference.quadratic import from_rows
 from sgdfit.inference.spectrum import column_norms
 from sgdfit.inference.statistics import serial_correlation
 from sgdfit.kernel.kernel import Chunk
+from sgdfit.model.identifiability import redundant
 from sgdfit.model.model import Model
 from sgdfit.model.parameters import Assignments
 from sgdfit.model.separation import break_names, separate
@@ -313,6 +314,12 @@ def look_for_starts(
 
     model = problem.model
     sought = model.free if all_free else missing(model)
+    if all(p.low in (0, -np.inf) and p.high == np.inf for p in model.parameters.values()):
+        # What others can make up for is left where it is, lest products be of 1e-13 and 1e13.
+        order = sorted(sought, key=lambda name: name not in model.linear)
+        rest = (*model.variables, *(name for name in model.free if name not in sought))
+        held = redundant(model.prediction, tuple(order), rest)
+        sought = tuple(n for n in sought if n not in held or not model.parameters[n].start)
     given = {n: model.parameters[n].start for n in model.free if n not in sought}
     rows = ROWS_OF_BREAKS if _is_broken(problem) else ROWS_SEARCHED
     chunk = problem.data.sample(rows, problem.seed)

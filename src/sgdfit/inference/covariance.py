@@ -11,12 +11,14 @@ of Matrices and its Applications, section 7.2).
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from sgdfit.errors import enumerated
 from sgdfit.inference.spectrum import (
     EPS,
     ScaledSpectrum,
@@ -31,10 +33,8 @@ ROUNDING = 64 * EPS
 # Below this, in parameters scaled to equal effect, a component is rounding.
 NEGLIGIBLE = 1e-6
 LARGEST_WHOLE = 12
-# A weight is said to be a parameter's where it is as near as this.
+# What a combination may have, as a share, along what is open: slopes and sums are rounded.
 NEAR = 1e-5
-# Powers in a product that differ more are none.
-UNEQUAL = 100.0
 
 
 def classical(
@@ -170,183 +170,92 @@ def sandwich_offset(
 class Determined(NamedTuple):
     """A combination of parameters that the data determine."""
 
-    text: str  # such as ``a + b`` or ``a*exp(d*b)``
+    text: str  # such as ``a + b`` or ``a*exp(b*d)``
     value: float  # at the estimates
     stderr: float | None  # None where the noise is not known
+
+
+class Part(NamedTuple):
+    """A combination of parameters in a formula."""
+
+    text: str
+    value: float  # at the estimates
+    slope: np.ndarray  # float64[p]: its derivative to each parameter
 
 
 def determined(
     names: Sequence[str],
     theta: np.ndarray,
     spectrum: ScaledSpectrum,
-    noise: float,
-    logs: np.ndarray | None = None,
-) -> tuple[np.ndarray, tuple[Determined, ...]]:
-    """Return the covariance of what is determined, and the combinations that are.
+    middle: np.ndarray,
+    parts: Iterable[Part] = (),
+) -> tuple[np.ndarray, tuple[Determined, ...], tuple[str, ...]]:
+    """Return the covariance of what is determined, the combinations that are, and what is open.
 
-    The ``spectrum`` is that of Σ w JᵀJ at ``theta``; ``noise`` is σ². The covariance is NaN in the
-    rows and columns of parameters that are not determined by themselves. The combinations together
-    say all that is known of those; each names as few as can be. They are sums, but of parameters
-    that ``logs``, bool[p], marks the logarithm is taken: see `logarithmic`.
+    The ``spectrum`` is that of the curvature at ``theta``, and ``middle`` the covariance along its
+    whitened directions, float64[k, k] or σ² for all. The covariance is NaN in the rows and columns
+    of parameters that are not determined by themselves. All that is known of these the combinations
+    say together: the ``parts`` of the formula that are determined, and for what these leave out
+    sums of parameters. What is open are the parameters, in one text those that only act together.
     """
     root, null = spectrum.whitening, spectrum.vectors[:, ~spectrum.positive]
     touched = np.flatnonzero(np.abs(null).max(axis=1, initial=0.0) > NEGLIGIBLE)
-    half = root / spectrum.scales[:, None] * np.sqrt(noise if np.isfinite(noise) else np.nan)
-    covariance = np.asarray(half @ half.T)
+    middle = np.where(np.isfinite(middle), middle, np.nan)
+    scaled = root @ (middle if middle.ndim else middle * np.eye(root.shape[1])) @ root.T
+    covariance = scaled / spectrum.scales / spectrum.scales[:, None]
     covariance[touched, :] = covariance[:, touched] = np.nan
-    found, logs = [], np.zeros(len(theta), dtype=bool) if logs is None else logs
-    for row in _basis(null[touched].T):
-        used = touched[row != 0]
-        weights = np.zeros(len(theta))
-        weights[used] = row[row != 0] * spectrum.scales[used] * np.where(logs, theta, 1.0)[used]
-        one = _combined(names, theta, weights, logs)
-        spread = float(np.linalg.norm((one.slope / spectrum.scales) @ root))
-        error = float(np.sqrt(noise)) * spread if np.isfinite(noise) else None
-        if math.isfinite(one.value) and math.isfinite(error or 0.0):
-            found.append(Determined(one.text, one.value, error))
-    return covariance, tuple(found)
-
-
-def open_combinations(
-    names: Sequence[str], theta: np.ndarray, spectrum: ScaledSpectrum, logs: np.ndarray
-) -> tuple[str, ...]:
-    """Return what is open, where the logarithms of some parameters are taken."""
-    rows = spectrum.null_rows() / spectrum.scales / np.where(logs, theta, 1.0)
-    # A logarithm and what is none have no combination that anyone would write.
-    mixed = (rows[:, logs] != 0).any(axis=1) & (rows[:, ~logs] != 0).any(axis=1)
-    return tuple(
-        " with ".join(name for name, part in zip(names, row, strict=True) if part)
-        if is_mixed
-        else _combined(names, theta, row, logs).text
-        for row, is_mixed in zip(rows, mixed, strict=True)
-    )
-
-
-def logarithmic(
-    theta: np.ndarray, spectrum: ScaledSpectrum, same: Callable[[np.ndarray], bool]
-) -> np.ndarray:
-    """Return bool[p]: of which parameters logarithms run straight through what is open.
-
-    Of y = a*b*x one may be doubled as the other is halved: log a − log b is open, as log a − d*b is
-    of y = a*exp(d*(x + b)). Whether the curve stays the ``same`` at other parameters tells. None
-    are marked where sums of the parameters themselves are open, or nothing simple is.
-    """
-    rows, found = spectrum.null_rows() / spectrum.scales, np.zeros(len(theta), dtype=bool)
-    while len(rows):
-        # Rows that share parameters belong together.
-        touched, before = rows[0] != 0, 0
-        while before != np.count_nonzero(touched):
-            before = int(np.count_nonzero(touched))
-            touched |= (rows[(rows[:, touched] != 0).any(axis=1)] != 0).any(axis=0)
-        together = (rows[:, touched] != 0).any(axis=1)
-        found |= _logarithmic(theta, rows[together], touched, same)
-        rows = rows[~together]
-    return np.asarray(found)
-
-
-def _logarithmic(
-    theta: np.ndarray, rows: np.ndarray, touched: np.ndarray, same: Callable[[np.ndarray], bool]
-) -> np.ndarray:
-    """Return the same for rows that belong together, and the parameters that they touch."""
-    none = np.zeros(len(theta), dtype=bool)
-    places = np.flatnonzero(touched)
-    if len(places) < 2 or (theta[places] == 0).any():
-        return none
-    for logs in (touched, none, *(touched & (np.arange(len(theta)) != i) for i in places)):
-        ways = rows / np.where(logs, theta, 1.0)
-        sizes = np.where(logs, 1.0, np.abs(theta))[places]
-        powers = np.abs(ways[:, logs & touched])
-        if (powers.max(axis=1, initial=0.0, keepdims=True) > UNEQUAL * powers)[powers > 0].any():
+    basis = _basis(null[touched].T)
+    found, known = list[Determined](), np.zeros((0, len(touched)))
+    sums = (_sum(names, theta, touched, row * spectrum.scales[touched]) for row in basis)
+    for part in itertools.chain(parts, sums):
+        row = part.slope / spectrum.scales
+        size = float(np.linalg.norm(row))
+        usable = 0 < size < np.inf and math.isfinite(part.value)
+        if not usable or np.linalg.norm(row @ null) > NEAR * size:
             continue
-        if all(
-            same(carried(theta, way * stretch / np.abs(way[places] / sizes).max(), logs))
-            for way in ways
-            for stretch in (1.0, -0.5)
-        ):
-            return np.asarray(logs)
-    return none
+        # What the others do not say already.
+        more = row[touched] - known.T @ (known @ row[touched])
+        if np.linalg.norm(more) > NEAR * size:
+            known = np.vstack([known, more / np.linalg.norm(more)])
+            variance = float(row @ scaled @ row)
+            error = None if math.isnan(variance) else math.sqrt(variance)
+            found.append(Determined(part.text, part.value, error))
+        if len(known) == len(basis):
+            break
+    return covariance, tuple(found), _together(names, spectrum.null_rows())
 
 
-def carried(theta: np.ndarray, way: np.ndarray, logs: np.ndarray) -> np.ndarray:
-    """Return where a way leads, float64[p], that changes some parameters by factors."""
-    return np.asarray(np.where(logs, theta * np.exp(np.where(logs, way, 0.0)), theta + way))
+def _sum(names: Sequence[str], theta: np.ndarray, places: np.ndarray, weights: np.ndarray) -> Part:
+    """Return a weighted sum of the parameters in such places, in small whole numbers if it can be.
 
-
-class _Combination(NamedTuple):
-    text: str
-    value: float
-    slope: np.ndarray  # float64[p]: its derivatives
-
-
-def _combined(
-    names: Sequence[str], theta: np.ndarray, weights: np.ndarray, logs: np.ndarray
-) -> _Combination:
-    """Return a sum of weighted parameters; where it holds logarithms, the product that it is of."""
-    used = np.flatnonzero(weights)
-    # What is said of a sum holds for any multiple: the first parameter is counted once.
-    first = next((i for i in used if logs[i]), used[0])
-    weights = weights / weights[first]
-    near = np.round(weights)
-    weights = np.where(np.abs(weights - near) <= NEGLIGIBLE * np.abs(near), near, weights)
-    others = [i for i in range(len(names)) if i not in used and logs[used].any()]
-    if any(w != round(w) and _rate(names, theta, w, others)[1] is None for w in weights.tolist()):
-        weights[used] = _whole(weights[used])
-    if not logs[used].any():
-        numbers = ["" if (n := f"{abs(w):.6g}") == "1" else n for w in weights[used].tolist()]
-        text = linear_combination(
-            [names[i] for i in used.tolist()], weights[used].tolist(), numbers
-        )
-        return _Combination(text, float(weights @ theta), weights)
-    slope, text, under, exponent, value = np.zeros(len(theta)), "", "", "", 1.0
-    for i in used.tolist():
-        weight = float(weights[i])
-        rate, other, change = _rate(names, theta, weight, others)
-        is_minus = bool(weight < 0) != bool(other is not None and theta[other] < 0)
-        if logs[i]:
-            power = "" if rate == "1" else f"**{rate}" if rate.isalnum() else f"**({rate})"
-            if not is_minus:
-                text += f"{'*' if text else ''}{names[i]}{power}"
-            else:
-                under += f"/{names[i]}{power}"
-            value *= theta[i] ** weight
-            slope[i] += weight / theta[i]
-        else:
-            exponent += f" {'-' if is_minus else '+'} " if exponent else "-"[: int(is_minus)]
-            exponent += names[i] + rate[1:] if rate[0] == "1" else f"{rate}*{names[i]}"
-            value *= float(np.exp(weight * theta[i]))
-            slope[i] += weight
-        if other is not None:
-            slope[other] += change * (math.log(abs(theta[i])) if logs[i] else theta[i])
-    text += under + (f"*exp({exponent})" if exponent else "")
-    return _Combination(text, float(value), value * slope)
-
-
-def _rate(
-    names: Sequence[str], theta: np.ndarray, weight: float, others: Sequence[int]
-) -> tuple[str, int | None, float]:
-    """Return the size of a weight in words: a number, or a multiple of one of the ``others``.
-
-    With these that parameter, and the derivative of the weight to it.
+    What is said of a sum holds for any multiple.
     """
-    for k in others if weight != round(weight) else ():
-        for inverse in (False, True) if theta[k] else ():
-            ratio = weight * theta[k] if inverse else weight / theta[k]
-            size = abs(whole := round(ratio))
-            if abs(ratio - whole) <= NEAR * size and 0 < size <= LARGEST_WHOLE:
-                if inverse:
-                    return f"{size}/{names[k]}", k, -weight / theta[k]
-                return names[k] if size == 1 else f"{size}*{names[k]}", k, float(whole)
-    return f"{abs(weight):.6g}", None, 0.0
-
-
-def _whole(weights: np.ndarray) -> np.ndarray:
-    """Return the multiple of the weights that is of small whole numbers, if one is."""
+    used, weights = places[weights != 0], weights[weights != 0]
+    weights = weights / weights[0]
     for factor in range(1, LARGEST_WHOLE + 1):
         whole = np.round(weights * factor)
         near = np.abs(weights * factor - whole) <= NEGLIGIBLE * np.abs(whole)
         if near.all() and np.abs(whole).max() <= LARGEST_WHOLE:
-            return np.asarray(whole)
-    return weights
+            weights = whole
+            break
+    slope = np.zeros(len(theta))
+    slope[used] = weights
+    numbers = ["" if (n := f"{abs(w):.6g}") == "1" else n for w in weights.tolist()]
+    text = linear_combination([names[i] for i in used.tolist()], weights.tolist(), numbers)
+    return Part(text, float(slope @ theta), slope)
+
+
+def _together(names: Sequence[str], rows: np.ndarray) -> tuple[str, ...]:
+    """Return the parameters of open directions, in one text those of directions that share some."""
+    found = []
+    while len(rows):
+        touched, before = rows[0] != 0, 0
+        while before != np.count_nonzero(touched):
+            before = int(np.count_nonzero(touched))
+            touched |= (rows[(rows[:, touched] != 0).any(axis=1)] != 0).any(axis=0)
+        found.append(enumerated([names[i] for i in np.flatnonzero(touched).tolist()]))
+        rows = rows[(rows[:, touched] == 0).all(axis=1)]
+    return tuple(found)
 
 
 def _basis(null: np.ndarray) -> np.ndarray:

@@ -215,7 +215,12 @@ def projected(quadratic: Quadratic, linear: np.ndarray) -> Quadratic:
     k = len(linear)
     offset = quadratic.offset[k:]
     least = quadratic.least + float(offset @ offset) / 2
-    return quadratic._replace(loss=least, root=quadratic.root[k:], offset=offset, taken=k)
+    root = quadratic.root[k:]
+    if not quadratic.regular:
+        # Of a column that those of the linear parameters span rounding alone is left.
+        rounding = ROUNDINGS * len(offset) * EPS * quadratic.norms
+        root = np.where(column_norms(root) > rounding, root, 0.0)
+    return quadratic._replace(loss=least, root=root, offset=offset, taken=k)
 
 
 def solved(quadratic: Quadratic, linear: np.ndarray, after: np.ndarray | None = None) -> np.ndarray:

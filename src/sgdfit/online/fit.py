@@ -399,7 +399,7 @@ class Fit:
             warnings=(
                 *((self._change,) if self._change else ()),
                 *((moved,) if error > TOLD else ()),
-                *undetermined_warning(found.undetermined),
+                *undetermined_warning(found),
             ),
         )
         times = "; ".join(said_of_times(self._origins))

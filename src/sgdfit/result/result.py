@@ -140,7 +140,7 @@ class Result:
     drawn_from : how many rows those used were drawn from, where the run ended before it had
         seen all of them
     search : for starting values, where there was one
-    undetermined : combinations that the data leave open, such as a − b
+    undetermined : parameters that the data leave open, in one text those that only act together
     determined : those that they determine; where the model is not linear, near the estimates
     intervals : of the parameters: by Student's t, or "profile" likelihood
     level : the confidence of the intervals
