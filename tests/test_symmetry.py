@@ -5,7 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from scipy.optimize import curve_fit
 
+import sgdfit
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.model.model import build
 from sgdfit.model.symmetry import canonical, equivalents
@@ -56,15 +58,30 @@ CASES = [
     Case("a*tanh(b*x) + c", 2, (1, -2, -3), (-1, 2, -3),
          ("a and b can change sign together: the positive b is given",)),
     Case("a*logistic((x - b)/c) + d", 2, (1, 2, -3, 4), (-1, 2, 3, 5),
-         ("c can change sign while d and a change along: the positive c is given",)),
+         ("c can change sign while d and a change along: the positive c is given; a = 1,"
+          " c = -3 and d = 4 fit as well",)),
     Case("c + (d - c)/(1 + exp(b*(x - e)))", 2, (1, 3, -2, 1), (3, 1, 2, 1),
-         ("b can change sign while c and d change along: the positive b is given",)),
+         ("b can change sign while c and d change along: the positive b is given; c = 1, d = 3 and"
+          " b = -2 fit as well",)),
     Case("F*ka/(ka - ke)*(exp(-ke*x) - exp(-ka*x))", 2, (2, 0.25, 1.25), (0.4, 1.25, 0.25),
-         ("ka and ke can be exchanged while F changes along: the larger of them is ka",)),
+         ("ka and ke can be exchanged while F changes along: the larger of them is ka; F = 2,"
+          " ka = 0.25 and ke = 1.25 fit as well",)),
     Case("9*ka/(V*(ka - ke))*(exp(-ke*x) - exp(-ka*x))", 2, (0.25, 2, 1.25), (1.25, 10, 0.25),
-         ("ka and ke can be exchanged while V changes along: the larger of them is ka",)),
+         ("ka and ke can be exchanged while V changes along: the larger of them is ka; ka = 0.25,"
+          " V = 2 and ke = 1.25 fit as well",)),
     Case("ka*ke/(CL*(ka - ke))*(exp(-ke*x) - exp(-ka*x))", 2, (0.25, 1.25, 2), (1.25, 0.25, 2),
-         ("ka and ke can be exchanged: the larger of them is ka",)),
+         ("ka and ke can be exchanged: the larger of them is ka; ka = 0.25 and ke = 1.25 fit as well",)),
+    Case("9*ka/(V*(ka - CL/V))*(exp(-CL/V*x) - exp(-ka*x))", 2, (0.25, 2, 2.5), (1.25, 10, 2.5),
+         ("ka and CL/V can be exchanged while V changes along: the larger of them is ka; ka = 0.25"
+          " and V = 2 fit as well",)),
+    Case("where(x < t, 0, 9*k/(V*k - C)*(exp(-C*(x - t)/V) - exp(-k*(x - t))))", 2,
+         (0.5, 0.25, 2, 2.5), (0.5, 1.25, 10, 2.5)),
+    Case("D*ka*(exp(-C*maximum(x - t, 0)/8) - exp(-ka*maximum(x - t, 0)))/(ka - C/8)", 2,
+         (2, 0.25, 10, -1), (0.4, 1.25, 2, -1)),
+    Case("3*exp(lka - lV)*(exp(-exp(lC - lV)*x) - exp(-exp(lka)*x))/(exp(lka) - exp(lC - lV))", 2,
+         (-1, 2, 3), (1, 4, 3)),
+    Case("a*(exp(-m*x) - exp(-(k + m)*x))", 2, (1, 3, -2), (-1, 1, 2)),
+    Case("a/(s - t)*(exp(-x/s) - exp(-x/t))", 2, (1, 4, 2), (1, 2, 4)),
     Case("a*sin(b*x)", 2, (1, -2), (-1, 2)),
     Case("a*sin(b*x)*sin(c*x)", 8, (1, -2, 1.5), (-1, 1.5, 2)),
     Case("a*erf(b*(x - m))", 2, (1, -2, 3), (-1, 2, 3)),
@@ -195,3 +212,28 @@ def test_only_the_named_parameters_move(formula, point, names, expected, kinds):
     bounded = model("a*sin(x + c)", bounds="6 < c < 9")
     point, said = canonical(bounded, np.array([-1.0, 7.0]), bounded.free)
     assert (point.tolist(), said) == ([-1.0, 7.0], ())
+    # The twin lies at V = 2, beyond its bound, or would move what is given.
+    formula = "9*ka/(V*(ka - CL/V))*(exp(-CL/V*x) - exp(-ka*x))"
+    theta = np.array([1.25, 10, 2.5])
+    for options, moving in (({"bounds": "V > 3"}, ["ka", "V", "CL"]), ({}, ["V", "CL"])):
+        point, said = canonical(model(formula, **options), theta, moving)
+        assert (point.tolist(), said) == (theta.tolist(), ())
+
+
+def test_from_a_given_start_the_usual_order_of_rates_is_told():
+    t = np.array([0.25, 0.5, 1, 2, 3, 4, 6, 8, 12, 24])
+
+    def curve(t, ka, V, CL):
+        return 320 * ka / (V * (ka - CL / V)) * (np.exp(-CL / V * t) - np.exp(-ka * t))
+
+    y = curve(t, 1.5, 32, 2.8) * (1 + 0.02 * np.random.default_rng(1).normal(size=10))
+    data, usual = {"t": t, "y": y}, curve_fit(curve, t, y, (1, 30, 3))[0]
+    formula = "y = 320*ka/(V*(ka - CL/V))*(exp(-CL/V*t) - exp(-ka*t))"
+    found, near = sgdfit.fit(formula, data), sgdfit.fit(formula, data, start="ka=1, V=30, CL=3")
+    for fit in (found, near):
+        assert (*fit.values.values(),) == pytest.approx(usual, rel=1e-5)
+        assert fit.warnings == ()
+    far = sgdfit.fit(formula, data, start="ka=0.1, V=2, CL=3")
+    told = f"as with ka = {usual[0]:.6g} and V = {usual[1]:.6g}, which fit as well"
+    assert told in far.warnings[0]
+    assert far.values["ka"] < far.values["CL"] / far.values["V"]

@@ -25,7 +25,7 @@ from sgdfit.model.identifiability import redundant
 from sgdfit.model.model import Model
 from sgdfit.model.parameters import Assignments
 from sgdfit.model.separation import break_names, separate
-from sgdfit.model.symmetry import canonical, equivalents
+from sgdfit.model.symmetry import canonical, equivalents, unusual
 from sgdfit.result.status import Rival, StartSearch
 
 # The word that asks for a search.
@@ -101,6 +101,7 @@ def find_minimum(problem: Problem) -> tuple[Problem, Outcome]:
                 outcome = off_saddles(problem, other)
                 doubtful = is_suspicious(problem, outcome)
         outcome = settled_on(problem, outcome, nearest(model, outcome))
+        outcome = outcome._replace(abandoned=unusual(model, outcome.theta))
         if search or (search is None and (doubtful or _is_broken(problem))):
             outcome = _compared(problem, outcome)
     except (KeyboardInterrupt, StopRequested) as end:
@@ -161,7 +162,7 @@ def _from_search(problem: Problem, starts: Starts) -> tuple[Problem, Outcome]:
         k, known = _best_candidate(quiet, starts)
     raw, polished = (problem.box.clip(points[k]) for points in (starts.raw, starts.polished))
     # Both points as they look when the minimum is the canonical one of its equivalents.
-    (polished, start), told = canonical(model, np.array([polished, raw]), sought)
+    polished, start = canonical(model, np.array([polished, raw]), sought)[0]
     outcome = walk(problem if len(sizes) == 1 else quiet, start, sizes[:1])
     if not outcome.is_called_off:
         fell_short = _is_lower(known, outcome.rank, BETTER)
@@ -170,6 +171,7 @@ def _from_search(problem: Problem, starts: Starts) -> tuple[Problem, Outcome]:
             outcome = walk(problem, start)
         outcome = off_saddles(problem, outcome)
         outcome = settled_on(problem, outcome, canonical(model, outcome.theta, sought)[0])
+    told = canonical(model, outcome.theta, sought)[1]
     found = problem._replace(model=with_starts(model, start, "search"))
     return found, outcome._replace(search=replace(starts.facts, symmetries=told))
 

@@ -246,7 +246,7 @@ class Outcome(NamedTuple):
     misfit: Misfit | None = None  # what the residuals tell, where they have been looked at
     search: StartSearch | None = None  # how the start was found
     better: Rival | None = None  # a lower minimum than this one
-    # What became of a given start, where a search took its place.
+    # What became of a given start, where a search took its place, or its minimum is unusual.
     abandoned: str | None = None
     limit: Limit | None = None  # of which the estimates are near, where the optimum is at infinity
     # Parameters that act in steps, each with the neighbouring thresholds that it lies between.

@@ -3,22 +3,25 @@
 Two peaks can be swapped, the width of a peak can change its sign, an amplitude can be negative
 where its wave runs half a turn later: the predictions are the same, so that no data can tell.
 A candidate moves nonlinear parameters; what that does to the basis functions of the linear ones
-(see `sgdfit.model.separation`) says whether and how these go along.
+(see `sgdfit.model.separation`) says whether and how these go along. What is exchanged may also be
+rates such as ka and CL/V, in whatever parameters they are written, while others change along.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import chain, combinations, pairwise
+from itertools import chain, combinations, pairwise, product
 from typing import Any, NamedTuple
 
 import numpy as np
 import sympy
 
 from sgdfit.formula.evaluation import evaluate
-from sgdfit.formula.formula import symbol
+from sgdfit.formula.formula import symbol, to_text
+from sgdfit.formula.real import Where
 from sgdfit.model.model import Model
 from sgdfit.model.separation import Component, separate
 
@@ -28,9 +31,10 @@ Expr = Any  # SymPy ships no types
 MOST = 400
 # How many parameters may change their sign together, half turns of phases counted.
 TOGETHER = 3
-# Random points at which a mixture is looked for, and names of rates of absorption, which
-# textbooks take for the larger one.
-POINTS, ABSORPTION = 64, ("ka", "k_a", "k01")
+# Random points at which a mixture is looked for.
+POINTS = 64
+# Names of rates of absorption, or their logarithms, which textbooks take for the larger ones.
+ABSORPTION = re.compile(r"(l|ln|log)?_?k_?(a|01)", re.IGNORECASE)
 WAVES = (sympy.sin, sympy.cos, sympy.tan, sympy.cot)
 
 
@@ -51,20 +55,12 @@ class Move(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """A move beside which the linear parameters mix, or one parameter changes by a factor."""
+    """A map by which parameters change into expressions of all of them, and back."""
 
-    move: Move
-    mixed: np.ndarray | None  # float64[k, k]: of the linear ones
-    scaled: tuple[int, Expr] | None
-    # The parameter that is positive, or the one that is larger than another, in what is given.
-    positive: int | None
-    larger: tuple[int, int] | None
-
-    def is_usual(self, theta: np.ndarray) -> bool:
-        """Whether parameters, float64[p], are given so."""
-        if self.larger is not None:
-            return bool(theta[self.larger[0]] >= theta[self.larger[1]])
-        return self.positive is None or bool(theta[self.positive] >= 0)
+    images: dict[int, Expr]
+    positive: Expr  # what is, in what is given
+    text: str
+    usual: str  # what of it is given, in words
 
 
 class Symmetries:
@@ -77,7 +73,8 @@ class Symmetries:
         bounds: tuple[tuple[float, float], ...],
         movable: frozenset[str],
     ) -> None:
-        self.names, self.bounds, self.movable = names, bounds, movable
+        self.prediction, self.names, self.bounds = prediction, names, bounds
+        self.movable, self.symbols = movable, [symbol(name) for name in names]
         plain, parts = separate(prediction, names)[2:]
         # All linear parameters, also those that nothing nonlinear multiplies, and their terms.
         both = (plain, *parts)
@@ -98,7 +95,8 @@ class Symmetries:
         # Each change of sign by the parameter that it makes positive.
         self.flips = self._flips()
         self.exchanges = self._exchanges(parts)
-        self.turns = [turn for pair in self.groups for turn in self._turns(pair)]
+        self.rates = list(self._exchanged_rates())
+        self.turns = [*self._mirrors(), *self.rates]
         self.swaps = list(chain(*self.exchanges))
 
     def moved(self, theta: np.ndarray, move: Move) -> np.ndarray:
@@ -171,96 +169,158 @@ class Symmetries:
             found += [moves] if moves else []
         return sorted(found, key=lambda moves: min(map(self.order.index, moves[0].exchanged[0])))
 
-    def turned(self, theta: np.ndarray, turn: Turn) -> np.ndarray:
-        """Return the image of float64[..., p]."""
-        image = self.moved(theta, turn.move)
-        if turn.mixed is not None:
-            image[..., self.all_linear] = theta[..., self.all_linear] @ turn.mixed
-        if turn.scaled is not None:
-            i, factor = turn.scaled
-            image[..., i] = theta[..., i] * self._values(factor, theta)
-        return image
+    def turned(self, theta: np.ndarray, turn: Turn) -> np.ndarray | None:
+        """Return the image of float64[..., p]; None where the first leaves its bounds."""
+        image = theta.copy()
+        for i, expression in turn.images.items():
+            image[..., i] = self._values(expression, theta)
+        first = image.reshape(-1, len(self.names))[0]
+        inside = all(low <= x <= high for x, (low, high) in zip(first, self.bounds, strict=True))
+        return image if inside and np.isfinite(image).all() else None
+
+    def twin(self, theta: np.ndarray, turn: Turn) -> str:
+        """Return in words what changes, and to what; nothing where it leaves its bounds."""
+        image = self.turned(theta, turn)
+        if image is None:
+            return ""
+        return _listed([f"{self.names[i]} = {image[i]:.6g}" for i in sorted(turn.images)])
+
+    def is_usual(self, theta: np.ndarray, turn: Turn) -> bool:
+        """Whether parameters, float64[p], are those that are given."""
+        return not self._values(turn.positive, theta) < 0
 
     def _values(self, expression: Expr, theta: np.ndarray, **columns: np.ndarray) -> np.ndarray:
         known = dict(zip(self.names, np.moveaxis(theta, -1, 0), strict=True))
         return np.broadcast_to(evaluate(expression, known | columns), theta.shape[:-1])
 
-    def _turns(self, group: Sequence[int]) -> Iterator[Turn]:
-        """Yield what else changes the sign of one of a group, or exchanges two of it.
-
-        The ends of a logistic curve change places as its slope turns round; the rates of a
-        one-compartment curve do while its volume or dose changes by their ratio.
-        """
-        for i in group:
-            if i not in self.flips and not self.halves[i]:
-                mixed = self._mixed(self.flip([i]))
-                if mixed is not None:
-                    yield Turn(self.flip([i]), mixed, None, i, None)
-        known = {moves[0].exchanged: moves for moves in self.exchanges}
-        for i, j in combinations(group, 2):
-            source = list(range(len(self.names)))
-            source[i], source[j] = j, i
-            move = self.flip(())._replace(source=tuple(source))
-            first = (i, j) if self.names[i].lower().startswith(ABSORPTION) else (j, i)
-            if (moves := known.get(((i,), (j,)))) is None:
-                yield from self._scaled(move, i, j)
-            elif self.names[first[0]].lower().startswith(ABSORPTION):
-                self.exchanges.remove(moves)
-                yield Turn(moves[0], None, None, None, first)
-
-    def _mixed(self, move: Move) -> np.ndarray | None:
-        """Return what the linear parameters become, if each term becomes a fixed sum of them all.
-
-        Values at random tell: those of rows as large as 1e8.
-        """
-        random, lead = np.random.default_rng(0), move.signs.index(-1)
+    def _random(self, expression: Expr) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Return parameters, float64[n, p], and what else is in an expression, over four decades."""
+        random = np.random.default_rng(0)
         theta = random.uniform(0.5, 2.0, (POINTS, len(self.names)))
-        parts = [self.all_offset, *self.all_terms]
-        names = {s.name for part in parts for s in part.free_symbols}.difference(self.names)
-        rows = {name: 10 ** random.uniform(-2.0, 2.0, POINTS) for name in sorted(names)}
-        before, after = (
-            np.stack([self._values(part, at, **rows) for part in parts])
-            for at in (theta, self.moved(theta, move))
-        )
-        held = [*self.all_linear, lead]
-        free = all(self.names[i] in self.movable for i in held)
-        free &= all(self.bounds[i] == (-math.inf, math.inf) for i in held)
-        if not free or not np.isfinite([before, after]).all() or not self.all_linear:
-            return None
-        mix = np.round(np.linalg.lstsq(before[1:].T, after[1:].T, rcond=None)[0])
-        told = np.vstack([before[:1], mix.T @ before[1:]])
-        is_same = np.allclose(told, after, rtol=1e-9, atol=1e-11)
-        is_same &= math.isclose(abs(np.linalg.det(mix)), 1.0)
-        # Where none mixes, the formula itself would tell.
-        is_same &= bool((mix != np.diag(np.diag(mix))).any())
-        return np.round(np.linalg.inv(mix).T) if is_same else None
+        others = {s.name for s in expression.free_symbols}.difference(self.names)
+        return theta, {name: 10 ** random.uniform(-2.0, 2.0, POINTS) for name in sorted(others)}
 
-    def _scaled(self, move: Move, i: int, j: int) -> Iterator[Turn]:
-        """Yield an exchange of two that changes the one part they are in by a factor."""
-        one, other = (symbol(self.names[k]) for k in (i, j))
-        held = [p for p in (self.offset, *self.terms) if p.has(one) or p.has(other)]
-        if len(held) != 1 or self.bounds[i] != self.bounds[j] or not held[0].is_Mul:
-            return
-        factor = sympy.factor(held[0].xreplace({one: other, other: one}) / held[0])
-        if not factor.free_symbols <= {one, other}:
-            return
-        scales = [k for k, part in zip(self.linear, self.terms, strict=True) if part is held[0]]
-        scales += [
-            k
-            for k, name in ((k, symbol(self.names[k])) for k in chain(*self.groups))
-            if not (held[0] * name).has(name)
+    def _mirrors(self) -> Iterator[Turn]:
+        """Yield changes of one sign beside which each linear term becomes a sum of them all.
+
+        The ends of a logistic curve change places as its slope turns round. Values at random tell.
+        """
+        theta, rows = self._random(self.prediction)
+        parts = [self.all_offset, *self.all_terms]
+        before = np.stack([self._values(part, theta, **rows) for part in parts])
+        for i in chain(*self.groups):
+            if i in self.flips or self.halves[i] or not self.all_linear:
+                continue
+            held = [self.names[k] for k in (i, *self.all_linear)]
+            there = self.moved(theta, self.flip([i]))
+            after = np.stack([self._values(part, there, **rows) for part in parts])
+            if not (self.movable.issuperset(held) and np.isfinite([before, after]).all()):
+                continue
+            mix = np.round(np.linalg.lstsq(before[1:].T, after[1:].T, rcond=None)[0])
+            told = np.vstack([before[:1], mix.T @ before[1:]])
+            is_same = np.allclose(told, after, rtol=1e-9, atol=1e-11)
+            is_same &= math.isclose(abs(np.linalg.det(mix)), 1.0)
+            # Where none mixes, the formula itself would tell.
+            if not is_same or not (mix != np.diag(np.diag(mix))).any():
+                continue
+            linear = sympy.Matrix([self.symbols[k] for k in self.all_linear])
+            mixed = sympy.Matrix(np.round(np.linalg.inv(mix)).astype(int)) * linear
+            images = {i: -self.symbols[i], **dict(zip(self.all_linear, mixed, strict=True))}
+            sign, *along = held
+            text = f"{sign} can change sign while {_listed(along)} change along"
+            yield Turn(images, self.symbols[i], text, f"the positive {sign} is given")
+
+    def _exchanged_rates(self) -> Iterator[Turn]:
+        """Yield exchanges of two coefficients of data within functions, as in exp(-CL/V*t)."""
+        data = self.prediction.free_symbols.difference(self.symbols)
+        known = {moves[0].exchanged: moves for moves in self.exchanges}
+        rates: dict[Any, dict[Expr, None]] = {}
+        atoms = self.prediction.atoms(sympy.Function, sympy.Pow)
+        for atom in sorted(atoms, key=sympy.default_sort_key):
+            factors: dict[Expr, Expr] = {}
+            for term in sympy.Add.make_args(sympy.expand_mul(atom.args[-1])):
+                factor, of = term.as_independent(*data, as_Add=False)
+                factors[of] = factors.get(of, 0) + factor
+            factors.pop(sympy.S.One, None)
+            for of, factor in factors.items() if len(factors) == 1 else ():
+                minus = factor.could_extract_minus_sign()
+                alike = rates.setdefault((atom.func, *atom.args[:-1], of, minus), {})
+                if factor.free_symbols:
+                    alike[-factor if minus else factor] = None
+        for pair in chain(*(combinations(alike, 2) for alike in rates.values())):
+            places = sorted(self.symbols.index(s) for rate in pair for s in rate.free_symbols)
+            moves = known.get(tuple((i,) for i in places))
+            if moves is None or any(ABSORPTION.match(self.names[i]) for i in places):
+                turn = self._exchange(*sorted(pair, key=lambda rate: -len(rate.free_symbols)))
+                if turn is not None:
+                    self.exchanges = [each for each in self.exchanges if each is not moves]
+                    yield turn
+
+    def _exchange(self, one: Expr, other: Expr) -> Turn | None:
+        """Return how two rates change places, and what changes along."""
+        # A parameter of which a rate is a multiple is the better one to take it up.
+        choices = [
+            sorted(rate.free_symbols, key=lambda own: (rate.diff(own).has(own), own.name))
+            for rate in (one, other)
         ]
-        first = (i, j) if sympy.fraction(factor)[1].has(one) else (j, i)
-        if self.names[i].lower().startswith(ABSORPTION):
-            first = (i, j)
-        if factor == 1:
-            yield Turn(move, None, None, None, first)
-            return
-        for k in scales[:1]:
-            may = {self.names[m] for m in (i, j, k)} <= self.movable
-            if may and self.bounds[k] in ((-math.inf, math.inf), (0.0, math.inf)):
-                up = 1 / factor if k in self.linear else factor
-                yield Turn(move, None, (k, up), None, first)
+        for u, v in product(*choices):
+            # From here on u and v stand for the rates themselves.
+            v_of = _inverse(other, v)
+            u_of = None if v_of is None else _inverse(one.xreplace({v: v_of}), u)
+            if u_of is None or v_of is None or other.has(u):
+                continue
+            known = self.prediction.replace(Where, lambda *args: _by_case(*args, {u, v}))
+            whole = known.xreplace({u: u_of, v: v_of}).as_independent(u, v, as_Add=True)[1]
+            part, new = sympy.factor_terms(whole), {u: other, v: one}
+            factor = self._factor(part.xreplace({u: v, v: u}) / part)
+            new |= self._scaled(part, factor, new)
+            if factor is None or (factor != 1 and len(new) == 2):
+                continue
+            images = new | {u: u_of.xreplace(new), v: v_of.xreplace(new)}
+            images = {own: images[own] for own in self.symbols if images.get(own, own) != own}
+            if self.movable.issuperset(own.name for own in images):
+                # What multiplies the whole is the rate of absorption.
+                below = sympy.fraction(factor)[1]
+                absorbs = [
+                    (any(ABSORPTION.match(s.name) for s in rate.free_symbols), below.has(own))
+                    for rate, own in ((one, u), (other, v))
+                ]
+                pair = (one, other) if absorbs[0] >= absorbs[1] else (other, one)
+                return self._turn(*pair, images)
+        return None
+
+    def _factor(self, ratio: Expr) -> Expr | None:
+        """Return an expression that depends on no data in the parameters alone; None: it does."""
+        theta, rows = self._random(ratio)
+        values = self._values(ratio, np.broadcast_to(theta[0], theta.shape), **rows)
+        values = values[np.isfinite(values)]
+        if not len(values) or not np.allclose(values, values[0], rtol=1e-9, atol=0):
+            return None
+        factor = sympy.factor(ratio)
+        return factor if factor.free_symbols.issubset(self.symbols) else None
+
+    def _scaled(self, part: Expr, factor: Expr | None, new: dict[Expr, Expr]) -> dict[Expr, Expr]:
+        """Return what parameter takes up a factor of a part of the prediction, and how."""
+        if factor is None or factor == 1:
+            return {}
+        by = factor.xreplace({own: rate for own, rate in zip(new, reversed(new.values()))})
+        for own in self.symbols:
+            sizes = {own: own / by, 1 / own: own * by, sympy.exp(own): own - sympy.log(by),
+                     sympy.exp(-own): own + sympy.log(by)}  # fmt: skip
+            for size, image in sizes.items():
+                if own not in new and part.has(own) and not (part / size).has(own):
+                    return {own: image}
+        return {}
+
+    def _turn(self, larger: Expr, smaller: Expr, images: dict[Expr, Expr]) -> Turn:
+        said = [to_text(rate) for rate in (larger, smaller)]
+        alone = [rate.free_symbols for rate in (larger, smaller) if len(rate.free_symbols) == 1]
+        along = [own.name for own in images if {own} not in alone]
+        text = f"{_listed(said)} can be exchanged"
+        if along:
+            text += f" while {_listed(along)} {'change' if along[1:] else 'changes'} along"
+        places = {self.symbols.index(own): image for own, image in images.items()}
+        return Turn(places, larger - smaller, text, f"the larger of them is {said[0]}")
 
     def _completed(self, move: Move) -> Move | None:
         """Return a move with what linear parameters do, if it may leave the prediction as it is."""
@@ -313,7 +373,8 @@ def equivalents(model: Model, theta: np.ndarray) -> tuple[np.ndarray, ...]:
     queue, known = [first], {str([f"{value:.13g}" for value in first])}
     for point in queue:
         images = [found.moved(point, move) for move in (*found.flips.values(), *found.swaps)]
-        for image in (*images, *(found.turned(point, turn) for turn in found.turns)):
+        turned = [found.turned(point, turn) for turn in found.turns]
+        for image in (*images, *(image for image in turned if image is not None)):
             rounded = str([f"{value:.13g}" for value in image])
             if len(queue) < MOST and rounded not in known:
                 known.add(rounded)
@@ -337,7 +398,8 @@ def canonical(
         """Return the image of ``theta`` with its signs as they are given."""
         theta = found.moved(theta, move)
         for turn in found.turns:
-            theta = theta if turn.is_usual(theta[0]) else found.turned(theta, turn)
+            twin = None if found.is_usual(theta[0], turn) else found.turned(theta, turn)
+            theta = theta if twin is None else twin
         for lead, flip in found.flips.items():
             flipped = [lead, *(i for i in found.order if flip.signs[i] < 0)]
             if next((value for value in theta[0, flipped] if value), 0.0) < 0:
@@ -351,10 +413,19 @@ def canonical(
             image = settled(best, move)
             if image[0, found.order].tolist() < best[0, found.order].tolist():
                 best, improved = image, True
-    return best.reshape(np.shape(theta)), tuple(_sentences(found))
+    return best.reshape(np.shape(theta)), tuple(_sentences(found, best[0]))
 
 
-def _sentences(found: Symmetries) -> Iterator[str]:
+def unusual(model: Model, theta: np.ndarray) -> str | None:
+    """Return a sentence where rates can be exchanged, and are not in the order of textbooks."""
+    found = _of_model(model, model.free)
+    for turn in found.rates:
+        if not found.is_usual(theta, turn) and (twin := found.twin(theta, turn)):
+            return f"{turn.text}; usually {turn.usual}, as with {twin}, which fit as well"
+    return None
+
+
+def _sentences(found: Symmetries, theta: np.ndarray) -> Iterator[str]:
     names = found.names
     for moves in found.exchanges:
         both = chain(*(move.exchanged for move in moves))
@@ -367,13 +438,8 @@ def _sentences(found: Symmetries) -> Iterator[str]:
             order = f"{leads} come in ascending order"
         yield f"{said} can be exchanged{along if signs else ''}: {order}"
     for turn in found.turns:
-        if turn.positive is not None:
-            moved, sign = _listed([names[k] for k in found.all_linear]), names[turn.positive]
-            yield f"{sign} can change sign while {moved} change along: the positive {sign} is given"
-        elif turn.larger is not None:
-            one, other = (names[k] for k in turn.larger)
-            along = "" if turn.scaled is None else f" while {names[turn.scaled[0]]} changes along"
-            yield f"{one} and {other} can be exchanged{along}: the larger of them is {one}"
+        if twin := found.twin(theta, turn):
+            yield f"{turn.text}: {turn.usual}; {twin} fit as well"
     alone = [names[i] for i, move in found.flips.items() if move == found.flip([i])]
     if alone[1:]:
         yield f"the signs of {_listed(alone)} do not matter: the positive ones are given"
@@ -399,6 +465,32 @@ def _chosen(names: Sequence[str], values: Iterable[float], wanted: float) -> lis
 
 def _listed(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
+
+
+def _inverse(expression: Expr, own: Expr) -> Expr | None:
+    """Return ``own`` by the value of an expression of it, which bears its name then."""
+    value = own
+    while expression != own:
+        rest, inner = expression.as_independent(own, as_Add=expression.is_Add)
+        if expression.is_Add:
+            value -= rest
+        elif rest != 1:
+            value /= rest
+        elif expression.is_Pow and expression.exp == -1:
+            value, inner = 1 / value, expression.base
+        elif isinstance(expression, sympy.exp):
+            value, inner = sympy.log(value), expression.args[0]
+        if inner == expression:
+            return None
+        expression = inner
+    return value
+
+
+def _by_case(condition: Expr, then: Expr, otherwise: Expr, moved: set[Expr]) -> Expr:
+    """Write a choice as a sum, unless what moves decides it."""
+    if condition.free_symbols & moved:
+        return Where(condition, then, otherwise)
+    return symbol(f"[{condition}]") * then + symbol(f"[not {condition}]") * otherwise
 
 
 @lru_cache(maxsize=4096)
