@@ -70,7 +70,8 @@ CASES = [
          ("ka and ke can be exchanged while V changes along: the larger of them is ka; ka = 0.25,"
           " V = 2 and ke = 1.25 fit as well",)),
     Case("ka*ke/(CL*(ka - ke))*(exp(-ke*x) - exp(-ka*x))", 2, (0.25, 1.25, 2), (1.25, 0.25, 2),
-         ("ka and ke can be exchanged: the larger of them is ka; ka = 0.25 and ke = 1.25 fit as well",)),
+         ("ka and ke can be exchanged: the larger of them is ka; ka = 0.25 and ke = 1.25 fit as"
+          " well",)),
     Case("9*ka/(V*(ka - CL/V))*(exp(-CL/V*x) - exp(-ka*x))", 2, (0.25, 2, 2.5), (1.25, 10, 2.5),
          ("ka and CL/V can be exchanged while V changes along: the larger of them is ka; ka = 0.25"
           " and V = 2 fit as well",)),
