@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import chain, combinations, pairwise, product
 from typing import Any, NamedTuple
 
@@ -194,7 +194,7 @@ class Symmetries:
         return np.broadcast_to(evaluate(expression, known | columns), theta.shape[:-1])
 
     def _random(self, expression: Expr) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Return parameters, float64[n, p], and what else is in an expression, over four decades."""
+        """Return parameters, float64[n, p], and what else an expression holds, by its name."""
         random = np.random.default_rng(0)
         theta = random.uniform(0.5, 2.0, (POINTS, len(self.names)))
         others = {s.name for s in expression.free_symbols}.difference(self.names)
@@ -233,7 +233,7 @@ class Symmetries:
     def _exchanged_rates(self) -> Iterator[Turn]:
         """Yield exchanges of two coefficients of data within functions, as in exp(-CL/V*t)."""
         data = self.prediction.free_symbols.difference(self.symbols)
-        known = {moves[0].exchanged: moves for moves in self.exchanges}
+        known: dict[Any, list[Move]] = {moves[0].exchanged: moves for moves in self.exchanges}
         rates: dict[Any, dict[Expr, None]] = {}
         atoms = self.prediction.atoms(sympy.Function, sympy.Pow)
         for atom in sorted(atoms, key=sympy.default_sort_key):
@@ -263,19 +263,23 @@ class Symmetries:
             sorted(rate.free_symbols, key=lambda own: (rate.diff(own).has(own), own.name))
             for rate in (one, other)
         ]
+        moving = one.free_symbols | other.free_symbols
+        known = self.prediction.replace(Where, partial(_by_case, moving))
         for u, v in product(*choices):
             # From here on u and v stand for the rates themselves.
             v_of = _inverse(other, v)
             u_of = None if v_of is None else _inverse(one.xreplace({v: v_of}), u)
             if u_of is None or v_of is None or other.has(u):
                 continue
-            known = self.prediction.replace(Where, lambda *args: _by_case(*args, {u, v}))
             whole = known.xreplace({u: u_of, v: v_of}).as_independent(u, v, as_Add=True)[1]
             part, new = sympy.factor_terms(whole), {u: other, v: one}
             factor = self._factor(part.xreplace({u: v, v: u}) / part)
-            new |= self._scaled(part, factor, new)
-            if factor is None or (factor != 1 and len(new) == 2):
+            if factor is None:
                 continue
+            if factor != 1:
+                new |= self._scaled(part, factor.xreplace({u: one, v: other}), (u, v))
+                if len(new) == 2:
+                    continue
             images = new | {u: u_of.xreplace(new), v: v_of.xreplace(new)}
             images = {own: images[own] for own in self.symbols if images.get(own, own) != own}
             if self.movable.issuperset(own.name for own in images):
@@ -299,16 +303,14 @@ class Symmetries:
         factor = sympy.factor(ratio)
         return factor if factor.free_symbols.issubset(self.symbols) else None
 
-    def _scaled(self, part: Expr, factor: Expr | None, new: dict[Expr, Expr]) -> dict[Expr, Expr]:
+    def _scaled(self, part: Expr, factor: Expr, moved: Collection[Expr]) -> dict[Expr, Expr]:
         """Return what parameter takes up a factor of a part of the prediction, and how."""
-        if factor is None or factor == 1:
-            return {}
-        by = factor.xreplace({own: rate for own, rate in zip(new, reversed(new.values()))})
+        log = sympy.log(factor)
         for own in self.symbols:
-            sizes = {own: own / by, 1 / own: own * by, sympy.exp(own): own - sympy.log(by),
-                     sympy.exp(-own): own + sympy.log(by)}  # fmt: skip
+            sizes = {own: own / factor, 1 / own: own * factor}
+            sizes |= {sympy.exp(own): own - log, sympy.exp(-own): own + log}
             for size, image in sizes.items():
-                if own not in new and part.has(own) and not (part / size).has(own):
+                if own not in moved and part.has(own) and not (part / size).has(own):
                     return {own: image}
         return {}
 
@@ -486,9 +488,9 @@ def _inverse(expression: Expr, own: Expr) -> Expr | None:
     return value
 
 
-def _by_case(condition: Expr, then: Expr, otherwise: Expr, moved: set[Expr]) -> Expr:
+def _by_case(moving: set[Expr], condition: Expr, then: Expr, otherwise: Expr) -> Expr:
     """Write a choice as a sum, unless what moves decides it."""
-    if condition.free_symbols & moved:
+    if condition.free_symbols & moving:
         return Where(condition, then, otherwise)
     return symbol(f"[{condition}]") * then + symbol(f"[not {condition}]") * otherwise
 
