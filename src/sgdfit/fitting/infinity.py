@@ -23,7 +23,7 @@ from sgdfit.model.asymptotes import asymptote
 from sgdfit.model.separation import stepped_names
 
 # From one place to the next, how many are looked at farther out, and how many nearer.
-FACTOR, OUTWARDS, INWARDS = 2.0, 12, 60
+FACTOR, OUTWARDS, INWARDS = 2.0, 12, 200
 # A place is as good if its loss is larger by no more than this share of the residuals' variance: a
 # hundredth of a standard error. One that is worse by that variance itself is not near.
 AS_GOOD = 1e-4
@@ -33,8 +33,6 @@ STEPS = 30
 VAGUE = 50.0
 # So many places have to be as good: what may as well be doubled has no error to speak of.
 LEVEL = 2
-# Where the next is beyond the range of floating point, this power of the factor leads farther.
-SHORT = 1 / 8
 # So many places beyond the estimates the curve of the limit may differ by this share of the
 # residuals' standard deviation.
 ALONG, SAME = 8, 0.03
@@ -122,11 +120,11 @@ class _Line:
         self.bound: np.ndarray | None = None  # of places as good out to a bound, the one on it
 
     def places(self, theta: np.ndarray, factor: float, count: int) -> Iterator[Outcome]:
-        """Yield them until one is worse, or near to an overflow."""
+        """Yield them until one is worse, or on a bound."""
         low, high = self.problem.box.low[self.i], self.problem.box.high[self.i]
         for _ in range(count):
             place = walk(self.alone, theta, [self.problem.rows])
-            if place.quadratic is None or not np.abs(place.theta).max() <= LARGEST:
+            if place.quadratic is None or not math.isfinite(place.loss):
                 return
             yield place
             if self.total(place) > self.least + self.variance or theta[self.i] in (low, high):
@@ -139,24 +137,23 @@ class _Line:
         return place.loss * self.problem.rows
 
     def is_visible(self, place: Outcome) -> bool:
-        """Whether rounding leaves the loss as it is; where terms cancel, it does not."""
+        """Whether rounding leaves the loss as it is: not where terms cancel, or nearly overflow."""
+        if not np.abs(place.theta).max() <= LARGEST:
+            return False
         moved, _ = self.problem.rounding(place.theta, _norms(place))
         return (2 * math.sqrt(self.total(place)) + moved) * moved <= self.tolerance
 
     def nearest(self) -> np.ndarray | None:
         """Return the nearest place that is as good as the limit, if the loss comes down to one."""
-        out = list(self.places(self.begun, self.factor, OUTWARDS))
-        if len(out) < LEVEL:
-            self.factor **= SHORT
-            out = list(self.places(self.begun, self.factor, OUTWARDS))
+        out = self.places(self.begun, self.factor, OUTWARDS)
         out = list(itertools.takewhile(self.is_visible, out))
-        if not out or self.total(out[-1]) > self.least + self.variance:
+        if any(self.total(place) > self.least + self.variance for place in out):
             return None
-        line = [*self.places(out[0].theta, 1 / self.factor, INWARDS)][:0:-1] + out
+        line = [*self.places(self.begun, 1 / self.factor, INWARDS)][: 0 if out else None : -1] + out
         line = list(filter(self.is_visible, line))
-        least = min(map(self.total, line))
+        least = min(map(self.total, line), default=math.inf)
         level = [self.total(place) <= least + self.tolerance for place in line]
-        first = level.index(True)
+        first = level.index(True) if level else 0
         # Where all are, nothing says where it would be too near.
         if not first or not all(level[first:]) or len(level) - first < LEVEL:
             return None
@@ -179,8 +176,8 @@ class _Line:
         """Return what is known of the limit near which the estimates are."""
         problem, i = self.problem, self.i
         model, names, chunk = problem.model, problem.names, problem.data.sample(FEW, 0)
-        line = list(self.places(theta, self.factor, ALONG))
-        near, far = line[0], line[-1]
+        near, *rest = self.places(theta, self.factor, ALONG)
+        far = [near, *itertools.takewhile(self.is_visible, rest)][-1]
         deviation, away = math.sqrt(self.variance), far.theta.copy()
         idle = np.abs(away) * _norms(far) <= SAME * deviation
         idle[i] = True

@@ -67,22 +67,28 @@ def asymptote(
 
 def _saturated(model: Model, known: Mapping[str, Any], name: str, grows: bool) -> Asymptote | None:
     """Replace parts that have become constant, or a step."""
-    curve = _levelled(model, model.prediction, name, known)
+    curve = _shortened(model, model.prediction, name, known)
     return None if symbol(name) in curve.free_symbols else _asymptote(model, curve, {})
 
 
 def _dominated(model: Model, known: Mapping[str, Any], name: str, grows: bool) -> Asymptote | None:
     """Leave out terms that are nothing beside others; linear parameters take the rest up."""
     parts = separate(model.prediction, model.free)
-    curve, combinations = parts.plain.offset, dict[Expr, Expr]()
+    curve, combinations = sympy.S.Zero, dict[Expr, Expr]()
     for part in (parts.plain, *parts.components):
-        curve += 0 if part is parts.plain else part.offset
+        curve += part.offset
         for linear, basis in zip(part.linear, part.basis, strict=True):
-            alone, factor = _scaled_level(model, basis, name, known)
+            alone, factor = basis, sympy.S.One
+            if symbol(name) in basis.free_symbols:
+                # By its value in the row in which it is largest, it may have become a step.
+                row = int(np.argmax(np.abs(evaluate(basis, known))))
+                there = {symbol(n): sympy.nsimplify(float(known[n][row])) for n in model.variables}
+                factor = basis.xreplace(there)
+                alone = _level(model, basis / factor, known)
             if alone is None:
-                short = _largest(basis, name, known)
+                short = _shortened(model, basis, name, known)
                 usable = (short.subs(symbol(name), k) for k in (0, 1))
-                alone = next(filter(_is_usable, usable), 1)
+                alone = next(filter(_is_usable, usable), sympy.S.One)
                 factor = sympy.simplify(short / alone)
             if not factor.free_symbols.isdisjoint(map(symbol, model.variables)):
                 return None
@@ -92,37 +98,35 @@ def _dominated(model: Model, known: Mapping[str, Any], name: str, grows: bool) -
     return None if symbol(name) in curve.free_symbols else _asymptote(model, curve, combinations)
 
 
-def _scaled_level(
-    model: Model, basis: Expr, name: str, known: Mapping[str, Any]
-) -> tuple[Expr | None, Expr]:
-    """Return a term as a step, and its value in the row in which it is largest."""
-    if symbol(name) not in basis.free_symbols:
-        return None, sympy.S.One
-    values = np.abs(np.asarray(evaluate(basis, known), dtype=float))
-    row = int(np.argmax(values)) if values.ndim else 0
-    there = {symbol(n): sympy.nsimplify(float(known[n][row])) for n in model.variables}
-    factor = basis.xreplace(there)
-    return _level(model, basis / factor, known), factor
-
-
 def _is_usable(part: Expr) -> bool:
     return part != 0 and not part.has(sympy.nan, sympy.zoo, sympy.oo)
 
 
-def _largest(part: Expr, name: str, known: Mapping[str, Any]) -> Expr:
-    """Return a part with every sum cut down to the term beside which the others are nothing."""
+def _shortened(model: Model, part: Expr, name: str, known: Mapping[str, Any]) -> Expr:
+    """Replace what has become a constant or a step, and sums by a term beside which all is nothing.
+
+    What does not depend on the parameter stays.
+    """
     if symbol(name) not in part.free_symbols:
         return part
+    level = _level(model, part, known)
+    if level is not None or not part.args:
+        return part if level is None else level
+    if part.is_Add or part.is_Mul:
+        rest, dependent = part.as_independent(symbol(name))
+        level = _level(model, dependent, known)
+        if level is not None and part.is_Mul and not any(v.is_positive for v in level.args[1:]):
+            rest, level = -rest, _level(model, -dependent, known)
+        if level is not None:
+            return part.func(rest, level)
     if part.is_Add:
         sizes = [np.abs(np.asarray(evaluate(term, known), dtype=float)) for term in part.args]
         for term, size in zip(part.args, sizes, strict=True):
             if all((other <= LEVEL * size).all() for other in sizes if other is not size):
-                return _largest(term, name, known)
+                return _shortened(model, term, name, known)
     if isinstance(part, Logistic) and (np.asarray(evaluate(part, known)) <= LEVEL).all():
         return sympy.exp(part.args[0])
-    if not part.args:
-        return part
-    return part.func(*(_largest(argument, name, known) for argument in part.args))
+    return part.func(*(_shortened(model, argument, name, known) for argument in part.args))
 
 
 def _asymptote(model: Model, curve: Expr, combinations: dict[Expr, Expr]) -> Asymptote:
@@ -132,23 +136,6 @@ def _asymptote(model: Model, curve: Expr, combinations: dict[Expr, Expr]) -> Asy
         text += f" + 0*{to_text(symbol(model.variables[0]))}"
     text = text if response is None else f"{to_text(response)} = {text}"
     return Asymptote(text, curve, combinations)
-
-
-def _levelled(model: Model, part: Expr, name: str, known: Mapping[str, Any]) -> Expr:
-    """Replace what depends on a parameter and has become a constant, or a step of a column."""
-    if symbol(name) not in part.free_symbols:
-        return part
-    if part.is_Add or part.is_Mul:
-        rest, dependent = part.as_independent(symbol(name))
-        if part.is_Mul and rest.could_extract_minus_sign():
-            rest, dependent = -rest, -dependent
-        level = _level(model, dependent, known)
-        if level is not None:
-            return part.func(rest, level)
-    level = _level(model, part, known)
-    if level is not None or not part.args:
-        return part if level is None else level
-    return part.func(*(_levelled(model, argument, name, known) for argument in part.args))
 
 
 def _level(model: Model, part: Expr, known: Mapping[str, Any]) -> Expr | None:
@@ -163,7 +150,8 @@ def _level(model: Model, part: Expr, known: Mapping[str, Any]) -> Expr | None:
     if not (np.abs(values - levels) <= LEVEL).all() or not (np.abs(levels) <= 1).all():
         return None
     if (levels == levels.flat[0]).all():
-        return sympy.Integer(int(levels.flat[0]))
+        # What is small everywhere may be multiplied by what is large.
+        return sympy.Integer(int(levels.flat[0])) or None
     if len(used) > 1:
         return None
     column = np.asarray(known[used[0]], dtype=float)
