@@ -89,8 +89,7 @@ def _is_vague(problem: Problem, outcome: Outcome) -> bool:
     inverse = None if quadratic is None else quadratic.inverse
     if quadratic is None or inverse is None:
         return False
-    # Not from the loss itself, which as that of counts may be negative.
-    noise = quadratic.spread / max(1, problem.rows - len(problem.names))
+    noise = quadratic.spread / (problem.rows - len(problem.names))
     errors = column_norms(inverse.T) * math.sqrt(noise)
     curved = np.array([name not in problem.model.linear for name in problem.names])
     return bool((errors > VAGUE * np.abs(outcome.theta))[curved].any())
@@ -204,25 +203,19 @@ class _Line:
         self, theta: np.ndarray, j: int, columns: dict[str, np.ndarray]
     ) -> tuple[float, float] | None:
         """Return between which values of a column a parameter may lie, as the limit is a step."""
-        problem = self.problem
-        for name in problem.model.variables:
+        kernel, chunk = self.problem.kernel, self.problem.data.sample(FEW, 0)
+        for name in self.problem.model.variables:
             values = np.unique(columns[name])
             k = int(np.searchsorted(values, theta[j]))
             if not 0 < k < len(values):
                 continue
             low, high = float(values[k - 1]), float(values[k])
-            kinds = list[np.ndarray]()
-            for share in (0.01, 0.5, 0.99):
-                there = theta.copy()
-                there[j] = low + share * (high - low)
-                chunk = problem.data.sample(FEW, 0)
-                kinds.append(problem.kernel.rows(there, chunk).prediction)
-                loss = problem.kernel.sums(there, chunk).loss
-                if not loss <= self.least + ALLOWED * self.variance:
-                    break
-            else:
-                if np.ptp(kinds, axis=0).max() <= SAME * math.sqrt(self.variance):
-                    return low, high
+            places = [np.where(np.arange(len(theta)) == j, at, theta) for at in (low, high)]
+            begin, middle, end = (s * places[1] + (1 - s) * places[0] for s in (0.01, 0.5, 0.99))
+            apart = kernel.rows(end, chunk).prediction - kernel.rows(begin, chunk).prediction
+            loss = kernel.sums(middle, chunk).loss
+            if np.abs(apart).max() <= SAME * math.sqrt(self.variance):
+                return (low, high) if loss <= self.least + ALLOWED * self.variance else None
         return None
 
 
