@@ -144,11 +144,11 @@ class _Line:
 
     def nearest(self) -> np.ndarray | None:
         """Return the nearest place that is as good as the limit, if the loss comes down to one."""
-        out = self.places(self.begun, self.factor, OUTWARDS)
-        out = list(itertools.takewhile(self.is_visible, out))
+        places = self.places(self.begun, self.factor, OUTWARDS)
+        out = list(itertools.takewhile(self.is_visible, places))
         if any(self.total(place) > self.least + self.variance for place in out):
             return None
-        line = [*self.places(self.begun, 1 / self.factor, INWARDS)][: 0 if out else None : -1] + out
+        line = [*self.places(self.begun, 1 / self.factor, INWARDS)][::-1] + out[1:]
         line = list(filter(self.is_visible, line))
         least = min(map(self.total, line), default=math.inf)
         level = [self.total(place) <= least + self.tolerance for place in line]
@@ -168,8 +168,9 @@ class _Line:
         if self.problem.box.clip(theta)[self.i] != theta[self.i]:
             return None
         best = min(self.places(theta, 1 / self.factor, INWARDS), key=self.total, default=None)
-        is_better = best and self.total(best) < self.least - AS_GOOD * self.variance
-        return best.theta if best and is_better else None
+        if best is None or self.total(best) >= self.least - AS_GOOD * self.variance:
+            return None
+        return best.theta
 
     def limit(self, theta: np.ndarray) -> Limit:
         """Return what is known of the limit near which the estimates are."""
