@@ -42,7 +42,7 @@ LARGEST = 1e50
 # by more than this power of the way is that of the place, none of the limit's.
 CARRIED, SETTLED = 0.1, 0.5
 # What changes this many times goes on so.
-LONG = 8.0
+LONG = 2.0
 # A curve that the data allow beside the best: the square of two standard errors.
 ALLOWED = 4.0
 
