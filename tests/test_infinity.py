@@ -96,6 +96,43 @@ def test_the_limit_is_named_with_what_it_determines(case, unit):
     assert max(map(abs, fit.values.values())) < 1e16 * max(unit, 1)
 
 
+MANY = np.random.default_rng(3).uniform(0.0, 20.0, 50_000)
+LOGISTIC, DECAY = "y = a + b/(1 + exp(-k*(x - m)))", "y = a + b*exp(-k*x)"
+
+
+@pytest.mark.parametrize(
+    ("formula", "x", "scatter", "options"),
+    [
+        (LOGISTIC, X, 0.03, {"loss": "huber"}),
+        (LOGISTIC, X, 0.03, {"sigma": 0.03}),
+        (LOGISTIC, MANY, 0.1, {}),
+        (LOGISTIC, MANY.round(), 0.1, {}),
+        (LOGISTIC, X, 0.0, {}),
+        (DECAY, X, 0.0, {}),
+    ],
+)
+def test_any_rows_and_losses_have_limits(formula, x, scatter, options):
+    at = 7.5 if formula == LOGISTIC else 1.5
+    y = np.where(x < at, 1.0, 3.0) + scatter * np.random.default_rng(4).normal(size=len(x))
+    fit = sgdfit.fit(formula, {"x": x, "y": y}, **options)
+    assert fit.status.name == "at_infinity", fit.status
+    above = "where(x < m, 0, 1)" if formula == LOGISTIC else "where(x < 1.5, 1, 0)"
+    assert fit.status.cure == f"fit 'y = a + b*{above}'"
+    if formula == LOGISTIC:
+        low, high = x[x < at].max(), x[x > at].min()
+        assert f"any m from {low:.10g} to {high:.10g};" in fit.status.cause
+        assert fit["m"].stderr is None
+    if "loss" not in options and formula == LOGISTIC:
+        sides = [y[x < at], y[x > at]]
+        assert fit["b"].value == pytest.approx(np.diff([s.mean() for s in sides])[0], abs=0.02)
+
+
+def test_what_runs_off_to_a_bound_is_on_it():
+    fit = sgdfit.fit(LOGISTIC, {"x": X, "y": STEP}, bounds="0 < k < 1000")
+    assert fit.status.name == "converged", fit.status
+    assert fit["k"].at_bound
+
+
 def test_what_has_an_optimum_is_not_at_infinity():
     """Wide errors, and curves that start on flat ground, are no limits."""
     y = 0.3 + 0.2 * X + NOISE

@@ -324,13 +324,16 @@ def _evidence(problem: Problem, outcome: Outcome, theta: np.ndarray) -> Evidence
 def _sure_of_limit(problem: Problem, outcome: Outcome, limit: Limit) -> Uncertainty:
     """Return what the rows determine although the optimum is at infinity, by the limit's curve."""
     names, theta, rows = problem.names, outcome.theta, problem.rows
-    assert outcome.quadratic is not None  # limits are of squared residuals
-    left = rows - int(np.count_nonzero(~limit.idle))
+    assert outcome.quadratic is not None  # a limit was looked for from there
+    left: float = rows - int(np.count_nonzero(~limit.idle))
+    noise = outcome.quadratic.spread / left
+    if problem.weighting.absolute:
+        left, noise = math.inf, 2 / problem.mean_weight
     kept = [name for name, idle in zip(names, limit.idle, strict=True) if not idle]
     open_ = (limit.name, *(n for n, k in zip(names, limit.known, strict=True) if not k))
     unknown = Uncertainty(None, "", tuple(dict.fromkeys(open_)), left)
     spectrum = root_spectrum(outcome.quadratic.root[:, ~limit.idle])
-    part, _ = classical(spectrum, 2 * outcome.quadratic.loss / left, kept)
+    part, _ = classical(spectrum, noise, kept)
     if part is None:
         return unknown.withheld(without(unknown.undetermined))
     whole = np.zeros((len(names), len(names)))

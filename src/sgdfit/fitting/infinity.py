@@ -27,6 +27,10 @@ FACTOR, OUTWARDS, INWARDS = 2.0, 12, 200
 # A place is as good if its loss is larger by no more than this share of the residuals' variance: a
 # hundredth of a standard error. One that is worse by that variance itself is not near.
 AS_GOOD = 1e-4
+# Of more rows than these, or what is not in memory, a sample is looked at.
+ALL = 1 << 19
+# So many times what rounding may change the loss by is nothing.
+ROUNDINGS = 4.0
 # Steps that a fit of the others may take.
 STEPS = 30
 # An error so many times as large as its parameter says that this has none.
@@ -49,14 +53,19 @@ ALLOWED = 4.0
 
 def at_infinity(problem: Problem, outcome: Outcome, first: bool = True) -> Outcome:
     """Return the outcome; where its optimum lies at infinity with that limit, and moved near it."""
-    if outcome.quadratic is None or outcome.is_called_off or problem.options.steps:
+    if outcome.quadratic is None or outcome.is_called_off or outcome.limit is not None:
         return outcome
-    if not problem.squared or problem.quadratic or problem.rows <= len(problem.names):
+    if problem.kinked or problem.quadratic or problem.options.steps:
+        return outcome
+    if problem.rows <= len(problem.names):
         return outcome
     if has_arrived(problem, outcome) and not _is_vague(problem, outcome):
         return outcome
-    some = problem if problem.rows <= FEW else problem.on_rows(problem.data.sample(FEW, 0))
+    whole = problem.data.whole is not None and problem.rows <= ALL
+    some = problem if whole else problem.on_rows(problem.data.sample(FEW, 0))
     some = some._replace(callback=None, steps=STEPS)
+    # A sample has another loss.
+    begun = outcome if some.rows == problem.rows else walk(some, outcome.theta, [some.rows])
     stepped, linear = stepped_names(problem.model.prediction), problem.model.linear
     ways = [(i, FACTOR) for i, name in enumerate(problem.names) if name not in linear]
     ways += [(i, 1 / factor) for i, factor in ways]
@@ -65,7 +74,7 @@ def at_infinity(problem: Problem, outcome: Outcome, first: bool = True) -> Outco
     for i, factor in sorted(ways, key=lambda way: problem.names[way[0]] in linear):
         if problem.names[i] in stepped or not outcome.theta[i]:
             continue
-        line = _Line(some, outcome, i, factor)
+        line = _Line(problem, some, begun, i, factor)
         near = line.nearest()
         if near is None:
             continue
@@ -109,13 +118,17 @@ def _held(problem: Problem, i: int) -> Problem:
 class _Line:
     """Fits of the other parameters where one is held, each time farther by a factor."""
 
-    def __init__(self, problem: Problem, outcome: Outcome, i: int, factor: float) -> None:
-        self.problem, self.alone, self.i, self.factor = problem, _held(problem, i), i, factor
-        self.begun = outcome.theta
-        rows = problem.rows
-        self.variance = outcome.loss * rows / (rows - len(problem.names))
-        blur = 0.0 if outcome.quadratic is None else outcome.quadratic.blur
-        self.least, self.tolerance = outcome.loss * rows, AS_GOOD * self.variance + blur
+    def __init__(
+        self, whole: Problem, problem: Problem, begun: Outcome, i: int, factor: float
+    ) -> None:
+        self.whole, self.problem, self.alone = whole, problem, _held(problem, i)
+        self.i, self.factor, self.begun = i, factor, begun.theta
+        assert begun.quadratic is not None  # a walk from where one ended has one
+        self.least, blur = self.total(begun), begun.quadratic.blur
+        noise = begun.quadratic.spread / 2 / (problem.rows - len(problem.names))
+        # Of exact data there is rounding alone.
+        self.variance = max(noise, 2 * ROUNDINGS * blur)
+        self.tolerance = AS_GOOD * noise + ROUNDINGS * blur
         self.bound: np.ndarray | None = None  # of places as good out to a bound, the one on it
 
     def places(self, theta: np.ndarray, factor: float, count: int) -> Iterator[Outcome]:
@@ -137,10 +150,14 @@ class _Line:
 
     def is_visible(self, place: Outcome) -> bool:
         """Whether rounding leaves the loss as it is: not where terms cancel, or nearly overflow."""
-        if not np.abs(place.theta).max() <= LARGEST:
-            return False
-        moved, _ = self.problem.rounding(place.theta, _norms(place))
-        return (2 * math.sqrt(self.total(place)) + moved) * moved <= self.tolerance
+        assert place.quadratic is not None  # a place has one
+        is_near = bool(np.abs(place.theta).max() <= LARGEST)
+        return is_near and place.quadratic.blur <= self.tolerance
+
+    def is_worse(self, place: Outcome) -> bool:
+        """Whether a place is worse, whatever rounding did to its loss."""
+        assert place.quadratic is not None  # a place has one
+        return self.total(place) - place.quadratic.blur > self.least + self.tolerance
 
     def nearest(self) -> np.ndarray | None:
         """Return the nearest place that is as good as the limit, if the loss comes down to one."""
@@ -149,7 +166,7 @@ class _Line:
         if any(self.total(place) > self.least + self.variance for place in out):
             return None
         line = [*self.places(self.begun, 1 / self.factor, INWARDS)][::-1] + out[1:]
-        line = list(filter(self.is_visible, line))
+        line = [place for place in line if self.is_visible(place) or self.is_worse(place)]
         least = min(map(self.total, line), default=math.inf)
         level = [self.total(place) <= least + self.tolerance for place in line]
         first = level.index(True) if level else 0
@@ -168,7 +185,7 @@ class _Line:
         if self.problem.box.clip(theta)[self.i] != theta[self.i]:
             return None
         best = min(self.places(theta, 1 / self.factor, INWARDS), key=self.total, default=None)
-        if best is None or self.total(best) >= self.least - AS_GOOD * self.variance:
+        if best is None or self.total(best) >= self.least - self.tolerance:
             return None
         return best.theta
 
@@ -190,7 +207,7 @@ class _Line:
         }
         ways = [_way(names[i], theta[i], theta[i] * self.factor**math.inf)]
         for j in np.flatnonzero(idle | shrunk | carried).tolist():
-            gap = None if carried[j] or j == i else self._gap(away, j, columns)
+            gap = None if carried[j] or j == i else self._gap(away, j)
             if gap is not None:
                 ways.append(f"any {names[j]} from {gap[0]:.10g} to {gap[1]:.10g}")
                 away[j] = sum(gap) / 2
@@ -200,17 +217,17 @@ class _Line:
         curve = asymptote(model, known, names[i], self.factor > 1, SAME * deviation)
         return Limit(names[i], tuple(ways), curve, ~(idle | carried | shrunk), idle)
 
-    def _gap(
-        self, theta: np.ndarray, j: int, columns: dict[str, np.ndarray]
-    ) -> tuple[float, float] | None:
+    def _gap(self, theta: np.ndarray, j: int) -> tuple[float, float] | None:
         """Return between which values of a column a parameter may lie, as the limit is a step."""
         kernel, chunk = self.problem.kernel, self.problem.data.sample(FEW, 0)
         for name in self.problem.model.variables:
-            values = np.unique(columns[name])
-            k = int(np.searchsorted(values, theta[j]))
-            if not 0 < k < len(values):
+            low, high = -math.inf, math.inf
+            for _, columns in self.whole.named():
+                values, at = columns[name], theta[j]
+                low = max(low, float(values[values < at].max(initial=-math.inf)))
+                high = min(high, float(values[values >= at].min(initial=math.inf)))
+            if math.isinf(high - low):
                 continue
-            low, high = float(values[k - 1]), float(values[k])
             places = [np.where(np.arange(len(theta)) == j, at, theta) for at in (low, high)]
             begin, middle, end = (s * places[1] + (1 - s) * places[0] for s in (0.01, 0.5, 0.99))
             apart = kernel.rows(end, chunk).prediction - kernel.rows(begin, chunk).prediction

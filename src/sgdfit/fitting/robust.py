@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from sgdfit.fitting.gauss_newton import walk
+from sgdfit.fitting.infinity import at_infinity
 from sgdfit.fitting.multistart import missing
 from sgdfit.fitting.problem import MOST_STEPS, Outcome, Problem, joined, kernel_of
 from sgdfit.fitting.sampling import FEW
@@ -61,7 +62,7 @@ def find_with_scale(problem: Problem) -> tuple[Problem, Outcome]:
         outcome = joined(outcome, walk(problem, outcome.theta, [problem.rows]))
         if problem.data.subsample.rows < problem.rows and change <= NEARBY:
             break
-    return problem, outcome
+    return problem, at_infinity(problem, outcome)
 
 
 def settle_scale(problem: Problem, *, far: bool = False) -> tuple[Problem, np.ndarray]:
