@@ -131,6 +131,8 @@ def test_what_runs_off_to_a_bound_is_on_it():
     fit = sgdfit.fit(LOGISTIC, {"x": X, "y": STEP}, bounds="0 < k < 1000")
     assert fit.status.name == "converged", fit.status
     assert fit["k"].at_bound
+    (told,) = fit.warnings
+    assert "any value between 7 and 8" in told
 
 
 def test_what_has_an_optimum_is_not_at_infinity():

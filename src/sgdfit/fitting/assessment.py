@@ -330,8 +330,10 @@ def _sure_of_limit(problem: Problem, outcome: Outcome, limit: Limit) -> Uncertai
     if problem.weighting.absolute:
         left, noise = math.inf, 2 / problem.mean_weight
     kept = [name for name, idle in zip(names, limit.idle, strict=True) if not idle]
-    open_ = (limit.name, *(n for n, k in zip(names, limit.known, strict=True) if not k))
-    unknown = Uncertainty(None, "", tuple(dict.fromkeys(open_)), left)
+    open_ = tuple(name for name, known in zip(names, limit.known, strict=True) if not known)
+    if limit.is_bound:
+        open_ = tuple(name for name in open_ if name != limit.name)
+    unknown = Uncertainty(None, "", open_, left)
     spectrum = root_spectrum(outcome.quadratic.root[:, ~limit.idle])
     part, _ = classical(spectrum, noise, kept)
     if part is None:
@@ -691,7 +693,7 @@ def undetermined_warning(
     """Say that the data leave parameters open, of which some may act in steps."""
     known, open_ = [name for name, *_ in gaps], found.undetermined
     steps = enumerated([name for name in open_ if name in stepped and name not in known])
-    rest = ", or ".join(name for name in open_ if name not in stepped)
+    rest = ", or ".join(name for name in open_ if name not in stepped and name not in known)
     told = [gap_told(*gap) for gap in gaps]
     if steps:
         told.append(

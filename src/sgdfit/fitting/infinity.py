@@ -85,10 +85,9 @@ def at_infinity(problem: Problem, outcome: Outcome, first: bool = True) -> Outco
             found = walk(plain, lower, [problem.rows])
             is_lower = first and found.loss < outcome.loss
             return at_infinity(problem, joined(outcome, found), False) if is_lower else outcome
-        if line.bound is not None:
-            return joined(outcome, walk(_held(plain, i), line.bound, [problem.rows]))
-        at = walk(_held(plain, i), near, [problem.rows])
-        return joined(outcome, at)._replace(limit=line.limit(at.theta))
+        at = walk(_held(plain, i), near if line.bound is None else line.bound, [problem.rows])
+        limit = line.limit(at.theta)._replace(is_bound=line.bound is not None)
+        return joined(outcome, at)._replace(limit=limit, gaps=limit.gaps)
     return outcome
 
 
@@ -205,17 +204,18 @@ class _Line:
             name: column.astype(np.float64)
             for name, column in zip(model.columns, chunk.columns, strict=True)
         }
-        ways = [_way(names[i], theta[i], theta[i] * self.factor**math.inf)]
+        ways, gaps = [_way(names[i], theta[i], theta[i] * self.factor**math.inf)], []
         for j in np.flatnonzero(idle | shrunk | carried).tolist():
             gap = None if carried[j] or j == i else self._gap(away, j)
             if gap is not None:
-                ways.append(f"any {names[j]} from {gap[0]:.10g} to {gap[1]:.10g}")
+                gaps.append((names[j], *gap))
                 away[j] = sum(gap) / 2
             elif not idle[j]:
                 ways.append(_way(names[j], theta[j], away[j]))
-        known = {**columns, **model.values(away.tolist())}
-        curve = asymptote(model, known, names[i], self.factor > 1, SAME * deviation)
-        return Limit(names[i], tuple(ways), curve, ~(idle | carried | shrunk), idle)
+        values = {**columns, **model.values(away.tolist())}
+        curve = asymptote(model, values, names[i], self.factor > 1, SAME * deviation)
+        known = ~(idle | carried | shrunk)
+        return Limit(names[i], tuple(ways), curve, known, idle, tuple(gaps))
 
     def _gap(self, theta: np.ndarray, j: int) -> tuple[float, float] | None:
         """Return between which values of a column a parameter may lie, as the limit is a step."""

@@ -222,6 +222,9 @@ class Limit(NamedTuple):
     # bool[p]: which parameters have an error of their own; which are held, or without effect.
     known: np.ndarray
     idle: np.ndarray
+    # Parameters that may lie anywhere between two values of a column.
+    gaps: tuple[tuple[str, float, float], ...] = ()
+    is_bound: bool = False  # whether the way ends on a bound, which then is the estimate
 
 
 class Outcome(NamedTuple):

@@ -287,12 +287,15 @@ def runs_off(end: RunEnd) -> Status | None:
     limit = end.outcome.limit
     if limit is None:
         return None
+    if limit.is_bound:
+        return ended("near", reach=end.reach)
     tends = "there the curve hardly changes any more"
     cure = f"fix {limit.name}, or {STATUSES['at_infinity'].cure}"
     if limit.asymptote is not None:
         tends = f"the curve tends to '{limit.asymptote.text}'"
         cure = f"fit '{limit.asymptote.text}'"
-    return ended("runs off", ways=", ".join(limit.ways), tends=tends, cure=cure)
+    gaps = (f"any {name} from {low:.10g} to {high:.10g}" for name, low, high in limit.gaps)
+    return ended("runs off", ways=", ".join((*limit.ways, *gaps)), tends=tends, cure=cure)
 
 
 def hidden(end: RunEnd) -> Status | None:
