@@ -4,13 +4,17 @@ import gzip
 import io
 from random import Random
 
+import fuzz
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from sgdfit.data import formats
 from sgdfit.data.readers import open_table
-from sgdfit.errors import SgdfitError
-from table_files import KINDS, write
+from sgdfit.errors import DataError, SgdfitError
+from table_files import write
 
 RANDOM = np.random.default_rng(3)
 FRAME = pd.DataFrame({"x": RANDOM.normal(size=40).round(3), "y": RANDOM.integers(-999, 999, 40)})
@@ -23,32 +27,7 @@ TEXTS = {
     "UTF-16": {"encoding": "utf-16"},
     "quoted": {},
 }
-PIECES = [
-    *(bytes([code]) for code in b'0123456789.,-+e %;\t\n\r"#<\0'),
-    b"\xe9",
-    b"NA",
-    b"0x",
-    b"1,000",
-]
-
-
-def damaged(content, random):
-    """Return bytes of which some are others, gone, twice there, or more than before."""
-    found = bytearray(content)
-    for _ in range(random.choice([1, 1, 2, 4])):
-        at, length = random.randrange(len(found) + 1), random.randrange(1, 30)
-        way = random.choice(["other", "other", "bit", "gone", "twice", "cut"])
-        if way == "other":
-            found[at : at + 1] = random.choice(PIECES)
-        elif way == "bit" and at < len(found):
-            found[at] ^= 1 << random.randrange(8)
-        elif way == "gone":
-            del found[at : at + length]
-        elif way == "twice":
-            found[at:at] = found[at : at + length]
-        elif way == "cut" and random.random() < 0.3:
-            del found[at:]
-    return bytes(found)
+JUDGES = {**TEXTS, "blank": {"sep": r"\s+"}}
 
 
 def read(path):
@@ -70,13 +49,13 @@ def test_damaged_texts_are_read_as_pandas_does_or_refused(name, tmp_path):
         packed = random.random() < 0.2
         whole = gzip.compress(made.getvalue(), mtime=0) if packed else made.getvalue()
         path = tmp_path / ("data.csv.gz" if packed else "data.csv")
-        path.write_bytes(damaged(whole, random))
+        path.write_bytes(fuzz.damaged(whole, random))
         found, table = read(path)
         # What is said to be left out or guessed pandas would have to be told.
         if found is None or table.notes or table.names != ("x", "y"):
             continue
         try:
-            judge = pd.read_csv(path, **TEXTS[name]).astype(float)
+            judge = pd.read_csv(path, **JUDGES[name]).astype(float)
         except (ValueError, OSError, EOFError):
             continue
         judge = judge[np.isfinite(judge).all(axis=1)]
@@ -88,13 +67,21 @@ def test_damaged_texts_are_read_as_pandas_does_or_refused(name, tmp_path):
     assert alike > 5
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if "csv" not in kind])
-def test_damaged_files_of_columns_end_in_a_sentence(kind, tmp_path):
-    import pyarrow as pa
+def test_other_damaged_files_end_in_a_sentence_at_once_and_in_little_memory():
+    found = {number: fuzz.fault_in(number) for number in range(700)}
+    assert not {number: fault for number, fault in found.items() if fault}
 
-    whole = write(pa.table(FRAME), tmp_path / f"data.{kind}").read_bytes()
-    for seed in range(200):
-        path = tmp_path / f"bad.{kind}"
-        path.write_bytes(damaged(whole, Random(seed)))
-        found, _ = read(path)
-        assert found is None or all(np.isfinite(column).all() for column in found.values())
+
+@pytest.mark.parametrize("at_once", [0, 1 << 24])
+def test_a_page_cannot_claim_more_than_its_column_has(at_once, tmp_path, monkeypatch):
+    monkeypatch.setattr(formats, "AT_ONCE", at_once)
+    path = write(pa.table(FRAME), tmp_path / "data.parquet")
+    begin = pq.read_metadata(path).row_group(0).column(0).dictionary_page_offset
+    content = bytearray(path.read_bytes())
+    assert content[begin] == content[begin + 2] == content[begin + 5] == 0x15  # type, two sizes
+    content[begin + 6 : begin + 11] = b"\xff\xff\xff\xff\x07"
+    path.write_bytes(content)
+    before = pa.default_memory_pool().max_memory()
+    with pytest.raises(DataError, match=r"data.parquet is damaged in row group 1 \(rows 1 to 30\)"):
+        open_table(path).load(["x"])
+    assert pa.default_memory_pool().max_memory() < before + (1 << 26)

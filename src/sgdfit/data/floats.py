@@ -389,7 +389,7 @@ def _from_text(array: Any, place: Place) -> Array:
     try:
         text = pc.utf8_trim_whitespace(array.cast(pa.large_string()))
     except pa.ArrowInvalid:
-        for row, scalar in enumerate(array):
+        for row, scalar in enumerate(array.cast(pa.large_binary())):
             value = scalar.as_py() or b""
             try:
                 value.decode()
