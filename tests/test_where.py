@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import io
+import operator
+import random
 
 import numpy as np
 import pandas as pd
@@ -137,6 +139,73 @@ def test_lists_hold_zeros_and_long_integers_exactly(values, text, expected, size
     table = pa.table({"x": values, "row": range(len(values))})
     assert rows_of(table, text) == expected
     assert rows_of(parquet(table, tmp_path, row_group_size=size), text) == expected
+
+
+NEAR_53, NEAR_63 = [2**53 + k for k in range(-1, 4)], [2**63 + k for k in range(-3, 3)]
+COLUMNS = {
+    "i": (pa.int64(), [*NEAR_53, *(-v for v in NEAR_53), *NEAR_63[:3], -(2**63), 0, 1, None]),
+    "u": (pa.uint64(), [*NEAR_53, *NEAR_63, 2**64 - 1, 0, 1, None]),
+    "b": (pa.int8(), [-128, -1, 0, 1, 2, 127, None]),
+    "f": (pa.float64(), [*map(float, NEAR_53), *map(float, NEAR_63), -(2.0**53), -(2.0**63), 2.0**64,
+                         -0.0, 0.0, 0.5, 1.0, np.nan, np.inf, -np.inf, 1e300, None]),
+    "g": (pa.float32(), [2.0**24, 2.0**53, 2.0**63, -0.0, 0.0, 0.5, np.nan, np.inf, None]),
+    "s": (pa.string(), ["0", "0x10", "a", "", None]),
+}  # fmt: skip
+COMPARED = {"==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le,
+            ">": operator.gt, ">=": operator.ge}  # fmt: skip
+
+
+def written(source, depth=2):
+    """Return a condition, and what it says of a row in Python: None where it is not known."""
+    kind = source.choice(["not", "and", "or", "is", "in", "column", *["constant"] * 3][3 * (not depth):])
+    if kind == "not":
+        text, truth = written(source, depth - 1)
+        return f"not ({text})", lambda row: None if truth(row) is None else not truth(row)
+    if kind in ("and", "or"):
+        parts = [written(source, depth - 1) for _ in range(2)]
+
+        def joined(row):
+            found = [truth(row) for _, truth in parts]
+            sure = kind == "or"
+            return sure if sure in found else None if None in found else not sure
+
+        return f" {kind} ".join(f"({text})" for text, _ in parts), joined
+    name = source.choice([*COLUMNS])
+    alike = ["s"] if name == "s" else [n for n in COLUMNS if n != "s"]
+    constants = [v for n in alike for v in COLUMNS[n][1] if v == v and v is not None]
+    constants = [v for v in constants if abs(v) < np.inf] + [10**25 + 1] if name != "s" else constants
+    spell = lambda v: f"'{v}'" if name == "s" else repr(v)  # noqa: E731
+
+    def compared(test, one, other):
+        return None if any(v is None or v != v for v in (one, other)) else test(one, other)
+
+    if kind == "is":
+        return f"{name} is null", lambda row: row[name] is None or row[name] != row[name]
+    if kind == "in":
+        some = source.sample(constants, 3)
+        text = f"{name} in [{', '.join(map(spell, some))}]"
+        return text, lambda row: compared(operator.contains, some, row[name])
+    sign = source.choice([*COMPARED])
+    other = source.choice(constants if kind == "constant" else alike)
+    if kind == "constant":
+        return f"{name} {sign} {spell(other)}", lambda row: compared(COMPARED[sign], row[name], other)
+    return f"{name} {sign} {other}", lambda row: compared(COMPARED[sign], row[name], row[other])
+
+
+def test_random_conditions_choose_what_python_does(tmp_path):
+    source = random.Random(11)
+    rows = [{n: source.choice(values) for n, (_, values) in COLUMNS.items()} for _ in range(60)]
+    arrays = {n: pa.array([row[n] for row in rows], kind) for n, (kind, _) in COLUMNS.items()}
+    table = pa.table({**arrays, "row": range(60)})
+    groups = parquet(table.sort_by("i"), tmp_path, row_group_size=4)
+    for number in range(300):
+        text, truth = written(source)
+        expected = [k for k, row in enumerate(rows) if truth(row)]
+        (batch,) = table.combine_chunks().to_batches()
+        mask = mask_of(read_condition(text), batch)
+        assert np.flatnonzero(mask.to_numpy(zero_copy_only=False)).tolist() == expected, text
+        if number % 10 == 0 and expected:
+            assert sorted(rows_of(groups, text)) == expected, text
 
 
 @pytest.mark.parametrize(

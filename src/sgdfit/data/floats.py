@@ -352,7 +352,7 @@ def _values(array: Any) -> Array:
     dtype = np.dtype(array.type.to_pandas_dtype())
     if not len(array):
         return np.empty(0, dtype)
-    return np.frombuffer(array.buffers()[1], dtype)[array.offset : array.offset + len(array)]
+    return np.frombuffer(array.buffers()[1], dtype, len(array), array.offset * dtype.itemsize)
 
 
 def _with_nulls(array: Any, convert: Callable[[Array], Array]) -> Array:

@@ -336,16 +336,41 @@ def _truth(tree: Joined | Comparison, columns: Mapping[str, Any]) -> Any:
     else:
         sides = [one, _value(right, columns)]
         if one.type != sides[1].type and {kind_of(side.type) for side in sides} == {"numbers"}:
-            # As decimals integers stay exact.
-            whole = all(pa.types.is_integer(side.type) for side in sides)
-            wide = pa.decimal128(20) if whole else pa.float64()
-            sides = [side.cast(wide, safe=False) for side in sides]
+            sides = _exactly(sides)
     found = pc.call_function(function, sides)
     if function == "not_equal":
         # Arrow calls NaN unequal to all, which would choose rows that are missing.
         for side in sides:
             found = pc.and_kleene(found, pc.equal(side, side))
     return found
+
+
+def _exactly(sides: Sequence[Any]) -> list[Any]:
+    """Bring two columns of numbers to one type, integers beyond 2**53 exactly: as decimals."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    one, other = sides
+    decimal = pa.decimal128(20)
+    if pa.types.is_integer(one.type) == pa.types.is_integer(other.type):
+        wide = decimal if pa.types.is_integer(one.type) else pa.float64()
+        return [side.cast(wide) for side in sides]
+    if pa.types.is_integer(other.type):
+        return _exactly([other, one])[::-1]
+    near, other = one.cast(pa.float64(), safe=False), other.cast(pa.float64())
+    if not pc.any(pc.greater_equal(pc.abs(near), scalar_of(2.0**53))).as_py():
+        return [near, other]
+    same = pc.if_else(pc.equal(near, other), other, scalar_of(None, pa.float64()))
+    rest = pc.subtract(one.cast(decimal), same.cast(decimal))
+    return _difference(near, other, rest.cast(pa.float64()))
+
+
+def _difference(near: Any, other: Any, rest: Any) -> list[Any]:
+    """Return a difference and 0: of floats, and where these are equal what rounding left out."""
+    import pyarrow.compute as pc
+
+    zero, found = scalar_of(0.0), pc.subtract(near, other)
+    return [pc.if_else(pc.equal(found, zero), rest, found), zero]
 
 
 def _value(node: ast.expr, columns: Mapping[str, Any]) -> Any:
@@ -399,6 +424,9 @@ def _with_constant(value: Any, words: str, constant: Any) -> list[Any]:
         least, most = (0, 2**64 - 1) if unsigned else (-(2**63), 2**63 - 1)
         if not isinstance(constant, int) or not pa.types.is_integer(value.type):
             scalar = scalar_of(float(constant))
+            if left_out := isinstance(constant, int) and int(float(constant)) - constant:
+                wide = value.cast(pa.float64())
+                return _difference(wide, scalar, scalar_of(math.copysign(1.0, left_out)))
         elif least <= constant <= most:
             scalar = scalar_of(constant, pa.uint64() if unsigned else pa.int64())
         else:
