@@ -384,8 +384,9 @@ fit holes.csv LINE
   1 of 3 rows has no finite number in holes.csv: column 'y' row 2 (line 3) is missing (NaN);
   correct them, or pass missing='drop' (--missing drop on the command line) to leave them out
 fit words.csv LINE
-  column 'y' of words.csv holds text: row 1 (line 2) is 'two', which is no number; correct it,
-  leave it empty if it is missing, or leave the column out of the formula
+  column 'y' of words.csv holds text: row 1 (line 2) is 'two', which is no number; correct it, or
+  pass na='two' to sgdfit.open_table (--na two) and --missing drop if it is missing, or leave the
+  column out of the formula
 predict none.json data.csv
   cannot read 'none.json': No such file or directory
 show cut.json

@@ -4,13 +4,13 @@ import gzip
 import io
 from random import Random
 
-import fuzz
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import fuzz
 from sgdfit.data import formats
 from sgdfit.data.readers import open_table
 from sgdfit.errors import DataError, SgdfitError

@@ -437,9 +437,11 @@ def _advice(value: str, place: Place) -> str:
     hint = f" (the decimal sign here is the {sign})" if OTHER_SIGN.fullmatch(value) else ""
     other = f", {with_option('comment', '#')} if it begins a comment"
     other *= bool(place.decimal) and value[0] == "#"
+    absent = "leave it empty if it is missing"
+    if place.decimal and len(value) < 40:
+        absent = f"or {with_option('na', value)} and --missing drop if it is missing"
     return (
-        f"is no number{hint}; correct it, leave it empty if it is missing{other}, or leave the"
-        " column out of the formula"
+        f"is no number{hint}; correct it, {absent}{other}, or leave the column out of the formula"
     )
 
 
