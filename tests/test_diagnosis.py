@@ -256,7 +256,7 @@ def test_a_diverged_run_is_explained_by_its_own_direction(update):
     assert text.startswith("The run left along 0.92·a + 0.39·c, which makes up 100%")
     assert f"has curvature {values[-1]:.4g}: each step multiplies" in text
     assert f"by {found.growth_factor:.4g}." in text
-    assert rate_advice(found).startswith("Use a learning rate of at most 0.")
+    assert rate_advice(found).startswith("use a learning rate of at most 0.")
 
 
 @pytest.mark.parametrize(
@@ -267,12 +267,12 @@ def test_a_diverged_run_is_explained_by_its_own_direction(update):
             np.diag([1.0, 2.0]),
             {"learning_rate": 0.1, "local": True},
             [5.0, 0.1],
-            "steeper further out. The limit",
+            "steeper further out. use",
         ),
         (np.diag([1.0, 2.0]), {"learning_rate": 0.1}, [5.0, 0.1], "steps were too long"),
         (np.eye(2), {"learning_rate": 9.0}, [np.nan, 1.0], "before a direction could be told"),
         (np.eye(2), {"learning_rate": 9.0}, [0.0, 0.0], "before a direction could be told"),
-        (np.full((2, 2), np.nan), {}, [1.0, 0.0], "Use a learning rate ten times smaller."),
+        (np.full((2, 2), np.nan), {}, [1.0, 0.0], "use a learning rate ten times smaller"),
         (np.diag([1.0, 2.0]), {"adaptive": True}, [0.0, 1.0], "ten times smaller"),
     ],
 )

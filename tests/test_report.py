@@ -147,7 +147,7 @@ SIX = {
         ({**ABSOLUTE, **SIGMA}, ["classical (variance of the rows ×", "from sigma s as", "normal"]),
         ({**ABSOLUTE, "weights": "1/s"}, ["absolute: from the weights 1/s as given", "normal"]),
         ({"covariance_method": "sandwich"}, ["sandwich (also right where", "Student's t, 17"]),
-        (SIGMA, ["tutorial.csv, their standard deviations s"]),
+        (SIGMA, ["tutorial.csv, with standard deviations s"]),
         ({"weights": "1/s**2"}, ["tutorial.csv, weighted by 1/s**2"]),
         ({"distance": None}, ["the distance to the optimum is not known"]),
         ({"distance": float("nan")}, ["the distance to the optimum is not known"]),

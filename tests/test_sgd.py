@@ -418,7 +418,7 @@ def test_tutorial_diverges_with_figures_that_prove_it():
     np.testing.assert_allclose(fit.trace.gradient[0], [20.1243, 6.9424, 9.1506], atol=5e-5)
     for words in ("0.92·a + 0.39·c", "100% of", "multiplies the error along it by 1.076"):
         assert words in fit.status.cause
-    assert fit.status.cure == "Use a learning rate of at most 0.2215, best 0.2042."
+    assert fit.status.cure == "use a learning rate of at most 0.2215, best 0.2042"
     assert fit.distance is None
     assert (fit.steps, len(fit.trace)) == (10, 11)
     assert fit.loss == fit.trace.loss[-1]
@@ -439,7 +439,7 @@ def test_divergence_ends_at_the_last_finite_state(kernel, size):
     assert np.isfinite(values(fit)).all()
     assert np.isfinite([fit.loss, *fit.trace.loss]).all()
     assert np.isfinite(fit.trace.parameters).all()
-    assert "Use a learning rate of at most 0.2215" in fit.status.cure
+    assert "use a learning rate of at most 0.2215" in fit.status.cure
     assert fit.distance is None
     predicted = np.polyval(values(fit), X)
     assert fit.residual_sum_of_squares == pytest.approx(np.sum((TUTORIAL["y"] - predicted) ** 2))

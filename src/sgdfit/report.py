@@ -70,7 +70,9 @@ def facts(result: Result) -> Facts:
     """Say in words and rounded figures what a result holds."""
     status = result.status
     arrived = status.name == "converged"
-    advice = [("cause", "" if arrived else status.cause), ("cure", status.cure)]
+    # The headline says already that all steps are taken.
+    cause = "" if status.name in ("converged", "step_limit") else status.cause
+    advice = [("cause", cause), ("cure", status.cure)]
     advice += [("warning", text) for text in result.warnings]
     kind = "profile interval" if result.intervals == "profile" else "interval"
     header = ("parameter", "estimate", f"{percent(result.level)} {kind}", "note")
@@ -78,7 +80,7 @@ def facts(result: Result) -> Facts:
     # a column that is empty in every row says nothing
     kept = [i for i in range(len(header)) if i < 2 or any(row[i] for row in rows)]
     sections = [
-        ("Goodness of fit", _goodness(result)),
+        ("Goodness of fit", _goodness(result) if status.ok else ()),
         ("Uncertainty", _uncertainty(result)),
         ("How it was found", _how(result)),
         ("Starting values", _starts(result)),
@@ -153,9 +155,9 @@ def _summary(result: Result) -> Lines:
         yield "loss", _loss(result)
         if result.loss_scale is not None:
             response = result.formula.partition("=")[0].strip()
-            unit = f"times {result.sigma}" if result.sigma else f"of {response}"
+            unit = f"times {result.sigma}" if result.sigma else f"in units of {response}"
             unit += " in a row of weight 1" if result.weights and not result.sigma else ""
-            yield "scale", f"{number(result.loss_scale, 3)} {unit}, from the residuals"
+            yield "residual scale", f"{number(result.loss_scale, 3)} {unit}"
     elif variance is not None and result.sigma is not None:
         yield "reduced χ²", f"{number(variance, 4)} {freedom}"
     elif variance is not None:
@@ -163,16 +165,22 @@ def _summary(result: Result) -> Lines:
         yield "residual standard error", f"{number(np.sqrt(variance), 4)} {row}{freedom}"
     if result.r_squared is not None and result.status.ok:
         # what rounding leaves of a constant is no share
-        yield "R²", number(result.r_squared if abs(result.r_squared) > 1e-12 else 0.0, 4)
+        share = result.r_squared if abs(result.r_squared) > 1e-12 else 0.0
+        # only exact data have a share of 1
+        digits = (k for k in (4, 6, 8) if share > 1 - 1e-12 or number(share, k) != "1")
+        yield "R²", number(share, next(digits, 12))
     yield "data", _data(result)
     if result.covariance is not None and result.drawn_from is not None:
         smaller = number(np.sqrt(result.drawn_from / result.rows), 2)
         theirs = f"those of all {result.drawn_from:,} are about {smaller} times smaller"
         yield "standard errors", f"of {result.rows:,} random rows; {theirs}"
     method, _, reason = result.covariance_method.partition(": ")
-    if method == "none" and reason and result.free and result.status.ok and not result.undetermined:
+    lacking = method == "none" and reason and result.free and not result.undetermined
+    if lacking and result.status.ok and _distance(result) not in _headline(result):
         yield "standard errors", f"not known: {reason}"
-    for combination in result.undetermined:
+    # A warning, or a runaway's cause, says it with what follows.
+    told = any(" determine " in text or " acts in steps" in text for text in result.warnings)
+    for combination in () if told or result.status.name == "at_infinity" else result.undetermined:
         yield "not determined", combination
     for known in result.determined:
         yield "determined", f"{known.text} = {plus_minus(known.value, known.stderr)}"
@@ -303,11 +311,12 @@ def _saw_all(result: Result) -> bool:
 
 
 def _data(result: Result) -> str:
-    text = counted(result.rows, "row")
-    if result.data_label not in IN_MEMORY:
-        text += f" of {result.data_label}"
+    text, label = counted(result.rows, "row"), result.data_label
+    for memory in IN_MEMORY:
+        label = label.removeprefix(memory)
+    text += label if label[:2] in ("", " (") else f" of {label}"
     if result.sigma is not None:
-        text += f", their standard deviations {result.sigma}"
+        text += f", with standard deviations {result.sigma}"
     elif result.weights is not None:
         text += f", weighted by {result.weights}"
     if result.rows_dropped:

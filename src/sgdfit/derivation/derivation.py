@@ -210,10 +210,9 @@ def derive(
 
 def _model(paper: Paper) -> DerivationStep:
     model, write = paper.model, paper.write
-    kinds: dict[str, list[Math]] = {"linear in ": [], "by itself in ": [], "not linear in ": []}
-    for raw, slope in zip(model.free, model.gradient, strict=True):
-        kind = "not linear in " if symbol(raw) in slope.free_symbols else "by itself in "
-        kinds["linear in " if raw in model.linear else kind].append(paper.names[raw])
+    kinds: dict[str, list[Math]] = {"linear in ": [], "not linear in ": []}
+    for raw in model.free:
+        kinds["linear in " if raw in model.linear else "not linear in "].append(paper.names[raw])
     says: Sentence = ["The prediction ", paper.prediction, " of ", paper.target, " in row "]
     says.append(name(paper.index))
     for words, names in kinds.items():

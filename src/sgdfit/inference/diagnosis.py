@@ -320,14 +320,14 @@ def explain_divergence(diagnosis: Diagnosis, displacement: np.ndarray) -> str:
 def rate_advice(diagnosis: Diagnosis) -> str:
     """Say in one sentence which learning rate to use after a run that diverged."""
     if not diagnosis.allowed_rates:
-        return "Use a learning rate ten times smaller."
+        return "use a learning rate ten times smaller"
     if diagnosis.growth_factor is None or diagnosis.growth_factor > 1:
-        return f"Use a learning rate of {diagnosis.allowed_rates}."
+        return f"use a learning rate of {diagnosis.allowed_rates}"
     if not diagnosis.local and diagnosis.noise_floor is not None:
-        return "Use larger batches, or a learning rate ten times smaller."
+        return "use larger batches, or a learning rate ten times smaller"
     return (
-        f"The limit at the start, {diagnosis.stability_limit:.4g}, does not hold on the way:"
-        " use a learning rate ten times smaller, or start nearer to the answer."
+        "use a learning rate ten times smaller, or start nearer to the answer: the limit at the"
+        f" start, {diagnosis.stability_limit:.4g}, does not hold on the way"
     )
 
 
