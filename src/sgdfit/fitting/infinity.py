@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from sgdfit.fitting.gauss_newton import walk
-from sgdfit.fitting.problem import Limit, Outcome, Problem, joined
+from sgdfit.fitting.problem import Limit, Outcome, Problem, errors_of, joined
 from sgdfit.fitting.sampling import FEW
 from sgdfit.fitting.status import has_arrived
 from sgdfit.inference.spectrum import column_norms, root_spectrum
@@ -93,14 +93,9 @@ def at_infinity(problem: Problem, outcome: Outcome, first: bool = True) -> Outco
 
 def _is_vague(problem: Problem, outcome: Outcome) -> bool:
     """Whether a nonlinear parameter may as well be many times as large."""
-    quadratic = outcome.quadratic
-    inverse = None if quadratic is None else quadratic.inverse
-    if quadratic is None or inverse is None:
-        return False
-    noise = quadratic.spread / (problem.rows - len(problem.names))
-    errors = column_norms(inverse.T) * math.sqrt(noise)
+    errors = errors_of(problem, outcome)
     curved = np.array([name not in problem.model.linear for name in problem.names])
-    return bool((errors > VAGUE * np.abs(outcome.theta))[curved].any())
+    return errors is not None and bool((errors > VAGUE * np.abs(outcome.theta))[curved].any())
 
 
 def _held(problem: Problem, i: int) -> Problem:
@@ -195,7 +190,8 @@ class _Line:
         near, *rest = self.places(theta, self.factor, ALONG)
         far = [near, *itertools.takewhile(self.is_visible, rest)][-1]
         deviation, away = math.sqrt(self.variance), far.theta.copy()
-        idle = np.abs(away) * _norms(far) <= SAME * deviation
+        assert far.quadratic is not None  # a place has one
+        idle = np.abs(away) * far.quadratic.norms <= SAME * deviation
         idle[i] = True
         carried = np.abs(away - theta) > CARRIED * np.abs(theta)
         way = abs(math.log(away[i] / theta[i]))
@@ -251,9 +247,3 @@ def _errors(place: Outcome, held: np.ndarray) -> np.ndarray:
     errors = np.full(len(held), np.nan)
     errors[~held] = column_norms((spectrum.whitening / spectrum.scales[:, None]).T)
     return errors
-
-
-def _norms(place: Outcome) -> np.ndarray:
-    """Return the norms of the columns of the Jacobian; the loss is r², whose curvature is 2JᵀJ."""
-    assert place.quadratic is not None  # a place has one
-    return place.quadratic.norms / math.sqrt(2)

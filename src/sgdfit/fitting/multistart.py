@@ -12,13 +12,12 @@ from sgdfit.errors import UsageError
 from sgdfit.fitting.callbacks import StopRequested, ending_of
 from sgdfit.fitting.gauss_newton import walk
 from sgdfit.fitting.infinity import at_infinity
-from sgdfit.fitting.problem import Misfit, Outcome, Problem, joined
+from sgdfit.fitting.problem import Misfit, Outcome, Problem, errors_of, joined
 from sgdfit.fitting.saddle import off_saddles, on_rows
 from sgdfit.fitting.sampling import FEW, RUN, stretches
 from sgdfit.fitting.status import has_arrived
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.inference.quadratic import from_rows
-from sgdfit.inference.spectrum import column_norms
 from sgdfit.inference.statistics import serial_correlation
 from sgdfit.kernel.kernel import Chunk
 from sgdfit.model.identifiability import redundant
@@ -453,15 +452,13 @@ def _is_broken(problem: Problem) -> bool:
 
 def _is_faint(problem: Problem, outcome: Outcome) -> bool:
     """Whether a nonlinear part hardly rises from the noise, and so may well lie elsewhere."""
-    quadratic, parts = outcome.quadratic, separate(problem.model.prediction, problem.names)
+    parts = separate(problem.model.prediction, problem.names)
     amplitudes = {name for part in parts.components for name in part.linear}
     chosen = [i for i, name in enumerate(problem.names) if name in amplitudes]
-    inverse = None if quadratic is None or not chosen else quadratic.inverse
-    if quadratic is None or inverse is None:
-        return False
-    noise = quadratic.spread / max(1, problem.rows - len(problem.names))
-    errors = column_norms(inverse[chosen].T) * math.sqrt(noise)
-    return bool((np.abs(outcome.theta[chosen]) < FAINT * errors).any())
+    errors = errors_of(problem, outcome) if chosen else None
+    return errors is not None and bool(
+        (np.abs(outcome.theta[chosen]) < FAINT * errors[chosen]).any()
+    )
 
 
 def misfit_of(problem: Problem, theta: np.ndarray) -> Misfit:

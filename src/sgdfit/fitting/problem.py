@@ -22,7 +22,7 @@ from sgdfit.fitting.trust_region import Box, box_of
 from sgdfit.fitting.weights import Weighting, columns_of
 from sgdfit.inference.diagnosis import Diagnosis
 from sgdfit.inference.quadratic import LARGEST, Quadratic
-from sgdfit.inference.spectrum import EPS
+from sgdfit.inference.spectrum import EPS, column_norms
 from sgdfit.kernel.forms import choose_form, make
 from sgdfit.kernel.kernel import Chunk, Kernel, State
 from sgdfit.kernel.summation import Sums
@@ -303,6 +303,17 @@ def joined(before: Outcome, outcome: Outcome) -> Outcome:
         abandoned=before.abandoned,
         gaps=outcome.gaps or before.gaps,
     )
+
+
+def errors_of(problem: Problem, outcome: Outcome) -> np.ndarray | None:
+    """Return the standard errors, float64[p], where every parameter is determined."""
+    quadratic = outcome.quadratic
+    inverse = None if quadratic is None else quadratic.inverse
+    if quadratic is None or inverse is None:
+        return None
+    # Not from the loss itself, which as that of counts may be negative.
+    noise = quadratic.spread / max(1, problem.rows - len(problem.names))
+    return column_norms(inverse.T) * math.sqrt(noise)
 
 
 def prepare(
