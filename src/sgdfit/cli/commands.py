@@ -266,6 +266,8 @@ def fit(
         if as_json:
             raise UsageError("--trace - and --json both print; name a file for one of them")
         trace = None
+    if "=" in data and not os.path.exists(data) and os.path.exists(formula):
+        raise UsageError(f"the data come first: sgdfit fit {formula} {data!r}")
     reading = _reading(options)
     sources = [path for path in (data, options["checkpoint"]) if path is not None]
     check_destinations(

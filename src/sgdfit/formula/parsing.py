@@ -57,6 +57,7 @@ _ADVICE = {
     **dict.fromkeys(":;", "a formula is one expression"),
     "`": "the backtick is never closed",
     "!": "write not, or != in a comparison",
+    "√": "write sqrt(x)",
 }
 
 
@@ -231,7 +232,8 @@ class _Reader:
         ends = self.at and (left.kind in OPERANDS or left.text == ")")
         if not ends or (right.kind not in OPERANDS and self._sign() != "("):
             shown = "the end" if right.kind == "end" else repr(right.text)
-            self._fail(f"{self.what} cannot be read at {shown}")
+            hint = {",": "; a decimal is written 1.5", "|": "; write abs(x)"}.get(right.text, "")
+            self._fail(f"{self.what} cannot be read at {shown}{hint}")
         # Two operands side by side: what 2x means is never guessed.
         if left.kind == "number" and (
             right.text[0] == "_"
@@ -240,9 +242,11 @@ class _Reader:
             self._fail("numbers are written in plain decimals, such as 1000, 0.5 or 1.5e3")
         if left.text == ")" or right.text == "(":
             self._fail(f"a sign is missing before {right.text!r}; to multiply, write *")
+        call = lookup(left.text) if left.kind == "name" else None
+        meant = f"write {left.text}({right.text})" if call else ""
         self._fail(
             f"a sign is missing between {left.text!r} and {right.text!r};"
-            f" to multiply, write {left.text}*{right.text}"
+            f" {meant or f'to multiply, write {left.text}*{right.text}'}"
         )
 
     def boolean(self, value: Expr, at: int) -> Expr:
@@ -372,7 +376,8 @@ class _Reader:
         if known is None:
             nearest = did_you_mean(written, [*FUNCTIONS, *ALIASES, *OPERATIONS])
             advice = nearest or (
-                f" To multiply, write {written}*(…). Functions: {', '.join(sorted(FUNCTIONS))}."
+                f" To multiply, write {written}*(…); the name of a column stands in braces,"
+                f" {{{written} (…)}}. Functions: {', '.join(sorted(FUNCTIONS))}."
             )
             advice = " Write exp(…)." if written in ("e", "E") else advice
             self._fail(f"there is no function {written!r}.{advice}", start)

@@ -224,9 +224,11 @@ def _guessed(formula: Formula) -> tuple[str, ...]:
 
 def _check_response(formula: Formula, columns: Sequence[str], *, given: bool) -> None:
     if formula.response is None and given:
+        text = str(formula)
+        written = text.replace("==", "=", 1) if "==" in text else f"y = {text}"
         raise FormulaError(
             f"the formula '{formula}' does not say which column it describes;"
-            f" write 'y = {formula}' or pass response='y' (--response y)"
+            f" write '{written}' or pass response='y' (--response y)"
         )
     if formula.response is not None and not formula.response_names:
         raise FormulaError(f"the left side of '{formula}' names no column")
