@@ -74,7 +74,8 @@ def test_text_and_rich_report(name):
     assert str(result) == result.report() == as_text(result)
     assert result.report(full=True).startswith(str(result))
     check_golden(f"{name}.txt", result.report(full=True))
-    check_golden(f"{name}_rich.txt", rich_text(as_rich(result, full=True), 80).rstrip("\n"))
+    lines = rich_text(as_rich(result, full=True), 80).splitlines()
+    assert [line.rstrip() for line in lines] == result.report(full=True).splitlines()
 
 
 @pytest.mark.parametrize("width", [60, 160])
@@ -86,10 +87,9 @@ def test_text_report_at_other_widths(width):
 @pytest.mark.parametrize("width", WIDTHS)
 def test_reports_keep_to_their_width_and_hold_no_commands(name, width):
     result = EXAMPLES[name]()
-    for text in (result.report(True, width), rich_text(as_rich(result, full=True), width)):
-        lines = text.splitlines()
-        assert max(map(len, lines)) <= width
-        assert all(line.isprintable() for line in lines)
+    lines = result.report(True, width).splitlines()
+    assert max(map(len, lines)) <= width
+    assert all(line.isprintable() for line in lines)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -97,13 +97,11 @@ def test_every_rendering_says_every_fact_and_takes_the_pages_own_colours(name):
     result = EXAMPLES[name]()
     page = Page(result._repr_html_())
     short, more = said_strings(result)
-    whole = [result.report(True, 60), rich_text(as_rich(result, full=True), 80)]
     for text in (*short, *more):
-        for rendering in (*whole, "".join(page.texts)):
+        for rendering in (result.report(True, 60), "".join(page.texts)):
             assert squeezed(text) in squeezed(rendering)
     for text in short:
-        for rendering in (str(result), rich_text(result, 80)):
-            assert squeezed(text) in squeezed(rendering)
+        assert squeezed(text) in squeezed(rich_text(result, 80))
     assert page.tags <= {"div", "table", "tr", "th", "td", "code", "strong", "details", "summary"}
     for style in page.styles:
         assert not re.search(r"\b(black|white)\b(?!-space)", style)

@@ -416,19 +416,29 @@ def as_text(result: Result, width: int = 80, full: bool = False) -> str:
     A ``full`` one adds how it was found. Widths below 40 are taken as 40. There are no colours and
     no terminal commands in it.
     """
-    said, width = facts(result), max(width, NARROWEST)
-    title = [*_wrapped(said.formula, width, "    "), "─" * min(width, len(said.formula))]
-    ending = _wrapped(f"{MARKS[said.level]} {said.headline}", width, "  ")
-    ending += _labelled(said.advice, width)
-    answer = [*_table([said.header, *said.estimates], width), ""]
-    answer += _labelled(said.summary, width)
+    return "\n".join(line for _, line in _styled(facts(result), width, full))
+
+
+def _styled(said: Facts, width: int, full: bool) -> Lines:
+    """Yield the lines of a report, each after its style."""
+    width = max(width, NARROWEST)
+    title = [("bold", line) for line in _wrapped(said.formula, width, "    ")]
+    title.append(("", "─" * min(width, len(said.formula))))
+    style = f"bold {_COLOURS[said.level]}"
+    headline = _wrapped(f"{MARKS[said.level]} {said.headline}", width, "  ")
+    ending = [(style, line) for line in headline]
+    ending += [("", line) for line in _labelled(said.advice, width)]
+    head, *rows = _table([said.header, *said.estimates], width)
+    answer = [("bold", head), *(("", row) for row in (*rows, ""))]
+    answer += [("", line) for line in _labelled(said.summary, width)]
+    yield from title
     # what failed gives no answer, and says so first
-    lines = (
-        [*title, *ending, "", *answer] if said.level == "bad" else [*title, *answer, "", *ending]
-    )
+    first, second = (ending, answer) if said.level == "bad" else (answer, ending)
+    yield from (*first, ("", ""), *second)
     for section in said.sections if full else ():
-        lines += ["", *_wrapped(section.title, width, "  "), *_labelled(section.lines, width)]
-    return "\n".join(lines)
+        yield "", ""
+        yield from (("bold", line) for line in _wrapped(section.title, width, "  "))
+        yield from (("", line) for line in _labelled(section.lines, width))
 
 
 def _wrapped(text: str, width: int, indent: str) -> list[str]:
@@ -463,60 +473,28 @@ def _table(rows: Sequence[Sequence[str]], width: int) -> Iterator[str]:
 
 
 def as_rich(result: Result, full: bool = False) -> Any:
-    """Lay out the report for a terminal, with Rich.
+    """Return the lines of `as_text` for Rich, as wide as the terminal and in its own colours.
 
-    Only the terminal's own colours are used, so that it reads on light and dark grounds. Nothing
-    in the user's texts is taken as markup.
+    Nothing in the user's texts is taken as markup.
 
     Raises
     ------
     MissingDependencyError
         When Rich is not installed.
     """
-    group = require("rich.console", "a report in colour").Group
-    from rich.padding import Padding
-    from rich.text import Text
-
-    said = facts(result)
-    title = Text(said.formula, style="bold")
-    style = f"bold {_COLOURS[said.level]}"
-    ending = [Text(f"{MARKS[said.level]} {said.headline}", style=style)]
-    ending += [_rich_lines(said.advice)] if said.advice else []
-    answer = [_RichTable([said.header, *said.estimates]), _rich_lines(said.summary), Text()]
-    parts = [title, *ending, *answer] if said.level == "bad" else [title, *answer, *ending]
-    for section in said.sections if full else ():
-        lines = _rich_lines(section.lines)
-        parts.append(Padding(group(Text(section.title, style="bold"), lines), (1, 0, 0, 0)))
-    return group(*parts)
+    require("rich", "a report in colour")
+    return _RichReport(facts(result), full)
 
 
-def _rich_lines(lines: Sequence[tuple[str, str]]) -> Any:
-    from rich.padding import Padding
-    from rich.table import Table
-    from rich.text import Text
-
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    # a label keeps its line; the text beside it wraps
-    grid.add_column(no_wrap=True, style="cyan")
-    grid.add_column(overflow="fold")
-    for label, text in lines:
-        grid.add_row(Text(label), Text(text))
-    return Padding(grid, (0, 0, 0, 2))
-
-
-class _RichTable:
-    """The table of estimates; Rich's own would break numbers where it does not fit."""
-
-    def __init__(self, rows: Sequence[Sequence[str]]) -> None:
-        self._rows = rows
+class _RichReport:
+    def __init__(self, said: Facts, full: bool) -> None:
+        self._said, self._full = said, full
 
     def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
         from rich.text import Text
 
-        yield ""
-        for i, line in enumerate(_table(self._rows, options.max_width)):
-            yield Text(line, style="" if i else "bold")
-        yield ""
+        for style, line in _styled(self._said, options.max_width, self._full):
+            yield Text(line, style=style, no_wrap=True)
 
 
 _BLOCK = "color:inherit;background:transparent;line-height:1.45"
