@@ -111,7 +111,6 @@ def _layout(label: str, schema: Any, constants: Mapping[str, Any]) -> _Layout:
 
 
 def _check_column(layouts: Sequence[_Layout], name: str) -> None:
-    """Refuse a column that not all files have, or that differs in kind."""
     reference: _Layout | None = None
     for layout in layouts:
         if layout.names.count(name) > 1:

@@ -117,6 +117,7 @@ def parsed(
     with too few or too many fields, raise a `pyarrow.ArrowInvalid`.
     """
     import pyarrow as pa
+    import pyarrow.compute as pc
     import pyarrow.csv as arrow_csv
 
     text = without_comments(text, dialect.options.comment)
@@ -160,15 +161,10 @@ def parsed(
         options[2].column_types = kinds | dict.fromkeys(whole, pa.binary())
         spelled = arrow_csv.read_csv(pa.BufferReader(text), *options)
         for place, name in enumerate(table.column_names):
-            if name in whole and _holds(spelled.column(name), HEXADECIMAL.pattern.decode()):
-                table = table.set_column(place, name, spelled.column(name))
+            column, pattern = spelled.column(name), HEXADECIMAL.pattern.decode()
+            if name in whole and pc.any(pc.match_substring_regex(column, pattern)).as_py():
+                table = table.set_column(place, name, column)
     return table
-
-
-def _holds(column: Any, pattern: str) -> bool:
-    import pyarrow.compute as pc
-
-    return bool(pc.any(pc.match_substring_regex(column, pattern)).as_py())
 
 
 def _as_utf8(text: bytes) -> bytes:
@@ -188,7 +184,6 @@ def _wrong_row(
     error: Exception | str,
     advice: str = "correct that line",
 ) -> DataError:
-    """Return the error that names the first row with too few or too many fields."""
     reference = "the header has" if dialect.header else "the first row has"
     with contextlib.suppress(csv.Error):
         for number, fields in rows(text, dialect):

@@ -303,21 +303,17 @@ def _header(
     # Lines that are neither names nor rows, then names: all these may be what the file begins with.
     if last - top > 1 or (later > last and len(numeric) > 1 and not clean(last + 1)
                           and all(map(clean, range(later + 1, whole)))):  # fmt: skip
-        raise _unsure(found[later], label)
+        number, _, text = found[later]
+        raise DataError(
+            f"several lines of {label} may name its columns; if it is line {number},"
+            f" {text.decode(errors='replace')[:60]!r}, {with_option('skip_rows', number - 1)}"
+        )
     if not above:
         return -1 if all(map(value, rows[0])) and any(map(_is_number, rows[0])) else first, 0
     others = [field for j, field in enumerate(rows[last]) if j not in numeric]
     marked = all(UNIT.fullmatch(rows[last][j]) for j in numeric)
     alone = all(missing(field) or UNIT.fullmatch(field) for field in others)
     return top, int(last > top and (marked or (alone and width > 1)))
-
-
-def _unsure(line: tuple[int, int, bytes], label: str) -> DataError:
-    number, _, text = line
-    return DataError(
-        f"several lines of {label} may name its columns; if it is line {number},"
-        f" {text.decode(errors='replace')[:60]!r}, {with_option('skip_rows', number - 1)}"
-    )
 
 
 def with_signs(dialect: Dialect, text: bytes) -> tuple[Dialect, bool]:
@@ -416,7 +412,6 @@ def _hundredths(match: re.Match[bytes]) -> bytes:
 
 
 def _order(dates: Iterable[re.Match[bytes]]) -> str | None:
-    """Return whether the day or the month comes first in dates, where one of them tells."""
     found = set()
     for match in itertools.islice(dates, DATES_LOOKED_AT):
         if match["one"]:
@@ -442,12 +437,8 @@ def without_comments(text: bytes, comment: str | None) -> bytes:
     """Empty the lines that begin with ``comment``, and not with an error such as ``#N/A``."""
     if not comment or comment.encode() not in text:
         return text
-    return _comments(comment).sub(b"\n", b"\n" + text)[1:]
-
-
-@functools.lru_cache(maxsize=16)
-def _comments(comment: str) -> re.Pattern[bytes]:
-    return re.compile(rf"\n[ \t]*(?!{ERRORS}){re.escape(comment)}[^\r\n]*".encode())
+    line = rf"\n[ \t]*(?!{ERRORS}){re.escape(comment)}[^\r\n]*".encode()
+    return re.sub(line, b"\n", b"\n" + text)[1:]
 
 
 def newlines(text: bytes) -> int:
@@ -456,7 +447,6 @@ def newlines(text: bytes) -> int:
 
 
 def _lines(data: bytes, start: int, number: int = 1) -> Iterator[tuple[int, int, bytes]]:
-    """Yield (number, offset, line) of each line, without its end."""
     size = len(data)
     while start < size:
         end = data.find(b"\n", start)
@@ -477,7 +467,6 @@ def split(line: str, separator: str) -> list[str]:
 
 
 def _score(texts: list[str], separator: str) -> float:
-    """Rate a separator that splits most lines alike and into most numbers highest."""
     rows = [split(text, separator) for text in texts]
     counts = Counter(len(row) for row in rows)
     width, alike = max(counts.items(), key=lambda item: (item[1], item[0]))

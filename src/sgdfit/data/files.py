@@ -221,23 +221,15 @@ def _several(selections: Sequence[Selection]) -> Selection:
     origins = [origin for selection in selections for origin in selection.origins]
     if not any(origin.constants for origin in origins):
         paths = [origin.local for origin in origins]
-        names = [n or o.label for n, o in zip(short_names(paths), origins, strict=True)]
+        last = [os.path.basename(path) for path in paths]
+        shown = last if len(set(last)) == len(set(paths)) else paths
+        names = [n or o.label for n, o in zip(shown, origins, strict=True)]
         named = [o._replace(label=n) for o, n in zip(origins, names, strict=True)]
         # Of a path its last part, and the folders right above called ``name=value``.
         ends = [re.search(r"(?:[^/]*=[^/]*/)*[^/]*$", p.replace(os.sep, "/")) for p in paths]
         origins = list(_partitioned(named, [end[0] if end else "" for end in ends]))
     label = origins[0].label if len(origins) == 1 else f"{len(origins)} files"
     return Selection(label, tuple(origins), all(selection.exact for selection in selections))
-
-
-def short_names(paths: Sequence[str]) -> list[str]:
-    """Name files by their last part, or by as much of the end as tells them apart."""
-    names = [os.path.basename(path) for path in paths]
-    if len(set(names)) == len(set(paths)):
-        return names
-    absolute = [os.path.abspath(path) for path in paths]
-    shared = os.path.commonpath(absolute)
-    return [os.path.relpath(path, shared) for path in absolute]
 
 
 def filesystem(address: str) -> tuple[Any, str]:
@@ -258,7 +250,6 @@ def filesystem(address: str) -> tuple[Any, str]:
 
 
 def _found(system: Any, text: str, root: str, pattern: str) -> Selection:
-    """Choose the files below a folder, or those that meet a pattern, in natural order."""
     from pyarrow import fs
 
     selector = fs.FileSelector(root, recursive="/" in pattern or not pattern)
@@ -314,7 +305,6 @@ def natural(name: str) -> list[tuple[int, str]]:
 
 
 def _cut(path: str) -> tuple[str, str]:
-    """Cut a path before the first part that is a pattern."""
     parts = path.split("/")
     first = next((k for k, part in enumerate(parts) if PATTERN.search(part)), len(parts))
     root = "/".join(parts[:first]) or ("/" if path.startswith("/") else "")
@@ -340,7 +330,6 @@ def _partitioned(origins: Sequence[DataFile], names: Sequence[str]) -> tuple[Dat
 
 
 def _reader(values: Iterable[str]) -> Callable[[str | None], Any]:
-    """Return what makes an Arrow scalar of each value: numbers where all are, else text."""
     import pyarrow as pa
 
     for spelling, read, kind in ((WHOLE, int, pa.int64()), (DECIMAL, float, pa.float64())):

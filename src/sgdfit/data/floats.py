@@ -161,7 +161,6 @@ def _float_dtype(array: Array) -> Array:
 
 
 def _to_arrow(array: Array, place: Place) -> Any:
-    """Return what is no array of floats as an Arrow array."""
     import pyarrow as pa
 
     kind, array = array.dtype.kind, array.reshape(-1)
@@ -190,7 +189,6 @@ def _to_arrow(array: Array, place: Place) -> Any:
 
 
 def _one_by_one(array: Array, place: Place, error: Exception) -> Array:
-    """Convert mixed Python numbers, or name the first value that is none."""
     floats = np.empty(array.shape, np.float64)
     for row, value in enumerate(array):
         number: float | None = None
@@ -382,7 +380,6 @@ def _from_decimals(array: Any) -> Array:
 
 
 def _from_text(array: Any, place: Place) -> Array:
-    """Parse a column of text; name the first that is no number."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -420,7 +417,6 @@ def _from_text(array: Any, place: Place) -> Array:
 
 
 def _advice(value: str, place: Place) -> str:
-    """Say why a text is no number, and what to do."""
     if value[0] in LIMITS:
         return (
             "is a limit and no number; pass missing='drop' (--missing drop on the command line) to"

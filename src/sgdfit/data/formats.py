@@ -234,7 +234,6 @@ def _row_group(origin: DataFile, run: range, first: int, rows: int) -> RowGroup:
 
 
 def _statistics(origin: DataFile, group: int, name: str) -> ColumnStatistics | None:
-    """Return what a row group says of the values of a column."""
     import pyarrow as pa
 
     metadata, schema, leaves = _metadata(origin)

@@ -113,7 +113,6 @@ def open_rows(
 
 
 def _known_counts(dataset: Dataset) -> RowCounts | None:
-    """Return how many rows there are, if that is known."""
     counts = [group.rows for group in dataset.row_groups]
     if None in counts:
         return None

@@ -162,7 +162,6 @@ def open_table(
 
 
 def _refuse(given: Mapping[str, Any], what: str) -> None:
-    """Refuse options for text of what is none."""
     if names := [name for name in given if name != "na"]:
         raise UsageError(f"{listed(names)}: only for text and workbooks, which {what} is not")
 
@@ -223,7 +222,6 @@ def _without(columns: Any, na: Sequence[str]) -> Any:
 
 
 def _opener(data: Any) -> Callable[..., Table] | None:
-    """Return what opens such data; None where nothing does."""
     kind = type(data)
     package = kind.__module__.partition(".")[0]
     if isinstance(data, Table):
@@ -245,7 +243,8 @@ def _opener(data: Any) -> Callable[..., Table] | None:
         return partial(open_stream, label=LABEL)
     if any(base.__module__.partition(".")[0] in ("pandas", "polars") for base in kind.__mro__):
         if hasattr(kind, "collect_batches"):
-            return _open_lazy_frame
+            size = {"chunk_size": BATCH_ROWS, "maintain_order": True}
+            return lambda data: open_batches(data.collect_batches(**size), LABEL)
         if hasattr(kind, "columns") or hasattr(data, "to_frame"):
             return _open_frame
     if isinstance(data, np.ndarray) and data.dtype.names is not None:
@@ -421,12 +420,7 @@ def _open_columns(data: Any) -> Table:
     return _table(names, lambda place: data[names[place]])
 
 
-def _open_lazy_frame(data: Any) -> Table:
-    return open_batches(data.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True), LABEL)
-
-
 def _open_frame(data: Any) -> Table:
-    """Open a frame or series of pandas or Polars, column by column; an index by its name."""
     if hasattr(data, "to_frame"):
         data = data.to_frame(data.name or "c1")
     names = list(data.columns)
@@ -454,7 +448,6 @@ def _open_arrow(data: Any) -> Table:
 
 
 def _open_reader(data: Any) -> Table:
-    """Open a `pyarrow.RecordBatchReader`, a Scanner, or any object with the C stream interface."""
     import pyarrow as pa
 
     source = data.to_reader() if hasattr(data, "projected_schema") else data
@@ -547,7 +540,6 @@ def _file_of(
 
 
 def _open_arrow_dataset(data: Any) -> Table:
-    """Open a `pyarrow.dataset.Dataset`: its files in pieces, or once by pyarrow."""
     import pyarrow as pa
     import pyarrow.dataset as ds
 

@@ -8,6 +8,7 @@ whatever holds the rows.
 from __future__ import annotations
 
 import itertools
+import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -143,7 +144,6 @@ def prefetch(
 
 
 def _read_all(part: Iterator[T]) -> tuple[list[T], BaseException | None]:
-    """Return all blocks up to an error, which comes in its turn."""
     found: list[T] = []
     try:
         found.extend(part)
@@ -355,12 +355,8 @@ def count_rows(
 
 def fits_budget(rows: Iterable[int | None], columns: int, threads: int, budget: int) -> bool:
     """Whether row groups of so many rows may be read ahead as a whole, one on each thread."""
-    largest = 0
-    for count in rows:
-        if count is None:
-            return False
-        largest = max(largest, count)
-    return largest * columns * BYTES * (threads + 1) <= budget
+    counts = [math.inf if count is None else count for count in rows]
+    return max(counts, default=0) * columns * BYTES * (threads + 1) <= budget
 
 
 def apply_mask(columns: Arrays, keep: Keep | None) -> Arrays:
@@ -485,7 +481,6 @@ class ChunkedRows:
         return _joined(parts) if parts else ()
 
     def _runs(self, group: RowGroup, runs: list[tuple[int, int]]) -> Iterator[Arrays]:
-        """Yield copies of some runs of rows, as far as a row group holds them."""
         first, last = 0, runs[-1][1]
         for columns in self.blocks(group):
             end = first + len(columns[0])

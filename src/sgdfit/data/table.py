@@ -115,7 +115,6 @@ def finite_rows(columns: dict[str, Array], place: Place, missing: str) -> Array 
 
 
 def _masks(columns: dict[str, Array]) -> dict[str, Array]:
-    """Return which rows are finite, of the columns where not all are."""
     masks = {}
     with np.errstate(over="ignore", invalid="ignore"):
         for name, column in columns.items():

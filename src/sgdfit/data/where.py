@@ -374,7 +374,6 @@ def _difference(near: Any, other: Any, rest: Any) -> list[Any]:
 
 
 def _value(node: ast.expr, columns: Mapping[str, Any]) -> Any:
-    """Return the column of a name, or what arithmetic gives, as an Arrow array."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -400,7 +399,6 @@ def _words(node: ast.expr) -> str:
 
 
 def _with_constant(value: Any, words: str, constant: Any) -> list[Any]:
-    """Bring a column and a constant to types that Arrow compares exactly."""
     import pyarrow as pa
 
     held = kind_of(value.type)
