@@ -211,6 +211,8 @@ class _Walk:
             return float(part)
         if part.func is real.Where:
             return self._where(*part.args)
+        if part.is_Mul and self.errors is None:
+            return self._product(part)
         arguments = [self.value(argument) for argument in part.args]
         if part.is_Pow:
             result = self._power(part.exp, *arguments)
@@ -241,6 +243,16 @@ class _Walk:
             root = _form("sqrt", self.backend)(base)
             return root if exponent == sympy.S.Half else 1.0 / root
         return base ** (int(exponent) if exponent.is_Integer else value)
+
+    def _product(self, product: Expr) -> Array:
+        """Divide once for each power, which may overflow where what it divides is as large."""
+        powers = [f for f in product.args if f.is_Pow and f.exp.is_Integer and f.exp < -1]
+        others = (self.value(factor) for factor in product.args if factor not in powers)
+        result = reduce(operator.mul, others, 1.0)
+        for power in powers:
+            for _ in range(-int(power.exp)):
+                result = result / self.value(power.base)
+        return result
 
     def _where(self, condition: Expr, yes: Expr, no: Expr) -> Array:
         holds = self.value(condition)

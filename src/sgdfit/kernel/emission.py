@@ -60,11 +60,15 @@ def emit(
     ['f = p0*numpy.exp(-p1*x0)']
     """
     temporaries = sympy.numbered_symbols(f"{prefix}_", real=True)
-    shared, reduced = sympy.cse(list(expressions), symbols=temporaries, order="none")
+    divided = [_divided(expression) for expression in expressions]
+    shared, reduced = sympy.cse(divided, symbols=temporaries, order="none")
     emitter = _Emitter(dict(names), dialect, prefix)
     for temporary, expression in shared:
-        emitter.lines.append(f"{temporary.name} = {emitter.text(expression)}")
+        text = emitter.text(expression)
+        emitter.lines.append(f"{temporary.name} = {text}")
         emitter.names[temporary.name] = temporary.name
+        if text.startswith("1.0/"):
+            emitter.powers[text[4:], -1] = temporary.name
     for target, expression in zip(targets, reduced, strict=True):
         emitter.lines.append(f"{target} = {emitter.text(expression)}")
     return emitter.lines
@@ -104,13 +108,38 @@ def emitted(given: Expressions, dialect: Dialect) -> tuple[list[str], list[str]]
     )
 
 
+class _Quotient(sympy.Function):  # type: ignore[misc]
+    """Of a divisor, how many times it divides, and factors: their product over the divisor's power.
+
+    Slopes of N/D have a D² that may overflow where N and D do not, and 1/D² is 0 then.
+    """
+
+
+def _divided(expression: Expr) -> Expr:
+    """Write products over powers as quotients, in which no such power is computed."""
+    if expression.is_Atom or not expression.has(sympy.Pow):
+        return expression
+    args = tuple(map(_divided, expression.args))
+    if not expression.is_Mul:
+        return expression if args == expression.args else expression.func(*args)
+    for factor in args:
+        base, count = factor.as_base_exp()
+        if not base.is_Atom and count.is_Integer and count < -1:
+            rest = _divided(sympy.Mul(*(other for other in args if other != factor)))
+            number, factors = rest.as_coeff_mul()
+            # What is large comes last, and is divided at once.
+            factors = sorted(factors, key=lambda part: not part.is_Symbol)
+            return number * _Quotient(base, -count, *factors)
+    return sympy.Mul(*args)
+
+
 class _Emitter:
     """Prints one expression after another; integer powers become products of temporaries."""
 
     def __init__(self, names: dict[str, str], dialect: Dialect, prefix: str) -> None:
         self.names, self.dialect, self.prefix = names, dialect, prefix
         self.lines: list[str] = []
-        self._powers: dict[tuple[str, int], str] = {}
+        self.powers: dict[tuple[str, int], str] = {}
 
     def text(self, expression: Expr, tightness: int = ANY) -> str:
         """Return the source of ``expression``, bracketed where it binds less tightly than asked."""
@@ -136,6 +165,8 @@ class _Emitter:
             return f"{left} {expression.rel_op} {right}", ANY
         if isinstance(expression, sympy.And | sympy.Or | sympy.Not):
             return self._logic(expression), ANY
+        if isinstance(expression, _Quotient):
+            return self._quotient(*expression.args), PRODUCT
         function = FUNCTIONS[by_class[expression.func]]
         form = self._spelled(function.numpy if self.dialect == "numpy" else function.compiled)
         plain = re.fullmatch(r"[\w.]*\(.*\)", form) is not None
@@ -198,6 +229,16 @@ class _Emitter:
             return text, binds
         return f"1.0/({text})" if binds < NAME else f"1.0/{text}", PRODUCT
 
+    def _quotient(self, divisor: Expr, count: Expr, *factors: Expr) -> str:
+        parts = [self.text(factor, POWER) for factor in factors]
+        base = self.text(divisor, POWER)
+        if (base, -1) not in self.powers:
+            self.powers[base, -1] = self._named(f"1.0/{base}")
+        plain = max(len(parts) - int(count), 0)
+        for i in range(int(count)):
+            parts.insert(min(plain + 2 * i + 1, len(parts)), self.powers[base, -1])
+        return "*".join(parts)
+
     def _named(self, text: str) -> str:
         name = f"{self.prefix}t{len(self.lines)}"
         self.lines.append(f"{name} = {text}")
@@ -207,11 +248,11 @@ class _Emitter:
         """Return base**count by repeated squaring, each square a name of its own."""
         if count == 1:
             return base
-        if (base, count) not in self._powers:
+        if (base, count) not in self.powers:
             half = self._repeated(base, count // 2)
             text = f"{half}*{half}" + (f"*{base}" if count % 2 else "")
-            self._powers[base, count] = self._named(text)
-        return self._powers[base, count]
+            self.powers[base, count] = self._named(text)
+        return self.powers[base, count]
 
     def _logic(self, expression: Expr) -> str:
         parts = [self.text(arg, SUM) for arg in expression.args]
