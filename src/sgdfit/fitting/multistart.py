@@ -164,7 +164,7 @@ def _from_search(problem: Problem, starts: Starts) -> tuple[Problem, Outcome]:
     polished, start = canonical(model, np.array([polished, raw]), sought)[0]
     outcome = walk(problem if len(sizes) == 1 else quiet, start, sizes[:1])
     if not outcome.is_called_off:
-        fell_short = _is_lower(known, outcome.rank, BETTER)
+        fell_short = _is_lower(known, _at_least(outcome), BETTER)
         start = polished if fell_short else start
         if fell_short or len(sizes) > 1:
             outcome = walk(problem, start)
@@ -216,11 +216,12 @@ def _within_domain(problem: Problem, starts: Starts) -> Starts:
 
 def _best_candidate(problem: Problem, starts: Starts) -> tuple[int, float]:
     """Return the candidate that leads lowest on the first batch, and its mean loss there."""
-    trusted = problem.squared and problem.rows <= starts.facts.rows
+    if problem.squared and problem.rows <= starts.facts.rows:
+        return 0, starts.losses[0]  # the search looked at all rows
     # More rows change the order of minima that are nearly as good, not of others.
     near = sum(loss <= NEARLY * starts.losses[0] for loss in starts.losses)
-    count = 1 if trusted else min(near, FOLLOWED) if problem.squared else FOLLOWED
-    quiet = problem._replace(callback=None, steps=0 if trusted else problem.steps)
+    count = min(near, FOLLOWED) if problem.squared else FOLLOWED
+    quiet = problem._replace(callback=None)
     losses = [
         _finished(walk(quiet, problem.box.clip(theta), problem.sizes[:1])).rank
         for theta in starts.polished[:count]
@@ -235,6 +236,11 @@ def _finished(outcome: Outcome) -> Outcome:
     if outcome.is_called_off:
         raise KeyboardInterrupt if outcome.ending == "interrupted" else StopRequested
     return outcome
+
+
+def _at_least(outcome: Outcome) -> float:
+    """Return the loss less what rounding may have added to it."""
+    return 2 * outcome.loss - outcome.rank if math.isfinite(outcome.rank) else math.inf
 
 
 def _is_lower(loss: float, other: float, share: float) -> bool:
@@ -258,13 +264,12 @@ def _compared(problem: Problem, outcome: Outcome) -> Outcome:
     for points in (starts.polished, starts.raw):
         if other is outcome:
             other = _lower(quiet, problem.box.clip(points[k]), outcome)
-    blur = 0.0 if outcome.quadratic is None else outcome.quadratic.blur / outcome.path[-1].rows
     outcome = outcome._replace(search=starts.facts)
     # So many steps and no more were asked for, or the start is to be used as it is.
     is_final = has_arrived(problem, outcome) and not _is_broken(problem)
     is_final |= problem.options.steps is not None
     share = CLEARLY_BETTER if is_final else BETTER
-    if not _is_lower(other.rank, outcome.loss - blur, share):
+    if not _is_lower(other.rank, _at_least(outcome), share):
         return outcome
     chosen, told = canonical(problem.model, other.theta, problem.names)
     if not is_final:

@@ -13,13 +13,14 @@ from typing import NamedTuple
 import numpy as np
 
 from sgdfit.formula.formula import symbol
+from sgdfit.inference.quadratic import TERM
 from sgdfit.inference.statistics import serial_correlation
 from sgdfit.kernel.kernel import Chunk
 from sgdfit.model.model import Model
 from sgdfit.model.roles import roles_of
 from sgdfit.model.separation import Harmonic, harmonics, separate
 from sgdfit.starts.components import Dictionary, Partial, exchanged, first_partial, pursue, tabulate
-from sgdfit.starts.separable import Projection, Whole, by_loss, polish
+from sgdfit.starts.separable import Projection, Whole, by_loss, lengths, polish
 from sgdfit.starts.space import Range, observe, range_of
 
 # How many sums are polished, each time; of exchanged ones twice as many from the second round on.
@@ -156,10 +157,10 @@ def _is_open(wave: Harmonic, ends: Mapping[str, tuple[float, float]]) -> bool:
 
 
 class _Paths(NamedTuple):
-    """Nonlinear points, where each led to, and how many set out."""
+    """Where polishing began, where each led to, and how many set out."""
 
-    starts: np.ndarray
-    ends: np.ndarray
+    starts: np.ndarray  # float64[k, q]: nonlinear parameters
+    ends: np.ndarray  # float64[k, p]: these and the linear ones
     losses: np.ndarray
     polished: int
 
@@ -184,7 +185,7 @@ def _searched(projection: Projection, ranges: Mapping[str, Range], seed: int) ->
     """
     parts, first = projection.parts.components, first_partial(*projection.plain())
     none = np.empty((1 - bool(parts), len(projection.names)))
-    paths = _Paths(none, none, np.full(len(none), first.loss), 0)
+    paths = _Paths(none, projection.whole(none), np.full(len(none), first.loss), 0)
     drawn = fruitless = 0
     for k in range(ROUNDS if parts else 0):
         dictionaries = _dictionaries(projection, ranges, seed + APART * k)
@@ -234,14 +235,14 @@ def _exchanged(
     parts, made = projection.parts.components, list[Partial]()
     places = np.cumsum([len(part.names) for part in parts])[:-1]
     for end in paths.distinct(EXCHANGED):
-        chosen = dict(enumerate(np.split(end, places)))
+        chosen = dict(enumerate(np.split(end[: len(projection.names)], places)))
         made += exchanged(first, chosen, parts, dictionaries, projection.seen, again=again)
     return sorted(made, key=lambda partial: partial.loss)
 
 
 def _agree(projection: Projection, point: np.ndarray) -> bool:
-    """Whether amplitudes of like components have one sign at the point, float64[1, q]."""
-    amplitudes = dict(zip(projection.linear, projection.solve(point).linear[0], strict=True))
+    """Whether amplitudes of like components have one sign at the point, float64[1, p]."""
+    amplitudes = dict(zip(projection.all_names, point[0], strict=True))
     signs: dict[object, set[bool]] = {}
     for part in projection.parts.components:
         if len(part.linear) == 1:
@@ -250,11 +251,10 @@ def _agree(projection: Projection, point: np.ndarray) -> bool:
 
 
 def _is_signal(projection: Projection, point: np.ndarray) -> bool:
-    """Whether residuals at the point, float64[1, q], go together as those of noise do not."""
-    names, seen = (*projection.names, *projection.linear), projection.seen
-    whole, at = Whole(projection.model, names, seen), projection.whole(point)
-    left = whole.residuals(at)
-    residual, slopes = left[0], whole.slopes(at, names, left)[0]
+    """Whether residuals at the point, float64[1, p], go together as those of noise do not."""
+    seen, whole = projection.seen, Whole(projection.model, projection.all_names, projection.seen)
+    left = whole.residuals(point)
+    residual, slopes = left[0], whole.slopes(point, whole.names, left)[0][0]
     if residual @ residual <= EXACT * (seen.target @ seen.target):
         return False
     columns = [np.asarray(seen.data[seen.names.index(name)]) for name in whole.model.variables]
@@ -266,7 +266,7 @@ def _polished(projection: Projection, sums: Sequence[Partial]) -> _Paths:
     ordered = [np.concatenate([p.chosen[c] for c in sorted(p.chosen)]) for p in sums]
     starts = np.array(ordered).reshape(len(sums), len(projection.names))
     followed, ends, losses = polish(projection, starts)
-    return _Paths(starts[followed], ends, losses, len(sums))
+    return _Paths(starts[followed], projection.whole(ends), losses, len(sums))
 
 
 def _minima(
@@ -276,17 +276,20 @@ def _minima(
 
     The same curve is the same minimum, however its parameters are exchanged.
     """
-    first, last = projection.whole(paths.starts), projection.whole(paths.ends)
-    names = (*projection.names, *projection.linear)
+    first, last, names = projection.whole(paths.starts), paths.ends, projection.all_names
     whole = Whole(projection.model, names, projection.seen)
     if projection.bounded:
         followed, last, _ = polish(whole, last)
         first = first[followed]
     residual = whole.residuals(last)
     losses = np.einsum("kn,kn->k", residual, residual)
-    infinite = np.unique(whole.infinite_parts(last), return_inverse=True)[1]
+    slopes, doubt = whole.slopes(last, names, residual)
+    infinite = np.unique(whole.infinite_parts(last, doubt), return_inverse=True)[1]
+    # Where terms of 1e16 cancel, or a row lies on a pole, rounding is all there is of a low sum.
+    moved = TERM * np.einsum("kp,kpn->kn", np.abs(last), np.abs(slopes))
+    ranks = losses + 2 * lengths(residual * moved) + lengths(moved) ** 2
     kept: list[int] = []
-    for i in by_loss(whole.ranks(last, residual) * POLE**infinite, last).tolist():
+    for i in by_loss(ranks * POLE**infinite, last).tolist():
         near = residual[kept] - residual[i]
         same = np.einsum("kn,kn->k", near, near) <= SAME * losses[i] + PERFECT
         if np.isfinite(losses[i]) and not same.any():

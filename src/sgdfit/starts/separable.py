@@ -13,7 +13,7 @@ import numpy as np
 
 from sgdfit.formula.evaluation import infinite_parts
 from sgdfit.formula.limits import slope_limit
-from sgdfit.inference.quadratic import LARGEST, TERM
+from sgdfit.inference.quadratic import LARGEST
 from sgdfit.kernel.numpy_kernel import evaluator
 from sgdfit.model.model import Model
 from sgdfit.model.separation import Separation
@@ -56,19 +56,20 @@ def orthonormal(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Q, R = np.zeros_like(columns), np.zeros((k, m, m))
     for i in range(m):
         rest = columns[:, i]
-        size = _lengths(rest)
+        size = lengths(rest)
         for _ in range(2 if i else 0):
             along = np.matmul(Q[:, :i], rest[:, :, None])
             rest = rest - np.matmul(along.transpose(0, 2, 1), Q[:, :i])[:, 0]
             R[:, :i, i] += along[:, :, 0]
-        norm = _lengths(rest)
+        norm = lengths(rest)
         kept = norm > DEPENDENT * size
         R[:, i, i] = np.where(kept, norm, 1.0)
         Q[:, i] = np.where(kept[:, None], rest / R[:, i, i, None], 0.0)
     return Q, R
 
 
-def _lengths(rows: np.ndarray) -> np.ndarray:
+def lengths(rows: np.ndarray) -> np.ndarray:
+    """Return the length of each vector: float64[..., n] to float64[...]."""
     return np.asarray(np.sqrt(np.einsum("...n,...n->...", rows, rows)))
 
 
@@ -93,48 +94,45 @@ class Whole:
         values = evaluate(points, self.seen.data)[:, 0] * self.seen.root
         return np.asarray(self.seen.target - values)
 
-    def infinite_parts(self, points: np.ndarray) -> np.ndarray:
-        """Return of how many parts of the formula each point makes a pole's infinity: int[k]."""
-        # Slopes are not finite there, which is quicker to see.
-        slopes = evaluator(self.model.gradient, self.names, self.seen.names)
-        known = np.isfinite(slopes(points, self.seen.data)).all(axis=(1, 2))
+    def infinite_parts(self, points: np.ndarray, doubt: np.ndarray) -> np.ndarray:
+        """Return of how many parts of the formula each point makes a pole's infinity: int[k].
+
+        A slope without a limit counts as one; ``doubt`` is that of `slopes`.
+        """
         data = dict(zip(self.seen.names, self.seen.data, strict=True))
-        found = np.zeros(len(points), dtype=int)
-        for k in np.flatnonzero(~known):
+        found = (doubt > 1).astype(int)
+        for k in np.flatnonzero(doubt):
             here = data | dict(zip(self.names, points[k], strict=True))
             values = self.model.values([here[name] for name in self.model.free])
-            found[k] = infinite_parts(self.model.formula.expression, here | values)
+            found[k] += infinite_parts(self.model.formula.expression, here | values)
         return found
 
     def local(self, points: np.ndarray) -> Local:
         """Return the sum of squares around each point."""
         residuals = self.residuals(points)
-        return Local.of(residuals, self.slopes(points, self.names, residuals))
-
-    def ranks(self, points: np.ndarray, residual: np.ndarray) -> np.ndarray:
-        """Return the sum of squares of each point's residuals, with what rounding may change it by.
-
-        Where terms of 1e16 cancel, or a row lies on a pole, that is all there is of a low sum.
-        """
-        slopes = self.slopes(points, self.names, residual)
-        moved = TERM * np.einsum("kp,kpn->kn", np.abs(points), np.abs(slopes))
-        squares = np.einsum("kn,kn->k", residual, residual)
-        return np.asarray(squares + 2 * _lengths(residual * moved) + _lengths(moved) ** 2)
+        return Local.of(residuals, self.slopes(points, self.names, residuals)[0])
 
     def slopes(
         self, points: np.ndarray, names: tuple[str, ...], residuals: np.ndarray
-    ) -> np.ndarray:
-        """Return the slopes along the own parameters, where the points are of these ``names``."""
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the slopes along the own parameters, where the points are of these ``names``.
+
+        And of each point 1 if the formula of some has no value on some row, 2 if it has no limit
+        either; such a slope is 0.
+        """
         slopes = dict(zip(self.model.free, self.model.gradient, strict=True))
         own = tuple(slopes[name] for name in self.names)
         values = evaluator(own, names, self.seen.names)(points, self.seen.data)
-        unknown = ~np.isfinite(values)
+        unknown, doubt = ~np.isfinite(values), np.zeros(len(points), dtype=int)
         if unknown.any():
+            doubt += unknown.any(axis=(1, 2))
             unknown &= np.isfinite(residuals)[:, None]
             for k in np.flatnonzero(unknown.any(axis=(0, 2))).tolist():
                 values[:, k][unknown[:, k]] = self._limits(points, names, k, unknown[:, k])
-        values = values * self.seen.root
-        return np.asarray(np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0))
+            unknown = ~np.isfinite(values)
+            doubt += unknown.any(axis=(1, 2))
+            values[unknown] = 0.0
+        return np.asarray(values * self.seen.root), doubt
 
     def _limits(
         self, points: np.ndarray, names: tuple[str, ...], k: int, where: np.ndarray
@@ -161,6 +159,7 @@ class Projection(Whole):
         self.parts = parts
         pieces = (parts.plain, *parts.components)
         self.linear = tuple(name for piece in pieces for name in piece.linear)
+        self.all_names = (*self.names, *self.linear)
         self.least, self.most = _bounds(model, self.linear)
         self.bounded = bool(np.isfinite([*self.least, *self.most]).any())
         offset = sum(piece.offset for piece in pieces)
@@ -196,15 +195,15 @@ class Projection(Whole):
         """Return the sum of squares around each point."""
         solved = self.solve(points)
         whole = np.hstack([points, solved.linear])
-        slopes = self.slopes(whole, (*self.names, *self.linear), solved.residual)
+        slopes, _ = self.slopes(whole, self.all_names, solved.residual)
         along = np.matmul(slopes, solved.span.transpose(0, 2, 1))
         beyond = slopes - np.matmul(along, solved.span)
         # What the linear parameters can undo has no slope but that of rounding.
-        undone = _lengths(beyond) <= UNDONE * _lengths(slopes)
+        undone = lengths(beyond) <= UNDONE * lengths(slopes)
         return Local.of(solved.residual, np.where(undone[:, :, None], 0.0, beyond))
 
     def whole(self, points: np.ndarray) -> np.ndarray:
-        """Return all parameters, in the order of `names` and then `linear`."""
+        """Return all parameters, in the order of `all_names`."""
         return np.hstack([points, self.solve(points).linear])
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -80,10 +81,13 @@ def observe(model: Model, chunk: Chunk, given: Mapping[str, float]) -> Observati
 
 
 def _scale(column: np.ndarray) -> Scale:
-    values = np.unique(column[np.isfinite(column)])
+    values = np.sort(column[np.isfinite(column)])
     if not values.size:
         return Scale(0.0, 0.0, 0.0)
-    spacing = float(np.median(np.diff(values))) if values.size > 1 else 0.0
+    apart = np.diff(values)
+    apart = np.sort(apart[apart > 0])
+    middle = apart[(len(apart) - 1) // 2 : len(apart) // 2 + 1]
+    spacing = float(middle.sum()) / len(middle) if len(middle) else 0.0
     return Scale(float(values[0]), float(values[-1]), spacing)
 
 
@@ -178,6 +182,7 @@ def _without_a_column(role: Role, seen: Observations) -> tuple[float, Knots, flo
     return unit, knots, 0.5, f"{word}, ±1e-5 … 1e4"
 
 
+@lru_cache(maxsize=16)
 def low_discrepancy(count: int, dimension: int, seed: int) -> np.ndarray:
     """Return ``count`` points that fill the unit cube evenly: float64[count, dimension].
 
