@@ -2,13 +2,14 @@
 
 import warnings
 
+import mpmath
 import numpy as np
 import pytest
 from scipy.optimize import curve_fit
 
 import sgdfit
 from sgdfit.derivation.gradient_check import check_gradient
-from sgdfit.formula.limits import slope_limit
+from sgdfit.formula.limits import evaluate_slope, slope_limit
 from sgdfit.kernel import forms
 from sgdfit.kernel.kernel import Chunk, Segment, State
 from sgdfit.kernel.shuffle import shuffled
@@ -108,6 +109,38 @@ def test_both_forms_of_the_kernel_take_limits(formula):
         assert one.state[3:] == other.state[3:]
         np.testing.assert_allclose(one.state.theta, other.state.theta, rtol=1e-9)
         np.testing.assert_allclose(one.records, other.records, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("formula", "at", "x"),
+    [
+        ("t*x**h/(k**h + x**h)", {"t": 3.0, "h": 133.0, "k": 200.0}, 205.0),
+        ("t*x**h/(k**h + x**h)", {"t": 3.0, "h": 50.0, "k": 0.5}, 1e5),
+        ("K*N*exp(r*x)/(K + N*(exp(r*x) - 1))", {"K": 4.0, "N": 1e-3, "r": 20.0}, 20.0),
+        ("a*g**2/((x - m)**2 + g**2)", {"a": 4.0, "g": 1e100, "m": 1.0}, 3.0),
+        ("(a + b*x)/(1 + c*x + d*x**2)", {"a": 4.0, "b": 1e160, "c": 1.0, "d": 1e160}, 1.0),
+        ("a/cosh(k*x)", {"a": 4.0, "k": 12.0}, 30.0),
+    ],
+)
+def test_no_power_of_a_divisor_overflows(formula, at, x):
+    """Its inverse would be 0, and the slope that of the other terms."""
+    model, rows = build("y = " + formula, ["x", "y"]), {"x": np.array([x]), "y": np.zeros(1)}
+    names, chunk = list(model.free), Chunk(tuple(rows[name] for name in model.columns), None)
+    curve = eval(f"lambda x, {', '.join(names)}: {formula}", vars(mpmath))
+    theta = [at[name] for name in names]
+    with mpmath.workdps(400):
+        exact = [mpmath.mpf(value) for value in (x, *theta)]
+        whole = range(len(exact))
+        slopes = [mpmath.diff(curve, exact, tuple(int(i == k) for i in whole)) for k in whole[1:]]
+        scales = [abs(curve(*exact) / value) for value in exact[1:]]
+    computed = forms.make(model, None, "numpy").rows(np.array(theta), chunk).jacobian[:, 0]
+    walked = [
+        evaluate_slope(model.prediction, slope, name, rows | at)[0]
+        for name, slope in zip(names, model.gradient, strict=True)
+    ]
+    for k in range(len(names)):
+        for found in (computed[k], walked[k]):
+            assert abs(found - slopes[k]) <= 1e-5 * abs(slopes[k]) + 1e-8 * scales[k]
 
 
 @pytest.mark.parametrize("formula", FAMILIES)

@@ -163,6 +163,7 @@ def test_parameters_scaled_by_their_powers_leave_the_curve_as_it_is(text):
         ("a*cosh(x + p)", []),
         ("a*exp(-(x - p)/w)", []),
         ("a*x*sin(p)", []),
+        ("a*exp(-(x - p)/b)", []),
         ("a*(x - p)**2 + b*exp(x*p)", []),
     ],
 )
