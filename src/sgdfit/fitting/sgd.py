@@ -19,7 +19,7 @@ from sgdfit.errors import DivergenceWarning
 from sgdfit.fitting.callbacks import CallbackCaller, Progress
 from sgdfit.fitting.options import as_start, rates_asked_for, scheduled, trace_interval
 from sgdfit.fitting.problem import DescentFacts, Outcome, Problem
-from sgdfit.fitting.sampling import FEW
+from sgdfit.fitting.sampling import FEW, sample
 from sgdfit.fitting.trust_region import relative_offset
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.inference.diagnosis import Descent, Diagnosis, diagnose
@@ -326,6 +326,8 @@ def is_finite(sums: Sums) -> bool:
 MOST_HALVINGS, MOST_DECAY = 100, 0.1
 # Where the loss has no curvature to go by.
 BLIND_RATE = 0.01
+# Steps of a rehearsal, and how many roundings a loss may be off by there.
+REHEARSED, ROUNDINGS = 1_000, 64
 # Nearer to the limit the steepest direction hardly shrinks, which the others gain little from.
 BELOW_LIMIT = 0.9
 # Enough to find the largest rate of a schedule, whose built-in forms are smooth or fall.
@@ -383,7 +385,40 @@ def _default_rate(problem: Problem, batch_size: int, first: Sums) -> float:
         return BLIND_RATE
     single = 0.0 if full else alone * update.gain / (1 - update.momentum) / batch_size
     rate = 1 / (2 / update.limit(together + decay) + single)
-    return rate if model.is_linear else rate / 2 if full else rate / 4
+    rate = rate if model.is_linear or full else rate / 2
+    return rate if _exact(model) else _rehearsed(problem, rate, update.limit(1.0) / 2)
+
+
+def _rehearsed(problem: Problem, rate: float, share: float) -> float:
+    """Return the rate, halved until no step of a rehearsal meets a curvature above ``share/rate``.
+
+    Full batches of a sample are stepped on. The curvature along a step d from gradient g is twice
+    what the loss changes by more than gᵀd, over ‖d‖²; a rate of at most its inverse lowers the loss
+    at every plain step (Nesterov 2004, Introductory Lectures on Convex Optimization, section 1.2.3).
+    """
+    options, kernel, box = problem.options, problem.kernel, problem.box
+    some = sample(problem.data.subsample, FEW, problem.seed)
+    optimizer, start = options.optimizer, as_start(problem.model.start, options.dtype, problem.names)
+    assert optimizer is not None  # else auto is asked for
+    slots = np.stack(optimizer.init(start, optimizer.options))
+    begun = State(start, slots, np.zeros(len(start)), 0, 0, 0)
+    count, eps = min(problem.steps, REHEARSED), float(np.finfo(start.dtype).eps)
+    for _ in range(MOST_HALVINGS):
+        rates = tabulate(scheduled(rate, options.schedule, problem.steps), 0, count)
+        order, most = in_order(some.rows), float(np.finfo(np.float64).max)
+        segment = Segment(order, some.rows, rates, most, 1, box.low, box.high)
+        swept = kernel.sweep(begun, some, segment)
+        path, p = swept.records, len(start)
+        with np.errstate(all="ignore"):
+            loss, step = path[:, 2], np.diff(path[:, 3 : 3 + p], axis=0)
+            bent = np.diff(loss) - (path[:-1, 3 + p :] * step).sum(axis=1)
+            square = (step**2).sum(axis=1)
+            blur = ROUNDINGS * eps * np.abs(loss).max(initial=0.0)
+            steep = bent > share / rate / 2 * square + blur
+        if not swept.halted and not steep.any():
+            break
+        rate /= 2
+    return rate
 
 
 def _rate_of_signs(problem: Problem, optimizer: Optimizer, first: Sums) -> float:
