@@ -269,7 +269,7 @@ def _result(problem: Problem, outcome: Outcome) -> Result:
         if flat:
             # Flat ground tells neither errors nor a distance.
             sure, distance = sure.withheld(without(sure.undetermined)), math.inf
-        sure = _certain(sure, perfect, status, distance)
+        sure = _certain(sure, perfect, status, distance, descent is not None)
         if perfect and sure.covariance is not None and outcome.quadratic is not None:
             # Of perfect data, what a parameter curves by rounding alone says nothing of it.
             effect = np.abs(theta) * outcome.quadratic.norms
@@ -383,7 +383,9 @@ def _distance(problem: Problem, outcome: Outcome, theta: np.ndarray, evidence: E
     return likely_distance(measured, blur_of(problem.rows, problem.model)) if by_sums else measured
 
 
-def _certain(sure: Uncertainty, exact: bool, status: Status, distance: float) -> Uncertainty:
+def _certain(
+    sure: Uncertainty, exact: bool, status: Status, distance: float, of_descent: bool
+) -> Uncertainty:
     """Take errors back where the estimates are not those that they belong to, or noise is none."""
     if not status.ok:
         return sure.withheld(f"none: the run ended as {status.label}")
@@ -391,6 +393,8 @@ def _certain(sure: Uncertainty, exact: bool, status: Status, distance: float) ->
         about = float(f"{distance:.2g}")  # 300, not 3e+02
         away = f"the estimates are still {about:,g} standard errors from the optimum"
         return sure.withheld(f"none: {away}")
+    if of_descent and not np.isfinite(distance):
+        return sure.withheld("none: how far the optimum is from the estimates is not known")
     if sure.covariance is None or sure.degrees_of_freedom == np.inf:
         return sure
     if exact:

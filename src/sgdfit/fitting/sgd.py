@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ from sgdfit.fitting.sampling import FEW, sample
 from sgdfit.fitting.trust_region import relative_offset
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.inference.diagnosis import Descent, Diagnosis, diagnose
-from sgdfit.inference.quadratic import from_sums
+from sgdfit.inference.quadratic import from_sums, step_within
 from sgdfit.kernel.kernel import Chunk, Segment, State
 from sgdfit.kernel.numpy_kernel import stepped
 from sgdfit.kernel.shuffle import Order, in_order, shuffled
@@ -42,6 +43,10 @@ RESUMABLE = ("", "interrupted", "stopped")
 # A batch loss beyond this many times the loss at the start, or of predicting nothing, is no
 # noise: the run has left.
 DIVERGED = 1e10
+# So many standard errors from the optimum, what rounding leaves need not halve.
+NEAR = 0.01
+# A loss of all rows this many times that at the start is no noise of the batches.
+MUCH = 10
 
 
 def descend(problem: Problem) -> Outcome:
@@ -261,17 +266,31 @@ def _ceiling(problem: Problem, first: Sums) -> float:
 def distance_to_optimum(problem: Problem, theta: np.ndarray) -> float:
     """Return how far all rows say that the optimum is, in standard errors.
 
-    Infinite where the loss has no curvature, so that its standard errors are not known.
+    Infinite where the loss has no curvature, so that its standard errors are not known; and after
+    a descent, which may have ended anywhere, where the step to the optimum does not halve what is
+    left: there the curvature tells neither.
     """
-    data, kernel = problem.data, problem.kernel
+    distance, there = _measured(problem, theta)
+    if problem.options.optimizer is None or problem.quadratic or not np.isfinite(distance):
+        return distance
+    left, _ = _measured(problem, there)
+    return distance if left <= max(distance / 2, NEAR) else np.inf
+
+
+def _measured(problem: Problem, theta: np.ndarray) -> tuple[float, np.ndarray]:
+    """Return the distance by the quadratic at a point alone, and where its minimum lies."""
+    data, kernel, box = problem.data, problem.kernel, problem.box
     sums = data.sums(kernel, theta)
     if not (is_finite(sums) and np.isfinite(sums.curvature).all()):
-        return np.inf
+        return np.inf, theta
     quadratic = from_sums(sums.gradient, sums.curvature, sums.loss, 2 * sums.loss)
-    if problem.box.free_on(quadratic, theta).any() and not quadratic.root.any():
-        return np.inf
+    free = box.free_on(quadratic, theta)
+    if free.any() and not quadratic.root.any():
+        return np.inf, theta
     scores = None if problem.squared else data.scores(kernel, theta)
-    return relative_offset(quadratic, theta, problem.box, problem.rows, scores)
+    distance = relative_offset(quadratic, theta, box, problem.rows, scores)
+    move = step_within(quadratic, quadratic.norms, free, np.inf).move if free.any() else 0.0
+    return distance, box.clip(theta + move)
 
 
 class EndState(NamedTuple):
@@ -327,7 +346,12 @@ MOST_HALVINGS, MOST_DECAY = 100, 0.1
 # Where the loss has no curvature to go by.
 BLIND_RATE = 0.01
 # Steps of a rehearsal, and how many roundings a loss may be off by there.
-REHEARSED, ROUNDINGS = 1_000, 64
+REHEARSED, BLURRED = 1_000, 512
+LOWERED = (
+    "the loss is steeper on the way than at the start, which would allow a learning rate of"
+    " {usual:.4g}: steps on a sample of the rows overshot down to the rate of {rate:.4g} that is"
+    " used."
+)
 # Nearer to the limit the steepest direction hardly shrinks, which the others gain little from.
 BELOW_LIMIT = 0.9
 # Enough to find the largest rate of a schedule, whose built-in forms are smooth or fall.
@@ -338,9 +362,16 @@ def decide_rates(problem: Problem, batch_size: int, first: Sums) -> tuple[AnySch
     """Return the schedule, and what the curvature at the start says of it, which is told."""
     options, steps = problem.options, problem.steps
     rates = rates_asked_for(options.learning_rate, options.schedule, steps)
+    lowered = ""
     if rates is None:
-        rates = scheduled(_default_rate(problem, batch_size, first), options.schedule, steps)
+        usual, share = _default_rate(problem, batch_size, first)
+        rate = _rehearsed(problem, usual, share)
+        rates = scheduled(rate, options.schedule, steps)
+        if rate < usual:
+            lowered = LOWERED.format(usual=usual, rate=rate)
     diagnosis = _diagnosed(problem, batch_size, first, _largest(rates, steps))
+    if lowered:
+        diagnosis = replace(diagnosis, notes=(lowered, *diagnosis.notes))
     limit = diagnosis.stability_limit
     if options.announce is not None:
         options.announce(diagnosis)
@@ -359,66 +390,81 @@ def _largest(rates: AnySchedule, steps: int) -> float:
     return max(first, float(np.nanmax(rates.rates(looked_at))))
 
 
-def _default_rate(problem: Problem, batch_size: int, first: Sums) -> float:
-    """Return the rate when none is given: what the curvature allows.
+def _default_rate(problem: Problem, batch_size: int, first: Sums) -> tuple[float, float | None]:
+    """Return the rate that the curvature at the start allows, and what `_rehearsed` holds it to.
 
     A full batch of a quadratic loss takes the fastest rate of all, or nine tenths of its limit.
-    Few rows may be steeper than all together: half of the limit there. Where the model is not
-    linear its curvature changes on the way, the more so the more a batch leads astray: half of
-    that again, or a quarter.
+    Few rows may be steeper than all together: half of the limit there; half of that again where
+    the model is not linear, so that batches lead to where the curvature is another.
     """
     model, optimizer = problem.model, problem.options.optimizer
     assert optimizer is not None  # else auto is asked for
     usual = DEFAULT_RATES[optimizer.name]
     if usual is not None:
-        return _rate_of_signs(problem, optimizer, first) or usual
+        return _rate_of_signs(problem, optimizer, first) or usual, None
     full = batch_size >= first.rows
     if full and _exact(model):
         found = _diagnosed(problem, batch_size, first, None)
         if found.fastest_rate is None or found.stability_limit is None:
-            return BLIND_RATE
-        return min(found.fastest_rate, BELOW_LIMIT * found.stability_limit)
+            return BLIND_RATE, None
+        return min(found.fastest_rate, BELOW_LIMIT * found.stability_limit), None
     update, decay = momentum_of(optimizer)
     mean, alone = steepness(problem)
     together = float(np.linalg.eigvalsh(mean)[-1]) if np.isfinite(mean).all() else np.nan
     if not update.converges or not together + decay > 0:
-        return BLIND_RATE
+        return BLIND_RATE, None
     single = 0.0 if full else alone * update.gain / (1 - update.momentum) / batch_size
     rate = 1 / (2 / update.limit(together + decay) + single)
-    rate = rate if model.is_linear or full else rate / 2
-    return rate if _exact(model) else _rehearsed(problem, rate, update.limit(1.0) / 2)
+    return rate if model.is_linear or full else rate / 2, update.limit(1.0) / 2
 
 
-def _rehearsed(problem: Problem, rate: float, share: float) -> float:
-    """Return the rate, halved until no step of a rehearsal meets a curvature above ``share/rate``.
+def _rehearsed(problem: Problem, rate: float, share: float | None) -> float:
+    """Return the rate, halved until a rehearsal on a sample of the rows neither leaves nor leaps.
 
-    Full batches of a sample are stepped on. The curvature along a step d from gradient g is twice
-    what the loss changes by more than gᵀd, over ‖d‖²; a rate of at most its inverse lowers the loss
-    at every plain step (Nesterov 2004, Introductory Lectures on Convex Optimization, section 1.2.3).
+    Steps leave where they reach a loss that is not finite, or far above that of the start. They
+    leap, on full batches, where they meet a curvature above ``share/rate``. That along a step d
+    from gradient g is twice what the loss changes by more than gᵀd, over ‖d‖²; a rate of at most
+    its inverse lowers the loss at every plain step (Nesterov 2004, Introductory Lectures on Convex
+    Optimization, section 1.2.3).
     """
-    options, kernel, box = problem.options, problem.kernel, problem.box
-    some = sample(problem.data.subsample, FEW, problem.seed)
-    optimizer, start = options.optimizer, as_start(problem.model.start, options.dtype, problem.names)
-    assert optimizer is not None  # else auto is asked for
-    slots = np.stack(optimizer.init(start, optimizer.options))
-    begun = State(start, slots, np.zeros(len(start)), 0, 0, 0)
-    count, eps = min(problem.steps, REHEARSED), float(np.finfo(start.dtype).eps)
+    options, most = problem.options, min(problem.steps, REHEARSED)
+    some = problem.on_rows(sample(problem.data.subsample, FEW, problem.seed))
+    some = some._replace(steps=most, tolerance=None, callback=None)
+    sizes = {options.batch_rows(some.rows), *((some.rows,) if share else ())}
+    blur = BLURRED * float(np.finfo(options.dtype).eps)
+
+    def fails(size: int) -> bool:
+        rates = scheduled(rate, options.schedule, problem.steps)
+        quiet = {"schedule": None, "trace_every": 1, "announce": lambda _: None}
+        tried = options._replace(learning_rate=rates, batch_size=size, **quiet)
+        run = _Descent(some._replace(options=tried))
+        # Few rows may lose more than all together, but no more than so many times that.
+        run.ceiling *= some.rows / size / DIVERGED
+        if run.go() == "halted" or _has_grown(run):
+            return True
+        return bool(share and size == some.rows and _leaps(run.trace(), share / rate, blur))
+
     for _ in range(MOST_HALVINGS):
-        rates = tabulate(scheduled(rate, options.schedule, problem.steps), 0, count)
-        order, most = in_order(some.rows), float(np.finfo(np.float64).max)
-        segment = Segment(order, some.rows, rates, most, 1, box.low, box.high)
-        swept = kernel.sweep(begun, some, segment)
-        path, p = swept.records, len(start)
-        with np.errstate(all="ignore"):
-            loss, step = path[:, 2], np.diff(path[:, 3 : 3 + p], axis=0)
-            bent = np.diff(loss) - (path[:-1, 3 + p :] * step).sum(axis=1)
-            square = (step**2).sum(axis=1)
-            blur = ROUNDINGS * eps * np.abs(loss).max(initial=0.0)
-            steep = bent > share / rate / 2 * square + blur
-        if not swept.halted and not steep.any():
+        if not any(map(fails, sizes)):
             break
         rate /= 2
     return rate
+
+
+def _has_grown(run: _Descent) -> bool:
+    """Whether a run ended far above its start."""
+    after = run.data.sums(run.problem.kernel, run.state.theta.astype(np.float64)).loss
+    return not after <= max(MUCH * abs(run.first.loss), run.first.loss)
+
+
+def _leaps(path: np.ndarray, most: float, blur: float) -> bool:
+    """Whether a step between records met a curvature above ``most``, not by a share of rounding."""
+    p, loss = (path.shape[1] - 3) // 2, path[:, 2]
+    with np.errstate(all="ignore"):
+        step = np.diff(path[:, 3 : 3 + p], axis=0)
+        bent = np.diff(loss) - (path[:-1, 3 + p :] * step).sum(axis=1)
+        slack = blur * np.abs(loss).max(initial=0.0)
+        return bool((bent > most / 2 * (step**2).sum(axis=1) + slack).any())
 
 
 def _rate_of_signs(problem: Problem, optimizer: Optimizer, first: Sums) -> float:

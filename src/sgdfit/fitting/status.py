@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sgdfit.fitting.problem import DescentFacts, Outcome, Problem
-from sgdfit.fitting.sgd import EndState, is_finite, momentum_of
+from sgdfit.fitting.sgd import MUCH, EndState, is_finite, momentum_of
 from sgdfit.formula.evaluation import DomainError, evaluate, find_domain_error, mending_condition
 from sgdfit.formula.formula import symbol
 from sgdfit.formula.limits import evaluate_slope
@@ -27,8 +27,6 @@ from sgdfit.starts.space import observe, range_of
 
 # Within this many times the noise that was foreseen, noise is what keeps a run from the optimum.
 NEAR_NOISE = 2.0
-# A loss this many times that at the start is no noise of the batches.
-MUCH = 10
 # Nearer than this to the optimum, in standard errors, a run has arrived, asked or not.
 ARRIVED = 0.01
 # So many records without a move are a standstill.
@@ -102,7 +100,7 @@ ENDINGS: dict[str, tuple[str, str | None, str | None]] = {
     "steps used up": ("step_limit", None, "raise steps, or start nearer"),
     "all steps": (
         "step_limit",
-        "all {steps:,} steps were taken before the optimum was reached",
+        "all {steps:,} steps were taken before the optimum was reached{slope}",
         None,
     ),
     "standstill": ("stalled", None, None),
@@ -338,15 +336,27 @@ def out_of_steps(end: RunEnd) -> Status | None:
         return ended("steps used up", steps=end.outcome.step)
     if _still_since(problem, end.descent[0]) is not None:
         return None
-    return ended("all steps", _cure(end, *end.descent), steps=problem.steps)
+    slope = "" if np.isfinite(end.distance) else _slope_left(problem, *end.descent)
+    return ended("all steps", _cure(end, *end.descent), steps=problem.steps, slope=slope)
+
+
+def _slope_left(problem: Problem, facts: DescentFacts, at: EndState) -> str:
+    """Say how steep the loss still is along the parameter whose own size changes it the most."""
+    now, first = (s.gradient / s.weight for s in (at.sums, facts.first))
+    most = int(np.argmax(np.abs(now) * np.maximum(np.abs(at.theta), np.abs(facts.start))))
+    return (
+        f": there the mean loss still changes by {now[most]:.3g} for each unit of"
+        f" {problem.names[most]}, at the start by {first[most]:.3g}"
+    )
 
 
 def _cure(end: RunEnd, facts: DescentFacts, at: EndState) -> str | None:
     """Return what leads a descent to the optimum; None: nothing better is known than the usual."""
-    optimizer, noise = facts.optimizer, facts.diagnosis.noise_distance or 0.0
+    problem, optimizer = end.problem, facts.optimizer
+    noise = facts.diagnosis.noise_distance or 0.0
     if _decay(optimizer):
         return CURES["decay"].format(decay=_decay(optimizer))
-    if not np.isfinite(end.distance):
+    if problem.kinked:
         return CURES["no curvature"]
     if optimizer.average_from is not None:
         return CURES["average"]
@@ -363,6 +373,8 @@ def _cure(end: RunEnd, facts: DescentFacts, at: EndState) -> str | None:
     logs = update.log_radius(facts.schedule(0) * curvature[known])
     if (logs >= 0).any():
         return CURES["fast"].format(limit=update.limit(float(curvature.max())))
+    if not np.isfinite(end.distance):
+        return None
     # The squared distance is a sum of these shares, λ (gradient/λ)².
     gradient = vectors.T @ (at.sums.gradient / at.sums.weight)
     share = gradient[known] ** 2 / curvature[known]
