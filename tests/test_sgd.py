@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from scipy.optimize import curve_fit
 
 import sgdfit
 from naming import name_of
@@ -570,6 +571,53 @@ def test_unfinished_runs_name_the_cure_that_helps(options, cure):
     fit = fit_tutorial(**({"steps": 2_000} | options))
     assert fit.status.name in ("step_limit", "stalled")
     assert cure in fit.status.cure
+
+
+# --- the default rate, and what is told of a run that has not arrived
+
+CURVES = {
+    "A*exp(-k*x) + c": (5, 0.7, 1),
+    "V*x/(K + x)": (10, 2),
+    "a*x**b": (2, 1.5),
+    "b1*(1 - exp(-b2*x))": (20, 0.5),
+    "c + (d - c)/(1 + (x/e)**b)": (1, 9, 3, 3),
+}
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "sgd(momentum=0.9)", "adam"])
+@pytest.mark.parametrize("curve", CURVES)
+@pytest.mark.parametrize("seed", [None, 0, 1])
+def test_a_default_rate_stays_and_no_distance_is_told_from_afar(curve, optimizer, seed):
+    x, random = np.linspace(0.1, 8, 60), np.random.default_rng(seed)
+    words = dict.fromkeys(re.findall(r"[A-Za-z]\w*", curve))
+    names = [word for word in words if word not in ("x", "exp")]
+    function = eval(f"lambda x, {', '.join(names)}: {curve}", {"exp": np.exp})
+    truth = dict(zip(names, CURVES[curve], strict=True))
+    y = function(x, **truth) + 0.2 * np.random.default_rng(1).normal(size=60)
+    start = {name: value * np.exp(random.normal() / 2) for name, value in truth.items()}
+    options = {"optimizer": optimizer, "start": None if seed is None else start}
+    fit = sgdfit.fit(f"y = {curve}", {"x": x, "y": y}, **options)
+    assert fit.status.name not in ("diverged", "domain_error")
+    best, covariance = curve_fit(function, x, y, list(truth.values()))
+    away = np.array([fit[name].value for name in names]) - best
+    far = np.sqrt(away @ np.linalg.solve(covariance, away) / len(away))
+    assert fit.distance is None or far / 3 < fit.distance < 3 * far or far < 0.01
+    if fit.distance is None:
+        assert "the mean loss still changes by" in fit.status.cause
+        assert fit.covariance is None
+    if seed == 0:
+        options |= {"learning_rate": float(fit.learning_rate)}
+        stated = sgdfit.fit(f"y = {curve}", {"x": x, "y": y}, **options)
+        np.testing.assert_array_equal(facts(fit), facts(stated))
+
+
+@pytest.mark.parametrize("loss", ["huber", "soft_l1", "cauchy", "log_cosh"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "rmsprop", "adagrad"])
+def test_a_loss_that_bends_somewhere_is_not_said_to_have_no_curvature(loss, optimizer):
+    fit = fit_line(line(noise=0.05), optimizer=optimizer, loss=loss, start="a=90, b=90", steps=9)
+    assert "no curvature" not in fit.status.cure + fit.covariance_method
+    assert "plateau" not in fit.status.cause
+    assert fit.distance is None or fit.distance > 1
 
 
 # --- stalled

@@ -252,6 +252,8 @@ def _result(problem: Problem, outcome: Outcome) -> Result:
             # anything; the diagnosis may have said what is not determined.
             flat = bool(sure.undetermined) and status.name == "stalled"
             distance = distance if status.ok and not flat else math.inf
+            if not flat and not np.isfinite(distance):
+                sure = sure._replace(undetermined=())
             if not flat and not descent.diagnosis.undetermined:
                 told = undetermined_warning(sure)
         else:

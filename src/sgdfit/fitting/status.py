@@ -309,8 +309,13 @@ def plateau(end: RunEnd) -> Status | None:
     """Flat ground looks like an optimum from within: the loss depends elsewhere on what it does."""
     problem, what = end.problem, ", ".join(end.undetermined)
     if end.descent is not None:
-        thrown = bool(what) and not end.descent[0].diagnosis.undetermined
-        return ended("plateau", what=what) if thrown else None
+        if not what or end.descent[0].diagnosis.undetermined:
+            return None
+        # A robust loss may bend nowhere, or downwards, where the curve depends on everything.
+        jacobian = problem.kernel.rows(
+            end.descent[1].theta, problem.data.sample(ROWS_LOOKED_AT, 0)
+        ).jacobian.T
+        return None if root_spectrum(jacobian).positive.all() else ended("plateau", what=what)
     if not is_flat(end.problem, end.undetermined):
         return None
     pairs = zip(problem.names, end.outcome.theta, strict=True)
