@@ -435,9 +435,8 @@ def _rehearsed(problem: Problem, rate: float, share: float | None) -> float:
 
     def fails(size: int) -> bool:
         rates = scheduled(rate, options.schedule, problem.steps)
-        quiet = {"schedule": None, "trace_every": 1, "announce": lambda _: None}
-        tried = options._replace(learning_rate=rates, batch_size=size, **quiet)
-        run = _Descent(some._replace(options=tried))
+        tried = options._replace(learning_rate=rates, schedule=None, batch_size=size, trace_every=1)
+        run = _Descent(some._replace(options=tried._replace(announce=lambda _: None)))
         # Few rows may lose more than all together, but no more than so many times that.
         run.ceiling *= some.rows / size / DIVERGED
         if run.go() == "halted" or _has_grown(run):
