@@ -74,6 +74,9 @@ def test_times_are_counted_from_the_first_row(tmp_path):
         for text in ("t=2024-03-03:2024-03-05:1", "t=2024-13-03", "t=2024-03-05:2024-03-03:1d"):
             with pytest.raises(DataError, match="write 't=2024-03-01', or"):
                 again.predict(text)
+    texts = {"t": np.datetime_as_string(DAYS), "y": DECAY}
+    with pytest.raises(DataError, match="is a date as text; convert it first"):
+        sgdfit.fit("y = a + b*t", texts)
     clock = DAYS - DAYS.astype("M8[D]")
     assert (
         "t in seconds since 0:00" in sgdfit.fit("y = a + b*t", {"t": clock, "y": DECAY}).data_label

@@ -429,6 +429,8 @@ def _advice(value: str, place: Place) -> str:
         )
     if place.decimal and DAY_OR_MONTH.fullmatch(value):
         return f"may begin with the day or the month; {with_option('dates', 'dmy')} or dates='mdy'"
+    if DAY_OR_MONTH.fullmatch(value) or re.match(r"\d{4}-\d\d-\d\d(\D|$)", value):
+        return "is a date as text; convert it first, as pandas.to_datetime does"
     sign = "comma" if place.decimal == "," else "point"
     hint = f" (the decimal sign here is the {sign})" if OTHER_SIGN.fullmatch(value) else ""
     other = f", {with_option('comment', '#')} if it begins a comment"

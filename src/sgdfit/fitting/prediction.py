@@ -166,7 +166,7 @@ def _numbers(values: str) -> Array:
 
 def _dates(values: str) -> AnyArray | None:
     """Return dates, listed or in steps, as datetime64; None where other things are stated."""
-    stepped = re.fullmatch(rf"({DATE}):({DATE}):([\d.]+) *({'|'.join(STEPS)})", values)
+    stepped = re.fullmatch(rf"({DATE}) *: *({DATE}) *: *([\d.]+) *({'|'.join(STEPS)})", values)
     found: AnyArray
     try:
         if stepped:

@@ -175,7 +175,8 @@ def decide_status(end: RunEnd) -> Status:
     """Return the status of the first of these cases that holds."""
     found = (case(end) for case in CASES)
     status = next((status for status in found if status is not None), None) or resting(end)
-    walled = end.descent is None and status.name in ("at_infinity", "stalled", "step_limit")
+    small = end.descent is None and end.problem.data.whole is not None
+    walled = small and status.name in ("at_infinity", "stalled", "step_limit")
     wall = _wall(end) if walled else ""
     return replace(status, cure=f"{wall}; or {status.cure}") if wall else status
 
