@@ -12,8 +12,9 @@ from sgdfit.errors import UsageError
 from sgdfit.fitting.callbacks import StopRequested, ending_of
 from sgdfit.fitting.gauss_newton import walk
 from sgdfit.fitting.infinity import at_infinity
+from sgdfit.fitting.kinks import settle_kinks
 from sgdfit.fitting.problem import Misfit, Outcome, Problem, errors_of, joined
-from sgdfit.fitting.saddle import off_saddles, on_rows
+from sgdfit.fitting.saddle import off_saddles
 from sgdfit.fitting.sampling import FEW, RUN, stretches
 from sgdfit.fitting.status import has_arrived
 from sgdfit.formula.evaluation import evaluate
@@ -84,7 +85,7 @@ def find_minimum(problem: Problem) -> tuple[Problem, Outcome]:
         starts = look_for_starts(problem)
         if starts is not None:
             found, outcome = _searched(problem, starts)
-            return found, at_infinity(problem, on_rows(problem, outcome))
+            return found, at_infinity(problem, settle_kinks(problem, outcome))
     start_given = np.array(model.start)
     outcome = off_saddles(problem, walk(problem, start_given))
     if problem.squared and outcome.quadratic is not None:
@@ -105,7 +106,7 @@ def find_minimum(problem: Problem) -> tuple[Problem, Outcome]:
             outcome = _compared(problem, outcome)
     except (KeyboardInterrupt, StopRequested) as end:
         outcome = outcome._replace(ending=ending_of(end))
-    return problem, at_infinity(problem, on_rows(problem, outcome))
+    return problem, at_infinity(problem, settle_kinks(problem, outcome))
 
 
 def _searched(problem: Problem, starts: Starts) -> tuple[Problem, Outcome]:

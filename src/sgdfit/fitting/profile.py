@@ -17,10 +17,10 @@ from typing import NamedTuple
 import numpy as np
 
 from sgdfit.fitting.gauss_newton import walk
+from sgdfit.fitting.kinks import breaks_of, settle_kinks
 from sgdfit.fitting.multistart import ROWS_OF_BREAKS, missing, settled_on
 from sgdfit.fitting.problem import Outcome, Problem
-from sgdfit.fitting.saddle import on_rows
-from sgdfit.fitting.steps import alternated, breaks_of
+from sgdfit.fitting.steps import alternated
 from sgdfit.inference.intervals import interval
 from sgdfit.inference.quadratic import step_within
 from sgdfit.inference.spectrum import EPS
@@ -201,7 +201,7 @@ def _settled(problem: Problem, theta: np.ndarray) -> Outcome:
     """Go on with the fit from a refit that is lower, to the minimum that is given."""
     outcome = _walked(problem, theta)
     chosen, _ = canonical(problem.model, outcome.theta, missing(problem.model))
-    return on_rows(problem, settled_on(problem, outcome, chosen))
+    return settle_kinks(problem, settled_on(problem, outcome, chosen))
 
 
 def _loss(outcome: Outcome) -> float:

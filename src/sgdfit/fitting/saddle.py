@@ -8,7 +8,6 @@ along it, although the loss may fall there to both sides, or to the one that a b
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -16,9 +15,7 @@ import numpy as np
 from sgdfit.fitting.gauss_newton import walk
 from sgdfit.fitting.problem import Outcome, Problem, joined
 from sgdfit.fitting.sampling import FEW
-from sgdfit.fitting.status import ARRIVED
-from sgdfit.fitting.trust_region import relative_offset
-from sgdfit.model.separation import break_names, stepped_names
+from sgdfit.model.separation import stepped_names
 
 # A fall by a smaller share of the loss is none.
 FALL = 1e-9
@@ -27,8 +24,6 @@ FALL = 1e-9
 REACHES, DECADES = (0.01, 0.1, 0.3, 1.0, 3.0, 10.0), range(-8, 9)
 # Saddles that follow one another.
 MOST = 3
-# A break that is moved by this share of its standard error, to see whether it rests on a row.
-ASIDE = 1e-3
 
 
 def off_saddles(problem: Problem, outcome: Outcome) -> Outcome:
@@ -82,27 +77,3 @@ def _below(problem: Problem, outcome: Outcome) -> np.ndarray | None:
             if loss < least:
                 best, least = point, loss
     return best
-
-
-def on_rows(problem: Problem, outcome: Outcome) -> Outcome:
-    """Return the outcome with its distance where a break rests on a row, at a kink of the loss.
-
-    There the slopes on both sides lead towards it, so that the others' distance is the whole.
-    """
-    quadratic, theta = outcome.quadratic, outcome.theta
-    if quadratic is None or outcome.ending != "rests" or outcome.distance <= ARRIVED:
-        return outcome
-    breaks = break_names(problem.model.prediction, problem.names) if problem.squared else ()
-    places = [i for i, name in enumerate(problem.names) if name in breaks and quadratic.norms[i]]
-    box = replace(problem.box, held=problem.box.held | np.isin(range(len(theta)), places))
-    distance = relative_offset(quadratic, theta, box, problem.rows)
-    if not places or distance > ARRIVED:
-        return outcome
-    beside = problem._replace(box=box, callback=None)
-    for i, sign in product(places, (1, -1)):
-        aside = theta.copy()
-        aside[i] += sign * ASIDE * math.sqrt(2 * abs(outcome.loss)) / quadratic.norms[i]
-        other = walk(beside, aside, [problem.rows])
-        if other.loss < outcome.loss:
-            return outcome
-    return outcome._replace(distance=distance)

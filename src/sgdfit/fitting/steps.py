@@ -20,15 +20,13 @@ import numpy as np
 
 from sgdfit.fitting.callbacks import StopRequested, ending_of
 from sgdfit.fitting.gauss_newton import steering, walk
+from sgdfit.fitting.kinks import Break, are_coupled, breaks_of, thresholds_of
 from sgdfit.fitting.multistart import BETTER, find_minimum, with_starts
 from sgdfit.fitting.problem import Outcome, Problem, joined
 from sgdfit.fitting.sampling import FEW
-from sgdfit.formula.evaluation import evaluate
 from sgdfit.kernel.kernel import Chunk, Rows
 from sgdfit.kernel.numpy_kernel import rows_of
 from sgdfit.kernel.summation import PANEL
-from sgdfit.model.model import Model
-from sgdfit.model.separation import stepped_names, thresholds
 
 Expr = Any  # SymPy ships no types
 
@@ -48,15 +46,6 @@ DAMPING = 1e-13
 BELOW, INSIDE, ABOVE = range(3)
 
 
-class Break(NamedTuple):
-    """A parameter that acts in steps alone, and where each row changes sides."""
-
-    place: int  # among the free parameters
-    roots: tuple[Expr, ...]  # thresholds, as expressions of columns and other parameters
-    low: float  # its bounds
-    high: float
-
-
 class Split(NamedTuple):
     """The best gaps, each between two neighbouring thresholds."""
 
@@ -65,36 +54,6 @@ class Split(NamedTuple):
     values: np.ndarray  # float64[d]: their middles, or where one is open a value near its end
     is_proven: bool  # whether all others were ruled out
     is_rounded: bool  # whether rounding has left few digits of the loss
-
-
-def breaks_of(model: Model) -> tuple[Break, ...]:
-    """Return the free parameters whose slope is zero everywhere but at thresholds.
-
-    >>> from sgdfit.model.model import build
-    >>> [each.roots for each in breaks_of(build("y = where(2*x < b, p, q*x)", ["x", "y"]))]
-    [(2*x,)]
-    """
-    stepped, found = stepped_names(model.prediction), []
-    for place, name in enumerate(model.free):
-        if name in stepped and model.gradient[place] == 0:
-            roots, known = thresholds(model.prediction, name), model.parameters[name]
-            if roots:
-                found.append(Break(place, roots, known.low, known.high))
-    return tuple(found)
-
-
-def thresholds_of(
-    model: Model, breaks: tuple[Break, ...], theta: np.ndarray, chunk: Chunk
-) -> list[np.ndarray]:
-    """Return those of each parameter, float64[c, n], in ascending order; NaN for none."""
-    columns = (column.astype(np.float64, copy=False) for column in chunk.columns)
-    known = dict(zip(model.columns, columns, strict=True))
-    known |= dict(zip(model.free, theta, strict=True))
-    found = []
-    for each in breaks:
-        at = [np.broadcast_to(evaluate(root, known), chunk.rows) for root in each.roots]
-        found.append(np.sort(np.where(np.isfinite(at), at, np.nan), axis=0))
-    return found
 
 
 def gaps_about(problem: Problem, breaks: tuple[Break, ...], theta: np.ndarray) -> dict[int, Any]:
@@ -344,12 +303,6 @@ def minimize_steps(problem: Problem) -> tuple[Problem, Outcome]:
         )
         problem = problem._replace(warnings=(*problem.warnings, told))
     return problem, outcome
-
-
-def are_coupled(breaks: tuple[Break, ...], model: Model) -> bool:
-    """Whether thresholds depend on other parameters, as those of x*k + z > b do."""
-    held = {s.name for each in breaks for root in each.roots for s in root.free_symbols}
-    return not held.isdisjoint(model.free)
 
 
 def redrawn(problem: Problem, breaks: tuple[Break, ...], theta: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ into one small search a peak.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -22,6 +23,8 @@ Expr = Any  # SymPy ships no types
 
 # What is flat between its steps: a slope of 0 does not say that a parameter within has no effect.
 STEPS = (sympy.core.relational.Relational, Sign, Floor, Ceil)
+# What has a kink where its argument is zero, or its arguments are equal.
+KINKS = (Absolute, Maximum, Minimum)
 
 
 class Component(NamedTuple):
@@ -195,44 +198,63 @@ def break_names(prediction: Expr, names: tuple[str, ...]) -> frozenset[str]:
 
     The loss has a kink or a jump at each row that a break moves across, and as many minima.
     """
-    parts = prediction.atoms(*STEPS, Absolute, Maximum, Minimum)
+    parts = prediction.atoms(*STEPS, *KINKS)
     within = ({symbol.name for symbol in part.free_symbols} for part in parts)
     among = [held for held in within if held.difference(names)]
     return frozenset(names).intersection(set().union(*among))
 
 
-@lru_cache(maxsize=256)
-def thresholds(prediction: Expr, name: str) -> tuple[Expr, ...]:
-    """Return the values of ``name`` at which comparisons change sides.
+class Root(NamedTuple):
+    """Where a condition changes, as an expression of columns and other parameters."""
 
-    Nothing where one has no simple formula, as of an equality, or of a rounding, which steps at
-    every whole number.
+    value: Expr
+    equal: bool  # whether it holds there alone
+
+
+@lru_cache(maxsize=256)
+def thresholds(prediction: Expr, name: str, smooth: bool = False) -> tuple[Root, ...]:
+    """Return the values of ``name`` at which comparisons change sides, or ``smooth`` kinks lie.
+
+    Nothing where one has no simple formula, as of a rounding, which steps at every whole number.
 
     Examples
     --------
     >>> from sgdfit.formula.reading import as_formula
-    >>> thresholds(as_formula("where(2*x < b, p, q)").expression, "b")
-    (2*x,)
+    >>> thresholds(as_formula("where(2*x < exp(b), p, q)").expression, "b")
+    (Root(value=log(2*x), equal=False),)
     """
-    own, found = symbol(name), dict[Expr, None]()
-    for part in prediction.atoms(*STEPS):
+    own, found = symbol(name), dict[Root, None]()
+    for part in prediction.atoms(*STEPS, *(KINKS if smooth else ())):
         if not part.has(own):
             continue
-        if isinstance(part, Floor | Ceil | sympy.Eq | sympy.Ne):
+        if isinstance(part, Floor | Ceil):
             return ()
-        difference = part.args[0] if isinstance(part, Sign) else part.lhs - part.rhs
+        difference = part.args[0] - part.args[1] if len(part.args) > 1 else part.args[0]
+        equal = isinstance(part, sympy.Eq | sympy.Ne)
         for side in sympy.fraction(sympy.together(difference)):
-            if not side.has(own):
-                continue
-            rest, varying = sympy.collect(sympy.expand(side), own).as_independent(own, as_Add=True)
-            factor, inner = varying.as_independent(own, as_Add=False)
-            value = -rest / factor
-            if inner == own:
-                found[value] = None
-            elif inner == sympy.exp(own):
-                found[sympy.log(value)] = None
-            elif inner == own**2:
-                found |= {sympy.sqrt(value): None, -sympy.sqrt(value): None}
-            else:
+            values = _solutions(sympy.expand(side), own, sympy.S.Zero) if side.has(own) else ()
+            if values is None:
                 return ()
+            found |= dict.fromkeys(Root(value, equal) for value in values)
     return tuple(found)
+
+
+def _solutions(left: Expr, own: Expr, right: Expr) -> tuple[Expr, ...] | None:
+    """Return where ``left`` is ``right``, function by function from without; None: not so found."""
+    rest, varying = sympy.collect(left, own).as_independent(own, as_Add=True)
+    factor, inner = varying.as_independent(own, as_Add=False)
+    right = (right - rest) / factor
+    if inner == own:
+        return (right,)
+    if isinstance(inner, sympy.exp):
+        return _solutions(inner.args[0], own, sympy.log(right))
+    if isinstance(inner, sympy.log):
+        return _solutions(inner.args[0], own, sympy.exp(right))
+    if not inner.is_Pow or not inner.exp.is_Rational:
+        return None
+    # An even root has two signs, an odd one that of its number.
+    size, roots = Absolute(right) ** (1 / inner.exp), (Sign(right),)
+    if inner.exp.p % 2 == 0:
+        size, roots = right ** (1 / inner.exp), (sympy.S.One, -sympy.S.One)
+    found = [_solutions(inner.base, own, root * size) for root in roots]
+    return None if None in found else tuple(itertools.chain(*found))

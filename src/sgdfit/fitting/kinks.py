@@ -1,0 +1,189 @@
+"""Kinks and jumps: parameters at whose thresholds rows change sides, as d in maximum(x - d, 0).
+
+Between neighbouring thresholds the loss is smooth. At each it has a kink, or a jump, and as many
+minima as a sample cannot tell apart. Near the end of a walk each gap is therefore looked at: the
+residuals are taken as linear in the parameters, on whichever side a row is, so that the sum of
+squares within a gap is a quadratic, whose sums cumulate from gap to gap (Hudson 1966, JASA 61(316),
+1097-1129).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sgdfit.fitting.gauss_newton import walk
+from sgdfit.fitting.problem import Outcome, Problem, joined
+from sgdfit.formula.evaluation import evaluate
+from sgdfit.kernel.kernel import Chunk, chunk_of
+from sgdfit.kernel.numpy_kernel import rows_of
+from sgdfit.model.model import Model
+from sgdfit.model.separation import Root, thresholds
+
+# Gaps are looked at within so many standard errors, or among so many rows or such a share of all.
+REACH, MOST_ROWS, SHARE = 1.0, 1 << 14, 1 / 256
+# How often they are, each time from the best of the last ones.
+ROUNDS = 10
+# How near to its end the best place in a gap may be, as a share of it.
+INSIDE = 1e-7
+# So far from a threshold, as a share of where gaps are looked at, rows are on one of its sides.
+ASIDE = 1e-3
+# This share of the curvature is added, lest what no row determines have none.
+DAMPING = 1e-13
+
+
+class Break(NamedTuple):
+    """A parameter that moves rows from one side to the other, and where it does."""
+
+    place: int  # among the free parameters
+    roots: tuple[Root, ...]  # thresholds, as expressions of columns and other parameters
+    low: float  # its bounds
+    high: float
+
+
+def breaks_of(model: Model, *, smooth: bool = False) -> tuple[Break, ...]:
+    """Return the free parameters with thresholds that have no slope between these; or a slope.
+
+    >>> from sgdfit.model.model import build
+    >>> model = build("y = where(2*x < b, p, q*x) + maximum(x - d, 0)", ["x", "y"])
+    >>> [each.roots[0].value for each in (*breaks_of(model), *breaks_of(model, smooth=True))]
+    [2*x, x]
+    """
+    found = []
+    for place, name in enumerate(model.free):
+        if (model.gradient[place] != 0) == smooth:
+            roots, known = thresholds(model.prediction, name, smooth), model.parameters[name]
+            if roots:
+                found.append(Break(place, roots, known.low, known.high))
+    return tuple(found)
+
+
+def are_coupled(breaks: tuple[Break, ...], model: Model) -> bool:
+    """Whether thresholds depend on other parameters, as those of x*k + z > b do."""
+    held = {s.name for each in breaks for root in each.roots for s in root.value.free_symbols}
+    return not held.isdisjoint(model.free)
+
+
+def thresholds_of(
+    model: Model, breaks: tuple[Break, ...], theta: np.ndarray, chunk: Chunk
+) -> list[np.ndarray]:
+    """Return those of each parameter, float64[c, n], in ascending order; NaN for none.
+
+    A parameter that is compared for equality has one on both sides of the value.
+    """
+    columns = (column.astype(np.float64, copy=False) for column in chunk.columns)
+    known: dict[str, Any] = dict(zip(model.columns, columns, strict=True))
+    known |= dict(zip(model.free, theta, strict=True))
+    found = []
+    for each in breaks:
+        at = list[np.ndarray]()
+        for root in each.roots:
+            value = np.broadcast_to(evaluate(root.value, known), chunk.rows)
+            at += [np.nextafter(value, s) for s in (-np.inf, np.inf)] if root.equal else [value]
+        found.append(np.sort(np.where(np.isfinite(at), at, np.nan), axis=0))
+    return found
+
+
+def settle_kinks(problem: Problem, outcome: Outcome) -> Outcome:
+    """Return the outcome at the best place between rows near by, of each kink in turn."""
+    kinks = breaks_of(problem.model, smooth=True) if problem.squared else ()
+    kinks = tuple(each for each in kinks if not are_coupled((each,), problem.model))
+    if not kinks or outcome.quadratic is None or outcome.is_called_off:
+        return outcome
+    theta, data, kernel = outcome.theta, problem.data, problem.kernel
+    for _ in range(ROUNDS):
+        before, on_rows = theta, []
+        for each in kinks:
+            point, is_on_row = _best_place(problem, each, theta)
+            if data.sums(kernel, point).loss < data.sums(kernel, theta).loss:
+                theta = point
+            on_rows += [each.place] * is_on_row
+        if np.array_equal(theta, before):
+            break
+    held = problem.box.held.copy()
+    held[on_rows] = True
+    # The others' distance is the whole where the slopes on both sides lead towards a row.
+    rest = problem._replace(box=replace(problem.box, held=held), callback=None)
+    other = walk(rest, theta, [problem.rows])
+    return joined(outcome, other) if other.loss <= outcome.loss else outcome
+
+
+def _best_place(problem: Problem, each: Break, theta: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Return the best of the minima within gaps near by, and whether it is the end of a gap."""
+    model, j, sums = problem.model, each.place, problem.data.sums(problem.kernel, theta)
+    free = problem.box.free(theta, sums.gradient)
+    places = np.flatnonzero(free)
+    if not free[j] or not math.isfinite(sums.loss):
+        return theta, False
+    # The products of each row's slopes and residual with one another, summed, in scaled units.
+    whole = np.block([[sums.curvature, sums.gradient[:, None]], [sums.gradient, 2 * sums.loss]]) / 2
+    chosen = [*places, -1]
+    scales, own = np.sqrt(np.diag(whole)[chosen]), int(np.searchsorted(places, j))
+    scales[scales == 0] = 1.0
+    whole = whole[np.ix_(chosen, chosen)] / np.outer(scales, scales)
+    spread = float(np.linalg.pinv(whole[:-1, :-1], DAMPING, hermitian=True)[own, own])
+    error = scales[-1] / scales[own] * math.sqrt(spread / sums.rows)
+    low, high, near = _near(problem, each, theta, REACH * error)
+
+    def products(rows: Chunk, at: np.ndarray | float) -> np.ndarray:
+        """Return them for each row with the parameter there, the residual as seen from here."""
+        points = np.repeat(theta[:, None], rows.rows, axis=1)
+        points[j] = at
+        found = rows_of(model)(points, rows)
+        residual = found.prediction - found.target - found.jacobian[j] * (at - theta[j])
+        table = np.concatenate([found.jacobian, residual[None]])[chosen] / scales[:, None]
+        weight = 1.0 if rows.weights is None else rows.weights
+        return np.asarray(np.einsum("in,jn->nij", weight * table, table))
+
+    (at,) = thresholds_of(model, (each,), theta, near)
+    k, row = np.nonzero((at > low) & (at < high))
+    order = np.argsort(at[k, row], kind="stable")
+    ends = np.concatenate([[low], at[k, row][order], [high]])
+    crossing, aside = near.taken(row[order]), ASIDE * (high - low)
+    jumps = products(crossing, ends[1:-1] + aside) - products(crossing, ends[1:-1] - aside)
+    jumps = np.concatenate([np.zeros((1, *whole.shape)), np.cumsum(jumps, axis=0)])
+    moved = (products(near, theta[j]) - products(near, low)).sum(axis=0)
+    gaps = scales[own] / scales[-1] * (np.stack([ends[:-1], ends[1:]]) - theta[j])
+    move, is_end = _least(whole - moved + jumps, gaps, own)
+    point = theta.copy()
+    point[places] += move * scales[-1] / scales[:-1]
+    return problem.box.clip(point), is_end
+
+
+def _near(
+    problem: Problem, each: Break, theta: np.ndarray, reach: float
+) -> tuple[float, float, Chunk]:
+    """Return between which values gaps are looked at, and the rows with thresholds there."""
+    here, data = theta[each.place], problem.data
+    (some,) = thresholds_of(problem.model, (each,), theta, data.subsample)
+    apart = np.abs(some - here)[np.isfinite(some)]
+    if len(apart):
+        least, most = np.quantile(apart, [SHARE, min(1.0, MOST_ROWS / problem.rows)])
+        reach = min(max(reach, least), most)
+    low, high = max(here - reach, each.low), min(here + reach, each.high)
+    found = []
+    for chunk in data.chunks():
+        (at,) = thresholds_of(problem.model, (each,), theta, chunk)
+        found.append(chunk.taken(np.flatnonzero(((at > low) & (at < high)).any(axis=0))).arrays)
+    arrays = tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
+    return low, high, chunk_of(arrays, weighted=data.weighted)
+
+
+def _least(products: np.ndarray, gaps: np.ndarray, own: int) -> tuple[np.ndarray, bool]:
+    """Return the step to the least of the sums of squares within gaps, float64[2, k].
+
+    With it comes whether that ends at the end of a gap.
+    """
+    unit = np.eye(products.shape[1] - 1)
+    h, g = products[:, :-1, :-1] + DAMPING * unit, products[:, :-1, -1]
+    sides = np.stack([-g, np.broadcast_to(unit[own], g.shape)], axis=2)
+    step, along = np.moveaxis(np.linalg.solve(h, sides), 2, 0)
+    edge = INSIDE * (gaps[1] - gaps[0])
+    beyond = np.clip(step[:, own], gaps[0] + edge, gaps[1] - edge) - step[:, own]
+    rise = beyond / along[:, own]
+    loss = products[:, -1, -1] + np.einsum("ki,ki->k", g, step) + beyond * rise
+    k = int(np.argmin(np.where((edge > 0) & np.isfinite(loss), loss, np.inf)))
+    return step[k] + rise[k] * along[k], bool(beyond[k] != 0)
