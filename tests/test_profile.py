@@ -236,13 +236,13 @@ def test_the_edge_of_a_domain_cuts_an_interval_and_is_told():
 
 
 def test_an_interrupt_keeps_the_fit_and_is_told(monkeypatch):
-    walked = profile.walk
+    lowest = profile.lowest
 
-    def interrupted(problem, start, sizes):
-        outcome = walked(problem, start, sizes)
+    def interrupted(problem, start):
+        outcome = lowest(problem, start)
         return outcome._replace(ending="interrupted") if problem.box.held[1] else outcome
 
-    monkeypatch.setattr(profile, "walk", interrupted)
+    monkeypatch.setattr(profile, "lowest", interrupted)
     fit = fitted(HYPERBOLA, ENZYME, start=START)
     assert fit.estimates["v"].interval is not None
     assert fit.estimates["k"].interval is None

@@ -685,6 +685,8 @@ def gap_told(name: str, low: float, high: float) -> str:
     if math.isinf(low) or math.isinf(high):
         where = f"below {high:.10g}" if math.isinf(low) else f"above {low:.10g}"
         where = "whatsoever" if math.isinf(low) and math.isinf(high) else where
+    if math.nextafter(math.nextafter(low, high), high) >= high:
+        return f"{name} is compared for equality: no other value describes these rows alike"
     return (
         f"{name} acts in steps: any value {where} describes these rows as well as the one given, so"
         " it has no standard error"

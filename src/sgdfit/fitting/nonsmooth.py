@@ -18,9 +18,10 @@ import numpy as np
 
 from sgdfit.fitting.dataset import TrainingData
 from sgdfit.fitting.gauss_newton import walk
-from sgdfit.fitting.multistart import find_minimum
+from sgdfit.fitting.kinks import breaks_of
 from sgdfit.fitting.problem import Outcome, Problem, joined, kernel_of
 from sgdfit.fitting.sampling import FEW, SUBSAMPLE_ALL
+from sgdfit.fitting.steps import alternated, minimize_steps
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.kernel.kernel import Chunk, Kernel, Rows
 from sgdfit.model.loss import PREDICTION, TARGET, Loss, as_loss, with_window
@@ -212,9 +213,9 @@ def find_from_sums(problem: Problem) -> tuple[Problem, Outcome] | None:
     was_scattered = bool(data.scattered_rows)
     some = data.sample(FEW, problem.seed)
     near = problem.on_rows(some)._replace(tolerance=NEAR, looks=MOST_LOOKS)
-    found, before = find_minimum(near)
+    found, before = minimize_steps(near)
     ended = before.ending == "steps" and before.step >= problem.steps
-    found = problem._replace(model=found.model)
+    found = problem._replace(model=found.model, warnings=found.warnings)
     if before.quadratic is None or before.is_called_off or ended:
         return found, before
     kink = kink_at(problem.model, problem.kernel, some, before.theta)
@@ -227,6 +228,7 @@ def find_from_sums(problem: Problem) -> tuple[Problem, Outcome] | None:
     assert sides is not None  # or sums would not tell
     loss = smoothed(problem.model.loss, sides, NARROWER * width)
     smooth = problem._replace(kinked=False, tolerance=ENOUGH, kernel=_kernel_for(problem, loss))
+    smooth = smooth._replace(model=replace(problem.model, loss=loss))
     # Errors and distance are of the loss itself, whose bend a window about zero counts.
     loss = with_window(problem.model.loss, width, (sides.above - sides.below) / (2 * width))
     found = found._replace(kernel=_kernel_for(problem, loss))
@@ -238,6 +240,9 @@ def find_from_sums(problem: Problem) -> tuple[Problem, Outcome] | None:
             return find_from_sums(problem)
     if outcome.ending == "steps" and looks < problem.looks:
         outcome = joined(outcome, walk(smooth, outcome.theta, [problem.rows]))
+    breaks = breaks_of(problem.model)
+    if breaks and not outcome.is_called_off:
+        outcome, _ = alternated(smooth, breaks, outcome.theta, outcome)
     return found, joined(before, outcome)
 
 

@@ -16,11 +16,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sgdfit.fitting.gauss_newton import walk
-from sgdfit.fitting.kinks import breaks_of, settle_kinks
+from sgdfit.fitting.kinks import settle_kinks
 from sgdfit.fitting.multistart import ROWS_OF_BREAKS, missing, settled_on
 from sgdfit.fitting.problem import Outcome, Problem
-from sgdfit.fitting.steps import alternated
+from sgdfit.fitting.steps import lowest
 from sgdfit.inference.intervals import interval
 from sgdfit.inference.quadratic import step_within
 from sgdfit.inference.spectrum import EPS
@@ -187,11 +186,7 @@ def _beyond(side: Side, end: End) -> list[np.ndarray]:
 
 def _walked(problem: Problem, start: np.ndarray) -> Outcome:
     """Walk to the minimum over all rows."""
-    breaks = breaks_of(problem.model)
-    if breaks:
-        outcome, _ = alternated(problem, breaks, start, None, exact=False)
-    else:
-        outcome = walk(problem, start, [problem.rows])
+    outcome = lowest(problem, start)
     if outcome.ending == "interrupted":
         raise KeyboardInterrupt
     return outcome

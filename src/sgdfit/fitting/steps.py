@@ -11,6 +11,7 @@ ruled out by that; the others are cut further until none is left (branch and bou
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from dataclasses import replace
@@ -20,51 +21,37 @@ import numpy as np
 
 from sgdfit.fitting.callbacks import StopRequested, ending_of
 from sgdfit.fitting.gauss_newton import steering, walk
-from sgdfit.fitting.kinks import Break, are_coupled, breaks_of, thresholds_of
+from sgdfit.fitting.kinks import DAMPING, Break, are_coupled, breaks_of, thresholds_of
 from sgdfit.fitting.multistart import BETTER, find_minimum, with_starts
 from sgdfit.fitting.problem import Outcome, Problem, joined
 from sgdfit.fitting.sampling import FEW
-from sgdfit.kernel.kernel import Chunk, Rows
+from sgdfit.kernel.kernel import Chunk
 from sgdfit.kernel.numpy_kernel import rows_of
 from sgdfit.kernel.summation import PANEL
+from sgdfit.model.separation import stepped_names
 
-Expr = Any  # SymPy ships no types
-
-# Bins of one, two and three parameters each, of the first grid and of others at the most; and grids
-# until the answer has to do, which only steps need that are hardly seen.
-FIRST, MOST, GRIDS = (2_048, 64, 12), (1 << 20, 256, 32), (30, 16, 16)
+# Bins of one, two and three parameters each, of the first grid and of others at the most; how many
+# values are gone through one by one, where the first grid does not do; and grids until the answer
+# has to do, which only steps need that are hardly seen.
+FIRST, MOST, FULL, GRIDS = (2_048, 64, 12), (1 << 20, 256, 32), (0, 512, 48), (30, 10, 10)
 # How often thresholds that depend on one another are drawn anew.
 REDRAWN = 24
-# How often gaps and the rest are found anew, each given the other, where the rest is not linear.
+# How often gaps and the rest are found anew, each given the other.
 ROUNDS = 20
 # What rounding of sums may change a loss by, as a share of its value where parameters begin; and
 # how many such roundings of a loss are enough for its digits.
 ROUNDING, ENOUGH = 1e-13, 1e6
-# This share of the largest curvature is added to each, lest what no row determines have none.
-DAMPING = 1e-13
-# Where rows count: below their threshold, in the bin that holds it, or above.
-BELOW, INSIDE, ABOVE = range(3)
+# Where rows count: below their threshold, above, or in the bin that holds it, of several.
+BELOW, ABOVE, INSIDE = range(3)
 
 
 class Split(NamedTuple):
     """The best gaps, each between two neighbouring thresholds."""
 
     loss: float
-    gaps: np.ndarray  # float64[d, 2]
     values: np.ndarray  # float64[d]: their middles, or where one is open a value near its end
     is_proven: bool  # whether all others were ruled out
     is_rounded: bool  # whether rounding has left few digits of the loss
-
-
-def gaps_about(problem: Problem, breaks: tuple[Break, ...], theta: np.ndarray) -> dict[int, Any]:
-    """Return the thresholds on both sides of the parameters at ``theta``."""
-    gaps = {each.place: [each.low, each.high] for each in breaks}
-    for chunk in problem.data.chunks():
-        ats = thresholds_of(problem.model, breaks, theta, chunk)
-        for (k, gap), at in zip(gaps.items(), ats, strict=True):
-            gap[0] = max(gap[0], float(at[at < theta[k]].max(initial=-np.inf)))
-            gap[1] = min(gap[1], float(at[at >= theta[k]].min(initial=np.inf)))
-    return gaps
 
 
 class Terms:
@@ -72,61 +59,58 @@ class Terms:
 
     def __init__(self, problem: Problem, breaks: tuple[Break, ...], theta: np.ndarray) -> None:
         self.model, self.breaks, self.theta = problem.model, breaks, theta
-        self.rows = rows_of(problem.model)
+        self.basis = np.eye(len(theta))
         # In parameters in which the curvature is about the unit matrix sums lose the least.
         chunk = problem.data.sample(FEW // 4, problem.seed)
-        states = itertools.product(*self.states(self.thresholds(chunk)))
-        slopes = np.concatenate([self.at(chunk, state).jacobian.T for state in states])
+        states = itertools.product(*map(states_of, self.thresholds(chunk)))
+        slopes = np.concatenate([self.at(chunk, state)[1] for state in states], axis=1).T
         slopes[:, problem.box.held] = 0.0
-        norms = np.sqrt(np.einsum("ij,ij->j", slopes, slopes))
-        norms = np.where(norms > 0, norms, 1.0)
+        norms = np.linalg.norm(slopes, axis=0)
+        norms[norms == 0] = 1.0
         _, sizes, right = np.linalg.svd(slopes / norms, full_matrices=False)
         kept = sizes > 1e-12 * sizes[0]
         self.basis = right[kept].T / sizes[kept] * math.sqrt(len(slopes)) / norms[:, None]
         self.pairs = np.triu_indices(self.basis.shape[1])
+        self.size = 1 + self.basis.shape[1] + len(self.pairs[0])
 
     def thresholds(self, chunk: Chunk) -> list[np.ndarray]:
         """Return those of each parameter, float64[c, n], in ascending order; NaN where none is."""
         return thresholds_of(self.model, self.breaks, self.theta, chunk)
 
-    @staticmethod
-    def states(thresholds: list[np.ndarray]) -> list[list[np.ndarray]]:
-        """Return values of each parameter below, between and above each row's thresholds."""
-        found = []
-        for at in thresholds:
-            first, last = at[0], np.fmax.reduce(at, axis=0)
-            low, high = (
-                end - s * np.maximum(np.abs(end), 1) for end, s in ((first, 1), (last, -1))
-            )
-            inner = (a / 2 + b / 2 for a, b in itertools.pairwise(at))
-            inner = (np.where(np.isnan(each), high, each) for each in inner)
-            found.append([np.nan_to_num(each) for each in (low, *inner, high)])
-        return found
-
-    def at(self, chunk: Chunk, values: tuple[np.ndarray, ...]) -> Rows:
-        """Return the kernel's rows with such values of the parameters, float64[n] each."""
+    def at(self, chunk: Chunk, values: tuple[np.ndarray, ...]) -> tuple[Any, np.ndarray]:
+        """Return rows, and slopes, with such values of the parameters, float64[n] each."""
         theta = np.repeat(self.theta[:, None], chunk.rows, axis=1)
         theta[[each.place for each in self.breaks]] = values
-        return self.rows(theta, chunk)
+        rows = rows_of(self.model)(theta, chunk)
+        return rows, self.basis.T @ rows.jacobian
 
     def of(self, chunk: Chunk, values: tuple[np.ndarray, ...]) -> np.ndarray:
         """Return loss, gradient and curvature of each row there, float64[q, n]."""
-        rows, (i, j) = self.at(chunk, values), self.pairs
+        (rows, slopes), (i, j) = self.at(chunk, values), self.pairs
         weight = 1.0 if chunk.weights is None else chunk.weights
-        slopes = self.basis.T @ rows.jacobian
         bent = slopes[i] * (weight * steering(rows)) * slopes[j]
         return np.concatenate([(weight * rows.loss)[None], slopes * (weight * rows.slope), bent])
 
     def least(self, sums: np.ndarray) -> np.ndarray:
-        """Return the least loss of sums of terms, float64[k] of float64[q, k]."""
-        m, (i, j) = self.basis.shape[1], self.pairs
+        """Return the least loss of sums of terms, float64[...] of float64[q, ...]."""
+        m, (i, j), shape = self.basis.shape[1], self.pairs, sums.shape[1:]
+        sums = np.nan_to_num(sums.reshape(self.size, -1), nan=np.inf)
         curvature = np.empty((sums.shape[1], m, m))
         curvature[:, i, j] = curvature[:, j, i] = np.nan_to_num(sums[1 + m :]).T
         curvature[:, range(m), range(m)] += DAMPING * np.abs(curvature).max(initial=1e-300)
         pull = np.nan_to_num(sums[1 : 1 + m]).T
         step = np.linalg.solve(curvature, pull[:, :, None])[:, :, 0]
-        loss = sums[0] - np.einsum("ki,ki->k", step, pull) / 2
-        return np.where(np.isfinite(loss), loss, np.inf)
+        return np.asarray(sums[0] - np.einsum("ki,ki->k", step, pull) / 2).reshape(shape)
+
+
+def states_of(thresholds: np.ndarray) -> list[np.ndarray]:
+    """Return values of a parameter below, between and above each row's thresholds, float64[n]."""
+    first, last = thresholds[0], np.fmax.reduce(thresholds, axis=0)
+    # Of the same sign: it may stand in a root or a logarithm.
+    low = np.where(first > 0, first / 2, 2 * first - (first == 0))
+    high = np.where(last < 0, last / 2, 2 * last + (last == 0))
+    inner = (a / 2 + b / 2 for a, b in itertools.pairwise(thresholds))
+    return [np.nan_to_num(each) for each in (low, *(np.fmin(each, high) for each in inner), high)]
 
 
 class Grid:
@@ -139,33 +123,32 @@ class Grid:
         edges: list[np.ndarray],  # of each parameter
         within: list[np.ndarray],  # float64[k, 2]: bins of it outside of which nothing is better
     ) -> None:
-        self.edges = edges
+        self.edges, d = edges, len(edges)
         # Rows that never change sides are in a last bin, at which nothing is looked.
         shape = [len(each) + 2 for each in edges]
         self.lows, self.highs = ([np.full(n, s * np.inf) for n in shape] for s in (1, -1))
-        d, size = len(edges), 1 + sum(terms.basis.shape[1:]) + len(terms.pairs[0])
-        sums = np.zeros((3,) * d + (size, *shape))
+        modes = 2 + any(len(at) > 1 for at in terms.thresholds(problem.data.subsample.part(0, 1)))
+        sums = np.zeros((modes,) * d + (terms.size, *shape))
         for chunk in problem.data.chunks():
             for first in range(0, chunk.rows, PANEL):
                 self._add(sums, terms, chunk.part(first, first + PANEL))
+        ends, bins = sums, sums
         for axis in range(-d, 0):
-            sums = _positions(sums, axis)
-        self.blur = ROUNDING * float(np.abs(sums[0]).max())
-        self.losses = terms.least(sums.reshape(size, -1)).reshape(sums.shape[1:])
-        # Gaps at edges, and which bins can be cut.
-        self.gaps, self.cut = [], []
+            ends, bins = _summed(ends, axis)[0], _summed(bins, axis)[1]
+        self.blur = ROUNDING * float(np.abs(ends[0]).max())
+        self.losses, self.bounds = terms.least(ends), terms.least(bins)
+        self.gaps, self.cut = list[np.ndarray](), list[np.ndarray]()
         for axis, each in enumerate(terms.breaks):
             low, high = self.lows[axis][:-1], self.highs[axis][:-1]
-            left = np.append(-np.inf, np.maximum.accumulate(high))
-            right = np.append(np.minimum.accumulate(low[::-1])[::-1], np.inf)
-            self.gaps.append(np.stack([np.maximum(left, each.low), np.minimum(right, each.high)]))
+            left = np.append(-np.inf, np.maximum.accumulate(high)).clip(each.low)
+            right = np.append(np.minimum.accumulate(low[::-1])[::-1], np.inf).clip(None, each.high)
+            self.gaps.append(np.stack([left, right]))
+            np.moveaxis(self.losses, axis, 0)[left >= right] = np.inf
             begin, end = np.append(-np.inf, edges[axis]), np.append(edges[axis], np.inf)
             k = np.searchsorted(within[axis][:, 0], begin, side="right") - 1
-            inside = (k >= 0) & (end <= within[axis][k, 1]) if len(within[axis]) else k >= 0
-            self.cut.append(inside & (low < high) & (high > each.low) & (low < each.high))
-            gone = np.ones(2 * len(low) + 1, dtype=bool)
-            gone[::2], gone[1::2] = self.gaps[axis][0] >= self.gaps[axis][1], ~self.cut[axis]
-            np.moveaxis(self.losses, axis, 0)[gone] = np.inf
+            inside = (k >= 0) & (end <= within[axis][k, 1]) & (high > each.low) & (low < each.high)
+            self.cut.append(inside & (low < high))
+            np.moveaxis(self.bounds, axis, 0)[~inside] = np.inf
 
     def _add(self, sums: np.ndarray, terms: Terms, chunk: Chunk) -> None:
         """Add the terms of rows to the bins of their thresholds.
@@ -185,7 +168,7 @@ class Grid:
                 own += [(bins[k], ABOVE, k + 1, 1.0), (bins[k], ABOVE, k, -1.0)]
                 own.append((bins[k], INSIDE, k, -1.0 * (bins[k] != bins[k - 1])))
             ways.append(own)
-        states, known = terms.states(thresholds), dict[tuple[int, ...], np.ndarray]()
+        states, known = [*map(states_of, thresholds)], dict[tuple[int, ...], np.ndarray]()
         for way in itertools.product(*ways):
             places, modes, at_states, factors = zip(*way, strict=True)
             if at_states not in known:
@@ -196,109 +179,111 @@ class Grid:
                 total += np.bincount(flat, term, total.size).reshape(total.shape)
 
     def best(self) -> Split:
-        """Return the best gaps; where rounding leaves several, the middle one of the inner ones."""
-        at = self.losses[(slice(None, None, 2),) * self.losses.ndim]
-        places = np.argwhere(at <= at.min() + self.blur).tolist()
-        gaps = np.array([[g[:, i] for g, i in zip(self.gaps, p, strict=True)] for p in places])
-        outer = np.isinf(gaps).sum(axis=(1, 2))
-        inner = np.flatnonzero(outer == outer.min())
-        gap = gaps[inner[len(inner) // 2]]
+        """Return the best gaps; where rounding leaves several, the one in their middle."""
+        loss = float(self.losses.min())
+        ties = np.argwhere(self.losses <= loss + self.blur)
+        gap = np.array([g[:, k] for g, k in zip(self.gaps, ties[len(ties) // 2], strict=True)])
         spans = [h[:-1].max() - n[:-1].min() for n, h in zip(self.lows, self.highs, strict=True)]
         beyond = gap[:, ::-1] + np.sign(gap) * np.reshape(spans, (-1, 1)) / 50
-        ends, loss = np.where(np.isinf(gap), beyond, gap), float(at.min())
+        ends = np.where(np.isinf(gap), beyond, gap)
         values = np.nan_to_num(ends[:, 0] / 2 + ends[:, 1] / 2)
-        return Split(loss, gap, values, False, loss < ENOUGH * self.blur)
+        return Split(loss, values, False, loss < ENOUGH * self.blur)
 
-    def finer(self, best: float, most: int) -> tuple[list[np.ndarray], list[np.ndarray], bool]:
+    def finer(self, best: float) -> tuple[list[np.ndarray], list[np.ndarray], bool]:
         """Return edges that cut each bin which may hold less than a loss, and these bins.
 
-        With them comes whether these are all of them: an axis has at most so many edges.
+        With them comes whether these are all of them.
         """
-        may, exact = self.losses < best - self.blur, (slice(None, None, 2),) * self.losses.ndim
-        may[exact] = False
-        edges, within, is_all = list[np.ndarray](), list[np.ndarray](), True
+        d, is_all = len(self.edges), True
+        may = self.bounds < best - self.blur
+        may &= functools.reduce(np.logical_or.outer, self.cut)
+        edges, within = list[np.ndarray](), list[np.ndarray]()
         for axis, own in enumerate(self.edges):
-            bounds = np.moveaxis(np.where(may, self.losses, np.inf), axis, 0)
+            bounds = np.moveaxis(np.where(may, self.bounds, np.inf), axis, 0)
             bounds = bounds.reshape(len(bounds), -1).min(axis=1)
-            chosen = np.flatnonzero(np.isfinite(bounds[1::2]))
-            count = min(max(FIRST[may.ndim - 1], 4 * len(chosen)), most)
+            chosen = np.flatnonzero(np.isfinite(bounds))
+            count = min(max(FIRST[d - 1], 4 * len(chosen)), MOST[d - 1])
             is_all &= len(chosen) <= count // 2
-            chosen = chosen[np.argsort(bounds[1::2][chosen], kind="stable")[: count // 2]]
+            chosen = chosen[np.argsort(bounds[chosen], kind="stable")[: count // 2]]
             low, high = self.lows[axis][chosen], self.highs[axis][chosen]
             parts = max(2, count // max(1, len(chosen)))
             inner = low[:, None] + np.arange(1, parts) / parts * (high - low)[:, None]
             sides = np.stack([np.append(-np.inf, own), np.append(own, np.inf)], axis=1)[chosen]
-            # A single edge with an open bin of another parameter.
-            single = own[np.isfinite(bounds[2:-1:2])][:count]
-            every = np.concatenate([sides.ravel(), inner.ravel(), single])
+            every = np.concatenate([sides.ravel(), inner[low < high].ravel()])
             edges.append(np.unique(every[np.isfinite(every)]))
             within.append(sides[np.argsort(sides[:, 0])])
         return edges, within, is_all
 
 
-def _positions(sums: np.ndarray, axis: int) -> np.ndarray:
-    """Return the sums at every edge, the outermost too, and without each bin, in turn."""
-    below, inside, above = (np.moveaxis(each, axis, 0) for each in sums)
+def _summed(sums: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the sums at every edge, the outermost too, and those without each bin."""
+    below, above, *inside = (np.moveaxis(each, axis, 0) for each in sums)
     zero = np.zeros_like(above[:1])
-    up = np.concatenate([zero, np.cumsum(above, 0)])
-    down = np.concatenate([np.cumsum(below[::-1], 0)[::-1], zero])
-    found = np.empty((2 * len(up) - 1, *up.shape[1:]))
-    found[::2], found[1::2] = up + down, up[:-1] + down[1:] + inside
-    return np.moveaxis(found[:-2], 0, axis)
+    up = np.concatenate([zero, np.cumsum(above, 0)])[:-1]
+    down = np.cumsum(below[::-1], 0)[::-1]
+    found = (up + down, up[:-1] + down[1:] + sum(each[:-1] for each in inside))
+    return (np.moveaxis(found[0], 0, axis), np.moveaxis(found[1], 0, axis))
 
 
 def best_split(problem: Problem, breaks: tuple[Break, ...], theta: np.ndarray) -> Split:
     """Return the best gaps of all rows, the rest of the formula linear at ``theta``."""
-    terms, d, edges, best = Terms(problem, breaks, theta), len(breaks), list[np.ndarray](), None
-    for at in terms.thresholds(problem.data.subsample):
-        values = np.unique(at[np.isfinite(at)])
-        values = values[:-1] / 2 + values[1:] / 2
-        places = np.linspace(0, len(values) - 1, min(len(values), FIRST[d - 1]))
-        edges.append(np.unique(values[places.astype(np.int64)]))
-    within, is_all = [np.array([[-np.inf, np.inf]])] * d, True
-    for _ in range(GRIDS[d - 1]):
+    terms, d, best = Terms(problem, breaks, theta), len(breaks), None
+    some, everything = problem.data.subsample, [np.array([[-np.inf, np.inf]])] * d
+    values = [np.unique(at[np.isfinite(at)]) for at in terms.thresholds(some)]
+    middles = [each[:-1] / 2 + each[1:] / 2 for each in values]
+    are_few = some.rows == problem.rows and max(map(len, middles)) < FULL[d - 1]
+    ranks = [np.linspace(0, len(each), FIRST[d - 1] + 2)[1:-1] for each in middles]
+    edges = [np.unique(each[k.astype(int)]) for each, k in zip(middles, ranks, strict=True)]
+    within, is_all = everything, True
+    for k in range(GRIDS[d - 1]):
         grid = Grid(terms, problem, edges, within)
         found = grid.best()
         best = found if best is None or found.loss < best.loss - grid.blur else best
-        edges, within, all_chosen = grid.finer(best.loss, MOST[d - 1])
+        edges, within, all_chosen = grid.finer(best.loss)
         is_all &= all_chosen
         if not any(map(len, within)):
             return best._replace(is_proven=is_all)
+        if are_few and k == 0:
+            edges, within, is_all = middles, everything, True
     assert best is not None  # there is at least one grid
     return best
 
 
 def minimize_steps(problem: Problem) -> tuple[Problem, Outcome]:
     """Return the minimum of all parameters, also of those that act in steps."""
-    breaks, model = breaks_of(problem.model), problem.model
-    if not breaks:
-        return find_minimum(problem)
-    steps, outcome = {model.free[each.place] for each in breaks}, None
+    breaks, model, outcome = breaks_of(problem.model), problem.model, None
+    steps = {model.free[each.place] for each in breaks}
+    flat = {name for name, slope in zip(model.free, model.gradient, strict=True) if slope == 0}
+    sampled = flat.intersection(stepped_names(model.prediction)) - steps
+    coupled = are_coupled(breaks, model)
     exact = problem.squared and steps.union(model.linear).issuperset(model.free)
-    exact = exact and len(breaks) <= len(FIRST) and not are_coupled(breaks, model)
+    exact = exact and 0 < len(breaks) <= len(FIRST) and not coupled
     if exact:
         known = [model.parameters[name] for name in model.free]
         given = [p.start if p.origin == "given" else 0.0 for p in known]
         theta = problem.box.clip(np.array(given))
         problem = problem._replace(model=with_starts(model, theta, "solved"))
+        if problem.rows > FEW:
+            some = problem.on_rows(problem.data.sample(FEW, problem.seed))._replace(callback=None)
+            theta = alternated(some, breaks, theta)[0].theta
     else:
         problem, outcome = find_minimum(problem)
         theta = outcome.theta
         is_over = outcome.is_called_off or outcome.step >= problem.steps
         if outcome.quadratic is None or is_over:
             return problem, outcome
-        if outcome.better is not None:
+        if breaks and outcome.better is not None:
             theta = np.array([outcome.better.values[name] for name in model.free])
             outcome = outcome._replace(better=None)
-        if are_coupled(breaks, model):
+        if coupled:
             theta = redrawn(problem, breaks, theta)
-    if exact and problem.rows > FEW:
-        some = problem.on_rows(problem.data.sample(FEW, problem.seed))._replace(callback=None)
-        theta = alternated(some, breaks, theta, None, exact)[0].theta
-    outcome, is_proven = alternated(problem, breaks, theta, outcome, exact)
-    if not is_proven or are_coupled(breaks, model):
+    if breaks:
+        outcome, is_proven = alternated(problem, breaks, theta, outcome)
+        sampled |= steps if coupled or not (is_proven and problem.squared) else set()
+    assert outcome is not None
+    if sampled:
         told = (
-            f"{', '.join(sorted(steps))}: not all other values could be ruled out, of which some"
+            f"{', '.join(sorted(sampled))}: not all other values could be ruled out, of which some"
             " may describe the rows a little better"
         )
         problem = problem._replace(warnings=(*problem.warnings, told))
@@ -312,77 +297,99 @@ def redrawn(problem: Problem, breaks: tuple[Break, ...], theta: np.ndarray) -> n
     """
     chunk, random = problem.data.sample(FEW // 4, problem.seed), np.random.default_rng(problem.seed)
     some = problem.on_rows(chunk)._replace(callback=None)
-    found = [alternated(some, breaks, theta, None, exact=False)[0]]
+    found = [alternated(some, breaks, theta)[0]]
     for _ in range(REDRAWN):
         begun = theta.copy()
         for k in random.permutation(len(breaks)).tolist():
             at = thresholds_of(problem.model, (breaks[k],), begun, chunk)[0]
             if np.isfinite(at).any():
                 begun[breaks[k].place] = random.choice(at[np.isfinite(at)])
-        found.append(alternated(some, breaks, problem.box.clip(begun), None, exact=False)[0])
+        found.append(alternated(some, breaks, problem.box.clip(begun))[0])
     return min(found, key=lambda outcome: outcome.loss).theta
 
 
 def alternated(
-    problem: Problem,
-    breaks: tuple[Break, ...],
-    theta: np.ndarray,
-    outcome: Outcome | None,
-    exact: bool,
+    problem: Problem, breaks: tuple[Break, ...], theta: np.ndarray, outcome: Outcome | None = None
 ) -> tuple[Outcome, bool]:
-    """Find the gaps and the rest in turn, each given the other, until neither moves.
+    """Find the gaps and the rest in turn, each given the other, until the loss falls no more.
 
-    Where the rest is linear (``exact``) the first gaps are the best, but for rounding. Returns how
-    that ended, and whether all other gaps were ruled out.
+    Where the rest is linear the first gaps are the best, but for rounding. Returns how that ended,
+    and whether all other gaps were ruled out.
     """
     held = problem.box.held.copy()
     held[[each.place for each in breaks]] = True
     # Of the others, which may all be linear.
     solved = problem.quadratic or len(problem.linear) == np.count_nonzero(~held)
     rest = problem._replace(box=replace(problem.box, held=held), quadratic=solved)
-    groups: list[tuple[Break, ...]] = [breaks]
+    is_proven, loose = False, rest
+    try:
+        if outcome is None or not np.array_equal(theta, outcome.theta):
+            outcome = _lower(outcome, walk(rest, theta, outcome and [rest.rows]))
+        for k in range(ROUNDS):
+            if outcome.is_called_off or outcome.quadratic is None:
+                break
+            start, is_proven, is_rounded = _best_gaps(loose, breaks, outcome.theta)
+            before, outcome = outcome, _lower(outcome, walk(rest, start, [rest.rows]))
+            if (solved and not is_rounded) or (k and outcome is before):
+                break
+            if outcome.quadratic is not None:
+                # What stands on a bound stays there, whatever the gaps.
+                stuck = ~rest.box.free(outcome.theta, outcome.quadratic.gradient)
+                loose = rest._replace(box=replace(problem.box, held=stuck))
+        gaps, middle = gaps_about(problem, breaks, outcome.theta), outcome.theta.copy()
+        for k, gap in gaps.items():
+            middle[k] = gap[0] / 2 + gap[1] / 2 if np.isfinite(gap).all() else middle[k]
+        if not np.array_equal(middle, outcome.theta):
+            outcome = _lower(outcome, walk(rest, middle, [rest.rows]), BETTER)
+        outcome = outcome._replace(gaps=tuple((rest.names[k], g[0], g[1]) for k, g in gaps.items()))
+    except (KeyboardInterrupt, StopRequested) as end:
+        outcome = outcome or walk(rest._replace(steps=0), theta)
+        outcome = outcome._replace(ending=ending_of(end))
+    return outcome, is_proven
+
+
+def _lower(outcome: Outcome | None, other: Outcome, share: float = 0.0) -> Outcome:
+    """Return the other one after the first, if its loss is lower, or higher by a share at most."""
+    if outcome is None:
+        return other
+    is_lower = other.loss < outcome.loss or other.loss <= outcome.loss + share * abs(outcome.loss)
+    return joined(outcome, other) if is_lower or other.is_called_off else outcome
+
+
+def _best_gaps(
+    problem: Problem, breaks: tuple[Break, ...], theta: np.ndarray
+) -> tuple[np.ndarray, bool, bool]:
+    """Return where the best gaps are, whether that is proven, and whether rounding matters."""
+    start, groups = theta.copy(), [breaks]
     if are_coupled(breaks, problem.model):
         groups = []
     elif len(breaks) > len(FIRST):
         groups = [*itertools.combinations(breaks, 2)]
-    groups += [(each,) for each in breaks] if len(breaks) > 1 else []
-    found, is_proven, stuck = dict[int, list[float]](), True, held
-    try:
-        for _ in range(ROUNDS):
-            start, is_proven, moves, again = theta.copy(), True, False, not exact
-            gaps = dict[int, list[float]]()
-            # What stands on a bound stays there, whatever the gaps.
-            loose = rest._replace(box=replace(problem.box, held=stuck))
-            for group in groups:
-                if is_proven and groups[0] is not group and len(group) == 1 and len(groups[0]) > 1:
-                    continue
-                split = best_split(loose, group, start)
-                is_proven &= split.is_proven
-                again |= split.is_rounded or not is_proven
-                ends = split.gaps.tolist()
-                for each, value, gap in zip(group, split.values, ends, strict=True):
-                    moves |= not gap[0] < start[each.place] < gap[1]
-                    start[each.place], gaps[each.place] = value, gap
-            other = walk(rest, start, None if outcome is None else [rest.rows])
-            if moves and outcome is not None and not other.loss < outcome.loss:
-                found = found or gaps_about(problem, breaks, theta)
-                middle = theta.copy()
-                for k, gap in found.items():
-                    middle[k] = sum(gap) / 2 if np.isfinite(gap).all() else theta[k]
-                other = walk(rest, middle, [rest.rows])
-                if other.loss <= outcome.loss + BETTER * abs(outcome.loss):
-                    outcome = joined(outcome, other)
-                break
-            outcome = other if outcome is None else joined(outcome, other)
-            theta, found = outcome.theta, gaps
-            if outcome.quadratic is not None:
-                stuck = ~rest.box.free(theta, outcome.quadratic.gradient)
-                again |= bool((stuck & ~held).any())
-            if outcome.is_called_off or not (moves and again):
-                break
-    except (KeyboardInterrupt, StopRequested) as end:
-        outcome = outcome or walk(rest._replace(steps=0), theta)
-        outcome = outcome._replace(ending=ending_of(end))
-    assert outcome is not None  # there is at least one round
-    places = tuple((rest.names[k], found[k][0], found[k][1]) for k in sorted(found))
-    return outcome._replace(gaps=places), is_proven
+    is_proven, is_rounded = len(groups) == 1, False
+    for group in itertools.chain(groups, ((each,) for each in breaks)):
+        if len(group) == 1 and is_proven and groups[0] is not group:
+            break
+        split = best_split(problem, group, start)
+        start[[each.place for each in group]] = split.values
+        is_proven &= split.is_proven
+        is_rounded |= split.is_rounded
+    return start, is_proven, is_rounded
+
+
+def gaps_about(
+    problem: Problem, breaks: tuple[Break, ...], theta: np.ndarray
+) -> dict[int, list[float]]:
+    """Return the thresholds on both sides of the parameters at ``theta``."""
+    gaps = {each.place: [each.low, each.high] for each in breaks}
+    for chunk in problem.data.chunks():
+        ats = thresholds_of(problem.model, breaks, theta, chunk)
+        for (k, gap), at in zip(gaps.items(), ats, strict=True):
+            gap[0] = max(gap[0], float(at[at < theta[k]].max(initial=-np.inf)))
+            gap[1] = min(gap[1], float(at[at >= theta[k]].min(initial=np.inf)))
+    return gaps
+
+
+def lowest(problem: Problem, start: np.ndarray) -> Outcome:
+    """Return the minimum near by over all rows, its gaps the best."""
+    breaks = breaks_of(problem.model)
+    return alternated(problem, breaks, start)[0] if breaks else walk(problem, start, [problem.rows])

@@ -8,7 +8,6 @@ into one small search a peak.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -253,8 +252,12 @@ def _solutions(left: Expr, own: Expr, right: Expr) -> tuple[Expr, ...] | None:
     if not inner.is_Pow or not inner.exp.is_Rational:
         return None
     # An even root has two signs, an odd one that of its number.
-    size, roots = Absolute(right) ** (1 / inner.exp), (Sign(right),)
-    if inner.exp.p % 2 == 0:
-        size, roots = right ** (1 / inner.exp), (sympy.S.One, -sympy.S.One)
-    found = [_solutions(inner.base, own, root * size) for root in roots]
-    return None if None in found else tuple(itertools.chain(*found))
+    even = inner.exp.p % 2 == 0
+    size = (right if even else Absolute(right)) ** (1 / inner.exp)
+    found = list[Expr]()
+    for sign in (1, -1) if even else (Sign(right),):
+        values = _solutions(inner.base, own, sign * size)
+        if values is None:
+            return None
+        found += values
+    return tuple(found)
