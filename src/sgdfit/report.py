@@ -200,6 +200,9 @@ def _goodness(result: Result) -> Lines:
         yield "loss", _loss(result)
     yield "residual sum of squares", number(result.residual_sum_of_squares)
     count = f"{counted(result.rows, 'row')} − {counted(len(result.free), 'free parameter')}"
+    spared = result.degrees_of_freedom - result.rows + len(result.free)
+    if spared > 0:
+        count += f", {spared} of them on a bound or not determined"
     if _is_recursive(result) and "forgetting" in result.optimizer:
         count = f"what forgetting leaves of {count}"
     yield "degrees of freedom", f"{result.degrees_of_freedom:,} ({count})"
@@ -239,7 +242,10 @@ def _scale(result: Result, method: str) -> Lines:
         variance = result.reduced_chi_square if variance is None else variance
         row = "row" if result.weights is None else "row of weight 1"
         by = "" if variance is None else f" (a {row} scatters by {number(np.sqrt(variance))})"
-        yield "scale", f"scaled by the residuals{by}"
+        seen = result.reduced_chi_square
+        rounded = variance is not None and seen is not None and variance > seen * (1 + 1e-9)
+        what = "what rounding does to the response" if rounded else "the residuals"
+        yield "scale", f"scaled by {what}{by}"
     if any(estimate.interval is not None for estimate in result.estimates.values()):
         left = result.degrees_of_freedom
         student = f"Student's t, {left:,} {'degree' if left == 1 else 'degrees'} of freedom"

@@ -41,8 +41,8 @@ from sgdfit.fitting.trust_region import box_of
 from sgdfit.fitting.weights import CLASSICAL, SANDWICH, Weighting, surprise
 from sgdfit.formula.formula import symbol
 from sgdfit.inference.covariance import (
+    ROUNDING,
     Determined,
-    as_spectrum,
     classical,
     correlation,
     determined,
@@ -51,8 +51,10 @@ from sgdfit.inference.covariance import (
     sandwich_offset,
 )
 from sgdfit.inference.intervals import interval
-from sgdfit.inference.spectrum import EPS, ScaledSpectrum, root_spectrum
+from sgdfit.inference.quadratic import Quadratic, from_sums
+from sgdfit.inference.spectrum import EPS, scaled_spectrum
 from sgdfit.inference.statistics import Goodness, goodness
+from sgdfit.kernel.summation import Sums
 from sgdfit.model.identifiability import parts_of
 from sgdfit.model.loss import SQUARED, as_loss
 from sgdfit.model.model import Model
@@ -69,42 +71,40 @@ FAR = 1.0
 # Residuals this small beside the variation of the response are what the steps of a long descent
 # leave, and these what a single evaluation does.
 MANY_ROUNDINGS, FEW_ROUNDINGS = 1e-12, 32 * EPS
-# A parameter whose whole value changes the curve by less than this share has no effect.
-WEAK = 1e-10
+# An estimate of exact data that is no larger than so many of its errors is 0 but for rounding.
+HIDDEN = 8.0
 
 
 class Uncertainty(NamedTuple):
     """How sure the estimates are."""
 
-    # float64[p, p] or None: naN in the rows of parameters that stand on a bound.
+    # float64[p, p] or None: NaN in the rows of parameters that stand on a bound.
     covariance: np.ndarray | None
     method: str  # ``classical``, ``sandwich`` or ``none: why``
     # Parameters that the data do not determine; in one text those that only act together.
     undetermined: tuple[str, ...]
-    # Of the residuals that scale the covariance; infinite where nothing scales it.
-    degrees_of_freedom: float
+    degrees_of_freedom: float  # of all that is reported: see `uncertainty_of`
     determined: tuple[Determined, ...] = ()  # combinations of the others that they do determine
+    is_absolute: bool = False  # whether the variance of a row is known: intervals are normal
+    # What rounding of the response leaves of it, where the residuals are smaller and do not count.
+    rounding: float = 0.0
 
     def withheld(self, why: str) -> Uncertainty:
         """Return the same without errors, and the reason."""
         return self._replace(covariance=None, determined=(), method=why)
 
 
-class Evidence(NamedTuple):
-    """What the rows tell of the loss near the estimates."""
+class _End(NamedTuple):
+    """What the rows tell at the estimates."""
 
-    loss: float  # summed over the rows
-    gradient: np.ndarray  # float64[p]: of that sum
-    # function of bool[p]: its second derivatives to the parameters chosen, as a matrix or as its
-    # spectrum.
-    curvature: Callable[[np.ndarray], np.ndarray | ScaledSpectrum]
-    scores: Callable[[], np.ndarray]  # Σ w² (∂loss/∂prediction)² J Jᵀ, float64[p, p]
-    # float64[p, p] or None: that of a root of the whole curvature, where it is known that this
-    # determines every parameter.
-    inverse: np.ndarray | None = None
-    # Of a row of weight one; None: the residuals tell it.
-    variance: float | None = None
-    least: float = 0.0  # what rounding of the response leaves of a sum of squares
+    theta: np.ndarray  # float64[p]
+    near: Quadratic  # the loss near them
+    squares: Quadratic  # the same of the squared residuals
+    sure: Uncertainty
+    moved: float  # how far rounding alone may move all rows' curve: see `Problem.rounding`
+    least: float  # what rounding leaves of the sum of squares
+    is_exact: bool  # whether no noise is left
+    is_perfect: bool  # nor anything but the roundings of a single evaluation
 
 
 class Assessment(NamedTuple):
@@ -201,142 +201,190 @@ def _without_passes(problem: Problem, outcome: Outcome) -> tuple[Problem, Outcom
 
 def _result(problem: Problem, outcome: Outcome) -> Result:
     """Weigh what the rows tell at the end of a run: errors, distance, status and warnings."""
-    descent, state, theta = outcome.descent, None, outcome.theta
+    state = None
     with np.errstate(all="ignore"):
-        if descent is not None:
+        if outcome.descent is not None:
             state = end_state(problem, outcome)
-            theta = state.theta
         elif outcome.quadratic is None:
-            status = decide_status(RunEnd(problem, outcome, math.inf, ARRIVED))
-            loss = problem.data.sums(problem.kernel, theta).loss
-            sure = Uncertainty(None, f"none: the run ended as {status.label}", (), 0)
-            residual, merit, _ = figures_of_merit(problem, theta, loss)
-            loss /= problem.rows
-            found = Assessment(theta, loss, residual, merit, sure, math.inf, status, ())
-            return _composed(problem, outcome, found, None)
-        evidence = _evidence(problem, outcome, theta)
-        moved, unseen = problem.rounding(theta, _norms(outcome, evidence))
-        # Each row of the response lies within half of its last digit: evenly, as far as is known.
-        evidence = evidence._replace(least=(unseen - moved) ** 2 / 3)
-        robust = not problem.squared or problem.weighting.covariance == SANDWICH
-        sure = uncertainty_of(problem.model, theta, evidence, problem.rows, robust=robust)
-        if outcome.limit is not None:
-            sure = _sure_of_limit(problem, outcome, outcome.limit)
-        residual, merit, share = figures_of_merit(problem, theta, evidence.loss)
-        # Where no noise is left, standard errors are no measure.
-        exact = problem.is_exact(theta, outcome.quadratic)
-        if state is not None or not problem.squared:
-            exact = share <= (FEW_ROUNDINGS if state is None else MANY_ROUNDINGS)
-        perfect = exact and share <= FEW_ROUNDINGS
-        distance = 0.0 if exact else _distance(problem, outcome, theta, evidence)
-        if not exact and problem.squared and outcome.known_distance is None:
-            # A number next to the estimate may be nearer to the optimum.
-            count = int(np.count_nonzero(problem.box.free(theta, evidence.gradient)))
-            left = max(1.0, float(problem.rows - count))
-            noise = max(evidence.variance or 0.0, max(evidence.loss, evidence.least) / left)
-            if noise > 0 and count:
-                distance = max(distance, moved / math.sqrt(count * noise))
-        usual = SHIFT if descent is None and takes_sums(problem) else ARRIVED
-        end = RunEnd(
-            problem,
-            outcome,
-            distance,
-            problem.options.tolerance or usual,
-            sure.undetermined,
-            state,
-        )
-        status = decide_status(end)
-        told: tuple[str, ...] = ()
-        if descent is not None:
-            # From afar neither the distance nor an error, which hold near the optimum, means
-            # anything; the diagnosis may have said what is not determined.
-            flat = bool(sure.undetermined) and status.name == "stalled"
-            distance = distance if status.ok and not flat else math.inf
-            if not flat and not np.isfinite(distance):
-                sure = sure._replace(undetermined=())
-            if not flat and not descent.diagnosis.undetermined:
-                told = undetermined_warning(sure)
-        else:
-            flat = bool(sure.undetermined) and status.name not in ("converged", "at_infinity")
-            if status.name == "local_minimum" and distance > ARRIVED:
-                # Short of a minimum there is neither an error nor a distance to tell.
-                sure = sure.withheld("none: the estimates are not at a minimum")
-                distance = math.inf
-            if status.name in ("converged", "local_minimum"):
-                stepped = stepped_names(problem.model.prediction)
-                told = undetermined_warning(sure, stepped, outcome.gaps)
-                told += () if exact else misfit_warnings(problem, outcome)
-        if outcome.limit is not None:
-            distance = math.inf
-        if flat:
-            # Flat ground tells neither errors nor a distance.
-            sure, distance = sure.withheld(without(sure.undetermined)), math.inf
-        sure = _certain(sure, perfect, status, distance, descent is not None)
-        if perfect and sure.covariance is not None and outcome.quadratic is not None:
-            # Of perfect data, what a parameter curves by rounding alone says nothing of it.
-            effect = np.abs(theta) * outcome.quadratic.norms
-            weak = effect <= WEAK * effect.max(initial=0.0)
-            weak &= np.array([name not in problem.model.linear for name in problem.names])
-            gone = weak | weak[:, None]
-            sure = sure._replace(covariance=np.where(gone, np.nan, sure.covariance))
-        loss = evidence.loss / problem.rows
-        found = Assessment(theta, loss, residual, merit, sure, distance, status, told)
-    if problem.options.intervals == PROFILE and sure.covariance is not None:
-        if share > MANY_ROUNDINGS:
+            return _composed(problem, outcome, _without_loss(problem, outcome), None)
+        end = _end(problem, outcome, state)
+        if end.is_perfect or (end.is_exact and state is None):
+            outcome, state, end = _zeroed(problem, outcome, state, end)
+        found = _assessed(problem, outcome, state, end)
+    if problem.options.intervals == PROFILE and found.uncertainty.covariance is not None:
+        if _share(problem, end.squares.loss) > MANY_ROUNDINGS:
             found, lower = _profiled(problem, found)
             if lower is not None:
                 way = joined(outcome, lower)
                 return _result(problem, way._replace(abandoned=WENT_ON))
         else:
-            found = found._replace(warnings=(*told, NO_PROFILE))
+            found = found._replace(warnings=(*found.warnings, NO_PROFILE))
     return _composed(problem, outcome, found, state)
 
 
-def _evidence(problem: Problem, outcome: Outcome, theta: np.ndarray) -> Evidence:
-    """Return what the rows tell; the curvature that steered the steps is not that of all losses."""
-    kernel, data, quadratic = problem.kernel, problem.data, outcome.quadratic
+def _without_loss(problem: Problem, outcome: Outcome) -> Assessment:
+    """Return what is known where the loss is not finite at the start."""
+    status, theta = decide_status(RunEnd(problem, outcome, math.inf, ARRIVED)), outcome.theta
+    sums, rows = problem.data.sums(problem.kernel, theta), problem.rows
+    left = rows - len(problem.names)
+    sure = Uncertainty(None, f"none: the run ended as {status.label}", (), left)
+    squares = sums if problem.squared else _squares(problem, theta)
+    residual, merit = figures_of_merit(problem, squares.loss, left)
+    return Assessment(theta, sums.loss / rows, residual, merit, sure, math.inf, status, ())
 
-    def scores() -> np.ndarray:
-        return data.scores(kernel, theta)
 
-    if problem.squared and quadratic is not None:
-
-        def from_root(free: np.ndarray) -> np.ndarray | ScaledSpectrum:
-            root = quadratic.root[:, free]
-            return root_spectrum(root) if quadratic.exact else root.T @ root
-
-        loss, gradient = quadratic.loss, quadratic.gradient
-        evidence = Evidence(loss, gradient, from_root, scores, quadratic.inverse)
+def _end(problem: Problem, outcome: Outcome, state: EndState | None) -> _End:
+    """Look at the rows where the run ended."""
+    theta, walked = outcome.theta if state is None else state.theta, outcome.quadratic
+    curvature = None
+    if problem.squared:
+        near = squares = walked or _of_sums(problem.data.sums(problem.kernel, theta))
     else:
-        sums = data.sums(kernel, theta)
-        curvature = sums.curvature
-        if problem.kinked and quadratic is not None and not takes_sums(problem):
+        # The curvature that steered the steps is not that of all losses.
+        sums = problem.data.sums(problem.kernel, theta)
+        if problem.kinked and walked is not None and not takes_sums(problem):
             # A kink has no curvature of its own; where no scatter is left, it has none at all.
-            smooth = smoothed_curvature(kink_at(problem.model, kernel, problem.chunk, theta))
-            curvature = curvature if smooth is None else smooth
-        evidence = Evidence(
-            sums.loss, sums.gradient, lambda free: curvature[np.ix_(free, free)], scores
-        )
-    if problem.weighting.absolute:
+            kink = kink_at(problem.model, problem.kernel, problem.chunk, theta)
+            smooth = smoothed_curvature(kink)
+            sums = sums if smooth is None else sums._replace(curvature=smooth)
+        near, squares = _of_sums(sums), _of_sums(_squares(problem, theta))
+        curvature = sums.curvature
+    moved, unseen = problem.rounding(theta, squares.norms / math.sqrt(2))
+    share = _share(problem, squares.loss)
+    # Where no noise is left, standard errors are no measure.
+    exact = share <= MANY_ROUNDINGS
+    if state is None and problem.squared:
+        exact = problem.is_exact(theta, walked)
+    perfect = exact and share <= FEW_ROUNDINGS
+    # Each row of the response lies within half of its last digit: evenly, as far as is known.
+    least = (unseen - moved) ** 2 / 3
+    # Perfect data are right by any loss, but for rounding.
+    robust = not perfect and (not problem.squared or problem.weighting.covariance == SANDWICH)
+    sure = uncertainty_of(
+        problem.model,
+        theta,
+        squares if perfect else near,
+        problem.rows,
         # Weights have a mean of one here, whatever they were.
-        evidence = evidence._replace(variance=1 / problem.mean_weight)
-    return evidence
+        variance=1 / problem.mean_weight if problem.weighting.absolute else None,
+        least=least,
+        scores=(lambda: problem.data.scores(problem.kernel, theta)) if robust else None,
+        curvature=curvature if robust else None,
+    )
+    if exact and sure.covariance is not None and not sure.is_absolute:
+        sure = sure._replace(covariance=_with_rounding(sure.covariance, theta))
+    if outcome.limit is not None:
+        sure = _sure_of_limit(problem, outcome, outcome.limit)
+    return _End(theta, near, squares, sure, moved, least, exact, perfect)
+
+
+def _with_rounding(covariance: np.ndarray, theta: np.ndarray) -> np.ndarray:
+    """Add what it does to all estimates that each of them is rounded, to within half a digit."""
+    variance = covariance.diagonal()
+    known = variance > 0
+    # The others follow, as the covariance says.
+    moved = np.where(known, covariance / variance * (EPS / 2 * np.abs(theta)), 0.0)
+    return np.asarray(covariance + np.nan_to_num(moved) @ np.nan_to_num(moved).T / 3)
+
+
+def _of_sums(sums: Sums) -> Quadratic:
+    """Return the quadratic of sums over rows, which may not be finite."""
+    if not np.isfinite(sums.curvature).all():
+        none = np.full(sums.curvature.shape, np.nan)
+        return Quadratic(sums.loss, none, none[0], np.nan, np.nan, False, np.nan)
+    return from_sums(sums.gradient, sums.curvature, sums.loss, 2 * sums.loss)
+
+
+def _squares(problem: Problem, theta: np.ndarray) -> Sums:
+    """Return the sums over all rows of another loss's squared residuals."""
+    squared = replace(problem.model, loss=as_loss(SQUARED))
+    return problem.data.sums(kernel_of(squared, problem.data, problem.options), theta)
+
+
+def _zeroed(
+    problem: Problem, outcome: Outcome, state: EndState | None, end: _End
+) -> tuple[Outcome, EndState | None, _End]:
+    """Return the end of a run on exact data, its estimates 0 where that is all but rounding."""
+    unchanged, box, spectrum = (outcome, state, end), problem.box, end.squares.spectrum
+    inverse_root = spectrum.whitening / spectrum.scales[:, None]
+    covariance = 2 * end.least / problem.rows * inverse_root @ inverse_root.T
+    errors = np.sqrt(_with_rounding(covariance, end.theta).diagonal())
+    hidden = (np.abs(end.theta) <= HIDDEN * errors) & (box.low <= 0) & (box.high >= 0)
+    # First amplitudes, without which nothing tells of what they belong to.
+    first = hidden & (end.theta != 0) & [name in problem.model.linear for name in problem.names]
+    theta = np.where(first if first.any() else hidden, 0.0, end.theta)
+    if np.array_equal(theta, end.theta):
+        return unchanged
+    if state is not None:
+        state = state._replace(theta=theta, sums=problem.data.sums(problem.kernel, theta))
+    else:
+        # The others follow.
+        held = replace(box, held=theta == 0)
+        rest = problem._replace(callback=None, linear=problem.linear[:0], box=held)
+        path, there = outcome.path, walk(rest, theta, [problem.rows])
+        if there.quadratic is None:
+            return unchanged
+        theta, last = there.theta, there.path[-1]
+        last = path[-1]._replace(theta=theta, loss=last.loss, gradient=last.gradient)
+        outcome = outcome._replace(theta=theta, quadratic=there.quadratic, path=(*path[:-1], last))
+    zeroed = _end(problem, outcome, state)
+    return _zeroed(problem, outcome, state, zeroed) if zeroed.is_exact else unchanged
+
+
+def _assessed(problem: Problem, outcome: Outcome, state: EndState | None, end: _End) -> Assessment:
+    """Return what is known of the estimates, and how the run ended."""
+    sure = end.sure
+    residual, merit = figures_of_merit(problem, end.squares.loss, sure.degrees_of_freedom)
+    distance = 0.0 if end.is_exact else _distance(problem, outcome, end)
+    usual = SHIFT if state is None and takes_sums(problem) else ARRIVED
+    reach = problem.options.tolerance or usual
+    # Where the curve meets all rows, flat ground hides nothing better.
+    flat_along = () if end.is_exact else sure.undetermined
+    status = decide_status(RunEnd(problem, outcome, distance, reach, flat_along, state))
+    told: tuple[str, ...] = ()
+    if outcome.descent is not None:
+        # From afar neither the distance nor an error, which hold near the optimum, means anything;
+        # the diagnosis may have said what is not determined.
+        flat = bool(sure.undetermined) and status.name == "stalled"
+        distance = distance if status.ok and not flat else math.inf
+        if not flat and not np.isfinite(distance):
+            sure = sure._replace(undetermined=())
+        if not flat and not outcome.descent.diagnosis.undetermined:
+            told = undetermined_warning(sure)
+    else:
+        flat = bool(sure.undetermined) and status.name not in ("converged", "at_infinity")
+        if status.name == "local_minimum" and distance > ARRIVED:
+            # Short of a minimum there is neither an error nor a distance to tell.
+            sure = sure.withheld("none: the estimates are not at a minimum")
+            distance = math.inf
+        if status.name in ("converged", "local_minimum"):
+            stepped = stepped_names(problem.model.prediction)
+            told = undetermined_warning(sure, stepped, outcome.gaps)
+            told += () if end.is_exact else misfit_warnings(problem, outcome)
+    if outcome.limit is not None:
+        distance = math.inf
+    if flat:
+        # Flat ground tells neither errors nor a distance.
+        sure, distance = sure.withheld(without(sure.undetermined)), math.inf
+    sure, loss = (
+        _certain(problem, sure, status, distance, state is not None),
+        end.near.loss / problem.rows,
+    )
+    return Assessment(end.theta, loss, residual, merit, sure, distance, status, told)
 
 
 def _sure_of_limit(problem: Problem, outcome: Outcome, limit: Limit) -> Uncertainty:
     """Return what the rows determine although the optimum is at infinity, by the limit's curve."""
-    names, theta, rows = problem.names, outcome.theta, problem.rows
+    names, theta, absolute = problem.names, outcome.theta, problem.weighting.absolute
     assert outcome.quadratic is not None  # a limit was looked for from there
-    left: float = rows - int(np.count_nonzero(~limit.idle))
-    noise = outcome.quadratic.spread / left
-    if problem.weighting.absolute:
-        left, noise = math.inf, 2 / problem.mean_weight
+    spectrum = outcome.quadratic.spectrum_of(~limit.idle)
+    left = problem.rows - int(spectrum.positive.sum())
+    noise = 2 / problem.mean_weight if absolute else outcome.quadratic.spread / left
     kept = [name for name, idle in zip(names, limit.idle, strict=True) if not idle]
     open_ = tuple(name for name, known in zip(names, limit.known, strict=True) if not known)
     if limit.is_bound:
         open_ = tuple(name for name in open_ if name != limit.name)
-    unknown = Uncertainty(None, "", open_, left)
-    spectrum = root_spectrum(outcome.quadratic.root[:, ~limit.idle])
+    unknown = Uncertainty(None, "", open_, left, is_absolute=absolute)
     part, _ = classical(spectrum, noise, kept)
     if part is None:
         return unknown.withheld(without(unknown.undetermined))
@@ -349,46 +397,54 @@ def _sure_of_limit(problem: Problem, outcome: Outcome, limit: Limit) -> Uncertai
         ):
             told.append(Determined(text, value, math.sqrt(slope @ whole @ slope)))
     whole[~limit.known] = whole[:, ~limit.known] = np.nan
-    return Uncertainty(whole, CLASSICAL, unknown.undetermined, left, tuple(told))
+    return unknown._replace(covariance=whole, method=CLASSICAL, determined=tuple(told))
 
 
-def _norms(outcome: Outcome, evidence: Evidence) -> np.ndarray:
-    """Return the norms of the columns of the Jacobian of a least-squares fit, float64[p]."""
-    if outcome.quadratic is not None:
-        return outcome.quadratic.norms / math.sqrt(2)
-    curvature = evidence.curvature(np.ones(len(outcome.theta), dtype=bool))
-    return np.sqrt(np.diag(curvature) / 2) if isinstance(curvature, np.ndarray) else np.zeros(0)
-
-
-def _distance(problem: Problem, outcome: Outcome, theta: np.ndarray, evidence: Evidence) -> float:
+def _distance(problem: Problem, outcome: Outcome, end: _End) -> float:
     """Return how far the optimum is, in the standard errors that are reported."""
     if outcome.known_distance is not None:
         return outcome.known_distance
-    if outcome.quadratic is None or not (problem.squared or problem.kinked):
-        return distance_to_optimum(problem, theta)
+    theta, near, distance = end.theta, end.near, outcome.distance
+    free = problem.box.free(theta, near.gradient)
     if problem.squared:
-        if not problem.weighting.absolute:
-            return outcome.distance
-        # Measured in the errors that are reported, which the residuals do not scale.
-        noise = outcome.quadratic.loss / max(1, problem.rows - len(problem.names))
-        # Where residuals are larger than sigma says, rounding is measured by them.
-        return outcome.distance * min(1.0, math.sqrt(noise * problem.mean_weight))
-    free, by_sums = problem.box.free(theta, evidence.gradient), takes_sums(problem)
-    left: np.ndarray | None = evidence.gradient[free]
+        noise = near.loss / max(1, end.sure.degrees_of_freedom)
+        if outcome.quadratic is None:
+            distance = distance_to_optimum(problem, theta)
+        elif problem.weighting.absolute:
+            # Measured in the errors that are reported, which the residuals do not scale. Where
+            # residuals are larger than sigma says, rounding is measured by them.
+            distance *= min(1.0, math.sqrt(noise * problem.mean_weight))
+        known = 1 / problem.mean_weight if problem.weighting.absolute else 0.0
+        noise = max(known, noise, end.least / max(1, end.sure.degrees_of_freedom))
+        # A number next to the estimate may be nearer to the optimum.
+        count = int(np.count_nonzero(free))
+        moved = end.moved / math.sqrt(count * noise) if noise > 0 and count else 0.0
+        return max(distance, moved)
+    if outcome.quadratic is None or not problem.kinked:
+        return distance_to_optimum(problem, theta)
+    by_sums, left = takes_sums(problem), near.gradient[free]
     if not by_sums:
-        left = least_gradient(kink_at(problem.model, problem.kernel, problem.chunk, theta), free)
-    curvature = evidence.curvature(free)
-    if left is None or not isinstance(curvature, np.ndarray):
-        return math.inf
-    scores = evidence.scores()[np.ix_(free, free)]
-    measured = sandwich_offset(left, curvature, theta[free], scores)
+        kink = kink_at(problem.model, problem.kernel, problem.chunk, theta)
+        least = least_gradient(kink, free)
+        if least is None:
+            return math.inf
+        left = least
+    scores = problem.data.scores(problem.kernel, theta)[np.ix_(free, free)]
+    root = near.root[:, free]
+    measured = sandwich_offset(left, root.T @ root, theta[free], scores)
     return likely_distance(measured, blur_of(problem.rows, problem.model)) if by_sums else measured
 
 
+def _share(problem: Problem, residual: float) -> float:
+    """Return the root of the share of the response's variation that squared residuals are."""
+    size = problem.variation
+    return math.sqrt(residual / size) if size > 0 else math.inf if residual > 0 else 0.0
+
+
 def _certain(
-    sure: Uncertainty, exact: bool, status: Status, distance: float, of_descent: bool
+    problem: Problem, sure: Uncertainty, status: Status, distance: float, of_descent: bool
 ) -> Uncertainty:
-    """Take errors back where the estimates are not those that they belong to, or noise is none."""
+    """Take errors back where the estimates are not those that they belong to."""
     if not status.ok:
         return sure.withheld(f"none: the run ended as {status.label}")
     if np.isfinite(distance) and distance > FAR:
@@ -397,10 +453,9 @@ def _certain(
         return sure.withheld(f"none: {away}")
     if of_descent and not np.isfinite(distance):
         return sure.withheld("none: how far the optimum is from the estimates is not known")
-    if sure.covariance is None or sure.degrees_of_freedom == np.inf:
+    # Zeros alone as response leave no error.
+    if sure.covariance is None or sure.is_absolute or problem.variation == 0:
         return sure
-    if exact:
-        return sure._replace(covariance=sure.covariance * 0.0)
     # A variance below the range of floating point is not none.
     gone = sure.covariance.diagonal() == 0
     return sure._replace(covariance=np.where(gone | gone[:, None], np.nan, sure.covariance))
@@ -410,8 +465,9 @@ def _profiled(problem: Problem, found: Assessment) -> tuple[Assessment, Outcome 
     """Profile every parameter; where a refit leads lower than the fit, return also its minimum."""
     sure, left = found.uncertainty, found.uncertainty.degrees_of_freedom
     assert sure.covariance is not None  # the caller has looked
-    loss = found.loss * problem.rows
-    noise = loss / left if np.isfinite(left) else 1 / problem.mean_weight
+    noise = found.loss * problem.rows / left
+    if sure.is_absolute:
+        noise, left = 1 / problem.mean_weight, math.inf
     intervals, remarks, lower = profile_intervals(
         problem, found.theta, sure.covariance, noise, left
     )
@@ -457,6 +513,9 @@ def make_result(
     ``mean_weight`` is what the weights were divided by.
     """
     sure, merit, absolute = found.uncertainty, found.merit, weighting.absolute
+    noise = 1.0 if absolute else merit.reduced_chi_square
+    if noise is not None:
+        noise = max(noise, mean_weight * sure.rounding)
     table = estimates(model, found.theta, sure, how["level"])
     for name, ends in (found.intervals or {}).items():
         table[name] = replace(table[name], interval=ends)
@@ -482,7 +541,7 @@ def make_result(
         weights=weighting.text,
         undetermined=sure.undetermined,
         determined=sure.determined,
-        noise_variance=1.0 if absolute else merit.reduced_chi_square,
+        noise_variance=noise,
         sigma=weighting.sigma,
         absolute_sigma=absolute,
         intervals=WALD if found.intervals is None else PROFILE,
@@ -559,74 +618,82 @@ def _run_of_descent(
     }
 
 
-def figures_of_merit(
-    problem: Problem, theta: np.ndarray, loss: float
-) -> tuple[float, Goodness, float]:
-    """Return Σ w (y − prediction)² at the estimates, where the losses add up to ``loss``.
+def figures_of_merit(problem: Problem, residual: float, left: float) -> tuple[float, Goodness]:
+    """Return Σ w (y − prediction)² as the weights were given, and the figures of merit.
 
-    With it come the figures of merit, and the root of its share of the response's variation about
-    the weighted mean.
+    ``left`` are the degrees of freedom that are left.
     """
     seen, rows, mean = problem.data.moments, problem.rows, problem.mean_weight
-    first, second, about = seen.first, seen.second, seen.about
-    total = max(0.0, second - first * first / rows) if second > 0 else 0.0
-    residual, size = loss, total if total > 0 else rows * about * about
-    if not problem.squared:
-        squared = replace(problem.model, loss=as_loss(SQUARED))
-        residual = problem.data.sums(kernel_of(squared, problem.data, problem.options), theta).loss
+    total = max(0.0, seen.second - seen.first * seen.first / rows)
     logs = seen.logs + rows * math.log(mean) if problem.weighting.text else 0.0
-    free, absolute = len(problem.names), problem.weighting.absolute
-    merit = goodness(mean * residual, mean * total, rows, free, logs, absolute)
+    fitted, absolute = rows - int(left), problem.weighting.absolute
+    merit = goodness(mean * residual, mean * total, rows, fitted, logs, absolute)
     if not problem.squared:
         # Most figures take residuals for normal, which only one loss does.
         merit = Goodness(merit.degrees_of_freedom, None, None, None, None, None)
-    share = math.sqrt(residual / size) if size > 0 else math.inf if residual > 0 else 0.0
-    return mean * residual, merit, share
+    return mean * residual, merit
 
 
 def uncertainty_of(
-    model: Model, theta: np.ndarray, evidence: Evidence, rows: float, *, robust: bool
+    model: Model,
+    theta: np.ndarray,
+    near: Quadratic,
+    rows: float,
+    *,
+    fitted: float | None = None,
+    variance: float | None = None,
+    least: float = 0.0,
+    scores: Callable[[], np.ndarray] | None = None,
+    curvature: np.ndarray | None = None,
 ) -> Uncertainty:
-    """Return the covariance of the estimates, or the reason why there is none.
+    """Return the covariance of the estimates ``theta``, near which the loss is known.
 
-    Squared residuals: σ²(JᵀWJ)⁻¹ with σ² from the residuals of so many ``rows``, or as the weights
-    say where they are absolute. Any other loss, and on request (``robust``): the sandwich H⁻¹SH⁻¹,
-    which does not take the loss for a likelihood.
+    Squared residuals: σ²(JᵀWJ)⁻¹ with σ² from the residuals of so many ``rows``, of which rounding
+    of the response leaves ``least`` as the sum of their squares, or the ``variance`` of a row of
+    weight one where that is known. Any other loss, and on request: the sandwich H⁻¹SH⁻¹ of the
+    ``scores`` S = Σ w² (∂loss/∂prediction)² J Jᵀ, which does not take the loss for a likelihood.
+    The whole ``curvature`` of such a loss may be negative, unlike that of ``near``.
+
+    The degrees of freedom are the rows less what is ``fitted``: the rank of the Jacobian of the
+    parameters off their bounds. So does R's ``lm`` count; where no parameter is on a bound and all
+    are determined, also R's ``nls`` and lmfit, which count every free parameter.
     """
-    free, known = box_of(model).free(theta, evidence.gradient), evidence.variance
+    free = box_of(model).free(theta, near.gradient)
     names = [name for name, is_free in zip(model.free, free, strict=True) if is_free]
-    left = rows - len(names) if known is None else math.inf
-    unknown = Uncertainty(None, "", (), left)
+    left = rows - (len(names) if fitted is None else fitted)
+    unknown = Uncertainty(None, "", (), left, is_absolute=variance is not None)
     if not names:
         return unknown.withheld("none: every parameter stands on a bound")
-    if left <= 0:
+    if not np.isfinite(near.root).all():
+        return unknown.withheld("none: the curvature is not finite")
+    if scores is not None and not (near.root if curvature is None else curvature).any():
+        return unknown.withheld("none: this loss has no curvature")
+    inverse = near.inverse if len(names) == len(free) and scores is None else None
+    if inverse is None:
+        spectrum = near.spectrum_of(free)
+        if curvature is not None:
+            spectrum = scaled_spectrum(curvature[np.ix_(free, free)], ROUNDING)
+        left = left if fitted is not None else rows - int(spectrum.positive.sum())
+        unknown = unknown._replace(degrees_of_freedom=left)
+    if left <= 0 and variance is None:
         told = f"{rows:,.0f} row{'' if rows == 1 else 's'}"
         told += f" for {len(names)} parameter{'' if len(names) == 1 else 's'}"
         return unknown.withheld(f"none: no degree of freedom is left, as there are {told}")
-
-    def variance(left: float) -> float:
-        # The loss is r², whose curvature is twice the textbooks' JᵀJ.
-        return 2 * (max(evidence.loss, evidence.least) / left if known is None else known)
-
-    if not robust and evidence.inverse is not None and len(names) == len(free):
-        return Uncertainty(of_inverse(evidence.inverse, variance(left)), CLASSICAL, (), left)
-    curvature, rest = evidence.curvature(free), tuple[Determined, ...]()
-    if isinstance(curvature, np.ndarray):
-        if not np.isfinite(curvature).all():
-            return unknown.withheld("none: the curvature is not finite")
-        if not curvature.any():
-            return unknown.withheld("none: this loss has no curvature")
-    spectrum = as_spectrum(curvature)
-
-    if robust:
-        scores = evidence.scores()[np.ix_(free, free)]
-        found, open_ = sandwich(spectrum, scores, names)
+    # The loss is r², whose curvature is twice the textbooks' JᵀJ.
+    noise = 2 * (max(near.loss, least) / left if variance is None else variance)
+    if variance is None and scores is None and near.loss < least:
+        unknown = unknown._replace(rounding=least / left)
+    if inverse is not None:
+        return unknown._replace(covariance=of_inverse(inverse, noise), method=CLASSICAL)
+    rest: tuple[Determined, ...] = ()
+    if scores is not None:
+        middle = scores()[np.ix_(free, free)]
+        found, open_ = sandwich(spectrum, middle, names)
         root = spectrum.whitening / spectrum.scales[:, None]
-        middle = root.T @ scores @ root
+        middle = root.T @ middle @ root
     else:
-        left = rows - int(spectrum.positive.sum()) if known is None else left
-        middle = np.asarray(variance(left))
-        found, open_ = classical(spectrum, variance(left), names)
+        middle = np.asarray(noise)
+        found, open_ = classical(spectrum, noise, names)
     if open_ and not (spectrum.values < -spectrum.tolerance).any():
         parts = (
             part._replace(slope=part.slope[free])
@@ -638,7 +705,8 @@ def uncertainty_of(
         return unknown._replace(undetermined=open_).withheld(why)
     whole = np.full((len(free), len(free)), np.nan)
     whole[np.ix_(free, free)] = found
-    return Uncertainty(whole, SANDWICH if robust else CLASSICAL, open_, left, rest)
+    method = CLASSICAL if scores is None else SANDWICH
+    return unknown._replace(covariance=whole, method=method, undetermined=open_, determined=rest)
 
 
 def without(undetermined: tuple[str, ...]) -> str:
@@ -651,6 +719,7 @@ def estimates(
 ) -> dict[str, Estimate]:
     """Return every parameter with its error and interval; ties by the delta method."""
     values, covariance = model.values(theta.tolist()), found.covariance
+    left = math.inf if found.is_absolute else found.degrees_of_freedom
     at, table = {symbol(name): value for name, value in values.items()}, {}
     errors: dict[str, float] = {}
     if covariance is not None:
@@ -667,7 +736,7 @@ def estimates(
             name=name,
             value=values[name],
             stderr=error,
-            interval=interval(values[name], error, found.degrees_of_freedom, level),
+            interval=interval(values[name], error, left, level),
             start=parameter.start if parameter.role != "tied" else values[name],
             start_origin=parameter.origin,
             role=parameter.role,

@@ -133,14 +133,18 @@ class Problem(NamedTuple):
         moved = half * float(np.abs(theta) @ norms)
         return moved, moved + half * math.sqrt(max(0.0, square))
 
+    @property
+    def variation(self) -> float:
+        """The weighted sum of squares of the response about its mean; about 0 where that is 0."""
+        seen = self.data.moments
+        total = seen.second - seen.first**2 / self.rows
+        return total if total > 0 else self.rows * seen.about**2
+
     def is_exact(self, theta: np.ndarray, quadratic: Quadratic | None) -> bool:
         """Whether the curve of a least-squares fit meets the response but for rounding."""
         if quadratic is None or not self.squared or (self.data.is_unseen and self.rows > FEW):
             return False
-        seen = self.data.moments
-        variation = seen.second - seen.first**2 / self.rows
-        size = math.sqrt(variation) if variation > 0 else math.sqrt(self.rows) * abs(seen.about)
-        residual = math.sqrt(max(0.0, quadratic.loss))
+        size, residual = math.sqrt(self.variation), math.sqrt(max(0.0, quadratic.loss))
         if residual > ROUNDINGS * UNSEEN * size:
             return False
         # The loss is r², whose curvature is twice JᵀJ.

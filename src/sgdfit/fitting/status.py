@@ -435,7 +435,7 @@ def has_arrived(problem: Problem, outcome: Outcome) -> bool:
     # What a bound holds back is settled.
     free = problem.box.free(outcome.theta, quadratic.gradient)
     names = [name for name, is_free in zip(problem.names, free, strict=True) if is_free]
-    spectrum = root_spectrum(quadratic.root[:, free])
+    spectrum = quadratic.spectrum_of(free)
     return not is_flat(problem, named(names, spectrum.null_rows(), spectrum.scales))
 
 

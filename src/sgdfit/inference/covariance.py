@@ -38,14 +38,14 @@ NEAR = 1e-5
 
 
 def classical(
-    curvature: np.ndarray | ScaledSpectrum, residual_variance: float, names: Sequence[str]
+    spectrum: ScaledSpectrum, residual_variance: float, names: Sequence[str]
 ) -> tuple[np.ndarray | None, tuple[str, ...]]:
     """Return the covariance of least-squares estimates, σ²(JᵀWJ)⁻¹, of which Σ w JᵀJ is given.
 
-    There is none where that is not finite or does not determine every parameter; in its place
-    there are the combinations of parameters that are to blame.
+    There is none where that does not determine every parameter; in its place there are the
+    combinations of parameters that are to blame.
     """
-    inverse_root, undetermined = _inverse_root(curvature, names)
+    inverse_root, undetermined = _inverse_root(spectrum, names)
     if inverse_root is None:
         return None, undetermined
     return of_inverse(inverse_root, residual_variance), ()
@@ -60,7 +60,7 @@ def of_inverse(inverse: np.ndarray, residual_variance: float) -> np.ndarray | No
 
 
 def sandwich(
-    hessian: np.ndarray | ScaledSpectrum, scores: np.ndarray, names: Sequence[str]
+    hessian: ScaledSpectrum, scores: np.ndarray, names: Sequence[str]
 ) -> tuple[np.ndarray | None, tuple[str, ...]]:
     """Return the covariance H⁻¹SH⁻¹, right for any loss and for unequal noise.
 
@@ -79,24 +79,14 @@ def sandwich(
 
 
 def _inverse_root(
-    matrix: np.ndarray | ScaledSpectrum, names: Sequence[str]
+    spectrum: ScaledSpectrum, names: Sequence[str]
 ) -> tuple[np.ndarray | None, tuple[str, ...]]:
     """Return U with UUᵀ = matrix⁻¹, or None and the combinations that forbid it."""
-    if not isinstance(matrix, ScaledSpectrum) and not np.isfinite(matrix).all():
-        return None, ()
-    spectrum = as_spectrum(matrix)
     if not spectrum.positive.all():
         negative = spectrum.vectors[:, spectrum.values < -spectrum.tolerance].T
         rows = np.concatenate([spectrum.null_rows(), negative])
         return None, named(names, rows, spectrum.scales)
     return spectrum.whitening / spectrum.scales[:, None], ()
-
-
-def as_spectrum(matrix: np.ndarray | ScaledSpectrum) -> ScaledSpectrum:
-    """Return the spectrum of a curvature that was summed over rows, or one as it is."""
-    if isinstance(matrix, ScaledSpectrum):
-        return matrix
-    return scaled_spectrum(np.asarray(matrix, dtype=float), ROUNDING)
 
 
 @np.errstate(invalid="ignore", divide="ignore")

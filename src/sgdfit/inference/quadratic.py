@@ -76,9 +76,12 @@ class Quadratic(NamedTuple):
     @property
     def spectrum(self) -> ScaledSpectrum:
         """The spectrum of H, in scaled coordinates."""
-        if self.exact:
-            return root_spectrum(self.root)
-        return scaled_spectrum(self.root.T @ self.root, ROUNDING)
+        return self.spectrum_of(np.ones(self.root.shape[1], dtype=bool))
+
+    def spectrum_of(self, chosen: np.ndarray) -> ScaledSpectrum:
+        """Return the spectrum of H of the parameters ``chosen``, bool[p]."""
+        root = self.root[:, chosen]
+        return root_spectrum(root) if self.exact else scaled_spectrum(root.T @ root, ROUNDING)
 
     @property
     def inverse(self) -> np.ndarray | None:

@@ -20,7 +20,6 @@ from sgdfit.errors import DataError, UsageError
 from sgdfit.fitting import entry
 from sgdfit.fitting.assessment import (
     Assessment,
-    Evidence,
     Uncertainty,
     estimates,
     make_result,
@@ -33,7 +32,7 @@ from sgdfit.fitting.weights import CLASSICAL, as_weighting, checked_weights, col
 from sgdfit.formula.formula import Formula
 from sgdfit.formula.reading import as_formula
 from sgdfit.inference.intervals import confidence
-from sgdfit.inference.spectrum import ScaledSpectrum, root_spectrum
+from sgdfit.inference.spectrum import root_spectrum
 from sgdfit.inference.statistics import Goodness, goodness
 from sgdfit.model.loss import Loss, as_loss
 from sgdfit.model.model import Model, build
@@ -144,23 +143,22 @@ class Update:
         the sandwich. What a parameter that drifts lags behind is in neither.
         """
         stream = self._stream
-        seen, quadratic, fades = stream.whole, stream.whole.quadratic, stream.factor < 1
-        rows = stream.mass - stream.fitted + len(stream.model.free)
+        seen, fades = stream.whole, stream.factor < 1
+        near, left = seen.quadratic, stream.mass - stream.fitted
         known = 1.0 if stream.weighting.absolute else None
 
-        def curvature(free: np.ndarray) -> np.ndarray | ScaledSpectrum:
-            if stream.robust:
-                return np.asarray(seen.curvature[np.ix_(free, free)])
-            return root_spectrum(quadratic.root[:, free])
-
         def scores() -> np.ndarray:
-            free = stream.box.free(stream.theta, quadratic.gradient)
-            noise = known or quadratic.loss / (rows - np.count_nonzero(free))
-            return np.asarray(seen.scores if stream.robust else 2 * noise * seen.scores)
+            return seen.scores if stream.robust else 2 * (known or near.loss / left) * seen.scores
 
-        evidence = Evidence(quadratic.loss, quadratic.gradient, curvature, scores, variance=known)
         found = uncertainty_of(
-            stream.model, stream.theta, evidence, rows, robust=stream.robust or fades
+            stream.model,
+            stream.theta,
+            near,
+            stream.mass,
+            fitted=stream.fitted,
+            variance=known,
+            scores=scores if stream.robust or fades else None,
+            curvature=seen.curvature if stream.robust else None,
         )
         if self._error > FAR:
             return found.withheld("none: the estimates may be far from the optimum")
@@ -357,11 +355,11 @@ class Fit:
             now = Update(stream)
         model, weighting = stream.model, stream.weighting
         error, found = now._error, now._uncertainty
-        squares, left = stream.whole.quadratic.loss, stream.mass - stream.fitted
+        squares, left = stream.whole.quadratic.loss, found.degrees_of_freedom
         merit = Goodness(round(left), None, None, None, None, None)
         if stream.squared:
-            p, logs, absolute = len(model.free), stream.logs, weighting.absolute
-            merit = goodness(squares, stream.variation, stream.used, p, logs, absolute)
+            fitted, logs, absolute = round(stream.fitted), stream.logs, weighting.absolute
+            merit = goodness(squares, stream.variation, stream.used, fitted, logs, absolute)
         if stream.squared and stream.factor < 1:
             reduced = squares / left if left > 0 else None
             merit = Goodness(round(left), reduced, merit.r_squared, None, None, None)

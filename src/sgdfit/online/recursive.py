@@ -172,14 +172,16 @@ class Recursion:
 
     @property
     def fitted(self) -> float:
-        """How many degrees of freedom the estimates take.
+        """How many degrees of freedom the estimates take: the rank, of parameters off their bounds.
 
         With forgetting that is tr(H⁻¹M), M being Σ d²·w·JᵀJ beside H = Σ d·w·JᵀJ.
         """
-        root = self.whole.quadratic.root
+        quadratic = self.whole.quadratic
+        free = self.box.free_on(quadratic, self.theta)
         if self.robust or self.factor == 1:
-            return float(len(root))
-        half = np.linalg.lstsq(root.T, self.whole.scores, rcond=None)[0]
+            return float(quadratic.spectrum_of(free).positive.sum())
+        root = quadratic.root[:, free]
+        half = np.linalg.lstsq(root.T, self.whole.scores[np.ix_(free, free)], rcond=None)[0]
         return float(np.trace(np.linalg.lstsq(root, half.T, rcond=None)[0]))
 
     @property

@@ -12,6 +12,8 @@ PLAIN = range(-4, 6)  # leading exponents that read well without e-notation
 LEADING_ZEROS = 5  # an error of 0.0000010 is still read at a glance; a longer one is not
 DWARFED = 100  # beyond this many times the value, two digits of the error leave it no digit
 DWARFED_DIGITS = 3
+SURE = 1e-14  # an error below this share of the value is of digits that floats hardly hold
+SURE_DIGITS = 15  # as many every float64 holds
 
 # A float needs at most 767 digits when written out, and its exponent spans 1e-324 to 1e308.
 _EXACT = Context(prec=1100, rounding=ROUND_HALF_EVEN)
@@ -40,8 +42,10 @@ def plus_minus(value: float, error: float | None) -> str:
         return _pair("±", value, error, last, shared)
     # the error would be mostly zeros, so that it takes an exponent of its own
     cut, power = _cut(error, _last_digit(error)), f"e{shared}" if shared else ""
-    own = f"{_shifted(cut, -cut.adjusted())}e{cut.adjusted()}"
-    return f"{_shifted(_cut(value, last), -shared)}{power} ± {own}"
+    text = f"{_shifted(_cut(value, last), -shared)}{power}"
+    if error < SURE * abs(value):
+        text = number(value, SURE_DIGITS)
+    return f"{text} ± {_shifted(cut, -cut.adjusted())}e{cut.adjusted()}"
 
 
 def interval(low: float, high: float, value: float, error: float | None) -> str:
@@ -56,6 +60,8 @@ def interval(low: float, high: float, value: float, error: float | None) -> str:
         return f"{number(low)} … {number(high)}"
     if _dwarfed(value, error):
         return f"{number(low, DWARFED_DIGITS)} … {number(high, DWARFED_DIGITS)}"
+    if error < SURE * abs(value):
+        return f"{number(low, SURE_DIGITS)} … {number(high, SURE_DIGITS)}"
     return _pair("…", low, high, *_grid(value, error))
 
 
@@ -96,8 +102,8 @@ def _usable(value: float, error: float) -> bool:
 
 
 def _dwarfed(value: float, error: float) -> bool:
-    """Whether the error would round the value away."""
-    return value != 0 and abs(error) > DWARFED * abs(value)
+    """Whether the error would round the value away: 0 ± 6.1e-16, but 0.00 ± 0.30."""
+    return abs(error) > DWARFED * abs(value) and (value != 0 or abs(error) < 10 ** PLAIN[0])
 
 
 def _grid(value: float, error: float) -> tuple[int, int]:
