@@ -78,6 +78,12 @@ def test_errors_beside_a_bound_are_those_of_the_others_alone():
     errors = np.sqrt(np.diag(np.linalg.inv(A.T @ A)) * left[0] / (N - len(others)))
     assert on
     for found in (fit, sgdfit.fit(LINE, {"x": X, "y": y}, fixed=on)):
+        # The same degrees of freedom stand behind all that is reported.
+        assert found.degrees_of_freedom == N - len(others)
+        assert found.reduced_chi_square == pytest.approx(left[0] / (N - len(others)), rel=1e-8)
+        assert found.aic == pytest.approx(
+            N * (np.log(2 * np.pi * left[0] / N) + 1) + 2 * len(others) + 2, rel=1e-8
+        )
         for k, value, error in zip(others, theta, errors, strict=True):
             assert found.values["abcd"[k]] == pytest.approx(value, rel=1e-8)
             assert found.estimates["abcd"[k]].stderr == pytest.approx(error, rel=1e-6)

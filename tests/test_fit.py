@@ -298,6 +298,7 @@ def test_what_the_data_do_not_determine_is_named():
     assert (fit.undetermined, combination.text) == (("a and b",), "a + b")
     assert combination.value == pytest.approx(fit.values["a"] + fit.values["b"], rel=1e-12)
     line = sgdfit.fit("y = s*x + c", TUTORIAL)
+    assert fit.degrees_of_freedom == line.degrees_of_freedom
     assert combination.stderr == pytest.approx(line.estimates["s"].stderr, rel=1e-9)
     errors = [fit.estimates[name].stderr for name in "abc"]
     assert errors == [None, None, pytest.approx(line.estimates["c"].stderr, rel=1e-9)]
