@@ -177,8 +177,10 @@ def find_dialect(
     """
     begin, found = _first_lines(data, options)
     if not found:
-        some = f" in its first {len(data) >> 20} MB" if len(data) >= LOOKED_AT else ""
-        raise DataError(f"{label} holds no rows{some}, only blank lines or comments; give it rows")
+        some, cure = "", "give it rows"
+        if len(data) >= LOOKED_AT:
+            some, cure = f" in its first {len(data) >> 20} MB", "cut these off, as tail -n does"
+        raise DataError(f"{label} holds no rows{some}, only blank lines or comments; {cure}")
     texts = [line.decode(errors="replace") for _, _, line in found]
     everything = "\n".join(texts)
     present = [sign for sign in SEPARATORS if sign in everything]

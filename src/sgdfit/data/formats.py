@@ -22,8 +22,9 @@ from sgdfit.errors import DataError, reason_of
 # Columns of a row group that take more than this are read in steps of `BUFFER` bytes each, without
 # which they would be held whole, as they are written; others at once, in 0.6 of the time.
 AT_ONCE, BUFFER = 1 << 24, 1 << 20
-# Enough for what stands before a page; without statistics it is some 30 bytes.
-PAGE_HEADER = 1 << 9
+# What stands before a page takes 30 bytes, with statistics of text up to four times 4 KB. Old
+# writers did not count all of it.
+PAGE_HEADERS, SLACK = (1 << 9, 1 << 16), 1 << 9
 # Behind a network each step has to be waited for.
 REMOTE_BUFFER = 1 << 23
 # Of how many files is kept what they say of themselves: there may be thousands, and with each of
@@ -132,17 +133,20 @@ def _check_pages(source: Any, column: Any) -> None:
 
     Arrow would clear as much memory, up to 2 GB, before it finds that the page is shorter.
     """
-    begin = min(filter(None, (column.dictionary_page_offset, column.data_page_offset)))
+    begin = column.dictionary_page_offset or column.data_page_offset
     end = begin + column.total_compressed_size
     while begin < end:
-        source.seek(begin)
-        try:
-            fields, length = _thrift_struct(source.read(PAGE_HEADER), 0)
-        except (IndexError, ValueError):
-            return  # left to Arrow
-        begin += length + fields.get(3, 0)
-        if fields.get(3, 0) < 0 or begin > end + PAGE_HEADER:  # old writers count without headers
-            raise OSError(f"a page of {fields[3]:,} bytes does not fit into its column")
+        for size in PAGE_HEADERS:
+            source.seek(begin)
+            with contextlib.suppress(IndexError, RecursionError):
+                fields, length = _thrift_struct(source.read(size), 0)
+                break
+        else:
+            raise EOFError("a page does not say how long it is")
+        content = fields.get(3, 0)
+        begin += length + content
+        if content < 0 or begin > end + SLACK:
+            raise EOFError(f"a page of {content:,} bytes does not fit into its column")
 
 
 def _thrift_struct(data: bytes, at: int) -> tuple[dict[int, int], int]:
@@ -168,8 +172,8 @@ def _thrift_struct(data: bytes, at: int) -> tuple[dict[int, int], int]:
             at = unsigned() + at
         elif kind == 12:
             _, at = _thrift_struct(data, at)
-        elif kind > 2:  # truth values take no byte
-            raise ValueError(kind)
+        elif kind > 2:  # truth values take no byte; nothing else stands there
+            raise IndexError
     return found, at + 1
 
 
