@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.optimize import curve_fit
+from scipy.optimize import curve_fit, least_squares
 
 import sgdfit
 
@@ -133,6 +133,25 @@ def test_what_runs_off_to_a_bound_is_on_it():
     assert fit["k"].at_bound
     (told,) = fit.warnings
     assert "any value between 7 and 8" in told
+
+
+@pytest.mark.parametrize("seed", [6, 16, 23])
+@pytest.mark.parametrize("dip", [0.0, 1.0])
+def test_an_amplitude_on_its_bound_is_there_for_all_places(seed, dip):
+    """Its position and width have no effect then; elsewhere it might rise."""
+    y = 2 + 0.05 * np.random.default_rng(seed).normal(size=20) - dip * (X > 10)
+    formula, bounds = "y = c - d*(x > 10) + a*exp(-((x - m)/s)**2)", "a > 0, 5 < m < 15, 1 < s < 5"
+    fit = sgdfit.fit(formula, {"x": X, "y": y}, bounds=bounds)
+
+    def residual(p):
+        return p[0] - p[1] * (X > 10) + p[2] * np.exp(-(((X - p[3]) / p[4]) ** 2)) - y
+
+    low, high = [-9, -9, 0, 5, 1], [9, 9, 9, 15, 5]
+    starts = [(2, dip, 0.1, m, s) for m in range(6, 15) for s in (1.1, 2, 4)]
+    judge = min(2 * least_squares(residual, start, bounds=(low, high)).cost for start in starts)
+    assert fit.status.name == "converged", fit.status
+    assert fit.residual_sum_of_squares <= judge * (1 + 1e-3)
+    assert fit["c"].stderr is not None
 
 
 def test_what_has_an_optimum_is_not_at_infinity():

@@ -381,9 +381,10 @@ def _sure_of_limit(problem: Problem, outcome: Outcome, limit: Limit) -> Uncertai
     left = problem.rows - int(spectrum.positive.sum())
     noise = 2 / problem.mean_weight if absolute else outcome.quadratic.spread / left
     kept = [name for name, idle in zip(names, limit.idle, strict=True) if not idle]
-    open_ = tuple(name for name, known in zip(names, limit.known, strict=True) if not known)
+    settled = limit.known.copy()
     if limit.is_bound:
-        open_ = tuple(name for name in open_ if name != limit.name)
+        settled |= (theta == problem.box.low) | (theta == problem.box.high)
+    open_ = tuple(name for name, known in zip(names, settled, strict=True) if not known)
     unknown = Uncertainty(None, "", open_, left, is_absolute=absolute)
     part, _ = classical(spectrum, noise, kept)
     if part is None:

@@ -17,7 +17,8 @@ import numpy as np
 from sgdfit.fitting.gauss_newton import walk
 from sgdfit.fitting.problem import Limit, Outcome, Problem, errors_of, joined
 from sgdfit.fitting.sampling import FEW
-from sgdfit.fitting.status import has_arrived
+from sgdfit.fitting.status import ARRIVED, has_arrived
+from sgdfit.fitting.trust_region import relative_offset
 from sgdfit.inference.spectrum import column_norms, root_spectrum
 from sgdfit.model.asymptotes import asymptote
 from sgdfit.model.separation import stepped_names
@@ -61,6 +62,9 @@ def at_infinity(problem: Problem, outcome: Outcome, first: bool = True) -> Outco
         return outcome
     if has_arrived(problem, outcome) and not _is_vague(problem, outcome):
         return outcome
+    vanished = _vanished(problem, outcome)
+    if vanished is not None:
+        return outcome._replace(limit=vanished)
     whole = problem.data.whole is not None and problem.rows <= ALL
     some = problem if whole else problem.on_rows(problem.data.sample(FEW, 0))
     some = some._replace(callback=None, steps=STEPS)
@@ -89,6 +93,19 @@ def at_infinity(problem: Problem, outcome: Outcome, first: bool = True) -> Outco
         limit = line.limit(at.theta)._replace(is_bound=line.bound is not None)
         return joined(outcome, at)._replace(limit=limit, gaps=limit.gaps)
     return outcome
+
+
+def _vanished(problem: Problem, outcome: Outcome) -> Limit | None:
+    """Return the limit where a bound holds a term at 0, whose parameters have no effect then."""
+    quadratic, theta, box = outcome.quadratic, outcome.theta, problem.box
+    assert quadratic is not None  # the caller has looked
+    idle, bound = quadratic.norms == 0, ~(box.free(theta, quadratic.gradient) | box.held)
+    if not idle.any() or not (bound & (theta == 0)).any():
+        return None
+    rest = replace(box, held=box.held | idle | bound)
+    if not relative_offset(quadratic, theta, rest, problem.rows) <= ARRIVED:
+        return None
+    return Limit(problem.names[bound.argmax()], (), None, ~(idle | bound), idle | bound, (), True)
 
 
 def _is_vague(problem: Problem, outcome: Outcome) -> bool:

@@ -8,6 +8,7 @@ along it, although the loss may fall there to both sides, or to the one that a b
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from itertools import product
 
 import numpy as np
@@ -15,13 +16,18 @@ import numpy as np
 from sgdfit.fitting.gauss_newton import walk
 from sgdfit.fitting.problem import Outcome, Problem, joined
 from sgdfit.fitting.sampling import FEW
+from sgdfit.kernel.kernel import Chunk
+from sgdfit.model.roles import roles_of
 from sgdfit.model.separation import stepped_names
+from sgdfit.starts.space import draw_points, observe, range_of
 
 # A fall by a smaller share of the loss is none.
 FALL = 1e-9
 # How far to look along a direction, beside the length that would change the curve as much as the
 # residuals are large if it had the usual effect; beside the parameter or 1, if it has none.
 REACHES, DECADES = (0.01, 0.1, 0.3, 1.0, 3.0, 10.0), range(-8, 9)
+# Other values of parameters without effect.
+DRAWS = 256
 # Saddles that follow one another.
 MOST = 3
 
@@ -76,4 +82,31 @@ def _below(problem: Problem, outcome: Outcome) -> np.ndarray | None:
             last = loss
             if loss < least:
                 best, least = point, loss
+    for point in _elsewhere(problem, theta, alone, chunk):
+        loss = problem.kernel.sums(point, chunk).loss
+        if loss < least:
+            best, least = point, loss
     return best
+
+
+def _elsewhere(
+    problem: Problem, theta: np.ndarray, idle: np.ndarray, chunk: Chunk
+) -> Iterator[np.ndarray]:
+    """Yield points where other values of parameters without effect let go what a bound holds.
+
+    An amplitude that is held at 0 may be larger for another rate, which then has no effect.
+    """
+    model, box = problem.model, problem.box
+    bound = ~(box.held | box.free(theta, problem.kernel.sums(theta, chunk).gradient))
+    if not bound.any() or not len(idle):
+        return
+    roles = roles_of(model.prediction, model.free, model.variables)
+    seen = observe(model, chunk, {})
+    ranges = [range_of(roles[model.free[i]], box.low[i], box.high[i], seen) for i in idle]
+    for values in draw_points(ranges, DRAWS, problem.seed)[0]:
+        there = theta.copy()
+        there[idle] = values
+        sums = problem.kernel.sums(there, chunk)
+        curvature = np.diag(sums.curvature)
+        step = np.divide(sums.gradient, curvature, out=np.zeros(len(theta)), where=curvature > 0)
+        yield box.clip(there - np.where(bound, step, 0.0))

@@ -59,7 +59,10 @@ def asymptote(
     """
     here = evaluate(model.prediction, known)
     for find in (_saturated, _dominated, _leading, _merged):
-        found = find(model, known, name, grows)
+        try:
+            found = find(model, known, name, grows)
+        except TypeError:  # SymPy does not compare with infinity
+            continue
         if found is not None and np.abs(found.values(known) - here).max() <= apart:
             return found
     return None
