@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import sympy
 
+from sgdfit.errors import enumerated
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.formula import symbol, to_text
 from sgdfit.formula.real import Where
@@ -46,12 +47,10 @@ class Move(NamedTuple):
     turns: tuple[int, ...]
 
     @property
-    def exchanged(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    def exchanged(self) -> tuple[tuple[int, ...], ...]:
         """The parameters that change places: those that go up, and those that come down."""
-        up, down = (
-            tuple(i for i, j in enumerate(self.source) if (j - i) * way > 0) for way in (1, -1)
-        )
-        return up, down
+        places = list(enumerate(self.source))
+        return tuple(tuple(i for i, j in places if (j - i) * way > 0) for way in (1, -1))
 
 
 class Turn(NamedTuple):
@@ -110,8 +109,7 @@ class Symmetries:
     def _find_half_period(self, i: int) -> None:
         """Take a parameter for a phase where waves are alike after a turn of it."""
         waves = sympy.Add(self.offset, *self.terms).atoms(*WAVES)
-        rates = [abs(wave.args[0].diff(symbol(self.names[i]))) for wave in waves]
-        rates = [rate for rate in rates if rate != 0]
+        rates = {abs(wave.args[0].diff(self.symbols[i])) for wave in waves} - {sympy.S.Zero}
         if rates and all(rate.is_comparable for rate in rates):
             turn = self.flip(())._replace(turns=tuple(2 * (k == i) for k in range(len(self.names))))
             # tan(x + c) and sin(x + c)**2 have half the period of sin(x + c).
@@ -151,22 +149,19 @@ class Symmetries:
 
     def _exchanges(self, parts: Iterable[Component]) -> list[list[Move]]:
         """Return exchanges of two parameters within a component, and of components of one form."""
-        pairs: list[list[tuple[list[int], list[int]]]] = []
+        pairs = [[([i], [j])] for group in self.groups for i, j in combinations(group, 2)]
         alike: dict[Any, list[list[int]]] = {}
         for part, group in zip(parts, self.groups, strict=True):
-            pairs += [[([i], [j])] for i, j in combinations(group, 2)]
             alike.setdefault(part.shape, []).append(group)
-        pairs += [list(pairwise(several)) for several in alike.values()]
-        found: list[list[Move]] = []
-        for several in pairs:
+        found = []
+        for several in (*pairs, *(pairwise(groups) for groups in alike.values())):
             moves = []
             for some, others in several:
-                source = list(range(len(self.names)))
-                for i, j in zip(some, others, strict=True):
-                    source[i], source[j] = j, i
-                move = self._completed(self.flip(())._replace(source=tuple(source)))
-                moves += [] if move is None else [move]
-            found += [moves] if moves else []
+                source = np.arange(len(self.names))
+                source[[*some, *others]] = [*others, *some]
+                moves.append(self._completed(self.flip(())._replace(source=tuple(source.tolist()))))
+            found.append([move for move in moves if move is not None])
+        found = [moves for moves in found if moves]
         return sorted(found, key=lambda moves: min(map(self.order.index, moves[0].exchanged[0])))
 
     def turned(self, theta: np.ndarray, turn: Turn) -> np.ndarray | None:
@@ -180,10 +175,12 @@ class Symmetries:
 
     def twin(self, theta: np.ndarray, turn: Turn) -> str:
         """Return in words what changes, and to what; nothing where it leaves its bounds."""
-        image = self.turned(theta, turn)
-        if image is None:
-            return ""
-        return _listed([f"{self.names[i]} = {image[i]:.6g}" for i in sorted(turn.images)])
+        image, places = self.turned(theta, turn), sorted(turn.images)
+        return (
+            ""
+            if image is None
+            else enumerated([f"{self.names[i]} = {image[i]:.6g}" for i in places])
+        )
 
     def is_usual(self, theta: np.ndarray, turn: Turn) -> bool:
         """Whether parameters, float64[p], are those that are given."""
@@ -227,13 +224,13 @@ class Symmetries:
             mixed = sympy.Matrix(np.round(np.linalg.inv(mix)).astype(int)) * linear
             images = {i: -self.symbols[i], **dict(zip(self.all_linear, mixed, strict=True))}
             sign, *along = held
-            text = f"{sign} can change sign while {_listed(along)} change along"
+            text = f"{sign} can change sign while {enumerated(along)} change along"
             yield Turn(images, self.symbols[i], text, f"the positive {sign} is given")
 
     def _exchanged_rates(self) -> Iterator[Turn]:
         """Yield exchanges of two coefficients of data within functions, as in exp(-CL/V*t)."""
         data = self.prediction.free_symbols.difference(self.symbols)
-        known: dict[Any, list[Move]] = {moves[0].exchanged: moves for moves in self.exchanges}
+        known = {moves[0].exchanged: moves for moves in self.exchanges}
         rates: dict[Any, dict[Expr, None]] = {}
         atoms = self.prediction.atoms(sympy.Function, sympy.Pow)
         for atom in sorted(atoms, key=sympy.default_sort_key):
@@ -294,7 +291,7 @@ class Symmetries:
         return None
 
     def _factor(self, ratio: Expr) -> Expr | None:
-        """Return an expression that depends on no data in the parameters alone; None: it does."""
+        """Return a ratio in parameters alone; None where it depends on data."""
         theta, rows = self._random(ratio)
         values = self._values(ratio, np.broadcast_to(theta[0], theta.shape), **rows)
         values = values[np.isfinite(values)]
@@ -318,17 +315,17 @@ class Symmetries:
         said = [to_text(rate) for rate in (larger, smaller)]
         alone = [rate.free_symbols for rate in (larger, smaller) if len(rate.free_symbols) == 1]
         along = [own.name for own in images if {own} not in alone]
-        text = f"{_listed(said)} can be exchanged"
+        text = f"{enumerated(said)} can be exchanged"
         if along:
-            text += f" while {_listed(along)} {'change' if along[1:] else 'changes'} along"
+            text += f" while {enumerated(along)} {'change' if along[1:] else 'changes'} along"
         places = {self.symbols.index(own): image for own, image in images.items()}
         return Turn(places, larger - smaller, text, f"the larger of them is {said[0]}")
 
     def _completed(self, move: Move) -> Move | None:
         """Return a move with what linear parameters do, if it may leave the prediction as it is."""
         image = {
-            symbol(name): sign * symbol(self.names[j]) + turn * half
-            for name, j, sign, turn, half in zip(self.names, *move, self.half_periods, strict=True)
+            own: sign * self.symbols[j] + turn * half
+            for own, j, sign, turn, half in zip(self.symbols, *move, self.half_periods, strict=True)
         }
         if _comparable(self.offset.xreplace(image)) != self.offset:
             return None
@@ -433,8 +430,8 @@ def _sentences(found: Symmetries, theta: np.ndarray) -> Iterator[str]:
         both = chain(*(move.exchanged for move in moves))
         parts, signs = list(dict.fromkeys(both)), _chosen(names, moves[0].signs, -1)
         said = " and ".join(", ".join(names[k] for k in part) for part in parts)
-        along = f" while {_listed(signs)} {'change' if signs[1:] else 'changes'} sign"
-        leads = _listed([names[min(part, key=found.order.index)] for part in parts])
+        along = f" while {enumerated(signs)} {'change' if signs[1:] else 'changes'} sign"
+        leads = enumerated([names[min(part, key=found.order.index)] for part in parts])
         order = f"the smaller of {leads} comes first"
         if parts[2:]:
             order = f"{leads} come in ascending order"
@@ -444,29 +441,27 @@ def _sentences(found: Symmetries, theta: np.ndarray) -> Iterator[str]:
             yield f"{turn.text}: {turn.usual}; {twin} fit as well"
     alone = [names[i] for i, move in found.flips.items() if move == found.flip([i])]
     if alone[1:]:
-        yield f"the signs of {_listed(alone)} do not matter: the positive ones are given"
+        yield f"the signs of {enumerated(alone)} do not matter: the positive ones are given"
     elif alone:
         yield f"the sign of {alone[0]} does not matter: the positive one is given"
     for lead, move in found.flips.items():
         signs, turned = _chosen(names, move.signs, -1), _chosen(names, move.turns, 1)
-        said = f"{_listed(signs)} can change sign" + (" together" if signs[1:] else "")
+        said = f"{enumerated(signs)} can change sign" + (" together" if signs[1:] else "")
         if turned:
-            said += f" while {_listed(turned)} {'move' if turned[1:] else 'moves'} by half a period"
+            said += (
+                f" while {enumerated(turned)} {'move' if turned[1:] else 'moves'} by half a period"
+            )
         if signs[1:] or turned:
             yield f"{said}: the positive {names[lead]} is given"
     for half in sorted({*found.halves.tolist()} - {0.0}):
         phases = _chosen(names, found.halves, half)
         said = "are phases: they are" if phases[1:] else "is a phase: it is"
         angle = "π" if math.isclose(half, math.pi) else f"{half:.6g}"
-        yield f"{_listed(phases)} {said} given within (−{angle}, {angle}]"
+        yield f"{enumerated(phases)} {said} given within (−{angle}, {angle}]"
 
 
 def _chosen(names: Sequence[str], values: Iterable[float], wanted: float) -> list[str]:
     return [name for name, value in zip(names, values, strict=True) if value == wanted]
-
-
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
 
 
 def _inverse(expression: Expr, own: Expr) -> Expr | None:
