@@ -42,6 +42,8 @@ GROWTH = 2.0
 LEVEL = 4
 # From here on tangents are not believed.
 MANY_REFITS, MOST_REFITS = 20, 80
+# How often ends are compared with what refits of the other sides have shown.
+MOST_ROUNDS = 5
 
 
 class Refit(NamedTuple):
@@ -141,12 +143,12 @@ def profile_intervals(
                 break
             while side.is_broken and (end := _farther(side, ends[side], _searched)):
                 ends[side] = end
-        waiting = list(ends)
-        while waiting:
-            side = waiting.pop()
-            if end := _farther(side, ends[side], _beyond):
-                # What this shows of the others is new.
-                ends[side], waiting = end, list(ends)
+        for _ in range(MOST_ROUNDS):
+            # What one side shows of the others may be new.
+            farther = {side: end for side in ends if (end := _farther(side, ends[side], _beyond))}
+            ends |= farther
+            if not farther:
+                break
         lower = next((end.last for end in ends.values() if end.why == "lower"), None)
         if lower is not None:
             return found, (), _settled(problem._replace(callback=None), lower.theta)
@@ -168,7 +170,9 @@ def _farther(side: Side, end: End, find: Callable[[Side, End], list[np.ndarray]]
     lower = _refit(side, end.distance, starts[0], end.last, starts[1:])
     if lower is None or lower.tau > (1 - LOWER) * side.quantile:
         return None
-    return follow(side, lower)
+    found = follow(side, lower)
+    # At a jump of the profile refits differ by where they come from.
+    return None if found.distance <= (1 + NARROW) * end.distance else found
 
 
 def _beyond(side: Side, end: End) -> list[np.ndarray]:
