@@ -319,10 +319,6 @@ def _refit(
         theta = there.copy()
         theta[side.which] = side.value(distance)
         outcome = _walked(problem, theta)
-        if outcome.quadratic is not None and outcome.distance > SETTLED and len(problem.linear):
-            # Where solving linear parameters does not get to the minimum, go without.
-            plain = problem._replace(linear=problem.linear[:0])
-            outcome = _walked(plain, outcome.theta)
         if outcome.quadratic is not None:
             found.append(outcome)
             # What came down on flat ground may do better from elsewhere.
