@@ -24,8 +24,8 @@ from sgdfit.cli.terminal import (
     deliver_text,
     print_json,
     print_report,
-    print_rows,
     print_text,
+    printed_rows,
     progress_bar,
     ready_streams,
     say,
@@ -330,9 +330,9 @@ def predict(
         dated,
         predicted,
         weighs,
-        write_predictions,
     )
     from sgdfit.result.result import read
+    from sgdfit.result.table_file import writing_table
 
     result = read(saved)
     table = _open(as_grid(data, dated(result)), reading, where, missing, say, (output,))
@@ -342,21 +342,14 @@ def predict(
         stop_on_signal(listener.tell) as state,
     ):
         heard, dropped = listener.with_progress(table), Dropped()
-        asked: dict[str, Any] = {
-            "interval": interval,
-            "level": level,
-            "missing": missing,
-            "residuals": residuals,
-        }
+        told: dict[str, Any] = {"missing": missing, "residuals": residuals}
+        told["resources"] = as_resources(memory, threads)
+        file = printed_rows() if output is None else writing_table(output, table.files)
         try:
-            if output is not None:
-                asked |= {"memory": memory, "threads": threads}
-                dropped = write_predictions(result, heard, output, **asked).dropped
-            else:
-                asked["resources"] = as_resources(memory, threads)
-                for number, some in enumerate(predicted(result, heard, **asked)):
+            with file as write:
+                for some in predicted(result, heard, interval, level, **told):
                     dropped = dropped.also(some.dropped)
-                    print_rows(some.columns, with_header=number == 0)
+                    write(some.columns)
         except KeyboardInterrupt:
             if output is not None:
                 listener.tell(f"interrupted; nothing is written to {output}")

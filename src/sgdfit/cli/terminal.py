@@ -26,8 +26,6 @@ from sgdfit.errors import CacheWarning, CheckpointWarning, DivergenceWarning, Us
 from sgdfit.result.rounding import duration
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from sgdfit.data.table import RowGroup, Table
     from sgdfit.fitting.callbacks import Callback, Progress
     from sgdfit.result.result import Result
@@ -139,17 +137,24 @@ def print_json(result: Result) -> None:
     print_text(json.dumps(summary(result), allow_nan=False, ensure_ascii=plain))
 
 
-def print_rows(columns: Mapping[str, np.ndarray[Any, Any]], with_header: bool) -> None:
-    """Write columns to standard output as CSV, numbers so that they read back exactly."""
+@contextlib.contextmanager
+def printed_rows() -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Yield what prints columns as CSV, numbers so that they read back exactly."""
     from sgdfit.result.table_file import header, separated
 
-    if with_header:
-        # names of columns are written as they were read, whatever the terminal shows
-        reconfigure = getattr(sys.stdout, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(encoding="utf-8")
-        sys.stdout.write(header(columns).decode())
-    sys.stdout.write(separated(columns).decode())
+    # names of columns are written as they were read, whatever the terminal shows
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(encoding="utf-8")
+    begun = False
+
+    def write(columns: Mapping[str, Any]) -> None:
+        nonlocal begun
+        head = b"" if begun else header(columns)
+        sys.stdout.write((head + separated(columns)).decode())
+        begun = True
+
+    yield write
 
 
 def print_trace(trace: Trace) -> None:
@@ -159,7 +164,8 @@ def print_trace(trace: Trace) -> None:
     if sys.stdout.isatty():
         print_text(trace_as_text(trace, width()))
     else:
-        print_rows(trace.columns(), with_header=True)
+        with printed_rows() as write:
+            write(trace.columns())
 
 
 def deliver_text(text: str, path: str | None) -> None:

@@ -27,7 +27,6 @@ from sgdfit.plot.landscape import Observed, observe
 from sgdfit.plot.landscape import descent_path as descent_path
 from sgdfit.plot.style import (
     DASHES,
-    FEW,
     Style,
     dress,
     finite,
@@ -134,8 +133,6 @@ def fitted_curve(result: Result, data: object, ax: Axes, style: str = "light") -
     With several variables the prediction is drawn against what was observed; without one, against
     the row.
     """
-    from matplotlib.patheffects import Normal, Stroke
-
     look, seen = style_of(style), observe(result, data)
     rows = f"{len(seen.target):,} row{'' if len(seen.target) == 1 else 's'}"
     if len(seen.model.variables) > 1:
@@ -151,13 +148,9 @@ def fitted_curve(result: Result, data: object, ax: Axes, style: str = "light") -
     points = scatter(ax, look, seen.axis, seen.target)
     grid = np.linspace(seen.axis.min(), seen.axis.max(), GRID)
     curve, start = (finite(seen.curve(grid, at)) for at in (seen.end, seen.start))
-    shown: dict[str, Any] = {"color": look.main}
-    if len(seen.target) > FEW:  # blue would be lost on the blue of a density
-        edge = [Stroke(linewidth=4, foreground=look.paper), Normal()]
-        shown = {"color": look.other, "path_effects": edge}
     shades, edges = _draw_bands(result, seen, grid, ax, look)
     before = ax.plot(grid, start, color=look.ink, linewidth=1.1, linestyle=DASHES[1], zorder=3)
-    (line,) = ax.plot(grid, curve, linewidth=2, zorder=4, **shown)
+    (line,) = ax.plot(grid, curve, color=look.main, linewidth=2, zorder=4)
     names = [rows, "fit", *shades, "start"]
     legend(ax, look, [points, line, *shades.values(), *before], names)
     # a curve or band that runs away must not press the data flat
@@ -176,14 +169,12 @@ def _draw_bands(
     """Draw the bands that are known; return a legend's handles by their names, and the edges.
 
     Where weights tell rows apart, that of new points is known only if they follow from the
-    variable. Over a density only its edges show.
+    variable.
     """
     from matplotlib.colors import to_rgba
     from matplotlib.patches import Patch
 
-    dense = len(seen.target) > FEW
-    colour = look.other if dense else look.main
-    fill, edge = to_rgba(colour, 0.0 if dense else 0.09), to_rgba(colour, 0.9 if dense else 0.5)
+    fill, edge = to_rgba(look.main, 0.09), to_rgba(look.main, 0.5)
     columns = dict.fromkeys(seen.model.variables or ("row",), grid)
     level = percent(result.level)
     weighed_by = parse_expression(result.weights or "1")[1]
@@ -194,7 +185,7 @@ def _draw_bands(
         low, high = finite(band.low), finite(band.high)
         edges += [low, high]
         drawn[f"{level} band: curve"] = ax.fill_between(
-            grid, low, high, color=colour, alpha=0.3, lw=0, zorder=2.6 if dense else 1.5
+            grid, low, high, color=look.main, alpha=0.3, lw=0, zorder=1.5
         )
         if set(weighed_by) <= set(columns):
             band = result.predict(columns, "prediction")

@@ -46,7 +46,7 @@ STYLES: dict[str, Style] = {
         main="#0072b2",
         other="#d55e00",
         cycle=("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6d00", "#4a3aa7"),
-        ramp=("#e3edf6", "#9fc3e0", "#3f7fb5"),
+        ramp=("#eef0f2", "#c3c8cd", "#8a929a"),
         basin=("#bcd5ea", "#f8fafc"),
     ),
     "dark": Style(
@@ -57,7 +57,7 @@ STYLES: dict[str, Style] = {
         main="#56b4e9",
         other="#f0883e",
         cycle=("#56b4e9", "#f0883e", "#2fc89b", "#e39cc3", "#e3c34a", "#a99cf5"),
-        ramp=("#16283b", "#235a88", "#4f9ad0"),
+        ramp=("#1c2229", "#444c56", "#7d8590"),
         basin=("#1e4261", "#10161e"),
     ),
 }
