@@ -436,7 +436,7 @@ def _advice(value: str, place: Place) -> str:
     other = f", {with_option('comment', '#')} if it begins a comment"
     other *= bool(place.decimal) and value[0] == "#"
     absent = "leave it empty if it is missing"
-    if place.decimal and len(value) < 40:
+    if place.decimal and len(value) < 40 and not re.search(r"\d", value):
         absent = f"or {with_option('na', value)} and --missing drop if it is missing"
     return (
         f"is no number{hint}; correct it, {absent}{other}, or leave the column out of the formula"

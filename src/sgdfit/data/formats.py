@@ -7,11 +7,11 @@ batches.
 from __future__ import annotations
 
 import contextlib
-import io
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from sgdfit.data.files import COMPRESSIONS, DataFile, opened
@@ -95,37 +95,23 @@ def _parquet(source: Any, metadata: Any = None, buffer_size: int = 0) -> Any:
     )
 
 
-class _UnreadFile(io.RawIOBase):
-    """A file of so many bytes, none of which can be read."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-
-    def seek(self, *place: int) -> int:
-        return self.size
-
-    def tell(self) -> int:
-        return self.size
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        raise LookupError
-
-
 def _check_columns(metadata: Any, size: int) -> None:
-    """Refuse what a damaged file says of its columns.
+    """Refuse what a damaged file of so many bytes says of its columns.
 
     Where Python asks for it, pyarrow 26 ends the process; where columns are looked up to be read,
-    it raises an error.
+    it raises an error. So they are, and nothing is read.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    source = pa.PythonFile(_UnreadFile(size), "r")
+    def read(_: int) -> bytes:
+        raise LookupError
+
+    yes, end = (lambda: True), (lambda *_: size)
+    source = SimpleNamespace(readable=yes, close=yes, closed=False, seek=end, tell=end, read=read)
+    file = pq.ParquetFile(pa.PythonFile(source, "r"), metadata=metadata, pre_buffer=True)
     with contextlib.suppress(LookupError):
-        next(pq.ParquetFile(source, metadata=metadata, pre_buffer=True).iter_batches(), None)
+        next(file.iter_batches(), None)
 
 
 def _check_pages(source: Any, column: Any) -> None:
