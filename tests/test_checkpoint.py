@@ -5,6 +5,8 @@ import hashlib
 import io
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -146,6 +148,30 @@ def failing(error):
         raise error
 
     return fail
+
+
+MOMENTS = [(shutil, "copymode", 0), (os, "fsync", 0), (os, "replace", 0), (os, "replace", 1)]
+
+
+@pytest.mark.parametrize(("module", "name", "after"), MOMENTS, ids=lambda v: str(v)[:9])
+def test_killed_at_any_moment_of_a_write_the_old_or_the_new_stands(tmp_path, module, name, after):
+    path, call = tmp_path / "run", getattr(module, name)
+    write(path)
+    child = os.fork()
+    if child == 0:
+
+        def killed(*arguments):
+            if after:
+                call(*arguments)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        setattr(module, name, killed)
+        write(path, {"pass": {"n": np.array(7)}})
+        os._exit(0)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    same({"n": np.array(7)} if after else THETA["pass"], read(path))
+    write(path)
+    assert beside(path) == ["run"]
 
 
 WRITER = """

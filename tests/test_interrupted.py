@@ -211,6 +211,27 @@ def test_it_is_written_down_before_it_is_told(data, tmp_path, passes, monkeypatc
     assert sorted(int(record["rows"]) for record in kept.values()) == [ender.at, ROWS]
 
 
+@pytest.mark.parametrize("options", [{}, {"loss": "huber(delta=0.1)"}], ids=["mse", "huber"])
+def test_interrupted_at_every_part_it_goes_on_to_the_same_bits(data, tmp_path, passes, options):
+    """Each process adds up one more part of the rows, and is called off."""
+    few, checkpoint = tmp_path / "few.parquet", tmp_path / "run"
+    pq.write_table(pq.read_table(data).slice(0, 230_000), few)
+
+    def impatient(progress):
+        if progress.reading is not None:
+            raise KeyboardInterrupt
+
+    ends = []
+    for again in range(60):
+        fit = run(few, checkpoint=checkpoint, resume=again > 0, callback=impatient, **options)
+        ends.append(fit.status.name)
+        if ends[-1] != "interrupted":
+            break
+    assert ends[-1] == "converged"
+    assert len(ends) > 3
+    assert facts(fit) == facts(run(few, **options))
+
+
 @pytest.mark.parametrize("in_memory", [True, False])
 @pytest.mark.parametrize("number", [1, 2])
 def test_before_the_first_step_it_was_interrupted_all_the_same(

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import struct
@@ -24,7 +25,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import sgdfit
-from sgdfit.checkpoint.checkpoint import read
+from sgdfit.checkpoint.checkpoint import open_checkpoint, read
 from sgdfit.errors import CheckpointError, CheckpointWarning, UsageError
 
 # As the command, but written every 20 ms, so that many of the kills hit a write.
@@ -507,6 +508,38 @@ def test_the_same_data_elsewhere_are_not_refused(data, tmp_path):
 
 
 # ---- by a run that does not resume
+
+
+EDITS = [
+    lambda a: a[None],
+    lambda a: a.astype("U9"),
+    lambda a: a.astype("c16") if a.dtype.kind != "U" else a,
+    lambda a: a.ravel()[:-1],
+    lambda a: np.where(np.isfinite(a), np.nan, a) if a.dtype.kind == "f" else a,
+    lambda a: a - 9 if a.dtype.kind == "i" else a,
+    lambda a: None,
+]
+
+
+def test_what_this_run_cannot_have_written_is_refused(data, tmp_path):
+    path, ends = tmp_path / "run", []
+    whole = run(data, path, **TEXTBOOK)
+    content, known = path.read_bytes(), read(path)
+    for number, (key, name) in enumerate((k, n) for k, r in known.records.items() for n in r):
+        for edit in EDITS[number % 3 :: 3]:
+            path.write_bytes(content)
+            with open_checkpoint(path, known.identity, resume=True) as journal:
+                record = journal.recall(key)
+                changed = edit(record.pop(name))
+                journal.keep(key, record if changed is None else record | {name: changed})
+            try:
+                fit = run(data, path, resume=True, **TEXTBOOK)
+            except CheckpointError as error:
+                ends.append(str(error))
+            else:
+                assert fit.rows == whole.rows
+    assert len(ends) > 10
+    assert all(re.search("the file was changed|of other data", end) for end in ends)
 
 
 @pytest.mark.parametrize("options", [{}, TEXTBOOK], ids=["auto", "sgd"])

@@ -25,6 +25,8 @@ from sgdfit.errors import CheckpointError, UsageError
 
 Arrays = Mapping[str, NDArray[Any]]
 Records = Mapping[str, Arrays]
+Shapes = Mapping[str, tuple[str, tuple[int, ...]]]
+_NONE: NDArray[Any] = np.empty(0)
 
 VERSION = 3
 _HEADER = "sgdfit checkpoint"
@@ -58,7 +60,9 @@ def read(path: str | os.PathLike[str]) -> Contents:
     content = io.BytesIO(Path(path).read_bytes())
     try:
         with np.load(content, allow_pickle=False) as archive:
-            facts = json.loads(archive[_HEADER].tobytes())
+            # Nothing that was written is packed.
+            packed = any(member.compress_type for member in archive.zip.infolist())
+            facts = {"version": VERSION} if packed else json.loads(archive[_HEADER].tobytes())
             version = int(facts["version"])
             if version == VERSION:
                 digest = facts.pop("digest")
@@ -111,10 +115,30 @@ class Checkpoint:
         self._written = time.monotonic()
         self._changed = self._told = False
 
-    def recall(self, key: str) -> dict[str, NDArray[Any]] | None:
-        """Return copies of the arrays that were kept under ``key``, bit for bit, or None."""
+    def recall(self, key: str, shapes: Shapes | None = None) -> dict[str, NDArray[Any]] | None:
+        """Return copies of the arrays that were kept under ``key``, bit for bit, or None.
+
+        ``shapes`` says of arrays by their names what this run keeps: kind and shape, where -1 is
+        any length. Those of another are refused, as are those that are missing.
+        """
         arrays = self._records.get(key)
-        return None if arrays is None else {name: np.array(a) for name, a in arrays.items()}
+        if arrays is None:
+            return None
+        for name, (kind, shape) in (shapes or {}).items():
+            array = arrays.get(name, _NONE)
+            same = len(array.shape) == len(shape) and all(
+                n in (-1, m) for n, m in zip(shape, array.shape, strict=True)
+            )
+            self.check(key, array is not _NONE and array.dtype.kind in kind and same)
+        return {name: np.array(a) for name, a in arrays.items()}
+
+    def check(self, key: str, plausible: bool) -> None:
+        """Refuse to go on from what ``key`` holds where this run cannot have written it."""
+        if not plausible:
+            raise DamageError(
+                f"cannot resume from {self._path!r}: its record {key!r} is not what this run writes"
+                " (the file was changed); begin anew without resume"
+            )
 
     @property
     def is_due(self) -> bool:

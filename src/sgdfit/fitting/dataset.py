@@ -35,7 +35,7 @@ from sgdfit.fitting.weights import (
 )
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.kernel.kernel import Chunk, Kernel, chunk_of
-from sgdfit.kernel.summation import PANEL, Sums, column_moments, combined
+from sgdfit.kernel.summation import PANEL, Sums, column_moments, combined, length
 from sgdfit.model.loss import SQUARED
 from sgdfit.model.model import Model
 
@@ -385,15 +385,29 @@ class Reduction:
 
     def _resumed(self) -> Sums | None:
         """Return the sums of a pass that was done; take over what one half done had found."""
-        known = self.data.journal.recall(self.key)
+        data, p, journal = self.data, len(self.theta), self.data.journal
+        known = journal.recall(self.key, {"rows": ("i", ())})
         if known is None or (self.is_first and "moments" not in known):
             return None
-        rows = int(known["rows"])
+        rows, done = int(known["rows"]), "gradient" in known
+        shapes: dict[str, tuple[str, tuple[int, ...]]] = {}
+        if rows and not done:
+            shapes["partials"] = ("f", (-(-rows // PANEL), 2, length(p)))
+        if done:
+            shapes["partials"] = ("f", (0,))
+            shapes |= {"sums": ("f", (2,)), "gradient": ("f", (p,)), "curvature": ("f", (p, p))}
+        if rows and self.is_first:
+            taken = int(np.searchsorted(data.places, rows))
+            shapes["moments"] = ("f", (-(-rows // PANEL), 4))
+            arrays = len(data.subsample.arrays)
+            shapes |= {f"column {k}": ("f", (taken,)) for k in range(arrays)}
+        journal.recall(self.key, shapes)
+        journal.check(self.key, rows == data.rows if done else 0 <= rows <= data.rows)
         if rows:
             others = ("rows", "sums", "gradient", "curvature")
             found = {name: array for name, array in known.items() if name not in others}
             self._count(rows, found if self.is_first else {"partials": known["partials"]})
-        if "gradient" not in known:
+        if not done:
             return None
         weight, loss = map(float, known["sums"])
         return Sums(rows, weight, loss, known["gradient"], known["curvature"])

@@ -40,6 +40,7 @@ FULL_BATCHES_A_LOOK = 16
 ROWS_A_SWEEP = {"numpy": 1 << 20, "compiled": 1 << 24}
 # After these a run can go on.
 RESUMABLE = ("", "interrupted", "stopped")
+OVER = ("halted", "steps", "tolerance")
 # A batch loss beyond this many times the loss at the start, or of predicting nothing, is no
 # noise: the run has left.
 DIVERGED = 1e10
@@ -103,16 +104,31 @@ class _Descent:
         self.records = [np.empty((0, 3 + 2 * len(self.start)))]
         # What ended it in an earlier process, if anything did.
         self.ended = ""
-        known = data.journal.recall("descent")
-        if known is not None:
-            averaged, step = map(int, known["counts"])
-            held = known["theta"], known["slots"], known["average"]
-            self.state = State(*held, averaged, step, 0)
-            self.records, self.ended = [known["records"]], str(known["ending"])
+        self._go_on()
         every = options.callback_every or self.per_epoch
         self.caller = CallbackCaller(problem.callback, every, self._progress)
         self.caller.next_call = self.state.step + every
         self.begun = time.perf_counter()
+
+    def _go_on(self) -> None:
+        """Take over where an earlier process stood, if one did."""
+        journal, p = self.data.journal, len(self.start)
+        floats = {"theta": (p,), "slots": self.state.slots.shape, "records": (-1, 3 + 2 * p)}
+        shapes = {name: ("f", shape) for name, shape in {**floats, "average": (p,)}.items()}
+        shapes |= {"counts": ("i", (2,)), "ending": ("U", ())}
+        known = journal.recall("descent", shapes)
+        if known is None:
+            return
+        averaged, step = map(int, known["counts"])
+        theta, records, self.ended = known["theta"], known["records"], str(known["ending"])
+        journal.check("descent", theta.dtype == self.start.dtype and bool(np.isfinite(theta).all()))
+        journal.check("descent", known["slots"].dtype == self.state.slots.dtype)
+        journal.check("descent", 0 <= averaged <= step <= self.problem.steps)
+        journal.check("descent", self.ended in (*RESUMABLE, *OVER))
+        taken = records[:, 0]
+        journal.check("descent", bool((np.diff(taken) > 0).all() and (taken >= 0).all()))
+        self.state = State(theta, known["slots"], known["average"], averaged, step, 0)
+        self.records = [records]
 
     def go(self) -> str:
         """Sweep until something ends the run; return what did."""

@@ -251,7 +251,7 @@ class _Walk:
         result = reduce(operator.mul, others, 1.0)
         for power in powers:
             for _ in range(-int(power.exp)):
-                result = result / self.value(power.base)
+                result = result / self._array(self.value(power.base))
         return result
 
     def _where(self, condition: Expr, yes: Expr, no: Expr) -> Array:
