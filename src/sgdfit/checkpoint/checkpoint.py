@@ -62,7 +62,7 @@ def read(path: str | os.PathLike[str]) -> Contents:
         with np.load(content, allow_pickle=False) as archive:
             # Nothing that was written is packed.
             packed = any(member.compress_type for member in archive.zip.infolist())
-            facts = {"version": VERSION} if packed else json.loads(archive[_HEADER].tobytes())
+            facts = json.loads("{}" if packed else archive[_HEADER].tobytes())
             version = int(facts["version"])
             if version == VERSION:
                 digest = facts.pop("digest")
