@@ -74,12 +74,7 @@ class Symmetries:
     ) -> None:
         self.prediction, self.names, self.bounds = prediction, names, bounds
         self.movable, self.symbols = movable, [symbol(name) for name in names]
-        plain, parts = separate(prediction, names)[2:]
-        # All linear parameters, also those that nothing nonlinear multiplies, and their terms.
-        both = (plain, *parts)
-        self.all_linear = [names.index(name) for part in both for name in part.linear]
-        self.all_terms = [term for part in both for term in part.basis]
-        self.all_offset = sympy.Add(*(part.offset for part in both))
+        parts = separate(prediction, names).components
         self.groups = [[names.index(name) for name in part.names] for part in parts]
         self.linear = [names.index(name) for part in parts for name in part.linear]
         self.terms = [_comparable(term) for part in parts for term in part.basis]
@@ -175,12 +170,9 @@ class Symmetries:
 
     def twin(self, theta: np.ndarray, turn: Turn) -> str:
         """Return in words what changes, and to what; nothing where it leaves its bounds."""
-        image, places = self.turned(theta, turn), sorted(turn.images)
-        return (
-            ""
-            if image is None
-            else enumerated([f"{self.names[i]} = {image[i]:.6g}" for i in places])
-        )
+        if (image := self.turned(theta, turn)) is None:
+            return ""
+        return enumerated([f"{self.names[i]} = {image[i]:.6g}" for i in sorted(turn.images)])
 
     def is_usual(self, theta: np.ndarray, turn: Turn) -> bool:
         """Whether parameters, float64[p], are those that are given."""
@@ -203,12 +195,16 @@ class Symmetries:
         The ends of a logistic curve change places as its slope turns round. Values at random tell.
         """
         theta, rows = self._random(self.prediction)
-        parts = [self.all_offset, *self.all_terms]
+        # All linear parameters, also those that nothing nonlinear multiplies, and their terms.
+        known = separate(self.prediction, self.names)
+        both = (known.plain, *known.components)
+        linear = [name for part in both for name in part.linear]
+        parts = [sympy.Add(*(part.offset for part in both)), *(t for p in both for t in p.basis)]
         before = np.stack([self._values(part, theta, **rows) for part in parts])
         for i in chain(*self.groups):
-            if i in self.flips or self.halves[i] or not self.all_linear:
+            if i in self.flips or self.halves[i] or not linear:
                 continue
-            held = [self.names[k] for k in (i, *self.all_linear)]
+            held = [self.names[i], *linear]
             there = self.moved(theta, self.flip([i]))
             after = np.stack([self._values(part, there, **rows) for part in parts])
             if not (self.movable.issuperset(held) and np.isfinite([before, after]).all()):
@@ -220,12 +216,14 @@ class Symmetries:
             # Where none mixes, the formula itself would tell.
             if not is_same or not (mix != np.diag(np.diag(mix))).any():
                 continue
-            linear = sympy.Matrix([self.symbols[k] for k in self.all_linear])
-            mixed = sympy.Matrix(np.round(np.linalg.inv(mix)).astype(int)) * linear
-            images = {i: -self.symbols[i], **dict(zip(self.all_linear, mixed, strict=True))}
-            sign, *along = held
-            text = f"{sign} can change sign while {enumerated(along)} change along"
-            yield Turn(images, self.symbols[i], text, f"the positive {sign} is given")
+            back = sympy.Matrix(np.round(np.linalg.inv(mix)).astype(int))
+            mixed = back * sympy.Matrix([symbol(name) for name in linear])
+            images = {
+                i: -self.symbols[i],
+                **dict(zip(map(self.names.index, linear), mixed, strict=True)),
+            }
+            text = f"{held[0]} can change sign while {enumerated(linear)} change along"
+            yield Turn(images, self.symbols[i], text, f"the positive {held[0]} is given")
 
     def _exchanged_rates(self) -> Iterator[Turn]:
         """Yield exchanges of two coefficients of data within functions, as in exp(-CL/V*t)."""
