@@ -140,7 +140,7 @@ def test_the_scale_is_that_of_the_residuals(loss, name):
         errors = [estimate.stderr for estimate in fit.estimates.values()]
         assert fit.loss_scale == pytest.approx(scale, rel=1e-5)
         np.testing.assert_allclose((np.array(curve.values(fit)) - right) / errors, 0, atol=1e-3)
-    assert f"scale  {scale:.3g} of y, from the residuals" in str(fits[0])
+    assert f"residual scale  {scale:.3g} in units of y" in str(fits[0])
 
 
 @pytest.mark.parametrize("factor", [1e-9, 1e-3, 1e6, 1e9])

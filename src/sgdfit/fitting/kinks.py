@@ -21,7 +21,7 @@ from sgdfit.formula.evaluation import evaluate
 from sgdfit.kernel.kernel import Chunk, chunk_of
 from sgdfit.kernel.numpy_kernel import rows_of
 from sgdfit.model.model import Model
-from sgdfit.model.separation import Root, thresholds
+from sgdfit.model.separation import Root, break_names, thresholds
 
 # Gaps are looked at within so many standard errors, or among so many rows or such a share of all.
 REACH, MOST_ROWS, SHARE = 1.0, 1 << 14, 1 / 256
@@ -52,9 +52,9 @@ def breaks_of(model: Model, *, smooth: bool = False) -> tuple[Break, ...]:
     >>> [each.roots[0].value for each in (*breaks_of(model), *breaks_of(model, smooth=True))]
     [2*x, x]
     """
-    found = []
+    found, names = [], break_names(model.prediction, model.free)
     for place, name in enumerate(model.free):
-        if (model.gradient[place] != 0) == smooth:
+        if name in names and (model.gradient[place] != 0) == smooth:
             roots, known = thresholds(model.prediction, name, smooth), model.parameters[name]
             if roots:
                 found.append(Break(place, roots, known.low, known.high))

@@ -19,7 +19,7 @@ import numpy as np
 from sgdfit.fitting.dataset import TrainingData
 from sgdfit.fitting.gauss_newton import walk
 from sgdfit.fitting.kinks import breaks_of
-from sgdfit.fitting.problem import Outcome, Problem, joined, kernel_of
+from sgdfit.fitting.problem import Outcome, Problem, joined
 from sgdfit.fitting.sampling import FEW, SUBSAMPLE_ALL
 from sgdfit.fitting.steps import alternated, minimize_steps
 from sgdfit.formula.evaluation import evaluate
@@ -53,19 +53,12 @@ class Kink(NamedTuple):
     above: float
 
 
-class Sides(NamedTuple):
-    """The slopes of a loss below and above a residual of zero, where that is its only kink."""
-
-    below: float
-    above: float
-
-
-def sides_of(model: Model) -> Sides | None:
-    """Return the slopes on both sides; None where the loss has other kinks, or none.
+def sides_of(model: Model) -> tuple[float, float] | None:
+    """Return the slopes of a loss below and above a residual of 0; None where it has other kinks.
 
     >>> from sgdfit.model.model import build
     >>> sides_of(build("y = a*x", ["x", "y"], loss="mae"))
-    Sides(below=-1.0, above=1.0)
+    (-1.0, 1.0)
     """
     reach = np.logspace(-30, 30, 241)
     residual = np.concatenate([-reach, reach])
@@ -79,7 +72,7 @@ def sides_of(model: Model) -> Sides | None:
     low, high = np.nanmin(slopes, axis=1), np.nanmax(slopes, axis=1)
     if not np.array_equal(low, high) or not low[0] < 0 < low[1]:
         return None
-    return Sides(float(low[0]), float(low[1]))
+    return float(low[0]), float(low[1])
 
 
 def blur_of(rows: int, model: Model) -> float:
@@ -93,9 +86,8 @@ def blur_of(rows: int, model: Model) -> float:
     >>> round(blur_of(200_000, model), 6)
     0.010541
     """
-    sides = sides_of(model)
-    assert sides is not None  # or sums would not tell
-    jump = (sides.above - sides.below) ** 2 / (-sides.below * sides.above)
+    below, above = sides_of(model) or (math.nan, math.nan)
+    jump = (above - below) ** 2 / (-below * above)
     return math.sqrt(jump * len(model.free) / rows)
 
 
@@ -196,9 +188,9 @@ def gathered(problem: Problem) -> Problem:
     return problem._replace(data=inside)
 
 
-def smoothed(loss: Loss, sides: Sides, width: float) -> Loss:
+def smoothed(loss: Loss, below: float, above: float, width: float) -> Loss:
     """Return a loss with a kink as it looks with √(r² + h²) in the place of |r|."""
-    middle, half = (sides.above + sides.below) / 2, (sides.above - sides.below) / 2
+    middle, half = (above + below) / 2, (above - below) / 2
     residual = f"({PREDICTION} - {TARGET})"
     text = f"{middle!r}*{residual} + {half!r}*sqrt({residual}**2 + {width * width!r})"
     return replace(as_loss(text), name=loss.name)
@@ -224,14 +216,12 @@ def find_from_sums(problem: Problem) -> tuple[Problem, Outcome] | None:
         return None
     # Rounded to a power of the root of 2, so that a compiled kernel serves many fits.
     width = 2.0 ** (round(2 * math.log2(width)) / 2)
-    sides = sides_of(problem.model)
-    assert sides is not None  # or sums would not tell
-    loss = smoothed(problem.model.loss, sides, NARROWER * width)
-    smooth = problem._replace(kinked=False, tolerance=ENOUGH, kernel=_kernel_for(problem, loss))
-    smooth = smooth._replace(model=replace(problem.model, loss=loss))
+    below, above = sides_of(problem.model) or (math.nan, math.nan)
+    loss = smoothed(problem.model.loss, below, above, NARROWER * width)
+    smooth = problem.with_loss(loss)._replace(kinked=False, tolerance=ENOUGH)
     # Errors and distance are of the loss itself, whose bend a window about zero counts.
-    loss = with_window(problem.model.loss, width, (sides.above - sides.below) / (2 * width))
-    found = found._replace(kernel=_kernel_for(problem, loss))
+    loss = with_window(problem.model.loss, width, (above - below) / (2 * width))
+    found = found._replace(kernel=problem.with_loss(loss).kernel)
     looks = problem.looks if was_scattered else min(FIRST_LOOKS, problem.looks)
     outcome = walk(smooth._replace(looks=looks), before.theta)
     if not outcome.is_called_off and data.scattered_rows and not was_scattered:
@@ -244,7 +234,3 @@ def find_from_sums(problem: Problem) -> tuple[Problem, Outcome] | None:
     if breaks and not outcome.is_called_off:
         outcome, _ = alternated(smooth, breaks, outcome.theta, outcome)
     return found, joined(before, outcome)
-
-
-def _kernel_for(problem: Problem, loss: Loss) -> Kernel:
-    return kernel_of(replace(problem.model, loss=loss), problem.data, problem.options)

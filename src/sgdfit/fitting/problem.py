@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,7 +28,7 @@ from sgdfit.kernel.forms import choose_form, make
 from sgdfit.kernel.kernel import Chunk, Kernel, State
 from sgdfit.kernel.summation import Sums
 from sgdfit.model.asymptotes import Asymptote
-from sgdfit.model.loss import SQUARED
+from sgdfit.model.loss import SQUARED, Loss
 from sgdfit.model.model import Model
 from sgdfit.optimizers import Optimizer
 from sgdfit.optimizers.schedule import AnySchedule
@@ -150,6 +151,11 @@ class Problem(NamedTuple):
         # The loss is r², whose curvature is twice JᵀJ.
         rounding = self.rounding(theta, quadratic.norms / math.sqrt(2))[1]
         return residual <= ROUNDINGS * rounding and rounding <= UNSEEN * size
+
+    def with_loss(self, loss: Loss) -> Problem:
+        """Return the problem with another loss of the same kind."""
+        model = replace(self.model, loss=loss)
+        return self._replace(model=model, kernel=kernel_of(model, self.data, self.options))
 
     def on_rows(self, chunk: Chunk) -> Problem:
         """Return the problem on other rows, which are in memory."""

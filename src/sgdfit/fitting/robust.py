@@ -11,20 +11,18 @@ a residual is large for its row.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from sgdfit.fitting.gauss_newton import walk
-from sgdfit.fitting.infinity import at_infinity
 from sgdfit.fitting.multistart import missing
-from sgdfit.fitting.problem import MOST_STEPS, Outcome, Problem, joined, kernel_of
+from sgdfit.fitting.problem import MOST_STEPS, Outcome, Problem, joined
 from sgdfit.fitting.sampling import FEW
 from sgdfit.fitting.steps import minimize_steps
 from sgdfit.kernel.kernel import Rows
 from sgdfit.kernel.summation import PANEL
-from sgdfit.model.loss import Loss, as_loss
+from sgdfit.model.loss import as_loss
 
 Array = np.ndarray[Any, Any]
 
@@ -49,7 +47,11 @@ def find_with_scale(problem: Problem) -> tuple[Problem, Outcome]:
     problem, theta = settle_scale(problem)
     if not problem.steps:
         return problem, walk(problem, theta, problem.sizes[:1])._replace(ending="interrupted")
-    problem, outcome = minimize_steps(problem)
+    return _iterated(*minimize_steps(problem))
+
+
+def _iterated(problem: Problem, outcome: Outcome) -> tuple[Problem, Outcome]:
+    """Find the scale and the minimum in turn, each given the other, until neither changes."""
     for _ in range(MOST_TIMES):
         if outcome.is_called_off or outcome.ending in ("lost", "steps"):
             break
@@ -62,7 +64,7 @@ def find_with_scale(problem: Problem) -> tuple[Problem, Outcome]:
         outcome = joined(outcome, walk(problem, outcome.theta, [problem.rows]))
         if problem.data.subsample.rows < problem.rows and change <= NEARBY:
             break
-    return problem, at_infinity(problem, outcome)
+    return problem, outcome
 
 
 def settle_scale(problem: Problem, *, far: bool = False) -> tuple[Problem, np.ndarray]:
@@ -78,16 +80,11 @@ def settle_scale(problem: Problem, *, far: bool = False) -> tuple[Problem, np.nd
         options = options._replace(search=False)
     quiet = problem._replace(callback=None, options=options, steps=MOST_STEPS, looks=MOST_LOOKS)
     try:
-        first = _with_loss(quiet.on_rows(data.sample(FEW, problem.seed)), as_loss("mae"))
+        first = quiet.on_rows(data.sample(FEW, problem.seed)).with_loss(as_loss("mae"))
         theta = _finished(minimize_steps(first._replace(kinked=True, tolerance=NEAR))[1])
         inner = scaled(quiet.on_rows(data.subsample), scale_at(problem, theta))
-        for _ in range(MOST_TIMES):
-            theta = _finished(walk(inner, theta, [inner.rows]))
-            before, scale = inner.model.loss.scale, scale_at(inner, theta)
-            assert before is not None  # it was put in
-            inner = scaled(inner, scale)
-            if abs(scale / before - 1) <= SAME:
-                break
+        inner, outcome = _iterated(inner, walk(inner, theta, [inner.rows]))
+        theta = _finished(outcome)
     except KeyboardInterrupt:
         return scaled(problem, scale_at(problem, theta))._replace(steps=0), theta
     return scaled(problem, max(scale_at(inner, theta), least)), theta
@@ -101,12 +98,7 @@ def _finished(outcome: Outcome) -> np.ndarray:
 
 def scaled(problem: Problem, scale: float) -> Problem:
     """Return the problem with the scale of its residuals."""
-    return _with_loss(problem, problem.model.loss.scaled(scale))
-
-
-def _with_loss(problem: Problem, loss: Loss) -> Problem:
-    model = replace(problem.model, loss=loss)
-    return problem._replace(model=model, kernel=kernel_of(model, problem.data, problem.options))
+    return problem.with_loss(problem.model.loss.scaled(scale))
 
 
 def scale_at(problem: Problem, theta: np.ndarray) -> float:
@@ -171,8 +163,7 @@ def _scale_of_all(problem: Problem, theta: np.ndarray) -> float:
     reach = QUARTILE * loss.scale
     near = np.abs(size / reach - 1) <= WINDOW
     density = float(near.mean()) / (2 * WINDOW * reach)
-    counted = as_loss(COUNTED).scaled(reach)
-    kernel = kernel_of(replace(problem.model, loss=counted), data, problem.options)
-    below = data.sums(kernel, theta).loss / (reach**2 * data.rows)
+    counted = problem.with_loss(as_loss(COUNTED).scaled(reach))
+    below = data.sums(counted.kernel, theta).loss / (reach**2 * data.rows)
     found = (reach + (0.5 - below) / density) / QUARTILE if density > 0 else loss.scale
     return found if found > 0 else loss.scale

@@ -38,9 +38,8 @@ FIRST, MOST, FULL, GRIDS = (2_048, 64, 12), (1 << 20, 256, 32), (0, 512, 48), (3
 REDRAWN = 24
 # How often gaps and the rest are found anew, each given the other.
 ROUNDS = 20
-# What rounding of sums may change a loss by, as a share of its value where parameters begin; and
-# how many such roundings of a loss are enough for its digits.
-ROUNDING, ENOUGH = 1e-13, 1e6
+# What rounding of sums may change a loss by, as a share of its value where parameters begin.
+ROUNDING = 1e-13
 # Where rows count: below their threshold, above, or in the bin that holds it, of several.
 BELOW, ABOVE, INSIDE = range(3)
 
@@ -51,7 +50,6 @@ class Split(NamedTuple):
     loss: float
     values: np.ndarray  # float64[d]: their middles, or where one is open a value near its end
     is_proven: bool  # whether all others were ruled out
-    is_rounded: bool  # whether rounding has left few digits of the loss
 
 
 class Terms:
@@ -66,10 +64,8 @@ class Terms:
         slopes = np.concatenate([self.at(chunk, state)[1] for state in states], axis=1).T
         slopes[:, problem.box.held] = 0.0
         norms = np.linalg.norm(slopes, axis=0)
-        norms[norms == 0] = 1.0
-        _, sizes, right = np.linalg.svd(slopes / norms, full_matrices=False)
-        kept = sizes > 1e-12 * sizes[0]
-        self.basis = right[kept].T / sizes[kept] * math.sqrt(len(slopes)) / norms[:, None]
+        kept = norms > 0
+        self.basis = np.diag(math.sqrt(len(slopes)) / np.where(kept, norms, 1.0))[:, kept]
         self.pairs = np.triu_indices(self.basis.shape[1])
         self.size = 1 + self.basis.shape[1] + len(self.pairs[0])
 
@@ -187,7 +183,7 @@ class Grid:
         beyond = gap[:, ::-1] + np.sign(gap) * np.reshape(spans, (-1, 1)) / 50
         ends = np.where(np.isinf(gap), beyond, gap)
         values = np.nan_to_num(ends[:, 0] / 2 + ends[:, 1] / 2)
-        return Split(loss, values, False, loss < ENOUGH * self.blur)
+        return Split(loss, values, False)
 
     def finer(self, best: float) -> tuple[list[np.ndarray], list[np.ndarray], bool]:
         """Return edges that cut each bin which may hold less than a loss, and these bins.
@@ -253,8 +249,9 @@ def minimize_steps(problem: Problem) -> tuple[Problem, Outcome]:
     """Return the minimum of all parameters, also of those that act in steps."""
     breaks, model, outcome = breaks_of(problem.model), problem.model, None
     steps = {model.free[each.place] for each in breaks}
-    flat = {name for name, slope in zip(model.free, model.gradient, strict=True) if slope == 0}
-    sampled = flat.intersection(stepped_names(model.prediction)) - steps
+    stepped = stepped_names(model.prediction).difference(steps)
+    slopes = zip(model.free, model.gradient, strict=True)
+    sampled = {name for name, slope in slopes if name in stepped and slope == 0}
     coupled = are_coupled(breaks, model)
     exact = problem.squared and steps.union(model.linear).issuperset(model.free)
     exact = exact and 0 < len(breaks) <= len(FIRST) and not coupled
@@ -328,9 +325,10 @@ def alternated(
         for k in range(ROUNDS):
             if outcome.is_called_off or outcome.quadratic is None:
                 break
-            start, is_proven, is_rounded = _best_gaps(loose, breaks, outcome.theta)
+            start, is_proven = _best_gaps(loose, breaks, outcome.theta)
             before, outcome = outcome, _lower(outcome, walk(rest, start, [rest.rows]))
-            if (solved and not is_rounded) or (k and outcome is before):
+            # From afar, as where parameters begin, rounding leaves sums few digits: once more.
+            if (k or problem.rows > FEW) and (solved or outcome is before):
                 break
             if outcome.quadratic is not None:
                 # What stands on a bound stays there, whatever the gaps.
@@ -358,22 +356,21 @@ def _lower(outcome: Outcome | None, other: Outcome, share: float = 0.0) -> Outco
 
 def _best_gaps(
     problem: Problem, breaks: tuple[Break, ...], theta: np.ndarray
-) -> tuple[np.ndarray, bool, bool]:
-    """Return where the best gaps are, whether that is proven, and whether rounding matters."""
+) -> tuple[np.ndarray, bool]:
+    """Return where the best gaps are, and whether that is proven."""
     start, groups = theta.copy(), [breaks]
     if are_coupled(breaks, problem.model):
         groups = []
     elif len(breaks) > len(FIRST):
         groups = [*itertools.combinations(breaks, 2)]
-    is_proven, is_rounded = len(groups) == 1, False
+    is_proven = len(groups) == 1
     for group in itertools.chain(groups, ((each,) for each in breaks)):
         if len(group) == 1 and is_proven and groups[0] is not group:
             break
         split = best_split(problem, group, start)
         start[[each.place for each in group]] = split.values
         is_proven &= split.is_proven
-        is_rounded |= split.is_rounded
-    return start, is_proven, is_rounded
+    return start, is_proven
 
 
 def gaps_about(
