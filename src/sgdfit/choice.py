@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import inspect
 import math
 import numbers
@@ -82,16 +83,13 @@ def choose(text: str, table: Mapping[str, Callable[..., T]], what: str, **given:
         # what is declared as something else than a number
         nested = declared is not option.empty and not _PLAIN.search(str(declared))
         worded = "str" in str(declared)
+        with contextlib.suppress(ValueError, TypeError):
+            found = ast.literal_eval(node)
+            if isinstance(found, bool | int | float) or (worded and isinstance(found, str)):
+                return found
         match node:
-            case ast.Constant(value=bool() | int() | float() as found):
-                return found
-            case ast.Name(id=str() as found) | ast.Constant(value=str() as found) if worded:
-                return found
-            case ast.UnaryOp(
-                op=ast.USub() | ast.UAdd() as sign,
-                operand=ast.Constant(value=int() | float() as found),
-            ) if not isinstance(found, bool):
-                return -found if isinstance(sign, ast.USub) else found
+            case ast.Name(id=str() as word) if worded:
+                return word
             case ast.Name(id=inner) | ast.Call(func=ast.Name(id=inner)) if inner in table or nested:
                 return build(node)
         allowed = f"again one of {known}" if nested else "a number, True or False"

@@ -146,8 +146,7 @@ def _estimate(estimate: Estimate) -> tuple[str, ...]:
 
 def _summary(result: Result) -> Lines:
     """Say how well the curve fits, and which rows: what a scientist asks first."""
-    left = result.degrees_of_freedom
-    freedom = f"on {left:,} {'degree' if left == 1 else 'degrees'} of freedom"
+    freedom = f"on {counted(result.degrees_of_freedom, 'degree')} of freedom"
     variance = result.reduced_chi_square
     if not result.status.ok:
         pass  # a run that failed has no fit to praise
@@ -247,8 +246,7 @@ def _scale(result: Result, method: str) -> Lines:
         what = "what rounding does to the response" if rounded else "the residuals"
         yield "scale", f"scaled by {what}{by}"
     if any(estimate.interval is not None for estimate in result.estimates.values()):
-        left = result.degrees_of_freedom
-        student = f"Student's t, {left:,} {'degree' if left == 1 else 'degrees'} of freedom"
+        student = f"Student's t, {counted(result.degrees_of_freedom, 'degree')} of freedom"
         usual = "normal" if result.absolute_sigma else student
         profiled = result.intervals == "profile"
         text = f"profile likelihood, {usual}" if profiled else usual

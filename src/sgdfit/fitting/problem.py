@@ -14,7 +14,7 @@ from sgdfit.data.datasets import fingerprint_of
 from sgdfit.data.opening import open_rows
 from sgdfit.data.rows import said_of_times
 from sgdfit.data.table import Columns, Table
-from sgdfit.errors import DataError, UsageError
+from sgdfit.errors import DataError, UsageError, counted
 from sgdfit.fitting.callbacks import Callback
 from sgdfit.fitting.dataset import TrainingData, take_in
 from sgdfit.fitting.options import FORGETFUL, Options, Resources, as_resources
@@ -372,7 +372,7 @@ def prepare(
     if rows < len(names):
         weighty = "" if rows == opened.rows else " of a weight above 0"
         raise DataError(
-            f"{label} has {rows} row(s){weighty} for {len(names)} free parameters"
+            f"{label} has {counted(rows, 'row')}{weighty} for {len(names)} free parameters"
             f" ({', '.join(names)}); give at least as many rows, or fix some of them"
         )
     problem = Problem(

@@ -21,7 +21,7 @@ import numpy as np
 from sgdfit.checkpoint.atomic import replacing
 from sgdfit.data.readers import open_table
 from sgdfit.data.table import Table
-from sgdfit.errors import UsageError
+from sgdfit.errors import UsageError, counted
 from sgdfit.formula.parsing import parse_expression
 from sgdfit.plot.landscape import Observed, observe
 from sgdfit.plot.landscape import descent_path as descent_path
@@ -134,7 +134,7 @@ def fitted_curve(result: Result, data: object, ax: Axes, style: str = "light") -
     the row.
     """
     look, seen = style_of(style), observe(result, data)
-    rows = f"{len(seen.target):,} row{'' if len(seen.target) == 1 else 's'}"
+    rows = counted(len(seen.target), "row")
     if len(seen.model.variables) > 1:
         x, y = f"observed {seen.response}", f"predicted {seen.response}"
         dress(ax, look, "Predicted against observed", x, y)
