@@ -6,13 +6,14 @@ import csv
 import datetime
 import functools
 import io
+import tempfile
 from typing import Any
 
 from sgdfit.data.files import DataFile, opened
 from sgdfit.errors import DataError, did_you_mean, reason_of, require
 
-# Of more text than this, XML of some kilobytes may be made.
-MOST = 1 << 30
+# Of more text and rows than these, XML of some kilobytes may be made; a sheet has no more rows.
+MOST, ROWS = 1 << 28, 1 << 20
 
 
 def sheet_as_text(origin: DataFile, sheet: str | None) -> DataFile:
@@ -28,7 +29,7 @@ def sheet_as_text(origin: DataFile, sheet: str | None) -> DataFile:
     load = require("openpyxl", "reading a workbook", "sgdfit[excel]").load_workbook
 
     @functools.cache
-    def text() -> bytes:
+    def text() -> Any:
         with opened(origin) as source:
             content = io.BytesIO(source.read())
         try:
@@ -51,26 +52,36 @@ def sheet_as_text(origin: DataFile, sheet: str | None) -> DataFile:
     def open_it() -> Any:
         import pyarrow as pa
 
-        return pa.BufferReader(text())
+        return pa.OSFile(text().name)
 
     return origin._replace(open=open_it)
 
 
-def _text_of(sheet: Any, label: str) -> bytes:
+def _text_of(sheet: Any, label: str) -> Any:
+    """Write the cells of a sheet to a temporary file, without empty columns at either side."""
     sheet.reset_dimensions()  # which some programs write wrong
-    rows, size = [], 0
-    for cells in sheet.iter_rows(values_only=True):
-        rows.append([_written(cell) for cell in cells])
-        size += sum(map(len, rows[-1])) + 1
-        if size > MOST:
-            raise DataError(f"{label} holds more than {MOST >> 20} MB of text; save it as CSV")
-    filled = [place for row in rows for place, field in enumerate(row) if field]
-    begin, end = min(filled, default=0), max(filled, default=0) + 1
-    made = io.StringIO()
-    writer = csv.writer(made, lineterminator="\n")
-    for row in rows:
-        writer.writerow((row + [""] * end)[begin:end] if any(row) else [])
-    return made.getvalue().encode(errors="replace")
+    begin, end, size = MOST, 0, 0
+    options: Any = {"mode": "w+", "encoding": "utf-8", "errors": "replace", "newline": ""}
+    with tempfile.TemporaryFile(**options) as whole:
+        writer = csv.writer(whole, lineterminator="\n")
+        for number, cells in enumerate(sheet.iter_rows(values_only=True)):
+            row = [_written(cell) for cell in cells]
+            filled = [place for place, field in enumerate(row) if field]
+            begin, end = min([begin, *filled[:1]]), max([end, *(k + 1 for k in filled[-1:])])
+            size += sum(map(len, row)) + 1
+            if size > MOST or number >= ROWS:
+                raise DataError(
+                    f"{label} holds more than {MOST >> 20} MB of text, or {ROWS:,} rows; save it as"
+                    " CSV"
+                )
+            writer.writerow(row)
+        whole.seek(0)
+        made = tempfile.NamedTemporaryFile(**options)  # noqa: SIM115  # goes with what reads it
+        writer = csv.writer(made, lineterminator="\n")
+        for row in csv.reader(whole):
+            writer.writerow((row + [""] * end)[begin:end] if any(row) else [])
+    made.flush()
+    return made
 
 
 def _written(cell: Any) -> str:
