@@ -145,8 +145,8 @@ class _Line:
     def places(self, theta: np.ndarray, factor: float, count: int) -> Iterator[Outcome]:
         """Yield them until one is worse, or on a bound."""
         low, high = self.problem.box.low[self.i], self.problem.box.high[self.i]
+        place = self.fitted(theta)
         for _ in range(count):
-            place = walk(self.alone, theta, [self.problem.rows])
             if place.quadratic is None or not math.isfinite(place.loss):
                 return
             yield place
@@ -154,6 +154,14 @@ class _Line:
                 return
             theta = place.theta.copy()
             theta[self.i] = min(max(theta[self.i] * factor, low), high)
+            loss = self.problem.kernel.sums(theta, self.problem.chunk).loss
+            # Where that changes nothing, neither do the others.
+            is_same = abs(loss - self.total(place)) <= place.quadratic.blur
+            place = place._replace(theta=theta) if is_same else self.fitted(theta)
+
+    def fitted(self, theta: np.ndarray) -> Outcome:
+        """Return the fit of the others."""
+        return walk(self.alone, theta, [self.problem.rows])
 
     def total(self, place: Outcome) -> float:
         """Return the summed loss."""
@@ -205,7 +213,7 @@ class _Line:
         problem, i = self.problem, self.i
         model, names, chunk = problem.model, problem.names, problem.data.sample(FEW, 0)
         near, *rest = self.places(theta, self.factor, ALONG)
-        far = [near, *itertools.takewhile(self.is_visible, rest)][-1]
+        far = self.fitted([near, *itertools.takewhile(self.is_visible, rest)][-1].theta)
         deviation, away = math.sqrt(self.variance), far.theta.copy()
         assert far.quadratic is not None  # a place has one
         idle = np.abs(away) * far.quadratic.norms <= SAME * deviation
