@@ -1,5 +1,7 @@
 """Optima at infinity: named as such, with the limit and what it determines, judged by SciPy."""
 
+import re
+
 import numpy as np
 import pytest
 from scipy.optimize import curve_fit, least_squares
@@ -161,3 +163,21 @@ def test_what_has_an_optimum_is_not_at_infinity():
     data = {"x": X, "y": 2 * X / (9 + X) + NOISE}
     fit = sgdfit.fit("y = v*x/(k + x)", data, start={"v": 1.0, "k": 1e9}, search=False)
     assert fit.status.name != "at_infinity"
+
+
+@pytest.mark.parametrize(
+    ("formula", "curve"),
+    [
+        ("y = a*t**b", lambda t: 3 * t**-0.7),
+        ("y = c + a/t**b", lambda t: 2 + 3 * t**-1.2),
+        ("y = a*exp(b/t)", lambda t: 2 * np.exp(1.5 / t)),
+    ],
+)
+def test_a_row_that_keeps_a_parameter_from_its_sign_comes_with_the_condition(formula, curve):
+    t = np.arange(25.0)
+    data = {"t": t, "y": np.concatenate([[0.0], curve(t[1:])])}
+    fit = sgdfit.fit(formula, data)
+    assert fit.status.name == "at_infinity"
+    condition = re.search('--where "(.*)" \\(in Python', fit.status.cure)[1]
+    kept = sgdfit.fit(formula, data, where=condition)
+    np.testing.assert_allclose(kept.fitted, curve(t[1:]), rtol=1e-6)
