@@ -19,6 +19,7 @@ import sympy
 
 from sgdfit.formula.formula import symbol
 from sgdfit.formula.real import Absolute, Cbrt, Ceil, Floor, Maximum, Minimum, Sign, Where
+from sgdfit.model.separation import WAVES
 
 Expr = Any  # SymPy ships no types
 Kind = Literal["position", "pole", "length", "period", "frequency", "rate", "phase", "intercept",
@@ -28,8 +29,6 @@ Form = dict[str, Fraction]
 # What the response's scale and a factor of ten are called; no column has these names. SPAN before
 # the name of a column is its range over its size.
 RESPONSE, TEN, SPAN = "(response)", "(ten)", "(span)"
-
-_PERIODIC = (sympy.sin, sympy.cos, sympy.tan, sympy.cot)
 
 
 class Role(NamedTuple):
@@ -111,7 +110,7 @@ def _role(prediction: Expr, name: str, powers: Form, variables: tuple[str, ...])
     owner = next(iter(powers), None)
     single = owner if len(powers) == 1 and owner in variables and abs(powers[owner]) == 1 else None
     own, units = symbol(name), tuple(powers.items())
-    waves = any(part.has(own) for part in prediction.atoms(*_PERIODIC))
+    waves = any(part.has(own) for part in prediction.atoms(*WAVES))
     shift = _shift(prediction, own, variables)
     kind: Kind
     if single is not None and waves:

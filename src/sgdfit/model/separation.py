@@ -20,6 +20,7 @@ from sgdfit.formula.real import Absolute, Ceil, Floor, Maximum, Minimum, Sign
 
 Expr = Any  # SymPy ships no types
 
+WAVES = (sympy.sin, sympy.cos, sympy.tan, sympy.cot)
 # What is flat between its steps: a slope of 0 does not say that a parameter within has no effect.
 STEPS = (sympy.core.relational.Relational, Sign, Floor, Ceil)
 # What has a kink where its argument is zero, or its arguments are equal.
@@ -138,7 +139,7 @@ def harmonics(prediction: Expr, names: tuple[str, ...]) -> tuple[Expr, tuple[Har
         for amplitude, basis in zip(part.linear, part.basis, strict=True):
             for phase in part.names:
                 own, rest = symbol(phase), prediction.xreplace({symbol(amplitude): sympy.S.Zero})
-                bend, at = -_alike(basis.diff(own, 2)) / _alike(basis), {own: sympy.S.Zero}
+                bend, at = -comparable(basis.diff(own, 2)) / comparable(basis), {own: sympy.S.Zero}
                 others = {symbol(name) for name in part.names if name != phase}
                 # Either root will do.
                 rate = sympy.powdenest(sympy.sqrt(bend), force=True)
@@ -152,10 +153,16 @@ def harmonics(prediction: Expr, names: tuple[str, ...]) -> tuple[Expr, tuple[Har
     return prediction, tuple(found)
 
 
-def _alike(expression: Expr) -> Expr:
-    """Write cos(p - x) and cos(x - p) alike."""
-    waves = expression.atoms(sympy.sin, sympy.cos)
-    return expression.xreplace({wave: wave.func(wave.args[0].expand()) for wave in waves})
+@lru_cache(maxsize=4096)
+def comparable(expression: Expr) -> Expr:
+    """Write equal expressions alike: signs within powers, angles multiplied out."""
+    written = {
+        power: (-1) ** power.exp * (-power.base) ** power.exp
+        for power in expression.atoms(sympy.Pow)
+        if power.exp.is_Integer and power.base.could_extract_minus_sign()
+    }
+    written |= {wave: wave.func(wave.args[0].expand()) for wave in expression.atoms(*WAVES)}
+    return expression.xreplace(written)
 
 
 def linear_set(

@@ -24,7 +24,7 @@ from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.formula import symbol, to_text
 from sgdfit.formula.real import Where
 from sgdfit.model.model import Model
-from sgdfit.model.separation import Component, separate
+from sgdfit.model.separation import WAVES, Component, comparable, separate
 
 Expr = Any  # SymPy ships no types
 
@@ -36,7 +36,6 @@ TOGETHER = 3
 POINTS = 64
 # Names of rates of absorption, or their logarithms, which textbooks take for the larger ones.
 ABSORPTION = re.compile(r"(l|ln|log)?_?k_?(a|01)", re.IGNORECASE)
-WAVES = (sympy.sin, sympy.cos, sympy.tan, sympy.cot)
 
 
 class Move(NamedTuple):
@@ -77,8 +76,8 @@ class Symmetries:
         parts = separate(prediction, names).components
         self.groups = [[names.index(name) for name in part.names] for part in parts]
         self.linear = [names.index(name) for part in parts for name in part.linear]
-        self.terms = [_comparable(term) for part in parts for term in part.basis]
-        self.offset = _comparable(sympy.Add(*(part.offset for part in parts)))
+        self.terms = [comparable(term) for part in parts for term in part.basis]
+        self.offset = comparable(sympy.Add(*(part.offset for part in parts)))
         nonlinear = list(chain(*self.groups))
         self.half_periods = [sympy.S.Zero] * len(names)  # of phases; else 0
         for i in nonlinear:
@@ -325,11 +324,11 @@ class Symmetries:
             own: sign * self.symbols[j] + turn * half
             for own, j, sign, turn, half in zip(self.symbols, *move, self.half_periods, strict=True)
         }
-        if _comparable(self.offset.xreplace(image)) != self.offset:
+        if comparable(self.offset.xreplace(image)) != self.offset:
             return None
         source, signs = list(move.source), list(move.signs)
         for i, term in zip(self.linear, self.terms, strict=True):
-            after = _comparable(term.xreplace(image))
+            after = comparable(term.xreplace(image))
             sign = 1 if after in self.terms else -1
             if sign * after not in self.terms:
                 return None
@@ -486,15 +485,3 @@ def _by_case(moving: set[Expr], condition: Expr, then: Expr, otherwise: Expr) ->
     if condition.free_symbols & moving:
         return Where(condition, then, otherwise)
     return symbol(f"[{condition}]") * then + symbol(f"[not {condition}]") * otherwise
-
-
-@lru_cache(maxsize=4096)
-def _comparable(expression: Expr) -> Expr:
-    """Write equal expressions alike: signs within powers, angles multiplied out."""
-    written = {
-        power: (-1) ** power.exp * (-power.base) ** power.exp
-        for power in expression.atoms(sympy.Pow)
-        if power.exp.is_Integer and power.base.could_extract_minus_sign()
-    }
-    written |= {wave: wave.func(wave.args[0].expand()) for wave in expression.atoms(*WAVES)}
-    return expression.xreplace(written)
