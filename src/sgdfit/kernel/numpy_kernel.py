@@ -126,7 +126,9 @@ def _terms(model: Model) -> tuple[str, Terms]:
             unknown = np.isfinite(prediction) & ~np.isfinite(jacobian)
             for k in np.flatnonzero(unknown.any(axis=1)).tolist():
                 some = [column[unknown[k]].astype(np.float64) for column in columns]
-                at = np.repeat(theta[:, None].astype(np.float64), len(some[0]), axis=1)
+                # Rows may each have parameters of their own.
+                at = np.broadcast_to(theta.T, (len(unknown[k]), len(theta)))[unknown[k]].T
+                at = at.astype(np.float64)
 
                 def along(value: np.ndarray, k: int = k, at: Any = at, some: Any = some) -> Any:
                     at[k] = value
