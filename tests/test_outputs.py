@@ -66,6 +66,7 @@ def test_no_call_writes_over_what_was_fitted(folder, data, where):
         lambda: fit.save("same.csv"),
         lambda: fit.trace.write("same.csv"),
         lambda: fit.write_predictions(data, "same.csv"),
+        lambda: fit.write_predictions({"x": [1.0]}, "same.csv"),
         lambda: plot.save(fit, data, "fit.svg"),
         lambda: sgdfit.fit(FORMULA, data, checkpoint="same.csv"),
     ):

@@ -300,7 +300,7 @@ def write_predictions(
     """
     resources, rows, dropped = as_resources(memory, threads), 0, Dropped()
     table = open_table(as_grid(data, dated(result)), where)
-    with writing_table(path, table.files) as write:
+    with writing_table(path, (*table.files, *result.trace.inputs)) as write:
         told: dict[str, Any] = {"missing": missing, "residuals": residuals, "resources": resources}
         for some in predicted(result, table, interval, level, **told):
             write(some.columns)

@@ -110,7 +110,7 @@ def save(result: Result, data: object, path: str | os.PathLike[str], style: str 
             f"cannot write a plot to {str(path)!r}: its ending must be one of {', '.join(ENDINGS)}"
         )
     table = data if isinstance(data, Table) else open_table(data)
-    write(figure(result, table, style), path, inputs=table.files)
+    write(figure(result, table, style), path, inputs=(*table.files, *result.trace.inputs))
 
 
 def write(made: Figure, path: Path, dpi: int = 150, inputs: Iterable[str] = ()) -> None:
