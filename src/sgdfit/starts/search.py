@@ -34,6 +34,8 @@ POLE = 1.5
 # At most so many rounds; a sum of many components is given up after so many in a row that find none
 # whose loss is lower by a share of it. One component is looked for once more.
 ROUNDS, PATIENCE, WORTH = 10, 3, 1e-3
+# A sum of so many components takes two rounds.
+MANY = 3
 # Bounds such as -3.14 … 3.14 are meant as a whole turn.
 WHOLE_TURN = 0.99 * 2 * np.pi
 # By how much the seeds of two rounds differ.
@@ -181,7 +183,8 @@ def _searched(projection: Projection, ranges: Mapping[str, Range], seed: int) ->
 
     Every other round tries sums whose like components agree in sign: the greedy choice of one wide
     peak where there are two, or of an exponential that takes in a peak, is undone by dips. Where
-    the first round ended in such dips, a second one is worth it though they leave but noise.
+    the first round ended in such dips, or many components may hide in noise, another is worth it
+    though nothing but noise is left, until one finds nothing lower.
     """
     parts, first = projection.parts.components, first_partial(*projection.plain())
     none = np.empty((1 - bool(parts), len(projection.names)))
@@ -203,8 +206,9 @@ def _searched(projection: Projection, ranges: Mapping[str, Range], seed: int) ->
             fruitless = 0
         if fruitless == min(len(parts), PATIENCE) or not len(paths.ends):
             break
-        best = paths.distinct(1)
-        if not _is_signal(projection, best) and (k or len(parts) == 1 or _agree(projection, best)):
+        best, few = paths.distinct(1), len(parts) < MANY
+        enough = fruitless if k else len(parts) == 1 or (few and _agree(projection, best))
+        if enough and not _is_signal(projection, best):
             break
     return paths, drawn
 
