@@ -34,8 +34,6 @@ POLE = 1.5
 # At most so many rounds; a sum of many components is given up after so many in a row that find none
 # whose loss is lower by a share of it. One component is looked for once more.
 ROUNDS, PATIENCE, WORTH = 10, 3, 1e-3
-# A sum of so many components takes two rounds.
-MANY = 3
 # Bounds such as -3.14 … 3.14 are meant as a whole turn.
 WHOLE_TURN = 0.99 * 2 * np.pi
 # By how much the seeds of two rounds differ.
@@ -182,14 +180,13 @@ def _searched(projection: Projection, ranges: Mapping[str, Range], seed: int) ->
     """Search in rounds while the residuals look like signal; also return how many points it took.
 
     Every other round tries sums whose like components agree in sign: the greedy choice of one wide
-    peak where there are two, or of an exponential that takes in a peak, is undone by dips. Where
-    the first round ended in such dips, or many components may hide in noise, another is worth it
-    though nothing but noise is left, until one finds nothing lower.
+    peak where there are two, or of an exponential that takes in a peak, is undone by dips.
     """
     parts, first = projection.parts.components, first_partial(*projection.plain())
     none = np.empty((1 - bool(parts), len(projection.names)))
     paths = _Paths(none, projection.whole(none), np.full(len(none), first.loss), 0)
     drawn = fruitless = 0
+    exact = EXACT * float(projection.seen.target @ projection.seen.target)
     for k in range(ROUNDS if parts else 0):
         dictionaries = _dictionaries(projection, ranges, seed + APART * k)
         drawn += sum({id(one): len(one.points) for one in dictionaries}.values())
@@ -206,9 +203,10 @@ def _searched(projection: Projection, ranges: Mapping[str, Range], seed: int) ->
             fruitless = 0
         if fruitless == min(len(parts), PATIENCE) or not len(paths.ends):
             break
-        best, few = paths.distinct(1), len(parts) < MANY
-        enough = fruitless if k else len(parts) == 1 or (few and _agree(projection, best))
-        if enough and not _is_signal(projection, best):
+        if paths.losses.min() <= exact:
+            break
+        # What a sum lacks may hide in noise: the last round is one that finds nothing lower.
+        if (fruitless or len(parts) == 1) and not _is_signal(projection, paths.distinct(1)):
             break
     return paths, drawn
 
@@ -244,23 +242,11 @@ def _exchanged(
     return sorted(made, key=lambda partial: partial.loss)
 
 
-def _agree(projection: Projection, point: np.ndarray) -> bool:
-    """Whether amplitudes of like components have one sign at the point, float64[1, p]."""
-    amplitudes = dict(zip(projection.all_names, point[0], strict=True))
-    signs: dict[object, set[bool]] = {}
-    for part in projection.parts.components:
-        if len(part.linear) == 1:
-            signs.setdefault(part.shape, set()).add(amplitudes[part.linear[0]] > 0)
-    return all(len(found) == 1 for found in signs.values())
-
-
 def _is_signal(projection: Projection, point: np.ndarray) -> bool:
     """Whether residuals at the point, float64[1, p], go together as those of noise do not."""
     seen, whole = projection.seen, Whole(projection.model, projection.all_names, projection.seen)
     left = whole.residuals(point)
     residual, slopes = left[0], whole.slopes(point, whole.names, left)[0][0]
-    if residual @ residual <= EXACT * (seen.target @ seen.target):
-        return False
     columns = [np.asarray(seen.data[seen.names.index(name)]) for name in whole.model.variables]
     return serial_correlation(residual, slopes, columns)[1] > DOUBTFUL
 
