@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from sgdfit.fitting.gauss_newton import walk
 from sgdfit.fitting.problem import Outcome, Problem, joined
+from sgdfit.fitting.status import ARRIVED
+from sgdfit.fitting.trust_region import relative_offset
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.kernel.kernel import Chunk, chunk_of
 from sgdfit.kernel.numpy_kernel import rows_of
@@ -29,7 +32,8 @@ REACH, MOST_ROWS, SHARE = 1.0, 1 << 14, 1 / 256
 ROUNDS = 10
 # How near to its end the best place in a gap may be, as a share of it.
 INSIDE = 1e-7
-# So far from a threshold, as a share of where gaps are looked at, rows are on one of its sides.
+# So far from a threshold, as a share of where gaps are looked at, rows are on one of its sides; and
+# so many standard errors from a row a kink leaves it.
 ASIDE = 1e-3
 # This share of the curvature is added, lest what no row determines have none.
 DAMPING = 1e-13
@@ -89,10 +93,12 @@ def thresholds_of(
 
 def settle_kinks(problem: Problem, outcome: Outcome) -> Outcome:
     """Return the outcome at the best place between rows near by, of each kink in turn."""
-    kinks = breaks_of(problem.model, smooth=True) if problem.squared else ()
-    kinks = tuple(each for each in kinks if not are_coupled((each,), problem.model))
-    if not kinks or outcome.quadratic is None or outcome.is_called_off:
+    breaks = breaks_of(problem.model, smooth=True) if problem.squared else ()
+    if not breaks or outcome.quadratic is None or outcome.is_called_off:
         return outcome
+    kinks = [each for each in breaks if not are_coupled((each,), problem.model)]
+    if not kinks:
+        return _on_row(problem, outcome, [each.place for each in breaks])
     theta, data, kernel = outcome.theta, problem.data, problem.kernel
     for _ in range(ROUNDS):
         before, on_rows = theta, []
@@ -109,6 +115,24 @@ def settle_kinks(problem: Problem, outcome: Outcome) -> Outcome:
     rest = problem._replace(box=replace(problem.box, held=held), callback=None)
     other = walk(rest, theta, [problem.rows])
     return joined(outcome, other) if other.loss <= outcome.loss else outcome
+
+
+def _on_row(problem: Problem, outcome: Outcome, places: list[int]) -> Outcome:
+    """Return the outcome with its distance where kinks that several parameters move rest on rows.
+
+    There the slopes on both sides lead towards it, so that the others' distance is the whole.
+    """
+    theta, quadratic, data = outcome.theta, outcome.quadratic, problem.data
+    if quadratic is None or outcome.ending != "rests" or outcome.distance <= ARRIVED:
+        return outcome
+    held = problem.box.held | np.isin(range(len(theta)), places)
+    distance = relative_offset(quadratic, theta, replace(problem.box, held=held), problem.rows)
+    for i, sign in product(places, (1, -1)):
+        aside = theta.copy()
+        aside[i] += sign * ASIDE * math.sqrt(2 * abs(outcome.loss)) / quadratic.norms[i]
+        if data.sums(problem.kernel, aside).loss < data.sums(problem.kernel, theta).loss:
+            return outcome
+    return outcome._replace(distance=distance)
 
 
 def _best_place(problem: Problem, each: Break, theta: np.ndarray) -> tuple[np.ndarray, bool]:
