@@ -150,8 +150,9 @@ def printed_rows() -> Iterator[Callable[[Mapping[str, Any]], None]]:
 
     def write(columns: Mapping[str, Any]) -> None:
         nonlocal begun
-        head = b"" if begun else header(columns)
-        sys.stdout.write((head + separated(columns)).decode())
+        if not begun:
+            sys.stdout.write(header(columns).decode())
+        sys.stdout.write(separated(columns).decode())
         begun = True
 
     yield write
