@@ -97,23 +97,34 @@ def serial_correlation(
     409-428). Without that, a sum of many terms hides what it misses.
     """
     n, p = len(residual), len(slopes)
-    square, lags = float(residual @ residual), np.arange(1, min(WINDOWS[-1], n))
+    square, count = float(residual @ residual), min(WINDOWS[-1], n) - 1
     if n <= p or not square > 0:
         return 0.0, 0.0
     orders = [column.argsort(kind="stable") for column in columns]
-    ordered = [residual[order] for order in orders]
-    alike = np.array([[r[lag:] @ r[:-lag] for lag in lags] for r in ordered])
+    alike = np.array([_lagged(residual[None, order], count) for order in orders])
     correlation, alike = float(alike[:, 0].max()) / square, alike * ((n - p) / square)
     beyond = _beyond_chance(alike, n)
     # What fitting takes away is at most this, with many rows next to nothing.
-    if beyond + p * math.sqrt(len(lags) / n) < CHANCE:
+    if beyond + p * math.sqrt(count / n) < CHANCE:
         return correlation, beyond
-    slopes = np.nan_to_num(slopes, nan=0.0, posinf=0.0, neginf=0.0)
     size = np.sqrt(np.einsum("pn,pn->p", slopes, slopes))
-    span = np.linalg.qr((slopes / np.where(size > 0, size, 1.0)[:, None]).T)[0].T
-    spans = [span[:, order] for order in orders]
-    taken = [[np.vdot(q[:, lag:], q[:, :-lag]) for lag in lags] for q in spans]
+    if not np.isfinite(size).all():
+        slopes = np.nan_to_num(slopes, nan=0.0, posinf=0.0, neginf=0.0)
+        size = np.sqrt(np.einsum("pn,pn->p", slopes, slopes))
+    size[size == 0] = 1.0
+    span = np.linalg.qr((slopes / size[:, None]).T)[0].T
+    taken = [_lagged(span[:, order], count) for order in orders]
     return correlation, _beyond_chance(alike + taken, n)
+
+
+def _lagged(rows: np.ndarray, count: int) -> np.ndarray:
+    """Return the sums of products of numbers 1 to ``count`` places apart, over all rows."""
+    k, n = rows.shape
+    # Zeros keep the rows apart.
+    padded = np.zeros((k, n + count))
+    padded[:, :n] = rows
+    flat = padded.ravel()
+    return np.asarray(np.correlate(flat, flat[: len(flat) - count], "valid")[1:])
 
 
 def _beyond_chance(alike: np.ndarray, n: int) -> float:
@@ -125,15 +136,15 @@ def _beyond_chance(alike: np.ndarray, n: int) -> float:
     """
     count = alike.shape[1]
     mean, variance = 1 - 2 / (9 * count), 2 / (9 * count)
-    weights, pairs = _weights(n, count)
-    squares = float(((alike * alike) @ (1.0 / pairs)).max()) / count
+    weights, shares = _weights(n, count)
+    squares = float(((alike * alike) @ shares).max())
     quick: float = (squares ** (1 / 3) - mean) / math.sqrt(variance)
     return max(float((alike @ weights).max()), quick)
 
 
 @lru_cache(maxsize=64)
 def _weights(n: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the weights of so many lags in each window, and how many pairs are so far apart."""
+    """Return the weights of so many lags in each window, and in the mean of all squares."""
     lags = np.arange(1, count + 1)
     shares = np.maximum(0.0, 1.0 - lags / np.array(WINDOWS)[:, None])
-    return (shares / np.sqrt(shares**2 @ (n - lags))[:, None]).T, n - lags
+    return (shares / np.sqrt(shares**2 @ (n - lags))[:, None]).T, 1.0 / (n - lags) / count
