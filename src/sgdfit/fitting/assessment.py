@@ -68,9 +68,9 @@ from sgdfit.result.trace import Trace
 
 # Farther than this, a 95% interval would miss it too often.
 FAR = 1.0
-# Residuals this small beside the variation of the response are what the steps of a long descent
-# leave, and these what a single evaluation does.
-MANY_ROUNDINGS, FEW_ROUNDINGS = 1e-12, 32 * EPS
+# Residuals this small beside the variation of the response are rounding: what the steps of a long
+# descent leave.
+MANY_ROUNDINGS = 1e-12
 # An estimate of exact data that is no larger than so many of its errors is 0 but for rounding.
 HIDDEN = 8.0
 
@@ -104,7 +104,6 @@ class _End(NamedTuple):
     moved: float  # how far rounding alone may move all rows' curve: see `Problem.rounding`
     least: float  # what rounding leaves of the sum of squares
     is_exact: bool  # whether no noise is left
-    is_perfect: bool  # nor anything but the roundings of a single evaluation
 
 
 class Assessment(NamedTuple):
@@ -208,11 +207,11 @@ def _result(problem: Problem, outcome: Outcome) -> Result:
         elif outcome.quadratic is None:
             return _composed(problem, outcome, _without_loss(problem, outcome), None)
         end = _end(problem, outcome, state)
-        if end.is_perfect or (end.is_exact and state is None):
+        if end.is_exact:
             outcome, state, end = _zeroed(problem, outcome, state, end)
         found = _assessed(problem, outcome, state, end)
     if problem.options.intervals == PROFILE and found.uncertainty.covariance is not None:
-        if _share(problem, end.squares.loss) > MANY_ROUNDINGS:
+        if not end.is_exact:
             found, lower = _profiled(problem, found)
             if lower is not None:
                 way = joined(outcome, lower)
@@ -250,20 +249,18 @@ def _end(problem: Problem, outcome: Outcome, state: EndState | None) -> _End:
         near, squares = _of_sums(sums), _of_sums(_squares(problem, theta))
         curvature = sums.curvature
     moved, unseen = problem.rounding(theta, squares.norms / math.sqrt(2))
-    share = _share(problem, squares.loss)
     # Where no noise is left, standard errors are no measure.
-    exact = share <= MANY_ROUNDINGS
+    exact = squares.loss <= MANY_ROUNDINGS**2 * problem.variation
     if state is None and problem.squared:
         exact = problem.is_exact(theta, walked)
-    perfect = exact and share <= FEW_ROUNDINGS
     # Each row of the response lies within half of its last digit: evenly, as far as is known.
     least = (unseen - moved) ** 2 / 3
-    # Perfect data are right by any loss, but for rounding.
-    robust = not perfect and (not problem.squared or problem.weighting.covariance == SANDWICH)
+    # Exact data are met by any loss.
+    robust = not exact and (not problem.squared or problem.weighting.covariance == SANDWICH)
     sure = uncertainty_of(
         problem.model,
         theta,
-        squares if perfect else near,
+        squares if exact else near,
         problem.rows,
         # Weights have a mean of one here, whatever they were.
         variance=1 / problem.mean_weight if problem.weighting.absolute else None,
@@ -275,7 +272,7 @@ def _end(problem: Problem, outcome: Outcome, state: EndState | None) -> _End:
         sure = sure._replace(covariance=_with_rounding(sure.covariance, theta))
     if outcome.limit is not None:
         sure = _sure_of_limit(problem, outcome, outcome.limit)
-    return _End(theta, near, squares, sure, moved, least, exact, perfect)
+    return _End(theta, near, squares, sure, moved, least, exact)
 
 
 def _with_rounding(covariance: np.ndarray, theta: np.ndarray) -> np.ndarray:
@@ -434,12 +431,6 @@ def _distance(problem: Problem, outcome: Outcome, end: _End) -> float:
     root = near.root[:, free]
     measured = sandwich_offset(left, root.T @ root, theta[free], scores)
     return likely_distance(measured, blur_of(problem.rows, problem.model)) if by_sums else measured
-
-
-def _share(problem: Problem, residual: float) -> float:
-    """Return the root of the share of the response's variation that squared residuals are."""
-    size = problem.variation
-    return math.sqrt(residual / size) if size > 0 else math.inf if residual > 0 else 0.0
 
 
 def _certain(
@@ -631,7 +622,7 @@ def figures_of_merit(problem: Problem, residual: float, left: float) -> tuple[fl
     merit = goodness(mean * residual, mean * total, rows, fitted, logs, absolute)
     if not problem.squared:
         # Most figures take residuals for normal, which only one loss does.
-        merit = Goodness(merit.degrees_of_freedom, None, None, None, None, None)
+        merit = Goodness(merit.degrees_of_freedom)
     return mean * residual, merit
 
 

@@ -297,27 +297,21 @@ def runs_off(end: RunEnd) -> Status | None:
     return ended("runs off", ways=", ".join((*limit.ways, *gaps)), tends=tends, cure=cure)
 
 
-def hidden(end: RunEnd) -> Status | None:
-    """Rounding hides what the rows determine: columns far from zero leave no digit of it."""
-    if not is_flat(end.problem, end.undetermined):
-        return None
-    columns, centre = ", ".join(far_columns(end.problem)), centring(end.problem)
-    what = ", ".join(end.undetermined)
-    return ended("hidden", columns=columns, what=what, centre=centre) if columns else None
-
-
-def plateau(end: RunEnd) -> Status | None:
+def flat(end: RunEnd) -> Status | None:
     """Flat ground looks like an optimum from within: the loss depends elsewhere on what it does."""
     problem, what = end.problem, ", ".join(end.undetermined)
+    is_flat_here = is_flat(problem, end.undetermined)
+    if is_flat_here and (far := far_columns(problem)):
+        # Rounding leaves no digit of it.
+        return ended("hidden", columns=", ".join(far), what=what, centre=centring(problem))
     if end.descent is not None:
         if not what or end.descent[0].diagnosis.undetermined:
             return None
         # A robust loss may bend nowhere, or downwards, where the curve depends on everything.
-        jacobian = problem.kernel.rows(
-            end.descent[1].theta, problem.data.sample(ROWS_LOOKED_AT, 0)
-        ).jacobian.T
+        some = problem.data.sample(ROWS_LOOKED_AT, 0)
+        jacobian = problem.kernel.rows(end.descent[1].theta, some).jacobian.T
         return None if root_spectrum(jacobian).positive.all() else ended("plateau", what=what)
-    if not is_flat(end.problem, end.undetermined):
+    if not is_flat_here:
         return None
     pairs = zip(problem.names, end.outcome.theta, strict=True)
     at = ", ".join(f"{name} = {value:.4g}" for name, value in pairs)
@@ -395,7 +389,7 @@ def _cure(end: RunEnd, facts: DescentFacts, at: EndState) -> str | None:
 
 # In this order.
 CASES = (
-    never_begun, left_domain, diverged, called_off, beaten, runs_off, hidden, plateau, converged,
+    never_begun, left_domain, diverged, called_off, beaten, runs_off, flat, converged,
     out_of_steps,
 )  # fmt: skip
 

@@ -19,13 +19,13 @@ CHANCE = 2.0
 class Goodness:
     """Figures of merit of a least-squares fit; None where one is not defined."""
 
-    degrees_of_freedom: int  # rows less free parameters
-    reduced_chi_square: float | None  # residual sum of squares per degree of freedom
-    r_squared: float | None  # share of the response's variation that the fit explains
+    degrees_of_freedom: int  # rows less free parameters that are determined, off their bounds
+    reduced_chi_square: float | None = None  # residual sum of squares per degree of freedom
+    r_squared: float | None = None  # share of the response's variation that the fit explains
     # Information criteria of Akaike, of Akaike corrected for few rows, and of Schwarz.
-    aic: float | None
-    aicc: float | None
-    bic: float | None
+    aic: float | None = None
+    aicc: float | None = None
+    bic: float | None = None
 
 
 def goodness(
@@ -39,11 +39,12 @@ def goodness(
     """Compute the figures of merit of a least-squares fit.
 
     The criteria are those of R's ``AIC`` and ``BIC`` for ``nls``: with n rows of nonzero weight, p
-    free parameters and k = p + 1 (the variance is estimated too), −2 ln L = n (ln 2π + ln(RSS/n) +
-    1) − Σ ln w, AIC = −2 ln L + 2k, AICc = AIC + 2k(k+1)/(n−k−1), BIC = −2 ln L + k ln n. AICc is
-    that of Hurvich and Tsai, Biometrika 76 (1989) 297, eq. 3. Where the variance of each row is
-    known, 1/w, k = p and −2 ln L = n ln 2π − Σ ln w + RSS. The sums of squares are weighted, the
-    total one about the weighted mean, both in squared units of the response.
+    ``free`` parameters, without those on a bound or not determined, and k = p + 1 (the variance is
+    estimated too), −2 ln L = n (ln 2π + ln(RSS/n) + 1) − Σ ln w, AIC = −2 ln L + 2k, AICc = AIC +
+    2k(k+1)/(n−k−1), BIC = −2 ln L + k ln n. AICc is that of Hurvich and Tsai, Biometrika 76 (1989)
+    297, eq. 3. Where the variance of each row is known, 1/w, k = p and −2 ln L = n ln 2π − Σ ln w +
+    RSS. The sums of squares are weighted, the total one about the weighted mean, both in squared
+    units of the response.
     """
     residual, total, left = residual_sum_of_squares, total_sum_of_squares, rows - free
     k = free if known_variance else free + 1

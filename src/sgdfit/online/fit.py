@@ -356,13 +356,13 @@ class Fit:
         model, weighting = stream.model, stream.weighting
         error, found = now._error, now._uncertainty
         squares, left = stream.whole.quadratic.loss, found.degrees_of_freedom
-        merit = Goodness(round(left), None, None, None, None, None)
+        merit = Goodness(round(left))
         if stream.squared:
             fitted, logs, absolute = round(stream.fitted), stream.logs, weighting.absolute
             merit = goodness(squares, stream.variation, stream.used, fitted, logs, absolute)
         if stream.squared and stream.factor < 1:
             reduced = squares / left if left > 0 else None
-            merit = Goodness(round(left), reduced, merit.r_squared, None, None, None)
+            merit = Goodness(round(left), reduced, merit.r_squared)
         steps, losses, path, gradients = (np.array(part) for part in zip(*self._trace, strict=True))
         first, origin = (stream.theta, "solved") if stream.quadratic else (path[0], "search")
         kept = "what is kept of the rows tells" if error > TOLD else "all rows so far tell"

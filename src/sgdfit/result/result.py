@@ -112,7 +112,7 @@ class Result:
     residual_sum_of_squares : Σ w (y − prediction)², in squared units of the response
     rows : that were used
     rows_dropped : that were left out for a missing value
-    degrees_of_freedom : rows less free parameters
+    degrees_of_freedom : rows less free parameters, but those on a bound or not determined
     reduced_chi_square : residual_sum_of_squares / degrees_of_freedom, in squared units of the
         response; None where undefined, as the next four
     r_squared : the share of the variance that the curve explains
