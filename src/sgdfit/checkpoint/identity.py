@@ -13,14 +13,7 @@ import hashlib
 import sys
 import sysconfig
 from collections.abc import Iterator
-from types import (
-    BuiltinFunctionType,
-    CodeType,
-    FunctionType,
-    MappingProxyType,
-    MethodType,
-    ModuleType,
-)
+from types import CodeType, FunctionType, MappingProxyType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -100,13 +93,6 @@ def _held(value: Any) -> list[Any]:
             return list(value)
         case dict() | MappingProxyType():
             return [*value, *value.values()]
-        case functools.partial():
-            return [value.func, value.args, value.keywords]
-        case MethodType():
-            return [value.__func__, value.__self__]
-        case BuiltinFunctionType():
-            owner = value.__self__
-            return [value.__name__, owner.__name__ if isinstance(owner, ModuleType) else owner]
         case CodeType():
             return [value.co_code, value.co_names, value.co_consts]
         case FunctionType():

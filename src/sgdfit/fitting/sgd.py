@@ -487,25 +487,17 @@ def _rate_of_signs(problem: Problem, optimizer: Optimizer, first: Sums) -> float
 
     Its first step is the rate times the signs s of the gradient g, and lowers the loss the most at
     Σ|gᵢ| / sᵀHs (steepest descent in the largest parameter; Boyd & Vandenberghe 2004, Convex
-    Optimization, section 9.4.2), halved until it does lower it. A share of that allows for what its
-    momentum adds to a step, and for how much longer the first steps of a running mean are.
+    Optimization, section 9.4.2). A share of that allows for what its momentum adds to a step, and
+    for how much longer the first steps of a running mean are.
     """
     curvature, _ = steepness(problem)
-    some, theta = problem.data.subsample, np.array(problem.model.start)
     with np.errstate(all="ignore"):
         gradient = first.gradient / first.weight
         signs = np.sign(gradient)
         rate = float(np.abs(gradient).sum() / (signs @ curvature @ signs))
-        here = problem.kernel.sums(theta, some).loss
-        for _ in range(MOST_HALVINGS if 0 < rate < np.inf else 0):
-            if problem.kernel.sums(problem.box.clip(theta - rate * signs), some).loss < here:
-                break
-            rate /= 2
     chosen = dict(zip(optimizer.option_names, optimizer.options, strict=True))
     share = 1 - chosen.get("beta1", chosen.get("momentum", 0.0))
-    share *= np.sqrt(1 - chosen.get("alpha", 0.0))
-    # Where the model is not linear its curvature changes on the way, as for sgd.
-    rate *= float(share) if problem.model.is_linear else float(share) / 4
+    rate *= float(share * np.sqrt(1 - chosen.get("alpha", 0.0)))
     if chosen.get("decoupled") and chosen["weight_decay"]:
         # It shrinks the parameters by this product a step.
         rate = min(rate, MOST_DECAY / chosen["weight_decay"])
@@ -548,10 +540,6 @@ def _diagnosed(problem: Problem, batch_size: int, first: Sums, rate: float | Non
     )
 
 
-# Rows looked at together, so that memory stays bounded.
-STRIDE = 65_536
-
-
 def steepness(problem: Problem) -> tuple[np.ndarray, float]:
     """Return curvatures of the loss near the start, loss/parameter².
 
@@ -561,23 +549,17 @@ def steepness(problem: Problem) -> tuple[np.ndarray, float]:
     Where a residual is so large that its loss hardly bends, as Huber's, the curvature
     of small residuals is taken: the descent will meet it.
     """
-    model, data, p = problem.model, problem.data, len(problem.names)
-    chunk = data.subsample if data.whole is None else data.whole
-    mean, first, second = np.zeros((p, p)), 0.0, 0.0
-    theta = np.array(model.start)
-    for begin in range(0, chunk.rows, STRIDE):
-        part = chunk.part(begin, begin + STRIDE)
-        rows = problem.kernel.rows(theta, part)
-        jacobian, weight = rows.jacobian, 1.0 if part.weights is None else part.weights
-        with np.errstate(all="ignore"):
-            near = evaluate(model.bend, model.loss.values(rows.target, rows.target, part.weights))
-            # A loss may have no value at its minimum, as Poisson's at a count of 0.
-            bend = np.fmax(np.where(np.isfinite(near), near, 0.0), rows.bend)
-            weight = weight * np.maximum(bend, 0.0)
-            curvature = weight * (jacobian**2).sum(axis=0)
-            mean += (jacobian * weight) @ jacobian.T / chunk.rows
-            first += float(curvature.sum())
-            second += float((curvature**2).sum())
+    model, some = problem.model, sample(problem.data.subsample, FEW, problem.seed)
+    rows = problem.kernel.rows(np.array(model.start), some)
+    jacobian, weight = rows.jacobian, 1.0 if some.weights is None else some.weights
+    with np.errstate(all="ignore"):
+        near = evaluate(model.bend, model.loss.values(rows.target, rows.target, some.weights))
+        # A loss may have no value at its minimum, as Poisson's at a count of 0.
+        bend = np.fmax(np.where(np.isfinite(near), near, 0.0), rows.bend)
+        weight = weight * np.maximum(bend, 0.0)
+        curvature = weight * (jacobian**2).sum(axis=0)
+        mean = (jacobian * weight) @ jacobian.T / some.rows
+        first, second = float(curvature.sum()), float((curvature**2).sum())
     if not np.isfinite(mean).all() or not first > 0:
-        return np.full((p, p), np.nan), np.nan
+        return np.full_like(mean, np.nan), np.nan
     return mean, second / first
