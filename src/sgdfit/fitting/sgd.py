@@ -48,6 +48,7 @@ DIVERGED = 1e10
 NEAR = 0.01
 # A loss of all rows this many times that at the start is no noise of the batches.
 MUCH = 10
+HARDLY = 1 + 1e-6
 
 
 def descend(problem: Problem) -> Outcome:
@@ -381,7 +382,7 @@ def decide_rates(problem: Problem, batch_size: int, first: Sums) -> tuple[AnySch
     lowered = ""
     if rates is None:
         usual, share = _default_rate(problem, batch_size, first)
-        rate = _rehearsed(problem, usual, share)
+        rate = _rehearsed(problem, usual, share) if is_finite(first) else usual
         rates = scheduled(rate, options.schedule, steps)
         if rate < usual:
             lowered = LOWERED.format(usual=usual, rate=rate)
@@ -467,9 +468,10 @@ def _rehearsed(problem: Problem, rate: float, share: float | None) -> float:
 
 
 def _has_grown(run: _Descent) -> bool:
-    """Whether a run ended far above its start."""
+    """Whether a run ended above its start; of batches, whose noise may do that, far above it."""
     after = run.data.sums(run.problem.kernel, run.state.theta.astype(np.float64)).loss
-    return not after <= max(MUCH * abs(run.first.loss), run.first.loss)
+    most = HARDLY if run.per_epoch == 1 else MUCH
+    return not after <= run.first.loss + (most - 1) * abs(run.first.loss)
 
 
 def _leaps(path: np.ndarray, most: float, blur: float) -> bool:
