@@ -163,18 +163,23 @@ def _thrift_struct(data: bytes, at: int) -> tuple[dict[int, int], int]:
     return found, at + 1
 
 
-def _metadata(origin: DataFile) -> tuple[Any, Any, dict[str, int]]:
+def _metadata(origin: DataFile, of_columns: bool = False) -> tuple[Any, Any, dict[str, int]]:
     # What is in memory is not to be held by what is kept of it, and is read again at once.
-    return _kept_metadata(origin) if origin.stamp.time else _kept_metadata.__wrapped__(origin)
+    read = _kept_metadata if origin.stamp.time else _kept_metadata.__wrapped__
+    return read(origin, of_columns)
 
 
 @lru_cache(maxsize=METADATA_KEPT)
-def _kept_metadata(origin: DataFile) -> tuple[Any, Any, dict[str, int]]:
-    """Return what a file says of itself, its schema, and where columns stand that do not nest."""
-    with opened(origin) as source:
+def _kept_metadata(origin: DataFile, of_columns: bool) -> tuple[Any, Any, dict[str, int]]:
+    """Return what a file says of itself, its schema, and where columns stand that do not nest.
+
+    Only if it is checked for that it may be asked what it says ``of_columns``.
+    """
+    with opened(origin) as source, reading(origin.label, "Parquet"):
         file = _parquet(source)
         metadata = file.metadata
-        _check_columns(metadata, source.size())
+        if of_columns:
+            _check_columns(metadata, source.size())
         leaves = {metadata.schema.column(k).path: k for k in range(metadata.num_columns)}
         return metadata, file.schema_arrow, leaves
 
@@ -189,11 +194,10 @@ def _row_group(origin: DataFile, run: range, first: int, rows: int) -> RowGroup:
 
     def read(names: Sequence[str]) -> Iterator[Any]:
         with opened(origin) as source, reading(origin.label, "Parquet", place):
-            metadata, _, leaves = _metadata(origin)
-            columns = [
-                metadata.row_group(k).column(leaves[n]) for k in run for n in names if n in leaves
-            ]
-            buffer = 0
+            buffer, large = 0, origin.stamp.size > AT_ONCE
+            metadata, _, leaves = _metadata(origin, large)
+            some = [(k, leaves[n]) for k in run for n in names if n in leaves and large]
+            columns = [metadata.row_group(k).column(leaf) for k, leaf in some]
             if sum(column.total_compressed_size for column in columns) > AT_ONCE * len(run):
                 buffer = BUFFER if origin.local else REMOTE_BUFFER
                 for column in columns if origin.local else ():
@@ -226,7 +230,7 @@ def _row_group(origin: DataFile, run: range, first: int, rows: int) -> RowGroup:
 def _statistics(origin: DataFile, group: int, name: str) -> ColumnStatistics | None:
     import pyarrow as pa
 
-    metadata, schema, leaves = _metadata(origin)
+    metadata, schema, leaves = _metadata(origin, True)
     if name not in leaves or schema.get_field_index(name) < 0:
         return None
     column = metadata.row_group(group).column(leaves[name])
