@@ -129,7 +129,6 @@ def assess(problem: Problem, outcome: Outcome) -> Result:
     if (called_off and problem.data.whole is None) or (
         walked and of_sample and (called_off or outcome.ending == "steps")
     ):
-        # Whoever asks for an end does not wait for further passes.
         return _result(*_without_passes(problem, outcome))
     begun = time.perf_counter() - outcome.seconds
 
@@ -207,7 +206,8 @@ def _result(problem: Problem, outcome: Outcome) -> Result:
         elif outcome.quadratic is None:
             return _composed(problem, outcome, _without_loss(problem, outcome), None)
         end = _end(problem, outcome, state)
-        if end.is_exact:
+        # Whoever asks for an end does not wait for further passes.
+        if end.is_exact and not outcome.is_called_off:
             outcome, state, end = _zeroed(problem, outcome, state, end)
         found = _assessed(problem, outcome, state, end)
     if problem.options.intervals == PROFILE and found.uncertainty.covariance is not None:
