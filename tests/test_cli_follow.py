@@ -232,7 +232,7 @@ def test_missing_values_are_dropped_and_text_selects_rows(run, way):
             "(it is of type 'list'): '[{\"x\": 1, \"y\": 2}]'; give one object",
         ),
         (["{}"], "line 1 of standard input is no JSON object"),
-        (['{"x": 1, "z": 2}'], "'y', which is no column of the data; its columns are x, z"),
+        (['{"x": 1, "z": 2}'], "'y', which is no column of the data; its columns are 'x', 'z'"),
         (['{"x": ' + "[" * 100_000, ""], "is no JSON object (it is nested too deep)"),
     ],
 )
