@@ -25,6 +25,8 @@ from sgdfit.model.separation import stepped_names
 
 # From one place to the next, how many are looked at farther out, and how many nearer.
 FACTOR, OUTWARDS, INWARDS = 2.0, 12, 200
+# Of these, where others follow.
+FITS = 60
 # A place is as good if its loss is larger by no more than this share of the residuals' variance: a
 # hundredth of a standard error. One that is worse by that variance itself is not near.
 AS_GOOD = 1e-4
@@ -145,9 +147,9 @@ class _Line:
     def places(self, theta: np.ndarray, factor: float, count: int) -> Iterator[Outcome]:
         """Yield them until one is worse, or on a bound."""
         low, high = self.problem.box.low[self.i], self.problem.box.high[self.i]
-        place = self.fitted(theta)
+        place, fits = self.fitted(theta), 1
         for _ in range(count):
-            if place.quadratic is None or not math.isfinite(place.loss):
+            if fits > FITS or place.quadratic is None or not math.isfinite(place.loss):
                 return
             yield place
             if self.total(place) > self.least + self.variance or theta[self.i] in (low, high):
@@ -158,6 +160,7 @@ class _Line:
             # Where that changes nothing, neither do the others.
             is_same = abs(loss - self.total(place)) <= place.quadratic.blur
             place = place._replace(theta=theta) if is_same else self.fitted(theta)
+            fits += not is_same
 
     def fitted(self, theta: np.ndarray) -> Outcome:
         """Return the fit of the others."""

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from sgdfit.fitting.gauss_newton import walk
+from sgdfit.fitting.infinity import at_infinity
 from sgdfit.fitting.multistart import missing
 from sgdfit.fitting.problem import MOST_STEPS, Outcome, Problem, joined
 from sgdfit.fitting.sampling import FEW
@@ -47,7 +48,8 @@ def find_with_scale(problem: Problem) -> tuple[Problem, Outcome]:
     problem, theta = settle_scale(problem)
     if not problem.steps:
         return problem, walk(problem, theta, problem.sizes[:1])._replace(ending="interrupted")
-    return _iterated(*minimize_steps(problem))
+    problem, outcome = _iterated(*minimize_steps(problem))
+    return problem, at_infinity(problem, outcome)
 
 
 def _iterated(problem: Problem, outcome: Outcome) -> tuple[Problem, Outcome]:
