@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -73,7 +73,7 @@ def batches_of(batch: Any, names: Sequence[str]) -> Iterator[Any]:
 def open_parquet(origin: DataFile) -> ColumnarFile:
     """Read what a Parquet file says of itself; its row groups are read one by one."""
     with reading(origin.label, "Parquet"):
-        metadata, schema, _ = _metadata(origin)
+        metadata, schema, *_ = _metadata(origin)
         counts = [metadata.row_group(k).num_rows for k in range(metadata.num_row_groups)]
         if min(counts, default=0) < 0:
             raise EOFError("it tells of a row group with fewer than no rows")
@@ -163,25 +163,33 @@ def _thrift_struct(data: bytes, at: int) -> tuple[dict[int, int], int]:
     return found, at + 1
 
 
-def _metadata(origin: DataFile, of_columns: bool = False) -> tuple[Any, Any, dict[str, int]]:
+class _Metadata(NamedTuple):
+    """What a Parquet file says of itself."""
+
+    whole: Any  # a `pyarrow.parquet.FileMetaData`
+    schema: Any
+    leaves: dict[str, int]  # where columns stand that do not nest
+    check: Callable[[], object]  # to be called before ``whole`` is asked of columns
+
+
+def _metadata(origin: DataFile) -> _Metadata:
     # What is in memory is not to be held by what is kept of it, and is read again at once.
-    read = _kept_metadata if origin.stamp.time else _kept_metadata.__wrapped__
-    return read(origin, of_columns)
+    return _kept_metadata(origin) if origin.stamp.time else _kept_metadata.__wrapped__(origin)
 
 
 @lru_cache(maxsize=METADATA_KEPT)
-def _kept_metadata(origin: DataFile, of_columns: bool) -> tuple[Any, Any, dict[str, int]]:
-    """Return what a file says of itself, its schema, and where columns stand that do not nest.
-
-    Only if it is checked for that it may be asked what it says ``of_columns``.
-    """
-    with opened(origin) as source, reading(origin.label, "Parquet"):
+def _kept_metadata(origin: DataFile) -> _Metadata:
+    with opened(origin) as source:
         file = _parquet(source)
-        metadata = file.metadata
-        if of_columns:
-            _check_columns(metadata, source.size())
-        leaves = {metadata.schema.column(k).path: k for k in range(metadata.num_columns)}
-        return metadata, file.schema_arrow, leaves
+        metadata, size = file.metadata, source.size()
+    leaves = {metadata.schema.column(k).path: k for k in range(metadata.num_columns)}
+
+    @cache
+    def check() -> None:
+        with reading(origin.label, "Parquet"):
+            _check_columns(metadata, size)
+
+    return _Metadata(metadata, file.schema_arrow, leaves, check)
 
 
 def _row_group(origin: DataFile, run: range, first: int, rows: int) -> RowGroup:
@@ -195,7 +203,9 @@ def _row_group(origin: DataFile, run: range, first: int, rows: int) -> RowGroup:
     def read(names: Sequence[str]) -> Iterator[Any]:
         with opened(origin) as source, reading(origin.label, "Parquet", place):
             buffer, large = 0, origin.stamp.size > AT_ONCE
-            metadata, _, leaves = _metadata(origin, large)
+            metadata, _, leaves, check = _metadata(origin)
+            if large:
+                check()
             some = [(k, leaves[n]) for k in run for n in names if n in leaves and large]
             columns = [metadata.row_group(k).column(leaf) for k, leaf in some]
             if sum(column.total_compressed_size for column in columns) > AT_ONCE * len(run):
@@ -230,7 +240,8 @@ def _row_group(origin: DataFile, run: range, first: int, rows: int) -> RowGroup:
 def _statistics(origin: DataFile, group: int, name: str) -> ColumnStatistics | None:
     import pyarrow as pa
 
-    metadata, schema, leaves = _metadata(origin, True)
+    metadata, schema, leaves, check = _metadata(origin)
+    check()
     if name not in leaves or schema.get_field_index(name) < 0:
         return None
     column = metadata.row_group(group).column(leaves[name])
