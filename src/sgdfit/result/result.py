@@ -430,12 +430,6 @@ def _agreeing(result: Result) -> Result:
         known = as_formula(result.formula).names
     except FormulaError as error:
         raise DataError(f"the fit.formula cannot be read: {error.message}") from error
-    for name, tied in result.estimates.items():
-        try:
-            parse_expression(tied.tie or "0")
-        except FormulaError as error:
-            place = f"the fit.estimates.{name}.tie"
-            raise DataError(f"{place} cannot be read: {error.message}") from error
     if any(abs(begin) > LONG_AGO for begin in result.origins.values()):
         raise DataError("the fit.origins holds a time outside of all calendars")
     for name, estimate in result.estimates.items():
@@ -450,8 +444,10 @@ def _agreeing(result: Result) -> Result:
             raise DataError(
                 f"{place}.role is {estimate.role!r}, where one of {', '.join(ROLES)} is needed"
             )
-        if estimate.tie is not None:
-            parse_expression(estimate.tie)
+        try:
+            parse_expression(estimate.tie or "0")
+        except FormulaError as error:
+            raise DataError(f"{place}.tie cannot be read: {error.message}") from error
         if estimate.stderr is not None and estimate.stderr < 0:
             raise DataError(f"{place}.stderr is {estimate.stderr}, below 0")
     for name in result.free:
