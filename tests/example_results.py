@@ -162,6 +162,7 @@ def decay() -> Result:
         correlation=correlation,
         covariance_method="sandwich",
         rows=1_000_000,
+        degrees_of_freedom=999_997,
         rows_dropped=17,
         aic=-np.inf,
         aicc=None,

@@ -142,6 +142,8 @@ SIX = {
         ({"noise_variance": 9.0}, ["classical (residual variance ×", "(a row scatters by 3)"]),
         ({"weights": "w"}, ["scaled by the residuals (a row of weight 1 scatters by 2.71206)"]),
         ({"degrees_of_freedom": 1}, ["Student's t, 1 degree of freedom"]),
+        ({"degrees_of_freedom": 18}, ["(20 rows − 3 free parameters, 1 of them on a bound or not"]),
+        ({"degrees_of_freedom": 15, "weights": "w"}, ["free parameters − 2 rows of weight 0)"]),
         ({**ABSOLUTE, **SIGMA}, ["classical (variance of the rows ×", "from sigma s as", "normal"]),
         ({**ABSOLUTE, "weights": "1/s"}, ["absolute: from the weights 1/s as given", "normal"]),
         ({"covariance_method": "sandwich"}, ["sandwich (also right where", "Student's t, 17"]),

@@ -202,6 +202,8 @@ def _goodness(result: Result) -> Lines:
     spared = result.degrees_of_freedom - result.rows + len(result.free)
     if spared > 0:
         count += f", {spared} of them on a bound or not determined"
+    elif spared < 0 and result.weights is not None:
+        count += f" − {counted(-spared, 'row')} of weight 0"
     if _is_recursive(result) and "forgetting" in result.optimizer:
         count = f"what forgetting leaves of {count}"
     yield "degrees of freedom", f"{result.degrees_of_freedom:,} ({count})"
