@@ -125,15 +125,7 @@ def as_weighting(
 
 
 def surprise(weighting: Weighting, reduced_chi_square: float | None, dof: int) -> tuple[str, ...]:
-    """Return a warning where the residuals contradict standard deviations taken at their word.
-
-    Examples
-    --------
-    >>> surprise(Weighting(sigma="s", absolute=True), 1.1, 20)
-    ()
-    >>> len(surprise(Weighting(sigma="s", absolute=True), 4.0, 20))
-    1
-    """
+    """Return a warning where the residuals contradict standard deviations taken at their word."""
     if not weighting.absolute or reduced_chi_square is None or dof <= 0:
         return ()
     low, high = expected_range(dof)
