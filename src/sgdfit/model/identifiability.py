@@ -73,7 +73,9 @@ def combinations(prediction: Expr, columns: tuple[str, ...]) -> tuple[Expr, ...]
     (d, c*e, a*exp(x0/d), a*exp(x0/d)/(c*e))
     """
     apart = frozenset(map(symbol, columns))
-    found = dict.fromkeys(map(_bare, _parts(_monic(prediction, apart), apart)))
+    parts = _parts(_monic(prediction, apart), apart)
+    # A condition has no value to tell.
+    found = dict.fromkeys(_bare(part) for part in parts if isinstance(part, sympy.Expr))
     named = [part for part in found if part.free_symbols]
     return tuple(sorted(named, key=lambda part: (part.count_ops(), str(part))))
 

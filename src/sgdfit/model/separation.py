@@ -256,10 +256,10 @@ def _solutions(left: Expr, own: Expr, right: Expr) -> tuple[Expr, ...] | None:
         return _solutions(inner.args[0], own, sympy.log(right))
     if isinstance(inner, sympy.log):
         return _solutions(inner.args[0], own, sympy.exp(right))
-    if not inner.is_Pow or not inner.exp.is_Rational:
+    if not inner.is_Pow or not inner.exp.is_Integer:
         return None
     # An even root has two signs, an odd one that of its number.
-    even = inner.exp.p % 2 == 0
+    even = inner.exp % 2 == 0
     size = (right if even else Absolute(right)) ** (1 / inner.exp)
     found = list[Expr]()
     for sign in (1, -1) if even else (Sign(right),):
