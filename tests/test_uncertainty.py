@@ -124,7 +124,7 @@ def test_an_array_shadows_no_column_and_no_parameter():
 
 @pytest.mark.parametrize("sigma", [None, "s"])
 def test_the_sandwich_is_whites(sigma):
-    """HC0: (JᵀWJ)⁻¹ (Σ w² r² j jᵀ) (JᵀWJ)⁻¹, White 1980."""
+    """HC1: n/(n − p) (JᵀWJ)⁻¹ (Σ w² r² j jᵀ) (JᵀWJ)⁻¹, MacKinnon and White 1985."""
     fit = fitted(sigma=sigma, covariance="sandwich")
     a, k, c = fit.values.values()
     J = np.stack([np.exp(-k * X), -a * X * np.exp(-k * X), np.ones(N)], axis=1)
@@ -133,7 +133,7 @@ def test_the_sandwich_is_whites(sigma):
     bread = np.linalg.inv(J.T @ (w[:, None] * J))
     meat = J.T @ ((w * residual)[:, None] ** 2 * J)
     assert fit.covariance_method == "sandwich"
-    np.testing.assert_allclose(fit.covariance, bread @ meat @ bread, rtol=1e-7)
+    np.testing.assert_allclose(fit.covariance, N / (N - 3) * bread @ meat @ bread, rtol=1e-7)
     low, high = fit.estimates["a"].interval
     half = stdtrit(N - 3, 0.975) * fit.estimates["a"].stderr
     np.testing.assert_allclose(high - low, 2 * half, rtol=1e-9)

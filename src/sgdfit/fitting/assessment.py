@@ -679,7 +679,9 @@ def uncertainty_of(
         return unknown._replace(covariance=of_inverse(inverse, noise), method=CLASSICAL)
     rest: tuple[Determined, ...] = ()
     if scores is not None:
-        middle = scores()[np.ix_(free, free)]
+        # Residuals are smaller than the noise: by n/(n − p) in squares (MacKinnon & White 1985, J.
+        # Econometrics 29, 305-325, HC1).
+        middle = scores()[np.ix_(free, free)] * (rows / left)
         found, open_ = sandwich(spectrum, middle, names)
         root = spectrum.whitening / spectrum.scales[:, None]
         middle = root.T @ middle @ root

@@ -65,7 +65,7 @@ def sandwich(
     """Return the covariance H⁻¹SH⁻¹, right for any loss and for unequal noise.
 
     Huber 1967, Proc. 5th Berkeley Symposium 1, 221-233; White 1980, Econometrica 48(4),
-    817-838 (there without a correction for few rows, as here). H = Σ w ℓ'' JᵀJ over the rows and
+    817-838. H = Σ w ℓ'' JᵀJ over the rows and
     S = Σ w² ℓ'² JᵀJ. There is none where H is not positive definite, so that this is no isolated
     minimum; in its place there are the combinations along which it is not.
     """
