@@ -180,7 +180,7 @@ def test_residuals_count_in_units_of_their_sigma():
     J = np.stack([X, np.ones(ROWS)])
     inverse = np.linalg.inv((J * bend) @ J.T)
     np.testing.assert_allclose(
-        fit.covariance, inverse @ ((J * slope**2) @ J.T) @ inverse, rtol=1e-6
+        fit.covariance, ROWS / (ROWS - 2) * inverse @ ((J * slope**2) @ J.T) @ inverse, rtol=1e-6
     )
 
 

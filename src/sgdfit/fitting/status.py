@@ -284,7 +284,8 @@ def beaten(end: RunEnd) -> Status | None:
 def runs_off(end: RunEnd) -> Status | None:
     """No finite estimate is best."""
     limit = end.outcome.limit
-    if limit is None:
+    # Far from 0 columns leave no digit to tell it by.
+    if limit is None or far_columns(end.problem):
         return None
     if limit.is_bound:
         return ended("near", reach=end.reach)
