@@ -132,9 +132,7 @@ def test_a_damaged_source_is_written_anew(place):
     assert path.read_text() == SOURCE
 
 
-@pytest.mark.parametrize(
-    ("ending", "share"), [("nbi", 0.5), ("nbi", "cut"), ("nbc", 0.5), ("nbc", 0.97), ("nbc", "cut")]
-)
+@pytest.mark.parametrize(("ending", "share"), [("nbi", 0.5), ("nbc", 0.97), ("nbc", "cut")])
 def test_damaged_machine_code_is_compiled_anew(place, ending, share):
     """Cut short, or a bit of it turned, which could take the process down."""
     finish(start(place))

@@ -68,9 +68,9 @@ def combinations(prediction: Expr, columns: tuple[str, ...]) -> tuple[Expr, ...]
     >>> def parts(text):
     ...     return combinations(as_formula(text).expression, ("x",))
     >>> parts("(a*x + b)/(c*x + d)")
-    (a/b, a/c, b/c, d/c)
+    (a/c, b/a, b/c, c/d, d/c)
     >>> parts("a*exp(-(x - x0)/d) + c*e")
-    (d, c*e, a*exp(x0/d), a*exp(x0/d)/(c*e))
+    (d, c*e, a*exp(x0/d), c*e*exp(-x0/d)/a)
     """
     apart = frozenset(map(symbol, columns))
     parts = _parts(_monic(prediction, apart), apart)
