@@ -551,6 +551,10 @@ def test_neighbouring_residuals_that_go_together_are_told():
     missed = sgdfit.fit("y = a*x + b", {"x": WIDE, "y": WIDE**2})
     (told,) = [text for text in missed.warnings if "neighbouring residuals" in text]
     assert "the curve misses something" in told
+    swings = (noise(5, len(WIDE)) + 3) * (-1.0) ** np.arange(len(WIDE))
+    (told,) = sgdfit.fit("y = a*x + b", {"x": WIDE, "y": WIDE + swings}).warnings
+    assert "residuals alternate" in told
+    assert "too large" in told
     right = sgdfit.fit("y = a*x + b", {"x": WIDE, "y": WIDE + noise(5)})
     assert right.warnings == ()
 

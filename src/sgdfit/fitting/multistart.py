@@ -489,10 +489,14 @@ def misfit_warnings(problem: Problem, outcome: Outcome) -> tuple[str, ...]:
         return ()
     found = outcome.misfit or misfit_of(problem, outcome.theta)
     if found.beyond > TOLD:
-        how = "go together" if found.correlation > 0 else "alternate"
+        if found.correlation > 0:
+            how, why = "go together", "the curve misses something that the data hold, and"
+            side = "small"
+        else:
+            how, why, side = "alternate", "rows depend on one another, so", "large as a rule"
         return (
-            f"neighbouring residuals {how} (correlation {found.correlation:.2f}): the curve"
-            " misses something that the data hold, and the standard errors are too small",
+            f"neighbouring residuals {how} (correlation {found.correlation:.2f}): {why} the"
+            f" standard errors are too {side}",
         )
     if found.unexplained > HARDLY and len(problem.names) > 1:
         return (
