@@ -254,7 +254,12 @@ def test_floats_survive_a_round_trip_through_text(rows, separator, header):
         ("1 2\n3 4\n", ("x", "y"), [1.0, 2.0]),
         ("5\n6\n", ("c1",), [5.0]),
         ("1,2,3\n4,5,6\n", ("c1", "c2", "c3"), [1.0, 2.0, 3.0]),
-        ("# t v\n1;2,5\n", ("x", "y"), [1.0, 2.5]),
+        ("# t v\n1;2,5\n", ("t", "v"), [1.0, 2.5]),
+        ("# by NumPy\n#t [s],y(V)\n1,2\n", ("t", "y"), [1.0, 2.0]),
+        ("# a note on all this\n1 2\n", ("x", "y"), [1.0, 2.0]),
+        ("# [s] [V]\n1 2\n", ("x", "y"), [1.0, 2.0]),
+        ("# t y\n\n1 2\n", ("x", "y"), [1.0, 2.0]),
+        ("# 5 y\n1 2\n", ("x", "y"), [1.0, 2.0]),
         ("1970-01-02,NA,3\n1970-01-02,1,3\n", ("c1", "c2", "c3"), [86400.0, 1.0, 3.0]),
         ("a,,b\n1,2,3\n", ("a", "c2", "b"), [1.0, 2.0, 3.0]),
         ("ｘ, µ \n1,2\n", ("x", "μ"), [1.0, 2.0]),
@@ -268,6 +273,26 @@ def test_names_of_columns(text, names, first):
     table = whole(text)
     assert table.names == names
     assert [float(column[0]) for column in columns(table).values()] == first
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "notes"),
+    [
+        ("1 2\n3 4\n", {}, ["no header: columns named x, y"]),
+        ("1 2 3\n", {}, ["no header: columns named c1, c2, c3"]),
+        (
+            "# a\n# t y\n1 2\n",
+            {},
+            ["1 line above the table left out", "columns named by the comment above them: t, y"],
+        ),
+        ("x,y\n# a\n1,2\n # b\n3,4\n", HASH, ["2 comment lines within the table left out"]),
+        ("x;y\n1,5;2\n", {"delimiter": ";"}, []),
+        ("x\n1,5\n2,5\n", {"delimiter": ";"}, []),
+    ],
+)
+def test_what_is_left_out_or_guessed_is_told(text, options, notes, tmp_path):
+    for table in (whole(text, **options), in_blocks(write(tmp_path, text), 8, **options)):
+        assert list(table.notes) == notes
 
 
 @pytest.mark.parametrize("missing", ["", "NA", "NaN", "null", "N/A", "n/a", "nan", "-", " NA "])
@@ -469,8 +494,13 @@ def test_workbooks_are_read_as_pandas_reads_them(tmp_path):
         open_table(path, sheet="Data")
 
 
-# content, words of the message in their order
+# content, words of the message in their order, and options
 BAD = {
+    "another delimiter": (
+        b"t,y\n1,2\n3,4\n",
+        ["delimiter=';' parts no line of data.csv: line 1 is 't,y'", "--delimiter ,"],
+        {"delimiter": ";"},
+    ),
     "0 bytes": (b"", ["data.csv is empty (0 bytes)"]),
     "comments only": (b"# nothing\n\n", ["holds no rows, only blank lines or comments"]),
     "header without rows": (b"x,y\n\n", ["a header (x, y) and no rows below it"]),
@@ -491,6 +521,16 @@ BAD = {
     "names or what stands above": (
         b"Operator,Bob\nRun,7\nt,y\n0,1\n",
         ["if it is line 3, 't,y', pass skip_rows=2 to sgdfit.open_table (--skip-rows 2)"],
+    ),
+    "both orders of dates": (
+        b"t,y\n13/02/2024,1\n02/13/2024,2\n",
+        ["'13/02/2024', which begins with the day", "other order; write all as in 2024-02-13"],
+    ),
+    "a short year": (b"t,y\n01/02/24,1\n", ["looks like a date; write it as in 2024-02-13"]),
+    "a month's name": (b"t,y\n13 Feb 2024,1\n", ["'13 Feb 2024', which looks like a date"]),
+    "names and units, or what stands above": (
+        b"Instrument;Foo 3000\nRate;12,5\n\nt;y\ns;V\n1;2,0\n2;4,1\n",
+        ["if it is line 4, 't;y'", "--skip-rows 3"],
     ),
     "a comment": (
         b"x,y\n1,2\n# and so on\n",
@@ -540,16 +580,17 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad_text_is_told_alike_whole_and_in_blocks(name, tmp_path):
-    content, words = BAD[name]
+    content, words, *options = BAD[name]
+    options = options[0] if options else {}
     with pytest.raises(DataError) as caught:
-        columns(whole(content), missing="error")
+        columns(whole(content, **options), missing="error")
     message = str(caught.value)
     assert re.search(".*".join(map(re.escape, words)), message), message
     # Of a file read in blocks a header is enough, for others may have rows; limits are told apart
     # from what is missing once rows are opened for a fit.
     for size in (1, 8, 1000) if name not in ("header without rows", "a limit") else ():
         with pytest.raises(DataError) as in_parts:
-            columns(in_blocks(write(tmp_path, content), size), missing="error")
+            columns(in_blocks(write(tmp_path, content), size, **options), missing="error")
         assert str(in_parts.value) == message
 
 

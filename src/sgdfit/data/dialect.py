@@ -55,8 +55,9 @@ DATE = (
 )
 TIME, ISO = re.compile(DATE), re.compile(r"\d{4}-\d\d-\d\d(?:[T ]+\d\d:.*)?")
 UNIT = re.compile(r"\[.*\]|\(.*\)")
+UNIT_BEHIND = re.compile(r"\s*(?:\[[^]]*\]|\([^)]*\))")
 COMMA_NUMBER = re.compile(rb'(?m)(?:^|[;\t| "])[ \t]*([+-]?[\d.]*,\d[\d.,]*)(?=[;\t| "\r%]|$)')
-QUOTED_NUMBER = re.compile(rb'"[ \t]*([+-]?[\d.]*,\d[\d.,]*)[ \t%]*"')
+QUOTED_NUMBER = re.compile(rb'(?m)(?:^|,)[ \t]*"[ \t]*([+-]?[\d.]*,\d[\d.,]*)[ \t%]*"')
 # A spreadsheet's own note of the separator, in the first line.
 SEPARATOR_LINE = re.compile(rb'"?sep=[,;|\t ]"?\s*', re.IGNORECASE)
 HEADER_LINES = 20
@@ -186,6 +187,8 @@ def find_dialect(
     present = [sign for sign in SEPARATORS if sign in everything]
     separator = options.delimiter or max(present, key=lambda sign: _score(texts, sign), default=",")
     if not any(len(split(text, separator)) > 1 for text in texts):
+        if options.delimiter:
+            _refuse_delimiter(found[0], texts, label, options)
         separator = ","
     rows = [split(text, separator) for text in texts]
     top, units = _header(rows, found, label, options.na)
@@ -195,12 +198,21 @@ def find_dialect(
     decimal, rewrites, notes = _rewrites(head, body, separator, options)
     if units:
         notes.insert(0, f"line {found[top + 1][0]} taken for units")
-    if above := sum(bool(line.strip()) for line in data[begin:offset].split(b"\n")):
-        notes.insert(0, f"{counted(above, 'line')} above the table left out")
-    known = (options, tuple(rewrites), tuple(notes))
     fields = rows[max(top, 0)]
-    if top < 0:
+    left_out = data[begin:offset].split(b"\n")
+    names = _commented_names(left_out, len(fields), options) if top < 0 else ()
+    if above := sum(bool(line.strip()) for line in left_out) - bool(names):
+        notes.insert(0, f"{counted(above, 'line')} above the table left out")
+    if skipped := _comments_in(head, options.comment):
+        some = f" in the first {LOOKED_AT >> 20} MB" if len(head) >= LOOKED_AT else ""
+        notes.append(f"{counted(skipped, 'comment line')} within the table left out{some}")
+    if names:
+        notes.append(f"columns named by the comment above them: {_some(names)}")
+    elif top < 0:
         names = ("x", "y") if len(fields) == 2 else tuple(f"c{k + 1}" for k in range(len(fields)))
+        notes.append(f"no header: {'columns' if names[1:] else 'column'} named {_some(names)}")
+    known = (options, tuple(rewrites), tuple(notes))
+    if top < 0:
         return Dialect(separator, decimal, names, offset, number, False, *known)
     clean = clean_names(" ".join(field.splitlines()) for field in fields)
     names = tuple(name or f"c{place}" for place, name in enumerate(clean, start=1))
@@ -214,6 +226,51 @@ def find_dialect(
     raise DataError(
         f"{label} has a header ({', '.join(fields)[:80]}) and no rows below it; add rows"
     )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names if len(names) < 6 else [*names[:2], "…", names[-1]])
+
+
+def _refuse_delimiter(
+    first: tuple[int, int, bytes], texts: list[str], label: str, options: TextOptions
+) -> None:
+    """Refuse a delimiter that parts no line where another one parts most; one column needs none."""
+    best = max(SEPARATORS, key=lambda sign: _score(texts, sign))
+    # A number with a decimal comma is one field, unless a header says otherwise.
+    named = not _is_number(texts[0].strip()) and len(split(texts[0], best)) > 1
+    several = [text for text in texts if named or not _is_number(text.strip())]
+    parted = sum(len(split(text, best)) > 1 for text in several)
+    if 2 * parted <= len(texts):
+        return
+    written = {"\t": "tab", " ": "space"}.get(best, best)
+    raise DataError(
+        f"delimiter={options.delimiter!r} parts no line of {label}: line {first[0]} is"
+        f" {first[2].decode(errors='replace')[:60]!r}; {with_option('delimiter', written)}"
+    )
+
+
+def _commented_names(above: list[bytes], width: int, options: TextOptions) -> tuple[str, ...]:
+    """Return the names in the comment right above the first row, as NumPy's savetxt writes them.
+
+    Each is one word, so that few sentences are taken for names; units in brackets are left out.
+    """
+    line = above[-2].decode(errors="replace").strip() if len(above) > 1 else ""
+    sign = options.comment or "#"
+    if not line.startswith(sign) and not COMMENT.match(line):
+        return ()
+    text = UNIT_BEHIND.sub("", line.removeprefix(sign).lstrip("#: "))
+    for separator in (options.delimiter or ",", *SEPARATORS):
+        names = tuple(clean_names(split(text, separator)))
+        if len(names) == len(set(names)) == width and all(map(str.isidentifier, names)):
+            return () if {*names} & {*MISSING_SPELLINGS} else names
+    return ()
+
+
+def _comments_in(text: bytes, comment: str | None) -> int:
+    if not comment or comment.encode() not in text:
+        return 0
+    return len(re.findall(_comment_lines(comment), b"\n" + text))
 
 
 def _first_lines(data: bytes, options: TextOptions) -> tuple[int, list[tuple[int, int, bytes]]]:
@@ -305,7 +362,10 @@ def _header(
     # Lines that are neither names nor rows, then names: all these may be what the file begins with.
     if last - top > 1 or (later > last and len(numeric) > 1 and not clean(last + 1)
                           and all(map(clean, range(later + 1, whole)))):  # fmt: skip
-        number, _, text = found[later]
+        # Of two rows of words next to each other, the second one holds units.
+        after = later > 1 and words(later - 1) and not words(later - 2)
+        after = after and found[later][0] - found[later - 1][0] == 1
+        number, _, text = found[later - after]
         raise DataError(
             f"several lines of {label} may name its columns; if it is line {number},"
             f" {text.decode(errors='replace')[:60]!r}, {with_option('skip_rows', number - 1)}"
@@ -439,8 +499,11 @@ def without_comments(text: bytes, comment: str | None) -> bytes:
     """Empty the lines that begin with ``comment``, and not with an error such as ``#N/A``."""
     if not comment or comment.encode() not in text:
         return text
-    line = rf"\n[ \t]*(?!{ERRORS}){re.escape(comment)}[^\r\n]*".encode()
-    return re.sub(line, b"\n", b"\n" + text)[1:]
+    return re.sub(_comment_lines(comment), b"\n", b"\n" + text)[1:]
+
+
+def _comment_lines(comment: str) -> bytes:
+    return rf"\n[ \t]*(?!{ERRORS}){re.escape(comment)}[^\r\n]*".encode()
 
 
 def newlines(text: bytes) -> int:

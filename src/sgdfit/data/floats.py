@@ -55,7 +55,13 @@ NUMBER = r"^(?i)[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|inf|infinity)$"
 # What holds another decimal sign, or separates thousands.
 OTHER_SIGN = re.compile(r"[+-]?\d[\d.,]*")
 DOUBTFUL = re.compile(r"[+-]?[1-9]\d{0,2}[.,]\d{3}")
-DAY_OR_MONTH = re.compile(r"\d\d?[/-]\d\d?[/-]\d{4}(?: +\d[\d:.]*)?")
+DAY_OR_MONTH = re.compile(r"(\d\d?)[/-](\d\d?)[/-]\d{4}(?: +\d[\d:.]*)?")
+# Dates of other forms, as 01/02/24, 13 Feb 2024 and Feb 13, 2024, with or without a time.
+MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
+OTHER_DATE = re.compile(
+    rf"(?i)(?:\d\d?([-/.])\d\d?\1\d\d|\d\d?[-/. ]*{MONTH}[-/., ]*\d\d(?:\d\d)?"
+    rf"|{MONTH} *\d\d?,? +\d{{4}})(?:[ T,]+\d.*)?"
+)
 # How a value begins of which only a bound is known, as in <5 or >LOD.
 LIMITS = "<>≤≥"
 
@@ -427,9 +433,21 @@ def _advice(value: str, place: Place) -> str:
             f"may have a decimal sign or one of thousands; {with_option('decimal', ',')} or"
             " decimal='.'"
         )
-    if place.decimal and DAY_OR_MONTH.fullmatch(value):
+    date = DAY_OR_MONTH.fullmatch(value)
+    if place.decimal and date:
+        # Of one order alone such a date would have been read.
+        first, second = int(date[1]), int(date[2])
+        if min(first, second) <= 12 < max(first, second):
+            return (
+                f"begins with the {'day' if first > 12 else 'month'}, where other dates have the"
+                " other order; write all as in 2024-02-13"
+            )
         return f"may begin with the day or the month; {with_option('dates', 'dmy')} or dates='mdy'"
-    if DAY_OR_MONTH.fullmatch(value) or re.match(r"\d{4}-\d\d-\d\d(\D|$)", value):
+    if OTHER_DATE.fullmatch(value):
+        return (
+            "looks like a date; write it as in 2024-02-13, or leave the column out of the formula"
+        )
+    if date or re.match(r"\d{4}-\d\d-\d\d(\D|$)", value):
         return "is a date as text; convert it first, as pandas.to_datetime does"
     sign = "comma" if place.decimal == "," else "point"
     hint = f" (the decimal sign here is the {sign})" if OTHER_SIGN.fullmatch(value) else ""
