@@ -360,6 +360,10 @@ fit data.csv LINE --bound a
   the bound 'a' cannot be read; write '0 < b < 10' or 'b > 0'
 explain LINE --bound a=1
   the bound 'a=1' cannot be read; write '0 < b < 10' or 'b > 0'
+fit data.csv LINE --rename q=x,q=y
+  --rename gives the name 'q' to both 'x' and 'y'; give each column a name of its own
+fit data.csv LINE --rename q=x,w=x
+  rename gives the column 'x' both the names 'q' and 'w'; give it one
 fit data.csv LINE --weights ''
   --weights is empty; give a column, or leave the option out
 explain 'a*x' --response ' '

@@ -204,6 +204,8 @@ REFUSED = [
     ("y = a*e**(-k*x)", "xy", {}, FormulaError, r"'e' in .* write exp\(-k\*x\), or hold"),
     ("y = a/e^x + c + b", "xy", {}, FormulaError, r"number write exp\(-x\), or hold e"),
     ("y = a*e(x)", "xy", {}, FormulaError, "there is no function 'e'. Write exp"),
+    ("y = polyval(a, x)", "xy", {}, FormulaError, "'polyval'. Write the polynomial out"),
+    ("y = np.piecewise(x, a)", "xy", {}, FormulaError, "has no place here: write where\\(cond"),
     ("a*u + b", None, {}, UsageError, "not known which names of 'a\\*u \\+ b' are variables"),
 ]  # fmt: skip
 

@@ -4,6 +4,8 @@ import contextlib
 import os
 import resource
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -76,6 +78,30 @@ def test_no_call_writes_over_what_was_fitted(folder, data, where):
     assert contents(folder) == before
     fit.save("fit.json")
     fit.trace.write("trace.csv")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["fit", "-", FORMULA, "--save", "same.csv"],
+        ["fit", "/dev/stdin", FORMULA, "--trace", "same.csv"],
+        ["explain", FORMULA, "-", "--output", "same.csv"],
+        ["predict", "data/fit.json", "-", "--output", "same.csv"],
+        ["predict", "data/fit.json", "x=0,1", "--output", "same.csv"],
+        ["fit", "-", FORMULA, "--plot", "fit.svg"],
+    ],
+)
+def test_standard_input_and_the_data_of_a_saved_fit_are_inputs(folder, arguments):
+    sgdfit.fit(FORMULA, "data/p2.csv").save("data/fit.json")
+    (folder / "fit.svg").symlink_to("data/p2.csv")
+    before = contents(folder)
+    with pytest.raises(UsageError, match=OTHER):
+        sgdfit.load("data/fit.json").save("same.csv")
+    with open("data/p2.csv") as data:
+        command = [sys.executable, "-m", "sgdfit", *arguments]
+        done = subprocess.run(command, stdin=data, capture_output=True, text=True)
+    assert done.returncode == 2 and "file that is read" in done.stderr
+    assert contents(folder) == before
 
 
 @contextlib.contextmanager

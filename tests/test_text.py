@@ -489,6 +489,10 @@ def test_workbooks_are_read_as_pandas_reads_them(tmp_path):
         DataError, match=r"has no sheet 'data'; its sheets are Sheet, Data. Did you"
     ):
         open_table(path, sheet="data")
+    book = sheet_of([*above, *rows], "Sheet")
+    book.create_sheet("Other")
+    book.save(path)
+    assert open_table(path).notes[0] == "sheet 'Sheet' read, the first of 2"
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(DataError, match=r"data.xlsx is damaged or no workbook"):
         open_table(path, sheet="Data")

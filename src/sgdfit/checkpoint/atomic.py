@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -40,9 +41,16 @@ def identity_of_file(path: str | os.PathLike[str]) -> tuple[int, int] | str:
 
 
 def refuse_inputs(path: str | os.PathLike[str], inputs: Iterable[str]) -> None:
-    """Raise a `UsageError` where a file to be written is one of those that are read."""
-    written = identity_of_file(path)
-    if any(identity_of_file(read) == written for read in inputs):
+    """Raise a `UsageError` where a file to be written is one of those that are read.
+
+    A file that standard input was redirected from is always one of them.
+    """
+    written, taken = identity_of_file(path), set(map(identity_of_file, inputs))
+    with suppress(OSError):  # where it is closed
+        status = os.fstat(0)
+        if stat.S_ISREG(status.st_mode):
+            taken.add((status.st_dev, status.st_ino))
+    if written in taken:
         raise UsageError(
             f"cannot write {os.fspath(path)!r}: it is also a file that is read; name another file"
         )

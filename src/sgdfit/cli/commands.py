@@ -335,7 +335,7 @@ def predict(
     from sgdfit.result.table_file import writing_table
 
     result = read(saved)
-    table = _open(as_grid(data, dated(result)), reading, where, missing, say, (output,))
+    table = _open(as_grid(data, dated(result)), reading, where, missing, say)
     # rows that are printed would run into the bar
     with (
         progress_bar(output is not None, "predicting") as listener,
@@ -344,7 +344,8 @@ def predict(
         heard, dropped = listener.with_progress(table), Dropped()
         told: dict[str, Any] = {"missing": missing, "residuals": residuals}
         told["resources"] = as_resources(memory, threads)
-        file = printed_rows() if output is None else writing_table(output, table.files)
+        read_too = (*table.files, *result.trace.inputs)
+        file = printed_rows() if output is None else writing_table(output, read_too)
         try:
             with file as write:
                 for some in predicted(result, heard, interval, level, **told):

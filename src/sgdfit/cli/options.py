@@ -114,8 +114,15 @@ def _renamed(flag: str, names: list[str] | None) -> dict[str, str] | None:
     for part in parts:
         if "=" not in part:
             raise UsageError(f"{flag} is {part!r}; write 't=Time (s)', the new name first")
-    pairs = (part.split("=", 1) for part in parts)
-    return {new.strip(): old.strip(" {}") for new, old in pairs} or None
+    renamed: dict[str, str] = {}
+    for new, old in (part.split("=", 1) for part in parts):
+        new, old = new.strip(), old.strip(" {}")
+        if renamed.setdefault(new, old) != old:
+            raise UsageError(
+                f"{flag} gives the name {new!r} to both {renamed[new]!r} and {old!r}; give each"
+                " column a name of its own"
+            )
+    return renamed or None
 
 
 def _start(flag: str, start: list[str] | None) -> list[str] | str | None:

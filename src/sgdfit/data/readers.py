@@ -170,7 +170,13 @@ def _revised(table: Table, rename: Mapping[str, str], na: Sequence[str]) -> Tabl
     """Return a table whose columns have other names, or further words and numbers for nothing."""
     olds = clean_names(rename.values())
     table.positions(olds)
-    new = dict(zip(olds, clean_names(rename), strict=True))
+    new: dict[str, str] = {}
+    for old_name, name in zip(olds, clean_names(rename), strict=True):
+        if new.setdefault(old_name, name) != name:
+            raise UsageError(
+                f"rename gives the column {old_name!r} both the names {new[old_name]!r} and"
+                f" {name!r}; give it one"
+            )
     names = tuple(new.get(name, name) for name in table.names)
     old = dict(zip(names, table.names, strict=True))
 
@@ -299,11 +305,11 @@ def _open_files(
         if not origin.stamp.size:
             advice = "" if len(chosen) == 1 else ", or leave it out"
             raise DataError(f"{origin.label} is empty (0 bytes); give it rows{advice}")
-    origins = [origin for origin, _ in chosen]
+    origins, notes = [origin for origin, _ in chosen], dict[str, None]()
     if kind is WORKBOOK:
         from sgdfit.data.workbook import sheet_as_text
 
-        origins = [sheet_as_text(origin, options.sheet) for origin in origins]
+        origins = [sheet_as_text(origin, options.sheet, notes) for origin in origins]
         options = options._replace(delimiter=",", encoding="utf-8")
     elif options.sheet is not None:
         raise UsageError(f"sheet={options.sheet!r}: only workbooks have sheets, not {kind.name}")
@@ -313,7 +319,7 @@ def _open_files(
     elif len(origins) == 1 and not first.constants:
         small = open_small_text(origins[0], options=options)
         if small is not None:
-            return replace(small, files=paths)
+            return replace(small, files=paths, notes=(*notes, *small.notes))
     if condition is not None:
         tree = condition.tree
         some = [o for o in origins if may_match(tree, constant_statistics(o).get)]
@@ -321,6 +327,8 @@ def _open_files(
     opener = kind.open or partial(open_text, options=options)
     files, given = [(origin, opener) for origin in origins], options.given() or None
     found = open_dataset(files, selection.label, given)
+    if notes and found.dataset is not None:
+        found = dataset_table(found.dataset._replace(notes=(*notes, *found.notes)))
     return replace(found, files=paths)
 
 

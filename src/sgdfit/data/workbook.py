@@ -16,8 +16,10 @@ from sgdfit.errors import DataError, did_you_mean, reason_of, require
 MOST, ROWS = 1 << 28, 1 << 20
 
 
-def sheet_as_text(origin: DataFile, sheet: str | None) -> DataFile:
+def sheet_as_text(origin: DataFile, sheet: str | None, notes: dict[str, None]) -> DataFile:
     """Return a file that holds as text what a sheet of a workbook does; the first one by default.
+
+    Once it is opened, ``notes`` tells which one that is, where there are several.
 
     Raises
     ------
@@ -35,6 +37,8 @@ def sheet_as_text(origin: DataFile, sheet: str | None) -> DataFile:
         try:
             book = load(content, read_only=True, data_only=True)
             names = book.sheetnames
+            if sheet is None and len(names) > 1:
+                notes[f"sheet {names[0]!r} read, the first of {len(names)}"] = None
             if sheet is None or sheet in names:
                 return _text_of(book[names[0] if sheet is None else sheet], origin.label)
         except DataError:

@@ -111,6 +111,17 @@ OPERATIONS: dict[str, Callable[..., Expr]] = {
     "heaviside": lambda x, at_zero: Where(x < 0, sympy.S.Zero, Where(x > 0, sympy.S.One, at_zero)),
 }
 
+_PIECES = "write np.where(condition, a, b), one within another for more pieces"
+# What to write instead of what is made of plain arithmetic or conditions.
+INSTEAD = {
+    "polyval": "write the polynomial out, as in (a*x + b)*x + c",
+    "piecewise": _PIECES, "select": _PIECES, "choose": _PIECES,
+    "sinc": "write np.sin(np.pi*x)/(np.pi*x)",
+    **dict.fromkeys(("mod", "remainder", "fmod"), "write x - m*np.floor(x/m)"),
+    "floor_divide": "write np.floor(x/m)",
+    "interp": "a table of values is no formula: pass what it gives as a column of the data",
+}  # fmt: skip
+
 
 by_class: dict[type, str] = {
     form.symbolic: name for name, form in FUNCTIONS.items() if isinstance(form.symbolic, type)

@@ -18,6 +18,7 @@ from sgdfit.formula.functions import (
     ALIASES,
     CONSTANTS,
     FUNCTIONS,
+    INSTEAD,
     OPERATIONS,
     as_number,
     called,
@@ -83,6 +84,9 @@ def tokenize(text: str) -> list[Token]:
             character = text[position]
             shown = repr(character) if character.isprintable() else f"U+{ord(character):04X}"
             advice = _ADVICE.get(character, _ALLOWED)
+            attribute = re.match(r"\.(\w+)\s*\(", text[position:])
+            if attribute and attribute[1] in INSTEAD:
+                advice = INSTEAD[attribute[1]].replace("np.", "")
             raise FormulaError(f"the character {shown} has no place here: {advice}", text, position)
         kind, piece = str(match.lastgroup), match.group()
         if kind == "power":
@@ -380,6 +384,9 @@ class _Reader:
                 f" {{{written} (…)}}. Functions: {', '.join(sorted(FUNCTIONS))}."
             )
             advice = " Write exp(…)." if written in ("e", "E") else advice
+            if written in INSTEAD:
+                words = INSTEAD[written].replace("np.", "")
+                advice = f" {words[0].upper()}{words[1:]}."
             self._fail(f"there is no function {written!r}.{advice}", start)
         form, arity = known
         values = self._bracketed(start + 1, call=True)

@@ -20,7 +20,7 @@ import sympy
 
 from sgdfit.errors import FormulaError, UsageError
 from sgdfit.formula.formula import Formula, symbol
-from sgdfit.formula.functions import FUNCTIONS, as_number, called, is_condition, lookup
+from sgdfit.formula.functions import FUNCTIONS, INSTEAD, as_number, called, is_condition, lookup
 from sgdfit.formula.parsing import parse, parse_expression
 from sgdfit.formula.real import Where, finite, power
 
@@ -46,16 +46,6 @@ _REDUCTIONS = {
     "all", "amax", "amin", "any", "argmax", "argmin", "average", "convolve", "cumprod", "cumsum",
     "diff", "dot", "einsum", "inner", "matmul", "max", "mean", "median", "min", "norm",
     "outer", "percentile", "prod", "quantile", "std", "sum", "tensordot", "trapezoid", "var",
-}  # fmt: skip
-_PIECES = "write np.where(condition, a, b), one within another for more pieces"
-# What to write instead of what is made of plain arithmetic or conditions.
-_INSTEAD = {
-    "polyval": "write the polynomial out, as in (a*x + b)*x + c",
-    "piecewise": _PIECES, "select": _PIECES, "choose": _PIECES,
-    "sinc": "write np.sin(np.pi*x)/(np.pi*x)",
-    **dict.fromkeys(("mod", "remainder", "fmod"), "write x - m*np.floor(x/m)"),
-    "floor_divide": "write np.floor(x/m)",
-    "interp": "a table of values is no formula: pass what it gives as a column of the data",
 }  # fmt: skip
 _BRANCH = (
     "the function branches on its data (an if, and/or, min() or max() of an argument);"
@@ -218,8 +208,8 @@ def _apply(name: str, *operands: Any) -> Traced:
     """Apply NumPy's or torch's function ``name``."""
     if name in _REDUCTIONS:
         raise FormulaError(f"{name}{_ACROSS}")
-    if name in _INSTEAD:
-        raise FormulaError(f"the function uses np.{name}; {_INSTEAD[name]}")
+    if name in INSTEAD:
+        raise FormulaError(f"the function uses np.{name}; {INSTEAD[name]}")
     values = [_unwrap(operand) for operand in operands]
     if name in _LOGIC:
         return Traced(_LOGIC[name](*map(_condition, values)))

@@ -26,7 +26,7 @@ from sgdfit.inference.covariance import Determined, is_covariance
 from sgdfit.inference.diagnosis import Diagnosis
 from sgdfit.inference.intervals import Band
 from sgdfit.result.codec import declared, decode, encode
-from sgdfit.result.rounding import plus_minus
+from sgdfit.result.rounding import interval, plus_minus
 from sgdfit.result.status import StartSearch, Status
 from sgdfit.result.trace import Trace, shaped
 
@@ -81,8 +81,9 @@ class Estimate:
         return f"{self.name} = {plus_minus(self.value, self.stderr)}"
 
     def __repr__(self) -> str:
-        span = "" if self.interval is None else f", {self.interval[0]:.6g} … {self.interval[1]:.6g}"
-        return f"Estimate({self}{span})"
+        if self.interval is None:
+            return f"Estimate({self})"
+        return f"Estimate({self}, {interval(*self.interval, self.value, self.stderr)})"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -331,7 +332,7 @@ class Result:
         """
         content = self.to_json().encode()
         try:
-            with replacing(path, () if self.table is None else self.table.files) as file:
+            with replacing(path, self.trace.inputs) as file:
                 file.write(content)
         except OSError as error:
             raise UsageError(f"cannot save to {os.fspath(path)!r}: {error.strerror}") from error
@@ -378,7 +379,12 @@ def read(path: str | os.PathLike[str]) -> Result:
         raise DataError(f"{origin} is {trouble}") from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{origin} is not a saved fit: it is not strict JSON text") from error
-    return from_dict(saved, origin)
+    result = from_dict(saved, origin)
+    # What the fit writes must not take the place of the file that it was fitted to, of which only
+    # the name is saved: one here or beside the fit is taken for it.
+    places = (os.path.join(folder, result.data_label) for folder in ("", Path(path).parent))
+    object.__setattr__(result.trace, "inputs", tuple(filter(os.path.isfile, places)))
+    return result
 
 
 def from_dict(saved: Any, origin: str = "this object") -> Result:
