@@ -100,7 +100,8 @@ def test_standard_input_and_the_data_of_a_saved_fit_are_inputs(folder, arguments
     with open("data/p2.csv") as data:
         command = [sys.executable, "-m", "sgdfit", *arguments]
         done = subprocess.run(command, stdin=data, capture_output=True, text=True)
-    assert done.returncode == 2 and "file that is read" in done.stderr
+    assert done.returncode == 2
+    assert "file that is read" in done.stderr
     assert contents(folder) == before
 
 
