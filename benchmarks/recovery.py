@@ -411,32 +411,8 @@ def decay_after_a_switch(x, a, b, k, c):
     return np.where(x < b, c, c + a * np.exp(-k * np.maximum(x - b, 0)))
 
 
-def line_in_small_units(x, a, b):
+def line(x, a, b):
     return a + b * x
-
-
-def decay_in_small_units(x, a, k, c):
-    return a * np.exp(-k * x) + c
-
-
-def peak_in_small_units(x, a, m, s, c):
-    return _gauss(x, a, m, s) + c
-
-
-def line_for_a_wave(x, a, b):
-    return a + b * x
-
-
-def decay_for_a_peak(x, a, k, c):
-    return a * np.exp(-k * x) + c
-
-
-def peak_for_two(x, a, m, s, c):
-    return _gauss(x, a, m, s) + c
-
-
-def quadratic_for_a_step(x, a, b, c):
-    return a + b * x + c * x**2
 
 
 Range = tuple[float, float]
@@ -454,6 +430,12 @@ class Family(NamedTuple):
     rows: int = 60
     loss: str = "mse"
     data: Callable[..., Array] | None = None  # the curve that the data are of, if it is another
+    called: str = ""  # if not as its curve
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self.called or self.curve.__name__
 
 
 FAMILIES = (
@@ -618,27 +600,57 @@ STEPS = (
 )
 SMALL = (1e-3, 1e-2)
 ROBUST = (
-    Family(line_in_small_units, (SMALL, (2e-4, 2e-3)), (0, 10), 60, "huber"),
-    Family(decay_in_small_units, (SMALL, (0.2, 1), (-1e-3, 1e-3)), (0, 8), 60, "huber"),
-    Family(peak_in_small_units, (SMALL, (2, 8), (0.5, 1.5), (-1e-3, 1e-3)), (0, 10), 100, "huber"),
+    Family(line, (SMALL, (2e-4, 2e-3)), (0, 10), 60, "huber", called="line_in_small_units"),
+    Family(
+        decay,
+        (SMALL, (0.2, 1), (-1e-3, 1e-3)),
+        (0, 8),
+        60,
+        "huber",
+        called="decay_in_small_units",
+    ),
+    Family(
+        peak,
+        (SMALL, (2, 8), (0.5, 1.5), (-1e-3, 1e-3)),
+        (0, 10),
+        100,
+        "huber",
+        called="peak_in_small_units",
+    ),
 )
 MISFITS = (
-    Family(line_for_a_wave, ((1, 5), (1, 4), (-3, 3), (-1, 1)), (0, 10), 120, data=wave),
     Family(
-        decay_for_a_peak,
+        line,
+        ((1, 5), (1, 4), (-3, 3), (-1, 1)),
+        (0, 10),
+        120,
+        data=wave,
+        called="line_for_a_wave",
+    ),
+    Family(
+        decay,
         ((1, 3), (0.2, 1), HEIGHT, (4, 8), WIDE),
         (0, 10),
         120,
         data=peak_on_a_decay,
+        called="decay_for_a_peak",
     ),
     Family(
-        peak_for_two,
+        peak,
         (*(HEIGHT, (1, 4), WIDE), *(HEIGHT, (6, 9), WIDE), (-1, 1), (-0.1, 0.1)),
         (0, 10),
         120,
         data=two_peaks_on_a_line,
+        called="peak_for_two",
     ),
-    Family(quadratic_for_a_step, ((-1, 1), (1, 4), (3, 7)), (0, 10), 120, data=step),
+    Family(
+        quadratic,
+        ((-1, 1), (1, 4), (3, 7)),
+        (0, 10),
+        120,
+        data=step,
+        called="quadratic_for_a_step",
+    ),
 )
 FAMILIES += PHYSICAL + SUMS + STEPS + ROBUST + MISFITS
 
@@ -679,12 +691,12 @@ def main() -> None:
     tasks = [
         Task(family, noise, replicate, options.seed)
         for family, known in enumerate(FAMILIES)
-        if options.family in ("", known.curve.__name__)
+        if options.family in ("", known.name)
         for noise in range(len(NOISE))
         for replicate in range(options.replicates)
     ]
     if not tasks:
-        names = ", ".join(family.curve.__name__ for family in FAMILIES)
+        names = ", ".join(family.name for family in FAMILIES)
         raise SystemExit(f"No family is called {options.family!r}; there are {names}")
     began = time.perf_counter()
     with ProcessPoolExecutor(options.processes) as pool:
@@ -735,7 +747,7 @@ def fitted(task: Task) -> list[Answer]:
         ratio = (squares + exact) / (least + exact) if np.isfinite(squares) else np.inf
         if family.data:
             ratio = 1.0 if any("neighbouring" in said for said in result.warnings) else np.inf
-        known = family.curve.__name__, NOISE[task.noise], start
+        known = family.name, NOISE[task.noise], start
         answers.append(Answer(*known, ratio, result.status.name, took))
     return answers
 
@@ -756,7 +768,7 @@ def table(answers: Sequence[Answer]) -> Iterator[str]:
     yield f"{'':30}{'no start':>24}{'perturbed start':>24}"
     head = f"{'reached':>14}{'wrong':>6}"
     yield f"{'family':30}{head}{'ms':>6}{head}{'ms':>6}"
-    rows = {family.curve.__name__: "family" for family in FAMILIES}
+    rows = {family.name: "family" for family in FAMILIES}
     for name in rows:
         yield from _row(name, [answer for answer in answers if answer.family == name])
     for noise in NOISE:

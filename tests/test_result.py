@@ -300,6 +300,8 @@ def test_every_fact_is_saved_and_one_that_was_not_known_yet_has_its_default():
 def test_any_number_and_text_survives(value, error, label):
     estimate = replace(converged().estimates["a"], value=value, stderr=error)
     result = replace(converged(), estimates={"a": estimate}, free=("a",), data_label=label)
+    if not math.isfinite(value):
+        result = replace(result, status=diverged().status)
     result = replace(result, covariance=None, correlation=None)
     assert_same(result, from_dict(strictly(result.to_json())))
 
@@ -327,6 +329,11 @@ def test_any_number_and_text_survives(value, error, label):
         ("estimates.d.at_bound", 0, "d.at_bound is 0, where true or false is needed"),
         ("estimates.d.interval", [1.0], "d.interval has 1 entries, where 2 are needed"),
         ("estimates.d.stderr", -0.5, "the fit.estimates.d.stderr is -0.5, below 0"),
+        ("estimates.d.value", "NaN", "d.value is nan, where a finite number is needed"),
+        ("estimates.d.interval", [5.0, 1.0], "d.interval is .*, whose ends are not in order"),
+        ("r_squared", 7.0, "the fit.r_squared is 7.0, above 1"),
+        ("distance", -1.0, "the fit.distance is -1.0, where a number from 0 on is needed"),
+        ("level", 2.0, "the fit.level is 2.0, not between 0 and 1"),
         ("estimates.d.role", "king", "d.role is 'king', where one of free, fixed, tied"),
         ("estimates.d.name", "e", "the fit.estimates.d.name is 'e'"),
         ("free", ["amplitude", "zeta", "x", "y"], "the fit.free names 'zeta'"),

@@ -563,6 +563,10 @@ CURES = [
     ),
     ({"learning_rate": 0.05, "schedule": "exponential(gamma=0.5)", "steps": 9}, "raise steps"),
     ({"optimizer": "adam", "steps": 5}, "raise steps"),
+    (
+        {"optimizer": "rmsprop", "batch_size": 2, "learning_rate": 0.05},
+        "average the later iterates (averaged(rmsprop, start=…)), or take larger batches",
+    ),
 ]
 
 

@@ -128,15 +128,17 @@ ENDINGS: dict[str, tuple[str, str | None, str | None]] = {
         "bound the parameters so that every row keeps a value, as in b > 0, or start elsewhere",
     ),
 }
+# Optimizers whose steps on batches stay as long as the rate makes them.
+UNSHRINKING = ("adam", "adamw", "rmsprop")
 # What leads a descent to the optimum that has taken all its steps.
 CURES = {
     "decay": "set weight_decay=0: {decay:g} pulls the estimates towards 0, away from the optimum",
     "no curvature": "this loss has no curvature that would tell the distance to the optimum; let"
     " the learning rate decay (schedule='cosine') and see whether the trace has settled",
     "average": "take more steps, or begin averaging later: averaged(…, start=…)",
-    "noise": "let the learning rate decay (a schedule), average the later iterates (averaged(sgd,"
-    " start=…)), or take larger batches: at a constant rate the noise of the batches keeps it this"
-    " far",
+    "noise": "let the learning rate decay (a schedule), average the later iterates"
+    " (averaged({name}, start=…)), or take larger batches: at a constant rate the noise of the"
+    " batches keeps it this far",
     "fast": "lower the learning rate: where the run ended, its limit is {limit:.4g}",
     "endless": "use the optimizer auto, or start nearer: at this rate it would take some {more:.1g}"
     " steps more",
@@ -361,11 +363,15 @@ def _cure(end: RunEnd, facts: DescentFacts, at: EndState) -> str | None:
         return CURES["no curvature"]
     if optimizer.average_from is not None:
         return CURES["average"]
-    constant = isinstance(facts.schedule, Schedule) and facts.schedule.name == "constant"
-    if optimizer.name != "sgd" or not constant:
+    if not (isinstance(facts.schedule, Schedule) and facts.schedule.name == "constant"):
+        return None
+    by_noise = CURES["noise"].format(name=optimizer.name)
+    if optimizer.name in UNSHRINKING and np.isfinite(end.distance):
+        return by_noise if facts.batch_size < problem.rows else None
+    if optimizer.name != "sgd":
         return None
     if noise > end.reach and end.distance <= NEAR_NOISE * noise:
-        return CURES["noise"]
+        return by_noise
     # Along each eigenvector of the curvature, here where the run ended, the distance shrinks by its
     # own growth factor; the slowest of those that matter decides.
     curvature, vectors = eigen(at.sums.curvature / at.sums.weight)

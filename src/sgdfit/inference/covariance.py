@@ -103,6 +103,8 @@ def is_covariance(matrix: np.ndarray) -> bool:
     size = np.sqrt(np.maximum(some.diagonal(), 0.0))
     if not np.isfinite(some).all() or (some.diagonal() < 0).any():
         return False
+    if not np.isnan(matrix[~known]).all() or not np.isnan(matrix[:, ~known]).all():
+        return False
     size = np.where(size > 0, size, 1.0)
     with np.errstate(over="ignore"):
         scaled = some / size[:, None] / size

@@ -38,7 +38,7 @@ ROLES = ("free", "fixed", "tied")
 # What is never below 0, if it is known.
 COUNTS = (
     "rows", "rows_dropped", "drawn_from", "rows_visited", "steps", "epochs", "seconds",
-    "reduced_chi_square", "noise_variance",
+    "reduced_chi_square", "noise_variance", "distance",
 )  # fmt: skip
 
 
@@ -456,6 +456,10 @@ def _agreeing(result: Result) -> Result:
             raise DataError(f"{place}.tie cannot be read: {error.message}") from error
         if estimate.stderr is not None and estimate.stderr < 0:
             raise DataError(f"{place}.stderr is {estimate.stderr}, below 0")
+        if result.status.ok and not np.isfinite(estimate.value):
+            raise DataError(f"{place}.value is {estimate.value}, where a finite number is needed")
+        if estimate.interval is not None and not estimate.interval[0] <= estimate.interval[1]:
+            raise DataError(f"{place}.interval is {estimate.interval}, whose ends are not in order")
     for name in result.free:
         if name not in result.estimates:
             raise DataError(f"the fit.free names {name!r}, which has no estimate")
@@ -465,6 +469,10 @@ def _agreeing(result: Result) -> Result:
         for name in ("covariance", "correlation")
         if (matrix := getattr(result, name)) is not None
     }
+    if not 0 < result.level < 1:
+        raise DataError(f"the fit.level is {result.level}, not between 0 and 1")
+    if result.r_squared is not None and result.r_squared > 1:
+        raise DataError(f"the fit.r_squared is {result.r_squared}, above 1")
     for name in COUNTS:
         count = getattr(result, name)
         # Of what diverged a figure may be infinite or none.
