@@ -238,7 +238,7 @@ class TrainingData:
         key = (kernel.source, theta.tobytes(), scores)
         if key not in self._sums:
             reduction = Reduction(self, kernel, theta, scores)
-            found = reduction.go()
+            found = reduction.sums()
             if reduction.is_first:
                 seen = reduction.found
                 self._take_moments(seen["moments"])
@@ -280,7 +280,7 @@ class Reduction:
         self.added: list[dict[str, Array]] = []
         self.rows = 0
 
-    def go(self) -> Sums:
+    def sums(self) -> Sums:
         """Add up all rows, from where an earlier run was interrupted."""
         begun, data, journal = time.perf_counter(), self.data, self.data.journal
         known = self._resumed()

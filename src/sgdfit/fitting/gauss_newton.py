@@ -66,11 +66,11 @@ def walk(problem: Problem, start: np.ndarray, sizes: list[int] | None = None) ->
     run = _Walk(problem, np.asarray(start, dtype=np.float64))
     try:
         with np.errstate(all="ignore"):
-            ending = run.go(sizes or problem.sizes)
+            ending = run.take_steps(sizes or problem.sizes)
             if ending == "lost" and run.quadratic is not None:
                 # A sample led to where a row that it lacks has no value.
                 run.theta, run.quadratic = problem.box.clip(run.start), None
-                ending = run.go([problem.rows])
+                ending = run.take_steps([problem.rows])
     except (KeyboardInterrupt, StopRequested) as end:
         problem.data.listener = None
         ending = ending_of(end)
@@ -115,7 +115,7 @@ class _Walk:
         # What the curvature of a row has beyond that of Gauss and Newton, once that is asked for.
         self.bending: np.ndarray | None = None
 
-    def go(self, sizes: list[int]) -> str:
+    def take_steps(self, sizes: list[int]) -> str:
         """Walk through the batches, on each until it has told what it can; return what ended it."""
         problem, ending = self.problem, "arrived"
         for k, size in enumerate(sizes):

@@ -58,7 +58,7 @@ def descend(problem: Problem) -> Outcome:
     """
     run = _Descent(problem)
     try:
-        ending = run.ended or run.go()
+        ending = run.ended or run.take_steps()
     except KeyboardInterrupt:
         ending = "interrupted"
     run.keep(ending)
@@ -131,7 +131,7 @@ class _Descent:
         self.state = State(theta, known["slots"], known["average"], averaged, step, 0)
         self.records = [records]
 
-    def go(self) -> str:
+    def take_steps(self) -> str:
         """Sweep until something ends the run; return what did."""
         if not self.by_sums and self.data.whole is None:
             # Compile while nothing is held that was read: a compiler takes memory too.
@@ -456,7 +456,7 @@ def _rehearsed(problem: Problem, rate: float, share: float | None) -> float:
         run = _Descent(some._replace(options=tried._replace(announce=lambda _: None)))
         # Few rows may lose more than all together, but no more than so many times that.
         run.ceiling *= some.rows / size / DIVERGED
-        if run.go() == "halted" or _has_grown(run):
+        if run.take_steps() == "halted" or _has_grown(run):
             return True
         return bool(share and size == some.rows and _leaps(run.trace(), share / rate, blur))
 
