@@ -41,14 +41,14 @@ def data(tmp_path_factory):
 def passes(monkeypatch):
     """Return the kinds of pass so far; callbacks hear of every chunk of rows."""
     kinds = []
-    go = Reduction.go
+    sums = Reduction.sums
 
-    def going(self):
+    def recorded(self):
         if self.data.rows == ROWS:
             kinds.append("scores" if self.scores else "sums")
-        return go(self)
+        return sums(self)
 
-    monkeypatch.setattr(Reduction, "go", going)
+    monkeypatch.setattr(Reduction, "sums", recorded)
     monkeypatch.setattr(callbacks, "SECONDS_A_LOOK", 0.0)
     return kinds
 
