@@ -498,3 +498,22 @@ def test_rounding_makes_no_variance_negative():
     np.testing.assert_allclose(found, [0, 0.25], atol=1e-15)
     assert curve_variance(np.ones((2, 1)), np.zeros((2, 2))).tolist() == [0]
     assert around(np.zeros(1), np.ones(1), 0) is None
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e8, 1.7e9, 1e10, 1e12])
+def test_errors_of_columns_far_from_0_are_right_or_not_given(shift):
+    near = np.arange(50.0)
+    x, y = near + shift, 2 * near + 3 + np.random.default_rng(0).normal(size=50)
+    slopes = np.stack([near - 24.5, np.ones(50)], axis=1)
+    squares = np.linalg.lstsq(slopes, y)[1][0]
+    at_mean = (squares / 48 / 50) ** 0.5
+    middle = {"m": f"a*{shift + 24.5!r} + b"}
+    fit = sgdfit.fit("y = a*x + b + where(x < 0, m, 0)", {"x": x, "y": y}, tied=middle)
+    if shift < 1e9:
+        assert fit.estimates["m"].stderr == pytest.approx(at_mean, rel=0.05)
+        band = fit.predict({"x": [shift + 24.5]}, "confidence")
+        assert band.stderr[0] == pytest.approx(at_mean, rel=0.05)
+    else:
+        assert fit.estimates["m"].stderr is None
+        with pytest.raises(UsageError, match="this fit gives no band: so far from 0 as its col"):
+            fit.predict({"x": [shift + 24.5]}, "confidence")

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgdfit.errors import enumerated
 from sgdfit.fitting.callbacks import CallbackCaller, Progress, StopRequested, ending_of
 from sgdfit.fitting.gauss_newton import progress_of, walk
 from sgdfit.fitting.multistart import misfit_warnings
@@ -26,7 +24,6 @@ from sgdfit.fitting.nonsmooth import (
 from sgdfit.fitting.options import AUTO, PROFILE, WALD, trace_interval
 from sgdfit.fitting.problem import (
     DescentFacts,
-    Limit,
     Outcome,
     Problem,
     TraceStep,
@@ -37,32 +34,29 @@ from sgdfit.fitting.problem import (
 from sgdfit.fitting.profile import profile_intervals
 from sgdfit.fitting.sgd import EndState, distance_to_optimum, end_state
 from sgdfit.fitting.status import ARRIVED, RunEnd, decide_status
-from sgdfit.fitting.trust_region import box_of
-from sgdfit.fitting.weights import CLASSICAL, SANDWICH, Weighting, surprise
-from sgdfit.formula.formula import symbol
+from sgdfit.fitting.uncertainty import (
+    Uncertainty,
+    estimates,
+    uncertainty_of,
+    uncertainty_of_limit,
+    undetermined_warnings,
+    with_rounding,
+)
+from sgdfit.fitting.weights import SANDWICH, Weighting, surprise
 from sgdfit.inference.covariance import (
-    ROUNDING,
-    Determined,
-    classical,
     correlation,
-    determined,
-    of_inverse,
-    sandwich,
     sandwich_offset,
 )
-from sgdfit.inference.intervals import interval
 from sgdfit.inference.quadratic import Quadratic, from_sums
-from sgdfit.inference.spectrum import EPS, scaled_spectrum
 from sgdfit.inference.statistics import Goodness, goodness
 from sgdfit.kernel.summation import Sums
-from sgdfit.model.identifiability import parts_of
 from sgdfit.model.loss import SQUARED, as_loss
 from sgdfit.model.model import Model
 from sgdfit.model.separation import stepped_names
 from sgdfit.optimizers import describe as describe_optimizer
 from sgdfit.optimizers.schedule import Schedule
 from sgdfit.optimizers.schedule import describe as describe_schedule
-from sgdfit.result.result import Estimate, Result
+from sgdfit.result.result import Result
 from sgdfit.result.status import Status
 from sgdfit.result.trace import Trace
 
@@ -73,25 +67,14 @@ FAR = 1.0
 MANY_ROUNDINGS = 1e-12
 # An estimate of exact data that is no larger than so many of its errors is 0 but for rounding.
 HIDDEN = 8.0
-
-
-class Uncertainty(NamedTuple):
-    """How sure the estimates are."""
-
-    # float64[p, p] or None: NaN in the rows of parameters that stand on a bound.
-    covariance: np.ndarray | None
-    method: str  # ``classical``, ``sandwich`` or ``none: why``
-    # Parameters that the data do not determine; in one text those that only act together.
-    undetermined: tuple[str, ...]
-    degrees_of_freedom: float  # of all that is reported: see `uncertainty_of`
-    determined: tuple[Determined, ...] = ()  # combinations of the others that they do determine
-    is_absolute: bool = False  # whether the variance of a row is known: intervals are normal
-    # What rounding of the response leaves of it, where the residuals are smaller and do not count.
-    rounding: float = 0.0
-
-    def withheld(self, why: str) -> Uncertainty:
-        """Return the same without errors, and the reason."""
-        return self._replace(covariance=None, determined=(), method=why)
+NO_PROFILE = (
+    "the residuals are rounding errors, which have no profile: the intervals are Wald's, though"
+    " intervals='profile' was asked for"
+)
+WENT_ON = (
+    "a refit for the profile intervals led to a lower minimum than the fit's: the fit went on from"
+    " there"
+)
 
 
 class _End(NamedTuple):
@@ -144,17 +127,6 @@ def assess(problem: Problem, outcome: Outcome) -> Result:
     finally:
         problem.data.listener = None
     return _result(*_without_passes(problem, outcome._replace(ending=ending)))
-
-
-NO_PROFILE = (
-    "the residuals are rounding errors, which have no profile: the intervals are Wald's, though"
-    " intervals='profile' was asked for"
-)
-
-WENT_ON = (
-    "a refit for the profile intervals led to a lower minimum than the fit's: the fit went on from"
-    " there"
-)
 
 
 def _without_passes(problem: Problem, outcome: Outcome) -> tuple[Problem, Outcome]:
@@ -269,19 +241,10 @@ def _end(problem: Problem, outcome: Outcome, state: EndState | None) -> _End:
         curvature=curvature if robust else None,
     )
     if exact and sure.covariance is not None and not sure.is_absolute:
-        sure = sure._replace(covariance=_with_rounding(sure.covariance, theta))
+        sure = sure._replace(covariance=with_rounding(sure.covariance, theta))
     if outcome.limit is not None:
-        sure = _sure_of_limit(problem, outcome, outcome.limit)
+        sure = uncertainty_of_limit(problem, outcome, outcome.limit)
     return _End(theta, near, squares, sure, moved, least, exact)
-
-
-def _with_rounding(covariance: np.ndarray, theta: np.ndarray) -> np.ndarray:
-    """Add what it does to all estimates that each of them is rounded, to within half a digit."""
-    variance = covariance.diagonal()
-    known = variance > 0
-    # The others follow, as the covariance says.
-    moved = np.where(known, covariance / variance * (EPS / 2 * np.abs(theta)), 0.0)
-    return np.asarray(covariance + np.nan_to_num(moved) @ np.nan_to_num(moved).T / 3)
 
 
 def _of_sums(sums: Sums) -> Quadratic:
@@ -303,9 +266,9 @@ def _zeroed(
 ) -> tuple[Outcome, EndState | None, _End]:
     """Return the end of a run on exact data, its estimates 0 where that is all but rounding."""
     unchanged, box, spectrum = (outcome, state, end), problem.box, end.squares.spectrum
-    inverse_root = spectrum.whitening / spectrum.scales[:, None]
+    inverse_root = spectrum.inverse_root
     covariance = 2 * end.least / problem.rows * inverse_root @ inverse_root.T
-    errors = np.sqrt(_with_rounding(covariance, end.theta).diagonal())
+    errors = np.sqrt(with_rounding(covariance, end.theta).diagonal())
     hidden = (np.abs(end.theta) <= HIDDEN * errors) & (box.low <= 0) & (box.high >= 0)
     # First amplitudes, without which nothing tells of what they belong to.
     first = hidden & (end.theta != 0) & [name in problem.model.linear for name in problem.names]
@@ -347,55 +310,27 @@ def _assessed(problem: Problem, outcome: Outcome, state: EndState | None, end: _
         if not flat and not np.isfinite(distance):
             sure = sure._replace(undetermined=())
         if not flat and not outcome.descent.diagnosis.undetermined:
-            told = undetermined_warning(sure)
+            told = undetermined_warnings(sure)
     else:
         flat = bool(sure.undetermined) and status.name not in ("converged", "at_infinity")
         if status.name == "local_minimum" and distance > ARRIVED:
             # Short of a minimum there is neither an error nor a distance to tell.
-            sure = sure.withheld("none: the estimates are not at a minimum")
+            sure = sure.withheld("the estimates are not at a minimum")
             distance = math.inf
         if status.name in ("converged", "local_minimum"):
             stepped = stepped_names(problem.model.prediction)
-            told = undetermined_warning(sure, stepped, outcome.gaps)
+            told = undetermined_warnings(sure, stepped, outcome.gaps)
             told += () if end.is_exact else misfit_warnings(problem, outcome)
     if outcome.limit is not None:
         distance = math.inf
     if flat:
         # Flat ground tells neither errors nor a distance.
-        sure, distance = sure.withheld(without(sure.undetermined)), math.inf
+        sure, distance = sure.withheld_as_open(), math.inf
     sure, loss = (
         _certain(problem, sure, status, distance, state is not None),
         end.near.loss / problem.rows,
     )
     return Assessment(end.theta, loss, residual, merit, sure, distance, status, told)
-
-
-def _sure_of_limit(problem: Problem, outcome: Outcome, limit: Limit) -> Uncertainty:
-    """Return what the rows determine although the optimum is at infinity, by the limit's curve."""
-    names, theta, absolute = problem.names, outcome.theta, problem.weighting.absolute
-    assert outcome.quadratic is not None  # a limit was looked for from there
-    spectrum = outcome.quadratic.spectrum_of(~limit.idle)
-    left = problem.rows - int(spectrum.positive.sum())
-    noise = 2 / problem.mean_weight if absolute else outcome.quadratic.spread / left
-    kept = [name for name, idle in zip(names, limit.idle, strict=True) if not idle]
-    settled = limit.known.copy()
-    if limit.is_bound:
-        settled |= (theta == problem.box.low) | (theta == problem.box.high)
-    open_ = tuple(name for name, known in zip(names, settled, strict=True) if not known)
-    unknown = Uncertainty(None, "", open_, left, is_absolute=absolute)
-    part, _ = classical(spectrum, noise, kept)
-    if part is None:
-        return unknown.withheld(without(unknown.undetermined))
-    whole = np.zeros((len(names), len(names)))
-    whole[np.ix_(~limit.idle, ~limit.idle)] = part
-    told = []
-    if limit.asymptote is not None:
-        for text, value, slope in limit.asymptote.described(
-            names, problem.model.values(theta.tolist())
-        ):
-            told.append(Determined(text, value, math.sqrt(slope @ whole @ slope)))
-    whole[~limit.known] = whole[:, ~limit.known] = np.nan
-    return unknown._replace(covariance=whole, method=CLASSICAL, determined=tuple(told))
 
 
 def _distance(problem: Problem, outcome: Outcome, end: _End) -> float:
@@ -438,13 +373,13 @@ def _certain(
 ) -> Uncertainty:
     """Take errors back where the estimates are not those that they belong to."""
     if not status.ok:
-        return sure.withheld(f"none: the run ended as {status.label}")
+        return sure.withheld(f"the run ended as {status.label}")
     if np.isfinite(distance) and distance > FAR:
         about = float(f"{distance:.2g}")  # 300, not 3e+02
         away = f"the estimates are still {about:,g} standard errors from the optimum"
-        return sure.withheld(f"none: {away}")
+        return sure.withheld(f"{away}")
     if of_descent and not np.isfinite(distance):
-        return sure.withheld("none: how far the optimum is from the estimates is not known")
+        return sure.withheld("how far the optimum is from the estimates is not known")
     # Zeros alone as response leave no error.
     if sure.covariance is None or sure.is_absolute or problem.variation == 0:
         return sure
@@ -624,158 +559,3 @@ def figures_of_merit(problem: Problem, residual: float, left: float) -> tuple[fl
         # Most figures take residuals for normal, which only one loss does.
         merit = Goodness(merit.degrees_of_freedom)
     return mean * residual, merit
-
-
-def uncertainty_of(
-    model: Model,
-    theta: np.ndarray,
-    near: Quadratic,
-    rows: float,
-    *,
-    fitted: float | None = None,
-    variance: float | None = None,
-    least: float = 0.0,
-    scores: Callable[[], np.ndarray] | None = None,
-    curvature: np.ndarray | None = None,
-) -> Uncertainty:
-    """Return the covariance of the estimates ``theta``, near which the loss is known.
-
-    Squared residuals: σ²(JᵀWJ)⁻¹ with σ² from the residuals of so many ``rows``, of which rounding
-    of the response leaves ``least`` as the sum of their squares, or the ``variance`` of a row of
-    weight one where that is known. Any other loss, and on request: the sandwich H⁻¹SH⁻¹ of the
-    ``scores`` S = Σ w² (∂loss/∂prediction)² J Jᵀ, which does not take the loss for a likelihood.
-    The whole ``curvature`` of such a loss may be negative, unlike that of ``near``.
-
-    The degrees of freedom are the rows less what is ``fitted``: the rank of the Jacobian of the
-    parameters off their bounds. So does R's ``lm`` count; where no parameter is on a bound and all
-    are determined, also R's ``nls`` and lmfit, which count every free parameter.
-    """
-    free = box_of(model).free(theta, near.gradient)
-    names = [name for name, is_free in zip(model.free, free, strict=True) if is_free]
-    left = rows - (len(names) if fitted is None else fitted)
-    unknown = Uncertainty(None, "", (), left, is_absolute=variance is not None)
-    if not names:
-        return unknown.withheld("none: every parameter stands on a bound")
-    if not np.isfinite(near.root).all():
-        return unknown.withheld("none: the curvature is not finite")
-    if scores is not None and not (near.root if curvature is None else curvature).any():
-        return unknown.withheld("none: this loss has no curvature")
-    inverse = near.inverse if len(names) == len(free) and scores is None else None
-    if inverse is None:
-        spectrum = near.spectrum_of(free)
-        if curvature is not None:
-            spectrum = scaled_spectrum(curvature[np.ix_(free, free)], ROUNDING)
-        left = left if fitted is not None else rows - int(spectrum.positive.sum())
-        unknown = unknown._replace(degrees_of_freedom=left)
-    if left <= 0 and variance is None:
-        told = f"{rows:,.0f} row{'' if rows == 1 else 's'}"
-        told += f" for {len(names)} parameter{'' if len(names) == 1 else 's'}"
-        return unknown.withheld(f"none: no degree of freedom is left, as there are {told}")
-    # The loss is r², whose curvature is twice the textbooks' JᵀJ.
-    noise = 2 * (max(near.loss, least) / left if variance is None else variance)
-    if variance is None and scores is None and near.loss < least:
-        unknown = unknown._replace(rounding=least / left)
-    if inverse is not None:
-        return unknown._replace(covariance=of_inverse(inverse, noise), method=CLASSICAL)
-    rest: tuple[Determined, ...] = ()
-    if scores is not None:
-        # Residuals are smaller than the noise: by n/(n − p) in squares (MacKinnon & White 1985, J.
-        # Econometrics 29, 305-325, HC1).
-        middle = scores()[np.ix_(free, free)] * (rows / left)
-        found, open_ = sandwich(spectrum, middle, names)
-        root = spectrum.whitening / spectrum.scales[:, None]
-        middle = root.T @ middle @ root
-    else:
-        middle = np.asarray(noise)
-        found, open_ = classical(spectrum, noise, names)
-    if open_ and not (spectrum.values < -spectrum.tolerance).any():
-        parts = (
-            part._replace(slope=part.slope[free])
-            for part in parts_of(model.prediction, model.free, model.variables, theta)
-        )
-        found, rest, open_ = determined(names, theta[free], spectrum, middle, parts)
-    if found is None:
-        why = without(open_) if open_ else "none: its sums are not finite"
-        return unknown._replace(undetermined=open_).withheld(why)
-    whole = np.full((len(free), len(free)), np.nan)
-    whole[np.ix_(free, free)] = found
-    method = CLASSICAL if scores is None else SANDWICH
-    return unknown._replace(covariance=whole, method=method, undetermined=open_, determined=rest)
-
-
-def without(undetermined: tuple[str, ...]) -> str:
-    """Return the reason why there are no standard errors."""
-    return f"none: the data do not determine {', or '.join(undetermined)}"
-
-
-def estimates(
-    model: Model, theta: np.ndarray, found: Uncertainty, level: float = 0.95
-) -> dict[str, Estimate]:
-    """Return every parameter with its error and interval; ties by the delta method."""
-    values, covariance = model.values(theta.tolist()), found.covariance
-    left = math.inf if found.is_absolute else found.degrees_of_freedom
-    at, table = {symbol(name): value for name, value in values.items()}, {}
-    errors: dict[str, float] = {}
-    if covariance is not None:
-        errors = dict(zip(model.free, np.sqrt(covariance.diagonal()).tolist(), strict=True))
-        for name, tie in model.ties.items():
-            slopes = np.array([float(tie.diff(symbol(n)).subs(at)) for n in model.free])
-            used = slopes != 0
-            variance = slopes[used] @ covariance[np.ix_(used, used)] @ slopes[used]
-            errors[name] = math.sqrt(variance)
-    for name, parameter in model.parameters.items():
-        error = errors.get(name)
-        error = error if error is not None and math.isfinite(error) else None
-        table[name] = Estimate(
-            name=name,
-            value=values[name],
-            stderr=error,
-            interval=interval(values[name], error, left, level),
-            start=parameter.start if parameter.role != "tied" else values[name],
-            start_origin=parameter.origin,
-            role=parameter.role,
-            low=parameter.low,
-            high=parameter.high,
-            tie=parameter.tie,
-            at_bound=parameter.role == "free" and values[name] in (parameter.low, parameter.high),
-        )
-    return table
-
-
-def gap_told(name: str, low: float, high: float) -> str:
-    """Say between which values a parameter that acts in steps may lie."""
-    where = f"between {low:.10g} and {high:.10g}"
-    if math.isinf(low) or math.isinf(high):
-        where = f"below {high:.10g}" if math.isinf(low) else f"above {low:.10g}"
-        where = "whatsoever" if math.isinf(low) and math.isinf(high) else where
-    if math.nextafter(math.nextafter(low, high), high) >= high:
-        return f"{name} is compared for equality: no other value describes these rows alike"
-    return (
-        f"{name} acts in steps: any value {where} describes these rows as well as the one given, so"
-        " it has no standard error"
-    )
-
-
-def undetermined_warning(
-    found: Uncertainty,
-    stepped: Collection[str] = (),
-    gaps: tuple[tuple[str, float, float], ...] = (),
-) -> tuple[str, ...]:
-    """Say that the data leave parameters open, of which some may act in steps."""
-    known, open_ = [name for name, *_ in gaps], found.undetermined
-    steps = enumerated([name for name in open_ if name in stepped and name not in known])
-    rest = ", or ".join(name for name in open_ if name not in stepped and name not in known)
-    told = [gap_told(*gap) for gap in gaps]
-    if steps:
-        told.append(
-            f"{steps} acts in steps: it may move between neighbouring rows without changing the"
-            " fit, so it has no standard error"
-        )
-    if rest:
-        only = enumerated([one.text for one in found.determined])
-        told.append(
-            f"the data do not determine {rest}{f', only {only}' if only else ''}: near these"
-            " estimates other values fit as well, so there is no standard error; fix or tie one of"
-            " the parameters"
-        )
-    return tuple(told)

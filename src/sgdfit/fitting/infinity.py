@@ -273,5 +273,5 @@ def _errors(place: Outcome, held: np.ndarray) -> np.ndarray:
     assert place.quadratic is not None  # a place has one
     spectrum = root_spectrum(place.quadratic.root[:, ~held])
     errors = np.full(len(held), np.nan)
-    errors[~held] = column_norms((spectrum.whitening / spectrum.scales[:, None]).T)
+    errors[~held] = column_norms(spectrum.inverse_root.T)
     return errors

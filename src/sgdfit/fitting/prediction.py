@@ -25,7 +25,7 @@ from sgdfit.fitting.weights import Weighting, checked_weights, columns_of
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.limits import evaluate_slope
 from sgdfit.formula.reading import as_formula
-from sgdfit.inference.intervals import Band, around, curve_variance
+from sgdfit.inference.intervals import Band, around, curve_variance, hidden_by_rounding
 from sgdfit.model.loss import SQUARED, as_loss
 from sgdfit.model.model import Model, build
 from sgdfit.result.result import Result
@@ -485,6 +485,12 @@ class _Curve:
             for row, (name, slope) in zip(jacobian, slopes, strict=True):
                 row[:] = evaluate_slope(model.prediction, slope, name, values)
             variance[some] = curve_variance(jacobian, covariance)
+            own = noise if isinstance(noise, float) else noise[some]
+            if hidden_by_rounding(jacobian, covariance, own).any():
+                raise UsageError(
+                    "this fit gives no band: so far from 0 as its columns lie, rounding hides how"
+                    " sure the curve is; fit it with the columns about their middle"
+                )
         dof = np.inf if result.absolute_sigma else result.degrees_of_freedom
         band = around(curve, variance + noise, dof, self.level)
         if band is None:

@@ -37,20 +37,6 @@ LARGEST_WHOLE = 12
 NEAR = 1e-5
 
 
-def classical(
-    spectrum: ScaledSpectrum, residual_variance: float, names: Sequence[str]
-) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """Return the covariance of least-squares estimates, σ²(JᵀWJ)⁻¹, of which Σ w JᵀJ is given.
-
-    There is none where that does not determine every parameter; in its place there are the
-    combinations of parameters that are to blame.
-    """
-    inverse_root, undetermined = _inverse_root(spectrum, names)
-    if inverse_root is None:
-        return None, undetermined
-    return of_inverse(inverse_root, residual_variance), ()
-
-
 def of_inverse(inverse: np.ndarray, residual_variance: float) -> np.ndarray | None:
     """Return σ²(JᵀWJ)⁻¹ from the inverse R⁻¹ of a root of JᵀWJ = RᵀR; None where σ² is infinite."""
     if not math.isfinite(residual_variance):
@@ -59,34 +45,15 @@ def of_inverse(inverse: np.ndarray, residual_variance: float) -> np.ndarray | No
     return np.asarray(root @ root.T)
 
 
-def sandwich(
-    hessian: ScaledSpectrum, scores: np.ndarray, names: Sequence[str]
-) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """Return the covariance H⁻¹SH⁻¹, right for any loss and for unequal noise.
+def sandwich(hessian: ScaledSpectrum, scores: np.ndarray) -> np.ndarray:
+    """Return UᵀSU, float64[k, k], with which U(UᵀSU)Uᵀ = H⁻¹SH⁻¹ is right for any loss and noise.
 
-    Huber 1967, Proc. 5th Berkeley Symposium 1, 221-233; White 1980, Econometrica 48(4),
-    817-838. H = Σ w ℓ'' JᵀJ over the rows and
-    S = Σ w² ℓ'² JᵀJ. There is none where H is not positive definite, so that this is no isolated
-    minimum; in its place there are the combinations along which it is not.
+    Huber 1967, Proc. 5th Berkeley Symposium 1, 221-233; White 1980, Econometrica 48(4), 817-838.
+    H = Σ w ℓ'' JᵀJ over the rows, UUᵀ its inverse, and S = Σ w² ℓ'² JᵀJ the ``scores``. The product
+    has no units, so nothing overflows.
     """
-    inverse_root, undetermined = _inverse_root(hessian, names)
-    if inverse_root is None or not np.isfinite(scores).all():
-        return None, undetermined
-    # H⁻¹ = UUᵀ; the product in the middle has no units, so nothing overflows.
-    middle = inverse_root.T @ scores @ inverse_root
-    covariance = inverse_root @ (middle / 2 + middle.T / 2) @ inverse_root.T
-    return covariance / 2 + covariance.T / 2, ()
-
-
-def _inverse_root(
-    spectrum: ScaledSpectrum, names: Sequence[str]
-) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """Return U with UUᵀ = matrix⁻¹, or None and the combinations that forbid it."""
-    if not spectrum.positive.all():
-        negative = spectrum.vectors[:, spectrum.values < -spectrum.tolerance].T
-        rows = np.concatenate([spectrum.null_rows(), negative])
-        return None, named(names, rows, spectrum.scales)
-    return spectrum.whitening / spectrum.scales[:, None], ()
+    middle = hessian.inverse_root.T @ scores @ hessian.inverse_root
+    return np.asarray(middle / 2 + middle.T / 2)
 
 
 @np.errstate(invalid="ignore", divide="ignore")
@@ -179,27 +146,38 @@ def determined(
     names: Sequence[str],
     theta: np.ndarray,
     spectrum: ScaledSpectrum,
-    middle: np.ndarray,
+    middle: np.ndarray | float,
     parts: Iterable[Part] = (),
-) -> tuple[np.ndarray, tuple[Determined, ...], tuple[str, ...]]:
+) -> tuple[np.ndarray | None, tuple[Determined, ...], tuple[str, ...]]:
     """Return the covariance of what is determined, the combinations that are, and what is open.
 
     The ``spectrum`` is that of the curvature at ``theta``, and ``middle`` the covariance along its
-    whitened directions, float64[k, k] or σ² for all. The covariance is NaN in the rows and columns
-    of parameters that are not determined by themselves. All that is known of these the combinations
-    say together: the ``parts`` of the formula that are determined, and for what these leave out
-    sums of parameters. What is open are the parameters, in one text those that only act together.
+    whitened directions: σ² of least-squares estimates, whose covariance is σ²(JᵀWJ)⁻¹, or a
+    `sandwich`. The covariance is NaN in the rows and columns of parameters that are not determined
+    by themselves. All that is known of these the combinations say together: the ``parts`` of the
+    formula that are determined, and for what these leave out sums of parameters. What is open are
+    the parameters, in one text those that only act together. Where the curvature is negative along
+    some combinations these are open, and nothing is known.
     """
+    negative = spectrum.vectors[:, spectrum.values < -spectrum.tolerance].T
+    if len(negative):
+        rows = np.concatenate([spectrum.null_rows(), negative])
+        return None, (), named(names, rows, spectrum.scales)
     root, null = spectrum.whitening, spectrum.vectors[:, ~spectrum.positive]
-    touched = np.flatnonzero(np.abs(null).max(axis=1, initial=0.0) > NEGLIGIBLE)
     middle = np.where(np.isfinite(middle), middle, np.nan)
-    scaled = root @ (middle if middle.ndim else middle * np.eye(root.shape[1])) @ root.T
-    covariance = scaled / spectrum.scales / spectrum.scales[:, None]
+    middle = middle if middle.ndim else middle * np.eye(root.shape[1])
+    covariance = spectrum.inverse_root @ middle @ spectrum.inverse_root.T
+    covariance = covariance / 2 + covariance.T / 2
+    if not null.size:
+        return covariance, (), ()
+    touched = np.flatnonzero(np.abs(null).max(axis=1) > NEGLIGIBLE)
     covariance[touched, :] = covariance[:, touched] = np.nan
     basis = _basis(null[touched].T)
     found, known = list[Determined](), np.zeros((0, len(touched)))
     sums = (_sum(names, theta, touched, row * spectrum.scales[touched]) for row in basis)
     for part in itertools.chain(parts, sums):
+        if len(known) == len(basis):
+            break
         row = part.slope / spectrum.scales
         size = float(np.linalg.norm(row))
         usable = 0 < size < np.inf and math.isfinite(part.value)
@@ -209,11 +187,10 @@ def determined(
         more = row[touched] - known.T @ (known @ row[touched])
         if np.linalg.norm(more) > NEAR * size:
             known = np.vstack([known, more / np.linalg.norm(more)])
-            variance = float(row @ scaled @ row)
+            along = row @ root
+            variance = float(along @ middle @ along)
             error = None if math.isnan(variance) else math.sqrt(variance)
             found.append(Determined(part.text, part.value, error))
-        if len(known) == len(basis):
-            break
     return covariance, tuple(found), _together(names, spectrum.null_rows())
 
 

@@ -102,6 +102,19 @@ def curve_variance(jacobian: Array, covariance: Array) -> Array:
     return np.where((jacobian[~known] != 0).any(axis=0), np.nan, variance)
 
 
+def hidden_by_rounding(
+    jacobian: Array, covariance: Array, noise: Array | float = 0.0
+) -> NDArray[np.bool_]:
+    """Whether rounding of C may change JᵀCJ plus a noise by a tenth: bool[n].
+
+    Far from 0 the terms of a slope and of an intercept are large, and cancel.
+    """
+    errors = np.nan_to_num(np.sqrt(np.diag(covariance)))
+    with np.errstate(all="ignore"):
+        rounding = EPS * (np.abs(jacobian).T @ errors) ** 2
+        return np.asarray(rounding > (curve_variance(jacobian, covariance) + noise) / 10)
+
+
 def around(prediction: Array, variance: Array, dof: float, level: float = 0.95) -> Band | None:
     """Return the interval of ``level`` around each prediction; None without degrees of freedom."""
     unit = interval(0.0, 1.0, dof, level)

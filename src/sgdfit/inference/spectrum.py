@@ -103,6 +103,11 @@ class ScaledSpectrum(NamedTuple):
         kept = self.positive
         return np.asarray(self.vectors[:, kept] / np.sqrt(self.values[kept]))
 
+    @property
+    def inverse_root(self) -> np.ndarray:
+        """Return U of shape (p, k) whose UUᵀ is the inverse of the matrix in these directions."""
+        return np.asarray(self.whitening / self.scales[:, None])
+
     def null_rows(self) -> np.ndarray:
         """Return a sparse basis, shape (k, p), of the undetermined directions of R.
 

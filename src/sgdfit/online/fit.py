@@ -18,16 +18,15 @@ from sgdfit.data.rows import said_of_times, timed
 from sgdfit.data.table import check_policy, handle_missing
 from sgdfit.errors import DataError, UsageError
 from sgdfit.fitting import entry
-from sgdfit.fitting.assessment import (
-    Assessment,
-    Uncertainty,
-    estimates,
-    make_result,
-    uncertainty_of,
-    undetermined_warning,
-)
+from sgdfit.fitting.assessment import Assessment, make_result
 from sgdfit.fitting.multistart import with_starts
 from sgdfit.fitting.trust_region import relative_offset
+from sgdfit.fitting.uncertainty import (
+    Uncertainty,
+    estimates,
+    uncertainty_of,
+    undetermined_warnings,
+)
 from sgdfit.fitting.weights import CLASSICAL, as_weighting, checked_weights, columns_of
 from sgdfit.formula.formula import Formula
 from sgdfit.formula.reading import as_formula
@@ -161,7 +160,7 @@ class Update:
             curvature=seen.curvature if stream.robust else None,
         )
         if self._error > FAR:
-            return found.withheld("none: the estimates may be far from the optimum")
+            return found.withheld("the estimates may be far from the optimum")
         if fades and not stream.robust and found.covariance is not None:
             return found._replace(method=CLASSICAL)
         return found
@@ -397,7 +396,7 @@ class Fit:
             warnings=(
                 *((self._change,) if self._change else ()),
                 *((moved,) if error > TOLD else ()),
-                *undetermined_warning(found),
+                *undetermined_warnings(found),
             ),
         )
         times = "; ".join(said_of_times(self._origins))
