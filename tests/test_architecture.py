@@ -20,7 +20,7 @@ LAYERS = [
     {"starts"},
     {"fitting", "report"},
     {"plot", "online"},
-    {"demo"},
+    {"demo", "scipy", "sklearn"},
     {"cli"},
 ]
 
@@ -37,6 +37,7 @@ OUTSIDE = {
     "torch": {"formula", "derivation"},
     "pandas": set(),
     "polars": set(),
+    "sklearn": {"sklearn"},
 }
 
 

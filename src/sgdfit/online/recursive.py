@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -164,6 +164,19 @@ class Recursion:
         left = KEPT if self.factor == 1 else int(math.log(FORGOTTEN) / math.log(self.factor))
         self.fewest = min(KEPT, max(FEW, left))
         self.turn = 0.0  # so many rows are kept when starting values are looked for again
+
+    def __copy__(self) -> Recursion:
+        other = object.__new__(Recursion)
+        vars(other).update(vars(self))
+        return other
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled: all but the kernel, which holds functions made of text."""
+        return {name: value for name, value in vars(self).items() if name != "kernel"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.kernel = make(self.model, None, "numpy")
 
     @property
     def loss(self) -> float:
