@@ -63,11 +63,11 @@ def pass_tables(rows: int, repeat: int, peers: bool) -> list[Table]:
     """Time one pass of sums over a quadratic in memory."""
     x, y = observed(QUADRATIC, rows).values()
     kernel = _kernel(QUADRATIC.formula)
-    partials: Callable[..., Any] = getattr(kernel, "partials", kernel.sums)
+    panel_sums: Callable[..., Any] = getattr(kernel, "panel_sums", kernel.sums)
     theta = np.array(START)
 
     def sums(x: np.ndarray, y: np.ndarray) -> Any:
-        return partials(theta, Chunk((x, y), None))
+        return panel_sums(theta, Chunk((x, y), None))
 
     limit, ours = "reading alone, 1 thread", "sgdfit sums, 1 thread"
     contenders = [

@@ -175,7 +175,7 @@ PAIRS = np.random.default_rng(5).normal(size=(2, 200)) * 3
 @pytest.mark.parametrize("part", ["loss", "slope"])
 def test_tidying_keeps_the_value_and_does_not_lengthen(loss, part):
     model = build("y = a*x", ["x", "y"], loss=loss)
-    expression = as_loss(loss).expression if part == "loss" else model.slope
+    expression = as_loss(loss).expression if part == "loss" else model.loss_grad
     pairs = np.abs(PAIRS) if loss == "poisson" else PAIRS
     values = {"prediction": pairs[0], "target": pairs[1], "scale": 0.7}
     short = tidy(expression)
@@ -204,7 +204,7 @@ def test_tidying_keeps_the_value_and_does_not_lengthen(loss, part):
 )
 def test_the_slope_of_a_loss_is_short(loss, expected):
     paper = Paper(build("y = a*x", ["x", "y"], loss=loss))
-    assert paper.write(paper.slope).line == expected
+    assert paper.write(paper.loss_grad).line == expected
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from sgdfit.kernel.emission import emit, emitted, expressions_of
 from sgdfit.kernel.templates import HEADER
 from sgdfit.model.loss import LOSSES, PREDICTION, TARGET
 
-PARTS = ("loss", "slope", "bend")
+PARTS = ("loss", "grad", "hess")
 
 
 def lines(text, dialect):
@@ -148,19 +148,19 @@ def walked(case, columns, theta, out):
     at = model_of(case).loss.values(out[0].copy(), out[1].copy())
     for k, loss in enumerate(losses_of(case)):
         other = model_of(case, loss)
-        for i, e in enumerate([other.loss.expression, other.slope, other.bend]):
+        for i, e in enumerate([other.loss.expression, other.loss_grad, other.loss_hess]):
             out[2 + len(model.free) + 3 * k + i] = evaluate(e, at)
 
 
 def terms(values, parameters, losses):
-    """Return the terms of every sum: predictions, and of each loss the loss, slope J, bend J Jᵀ."""
+    """Return the terms of every sum: predictions, and of each loss the loss, grad J, hess J Jᵀ."""
     jacobian = values[2 : 2 + parameters]
     yield from zip(("prediction", "target"), values[:2], strict=True)
     for k, name in enumerate(losses):
-        loss, slope, bend = values[2 + parameters + 3 * k :][:3]
+        loss, grad, hess = values[2 + parameters + 3 * k :][:3]
         yield f"{name} loss", loss
-        yield f"{name} gradient", slope * jacobian
-        yield f"{name} curvature", bend * jacobian * jacobian[:, None]
+        yield f"{name} gradient", grad * jacobian
+        yield f"{name} curvature", hess * jacobian * jacobian[:, None]
 
 
 @pytest.mark.parametrize("case", FORMULAS, ids=lambda case: case.name)
@@ -188,10 +188,10 @@ def test_the_source_is_the_same_in_every_process():
     """Compiled kernels are kept by their source, which no hash may change."""
     program = (
         "import hashlib; from formulas import FORMULAS, model_of;"
-        " from sgdfit.kernel.templates import partials_source, sweep_source;"
+        " from sgdfit.kernel.templates import panel_sums_source, sweep_source;"
         " from sgdfit.optimizers import sgd;"
         " models = [model_of(case, 'huber') for case in FORMULAS];"
-        " one = [partials_source(m, True, 'fast') for m in models];"
+        " one = [panel_sums_source(m, True, 'fast') for m in models];"
         " two = [sweep_source(m, True, 'libm', sgd(), single=True) for m in models];"
         " print(hashlib.sha256(''.join(one + two).encode()).hexdigest())"
     )

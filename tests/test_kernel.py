@@ -35,11 +35,11 @@ def absolute_sums(model, theta, chunk):
     jacobian = np.array([evaluate(e, at) + rows for e in model.gradient])
     prediction, target = (evaluate(e, at) for e in (model.prediction, model.formula.response))
     values = model.loss.values(prediction + rows, target, chunk.weights)
-    parts = (model.loss.expression, model.slope, model.bend)
-    loss, slope, bend = (evaluate(e, values) + rows for e in parts)
+    parts = (model.loss.expression, model.loss_grad, model.loss_hess)
+    loss, grad, hess = (evaluate(e, values) + rows for e in parts)
     w = np.ones(chunk.rows) if chunk.weights is None else chunk.weights
-    gradient = np.abs(w * slope * jacobian).sum(axis=1)
-    curvature = np.abs(jacobian * (w * bend)) @ np.abs(jacobian.T)
+    gradient = np.abs(w * grad * jacobian).sum(axis=1)
+    curvature = np.abs(jacobian * (w * hess)) @ np.abs(jacobian.T)
     return Sums(chunk.rows, w.sum(), np.abs(w * loss).sum(), gradient, curvature)
 
 
@@ -58,7 +58,7 @@ def test_sums_and_scores_agree(loss, dtype, weighted):
     sums = [kernel.sums(theta, chunk) for kernel in kernels]
     for one, other, scale in zip(*sums, absolute_sums(model, theta, chunk), strict=True):
         assert (np.abs(one - other) <= AGREEMENT * np.abs(scale)).all()
-    parts = ([kernel.partials(theta, chunk, scores=True)] for kernel in kernels)
+    parts = ([kernel.panel_sums(theta, chunk, scores=True)] for kernel in kernels)
     one, other = (combined(part, chunk.rows, len(theta)).curvature for part in parts)
     scale = np.sqrt(np.outer(np.diag(one), np.diag(one)))
     assert (np.abs(one - other) <= AGREEMENT * scale).all()
@@ -79,9 +79,9 @@ def test_the_gradient_is_that_of_central_differences(case, loss):
         ahead, behind = theta.copy(), theta.copy()
         ahead[i] += step
         behind[i] -= step
-        slope = (sums(ahead, chunk).loss - sums(behind, chunk).loss) / (ahead[i] - behind[i])
+        grad = (sums(ahead, chunk).loss - sums(behind, chunk).loss) / (ahead[i] - behind[i])
         rounding = 1e-15 * scale.loss / step
-        assert abs(slope - gradient) <= 1e-7 * scale.gradient[i] + 10 * rounding
+        assert abs(grad - gradient) <= 1e-7 * scale.gradient[i] + 10 * rounding
 
 
 OPTIMIZERS = {

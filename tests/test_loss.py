@@ -89,7 +89,10 @@ def test_first_and_second_derivative(name):
     smooth = np.ones(p.shape, bool)
     for kink in (0.0, *np.outer([1, -1], [0.3, 1.0, 0.3 * SCALE, 1.345 * SCALE]).ravel()):
         smooth &= np.abs(p - y - kink) > 2 * h
-    for function, slope in ((model.loss.expression, model.slope), (model.slope, model.bend)):
+    for function, slope in (
+        (model.loss.expression, model.loss_grad),
+        (model.loss_grad, model.loss_hess),
+    ):
         up, down = computed(function, p + h, y), computed(function, p - h, y)
         difference = (up - down) / (2 * h)
         np.testing.assert_allclose(
@@ -108,7 +111,7 @@ def test_the_default_is_95_percent_as_efficient_as_least_squares(name):
 
         return 2 * quad(density, 0, 10, points=[1.345], limit=200)[0]
 
-    efficiency = mean(model.bend, 1) ** 2 / mean(model.slope, 2)
+    efficiency = mean(model.loss_hess, 1) ** 2 / mean(model.loss_grad, 2)
     assert efficiency == pytest.approx(0.95, abs=1e-4)
 
 
@@ -134,7 +137,7 @@ def test_value_and_slope_are_torch_s(torch, name):
         computed(model.loss.expression, p, y), loss.detach().numpy(), rtol=1e-12, atol=1e-15
     )
     np.testing.assert_allclose(
-        computed(model.slope, p, y), prediction.grad.numpy(), rtol=1e-12, atol=1e-15
+        computed(model.loss_grad, p, y), prediction.grad.numpy(), rtol=1e-12, atol=1e-15
     )
 
 

@@ -49,7 +49,7 @@ def test_a_hundred_million_ill_scaled_rows_against_exact_arithmetic(form):
     whole = random.integers(-(2**30), 2**30, (blocks, STRIDE))
     known = whole.sum(axis=1).tolist()
     size = np.abs(whole).sum(axis=1).tolist()
-    exact, absolute, plain, partials = Fraction(0), Fraction(0), 0.0, []
+    exact, absolute, plain, panel_sums = Fraction(0), Fraction(0), 0.0, []
     chunk = ones(np.empty(blocks * STRIDE))
     for k in range(chunks):
         # The second of a pair takes away what the first brought, but half of the least block.
@@ -59,13 +59,13 @@ def test_a_hundred_million_ill_scaled_rows_against_exact_arithmetic(form):
         else:
             sign, scales[np.argmin(scales)] = -1.0, scales.min() * 0.5
         np.multiply(whole, (sign * scales)[:, None], out=chunk.weights.reshape(whole.shape))
-        partials.append(kernel(form).partials(np.ones(1), chunk))
+        panel_sums.append(kernel(form).panel_sums(np.ones(1), chunk))
         plain += float(np.sum(chunk.weights))
         exact += sum(Fraction(sign * s) * n for s, n in zip(scales, known, strict=True))
         absolute += sum(Fraction(s) * n for s, n in zip(scales, size, strict=True))
     rows = chunks * chunk.rows
     assert rows > (10**8 if form == "compiled" else 10**7)
-    found = combined(partials, rows, 1)
+    found = combined(panel_sums, rows, 1)
     for value, factor in zip(flat(found), (1, 1, 2, 2), strict=True):
         bound = abs(exact) * Fraction(ROUNDING) + absolute / 2**104
         assert abs(Fraction(value) / factor - exact) <= bound
@@ -102,23 +102,23 @@ FORMULA = "y = a*exp(-b*x) + c*sin(x)"
 @pytest.mark.parametrize("scores", [False, True])
 def test_a_panel_is_the_same_bits_in_every_chunk(form, scores):
     chunk, theta = problem()
-    partials = kernel(form, FORMULA).partials
-    whole = partials(theta, chunk, scores)
+    panel_sums = kernel(form, FORMULA).panel_sums
+    whole = panel_sums(theta, chunk, scores)
     assert whole.shape == (4, 2, length(3))
     for first, last in ((0, 1), (1, 2), (0, 3), (2, 4), (3, 4), (1, 4)):
         rows = slice(first * PANEL, last * PANEL)
         part = Chunk(tuple(column[rows] for column in chunk.columns), chunk.weights[rows])
-        assert np.array_equal(partials(theta, part, scores), whole[first:last])
+        assert np.array_equal(panel_sums(theta, part, scores), whole[first:last])
         moved = Chunk(tuple(column.copy() for column in part.columns), part.weights.copy())
-        assert np.array_equal(partials(theta, moved, scores), whole[first:last])
+        assert np.array_equal(panel_sums(theta, moved, scores), whole[first:last])
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_neither_order_nor_grouping_of_panels_changes_a_bit(form):
     chunk, theta = problem()
-    partials = kernel(form, FORMULA).partials(theta, chunk)
+    panel_sums = kernel(form, FORMULA).panel_sums(theta, chunk)
     whole = kernel(form, FORMULA).sums(theta, chunk)
-    for pieces in ([partials[k : k + 1] for k in (3, 1, 0, 2)], [partials[2:], partials[:2]]):
+    for pieces in ([panel_sums[k : k + 1] for k in (3, 1, 0, 2)], [panel_sums[2:], panel_sums[:2]]):
         assert np.array_equal(flat(combined(iter(pieces), chunk.rows, 3)), flat(whole))
 
 

@@ -103,7 +103,7 @@ class Paper:
         names = map(symbol, (PREDICTION, TARGET, SCALE))
         renamed = dict(zip(names, (predicted, target, spread), strict=True))
         self.loss = tidy(model.loss.expression.xreplace(renamed))  # of one row
-        self.slope = tidy(model.slope.xreplace(renamed))  # its derivative to the prediction
+        self.loss_grad = tidy(model.loss_grad.xreplace(renamed))  # its derivative to the prediction
         self.slopes = tuple(map(tidy, model.gradient))  # the prediction's to each free parameter
         self.row_loss = call(row, (self.prediction, self.target))
         self.to_prediction = over(partial(name(row)), partial(self.prediction))
@@ -121,8 +121,8 @@ class Paper:
 
     def gradient(self, position: int) -> Math:
         """The mean loss's derivative to one parameter, its constants before the sum."""
-        slope = self.psi_symbol if _is_long(self.slope) else self.slope
-        pair = (slope, self.slopes[position])
+        grad = self.psi_symbol if _is_long(self.loss_grad) else self.loss_grad
+        pair = (grad, self.slopes[position])
         parts = [e.as_independent(*self.of_rows, as_Add=False) for e in pair]
         constant = tidy(parts[0][0] * parts[1][0])
         # Not multiplied by SymPy, which might put the factors of both together.
@@ -230,7 +230,7 @@ def _model(paper: Paper) -> DerivationStep:
         equations.append(Equation(paper.prediction, (settled,), note="with these in place"))
     # Signs that not every reader knows, where they occur.
     legend: Sentence = []
-    everything = [model.prediction, *paper.slopes, paper.loss, paper.slope]
+    everything = [model.prediction, *paper.slopes, paper.loss, paper.loss_grad]
     if any(expression.has(Logistic) for expression in everything):
         u = name("u")
         meaning = over(ONE, add([("+", ONE), ("+", exponential(signed("-", u)))]))
@@ -268,8 +268,8 @@ def _gradient(paper: Paper) -> Iterator[DerivationStep]:
     equation = Equation(over(partial(paper.total), theta), (paper.mean(inner),))
     yield DerivationStep("The chain rule", says, [equation])
 
-    named = (paper.psi,) if _is_long(paper.slope) else ()
-    equation = Equation(paper.to_prediction, (*named, paper.write(paper.slope)))
+    named = (paper.psi,) if _is_long(paper.loss_grad) else ()
+    equation = Equation(paper.to_prediction, (*named, paper.write(paper.loss_grad)))
     yield DerivationStep("The slope of the loss", (), [equation])
 
     equations = []

@@ -125,7 +125,7 @@ def check_gradient(
         return spread(model.loss.expression, named(theta)[1])
 
     values, pair = named(at)
-    slope = spread(model.slope, pair)
+    slope = spread(model.loss_grad, pair)
     pairs = list(zip(model.free, model.gradient, strict=True))
     slopes = [evaluate_slope(model.prediction, part, name, values) for name, part in pairs]
     parts = [slope * limits for limits in slopes]
@@ -141,7 +141,7 @@ def check_gradient(
 
     # In the order of computation.
     searches: list[tuple[Any, ...]] = [(model.prediction, values)]
-    searches += [(model.loss.expression, pair), (model.slope, pair)]
+    searches += [(model.loss.expression, pair), (model.loss_grad, pair)]
     searches += [
         (part, values, limits) for part, limits in zip(model.gradient, slopes, strict=True)
     ]

@@ -362,16 +362,16 @@ class Reduction:
         # Far out a formula may overflow.
         with np.errstate(all="ignore"):
             if not self.is_first:
-                return chunk.rows, {"partials": kernel.partials(self.theta, chunk, self.scores)}
-            partials, moments, compiled = [], [], kernel.form == "compiled"
+                return chunk.rows, {"partials": kernel.panel_sums(self.theta, chunk, self.scores)}
+            sums, moments, compiled = [], [], kernel.form == "compiled"
             # A few panels at a time: the second look finds them in the cache.
             for k in range(0, chunk.rows, LOOKED_AT):
                 panel = chunk.part(k, k + LOOKED_AT)
-                partials.append(kernel.partials(self.theta, panel, self.scores))
+                sums.append(kernel.panel_sums(self.theta, panel, self.scores))
                 moments.append(panel_moments(data.model, panel, data.about, compiled=compiled))
         taken = data.places[slice(*np.searchsorted(data.places, [first, first + chunk.rows]))]
         columns = {f"column {k}": array[taken - first] for k, array in enumerate(chunk.arrays)}
-        found = {"partials": np.concatenate(partials), "moments": np.concatenate(moments)}
+        found = {"partials": np.concatenate(sums), "moments": np.concatenate(moments)}
         return chunk.rows, found | columns
 
     @property

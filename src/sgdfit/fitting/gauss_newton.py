@@ -368,10 +368,10 @@ class Objective(NamedTuple):
         loss = float(np.add.reduce(rows.loss if weight is None else weight * rows.loss))
         size = max(np.maximum.reduce(np.abs(v)) for v in (rows.prediction, rows.target))
         # One number for all rows is kept as such.
-        same = rows.bend.strides == (0,) and rows.bend[0] > 0
-        curvature = float(rows.bend[0]) if same else steering(rows)
+        same = rows.hess.strides == (0,) and rows.hess[0] > 0
+        curvature = float(rows.hess[0]) if same else steering(rows)
         linear = self.linear if self.batch.rows <= FEW else None
-        return from_rows(rows.jacobian, rows.slope, curvature, weight, loss, linear, size)
+        return from_rows(rows.jacobian, rows.grad, curvature, weight, loss, linear, size)
 
     def bent(self, quadratic: Quadratic) -> Quadratic:
         """Return the quadratic with its whole curvature, if that is known and positive."""
@@ -390,12 +390,11 @@ def steering(rows: Rows) -> np.ndarray:
     Communications in Statistics A6(9), 813-827). The minimum of one that hardly bends lies so far
     off that sums with it lose their digits.
     """
-    bend = rows.bend
     residual = rows.prediction - rows.target
     floor = FLOOR * float(np.abs(residual).mean())
     away = np.where(np.abs(residual) > floor, residual, np.copysign(floor, residual))
-    secant = np.divide(rows.slope, away, out=np.zeros(len(away)), where=away != 0)
-    return np.where(bend > HARDLY * np.abs(secant), bend, np.maximum(secant, 0.0))
+    secant = np.divide(rows.grad, away, out=np.zeros(len(away)), where=away != 0)
+    return np.where(rows.hess > HARDLY * np.abs(secant), rows.hess, np.maximum(secant, 0.0))
 
 
 def bending(kernel: Kernel, chunk: Chunk, theta: np.ndarray) -> np.ndarray:

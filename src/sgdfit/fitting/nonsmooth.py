@@ -65,7 +65,7 @@ def sides_of(model: Model) -> tuple[float, float] | None:
     found = []
     for target in (0.0, 1.0, -1e3):
         at = {PREDICTION: residual + target, TARGET: target}
-        slope = np.broadcast_to(evaluate(model.slope, at), len(residual))
+        slope = np.broadcast_to(evaluate(model.loss_grad, at), len(residual))
         # What the target swallows is no residual.
         found.append(np.where(at[PREDICTION] == target, np.nan, slope).reshape(2, -1))
     slopes = np.concatenate(found, axis=1)
@@ -106,7 +106,7 @@ def kink_at(model: Model, kernel: Kernel, chunk: Chunk, theta: np.ndarray) -> Ki
     residual = rows.prediction - rows.target
     step = ON_CURVE * float(np.abs(residual).mean())
     below, above = (
-        float(evaluate(model.slope, {PREDICTION: side, TARGET: 0.0})) for side in (-step, step)
+        float(evaluate(model.loss_grad, {PREDICTION: side, TARGET: 0.0})) for side in (-step, step)
     )
     weight = np.ones(chunk.rows) if chunk.weights is None else chunk.weights
     return Kink(rows, weight, residual, below, above)
@@ -134,7 +134,7 @@ def least_gradient(kink: Kink, free: np.ndarray) -> np.ndarray | None:
     scales[scales == 0] = 1.0
     if not (on.any() and np.isfinite(scales).all() and kink.above > kink.below):
         return None
-    jacobian, slopes = jacobian / scales[:, None], kink.weight * kink.rows.slope
+    jacobian, slopes = jacobian / scales[:, None], kink.weight * kink.rows.grad
     middle, half = (kink.above + kink.below) / 2, (kink.above - kink.below) / 2
     columns = jacobian[:, on] * (kink.weight[on] * half)
     fixed = jacobian[:, ~on] @ slopes[~on] + columns.sum(axis=1) * (middle / half)

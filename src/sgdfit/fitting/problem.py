@@ -360,7 +360,7 @@ def prepare(
         journal = resources.journal(mark, table.label)
     data = take_in(model, opened, weighting, resources, journal, options.seed)
     rows, names, box = data.rows, model.free, box_of(model)
-    squared, kinked = model.loss.name == SQUARED, bool(model.bend == 0)
+    squared, kinked = model.loss.name == SQUARED, bool(model.loss_hess == 0)
     linear = [name in model.linear and squared for name in names]
     steps, tolerance = options.length(rows), options.tolerance
     if options.optimizer is None:

@@ -508,7 +508,7 @@ def _rate_of_signs(problem: Problem, optimizer: Optimizer, first: Sums) -> float
 
 def _exact(model: Model) -> bool:
     """Whether the loss is a quadratic of the parameters: its curvature is the same all over."""
-    return model.is_linear and not model.bend.free_symbols
+    return model.is_linear and not model.loss_hess.free_symbols
 
 
 def momentum_of(optimizer: Optimizer) -> tuple[Descent, float]:
@@ -555,10 +555,10 @@ def steepness(problem: Problem) -> tuple[np.ndarray, float]:
     rows = problem.kernel.rows(np.array(model.start), some)
     jacobian, weight = rows.jacobian, 1.0 if some.weights is None else some.weights
     with np.errstate(all="ignore"):
-        near = evaluate(model.bend, model.loss.values(rows.target, rows.target, some.weights))
+        near = evaluate(model.loss_hess, model.loss.values(rows.target, rows.target, some.weights))
         # A loss may have no value at its minimum, as Poisson's at a count of 0.
-        bend = np.fmax(np.where(np.isfinite(near), near, 0.0), rows.bend)
-        weight = weight * np.maximum(bend, 0.0)
+        hess = np.fmax(np.where(np.isfinite(near), near, 0.0), rows.hess)
+        weight = weight * np.maximum(hess, 0.0)
         curvature = weight * (jacobian**2).sum(axis=0)
         mean = (jacobian * weight) @ jacobian.T / some.rows
         first, second = float(curvature.sum()), float((curvature**2).sum())

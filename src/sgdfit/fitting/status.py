@@ -551,7 +551,7 @@ def find_nonfinite(
                     beside = values[name] + BESIDE * max(1.0, abs(values[name]))
                     searched.append((model.formula.expression, known | {name: beside}))
                 searched.append((slope, known, limits))
-            searched += [(part, pair) for part in (model.loss.expression, model.slope)]
+            searched += [(part, pair) for part in (model.loss.expression, model.loss_grad)]
             for search in searched:
                 found = find_domain_error(*search)
                 if found is not None and (overflow or found.kind != "overflow"):

@@ -85,7 +85,7 @@ class Terms:
         (rows, slopes), (i, j) = self.at(chunk, values), self.pairs
         weight = 1.0 if chunk.weights is None else chunk.weights
         bent = slopes[i] * (weight * steering(rows)) * slopes[j]
-        return np.concatenate([(weight * rows.loss)[None], slopes * (weight * rows.slope), bent])
+        return np.concatenate([(weight * rows.loss)[None], slopes * (weight * rows.grad), bent])
 
     def least(self, sums: np.ndarray) -> np.ndarray:
         """Return the least loss of sums of terms, float64[...] of float64[q, ...]."""

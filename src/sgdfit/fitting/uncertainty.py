@@ -118,7 +118,7 @@ def _by_spectrum(
     """
     names = [name for name, is_free in zip(model.free, free, strict=True) if is_free]
     parts = (
-        part._replace(slope=part.slope[free])
+        part._replace(gradient=part.gradient[free])
         for part in parts_of(model.prediction, model.free, model.variables, theta)
     )
     found, rest, open_ = determined(names, theta[free], spectrum, middle, parts)

@@ -134,12 +134,12 @@ class Determined(NamedTuple):
     stderr: float | None  # None where the noise is not known
 
 
-class Part(NamedTuple):
+class Combination(NamedTuple):
     """A combination of parameters in a formula."""
 
     text: str
     value: float  # at the estimates
-    slope: np.ndarray  # float64[p]: its derivative to each parameter
+    gradient: np.ndarray  # float64[p]: its derivative to each parameter
 
 
 def determined(
@@ -147,7 +147,7 @@ def determined(
     theta: np.ndarray,
     spectrum: ScaledSpectrum,
     middle: np.ndarray | float,
-    parts: Iterable[Part] = (),
+    parts: Iterable[Combination] = (),
 ) -> tuple[np.ndarray | None, tuple[Determined, ...], tuple[str, ...]]:
     """Return the covariance of what is determined, the combinations that are, and what is open.
 
@@ -178,7 +178,7 @@ def determined(
     for part in itertools.chain(parts, sums):
         if len(known) == len(basis):
             break
-        row = part.slope / spectrum.scales
+        row = part.gradient / spectrum.scales
         size = float(np.linalg.norm(row))
         usable = 0 < size < np.inf and math.isfinite(part.value)
         if not usable or np.linalg.norm(row @ null) > NEAR * size:
@@ -194,7 +194,9 @@ def determined(
     return covariance, tuple(found), _together(names, spectrum.null_rows())
 
 
-def _sum(names: Sequence[str], theta: np.ndarray, places: np.ndarray, weights: np.ndarray) -> Part:
+def _sum(
+    names: Sequence[str], theta: np.ndarray, places: np.ndarray, weights: np.ndarray
+) -> Combination:
     """Return a weighted sum of the parameters in such places, in small whole numbers if it can be.
 
     What is said of a sum holds for any multiple.
@@ -207,11 +209,11 @@ def _sum(names: Sequence[str], theta: np.ndarray, places: np.ndarray, weights: n
         if near.all() and np.abs(whole).max() <= LARGEST_WHOLE:
             weights = whole
             break
-    slope = np.zeros(len(theta))
-    slope[used] = weights
+    gradient = np.zeros(len(theta))
+    gradient[used] = weights
     numbers = ["" if (n := f"{abs(w):.6g}") == "1" else n for w in weights.tolist()]
     text = linear_combination([names[i] for i in used.tolist()], weights.tolist(), numbers)
-    return Part(text, float(slope @ theta), slope)
+    return Combination(text, float(gradient @ theta), gradient)
 
 
 def _together(names: Sequence[str], rows: np.ndarray) -> tuple[str, ...]:

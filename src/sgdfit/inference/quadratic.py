@@ -117,7 +117,7 @@ class Quadratic(NamedTuple):
 
 def from_rows(
     jacobian: np.ndarray,
-    slope: np.ndarray,
+    grad: np.ndarray,
     curvature: np.ndarray | float,
     weight: np.ndarray | None,
     loss: float,
@@ -126,13 +126,13 @@ def from_rows(
 ) -> Quadratic:
     """Return the quadratic of a sum over rows, of which ``loss`` is the weighted one.
 
-    Of each row there are the derivatives of the prediction, float64[p, n], and the ``slope`` and
+    Of each row there are the derivatives of the prediction, float64[p, n], and the ``grad`` and
     the ``curvature`` of its loss to the prediction, float64[n]; the latter 0 or more, or one
     positive number for all. The columns of ``linear`` parameters, which `projected` is to take out,
     go first. ``size`` is the largest magnitude of prediction and target, which round like it.
     """
     p, n = jacobian.shape
-    curved, pull = (curvature, slope) if weight is None else (weight * curvature, weight * slope)
+    curved, pull = (curvature, grad) if weight is None else (weight * curvature, weight * grad)
     roots = math.sqrt(curved) if isinstance(curved, float) else np.sqrt(curved)
     columns, order, upper = _layout(() if linear is None else tuple(linear.tolist()), p)
     # What is left empty is zero.
@@ -153,7 +153,7 @@ def from_rows(
     else:
         total = float(curved.sum())
         count = n if weight is None else float(weight.sum())
-        spread = float(pull @ slope) * count / total if total > 0 else 0.0
+        spread = float(pull @ grad) * count / total if total > 0 else 0.0
     rest = corner * corner / 2
     least = rest + (loss - halves if abs(loss - halves) > ROUNDING * abs(loss) else 0.0)
     blur = ROUNDING * abs(loss) + ROUNDINGS * EPS * size * float(np.add.reduce(np.abs(pull)))

@@ -18,9 +18,9 @@ from sgdfit import optimizers
 from sgdfit.errors import UsageError
 from sgdfit.kernel.emission import Dialect
 from sgdfit.kernel.kernel import Chunk, Kernel, Segment, State, SweepResult
-from sgdfit.kernel.numpy_kernel import partials_of, rows_of, sourced, sweep_of
+from sgdfit.kernel.numpy_kernel import panel_sums_of, rows_of, sourced, sweep_of
 from sgdfit.kernel.summation import PANEL, length
-from sgdfit.kernel.templates import dialects, partials_source, sweep_source
+from sgdfit.kernel.templates import dialects, panel_sums_source, sweep_source
 from sgdfit.model.loss import Loss
 from sgdfit.model.model import Model
 from sgdfit.optimizers import Optimizer
@@ -41,23 +41,23 @@ def make_compiled(model: Model, optimizer: Optimizer | None, *, weighted: bool) 
         )
     known = dialects(model)
     first, *others = known
-    by_limits, step_by_limits = partials_of(model), sweep_of(model, optimizer)
+    by_limits, step_by_limits = panel_sums_of(model), sweep_of(model, optimizer)
 
     @cache
     def summing(dialect: Dialect, scores: bool) -> str:
-        return partials_source(model, weighted, dialect, scores)
+        return panel_sums_source(model, weighted, dialect, scores)
 
     @cache
     def stepping(dialect: Dialect, single: bool) -> str:
         assert optimizer is not None, "a kernel without an optimizer takes no steps"
         return sweep_source(model, weighted, dialect, optimizer, single=single)
 
-    def partials(theta: np.ndarray, chunk: Chunk, scores: bool = False) -> np.ndarray:
-        out = _partials(summing(first, scores), model.loss, theta, chunk)
+    def panel_sums(theta: np.ndarray, chunk: Chunk, scores: bool = False) -> np.ndarray:
+        out = _panel_sums(summing(first, scores), model.loss, theta, chunk)
         for dialect in others:
             for k in np.flatnonzero(~np.isfinite(out).all(axis=(1, 2))).tolist():
                 panel = chunk.part(k * PANEL, (k + 1) * PANEL)
-                out[k] = _partials(summing(dialect, scores), model.loss, theta, panel)[0]
+                out[k] = _panel_sums(summing(dialect, scores), model.loss, theta, panel)[0]
         # Where the loss is finite, slopes that are not may have a limit.
         limited = np.isfinite(out[:, :, 1]).all(axis=1) & ~np.isfinite(out).all(axis=(1, 2))
         for k in np.flatnonzero(limited).tolist():
@@ -89,7 +89,7 @@ def make_compiled(model: Model, optimizer: Optimizer | None, *, weighted: bool) 
         return outcome._replace(records=np.concatenate(records))
 
     source = sourced(summing(first, False), model.loss)
-    return Kernel("compiled", source, rows_of(model), partials, sweep)
+    return Kernel("compiled", source, rows_of(model), panel_sums, sweep)
 
 
 @cache
@@ -121,9 +121,9 @@ def _with_scale(theta: np.ndarray, loss: Loss) -> np.ndarray:
     return np.array([*theta, *more], dtype=np.float64)
 
 
-def _partials(source: str, loss: Loss, theta: np.ndarray, chunk: Chunk) -> np.ndarray:
+def _panel_sums(source: str, loss: Loss, theta: np.ndarray, chunk: Chunk) -> np.ndarray:
     out = np.empty((-(-chunk.rows // PANEL), 2, length(len(theta))))
-    function, arrays = _called(source, "partials", chunk)
+    function, arrays = _called(source, "panel_sums", chunk)
     function(_with_scale(theta, loss), arrays, out)
     return out
 

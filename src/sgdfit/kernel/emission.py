@@ -80,13 +80,13 @@ class Expressions(NamedTuple):
     columns: tuple[str, ...]
     free: tuple[str, ...]
     values: tuple[Expr, ...]  # prediction, target, and the derivative to each free parameter
-    loss: tuple[Expr, ...]  # loss, slope and bend
+    loss: tuple[Expr, ...]  # loss, grad and hess
 
 
 def expressions_of(model: Model) -> Expressions:
     """Return the expressions of ``model``, equal for models that differ in data or starts alone."""
     values = (model.prediction, model.formula.response, *model.gradient)
-    loss = (model.loss.expression, model.slope, model.bend)
+    loss = (model.loss.expression, model.loss_grad, model.loss_hess)
     return Expressions(model.columns, model.free, values, loss)
 
 
@@ -95,7 +95,7 @@ def emitted(given: Expressions, dialect: Dialect) -> tuple[list[str], list[str]]
     """Return the lines that compute prediction, target and Jacobian, and those of the loss.
 
     Columns are named ``x0``, … and free parameters ``p0``, …; the lines assign ``prediction``,
-    ``target``, ``j0``, ``j1``, … and then ``loss``, ``slope`` and ``bend``, also of a ``scale`` if
+    ``target``, ``j0``, ``j1``, … and then ``loss``, ``grad`` and ``hess``, also of a ``scale`` if
     the loss is relative to that of the residuals.
     """
     names = {name: f"x{i}" for i, name in enumerate(given.columns)}
@@ -104,7 +104,7 @@ def emitted(given: Expressions, dialect: Dialect) -> tuple[list[str], list[str]]
     own = {name: name for name in (PREDICTION, TARGET, SCALE)}
     return (
         emit(given.values, names, targets, dialect),
-        emit(given.loss, own, ["loss", "slope", "bend"], dialect, prefix="r"),
+        emit(given.loss, own, ["loss", "grad", "hess"], dialect, prefix="r"),
     )
 
 

@@ -65,8 +65,8 @@ class Rows(NamedTuple):
     prediction: np.ndarray  # float64[n], as are the target and those of the loss
     target: np.ndarray
     loss: np.ndarray  # not weighted
-    slope: np.ndarray  # its first derivative to the prediction
-    bend: np.ndarray  # its second
+    grad: np.ndarray  # its first derivative to the prediction
+    hess: np.ndarray  # its second
     jacobian: np.ndarray  # float64[p, n]: the prediction's derivative to each free parameter
 
 
@@ -120,9 +120,9 @@ class Kernel(NamedTuple):
     # loss, gradient, upper triangle of the curvature, row by row. With ``scores``, weight² ·
     # (∂loss/∂prediction)² stands in front of J Jᵀ. A panel's sums are the same bits in whatever
     # chunk it stands; threads may ask for several at once.
-    partials: Callable[..., np.ndarray]
+    panel_sums: Callable[..., np.ndarray]
     sweep: Callable[[State, Chunk, Segment], SweepResult]
 
     def sums(self, theta: np.ndarray, chunk: Chunk) -> Sums:
         """Return the sums over all rows of the chunk."""
-        return combined([self.partials(theta, chunk)], chunk.rows, len(theta))
+        return combined([self.panel_sums(theta, chunk)], chunk.rows, len(theta))

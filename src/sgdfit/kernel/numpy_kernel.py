@@ -72,17 +72,17 @@ def evaluator(
 def make_numpy(model: Model, optimizer: Optimizer | None) -> Kernel:
     """Return the NumPy form of the kernel."""
     source, sweep = _terms(model)[0], sweep_of(model, optimizer)
-    return Kernel("numpy", source, rows_of(model), partials_of(model), sweep)
+    return Kernel("numpy", source, rows_of(model), panel_sums_of(model), sweep)
 
 
-def partials_of(model: Model) -> Callable[..., np.ndarray]:
-    """Return a function that adds up panels (see `Kernel.partials`)."""
+def panel_sums_of(model: Model) -> Callable[..., np.ndarray]:
+    """Return a function that adds up panels (see `Kernel.panel_sums`)."""
     terms = _terms(model)[1]
 
-    def partials(theta: np.ndarray, chunk: Chunk, scores: bool = False) -> np.ndarray:
-        return _partials(terms, theta, chunk, scores)
+    def panel_sums(theta: np.ndarray, chunk: Chunk, scores: bool = False) -> np.ndarray:
+        return _panel_sums(terms, theta, chunk, scores)
 
-    return partials
+    return panel_sums
 
 
 def sweep_of(model: Model, optimizer: Optimizer | None) -> Callable[..., SweepResult]:
@@ -158,8 +158,8 @@ def _load_terms(given: Expressions) -> tuple[str, Terms]:
         f"jacobian = numpy.empty(({len(given.free)}, len(x0)), theta.dtype)",
         *(f"jacobian[{i}] = j{i}" for i in range(len(given.free))),
         *loss,
-        *_spread((PREDICTION, TARGET), ["loss", "slope", "bend"], given.loss),
-        "return prediction, target, loss, slope, bend, jacobian",
+        *_spread((PREDICTION, TARGET), ["loss", "grad", "hess"], given.loss),
+        "return prediction, target, loss, grad, hess, jacobian",
     ]
     return _load("theta, columns, scale", lines)
 
@@ -193,29 +193,29 @@ def _load(arguments: str, lines: Sequence[str]) -> tuple[str, Callable[..., Any]
     return source, space["terms"]
 
 
-def _partials(terms: Terms, theta: np.ndarray, chunk: Chunk, scores: bool) -> np.ndarray:
-    partials = np.zeros((-(-chunk.rows // PANEL), 2, length(len(theta))))
+def _panel_sums(terms: Terms, theta: np.ndarray, chunk: Chunk, scores: bool) -> np.ndarray:
+    panel_sums = np.zeros((-(-chunk.rows // PANEL), 2, length(len(theta))))
     with np.errstate(all="ignore"):
         for first in range(0, chunk.rows, STRIDE):
-            high, low = partials[first // PANEL]
+            high, low = panel_sums[first // PANEL]
             block = _block(terms, theta, chunk.part(first, first + STRIDE), scores)
             # What rounding takes away goes to the low part.
             total = high + block
             taken = total - high
             low += (high - (total - taken)) + (block - taken)
             high[:] = total
-    return partials
+    return panel_sums
 
 
 def _block(terms: Terms, theta: np.ndarray, some: Chunk, scores: bool) -> np.ndarray:
     """Add up ``some`` rows: weight, loss, gradient, upper triangle of the curvature."""
-    _, _, loss, slope, bend, jacobian = terms(theta, some)
+    _, _, loss, grad, hess, jacobian = terms(theta, some)
     weight = np.float64(1.0) if some.weights is None else some.weights
     if some.weights is not None or loss.dtype != np.float64:
-        loss, slope, bend = (weight * values for values in (loss, slope, bend))
-    factor = slope * slope if scores else bend
+        loss, grad, hess = (weight * values for values in (loss, grad, hess))
+    factor = grad * grad if scores else hess
     curvature = (jacobian * factor) @ jacobian.T.astype(np.float64, copy=False)
-    gradient = (jacobian * slope).sum(axis=1, dtype=np.float64)
+    gradient = (jacobian * grad).sum(axis=1, dtype=np.float64)
     whole = float(some.rows) if some.weights is None else some.weights.sum()
     return np.concatenate([[whole, loss.sum()], gradient, curvature[triangle(len(theta))]])
 
@@ -267,10 +267,10 @@ def stepped(
 def _batch(terms: Terms, theta: np.ndarray, chunk: Chunk, taken: Any) -> tuple[float, np.ndarray]:
     """Return a batch's mean loss and gradient."""
     some = chunk_of(tuple(a[taken] for a in chunk.arrays), weighted=chunk.weights is not None)
-    _, _, loss, slope, _, jacobian = terms(theta, some)
+    _, _, loss, grad, _, jacobian = terms(theta, some)
     with np.errstate(all="ignore"):
         if some.weights is not None:
             weights = some.weights.astype(theta.dtype, copy=False)
-            loss, slope = loss * weights, slope * weights
+            loss, grad = loss * weights, grad * weights
         rows = len(loss)
-        return float(loss.sum() / rows), (jacobian @ slope) / theta.dtype.type(rows)
+        return float(loss.sum() / rows), (jacobian @ grad) / theta.dtype.type(rows)

@@ -46,12 +46,12 @@ def length(parameters: int) -> int:
     return 2 + parameters + parameters * (parameters + 1) // 2
 
 
-def combined(partials: Iterable[np.ndarray], rows: int, parameters: int) -> Sums:
+def combined(panel_sums: Iterable[np.ndarray], rows: int, parameters: int) -> Sums:
     """Add up the partial sums of any number of panels, exactly, and round once.
 
-    ``partials`` are float64[k, 2, length(parameters)] each, as `Kernel.partials` returns them. The
-    result depends neither on the order of the panels nor on how they are grouped; where a part is
-    infinite or NaN, so is what it goes into, by the rules of IEEE 754.
+    ``panel_sums`` are float64[k, 2, length(parameters)] each, as `Kernel.panel_sums` returns them.
+    The result depends neither on the order of the panels nor on how they are grouped; where a part
+    is infinite or NaN, so is what it goes into, by the rules of IEEE 754.
 
     Examples
     --------
@@ -60,7 +60,7 @@ def combined(partials: Iterable[np.ndarray], rows: int, parameters: int) -> Sums
     >>> sums.weight, sums.loss
     (1.0, 1.0)
     """
-    parts = list(partials)
+    parts = list(panel_sums)
     if len(parts) == 1 and len(parts[0]) == 1:
         # A single panel needs no more: the sum of two floats is rounded once.
         total = parts[0][0, 0] + parts[0][0, 1]

@@ -63,7 +63,7 @@ def terms(«p#Q», «c#C»):
 # A loop over rows is in vector registers where all that it calls is. An index that counts from 0
 # along a view needs no test for wrapping around, which would keep the loop out of them. What adds
 # up the blocks may not be reassociated: its second line would be zero.
-PARTIALS = f"""\
+PANEL_SUMS = f"""\
 @njit(**INNER, fastmath=ANY_ORDER)
 def sums(«p#Q», «c#C», total):
     t0 = 0.0
@@ -71,10 +71,10 @@ def sums(«p#Q», «c#C», total):
     g#P = 0.0
     h#H = 0.0
     for i in range(len(c0)):
-        weight, loss, slope, bend, «j#P» = terms(«p#Q», «c#C[i]»)
+        weight, loss, grad, hess, «j#P» = terms(«p#Q», «c#C[i]»)
         t0 += weight
         t1 += loss
-        g#P += slope*j#P
+        g#P += grad*j#P
         b = $factor
         $products
     $total
@@ -90,7 +90,7 @@ def add(high, low, total):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=False)
-def partials(theta, columns, out):
+def panel_sums(theta, columns, out):
     c#C = columns[#C]
     p#Q = theta[#Q]
     total = numpy.zeros($size)
@@ -109,9 +109,9 @@ def batch(«p#Q», «c#C», first, last):
     t = 0.0
     g#P = 0.0
     for i in range(len(v0)):
-        weight, loss, slope, bend, «j#P» = terms(«p#Q», «v#C[i]»)
+        weight, loss, grad, hess, «j#P» = terms(«p#Q», «v#C[i]»)
         t += loss
-        g#P += slope*j#P
+        g#P += grad*j#P
     return t, «g#P»
 
 
@@ -176,8 +176,8 @@ g#P = g#P*share"""
 ROW = """\
 if position < loaded or position >= end:
     loaded, end = gather(«c#C», «b#C», blocks, places, tail, sequential, position, rows)
-_, t, slope, _, «j#P» = terms(«p#Q», «b#C[position - loaded]»)
-g#P = slope*j#P"""
+_, t, grad, _, «j#P» = terms(«p#Q», «b#C[position - loaded]»)
+g#P = grad*j#P"""
 
 SWEEP = f"""\
 from sgdfit import optimizers
@@ -238,24 +238,24 @@ def dialects(model: Model) -> tuple[Dialect, ...]:
     )
     if hidden or not fuses():
         return ("libm",)
-    loss = (model.loss.expression, model.slope, model.bend)
+    loss = (model.loss.expression, model.loss_grad, model.loss_hess)
     limited = any(e.has(*ANGLES) for e in (*expressions, *model.gradient, *loss))
     return ("fast", "libm") if limited else ("fast",)
 
 
-def partials_source(model: Model, weighted: bool, dialect: Dialect, scores: bool = False) -> str:
-    """Write ``partials``; with ``scores``, squares of the slopes stand in front of J Jᵀ."""
+def panel_sums_source(model: Model, weighted: bool, dialect: Dialect, scores: bool = False) -> str:
+    """Write ``panel_sums``; with ``scores``, squares of the slopes stand in front of J Jᵀ."""
     pairs = list(itertools.combinations_with_replacement(range(len(model.free)), 2))
     names = ["t0", "t1", *(f"g{i}" for i in range(len(model.free)))]
     names += [f"h{i}_{j}" for i, j in pairs]
     texts = _terms(model, weighted, dialect) | {
         "size": str(len(names)),
-        "factor": "slope*slope" if scores else "bend",
+        "factor": "grad*grad" if scores else "hess",
         "products": "\n".join(f"h{i}_{j} += b*j{i}*j{j}" for i, j in pairs),
         "total": "\n".join(f"total[{k}] = {name}" for k, name in enumerate(names)),
     }
     repeats = _repeats(model, weighted) | {"H": [f"{i}_{j}" for i, j in pairs]}
-    return filled(HEADER + TERMS + PARTIALS, texts, repeats)
+    return filled(HEADER + TERMS + PANEL_SUMS, texts, repeats)
 
 
 def sweep_source(
@@ -291,7 +291,7 @@ def _terms(model: Model, weighted: bool, dialect: Dialect) -> dict[str, str]:
     if model.loss.is_relative:
         share = "/math.sqrt(w)" if weighted else ""
         read.append(f"scale = p{len(model.free)}{share}")
-    values = "w, w*loss, w*slope, w*bend" if weighted else "1.0, loss, slope, bend"
+    values = "w, w*loss, w*grad, w*hess" if weighted else "1.0, loss, grad, hess"
     return {"row": "\n".join([*read, *row, *loss]), "values": values}
 
 

@@ -18,7 +18,7 @@ import sympy
 
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.formula import symbol, to_text
-from sgdfit.inference.covariance import Part
+from sgdfit.inference.covariance import Combination
 
 Expr = Any  # SymPy ships no types
 
@@ -26,12 +26,12 @@ Expr = Any  # SymPy ships no types
 @np.errstate(all="ignore")
 def parts_of(
     prediction: Expr, names: tuple[str, ...], columns: tuple[str, ...], theta: np.ndarray
-) -> Iterator[Part]:
+) -> Iterator[Combination]:
     """Yield the combinations of the parameters ``names`` in a ``prediction``, at ``theta``."""
     at = dict(zip(names, theta.tolist(), strict=True))
     for part in combinations(prediction, columns):
         slopes = [float(evaluate(part.diff(symbol(name)), at)) for name in names]
-        yield Part(to_text(part, names), float(evaluate(part, at)), np.array(slopes))
+        yield Combination(to_text(part, names), float(evaluate(part, at)), np.array(slopes))
 
 
 @lru_cache(maxsize=256)
@@ -49,7 +49,7 @@ def redundant(
     ('E',)
     """
     theta = np.random.default_rng(0).uniform(0.5, 1.5, len(names))
-    slopes = [part.slope for part in parts_of(prediction, names, columns, theta)]
+    slopes = [part.gradient for part in parts_of(prediction, names, columns, theta)]
     rows = np.array([slope for slope in slopes if np.isfinite(slope).all()])
     kept, found = list[int](), list[int]()
     for i in range(len(names)):

@@ -110,7 +110,7 @@ class Loss:
     name: str
     expression: Any
     # What stands for its second derivative to the prediction; None: that itself.
-    bend: Any = None
+    hess: Any = None
     # Of the residuals of a row of weight 1, in units of the response, those of a row of weight w
     # scattering by 1/√w of it; None where the expression has none, or until it is known.
     scale: float | None = None

@@ -96,14 +96,14 @@ class Model:
         return tuple(slopes)
 
     @cached_property
-    def slope(self) -> Expr:
+    def loss_grad(self) -> Expr:
         """The derivative of the loss to the prediction."""
         return _slope(self.loss.expression)
 
     @cached_property
-    def bend(self) -> Expr:
+    def loss_hess(self) -> Expr:
         """The second derivative of the loss to the prediction."""
-        return _bend(self.loss.expression) if self.loss.bend is None else self.loss.bend
+        return _loss_hess(self.loss.expression) if self.loss.hess is None else self.loss.hess
 
     @cached_property
     def linear(self) -> tuple[str, ...]:
@@ -148,7 +148,7 @@ def _slope(loss: Expr) -> Expr:
 
 
 @lru_cache(maxsize=64)
-def _bend(loss: Expr) -> Expr:
+def _loss_hess(loss: Expr) -> Expr:
     return sympy.factor_terms(derivative(_slope(loss), PREDICTION))
 
 

@@ -230,7 +230,7 @@ class Fit:
         check_policy(missing)
         factor_of(forgetting)
         self._formula, self._loss = as_formula(formula, response), as_loss(loss)
-        if Model(self._formula, self._loss, (), {}).bend == 0:
+        if Model(self._formula, self._loss, (), {}).loss_hess == 0:
             raise UsageError(
                 f"the loss {self._loss.name} is made of straight pieces, so nothing but the rows"
                 " themselves tells it, and a stream does not keep them; use a smooth one, such as"

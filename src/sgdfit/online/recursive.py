@@ -390,7 +390,7 @@ class Recursion:
         chunk = Chunk(columns, weights)
         with np.errstate(all="ignore"):
             there, here = (self.kernel.rows(point, chunk) for point in (fold, theta))
-            weight = weights * fading * np.maximum(here.bend, 0.0)
+            weight = weights * fading * np.maximum(here.hess, 0.0)
             moved = here.prediction - there.prediction
             linear = there.jacobian.T @ (theta - fold)
             error = here.jacobian @ (weight * moved) - there.jacobian @ (weight * linear)
@@ -422,11 +422,11 @@ class Recursion:
         if not (np.isfinite(loss) and np.isfinite(rows.jacobian.sum())):
             return None
         size = float(np.abs(rows.prediction).max() + np.abs(rows.target).max())
-        quadratic = from_rows(rows.jacobian, rows.slope, steering(rows), weight, loss, size=size)
+        quadratic = from_rows(rows.jacobian, rows.grad, steering(rows), weight, loss, size=size)
         if not (np.isfinite(quadratic.least) and np.isfinite(quadratic.root).all()):
             return None
-        inner = (weight * rows.slope) ** 2 if self.robust else 2 * weight * fading
+        inner = (weight * rows.grad) ** 2 if self.robust else 2 * weight * fading
         curvature, scores = (
-            (rows.jacobian * each) @ rows.jacobian.T for each in (weight * rows.bend, inner)
+            (rows.jacobian * each) @ rows.jacobian.T for each in (weight * rows.hess, inner)
         )
         return Summary(quadratic, curvature, scores, float(weight @ residual**2))
