@@ -143,7 +143,7 @@ def test_from_sums_is_the_same_quadratic(options):
     np.testing.assert_allclose(step.move * norms, move * norms, rtol=1e-7, atol=1e-8)
     left = float(np.sum((A @ move + b) ** 2) - b @ b) / 2
     assert found.least == pytest.approx(case[-1] + left, rel=1e-9, abs=1e-12)
-    assert found.spread == 7.0
+    assert found.noise_sum == 7.0
 
 
 @pytest.mark.parametrize("options", DETERMINED)

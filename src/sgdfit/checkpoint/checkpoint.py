@@ -23,8 +23,8 @@ from numpy.typing import ArrayLike, NDArray
 from sgdfit.checkpoint.atomic import cure, probe, replacing
 from sgdfit.errors import CheckpointError, UsageError
 
-Arrays = Mapping[str, NDArray[Any]]
-Records = Mapping[str, Arrays]
+Record = Mapping[str, NDArray[Any]]
+Records = Mapping[str, Record]
 Shapes = Mapping[str, tuple[str, tuple[int, ...]]]
 _NONE: NDArray[Any] = np.empty(0)
 

@@ -21,7 +21,7 @@ from sgdfit.data.dialect import (
     NUMERAL,
     TOP,
     WORD,
-    Dialect,
+    TextDialect,
     TextOptions,
     encoding_of,
     find_dialect,
@@ -102,14 +102,14 @@ def open_delimited(data: bytes, label: str, options: TextOptions = FOUND_OUT) ->
     return Table(dialect.names, label, fetch, line, dialect.decimal, notes=notes)
 
 
-def notes_of(dialect: Dialect, encoding: str) -> tuple[str, ...]:
+def notes_of(dialect: TextDialect, encoding: str) -> tuple[str, ...]:
     """Return what was left out or guessed in a text, in words."""
     guessed = encoding in ("cp1252", "latin-1") and dialect.options.encoding is None
     return (f"encoding taken for {encoding}",) * guessed + dialect.notes
 
 
 def parsed(
-    text: bytes, dialect: Dialect, positions: Sequence[int], types: Types | None = None
+    text: bytes, dialect: TextDialect, positions: Sequence[int], types: Types | None = None
 ) -> Any:
     """Return the columns at ``positions`` of some rows as an Arrow table, named by position.
 
@@ -179,7 +179,7 @@ def _as_utf8(text: bytes) -> bytes:
 
 def _wrong_row(
     text: bytes,
-    dialect: Dialect,
+    dialect: TextDialect,
     label: str,
     error: Exception | str,
     advice: str = "correct that line",
@@ -200,7 +200,7 @@ def _wrong_row(
     )
 
 
-def line_of(text: bytes, dialect: Dialect, row: int) -> str:
+def line_of(text: bytes, dialect: TextDialect, row: int) -> str:
     """Say which line a row is, counted from 0 at ``dialect.start``."""
     # A field that csv refuses ends the walk: the message then does without a line number.
     with contextlib.suppress(csv.Error):
@@ -210,8 +210,8 @@ def line_of(text: bytes, dialect: Dialect, row: int) -> str:
 
 
 def blocks(
-    read: Callable[[int], bytes], dialect: Dialect, label: str, size: int
-) -> Iterator[tuple[bytes, Dialect]]:
+    read: Callable[[int], bytes], dialect: TextDialect, label: str, size: int
+) -> Iterator[tuple[bytes, TextDialect]]:
     """Yield all that ``read`` hands out in blocks of whole rows, whose comments are emptied.
 
     The dialect of a block knows its first line. ``read`` returns at most so many bytes, and none
@@ -277,7 +277,7 @@ def _quoted(text: bytes, separator: str) -> Array:
 
 def block_columns(
     text: bytes,
-    dialect: Dialect,
+    dialect: TextDialect,
     positions: Sequence[int],
     types: Types,
     label: str,
@@ -365,7 +365,7 @@ def arriving_rows(
             yield from _arrived(text, here, label, lenient)
 
 
-def _arrived(text: bytes, dialect: Dialect, label: str, lenient: bool) -> Iterator[ArrivedRows]:
+def _arrived(text: bytes, dialect: TextDialect, label: str, lenient: bool) -> Iterator[ArrivedRows]:
     """Yield the rows of a block, up to one that is not like the first."""
     import pyarrow as pa
 

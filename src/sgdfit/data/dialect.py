@@ -126,7 +126,7 @@ def text_options(given: dict[str, Any]) -> TextOptions:
 
 
 @dataclass(frozen=True)
-class Dialect:
+class TextDialect:
     """How a delimited text is written."""
 
     separator: str  # one character; a space stands for any run of spaces and tabs
@@ -169,7 +169,7 @@ def encoding_of(head: bytes) -> str:
 
 def find_dialect(
     data: bytes, label: str, options: TextOptions = FOUND_OUT, header_alone: bool = False
-) -> Dialect:
+) -> TextDialect:
     r"""Look at the first lines of ``data``; a ``header_alone`` without rows may do.
 
     >>> found = find_dialect(b"time;dose\n1,5;2\n", "data.csv")
@@ -213,16 +213,16 @@ def find_dialect(
         notes.append(f"no header: {'columns' if names[1:] else 'column'} named {_some(names)}")
     known = (options, tuple(rewrites), tuple(notes))
     if top < 0:
-        return Dialect(separator, decimal, names, offset, number, False, *known)
+        return TextDialect(separator, decimal, names, offset, number, False, *known)
     clean = clean_names(" ".join(field.splitlines()) for field in fields)
     names = tuple(name or f"c{place}" for place, name in enumerate(clean, start=1))
     number, start, last = found[top + units]
     for _ in range(last.count(b"\n") + 1):
         number, start = number + 1, data.find(b"\n", start) + 1 or len(data)
     if len(found) > top + 1 + units or data[start:].strip():
-        return Dialect(separator, decimal, names, start, number, True, *known)
+        return TextDialect(separator, decimal, names, start, number, True, *known)
     if header_alone:
-        return Dialect(separator, ".", names, len(data), number, True, *known)
+        return TextDialect(separator, ".", names, len(data), number, True, *known)
     raise DataError(
         f"{label} has a header ({', '.join(fields)[:80]}) and no rows below it; add rows"
     )
@@ -378,7 +378,7 @@ def _header(
     return top, int(last > top and (marked or (alone and width > 1)))
 
 
-def with_signs(dialect: Dialect, text: bytes) -> tuple[Dialect, bool]:
+def with_signs(dialect: TextDialect, text: bytes) -> tuple[TextDialect, bool]:
     """Return a dialect with the signs of numbers in ``text``, and whether there were any."""
     some = itertools.islice(rows(text, replace(dialect, start=0)), LINES_LOOKED_AT)
     body: list[list[str]] = []
@@ -548,7 +548,7 @@ def _is_number(field: str) -> bool:
     return bool(NUMERAL.fullmatch(field) or TIME.fullmatch(field))
 
 
-def rows(text: bytes, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
+def rows(text: bytes, dialect: TextDialect) -> Iterator[tuple[int, list[str]]]:
     """Yield (line number, fields) of each row from ``dialect.start`` on, slowly.
 
     A field that csv refuses is a `csv.Error`.

@@ -24,7 +24,7 @@ from sgdfit.data.delimited import (
 from sgdfit.data.dialect import (
     FOUND_OUT,
     LOOKED_AT,
-    Dialect,
+    TextDialect,
     TextOptions,
     encoding_of,
     find_dialect,
@@ -129,7 +129,7 @@ class TextFile:
     """One delimited text, the types of its columns as far as they are known, and its blocks."""
 
     origin: DataFile
-    dialect: Dialect
+    dialect: TextDialect
     types: Types
     old_ends: bool
     size: int
@@ -150,7 +150,7 @@ class TextFile:
             first += table.num_rows
             yield from table.rename_columns(names).to_batches(BATCH_ROWS)
 
-    def _blocks(self) -> Iterator[tuple[bytes, Dialect]]:
+    def _blocks(self) -> Iterator[tuple[bytes, TextDialect]]:
         with _opened_text(self.origin) as stream:
             stream.decode(self.encoding)
             stream.read(self.dialect.start)

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from sgdfit.checkpoint.checkpoint import Checkpoint
-from sgdfit.data.rows import Aligner, ChunkedRows, release_unused
+from sgdfit.data.rows import Aligner, Arrays, ChunkedRows, release_unused
 from sgdfit.data.table import Columns, RowGroup
 from sgdfit.fitting.callbacks import Pass
 from sgdfit.fitting.options import Resources
@@ -40,7 +40,6 @@ from sgdfit.model.loss import SQUARED
 from sgdfit.model.model import Model
 
 Array = np.ndarray[Any, Any]
-Arrays = tuple[Array, ...]
 T = TypeVar("T")
 U = TypeVar("U")
 
@@ -58,7 +57,7 @@ LEAST_ROWS, BUFFER_ROWS = 1 << 16, 1 << 20
 REMEMBERED = 8
 
 # Consecutive rows that are read by themselves: where they begin, and what yields them in chunks.
-Part = tuple[int, Callable[[], Iterator[Chunk]]]
+Partition = tuple[int, Callable[[], Iterator[Chunk]]]
 
 
 class Moments(NamedTuple):
@@ -131,7 +130,7 @@ class TrainingData:
             self.visited += chunk.rows
             yield chunk
 
-    def parts(self, first: int) -> Generator[Part, None, None]:
+    def parts(self, first: int) -> Generator[Partition, None, None]:
         """Yield the rows from ``first`` on, which begins a panel, in parts for threads to read."""
         if self.stream is not None and self.threads > 1 and self.stream.rows.has_parts:
             for at, read in self.stream.rows.parts(first):
@@ -338,7 +337,7 @@ class Reduction:
             for arrays in edges.push(chunk.arrays):
                 yield self._add(self.rows, chunk_of(arrays, weighted=self.data.weighted))
 
-    def _work(self, part: Part) -> tuple[list[_Added], list[Chunk], list[Chunk]]:
+    def _work(self, part: Partition) -> tuple[list[_Added], list[Chunk], list[Chunk]]:
         """Read a part and add up its whole panels; return their sums, and the rest.
 
         That are rows at its head and at its tail, copied, of panels that begin or end in others.

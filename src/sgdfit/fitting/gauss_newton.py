@@ -63,7 +63,7 @@ def walk(problem: Problem, start: np.ndarray, sizes: list[int] | None = None) ->
 
     Ctrl-C ends the walk; what it reached until then is returned.
     """
-    run = _Walk(problem, np.asarray(start, dtype=np.float64))
+    run = _GaussNewton(problem, np.asarray(start, dtype=np.float64))
     try:
         with np.errstate(all="ignore"):
             ending = run.take_steps(sizes or problem.sizes)
@@ -91,7 +91,7 @@ def walk(problem: Problem, start: np.ndarray, sizes: list[int] | None = None) ->
     )
 
 
-class _Walk:
+class _GaussNewton:
     """The state of one walk, kept apart from the loop so that an interrupt finds it whole."""
 
     def __init__(self, problem: Problem, start: np.ndarray) -> None:
@@ -109,11 +109,11 @@ class _Walk:
             problem.callback, problem.options.callback_every or 1, self._progress
         )
         problem.data.listener = self.caller.listener
-        # `Quadratic.spread` of a row, from the last batch whose rows were looked at.
-        self.spread: float | None = None
+        # `Quadratic.noise_sum` of a row, from the last batch whose rows were looked at.
+        self.noise_sum: float | None = None
         self.ill_conditioned = self.is_slow = False
         # What the curvature of a row has beyond that of Gauss and Newton, once that is asked for.
-        self.bending: np.ndarray | None = None
+        self.second_order: np.ndarray | None = None
 
     def take_steps(self, sizes: list[int]) -> str:
         """Walk through the batches, on each until it has told what it can; return what ended it."""
@@ -122,7 +122,7 @@ class _Walk:
             is_last, is_all = k == len(sizes) - 1, size == problem.rows
             target = (problem.tolerance or 0.0) if is_last else NEAR
             if self.is_slow and is_all:
-                self._measure_bending()
+                self._measure_second_order()
             objective = self._objective(problem.data.batch(size, problem.seed + k))
             point = self._first_point(objective)
             if point is None:
@@ -146,9 +146,10 @@ class _Walk:
                 if ahead <= target and self._take_last_step(objective, iterate, ahead):
                     ending = "arrived"
                     break
-                if is_all and self.is_slow and self._measure_bending():
+                if is_all and self.is_slow and self._measure_second_order():
                     objective, point = self._objective(objective.batch), iterate.point
-                    iterate = begin(point._replace(reduced=objective.bent(point.quadratic)))
+                    reduced = objective.with_second_order(point.quadratic)
+                    iterate = begin(point._replace(reduced=reduced))
                 before = self.distance
                 iterate = advance(iterate, objective.evaluate, problem.box)
                 self.step += not iterate.no_decrease
@@ -157,7 +158,7 @@ class _Walk:
                 quadratic = iterate.point.quadratic
                 self.ill_conditioned = condition(quadratic) > ILL_CONDITIONED
                 if not problem.squared:
-                    self.spread = quadratic.spread / objective.batch.rows
+                    self.noise_sum = quadratic.noise_sum / objective.batch.rows
         return ending
 
     def _first_point(self, objective: Objective) -> Point | None:
@@ -180,10 +181,10 @@ class _Walk:
         by_rows = few or self.ill_conditioned or problem.kinked
         linear = problem.linear if few and not problem.quadratic else problem.linear[:0]
         return Objective(
-            problem.kernel, batch, linear, self.spread, by_rows, self.bending, self.sampled
+            problem.kernel, batch, linear, self.noise_sum, by_rows, self.second_order, self.sampled
         )
 
-    def _measure_bending(self) -> bool:
+    def _measure_second_order(self) -> bool:
         """Measure on a sample what the Gauss-Newton curvature lacks, where steps turn out slow.
 
         With large residuals each step leaves a constant share of the way (Dennis & Schnabel 1983,
@@ -193,15 +194,15 @@ class _Walk:
         """
         problem = self.problem
         dense = self.ill_conditioned or problem.kinked or problem.quadratic
-        if dense or self.bending is not None or problem.rows <= FEW:
+        if dense or self.second_order is not None or problem.rows <= FEW:
             return False
         dear = 2 * len(problem.names)
         rows = min([round(BENDING_COST * problem.rows / dear), *problem.sizes[-2:-1]])
         some = problem.data.sample(rows, problem.seed)
-        found = bending(problem.kernel, some, self.theta)
-        self.bending = found if np.isfinite(found).all() else np.zeros_like(found)
+        found = second_order_term(problem.kernel, some, self.theta)
+        self.second_order = found if np.isfinite(found).all() else np.zeros_like(found)
         self.sampled[0] += dear * some.rows
-        return bool(self.bending.any())
+        return bool(self.second_order.any())
 
     def _set_current(self, objective: Objective, iterate: Iterate) -> None:
         """Take down where the walk stands."""
@@ -231,8 +232,8 @@ class _Walk:
         self.theta, self.quadratic = theta, after
         if after.root is not point.quadratic.root:
             # Standard errors are of Gauss and Newton's curvature, however the steps were found.
-            root, spread = point.quadratic.root, point.quadratic.spread
-            self.quadratic = from_sums(after.gradient, root.T @ root, after.loss, spread)
+            root, noise_sum = point.quadratic.root, point.quadratic.noise_sum
+            self.quadratic = from_sums(after.gradient, root.T @ root, after.loss, noise_sum)
         self.distance = max(ahead, relative_offset(after, theta, box, rows))
         self._record(self.quadratic, rows, 0.0)
         return True
@@ -306,13 +307,13 @@ class Objective(NamedTuple):
     # Far out its values may overflow: evaluate where NumPy does not warn of that.
     batch: Chunk | TrainingData
     linear: np.ndarray  # int[k]: parameters that are solved exactly at every point; or none
-    # `Quadratic.spread` of a row, where the sums alone do not tell: other losses than squared
+    # `Quadratic.noise_sum` of a row, where the sums alone do not tell: other losses than squared
     # residuals. None: they tell.
-    spread: float | None
+    noise_sum: float | None
     by_rows: bool  # whether the rows' Jacobian is decomposed
     # float64[p, p]: what the curvature of a row's loss has beyond that of Gauss and Newton, on
     # average.
-    bending: np.ndarray | None
+    second_order: np.ndarray | None
     # Grows by the rows of samples that are looked at; all rows count themselves.
     sampled: list[int]
 
@@ -326,7 +327,7 @@ class Objective(NamedTuple):
         if quadratic is None:
             return None
         if not len(linear):
-            return Point(theta, quadratic, self.bent(quadratic), linear)
+            return Point(theta, quadratic, self.with_second_order(quadratic), linear)
         reduced = projected(quadratic, linear)
         if quadratic.loss - reduced.loss > SOLVED * reduced.loss:
             theta = theta.copy()
@@ -358,8 +359,8 @@ class Objective(NamedTuple):
             sums = batch.sums(self.kernel, theta)
         if not np.isfinite(sums.loss + sums.gradient.sum() + sums.curvature.sum()):
             return None
-        spread = 2 * sums.loss if self.spread is None else self.spread * sums.rows
-        return from_sums(sums.gradient, sums.curvature, sums.loss, spread).rounded(
+        noise_sum = 2 * sums.loss if self.noise_sum is None else self.noise_sum * sums.rows
+        return from_sums(sums.gradient, sums.curvature, sums.loss, noise_sum).rounded(
             theta, batch.rows
         )
 
@@ -369,20 +370,20 @@ class Objective(NamedTuple):
         size = max(np.maximum.reduce(np.abs(v)) for v in (rows.prediction, rows.target))
         # One number for all rows is kept as such.
         same = rows.hess.strides == (0,) and rows.hess[0] > 0
-        curvature = float(rows.hess[0]) if same else steering(rows)
+        curvature = float(rows.hess[0]) if same else nonnegative_hess(rows)
         linear = self.linear if self.batch.rows <= FEW else None
         return from_rows(rows.jacobian, rows.grad, curvature, weight, loss, linear, size)
 
-    def bent(self, quadratic: Quadratic) -> Quadratic:
+    def with_second_order(self, quadratic: Quadratic) -> Quadratic:
         """Return the quadratic with its whole curvature, if that is known and positive."""
-        if self.bending is None:
+        if self.second_order is None:
             return quadratic
-        curvature = quadratic.root.T @ quadratic.root + self.batch.rows * self.bending
-        bent = from_sums(quadratic.gradient, curvature, quadratic.loss, quadratic.spread)
+        curvature = quadratic.root.T @ quadratic.root + self.batch.rows * self.second_order
+        bent = from_sums(quadratic.gradient, curvature, quadratic.loss, quadratic.noise_sum)
         return bent if bent.spectrum.positive.all() else quadratic
 
 
-def steering(rows: Rows) -> np.ndarray:
+def nonnegative_hess(rows: Rows) -> np.ndarray:
     """Return a curvature of each row's loss that is never negative.
 
     Far out a robust loss bends down or hardly; there the slope over the residual is taken, whose
@@ -397,7 +398,7 @@ def steering(rows: Rows) -> np.ndarray:
     return np.where(rows.hess > HARDLY * np.abs(secant), rows.hess, np.maximum(secant, 0.0))
 
 
-def bending(kernel: Kernel, chunk: Chunk, theta: np.ndarray) -> np.ndarray:
+def second_order_term(kernel: Kernel, chunk: Chunk, theta: np.ndarray) -> np.ndarray:
     """Return what the curvature of a row's loss has beyond that of Gauss and Newton, on average.
 
     By central differences of the gradient, float64[p, p].

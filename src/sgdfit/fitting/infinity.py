@@ -137,11 +137,11 @@ class _Line:
         self.whole, self.problem, self.alone = whole, problem, _held(problem, i)
         self.i, self.factor, self.begun = i, factor, begun.theta
         assert begun.quadratic is not None  # a walk from where one ended has one
-        self.least, blur = self.total(begun), begun.quadratic.blur
-        noise = begun.quadratic.spread / 2 / (problem.rows - len(problem.names))
+        self.least, rounding = self.total(begun), begun.quadratic.rounding
+        noise = begun.quadratic.noise_sum / 2 / (problem.rows - len(problem.names))
         # Of exact data there is rounding alone.
-        self.variance = max(noise, 2 * ROUNDINGS * blur)
-        self.tolerance = AS_GOOD * noise + ROUNDINGS * blur
+        self.variance = max(noise, 2 * ROUNDINGS * rounding)
+        self.tolerance = AS_GOOD * noise + ROUNDINGS * rounding
         self.bound: np.ndarray | None = None  # of places as good out to a bound, the one on it
 
     def places(self, theta: np.ndarray, factor: float, count: int) -> Iterator[Outcome]:
@@ -158,7 +158,7 @@ class _Line:
             theta[self.i] = min(max(theta[self.i] * factor, low), high)
             loss = self.problem.kernel.sums(theta, self.problem.chunk).loss
             # Where that changes nothing, neither do the others.
-            is_same = abs(loss - self.total(place)) <= place.quadratic.blur
+            is_same = abs(loss - self.total(place)) <= place.quadratic.rounding
             place = place._replace(theta=theta) if is_same else self.fitted(theta)
             fits += not is_same
 
@@ -174,12 +174,12 @@ class _Line:
         """Whether rounding leaves the loss as it is: not where terms cancel, or nearly overflow."""
         assert place.quadratic is not None  # a place has one
         is_near = bool(np.abs(place.theta).max() <= LARGEST)
-        return is_near and place.quadratic.blur <= self.tolerance
+        return is_near and place.quadratic.rounding <= self.tolerance
 
     def is_worse(self, place: Outcome) -> bool:
         """Whether a place is worse, whatever rounding did to its loss."""
         assert place.quadratic is not None  # a place has one
-        return self.total(place) - place.quadratic.blur > self.least + self.tolerance
+        return self.total(place) - place.quadratic.rounding > self.least + self.tolerance
 
     def nearest(self) -> np.ndarray | None:
         """Return the nearest place that is as good as the limit, if the loss comes down to one."""

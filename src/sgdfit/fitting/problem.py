@@ -290,7 +290,7 @@ class Outcome(NamedTuple):
         """By which minima are compared: the loss, with what rounding may change it by."""
         if self.quadratic is None or not self.path:
             return np.inf
-        return (self.quadratic.loss + self.quadratic.blur) / self.path[-1].rows
+        return (self.quadratic.loss + self.quadratic.rounding) / self.path[-1].rows
 
     @property
     def is_called_off(self) -> bool:
@@ -322,7 +322,7 @@ def errors_of(problem: Problem, outcome: Outcome) -> np.ndarray | None:
     if quadratic is None or inverse is None:
         return None
     # Not from the loss itself, which as that of counts may be negative.
-    noise = quadratic.spread / max(1, problem.rows - len(problem.names))
+    noise = quadratic.noise_sum / max(1, problem.rows - len(problem.names))
     return column_norms(inverse.T) * math.sqrt(noise)
 
 

@@ -69,7 +69,7 @@ def _below(problem: Problem, outcome: Outcome) -> np.ndarray | None:
         if row[quadratic.norms > 0].any():
             ladders.append([reach * size * row / spectrum.scales for reach in REACHES])
     here = problem.kernel.sums(theta, chunk).loss
-    lower = here - FALL * abs(here) - quadratic.blur * chunk.rows / problem.rows
+    lower = here - FALL * abs(here) - quadratic.rounding * chunk.rows / problem.rows
     best, least = None, lower
     for ladder, sign in product(ladders, (1, -1)):
         # To the first minimum: beyond it, others are no longer beside this point.

@@ -448,7 +448,7 @@ def _rehearsed(problem: Problem, rate: float, share: float | None) -> float:
     some = problem.on_rows(sample(problem.data.subsample, FEW, problem.seed))
     some = some._replace(steps=most, tolerance=None, callback=None)
     sizes = {options.batch_rows(some.rows), *((some.rows,) if share else ())}
-    blur = BLURRED * float(np.finfo(options.dtype).eps)
+    rounding = BLURRED * float(np.finfo(options.dtype).eps)
 
     def fails(size: int) -> bool:
         rates = scheduled(rate, options.schedule, problem.steps)
@@ -458,7 +458,7 @@ def _rehearsed(problem: Problem, rate: float, share: float | None) -> float:
         run.ceiling *= some.rows / size / DIVERGED
         if run.take_steps() == "halted" or _has_grown(run):
             return True
-        return bool(share and size == some.rows and _leaps(run.trace(), share / rate, blur))
+        return bool(share and size == some.rows and _leaps(run.trace(), share / rate, rounding))
 
     for _ in range(MOST_HALVINGS):
         if not any(map(fails, sizes)):
@@ -474,13 +474,13 @@ def _has_grown(run: _Descent) -> bool:
     return not after <= run.first.loss + (most - 1) * abs(run.first.loss)
 
 
-def _leaps(path: np.ndarray, most: float, blur: float) -> bool:
+def _leaps(path: np.ndarray, most: float, rounding: float) -> bool:
     """Whether a step between records met a curvature above ``most``, not by a share of rounding."""
     p, loss = (path.shape[1] - 3) // 2, path[:, 2]
     with np.errstate(all="ignore"):
         step = np.diff(path[:, 3 : 3 + p], axis=0)
         bent = np.diff(loss) - (path[:-1, 3 + p :] * step).sum(axis=1)
-        slack = blur * np.abs(loss).max(initial=0.0)
+        slack = rounding * np.abs(loss).max(initial=0.0)
         return bool((bent > most / 2 * (step**2).sum(axis=1) + slack).any())
 
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sgdfit.fitting.callbacks import StopRequested, ending_of
-from sgdfit.fitting.gauss_newton import steering, walk
+from sgdfit.fitting.gauss_newton import nonnegative_hess, walk
 from sgdfit.fitting.kinks import DAMPING, Break, are_coupled, breaks_of, thresholds_of
 from sgdfit.fitting.multistart import BETTER, find_minimum, with_starts
 from sgdfit.fitting.problem import Outcome, Problem, joined
@@ -52,7 +52,7 @@ class Split(NamedTuple):
     is_proven: bool  # whether all others were ruled out
 
 
-class Terms:
+class SplitTerms:
     """What rows add to the sums, on whichever side of their thresholds."""
 
     def __init__(self, problem: Problem, breaks: tuple[Break, ...], theta: np.ndarray) -> None:
@@ -84,7 +84,7 @@ class Terms:
         """Return loss, gradient and curvature of each row there, float64[q, n]."""
         (rows, slopes), (i, j) = self.at(chunk, values), self.pairs
         weight = 1.0 if chunk.weights is None else chunk.weights
-        bent = slopes[i] * (weight * steering(rows)) * slopes[j]
+        bent = slopes[i] * (weight * nonnegative_hess(rows)) * slopes[j]
         return np.concatenate([(weight * rows.loss)[None], slopes * (weight * rows.grad), bent])
 
     def least(self, sums: np.ndarray) -> np.ndarray:
@@ -114,7 +114,7 @@ class Grid:
 
     def __init__(
         self,
-        terms: Terms,
+        terms: SplitTerms,
         problem: Problem,
         edges: list[np.ndarray],  # of each parameter
         within: list[np.ndarray],  # float64[k, 2]: bins of it outside of which nothing is better
@@ -131,7 +131,7 @@ class Grid:
         ends, bins = sums, sums
         for axis in range(-d, 0):
             ends, bins = _summed(ends, axis)[0], _summed(bins, axis)[1]
-        self.blur = ROUNDING * float(np.abs(ends[0]).max())
+        self.rounding = ROUNDING * float(np.abs(ends[0]).max())
         self.losses, self.bounds = terms.least(ends), terms.least(bins)
         self.gaps, self.cut = list[np.ndarray](), list[np.ndarray]()
         for axis, each in enumerate(terms.breaks):
@@ -146,7 +146,7 @@ class Grid:
             self.cut.append(inside & (low < high))
             np.moveaxis(self.bounds, axis, 0)[~inside] = np.inf
 
-    def _add(self, sums: np.ndarray, terms: Terms, chunk: Chunk) -> None:
+    def _add(self, sums: np.ndarray, terms: SplitTerms, chunk: Chunk) -> None:
         """Add the terms of rows to the bins of their thresholds.
 
         By its k-th threshold a row adds how its state changes there, so that what it has added up
@@ -177,7 +177,7 @@ class Grid:
     def best(self) -> Split:
         """Return the best gaps; where rounding leaves several, the one in their middle."""
         loss = float(self.losses.min())
-        ties = np.argwhere(self.losses <= loss + self.blur)
+        ties = np.argwhere(self.losses <= loss + self.rounding)
         gap = np.array([g[:, k] for g, k in zip(self.gaps, ties[len(ties) // 2], strict=True)])
         spans = [h[:-1].max() - n[:-1].min() for n, h in zip(self.lows, self.highs, strict=True)]
         beyond = gap[:, ::-1] + np.sign(gap) * np.reshape(spans, (-1, 1)) / 50
@@ -191,7 +191,7 @@ class Grid:
         With them comes whether these are all of them.
         """
         d, is_all = len(self.edges), True
-        may = self.bounds < best - self.blur
+        may = self.bounds < best - self.rounding
         may &= functools.reduce(np.logical_or.outer, self.cut)
         edges, within = list[np.ndarray](), list[np.ndarray]()
         for axis, own in enumerate(self.edges):
@@ -223,7 +223,7 @@ def _summed(sums: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
 
 def best_split(problem: Problem, breaks: tuple[Break, ...], theta: np.ndarray) -> Split:
     """Return the best gaps of all rows, the rest of the formula linear at ``theta``."""
-    terms, d, best = Terms(problem, breaks, theta), len(breaks), None
+    terms, d, best = SplitTerms(problem, breaks, theta), len(breaks), None
     some, everything = problem.data.subsample, [np.array([[-np.inf, np.inf]])] * d
     values = [np.unique(at[np.isfinite(at)]) for at in terms.thresholds(some)]
     middles = [each[:-1] / 2 + each[1:] / 2 for each in values]
@@ -234,7 +234,7 @@ def best_split(problem: Problem, breaks: tuple[Break, ...], theta: np.ndarray) -
     for k in range(GRIDS[d - 1]):
         grid = Grid(terms, problem, edges, within)
         found = grid.best()
-        best = found if best is None or found.loss < best.loss - grid.blur else best
+        best = found if best is None or found.loss < best.loss - grid.rounding else best
         edges, within, all_chosen = grid.finer(best.loss)
         is_all &= all_chosen
         if not any(map(len, within)):

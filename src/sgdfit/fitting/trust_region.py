@@ -149,7 +149,7 @@ def advance(iterate: Iterate, evaluate: Callable[[np.ndarray], Point | None], bo
     ``evaluate`` returns None where loss or gradient are not finite.
     """
     here, radius, beyond, last = iterate.point, iterate.radius, None, iterate.last
-    if 0 <= here.quadratic.loss <= EXACT * here.quadratic.blur:
+    if 0 <= here.quadratic.loss <= EXACT * here.quadratic.rounding:
         return iterate._replace(no_decrease=True)
     free = box.free_on(here.reduced, here.theta)
     free[here.linear] = False  # these follow the others
@@ -189,7 +189,7 @@ def advance(iterate: Iterate, evaluate: Callable[[np.ndarray], Point | None], bo
             last = None
             continue
         beyond = theta if there is None else beyond
-        if predicted <= here.reduced.blur:
+        if predicted <= here.reduced.rounding:
             break
         radius = min(radius, length) * (0.25 if there is not None else 0.1)
     return iterate._replace(no_decrease=True, radius=radius, beyond=beyond)
@@ -233,15 +233,15 @@ def _is_lower(here: Point, there: Point, predicted: float) -> bool:
 
     Losses are compared with linear parameters solved; the gradient is that of all parameters.
     """
-    before, blur = here.reduced.loss, here.reduced.blur
+    before, rounding = here.reduced.loss, here.reduced.rounding
     # A loss that rounding blurs more than it blurs this one is no lower for that.
-    after = there.reduced.loss + max(0.0, there.reduced.blur - blur)
-    if predicted > blur:
+    after = there.reduced.loss + max(0.0, there.reduced.rounding - rounding)
+    if predicted > rounding:
         return before - after >= ACCEPTED * predicted
-    if after > before + blur:
+    if after > before + rounding:
         return False
     # The others may rest on their bounds, where the linear ones still have a way to go.
-    if here.quadratic.loss - there.quadratic.loss > here.quadratic.blur:
+    if here.quadratic.loss - there.quadratic.loss > here.quadratic.rounding:
         return True
     steep, flat = (math.hypot(*p.quadratic.offset.tolist()) for p in (here, there))
     return flat < SHRINKS * steep
@@ -275,5 +275,5 @@ def relative_offset(
         left = max(0.0, -quadratic.change(step.move))
     if left == 0:
         return 0.0
-    noise = max(quadratic.spread - 2 * left, quadratic.blur) / max(1, rows - count)
+    noise = max(quadratic.noise_sum - 2 * left, quadratic.rounding) / max(1, rows - count)
     return math.sqrt(2 * left / count / noise) if noise > 0 else math.inf

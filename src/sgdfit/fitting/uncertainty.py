@@ -140,7 +140,7 @@ def uncertainty_of_limit(problem: Problem, outcome: Outcome, limit: Limit) -> Un
     acting, known = ~limit.idle, limit.known
     spectrum = outcome.quadratic.spectrum_of(acting)
     left = problem.rows - int(spectrum.positive.sum())
-    noise = 2 / problem.mean_weight if absolute else outcome.quadratic.spread / left
+    noise = 2 / problem.mean_weight if absolute else outcome.quadratic.noise_sum / left
     settled = known.copy()
     if limit.is_bound:
         settled |= (theta == problem.box.low) | (theta == problem.box.high)

@@ -75,7 +75,7 @@ def evaluate(expression: Expr, values: Mapping[str, Array], backend: str = "nump
     if expression.is_Symbol:  # most responses
         return _named(expression, values)
     with np.errstate(all="ignore"):
-        return _Walk(values, backend).value(expression)
+        return _Evaluator(values, backend).value(expression)
 
 
 def find_domain_error(
@@ -99,7 +99,7 @@ def find_domain_error(
     if not bad.size:
         return None
     with np.errstate(all="ignore"):
-        _Walk(_rows_of(values, bad), "numpy", errors, bad).value(expression)
+        _Evaluator(_rows_of(values, bad), "numpy", errors, bad).value(expression)
     return min(errors, key=lambda error: error.row, default=None)  # of several the innermost
 
 
@@ -110,9 +110,9 @@ def infinite_parts(expression: Expr, values: Mapping[str, Array]) -> int:
     """
     errors: list[DomainError] = []
     with np.errstate(all="ignore"):
-        _Walk(values, "numpy", errors).value(expression)
+        _Evaluator(values, "numpy", errors).value(expression)
         rows = [error.row for error in errors if error.kind == "pole"]
-        at_poles = _Walk(_rows_of(values, rows), "numpy")
+        at_poles = _Evaluator(_rows_of(values, rows), "numpy")
         if rows:
             at_poles.value(expression)
     return sum(bool(np.isinf(value).any()) for value in at_poles.known.values())
@@ -184,7 +184,7 @@ def _form(name: str, backend: str) -> Callable[..., Array]:
     return eval(f"lambda x, y=None, z=None: {text}", space)  # type: ignore[no-any-return]
 
 
-class _Walk:
+class _Evaluator:
     """One walk over a tree: equal parts are computed once; ``errors`` takes what is not finite."""
 
     def __init__(
@@ -273,7 +273,7 @@ class _Walk:
                 rows = None
                 if self.errors is not None:
                     rows = np.flatnonzero(mask) if self.rows is None else self.rows[mask]
-                out[mask] = _Walk(values, self.backend, self.errors, rows).value(part)
+                out[mask] = _Evaluator(values, self.backend, self.errors, rows).value(part)
         return out
 
     def _look_at(self, part: Expr, arguments: list[Array], result: Array) -> None:

@@ -22,7 +22,7 @@ from sgdfit.formula.real import Maximum, Minimum, Where
 Expr = Any  # SymPy ships no types
 
 
-class Form(NamedTuple):
+class FunctionForms(NamedTuple):
     """One function in its three forms, and how many arguments it takes."""
 
     symbolic: Callable[..., Expr]
@@ -31,15 +31,15 @@ class Form(NamedTuple):
     arity: int = 1
 
 
-def _shared(symbolic: Callable[..., Expr], numpy: str, math: str | None = None) -> Form:
-    return Form(symbolic, f"numpy.{numpy}({{0}})", f"math.{math or numpy}({{0}})")
+def _shared(symbolic: Callable[..., Expr], numpy: str, math: str | None = None) -> FunctionForms:
+    return FunctionForms(symbolic, f"numpy.{numpy}({{0}})", f"math.{math or numpy}({{0}})")
 
 
-def _own(symbolic: Callable[..., Expr], numpy: str, own: str | None = None) -> Form:
-    return Form(symbolic, f"numpy.{numpy}({{0}})", f"elementary.{own or numpy}({{0}})")
+def _own(symbolic: Callable[..., Expr], numpy: str, own: str | None = None) -> FunctionForms:
+    return FunctionForms(symbolic, f"numpy.{numpy}({{0}})", f"elementary.{own or numpy}({{0}})")
 
 
-FUNCTIONS: dict[str, Form] = {
+FUNCTIONS: dict[str, FunctionForms] = {
     "exp": _own(sympy.exp, "exp"),
     "expm1": _own(cfunctions.expm1, "expm1"),
     "log": _own(sympy.log, "log"),
@@ -51,36 +51,36 @@ FUNCTIONS: dict[str, Form] = {
     "sin": _own(sympy.sin, "sin"),
     "cos": _own(sympy.cos, "cos"),
     "tan": _own(sympy.tan, "tan"),
-    "cot": Form(sympy.cot, "1.0/numpy.tan({0})", "1.0/elementary.tan({0})"),
+    "cot": FunctionForms(sympy.cot, "1.0/numpy.tan({0})", "1.0/elementary.tan({0})"),
     "asin": _shared(sympy.asin, "arcsin", "asin"),
     "acos": _shared(sympy.acos, "arccos", "acos"),
     "atan": _own(sympy.atan, "arctan", "atan"),
-    "atan2": Form(sympy.atan2, "numpy.arctan2({0}, {1})", "math.atan2({0}, {1})", 2),
+    "atan2": FunctionForms(sympy.atan2, "numpy.arctan2({0}, {1})", "math.atan2({0}, {1})", 2),
     "sinh": _own(sympy.sinh, "sinh"),
     "cosh": _own(sympy.cosh, "cosh"),
     "tanh": _own(sympy.tanh, "tanh"),
-    "coth": Form(sympy.coth, "1.0/numpy.tanh({0})", "1.0/elementary.tanh({0})"),
+    "coth": FunctionForms(sympy.coth, "1.0/numpy.tanh({0})", "1.0/elementary.tanh({0})"),
     "asinh": _shared(sympy.asinh, "arcsinh", "asinh"),
     "acosh": _shared(sympy.acosh, "arccosh", "acosh"),
     "atanh": _shared(sympy.atanh, "arctanh", "atanh"),
-    "erf": Form(sympy.erf, "special.erf({0})", "elementary.erf({0})"),
-    "erfc": Form(sympy.erfc, "special.erfc({0})", "math.erfc({0})"),
-    "abs": Form(real.Absolute, "numpy.abs({0})", "abs({0})"),
-    "sign": Form(real.Sign, "numpy.sign({0})", "numpy.sign({0})"),
-    "floor": Form(real.Floor, "numpy.floor({0})", "numpy.floor({0})"),
-    "ceil": Form(real.Ceil, "numpy.ceil({0})", "numpy.ceil({0})"),
-    "minimum": Form(Minimum, "numpy.minimum({0}, {1})", "numpy.minimum({0}, {1})", 2),
-    "maximum": Form(Maximum, "numpy.maximum({0}, {1})", "numpy.maximum({0}, {1})", 2),
-    "hypot": Form(
+    "erf": FunctionForms(sympy.erf, "special.erf({0})", "elementary.erf({0})"),
+    "erfc": FunctionForms(sympy.erfc, "special.erfc({0})", "math.erfc({0})"),
+    "abs": FunctionForms(real.Absolute, "numpy.abs({0})", "abs({0})"),
+    "sign": FunctionForms(real.Sign, "numpy.sign({0})", "numpy.sign({0})"),
+    "floor": FunctionForms(real.Floor, "numpy.floor({0})", "numpy.floor({0})"),
+    "ceil": FunctionForms(real.Ceil, "numpy.ceil({0})", "numpy.ceil({0})"),
+    "minimum": FunctionForms(Minimum, "numpy.minimum({0}, {1})", "numpy.minimum({0}, {1})", 2),
+    "maximum": FunctionForms(Maximum, "numpy.maximum({0}, {1})", "numpy.maximum({0}, {1})", 2),
+    "hypot": FunctionForms(
         lambda x, y: sympy.sqrt(x**2 + y**2), "numpy.hypot({0}, {1})", "math.hypot({0}, {1})", 2
     ),
-    "logistic": Form(real.Logistic, "special.expit({0})", "elementary.logistic({0})"),
-    "logaddexp": Form(
+    "logistic": FunctionForms(real.Logistic, "special.expit({0})", "elementary.logistic({0})"),
+    "logaddexp": FunctionForms(
         real.Logaddexp, "numpy.logaddexp({0}, {1})", "elementary.logaddexp({0}, {1})", 2
     ),
-    "xlogy": Form(real.Xlogy, "special.xlogy({0}, {1})", "elementary.xlogy({0}, {1})", 2),
-    "where": Form(Where, "numpy.where({0}, {1}, {2})", "({1} if {0} else {2})", 3),
-    "pow": Form(real.power, "{0}**{1}", "elementary.power({0}, {1})", 2),
+    "xlogy": FunctionForms(real.Xlogy, "special.xlogy({0}, {1})", "elementary.xlogy({0}, {1})", 2),
+    "where": FunctionForms(Where, "numpy.where({0}, {1}, {2})", "({1} if {0} else {2})", 3),
+    "pow": FunctionForms(real.power, "{0}**{1}", "elementary.power({0}, {1})", 2),
 }
 
 ALIASES: dict[str, str] = {

@@ -48,10 +48,10 @@ class Quadratic(NamedTuple):
     offset: np.ndarray  # q, float64[m]
     # Σ w (∂loss/∂prediction)² over the mean curvature of a row's loss: divided by the degrees of
     # freedom, the variance that q has by noise alone. 2 Σ w r² for squared residuals.
-    spread: float
+    noise_sum: float
     least: float  # the minimum; from rows not the difference of large numbers
     exact: bool  # whether R came from the rows; else from their sums, with half the digits
-    blur: float  # what rounding may change the loss by: smaller differences say nothing
+    rounding: float  # what rounding may change the loss by: smaller differences say nothing
     # Whether R is known to be finite and of full rank by a margin, but for rows taken out.
     regular: bool = False
     taken: int = 0  # how many of its first rows `projected` took out
@@ -96,13 +96,13 @@ class Quadratic(NamedTuple):
         return inverse if least > p * math.sqrt(p) * ROOT_ROUNDING else None
 
     def rounded(self, theta: np.ndarray, rows: int) -> Quadratic:
-        """Return the same of so many rows with what rounding at its point ``theta`` adds to blur.
+        """Return the same of so many rows, with the rounding error at its point ``theta`` added.
 
         Where terms of 1e16 cancel, or a row lies on a pole, that is all there is of a low loss.
         """
         moved = TERM * float(np.abs(theta) @ self.norms)
         by_chance = moved * math.sqrt(2 * abs(self.loss) / rows)
-        return self._replace(blur=self.blur + by_chance + moved * moved / 2)
+        return self._replace(rounding=self.rounding + by_chance + moved * moved / 2)
 
     def change(self, step: np.ndarray) -> float:
         """Return by how much a step changes the quadratic."""
@@ -149,20 +149,20 @@ def from_rows(
     # A view would keep the whole table.
     offset, corner = triangle[p, :p].copy(), float(triangle[p, p])
     if isinstance(curved, float):
-        spread = 2 * halves
+        noise_sum = 2 * halves
     else:
         total = float(curved.sum())
         count = n if weight is None else float(weight.sum())
-        spread = float(pull @ grad) * count / total if total > 0 else 0.0
+        noise_sum = float(pull @ grad) * count / total if total > 0 else 0.0
     rest = corner * corner / 2
     least = rest + (loss - halves if abs(loss - halves) > ROUNDING * abs(loss) else 0.0)
-    blur = ROUNDING * abs(loss) + ROUNDINGS * EPS * size * float(np.add.reduce(np.abs(pull)))
+    rounding = ROUNDING * abs(loss) + ROUNDINGS * EPS * size * float(np.add.reduce(np.abs(pull)))
     # Each column, finite, has a part of its own above rounding.
     regular = all(
         abs(column[i]) > REGULAR * math.hypot(*column[: i + 1])
         for i, column in enumerate(triangle[:p, :p].tolist())
     )
-    return Quadratic(loss, root, offset, spread, least, True, blur, regular, 0, columns)
+    return Quadratic(loss, root, offset, noise_sum, least, True, rounding, regular, 0, columns)
 
 
 @lru_cache(maxsize=256)
@@ -190,14 +190,16 @@ def _stacked(found: list[Quadratic]) -> Quadratic:
     p = len(found[0].offset)
     stacked = np.vstack([np.column_stack([q.root, q.offset]) for q in found])
     triangle = np.asarray(np.linalg.qr(stacked, mode="r"))
-    loss, spread = sum(q.loss for q in found), sum(q.spread for q in found)
+    loss, noise_sum = sum(q.loss for q in found), sum(q.noise_sum for q in found)
     corner = float(triangle[p, p])
     least = sum(q.least for q in found) + corner * corner / 2
-    blur = sum(q.blur for q in found)
-    return Quadratic(loss, triangle[:p, :p], triangle[:p, p], spread, least, True, blur)
+    rounding = sum(q.rounding for q in found)
+    return Quadratic(loss, triangle[:p, :p], triangle[:p, p], noise_sum, least, True, rounding)
 
 
-def from_sums(gradient: np.ndarray, curvature: np.ndarray, loss: float, spread: float) -> Quadratic:
+def from_sums(
+    gradient: np.ndarray, curvature: np.ndarray, loss: float, noise_sum: float
+) -> Quadratic:
     """Return the quadratic of sums over rows, of shapes (p,) and (p, p)."""
     spectrum = scaled_spectrum(curvature, ROUNDING)
     kept = spectrum.positive
@@ -206,7 +208,7 @@ def from_sums(gradient: np.ndarray, curvature: np.ndarray, loss: float, spread: 
     along = spectrum.vectors.T @ (gradient / spectrum.scales)
     offset = np.divide(along, sizes, out=np.zeros(len(sizes)), where=kept)
     least = loss - float(offset @ offset) / 2
-    return Quadratic(loss, root, offset, spread, least, False, ROUNDING * abs(loss))
+    return Quadratic(loss, root, offset, noise_sum, least, False, ROUNDING * abs(loss))
 
 
 def projected(quadratic: Quadratic, linear: np.ndarray) -> Quadratic:

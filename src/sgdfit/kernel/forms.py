@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from sgdfit.errors import UsageError
-from sgdfit.kernel.kernel import Form, Kernel
+from sgdfit.kernel.kernel import Kernel, KernelForm
 from sgdfit.model.model import Model
 from sgdfit.optimizers import Optimizer
 
@@ -23,7 +23,7 @@ NUMPY_ROW_SECONDS = 20e-9
 
 
 def make(
-    model: Model, optimizer: Optimizer | None, form: Form, *, weighted: bool = False
+    model: Model, optimizer: Optimizer | None, form: KernelForm, *, weighted: bool = False
 ) -> Kernel:
     """Return the kernel of ``model`` in ``form``, which takes steps where there is an optimizer.
 
@@ -46,7 +46,7 @@ def make(
     return make_compiled(model, optimizer, weighted=weighted)
 
 
-def choose_form(kernel: str, steps: int, batch_size: int, dtype: Any) -> Form:
+def choose_form(kernel: str, steps: int, batch_size: int, dtype: Any) -> KernelForm:
     """Return the form that finishes sooner, or the one that was asked for.
 
     Raises

@@ -15,7 +15,7 @@ import numpy as np
 from sgdfit.kernel.shuffle import Order
 from sgdfit.kernel.summation import Sums, combined
 
-Form = Literal["numpy", "compiled"]
+KernelForm = Literal["numpy", "compiled"]
 
 
 class Chunk(NamedTuple):
@@ -111,7 +111,7 @@ class Segment(NamedTuple):
 class Kernel(NamedTuple):
     """One form of the operations for one model and optimizer."""
 
-    form: Form
+    form: KernelForm
     source: str  # the generated text of the sums
     # Of theta and a chunk: always in NumPy, all rows of the chunk at once.
     rows: Callable[[np.ndarray, Chunk], Rows]

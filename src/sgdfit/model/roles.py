@@ -24,7 +24,7 @@ from sgdfit.model.separation import WAVES
 Expr = Any  # SymPy ships no types
 Kind = Literal["position", "pole", "length", "period", "frequency", "rate", "phase", "intercept",
                "exponent", "magnitude"]  # fmt: skip
-Form = dict[str, Fraction]
+Powers = dict[str, Fraction]
 
 # What the response's scale and a factor of ten are called; no column has these names. SPAN before
 # the name of a column is its range over its size.
@@ -60,8 +60,8 @@ def roles_of(
     """
     prediction, derived = derived_columns(prediction, variables)
     variables = (*variables, *derived)
-    unknown: dict[str, Form] = {name: {f"?{name}": Fraction(1)} for name in parameters}
-    known: dict[str, Form] = {column: {column: Fraction(1)} for column in variables}
+    unknown: dict[str, Powers] = {name: {f"?{name}": Fraction(1)} for name in parameters}
+    known: dict[str, Powers] = {column: {column: Fraction(1)} for column in variables}
     system = _Dimensions(known | unknown)
     system.equal(system.of(prediction), {RESPONSE: Fraction(1)})
     return {name: _role(prediction, name, system.solved(name), variables) for name in parameters}
@@ -103,7 +103,7 @@ def derived_columns(prediction: Expr, variables: tuple[str, ...]) -> tuple[Expr,
     return of(prediction), found
 
 
-def _role(prediction: Expr, name: str, powers: Form, variables: tuple[str, ...]) -> Role:
+def _role(prediction: Expr, name: str, powers: Powers, variables: tuple[str, ...]) -> Role:
     factor = 10.0 ** float(powers.pop(TEN, 0))
     ratios = [key for key in powers if key.startswith(SPAN)]
     spans = tuple((key[len(SPAN) :], powers.pop(key)) for key in ratios)
@@ -165,10 +165,10 @@ class _Dimensions:
     passed over: the formula is not closed under that change of units.
     """
 
-    def __init__(self, known: Mapping[str, Form]) -> None:
-        self.known, self.rows, self.fresh = known, dict[str, Form](), 0
+    def __init__(self, known: Mapping[str, Powers]) -> None:
+        self.known, self.rows, self.fresh = known, dict[str, Powers](), 0
 
-    def equal(self, left: Form, right: Form) -> None:
+    def equal(self, left: Powers, right: Powers) -> None:
         """Demand that two dimensions agree, unless what was demanded before forbids it."""
         rest = self.reduced(_combined(left, right, Fraction(-1)))
         pivot = next((key for key in rest if key.startswith("?")), None)
@@ -176,19 +176,19 @@ class _Dimensions:
             share = rest.pop(pivot)
             self.rows[pivot] = {key: -value / share for key, value in rest.items()}
 
-    def reduced(self, form: Form) -> Form:
+    def reduced(self, form: Powers) -> Powers:
         """Return a dimension without the unknowns that are determined."""
         while (key := next((key for key in form if key in self.rows), None)) is not None:
             rest = {other: value for other, value in form.items() if other != key}
             form = _combined(rest, self.rows[key], form[key])
         return form
 
-    def solved(self, name: str) -> Form:
+    def solved(self, name: str) -> Powers:
         """Return the dimension of a parameter; unknowns that nothing determines count as none."""
         form = self.reduced({f"?{name}": Fraction(1)})
         return {key: power for key, power in form.items() if not key.startswith("?")}
 
-    def of(self, expression: Expr) -> Form:
+    def of(self, expression: Expr) -> Powers:
         """Return the dimension of ``expression``, demanding what its parts demand."""
         if expression.is_Symbol:
             return self.known.get(expression.name, {})
@@ -205,7 +205,7 @@ class _Dimensions:
         plain = not expression.is_Mul
         inner = [{} if plain and a.is_number and abs(a) < 1 else self.of(a) for a in parts]
         if expression.is_Mul:
-            total: Form = {}
+            total: Powers = {}
             for form in inner:
                 total = _combined(total, form, Fraction(1))
             return total
@@ -222,7 +222,7 @@ class _Dimensions:
         difference = self._difference(expression) if expression.is_Add else {}
         return _combined(first, difference, Fraction(1)) if keeps else {}
 
-    def _difference(self, total: Expr) -> Form:
+    def _difference(self, total: Expr) -> Powers:
         """Return that a sum spans the range of a column, if a parameter is taken from that."""
         terms = [term.as_coeff_Mul() for term in total.args]
         signs = {rest.name: factor for factor, rest in terms if rest.is_Symbol}
@@ -232,7 +232,7 @@ class _Dimensions:
             return {f"{SPAN}{known[0]}": Fraction(1)}
         return {}
 
-    def _power(self, power: Expr) -> Form:
+    def _power(self, power: Expr) -> Powers:
         base, exponent = power.args if power.is_Pow else (power.args[0], sympy.Rational(1, 3))
         inner = self.of(base)
         if exponent.is_Rational or exponent.is_Float:
@@ -246,7 +246,7 @@ class _Dimensions:
         return {f"?{self.fresh}": Fraction(1)}
 
 
-def _combined(left: Form, right: Form, factor: Fraction) -> Form:
+def _combined(left: Powers, right: Powers, factor: Fraction) -> Powers:
     total = dict(left)
     for key, value in right.items():
         total[key] = total.get(key, Fraction(0)) + factor * value

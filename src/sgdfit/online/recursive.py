@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sgdfit.errors import DataError, UsageError
-from sgdfit.fitting.gauss_newton import bending, steering
+from sgdfit.fitting.gauss_newton import nonnegative_hess, second_order_term
 from sgdfit.fitting.robust import residual_sizes, robust_scale
 from sgdfit.fitting.trust_region import Point, advance, begin, box_of, relative_offset
 from sgdfit.fitting.weights import SANDWICH, Weighting
@@ -50,7 +50,7 @@ WELL_CONDITIONED = 1e8
 # anew (seven rates, six seeds), 3 were farther off than told by a factor of 3, none by 3.5.
 MARGIN = 3.5
 
-Columns = tuple[np.ndarray, ...]
+ColumnArrays = tuple[np.ndarray, ...]
 
 
 class OutsideError(DataError):
@@ -104,15 +104,16 @@ class Summary(NamedTuple):
     def faded(self, left: float) -> Summary:
         """Return what remains once forgetting has left a share of every weight."""
         q, root = self.quadratic, math.sqrt(left)
-        whole = {name: getattr(q, name) * left for name in ("loss", "spread", "least", "blur")}
+        names = ("loss", "noise_sum", "least", "rounding")
+        whole = {name: getattr(q, name) * left for name in names}
         faded = q._replace(root=q.root * root, offset=q.offset * root, **whole)
         return Summary(faded, self.curvature * left, self.scores * left**2, self.squares * left)
 
     def moved(self, step: np.ndarray) -> Summary:
         """Return the same, seen from where a step leads."""
         q = self.quadratic.after(step)
-        spread = q.spread + 2 * (q.loss - self.quadratic.loss)
-        return self._replace(quadratic=q._replace(spread=spread))
+        noise_sum = q.noise_sum + 2 * (q.loss - self.quadratic.loss)
+        return self._replace(quadratic=q._replace(noise_sum=noise_sum))
 
 
 def _together(*parts: Summary) -> Summary:
@@ -159,7 +160,7 @@ class Recursion:
         self.mean = self.variation = 0.0
         # The rows that are kept, in the pieces in which they came; how many these are, how many
         # there were when they were last looked at together, and the fewest of them.
-        self.window: tuple[tuple[Columns, np.ndarray], ...] = ()
+        self.window: tuple[tuple[ColumnArrays, np.ndarray], ...] = ()
         self.kept = self.seen = 0
         left = KEPT if self.factor == 1 else int(math.log(FORGOTTEN) / math.log(self.factor))
         self.fewest = min(KEPT, max(FEW, left))
@@ -201,19 +202,20 @@ class Recursion:
     def noise(self) -> float:
         """The variance of the gradient for a unit of curvature, twice that of a row of weight 1."""
         q, left = self.whole.quadratic, self.mass - self.fitted
-        return max(2 * q.loss if self.squared else q.spread, q.blur) / left if left > 0 else np.inf
+        noise = max(2 * q.loss if self.squared else q.noise_sum, q.rounding)
+        return noise / left if left > 0 else np.inf
 
     def fading(self, rows: int) -> np.ndarray:
         """Return what forgetting has left of the weights of so many rows, the newest last."""
         return np.asarray(self.factor ** np.arange(rows - 1.0, -1.0, -1.0))
 
-    def rows_kept(self) -> tuple[Columns, np.ndarray, np.ndarray]:
+    def rows_kept(self) -> tuple[ColumnArrays, np.ndarray, np.ndarray]:
         """Return the columns and weights of the rows that are kept, and what is left of these."""
         columns = zip(*(columns for columns, _ in self.window), strict=True)
         weights = np.concatenate([weights for _, weights in self.window])
         return tuple(map(np.concatenate, columns)), weights, self.fading(len(weights))
 
-    def absorb(self, columns: Columns, weights: np.ndarray) -> tuple[float, float] | None:
+    def absorb(self, columns: ColumnArrays, weights: np.ndarray) -> tuple[float, float] | None:
         """Take in some rows more, at most `KEPT`, all of a weight above 0.
 
         Where noise does not explain how far these are from the curve, their mean loss and the usual
@@ -360,8 +362,8 @@ class Recursion:
         if old is None:
             raise OutsideError(0)
         q, chunk = old.quadratic, Chunk(ours, (weights * fading)[:cut])
-        hessian = old.curvature + cut * bending(self.kernel, chunk, self.theta)
-        bent = from_sums(q.gradient, hessian, q.loss, q.spread)
+        hessian = old.curvature + cut * second_order_term(self.kernel, chunk, self.theta)
+        bent = from_sums(q.gradient, hessian, q.loss, q.noise_sum)
         values = bent.spectrum.values
         # Of rows that fade it would not know the scale, which their weights tell.
         known = self.factor == 1 or not self.model.loss.is_relative
@@ -384,7 +386,7 @@ class Recursion:
         many rows the past has for each.
         """
         theta, fold = self.theta, self.fold
-        if self.quadratic or not self.past.quadratic.spread:
+        if self.quadratic or not self.past.quadratic.noise_sum:
             return 0.0
         columns, weights, fading = self.rows_kept()
         chunk = Chunk(columns, weights)
@@ -402,7 +404,7 @@ class Recursion:
         return float(np.sqrt(step @ step / len(error) / noise))
 
     def _looked_at(
-        self, theta: np.ndarray, columns: Columns, weights: np.ndarray, fading: np.ndarray
+        self, theta: np.ndarray, columns: ColumnArrays, weights: np.ndarray, fading: np.ndarray
     ) -> Summary | None:
         """Return what rows tell; None where that is not finite."""
         parts = []
@@ -422,7 +424,8 @@ class Recursion:
         if not (np.isfinite(loss) and np.isfinite(rows.jacobian.sum())):
             return None
         size = float(np.abs(rows.prediction).max() + np.abs(rows.target).max())
-        quadratic = from_rows(rows.jacobian, rows.grad, steering(rows), weight, loss, size=size)
+        hess = nonnegative_hess(rows)
+        quadratic = from_rows(rows.jacobian, rows.grad, hess, weight, loss, size=size)
         if not (np.isfinite(quadratic.least) and np.isfinite(quadratic.root).all()):
             return None
         inner = (weight * rows.grad) ** 2 if self.robust else 2 * weight * fading

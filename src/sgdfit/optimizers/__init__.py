@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 Array: TypeAlias = NDArray[np.floating[Any]]
-State: TypeAlias = tuple[Array, ...]
+Slots: TypeAlias = tuple[Array, ...]
 Options: TypeAlias = tuple[float, ...]
 
 
@@ -46,8 +46,8 @@ class Optimizer(NamedTuple):
     """
 
     name: str  # in OPTIMIZERS
-    init: Callable[[Array, Options], State]
-    update: Callable[[Array, Array, State, float, int, Options], tuple[Array, State]]
+    init: Callable[[Array, Options], Slots]
+    update: Callable[[Array, Array, Slots, float, int, Options], tuple[Array, Slots]]
     options: Options
     option_names: tuple[str, ...]
     average_from: int | None = None  # iterates are averaged after so many steps; None: never
@@ -83,8 +83,8 @@ def sgd(
 
 
 def sgd_update(
-    theta: Array, gradient: Array, state: State, rate: float, step: int, options: Options
-) -> tuple[Array, State]:
+    theta: Array, gradient: Array, state: Slots, rate: float, step: int, options: Options
+) -> tuple[Array, Slots]:
     """Step by gradient descent with momentum (Sutskever et al. 2013, ICML, section 2)."""
     momentum, dampening, nesterov, weight_decay = options
     (buffer,) = state
@@ -113,14 +113,14 @@ def adagrad(
     return _rule("adagrad", adagrad_init, adagrad_update, **locals())
 
 
-def adagrad_init(theta: Array, options: Options) -> State:
+def adagrad_init(theta: Array, options: Options) -> Slots:
     """Return the state that starts the sum of squares at the option ``initial_accumulator``."""
     return (np.full_like(theta, options[2]),)
 
 
 def adagrad_update(
-    theta: Array, gradient: Array, state: State, rate: float, step: int, options: Options
-) -> tuple[Array, State]:
+    theta: Array, gradient: Array, state: Slots, rate: float, step: int, options: Options
+) -> tuple[Array, Slots]:
     """Step by Adagrad (Duchi, Hazan and Singer 2011, JMLR 12, 2121-2159)."""
     lr_decay, weight_decay, _, epsilon = options
     (total,) = state
@@ -148,8 +148,8 @@ def rmsprop(
 
 
 def rmsprop_update(
-    theta: Array, gradient: Array, state: State, rate: float, step: int, options: Options
-) -> tuple[Array, State]:
+    theta: Array, gradient: Array, state: Slots, rate: float, step: int, options: Options
+) -> tuple[Array, Slots]:
     """Step by RMSprop (Tieleman and Hinton 2012, lecture 6.5; centred: Graves 2013)."""
     alpha, epsilon, weight_decay, momentum, centered = options
     square, mean, buffer = state
@@ -201,8 +201,8 @@ def adamw(
 
 
 def adam_update(
-    theta: Array, gradient: Array, state: State, rate: float, step: int, options: Options
-) -> tuple[Array, State]:
+    theta: Array, gradient: Array, state: Slots, rate: float, step: int, options: Options
+) -> tuple[Array, Slots]:
     """Step by Adam (Kingma and Ba 2015, ICLR, algorithm 1) or AdamW (Loshchilov and Hutter 2019).
 
     AMSGrad: Reddi, Kale and Kumar 2018, ICLR, algorithm 2, as torch corrects its bias.
@@ -281,20 +281,20 @@ def describe(optimizer: Optimizer) -> str:
     return f"averaged({text}{start})"
 
 
-def one_slot(theta: Array, options: Options) -> State:
+def one_slot(theta: Array, options: Options) -> Slots:
     """Return the state of one array of zeros."""
     return (np.zeros_like(theta),)
 
 
-def three_slots(theta: Array, options: Options) -> State:
+def three_slots(theta: Array, options: Options) -> Slots:
     """Return the state of three arrays of zeros."""
     return (np.zeros_like(theta), np.zeros_like(theta), np.zeros_like(theta))
 
 
 def _rule(
     name: str,
-    init: Callable[[Array, Options], State],
-    update: Callable[..., tuple[Array, State]],
+    init: Callable[[Array, Options], Slots],
+    update: Callable[..., tuple[Array, Slots]],
     **options: float,
 ) -> Optimizer:
     """Return the optimizer whose options, in order, are ``options``, each within torch's range."""

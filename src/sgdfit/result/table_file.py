@@ -15,7 +15,7 @@ from sgdfit.errors import UsageError, require
 
 Array = np.ndarray[Any, Any]
 # NumPy or Arrow arrays.
-Columns = Mapping[str, Any]
+ColumnMapping = Mapping[str, Any]
 
 PARQUET = ".parquet"
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
@@ -27,7 +27,7 @@ _WHOLE = r"^-?[0-9]+$"
 @contextlib.contextmanager
 def writing_table(
     path: str | os.PathLike[str], inputs: Iterable[str] = ()
-) -> Iterator[Callable[[Columns], None]]:
+) -> Iterator[Callable[[ColumnMapping], None]]:
     r"""Yield what adds rows to a file beside ``path``, which takes its name at the end.
 
     The rows of each call are columns of the same names and types. When the block of ``with`` is
@@ -64,7 +64,7 @@ def writing_table(
     try:
         with replacing(target, inputs) as file:
 
-            def write(columns: Columns) -> None:
+            def write(columns: ColumnMapping) -> None:
                 nonlocal parquet, begun
                 try:
                     if ending != PARQUET:
@@ -100,7 +100,7 @@ def writing_table(
             parquet.is_open = False  # or it would end the file when it is forgotten
 
 
-def separated(columns: Columns, separator: str = ",") -> bytes:
+def separated(columns: ColumnMapping, separator: str = ",") -> bytes:
     r"""Return rows as text, numbers so that they read back exactly.
 
     >>> separated({"x": np.array([1.0, 2.5]), "site": np.array(["a", 'b,c'])})
@@ -116,13 +116,13 @@ def separated(columns: Columns, separator: str = ",") -> bytes:
     return b"".join(part.buffers()[2].to_pybytes() for part in parts if len(part))
 
 
-def header(columns: Columns, separator: str = ",") -> bytes:
+def header(columns: ColumnMapping, separator: str = ",") -> bytes:
     """Return the line with their names."""
     names = require("pyarrow", "writing tables").array(list(columns), "string")
     return (separator.join(_quoted(names, separator).to_pylist()) + "\n").encode()
 
 
-def _arrow(columns: Columns) -> Any:
+def _arrow(columns: ColumnMapping) -> Any:
     arrays = {
         name: np.ascontiguousarray(column) if isinstance(column, np.ndarray) else column
         for name, column in columns.items()
