@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import xarray as xr
 from scipy.special import stdtrit
 from scipy.stats import norm
 
@@ -517,3 +518,47 @@ def test_errors_of_columns_far_from_0_are_right_or_not_given(shift):
         assert fit.estimates["m"].stderr is None
         with pytest.raises(UsageError, match="this fit gives no band: so far from 0 as its col"):
             fit.predict({"x": [shift + 24.5]}, "confidence")
+
+
+def test_a_frame_is_answered_with_its_index():
+    fit, values = fitted("y = a*x + b", 2 * X + np.sin(9 * X))
+    index = pd.MultiIndex.from_product([["p", "q"], [5, 3]], names=["site", "day"])
+    frame = pd.DataFrame({"x": [0.0, 2, 1, 7]}, index=index)
+    found = fit.predict(frame)
+    pd.testing.assert_series_equal(found, (values["a"] * frame["x"] + values["b"]).rename("y"))
+    band = fit.predict(frame["x"], interval="confidence")
+    assert band.low.index.equals(index)
+    np.testing.assert_array_equal(
+        band.low, fit.predict({"x": frame["x"]}, interval="confidence").low
+    )
+
+
+GRID = xr.Dataset(
+    {"depth": (("site", "t"), np.arange(6.0).reshape(2, 3)), "noise": ("t", [np.nan, 1, 2])},
+    coords={"t": [0.0, 1, 4], "site": ["p", "q"], "height": ("site", [10.0, 20])},
+)
+
+
+@pytest.mark.parametrize(
+    "data", [GRID, GRID.transpose("t", "site"), GRID["depth"], GRID["depth"].T]
+)
+def test_a_grid_is_answered_with_its_coordinates(data):
+    held = GRID["depth"] * 3 - GRID["t"] + GRID["height"]
+    fit = sgdfit.fit("y = a*depth + b*t + c*height", held.to_dataset(name="y").merge(GRID["depth"]))
+    found = fit.predict(data)
+    xr.testing.assert_allclose(found, held.transpose(*data.sizes))
+    assert found.name == "y"
+    band = fit.predict(data, interval="prediction")
+    xr.testing.assert_allclose(band.prediction, found)
+
+
+def test_a_grid_without_coordinates_or_name_is_read():
+    held = xr.DataArray([[1.0, 3], [5, 7]], dims=("i", "j"))
+    table = open_table(held)
+    assert table.names == ("c1", "i", "j")
+    assert table.load(["c1", "j"]).columns["c1"].tolist() == [1.0, 3, 5, 7]
+
+
+def test_a_grid_of_no_dimension_is_refused():
+    with pytest.raises(DataError, match="have no dimension"):
+        open_table(xr.Dataset({"y": 3.0}))

@@ -7,11 +7,12 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from example_results import EXAMPLES, converged, decay, diverged, hostile, step_limit
-from sgdfit.report import as_html, as_rich, as_text, facts, trace_as_html
+from sgdfit.report import as_html, as_latex, as_rich, as_text, facts, trace_as_html
 from sgdfit.result.result import Estimate
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -179,3 +180,20 @@ def test_trace_in_a_notebook_shows_both_ends():
     assert page.texts[0] == repr(trace)
     assert {"0", "4", "196", "200", "⋮", "41.7522"} <= set(page.texts)
     assert "⋮" not in trace_as_html(step_limit().trace)
+
+
+def test_latex_holds_the_figures_of_the_report():
+    estimates = {
+        "k_on": Estimate("k_on", 2.0748e-12, 2.31e-14, (-np.inf, 2.2e-12)),
+        "tau": Estimate("tau", 3e9, None, role="tied", tie="2*k_on^2 & <10%"),
+    }
+    table = as_latex(replace(step_limit(), estimates=estimates)).splitlines()
+    assert table[0] == r"\begin{tabular}{lccc}"
+    assert table[2] == r"parameter & estimate & 95\% interval & note \\"
+    assert table[4] == (
+        r"$k_{\mathrm{on}}$ & $(2.075 \pm 0.023) \times 10^{-12}$"
+        r" & $(-\infty \ldots 2.200) \times 10^{-12}$ &  \\"
+    )
+    assert table[5] == (
+        r"$\tau $ & $3 \times 10^{9}$ &  & tied: 2*k\_on\textasciicircum{}2 \& $<$10\% \\"
+    )

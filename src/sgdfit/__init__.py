@@ -68,6 +68,7 @@ __all__ = [
 _HIGHER = {
     "at_rows": "fitting.prediction",
     "as_html": "report",
+    "as_latex": "report",
     "as_rich": "report",
     "as_text": "report",
     "derive": "derivation.derivation",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -413,6 +414,13 @@ def _clean(text: str) -> str:
 
 NARROWEST = 40
 SHOWN_ROWS = 5  # at each end of a trace
+# What words, and figures, are in LaTeX.
+_LATEX = str.maketrans(
+    {c: f"\\{c}" for c in "&%#_{}$"}
+    | {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"}
+    | {"<": "$<$", ">": "$>$"}
+)
+_COMMANDS = ("±", r"\pm"), ("…", r"\ldots"), ("inf", r"\infty"), ("nan", r"\mathrm{nan}")
 _COLOURS = {"good": "green", "caution": "yellow", "bad": "red"}
 
 
@@ -540,6 +548,34 @@ def as_html(result: Result) -> str:
         more += _element("div", "font-weight:600;margin-top:.6em", heading)
         more += _labelled_rows(section.lines)
     return _element("div", _PROSE, shown + _element("details", "", more))
+
+
+def as_latex(result: Result) -> str:
+    """Lay out the table of estimates in LaTeX, with the rules of the package booktabs."""
+    from sgdfit.derivation.notation import name, spellings
+
+    said, spelled = facts(result), spellings(result.estimates)
+    lines = [" & ".join(map(_in_latex, said.header))]
+    for estimate, (_, *figures) in zip(result.estimates, said.estimates, strict=True):
+        lines.append(" & ".join([f"${name(*spelled[estimate]).latex}$", *map(_in_latex, figures)]))
+    head, *rows = (f"{line} \\\\\n" for line in lines)
+    kinds = "l" + "c" * (len(said.header) - 1)
+    body = f"\\toprule\n{head}\\midrule\n{''.join(rows)}\\bottomrule\n"
+    return f"\\begin{{tabular}}{{{kinds}}}\n{body}\\end{{tabular}}"
+
+
+def _in_latex(text: str) -> str:
+    r"""Write rounded figures as mathematics, and words as they are.
+
+    >>> print(_in_latex("(2.075 ± 0.023)e-12"), _in_latex("-inf … 3"), _in_latex("5% of y_1"))
+    $(2.075 \pm 0.023) \times 10^{-12}$ $-\infty \ldots 3$ 5\% of y\_1
+    """
+    if not re.search(r"[±…]|^[-\d.e]+$", text):
+        return text.translate(_LATEX)
+    text = re.sub(r"(?<=[\d)])e(-?\d+)", r" \\times 10^{\1}", text)
+    for plain, command in _COMMANDS:
+        text = text.replace(plain, command)
+    return f"${text}$"
 
 
 def trace_as_text(trace: Trace, width: int = 80) -> str:

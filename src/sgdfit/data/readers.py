@@ -75,6 +75,7 @@ KINDS = (
     "NumPy structured array",
     "pandas DataFrame or Series",
     "Polars DataFrame, LazyFrame or Series",
+    "xarray Dataset or DataArray",
     "Arrow Dataset or Scanner",
     "Arrow table, batch or reader, or any Arrow C stream",
     "mapping of names to arrays, such as {'x': x, 'y': y}",
@@ -247,6 +248,8 @@ def _opener(data: Any) -> Callable[..., Table] | None:
             return _open_arrow
     elif hasattr(data, "read") and not hasattr(data, "get_chunk"):
         return partial(open_stream, label=LABEL)
+    if package == "xarray" and hasattr(data, "sizes"):
+        return _open_xarray
     if any(base.__module__.partition(".")[0] in ("pandas", "polars") for base in kind.__mro__):
         if hasattr(kind, "collect_batches"):
             size = {"chunk_size": BATCH_ROWS, "maintain_order": True}
@@ -443,6 +446,16 @@ def _open_frame(data: Any) -> Table:
         return index.get_level_values([*levels][place - len(names)]).array  # type: ignore[union-attr]
 
     return _table([*names, *levels.values()], column)
+
+
+def _open_xarray(data: Any) -> Table:
+    """Open all variables and coordinates, a row for each point of the grid, in C order."""
+    if not data.sizes:
+        raise DataError(f"{LABEL} have no dimension, so they hold no rows; give some with rows")
+    axes = [*data.sizes]
+    if hasattr(data, "to_dataset"):
+        data = data.to_dataset(name=data.name or "c1")
+    return _open_frame(data.to_dataframe(axes))
 
 
 def _open_arrow(data: Any) -> Table:

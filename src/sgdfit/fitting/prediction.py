@@ -19,7 +19,7 @@ from sgdfit.choice import one_of
 from sgdfit.data.readers import open_table
 from sgdfit.data.rows import aligned_batches, fits_budget, float_batches, prefetch, timed
 from sgdfit.data.table import Table, check_policy, clean_names
-from sgdfit.errors import DataError, UsageError, listed
+from sgdfit.errors import DataError, UsageError, listed, require
 from sgdfit.fitting.options import Resources, as_resources
 from sgdfit.fitting.weights import Weighting, checked_weights, columns_of
 from sgdfit.formula.evaluation import evaluate
@@ -52,7 +52,7 @@ NAMED = 10
 
 def predict(
     result: Result, data: Any, interval: str | None = None, level: float | None = None
-) -> Array | Band:
+) -> Any:
     """Return the right side of the formula at the estimates, one value a row of ``data``.
 
     Parameters
@@ -71,9 +71,11 @@ def predict(
     Returns
     -------
     float64[n], or Band
-        A `Band` of prediction, stderr, low and high where an ``interval`` was asked for, by the
-        delta method and Student's t, or the normal distribution where ``absolute_sigma`` was set
-        (Bates & Watts 1988, Nonlinear Regression Analysis and Its Applications, section 2.3.2). A
+        Of a pandas frame a Series with its index, of an xarray Dataset or DataArray a DataArray
+        with its coordinates. A `Band` of prediction, stderr, low and high, each of that kind, where
+        an ``interval`` was asked for, by the delta method and Student's t, or the normal
+        distribution where ``absolute_sigma`` was set (Bates & Watts 1988, Nonlinear Regression
+        Analysis and Its Applications, section 2.3.2). A
         parameter on a bound counts as fixed.
 
     Raises
@@ -95,8 +97,22 @@ def predict(
     blocks = predicted(
         result, open_table(as_grid(data, dated(result))), interval, level, keep=False
     )
-    columns = [np.concatenate(parts) for parts in zip(*(b.fitted for b in blocks), strict=True)]
+    parts = zip(*(block.fitted for block in blocks), strict=True)
+    columns = [_like(data, np.concatenate(part), result) for part in parts]
     return columns[0] if interval is None else Band(*columns)
+
+
+def _like(data: Any, values: Array, result: Result) -> Any:
+    """Return values of rows as what ``data`` are: with the index of pandas, or xarray's grid."""
+    package = type(data).__module__.partition(".")[0]
+    named = {"name": result.formula.partition("=")[0].strip()}
+    if package == "pandas" and hasattr(data, "index"):
+        return require("pandas", "a prediction with an index").Series(values, data.index, **named)
+    if package == "xarray" and hasattr(data, "sizes"):
+        grid = values.reshape([*data.sizes.values()])
+        kind = require("xarray", "a prediction with coordinates").DataArray
+        return kind(grid, coords=data.coords, dims=[*data.sizes], **named)
+    return values
 
 
 def as_grid(data: Any, times: Sequence[str] = ()) -> Any:

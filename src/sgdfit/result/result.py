@@ -7,7 +7,7 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, overload
+from typing import Any, ClassVar, Literal, Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,12 @@ COUNTS = (
     "rows", "rows_dropped", "drawn_from", "rows_visited", "steps", "epochs", "seconds",
     "reduced_chi_square", "noise_variance", "distance",
 )  # fmt: skip
+
+
+class _Labelled(Protocol):
+    """A frame of pandas, or a Dataset or DataArray of xarray."""
+
+    loc: Any
 
 
 @dataclass(frozen=True, repr=False)
@@ -252,11 +258,32 @@ class Result:
         frame.index.name = "parameter"
         return frame.astype(dict.fromkeys(columns[:-1], float))
 
+    def to_latex(self) -> str:
+        r"""Return the estimates as a table of LaTeX, rounded as in the report; needs booktabs.
+
+        Examples
+        --------
+        >>> fit = sgdfit.fit("y = a*x", {"x": [1, 2, 3], "y": [2.1, 3.9, 6.2]})
+        >>> print(fit.to_latex())
+        \begin{tabular}{lcc}
+        \toprule
+        parameter & estimate & 95\% interval \\
+        \midrule
+        $a$ & $2.036 \pm 0.039$ & $1.869 \ldots 2.203$ \\
+        \bottomrule
+        \end{tabular}
+        """
+        return str(sgdfit.higher("as_latex")(self))
+
     @property
     def values(self) -> dict[str, float]:
         """The value of every parameter by name."""
         return {name: estimate.value for name, estimate in self.estimates.items()}
 
+    @overload
+    def predict(
+        self, data: _Labelled, interval: str | None = None, level: float | None = None
+    ) -> Any: ...
     @overload
     def predict(
         self, data: Any, interval: None = None, level: float | None = None
@@ -269,11 +296,10 @@ class Result:
     def predict(
         self, data: Any, interval: str | None, level: float | None = None
     ) -> NDArray[np.float64] | Band: ...
-    def predict(
-        self, data: Any, interval: str | None = None, level: float | None = None
-    ) -> NDArray[np.float64] | Band:
+    def predict(self, data: Any, interval: str | None = None, level: float | None = None) -> Any:
         """Return the fitted curve on the rows of ``data``, which holds the formula's variables.
 
+        It has the index of a pandas frame, or the coordinates of xarray; else it is float64[n].
         ``interval`` may be ``"confidence"``, for the band of the curve, or ``"prediction"``, for
         that of new observations; then a `sgdfit.inference.intervals.Band` is returned, each row of
         which has the confidence ``level``, by default that of the fit. See
@@ -286,8 +312,7 @@ class Result:
         UsageError
             When the fit does not tell the interval; the sentence says why.
         """
-        found: NDArray[np.float64] | Band = sgdfit.higher("predict")(self, data, interval, level)
-        return found
+        return sgdfit.higher("predict")(self, data, interval, level)
 
     def write_predictions(
         self,
