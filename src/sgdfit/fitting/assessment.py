@@ -32,8 +32,9 @@ from sgdfit.fitting.problem import (
     kernel_of,
 )
 from sgdfit.fitting.profile import profile_intervals
+from sgdfit.fitting.saddle import ARRIVED
 from sgdfit.fitting.sgd import EndState, distance_to_optimum, end_state
-from sgdfit.fitting.status import ARRIVED, RunEnd, decide_status
+from sgdfit.fitting.status import RunEnd, decide_status
 from sgdfit.fitting.uncertainty import (
     Uncertainty,
     estimates,
@@ -279,8 +280,8 @@ def _zeroed(
         state = state._replace(theta=theta, sums=problem.data.sums(problem.kernel, theta))
     else:
         # The others follow.
-        held = replace(box, held=theta == 0)
-        rest = problem._replace(callback=None, linear=problem.linear[:0], box=held)
+        rest = problem.holding(np.flatnonzero(theta == 0).tolist())
+        rest = rest._replace(callback=None, linear=problem.linear[:0])
         path, there = outcome.path, walk(rest, theta, [problem.rows])
         if there.quadratic is None:
             return unchanged

@@ -469,9 +469,7 @@ def extremes_of(chunks: Iterable[Chunk]) -> tuple[Array, Array]:
 
 def response_of(model: Model, chunk: Chunk) -> Array:
     """Return the left side of the formula in each row, float64[n]."""
-    held = dict(zip(model.columns, chunk.columns, strict=True))
-    needed = {n: held[n].astype(np.float64, copy=False) for n in model.formula.response_names}
-    return np.asarray(evaluate(model.formula.response, needed))
+    return np.asarray(evaluate(model.formula.response, model.named(chunk.columns)))
 
 
 def take_in(

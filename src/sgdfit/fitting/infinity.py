@@ -16,8 +16,8 @@ import numpy as np
 
 from sgdfit.fitting.gauss_newton import walk
 from sgdfit.fitting.problem import Limit, Outcome, Problem, errors_of, joined
+from sgdfit.fitting.saddle import ARRIVED, has_arrived
 from sgdfit.fitting.sampling import FEW
-from sgdfit.fitting.status import ARRIVED, has_arrived
 from sgdfit.fitting.trust_region import relative_offset
 from sgdfit.inference.spectrum import column_norms, root_spectrum
 from sgdfit.model.asymptotes import asymptote
@@ -91,7 +91,7 @@ def at_infinity(problem: Problem, outcome: Outcome, first: bool = True) -> Outco
             found = walk(plain, lower, [problem.rows])
             is_lower = first and found.loss < outcome.loss
             return at_infinity(problem, joined(outcome, found), False) if is_lower else outcome
-        at = walk(_held(plain, i), near if line.bound is None else line.bound, [problem.rows])
+        at = walk(plain.holding([i]), near if line.bound is None else line.bound, [problem.rows])
         limit = line.limit(at.theta)._replace(is_bound=line.bound is not None)
         return joined(outcome, at)._replace(limit=limit, gaps=limit.gaps)
     return outcome
@@ -117,24 +117,13 @@ def _is_vague(problem: Problem, outcome: Outcome) -> bool:
     return errors is not None and bool((errors > VAGUE * np.abs(outcome.theta))[curved].any())
 
 
-def _held(problem: Problem, i: int) -> Problem:
-    """Return the problem of the other parameters."""
-    held = problem.box.held | (np.arange(len(problem.names)) == i)
-    linear = problem.linear[problem.linear != i]
-    return problem._replace(
-        box=replace(problem.box, held=held),
-        linear=linear,
-        quadratic=len(linear) == np.count_nonzero(~held),
-    )
-
-
 class _Line:
     """Fits of the other parameters where one is held, each time farther by a factor."""
 
     def __init__(
         self, whole: Problem, problem: Problem, begun: Outcome, i: int, factor: float
     ) -> None:
-        self.whole, self.problem, self.alone = whole, problem, _held(problem, i)
+        self.whole, self.problem, self.alone = whole, problem, problem.holding([i])
         self.i, self.factor, self.begun = i, factor, begun.theta
         assert begun.quadratic is not None  # a walk from where one ended has one
         self.least, rounding = self.total(begun), begun.quadratic.rounding
@@ -224,10 +213,6 @@ class _Line:
         carried = np.abs(away - theta) > CARRIED * np.abs(theta)
         way = abs(math.log(away[i] / theta[i]))
         shrunk = _errors(far, idle) < math.exp(-SETTLED * way) * _errors(near, idle)
-        columns = {
-            name: column.astype(np.float64)
-            for name, column in zip(model.columns, chunk.columns, strict=True)
-        }
         ways, gaps = [_way(names[i], theta[i], theta[i] * self.factor**math.inf)], []
         for j in np.flatnonzero(idle | shrunk | carried).tolist():
             gap = None if carried[j] or j == i else self._gap(away, j)
@@ -236,7 +221,7 @@ class _Line:
                 away[j] = sum(gap) / 2
             elif not idle[j]:
                 ways.append(_way(names[j], theta[j], away[j]))
-        values = {**columns, **model.values(away.tolist())}
+        values = {**model.named(chunk.columns), **model.values(away.tolist())}
         curve = asymptote(model, values, names[i], self.factor > 1, SAME * deviation)
         known = ~(idle | carried | shrunk)
         return Limit(names[i], tuple(ways), curve, known, idle, tuple(gaps))

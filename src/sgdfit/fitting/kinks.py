@@ -10,7 +10,6 @@ squares within a gap is a quadratic, whose sums cumulate from gap to gap (Hudson
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -18,7 +17,7 @@ import numpy as np
 
 from sgdfit.fitting.gauss_newton import walk
 from sgdfit.fitting.problem import Outcome, Problem, joined
-from sgdfit.fitting.status import ARRIVED
+from sgdfit.fitting.saddle import ARRIVED
 from sgdfit.fitting.trust_region import relative_offset
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.kernel.kernel import Chunk, chunk_of
@@ -78,8 +77,7 @@ def thresholds_of(
 
     A parameter that is compared for equality has one on both sides of the value.
     """
-    columns = (column.astype(np.float64, copy=False) for column in chunk.columns)
-    known: dict[str, Any] = dict(zip(model.columns, columns, strict=True))
+    known: dict[str, Any] = model.named(chunk.columns)
     known |= dict(zip(model.free, theta, strict=True))
     found = []
     for each in breaks:
@@ -109,10 +107,8 @@ def settle_kinks(problem: Problem, outcome: Outcome) -> Outcome:
             on_rows += [each.place] * is_on_row
         if np.array_equal(theta, before):
             break
-    held = problem.box.held.copy()
-    held[on_rows] = True
     # The others' distance is the whole where the slopes on both sides lead towards a row.
-    rest = problem._replace(box=replace(problem.box, held=held), callback=None)
+    rest = problem.holding(on_rows)._replace(callback=None)
     other = walk(rest, theta, [problem.rows])
     return joined(outcome, other) if other.loss <= outcome.loss else outcome
 
@@ -125,8 +121,7 @@ def _on_row(problem: Problem, outcome: Outcome, places: list[int]) -> Outcome:
     theta, quadratic, data = outcome.theta, outcome.quadratic, problem.data
     if quadratic is None or outcome.ending != "rests" or outcome.distance <= ARRIVED:
         return outcome
-    held = problem.box.held | np.isin(range(len(theta)), places)
-    distance = relative_offset(quadratic, theta, replace(problem.box, held=held), problem.rows)
+    distance = relative_offset(quadratic, theta, problem.holding(places).box, problem.rows)
     for i, sign in product(places, (1, -1)):
         aside = theta.copy()
         aside[i] += sign * ASIDE * math.sqrt(2 * abs(outcome.loss)) / quadratic.norms[i]

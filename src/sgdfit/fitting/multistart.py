@@ -14,9 +14,8 @@ from sgdfit.fitting.gauss_newton import walk
 from sgdfit.fitting.infinity import at_infinity
 from sgdfit.fitting.kinks import settle_kinks
 from sgdfit.fitting.problem import Misfit, Outcome, Problem, errors_of, joined
-from sgdfit.fitting.saddle import off_saddles
+from sgdfit.fitting.saddle import has_arrived, off_saddles
 from sgdfit.fitting.sampling import FEW, RUN, stretches
-from sgdfit.fitting.status import has_arrived
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.inference.quadratic import from_rows
 from sgdfit.inference.statistics import serial_correlation
@@ -370,7 +369,7 @@ def _agreeing(model: Model, chunk: Chunk) -> Chunk:
     """
     if len(model.variables) != 1 or chunk.rows < 2 * NEIGHBOURS:
         return chunk
-    columns = dict(zip(model.columns, chunk.columns, strict=True))
+    columns = model.named(chunk.columns)
     values = evaluate(model.formula.response, columns)
     order = np.argsort(columns[model.variables[0]], kind="stable")
     target = np.broadcast_to(values, chunk.rows)[order].astype(np.float64)

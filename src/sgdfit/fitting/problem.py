@@ -45,6 +45,8 @@ MOST_LOOKS = 40
 # In standard errors: of few rows not far above rounding, of many far below what matters. There the
 # distance is foreseen rather than looked at, which saves a pass and errs on the far side.
 FINE, FINE_OF_MANY = 1e-11, 1e-3
+# As many tell what a status says of columns.
+ROWS_LOOKED_AT = 1_000
 # Compiling is worth while for about this many passes through the rows.
 PASSES = 4
 # A residual that is no larger than so many roundings of its terms may be rounding alone; it is so
@@ -118,8 +120,7 @@ class Problem(NamedTuple):
         """Yield the first row of some rows after others, and their columns by name, float64."""
         first = 0
         for chunk in self.data.chunks():
-            columns = zip(self.model.columns, chunk.columns, strict=True)
-            yield first, {name: c.astype(np.float64, copy=False) for name, c in columns}
+            yield first, self.model.named(chunk.columns)
             first += chunk.rows
 
     def rounding(self, theta: np.ndarray, norms: np.ndarray) -> tuple[float, float]:
@@ -151,6 +152,21 @@ class Problem(NamedTuple):
         # The loss is r², whose curvature is twice JᵀJ.
         rounding = self.rounding(theta, quadratic.norms / math.sqrt(2))[1]
         return residual <= ROUNDINGS * rounding and rounding <= UNSEEN * size
+
+    @property
+    def some_columns(self) -> dict[str, Array]:
+        """Some rows' columns by their names, float64."""
+        return self.model.named(self.data.sample(ROWS_LOOKED_AT, 0).columns)
+
+    def holding(self, places: Sequence[int]) -> Problem:
+        """Return the problem of the other parameters, which may all be linear."""
+        held = self.box.held | np.isin(np.arange(len(self.names)), places)
+        linear = self.linear[~held[self.linear]]
+        return self._replace(
+            box=replace(self.box, held=held),
+            linear=linear,
+            quadratic=self.quadratic or len(linear) == np.count_nonzero(~held),
+        )
 
     def with_loss(self, loss: Loss) -> Problem:
         """Return the problem with another loss of the same kind."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from itertools import pairwise, product
 from typing import NamedTuple
 
@@ -100,14 +99,7 @@ class Side:
         self.bound = float((problem.box.high if sign > 0 else problem.box.low)[which])
         self.limit = abs(self.bound - float(theta[which]))
         # The problem of the other parameters, which may all be linear.
-        held = problem.box.held.copy()
-        held[which] = True
-        linear = problem.linear[problem.linear != which]
-        self.problem = problem._replace(
-            box=replace(problem.box, held=held),
-            linear=linear,
-            quadratic=problem.quadratic or len(linear) == np.count_nonzero(~held),
-        )
+        self.problem = problem.holding([which])
 
     def value(self, distance: float) -> float:
         """Return the parameter at a distance from its estimate."""

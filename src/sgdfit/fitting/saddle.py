@@ -1,4 +1,4 @@
-"""Stationary points that are no minima, and the way down from them.
+"""Stationary points that are no minima, the way down from them, and flat ground.
 
 A step follows the first derivatives. Where a column of the Jacobian is zero, as that of s in s²x at
 s = 0, or two are alike, as those of the rates of two exponentials that are equal, no step moves
@@ -8,7 +8,7 @@ along it, although the loss may fall there to both sides, or to the one that a b
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from sgdfit.fitting.gauss_newton import walk
 from sgdfit.fitting.problem import Outcome, Problem, joined
 from sgdfit.fitting.sampling import FEW
+from sgdfit.inference.spectrum import named, root_spectrum
 from sgdfit.kernel.kernel import Chunk
 from sgdfit.model.roles import roles_of
 from sgdfit.model.separation import stepped_names
@@ -28,6 +29,10 @@ FALL = 1e-9
 REACHES, DECADES = (0.01, 0.1, 0.3, 1.0, 3.0, 10.0), range(-8, 9)
 # Other values of parameters without effect.
 DRAWS = 256
+# Nearer than this to the optimum, in standard errors, a run has arrived, asked or not.
+ARRIVED = 0.01
+# Places in the space of the parameters at which the centred formula is looked at.
+PLACES = 8
 # Saddles that follow one another.
 MOST = 3
 
@@ -110,3 +115,59 @@ def _elsewhere(
         curvature = np.diag(sums.curvature)
         step = np.divide(sums.gradient, curvature, out=np.zeros(len(theta)), where=curvature > 0)
         yield box.clip(there - np.where(bound, step, 0.0))
+
+
+def has_arrived(problem: Problem, outcome: Outcome) -> bool:
+    """Whether a walk ended near a minimum, and not on flat ground that looks like one."""
+    quadratic = outcome.quadratic
+    if quadratic is None or not outcome.distance <= (problem.options.tolerance or ARRIVED):
+        return False
+    if quadratic.regular:
+        return True
+    # What a bound holds back is settled.
+    free = problem.box.free(outcome.theta, quadratic.gradient)
+    names = [name for name, is_free in zip(problem.names, free, strict=True) if is_free]
+    spectrum = quadratic.spectrum_of(free)
+    return not is_flat(problem, named(names, spectrum.null_rows(), spectrum.scales))
+
+
+def is_flat(problem: Problem, undetermined: Sequence[str]) -> bool:
+    """Whether what is undetermined here is determined elsewhere.
+
+    A parameter that curves the formula has an effect somewhere. Two that only act together need not
+    have one each, nor one that acts in steps.
+    """
+    model = problem.model
+    stepped = stepped_names(model.prediction)
+    if stepped.issuperset(undetermined):
+        return False
+    acting = set(model.free) - set(model.linear) - stepped
+    return could_determine(problem) or not acting.isdisjoint(undetermined)
+
+
+def could_determine(problem: Problem) -> bool:
+    """Whether the formula determines every parameter somewhere, on the columns or centred ones.
+
+    Then what the data leave open is no property of formula and data, but of rounding or of the
+    place in the space of the parameters. Draws without a finite value decide nothing: where there
+    are no others, that is not ruled out.
+    """
+    model, random, decided = problem.model, np.random.default_rng(0), False
+    roles = roles_of(model.prediction, model.free, model.variables)
+    columns, centred = problem.some_columns, list[np.ndarray]()
+    for name, column in columns.items():
+        if name in model.variables:
+            column = column - (column.min() / 2 + column.max() / 2)
+            column = column / (float(np.abs(column).max()) or 1.0)
+        centred.append(column)
+    for rows in (tuple(centred), tuple(columns.values())):
+        chunk = Chunk(rows, None)
+        seen = observe(model, chunk, {})
+        units = [range_of(roles[name], -np.inf, np.inf, seen).unit for name in model.free]
+        for draw in random.normal(size=(PLACES, len(units))):
+            jacobian = problem.kernel.rows(draw * units, chunk).jacobian.T
+            if np.isfinite(jacobian).all():
+                decided = True
+                if root_spectrum(jacobian).positive.all():
+                    return True
+    return not decided

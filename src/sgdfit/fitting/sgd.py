@@ -497,7 +497,7 @@ def _rate_of_signs(problem: Problem, optimizer: Optimizer, first: Sums) -> float
         gradient = first.gradient / first.weight
         signs = np.sign(gradient)
         rate = float(np.abs(gradient).sum() / (signs @ curvature @ signs))
-    chosen = dict(zip(optimizer.option_names, optimizer.options, strict=True))
+    chosen = optimizer.chosen
     share = 1 - chosen.get("beta1", chosen.get("momentum", 0.0))
     rate *= float(share * np.sqrt(1 - chosen.get("alpha", 0.0)))
     if chosen.get("decoupled") and chosen["weight_decay"]:
@@ -513,7 +513,7 @@ def _exact(model: Model) -> bool:
 
 def momentum_of(optimizer: Optimizer) -> tuple[Descent, float]:
     """Return the recursion that sgd's momentum makes, and its weight decay."""
-    chosen = dict(zip(optimizer.option_names, optimizer.options, strict=True))
+    chosen = optimizer.chosen
     momentum, dampening = chosen["momentum"], chosen["dampening"]
     update = Descent(momentum, 1 - dampening if momentum else 1.0, bool(chosen["nesterov"]))
     return update, chosen["weight_decay"]
@@ -522,8 +522,7 @@ def momentum_of(optimizer: Optimizer) -> tuple[Descent, float]:
 def _diagnosed(problem: Problem, batch_size: int, first: Sums, rate: float | None) -> Diagnosis:
     optimizer = problem.options.optimizer
     assert optimizer is not None  # else auto is asked for
-    chosen = dict(zip(optimizer.option_names, optimizer.options, strict=True))
-    chosen = chosen if optimizer.name == "sgd" else {}
+    chosen = optimizer.chosen if optimizer.name == "sgd" else {}
     with np.errstate(all="ignore"):
         curvature = first.curvature / first.weight
     return diagnose(

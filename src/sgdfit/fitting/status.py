@@ -9,26 +9,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgdfit.fitting.problem import DescentFacts, Outcome, Problem
+from sgdfit.fitting.problem import ROWS_LOOKED_AT, DescentFacts, Outcome, Problem
+from sgdfit.fitting.saddle import is_flat
 from sgdfit.fitting.sgd import MUCH, EndState, is_finite, momentum_of
 from sgdfit.formula.evaluation import DomainError, evaluate, find_domain_error, mending_condition
 from sgdfit.formula.formula import symbol
 from sgdfit.formula.limits import evaluate_slope
 from sgdfit.inference.diagnosis import explain_divergence, rate_advice
-from sgdfit.inference.spectrum import EPS, eigen, named, root_spectrum
-from sgdfit.kernel.kernel import Chunk, Segment
+from sgdfit.inference.spectrum import EPS, eigen, root_spectrum
+from sgdfit.kernel.kernel import Segment
 from sgdfit.kernel.shuffle import in_order
-from sgdfit.model.roles import roles_of
-from sgdfit.model.separation import stepped_names
-from sgdfit.optimizers import Optimizer
 from sgdfit.optimizers.schedule import Schedule
 from sgdfit.result.status import STATUSES, Status, status_of
-from sgdfit.starts.space import observe, range_of
 
 # Within this many times the noise that was foreseen, noise is what keeps a run from the optimum.
 NEAR_NOISE = 2.0
-# Nearer than this to the optimum, in standard errors, a run has arrived, asked or not.
-ARRIVED = 0.01
 # So many records without a move are a standstill.
 STILL = 10
 # A column whose middle lies so many times its spread away from 0.
@@ -37,9 +32,6 @@ FAR = 100.0
 ENDLESS = 1e7
 # How far beside a value, as a share of it, a parameter is tried.
 BESIDE = 1e-6
-ROWS_LOOKED_AT = 1_000
-# Places in the space of the parameters at which the centred formula is looked at.
-DRAWS = 8
 
 OUTSIDE = (
     "{part} has no finite value on row {row}{kept} at {step}: it was given {given} ({at}){earlier}"
@@ -190,7 +182,7 @@ def _wall(end: RunEnd) -> str:
         there = np.where(np.arange(len(theta)) == k, -np.sign(theta[k] or 1.0), theta)
         crossed = name not in problem.model.linear and problem.box.low[k] < 0 < problem.box.high[k]
         found = find_nonfinite(problem, [there], overflow=False) if crossed else None
-        mended = mending_condition(found, _some_rows(problem)) if found else ""
+        mended = mending_condition(found, problem.some_columns) if found else ""
         if found and mended:
             side = "below" if theta[k] < 0 else "above"
             return (
@@ -357,8 +349,8 @@ def _cure(end: RunEnd, facts: DescentFacts, at: EndState) -> str | None:
     """Return what leads a descent to the optimum; None: nothing better is known than the usual."""
     problem, optimizer = end.problem, facts.optimizer
     noise = facts.diagnosis.noise_distance or 0.0
-    if _decay(optimizer):
-        return CURES["decay"].format(decay=_decay(optimizer))
+    if optimizer.chosen.get("weight_decay", 0.0):
+        return CURES["decay"].format(decay=optimizer.chosen.get("weight_decay", 0.0))
     if problem.kinked:
         return CURES["no curvature"]
     if optimizer.average_from is not None:
@@ -408,7 +400,7 @@ def resting(end: RunEnd) -> Status:
         (facts, at), step = end.descent, _still_since(problem, end.descent[0]) or 0
         if not at.sums.gradient.any():
             return ended("no slope", step=step)
-        decay = _decay(facts.optimizer)
+        decay = facts.optimizer.chosen.get("weight_decay", 0.0)
         return ended("standstill", CURES["decay"].format(decay=decay) if decay else None, step=step)
     left, is_known = "how far is not known", bool(np.isfinite(end.distance))
     if outcome.quadratic is not None and not outcome.quadratic.offset.any() and not is_known:
@@ -424,62 +416,6 @@ def resting(end: RunEnd) -> Status:
     found = find_nonfinite(problem, [outcome.beyond], overflow=True)
     what = f"{found.subexpression} on row {found.row + 1}" if found else "the loss"
     return ended("edge", centre, what=what, left=left)
-
-
-def has_arrived(problem: Problem, outcome: Outcome) -> bool:
-    """Whether a walk ended near a minimum, and not on flat ground that looks like one."""
-    quadratic = outcome.quadratic
-    if quadratic is None or not outcome.distance <= (problem.options.tolerance or ARRIVED):
-        return False
-    if quadratic.regular:
-        return True
-    # What a bound holds back is settled.
-    free = problem.box.free(outcome.theta, quadratic.gradient)
-    names = [name for name, is_free in zip(problem.names, free, strict=True) if is_free]
-    spectrum = quadratic.spectrum_of(free)
-    return not is_flat(problem, named(names, spectrum.null_rows(), spectrum.scales))
-
-
-def is_flat(problem: Problem, undetermined: Sequence[str]) -> bool:
-    """Whether what is undetermined here is determined elsewhere.
-
-    A parameter that curves the formula has an effect somewhere. Two that only act together need not
-    have one each, nor one that acts in steps.
-    """
-    model = problem.model
-    stepped = stepped_names(model.prediction)
-    if stepped.issuperset(undetermined):
-        return False
-    acting = set(model.free) - set(model.linear) - stepped
-    return could_determine(problem) or not acting.isdisjoint(undetermined)
-
-
-def could_determine(problem: Problem) -> bool:
-    """Whether the formula determines every parameter somewhere, on the columns or centred ones.
-
-    Then what the data leave open is no property of formula and data, but of rounding or of the
-    place in the space of the parameters. Draws without a finite value decide nothing: where there
-    are no others, that is not ruled out.
-    """
-    model, random, decided = problem.model, np.random.default_rng(0), False
-    roles = roles_of(model.prediction, model.free, model.variables)
-    columns, centred = _some_rows(problem), list[np.ndarray]()
-    for name, column in columns.items():
-        if name in model.variables:
-            column = column - (column.min() / 2 + column.max() / 2)
-            column = column / (float(np.abs(column).max()) or 1.0)
-        centred.append(column)
-    for rows in (tuple(centred), tuple(columns.values())):
-        chunk = Chunk(rows, None)
-        seen = observe(model, chunk, {})
-        units = [range_of(roles[name], -np.inf, np.inf, seen).unit for name in model.free]
-        for draw in random.normal(size=(DRAWS, len(units))):
-            jacobian = problem.kernel.rows(draw * units, chunk).jacobian.T
-            if np.isfinite(jacobian).all():
-                decided = True
-                if root_spectrum(jacobian).positive.all():
-                    return True
-    return not decided
 
 
 def _still_since(problem: Problem, facts: DescentFacts) -> int | None:
@@ -500,14 +436,9 @@ def _still_since(problem: Problem, facts: DescentFacts) -> int | None:
     return int(records[len(moved) - still, 0])
 
 
-def _decay(optimizer: Optimizer) -> float:
-    chosen = dict(zip(optimizer.option_names, optimizer.options, strict=True))
-    return chosen.get("weight_decay", 0.0)
-
-
 def _outside(ending: str, end: RunEnd, fault: DomainError, earlier: str = "") -> Status:
     """Return the status of a formula that has no finite value on a row."""
-    problem, mended = end.problem, mending_condition(fault, _some_rows(end.problem))
+    problem, mended = end.problem, mending_condition(fault, end.problem.some_columns)
     kept = " of those without missing values" if problem.dropped else ""
     kept += " of those with a weight above 0" if problem.rows < problem.rows_read else ""
     return ended(
@@ -568,18 +499,12 @@ def _unsought(problem: Problem) -> str:
     return ", or leave out the start so that one is searched" if searched else ""
 
 
-def _some_rows(problem: Problem) -> dict[str, np.ndarray]:
-    columns = problem.data.sample(ROWS_LOOKED_AT, 0).columns
-    pairs = zip(problem.model.columns, columns, strict=True)
-    return {name: column.astype(np.float64) for name, column in pairs}
-
-
 def far_columns(problem: Problem, names: Sequence[str] = ()) -> dict[str, float]:
     """Return which columns lie far from zero for their spread, each with a round middle.
 
     By default the variables are looked at.
     """
-    columns, middles = _some_rows(problem), {}
+    columns, middles = problem.some_columns, {}
     for name in names or problem.model.variables:
         low, high = float(columns[name].min()), float(columns[name].max())
         middle = low / 2 + high / 2

@@ -313,11 +313,7 @@ def alternated(
     Where the rest is linear the first gaps are the best, but for rounding. Returns how that ended,
     and whether all other gaps were ruled out.
     """
-    held = problem.box.held.copy()
-    held[[each.place for each in breaks]] = True
-    # Of the others, which may all be linear.
-    solved = problem.quadratic or len(problem.linear) == np.count_nonzero(~held)
-    rest = problem._replace(box=replace(problem.box, held=held), quadratic=solved)
+    rest = problem.holding([each.place for each in breaks])
     is_proven, loose = False, rest
     try:
         if outcome is None or not np.array_equal(theta, outcome.theta):
@@ -328,7 +324,7 @@ def alternated(
             start, is_proven = _best_gaps(loose, breaks, outcome.theta)
             before, outcome = outcome, _lower(outcome, walk(rest, start, [rest.rows]))
             # From afar, as where parameters begin, rounding leaves sums few digits: once more.
-            if (k or problem.rows > FEW) and (solved or outcome is before):
+            if (k or problem.rows > FEW) and (rest.quadratic or outcome is before):
                 break
             if outcome.quadratic is not None:
                 # What stands on a bound stays there, whatever the gaps.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, NoReturn
 
+import numpy as np
 import sympy
 
 import sgdfit
@@ -130,6 +131,11 @@ class Model:
                 value = complex(tie.xreplace(at).evalf())
                 known[name] = value.real if value.imag == 0 else math.nan
         return {name: known[name] for name in self.parameters}
+
+    def named(self, columns: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        """Return `columns` by their names, float64."""
+        pairs = zip(self.columns, columns, strict=True)
+        return {name: column.astype(np.float64, copy=False) for name, column in pairs}
 
     def _repr_html_(self) -> str:
         return str(sgdfit.higher("derive")(self).html())

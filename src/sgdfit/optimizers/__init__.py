@@ -52,6 +52,11 @@ class Optimizer(NamedTuple):
     option_names: tuple[str, ...]
     average_from: int | None = None  # iterates are averaged after so many steps; None: never
 
+    @property
+    def chosen(self) -> dict[str, float]:
+        """The options by their names."""
+        return dict(zip(self.option_names, self.options, strict=True))
+
 
 def sgd(
     momentum: float = 0.0, dampening: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0
@@ -269,7 +274,7 @@ def describe(optimizer: Optimizer) -> str:
     >>> describe(averaged(adam(beta1=0.8, amsgrad=True), start=100))
     'averaged(adam(beta1=0.8, amsgrad=True), start=100)'
     """
-    options = dict(zip(optimizer.option_names, optimizer.options, strict=True))
+    options = optimizer.chosen
     factory = OPTIMIZERS.get(optimizer.name)
     if factory is None:
         text = f"{optimizer.name}({', '.join(f'{k}={v!r}' for k, v in options.items())})"
