@@ -1,10 +1,12 @@
 """The same rows in any form give the same fit, bit for bit."""
 
+from datetime import time
+
 import numpy as np
 import pytest
 
 import sgdfit
-from sgdfit.errors import DataError
+from sgdfit.errors import DataError, UsageError
 
 RANDOM = np.random.default_rng(21)
 X = RANDOM.normal(size=40)
@@ -58,15 +60,15 @@ def timed_forms(tmp_path):
 
 
 def test_times_are_counted_from_the_first_row(tmp_path):
-    seconds = (DAYS - DAYS[0]).astype("m8[s]").astype(float)
-    judge = sgdfit.fit("y = a*exp(-k*t)", {"t": seconds, "y": DECAY})
+    days = (DAYS - DAYS[0]).astype("m8[s]").astype(float) / 86_400
+    judge = sgdfit.fit("y = a*exp(-k*t)", {"t": days, "y": DECAY})
     for data in timed_forms(tmp_path):
         result = sgdfit.fit("y = a*exp(-k*t)", data)
         assert result.values == judge.values
-        assert "t in seconds since 2024-03-01 12:00:00" in result.data_label
+        assert "t in days since 2024-03-01 12:00" in result.data_label
         result.save(tmp_path / "fit.json")
         again = sgdfit.load(tmp_path / "fit.json")
-        expected = judge.predict({"t": seconds[5:]})
+        expected = judge.predict({"t": days[5:]})
         np.testing.assert_array_equal(again.predict({"t": DAYS[5:]}), expected)
         stated = again.predict("t=2024-03-03T14:00:2024-03-17T18:00:10h")
         np.testing.assert_array_equal(stated, expected)
@@ -74,19 +76,73 @@ def test_times_are_counted_from_the_first_row(tmp_path):
         for text in ("t=2024-03-03:2024-03-05:1", "t=2024-13-03", "t=2024-03-05:2024-03-03:1d"):
             with pytest.raises(DataError, match="write 't=2024-03-01', or"):
                 again.predict(text)
+    online = sgdfit.Fit("y = a + b*t", time_unit="h")
+    for some in (slice(0, 5), slice(5, 40)):
+        online.update({"t": DAYS[some], "y": DECAY[some]})
+    line = sgdfit.fit("y = a + b*t", {"t": 24 * days, "y": DECAY}).values
+    assert online.result().values == pytest.approx(line, rel=1e-9)
+    assert "t in hours since 2024-03-01 12:00" in online.result().data_label
+
+
+SINCE_NOON = DAYS[:12] - DAYS[0]
+CLOCKS = [time(8 + k // 6, 10 * (k % 6)) for k in range(12)]
+
+
+@pytest.mark.parametrize(
+    ("column", "unit", "numbers", "said"),
+    [
+        (CLOCKS, None, np.arange(12) / 6, "t in hours since 08:00"),
+        (CLOCKS, "min", 10.0 * np.arange(12), "t in minutes since 08:00"),
+        (SINCE_NOON, None, 36_000.0 * np.arange(12), "t in seconds"),
+        (SINCE_NOON, "hour", 10.0 * np.arange(12), "t in hours"),
+        (DAYS[:12], "weeks", np.arange(12) * 10 / 168, "t in weeks since 2024-03-01 12:00"),
+    ],
+)
+def test_times_have_a_unit(column, unit, numbers, said, tmp_path):
+    data = {"t": column, "y": DECAY[:12]}
+    fit = sgdfit.fit("y = a + b*t", data, time_unit=unit)
+    judge = sgdfit.fit("y = a + b*t", {"t": numbers, "y": DECAY[:12]})
+    assert fit.values == pytest.approx(judge.values, rel=1e-12)
+    assert fit.data_label == f"the data ({said})"
+    fit.save(tmp_path / "fit.json")
+    again = sgdfit.load(tmp_path / "fit.json")
+    for rows in ({"t": column}, {"t": numbers}):
+        np.testing.assert_allclose(again.predict(rows), judge.predict({"t": numbers}), rtol=1e-12)
+
+
+def test_predictions_at_times_of_day():
+    fit = sgdfit.fit("y = a + b*t", {"t": CLOCKS, "y": DECAY[:12]})
+    expected = fit.predict({"t": [0.0, 0.5, 1.0]})
+    for stated in ("t=08:00,8:30,09:00:00", "t=8:00:09:00:30min", "t=0:1:0.5"):
+        np.testing.assert_allclose(fit.predict(stated), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("fitted", "later", "message"),
+    [
+        (CLOCKS, DAYS[:12], r"holds a date where the fit had a time of day \(hours since 08:00\)"),
+        (DAYS[:12], SINCE_NOON, "holds a duration where the fit had a date"),
+        (np.arange(12.0), DAYS[:12], "holds a date where the fit had a number"),
+        (CLOCKS, "t=25:00", "write 't=08:30', or 't=08:00:18:00:15min'"),
+        (np.arange(12.0), "t=08:30", "numbers: no column of this fit holds times"),
+    ],
+)
+def test_other_times_than_those_of_the_fit_are_refused(fitted, later, message):
+    fit = sgdfit.fit("y = a + b*t", {"t": fitted, "y": DECAY[:12]})
+    with pytest.raises(DataError, match=message):
+        fit.predict(later if isinstance(later, str) else {"t": later})
+
+
+@pytest.mark.parametrize("unit", ["fortnight", 3])
+def test_an_unknown_unit_of_time_is_refused(unit):
+    with pytest.raises(UsageError, match="is not known; write one of weeks, days, hours"):
+        sgdfit.fit("y = a + b*t", {"t": CLOCKS, "y": DECAY[:12]}, time_unit=unit)
+
+
+def test_dates_as_text_in_arrays_are_refused():
     texts = {"t": np.datetime_as_string(DAYS), "y": DECAY}
     with pytest.raises(DataError, match="is a date as text; convert it first"):
         sgdfit.fit("y = a + b*t", texts)
-    clock = DAYS - DAYS.astype("M8[D]")
-    assert (
-        "t in seconds since 0:00" in sgdfit.fit("y = a + b*t", {"t": clock, "y": DECAY}).data_label
-    )
-    online = sgdfit.Fit("y = a + b*t")
-    for some in (slice(0, 5), slice(5, 40)):
-        online.update({"t": DAYS[some], "y": DECAY[some]})
-    line = sgdfit.fit("y = a + b*t", {"t": seconds, "y": DECAY}).values
-    assert online.result().values == pytest.approx(line, rel=1e-9)
-    assert "t in seconds since 2024-03-01 12:00:00" in online.result().data_label
 
 
 @pytest.mark.parametrize("kernel", ["numpy", "compiled"])

@@ -286,3 +286,9 @@ def test_pyplot_is_left_alone():
         "assert 'matplotlib.pyplot' not in sys.modules; assert before == dict(matplotlib.rcParams)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_an_axis_of_times_names_their_unit():
+    data = {"day": np.datetime64("2024-03-01") + np.arange(9), "y": np.arange(9) ** 1.5}
+    drawn = plot.figure(sgdfit.fit("y = a*day + b", data), data)
+    assert {ax.get_xlabel() for ax in drawn.axes[:2]} == {"day in days since 2024-03-01"}

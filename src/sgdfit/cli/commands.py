@@ -62,7 +62,7 @@ sgdfit fit - "y = a*x + b" --follow --every 1000 --forgetting half_life=5000 < d
     "predict": """
 # the curve at the rows of a file
 sgdfit predict fit.json data.csv
-# at values of your choice; a date as "day=2024-03-01" or "day=2024-03-01:2024-12-31:7d"
+# at values of your choice; times as "clock=08:30" or "day=2024-03-01:2024-12-31:7d"
 sgdfit predict fit.json "x=0:30:0.5"
 # to a file, with the residuals
 sgdfit predict fit.json data.csv --residuals --output curve.parquet
@@ -327,7 +327,6 @@ def predict(
         PREDICTION,
         Dropped,
         as_grid,
-        dated,
         predicted,
         weighs,
     )
@@ -335,7 +334,7 @@ def predict(
     from sgdfit.result.table_file import writing_table
 
     result = read(saved)
-    table = _open(as_grid(data, dated(result)), reading, where, missing, say)
+    table = _open(as_grid(data, result.time_scales), reading, where, missing, say)
     # rows that are printed would run into the bar
     with (
         progress_bar(output is not None, "predicting") as listener,

@@ -193,6 +193,11 @@ WEIGHTS = _text(
     "--weights TEXT", 'A column that weighs the rows, or an expression such as "1/s**2".'
 )
 MISSING = _option("--missing error|drop", "Rows without finite numbers: error, or drop them.")
+TIME_UNIT = _option(
+    "--time-unit UNIT",
+    "In what columns of times are counted, from the first row on: weeks, days (of dates), hours (of"
+    " times of day), minutes, seconds, milliseconds.",
+)
 WHERE = _text(
     "--where TEXT",
     "Which rows count: \"x > 0 and site == 'A'\", or = and <> as in SQL; what is excluded is"
@@ -262,6 +267,7 @@ FIT: Panels = {
         ),
         _numeric("--level NUMBER", "Confidence of all intervals.", default="0.95"),
         MISSING,
+        TIME_UNIT,
     ),
     "Reading text and workbooks": READING,
     "Output": (

@@ -7,8 +7,8 @@ floats             itself; halves become float32, longer ones float64
 integers           float64, refused where one would lose digits
 truth values       0 and 1
 decimals           the nearest float64
-dates and times    seconds since 1970-01-01 00:00 UTC, or since the first of them
-durations, clocks  seconds
+times              in units since the first of them, as `sgdfit.data.times` says; without a
+                   fit seconds since 1970-01-01 00:00 UTC, or since 0:00
 text               the numbers that it spells; the usual words for nothing
                    become NaN, as nulls of all kinds do
 =================  =======================================================
@@ -20,12 +20,13 @@ import contextlib
 import functools
 import re
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from sgdfit.data.times import CLOCK, DATE, DURATION, TimeScale, TimeScales
 from sgdfit.errors import DataError, reason_of, with_option
 
 Array = np.ndarray[Any, Any]
@@ -76,8 +77,7 @@ class Place:
     decimal: str = ""  # the decimal sign of a text file
     first: int = 0
     drop: bool = False  # whether values are missing of which only a bound is known
-    # From when times are counted, in seconds since 1970; a dict learns of a column's first one.
-    origins: Mapping[str, int] | None = None
+    scales: TimeScales | None = None  # how times are counted
 
     def __str__(self) -> str:
         return f"column {self.column!r} of {self.label}"
@@ -319,19 +319,16 @@ def _from_arrow(column: Any, place: Place) -> Array:
         array = array.cast(pa.timestamp("s")) if kinds.is_date32(kind) else array
         unit = "ms" if kinds.is_date64(kind) else array.type.unit
         ticks = array.cast(pa.int32() if kinds.is_time32(kind) else pa.int64())
-        begin = _origin(ticks, unit, place, held == "times")
-        return _with_nulls(ticks, lambda values: (values - begin) / SECONDS[unit])
+        a_second = int(SECONDS[unit])
+        what = DATE if held == "times" else DURATION if kinds.is_duration(kind) else CLOCK
+        scale = TimeScale(what)
+        if place.scales is not None:
+            scale = place.scales.scale(what, ticks, a_second, place)
+        begin, a_unit = scale.begin * a_second, scale.seconds * a_second
+        return _with_nulls(ticks, lambda values: (values - begin) / a_unit)
     if held == "text":
         return _from_text(array, place)
     raise DataError(f"{place} holds {kind}; a column holds one number a row")
-
-
-def _origin(ticks: Any, unit: str, place: Place, dated: bool) -> int:
-    """Return from when times are counted, in ticks: a whole second; 0 without a date."""
-    a_second, origins = int(SECONDS[unit]), place.origins
-    if isinstance(origins, dict) and place.column not in origins and ticks.null_count < len(ticks):
-        origins[place.column] = ticks.drop_null()[0].as_py() // a_second if dated else 0
-    return 0 if origins is None else origins.get(place.column, 0) * a_second
 
 
 def _exact(array: Array, place: Place) -> Array:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,6 +20,7 @@ import numpy as np
 
 from sgdfit.data.floats import Place, as_floats
 from sgdfit.data.table import Dataset, RowGroup, Table, batch_rows, finite_rows
+from sgdfit.data.times import TimeScales
 from sgdfit.errors import DataError
 
 Array = np.ndarray[Any, Any]
@@ -186,7 +187,7 @@ def float_batches(
     for batch in group.read([*names, *further]):
         line = group.line_after(offset)
         first = group.first + offset
-        known = (group.label, line, dataset.decimal, first, missing != "error", dataset.origins)
+        known = (group.label, line, dataset.decimal, first, missing != "error", dataset.scales)
         columns = tuple(
             as_floats(batch.column(k), Place(name, *known)) for k, name in enumerate(names)
         )
@@ -275,28 +276,20 @@ def dataset_table(dataset: Dataset, where: str = "") -> Table:
     return Table(dataset.names, *known, notes=dataset.notes)
 
 
-def timed(table: Table, origins: Mapping[str, int]) -> Table:
-    """Return a table whose times are counted from ``origins``; see `Place`."""
+def timed(table: Table, scales: TimeScales | None) -> Table:
+    """Return a table whose times are counted by ``scales``."""
     if table.dataset is None:
-        return replace(table, origins=origins)
-    found = dataset_table(table.dataset._replace(origins=origins), table.where)
-    return replace(found, where=table.where, files=table.files, origins=origins)
-
-
-def said_of_times(origins: Mapping[str, int] | None) -> list[str]:
-    """Say from when times are counted; times of day, and durations, from 0."""
-    said = []
-    for name, begin in (origins or {}).items():
-        time = str(np.datetime64(begin, "s")).replace("T", " ").removesuffix(" 00:00:00")
-        said.append(f"{name} in seconds since {time if begin else '0:00'}")
-    return said
+        return replace(table, scales=scales)
+    found = dataset_table(table.dataset._replace(scales=scales), table.where)
+    return replace(found, where=table.where, files=table.files, scales=scales)
 
 
 def see_first_times(dataset: Dataset, names: Sequence[str]) -> None:
     """Learn when times begin, before rows are read by several threads."""
     some = [name for name in names if name in dataset.times]
     blocks = (b for group in dataset.row_groups for b in float_batches(dataset, group, some))
-    while dataset.again and isinstance(dataset.origins, dict) and set(some) - set(dataset.origins):
+    scales = dataset.scales
+    while dataset.again and scales is not None and scales.learns and set(some) - set(scales):
         if next(blocks, None) is None:
             return
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sgdfit.data.floats import Place, as_arrow, as_floats, numbers_of
+from sgdfit.data.times import TimeScales
 from sgdfit.errors import DataError, UsageError, as_column, did_you_mean, listed
 
 Array = np.ndarray[Any, Any]
@@ -176,7 +177,7 @@ class Dataset(NamedTuple):
     decimal: str = ""  # the decimal sign of a text file
     slow: bool = False  # whether reading takes so long that what has been read is better kept
     notes: tuple[str, ...] = ()  # what was left out or guessed, in words
-    origins: Mapping[str, int] | None = None  # from when times are counted, see `Place`
+    scales: TimeScales | None = None  # how times are counted
     times: frozenset[str] = frozenset()  # columns that are known to hold times
 
 
@@ -196,7 +197,7 @@ class Table:
     where: str = ""  # the condition that its rows met, as it was written
     files: tuple[str, ...] = ()  # the paths of local files that it is read from
     notes: tuple[str, ...] = ()  # what was left out or guessed, in words
-    origins: Mapping[str, int] | None = None  # from when times are counted, see `Place`
+    scales: TimeScales | None = None  # how times are counted
 
     def load(
         self, names: Sequence[str], *, missing: str = "error", checked: bool = True
@@ -242,7 +243,7 @@ class Table:
         return arrow_table(arrays, self.label)
 
     def _place(self, name: str, drop: bool = False) -> Place:
-        known = self.label, self.line, self.decimal, 0, drop, self.origins
+        known = self.label, self.line, self.decimal, 0, drop, self.scales
         return Place(name, *known)
 
     def positions(self, names: Sequence[str]) -> list[int]:

@@ -422,7 +422,7 @@ def _composed(
         "rows_dropped": problem.dropped,
         "drawn_from": problem.drawn_from,
         "data_label": problem.label,
-        "origins": problem.origins,
+        "time_scales": problem.scales,
     }
     abandoned = () if outcome.abandoned is None else (outcome.abandoned,)
     found = found._replace(warnings=(*problem.warnings, *abandoned, *found.warnings))

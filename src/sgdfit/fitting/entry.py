@@ -15,6 +15,7 @@ from sgdfit.data.datasets import fingerprint_of
 from sgdfit.data.readers import open_table
 from sgdfit.data.rows import timed
 from sgdfit.data.table import Table, check_policy
+from sgdfit.data.times import TimeScales, as_time_unit
 from sgdfit.errors import CheckpointError, UsageError, did_you_mean
 from sgdfit.fitting.assessment import assess
 from sgdfit.fitting.callbacks import Callback
@@ -64,6 +65,7 @@ def fit(
     intervals: str = "wald",
     level: float = 0.95,
     missing: str = "error",
+    time_unit: str | None = None,
     optimizer: str | Optimizer | None = None,
     learning_rate: float | AnySchedule | None = None,
     schedule: str | AnySchedule | None = None,
@@ -140,6 +142,9 @@ def fit(
         The confidence of all intervals, between 0 and 1.
     missing : "error" or "drop"
         What to do with rows that hold NaN, infinity or nothing.
+    time_unit : "weeks", "days", "hours", "minutes", "seconds" or "milliseconds", optional
+        In what columns of times are counted, from the first row on: dates in days unless given,
+        times of day in hours, durations in seconds. The report and ``data_label`` say it.
     optimizer : str or Optimizer, optional
         ``"auto"``: damped Gauss-Newton steps on growing random batches, the last of them all rows.
         ``"sgd(momentum=0.9)"``, ``"adam"``, ``"averaged(sgd)"``, …: textbook descent. ``"sgd"`` is
@@ -246,6 +251,7 @@ def _settled(given: dict[str, Any]) -> tuple[Problem, Table]:
         *(given[name] for name in ("memory", "threads", "checkpoint", "resume", "tell"))
     )
     check_policy(given["missing"])
+    scales = TimeScales(unit=as_time_unit(given["time_unit"]))
     arrays = [what for what in ("sigma", "weights") if is_array(given[what])]
     # Arrays have a value also for the rows that a condition leaves out.
     table = open_table(given["data"], None if arrays else given["where"])
@@ -259,7 +265,8 @@ def _settled(given: dict[str, Any]) -> tuple[Problem, Table]:
     for what in arrays:
         taken = model.formula.names
         table, given[what] = with_column(table, what, given[what], given["data"], taken)
-    table = timed(open_table(table, given["where"]) if arrays else table, {})
+    table = open_table(table, given["where"]) if arrays else table
+    table = timed(table, scales)
     if resources.checkpoint is not None:
         refuse_inputs(resources.checkpoint, table.files)
     covariance, absolute = given["covariance"], given["absolute_sigma"]
@@ -269,6 +276,7 @@ def _settled(given: dict[str, Any]) -> tuple[Problem, Table]:
         # Only a file asks what run it is of; to write formulas out takes longer than small fits.
         said = options._asdict() | dict.fromkeys(("announce", "callback", "callback_every"))
         said |= {name: given[name] for name in ("missing", "where", "absolute_sigma", "covariance")}
+        said["time_unit"] = scales.unit
         # Memory decides how many rows are shuffled together where they are read in pieces.
         said |= {
             "optimizer": options.optimizer or AUTO,
@@ -374,7 +382,7 @@ def explain(
     # Only here: it takes 20 ms that no fit needs.
     from sgdfit.derivation.derivation import derive
 
-    table = None if data is None else timed(open_table(data), {})
+    table = None if data is None else timed(open_table(data), TimeScales())
     read, weights = as_formula(formula, response), as_expression(weights, "weights")
     columns: Sequence[str] | None = None if table is None else table.names
     if variables is not None:

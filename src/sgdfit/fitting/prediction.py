@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from functools import partial
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +18,7 @@ from sgdfit.choice import one_of
 from sgdfit.data.readers import open_table
 from sgdfit.data.rows import aligned_batches, fits_budget, float_batches, prefetch, timed
 from sgdfit.data.table import Table, check_policy, clean_names
+from sgdfit.data.times import CLOCK, DATE, TIME_UNITS, TimeScale
 from sgdfit.errors import DataError, UsageError, listed, require
 from sgdfit.fitting.options import Resources, as_resources
 from sgdfit.fitting.weights import Weighting, checked_weights, columns_of
@@ -41,9 +41,13 @@ INTERVALS = ("confidence", PREDICTION)
 STRIDE = 16_384
 # Blocks begin at multiples of so many rows, however the data are stored.
 BLOCK_ROWS = 131_072
-# How dates are stated, and the steps between them, in seconds.
-DATE = r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d)?)?"
-STEPS = {"w": 604_800, "d": 86_400, "h": 3_600, "min": 60, "s": 1, "ms": 1e-3}
+# How dates and times of day are stated.
+A_DATE = r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d)?)?"
+A_TIME = r"\d\d?:\d\d(?::\d\d(?:\.\d+)?)?"
+STATED = {
+    DATE: "'{0}=2024-03-01', or '{0}=2024-03-01:2024-12-31:7d' for every week",
+    CLOCK: "'{0}=08:30', or '{0}=08:00:18:00:15min' for every quarter of an hour",
+}
 # The most rows that a text may state.
 MOST_ROWS = 10_000_000
 # Rows that are named one by one.
@@ -59,7 +63,8 @@ def predict(
     ----------
     data : dict of arrays, data frame, file, …
         See `sgdfit.fit`; it holds the formula's variables. Or text that states them: ``"x=0,5"``,
-        ``"x=0:30:0.5"``; dates ``"day=2024-03-01:2024-12-31:7d"``, in steps of w, d, h, min or s.
+        ``"x=0:30:0.5"``; dates ``"day=2024-03-01:2024-12-31:7d"``, in steps of w, d, h, min or s;
+        times of day ``"clock=08:30"``. Where the fit counted times, numbers are in its units.
     interval : str, optional
         ``"confidence"``: where the curve may lie, given how sure the estimates are.
         ``"prediction"``: where a new observation may fall, whose noise has the variance that the
@@ -95,7 +100,7 @@ def predict(
     ([0.0, -0.968], [0.0, 8.968])
     """
     blocks = predicted(
-        result, open_table(as_grid(data, dated(result))), interval, level, keep=False
+        result, open_table(as_grid(data, result.time_scales)), interval, level, keep=False
     )
     parts = zip(*(block.fitted for block in blocks), strict=True)
     columns = [_like(data, np.concatenate(part), result) for part in parts]
@@ -115,12 +120,13 @@ def _like(data: Any, values: Array, result: Result) -> Any:
     return values
 
 
-def as_grid(data: Any, times: Sequence[str] = ()) -> Any:
+def as_grid(data: Any, scales: Mapping[str, TimeScale] | None = None) -> Any:
     """Return the rows that a text such as ``"t=0:30:0.5"`` states; all else as it is.
 
     Values are listed, ``t=0,5,10``, or run from a first to a last one in steps, both included.
-    Several variables, parted by semicolons, stand for all their combinations. Those of ``times``
-    may be dates: ``day=2024-03-01`` or, in steps of weeks, ``day=2024-03-01:2024-12-31:1w``.
+    Several variables, parted by semicolons, stand for all their combinations. Those of ``scales``
+    may be times: ``day=2024-03-01`` or, in steps of weeks, ``day=2024-03-01:2024-12-31:1w``,
+    ``clock=08:30`` or ``clock=08:00:18:00:15min``.
 
     Raises
     ------
@@ -131,7 +137,8 @@ def as_grid(data: Any, times: Sequence[str] = ()) -> Any:
     --------
     >>> {name: column.tolist() for name, column in as_grid("t=0:1:0.5; dose=10, 20").items()}
     {'t': [0.0, 0.0, 0.5, 0.5, 1.0, 1.0], 'dose': [10.0, 20.0, 10.0, 20.0, 10.0, 20.0]}
-    >>> print(as_grid("day=2024-03-01:2024-03-01T12:00:6h", ["day"])["day"].astype("M8[h]"))
+    >>> scales = {"day": TimeScale(DATE)}
+    >>> print(as_grid("day=2024-03-01:2024-03-01T12:00:6h", scales)["day"].astype("M8[h]"))
     ['2024-03-01T00' '2024-03-01T06' '2024-03-01T12']
     """
     if not isinstance(data, str) or "=" not in data or os.path.exists(data):
@@ -143,17 +150,19 @@ def as_grid(data: Any, times: Sequence[str] = ()) -> Any:
         name, _, values = (part.strip() for part in text.partition("="))
         # As in a formula, where a name is no word.
         name = name[1:-1].strip() if name[:1] + name[-1:] in ("{}", "``") else name
-        axis = _dates(values) if name in times else None
+        scale = (scales or {}).get(name)
+        axis = None if scale is None else _times(values, scale.kind)
         try:
             axis = _numbers(values) if axis is None else axis
         except (ValueError, ZeroDivisionError, OverflowError):
             axis = np.empty(0)
-        if not name or not len(axis) or not np.isfinite(axis).all():
+        if not name or not len(axis):
             how = "'t=0,5,10', or 't=0:30:0.5' for values from 0 to 30 in steps of 0.5"
-            if name in times:
-                how = f"'{name}=2024-03-01', or '{name}=2024-03-01:2024-12-31:7d' for every week"
-            elif re.search(DATE, values):
-                how = f"numbers: {listed(times) or 'no column'} of this fit holds dates"
+            if scale is not None and scale.kind in STATED:
+                how = STATED[scale.kind].format(name)
+            elif re.search(f"{A_DATE}|{A_TIME}", values):
+                timed_too = [n for n, known in (scales or {}).items() if known.kind in STATED]
+                how = f"numbers: {listed(timed_too) or 'no column'} of this fit holds times"
             raise DataError(
                 f"{text.strip()!r} states no rows, and no file is called {data!r}; write {how}"
             )
@@ -165,14 +174,10 @@ def as_grid(data: Any, times: Sequence[str] = ()) -> Any:
     return {name: grid.ravel() for name, grid in zip(axes, grids, strict=True)}
 
 
-def dated(result: Result) -> list[str]:
-    """Return the columns of a fit that held dates; times of day count from 0."""
-    return [name for name, begin in result.origins.items() if begin]
-
-
 def _numbers(values: str) -> Array:
     if ":" not in values:
-        return np.array([float(value) for value in values.split(",")])
+        axis = np.array([float(value) for value in values.split(",")])
+        return axis if np.isfinite(axis).all() else axis[:0]
     first, last, step = map(float, values.split(":"))
     count = int((last - first) / step + 1 + 1e-9)
     axis = first + step * np.arange(min(count, MOST_ROWS + 1), dtype=np.float64)
@@ -180,28 +185,33 @@ def _numbers(values: str) -> Array:
     return axis.round(12 - math.floor(math.log10(size)))  # 0.9, not 0.8999999999999999
 
 
-def _dates(values: str) -> AnyArray | None:
-    """Return dates, listed or in steps, as datetime64; None where other things are stated."""
-    stepped = re.fullmatch(rf"({DATE}) *: *({DATE}) *: *([\d.]+) *({'|'.join(STEPS)})", values)
+def _times(values: str, kind: str) -> AnyArray | None:
+    """Return dates, or times of day, listed or in steps; None where other things are stated."""
+    one, steps = A_TIME if kind == CLOCK else A_DATE, "|".join(TIME_UNITS)
+    stepped = re.fullmatch(rf"({one}) *: *({one}) *: *([\d.]+) *({steps})", values)
     found: AnyArray
     try:
         if stepped:
-            first, last = map(_moment, stepped.groups()[:2])
-            step = round(float(stepped[3]) * STEPS[stepped[4]] * 1e6)
+            first, last = (_moment(text, one) for text in stepped.groups()[:2])
+            step = round(float(stepped[3]) * TIME_UNITS[stepped[4]][1] * 1e6)
             count = int((last - first).astype(np.int64)) // step + 1
             found = first + step * np.arange(min(count, MOST_ROWS + 1))
         else:
-            found = np.array([_moment(value.strip()) for value in values.split(",")])
+            found = np.array([_moment(value.strip(), one) for value in values.split(",")])
     except (ValueError, ZeroDivisionError, OverflowError):
         return None
+    if kind == CLOCK:
+        return np.array([moment.time() for moment in found.tolist()])
     seconds = found.astype("datetime64[s]")
     return seconds if (seconds == found).all() else found
 
 
-def _moment(text: str) -> Any:
-    """Return a date and time of ISO 8601; of a zone, as Arrow has it, in UTC."""
-    if not re.fullmatch(DATE, text):
+def _moment(text: str, form: str) -> Any:
+    """Return a date and time of ISO 8601, in UTC as Arrow has it; a time of day as one of 1970."""
+    if not re.fullmatch(form, text):
         raise ValueError(text)
+    if form == A_TIME:
+        text = "1970-01-01T" + "0" * (text[1] == ":") + text
     moment = datetime.fromisoformat(text)
     return np.datetime64(moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment)
 
@@ -315,7 +325,7 @@ def write_predictions(
     (2, Dropped(rows=1, first=(2,)), 'row,x,prediction\n1,10.0,20.0\n3,30.0,60.0\n')
     """
     resources, rows, dropped = as_resources(memory, threads), 0, Dropped()
-    table = open_table(as_grid(data, dated(result)), where)
+    table = open_table(as_grid(data, result.time_scales), where)
     with writing_table(path, (*table.files, *result.trace.inputs)) as write:
         told: dict[str, Any] = {"missing": missing, "residuals": residuals, "resources": resources}
         for some in predicted(result, table, interval, level, **told):
@@ -355,7 +365,7 @@ def predicted(
     DataError, UsageError
         As `write_predictions` does.
     """
-    table = timed(table, MappingProxyType(result.origins))
+    table = timed(table, result.scales)
     curve = _Curve(result, table, interval, level, residuals)
     check_policy(missing)
     rows = seen = 0

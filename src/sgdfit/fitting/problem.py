@@ -12,8 +12,8 @@ import numpy as np
 
 from sgdfit.data.datasets import fingerprint_of
 from sgdfit.data.opening import open_rows
-from sgdfit.data.rows import said_of_times
 from sgdfit.data.table import Columns, Table
+from sgdfit.data.times import TimeScale, said_of_times
 from sgdfit.errors import DataError, UsageError, counted
 from sgdfit.fitting.callbacks import Callback
 from sgdfit.fitting.dataset import TrainingData, take_in
@@ -73,7 +73,7 @@ class Problem(NamedTuple):
     squared: bool
     quadratic: bool
     kinked: bool
-    origins: dict[str, int]  # from when times are counted, in seconds since 1970
+    scales: dict[str, TimeScale]  # how times are counted
     steps: int  # the most to take
     looks: int  # the most steps of ``auto`` that look at all rows
     # The distance, in standard errors, at which to stop; None: textbook descent does not look.
@@ -383,7 +383,7 @@ def prepare(
         steps = options.steps or MOST_STEPS
         tolerance = tolerance or (FINE if rows <= FEW or kinked else FINE_OF_MANY)
     label = f"{opened.label} where {table.where}" if table.where else opened.label
-    notes = [*table.notes, *said_of_times(table.origins)]
+    notes = [*table.notes, *said_of_times(table.scales)]
     label += f" ({'; '.join(notes)})" if notes else ""
     if rows < len(names):
         weighty = "" if rows == opened.rows else " of a weight above 0"
@@ -406,7 +406,7 @@ def prepare(
         squared=squared,
         quadratic=squared and model.is_linear,
         kinked=kinked,
-        origins=dict(table.origins or {}),
+        scales=dict(table.scales or {}),
         steps=steps,
         looks=options.steps or (MOST_LOOKS if rows > SUBSAMPLE_ALL else MOST_STEPS),
         tolerance=tolerance,

@@ -14,8 +14,9 @@ import numpy as np
 
 from sgdfit.choice import switch, whole
 from sgdfit.data.readers import open_table
-from sgdfit.data.rows import said_of_times, timed
+from sgdfit.data.rows import timed
 from sgdfit.data.table import check_policy, handle_missing
+from sgdfit.data.times import TimeScales, as_time_unit, said_of_times
 from sgdfit.errors import DataError, UsageError
 from sgdfit.fitting import entry
 from sgdfit.fitting.assessment import Assessment, make_result
@@ -180,7 +181,7 @@ class Fit:
     formula, response, constant, loss, start, bounds, fixed, tied, weights, sigma, absolute_sigma
         See `sgdfit.fit`. A loss made of straight pieces, such as ``mae``, has no curvature to
         remember rows by and is refused. Which names are columns, the first batch decides.
-    covariance, level, missing
+    covariance, level, missing, time_unit
         See `sgdfit.fit`.
     forgetting : float or str, optional
         A factor a row in (0, 1]: a row that n others followed has the weight factorⁿ, so that about
@@ -224,6 +225,7 @@ class Fit:
         covariance: str = "auto",
         level: float = 0.95,
         missing: str = "error",
+        time_unit: str | None = None,
         forgetting: float | str | None = None,
         seed: int = 0,
     ) -> None:
@@ -243,7 +245,7 @@ class Fit:
         self._weighting = as_weighting(weights, sigma, absolute_sigma, covariance, self._loss)
         self._missing, self._forgetting = missing, forgetting
         self._seed, self._level = whole(seed, "seed", 0), confidence(level, "level")
-        self._origins: dict[str, int] = {}
+        self._scales = TimeScales(unit=as_time_unit(time_unit))
         self._now: Update | None = None
         # Of each update the number, the loss, the estimates, and the gradient of the loss.
         self._trace: list[tuple[int, float, np.ndarray, np.ndarray]] = []
@@ -264,7 +266,7 @@ class Fit:
             ``"error"``, or the formula has no finite value on a row. Nothing is changed then.
         """
         begun = time.perf_counter()
-        table = timed(open_table(data), self._origins)
+        table = timed(open_table(data), self._scales)
         if self._now is None:
             given = {**self._parameters}
             given["start"] = None if given["start"] == "search" else given["start"]
@@ -399,7 +401,7 @@ class Fit:
                 *undetermined_warnings(found),
             ),
         )
-        times = "; ".join(said_of_times(self._origins))
+        times = "; ".join(said_of_times(self._scales))
         how = {
             "level": self._level,
             "optimizer": f"recursive{forgets}",
@@ -416,7 +418,7 @@ class Fit:
             "data_label": f"{self._label} ({times})" if times else self._label,
             "rows": stream.rows,
             "rows_dropped": stream.dropped,
-            "origins": dict(self._origins),
+            "time_scales": dict(self._scales),
         }
         return make_result(with_starts(model, first, origin), weighting, what_is_known, how)
 

@@ -144,7 +144,7 @@ def fitted_curve(result: Result, data: object, ax: Axes, style: str = "light") -
         (line,) = ax.plot(ends, ends, color=look.main, linewidth=1.2, zorder=1.5)
         legend(ax, look, [points, line], [rows, "predicted = observed"])
         return
-    dress(ax, look, "The fitted curve", "".join(seen.model.variables) or "row", seen.response)
+    dress(ax, look, "The fitted curve", seen.axis_name, seen.response)
     points = scatter(ax, look, seen.axis, seen.target)
     grid = np.linspace(seen.axis.min(), seen.axis.max(), GRID)
     curve, start = (finite(seen.curve(grid, at)) for at in (seen.end, seen.start))
@@ -209,7 +209,7 @@ def residuals(result: Result, data: object, ax: Axes, style: str = "light") -> N
     left = finite(seen.target - seen.predicted)
     x, name = seen.predicted, f"predicted {seen.response}"
     if len(seen.model.variables) == 1:
-        x, name = seen.axis, seen.model.variables[0]
+        x, name = seen.axis, seen.axis_name
     y = f"observed − predicted {seen.response}"
     dress(ax, look, "Residuals, and their root mean square", name, y)
     known = np.isfinite(left) & np.isfinite(x)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -45,6 +44,7 @@ class Observed(NamedTuple):
     end: dict[str, float]  # and after
     response: str  # the left side as text
     axis: Array  # what a curve is drawn over: the one variable, or the number of the row
+    axis_name: str
     target: Array  # the response on every row
     predicted: Array  # and the curve
 
@@ -62,7 +62,7 @@ def observe(result: Result, data: object) -> Observed:
     if isinstance(data, Observed):
         return data
     table = data if isinstance(data, Table) else open_table(data)
-    table = timed(table, MappingProxyType(result.origins))
+    table = timed(table, result.scales)
     model = rebuild(result, table.names)
     weight, needed = parse_expression(result.weights or "1")
     rows = open_rows(table, [*model.columns, *needed], missing="drop", budget=MOST_BYTES)
@@ -73,6 +73,8 @@ def observe(result: Result, data: object) -> Observed:
     start = dict(zip(model.free, model.start, strict=True))
     end = {name: result.values[name] for name in model.free}
     n, response = rows.rows, model.formula.response
+    name = model.variables[0] if model.variables else "row"
+    scale = (result.time_scales or {}).get(name)
     return Observed(
         model,
         columns,
@@ -80,7 +82,8 @@ def observe(result: Result, data: object) -> Observed:
         start=start,
         end=end,
         response=to_text(response),
-        axis=columns[model.variables[0]] if model.variables else np.arange(1.0, n + 1.0),
+        axis=columns[name] if model.variables else np.arange(1.0, n + 1.0),
+        axis_name=f"{name} in {scale}" if scale else name,
         target=_values(response, columns, n),
         predicted=_values(model.prediction, {**columns, **end}, n),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, overload
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 import sgdfit
 from sgdfit.checkpoint.atomic import replacing
+from sgdfit.data.times import USUAL, TimeScale, TimeScales, as_time_unit
 from sgdfit.errors import (
     DataError,
     FormulaError,
@@ -151,7 +152,8 @@ class Result:
     determined : those that they determine; where the model is not linear, near the estimates
     intervals : of the parameters: by Student's t, or "profile" likelihood
     level : the confidence of the intervals
-    origins : of columns that hold times, from when they are counted, in seconds since 1970
+    time_scales : of columns that hold times, how these are counted; None where that was not
+        saved, and all are in seconds since 1970
     loss_scale : what a robust loss took for the scale of the residuals of a row of weight 1, in
         units of the response; None for a loss that has none
     """
@@ -199,7 +201,7 @@ class Result:
     determined: tuple[Determined, ...] = ()
     intervals: str = "wald"
     level: float = 0.95
-    origins: dict[str, int] = field(default_factory=dict)
+    time_scales: dict[str, TimeScale] | None = None
     loss_scale: float | None = None
     # The table that was fitted; a result that was read from a file has none.
     table: ClassVar[Any] = None
@@ -238,6 +240,11 @@ class Result:
             )
         found: tuple[NDArray[np.float64], ...] = sgdfit.higher("at_rows")(self, self.table)
         return found[0], found[1]
+
+    @property
+    def scales(self) -> TimeScales | None:
+        """How times are counted where the curve is predicted: as in the fit."""
+        return None if self.time_scales is None else TimeScales(self.time_scales)
 
     def to_pandas(self) -> Any:
         """Return the estimates as a pandas DataFrame, a row for each parameter.
@@ -461,8 +468,10 @@ def _agreeing(result: Result) -> Result:
         known = as_formula(result.formula).names
     except FormulaError as error:
         raise DataError(f"the fit.formula cannot be read: {error.message}") from error
-    if any(abs(begin) > LONG_AGO for begin in result.origins.values()):
-        raise DataError("the fit.origins holds a time outside of all calendars")
+    for name, scale in (result.time_scales or {}).items():
+        as_time_unit(scale.unit)
+        if scale.kind not in USUAL or abs(scale.begin) > LONG_AGO:
+            raise DataError(f"the fit.time_scales.{name} is {scale}: no {' or '.join(USUAL)}")
     for name, estimate in result.estimates.items():
         place = f"the fit.estimates.{name}"
         if name not in known:

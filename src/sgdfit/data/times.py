@@ -1,0 +1,114 @@
+"""Times as numbers: dates and times of day since the first row, in a unit that reports name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sgdfit.errors import DataError, UsageError, did_you_mean
+
+# By their short names, which steps of dates have as well: the word, and how many seconds.
+TIME_UNITS = {
+    "w": ("weeks", 604_800.0),
+    "d": ("days", 86_400.0),
+    "h": ("hours", 3_600.0),
+    "min": ("minutes", 60.0),
+    "s": ("seconds", 1.0),
+    "ms": ("milliseconds", 1e-3),
+}
+DATE, CLOCK, DURATION = "date", "time of day", "duration"
+USUAL = {DATE: "days", CLOCK: "hours", DURATION: "seconds"}
+
+
+@dataclass(frozen=True)
+class TimeScale:
+    """How the times of a column are counted.
+
+    Attributes
+    ----------
+    kind : "date", with or without a time, "time of day" or "duration"
+    begin : what counts as 0: seconds since 1970-01-01 00:00 UTC, or since 0:00; of durations 0
+    unit : "weeks", "days", "hours", "minutes", "seconds" or "milliseconds"
+    """
+
+    kind: str
+    begin: int = 0
+    unit: str = "seconds"
+
+    @property
+    def seconds(self) -> float:
+        """How long the unit is."""
+        return next(seconds for word, seconds in TIME_UNITS.values() if word == self.unit)
+
+    def __str__(self) -> str:
+        """Say it in words.
+
+        Examples
+        --------
+        >>> print(TimeScale("date", 86_400, "days"), TimeScale("duration"), sep="; ")
+        days since 1970-01-02; seconds
+        """
+        if self.kind == DURATION:
+            return self.unit
+        day, time = str(np.datetime64(self.begin, "s")).split("T")
+        time = time.removesuffix(":00")
+        if self.kind == CLOCK:
+            return f"{self.unit} since {time}"
+        return f"{self.unit} since {day}" + f" {time}" * (time != "00:00")
+
+
+class TimeScales(dict[str, TimeScale]):
+    """The scale of each column of times; that of a fit is set by its first row with a time."""
+
+    def __init__(
+        self, known: Mapping[str, TimeScale] | None = None, unit: str | None = None
+    ) -> None:
+        super().__init__(known or {})
+        self.unit, self.learns = unit, known is None
+
+    def scale(self, kind: str, ticks: Any, a_second: int, place: Any) -> TimeScale:
+        """Return the scale of a column, whose ``ticks`` are an Arrow array of integers.
+
+        Raises
+        ------
+        DataError
+            Where a fit that is predicted from took the column for something else.
+        """
+        known = self.get(place.column)
+        if known is None and self.learns:
+            if ticks.null_count == len(ticks):
+                return TimeScale(kind)
+            begin = 0 if kind == DURATION else ticks.drop_null()[0].as_py() // a_second
+            known = self[place.column] = TimeScale(kind, begin, self.unit or USUAL[kind])
+        if known is None or known.kind != kind:
+            was = f"a {known.kind} ({known})" if known else "a number"
+            raise DataError(f"{place} holds a {kind} where the fit had {was}; give what it had")
+        return known
+
+
+def as_time_unit(given: str | None) -> str | None:
+    """Return the word for a unit of time, which may be given as ``d``, ``day`` or ``days``.
+
+    Examples
+    --------
+    >>> as_time_unit("h"), as_time_unit("minute")
+    ('hours', 'minutes')
+    """
+    if given is None:
+        return None
+    for short, (word, _) in TIME_UNITS.items():
+        if str(given).strip().lower() in (short, word, word[:-1]):
+            return word
+    words = [word for word, _ in TIME_UNITS.values()]
+    raise UsageError(
+        f"time_unit={given!r} is not known; write one of {', '.join(words)}, or"
+        f" {', '.join(TIME_UNITS)}.{did_you_mean(str(given), words)}"
+    )
+
+
+def said_of_times(scales: Mapping[str, TimeScale] | None) -> list[str]:
+    """Say in which units columns of times are counted, and from when."""
+    return [f"{name} in {scale}" for name, scale in (scales or {}).items()]
