@@ -13,7 +13,7 @@ import numpy as np
 from peers_steps import BATCHES, RATE, START, pass_peers, step_peers
 from sgdfit.kernel.forms import make
 from sgdfit.kernel.kernel import Chunk, Kernel, Segment, State
-from sgdfit.kernel.shuffle import Order, in_order, shuffled
+from sgdfit.kernel.shuffle import Order, sequential, shuffled
 from sgdfit.model.model import build
 from sgdfit.optimizers import sgd
 from speed_clock import Contender, Timing, lines, race
@@ -156,7 +156,7 @@ def step_tables(repeat: int, peers: bool, rows: int = STEP_ROWS) -> list[Table]:
         contenders = [
             Contender(limit, reading(x, y), rows),
             Contender(ours, _sweeping(kernel, x, y, shuffled(rows, 0, 0), batch), rows),
-            Contender("sgdfit, in order", _sweeping(kernel, x, y, in_order(rows), batch), rows),
+            Contender("sgdfit, in order", _sweeping(kernel, x, y, sequential(rows), batch), rows),
             Contender(
                 "numba by hand, shuffled",
                 lambda b=batch: sparse(x, y, permutation, *START, b),

@@ -16,7 +16,7 @@ from sgdfit.inference.covariance import (
     sandwich,
     sandwich_offset,
 )
-from sgdfit.inference.intervals import interval, quantile
+from sgdfit.inference.intervals import confidence_interval, t_quantile
 from sgdfit.inference.spectrum import root_spectrum, scaled_spectrum
 from sgdfit.kernel.kernel import Chunk
 from sgdfit.kernel.numpy_kernel import rows_of
@@ -130,15 +130,15 @@ def test_sandwich_is_the_infinitesimal_jackknife():
 @pytest.mark.parametrize("level", [0.01, 0.5, 0.95, 0.9999])
 def test_quantiles_are_those_of_scipy(level):
     dof = np.array([*range(1, 303), 2.5, 1000, 10**9])
-    found = [quantile(float(k), level) for k in dof]
+    found = [t_quantile(float(k), level) for k in dof]
     np.testing.assert_allclose(found, stdtrit(dof, (1 + level) / 2), rtol=2e-12)
-    assert interval(3.0, 0.5, 5, level) == (3 - found[4] / 2, 3 + found[4] / 2)
+    assert confidence_interval(3.0, 0.5, 5, level) == (3 - found[4] / 2, 3 + found[4] / 2)
 
 
 @pytest.mark.parametrize("level", [0, 1, 95, np.nan])
 def test_level_is_a_probability(level):
     with pytest.raises(UsageError, match=r"between 0 and 1|a finite number"):
-        interval(1.0, 1.0, 5, level)
+        confidence_interval(1.0, 1.0, 5, level)
 
 
 # --- the distance to the optimum

@@ -132,7 +132,7 @@ def test_files_are_named_and_written(screen, story):
 
 
 def test_picture_tells_both_runs(story):
-    losses, ways, curve = demo.figure(story).axes
+    losses, ways, curve = demo.demo_figure(story).axes
     np.testing.assert_array_equal(losses.lines[0].get_ydata(), story.listing.trace.loss)
     np.testing.assert_array_equal(losses.lines[1].get_ydata(), story.best.trace.loss[:11])
     assert losses.get_yscale() == "log"

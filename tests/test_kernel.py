@@ -11,7 +11,7 @@ from sgdfit.errors import UsageError
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.kernel.forms import choose_form, make
 from sgdfit.kernel.kernel import Chunk, Segment, State
-from sgdfit.kernel.shuffle import in_order, shuffled
+from sgdfit.kernel.shuffle import sequential, shuffled
 from sgdfit.kernel.summation import Sums, combined
 from sgdfit.model.loss import LOSSES, as_loss
 from sgdfit.model.model import build
@@ -134,7 +134,7 @@ def swept(form, name, part, columns=None, *, weights=None, state=None, bounded=F
 
 
 def orders(kind, rows, epoch):
-    return in_order(rows) if kind == "in order" else shuffled(rows, 3, epoch)
+    return sequential(rows) if kind == "in order" else shuffled(rows, 3, epoch)
 
 
 def run(form, name, size, kind, *, every=0, weighted=False, bounded=False, cuts=()):
@@ -297,7 +297,7 @@ def test_batches_of_one_weighted_row_are_the_same(formula, loss, optimizer):
 
 @in_both_forms
 def test_a_loss_above_the_ceiling_halts(form):
-    part = segment(in_order(ROWS), ROWS, np.full(500, 2.0), every=1, ceiling=1e4)
+    part = segment(sequential(ROWS), ROWS, np.full(500, 2.0), every=1, ceiling=1e4)
     outcome = swept(form, "sgd", part)
     assert outcome.halted
     assert np.isfinite(outcome.state.theta).all()
@@ -311,7 +311,7 @@ def test_a_loss_above_the_ceiling_halts(form):
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("rate", [np.inf, np.nan])
 def test_parameters_never_cease_to_be_finite(form, name, rate):
-    outcome = swept(form, name, segment(in_order(ROWS), 64, [1e-3, rate, 1e-3]))
+    outcome = swept(form, name, segment(sequential(ROWS), 64, [1e-3, rate, 1e-3]))
     assert outcome.halted
     assert outcome.state[4:] == (1, 64)
     assert np.isfinite(outcome.state.theta).all()
@@ -343,7 +343,7 @@ def test_leaving_the_domain_is_never_silent(form, formula, loss):
     assert not np.isfinite(made.sums(theta, chunk).loss)
     # Compiling takes seconds, and sweeps evaluate rows as sums do.
     if form == "numpy" or loss == "mae":
-        part = segment(in_order(9), 1, np.full(9, 1e-9), count=1)
+        part = segment(sequential(9), 1, np.full(9, 1e-9), count=1)
         assert made.sweep(begin(sgd(), theta), chunk, part).halted
 
 
@@ -364,14 +364,14 @@ def test_threads_do_not_change_a_bit():
 @in_both_forms
 def test_the_state_that_goes_in_is_left_alone(form):
     state, fresh = (begin(OPTIMIZERS["averaged adam"]) for _ in range(2))
-    swept(form, "averaged adam", segment(in_order(ROWS), 7, np.full(9, 1e-2)), state=state)
+    swept(form, "averaged adam", segment(sequential(ROWS), 7, np.full(9, 1e-2)), state=state)
     assert_same_bits((state, np.empty(0)), (fresh, np.empty(0)))
 
 
 def test_float32_steps_stay_float32():
     wide = begin(sgd())
     narrow = wide._replace(theta=wide.theta.astype("float32"), slots=wide.slots.astype("float32"))
-    part = segment(in_order(ROWS), 7, np.full(50, 1e-2))
+    part = segment(sequential(ROWS), 7, np.full(50, 1e-2))
     after, exact = (swept("numpy", "sgd", part, state=state).state for state in (narrow, wide))
     assert after.theta.dtype == after.slots.dtype == np.float32
     np.testing.assert_allclose(after.theta, exact.theta, rtol=1e-5)
@@ -384,7 +384,7 @@ def test_an_optimizer_of_the_users_own_steps_in_numpy_alone():
     own = sgd()._replace(name="signed", update=update)
     with pytest.raises(UsageError, match="does not know the optimizer 'signed'"):
         make(problem()[0], own, "compiled")
-    part = segment(in_order(ROWS), ROWS, [0.25])
+    part = segment(sequential(ROWS), ROWS, [0.25])
     after = make(problem()[0], own, "numpy").sweep(begin(own), Chunk(problem()[1], None), part)
     assert np.abs(after.state.theta - begin(own).theta).tolist() == [0.25] * 3
 

@@ -11,10 +11,10 @@ from scipy.optimize import brentq
 from sgdfit.inference.quadratic import (
     from_rows,
     from_sums,
-    joined,
     projected,
     solved,
     step_within,
+    sum_quadratics,
 )
 
 
@@ -164,7 +164,7 @@ def test_joined_is_all_rows_at_once(options, cuts):
         )
         for a, b in pairwise(edges)
     ]
-    together = joined(parts)
+    together = sum_quadratics(parts)
     once = from_rows(jacobian, slope, curvature, weight, float(w @ (curvature * r**2)))
     norms = np.abs(jacobian).max(axis=1)
     np.testing.assert_allclose(together.gradient / norms, once.gradient / norms, atol=1e-11)
@@ -178,7 +178,7 @@ def test_a_thousand_parts_are_joined_as_they_come_in_the_memory_of_a_few():
     whole = rows(n=400_000, p=3)
     jacobian, slope, curvature, _, loss = whole
     tracemalloc.start()
-    together = joined(
+    together = sum_quadratics(
         from_rows(*(a[..., k : k + 400] for a in (jacobian, slope, curvature)), None, 0.0)
         for k in range(0, 400_000, 400)
     )

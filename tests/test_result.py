@@ -29,8 +29,8 @@ from sgdfit.fitting.options import Resources
 from sgdfit.fitting.status import ENDINGS
 from sgdfit.formula.reading import as_formula
 from sgdfit.inference.statistics import goodness
-from sgdfit.result.result import Estimate, Result, from_dict, read, summary
-from sgdfit.result.rounding import interval, number, plus_minus
+from sgdfit.result.result import Estimate, Result, from_dict, load, summary
+from sgdfit.result.rounding import interval_text, number, plus_minus
 from sgdfit.result.status import STATUSES, Status, status_of
 from sgdfit.result.trace import Trace
 
@@ -259,7 +259,7 @@ def strictly(text):
 def test_a_saved_fit_reads_back_exactly(name, tmp_path):
     result = EXAMPLES[name]()
     result.save(tmp_path / "fit.json")
-    back = read(tmp_path / "fit.json")
+    back = load(tmp_path / "fit.json")
     assert_same(result, back)
     assert str(back) == str(result)
     assert strictly(back.to_json()) == result.to_dict()
@@ -275,7 +275,7 @@ SAVED = Path(__file__).parent / "saved"
 def test_results_that_version_0_1_0_saved_still_load(path):
     before = json.loads(path.read_text(encoding="utf-8"))
     assert before["format"] == "sgdfit"
-    after = json.loads(read(path).to_json())
+    after = json.loads(load(path).to_json())
     # Its losses were in units of the response.
     before["loss_name"] = before["loss_name"].replace("=0.1)", "=0.1, scale='absolute')")
     assert {name: after[name] for name in before} == before
@@ -373,7 +373,7 @@ def places(value, *way):
 ODD = ["NaN", "Infinity", -1, 0, 1e308, 10**400, None, "x", "\ud800", [], {}, [1], True, "1e999"]
 
 
-@pytest.mark.parametrize("make", [decay, diverged, lambda: read(SAVED / "search.json")])
+@pytest.mark.parametrize("make", [decay, diverged, lambda: load(SAVED / "search.json")])
 def test_an_edited_fit_is_refused_or_can_be_used(make):
     whole = make().to_dict()
     random = Random(1)
@@ -412,7 +412,7 @@ def test_other_files_are_refused_in_one_sentence(tmp_path, content, message):
     path = tmp_path / "fit.json"
     path.write_bytes(content)
     with pytest.raises(DataError, match=message) as caught:
-        read(path)
+        load(path)
     assert repr(str(path)) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -423,12 +423,12 @@ def test_a_file_cut_off_anywhere_is_refused(tmp_path):
     for length in [*range(1, len(text) - 2, 41), len(text) - 2]:
         path.write_text(text[:length], encoding="utf-8")
         with pytest.raises(DataError, match="is not a whole saved fit: the file is cut off"):
-            read(path)
+            load(path)
 
 
 def test_a_missing_file_or_folder_is_named(tmp_path):
     with pytest.raises(DataError, match=r"cannot read '.*nowhere\.json': No such file"):
-        read(tmp_path / "nowhere.json")
+        load(tmp_path / "nowhere.json")
     with pytest.raises(UsageError, match=r"cannot save to '.*fit\.json': No such file"):
         converged().save(tmp_path / "nowhere" / "fit.json")
 
@@ -523,7 +523,7 @@ def test_plus_minus(value, error, expected):
     ],
 )
 def test_interval(low, high, value, error, expected):
-    assert interval(low, high, value, error) == expected
+    assert interval_text(low, high, value, error) == expected
 
 
 @pytest.mark.parametrize(

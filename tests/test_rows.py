@@ -16,7 +16,7 @@ from sgdfit.data.rows import (
     aligned,
     count_rows,
     dataset_table,
-    prefetch,
+    read_ahead,
     read_batches,
 )
 from sgdfit.data.table import Dataset, RowGroup
@@ -180,9 +180,9 @@ def test_errors_come_in_turn_and_whoever_stops_leaves_nothing_open(threads, whol
 
     found = []
     with pytest.raises(OSError, match="cut off"):
-        found.extend(prefetch([lambda: iter((1, 2)), broken, reading], threads, whole))
+        found.extend(read_ahead([lambda: iter((1, 2)), broken, reading], threads, whole))
     assert found == [1, 2, 3, 4]
-    each = prefetch([reading] * 3, threads, whole)
+    each = read_ahead([reading] * 3, threads, whole)
     assert next(each) == 0
     each.close()
     assert closed

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sgdfit.kernel.shuffle import BLOCK, BUFFER, PLACES, STRETCH, in_order, shuffled
+from sgdfit.kernel.shuffle import BLOCK, BUFFER, PLACES, STRETCH, sequential, shuffled
 
 SIZES = [*range(101), 16_383, 16_384, 16_385, 20_000, 100_001]
 MILLION = 1_000_000
@@ -11,10 +11,10 @@ MILLION = 1_000_000
 
 @pytest.mark.parametrize("rows", SIZES)
 def test_every_row_is_visited_once(rows):
-    for order in (in_order(rows), shuffled(rows, 5, 2)):
+    for order in (sequential(rows), shuffled(rows, 5, 2)):
         assert order.rows == rows
         assert np.array_equal(np.sort(order.indices()), np.arange(rows))
-    assert np.array_equal(in_order(rows).indices(), np.arange(rows))
+    assert np.array_equal(sequential(rows).indices(), np.arange(rows))
 
 
 @pytest.mark.parametrize("rows", [100, 16_385, 100_001])

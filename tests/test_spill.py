@@ -17,7 +17,7 @@ import pytest
 
 from sgdfit.data.opening import open_rows
 from sgdfit.data.readers import open_table
-from sgdfit.data.rows import dataset_table, prefetch
+from sgdfit.data.rows import dataset_table, read_ahead
 from sgdfit.data.table import BATCH_ROWS, Columns, Dataset, RowGroup
 from sgdfit.errors import DataError
 from texts import scan_text
@@ -72,7 +72,7 @@ def test_what_is_read_again_is_what_was_read_once(budget, step, folder):
             np.testing.assert_array_equal(found[name], DATA[name])
             assert found[name].dtype == (np.float32 if name == "y" else np.float64)
     # all of it at once, and some of it on several threads
-    parts = prefetch([lambda g=g: g.read(["x"]) for g in groups] * 3, threads=3, whole=True)
+    parts = read_ahead([lambda g=g: g.read(["x"]) for g in groups] * 3, threads=3, whole=True)
     assert sum(batch.num_rows for batch in parts) == 3 * ROWS
 
 

@@ -10,7 +10,7 @@ from scipy.optimize import curve_fit
 import sgdfit
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.model.model import build
-from sgdfit.model.symmetry import canonical, equivalents
+from sgdfit.model.symmetry import canonical_theta, equivalents
 
 PI = math.pi
 
@@ -146,7 +146,7 @@ def test_all_equivalent_points_predict_the_same_and_have_one_canonical_point(cas
         found = prediction(fitted, theta, X)
         size = np.abs(expected[np.isfinite(expected)]).max()
         np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12 * size)
-        point, said = canonical(fitted, theta, fitted.free)
+        point, said = canonical_theta(fitted, theta, fitted.free)
         np.testing.assert_allclose(point, case.canonical, rtol=1e-13, atol=1e-15)
         if case.said:
             assert said == case.said
@@ -157,7 +157,7 @@ def test_near_misses_are_no_symmetries(formula):
     fitted = model(formula)
     theta = np.linspace(-1.5, 2.0, len(fitted.free))[::-1]
     assert len(equivalents(fitted, theta)) == 1
-    point, said = canonical(fitted, theta, fitted.free)
+    point, said = canonical_theta(fitted, theta, fitted.free)
     assert point.tolist() == theta.tolist()
     assert said == ()
 
@@ -207,17 +207,17 @@ def test_what_is_fixed_tied_or_bounded_breaks_symmetries(options, size):
     ],
 )
 def test_only_the_named_parameters_move(formula, point, names, expected, kinds):
-    found, said = canonical(model(formula), np.array(point, dtype=float), list(names))
+    found, said = canonical_theta(model(formula), np.array(point, dtype=float), list(names))
     np.testing.assert_allclose(found, expected, rtol=1e-15)
     assert len(said) == kinds
     bounded = model("a*sin(x + c)", bounds="6 < c < 9")
-    point, said = canonical(bounded, np.array([-1.0, 7.0]), bounded.free)
+    point, said = canonical_theta(bounded, np.array([-1.0, 7.0]), bounded.free)
     assert (point.tolist(), said) == ([-1.0, 7.0], ())
     # The twin lies at V = 2, beyond its bound, or would move what is given.
     formula = "9*ka/(V*(ka - CL/V))*(exp(-CL/V*x) - exp(-ka*x))"
     theta = np.array([1.25, 10, 2.5])
     for options, moving in (({"bounds": "V > 3"}, ["ka", "V", "CL"]), ({}, ["V", "CL"])):
-        point, said = canonical(model(formula, **options), theta, moving)
+        point, said = canonical_theta(model(formula, **options), theta, moving)
         assert (point.tolist(), said) == (theta.tolist(), ())
 
 

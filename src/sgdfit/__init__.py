@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sgdfit.online.fit import Fit as Fit
     from sgdfit.optimizers import schedule as schedules
     from sgdfit.result.result import Result as Result
-    from sgdfit.result.result import read as load
+    from sgdfit.result.result import load as load
 
 # Imported on first use, so that `import sgdfit` costs next to nothing.
 _PUBLIC = {
@@ -38,7 +38,7 @@ _PUBLIC = {
     "errors": ("errors", None),
     "explain": ("fitting.entry", "explain"),
     "fit": ("fitting.entry", "fit"),
-    "load": ("result.result", "read"),
+    "load": ("result.result", "load"),
     "losses": ("model.loss", None),
     "open_table": ("data.readers", "open_table"),
     "optimizers": ("optimizers", None),

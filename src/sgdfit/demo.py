@@ -219,16 +219,16 @@ def _write(story: Story, folder: Path) -> Iterator[str]:
     (folder / "derivation.html").write_text(page, encoding="utf-8")
     yield "derivation.html"
     for style in ("light", "dark"):
-        plot.write(figure(story, style), folder / f"demo-{style}.png", 84)
+        plot.write(demo_figure(story, style), folder / f"demo-{style}.png", 84)
         yield f"demo-{style}.png"
 
 
-def figure(story: Story, style: str = "light") -> Any:
+def demo_figure(story: Story, style: str = "light") -> Any:
     """Return both losses, both ways over the loss, and the curve as a figure of matplotlib."""
     from matplotlib.figure import Figure
 
     from sgdfit.plot import fitted_curve
-    from sgdfit.plot.landscape import draw_ends, draw_landscape, draw_path, observe, window
+    from sgdfit.plot.landscape import draw_ends, draw_landscape, draw_path, plot_data, window
     from sgdfit.plot.style import DASHES, dress, label, legend, style_of
 
     look, bad, best = style_of(style), story.listing, story.best
@@ -256,7 +256,7 @@ def figure(story: Story, style: str = "light") -> Any:
     extents = np.array([window(result, plane) for result in (bad, best)])
     lows, highs = extents[:, :, 0].min(axis=0), extents[:, :, 1].max(axis=0)
     view = tuple(zip(lows.tolist(), highs.tolist(), strict=True))
-    draw_landscape(observe(best, story.data), plane, view, ways, look)
+    draw_landscape(plot_data(best, story.data), plane, view, ways, look)
     lost = draw_path(bad, plane, ways, look.other, linestyle=DASHES[1])
     found = draw_path(best, plane, ways, look.main, marker="s")
     ends = draw_ends(best, plane, ways, look)

@@ -111,7 +111,7 @@ def with_option(name: str, value: object) -> str:
 
 def did_you_mean(name: str, known: Iterable[str], written: Callable[[str], str] = repr) -> str:
     """Return `` Did you mean 'x'?`` for the nearest of ``known``, or an empty string."""
-    near = nearest(name, known)
+    near = closest_name(name, known)
     return f" Did you mean {written(near)}?" if near else ""
 
 
@@ -120,7 +120,7 @@ def as_column(name: str) -> str:
     return repr(name) if name.isidentifier() else f"{{{name}}}"
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def closest_name(name: str, known: Iterable[str]) -> str:
     """Return the one of ``known`` that is spelled most like ``name``; empty if none is."""
     # Case tells less than letters do: T is nearer to t than to P.
     folded = {other.casefold(): other for other in reversed(list(known))}

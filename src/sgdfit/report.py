@@ -22,7 +22,7 @@ from sgdfit.errors import counted, require
 from sgdfit.inference.diagnosis import Diagnosis
 from sgdfit.model.loss import SQUARED
 from sgdfit.result.result import Estimate, Result
-from sgdfit.result.rounding import duration, interval, number, plus_minus
+from sgdfit.result.rounding import duration, interval_text, number, plus_minus
 from sgdfit.result.trace import Trace
 
 Lines: TypeAlias = Iterator[tuple[str, str]]
@@ -135,7 +135,7 @@ def _distance(result: Result) -> str:
 def _estimate(estimate: Estimate) -> tuple[str, ...]:
     span = note = ""
     if estimate.interval is not None:
-        span = interval(*estimate.interval, estimate.value, estimate.stderr)
+        span = interval_text(*estimate.interval, estimate.value, estimate.stderr)
     if estimate.role != "free":
         note = "fixed" if estimate.role == "fixed" else f"tied: {estimate.tie}"
     if estimate.at_bound:

@@ -330,10 +330,10 @@ def predict(
         predicted,
         weighs,
     )
-    from sgdfit.result.result import read
+    from sgdfit.result.result import load
     from sgdfit.result.table_file import writing_table
 
-    result = read(saved)
+    result = load(saved)
     table = _open(as_grid(data, result.time_scales), reading, where, missing, say)
     # rows that are printed would run into the bar
     with (
@@ -404,9 +404,9 @@ def explain(
 @option.takes(option.SHOW)
 def show(saved: str, full: bool, as_json: bool) -> int:
     """Print the report of a saved fit."""
-    from sgdfit.result.result import read
+    from sgdfit.result.result import load
 
-    result = read(saved)
+    result = load(saved)
     if as_json:
         print_json(result)
     else:

@@ -421,7 +421,7 @@ def progress_bar(wanted: bool = True, doing: str = PREPARING) -> Iterator[Listen
                 begun, done, total = True, progress.step, progress.steps
                 if progress.reading is not None:
                     done, total = progress.reading.rows, progress.reading.of
-                bars.update(task, total=total, completed=done, description=describe(progress))
+                bars.update(task, total=total, completed=done, description=progress_text(progress))
 
         def tell(text: str) -> None:
             # above the bar, which is drawn anew below it
@@ -440,17 +440,17 @@ def progress_bar(wanted: bool = True, doing: str = PREPARING) -> Iterator[Listen
         yield Listener(show, tell, read)
 
 
-def describe(progress: Progress) -> str:
+def progress_text(progress: Progress) -> str:
     """Say how far a descent, or a pass through all rows, is.
 
     Examples
     --------
     >>> from sgdfit.fitting.callbacks import Progress
-    >>> describe(Progress(1500, 10_000, 3, 6.2519913, {"a": 1.0}, 0.5))
+    >>> progress_text(Progress(1500, 10_000, 3, 6.2519913, {"a": 1.0}, 0.5))
     '1,500/10,000  loss 6.25199  3,000 steps/s'
     >>> from sgdfit.fitting.callbacks import Pass
     >>> reading = Pass(250_000, 1_000_000, 0.5)
-    >>> describe(Progress(5, 2000, 0, 6.2519913, {"a": 1.0}, 0.9, 0.25, reading))
+    >>> progress_text(Progress(5, 2000, 0, 6.2519913, {"a": 1.0}, 0.9, 0.25, reading))
     '25%  500k rows/s  2 s left  loss 6.25199  0.25 s.e. away'
     """
     reading, loss = progress.reading, f"loss {progress.loss:.6g}"

@@ -12,9 +12,9 @@ import numpy as np
 from sgdfit.data.files import DataFile, unchanged
 from sgdfit.data.floats import kind_of
 from sgdfit.data.formats import ColumnarFile, reading
-from sgdfit.data.rows import dataset_table, prefetch
+from sgdfit.data.rows import dataset_table, read_ahead
 from sgdfit.data.table import ColumnStatistics, Dataset, RowGroup, Table, clean_names
-from sgdfit.data.where import extremes_of
+from sgdfit.data.where import as_extremes
 from sgdfit.errors import DataError, counted
 
 # Files whose beginnings are read at once; most of the time goes into waiting for them.
@@ -64,7 +64,7 @@ def open_dataset(
     decimal, slow = "", False
     notes: dict[str, list[str]] = {}
     opening = [functools.partial(_open, origin, open_file) for origin, open_file in files]
-    for opened in prefetch(opening, min(THREADS, len(files)), True):
+    for opened in read_ahead(opening, min(THREADS, len(files)), True):
         origin, slow = opened.origin, slow or opened.slow
         decimal = decimal if decimal == "," else opened.decimal
         for note in opened.notes:
@@ -141,7 +141,7 @@ def constant_statistics(origin: DataFile) -> dict[str, ColumnStatistics]:
     known = {}
     for name, value in origin.constants:
         raw = value.as_py()
-        known[name] = ColumnStatistics(extremes_of(raw, raw, value.type), raw is None, raw is None)
+        known[name] = ColumnStatistics(as_extremes(raw, raw, value.type), raw is None, raw is None)
     return known
 
 

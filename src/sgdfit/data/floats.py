@@ -267,7 +267,7 @@ def kind_of(kind: Any) -> str:
     return str(kind)
 
 
-def comparable(array: Any) -> Any:
+def as_comparable(array: Any) -> Any:
     """Return an Arrow array without encodings, and of types that Arrow can compare."""
     import pyarrow as pa
     import pyarrow.types as kinds

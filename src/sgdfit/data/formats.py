@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from sgdfit.data.files import COMPRESSIONS, DataFile, opened
 from sgdfit.data.table import BATCH_ROWS, ColumnStatistics, RowGroup, batch_rows
-from sgdfit.data.where import extremes_of
+from sgdfit.data.where import as_extremes
 from sgdfit.errors import DataError, reason_of
 
 # Columns of a row group that take more than this are read in steps of `BUFFER` bytes each, without
@@ -252,7 +252,7 @@ def _statistics(origin: DataFile, group: int, name: str) -> ColumnStatistics | N
     extremes = None
     with contextlib.suppress(ValueError, TypeError, OverflowError, NotImplementedError):
         if found.has_min_max:
-            extremes = extremes_of(found.min, found.max, kind)
+            extremes = as_extremes(found.min, found.max, kind)
     # NaN leaves no trace in the extremes, so a column of floats may always hold one.
     nulls = count != 0 or pa.types.is_floating(kind)
     return ColumnStatistics(extremes, nulls, empty=count == column.num_values > 0)

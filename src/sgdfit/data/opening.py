@@ -29,8 +29,8 @@ from sgdfit.data.rows import (
     FloatBatch,
     RowCounts,
     aligned,
+    concatenate_blocks,
     count_rows,
-    gathered,
     read_batches,
     see_first_times,
 )
@@ -97,7 +97,7 @@ def open_rows(
     else:
         counts = count_rows(dataset, held)
         _check_rows(dataset, counts)
-        columns = gathered((batch.finite for _, batch in _emptied(held)), counts.rows)
+        columns = concatenate_blocks((batch.finite for _, batch in _emptied(held)), counts.rows)
         for column in columns:
             column.flags.writeable = False
         return Columns(dict(zip(wanted, columns, strict=True)), dataset.label, counts.dropped)

@@ -34,7 +34,7 @@ from sgdfit.data.files import (
     stamp_of,
     unreadable,
 )
-from sgdfit.data.floats import Place, as_arrow, comparable, kind_of, plain_type, scalar_of, shown
+from sgdfit.data.floats import Place, as_arrow, as_comparable, kind_of, plain_type, scalar_of, shown
 from sgdfit.data.formats import (
     BOUNDED,
     BUFFER,
@@ -215,7 +215,7 @@ def _without(columns: Any, na: Sequence[str]) -> Any:
     for place, name in enumerate(columns.schema.names if na else ()):
         column = columns.column(place)
         whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-        values, kind = comparable(whole), kind_of(column.type)
+        values, kind = as_comparable(whole), kind_of(column.type)
         if kind == "text":
             values = pc.utf8_trim_whitespace(values)
             found = pc.is_in(values, value_set=pa.array(na, values.type))

@@ -113,7 +113,7 @@ def _joined(parts: list[Arrays]) -> Arrays:
     return tuple(np.concatenate(columns) for columns in zip(*parts, strict=True))
 
 
-def prefetch(
+def read_ahead(
     reads: Iterable[Callable[[], Iterator[T]]], threads: int, whole: bool
 ) -> Generator[T, None, None]:
     """Yield what all ``reads`` yield, in order, each begun before it is asked for.
@@ -216,10 +216,10 @@ def read_batches(
     if not dataset.again:  # iterators of others, such as cursors, may be bound to their thread
         return (item for index in range(len(groups)) for item in read(index))
     whole = fits_budget([group.rows for group in groups], len(names), threads, budget)
-    return prefetch([partial(read, index) for index in range(len(groups))], threads, whole)
+    return read_ahead([partial(read, index) for index in range(len(groups))], threads, whole)
 
 
-def gathered(blocks: Iterable[Arrays], rows: int | None) -> list[Array]:
+def concatenate_blocks(blocks: Iterable[Arrays], rows: int | None) -> list[Array]:
     """Join blocks; where it is known how many rows there are, nothing is held twice."""
     if rows is None:
         return list(_joined(list(blocks)))
@@ -254,7 +254,7 @@ def dataset_table(dataset: Dataset, where: str = "") -> Table:
     def fetch(positions: Sequence[int]) -> list[Array]:
         if not positions:
             return []
-        columns = gathered(blocks([dataset.names[place] for place in positions]), rows)
+        columns = concatenate_blocks(blocks([dataset.names[place] for place in positions]), rows)
         if where and not any(counts):
             raise DataError(no_row_meets(dataset.label, where))
         return columns or [np.empty(0) for _ in positions]
@@ -408,7 +408,7 @@ class ChunkedRows:
         sizes = zip(self.dataset.row_groups, self.counts.kept, strict=True)
         rows = [count if group.rows is None else group.rows for group, count in sizes]
         whole = fits_budget(rows, len(self.names), self.threads, self.budget)
-        return aligned(prefetch(reads, self.threads, whole), self.chunk_rows, ALIGNED_ROWS)
+        return aligned(read_ahead(reads, self.threads, whole), self.chunk_rows, ALIGNED_ROWS)
 
     def parts(self, first: int = 0) -> Iterator[tuple[int, Callable[[], Iterator[Arrays]]]]:
         """Yield the rows from ``first`` on by row groups: where each begins, and what reads it."""
@@ -429,7 +429,7 @@ class ChunkedRows:
         """Yield all rows in blocks, those of a few row groups at a time, which come at random."""
         groups, columns = self.dataset.row_groups, len(self.names)
         order = np.random.Generator(np.random.PCG64(seed)).permutation(len(groups))
-        left = (prefetch([partial(self.blocks, groups[k])], 1, False) for k in order)
+        left = (read_ahead([partial(self.blocks, groups[k])], 1, False) for k in order)
         room = self.budget // (HELD * batch_rows(columns) * columns * BYTES)
         opened = list(itertools.islice(left, min(MOST_OPENED, max(LEAST_OPENED, room))))
         try:
@@ -469,7 +469,7 @@ class ChunkedRows:
             if a < b and count:
                 inside = [(int(s) - first, int(s) - first + length) for s in starts[a:b]]
                 reads.append(partial(self._runs, group, inside))
-        parts = list(prefetch(reads, self.threads, True))
+        parts = list(read_ahead(reads, self.threads, True))
         release_unused()
         return _joined(parts) if parts else ()
 

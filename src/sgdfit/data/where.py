@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from sgdfit.data.floats import as_bools, comparable, kind_of, plain_type, scalar_of
+from sgdfit.data.floats import as_bools, as_comparable, kind_of, plain_type, scalar_of
 from sgdfit.data.rows import dataset_table, no_row_meets
 from sgdfit.data.table import (
     BATCH_ROWS,
@@ -304,7 +304,7 @@ def mask_of(condition: Condition, batch: Any) -> Any:
 
     named = f"where={condition.text!r}"
     try:
-        columns = {name: comparable(batch.column(name)) for name in condition.names}
+        columns = {name: as_comparable(batch.column(name)) for name in condition.names}
         found = _truth(condition.tree, columns)
     except DataError as error:
         raise DataError(f"{named} {error}") from error
@@ -450,7 +450,7 @@ def _time(text: str, kind: Any) -> Any:
     return scalar_of(ticks, pa.timestamp("us", zone))
 
 
-def extremes_of(low: Any, high: Any, kind: Any) -> Any:
+def as_extremes(low: Any, high: Any, kind: Any) -> Any:
     """Return two values of a column of type ``kind`` as an Arrow array; None if they are no use."""
     import pyarrow as pa
 
@@ -459,7 +459,7 @@ def extremes_of(low: Any, high: Any, kind: Any) -> Any:
         return None
     plain = isinstance(low, bool | int | float | str)
     scalars = [scalar_of(v, kind) if plain else pa.scalar(v, kind) for v in (low, high)]
-    return comparable(pa.concat_arrays([pa.repeat(scalar, 1) for scalar in scalars]))
+    return as_comparable(pa.concat_arrays([pa.repeat(scalar, 1) for scalar in scalars]))
 
 
 def may_match(
@@ -468,7 +468,7 @@ def may_match(
     """Say whether rows whose columns lie within ``statistics`` may meet a condition.
 
     >>> import pyarrow as pa
-    >>> known = {"x": ColumnStatistics(extremes_of(1, 5, pa.int64()), nulls=False)}
+    >>> known = {"x": ColumnStatistics(as_extremes(1, 5, pa.int64()), nulls=False)}
     >>> may_match(read_condition("x > 7 and y == 2").tree, known.get)
     False
     """

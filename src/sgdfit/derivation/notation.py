@@ -255,7 +255,7 @@ def over(top: Math, bottom: Math) -> Math:
     line = f"{_closed(top, 'sum')}/{_closed(bottom, 'sum', 'product', 'fraction')}"
     above, below = _in_one_line(top).picture.lines, _in_one_line(bottom).picture.lines
     rule = "─" * max(columns(above[0]), columns(below[0]))
-    picture = filled([*above, rule, *below], len(above), "^")
+    picture = align_lines([*above, rule, *below], len(above), "^")
     latex = f"\\frac{{{top.latex}}}{{{bottom.latex}}}"
     return Math("fraction", line, latex, picture, (top, bottom))
 
@@ -368,7 +368,7 @@ def _cases(branches: Sequence[tuple[Math, Math | None]]) -> Math:
     drawn = drawn if len(drawn) > 2 else [drawn[0], "", drawn[1]]
     brace, middle = ["⎪ "] * len(drawn), len(drawn) // 2
     brace[0], brace[middle], brace[-1] = "⎧ ", "⎨ ", "⎩ "
-    picture = beside([Picture(tuple(brace), middle), filled(drawn, middle)])
+    picture = beside([Picture(tuple(brace), middle), align_lines(drawn, middle)])
     latex = "\\begin{cases} " + r" \\ ".join(rows) + " \\end{cases}"
     return Math("cases", "{" + "; ".join(shown) + "}", latex, picture)
 
@@ -577,7 +577,7 @@ def padded(text: str, width: int, side: str = "<") -> str:
     return f"{text:{side}{width + len(text) - columns(text)}}"
 
 
-def filled(lines: Sequence[str], base: int = 0, side: str = "<") -> Picture:
+def align_lines(lines: Sequence[str], base: int = 0, side: str = "<") -> Picture:
     """Fill lines up to one width."""
     width = max(map(columns, lines))
     return Picture(tuple(padded(line, width, side) for line in lines), base)

@@ -14,9 +14,9 @@ from sgdfit.derivation.notation import (
     Equation,
     Math,
     Picture,
+    align_lines,
     beside,
     columns,
-    filled,
     latex_text,
     leading_sign,
     padded,
@@ -85,7 +85,7 @@ def _fitted(part: Math, width: int) -> Picture:
     if part.width <= width:
         return part.picture
     if part.kind != "sum":
-        return filled(_wrapped(part.line, width))
+        return align_lines(_wrapped(part.line, width))
     blocks: list[Picture] = []
     for i, (sign, term) in enumerate(part.parts):
         lead = Picture((leading_sign(sign, i == 0).replace("-", MINUS),))
@@ -98,7 +98,7 @@ def _fitted(part: Math, width: int) -> Picture:
     lines: list[str] = []
     for i, block in enumerate(blocks):
         lines += ([""] if i and airy else []) + list(block.lines)
-    return filled(lines, blocks[0].base)
+    return align_lines(lines, blocks[0].base)
 
 
 def _wrapped(line: str, width: int) -> list[str]:

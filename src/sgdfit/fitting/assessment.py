@@ -14,10 +14,10 @@ from sgdfit.fitting.gauss_newton import progress_of, walk
 from sgdfit.fitting.multistart import misfit_warnings
 from sgdfit.fitting.nonsmooth import (
     SHIFT,
-    blur_of,
     kink_at,
     least_gradient,
     likely_distance,
+    resolution_of,
     smoothed_curvature,
     takes_sums,
 )
@@ -28,8 +28,8 @@ from sgdfit.fitting.problem import (
     Problem,
     TraceStep,
     examined,
-    joined,
     kernel_of,
+    merge_runs,
 )
 from sgdfit.fitting.profile import profile_intervals
 from sgdfit.fitting.saddle import ARRIVED
@@ -187,7 +187,7 @@ def _result(problem: Problem, outcome: Outcome) -> Result:
         if not end.is_exact:
             found, lower = _profiled(problem, found)
             if lower is not None:
-                way = joined(outcome, lower)
+                way = merge_runs(outcome, lower)
                 return _result(problem, way._replace(abandoned=WENT_ON))
         else:
             found = found._replace(warnings=(*found.warnings, NO_PROFILE))
@@ -366,7 +366,8 @@ def _distance(problem: Problem, outcome: Outcome, end: _End) -> float:
     scores = problem.data.scores(problem.kernel, theta)[np.ix_(free, free)]
     root = near.root[:, free]
     measured = sandwich_offset(left, root.T @ root, theta[free], scores)
-    return likely_distance(measured, blur_of(problem.rows, problem.model)) if by_sums else measured
+    resolution = resolution_of(problem.rows, problem.model)
+    return likely_distance(measured, resolution) if by_sums else measured
 
 
 def _certain(

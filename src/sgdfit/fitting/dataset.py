@@ -217,13 +217,13 @@ class TrainingData:
     @cached_property
     def sample_extremes(self) -> tuple[Array, Array]:
         """The least and the largest value of each column in the subsample, float64[c] each."""
-        return extremes_of([self.subsample])
+        return column_extremes([self.subsample])
 
     def extremes(self) -> tuple[Array, Array]:
         """The same in all rows, by a pass through them where the subsample is not all of them."""
         if self.subsample.rows == self.rows:
             return self.sample_extremes
-        return extremes_of(self._chunks(0))
+        return column_extremes(self._chunks(0))
 
     def sums(self, kernel: Kernel, theta: Array) -> Sums:
         """Return the sums over all rows at ``theta``."""
@@ -321,7 +321,7 @@ class Reduction:
         data, edges = self.data, Aligner(PANEL)
         # Compiled here, lest several threads do it at once.
         self._add(0, data.subsample.part(0, 1))
-        parts = in_order(self._work, data.parts(self.rows), data.threads)
+        parts = map_in_order(self._work, data.parts(self.rows), data.threads)
         with contextlib.closing(parts):
             for whole, head, tail in parts:
                 yield from self._joined(edges, head)
@@ -418,7 +418,7 @@ def _copied(chunk: Chunk) -> Chunk:
     return chunk_of(arrays, weighted=chunk.weights is not None)
 
 
-def in_order(
+def map_in_order(
     work: Callable[[T], U], things: Generator[T, None, None], threads: int
 ) -> Generator[U, None, None]:
     """Yield what ``work`` makes of each thing, in order, some of them at once."""
@@ -460,7 +460,7 @@ def panel_moments(model: Model, chunk: Chunk, about: float, *, compiled: bool = 
     return np.array(found, dtype=np.float64)
 
 
-def extremes_of(chunks: Iterable[Chunk]) -> tuple[Array, Array]:
+def column_extremes(chunks: Iterable[Chunk]) -> tuple[Array, Array]:
     """Return the least and the largest value of each column, float64[c] each."""
     ends = [[(c.min(), c.max()) for c in chunk.columns] for chunk in chunks]
     table = np.array(ends, dtype=np.float64)

@@ -20,7 +20,7 @@ from sgdfit.errors import CheckpointError, UsageError, did_you_mean
 from sgdfit.fitting.assessment import assess
 from sgdfit.fitting.callbacks import Callback
 from sgdfit.fitting.multistart import searches, started
-from sgdfit.fitting.nonsmooth import find_from_sums, gathered, takes_sums
+from sgdfit.fitting.nonsmooth import find_from_sums, load_all_rows, takes_sums
 from sgdfit.fitting.options import AUTO, as_resources, check_with_model, identity_of, settle
 from sgdfit.fitting.problem import Outcome, Problem, prepare
 from sgdfit.fitting.robust import find_with_scale, scale_at, scaled, settle_scale
@@ -300,7 +300,7 @@ def minimize(problem: Problem) -> tuple[Problem, Outcome]:
         if problem.model.loss.is_relative:
             return find_with_scale(problem)
         if problem.kinked:
-            problem = gathered(problem)
+            problem = load_all_rows(problem)
             found = find_from_sums(problem) if takes_sums(problem) else None
             if found is not None:
                 return found

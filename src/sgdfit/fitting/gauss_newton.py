@@ -30,10 +30,10 @@ from sgdfit.inference.quadratic import (
     Quadratic,
     from_rows,
     from_sums,
-    joined,
     projected,
     solved,
     step_within,
+    sum_quadratics,
 )
 from sgdfit.inference.spectrum import EPS
 from sgdfit.kernel.kernel import Chunk, Kernel, Rows
@@ -349,7 +349,7 @@ class Objective(NamedTuple):
         if self.by_rows:
             chunks = [batch] if isinstance(batch, Chunk) else batch.chunks()
             blocks = (c.part(k, k + FEW) for c in chunks for k in range(0, c.rows, FEW))
-            found = joined(self._of_rows(theta, block) for block in blocks)
+            found = sum_quadratics(self._of_rows(theta, block) for block in blocks)
             finite = found.regular or np.isfinite(found.root).all()
             finite = finite and math.isfinite(found.loss + found.least)
             return found.rounded(theta, batch.rows) if finite else None

@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from sgdfit.fitting.gauss_newton import walk
-from sgdfit.fitting.problem import Limit, Outcome, Problem, errors_of, joined
+from sgdfit.fitting.problem import Limit, Outcome, Problem, errors_of, merge_runs
 from sgdfit.fitting.saddle import ARRIVED, has_arrived
 from sgdfit.fitting.sampling import FEW
 from sgdfit.fitting.trust_region import relative_offset
@@ -90,10 +90,10 @@ def at_infinity(problem: Problem, outcome: Outcome, first: bool = True) -> Outco
             # From +∞ the way may lead on from −∞, as it does for 1/k through 0.
             found = walk(plain, lower, [problem.rows])
             is_lower = first and found.loss < outcome.loss
-            return at_infinity(problem, joined(outcome, found), False) if is_lower else outcome
+            return at_infinity(problem, merge_runs(outcome, found), False) if is_lower else outcome
         at = walk(plain.holding([i]), near if line.bound is None else line.bound, [problem.rows])
         limit = line.limit(at.theta)._replace(is_bound=line.bound is not None)
-        return joined(outcome, at)._replace(limit=limit, gaps=limit.gaps)
+        return merge_runs(outcome, at)._replace(limit=limit, gaps=limit.gaps)
     return outcome
 
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sgdfit.fitting.gauss_newton import walk
-from sgdfit.fitting.problem import Outcome, Problem, joined
+from sgdfit.fitting.problem import Outcome, Problem, merge_runs
 from sgdfit.fitting.saddle import ARRIVED
 from sgdfit.fitting.trust_region import relative_offset
 from sgdfit.formula.evaluation import evaluate
@@ -110,7 +110,7 @@ def settle_kinks(problem: Problem, outcome: Outcome) -> Outcome:
     # The others' distance is the whole where the slopes on both sides lead towards a row.
     rest = problem.holding(on_rows)._replace(callback=None)
     other = walk(rest, theta, [problem.rows])
-    return joined(outcome, other) if other.loss <= outcome.loss else outcome
+    return merge_runs(outcome, other) if other.loss <= outcome.loss else outcome
 
 
 def _on_row(problem: Problem, outcome: Outcome, places: list[int]) -> Outcome:

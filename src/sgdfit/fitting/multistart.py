@@ -13,7 +13,7 @@ from sgdfit.fitting.callbacks import StopRequested, ending_of
 from sgdfit.fitting.gauss_newton import walk
 from sgdfit.fitting.infinity import at_infinity
 from sgdfit.fitting.kinks import settle_kinks
-from sgdfit.fitting.problem import Misfit, Outcome, Problem, errors_of, joined
+from sgdfit.fitting.problem import Misfit, Outcome, Problem, errors_of, merge_runs
 from sgdfit.fitting.saddle import has_arrived, off_saddles
 from sgdfit.fitting.sampling import FEW, RUN, stretches
 from sgdfit.formula.evaluation import evaluate
@@ -24,7 +24,7 @@ from sgdfit.model.identifiability import redundant
 from sgdfit.model.model import Model
 from sgdfit.model.parameters import Assignments
 from sgdfit.model.separation import break_names, separate
-from sgdfit.model.symmetry import canonical, equivalents, unusual
+from sgdfit.model.symmetry import canonical_theta, equivalents, unusual
 from sgdfit.result.status import Rival, StartSearch
 
 # The word that asks for a search.
@@ -99,7 +99,7 @@ def find_minimum(problem: Problem) -> tuple[Problem, Outcome]:
             if other is not outcome:
                 outcome = off_saddles(problem, other)
                 doubtful = is_suspicious(problem, outcome)
-        outcome = settled_on(problem, outcome, nearest(model, outcome))
+        outcome = settled_on(problem, outcome, closest_equivalent(model, outcome))
         outcome = outcome._replace(abandoned=unusual(model, outcome.theta))
         if search or (search is None and (doubtful or _is_broken(problem))):
             outcome = _compared(problem, outcome)
@@ -161,7 +161,7 @@ def _from_search(problem: Problem, starts: Starts) -> tuple[Problem, Outcome]:
         k, known = _best_candidate(quiet, starts)
     raw, polished = (problem.box.clip(points[k]) for points in (starts.raw, starts.polished))
     # Both points as they look when the minimum is the canonical one of its equivalents.
-    polished, start = canonical(model, np.array([polished, raw]), sought)[0]
+    polished, start = canonical_theta(model, np.array([polished, raw]), sought)[0]
     outcome = walk(problem if len(sizes) == 1 else quiet, start, sizes[:1])
     if not outcome.is_called_off:
         fell_short = _is_lower(known, _at_least(outcome), BETTER)
@@ -169,8 +169,8 @@ def _from_search(problem: Problem, starts: Starts) -> tuple[Problem, Outcome]:
         if fell_short or len(sizes) > 1:
             outcome = walk(problem, start)
         outcome = off_saddles(problem, outcome)
-        outcome = settled_on(problem, outcome, canonical(model, outcome.theta, sought)[0])
-    told = canonical(model, outcome.theta, sought)[1]
+        outcome = settled_on(problem, outcome, canonical_theta(model, outcome.theta, sought)[0])
+    told = canonical_theta(model, outcome.theta, sought)[1]
     found = problem._replace(model=with_starts(model, start, "search"))
     return found, outcome._replace(search=replace(starts.facts, symmetries=told))
 
@@ -271,7 +271,7 @@ def _compared(problem: Problem, outcome: Outcome) -> Outcome:
     share = CLEARLY_BETTER if is_final else BETTER
     if not _is_lower(other.rank, _at_least(outcome), share):
         return outcome
-    chosen, told = canonical(problem.model, other.theta, problem.names)
+    chosen, told = canonical_theta(problem.model, other.theta, problem.names)
     if not is_final:
         ended = ENDED[outcome.ending]
         if has_arrived(problem, outcome):
@@ -280,7 +280,7 @@ def _compared(problem: Problem, outcome: Outcome) -> Outcome:
             f"the given start led to {ended}: these estimates are those of a search for another"
         )
         # A start without a loss is no step of the way.
-        way = other if is_lost else joined(outcome, other)
+        way = other if is_lost else merge_runs(outcome, other)
         outcome = settled_on(problem, way, chosen)
         facts = replace(starts.facts, symmetries=told)
         return outcome._replace(search=facts, abandoned=abandoned)
@@ -405,7 +405,7 @@ def started(problem: Problem) -> Problem:
     return problem._replace(model=with_starts(problem.model, found.raw[0], "search"))
 
 
-def nearest(model: Model, outcome: Outcome) -> np.ndarray:
+def closest_equivalent(model: Model, outcome: Outcome) -> np.ndarray:
     """Return the one of the equivalent minima that is most like the given start.
 
     In order and sign of the nonlinear parameters first, then in distance.
@@ -432,7 +432,7 @@ def settled_on(problem: Problem, outcome: Outcome, theta: np.ndarray) -> Outcome
         return outcome
     plain = problem._replace(callback=None, linear=problem.linear[:0])
     again = walk(plain, theta, [problem.rows])
-    return joined(outcome, again._replace(path=again.path[1:]))
+    return merge_runs(outcome, again._replace(path=again.path[1:]))
 
 
 def is_suspicious(problem: Problem, outcome: Outcome) -> bool:

@@ -19,7 +19,7 @@ import numpy as np
 from sgdfit.fitting.dataset import TrainingData
 from sgdfit.fitting.gauss_newton import walk
 from sgdfit.fitting.kinks import breaks_of
-from sgdfit.fitting.problem import Outcome, Problem, joined
+from sgdfit.fitting.problem import Outcome, Problem, merge_runs
 from sgdfit.fitting.sampling import FEW, SUBSAMPLE_ALL
 from sgdfit.fitting.steps import alternated, minimize_steps
 from sgdfit.formula.evaluation import evaluate
@@ -75,7 +75,7 @@ def sides_of(model: Model) -> tuple[float, float] | None:
     return float(low[0]), float(low[1])
 
 
-def blur_of(rows: int, model: Model) -> float:
+def resolution_of(rows: int, model: Model) -> float:
     """Return how near to the minimum a gradient over so many rows can tell it, in standard errors.
 
     So far away from it, the rows whose residuals change their sign on the way are as many as make
@@ -83,7 +83,7 @@ def blur_of(rows: int, model: Model) -> float:
 
     >>> from sgdfit.model.model import build
     >>> model = build("y = a*x + b", ["x", "y"], loss="quantile(q=0.9)")
-    >>> round(blur_of(200_000, model), 6)
+    >>> round(resolution_of(200_000, model), 6)
     0.010541
     """
     below, above = sides_of(model) or (math.nan, math.nan)
@@ -91,13 +91,13 @@ def blur_of(rows: int, model: Model) -> float:
     return math.sqrt(jump * len(model.free) / rows)
 
 
-def likely_distance(measured: float, blur: float) -> float:
-    """Return the distance d to the minimum where the gradient says ``measured``: d² = m² + d·blur.
+def likely_distance(measured: float, resolution: float) -> float:
+    """Return the distance d to the minimum where the gradient says ``measured``: d² = m² + d·r.
 
-    The chance in the gradient at a distance d has the standard deviation sqrt(d·blur), so that a
+    The chance in the gradient at a distance d has the standard deviation sqrt(d·r), so that a
     small gradient alone does not say that the minimum is as near.
     """
-    return (blur + math.hypot(blur, 2 * measured)) / 2
+    return (resolution + math.hypot(resolution, 2 * measured)) / 2
 
 
 def kink_at(model: Model, kernel: Kernel, chunk: Chunk, theta: np.ndarray) -> Kink:
@@ -178,7 +178,7 @@ def takes_sums(problem: Problem) -> bool:
     return problem.kinked and many and sides_of(problem.model) is not None
 
 
-def gathered(problem: Problem) -> Problem:
+def load_all_rows(problem: Problem) -> Problem:
     """Return the problem with all rows in memory, if all are in the subsample."""
     data = problem.data
     if data.whole is not None or data.rows > SUBSAMPLE_ALL:
@@ -229,8 +229,8 @@ def find_from_sums(problem: Problem) -> tuple[Problem, Outcome] | None:
         if not of_all or of_all[0] > MISLED * math.sqrt(problem.rows / some.rows):
             return find_from_sums(problem)
     if outcome.ending == "steps" and looks < problem.looks:
-        outcome = joined(outcome, walk(smooth, outcome.theta, [problem.rows]))
+        outcome = merge_runs(outcome, walk(smooth, outcome.theta, [problem.rows]))
     breaks = breaks_of(problem.model)
     if breaks and not outcome.is_called_off:
         outcome, _ = alternated(smooth, breaks, outcome.theta, outcome)
-    return found, joined(before, outcome)
+    return found, merge_runs(before, outcome)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from sgdfit.choice import one_of
 from sgdfit.data.readers import open_table
-from sgdfit.data.rows import aligned_batches, fits_budget, float_batches, prefetch, timed
+from sgdfit.data.rows import aligned_batches, fits_budget, float_batches, read_ahead, timed
 from sgdfit.data.table import Table, check_policy, clean_names
 from sgdfit.data.times import CLOCK, DATE, TIME_UNITS, TimeScale
 from sgdfit.errors import DataError, UsageError, listed, require
@@ -443,7 +443,7 @@ def _blocks_of(
         partial(float_batches, dataset, group, names, missing, further, bool(kept))
         for group in dataset.row_groups
     ]
-    with closing(prefetch(reads, resources.threads, whole)) as batches:
+    with closing(read_ahead(reads, resources.threads, whole)) as batches:
         for (keep, *held), raw in aligned_batches(batches, BLOCK_ROWS, kept):
             chosen = held if keep.all() else [column[keep] for column in held]
             raw = raw if raw is None or keep.all() else raw.filter(keep)

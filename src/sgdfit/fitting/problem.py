@@ -314,7 +314,7 @@ class Outcome(NamedTuple):
         return self.ending in ("interrupted", "stopped")
 
 
-def joined(before: Outcome, outcome: Outcome) -> Outcome:
+def merge_runs(before: Outcome, outcome: Outcome) -> Outcome:
     """Return one run after another as one."""
     path = tuple(
         s._replace(step=s.step + before.step, visited=s.visited + before.visited)

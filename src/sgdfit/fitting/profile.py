@@ -19,11 +19,11 @@ from sgdfit.fitting.kinks import settle_kinks
 from sgdfit.fitting.multistart import ROWS_OF_BREAKS, missing, settled_on
 from sgdfit.fitting.problem import Outcome, Problem
 from sgdfit.fitting.steps import lowest
-from sgdfit.inference.intervals import interval
+from sgdfit.inference.intervals import confidence_interval
 from sgdfit.inference.quadratic import step_within
 from sgdfit.inference.spectrum import EPS
 from sgdfit.model.separation import break_names
-from sgdfit.model.symmetry import canonical, equivalents
+from sgdfit.model.symmetry import canonical_theta, equivalents
 
 # The refits' distance to their minima, in standard errors.
 NEAR = 1e-4
@@ -118,7 +118,7 @@ def profile_intervals(
     comes in their place. The problem is of squared residuals; its minimum, what is known of that,
     and the variance of a row of weight one with its degrees of freedom are given.
     """
-    span = interval(0.0, 1.0, dof, problem.options.level)
+    span = confidence_interval(0.0, 1.0, dof, problem.options.level)
     quiet = problem._replace(callback=None, tolerance=NEAR)
     found: dict[str, tuple[float, float] | None] = dict.fromkeys(problem.names)
     determined = np.flatnonzero(np.diag(covariance) > 0).tolist()
@@ -191,7 +191,7 @@ def _walked(problem: Problem, start: np.ndarray) -> Outcome:
 def _settled(problem: Problem, theta: np.ndarray) -> Outcome:
     """Go on with the fit from a refit that is lower, to the minimum that is given."""
     outcome = _walked(problem, theta)
-    chosen, _ = canonical(problem.model, outcome.theta, missing(problem.model))
+    chosen, _ = canonical_theta(problem.model, outcome.theta, missing(problem.model))
     return settle_kinks(problem, settled_on(problem, outcome, chosen))
 
 

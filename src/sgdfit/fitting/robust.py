@@ -18,7 +18,7 @@ import numpy as np
 from sgdfit.fitting.gauss_newton import walk
 from sgdfit.fitting.infinity import at_infinity
 from sgdfit.fitting.multistart import missing
-from sgdfit.fitting.problem import MOST_STEPS, Outcome, Problem, joined
+from sgdfit.fitting.problem import MOST_STEPS, Outcome, Problem, merge_runs
 from sgdfit.fitting.sampling import FEW
 from sgdfit.fitting.steps import minimize_steps
 from sgdfit.kernel.kernel import Rows
@@ -63,7 +63,7 @@ def _iterated(problem: Problem, outcome: Outcome) -> tuple[Problem, Outcome]:
         if change <= SAME:
             break
         problem = scaled(problem, scale)
-        outcome = joined(outcome, walk(problem, outcome.theta, [problem.rows]))
+        outcome = merge_runs(outcome, walk(problem, outcome.theta, [problem.rows]))
         if problem.data.subsample.rows < problem.rows and change <= NEARBY:
             break
     return problem, outcome

@@ -14,13 +14,13 @@ from itertools import product
 import numpy as np
 
 from sgdfit.fitting.gauss_newton import walk
-from sgdfit.fitting.problem import Outcome, Problem, joined
+from sgdfit.fitting.problem import Outcome, Problem, merge_runs
 from sgdfit.fitting.sampling import FEW
 from sgdfit.inference.spectrum import named, root_spectrum
 from sgdfit.kernel.kernel import Chunk
 from sgdfit.model.roles import roles_of
 from sgdfit.model.separation import stepped_names
-from sgdfit.starts.space import draw_points, observe, range_of
+from sgdfit.starts.space import draw_points, observations_of, range_of
 
 # A fall by a smaller share of the loss is none.
 FALL = 1e-9
@@ -48,7 +48,7 @@ def off_saddles(problem: Problem, outcome: Outcome) -> Outcome:
         again = walk(plain, below, [problem.rows])
         if not again.loss < outcome.loss:
             break
-        outcome = joined(outcome, again)
+        outcome = merge_runs(outcome, again)
     return outcome
 
 
@@ -106,7 +106,7 @@ def _elsewhere(
     if not bound.any() or not len(idle):
         return
     roles = roles_of(model.prediction, model.free, model.variables)
-    seen = observe(model, chunk, {})
+    seen = observations_of(model, chunk, {})
     ranges = [range_of(roles[model.free[i]], box.low[i], box.high[i], seen) for i in idle]
     for values in draw_points(ranges, DRAWS, problem.seed)[0]:
         there = theta.copy()
@@ -162,7 +162,7 @@ def could_determine(problem: Problem) -> bool:
         centred.append(column)
     for rows in (tuple(centred), tuple(columns.values())):
         chunk = Chunk(rows, None)
-        seen = observe(model, chunk, {})
+        seen = observations_of(model, chunk, {})
         units = [range_of(roles[name], -np.inf, np.inf, seen).unit for name in model.free]
         for draw in random.normal(size=(PLACES, len(units))):
             jacobian = problem.kernel.rows(draw * units, chunk).jacobian.T

@@ -26,8 +26,8 @@ from sgdfit.formula.evaluation import evaluate
 from sgdfit.inference.diagnosis import Descent, Diagnosis, diagnose
 from sgdfit.inference.quadratic import from_sums, step_within
 from sgdfit.kernel.kernel import Chunk, Segment, State
-from sgdfit.kernel.numpy_kernel import stepped
-from sgdfit.kernel.shuffle import Order, in_order, shuffled
+from sgdfit.kernel.numpy_kernel import run_segment
+from sgdfit.kernel.shuffle import Order, sequential, shuffled
 from sgdfit.kernel.summation import PANEL, Sums
 from sgdfit.model.model import Model
 from sgdfit.optimizers import DEFAULT_RATES, Optimizer
@@ -155,7 +155,7 @@ class _Descent:
             rates = tabulate(self.schedule, self.state.step, self._count(buffer.rows))
             segment = self._segment(order, rates)
             if self.by_sums:
-                swept = stepped(self._all_rows, self.optimizer, self.state, segment)
+                swept = run_segment(self._all_rows, self.optimizer, self.state, segment)
             else:
                 swept = self.problem.kernel.sweep(self.state, buffer, segment)
             # The state alone says how far the run is; records beyond are of an interrupt here.
@@ -180,7 +180,7 @@ class _Descent:
         """Yield what is left of the epoch, and the order to visit it in."""
         epoch, size = self.state.step // self.per_epoch, self.batch_size
         if self.by_sums:
-            yield self.data.subsample, in_order(self.data.rows)
+            yield self.data.subsample, sequential(self.data.rows)
             return
         left = self.state.step % self.per_epoch * size
         seed = [self.problem.seed, epoch] if self.shuffle else None
@@ -192,7 +192,7 @@ class _Descent:
 
     def _order(self, buffer: Chunk, epoch: int, part: int) -> Order:
         if not self.shuffle:
-            return in_order(buffer.rows)
+            return sequential(buffer.rows)
         alone = buffer.rows == self.data.rows
         order = shuffled(buffer.rows, self.problem.seed, epoch, None if alone else part)
         if self.problem.kernel.form == "compiled":

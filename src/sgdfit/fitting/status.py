@@ -18,7 +18,7 @@ from sgdfit.formula.limits import evaluate_slope
 from sgdfit.inference.diagnosis import explain_divergence, rate_advice
 from sgdfit.inference.spectrum import EPS, eigen, root_spectrum
 from sgdfit.kernel.kernel import Segment
-from sgdfit.kernel.shuffle import in_order
+from sgdfit.kernel.shuffle import sequential
 from sgdfit.optimizers.schedule import Schedule
 from sgdfit.result.status import STATUSES, Status, status_of
 
@@ -428,7 +428,7 @@ def _still_since(problem: Problem, facts: DescentFacts) -> int | None:
         return None
     # Records may meet a swing at equal phases; one more step tells.
     chunk = data.subsample if data.whole is None else data.whole
-    order, rates = in_order(chunk.rows), records[-1:, 1]
+    order, rates = sequential(chunk.rows), records[-1:, 1]
     segment = Segment(order, facts.batch_size, rates, np.inf, 0, box.low, box.high)
     after = problem.kernel.sweep(state._replace(position=0), chunk, segment)
     if (after.state.theta != theta).any():

@@ -23,7 +23,7 @@ from sgdfit.fitting.callbacks import StopRequested, ending_of
 from sgdfit.fitting.gauss_newton import nonnegative_hess, walk
 from sgdfit.fitting.kinks import DAMPING, Break, are_coupled, breaks_of, thresholds_of
 from sgdfit.fitting.multistart import BETTER, find_minimum, with_starts
-from sgdfit.fitting.problem import Outcome, Problem, joined
+from sgdfit.fitting.problem import Outcome, Problem, merge_runs
 from sgdfit.fitting.sampling import FEW
 from sgdfit.kernel.kernel import Chunk
 from sgdfit.kernel.numpy_kernel import rows_of
@@ -347,7 +347,7 @@ def _lower(outcome: Outcome | None, other: Outcome, share: float = 0.0) -> Outco
     if outcome is None:
         return other
     is_lower = other.loss < outcome.loss or other.loss <= outcome.loss + share * abs(outcome.loss)
-    return joined(outcome, other) if is_lower or other.is_called_off else outcome
+    return merge_runs(outcome, other) if is_lower or other.is_called_off else outcome
 
 
 def _best_gaps(

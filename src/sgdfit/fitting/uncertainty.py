@@ -14,7 +14,7 @@ from sgdfit.fitting.trust_region import box_of
 from sgdfit.fitting.weights import CLASSICAL, SANDWICH
 from sgdfit.formula.formula import symbol
 from sgdfit.inference.covariance import ROUNDING, Determined, determined, of_inverse, sandwich
-from sgdfit.inference.intervals import curve_variance, hidden_by_rounding, interval
+from sgdfit.inference.intervals import confidence_interval, curve_variance, hidden_by_rounding
 from sgdfit.inference.quadratic import Quadratic
 from sgdfit.inference.spectrum import EPS, ScaledSpectrum, scaled_spectrum
 from sgdfit.model.identifiability import parts_of
@@ -190,7 +190,7 @@ def estimates(
             name=name,
             value=values[name],
             stderr=error,
-            interval=interval(values[name], error, left, level),
+            interval=confidence_interval(values[name], error, left, level),
             start=parameter.start if parameter.role != "tied" else values[name],
             start_origin=parameter.origin,
             role=parameter.role,

@@ -15,7 +15,7 @@ from sympy.printing.str import StrPrinter
 
 from sgdfit.errors import FormulaError
 from sgdfit.formula.functions import CONSTANTS, by_class
-from sgdfit.formula.real import Logaddexp, Logistic, finite
+from sgdfit.formula.real import Logaddexp, Logistic, as_real
 
 Expr = Any  # SymPy ships no types
 
@@ -89,7 +89,7 @@ def derivative(expression: Expr, name: str) -> Expr:
     >>> derivative(as_formula("a*x**b").expression, "b")
     a*x**b*log(x)
     """
-    return finite(expression.diff(symbol(name)))
+    return as_real(expression.diff(symbol(name)))
 
 
 def stable(expression: Expr) -> Expr:

@@ -138,7 +138,7 @@ def lookup(name: str) -> tuple[Callable[..., Expr], int] | None:
     return None
 
 
-def called(form: Callable[..., Expr], *values: Expr) -> Expr:
+def apply(form: Callable[..., Expr], *values: Expr) -> Expr:
     """Return a function's value; of large numbers in floating point.
 
     SymPy would find every digit before the point of ``ceil(exp(690))``.

@@ -20,12 +20,12 @@ from sgdfit.formula.functions import (
     FUNCTIONS,
     INSTEAD,
     OPERATIONS,
+    apply,
     as_number,
-    called,
     is_condition,
     lookup,
 )
-from sgdfit.formula.real import LARGEST, Where, finite, power
+from sgdfit.formula.real import LARGEST, Where, as_real, power
 
 MAX_CHARACTERS = 10_000
 MAX_TOKENS = 3_000
@@ -267,7 +267,7 @@ class _Reader:
         """Return what SymPy makes of ``parts``, which begin at ``at``."""
         try:
             value = make(*parts)
-            return value if is_condition(value) else _brief(finite(value))
+            return value if is_condition(value) else _brief(as_real(value))
         except FormulaError as error:
             self._fail(error.message, at)
         except (ArithmeticError, TypeError, ValueError, NotImplementedError, RecursionError):
@@ -394,7 +394,7 @@ class _Reader:
             count = f"{arity} argument{'s' if arity > 1 else ''}"
             self._fail(f"{written} takes {count}, not {len(values)}", start)
         head = [self.boolean(values.pop(0), start + 2)] if form is Where else []
-        return self._made(start, called, form, *head, *map(as_number, values))
+        return self._made(start, apply, form, *head, *map(as_number, values))
 
 
 def _joined(signs: list[str], parts: list[Expr]) -> Expr:

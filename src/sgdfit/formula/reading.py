@@ -20,9 +20,9 @@ import sympy
 
 from sgdfit.errors import FormulaError, UsageError
 from sgdfit.formula.formula import Formula, symbol
-from sgdfit.formula.functions import FUNCTIONS, INSTEAD, as_number, called, is_condition, lookup
+from sgdfit.formula.functions import FUNCTIONS, INSTEAD, apply, as_number, is_condition, lookup
 from sgdfit.formula.parsing import parse, parse_expression
-from sgdfit.formula.real import Where, finite, power
+from sgdfit.formula.real import Where, as_real, power
 
 Expr = Any  # SymPy ships no types
 
@@ -156,7 +156,7 @@ def trace_call(function: Callable[..., Any], arguments: dict[str, Any]) -> Expr:
     try:
         result = function(*given.values(), **named)
         if isinstance(result, Traced) or _is_number(result):
-            return finite(as_number(_unwrap(result)))
+            return as_real(as_number(_unwrap(result)))
     except FormulaError:
         raise
     except Exception as error:
@@ -222,7 +222,7 @@ def _apply(name: str, *operands: Any) -> Traced:
             f" comparisons and {', '.join(sorted(FUNCTIONS))}"
         )
     head = [_condition(values.pop(0))] if form is Where else []
-    return Traced(called(form, *head, *map(as_number, values)))
+    return Traced(apply(form, *head, *map(as_number, values)))
 
 
 def _clip(x: Any, low: Any = None, high: Any = None, **named: Any) -> Traced:

@@ -175,7 +175,7 @@ class Minimum(Maximum):
     value, first = sympy.Min, sympy.Lt
 
 
-def finite(expression: Expr) -> Expr:
+def as_real(expression: Expr) -> Expr:
     """Return ``expression`` in real functions; refuse numbers that floating point cannot hold."""
     if expression.has(sympy.Abs, sympy.sign):
         expression = expression.replace(sympy.Abs, Absolute).replace(sympy.sign, Sign)
@@ -218,7 +218,7 @@ def power(base: Expr, exponent: Expr) -> Expr:
         digits = float(exponent) * math.log10(abs(complex(base)))
         if abs(digits) > math.log10(LARGEST):
             raise FormulaError(f"{base!s:.40}**{exponent!s:.40} is too large for floating point")
-    return finite(base**exponent)
+    return as_real(base**exponent)
 
 
 def _check_exponent(exponent: Expr) -> None:

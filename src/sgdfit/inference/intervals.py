@@ -28,7 +28,7 @@ def confidence(value: Any, what: str) -> float:
     return found
 
 
-def interval(
+def confidence_interval(
     value: float, stderr: float | None, dof: float, level: float = 0.95
 ) -> tuple[float, float] | None:
     """Return the confidence interval of an estimate by Student's t, or None where there is none.
@@ -38,12 +38,12 @@ def interval(
     confidence(level, "level")
     if dof <= 0 or stderr is None or not math.isfinite(stderr):
         return None
-    half = stderr * quantile(dof, level)
+    half = stderr * t_quantile(dof, level)
     return value - half, value + half
 
 
 @lru_cache(maxsize=64)
-def quantile(dof: float, level: float = 0.95) -> float:
+def t_quantile(dof: float, level: float = 0.95) -> float:
     """Return Student's t that an absolute value stays below with probability ``level``.
 
     With t = √ν tan θ, P(|T| < t) is an angle or nothing, and a sum of powers of cos θ (Abramowitz &
@@ -117,7 +117,7 @@ def hidden_by_rounding(
 
 def around(prediction: Array, variance: Array, dof: float, level: float = 0.95) -> Band | None:
     """Return the interval of ``level`` around each prediction; None without degrees of freedom."""
-    unit = interval(0.0, 1.0, dof, level)
+    unit = confidence_interval(0.0, 1.0, dof, level)
     if unit is None:
         return None
     stderr = np.sqrt(variance)

@@ -172,7 +172,7 @@ def _layout(first: tuple[int, ...], p: int) -> tuple[tuple[int, ...], np.ndarray
     return columns, np.array(columns, dtype=np.intp), np.triu(np.ones((p, p)))
 
 
-def joined(parts: Iterable[Quadratic]) -> Quadratic:
+def sum_quadratics(parts: Iterable[Quadratic]) -> Quadratic:
     """Return the quadratic of all rows together from those of some each, at one point.
 
     Demmel, Grigori, Hoemmen & Langou 2012, SIAM J. Sci. Comput. 34(1), A206-A239: the roots are

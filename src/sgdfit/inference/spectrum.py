@@ -14,7 +14,7 @@ EPS = float(np.finfo(float).eps)
 ROUNDING = 1e4 * EPS
 
 
-def canonical(vectors: np.ndarray) -> np.ndarray:
+def normalized_columns(vectors: np.ndarray) -> np.ndarray:
     """Return columns at unit length, the largest component of each positive.
 
     Of components that are equally large to rounding, the first decides.
@@ -60,7 +60,7 @@ def eigen(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
                 break
         values = np.diag(a)
     order = np.argsort(values, kind="stable")
-    return values[order], canonical(vectors[:, order])
+    return values[order], normalized_columns(vectors[:, order])
 
 
 def _rotate(a: np.ndarray, vectors: np.ndarray, p: int, q: int) -> None:
@@ -197,7 +197,7 @@ def combination(names: Sequence[str], vector: np.ndarray, weights: np.ndarray | 
     written. ``weights`` tell how much each matters; without them the components themselves do,
     which is right where all parameters share one unit.
     """
-    vector = canonical(np.asarray(vector, dtype=float)[:, None])[:, 0]
+    vector = normalized_columns(np.asarray(vector, dtype=float)[:, None])[:, 0]
     matter = np.abs(vector if weights is None else weights)
     kept = np.flatnonzero((matter >= 0.05 * matter.max()) & (vector != 0))
     if not kept.size:

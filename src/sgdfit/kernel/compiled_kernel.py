@@ -18,7 +18,7 @@ from sgdfit import optimizers
 from sgdfit.errors import UsageError
 from sgdfit.kernel.emission import Dialect
 from sgdfit.kernel.kernel import Chunk, Kernel, Segment, State, SweepResult
-from sgdfit.kernel.numpy_kernel import panel_sums_of, rows_of, sourced, sweep_of
+from sgdfit.kernel.numpy_kernel import kernel_source, panel_sums_of, rows_of, sweep_of
 from sgdfit.kernel.summation import PANEL, length
 from sgdfit.kernel.templates import dialects, panel_sums_source, sweep_source
 from sgdfit.model.loss import Loss
@@ -88,7 +88,7 @@ def make_compiled(model: Model, optimizer: Optimizer | None, *, weighted: bool) 
             records.append(outcome.records)
         return outcome._replace(records=np.concatenate(records))
 
-    source = sourced(summing(first, False), model.loss)
+    source = kernel_source(summing(first, False), model.loss)
     return Kernel("compiled", source, rows_of(model), panel_sums, sweep)
 
 

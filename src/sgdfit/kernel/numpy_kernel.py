@@ -91,7 +91,7 @@ def sweep_of(model: Model, optimizer: Optimizer | None) -> Callable[..., SweepRe
 
     def sweep(state: State, chunk: Chunk, segment: Segment) -> SweepResult:
         assert optimizer is not None, "a kernel without an optimizer takes no steps"
-        return stepped(lambda at, rows: _batch(terms, at, chunk, rows), optimizer, state, segment)
+        return run_segment(lambda at, i: _batch(terms, at, chunk, i), optimizer, state, segment)
 
     return sweep
 
@@ -138,10 +138,10 @@ def _terms(model: Model) -> tuple[str, Terms]:
                 jacobian[k, unknown[k]] = np.where(np.isnan(limit), jacobian[k, unknown[k]], limit)
         return prediction, *others, jacobian
 
-    return sourced(source, loss), evaluate
+    return kernel_source(source, loss), evaluate
 
 
-def sourced(source: str, loss: Loss) -> str:
+def kernel_source(source: str, loss: Loss) -> str:
     """Return the text by which a kernel's sums are known again, the scale of its loss in it."""
     return f"{source}# scale {loss.scale!r}\n" if loss.is_relative else source
 
@@ -220,7 +220,7 @@ def _block(terms: Terms, theta: np.ndarray, some: Chunk, scores: bool) -> np.nda
     return np.concatenate([[whole, loss.sum()], gradient, curvature[triangle(len(theta))]])
 
 
-def stepped(
+def run_segment(
     batch_of: Callable[[np.ndarray, Any], tuple[float, np.ndarray]],
     optimizer: Optimizer,
     state: State,

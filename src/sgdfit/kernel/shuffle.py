@@ -46,12 +46,12 @@ _NONE = np.empty(0, dtype=np.int64)
 _NOWHERE = np.empty(0, dtype=np.uint16)
 
 
-def in_order(rows: int) -> Order:
+def sequential(rows: int) -> Order:
     """Return the order in which the rows stand.
 
     Examples
     --------
-    >>> in_order(3).indices()
+    >>> sequential(3).indices()
     array([0, 1, 2])
     """
     return Order(_NONE, _NOWHERE, _NONE, rows, sequential=True)

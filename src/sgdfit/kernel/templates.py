@@ -255,7 +255,7 @@ def panel_sums_source(model: Model, weighted: bool, dialect: Dialect, scores: bo
         "total": "\n".join(f"total[{k}] = {name}" for k, name in enumerate(names)),
     }
     repeats = _repeats(model, weighted) | {"H": [f"{i}_{j}" for i, j in pairs]}
-    return filled(HEADER + TERMS + PANEL_SUMS, texts, repeats)
+    return render(HEADER + TERMS + PANEL_SUMS, texts, repeats)
 
 
 def sweep_source(
@@ -280,7 +280,7 @@ def sweep_source(
     }
     repeats = _repeats(model, weighted) | {"S": [str(k) for k in range(slots)]}
     template = HEADER + TERMS + ("" if single else BATCH) + GATHER + SWEEP
-    return filled(template, texts, repeats)
+    return render(template, texts, repeats)
 
 
 def _terms(model: Model, weighted: bool, dialect: Dialect) -> dict[str, str]:
@@ -303,12 +303,12 @@ def _repeats(model: Model, weighted: bool) -> dict[str, list[str]]:
     }
 
 
-def filled(template: str, texts: Mapping[str, str], repeats: Mapping[str, Sequence[str]]) -> str:
+def render(template: str, texts: Mapping[str, str], repeats: Mapping[str, Sequence[str]]) -> str:
     """Fill in a template: first the texts, each line as far in as the mark, then the repetitions.
 
     Examples
     --------
-    >>> filled("y = $first*«x#P»", {"first": "f"}, {"P": "01"}).strip()
+    >>> render("y = $first*«x#P»", {"first": "f"}, {"P": "01"}).strip()
     'y = f*x0, x1'
     """
 

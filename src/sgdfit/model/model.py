@@ -14,11 +14,11 @@ import numpy as np
 import sympy
 
 import sgdfit
-from sgdfit.errors import FormulaError, UsageError, as_column, did_you_mean, listed, nearest
+from sgdfit.errors import FormulaError, UsageError, as_column, closest_name, did_you_mean, listed
 from sgdfit.formula.formula import Formula, derivative, ordered_names, stable, symbol, to_text
 from sgdfit.formula.functions import ALIASES, CONSTANTS, FUNCTIONS
 from sgdfit.formula.reading import as_formula
-from sgdfit.formula.real import MAX_EXPONENT, finite
+from sgdfit.formula.real import MAX_EXPONENT, as_real
 from sgdfit.model.loss import PREDICTION, TARGET, Loss, as_loss
 from sgdfit.model.parameters import Assignments, Bounds, Parameter, declare, resolve_ties
 from sgdfit.model.separation import linear_set, stepped_names
@@ -145,7 +145,7 @@ class Model:
 @lru_cache(maxsize=256)
 def _computed(expression: Expr) -> Expr:
     """Return the form in which a prediction is computed."""
-    return stable(finite(expression))
+    return stable(as_real(expression))
 
 
 @lru_cache(maxsize=64)
@@ -260,7 +260,7 @@ def _refuse_constant(formula: Formula, names: Sequence[str], columns: Sequence[s
     hints: dict[str, str] = {}
     for name in sorted(names, key=lambda name: not re.fullmatch(VARIABLE, name)):
         alone = re.fullmatch(VARIABLE, name) and len(others) == 1
-        near = others[0] if alone else nearest(name, others)
+        near = others[0] if alone else closest_name(name, others)
         if near:
             hint = f" Did you mean {as_column(near)} where {name!r} stands?"
             hints.setdefault(near, hint)

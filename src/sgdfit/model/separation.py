@@ -139,11 +139,11 @@ def harmonics(prediction: Expr, names: tuple[str, ...]) -> tuple[Expr, tuple[Har
         for amplitude, basis in zip(part.linear, part.basis, strict=True):
             for phase in part.names:
                 own, rest = symbol(phase), prediction.xreplace({symbol(amplitude): sympy.S.Zero})
-                bend, at = -comparable(basis.diff(own, 2)) / comparable(basis), {own: sympy.S.Zero}
+                k, at = -normal_form(basis.diff(own, 2)) / normal_form(basis), {own: sympy.S.Zero}
                 others = {symbol(name) for name in part.names if name != phase}
                 # Either root will do.
-                rate = sympy.powdenest(sympy.sqrt(bend), force=True)
-                if rate == 0 or rate.has(sympy.I) or rest.has(own) or bend.free_symbols - others:
+                rate = sympy.powdenest(sympy.sqrt(k), force=True)
+                if rate == 0 or rate.has(sympy.I) or rest.has(own) or k.free_symbols - others:
                     continue
                 cosine, sine = basis.xreplace(at), (basis.diff(own) / rate).xreplace(at)
                 if cosine != 0 and sine != 0:
@@ -154,7 +154,7 @@ def harmonics(prediction: Expr, names: tuple[str, ...]) -> tuple[Expr, tuple[Har
 
 
 @lru_cache(maxsize=4096)
-def comparable(expression: Expr) -> Expr:
+def normal_form(expression: Expr) -> Expr:
     """Write equal expressions alike: signs within powers, angles multiplied out."""
     written = {
         power: (-1) ** power.exp * (-power.base) ** power.exp

@@ -24,7 +24,7 @@ from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.formula import symbol, to_text
 from sgdfit.formula.real import Where
 from sgdfit.model.model import Model
-from sgdfit.model.separation import WAVES, Component, comparable, separate
+from sgdfit.model.separation import WAVES, Component, normal_form, separate
 
 Expr = Any  # SymPy ships no types
 
@@ -76,8 +76,8 @@ class Symmetries:
         parts = separate(prediction, names).components
         self.groups = [[names.index(name) for name in part.names] for part in parts]
         self.linear = [names.index(name) for part in parts for name in part.linear]
-        self.terms = [comparable(term) for part in parts for term in part.basis]
-        self.offset = comparable(sympy.Add(*(part.offset for part in parts)))
+        self.terms = [normal_form(term) for part in parts for term in part.basis]
+        self.offset = normal_form(sympy.Add(*(part.offset for part in parts)))
         nonlinear = list(chain(*self.groups))
         self.half_periods = [sympy.S.Zero] * len(names)  # of phases; else 0
         for i in nonlinear:
@@ -324,11 +324,11 @@ class Symmetries:
             own: sign * self.symbols[j] + turn * half
             for own, j, sign, turn, half in zip(self.symbols, *move, self.half_periods, strict=True)
         }
-        if comparable(self.offset.xreplace(image)) != self.offset:
+        if normal_form(self.offset.xreplace(image)) != self.offset:
             return None
         source, signs = list(move.source), list(move.signs)
         for i, term in zip(self.linear, self.terms, strict=True):
-            after = comparable(term.xreplace(image))
+            after = normal_form(term.xreplace(image))
             sign = 1 if after in self.terms else -1
             if sign * after not in self.terms:
                 return None
@@ -378,7 +378,7 @@ def equivalents(model: Model, theta: np.ndarray) -> tuple[np.ndarray, ...]:
     return (theta, *queue[1:])
 
 
-def canonical(
+def canonical_theta(
     model: Model, theta: np.ndarray, names: Collection[str]
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return the one of all equivalent parameters that is given, and a sentence each symmetry.

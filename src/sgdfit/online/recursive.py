@@ -21,7 +21,7 @@ from sgdfit.fitting.gauss_newton import nonnegative_hess, second_order_term
 from sgdfit.fitting.robust import residual_sizes, robust_scale
 from sgdfit.fitting.trust_region import Point, advance, begin, box_of, relative_offset
 from sgdfit.fitting.weights import SANDWICH, Weighting
-from sgdfit.inference.quadratic import Quadratic, from_rows, from_sums, joined, step_within
+from sgdfit.inference.quadratic import Quadratic, from_rows, from_sums, step_within, sum_quadratics
 from sgdfit.kernel.forms import make
 from sgdfit.kernel.kernel import Chunk, Rows
 from sgdfit.model.loss import SQUARED
@@ -123,7 +123,7 @@ def _together(*parts: Summary) -> Summary:
         return parts[0]
     curvature = np.sum([part.curvature for part in parts], axis=0)
     scores = np.sum([part.scores for part in parts], axis=0)
-    quadratic = joined([part.quadratic for part in parts])
+    quadratic = sum_quadratics([part.quadratic for part in parts])
     return Summary(quadratic, curvature, scores, sum(part.squares for part in parts))
 
 

@@ -23,13 +23,13 @@ from sgdfit.data.readers import open_table
 from sgdfit.data.table import Table
 from sgdfit.errors import UsageError, counted
 from sgdfit.formula.parsing import parse_expression
-from sgdfit.plot.landscape import Observed, observe
+from sgdfit.plot.landscape import PlotData, plot_data
 from sgdfit.plot.landscape import descent_path as descent_path
 from sgdfit.plot.style import (
     DASHES,
     Style,
+    drawable,
     dress,
-    finite,
     legend,
     plain,
     scatter,
@@ -67,7 +67,7 @@ def figure(result: Result, data: object, style: str = "light") -> Figure:
 
     A notebook shows it where it is the last thing in a cell.
     """
-    look, seen = style_of(style), observe(result, data)
+    look, seen = style_of(style), plot_data(result, data)
     made = _figure_class()(figsize=(10, 7.6), layout="constrained", facecolor=look.paper)
     (curve, left), (loss, way) = made.subplots(2, 2)
     fitted_curve(result, seen, curve, style)
@@ -133,7 +133,7 @@ def fitted_curve(result: Result, data: object, ax: Axes, style: str = "light") -
     With several variables the prediction is drawn against what was observed; without one, against
     the row.
     """
-    look, seen = style_of(style), observe(result, data)
+    look, seen = style_of(style), plot_data(result, data)
     rows = counted(len(seen.target), "row")
     if len(seen.model.variables) > 1:
         x, y = f"observed {seen.response}", f"predicted {seen.response}"
@@ -147,7 +147,7 @@ def fitted_curve(result: Result, data: object, ax: Axes, style: str = "light") -
     dress(ax, look, "The fitted curve", seen.axis_name, seen.response)
     points = scatter(ax, look, seen.axis, seen.target)
     grid = np.linspace(seen.axis.min(), seen.axis.max(), GRID)
-    curve, start = (finite(seen.curve(grid, at)) for at in (seen.end, seen.start))
+    curve, start = (drawable(seen.curve(grid, at)) for at in (seen.end, seen.start))
     shades, edges = _draw_bands(result, seen, grid, ax, look)
     before = ax.plot(grid, start, color=look.ink, linewidth=1.1, linestyle=DASHES[1], zorder=3)
     (line,) = ax.plot(grid, curve, color=look.main, linewidth=2, zorder=4)
@@ -164,7 +164,7 @@ def fitted_curve(result: Result, data: object, ax: Axes, style: str = "light") -
 
 
 def _draw_bands(
-    result: Result, seen: Observed, grid: Array, ax: Axes, look: Style
+    result: Result, seen: PlotData, grid: Array, ax: Axes, look: Style
 ) -> tuple[dict[str, Any], list[Array]]:
     """Draw the bands that are known; return a legend's handles by their names, and the edges.
 
@@ -182,14 +182,14 @@ def _draw_bands(
     edges: list[Array] = []
     with contextlib.suppress(UsageError):  # the fit tells no band
         band = result.predict(columns, "confidence")
-        low, high = finite(band.low), finite(band.high)
+        low, high = drawable(band.low), drawable(band.high)
         edges += [low, high]
         drawn[f"{level} band: curve"] = ax.fill_between(
             grid, low, high, color=look.main, alpha=0.3, lw=0, zorder=1.5
         )
         if set(weighed_by) <= set(columns):
             band = result.predict(columns, "prediction")
-            low, high = finite(band.low), finite(band.high)
+            low, high = drawable(band.low), drawable(band.high)
             ax.fill_between(grid, low, high, color=fill, lw=0, zorder=1.2)
             ax.plot(grid, np.stack([low, high], axis=1), color=edge, lw=0.9, zorder=2.5)
             drawn[f"{level} band: new points"] = Patch(
@@ -205,8 +205,8 @@ def residuals(result: Result, data: object, ax: Axes, style: str = "light") -> N
     Against the variable where there is one, else against the prediction; a band of their root
     mean square is shaded.
     """
-    look, seen = style_of(style), observe(result, data)
-    left = finite(seen.target - seen.predicted)
+    look, seen = style_of(style), plot_data(result, data)
+    left = drawable(seen.target - seen.predicted)
     x, name = seen.predicted, f"predicted {seen.response}"
     if len(seen.model.variables) == 1:
         x, name = seen.axis, seen.axis_name
@@ -234,7 +234,7 @@ def loss_curve(result: Result, ax: Axes, style: str = "light") -> None:
     ('step', 'loss (mse)', 'log')
     """
     look, found = style_of(style), result.diagnosis
-    step, loss = result.trace.step, finite(result.trace.loss)
+    step, loss = result.trace.step, drawable(result.trace.loss)
     title = "Loss: the run diverged" if result.status.name == "diverged" else "Loss"
     if found and found.stability_limit is not None and (found.growth_factor or 0) > 1:
         where = "limit at the start" if found.local else "limit 2/λmax"
@@ -281,7 +281,7 @@ def parameter_paths(result: Result, ax: Axes, style: str = "light") -> None:
     as a share of its largest.
     """
     look, trace = style_of(style), result.trace
-    paths = finite(trace.parameters).T
+    paths = drawable(trace.parameters).T
     known = [path[np.isfinite(path)] for path in paths]
     moved = np.array([np.ptp(path) if len(path) else 0.0 for path in known])
     every = np.concatenate(known)

@@ -18,7 +18,7 @@ from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.formula import to_text
 from sgdfit.formula.parsing import parse_expression
 from sgdfit.model.model import Model
-from sgdfit.plot.style import Style, dress, finite, label, legend, ramp, style_of
+from sgdfit.plot.style import Style, drawable, dress, label, legend, ramp, style_of
 from sgdfit.result.result import Result
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ ROWS = 1_500  # that the contours are computed from; more would not change the p
 RUNAWAY = 30.0  # how far beyond its first steps a path is followed
 
 
-class Observed(NamedTuple):
+class PlotData(NamedTuple):
     """A fit's model and n rows."""
 
     model: Model
@@ -54,12 +54,12 @@ class Observed(NamedTuple):
         return _values(self.model.prediction, {**columns, **at}, len(grid))
 
 
-def observe(result: Result, data: object) -> Observed:
+def plot_data(result: Result, data: object) -> PlotData:
     """Read the rows of ``data`` that the fit was made of; rows with a missing value are left out.
 
     Of more rows than memory should hold, random ones from all over are taken.
     """
-    if isinstance(data, Observed):
+    if isinstance(data, PlotData):
         return data
     table = data if isinstance(data, Table) else open_table(data)
     table = timed(table, result.scales)
@@ -75,7 +75,7 @@ def observe(result: Result, data: object) -> Observed:
     n, response = rows.rows, model.formula.response
     name = model.variables[0] if model.variables else "row"
     scale = (result.time_scales or {}).get(name)
-    return Observed(
+    return PlotData(
         model,
         columns,
         weights=_values(weight, columns, n),
@@ -109,7 +109,7 @@ def descent_path(
     UsageError
         When these are not two different free parameters.
     """
-    look, seen = style_of(style), observe(result, data)
+    look, seen = style_of(style), plot_data(result, data)
     names = tuple(result.free[:2] if parameters is None else parameters)
     for name in names:
         if name not in result.free:
@@ -129,7 +129,7 @@ def descent_path(
 def _path(result: Result, names: Sequence[str]) -> Array:
     """Return the finite part of the way, shape (k, len(names))."""
     columns = [result.trace.names.index(name) for name in names]
-    points = finite(result.trace.parameters[:, columns])
+    points = drawable(result.trace.parameters[:, columns])
     return points[np.isfinite(points).all(axis=1)]
 
 
@@ -147,7 +147,7 @@ def window(result: Result, names: Sequence[str]) -> Window:
 
 
 def draw_landscape(
-    seen: Observed, names: Sequence[str], view: Window, ax: Axes, look: Style
+    seen: PlotData, names: Sequence[str], view: Window, ax: Axes, look: Style
 ) -> None:
     """Draw contours of the mean loss over two parameters, the others at their end.
 
@@ -167,7 +167,7 @@ def draw_landscape(
             pair = model.loss.values(predicted, target, weights)
             each = _values(model.loss.expression, pair, len(weights))
             loss[i, j] = np.sum(weights * each) / np.sum(weights)
-    loss = finite(loss)
+    loss = drawable(loss)
     if np.isfinite(loss).any() and np.nanmax(loss) > (low := np.nanmin(loss)):
         # squared spacing: about evenly spaced ellipses where the loss is a quadratic
         levels = low + (np.nanmax(loss) - low) * np.linspace(0, 1, LEVELS) ** 2

@@ -127,7 +127,7 @@ def legend(
         text.set_color(style.ink)
 
 
-def finite(values: Array) -> Array:
+def drawable(values: Array) -> Array:
     """Return ``values`` with NaN for what cannot be drawn."""
     values = np.asarray(values, dtype=np.float64)
     return np.where(np.abs(values) < LARGEST, values, np.nan)

@@ -27,7 +27,7 @@ from sgdfit.inference.covariance import Determined, is_covariance
 from sgdfit.inference.diagnosis import Diagnosis
 from sgdfit.inference.intervals import Band
 from sgdfit.result.codec import declared, decode, encode
-from sgdfit.result.rounding import interval, plus_minus
+from sgdfit.result.rounding import interval_text, plus_minus
 from sgdfit.result.status import StartSearch, Status
 from sgdfit.result.trace import Trace, shaped
 
@@ -90,7 +90,7 @@ class Estimate:
     def __repr__(self) -> str:
         if self.interval is None:
             return f"Estimate({self})"
-        return f"Estimate({self}, {interval(*self.interval, self.value, self.stderr)})"
+        return f"Estimate({self}, {interval_text(*self.interval, self.value, self.stderr)})"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -387,7 +387,7 @@ class Result:
         return str(sgdfit.higher("as_html")(self))
 
 
-def read(path: str | os.PathLike[str]) -> Result:
+def load(path: str | os.PathLike[str]) -> Result:
     """Read a result that was saved with `Result.save`.
 
     Raises

@@ -48,12 +48,12 @@ def plus_minus(value: float, error: float | None) -> str:
     return f"{text} ± {_shifted(cut, -cut.adjusted())}e{cut.adjusted()}"
 
 
-def interval(low: float, high: float, value: float, error: float | None) -> str:
+def interval_text(low: float, high: float, value: float, error: float | None) -> str:
     """Write the interval of an estimate, cut at the same decimal as the estimate itself.
 
-    >>> interval(1.06, 3.0896, 2.07485717, 0.5149)
+    >>> interval_text(1.06, 3.0896, 2.07485717, 0.5149)
     '1.06 … 3.09'
-    >>> interval(1.9e-12, 2.2e-12, 2.0748e-12, 2.31e-14)
+    >>> interval_text(1.9e-12, 2.2e-12, 2.0748e-12, 2.31e-14)
     '(1.900 … 2.200)e-12'
     """
     if error is None or not _usable(value, error):

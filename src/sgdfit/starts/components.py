@@ -53,7 +53,7 @@ class Dictionary(NamedTuple):
     offset: np.ndarray | None  # float64[k, n]: what the component adds without a linear parameter
 
 
-def tabulate(
+def build_dictionary(
     part: Component, ranges: Mapping[str, Range], seen: Observations, seed: int
 ) -> Dictionary:
     """Return the `Dictionary` of ``part``; points without a finite value are left out."""
@@ -95,7 +95,7 @@ class Partial(NamedTuple):
         """Its sum of squares."""
         return float(self.residual @ self.residual)
 
-    def joined(
+    def with_component(
         self, c: int, point: np.ndarray, basis: np.ndarray, offset: np.ndarray | None
     ) -> Partial:
         """Return the sum with one more component, whose basis is float64[b, n]."""
@@ -111,7 +111,7 @@ class Partial(NamedTuple):
     def entry(self, c: int, dictionary: Dictionary, i: int) -> Partial:
         """Return the sum with one more component, an entry of its dictionary."""
         offset = None if dictionary.offset is None else dictionary.offset[i]
-        return self.joined(c, dictionary.points[i], dictionary.basis[i], offset)
+        return self.with_component(c, dictionary.points[i], dictionary.basis[i], offset)
 
 
 def _extended_span(span: np.ndarray, basis: np.ndarray) -> np.ndarray:
@@ -131,7 +131,7 @@ def first_partial(target: np.ndarray, plain: np.ndarray) -> Partial:
     return Partial({}, span, target - span.T @ (span @ target))
 
 
-def spread(losses: np.ndarray, cube: np.ndarray, most: int, each: int) -> list[int]:
+def best_per_cell(losses: np.ndarray, cube: np.ndarray, most: int, each: int) -> list[int]:
     """Return the best entries, best first, at most ``each`` of a cell of the unit cube."""
     count = min(20 * most, len(losses))
     first = np.argpartition(losses, count - 1)[:count]
@@ -150,7 +150,7 @@ def spread(losses: np.ndarray, cube: np.ndarray, most: int, each: int) -> list[i
     return kept
 
 
-def scores(
+def residual_sums(
     beam: Sequence[Partial], dictionary: Dictionary, signs: Sequence[float] = ()
 ) -> np.ndarray:
     """Return the sum of squares that each entry would leave to each sum: float64[len(beam), k].
@@ -216,9 +216,9 @@ def pursue(
                 for b in able
                 if agree
             ]
-            losses = scores([beam[b] for b in able], dictionary, signs) if able else ()
+            losses = residual_sums([beam[b] for b in able], dictionary, signs) if able else ()
             for b, own in zip(able, losses, strict=True):
-                best = spread(own, dictionary.cube, width, each)
+                best = best_per_cell(own, dictionary.cube, width, each)
                 options += [(float(own[i]), b, c, i) for i in best]
         makeups = {
             (b, c): tuple(sorted(forms[d] for d in (*beam[b].chosen, c))) for _, b, c, _ in options
@@ -237,7 +237,7 @@ def pursue(
     return beam
 
 
-def exchanged(
+def exchange_components(
     start: Partial,
     chosen: Mapping[int, np.ndarray],
     parts: Sequence[Component],
@@ -251,13 +251,13 @@ def exchanged(
         rest = start
         for c, point in chosen.items():
             if c not in gone:
-                rest = rest.joined(c, point, values[c][1:], values[c][0])
+                rest = rest.with_component(c, point, values[c][1:], values[c][0])
         return rest
 
     made: list[Partial] = []
     for c, dictionary in enumerate(dictionaries):
         rest = without(c)
-        best = spread(scores([rest], dictionary)[0], dictionary.cube, EACH, 1)
+        best = best_per_cell(residual_sums([rest], dictionary)[0], dictionary.cube, EACH, 1)
         made += [rest.entry(c, dictionary, i) for i in best]
     simple = [
         c for c, one in enumerate(dictionaries) if one.basis.shape[1] == 1 and one.offset is None
@@ -284,7 +284,7 @@ def _pairs(rest: Partial, left: Dictionary, right: Dictionary, most: int) -> lis
     best = np.argpartition(gain, gain.size - count, axis=None)[-count:]
     rows, columns = np.unravel_index(best, gain.shape)
     both = np.hstack([left.cube[rows], right.cube[columns]])
-    kept = spread(-gain[rows, columns], both, most, 1)
+    kept = best_per_cell(-gain[rows, columns], both, most, 1)
     return [(int(rows[k]), int(columns[k])) for k in kept]
 
 

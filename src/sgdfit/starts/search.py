@@ -19,9 +19,16 @@ from sgdfit.kernel.kernel import Chunk
 from sgdfit.model.model import Model
 from sgdfit.model.roles import roles_of
 from sgdfit.model.separation import Harmonic, harmonics, separate
-from sgdfit.starts.components import Dictionary, Partial, exchanged, first_partial, pursue, tabulate
+from sgdfit.starts.components import (
+    Dictionary,
+    Partial,
+    build_dictionary,
+    exchange_components,
+    first_partial,
+    pursue,
+)
 from sgdfit.starts.separable import Projection, Whole, by_loss, lengths, polish
-from sgdfit.starts.space import Range, observe, range_of
+from sgdfit.starts.space import Range, observations_of, range_of
 
 # How many sums are polished, each time; of exchanged ones twice as many.
 POLISHED = 8
@@ -81,7 +88,7 @@ def find_starts(model: Model, chunk: Chunk, given: Mapping[str, float], seed: in
     (('a',), [4.0, 0.5])
     """
     model, turned = _with_linear_phases(model, given, chunk)
-    seen = observe(model, chunk, given)
+    seen = observations_of(model, chunk, given)
     parts = separate(model.prediction, tuple(name for name in model.free if name not in given))
     roles = roles_of(model.prediction, model.free, model.variables)
     ranges = dict[str, Range]()
@@ -164,7 +171,7 @@ class _Paths(NamedTuple):
     losses: np.ndarray
     polished: int
 
-    def joined(self, more: _Paths) -> _Paths:
+    def concatenate(self, more: _Paths) -> _Paths:
         """Return both together."""
         starts, ends, losses = (np.concatenate(p) for p in zip(self[:3], more[:3], strict=True))
         return _Paths(starts, ends, losses, self.polished + more.polished)
@@ -194,10 +201,10 @@ def _searched(projection: Projection, ranges: Mapping[str, Range], seed: int) ->
             break
         before = paths.losses.min(initial=np.inf)
         sums = pursue(first, dictionaries, POLISHED, agree=k % 2 == 1)
-        paths = paths.joined(_polished(projection, sums))
+        paths = paths.concatenate(_polished(projection, sums))
         if k and len(parts) > 1 and len(paths.ends):
             sums = _exchanged(projection, first, dictionaries, paths)
-            paths = paths.joined(_polished(projection, sums[: 2 * POLISHED]))
+            paths = paths.concatenate(_polished(projection, sums[: 2 * POLISHED]))
         fruitless += 1
         if paths.losses.min(initial=np.inf) < before * (1 - WORTH):
             fruitless = 0
@@ -220,7 +227,7 @@ def _dictionaries(
     for part in projection.parts.components:
         key = (part.shape, *(ranges[name].form for name in part.names))
         if key not in made:
-            made[key] = tabulate(part, ranges, projection.seen, seed + len(made))
+            made[key] = build_dictionary(part, ranges, projection.seen, seed + len(made))
         dictionaries.append(made[key])
     return dictionaries
 
@@ -236,7 +243,7 @@ def _exchanged(
     places = np.cumsum([len(part.names) for part in parts])[:-1]
     for end in paths.distinct(EXCHANGED):
         chosen = dict(enumerate(np.split(end[: len(projection.names)], places)))
-        made += exchanged(first, chosen, parts, dictionaries, projection.seen)
+        made += exchange_components(first, chosen, parts, dictionaries, projection.seen)
     return sorted(made, key=lambda partial: partial.loss)
 
 

@@ -60,7 +60,7 @@ class Observations(NamedTuple):
         return len(self.target)
 
 
-def observe(model: Model, chunk: Chunk, given: Mapping[str, float]) -> Observations:
+def observations_of(model: Model, chunk: Chunk, given: Mapping[str, float]) -> Observations:
     """Return the `Observations` of ``chunk``, rows with a value that is not finite left out."""
     columns = [np.asarray(column, dtype=np.float64) for column in chunk.columns]
     response = evaluator((model.formula.response,), (), model.columns)
