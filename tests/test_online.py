@@ -81,7 +81,7 @@ def test_any_other_fit_is_within_a_tenth_of_a_standard_error(
     monkeypatch, formula, y, options, size, kept
 ):
     """Also where rows are folded several times, in memory that does not grow, and in order of x."""
-    monkeypatch.setattr(recursive, "KEPT", kept or recursive.KEPT)
+    monkeypatch.setattr(recursive, "WINDOW_ROWS", kept or recursive.WINDOW_ROWS)
     rows = np.argsort(X) if "bounds" in options else slice(None)
     columns = {"x": X[rows], "y": y[rows]}
     fit, told = fed(formula, columns, size, **options)
@@ -94,7 +94,7 @@ def test_any_other_fit_is_within_a_tenth_of_a_standard_error(
     assert found.loss == pytest.approx(whole.loss, rel=1e-5)
     assert off(found, whole) <= found.distance + 0.01 < 0.11
     assert told[-1].distance < 0.1
-    assert sum(len(weights) for _, weights in fit._now._stream.window) <= 2 * recursive.KEPT
+    assert sum(len(weights) for _, weights in fit._now._stream.window) <= 2 * recursive.WINDOW_ROWS
 
 
 @pytest.mark.parametrize("forgetting", [0.98, "half_life=34.3"])
@@ -161,7 +161,7 @@ def test_estimates_that_moved_far_are_no_farther_from_the_optimum_than_is_told(
     monkeypatch, loss, rate, first, last, kept
 ):
     """Also where the data were drawn by the seed that the fit has."""
-    monkeypatch.setattr(recursive, "KEPT", kept or recursive.KEPT)
+    monkeypatch.setattr(recursive, "WINDOW_ROWS", kept or recursive.WINDOW_ROWS)
     random, rows = np.random.default_rng(0), first + last
     x, noise = random.uniform(0, 5, rows), random.normal(0, 0.1, rows)
     y = 3 * np.exp(-np.where(np.arange(rows) < first, 0.7, rate) * x) + 0.5 + noise

@@ -20,7 +20,7 @@ import sgdfit
 from sgdfit.cli.app import main
 from sgdfit.data.readers import open_table
 from sgdfit.errors import DataError, UsageError
-from sgdfit.fitting.prediction import BLOCK_ROWS, predicted
+from sgdfit.fitting.prediction import PREDICTION_ROWS, predicted
 from sgdfit.inference.intervals import around, curve_variance
 from sgdfit.result.result import from_dict
 
@@ -264,7 +264,7 @@ def files_of_at_most(size):
 
 
 def fail_in_the_end():
-    yield pa.record_batch({"x": MANY[:BLOCK_ROWS]})
+    yield pa.record_batch({"x": MANY[:PREDICTION_ROWS]})
     raise KeyboardInterrupt
 
 
@@ -305,12 +305,12 @@ def test_rows_are_read_as_they_are_needed(fit):
     def batches():
         for k in range(100):
             read.append(k)
-            yield pa.record_batch({"x": MANY[:BLOCK_ROWS]})
+            yield pa.record_batch({"x": MANY[:PREDICTION_ROWS]})
 
     blocks = predicted(fit, open_table(batches()))
     next(blocks)
     assert len(read) < 10
-    assert sum(len(block.columns["x"]) for block in blocks) == 99 * BLOCK_ROWS
+    assert sum(len(block.columns["x"]) for block in blocks) == 99 * PREDICTION_ROWS
 
 
 def test_the_command_writes_the_same(fit, tmp_path, monkeypatch, capsys):

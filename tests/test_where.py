@@ -93,7 +93,7 @@ def rows_of(data, where):
 
 
 def test_many_small_row_groups_are_read_and_pruned_together(tmp_path, monkeypatch):
-    monkeypatch.setattr(formats, "MANY", 10)
+    monkeypatch.setattr(formats, "MANY_ROW_GROUPS", 10)
     monkeypatch.setattr(formats, "BATCH_ROWS", 12)
     path = parquet(TABLE, tmp_path, row_group_size=4)
     for text, groups in (("row < 8", 1), ("row == 30", 1), ("10 <= row < 20", 2), ("flag", 5)):

@@ -36,7 +36,7 @@ SHOWN_PAIRS = 6
 RECURSIVE = "recursive"
 IN_MEMORY = ("the data", "data in memory")
 # Nearer to the optimum than this is as good as there.
-NEAR = 0.01
+ARRIVED_DISTANCE = 0.01
 
 _ORIGINS = {"search": "found", "default": "by default"}
 _COVARIANCE = {
@@ -117,7 +117,7 @@ def _headline(result: Result) -> str:
     unit = "update" if _is_recursive(result) else "step"
     taken = f"{counted(result.steps, unit)} in {duration(result.seconds)}"
     distance = result.distance
-    far = result.status.ok and distance is not None and distance >= NEAR
+    far = result.status.ok and distance is not None and distance >= ARRIVED_DISTANCE
     told = f", {_distance(result)}" if far else ""
     return f"{result.status.label}: {taken}{told}"
 
@@ -294,7 +294,7 @@ def _how(result: Result) -> Lines:
         everything = whole if result.rows == 1 else f"all {whole}"
         batches = everything if size is None else f"{size:,} of {whole}"
         yield "batch", f"{batches}, {counted(result.epochs, 'epoch')}"
-    if not (result.distance is not None and result.distance >= NEAR):
+    if not (result.distance is not None and result.distance >= ARRIVED_DISTANCE):
         yield "end", _distance(result)
     yield "arithmetic", f"{result.kernel} kernel, {result.dtype}"
     random = any(estimate.start_origin == "random" for estimate in result.estimates.values())

@@ -18,7 +18,7 @@ from sgdfit.data.where import as_extremes
 from sgdfit.errors import DataError, counted
 
 # Files whose beginnings are read at once; most of the time goes into waiting for them.
-THREADS = 8
+OPENING_THREADS = 8
 # Kinds of which a column may hold several, since all become numbers.
 NUMBERS = {"numbers", "truth values"}
 
@@ -64,7 +64,7 @@ def open_dataset(
     decimal, slow = "", False
     notes: dict[str, list[str]] = {}
     opening = [functools.partial(_open, origin, open_file) for origin, open_file in files]
-    for opened in read_ahead(opening, min(THREADS, len(files)), True):
+    for opened in read_ahead(opening, min(OPENING_THREADS, len(files)), True):
         origin, slow = opened.origin, slow or opened.slow
         decimal = decimal if decimal == "," else opened.decimal
         for note in opened.notes:

@@ -33,7 +33,7 @@ METADATA_KEPT = 4
 # Of a file that pyarrow scans: it would hold sixteen batches of four files, decoded.
 BOUNDED: dict[str, Any] = {"batch_readahead": 1, "fragment_readahead": 1, "use_threads": False}
 # Row groups of which a Parquet file has so many are joined where they are small.
-MANY = 1_000
+MANY_ROW_GROUPS = 1_000
 # The first bytes of an Arrow file, and of a message, with which a stream begins.
 FILE, STREAM = b"ARROW1", b"\xff\xff\xff\xff"
 
@@ -78,7 +78,7 @@ def open_parquet(origin: DataFile) -> ColumnarFile:
         if min(counts, default=0) < 0:
             raise EOFError("it tells of a row group with fewer than no rows")
     # What is kept of each part of a file would take more than its rows where these are few.
-    most = BATCH_ROWS if len(counts) > MANY else 0
+    most = BATCH_ROWS if len(counts) > MANY_ROW_GROUPS else 0
     groups = [_row_group(origin, run, first, rows) for first, rows, run in _runs(counts, most)]
     return ColumnarFile(origin, schema, tuple(groups))
 

@@ -44,7 +44,7 @@ from sgdfit.data.table import BATCH_ROWS, Dataset, RowGroup, Table
 from sgdfit.errors import DataError
 
 # A quarter of a common last-level cache; larger blocks are not read faster.
-BLOCK = 1 << 21
+READ_BYTES = 1 << 21
 # What is shorter, uncompressed, is read as a whole.
 SMALL = 32 << 20
 
@@ -176,7 +176,7 @@ class TextFile:
 
 
 def open_text(
-    origin: DataFile, size: int = BLOCK, options: TextOptions = FOUND_OUT
+    origin: DataFile, size: int = READ_BYTES, options: TextOptions = FOUND_OUT
 ) -> ColumnarFile:
     """Look at the beginning of a text, which is read in blocks of ``size`` bytes.
 
@@ -222,7 +222,7 @@ def open_small_text(
 
 
 def open_text_stream(
-    stream: PeekedStream, size: int = BLOCK, options: TextOptions = FOUND_OUT
+    stream: PeekedStream, size: int = READ_BYTES, options: TextOptions = FOUND_OUT
 ) -> Table:
     """Open a stream of text that is read once."""
     label = stream.label

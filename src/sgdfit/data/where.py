@@ -34,7 +34,7 @@ from sgdfit.errors import DataError, FormulaError, UsageError, reason_of
 
 Array = np.ndarray[Any, Any]
 
-MAX_CHARACTERS = 100_000
+MAX_CONDITION_CHARACTERS = 100_000
 MAX_DEPTH = 100
 # Longer integers are read as floats: Python refuses them from some length on.
 DIGITS = 300
@@ -143,9 +143,9 @@ def read_condition(text: str) -> Condition:
     """
     if not isinstance(text, str) or not text.strip():
         raise UsageError(f'where={text!r} is no condition; write text such as "x > 0 and y < 3"')
-    if len(text) > MAX_CHARACTERS:
+    if len(text) > MAX_CONDITION_CHARACTERS:
         raise UsageError(
-            f"where has {len(text):,} characters; at most {MAX_CHARACTERS:,} are allowed"
+            f"where has {len(text):,} characters; at most {MAX_CONDITION_CHARACTERS:,} are allowed"
         )
     parser = _Parser(text)
     names = tuple(dict.fromkeys(token.value for token in parser.tokens if token.kind == "name"))

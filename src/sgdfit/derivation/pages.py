@@ -25,14 +25,14 @@ from sgdfit.derivation.notation import (
 # Text: fractions stacked, powers raised, long sums broken.
 
 INDENT = 4
-NARROWEST = 24
+NARROWEST_LINE = 24
 # Where a line may be broken: before the sign of a sum, behind any other.
 _BREAKS = re.compile(r"(?P<sum> [+−] )|(?P<product>[·/] ?| (?=∑))| [=<>≤≥≠] | and | or |; ")
 
 
 def text(steps: Sequence[DerivationStep], width: int) -> str:
     """Return the steps as text, no line longer than ``width`` where that can be had."""
-    width = max(width, NARROWEST)
+    width = max(width, NARROWEST_LINE)
     blocks = []
     for i, step in enumerate(steps, 1):
         lines = textwrap.wrap(f"{i}  {step.title}", width, subsequent_indent="   ")
@@ -55,7 +55,7 @@ def _line(part: str | Math) -> str:
 def _prose(parts: Sequence[str | Math], width: int) -> list[str]:
     # A formula stays in one piece: its spaces are not places to break.
     said = "".join(p if isinstance(p, str) else p.line.replace(" ", "\u00a0") for p in parts)
-    lines = textwrap.wrap(said, max(width - 3, NARROWEST), break_on_hyphens=False)
+    lines = textwrap.wrap(said, max(width - 3, NARROWEST_LINE), break_on_hyphens=False)
     return [f"   {line}".replace("\u00a0", " ") for line in lines]
 
 
@@ -70,7 +70,7 @@ def _equation(equation: Equation, width: int) -> Sequence[str]:
     if columns(whole.lines[0]) <= width:
         return whole.lines
     room = width - equation.left.width - 3
-    hanging = room < NARROWEST  # a left side so long leaves no room beside it
+    hanging = room < NARROWEST_LINE  # a left side so long leaves no room beside it
     lines = list(left.lines) if hanging else []
     for i, right in enumerate(equation.rights):
         block = _fitted(right, width - 5 if hanging else room)

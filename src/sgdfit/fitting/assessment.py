@@ -62,7 +62,7 @@ from sgdfit.result.status import Status
 from sgdfit.result.trace import Trace
 
 # Farther than this, a 95% interval would miss it too often.
-FAR = 1.0
+MOST_DISTANCE = 1.0
 # Residuals this small beside the variation of the response are rounding: what the steps of a long
 # descent leave.
 MANY_ROUNDINGS = 1e-12
@@ -376,7 +376,7 @@ def _certain(
     """Take errors back where the estimates are not those that they belong to."""
     if not status.ok:
         return sure.withheld(f"the run ended as {status.label}")
-    if np.isfinite(distance) and distance > FAR:
+    if np.isfinite(distance) and distance > MOST_DISTANCE:
         about = float(f"{distance:.2g}")  # 300, not 3e+02
         away = f"the estimates are still {about:,g} standard errors from the optimum"
         return sure.withheld(f"{away}")

@@ -48,9 +48,9 @@ WORTH_THREADS = 1 << 18
 # Rows that one thread adds up before it hands over: so many that handing over costs nothing.
 TASK_ROWS = 1 << 20
 # Rows that are looked at a second time before the next ones are: 4 MB of two columns.
-LOOKED_AT = 4 * PANEL
+MOMENT_ROWS = 4 * PANEL
 # More panels than any part has.
-ENDLESS = PANEL << 20
+ALL_PANELS = PANEL << 20
 # Rows that textbook descent holds and shuffles at a time.
 LEAST_ROWS, BUFFER_ROWS = 1 << 16, 1 << 20
 # Sums that are remembered.
@@ -344,7 +344,7 @@ class Reduction:
         """
         whole, head = list[_Added](), list[Chunk]()
         at, read = part
-        cut, weighted, short = Aligner(ENDLESS, PANEL), self.data.weighted, -at % PANEL
+        cut, weighted, short = Aligner(ALL_PANELS, PANEL), self.data.weighted, -at % PANEL
         for chunk in read():
             taken = min(short, chunk.rows)
             if taken:
@@ -364,8 +364,8 @@ class Reduction:
                 return chunk.rows, {"partials": kernel.panel_sums(self.theta, chunk, self.scores)}
             sums, moments, compiled = [], [], kernel.form == "compiled"
             # A few panels at a time: the second look finds them in the cache.
-            for k in range(0, chunk.rows, LOOKED_AT):
-                panel = chunk.part(k, k + LOOKED_AT)
+            for k in range(0, chunk.rows, MOMENT_ROWS):
+                panel = chunk.part(k, k + MOMENT_ROWS)
                 sums.append(kernel.panel_sums(self.theta, panel, self.scores))
                 moments.append(panel_moments(data.model, panel, data.about, compiled=compiled))
         taken = data.places[slice(*np.searchsorted(data.places, [first, first + chunk.rows]))]

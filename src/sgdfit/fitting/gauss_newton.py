@@ -39,7 +39,7 @@ from sgdfit.inference.spectrum import EPS
 from sgdfit.kernel.kernel import Chunk, Kernel, Rows
 
 # On a sample, steps end at this share of its standard errors.
-NEAR = 0.1
+SAMPLE_TOLERANCE = 0.1
 # More than this many times the mean loss of a sample on more rows is no chance.
 MISLED = 1.5
 # Steps that leave more than this share of the way are slow.
@@ -120,7 +120,7 @@ class _GaussNewton:
         problem, ending = self.problem, "arrived"
         for k, size in enumerate(sizes):
             is_last, is_all = k == len(sizes) - 1, size == problem.rows
-            target = (problem.tolerance or 0.0) if is_last else NEAR
+            target = (problem.tolerance or 0.0) if is_last else SAMPLE_TOLERANCE
             if self.is_slow and is_all:
                 self._measure_second_order()
             objective = self._objective(problem.data.batch(size, problem.seed + k))

@@ -35,23 +35,23 @@ ALL = 1 << 19
 # So many times what rounding may change the loss by is nothing.
 ROUNDINGS = 4.0
 # Steps that a fit of the others may take.
-STEPS = 30
+REFIT_STEPS = 30
 # An error so many times as large as its parameter says that this has none.
 VAGUE = 50.0
 # So many places have to be as good: what may as well be doubled has no error to speak of.
-LEVEL = 2
+EQUAL_PLACES = 2
 # So many places beyond the estimates the curve of the limit may differ by this share of the
 # residuals' standard deviation.
 ALONG, SAME = 8, 0.03
 # What is larger or smaller than this and its inverse is near to an overflow.
-LARGEST = 1e50
+LARGEST_FACTOR = 1e50
 # What changes by a larger share from the estimates to there is carried along; an error that falls
 # by more than this power of the way is that of the place, none of the limit's.
 CARRIED, SETTLED = 0.1, 0.5
 # What changes this many times goes on so.
 LONG = 2.0
 # A curve that the data allow beside the best: the square of two standard errors.
-ALLOWED = 4.0
+ALLOWED_LOSS = 4.0
 
 
 def at_infinity(problem: Problem, outcome: Outcome, first: bool = True) -> Outcome:
@@ -69,7 +69,7 @@ def at_infinity(problem: Problem, outcome: Outcome, first: bool = True) -> Outco
         return outcome._replace(limit=vanished)
     whole = problem.data.whole is not None and problem.rows <= ALL
     some = problem if whole else problem.on_rows(problem.data.sample(FEW, 0))
-    some = some._replace(callback=None, steps=STEPS)
+    some = some._replace(callback=None, steps=REFIT_STEPS)
     # A sample has another loss.
     begun = outcome if some.rows == problem.rows else walk(some, outcome.theta, [some.rows])
     stepped, linear = stepped_names(problem.model.prediction), problem.model.linear
@@ -162,7 +162,7 @@ class _Line:
     def is_visible(self, place: Outcome) -> bool:
         """Whether rounding leaves the loss as it is: not where terms cancel, or nearly overflow."""
         assert place.quadratic is not None  # a place has one
-        is_near = bool(np.abs(place.theta).max() <= LARGEST)
+        is_near = bool(np.abs(place.theta).max() <= LARGEST_FACTOR)
         return is_near and place.quadratic.rounding <= self.tolerance
 
     def is_worse(self, place: Outcome) -> bool:
@@ -182,7 +182,7 @@ class _Line:
         level = [self.total(place) <= least + self.tolerance for place in line]
         first = level.index(True) if level else 0
         # Where all are, nothing says where it would be too near.
-        if not first or not all(level[first:]) or len(level) - first < LEVEL:
+        if not first or not all(level[first:]) or len(level) - first < EQUAL_PLACES:
             return None
         far = line[-1].theta
         if far[self.i] in (self.problem.box.low[self.i], self.problem.box.high[self.i]):
@@ -242,7 +242,7 @@ class _Line:
             apart = kernel.rows(end, chunk).prediction - kernel.rows(begin, chunk).prediction
             loss = kernel.sums(middle, chunk).loss
             if np.abs(apart).max() <= SAME * math.sqrt(self.variance):
-                return (low, high) if loss <= self.least + ALLOWED * self.variance else None
+                return (low, high) if loss <= self.least + ALLOWED_LOSS * self.variance else None
         return None
 
 

@@ -28,7 +28,7 @@ from sgdfit.model.separation import Root, break_names, thresholds
 # Gaps are looked at within so many standard errors, or among so many rows or such a share of all.
 REACH, MOST_ROWS, SHARE = 1.0, 1 << 14, 1 / 256
 # How often they are, each time from the best of the last ones.
-ROUNDS = 10
+KINK_ROUNDS = 10
 # How near to its end the best place in a gap may be, as a share of it.
 INSIDE = 1e-7
 # So far from a threshold, as a share of where gaps are looked at, rows are on one of its sides; and
@@ -98,7 +98,7 @@ def settle_kinks(problem: Problem, outcome: Outcome) -> Outcome:
     if not kinks:
         return _on_row(problem, outcome, [each.place for each in breaks])
     theta, data, kernel = outcome.theta, problem.data, problem.kernel
-    for _ in range(ROUNDS):
+    for _ in range(KINK_ROUNDS):
         before, on_rows = theta, []
         for each in kinks:
             point, is_on_row = _best_place(problem, each, theta)

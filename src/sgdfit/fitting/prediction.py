@@ -38,9 +38,9 @@ Numbers = NDArray[np.int64]
 PREDICTION = "prediction"
 INTERVALS = ("confidence", PREDICTION)
 # Rows looked at together, so that the derivatives of millions never stand side by side.
-STRIDE = 16_384
+DERIVATIVE_ROWS = 16_384
 # Blocks begin at multiples of so many rows, however the data are stored.
-BLOCK_ROWS = 131_072
+PREDICTION_ROWS = 131_072
 # How dates and times of day are stated.
 A_DATE = r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d)?)?"
 A_TIME = r"\d\d?:\d\d(?::\d\d(?:\.\d+)?)?"
@@ -425,10 +425,10 @@ def _blocks_of(
         if raw is not None and not keep.all():
             raw = raw.filter(keep)
         numbers, dropped = np.flatnonzero(keep) + 1, np.flatnonzero(~keep) + 1
-        for first in range(0, max(1, source.rows), BLOCK_ROWS):
-            some = slice(first, first + BLOCK_ROWS)
+        for first in range(0, max(1, source.rows), PREDICTION_ROWS):
+            some = slice(first, first + PREDICTION_ROWS)
             columns = {name: column[some] for name, column in source.columns.items()}
-            part = None if raw is None else raw.slice(first, BLOCK_ROWS)
+            part = None if raw is None else raw.slice(first, PREDICTION_ROWS)
             yield _Block(columns, part, numbers[some], dropped[:0] if first else dropped)
         return
     table.positions(names)
@@ -444,7 +444,7 @@ def _blocks_of(
         for group in dataset.row_groups
     ]
     with closing(read_ahead(reads, resources.threads, whole)) as batches:
-        for (keep, *held), raw in aligned_batches(batches, BLOCK_ROWS, kept):
+        for (keep, *held), raw in aligned_batches(batches, PREDICTION_ROWS, kept):
             chosen = held if keep.all() else [column[keep] for column in held]
             raw = raw if raw is None or keep.all() else raw.filter(keep)
             numbers, dropped = np.flatnonzero(keep) + begin, np.flatnonzero(~keep) + begin
@@ -504,8 +504,8 @@ class _Curve:
         slopes = [(model.free[k], model.gradient[k]) for k in np.flatnonzero(moves)]
         end = {name: result.values[name] for name in model.free}
         variance = np.empty(len(curve))
-        for first in range(0, len(curve), STRIDE):
-            some = slice(first, first + STRIDE)
+        for first in range(0, len(curve), DERIVATIVE_ROWS):
+            some = slice(first, first + DERIVATIVE_ROWS)
             values = {name: column[some] for name, column in variables.items()} | end
             jacobian = np.empty((len(slopes), len(variance[some])))
             for row, (name, slope) in zip(jacobian, slopes, strict=True):

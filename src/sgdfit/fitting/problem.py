@@ -38,7 +38,7 @@ Array = np.ndarray[Any, Any]
 
 # Squares of what is smaller, summed over many rows, vanish.
 SMALLEST = 1 / LARGEST
-MOST_STEPS = 2_000
+AUTO_STEPS = 2_000
 # Where rows are many two or three steps that look at all of them are enough; with so many it is no
 # question of steps.
 MOST_LOOKS = 40
@@ -380,7 +380,7 @@ def prepare(
     linear = [name in model.linear and squared for name in names]
     steps, tolerance = options.length(rows), options.tolerance
     if options.optimizer is None:
-        steps = options.steps or MOST_STEPS
+        steps = options.steps or AUTO_STEPS
         tolerance = tolerance or (FINE if rows <= FEW or kinked else FINE_OF_MANY)
     label = f"{opened.label} where {table.where}" if table.where else opened.label
     notes = [*table.notes, *said_of_times(table.scales)]
@@ -408,7 +408,7 @@ def prepare(
         kinked=kinked,
         scales=dict(table.scales or {}),
         steps=steps,
-        looks=options.steps or (MOST_LOOKS if rows > SUBSAMPLE_ALL else MOST_STEPS),
+        looks=options.steps or (MOST_LOOKS if rows > SUBSAMPLE_ALL else AUTO_STEPS),
         tolerance=tolerance,
         callback=options.callback,
         visits=[],

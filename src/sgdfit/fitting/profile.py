@@ -26,7 +26,7 @@ from sgdfit.model.separation import break_names
 from sgdfit.model.symmetry import canonical_theta, equivalents
 
 # The refits' distance to their minima, in standard errors.
-NEAR = 1e-4
+REFIT_TOLERANCE = 1e-4
 # The ends of intervals, as a share of their distance to the estimate.
 PRECISE = 1e-8
 # A bracket so narrow around a jump of the profile tells where its end is.
@@ -36,9 +36,9 @@ LOWER = 1e-4
 # A refit that is farther from its minimum, in standard errors, tells too large a τ.
 SETTLED = 0.01
 # The next step outwards is at most so many times the last one.
-GROWTH = 2.0
+STEP_GROWTH = 2.0
 # So often in a row the threshold was too high for what there is still to climb.
-LEVEL = 4
+MOST_FAILURES = 4
 # From here on tangents are not believed.
 MANY_REFITS, MOST_REFITS = 20, 80
 # How often ends are compared with what refits of the other sides have shown.
@@ -119,7 +119,7 @@ def profile_intervals(
     and the variance of a row of weight one with its degrees of freedom are given.
     """
     span = confidence_interval(0.0, 1.0, dof, problem.options.level)
-    quiet = problem._replace(callback=None, tolerance=NEAR)
+    quiet = problem._replace(callback=None, tolerance=REFIT_TOLERANCE)
     found: dict[str, tuple[float, float] | None] = dict.fromkeys(problem.names)
     determined = np.flatnonzero(np.diag(covariance) > 0).tolist()
     if span is None or not noise > 0 or not determined:
@@ -247,9 +247,9 @@ def follow(side: Side, near: Refit) -> End:
         gain = far.slope * far.distance
         levels_off = gain > -1e-6 * side.quantile and far.tau + 3 * gain < side.quantile
         level = level + 1 if levels_off else 0
-        if level >= LEVEL:
+        if level >= MOST_FAILURES:
             break
-        pace = GROWTH * (distance - near.distance)
+        pace = STEP_GROWTH * (distance - near.distance)
         if count < MANY_REFITS:
             pace = min(far.crossing(side.quantile) - far.distance, pace)
         before, near = near, far

@@ -18,7 +18,7 @@ import numpy as np
 from sgdfit.fitting.gauss_newton import walk
 from sgdfit.fitting.infinity import at_infinity
 from sgdfit.fitting.multistart import missing
-from sgdfit.fitting.problem import MOST_STEPS, Outcome, Problem, merge_runs
+from sgdfit.fitting.problem import AUTO_STEPS, Outcome, Problem, merge_runs
 from sgdfit.fitting.sampling import FEW
 from sgdfit.fitting.steps import minimize_steps
 from sgdfit.kernel.kernel import Rows
@@ -30,14 +30,14 @@ Array = np.ndarray[Any, Any]
 # The upper quartile of the normal distribution.
 QUARTILE = 0.674489750196082
 # Residuals of this share of the responses count as rounding errors.
-ROUNDING = 1e-10
+RESIDUAL_ROUNDING = 1e-10
 # The first fit ends so near to its minimum, in standard errors of its rows, after so many looks.
 NEAR, MOST_LOOKS = 0.1, 60
 # The scale is put in until it changes by a smaller share, and at most so often. A count of all rows
 # corrects that of a sample, if it is near, but for the square of its error.
 SAME, MOST_TIMES, NEARBY = 1e-9, 50, 3e-3
 # Textbook descent gets by in its own steps where residuals shrink to this share at most.
-FAR = 1e-3
+SHRUNK = 1e-3
 # The share of rows about the scale that tell the density there.
 WINDOW = 0.2
 COUNTED = "where(abs(prediction - target) <= scale, scale**2, 0)"
@@ -76,11 +76,11 @@ def settle_scale(problem: Problem, *, far: bool = False) -> tuple[Problem, np.nd
     which would take for ever if the residuals there were too large.
     """
     data, theta = problem.data, problem.box.clip(np.array(problem.model.start))
-    least = FAR * scale_at(problem, theta) if far else 0.0
+    least = SHRUNK * scale_at(problem, theta) if far else 0.0
     options = problem.options._replace(optimizer=None)
     if not missing(problem.model):
         options = options._replace(search=False)
-    quiet = problem._replace(callback=None, options=options, steps=MOST_STEPS, looks=MOST_LOOKS)
+    quiet = problem._replace(callback=None, options=options, steps=AUTO_STEPS, looks=MOST_LOOKS)
     try:
         first = quiet.on_rows(data.sample(FEW, problem.seed)).with_loss(as_loss("mae"))
         theta = _finished(minimize_steps(first._replace(kinked=True, tolerance=NEAR))[1])
@@ -135,7 +135,7 @@ def robust_scale(size: Array, target: Array, weights: Array | None = None) -> fl
     if not math.isfinite(scale):
         scale = median(np.abs(target - median(target, weights)), weights) / QUARTILE
     others = np.abs(target[target != 0])
-    return max(scale, ROUNDING * median(others) if len(others) else 1.0)
+    return max(scale, RESIDUAL_ROUNDING * median(others) if len(others) else 1.0)
 
 
 def median(values: np.ndarray, weights: np.ndarray | None = None) -> float:

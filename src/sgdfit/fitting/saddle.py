@@ -34,12 +34,12 @@ ARRIVED = 0.01
 # Places in the space of the parameters at which the centred formula is looked at.
 PLACES = 8
 # Saddles that follow one another.
-MOST = 3
+MOST_SADDLES = 3
 
 
 def off_saddles(problem: Problem, outcome: Outcome) -> Outcome:
     """Return the outcome, walked on wherever a small step aside lowers the loss."""
-    for _ in range(MOST):
+    for _ in range(MOST_SADDLES):
         below = _below(problem, outcome)
         if below is None:
             break

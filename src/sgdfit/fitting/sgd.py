@@ -45,10 +45,10 @@ OVER = ("halted", "steps", "tolerance")
 # noise: the run has left.
 DIVERGED = 1e10
 # So many standard errors from the optimum, what rounding leaves need not halve.
-NEAR = 0.01
+ROUNDING_DISTANCE = 0.01
 # A loss of all rows this many times that at the start is no noise of the batches.
 MUCH = 10
-HARDLY = 1 + 1e-6
+LOSS_RISE = 1 + 1e-6
 
 
 def descend(problem: Problem) -> Outcome:
@@ -291,7 +291,7 @@ def distance_to_optimum(problem: Problem, theta: np.ndarray) -> float:
     if problem.options.optimizer is None or problem.quadratic or not np.isfinite(distance):
         return distance
     left, _ = _measured(problem, there)
-    return distance if left <= max(distance / 2, NEAR) else np.inf
+    return distance if left <= max(distance / 2, ROUNDING_DISTANCE) else np.inf
 
 
 def _measured(problem: Problem, theta: np.ndarray) -> tuple[float, np.ndarray]:
@@ -470,7 +470,7 @@ def _rehearsed(problem: Problem, rate: float, share: float | None) -> float:
 def _has_grown(run: _Descent) -> bool:
     """Whether a run ended above its start; of batches, whose noise may do that, far above it."""
     after = run.data.sums(run.problem.kernel, run.state.theta.astype(np.float64)).loss
-    most = HARDLY if run.per_epoch == 1 else MUCH
+    most = LOSS_RISE if run.per_epoch == 1 else MUCH
     return not after <= run.first.loss + (most - 1) * abs(run.first.loss)
 
 

@@ -27,9 +27,9 @@ NEAR_NOISE = 2.0
 # So many records without a move are a standstill.
 STILL = 10
 # A column whose middle lies so many times its spread away from 0.
-FAR = 100.0
+FAR_FROM_ZERO = 100.0
 # More steps than anybody waits for.
-ENDLESS = 1e7
+MOST_ADVISED_STEPS = 1e7
 # How far beside a value, as a share of it, a parameter is tried.
 BESIDE = 1e-6
 
@@ -382,7 +382,7 @@ def _cure(end: RunEnd, facts: DescentFacts, at: EndState) -> str | None:
     needed = float(np.max(np.log(sizes) / -logs[some], initial=0.0))
     if not np.isfinite(needed):
         return None
-    cure = "endless" if needed > ENDLESS else "slow"
+    cure = "endless" if needed > MOST_ADVISED_STEPS else "slow"
     return CURES[cure].format(more=float(f"{max(needed, 1):.1e}"), reach=reach)
 
 
@@ -508,7 +508,7 @@ def far_columns(problem: Problem, names: Sequence[str] = ()) -> dict[str, float]
     for name in names or problem.model.variables:
         low, high = float(columns[name].min()), float(columns[name].max())
         middle = low / 2 + high / 2
-        if high > low and abs(middle) > FAR * (high - low) / 2:
+        if high > low and abs(middle) > FAR_FROM_ZERO * (high - low) / 2:
             # The number with the fewest digits near the middle.
             digits = (float(f"{middle:.{k}g}") for k in range(1, 17))
             near = (d for d in digits if abs(d - middle) <= (high - low) / 2)

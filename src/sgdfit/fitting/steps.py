@@ -39,7 +39,7 @@ REDRAWN = 24
 # How often gaps and the rest are found anew, each given the other.
 ROUNDS = 20
 # What rounding of sums may change a loss by, as a share of its value where parameters begin.
-ROUNDING = 1e-13
+LOSS_ROUNDING = 1e-13
 # Where rows count: below their threshold, above, or in the bin that holds it, of several.
 BELOW, ABOVE, INSIDE = range(3)
 
@@ -131,7 +131,7 @@ class Grid:
         ends, bins = sums, sums
         for axis in range(-d, 0):
             ends, bins = _summed(ends, axis)[0], _summed(bins, axis)[1]
-        self.rounding = ROUNDING * float(np.abs(ends[0]).max())
+        self.rounding = LOSS_ROUNDING * float(np.abs(ends[0]).max())
         self.losses, self.bounds = terms.least(ends), terms.least(bins)
         self.gaps, self.cut = list[np.ndarray](), list[np.ndarray]()
         for axis, each in enumerate(terms.breaks):

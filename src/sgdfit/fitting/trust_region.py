@@ -36,7 +36,7 @@ ACCEPTED = 1e-4
 # they are extrapolated as long as it is no larger than that. Corners of mae shrink them unevenly.
 EVENLY, FAST = 0.5, 0.3
 # A loss of this share of what blurs it is that of parameters rounded to the nearest number.
-EXACT = 1 / 16
+EXACT_LOSS = 1 / 16
 # A radius so many times shorter than the parameters are long moves none of them.
 SHRINKAGES = 200
 
@@ -149,7 +149,7 @@ def advance(iterate: Iterate, evaluate: Callable[[np.ndarray], Point | None], bo
     ``evaluate`` returns None where loss or gradient are not finite.
     """
     here, radius, beyond, last = iterate.point, iterate.radius, None, iterate.last
-    if 0 <= here.quadratic.loss <= EXACT * here.quadratic.rounding:
+    if 0 <= here.quadratic.loss <= EXACT_LOSS * here.quadratic.rounding:
         return iterate._replace(no_decrease=True)
     free = box.free_on(here.reduced, here.theta)
     free[here.linear] = False  # these follow the others

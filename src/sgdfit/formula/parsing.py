@@ -25,7 +25,7 @@ from sgdfit.formula.functions import (
     is_condition,
     lookup,
 )
-from sgdfit.formula.real import LARGEST, Where, as_real, power
+from sgdfit.formula.real import LARGEST_REAL, Where, as_real, power
 
 MAX_CHARACTERS = 10_000
 MAX_TOKENS = 3_000
@@ -363,7 +363,7 @@ class _Reader:
             whole = token.text.isdigit()
             if whole and token.text.startswith("0") and token.text.strip("0"):
                 self._unreadable()  # 07 is an error in one language and 7 in another
-            if float(token.text) > LARGEST:
+            if float(token.text) > LARGEST_REAL:
                 self._fail("this number is too large for floating point")
             self.at += 1
             return sympy.Integer(int(token.text)) if whole else sympy.Float(float(token.text))

@@ -19,7 +19,7 @@ from sgdfit.errors import FormulaError
 
 Expr = Any  # SymPy ships no types
 
-LARGEST = 10**300
+LARGEST_REAL = 10**300
 MAX_EXPONENT = 1_000
 
 
@@ -192,7 +192,7 @@ def as_real(expression: Expr) -> Expr:
 def _trouble(number: Expr) -> str | None:
     """Say why floating point cannot hold ``number``; None where it can."""
     if number.is_Rational:
-        fits = max(abs(number.p), number.q) <= LARGEST
+        fits = max(abs(number.p), number.q) <= LARGEST_REAL
         return None if fits else "this number is too large for floating point"
     try:
         value = complex(number.evalf(17))
@@ -203,7 +203,9 @@ def _trouble(number: Expr) -> str | None:
     if value == 0 and (number.is_Float or number.is_Pow) and not number.is_zero:
         return "this number is too small for floating point"
     return (
-        None if abs(value.real) <= float(LARGEST) else "this number is too large for floating point"
+        None
+        if abs(value.real) <= float(LARGEST_REAL)
+        else "this number is too large for floating point"
     )
 
 
@@ -216,7 +218,7 @@ def power(base: Expr, exponent: Expr) -> Expr:
         base = sympy.Float(float(base))  # SymPy takes 2**(10**300) out of 2**(x + 10**300)
     if base.is_number and exponent.is_number and not base.is_zero:
         digits = float(exponent) * math.log10(abs(complex(base)))
-        if abs(digits) > math.log10(LARGEST):
+        if abs(digits) > math.log10(LARGEST_REAL):
             raise FormulaError(f"{base!s:.40}**{exponent!s:.40} is too large for floating point")
     return as_real(base**exponent)
 

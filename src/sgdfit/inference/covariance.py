@@ -31,10 +31,10 @@ from sgdfit.inference.spectrum import (
 # Sums over rows carry a few rounding errors; what is above them still is information.
 ROUNDING = 64 * EPS
 # Below this, in parameters scaled to equal effect, a component is rounding.
-NEGLIGIBLE = 1e-6
+NEGLIGIBLE_COMPONENT = 1e-6
 LARGEST_WHOLE = 12
 # What a combination may have, as a share, along what is open: slopes and sums are rounded.
-NEAR = 1e-5
+OPEN_SHARE = 1e-5
 
 
 def of_inverse(inverse: np.ndarray, residual_variance: float) -> np.ndarray | None:
@@ -170,7 +170,7 @@ def determined(
     covariance = covariance / 2 + covariance.T / 2
     if not null.size:
         return covariance, (), ()
-    touched = np.flatnonzero(np.abs(null).max(axis=1) > NEGLIGIBLE)
+    touched = np.flatnonzero(np.abs(null).max(axis=1) > NEGLIGIBLE_COMPONENT)
     covariance[touched, :] = covariance[:, touched] = np.nan
     basis = _basis(null[touched].T)
     found, known = list[Determined](), np.zeros((0, len(touched)))
@@ -181,11 +181,11 @@ def determined(
         row = part.gradient / spectrum.scales
         size = float(np.linalg.norm(row))
         usable = 0 < size < np.inf and math.isfinite(part.value)
-        if not usable or np.linalg.norm(row @ null) > NEAR * size:
+        if not usable or np.linalg.norm(row @ null) > OPEN_SHARE * size:
             continue
         # What the others do not say already.
         more = row[touched] - known.T @ (known @ row[touched])
-        if np.linalg.norm(more) > NEAR * size:
+        if np.linalg.norm(more) > OPEN_SHARE * size:
             known = np.vstack([known, more / np.linalg.norm(more)])
             along = row @ root
             variance = float(along @ middle @ along)
@@ -205,7 +205,7 @@ def _sum(
     weights = weights / weights[0]
     for factor in range(1, LARGEST_WHOLE + 1):
         whole = np.round(weights * factor)
-        near = np.abs(weights * factor - whole) <= NEGLIGIBLE * np.abs(whole)
+        near = np.abs(weights * factor - whole) <= NEGLIGIBLE_COMPONENT * np.abs(whole)
         if near.all() and np.abs(whole).max() <= LARGEST_WHOLE:
             weights = whole
             break
@@ -242,7 +242,7 @@ def _basis(null: np.ndarray) -> np.ndarray:
     basis = np.zeros((m - k, m))
     basis[:, others] = np.eye(m - k)
     basis[:, columns] = -np.linalg.solve(null[:, columns], null[:, others]).T
-    basis[np.abs(basis) <= NEGLIGIBLE * np.abs(basis).max(axis=1, keepdims=True)] = 0.0
+    basis[np.abs(basis) <= NEGLIGIBLE_COMPONENT * np.abs(basis).max(axis=1, keepdims=True)] = 0.0
     # Read from the first parameter on, which is positive.
     first = (basis != 0).argmax(axis=1)
     basis *= np.sign(basis[np.arange(m - k), first])[:, None]

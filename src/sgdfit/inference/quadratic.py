@@ -17,12 +17,12 @@ import numpy as np
 from sgdfit.inference.covariance import ROUNDING
 from sgdfit.inference.spectrum import (
     EPS,
+    ROOT_ROUNDING,
     ScaledSpectrum,
     column_norms,
     root_spectrum,
     scaled_spectrum,
 )
-from sgdfit.inference.spectrum import ROUNDING as ROOT_ROUNDING
 
 # So many roundings an elementary function of a formula may be off by; directions whose part of the
 # scaled root is smaller are not determined.

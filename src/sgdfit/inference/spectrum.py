@@ -11,7 +11,7 @@ import numpy as np
 
 EPS = float(np.finfo(float).eps)
 # Sums over many rows lose a few digits more than one operation does.
-ROUNDING = 1e4 * EPS
+ROOT_ROUNDING = 1e4 * EPS
 
 
 def normalized_columns(vectors: np.ndarray) -> np.ndarray:
@@ -122,7 +122,7 @@ class ScaledSpectrum(NamedTuple):
         return rows
 
 
-def scaled_spectrum(matrix: np.ndarray, rounding: float = ROUNDING) -> ScaledSpectrum:
+def scaled_spectrum(matrix: np.ndarray, rounding: float = ROOT_ROUNDING) -> ScaledSpectrum:
     """Scale a symmetric matrix, which is finite, to a unit diagonal and return its spectrum.
 
     An eigenvalue up to ``p * rounding`` times the largest counts as zero.
@@ -133,7 +133,7 @@ def scaled_spectrum(matrix: np.ndarray, rounding: float = ROUNDING) -> ScaledSpe
     return ScaledSpectrum(scales, values, vectors, len(values) * rounding * largest)
 
 
-def root_spectrum(root: np.ndarray, rounding: float = ROUNDING) -> ScaledSpectrum:
+def root_spectrum(root: np.ndarray, rounding: float = ROOT_ROUNDING) -> ScaledSpectrum:
     """Return the `ScaledSpectrum` of RᵀR from R, which keeps the digits that squaring loses.
 
     A singular value up to ``p * rounding`` times the largest counts as zero.

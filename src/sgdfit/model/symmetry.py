@@ -29,7 +29,7 @@ from sgdfit.model.separation import WAVES, Component, normal_form, separate
 Expr = Any  # SymPy ships no types
 
 # Six peaks can be swapped in 720 ways; nobody looks at more of them.
-MOST = 400
+MOST_MOVES = 400
 # How many parameters may change their sign together, half turns of phases counted.
 TOGETHER = 3
 # Random points at which a mixture is looked for.
@@ -372,7 +372,7 @@ def equivalents(model: Model, theta: np.ndarray) -> tuple[np.ndarray, ...]:
         turned = [found.turned(point, turn) for turn in found.turns]
         for image in (*images, *(image for image in turned if image is not None)):
             rounded = str([f"{value:.13g}" for value in image])
-            if len(queue) < MOST and rounded not in known:
+            if len(queue) < MOST_MOVES and rounded not in known:
                 known.add(rounded)
                 queue.append(image)
     return (theta, *queue[1:])

@@ -28,15 +28,15 @@ from sgdfit.model.loss import SQUARED
 from sgdfit.model.model import Model
 
 # The newest rows that are kept: up to twice so many, of which the older half is folded then.
-KEPT = 32_768
+WINDOW_ROWS = 32_768
 # Rows that are looked at at once: with all kept it takes four times as long.
-BLOCK = 8_192
+WINDOW_BLOCK = 8_192
 # The kept rows are looked at anew once one in so many came since, or the estimates moved by more
 # than so many standard errors; up to so few, with every update.
 SHARE, MOVED, FEW = 4, 0.2, 256
 # From the minimum, in standard errors: where a walk ends, and where it ends for a result.
 NEAR, NEAREST = 1e-3, 1e-9
-STEPS = 100
+WALK_STEPS = 100
 # What is left of a row's weight when it is as good as forgotten.
 FORGOTTEN = 1e-12
 # A change is told where the noise has so many degrees of freedom, and the mean loss of a batch is
@@ -162,8 +162,8 @@ class Recursion:
         # there were when they were last looked at together, and the fewest of them.
         self.window: tuple[tuple[ColumnArrays, np.ndarray], ...] = ()
         self.kept = self.seen = 0
-        left = KEPT if self.factor == 1 else int(math.log(FORGOTTEN) / math.log(self.factor))
-        self.fewest = min(KEPT, max(FEW, left))
+        left = WINDOW_ROWS if self.factor == 1 else int(math.log(FORGOTTEN) / math.log(self.factor))
+        self.fewest = min(WINDOW_ROWS, max(FEW, left))
         self.turn = 0.0  # so many rows are kept when starting values are looked for again
 
     def __copy__(self) -> Recursion:
@@ -216,7 +216,7 @@ class Recursion:
         return tuple(map(np.concatenate, columns)), weights, self.fading(len(weights))
 
     def absorb(self, columns: ColumnArrays, weights: np.ndarray) -> tuple[float, float] | None:
-        """Take in some rows more, at most `KEPT`, all of a weight above 0.
+        """Take in some rows more, at most `WINDOW_ROWS`, all of a weight above 0.
 
         Where noise does not explain how far these are from the curve, their mean loss and the usual
         one are returned. `OutsideError` tells of a row on which the formula has no finite value.
@@ -304,7 +304,7 @@ class Recursion:
 
     def walk(self, near: float = NEAR) -> None:
         """Walk to the minimum, looking at all rows that are kept, whose residuals set the scale."""
-        for _ in range(STEPS):
+        for _ in range(WALK_STEPS):
             self._walk(near)
             loss = self.model.loss
             if not loss.is_relative:
@@ -342,7 +342,7 @@ class Recursion:
             while relative_offset(point.quadratic, point.theta, self.box, rows) > near:
                 iterate = advance(iterate, evaluate, self.box)
                 point = iterate.point
-                if iterate.no_decrease or len(seen) >= STEPS:
+                if iterate.no_decrease or len(seen) >= WALK_STEPS:
                     break
         self.theta = self.anchor = point.theta
         self.whole, self.past = seen[point.theta.tobytes()], past.moved(point.theta - origin)
@@ -408,8 +408,8 @@ class Recursion:
     ) -> Summary | None:
         """Return what rows tell; None where that is not finite."""
         parts = []
-        for first in range(0, len(weights), BLOCK):
-            k = slice(first, first + BLOCK)
+        for first in range(0, len(weights), WINDOW_BLOCK):
+            k = slice(first, first + WINDOW_BLOCK)
             rows = self.kernel.rows(theta, Chunk(tuple(c[k] for c in columns), weights[k]))
             part = self._summary(rows, weights[k], fading[k])
             if part is None:

@@ -28,7 +28,7 @@ Array = np.ndarray[Any, Any]
 Window = tuple[tuple[float, float], ...]
 
 MOST_BYTES = 64_000_000  # of columns that are loaded whole
-GRID = 49
+CONTOUR_GRID = 49
 LEVELS = 14
 ROWS = 1_500  # that the contours are computed from; more would not change the picture
 RUNAWAY = 30.0  # how far beyond its first steps a path is followed
@@ -153,13 +153,13 @@ def draw_landscape(
 
     Over rows drawn evenly, always the same.
     """
-    x, y = (np.linspace(*extent, GRID) for extent in view)
+    x, y = (np.linspace(*extent, CONTOUR_GRID) for extent in view)
     chosen = np.arange(len(seen.weights))
     if len(chosen) > ROWS:
         chosen = np.sort(np.random.default_rng(0).choice(len(chosen), ROWS, replace=False))
     columns = {name: column[chosen] for name, column in seen.columns.items()}
     weights, target, model = seen.weights[chosen], seen.target[chosen], seen.model
-    loss = np.empty((GRID, GRID))
+    loss = np.empty((CONTOUR_GRID, CONTOUR_GRID))
     with np.errstate(all="ignore"):
         for (i, j), _ in np.ndenumerate(loss):
             at = {**seen.end, names[0]: float(x[j]), names[1]: float(y[i])}

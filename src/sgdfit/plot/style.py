@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 # Squares of larger numbers overflow in matplotlib's own arithmetic.
-LARGEST = 1e150
-FEW = 3_000  # points that are drawn one by one
+LARGEST_DRAWN = 1e150
+MOST_POINTS = 3_000  # points that are drawn one by one
 
 
 class Style(NamedTuple):
@@ -130,7 +130,7 @@ def legend(
 def drawable(values: Array) -> Array:
     """Return ``values`` with NaN for what cannot be drawn."""
     values = np.asarray(values, dtype=np.float64)
-    return np.where(np.abs(values) < LARGEST, values, np.nan)
+    return np.where(np.abs(values) < LARGEST_DRAWN, values, np.nan)
 
 
 def ramp(colours: Sequence[str]) -> Any:
@@ -145,7 +145,7 @@ def scatter(ax: Axes, style: Style, x: Array, y: Array) -> Any:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    if len(x) <= FEW:
+    if len(x) <= MOST_POINTS:
         size = 26 if len(x) <= 200 else 6
         ax.scatter(x, y, s=size, color=style.faint, alpha=0.75, linewidths=0, zorder=2)
         return Line2D([], [], marker="o", linestyle="", color=style.faint, markersize=5)

@@ -21,7 +21,7 @@ from sgdfit.errors import DataError
 # A table whose columns, not rows, are the lists in a file.
 Table: TypeAlias = Annotated[NDArray[np.float64], "by column"]
 
-LARGEST = 2**63
+INT64_LIMIT = 2**63
 _UNFINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _WANTED = {
     str: "a text",
@@ -133,7 +133,7 @@ def _array(value: Any, item: type, where: str) -> NDArray[Any]:
 def _number(value: Any, where: str) -> float:
     if isinstance(value, str) and value in _UNFINITE:
         return _UNFINITE[value]
-    if type(value) is float or (type(value) is int and abs(value) <= LARGEST):
+    if type(value) is float or (type(value) is int and abs(value) <= INT64_LIMIT):
         return float(value)
     raise _wrong(value, where, float)
 
@@ -141,7 +141,7 @@ def _number(value: Any, where: str) -> float:
 def _typed(value: Any, kind: type, where: str) -> Any:
     if type(value) is not kind:  # so that a bool is no number
         raise _wrong(value, where, kind)
-    if isinstance(value, int) and abs(value) > LARGEST:
+    if isinstance(value, int) and abs(value) > INT64_LIMIT:
         raise DataError(f"{where} is a number of {len(str(abs(value)))} digits, which is too large")
     if isinstance(value, str) and not value.isascii():
         try:

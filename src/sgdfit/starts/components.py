@@ -23,7 +23,7 @@ from sgdfit.starts.space import Observations, Range, draw_points
 
 # Points by the number of nonlinear parameters, and how many values a dictionary may hold (32 MB).
 POINTS = (512, 4_096, 8_192, 12_288)
-VALUES = 4_000_000
+MOST_VALUES = 4_000_000
 # Rows differ in which side of a break they lie on: so many points to each gap between two.
 PER_GAP = 4
 # Waves differ once one has half a turn more over the data: so many points to each turn.
@@ -63,7 +63,7 @@ def build_dictionary(
         count = max(count, PER_GAP * seen.rows)
     elif kinds in (["frequency"], ["period"]):
         count = max(count, round(PER_TURN * ranges[part.names[0]].knots[-1][1]))
-    count = max(64, min(count, VALUES // (seen.rows * (1 + len(part.basis)))))
+    count = max(64, min(count, MOST_VALUES // (seen.rows * (1 + len(part.basis)))))
     points, cube = draw_points([ranges[name] for name in part.names], count, seed)
     values = _values(part, points, seen)
     size = np.sqrt(np.einsum("kbn,kbn->kb", values, values))

@@ -44,11 +44,11 @@ ROUNDS, PATIENCE, WORTH = 10, 3, 1e-3
 # Bounds such as -3.14 … 3.14 are meant as a whole turn.
 WHOLE_TURN = 0.99 * 2 * np.pi
 # By how much the seeds of two rounds differ.
-APART = 1_000
+SEED_STRIDE = 1_000
 # Neighbouring residuals go together so many standard deviations beyond chance: then it is worth it.
-DOUBTFUL = 2.5
+MOST_CORRELATION = 2.5
 # A share of the target's squares that rounding may leave.
-EXACT = 1e-20
+EXACT_SHARE = 1e-20
 # Two curves that differ by less than this share of the residuals (squared) are one minimum.
 SAME, PERFECT = 1e-6, 1e-24
 
@@ -193,9 +193,9 @@ def _searched(projection: Projection, ranges: Mapping[str, Range], seed: int) ->
     none = np.empty((1 - bool(parts), len(projection.names)))
     paths = _Paths(none, projection.whole(none), np.full(len(none), first.loss), 0)
     drawn = fruitless = 0
-    exact = EXACT * float(projection.seen.target @ projection.seen.target)
+    exact = EXACT_SHARE * float(projection.seen.target @ projection.seen.target)
     for k in range(ROUNDS if parts else 0):
-        dictionaries = _dictionaries(projection, ranges, seed + APART * k)
+        dictionaries = _dictionaries(projection, ranges, seed + SEED_STRIDE * k)
         drawn += sum({id(one): len(one.points) for one in dictionaries}.values())
         if not all(len(one.points) for one in dictionaries):
             break
@@ -253,7 +253,7 @@ def _is_signal(projection: Projection, point: np.ndarray) -> bool:
     left = whole.residuals(point)
     residual, slopes = left[0], whole.slopes(point, whole.names, left)[0][0]
     columns = [np.asarray(seen.data[seen.names.index(name)]) for name in whole.model.variables]
-    return serial_correlation(residual, slopes, columns)[1] > DOUBTFUL
+    return serial_correlation(residual, slopes, columns)[1] > MOST_CORRELATION
 
 
 def _polished(projection: Projection, sums: Sequence[Partial]) -> _Paths:

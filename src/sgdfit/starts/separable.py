@@ -23,12 +23,12 @@ from sgdfit.starts.space import Observations
 DEPENDENT = 1e-11
 # A slope of which less than this share is left by the linear parameters counts as 0.
 UNDONE = 1e-12
-STEPS = 100
+POLISH_STEPS = 100
 FIRST_DAMPING = 1e-3
 # A step that promises to lower the sum of squares by less than this share of it is the last.
-SETTLED = 1e-13
+POLISH_TOLERANCE = 1e-13
 # The sum of squares that rounding leaves of a perfect fit.
-EXACT = 1e-31
+EXACT_SQUARES = 1e-31
 
 
 class Local(NamedTuple):
@@ -222,7 +222,7 @@ def polish(problem: Whole, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
     loss, gradient, curvature = problem.local(points)
     damping, growth = np.full(len(points), FIRST_DAMPING), np.full(len(points), 2.0)
     done = ~np.isfinite(loss)
-    for _ in range(STEPS):
+    for _ in range(POLISH_STEPS):
         at = np.flatnonzero(~done)
         if not at.size:
             break
@@ -233,8 +233,8 @@ def polish(problem: Whole, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
         went = at[better]
         points[went] += move[better]
         loss[went], gradient[went], curvature[went] = (array[better] for array in there)
-        done[at] = (np.abs(promise) <= SETTLED * here.loss) | (damping[at] > 1e14)
-        done[at] |= loss[at] <= EXACT
+        done[at] = (np.abs(promise) <= POLISH_TOLERANCE * here.loss) | (damping[at] > 1e14)
+        done[at] |= loss[at] <= EXACT_SQUARES
         eased = np.clip(1.0 - (2.0 * (here.loss - there.loss) / promise - 1.0) ** 3, 0.2, 2.0)
         damping[at] = np.maximum(damping[at] * np.where(better, eased, growth[at]), 1e-12)
         growth[at] = np.where(better, 2.0, 2.0 * growth[at])
