@@ -188,6 +188,8 @@ LINES = [line for text in EXAMPLES.values() for line in text.splitlines() if lin
 @pytest.mark.parametrize("line", LINES)
 def test_every_example_of_the_help_runs(capsys, monkeypatch, line):
     main(["fit", "data.csv", QUADRATIC, *RUN, "-q", "--save", "fit.json"])
+    rows = Path("data.csv").read_text().splitlines()
+    Path("sites.csv").write_text("\n".join(f"{row},site" for row in rows))
     program, *arguments = shlex.split(line)
     if "<" in arguments:
         feed(monkeypatch, Path(arguments.pop()).read_text())

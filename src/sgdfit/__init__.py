@@ -21,23 +21,27 @@ if TYPE_CHECKING:
     from sgdfit.data.readers import open_table as open_table
     from sgdfit.fitting.entry import explain as explain
     from sgdfit.fitting.entry import fit as fit
+    from sgdfit.fitting.many import fit_many as fit_many
     from sgdfit.formula.formula import Formula as Formula
     from sgdfit.model import loss as losses
     from sgdfit.model.model import Model as Model
     from sgdfit.online.fit import Fit as Fit
     from sgdfit.optimizers import schedule as schedules
+    from sgdfit.result.fits import Fits as Fits
     from sgdfit.result.result import Result as Result
     from sgdfit.result.result import load as load
 
 # Imported on first use, so that `import sgdfit` costs next to nothing.
 _PUBLIC = {
     "Fit": ("online.fit", "Fit"),
+    "Fits": ("result.fits", "Fits"),
     "Formula": ("formula.formula", "Formula"),
     "Model": ("model.model", "Model"),
     "Result": ("result.result", "Result"),
     "errors": ("errors", None),
     "explain": ("fitting.entry", "explain"),
     "fit": ("fitting.entry", "fit"),
+    "fit_many": ("fitting.many", "fit_many"),
     "load": ("result.result", "load"),
     "losses": ("model.loss", None),
     "open_table": ("data.readers", "open_table"),
@@ -48,6 +52,7 @@ _PUBLIC = {
 
 __all__ = [
     "Fit",
+    "Fits",
     "Formula",
     "Model",
     "Result",
@@ -55,6 +60,7 @@ __all__ = [
     "errors",
     "explain",
     "fit",
+    "fit_many",
     "load",
     "losses",
     "open_table",

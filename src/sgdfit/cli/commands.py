@@ -54,6 +54,8 @@ sgdfit fit data.csv "y = a*x + b" --loss huber --optimizer adam --batch-size 5 -
 sgdfit fit data.csv "y = a*x**2 + b*x + c" --sigma 0.5 --absolute-sigma --tie "c = 2*a"
 # some rows of many files, within 2 GB; killed, it goes on with --resume
 sgdfit fit "*.csv" "y = a*x + b" --where "x > 0 and y < 100" --memory 2GB --checkpoint run.check
+# the curve of each group of rows by itself, in a table
+sgdfit fit sites.csv "y = a*x + b" --by site --save fits.csv
 # from standard input, with files to keep
 sgdfit fit - "y = a*x + b" --save fit.json --trace trace.csv --plot fit.svg < data.csv
 # rows that are still arriving, old ones forgotten, a line every 1,000 rows
@@ -243,6 +245,7 @@ def fit(
     data: str,
     formula: str,
     where: str | None,
+    by: list[str] | None,
     follow: bool,
     every: str | None,
     forgetting: str | None,
@@ -262,6 +265,11 @@ def fit(
     they are, how good the fit is, and how it ended.
     """
     output = OutputOptions(as_json, quiet, full, save, trace, plot)
+    if by:
+        single = {"--follow": follow, "--full": full, "--trace": trace, "--plot": plot}
+        single |= {"--checkpoint": options["checkpoint"], "--resume": options["resume"]}
+        if wrong := [flag for flag, value in single.items() if value]:
+            raise UsageError(f"{wrong[0]} is for a single fit, not for those of --by; leave it out")
     if trace == "-":
         if as_json:
             raise UsageError("--trace - and --json both print; name a file for one of them")
@@ -271,8 +279,15 @@ def fit(
     reading = _reading(options)
     sources = [path for path in (data, options["checkpoint"]) if path is not None]
     check_destinations(
-        (("--save", save, ()), ("--trace", trace, TABLES), ("--plot", plot, PLOTS)), sources
+        (
+            ("--save", save, TABLES if by else ()),
+            ("--trace", trace, TABLES),
+            ("--plot", plot, PLOTS),
+        ),
+        sources,
     )
+    if by:
+        return _fit_groups(data, formula, by, where, reading, options, output)
     if follow:
         from sgdfit.cli.follow import follow_options, follow_rows
 
@@ -301,6 +316,36 @@ def fit(
             callback_every=looks,
         )
     return state.status(output.deliver(result, table))
+
+
+def _fit_groups(
+    data: str,
+    formula: str,
+    by: list[str],
+    where: str | None,
+    reading: dict[str, Any],
+    options: dict[str, Any],
+    output: OutputOptions,
+) -> int:
+    """Fit each group of rows, show the head of the table, and write it."""
+    from sgdfit.fitting.many import SINGLE, fit_many
+
+    single = {name: options[name] for name in options if name not in SINGLE}
+    with (
+        progress_bar(not output.quiet, "fitting", "groups") as listener,
+        stop_on_signal(listener.tell),
+    ):
+        table = _open(data, reading, where, options["missing"], listener.tell, (output.save,))
+        fits = fit_many(formula, table, by, progress=listener.count_groups, **single)
+        if output.save is not None:
+            fits.write(output.save)
+            if not output.quiet:
+                say(f"the table is in {output.save}")
+    if output.as_json:
+        print_text(fits.to_json())
+    elif not output.quiet:
+        print_text(str(fits))
+    return 0
 
 
 @app.command(cls=Command)

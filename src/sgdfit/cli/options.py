@@ -250,6 +250,11 @@ FIT: Panels = {
     ),
     "Parameters and loss": (RESPONSE, TIE, CONSTANT),
     "Data and standard errors": (
+        _repeated(
+            "--by COLUMN",
+            "Fit each group of rows by itself, and tell groups apart by this column. Repeatable;"
+            " --save then writes a table with a row for each, .csv, .tsv or .parquet.",
+        ),
         WEIGHTS,
         _option(
             "--absolute-sigma",

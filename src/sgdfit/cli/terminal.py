@@ -358,6 +358,13 @@ class Listener(NamedTuple):
     tell: Callable[[str], None]  # writes a line to standard error, above the bar
     # Hears of rows that were read, and of how many there are, where that is known (else 0).
     read: Callable[[int, int], None] | None
+    counted: list[int]  # how many groups were done when it last heard of them
+
+    def count_groups(self, done: int, total: int) -> None:
+        """Hear of how many groups are done, and of how many."""
+        if self.read is not None:
+            self.read(done - self.counted[0], total)
+            self.counted[0] = done
 
     def with_progress(self, table: Table) -> Table:
         """Return a table whose row groups tell of their rows when they are read."""
@@ -380,15 +387,18 @@ class Listener(NamedTuple):
 
 
 @contextlib.contextmanager
-def progress_bar(wanted: bool = True, doing: str = PREPARING) -> Iterator[Listener]:
+def progress_bar(
+    wanted: bool = True, doing: str = PREPARING, unit: str = "rows"
+) -> Iterator[Listener]:
     """Show a progress bar on the terminal while the block runs; it is gone afterwards.
 
-    ``doing`` says what is done to rows that are read before the first step of a fit. Where no bar
+    ``doing`` says what is done to the rows that are read before the first step of a fit, or to what
+    else is counted in ``unit``. Where no bar
     is wanted or standard error is no terminal, none is written to files and pipes.
     """
     on_terminal = sys.stderr.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown")
     if not (wanted and on_terminal):
-        yield Listener(None, say, None)
+        yield Listener(None, say, None, [0])
         return
     from rich.console import Console
     from rich.progress import BarColumn, SpinnerColumn, TextColumn
@@ -432,12 +442,11 @@ def progress_bar(wanted: bool = True, doing: str = PREPARING) -> Iterator[Listen
             rows += more
             if not begun and is_due():
                 pace = rows / max(time.perf_counter() - opened, 1e-9)
-                known = (
-                    f" of {_short(total)} rows" if rows < total else f" rows, {_short(pace)} rows/s"
-                )
+                known = f" of {_short(total)} {unit}"
+                known = known if rows < total else f" {unit}, {_short(pace)} {unit}/s"
                 bars.update(task, description=f"{doing}  {_short(rows)}{known}")
 
-        yield Listener(show, tell, read)
+        yield Listener(show, tell, read, [0])
 
 
 def progress_text(progress: Progress) -> str:

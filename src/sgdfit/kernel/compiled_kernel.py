@@ -102,13 +102,13 @@ def _function(source: str, name: str, types: tuple[str, ...]) -> Callable[..., A
 
 def _called(source: str, name: str, chunk: Chunk) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     """Return the function for the columns and weights, and these as it takes them."""
-    arrays = tuple(map(_unwritable, chunk.arrays))
+    arrays = tuple(map(unwritable, chunk.arrays))
     # What Numba tells arrays by, besides.
     types = tuple(a.dtype.name + ("" if a.flags.c_contiguous else " strided") for a in arrays)
     return _function(source, name, types), arrays
 
 
-def _unwritable(array: np.ndarray) -> np.ndarray:
+def unwritable(array: np.ndarray) -> np.ndarray:
     """Return one kind of array, which is compiled for once."""
     view = array.view()
     view.flags.writeable = False

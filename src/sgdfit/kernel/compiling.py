@@ -34,7 +34,12 @@ import sgdfit
 from sgdfit.errors import CacheWarning
 
 # The modules whose functions become part of the machine code.
-INLINED = ("kernel/elementary", "kernel/instructions", "optimizers/__init__")
+INLINED = (
+    "kernel/elementary",
+    "kernel/instructions",
+    "kernel/levenberg",
+    "optimizers/__init__",
+)
 
 
 DIGEST = hashlib.sha256().digest_size

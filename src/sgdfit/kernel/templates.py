@@ -63,7 +63,7 @@ def terms(«p#Q», «c#C»):
 # A loop over rows is in vector registers where all that it calls is. An index that counts from 0
 # along a view needs no test for wrapping around, which would keep the loop out of them. What adds
 # up the blocks may not be reassociated: its second line would be zero.
-PANEL_SUMS = f"""\
+SUMS = """\
 @njit(**INNER, fastmath=ANY_ORDER)
 def sums(«p#Q», «c#C», total):
     t0 = 0.0
@@ -80,6 +80,9 @@ def sums(«p#Q», «c#C», total):
     $total
 
 
+"""
+
+PANEL_SUMS = f"""\
 @njit(**INNER, fastmath=False)
 def add(high, low, total):
     for k in range(len(total)):
@@ -226,6 +229,128 @@ def sweep(theta, slots, average, averaged, step, position, columns,
     return averaged, step, position, recorded, halted
 """
 
+GROUPED = """\
+from sgdfit.kernel.levenberg import (
+    LEAST_DAMPING, MOST_DAMPING, MOST_STEPS, NEAR, ROUNDING, SINGULAR, TOLERANCE, cholesky, move,
+    serial_correlation, solve,
+)
+
+
+@njit(**INNER, fastmath=FUSED, forceinline=True)
+def row(«p#Q», «c#C»):
+    $row
+    return $weight, prediction, target, «j#P»
+
+
+@njit(**INNER, fastmath=False)
+def sums_of(theta, columns, first, last, total):
+    p#P = theta[#P]
+    sums(«p#P», «columns[#C][first:last]», total)
+
+
+@njit(**INNER, fastmath=False)
+def rows_of(theta, columns, first, last):
+    p#P = theta[#P]
+    c#C = columns[#C][first:last]
+    residuals, jacobian = numpy.empty(len(c0)), numpy.empty(($parameters, len(c0)))
+    keys = numpy.empty(($variables + 1, len(c0)))
+    targets, shares, whole, mean = numpy.empty(len(c0)), numpy.empty(len(c0)), 0.0, 0.0
+    for i in range(len(c0)):
+        weight, prediction, targets[i], «j#P» = row(«p#P», «c#C[i]»)
+        shares[i] = math.sqrt(weight)
+        residuals[i] = shares[i]*(targets[i] - prediction)
+        jacobian[#P, i] = shares[i]*j#P
+        keys[#V, i] = c#V[i]
+        keys[$variables, i] = prediction
+        whole += weight
+        mean += weight*targets[i]
+    apart = shares*(targets - mean/whole)
+    return residuals, jacobian, keys, (apart*apart).sum()
+
+
+@njit(**INNER, fastmath=False)
+def solve_linear(theta, columns, first, last, linear, low, high, total, root, scale, step, trial):
+    # To where the linear parameters fit best, if they are determined; the loss there.
+    sums_of(theta, columns, first, last, total)
+    if len(linear) and cholesky(total, linear, 0.0, root, scale) > SINGULAR:
+        solve(total[2:], linear, root, scale, step)
+        move(theta, linear, step, low, high, trial)
+        theta[:] = trial
+        sums_of(theta, columns, first, last, total)
+    return total[1]
+
+
+@njit(**INNER, fastmath=False)
+def walk(theta, columns, first, last, low, high, total, after, root, scale, step, trial):
+    # To a minimum, at which ``total`` holds the sums; the distance left and the steps taken.
+    count, rows = len(theta), last - first
+    everything = numpy.arange(count)
+    damping, distance = 0.0, math.inf
+    sums_of(theta, columns, first, last, total)
+    for taken in range(MOST_STEPS):
+        if not math.isfinite(total.sum()):
+            return math.inf, taken
+        distance = math.inf
+        if cholesky(total, everything, 0.0, root, scale) > 0.0:
+            square = solve(total[2:], everything, root, scale, step)
+            noise = (2.0*total[1] - square)/max(1, rows - count)
+            distance = math.sqrt(square/count/noise) if noise > 0.0 else math.inf
+        else:
+            damping = max(damping, LEAST_DAMPING)
+        if distance <= TOLERANCE:
+            return distance, taken
+        allowed = total[1]*(1.0 + ROUNDING) if distance < NEAR else total[1]
+        while True:
+            if damping > 0.0:
+                cholesky(total, everything, damping, root, scale)
+                solve(total[2:], everything, root, scale, step)
+            move(theta, everything, step, low, high, trial)
+            sums_of(trial, columns, first, last, after)
+            if after[1] <= allowed and math.isfinite(after.sum()):
+                break
+            damping = max(10.0*damping, LEAST_DAMPING)
+            if damping > MOST_DAMPING:
+                return distance, taken
+        damping = 0.1*damping if damping > LEAST_DAMPING else 0.0
+        theta[:] = trial
+        total[:] = after
+    return distance, MOST_STEPS
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=False)
+def fit_groups(columns, firsts, lasts, starts, linear, low, high, thetas, covariances, facts):
+    total, after = numpy.zeros($size), numpy.zeros($size)
+    root, scale = numpy.zeros(($parameters, $parameters)), numpy.ones($parameters)
+    step, trial = numpy.zeros($parameters), numpy.zeros($parameters)
+    everything = numpy.arange($parameters)
+    for group in range(len(thetas)):
+        some = starts[group if len(starts) > 1 else 0]
+        theta, best = thetas[group], some[0].copy()
+        first, last, lowest = firsts[group], lasts[group], math.inf
+        for k in range(len(some) if len(some) > 1 else 0):
+            theta[:] = some[k]
+            loss = solve_linear(
+                theta, columns, first, last, linear, low, high, total, root, scale, step, trial
+            )
+            if loss < lowest:
+                best[:], lowest = theta, loss
+        theta[:] = best
+        distance, taken = walk(
+            theta, columns, first, last, low, high, total, after, root, scale, step, trial
+        )
+        pivot = cholesky(total, everything, 0.0, root, scale)
+        for i in range($parameters):
+            # Of JᵀJ, half the curvature.
+            trial[:] = 0.0
+            trial[i] = -2.0
+            solve(trial, everything, root, scale, step)
+            covariances[group, :, i] = step
+        residuals, jacobian, keys, variation = rows_of(theta, columns, first, last)
+        beyond = serial_correlation(residuals, jacobian, keys, root, scale)
+        facts[group, 0], facts[group, 1], facts[group, 2] = total[1], distance, pivot
+        facts[group, 3], facts[group, 4], facts[group, 5] = variation, beyond, taken
+"""
+
 
 def dialects(model: Model) -> tuple[Dialect, ...]:
     """Return the dialects to compute rows in; the second where the first does not know a value."""
@@ -245,17 +370,36 @@ def dialects(model: Model) -> tuple[Dialect, ...]:
 
 def panel_sums_source(model: Model, weighted: bool, dialect: Dialect, scores: bool = False) -> str:
     """Write ``panel_sums``; with ``scores``, squares of the slopes stand in front of J Jᵀ."""
+    texts, repeats = _sums(model, weighted, dialect, "grad*grad" if scores else "hess")
+    return render(HEADER + TERMS + SUMS + PANEL_SUMS, texts, repeats)
+
+
+def grouped_source(model: Model, weighted: bool) -> str:
+    """Write ``fit_groups``, for a model whose loss is the squared residual."""
+    texts, repeats = _sums(model, weighted, dialects(model)[0], "hess")
+    texts |= {
+        "weight": "w" if weighted else "1.0",
+        "parameters": str(len(model.free)),
+        "variables": str(len(model.variables)),
+    }
+    repeats |= {"V": [str(i) for i in range(len(model.variables))]}
+    return render(HEADER + TERMS + SUMS + GROUPED, texts, repeats)
+
+
+def _sums(
+    model: Model, weighted: bool, dialect: Dialect, factor: str
+) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """Return what `TERMS` and `SUMS` are filled with, and what is written for each of."""
     pairs = list(itertools.combinations_with_replacement(range(len(model.free)), 2))
     names = ["t0", "t1", *(f"g{i}" for i in range(len(model.free)))]
     names += [f"h{i}_{j}" for i, j in pairs]
     texts = _terms(model, weighted, dialect) | {
         "size": str(len(names)),
-        "factor": "grad*grad" if scores else "hess",
+        "factor": factor,
         "products": "\n".join(f"h{i}_{j} += b*j{i}*j{j}" for i, j in pairs),
         "total": "\n".join(f"total[{k}] = {name}" for k, name in enumerate(names)),
     }
-    repeats = _repeats(model, weighted) | {"H": [f"{i}_{j}" for i, j in pairs]}
-    return render(HEADER + TERMS + PANEL_SUMS, texts, repeats)
+    return texts, _repeats(model, weighted) | {"H": [f"{i}_{j}" for i, j in pairs]}
 
 
 def sweep_source(

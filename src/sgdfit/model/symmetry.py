@@ -378,6 +378,12 @@ def equivalents(model: Model, theta: np.ndarray) -> tuple[np.ndarray, ...]:
     return (theta, *queue[1:])
 
 
+def has_equivalents(model: Model, names: Collection[str]) -> bool:
+    """Whether other values of the parameters ``names`` predict the same in every row."""
+    found = _of_model(model, names)
+    return bool(found.swaps or found.flips or found.turns or any(found.half_periods))
+
+
 def canonical_theta(
     model: Model, theta: np.ndarray, names: Collection[str]
 ) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -1,0 +1,201 @@
+"""Rows by groups: those of each together, in memory, a part of the groups at a time."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sgdfit.data.opening import SpillFolder
+from sgdfit.data.rows import float_batches, see_first_times
+from sgdfit.data.table import OR_DROP, Table
+from sgdfit.errors import DataError, reason_of
+
+Array = np.ndarray[Any, Any]
+
+# Where all rows do not fit into memory, groups are shared out among so many files.
+PARTS = 256
+
+
+class Groups(NamedTuple):
+    """Rows of groups, those of one after those of another."""
+
+    keys: Any  # a pyarrow.Table, a row for each of g groups: what tells them apart
+    offsets: Array  # int64[g + 1]: where the rows of each begin, and those of the last end
+    rows: Array  # int64[n]: of the data, counted from 0, in ascending order within a group
+    columns: dict[str, Array]  # float64[n] each
+
+    @property
+    def sizes(self) -> Array:
+        """How many rows each has, int64[g]."""
+        return np.diff(self.offsets)
+
+    def of(self, group: int) -> dict[str, Array]:
+        """Return the columns of one group."""
+        some = slice(self.offsets[group], self.offsets[group + 1])
+        return {name: column[some] for name, column in self.columns.items()}
+
+    def chosen(self, keep: Array) -> Groups:
+        """Return these groups with some of their rows, bool[n]."""
+        group = np.repeat(np.arange(len(self.offsets) - 1), self.sizes)[keep]
+        counts = np.bincount(group, minlength=len(self.offsets) - 1)
+        columns = {name: column[keep] for name, column in self.columns.items()}
+        return Groups(self.keys, np.concatenate([[0], np.cumsum(counts)]), self.rows[keep], columns)
+
+
+def read_groups(
+    table: Table, names: Sequence[str], by: Sequence[str], missing: str, budget: int
+) -> Iterator[Groups]:
+    """Yield the columns ``names`` of all rows, by groups of equal values in the columns ``by``.
+
+    What takes more than ``budget`` bytes is shared out among files first, all rows of a group into
+    one of them.
+
+    Raises
+    ------
+    DataError
+        When columns cannot be read, or a row that is not left out names no group.
+
+    Examples
+    --------
+    >>> from sgdfit.data.readers import open_table
+    >>> table = open_table({"site": ["B", "A", "B"], "x": [1.0, 2.0, 3.0]})
+    >>> (groups,) = read_groups(table, ["x"], ["site"], "error", 10**6)
+    >>> groups.keys.to_pydict(), groups.offsets.tolist(), groups.columns["x"].tolist()
+    ({'site': ['B', 'A']}, [0, 2, 3], [1.0, 3.0, 2.0])
+    """
+    held, size, shared = list[Any](), 0, Partition(table.label)
+    for block in _blocks(table, names, by, missing):
+        held.append(block)
+        size += block.nbytes
+        # To sort them takes as much again. What came in memory may do so.
+        if table.dataset is not None and 2 * size > budget:
+            shared.add(held)
+            held, size = [], 0
+    if not shared.writers:
+        yield _grouped(held, names, by)
+        return
+    shared.add(held)
+    for some in shared.read():
+        yield _grouped(some, names, by)
+
+
+def _blocks(table: Table, names: Sequence[str], by: Sequence[str], missing: str) -> Iterator[Any]:
+    """Yield Arrow tables: the columns of groups, the rows' numbers, the columns ``names``."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for rows, columns, keys in _columns(table, names, by, missing):
+        keep = np.ones(len(rows), bool)
+        for name in by:
+            unknown = np.asarray(pc.is_null(keys.column(name), nan_is_null=True))
+            if unknown.any() and missing == "error":
+                raise DataError(
+                    f"column {name!r} row {rows[unknown.argmax()] + 1:,} of {table.label} names no"
+                    f" group; fill it in, {OR_DROP}"
+                )
+            keep &= ~unknown
+        arrays = [*keys.columns, rows, *columns]
+        block = pa.table(arrays, [str(k) for k in range(len(arrays))])
+        yield block if keep.all() else block.filter(pa.array(keep))
+
+
+def _columns(
+    table: Table, names: Sequence[str], by: Sequence[str], missing: str
+) -> Iterator[tuple[Array, tuple[Array, ...], Any]]:
+    """Yield the numbers of rows, their finite values, and the columns of groups in Arrow."""
+    if table.dataset is None:
+        keys, found = table.arrow(by), table.load(names, missing=missing)
+        rows = np.arange(len(keys)) if found.keep is None else np.flatnonzero(found.keep)
+        yield rows, tuple(found.columns.values()), keys.take(rows)
+        return
+    see_first_times(table.dataset, names)
+    first = 0
+    for group in table.dataset.row_groups:
+        for batch in float_batches(table.dataset, group, names, missing, by, keeps=True):
+            keep = slice(None) if batch.keep is None else batch.keep
+            rows = np.arange(first, first + batch.raw.num_rows)[keep]
+            yield rows, batch.finite, batch.raw.select(list(by)).take(rows - first)
+            first += batch.raw.num_rows
+    if not first:
+        raise DataError(f"{table.label} has no rows; give at least one")
+
+
+def _grouped(blocks: Sequence[Any], names: Sequence[str], by: Sequence[str]) -> Groups:
+    """Return the rows of some blocks by groups, in the order in which these first appear."""
+    import pyarrow as pa
+
+    whole = pa.concat_tables(blocks, promote_options="permissive").combine_chunks()
+    keys = whole.select(range(len(by))).rename_columns(list(by))
+    rows, *columns = (np.asarray(column) for column in whole.columns[len(by) :])
+    codes = np.zeros(len(rows), np.int64)
+    for column in keys.columns:
+        found = column.combine_chunks().dictionary_encode()
+        codes = codes * len(found.dictionary) + np.asarray(found.indices)
+        # Numbers as they first appear, lest products of many columns overflow.
+        codes = np.asarray(pa.array(codes).dictionary_encode().indices, dtype=np.int64)
+    counts = np.bincount(codes)
+    if (np.diff(codes) < 0).any():
+        order = np.argsort(codes, kind="stable")
+        rows, columns = rows[order], [column[order] for column in columns]
+        codes = codes[order]
+    else:
+        order = np.arange(len(codes))
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    floats = [np.ascontiguousarray(column, dtype=np.float64) for column in columns]
+    first = order[offsets[:-1]]
+    return Groups(keys.take(first), offsets, rows, dict(zip(names, floats, strict=True)))
+
+
+class Partition:
+    """Files that share out rows by the first of the columns that tell groups apart."""
+
+    def __init__(self, label: str) -> None:
+        self.label, self.writers, self.paths = label, list[Any](), list[str]()
+        self.folder: SpillFolder | None = None
+
+    def add(self, blocks: Sequence[Any]) -> None:
+        """Append the rows of blocks to the files of their groups."""
+        import pyarrow as pa
+
+        for block in blocks:
+            if self.folder is None:
+                self.folder = SpillFolder()
+                self.paths = [f"{self.folder.path}/{k}.arrows" for k in range(PARTS)]
+                self.writers = [pa.ipc.new_stream(path, block.schema) for path in self.paths]
+            codes = block.column(0).combine_chunks().dictionary_encode()
+            part = [zlib.crc32(repr(key).encode()) % PARTS for key in codes.dictionary.to_pylist()]
+            of_row = np.array(part)[np.asarray(codes.indices)]
+            order = np.argsort(of_row, kind="stable")
+            ends = np.cumsum(np.bincount(of_row, minlength=PARTS))
+            for writer, some in zip(self.writers, np.split(order, ends[:-1]), strict=True):
+                if len(some):
+                    self._write(writer, block.take(some))
+
+    def _write(self, writer: Any, rows: Any) -> None:
+        import pyarrow as pa
+
+        assert self.folder is not None
+        try:
+            writer.write_table(rows.cast(writer.schema) if hasattr(writer, "schema") else rows)
+        except (OSError, pa.ArrowException) as error:
+            raise DataError(
+                f"the temporary folder {self.folder.path} takes no more than the"
+                f" {self.folder.written:,} bytes that were written ({reason_of(error)}); set TMPDIR"
+                " to a folder with more room, or name fewer rows by where"
+            ) from error
+        self.folder.written += rows.nbytes
+
+    def read(self) -> Iterator[list[Any]]:
+        """Yield the rows of one file after another."""
+        import pyarrow as pa
+
+        for writer in self.writers:
+            writer.close()
+        for path in self.paths:
+            with pa.OSFile(path) as file:
+                table = pa.ipc.open_stream(file).read_all()
+            if table.num_rows:
+                yield [table]

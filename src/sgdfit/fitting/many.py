@@ -1,0 +1,402 @@
+"""`fit_many`: the same formula fitted to each group of rows by itself.
+
+Groups of few rows are fitted in compiled code, one after another (`sgdfit.kernel.grouped`). What
+comes out of it counts where all is well: the walk arrived within the bounds, the normal equations
+kept their digits, and nothing is suspicious by the measures that `fit` itself goes by. Every other
+group is given to `fit`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from sgdfit.data.groups import Groups, read_groups
+from sgdfit.data.readers import open_table
+from sgdfit.data.rows import timed
+from sgdfit.data.table import Table, check_policy
+from sgdfit.data.times import TimeScales, as_time_unit, said_of_times
+from sgdfit.errors import DivergenceWarning, SgdfitError, UsageError, did_you_mean
+from sgdfit.fitting.entry import fit
+from sgdfit.fitting.multistart import BETTER, DOUBTFUL, FAINT, TOLD, UNEXPLAINED
+from sgdfit.fitting.multistart import missing as missing_starts
+from sgdfit.fitting.options import MOST_STEPS, Options, as_resources, settle
+from sgdfit.fitting.trust_region import box_of
+from sgdfit.fitting.weights import (
+    Weighting,
+    as_weighting,
+    checked_weights,
+    columns_of,
+    is_array,
+    with_column,
+)
+from sgdfit.formula.formula import Formula
+from sgdfit.kernel.forms import choose_form
+from sgdfit.model.loss import SQUARED
+from sgdfit.model.model import Model, build
+from sgdfit.model.separation import break_names, separate, stepped_names
+from sgdfit.model.symmetry import canonical_theta, has_equivalents
+from sgdfit.result.fits import Fits, blank, joined
+
+if TYPE_CHECKING:
+    from sgdfit.kernel.grouped import GroupFits
+
+Array = np.ndarray[Any, Any]
+
+# Options under which compiled code gives the answer of `fit`; others send every group there.
+PLAIN = {
+    "start", "bounds", "fixed", "tied", "sigma", "weights", "absolute_sigma", "response",
+    "constant", "seed", "level", "loss",
+}  # fmt: skip
+# Options of `fit` that speak of a single run.
+SINGLE = (
+    "callback", "callback_every", "trace_every", "checkpoint", "resume", "announce", "tell"
+)  # fmt: skip
+STATED = ("response", "loss", "start", "bounds", "fixed", "tied", "constant")
+# Fewer groups are done by `fit` before the code is compiled, which takes some seconds.
+FEWEST_GROUPS = 1_000
+# Groups with more rows take so long each that `fit` by itself is as good.
+MOST_ROWS = 4_096
+# Without starts so many groups are fitted by a search, and lend theirs to all.
+REFERENCES = 8
+# In standard errors: where rounding ends a walk before its tolerance.
+ARRIVED = 1e-9
+# A square of a pivot leaves about this share of the digits of estimates: 1e-16/1e-7.
+LEAST_PIVOT = 1e-7
+# What rounding may leave of the response's variation.
+EXACT = 1e-20
+# A sum of squares is that of another minimum when it is larger by this share.
+OTHER = 1e-4
+# Groups that a thread takes at a time.
+BLOCK = 2_048
+# The column that tells the groups of a stack of curves apart.
+GROUP = "group"
+
+
+class Task(NamedTuple):
+    """What is done with each group."""
+
+    model: Model
+    weighting: Weighting
+    options: dict[str, Any]  # of `fit`
+    names: tuple[str, ...]  # the columns of numbers that are read
+    compiled: Callable[..., GroupFits] | None  # None where only `fit` gives the answer
+    starts: Array | None  # float64[k, p]: of which each group goes on with the best
+
+
+def fit_many(
+    formula: str | Callable[..., Any] | Formula,
+    data: object,
+    by: str | Sequence[str] | None = None,
+    *,
+    where: str | None = None,
+    missing: str = "error",
+    time_unit: str | None = None,
+    memory: int | str | None = None,
+    threads: int | None = None,
+    progress: Callable[[int, int], object] | None = None,
+    **options: Any,
+) -> Fits:
+    """Fit a formula to each group of rows by itself.
+
+    Parameters
+    ----------
+    formula : str or callable
+        As for `sgdfit.fit`.
+    data : dict of arrays, data frame, Arrow table, path, …
+        As for `sgdfit.fit`. In a dict of arrays, columns of shape (g, n) hold n rows for each of g
+        groups, as of the pixels of a series of images; columns of shape (n,) are common to all.
+    by : str or list of str, optional
+        The columns that tell groups apart, text or numbers; not needed for columns of shape (g, n).
+    where, missing, time_unit, memory, threads : optional
+        As for `sgdfit.fit`; times are counted from the first row of all groups. Data that do not
+        fit into memory are parted on disk first.
+    progress : callable, optional
+        Called with how many groups are done, and of how many.
+    **options
+        Those of `sgdfit.fit`, such as ``start``, ``bounds``, ``sigma`` or ``loss``. Without a
+        start, a few groups are searched and lend theirs to the others.
+
+    Returns
+    -------
+    Fits
+        A row for each group, in the order in which they first appear. A group that cannot be
+        fitted has its status and cause there.
+
+    Raises
+    ------
+    FormulaError, DataError, UsageError
+        When the formula, the data or an option cannot be used for any group.
+
+    Examples
+    --------
+    >>> site = ["A"] * 4 + ["B"] * 4
+    >>> data = {"site": site, "x": [0, 1, 2, 3] * 2, "y": [1, 3.1, 4.9, 7, 5, 4.1, 3, 1.9]}
+    >>> fits = fit_many("y = a*x + b", data, by="site")
+    >>> fits.values.round(3).tolist(), fits.status.tolist()
+    ([[1.98, 1.03], [-1.04, 5.06]], ['converged', 'converged'])
+    """
+    known = inspect.signature(fit).parameters
+    for name in options:
+        if name in SINGLE:
+            raise UsageError(f"{name!r} is for a single fit, not for those of many groups")
+        if name not in known:
+            raise UsageError(f"fit has no option {name!r}.{did_you_mean(name, known)}")
+    check_policy(missing)
+    resources = as_resources(memory, threads)
+    data, columns = _by(data, by)
+    table = open_table(data, where)
+    table.positions(columns)
+    for what in ("sigma", "weights"):
+        if is_array(options.get(what)):
+            if where is not None:
+                raise UsageError(
+                    f"{what} is an array, of which where chooses no rows; add a column"
+                )
+            table, options[what] = with_column(table, what, options[what], data, columns)
+    scales = TimeScales(unit=as_time_unit(time_unit))
+    table = timed(table, scales)
+    task, parts = _task(formula, table, options), list[Fits]()
+    for groups in read_groups(table, task.names, columns, missing, resources.budget):
+        before = sum(map(len, parts))
+
+        def tell(done: int, count: int, before: int = before) -> None:
+            if progress is not None:
+                progress(before + done, before + count)
+
+        task, fits = _fit_groups(task, groups, table.label, resources.threads, tell)
+        parts.append(fits)
+    return replace(joined(parts), inputs=table.files, notes=tuple(said_of_times(scales)))
+
+
+def _by(data: object, by: str | Sequence[str] | None) -> tuple[object, list[str]]:
+    """Return the data, columns of shape (g, n) laid out in rows, and the columns of groups."""
+    wide = {}
+    if isinstance(data, Mapping):
+        wide = {name: np.asarray(v) for name, v in data.items() if np.ndim(v) > 1}
+    if not wide:
+        if by is None:
+            raise UsageError(
+                "by names the column that tells groups apart, as in by='site'; a dict of arrays"
+                " may instead hold columns of shape (groups, rows)"
+            )
+        return data, [by] if isinstance(by, str) else list(by)
+    assert isinstance(data, Mapping)
+    name, array = next(iter(wide.items()))
+    if array.ndim > 2:
+        raise UsageError(
+            f"the column {name!r} has the shape {array.shape}; reshape it to (groups, rows), as in"
+            f" {name}.reshape(-1, {array.shape[-1]})"
+        )
+    if by is not None:
+        raise UsageError(f"by={by!r}: each row of {name!r} is a group already; leave it out")
+    for other, values in data.items():
+        if np.shape(values) not in ((), array.shape, array.shape[1:], (len(array), 1)):
+            raise UsageError(
+                f"the column {other!r} has the shape {np.shape(values)} where {name!r} has"
+                f" {array.shape}; give it that one, or {array.shape[1:]} for what all groups share"
+            )
+    flat = {n: np.broadcast_to(np.asarray(v), array.shape).ravel() for n, v in data.items()}
+    key = GROUP
+    while key in flat:
+        key += "_"
+    return flat | {key: np.repeat(np.arange(len(array)), array.shape[1])}, [key]
+
+
+def _task(formula: Any, table: Table, options: dict[str, Any]) -> Task:
+    """Return what is done with each group, checked before a row is read."""
+    stated = {name: options[name] for name in STATED if name in options}
+    sought = stated.get("start") in ("search", "random")
+    stated |= {"start": None} if sought else {}
+    model = build(formula, table.names, **stated, seed=options.get("seed", 0))
+    weights, sigma = options.get("weights"), options.get("sigma")
+    absolute, covariance = options.get("absolute_sigma", False), options.get("covariance", "auto")
+    weighting = as_weighting(weights, sigma, absolute, covariance, model.loss)
+    settle(Options()._asdict() | {n: v for n, v in options.items() if n in Options._fields})
+    names = tuple(dict.fromkeys((*model.columns, *columns_of(weighting.given))))
+    broken = break_names(model.prediction, model.free) | stepped_names(model.prediction)
+    plain = PLAIN.issuperset(options) and not sought and model.loss.name == SQUARED
+    compiled = None
+    may_compile = choose_form("auto", MOST_STEPS, 1, "float64") == "compiled"
+    if plain and model.free and not broken and may_compile:
+        from sgdfit.kernel.grouped import make_grouped
+
+        compiled = make_grouped(model, weighted=weighting.given is not None)
+    options = options | {"formula": model.formula, "response": None}
+    starts, unknown = np.array([model.start]), [n in missing_starts(model) for n in model.free]
+    if model.is_linear:
+        starts[:, unknown] = 0.0
+    return Task(
+        model,
+        weighting,
+        options,
+        names,
+        compiled,
+        starts if model.is_linear or not any(unknown) else None,
+    )
+
+
+def _fit_groups(
+    task: Task, groups: Groups, label: str, threads: int, tell: Callable[[int, int], None]
+) -> tuple[Task, Fits]:
+    """Fit each group, in compiled code where that gives the answer, else by `fit`.
+
+    The task returned has the starts that were found, if none were given.
+    """
+    weights = None
+    if task.weighting.given is not None:
+        rows = groups.rows
+        values = checked_weights(task.weighting, groups.columns, label, lambda k: int(rows[k]) + 1)
+        weights = values if task.weighting.sigma is None else 1 / values**2
+        groups, weights = groups.chosen(weights > 0), weights[weights > 0]
+    count, first = len(groups.sizes), groups.rows[groups.offsets[:-1]]
+    fits = blank(str(task.model.formula), task.model.free, groups.keys, groups.sizes, first)
+    done = np.zeros(count, dtype=bool)
+
+    def fit_singly(chosen: Array) -> None:
+        for group in chosen.tolist():
+            _fit_one(task, fits, group, groups.of(group))
+            done[group] = True
+            tell(int(done.sum()), count)
+
+    small = count >= FEWEST_GROUPS and groups.sizes.max() <= MOST_ROWS
+    if task.compiled is not None and small:
+        references = np.zeros(0, dtype=np.int64)
+        if task.starts is None:
+            references = np.unique(np.linspace(0, count - 1, REFERENCES).astype(int))
+            fit_singly(references)
+            arrived = references[fits.status[references] == "converged"]
+            task = task._replace(starts=fits.values[arrived] if len(arrived) else None)
+        if task.starts is not None:
+            good = _fit_compiled(task, groups, weights, fits, references, threads)
+            done |= good
+            tell(int(done.sum()), count)
+    fit_singly(np.flatnonzero(~done))
+    return task, fits
+
+
+def _fit_one(task: Task, fits: Fits, group: int, columns: dict[str, Array]) -> None:
+    """Fit one group by `fit`, and enter what comes of it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DivergenceWarning)
+            result = fit(data=columns, **task.options)
+    except SgdfitError as error:
+        fits.status[group], fits.cause[group] = "error", str(error)
+        return
+    if result.status.name == "interrupted":
+        raise KeyboardInterrupt
+    estimates = [result.estimates[name] for name in task.model.free]
+    fits.values[group] = [e.value for e in estimates]
+    fits.stderr[group] = [np.nan if e.stderr is None else e.stderr for e in estimates]
+    fits.loss[group] = result.loss
+    if result.reduced_chi_square is not None:
+        fits.residual_standard_error[group] = math.sqrt(result.reduced_chi_square)
+    fits.status[group] = result.status.name
+    fits.cause[group] = "" if result.status.name == "converged" else result.status.cause
+
+
+def _fit_compiled(
+    task: Task, groups: Groups, weights: Array | None, fits: Fits, known: Array, threads: int
+) -> Array:
+    """Fit groups in compiled code; return which of them `fit` would leave as they are, bool[g].
+
+    These are entered, but for those that are ``known`` from `fit` already.
+    """
+    model, sought = task.model, missing_starts(task.model)
+    assert task.starts is not None
+    every = np.arange(len(groups.sizes))
+    found = _walks(task, groups, weights, every, task.starts[None], threads)
+    if sought and has_equivalents(model, sought):
+        # Of equivalent minima the one that is given, as in the order of two rates.
+        usual = np.array([canonical_theta(model, theta, sought)[0] for theta in found.theta])
+        if (usual != found.theta).any():
+            found = _walks(task, groups, weights, every, usual[:, None], threads)
+    good = _is_clean(task, groups, found)
+    # Of many groups some are beyond chance by chance: others' estimates lead them no lower.
+    doubtful = np.flatnonzero(good & (found.beyond > DOUBTFUL))
+    others = found.theta[good][:: max(1, int(good.sum()) // REFERENCES)]
+    for start in others if len(doubtful) else ():
+        other = _walks(task, groups, weights, doubtful, start[None, None], threads)
+        good[doubtful] &= ~(other.loss < (1 - BETTER) * found.loss[doubtful])
+    # Where a search leads lower than that, no group is to be trusted.
+    known = known[good[known]]
+    lowest = (groups.sizes[known] - len(model.free)) * fits.residual_standard_error[known] ** 2
+    if (found.loss[known] > (1 + OTHER) * lowest).any():
+        return np.zeros_like(good)
+    _enter(task, fits, groups, weights, found, good & (fits.status == ""))
+    return good
+
+
+def _walks(
+    task: Task, groups: Groups, weights: Array | None, chosen: Array, starts: Array, threads: int
+) -> GroupFits:
+    """Fit chosen groups in compiled code, many at a time on each thread.
+
+    ``starts`` are float64[1, k, p] for all of them, or float64[g, k, p].
+    """
+    model, box, compiled = task.model, box_of(task.model), task.compiled
+    assert compiled is not None
+    arrays = tuple(groups.columns[name] for name in model.columns)
+    arrays = arrays if weights is None else (*arrays, weights)
+    unbounded = np.isinf(box.low) & np.isinf(box.high)
+    linear = np.flatnonzero(unbounded & [name in model.linear for name in model.free])
+
+    def block(first: int) -> GroupFits:
+        some = chosen[first : first + BLOCK]
+        own = starts if len(starts) == 1 else starts[first : first + BLOCK]
+        ends = groups.offsets[some], groups.offsets[some + 1]
+        return compiled(arrays, *ends, own, linear, box.low, box.high)
+
+    with ThreadPoolExecutor(threads, "sgdfit-groups") as pool:
+        one, *others = pool.map(block, range(0, len(chosen), BLOCK))
+    return type(one)(*map(np.concatenate, zip(one, *others, strict=True)))
+
+
+def _is_clean(task: Task, groups: Groups, found: GroupFits) -> Array:
+    """Return which groups have arrived at a minimum that looks like no wrong one, bool[g].
+
+    By what `sgdfit.fitting.multistart.is_suspicious` goes by.
+    """
+    model, box = task.model, box_of(task.model)
+    with np.errstate(all="ignore"):
+        good = (found.distance <= ARRIVED) & (found.pivot >= LEAST_PIVOT)
+        good &= groups.sizes > len(model.free)
+        good &= ((found.theta > box.low) & (found.theta < box.high)).all(axis=1)
+        good &= (found.loss > EXACT * found.variation) & (found.beyond <= TOLD)
+        good &= found.loss <= UNEXPLAINED * found.variation
+        parts = separate(model.prediction, model.free).components
+        amplitudes = [n in {m for part in parts for m in part.linear} for n in model.free]
+        faint = np.abs(found.theta) < FAINT * _errors(task, groups, found)
+        good &= ~faint[:, amplitudes].any(axis=1)
+    return np.asarray(good)
+
+
+def _errors(task: Task, groups: Groups, found: GroupFits) -> Array:
+    """Return the standard errors of each group, float64[g, p]."""
+    variance = np.ones(len(found.loss))
+    if not task.weighting.absolute:
+        variance = found.loss / (groups.sizes - len(task.model.free))
+    return np.sqrt(np.diagonal(found.covariance, axis1=1, axis2=2) * variance[:, None])
+
+
+def _enter(
+    task: Task, fits: Fits, groups: Groups, weights: Array | None, found: GroupFits, good: Array
+) -> None:
+    """Enter what compiled code has found of some of the groups."""
+    sizes = groups.sizes[good]
+    whole = sizes.astype(float)
+    if weights is not None:
+        whole = np.add.reduceat(weights, groups.offsets[:-1])[good]
+    fits.values[good], fits.status[good] = found.theta[good], "converged"
+    fits.stderr[good] = _errors(task, groups, found)[good]
+    fits.loss[good] = found.loss[good] / whole
+    left = sizes - len(task.model.free)
+    fits.residual_standard_error[good] = np.sqrt(found.loss[good] / left)

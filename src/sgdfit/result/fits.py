@@ -1,0 +1,198 @@
+"""The fits of many groups of rows, as a table with a row for each."""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sgdfit.errors import require
+from sgdfit.result.rounding import plus_minus
+from sgdfit.result.table_file import writing_table
+
+# Groups that are shown.
+SHOWN = 8
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Fits:
+    """What `sgdfit.fit_many` found: one row for each of g groups, in the order of the data.
+
+    Attributes
+    ----------
+    formula : as text
+    groups : what tells the groups apart, a column for each name in ``by``: a pyarrow.Table
+    names : the p parameters that were estimated
+    values : the estimates, in units of the parameters, shape (g, p)
+    stderr : their standard errors, shape (g, p); NaN where not known
+    loss : the mean loss at the estimates, shape (g,)
+    residual_standard_error : √(Σ w (y − prediction)² / degrees of freedom), in units of the
+        response, shape (g,)
+    rows : that each group has, shape (g,)
+    status : how each fit ended, as in `Status.name`, or "error" where there is none; shape (g,)
+    cause : what is behind a status other than "converged", or empty; shape (g,)
+    first : at which row of the data each group begins, counted from 0; shape (g,)
+    notes : how times are counted, one sentence each
+    inputs : files that were read, which none may be written over
+    """
+
+    formula: str
+    groups: Any
+    names: tuple[str, ...]
+    values: NDArray[np.float64]
+    stderr: NDArray[np.float64]
+    loss: NDArray[np.float64]
+    residual_standard_error: NDArray[np.float64]
+    rows: NDArray[np.int64]
+    status: NDArray[np.object_]
+    cause: NDArray[np.object_]
+    first: NDArray[np.int64]
+    notes: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def columns(self) -> dict[str, Any]:
+        """Return every column by name: the groups', rows, status, estimates, errors, loss, cause.
+
+        The standard error of ``a`` is called ``a_stderr``. A name that is taken by another column
+        gets an underscore.
+        """
+        table: dict[str, Any] = dict(
+            zip(self.groups.column_names, self.groups.columns, strict=True)
+        )
+
+        def add(name: str, column: Any) -> None:
+            while name in table:
+                name += "_"
+            table[name] = column
+
+        add("rows", self.rows)
+        add("status", self.status)
+        for name, values, errors in zip(self.names, self.values.T, self.stderr.T, strict=True):
+            add(name, values)
+            add(f"{name}_stderr", errors)
+        add("residual_standard_error", self.residual_standard_error)
+        add("loss", self.loss)
+        add("cause", self.cause)
+        return table
+
+    def to_arrow(self) -> Any:
+        """Return the table as a pyarrow.Table."""
+        columns = self.columns()
+        return require("pyarrow", "a table of fits").table(list(columns.values()), list(columns))
+
+    def to_pandas(self) -> Any:
+        """Return the table as a pandas DataFrame.
+
+        Raises
+        ------
+        MissingDependencyError
+            When pandas is not installed.
+        """
+        require("pandas", "a table of fits as a data frame")
+        return self.to_arrow().to_pandas()
+
+    def to_json(self) -> str:
+        """Return the table as JSON: the formula, and an object for each group; null for NaN."""
+        rows = [
+            {name: None if _is_nan(value) else value for name, value in row.items()}
+            for row in self.to_arrow().to_pylist()
+        ]
+        return json.dumps({"formula": self.formula, "groups": rows}, default=str)
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write the table to a file, as its ending says: ``.csv``, ``.tsv`` or ``.parquet``.
+
+        Raises
+        ------
+        UsageError
+            When the ending is another one, or the file cannot be written or was fitted.
+        """
+        with writing_table(path, self.inputs) as write:
+            write(dict(zip((t := self.to_arrow()).column_names, t.columns, strict=True)))
+
+    def lines(self) -> list[tuple[str, ...]]:
+        """Return the head of the table as text: names, then some of the rows."""
+        shown = self.groups.slice(0, SHOWN).to_pylist()
+        head = (*self.groups.column_names, "rows", *self.names, "status")
+        return [head] + [
+            (
+                *map(str, keys.values()),
+                f"{self.rows[i]:,}",
+                *(
+                    plus_minus(float(v), None if np.isnan(e) else float(e))
+                    for v, e in zip(self.values[i], self.stderr[i], strict=True)
+                ),
+                self.status[i],
+            )
+            for i, keys in enumerate(shown)
+        ]
+
+    @property
+    def summary(self) -> str:
+        """One sentence: how many groups, and how their fits ended."""
+        ends = Counter(self.status)
+        said = ", ".join(f"{count:,} {name}" for name, count in ends.most_common())
+        rows = "; ".join([f"{int(self.rows.sum()):,} rows", *self.notes])
+        return f"{self.formula}: {len(self):,} groups, {rows}; {said}"
+
+    def __str__(self) -> str:
+        lines = self.lines()
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        table = [
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+            for line in lines
+        ]
+        more = [f"… {len(self) - SHOWN:,} more"] if len(self) > SHOWN else []
+        return "\n".join([self.summary, "", *table, *more])
+
+    def __repr__(self) -> str:
+        return f"Fits({self.summary})"
+
+    def _repr_html_(self) -> str:
+        head, *rows = (
+            "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in line)
+            for tag, line in zip(["th", *["td"] * SHOWN], self.lines(), strict=False)
+        )
+        body = "".join(f"<tr>{row}</tr>" for row in (head, *rows))
+        more = f"<p>… {len(self) - SHOWN:,} more</p>" if len(self) > SHOWN else ""
+        return f"<p>{html.escape(self.summary)}</p><table>{body}</table>{more}"
+
+
+def _is_nan(value: object) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
+
+
+def blank(formula: str, names: tuple[str, ...], keys: Any, rows: Any, first: Any) -> Fits:
+    """Return the table of fits that are still to be made."""
+    count = len(rows)
+    values, stderr = np.full((2, count, len(names)), np.nan)
+    loss, error = np.full((2, count), np.nan)
+    status, cause = np.full((2, count), "", dtype=object)
+    return Fits(formula, keys, names, values, stderr, loss, error, rows, status, cause, first)
+
+
+def joined(parts: Sequence[Fits]) -> Fits:
+    """Return the fits of several parts of the groups, in the order of the data."""
+    one, *others = parts
+    if not others:
+        return one
+    first = np.concatenate([part.first for part in parts])
+    order = np.argsort(first)
+    arrays: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in parts])[order]
+        for name, value in vars(one).items()
+        if isinstance(value, np.ndarray)
+    }
+    keys = require("pyarrow", "a table of fits").concat_tables([part.groups for part in parts])
+    return replace(one, groups=keys.take(order), **arrays)

@@ -1,0 +1,228 @@
+"""Many fits at once: each group as `sgdfit.fit` fits it alone, and what its table tells."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+
+import sgdfit
+from sgdfit.cli.app import main
+from sgdfit.errors import DataError, SgdfitError, UsageError
+from sgdfit.fitting import many, options
+
+EXPONENTIAL = "y = a*exp(-b*x) + c"
+
+
+def curves(groups: int, rows: int = 15, noise: float = 0.03, seed: int = 0) -> dict[str, Any]:
+    """Return decays of as many groups, in an order in which they are mixed."""
+    random = np.random.default_rng(seed)
+    a, b, c = random.uniform((1, 0.3, -1), (10, 2, 1), (groups, 3)).T[:, :, None]
+    x = np.broadcast_to(np.linspace(0, 5, rows), (groups, rows))
+    s = random.uniform(0.5, 2, x.shape)
+    y = a * np.exp(-b * x) + c + noise * s * random.standard_normal(x.shape)
+    order = random.permutation(x.size)
+    site = np.repeat([f"s{k}" for k in range(groups)], rows)
+    columns = {"site": site, "x": x.ravel(), "y": y.ravel(), "s": s.ravel()}
+    return {name: column[order] for name, column in columns.items()}
+
+
+def single(fits: sgdfit.Fits, data: dict[str, Any], formula: str, group: int, **given: Any) -> None:
+    """Assert that a group is what `fit` says of its rows alone."""
+    chosen = data["site"] == fits.groups["site"][group].as_py()
+    alone = sgdfit.fit(formula, {name: column[chosen] for name, column in data.items()}, **given)
+    estimates = [alone.estimates[name] for name in fits.names]
+    errors = [np.nan if e.stderr is None else e.stderr for e in estimates]
+    expected = [e.value for e in estimates], errors
+    np.testing.assert_allclose(fits.values[group], expected[0], rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(fits.stderr[group], expected[1], rtol=1e-7)
+    assert fits.status[group] == alone.status.name
+    assert fits.loss[group] == pytest.approx(alone.loss, rel=1e-9)
+    assert fits.rows[group] == alone.rows
+
+
+@pytest.mark.parametrize(
+    ("formula", "given"),
+    [
+        (EXPONENTIAL, {}),
+        (EXPONENTIAL, {"start": "a=5, b=1, c=0", "sigma": "s", "absolute_sigma": True}),
+        # on a bound some groups are left to `fit`
+        (EXPONENTIAL, {"bounds": "c > 0", "weights": "1/s**2"}),
+        # rates in ascending order, whichever way a walk went
+        ("y = a*exp(-b*x) + c*exp(-d*x)", {"bounds": "0 < b < 20, 0 < d < 20"}),
+        ("y = a + b*x + c*x**2", {}),
+    ],
+)
+def test_compiled_groups_are_as_each_alone(
+    formula: str, given: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(many, "FEWEST_GROUPS", 1)
+    data = curves(60)
+    if "d" in formula:
+        data["y"] = data["y"] + 4 * np.exp(-6 * data["x"])
+    fits = sgdfit.fit_many(formula, data, by="site", **given)
+    for group in range(0, 60, 5):
+        single(fits, data, formula, group, **given)
+
+
+@pytest.mark.parametrize(
+    ("formula", "given"),
+    [
+        (EXPONENTIAL, {"start": "a=5, b=1, c=0"}),
+        (EXPONENTIAL, {"loss": "huber", "start": "a=5, b=1, c=0"}),
+        (EXPONENTIAL, {"tied": "c = a/10", "covariance": "sandwich"}),
+        (lambda a, b, x: a * np.exp(-b * x), {"response": "y"}),
+        ("y = where(x < t, a, b)", {}),
+    ],
+)
+def test_few_groups_are_as_each_alone(formula: Any, given: dict[str, Any]) -> None:
+    data = curves(4)
+    fits = sgdfit.fit_many(formula, data, by="site", **given)
+    for group in range(4):
+        single(fits, data, formula, group, **given)
+
+
+def test_threads_change_no_bit() -> None:
+    data = curves(5_000, rows=6)
+    one, two = (
+        sgdfit.fit_many(EXPONENTIAL, data, by="site", start="a=5, b=1, c=0", threads=n)
+        for n in (1, 2)
+    )
+    assert np.array_equal(one.values, two.values, equal_nan=True)
+    assert np.array_equal(one.stderr, two.stderr, equal_nan=True)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_groups_of_data_beyond_memory(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, path = curves(300, rows=8), tmp_path / f"data.{kind}"
+    table = pa.table(data)
+    pa.csv.write_csv(table, path) if kind == "csv" else pq.write_table(table, path, 500)
+    here = sgdfit.fit_many("y = a*x + b", table, by="site")
+    monkeypatch.setattr(options, "SHARE", 1e-6)
+    there = sgdfit.fit_many("y = a*x + b", path, by="site")
+    assert there.groups.equals(here.groups)
+    assert np.array_equal(there.values, here.values)
+    assert there.first.tolist() == here.first.tolist()
+
+
+def test_keys_of_several_columns_in_the_order_of_the_data() -> None:
+    data = {
+        "day": [2, 1, 2, 1, 2, 1] * 2,
+        "site": ["b"] * 6 + ["a"] * 6,
+        "x": np.arange(12.0),
+        "y": np.arange(12.0) ** 2,
+    }
+    fits = sgdfit.fit_many("y = a*x + b", data, by=["site", "day"])
+    assert fits.groups.to_pydict() == {"site": ["b", "b", "a", "a"], "day": [2, 1, 2, 1]}
+    assert fits.rows.tolist() == [3, 3, 3, 3]
+    expected = [np.polyfit(np.arange(k, k + 6, 2), np.arange(k, k + 6, 2) ** 2, 1) for k in (0, 1)]
+    np.testing.assert_allclose(fits.values[:2], expected, atol=1e-9)
+
+
+def test_a_stack_of_curves_with_common_columns() -> None:
+    x = np.linspace(0, 5, 12)
+    y = np.stack([k * np.exp(-x) + 0.01 * np.sin(9 * x) for k in (1, 2, 3)])
+    fits = sgdfit.fit_many("y = a*exp(-b*x)", {"x": x, "y": y})
+    assert fits.groups.to_pydict() == {"group": [0, 1, 2]}
+    for k in range(3):
+        alone = sgdfit.fit("y = a*exp(-b*x)", {"x": x, "y": y[k]})
+        np.testing.assert_allclose(fits.values[k], list(alone.values.values()), rtol=1e-8)
+
+
+def test_a_group_that_cannot_be_fitted_is_a_row() -> None:
+    data = {"site": ["a"] * 5 + ["b"] * 2, "x": np.arange(7.0), "y": np.arange(7.0) ** 2}
+    fits = sgdfit.fit_many("y = a*x**2 + b*x + c", data, by="site")
+    assert fits.status.tolist() == ["converged", "error"]
+    assert np.isnan(fits.values[1]).all()
+    assert "2 rows for 3 free parameters" in fits.cause[1]
+
+
+def test_rows_without_numbers_or_groups_are_refused_or_left_out() -> None:
+    data = {"site": ["a", "a", "a", None, "b", "b"], "x": [1.0, 2, 3, 4, 5, 6]}
+    data["y"] = [1.0, np.nan, 3, 4, 5, 7]
+    with pytest.raises(DataError, match="'y' row 2"):
+        sgdfit.fit_many("y = a*x", data, by="site")
+    with pytest.raises(DataError, match=r"'site' row 4 of the data names no group"):
+        sgdfit.fit_many("y = a*x", data | {"y": [1.0] * 6}, by="site")
+    fits = sgdfit.fit_many("y = a*x", data, by="site", missing="drop")
+    assert fits.rows.tolist() == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("data", "given", "sentence"),
+    [
+        ({}, {"by": "plot"}, "has no column 'plot'"),
+        ({}, {"by": None}, "by names the column"),
+        ({"y": np.ones((2, 3))}, {"by": "site"}, "is a group already"),
+        ({"y": np.ones((2, 3, 4))}, {"by": None}, r"reshape\(-1, 4\)"),
+        ({"y": np.ones((2, 3))}, {"by": None}, r"'site' has the shape \(6,\)"),
+        ({}, {"checkpoint": "c"}, "for a single fit"),
+        ({}, {"strat": "a=1"}, "Did you mean 'start'"),
+        ({}, {"steps": 0}, "steps"),
+        ({}, {"start": "k=1"}, "k"),
+        ({}, {"sigma": "x - 1"}, "in row 1 of the data"),
+    ],
+)
+def test_what_holds_for_no_group_is_refused(data: Any, given: dict[str, Any], sentence: str):
+    whole = {"site": list("aaabbb"), "x": np.arange(6.0) + 1, "y": np.arange(6.0)} | data
+    with pytest.raises(SgdfitError, match=sentence):
+        sgdfit.fit_many("y = a*x + b", whole, **{"by": "site", **given})
+
+
+def test_the_table(tmp_path: Path) -> None:
+    data = curves(10)
+    fits = sgdfit.fit_many("y = a*x + b", data, by="site")
+    columns = ["site", "rows", "status", "a", "a_stderr", "b", "b_stderr"]
+    columns += ["residual_standard_error", "loss", "cause"]
+    frame = fits.to_pandas()
+    assert list(frame) == columns
+    assert frame["b"].tolist() == fits.values[:, 1].tolist()
+    fits.write(tmp_path / "fits.parquet")
+    assert pq.read_table(tmp_path / "fits.parquet").to_pandas().equals(frame)
+    fits.write(tmp_path / "fits.csv")
+    assert pa.csv.read_csv(tmp_path / "fits.csv")["a"].to_pylist() == fits.values[:, 0].tolist()
+    assert json.loads(fits.to_json())["groups"][3]["a"] == fits.values[3, 0]
+    assert "10 groups, 150 rows; 10 converged" in str(fits)
+    assert "2 more" in str(fits)
+    assert fits._repr_html_().count("<tr>") == 9
+
+
+def test_no_input_is_written_over(tmp_path: Path) -> None:
+    path = tmp_path / "data.csv"
+    pa.csv.write_csv(pa.table(curves(3)), path)
+    with pytest.raises(UsageError, match="cannot write"):
+        sgdfit.fit_many("y = a*x + b", path, by="site").write(path)
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, out = tmp_path / "data.csv", tmp_path / "fits.csv"
+    pa.csv.write_csv(pa.table(curves(12)), path)
+    command = ["fit", str(path), "y = a*x + b", "--by", "site"]
+    assert main([*command, "--save", str(out)]) == 0
+    assert "12 groups, 180 rows; 12 converged" in capsys.readouterr().out
+    assert pa.csv.read_csv(out).num_rows == 12
+    assert main([*command, "--json", "--quiet"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["groups"]) == 12
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        (["--plot", "p.png"], "--plot is for a single fit"),
+        (["--save", "f.json"], "must be one of .csv, .tsv, .parquet"),
+        (["--by", "plot"], "has no column 'plot'"),
+    ],
+)
+def test_the_command_refuses(more: list[str], sentence: str, tmp_path: Path, capsys: Any) -> None:
+    path = tmp_path / "data.csv"
+    pa.csv.write_csv(pa.table(curves(3)), path)
+    assert main(["fit", str(path), "y = a*x + b", "--by", "site", *more]) == 2
+    assert sentence in capsys.readouterr().err
