@@ -108,7 +108,7 @@ def test_the_first_error_in_order_is_raised_though_a_later_one_is_sooner(threads
 
     found: list[int] = []
     things = (k for k in range(10))
-    each = dataset.in_order(work, things, threads)
+    each = dataset.map_in_order(work, things, threads)
     with pytest.raises(ValueError, match=r"^2$"):
         found.extend(each)
     assert found == [0, 1]

@@ -10,7 +10,7 @@ from sgdfit.data.dialect import text_options
 from sgdfit.data.files import on_disk
 from sgdfit.data.formats import format_of
 from sgdfit.data.text_files import (
-    BLOCK,
+    READ_BYTES,
     SMALL,
     open_small_text,
     open_text,
@@ -19,7 +19,7 @@ from sgdfit.data.text_files import (
 )
 
 
-def scan_text(*sources, size=BLOCK, small=SMALL, **options):
+def scan_text(*sources, size=READ_BYTES, small=SMALL, **options):
     """Open paths as one table of text, or an open stream; blocks have so many bytes."""
     if hasattr(sources[0], "read"):
         return open_text_stream(peeked(sources[0], "standard input"), size, text_options(options))

@@ -202,11 +202,8 @@ def _trouble(number: Expr) -> str | None:
         return "this has no finite real value"
     if value == 0 and (number.is_Float or number.is_Pow) and not number.is_zero:
         return "this number is too small for floating point"
-    return (
-        None
-        if abs(value.real) <= float(LARGEST_REAL)
-        else "this number is too large for floating point"
-    )
+    is_large = abs(value.real) > float(LARGEST_REAL)
+    return "this number is too large for floating point" if is_large else None
 
 
 def power(base: Expr, exponent: Expr) -> Expr:
