@@ -72,6 +72,13 @@ def small(asked: argparse.Namespace) -> list[Table]:
     return small_tables(asked.repeat, asked.peers, asked.folder)
 
 
+def groups(asked: argparse.Namespace) -> list[Table]:
+    """A fit for each of many groups of rows."""
+    from speed_groups import group_tables
+
+    return group_tables(asked.repeat, asked.peers)
+
+
 def vowpal(asked: argparse.Namespace) -> list[Table]:
     """A linear model beside Vowpal Wabbit."""
     from speed_vowpal import vowpal_tables
@@ -86,6 +93,7 @@ SECTIONS: dict[str, Callable[[argparse.Namespace], list[Table]]] = {
     "memory": memory,
     "files": files,
     "small": small,
+    "groups": groups,
     "vowpal": vowpal,
 }
 
