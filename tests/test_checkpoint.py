@@ -25,16 +25,16 @@ THETA = {"pass": {"theta": np.arange(5.0), "rows": np.array(40)}}
 
 
 def write(path, records=THETA, identity=IDENTITY, *, finished=True):
-    with open_checkpoint(path, identity, resume=False) as journal:
+    with open_checkpoint(path, identity, resume=False) as checkpoint:
         for key, arrays in records.items():
-            journal.keep(key, arrays)
+            checkpoint.keep(key, arrays)
         if finished:
-            journal.finish()
+            checkpoint.finish()
 
 
 def read(path, key="pass", identity=IDENTITY):
-    with open_checkpoint(path, identity, resume=True) as journal:
-        return journal.recall(key)
+    with open_checkpoint(path, identity, resume=True) as checkpoint:
+        return checkpoint.recall(key)
 
 
 def refusal(path, *, resume=True, identity=IDENTITY, **options):
@@ -80,25 +80,25 @@ def test_arrays_come_back_bit_for_bit(tmp_path, dtype, shape):
         "ε/1": {"": np.asarray(draw).astype(dtype)},
     }
     write(tmp_path / "run", records)
-    with open_checkpoint(tmp_path / "run", IDENTITY, resume=True) as journal:
+    with open_checkpoint(tmp_path / "run", IDENTITY, resume=True) as checkpoint:
         for key, arrays in records.items():
-            same(arrays, journal.recall(key))
-        assert journal.recall("no such key") is None
+            same(arrays, checkpoint.recall(key))
+        assert checkpoint.recall("no such key") is None
 
 
 def test_records_are_copied_replaced_and_forgotten(tmp_path):
     path, theta = tmp_path / "run", np.zeros(3)
-    with open_checkpoint(path, IDENTITY, resume=False) as journal:
-        journal.keep("pass", {"theta": theta})
-        journal.keep("walk", {"b": 1})
+    with open_checkpoint(path, IDENTITY, resume=False) as checkpoint:
+        checkpoint.keep("pass", {"theta": theta})
+        checkpoint.keep("walk", {"b": 1})
         theta += 1.0
-        journal.recall("pass")["theta"][:] = 7.0
-        assert journal.recall("pass")["theta"].tolist() == [0.0, 0.0, 0.0]
-    with open_checkpoint(path, IDENTITY, resume=True) as journal:
-        assert journal.recall("pass")["theta"].tolist() == [0.0, 0.0, 0.0]
-        journal.keep("pass", {"c": np.zeros(1)})
-        journal.forget("walk")
-        journal.forget("never kept")
+        checkpoint.recall("pass")["theta"][:] = 7.0
+        assert checkpoint.recall("pass")["theta"].tolist() == [0.0, 0.0, 0.0]
+    with open_checkpoint(path, IDENTITY, resume=True) as checkpoint:
+        assert checkpoint.recall("pass")["theta"].tolist() == [0.0, 0.0, 0.0]
+        checkpoint.keep("pass", {"c": np.zeros(1)})
+        checkpoint.forget("walk")
+        checkpoint.forget("never kept")
     assert list(read(path)) == ["c"]
     assert read(path, "walk") is None
 
@@ -106,15 +106,15 @@ def test_records_are_copied_replaced_and_forgotten(tmp_path):
 def test_it_is_written_when_it_is_time_and_has_changed(tmp_path, monkeypatch):
     clock, path = [100.0], tmp_path / "run"
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    with open_checkpoint(path, IDENTITY, resume=False, every=10.0) as journal:
-        journal.keep("pass", {"n": 1})
+    with open_checkpoint(path, IDENTITY, resume=False, every=10.0) as checkpoint:
+        checkpoint.keep("pass", {"n": 1})
         assert not path.exists()
         for seconds, now, written in ((10.0, False, True), (9.0, False, False), (0.0, True, True)):
             clock[0] += seconds
             before = path.read_bytes() if path.exists() else None
-            journal.keep("pass", {"n": clock[0] + now}, now=now)
+            checkpoint.keep("pass", {"n": clock[0] + now}, now=now)
             assert (path.exists() and path.read_bytes() != before) is written
-        journal.keep("pass", {"n": 5})
+        checkpoint.keep("pass", {"n": 5})
     before = path.stat()
     assert read(path)["n"] == 5
     assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
@@ -179,14 +179,15 @@ import sys, numpy as np
 sys.path.insert(0, sys.argv[3])
 from sgdfit.checkpoint.checkpoint import open_checkpoint
 size = int(sys.argv[2])
-with open_checkpoint(sys.argv[1], {"formula": "y = a*x"}, resume=sys.argv[4] == "yes") as journal:
-    kept = journal.recall("pass")
+resume = sys.argv[4] == "yes"
+with open_checkpoint(sys.argv[1], {"formula": "y = a*x"}, resume=resume) as checkpoint:
+    kept = checkpoint.recall("pass")
     n = int(kept["n"]) if kept else 0
     print(n, flush=True)
     while True:
         n += 1
-        journal.keep("pass", {"n": n, "theta": np.full(size, float(n))})
-        journal.keep("walk", {"n": n}, now=True)
+        checkpoint.keep("pass", {"n": n, "theta": np.full(size, float(n))})
+        checkpoint.keep("walk", {"n": n}, now=True)
         print(n, flush=True)
 """
 WRITERS = {"formula": "y = a*x"}
@@ -233,17 +234,17 @@ def test_errors_of_the_disk(tmp_path, monkeypatch, step, number):
     path, said = tmp_path / "run", []
     write(path)
     before = path.read_bytes()
-    journal = open_checkpoint(path, IDENTITY, resume=True, announce=said.append)
+    checkpoint = open_checkpoint(path, IDENTITY, resume=True, announce=said.append)
     with monkeypatch.context() as patch:
         patch.setattr(os, step, failing(OSError(number, os.strerror(number))))
-        journal.keep("pass", {"theta": np.ones(9)}, now=True)
-        journal.keep("pass", {"theta": np.ones(8)}, now=True)
+        checkpoint.keep("pass", {"theta": np.ones(9)}, now=True)
+        checkpoint.keep("pass", {"theta": np.ones(8)}, now=True)
         assert path.read_bytes() == before
         with pytest.raises(CheckpointError, match=CURES[number]):
-            journal.flush()
+            checkpoint.flush()
         patch.setattr(os, step, failing(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            journal.flush()
+            checkpoint.flush()
         assert path.read_bytes() == before
     assert beside(path) == ["run"]
     assert len(said) == 1
@@ -257,12 +258,12 @@ def test_folders_that_are_not_there_go_away_or_may_not_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     assert "name a file in a folder" in refusal(tmp_path / "file" / "run", resume=False)
     folder.mkdir()
-    journal = open_checkpoint(folder / "run", IDENTITY, resume=False, announce=said.append)
+    checkpoint = open_checkpoint(folder / "run", IDENTITY, resume=False, announce=said.append)
     folder.rmdir()
-    journal.keep("pass", {"n": 1}, now=True)
+    checkpoint.keep("pass", {"n": 1}, now=True)
     assert "No such file or directory; create its folder first" in said[0]
     folder.mkdir()
-    journal.flush()
+    checkpoint.flush()
     assert read(folder / "run")["n"] == 1
     reachable(tmp_path)
     folder.chmod(0o555)
@@ -335,13 +336,13 @@ def archive():
 @pytest.mark.parametrize("content", [b"x,y\n1,2\n", b"s", archive()])
 def test_a_file_of_someone_else_is_left_alone(tmp_path, content):
     path = tmp_path / "data.csv"
-    journal = open_checkpoint(path, IDENTITY, resume=False)
+    checkpoint = open_checkpoint(path, IDENTITY, resume=False)
     path.write_bytes(content)
     assert refusal(path).endswith("the file is no checkpoint of sgdfit; check its name")
     assert "is not written over" in refusal(path, resume=False)
-    journal.keep("pass", {"n": 1})  # one that comes during the run
+    checkpoint.keep("pass", {"n": 1})  # one that comes during the run
     with pytest.raises(CheckpointError, match="is not written over"):
-        journal.flush()
+        checkpoint.flush()
     assert path.read_bytes() == content
     assert beside(path) == ["data.csv"]
 

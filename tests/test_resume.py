@@ -528,10 +528,10 @@ def test_what_this_run_cannot_have_written_is_refused(data, tmp_path):
     for number, (key, name) in enumerate((k, n) for k, r in known.records.items() for n in r):
         for edit in EDITS[number % 3 :: 3]:
             path.write_bytes(content)
-            with open_checkpoint(path, known.identity, resume=True) as journal:
-                record = journal.recall(key)
+            with open_checkpoint(path, known.identity, resume=True) as checkpoint:
+                record = checkpoint.recall(key)
                 changed = edit(record.pop(name))
-                journal.keep(key, record if changed is None else record | {name: changed})
+                checkpoint.keep(key, record if changed is None else record | {name: changed})
             try:
                 fit = run(data, path, resume=True, **TEXTBOOK)
             except CheckpointError as error:

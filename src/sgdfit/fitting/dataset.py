@@ -95,7 +95,7 @@ class TrainingData:
         subsample: Chunk,  # random rows from all over, in order; all of them where they are few
         rows: Chunk | WeightedStream,  # all of them
         threads: int,  # how many add up at once
-        journal: Checkpoint,  # remembers passes, also those that an interrupted run made
+        checkpoint: Checkpoint,  # remembers passes, also those that an interrupted run made
         *,
         mean_weight: float = 1.0,  # the mean of the weights as they were given
         buffer: int = 0,  # the most bytes of a stream that textbook descent holds and shuffles
@@ -106,7 +106,7 @@ class TrainingData:
         self.stream = rows if isinstance(rows, WeightedStream) else None
         self.rows = rows.rows if isinstance(rows, Chunk) else rows.rows.counted
         self.threads = threads if self.rows > WORTH_THREADS else 1
-        self.journal, self.mean_weight = journal, mean_weight
+        self.checkpoint, self.mean_weight = checkpoint, mean_weight
         self.weighted = subsample.weights is not None
         # Rows that passes have seen, each as often as they did.
         self.visited = 0
@@ -250,8 +250,8 @@ class TrainingData:
         return self._sums[key]
 
     def forget(self, kernel: Kernel, theta: Array) -> None:
-        """Drop the sums at ``theta`` from the journal: what they led to is kept there itself."""
-        self.journal.forget(_record_name(kernel, theta, scores=False))
+        """Drop the sums at ``theta`` from the checkpoint: what they led to is kept there itself."""
+        self.checkpoint.forget(_record_name(kernel, theta, scores=False))
 
 
 def _read(stream: WeightedStream, read: Callable[[], Iterator[Arrays]]) -> Iterator[Chunk]:
@@ -259,7 +259,7 @@ def _read(stream: WeightedStream, read: Callable[[], Iterator[Arrays]]) -> Itera
 
 
 def _record_name(kernel: Kernel, theta: Array, *, scores: bool) -> str:
-    """Return the name of a pass in the journal."""
+    """Return the name of a pass in the checkpoint."""
     digest = hashlib.sha256(kernel.source.encode() + theta.tobytes()).hexdigest()[:16]
     return f"{'scores' if scores else 'sums'} {digest}"
 
@@ -270,7 +270,7 @@ _Added = tuple[int, dict[str, Array]]
 
 
 class Reduction:
-    """One pass that adds up; what it has so far goes into the journal."""
+    """One pass that adds up; what it has so far goes into the checkpoint."""
 
     def __init__(self, data: TrainingData, kernel: Kernel, theta: Array, scores: bool) -> None:
         self.data, self.kernel, self.theta = data, kernel, theta
@@ -281,7 +281,7 @@ class Reduction:
 
     def sums(self) -> Sums:
         """Add up all rows, from where an earlier run was interrupted."""
-        begun, data, journal = time.perf_counter(), self.data, self.data.journal
+        begun, data, checkpoint = time.perf_counter(), self.data, self.data.checkpoint
         known = self._resumed()
         if known is not None:
             return known
@@ -289,13 +289,13 @@ class Reduction:
             with contextlib.closing(self._each()) as each:
                 for added in each:
                     self._count(*added)
-                    if journal.is_due:
-                        journal.keep(self.key, self._state(), now=True)
+                    if checkpoint.is_due:
+                        checkpoint.keep(self.key, self._state(), now=True)
                     if data.listener is not None:
                         data.listener(Pass(self.rows, data.rows, time.perf_counter() - begun))
         except BaseException:
-            # Written when the journal is closed.
-            journal.keep(self.key, self._state())
+            # Written when the checkpoint is closed.
+            checkpoint.keep(self.key, self._state())
             raise
         finally:
             if data.stream is not None:
@@ -308,7 +308,7 @@ class Reduction:
             "gradient": sums.gradient,
             "curvature": sums.curvature,
         }
-        journal.keep(self.key, kept, now=journal.is_due)
+        checkpoint.keep(self.key, kept, now=checkpoint.is_due)
         return sums
 
     def _count(self, rows: int, found: dict[str, Array]) -> None:
@@ -384,8 +384,8 @@ class Reduction:
 
     def _resumed(self) -> Sums | None:
         """Return the sums of a pass that was done; take over what one half done had found."""
-        data, p, journal = self.data, len(self.theta), self.data.journal
-        known = journal.recall(self.key, {"rows": ("i", ())})
+        data, p, checkpoint = self.data, len(self.theta), self.data.checkpoint
+        known = checkpoint.recall(self.key, {"rows": ("i", ())})
         if known is None or (self.is_first and "moments" not in known):
             return None
         rows, done = int(known["rows"]), "gradient" in known
@@ -400,8 +400,8 @@ class Reduction:
             shapes["moments"] = ("f", (-(-rows // PANEL), 4))
             arrays = len(data.subsample.arrays)
             shapes |= {f"column {k}": ("f", (taken,)) for k in range(arrays)}
-        journal.recall(self.key, shapes)
-        journal.check(self.key, rows == data.rows if done else 0 <= rows <= data.rows)
+        checkpoint.recall(self.key, shapes)
+        checkpoint.check(self.key, rows == data.rows if done else 0 <= rows <= data.rows)
         if rows:
             others = ("rows", "sums", "gradient", "curvature")
             found = {name: array for name, array in known.items() if name not in others}
@@ -477,7 +477,7 @@ def take_in(
     rows: Columns | ChunkedRows,
     weighting: Weighting,
     resources: Resources,
-    journal: Checkpoint,
+    checkpoint: Checkpoint,
     seed: int,
 ) -> TrainingData:
     """Weigh rows so that their weights have a mean of one, and draw the subsample."""
@@ -491,7 +491,7 @@ def take_in(
         some = stream.chunk_of(rows.take(*runs))
         mean, buffer = 1.0 if known is None else known.given_mean, resources.budget // 3
         return TrainingData(
-            model, some, stream, resources.threads, journal, mean_weight=mean, buffer=buffer
+            model, some, stream, resources.threads, checkpoint, mean_weight=mean, buffer=buffer
         )
     chunk, mean = Chunk(tuple(rows.columns[name] for name in model.columns), None), 1.0
     if weighting.text is not None:
@@ -510,7 +510,7 @@ def take_in(
     if rows.check is not None and not all(np.isfinite(column).all() for column in some.columns):
         rows.check()
     return TrainingData(
-        model, some, chunk, resources.threads, journal, mean_weight=mean, check=rows.check
+        model, some, chunk, resources.threads, checkpoint, mean_weight=mean, check=rows.check
     )
 
 

@@ -220,13 +220,13 @@ def fit(
     ('sgd', 3.0)
     """
     problem, table = _settled(dict(locals()))
-    with problem.data.journal as journal:
+    with problem.data.checkpoint as kept:
         if checkpoint is not None:
             _begin(problem, os.fspath(checkpoint))
         problem, outcome = minimize(problem)
         result = assess(problem, outcome)
         if result.status.name not in CUT_SHORT:
-            journal.finish()
+            kept.finish()
         elif checkpoint is not None:
             cure = (
                 "run it again with resume=True (--resume on the command line), which goes on from"
@@ -318,7 +318,7 @@ def _begin(problem: Problem, checkpoint: str) -> None:
         When a run that is gone on with had other values.
     """
     data, marks = problem.data, {}
-    known = data.journal.recall("begun") or {}
+    known = data.checkpoint.recall("begun") or {}
     # They tell values apart in files of the same names, sizes and times; of rows that are not in
     # memory those of the random ones alone.
     for name, chunk in (("subsample", data.subsample), ("whole", data.whole)):
@@ -331,7 +331,7 @@ def _begin(problem: Problem, checkpoint: str) -> None:
                 f" {problem.label} has the name, the size and the time that it had, but other"
                 " values; go on with the same ones, or name another file"
             )
-    data.journal.keep("begun", {"rows": problem.rows_read, **marks}, now=True)
+    data.checkpoint.keep("begun", {"rows": problem.rows_read, **marks}, now=True)
 
 
 def explain(

@@ -184,7 +184,7 @@ def load_all_rows(problem: Problem) -> Problem:
     if data.whole is not None or data.rows > SUBSAMPLE_ALL:
         return problem
     some = data.subsample
-    inside = TrainingData(problem.model, some, some, data.threads, data.journal)
+    inside = TrainingData(problem.model, some, some, data.threads, data.checkpoint)
     return problem._replace(data=inside)
 
 

@@ -289,8 +289,8 @@ class Resources(NamedTuple):
         """Bytes that columns may hold."""
         return int((self.memory - BASE) * SHARE)
 
-    def journal(self, fingerprint: str, label: str) -> Checkpoint:
-        """Open the journal of a run on the data of this ``fingerprint``."""
+    def open_checkpoint(self, fingerprint: str, label: str) -> Checkpoint:
+        """Open the checkpoint of a run on the data of this ``fingerprint``."""
         if self.checkpoint is None:
             return FORGETFUL
         if not fingerprint:

@@ -360,7 +360,7 @@ def prepare(
     options = Options() if options is None else options
     # Whether a checkpoint can be used is better said before the data are read.
     mark = "" if table.dataset is None else table.dataset.fingerprint
-    journal = None if table.dataset is None else resources.journal(mark, table.label)
+    checkpoint = None if table.dataset is None else resources.open_checkpoint(mark, table.label)
     opened = open_rows(
         table,
         [*model.columns, *columns_of(weighting.given)],
@@ -370,11 +370,11 @@ def prepare(
         announce=resources.announce,
         checked=checked or weighting.given is not None or model.loss.name != SQUARED,
     )
-    if journal is None:
+    if checkpoint is None:
         assert isinstance(opened, Columns)  # what is no dataset is in memory
         mark = fingerprint_of(opened.columns) if resources.checkpoint else ""
-        journal = resources.journal(mark, table.label)
-    data = take_in(model, opened, weighting, resources, journal, options.seed)
+        checkpoint = resources.open_checkpoint(mark, table.label)
+    data = take_in(model, opened, weighting, resources, checkpoint, options.seed)
     rows, names, box = data.rows, model.free, box_of(model)
     squared, kinked = model.loss.name == SQUARED, bool(model.loss_hess == 0)
     linear = [name in model.linear and squared for name in names]

@@ -113,21 +113,21 @@ class _Descent:
 
     def _go_on(self) -> None:
         """Take over where an earlier process stood, if one did."""
-        journal, p = self.data.journal, len(self.start)
+        checkpoint, p = self.data.checkpoint, len(self.start)
         floats = {"theta": (p,), "slots": self.state.slots.shape, "records": (-1, 3 + 2 * p)}
         shapes = {name: ("f", shape) for name, shape in {**floats, "average": (p,)}.items()}
         shapes |= {"counts": ("i", (2,)), "ending": ("U", ())}
-        known = journal.recall("descent", shapes)
+        known = checkpoint.recall("descent", shapes)
         if known is None:
             return
         averaged, step = map(int, known["counts"])
         theta, records, self.ended = known["theta"], known["records"], str(known["ending"])
-        journal.check("descent", theta.dtype == self.start.dtype and bool(np.isfinite(theta).all()))
-        journal.check("descent", known["slots"].dtype == self.state.slots.dtype)
-        journal.check("descent", 0 <= averaged <= step <= self.problem.steps)
-        journal.check("descent", self.ended in (*RESUMABLE, *OVER))
+        is_same = theta.dtype == self.start.dtype and known["slots"].dtype == self.state.slots.dtype
+        checkpoint.check("descent", is_same and bool(np.isfinite(theta).all()))
+        checkpoint.check("descent", 0 <= averaged <= step <= self.problem.steps)
+        checkpoint.check("descent", self.ended in (*RESUMABLE, *OVER))
         taken = records[:, 0]
-        journal.check("descent", bool((np.diff(taken) > 0).all() and (taken >= 0).all()))
+        checkpoint.check("descent", bool((np.diff(taken) > 0).all() and (taken >= 0).all()))
         self.state = State(theta, known["slots"], known["average"], averaged, step, 0)
         self.records = [records]
 
@@ -170,7 +170,7 @@ class _Descent:
                 return "tolerance"
             if self.caller.stops(self.state.step):
                 return "stopped"
-            if self.data.journal.is_due:
+            if self.data.checkpoint.is_due:
                 self.keep("")
             if through:
                 return None
@@ -241,7 +241,7 @@ class _Descent:
             "records": self.records[0],
             "ending": np.array("" if ending in RESUMABLE else ending),
         }
-        self.data.journal.keep("descent", arrays, now=True)
+        self.data.checkpoint.keep("descent", arrays, now=True)
 
     def _near_enough(self) -> bool:
         if self.problem.tolerance is None:
