@@ -14,7 +14,7 @@ from formulas import FORMULAS, SCALE, data, model_of, theta_of
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.functions import FUNCTIONS
 from sgdfit.formula.reading import as_formula
-from sgdfit.kernel.emission import emit, emitted, expressions_of
+from sgdfit.kernel.emission import emit, emit_model, expressions_of
 from sgdfit.kernel.templates import HEADER
 from sgdfit.model.loss import LOSSES, PREDICTION, TARGET
 
@@ -99,7 +99,7 @@ def losses_of(case):
 def by_loss(case, dialect):
     """Emit a case with its losses: the lines of the row, which are the same, and of each loss."""
     models = (model_of(case, loss) for loss in losses_of(case))
-    found = [emitted(expressions_of(model), dialect) for model in models]
+    found = [emit_model(expressions_of(model), dialect) for model in models]
     rows = [row for row, _ in found]
     assert rows == rows[:1] * len(rows)
     return rows[0], [loss for _, loss in found]

@@ -12,7 +12,7 @@ from sgdfit.formula.evaluation import evaluate
 from sgdfit.kernel.forms import choose_form, make
 from sgdfit.kernel.kernel import Chunk, Segment, State
 from sgdfit.kernel.shuffle import sequential, shuffled
-from sgdfit.kernel.summation import Sums, combined
+from sgdfit.kernel.summation import Sums, sum_panels
 from sgdfit.model.loss import LOSSES, as_loss
 from sgdfit.model.model import build
 from sgdfit.optimizers import adagrad, adam, adamw, averaged, rmsprop, sgd
@@ -59,7 +59,7 @@ def test_sums_and_scores_agree(loss, dtype, weighted):
     for one, other, scale in zip(*sums, absolute_sums(model, theta, chunk), strict=True):
         assert (np.abs(one - other) <= AGREEMENT * np.abs(scale)).all()
     parts = ([kernel.panel_sums(theta, chunk, scores=True)] for kernel in kernels)
-    one, other = (combined(part, chunk.rows, len(theta)).curvature for part in parts)
+    one, other = (sum_panels(part, chunk.rows, len(theta)).curvature for part in parts)
     scale = np.sqrt(np.outer(np.diag(one), np.diag(one)))
     assert (np.abs(one - other) <= AGREEMENT * scale).all()
 

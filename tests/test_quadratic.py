@@ -9,10 +9,10 @@ import pytest
 from scipy.optimize import brentq
 
 from sgdfit.inference.quadratic import (
+    eliminate,
     from_rows,
     from_sums,
-    projected,
-    solved,
+    linear_step,
     step_within,
     sum_quadratics,
 )
@@ -92,8 +92,8 @@ def test_projected_and_solved_are_partial_least_squares(options, first):
     others = np.setdiff1d(np.arange(A.shape[1]), linear)
     found = from_rows(*case, linear)
     best = np.linalg.lstsq(L, -b, rcond=None)[0]
-    np.testing.assert_allclose(solved(found, linear) * norms[linear], best, atol=1e-11)
-    reduced = projected(found, linear)
+    np.testing.assert_allclose(linear_step(found, linear) * norms[linear], best, atol=1e-11)
+    reduced = eliminate(found, linear)
     beyond = np.eye(len(b)) - L @ np.linalg.pinv(L)
     rest, left = beyond @ A[:, others] / norms[others], beyond @ b
     assert reduced.loss == pytest.approx(

@@ -10,7 +10,7 @@ import pytest
 from sgdfit.kernel.forms import make
 from sgdfit.kernel.kernel import Chunk
 from sgdfit.kernel.numpy_kernel import STRIDE
-from sgdfit.kernel.summation import PANEL, combined, length
+from sgdfit.kernel.summation import PANEL, length, sum_panels
 from sgdfit.model.model import build
 from sgdfit.optimizers import sgd
 
@@ -65,7 +65,7 @@ def test_a_hundred_million_ill_scaled_rows_against_exact_arithmetic(form):
         absolute += sum(Fraction(s) * n for s, n in zip(scales, size, strict=True))
     rows = chunks * chunk.rows
     assert rows > (10**8 if form == "compiled" else 10**7)
-    found = combined(panel_sums, rows, 1)
+    found = sum_panels(panel_sums, rows, 1)
     for value, factor in zip(flat(found), (1, 1, 2, 2), strict=True):
         bound = abs(exact) * Fraction(ROUNDING) + absolute / 2**104
         assert abs(Fraction(value) / factor - exact) <= bound
@@ -119,7 +119,7 @@ def test_neither_order_nor_grouping_of_panels_changes_a_bit(form):
     panel_sums = kernel(form, FORMULA).panel_sums(theta, chunk)
     whole = kernel(form, FORMULA).sums(theta, chunk)
     for pieces in ([panel_sums[k : k + 1] for k in (3, 1, 0, 2)], [panel_sums[2:], panel_sums[:2]]):
-        assert np.array_equal(flat(combined(iter(pieces), chunk.rows, 3)), flat(whole))
+        assert np.array_equal(flat(sum_panels(iter(pieces), chunk.rows, 3)), flat(whole))
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_panels_that_are_not_finite_follow_ieee(terms, expected):
     """In every order, and with the low part that an infinite high part leaves behind."""
     for turned in (terms, terms[::-1]):
         panels = [np.array([[[t, t], [0.0 if np.isfinite(t) else np.nan] * 2]]) for t in turned]
-        found = combined(panels, len(terms), 0)
+        found = sum_panels(panels, len(terms), 0)
         np.testing.assert_array_equal([found.weight, found.loss], expected)
 
 

@@ -27,7 +27,7 @@ from sgdfit.fitting.problem import (
     Outcome,
     Problem,
     TraceStep,
-    examined,
+    inspect_columns,
     kernel_of,
     merge_runs,
 )
@@ -122,7 +122,7 @@ def assess(problem: Problem, outcome: Outcome) -> Result:
     if walked and not called_off:
         problem.data.listener = CallbackCaller(problem.callback, 1, progress).listener
     try:
-        return _result(examined(problem), outcome)
+        return _result(inspect_columns(problem), outcome)
     except (KeyboardInterrupt, StopRequested) as end:
         ending = ending_of(end)
     finally:

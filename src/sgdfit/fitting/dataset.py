@@ -35,7 +35,7 @@ from sgdfit.fitting.weights import (
 )
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.kernel.kernel import Chunk, Kernel, chunk_of
-from sgdfit.kernel.summation import PANEL, Sums, column_moments, combined, length
+from sgdfit.kernel.summation import PANEL, Sums, column_moments, length, sum_panels
 from sgdfit.model.loss import SQUARED
 from sgdfit.model.model import Model
 
@@ -300,7 +300,7 @@ class Reduction:
         finally:
             if data.stream is not None:
                 release_unused()
-        sums = combined((found["partials"] for found in self.added), self.rows, len(self.theta))
+        sums = sum_panels((found["partials"] for found in self.added), self.rows, len(self.theta))
         # The sum of all panels is as good as they are, and much smaller.
         kept = self._state() | {
             "partials": np.empty(0),

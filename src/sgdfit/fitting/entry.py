@@ -19,7 +19,7 @@ from sgdfit.data.times import TimeScales, as_time_unit
 from sgdfit.errors import CheckpointError, UsageError, did_you_mean
 from sgdfit.fitting.assessment import assess
 from sgdfit.fitting.callbacks import Callback
-from sgdfit.fitting.multistart import searches, started
+from sgdfit.fitting.multistart import search_starts, searches
 from sgdfit.fitting.nonsmooth import find_from_sums, load_all_rows, takes_sums
 from sgdfit.fitting.options import AUTO, as_resources, check_with_model, identity_of, settle
 from sgdfit.fitting.problem import Outcome, Problem, prepare
@@ -292,7 +292,7 @@ def minimize(problem: Problem) -> tuple[Problem, Outcome]:
     # Far out a formula may overflow; what is not finite is looked for, not warned of.
     with np.errstate(all="ignore"):
         if problem.options.optimizer is not None:
-            problem = started(problem) if problem.options.search else problem
+            problem = search_starts(problem) if problem.options.search else problem
             if problem.model.loss.is_relative:
                 problem, _ = settle_scale(problem, far=True)
             outcome = descend(problem)

@@ -28,10 +28,10 @@ from sgdfit.fitting.sampling import FEW
 from sgdfit.fitting.trust_region import Iterate, Point, advance, begin, relative_offset
 from sgdfit.inference.quadratic import (
     Quadratic,
+    eliminate,
     from_rows,
     from_sums,
-    projected,
-    solved,
+    linear_step,
     step_within,
     sum_quadratics,
 )
@@ -328,14 +328,14 @@ class Objective(NamedTuple):
             return None
         if not len(linear):
             return Point(theta, quadratic, self.with_second_order(quadratic), linear)
-        reduced = projected(quadratic, linear)
+        reduced = eliminate(quadratic, linear)
         if quadratic.loss - reduced.loss > SOLVED * reduced.loss:
             theta = theta.copy()
-            theta[linear] += solved(quadratic, linear)
+            theta[linear] += linear_step(quadratic, linear)
             quadratic = self.quadratic(theta)
             if quadratic is None:
                 return None
-            reduced = projected(quadratic, linear)
+            reduced = eliminate(quadratic, linear)
             # Where terms cancel, rounding hides the way of the linear ones: what is left is real.
             if quadratic.loss - reduced.loss > SOLVED * reduced.loss:
                 reduced = reduced._replace(loss=quadratic.loss)

@@ -15,7 +15,7 @@ from sgdfit.fitting.infinity import at_infinity
 from sgdfit.fitting.kinks import settle_kinks
 from sgdfit.fitting.problem import Misfit, Outcome, Problem, errors_of, merge_runs
 from sgdfit.fitting.saddle import has_arrived, off_saddles
-from sgdfit.fitting.sampling import FEW, RUN, stretches
+from sgdfit.fitting.sampling import FEW, RUN, stratified
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.inference.quadratic import from_rows
 from sgdfit.inference.statistics import serial_correlation
@@ -99,7 +99,7 @@ def find_minimum(problem: Problem) -> tuple[Problem, Outcome]:
             if other is not outcome:
                 outcome = off_saddles(problem, other)
                 doubtful = is_suspicious(problem, outcome)
-        outcome = settled_on(problem, outcome, closest_equivalent(model, outcome))
+        outcome = move_to(problem, outcome, closest_equivalent(model, outcome))
         outcome = outcome._replace(abandoned=unusual(model, outcome.theta))
         if search or (search is None and (doubtful or _is_broken(problem))):
             outcome = _compared(problem, outcome)
@@ -169,7 +169,7 @@ def _from_search(problem: Problem, starts: Starts) -> tuple[Problem, Outcome]:
         if fell_short or len(sizes) > 1:
             outcome = walk(problem, start)
         outcome = off_saddles(problem, outcome)
-        outcome = settled_on(problem, outcome, canonical_theta(model, outcome.theta, sought)[0])
+        outcome = move_to(problem, outcome, canonical_theta(model, outcome.theta, sought)[0])
     told = canonical_theta(model, outcome.theta, sought)[1]
     found = problem._replace(model=with_starts(model, start, "search"))
     return found, outcome._replace(search=replace(starts.facts, symmetries=told))
@@ -281,7 +281,7 @@ def _compared(problem: Problem, outcome: Outcome) -> Outcome:
         )
         # A start without a loss is no step of the way.
         way = other if is_lost else merge_runs(outcome, other)
-        outcome = settled_on(problem, way, chosen)
+        outcome = move_to(problem, way, chosen)
         facts = replace(starts.facts, symmetries=told)
         return outcome._replace(search=facts, abandoned=abandoned)
     values = dict(zip(problem.names, map(float, chosen), strict=True))
@@ -331,7 +331,7 @@ def look_for_starts(
     chunk = problem.data.sample(rows, problem.seed)
     if in_runs:
         some = problem.data.subsample
-        begin = stretches(some.rows, rows // RUN, RUN, problem.seed)[:, None]
+        begin = stratified(some.rows, rows // RUN, RUN, problem.seed)[:, None]
         chunk = some.taken(some.columns[0].argsort(kind="stable")[begin + np.arange(RUN)].ravel())
     if not problem.squared:
         chunk = _agreeing(model, chunk)
@@ -394,7 +394,7 @@ def with_starts(model: Model, theta: np.ndarray, origin: str) -> Model:
     return replace(model, parameters=model.parameters | chosen)
 
 
-def started(problem: Problem) -> Problem:
+def search_starts(problem: Problem) -> Problem:
     """Return the problem with starts that were searched for, for an optimizer that needs them."""
     found = look_for_starts(problem)
     if found is None:
@@ -426,7 +426,7 @@ def closest_equivalent(model: Model, outcome: Outcome) -> np.ndarray:
     return min(orbit, key=unlikeness)
 
 
-def settled_on(problem: Problem, outcome: Outcome, theta: np.ndarray) -> Outcome:
+def move_to(problem: Problem, outcome: Outcome, theta: np.ndarray) -> Outcome:
     """Return the outcome, ended at an equivalent minimum."""
     if outcome.quadratic is None or np.array_equal(theta, outcome.theta):
         return outcome

@@ -21,7 +21,7 @@ from sgdfit.fitting.gauss_newton import walk
 from sgdfit.fitting.kinks import breaks_of
 from sgdfit.fitting.problem import Outcome, Problem, merge_runs
 from sgdfit.fitting.sampling import FEW, SUBSAMPLE_ALL
-from sgdfit.fitting.steps import alternated, minimize_steps
+from sgdfit.fitting.steps import alternate, minimize_steps
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.kernel.kernel import Chunk, Kernel, Rows
 from sgdfit.model.loss import PREDICTION, TARGET, Loss, as_loss, with_window
@@ -232,5 +232,5 @@ def find_from_sums(problem: Problem) -> tuple[Problem, Outcome] | None:
         outcome = merge_runs(outcome, walk(smooth, outcome.theta, [problem.rows]))
     breaks = breaks_of(problem.model)
     if breaks and not outcome.is_called_off:
-        outcome, _ = alternated(smooth, breaks, outcome.theta, outcome)
+        outcome, _ = alternate(smooth, breaks, outcome.theta, outcome)
     return found, merge_runs(before, outcome)

@@ -427,7 +427,7 @@ def kernel_of(model: Model, data: TrainingData, options: Options) -> Kernel:
     return make(model, options.optimizer, form, weighted=data.weighted)
 
 
-def examined(problem: Problem) -> Problem:
+def inspect_columns(problem: Problem) -> Problem:
     """Return the problem with what its columns tell of themselves, by a look at all rows."""
     data, model, told = problem.data, problem.model, list(problem.warnings)
     lows, highs = data.sample_extremes

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sgdfit.fitting.kinks import settle_kinks
-from sgdfit.fitting.multistart import ROWS_OF_BREAKS, missing, settled_on
+from sgdfit.fitting.multistart import ROWS_OF_BREAKS, missing, move_to
 from sgdfit.fitting.problem import Outcome, Problem
 from sgdfit.fitting.steps import lowest
 from sgdfit.inference.intervals import confidence_interval
@@ -192,7 +192,7 @@ def _settled(problem: Problem, theta: np.ndarray) -> Outcome:
     """Go on with the fit from a refit that is lower, to the minimum that is given."""
     outcome = _walked(problem, theta)
     chosen, _ = canonical_theta(problem.model, outcome.theta, missing(problem.model))
-    return settle_kinks(problem, settled_on(problem, outcome, chosen))
+    return settle_kinks(problem, move_to(problem, outcome, chosen))
 
 
 def _loss(outcome: Outcome) -> float:

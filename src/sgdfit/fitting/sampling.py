@@ -65,16 +65,16 @@ def subsample_runs(
     if rows <= SUBSAMPLE_ALL:
         return np.zeros(1, dtype=np.int64), rows
     if straight and rows > MANY:
-        return stretches(rows, STRAIGHT_RUNS, STRAIGHT_RUN, seed), STRAIGHT_RUN
+        return stratified(rows, STRAIGHT_RUNS, STRAIGHT_RUN, seed), STRAIGHT_RUN
     most = min(MOST_SUBSAMPLED, MOST_NUMBERS // max(1, columns))
     count = min(max(rows // LAST, SUBSAMPLE_ALL), max(most, SUBSAMPLE_ALL))
     length = RUN if rows <= MANY else LONG_RUN
-    return stretches(rows, -(-count // length), length, seed), length
+    return stratified(rows, -(-count // length), length, seed), length
 
 
 def scattered(rows: int, seed: int) -> np.ndarray:
     """Return single rows from all over, int64[k], where the subsample has but few and long runs."""
-    return stretches(rows, SCATTERED if rows > MANY else 0, 1, seed)
+    return stratified(rows, SCATTERED if rows > MANY else 0, 1, seed)
 
 
 def sample(chunk: Chunk, rows: int, seed: int) -> Chunk:
@@ -92,12 +92,12 @@ def sample(chunk: Chunk, rows: int, seed: int) -> Chunk:
         return chunk
     # Where lines of memory hold a row of the sample anyway, runs save most of the reading.
     length = RUN if rows > FEW and rows * RUN > chunk.rows else 1
-    begin = stretches(chunk.rows, -(-rows // length), length, seed)
+    begin = stratified(chunk.rows, -(-rows // length), length, seed)
     taken = (begin[:, None] + np.arange(length)).ravel()[:rows]
     return chunk.taken(taken)
 
 
-def stretches(rows: int, count: int, length: int, seed: int) -> np.ndarray:
+def stratified(rows: int, count: int, length: int, seed: int) -> np.ndarray:
     """Return where ``count`` runs begin, one at a random place in each equal stretch of the rows.
 
     No run reaches beyond the last row.

@@ -262,7 +262,7 @@ def minimize_steps(problem: Problem) -> tuple[Problem, Outcome]:
         problem = problem._replace(model=with_starts(model, theta, "solved"))
         if problem.rows > FEW:
             some = problem.on_rows(problem.data.sample(FEW, problem.seed))._replace(callback=None)
-            theta = alternated(some, breaks, theta)[0].theta
+            theta = alternate(some, breaks, theta)[0].theta
     else:
         problem, outcome = find_minimum(problem)
         theta = outcome.theta
@@ -273,9 +273,9 @@ def minimize_steps(problem: Problem) -> tuple[Problem, Outcome]:
             theta = np.array([outcome.better.values[name] for name in model.free])
             outcome = outcome._replace(better=None)
         if coupled:
-            theta = redrawn(problem, breaks, theta)
+            theta = random_restarts(problem, breaks, theta)
     if breaks:
-        outcome, is_proven = alternated(problem, breaks, theta, outcome)
+        outcome, is_proven = alternate(problem, breaks, theta, outcome)
         sampled |= steps if coupled or not (is_proven and problem.squared) else set()
     assert outcome is not None
     if sampled:
@@ -287,25 +287,25 @@ def minimize_steps(problem: Problem) -> tuple[Problem, Outcome]:
     return problem, outcome
 
 
-def redrawn(problem: Problem, breaks: tuple[Break, ...], theta: np.ndarray) -> np.ndarray:
+def random_restarts(problem: Problem, breaks: tuple[Break, ...], theta: np.ndarray) -> np.ndarray:
     """Return the best of what thresholds of random rows lead to, over a sample.
 
     Where each threshold is the best given the others, another set of them may be better still.
     """
     chunk, random = problem.data.sample(FEW // 4, problem.seed), np.random.default_rng(problem.seed)
     some = problem.on_rows(chunk)._replace(callback=None)
-    found = [alternated(some, breaks, theta)[0]]
+    found = [alternate(some, breaks, theta)[0]]
     for _ in range(REDRAWN):
         begun = theta.copy()
         for k in random.permutation(len(breaks)).tolist():
             at = thresholds_of(problem.model, (breaks[k],), begun, chunk)[0]
             if np.isfinite(at).any():
                 begun[breaks[k].place] = random.choice(at[np.isfinite(at)])
-        found.append(alternated(some, breaks, problem.box.clip(begun))[0])
+        found.append(alternate(some, breaks, problem.box.clip(begun))[0])
     return min(found, key=lambda outcome: outcome.loss).theta
 
 
-def alternated(
+def alternate(
     problem: Problem, breaks: tuple[Break, ...], theta: np.ndarray, outcome: Outcome | None = None
 ) -> tuple[Outcome, bool]:
     """Find the gaps and the rest in turn, each given the other, until the loss falls no more.
@@ -385,4 +385,4 @@ def gaps_about(
 def lowest(problem: Problem, start: np.ndarray) -> Outcome:
     """Return the minimum near by over all rows, its gaps the best."""
     breaks = breaks_of(problem.model)
-    return alternated(problem, breaks, start)[0] if breaks else walk(problem, start, [problem.rows])
+    return alternate(problem, breaks, start)[0] if breaks else walk(problem, start, [problem.rows])

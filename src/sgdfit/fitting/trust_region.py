@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sgdfit.inference.covariance import sandwich_offset
-from sgdfit.inference.quadratic import LARGEST, Quadratic, Step, solved, step_within
+from sgdfit.inference.quadratic import LARGEST, Quadratic, Step, linear_step, step_within
 from sgdfit.inference.spectrum import EPS
 from sgdfit.model.model import Model
 
@@ -62,7 +62,7 @@ class Point(NamedTuple):
         if not len(self.linear):
             return theta
         theta = theta.copy()
-        theta[self.linear] += solved(self.quadratic, self.linear, theta - self.theta)
+        theta[self.linear] += linear_step(self.quadratic, self.linear, theta - self.theta)
         return theta
 
 

@@ -22,9 +22,9 @@ from sgdfit.errors import enumerated
 from sgdfit.inference.spectrum import (
     EPS,
     ScaledSpectrum,
-    eliminated,
     linear_combination,
     named,
+    row_echelon,
     scaled_spectrum,
 )
 
@@ -237,7 +237,7 @@ def _basis(null: np.ndarray) -> np.ndarray:
     k, m = null.shape
     if not 0 < k < m:
         return np.zeros((0, m))
-    columns = eliminated(null.copy())
+    columns = row_echelon(null.copy())
     others = [j for j in range(m) if j not in columns]
     basis = np.zeros((m - k, m))
     basis[:, others] = np.eye(m - k)

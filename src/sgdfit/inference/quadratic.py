@@ -54,7 +54,7 @@ class Quadratic(NamedTuple):
     rounding: float  # what rounding may change the loss by: smaller differences say nothing
     # Whether R is known to be finite and of full rank by a margin, but for rows taken out.
     regular: bool = False
-    taken: int = 0  # how many of its first rows `projected` took out
+    taken: int = 0  # how many of its first rows `eliminate` took out
     # The columns in the order in which R is a triangle, where it is regular; empty: as they stand.
     order: tuple[int, ...] = ()
 
@@ -128,7 +128,7 @@ def from_rows(
 
     Of each row there are the derivatives of the prediction, float64[p, n], and the ``grad`` and
     the ``curvature`` of its loss to the prediction, float64[n]; the latter 0 or more, or one
-    positive number for all. The columns of ``linear`` parameters, which `projected` is to take out,
+    positive number for all. The columns of ``linear`` parameters, which `eliminate` is to take out,
     go first. ``size`` is the largest magnitude of prediction and target, which round like it.
     """
     p, n = jacobian.shape
@@ -211,7 +211,7 @@ def from_sums(
     return Quadratic(loss, root, offset, noise_sum, least, False, ROUNDING * abs(loss))
 
 
-def projected(quadratic: Quadratic, linear: np.ndarray) -> Quadratic:
+def eliminate(quadratic: Quadratic, linear: np.ndarray) -> Quadratic:
     """Return the quadratic of the other parameters, where the linear ones fit best to them.
 
     Kaufman 1975, BIT 15(1), 49-57: what the columns of the linear parameters span is taken out. In
@@ -228,7 +228,9 @@ def projected(quadratic: Quadratic, linear: np.ndarray) -> Quadratic:
     return quadratic._replace(loss=least, root=root, offset=offset, taken=k)
 
 
-def solved(quadratic: Quadratic, linear: np.ndarray, after: np.ndarray | None = None) -> np.ndarray:
+def linear_step(
+    quadratic: Quadratic, linear: np.ndarray, after: np.ndarray | None = None
+) -> np.ndarray:
     """Return the step of the linear parameters, float64[k], to where they fit best.
 
     The quadratic is one of `from_rows` with the same ``linear``; the step ``after`` of all

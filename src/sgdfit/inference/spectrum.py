@@ -115,7 +115,7 @@ class ScaledSpectrum(NamedTuple):
         at the level of rounding are cut, since unscaling could blow them up.
         """
         rows = self.vectors[:, self.undetermined].T.copy()
-        for i, column in enumerate(eliminated(rows)):
+        for i, column in enumerate(row_echelon(rows)):
             others = np.arange(len(rows)) != i
             rows[others] -= np.outer(rows[others, column], rows[i])
         rows[np.abs(rows) < 1e-6] = 0.0
@@ -167,7 +167,7 @@ def _scales(matrix: np.ndarray) -> np.ndarray:
     return np.asarray(np.exp(half))
 
 
-def eliminated(rows: np.ndarray) -> list[int]:
+def row_echelon(rows: np.ndarray) -> list[int]:
     """Bring rows to echelon form in place, with 1 at the pivots; return the pivots' columns."""
     columns = []
     for i in range(len(rows)):

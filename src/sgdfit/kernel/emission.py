@@ -91,7 +91,7 @@ def expressions_of(model: Model) -> Expressions:
 
 
 @lru_cache(maxsize=256)
-def emitted(given: Expressions, dialect: Dialect) -> tuple[list[str], list[str]]:
+def emit_model(given: Expressions, dialect: Dialect) -> tuple[list[str], list[str]]:
     """Return the lines that compute prediction, target and Jacobian, and those of the loss.
 
     Columns are named ``x0``, … and free parameters ``p0``, …; the lines assign ``prediction``,

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from sgdfit.kernel.shuffle import Order
-from sgdfit.kernel.summation import Sums, combined
+from sgdfit.kernel.summation import Sums, sum_panels
 
 KernelForm = Literal["numpy", "compiled"]
 
@@ -125,4 +125,4 @@ class Kernel(NamedTuple):
 
     def sums(self, theta: np.ndarray, chunk: Chunk) -> Sums:
         """Return the sums over all rows of the chunk."""
-        return combined([self.panel_sums(theta, chunk)], chunk.rows, len(theta))
+        return sum_panels([self.panel_sums(theta, chunk)], chunk.rows, len(theta))

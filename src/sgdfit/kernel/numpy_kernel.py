@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from sgdfit.formula.limits import slope_limit
-from sgdfit.kernel.emission import Expressions, emit, emitted, expressions_of
+from sgdfit.kernel.emission import Expressions, emit, emit_model, expressions_of
 from sgdfit.kernel.kernel import Chunk, Kernel, Rows, Segment, State, SweepResult, chunk_of
 from sgdfit.kernel.summation import PANEL, length, triangle
 from sgdfit.model.loss import PREDICTION, TARGET, Loss
@@ -149,7 +149,7 @@ def kernel_source(source: str, loss: Loss) -> str:
 @lru_cache(maxsize=128)
 def _load_terms(given: Expressions) -> tuple[str, Terms]:
     """Return the source of ``terms``, which computes what `Rows` holds, and the function itself."""
-    row, loss = emitted(given, "numpy")
+    row, loss = emit_model(given, "numpy")
     lines = [
         f"{', '.join(f'p{i}' for i in range(len(given.free)))}, = theta",
         f"{', '.join(f'x{i}' for i in range(len(given.columns)))}, = columns",

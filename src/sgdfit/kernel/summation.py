@@ -46,7 +46,7 @@ def length(parameters: int) -> int:
     return 2 + parameters + parameters * (parameters + 1) // 2
 
 
-def combined(panel_sums: Iterable[np.ndarray], rows: int, parameters: int) -> Sums:
+def sum_panels(panel_sums: Iterable[np.ndarray], rows: int, parameters: int) -> Sums:
     """Add up the partial sums of any number of panels, exactly, and round once.
 
     ``panel_sums`` are float64[k, 2, length(parameters)] each, as `Kernel.panel_sums` returns them.
@@ -56,7 +56,7 @@ def combined(panel_sums: Iterable[np.ndarray], rows: int, parameters: int) -> Su
     Examples
     --------
     >>> panels = [np.array([[[big, big], [0.0, 0.0]]]) for big in (1e16, 1.0, -1e16)]
-    >>> sums = combined(panels, rows=3, parameters=0)
+    >>> sums = sum_panels(panels, rows=3, parameters=0)
     >>> sums.weight, sums.loss
     (1.0, 1.0)
     """

@@ -19,7 +19,7 @@ import sympy
 
 from sgdfit.formula.functions import FUNCTIONS
 from sgdfit.formula.real import Where, Xlogy
-from sgdfit.kernel.emission import Dialect, emitted, expressions_of
+from sgdfit.kernel.emission import Dialect, emit_model, expressions_of
 from sgdfit.kernel.instructions import fuses
 from sgdfit.kernel.shuffle import BLOCK, BUFFER, PLACES, STRETCH
 from sgdfit.kernel.summation import BLOCK_ROWS, PANEL
@@ -431,7 +431,7 @@ def _terms(model: Model, weighted: bool, dialect: Dialect) -> dict[str, str]:
     """Return what `TERMS` is filled with."""
     names = [*(f"x{i}" for i in range(len(model.columns))), *(["w"] if weighted else [])]
     read = [f"{name} = numpy.float64(c{i})" for i, name in enumerate(names)]
-    row, loss = emitted(expressions_of(model), dialect)
+    row, loss = emit_model(expressions_of(model), dialect)
     if model.loss.is_relative:
         share = "/math.sqrt(w)" if weighted else ""
         read.append(f"scale = p{len(model.free)}{share}")
