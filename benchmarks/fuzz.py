@@ -73,7 +73,7 @@ def _grown(source: random.Random, depth: int) -> str:
         return f"({part()}{source.choice(SIGNS)}{part()})"
     if kind < 0.75:
         name = source.choice(CALLS)
-        return f"{name}({', '.join(part() for _ in range(lookup(name)[1]))})"
+        return f"{name}({', '.join(part() for _ in range(lookup(name)[1][0]))})"
     if kind < 0.8:
         return f"where({part()} {source.choice(COMPARISONS)} {part()}, {part()}, {part()})"
     return source.choice(NAMES if source.random() < 0.5 else NUMBERS)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.special
 
 from sgdfit.errors import CacheWarning
 from sgdfit.kernel import compiled_kernel, compiling
@@ -56,6 +57,24 @@ def finish(process, told=""):
     assert err.count("CacheWarning: ") == len(err.splitlines()) == bool(told), err
     assert told in err
     return tuple(map(float, out.split()))
+
+
+def test_what_calls_scipy_is_kept_for_processes_where_it_lies_elsewhere(place):
+    source = SOURCE.replace("njit\n", "njit\nfrom sgdfit.kernel import special\n", 1)
+    source = source.replace("2.0*x", "special.j0(x)")
+    look = "from scipy.special import cython_special as c\nprint(id(c.__pyx_capi__['j0']))"
+    done = [
+        subprocess.run(
+            [sys.executable, "-c", PROGRAM + look],
+            env=os.environ | {"SGDFIT_CACHE_DIR": str(place)},
+            input=source, capture_output=True, text=True, check=True, timeout=120,
+        ).stdout.split()
+        for _ in range(3)
+    ]  # fmt: skip
+    answers, hits, _, places = zip(*done, strict=True)
+    assert len(set(places)) > 1
+    assert list(map(float, answers)) == pytest.approx([scipy.special.j0(21.0)] * 3, rel=1e-15)
+    assert hits == ("0", "1", "1")
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.functions import FUNCTIONS
 from sgdfit.formula.reading import as_formula
 from sgdfit.kernel.emission import emit, emit_model, expressions_of
-from sgdfit.kernel.templates import HEADER
+from sgdfit.kernel.templates import header
 from sgdfit.model.loss import LOSSES, PREDICTION, TARGET
 
 PARTS = ("loss", "grad", "hess")
@@ -122,7 +122,7 @@ def head(model, columns="x{i} = columns[{i}]"):
 
 
 def in_numpy(case, columns, theta, out):
-    from scipy import special
+    from sgdfit.formula import special
 
     text = [*head(model_of(case)), *body(case, "numpy", lambda i, name: f"out[{i}] = {name}")]
     space = {"numpy": np, "special": special, "columns": columns, "theta": theta, "out": out}
@@ -133,7 +133,7 @@ def in_numpy(case, columns, theta, out):
 def compiled(case, dialect, columns, theta, out):
     read = head(model_of(case), "x{i} = float(columns[{i}][i])")
     inner = [*read, *body(case, dialect, lambda i, name: f"out[{i}, i] = {name}")]
-    text = HEADER + '@njit(error_model="numpy", fastmath=FUSED)\n'
+    text = header("special.") + '@njit(error_model="numpy", fastmath=FUSED)\n'
     text += "def values(columns, theta, out):\n    for i in range(len(columns[0])):\n"
     space = {}
     exec(text + "".join(f"        {line}\n" for line in inner), space)

@@ -10,9 +10,9 @@ import pytest
 import sympy
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from scipy import special
 
 from sgdfit.errors import FormulaError, UsageError
+from sgdfit.formula import special
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.formula import ordered_names, symbol, to_text
 from sgdfit.formula.functions import FUNCTIONS

@@ -7,14 +7,26 @@ import numba
 import numpy as np
 import pytest
 
+from sgdfit.formula import special
 from sgdfit.formula.evaluation import evaluate, find_domain_error
 from sgdfit.formula.formula import derivative
-from sgdfit.formula.functions import ALIASES, FUNCTIONS, OPERATIONS, lookup
+from sgdfit.formula.functions import ALIASES, FORMS, FUNCTIONS, OPERATIONS, SLOPES, lookup
 from sgdfit.formula.reading import as_formula
-from sgdfit.kernel.templates import HEADER
+from sgdfit.kernel.templates import header
 
 LINE, WAVE = (-3.0, 3.0), (-1.4, 1.4)
 UNIT, POSITIVE, ABOVE_ONE = (-0.95, 0.95), (0.05, 5.0), (1.05, 6.0)
+
+
+def bessel(name):
+    return lambda x: getattr(mpmath, f"bessel{name[0]}")(int(name[1]), x)
+
+
+def voigt(x, sigma, gamma):
+    root = abs(sigma) * mpmath.sqrt(2)
+    z = (x + 1j * gamma) / root
+    return mpmath.re(mpmath.exp(-z * z) * mpmath.erfc(-1j * z)) / (root * mpmath.sqrt(mpmath.pi))
+
 
 # What each function is, in mpmath's words, and where each argument may lie.
 ORACLES = {
@@ -38,12 +50,21 @@ ORACLES = {
     "logaddexp": (lambda x, y: mpmath.log(mpmath.exp(x) + mpmath.exp(y)), LINE, LINE),
     "xlogy": (lambda x, y: x * mpmath.log(y), LINE, POSITIVE),
     "pow": (mpmath.power, POSITIVE, LINE),
+    **{name: (getattr(mpmath, name), POSITIVE) for name in ("gamma", "digamma")},
+    **{name: (bessel(name), LINE) for name in ("j0", "j1", "i0", "i1")},
+    **{name: (bessel(name), POSITIVE) for name in ("y0", "y1", "k0", "k1")},
+    "lgamma": (mpmath.loggamma, POSITIVE),
+    "beta": (mpmath.beta, POSITIVE, POSITIVE),
+    "erfcx": (lambda x: mpmath.exp(x * x) * mpmath.erfc(x), LINE),
+    "erfinv": (mpmath.erfinv, UNIT),
+    "sinc": (mpmath.sincpi, LINE),
+    "voigt": (voigt, LINE, POSITIVE, POSITIVE),
 }  # fmt: skip
 NAMES = ("u", "v", "w")
 
 
 SPACE: dict[str, object] = {}
-exec(HEADER, SPACE)  # what generated source has at hand
+exec(header("special."), SPACE)  # what generated source has at hand
 
 
 def points(ranges, count=40):
@@ -57,6 +78,12 @@ def expression_of(name):
     return as_formula(f"{name}({', '.join(NAMES[: FUNCTIONS[name].arity])})").expression
 
 
+def compiled_of(name, orders=()):
+    """Compile a function; elementary ones are compiled into their callers alone."""
+    source = FORMS[name].compiled.format(*map(float, orders), *NAMES)
+    return numba.njit(eval(f"lambda u, v=0, w=0: {source}", SPACE))
+
+
 def test_every_function_has_an_oracle():
     assert set(ORACLES) | {"where"} == set(FUNCTIONS)
 
@@ -68,10 +95,7 @@ def test_the_value_is_mpmath_s_in_every_form(name):
     expected = [float(oracle(*map(mpmath.mpf, row))) for row in zip(*columns, strict=True)]
     ours = evaluate(expression_of(name), dict(zip(NAMES, columns, strict=False)))
     np.testing.assert_allclose(ours, expected, rtol=1e-13)
-    # Elementary functions are compiled into their callers alone.
-    compiled = numba.njit(
-        eval(f"lambda u, v=0, w=0: {FUNCTIONS[name].compiled.format(*NAMES)}", SPACE)
-    )
+    compiled = compiled_of(name)
     found = [compiled(*map(float, row)) for row in zip(*columns, strict=True)]
     np.testing.assert_allclose(found, expected, rtol=1e-13)
 
@@ -93,6 +117,111 @@ def test_the_derivative_is_mpmath_s(name):
         np.testing.assert_allclose(ours, expected, rtol=1e-11, atol=1e-12)
 
 
+def spread(low, high, negative=False):
+    """Return numbers of every size, of both signs if asked."""
+    sizes = np.geomspace(low, high, 40) * np.random.default_rng(5).uniform(0.99, 1.01, 40)
+    return np.concatenate([-sizes, sizes]) if negative else sizes
+
+
+def polygamma(x):
+    return mpmath.polygamma(1, x)
+
+
+# Over their whole range, each with what a rounding of its argument changes, times its digits.
+FAR = {
+    "gamma": (mpmath.gamma, spread(1e-300, 170), spread(1e-3, 90, negative=True)),
+    "lgamma": (lambda x: mpmath.log(abs(mpmath.gamma(x))), spread(1e-300, 1e14)),
+    "digamma": (mpmath.digamma, spread(1e-300, 1e14), spread(1e-3, 90, negative=True)),
+    "trigamma": (polygamma, spread(1e-150, 1e14), spread(1e-3, 90, negative=True)),
+    "erfcx": (ORACLES["erfcx"][0], spread(1e-300, 1e9), -spread(1e-300, 26)),
+    "erfcx_slope": (
+        lambda x: mpmath.diff(ORACLES["erfcx"][0], x), spread(1e-9, 1e3), -spread(1e-9, 26),
+    ),
+    "erfinv": (mpmath.erfinv, spread(1e-300, 0.99, negative=True), 1 - spread(1e-12, 1e-2)),
+    **{n: (bessel(n), spread(1e-150, 1e5, negative=True)) for n in ("j0", "j1")},
+    **{n: (bessel(n), spread(1e-150, 1e5)) for n in ("y0", "y1")},
+    **{n: (bessel(n), spread(1e-150, 700, negative=True)) for n in ("i0", "i1")},
+    **{n: (bessel(n), spread(1e-150, 700)) for n in ("k0", "k1")},
+    "sinc": (mpmath.sincpi, spread(1e-300, 1e4, negative=True)),
+    "sinc_slope": (lambda x: mpmath.diff(mpmath.sincpi, x), spread(1e-9, 1e4, negative=True)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAR)
+def test_special_functions_hold_over_their_whole_range(name):
+    oracle, *ranges = FAR[name]
+    compiled = compiled_of(name)
+    for x in ranges:
+        with mpmath.workdps(50):
+            exact = [(oracle(u), abs(u * mpmath.diff(oracle, u))) for u in map(mpmath.mpf, x)]
+        expected, moved = np.array(exact, dtype=float).T
+        allowed = 1e-13 * np.abs(expected) + 4e-16 * moved + 1e-290
+        values = evaluate(as_formula(f"{name}(u)").expression, {"u": x})
+        assert (np.abs(values - expected) <= allowed).all()
+        np.testing.assert_allclose([compiled(u) for u in x], values, rtol=1e-14)
+
+
+@pytest.mark.parametrize("a", [1e-6, 0.3, 9.7, 40.0, 3e4, 1e8])
+@pytest.mark.parametrize("b", [1e-4, 2.5, 12.0, 700.0])
+def test_beta_holds_where_logarithms_of_gamma_cancel(a, b):
+    with mpmath.workdps(50):
+        exact = mpmath.beta(mpmath.mpf(a), mpmath.mpf(b))
+        tolerance = 1e-13 * max(1.0, float(abs(mpmath.log(exact))) / 50)
+    value = evaluate(expression_of("beta"), {"u": a, "v": b})
+    assert value == pytest.approx(float(exact), rel=tolerance, abs=0)
+    assert compiled_of("beta")(a, b) == pytest.approx(value, rel=1e-14, abs=0)
+
+
+def profile_slopes(x, sigma, gamma):
+    """Return w, w' and w'' of Faddeeva's function, each by the width that belongs to it."""
+    with mpmath.workdps(80):
+        root = mpmath.mpf(abs(sigma)) * mpmath.sqrt(2)
+        z = (mpmath.mpf(x) + 1j * mpmath.mpf(gamma)) / root
+        w = mpmath.exp(-z * z) * mpmath.erfc(-1j * z)
+        first = -2 * z * w + 2j / mpmath.sqrt(mpmath.pi)
+        widths = [mpmath.sqrt(mpmath.pi) * root ** (k + 1) for k in range(3)]
+        slopes = (w, first, -2 * w - 2 * z * first)
+        return [complex(v / width) for v, width in zip(slopes, widths, strict=True)]
+
+
+@pytest.mark.parametrize("sigma", [1e-3, -0.4, 1.0, 30.0])
+@pytest.mark.parametrize("gamma", [0.0, 1e-9, 0.02, 1.0, 500.0, -0.01])
+def test_voigt_and_its_derivatives_are_faddeevas(sigma, gamma):
+    x = np.concatenate([[0.0], spread(1e-4, 20, negative=True)]) * (abs(sigma) + abs(gamma)) / 4
+    x = x[np.abs(x) < 25 * abs(sigma)] if gamma < 1e-6 else x
+    exact = np.array([profile_slopes(u, sigma, max(gamma, -2 * abs(sigma))) for u in x]).T
+    at = {"u": x, "v": sigma, "w": max(gamma, -2 * abs(sigma))}
+    value = evaluate(as_formula("voigt(u, v, w)").expression, at)
+    np.testing.assert_allclose(value, exact[0].real, rtol=1e-13, atol=1e-300)
+    # A derivative of a complex function has its digits as a whole.
+    expected = (exact[1].real, sigma * exact[2].real, -exact[1].imag)
+    sizes = np.abs([exact[1], sigma * exact[2], exact[1]])
+    compiled = [compiled_of("voigt_slope", orders) for orders in ((1, 0), (2, 0), (0, 1))]
+    for k, name in enumerate(NAMES):
+        slope = derivative(as_formula("voigt(u, v, w)").expression, name)
+        found = np.broadcast_to(evaluate(slope, at), x.shape)
+        assert (np.abs(found - expected[k]) <= 1e-13 * sizes[k]).all()
+        again = [compiled[k](u, at["v"], at["w"]) * (sigma if k == 1 else 1) for u in x]
+        assert (np.abs(again - expected[k]) <= 1e-13 * sizes[k]).all()
+
+
+def test_every_slope_is_of_a_function_and_tested():
+    assert set(SLOPES) - set(FAR) == {"jv", "iv", "voigt_slope"}
+
+
+@pytest.mark.parametrize("peak", ["gaussian", "lorentzian"])
+def test_peaks_are_the_limits_of_voigts_profile_and_have_unit_area(peak):
+    x = np.linspace(-2e4, 2e4, 2_000_001)
+    values = {"x": x, "m": 0.3, "s": 0.7}
+    found = evaluate(as_formula(f"{peak}(x, m, s)").expression, values)
+    widths = (0.7, 0.0) if peak == "gaussian" else (0.0, 0.7)
+    np.testing.assert_allclose(found, special.voigt(x - 0.3, *widths), rtol=1e-12, atol=1e-300)
+    np.testing.assert_array_equal(
+        found, evaluate(as_formula(f"{peak}(x - m, s)").expression, values)
+    )
+    assert np.trapezoid(found, x) == pytest.approx(1.0, abs=1e-4)
+
+
 @pytest.mark.parametrize(
     ("text", "x", "expected"),
     [
@@ -103,6 +232,9 @@ def test_the_derivative_is_mpmath_s(name):
         ("logistic(x)", 800.0, 0.0),
         ("logaddexp(0, x)", 800.0, 1.0),
         ("cbrt(x)", -8.0, 1 / 12),
+        ("j1(x)", 0.0, 0.5),
+        ("i1(x)", 0.0, 0.5),
+        ("sinc(x)", 0.0, 0.0),
     ],
 )
 def test_derivatives_at_corners_and_far_out(text, x, expected):
@@ -137,11 +269,12 @@ def test_of_numbers(text, expected):
 
 @pytest.mark.parametrize("name", [*FUNCTIONS, *ALIASES, *OPERATIONS])
 def test_every_name_can_be_called(name):
-    _, arity = lookup(name)
+    (arity, *_) = lookup(name)[1]
     first = "u > 0" if name == "where" else "u"
     called = f"{name}({', '.join([first, *NAMES[1:arity]])})"
     assert set(as_formula(called).names) == set(NAMES[:arity])
-    assert lookup(name) == lookup(ALIASES.get(name, name))
+    table = called.replace(name, ALIASES.get(name, name), 1)
+    assert as_formula(called).expression == as_formula(table).expression
 
 
 X = np.array([-2.0, -0.5, 0.0, 0.25, 1.0, 3.0])
@@ -164,6 +297,10 @@ def test_a_branch_not_taken_sends_no_nan_to_torchs_gradient(torch):
         ("x/(x - 1)", 4, "1/(x - 1)", (0.0,), "pole"),
         ("log1p(x + 1)", 0, "log1p(x + 1)", (-1.0,), "pole"),
         ("atanh(x - 2)", 0, "atanh(x - 2)", (-4.0,), "nan"),
+        ("lgamma(x)", 0, "lgamma(x)", (-2.0,), "pole"),
+        ("y0(x + 1/2)", 0, "y0(x + 1/2)", (-1.5,), "nan"),
+        ("k1(x + 2)", 0, "k1(x + 2)", (0.0,), "pole"),
+        ("erfinv(x - 2)", 0, "erfinv(x - 2)", (-4.0,), "nan"),
         ("exp(300*x)", 5, "exp(300*x)", (900.0,), "overflow"),
         ("x**a", 0, "x**a", (-2.0, 1.5), "nan"),
         ("xlogy(x, x**2 - 1/8)", 3, "xlogy(x, x**2 - 1/8)", (0.25, -0.0625), "nan"),

@@ -41,10 +41,19 @@ def test_the_gradient_agrees_with_central_differences(case, loss):
     assert worst(check) < 1e-6
 
 
+# Torch has no such function, or no derivative of it.
+UNKNOWN_TO_TORCH = {
+    "gamma functions", "beta function", "Bessel", "Bessel of the second kind", "peaks",
+}  # fmt: skip
+
+
 @EVERY
 def test_the_gradient_agrees_with_torch(torch, case, loss):
     check = checked(case, loss, weights=np.linspace(0.1, 2.0, 60))
-    assert max(check.differences(check.torch)) < 1e-12
+    if case.name in UNKNOWN_TO_TORCH:
+        assert check.torch is None
+    else:
+        assert max(check.differences(check.torch)) < 1e-12
 
 
 @pytest.fixture(scope="module")

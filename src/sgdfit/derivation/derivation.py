@@ -34,7 +34,7 @@ from sgdfit.derivation.notation import (
 )
 from sgdfit.derivation.simplification import operations, tidy
 from sgdfit.formula.formula import symbol
-from sgdfit.formula.real import Logistic, Where
+from sgdfit.formula.real import Logistic, VoigtSlope, Where
 from sgdfit.model.loss import PREDICTION, SCALE, TARGET
 
 if TYPE_CHECKING:
@@ -236,6 +236,8 @@ def _model(paper: Paper) -> DerivationStep:
         meaning = over(ONE, add([("+", ONE), ("+", exponential(signed("-", u)))]))
         curve = relation(call(paper.logistic, (u,)), "=", meaning)
         legend += [curve, " is the logistic curve. "]
+    if any(expression.has(VoigtSlope) for expression in everything):
+        legend += ["Subscripts of voigt(x, σ, γ) say by what it is differentiated. "]
     wheres = [where for expression in everything for where in expression.atoms(Where)]
     if any({*where.args[1:]} == {sympy.S.Zero, sympy.S.One} for where in wheres):
         legend += ["[…] is 1 where its condition holds and 0 elsewhere."]

@@ -38,7 +38,7 @@ class GradientCheck:
     loss: float  # the (weighted) mean
     symbolic: tuple[float, ...]  # from the derived expressions
     central: tuple[float, ...]  # from differences of the loss alone
-    torch: tuple[float, ...] | None  # by torch's automatic differentiation, where it is installed
+    torch: tuple[float, ...] | None  # by torch's automatic differentiation, where there is one
     scale: tuple[float, ...]  # mean size of a row's part: what rounding errors are relative to
     trouble: DomainError | None = None  # the first row where something has no finite value
     limits: int = 0  # rows in which a slope's formula has no finite value but the slope a limit
@@ -132,10 +132,13 @@ def check_gradient(
     known = np.isfinite([spread(part, values) for _, part in pairs]).all(axis=0)
     limited = np.isfinite(slopes).all(axis=0) & ~known
 
-    def by_torch() -> tuple[float, ...]:
-        """Let torch differentiate what it can: it knows no limits."""
+    def by_torch() -> tuple[float, ...] | None:
+        """Let torch differentiate what it can: it knows no limits, and not every function."""
         rest = {name: column[~limited] for name, column in data.items()}
-        slopes = _by_torch(model, rest, share[~limited], at)
+        try:
+            slopes = _by_torch(model, rest, share[~limited], at)
+        except (AttributeError, NotImplementedError):
+            return None
         lacking = (float(share[limited] @ part[limited]) for part in parts)
         return tuple(a + b for a, b in zip(slopes, lacking, strict=True))
 

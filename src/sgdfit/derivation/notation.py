@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import sympy
 
-from sgdfit.formula.real import Absolute, Where
+from sgdfit.formula.real import Absolute, Special, Voigt, VoigtSlope, Where
 
 Expr = Any  # SymPy ships no types
 
@@ -311,7 +311,7 @@ def call(function: str, arguments: Sequence[Math], sub: str = "") -> Math:
     head = name(function, sub)
     if len(function) > 1:
         latex = f"\\{function}" if function in _COMMON else rf"\operatorname{{{function}}}"
-        head = head._replace(latex=f"{latex}_{{{sub}}}" if sub else latex)
+        head = head._replace(latex=f"{latex}_{{{_word(sub)}}}" if sub else latex)
     return _called(head, arguments)
 
 
@@ -390,7 +390,9 @@ def partial(body: Math) -> Math:
 _NAMES = {
     "log": "ln", "asin": "arcsin", "acos": "arccos", "atan": "arctan", "asinh": "arsinh",
     "acosh": "arcosh", "atanh": "artanh", "Sign": "sgn", "sign": "sgn", "Maximum": "max",
-    "Minimum": "min",
+    "Minimum": "min", "Gamma": "Γ", "Digamma": "digamma", "Trigamma": "trigamma", "Beta": "beta",
+    "Erfcx": "erfcx", "ErfcxSlope": "erfcx'", "Erfinv": "erfinv", "Sinc": "sinc",
+    "SincSlope": "sinc'", "Voigt": "voigt",
 }  # fmt: skip
 _BRACKETS = {"Absolute": "||", "Abs": "||", "Floor": "⌊⌋", "Ceil": "⌈⌉"}
 _SIGNS = {">=": "≥", "<=": "≤", "==": "=", "!=": "≠"}
@@ -416,7 +418,7 @@ class Writer:
 
     def signed(self, expression: Expr) -> tuple[str, Math]:
         """Return the sign (``+`` or ``-``) of one term, and how the rest is written."""
-        if expression.is_Mul:
+        if expression.is_Mul or self._turned(expression)[1] != expression:
             return self._product(expression)
         if expression.is_Number:
             return ("-" if expression.is_negative else "+"), _number(abs(expression))
@@ -473,6 +475,15 @@ class Writer:
             case "Not":
                 latex = rf"\text{{not }} \left({first.latex}\right)"
                 return _flat("junction", f"not ({first.line})", latex)
+            case "Gammaln":
+                return call("ln", [brackets(call("Γ", parts), "|", "|")])
+            case "J0" | "J1" | "Y0" | "Y1" | "I0" | "I1" | "K0" | "K1":
+                return call(kind[0], parts, sub=kind[1])
+            case "Jv" | "Iv":
+                return call(kind[0], parts[1:], sub=first.line)
+            case "VoigtSlope":  # partial derivatives, as subscripts
+                n, m = int(first.line), int(parts[1].line)
+                return call("voigt", parts[2:], sub="x" * n + "γ" * m)
             case "Logistic":
                 return call(self.logistic, parts)
         if kind in _BRACKETS:
@@ -487,11 +498,23 @@ class Writer:
         terms = sorted(expression.args, key=self._first) if expression.is_Add else []
         return [t.could_extract_minus_sign() for t in terms] == [True, False]
 
+    def _turned(self, factor: Expr) -> tuple[bool, Expr]:
+        """Write f(m - x), even or odd, by x - m; return whether it is odd."""
+        kind, orders = factor.func, getattr(factor, "orders", 0)
+        known = isinstance(factor, Special) and (kind.parity or kind in (Voigt, VoigtSlope))
+        if not known or not self._starts_negative(factor.args[orders]):
+            return False, factor
+        before, after = factor.args[:orders], factor.args[orders + 1 :]
+        odd = kind.parity == -1 or (kind is VoigtSlope and before[0].is_odd)
+        return bool(odd), kind(*before, -factor.args[orders], *after, evaluate=False)
+
     def _product(self, expression: Expr) -> tuple[str, Math]:
         coefficient, rest = expression.as_coeff_Mul()
         negative = bool(coefficient.is_negative)
         factors = []
         for factor in sympy.Mul.make_args(rest):
+            odd, factor = self._turned(factor)
+            negative ^= odd
             base, exponent = factor.as_base_exp() if factor.is_Pow else (factor, sympy.S.One)
             if exponent.is_Integer and self._starts_negative(base):
                 negative ^= bool(exponent.is_odd)

@@ -18,7 +18,7 @@ import sympy
 
 from sgdfit.formula import real
 from sgdfit.formula.formula import symbol, to_text
-from sgdfit.formula.functions import FUNCTIONS, by_class
+from sgdfit.formula.functions import FORMS, by_class
 
 Expr = Any  # SymPy ships no types
 Array = Any  # a NumPy array, a torch tensor or a number
@@ -32,7 +32,9 @@ _OPERATORS: dict[Any, Callable[[Array, Array], Array]] = {
 # Where functions are infinite, by their first argument; xlogy is by its last.
 _POLES = {
     **dict.fromkeys(("log", "log2", "log10", "cot", "coth", "xlogy"), (0,)),
-    "atanh": (-1, 1), "log1p": (-1,),
+    **dict.fromkeys(("atanh", "erfinv"), (-1, 1)), "log1p": (-1,),
+    **dict.fromkeys(("y0", "y1", "k0", "k1"), (0,)),
+    **dict.fromkeys(("gamma", "lgamma", "digamma"), tuple(range(0, -200, -1))),
 }  # fmt: skip
 
 
@@ -40,7 +42,10 @@ _POLES = {
 _DOMAINS = {
     **dict.fromkeys(("log", "log2", "log10", "xlogy"), "{} > 0"), "log1p": "{} > -1",
     **dict.fromkeys(("asin", "acos"), "-1 <= {} <= 1"), "acosh": "{} >= 1",
-    "atanh": "-1 < {} < 1", **dict.fromkeys(("cot", "coth"), "{} != 0"), "exp": "{} < 709",
+    **dict.fromkeys(("atanh", "erfinv"), "-1 < {} < 1"),
+    **dict.fromkeys(("cot", "coth"), "{} != 0"), "exp": "{} < 709",
+    **dict.fromkeys(("lgamma", "digamma", "beta", "y0", "y1", "k0", "k1"), "{} > 0"),
+    "gamma": "0 < {} < 171", **dict.fromkeys(("i0", "i1"), "-700 < {} < 700"), "erfcx": "{} > -26",
 }  # fmt: skip
 _POWER = re.compile(r"(`[^`]+`|\{[^{}]+\}|\w+|\([^()]*\))\*\*([2-9])(?![\d.])")
 
@@ -169,7 +174,8 @@ def _named(symbol: Expr, values: Mapping[str, Array]) -> Array:
 @cache
 def _form(name: str, backend: str) -> Callable[..., Array]:
     """Return a function of a formula as its text for NumPy says, by one library or the other."""
-    text = FUNCTIONS[name].numpy.format("x", "y", "z")
+    names = "uvxyz"[: FORMS[name].arity]
+    text = FORMS[name].numpy.format(*names)
     space: dict[str, Any] = {"numpy": np}
     if backend == "torch":
         import torch
@@ -178,10 +184,10 @@ def _form(name: str, backend: str) -> Callable[..., Array]:
             return lambda x: torch.sign(x) * torch.abs(x) ** (1 / 3)
         space = {"numpy": torch, "special": torch.special}
     elif "special" in text:  # whose import takes as long as many a fit
-        from scipy import special
+        from sgdfit.formula import special
 
         space["special"] = special
-    return eval(f"lambda x, y=None, z=None: {text}", space)  # type: ignore[no-any-return]
+    return eval(f"lambda {', '.join(names)}: {text}", space)  # type: ignore[no-any-return]
 
 
 class _Evaluator:

@@ -39,6 +39,11 @@ def _own(symbolic: Callable[..., Expr], numpy: str, own: str | None = None) -> F
     return FunctionForms(symbolic, f"numpy.{numpy}({{0}})", f"elementary.{own or numpy}({{0}})")
 
 
+def _special(symbolic: Any, places: str = "({0})", arity: int = 1) -> FunctionForms:
+    form = f"special.{symbolic.called}{places}"
+    return FunctionForms(symbolic, form, form, arity)
+
+
 FUNCTIONS: dict[str, FunctionForms] = {
     "exp": _own(sympy.exp, "exp"),
     "expm1": _own(cfunctions.expm1, "expm1"),
@@ -81,7 +86,34 @@ FUNCTIONS: dict[str, FunctionForms] = {
     "xlogy": FunctionForms(real.Xlogy, "special.xlogy({0}, {1})", "elementary.xlogy({0}, {1})", 2),
     "where": FunctionForms(Where, "numpy.where({0}, {1}, {2})", "({1} if {0} else {2})", 3),
     "pow": FunctionForms(real.power, "{0}**{1}", "elementary.power({0}, {1})", 2),
+    "gamma": _special(real.Gamma),
+    "lgamma": _special(real.Gammaln),
+    "digamma": _special(real.Digamma),
+    "beta": _special(real.Beta, "({0}, {1})", 2),
+    "erfcx": _special(real.Erfcx),
+    "erfinv": _special(real.Erfinv),
+    "j0": _special(real.J0),
+    "j1": _special(real.J1),
+    "y0": _special(real.Y0),
+    "y1": _special(real.Y1),
+    "i0": _special(real.I0),
+    "i1": _special(real.I1),
+    "k0": _special(real.K0),
+    "k1": _special(real.K1),
+    "sinc": _special(real.Sinc),
+    "voigt": _special(real.Voigt, "({0}, {1}, {2})", 3),
 }
+
+# What their derivatives are made of besides, as text that can be read again.
+SLOPES: dict[str, FunctionForms] = {
+    "trigamma": _special(real.Trigamma),
+    "erfcx_slope": _special(real.ErfcxSlope, "({0}, special.erfcx({0}))"),
+    "sinc_slope": _special(real.SincSlope),
+    "jv": _special(real.Jv, "({0}, {1})", 2),
+    "iv": _special(real.Iv, "({0}, {1})", 2),
+    "voigt_slope": _special(real.VoigtSlope, "({0}, {1}, {2}, {3}, {4})", 5),
+}
+FORMS = FUNCTIONS | SLOPES
 
 ALIASES: dict[str, str] = {
     "ln": "log",
@@ -92,13 +124,18 @@ ALIASES: dict[str, str] = {
     "sigmoid": "logistic",
     "absolute": "abs",
     "fabs": "abs",
+    **dict.fromkeys(("gammaln", "loggamma"), "lgamma"),
+    "psi": "digamma",
+    "voigt_profile": "voigt",
+    **{f"bessel_{name}": name for name in ("j0", "j1", "y0", "y1")},
+    **{f"modified_bessel_{name}": name for name in ("i0", "i1", "k0", "k1")},
     "ceiling": "ceil",
     **{f"arc{name}": f"a{name}" for name in ("sin", "cos", "tan", "tan2", "sinh", "cosh", "tanh")},
 }
 
 CONSTANTS: dict[str, Expr] = {"pi": sympy.pi}
 
-# Functions that NumPy offers and that are made of others here.
+# Functions that are made of others here, most of them NumPy's.
 OPERATIONS: dict[str, Callable[..., Expr]] = {
     "square": lambda x: x**2,
     "reciprocal": lambda x: 1 / x,
@@ -109,14 +146,17 @@ OPERATIONS: dict[str, Callable[..., Expr]] = {
     "degrees": lambda x: x * 180 / sympy.pi,
     "clip": lambda x, low, high: Minimum(Maximum(x, low), high),
     "heaviside": lambda x, at_zero: Where(x < 0, sympy.S.Zero, Where(x > 0, sympy.S.One, at_zero)),
+    "gaussian": lambda x, s: sympy.exp(-((x / s) ** 2) / 2) / (sympy.sqrt(2 * sympy.pi) * s),
+    "lorentzian": lambda x, gamma: gamma / (sympy.pi * (x**2 + gamma**2)),
 }
+# Peaks of unit area, which may have their centre as second argument.
+PEAKS = ("gaussian", "lorentzian", "voigt")
 
 _PIECES = "write np.where(condition, a, b), one within another for more pieces"
 # What to write instead of what is made of plain arithmetic or conditions.
 INSTEAD = {
     "polyval": "write the polynomial out, as in (a*x + b)*x + c",
     "piecewise": _PIECES, "select": _PIECES, "choose": _PIECES,
-    "sinc": "write np.sin(np.pi*x)/(np.pi*x)",
     **dict.fromkeys(("mod", "remainder", "fmod"), "write x - m*np.floor(x/m)"),
     "floor_divide": "write np.floor(x/m)",
     "interp": "a table of values is no formula: pass what it gives as a column of the data",
@@ -124,18 +164,25 @@ INSTEAD = {
 
 
 by_class: dict[type, str] = {
-    form.symbolic: name for name, form in FUNCTIONS.items() if isinstance(form.symbolic, type)
+    form.symbolic: name for name, form in FORMS.items() if isinstance(form.symbolic, type)
 } | {sympy.Abs: "abs", sympy.sign: "sign"}
 
 
-def lookup(name: str) -> tuple[Callable[..., Expr], int] | None:
+def lookup(name: str) -> tuple[Callable[..., Expr], tuple[int, ...]] | None:
     """Return a function's symbolic form, by any of its names, and how many arguments it takes."""
     name = ALIASES.get(name, name)
-    if name in FUNCTIONS:
-        return FUNCTIONS[name].symbolic, FUNCTIONS[name].arity
-    if name in OPERATIONS:
-        return OPERATIONS[name], len(inspect.signature(OPERATIONS[name]).parameters)
-    return None
+    if name in FORMS:
+        form, arity = FORMS[name].symbolic, FORMS[name].arity
+    elif name in OPERATIONS:
+        form, arity = OPERATIONS[name], len(inspect.signature(OPERATIONS[name]).parameters)
+    else:
+        return None
+    return (_centred(form, arity), (arity, arity + 1)) if name in PEAKS else (form, (arity,))
+
+
+def _centred(form: Callable[..., Expr], arity: int) -> Callable[..., Expr]:
+    """Return a peak at 0 as one that may have its centre after x."""
+    return lambda x, *more: form(x - more[0], *more[1:]) if len(more) == arity else form(x, *more)
 
 
 def apply(form: Callable[..., Expr], *values: Expr) -> Expr:

@@ -388,10 +388,10 @@ class _Reader:
                 words = INSTEAD[written].replace("np.", "")
                 advice = f" {words[0].upper()}{words[1:]}."
             self._fail(f"there is no function {written!r}.{advice}", start)
-        form, arity = known
+        form, counts = known
         values = self._bracketed(start + 1, call=True)
-        if len(values) != arity:
-            count = f"{arity} argument{'s' if arity > 1 else ''}"
+        if len(values) not in counts:
+            count = f"{' or '.join(map(str, counts))} argument{'s' if counts[-1] > 1 else ''}"
             self._fail(f"{written} takes {count}, not {len(values)}", start)
         head = [self.boolean(values.pop(0), start + 2)] if form is Where else []
         return self._made(start, apply, form, *head, *map(as_number, values))

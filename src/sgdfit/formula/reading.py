@@ -215,8 +215,8 @@ def _apply(name: str, *operands: Any) -> Traced:
         return Traced(_LOGIC[name](*map(_condition, values)))
     if name in _OPERATORS:
         return Traced(_OPERATORS[name](*map(as_number, values)))
-    form, arity = lookup(name) or (None, None)
-    if form is None or len(values) != arity:
+    form, counts = lookup(name) or (None, ())
+    if form is None or len(values) not in counts:
         raise FormulaError(
             f"the function uses {name!r}, which has no symbolic form; supported are + - * / **,"
             f" comparisons and {', '.join(sorted(FUNCTIONS))}"
@@ -287,7 +287,7 @@ class Traced:
     def __torch_function__(
         cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Traced:
-        name = func.__name__.strip("_")
+        name = func.__name__.strip("_").removeprefix("special_")
         if name in ("clip", "clamp"):
             return _clip(*args, **(kwargs or {}))
         if name not in _REDUCTIONS and kwargs:

@@ -2,7 +2,8 @@
 
 SymPy differentiates ``abs``, ``sign``, ``Max`` and ``Min`` into Dirac deltas or real and imaginary
 parts, and takes the complex cube root of a negative number; those below have the derivatives and
-values of real data. Numbers and powers that floating point cannot hold are refused at once.
+values of real data. Special functions are SciPy's. Numbers and powers that floating point cannot
+hold are refused at once.
 """
 
 # ruff: noqa: D102 (eval and fdiff are SymPy's hooks: what an object is made into, its derivative)
@@ -10,9 +11,11 @@ values of real data. Numbers and powers that floating point cannot hold are refu
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import sympy
 
 from sgdfit.errors import FormulaError
@@ -173,6 +176,112 @@ class Minimum(Maximum):
     """The smaller of two."""
 
     value, first = sympy.Min, sympy.Lt
+
+
+class Special(_RealFunction):
+    """A special function: of numbers, what `sgdfit.formula.special` says."""
+
+    orders = 0  # how many of its arguments are whole numbers
+    parity = 0  # f(-x) is f(x) times that, if not 0
+    slopes: tuple[Callable[..., Expr], ...] = ()  # its derivative to each argument after these
+    called = ""
+
+    @classmethod
+    def eval(cls, *args: Expr) -> Expr | None:
+        for order in args[: cls.orders]:
+            if not (order.is_Integer and order >= 0):
+                raise FormulaError(f"the order {order} of {cls.called} is no whole number")
+        return super().eval(*args)
+
+    @classmethod
+    def value(cls, *args: Expr) -> Expr:
+        from sgdfit.formula import special  # which takes as long to import as many a fit
+
+        with np.errstate(all="ignore"):
+            return sympy.Float(float(getattr(special, cls.called)(*map(float, args))))
+
+    @classmethod
+    def simpler(cls, *args: Expr) -> Expr | None:
+        turned = cls.parity and args[0].could_extract_minus_sign()
+        return cls.parity * cls(-args[0]) if turned else None
+
+    def fdiff(self, argindex: int = 1) -> Expr:
+        return self.slopes[argindex - 1 - self.orders](*self.args)
+
+
+def _special(called: str, *slopes: Callable[..., Expr], **given: Any) -> Any:
+    """Return the class of a special function with these derivatives to its arguments."""
+    held = {"called": called, "slopes": slopes, "nargs": len(slopes) + given.get("orders", 0)}
+    name = called.title().replace("_", "")
+    return type(name, (Special,), {**held, "__module__": __name__, **given})
+
+
+EVEN: dict[str, Any] = {"parity": 1}
+ODD: dict[str, Any] = {"parity": -1}
+Gamma: Expr = _special("gamma", lambda x: Gamma(x) * Digamma(x))
+Gammaln: Expr = _special("gammaln", lambda x: Digamma(x))
+Digamma: Expr = _special("digamma", lambda x: Trigamma(x))
+Trigamma: Expr = _special("trigamma", lambda x: sympy.polygamma(2, x))
+Beta: Expr = _special(
+    "beta",
+    lambda a, b: Beta(a, b) * (Digamma(a) - Digamma(a + b)),
+    lambda a, b: Beta(a, b) * (Digamma(b) - Digamma(a + b)),
+)
+Erfcx: Expr = _special("erfcx", lambda x: ErfcxSlope(x))
+ErfcxSlope: Expr = _special("erfcx_slope", lambda x: 2 * Erfcx(x) + 2 * x * ErfcxSlope(x))
+Erfinv: Expr = _special(
+    "erfinv", lambda x: sympy.sqrt(sympy.pi) / 2 * sympy.exp(Erfinv(x) ** 2), **ODD
+)
+Sinc: Expr = _special("sinc", lambda x: SincSlope(x), **EVEN)
+SincSlope: Expr = _special(
+    "sinc_slope", lambda x: -(sympy.pi**2) * Sinc(x) - 2 * SincSlope(x) / x, **ODD
+)
+# Bessel's functions. Orders above 1 stand where a division by x would have no value at 0.
+J0: Expr = _special("j0", lambda x: -J1(x), **EVEN)
+J1: Expr = _special("j1", lambda x: (J0(x) - Jv(2, x)) / 2, **ODD)
+Y0: Expr = _special("y0", lambda x: -Y1(x))
+Y1: Expr = _special("y1", lambda x: Y0(x) - Y1(x) / x)
+I0: Expr = _special("i0", lambda x: I1(x), **EVEN)
+I1: Expr = _special("i1", lambda x: (I0(x) + Iv(2, x)) / 2, **ODD)
+K0: Expr = _special("k0", lambda x: -K1(x))
+K1: Expr = _special("k1", lambda x: -K0(x) - K1(x) / x)
+
+
+def _next_order(bessel: Any, n: Expr, x: Expr, sign: int) -> Expr:
+    below = {Jv: (J0, J1), Iv: (I0, I1)}[bessel]
+    lower = below[n - 1](x) if n <= 2 else bessel(n - 1, x)
+    return (lower + sign * bessel(n + 1, x)) / 2
+
+
+Jv: Expr = _special("jv", lambda n, x: _next_order(Jv, n, x, -1), orders=1)
+Iv: Expr = _special("iv", lambda n, x: _next_order(Iv, n, x, 1), orders=1)
+
+
+def _even(cls: Any, *args: Expr) -> Expr | None:
+    """Turn round what Voigt's profile is even in: the distance and sigma."""
+    *orders, x, sigma, gamma = args
+    if x.could_extract_minus_sign():
+        return (-1) ** (orders or [0])[0] * cls(*orders, -x, sigma, gamma)
+    return cls(*orders, x, -sigma, gamma) if sigma.could_extract_minus_sign() else None
+
+
+# By the equation of heat its slope to sigma is sigma times the second one to x, and by Laplace's
+# the second one to gamma is that to x with the other sign.
+Voigt: Expr = _special(
+    "voigt",
+    lambda x, s, g: VoigtSlope(1, 0, x, s, g),
+    lambda x, s, g: s * VoigtSlope(2, 0, x, s, g),
+    lambda x, s, g: VoigtSlope(0, 1, x, s, g),
+    simpler=classmethod(_even),
+)
+VoigtSlope: Expr = _special(
+    "voigt_slope",
+    lambda n, m, x, s, g: VoigtSlope(n + 1, m, x, s, g),
+    lambda n, m, x, s, g: s * VoigtSlope(n + 2, m, x, s, g),
+    lambda n, m, x, s, g: -VoigtSlope(n + 2, 0, x, s, g) if m else VoigtSlope(n, 1, x, s, g),
+    simpler=classmethod(_even),
+    orders=2,
+)
 
 
 def as_real(expression: Expr) -> Expr:

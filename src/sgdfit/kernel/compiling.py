@@ -38,6 +38,8 @@ INLINED = (
     "kernel/elementary",
     "kernel/instructions",
     "kernel/levenberg",
+    "kernel/special",
+    "formula/special",
     "optimizers/__init__",
 )
 

@@ -186,7 +186,7 @@ def _load(arguments: str, lines: Sequence[str]) -> tuple[str, Callable[..., Any]
     source = f"def terms({arguments}):\n" + "".join(f"    {line}\n" for line in lines)
     space: dict[str, Any] = {"numpy": np, "spread": _constant}
     if "special." in source:
-        from scipy import special
+        from sgdfit.formula import special
 
         space["special"] = special
     exec(compile(source, "<sgdfit kernel>", "exec"), space)

@@ -371,7 +371,7 @@ def dialects(model: Model) -> tuple[Dialect, ...]:
 def panel_sums_source(model: Model, weighted: bool, dialect: Dialect, scores: bool = False) -> str:
     """Write ``panel_sums``; with ``scores``, squares of the slopes stand in front of J Jᵀ."""
     texts, repeats = _sums(model, weighted, dialect, "grad*grad" if scores else "hess")
-    return render(HEADER + TERMS + SUMS + PANEL_SUMS, texts, repeats)
+    return render(header(texts["row"]) + TERMS + SUMS + PANEL_SUMS, texts, repeats)
 
 
 def grouped_source(model: Model, weighted: bool) -> str:
@@ -383,7 +383,7 @@ def grouped_source(model: Model, weighted: bool) -> str:
         "variables": str(len(model.variables)),
     }
     repeats |= {"V": [str(i) for i in range(len(model.variables))]}
-    return render(HEADER + TERMS + SUMS + GROUPED, texts, repeats)
+    return render(header(texts["row"]) + TERMS + SUMS + GROUPED, texts, repeats)
 
 
 def _sums(
@@ -423,8 +423,14 @@ def sweep_source(
         "batch": ROW if single else ROWS,
     }
     repeats = _repeats(model, weighted) | {"S": [str(k) for k in range(slots)]}
-    template = HEADER + TERMS + ("" if single else BATCH) + GATHER + SWEEP
+    template = header(texts["row"]) + TERMS + ("" if single else BATCH) + GATHER + SWEEP
     return render(template, texts, repeats)
+
+
+def header(rows: str) -> str:
+    """Return what generated source begins with; special functions bring SciPy along."""
+    more = ", special" if "special." in rows else ""
+    return HEADER.replace("elementary\n", f"elementary{more}\n", 1)
 
 
 def _terms(model: Model, weighted: bool, dialect: Dialect) -> dict[str, str]:

@@ -18,7 +18,7 @@ from sgdfit.errors import FormulaError, UsageError, as_column, closest_name, did
 from sgdfit.formula.formula import Formula, derivative, ordered_names, stable, symbol, to_text
 from sgdfit.formula.functions import ALIASES, CONSTANTS, FUNCTIONS
 from sgdfit.formula.reading import as_formula
-from sgdfit.formula.real import MAX_EXPONENT, as_real
+from sgdfit.formula.real import MAX_EXPONENT, Special, as_real
 from sgdfit.model.loss import PREDICTION, TARGET, Loss, as_loss
 from sgdfit.model.parameters import Assignments, Bounds, Parameter, declare, resolve_ties
 from sgdfit.model.separation import linear_set, stepped_names
@@ -298,7 +298,9 @@ def _check_names(
                 f" brackets, {{{name}}}, or rename it"
             )
     for name in names:
-        if ALIASES.get(name, name) in FUNCTIONS:
+        form = FUNCTIONS.get(ALIASES.get(name, name))
+        # Many a rate is called gamma or k1.
+        if form and form.symbolic not in Special.__subclasses__():
             raise FormulaError(
                 f"{name!r} is a function and no column of the data; write {name}(…),"
                 " or rename the parameter"

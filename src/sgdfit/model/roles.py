@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 import sympy
 
 from sgdfit.formula.formula import symbol
-from sgdfit.formula.real import Absolute, Cbrt, Ceil, Floor, Maximum, Minimum, Sign, Where
+from sgdfit.formula.real import Absolute, Cbrt, Ceil, Floor, Maximum, Minimum, Sign, Voigt, Where
 from sgdfit.model.separation import WAVES
 
 Expr = Any  # SymPy ships no types
@@ -215,6 +215,10 @@ class _Dimensions:
             inner = inner[1:]
         if isinstance(expression, Sign | Floor | Ceil):
             return {}
+        if isinstance(expression, Voigt):  # three of one dimension, to an area of none
+            for form in inner[1:]:
+                self.equal(inner[0], form)
+            return _combined({}, inner[0], Fraction(-1))
         # What is added or compared is alike; what stands in any other function has no dimension.
         first = inner[0] if inner and (keeps or compares) else {}
         for form in inner:
