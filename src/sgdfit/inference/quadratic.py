@@ -197,9 +197,7 @@ def _stacked(found: list[Quadratic]) -> Quadratic:
     return Quadratic(loss, triangle[:p, :p], triangle[:p, p], noise_sum, least, True, rounding)
 
 
-def from_sums(
-    gradient: np.ndarray, curvature: np.ndarray, loss: float, noise_sum: float
-) -> Quadratic:
+def from_sums(gradient: np.ndarray, curvature: np.ndarray, loss: float, noise: float) -> Quadratic:
     """Return the quadratic of sums over rows, of shapes (p,) and (p, p)."""
     spectrum = scaled_spectrum(curvature, ROUNDING)
     kept = spectrum.positive
@@ -208,7 +206,7 @@ def from_sums(
     along = spectrum.vectors.T @ (gradient / spectrum.scales)
     offset = np.divide(along, sizes, out=np.zeros(len(sizes)), where=kept)
     least = loss - float(offset @ offset) / 2
-    return Quadratic(loss, root, offset, noise_sum, least, False, ROUNDING * abs(loss))
+    return Quadratic(loss, root, offset, noise, least, False, ROUNDING * abs(loss))
 
 
 def eliminate(quadratic: Quadratic, linear: np.ndarray) -> Quadratic:

@@ -104,8 +104,7 @@ class Summary(NamedTuple):
     def faded(self, left: float) -> Summary:
         """Return what remains once forgetting has left a share of every weight."""
         q, root = self.quadratic, math.sqrt(left)
-        names = ("loss", "noise_sum", "least", "rounding")
-        whole = {name: getattr(q, name) * left for name in names}
+        whole = {n: getattr(q, n) * left for n in ("loss", "noise_sum", "least", "rounding")}
         faded = q._replace(root=q.root * root, offset=q.offset * root, **whole)
         return Summary(faded, self.curvature * left, self.scores * left**2, self.squares * left)
 

@@ -53,7 +53,7 @@ class Dictionary(NamedTuple):
     offset: np.ndarray | None  # float64[k, n]: what the component adds without a linear parameter
 
 
-def build_dictionary(
+def make_grid(
     part: Component, ranges: Mapping[str, Range], seen: Observations, seed: int
 ) -> Dictionary:
     """Return the `Dictionary` of ``part``; points without a finite value are left out."""
@@ -237,7 +237,7 @@ def pursue(
     return beam
 
 
-def exchange_components(
+def exchange(
     start: Partial,
     chosen: Mapping[int, np.ndarray],
     parts: Sequence[Component],

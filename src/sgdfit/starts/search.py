@@ -22,9 +22,9 @@ from sgdfit.model.separation import Harmonic, harmonics, separate
 from sgdfit.starts.components import (
     Dictionary,
     Partial,
-    build_dictionary,
-    exchange_components,
+    exchange,
     first_partial,
+    make_grid,
     pursue,
 )
 from sgdfit.starts.separable import Projection, Whole, by_loss, lengths, polish
@@ -227,7 +227,7 @@ def _dictionaries(
     for part in projection.parts.components:
         key = (part.shape, *(ranges[name].form for name in part.names))
         if key not in made:
-            made[key] = build_dictionary(part, ranges, projection.seen, seed + len(made))
+            made[key] = make_grid(part, ranges, projection.seen, seed + len(made))
         dictionaries.append(made[key])
     return dictionaries
 
@@ -243,7 +243,7 @@ def _exchanged(
     places = np.cumsum([len(part.names) for part in parts])[:-1]
     for end in paths.distinct(EXCHANGED):
         chosen = dict(enumerate(np.split(end[: len(projection.names)], places)))
-        made += exchange_components(first, chosen, parts, dictionaries, projection.seen)
+        made += exchange(first, chosen, parts, dictionaries, projection.seen)
     return sorted(made, key=lambda partial: partial.loss)
 
 
