@@ -23,7 +23,6 @@ from sgdfit.fitting.nonsmooth import (
 )
 from sgdfit.fitting.options import AUTO, PROFILE, WALD, trace_interval
 from sgdfit.fitting.problem import (
-    DescentFacts,
     Outcome,
     Problem,
     TraceStep,
@@ -44,10 +43,7 @@ from sgdfit.fitting.uncertainty import (
     with_rounding,
 )
 from sgdfit.fitting.weights import SANDWICH, Weighting, surprise
-from sgdfit.inference.covariance import (
-    correlation,
-    sandwich_offset,
-)
+from sgdfit.inference.covariance import correlation, sandwich_offset
 from sgdfit.inference.quadratic import Quadratic, from_sums
 from sgdfit.inference.statistics import Goodness, goodness
 from sgdfit.kernel.summation import Sums
@@ -159,14 +155,12 @@ def _without_passes(problem: Problem, outcome: Outcome) -> tuple[Problem, Outcom
     last = [
         s._replace(step=outcome.step, visited=s.visited + outcome.visited) for s in seen.path[-1:]
     ]
-    return sample, seen._replace(
+    return sample, outcome._replace(
+        quadratic=seen.quadratic,
         path=(*path, *last),
-        ending=outcome.ending,
-        first=outcome.first,
         seconds=outcome.seconds + seen.seconds,
+        distance=seen.distance,
         known_distance=outcome.distance if is_of_all else None,
-        search=outcome.search,
-        better=outcome.better,
     )
 
 
@@ -266,9 +260,8 @@ def _zeroed(
     problem: Problem, outcome: Outcome, state: EndState | None, end: _End
 ) -> tuple[Outcome, EndState | None, _End]:
     """Return the end of a run on exact data, its estimates 0 where that is all but rounding."""
-    unchanged, box, spectrum = (outcome, state, end), problem.box, end.squares.spectrum
-    inverse_root = spectrum.inverse_root
-    covariance = 2 * end.least / problem.rows * inverse_root @ inverse_root.T
+    unchanged, box, root = (outcome, state, end), problem.box, end.squares.spectrum.inverse_root
+    covariance = 2 * end.least / problem.rows * root @ root.T
     errors = np.sqrt(with_rounding(covariance, end.theta).diagonal())
     hidden = (np.abs(end.theta) <= HIDDEN * errors) & (box.low <= 0) & (box.high >= 0)
     # First amplitudes, without which nothing tells of what they belong to.
@@ -327,11 +320,8 @@ def _assessed(problem: Problem, outcome: Outcome, state: EndState | None, end: _
     if flat:
         # Flat ground tells neither errors nor a distance.
         sure, distance = sure.withheld_as_open(), math.inf
-    sure, loss = (
-        _certain(problem, sure, status, distance, state is not None),
-        end.near.loss / problem.rows,
-    )
-    return Assessment(end.theta, loss, residual, merit, sure, distance, status, told)
+    sure, loss = _certain(problem, sure, status, distance, state is not None), end.near.loss
+    return Assessment(end.theta, loss / problem.rows, residual, merit, sure, distance, status, told)
 
 
 def _distance(problem: Problem, outcome: Outcome, end: _End) -> float:
@@ -378,8 +368,7 @@ def _certain(
         return sure.withheld(f"the run ended as {status.label}")
     if np.isfinite(distance) and distance > MOST_DISTANCE:
         about = float(f"{distance:.2g}")  # 300, not 3e+02
-        away = f"the estimates are still {about:,g} standard errors from the optimum"
-        return sure.withheld(f"{away}")
+        return sure.withheld(f"the estimates are still {about:,g} standard errors from the optimum")
     if of_descent and not np.isfinite(distance):
         return sure.withheld("how far the optimum is from the estimates is not known")
     # Zeros alone as response leave no error.
@@ -407,11 +396,10 @@ def _composed(
     problem: Problem, outcome: Outcome, found: Assessment, state: EndState | None
 ) -> Result:
     """Return the `Result` of what is known of the estimates, and how the run went."""
-    facts = outcome.descent
-    if facts is None or state is None:
+    if state is None:
         how = _run_of_walk(problem, outcome)
     else:
-        how = _run_of_descent(problem, outcome, facts, state)
+        how = _run_of_descent(problem, outcome, state)
     how |= {
         "seed": problem.seed,
         "level": problem.options.level,
@@ -513,10 +501,10 @@ def _run_of_walk(problem: Problem, outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _run_of_descent(
-    problem: Problem, outcome: Outcome, facts: DescentFacts, end: EndState
-) -> dict[str, Any]:
+def _run_of_descent(problem: Problem, outcome: Outcome, end: EndState) -> dict[str, Any]:
     """Return how textbook descent went, its trace with the end as the last row."""
+    facts = outcome.descent
+    assert facts is not None  # a walk has no such end
     # The descent was through all rows, whatever could be looked at in the end.
     rows, p, size, schedule = facts.first.rows, len(problem.names), facts.batch_size, facts.schedule
     before = int(np.searchsorted(facts.records[:, 0], end.step)) if facts.keep_trace else 0
