@@ -156,6 +156,14 @@ def test_an_amplitude_on_its_bound_is_there_for_all_places(seed, dip):
     assert fit["c"].stderr is not None
 
 
+@pytest.mark.parametrize("start", [0.3, 6.6, -6, 12.5])
+def test_a_phase_that_may_be_doubled_is_not_at_infinity(start):
+    x = np.linspace(-6, 6, 40)
+    fit = sgdfit.fit("y = sin(x + a)", {"x": x, "y": np.sin(x)}, start={"a": start})
+    assert fit.status.name == "converged"
+    assert abs(fit["a"].value / (2 * np.pi) - round(start / (2 * np.pi))) < 1e-9
+
+
 def test_what_has_an_optimum_is_not_at_infinity():
     """Wide errors, and curves that start on flat ground, are no limits."""
     y = 0.3 + 0.2 * X + NOISE

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from sgdfit.result.fits import Fits as Fits
     from sgdfit.result.result import Result as Result
     from sgdfit.result.result import load as load
+    from sgdfit.scipy import curve_fit as curve_fit
 
 # Imported on first use, so that `import sgdfit` costs next to nothing.
 _PUBLIC = {
@@ -38,6 +39,7 @@ _PUBLIC = {
     "Formula": ("formula.formula", "Formula"),
     "Model": ("model.model", "Model"),
     "Result": ("result.result", "Result"),
+    "curve_fit": ("scipy", "curve_fit"),
     "errors": ("errors", None),
     "explain": ("fitting.entry", "explain"),
     "fit": ("fitting.entry", "fit"),
@@ -57,6 +59,7 @@ __all__ = [
     "Model",
     "Result",
     "__version__",
+    "curve_fit",
     "errors",
     "explain",
     "fit",

@@ -185,6 +185,11 @@ class _Line:
         if not first or not all(level[first:]) or len(level) - first < EQUAL_PLACES:
             return None
         far = line[-1].theta
+        between = far.copy()
+        between[self.i] *= self.factor**-0.5
+        # A phase of 2π may be doubled as often as one likes, and is at no limit.
+        if not self.total(self.fitted(between)) <= least + self.tolerance:
+            return None
         if far[self.i] in (self.problem.box.low[self.i], self.problem.box.high[self.i]):
             self.bound = far
         return line[first].theta
