@@ -19,7 +19,7 @@ from sgdfit.inference.covariance import (
 from sgdfit.inference.intervals import confidence_interval, t_quantile
 from sgdfit.inference.spectrum import root_spectrum, scaled_spectrum
 from sgdfit.kernel.kernel import Chunk
-from sgdfit.kernel.numpy_kernel import rows_of
+from sgdfit.kernel.numpy_kernel import make_numpy
 from sgdfit.model.identifiability import parts_of
 from sgdfit.model.model import build
 
@@ -260,7 +260,7 @@ def test_products_are_named_in_the_terms_of_the_model(case):
     names, theta, expected = CURVED[case]
     model = build(f"y = {case}", ["x", "y"])
     assert model.free == tuple(names)
-    J = rows_of(model)(np.array(theta), Chunk((X, 0 * X), None)).jacobian.T
+    J = make_numpy(model, None).rows(np.array(theta), Chunk((X, 0 * X), None)).jacobian.T
     spectrum = root_spectrum(np.linalg.qr(J, mode="r"))
     parts = parts_of(model.prediction, model.free, ("x",), np.array(theta))
     _, found, _ = determined(names, np.array(theta), spectrum, np.array(0.04), parts)

@@ -21,7 +21,7 @@ from sgdfit.fitting.saddle import ARRIVED
 from sgdfit.fitting.trust_region import relative_offset
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.kernel.kernel import Chunk, chunk_of
-from sgdfit.kernel.numpy_kernel import rows_of
+from sgdfit.kernel.numpy_kernel import make_numpy
 from sgdfit.model.model import Model
 from sgdfit.model.separation import Root, break_names, thresholds
 
@@ -151,7 +151,7 @@ def _best_place(problem: Problem, each: Break, theta: np.ndarray) -> tuple[np.nd
         """Return them for each row with the parameter there, the residual as seen from here."""
         points = np.repeat(theta[:, None], rows.rows, axis=1)
         points[j] = at
-        found = rows_of(model)(points, rows)
+        found = make_numpy(model, None).rows(points, rows)
         residual = found.prediction - found.target - found.jacobian[j] * (at - theta[j])
         table = np.concatenate([found.jacobian, residual[None]])[chosen] / scales[:, None]
         weight = 1.0 if rows.weights is None else rows.weights

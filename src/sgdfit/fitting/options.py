@@ -31,6 +31,7 @@ from sgdfit.optimizers.schedule import SCHEDULES, AnySchedule, Schedule, constan
 
 AUTO = "auto"
 WALD, PROFILE = "wald", "profile"
+FLOATS: tuple[np.dtype[Any], ...] = (np.dtype("float64"), np.dtype("float32"))
 DEFAULT_STEPS = 1_000
 TRACE_ROWS = 10_000
 # More than a machine can take in a lifetime; beyond it, counters could overflow.
@@ -103,11 +104,9 @@ def _function(value: Any, what: str) -> Callable[..., object]:
 
 
 def _dtype(value: Any, what: str) -> np.dtype[Any]:
-    names = ("float64", "float32")
     with contextlib.suppress(TypeError):
-        if value is not None and np.dtype(value).name in names:
-            native: np.dtype[Any] = np.dtype(np.dtype(value).name)
-            return native
+        if value is not None and np.dtype(value).newbyteorder("=") in FLOATS:
+            return FLOATS[FLOATS.index(np.dtype(value).newbyteorder("="))]
     raise UsageError(f"{what}={value!r} is neither 'float64' nor 'float32'")
 
 
@@ -136,7 +135,7 @@ def settle(given: Mapping[str, Any]) -> Options:
     """Return the options of `sgdfit.fit`, given by their names, checked before data are opened."""
     found = {name: given[name] for name in Options._fields}
     for name, check in CHECKS.items():
-        if found[name] is not None or DEFAULTS[name] is not None:
+        if found[name] is not DEFAULTS[name]:
             found[name] = check(found[name], name)
     options = Options(**found)
     if options.steps is not None and options.epochs is not None:

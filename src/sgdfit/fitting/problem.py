@@ -465,12 +465,15 @@ def _check_magnitudes(problem: Problem, lows: Array, highs: Array) -> None:
 
 def _lookalikes(model: Model, table: Table, weights: Sequence[str]) -> tuple[str, ...]:
     """Ask whether parameters are columns that were meant: a slip makes a fit of nonsense."""
+    unnamed = [p.name for p in model.parameters.values() if not p.is_named]
+    if not unnamed:
+        return ()
     used = (*model.columns, *weights)
     near = {s: name for name in table.names if name not in used for s in _spellings(name)}
     # T beside t is often meant, Temp beside temp is not.
     same = {name.casefold(): name for name in model.variables if len(name) > 1}
     told = []
-    for name in (p.name for p in model.parameters.values() if not p.is_named):
+    for name in unnamed:
         found = same.get(name.casefold()) or next(filter(None, map(near.get, _spellings(name))), "")
         if found:
             told.append(

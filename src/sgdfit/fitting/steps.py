@@ -26,7 +26,7 @@ from sgdfit.fitting.multistart import BETTER, find_minimum, with_starts
 from sgdfit.fitting.problem import Outcome, Problem, merge_runs
 from sgdfit.fitting.sampling import FEW
 from sgdfit.kernel.kernel import Chunk
-from sgdfit.kernel.numpy_kernel import rows_of
+from sgdfit.kernel.numpy_kernel import make_numpy
 from sgdfit.kernel.summation import PANEL
 from sgdfit.model.separation import stepped_names
 
@@ -77,7 +77,7 @@ class SplitTerms:
         """Return rows, and slopes, with such values of the parameters, float64[n] each."""
         theta = np.repeat(self.theta[:, None], chunk.rows, axis=1)
         theta[[each.place for each in self.breaks]] = values
-        rows = rows_of(self.model)(theta, chunk)
+        rows = make_numpy(self.model, None).rows(theta, chunk)
         return rows, self.basis.T @ rows.jacobian
 
     def of(self, chunk: Chunk, values: tuple[np.ndarray, ...]) -> np.ndarray:

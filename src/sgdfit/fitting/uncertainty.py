@@ -175,10 +175,10 @@ def estimates(
     """Return every parameter with its error and interval; ties by the delta method."""
     values, covariance = model.values(theta.tolist()), found.covariance
     left = math.inf if found.is_absolute else found.degrees_of_freedom
-    at, table = {symbol(name): value for name, value in values.items()}, {}
-    errors: dict[str, float] = {}
+    errors, table = dict[str, float](), dict[str, Estimate]()
     if covariance is not None:
         errors = dict(zip(model.free, np.sqrt(covariance.diagonal()).tolist(), strict=True))
+        at = {symbol(name): value for name, value in values.items()} if model.ties else {}
         for name, tie in model.ties.items():
             slopes = np.array([[float(tie.diff(symbol(n)).subs(at))] for n in model.free])
             if not hidden_by_rounding(slopes, covariance).any():

@@ -20,6 +20,7 @@ from sgdfit.formula.real import Logaddexp, Logistic, as_real
 Expr = Any  # SymPy ships no types
 
 
+@lru_cache(maxsize=4096)
 def symbol(name: str) -> Expr:
     """Return the SymPy symbol that stands for ``name``: every quantity in a formula is real."""
     return sympy.Symbol(name, real=True)

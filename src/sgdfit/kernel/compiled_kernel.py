@@ -18,7 +18,7 @@ from sgdfit import optimizers
 from sgdfit.errors import UsageError
 from sgdfit.kernel.emission import Dialect
 from sgdfit.kernel.kernel import Chunk, Kernel, Segment, State, SweepResult
-from sgdfit.kernel.numpy_kernel import kernel_source, panel_sums_of, rows_of, sweep_of
+from sgdfit.kernel.numpy_kernel import kernel_source, make_numpy
 from sgdfit.kernel.summation import PANEL, length
 from sgdfit.kernel.templates import dialects, panel_sums_source, sweep_source
 from sgdfit.model.loss import Loss
@@ -41,7 +41,7 @@ def make_compiled(model: Model, optimizer: Optimizer | None, *, weighted: bool) 
         )
     known = dialects(model)
     first, *others = known
-    by_limits, step_by_limits = panel_sums_of(model), sweep_of(model, optimizer)
+    by_limits = make_numpy(model, optimizer)
 
     @cache
     def summing(dialect: Dialect, scores: bool) -> str:
@@ -61,7 +61,7 @@ def make_compiled(model: Model, optimizer: Optimizer | None, *, weighted: bool) 
         # Where the loss is finite, slopes that are not may have a limit.
         limited = np.isfinite(out[:, :, 1]).all(axis=1) & ~np.isfinite(out).all(axis=(1, 2))
         for k in np.flatnonzero(limited).tolist():
-            out[k] = by_limits(theta, chunk.part(k * PANEL, (k + 1) * PANEL), scores)[0]
+            out[k] = by_limits.panel_sums(theta, chunk.part(k * PANEL, (k + 1) * PANEL), scores)[0]
         return out
 
     def sweep(state: State, chunk: Chunk, segment: Segment) -> SweepResult:
@@ -78,7 +78,7 @@ def make_compiled(model: Model, optimizer: Optimizer | None, *, weighted: bool) 
             # One step by limits, which may be all that is lacking.
             state, rates = outcome.state, rates[outcome.state.step - state.step :]
             segment = segment._replace(order=segment.order.spelled_out(), rates=rates[:1])
-            outcome = step_by_limits(state, chunk, segment)
+            outcome = by_limits.sweep(state, chunk, segment)
             records.append(outcome.records)
             if outcome.halted:
                 break
@@ -89,7 +89,7 @@ def make_compiled(model: Model, optimizer: Optimizer | None, *, weighted: bool) 
         return outcome._replace(records=np.concatenate(records))
 
     source = kernel_source(summing(first, False), model.loss)
-    return Kernel("compiled", source, rows_of(model), panel_sums, sweep)
+    return Kernel("compiled", source, by_limits.rows, panel_sums, sweep)
 
 
 @cache

@@ -63,17 +63,18 @@ def choose_form(kernel: str, steps: int, batch_size: int, dtype: Any) -> KernelF
     """
     if kernel not in FORMS:
         raise UsageError(f"kernel={kernel!r} is not one of {', '.join(map(repr, FORMS))}")
+    seconds = steps * (NUMPY_STEP_SECONDS + batch_size * NUMPY_ROW_SECONDS)
+    if kernel == "numpy" or (kernel == "auto" and seconds <= COMPILE_SECONDS):
+        return "numpy"
     single = np.dtype(dtype) == np.float32
     disabled = os.environ.get("NUMBA_DISABLE_JIT", "0").strip() not in ("", "0")
-    if kernel == "compiled" and single:
+    if kernel == "auto" and (single or disabled):
+        return "numpy"
+    if single:
         raise UsageError("the compiled kernel steps in float64; use kernel='numpy' for float32")
-    if kernel == "compiled" and disabled:
+    if disabled:
         raise UsageError(
             "kernel='compiled' needs Numba to compile, which NUMBA_DISABLE_JIT forbids; unset that"
             " variable, or use kernel='numpy'"
         )
-    if kernel != "auto":
-        return kernel  # type: ignore[return-value]
-    seconds = steps * (NUMPY_STEP_SECONDS + batch_size * NUMPY_ROW_SECONDS)
-    slow = seconds > COMPILE_SECONDS and not (single or disabled)
-    return "compiled" if slow else "numpy"
+    return "compiled"

@@ -71,39 +71,19 @@ def evaluator(
 
 def make_numpy(model: Model, optimizer: Optimizer | None) -> Kernel:
     """Return the NumPy form of the kernel."""
-    source, sweep = _terms(model)[0], sweep_of(model, optimizer)
-    return Kernel("numpy", source, rows_of(model), panel_sums_of(model), sweep)
+    source, terms = _terms(model)
 
-
-def panel_sums_of(model: Model) -> Callable[..., np.ndarray]:
-    """Return a function that adds up panels (see `Kernel.panel_sums`)."""
-    terms = _terms(model)[1]
+    def rows(theta: np.ndarray, chunk: Chunk) -> Rows:
+        return Rows(*terms(np.asarray(theta, dtype=np.float64), chunk))
 
     def panel_sums(theta: np.ndarray, chunk: Chunk, scores: bool = False) -> np.ndarray:
         return _panel_sums(terms, theta, chunk, scores)
-
-    return panel_sums
-
-
-def sweep_of(model: Model, optimizer: Optimizer | None) -> Callable[..., SweepResult]:
-    """Return a function that takes steps through a chunk (see `Kernel.sweep`)."""
-    terms = _terms(model)[1]
 
     def sweep(state: State, chunk: Chunk, segment: Segment) -> SweepResult:
         assert optimizer is not None, "a kernel without an optimizer takes no steps"
         return run_segment(lambda at, i: _batch(terms, at, chunk, i), optimizer, state, segment)
 
-    return sweep
-
-
-def rows_of(model: Model) -> Callable[[np.ndarray, Chunk], Rows]:
-    """Return a function that evaluates the terms at every row of a chunk, together."""
-    terms = _terms(model)[1]
-
-    def rows(theta: np.ndarray, chunk: Chunk) -> Rows:
-        return Rows(*terms(np.asarray(theta, dtype=np.float64), chunk))
-
-    return rows
+    return Kernel("numpy", source, rows, panel_sums, sweep)
 
 
 def _terms(model: Model) -> tuple[str, Terms]:

@@ -83,7 +83,7 @@ def separate(prediction: Expr, names: tuple[str, ...]) -> Separation:
             slopes[name] = derivative(prediction, name)
         except FormulaError:  # without a finite slope it is not linear
             slopes[name] = symbol(name)
-    linear = linear_set(names, list(slopes.values()), stepped_names(prediction))
+    linear = linear_set(names, tuple(slopes.values()), stepped_names(prediction))
     others = tuple(name for name in names if name not in linear)
     rest = prediction.xreplace({symbol(name): sympy.S.Zero for name in linear})
     offsets = sympy.Add.make_args(rest)
@@ -165,8 +165,9 @@ def normal_form(expression: Expr) -> Expr:
     return expression.xreplace(written)
 
 
+@lru_cache(maxsize=256)
 def linear_set(
-    names: Sequence[str], gradient: Sequence[Expr], stepped: Collection[str] = ()
+    names: tuple[str, ...], gradient: tuple[Expr, ...], stepped: frozenset[str] = frozenset()
 ) -> tuple[str, ...]:
     """Return parameters in which a prediction is linear together, the others held.
 

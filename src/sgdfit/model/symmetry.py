@@ -364,6 +364,8 @@ def equivalents(model: Model, theta: np.ndarray) -> tuple[np.ndarray, ...]:
     their canonical turn; at most 400.
     """
     found = _of_model(model, model.free)
+    if not (found.flips or found.swaps or found.turns):
+        return (theta,)
     first = found.moved(np.array(theta, dtype=float), found.flip(()))
     # Two half turns may miss their start by rounding.
     queue, known = [first], {str([f"{value:.13g}" for value in first])}
