@@ -8,7 +8,6 @@ into one small search a peak.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
