@@ -2,12 +2,14 @@
 
 import functools
 import math
+import re
 
 import numpy as np
 import pytest
 from scipy import special
 
 from sgdfit.errors import FormulaError
+from sgdfit.formula.external import external_in
 from sgdfit.formula.reading import as_formula
 
 ARRAY, HALF = np.array([1.0, 2.0]), np.float32(0.5)
@@ -132,6 +134,17 @@ NOT_FOLLOWED = [
     (lambda a, x: functools.reduce(lambda s, _: np.sin(s), range(3_000), x), "RecursionError"),
     (lambda a, x: {}["boo"], "raised KeyError: 'boo'"),
     (lambda a, x: None, "returned NoneType"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("function", "reason"), NOT_FOLLOWED)
+def test_what_is_not_followed_is_called_and_says_why(function, reason):
+    called = external_in(as_formula(function).expression)
+    assert called.function is function
+    assert re.search(reason, called.reason)
+
+
+REFUSED = [
     (lambda a, *rest: a, r"'\*rest'"),
     (max, "have no names"),
     (functools.partial(three, 1, 2, 3, 4, 5), "do not fit 'three': too many"),
@@ -139,8 +152,8 @@ NOT_FOLLOWED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("function", "sentence"), NOT_FOLLOWED)
-def test_what_is_not_followed_gets_a_sentence(function, sentence):
+@pytest.mark.parametrize(("function", "sentence"), REFUSED)
+def test_what_has_no_arguments_or_no_value_gets_a_sentence(function, sentence):
     with pytest.raises(FormulaError, match=sentence):
         as_formula(function)
 

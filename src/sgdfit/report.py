@@ -170,6 +170,8 @@ def _summary(result: Result) -> Lines:
         digits = (k for k in (4, 6, 8) if share > 1 - 1e-12 or number(share, k) != "1")
         yield "R²", number(share, next(digits, 12))
     yield "data", _data(result)
+    if result.called is not None:
+        yield "function", result.called
     if result.covariance is not None and result.drawn_from is not None:
         smaller = number(np.sqrt(result.drawn_from / result.rows), 2)
         theirs = f"those of all {result.drawn_from:,} are about {smaller} times smaller"

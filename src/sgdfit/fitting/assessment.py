@@ -440,8 +440,11 @@ def make_result(
     loss_scale = model.loss.scale
     if loss_scale is not None:
         loss_scale *= math.sqrt(mean_weight)
-    return Result(
+    external = model.external
+    result = Result(
         formula=str(model.formula),
+        function=None if external is None else external.qualified_name,
+        called=None if external is None else external.description,
         loss_name=model.loss.name,
         loss_scale=loss_scale,
         estimates=table,
@@ -464,6 +467,9 @@ def make_result(
         intervals=WALD if found.intervals is None else PROFILE,
         **how,
     )
+    if external is not None:
+        object.__setattr__(result, "callable", model.formula)
+    return result
 
 
 def _run_of_walk(problem: Problem, outcome: Outcome) -> dict[str, Any]:

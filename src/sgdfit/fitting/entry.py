@@ -224,6 +224,9 @@ def fit(
         if checkpoint is not None:
             _begin(problem, os.fspath(checkpoint))
         problem, outcome = minimize(problem)
+        external = problem.model.external
+        if outcome.ending == "lost" and external is not None and external.failure is not None:
+            raise external.failure
         result = assess(problem, outcome)
         if result.status.name not in CUT_SHORT:
             kept.finish()
@@ -267,6 +270,9 @@ def _settled(given: dict[str, Any]) -> tuple[Problem, Table]:
         table, given[what] = with_column(table, what, given[what], given["data"], taken)
     table = open_table(table, given["where"]) if arrays else table
     table = timed(table, scales)
+    if model.external is not None:
+        # Few functions expect to be called from several threads.
+        resources = resources._replace(threads=1)
     if resources.checkpoint is not None:
         refuse_inputs(resources.checkpoint, table.files)
     covariance, absolute = given["covariance"], given["absolute_sigma"]

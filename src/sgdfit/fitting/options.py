@@ -190,6 +190,11 @@ def _optimizer(options: Options) -> Optimizer | None:
 
 def check_with_model(options: Options, model: Model, covariance: str) -> None:
     """Refuse options that do not go with the model."""
+    if model.external is not None and options.kernel == "compiled":
+        raise UsageError(
+            f"the function {model.external.label!r} is called and cannot be compiled, since"
+            f" {model.external.reason}; leave out kernel='compiled'"
+        )
     if options.optimizer is not None:
         as_start(model.start, options.dtype, model.free)
     if options.intervals == WALD:
@@ -370,8 +375,11 @@ def identity_of(model: Model, weighting: Weighting, options: Mapping[str, Any]) 
         text = f"{parameter.name}{given}{held} in ({parameter.low!r}, {parameter.high!r})"
         tied = parameter.role == "tied"
         parameters.append(f"{parameter.name} = {parameter.tie}" if tied else text)
+    external, own = model.external, ""
+    if external is not None:
+        own = f" by {behaviour([external.function, external.settings], 'formula')}"
     return {
-        "formula": str(model.formula),
+        "formula": f"{model.formula}{own}",
         "loss": f"{model.loss.name}: {model.loss.expression}",
         "parameters": ", ".join(parameters),
         "weights": weighting.text or "one for each row",

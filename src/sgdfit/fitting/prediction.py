@@ -23,6 +23,7 @@ from sgdfit.errors import DataError, UsageError, listed, require
 from sgdfit.fitting.options import Resources, as_resources
 from sgdfit.fitting.weights import Weighting, checked_weights, columns_of
 from sgdfit.formula.evaluation import evaluate
+from sgdfit.formula.formula import Formula
 from sgdfit.formula.limits import evaluate_slope
 from sgdfit.formula.reading import as_formula
 from sgdfit.inference.intervals import Band, around, curve_variance, hidden_by_rounding
@@ -224,7 +225,7 @@ def at_rows(result: Result, table: Table) -> tuple[Array, Array]:
     UsageError
         When these are rows of files that would take more than the memory of a fit.
     """
-    formula = as_formula(result.formula)
+    formula = formula_of(result)
     curve = _Curve(result, table, None, None, residuals=True)
     needed = (*curve.needed, *columns_of(result.weights))
     if table.dataset is not None and result.rows * len(needed) * 8 > as_resources().memory:
@@ -465,7 +466,7 @@ class _Curve:
     ) -> None:
         self.result, self.label = result, table.label
         self.level = result.level if level is None else level
-        self.formula = as_formula(result.formula)
+        self.formula = formula_of(result)
         self.variables = [name for name in self.formula.names if name not in result.estimates]
         self.model, self.unit, self.weights = None, 0.0, None
         if interval is not None:
@@ -553,13 +554,26 @@ def _noise_variance(result: Result) -> float:
     return result.residual_sum_of_squares / result.degrees_of_freedom
 
 
+def formula_of(result: Result) -> Formula:
+    """Return the formula of a fit; refused where it calls a function that is not at hand."""
+    if result.function is None:
+        return as_formula(result.formula)
+    if result.callable is None:
+        raise UsageError(
+            f"this fit calls the function {result.function}, which its file cannot hold; give it:"
+            " sgdfit.load(path, function=…)"
+        )
+    formula: Formula = result.callable
+    return formula.with_columns([name for name in formula.names if name not in result.estimates])
+
+
 def rebuild(result: Result, columns: Sequence[str]) -> Model:
     """Return the model of a fit on these columns, its free parameters at their starts."""
     known, loss = result.estimates.values(), as_loss(result.loss_name)
     if result.loss_scale is not None:
         loss = loss.scaled(result.loss_scale)
     return build(
-        result.formula,
+        formula_of(result),
         columns,
         loss=loss,
         start={e.name: e.start for e in known if e.role == "free"},

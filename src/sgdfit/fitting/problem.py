@@ -21,6 +21,7 @@ from sgdfit.fitting.options import FORGETFUL, Options, Resources, as_resources
 from sgdfit.fitting.sampling import FEW, SUBSAMPLE_ALL, batch_sizes
 from sgdfit.fitting.trust_region import Box, box_of
 from sgdfit.fitting.weights import Weighting, columns_of
+from sgdfit.formula.external import External
 from sgdfit.inference.diagnosis import Diagnosis
 from sgdfit.inference.quadratic import LARGEST, Quadratic
 from sgdfit.inference.spectrum import EPS, column_norms
@@ -47,6 +48,8 @@ MOST_LOOKS = 40
 FINE, FINE_OF_MANY = 1e-11, 1e-3
 # As many tell what a status says of columns.
 ROWS_LOOKED_AT = 1_000
+# Rows on which a function that is called is looked at.
+EXAMINED = 512
 # Compiling is worth while for about this many passes through the rows.
 PASSES = 4
 # A residual that is no larger than so many roundings of its terms may be rounding alone; it is so
@@ -415,7 +418,24 @@ def prepare(
         warnings=_lookalikes(model, table, columns_of(weighting.given)),
     )
     _check_magnitudes(problem, *data.sample_extremes)
-    return problem
+    return problem if model.external is None else _with_called(problem, model.external)
+
+
+def _with_called(problem: Problem, external: External) -> Problem:
+    """Look at a function that is called, at the start; ask for no more digits than it has."""
+    model, options = problem.model, problem.options
+    searched = options.search or (options.optimizer is None and options.search is None)
+    is_start = not (searched and any(p.origin == "default 1.0" for p in model.parameters.values()))
+    some = problem.data.subsample.part(0, EXAMINED)
+    known = dict(zip(model.columns, some.columns, strict=True)) | model.values(model.start)
+    given = [np.float64(known[name]) for name in model.formula.names]
+    external.examine(given, is_start=is_start)
+    with np.errstate(all="ignore"):
+        problem.kernel.rows(np.array(model.start), some)  # settles how slopes are found
+    tolerance = problem.tolerance
+    if tolerance is not None:
+        tolerance = max(tolerance, external.error * math.sqrt(problem.rows))
+    return problem._replace(tolerance=tolerance)
 
 
 def kernel_of(model: Model, data: TrainingData, options: Options) -> Kernel:
@@ -424,6 +444,7 @@ def kernel_of(model: Model, data: TrainingData, options: Options) -> Kernel:
     if options.optimizer is not None:
         passes, size = options.length(rows), options.batch_rows(rows)
     form = choose_form(options.kernel, passes, size, options.dtype)
+    form = form if model.external is None else "numpy"
     return make(model, options.optimizer, form, weighted=data.weighted)
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import sympy
 
 from sgdfit.formula import real
+from sgdfit.formula.external import Call
 from sgdfit.formula.formula import symbol, to_text
 from sgdfit.formula.functions import FORMS, by_class
 
@@ -226,6 +227,8 @@ class _Evaluator:
             result = reduce(_OPERATORS[part.func], arguments)
         elif part.func is sympy.Not:
             result = (not arguments[0]) if isinstance(arguments[0], bool) else ~arguments[0]
+        elif isinstance(part, Call):
+            result = part.values(*arguments)
         elif part.func in by_class:
             result = _form(by_class[part.func], self.backend)(*map(self._array, arguments))
         else:

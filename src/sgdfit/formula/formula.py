@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -14,6 +14,7 @@ from sympy.printing.precedence import PRECEDENCE
 from sympy.printing.str import StrPrinter
 
 from sgdfit.errors import FormulaError
+from sgdfit.formula.external import Call, external_in
 from sgdfit.formula.functions import CONSTANTS, by_class
 from sgdfit.formula.real import Logaddexp, Logistic, as_real
 
@@ -72,6 +73,14 @@ class Formula:
             fixed={names.get(name, name): value for name, value in self.fixed.items()},
             start={names.get(name, name): value for name, value in self.start.items()},
         )
+
+    def with_columns(self, columns: Collection[str]) -> Formula:
+        """Return the same formula; a function that it calls knows which arguments are columns."""
+        external = external_in(self.expression)
+        if external is None:
+            return self
+        own = external.with_columns([k for k, name in enumerate(self.names) if name in columns])
+        return replace(self, expression=own.symbol()(*map(symbol, self.names)))
 
 
 @lru_cache(maxsize=256)
@@ -195,7 +204,7 @@ class _FormulaPrinter(StrPrinter):  # type: ignore[misc]
         return "exp(1)"
 
     def _print_Function(self, expr: Expr) -> str:
-        name = by_class.get(expr.func)
+        name = str(expr.func) if isinstance(expr, Call) else by_class.get(expr.func)
         if name is None:
             raise FormulaError(f"the function {expr.func.__name__!r} has no text form")
         return f"{name}({', '.join(self._print(arg) for arg in expr.args)})"

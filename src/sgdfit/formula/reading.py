@@ -19,6 +19,7 @@ import numpy as np
 import sympy
 
 from sgdfit.errors import FormulaError, UsageError
+from sgdfit.formula.external import External
 from sgdfit.formula.formula import Formula, symbol
 from sgdfit.formula.functions import FUNCTIONS, INSTEAD, apply, as_number, is_condition, lookup
 from sgdfit.formula.parsing import parse, parse_expression
@@ -106,6 +107,8 @@ def as_formula(formula: str | Callable[..., Any] | Formula, response: str | None
 def _trace(function: Callable[..., Any]) -> Formula:
     """Return what ``function`` computes as a `Formula` without a response.
 
+    What cannot be followed is called (see `sgdfit.formula.external`).
+
     Argument names become the names of variables and parameters, whatever their order; a number
     as default becomes a starting value; arguments bound by `functools.partial` become fixed
     parameters.
@@ -140,8 +143,15 @@ def _trace(function: Callable[..., Any]) -> Formula:
     defaults = {n: p.default for n, p in parameters.items() if p.default is not p.empty}
     settings = {n: v for n, v in {**defaults, **bound}.items() if not _is_number(v)}
     names = tuple(name for name in parameters if name not in settings)
+    arguments = {n: settings.get(n, symbol(n)) for n in parameters}
+    try:
+        expression = _followed(function, arguments)
+    except FormulaError as error:
+        by_keyword = [n for n, p in parameters.items() if p.kind is p.KEYWORD_ONLY]
+        external = External(function, arguments, by_keyword, error.message)
+        expression = external.symbol()(*map(symbol, names))
     return Formula(
-        trace_call(function, {n: settings.get(n, symbol(n)) for n in parameters}),
+        as_real(expression),
         names=names,
         fixed={n: float(v) for n, v in bound.items() if n in names},
         start={n: float(v) for n, v in defaults.items() if n in names and n not in bound},
@@ -150,13 +160,18 @@ def _trace(function: Callable[..., Any]) -> Formula:
 
 def trace_call(function: Callable[..., Any], arguments: dict[str, Any]) -> Expr:
     """Call ``function`` with SymPy expressions in place of data; return the expression."""
+    return as_real(_followed(function, arguments))
+
+
+def _followed(function: Callable[..., Any], arguments: dict[str, Any]) -> Expr:
+    """Return what a function makes of expressions; refused where it does not take them."""
     parameters = inspect.signature(function).parameters
     given = {n: Traced(v) if isinstance(v, sympy.Basic) else v for n, v in arguments.items()}
     named = {n: given.pop(n) for n in arguments if parameters[n].kind is parameters[n].KEYWORD_ONLY}
     try:
         result = function(*given.values(), **named)
         if isinstance(result, Traced) or _is_number(result):
-            return as_real(as_number(_unwrap(result)))
+            return as_number(_unwrap(result))
     except FormulaError:
         raise
     except Exception as error:

@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple
 import sympy
 from sympy.core.relational import Relational
 
+from sgdfit.formula.external import Call
 from sgdfit.formula.functions import FORMS, by_class
 from sgdfit.model.loss import PREDICTION, SCALE, TARGET
 from sgdfit.model.model import Model
@@ -167,6 +168,8 @@ class _Emitter:
             return self._logic(expression), ANY
         if isinstance(expression, _Quotient):
             return self._quotient(*expression.args), PRODUCT
+        if isinstance(expression, Call):
+            return f"{expression.key}({', '.join(map(self.text, expression.args))})", NAME
         function = FORMS[by_class[expression.func]]
         form = self._spelled(function.numpy if self.dialect == "numpy" else function.compiled)
         plain = re.fullmatch(r"[\w.]*\(.*\)", form) is not None

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from sgdfit.formula.external import calls_in
 from sgdfit.formula.limits import slope_limit
 from sgdfit.kernel.emission import Expressions, emit, emit_model, expressions_of
 from sgdfit.kernel.kernel import Chunk, Kernel, Rows, Segment, State, SweepResult, chunk_of
@@ -52,7 +53,7 @@ def evaluator(
     names |= {name: f"x{i}" for i, name in enumerate(rows)}
     targets = [f"f{i}" for i in range(len(expressions))]
     lines = [*emit(expressions, names, targets, "numpy"), f"return [{', '.join(targets)}]"]
-    terms = _load(", ".join(names.values()), lines)[1]
+    terms = _load(", ".join(names.values()), lines, expressions)[1]
 
     def evaluate(at: np.ndarray, data: Sequence[Any]) -> np.ndarray:
         count = max((np.size(column) for column in data), default=1)
@@ -141,7 +142,7 @@ def _load_terms(given: Expressions) -> tuple[str, Terms]:
         *_spread((PREDICTION, TARGET), ["loss", "grad", "hess"], given.loss),
         "return prediction, target, loss, grad, hess, jacobian",
     ]
-    return _load("theta, columns, scale", lines)
+    return _load("theta, columns, scale", lines, given.values)
 
 
 def _spread(
@@ -161,10 +162,12 @@ def _constant(value: Any, rows: int) -> np.ndarray:
     return np.ndarray(rows, held.dtype, held, strides=(0,))
 
 
-def _load(arguments: str, lines: Sequence[str]) -> tuple[str, Callable[..., Any]]:
-    """Return the source of a function of such ``lines``, and the function."""
+def _load(
+    arguments: str, lines: Sequence[str], expressions: Sequence[Expr]
+) -> tuple[str, Callable[..., Any]]:
+    """Return the source of a function of such ``lines``, of ``expressions``, and the function."""
     source = f"def terms({arguments}):\n" + "".join(f"    {line}\n" for line in lines)
-    space: dict[str, Any] = {"numpy": np, "spread": _constant}
+    space: dict[str, Any] = {"numpy": np, "spread": _constant, **calls_in(*expressions)}
     if "special." in source:
         from sgdfit.formula import special
 

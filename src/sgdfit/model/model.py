@@ -15,6 +15,7 @@ import sympy
 
 import sgdfit
 from sgdfit.errors import FormulaError, UsageError, as_column, closest_name, did_you_mean, listed
+from sgdfit.formula.external import External, external_in
 from sgdfit.formula.formula import Formula, derivative, ordered_names, stable, symbol, to_text
 from sgdfit.formula.functions import ALIASES, CONSTANTS, FUNCTIONS
 from sgdfit.formula.reading import as_formula
@@ -42,6 +43,11 @@ class Model:
     def columns(self) -> tuple[str, ...]:
         """Every column that is read: the variables, then what only the response needs."""
         return tuple(dict.fromkeys((*self.variables, *self.formula.response_names)))
+
+    @cached_property
+    def external(self) -> External | None:
+        """The function that is called, where the formula is no other."""
+        return external_in(self.formula.expression)
 
     @cached_property
     def free(self) -> tuple[str, ...]:
@@ -200,6 +206,7 @@ def build(
     _check_response(read, known, given=columns is not None)
     variables = tuple(name for name in read.names if name in known)
     names = tuple(name for name in read.names if name not in known)
+    read = read.with_columns(variables)
     _check_names(read, names, known, given=columns is not None)
     if names and not variables and not constant:
         _refuse_constant(read, names, known)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -156,6 +158,8 @@ class Result:
         saved, and all are in seconds since 1970
     loss_scale : what a robust loss took for the scale of the residuals of a row of weight 1, in
         units of the response; None for a loss that has none
+    function : where the formula is a function that is called, its module and name
+    called : why it is, and where its slopes come from
     """
 
     formula: str
@@ -203,6 +207,10 @@ class Result:
     level: float = 0.95
     time_scales: dict[str, TimeScale] | None = None
     loss_scale: float | None = None
+    function: str | None = None
+    called: str | None = None
+    # The formula of a function that is called; a result that was read from a file may have none.
+    callable: ClassVar[Any] = None
     # The table that was fitted; a result that was read from a file has none.
     table: ClassVar[Any] = None
 
@@ -230,7 +238,9 @@ class Result:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is pickled: the facts."""
-        return {name: value for name, value in vars(self).items() if name != "table"}
+        return {
+            name: value for name, value in vars(self).items() if name not in ("table", "callable")
+        }
 
     def _at_rows(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         if self.table is None:
@@ -387,13 +397,18 @@ class Result:
         return str(sgdfit.higher("as_html")(self))
 
 
-def load(path: str | os.PathLike[str]) -> Result:
+def load(path: str | os.PathLike[str], function: Callable[..., Any] | None = None) -> Result:
     """Read a result that was saved with `Result.save`.
+
+    ``function`` is the one that was fitted, where that is called rather than written as a formula:
+    no file holds it, and predictions need it.
 
     Raises
     ------
     DataError
         When the file is missing, cut off, not a saved fit, or of a newer version.
+    UsageError
+        When ``function`` has other arguments than the one that was fitted.
     """
     origin = repr(os.fspath(path))
     try:
@@ -416,7 +431,29 @@ def load(path: str | os.PathLike[str]) -> Result:
     # the name is saved: one here or beside the fit is taken for it.
     places = (os.path.join(folder, result.data_label) for folder in ("", Path(path).parent))
     object.__setattr__(result.trace, "inputs", tuple(filter(os.path.isfile, places)))
+    if function is not None:
+        object.__setattr__(result, "callable", _given(function, result, origin))
     return result
+
+
+def _given(function: Callable[..., Any], result: Result, origin: str) -> Any:
+    """Return the formula of the function that a result was fitted with."""
+    from sgdfit.formula.reading import as_formula  # imports SymPy
+
+    if result.function is None:
+        raise UsageError(f"{origin} holds the formula {result.formula!r}; leave out function")
+    formula = as_formula(function, result.formula.partition(" = ")[0])
+    if formula.names != _names(result.formula):
+        raise UsageError(
+            f"function has the arguments {', '.join(formula.names)}; {origin} was fitted with"
+            f" {result.function}: {result.formula}"
+        )
+    return formula
+
+
+def _names(call: str) -> tuple[str, ...]:
+    """Return the arguments of the call that a formula is."""
+    return tuple(re.findall(r"\w+", call.rpartition("(")[2]))
 
 
 def from_dict(saved: Any, origin: str = "this object") -> Result:
@@ -465,7 +502,8 @@ def _agreeing(result: Result) -> Result:
     from sgdfit.formula.reading import as_formula
 
     try:
-        known = as_formula(result.formula).names
+        is_call = result.function is not None
+        known = _names(result.formula) if is_call else as_formula(result.formula).names
     except FormulaError as error:
         raise DataError(f"the fit.formula cannot be read: {error.message}") from error
     for name, scale in (result.time_scales or {}).items():

@@ -1,0 +1,356 @@
+"""A function that cannot be traced and so is called: a symbol in formulas, numbers from calls.
+
+``f(x, a, b)`` is the application of a SymPy function whose derivatives are applications of others,
+so that everything that follows from a formula follows from it as well. Values come from calls of f
+on whole columns; slopes from the user's Jacobian, by complex step (Squire & Trapp 1998, SIAM Rev.
+40, 110-112; Martins, Sturdza & Alonso 2003, ACM TOMS 29, 245-262) where differences confirm it, or
+by central differences, whose step balances truncation against rounding as both are seen in a ladder
+of steps (Ridders 1982, Adv. Eng. Software 4, 75-76).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import sympy
+
+from sgdfit.errors import FormulaError, SgdfitError, UsageError, enumerated
+
+Expr = Any  # SymPy ships no types
+Array = np.ndarray[Any, Any]
+
+# Of the argument: its steps of differences from the longest to the shortest, and that of a complex
+# one, of which no digit is lost however short it is.
+LADDER = tuple(0.1 / 4.0**k for k in range(14))
+COMPLEX_STEP = 1e-30
+# A complex step, or a given Jacobian, agrees with differences to this share, or to so many of
+# their own errors.
+AGREES, ERRORS = 1e-5, 100.0
+# Values of fewer rows that differ by more than this share of their range are of another curve;
+# less may be the error of a solver.
+ACROSS = 1e-3
+
+
+class Call(sympy.Function):  # type: ignore[misc]
+    """The value of an `External` at its arguments, or its derivative of some ``order``."""
+
+    external: External
+    order: tuple[int, ...] = ()  # the arguments to which it is differentiated, from 0
+
+    def _eval_is_real(self) -> bool:
+        return True
+
+    def _eval_evalf(self, prec: int) -> None:
+        """Stay as it is: SymPy would look for a function of mpmath that has the same name."""
+
+    def fdiff(self, argindex: int = 1) -> Expr:
+        """Return the derivative to an argument, counted from 1."""
+        order = tuple(sorted((*self.order, argindex - 1)))
+        return self.external.symbol(order)(*self.args)
+
+    @property
+    def values(self) -> Callable[..., Array]:
+        """What returns numbers, of arrays and numbers that broadcast, in each row."""
+        return partial(self.external.values, self.order)
+
+    @property
+    def key(self) -> str:
+        """Its name in generated source."""
+        return "_".join(["called", *map(str, self.order)])
+
+
+def calls_in(*expressions: Expr) -> dict[str, Callable[..., Array]]:
+    """Return what the calls in ``expressions`` call, by their names in generated source."""
+    return {call.key: call.values for each in expressions for call in each.atoms(Call)}
+
+
+def external_in(expression: Expr) -> External | None:
+    """Return the function that an expression calls, if it does."""
+    return next((call.external for call in expression.atoms(Call)), None)
+
+
+class External:
+    """A function of the user's, and how it is called.
+
+    It is called from one thread alone, since few functions expect several.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        arguments: Mapping[str, Any],
+        named: Sequence[str],
+        reason: str,
+        jacobian: Callable[..., Any] | None = None,
+    ) -> None:
+        # What each argument is: a value, or a symbol where it is a column or a parameter.
+        self.function, self.arguments = function, dict(arguments)
+        self.named = tuple(named)  # the arguments that are given by keyword
+        self.reason, self.jacobian = reason, jacobian
+        self.label: str = getattr(function, "__name__", type(function).__name__)
+        self.names = tuple(n for n, v in arguments.items() if isinstance(v, sympy.Symbol))
+        self.columns: tuple[int, ...] = ()  # which of the names are columns
+        self.by_rows: bool | None = None  # whether it takes rows one by one; None: not known yet
+        self.analytic: dict[int, bool] = {}  # whether a complex step serves, by argument
+        self.steps: dict[tuple[tuple[int, ...], int], float] = {}  # relative, by order and decade
+        self.error = 0.0  # of slopes by differences, as a share of them: the largest seen
+        self.failure: FormulaError | None = None  # of the last call that raised
+        self._symbols: dict[tuple[int, ...], type[Call]] = {}
+        self._given: tuple[list[Any], Array] | None = None  # the last Jacobian, and where
+
+    def symbol(self, order: tuple[int, ...] = ()) -> type[Call]:
+        """Return the SymPy function that stands for this one, or for a derivative of it."""
+        if order not in self._symbols:
+            label = "_".join([self.label, *(self.names[k] for k in order)])
+            space = {"external": self, "order": order, "nargs": len(self.names)}
+            self._symbols[order] = type(label, (Call,), space)
+        return self._symbols[order]
+
+    def with_columns(self, columns: Sequence[int]) -> External:
+        """Return the same function, of which nothing is known yet; these names are columns."""
+        own = External(self.function, self.arguments, self.named, self.reason, self.jacobian)
+        own.columns = tuple(columns)
+        return own
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments that are neither columns nor parameters."""
+        return {n: v for n, v in self.arguments.items() if n not in self.names}
+
+    @property
+    def qualified_name(self) -> str:
+        """Where the function is found, as ``module.name``."""
+        named = self.function if hasattr(self.function, "__qualname__") else type(self.function)
+        return f"{named.__module__}.{named.__qualname__}"
+
+    @property
+    def description(self) -> str:
+        """How it is called, why, and where its slopes come from."""
+        words = "called row by row" if self.by_rows else "called"
+        known = [k for k in range(len(self.names)) if k not in self.columns]
+        rest = [self.names[k] for k in known if not self.analytic.get(k)]
+        ways = []
+        if self.jacobian is not None:
+            ways, rest = ["from the given jacobian"], []
+        elif len(rest) < len(known):
+            ways = ["by complex step"]
+        if rest:
+            to = f" ({enumerated(rest)})" if ways else ""
+            ways += [f"by central differences{to}, to {max(self.error, 1e-16):.0e} of their size"]
+        reason = self.reason.partition(";")[0]
+        return f"{words}, since {reason}; slopes {enumerated(ways)}"
+
+    def examine(self, values: Sequence[Any], *, is_start: bool) -> None:
+        """Call the function on some rows, and refuse one whose rows depend on each other.
+
+        Raises
+        ------
+        FormulaError
+            Also where the function raises, if this ``is_start``.
+        """
+        self.failure = None
+        found = self._called(list(values))
+        if self.failure is not None and is_start:
+            raise self.failure
+        rows = _rows(values)
+        if rows < 2 or self.by_rows or self.failure is not None:
+            return
+        some = [v[1::2] if np.ndim(v) else v for v in values]
+        apart = np.abs(self._called(some) - found[1::2])
+        known = found[np.isfinite(found)]
+        if known.size and bool((apart > ACROSS * (np.ptp(known) or np.abs(known).max())).any()):
+            row = 1 + 2 * int(np.nanargmax(apart))
+            raise FormulaError(
+                f"the function {self.label!r} gives row {row + 1} another value where rows beside"
+                " it are left out, but rows are fitted in batches and pieces; let what one row"
+                " gives depend on this row alone (begin an integration at a fixed time, not at"
+                " t[0]; leave out sums and means over rows)"
+            )
+
+    def values(self, order: tuple[int, ...], *arguments: Any) -> Array:
+        """Return the value in each row; for each point, where parameters are arrays (k, 1)."""
+        compute = partial(self._derivative, order) if order else self._called
+        given = [np.asarray(a) for a in arguments]
+        shape = np.broadcast_shapes(*(a.shape for a in given))
+        each = [k for k in range(len(given)) if k not in self.columns]
+        rows = shape[-1] if shape else 1
+        if any(given[k].ndim and given[k].shape[-1] > 1 for k in each):
+            rows = 1  # parameters differ from row to row
+        tables = [np.broadcast_to(a, shape or (1,)).reshape(-1, rows) for a in given]
+        found = np.empty(tables[0].shape, np.result_type(*given, np.float32))
+        for i in range(len(found)):
+            found[i] = compute(
+                [
+                    np.array(t[i], np.float64) if k in self.columns else np.float64(t[i, 0])
+                    for k, t in enumerate(tables)
+                ]
+            )
+        return found.reshape(shape)
+
+    def _called(self, values: list[Any]) -> Array:
+        """Call the function on real arguments; where it raises, there is no value."""
+        rows, ways = _rows(values), (self.by_rows,) if self.by_rows is not None else (False, True)
+        failures: list[Exception] = []
+        for by_rows in ways:
+            try:
+                found = self._result(values, by_rows)
+            except SgdfitError:
+                raise
+            except Exception as error:
+                failures.append(error)
+                continue
+            self.by_rows = by_rows if rows > 1 else self.by_rows
+            if found.dtype.kind == "c":
+                found = np.where(found.imag == 0, found.real, np.nan)
+            return found
+        at = ", ".join(
+            f"{name} = {value:.6g}"
+            for name, value in zip(self.names, values, strict=True)
+            if not isinstance(value, np.ndarray)
+        )
+        cause = failures[0]
+        self.failure = FormulaError(
+            f"the function {self.label!r} raised {type(cause).__name__}: {cause} (at {at}); mend"
+            " it, or give starts and bounds that keep away from there"
+        )
+        self.failure.__cause__ = cause
+        return np.full(rows, np.nan)
+
+    def _result(self, values: list[Any], by_rows: bool | None) -> Array:
+        """Return what the function returns, checked; by_rows in a loop over rows."""
+        if by_rows:
+            each = [[v[i] if np.ndim(v) else v for v in values] for i in range(_rows(values))]
+            return np.concatenate([self._result(row, False) for row in each])
+        # Copies, lest the function change the columns themselves.
+        copies = [v.copy() if isinstance(v, np.ndarray) else v for v in values]
+        given = self.arguments | dict(zip(self.names, copies, strict=True))
+        keywords = {name: given.pop(name) for name in self.named}
+        with np.errstate(all="ignore"):
+            return self._checked(self.function(*given.values(), **keywords), _rows(values))
+
+    def _checked(self, found: Any, rows: int) -> Array:
+        """Return what the function returned as one number for each row, real or complex."""
+        array = None
+        with suppress(TypeError, ValueError):
+            array = np.asarray(np.ma.filled(found, np.nan) if np.ma.isMA(found) else found)
+            array = array if array.dtype.kind in "fc" else array.astype(np.float64)
+        if found is None or array is None:  # NumPy would take None for NaN
+            raise FormulaError(
+                f"the function {self.label!r} returned {type(found).__name__}, not one number for"
+                " each row; end it with 'return' and an array"
+            )
+        if array.size != rows or max(array.shape, default=1) != rows:
+            raise FormulaError(
+                f"the function {self.label!r} returned the shape {array.shape} for {rows} rows; it"
+                f" must return one number for each row, shape ({rows},)"
+            )
+        return array.reshape(rows)
+
+    def _derivative(self, order: tuple[int, ...], values: list[Any]) -> Array:
+        """Return the slope of a lower derivative, or of the function, to the last of ``order``."""
+        *lower, k = order
+        if lower:
+            return self._difference(order, values)
+        if self.jacobian is not None and k not in self.columns:
+            return self._from_jacobian(k, values)
+        if k not in self.analytic and np.isfinite(self._called(values)).any():
+            slope, exact = self._difference(order, values), self._complex(k, values)
+            self.analytic[k] = exact is not None and self._agree(exact, slope)
+        exact = self._complex(k, values) if self.analytic.get(k) else None
+        return self._difference(order, values) if exact is None else exact
+
+    def _agree(self, slope: Array, difference: Array) -> bool:
+        """Whether a slope is that of differences but for their error."""
+        apart = np.linalg.norm(np.nan_to_num(slope - difference))
+        share = max(AGREES, ERRORS * self.error)
+        return bool(apart <= share * np.linalg.norm(np.nan_to_num(difference)))
+
+    def _complex(self, k: int, values: list[Any]) -> Array | None:
+        """Return the slope by a complex step; None where the function does not take one."""
+        moved = [v + 1j * COMPLEX_STEP if i == k else v for i, v in enumerate(values)]
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that imaginary parts are cast away
+                found = self._result(moved, self.by_rows)
+        except Exception:
+            return None
+        return found.imag / COMPLEX_STEP if found.dtype.kind == "c" else None
+
+    def _difference(self, order: tuple[int, ...], values: list[Any]) -> Array:
+        """Return the slope by central differences; beside a row without value by one-sided ones."""
+        *lower, k = order
+        size = float(np.median(np.abs(values[k]))) or 1.0
+        key = order, int(np.floor(np.log10(size)))
+        if key not in self.steps:
+            ladder = [self._quotient(tuple(lower), k, step * size, values) for step in LADDER]
+            changes = [_norm(b - a) for a, b in pairwise(ladder)]
+            best = int(np.nanargmin([*changes, np.inf]))
+            if best < len(changes) and np.isfinite(changes[best]):
+                self.steps[key] = LADDER[best + 1]
+                length = _norm(ladder[best + 1])
+                if not lower and length:
+                    self.error = max(self.error, changes[best] / length)
+            return ladder[min(best + 1, len(ladder) - 1)]
+        return self._quotient(tuple(lower), k, self.steps[key] * size, values)
+
+    def _quotient(self, lower: tuple[int, ...], k: int, step: float, values: list[Any]) -> Array:
+        def at(there: Any) -> Array:
+            moved = [there if i == k else v for i, v in enumerate(values)]
+            return self._derivative(lower, moved) if lower else self._called(moved)
+
+        before, after = values[k] - step, values[k] + step
+        low, high = at(before), at(after)
+        slope = np.asarray((high - low) / (after - before))
+        if np.isfinite(slope).all():
+            return slope
+        here = at(values[k])
+        ahead, behind = (high - here) / (after - values[k]), (here - low) / (values[k] - before)
+        slope = np.where(np.isfinite(slope), slope, ahead)
+        return np.where(np.isfinite(slope), slope, behind)
+
+    def _from_jacobian(self, k: int, values: list[Any]) -> Array:
+        """Return a column of the user's Jacobian; the last one computed is kept."""
+        if self._given is None or not all(map(np.array_equal, self._given[0], values)):
+            self._given = list(values), self._whole_jacobian(values)
+        place = k - sum(column < k for column in self.columns)
+        return np.asarray(self._given[1][place])
+
+    def _whole_jacobian(self, values: list[Any]) -> Array:
+        """Return the Jacobian float64[p, n] that the user's function gives, compared at first."""
+        rows, p = _rows(values), len(values) - len(self.columns)
+        given = self.arguments | dict(zip(self.names, values, strict=True))
+        keywords = {name: given.pop(name) for name in self.named}
+        try:
+            with np.errstate(all="ignore"):
+                found = np.asarray(self.jacobian(*given.values(), **keywords), dtype=np.float64)  # type: ignore[misc]
+        except Exception as error:
+            raise UsageError(f"jacobian raised {type(error).__name__}: {error}") from error
+        if found.shape not in ((rows, p), (p, rows)):
+            raise UsageError(
+                f"jacobian returned the shape {found.shape}; for {rows} rows and {p} parameters"
+                f" it must be ({rows}, {p}), as for scipy's curve_fit, or ({p}, {rows})"
+            )
+        found = found.T if found.shape == (rows, p) else found
+        each = [k for k in range(len(values)) if k not in self.columns]
+        if not self.analytic and np.isfinite(self._called(values)).all():
+            self.analytic = {
+                k: self._agree(slope, self._difference((k,), values))
+                for k, slope in zip(each, found, strict=True)
+            }
+        return found
+
+
+def _rows(values: Sequence[Any]) -> int:
+    return max((len(v) for v in values if isinstance(v, np.ndarray)), default=1)
+
+
+def _norm(values: Array) -> float:
+    """Return the length over the rows that have a value; NaN where none has."""
+    known = values[np.isfinite(values)]
+    return float(np.linalg.norm(known)) if known.size else np.nan
