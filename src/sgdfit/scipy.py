@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable
-from functools import wraps
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +25,7 @@ LIMITS = ("max_nfev", "maxfev")
 # Options of SciPy's algorithms that leave what is minimized as it is.
 TUNING = ("ftol", "xtol", "gtol", "epsfcn", "factor", "diag", "x_scale", "diff_step")
 VARIABLE, RESPONSE = "xdata", "ydata"
+TIGHT = 1e-12
 RESERVED = {*ALIASES, *CONSTANTS, *FUNCTIONS, "prediction", "target", "e", RESPONSE}
 
 
@@ -62,7 +62,7 @@ nan_policy, **options
     popt, pcov : float64[n], float64[n, n]
         pcov is inf, with a `scipy.optimize.OptimizeWarning`, where it cannot be estimated.
     infodict, mesg, ier
-        With ``full_output`` alone; ``nfev`` counts steps.
+        With ``full_output`` alone: SciPy's own, started at the optimum.
 
     Raises
     ------
@@ -81,7 +81,7 @@ nan_policy, **options
     - where the data leave a parameter open, pcov is inf for every method, as for ``"lm"``, not a
       pseudoinverse; of data without scatter it is that of rounding, not 0;
     - a best curve that no finite values reach is a RuntimeError, not a point on the way to it;
-    - f is called once with symbols, to tell what it is.
+    - f is called once at the start and once with symbols, to tell what it is.
 
     Examples
     --------
@@ -96,28 +96,37 @@ nan_policy, **options
 
     plain = options.keys() <= {*LIMITS, *TUNING} and nan_policy in (None, "raise", "omit")
     plain = plain and method in METHODS and (callable(jac) or jac in SCHEMES)
-    f = _remembered(f)
-    omit = nan_policy == "omit"
-    problem = _traced(f, xdata, ydata, p0, sigma, bounds, omit) if plain else None
-    bounded = problem is not None and bool(np.isfinite([problem.low, problem.high]).any())
-    if problem is None or (method == "lm" and bounded):
+    given = (p0, sigma, bounds, nan_policy)
+    problem = _traced(f, xdata, ydata, *given) if plain else None
+    if problem is None or (method == "lm" and np.isfinite([problem.low, problem.high]).any()):
         options |= {"sigma": sigma, "absolute_sigma": absolute_sigma, "check_finite": check_finite}
         options |= {"full_output": full_output, "nan_policy": nan_policy, "method": method}
         return optimize.curve_fit(f, xdata, ydata, p0, bounds=bounds, jac=jac, **options)
     limit = next((options[name] for name in LIMITS if options.get(name)), None)
     popt, result = _minimized(problem, p0 is not None, absolute_sigma, limit)
-    pcov = _covariance(problem, popt, result, absolute_sigma)
-    if pcov is None:
-        pcov = np.full((len(popt), len(popt)), np.inf)
+    matrix = problem.sigma.ndim == 2
+    bound = any(estimate.at_bound for estimate in result.estimates.values())
+    freedom = np.inf if absolute_sigma else problem.y.size - len(popt)
+    pcov = np.full((len(popt), len(popt)), np.inf)
+    known = len(result.free) == len(popt) and not result.undetermined and freedom > 0
+    if known and not (matrix or bound) and result.covariance is not None:
+        order = [result.free.index(name) for name in problem.names]
+        pcov = result.covariance[np.ix_(order, order)]
+    more: tuple[Any, ...] = ()
+    if full_output or (known and (matrix or bound)):
+        # SciPy's own from there: rows that vary together, what is on a bound taken for free.
+        options = {"sigma": sigma, "absolute_sigma": absolute_sigma, "nan_policy": nan_policy}
+        options |= dict.fromkeys(("ftol", "xtol", "gtol"), TIGHT) | {"full_output": True}
+        options |= {"bounds": bounds, "method": method, "jac": problem.jacobian}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optimize.OptimizeWarning)
+            near, theirs, *more = optimize.curve_fit(f, xdata, ydata, popt, **options)
+        popt = near if matrix else popt
+        pcov = theirs if known and (matrix or bound) else pcov
+    if np.isinf(pcov).any():
         said = "Covariance of the parameters could not be estimated"
         warnings.warn(said, optimize.OptimizeWarning, stacklevel=2)
-    if not full_output:
-        return popt, pcov
-    residuals = problem.residuals(popt)
-    known = {"nfev": result.steps, "fvec": residuals}
-    if method == "lm" or not (method or bounded):
-        known |= _factored(problem.jacobian(popt), residuals)
-    return popt, pcov, known, result.status.cause, 1
+    return (popt, pcov, *more) if full_output else (popt, pcov)
 
 
 class _Problem(NamedTuple):
@@ -132,63 +141,32 @@ class _Problem(NamedTuple):
     y: Array
     sigma: Array  # a number, one for each row, or their covariance matrix
 
-    def residuals(self, theta: Array) -> Array:
-        """Return them in units of sigma, float64[M]."""
-        return self._whitened(evaluate(self.formula.expression, self._at(theta)) - self.y)
-
-    def jacobian(self, theta: Array) -> Array:
-        """Return their derivatives, float64[M, n]."""
-        expression, values = self.formula.expression, self._at(theta)
+    def jacobian(self, x: Any, *theta: float) -> Array:
+        """Return the derivatives of the formula, float64[M, n]."""
+        expression = self.formula.expression
+        values = self.columns | dict(zip(self.names, theta, strict=True))
         slopes = [
             evaluate_slope(expression, derivative(expression, name), name, values)
             for name in self.names
         ]
-        return self._whitened(np.stack(np.broadcast_arrays(*slopes, self.y)[:-1], axis=1))
-
-    def _at(self, theta: Array) -> dict[str, Any]:
-        return self.columns | dict(zip(self.names, theta, strict=True))
-
-    def _whitened(self, values: Array) -> Array:
-        from scipy.linalg import cholesky, solve_triangular
-
-        if self.sigma.ndim < 2:
-            return np.asarray((values.T / self.sigma).T)
-        root = cholesky(self.sigma, lower=True)
-        return np.asarray(solve_triangular(root, values, lower=True))
-
-
-def _remembered(f: Callable[..., Any]) -> Callable[..., Any]:
-    """Return f, which is not called again with what it was called with last."""
-    last: list[Any] = []
-
-    @wraps(f)
-    def call(x: Any, *theta: Any) -> Any:
-        if not last or last[0] is not x or last[1] != theta:
-            last[:] = x, theta, f(x, *theta)
-        return last[2]
-
-    return call
+        return np.stack(slopes, axis=1)
 
 
 def _traced(
-    f: Callable[..., Any], xdata: Any, ydata: Any, p0: Any, sigma: Any, bounds: Any, omit: bool
+    f: Callable[..., Any], xdata: Any, ydata: Any, p0: Any, sigma: Any, bounds: Any, policy: Any
 ) -> _Problem | None:
     """Return the problem if f is a formula of xdata's columns, and all else is as it should be."""
     try:
         names = _names(f, p0)
-        x = (
-            np.asarray(xdata, dtype=float)
-            if isinstance(xdata, list | tuple | np.ndarray)
-            else xdata
-        )
-        y, columns = np.asarray(ydata, dtype=float), np.atleast_2d(np.asarray(x, dtype=float))
+        y, columns = np.asarray(ydata, dtype=float), np.atleast_2d(np.asarray(xdata, dtype=float))
+        single = np.ndim(xdata) == 1
         spread = np.ones(()) if sigma is None else np.asarray(sigma, dtype=float)
         spread = spread.reshape(()) if spread.size == 1 else spread
         if columns.shape[1:] != y.shape or spread.shape not in ((), y.shape, y.shape * 2):
             return None
-        if omit:
+        if policy == "omit":
             keep = np.flatnonzero(~(np.isnan(columns).any(axis=0) | np.isnan(y)))
-            x, columns, y = x[..., keep], columns[:, keep], y[keep]
+            columns, y = columns[:, keep], y[keep]
             spread = spread[np.ix_(*[keep] * spread.ndim)] if spread.ndim else spread
         low, high = (bounds.lb, bounds.ub) if hasattr(bounds, "lb") else bounds
         low, high = (np.broadcast_to(np.asarray(b, dtype=float), len(names)) for b in (low, high))
@@ -203,8 +181,8 @@ def _traced(
             return None
         data = {f"{VARIABLE}{k}": column for k, column in enumerate(columns)}
         with np.errstate(all="ignore"):
-            expected = f(x, *start)
-        formula = _formula(inspect.unwrap(f), np.ndim(x) == 1, tuple(data), names)
+            expected = f(columns[0] if single else columns, *start)
+        formula = _formula(f, single, tuple(data), names)
         found = evaluate(formula.expression, data | dict(zip(names, start, strict=True)))
     except (TypeError, ValueError):
         return None
@@ -254,8 +232,6 @@ def _minimized(
     problem: _Problem, started: bool, absolute: bool, limit: int | None
 ) -> tuple[Array, Result]:
     """Return where the sum of squares is least, and how it was found."""
-    from scipy.optimize import least_squares
-
     used = problem.formula.names  # it may not depend on all parameters
     known = dict(zip(problem.names, problem.start.tolist(), strict=True))
     ends = zip(problem.names, problem.low.tolist(), problem.high.tolist(), strict=True)
@@ -271,37 +247,4 @@ def _minimized(
     status = result.status
     if status.name not in ("converged", "local_minimum"):
         raise RuntimeError(f"Optimal parameters not found: {status.cause}; {status.cure}")
-    popt = np.array([*(known | result.values).values()])
-    if matrix:
-        # Rows that vary together no longer stand alone; from here it is not far.
-        least, sides = np.finfo(float).eps, (problem.low, problem.high)
-        tolerances = dict.fromkeys(("ftol", "xtol", "gtol"), least)
-        popt = least_squares(
-            problem.residuals, popt, problem.jacobian, sides, x_scale="jac", **tolerances
-        ).x
-    return popt, result
-
-
-def _covariance(problem: _Problem, popt: Array, result: Result, absolute: bool) -> Array | None:
-    """Return the covariance of the estimates, also of those on bounds; None where not known."""
-    freedom = np.inf if absolute else problem.y.size - len(popt)
-    if result.undetermined or freedom <= 0 or len(result.free) < len(popt):
-        return None
-    found = result.covariance
-    if found is not None and np.isfinite(found).all() and problem.sigma.ndim < 2:
-        order = [result.free.index(name) for name in problem.names]
-        return np.asarray(found[np.ix_(order, order)])
-    # What is on a bound SciPy takes for free.
-    inverse = np.linalg.pinv(problem.jacobian(popt))
-    variance = 1.0 if absolute else np.sum(problem.residuals(popt) ** 2) / freedom
-    return np.asarray(inverse @ inverse.T * variance)
-
-
-def _factored(jacobian: Array, residuals: Array) -> dict[str, Array]:
-    """Return the QR decomposition of the derivatives as MINPACK has it."""
-    from scipy.linalg import qr
-
-    q, r, order = qr(jacobian, mode="economic", pivoting=True)
-    factor = np.zeros(jacobian.T.shape)
-    factor[:, : len(r)] = r.T
-    return {"fjac": factor, "ipvt": order + 1, "qtf": q.T @ residuals}
+    return np.array([*(known | result.values).values()]), result
