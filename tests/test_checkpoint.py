@@ -277,12 +277,10 @@ def test_folders_that_are_not_there_go_away_or_may_not_be_written(tmp_path):
 
 def made_by_hand(path, **changes):
     pickled = changes.pop("pickled", False)
-    facts = {"version": 3, "identity": IDENTITY, "finished": False, "records": {}, **changes}
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-    facts = {"digest": digest, **facts}
-    text = np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8)
-    with open(path, "wb") as file:
-        np.savez(file, **{"sgdfit checkpoint": text.astype(object) if pickled else text})
+    facts = {"version": 4, "identity": IDENTITY, "finished": False, "records": {}, **changes}
+    text, content = np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8), io.BytesIO()
+    np.savez(content, **{"sgdfit checkpoint": text.astype(object) if pickled else text})
+    path.write_bytes(content.getvalue() + hashlib.sha256(content.getvalue()).digest())
 
 
 @pytest.mark.parametrize(
@@ -291,11 +289,10 @@ def made_by_hand(path, **changes):
         ({"records": 3}, True, "the file is damaged"),
         ({"records": {"pass": {"theta": "7"}}}, True, "the file is damaged"),
         ({"version": "two"}, True, "the file is damaged"),
-        ({"digest": "0" * 64}, True, "the file is damaged"),
         ({"pickled": True}, True, "the file is damaged"),
-        ({"version": 7}, True, "another sgdfit (format version 7, this one reads 3); go on with"),
+        ({"version": 7}, True, "another sgdfit (format version 7, this one reads 4); go on with"),
         # It may be of a run of days, and this version cannot tell.
-        ({"version": 7}, False, "another sgdfit (format version 7, this one reads 3); go on with"),
+        ({"version": 7}, False, "another sgdfit (format version 7, this one reads 4); go on with"),
         ({"identity": {"formula": "y = " + "a*x + " * 99}}, False, "a*x + a*x …' (written 20"),
     ],
 )
@@ -308,20 +305,14 @@ def test_damage_is_refused(tmp_path):
     path = tmp_path / "run"
     write(path)
     content, whole = path.read_bytes(), read(path)
-    for size in [*(len(content) * k // 7 for k in range(1, 7)), len(content) - 1]:
-        path.write_bytes(content[:size])
+    cut = [content[: len(content) * k // 7] for k in range(1, 7)]
+    for other in (*cut, content[:-1], content + b"\0", content + b"\n"):
+        path.write_bytes(other)
         assert "the file is damaged" in refusal(path)
-    refused = 0
     for position in range(60, len(content), 7):
         flipped = bytes([content[position] ^ 0x10])
         path.write_bytes(content[:position] + flipped + content[position + 1 :])
-        try:
-            found = read(path)
-        except CheckpointError as error:
-            refused += "the file is damaged" in str(error)
-        else:
-            same(whole, found)  # what was hit is no part of the content
-    assert refused > 100
+        assert "the file is damaged" in refusal(path)
     path.write_bytes(content[:-9])
     write(path)  # a damaged checkpoint is a checkpoint still
     same(whole, read(path))

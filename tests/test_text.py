@@ -502,7 +502,7 @@ def test_workbooks_are_read_as_pandas_reads_them(tmp_path):
 BAD = {
     "another delimiter": (
         b"t,y\n1,2\n3,4\n",
-        ["delimiter=';' parts no line of data.csv: line 1 is 't,y'", "--delimiter ,"],
+        ["delimiter=';' parts 0 of 3 lines of data.csv: line 1 is 't,y'", "--delimiter ,"],
         {"delimiter": ";"},
     ),
     "0 bytes": (b"", ["data.csv is empty (0 bytes)"]),

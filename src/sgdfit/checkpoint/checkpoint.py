@@ -1,7 +1,9 @@
 """What a long run has found, in memory and on disk, so that a killed run can go on.
 
 The file is NumPy's ``.npz`` without pickle: the first array is a JSON text that says what the run
-is of and which of the other arrays, named 0, 1, …, belong to which record, with a digest of it all.
+is of and which of the other arrays, named 0, 1, …, belong to which record. It ends with the SHA-256
+of all its other bytes, so that any damage is found. That is no seal: whoever edits a file can write
+a new digest too, as no secret of the user's is kept anywhere that could be a key.
 """
 
 from __future__ import annotations
@@ -13,9 +15,9 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, BinaryIO, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,8 +30,9 @@ Records = Mapping[str, Record]
 Shapes = Mapping[str, tuple[str, tuple[int, ...]]]
 _NONE: NDArray[Any] = np.empty(0)
 
-VERSION = 3
+VERSION = 4
 _HEADER = "sgdfit checkpoint"
+_DIGEST_BYTES = 32
 # A zip archive begins with these bytes, and 26 later with the name of its first member.
 _ZIP, _NAME_AT, _NAME = b"PK\x03\x04", 30, f"{_HEADER}.npy".encode()
 _OTHER_FILE = "name another file for the checkpoint"
@@ -57,22 +60,20 @@ class DamageError(CheckpointError):
 
 def read(path: str | os.PathLike[str]) -> Contents:
     """Return what a checkpoint holds; refuse one of a later version, or one that is damaged."""
-    content = io.BytesIO(Path(path).read_bytes())
+    content = Path(path).read_bytes()
     try:
-        with np.load(content, allow_pickle=False) as archive:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             # Nothing that was written is packed.
             packed = any(member.compress_type for member in archive.zip.infolist())
             facts = json.loads("{}" if packed else archive[_HEADER].tobytes())
             version = int(facts["version"])
-            if version == VERSION:
-                digest = facts.pop("digest")
-                arrays = {place: archive[place] for place in archive.files if place != _HEADER}
-                if digest == _digest(facts, arrays.values()):
-                    records = {
-                        key: {name: arrays[place] for name, place in places.items()}
-                        for key, places in facts["records"].items()
-                    }
-                    return Contents(dict(facts["identity"]), records, facts["finished"])
+            digest = hashlib.sha256(memoryview(content)[:-_DIGEST_BYTES]).digest()
+            if version == VERSION and content[-_DIGEST_BYTES:] == digest:
+                records = {
+                    key: {name: archive[place] for name, place in places.items()}
+                    for key, places in facts["records"].items()
+                }
+                return Contents(dict(facts["identity"]), records, facts["finished"])
     except Exception:  # a file that was changed or made by hand may end in any
         version = VERSION
     if version == VERSION:
@@ -87,13 +88,15 @@ def read(path: str | os.PathLike[str]) -> Contents:
     )
 
 
-def _digest(facts: Mapping[str, Any], arrays: Iterable[NDArray[Any]]) -> str:
-    """Return a digest of all that a file holds."""
-    found = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-    for array in arrays:
-        found.update(f"{array.dtype.str}{array.shape}".encode())
-        found.update(np.ascontiguousarray(array).tobytes())
-    return found.hexdigest()
+class _Digested(io.RawIOBase):
+    """A file that is written from one end to the other, and the digest of what was."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.digest = file, hashlib.sha256()
+
+    def write(self, some: Any) -> int:
+        self.digest.update(some)
+        return self.file.write(some)
 
 
 class Checkpoint:
@@ -184,13 +187,14 @@ class Checkpoint:
             "identity": dict(self._identity),
             "records": {k: {name: next(numbers) for name in r} for k, r in self._records.items()},
         }
-        facts["digest"] = _digest(facts, arrays)
         header = np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8)
         named: dict[str, Any] = {_HEADER: header, **{str(i): a for i, a in enumerate(arrays)}}
         try:
             _refuse_other(self._path, _kind(self._path))
             with replacing(self._path) as file:
-                np.savez(file, **named)
+                digested = _Digested(file)
+                np.savez(digested, **named)
+                file.write(digested.digest.digest())
         except OSError as error:
             raise _unusable("write", self._path, error) from error
         finally:

@@ -19,6 +19,7 @@ from sgdfit.data.dialect import (
     ISO,
     LOOKED_AT,
     NUMERAL,
+    SEPARATORS,
     TOP,
     WORD,
     TextDialect,
@@ -27,6 +28,7 @@ from sgdfit.data.dialect import (
     find_dialect,
     newlines,
     rows,
+    split,
     with_signs,
     without_comments,
 )
@@ -190,10 +192,14 @@ def _wrong_row(
             if len(fields) != len(dialect.names):
                 if fields[0].lstrip().startswith("#") and not dialect.options.comment:
                     advice += f", or {with_option('comment', '#')} if it is one"
+                whole = dialect.separator.join(fields)
+                for sign in SEPARATORS:
+                    if len(split(whole, sign)) == len(dialect.names) > 1:
+                        advice = f"{sign!r} parts it, others {dialect.separator!r}: write one sign"
                 return DataError(
                     f"line {number} of {label} has {counted(len(fields), 'field')} where"
                     f" {reference} {len(dialect.names)}:"
-                    f" {dialect.separator.join(fields)[:60]!r}; {advice}"
+                    f" {whole[:60]!r}; {advice}"
                 )
     return DataError(
         f"{label} cannot be read as delimited text ({error}); check its quotes and line ends"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import csv
+import datetime
 import functools
 import itertools
 import re
@@ -186,9 +187,9 @@ def find_dialect(
     everything = "\n".join(texts)
     present = [sign for sign in SEPARATORS if sign in everything]
     separator = options.delimiter or max(present, key=lambda sign: _score(texts, sign), default=",")
+    if options.delimiter:
+        _refuse_delimiter(found[0], texts, label, options)
     if not any(len(split(text, separator)) > 1 for text in texts):
-        if options.delimiter:
-            _refuse_delimiter(found[0], texts, label, options)
         separator = ","
     rows = [split(text, separator) for text in texts]
     top, units = _header(rows, found, label, options.na)
@@ -235,18 +236,20 @@ def _some(names: Sequence[str]) -> str:
 def _refuse_delimiter(
     first: tuple[int, int, bytes], texts: list[str], label: str, options: TextOptions
 ) -> None:
-    """Refuse a delimiter that parts no line where another one parts most; one column needs none."""
+    """Refuse a delimiter that parts few lines where another one parts most; a column needs none."""
     best = max(SEPARATORS, key=lambda sign: _score(texts, sign))
     # A number with a decimal comma is one field, unless a header says otherwise.
     named = not _is_number(texts[0].strip()) and len(split(texts[0], best)) > 1
     several = [text for text in texts if named or not _is_number(text.strip())]
     parted = sum(len(split(text, best)) > 1 for text in several)
-    if 2 * parted <= len(texts):
+    own = sum(len(split(text, options.delimiter or ",")) > 1 for text in several)
+    if 2 * parted <= len(texts) or 2 * own >= parted:
         return
     written = {"\t": "tab", " ": "space"}.get(best, best)
     raise DataError(
-        f"delimiter={options.delimiter!r} parts no line of {label}: line {first[0]} is"
-        f" {first[2].decode(errors='replace')[:60]!r}; {with_option('delimiter', written)}"
+        f"delimiter={options.delimiter!r} parts {own} of {counted(len(texts), 'line')} of"
+        f" {label}: line {first[0]} is {first[2].decode(errors='replace')[:60]!r};"
+        f" {with_option('delimiter', written)}"
     )
 
 
@@ -457,7 +460,8 @@ def _rewrites(
     for each in sorted(written if order or not options.dates else {*written, "/", "."}):
         if order:  # most dates have two digits a part, which needs no call for each
             time = rf"(?=(?:[ T]\d\d:[\d:.]*)?{end})"
-            padded = rf"{begin}(\d\d)[{each}](\d\d)[{each}](\d{{4}}){time}"
+            parts = ["(0[1-9]|1[0-9]|2[0-8])", "(0[1-9]|1[0-2])"][:: 1 if order == "dmy" else -1]
+            padded = rf"{begin}{parts[0]}[{each}]{parts[1]}[{each}](\d{{4}}){time}"
             template = rb"\3-\2-\1" if order == "dmy" else rb"\3-\1-\2"
             rewrites.append((each.encode(), padded.encode(), template))
         rewrites.append((each.encode(), plain, functools.partial(_as_iso, order)))
@@ -474,12 +478,14 @@ def _hundredths(match: re.Match[bytes]) -> bytes:
 
 
 def _order(dates: Iterable[re.Match[bytes]]) -> str | None:
-    found = set()
+    """Return the order of most dates that have one alone; the others are left as they stand."""
+    found: Counter[str] = Counter()
     for match in itertools.islice(dates, DATES_LOOKED_AT):
         if match["one"]:
             first = int(match["one"]) > 12 or match["sign"] == b"."
-            found |= {"dmy"} if first else {"mdy"} if int(match["other"]) > 12 else set()
-    return found.pop() if len(found) == 1 else None
+            found["dmy"] += first
+            found["mdy"] += not first and int(match["other"]) > 12
+    return max(found, key=found.__getitem__) if found["dmy"] != found["mdy"] else None
 
 
 def _as_iso(order: str | None, match: re.Match[bytes]) -> bytes:
@@ -489,6 +495,10 @@ def _as_iso(order: str | None, match: re.Match[bytes]) -> bytes:
             return match[0]
         day, month = match["one"], match["other"]
         year, (day, month) = match["year"], (day, month) if order == "dmy" else (month, day)
+    try:
+        datetime.date(int(year), int(month), int(day))
+    except ValueError:  # of the other order, or no date
+        return match[0]
     hour, half = int(match["hour"] or 0), match["half"]
     hour = hour % 12 + 12 * (half in b"pP") if half else hour
     time = b" %02d%s" % (hour, match["rest"]) if match["hour"] else b""

@@ -17,6 +17,7 @@ text               the numbers that it spells; the usual words for nothing
 from __future__ import annotations
 
 import contextlib
+import datetime
 import functools
 import re
 import reprlib
@@ -56,7 +57,7 @@ NUMBER = r"^(?i)[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|inf|infinity)$"
 # What holds another decimal sign, or separates thousands.
 OTHER_SIGN = re.compile(r"[+-]?\d[\d.,]*")
 DOUBTFUL = re.compile(r"[+-]?[1-9]\d{0,2}[.,]\d{3}")
-DAY_OR_MONTH = re.compile(r"(\d\d?)[/-](\d\d?)[/-]\d{4}(?: +\d[\d:.]*)?")
+DAY_OR_MONTH = re.compile(r"(\d\d?)[/.-](\d\d?)[/.-](\d{4})(?: +\d[\d:.]*)?")
 # Dates of other forms, as 01/02/24, 13 Feb 2024 and Feb 13, 2024, with or without a time.
 MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
 OTHER_DATE = re.compile(
@@ -409,14 +410,29 @@ def _from_text(array: Any, place: Place) -> Array:
         spelled = pc.replace_substring(spelled, ",", ".")
     if place.drop:
         bounds = pc.match_substring_regex(spelled, f"^[{LIMITS}]")
+        row = pc.index(bounds, scalar_of(True)).as_py()
+        if row >= 0 and place.scales is not None:
+            place.scales.limits.setdefault(place.column, text[row].as_py()[:40])
         spelled = pc.if_else(bounds, scalar_of(None, pa.large_string()), spelled)
     row = pc.index(pc.match_substring_regex(spelled, NUMBER), scalar_of(False)).as_py()
     if row >= 0:
-        value = text[row].as_py()
-        raise DataError(
-            f"{place} holds text: {place.row(row)} is {shown(value)}, which {_advice(value, place)}"
-        )
+        # Among dates the one that is none, or of another order, is to blame.
+        others = (k for k in range(row, len(text)) if not _is_date(text[k].as_py()))
+        worst = next(others, row) if place.decimal else row
+        value = text[worst].as_py()
+        advice = _advice(value, place)
+        if worst > row and not DAY_OR_MONTH.fullmatch(value):
+            advice = "is no date, as rows before it are; correct it, or leave it empty"
+        raise DataError(f"{place} holds text: {place.row(worst)} is {shown(value)}, which {advice}")
     return _with_nulls(spelled.cast(pa.float64()), lambda values: values)
+
+
+def _is_date(value: str | None) -> bool:
+    """Whether it is nothing, or a day as in 2024-02-13, with or without a time."""
+    try:
+        return value is None or bool(datetime.date.fromisoformat(value[:10]))
+    except ValueError:
+        return False
 
 
 def _advice(value: str, place: Place) -> str:
@@ -433,10 +449,12 @@ def _advice(value: str, place: Place) -> str:
     date = DAY_OR_MONTH.fullmatch(value)
     if place.decimal and date:
         # Of one order alone such a date would have been read.
-        first, second = int(date[1]), int(date[2])
-        if min(first, second) <= 12 < max(first, second):
+        order = [k for k in (1, 2) if _is_date(f"{date[3]}-{date[3 - k]:0>2}-{date[k]:0>2}")]
+        if not order:
+            return "is a day that no calendar has; correct it"
+        if len(order) == 1:
             return (
-                f"begins with the {'day' if first > 12 else 'month'}, where other dates have the"
+                f"begins with the {'day' if order == [1] else 'month'}, where other dates have the"
                 " other order; write all as in 2024-02-13"
             )
         return f"may begin with the day or the month; {with_option('dates', 'dmy')} or dates='mdy'"

@@ -68,6 +68,8 @@ class TimeScales(dict[str, TimeScale]):
     ) -> None:
         super().__init__(known or {})
         self.unit, self.learns = unit, known is None
+        # By column, a limit such as <5 for which rows were left out.
+        self.limits: dict[str, str] = {}
 
     def scale(self, kind: str, ticks: Any, a_second: int, place: Any) -> TimeScale:
         """Return the scale of a column, whose ``ticks`` are an Arrow array of integers.
@@ -109,6 +111,9 @@ def as_time_unit(given: str | None) -> str | None:
     )
 
 
-def said_of_times(scales: Mapping[str, TimeScale] | None) -> list[str]:
-    """Say in which units columns of times are counted, and from when."""
-    return [f"{name} in {scale}" for name, scale in (scales or {}).items()]
+def said_of_columns(scales: TimeScales | None) -> list[str]:
+    """Say in which units times are counted, and from when, and which limits count as missing."""
+    if scales is None:
+        return []
+    limits = [f"{limit} in {name} taken for missing" for name, limit in scales.limits.items()]
+    return [f"{name} in {scale}" for name, scale in scales.items()] + limits

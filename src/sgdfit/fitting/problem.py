@@ -13,7 +13,7 @@ import numpy as np
 from sgdfit.data.datasets import fingerprint_of
 from sgdfit.data.opening import open_rows
 from sgdfit.data.table import Columns, Table
-from sgdfit.data.times import TimeScale, said_of_times
+from sgdfit.data.times import TimeScale, said_of_columns
 from sgdfit.errors import DataError, UsageError, counted
 from sgdfit.fitting.callbacks import Callback
 from sgdfit.fitting.dataset import TrainingData, take_in
@@ -386,7 +386,7 @@ def prepare(
         steps = options.steps or AUTO_STEPS
         tolerance = tolerance or (FINE if rows <= FEW or kinked else FINE_OF_MANY)
     label = f"{opened.label} where {table.where}" if table.where else opened.label
-    notes = [*table.notes, *said_of_times(table.scales)]
+    notes = [*table.notes, *said_of_columns(table.scales)]
     label += f" ({'; '.join(notes)})" if notes else ""
     if rows < len(names):
         weighty = "" if rows == opened.rows else " of a weight above 0"

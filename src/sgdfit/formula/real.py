@@ -11,6 +11,7 @@ hold are refused at once.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -22,7 +23,7 @@ from sgdfit.errors import FormulaError
 
 Expr = Any  # SymPy ships no types
 
-LARGEST_REAL = 10**300
+LARGEST_REAL = int(sys.float_info.max)
 MAX_EXPONENT = 1_000
 
 

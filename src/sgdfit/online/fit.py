@@ -16,7 +16,7 @@ from sgdfit.choice import switch, whole
 from sgdfit.data.readers import open_table
 from sgdfit.data.rows import timed
 from sgdfit.data.table import check_policy, handle_missing
-from sgdfit.data.times import TimeScales, as_time_unit, said_of_times
+from sgdfit.data.times import TimeScales, as_time_unit, said_of_columns
 from sgdfit.errors import DataError, UsageError
 from sgdfit.fitting import entry
 from sgdfit.fitting.assessment import Assessment, make_result
@@ -401,7 +401,7 @@ class Fit:
                 *undetermined_warnings(found),
             ),
         )
-        times = "; ".join(said_of_times(self._scales))
+        times = "; ".join(said_of_columns(self._scales))
         how = {
             "level": self._level,
             "optimizer": f"recursive{forgets}",
