@@ -123,7 +123,7 @@ def decay() -> Result:
         [[1, 0.98765, -0.92, 0.1], [0.98765, 1, -0.95, 0], [-0.92, -0.95, 1, 0], [0.1, 0, 0, 1]],
         dtype=float,
     )
-    free = ("amplitude", "k_fast", "τ", "background")
+    free, errors = ("amplitude", "k_fast", "τ", "background"), [2.31e-14, 1234.0, 1.0, 1e-12]
     diagnosis = Diagnosis(
         names=free,
         eigenvalues=np.array([1e-3, 2.0, 5.0, 80.0]),
@@ -158,7 +158,7 @@ def decay() -> Result:
         kernel="compiled",
         estimates=estimates,
         free=free,
-        covariance=correlation * 1e-3,
+        covariance=correlation * np.outer(errors, errors),
         correlation=correlation,
         covariance_method="sandwich",
         rows=1_000_000,

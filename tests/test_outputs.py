@@ -105,6 +105,20 @@ def test_standard_input_and_the_data_of_a_saved_fit_are_inputs(folder, arguments
     assert contents(folder) == before
 
 
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_saved_fit_knows_its_data_from_anywhere(folder, monkeypatch, moved):
+    (folder / "fits").mkdir()
+    sgdfit.fit(FORMULA, "data/p2.csv").save("fits/fit.json")
+    (folder / "elsewhere").mkdir()
+    if moved:
+        for name in ("data", "fits"):
+            (folder / name).rename(folder / "elsewhere" / name)
+    monkeypatch.chdir("/")
+    whole = folder / "elsewhere" if moved else folder
+    with pytest.raises(UsageError, match=OTHER):
+        sgdfit.load(whole / "fits/fit.json").save(whole / "data/p2.csv")
+
+
 @contextlib.contextmanager
 def files_of_at_most(size):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -329,6 +329,8 @@ def test_any_number_and_text_survives(value, error, label):
         ("estimates.d.at_bound", 0, "d.at_bound is 0, where true or false is needed"),
         ("estimates.d.interval", [1.0], "d.interval has 1 entries, where 2 are needed"),
         ("estimates.d.stderr", -0.5, "the fit.estimates.d.stderr is -0.5, below 0"),
+        ("estimates.k_fast.stderr", 5.0, "stderr is 5.0, where its variance in the fit.covariance"),
+        ("time_scales", {"x": {"kind": "date", "unit": "d"}}, "time_scales.x is no scale of times"),
         ("estimates.d.value", "NaN", "d.value is nan, where a finite number is needed"),
         ("estimates.d.interval", [5.0, 1.0], "d.interval is .*, whose ends are not in order"),
         ("r_squared", 7.0, "the fit.r_squared is 7.0, above 1"),

@@ -238,7 +238,7 @@ def fit(
             result = replace(result, status=replace(result.status, cure=cure))
     # Beside the declared facts, which are saved.
     object.__setattr__(result, "table", table)
-    object.__setattr__(result.trace, "inputs", table.files)
+    object.__setattr__(result.trace, "inputs", tuple(map(os.path.abspath, table.files)))
     return result
 
 

@@ -35,6 +35,8 @@ from sgdfit.result.trace import Trace, shaped
 
 FORMAT = "sgdfit"
 VERSION = 1
+# So many of the files of a fit are saved by name.
+MOST_FILES = 1_000
 # Seconds of thirty thousand years.
 LONG_AGO = 10**12
 ROLES = ("free", "fixed", "tied")
@@ -362,7 +364,7 @@ class Result:
 
     def to_json(self) -> str:
         """Return all facts, the trace included, as strict JSON text."""
-        return json.dumps(self.to_dict(), allow_nan=False, ensure_ascii=False) + "\n"
+        return _as_json(self.to_dict())
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all facts to a JSON file, from which `sgdfit.load` restores them exactly.
@@ -372,7 +374,10 @@ class Result:
         UsageError
             When the file cannot be written, or is one of those that were fitted.
         """
-        content = self.to_json().encode()
+        here, inputs = os.path.dirname(os.path.abspath(path)), self.trace.inputs[:MOST_FILES]
+        # So that no output takes their place when it is loaded, also where both were moved.
+        files = [*inputs, *(os.path.relpath(name, here) for name in inputs)]
+        content = _as_json({**self.to_dict(), "files": files}).encode()
         try:
             with replacing(path, self.trace.inputs) as file:
                 file.write(content)
@@ -427,10 +432,13 @@ def load(path: str | os.PathLike[str], function: Callable[..., Any] | None = Non
     except (ValueError, RecursionError) as error:
         raise DataError(f"{origin} is not a saved fit: it is not strict JSON text") from error
     result = from_dict(saved, origin)
-    # What the fit writes must not take the place of the file that it was fitted to, of which only
-    # the name is saved: one here or beside the fit is taken for it.
-    places = (os.path.join(folder, result.data_label) for folder in ("", Path(path).parent))
-    object.__setattr__(result.trace, "inputs", tuple(filter(os.path.isfile, places)))
+    # What the fit writes must not take the place of the files that it was fitted to. Older fits
+    # knew but a name: one here or beside the fit is taken for it.
+    listed = saved.get("files")
+    files = [name for name in listed if isinstance(name, str)] if type(listed) is list else []
+    beside = (os.path.join(Path(path).parent, name) for name in (result.data_label, *files))
+    places = filter(os.path.isfile, (result.data_label, *beside))
+    object.__setattr__(result.trace, "inputs", tuple(map(os.path.abspath, places)))
     if function is not None:
         object.__setattr__(result, "callable", _given(function, result, origin))
     return result
@@ -507,9 +515,9 @@ def _agreeing(result: Result) -> Result:
     except FormulaError as error:
         raise DataError(f"the fit.formula cannot be read: {error.message}") from error
     for name, scale in (result.time_scales or {}).items():
-        as_time_unit(scale.unit)
-        if scale.kind not in USUAL or abs(scale.begin) > LONG_AGO:
-            raise DataError(f"the fit.time_scales.{name} is {scale}: no {' or '.join(USUAL)}")
+        known = scale.kind in USUAL and as_time_unit(scale.unit) == scale.unit
+        if not known or abs(scale.begin) > LONG_AGO:
+            raise DataError(f"the fit.time_scales.{name} is no scale of times: {scale!r}")
     for name, estimate in result.estimates.items():
         place = f"the fit.estimates.{name}"
         if name not in known:
@@ -555,6 +563,15 @@ def _agreeing(result: Result) -> Result:
             "the fit.covariance is not one: it must be symmetric, without a combination of"
             " parameters whose variance is below 0"
         )
+    if result.covariance is not None:
+        errors = np.sqrt(np.diag(matrices["covariance"]))
+        for name, error in zip(result.free, errors.tolist(), strict=True):
+            told = result.estimates[name].stderr
+            if told is not None and not np.isnan(error) and not np.isclose(told, error, 1e-6, 0):
+                raise DataError(
+                    f"the fit.estimates.{name}.stderr is {told}, where its variance in the"
+                    f" fit.covariance says {error:.6g}"
+                )
     if result.loss_scale is None:
         # Losses were in units of the response before they had a scale.
         from sgdfit.model.loss import as_absolute
@@ -563,6 +580,10 @@ def _agreeing(result: Result) -> Result:
     elif not result.loss_scale > 0:
         raise DataError(f"the fit.loss_scale is {result.loss_scale}, not above 0")
     return replace(result, **matrices)
+
+
+def _as_json(facts: dict[str, Any]) -> str:
+    return json.dumps(facts, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def _refuse_constant(name: str) -> float:
