@@ -515,8 +515,8 @@ def _agreeing(result: Result) -> Result:
     except FormulaError as error:
         raise DataError(f"the fit.formula cannot be read: {error.message}") from error
     for name, scale in (result.time_scales or {}).items():
-        known = scale.kind in USUAL and as_time_unit(scale.unit) == scale.unit
-        if not known or abs(scale.begin) > LONG_AGO:
+        real = scale.kind in USUAL and as_time_unit(scale.unit) == scale.unit
+        if not real or abs(scale.begin) > LONG_AGO:
             raise DataError(f"the fit.time_scales.{name} is no scale of times: {scale!r}")
     for name, estimate in result.estimates.items():
         place = f"the fit.estimates.{name}"
