@@ -22,7 +22,7 @@ from sgdfit.data.groups import Groups, read_groups
 from sgdfit.data.readers import open_table
 from sgdfit.data.rows import timed
 from sgdfit.data.table import Table, check_policy
-from sgdfit.data.times import TimeScales, as_time_unit, said_of_times
+from sgdfit.data.times import TimeScales, as_time_unit, said_of_columns
 from sgdfit.errors import DivergenceWarning, SgdfitError, UsageError, did_you_mean
 from sgdfit.fitting.entry import fit
 from sgdfit.fitting.multistart import BETTER, DOUBTFUL, FAINT, TOLD, UNEXPLAINED
@@ -173,7 +173,7 @@ def fit_many(
 
         task, fits = _fit_groups(task, groups, table.label, resources.threads, tell)
         parts.append(fits)
-    return replace(joined(parts), inputs=table.files, notes=tuple(said_of_times(scales)))
+    return replace(joined(parts), inputs=table.files, notes=tuple(said_of_columns(scales)))
 
 
 def _by(data: object, by: str | Sequence[str] | None) -> tuple[object, list[str]]:

@@ -565,12 +565,16 @@ def _agreeing(result: Result) -> Result:
         )
     if result.covariance is not None:
         errors = np.sqrt(np.diag(matrices["covariance"]))
-        for name, error in zip(result.free, errors.tolist(), strict=True):
+        for name, deviation in zip(result.free, errors.tolist(), strict=True):
             told = result.estimates[name].stderr
-            if told is not None and not np.isnan(error) and not np.isclose(told, error, 1e-6, 0):
+            if (
+                told is not None
+                and not np.isnan(deviation)
+                and not np.isclose(told, deviation, 1e-6, 0)
+            ):
                 raise DataError(
                     f"the fit.estimates.{name}.stderr is {told}, where its variance in the"
-                    f" fit.covariance says {error:.6g}"
+                    f" fit.covariance says {deviation:.6g}"
                 )
     if result.loss_scale is None:
         # Losses were in units of the response before they had a scale.
