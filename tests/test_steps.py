@@ -127,6 +127,35 @@ def test_a_parameter_may_be_compared_for_equality() -> None:
     assert fit.residual_sum_of_squares == pytest.approx(min(judged), rel=1e-9)
 
 
+# Formula, response, basis of the linear parameters, and values of the others that are tried.
+FEW = np.linspace(0.05, 10, 60)
+ROUNDED = {
+    "rate": ("y = a + c*floor(b*x)", 1 + 2 * np.floor(0.7 * FEW),
+             lambda b: [ONE[:60], np.floor(b * FEW)], [np.linspace(0.05, 4, 8_001)]),
+    "width and phase": ("y = c*floor(x/w + p)", 1.5 * np.floor(FEW / 2.1 + 0.3),
+             lambda w, p: [np.floor(FEW / w + p)],
+             [np.linspace(0.5, 6, 301), np.linspace(-1, 1, 81)]),
+    "sawtooth": ("y = a + c*(x/w - floor(x/w))", 1 + 3 * (FEW / 2.3 % 1),
+             lambda w: [ONE[:60], FEW / w - np.floor(FEW / w)], [np.linspace(0.5, 10, 4_001)]),
+    "window": ("y = a + b*(abs(x - m) < w)", 1 + 3 * (abs(FEW - 5.2) < 1.6),
+             lambda m, w: [ONE[:60], abs(FEW - m) < w],
+             [np.linspace(0, 10, 121), np.linspace(0.1, 6, 71)]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ROUNDED)
+def test_roundings_and_ends_that_depend_on_one_another(name: str) -> None:
+    formula, curve, basis, grids = ROUNDED[name]
+    y, judged = curve + 0.3 * NOISE[:60], np.inf
+    for at in itertools.product(*grids):
+        columns = np.stack(basis(*at), 1).astype(float)
+        judged = min(judged, *np.linalg.lstsq(columns, y, rcond=None)[1], np.inf)
+    fit = sgdfit.fit(formula, {"x": FEW, "y": y})
+
+    assert fit.status.name == "converged"
+    assert fit.residual_sum_of_squares <= judged * (1 + 1e-9)
+
+
 def test_what_is_not_settled_exactly_is_told() -> None:
     fit = sgdfit.fit("y = floor(x/b)", {"x": X, "y": CLEAR})
 

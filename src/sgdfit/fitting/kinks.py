@@ -96,7 +96,7 @@ def settle_kinks(problem: Problem, outcome: Outcome) -> Outcome:
         return outcome
     kinks = [each for each in breaks if not are_coupled((each,), problem.model)]
     if not kinks:
-        return _on_row(problem, outcome, [each.place for each in breaks])
+        return rest_on_rows(problem, outcome, [each.place for each in breaks])
     theta, data, kernel = outcome.theta, problem.data, problem.kernel
     for _ in range(KINK_ROUNDS):
         before, on_rows = theta, []
@@ -113,8 +113,8 @@ def settle_kinks(problem: Problem, outcome: Outcome) -> Outcome:
     return merge_runs(outcome, other) if other.loss <= outcome.loss else outcome
 
 
-def _on_row(problem: Problem, outcome: Outcome, places: list[int]) -> Outcome:
-    """Return the outcome with its distance where kinks that several parameters move rest on rows.
+def rest_on_rows(problem: Problem, outcome: Outcome, places: list[int]) -> Outcome:
+    """Return the outcome with its distance where parameters rest on rows, at kinks or jumps.
 
     There the slopes on both sides lead towards it, so that the others' distance is the whole.
     """

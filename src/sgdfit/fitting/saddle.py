@@ -20,7 +20,7 @@ from sgdfit.inference.spectrum import named, root_spectrum
 from sgdfit.kernel.kernel import Chunk
 from sgdfit.model.roles import roles_of
 from sgdfit.model.separation import stepped_names
-from sgdfit.starts.space import draw_points, observations_of, range_of
+from sgdfit.starts.space import draw_points, observations_of, range_of, ranges_of
 
 # A fall by a smaller share of the loss is none.
 FALL = 1e-9
@@ -105,9 +105,7 @@ def _elsewhere(
     bound = ~(box.held | box.free(theta, problem.kernel.sums(theta, chunk).gradient))
     if not bound.any() or not len(idle):
         return
-    roles = roles_of(model.prediction, model.free, model.variables)
-    seen = observations_of(model, chunk, {})
-    ranges = [range_of(roles[model.free[i]], box.low[i], box.high[i], seen) for i in idle]
+    ranges = ranges_of(model, [model.free[i] for i in idle], observations_of(model, chunk, {}))
     for values in draw_points(ranges, DRAWS, problem.seed)[0]:
         there = theta.copy()
         there[idle] = values

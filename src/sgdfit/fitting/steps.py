@@ -21,21 +21,26 @@ import numpy as np
 
 from sgdfit.fitting.callbacks import StopRequested, ending_of
 from sgdfit.fitting.gauss_newton import nonnegative_hess, walk
-from sgdfit.fitting.kinks import DAMPING, Break, are_coupled, breaks_of, thresholds_of
+from sgdfit.fitting.kinks import DAMPING, Break, are_coupled, breaks_of, rest_on_rows, thresholds_of
 from sgdfit.fitting.multistart import BETTER, find_minimum, with_starts
 from sgdfit.fitting.problem import Outcome, Problem, merge_runs
 from sgdfit.fitting.sampling import FEW
 from sgdfit.kernel.kernel import Chunk
 from sgdfit.kernel.numpy_kernel import make_numpy
 from sgdfit.kernel.summation import PANEL
-from sgdfit.model.separation import stepped_names
+from sgdfit.model.separation import separate, stepped_names
+from sgdfit.starts.separable import Projection
+from sgdfit.starts.space import draw_points, observations_of, ranges_of
 
 # Bins of one, two and three parameters each, of the first grid and of others at the most; how many
 # values are gone through one by one, where the first grid does not do; and grids until the answer
 # has to do, which only steps need that are hardly seen.
 FIRST, MOST, FULL, GRIDS = (2_048, 64, 12), (1 << 20, 256, 32), (0, 512, 48), (30, 10, 10)
-# How often thresholds that depend on one another are drawn anew.
-REDRAWN = 24
+# Over so many rows values are drawn, at first so many times the rows, and at the most so many; of
+# these the best are kept, and drawn anew so often.
+ROWS_DRAWN, DRAWN, MOST_DRAWN, POPULATION, GENERATIONS = 2_048, 1 << 22, 1 << 14, 64, 100
+# Towards one of so small a part, by a share between these, in each parameter with this probability.
+BETTER_ONES, SHARES, CROSSED = 8, (0.1, 1.0), 0.7
 # How often gaps and the rest are found anew, each given the other.
 ROUNDS = 20
 # What rounding of sums may change a loss by, as a share of its value where parameters begin.
@@ -249,9 +254,8 @@ def minimize_steps(problem: Problem) -> tuple[Problem, Outcome]:
     """Return the minimum of all parameters, also of those that act in steps."""
     breaks, model, outcome = breaks_of(problem.model), problem.model, None
     steps = {model.free[each.place] for each in breaks}
-    stepped = stepped_names(model.prediction).difference(steps)
-    slopes = zip(model.free, model.gradient, strict=True)
-    sampled = {name for name, slope in slopes if name in stepped and slope == 0}
+    kinks = {model.free[each.place] for each in breaks_of(model, smooth=True)}
+    sampled = stepped_names(model.prediction).intersection(model.free) - steps - kinks
     coupled = are_coupled(breaks, model)
     exact = problem.squared and steps.union(model.linear).issuperset(model.free)
     exact = exact and 0 < len(breaks) <= len(FIRST) and not coupled
@@ -269,13 +273,14 @@ def minimize_steps(problem: Problem) -> tuple[Problem, Outcome]:
         is_over = outcome.is_called_off or outcome.step >= problem.steps
         if outcome.quadratic is None or is_over:
             return problem, outcome
-        if breaks and outcome.better is not None:
+        if (breaks or sampled) and outcome.better is not None:
             theta = np.array([outcome.better.values[name] for name in model.free])
             outcome = outcome._replace(better=None)
-        if coupled:
-            theta = random_restarts(problem, breaks, theta)
-    if breaks:
+        if coupled or sampled:
+            theta = search_steps(problem, theta)
+    if breaks or sampled:
         outcome, is_proven = alternate(problem, breaks, theta, outcome)
+        outcome = rest_on_rows(problem, outcome, [model.free.index(name) for name in sampled])
         sampled |= steps if coupled or not (is_proven and problem.squared) else set()
     assert outcome is not None
     if sampled:
@@ -287,22 +292,50 @@ def minimize_steps(problem: Problem) -> tuple[Problem, Outcome]:
     return problem, outcome
 
 
-def random_restarts(problem: Problem, breaks: tuple[Break, ...], theta: np.ndarray) -> np.ndarray:
-    """Return the best of what thresholds of random rows lead to, over a sample.
+def search_steps(problem: Problem, theta: np.ndarray) -> np.ndarray:
+    """Return the best of values drawn for the nonlinear parameters, over a sample; or ``theta``.
 
-    Where each threshold is the best given the others, another set of them may be better still.
+    Where each threshold is the best given the others, another set of them may be better still; and
+    a rounding has as many as whole numbers. The loss is taken as squared, the rest solved.
     """
-    chunk, random = problem.data.sample(FEW // 4, problem.seed), np.random.default_rng(problem.seed)
-    some = problem.on_rows(chunk)._replace(callback=None)
-    found = [alternate(some, breaks, theta)[0]]
-    for _ in range(REDRAWN):
-        begun = theta.copy()
-        for k in random.permutation(len(breaks)).tolist():
-            at = thresholds_of(problem.model, (breaks[k],), begun, chunk)[0]
-            if np.isfinite(at).any():
-                begun[breaks[k].place] = random.choice(at[np.isfinite(at)])
-        found.append(alternate(some, breaks, problem.box.clip(begun))[0])
-    return min(found, key=lambda outcome: outcome.loss).theta
+    model = problem.model
+    seen = observations_of(model, problem.data.sample(ROWS_DRAWN, problem.seed), {})
+    projection = Projection(model, separate(model.prediction, model.free), seen)
+    places = [model.free.index(name) for name in projection.names]
+    count = min(DRAWN // (seen.rows + 1), MOST_DRAWN)
+    drawn = draw_points(ranges_of(model, projection.names, seen), count, problem.seed)[0]
+    points = np.where(problem.box.held[places], theta[places], np.vstack([theta[places], drawn]))
+    whole = projection.whole(_differential_evolution(projection, points, problem.seed)[None])[0]
+    values = dict(zip(projection.all_names, whole, strict=True))
+    found = np.array([values[name] for name in model.free])
+    return problem.box.clip(np.where(problem.box.held, theta, found))
+
+
+def _differential_evolution(projection: Projection, points: np.ndarray, seed: int) -> np.ndarray:
+    """Return the best of the points, and of those that differences between these lead to.
+
+    That is differential evolution (Storn & Price 1997, J. Glob. Optim. 11(4), 341-359), towards the
+    better ones (Zhang & Sanderson 2009, IEEE Trans. Evol. Comput. 13(5), 945-958).
+    """
+
+    def losses(points: np.ndarray) -> np.ndarray:
+        residual = projection.solve(points).residual
+        return np.nan_to_num(np.einsum("kn,kn->k", residual, residual), nan=np.inf)
+
+    random = np.random.default_rng(seed)
+    points = points[np.argsort(losses(points), kind="stable")[:POPULATION]]
+    least, count = losses(points), len(points)
+    for _ in range(GENERATIONS):
+        better = np.argsort(least, kind="stable")[random.integers(count // BETTER_ONES, size=count)]
+        one, other = random.integers(count, size=(2, count))
+        share = random.uniform(*SHARES, size=(count, 1))
+        moved = points + share * (points[better] - points + points[one] - points[other])
+        tried = np.where(random.random(points.shape) < CROSSED, moved, points)
+        tried = np.clip(tried, projection.low, projection.high)
+        there = losses(tried)
+        lower = there <= least
+        points[lower], least[lower] = tried[lower], there[lower]
+    return np.asarray(points[least.argmin()])
 
 
 def alternate(
@@ -318,7 +351,7 @@ def alternate(
     try:
         if outcome is None or not np.array_equal(theta, outcome.theta):
             outcome = _lower(outcome, walk(rest, theta, outcome and [rest.rows]))
-        for k in range(ROUNDS):
+        for k in range(ROUNDS if breaks else 0):
             if outcome.is_called_off or outcome.quadratic is None:
                 break
             start, is_proven = _best_gaps(loose, breaks, outcome.theta)

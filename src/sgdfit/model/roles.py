@@ -124,7 +124,8 @@ def _role(prediction: Expr, name: str, powers: Powers, variables: tuple[str, ...
     elif powers:
         kind = "magnitude"
     elif shift:
-        kind = "phase" if waves else "intercept"
+        whole = any(part.has(own) for part in prediction.atoms(Floor, Ceil))
+        kind = "phase" if waves or whole else "intercept"
     else:
         raises = any(own in power.exp.free_symbols for power in prediction.atoms(sympy.Pow))
         kind = "exponent" if raises else "magnitude"
@@ -213,7 +214,7 @@ class _Dimensions:
         compares = isinstance(expression, sympy.core.relational.Relational | sympy.atan2)
         if isinstance(expression, Where):
             inner = inner[1:]
-        if isinstance(expression, Sign | Floor | Ceil):
+        if type(expression) is Sign:
             return {}
         if isinstance(expression, Voigt):  # three of one dimension, to an area of none
             for form in inner[1:]:

@@ -28,7 +28,7 @@ from sgdfit.starts.components import (
     pursue,
 )
 from sgdfit.starts.separable import Projection, Whole, by_loss, lengths, polish
-from sgdfit.starts.space import Range, observations_of, range_of
+from sgdfit.starts.space import Range, observations_of, ranges_of
 
 # How many sums are polished, each time; of exchanged ones twice as many.
 POLISHED = 8
@@ -90,12 +90,9 @@ def find_starts(model: Model, chunk: Chunk, given: Mapping[str, float], seed: in
     model, turned = _with_linear_phases(model, given, chunk)
     seen = observations_of(model, chunk, given)
     parts = separate(model.prediction, tuple(name for name in model.free if name not in given))
-    roles = roles_of(model.prediction, model.free, model.variables)
     ranges = dict[str, Range]()
     for part in parts.components:
-        for name in part.names:
-            known = model.parameters[name]
-            at = range_of(roles[name], known.low, known.high, seen)
+        for name, at in zip(part.names, ranges_of(model, part.names, seen), strict=True):
             ranges[name] = at._replace(negative=0.0) if part.is_mirrored(name) else at
     words = {name: at.text for name, at in ranges.items()}
     if not seen.rows:

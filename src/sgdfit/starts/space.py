@@ -16,7 +16,7 @@ import numpy as np
 from sgdfit.kernel.kernel import Chunk
 from sgdfit.kernel.numpy_kernel import evaluator
 from sgdfit.model.model import Model
-from sgdfit.model.roles import RESPONSE, Role, derived_columns
+from sgdfit.model.roles import RESPONSE, Role, derived_columns, roles_of
 
 
 class Scale(NamedTuple):
@@ -137,6 +137,13 @@ def range_of(role: Role, low: float, high: float, seen: Observations) -> Range:
     elif math.isfinite(high):
         text += f" below {high:g}"
     return Range(role, low, high, unit, knots, negative, text)
+
+
+def ranges_of(model: Model, names: Sequence[str], seen: Observations) -> list[Range]:
+    """Return the `Range` of each of the parameters ``names``."""
+    roles = roles_of(model.prediction, model.free, model.variables)
+    known = model.parameters
+    return [range_of(roles[name], known[name].low, known[name].high, seen) for name in names]
 
 
 def _along_a_column(role: Role, at: Scale) -> tuple[float, Knots, float, str]:
