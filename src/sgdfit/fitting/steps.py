@@ -320,7 +320,7 @@ def _differential_evolution(projection: Projection, points: np.ndarray, seed: in
 
     def losses(points: np.ndarray) -> np.ndarray:
         residual = projection.solve(points).residual
-        return np.nan_to_num(np.einsum("kn,kn->k", residual, residual), nan=np.inf)
+        return np.asarray(np.nan_to_num(np.einsum("kn,kn->k", residual, residual), nan=np.inf))
 
     random = np.random.default_rng(seed)
     points = points[np.argsort(losses(points), kind="stable")[:POPULATION]]
