@@ -238,6 +238,10 @@ def _model(paper: Paper) -> DerivationStep:
         legend += [curve, " is the logistic curve. "]
     if any(expression.has(VoigtSlope) for expression in everything):
         legend += ["Subscripts of voigt(x, σ, γ) say by what it is differentiated. "]
+    if model.external is not None:
+        called = model.external.label
+        legend += [f"{called} is called, since {model.external.why}; its subscripts say by what it"]
+        legend += [" is differentiated, and the numbers are computed. "]
     wheres = [where for expression in everything for where in expression.atoms(Where)]
     if any({*where.args[1:]} == {sympy.S.Zero, sympy.S.One} for where in wheres):
         legend += ["[…] is 1 where its condition holds and 0 elsewhere."]

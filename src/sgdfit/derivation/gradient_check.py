@@ -157,7 +157,7 @@ def check_gradient(
         loss=float(share @ losses(at)),
         symbolic=tuple(float(share @ part) for part in parts),
         central=tuple(_central_difference(losses, share, at, k) for k in range(len(at))),
-        torch=by_torch() if importlib.util.find_spec("torch") else None,
+        torch=by_torch() if importlib.util.find_spec("torch") and not model.external else None,
         scale=tuple(float(share @ np.abs(part)) for part in parts),
         trouble=next((trouble for trouble in troubles if trouble), None),
         limits=int(limited.sum()),

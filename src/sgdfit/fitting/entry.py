@@ -49,7 +49,7 @@ CUT_SHORT = ("interrupted", "stopped")
 def fit(
     formula: str | Callable[..., Any] | Formula,
     data: object,
-    *,
+    *others: object,
     start: Assignments = None,
     bounds: Bounds = None,
     fixed: Assignments = None,
@@ -58,6 +58,7 @@ def fit(
     loss: str | Callable[..., Any] | Loss = "mse",
     where: str | None = None,
     response: str | None = None,
+    jacobian: Callable[..., Any] | None = None,
     constant: bool = False,
     tied: Assignments = None,
     weights: str | ArrayLike | None = None,
@@ -97,7 +98,9 @@ def fit(
     ----------
     formula : str or callable
         ``"y = a*x**2 + b*x + c"`` (or with ``~``), or a function ``def quad(a, b, c, x)``. Every
-        name that is a column of the data is a variable, every other one a parameter.
+        name that is a column of the data is a variable, every other one a parameter. A function
+        that cannot be followed with symbols (a loop, an integration, a library) is called on whole
+        columns, from one thread, with slopes by complex step or by differences.
     data : dict of arrays, data frame, Arrow table, path, …
         See `sgdfit.data.readers`.
     start : mapping, text, "search" or "random"
@@ -125,6 +128,9 @@ def fit(
         as far as the files tell.
     response : str, optional
         The left side, where the formula has none.
+    jacobian : callable, optional
+        Of a function that is called: of the same arguments, the slope to each parameter, in their
+        order, of each row: shape (rows, parameters), as for `scipy.optimize.curve_fit`.
     constant : bool
         Whether the right side may hold no column, so that its curve is a constant. Without, that
         is an error: a misnamed column is a parameter.
@@ -219,6 +225,11 @@ def fit(
     >>> result.optimizer, round(result.estimates["a"].value, 6)
     ('sgd', 3.0)
     """
+    if others:
+        raise UsageError(
+            "fit takes one object that holds all columns by name; write fit(f, {'x': x, 'y': y},"
+            " response='y'), where x is an argument of f, or sgdfit.curve_fit(f, x, y)"
+        )
     problem, table = _settled(dict(locals()))
     with problem.data.checkpoint as kept:
         if checkpoint is not None:
@@ -260,9 +271,8 @@ def _settled(given: dict[str, Any]) -> tuple[Problem, Table]:
     table = open_table(given["data"], None if arrays else given["where"])
     if table.notes and given["tell"] is not None:
         given["tell"](f"{table.label}: {'; '.join(table.notes)}")
-    stated = {
-        name: given[name] for name in ("response", "loss", "start", "bounds", "fixed", "tied")
-    }
+    names = ("response", "jacobian", "loss", "start", "bounds", "fixed", "tied")
+    stated = {name: given[name] for name in names}
     stated["constant"] = switch(given["constant"], "constant")
     model = build(given["formula"], table.names, **stated, seed=options.seed)
     for what in arrays:

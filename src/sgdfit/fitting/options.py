@@ -193,7 +193,7 @@ def check_with_model(options: Options, model: Model, covariance: str) -> None:
     if model.external is not None and options.kernel == "compiled":
         raise UsageError(
             f"the function {model.external.label!r} is called and cannot be compiled, since"
-            f" {model.external.reason}; leave out kernel='compiled'"
+            f" {model.external.why}; leave out kernel='compiled'"
         )
     if options.optimizer is not None:
         as_start(model.start, options.dtype, model.free)

@@ -432,10 +432,13 @@ def _with_called(problem: Problem, external: External) -> Problem:
     external.examine(given, is_start=is_start)
     with np.errstate(all="ignore"):
         problem.kernel.rows(np.array(model.start), some)  # settles how slopes are found
+    if external.failure is not None and is_start:
+        raise external.failure
     tolerance = problem.tolerance
     if tolerance is not None:
         tolerance = max(tolerance, external.error * math.sqrt(problem.rows))
-    return problem._replace(tolerance=tolerance)
+    warnings = (*problem.warnings, *external.doubts)
+    return problem._replace(tolerance=tolerance, warnings=warnings)
 
 
 def kernel_of(model: Model, data: TrainingData, options: Options) -> Kernel:

@@ -20,15 +20,17 @@ from typing import Any
 import numpy as np
 import sympy
 
-from sgdfit.errors import FormulaError, SgdfitError, UsageError, enumerated
+from sgdfit.errors import FormulaError, SgdfitError, enumerated
 
 Expr = Any  # SymPy ships no types
 Array = np.ndarray[Any, Any]
 
 # Of the argument: its steps of differences from the longest to the shortest, and that of a complex
 # one, of which no digit is lost however short it is.
-LADDER = tuple(0.1 / 4.0**k for k in range(14))
+LADDER = tuple(0.1 / 6.0**k for k in range(10))
 COMPLEX_STEP = 1e-30
+# Rows that these are chosen by.
+SHOWN = 24
 # A complex step, or a given Jacobian, agrees with differences to this share, or to so many of
 # their own errors.
 AGREES, ERRORS = 1e-5, 100.0
@@ -93,7 +95,9 @@ class External:
         self.function, self.arguments = function, dict(arguments)
         self.named = tuple(named)  # the arguments that are given by keyword
         self.reason, self.jacobian = reason, jacobian
-        self.label: str = getattr(function, "__name__", type(function).__name__)
+        self.why = reason.splitlines()[0].partition(";")[0]  # without advice
+        name = getattr(function, "__name__", type(function).__name__)
+        self.label = name if name.isidentifier() else "f"
         self.names = tuple(n for n, v in arguments.items() if isinstance(v, sympy.Symbol))
         self.columns: tuple[int, ...] = ()  # which of the names are columns
         self.by_rows: bool | None = None  # whether it takes rows one by one; None: not known yet
@@ -143,8 +147,18 @@ class External:
         if rest:
             to = f" ({enumerated(rest)})" if ways else ""
             ways += [f"by central differences{to}, to {max(self.error, 1e-16):.0e} of their size"]
-        reason = self.reason.partition(";")[0]
-        return f"{words}, since {reason}; slopes {enumerated(ways)}"
+        return f"{words}, since {self.why}; slopes {enumerated(ways)}"
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What to warn of: that a given Jacobian is not that of the function."""
+        if self.jacobian is None or all(self.analytic.values()):
+            return ()
+        names = [self.names[k] for k, agrees in self.analytic.items() if not agrees]
+        return (
+            f"jacobian does not agree with differences of {self.label!r}: see its slopes to"
+            f" {enumerated(names)}; without it they are found by sgdfit",
+        )
 
     def examine(self, values: Sequence[Any], *, is_start: bool) -> None:
         """Call the function on some rows, and refuse one whose rows depend on each other.
@@ -178,6 +192,8 @@ class External:
         compute = partial(self._derivative, order) if order else self._called
         given = [np.asarray(a) for a in arguments]
         shape = np.broadcast_shapes(*(a.shape for a in given))
+        if 0 in shape:
+            return np.empty(shape)
         each = [k for k in range(len(given)) if k not in self.columns]
         rows = shape[-1] if shape else 1
         if any(given[k].ndim and given[k].shape[-1] > 1 for k in each):
@@ -209,18 +225,18 @@ class External:
             if found.dtype.kind == "c":
                 found = np.where(found.imag == 0, found.real, np.nan)
             return found
-        at = ", ".join(
-            f"{name} = {value:.6g}"
-            for name, value in zip(self.names, values, strict=True)
-            if not isinstance(value, np.ndarray)
-        )
-        cause = failures[0]
+        self._note(failures[0], self.label, values)
+        return np.full(rows, np.nan)
+
+    def _note(self, cause: Exception, label: str, values: list[Any]) -> None:
+        """Remember that a call raised, and where."""
+        given = zip(self.names, values, strict=True)
+        at = ", ".join(f"{n} = {v:.6g}" for n, v in given if not isinstance(v, np.ndarray))
         self.failure = FormulaError(
-            f"the function {self.label!r} raised {type(cause).__name__}: {cause} (at {at}); mend"
-            " it, or give starts and bounds that keep away from there"
+            f"the function {label!r} raised {type(cause).__name__}: {cause} (at {at}); mend it, or"
+            " give starts and bounds that keep away from there"
         )
         self.failure.__cause__ = cause
-        return np.full(rows, np.nan)
 
     def _result(self, values: list[Any], by_rows: bool | None) -> Array:
         """Return what the function returns, checked; by_rows in a loop over rows."""
@@ -238,8 +254,8 @@ class External:
         """Return what the function returned as one number for each row, real or complex."""
         array = None
         with suppress(TypeError, ValueError):
-            array = np.asarray(np.ma.filled(found, np.nan) if np.ma.isMA(found) else found)
-            array = array if array.dtype.kind in "fc" else array.astype(np.float64)
+            given = np.asarray(np.ma.filled(found, np.nan) if np.ma.isMA(found) else found)
+            array = given if given.dtype.kind in "fc" else given.astype(np.float64)
         if found is None or array is None:  # NumPy would take None for NaN
             raise FormulaError(
                 f"the function {self.label!r} returned {type(found).__name__}, not one number for"
@@ -259,8 +275,9 @@ class External:
             return self._difference(order, values)
         if self.jacobian is not None and k not in self.columns:
             return self._from_jacobian(k, values)
-        if k not in self.analytic and np.isfinite(self._called(values)).any():
-            slope, exact = self._difference(order, values), self._complex(k, values)
+        few = _spread(values)
+        if k not in self.analytic and np.isfinite(self._called(few)).any():
+            slope, exact = self._difference(order, few), self._complex(k, few)
             self.analytic[k] = exact is not None and self._agree(exact, slope)
         exact = self._complex(k, values) if self.analytic.get(k) else None
         return self._difference(order, values) if exact is None else exact
@@ -288,15 +305,16 @@ class External:
         size = float(np.median(np.abs(values[k]))) or 1.0
         key = order, int(np.floor(np.log10(size)))
         if key not in self.steps:
-            ladder = [self._quotient(tuple(lower), k, step * size, values) for step in LADDER]
+            few = _spread(values)
+            ladder = [self._quotient(tuple(lower), k, step * size, few) for step in LADDER]
             changes = [_norm(b - a) for a, b in pairwise(ladder)]
             best = int(np.nanargmin([*changes, np.inf]))
-            if best < len(changes) and np.isfinite(changes[best]):
-                self.steps[key] = LADDER[best + 1]
-                length = _norm(ladder[best + 1])
-                if not lower and length:
-                    self.error = max(self.error, changes[best] / length)
-            return ladder[min(best + 1, len(ladder) - 1)]
+            if best == len(changes):
+                return np.full(_rows(values), np.nan)
+            self.steps[key] = LADDER[best + 1]
+            length = _norm(ladder[best + 1])
+            if not lower and length:
+                self.error = max(self.error, changes[best] / length)
         return self._quotient(tuple(lower), k, self.steps[key] * size, values)
 
     def _quotient(self, lower: tuple[int, ...], k: int, step: float, values: list[Any]) -> Array:
@@ -329,12 +347,13 @@ class External:
         try:
             with np.errstate(all="ignore"):
                 found = np.asarray(self.jacobian(*given.values(), **keywords), dtype=np.float64)  # type: ignore[misc]
-        except Exception as error:
-            raise UsageError(f"jacobian raised {type(error).__name__}: {error}") from error
+        except Exception as cause:
+            self._note(cause, "jacobian", values)
+            return np.full((p, rows), np.nan)
         if found.shape not in ((rows, p), (p, rows)):
-            raise UsageError(
-                f"jacobian returned the shape {found.shape}; for {rows} rows and {p} parameters"
-                f" it must be ({rows}, {p}), as for scipy's curve_fit, or ({p}, {rows})"
+            raise FormulaError(
+                f"the function 'jacobian' returned the shape {found.shape}; of {rows} rows and {p}"
+                f" parameters it must be ({rows}, {p}), as for scipy's curve_fit, or ({p}, {rows})"
             )
         found = found.T if found.shape == (rows, p) else found
         each = [k for k in range(len(values)) if k not in self.columns]
@@ -348,6 +367,13 @@ class External:
 
 def _rows(values: Sequence[Any]) -> int:
     return max((len(v) for v in values if isinstance(v, np.ndarray)), default=1)
+
+
+def _spread(values: list[Any]) -> list[Any]:
+    """Return a few rows from all over."""
+    rows = _rows(values)
+    some = np.unique(np.linspace(0, rows - 1, SHOWN).astype(int))
+    return [v[some] if isinstance(v, np.ndarray) else v for v in values]
 
 
 def _norm(values: Array) -> float:

@@ -67,22 +67,32 @@ _SCALAR = (
 )
 
 
-def as_formula(formula: str | Callable[..., Any] | Formula, response: str | None = None) -> Formula:
+def as_formula(
+    formula: str | Callable[..., Any] | Formula,
+    response: str | None = None,
+    jacobian: Callable[..., Any] | None = None,
+) -> Formula:
     """Return a `Formula` from text, a Python function or a formula.
 
-    ``response`` is the left side, where ``formula`` has none.
+    ``response`` is the left side, where ``formula`` has none; with ``jacobian`` a function is
+    called, and this for its slopes.
 
     Examples
     --------
     >>> print(as_formula(lambda k, t: 2**-(k*t), response="mass"))
     mass = 2**(-k*t)
     """
+    if jacobian is not None and (isinstance(formula, str | Formula) or not callable(jacobian)):
+        raise UsageError(
+            "jacobian is a function, of the arguments of a function that is called; the slopes of a"
+            " formula are derived: leave it out"
+        )
     if isinstance(formula, str):
         parsed = parse(formula)
     elif isinstance(formula, Formula):
         parsed = formula
     elif callable(formula):
-        parsed = _trace(formula)
+        parsed = _trace(formula, jacobian)
     else:
         raise UsageError(
             f"a formula is text such as 'y = a*x + b' or a Python function,"
@@ -104,7 +114,7 @@ def as_formula(formula: str | Callable[..., Any] | Formula, response: str | None
     return parsed
 
 
-def _trace(function: Callable[..., Any]) -> Formula:
+def _trace(function: Callable[..., Any], jacobian: Callable[..., Any] | None = None) -> Formula:
     """Return what ``function`` computes as a `Formula` without a response.
 
     What cannot be followed is called (see `sgdfit.formula.external`).
@@ -145,10 +155,12 @@ def _trace(function: Callable[..., Any]) -> Formula:
     names = tuple(name for name in parameters if name not in settings)
     arguments = {n: settings.get(n, symbol(n)) for n in parameters}
     try:
+        if jacobian is not None:
+            raise FormulaError("its jacobian is given")  # noqa: TRY301
         expression = _followed(function, arguments)
     except FormulaError as error:
         by_keyword = [n for n, p in parameters.items() if p.kind is p.KEYWORD_ONLY]
-        external = External(function, arguments, by_keyword, error.message)
+        external = External(function, arguments, by_keyword, error.message, jacobian)
         expression = external.symbol()(*map(symbol, names))
     return Formula(
         as_real(expression),

@@ -250,6 +250,8 @@ K1: Expr = _special("k1", lambda x: -K0(x) - K1(x) / x)
 
 def _next_order(bessel: Any, n: Expr, x: Expr, sign: int) -> Expr:
     below = {Jv: (J0, J1), Iv: (I0, I1)}[bessel]
+    if n == 0:
+        return sign * below[1](x)
     lower = below[n - 1](x) if n <= 2 else bessel(n - 1, x)
     return (lower + sign * bessel(n + 1, x)) / 2
 

@@ -169,6 +169,7 @@ def build(
     columns: Sequence[str] | None = None,
     *,
     response: str | None = None,
+    jacobian: Callable[..., Any] | None = None,
     loss: str | Callable[..., Any] | Loss = "mse",
     start: Assignments = None,
     bounds: Bounds = None,
@@ -196,7 +197,7 @@ def build(
     >>> model.variables, model.free, model.gradient
     (('x',), ('a',), (exp(-2*x),))
     """
-    read = as_formula(formula, response)
+    read = as_formula(formula, response, jacobian)
     known = _guessed(read) if columns is None else tuple(columns)
     # A column's own spelling: code turns the micro sign µ into the Greek letter μ.
     own = {unicodedata.normalize("NFKC", column): column for column in known}
