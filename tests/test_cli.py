@@ -199,6 +199,18 @@ def test_every_example_of_the_help_runs(capsys, monkeypatch, line):
     assert "error" not in capsys.readouterr().err
 
 
+def test_quantities_are_derived_with_a_fit_and_from_a_saved_one(saved, capsys):
+    asked = ["--derive", "vertex = -b/(2*a)", "--derive", "a + b"]
+    table = str(saved.derive("vertex = -b/(2*a)", "a + b"))
+    assert main(["show", "fit.json", *asked]) == 0
+    assert capsys.readouterr().out == f"{as_text(saved)}\n\n{table}\n"
+    assert main(["fit", "data.csv", QUADRATIC, *RUN, *asked, "--json", "--quiet"]) == 0
+    derived = json.loads(capsys.readouterr().out)["derived"]
+    assert derived["a + b"]["stderr"] == saved.derive("a + b").stderr
+    assert main(["fit", "data.csv", QUADRATIC, "--derive", "a/q"]) == 2
+    assert "'q' in 'a/q' is no parameter" in capsys.readouterr().err
+
+
 def test_the_help_shows_each_example_on_one_line(capsys):
     for command, text in EXAMPLES.items():
         assert main([command, "--help"]) == 0

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sgdfit import optimizers as optimizers
     from sgdfit import plot as plot
     from sgdfit.data.readers import open_table as open_table
+    from sgdfit.fitting.comparison import compare as compare
     from sgdfit.fitting.entry import explain as explain
     from sgdfit.fitting.entry import fit as fit
     from sgdfit.fitting.many import fit_many as fit_many
@@ -39,6 +40,7 @@ _PUBLIC = {
     "Formula": ("formula.formula", "Formula"),
     "Model": ("model.model", "Model"),
     "Result": ("result.result", "Result"),
+    "compare": ("fitting.comparison", "compare"),
     "curve_fit": ("scipy", "curve_fit"),
     "errors": ("errors", None),
     "explain": ("fitting.entry", "explain"),
@@ -59,6 +61,7 @@ __all__ = [
     "Model",
     "Result",
     "__version__",
+    "compare",
     "curve_fit",
     "errors",
     "explain",
@@ -81,7 +84,9 @@ _HIGHER = {
     "as_rich": "report",
     "as_text": "report",
     "derive": "derivation.derivation",
+    "derive_quantities": "result.derived",
     "predict": "fitting.prediction",
+    "sample": "result.derived",
     "trace_as_html": "report",
     "write_predictions": "fitting.prediction",
 }

@@ -54,6 +54,8 @@ sgdfit fit data.csv "y = a*x + b" --loss huber --optimizer adam --batch-size 5 -
 sgdfit fit data.csv "y = a*x**2 + b*x + c" --sigma 0.5 --absolute-sigma --tie "c = 2*a"
 # some rows of many files, within 2 GB; killed, it goes on with --resume
 sgdfit fit "*.csv" "y = a*x + b" --where "x > 0 and y < 100" --memory 2GB --checkpoint run.check
+# with a quantity that follows from the parameters, and its error
+sgdfit fit data.csv "y = a*x**2 + b*x + c" --derive "vertex = -b/(2*a)"
 # the curve of each group of rows by itself, in a table
 sgdfit fit sites.csv "y = a*x + b" --by site --save fits.csv
 # from standard input, with files to keep
@@ -255,6 +257,7 @@ def fit(
     save: str | None,
     trace: str | None,
     plot: str | None,
+    derive: list[str] | None,
     **options: Any,
 ) -> int:
     """Estimate the parameters of a formula from data, with standard errors.
@@ -264,9 +267,15 @@ def fit(
     Starting values are searched. What is printed: the estimates, how sure
     they are, how good the fit is, and how it ended.
     """
-    output = OutputOptions(as_json, quiet, full, save, trace, plot)
+    output = OutputOptions(as_json, quiet, full, save, trace, plot, tuple(derive or ()))
+    if derive:
+        from sgdfit.formula.reading import as_formula
+        from sgdfit.result.derived import read_quantities
+
+        read_quantities(derive, as_formula(formula).names)
     if by:
         single = {"--follow": follow, "--full": full, "--trace": trace, "--plot": plot}
+        single |= {"--derive": bool(derive)}
         single |= {"--checkpoint": options["checkpoint"], "--resume": options["resume"]}
         if wrong := [flag for flag, value in single.items() if value]:
             raise UsageError(f"{wrong[0]} is for a single fit, not for those of --by; leave it out")
@@ -447,15 +456,15 @@ def explain(
 
 @app.command(cls=Command)
 @option.takes(option.SHOW)
-def show(saved: str, full: bool, as_json: bool) -> int:
+def show(saved: str, full: bool, derive: list[str] | None, as_json: bool) -> int:
     """Print the report of a saved fit."""
     from sgdfit.result.result import load
 
     result = load(saved)
     if as_json:
-        print_json(result)
+        print_json(result, derive or ())
     else:
-        print_report(result, full)
+        print_report(result, full, derive or ())
     return 0
 
 

@@ -234,6 +234,11 @@ THREADS = _numeric(
 )
 JSON = _option("--json", "Print one JSON object and nothing else.", "as_json")
 
+DERIVE = _repeated(
+    "--derive QUANTITY",
+    'Report also a function of the parameters with its error: "half_life = log(2)/k". Repeatable.',
+)
+
 FIT: Panels = {
     # what most fits need
     None: (
@@ -278,6 +283,7 @@ FIT: Panels = {
     "Output": (
         JSON,
         _option("--full", "Report also how it was found: starts, correlations, curvature."),
+        DERIVE,
         _option("--quiet -q", "No progress bar, report or messages, only errors (and --json)."),
         _option("--trace FILE", "Write every step; .csv, .tsv or .parquet by ending, - prints."),
         _numeric(
@@ -394,7 +400,9 @@ EXPLAIN: Panels = {
     ),
     "Reading text and workbooks": READING,
 }
-SHOW: Panels = {None: (SAVED, _option("--full", "All of it: also how the fit was found."), JSON)}
+SHOW: Panels = {
+    None: (SAVED, _option("--full", "All of it: also how the fit was found."), DERIVE, JSON)
+}
 DEMO: Panels = {
     None: (
         _option(

@@ -114,8 +114,8 @@ def print_text(text: str) -> None:
     sys.stdout.write(text.rstrip("\n") + "\n")
 
 
-def print_report(result: Result, full: bool = False) -> None:
-    """Write the report: in colour on a terminal, else as plain text."""
+def print_report(result: Result, full: bool = False, derive: Sequence[str] = ()) -> None:
+    """Write the report, in colour on a terminal, and what is derived from the fit."""
     from sgdfit.report import as_rich, as_text
 
     # Rich takes 20 ms to import, which plain text does not need
@@ -125,16 +125,26 @@ def print_report(result: Result, full: bool = False) -> None:
         console = Console(highlight=False, emoji=False)
         if console.is_terminal:
             console.print(as_rich(result, full))
+            _print_derived(result, derive)
             return
     print_text(as_text(result, width(), full))
+    _print_derived(result, derive)
 
 
-def print_json(result: Result) -> None:
-    """Print what `sgdfit.result.result.summary` holds as one JSON object."""
+def _print_derived(result: Result, derive: Sequence[str]) -> None:
+    if derive and result.status.ok:
+        print_text(f"\n{result.derive(*derive)}")
+
+
+def print_json(result: Result, derive: Sequence[str] = ()) -> None:
+    """Print what `sgdfit.result.result.summary` holds, and is derived, as one JSON object."""
     from sgdfit.result.result import summary
 
     plain = not (sys.stdout.encoding or "ascii").lower().startswith("utf")
-    print_text(json.dumps(summary(result), allow_nan=False, ensure_ascii=plain))
+    facts = summary(result)
+    if derive and result.status.ok:
+        facts["derived"] = result.derive(*derive).to_dict()
+    print_text(json.dumps(facts, allow_nan=False, ensure_ascii=plain))
 
 
 @contextlib.contextmanager
@@ -191,6 +201,7 @@ class OutputOptions(NamedTuple):
     save: str | None
     trace: str | None
     plot: str | None
+    derive: tuple[str, ...] = ()  # what is derived from the parameters
 
     def deliver(self, result: Result, table: Table | None) -> int:
         """Write the files, show the result, and return the exit status; a plot needs the rows."""
@@ -219,9 +230,9 @@ class OutputOptions(NamedTuple):
         if self.trace == "-":
             print_trace(result.trace)
         if self.as_json:
-            print_json(result)
+            print_json(result, self.derive)
         elif not self.quiet:
-            print_report(result, self.full)
+            print_report(result, self.full, self.derive)
             return
         for warning in () if self.quiet else result.warnings:
             say(f"warning: {warning}")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import sympy
 
-from sgdfit.formula.real import Absolute, Special, Voigt, VoigtSlope, Where
+from sgdfit.formula.real import Absolute, Where
 
 Expr = Any  # SymPy ships no types
 
@@ -390,9 +390,7 @@ def partial(body: Math) -> Math:
 _NAMES = {
     "log": "ln", "asin": "arcsin", "acos": "arccos", "atan": "arctan", "asinh": "arsinh",
     "acosh": "arcosh", "atanh": "artanh", "Sign": "sgn", "sign": "sgn", "Maximum": "max",
-    "Minimum": "min", "Gamma": "Γ", "Digamma": "digamma", "Trigamma": "trigamma", "Beta": "beta",
-    "Erfcx": "erfcx", "ErfcxSlope": "erfcx'", "Erfinv": "erfinv", "Sinc": "sinc",
-    "SincSlope": "sinc'", "Voigt": "voigt",
+    "Minimum": "min", "gamma": "Γ", "erfcx_slope": "erfcx'", "sinc_slope": "sinc'",
 }  # fmt: skip
 _BRACKETS = {"Absolute": "||", "Abs": "||", "Floor": "⌊⌋", "Ceil": "⌈⌉"}
 _SIGNS = {">=": "≥", "<=": "≤", "==": "=", "!=": "≠"}
@@ -418,7 +416,7 @@ class Writer:
 
     def signed(self, expression: Expr) -> tuple[str, Math]:
         """Return the sign (``+`` or ``-``) of one term, and how the rest is written."""
-        if expression.is_Mul or self._turned(expression)[1] != expression:
+        if expression.is_Mul:
             return self._product(expression)
         if expression.is_Number:
             return ("-" if expression.is_negative else "+"), _number(abs(expression))
@@ -453,7 +451,7 @@ class Writer:
         parts = [self.write(argument) for argument in arguments]
         if expression.is_Relational:
             return relation(parts[0], _SIGNS.get(expression.rel_op, expression.rel_op), parts[1])
-        return self._function(kind.__name__, parts)
+        return self._function(getattr(kind, "called", kind.__name__), parts)
 
     def _function(self, kind: str, parts: Sequence[Math]) -> Math:
         first, last = parts[0], parts[-1]
@@ -475,13 +473,13 @@ class Writer:
             case "Not":
                 latex = rf"\text{{not }} \left({first.latex}\right)"
                 return _flat("junction", f"not ({first.line})", latex)
-            case "Gammaln":
+            case "lgamma":
                 return call("ln", [brackets(call("Γ", parts), "|", "|")])
-            case "J0" | "J1" | "Y0" | "Y1" | "I0" | "I1" | "K0" | "K1":
-                return call(kind[0], parts, sub=kind[1])
-            case "Jv" | "Iv":
-                return call(kind[0], parts[1:], sub=first.line)
-            case "VoigtSlope":  # partial derivatives, as subscripts
+            case "j0" | "j1" | "y0" | "y1" | "i0" | "i1" | "k0" | "k1":
+                return call(kind[0].upper(), parts, sub=kind[1])
+            case "jv" | "iv":
+                return call(kind[0].upper(), parts[1:], sub=first.line)
+            case "voigt_slope":  # partial derivatives, as subscripts
                 n, m = int(first.line), int(parts[1].line)
                 return call("voigt", parts[2:], sub="x" * n + "γ" * m)
             case "Logistic":
@@ -498,23 +496,11 @@ class Writer:
         terms = sorted(expression.args, key=self._first) if expression.is_Add else []
         return [t.could_extract_minus_sign() for t in terms] == [True, False]
 
-    def _turned(self, factor: Expr) -> tuple[bool, Expr]:
-        """Write f(m - x), even or odd, by x - m; return whether it is odd."""
-        kind, orders = factor.func, getattr(factor, "orders", 0)
-        known = isinstance(factor, Special) and (kind.parity or kind in (Voigt, VoigtSlope))
-        if not known or not self._starts_negative(factor.args[orders]):
-            return False, factor
-        before, after = factor.args[:orders], factor.args[orders + 1 :]
-        odd = kind.parity == -1 or (kind is VoigtSlope and before[0].is_odd)
-        return bool(odd), kind(*before, -factor.args[orders], *after, evaluate=False)
-
     def _product(self, expression: Expr) -> tuple[str, Math]:
         coefficient, rest = expression.as_coeff_Mul()
         negative = bool(coefficient.is_negative)
         factors = []
         for factor in sympy.Mul.make_args(rest):
-            odd, factor = self._turned(factor)
-            negative ^= odd
             base, exponent = factor.as_base_exp() if factor.is_Pow else (factor, sympy.S.One)
             if exponent.is_Integer and self._starts_negative(base):
                 negative ^= bool(exponent.is_odd)

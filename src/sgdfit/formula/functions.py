@@ -39,10 +39,7 @@ def _own(symbolic: Callable[..., Expr], numpy: str, own: str | None = None) -> F
     return FunctionForms(symbolic, f"numpy.{numpy}({{0}})", f"elementary.{own or numpy}({{0}})")
 
 
-def _special(symbolic: Any, places: str = "({0})", arity: int = 1) -> FunctionForms:
-    form = f"special.{symbolic.called}{places}"
-    return FunctionForms(symbolic, form, form, arity)
-
+_PLACES = "{0}, {1}, {2}, {3}, {4}"
 
 FUNCTIONS: dict[str, FunctionForms] = {
     "exp": _own(sympy.exp, "exp"),
@@ -86,34 +83,16 @@ FUNCTIONS: dict[str, FunctionForms] = {
     "xlogy": FunctionForms(real.Xlogy, "special.xlogy({0}, {1})", "elementary.xlogy({0}, {1})", 2),
     "where": FunctionForms(Where, "numpy.where({0}, {1}, {2})", "({1} if {0} else {2})", 3),
     "pow": FunctionForms(real.power, "{0}**{1}", "elementary.power({0}, {1})", 2),
-    "gamma": _special(real.Gamma),
-    "lgamma": _special(real.Gammaln),
-    "digamma": _special(real.Digamma),
-    "beta": _special(real.Beta, "({0}, {1})", 2),
-    "erfcx": _special(real.Erfcx),
-    "erfinv": _special(real.Erfinv),
-    "j0": _special(real.J0),
-    "j1": _special(real.J1),
-    "y0": _special(real.Y0),
-    "y1": _special(real.Y1),
-    "i0": _special(real.I0),
-    "i1": _special(real.I1),
-    "k0": _special(real.K0),
-    "k1": _special(real.K1),
-    "sinc": _special(real.Sinc),
-    "voigt": _special(real.Voigt, "({0}, {1}, {2})", 3),
 }
-
-# What their derivatives are made of besides, as text that can be read again.
-SLOPES: dict[str, FunctionForms] = {
-    "trigamma": _special(real.Trigamma),
-    "erfcx_slope": _special(real.ErfcxSlope, "({0}, special.erfcx({0}))"),
-    "sinc_slope": _special(real.SincSlope),
-    "jv": _special(real.Jv, "({0}, {1})", 2),
-    "iv": _special(real.Iv, "({0}, {1})", 2),
-    "voigt_slope": _special(real.VoigtSlope, "({0}, {1}, {2}, {3}, {4})", 5),
+# What derivatives of special functions are made of besides, as text that can be read again.
+SLOPES = {"trigamma", "erfcx_slope", "sinc_slope", "jv", "iv", "voigt_slope"}
+_SPECIAL = {
+    name: FunctionForms(kind, text, text, kind.arity)
+    for name, kind in real.SPECIAL.items()
+    for text in [f"special.{name}({_PLACES[: 5 * kind.arity - 2]})"]
 }
-FORMS = FUNCTIONS | SLOPES
+FUNCTIONS |= {name: forms for name, forms in _SPECIAL.items() if name not in SLOPES}
+FORMS = FUNCTIONS | _SPECIAL
 
 ALIASES: dict[str, str] = {
     "ln": "log",

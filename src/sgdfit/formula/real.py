@@ -182,17 +182,18 @@ class Minimum(Maximum):
 class Special(_RealFunction):
     """A special function: of numbers, what `sgdfit.formula.special` says."""
 
-    orders = 0  # how many of its arguments are whole numbers
-    parity = 0  # f(-x) is f(x) times that, if not 0
-    slopes: tuple[Callable[..., Expr], ...] = ()  # its derivative to each argument after these
     called = ""
+    slopes: tuple[Callable[..., Expr], ...] = ()  # its derivatives
+    orders = 0  # how many whole numbers come before what it can be differentiated by
+    parity = 0  # f(-x) is f(x) times that, if not 0
 
     @classmethod
     def eval(cls, *args: Expr) -> Expr | None:
         for order in args[: cls.orders]:
             if not (order.is_Integer and order >= 0):
                 raise FormulaError(f"the order {order} of {cls.called} is no whole number")
-        return super().eval(*args)
+        plain = tuple(-1 * (-arg) for arg in args)  # SymPy may leave -(m - x) for x - m
+        return super().eval(*args) if plain == args else cls(*plain)
 
     @classmethod
     def value(cls, *args: Expr) -> Expr:
@@ -203,24 +204,32 @@ class Special(_RealFunction):
 
     @classmethod
     def simpler(cls, *args: Expr) -> Expr | None:
-        turned = cls.parity and args[0].could_extract_minus_sign()
-        return cls.parity * cls(-args[0]) if turned else None
+        return cls.parity * cls(-args[0]) if cls.parity and _is_negative(args[0]) else None
 
     def fdiff(self, argindex: int = 1) -> Expr:
         return self.slopes[argindex - 1 - self.orders](*self.args)
 
 
+def _is_negative(x: Expr) -> bool:
+    """Whether each term has a minus sign: that of x - m is as good as that of m - x."""
+    return all(term.could_extract_minus_sign() for term in sympy.Add.make_args(x))
+
+
+SPECIAL: dict[str, Any] = {}  # by their names in a formula
+
+
 def _special(called: str, *slopes: Callable[..., Expr], **given: Any) -> Any:
     """Return the class of a special function with these derivatives to its arguments."""
-    held = {"called": called, "slopes": slopes, "nargs": len(slopes) + given.get("orders", 0)}
-    name = called.title().replace("_", "")
-    return type(name, (Special,), {**held, "__module__": __name__, **given})
+    arity, name = len(slopes) + given.get("orders", 0), called.title().replace("_", "")
+    held = {"called": called, "slopes": slopes, "arity": arity, "nargs": arity, **given}
+    made = type(name, (Special,), {"__module__": __name__, **held})
+    return SPECIAL.setdefault(called, made)
 
 
 EVEN: dict[str, Any] = {"parity": 1}
 ODD: dict[str, Any] = {"parity": -1}
 Gamma: Expr = _special("gamma", lambda x: Gamma(x) * Digamma(x))
-Gammaln: Expr = _special("gammaln", lambda x: Digamma(x))
+Lgamma: Expr = _special("lgamma", lambda x: Digamma(x))
 Digamma: Expr = _special("digamma", lambda x: Trigamma(x))
 Trigamma: Expr = _special("trigamma", lambda x: sympy.polygamma(2, x))
 Beta: Expr = _special(
@@ -263,9 +272,9 @@ Iv: Expr = _special("iv", lambda n, x: _next_order(Iv, n, x, 1), orders=1)
 def _even(cls: Any, *args: Expr) -> Expr | None:
     """Turn round what Voigt's profile is even in: the distance and sigma."""
     *orders, x, sigma, gamma = args
-    if x.could_extract_minus_sign():
+    if _is_negative(x):
         return (-1) ** (orders or [0])[0] * cls(*orders, -x, sigma, gamma)
-    return cls(*orders, x, -sigma, gamma) if sigma.could_extract_minus_sign() else None
+    return cls(*orders, x, -sigma, gamma) if _is_negative(sigma) else None
 
 
 # By the equation of heat its slope to sigma is sigma times the second one to x, and by Laplace's

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from scipy import special
-from scipy.special import (  # noqa: F401 (looked up by name)
+from scipy.special import (  # noqa: F401 (found by name)
     digamma,
     erf,
     erfc,
@@ -18,7 +18,6 @@ from scipy.special import (  # noqa: F401 (looked up by name)
     erfinv,
     expit,
     gamma,
-    gammaln,
     i0,
     i1,
     iv,
@@ -31,7 +30,8 @@ from scipy.special import (  # noqa: F401 (looked up by name)
     xlogy,
     y0,
     y1,
-)
+)  # fmt: skip
+from scipy.special import gammaln as lgamma  # noqa: F401
 
 Array = Any  # an array of NumPy, or to Numba a number
 
@@ -104,10 +104,10 @@ def voigt_slope(n: Array, m: Array, x: Array, sigma: Array, gamma: Array) -> Arr
     return (w.real if m == 0.0 else -w.imag) / (ROOT_PI * scale ** (order + 1))
 
 
-def erfcx_slope(x: Array, value: Array) -> Array:
+def erfcx_slope(x: Array) -> Array:
     """Return the derivative 2x erfcx(x) - 2/√π, whose terms cancel one another far out."""
-    far = -faddeeva(1j * choose(x < 0.0, 0.0, x))[1].imag
-    return choose(x < 1.0, 2.0 * x * value - 2.0 / ROOT_PI, far)
+    mirrored = choose(x < 0.0, 4.0 * x, 0.0) * np.exp(choose(x < 0.0, x * x, 0.0))
+    return mirrored - faddeeva(1j * np.abs(x))[1].imag
 
 
 def sinc(x: Array) -> Array:

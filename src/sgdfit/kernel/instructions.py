@@ -40,7 +40,7 @@ def fuses() -> bool:
     return bool(features.get("fma")) or "aarch64" in binding.get_default_triple()
 
 
-def _instruction(result: Any, kinds: tuple[Any, ...], write: Callable[..., Any]) -> Any:
+def instruction(result: Any, kinds: tuple[Any, ...], write: Callable[..., Any]) -> Any:
     """Return what Numba compiles to the instruction that ``write`` gives for builder and values."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -48,6 +48,7 @@ def _instruction(result: Any, kinds: tuple[Any, ...], write: Callable[..., Any])
 
     one: dict[int, Any] = {
         1: lambda typing, x: (result(*kinds), code),
+        2: lambda typing, x, y: (result(*kinds), code),
         3: lambda typing, x, y, z: (result(*kinds), code),
     }
     return intrinsic(one[len(kinds)])
@@ -58,14 +59,14 @@ def _floor(builder: Any, x: Any) -> Any:
 
 
 # The 64 bits of a float as an integer, and back.
-bits = _instruction(types.int64, (types.float64,), lambda builder, x: builder.bitcast(x, WORD))
-from_bits = _instruction(
+bits = instruction(types.int64, (types.float64,), lambda builder, x: builder.bitcast(x, WORD))
+from_bits = instruction(
     types.float64, (types.int64,), lambda builder, n: builder.bitcast(n, DOUBLE)
 )
 # The largest whole number that is not above x, as a float.
-floor = _instruction(types.float64, (types.float64,), _floor)
+floor = instruction(types.float64, (types.float64,), _floor)
 # x·y + z, rounded once.
-fma = _instruction(
+fma = instruction(
     types.float64, (types.float64,) * 3, lambda builder, x, y, z: builder.fma(x, y, z)
 )
 

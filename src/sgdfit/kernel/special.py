@@ -7,21 +7,20 @@ would be no function.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from llvmlite import binding, ir  # type: ignore[import-untyped]
-from numba import njit, types
-from numba.extending import get_cython_function_address, intrinsic, overload
+from numba import types
+from numba.extending import get_cython_function_address, overload
 from scipy.special import cython_special
 
 from sgdfit.formula import special
-from sgdfit.kernel.instructions import DOUBLE, Float
+from sgdfit.kernel.instructions import DOUBLE, Float, inlined, instruction
 
 MODULE = "scipy.special.cython_special"
 
 
-def _scipy(name: str, count: int) -> Callable[..., Any]:
+def _scipy(name: str, count: int) -> Any:
     """Return SciPy's function of so many numbers as what Numba compiles to a call of it."""
     known = cython_special.__pyx_capi__
     takes = f'"double ({"double, " * count}int '
@@ -30,56 +29,41 @@ def _scipy(name: str, count: int) -> Callable[..., Any]:
     found = next(n for n in spelled if takes in repr(known[n]))
     binding.add_symbol(label, get_cython_function_address(MODULE, found))
 
-    def write(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def write(builder: Any, *values: Any) -> Any:
         # SciPy's last argument says whether Python may have replaced the function: no.
         kind = ir.FunctionType(DOUBLE, [DOUBLE] * count + [ir.IntType(32)])
         call = builder.module.globals.get(label) or ir.Function(builder.module, kind, label)
-        call.attributes.add("nounwind")
-        call.attributes.add("readnone")
-        return builder.call(call, [*arguments, ir.IntType(32)(0)])
+        return builder.call(call, [*values, ir.IntType(32)(0)])
 
-    signature = types.float64(*[types.float64] * count)
-    one: dict[int, Any] = {
-        1: lambda typing, x: (signature, write),
-        2: lambda typing, x, y: (signature, write),
-        3: lambda typing, x, y, z: (signature, write),
-    }
-    return intrinsic(one[count])  # type: ignore[no-any-return]
-
-
-def _compiled(function: Callable[..., Any]) -> Any:
-    return njit(
-        error_model="numpy", nogil=True, fastmath=False, no_cpython_wrapper=True,
-        no_cfunc_wrapper=True,
-    )(function)  # fmt: skip
+    return instruction(types.float64, (types.float64,) * count, write)
 
 
 overload(special.choose)(
     lambda condition, yes, no: lambda condition, yes, no: yes if condition else no
 )
 
-gamma, gammaln, digamma = _scipy("gamma", 1), _scipy("gammaln", 1), _scipy("psi", 1)
+gamma, lgamma, digamma = _scipy("gamma", 1), _scipy("gammaln", 1), _scipy("psi", 1)
 erfcx, erfinv = _scipy("erfcx", 1), _scipy("erfinv", 1)
 j0, j1, y0, y1 = (_scipy(name, 1) for name in ("j0", "j1", "y0", "y1"))
 i0, i1, k0, k1 = (_scipy(name, 1) for name in ("i0", "i1", "k0", "k1"))
 jv, iv = _scipy("jv", 2), _scipy("iv", 2)
 _beta, _profile = _scipy("beta", 2), _scipy("voigt_profile", 3)
 
-sinc, sinc_slope = _compiled(special.sinc), _compiled(special.sinc_slope)
-_series, _faddeeva = _compiled(special._series), _compiled(special.faddeeva)
+sinc, sinc_slope = inlined(special.sinc), inlined(special.sinc_slope)
+_series, _faddeeva = inlined(special._series), inlined(special.faddeeva)
 overload(special._series)(lambda x, coefficients: lambda x, coefficients: _series(x, coefficients))
 overload(special.faddeeva)(lambda z: lambda z: _faddeeva(z))
-trigamma, voigt_slope = _compiled(special.trigamma), _compiled(special.voigt_slope)
-erfcx_slope, _beta_of = _compiled(special.erfcx_slope), _compiled(special.beta_of)
+trigamma, voigt_slope = inlined(special.trigamma), inlined(special.voigt_slope)
+erfcx_slope, _beta_of = inlined(special.erfcx_slope), inlined(special.beta_of)
 
 
-@_compiled
+@inlined
 def beta(a: Float, b: Float) -> Float:
     """Return the beta function."""
     return _beta_of(a, b, _beta(a, b), gamma(min(a, b)))
 
 
-@_compiled
+@inlined
 def voigt(x: Float, sigma: Float, gamma: Float) -> Float:
     """Return Voigt's profile."""
     return _profile(x, abs(sigma), gamma)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sgdfit.errors import require
 from sgdfit.result.rounding import plus_minus
 from sgdfit.result.table_file import writing_table
+from sgdfit.result.tables import html_table, text_table
 
 # Groups that are shown.
 SHOWN = 8
@@ -147,26 +148,15 @@ class Fits:
         return f"{self.formula}: {len(self):,} groups, {rows}; {said}"
 
     def __str__(self) -> str:
-        lines = self.lines()
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        table = [
-            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-            for line in lines
-        ]
         more = [f"… {len(self) - SHOWN:,} more"] if len(self) > SHOWN else []
-        return "\n".join([self.summary, "", *table, *more])
+        return "\n".join([self.summary, "", text_table(self.lines()), *more])
 
     def __repr__(self) -> str:
         return f"Fits({self.summary})"
 
     def _repr_html_(self) -> str:
-        head, *rows = (
-            "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in line)
-            for tag, line in zip(["th", *["td"] * SHOWN], self.lines(), strict=False)
-        )
-        body = "".join(f"<tr>{row}</tr>" for row in (head, *rows))
         more = f"<p>… {len(self) - SHOWN:,} more</p>" if len(self) > SHOWN else ""
-        return f"<p>{html.escape(self.summary)}</p><table>{body}</table>{more}"
+        return f"<p>{html.escape(self.summary)}</p>{html_table(self.lines())}{more}"
 
 
 def _is_nan(value: object) -> bool:
