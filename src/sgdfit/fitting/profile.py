@@ -63,11 +63,15 @@ class Refit(NamedTuple):
 
 
 class End(NamedTuple):
-    """Where a side ends: ``crossed``, ``open``, ``bound``, ``domain`` or ``lower``."""
+    """Where a side ends: ``crossed``, ``open``, ``bound`` or ``domain``."""
 
     distance: float
     why: str
     last: Refit
+
+
+class LowerMinimumError(Exception):
+    """A refit lies below the minimum of the fit; its argument is where, float64[p]."""
 
 
 class Side:
@@ -131,8 +135,6 @@ def profile_intervals(
         for i, sign in product(determined, (-1.0, 1.0)):
             side = Side(quiet, i, sign, theta, covariance, noise, least, span[1], within)
             ends[side] = follow(side, Refit(0.0, theta, 0.0, 1 / side.error))
-            if ends[side].why == "lower":
-                break
             while side.is_broken and (end := _farther(side, ends[side], _searched)):
                 ends[side] = end
         for _ in range(MOST_ROUNDS):
@@ -141,9 +143,8 @@ def profile_intervals(
             ends |= farther
             if not farther:
                 break
-        lower = next((end.last for end in ends.values() if end.why == "lower"), None)
-        if lower is not None:
-            return found, (), _settled(problem._replace(callback=None), lower.theta)
+    except LowerMinimumError as lower:
+        return found, (), _settled(problem._replace(callback=None), *lower.args)
     except KeyboardInterrupt:
         left = [problem.names[i] for i in determined if sum(s.which == i for s in ends) < 2]
         told.append(f"interrupted before the profile intervals of {', '.join(left)} were found")
@@ -220,8 +221,6 @@ def _remarks(side: Side, end: End) -> list[str]:
 
 def follow(side: Side, near: Refit) -> End:
     """Step outwards along the profile until it crosses the threshold, or never will."""
-    if near.tau < 0:
-        return End(math.nan, "lower", near)
     before = None
     pace, level = side.quantile * side.error / 2, 0
     for count in range(MOST_REFITS):
@@ -235,8 +234,6 @@ def follow(side: Side, near: Refit) -> End:
                 return End(near.distance, "domain", near)
             pace /= 4
             continue
-        if far.tau < 0:
-            return End(math.nan, "lower", far)
         if far.hits(side.quantile):
             return End(far.distance, "crossed", far)
         if far.tau > side.quantile:
@@ -271,8 +268,6 @@ def _between(side: Side, near: Refit, far: Refit) -> End:
         middle = _refit(side, distance, near.theta + share * (far.theta - near.theta), near)
         if middle is None:
             return End(near.distance, "domain", near)
-        if middle.tau < 0:
-            return End(math.nan, "lower", middle)
         if middle.hits(side.quantile):
             return End(middle.crossing(side.quantile), "crossed", middle)
         near, far = (middle, far) if middle.tau < side.quantile else (near, middle)
@@ -335,7 +330,9 @@ def _refit(
     rise = float(quadratic.root[:, side.which] @ (quadratic.offset + quadratic.root @ move))
     excess = (squares - side.least) / noise
     below = LOWER + 64 * EPS * side.least / noise
-    tau = -1.0 if excess < -below else math.sqrt(max(excess, 0.0))
+    if excess < -below:
+        raise LowerMinimumError(outcome.theta)
+    tau = math.sqrt(max(excess, 0.0))
     slope = side.sign * rise / (2 * noise * tau) if tau > 0 else 1 / side.error
     side.is_settled &= settled
     if settled and tau < side.quantile:
