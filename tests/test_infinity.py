@@ -156,6 +156,39 @@ def test_an_amplitude_on_its_bound_is_there_for_all_places(seed, dip):
     assert fit["c"].stderr is not None
 
 
+@pytest.mark.parametrize(
+    ("term", "sign"), [("a*exp(-k*x)", -1), ("a*x/(k + x)", 1), ("a*(1 - exp(-k*x))", 1)]
+)
+def test_a_term_that_its_bound_holds_at_0_leaves_the_rest_as_without_it(term, sign):
+    x = X / 4
+    y = 1 + x - sign * 0.5 * x / (2 + x) + NOISE
+    bounded = sgdfit.fit(f"y = {term} + b*x", {"x": x, "y": y - 1}, bounds="a >= 0, k > 0")
+    alone = sgdfit.fit("y = b*x", {"x": x, "y": y - 1})
+    if sign < 0:
+        bounded = sgdfit.fit(f"y = {term} + b*x + 1.5", {"x": x, "y": y}, bounds="a >= 0, k > 0")
+        alone = sgdfit.fit("y = b*x + 1.5", {"x": x, "y": y})
+    assert bounded.status.name == "converged", bounded.status
+    assert bounded["a"].value == 0
+    assert bounded["b"].stderr == pytest.approx(alone["b"].stderr, rel=1e-6)
+
+
+# Formula; a curve that it comes near with the other sign of k alone; a start, and one over there.
+ACROSS = {
+    "y = a*x/(k + x)": (X + 0.02 * X**2, "a=1, k=1", "a=-60, k=-60"),
+    "y = a*(1 - exp(-k*x))": (X + 0.02 * X**2, "a=1, k=1", "a=-25, k=-0.04"),
+    "y = c + a*exp(x/k)": (X - 0.02 * X**2, "a=1, k=10, c=0", "a=-20, k=-20, c=20"),
+}
+
+
+@pytest.mark.parametrize("formula", ACROSS)
+def test_what_lies_across_infinity_is_reached(formula):
+    curve, *starts = ACROSS[formula]
+    data = {"x": X, "y": curve + NOISE}
+    fit, there = (sgdfit.fit(formula, data, start=start, search=False) for start in starts)
+    assert fit.status.name == "converged", fit.status
+    assert fit.residual_sum_of_squares == pytest.approx(there.residual_sum_of_squares, rel=1e-9)
+
+
 @pytest.mark.parametrize("start", [0.3, 6.6, -6, 12.5])
 def test_a_phase_that_may_be_doubled_is_not_at_infinity(start):
     x = np.linspace(-6, 6, 40)

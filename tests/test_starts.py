@@ -348,3 +348,25 @@ def test_waves_too_quick_for_a_sample_of_rows_are_found(shuffled):
     fit = sgdfit.fit(f"y = {text}", rows)
     best = reference(model, rows, theta) * len(x)
     assert fit.residual_sum_of_squares == pytest.approx(best, rel=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_another_loss_begins_where_it_has_a_value(seed):
+    """Least squares leads to where means are negative, of which Poisson's loss has none."""
+    rng, x = np.random.default_rng(seed), np.linspace(0, 10, 60)
+    mean = rng.uniform(2, 30) * np.exp(-((x - 4) ** 2) / 1.5) + 0.1
+    data = {"x": x, "y": rng.poisson(mean).astype(float)}
+    fit = sgdfit.fit("y = a*exp(-(x - m)**2/(2*s**2)) + c", data, loss="poisson")
+    assert fit.loss <= (mean - data["y"] * np.log(mean)).mean()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_faint_part_may_lie_elsewhere(seed):
+    """A lower minimum than that of the start, whose residuals look like noise, is named."""
+    rng, x = np.random.default_rng(seed), np.linspace(0, 10, 60)
+    y = 5 * np.exp(-2 * (x - 3) ** 2) + 0.8 * np.exp(-5 * (x - rng.uniform(4, 9)) ** 2)
+    data = {"x": x, "y": y + 0.3 * rng.normal(size=60)}
+    formula = "y = a*exp(-(x - m)**2/(2*s**2)) + b*exp(-(x - n)**2/(2*t**2)) + c"
+    fit = sgdfit.fit(formula, data, start="a=4, m=2.8, s=0.7, b=1, n=6, t=0.5, c=0")
+    best = sgdfit.fit(formula, data).residual_sum_of_squares
+    assert fit.status.name == "local_minimum" or fit.residual_sum_of_squares <= 1.01 * best

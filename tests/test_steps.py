@@ -171,6 +171,24 @@ def test_thresholds_may_depend_on_one_another() -> None:
     assert any("b, k: not all other values could be ruled out" in w for w in fit.warnings)
 
 
+@pytest.mark.parametrize("seed", range(10, 18))
+def test_a_kink_of_several_parameters_may_rest_on_a_row(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x, z = rng.uniform(0, 5, (2, 12))
+    y = 1 + 2 * np.maximum(x + 0.4 * z - 3, 0) + 0.3 * rng.normal(size=12)
+    fit = sgdfit.fit("y = a + b*maximum(x + k*z - d, 0)", {"x": x, "z": z, "y": y})
+
+    def residual(p: np.ndarray) -> np.ndarray:
+        return p[0] + p[1] * np.maximum(x + p[2] * z - p[3], 0) - y
+
+    # No step away from it is better: fits from about it lead no lower.
+    best = np.array([fit.values[name] for name in "abkd"])
+    starts = best + 0.05 * np.random.default_rng(0).normal(size=(20, 4))
+    judge = min(2 * least_squares(residual, start).cost for start in starts)
+    assert fit.status.name == "converged", fit.status
+    assert fit.residual_sum_of_squares <= judge * (1 + 1e-6)
+
+
 TWO = {
     "stairs": ("y = where(x < b, p, where(x < c, q, r))", lambda b, c: [b > X, (b <= X) & (c > X),
                                                                      (b <= X) & (c <= X)]),
