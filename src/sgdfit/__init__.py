@@ -103,7 +103,9 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'sgdfit' has no attribute {name!r}")
     module, attribute = _PUBLIC[name]
     found = importlib.import_module(f"sgdfit.{module}")
-    return found if attribute is None else getattr(found, attribute)
+    # From now on it is found without asking here.
+    globals()[name] = found if attribute is None else getattr(found, attribute)
+    return globals()[name]
 
 
 def __dir__() -> list[str]:

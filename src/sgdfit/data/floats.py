@@ -22,8 +22,7 @@ import functools
 import re
 import reprlib
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -68,8 +67,7 @@ OTHER_DATE = re.compile(
 LIMITS = "<>≤≥"
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """Where a column, or the part of it from row ``first``, stands: what messages name."""
 
     column: str
@@ -104,7 +102,8 @@ def as_floats(value: object, place: Place) -> Array:
     else:
         floats = _from_arrow(_to_arrow(raw, place), place)
         floats = floats if raw.ndim else floats.reshape(())
-    return np.require(floats, requirements=["C", "A"])
+    is_plain = floats.flags.c_contiguous and floats.flags.aligned
+    return floats if is_plain else np.require(floats, requirements=["C", "A"])
 
 
 def as_arrow(value: Any, place: Place) -> Any:

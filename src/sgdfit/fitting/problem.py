@@ -454,10 +454,10 @@ def kernel_of(model: Model, data: TrainingData, options: Options) -> Kernel:
 def inspect_columns(problem: Problem) -> Problem:
     """Return the problem with what its columns tell of themselves, by a look at all rows."""
     data, model, told = problem.data, problem.model, list(problem.warnings)
-    lows, highs = data.sample_extremes
     # Only what looks alike, or too large, takes a look at each number.
-    if (lows == highs).any() or not abs(data.moments.total) <= LARGEST:
-        lows, highs = data.extremes()
+    if np.all(np.not_equal(*data.sample_extremes)) and abs(data.moments.total) <= LARGEST:
+        return problem
+    lows, highs = data.extremes()
     _check_magnitudes(problem, lows, highs)
     constant = {}
     if problem.rows_read > 1:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from operator import mul
 from typing import NamedTuple
 
@@ -40,8 +40,8 @@ STACKED = 256
 SLACK = 1.1
 
 
-class Quadratic(NamedTuple):
-    """The quadratic of p parameters."""
+class _Parts(NamedTuple):
+    """What a `Quadratic` is made of."""
 
     loss: float  # sum over the rows, at the point
     root: np.ndarray  # R, float64[m, p]: of p rows, less those that were taken out
@@ -57,6 +57,10 @@ class Quadratic(NamedTuple):
     taken: int = 0  # how many of its first rows `eliminate` took out
     # The columns in the order in which R is a triangle, where it is regular; empty: as they stand.
     order: tuple[int, ...] = ()
+
+
+class Quadratic(_Parts):
+    """The quadratic of p parameters."""
 
     @property
     def norms(self) -> np.ndarray:
@@ -83,7 +87,7 @@ class Quadratic(NamedTuple):
         root = self.root[:, chosen]
         return root_spectrum(root) if self.exact else scaled_spectrum(root.T @ root, ROUNDING)
 
-    @property
+    @cached_property
     def inverse(self) -> np.ndarray | None:
         """R⁻¹, float64[p, p], where all of R stands there and every parameter is determined."""
         if not self.regular or self.taken:

@@ -37,6 +37,8 @@ class Chunk(NamedTuple):
 
     def part(self, first: int, last: int) -> Chunk:
         """Return a view of the rows from ``first`` to before ``last``."""
+        if first == 0 and last >= self.rows:
+            return self
         weights = None if self.weights is None else self.weights[first:last]
         return Chunk(tuple(column[first:last] for column in self.columns), weights)
 
