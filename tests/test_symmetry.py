@@ -57,6 +57,9 @@ CASES = [
          ("b and c can be exchanged while a changes sign: the smaller of b and c comes first",)),
     Case("a*tanh(b*x) + c", 2, (1, -2, -3), (-1, 2, -3),
          ("a and b can change sign together: the positive b is given",)),
+    Case("a*exp(k*x) + b*exp(-k*x)", 2, (1, -2, 3), (3, 2, 1),
+         ("k can change sign while a and b change along: the positive k is given; a = 1, k = -2"
+          " and b = 3 fit as well",)),
     Case("a*logistic((x - b)/c) + d", 2, (1, 2, -3, 4), (-1, 2, 3, 5),
          ("c can change sign while d and a change along: the positive c is given; a = 1,"
           " c = -3 and d = 4 fit as well",)),

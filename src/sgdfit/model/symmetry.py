@@ -208,9 +208,13 @@ class Symmetries:
             after = np.stack([self._values(part, there, **rows) for part in parts])
             if not (self.movable.issuperset(held) and np.isfinite([before, after]).all()):
                 continue
-            mix = np.round(np.linalg.lstsq(before[1:].T, after[1:].T, rcond=None)[0])
-            told = np.vstack([before[:1], mix.T @ before[1:]])
-            is_same = np.allclose(told, after, rtol=1e-9, atol=1e-11)
+            # By the largest term of each row, lest one of exp(k*x) drown the others.
+            size = np.abs([before, after]).max(axis=(0, 1))
+            size[size == 0] = 1.0
+            here, there = before / size, after / size
+            mix = np.round(np.linalg.lstsq(here[1:].T, there[1:].T, rcond=None)[0])
+            told = np.vstack([here[:1], mix.T @ here[1:]])
+            is_same = np.allclose(told, there, rtol=1e-9, atol=1e-11)
             is_same &= math.isclose(abs(np.linalg.det(mix)), 1.0)
             # Where none mixes, the formula itself would tell.
             if not is_same or not (mix != np.diag(np.diag(mix))).any():
