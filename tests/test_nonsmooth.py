@@ -89,6 +89,15 @@ def test_it_is_the_minimum_of_the_linear_program(
     assert fit.loss >= expected * (1 - 1e-12)
 
 
+@pytest.mark.parametrize("count", [6, 12, 20, 50])
+def test_any_value_between_the_middle_two_is_a_median(count: int) -> None:
+    y = np.random.default_rng(count).normal(size=count)
+    fit = sgdfit.fit("y = a + 0*x", {"x": np.arange(count), "y": y}, loss="mae")
+
+    assert fit.status.name == "converged"
+    assert fit.loss == pytest.approx(np.abs(y - np.median(y)).mean(), rel=1e-12)
+
+
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("loss", ["mae", "quantile(q=0.9)", "quantile(q=0.1)"])
 def test_few_rows_come_near_the_linear_program(loss: str, seed: int) -> None:

@@ -124,7 +124,7 @@ def least_gradient(kink: Kink, free: np.ndarray) -> np.ndarray | None:
 
     Rows on the curve may take any slope between those of both sides; at the minimum some choice of
     these makes the gradient zero (Koenker & Bassett 1978, Econometrica 46(1), theorem 3.3). None
-    where the loss has no kink at zero, or no row lies on the curve.
+    where the loss has no kink at zero.
     """
     size = np.abs(kink.residual)
     on = size <= ON_CURVE * float(size.mean())
@@ -132,7 +132,7 @@ def least_gradient(kink: Kink, free: np.ndarray) -> np.ndarray | None:
     scales = np.linalg.norm(jacobian, axis=1)
     # A parameter that acts in steps has no slope.
     scales[scales == 0] = 1.0
-    if not (on.any() and np.isfinite(scales).all() and kink.above > kink.below):
+    if not (np.isfinite(scales).all() and kink.above > kink.below):
         return None
     jacobian, slopes = jacobian / scales[:, None], kink.weight * kink.rows.grad
     middle, half = (kink.above + kink.below) / 2, (kink.above - kink.below) / 2
