@@ -33,7 +33,7 @@ from sgdfit.fitting.problem import (
 from sgdfit.fitting.profile import profile_intervals
 from sgdfit.fitting.saddle import ARRIVED
 from sgdfit.fitting.sgd import EndState, distance_to_optimum, end_state
-from sgdfit.fitting.status import RunEnd, decide_status
+from sgdfit.fitting.status import RunEnd, decide_status, wall_warnings
 from sgdfit.fitting.uncertainty import (
     Uncertainty,
     estimates,
@@ -59,6 +59,8 @@ from sgdfit.result.trace import Trace
 
 # Farther than this, a 95% interval would miss it too often.
 MOST_DISTANCE = 1.0
+# Below this R² a row is looked for that keeps a parameter's sign.
+LOOKS_WRONG = 0.99
 # Residuals this small beside the variation of the response are rounding: what the steps of a long
 # descent leave.
 MANY_ROUNDINGS = 1e-12
@@ -294,7 +296,8 @@ def _assessed(problem: Problem, outcome: Outcome, state: EndState | None, end: _
     reach = problem.options.tolerance or usual
     # Where the curve meets all rows, flat ground hides nothing better.
     flat_along = () if end.is_exact else sure.undetermined
-    status = decide_status(RunEnd(problem, outcome, distance, reach, flat_along, state))
+    run_end = RunEnd(problem, outcome, distance, reach, flat_along, state)
+    status = decide_status(run_end)
     told: tuple[str, ...] = ()
     if outcome.descent is not None:
         # From afar neither the distance nor an error, which hold near the optimum, means anything;
@@ -315,6 +318,7 @@ def _assessed(problem: Problem, outcome: Outcome, state: EndState | None, end: _
             stepped = stepped_names(problem.model.prediction)
             told = undetermined_warnings(sure, stepped, outcome.gaps)
             told += () if end.is_exact else misfit_warnings(problem, outcome)
+            told += wall_warnings(run_end) if (merit.r_squared or 1.0) < LOOKS_WRONG else ()
     if outcome.limit is not None:
         distance = math.inf
     if flat:

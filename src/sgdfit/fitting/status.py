@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from sgdfit.fitting.gauss_newton import walk
 from sgdfit.fitting.problem import ROWS_LOOKED_AT, DescentFacts, Outcome, Problem
 from sgdfit.fitting.saddle import is_flat
+from sgdfit.fitting.sampling import FEW
 from sgdfit.fitting.sgd import MUCH, EndState, is_finite, momentum_of
 from sgdfit.formula.evaluation import DomainError, evaluate, find_domain_error, mending_condition
 from sgdfit.formula.formula import symbol
@@ -120,6 +122,8 @@ ENDINGS: dict[str, tuple[str, str | None, str | None]] = {
         "bound the parameters so that every row keeps a value, as in b > 0, or start elsewhere",
     ),
 }
+# A mean loss that is so many times smaller says that a sign was not meant.
+FAR_BETTER = 2.0
 # Optimizers whose steps on batches stay as long as the rate makes them.
 UNSHRINKING = ("adam", "adamw", "rmsprop")
 # What leads a descent to the optimum that has taken all its steps.
@@ -171,25 +175,47 @@ def decide_status(end: RunEnd) -> Status:
     status = next((status for status in found if status is not None), None) or resting(end)
     small = end.descent is None and end.problem.data.whole is not None
     walled = small and status.name in ("at_infinity", "stalled", "step_limit")
-    wall = _wall(end) if walled else ""
+    _, wall = next(_walls(end), (None, "")) if walled else (None, "")
     return replace(status, cure=f"{wall}; or {status.cure}") if wall else status
 
 
-def _wall(end: RunEnd) -> str:
-    """Say which row keeps a parameter from changing its sign, as one at t = 0 that of p in t**p."""
+def wall_warnings(end: RunEnd) -> tuple[str, ...]:
+    """Say so where a row keeps a sign with which the curve hardly fits the others."""
+    problem, chunk = end.problem, end.problem.data.whole
+    if chunk is None or problem.rows > FEW:
+        return ()
+    for there, wall in _walls(end):
+        rows = np.flatnonzero(np.isfinite(problem.kernel.rows(there, chunk).prediction))
+        some = problem.on_rows(chunk.taken(rows))._replace(callback=None)
+        here = problem.kernel.sums(end.outcome.theta, some.chunk).loss / len(rows)
+        beyond = walk(some, there, [len(rows)])
+        stays = (beyond.theta * there)[there * end.outcome.theta < 0] > 0
+        if stays.all() and beyond.loss < here / FAR_BETTER:
+            return (f"{wall}; the curve fits the other rows far better beyond",)
+    return ()
+
+
+def _walls(end: RunEnd) -> Iterator[tuple[np.ndarray, str]]:
+    """Say which rows keep a parameter from changing its sign, as one at t = 0 that of p in t**p.
+
+    Each time with a point on the other side.
+    """
     problem, theta = end.problem, end.outcome.theta
     for k, name in enumerate(problem.names):
         there = np.where(np.arange(len(theta)) == k, -np.sign(theta[k] or 1.0), theta)
         crossed = name not in problem.model.linear and problem.box.low[k] < 0 < problem.box.high[k]
+        # Quick to see: that there is no such row, as a rule.
+        values = problem.kernel.rows(there, problem.chunk).prediction if crossed else 0.0
+        crossed = not np.isfinite(values).all()
         found = find_nonfinite(problem, [there], overflow=False) if crossed else None
         mended = mending_condition(found, problem.some_columns) if found else ""
         if found and mended:
             side = "below" if theta[k] < 0 else "above"
-            return (
+            yield (
+                there,
                 f"row {found.row + 1}, where {found.subexpression} has no finite value"
-                f" otherwise, keeps {name} {side} 0: leave out such rows by {_where(mended)}"
+                f" otherwise, keeps {name} {side} 0: leave out such rows by {_where(mended)}",
             )
-    return ""
 
 
 def _where(condition: str) -> str:
