@@ -5,6 +5,8 @@ import math
 
 import numpy as np
 import pytest
+from scipy import integrate
+from scipy.optimize import curve_fit
 
 import sgdfit
 from sgdfit.errors import FormulaError, UsageError
@@ -94,3 +96,31 @@ def test_what_a_function_raises_at_its_start_is_the_cause():
     with pytest.raises(FormulaError, match=r"LookupError: no table \(at a = 2\)") as told:
         sgdfit.fit(failing, DATA, response="y", start={"a": 2.0})
     assert isinstance(told.value.__cause__, LookupError)
+
+
+@pytest.mark.parametrize("start", [{"k": 1, "y0": 2}, None])
+def test_an_integration_that_begins_at_the_first_row_is_called_on_all_rows(start) -> None:
+    def model(t, k, y0):
+        return integrate.odeint(lambda y, _: -k * y, y0, t, rtol=1e-10, atol=1e-10)[:, 0]
+
+    t = np.linspace(0, 4, 30)
+    y = 3 * np.exp(-0.8 * t) + 0.02 * np.sin(40 * t)
+    fit = sgdfit.fit(model, {"t": t, "y": y}, response="y", start=start)
+    values, _ = curve_fit(lambda t, k, y0: y0 * np.exp(-k * t), t, y, p0=(1, 2))
+    np.testing.assert_allclose([fit["k"].value, fit["y0"].value], values, rtol=1e-6)
+    assert "on all rows" in fit.called
+    many = {"t": np.linspace(0, 4, 1_000), "y": np.linspace(3, 0, 1_000)}
+    with pytest.raises(FormulaError, match="another value"):
+        sgdfit.fit(model, many, response="y", start={"k": 1, "y0": 2})
+
+
+def test_a_solver_that_gives_up_has_no_value_there() -> None:
+    def model(x, a, b, c):
+        rows = len(x) if b < 10 else 3
+        return [a * np.exp(-b * each) + c for each in x][:rows]
+
+    x = np.linspace(0, 4, 30)
+    data = {"x": x, "y": 3 * np.exp(-0.8 * x) + 0.5 + 0.02 * np.sin(40 * x)}
+    fit = sgdfit.fit(model, data, response="y")
+    traced = sgdfit.fit("y = a*exp(-b*x) + c", data)
+    assert fit["b"].value == pytest.approx(traced["b"].value, rel=1e-7)

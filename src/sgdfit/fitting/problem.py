@@ -429,7 +429,8 @@ def _with_called(problem: Problem, external: External) -> Problem:
     some = problem.data.subsample.part(0, EXAMINED)
     known = dict(zip(model.columns, some.columns, strict=True)) | model.values(model.start)
     given = [np.float64(known[name]) for name in model.formula.names]
-    external.examine(given, is_start=is_start)
+    in_pieces = problem.rows > EXAMINED or options.batch_rows(problem.rows) < problem.rows
+    external.examine(given, is_start=is_start, in_pieces=in_pieces)
     with np.errstate(all="ignore"):
         problem.kernel.rows(np.array(model.start), some)  # settles how slopes are found
     if external.failure is not None and is_start:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import sympy
 
-from sgdfit.errors import FormulaError, SgdfitError, enumerated
+from sgdfit.errors import FormulaError, enumerated
 
 Expr = Any  # SymPy ships no types
 Array = np.ndarray[Any, Any]
@@ -101,6 +101,7 @@ class External:
         self.names = tuple(n for n, v in arguments.items() if isinstance(v, sympy.Symbol))
         self.columns: tuple[int, ...] = ()  # which of the names are columns
         self.by_rows: bool | None = None  # whether it takes rows one by one; None: not known yet
+        self.across = False  # whether the value of a row depends on the rows beside it
         self.analytic: dict[int, bool] = {}  # whether a complex step serves, by argument
         self.steps: dict[tuple[tuple[int, ...], int], float] = {}  # relative, by order and decade
         self.error = 0.0  # of slopes by differences, as a share of them: the largest seen
@@ -137,6 +138,7 @@ class External:
     def description(self) -> str:
         """How it is called, why, and where its slopes come from."""
         words = "called row by row" if self.by_rows else "called"
+        words += " on all rows, on whose others each depends" if self.across else ""
         known = [k for k in range(len(self.names)) if k not in self.columns]
         rest = [self.names[k] for k in known if not self.analytic.get(k)]
         ways = []
@@ -160,8 +162,8 @@ class External:
             f" {enumerated(names)}; without it they are found by sgdfit",
         )
 
-    def examine(self, values: Sequence[Any], *, is_start: bool) -> None:
-        """Call the function on some rows, and refuse one whose rows depend on each other.
+    def examine(self, values: Sequence[Any], *, is_start: bool, in_pieces: bool) -> None:
+        """Call the function on some rows; where it will be ``in_pieces``, none may need the others.
 
         Raises
         ------
@@ -178,7 +180,10 @@ class External:
         some = [v[1::2] if np.ndim(v) else v for v in values]
         apart = np.abs(self._called(some) - found[1::2])
         known = found[np.isfinite(found)]
-        if known.size and bool((apart > ACROSS * (np.ptp(known) or np.abs(known).max())).any()):
+        self.across = bool(
+            known.size and (apart > ACROSS * (np.ptp(known) or np.abs(known).max())).any()
+        )
+        if self.across and in_pieces:
             row = 1 + 2 * int(np.nanargmax(apart))
             raise FormulaError(
                 f"the function {self.label!r} gives row {row + 1} another value where rows beside"
@@ -216,8 +221,6 @@ class External:
         for by_rows in ways:
             try:
                 found = self._result(values, by_rows)
-            except SgdfitError:
-                raise
             except Exception as error:
                 failures.append(error)
                 continue
@@ -225,7 +228,9 @@ class External:
             if found.dtype.kind == "c":
                 found = np.where(found.imag == 0, found.real, np.nan)
             return found
+        told = next((one for one in failures if isinstance(one, FormulaError)), None)
         self._note(failures[0], self.label, values)
+        self.failure = told or self.failure
         return np.full(rows, np.nan)
 
     def _note(self, cause: Exception, label: str, values: list[Any]) -> None:
@@ -275,7 +280,7 @@ class External:
             return self._difference(order, values)
         if self.jacobian is not None and k not in self.columns:
             return self._from_jacobian(k, values)
-        few = _spread(values)
+        few = values if self.across else _spread(values)
         if k not in self.analytic and np.isfinite(self._called(few)).any():
             slope, exact = self._difference(order, few), self._complex(k, few)
             self.analytic[k] = exact is not None and self._agree(exact, slope)
@@ -305,7 +310,7 @@ class External:
         size = float(np.median(np.abs(values[k]))) or 1.0
         key = order, int(np.floor(np.log10(size)))
         if key not in self.steps:
-            few = _spread(values)
+            few = values if self.across else _spread(values)
             ladder = [self._quotient(tuple(lower), k, step * size, few) for step in LADDER]
             changes = [_norm(b - a) for a, b in pairwise(ladder)]
             best = int(np.nanargmin([*changes, np.inf]))
