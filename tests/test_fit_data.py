@@ -139,6 +139,25 @@ def test_an_unknown_unit_of_time_is_refused(unit):
         sgdfit.fit("y = a + b*t", {"t": CLOCKS, "y": DECAY[:12]}, time_unit=unit)
 
 
+def warnings_of(**columns):
+    return " ".join(sgdfit.fit("y = a + b*t", columns, missing="drop").warnings)
+
+
+def test_a_clock_that_passes_midnight_is_warned_of():
+    over = [time((22 + k) % 24) for k in range(12)]
+    assert "go back, as at midnight (row 3), where each day" in warnings_of(t=over, y=DECAY[:12])
+    for clocks in (CLOCKS, CLOCKS[::-1], CLOCKS[6:] + CLOCKS[:6]):
+        assert "midnight" not in warnings_of(t=clocks, y=DECAY[:12])
+
+
+def test_numbers_that_stand_for_nothing_are_asked_about():
+    t, holes = np.arange(40.0), np.arange(40) % 7 == 3
+    assert "'y' is -999 in 6 rows" in warnings_of(t=t, y=np.where(holes, -999.0, DECAY))
+    assert "'t' is 9999 in 6 rows" in warnings_of(t=np.where(holes, 9999.0, t), y=DECAY)
+    for y in (-999.0 * t, np.where(t == 3, -999.0, DECAY), np.where(holes, 99.0, 100 + DECAY)):
+        assert "far from all others" not in warnings_of(t=t, y=y)
+
+
 def test_dates_as_text_in_arrays_are_refused():
     texts = {"t": np.datetime_as_string(DAYS), "y": DECAY}
     with pytest.raises(DataError, match="is a date as text; convert it first"):

@@ -295,7 +295,33 @@ def test_what_is_left_out_or_guessed_is_told(text, options, notes, tmp_path):
         assert list(table.notes) == notes
 
 
-@pytest.mark.parametrize("missing", ["", "NA", "NaN", "null", "N/A", "n/a", "nan", "-", " NA "])
+@pytest.mark.parametrize(
+    ("field", "expected"),
+    [
+        ("13-Feb-24", "2024-02-13"),
+        ("1 March 1969", "1969-03-01"),
+        ("5-sep-2024 08:30", "2024-09-05T08:30"),
+        ("1/25/24", "2024-01-25"),
+        ("25.1.70", "1970-01-25"),
+        ("8:30", "1970-01-01T08:30"),
+        ("12:05 AM", "1970-01-01T00:05"),
+        ("1:30:00 pm", "1970-01-01T13:30"),
+        ("08:30:01.25", "1970-01-01T08:30:01.25"),
+        ("39:30:00", "1970-01-02T15:30"),
+    ],
+)
+def test_times_are_read_however_they_are_written(field, expected):
+    judge = (np.datetime64(expected) - np.datetime64("1970-01-01")) / np.timedelta64(1, "s")
+    found = columns(whole(f"t,y\n{field},1\n,2\n{field},3\n"), missing="drop")
+    assert found["t"].tolist() == [judge, judge]
+
+
+@pytest.mark.parametrize("field", ["−1.5", "-1.5D+00", "−0.15d1"])
+def test_numbers_are_read_however_they_are_written(field):
+    assert columns(whole(f"x,y\n{field},1\n2.5,2\n"))["x"].tolist() == [-1.5, 2.5]
+
+
+@pytest.mark.parametrize("missing", ["", "#NUM!", "NA", "NaN", "null", "N/A", "nan", "-", " NA "])
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 def test_spellings_of_missing(missing, separator):
     rows = [("x", "y"), ("1.5", "2.5"), (missing, "3.5"), ("4.5", "5.5")]
@@ -530,8 +556,21 @@ BAD = {
         b"t,y\n13/02/2024,1\n02/13/2024,2\n",
         ["'13/02/2024', which begins with the day", "other order; write all as in 2024-02-13"],
     ),
-    "a short year": (b"t,y\n01/02/24,1\n", ["looks like a date; write it as in 2024-02-13"]),
-    "a month's name": (b"t,y\n13 Feb 2024,1\n", ["'13 Feb 2024', which looks like a date"]),
+    "one date of the other order": (
+        b"t,y\n13/02/2024,1\n14/02/2024,2\n02/15/2024,3\n",
+        ["row 3 (line 4) is '02/15/2024', which begins with the month"],
+    ),
+    "no day of any calendar": (
+        b"t,y\n28/02/2023,1\n29/02/2023,2\n",
+        ["row 2 (line 3) is '29/02/2023', which is a day that no calendar has"],
+    ),
+    "no time among times": (b"t,y\n8:30,1\nlate,3\n", ["(line 3) is 'late'", "no such time"]),
+    "two delimiters": (
+        b"x,y\n1,2\n3;4\n",
+        ["line 3 of data.csv has 1 field", "'3;4'; ';' parts it, others ',': write one sign"],
+    ),
+    "a short year": (b"t,y\n01/02/24,1\n", ["may begin with the day or the month", "--dates dmy"]),
+    "a month's name": (b"t,y\nFeb 2024,1\n", ["'Feb 2024', which looks like a date"]),
     "names and units, or what stands above": (
         b"Instrument;Foo 3000\nRate;12,5\n\nt;y\ns;V\n1;2,0\n2;4,1\n",
         ["if it is line 4, 't;y'", "--skip-rows 3"],
@@ -559,7 +598,7 @@ BAD = {
     "Latin-1 in a row of wrong length": (b"x,y\n1,2\n3,\xe9,5\n", ["line 3", "has 3 fields"]),
     "error of a spreadsheet": (
         b"x,y\n1,2\n#DIV/0!,3\n4,5\n",
-        ["column 'x'", "row 2 (line 3) is '#DIV/0!', which is no number"],
+        ["column 'x'", "row 2 (line 3) is missing (NaN)"],
     ),
     "missing in the first column": (
         b"x,y\n1,2\n  #N/A ,3\n4,5\n",
@@ -582,6 +621,9 @@ BAD = {
 }
 
 
+OF_TIMES = ("one date of the other order", "no day of any calendar", "no time among times")
+
+
 @pytest.mark.parametrize("name", BAD)
 def test_bad_text_is_told_alike_whole_and_in_blocks(name, tmp_path):
     content, words, *options = BAD[name]
@@ -591,8 +633,8 @@ def test_bad_text_is_told_alike_whole_and_in_blocks(name, tmp_path):
     message = str(caught.value)
     assert re.search(".*".join(map(re.escape, words)), message), message
     # Of a file read in blocks a header is enough, for others may have rows; limits are told apart
-    # from what is missing once rows are opened for a fit.
-    for size in (1, 8, 1000) if name not in ("header without rows", "a limit") else ():
+    # from what is missing once rows are opened for a fit. A block knows of dates of another one.
+    for size in (1, 8, 1000) if name not in ("header without rows", "a limit", *OF_TIMES) else ():
         with pytest.raises(DataError) as in_parts:
             columns(in_blocks(write(tmp_path, content), size, **options), missing="error")
         assert str(in_parts.value) == message

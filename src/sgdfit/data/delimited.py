@@ -26,6 +26,7 @@ from sgdfit.data.dialect import (
     TextOptions,
     encoding_of,
     find_dialect,
+    is_number,
     newlines,
     rows,
     split,
@@ -194,7 +195,8 @@ def _wrong_row(
                     advice += f", or {with_option('comment', '#')} if it is one"
                 whole = dialect.separator.join(fields)
                 for sign in SEPARATORS:
-                    if len(split(whole, sign)) == len(dialect.names) > 1:
+                    parts = split(whole, sign)
+                    if len(parts) == len(dialect.names) > 1 and all(map(is_number, parts)):
                         advice = f"{sign!r} parts it, others {dialect.separator!r}: write one sign"
                 return DataError(
                     f"line {number} of {label} has {counted(len(fields), 'field')} where"

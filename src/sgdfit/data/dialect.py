@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sgdfit.choice import one_of
-from sgdfit.data.floats import DOUBTFUL, LIMITS, MISSING_SPELLINGS
+from sgdfit.data.floats import DOUBTFUL, LIMITS, MISSING_SPELLINGS, MONTHS
 from sgdfit.data.table import clean_names
 from sgdfit.errors import DataError, UsageError, counted, with_option
 
@@ -42,7 +42,7 @@ OPEN_1252 = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
 # What may separate groups of three digits.
 GROUPS = (".", ",", "'", "’", " ", "\u00a0", "\u202f")
 NUMERAL = re.compile(
-    rf"[+-]?(?:(?P<plain>(?:\d+[.,]?\d*|[.,]\d+)(?P<power>e[+-]?\d+)?)"
+    rf"[+−-]?(?:(?P<plain>(?:\d+[.,]?\d*|[.,]\d+)(?P<power>[ed][+−-]?\d+)?)"
     rf"|(?P<grouped>\d{{1,3}}(?P<group>{'|'.join(map(re.escape, GROUPS))})\d{{3}}"
     r"(?:(?P=group)\d{3})*(?:[.,]\d*)?)|inf(?:inity)?)\s*%?",
     re.IGNORECASE,
@@ -50,13 +50,15 @@ NUMERAL = re.compile(
 # Year, month and day, or two numbers and the year; then a time.
 DATE = (
     r"(?:(?P<y>\d{4})(?P<i>[-/.])(?P<m>\d\d?)(?P=i)(?P<d>\d\d?)"
-    r"|(?P<one>\d\d?)(?P<sign>[-/.])(?P<other>\d\d?)(?P=sign)(?P<year>\d{4}))"
+    r"|(?P<one>\d\d?)(?P<sign>[-/.])(?P<other>\d\d?)(?P=sign)(?P<year>\d{4}|\d\d))"
     r"(?:[T ]+(?P<hour>\d\d?)(?P<rest>:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)"
     r"(?: ?(?P<half>[AaPp])[Mm])?)?"
 )
+NAMED_DATE = rf"(\d\d?)[-/. ]?({'|'.join(MONTHS)})[a-z]*\.?[-/. ]?(\d{{4}}|\d\d)"
 TIME, ISO = re.compile(DATE), re.compile(r"\d{4}-\d\d-\d\d(?:[T ]+\d\d:.*)?")
 UNIT = re.compile(r"\[.*\]|\(.*\)")
 UNIT_BEHIND = re.compile(r"\s*(?:\[[^]]*\]|\([^)]*\))")
+MINUS, FORTRAN = "−".encode(), re.compile(r"[+−-]?[\d.,]+[dD][+−-]?\d+")
 COMMA_NUMBER = re.compile(rb'(?m)(?:^|[;\t| "])[ \t]*([+-]?[\d.]*,\d[\d.,]*)(?=[;\t| "\r%]|$)')
 QUOTED_NUMBER = re.compile(rb'(?m)(?:^|,)[ \t]*"[ \t]*([+-]?[\d.]*,\d[\d.,]*)[ \t%]*"')
 # A spreadsheet's own note of the separator, in the first line.
@@ -239,8 +241,8 @@ def _refuse_delimiter(
     """Refuse a delimiter that parts few lines where another one parts most; a column needs none."""
     best = max(SEPARATORS, key=lambda sign: _score(texts, sign))
     # A number with a decimal comma is one field, unless a header says otherwise.
-    named = not _is_number(texts[0].strip()) and len(split(texts[0], best)) > 1
-    several = [text for text in texts if named or not _is_number(text.strip())]
+    named = not is_number(texts[0].strip()) and len(split(texts[0], best)) > 1
+    several = [text for text in texts if named or not is_number(text.strip())]
     parted = sum(len(split(text, best)) > 1 for text in several)
     own = sum(len(split(text, options.delimiter or ",")) > 1 for text in several)
     if 2 * parted <= len(texts) or 2 * own >= parted:
@@ -331,22 +333,22 @@ def _header(
         return field in MISSING_SPELLINGS or field in na
 
     def value(field: str) -> bool:
-        return missing(field) or field[0] in LIMITS or _is_number(field)
+        return missing(field) or field[0] in LIMITS or is_number(field)
 
     table = [row for row in rows if len(row) == width]
-    lower = [row for row in table[len(table) // 2 :] if any(map(_is_number, row))]
+    lower = [row for row in table[len(table) // 2 :] if any(map(is_number, row))]
     # Most values are numbers: a few may be wrong.
     numeric = [
         j
         for j in range(min(width, FIELDS_LOOKED_AT))
         if 2 * sum(value(row[j]) for row in lower) > len(lower)
-        and any(_is_number(row[j]) for row in lower)
+        and any(is_number(row[j]) for row in lower)
     ]
 
     def words(k: int) -> bool:
         fields = [rows[k][j] for j in numeric] if len(rows[k]) == width else []
         return not all(map(missing, fields)) and not any(
-            _is_number(field) or field[:1] in (*LIMITS, "#") for field in fields
+            is_number(field) or field[:1] in (*LIMITS, "#") for field in fields
         )
 
     def clean(k: int) -> bool:
@@ -374,7 +376,7 @@ def _header(
             f" {text.decode(errors='replace')[:60]!r}, {with_option('skip_rows', number - 1)}"
         )
     if not above:
-        return -1 if all(map(value, rows[0])) and any(map(_is_number, rows[0])) else first, 0
+        return -1 if all(map(value, rows[0])) and any(map(is_number, rows[0])) else first, 0
     others = [field for j, field in enumerate(rows[last]) if j not in numeric]
     marked = all(UNIT.fullmatch(rows[last][j]) for j in numeric)
     alone = all(missing(field) or UNIT.fullmatch(field) for field in others)
@@ -425,7 +427,7 @@ def _rewrites(
     fields = [field for row in body for field in row]
     # Of numbers other than 0, all of a column or none.
     columns = [
-        [f for f in c if f and f != "0" and _is_number(f)] for c in itertools.zip_longest(*body)
+        [f for f in c if f and f != "0" and is_number(f)] for c in itertools.zip_longest(*body)
     ]
     percent = [{field.endswith("%") for field in column} for column in columns]
     notes = ["percent taken for hundredths"] * ({True} in percent)
@@ -436,7 +438,10 @@ def _rewrites(
     decimal, groups = _signs(fields, options.decimal)
     sign, between = re.escape(decimal), " \t" if separator == " " else re.escape(separator)
     begin, end = rf'(?<![^{between}"\r\n])[ \t]*', rf'[ \t]*(?:[{between}"\r\n]|\Z)'
-    rewrites: list[Rewrite] = []
+    rewrites: list[Rewrite] = [(MINUS, MINUS + rb"(?=[\d.,])", b"-")]
+    if any(FORTRAN.fullmatch(field) for field in fields):
+        power = rf"{begin}([+-]?(?:\d+{sign}?\d*|{sign}\d+))[dD](?=[+-]?\d+{end})"
+        rewrites.append((b"", power.encode(), rb"\1e"))
     for group in groups:
         # Outside of quotes, a comma that separates fields separates no thousands.
         first, last = ('(?<=")[ \t]*', '[ \t]*"') if group == separator else (begin, end)
@@ -465,6 +470,9 @@ def _rewrites(
             template = rb"\3-\2-\1" if order == "dmy" else rb"\3-\1-\2"
             rewrites.append((each.encode(), padded.encode(), template))
         rewrites.append((each.encode(), plain, functools.partial(_as_iso, order)))
+    if any(re.match(NAMED_DATE, field, re.IGNORECASE) for field in fields):
+        named = NAMED_DATE.replace(" ", "") if separator == " " else NAMED_DATE
+        rewrites.append((b"", rf"(?i){begin}{named}(?={end}|[ T]\d)".encode(), _named_as_iso))
     return decimal, rewrites, notes
 
 
@@ -482,8 +490,10 @@ def _order(dates: Iterable[re.Match[bytes]]) -> str | None:
     found: Counter[str] = Counter()
     for match in itertools.islice(dates, DATES_LOOKED_AT):
         if match["one"]:
+            # 24/01/25 may begin with the year.
+            short = len(match["year"]) < 4 and match["sign"] != b"."
             first = int(match["one"]) > 12 or match["sign"] == b"."
-            found["dmy"] += first
+            found["dmy"] += first and not short
             found["mdy"] += not first and int(match["other"]) > 12
     return max(found, key=found.__getitem__) if found["dmy"] != found["mdy"] else None
 
@@ -495,6 +505,7 @@ def _as_iso(order: str | None, match: re.Match[bytes]) -> bytes:
             return match[0]
         day, month = match["one"], match["other"]
         year, (day, month) = match["year"], (day, month) if order == "dmy" else (month, day)
+    year = _whole_year(year)
     try:
         datetime.date(int(year), int(month), int(day))
     except ValueError:  # of the other order, or no date
@@ -503,6 +514,16 @@ def _as_iso(order: str | None, match: re.Match[bytes]) -> bytes:
     hour = hour % 12 + 12 * (half in b"pP") if half else hour
     time = b" %02d%s" % (hour, match["rest"]) if match["hour"] else b""
     return b"%s-%02d-%02d%s" % (year, int(month), int(day), time)
+
+
+def _named_as_iso(match: re.Match[bytes]) -> bytes:
+    month = MONTHS.index(match[2].decode().lower()) + 1
+    return b"%s-%02d-%02d" % (_whole_year(match[3]), month, int(match[1]))
+
+
+def _whole_year(year: bytes) -> bytes:
+    """Return a year of four digits; 69 is 1969, as POSIX has it."""
+    return year if len(year) > 2 else (b"20" if year < b"69" else b"19") + year
 
 
 def without_comments(text: bytes, comment: str | None) -> bytes:
@@ -550,11 +571,12 @@ def _score(texts: list[str], separator: str) -> float:
     fields = [field for row in rows[1:] or rows for field in row[:FIELDS_LOOKED_AT]]
     # A blank within a number may separate fields itself, where commas would.
     blanks = separator in "\t;|"
-    numeric = sum(not f or (_is_number(f) and (blanks or " " not in f or ":" in f)) for f in fields)
+    numeric = sum(not f or (is_number(f) and (blanks or " " not in f or ":" in f)) for f in fields)
     return alike / len(rows) * (0.1 + numeric / max(1, len(fields)))
 
 
-def _is_number(field: str) -> bool:
+def is_number(field: str) -> bool:
+    """Whether a field is a number, with whatever signs, or a date."""
     return bool(NUMERAL.fullmatch(field) or TIME.fullmatch(field))
 
 

@@ -40,6 +40,7 @@ KINDS = {
     "text": ("string", "large_string", "string_view", "binary", "large_binary", "binary_view"),
 }
 # Ticks a second.
+A_DAY = 86_400
 SECONDS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 # Float64 holds every integer up to here, and powers of ten up to this one; a quotient of two
 # numbers that it holds is rounded once.
@@ -50,19 +51,23 @@ INFERRED = "OUST"
 MISSING_SPELLINGS = (
     *("", "-", "NA", "N/A", "n/a", "#N/A", "<NA>"),
     *("NaN", "nan", "NAN", "-nan", "null", "Null", "NULL", "None"),
+    *("#DIV/0!", "#VALUE!", "#REF!", "#NUM!", "#NAME?", "#NULL!"),
 )
 # RE2, which is what Arrow uses; underscores, hexadecimal digits and the like are text.
 NUMBER = r"^(?i)[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|inf|infinity)$"
 # What holds another decimal sign, or separates thousands.
 OTHER_SIGN = re.compile(r"[+-]?\d[\d.,]*")
 DOUBTFUL = re.compile(r"[+-]?[1-9]\d{0,2}[.,]\d{3}")
-DAY_OR_MONTH = re.compile(r"(\d\d?)[/.-](\d\d?)[/.-](\d{4})(?: +\d[\d:.]*)?")
-# Dates of other forms, as 01/02/24, 13 Feb 2024 and Feb 13, 2024, with or without a time.
-MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
+DAY_OR_MONTH = re.compile(r"(\d\d?)[/.-](\d\d?)[/.-](\d{4}|\d\d)(?: +\d[\d:.]*)?")
+# Dates of other forms, as Feb 13, 2024, with or without a time, and months, as Feb 2024, 2024-02.
+MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+MONTH = rf"(?:{'|'.join(MONTHS)})[a-z]*\.?"
 OTHER_DATE = re.compile(
-    rf"(?i)(?:\d\d?([-/.])\d\d?\1\d\d|\d\d?[-/. ]*{MONTH}[-/., ]*\d\d(?:\d\d)?"
+    rf"(?i)(?:(?:\d\d?[-/. ]*)?{MONTH}[-/., ]*\d\d(?:\d\d)?|\d{{4}}[-/]\d\d?"
     rf"|{MONTH} *\d\d?,? +\d{{4}})(?:[ T,]+\d.*)?"
 )
+# Times of day as Arrow does not read them, and durations: 8:30, 08:30 PM, 08:30:01.5, 39:30:00.
+CLOCK_TEXT = re.compile(r"(\d+):([0-5]\d)(?::([0-5]\d(?:\.\d+)?))?(?: ?([AaPp])\.?[Mm]\.?)?")
 # How a value begins of which only a bound is known, as in <5 or >LOD.
 LIMITS = "<>≤≥"
 
@@ -319,16 +324,45 @@ def _from_arrow(column: Any, place: Place) -> Array:
         array = array.cast(pa.timestamp("s")) if kinds.is_date32(kind) else array
         unit = "ms" if kinds.is_date64(kind) else array.type.unit
         ticks = array.cast(pa.int32() if kinds.is_time32(kind) else pa.int64())
-        a_second = int(SECONDS[unit])
         what = DATE if held == "times" else DURATION if kinds.is_duration(kind) else CLOCK
-        scale = TimeScale(what)
-        if place.scales is not None:
-            scale = place.scales.scale(what, ticks, a_second, place)
-        begin, a_unit = scale.begin * a_second, scale.seconds * a_second
-        return _with_nulls(ticks, lambda values: (values - begin) / a_unit)
+        return _on_scale(ticks, what, int(SECONDS[unit]), place)
     if held == "text":
         return _from_text(array, place)
     raise DataError(f"{place} holds {kind}; a column holds one number a row")
+
+
+def _on_scale(ticks: Any, kind: str, a_second: int, place: Place) -> Array:
+    """Return times, whose ticks are Arrow's integers, in the unit of the column's scale."""
+    scale = TimeScale(kind)
+    if place.scales is not None:
+        scale = place.scales.scale(kind, ticks, a_second, place)
+        if kind == CLOCK:
+            steps = np.diff(_values(ticks.drop_null()))
+            back = np.flatnonzero(steps < 0)
+            if back.size and steps[back].max() < -A_DAY * a_second / 2:
+                place.scales.warnings.setdefault(
+                    place.column,
+                    f"{place} holds times of day that go back, as at midnight"
+                    f" ({place.row(int(back[0]) + 1)}), where each day counts anew; give dates with"
+                    " them if the time goes on",
+                )
+    begin, a_unit = scale.begin * a_second, scale.seconds * a_second
+    return _with_nulls(ticks, lambda values: (values - begin) / a_unit)
+
+
+def _from_clocks(text: Any, place: Place) -> Array | None:
+    """Return times of day, or durations where one is of a day or more; None of other text."""
+    coded, micros = text.dictionary_encode(), []
+    for value in coded.dictionary:
+        found = CLOCK_TEXT.fullmatch(value.as_py())
+        if found is None:
+            return None
+        hours = int(found[1])
+        if found[4]:
+            hours = hours % 12 + 12 * (found[4] in "pP")
+        micros.append(round((3_600 * hours + 60 * int(found[2]) + float(found[3] or 0)) * 1e6))
+    kind = DURATION if max(micros) >= A_DAY * 1e6 else CLOCK
+    return _on_scale(numbers_of(np.array(micros)).take(coded.indices), kind, 10**6, place)
 
 
 def _exact(array: Array, place: Place) -> Array:
@@ -415,15 +449,24 @@ def _from_text(array: Any, place: Place) -> Array:
         spelled = pc.if_else(bounds, scalar_of(None, pa.large_string()), spelled)
     row = pc.index(pc.match_substring_regex(spelled, NUMBER), scalar_of(False)).as_py()
     if row >= 0:
-        # Among dates the one that is none, or of another order, is to blame.
-        others = (k for k in range(row, len(text)) if not _is_date(text[k].as_py()))
+        alike = _is_date
+        if CLOCK_TEXT.fullmatch(text[row].as_py()):
+            clocks, alike = _from_clocks(spelled, place), _is_clock
+            if clocks is not None:
+                return clocks
+        # Among times the one that is none, or of another order, is to blame.
+        others = (k for k in range(row, len(text)) if not alike(text[k].as_py()))
         worst = next(others, row) if place.decimal else row
         value = text[worst].as_py()
         advice = _advice(value, place)
         if worst > row and not DAY_OR_MONTH.fullmatch(value):
-            advice = "is no date, as rows before it are; correct it, or leave it empty"
+            advice = "is no such time as in rows before it; correct it, or leave it empty"
         raise DataError(f"{place} holds text: {place.row(worst)} is {shown(value)}, which {advice}")
     return _with_nulls(spelled.cast(pa.float64()), lambda values: values)
+
+
+def _is_clock(value: str | None) -> bool:
+    return value is None or bool(CLOCK_TEXT.fullmatch(value))
 
 
 def _is_date(value: str | None) -> bool:
@@ -448,7 +491,8 @@ def _advice(value: str, place: Place) -> str:
     date = DAY_OR_MONTH.fullmatch(value)
     if place.decimal and date:
         # Of one order alone such a date would have been read.
-        order = [k for k in (1, 2) if _is_date(f"{date[3]}-{date[3 - k]:0>2}-{date[k]:0>2}")]
+        day = f"{date[3]:2>4}-{{:0>2}}-{{:0>2}}".format
+        order = [k for k in (1, 2) if _is_date(day(date[3 - k], date[k]))]
         if not order:
             return "is a day that no calendar has; correct it"
         if len(order) == 1:

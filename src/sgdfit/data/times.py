@@ -70,6 +70,8 @@ class TimeScales(dict[str, TimeScale]):
         self.unit, self.learns = unit, known is None
         # By column, a limit such as <5 for which rows were left out.
         self.limits: dict[str, str] = {}
+        # By column, what the user should know of it.
+        self.warnings: dict[str, str] = {}
 
     def scale(self, kind: str, ticks: Any, a_second: int, place: Any) -> TimeScale:
         """Return the scale of a column, whose ``ticks`` are an Arrow array of integers.

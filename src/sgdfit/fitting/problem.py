@@ -37,6 +37,9 @@ from sgdfit.result.status import Rival, StartSearch
 
 Array = np.ndarray[Any, Any]
 
+# What stands for nothing in many files.
+SENTINELS = (99.0, 99.9, 99.99, 999.0, 999.9, 999.99, 9999.0, 9999.9, 99999.0, 999999.0, 1e20, 1e30)
+
 # Squares of what is smaller, summed over many rows, vanish.
 SMALLEST = 1 / LARGEST
 AUTO_STEPS = 2_000
@@ -415,7 +418,11 @@ def prepare(
         tolerance=tolerance,
         callback=options.callback,
         visits=[],
-        warnings=_lookalikes(model, table, columns_of(weighting.given)),
+        warnings=(
+            *_lookalikes(model, table, columns_of(weighting.given)),
+            *(table.scales.warnings.values() if table.scales is not None else ()),
+            *_sentinels(model.columns, data),
+        ),
     )
     _check_magnitudes(problem, *data.sample_extremes)
     return problem if model.external is None else _with_called(problem, model.external)
@@ -486,6 +493,22 @@ def _check_magnitudes(problem: Problem, lows: Array, highs: Array) -> None:
                 f" squares floating point cannot hold; rescale it to between {SMALLEST:.0e} and"
                 f" {LARGEST:.0e}, as in another unit"
             )
+
+
+def _sentinels(names: Sequence[str], data: TrainingData) -> Iterator[str]:
+    """Name numbers that stand for nothing by custom, far beyond all others of their column."""
+    for name, column, *ends in zip(
+        names, data.subsample.columns, *data.sample_extremes, strict=True
+    ):
+        for value in [float(end) for end in ends if abs(end) in SENTINELS]:
+            others = column[column != value]
+            apart = np.abs(others - value).min() if others.size else 0.0
+            if apart > 3 * np.ptp(others) and column.size > others.size + 1:
+                yield (
+                    f"the column {name!r} is {value:g} in {column.size - others.size} rows, far"
+                    f" from all others; if that stands for nothing, pass na='{value:g}' to"
+                    " sgdfit.open_table (--na) and missing='drop'"
+                )
 
 
 def _lookalikes(model: Model, table: Table, weights: Sequence[str]) -> tuple[str, ...]:
