@@ -133,7 +133,9 @@ def print_report(result: Result, full: bool = False, derive: Sequence[str] = ())
 
 def _print_derived(result: Result, derive: Sequence[str]) -> None:
     if derive and result.status.ok:
-        print_text(f"\n{result.derive(*derive)}")
+        from sgdfit.result.derived import derive_quantities
+
+        print_text(f"\n{derive_quantities(result, derive)}")
 
 
 def print_json(result: Result, derive: Sequence[str] = ()) -> None:
@@ -143,7 +145,9 @@ def print_json(result: Result, derive: Sequence[str] = ()) -> None:
     plain = not (sys.stdout.encoding or "ascii").lower().startswith("utf")
     facts = summary(result)
     if derive and result.status.ok:
-        facts["derived"] = result.derive(*derive).to_dict()
+        from sgdfit.result.derived import derive_quantities
+
+        facts["derived"] = derive_quantities(result, derive).to_dict()
     print_text(json.dumps(facts, allow_nan=False, ensure_ascii=plain))
 
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from sgdfit.data.datasets import fingerprint_of
 from sgdfit.errors import SgdfitError, UsageError, require
 from sgdfit.fitting.weights import columns_of
-from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.formula import symbol, to_text
 from sgdfit.formula.reading import as_formula
 from sgdfit.model.loss import SQUARED
@@ -23,34 +22,19 @@ from sgdfit.result.tables import html_table, text_table
 # Sums of squares about the mean that differ by more, beside what rounding leaves of R², are of
 # other responses.
 SAME = 1e-9
-# A curve that leaves less than this share of another unexplained holds it; rows that are looked at,
-# and how many curves, each with parameters so far (a share) from the estimates.
-HELD, ROWS, CURVES, APART = 1e-7, 400, 2, 0.2
+# A formula holds a curve of which it leaves less than this share; so many rows are looked at.
+HELD, ROWS = 1e-7, 400
 
 
-@dataclass(frozen=True)
-class NestedTest:
-    """Whether one fit's formula is a special case of another's, and what the data say of it.
+class NestedTest(NamedTuple):
+    """Whether one fit's formula is a special case of another's, and what the data say of it."""
 
-    Attributes
-    ----------
-    smaller, larger : which fits, counted from 1
-    nested : None where it is not known
-    name : "F", or "χ²" where the variances of the rows were given
-    statistic : of the test of the smaller formula within the larger; None where they are not nested
-    degrees : of freedom, of the numerator and the denominator; of χ² one
-    p_value : the probability of as large a statistic if the smaller formula holds
-    text : all of it in a sentence
-    """
-
-    smaller: int
+    smaller: int  # which fits, counted from 1
     larger: int
-    nested: bool | None
-    name: str
-    statistic: float | None
-    degrees: tuple[int, ...]
-    p_value: float | None
-    text: str
+    nested: bool | None  # None where it is not known
+    text: str  # all of it in a sentence
+    statistic: float | None = None  # F, or χ² where the variances of the rows were given
+    p_value: float | None = None  # the probability of as large a statistic if the smaller holds
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -117,13 +101,13 @@ class Comparison:
 def compare(*fits: Result) -> Comparison:
     """Set fits of the same rows beside one another: AICc, BIC, and F tests where they are nested.
 
-    A formula is a special case of another if the other can be fitted to its curves exactly, which
-    is tried. Then F = ((RSS₁ − RSS₂)/(ν₁ − ν₂))/(RSS₂/ν₂), with ν degrees of freedom left, is large
-    by chance with the probability that is stated (Bates & Watts 1988, Nonlinear Regression Analysis
-    and Its Applications, section 3.10); where the variances of the rows were given, so is χ² =
-    RSS₁ − RSS₂. Each fit is tested against its special case with most parameters. The
-    criteria are those of `Result.aic`, the weights Akaike's (Burnham & Anderson 2002, Model
-    Selection and Multimodel Inference, section 2.9).
+    A formula is a special case of another that can be fitted exactly to its curve, which is tried.
+    Then F = ((RSS₁ − RSS₂)/(ν₁ − ν₂))/(RSS₂/ν₂), with ν degrees of freedom left, is as large by
+    chance with the stated probability (Bates & Watts 1988, Nonlinear Regression Analysis and Its
+    Applications, section 3.10), as is χ² = RSS₁ − RSS₂ where the variances of the rows were given.
+    Each fit is tested against its special case with most parameters. The criteria are those of the
+    fits, the weights Akaike's (Burnham & Anderson 2002, Model Selection and Multimodel Inference,
+    section 2.9).
 
     Raises
     ------
@@ -150,9 +134,10 @@ def compare(*fits: Result) -> Comparison:
     support = np.exp(-delta / 2)
     order, tests, notes = sorted(range(len(fits)), key=lambda i: _parameters(fits[i])), [], []
     for j in order:
-        smaller = (i for i in reversed(order) if _parameters(fits[i]) < _parameters(fits[j]))
-        tried = [*_until_nested(fits, smaller, j)]
-        tests += tried[-1:] if tried and tried[-1].nested else tried[:1]
+        fewer = [i for i in reversed(order) if _parameters(fits[i]) < _parameters(fits[j])]
+        tried = (_test(fits, i, j) for i in fewer)
+        if fewer:
+            tests.append(next((t for t in tried if t.nested), None) or _test(fits, fewer[0], j))
     if not tests:
         notes.append("They have as many parameters, so that none is a special case: compare AICc.")
     if any(fit.table is None for fit in fits):
@@ -162,13 +147,6 @@ def compare(*fits: Result) -> Comparison:
         )
     weight = support / np.nansum(support)
     return Comparison(fits, (*delta.tolist(),), (*weight.tolist(),), tuple(tests), (*notes,))
-
-
-def _until_nested(fits: Sequence[Result], smaller: Iterable[int], j: int) -> Iterator[NestedTest]:
-    for i in smaller:
-        yield (test := _test(fits, i, j))
-        if test.nested:
-            return
 
 
 def _or_nan(value: float | None) -> float:
@@ -199,7 +177,9 @@ def _difference(one: Result, other: Result) -> str:
     if left != right:
         return f"one is of {to_text(left)}, the other of {to_text(right)}; give both one left side"
     if one.table is not None and other.table is not None:
-        return "" if _fingerprint(one) == _fingerprint(other) else "their rows differ"
+        files = [getattr(fit.table.dataset, "fingerprint", "") for fit in (one, other)]
+        same = files[0] == files[1] != "" or _fingerprint(one) == _fingerprint(other)
+        return "" if same else "their rows differ"
     totals = [_total(fit) for fit in (one, other)]
     slack = SAME + 1e-15 * sum(1 / (1 - fit.r_squared) for fit in (one, other) if fit.r_squared)
     alike = None in totals or math.isclose(*totals, rel_tol=slack)  # type: ignore[arg-type]
@@ -222,79 +202,51 @@ def _test(fits: Sequence[Result], i: int, j: int) -> NestedTest:
     """Test the fit ``i`` within the fit ``j``, which has more parameters."""
     one, other = fits[i], fits[j]
     left, more = other.degrees_of_freedom, one.degrees_of_freedom - other.degrees_of_freedom
-    name = "χ²" if other.absolute_sigma else "F"
-    degrees = (more,) if other.absolute_sigma else (more, left)
-    nested = _holds(other, one)
-    gain = one.residual_sum_of_squares - other.residual_sum_of_squares
+    nested, rss = _holds(other, one), other.residual_sum_of_squares
+    gain = one.residual_sum_of_squares - rss
     text = f"{i + 1} is a special case of {j + 1}: "
-    unknown = None, degrees, None
     if nested is None:
         text = f"Whether {i + 1} is a special case of {j + 1} is not known without rows: no test"
     elif not nested:
         text = f"{i + 1} is no special case of {j + 1}: no test, compare AICc"
     elif gain < 0:
         text += f"yet {j + 1} fits worse, so it has missed its minimum; fit it from other starts"
-    elif left <= 0 or not other.residual_sum_of_squares > 0:
+    elif left <= 0 or not rss > 0:
         text += "no test, since the larger leaves no residuals to go by"
     else:
         from scipy.special import chdtrc, fdtrc
 
-        if other.absolute_sigma:
-            statistic, p = gain, float(chdtrc(more, gain))
-        else:
-            statistic = gain / more / (other.residual_sum_of_squares / left)
-            p = float(fdtrc(more, left, statistic))
-        text += f"{name}({', '.join(map(str, degrees))}) = {number(statistic)}, p = {number(p, 3)}"
-        return NestedTest(i + 1, j + 1, True, name, statistic, degrees, p, text)
-    return NestedTest(i + 1, j + 1, nested, name, *unknown, text)
+        known = other.absolute_sigma
+        statistic = gain if known else gain / more / (rss / left)
+        p = float(chdtrc(more, gain) if known else fdtrc(more, left, statistic))
+        name = f"χ²({more})" if known else f"F({more}, {left})"
+        text += f"{name} = {number(statistic)}, p = {number(p, 3)}"
+        return NestedTest(i + 1, j + 1, True, text, statistic, p)
+    return NestedTest(i + 1, j + 1, nested, text)
 
 
 def _holds(larger: Result, smaller: Result) -> bool | None:
-    """Whether the larger formula can take every curve of the smaller; None without rows."""
+    """Whether the larger formula can take the curve of the smaller; None without rows."""
     from sgdfit.fitting.entry import fit
 
-    table = smaller.table or larger.table
-    if table is None:
+    try:
+        curve = smaller.fitted
+    except UsageError:  # it was loaded, or has rows beyond memory
         return None
-    formulas = [as_formula(one.formula) for one in (smaller, larger)]
-    known = {*smaller.estimates, *larger.estimates}
-    names = sorted({name for formula in formulas for name in formula.names} - known)
-    whole = table.load(names, missing="drop").columns
-    rows = np.unique(np.linspace(0, smaller.rows - 1, min(ROWS, smaller.rows)).astype(int))
-    columns = {name: np.asarray(whole[name])[rows] for name in names}
-    random, response = np.random.default_rng(0), "(curve)"
-    for _ in range(CURVES):
-        curve = evaluate(formulas[0].expression, {**columns, **_moved(smaller, random)})
-        curve = np.broadcast_to(curve, len(rows))
-        options: dict[str, Any] = {"fixed": {}, "tied": {}, "bounds": {}}
-        for e in larger.estimates.values():
-            if e.role == "fixed":
-                options["fixed"][e.name] = e.value
-            elif e.tie:
-                options["tied"][e.name] = e.tie
-            elif np.isfinite([e.low, e.high]).any():
-                options["bounds"][e.name] = (e.low, e.high)
-        try:
-            found = fit(
-                replace(formulas[1], response=symbol(response), text=None),
-                {**columns, response: curve},
-                **options,
-            )
-        except SgdfitError:
-            return False
-        spread = float(np.square(curve - curve.mean()).sum()) or float(np.square(curve).sum())
-        if not found.residual_sum_of_squares <= HELD**2 * spread:
-            return False
-    return True
-
-
-def _moved(fit: Result, random: np.random.Generator) -> dict[str, Any]:
-    """Return the parameters of a fit, somewhat away from the estimates, within their bounds."""
-    from sgdfit.model.parameters import resolve_ties
-
-    moved: dict[str, Any] = {}
-    for e in fit.estimates.values():
-        step = APART * random.standard_normal() if e.role == "free" else 0.0
-        moved[e.name] = min(max(e.value * (1 + step), e.low), e.high)
-    ties = resolve_ties({e.name: e.tie for e in fit.estimates.values() if e.tie})
-    return moved | {name: float(evaluate(tie, moved)) for name, tie in ties.items()}
+    formula, known = as_formula(larger.formula), larger.estimates.values()
+    some = slice(None, None, -(-len(curve) // ROWS))
+    names = [name for name in formula.names if name not in larger.estimates]
+    needed = (*names, *formula.response_names, *columns_of(smaller.weights))
+    columns = smaller.table.load(needed, missing="drop").columns
+    try:
+        found = fit(
+            replace(formula, response=symbol("(curve)"), text=None),
+            {name: columns[name][some] for name in names} | {"(curve)": curve[some]},
+            fixed={e.name: e.value for e in known if e.role == "fixed"},
+            tied={e.name: e.tie for e in known if e.tie},
+            bounds={e.name: (e.low, e.high) for e in known if e.role == "free"},
+        )
+    except SgdfitError:
+        return False
+    spread = np.square(curve[some] - curve[some].mean()).sum() or np.square(curve[some]).sum()
+    return bool(found.residual_sum_of_squares <= HELD**2 * spread)

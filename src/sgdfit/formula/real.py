@@ -270,8 +270,10 @@ Iv: Expr = _special("iv", lambda n, x: _next_order(Iv, n, x, 1), orders=1)
 
 
 def _even(cls: Any, *args: Expr) -> Expr | None:
-    """Turn round what Voigt's profile is even in: the distance and sigma."""
+    """Turn round what Voigt's profile is even in; its second slope to gamma is one to x."""
     *orders, x, sigma, gamma = args
+    if orders and orders[1] > 1:
+        return -cls(orders[0] + 2, orders[1] - 2, x, sigma, gamma)
     if _is_negative(x):
         return (-1) ** (orders or [0])[0] * cls(*orders, -x, sigma, gamma)
     return cls(*orders, x, -sigma, gamma) if _is_negative(sigma) else None
@@ -290,7 +292,7 @@ VoigtSlope: Expr = _special(
     "voigt_slope",
     lambda n, m, x, s, g: VoigtSlope(n + 1, m, x, s, g),
     lambda n, m, x, s, g: s * VoigtSlope(n + 2, m, x, s, g),
-    lambda n, m, x, s, g: -VoigtSlope(n + 2, 0, x, s, g) if m else VoigtSlope(n, 1, x, s, g),
+    lambda n, m, x, s, g: VoigtSlope(n, m + 1, x, s, g),
     simpler=classmethod(_even),
     orders=2,
 )

@@ -311,9 +311,9 @@ class Result:
 
         Returns
         -------
-        sgdfit.result.derived.Derived
-            By name estimates with ``value``, ``stderr`` and ``interval``, which it has itself of a
-            single quantity, and their ``covariance``, shape (k, k).
+        Estimate, or Derived
+            Of one quantity its ``value``, ``stderr`` and ``interval``; of several a
+            `sgdfit.result.derived.Derived`, which has these by name and their ``covariance``.
 
         Raises
         ------
@@ -323,13 +323,17 @@ class Result:
         Examples
         --------
         >>> fit = sgdfit.fit("y = a*exp(-k*t)", {"t": [0, 1, 2, 3], "y": [8.1, 3.9, 2.1, 0.9]})
-        >>> print(fit.derive("half_life = log(2)/k"))
+        >>> fit.derive("log(2)/k").stderr.__round__(3)
+        0.03
+        >>> print(fit.derive("half_life = log(2)/k", "area = a/k"))
         derived    value          95% interval
         half_life  0.980 ± 0.030  0.849 … 1.111
+        area       11.43 ± 0.32   10.06 … 12.79
         """
         if not quantities:
             raise UsageError("name what to derive, as in fit.derive('half_life = log(2)/k')")
-        return sgdfit.higher("derive_quantities")(self, quantities, level)
+        found = sgdfit.higher("derive_quantities")(self, quantities, level)
+        return found if len(quantities) > 1 else next(iter(found.estimates.values()))
 
     def sample(self, n: int, seed: int = 0) -> dict[str, NDArray[np.float64]]:
         """Draw ``n`` times from the distribution of the estimates: float64[n] by parameter.
