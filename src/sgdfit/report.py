@@ -171,7 +171,8 @@ def _summary(result: Result) -> Lines:
         yield "R²", number(share, next(digits, 12))
     yield "data", _data(result)
     if result.called is not None:
-        yield "function", result.called
+        missed = "; calls tell no scales, so the search for starts may have missed a better minimum"
+        yield "function", result.called + (missed if result.search else "")
     if result.covariance is not None and result.drawn_from is not None:
         smaller = number(np.sqrt(result.drawn_from / result.rows), 2)
         theirs = f"those of all {result.drawn_from:,} are about {smaller} times smaller"

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import sympy
 
+from sgdfit.formula.external import Call
 from sgdfit.formula.real import Absolute, Where
 
 Expr = Any  # SymPy ships no types
@@ -310,7 +311,8 @@ def call(function: str, arguments: Sequence[Math], sub: str = "") -> Math:
     """Write a named function of its arguments."""
     head = name(function, sub)
     if len(function) > 1:
-        latex = f"\\{function}" if function in _COMMON else rf"\operatorname{{{function}}}"
+        escaped = function.replace("_", r"\_")
+        latex = f"\\{function}" if function in _COMMON else rf"\operatorname{{{escaped}}}"
         head = head._replace(latex=f"{latex}_{{{_word(sub)}}}" if sub else latex)
     return _called(head, arguments)
 
@@ -451,6 +453,8 @@ class Writer:
         parts = [self.write(argument) for argument in arguments]
         if expression.is_Relational:
             return relation(parts[0], _SIGNS.get(expression.rel_op, expression.rel_op), parts[1])
+        if isinstance(expression, Call):
+            return call(expression.external.label, parts, expression.subscripts)
         return self._function(getattr(kind, "called", kind.__name__), parts)
 
     def _function(self, kind: str, parts: Sequence[Math]) -> Math:

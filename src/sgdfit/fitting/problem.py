@@ -444,7 +444,7 @@ def _with_called(problem: Problem, external: External) -> Problem:
         raise external.failure
     tolerance = problem.tolerance
     if tolerance is not None:
-        tolerance = max(tolerance, external.error * math.sqrt(problem.rows))
+        tolerance = max(tolerance, min(external.error * math.sqrt(problem.rows), FINE_OF_MANY))
     warnings = (*problem.warnings, *external.doubts)
     return problem._replace(tolerance=tolerance, warnings=warnings)
 

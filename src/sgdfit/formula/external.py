@@ -31,6 +31,8 @@ LADDER = tuple(0.1 / 6.0**k for k in range(10))
 COMPLEX_STEP = 1e-30
 # Rows that these are chosen by.
 SHOWN = 24
+# A usual step, where none could be chosen: the cube root of rounding.
+USUAL_STEP = 6e-6
 # A complex step, or a given Jacobian, agrees with differences to this share, or to so many of
 # their own errors.
 AGREES, ERRORS = 1e-5, 100.0
@@ -60,6 +62,11 @@ class Call(sympy.Function):  # type: ignore[misc]
     def values(self) -> Callable[..., Array]:
         """What returns numbers, of arrays and numbers that broadcast, in each row."""
         return partial(self.external.values, self.order)
+
+    @property
+    def subscripts(self) -> str:
+        """The arguments to which it is differentiated."""
+        return ",".join(self.external.names[k] for k in self.order)
 
     @property
     def key(self) -> str:
@@ -104,7 +111,9 @@ class External:
         self.across = False  # whether the value of a row depends on the rows beside it
         self.analytic: dict[int, bool] = {}  # whether a complex step serves, by argument
         self.steps: dict[tuple[tuple[int, ...], int], float] = {}  # relative, by order and decade
-        self.error = 0.0  # of slopes by differences, as a share of them: the largest seen
+        self.errors: dict[tuple[tuple[int, ...], int], float] = {}  # of slopes with these steps
+        self.used: dict[tuple[int, ...], tuple[tuple[int, ...], int]] = {}  # the step last used
+        self.reference: list[Any] | None = None  # arguments at which ways to slopes are chosen
         self.failure: FormulaError | None = None  # of the last call that raised
         self._symbols: dict[tuple[int, ...], type[Call]] = {}
         self._given: tuple[list[Any], Array] | None = None  # the last Jacobian, and where
@@ -112,9 +121,9 @@ class External:
     def symbol(self, order: tuple[int, ...] = ()) -> type[Call]:
         """Return the SymPy function that stands for this one, or for a derivative of it."""
         if order not in self._symbols:
-            label = "_".join([self.label, *(self.names[k] for k in order)])
             space = {"external": self, "order": order, "nargs": len(self.names)}
-            self._symbols[order] = type(label, (Call,), space)
+            # SymPy goes by names of classes, among which a user's may be known.
+            self._symbols[order] = type("_".join(["Call", *map(str, order)]), (Call,), space)
         return self._symbols[order]
 
     def with_columns(self, columns: Sequence[int]) -> External:
@@ -133,6 +142,12 @@ class External:
         """Where the function is found, as ``module.name``."""
         named = self.function if hasattr(self.function, "__qualname__") else type(self.function)
         return f"{named.__module__}.{named.__qualname__}"
+
+    @property
+    def error(self) -> float:
+        """Of the slopes by differences last computed, the largest, as a share of them."""
+        used = [key for order, key in self.used.items() if not self.analytic.get(order[0])]
+        return max((self.errors.get(key, 0.0) for key in used), default=0.0)
 
     @property
     def description(self) -> str:
@@ -280,18 +295,30 @@ class External:
             return self._difference(order, values)
         if self.jacobian is not None and k not in self.columns:
             return self._from_jacobian(k, values)
-        few = values if self.across else _spread(values)
-        if k not in self.analytic and np.isfinite(self._called(few)).any():
-            slope, exact = self._difference(order, few), self._complex(k, few)
-            self.analytic[k] = exact is not None and self._agree(exact, slope)
+        if k not in self.analytic:
+            self._verify(k, values)
         exact = self._complex(k, values) if self.analytic.get(k) else None
         return self._difference(order, values) if exact is None else exact
 
+    def _verify(self, k: int, values: list[Any]) -> None:
+        """See whether a complex step serves, where the slope to an argument is not 0."""
+        for at in (self.reference, self._some(values)):
+            slope = None if at is None else self._difference((k,), at)
+            if at is not None and slope is not None and _norm(slope) > 0:
+                self.reference, exact = at, self._complex(k, at)
+                self.analytic[k] = exact is not None and self._agree(exact, slope)
+                return
+
+    def _some(self, values: list[Any]) -> list[Any]:
+        """Return a few rows from all over, by which ways to slopes are chosen."""
+        rows = _rows(values)
+        some = np.unique(np.linspace(0, rows - 1, rows if self.across else SHOWN).astype(int))
+        return [v[some] if isinstance(v, np.ndarray) else v for v in values]
+
     def _agree(self, slope: Array, difference: Array) -> bool:
         """Whether a slope is that of differences but for their error."""
-        apart = np.linalg.norm(np.nan_to_num(slope - difference))
-        share = max(AGREES, ERRORS * self.error)
-        return bool(apart <= share * np.linalg.norm(np.nan_to_num(difference)))
+        apart = _norm(np.nan_to_num(slope - difference))
+        return apart <= max(AGREES, ERRORS * self.error) * _norm(np.nan_to_num(difference))
 
     def _complex(self, k: int, values: list[Any]) -> Array | None:
         """Return the slope by a complex step; None where the function does not take one."""
@@ -310,17 +337,25 @@ class External:
         size = float(np.median(np.abs(values[k]))) or 1.0
         key = order, int(np.floor(np.log10(size)))
         if key not in self.steps:
-            few = values if self.across else _spread(values)
-            ladder = [self._quotient(tuple(lower), k, step * size, few) for step in LADDER]
+            self._choose_step(key, values)
+        self.used[order] = key
+        return self._quotient(tuple(lower), k, self.steps.get(key, USUAL_STEP) * size, values)
+
+    def _choose_step(self, key: tuple[tuple[int, ...], int], values: list[Any]) -> None:
+        """Choose the step for a decade of an argument, at the same rows whatever is asked first."""
+        (*lower, k), decade = key
+        points = [self._some(values)]
+        if self.reference is not None and k not in self.columns:
+            there = np.copysign(10.0 ** (decade + 0.5), values[k])
+            points.insert(0, [there if i == k else v for i, v in enumerate(self.reference)])
+        for at in points:
+            size = float(np.median(np.abs(at[k]))) or 1.0
+            ladder = [self._quotient(tuple(lower), k, step * size, at) for step in LADDER]
             changes = [_norm(b - a) for a, b in pairwise(ladder)]
             best = int(np.nanargmin([*changes, np.inf]))
-            if best == len(changes):
-                return np.full(_rows(values), np.nan)
-            self.steps[key] = LADDER[best + 1]
-            length = _norm(ladder[best + 1])
-            if not lower and length:
-                self.error = max(self.error, changes[best] / length)
-        return self._quotient(tuple(lower), k, self.steps[key] * size, values)
+            if best < len(changes) and (length := _norm(ladder[best + 1])) > 0:
+                self.steps[key], self.errors[key] = LADDER[best + 1], changes[best] / length
+                return
 
     def _quotient(self, lower: tuple[int, ...], k: int, step: float, values: list[Any]) -> Array:
         def at(there: Any) -> Array:
@@ -372,13 +407,6 @@ class External:
 
 def _rows(values: Sequence[Any]) -> int:
     return max((len(v) for v in values if isinstance(v, np.ndarray)), default=1)
-
-
-def _spread(values: list[Any]) -> list[Any]:
-    """Return a few rows from all over."""
-    rows = _rows(values)
-    some = np.unique(np.linspace(0, rows - 1, SHOWN).astype(int))
-    return [v[some] if isinstance(v, np.ndarray) else v for v in values]
 
 
 def _norm(values: Array) -> float:

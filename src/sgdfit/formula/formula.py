@@ -204,7 +204,9 @@ class _FormulaPrinter(StrPrinter):  # type: ignore[misc]
         return "exp(1)"
 
     def _print_Function(self, expr: Expr) -> str:
-        name = str(expr.func) if isinstance(expr, Call) else by_class.get(expr.func)
+        name = by_class.get(expr.func)
+        if isinstance(expr, Call):
+            name = "_".join(filter(None, [expr.external.label, expr.subscripts]))
         if name is None:
             raise FormulaError(f"the function {expr.func.__name__!r} has no text form")
         return f"{name}({', '.join(self._print(arg) for arg in expr.args)})"

@@ -17,12 +17,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sgdfit.formula.external import external_in
 from sgdfit.kernel.numpy_kernel import evaluator
 from sgdfit.model.separation import Component
 from sgdfit.starts.space import Observations, Range, draw_points
 
 # Points by the number of nonlinear parameters, and how many values a dictionary may hold (32 MB).
 POINTS = (512, 4_096, 8_192, 12_288)
+# At most so many calls of a function: 52 of 52 fits of 13 curves, written so that they cannot be
+# traced, ended at the best minimum, as with 12,288.
+MOST_CALLS = 1_024
 MOST_VALUES = 4_000_000
 # Rows differ in which side of a break they lie on: so many points to each gap between two.
 PER_GAP = 4
@@ -64,6 +68,7 @@ def make_grid(
     elif kinds in (["frequency"], ["period"]):
         count = max(count, round(PER_TURN * ranges[part.names[0]].knots[-1][1]))
     count = max(64, min(count, MOST_VALUES // (seen.rows * (1 + len(part.basis)))))
+    count = count if external_in(part.offset) is None else min(count, MOST_CALLS)
     points, cube = draw_points([ranges[name] for name in part.names], count, seed)
     values = _values(part, points, seen)
     size = np.sqrt(np.einsum("kbn,kbn->kb", values, values))
