@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,9 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from sgdfit.fitting.entry import fit
 from sgdfit.formula.evaluation import evaluate
-from sgdfit.formula.formula import Formula, derivative, symbol
+from sgdfit.formula.formula import Formula, symbol
 from sgdfit.formula.functions import ALIASES, CONSTANTS, FUNCTIONS
-from sgdfit.formula.limits import evaluate_slope
 from sgdfit.formula.reading import trace_call
 from sgdfit.result.result import Result
 
@@ -25,7 +25,6 @@ LIMITS = ("max_nfev", "maxfev")
 # Options of SciPy's algorithms that leave what is minimized as it is.
 TUNING = ("ftol", "xtol", "gtol", "epsfcn", "factor", "diag", "x_scale", "diff_step")
 VARIABLE, RESPONSE = "xdata", "ydata"
-TIGHT = 1e-12
 RESERVED = {*ALIASES, *CONSTANTS, *FUNCTIONS, "prediction", "target", "e", RESPONSE}
 
 
@@ -48,14 +47,14 @@ def curve_fit(
     """Fit a function to data, called and answering as `scipy.optimize.curve_fit`.
 
     A function of arithmetic and NumPy's functions, in which each row stands alone, is fitted as a
-    formula. All else is handed to SciPy, which fits it, robust losses among it, or says why not.
+    formula; any other is called. Robust losses, and what cannot be, are handed to SciPy itself.
 
     Parameters
     ----------
     f, xdata, ydata, p0, sigma, absolute_sigma, check_finite, bounds, method, jac, full_output, \
 nan_policy, **options
-        As in SciPy. Without ``p0``, starts are found from the formula and the data. ``maxfev`` and
-        ``max_nfev`` limit steps; options that tune SciPy's algorithms have no effect on formulas.
+        As in SciPy. Without ``p0``, starts of a formula are found from the data. ``maxfev`` and
+        ``max_nfev`` limit steps; options that tune SciPy's algorithms have no effect.
 
     Returns
     -------
@@ -73,15 +72,15 @@ nan_policy, **options
 
     Notes
     -----
-    Formulas are fitted on purpose unlike by SciPy in that
+    It differs from SciPy's function in that, on purpose,
 
-    - without ``p0`` the best minimum is looked for, where SciPy takes that next to ones;
-    - the optimum is reached as far as rounding allows, by exact derivatives instead of ``jac``, so
-      the last digits differ: by 2e-6 in the pcov that SciPy's own test states;
+    - without ``p0`` a formula's best minimum is looked for, where SciPy takes that next to ones;
+    - the optimum is reached as far as rounding allows, by exact derivatives or by complex steps
+      instead of ``jac``, so the last digits differ: by 2e-6 in the pcov that SciPy's test states;
     - where the data leave a parameter open, pcov is inf for every method, as for ``"lm"``, not a
       pseudoinverse; of data without scatter it is that of rounding, not 0;
     - a best curve that no finite values reach is a RuntimeError, not a point on the way to it;
-    - f is called once at the start and once with symbols, to tell what it is.
+    - f is called once with symbols, to tell what it is.
 
     Examples
     --------
@@ -96,33 +95,30 @@ nan_policy, **options
 
     plain = options.keys() <= {*LIMITS, *TUNING} and nan_policy in (None, "raise", "omit")
     plain = plain and method in METHODS and (callable(jac) or jac in SCHEMES)
-    given = (p0, sigma, bounds, nan_policy)
-    problem = _traced(f, xdata, ydata, *given) if plain else None
+    given = (p0, sigma, bounds, nan_policy == "omit")
+    problem = _problem(f, xdata, ydata, *given) if plain else None
     if problem is None or (method == "lm" and np.isfinite([problem.low, problem.high]).any()):
         options |= {"sigma": sigma, "absolute_sigma": absolute_sigma, "check_finite": check_finite}
         options |= {"full_output": full_output, "nan_policy": nan_policy, "method": method}
         return optimize.curve_fit(f, xdata, ydata, p0, bounds=bounds, jac=jac, **options)
     limit = next((options[name] for name in LIMITS if options.get(name)), None)
     popt, result = _minimized(problem, p0 is not None, absolute_sigma, limit)
-    matrix = problem.sigma.ndim == 2
     bound = any(estimate.at_bound for estimate in result.estimates.values())
     freedom = np.inf if absolute_sigma else problem.y.size - len(popt)
-    pcov = np.full((len(popt), len(popt)), np.inf)
     known = len(result.free) == len(popt) and not result.undetermined and freedom > 0
-    if known and not (matrix or bound) and result.covariance is not None:
+    pcov = np.full((len(popt), len(popt)), np.inf)
+    if known and not bound and result.covariance is not None:
         order = [result.free.index(name) for name in problem.names]
         pcov = result.covariance[np.ix_(order, order)]
     more: tuple[Any, ...] = ()
-    if full_output or (known and (matrix or bound)):
-        # SciPy's own from there: rows that vary together, what is on a bound taken for free.
+    if full_output or (known and bound):
+        # SciPy's own from there: it takes what is on a bound for free.
         options = {"sigma": sigma, "absolute_sigma": absolute_sigma, "nan_policy": nan_policy}
-        options |= dict.fromkeys(("ftol", "xtol", "gtol"), TIGHT) | {"full_output": True}
-        options |= {"bounds": bounds, "method": method, "jac": problem.jacobian}
+        options |= {"bounds": bounds, "method": method, "jac": jac, "full_output": True}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optimize.OptimizeWarning)
-            near, theirs, *more = optimize.curve_fit(f, xdata, ydata, popt, **options)
-        popt = near if matrix else popt
-        pcov = theirs if known and (matrix or bound) else pcov
+            _, theirs, *more = optimize.curve_fit(f, xdata, ydata, popt, **options)
+        pcov = theirs if known and bound else pcov
     if np.isinf(pcov).any():
         said = "Covariance of the parameters could not be estimated"
         warnings.warn(said, optimize.OptimizeWarning, stacklevel=2)
@@ -132,64 +128,56 @@ nan_policy, **options
 class _Problem(NamedTuple):
     """What is to be fitted."""
 
-    formula: Formula
+    formula: Formula | Callable[..., Any]
     columns: dict[str, Array]
     names: tuple[str, ...]  # of all parameters
     start: Array
     low: Array
     high: Array
     y: Array
-    sigma: Array  # a number, one for each row, or their covariance matrix
-
-    def jacobian(self, x: Any, *theta: float) -> Array:
-        """Return the derivatives of the formula, float64[M, n]."""
-        expression = self.formula.expression
-        values = self.columns | dict(zip(self.names, theta, strict=True))
-        slopes = [
-            evaluate_slope(expression, derivative(expression, name), name, values)
-            for name in self.names
-        ]
-        return np.stack(slopes, axis=1)
+    sigma: Array  # a number, or one for each row
 
 
-def _traced(
-    f: Callable[..., Any], xdata: Any, ydata: Any, p0: Any, sigma: Any, bounds: Any, policy: Any
+def _problem(
+    f: Callable[..., Any], xdata: Any, ydata: Any, p0: Any, sigma: Any, bounds: Any, omit: bool
 ) -> _Problem | None:
-    """Return the problem if f is a formula of xdata's columns, and all else is as it should be."""
+    """Return what is to be fitted; None where it is not as it should be, which SciPy says best."""
     try:
         names = _names(f, p0)
-        y, columns = np.asarray(ydata, dtype=float), np.atleast_2d(np.asarray(xdata, dtype=float))
-        single = np.ndim(xdata) == 1
+        array = isinstance(xdata, list | tuple | np.ndarray)
+        x = np.asarray(xdata, dtype=float) if array else xdata
+        y = np.asarray(ydata, dtype=float)
         spread = np.ones(()) if sigma is None else np.asarray(sigma, dtype=float)
         spread = spread.reshape(()) if spread.size == 1 else spread
-        if columns.shape[1:] != y.shape or spread.shape not in ((), y.shape, y.shape * 2):
-            return None
-        if policy == "omit":
-            keep = np.flatnonzero(~(np.isnan(columns).any(axis=0) | np.isnan(y)))
-            columns, y = columns[:, keep], y[keep]
+        if omit:
+            lost = np.isnan(y) | np.isnan(x).any(axis=tuple(range(np.ndim(x) - 1)))
+            keep = np.flatnonzero(~lost)
+            x, y = x[..., keep], y[keep]
             spread = spread[np.ix_(*[keep] * spread.ndim)] if spread.ndim else spread
         low, high = (bounds.lb, bounds.ub) if hasattr(bounds, "lb") else bounds
         low, high = (np.broadcast_to(np.asarray(b, dtype=float), len(names)) for b in (low, high))
         start = _feasible(low, high) if p0 is None else np.atleast_1d(np.asarray(p0, dtype=float))
+        curve = lru_cache(maxsize=1)(lambda *theta: np.asarray(f(x, *theta)))
+        with np.errstate(all="ignore"):
+            found = curve(*start.tolist())
+        y = np.resize(y, found.shape) if y.size == 1 else y
         variances = np.linalg.eigvalsh(spread) if spread.ndim > 1 else spread
         usual = (
-            0 < len(names) <= y.size and np.isfinite(columns).all() and np.isfinite(y).all()
+            0 < len(names) <= y.size and y.ndim == 1 and found.shape in ((), y.shape)
+            and np.isfinite(y).all() and (not array or np.isfinite(x).all())
             and np.all(low < high) and np.all((low <= start) & (start <= high))
+            and spread.shape in ((), y.shape, y.shape * 2)
             and np.isfinite(spread).all() and np.all(variances > 0)
         )  # fmt: skip
         if not usual:
             return None
-        data = {f"{VARIABLE}{k}": column for k, column in enumerate(columns)}
-        with np.errstate(all="ignore"):
-            expected = f(columns[0] if single else columns, *start)
-        formula = _formula(f, single, tuple(data), names)
-        found = evaluate(formula.expression, data | dict(zip(names, start, strict=True)))
     except (TypeError, ValueError):
         return None
-    # What tells its rows apart by their place, or draws at random, is no formula of one row.
-    if not np.allclose(found, expected, rtol=1e-9, atol=0, equal_nan=True):
-        return None
-    return _Problem(formula, data, names, start, low, high, y, spread)
+    traced = _traced(f, x, y, names, start, found) if spread.ndim < 2 else None
+    formula, columns = traced or _called(curve, y, names, spread)
+    y = columns.pop(RESPONSE)
+    spread = np.ones(()) if spread.ndim > 1 else spread
+    return _Problem(formula, columns, names, start, low, high, y, spread)
 
 
 def _names(f: Callable[..., Any], p0: Any) -> tuple[str, ...]:
@@ -209,41 +197,81 @@ def _feasible(low: Array, high: Array) -> Array:
     return np.select([below & above, below, above], places, 1.0)
 
 
-def _formula(
-    f: Callable[..., Any], single: bool, variables: tuple[str, ...], names: tuple[str, ...]
-) -> Formula:
-    """Trace f, which takes a ``single`` column or several as an array."""
-    everything = (*variables, *names)
+def _traced(
+    f: Callable[..., Any], x: Any, y: Array, names: tuple[str, ...], start: Array, found: Array
+) -> tuple[Formula, dict[str, Array]] | None:
+    """Return f as a formula of the columns of x, if it is one whose values at the start agree.
 
-    def by_column(*values: Any) -> Any:
-        x = np.empty(len(variables), dtype=object)
-        x[:] = values[: len(x)]
-        return f(x[0] if single else x, *values[len(x) :])
+    What tells rows apart by their place, or draws at random, is no formula of one row.
+    """
+    try:
+        columns = np.atleast_2d(np.asarray(x, dtype=float))
+        if columns.shape[1:] != y.shape:
+            return None
+        data = {f"{VARIABLE}{k}": column for k, column in enumerate(columns)}
 
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    signature = inspect.Signature([inspect.Parameter(name, kind) for name in everything])
-    by_column.__signature__ = signature  # type: ignore[attr-defined]
-    expression = trace_call(by_column, {name: symbol(name) for name in everything})
+        def by_column(*values: Any) -> Any:
+            taken = np.empty(len(data), dtype=object)
+            taken[:] = values[: len(data)]
+            return f(taken if np.ndim(x) > 1 else taken[0], *values[len(data) :])
+
+        symbols = {name: symbol(name) for name in (*data, *names)}
+        expression = trace_call(_with_arguments(by_column, symbols), symbols)
+        again = evaluate(expression, data | dict(zip(names, start.tolist(), strict=True)))
+    except (TypeError, ValueError):
+        return None
+    if not np.allclose(again, found, rtol=1e-9, atol=0, equal_nan=True):
+        return None
     present = {s.name for s in expression.free_symbols}
-    return Formula(expression, names=tuple(name for name in everything if name in present))
+    formula = Formula(expression, names=tuple(name for name in symbols if name in present))
+    return formula, data | {RESPONSE: y}
+
+
+def _called(
+    curve: Callable[..., Array], y: Array, names: Sequence[str], spread: Array
+) -> tuple[Callable[..., Any], dict[str, Array]]:
+    """Return a function of the number of a row, since f may join rows in any way.
+
+    So does whitening, where rows have a covariance.
+    """
+    from scipy.linalg import cholesky, solve_triangular
+
+    root = cholesky(spread, lower=True) if spread.ndim > 1 else None
+
+    def whitened(values: Array) -> Array:
+        values = np.broadcast_to(values, y.shape)
+        return values if root is None else np.asarray(solve_triangular(root, values, lower=True))
+
+    def by_row(row: Any, *theta: Any) -> Any:
+        return whitened(curve(*theta))[np.asarray(row, dtype=np.intp)]
+
+    rows = np.arange(y.size, dtype=float)
+    return _with_arguments(by_row, (VARIABLE, *names)), {VARIABLE: rows, RESPONSE: whitened(y)}
+
+
+def _with_arguments(function: Callable[..., Any], names: Iterable[str]) -> Callable[..., Any]:
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    signature = inspect.Signature([inspect.Parameter(name, kind) for name in names])
+    function.__signature__ = signature  # type: ignore[attr-defined]
+    return function
 
 
 def _minimized(
     problem: _Problem, started: bool, absolute: bool, limit: int | None
 ) -> tuple[Array, Result]:
     """Return where the sum of squares is least, and how it was found."""
-    used = problem.formula.names  # it may not depend on all parameters
+    # A formula may not depend on all parameters; a function has no roles to look for starts by.
+    traced = problem.formula if isinstance(problem.formula, Formula) else None
+    used = traced.names if traced else problem.names
     known = dict(zip(problem.names, problem.start.tolist(), strict=True))
     ends = zip(problem.names, problem.low.tolist(), problem.high.tolist(), strict=True)
     told: dict[str, Any] = {"bounds": {name: (a, b) for name, a, b in ends if name in used}}
-    if started:
+    if started or not traced:
         start = {name: value for name, value in known.items() if name in used}
         told |= {"start": start, "search": False}
-    matrix = problem.sigma.ndim == 2
-    told["sigma"] = np.sqrt(np.diag(problem.sigma)) if matrix else problem.sigma
+    told |= {"sigma": problem.sigma, "absolute_sigma": absolute, "steps": limit}
     data = problem.columns | {RESPONSE: problem.y}
-    told |= {"absolute_sigma": absolute, "response": RESPONSE, "constant": True, "steps": limit}
-    result = fit(problem.formula, data, **told)
+    result = fit(problem.formula, data, response=RESPONSE, constant=True, **told)
     status = result.status
     if status.name not in ("converged", "local_minimum"):
         raise RuntimeError(f"Optimal parameters not found: {status.cause}; {status.cure}")
