@@ -370,14 +370,21 @@ def decay(a, k, c):
     return a * np.exp(-k * BEYOND) + c
 
 
+def offset_first(x, c, a, k):
+    return a * np.exp(-k * x) + c
+
+
 CURVES = {
+    "of a function whose text has another order": (
+        offset_first, {"response": "y"}, "cak", lambda c, a, k: decay(a, k, c)
+    ),
     "decay": ("y = a*exp(-k*x) + c", {}, "akc", decay),
     "tied": ("y = a*exp(-k*x) + d", {"tied": "d = a*k"}, "ak", lambda a, k: decay(a, k, a * k)),
     "fixed": ("y = a*exp(-k*x) + c", {"fixed": "c=0.5"}, "ak", lambda a, k: decay(a, k, 0.5)),
     "without a variable": ("y = m", {"constant": True}, "m", lambda m: np.full(len(BEYOND), m)),
     "robust": ("y = a*exp(-k*x)", {"loss": "huber(delta=0.1)"}, "ak", lambda a, k: decay(a, k, 0)),
     "of an expression": ("log(y) = a*x + b", {}, "ab", lambda a, b: a * BEYOND + b),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("formula", "options", "names", "curve"), CURVES.values(), ids=CURVES)

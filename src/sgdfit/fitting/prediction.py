@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NamedTuple
@@ -568,11 +569,14 @@ def formula_of(result: Result) -> Formula:
 
 
 def rebuild(result: Result, columns: Sequence[str]) -> Model:
-    """Return the model of a fit on these columns, its free parameters at their starts."""
+    """Return the model of a fit on these columns, its free parameters at their starts.
+
+    They are in the order of the fit, which is that of a function's arguments, not of its text.
+    """
     known, loss = result.estimates.values(), as_loss(result.loss_name)
     if result.loss_scale is not None:
         loss = loss.scaled(result.loss_scale)
-    return build(
+    model = build(
         formula_of(result),
         columns,
         loss=loss,
@@ -580,3 +584,5 @@ def rebuild(result: Result, columns: Sequence[str]) -> Model:
         fixed={e.name: e.value for e in known if e.role == "fixed"},
         tied={e.name: e.tie for e in known if e.role == "tied"},
     )
+    order = dict.fromkeys((*result.free, *model.parameters))
+    return replace(model, parameters={name: model.parameters[name] for name in order})
