@@ -140,6 +140,11 @@ def compare(*fits: Result) -> Comparison:
             tests.append(next((t for t in tried if t.nested), None) or _test(fits, fewer[0], j))
     if not tests:
         notes.append("They have as many parameters, so that none is a special case: compare AICc.")
+    for i, fit in enumerate(fits, 1):
+        if fit.status.name != "converged":
+            notes.append(
+                f"{i} ended so: {fit.status.label}. Its sum of squares may not be the least."
+            )
     if any(fit.table is None for fit in fits):
         notes.append(
             "Rows are not kept with a fit that was loaded: the data are taken to be the same since"
