@@ -140,7 +140,7 @@ def open_table(
     """
     condition = None if where is None else read_condition(where)
     given = {k: v for k, v in locals().items() if k in TextOptions._fields and v is not None}
-    options, opener = text_options(given), _opener(data)
+    options, opener = text_options(given) if given else FOUND_OUT, _opener(data)
     if opener is None:
         raise DataError(
             f"data of type {type(data).__name__!r} ({shown(data)}) cannot be read{_advice(data)};"

@@ -78,7 +78,7 @@ class Box:
     @cached_property
     def is_everywhere(self) -> bool:
         """Whether nothing is held or bounded, as in most fits: then there is nothing to ask."""
-        return bool((np.isneginf(self.low) & np.isposinf(self.high) & ~self.held).all())
+        return bool(((self.low == -np.inf) & (self.high == np.inf) & ~self.held).all())
 
     def clip(self, theta: np.ndarray) -> np.ndarray:
         """Return the nearest point within; what is at a bound but for rounding is set on it."""

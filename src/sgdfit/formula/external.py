@@ -13,7 +13,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import lru_cache, partial
 from itertools import pairwise
 from typing import Any
 
@@ -79,6 +79,7 @@ def calls_in(*expressions: Expr) -> dict[str, Callable[..., Array]]:
     return {call.key: call.values for each in expressions for call in each.atoms(Call)}
 
 
+@lru_cache(maxsize=256)
 def external_in(expression: Expr) -> External | None:
     """Return the function that an expression calls, if it does."""
     return next((call.external for call in expression.atoms(Call)), None)
