@@ -158,10 +158,19 @@ def test_numbers_that_stand_for_nothing_are_asked_about():
         assert "far from all others" not in warnings_of(t=t, y=y)
 
 
-def test_dates_as_text_in_arrays_are_refused():
-    texts = {"t": np.datetime_as_string(DAYS), "y": DECAY}
-    with pytest.raises(DataError, match="is a date as text; convert it first"):
-        sgdfit.fit("y = a + b*t", texts)
+@pytest.mark.parametrize("zone", ["", "Z", "+00:00"])
+def test_dates_as_text_in_arrays_are_read(zone):
+    texts = [f"{day}{zone}" for day in np.datetime_as_string(DAYS, "s")]
+    fit = sgdfit.fit("y = a + b*t", {"t": texts, "y": DECAY})
+    assert fit.values == sgdfit.fit("y = a + b*t", {"t": DAYS, "y": DECAY}).values
+    assert fit.predict({"t": texts[:1]}) == fit.predict({"t": DAYS[:1]})
+
+
+def test_differences_of_dates_are_of_one_origin():
+    length = 3.0 + np.arange(40) ** 2 / 100
+    end = DAYS + (length * 86_400_000).astype("m8[ms]")
+    fit = sgdfit.fit("y = a*(end - start)", {"start": DAYS, "end": end, "y": 2 * length})
+    assert fit.values == pytest.approx({"a": 2.0}, rel=1e-9)
 
 
 @pytest.mark.parametrize("kernel", ["numpy", "compiled"])

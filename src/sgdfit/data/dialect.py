@@ -505,25 +505,26 @@ def _as_iso(order: str | None, match: re.Match[bytes]) -> bytes:
             return match[0]
         day, month = match["one"], match["other"]
         year, (day, month) = match["year"], (day, month) if order == "dmy" else (month, day)
-    year = _whole_year(year)
-    try:
-        datetime.date(int(year), int(month), int(day))
-    except ValueError:  # of the other order, or no date
+    iso = _iso_date(year, int(month), day)
+    if iso is None:  # of the other order, or no date
         return match[0]
     hour, half = int(match["hour"] or 0), match["half"]
     hour = hour % 12 + 12 * (half in b"pP") if half else hour
     time = b" %02d%s" % (hour, match["rest"]) if match["hour"] else b""
-    return b"%s-%02d-%02d%s" % (year, int(month), int(day), time)
+    return iso + time
 
 
 def _named_as_iso(match: re.Match[bytes]) -> bytes:
     month = MONTHS.index(match[2].decode().lower()) + 1
-    return b"%s-%02d-%02d" % (_whole_year(match[3]), month, int(match[1]))
+    return _iso_date(match[3], month, match[1]) or match[0]
 
 
-def _whole_year(year: bytes) -> bytes:
-    """Return a year of four digits; 69 is 1969, as POSIX has it."""
-    return year if len(year) > 2 else (b"20" if year < b"69" else b"19") + year
+def _iso_date(year: bytes, month: int, day: bytes) -> bytes | None:
+    """Return a day as ISO 8601 has it, if there is one; the year 69 is 1969, as in POSIX."""
+    century = 0 if len(year) > 2 else 2000 if year < b"69" else 1900
+    with contextlib.suppress(ValueError):
+        return datetime.date(century + int(year), month, int(day)).isoformat().encode()
+    return None
 
 
 def without_comments(text: bytes, comment: str | None) -> bytes:

@@ -67,7 +67,7 @@ OTHER_DATE = re.compile(
     rf"|{MONTH} *\d\d?,? +\d{{4}})(?:[ T,]+\d.*)?"
 )
 # Times of day as Arrow does not read them, and durations: 8:30, 08:30 PM, 08:30:01.5, 39:30:00.
-CLOCK_TEXT = re.compile(r"(\d+):([0-5]\d)(?::([0-5]\d(?:\.\d+)?))?(?: ?([AaPp])\.?[Mm]\.?)?")
+CLOCK_TEXT = re.compile(r"(\d{1,6}):([0-5]\d)(?::([0-5]\d(?:\.\d+)?))?(?: ?([AaPp])\.?[Mm]\.?)?")
 # How a value begins of which only a bound is known, as in <5 or >LOD.
 LIMITS = "<>≤≥"
 
@@ -454,6 +454,11 @@ def _from_text(array: Any, place: Place) -> Array:
             clocks, alike = _from_clocks(spelled, place), _is_clock
             if clocks is not None:
                 return clocks
+        for kind in (
+            (pa.timestamp("us"), pa.timestamp("us", "UTC")) if _is_date(text[row].as_py()) else ()
+        ):
+            with contextlib.suppress(pa.ArrowInvalid):
+                return _on_scale(text.cast(kind).cast(pa.int64()), DATE, 10**6, place)
         # Among times the one that is none, or of another order, is to blame.
         others = (k for k in range(row, len(text)) if not alike(text[k].as_py()))
         worst = next(others, row) if place.decimal else row
@@ -472,7 +477,7 @@ def _is_clock(value: str | None) -> bool:
 def _is_date(value: str | None) -> bool:
     """Whether it is nothing, or a day as in 2024-02-13, with or without a time."""
     try:
-        return value is None or bool(datetime.date.fromisoformat(value[:10]))
+        return value is None or (value[4:5] == "-" and bool(datetime.datetime.fromisoformat(value)))
     except ValueError:
         return False
 
@@ -506,7 +511,7 @@ def _advice(value: str, place: Place) -> str:
             "looks like a date; write it as in 2024-02-13, or leave the column out of the formula"
         )
     if date or re.match(r"\d{4}-\d\d-\d\d(\D|$)", value):
-        return "is a date as text; convert it first, as pandas.to_datetime does"
+        return "is a date beside others of another form; convert them, as pandas.to_datetime does"
     sign = "comma" if place.decimal == "," else "point"
     hint = f" (the decimal sign here is the {sign})" if OTHER_SIGN.fullmatch(value) else ""
     other = f", {with_option('comment', '#')} if it begins a comment"

@@ -61,7 +61,7 @@ class TimeScale:
 
 
 class TimeScales(dict[str, TimeScale]):
-    """The scale of each column of times; that of a fit is set by its first row with a time."""
+    """The scale of each column of times; those of a fit begin at its first time of a kind."""
 
     def __init__(
         self, known: Mapping[str, TimeScale] | None = None, unit: str | None = None
@@ -86,6 +86,8 @@ class TimeScales(dict[str, TimeScale]):
             if ticks.null_count == len(ticks):
                 return TimeScale(kind)
             begin = 0 if kind == DURATION else ticks.drop_null()[0].as_py() // a_second
+            # One for all columns, whose differences then mean what they say.
+            begin = next((other.begin for other in self.values() if other.kind == kind), begin)
             known = self[place.column] = TimeScale(kind, begin, self.unit or USUAL[kind])
         if known is None or known.kind != kind:
             was = f"a {known.kind} ({known})" if known else "a number"
