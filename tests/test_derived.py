@@ -93,6 +93,7 @@ def test_what_the_data_leave_open_has_no_error_and_what_they_determine_has():
         (("log(h) = k",), "the left side of"),
         (("a*",), "cannot be read"),
         ((), "half_life"),
+        ((3,), "a quantity is text"),
     ],
 )
 def test_a_quantity_that_cannot_be_gets_a_sentence(decay, quantities, sentence):
@@ -144,6 +145,21 @@ def test_known_variances_make_it_a_chi_square_test():
     (test,) = sgdfit.compare(one, other).tests
     gain = one.residual_sum_of_squares - other.residual_sum_of_squares
     assert test.p_value == pytest.approx(stats.chi2.sf(gain, 1), rel=1e-9)
+
+
+def test_perfect_fits_are_not_told_apart_by_rounding():
+    data = {"t": T, "y": 5 * np.exp(-0.7 * T)}
+    found = sgdfit.compare(*(sgdfit.fit(f, data) for f in ("y = a*exp(-k*t)", DECAY)))
+    assert "no test" in found.tests[0].text
+    assert not np.isnan(found.delta).any()
+
+
+def test_a_function_that_is_called_is_compared():
+    def looped(t, a, k):
+        return np.array([a * np.exp(-k * each) for each in t])
+
+    one = sgdfit.fit(looped, DATA, response="y", start={"a": 4, "k": 0.5})
+    assert sgdfit.compare(one, sgdfit.fit(DECAY, DATA)).tests[0].nested
 
 
 def test_criteria_stand_beside_one_another(decay, tmp_path):

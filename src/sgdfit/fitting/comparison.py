@@ -11,9 +11,9 @@ import numpy as np
 
 from sgdfit.data.datasets import fingerprint_of
 from sgdfit.errors import SgdfitError, UsageError, require
+from sgdfit.fitting.prediction import formula_of
 from sgdfit.fitting.weights import columns_of
 from sgdfit.formula.formula import symbol, to_text
-from sgdfit.formula.reading import as_formula
 from sgdfit.model.loss import SQUARED
 from sgdfit.result.result import Result
 from sgdfit.result.rounding import number
@@ -24,6 +24,8 @@ from sgdfit.result.tables import html_table, text_table
 SAME = 1e-9
 # A formula holds a curve of which it leaves less than this share; so many rows are looked at.
 HELD, ROWS = 1e-7, 400
+# What rounding leaves of a response is no residual.
+PERFECT = 1e-14
 
 
 class NestedTest(NamedTuple):
@@ -130,7 +132,8 @@ def compare(*fits: Result) -> Comparison:
         if difference := _difference(fits[0], fit):
             raise UsageError(f"fits 1 and {i} cannot be compared: {difference}")
     aicc = np.array([_or_nan(fit.aicc) for fit in fits])
-    delta = aicc - np.nanmin(aicc) if np.isfinite(aicc).any() else aicc
+    least = np.nanmin(aicc) if not np.isnan(aicc).all() else np.nan
+    delta = np.where(aicc == least, 0.0, aicc - least)  # of perfect fits both may be infinite
     support = np.exp(-delta / 2)
     order, tests, notes = sorted(range(len(fits)), key=lambda i: _parameters(fits[i])), [], []
     for j in order:
@@ -178,7 +181,7 @@ def _difference(one: Result, other: Result) -> str:
         given = [getattr(fit, what) for fit in (one, other)]
         if given[0] != given[1]:
             return f"{what} is {given[0]} in one and {given[1]} in the other"
-    left, right = (as_formula(fit.formula).response for fit in (one, other))
+    left, right = (formula_of(fit).response for fit in (one, other))
     if left != right:
         return f"one is of {to_text(left)}, the other of {to_text(right)}; give both one left side"
     if one.table is not None and other.table is not None:
@@ -199,7 +202,7 @@ def _total(fit: Result) -> float | None:
 
 def _fingerprint(fit: Result) -> str:
     """Return a digest of the response and the weights in each row."""
-    names = (*as_formula(fit.formula).response_names, *columns_of(fit.weights))
+    names = (*formula_of(fit).response_names, *columns_of(fit.weights))
     return fingerprint_of(dict(fit.table.load(names, missing="drop").columns))
 
 
@@ -214,10 +217,10 @@ def _test(fits: Sequence[Result], i: int, j: int) -> NestedTest:
         text = f"Whether {i + 1} is a special case of {j + 1} is not known without rows: no test"
     elif not nested:
         text = f"{i + 1} is no special case of {j + 1}: no test, compare AICc"
+    elif left <= 0 or (other.r_squared or 0.0) > 1 - PERFECT:
+        text += "no test, since the larger leaves no residuals to go by"
     elif gain < 0:
         text += f"yet {j + 1} fits worse, so it has missed its minimum; fit it from other starts"
-    elif left <= 0 or not rss > 0:
-        text += "no test, since the larger leaves no residuals to go by"
     else:
         from scipy.special import chdtrc, fdtrc
 
@@ -238,7 +241,7 @@ def _holds(larger: Result, smaller: Result) -> bool | None:
         curve = smaller.fitted
     except UsageError:  # it was loaded, or has rows beyond memory
         return None
-    formula, known = as_formula(larger.formula), larger.estimates.values()
+    formula, known = formula_of(larger), larger.estimates.values()
     some = slice(None, None, -(-len(curve) // ROWS))
     names = [name for name in formula.names if name not in larger.estimates]
     needed = (*names, *formula.response_names, *columns_of(smaller.weights))

@@ -100,6 +100,8 @@ def read_quantities(quantities: Sequence[str], parameters: Sequence[str]) -> dic
 
     found = dict[str, Any]()
     for text in quantities:
+        if not isinstance(text, str):
+            raise UsageError(f"a quantity is text such as 'half_life = log(2)/k', not {text!r}")
         formula = parse(text)
         response = formula.response
         if response is not None and not response.is_Symbol:
