@@ -53,6 +53,8 @@ def test_weights_are_scikit_learns():
 def test_without_a_formula_a_line_over_the_best_column():
     model = FormulaRegressor().fit(np.column_stack((X[:, 1], np.ones(40), X[:, 0])), Y)
     assert model.result_.formula == "y = intercept + slope*x2"
+    frame = pd.DataFrame(X, columns=["pi", "intercept"])
+    assert FormulaRegressor().fit(frame, Y).result_.formula == "y = intercept_ + slope*{pi}"
     assert_allclose(
         model.predict(X[:, [1, 1, 0]]), LinearRegression().fit(X[:, :1], Y).predict(X[:, :1])
     )
@@ -93,9 +95,14 @@ def test_scores_are_scikit_learns():
     assert_allclose(mine, theirs, rtol=1e-8)
 
 
+def called(a, b, x0):
+    return np.array([a * x + b for x in x0])
+
+
+@pytest.mark.parametrize("formula", [DECAY, called])
 @pytest.mark.parametrize("copied", [lambda model: pickle.loads(pickle.dumps(model)), clone])
-def test_copies_predict_alike(copied):
-    model = FormulaRegressor(DECAY, bounds={"b": (0, 5)}).fit(X, Y)
+def test_copies_predict_alike(copied, formula):
+    model = FormulaRegressor(formula, bounds={"b": (-5, 5)}).fit(X, Y)
     other = copied(model)
     other = other if hasattr(other, "result_") else other.fit(X, Y)
     assert_allclose(other.predict(X), model.predict(X), rtol=0)
@@ -137,6 +144,12 @@ def test_a_run_that_ends_early_warns():
     [
         ({"formula": "log(y) = a + b*x0"}, "fit", FormulaError, "TransformedTargetRegressor"),
         ({"formula": "x1 = a + b*x0"}, "fit", FormulaError, "'x1 = .* is not y alone"),
+        (
+            {"formula": "a*x2 + b*x0"},
+            "fit",
+            FormulaError,
+            "'x2': X has the columns 'x0', 'x1' alone",
+        ),
         ({"formula": "a + b*z"}, "fit", FormulaError, "no column .* right side"),
         ({"formula": PLANE, "steps": 3}, "partial_fit", UsageError, "'steps': only for fit"),
         (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from sgdfit.errors import FormulaError, UsageError, listed, require
 from sgdfit.fitting.entry import fit as fit_formula
 from sgdfit.formula.formula import Formula
+from sgdfit.formula.functions import CONSTANTS, FUNCTIONS
 from sgdfit.formula.reading import as_formula
 from sgdfit.model.loss import Loss
 from sgdfit.model.parameters import Assignments, Bounds
@@ -151,6 +153,13 @@ epochs
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "result_")
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        # A function that is called is pickled with the estimator, not with its result.
+        if self.__sklearn_is_fitted__() and self.result_.function is not None:
+            formula = as_formula(self.formula, self.result_.formula.partition(" = ")[0])
+            object.__setattr__(self.result_, "callable", formula)
+
     def _keep(self, result: Result) -> None:
         status = result.status
         said = f"{status.label}: {status.cause}" + (f"; {status.cure}" if status.cure else "")
@@ -178,6 +187,9 @@ epochs
         formula = as_formula(self.formula or _line(names, X, y, sample_weight))
         if formula.response is None:
             formula = as_formula(formula, _fresh("y", [*names, *formula.names]))
+        absent = [n for n in formula.names if re.fullmatch(r"x\d+", n) and n not in names]
+        if absent and not hasattr(self, "feature_names_in_"):
+            raise FormulaError(f"{listed(absent)}: X has the columns {listed(names)} alone")
         response = str(formula.response)
         if response not in formula.response_names or response in names:
             raise FormulaError(
@@ -204,5 +216,6 @@ def _line(names: Sequence[str], X: Array, y: Array, weights: Array) -> str:
     varies = scale > 1e-12 * np.sqrt(weights.sum()) * size
     correlation = np.abs((weights * y) @ X) / np.where(varies, scale, np.inf)
     best = names[int(np.argmax(correlation))]
-    column = best if best.isidentifier() else f"{{{best}}}"
+    plain = best.isidentifier() and best not in {*CONSTANTS, *FUNCTIONS}
+    column = best if plain else f"{{{best}}}"
     return f"{_fresh('intercept', names)} + {_fresh('slope', names)}*{column}"
