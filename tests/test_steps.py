@@ -332,3 +332,20 @@ def test_a_break_among_more_rows_than_are_searched(count: int, noise: float, see
     # Of the distance squared in units of the residual variance, at the tolerance.
     near = 1e-8 * least if count == 1_000 else 4e-6 * noise**2
     assert fit.residual_sum_of_squares <= least + near
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_kinks_that_several_parameters_move(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    x, truth = np.linspace(0, 12, 90), random.lognormal(np.log([4.0, 1.5, 2.0]), 0.1)
+
+    def curve(at):
+        return np.maximum(0, np.minimum(at[0], at[1] * (x - at[2])))
+
+    y = curve(truth) + 0.15 * random.normal(size=len(x))
+    starts = truth * random.lognormal(0, 0.05, (20, 3))
+    judged = min(least_squares(lambda at: curve(at) - y, start).cost for start in starts)
+    fit = sgdfit.fit("y = maximum(0, minimum(c, b*(x - d)))", {"x": x, "y": y})
+
+    assert fit.status.name == "converged"
+    assert fit.residual_sum_of_squares <= 2 * judged * (1 + 1e-5)

@@ -10,7 +10,6 @@ squares within a gap is a quadratic, whose sums cumulate from gap to gap (Hudson
 from __future__ import annotations
 
 import math
-from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +17,7 @@ import numpy as np
 from sgdfit.fitting.gauss_newton import walk
 from sgdfit.fitting.problem import Outcome, Problem, merge_runs
 from sgdfit.fitting.saddle import ARRIVED
-from sgdfit.fitting.trust_region import relative_offset
+from sgdfit.fitting.sampling import FEW
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.kernel.kernel import Chunk, chunk_of
 from sgdfit.kernel.numpy_kernel import make_numpy
@@ -29,6 +28,8 @@ from sgdfit.model.separation import Root, break_names, thresholds
 REACH, MOST_ROWS, SHARE = 1.0, 1 << 14, 1 / 256
 # How often they are, each time from the best of the last ones.
 KINK_ROUNDS = 10
+# So many directions are tried at each distance, and again from each lower point, so often.
+DIRECTIONS, TRIES = 32, 300
 # How near to its end the best place in a gap may be, as a share of it.
 INSIDE = 1e-7
 # So far from a threshold, as a share of where gaps are looked at, rows are on one of its sides; and
@@ -91,12 +92,14 @@ def thresholds_of(
 
 def settle_kinks(problem: Problem, outcome: Outcome) -> Outcome:
     """Return the outcome at the best place between rows near by, of each kink in turn."""
-    breaks = breaks_of(problem.model, smooth=True) if problem.squared else ()
-    if not breaks or outcome.quadratic is None or outcome.is_called_off:
+    model = problem.model
+    if not problem.squared or not break_names(model.prediction, model.free):
         return outcome
-    kinks = [each for each in breaks if not are_coupled((each,), problem.model)]
+    if outcome.quadratic is None or outcome.is_called_off:
+        return outcome
+    kinks = [each for each in breaks_of(model, smooth=True) if not are_coupled((each,), model)]
     if not kinks:
-        return rest_on_rows(problem, outcome, [each.place for each in breaks])
+        return rest_on_rows(problem, outcome)
     theta, data, kernel = outcome.theta, problem.data, problem.kernel
     for _ in range(KINK_ROUNDS):
         before, on_rows = theta, []
@@ -110,24 +113,35 @@ def settle_kinks(problem: Problem, outcome: Outcome) -> Outcome:
     # The others' distance is the whole where the slopes on both sides lead towards a row.
     rest = problem.holding(on_rows)._replace(callback=None)
     other = walk(rest, theta, [problem.rows])
-    return merge_runs(outcome, other) if other.loss <= outcome.loss else outcome
+    outcome = merge_runs(outcome, other) if other.loss <= outcome.loss else outcome
+    return rest_on_rows(problem, outcome)
 
 
-def rest_on_rows(problem: Problem, outcome: Outcome, places: list[int]) -> Outcome:
-    """Return the outcome with its distance where parameters rest on rows, at kinks or jumps.
+def rest_on_rows(problem: Problem, outcome: Outcome) -> Outcome:
+    """Return the outcome at the lowest point near by, where kinks or jumps end a walk short of it.
 
-    There the slopes on both sides lead towards it, so that the others' distance is the whole.
+    The loss has another slope on each side, which no step follows that goes by one of them. So ever
+    shorter ones are tried in random directions; where none leads lower, the minimum is that near.
     """
-    theta, quadratic, data = outcome.theta, outcome.quadratic, problem.data
-    if quadratic is None or outcome.ending != "rests" or outcome.distance <= ARRIVED:
+    theta, quadratic, reach = outcome.theta, outcome.quadratic, min(1.0, outcome.distance)
+    if quadratic is None or outcome.ending != "rests" or reach <= ARRIVED:
         return outcome
-    distance = relative_offset(quadratic, theta, problem.holding(places).box, problem.rows)
-    for i, sign in product(places, (1, -1)):
-        aside = theta.copy()
-        aside[i] += sign * ASIDE * math.sqrt(2 * abs(outcome.loss)) / quadratic.norms[i]
-        if data.sums(problem.kernel, aside).loss < data.sums(problem.kernel, theta).loss:
-            return outcome
-    return outcome._replace(distance=distance)
+    if quadratic.inverse is None or problem.rows > FEW or problem.data.whole is None:
+        return outcome
+    error = math.sqrt(quadratic.noise_sum / max(1, problem.rows - len(theta)) / len(theta))
+    random, chunk, sums = np.random.default_rng(problem.seed), problem.chunk, problem.kernel.sums
+    loss, left = sums(theta, chunk).loss, TRIES
+    while reach > ARRIVED / 2 and left:
+        for turn in random.normal(size=(DIRECTIONS, len(theta))):
+            point = problem.box.clip(theta + reach * error * quadratic.inverse @ turn)
+            if sums(point, chunk).loss < loss:
+                theta, loss = point, sums(point, chunk).loss
+                break
+        else:
+            reach /= 2
+        left -= 1
+    at = walk(problem._replace(callback=None, steps=0), theta, [problem.rows])
+    return merge_runs(outcome, at)._replace(ending="rests", distance=reach)
 
 
 def _best_place(problem: Problem, each: Break, theta: np.ndarray) -> tuple[np.ndarray, bool]:

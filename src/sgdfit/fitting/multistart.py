@@ -84,7 +84,7 @@ def find_minimum(problem: Problem) -> tuple[Problem, Outcome]:
         starts = look_for_starts(problem)
         if starts is not None:
             found, outcome = _searched(problem, starts)
-            return found, at_infinity(problem, settle_kinks(problem, outcome))
+            return found, _settled(problem, outcome)
     start_given = np.array(model.start)
     outcome = off_saddles(problem, walk(problem, start_given))
     if problem.squared and outcome.quadratic is not None:
@@ -105,7 +105,15 @@ def find_minimum(problem: Problem) -> tuple[Problem, Outcome]:
             outcome = _compared(problem, outcome)
     except (KeyboardInterrupt, StopRequested) as end:
         outcome = outcome._replace(ending=ending_of(end))
-    return problem, at_infinity(problem, settle_kinks(problem, outcome))
+    return problem, _settled(problem, outcome)
+
+
+def _settled(problem: Problem, outcome: Outcome) -> Outcome:
+    """Return the outcome at the best place between rows, or near a limit."""
+    outcome = settle_kinks(problem, outcome)
+    # Of a maximum of lines one may lie below the others, whatever it is there, and be needed.
+    hidden = _is_broken(problem) and is_suspicious(problem, outcome)
+    return outcome if hidden else at_infinity(problem, outcome)
 
 
 def _searched(problem: Problem, starts: Starts) -> tuple[Problem, Outcome]:

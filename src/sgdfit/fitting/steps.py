@@ -280,7 +280,7 @@ def minimize_steps(problem: Problem) -> tuple[Problem, Outcome]:
             theta = search_steps(problem, theta)
     if breaks or sampled:
         outcome, is_proven = alternate(problem, breaks, theta, outcome)
-        outcome = rest_on_rows(problem, outcome, [model.free.index(name) for name in sampled])
+        outcome = rest_on_rows(problem, outcome)
         sampled |= steps if coupled or not (is_proven and problem.squared) else set()
     assert outcome is not None
     if sampled:
