@@ -133,7 +133,8 @@ def compare(*fits: Result) -> Comparison:
             raise UsageError(f"fits 1 and {i} cannot be compared: {difference}")
     aicc = np.array([_or_nan(fit.aicc) for fit in fits])
     least = np.nanmin(aicc) if not np.isnan(aicc).all() else np.nan
-    delta = np.where(aicc == least, 0.0, aicc - least)  # of perfect fits both may be infinite
+    # Of perfect fits several may be infinite.
+    delta = np.array([0.0 if value == least else value - least for value in aicc.tolist()])
     support = np.exp(-delta / 2)
     order, tests, notes = sorted(range(len(fits)), key=lambda i: _parameters(fits[i])), [], []
     for j in order:
