@@ -219,3 +219,17 @@ def test_all_parameters_on_bounds_have_arrived(loss):
     assert all(fit.values[n] in sides for n, sides in bounds.items())
     assert (fit.status.name, fit.distance) == ("converged", 0)
     assert all(e.at_bound and e.stderr is None for e in fit.estimates.values())
+
+
+@pytest.mark.parametrize(("tie", "value"), [("a**a", 1.0), ("b*a**a", None), ("log(a)", np.nan)])
+def test_a_tie_without_a_slope_at_the_bound_has_no_error(tie, value):
+    data = {"x": X, "y": 1 - X + noise(7)}
+    fit = sgdfit.fit(
+        "y = b + a*x + where(x > 9, m, 0)", data, tied={"m": tie}, bounds={"a": (0, None)}
+    )
+    alone = sgdfit.fit("y = b + 0*x", data)
+    assert fit["a"].at_bound
+    value = fit["b"].value if value is None else value
+    np.testing.assert_equal(fit["m"].value, value)
+    assert fit["m"].stderr is None
+    assert fit["b"].stderr == pytest.approx(alone["b"].stderr, rel=1e-9)

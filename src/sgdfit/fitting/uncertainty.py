@@ -12,6 +12,7 @@ from sgdfit.errors import enumerated
 from sgdfit.fitting.problem import Limit, Outcome, Problem
 from sgdfit.fitting.trust_region import box_of
 from sgdfit.fitting.weights import CLASSICAL, SANDWICH
+from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.formula import symbol
 from sgdfit.inference.covariance import ROUNDING, Determined, determined, of_inverse, sandwich
 from sgdfit.inference.intervals import confidence_interval, curve_variance, hidden_by_rounding
@@ -178,11 +179,11 @@ def estimates(
     errors, table = dict[str, float](), dict[str, Estimate]()
     if covariance is not None:
         errors = dict(zip(model.free, np.sqrt(covariance.diagonal()).tolist(), strict=True))
-        at = {symbol(name): value for name, value in values.items()} if model.ties else {}
         for name, tie in model.ties.items():
-            slopes = np.array([[float(tie.diff(symbol(n)).subs(at))] for n in model.free])
-            if not hidden_by_rounding(slopes, covariance).any():
-                errors[name] = math.sqrt(curve_variance(slopes, covariance)[0])
+            slopes = [float(evaluate(tie.diff(symbol(n)), values)) for n in model.free]
+            column = np.array(slopes)[:, None]
+            if not hidden_by_rounding(column, covariance).any():
+                errors[name] = math.sqrt(curve_variance(column, covariance)[0])
     for name, parameter in model.parameters.items():
         error = errors.get(name)
         error = error if error is not None and math.isfinite(error) else None
