@@ -149,6 +149,18 @@ def test_a_clock_that_passes_midnight_is_warned_of():
     for clocks in (CLOCKS, CLOCKS[::-1], CLOCKS[6:] + CLOCKS[:6]):
         assert "midnight" not in warnings_of(t=clocks, y=DECAY[:12])
 
+    dated = {"d": DAYS[:12], "t": over, "y": DECAY[:12]}
+    assert "midnight" not in " ".join(sgdfit.fit("y = a + b*(d + t)", dated).warnings)
+
+
+@pytest.mark.parametrize(
+    ("form", "first"), [("%Y%m%d", "20240301"), ("%Y%m%d%H%M", "202403011200")]
+)
+def test_dates_as_whole_numbers_are_asked_about(form, first):
+    numbers = np.array([float(day.strftime(form)) for day in DAYS.tolist()])
+    assert f"looks like dates that are written as {first}" in warnings_of(t=numbers, y=DECAY)
+    assert "looks like dates" not in warnings_of(t=3 * numbers, y=DECAY)
+
 
 def test_numbers_that_stand_for_nothing_are_asked_about():
     t, holes = np.arange(40.0), np.arange(40) % 7 == 3

@@ -340,7 +340,7 @@ def _on_scale(ticks: Any, kind: str, a_second: int, place: Place) -> Array:
             steps = np.diff(_values(ticks.drop_null()))
             back = np.flatnonzero(steps < 0)
             if back.size and steps[back].max() < -A_DAY * a_second / 2:
-                place.scales.warnings.setdefault(
+                place.scales.midnights.setdefault(
                     place.column,
                     f"{place} holds times of day that go back, as at midnight"
                     f" ({place.row(int(back[0]) + 1)}), where each day counts anew; give dates with"

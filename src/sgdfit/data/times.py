@@ -70,8 +70,14 @@ class TimeScales(dict[str, TimeScale]):
         self.unit, self.learns = unit, known is None
         # By column, a limit such as <5 for which rows were left out.
         self.limits: dict[str, str] = {}
-        # By column, what the user should know of it.
-        self.warnings: dict[str, str] = {}
+        # By column of times of day, that they pass midnight.
+        self.midnights: dict[str, str] = {}
+
+    @property
+    def warned(self) -> list[str]:
+        """What the user should know; with dates beside them times of day may begin anew."""
+        dated = any(scale.kind == DATE for scale in self.values())
+        return [] if dated else [*self.midnights.values()]
 
     def scale(self, kind: str, ticks: Any, a_second: int, place: Any) -> TimeScale:
         """Return the scale of a column, whose ``ticks`` are an Arrow array of integers.
@@ -88,7 +94,8 @@ class TimeScales(dict[str, TimeScale]):
             begin = 0 if kind == DURATION else ticks.drop_null()[0].as_py() // a_second
             # One for all columns, whose differences then mean what they say.
             begin = next((other.begin for other in self.values() if other.kind == kind), begin)
-            known = self[place.column] = TimeScale(kind, begin, self.unit or USUAL[kind])
+            unit = next((other.unit for other in self.values()), self.unit or USUAL[kind])
+            known = self[place.column] = TimeScale(kind, begin, unit)
         if known is None or known.kind != kind:
             was = f"a {known.kind} ({known})" if known else "a number"
             raise DataError(f"{place} holds a {kind} where the fit had {was}; give what it had")

@@ -38,6 +38,8 @@ from sgdfit.result.status import Rival, StartSearch
 Array = np.ndarray[Any, Any]
 
 # What stands for nothing in many files.
+# From which year to which dates are told from other numbers, as in 20240213.
+DATES = 19000000, 21000000
 SENTINELS = (99.0, 99.9, 99.99, 999.0, 999.9, 999.99, 9999.0, 9999.9, 99999.0, 999999.0, 1e20, 1e30)
 
 # Squares of what is smaller, summed over many rows, vanish.
@@ -420,8 +422,8 @@ def prepare(
         visits=[],
         warnings=(
             *_lookalikes(model, table, columns_of(weighting.given)),
-            *(table.scales.warnings.values() if table.scales is not None else ()),
-            *_sentinels(model.columns, data),
+            *(table.scales.warned if table.scales is not None else ()),
+            *_odd_columns(model.columns, data),
         ),
     )
     _check_magnitudes(problem, *data.sample_extremes)
@@ -495,12 +497,11 @@ def _check_magnitudes(problem: Problem, lows: Array, highs: Array) -> None:
             )
 
 
-def _sentinels(names: Sequence[str], data: TrainingData) -> Iterator[str]:
-    """Name numbers that stand for nothing by custom, far beyond all others of their column."""
-    for name, column, *ends in zip(
-        names, data.subsample.columns, *data.sample_extremes, strict=True
-    ):
-        for value in [float(end) for end in ends if abs(end) in SENTINELS]:
+def _odd_columns(names: Sequence[str], data: TrainingData) -> Iterator[str]:
+    """Name numbers that stand for nothing by custom, far beyond all others, and those for dates."""
+    lows, highs = (ends.tolist() for ends in data.sample_extremes)
+    for name, column, low, high in zip(names, data.subsample.columns, lows, highs, strict=True):
+        for value in [end for end in (low, high) if abs(end) in SENTINELS]:
             others = column[column != value]
             apart = np.abs(others - value).min() if others.size else 0.0
             if apart > 3 * np.ptp(others) and column.size > others.size + 1:
@@ -508,6 +509,15 @@ def _sentinels(names: Sequence[str], data: TrainingData) -> Iterator[str]:
                     f"the column {name!r} is {value:g} in {column.size - others.size} rows, far"
                     f" from all others; if that stands for nothing, pass na='{value:g}' to"
                     " sgdfit.open_table (--na) and missing='drop'"
+                )
+        # Of days alone, or with hours and minutes, and seconds.
+        for scale in (1.0, 1e4, 1e6) if low < high and low >= DATES[0] else ():
+            months, days = column // scale // 100 % 100, column // scale % 100
+            possible = (months >= 1) & (months <= 12) & (days >= 1) & (days <= 31)
+            if DATES[0] <= low / scale and high / scale < DATES[1] and possible.all():
+                yield (
+                    f"the column {name!r} looks like dates that are written as {low:.0f}, which are"
+                    " no measure of time; write them as in 2024-02-13"
                 )
 
 
