@@ -319,10 +319,11 @@ def _fit_compiled(
         usual = np.array([canonical_theta(model, theta, sought)[0] for theta in found.theta])
         if (usual != found.theta).any():
             found = _walks(task, groups, weights, every, usual[:, None], threads)
-    good = _is_clean(task, groups, found)
+    good, sure = _is_clean(task, groups, found)
     # Of many groups some are beyond chance by chance: others' estimates lead them no lower.
-    doubtful = np.flatnonzero(good & (found.beyond > DOUBTFUL))
-    others = found.theta[good][:: max(1, int(good.sum()) // REFERENCES)]
+    good &= bool(sure.any())
+    doubtful = np.flatnonzero(good & ~sure)
+    others = found.theta[sure][:: max(1, int(sure.sum()) // REFERENCES)]
     for start in others if len(doubtful) else ():
         other = _walks(task, groups, weights, doubtful, start[None, None], threads)
         good[doubtful] &= ~(other.loss < (1 - BETTER) * found.loss[doubtful])
@@ -360,10 +361,10 @@ def _walks(
     return type(one)(*map(np.concatenate, zip(one, *others, strict=True)))
 
 
-def _is_clean(task: Task, groups: Groups, found: GroupFits) -> Array:
-    """Return which groups have arrived at a minimum that looks like no wrong one, bool[g].
+def _is_clean(task: Task, groups: Groups, found: GroupFits) -> tuple[Array, Array]:
+    """Return which groups have arrived at a minimum, and which of these at no doubtful one.
 
-    By what `sgdfit.fitting.multistart.is_suspicious` goes by.
+    By what `sgdfit.fitting.multistart.is_suspicious` goes by; bool[g] both.
     """
     model, box = task.model, box_of(task.model)
     with np.errstate(all="ignore"):
@@ -375,8 +376,8 @@ def _is_clean(task: Task, groups: Groups, found: GroupFits) -> Array:
         parts = separate(model.prediction, model.free).components
         amplitudes = [n in {m for part in parts for m in part.linear} for n in model.free]
         faint = np.abs(found.theta) < FAINT * _errors(task, groups, found)
-        good &= ~faint[:, amplitudes].any(axis=1)
-    return np.asarray(good)
+        sure = good & ~faint[:, amplitudes].any(axis=1) & (found.beyond <= DOUBTFUL)
+    return np.asarray(good), np.asarray(sure)
 
 
 def _errors(task: Task, groups: Groups, found: GroupFits) -> Array:

@@ -416,7 +416,7 @@ def search_starts(problem: Problem) -> Problem:
 def closest_equivalent(model: Model, outcome: Outcome) -> np.ndarray:
     """Return the one of the equivalent minima that is most like the given start.
 
-    In order and sign of the nonlinear parameters first, then in distance.
+    In sign of the nonlinear parameters first, then in their order, then in distance.
     """
     orbit = equivalents(model, outcome.theta)
     if len(orbit) == 1:
@@ -425,11 +425,11 @@ def closest_equivalent(model: Model, outcome: Outcome) -> np.ndarray:
     nonlinear = np.array([name not in model.linear for name in model.free])
     here = start[nonlinear]
 
-    def unlikeness(theta: np.ndarray) -> tuple[int, float]:
+    def unlikeness(theta: np.ndarray) -> tuple[int, int, float]:
         size, there = np.abs(theta) + np.abs(start), theta[nonlinear]
         apart = float((np.abs(theta - start) / np.where(size > 0, size, 1.0)).sum())
         order = np.sign(np.subtract.outer(there, there)) != np.sign(np.subtract.outer(here, here))
-        return int(order.sum()) + int((np.sign(there) != np.sign(here)).sum()), apart
+        return int((np.sign(there) != np.sign(here)).sum()), int(order.sum()), apart
 
     return min(orbit, key=unlikeness)
 

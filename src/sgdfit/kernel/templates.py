@@ -230,16 +230,33 @@ def sweep(theta, slots, average, averaged, step, position, columns,
 """
 
 GROUPED = """\
+from sgdfit.formula.limits import WIDTHS
 from sgdfit.kernel.levenberg import (
     LEAST_DAMPING, MOST_DAMPING, MOST_STEPS, NEAR, ROUNDING, SINGULAR, TOLERANCE, cholesky, move,
     serial_correlation, solve,
 )
 
+LONGEST = WIDTHS[0]
 
-@njit(**INNER, fastmath=FUSED, forceinline=True)
-def row(«p#Q», «c#C»):
-    $row
+
+@njit(**INNER, fastmath=FUSED)
+def row(«p#P», «c#C»):
+    $bare
     return $weight, prediction, target, «j#P»
+
+
+@njit(**INNER, fastmath=False)
+def limit(slope, theta, k, «c#C»):
+    # Of a slope whose formula is no number: 0 where the curve stays as it is on either side
+    # (`sgdfit.formula.limits`); any other is left for `fit` to find.
+    here, at = row(«theta[#P]», «c#C»)[1], theta[k]
+    way = LONGEST*(abs(at) if at != 0.0 else 1.0)
+    theta[k] = at + way
+    above = row(«theta[#P]», «c#C»)[1]
+    theta[k] = at - way
+    below = row(«theta[#P]», «c#C»)[1]
+    theta[k] = at
+    return 0.0 if above == here and below == here else slope
 
 
 @njit(**INNER, fastmath=False)
@@ -259,13 +276,15 @@ def rows_of(theta, columns, first, last):
         weight, prediction, targets[i], «j#P» = row(«p#P», «c#C[i]»)
         shares[i] = math.sqrt(weight)
         residuals[i] = shares[i]*(targets[i] - prediction)
+        j#P = j#P if math.isfinite(j#P) else limit(j#P, theta, #P, «c#C[i]»)
         jacobian[#P, i] = shares[i]*j#P
         keys[#V, i] = c#V[i]
         keys[$variables, i] = prediction
         whole += weight
         mean += weight*targets[i]
     apart = shares*(targets - mean/whole)
-    return residuals, jacobian, keys, (apart*apart).sum()
+    # NaN where a slope is no number.
+    return residuals, jacobian, keys, (apart*apart).sum() + 0.0*jacobian.sum()
 
 
 @njit(**INNER, fastmath=False)
@@ -377,7 +396,11 @@ def panel_sums_source(model: Model, weighted: bool, dialect: Dialect, scores: bo
 def grouped_source(model: Model, weighted: bool) -> str:
     """Write ``fit_groups``, for a model whose loss is the squared residual."""
     texts, repeats = _sums(model, weighted, dialects(model)[0], "hess")
+    # A walk takes slopes that are no numbers for 0, and ``limit`` tells at its end whether they are.
+    known = [f"j{i} = j{i} if abs(j{i}) < math.inf else 0.0" for i in range(len(model.free))]
     texts |= {
+        "bare": texts["row"],
+        "row": "\n".join([texts["row"], *known]),
         "weight": "w" if weighted else "1.0",
         "parameters": str(len(model.free)),
         "variables": str(len(model.variables)),
