@@ -18,6 +18,8 @@ from sgdfit.errors import DataError, SgdfitError, UsageError
 from sgdfit.fitting import many, options
 
 EXPONENTIAL = "y = a*exp(-b*x) + c"
+# The slopes to h and k are limits at x = 0.
+HILL = "y = c + a*x**h/(k**h + x**h)"
 
 
 def curves(groups: int, rows: int = 15, noise: float = 0.03, seed: int = 0) -> dict[str, Any]:
@@ -57,6 +59,7 @@ def single(fits: sgdfit.Fits, data: dict[str, Any], formula: str, group: int, **
         # rates in ascending order, whichever way a walk went
         ("y = a*exp(-b*x) + c*exp(-d*x)", {"bounds": "0 < b < 20, 0 < d < 20"}),
         ("y = a + b*x + c*x**2", {}),
+        (HILL, {"start": "a=-5, c=5, h=1, k=1"}),
     ],
 )
 def test_compiled_groups_are_as_each_alone(
@@ -86,6 +89,25 @@ def test_few_groups_are_as_each_alone(formula: Any, given: dict[str, Any]) -> No
     fits = sgdfit.fit_many(formula, data, by="site", **given)
     for group in range(4):
         single(fits, data, formula, group, **given)
+
+
+def test_rows_whose_slopes_are_limits_stay_in_compiled_code(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(many, "_fit_one", lambda *args: pytest.fail("given to fit"))
+    x = np.array([0.0, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100])
+    h, k = np.random.default_rng(0).uniform(0.8, 2, (2, 1_000, 1))
+    y = 0.2 + 5 * x**h / (k**h + x**h) + 0.05 * np.sin(97 * np.arange(10))
+    fits = sgdfit.fit_many(HILL, {"x": x, "y": y}, start="a=4, c=0, h=1, k=1")
+    assert set(fits.status) == {"converged"}
+
+
+def test_options_at_their_defaults_leave_groups_to_compiled_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(many, "_fit_one", lambda *args: pytest.fail("given to fit"))
+    monkeypatch.setattr(many, "FEWEST_GROUPS", 1)
+    pa.csv.write_csv(pa.table(curves(12)), tmp_path / "data.csv")
+    command = ["fit", str(tmp_path / "data.csv"), "y = a*x**2 + b*x + c", "--by", "site"]
+    assert main([*command, "--quiet"]) == 0
 
 
 def test_threads_change_no_bit() -> None:
@@ -127,11 +149,34 @@ def test_keys_of_several_columns_in_the_order_of_the_data() -> None:
     np.testing.assert_allclose(fits.values[:2], expected, atol=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("key", "groups"),
+    [
+        (np.repeat([0.0, 0.5, -0.0], 4), [0.0, 0.5]),
+        (np.repeat([True, False], 6), [True, False]),
+        (pa.array(["ü", "", "日本"] * 4).dictionary_encode(), ["ü", "", "日本"]),
+    ],
+)
+def test_keys_of_many_kinds(key: Any, groups: list[Any]) -> None:
+    data = {"x": np.arange(12.0), "y": np.arange(12.0) ** 2, "key": key}
+    assert sgdfit.fit_many("y = a*x", data, by="key").groups["key"].to_pylist() == groups
+
+
+def test_groups_of_no_weight_are_rows_with_an_error() -> None:
+    data = {"site": list("aabb"), "x": np.arange(4.0), "y": np.arange(4.0), "w": [1, 1, 0, 0]}
+    fits = sgdfit.fit_many("y = a*x", data, by="site", weights="w")
+    assert fits.status.tolist() == ["converged", "error"]
+    assert fits.first.tolist() == [0, 2]
+
+
 def test_a_stack_of_curves_with_common_columns() -> None:
     x = np.linspace(0, 5, 12)
     y = np.stack([k * np.exp(-x) + 0.01 * np.sin(9 * x) for k in (1, 2, 3)])
     fits = sgdfit.fit_many("y = a*exp(-b*x)", {"x": x, "y": y})
     assert fits.groups.to_pydict() == {"group": [0, 1, 2]}
+    sigma = np.full_like(y, 2.0)
+    weighted = sgdfit.fit_many("y = a*exp(-b*x)", {"x": x, "y": y}, sigma=sigma)
+    np.testing.assert_allclose(weighted.values, fits.values, rtol=1e-8)
     for k in range(3):
         alone = sgdfit.fit("y = a*exp(-b*x)", {"x": x, "y": y[k]})
         np.testing.assert_allclose(fits.values[k], list(alone.values.values()), rtol=1e-8)
@@ -160,7 +205,10 @@ def test_rows_without_numbers_or_groups_are_refused_or_left_out() -> None:
     ("data", "given", "sentence"),
     [
         ({}, {"by": "plot"}, "has no column 'plot'"),
-        ({}, {"by": None}, "by names the column"),
+        ({}, {"by": None}, "by is None; it names the columns"),
+        ({}, {"by": []}, r"by is \[\]; it names the columns"),
+        ({"site": ["a"]}, {}, "have 1 and 6 rows"),
+        ({"site": pa.array([[1]] * 6)}, {}, "holds list<item: int64>"),
         ({"y": np.ones((2, 3))}, {"by": "site"}, "is a group already"),
         ({"y": np.ones((2, 3, 4))}, {"by": None}, r"reshape\(-1, 4\)"),
         ({"y": np.ones((2, 3))}, {"by": None}, r"'site' has the shape \(6,\)"),

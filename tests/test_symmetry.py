@@ -241,3 +241,11 @@ def test_from_a_given_start_the_usual_order_of_rates_is_told():
     told = f"as with ka = {usual[0]:.6g} and V = {usual[1]:.6g}, which fit as well"
     assert told in far.warnings[0]
     assert far.values["ka"] < far.values["CL"] / far.values["V"]
+
+
+def test_signs_of_a_start_count_before_its_order() -> None:
+    x = np.geomspace(0.03, 30, 14)
+    data = {"x": x, "y": 0.5 + 7 * x**1.4 / (1 + x**1.4) + 0.1 * np.sin(97 * np.arange(14))}
+    # With h for -h and b for t the fit is as good, and h < k as in the start.
+    formula, start = "y = b + (t - b)*x**h/(k**h + x**h)", "b=0.5, t=7.5, k=1.75, h=1.65"
+    assert sgdfit.fit(formula, data, start=start).estimates["h"].value > 0

@@ -10,7 +10,7 @@ import numpy as np
 
 from sgdfit.data.opening import SpillFolder
 from sgdfit.data.rows import float_batches, see_first_times
-from sgdfit.data.table import OR_DROP, Table
+from sgdfit.data.table import OR_DROP, Table, common_length
 from sgdfit.errors import DataError, reason_of
 
 Array = np.ndarray[Any, Any]
@@ -89,8 +89,16 @@ def _blocks(table: Table, names: Sequence[str], by: Sequence[str], missing: str)
 
     for rows, columns, keys in _columns(table, names, by, missing):
         keep = np.ones(len(rows), bool)
-        for name in by:
-            unknown = np.asarray(pc.is_null(keys.column(name), nan_is_null=True))
+        for k, name in enumerate(by):
+            column = keys.column(name)
+            if pa.types.is_nested(column.type):
+                raise DataError(
+                    f"column {name!r} of {table.label} holds {column.type}; groups are told apart"
+                    " by text, numbers, dates or categories"
+                )
+            if pa.types.is_floating(column.type):  # -0.0 is 0.0
+                keys = keys.set_column(k, name, pc.add(column, pa.scalar(0.0, column.type)))
+            unknown = np.asarray(pc.is_null(column, nan_is_null=True))
             if unknown.any() and missing == "error":
                 raise DataError(
                     f"column {name!r} row {rows[unknown.argmax()] + 1:,} of {table.label} names no"
@@ -108,6 +116,8 @@ def _columns(
     """Yield the numbers of rows, their finite values, and the columns of groups in Arrow."""
     if table.dataset is None:
         keys, found = table.arrow(by), table.load(names, missing=missing)
+        lengths = {by[0]: len(keys), names[0]: found.rows + found.dropped}
+        common_length(lengths, table.label)
         rows = np.arange(len(keys)) if found.keep is None else np.flatnonzero(found.keep)
         yield rows, tuple(found.columns.values()), keys.take(rows)
         return

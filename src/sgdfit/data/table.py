@@ -227,7 +227,7 @@ class Table:
         raw = self.fetch(self.positions(wanted))
         drop = missing == "drop"
         arrays = {n: as_floats(v, self._place(n, drop)) for n, v in zip(wanted, raw, strict=True)}
-        rows = _length(
+        rows = common_length(
             {name: array.size for name, array in arrays.items() if array.ndim}, self.label
         )
         # A single number stands for every row.
@@ -274,12 +274,13 @@ def arrow_table(arrays: dict[str, Any], label: str) -> Any:
     """Return Arrow arrays, and numbers that stand for every row, as an Arrow table."""
     import pyarrow as pa
 
-    rows = _length({n: len(a) for n, a in arrays.items() if not np.isscalar(a)}, label)
+    rows = common_length({n: len(a) for n, a in arrays.items() if not np.isscalar(a)}, label)
     wide = [numbers_of(np.full(rows, a)) if np.isscalar(a) else a for a in arrays.values()]
     return pa.table(wide, list(arrays))
 
 
-def _length(lengths: dict[str, int], label: str) -> int:
+def common_length(lengths: dict[str, int], label: str) -> int:
+    """Return how long all columns are, 1 if there are none; refuse those that differ."""
     first = next(iter(lengths), "")
     for name, rows in lengths.items():
         if rows != lengths[first]:

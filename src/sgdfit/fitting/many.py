@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import reprlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -149,9 +150,11 @@ def fit_many(
             raise UsageError(f"{name!r} is for a single fit, not for those of many groups")
         if name not in known:
             raise UsageError(f"fit has no option {name!r}.{did_you_mean(name, known)}")
+    # As the command line gives all of them.
+    options = {n: v for n, v in options.items() if not np.array_equal(v, known[n].default)}
     check_policy(missing)
     resources = as_resources(memory, threads)
-    data, columns = _by(data, by)
+    data, columns, shape = _by(data, by)
     table = open_table(data, where)
     table.positions(columns)
     for what in ("sigma", "weights"):
@@ -160,7 +163,10 @@ def fit_many(
                 raise UsageError(
                     f"{what} is an array, of which where chooses no rows; add a column"
                 )
-            table, options[what] = with_column(table, what, options[what], data, columns)
+            values = options[what]
+            if shape and np.shape(values) in _shapes(shape):
+                values = np.broadcast_to(values, shape).ravel()
+            table, options[what] = with_column(table, what, values, data, columns)
     scales = TimeScales(unit=as_time_unit(time_unit))
     table = timed(table, scales)
     task, parts = _task(formula, table, options), list[Fits]()
@@ -176,18 +182,20 @@ def fit_many(
     return replace(joined(parts), inputs=table.files, notes=tuple(said_of_columns(scales)))
 
 
-def _by(data: object, by: str | Sequence[str] | None) -> tuple[object, list[str]]:
-    """Return the data, columns of shape (g, n) laid out in rows, and the columns of groups."""
+def _by(data: object, by: str | Sequence[str] | None) -> tuple[object, list[str], tuple[int, ...]]:
+    """Return the data, laid out in rows, the columns of groups, and (g, n) where that was given."""
     wide = {}
     if isinstance(data, Mapping):
         wide = {name: np.asarray(v) for name, v in data.items() if np.ndim(v) > 1}
     if not wide:
-        if by is None:
+        names = [by] if isinstance(by, str) else list(by) if isinstance(by, Sequence) else []
+        if not names or not all(isinstance(name, str) for name in names):
             raise UsageError(
-                "by names the column that tells groups apart, as in by='site'; a dict of arrays"
-                " may instead hold columns of shape (groups, rows)"
+                f"by is {reprlib.repr(by)}; it names the columns that tell groups apart, as in"
+                " by='site' or by=['site', 'day']; a dict of arrays may instead hold columns of"
+                " shape (groups, rows)"
             )
-        return data, [by] if isinstance(by, str) else list(by)
+        return data, list(dict.fromkeys(names)), ()
     assert isinstance(data, Mapping)
     name, array = next(iter(wide.items()))
     if array.ndim > 2:
@@ -198,7 +206,7 @@ def _by(data: object, by: str | Sequence[str] | None) -> tuple[object, list[str]
     if by is not None:
         raise UsageError(f"by={by!r}: each row of {name!r} is a group already; leave it out")
     for other, values in data.items():
-        if np.shape(values) not in ((), array.shape, array.shape[1:], (len(array), 1)):
+        if np.shape(values) not in _shapes(array.shape):
             raise UsageError(
                 f"the column {other!r} has the shape {np.shape(values)} where {name!r} has"
                 f" {array.shape}; give it that one, or {array.shape[1:]} for what all groups share"
@@ -207,7 +215,13 @@ def _by(data: object, by: str | Sequence[str] | None) -> tuple[object, list[str]
     key = GROUP
     while key in flat:
         key += "_"
-    return flat | {key: np.repeat(np.arange(len(array)), array.shape[1])}, [key]
+    groups = np.repeat(np.arange(len(array)), array.shape[1])
+    return flat | {key: groups}, [key], array.shape
+
+
+def _shapes(shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """Return those of what can be spread over g groups of n rows each."""
+    return (), shape, shape[1:], (shape[0], 1)
 
 
 def _task(formula: Any, table: Table, options: dict[str, Any]) -> Task:
@@ -250,13 +264,13 @@ def _fit_groups(
 
     The task returned has the starts that were found, if none were given.
     """
-    weights = None
+    weights, first = None, groups.rows[groups.offsets[:-1]]
     if task.weighting.given is not None:
         rows = groups.rows
         values = checked_weights(task.weighting, groups.columns, label, lambda k: int(rows[k]) + 1)
         weights = values if task.weighting.sigma is None else 1 / values**2
         groups, weights = groups.chosen(weights > 0), weights[weights > 0]
-    count, first = len(groups.sizes), groups.rows[groups.offsets[:-1]]
+    count = len(groups.sizes)
     fits = blank(str(task.model.formula), task.model.free, groups.keys, groups.sizes, first)
     done = np.zeros(count, dtype=bool)
 
@@ -395,7 +409,8 @@ def _enter(
     sizes = groups.sizes[good]
     whole = sizes.astype(float)
     if weights is not None:
-        whole = np.add.reduceat(weights, groups.offsets[:-1])[good]
+        ends = np.stack([groups.offsets[:-1], groups.offsets[1:]], axis=1)[good]
+        whole = np.add.reduceat(np.append(weights, 0.0), ends.ravel())[::2]
     fits.values[good], fits.status[good] = found.theta[good], "converged"
     fits.stderr[good] = _errors(task, groups, found)[good]
     fits.loss[good] = found.loss[good] / whole

@@ -396,7 +396,7 @@ def panel_sums_source(model: Model, weighted: bool, dialect: Dialect, scores: bo
 def grouped_source(model: Model, weighted: bool) -> str:
     """Write ``fit_groups``, for a model whose loss is the squared residual."""
     texts, repeats = _sums(model, weighted, dialects(model)[0], "hess")
-    # A walk takes slopes that are no numbers for 0, and ``limit`` tells at its end whether they are.
+    # A walk takes slopes that are no numbers for 0; ``limit`` tells at its end whether they are.
     known = [f"j{i} = j{i} if abs(j{i}) < math.inf else 0.0" for i in range(len(model.free))]
     texts |= {
         "bare": texts["row"],
