@@ -334,18 +334,31 @@ def test_a_break_among_more_rows_than_are_searched(count: int, noise: float, see
     assert fit.residual_sum_of_squares <= least + near
 
 
+RAMPS = {
+    "y = maximum(0, minimum(c, b*(x - d)))": (
+        [4.0, 1.5, 2.0],
+        lambda x, c, b, d: np.maximum(0, np.minimum(c, b * (x - d))),
+    ),
+    "y = minimum(a + b*x, minimum(c, d - g*x))": (
+        [1.0, 2.0, 5.0, 20.0, 1.8],
+        lambda x, a, b, c, d, g: np.minimum(a + b * x, np.minimum(c, d - g * x)),
+    ),
+}
+
+
 @pytest.mark.parametrize("seed", range(4))
-def test_kinks_that_several_parameters_move(seed: int) -> None:
-    random = np.random.default_rng(seed)
-    x, truth = np.linspace(0, 12, 90), random.lognormal(np.log([4.0, 1.5, 2.0]), 0.1)
+@pytest.mark.parametrize("formula", RAMPS)
+def test_kinks_that_several_parameters_move(formula: str, seed: int) -> None:
+    random, (usual, of) = np.random.default_rng(seed), RAMPS[formula]
+    x, truth = np.linspace(0, 12, 90), random.lognormal(np.log(usual), 0.1)
 
     def curve(at):
-        return np.maximum(0, np.minimum(at[0], at[1] * (x - at[2])))
+        return of(x, *at)
 
     y = curve(truth) + 0.15 * random.normal(size=len(x))
-    starts = truth * random.lognormal(0, 0.05, (20, 3))
+    starts = truth * random.lognormal(0, 0.05, (20, len(truth)))
     judged = min(least_squares(lambda at: curve(at) - y, start).cost for start in starts)
-    fit = sgdfit.fit("y = maximum(0, minimum(c, b*(x - d)))", {"x": x, "y": y})
+    fit = sgdfit.fit(formula, {"x": x, "y": y})
 
     assert fit.status.name == "converged"
     assert fit.residual_sum_of_squares <= 2 * judged * (1 + 1e-5)

@@ -18,7 +18,7 @@ from sgdfit.inference.statistics import serial_correlation
 from sgdfit.kernel.kernel import Chunk
 from sgdfit.model.model import Model
 from sgdfit.model.roles import roles_of
-from sgdfit.model.separation import Harmonic, harmonics, separate
+from sgdfit.model.separation import Harmonic, break_names, harmonics, separate
 from sgdfit.starts.components import (
     Dictionary,
     Partial,
@@ -33,6 +33,8 @@ from sgdfit.starts.space import Range, observations_of, ranges_of
 # How many sums are polished, each time; of exchanged ones twice as many.
 POLISHED = 8
 KEPT = 8
+# Of a component with kinks that leaves a signal, as a maximum of lines, of whose minima few are low.
+POLISHED_AGAIN = 256
 # Of how many minima components are exchanged.
 EXCHANGED = 2
 # A minimum at which parts of the formula are infinite on some row, as in 0**-p, is passed over for
@@ -190,6 +192,7 @@ def _searched(projection: Projection, ranges: Mapping[str, Range], seed: int) ->
     none = np.empty((1 - bool(parts), len(projection.names)))
     paths = _Paths(none, projection.whole(none), np.full(len(none), first.loss), 0)
     drawn = fruitless = 0
+    is_broken = bool(break_names(projection.model.prediction, projection.names))
     exact = EXACT_SHARE * float(projection.seen.target @ projection.seen.target)
     for k in range(ROUNDS if parts else 0):
         dictionaries = _dictionaries(projection, ranges, seed + SEED_STRIDE * k)
@@ -197,7 +200,8 @@ def _searched(projection: Projection, ranges: Mapping[str, Range], seed: int) ->
         if not all(len(one.points) for one in dictionaries):
             break
         before = paths.losses.min(initial=np.inf)
-        sums = pursue(first, dictionaries, POLISHED, agree=k % 2 == 1)
+        most = POLISHED_AGAIN if k and is_broken and len(parts) == 1 else POLISHED
+        sums = pursue(first, dictionaries, most, agree=k % 2 == 1)
         paths = paths.concatenate(_polished(projection, sums))
         if k and len(parts) > 1 and len(paths.ends):
             sums = _exchanged(projection, first, dictionaries, paths)
