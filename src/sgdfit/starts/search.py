@@ -33,7 +33,7 @@ from sgdfit.starts.space import Range, observations_of, ranges_of
 # How many sums are polished, each time; of exchanged ones twice as many.
 POLISHED = 8
 KEPT = 8
-# Of a component with kinks that leaves a signal, as a maximum of lines, of whose minima few are low.
+# Of a component with kinks that leaves a signal: a maximum of lines has few low minima of many.
 POLISHED_AGAIN = 256
 # Of how many minima components are exchanged.
 EXCHANGED = 2
