@@ -116,7 +116,7 @@ LITERAL = re.compile(r"^((?:fit|now)[.[][^#\n]+?) +# (['\"(].*|True)$", re.MULTI
 
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize(
-    ("page", "parts", "count"), [(README, 3, 3), (CHOOSING, 2, 7), (LARGE, 2, 2)]
+    ("page", "parts", "count"), [(README, 4, 3), (CHOOSING, 2, 7), (LARGE, 2, 2)]
 )
 def test_python_runs_and_its_comments_tell_the_values(page, parts, count):
     found = blocks("python", page)
