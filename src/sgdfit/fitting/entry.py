@@ -246,7 +246,7 @@ def fit(
                 "run it again with resume=True (--resume on the command line), which goes on from"
                 f" {os.fspath(checkpoint)}"
             )
-            result = replace(result, status=replace(result.status, cure=cure))
+            object.__setattr__(result, "status", replace(result.status, cure=cure))
     # Beside the declared facts, which are saved.
     object.__setattr__(result, "table", table)
     object.__setattr__(result.trace, "inputs", tuple(map(os.path.abspath, table.files)))

@@ -11,6 +11,7 @@ of steps (Ridders 1982, Adv. Eng. Software 4, 75-76).
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
@@ -33,6 +34,8 @@ COMPLEX_STEP = 1e-30
 SHOWN = 24
 # A usual step, where none could be chosen: the cube root of rounding.
 USUAL_STEP = 6e-6
+# Where a slope is 0 so many times, nothing more is tried to find it better.
+TRIES = 3
 # A complex step, or a given Jacobian, agrees with differences to this share, or to so many of
 # their own errors.
 AGREES, ERRORS = 1e-5, 100.0
@@ -111,10 +114,14 @@ class External:
         self.by_rows: bool | None = None  # whether it takes rows one by one; None: not known yet
         self.across = False  # whether the value of a row depends on the rows beside it
         self.analytic: dict[int, bool] = {}  # whether a complex step serves, by argument
-        self.steps: dict[tuple[tuple[int, ...], int], float] = {}  # relative, by order and decade
-        self.errors: dict[tuple[tuple[int, ...], int], float] = {}  # of slopes with these steps
-        self.used: dict[tuple[int, ...], tuple[tuple[int, ...], int]] = {}  # the step last used
-        self.reference: list[Any] | None = None  # arguments at which ways to slopes are chosen
+        # Relative steps by argument and its decade, the errors of slopes with them, as shares of
+        # these, and the decade of each argument that was asked for last.
+        self.steps: dict[tuple[int, int], float] = {}
+        self.errors: dict[tuple[int, int], float] = {}
+        self.decades: dict[int, int] = {}
+        self.tries: Counter[tuple[int, ...]] = Counter()  # to choose these, in vain
+        self.reference: list[Any] | None = None  # arguments at which they are chosen
+        self.doubts: tuple[str, ...] = ()  # what to warn of
         self.failure: FormulaError | None = None  # of the last call that raised
         self._symbols: dict[tuple[int, ...], type[Call]] = {}
         self._given: tuple[list[Any], Array] | None = None  # the last Jacobian, and where
@@ -134,6 +141,11 @@ class External:
         return own
 
     @property
+    def _parameters(self) -> list[int]:
+        """Which of the names are no columns."""
+        return [k for k in range(len(self.names)) if k not in self.columns]
+
+    @property
     def settings(self) -> dict[str, Any]:
         """The arguments that are neither columns nor parameters."""
         return {n: v for n, v in self.arguments.items() if n not in self.names}
@@ -147,7 +159,7 @@ class External:
     @property
     def error(self) -> float:
         """Of the slopes by differences last computed, the largest, as a share of them."""
-        used = [key for order, key in self.used.items() if not self.analytic.get(order[0])]
+        used = [key for key in self.decades.items() if not self.analytic.get(key[0])]
         return max((self.errors.get(key, 0.0) for key in used), default=0.0)
 
     @property
@@ -155,28 +167,14 @@ class External:
         """How it is called, why, and where its slopes come from."""
         words = "called row by row" if self.by_rows else "called"
         words += " on all rows, on whose others each depends" if self.across else ""
-        known = [k for k in range(len(self.names)) if k not in self.columns]
-        rest = [self.names[k] for k in known if not self.analytic.get(k)]
-        ways = []
+        rest = [self.names[k] for k in self._parameters if not self.analytic.get(k)]
+        ways = ["by complex step"] if len(rest) < len(self._parameters) else []
         if self.jacobian is not None:
             ways, rest = ["from the given jacobian"], []
-        elif len(rest) < len(known):
-            ways = ["by complex step"]
         if rest:
             to = f" ({enumerated(rest)})" if ways else ""
             ways += [f"by central differences{to}, to {max(self.error, 1e-16):.0e} of their size"]
         return f"{words}, since {self.why}; slopes {enumerated(ways)}"
-
-    @property
-    def doubts(self) -> tuple[str, ...]:
-        """What to warn of: that a given Jacobian is not that of the function."""
-        if self.jacobian is None or all(self.analytic.values()):
-            return ()
-        names = [self.names[k] for k, agrees in self.analytic.items() if not agrees]
-        return (
-            f"jacobian does not agree with differences of {self.label!r}: see its slopes to"
-            f" {enumerated(names)}; without it they are found by sgdfit",
-        )
 
     def examine(self, values: Sequence[Any], *, is_start: bool, in_pieces: bool) -> None:
         """Call the function on some rows; where it will be ``in_pieces``, none may need the others.
@@ -190,22 +188,25 @@ class External:
         found = self._called(list(values))
         if self.failure is not None and is_start:
             raise self.failure
-        rows = _rows(values)
-        if rows < 2 or self.by_rows or self.failure is not None:
+        if self.failure is not None:
             return
-        some = [v[1::2] if np.ndim(v) else v for v in values]
-        apart = np.abs(self._called(some) - found[1::2])
-        known = found[np.isfinite(found)]
-        self.across = bool(
-            known.size and (apart > ACROSS * (np.ptp(known) or np.abs(known).max())).any()
-        )
-        if self.across and in_pieces:
-            row = 1 + 2 * int(np.nanargmax(apart))
+        if not np.array_equal(self._called(list(values)), found, equal_nan=True):
             raise FormulaError(
-                f"the function {self.label!r} gives row {row + 1} another value where rows beside"
-                " it are left out, but rows are fitted in batches and pieces; let what one row"
-                " gives depend on this row alone (begin an integration at a fixed time, not at"
-                " t[0]; leave out sums and means over rows)"
+                f"the function {self.label!r} gives other values for the same arguments; let it"
+                " draw no random numbers, or the same each time"
+            )
+        some = [v[1::2] if np.ndim(v) else v for v in values]
+        known = found[np.isfinite(found)]
+        if _rows(values) < 2 or self.by_rows or not known.size:
+            return
+        apart = np.nan_to_num(np.abs(self._called(some) - found[1::2]))
+        self.across = bool((apart > ACROSS * (np.ptp(known) or np.abs(known).max())).any())
+        if self.across and in_pieces:
+            raise FormulaError(
+                f"the function {self.label!r} gives row {2 + 2 * int(apart.argmax())} another value"
+                " where rows beside it are left out, but rows are fitted in batches and pieces; let"
+                " what one row gives depend on this row alone (begin an integration at a fixed"
+                " time, not at t[0]; leave out sums and means over rows)"
             )
 
     def values(self, order: tuple[int, ...], *arguments: Any) -> Array:
@@ -215,9 +216,8 @@ class External:
         shape = np.broadcast_shapes(*(a.shape for a in given))
         if 0 in shape:
             return np.empty(shape)
-        each = [k for k in range(len(given)) if k not in self.columns]
         rows = shape[-1] if shape else 1
-        if any(given[k].ndim and given[k].shape[-1] > 1 for k in each):
+        if any(given[k].ndim and given[k].shape[-1] > 1 for k in self._parameters):
             rows = 1  # parameters differ from row to row
         tables = [np.broadcast_to(a, shape or (1,)).reshape(-1, rows) for a in given]
         found = np.empty(tables[0].shape, np.result_type(*given, np.float32))
@@ -232,32 +232,34 @@ class External:
 
     def _called(self, values: list[Any]) -> Array:
         """Call the function on real arguments; where it raises, there is no value."""
-        rows, ways = _rows(values), (self.by_rows,) if self.by_rows is not None else (False, True)
-        failures: list[Exception] = []
-        for by_rows in ways:
+        failure = None
+        for by_rows in (False, True) if self.by_rows is None else (self.by_rows,):
             try:
                 found = self._result(values, by_rows)
+            except FormulaError as error:
+                # What it returned is no value for each row: rows one by one may be another curve.
+                failure = error
+                break
             except Exception as error:
-                failures.append(error)
+                failure = failure or self._raised(error, self.label, values)
                 continue
-            self.by_rows = by_rows if rows > 1 else self.by_rows
+            self.by_rows = by_rows if _rows(values) > 1 else self.by_rows
             if found.dtype.kind == "c":
                 found = np.where(found.imag == 0, found.real, np.nan)
             return found
-        told = next((one for one in failures if isinstance(one, FormulaError)), None)
-        self._note(failures[0], self.label, values)
-        self.failure = told or self.failure
-        return np.full(rows, np.nan)
+        self.failure = failure
+        return np.full(_rows(values), np.nan)
 
-    def _note(self, cause: Exception, label: str, values: list[Any]) -> None:
-        """Remember that a call raised, and where."""
+    def _raised(self, cause: Exception, label: str, values: list[Any]) -> FormulaError:
+        """Return what to say of a call that raised."""
         given = zip(self.names, values, strict=True)
         at = ", ".join(f"{n} = {v:.6g}" for n, v in given if not isinstance(v, np.ndarray))
-        self.failure = FormulaError(
+        failure = FormulaError(
             f"the function {label!r} raised {type(cause).__name__}: {cause} (at {at}); mend it, or"
             " give starts and bounds that keep away from there"
         )
-        self.failure.__cause__ = cause
+        failure.__cause__ = cause
+        return failure
 
     def _result(self, values: list[Any], by_rows: bool | None) -> Array:
         """Return what the function returns, checked; by_rows in a loop over rows."""
@@ -266,10 +268,14 @@ class External:
             return np.concatenate([self._result(row, False) for row in each])
         # Copies, lest the function change the columns themselves.
         copies = [v.copy() if isinstance(v, np.ndarray) else v for v in values]
-        given = self.arguments | dict(zip(self.names, copies, strict=True))
+        return self._checked(self._passed(self.function, copies), _rows(values))
+
+    def _passed(self, function: Any, values: list[Any]) -> Any:
+        """Return what a function makes of these values of its arguments, and of its settings."""
+        given = self.arguments | dict(zip(self.names, values, strict=True))
         keywords = {name: given.pop(name) for name in self.named}
         with np.errstate(all="ignore"):
-            return self._checked(self.function(*given.values(), **keywords), _rows(values))
+            return function(*given.values(), **keywords)
 
     def _checked(self, found: Any, rows: int) -> Array:
         """Return what the function returned as one number for each row, real or complex."""
@@ -290,25 +296,31 @@ class External:
         return array.reshape(rows)
 
     def _derivative(self, order: tuple[int, ...], values: list[Any]) -> Array:
-        """Return the slope of a lower derivative, or of the function, to the last of ``order``."""
+        """Return the slope of the function, or of a lower derivative, to the last of ``order``."""
         *lower, k = order
         if lower:
-            return self._difference(order, values)
+            step = USUAL_STEP**0.75 * _size(values[k])
+            ends = ([v + h if i == k else v for i, v in enumerate(values)] for h in (-step, step))
+            low, high = (self._derivative(tuple(lower), end) for end in ends)
+            return np.asarray((high - low) / (2 * step))
         if self.jacobian is not None and k not in self.columns:
             return self._from_jacobian(k, values)
         if k not in self.analytic:
             self._verify(k, values)
         exact = self._complex(k, values) if self.analytic.get(k) else None
-        return self._difference(order, values) if exact is None else exact
+        return self._difference(k, values) if exact is None else exact
 
     def _verify(self, k: int, values: list[Any]) -> None:
         """See whether a complex step serves, where the slope to an argument is not 0."""
         for at in (self.reference, self._some(values)):
-            slope = None if at is None else self._difference((k,), at)
-            if at is not None and slope is not None and _norm(slope) > 0:
+            slope = np.zeros(1) if at is None else self._difference(k, at)
+            if at is not None and _norm(slope) > 0:
                 self.reference, exact = at, self._complex(k, at)
                 self.analytic[k] = exact is not None and self._agree(exact, slope)
                 return
+        self.tries[k,] += 1
+        if self.tries[k,] == TRIES:
+            self.analytic[k] = False
 
     def _some(self, values: list[Any]) -> list[Any]:
         """Return a few rows from all over, by which ways to slopes are chosen."""
@@ -332,43 +344,41 @@ class External:
             return None
         return found.imag / COMPLEX_STEP if found.dtype.kind == "c" else None
 
-    def _difference(self, order: tuple[int, ...], values: list[Any]) -> Array:
-        """Return the slope by central differences; beside a row without value by one-sided ones."""
-        *lower, k = order
-        size = float(np.median(np.abs(values[k]))) or 1.0
-        key = order, int(np.floor(np.log10(size)))
+    def _difference(self, k: int, values: list[Any]) -> Array:
+        """Return the slope by central differences."""
+        size = _size(values[k])
+        self.decades[k] = int(np.floor(np.log10(size)))
+        key = k, self.decades[k]
         if key not in self.steps:
             self._choose_step(key, values)
-        self.used[order] = key
-        return self._quotient(tuple(lower), k, self.steps.get(key, USUAL_STEP) * size, values)
+        return self._quotient(k, self.steps.get(key, USUAL_STEP) * size, values)
 
-    def _choose_step(self, key: tuple[tuple[int, ...], int], values: list[Any]) -> None:
+    def _choose_step(self, key: tuple[int, int], values: list[Any]) -> None:
         """Choose the step for a decade of an argument, at the same rows whatever is asked first."""
-        (*lower, k), decade = key
+        k, decade = key
         points = [self._some(values)]
         if self.reference is not None and k not in self.columns:
             there = np.copysign(10.0 ** (decade + 0.5), values[k])
             points.insert(0, [there if i == k else v for i, v in enumerate(self.reference)])
         for at in points:
-            size = float(np.median(np.abs(at[k]))) or 1.0
-            ladder = [self._quotient(tuple(lower), k, step * size, at) for step in LADDER]
+            ladder = [self._quotient(k, step * _size(at[k]), at) for step in LADDER]
             changes = [_norm(b - a) for a, b in pairwise(ladder)]
             best = int(np.nanargmin([*changes, np.inf]))
             if best < len(changes) and (length := _norm(ladder[best + 1])) > 0:
                 self.steps[key], self.errors[key] = LADDER[best + 1], changes[best] / length
                 return
+        self.tries[key] += 1
+        if self.tries[key] == TRIES:
+            self.steps[key] = USUAL_STEP
 
-    def _quotient(self, lower: tuple[int, ...], k: int, step: float, values: list[Any]) -> Array:
-        def at(there: Any) -> Array:
-            moved = [there if i == k else v for i, v in enumerate(values)]
-            return self._derivative(lower, moved) if lower else self._called(moved)
-
+    def _quotient(self, k: int, step: float, values: list[Any]) -> Array:
+        """Return the central difference; beside a row without value the one on its other side."""
         before, after = values[k] - step, values[k] + step
-        low, high = at(before), at(after)
+        low, high = (self._called([*values[:k], v, *values[k + 1 :]]) for v in (before, after))
         slope = np.asarray((high - low) / (after - before))
         if np.isfinite(slope).all():
             return slope
-        here = at(values[k])
+        here = self._called(values)
         ahead, behind = (high - here) / (after - values[k]), (here - low) / (values[k] - before)
         slope = np.where(np.isfinite(slope), slope, ahead)
         return np.where(np.isfinite(slope), slope, behind)
@@ -377,19 +387,15 @@ class External:
         """Return a column of the user's Jacobian; the last one computed is kept."""
         if self._given is None or not all(map(np.array_equal, self._given[0], values)):
             self._given = list(values), self._whole_jacobian(values)
-        place = k - sum(column < k for column in self.columns)
-        return np.asarray(self._given[1][place])
+        return np.asarray(self._given[1][self._parameters.index(k)])
 
     def _whole_jacobian(self, values: list[Any]) -> Array:
         """Return the Jacobian float64[p, n] that the user's function gives, compared at first."""
-        rows, p = _rows(values), len(values) - len(self.columns)
-        given = self.arguments | dict(zip(self.names, values, strict=True))
-        keywords = {name: given.pop(name) for name in self.named}
+        rows, p = _rows(values), len(self._parameters)
         try:
-            with np.errstate(all="ignore"):
-                found = np.asarray(self.jacobian(*given.values(), **keywords), dtype=np.float64)  # type: ignore[misc]
+            found = np.asarray(self._passed(self.jacobian, values), dtype=np.float64)
         except Exception as cause:
-            self._note(cause, "jacobian", values)
+            self.failure = self._raised(cause, "jacobian", values)
             return np.full((p, rows), np.nan)
         if found.shape not in ((rows, p), (p, rows)):
             raise FormulaError(
@@ -397,13 +403,20 @@ class External:
                 f" parameters it must be ({rows}, {p}), as for scipy's curve_fit, or ({p}, {rows})"
             )
         found = found.T if found.shape == (rows, p) else found
-        each = [k for k in range(len(values)) if k not in self.columns]
         if not self.analytic and np.isfinite(self._called(values)).all():
-            self.analytic = {
-                k: self._agree(slope, self._difference((k,), values))
-                for k, slope in zip(each, found, strict=True)
-            }
+            for k, slope in zip(self._parameters, found, strict=True):
+                self.analytic[k] = self._agree(slope, self._difference(k, values))
+            names = [self.names[k] for k, agrees in self.analytic.items() if not agrees]
+            if names:
+                self.doubts = (
+                    f"jacobian does not agree with differences of {self.label!r}: see its slopes"
+                    f" to {enumerated(names)}; without it they are found by sgdfit",
+                )
         return found
+
+
+def _size(value: Any) -> float:
+    return float(np.median(np.abs(value))) or 1.0
 
 
 def _rows(values: Sequence[Any]) -> int:

@@ -128,6 +128,8 @@ def _trace(function: Callable[..., Any], jacobian: Callable[..., Any] | None = N
     while isinstance(function, functools.partial):
         values, keywords = function.args + values, {**function.keywords, **keywords}
         function = function.func
+    if isinstance(function, np.vectorize) and function.signature is None:
+        function = function.pyfunc
     called = _name(function)
     try:
         signature = None if isinstance(function, np.ufunc) else inspect.signature(function)
