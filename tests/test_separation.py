@@ -85,6 +85,8 @@ def test_linear_parameters_and_components_which_add_up(text, linear, components)
         ("a*x**k", {"k": "exponent"}),
         ("a*(x + c)**(-1/k)", {"c": "pole", "k": "exponent"}),
         ("a*x/(b + x) + log(x - c)", {"b": "pole", "c": "pole"}),
+        ("a*voigt(x, m, s, g)", {"m": "position", "s": "length", "g": "length"}),
+        ("lgamma(x + p) - beta(2, x + q)", {"p": "pole", "q": "pole"}),
         ("a/(1 + exp(b - r*x))", {"b": "intercept", "r": "rate"}),
         ("a/(1 + exp(-r*(x - m)))", {"m": "position", "r": "rate"}),
         ("a*log(x/c)", {"c": "length"}),

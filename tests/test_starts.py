@@ -85,6 +85,19 @@ CASES = {
         {"a": 5, "m": 3, "n": 14, "s": 1.5, "c": 1},
         0.1,
     ),
+    "Voigt's profiles": (
+        "c + a*voigt(x, m, s, g) + b*voigt(x, n, s, g)",
+        {"x": EVEN},
+        {"c": 1, "a": 3, "m": 4, "s": 0.3, "g": 0.2, "b": 2, "n": 6.5},
+        0.05,
+    ),
+    "logarithms of gamma": (
+        "lgamma(x + p) - lgamma(x + q)",
+        {"x": EVEN},
+        {"p": 2.5, "q": 1.0},
+        0.01,
+    ),
+    "spherical wave": ("a*sinc(w*(x - m)) + c", {"x": EVEN}, {"a": 3, "w": 1, "m": 6, "c": 1}, 0.1),
     "added shift": (
         "a*tanh((x + m)/s) + c",
         {"x": EVEN},

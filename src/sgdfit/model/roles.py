@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple
 
 import sympy
 
+from sgdfit.formula import real
 from sgdfit.formula.formula import symbol
 from sgdfit.formula.real import Absolute, Cbrt, Ceil, Floor, Maximum, Minimum, Sign, Voigt, Where
 from sgdfit.model.separation import WAVES
@@ -29,6 +30,9 @@ Powers = dict[str, Fraction]
 # What the response's scale and a factor of ten are called; no column has these names. SPAN before
 # the name of a column is its range over its size.
 RESPONSE, TEN, SPAN = "(response)", "(ten)", "(span)"
+
+# Functions that, as the logarithm, are singular at 0.
+SINGULAR = [real.SPECIAL[n] for n in ["gamma", "lgamma", "digamma", "beta", "y0", "y1", "k0", "k1"]]
 
 
 class Role(NamedTuple):
@@ -153,7 +157,8 @@ def _shift(prediction: Expr, own: Expr, variables: Iterable[str]) -> int:
 
 def _keeps_its_sign(prediction: Expr, own: Expr) -> bool:
     """Whether a sum with the term ``own`` may not be 0, as in 1/(x + k) and log(x - k)."""
-    parts = [f for part in prediction.atoms(sympy.log) for f in sympy.Mul.make_args(part.args[0])]
+    logarithms = prediction.atoms(sympy.log, *SINGULAR)
+    parts = [f for part in logarithms for arg in part.args for f in sympy.Mul.make_args(arg)]
     for power in prediction.atoms(sympy.Pow):
         parts += [power.base] if power.exp.is_negative or not power.exp.is_integer else []
     return any(part.is_Add and part.coeff(own).is_number and part.coeff(own) != 0 for part in parts)
