@@ -123,7 +123,7 @@ ENDINGS: dict[str, tuple[str, str | None, str | None]] = {
     ),
 }
 # A mean loss that is so many times smaller says that a sign was not meant.
-FAR_BETTER = 2.0
+FAR_BETTER = 4.0
 # Optimizers whose steps on batches stay as long as the rate makes them.
 UNSHRINKING = ("adam", "adamw", "rmsprop")
 # What leads a descent to the optimum that has taken all its steps.
@@ -191,7 +191,7 @@ def wall_warnings(end: RunEnd) -> tuple[str, ...]:
         beyond = walk(some, there, [len(rows)])
         stays = (beyond.theta * there)[there * end.outcome.theta < 0] > 0
         if stays.all() and beyond.loss < here / FAR_BETTER:
-            return (f"{wall}; the curve fits the other rows far better beyond",)
+            return (f"{wall}; the other sign fits the other rows far better",)
     return ()
 
 
