@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import sympy
+from sympy.codegen.cfunctions import expm1, log1p
 
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.formula import symbol, to_text
@@ -73,6 +74,9 @@ def combinations(prediction: Expr, columns: tuple[str, ...]) -> tuple[Expr, ...]
     (d, c*e, a*exp(x0/d), c*e*exp(-x0/d)/a)
     """
     apart = frozenset(map(symbol, columns))
+    # exp(k*x0) is drawn out of exp(-k*(x - x0)) - 1, not out of its stable form.
+    prediction = prediction.replace(expm1, lambda u: sympy.exp(u) - 1)
+    prediction = prediction.replace(log1p, lambda u: sympy.log(1 + u))
     parts = _parts(_monic(prediction, apart), apart)
     # A condition has no value to tell.
     found = dict.fromkeys(_bare(part) for part in parts if isinstance(part, sympy.Expr))
