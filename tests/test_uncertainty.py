@@ -115,6 +115,11 @@ def test_a_series_in_another_order_is_asked_about():
     assert fitted(frame, sigma=frame["s"]).values == fitted(sigma=S).values
 
 
+def test_a_covariance_of_rows_is_for_curve_fit():
+    with pytest.raises(UsageError, match=r"sigma is a matrix of shape .*; sgdfit\.curve_fit"):
+        fitted(sigma=np.diag(S))
+
+
 def test_an_array_shadows_no_column_and_no_parameter():
     formula, data = "y = a*exp(-sigma*x) + c", {**DATA, "sigma_": X}
     fit = sgdfit.fit(formula, data, sigma=S)

@@ -75,12 +75,14 @@ nan_policy, **options
     It differs from SciPy's function in that, on purpose,
 
     - without ``p0`` a formula's best minimum is looked for, where SciPy takes that next to ones;
-    - the optimum is reached as far as rounding allows, by exact derivatives or by complex steps
-      instead of ``jac``, so the last digits differ: by 2e-6 in the pcov that SciPy's test states;
+    - the optimum is reached as far as rounding allows (of many rows, to a thousandth of a standard
+      error), by exact derivatives or by complex steps instead of ``jac``, so the last digits
+      differ: by 2e-6 in the pcov that SciPy's test states;
     - where the data leave a parameter open, pcov is inf for every method, as for ``"lm"``, not a
       pseudoinverse; of data without scatter it is that of rounding, not 0;
     - a best curve that no finite values reach is a RuntimeError, not a point on the way to it;
-    - f is called once with symbols, to tell what it is.
+    - f is called once with symbols, to tell what it is; where it raises on the way from the start,
+      there is no step.
 
     Examples
     --------

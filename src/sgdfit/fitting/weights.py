@@ -59,6 +59,11 @@ def with_column(
 
     All columns are then read into memory as a whole.
     """
+    if what == "sigma" and np.ndim(values) == 2 and len({*np.shape(values)}) == 1:
+        raise UsageError(
+            f"sigma is a matrix of shape {np.shape(values)}; sgdfit.curve_fit(f, x, y, sigma=…)"
+            " takes the covariance of rows, and fit a standard deviation for each"
+        )
     own: Any = getattr(values, "index", None)
     other: Any = getattr(data, "index", None)
     indexed = hasattr(own, "equals") and hasattr(other, "equals")
