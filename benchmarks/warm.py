@@ -30,10 +30,10 @@ TURNS = 200
 # said of the outcome: standard errors, status, the result.
 STAGES = {
     "open": ("sgdfit.data.readers", "open_table"),
-    "parse": ("sgdfit.formula.formula", "as_formula"),
+    "parse": ("sgdfit.formula.reading", "as_formula"),
     "build": ("sgdfit.model.model", "build"),
     "prepare": ("sgdfit.fitting.problem", "prepare"),
-    "kernel": ("sgdfit.kernel.kernel", "make"),
+    "kernel": ("sgdfit.kernel.forms", "make"),
     "descent": ("sgdfit.fitting.gauss_newton", "walk"),
     "textbook": ("sgdfit.fitting.sgd", "descend"),
 }
