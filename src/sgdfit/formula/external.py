@@ -11,7 +11,6 @@ of steps (Ridders 1982, Adv. Eng. Software 4, 75-76).
 from __future__ import annotations
 
 import warnings
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
@@ -34,8 +33,6 @@ COMPLEX_STEP = 1e-30
 SHOWN = 24
 # A usual step, where none could be chosen: the cube root of rounding.
 USUAL_STEP = 6e-6
-# Where a slope is 0 so many times, nothing more is tried to find it better.
-TRIES = 3
 # A complex step, or a given Jacobian, agrees with differences to this share, or to so many of
 # their own errors.
 AGREES, ERRORS = 1e-5, 100.0
@@ -119,7 +116,6 @@ class External:
         self.steps: dict[tuple[int, int], float] = {}
         self.errors: dict[tuple[int, int], float] = {}
         self.decades: dict[int, int] = {}
-        self.tries: Counter[tuple[int, ...]] = Counter()  # to choose these, in vain
         self.reference: list[Any] | None = None  # arguments at which they are chosen
         self.doubts: tuple[str, ...] = ()  # what to warn of
         self.failure: FormulaError | None = None  # of the last call that raised
@@ -311,16 +307,14 @@ class External:
         return self._difference(k, values) if exact is None else exact
 
     def _verify(self, k: int, values: list[Any]) -> None:
-        """See whether a complex step serves, where the slope to an argument is not 0."""
+        """See whether a complex step serves: not where the slope to an argument is 0 all over."""
         for at in (self.reference, self._some(values)):
             slope = np.zeros(1) if at is None else self._difference(k, at)
             if at is not None and _norm(slope) > 0:
                 self.reference, exact = at, self._complex(k, at)
                 self.analytic[k] = exact is not None and self._agree(exact, slope)
                 return
-        self.tries[k,] += 1
-        if self.tries[k,] == TRIES:
-            self.analytic[k] = False
+        self.analytic[k] = False
 
     def _some(self, values: list[Any]) -> list[Any]:
         """Return a few rows from all over, by which ways to slopes are chosen."""
@@ -351,7 +345,7 @@ class External:
         key = k, self.decades[k]
         if key not in self.steps:
             self._choose_step(key, values)
-        return self._quotient(k, self.steps.get(key, USUAL_STEP) * size, values)
+        return self._quotient(k, self.steps[key] * size, values)
 
     def _choose_step(self, key: tuple[int, int], values: list[Any]) -> None:
         """Choose the step for a decade of an argument, at the same rows whatever is asked first."""
@@ -367,9 +361,7 @@ class External:
             if best < len(changes) and (length := _norm(ladder[best + 1])) > 0:
                 self.steps[key], self.errors[key] = LADDER[best + 1], changes[best] / length
                 return
-        self.tries[key] += 1
-        if self.tries[key] == TRIES:
-            self.steps[key] = USUAL_STEP
+        self.steps[key] = USUAL_STEP
 
     def _quotient(self, k: int, step: float, values: list[Any]) -> Array:
         """Return the central difference; beside a row without value the one on its other side."""
