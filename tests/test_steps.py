@@ -10,7 +10,7 @@ import pytest
 from scipy.optimize import least_squares, minimize_scalar
 
 import sgdfit
-from sgdfit.fitting import options
+from sgdfit.fitting import kinks, options
 
 RNG = np.random.default_rng(3)
 N = 150
@@ -362,3 +362,12 @@ def test_kinks_that_several_parameters_move(formula: str, seed: int) -> None:
 
     assert fit.status.name == "converged"
     assert fit.residual_sum_of_squares <= 2 * judged * (1 + 1e-5)
+
+
+def test_gaps_whose_slopes_are_infinite_are_passed_over() -> None:
+    """As between a row and the kink of sqrt(abs(x - b)) on it; a slope just not infinite is one."""
+    smooth = np.array([[2.0, -1.0], [-1.0, 3.0]])
+    steep = np.array([[1e30, 0.0], [0.0, 5.0]])
+    products = np.stack([np.full((2, 2), np.inf), smooth, np.full((2, 2), np.nan), steep])
+    step, is_end = kinks._least(products, np.array([[-2.0, 0, 1, 2], [0.0, 1, 2, 3]]), 0)
+    assert (step.tolist(), is_end) == ([pytest.approx(0.5)], False)

@@ -149,10 +149,10 @@ def _best_place(problem: Problem, each: Break, theta: np.ndarray) -> tuple[np.nd
     model, j, sums = problem.model, each.place, problem.data.sums(problem.kernel, theta)
     free = problem.box.free(theta, sums.gradient)
     places = np.flatnonzero(free)
-    if not free[j] or not math.isfinite(sums.loss):
-        return theta, False
     # The products of each row's slopes and residual with one another, summed, in scaled units.
     whole = np.block([[sums.curvature, sums.gradient[:, None]], [sums.gradient, 2 * sums.loss]]) / 2
+    if not free[j] or not np.isfinite(whole).all():
+        return theta, False
     chosen = [*places, -1]
     scales, own = np.sqrt(np.diag(whole)[chosen]), int(np.searchsorted(places, j))
     scales[scales == 0] = 1.0
@@ -210,13 +210,16 @@ def _least(products: np.ndarray, gaps: np.ndarray, own: int) -> tuple[np.ndarray
 
     With it comes whether that ends at the end of a gap.
     """
-    unit = np.eye(products.shape[1] - 1)
-    h, g = products[:, :-1, :-1] + DAMPING * unit, products[:, :-1, -1]
+    unit, finite = np.eye(products.shape[1] - 1), np.isfinite(products).all(axis=(1, 2))
+    # Beside a threshold slopes may be infinite, as those of sqrt(abs(x - b)), or only just not.
+    products = np.where(finite[:, None, None], products, 0.0)
+    size = np.maximum(np.abs(products[:, :-1, :-1]).max(axis=(1, 2), keepdims=True), 1.0)
+    h, g = products[:, :-1, :-1] + DAMPING * size * unit, products[:, :-1, -1]
     sides = np.stack([-g, np.broadcast_to(unit[own], g.shape)], axis=2)
     step, along = np.moveaxis(np.linalg.solve(h, sides), 2, 0)
     edge = INSIDE * (gaps[1] - gaps[0])
     beyond = np.clip(step[:, own], gaps[0] + edge, gaps[1] - edge) - step[:, own]
     rise = beyond / along[:, own]
     loss = products[:, -1, -1] + np.einsum("ki,ki->k", g, step) + beyond * rise
-    k = int(np.argmin(np.where((edge > 0) & np.isfinite(loss), loss, np.inf)))
+    k = int(np.argmin(np.where((edge > 0) & finite & np.isfinite(loss), loss, np.inf)))
     return step[k] + rise[k] * along[k], bool(beyond[k] != 0)

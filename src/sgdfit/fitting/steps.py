@@ -101,7 +101,8 @@ class SplitTerms:
         curvature[:, range(m), range(m)] += DAMPING * np.abs(curvature).max(initial=1e-300)
         pull = np.nan_to_num(sums[1 : 1 + m]).T
         step = np.linalg.solve(curvature, pull[:, :, None])[:, :, 0]
-        return np.asarray(sums[0] - np.einsum("ki,ki->k", step, pull) / 2).reshape(shape)
+        found = sums[0] - np.einsum("ki,ki->k", step, pull) / 2
+        return np.where(np.isnan(found), np.inf, found).reshape(shape)
 
 
 def states_of(thresholds: np.ndarray) -> list[np.ndarray]:
@@ -136,7 +137,9 @@ class Grid:
         ends, bins = sums, sums
         for axis in range(-d, 0):
             ends, bins = _summed(ends, axis)[0], _summed(bins, axis)[1]
-        self.rounding = LOSS_ROUNDING * float(np.abs(ends[0]).max())
+        self.rounding = LOSS_ROUNDING * float(
+            np.abs(ends[0][np.isfinite(ends[0])]).max(initial=0.0)
+        )
         self.losses, self.bounds = terms.least(ends), terms.least(bins)
         self.gaps, self.cut = list[np.ndarray](), list[np.ndarray]()
         for axis, each in enumerate(terms.breaks):
