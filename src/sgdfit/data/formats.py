@@ -199,6 +199,8 @@ def _row_group(origin: DataFile, run: range, first: int, rows: int) -> RowGroup:
 
     several = f"s {run[0] + 1} to {run[-1] + 1}" if len(run) > 1 else f" {run[0] + 1}"
     place = f"row group{several} (rows {first + 1:,} to {first + rows:,})"
+    # Columns whose pages were looked at: that the file is still the same is asked at every pass.
+    checked = set[tuple[int, int]]()
 
     def read(names: Sequence[str]) -> Iterator[Any]:
         with opened(origin) as source, reading(origin.label, "Parquet", place):
@@ -210,8 +212,9 @@ def _row_group(origin: DataFile, run: range, first: int, rows: int) -> RowGroup:
             columns = [metadata.row_group(k).column(leaf) for k, leaf in some]
             if sum(column.total_compressed_size for column in columns) > AT_ONCE * len(run):
                 buffer = BUFFER if origin.local else REMOTE_BUFFER
-                for column in columns if origin.local else ():
+                for column in columns if origin.local and not checked.issuperset(some) else ():
                     _check_pages(source, column)
+                checked.update(some)
                 source.seek(0)
             batches = _parquet(source, metadata, buffer).iter_batches(
                 batch_size=batch_rows(len(names)),
