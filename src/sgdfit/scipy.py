@@ -106,7 +106,7 @@ nan_policy, **options
     limit = next((options[name] for name in LIMITS if options.get(name)), None)
     popt, result = _minimized(problem, p0 is not None, absolute_sigma, limit)
     bound = any(estimate.at_bound for estimate in result.estimates.values())
-    freedom = np.inf if absolute_sigma else problem.y.size - len(popt)
+    freedom = np.inf if absolute_sigma else problem.data[RESPONSE].size - len(popt)
     known = len(result.free) == len(popt) and not result.undetermined and freedom > 0
     pcov = np.full((len(popt), len(popt)), np.inf)
     if known and not bound and result.covariance is not None:
@@ -131,12 +131,11 @@ class _Problem(NamedTuple):
     """What is to be fitted."""
 
     formula: Formula | Callable[..., Any]
-    columns: dict[str, Array]
+    data: dict[str, Array]
     names: tuple[str, ...]  # of all parameters
     start: Array
     low: Array
     high: Array
-    y: Array
     sigma: Array  # a number, or one for each row
 
 
@@ -176,10 +175,9 @@ def _problem(
     except (TypeError, ValueError):
         return None
     traced = _traced(f, x, y, names, start, found) if spread.ndim < 2 else None
-    formula, columns = traced or _called(curve, y, names, spread)
-    y = columns.pop(RESPONSE)
+    formula, data = traced or _called(curve, y, names, spread)
     spread = np.ones(()) if spread.ndim > 1 else spread
-    return _Problem(formula, columns, names, start, low, high, y, spread)
+    return _Problem(formula, data, names, start, low, high, spread)
 
 
 def _names(f: Callable[..., Any], p0: Any) -> tuple[str, ...]:
@@ -272,8 +270,7 @@ def _minimized(
         start = {name: value for name, value in known.items() if name in used}
         told |= {"start": start, "search": False}
     told |= {"sigma": problem.sigma, "absolute_sigma": absolute, "steps": limit}
-    data = problem.columns | {RESPONSE: problem.y}
-    result = fit(problem.formula, data, response=RESPONSE, constant=True, **told)
+    result = fit(problem.formula, problem.data, response=RESPONSE, constant=True, **told)
     status = result.status
     if status.name not in ("converged", "local_minimum"):
         raise RuntimeError(f"Optimal parameters not found: {status.cause}; {status.cure}")
