@@ -340,12 +340,20 @@ def _fit_groups(
     from sgdfit.fitting.many import SINGLE, fit_many
 
     single = {name: options[name] for name in options if name not in SINGLE}
+    before = 0
+
+    def count(done: int, total: int) -> None:
+        nonlocal before
+        if listener.read is not None:
+            listener.read(done - before, total)
+        before = done
+
     with (
         progress_bar(not output.quiet, "fitting", "groups") as listener,
         stop_on_signal(listener.tell),
     ):
         table = _open(data, reading, where, options["missing"], listener.tell, (output.save,))
-        fits = fit_many(formula, table, by, progress=listener.count_groups, **single)
+        fits = fit_many(formula, table, by, progress=count, **single)
         if output.save is not None:
             fits.write(output.save)
             if not output.quiet:

@@ -373,13 +373,6 @@ class Listener(NamedTuple):
     tell: Callable[[str], None]  # writes a line to standard error, above the bar
     # Hears of rows that were read, and of how many there are, where that is known (else 0).
     read: Callable[[int, int], None] | None
-    counted: list[int]  # how many groups were done when it last heard of them
-
-    def count_groups(self, done: int, total: int) -> None:
-        """Hear of how many groups are done, and of how many."""
-        if self.read is not None:
-            self.read(done - self.counted[0], total)
-            self.counted[0] = done
 
     def with_progress(self, table: Table) -> Table:
         """Return a table whose row groups tell of their rows when they are read."""
@@ -413,7 +406,7 @@ def progress_bar(
     """
     on_terminal = sys.stderr.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown")
     if not (wanted and on_terminal):
-        yield Listener(None, say, None, [0])
+        yield Listener(None, say, None)
         return
     from rich.console import Console
     from rich.progress import BarColumn, SpinnerColumn, TextColumn
@@ -461,7 +454,7 @@ def progress_bar(
                 known = known if rows < total else f" {unit}, {_short(pace)} {unit}/s"
                 bars.update(task, description=f"{doing}  {_short(rows)}{known}")
 
-        yield Listener(show, tell, read, [0])
+        yield Listener(show, tell, read)
 
 
 def progress_text(progress: Progress) -> str:
