@@ -454,15 +454,27 @@ def _rewrites(
         rewrites.append((b"%", rf"{begin}{number}[ \t]*%(?={end})".encode(), _hundredths))
     if options.decimal is None:
         notes += [f"{group!r} taken for the sign of thousands" for group in groups]
-    dates = [match for match in map(TIME.fullmatch, fields) if match]
-    plain = rf"{begin}{DATE}(?={end})".encode()
-    order = options.dates
-    if not order and any(match["one"] for match in dates):
-        order = _order(re.finditer(plain, head))
+    spans = begin, end, " " * (separator != " ")
+    dated, order = _date_rewrites(head, fields, options.dates, *spans)
     if order and not options.dates:
         notes.append(f"dates taken for {'day/month' if order == 'dmy' else 'month/day'}/year")
+    return decimal, rewrites + dated, notes
+
+
+def _date_rewrites(
+    head: bytes, fields: list[str], order: str | None, begin: str, end: str, blank: str
+) -> tuple[list[Rewrite], str | None]:
+    """Return what makes dates plain, and their order where one is given or certain.
+
+    They stand between ``begin`` and ``end``; a ``blank`` may be part of them.
+    """
+    dates = [match for match in map(TIME.fullmatch, fields) if match]
+    plain = rf"{begin}{DATE}(?={end})".encode()
+    if not order and any(match["one"] for match in dates):
+        order = _order(re.finditer(plain, head))
+    rewrites: list[Rewrite] = []
     written = {match["sign"] or match["i"] for match in dates if not ISO.fullmatch(match[0])}
-    for each in sorted(written if order or not options.dates else {*written, "/", "."}):
+    for each in sorted(written):
         if order:  # most dates have two digits a part, which needs no call for each
             time = rf"(?=(?:[ T]\d\d:[\d:.]*)?{end})"
             parts = ["(0[1-9]|1[0-9]|2[0-8])", "(0[1-9]|1[0-2])"][:: 1 if order == "dmy" else -1]
@@ -471,9 +483,9 @@ def _rewrites(
             rewrites.append((each.encode(), padded.encode(), template))
         rewrites.append((each.encode(), plain, functools.partial(_as_iso, order)))
     if any(re.match(NAMED_DATE, field, re.IGNORECASE) for field in fields):
-        named = NAMED_DATE.replace(" ", "") if separator == " " else NAMED_DATE
-        rewrites.append((b"", rf"(?i){begin}{named}(?={end}|[ T]\d)".encode(), _named_as_iso))
-    return decimal, rewrites, notes
+        named = rf"(?i){begin}{NAMED_DATE.replace(' ', blank)}(?={end}|[ T]\d)"
+        rewrites.append((b"", named.encode(), _named_as_iso))
+    return rewrites, order
 
 
 def _joined(group: bytes, match: re.Match[bytes]) -> bytes:
