@@ -3,9 +3,9 @@
 ``f(x, a, b)`` is the application of a SymPy function whose derivatives are applications of others,
 so that everything that follows from a formula follows from it as well. Values come from calls of f
 on whole columns; slopes from the user's Jacobian, by complex step (Squire & Trapp 1998, SIAM Rev.
-40, 110-112; Martins, Sturdza & Alonso 2003, ACM TOMS 29, 245-262) where differences confirm it, or
-by central differences, whose step balances truncation against rounding as both are seen in a ladder
-of steps (Ridders 1982, Adv. Eng. Software 4, 75-76).
+40, 110-112; Martins, Sturdza & Alonso 2003, ACM TOMS 29, 245-262) or by torch where differences
+confirm it, or by central differences, whose step balances truncation against rounding as both are
+seen in a ladder of steps (Ridders 1982, Adv. Eng. Software 4, 75-76).
 """
 
 from __future__ import annotations
@@ -14,13 +14,21 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
 import sympy
 
-from sgdfit.errors import FormulaError, enumerated
+from sgdfit.errors import FormulaError, enumerated, reason_of
+from sgdfit.formula.torch_function import (
+    as_array,
+    as_tensors,
+    double_precision,
+    is_loaded,
+    is_tensor,
+    jacobian,
+)
 
 Expr = Any  # SymPy ships no types
 Array = np.ndarray[Any, Any]
@@ -109,8 +117,10 @@ class External:
         self.names = tuple(n for n, v in arguments.items() if isinstance(v, sympy.Symbol))
         self.columns: tuple[int, ...] = ()  # which of the names are columns
         self.by_rows: bool | None = None  # whether it takes rows one by one; None: not known yet
+        self.in_torch: bool | None = None  # whether it takes tensors; None: not known yet
+        self.no_torch = ""  # why its slopes are not torch's
         self.across = False  # whether the value of a row depends on the rows beside it
-        self.analytic: dict[int, bool] = {}  # whether a complex step serves, by argument
+        self.analytic: dict[int, bool] = {}  # whether a complex step, or torch, serves, by argument
         # Relative steps by argument and its decade, the errors of slopes with them, as shares of
         # these, and the decade of each argument that was asked for last.
         self.steps: dict[tuple[int, int], float] = {}
@@ -162,14 +172,17 @@ class External:
     def description(self) -> str:
         """How it is called, why, and where its slopes come from."""
         words = "called row by row" if self.by_rows else "called"
+        words += " with tensors" if self.in_torch else ""
         words += " on all rows, on whose others each depends" if self.across else ""
         rest = [self.names[k] for k in self._parameters if not self.analytic.get(k)]
-        ways = ["by complex step"] if len(rest) < len(self._parameters) else []
+        exactly = "by torch.func" if self.in_torch else "by complex step"
+        ways = [exactly] if len(rest) < len(self._parameters) else []
         if self.jacobian is not None:
             ways, rest = ["from the given jacobian"], []
         if rest:
             to = f" ({enumerated(rest)})" if ways else ""
             ways += [f"by central differences{to}, to {max(self.error, 1e-16):.0e} of their size"]
+            ways[-1] += f", since {self.no_torch}" if self.no_torch else ""
         return f"{words}, since {self.why}; slopes {enumerated(ways)}"
 
     def examine(self, values: Sequence[Any], *, is_start: bool, in_pieces: bool) -> None:
@@ -229,17 +242,22 @@ class External:
     def _called(self, values: list[Any]) -> Array:
         """Call the function on real arguments; where it raises, there is no value."""
         failure = None
-        for by_rows in (False, True) if self.by_rows is None else (self.by_rows,):
+        either = (False, True) if self.by_rows is None else (self.by_rows,)
+        kinds = (False, True) if self.in_torch is None and is_loaded() else (bool(self.in_torch),)
+        for by_rows, in_torch in product(either, kinds):
             try:
-                found = self._result(values, by_rows)
+                found = self._result(values, by_rows, in_torch)
             except FormulaError as error:
                 # What it returned is no value for each row: rows one by one may be another curve.
                 failure = error
                 break
             except Exception as error:
-                failure = failure or self._raised(error, self.label, values)
+                # An array where a tensor is needed, or a tensor for an array, says nothing.
+                if failure is None or isinstance(failure.__cause__, TypeError | AttributeError):
+                    failure = self._raised(error, self.label, values)
                 continue
             self.by_rows = by_rows if _rows(values) > 1 else self.by_rows
+            self.in_torch = in_torch
             if found.dtype.kind == "c":
                 found = np.where(found.imag == 0, found.real, np.nan)
             return found
@@ -257,14 +275,20 @@ class External:
         failure.__cause__ = cause
         return failure
 
-    def _result(self, values: list[Any], by_rows: bool | None) -> Array:
+    def _result(self, values: list[Any], by_rows: bool | None, in_torch: bool | None) -> Array:
         """Return what the function returns, checked; by_rows in a loop over rows."""
         if by_rows:
-            each = [[v[i] if np.ndim(v) else v for v in values] for i in range(_rows(values))]
-            return np.concatenate([self._result(row, False) for row in each])
+            return np.concatenate([self._result(r, False, in_torch) for r in _each_row(values)])
+        if in_torch:
+            with double_precision():
+                found = self._passed(self.function, as_tensors(values))
+            return self._checked(as_array(found) if is_tensor(found) else found, _rows(values))
         # Copies, lest the function change the columns themselves.
         copies = [v.copy() if isinstance(v, np.ndarray) else v for v in values]
-        return self._checked(self._passed(self.function, copies), _rows(values))
+        found = self._passed(self.function, copies)
+        if is_tensor(found) and self.in_torch is None:
+            raise TypeError("a function that returns a tensor takes tensors")
+        return self._checked(as_array(found) if is_tensor(found) else found, _rows(values))
 
     def _passed(self, function: Any, values: list[Any]) -> Any:
         """Return what a function makes of these values of its arguments, and of its settings."""
@@ -303,16 +327,18 @@ class External:
             return self._from_jacobian(k, values)
         if k not in self.analytic:
             self._verify(k, values)
-        exact = self._complex(k, values) if self.analytic.get(k) else None
+        exact = self._exact(k, values) if self.analytic.get(k) else None
         return self._difference(k, values) if exact is None else exact
 
     def _verify(self, k: int, values: list[Any]) -> None:
-        """See whether a complex step serves: not where the slope to an argument is 0 all over."""
+        """See whether an exact slope serves: not where the slope to an argument is 0 all over."""
         for at in (self.reference, self._some(values)):
             slope = np.zeros(1) if at is None else self._difference(k, at)
             if at is not None and _norm(slope) > 0:
-                self.reference, exact = at, self._complex(k, at)
+                self.reference, exact = at, self._exact(k, at)
                 self.analytic[k] = exact is not None and self._agree(exact, slope)
+                if self.in_torch and exact is not None and not self.analytic[k]:
+                    self.no_torch = "those of torch.func do not agree with them"
                 return
         self.analytic[k] = False
 
@@ -327,16 +353,32 @@ class External:
         apart = _norm(np.nan_to_num(slope - difference))
         return apart <= max(AGREES, ERRORS * self.error) * _norm(np.nan_to_num(difference))
 
-    def _complex(self, k: int, values: list[Any]) -> Array | None:
-        """Return the slope by a complex step; None where the function does not take one."""
+    def _exact(self, k: int, values: list[Any]) -> Array | None:
+        """Return the slope by torch or a complex step; None where the function takes neither."""
+        if self.in_torch:
+            return None if k in self.columns else self._by_torch(k, values)
         moved = [v + 1j * COMPLEX_STEP if i == k else v for i, v in enumerate(values)]
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # that imaginary parts are cast away
-                found = self._result(moved, self.by_rows)
+                found = self._result(moved, self.by_rows, False)
         except Exception:
             return None
         return found.imag / COMPLEX_STEP if found.dtype.kind == "c" else None
+
+    def _by_torch(self, k: int, values: list[Any]) -> Array | None:
+        """Return the slope to a parameter by torch.func; None where that raises."""
+        which = self._parameters
+        call = partial(self._passed, self.function)
+        try:
+            if self._given is None or not all(map(np.array_equal, self._given[0], values)):
+                each = _each_row(values) if self.by_rows else [values]
+                slopes = [jacobian(call, row, which, _rows(row)) for row in each]
+                self._given = list(values), np.concatenate(slopes, axis=1)
+        except Exception as error:
+            self.no_torch = f"torch.func raised {type(error).__name__}: {reason_of(error)}"
+            return None
+        return np.asarray(self._given[1][which.index(k)])
 
     def _difference(self, k: int, values: list[Any]) -> Array:
         """Return the slope by central differences."""
@@ -413,6 +455,11 @@ def _size(value: Any) -> float:
 
 def _rows(values: Sequence[Any]) -> int:
     return max((len(v) for v in values if isinstance(v, np.ndarray)), default=1)
+
+
+def _each_row(values: list[Any]) -> list[list[Any]]:
+    """Return the arguments of each row by itself."""
+    return [[v[i] if np.ndim(v) else v for v in values] for i in range(_rows(values))]
 
 
 def _norm(values: Array) -> float:

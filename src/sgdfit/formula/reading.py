@@ -48,6 +48,11 @@ _REDUCTIONS = {
     "diff", "dot", "einsum", "inner", "matmul", "max", "mean", "median", "min", "norm",
     "outer", "percentile", "prod", "quantile", "std", "sum", "tensordot", "trapezoid", "var",
 }  # fmt: skip
+# Those of torch.nn.functional, in each row.
+_LOSSES: dict[str, Callable[[Any, Any], Traced]] = {
+    "mse_loss": lambda prediction, target: (prediction - target) ** 2,
+    "l1_loss": lambda prediction, target: abs(prediction - target),
+}
 _BRANCH = (
     "the function branches on its data (an if, and/or, min() or max() of an argument);"
     " write np.where(condition, a, b), np.minimum or np.maximum instead"
@@ -173,17 +178,24 @@ def _trace(function: Callable[..., Any], jacobian: Callable[..., Any] | None = N
 
 
 def trace_call(function: Callable[..., Any], arguments: dict[str, Any]) -> Expr:
-    """Call ``function`` with SymPy expressions in place of data; return the expression."""
-    return as_real(_followed(function, arguments))
+    """Call ``function`` with SymPy expressions in place of data; return the expression.
+
+    Where it returns the mean over the rows, that is the expression of each row.
+    """
+    return as_real(_followed(function, arguments, averaged=True))
 
 
-def _followed(function: Callable[..., Any], arguments: dict[str, Any]) -> Expr:
+def _followed(
+    function: Callable[..., Any], arguments: dict[str, Any], averaged: bool = False
+) -> Expr:
     """Return what a function makes of expressions; refused where it does not take them."""
     parameters = inspect.signature(function).parameters
     given = {n: Traced(v) if isinstance(v, sympy.Basic) else v for n, v in arguments.items()}
     named = {n: given.pop(n) for n in arguments if parameters[n].kind is parameters[n].KEYWORD_ONLY}
     try:
         result = function(*given.values(), **named)
+        if isinstance(result, Mean) and averaged:
+            return as_number(result.of)
         if isinstance(result, Traced) or _is_number(result):
             return as_number(_unwrap(result))
     except FormulaError:
@@ -235,6 +247,8 @@ def _condition(value: Expr) -> Expr:
 
 def _apply(name: str, *operands: Any) -> Traced:
     """Apply NumPy's or torch's function ``name``."""
+    if name == "mean" and len(operands) == 1 and isinstance(operands[0], Traced):
+        return operands[0].mean()
     if name in _REDUCTIONS:
         raise FormulaError(f"{name}{_ACROSS}")
     if name in INSTEAD:
@@ -319,6 +333,9 @@ class Traced:
         name = func.__name__.strip("_").removeprefix("special_")
         if name in ("clip", "clamp"):
             return _clip(*args, **(kwargs or {}))
+        kwargs = {key: value for key, value in (kwargs or {}).items() if value is not None}
+        if name in _LOSSES and kwargs.pop("reduction", "mean") in ("mean", "none"):
+            return _LOSSES[name](*args)
         if name not in _REDUCTIONS and kwargs:
             raise FormulaError(
                 f"the function calls {name} with the named argument {next(iter(kwargs))!r};"
@@ -326,10 +343,32 @@ class Traced:
             )
         return _apply(name, *args)
 
-    def __getattr__(self, name: str) -> NoReturn:
+    def mean(self) -> Mean:
+        """Return the mean over the rows."""
+        return Mean(self.expression)
+
+    def __getattr__(self, name: str) -> Callable[..., Traced]:
         if name.startswith("__"):
             raise AttributeError(name)
+        if name in ("clip", "clamp"):
+            return functools.partial(_clip, self)
+        if lookup(name) is not None:  # a tensor's methods, as in x.exp()
+            return functools.partial(_apply, name, self)
         raise FormulaError(
             f"the function uses the attribute or method '.{name}' of an argument;"
             " write it as arithmetic and NumPy functions of whole columns"
         )
+
+
+class Mean(Traced):
+    """The mean over the rows, which is what a loss may return; nothing is computed with it."""
+
+    __slots__ = ("of",)
+
+    def __init__(self, of: Expr) -> None:
+        self.of = of
+
+    @property
+    def expression(self) -> NoReturn:
+        """What a formula would use of it."""
+        raise FormulaError(f"mean{_ACROSS}")

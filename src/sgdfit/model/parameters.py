@@ -162,7 +162,8 @@ def _numbers(given: Assignments, what: str, names: Sequence[str]) -> dict[str, f
     numbers = {}
     for name, value in _assignments(given, what, names).items():
         try:
-            numbers[name] = float(value)
+            # A tensor that requires a gradient would warn.
+            numbers[name] = float(value.detach() if hasattr(value, "detach") else value)
         except (TypeError, ValueError, OverflowError):
             raise UsageError(f"{what} of {name!r} is {value!r}; a number is needed") from None
         if not math.isfinite(numbers[name]):
