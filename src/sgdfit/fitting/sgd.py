@@ -48,6 +48,7 @@ DIVERGED = 1e10
 ROUNDING_DISTANCE = 0.01
 # A loss of all rows this many times that at the start is no noise of the batches.
 MUCH = 10
+LOSS_RISE = 1 + 1e-6
 
 
 def descend(problem: Problem) -> Outcome:
@@ -437,7 +438,7 @@ def _default_rate(problem: Problem, batch_size: int, first: Sums) -> tuple[float
 def _rehearsed(problem: Problem, rate: float, share: float | None) -> float:
     """Return the rate, halved until a rehearsal on a sample of the rows neither leaves nor leaps.
 
-    Steps leave where they reach a loss that is not finite, or no noise explains. They
+    Steps leave where they reach a loss that is not finite, or far above that of the start. They
     leap, on full batches, where they meet a curvature above ``share/rate``. That along a step d
     from gradient g is twice what the loss changes by more than gᵀd, over ‖d‖²; a rate of at most
     its inverse lowers the loss at every plain step (Nesterov 2004, Introductory Lectures on Convex
@@ -455,7 +456,7 @@ def _rehearsed(problem: Problem, rate: float, share: float | None) -> float:
         run = _Descent(some._replace(options=tried._replace(announce=lambda _: None)))
         # Few rows may lose more than all together, but no more than so many times that.
         run.ceiling *= some.rows / size / DIVERGED
-        if run.take_steps() == "halted":
+        if run.take_steps() == "halted" or _has_grown(run):
             return True
         return bool(share and size == some.rows and _leaps(run.trace(), share / rate, rounding))
 
@@ -464,6 +465,13 @@ def _rehearsed(problem: Problem, rate: float, share: float | None) -> float:
             break
         rate /= 2
     return rate
+
+
+def _has_grown(run: _Descent) -> bool:
+    """Whether a run ended above its start; of batches, whose noise may do that, far above it."""
+    after = run.data.sums(run.problem.kernel, run.state.theta.astype(np.float64)).loss
+    most = LOSS_RISE if run.per_epoch == 1 else MUCH
+    return not after <= run.first.loss + (most - 1) * abs(run.first.loss)
 
 
 def _leaps(path: np.ndarray, most: float, rounding: float) -> bool:
