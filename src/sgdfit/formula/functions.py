@@ -172,6 +172,10 @@ def apply(form: Callable[..., Expr], *values: Expr) -> Expr:
     if isinstance(form, type) and form is not Where and all(v.is_number for v in values):
         large = any(abs(value) > real.MAX_EXPONENT for value in values)
         values = tuple(sympy.Float(float(v)) for v in values) if large else values
+        found = form(*values)
+        # atan2(1, erfc(3)) is the arc tangent of a large number to SymPy.
+        other = type(found) is not form and found.is_Function
+        return apply(type(found), *found.args) if other else found
     return form(*values)
 
 
