@@ -26,7 +26,14 @@ from sgdfit.data.table import Table, check_policy
 from sgdfit.data.times import TimeScales, as_time_unit, said_of_columns
 from sgdfit.errors import DivergenceWarning, SgdfitError, UsageError, did_you_mean
 from sgdfit.fitting.entry import fit
-from sgdfit.fitting.multistart import BETTER, DOUBTFUL, FAINT, TOLD, UNEXPLAINED
+from sgdfit.fitting.multistart import (
+    BETTER,
+    DOUBTFUL,
+    FAINT,
+    TOLD,
+    UNEXPLAINED,
+    closest_equivalent,
+)
 from sgdfit.fitting.multistart import missing as missing_starts
 from sgdfit.fitting.options import MOST_STEPS, Options, as_resources, settle
 from sgdfit.fitting.trust_region import box_of
@@ -328,9 +335,16 @@ def _fit_compiled(
     assert task.starts is not None
     every = np.arange(len(groups.sizes))
     found = _walks(task, groups, weights, every, task.starts[None], threads)
-    if sought and has_equivalents(model, sought):
-        # Of equivalent minima the one that is given, as in the order of two rates.
-        usual = np.array([canonical_theta(model, theta, sought)[0] for theta in found.theta])
+    if has_equivalents(model, sought or model.free):
+        # Of equivalent minima the one that `fit` gives, as in the order of two rates.
+        usual = found.theta.copy()
+        for group in np.flatnonzero(found.distance <= ARRIVED):
+            theta = usual[group]
+            usual[group] = (
+                canonical_theta(model, theta, sought)[0]
+                if sought
+                else closest_equivalent(model, theta)
+            )
         if (usual != found.theta).any():
             found = _walks(task, groups, weights, every, usual[:, None], threads)
     good, sure = _is_clean(task, groups, found)

@@ -99,7 +99,7 @@ def find_minimum(problem: Problem) -> tuple[Problem, Outcome]:
             if other is not outcome:
                 outcome = off_saddles(problem, other)
                 doubtful = is_suspicious(problem, outcome)
-        outcome = move_to(problem, outcome, closest_equivalent(model, outcome))
+        outcome = move_to(problem, outcome, closest_equivalent(model, outcome.theta))
         outcome = outcome._replace(abandoned=unusual(model, outcome.theta))
         if search or (search is None and (doubtful or _is_broken(problem))):
             outcome = _compared(problem, outcome)
@@ -413,14 +413,14 @@ def search_starts(problem: Problem) -> Problem:
     return problem._replace(model=with_starts(problem.model, found.raw[0], "search"))
 
 
-def closest_equivalent(model: Model, outcome: Outcome) -> np.ndarray:
+def closest_equivalent(model: Model, theta: np.ndarray) -> np.ndarray:
     """Return the one of the equivalent minima that is most like the given start.
 
     In sign of the nonlinear parameters first, then in their order, then in distance.
     """
-    orbit = equivalents(model, outcome.theta)
+    orbit = equivalents(model, theta)
     if len(orbit) == 1:
-        return outcome.theta
+        return theta
     start = np.array(model.start)
     nonlinear = np.array([name not in model.linear for name in model.free])
     here = start[nonlinear]
