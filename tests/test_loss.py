@@ -9,6 +9,7 @@ from scipy.integrate import quad
 from scipy.optimize import least_squares
 from scipy.stats import norm
 
+import sgdfit
 from formulas import SCALE
 from sgdfit.errors import SgdfitError
 from sgdfit.formula.evaluation import evaluate
@@ -211,7 +212,7 @@ def test_a_loss_of_one_s_own(given, oracle, name):
         (lambda p: p, "cannot be called with a prediction and a target"),
         (lambda p, t: p, "does not depend on the target"),
         (lambda p, t: None, "returned NoneType"),
-        (lambda p, t: np.mean((p - t) ** 2), "averages the rows itself"),
+        (lambda p, t: np.sum((p - t) ** 2), "averages the rows itself"),
         (lambda p, t: p - t if p > t else t - p, "np.where"),
         (5, "not 'int'"),
     ],
@@ -219,3 +220,9 @@ def test_a_loss_of_one_s_own(given, oracle, name):
 def test_a_bad_loss_is_refused(given, sentence):
     with pytest.raises(SgdfitError, match=sentence):
         as_loss(given)
+
+
+def test_a_loss_may_return_its_mean_over_the_rows():
+    data = {"x": np.arange(5.0), "y": np.array([1.0, 2.5, 2.0, 4.0, 7.0])}
+    mean = sgdfit.fit("y = a*x + b", data, loss=lambda p, t: np.mean((p - t) ** 2))
+    assert mean.values == sgdfit.fit("y = a*x + b", data, loss="(prediction - target)**2").values
