@@ -19,7 +19,7 @@ from sgdfit.data.times import TimeScales, as_time_unit
 from sgdfit.errors import CheckpointError, UsageError, did_you_mean
 from sgdfit.fitting.assessment import assess
 from sgdfit.fitting.callbacks import Callback
-from sgdfit.fitting.multistart import search_starts, searches
+from sgdfit.fitting.multistart import find_minimum, search_starts, searches
 from sgdfit.fitting.nonsmooth import find_from_sums, load_all_rows, takes_sums
 from sgdfit.fitting.options import AUTO, as_resources, check_with_model, identity_of, settle
 from sgdfit.fitting.problem import Outcome, Problem, prepare
@@ -33,6 +33,7 @@ from sgdfit.inference.diagnosis import Diagnosis
 from sgdfit.model.loss import Loss
 from sgdfit.model.model import build
 from sgdfit.model.parameters import Assignments, Bounds
+from sgdfit.model.separation import stepped_names
 from sgdfit.optimizers import Optimizer
 from sgdfit.optimizers.schedule import AnySchedule
 from sgdfit.result.result import Result
@@ -322,6 +323,8 @@ def minimize(problem: Problem) -> tuple[Problem, Outcome]:
                 return found
             # Only the rows themselves tell where such a loss has its minimum: refused without them.
             _ = problem.chunk
+        if stepped_names(problem.model.prediction).isdisjoint(problem.names):
+            return find_minimum(problem)
         return minimize_steps(problem)
 
 
