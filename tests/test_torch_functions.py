@@ -12,8 +12,8 @@ from scipy.optimize import curve_fit
 import sgdfit
 from sgdfit.errors import FormulaError, UsageError
 
-X = np.linspace(0.0, 5.0, 60)
-Y = 3 * np.log1p(np.exp(0.7 * X - 1)) + 0.05 * np.random.default_rng(0).standard_normal(60)
+X = np.linspace(0.0, 5.0, 15)
+Y = 3 * np.log1p(np.exp(0.7 * X - 1)) + 0.05 * np.random.default_rng(0).standard_normal(15)
 START = {"a": 1.0, "b": 1.0}
 
 
