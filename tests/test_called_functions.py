@@ -13,6 +13,8 @@ from scipy.optimize import curve_fit
 
 import sgdfit
 from sgdfit.errors import CheckpointError, FormulaError, UsageError
+from sgdfit.formula.external import external_in
+from sgdfit.formula.reading import as_formula
 
 X = np.linspace(0.0, 5.0, 60)
 Y = 3 * np.exp(-0.7 * X) + 0.5 + 0.05 * np.random.default_rng(0).standard_normal(60)
@@ -57,8 +59,26 @@ def with_options(x, a, b, c, *, kind, table=None):
     return {"decay": analytic}[kind](np.asarray(x, dtype=float), a, b, c)
 
 
+SCRATCH = np.zeros(60)
+
+
+def into_one_array(x, a, b, c):
+    SCRATCH[: len(x)] = real(x, a, b, c)
+    return SCRATCH[: len(x)]
+
+
+def with_one_odd_row(x, a, b, c):
+    return np.where((x > 2.4) & (x < 2.5), np.abs(a), a) * analytic(x, 1, b, 0) + c
+
+
+def real_near_the_end(x, a, b, c):
+    value = analytic(x, a, b, c)
+    return value if np.real(b) > 0.9 else value.real + 0j
+
+
 FUNCTIONS = [
-    analytic, real, one_row, listed, column, Decay(-1), Decay(-1).method,
+    into_one_array, with_one_odd_row, real_near_the_end, analytic, real, one_row, listed, column,
+    Decay(-1), Decay(-1).method,
     functools.partial(with_options, kind="decay"),
     lambda x, a, b, c: np.where(x > -1, analytic(x, a, b, c), 0),
     np.vectorize(lambda x, a, b, c: a * math.exp(-b * x) + c),
@@ -221,6 +241,19 @@ def test_steps_are_chosen_for_the_function_and_the_parameter():
     known, covariance = curve_fit(real, X, Y, p0=list(START.values()))
     np.testing.assert_allclose(list(fit.values.values()), known, rtol=1e-4)
     np.testing.assert_allclose(fit.covariance, covariance, rtol=1e-2)
+
+
+@pytest.mark.parametrize("a", [1e-3, 0.3, 1.0, 20.0])
+@pytest.mark.parametrize("given", [np.float64, np.float32, functools.partial(np.round, decimals=9)])
+def test_the_stated_error_of_differences_bounds_theirs(given, a):
+    def decay(x, a):
+        return given(np.exp(-float(a) * x))
+
+    formula = as_formula(decay, "y").with_columns(["x"])
+    called = external_in(formula.expression)
+    slope, exact = called.values((1,), X, np.float64(a)), -X * np.exp(-a * X)
+    error = np.linalg.norm(slope - exact) / np.linalg.norm(exact)
+    assert error < called.error < 0.2
 
 
 def test_files_are_read_in_chunks_from_one_thread_and_runs_resume_to_the_bit(tmp_path):

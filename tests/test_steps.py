@@ -343,6 +343,11 @@ RAMPS = {
         [1.0, 2.0, 5.0, 20.0, 1.8],
         lambda x, a, b, c, d, g: np.minimum(a + b * x, np.minimum(c, d - g * x)),
     ),
+    # No b makes it 0.
+    "y = maximum(a*exp(-b*x), 0) + c": (
+        [3.0, 0.5, 1.0],
+        lambda x, a, b, c: a * np.exp(-b * x) + c,
+    ),
 }
 
 

@@ -43,7 +43,7 @@ SHOWN = 24
 USUAL_STEP = 6e-6
 # A complex step, or a given Jacobian, agrees with differences to this share, or to so many of
 # their own errors.
-AGREES, ERRORS = 1e-5, 100.0
+AGREES, ERRORS = 1e-5, 10.0
 # Values of fewer rows that differ by more than this share of their range are of another curve;
 # less may be the error of a solver.
 ACROSS = 1e-3
@@ -301,7 +301,8 @@ class External:
         """Return what the function returned as one number for each row, real or complex."""
         array = None
         with suppress(TypeError, ValueError):
-            given = np.asarray(np.ma.filled(found, np.nan) if np.ma.isMA(found) else found)
+            # A copy, lest the function write its next values there.
+            given = np.array(np.ma.filled(found, np.nan) if np.ma.isMA(found) else found)
             array = given if given.dtype.kind in "fc" else given.astype(np.float64)
         if found is None or array is None:  # NumPy would take None for NaN
             raise FormulaError(
@@ -328,11 +329,16 @@ class External:
         if k not in self.analytic:
             self._verify(k, values)
         exact = self._exact(k, values) if self.analytic.get(k) else None
-        return self._difference(k, values) if exact is None else exact
+        if exact is not None and exact.any():
+            return exact
+        # Imaginary parts may be dropped on another branch than that which was seen.
+        slope = self._difference(k, values)
+        self.analytic[k] = exact is not None and not _norm(slope) > 0
+        return slope
 
     def _verify(self, k: int, values: list[Any]) -> None:
         """See whether an exact slope serves: not where the slope to an argument is 0 all over."""
-        for at in (self.reference, self._some(values)):
+        for at in (self.reference, values):
             slope = np.zeros(1) if at is None else self._difference(k, at)
             if at is not None and _norm(slope) > 0:
                 self.reference, exact = at, self._exact(k, at)
@@ -395,13 +401,17 @@ class External:
         points = [self._some(values)]
         if self.reference is not None and k not in self.columns:
             there = np.copysign(10.0 ** (decade + 0.5), values[k])
-            points.insert(0, [there if i == k else v for i, v in enumerate(self.reference)])
+            known = enumerate(self._some(self.reference))
+            points.insert(0, [there if i == k else v for i, v in known])
         for at in points:
             ladder = [self._quotient(k, step * _size(at[k]), at) for step in LADDER]
+            # From the step before and to the next, since two in a row may agree by chance.
             changes = [_norm(b - a) for a, b in pairwise(ladder)]
-            best = int(np.nanargmin([*changes, np.inf]))
-            if best < len(changes) and (length := _norm(ladder[best + 1])) > 0:
-                self.steps[key], self.errors[key] = LADDER[best + 1], changes[best] / length
+            lengths = np.array([_norm(slope) or np.nan for slope in ladder[1:-1]])
+            errors = np.fmax(changes[:-1], changes[1:]) / lengths
+            if np.isfinite(errors).any():
+                best = int(np.nanargmin(errors))
+                self.steps[key], self.errors[key] = LADDER[1 + best], float(errors[best])
                 return
         self.steps[key] = USUAL_STEP
 

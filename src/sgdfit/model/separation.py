@@ -241,7 +241,9 @@ def thresholds(prediction: Expr, name: str, smooth: bool = False) -> tuple[Root,
             values = _solutions(sympy.expand(side), own, sympy.S.Zero) if side.has(own) else ()
             if values is None:
                 return ()
-            found |= dict.fromkeys(Root(value, equal) for value in values)
+            # exp(b*x) is never 0
+            real = (v for v in values if not v.has(sympy.I, sympy.zoo, sympy.oo, -sympy.oo))
+            found |= dict.fromkeys(Root(value, equal) for value in real)
     return tuple(found)
 
 
