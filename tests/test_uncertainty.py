@@ -21,6 +21,10 @@ FORMULA = "y = a*exp(-k*x) + c"
 START = {"a": 2.0, "k": 1.0, "c": 0.3}
 
 
+# Of neighbours that go together, each row with a deviation of its own.
+JOINT = 0.7 ** np.abs(np.subtract.outer(np.arange(N), np.arange(N))) * np.outer(S, S)
+
+
 def curve(x, a, k, c):
     return a * np.exp(-k * x) + c
 
@@ -190,6 +194,35 @@ def test_residuals_that_contradict_an_absolute_sigma_are_told(options, words):
         assert figures in told[0]
 
 
+@pytest.mark.parametrize("absolute", [False, True])
+@pytest.mark.parametrize("function", [FORMULA, lambda x, a, k, c: curve(x[()], a, k, c)[:]])
+def test_a_covariance_of_rows_is_that_of_whitened_ones(function, absolute, tmp_path):
+    """Against curve_fit, and against least squares, R² and AIC of the whitened rows."""
+    fit = fitted(formula=function, response="y" * callable(function) or None, sigma=JOINT,
+                 absolute_sigma=absolute)  # fmt: skip
+    theta, covariance = curve_fit(
+        curve, X, DATA["y"], list(START.values()), sigma=JOINT, absolute_sigma=absolute,
+        ftol=1e-15, xtol=1e-15, gtol=1e-15,
+    )  # fmt: skip
+    np.testing.assert_allclose(list(fit.values.values()), theta, rtol=1e-6)
+    np.testing.assert_allclose(fit.covariance, covariance, rtol=2e-5)
+    residual = DATA["y"] - curve(X, *theta)
+    np.testing.assert_allclose(fit.residuals, residual, atol=1e-7)
+    table = np.stack([residual, DATA["y"], np.ones(N)], axis=1)
+    left, whole, one = np.linalg.solve(np.linalg.cholesky(JOINT), table).T
+    square, apart = left @ left, whole - one * (one @ whole) / (one @ one)
+    assert fit.residual_sum_of_squares == pytest.approx(square, rel=1e-9)
+    assert fit.r_squared == pytest.approx(1 - square / (apart @ apart), rel=1e-9)
+    variance = 1.0 if absolute else square / N
+    deviance = N * np.log(2 * np.pi * variance) + np.linalg.slogdet(JOINT)[1] + square / variance
+    assert fit.aic == pytest.approx(deviance + 2 * (4 - absolute), rel=1e-9)
+    fit.save(tmp_path / "fit.json")
+    assert str(sgdfit.load(tmp_path / "fit.json")) == str(fit)
+    independent = fitted(formula=function, response="y" * callable(function) or None, sigma=S)
+    with pytest.raises(UsageError, match="their rows are not correlated alike"):
+        sgdfit.compare(fit, independent)
+
+
 @pytest.mark.parametrize("dof", [1, 2, 17, 1_000, 10**9])
 def test_the_usual_range_of_the_reduced_chi_square(dof):
     np.testing.assert_allclose(
@@ -202,7 +235,13 @@ def test_the_usual_range_of_the_reduced_chi_square(dof):
     [
         ({"sigma": "s", "weights": "s"}, UsageError, "both say what a row weighs; give one"),
         ({"sigma": S[1:]}, DataError, "columns 'x' and 'sigma' of the data have 60 and 59 rows"),
-        ({"sigma": np.diag(S)}, UsageError, r"a matrix of shape \(60, 60\); sgdfit\.curve_fit"),
+        ({"weights": np.diag(S)}, UsageError, r"weights is a matrix of shape \(60, 60\); a cov"),
+        ({"sigma": JOINT - 0.01}, UsageError, "sigma is a matrix with -.* in row 1, column 1"),
+        ({"sigma": np.ones((N, N))}, UsageError, "no covariance of noise: .* the eigenvalue"),
+        ({"sigma": np.triu(JOINT)}, UsageError, "is not symmetric: .* in row .*, and 0 in row"),
+        ({"sigma": JOINT, "where": "x > 1"}, UsageError, "a matrix of 60 rows, and 45 rows of"),
+        ({"sigma": JOINT, "epochs": 3}, UsageError, "of all rows, but the optimizer sgd steps on"),
+        ({"sigma": JOINT, "loss": "huber"}, UsageError, "of all rows, but the loss huber is a sum"),
         ({"sigma": np.nan}, UsageError, "sigma must be a finite number, not nan"),
         ({"sigma": 0}, DataError, "the sigma '0' is 0 in row 1"),
         ({"sigma": iter(S)}, UsageError, "sigma is iterator; give a number, a column, an expressi"),

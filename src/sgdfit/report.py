@@ -327,6 +327,7 @@ def _data(result: Result) -> str:
     text += label if label[:2] in ("", " (") else f" of {label}"
     if result.sigma is not None:
         text += f", with standard deviations {result.sigma}"
+        text += " and correlations" if result.correlations else ""
     elif result.weights is not None:
         text += f", weighted by {result.weights}"
     if result.rows_dropped:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sgdfit.fitting.entry import fit
+from sgdfit.fitting.sampling import FEW
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.formula import Formula, symbol
 from sgdfit.formula.functions import ALIASES, CONSTANTS, FUNCTIONS
@@ -136,7 +137,7 @@ class _Problem(NamedTuple):
     start: Array
     low: Array
     high: Array
-    sigma: Array  # a number, or one for each row
+    sigma: Array  # a number, one for each row, or the covariance of rows
 
 
 def _problem(
@@ -162,21 +163,20 @@ def _problem(
         with np.errstate(all="ignore"):
             found = curve(*start.tolist())
         y = np.resize(y, found.shape) if y.size == 1 else y
-        variances = np.linalg.eigvalsh(spread) if spread.ndim > 1 else spread
+        joint = spread.ndim > 1 and len(spread) <= FEW and np.allclose(spread, spread.T)
+        variances = np.linalg.eigvalsh(spread) if joint else spread
         usual = (
             0 < len(names) <= y.size and y.ndim == 1 and found.shape in ((), y.shape)
             and np.isfinite(y).all() and (not array or np.isfinite(x).all())
             and np.all(low < high) and np.all((low <= start) & (start <= high))
-            and spread.shape in ((), y.shape, y.shape * 2)
+            and spread.shape in ((), y.shape, y.shape * (1 + joint))
             and np.isfinite(spread).all() and np.all(variances > 0)
         )  # fmt: skip
         if not usual:
             return None
     except (TypeError, ValueError):
         return None
-    traced = _traced(f, x, y, names, start, found) if spread.ndim < 2 else None
-    formula, data = traced or _called(curve, y, names, spread)
-    spread = np.ones(()) if spread.ndim > 1 else spread
+    formula, data = _traced(f, x, y, names, start, found) or _called(curve, y, names)
     return _Problem(formula, data, names, start, low, high, spread)
 
 
@@ -228,25 +228,15 @@ def _traced(
 
 
 def _called(
-    curve: Callable[..., Array], y: Array, names: Sequence[str], spread: Array
+    curve: Callable[..., Array], y: Array, names: Sequence[str]
 ) -> tuple[Callable[..., Any], dict[str, Array]]:
-    """Return a function of the number of a row, since f may join rows in any way.
-
-    So does whitening, where rows have a covariance.
-    """
-    from scipy.linalg import cholesky, solve_triangular
-
-    root = cholesky(spread, lower=True) if spread.ndim > 1 else None
-
-    def whitened(values: Array) -> Array:
-        values = np.broadcast_to(values, y.shape)
-        return values if root is None else np.asarray(solve_triangular(root, values, lower=True))
+    """Return a function of the number of a row, since f may join rows in any way."""
 
     def by_row(row: Any, *theta: Any) -> Any:
-        return whitened(curve(*theta))[np.asarray(row, dtype=np.intp)]
+        return np.broadcast_to(curve(*theta), y.shape)[np.asarray(row, dtype=np.intp)]
 
     rows = np.arange(y.size, dtype=float)
-    return _with_arguments(by_row, (VARIABLE, *names)), {VARIABLE: rows, RESPONSE: whitened(y)}
+    return _with_arguments(by_row, (VARIABLE, *names)), {VARIABLE: rows, RESPONSE: y}
 
 
 def _with_arguments(function: Callable[..., Any], names: Iterable[str]) -> Callable[..., Any]:

@@ -467,6 +467,7 @@ def make_result(
         determined=sure.determined,
         noise_variance=noise,
         sigma=weighting.sigma,
+        correlations=weighting.correlations,
         absolute_sigma=absolute,
         intervals=WALD if found.intervals is None else PROFILE,
         **how,

@@ -178,6 +178,8 @@ def _difference(one: Result, other: Result) -> str:
             return f"'{fit.formula}' has seen {fit.rows:,} of {fit.drawn_from:,} rows alone"
     if one.rows != other.rows:
         return f"they are of {one.rows:,} and {other.rows:,} rows"
+    if one.correlations != other.correlations:
+        return "their rows are not correlated alike: sigma is another matrix"
     for what in ("sigma", "weights", "absolute_sigma"):
         given = [getattr(fit, what) for fit in (one, other)]
         if given[0] != given[1]:

@@ -23,6 +23,7 @@ import numpy as np
 from sgdfit.checkpoint.checkpoint import Checkpoint
 from sgdfit.data.rows import Aligner, Arrays, ChunkedRows, release_unused
 from sgdfit.data.table import Columns, RowGroup
+from sgdfit.errors import UsageError
 from sgdfit.fitting.callbacks import Pass
 from sgdfit.fitting.options import Resources
 from sgdfit.fitting.sampling import FEW, sample, scattered, subsample_runs
@@ -35,6 +36,7 @@ from sgdfit.fitting.weights import (
 )
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.kernel.kernel import Chunk, Kernel, chunk_of
+from sgdfit.kernel.numpy_kernel import whiten
 from sgdfit.kernel.summation import PANEL, Sums, column_moments, length, sum_panels
 from sgdfit.model.loss import SQUARED
 from sgdfit.model.model import Model
@@ -100,6 +102,7 @@ class TrainingData:
         mean_weight: float = 1.0,  # the mean of the weights as they were given
         buffer: int = 0,  # the most bytes of a stream that textbook descent holds and shuffles
         check: Callable[[], object] | None = None,  # raises where a number is not finite
+        root: Array | None = None,  # the Cholesky root of the correlations between all rows
     ) -> None:
         self.model, self.subsample = model, subsample
         self.whole = rows if isinstance(rows, Chunk) else None
@@ -112,7 +115,7 @@ class TrainingData:
         self.visited = 0
         self.listener: Callable[[Pass], object] | None = None
         self._buffer, self._check = buffer, check
-        self._moments: Moments | None = None
+        self.root, self._moments = root, None if root is None else self._whitened_moments(root)
         self._scattered: Chunk | None = None
         self._sums: dict[tuple[str, bytes, bool], Sums] = {}
 
@@ -201,6 +204,15 @@ class TrainingData:
             self._take_moments(np.concatenate(found))
         assert self._moments is not None  # they were just taken
         return self._moments
+
+    def _whitened_moments(self, root: Array) -> Moments:
+        """Return those of whitened rows, whose best constant leaves what it does of these."""
+        assert self.whole is not None and self.whole.weights is not None  # they are few
+        scale, target = np.sqrt(self.whole.weights), response_of(self.model, self.whole)
+        apart, one = whiten(root, np.stack([target - self.about, np.ones(self.rows)]) * scale)
+        first = float(one @ apart) * math.sqrt(self.rows / float(one @ one))
+        logs = 2 * float(np.log(scale).sum() - np.log(np.diag(root)).sum())
+        return Moments(0.0, first, float(apart @ apart), logs, self.about)
 
     def _take_moments(self, panels: Array) -> None:
         """Add up the moments of panels, which show any number that is not finite."""
@@ -501,6 +513,11 @@ def take_in(
             # No sample should hold a row of weight 0.
             kept = np.flatnonzero(weights)
             chunk = chunk_of(tuple(array[kept] for array in chunk.arrays), weighted=True)
+    if weighting.root is not None and len(weighting.root) != chunk.rows:
+        raise UsageError(
+            f"sigma is a matrix of {len(weighting.root):,} rows, and {chunk.rows:,} rows of"
+            f" {rows.label} are fitted; give the covariance of these, without where or missing"
+        )
     begin, length = subsample_runs(chunk.rows, len(model.columns), seed, straight=straight)
     some = chunk
     if length < chunk.rows:
@@ -510,7 +527,14 @@ def take_in(
     if rows.check is not None and not all(np.isfinite(column).all() for column in some.columns):
         rows.check()
     return TrainingData(
-        model, some, chunk, resources.threads, checkpoint, mean_weight=mean, check=rows.check
+        model,
+        some,
+        chunk,
+        resources.threads,
+        checkpoint,
+        mean_weight=mean,
+        check=rows.check,
+        root=weighting.root,
     )
 
 

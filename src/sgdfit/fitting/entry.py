@@ -26,7 +26,15 @@ from sgdfit.fitting.problem import Outcome, Problem, prepare
 from sgdfit.fitting.robust import find_with_scale, scale_at, scaled, settle_scale
 from sgdfit.fitting.sgd import descend
 from sgdfit.fitting.steps import minimize_steps
-from sgdfit.fitting.weights import Weighting, as_expression, as_weighting, is_array, with_column
+from sgdfit.fitting.weights import (
+    Weighting,
+    as_expression,
+    as_weighting,
+    deviations,
+    is_array,
+    is_matrix,
+    with_column,
+)
 from sgdfit.formula.formula import Formula
 from sgdfit.formula.reading import as_formula
 from sgdfit.inference.diagnosis import Diagnosis
@@ -116,7 +124,8 @@ def fit(
         A column, or an expression of columns such as ``"0.1*y"``, that is the standard deviation of
         each row, in units of the response; or that weighs it, as ``"1/s**2"`` does. A number holds
         for every row; an array, shape (rows,), has a value for each, also for those that ``where``
-        or ``missing`` leaves out.
+        or ``missing`` leaves out. As sigma, a matrix of shape (rows, rows) is the covariance of up
+        to 8,192 rows (generalized least squares), which ``auto`` and the loss ``mse`` take.
     absolute_sigma : bool
         As in `scipy.optimize.curve_fit`: whether standard errors follow from sigma (or weights) as
         given, with normal intervals, or the residuals set their scale, with Student's t.
@@ -268,6 +277,9 @@ def _settled(given: dict[str, Any]) -> tuple[Problem, Table]:
     check_policy(given["missing"])
     scales = TimeScales(unit=as_time_unit(given["time_unit"]))
     arrays = [what for what in ("sigma", "weights") if is_array(given[what])]
+    root = None
+    if is_matrix(given["sigma"]):
+        given["sigma"], root = deviations(given["sigma"])
     # Arrays have a value also for the rows that a condition leaves out.
     table = open_table(given["data"], None if arrays else given["where"])
     if table.notes and given["tell"] is not None:
@@ -288,7 +300,8 @@ def _settled(given: dict[str, Any]) -> tuple[Problem, Table]:
         refuse_inputs(resources.checkpoint, table.files)
     covariance, absolute = given["covariance"], given["absolute_sigma"]
     weighting = as_weighting(given["weights"], given["sigma"], absolute, covariance, model.loss)
-    check_with_model(options, model, covariance)
+    weighting = weighting._replace(root=root)
+    check_with_model(options, model, weighting)
     if resources.checkpoint is not None:
         # Only a file asks what run it is of; to write formulas out takes longer than small fits.
         said = options._asdict() | dict.fromkeys(("announce", "callback", "callback_every"))

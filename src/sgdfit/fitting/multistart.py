@@ -224,7 +224,7 @@ def _within_domain(problem: Problem, starts: Starts) -> Starts:
 
 def _best_candidate(problem: Problem, starts: Starts) -> tuple[int, float]:
     """Return the candidate that leads lowest on the first batch, and its mean loss there."""
-    if problem.squared and problem.rows <= starts.facts.rows:
+    if problem.squared and problem.rows <= starts.facts.rows and problem.data.root is None:
         return 0, starts.losses[0]  # the search looked at all rows
     # More rows change the order of minima that are nearly as good, not of others.
     near = sum(loss <= NEARLY * starts.losses[0] for loss in starts.losses)

@@ -26,6 +26,7 @@ from sgdfit.inference.intervals import confidence
 from sgdfit.kernel.forms import choose_form
 from sgdfit.model.loss import SQUARED
 from sgdfit.model.model import Model
+from sgdfit.model.separation import stepped_names
 from sgdfit.optimizers import DEFAULT_RATES, OPTIMIZERS, Optimizer, describe
 from sgdfit.optimizers.schedule import SCHEDULES, AnySchedule, Schedule, constant
 
@@ -188,8 +189,10 @@ def _optimizer(options: Options) -> Optimizer | None:
     return None
 
 
-def check_with_model(options: Options, model: Model, covariance: str) -> None:
-    """Refuse options that do not go with the model."""
+def check_with_model(options: Options, model: Model, weighting: Weighting) -> None:
+    """Refuse options that do not go with the model, or with what rows weigh."""
+    if weighting.root is not None:
+        _check_correlated(options, model, weighting)
     if model.external is not None and options.kernel == "compiled":
         raise UsageError(
             f"the function {model.external.label!r} is called and cannot be compiled, since"
@@ -210,11 +213,28 @@ def check_with_model(options: Options, model: Model, covariance: str) -> None:
             f"intervals='profile' compares sums of squares, which the loss {model.loss.name} is"
             " not; use the loss mse, or keep intervals='wald'"
         )
-    if covariance == "sandwich":
+    if weighting.covariance == "sandwich":
         raise UsageError(
             "intervals='profile' takes the scatter of the rows from their weights, which"
             " covariance='sandwich' does not; give one of them"
         )
+
+
+def _check_correlated(options: Options, model: Model, weighting: Weighting) -> None:
+    """Refuse what takes rows one by one, where they are correlated."""
+    why = ""
+    if options.optimizer is not None:
+        why = f"the optimizer {options.optimizer.name} steps on batches of rows; use auto"
+    elif model.loss.name != SQUARED:
+        why = f"the loss {model.loss.name} is a sum over rows, one by one; use mse"
+    elif weighting.covariance == "sandwich":
+        why = "covariance='sandwich' takes residuals for independent; leave it at 'auto'"
+    elif options.kernel == "compiled":
+        why = "the compiled kernel sums over rows one by one; leave out kernel='compiled'"
+    elif stepped_names(model.prediction) & {*model.free}:
+        why = "parameters that act in steps are found row by row; give a standard deviation each"
+    if why:
+        raise UsageError(f"sigma is the covariance of all rows, but {why}")
 
 
 def rates_asked_for(
@@ -384,6 +404,7 @@ def identity_of(model: Model, weighting: Weighting, options: Mapping[str, Any]) 
         "parameters": ", ".join(parameters),
         "weights": weighting.text or "one for each row",
         "sigma": weighting.sigma or "one for all rows",
+        "correlations of rows": weighting.correlations or "none",
         **said,
         "version of sgdfit": __version__,
     }

@@ -457,8 +457,8 @@ def kernel_of(model: Model, data: TrainingData, options: Options) -> Kernel:
     if options.optimizer is not None:
         passes, size = options.length(rows), options.batch_rows(rows)
     form = choose_form(options.kernel, passes, size, options.dtype)
-    form = form if model.external is None else "numpy"
-    return make(model, options.optimizer, form, weighted=data.weighted)
+    form = form if model.external is None and data.root is None else "numpy"
+    return make(model, options.optimizer, form, weighted=data.weighted, root=data.root)
 
 
 def inspect_columns(problem: Problem) -> Problem:

@@ -6,6 +6,7 @@ import math
 import numbers
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from sgdfit.choice import number, one_of
 from sgdfit.data.table import Columns, Table
 from sgdfit.errors import DataError, UsageError
+from sgdfit.fitting.sampling import FEW
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.parsing import parse_expression
 from sgdfit.inference.statistics import expected_range
@@ -23,6 +25,8 @@ Array = np.ndarray[Any, Any]
 
 CLASSICAL, SANDWICH = "classical", "sandwich"
 COVARIANCES = ("auto", CLASSICAL, SANDWICH)
+# Of two correlations that should be the same: what rounding may leave of them.
+SYMMETRIC = 1e-8
 
 
 class Weighting(NamedTuple):
@@ -34,11 +38,18 @@ class Weighting(NamedTuple):
     sigma: str | None = None
     absolute: bool = False  # whether the standard deviations are taken at their word
     covariance: str = "auto"  # ``auto``, ``classical`` or ``sandwich``
+    # float64[n, n]: the lower Cholesky factor of the correlations between rows, where they have any
+    root: Array | None = None
 
     @property
     def given(self) -> str | None:
         """What was given, be it weights or standard deviations."""
         return self.weights if self.sigma is None else self.sigma
+
+    @property
+    def correlations(self) -> str | None:
+        """By what the correlations between rows are known again, where they have any."""
+        return None if self.root is None else sha256(self.root.tobytes()).hexdigest()[:16]
 
     @property
     def text(self) -> str | None:
@@ -52,6 +63,58 @@ def is_array(given: object) -> bool:
     return hasattr(given, "__len__") and not plain and getattr(given, "ndim", 1) > 0
 
 
+def is_matrix(given: object) -> bool:
+    """Tell a square matrix from a value for each row."""
+    return np.ndim(given) == 2 and len({*np.shape(given)}) == 1  # type: ignore[arg-type]
+
+
+def deviations(covariance: Any) -> tuple[Array, Array | None]:
+    """Return the standard deviations of rows, float64[n], and `Weighting.root`.
+
+    Raises
+    ------
+    UsageError
+        When the matrix is no covariance, or too large to be decomposed for every fit.
+    """
+    try:
+        matrix = np.asarray(covariance, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"sigma is a matrix that holds no numbers: {error}") from None
+    variances, rows = np.diag(matrix), len(matrix)
+    if rows > FEW:
+        raise UsageError(
+            f"sigma is a matrix of {rows:,} rows, of which at most {FEW:,} can be decomposed; give a"
+            " standard deviation for each row"
+        )
+    fine = np.isfinite(matrix) & ((matrix > 0) | ~np.eye(rows, dtype=bool))
+    if not fine.all():
+        i, j = np.argwhere(~fine)[0]
+        raise UsageError(
+            f"sigma is a matrix with {matrix[i, j]:g} in row {i + 1}, column {j + 1}; the covariance"
+            " of rows is finite, with variances above 0 on its diagonal"
+        )
+    scale = np.sqrt(variances)
+    correlations = matrix / scale / scale[:, None]
+    i, j = np.unravel_index(np.abs(correlations - correlations.T).argmax(), matrix.shape)
+    if abs(correlations[i, j] - correlations[j, i]) > SYMMETRIC:
+        raise UsageError(
+            f"sigma is a matrix that is not symmetric: {matrix[i, j]:g} in row {i + 1}, column"
+            f" {j + 1}, and {matrix[j, i]:g} in row {j + 1}, column {i + 1}; a covariance"
+            " has the same in both"
+        )
+    if np.count_nonzero(matrix) == rows:
+        return scale, None
+    try:
+        return scale, np.linalg.cholesky(correlations)
+    except np.linalg.LinAlgError:
+        least = float(np.linalg.eigvalsh(correlations)[0])
+        raise UsageError(
+            "sigma is a matrix that is no covariance of noise: its correlations have the eigenvalue"
+            f" {least:.3g}, and all must be above 0; add the variance of each row's own noise to the"
+            " diagonal"
+        ) from None
+
+
 def with_column(
     table: Table, what: str, values: Any, data: object, taken: Sequence[str]
 ) -> tuple[Table, str]:
@@ -59,10 +122,10 @@ def with_column(
 
     All columns are then read into memory as a whole.
     """
-    if what == "sigma" and np.ndim(values) == 2 and len({*np.shape(values)}) == 1:
+    if is_matrix(values):
         raise UsageError(
-            f"sigma is a matrix of shape {np.shape(values)}; sgdfit.curve_fit(f, x, y, sigma=…)"
-            " takes the covariance of rows, and fit a standard deviation for each"
+            f"{what} is a matrix of shape {np.shape(values)}; a covariance of rows is the sigma of"
+            " a single fit of them, sgdfit.fit(…, sigma=matrix)"
         )
     own: Any = getattr(values, "index", None)
     other: Any = getattr(data, "index", None)

@@ -23,9 +23,16 @@ NUMPY_ROW_SECONDS = 20e-9
 
 
 def make(
-    model: Model, optimizer: Optimizer | None, form: KernelForm, *, weighted: bool = False
+    model: Model,
+    optimizer: Optimizer | None,
+    form: KernelForm,
+    *,
+    weighted: bool = False,
+    root: np.ndarray | None = None,
 ) -> Kernel:
     """Return the kernel of ``model`` in ``form``, which takes steps where there is an optimizer.
+
+    Where rows are correlated, it is in NumPy, and ``root`` the Cholesky root of the correlations.
 
     Examples
     --------
@@ -40,7 +47,7 @@ def make(
     if form == "numpy":
         from sgdfit.kernel.numpy_kernel import make_numpy
 
-        return make_numpy(model, optimizer)
+        return make_numpy(model, optimizer, root)
     from sgdfit.kernel.compiled_kernel import make_compiled
 
     return make_compiled(model, optimizer, weighted=weighted)

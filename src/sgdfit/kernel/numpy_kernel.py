@@ -70,9 +70,11 @@ def evaluator(
     return evaluate
 
 
-def make_numpy(model: Model, optimizer: Optimizer | None) -> Kernel:
-    """Return the NumPy form of the kernel."""
+def make_numpy(model: Model, optimizer: Optimizer | None, root: np.ndarray | None = None) -> Kernel:
+    """Return the NumPy form of the kernel, of rows whose correlations may have a Cholesky root."""
     source, terms = _terms(model)
+    if root is not None:
+        terms = _whitened(terms, root)
 
     def rows(theta: np.ndarray, chunk: Chunk) -> Rows:
         return Rows(*terms(np.asarray(theta, dtype=np.float64), chunk))
@@ -120,6 +122,41 @@ def _terms(model: Model) -> tuple[str, Terms]:
         return prediction, *others, jacobian
 
     return kernel_source(source, loss), evaluate
+
+
+def _whitened(terms: Terms, root: np.ndarray) -> Terms:
+    """Return terms of squared residuals whose weighted sum over all rows is that of whitened ones.
+
+    With weights w and correlations LLᵀ that is |L⁻¹√w r|² (generalized least squares; Aitken 1936,
+    Proc. R. Soc. Edinburgh 55, 42-48). Of some of the rows, as searches look at, it is |√w r|².
+    """
+
+    def whitened(theta: np.ndarray, chunk: Chunk) -> Any:
+        found = Rows(*terms(theta, chunk))
+        if chunk.rows != len(root):
+            return found
+        assert chunk.weights is not None  # where rows are correlated, each has its own
+        scale = np.sqrt(chunk.weights)
+        table = np.vstack([found.prediction - found.target, found.jacobian])
+        residual, *slopes = whiten(root, table * scale) / scale
+        return Rows(
+            found.target + residual,
+            found.target,
+            residual * residual,
+            2 * residual,
+            found.hess,
+            np.array(slopes).reshape(found.jacobian.shape),
+        )
+
+    return whitened
+
+
+def whiten(root: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return L⁻¹ times each row of ``values``, float64[k, n]."""
+    from scipy.linalg import solve_triangular
+
+    whole = solve_triangular(root, values.T, lower=True, check_finite=False)
+    return np.ascontiguousarray(whole.T)
 
 
 def kernel_source(source: str, loss: Loss) -> str:

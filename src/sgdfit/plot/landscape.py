@@ -109,6 +109,8 @@ def descent_path(
     UsageError
         When these are not two different free parameters.
     """
+    if result.correlations:
+        raise UsageError("the loss of rows that are correlated is not drawn; see the fit's trace")
     look, seen = style_of(style), plot_data(result, data)
     names = tuple(result.free[:2] if parameters is None else parameters)
     for name in names:

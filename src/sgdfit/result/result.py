@@ -162,6 +162,7 @@ class Result:
         units of the response; None for a loss that has none
     function : where the formula is a function that is called, its module and name
     called : why it is, and where its slopes come from
+    correlations : a digest of those between rows, where sigma was their covariance matrix
     """
 
     formula: str
@@ -211,6 +212,7 @@ class Result:
     loss_scale: float | None = None
     function: str | None = None
     called: str | None = None
+    correlations: str | None = None
     # The formula of a function that is called; a result that was read from a file may have none.
     callable: ClassVar[Any] = None
     # The table that was fitted; a result that was read from a file has none.
