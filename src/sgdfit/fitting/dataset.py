@@ -207,8 +207,9 @@ class TrainingData:
 
     def _whitened_moments(self, root: Array) -> Moments:
         """Return those of whitened rows, whose best constant leaves what it does of these."""
-        assert self.whole is not None and self.whole.weights is not None  # they are few
-        scale, target = np.sqrt(self.whole.weights), response_of(self.model, self.whole)
+        rows = self.whole
+        assert rows is not None  # they are few
+        scale, target = np.sqrt(rows.arrays[-1]), response_of(self.model, rows)
         apart, one = whiten(root, np.stack([target - self.about, np.ones(self.rows)]) * scale)
         first = float(one @ apart) * math.sqrt(self.rows / float(one @ one))
         logs = 2 * float(np.log(scale).sum() - np.log(np.diag(root)).sum())

@@ -63,9 +63,9 @@ def is_array(given: object) -> bool:
     return hasattr(given, "__len__") and not plain and getattr(given, "ndim", 1) > 0
 
 
-def is_matrix(given: object) -> bool:
+def is_matrix(given: Any) -> bool:
     """Tell a square matrix from a value for each row."""
-    return np.ndim(given) == 2 and len({*np.shape(given)}) == 1  # type: ignore[arg-type]
+    return np.ndim(given) == 2 and len({*np.shape(given)}) == 1
 
 
 def deviations(covariance: Any) -> tuple[Array, Array | None]:
@@ -83,15 +83,15 @@ def deviations(covariance: Any) -> tuple[Array, Array | None]:
     variances, rows = np.diag(matrix), len(matrix)
     if rows > FEW:
         raise UsageError(
-            f"sigma is a matrix of {rows:,} rows, of which at most {FEW:,} can be decomposed; give a"
-            " standard deviation for each row"
+            f"sigma is a matrix of {rows:,} rows, of which at most {FEW:,} can be decomposed; give"
+            " a standard deviation for each row"
         )
     fine = np.isfinite(matrix) & ((matrix > 0) | ~np.eye(rows, dtype=bool))
     if not fine.all():
         i, j = np.argwhere(~fine)[0]
         raise UsageError(
-            f"sigma is a matrix with {matrix[i, j]:g} in row {i + 1}, column {j + 1}; the covariance"
-            " of rows is finite, with variances above 0 on its diagonal"
+            f"sigma is a matrix with {matrix[i, j]:g} in row {i + 1}, column {j + 1}; the"
+            " covariance of rows is finite, with variances above 0 on its diagonal"
         )
     scale = np.sqrt(variances)
     correlations = matrix / scale / scale[:, None]
@@ -110,8 +110,7 @@ def deviations(covariance: Any) -> tuple[Array, Array | None]:
         least = float(np.linalg.eigvalsh(correlations)[0])
         raise UsageError(
             "sigma is a matrix that is no covariance of noise: its correlations have the eigenvalue"
-            f" {least:.3g}, and all must be above 0; add the variance of each row's own noise to the"
-            " diagonal"
+            f" {least:.3g}, and all must be above 0; add each row's own variance to the diagonal"
         ) from None
 
 
