@@ -11,19 +11,24 @@ import numpy as np
 
 from sgdfit.data.datasets import fingerprint_of
 from sgdfit.errors import SgdfitError, UsageError, require
-from sgdfit.fitting.prediction import formula_of
+from sgdfit.fitting.prediction import formula_of, rebuild
 from sgdfit.fitting.weights import columns_of
+from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.formula import symbol, to_text
+from sgdfit.kernel.kernel import Chunk
 from sgdfit.model.loss import SQUARED
 from sgdfit.result.result import Result
 from sgdfit.result.rounding import number
 from sgdfit.result.tables import html_table, text_table
+from sgdfit.starts.space import observations_of, placed, ranges_of
 
 # Sums of squares about the mean that differ by more, beside what rounding leaves of R², are of
 # other responses.
 SAME = 1e-9
-# A formula holds a curve of which it leaves less than this share; so many rows are looked at.
+# A formula takes a curve of which it leaves less than this share; so many rows are looked at.
 HELD, ROWS = 1e-7, 400
+# Beside the fitted curve so many others, from this part of what a search covers.
+CURVES, MIDDLE = 2, (0.35, 0.65)
 # What rounding leaves of a response is no residual.
 PERFECT = 1e-14
 
@@ -103,7 +108,8 @@ class Comparison:
 def compare(*fits: Result) -> Comparison:
     """Set fits of the same rows beside one another: AICc, BIC, and F tests where they are nested.
 
-    A formula is a special case of another that can be fitted exactly to its curve, which is tried.
+    A formula is a special case of another that can be fitted exactly to its curve, and to others
+    that it has, which is tried.
     Then F = ((RSS₁ − RSS₂)/(ν₁ − ν₂))/(RSS₂/ν₂), with ν degrees of freedom left, is as large by
     chance with the stated probability (Bates & Watts 1988, Nonlinear Regression Analysis and Its
     Applications, section 3.10), as is χ² = RSS₁ − RSS₂ where the variances of the rows were given.
@@ -222,14 +228,14 @@ def _test(fits: Sequence[Result], i: int, j: int) -> NestedTest:
         text = f"{i + 1} is no special case of {j + 1}: no test, compare AICc"
     elif left <= 0 or (other.r_squared or 0.0) > 1 - PERFECT:
         text += "no test, since the larger leaves no residuals to go by"
-    elif gain < 0:
+    elif gain < -SAME * rss:
         text += f"yet {j + 1} fits worse, so it has missed its minimum; fit it from other starts"
     else:
         from scipy.special import chdtrc, fdtrc
 
         known = other.absolute_sigma
-        statistic = gain if known else gain / more / (rss / left)
-        p = float(chdtrc(more, gain) if known else fdtrc(more, left, statistic))
+        statistic = max(0.0, gain if known else gain / more / (rss / left))
+        p = float(chdtrc(more, statistic) if known else fdtrc(more, left, statistic))
         name = f"χ²({more})" if known else f"F({more}, {left})"
         text += f"{name} = {number(statistic)}, p = {number(p, 3)}"
         return NestedTest(i + 1, j + 1, True, text, statistic, p)
@@ -237,27 +243,56 @@ def _test(fits: Sequence[Result], i: int, j: int) -> NestedTest:
 
 
 def _holds(larger: Result, smaller: Result) -> bool | None:
-    """Whether the larger formula can take the curve of the smaller; None without rows."""
-    from sgdfit.fitting.entry import fit
+    """Whether the larger formula can take the curves of the smaller; None without rows.
 
+    Not only the fitted one: an exponential that hardly bends is a parabola but for rounding. So
+    there are others, of parameters that are ordinary in the data's own scale.
+    """
     try:
-        curve = smaller.fitted
+        fitted = smaller.fitted
     except UsageError:  # it was loaded, or has rows beyond memory
         return None
-    formula, known = formula_of(larger), larger.estimates.values()
-    some = slice(None, None, -(-len(curve) // ROWS))
+    formula, own = formula_of(larger), formula_of(smaller)
     names = [name for name in formula.names if name not in larger.estimates]
-    needed = (*names, *formula.response_names, *columns_of(smaller.weights))
+    needed = (*own.response_names, *(name for name in own.names if name not in smaller.estimates))
+    model = rebuild(smaller, needed)
+    needed = (*needed, *names, *columns_of(smaller.weights))
+    some = slice(None, None, -(-len(fitted) // ROWS))
     columns = smaller.table.load(needed, missing="drop").columns
+    columns = {name: column[some] for name, column in columns.items()}
+    given = {name: columns[name] for name in names}
+    if not _takes(larger, given, fitted[some]):
+        return False
+    seen = observations_of(model, Chunk(tuple(columns[n] for n in model.columns), None), {})
+    ranges, random = ranges_of(model, model.free, seen), np.random.default_rng(0)
+    for _ in range(CURVES):
+        theta = []
+        for name, at in zip(model.free, ranges, strict=True):
+            share, below = random.uniform(*MIDDLE), at.negative * (smaller.values[name] < 0)
+            share = share * below if below else at.negative + share * (1 - at.negative)
+            theta.append(float(placed(at, np.float64(share))))
+        with np.errstate(all="ignore"):
+            curve = evaluate(model.prediction, columns | model.values(theta))
+        if np.isfinite(curve).all() and not _takes(larger, given, curve):
+            return False
+    return True
+
+
+def _takes(larger: Result, columns: dict[str, np.ndarray], curve: np.ndarray) -> bool:
+    """Whether the larger formula can be fitted exactly to a curve."""
+    from sgdfit.fitting.entry import fit
+
+    known = larger.estimates.values()
+    curve = np.broadcast_to(curve, len(next(iter(columns.values()))))
     try:
         found = fit(
-            replace(formula, response=symbol("(curve)"), text=None),
-            {name: columns[name][some] for name in names} | {"(curve)": curve[some]},
+            replace(formula_of(larger), response=symbol("(curve)"), text=None),
+            columns | {"(curve)": curve},
             fixed={e.name: e.value for e in known if e.role == "fixed"},
             tied={e.name: e.tie for e in known if e.tie},
             bounds={e.name: (e.low, e.high) for e in known if e.role == "free"},
         )
     except SgdfitError:
         return False
-    spread = np.square(curve[some] - curve[some].mean()).sum() or np.square(curve[some]).sum()
+    spread = np.square(curve - curve.mean()).sum() or np.square(curve).sum()
     return bool(found.residual_sum_of_squares <= HELD**2 * spread)

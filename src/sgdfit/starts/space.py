@@ -208,11 +208,11 @@ def draw_points(ranges: Sequence[Range], count: int, seed: int) -> tuple[np.ndar
     """Return points and where they stand in the unit cube, both float64[count, len(ranges)]."""
     cube = low_discrepancy(count, len(ranges), seed)
     columns = zip(ranges, cube.T, strict=True)
-    return np.stack([_placed(at, share) for at, share in columns], axis=1), cube
+    return np.stack([placed(at, share) for at, share in columns], axis=1), cube
 
 
-def _placed(at: Range, share: np.ndarray) -> np.ndarray:
-    """Map shares of the points onto values, inside the bounds."""
+def placed(at: Range, share: np.ndarray) -> np.ndarray:
+    """Map shares of the points (`draw_points`) onto values, inside the bounds."""
     minus = share < at.negative
     within = (share - at.negative) / (1.0 - at.negative)
     if at.negative:
