@@ -270,7 +270,7 @@ def _holds(larger: Result, smaller: Result) -> bool | None:
         for name, at in zip(model.free, ranges, strict=True):
             share, below = random.uniform(*MIDDLE), at.negative * (smaller.values[name] < 0)
             share = share * below if below else at.negative + share * (1 - at.negative)
-            theta.append(float(placed(at, np.float64(share))))
+            theta.append(placed(at, np.array([share]))[0])
         with np.errstate(all="ignore"):
             curve = evaluate(model.prediction, columns | model.values(theta))
         if np.isfinite(curve).all() and not _takes(larger, given, curve):
