@@ -46,7 +46,7 @@ REFUSED = [
     ("a%b", r"write x - m\*floor\(x/m\)", "%b"),
     ("a!", "write not", "!"),
     ("np.exp(x)", r"write exp\(x\), not np.exp\(x\)", ".exp(x)"),
-    ("a[0]", "no subscripts", "[0]"),
+    ("a[]", "these brackets are empty", "a[]"),
     ("{x", "curly brackets", "{x"),
     ("f'{x}'", "holds no text", "'{x}'"),
     ("x; y", "one expression", "; y"),

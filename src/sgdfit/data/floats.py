@@ -9,6 +9,7 @@ truth values       0 and 1
 decimals           the nearest float64
 times              in units since the first of them, as `sgdfit.data.times` says; without a
                    fit seconds since 1970-01-01 00:00 UTC, or since 0:00
+levels             of a column that indexes parameters: their codes, as `sgdfit.data.levels` says
 text               the numbers that it spells; the usual words for nothing
                    become NaN, as nulls of all kinds do
 =================  =======================================================
@@ -26,6 +27,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sgdfit.data.levels import Levels
 from sgdfit.data.times import CLOCK, DATE, DURATION, TimeScale, TimeScales
 from sgdfit.errors import DataError, reason_of, with_option
 
@@ -97,6 +99,8 @@ def as_floats(value: object, place: Place) -> Array:
     >>> as_floats([1, None, 3], Place("x", "the data", lambda row: ""))
     array([ 1., nan,  3.])
     """
+    if place.scales is not None and place.column in place.scales.levels:
+        return _codes(value, place, place.scales.levels[place.column])
     raw = _raw_array(value, place)
     if not isinstance(raw, np.ndarray):
         floats = _from_arrow(raw, place)
@@ -165,6 +169,29 @@ def _raw_array(value: Any, place: Place) -> Any:
         f"{place} has the shape {raw.shape}; a column has one number a row, so give each"
         f" of its columns a name of its own (or pass {place.column}.ravel())"
     )
+
+
+def _codes(value: object, place: Place, levels: Levels) -> Array:
+    """Return the codes of a column's levels."""
+    import pyarrow as pa
+
+    column = as_arrow(value, place)
+    if isinstance(column, float):  # stands for every row
+        return levels.encode([column], np.zeros(1), place).reshape(())
+    column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    column = as_comparable(column)
+    held = kind_of(column.type)
+    if held in ("text", "times"):
+        column = column.cast(pa.large_string())
+    elif held not in ("numbers", "truth values", "nothing"):
+        raise DataError(
+            f"{place} holds {column.type}; what indexes a parameter is text, a category, a truth"
+            " value or a whole number"
+        )
+    coded = column.dictionary_encode("encode")
+    rows = _values(coded.indices)
+    values = [None if v in MISSING_SPELLINGS else v for v in coded.dictionary.to_pylist()]
+    return levels.encode(values, rows, place)[rows]
 
 
 def _float_dtype(array: Array) -> Array:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sgdfit.data.levels import Levels, check_levels
 from sgdfit.data.opening import SpillFolder
 from sgdfit.data.rows import float_batches, see_first_times
 from sgdfit.data.table import OR_DROP, Table, common_length
@@ -80,6 +81,46 @@ def read_groups(
     shared.add(held)
     for some in shared.read():
         yield _grouped(some, names, by)
+
+
+def find_levels(
+    table: Table, columns: Sequence[str], others: Sequence[str], missing: str
+) -> dict[str, tuple[str, ...]]:
+    """Return the levels of ``columns``, as they first appear in the rows that are used.
+
+    Of a table of codes, which it has from then on in this order. Rows that lack a number in any of
+    the ``others`` do not count where ``missing`` ones are dropped.
+
+    Raises
+    ------
+    DataError
+        When a column cannot index parameters, or has a single level.
+    """
+    scales, found = table.scales, {}
+    assert scales is not None, "levels are learned by what codes them"
+    scales.levels |= {name: Levels() for name in columns}
+    names = tuple(dict.fromkeys([*columns, *(others if missing == "drop" else ())]))
+    seen: dict[str, dict[float, None]] = {name: {} for name in columns}
+    for block in _number_blocks(table, names, missing):
+        for name, column in zip(columns, block, strict=False):
+            values, first = np.unique(column, return_index=True)
+            seen[name] |= dict.fromkeys(values[np.argsort(first)].tolist())
+    for name, codes in seen.items():
+        known = [*scales.levels[name].codes]
+        found[name] = tuple(known[int(code)] for code in codes)
+        check_levels(found[name], name, table.label)
+        scales.levels[name] = Levels(found[name], drop=missing == "drop")
+    return found
+
+
+def _number_blocks(table: Table, names: Sequence[str], missing: str) -> Iterator[tuple[Array, ...]]:
+    """Yield the finite rows of columns, as numbers, one row group after another."""
+    if table.dataset is None:
+        yield tuple(table.load(names, missing=missing).columns.values())
+        return
+    for group in table.dataset.row_groups:
+        for batch in float_batches(table.dataset, group, names, missing):
+            yield batch.finite
 
 
 def _blocks(table: Table, names: Sequence[str], by: Sequence[str], missing: str) -> Iterator[Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from sgdfit.data.levels import Levels
 from sgdfit.errors import DataError, UsageError, did_you_mean
 
 # By their short names, which steps of dates have as well: the word, and how many seconds.
@@ -72,6 +73,8 @@ class TimeScales(dict[str, TimeScale]):
         self.limits: dict[str, str] = {}
         # By column of times of day, that they pass midnight.
         self.midnights: dict[str, str] = {}
+        # By column that indexes parameters.
+        self.levels: dict[str, Levels] = {}
 
     @property
     def warned(self) -> list[str]:

@@ -416,6 +416,7 @@ def _composed(
         "drawn_from": problem.drawn_from,
         "data_label": problem.label,
         "time_scales": problem.scales,
+        "levels": dict(problem.model.formula.levels),
     }
     abandoned = () if outcome.abandoned is None else (outcome.abandoned,)
     found = found._replace(warnings=(*problem.warnings, *abandoned, *found.warnings))

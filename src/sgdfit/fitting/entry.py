@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from sgdfit.checkpoint.atomic import refuse_inputs
 from sgdfit.choice import switch
 from sgdfit.data.datasets import fingerprint_of
+from sgdfit.data.groups import find_levels
 from sgdfit.data.readers import open_table
 from sgdfit.data.rows import timed
 from sgdfit.data.table import Table, check_policy
@@ -30,6 +31,7 @@ from sgdfit.fitting.weights import (
     Weighting,
     as_expression,
     as_weighting,
+    columns_of,
     deviations,
     is_array,
     is_matrix,
@@ -39,7 +41,7 @@ from sgdfit.formula.formula import Formula
 from sgdfit.formula.reading import as_formula
 from sgdfit.inference.diagnosis import Diagnosis
 from sgdfit.model.loss import Loss
-from sgdfit.model.model import build
+from sgdfit.model.model import build, with_subscripts
 from sgdfit.model.parameters import Assignments, Bounds
 from sgdfit.model.separation import stepped_names
 from sgdfit.optimizers import Optimizer
@@ -51,6 +53,8 @@ if TYPE_CHECKING:
 
     from sgdfit.derivation.derivation import Derivation
 
+# The most free parameters, where columns index them.
+MOST_FREE = 100
 # Statuses of runs that can go on from a checkpoint.
 CUT_SHORT = ("interrupted", "stopped")
 
@@ -284,15 +288,21 @@ def _settled(given: dict[str, Any]) -> tuple[Problem, Table]:
     table = open_table(given["data"], None if arrays else given["where"])
     if table.notes and given["tell"] is not None:
         given["tell"](f"{table.label}: {'; '.join(table.notes)}")
-    names = ("response", "jacobian", "loss", "start", "bounds", "fixed", "tied")
+    read = as_formula(given["formula"], given["response"], given["jacobian"])
+    for what in arrays:
+        table, given[what] = with_column(table, what, given[what], given["data"], read.names)
+    table = timed(open_table(table, given["where"]) if arrays else table, scales)
+    names = ("loss", "start", "bounds", "fixed", "tied")
     stated = {name: given[name] for name in names}
     stated["constant"] = switch(given["constant"], "constant")
-    model = build(given["formula"], table.names, **stated, seed=options.seed)
-    for what in arrays:
-        taken = model.formula.names
-        table, given[what] = with_column(table, what, given[what], given["data"], taken)
-    table = open_table(table, given["where"]) if arrays else table
-    table = timed(table, scales)
+    if read.subscripts:
+        stated["levels"] = levels_of(read, table, given, given["missing"])
+    model = build(read, table.names, **stated, seed=options.seed)
+    if len(model.free) > MOST_FREE and model.formula.levels:
+        raise UsageError(
+            f"'{model.formula}' has {len(model.free):,} free parameters, of at most {MOST_FREE};"
+            " index fewer of them, or fit each group by itself with sgdfit.fit_many (--by)"
+        )
     if model.external is not None:
         # Few functions expect to be called from several threads.
         resources = resources._replace(threads=1)
@@ -315,6 +325,18 @@ def _settled(given: dict[str, Any]) -> tuple[Problem, Table]:
         resources = resources._replace(identity=identity_of(model, weighting, said))
     missing = given["missing"]
     return prepare(model, table, weighting, missing, resources, options, checked=False), table
+
+
+def levels_of(
+    read: Formula, table: Table, weighing: Mapping[str, Any], missing: str
+) -> dict[str, tuple[str, ...]]:
+    """Return the levels of the columns that index parameters, which are codes from then on."""
+    read = with_subscripts(read, table.names)
+    indices = dict.fromkeys(column for _, column in read.subscripts.values())
+    given = [as_expression(weighing[what], what) for what in ("weights", "sigma")]
+    others = [*read.names, *read.response_names, *(n for some in given for n in columns_of(some))]
+    used = [name for name in dict.fromkeys(others) if name in table.names]
+    return find_levels(table, [*indices], used, missing)
 
 
 def minimize(problem: Problem) -> tuple[Problem, Outcome]:

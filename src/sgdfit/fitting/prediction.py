@@ -558,7 +558,7 @@ def _noise_variance(result: Result) -> float:
 def formula_of(result: Result) -> Formula:
     """Return the formula of a fit; refused where it calls a function that is not at hand."""
     if result.function is None:
-        return as_formula(result.formula)
+        return as_formula(result.formula).with_levels(result.levels or {})
     if result.callable is None:
         raise UsageError(
             f"this fit calls the function {result.function}, which its file cannot hold; give it:"

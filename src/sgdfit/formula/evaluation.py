@@ -229,6 +229,8 @@ class _Evaluator:
             result = (not arguments[0]) if isinstance(arguments[0], bool) else ~arguments[0]
         elif isinstance(part, Call):
             result = part.values(*arguments)
+        elif part.func is real.Select:
+            result = self._select(*arguments)
         elif part.func in by_class:
             result = _form(by_class[part.func], self.backend)(*map(self._array, arguments))
         else:
@@ -284,6 +286,16 @@ class _Evaluator:
                     rows = np.flatnonzero(mask) if self.rows is None else self.rows[mask]
                 out[mask] = _Evaluator(values, self.backend, self.errors, rows).value(part)
         return out
+
+    def _select(self, codes: Array, *values: Array) -> Array:
+        if self.backend == "numpy":
+            return real.select(codes, *values)
+        import torch
+
+        found = self._array(values[0])
+        for k, value in enumerate(values[1:], 1):
+            found = torch.where(codes == k, value, found)
+        return found
 
     def _look_at(self, part: Expr, arguments: list[Array], result: Array) -> None:
         """Note the first row in which ``part`` is not finite although its arguments are."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import sympy
@@ -16,9 +18,12 @@ from sympy.printing.str import StrPrinter
 from sgdfit.errors import FormulaError
 from sgdfit.formula.external import Call, external_in
 from sgdfit.formula.functions import CONSTANTS, by_class
-from sgdfit.formula.real import Logaddexp, Logistic, as_real
+from sgdfit.formula.real import Logaddexp, Logistic, Select, as_real
 
 Expr = Any  # SymPy ships no types
+
+# A parameter of a column's level, or of all its levels, as it is named.
+SUBSCRIPT = re.compile(r"[^\W\d]\w*\[[^\[\]{}`]+\]")
 
 
 @lru_cache(maxsize=4096)
@@ -50,6 +55,19 @@ class Formula:
     text: str | None = None  # as the user wrote it, where it came from text
     fixed: Mapping[str, float] = field(default_factory=dict)  # bound by `functools.partial`
     start: Mapping[str, float] = field(default_factory=dict)  # defaults of a function's arguments
+    # Of ``a[site]``: ("a", "site"), a parameter with a value for each level of a column.
+    subscripts: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    # The levels of these columns, once they are known.
+    levels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def families(self) -> dict[str, tuple[str, ...]]:
+        """All parameters of each ``a[site]`` once levels are known, as ``a[A]`` and ``a[B]``."""
+        return {
+            name: tuple(f"{own}[{level}]" for level in self.levels[column])
+            for name, (own, column) in self.subscripts.items()
+            if column in self.levels
+        }
 
     @property
     def response_names(self) -> tuple[str, ...]:
@@ -72,6 +90,33 @@ class Formula:
             tuple(names.get(name, name) for name in self.names),
             fixed={names.get(name, name): value for name, value in self.fixed.items()},
             start={names.get(name, name): value for name, value in self.start.items()},
+            subscripts={
+                names.get(name, name): (own, names.get(column, column))
+                for name, (own, column) in self.subscripts.items()
+            },
+        )
+
+    def with_levels(self, levels: Mapping[str, Sequence[str]]) -> Formula:
+        """Return the same formula, each ``a[site]`` in it the parameter of the row's level.
+
+        In data, columns that index parameters hold codes: how many levels come before.
+
+        Examples
+        --------
+        >>> from sgdfit.formula.reading import as_formula
+        >>> as_formula("y = a[site]*x").with_levels({"site": ["A", "B"]}).names
+        ('a[A]', 'a[B]', 'x', 'site')
+        """
+        known = replace(self, levels={name: tuple(some) for name, some in levels.items()})
+        families, put = known.families, {}
+        for name, members in families.items():
+            code = symbol(self.subscripts[name][1])
+            put[symbol(name)] = Select(code, *map(symbol, members))
+        names = chain.from_iterable(families.get(name, (name,)) for name in self.names)
+        return replace(
+            known,
+            expression=self.expression.xreplace(put),
+            names=tuple(dict.fromkeys((*names, *known.levels))),
         )
 
     def with_columns(self, columns: Collection[str]) -> Formula:
@@ -192,7 +237,7 @@ class _FormulaPrinter(StrPrinter):  # type: ignore[misc]
         name: str = expr.name
         plain = name.isidentifier() and name == unicodedata.normalize("NFKC", name)
         reserved = name in CONSTANTS or name in {"if", "else", "and", "or", "not"}
-        if plain and not reserved:
+        if (plain and not reserved) or SUBSCRIPT.fullmatch(name):
             return name
         braced = not {"{", "}"} & set(name)
         return f"{{{name}}}" if braced else "`" + name.replace("`", "``") + "`"
@@ -210,6 +255,17 @@ class _FormulaPrinter(StrPrinter):  # type: ignore[misc]
         if name is None:
             raise FormulaError(f"the function {expr.func.__name__!r} has no text form")
         return f"{name}({', '.join(self._print(arg) for arg in expr.args)})"
+
+    def _print_Select(self, expr: Expr) -> str:
+        """Write ``a[site]``, or where its values are not named so the choice by its code."""
+        code, *values = expr.args
+        own = {str(value).partition("[")[0] for value in values}
+        if len(own) == 1 and all(v.is_Symbol and SUBSCRIPT.fullmatch(v.name) for v in values):
+            return f"{own.pop()}[{code.name}]"
+        text = str(self._print(values[-1]))
+        for k, value in reversed([*enumerate(values[:-1])]):
+            text = f"where({self._print(code)} == {k}, {self._print(value)}, {text})"
+        return text
 
     _print_Abs = _print_Function
     _print_log = _print_Function

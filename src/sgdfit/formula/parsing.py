@@ -32,7 +32,8 @@ MAX_TOKENS = 3_000
 MAX_NESTING = 25
 
 SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹"
-OPERANDS = ("number", "name", "quoted")
+OPERANDS = ("number", "name", "quoted", "indexed")
+NAME = rf"[^\W\d{SUPERSCRIPTS}][^\W{SUPERSCRIPTS}]*"
 WORDS = {"and", "or", "not", "if", "else"}
 SPELLINGS = {
     "^": "**", "−": "-", "–": "-", "·": "*", "×": "*", "⋅": "*", "÷": "/",
@@ -42,7 +43,8 @@ SPELLINGS = {
 _PATTERN = re.compile(
     rf"""(?P<space>\s+)
     | (?P<number>(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)
-    | (?P<name>[^\W\d{SUPERSCRIPTS}][^\W{SUPERSCRIPTS}]*)
+    | (?P<indexed>{NAME}[ ]?\[[^\[\]]*\])
+    | (?P<name>{NAME})
     | (?P<quoted>`(?:[^`]|``)+`|\{{[^{{}}]+\}})
     | (?P<power>[{SUPERSCRIPTS}]+)
     | (?P<operator>\*\*|==|!=|<=|>=|//|[-+*/%^(),<>=~&|−–·×⋅÷≤≥≠])""",
@@ -52,7 +54,7 @@ _PATTERN = re.compile(
 _ALLOWED = "allowed are names, numbers, + - * / ** ( ) and comparisons"
 _ADVICE = {
     ".": "a formula has no attributes; write exp(x), not np.exp(x)",
-    **dict.fromkeys("[]", "a formula has no subscripts; give each column a plain name"),
+    **dict.fromkeys("[]", "write a[site] for a parameter with a value for each level of a column"),
     **dict.fromkeys("{}", "a name with blanks stands in curly brackets, as in {Time (s)}"),
     **dict.fromkeys("'\"", "a formula holds no text; a name with blanks is written {so}"),
     **dict.fromkeys(":;", "a formula is one expression"),
@@ -65,7 +67,9 @@ _ADVICE = {
 class Token(NamedTuple):
     """One piece of a formula: its kind, its text as Python spells it, and where it stands."""
 
-    kind: str  # "number", "name", "quoted" (a name in backticks or braces), "word" or "operator"
+    # "number", "name", "quoted" (a name in backticks or braces), "indexed" (a[site]), "word" or
+    # "operator"
+    kind: str
     text: str
     position: int
 
@@ -93,9 +97,13 @@ def tokenize(text: str) -> list[Token]:
             tokens.append(Token("operator", "**", position))
             kind, piece = "number", unicodedata.normalize("NFKC", piece)
         elif kind == "quoted":
-            # As the columns of data are: stripped, and in NFKC.
-            inner = piece[1:-1].replace("``", "`") if piece[0] == "`" else piece[1:-1]
-            piece = unicodedata.normalize("NFKC", inner).strip()
+            piece = unicodedata.normalize("NFKC", _unquoted(piece))
+        elif kind == "indexed":
+            own, _, inner = piece[:-1].partition("[")
+            inner = inner.strip()
+            quoted = inner[:1] + inner[-1:] in ("{}", "``") and len(inner) > 2
+            inner = _unquoted(inner) if quoted else inner
+            piece = f"{unicodedata.normalize('NFKC', own.strip())}[{inner}]"
         elif kind == "name" and piece in WORDS:
             kind = "word"
         elif kind == "name":
@@ -112,9 +120,15 @@ def tokenize(text: str) -> list[Token]:
     return tokens
 
 
+def _unquoted(piece: str) -> str:
+    """Return what stands in backticks or braces as the columns of data are named: stripped."""
+    return (piece[1:-1].replace("``", "`") if piece[0] == "`" else piece[1:-1]).strip()
+
+
 Expr = Any  # SymPy ships no types
 
 EXACT_OPERATIONS = 8  # of a constant such as sqrt(2)/pi that stays as it is written
+Subscripts = tuple[tuple[str, tuple[str, str]], ...]
 _COMPARISONS: dict[str, Callable[..., Expr]] = {
     "<": sympy.Lt, "<=": sympy.Le, ">": sympy.Gt, ">=": sympy.Ge, "==": sympy.Eq, "!=": sympy.Ne,
 }  # fmt: skip
@@ -146,21 +160,23 @@ def parse(text: str) -> Formula:
       y = a*exo(-b*t)
             ^
     """
-    return Formula(*_parts(text), text.strip())
+    expression, response, names, subscripts = _parts(text)
+    return Formula(expression, response, names, text.strip(), subscripts=dict(subscripts))
 
 
 # Text is read once: a loop over data sets fits the same formula again and again.
 @functools.lru_cache(maxsize=256)
-def _parts(text: str) -> tuple[Expr, Expr | None, tuple[str, ...]]:
-    """Return the right side, the left side and the names on the right."""
+def _parts(text: str) -> tuple[Expr, Expr | None, tuple[str, ...], Subscripts]:
+    """Return the right side, the left side, and the names on the right, subscripts among them."""
     reader = _Reader(text, "the formula")
     value = reader.read()
     sign = next((sign for sign in "=~" if reader.take(sign)), "")
     if not sign:
         reader.end()
-        return as_number(value), None, tuple(reader.names)
-    reader.names, reader.what = {}, f"the right side of {sign!r}"
-    return as_number(reader.whole()), as_number(value), tuple(reader.names)
+        return as_number(value), None, tuple(reader.names), tuple(reader.subscripts.items())
+    reader.names, reader.subscripts, reader.what = {}, {}, f"the right side of {sign!r}"
+    right = as_number(reader.whole())
+    return right, as_number(value), tuple(reader.names), tuple(reader.subscripts.items())
 
 
 @functools.lru_cache(maxsize=256)
@@ -191,6 +207,7 @@ class _Reader:
         self.text, self.what = text, what
         self.at = self.depth = 0
         self.names: dict[str, None] = {}
+        self.subscripts: dict[str, tuple[str, str]] = {}
 
     def read(self) -> Expr:
         """Read as far as an expression goes."""
@@ -372,6 +389,11 @@ class _Reader:
             return self._call(token.text, start)
         if token.kind == "name" and token.text in CONSTANTS:
             return CONSTANTS[token.text]
+        if token.kind == "indexed":
+            own, _, inner = token.text[:-1].partition("[")
+            if not inner:
+                self._fail(f"these brackets are empty; name a column, as in {own}[site]", start)
+            self.subscripts[token.text] = own, inner
         self.names[token.text] = None
         return symbol(token.text)
 

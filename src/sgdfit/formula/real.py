@@ -30,7 +30,7 @@ MAX_EXPONENT = 1_000
 class _RealFunction(sympy.Function):  # type: ignore[misc]
     """A real function of real arguments: its value where all of them are numbers."""
 
-    nargs = 1
+    nargs: int | None = 1
 
     def _eval_is_extended_real(self) -> bool:
         return True
@@ -155,6 +155,34 @@ class Where(_RealFunction):
         # A branch that is not taken must not reach the sum: 0 * nan is nan.
         condition, yes, no = self.args
         return Where(condition, yes.diff(symbol), no.diff(symbol))
+
+
+class Select(_RealFunction):
+    """Of values for the codes 0, 1, …, which follow the first argument, that of the code."""
+
+    nargs = None
+
+    @classmethod
+    def eval(cls, code: Expr, *values: Expr) -> Expr | None:
+        if code.is_Integer:
+            return values[int(code)]
+        return values[0] if len(set(values)) == 1 else None
+
+    def _eval_derivative(self, symbol: Expr) -> Expr:
+        code, *values = self.args
+        cases = [(k, value.diff(symbol)) for k, value in enumerate(values) if value.has(symbol)]
+        return sympy.Add(*(Where(sympy.Eq(code, k), slope, sympy.S.Zero) for k, slope in cases))
+
+
+def select(codes: Any, *values: Any) -> Any:
+    """Return for each row that one of the values that its code names; each may be an array."""
+    index = np.asarray(codes).astype(np.intp)
+    if all(np.ndim(value) == 0 for value in values):
+        return np.array(values)[index]
+    found = values[0]
+    for k, value in enumerate(values[1:], 1):
+        found = np.where(index == k, value, found)
+    return found
 
 
 class Maximum(_RealFunction):

@@ -19,6 +19,7 @@ from sympy.core.relational import Relational
 
 from sgdfit.formula.external import Call
 from sgdfit.formula.functions import FORMS, by_class
+from sgdfit.formula.real import Select
 from sgdfit.model.loss import PREDICTION, SCALE, TARGET
 from sgdfit.model.model import Model
 
@@ -170,6 +171,11 @@ class _Emitter:
             return self._quotient(*expression.args), PRODUCT
         if isinstance(expression, Call):
             return f"{expression.key}({', '.join(map(self.text, expression.args))})", NAME
+        if isinstance(expression, Select):
+            code, *values = map(self.text, expression.args)
+            if self.dialect == "numpy":
+                return f"select({code}, {', '.join(values)})", NAME
+            return f"({', '.join(values)})[int({code})]", NAME
         function = FORMS[by_class[expression.func]]
         form = self._spelled(function.numpy if self.dialect == "numpy" else function.compiled)
         plain = re.fullmatch(r"[\w.]*\(.*\)", form) is not None

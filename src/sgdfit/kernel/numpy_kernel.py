@@ -13,6 +13,7 @@ import numpy as np
 
 from sgdfit.formula.external import calls_in
 from sgdfit.formula.limits import slope_limit
+from sgdfit.formula.real import select
 from sgdfit.kernel.emission import Expressions, emit, emit_model, expressions_of
 from sgdfit.kernel.kernel import Chunk, Kernel, Rows, Segment, State, SweepResult, chunk_of
 from sgdfit.kernel.summation import PANEL, length, triangle
@@ -204,7 +205,12 @@ def _load(
 ) -> tuple[str, Callable[..., Any]]:
     """Return the source of a function of such ``lines``, of ``expressions``, and the function."""
     source = f"def terms({arguments}):\n" + "".join(f"    {line}\n" for line in lines)
-    space: dict[str, Any] = {"numpy": np, "spread": _constant, **calls_in(*expressions)}
+    space: dict[str, Any] = {
+        "numpy": np,
+        "spread": _constant,
+        "select": select,
+        **calls_in(*expressions),
+    }
     if "special." in source:
         from sgdfit.formula import special
 

@@ -6,7 +6,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any, NoReturn
 
@@ -18,10 +18,18 @@ from sgdfit.errors import FormulaError, UsageError, as_column, closest_name, did
 from sgdfit.formula.external import External, external_in
 from sgdfit.formula.formula import Formula, derivative, ordered_names, stable, symbol, to_text
 from sgdfit.formula.functions import ALIASES, CONSTANTS, FUNCTIONS
+from sgdfit.formula.parsing import parse_expression
 from sgdfit.formula.reading import as_formula
-from sgdfit.formula.real import MAX_EXPONENT, Special, as_real
+from sgdfit.formula.real import MAX_EXPONENT, Select, Special, as_real
 from sgdfit.model.loss import PREDICTION, TARGET, Loss, as_loss
-from sgdfit.model.parameters import Assignments, Bounds, Parameter, declare, resolve_ties
+from sgdfit.model.parameters import (
+    DEFAULT_START,
+    Assignments,
+    Bounds,
+    Parameter,
+    declare,
+    resolve_ties,
+)
 from sgdfit.model.separation import linear_set, stepped_names
 
 Expr = Any  # SymPy ships no types
@@ -127,6 +135,32 @@ class Model:
         """Where the free parameters start."""
         return [self.parameters[name].start for name in self.free]
 
+    @cached_property
+    def base(self) -> Model:
+        """The model of one level: ``a`` for each ``a[site]``, its start that of the first level.
+
+        What is fixed or tied alike in all levels stays so. Without subscripts it is the model.
+        """
+        formula = self.formula
+        if not formula.families:
+            return self
+        choices, own_of = dict[Expr, Expr](), dict[str, str]()
+        for name, members in formula.families.items():
+            own, column = formula.subscripts[name]
+            choices[Select(symbol(column), *map(symbol, members))] = symbol(own)
+            own_of |= dict.fromkeys(members, own)
+        names = (own_of.get(name, name) for name in formula.names if name not in formula.levels)
+        plain = Formula(
+            formula.expression.xreplace(choices), formula.response, tuple(dict.fromkeys(names))
+        )
+        alike: dict[str, list[Parameter]] = {}
+        for parameter in self.parameters.values():
+            own = own_of.get(parameter.name, parameter.name)
+            alike.setdefault(own, []).append(_plain(parameter, own, own_of))
+        parameters = {own: _common(some) for own, some in alike.items()}
+        variables = tuple(name for name in self.variables if name not in formula.levels)
+        return Model(plain, self.loss, variables, parameters)
+
     def values(self, theta: Sequence[float]) -> dict[str, float]:
         """Return every parameter's value when the free ones are ``theta``."""
         known = dict(zip(self.free, map(float, theta), strict=True))
@@ -177,11 +211,13 @@ def build(
     tied: Assignments = None,
     seed: int = 0,
     constant: bool = True,
+    levels: Mapping[str, Sequence[str]] | None = None,
 ) -> Model:
     """Return the `Model` of ``formula`` for data with ``columns``.
 
     Without ``columns``, ``x``, ``t`` and ``time`` (and ``x1``, ``t2``, …) are taken for variables;
-    for the other options see `sgdfit.fit`.
+    for the other options see `sgdfit.fit`. A column that indexes parameters, as ``site`` does in
+    ``a[site]``, has ``levels``, and holds codes that say how many of them come before.
 
     Raises
     ------
@@ -196,6 +232,8 @@ def build(
     >>> model = build("y = a*exp(-b*x)", ["x", "y"], fixed={"b": 2})
     >>> model.variables, model.free, model.gradient
     (('x',), ('a',), (exp(-2*x),))
+    >>> build("y = a[site]*x", ["x", "y", "site"], levels={"site": ["A", "B"]}).free
+    ('a[A]', 'a[B]')
     """
     read = as_formula(formula, response, jacobian)
     known = _guessed(read) if columns is None else tuple(columns)
@@ -204,6 +242,16 @@ def build(
     others = {*read.names, *read.response_names} - set(known)
     if others & own.keys():
         read = read.renamed({name: own[name] for name in others & own.keys()})
+    if columns is not None and read.subscripts and not read.levels:
+        read = with_subscripts(read, known)
+        unknown = {column for _, column in read.subscripts.values()} - {*(levels or ())}
+        if unknown:
+            raise UsageError(
+                f"'{read}' has parameters with a value for each level of {listed(sorted(unknown))},"
+                " which sgdfit.fit takes (sgdfit fit on the command line), but not this; write them"
+                " without brackets"
+            )
+        read = read.with_levels(levels or {})
     _check_response(read, known, given=columns is not None)
     variables = tuple(name for name in read.names if name in known)
     names = tuple(name for name in read.names if name not in known)
@@ -211,7 +259,8 @@ def build(
     _check_names(read, names, known, given=columns is not None)
     if names and not variables and not constant:
         _refuse_constant(read, names, known)
-    parameters = declare(read, names, start=start, bounds=bounds, fixed=fixed, tied=tied, seed=seed)
+    said: dict[str, Any] = {"start": start, "bounds": bounds, "fixed": fixed, "tied": tied}
+    parameters = declare(read, names, **said, seed=seed)
     _check_euler(read, parameters)
     model = Model(read, as_loss(loss), variables, parameters)
     if not names:
@@ -223,6 +272,58 @@ def build(
         raise FormulaError(f"every parameter of '{read}' is fixed or tied; leave at least one free")
     _ = model.gradient  # what is fixed or tied may leave it without a value
     return model
+
+
+def with_subscripts(formula: Formula, columns: Sequence[str]) -> Formula:
+    """Return a formula whose subscripts are columns; what is a column as a whole is none.
+
+    Raises
+    ------
+    FormulaError
+        When brackets name no column, follow one, or a parameter stands without them as well.
+    """
+    found = {n: some for n, some in formula.subscripts.items() if n not in columns}
+    owners, names = [own for own, _ in found.values()], {*formula.names, *formula.response_names}
+    for name, (own, column) in found.items():
+        if own in columns:
+            trouble = (
+                f"{own!r} is a column of the data; only a parameter has a value for each level"
+            )
+        elif column not in columns:
+            near = did_you_mean(column, columns, as_column)
+            trouble = (
+                f"the data have no column {column!r}; its columns are {listed(columns)}.{near}"
+            )
+        elif own in names or owners.count(own) > 1:
+            trouble = f"{own!r} stands without these brackets as well; give each a name of its own"
+        elif column in names:
+            trouble = (
+                f"{column!r} cannot index a parameter and be a number in the same formula; give"
+                " the data a second column with its values"
+            )
+        else:
+            continue
+        raise FormulaError(f"in {name!r} of '{formula}': {trouble}")
+    return replace(formula, subscripts=found)
+
+
+def _plain(parameter: Parameter, own: str, own_of: Mapping[str, str]) -> Parameter:
+    """Return a parameter, named and tied as in the model of one level."""
+    if parameter.tie is None:
+        return replace(parameter, name=own)
+    plain = {symbol(member): symbol(name) for member, name in own_of.items()}
+    tie = parse_expression(parameter.tie)[0].xreplace(plain)
+    if symbol(own) in tie.free_symbols:  # to another level of itself
+        return Parameter(own, DEFAULT_START, f"default {DEFAULT_START}")
+    return replace(parameter, name=own, tie=to_text(tie))
+
+
+def _common(some: Sequence[Parameter]) -> Parameter:
+    """Return what parameters of several levels are in the model of one of them."""
+    first = next((p for p in some if p.role == "free"), some[0])
+    if first.role != "free" and any(str(p) != str(first) for p in some):
+        return Parameter(first.name, DEFAULT_START, f"default {DEFAULT_START}")
+    return replace(first, low=min(p.low for p in some), high=max(p.high for p in some))
 
 
 def _guessed(formula: Formula) -> tuple[str, ...]:
@@ -305,15 +406,17 @@ def _check_names(
                 f"{name!r} is a constant and a column of the data; write the column in curly"
                 f" brackets, {{{name}}}, or rename it"
             )
+    members = {m: formula.subscripts[n][0] for n, some in formula.families.items() for m in some}
     for name in names:
-        form = FUNCTIONS.get(ALIASES.get(name, name))
+        own = members.get(name, name)
+        form = FUNCTIONS.get(ALIASES.get(own, own))
         # Many a rate is called gamma or k1.
         if form and form.symbolic not in Special.__subclasses__():
             raise FormulaError(
-                f"{name!r} is a function and no column of the data; write {name}(…),"
+                f"{own!r} is a function and no column of the data; write {own}(…),"
                 " or rename the parameter"
             )
-        if given and not name.isidentifier():
+        if given and not own.isidentifier():
             raise FormulaError(
                 f"{as_column(name)} is written as a column, but the data have none of that name;"
                 f" its columns are {listed(columns)}.{did_you_mean(name, columns, as_column)}"

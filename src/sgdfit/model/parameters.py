@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import sympy
@@ -16,6 +17,8 @@ from sgdfit.formula.parsing import parse_condition, parse_expression, tokenize
 
 Expr = Any  # SymPy ships no types
 Assignments = str | Iterable[str] | Mapping[str, Any] | None
+Families = Mapping[str, tuple[str, ...]]
+T = TypeVar("T")
 Bounds = str | Iterable[str] | Mapping[str, tuple[float | None, float | None]] | None
 
 DEFAULT_START = 1.0
@@ -71,15 +74,16 @@ def declare(
     >>> declare(line, ["a", "b"], start="a=4", bounds="b > 0")["b"]
     Parameter(name='b', start=1.0, origin='default 1.0', low=0.0, high=inf, tie=None)
     """
+    families = _families(formula)
     values = {n: v for n, v in formula.fixed.items() if n in names}
-    values |= _numbers(fixed, "the fixed value", names)
-    ties, limits = _ties(tied, names, values), _bounds(bounds, names)
+    values |= _numbers(fixed, "the fixed value", names, families)
+    ties, limits = _ties(tied, names, values, families), _bounds(bounds, names, families)
     usual, origin = [DEFAULT_START] * len(names), f"default {DEFAULT_START}"
     if isinstance(start, str) and start.strip() == "random":
         usual, origin = np.random.default_rng(seed).standard_normal(len(names)).tolist(), "random"
         given = {}
     else:
-        given = {**formula.start, **_numbers(start, "the start", names)}
+        given = {**formula.start, **_numbers(start, "the start", names, families)}
     parameters = {}
     for name, value in zip(names, usual, strict=True):
         low, high = limits.get(name, (-math.inf, math.inf))
@@ -111,6 +115,20 @@ def declare(
     return parameters
 
 
+def _families(formula: Formula) -> dict[str, tuple[str, ...]]:
+    """Return what stands for all parameters of a column's levels, as ``a`` and ``a[site]`` do."""
+    found = formula.families
+    return found | {formula.subscripts[name][0]: members for name, members in found.items()}
+
+
+def _each(pairs: Mapping[str, T], families: Families) -> dict[str, T]:
+    """Give what is said of all levels to each; what is said of one level stands."""
+    found: dict[str, T] = {}
+    for name, value in pairs.items():
+        found |= dict.fromkeys(families.get(name, ()), value)
+    return found | {name: value for name, value in pairs.items() if name not in families}
+
+
 def _check_known(name: Any, names: Sequence[str], what: str) -> None:
     if name not in names:
         raise UsageError(
@@ -129,7 +147,7 @@ def _pieces(given: Any, what: str) -> list[str]:
         raise UsageError(f"{what} is {given!r}; write text such as 'a=4, b=5' or a dict")
     pieces, depth = [""], 0
     for character in ",".join(str(text) for text in texts):
-        depth += {"(": 1, ")": -1}.get(character, 0)
+        depth += {"(": 1, ")": -1, "[": 1, "]": -1}.get(character, 0)
         if character == "," and depth == 0:
             pieces.append("")
         else:
@@ -137,14 +155,17 @@ def _pieces(given: Any, what: str) -> list[str]:
     return [piece.strip() for piece in pieces if piece.strip()]
 
 
-def _assignments(given: Assignments, what: str, names: Sequence[str]) -> dict[str, Any]:
+def _assignments(
+    given: Assignments, what: str, names: Sequence[str], families: Families
+) -> dict[str, Any]:
     pairs: dict[str, Any] = {}
     if isinstance(given, Mapping):
         pairs = dict(given)
     else:
         for piece in _pieces(given, what):
-            name, sign, value = (part.strip() for part in piece.partition("="))
-            if not sign or not value:
+            found = re.fullmatch(r"((?:\[[^\]]*\]|[^=\[])*)=(.+)", piece, re.DOTALL)
+            name, value = (part.strip() for part in found.groups()) if found else ("", "")
+            if not value:
                 raise UsageError(f"{what} has {piece!r}; write name=value, as in a=4")
             # As in a formula, what is no identifier stands in backticks.
             tokens = tokenize(name)
@@ -154,13 +175,16 @@ def _assignments(given: Assignments, what: str, names: Sequence[str]) -> dict[st
                 raise UsageError(f"{what} names {name!r} twice")
             pairs[name] = value
     for name in pairs:
-        _check_known(name, names, what)
-    return pairs
+        if name not in families:
+            _check_known(name, names, what)
+    return _each(pairs, families)
 
 
-def _numbers(given: Assignments, what: str, names: Sequence[str]) -> dict[str, float]:
+def _numbers(
+    given: Assignments, what: str, names: Sequence[str], families: Families
+) -> dict[str, float]:
     numbers = {}
-    for name, value in _assignments(given, what, names).items():
+    for name, value in _assignments(given, what, names, families).items():
         try:
             # A tensor that requires a gradient would warn.
             numbers[name] = float(value.detach() if hasattr(value, "detach") else value)
@@ -171,12 +195,19 @@ def _numbers(given: Assignments, what: str, names: Sequence[str]) -> dict[str, f
     return numbers
 
 
-def _ties(given: Assignments, names: Sequence[str], values: Mapping[str, float]) -> dict[str, str]:
+def _ties(
+    given: Assignments, names: Sequence[str], values: Mapping[str, float], families: Families
+) -> dict[str, str]:
     ties = {}
-    for name, text in _assignments(given, "the tie", names).items():
+    for name, text in _assignments(given, "the tie", names, families).items():
         if name in values:
             raise UsageError(f"the parameter {name!r} is both fixed and tied; keep one of them")
         expression, used = parse_expression(str(text))
+        # What has a value for each level as well is meant at the same one.
+        own = name.partition("[")[2]
+        same = {n: m for n in used for m in families.get(n, ()) if m.partition("[")[2] == own}
+        expression = expression.xreplace({symbol(n): symbol(m) for n, m in same.items()})
+        used = tuple(same.get(n, n) for n in used)
         for other in used:
             _check_known(other, names, f"the tie {name} = {text}")
         ties[name] = to_text(expression, used)
@@ -195,14 +226,17 @@ def resolve_ties(ties: Mapping[str, str]) -> dict[str, Expr]:
     return {s.name: e for s, e in resolved.items()}
 
 
-def _bounds(given: Bounds, names: Sequence[str]) -> dict[str, tuple[float, float]]:
+def _bounds(
+    given: Bounds, names: Sequence[str], families: Families
+) -> dict[str, tuple[float, float]]:
     limits: dict[str, tuple[float, float]] = {}
     if isinstance(given, Mapping):
         pairs = [(n, *_pair(n, pair)) for n, pair in given.items()]
     else:
         pairs = [limit for piece in _pieces(given, "the bound") for limit in _comparisons(piece)]
     for name, low, high in pairs:
-        _check_known(name, names, "the bound")
+        if name not in families:
+            _check_known(name, names, "the bound")
         before = limits.get(name, (-math.inf, math.inf))
         limits[name] = (max(low, before[0]), min(high, before[1]))
         if not limits[name][0] < limits[name][1]:  # NaN included
@@ -210,7 +244,7 @@ def _bounds(given: Bounds, names: Sequence[str]) -> dict[str, tuple[float, float
                 f"the bounds of {name!r} leave no room between {limits[name][0]:g} and"
                 f" {limits[name][1]:g}; to hold it at a value, fix it"
             )
-    return limits
+    return _each(limits, families)
 
 
 def _pair(name: str, pair: Any) -> tuple[float, float]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 import sgdfit
 from sgdfit.checkpoint.atomic import replacing
+from sgdfit.data.levels import Levels
 from sgdfit.data.times import USUAL, TimeScale, TimeScales, as_time_unit
 from sgdfit.errors import (
     DataError,
@@ -158,6 +159,8 @@ class Result:
     level : the confidence of the intervals
     time_scales : of columns that hold times, how these are counted; None where that was not
         saved, and all are in seconds since 1970
+    levels : of columns that index parameters, the levels of the fit, in the order of the codes that
+        stand for them
     loss_scale : what a robust loss took for the scale of the residuals of a row of weight 1, in
         units of the response; None for a loss that has none
     function : where the formula is a function that is called, its module and name
@@ -209,6 +212,7 @@ class Result:
     intervals: str = "wald"
     level: float = 0.95
     time_scales: dict[str, TimeScale] | None = None
+    levels: dict[str, tuple[str, ...]] | None = None
     loss_scale: float | None = None
     function: str | None = None
     called: str | None = None
@@ -258,7 +262,11 @@ class Result:
     @property
     def scales(self) -> TimeScales | None:
         """How times are counted where the curve is predicted: as in the fit."""
-        return None if self.time_scales is None else TimeScales(self.time_scales)
+        if self.time_scales is None:
+            return None
+        scales = TimeScales(self.time_scales)
+        scales.levels |= {name: Levels(known) for name, known in (self.levels or {}).items()}
+        return scales
 
     def to_pandas(self) -> Any:
         """Return the estimates as a pandas DataFrame, a row for each parameter.
@@ -572,7 +580,11 @@ def _agreeing(result: Result) -> Result:
 
     try:
         is_call = result.function is not None
-        known = _names(result.formula) if is_call else as_formula(result.formula).names
+        known = (
+            _names(result.formula)
+            if is_call
+            else as_formula(result.formula).with_levels(result.levels or {}).names
+        )
     except FormulaError as error:
         raise DataError(f"the fit.formula cannot be read: {error.message}") from error
     for name, scale in (result.time_scales or {}).items():
