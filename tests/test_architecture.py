@@ -34,7 +34,7 @@ OUTSIDE = {
     "matplotlib": {"plot", "demo"},
     "rich": {"report", "demo", "cli"},
     "typer": {"cli"},
-    "torch": {"formula", "derivation"},
+    "torch": {"formula", "derivation", "kernel"},
     "pandas": set(),
     "polars": set(),
     "sklearn": {"sklearn"},

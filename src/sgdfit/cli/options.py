@@ -350,9 +350,10 @@ FIT: Panels = {
         ),
         _option("--resume", "Go on from the checkpoint of a run that was interrupted or killed."),
         _option(
-            "--kernel auto|numpy|compiled",
-            "auto, numpy or compiled; it changes the time, not the answer.",
+            "--kernel auto|numpy|compiled|torch",
+            "auto, numpy, compiled or torch; it changes the time, not the answer.",
         ),
+        _option("--device cpu|cuda|cuda:1", "Where the kernel torch computes; cuda is a GPU."),
         _option(
             "--dtype float64|float32",
             "Arithmetic of the steps: float64, or of textbook descent float32.",

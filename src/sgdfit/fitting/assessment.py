@@ -404,10 +404,11 @@ def _composed(
         how = _run_of_walk(problem, outcome)
     else:
         how = _run_of_descent(problem, outcome, state)
+    form, device = problem.kernel.form, problem.options.device
     how |= {
         "seed": problem.seed,
         "level": problem.options.level,
-        "kernel": problem.kernel.form,
+        "kernel": f"{form} on {device}" if form == "torch" and device != "cpu" else form,
         "steps": outcome.step,
         "seconds": outcome.seconds,
         "search": outcome.search,

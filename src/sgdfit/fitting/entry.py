@@ -95,6 +95,7 @@ def fit(
     callback_every: int | None = None,
     trace_every: int | None = None,
     kernel: str = "auto",
+    device: str = "cpu",
     dtype: str = "float64",
     memory: int | str | None = None,
     threads: int | None = None,
@@ -198,8 +199,10 @@ def fit(
         Steps between two calls; default each step of a full batch, else each epoch.
     trace_every : int, optional
         Steps between two rows of the trace; default so that it has at most 10,000. 0: none.
-    kernel : "auto", "numpy" or "compiled"
+    kernel : "auto", "numpy", "compiled" or "torch"
         Which form of the kernel steps; the choice changes the time, not the answer.
+    device : "cpu", "cuda" or "cuda:1"
+        Where torch computes: a formula by the kernel ``"torch"``, a function of tensors as it is.
     dtype : "float64" or "float32"
         The arithmetic of the steps (sums and errors are always float64).
     memory : int or str, optional

@@ -59,6 +59,7 @@ class Options(NamedTuple):
     callback_every: int | None = None
     trace_every: int | None = None
     kernel: str = "auto"
+    device: str = "cpu"
     dtype: np.dtype[Any] = np.dtype("float64")
 
     def batch_rows(self, rows: int) -> int:
@@ -144,7 +145,7 @@ def settle(given: Mapping[str, Any]) -> Options:
             f"steps={options.steps} and epochs={options.epochs} are two lengths; give one of them"
         )
     options = options._replace(optimizer=_optimizer(options))
-    choose_form(options.kernel, 1, 1, options.dtype)
+    form = choose_form(options.kernel, 1, 1, options.dtype, options.device)
     if options.optimizer is None:
         return options
     name, schedule, steps = options.optimizer.name, options.schedule, options.length(rows=1)
@@ -156,7 +157,7 @@ def settle(given: Mapping[str, Any]) -> Options:
         return options
     if options.kernel == "compiled":
         raise UsageError(f"the optimizer {name!r} is not compiled; use kernel='numpy'")
-    return options._replace(kernel="numpy")
+    return options._replace(kernel="torch" if form == "torch" else "numpy")
 
 
 def _optimizer(options: Options) -> Optimizer | None:
@@ -193,10 +194,10 @@ def check_with_model(options: Options, model: Model, weighting: Weighting) -> No
     """Refuse options that do not go with the model, or with what rows weigh."""
     if weighting.root is not None:
         _check_correlated(options, model, weighting)
-    if model.external is not None and options.kernel == "compiled":
+    if model.external is not None and options.kernel in ("compiled", "torch"):
         raise UsageError(
-            f"the function {model.external.label!r} is called and cannot be compiled, since"
-            f" {model.external.why}; leave out kernel='compiled'"
+            f"the function {model.external.label!r} is called and cannot be compiled, or written"
+            f" in torch, since {model.external.why}; leave out kernel={options.kernel!r}"
         )
     if options.optimizer is not None:
         as_start(model.start, options.dtype, model.free)
@@ -229,8 +230,8 @@ def _check_correlated(options: Options, model: Model, weighting: Weighting) -> N
         why = f"the loss {model.loss.name} is a sum over rows, one by one; use mse"
     elif weighting.covariance == "sandwich":
         why = "covariance='sandwich' takes residuals for independent; leave it at 'auto'"
-    elif options.kernel == "compiled":
-        why = "the compiled kernel sums over rows one by one; leave out kernel='compiled'"
+    elif options.kernel in ("compiled", "torch") or options.device != "cpu":
+        why = "kernels but NumPy's sum over rows one by one; leave out kernel and device"
     elif stepped_names(model.prediction) & {*model.free}:
         why = "parameters that act in steps are found row by row; give a standard deviation each"
     if why:

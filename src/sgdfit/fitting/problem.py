@@ -456,9 +456,10 @@ def kernel_of(model: Model, data: TrainingData, options: Options) -> Kernel:
     rows, passes, size = data.rows, PASSES, data.rows
     if options.optimizer is not None:
         passes, size = options.length(rows), options.batch_rows(rows)
-    form = choose_form(options.kernel, passes, size, options.dtype)
+    form = choose_form(options.kernel, passes, size, options.dtype, options.device)
     form = form if model.external is None and data.root is None else "numpy"
-    return make(model, options.optimizer, form, weighted=data.weighted, root=data.root)
+    how = {"weighted": data.weighted, "root": data.root, "device": options.device}
+    return make(model, options.optimizer, form, **how)
 
 
 def inspect_columns(problem: Problem) -> Problem:

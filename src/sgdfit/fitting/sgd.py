@@ -35,9 +35,9 @@ from sgdfit.optimizers.schedule import AnySchedule, Schedule, tabulate
 
 # One sweep is short enough that Ctrl-C and a progress bar answer at once, and long enough that
 # the loop's own time does not count.
-STEPS_A_SWEEP = {"numpy": 256, "compiled": 65_536}
+STEPS_A_SWEEP = {"numpy": 256, "torch": 256, "compiled": 65_536}
 FULL_BATCHES_A_LOOK = 16
-ROWS_A_SWEEP = {"numpy": 1 << 20, "compiled": 1 << 24}
+ROWS_A_SWEEP = {"numpy": 1 << 20, "torch": 1 << 22, "compiled": 1 << 24}
 # After these a run can go on.
 RESUMABLE = ("", "interrupted", "stopped")
 OVER = ("halted", "steps", "tolerance")

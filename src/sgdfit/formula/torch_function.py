@@ -27,6 +27,23 @@ def is_tensor(value: object) -> bool:
     return is_loaded() and isinstance(value, sys.modules["torch"].Tensor)
 
 
+def device_fault(device: object) -> str:
+    """Say why nothing can run on a device, of this or of any computer; empty if it can."""
+    import torch
+
+    try:
+        kind = torch.device(device)
+    except (RuntimeError, TypeError):
+        return "write 'cpu', 'cuda' or 'cuda:1', the second GPU"
+    if kind.type not in ("cpu", "cuda"):
+        return f"{kind.type} lacks float64 or is not tested; write 'cpu' or 'cuda'"
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if kind.type == "cuda" and (kind.index or 0) >= count:
+        known = f"only {count}" if count else "no GPU"
+        return f"torch {torch.__version__} finds {known} here; leave out device"
+    return ""
+
+
 def as_tensors(values: Sequence[Any]) -> list[Any]:
     """Return numbers and columns as float64 tensors with memory of their own."""
     import torch

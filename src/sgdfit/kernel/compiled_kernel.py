@@ -18,7 +18,7 @@ from sgdfit import optimizers
 from sgdfit.errors import UsageError
 from sgdfit.kernel.emission import Dialect
 from sgdfit.kernel.kernel import Chunk, Kernel, Segment, State, SweepResult
-from sgdfit.kernel.numpy_kernel import kernel_source, make_numpy
+from sgdfit.kernel.numpy_kernel import kernel_source, make_numpy, with_limits
 from sgdfit.kernel.summation import PANEL, length
 from sgdfit.kernel.templates import dialects, panel_sums_source, sweep_source
 from sgdfit.model.loss import Loss
@@ -58,11 +58,7 @@ def make_compiled(model: Model, optimizer: Optimizer | None, *, weighted: bool) 
             for k in np.flatnonzero(~np.isfinite(out).all(axis=(1, 2))).tolist():
                 panel = chunk.part(k * PANEL, (k + 1) * PANEL)
                 out[k] = _panel_sums(summing(dialect, scores), model.loss, theta, panel)[0]
-        # Where the loss is finite, slopes that are not may have a limit.
-        limited = np.isfinite(out[:, :, 1]).all(axis=1) & ~np.isfinite(out).all(axis=(1, 2))
-        for k in np.flatnonzero(limited).tolist():
-            out[k] = by_limits.panel_sums(theta, chunk.part(k * PANEL, (k + 1) * PANEL), scores)[0]
-        return out
+        return with_limits(out, by_limits, theta, chunk, scores)
 
     def sweep(state: State, chunk: Chunk, segment: Segment) -> SweepResult:
         single = segment.batch_size == 1

@@ -1,7 +1,7 @@
 """SymPy expressions to source text, common subexpressions shared.
 
 The text holds generated names alone (``x0``, ``p1``, ``s_2``), so nothing that a user wrote ever
-reaches the compiler. There are three dialects: "numpy" computes whole columns, "fast" and "libm"
+reaches the compiler. Of the dialects "numpy" and "torch" compute whole columns, "fast" and "libm"
 one row at a time in compiled code. "fast" calls `sgdfit.kernel.elementary`, which stays in vector
 registers; "libm" calls the library of C, which knows the value for every argument.
 """
@@ -24,7 +24,7 @@ from sgdfit.model.loss import PREDICTION, SCALE, TARGET
 from sgdfit.model.model import Model
 
 Expr = Any  # SymPy ships no types
-Dialect = Literal["numpy", "fast", "libm"]
+Dialect = Literal["numpy", "torch", "fast", "libm"]
 
 # Beyond this a power by multiplication is neither faster nor more accurate than pow.
 LARGEST_PRODUCT = 16
@@ -37,6 +37,9 @@ LIBM = {
     "elementary.logaddexp({0}, {1})": "numpy.logaddexp({0}, {1})",
     "elementary.xlogy({0}, {1})": "(({0})*math.log({1}) if {0} != 0.0 else 0.0)",
 }
+
+# What the table's forms for NumPy are in torch, where its function of that name is another.
+TORCH = {"numpy.cbrt({0})": "special.cbrt({0})", "numpy.sign({0})": "special.sign({0})"}
 
 # How tightly the parts of an expression bind, in Python's order.
 ANY, SUM, PRODUCT, POWER, NAME = range(5)
@@ -140,6 +143,8 @@ class _Emitter:
 
     def __init__(self, names: dict[str, str], dialect: Dialect, prefix: str) -> None:
         self.names, self.dialect, self.prefix = names, dialect, prefix
+        self.by_rows = dialect in ("fast", "libm")
+        self.library = "math" if self.by_rows else dialect
         self.lines: list[str] = []
         self.powers: dict[tuple[str, int], str] = {}
 
@@ -173,15 +178,21 @@ class _Emitter:
             return f"{expression.key}({', '.join(map(self.text, expression.args))})", NAME
         if isinstance(expression, Select):
             code, *values = map(self.text, expression.args)
-            if self.dialect == "numpy":
+            if not self.by_rows:
                 return f"select({code}, {', '.join(values)})", NAME
             return f"({', '.join(values)})[int({code})]", NAME
         function = FORMS[by_class[expression.func]]
-        form = self._spelled(function.numpy if self.dialect == "numpy" else function.compiled)
+        form = self._spelled(function.compiled if self.by_rows else function.numpy)
         plain = re.fullmatch(r"[\w.]*\(.*\)", form) is not None
-        return form.format(*map(self.text, expression.args)), NAME if plain else PRODUCT
+        texts = [self.text(arg) for arg in expression.args]
+        if form.startswith("torch."):  # which takes no number for an array
+            numbers = [arg.is_number for arg in expression.args]
+            texts = [f"number({t})" if n else t for t, n in zip(texts, numbers, strict=True)]
+        return form.format(*texts), NAME if plain else PRODUCT
 
     def _spelled(self, form: str) -> str:
+        if self.dialect == "torch":
+            return TORCH.get(form) or form.replace("numpy.", "torch.")
         if self.dialect != "libm":
             return form
         return LIBM.get(form) or form.replace("elementary.", "math.")
@@ -215,7 +226,7 @@ class _Emitter:
         return f"{text}/{bottom[0]}" if len(bottom) == 1 else f"{text}/({'*'.join(bottom)})"
 
     def _power(self, base: Expr, exponent: Expr) -> tuple[str, int]:
-        compiled = self.dialect != "numpy"
+        compiled = self.by_rows
         doubled = float(2 * exponent) if exponent.is_number else 0.5
         count, half = divmod(int(abs(doubled)), 2)
         # NumPy's own power of halves is no slower than a product and a root.
@@ -225,7 +236,7 @@ class _Emitter:
                 power = self._spelled("elementary.power({0}, {1})")
                 return power.format(self.text(base), self.text(exponent)), NAME
             return f"{self.text(base, NAME)}**{self.text(exponent, POWER)}", POWER
-        root = "math.sqrt" if compiled else "numpy.sqrt"
+        root = f"{self.library}.sqrt"
         if not count:
             text, binds = f"{root}({self.text(base)})", NAME
         else:
@@ -265,10 +276,9 @@ class _Emitter:
 
     def _logic(self, expression: Expr) -> str:
         parts = [self.text(arg, SUM) for arg in expression.args]
-        numpy = self.dialect == "numpy"
         if isinstance(expression, sympy.Not):
-            return f"~{parts[0]}" if numpy else f"not {parts[0]}"
-        conjunction, disjunction = ("&", "|") if numpy else ("and", "or")
+            return f"not {parts[0]}" if self.by_rows else f"~{parts[0]}"
+        conjunction, disjunction = ("and", "or") if self.by_rows else ("&", "|")
         word = conjunction if isinstance(expression, sympy.And) else disjunction
         return f" {word} ".join(parts)
 

@@ -1,8 +1,9 @@
-"""The two forms of a kernel, NumPy and compiled, and the choice of the one that finishes sooner."""
+"""The forms of a kernel, NumPy's, compiled and torch's, and the choice of one."""
 
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from sgdfit.kernel.kernel import Kernel, KernelForm
 from sgdfit.model.model import Model
 from sgdfit.optimizers import Optimizer
 
-FORMS = ("auto", "numpy", "compiled")
+FORMS = ("auto", "numpy", "compiled", "torch")
 
 # Measured on this class of machine: a NumPy step costs about 40 µs and 20 ns a row, compiling
 # about 1.5 s the first time and half a second from the disk. Past this estimate of NumPy's own
@@ -29,6 +30,7 @@ def make(
     *,
     weighted: bool = False,
     root: np.ndarray | None = None,
+    device: str = "cpu",
 ) -> Kernel:
     """Return the kernel of ``model`` in ``form``, which takes steps where there is an optimizer.
 
@@ -48,18 +50,25 @@ def make(
         from sgdfit.kernel.numpy_kernel import make_numpy
 
         return make_numpy(model, optimizer, root)
+    if form == "torch":
+        from sgdfit.kernel.torch_kernel import make_torch
+
+        return make_torch(model, optimizer, device)
     from sgdfit.kernel.compiled_kernel import make_compiled
 
     return make_compiled(model, optimizer, weighted=weighted)
 
 
-def choose_form(kernel: str, steps: int, batch_size: int, dtype: Any) -> KernelForm:
+def choose_form(
+    kernel: str, steps: int, batch_size: int, dtype: Any, device: Any = "cpu"
+) -> KernelForm:
     """Return the form that finishes sooner, or the one that was asked for.
 
     Raises
     ------
     UsageError
-        When ``kernel`` names none, or asks for compiled steps in float32, or where Numba is off.
+        When ``kernel`` names none, asks for compiled steps in float32 or where Numba is off, or for
+        torch, or a ``device``, that is not there.
 
     Examples
     --------
@@ -70,6 +79,9 @@ def choose_form(kernel: str, steps: int, batch_size: int, dtype: Any) -> KernelF
     """
     if kernel not in FORMS:
         raise UsageError(f"kernel={kernel!r} is not one of {', '.join(map(repr, FORMS))}")
+    if kernel == "torch" or device != "cpu":
+        _check_device(kernel, device)
+        return "torch"
     seconds = steps * (NUMPY_STEP_SECONDS + batch_size * NUMPY_ROW_SECONDS)
     if kernel == "numpy" or (kernel == "auto" and seconds <= COMPILE_SECONDS):
         return "numpy"
@@ -85,3 +97,16 @@ def choose_form(kernel: str, steps: int, batch_size: int, dtype: Any) -> KernelF
             " variable, or use kernel='numpy'"
         )
     return "compiled"
+
+
+def _check_device(kernel: str, device: Any) -> None:
+    asked = f"kernel={kernel!r}" if device == "cpu" else f"device={device!r}"
+    if kernel not in ("auto", "torch"):
+        raise UsageError(f"{asked} needs kernel='torch', not {kernel!r}; leave out kernel")
+    if find_spec("torch") is None:
+        raise UsageError(f"{asked} needs torch, which is not installed (pip install torch)")
+    from sgdfit.formula.torch_function import device_fault
+
+    fault = device_fault(device)
+    if fault:
+        raise UsageError(f"{asked}: {fault}")

@@ -2,7 +2,7 @@
 
 ``sums(theta, chunk)`` adds up loss, gradient and curvature over a chunk of rows; it is additive
 over chunks. ``sweep(state, …)`` takes textbook mini-batch steps through a chunk. Both exist in a
-NumPy form (no compile wait) and a compiled form (no Python inside the loop).
+NumPy form (no compile wait), a compiled form (no Python inside the loop) and in torch (a GPU).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from sgdfit.kernel.shuffle import Order
 from sgdfit.kernel.summation import Sums, sum_panels
 
-KernelForm = Literal["numpy", "compiled"]
+KernelForm = Literal["numpy", "compiled", "torch"]
 
 
 class Chunk(NamedTuple):
@@ -115,7 +115,7 @@ class Kernel(NamedTuple):
 
     form: KernelForm
     source: str  # the generated text of the sums
-    # Of theta and a chunk: always in NumPy, all rows of the chunk at once.
+    # Of theta and a chunk, all rows of the chunk at once; the compiled form's are NumPy's.
     rows: Callable[[np.ndarray, Chunk], Rows]
     # Of theta, a chunk and ``scores=False``: float64[k, 2, length(p)], high and low parts of the
     # sums over each panel of `PANEL` rows of the chunk, of which the last may be shorter: weight,

@@ -5,7 +5,7 @@ Also expressions at many parameter points at once, which is what a search for st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 from sgdfit.formula.external import calls_in
 from sgdfit.formula.limits import slope_limit
 from sgdfit.formula.real import select
-from sgdfit.kernel.emission import Expressions, emit, emit_model, expressions_of
+from sgdfit.kernel.emission import Dialect, Expressions, emit, emit_model, expressions_of
 from sgdfit.kernel.kernel import Chunk, Kernel, Rows, Segment, State, SweepResult, chunk_of
 from sgdfit.kernel.summation import PANEL, length, triangle
 from sgdfit.model.loss import PREDICTION, TARGET, Loss
@@ -54,7 +54,7 @@ def evaluator(
     names |= {name: f"x{i}" for i, name in enumerate(rows)}
     targets = [f"f{i}" for i in range(len(expressions))]
     lines = [*emit(expressions, names, targets, "numpy"), f"return [{', '.join(targets)}]"]
-    terms = _load(", ".join(names.values()), lines, expressions)[1]
+    terms = load(", ".join(names.values()), lines, {"numpy": np}, expressions)[1]
 
     def evaluate(at: np.ndarray, data: Sequence[Any]) -> np.ndarray:
         count = max((np.size(column) for column in data), default=1)
@@ -73,7 +73,7 @@ def evaluator(
 
 def make_numpy(model: Model, optimizer: Optimizer | None, root: np.ndarray | None = None) -> Kernel:
     """Return the NumPy form of the kernel, of rows whose correlations may have a Cholesky root."""
-    source, terms = _terms(model)
+    source, terms = terms_of(model)
     if root is not None:
         terms = _whitened(terms, root)
 
@@ -85,12 +85,22 @@ def make_numpy(model: Model, optimizer: Optimizer | None, root: np.ndarray | Non
 
     def sweep(state: State, chunk: Chunk, segment: Segment) -> SweepResult:
         assert optimizer is not None, "a kernel without an optimizer takes no steps"
-        return run_segment(lambda at, i: _batch(terms, at, chunk, i), optimizer, state, segment)
+        return run_segment(lambda at, i: batch_of(terms, at, chunk, i), optimizer, state, segment)
 
     return Kernel("numpy", source, rows, panel_sums, sweep)
 
 
-def _terms(model: Model) -> tuple[str, Terms]:
+def with_limits(
+    sums: np.ndarray, by_limits: Kernel, theta: np.ndarray, chunk: Chunk, scores: bool
+) -> np.ndarray:
+    """Return the sums of panels; where the loss is finite, slopes that are not may have a limit."""
+    limited = np.isfinite(sums[:, :, 1]).all(axis=1) & ~np.isfinite(sums).all(axis=(1, 2))
+    for k in np.flatnonzero(limited).tolist():
+        sums[k] = by_limits.panel_sums(theta, chunk.part(k * PANEL, (k + 1) * PANEL), scores)[0]
+    return sums
+
+
+def terms_of(model: Model) -> tuple[str, Terms]:
     """Return the source of what evaluates `Rows` from theta, in its type, and a chunk; and that.
 
     Slopes that are not finite are taken by their limits.
@@ -168,19 +178,25 @@ def kernel_source(source: str, loss: Loss) -> str:
 @lru_cache(maxsize=128)
 def _load_terms(given: Expressions) -> tuple[str, Terms]:
     """Return the source of ``terms``, which computes what `Rows` holds, and the function itself."""
-    row, loss = emit_model(given, "numpy")
-    lines = [
+    empty = "numpy.empty({shape}, theta.dtype)"
+    lines = lines_of(given, "numpy", empty)
+    return load("theta, columns, scale", lines, {"numpy": np, "spread": _constant}, given.values)
+
+
+def lines_of(given: Expressions, dialect: Dialect, empty: str) -> list[str]:
+    """Return the lines of ``terms``; ``empty`` makes an array of a ``shape``."""
+    row, loss = emit_model(given, dialect)
+    return [
         f"{', '.join(f'p{i}' for i in range(len(given.free)))}, = theta",
         f"{', '.join(f'x{i}' for i in range(len(given.columns)))}, = columns",
         *row,
         *_spread(given.columns, [PREDICTION], given.values[:1]),
-        f"jacobian = numpy.empty(({len(given.free)}, len(x0)), theta.dtype)",
+        f"jacobian = {empty.format(shape=f'({len(given.free)}, len(x0))')}",
         *(f"jacobian[{i}] = j{i}" for i in range(len(given.free))),
         *loss,
         *_spread((PREDICTION, TARGET), ["loss", "grad", "hess"], given.loss),
         "return prediction, target, loss, grad, hess, jacobian",
     ]
-    return _load("theta, columns, scale", lines, given.values)
 
 
 def _spread(
@@ -188,30 +204,25 @@ def _spread(
 ) -> list[str]:
     """Write lines that spread over the rows what has nothing in it that changes from row to row."""
     return [
-        f"{name} = spread({name}, len(x0))"
+        f"{name} = spread({name}, x0)"
         for name, expression in zip(names, expressions, strict=True)
         if not any(symbol.name in changing for symbol in expression.free_symbols)
     ]
 
 
-def _constant(value: Any, rows: int) -> np.ndarray:
-    """Return a value as that of so many rows, which takes the room of one."""
+def _constant(value: Any, column: np.ndarray) -> np.ndarray:
+    """Return a value as that of as many rows, which takes the room of one."""
     held = np.array(value)
-    return np.ndarray(rows, held.dtype, held, strides=(0,))
+    return np.ndarray(len(column), held.dtype, held, strides=(0,))
 
 
-def _load(
-    arguments: str, lines: Sequence[str], expressions: Sequence[Expr]
+def load(
+    arguments: str, lines: Sequence[str], space: Mapping[str, Any], expressions: Sequence[Expr]
 ) -> tuple[str, Callable[..., Any]]:
     """Return the source of a function of such ``lines``, of ``expressions``, and the function."""
     source = f"def terms({arguments}):\n" + "".join(f"    {line}\n" for line in lines)
-    space: dict[str, Any] = {
-        "numpy": np,
-        "spread": _constant,
-        "select": select,
-        **calls_in(*expressions),
-    }
-    if "special." in source:
+    space = {"select": select, **space, **calls_in(*expressions)}
+    if "special." in source and "special" not in space:
         from sgdfit.formula import special
 
         space["special"] = special
@@ -290,7 +301,7 @@ def run_segment(
     return SweepResult(state, halted, np.reshape(records, (-1, 3 + 2 * len(state.theta))))
 
 
-def _batch(terms: Terms, theta: np.ndarray, chunk: Chunk, taken: Any) -> tuple[float, np.ndarray]:
+def batch_of(terms: Terms, theta: np.ndarray, chunk: Chunk, taken: Any) -> tuple[float, np.ndarray]:
     """Return a batch's mean loss and gradient."""
     some = chunk_of(tuple(a[taken] for a in chunk.arrays), weighted=chunk.weights is not None)
     _, _, loss, grad, _, jacobian = terms(theta, some)

@@ -113,7 +113,7 @@ class Result:
     learning_rate : a number, or a schedule such as "cosine(rate=0.2, steps=1000)"
     batch_size : rows of one step; None for all
     seed : of shuffling and of random starts
-    kernel : what computed: "numpy" or "compiled"
+    kernel : what computed: "numpy", "compiled", "torch" or, on a GPU, "torch on cuda"
     dtype : arithmetic of the descent: "float64" or "float32"
     estimates : every parameter, in the order of the formula
     free : the p free parameters, in the order of the rows of covariance
