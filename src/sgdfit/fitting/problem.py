@@ -458,8 +458,14 @@ def kernel_of(model: Model, data: TrainingData, options: Options) -> Kernel:
         passes, size = options.length(rows), options.batch_rows(rows)
     form = choose_form(options.kernel, passes, size, options.dtype, options.device)
     form = form if model.external is None and data.root is None else "numpy"
-    how = {"weighted": data.weighted, "root": data.root, "device": options.device}
-    return make(model, options.optimizer, form, **how)
+    return make(
+        model,
+        options.optimizer,
+        form,
+        weighted=data.weighted,
+        root=data.root,
+        device=options.device,
+    )
 
 
 def inspect_columns(problem: Problem) -> Problem:
