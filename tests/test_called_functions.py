@@ -256,6 +256,14 @@ def test_the_stated_error_of_differences_bounds_theirs(given, a):
     assert error < called.error < 0.2
 
 
+def test_a_function_is_given_rows_of_the_data_alone():
+    def looked_up(x, a, b, c):
+        assert np.isin(x, X).all()
+        return real(x, a, b, c)
+
+    assert sgdfit.fit(looked_up, DATA, response="y").status.name == "converged"
+
+
 def test_files_are_read_in_chunks_from_one_thread_and_runs_resume_to_the_bit(tmp_path):
     threads = set()
 

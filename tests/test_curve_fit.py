@@ -199,6 +199,17 @@ def test_bounds_of_either_form(method):
         assert_allclose(pcov, theirs[1], rtol=1e-4)
 
 
+def test_a_walk_that_ends_at_a_bound_is_no_end():
+    def hill(x, top, half, n):
+        return top * x**n / (half**n + x**n)
+
+    x = np.linspace(0.1, 10, 60)
+    y = hill(x, 3, 2, 2) + 0.02 * np.random.default_rng(11).standard_normal(60)
+    given = {"p0": [1, 1, 1], "bounds": (0, [10, 10, 5])}
+    found, expected = (m.curve_fit(hill, x, y, **given) for m in (sgdfit, scipy.optimize))
+    assert_allclose(found[0], expected[0], rtol=1e-5)
+
+
 def test_the_minimum_next_to_the_start_is_taken():
     x = np.linspace(-2 * np.pi, 2 * np.pi, 40)
     for bounds in ((-np.inf, np.inf), (-3 * np.pi, 3 * np.pi)):

@@ -258,7 +258,7 @@ def _minimized(
     told: dict[str, Any] = {"bounds": {name: (a, b) for name, a, b in ends if name in used}}
     if started or not traced:
         start = {name: value for name, value in known.items() if name in used}
-        told |= {"start": start, "search": False}
+        told["start"] = start
     told |= {"sigma": problem.sigma, "absolute_sigma": absolute, "steps": limit}
     result = fit(problem.formula, problem.data, response=RESPONSE, constant=True, **told)
     status = result.status

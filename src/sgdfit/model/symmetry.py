@@ -21,6 +21,7 @@ import sympy
 
 from sgdfit.errors import enumerated
 from sgdfit.formula.evaluation import evaluate
+from sgdfit.formula.external import external_in
 from sgdfit.formula.formula import symbol, to_text
 from sgdfit.formula.real import Where
 from sgdfit.model.model import Model
@@ -88,8 +89,10 @@ class Symmetries:
         # Each change of sign by the parameter that it makes positive.
         self.flips = self._flips()
         self.exchanges = self._exchanges(parts)
-        self.rates = list(self._exchanged_rates())
-        self.turns = [*self._mirrors(), *self.rates]
+        # What is found by values at random: of no function that is called, which takes its own.
+        called = external_in(prediction) is not None
+        self.rates = [] if called else list(self._exchanged_rates())
+        self.turns = [] if called else [*self._mirrors(), *self.rates]
         self.swaps = list(chain(*self.exchanges))
 
     def moved(self, theta: np.ndarray, move: Move) -> np.ndarray:
