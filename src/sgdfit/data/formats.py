@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -101,38 +101,65 @@ def _check_columns(metadata: Any, size: int) -> None:
     Where Python asks for it, pyarrow 26 ends the process; where columns are looked up to be read,
     it raises an error. So they are, and nothing is read.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     def read(_: int) -> bytes:
         raise LookupError
 
-    yes, end = (lambda: True), (lambda *_: size)
-    source = SimpleNamespace(readable=yes, close=yes, closed=False, seek=end, tell=end, read=read)
-    file = pq.ParquetFile(pa.PythonFile(source, "r"), metadata=metadata, pre_buffer=True)
+    source = _python_file(lambda *_: size, lambda: size, read)
+    file = pq.ParquetFile(source, metadata=metadata, pre_buffer=True)
     with contextlib.suppress(LookupError):
         next(file.iter_batches(), None)
 
 
-def _check_pages(source: Any, column: Any) -> None:
-    """Refuse a page that claims more bytes than are left of its column.
+def _checking_pages(source: Any, columns: Sequence[Any]) -> Any:
+    """Return a file that refuses a page which claims more bytes than are left of its column.
 
-    Arrow would clear as much memory, up to 2 GB, before it finds that the page is shorter.
+    Arrow would clear as much memory, up to 2 GB, before it finds that the page is shorter. Pages
+    are looked at as they pass by: behind a network each further look would have to be waited for.
     """
-    begin = column.dictionary_page_offset or column.data_page_offset
-    end = begin + column.total_compressed_size
-    while begin < end:
-        for size in PAGE_HEADERS:
-            source.seek(begin)
-            with contextlib.suppress(IndexError, RecursionError):
-                fields, length = _thrift_struct(source.read(size), 0)
-                break
-        else:
-            raise EOFError("a page does not say how long it is")
-        content = fields.get(3, 0)
-        begin += length + content
-        if content < 0 or begin > end + SLACK:
-            raise EOFError(f"a page of {content:,} bytes does not fit into its column")
+    left_at = {
+        min(filter(None, (c.dictionary_page_offset, c.data_page_offset)), default=0):
+        c.total_compressed_size for c in columns
+    }  # fmt: skip
+
+    def read(size: int) -> Any:
+        first, content = source.tell(), source.read_buffer(size)
+        end = first + content.size
+
+        def look(page: int, length: int) -> bytes:
+            near: bytes = content[page - first :][:length].to_pybytes()
+            return near if len(near) == length else source.read_at(length, page)
+
+        for page in [page for page in left_at if first <= page < end]:
+            left = left_at.pop(page)
+            while page < end and left > 0:
+                header, claimed = _page_sizes(partial(look, page))
+                page, left = page + header + claimed, left - header - claimed
+                if claimed < 0 or left < -SLACK:
+                    raise EOFError(f"a page of {claimed:,} bytes does not fit into its column")
+            if left > 0:  # another column may begin there
+                left_at[page] = left
+        return content
+
+    return _python_file(source.seek, source.tell, read)
+
+
+def _python_file(seek: Any, tell: Any, read: Any) -> Any:
+    import pyarrow as pa
+
+    yes = lambda: True  # noqa: E731
+    made = SimpleNamespace(readable=yes, close=yes, closed=False, seek=seek, tell=tell, read=read)
+    return pa.PythonFile(made, "r")
+
+
+def _page_sizes(look: Callable[[int], bytes]) -> tuple[int, int]:
+    """Return the bytes of what stands before a page, whose first ones ``look`` returns, and its."""
+    for length in PAGE_HEADERS:
+        with contextlib.suppress(IndexError, RecursionError):
+            fields, header = _thrift_struct(look(length), 0)
+            return header, fields.get(3, 0)
+    raise EOFError("a page does not say how long it is")
 
 
 def _thrift_struct(data: bytes, at: int) -> tuple[dict[int, int], int]:
@@ -212,10 +239,8 @@ def _row_group(origin: DataFile, run: range, first: int, rows: int) -> RowGroup:
             columns = [metadata.row_group(k).column(leaf) for k, leaf in some]
             if sum(column.total_compressed_size for column in columns) > AT_ONCE * len(run):
                 buffer = BUFFER if origin.local else REMOTE_BUFFER
-                for column in columns if origin.local and not checked.issuperset(some) else ():
-                    _check_pages(source, column)
-                checked.update(some)
-                source.seek(0)
+                if not checked.issuperset(some):
+                    source = _checking_pages(source, columns)
             batches = _parquet(source, metadata, buffer).iter_batches(
                 batch_size=batch_rows(len(names)),
                 row_groups=list(run),
@@ -224,6 +249,7 @@ def _row_group(origin: DataFile, run: range, first: int, rows: int) -> RowGroup:
             )
             for batch in batches:
                 yield batch.select(list(names))
+            checked.update(some)
 
     def statistics(name: str) -> ColumnStatistics | None:
         known = [_statistics(origin, group, name) for group in run]
