@@ -16,6 +16,7 @@ from pyarrow import fs
 
 import sgdfit
 from sgdfit.data import files as file_names
+from sgdfit.data import formats, readers
 from sgdfit.data.datasets import fingerprint_of
 from sgdfit.data.opening import open_rows
 from sgdfit.data.readers import open_table
@@ -114,6 +115,33 @@ def test_long_batches_are_cut_and_short_ones_joined(kind, size, counts, tmp_path
     scan = open_table(write(table, tmp_path / f"a.{kind}", size)).dataset
     assert [piece.rows for piece in scan.row_groups] == counts
     np.testing.assert_array_equal(read(scan, ["x"])["x"], np.arange(float(rows)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "packing"), [("arrow", None), ("arrows", "lz4"), ("stream", "zstd")]
+)
+def test_one_long_record_batch_is_not_held_whole(kind, packing, tmp_path, monkeypatch):
+    monkeypatch.setattr(formats, "AT_ONCE", 1 << 20)
+    monkeypatch.setattr(readers, "SMALL", 1 << 10)
+    rows = 6 * BATCH_ROWS + 10
+    few = pa.array([f"w{k}" if k < 900_000 else None for k in range(rows)], pa.large_string())
+    odd = pa.array(np.arange(rows) % 3 > 1, mask=np.arange(rows) % 7 == 0)
+    whole = pa.table({"w": few, "odd": odd, "x": np.sqrt(np.arange(rows)), "y": np.ones(rows)})
+    path, options = tmp_path / f"a.{kind}", pa.ipc.IpcWriteOptions(compression=packing)
+    make = pa.ipc.new_file if kind == "arrow" else pa.ipc.new_stream
+    with make(str(path), whole.schema, options=options) as writer:
+        writer.write_table(whole)
+    for names in (["y", "x"], ["odd", "w"]):
+        expected, first, held, most = whole.select(names), 0, pa.total_allocated_bytes(), 0
+        with open(path, "rb") as stream:
+            table = open_table(stream if kind == "stream" else path)
+            for batch in table.dataset.row_groups[0].read(names):
+                most = max(most, pa.total_allocated_bytes() - held)
+                part = expected.slice(first, batch.num_rows)
+                assert pa.Table.from_batches([batch]).equals(part)
+                first += batch.num_rows
+        assert first == rows
+        assert most < 0.7 * expected.nbytes
 
 
 def parts(folder, count=12, size=50):

@@ -20,6 +20,7 @@ import pytest
 
 from sgdfit.data.readers import open_arrow_stream, open_table
 from sgdfit.data.table import BATCH_ROWS
+from sgdfit.data.text_files import peeked
 from sgdfit.errors import DataError
 
 N = 7
@@ -204,7 +205,7 @@ def test_an_arrow_stream_that_is_cut_off(share):
     with pytest.raises(
         DataError, match=r"standard input is cut off, damaged or no Arrow file|broke off after"
     ):
-        open_arrow_stream(stream, "standard input").load(["x"])
+        open_arrow_stream(peeked(stream, "standard input"), "standard input").load(["x"])
 
 
 def test_pandas_hands_out_chunks():

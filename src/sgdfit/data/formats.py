@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, lru_cache, partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from sgdfit.data.files import COMPRESSIONS, DataFile, opened
 from sgdfit.data.table import BATCH_ROWS, ColumnStatistics, RowGroup, batch_rows
@@ -36,6 +40,7 @@ BOUNDED: dict[str, Any] = {"batch_readahead": 1, "fragment_readahead": 1, "use_t
 MANY_ROW_GROUPS = 1_000
 # The first bytes of an Arrow file, and of a message, with which a stream begins.
 FILE, STREAM = b"ARROW1", b"\xff\xff\xff\xff"
+RECORD_BATCH, CODECS = 3, {0: "lz4", 1: "zstd"}  # of messages: what they are, and how packed
 
 
 class ColumnarFile(NamedTuple):
@@ -56,7 +61,7 @@ def reading(label: str, kind: str, where: str = "") -> Iterator[None]:
 
     try:
         yield
-    except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
+    except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError, struct.error) as error:
         reason = reason_of(error)
         found = f"is cut off, damaged or no {kind} file ({reason})"
         found = f"is damaged in {where}: {reason}" if where else found
@@ -322,13 +327,15 @@ def open_arrow(origin: DataFile) -> ColumnarFile:
             schema = pa.ipc.open_stream(source).schema
             group = RowGroup(origin.label, 0, None, _record_batches(origin, schema, None))
             return ColumnarFile(origin, schema, (group,))
-        schema = pa.ipc.open_file(source).schema
-        # To learn how many rows a batch has, one of its columns is read.
-        options = pa.ipc.IpcReadOptions(included_fields=[0], use_threads=False)
-        file = pa.ipc.open_file(source, options=options)
-        counts = [file.get_batch(k).num_rows for k in range(file.num_record_batches)]
+        file = pa.ipc.open_file(source)
+        schema, counts, large = file.schema, list[int](), list[int]()
+        for place in _batches_in(source, 8):
+            counts.append(place.rows)
+            large.append(place.begin if place.end - place.begin > AT_ONCE else 0)
+        if len(counts) != file.num_record_batches:
+            raise EOFError(f"it has {len(counts)} record batches of {file.num_record_batches}")
     groups = [
-        RowGroup(origin.label, first, rows, _record_batches(origin, schema, run))
+        RowGroup(origin.label, first, rows, _record_batches(origin, schema, run, large))
         for first, rows, run in _runs(counts)
     ]
     return ColumnarFile(origin, schema, tuple(groups))
@@ -345,7 +352,7 @@ def _runs(counts: Sequence[int], most: int = BATCH_ROWS) -> Iterator[tuple[int, 
 
 
 def _record_batches(
-    origin: DataFile, schema: Any, run: range | None
+    origin: DataFile, schema: Any, run: range | None, large: Sequence[int] = ()
 ) -> Callable[[Sequence[str]], Iterator[Any]]:
     """Return what reads some record batches of a file, or all of a stream."""
     import pyarrow as pa
@@ -359,6 +366,13 @@ def _record_batches(
                 file = open_it(source, options=options)
             for number in itertools.count() if run is None else run:
                 with reading(origin.label, "Feather or Arrow", f"record batch {number + 1}"):
+                    at = source.tell() if run is None else large[number]
+                    found = large_batch(source, at, schema, names) if at else None
+                    if found is not None:
+                        yield from found[1](source)
+                        source.seek(found[0])
+                        continue
+                    source.seek(at)
                     batch = next(file, None) if run is None else file.get_batch(number)
                     if batch is None:
                         return
@@ -367,6 +381,130 @@ def _record_batches(
                 yield from batches_of(batch, names)
 
     return read
+
+
+class _BatchPlace(NamedTuple):
+    begin: int
+    body: int  # where its buffers begin
+    end: int
+    rows: int
+    header: bytes
+    table: int  # where in the header its own part begins
+
+
+def _batches_in(source: Any, at: int) -> Iterator[_BatchPlace]:
+    """Yield where the record batches of an Arrow file or stream are, read from byte ``at`` on."""
+    while len(prefix := source.read_at(8, at)) == 8:
+        skipped = 8 if prefix.startswith(STREAM) else 4
+        size = int.from_bytes(prefix[skipped - 4 : skipped], "little")
+        if not size:
+            return
+        header = source.read_at(min(size, REMOTE_BUFFER), at + skipped)
+        (message,) = struct.unpack_from("<I", header, 0)
+        body = at + skipped + size
+        end = body + _field(header, message, 3, "<q")
+        if _field(header, message, 1, "<B") == RECORD_BATCH:
+            table = _field(header, message, 2)
+            yield _BatchPlace(at, body, end, _field(header, table, 0, "<q"), header, table)
+        if end < body:
+            raise EOFError(f"the message at byte {at:,} is damaged")
+        at = end
+
+
+def _field(data: bytes, table: int, number: int, kind: str = "") -> int:
+    """Return a number in a FlatBuffers table, or where a table or a vector begins; 0 for nothing.
+
+    See https://flatbuffers.dev/internals, and for the numbers of fields Message.fbs of
+    https://arrow.apache.org/docs/format/Columnar.html.
+    """
+    types = table - struct.unpack_from("<i", data, table)[0]
+    known = 4 + 2 * number < struct.unpack_from("<H", data, types)[0]
+    place = table + struct.unpack_from("<H", data, types + 4 + 2 * number)[0] if known else table
+    if place == table:
+        return 0
+    found: int = struct.unpack_from(kind or "<I", data, place)[0]
+    return found if kind else place + found
+
+
+def large_batch(
+    ahead: Any, at: int, schema: Any, names: Sequence[str]
+) -> tuple[int, Callable[[Any], Iterator[Any]]] | None:
+    """Return where a large record batch at byte ``at`` ends, and what reads it piece by piece.
+
+    None where it had better be read whole, as small ones are, and types of unknown buffers.
+    """
+    import pyarrow as pa
+
+    place, types = next(_batches_in(ahead, at), None), schema.types
+    if place is None or place.begin != at or place.end - at <= AT_ONCE:
+        return None
+    where, packing = (_field(place.header, place.table, k) for k in (2, 3))
+    (count,) = struct.unpack_from("<I", place.header, where)
+    spans = (
+        np.array(struct.unpack_from(f"<{2 * count}q", place.header, where + 4))
+        .reshape(-1, 2)
+        .tolist()
+    )
+    codec = None if not packing else CODECS.get(_field(place.header, packing, 0, "<b"))
+    ends = [0, *itertools.accumulate(t.num_buffers for t in types)]
+    wanted = [schema.get_field_index(name) for name in names]
+    flat = all(2 <= t.num_buffers <= 3 and not t.num_fields for t in types)
+    other = any(re.search("view|extension", str(t)) for t in types)
+    if not flat or other or ends[-1] != count or any("dict" in str(types[k]) for k in wanted):
+        return None
+
+    def stream(source: Any, begin: int, length: int) -> Any:
+        begin, packed = begin + place.body, codec if length else None
+        if packed:  # 8 bytes tell how long it is unpacked, or that it is not packed
+            packed = None if source.read_at(8, begin) == 2 * STREAM else packed
+            begin, length = begin + 8, length - 8
+        found = pa.BufferedInputStream(source.get_stream(begin, length), BUFFER)
+        return pa.CompressedInputStream(found, packed) if packed else found
+
+    def read(source: Any) -> Iterator[Any]:
+        columns = []
+        for k in wanted:
+            valid, *others = spans[ends[k] : ends[k + 1]]
+            streams = [stream(source, *span) for span in others]
+            there = stream(source, *valid) if valid[1] else None
+            columns.append(_column_pieces(types[k], place.rows, there, *streams))
+        for arrays in zip(*columns, strict=True):
+            yield pa.RecordBatch.from_arrays([*arrays], list(names))
+
+    return place.end, read
+
+
+def _column_pieces(
+    kind: Any, left: int, valid: Any, values: Any, texts: Any = None
+) -> Iterator[Any]:
+    """Yield a column of so many rows, of streams of its buffers: which rows are there, and what."""
+    import pyarrow as pa
+
+    def read(stream: Any, bits: int) -> bytes:
+        missing, found = -(-bits // 8), list[bytes]()
+        while missing > 0 and (part := stream.read(min(missing, REMOTE_BUFFER))):
+            found.append(part)
+            missing -= len(part)
+        if missing:
+            raise EOFError("it is cut off")
+        return b"".join(found)
+
+    offset = np.dtype(np.int64 if "large" in str(kind) else np.int32)  # where each text begins
+    bits = kind.bit_width if texts is None else 8 * offset.itemsize
+    last = np.frombuffer(b"" if texts is None else read(values, bits), offset)
+    read(texts, 8 * int(last.sum()))
+    while left > 0:
+        rows = min(BATCH_ROWS, left)
+        buffers = [valid and read(valid, rows), read(values, rows * bits)]
+        if texts is not None:
+            places = np.concatenate([last, np.frombuffer(buffers[1], offset)])
+            buffers[1:] = [(places - last).data, read(texts, 8 * int(places[-1] - last[0]))]
+            last = places[-1:]
+        held = [None if buffer is None else pa.py_buffer(buffer) for buffer in buffers]
+        array = pa.Array.from_buffers(kind, rows, held)
+        array.validate(full=True)  # text with wrong offsets would be read beyond its bytes
+        yield array
+        left -= rows
 
 
 class Format(NamedTuple):

@@ -9,12 +9,14 @@ import io
 import itertools
 import os
 import stat
+import struct
 import sys
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -48,6 +50,7 @@ from sgdfit.data.formats import (
     format_at,
     format_of,
     format_table,
+    large_batch,
     reading,
 )
 from sgdfit.data.rows import dataset_table, read_once
@@ -61,7 +64,14 @@ from sgdfit.data.table import (
     batch_rows,
     clean_names,
 )
-from sgdfit.data.text_files import SMALL, open_small_text, open_text, open_text_stream, peeked
+from sgdfit.data.text_files import (
+    SMALL,
+    PeekedStream,
+    open_small_text,
+    open_text,
+    open_text_stream,
+    peeked,
+)
 from sgdfit.data.where import Condition, filtered, may_match, read_condition
 from sgdfit.errors import DataError, UsageError, did_you_mean, listed, reason_of
 
@@ -486,27 +496,35 @@ def _no_table(data: object) -> str:
     )
 
 
-def open_arrow_stream(stream: Any, label: str) -> Table:
-    """Open Arrow's stream format, read from an object with ``read(size)`` batch by batch."""
+def open_arrow_stream(stream: PeekedStream, label: str) -> Table:
+    """Open Arrow's stream format, read batch by batch."""
     import pyarrow as pa
 
     with reading(label, "Arrow"):
         reader = pa.ipc.open_stream(pa.PythonFile(stream, "r"))
-    return _reader_table(reader, label)
+    return _reader_table(reader, label, stream)
 
 
-def _reader_table(reader: Any, label: str) -> Table:
+def _reader_table(reader: Any, label: str, stream: Any = None) -> Table:
     import pyarrow as pa
 
     def parts(places: Sequence[int]) -> Iterator[Any]:
-        rows = 0
+        rows, names = 0, [reader.schema.names[k] for k in places]
+        ahead = SimpleNamespace(read_at=lambda size, at: stream.peek(at + size)[at:])
         while True:
             try:
+                found = stream and large_batch(ahead, 0, reader.schema, names)
+                if found:
+                    whole = pa.BufferReader(stream.read(found[0]))  # packed, as it may be
+                    for batch in found[1](whole):
+                        rows += batch.num_rows
+                        yield pa.Table.from_batches([batch])
+                    continue
                 batch = next(reader, None)
                 if batch is None:
                     return
                 batch.validate(full=True)
-            except (pa.ArrowException, OSError) as error:
+            except (pa.ArrowException, OSError, EOFError, struct.error) as error:
                 # What a stream stumbles over may come from far away.
                 raise DataError(
                     f"{label} broke off after {rows:,} rows ({reason_of(error)}); see to what they"
