@@ -230,7 +230,7 @@ def _end(problem: Problem, outcome: Outcome, state: EndState | None) -> _End:
         problem.model,
         theta,
         squares if exact else near,
-        problem.rows,
+        problem.rows - problem.eliminated,
         # Weights have a mean of one here, whatever they were.
         variance=1 / problem.mean_weight if problem.weighting.absolute else None,
         least=least,

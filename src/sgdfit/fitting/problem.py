@@ -91,6 +91,7 @@ class Problem(NamedTuple):
     visits: list[int]
     warnings: tuple[str, ...] = ()
     drawn_from: int | None = None  # how many rows these were drawn from, where they are a sample
+    eliminated: int = 0  # parameters beside the free ones: see `sgdfit.fitting.arrowhead`
 
     @property
     def names(self) -> tuple[str, ...]:

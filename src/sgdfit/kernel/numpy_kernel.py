@@ -81,7 +81,7 @@ def make_numpy(model: Model, optimizer: Optimizer | None, root: np.ndarray | Non
         return Rows(*terms(np.asarray(theta, dtype=np.float64), chunk))
 
     def panel_sums(theta: np.ndarray, chunk: Chunk, scores: bool = False) -> np.ndarray:
-        return _panel_sums(terms, theta, chunk, scores)
+        return sum_rows(terms, theta, chunk, scores)
 
     def sweep(state: State, chunk: Chunk, segment: Segment) -> SweepResult:
         assert optimizer is not None, "a kernel without an optimizer takes no steps"
@@ -230,7 +230,7 @@ def load(
     return source, space["terms"]
 
 
-def _panel_sums(terms: Terms, theta: np.ndarray, chunk: Chunk, scores: bool) -> np.ndarray:
+def sum_rows(terms: Terms, theta: np.ndarray, chunk: Chunk, scores: bool) -> np.ndarray:
     panel_sums = np.zeros((-(-chunk.rows // PANEL), 2, length(len(theta))))
     with np.errstate(all="ignore"):
         for first in range(0, chunk.rows, STRIDE):

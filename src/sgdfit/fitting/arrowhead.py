@@ -1,0 +1,397 @@
+"""Least squares with parameters of their own for thousands of groups of rows, and common ones.
+
+Of y = a[site]*exp(-b*x) + c each group g of rows, those of a site, has parameters α_g = (a) beside
+the common θ = (b, c). The normal equations are an arrowhead: between groups there is nothing,
+
+    [ H_gg   H_gθ ] [ δα_g ]     [ g_g ]
+    [ H_θg   H_θθ ] [ δθ   ]  = -[ g_θ ]
+
+so that the groups are eliminated one by one (Björck 1996, Numerical Methods for Least Squares
+Problems, section 6.3.1; as variable projection: Golub & Pereyra 1973, SIAM J. Numer. Anal. 10(2),
+413-432, with Kaufman's 1975 form of the Jacobian). At any θ each α_g is brought to its minimum;
+what is left is a loss of θ alone, whose Jacobian is J_θ less what the columns of the group span,
+J_θ - J_g C_g with C_g = H_gg⁻¹H_gθ. `Eliminated` is a kernel of that loss, on which everything
+works that works on a kernel: the loop, its tests of arrival, the errors of θ. With the covariance V
+of θ and the variance s² of a row the rest of the covariance is
+
+    cov(α_g, θ) = -C_g V,    cov(α_g, α_h) = C_g V C_hᵀ + [g = h] 2s² H_gg⁻¹.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sgdfit.fitting.dataset import TrainingData
+from sgdfit.fitting.gauss_newton import walk
+from sgdfit.fitting.multistart import misfit_of
+from sgdfit.fitting.options import FORGETFUL
+from sgdfit.fitting.problem import Outcome, Problem
+from sgdfit.fitting.trust_region import box_of
+from sgdfit.formula.formula import Formula, symbol
+from sgdfit.inference.covariance import correlation
+from sgdfit.inference.intervals import confidence_interval
+from sgdfit.inference.spectrum import EPS
+from sgdfit.kernel.kernel import Chunk, Kernel, Rows
+from sgdfit.kernel.numpy_kernel import STRIDE, make_numpy, sum_rows
+from sgdfit.model.model import Model
+from sgdfit.result.result import Estimate, Result
+
+Array = np.ndarray[Any, Any]
+
+# Steps of the groups at one θ, of which each takes as many as it needs.
+MOST_STEPS = 100
+# A group has arrived when its next step takes off less than this share of the loss of a row: a
+# distance of 1e-11 standard errors, squared.
+ARRIVED = 1e-22
+# Damping as in `sgdfit.kernel.levenberg`, relative to the scaled curvature.
+LEAST_DAMPING, MOST_DAMPING = 1e-3, 1e10
+ROUNDING = 1e-13
+# Directions of a group's scaled curvature below this are not determined by its rows.
+SINGULAR = 1e-14
+# Of more free parameters their covariance is not kept as a matrix.
+MOST_DENSE = 500
+# Places that are remembered, to begin the next one from the best of them.
+REMEMBERED = 4
+
+
+class Groups(NamedTuple):
+    """What each group has of its own."""
+
+    names: tuple[str, ...]  # its q parameters, as they stand in the formula: a[site]
+    column: str  # which holds the number of each row's group
+    values: Array  # float64[g, q]: where they start
+    low: Array  # float64[g, q]: bounds
+    high: Array
+    held: Array  # bool[g, q]: which stay where they are
+
+
+class Place(NamedTuple):
+    """The groups at their minimum, for some values of the common parameters."""
+
+    theta: Array  # float64[p]
+    values: Array  # float64[g, q]
+    loss: float  # of all rows
+    inverse: Array  # H_gg⁻¹, float64[g, q, q]; 0 in what is held, on a bound or not determined
+    coupling: Array  # C_g, float64[g, q, p]
+    open: Array  # bool[g, q]: which the rows of the group do not determine
+    fitted: int  # how many of them the rows determine
+
+
+class Totals(NamedTuple):
+    """Sums over the rows of each group."""
+
+    loss: Array  # float64[g]
+    gradient: Array  # float64[g, q]
+    curvature: Array  # float64[g, q, q]
+    cross: Array | None  # H_gθ, float64[g, q, p]
+
+
+class Eliminated:
+    """The loss as one of the common parameters alone; what it holds are the groups."""
+
+    def __init__(self, model: Model, groups: Groups, data: TrainingData) -> None:
+        """``model`` has the common parameters free, and those of groups as columns."""
+        self.groups, self.data, self.count = groups, data, len(model.free)
+        self.places: list[Place] = []
+        columns = model.columns
+        self.code = columns.index(groups.column)
+        self.own = [columns.index(name) for name in groups.names]
+        self.kernel = make_numpy(_shifted(model, groups.names), None)
+        self.lock = threading.Lock()
+
+    def as_kernel(self) -> Kernel:
+        """Return the operations of a kernel, but for steps of textbook descent."""
+
+        def rows(theta: Array, chunk: Chunk) -> Rows:
+            place = self.at(theta)
+            found = self._rows(place.theta, place.values, chunk)
+            q, code = len(self.own), self._codes(chunk)
+            slopes = found.jacobian[q:].copy()
+            for k in range(q):
+                slopes -= found.jacobian[k] * place.coupling[code, k].T
+            return found._replace(jacobian=slopes)
+
+        def panel_sums(theta: Array, chunk: Chunk, scores: bool = False) -> Array:
+            return sum_rows(rows, theta, chunk, scores)
+
+        source = f"{self.kernel.source}# without {', '.join(self.groups.names)}\n"
+        return Kernel("numpy", source, rows, panel_sums, _no_sweep)
+
+    def at(self, theta: Array) -> Place:
+        """Return the groups at their minimum for these common parameters."""
+        with self.lock:
+            for place in self.places:
+                if np.array_equal(place.theta, theta):
+                    return place
+            start, groups = self.groups.values, self.groups
+            if self.places:
+                best = min(self.places, key=lambda place: place.loss)
+                start = best.values - best.coupling @ (theta - best.theta)
+                start = np.where(np.isfinite(start), start, best.values)
+            start = np.minimum(np.maximum(start, groups.low), groups.high)
+            self.places = [*self.places[-(REMEMBERED - 1) :], self._minimum(theta, start)]
+            return self.places[-1]
+
+    def _codes(self, chunk: Chunk) -> Array:
+        return chunk.columns[self.code].astype(np.intp)
+
+    def _rows(self, theta: Array, values: Array, chunk: Chunk) -> Rows:
+        """Return the rows with the slopes to the groups' own parameters, then to the common."""
+        columns, code = list(chunk.columns), self._codes(chunk)
+        for place, column in zip(self.own, values.T, strict=True):
+            columns[place] = column[code]
+        shifted = np.concatenate([np.zeros(len(self.own)), theta])
+        return self.kernel.rows(shifted, Chunk(tuple(columns), chunk.weights))
+
+    def _totals(self, theta: Array, values: Array, *, cross: bool = False) -> Totals:
+        """Add up the rows of each group."""
+        count, q = values.shape
+        wide = q + self.count if cross else q
+        loss, gradient = np.zeros(count), np.zeros((count, q))
+        curvature = np.zeros((count, q, wide))
+        for chunk in self.data.chunks():
+            for first in range(0, chunk.rows, STRIDE):
+                some = chunk.part(first, first + STRIDE)
+                found, code = self._rows(theta, values, some), self._codes(some)
+                weight = np.float64(1.0) if some.weights is None else some.weights
+                loss += np.bincount(code, weight * found.loss, count)
+                for k, slope in enumerate(found.jacobian[:q]):
+                    gradient[:, k] += np.bincount(code, weight * found.grad * slope, count)
+                    bent = weight * found.hess * slope
+                    for i in range(k, wide):
+                        curvature[:, k, i] += np.bincount(code, bent * found.jacobian[i], count)
+        for k in range(q):
+            curvature[:, k + 1 : q, k] = curvature[:, k, k + 1 : q]
+            curvature[:, k + 1 :, k] = curvature[:, k, k + 1 : q]
+        return Totals(loss, gradient, curvature[:, :, :q], curvature[:, :, q:] if cross else None)
+
+    def _minimum(self, theta: Array, values: Array) -> Place:
+        """Walk each group to its minimum by damped steps (Levenberg 1944; Marquardt 1963)."""
+        groups, damping = self.groups, np.zeros(len(values))
+        here = self._totals(theta, values)
+        row = max(float(here.loss.sum()) / self.data.rows, np.finfo(float).tiny)
+        moving = np.isfinite(here.loss)
+        for _ in range(MOST_STEPS):
+            free = self._free(values, here.gradient)
+            inverse, _ = _inverse(here.curvature, free, damping)
+            step = -np.einsum("gkl,gl->gk", inverse, here.gradient)
+            gain = -np.einsum("gk,gk->g", step, here.gradient) / 2
+            moving &= ~(gain <= ARRIVED * row)
+            if not moving.any():
+                break
+            trial = np.clip(values + np.where(moving[:, None], step, 0.0), groups.low, groups.high)
+            there = self._totals(theta, trial)
+            with np.errstate(invalid="ignore"):
+                lower = there.loss <= here.loss * (1 + ROUNDING)
+                finite = np.isfinite(there.gradient).all(axis=1)
+            accepted = moving & lower & finite
+            values = np.where(accepted[:, None], trial, values)
+            here = Totals(
+                *(
+                    np.where(accepted.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+                    for new, old in zip(there[:3], here[:3], strict=True)
+                ),
+                None,
+            )
+            damping = np.where(
+                accepted,
+                np.where(damping > LEAST_DAMPING, damping / 10, 0.0),
+                np.maximum(10 * damping, LEAST_DAMPING),
+            )
+            moving &= damping <= MOST_DAMPING
+        here = self._totals(theta, values, cross=True)
+        free = self._free(values, here.gradient)
+        inverse, undetermined = _inverse(here.curvature, free, np.zeros(len(values)))
+        coupling = inverse @ here.cross
+        fitted = int(np.count_nonzero(free & ~undetermined))
+        loss = float(here.loss.sum())
+        return Place(theta.copy(), values, loss, inverse, coupling, undetermined, fitted)
+
+    def _free(self, values: Array, gradient: Array) -> Array:
+        """Return which may move: those not held, nor pushed against their bound."""
+        low = (values <= self.groups.low) & (gradient >= 0)
+        high = (values >= self.groups.high) & (gradient <= 0)
+        return np.asarray(~(self.groups.held | low | high))
+
+
+def eliminate_groups(problem: Problem, groups: Groups) -> tuple[Problem, Eliminated]:
+    """Return the problem of the common parameters, the groups' own at their minimum.
+
+    ``problem`` is that of the formula as it stands, its rows in memory, with one parameter of each
+    name for all groups.
+    """
+    model, whole = problem.model, problem.chunk
+    named = dict(zip(model.columns, whole.columns, strict=True))
+    code = named[groups.column].astype(np.intp)
+    named |= {name: groups.values[code, k] for k, name in enumerate(groups.names)}
+    common = replace(
+        model,
+        variables=(*model.variables, *groups.names),
+        parameters={n: p for n, p in model.parameters.items() if n not in groups.names},
+    )
+    chunk = Chunk(tuple(named[name] for name in common.columns), whole.weights)
+    mean = problem.data.mean_weight
+    threads = problem.data.threads
+    data = TrainingData(common, chunk, chunk, threads, FORGETFUL, mean_weight=mean)
+    eliminated = Eliminated(common, groups, data)
+    return (
+        problem._replace(
+            model=common,
+            data=data,
+            kernel=eliminated.as_kernel(),
+            box=box_of(common),
+            linear=np.zeros(0, dtype=np.intp),
+            eliminated=int(np.count_nonzero(~groups.held)),
+        ),
+        eliminated,
+    )
+
+
+def minimize_groups(problem: Problem, groups: Groups) -> tuple[Problem, Outcome, Place]:
+    """Return how the run went, the problem of the common parameters, and the groups at its end."""
+    problem, eliminated = eliminate_groups(problem, groups)
+    outcome = walk(problem, np.array(problem.model.start), [problem.rows])
+    outcome = outcome._replace(misfit=misfit_of(problem, outcome.theta))
+    place = eliminated.at(outcome.theta)
+    return problem._replace(eliminated=place.fitted), outcome, place
+
+
+def with_groups(
+    problem: Problem, result: Result, groups: Groups, place: Place, labels: Sequence[str]
+) -> Result:
+    """Return the result of the common parameters with those of the groups, called a[label].
+
+    ``problem`` is that of the formula as it stands, whose order the parameters are in.
+    """
+    model, mean = problem.model, problem.data.mean_weight
+    names = {name: groups.names.index(name) for name in groups.names}
+    # Where each free parameter stands: of a group and which of its own, or of the common ones.
+    free, rows = list[str](), list[tuple[int, int]]()
+    table: dict[str, Estimate] = {}
+    for name, parameter in model.parameters.items():
+        if name not in names:
+            table[name] = result.estimates[name]
+            if name in result.free:
+                free.append(name)
+                rows.append((-1, result.free.index(name)))
+            continue
+        k = names[name]
+        for g, label in enumerate(labels):
+            own, value = f"{name.partition('[')[0]}[{label}]", float(place.values[g, k])
+            low, high = float(groups.low[g, k]), float(groups.high[g, k])
+            held = bool(groups.held[g, k])
+            table[own] = Estimate(
+                name=own,
+                value=value,
+                start=float(groups.values[g, k]),
+                start_origin=parameter.origin,
+                role="fixed" if held else "free",
+                low=low,
+                high=high,
+                at_bound=not held and value in (low, high),
+            )
+            if not held:
+                free.append(own)
+                rows.append((g, k))
+    changes: dict[str, Any] = {"estimates": table, "free": tuple(free)}
+    if result.covariance is not None and result.noise_variance is not None:
+        known = _Covariance(place, result.covariance, result.noise_variance / mean, rows)
+        dof = np.inf if result.absolute_sigma else result.degrees_of_freedom
+        for name, variance in zip(free, known.diagonal().tolist(), strict=True):
+            error = math.sqrt(variance) if variance >= 0 else None
+            interval = confidence_interval(table[name].value, error, dof, result.level)
+            table[name] = replace(table[name], stderr=error, interval=interval)
+        changes |= {"covariance": None, "correlation": None}
+        if len(free) <= MOST_DENSE:
+            whole = known.dense()
+            changes |= {"covariance": whole, "correlation": correlation(whole)}
+        else:
+            changes["covariance_method"] = (
+                f"{result.covariance_method}: of {len(free):,} parameters the matrix is not kept"
+            )
+    return replace(result, formula=str(model.formula), **changes)
+
+
+class _Covariance:
+    """That of all free parameters; NaN for what stands on a bound or is not determined."""
+
+    def __init__(
+        self, place: Place, common: Array, noise: float, rows: Sequence[tuple[int, int]]
+    ) -> None:
+        self.known = ~np.isnan(common.diagonal())
+        self.common = np.where(np.isnan(common), 0.0, common)
+        self.own = 2 * noise * place.inverse
+        self.group, self.which = np.array(rows, dtype=np.intp).reshape(-1, 2).T
+        inside = self.group >= 0
+        # How each follows the common ones.
+        self.slopes = np.zeros((len(rows), len(common)))
+        self.slopes[inside] = -place.coupling[self.group[inside], self.which[inside]]
+        self.slopes[~inside, self.which[~inside]] = 1.0
+        lost = np.zeros(len(rows), dtype=bool)
+        lost[~inside] = ~self.known[self.which[~inside]]
+        some = self.group[inside], self.which[inside]
+        lost[inside] = place.open[some] | (self.own[*some, self.which[inside]] == 0)
+        self.lost = lost
+
+    def diagonal(self) -> Array:
+        """Return the variances, float64[p]."""
+        variance = np.einsum("ip,pq,iq->i", self.slopes, self.common, self.slopes)
+        inside = self.group >= 0
+        which = self.which[inside]
+        variance[inside] += self.own[self.group[inside], which, which]
+        return np.where(self.lost, np.nan, variance)
+
+    def dense(self) -> Array:
+        """Return the whole matrix, float64[p, p]."""
+        whole = self.slopes @ self.common @ self.slopes.T
+        for g in np.unique(self.group[self.group >= 0]):
+            (some,) = np.nonzero(self.group == g)
+            which = self.which[some]
+            whole[np.ix_(some, some)] += self.own[g][np.ix_(which, which)]
+        whole[self.lost] = whole[:, self.lost] = np.nan
+        return np.asarray((whole + whole.T) / 2)
+
+
+def _no_sweep(*_: Any) -> Any:
+    raise AssertionError("groups take no steps of textbook descent")
+
+
+def _shifted(model: Model, names: Sequence[str]) -> Model:
+    """Return the model with the parameters of groups free, as what is added to their columns."""
+    shifts = {name: f"{name}+" for name in names}
+    expression = model.formula.expression.xreplace(
+        {symbol(name): symbol(name) + symbol(shift) for name, shift in shifts.items()}
+    )
+    first = next(iter(model.parameters.values()))
+    own = {s: replace(first, name=s, start=0.0, low=-np.inf, high=np.inf) for s in shifts.values()}
+    return replace(
+        model,
+        formula=Formula(expression, model.formula.response),
+        parameters={**own, **model.parameters},
+    )
+
+
+def _inverse(curvature: Array, free: Array, damping: Array) -> tuple[Array, Array]:
+    """Return the inverse of each group's curvature and which parameters are not determined.
+
+    Of the ``free`` ones, bool[g, q], scaled to a diagonal of 1 + damping; 0 along the others, and
+    along directions that the rows of the group do not determine.
+    """
+    diagonal = np.where(free, np.einsum("gkk->gk", curvature), 0.0)
+    scale = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+    both = (diagonal > 0)[:, :, None] & (diagonal > 0)[:, None, :]
+    scaled = np.where(both, curvature / scale[:, :, None] / scale[:, None, :], 0.0)
+    scaled = np.where(np.isfinite(scaled), scaled, 0.0)
+    sizes, vectors = np.linalg.eigh(scaled)
+    known = sizes > SINGULAR
+    shares = np.where(known, 1 / np.where(known, sizes + damping[:, None], 1.0), 0.0)
+    inverse = np.einsum("gki,gi,gli->gkl", vectors, shares, vectors)
+    inverse = inverse / scale[:, :, None] / scale[:, None, :]
+    lost = np.einsum("gki,gi->gk", vectors**2, ~known)
+    return inverse, free & (lost > EPS)
