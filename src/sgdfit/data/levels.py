@@ -42,10 +42,10 @@ class Levels:
                     " indexes a parameter is text or a whole number, so round the column or write"
                     " its values as words"
                 )
-            codes[k] = self._code(label(value), rows == k, place)
+            codes[k] = self._code(label(value), rows, k, place)
         return codes
 
-    def _code(self, name: str, rows: np.ndarray, place: Any) -> float:
+    def _code(self, name: str, rows: np.ndarray, k: int, place: Any) -> float:
         known = self.codes.get(name)
         if known is None and self.learns:
             known = self.codes[name] = len(self.codes)
@@ -59,7 +59,7 @@ class Levels:
         if known is None:
             names = [*self.codes]
             raise DataError(
-                f"{place} holds {name!r} in {place.row(int(np.argmax(rows)))}, a level"
+                f"{place} holds {name!r} in {place.row(int(np.argmax(rows == k)))}, a level"
                 f" that the fit has not seen; it knows {listed(names)}. Leave such rows out by"
                 f" where, or fit them too.{did_you_mean(name, names)}"
             )

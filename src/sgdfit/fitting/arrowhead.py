@@ -27,18 +27,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sgdfit.errors import DataError, UsageError, counted, listed
 from sgdfit.fitting.dataset import TrainingData
 from sgdfit.fitting.gauss_newton import walk
-from sgdfit.fitting.multistart import misfit_of
-from sgdfit.fitting.options import FORGETFUL
-from sgdfit.fitting.problem import Outcome, Problem
+from sgdfit.fitting.multistart import BETTER, residual_misfit
+from sgdfit.fitting.options import FORGETFUL, WALD, Options
+from sgdfit.fitting.problem import Groups, Minimum, Misfit, Outcome, Problem, merge_runs
+from sgdfit.fitting.sampling import FEW
 from sgdfit.fitting.trust_region import box_of
+from sgdfit.fitting.weights import SANDWICH, Weighting
 from sgdfit.formula.formula import Formula, symbol
 from sgdfit.inference.covariance import correlation
 from sgdfit.inference.intervals import confidence_interval
 from sgdfit.inference.spectrum import EPS
 from sgdfit.kernel.kernel import Chunk, Kernel, Rows
 from sgdfit.kernel.numpy_kernel import STRIDE, make_numpy, sum_rows
+from sgdfit.model.loss import SQUARED
 from sgdfit.model.model import Model
 from sgdfit.result.result import Estimate, Result
 
@@ -54,33 +58,17 @@ LEAST_DAMPING, MOST_DAMPING = 1e-3, 1e10
 ROUNDING = 1e-13
 # Directions of a group's scaled curvature below this are not determined by its rows.
 SINGULAR = 1e-14
+# Up to so many free parameters all are taken together, which is as quick; up to so many they may
+# be: by their formula with each written out 90 take 8 s, eliminated 0.06 s.
+FEW_FREE, MOST_FREE = 12, 100
 # Of more free parameters their covariance is not kept as a matrix.
 MOST_DENSE = 500
+# Parameters of groups whose residuals are looked at.
+EXAMINED = 24
+# Groups that lend others where they ended, and how often that is tried.
+LENDERS, ROUNDS = 5, 5
 # Places that are remembered, to begin the next one from the best of them.
 REMEMBERED = 4
-
-
-class Groups(NamedTuple):
-    """What each group has of its own."""
-
-    names: tuple[str, ...]  # its q parameters, as they stand in the formula: a[site]
-    column: str  # which holds the number of each row's group
-    values: Array  # float64[g, q]: where they start
-    low: Array  # float64[g, q]: bounds
-    high: Array
-    held: Array  # bool[g, q]: which stay where they are
-
-
-class Place(NamedTuple):
-    """The groups at their minimum, for some values of the common parameters."""
-
-    theta: Array  # float64[p]
-    values: Array  # float64[g, q]
-    loss: float  # of all rows
-    inverse: Array  # H_gg⁻¹, float64[g, q, q]; 0 in what is held, on a bound or not determined
-    coupling: Array  # C_g, float64[g, q, p]
-    open: Array  # bool[g, q]: which the rows of the group do not determine
-    fitted: int  # how many of them the rows determine
 
 
 class Totals(NamedTuple):
@@ -98,11 +86,12 @@ class Eliminated:
     def __init__(self, model: Model, groups: Groups, data: TrainingData) -> None:
         """``model`` has the common parameters free, and those of groups as columns."""
         self.groups, self.data, self.count = groups, data, len(model.free)
-        self.places: list[Place] = []
+        self.places: list[Minimum] = []
         columns = model.columns
         self.code = columns.index(groups.column)
         self.own = [columns.index(name) for name in groups.names]
         self.kernel = make_numpy(_shifted(model, groups.names), None)
+        self.along = {*model.variables} - {*groups.names, groups.column}
         self.lock = threading.Lock()
 
     def as_kernel(self) -> Kernel:
@@ -123,7 +112,7 @@ class Eliminated:
         source = f"{self.kernel.source}# without {', '.join(self.groups.names)}\n"
         return Kernel("numpy", source, rows, panel_sums, _no_sweep)
 
-    def at(self, theta: Array) -> Place:
+    def at(self, theta: Array) -> Minimum:
         """Return the groups at their minimum for these common parameters."""
         with self.lock:
             for place in self.places:
@@ -138,6 +127,44 @@ class Eliminated:
             self.places = [*self.places[-(REMEMBERED - 1) :], self._minimum(theta, start)]
             return self.places[-1]
 
+    def improved(self, theta: Array) -> bool:
+        """Try each group from where others ended; return whether any has a lower minimum there.
+
+        A group whose start led it astray drags the common parameters along.
+        """
+        here, found = self.at(theta), False
+        order = np.argsort(here.losses, kind="stable")
+        places = np.unique(np.linspace(0, len(order) - 1, LENDERS).astype(int))
+        lent = [np.median(here.values, axis=0), *here.values[order[places]]]
+        for values in lent:
+            start = np.where(self.groups.held, here.values, values)
+            start = np.minimum(np.maximum(start, self.groups.low), self.groups.high)
+            other = self._minimum(theta, start)
+            lower = other.losses < (1 - BETTER) * here.losses
+            if lower.any():
+                found = True
+                here = self._minimum(theta, _chosen(lower, other.values, here.values))
+        self.places = [here]
+        return found
+
+    def misfit(self, theta: Array) -> Misfit:
+        """Look at the residuals of some of the groups, in each along every variable."""
+        minimum, whole, q = self.at(theta), self.data.whole, len(self.own)
+        assert whole is not None  # rows are in memory
+        groups = np.linspace(0, len(minimum.values) - 1, max(2, EXAMINED // q)).astype(int)
+        groups = np.unique(groups)
+        some = whole.taken(np.flatnonzero(np.isin(self._codes(whole), groups))[:FEW])
+        found, code = self._rows(minimum.theta, minimum.values, some), self._codes(some)
+        own = [found.jacobian[k] * (code == g) for g in groups for k in range(q)]
+        found = found._replace(jacobian=np.concatenate([own, found.jacobian[q:]]))
+        keys = []
+        for name, column in zip(self.data.model.columns, some.columns, strict=True):
+            if name in self.along:
+                key = np.empty(some.rows)
+                key[np.lexsort((column, code))] = np.arange(some.rows)
+                keys.append(key)
+        return residual_misfit(found, some.weights, keys)
+
     def _codes(self, chunk: Chunk) -> Array:
         return chunk.columns[self.code].astype(np.intp)
 
@@ -149,13 +176,17 @@ class Eliminated:
         shifted = np.concatenate([np.zeros(len(self.own)), theta])
         return self.kernel.rows(shifted, Chunk(tuple(columns), chunk.weights))
 
-    def _totals(self, theta: Array, values: Array, *, cross: bool = False) -> Totals:
-        """Add up the rows of each group."""
+    def _totals(
+        self, theta: Array, values: Array, *, cross: bool = False, only: Array | None = None
+    ) -> Totals:
+        """Add up the rows of each group, or ``only`` of some, bool[g]."""
         count, q = values.shape
         wide = q + self.count if cross else q
         loss, gradient = np.zeros(count), np.zeros((count, q))
         curvature = np.zeros((count, q, wide))
         for chunk in self.data.chunks():
+            if only is not None and not only.all():
+                chunk = chunk.taken(np.flatnonzero(only[self._codes(chunk)]))
             for first in range(0, chunk.rows, STRIDE):
                 some = chunk.part(first, first + STRIDE)
                 found, code = self._rows(theta, values, some), self._codes(some)
@@ -168,10 +199,9 @@ class Eliminated:
                         curvature[:, k, i] += np.bincount(code, bent * found.jacobian[i], count)
         for k in range(q):
             curvature[:, k + 1 : q, k] = curvature[:, k, k + 1 : q]
-            curvature[:, k + 1 :, k] = curvature[:, k, k + 1 : q]
         return Totals(loss, gradient, curvature[:, :, :q], curvature[:, :, q:] if cross else None)
 
-    def _minimum(self, theta: Array, values: Array) -> Place:
+    def _minimum(self, theta: Array, values: Array) -> Minimum:
         """Walk each group to its minimum by damped steps (Levenberg 1944; Marquardt 1963)."""
         groups, damping = self.groups, np.zeros(len(values))
         here = self._totals(theta, values)
@@ -186,17 +216,16 @@ class Eliminated:
             if not moving.any():
                 break
             trial = np.clip(values + np.where(moving[:, None], step, 0.0), groups.low, groups.high)
-            there = self._totals(theta, trial)
+            there = self._totals(theta, trial, only=moving)
             with np.errstate(invalid="ignore"):
                 lower = there.loss <= here.loss * (1 + ROUNDING)
                 finite = np.isfinite(there.gradient).all(axis=1)
             accepted = moving & lower & finite
             values = np.where(accepted[:, None], trial, values)
             here = Totals(
-                *(
-                    np.where(accepted.reshape(-1, *[1] * (new.ndim - 1)), new, old)
-                    for new, old in zip(there[:3], here[:3], strict=True)
-                ),
+                _chosen(accepted, there.loss, here.loss),
+                _chosen(accepted, there.gradient, here.gradient),
+                _chosen(accepted, there.curvature, here.curvature),
                 None,
             )
             damping = np.where(
@@ -210,8 +239,7 @@ class Eliminated:
         inverse, undetermined = _inverse(here.curvature, free, np.zeros(len(values)))
         coupling = inverse @ here.cross
         fitted = int(np.count_nonzero(free & ~undetermined))
-        loss = float(here.loss.sum())
-        return Place(theta.copy(), values, loss, inverse, coupling, undetermined, fitted)
+        return Minimum(theta.copy(), values, here.loss, inverse, coupling, undetermined, fitted)
 
     def _free(self, values: Array, gradient: Array) -> Array:
         """Return which may move: those not held, nor pushed against their bound."""
@@ -220,11 +248,63 @@ class Eliminated:
         return np.asarray(~(self.groups.held | low | high))
 
 
-def eliminate_groups(problem: Problem, groups: Groups) -> tuple[Problem, Eliminated]:
-    """Return the problem of the common parameters, the groups' own at their minimum.
+def groups_of(model: Model, options: Options, weighting: Weighting) -> Groups | None:
+    """Return what groups have of their own; None where they take the way of all parameters.
 
-    ``problem`` is that of the formula as it stands, its rows in memory, with one parameter of each
-    name for all groups.
+    Raises
+    ------
+    UsageError
+        When there are too many for that way, and something does not go with this one.
+    """
+    families, count = model.formula.families, len(model.free)
+    if not families or count <= FEW_FREE:
+        return None
+    names = {n: own for n, (own, _) in model.formula.subscripts.items() if n in families}
+    columns = sorted({model.formula.subscripts[name][1] for name in families})
+    tied = [p.name for p in model.parameters.values() if p.role == "tied"]
+    why = ""
+    if len(columns) > 1:
+        why = f"a single column may index them, not {' and '.join(columns)}"
+    elif tied:
+        why = f"none may be tied, as {tied[0]!r} is"
+    elif options.optimizer is not None:
+        why = f"auto has to step, not {options.optimizer.name}"
+    elif model.loss.name != SQUARED:
+        why = f"the loss has to be mse, not {model.loss.name}"
+    elif weighting.covariance == SANDWICH or weighting.root is not None:
+        why = "rows have to be independent, with classical standard errors"
+    elif options.intervals != WALD:
+        why = f"intervals have to be 'wald', not {options.intervals!r}"
+    elif {*model.base.free} <= {*names.values()}:
+        why = (
+            "some have to be common to all groups; fit each group by itself with sgdfit.fit_many"
+            " (--by on the command line)"
+        )
+    if why and count > MOST_FREE:
+        raise UsageError(
+            f"'{model.formula}' has {count:,} free parameters; of more than {MOST_FREE} {why}"
+        )
+    if why:
+        return None
+    own = [[model.parameters[member] for member in members] for members in families.values()]
+    start, low, high = (
+        np.array([[getattr(p, field) for p in row] for row in own], dtype=np.float64).T
+        for field in ("start", "low", "high")
+    )
+    held = np.array([[p.role == "fixed" for p in row] for row in own]).T
+    return Groups(model, tuple(names.values()), columns[0], start, low, high, held)
+
+
+def common_model(groups: Groups) -> Model:
+    """Return the model of one group, among whose columns is that of the groups' numbers."""
+    base = groups.model.base
+    return replace(base, variables=(*base.variables, groups.column))
+
+
+def eliminate_groups(problem: Problem, groups: Groups) -> tuple[Problem, Eliminated]:
+    """Return the problem of the common parameters, those of the groups at their minimum.
+
+    ``problem`` is that of `common_model`, its rows in memory.
     """
     model, whole = problem.model, problem.chunk
     named = dict(zip(model.columns, whole.columns, strict=True))
@@ -236,93 +316,112 @@ def eliminate_groups(problem: Problem, groups: Groups) -> tuple[Problem, Elimina
         parameters={n: p for n, p in model.parameters.items() if n not in groups.names},
     )
     chunk = Chunk(tuple(named[name] for name in common.columns), whole.weights)
-    mean = problem.data.mean_weight
-    threads = problem.data.threads
-    data = TrainingData(common, chunk, chunk, threads, FORGETFUL, mean_weight=mean)
+    old = problem.data
+    data = TrainingData(common, chunk, chunk, old.threads, FORGETFUL, mean_weight=old.mean_weight)
     eliminated = Eliminated(common, groups, data)
-    return (
-        problem._replace(
-            model=common,
-            data=data,
-            kernel=eliminated.as_kernel(),
-            box=box_of(common),
-            linear=np.zeros(0, dtype=np.intp),
-            eliminated=int(np.count_nonzero(~groups.held)),
-        ),
-        eliminated,
+    few = problem._replace(
+        model=common,
+        data=data,
+        kernel=eliminated.as_kernel(),
+        box=box_of(common),
+        linear=np.zeros(0, dtype=np.intp),
+        groups=groups,
     )
+    return few, eliminated
 
 
-def minimize_groups(problem: Problem, groups: Groups) -> tuple[Problem, Outcome, Place]:
-    """Return how the run went, the problem of the common parameters, and the groups at its end."""
-    problem, eliminated = eliminate_groups(problem, groups)
+def minimize_groups(problem: Problem) -> tuple[Problem, Outcome]:
+    """Return how the run went, and the problem of the common parameters."""
+    groups = problem.groups
+    assert groups is not None  # the caller has looked
+    count = len(groups.model.free)
+    if problem.rows < count:
+        raise DataError(
+            f"{problem.label} has {counted(problem.rows, 'row')} for {count:,} free parameters;"
+            " give at least as many rows, or index fewer parameters"
+        )
+    whole = problem
+    problem, eliminated = eliminate_groups(whole, groups)
     outcome = walk(problem, np.array(problem.model.start), [problem.rows])
-    outcome = outcome._replace(misfit=misfit_of(problem, outcome.theta))
-    place = eliminated.at(outcome.theta)
-    return problem._replace(eliminated=place.fitted), outcome, place
+    if outcome.ending == "lost":
+        return problem, outcome
+    for _ in range(ROUNDS):
+        if outcome.is_called_off or not eliminated.improved(outcome.theta):
+            break
+        outcome = merge_runs(outcome, walk(problem, outcome.theta, [problem.rows]))
+    minimum = eliminated.at(outcome.theta)
+    problem, _ = eliminate_groups(whole, groups._replace(values=minimum.values, minimum=minimum))
+    return problem, outcome._replace(misfit=eliminated.misfit(outcome.theta))
 
 
-def with_groups(
-    problem: Problem, result: Result, groups: Groups, place: Place, labels: Sequence[str]
-) -> Result:
-    """Return the result of the common parameters with those of the groups, called a[label].
-
-    ``problem`` is that of the formula as it stands, whose order the parameters are in.
-    """
-    model, mean = problem.model, problem.data.mean_weight
-    names = {name: groups.names.index(name) for name in groups.names}
-    # Where each free parameter stands: of a group and which of its own, or of the common ones.
-    free, rows = list[str](), list[tuple[int, int]]()
+def with_groups(problem: Problem, result: Result) -> Result:
+    """Return the result of the common parameters together with those of the groups."""
+    groups, mean = problem.groups, problem.data.mean_weight
+    assert groups is not None  # the caller has looked
+    model, minimum = groups.model, groups.minimum
+    where = {
+        member: (g, k)
+        for k, members in enumerate(model.formula.families.values())
+        for g, member in enumerate(members)
+    }
     table: dict[str, Estimate] = {}
     for name, parameter in model.parameters.items():
-        if name not in names:
+        if name in result.estimates:
             table[name] = result.estimates[name]
-            if name in result.free:
-                free.append(name)
-                rows.append((-1, result.free.index(name)))
             continue
-        k = names[name]
-        for g, label in enumerate(labels):
-            own, value = f"{name.partition('[')[0]}[{label}]", float(place.values[g, k])
-            low, high = float(groups.low[g, k]), float(groups.high[g, k])
-            held = bool(groups.held[g, k])
-            table[own] = Estimate(
-                name=own,
-                value=value,
-                start=float(groups.values[g, k]),
-                start_origin=parameter.origin,
-                role="fixed" if held else "free",
-                low=low,
-                high=high,
-                at_bound=not held and value in (low, high),
-            )
-            if not held:
-                free.append(own)
-                rows.append((g, k))
-    changes: dict[str, Any] = {"estimates": table, "free": tuple(free)}
-    if result.covariance is not None and result.noise_variance is not None:
-        known = _Covariance(place, result.covariance, result.noise_variance / mean, rows)
+        value = parameter.start if minimum is None else float(minimum.values[where[name]])
+        table[name] = Estimate(
+            name=name,
+            value=value,
+            start=parameter.start,
+            start_origin=parameter.origin,
+            role=parameter.role,
+            low=parameter.low,
+            high=parameter.high,
+            at_bound=parameter.role == "free" and value in (parameter.low, parameter.high),
+        )
+    changes: dict[str, Any] = {
+        "formula": str(model.formula),
+        "estimates": table,
+        "free": model.free,
+        "levels": dict(model.formula.levels),
+        "covariance": None,
+        "correlation": None,
+    }
+    if minimum is not None and result.covariance is not None and result.noise_variance is not None:
+        rows = [
+            where.get(n, (-1, result.free.index(n) if n in result.free else 0)) for n in model.free
+        ]
+        known = _Covariance(minimum, result.covariance, result.noise_variance / mean, rows)
         dof = np.inf if result.absolute_sigma else result.degrees_of_freedom
-        for name, variance in zip(free, known.diagonal().tolist(), strict=True):
+        for name, variance in zip(model.free, known.diagonal().tolist(), strict=True):
             error = math.sqrt(variance) if variance >= 0 else None
             interval = confidence_interval(table[name].value, error, dof, result.level)
             table[name] = replace(table[name], stderr=error, interval=interval)
-        changes |= {"covariance": None, "correlation": None}
-        if len(free) <= MOST_DENSE:
+        if len(model.free) <= MOST_DENSE:
             whole = known.dense()
             changes |= {"covariance": whole, "correlation": correlation(whole)}
         else:
             changes["covariance_method"] = (
-                f"{result.covariance_method}: of {len(free):,} parameters the matrix is not kept"
+                f"{result.covariance_method}: of {len(model.free):,} parameters no matrix is kept"
             )
-    return replace(result, formula=str(model.formula), **changes)
+    if minimum is not None and minimum.open.any():
+        left = [name for name in model.free if name in where and minimum.open[where[name]]]
+        changes["undetermined"] = (*result.undetermined, *left)
+        changes["warnings"] = (
+            *result.warnings,
+            f"the rows of their groups do not determine {listed(left)}: near these estimates other"
+            " values fit as well, so there is no standard error; leave such groups out, or fix or"
+            " tie their parameters",
+        )
+    return replace(result, **changes)
 
 
 class _Covariance:
     """That of all free parameters; NaN for what stands on a bound or is not determined."""
 
     def __init__(
-        self, place: Place, common: Array, noise: float, rows: Sequence[tuple[int, int]]
+        self, place: Minimum, common: Array, noise: float, rows: Sequence[tuple[int, int]]
     ) -> None:
         self.known = ~np.isnan(common.diagonal())
         self.common = np.where(np.isnan(common), 0.0, common)
@@ -356,6 +455,11 @@ class _Covariance:
             whole[np.ix_(some, some)] += self.own[g][np.ix_(which, which)]
         whole[self.lost] = whole[:, self.lost] = np.nan
         return np.asarray((whole + whole.T) / 2)
+
+
+def _chosen(accepted: Array, new: Array, old: Array) -> Array:
+    """Return the new values for groups that accepted them."""
+    return np.where(accepted.reshape(-1, *[1] * (new.ndim - 1)), new, old)
 
 
 def _no_sweep(*_: Any) -> Any:

@@ -18,6 +18,7 @@ from sgdfit.data.rows import timed
 from sgdfit.data.table import Table, check_policy
 from sgdfit.data.times import TimeScales, as_time_unit
 from sgdfit.errors import CheckpointError, UsageError, did_you_mean
+from sgdfit.fitting.arrowhead import common_model, groups_of, minimize_groups, with_groups
 from sgdfit.fitting.assessment import assess
 from sgdfit.fitting.callbacks import Callback
 from sgdfit.fitting.multistart import find_minimum, search_starts, searches
@@ -53,8 +54,6 @@ if TYPE_CHECKING:
 
     from sgdfit.derivation.derivation import Derivation
 
-# The most free parameters, where columns index them.
-MOST_FREE = 100
 # Statuses of runs that can go on from a checkpoint.
 CUT_SHORT = ("interrupted", "stopped")
 
@@ -256,6 +255,8 @@ def fit(
         if outcome.ending == "lost" and external is not None and external.failure is not None:
             raise external.failure
         result = assess(problem, outcome)
+        if problem.groups is not None:
+            result = with_groups(problem, result)
         if result.status.name not in CUT_SHORT:
             kept.finish()
         elif checkpoint is not None:
@@ -301,11 +302,6 @@ def _settled(given: dict[str, Any]) -> tuple[Problem, Table]:
     if read.subscripts:
         stated["levels"] = levels_of(read, table, given, given["missing"])
     model = build(read, table.names, **stated, seed=options.seed)
-    if len(model.free) > MOST_FREE and model.formula.levels:
-        raise UsageError(
-            f"'{model.formula}' has {len(model.free):,} free parameters, of at most {MOST_FREE};"
-            " index fewer of them, or fit each group by itself with sgdfit.fit_many (--by)"
-        )
     if model.external is not None:
         # Few functions expect to be called from several threads.
         resources = resources._replace(threads=1)
@@ -314,6 +310,9 @@ def _settled(given: dict[str, Any]) -> tuple[Problem, Table]:
     covariance, absolute = given["covariance"], given["absolute_sigma"]
     weighting = as_weighting(given["weights"], given["sigma"], absolute, covariance, model.loss)
     weighting = weighting._replace(root=root)
+    groups = groups_of(model, options, weighting)
+    if groups is not None:
+        model = common_model(groups)
     check_with_model(options, model, weighting)
     if resources.checkpoint is not None:
         # Only a file asks what run it is of; to write formulas out takes longer than small fits.
@@ -327,7 +326,8 @@ def _settled(given: dict[str, Any]) -> tuple[Problem, Table]:
         }
         resources = resources._replace(identity=identity_of(model, weighting, said))
     missing = given["missing"]
-    return prepare(model, table, weighting, missing, resources, options, checked=False), table
+    problem = prepare(model, table, weighting, missing, resources, options, checked=False)
+    return problem._replace(groups=groups), table
 
 
 def levels_of(
@@ -346,6 +346,8 @@ def minimize(problem: Problem) -> tuple[Problem, Outcome]:
     """Return how the run went, and the problem with the starts that were found for it."""
     # Far out a formula may overflow; what is not finite is looked for, not warned of.
     with np.errstate(all="ignore"):
+        if problem.groups is not None:
+            return minimize_groups(problem)
         if problem.options.optimizer is not None:
             problem = search_starts(problem) if problem.options.search else problem
             if problem.model.loss.is_relative:

@@ -178,7 +178,7 @@ class _GaussNewton:
 
     def _objective(self, batch: Chunk | TrainingData) -> Objective:
         problem, few = self.problem, batch.rows <= FEW
-        by_rows = few or self.ill_conditioned or problem.kinked or bool(problem.eliminated)
+        by_rows = few or self.ill_conditioned or problem.kinked or problem.groups is not None
         linear = problem.linear if few and not problem.quadratic else problem.linear[:0]
         return Objective(
             problem.kernel, batch, linear, self.noise_sum, by_rows, self.second_order, self.sampled
@@ -193,7 +193,8 @@ class _GaussNewton:
         bend nothing on average, so that a sample's would mislead: they leave steps quick.
         """
         problem = self.problem
-        dense = self.ill_conditioned or problem.kinked or problem.quadratic or problem.eliminated
+        dense = self.ill_conditioned or problem.kinked or problem.quadratic
+        dense = dense or problem.groups is not None
         if dense or self.second_order is not None or problem.rows <= FEW:
             return False
         dear = 2 * len(problem.names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from sgdfit.fitting.sampling import FEW, RUN, stratified
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.inference.quadratic import from_rows
 from sgdfit.inference.statistics import serial_correlation
-from sgdfit.kernel.kernel import Chunk
+from sgdfit.kernel.kernel import Chunk, Rows
 from sgdfit.model.identifiability import redundant
 from sgdfit.model.model import Model
 from sgdfit.model.parameters import Assignments
@@ -477,17 +478,24 @@ def _is_faint(problem: Problem, outcome: Outcome) -> bool:
 def misfit_of(problem: Problem, theta: np.ndarray) -> Misfit:
     """Look at the residuals of some of the rows."""
     chunk = problem.data.sample(FEW // 2, problem.seed)
-    rows, weights = problem.kernel.rows(theta, chunk), chunk.weights
-    mean = float(np.add.reduce(rows.target)) / chunk.rows
+    rows = problem.kernel.rows(theta, chunk)
+    return residual_misfit(rows, chunk.weights, chunk.columns[: len(problem.model.variables)])
+
+
+def residual_misfit(
+    rows: Rows, weights: np.ndarray | None, variables: Sequence[np.ndarray]
+) -> Misfit:
+    """Return what the residuals tell in the order of each variable, and of the prediction."""
+    mean = float(np.add.reduce(rows.target)) / len(rows.target)
     mean = mean if weights is None else float(np.average(rows.target, weights=weights))
     residual, apart, slopes = rows.target - rows.prediction, rows.target - mean, rows.jacobian
     if weights is not None:
         root = np.sqrt(weights)
         residual, apart, slopes = residual * root, apart * root, slopes * root
-    columns = (*chunk.columns[: len(problem.model.variables)], rows.prediction)
     variation = float(apart @ apart)
     unexplained = float(residual @ residual) / variation if variation > 0 else 0.0
-    return Misfit(*serial_correlation(residual, slopes, columns), unexplained)
+    found = serial_correlation(residual, slopes, (*variables, rows.prediction))
+    return Misfit(*found, unexplained)
 
 
 def misfit_warnings(problem: Problem, outcome: Outcome) -> tuple[str, ...]:

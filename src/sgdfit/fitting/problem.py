@@ -62,6 +62,36 @@ PASSES = 4
 ROUNDINGS, UNSEEN = 64, 1e-6
 
 
+class Minimum(NamedTuple):
+    """The groups at their minimum, for some values of the common parameters."""
+
+    theta: Array  # float64[p]
+    values: Array  # float64[g, q]
+    losses: Array  # float64[g]
+    inverse: Array  # H_gg⁻¹, float64[g, q, q]; 0 in what is held, on a bound or not determined
+    coupling: Array  # C_g, float64[g, q, p]
+    open: Array  # bool[g, q]: which the rows of the group do not determine
+    fitted: int  # how many of them the rows determine
+
+    @property
+    def loss(self) -> float:
+        """Of all rows."""
+        return float(self.losses.sum())
+
+
+class Groups(NamedTuple):
+    """Parameters that each of g groups has of its own, where they are eliminated."""
+
+    model: Model  # of all parameters
+    names: tuple[str, ...]  # the q parameters of a group, as in `Model.base`
+    column: str  # which holds the number of each row's group
+    values: Array  # float64[g, q]: where they start
+    low: Array  # float64[g, q]: bounds
+    high: Array
+    held: Array  # bool[g, q]: which stay where they are
+    minimum: Minimum | None = None  # where they end
+
+
 class Problem(NamedTuple):
     """What is minimized: the loss of a model over rows, and how."""
 
@@ -91,7 +121,7 @@ class Problem(NamedTuple):
     visits: list[int]
     warnings: tuple[str, ...] = ()
     drawn_from: int | None = None  # how many rows these were drawn from, where they are a sample
-    eliminated: int = 0  # parameters beside the free ones: see `sgdfit.fitting.arrowhead`
+    groups: Groups | None = None  # with parameters beside the free ones
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -102,6 +132,12 @@ class Problem(NamedTuple):
     def rows(self) -> int:
         """How many rows have a say."""
         return self.data.rows
+
+    @property
+    def eliminated(self) -> int:
+        """How many parameters of groups the rows determine, beside the free ones."""
+        minimum = None if self.groups is None else self.groups.minimum
+        return 0 if minimum is None else minimum.fitted
 
     @property
     def seed(self) -> int:

@@ -231,6 +231,7 @@ def load(
 
 
 def sum_rows(terms: Terms, theta: np.ndarray, chunk: Chunk, scores: bool) -> np.ndarray:
+    """Return `Kernel.panel_sums` of what ``terms`` says of the rows."""
     panel_sums = np.zeros((-(-chunk.rows // PANEL), 2, length(len(theta))))
     with np.errstate(all="ignore"):
         for first in range(0, chunk.rows, STRIDE):

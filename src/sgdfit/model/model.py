@@ -270,7 +270,7 @@ def build(
         )
     if not model.free:
         raise FormulaError(f"every parameter of '{read}' is fixed or tied; leave at least one free")
-    _ = model.gradient  # what is fixed or tied may leave it without a value
+    _ = model.base.gradient  # what is fixed or tied may leave it without a value
     return model
 
 
