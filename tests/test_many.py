@@ -15,7 +15,7 @@ import pytest
 import sgdfit
 from sgdfit.cli.app import main
 from sgdfit.errors import DataError, SgdfitError, UsageError
-from sgdfit.fitting import many, options
+from sgdfit.fitting import bootstrap, many, options
 
 EXPONENTIAL = "y = a*exp(-b*x) + c"
 # The slopes to h and k are limits at x = 0.
@@ -274,3 +274,15 @@ def test_the_command_refuses(more: list[str], sentence: str, tmp_path: Path, cap
     pa.csv.write_csv(pa.table(curves(3)), path)
     assert main(["fit", str(path), "y = a*x + b", "--by", "site", *more]) == 2
     assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("sigma", [None, "s"])
+def test_refits_of_a_bootstrap_are_many_fits(sigma, monkeypatch):
+    """Its intervals are those of refits one by one."""
+    data, given = curves(1), {"bootstrap": 300, "sigma": sigma}
+    alone = sgdfit.fit(EXPONENTIAL, data, **given)
+    monkeypatch.setattr(bootstrap, "STEPS", 10_000)
+    together = sgdfit.fit(EXPONENTIAL, data, **given)
+    for name in alone.free:
+        np.testing.assert_allclose(together[name].interval, alone[name].interval, rtol=1e-8)
+    assert alone.bootstrap == together.bootstrap == "pairs(300)"

@@ -253,7 +253,7 @@ def test_an_interrupt_keeps_the_fit_and_is_told(monkeypatch):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"intervals": "profil"}, "it is 'wald' or 'profile'. Did you mean 'profile'"),
+        ({"intervals": "profil"}, "'profile' or 'bootstrap'. Did you mean 'profile'"),
         ({"optimizer": "sgd"}, "optimizer auto, not by sgd"),
         ({"learning_rate": 0.1}, "optimizer auto, not by sgd"),
         ({"loss": "huber(delta=1)"}, "which the loss huber"),

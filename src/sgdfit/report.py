@@ -75,7 +75,7 @@ def facts(result: Result) -> Facts:
     cause = "" if status.name in ("converged", "step_limit") else status.cause
     advice = [("cause", cause), ("cure", status.cure)]
     advice += [("warning", text) for text in result.warnings]
-    kind = "profile interval" if result.intervals == "profile" else "interval"
+    kind = "interval" if result.intervals == "wald" else f"{result.intervals} interval"
     header = ("parameter", "estimate", f"{percent(result.level)} {kind}", "note")
     rows = [_estimate(estimate) for estimate in result.estimates.values()]
     # a column that is empty in every row says nothing
@@ -254,8 +254,8 @@ def _scale(result: Result, method: str) -> Lines:
     if any(estimate.interval is not None for estimate in result.estimates.values()):
         student = f"Student's t, {counted(result.degrees_of_freedom, 'degree')} of freedom"
         usual = "normal" if result.absolute_sigma else student
-        profiled = result.intervals == "profile"
-        text = f"profile likelihood, {usual}" if profiled else usual
+        refitted = {"wald": usual, "bootstrap": f"bootstrap, BCa, {result.bootstrap}"}
+        text = refitted.get(result.intervals, f"profile likelihood, {usual}")
         yield f"{percent(result.level)} intervals", text
 
 

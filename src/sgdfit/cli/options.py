@@ -271,9 +271,13 @@ FIT: Panels = {
             " the scatter differs from row to row.",
         ),
         _option(
-            "--intervals wald|profile",
-            "The intervals of parameters: wald, by Student's t, or profile, by refits along"
-            " the profile likelihood.",
+            "--intervals wald|profile|bootstrap",
+            "The intervals of parameters: wald, by Student's t; profile, by refits along"
+            " the profile likelihood; or bootstrap, by refits to rows drawn anew.",
+        ),
+        _option(
+            "--bootstrap RESAMPLES",
+            'How often rows are drawn anew, with as many refits: 1000, or "residuals(1000)".',
         ),
         _numeric("--level NUMBER", "Confidence of all intervals.", default="0.95"),
         MISSING,

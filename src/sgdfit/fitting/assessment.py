@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sgdfit.fitting.bootstrap import bootstrap_intervals
 from sgdfit.fitting.callbacks import CallbackCaller, Progress, StopRequested, ending_of
 from sgdfit.fitting.gauss_newton import progress_of, walk
 from sgdfit.fitting.multistart import misfit_warnings
@@ -21,7 +22,7 @@ from sgdfit.fitting.nonsmooth import (
     smoothed_curvature,
     takes_sums,
 )
-from sgdfit.fitting.options import AUTO, PROFILE, WALD, trace_interval
+from sgdfit.fitting.options import AUTO, BOOTSTRAP, WALD, trace_interval
 from sgdfit.fitting.problem import (
     Outcome,
     Problem,
@@ -66,9 +67,8 @@ LOOKS_WRONG = 0.99
 MANY_ROUNDINGS = 1e-12
 # An estimate of exact data that is no larger than so many of its errors is 0 but for rounding.
 HIDDEN = 8.0
-NO_PROFILE = (
-    "the residuals are rounding errors, which have no profile: the intervals are Wald's, though"
-    " intervals='profile' was asked for"
+NO_REFITS = (
+    "the residuals are rounding errors, which tell no interval but Wald's: others were asked for"
 )
 WENT_ON = (
     "a refit for the profile intervals led to a lower minimum than the fit's: the fit went on from"
@@ -99,7 +99,7 @@ class Assessment(NamedTuple):
     distance: float  # to the optimum, in standard errors; infinite where not known
     status: Status
     warnings: tuple[str, ...]
-    # Of the free parameters by profile likelihood, where that was asked for.
+    # By profile likelihood or the bootstrap, where that was asked for and could be had.
     intervals: dict[str, tuple[float, float] | None] | None = None
 
 
@@ -179,14 +179,19 @@ def _result(problem: Problem, outcome: Outcome) -> Result:
         if end.is_exact and not outcome.is_called_off:
             outcome, state, end = _zeroed(problem, outcome, state, end)
         found = _assessed(problem, outcome, state, end)
-    if problem.options.intervals == PROFILE and found.uncertainty.covariance is not None:
-        if not end.is_exact:
+    covariance = found.uncertainty.covariance
+    if problem.options.intervals != WALD and covariance is not None:
+        if end.is_exact:
+            found = found._replace(warnings=(*found.warnings, NO_REFITS))
+        elif problem.options.intervals == BOOTSTRAP:
+            errors = np.sqrt(covariance.diagonal())
+            intervals, told = bootstrap_intervals(problem, found.theta, errors)
+            found = found._replace(intervals=intervals, warnings=(*found.warnings, *told))
+        else:
             found, lower = _profiled(problem, found)
             if lower is not None:
                 way = merge_runs(outcome, lower)
                 return _result(problem, way._replace(abandoned=WENT_ON))
-        else:
-            found = found._replace(warnings=(*found.warnings, NO_PROFILE))
     return _composed(problem, outcome, found, state)
 
 
@@ -408,6 +413,10 @@ def _composed(
     how |= {
         "seed": problem.seed,
         "level": problem.options.level,
+        "intervals": WALD if found.intervals is None else problem.options.intervals,
+        "bootstrap": str(asked)
+        if (asked := problem.options.bootstrap) and found.intervals
+        else None,
         "kernel": f"{form} on {device}" if form == "torch" and device != "cpu" else form,
         "steps": outcome.step,
         "seconds": outcome.seconds,
@@ -471,7 +480,6 @@ def make_result(
         sigma=weighting.sigma,
         correlations=weighting.correlations,
         absolute_sigma=absolute,
-        intervals=WALD if found.intervals is None else PROFILE,
         **how,
     )
     if external is not None:

@@ -76,6 +76,7 @@ def fit(
     weights: str | ArrayLike | None = None,
     covariance: str = "auto",
     intervals: str = "wald",
+    bootstrap: int | str | None = None,
     level: float = 0.95,
     missing: str = "error",
     time_unit: str | None = None,
@@ -154,10 +155,15 @@ def fit(
         Whence standard errors come: σ²(JᵀWJ)⁻¹, for least squares alone, or the form that is right
         also where the scatter differs from row to row in ways that the weights do not know, and for
         other losses (Huber 1967; White 1980). ``"auto"``: the latter for these alone.
-    intervals : "wald" or "profile"
+    intervals : "wald", "profile" or "bootstrap"
         Of the parameters: the estimate ± Student's t times its standard error, or by profile
         likelihood, in some dozens of refits by ``auto`` (Bates & Watts 1988, section 6.1): how far
         the sum of squares lets each go while the others follow, infinite where it excludes nothing.
+    bootstrap : int or str, optional
+        Intervals by as many refits from the estimates, by default 2,000, to rows that are drawn
+        with replacement: ``1000`` or ``"pairs(1000)"`` draws rows, ``"residuals(1000)"`` residuals.
+        They are BCa intervals (Efron & Tibshirani 1993, An Introduction to the Bootstrap, p. 184);
+        standard errors, bands and tied parameters keep theirs, and a robust loss its scale.
     level : float
         The confidence of all intervals, between 0 and 1.
     missing : "error" or "drop"

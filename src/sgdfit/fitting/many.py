@@ -65,7 +65,8 @@ PLAIN = {
 }  # fmt: skip
 # Options of `fit` that speak of a single run.
 SINGLE = (
-    "callback", "callback_every", "trace_every", "checkpoint", "resume", "announce", "tell"
+    "callback", "callback_every", "trace_every", "checkpoint", "resume", "announce", "tell",
+    "intervals", "bootstrap",
 )  # fmt: skip
 STATED = ("response", "loss", "start", "bounds", "fixed", "tied", "constant")
 # Fewer groups are done by `fit` before the code is compiled, which takes some seconds.

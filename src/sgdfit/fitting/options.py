@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import reprlib
@@ -31,12 +32,25 @@ from sgdfit.optimizers import DEFAULT_RATES, OPTIMIZERS, Optimizer, describe
 from sgdfit.optimizers.schedule import SCHEDULES, AnySchedule, Schedule, constant
 
 AUTO = "auto"
-WALD, PROFILE = "wald", "profile"
+WALD, PROFILE, BOOTSTRAP = "wald", "profile", "bootstrap"
 FLOATS: tuple[np.dtype[Any], ...] = (np.dtype("float64"), np.dtype("float32"))
 DEFAULT_STEPS = 1_000
 TRACE_ROWS = 10_000
+# Efron & Tibshirani 1993, An Introduction to the Bootstrap, p. 188, ask for 1,000 or more; an end
+# of an interval is told by no fewer than so many resamples beyond it.
+RESAMPLES, BEYOND = 2_000, 5
 # More than a machine can take in a lifetime; beyond it, counters could overflow.
 MOST_STEPS = 10**18
+
+
+class Resampling(NamedTuple):
+    """How rows are drawn anew for bootstrap intervals, and how often: ``pairs(2000)``."""
+
+    kind: str  # ``pairs`` or ``residuals``
+    resamples: int
+
+    def __str__(self) -> str:
+        return f"{self.kind}({self.resamples})"
 
 
 class Options(NamedTuple):
@@ -53,6 +67,7 @@ class Options(NamedTuple):
     tolerance: float | None = None  # in standard errors
     search: bool | None = None
     intervals: str = WALD
+    bootstrap: Resampling | None = None
     level: float = 0.95
     announce: Callable[[Diagnosis], object] | None = None
     callback: Callback | None = None
@@ -112,6 +127,18 @@ def _dtype(value: Any, what: str) -> np.dtype[Any]:
     raise UsageError(f"{what}={value!r} is neither 'float64' nor 'float32'")
 
 
+def _bootstrap(value: Any, what: str) -> Resampling:
+    def pairs(resamples: int = RESAMPLES) -> Resampling:
+        return Resampling("pairs", whole(resamples, what, 1))
+
+    def residuals(resamples: int = RESAMPLES) -> Resampling:
+        return Resampling("residuals", whole(resamples, what, 1))
+
+    if isinstance(value, str) and not value.strip().isdecimal():
+        return choose(value, {"pairs": pairs, "residuals": residuals}, what)
+    return pairs(int(value) if isinstance(value, str) else value)
+
+
 # How each option is checked by itself; None may stand for those whose default it is.
 CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "learning_rate": _rate,
@@ -122,7 +149,8 @@ CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "seed": partial(whole, least=0),
     "tolerance": partial(_positive, unit=" standard errors"),
     "search": switch,
-    "intervals": partial(one_of, allowed=(WALD, PROFILE)),
+    "intervals": partial(one_of, allowed=(WALD, PROFILE, BOOTSTRAP)),
+    "bootstrap": _bootstrap,
     "level": confidence,
     "announce": _function,
     "callback": _function,
@@ -144,7 +172,7 @@ def settle(given: Mapping[str, Any]) -> Options:
         raise UsageError(
             f"steps={options.steps} and epochs={options.epochs} are two lengths; give one of them"
         )
-    options = options._replace(optimizer=_optimizer(options))
+    options = _with_resampling(options)._replace(optimizer=_optimizer(options))
     form = choose_form(options.kernel, 1, 1, options.dtype, options.device)
     if options.optimizer is None:
         return options
@@ -158,6 +186,23 @@ def settle(given: Mapping[str, Any]) -> Options:
     if options.kernel == "compiled":
         raise UsageError(f"the optimizer {name!r} is not compiled; use kernel='numpy'")
     return options._replace(kernel="torch" if form == "torch" else "numpy")
+
+
+def _with_resampling(options: Options) -> Options:
+    """Return the options with how rows are drawn anew, if they are."""
+    asked = options.bootstrap
+    if asked is None:
+        usual = Resampling("pairs", RESAMPLES) if options.intervals == BOOTSTRAP else None
+        return options._replace(bootstrap=usual)
+    if options.intervals == PROFILE:
+        raise UsageError("intervals='profile' and bootstrap are two kinds; give one of them")
+    least = math.ceil(2 * BEYOND / (1 - options.level))
+    if asked.resamples < least:
+        raise UsageError(
+            f"bootstrap={asked.resamples} is too few resamples for the level {options.level:g};"
+            f" give {least:,} or more"
+        )
+    return options._replace(intervals=BOOTSTRAP)
 
 
 def _optimizer(options: Options) -> Optimizer | None:
@@ -201,14 +246,18 @@ def check_with_model(options: Options, model: Model, weighting: Weighting) -> No
         )
     if options.optimizer is not None:
         as_start(model.start, options.dtype, model.free)
-    if options.intervals == WALD:
+    kind = options.intervals
+    if kind == WALD:
         return
     if options.optimizer is not None:
         raise UsageError(
-            f"intervals='profile' refits by the optimizer auto, not by {options.optimizer.name};"
+            f"intervals='{kind}' refits by the optimizer auto, not by {options.optimizer.name};"
             " leave out the optimizer and what belongs to it (learning rate, schedule, batch size,"
             " epochs), or keep intervals='wald'"
         )
+    if kind == BOOTSTRAP:
+        _check_bootstrap(options, model, weighting)
+        return
     if model.loss.name != SQUARED:
         raise UsageError(
             f"intervals='profile' compares sums of squares, which the loss {model.loss.name} is"
@@ -219,6 +268,24 @@ def check_with_model(options: Options, model: Model, weighting: Weighting) -> No
             "intervals='profile' takes the scatter of the rows from their weights, which"
             " covariance='sandwich' does not; give one of them"
         )
+
+
+def _check_bootstrap(options: Options, model: Model, weighting: Weighting) -> None:
+    """Refuse what resampling does not know, or what it would leave aside."""
+    assert options.bootstrap is not None  # settled with the intervals
+    response: Any = model.formula.response
+    why = ""
+    if weighting.root is not None:
+        why = "rows that are correlated cannot be drawn one by one"
+    elif weighting.absolute:
+        why = "the bootstrap takes the scatter from the rows, absolute_sigma from sigma; drop one"
+    elif options.bootstrap.kind == "residuals":
+        if not response.is_Symbol or response in model.prediction.free_symbols:
+            why = "residuals are added to a column that is the response alone; draw pairs"
+        elif model.loss.name != SQUARED:
+            why = f"a residual of the loss {model.loss.name} is not added to a curve; draw pairs"
+    if why:
+        raise UsageError(f"bootstrap={str(options.bootstrap)!r} cannot be had: {why}")
 
 
 def _check_correlated(options: Options, model: Model, weighting: Weighting) -> None:

@@ -155,7 +155,8 @@ class Result:
     search : for starting values, where there was one
     undetermined : parameters that the data leave open, in one text those that only act together
     determined : those that they determine; where the model is not linear, near the estimates
-    intervals : of the parameters: by Student's t, or "profile" likelihood
+    intervals : of the parameters: "wald", by Student's t, "profile" likelihood or "bootstrap"
+    bootstrap : how these drew rows, and how often: "pairs(2000)" or "residuals(2000)"
     level : the confidence of the intervals
     time_scales : of columns that hold times, how these are counted; None where that was not
         saved, and all are in seconds since 1970
@@ -210,6 +211,7 @@ class Result:
     undetermined: tuple[str, ...] = ()
     determined: tuple[Determined, ...] = ()
     intervals: str = "wald"
+    bootstrap: str | None = None
     level: float = 0.95
     time_scales: dict[str, TimeScale] | None = None
     levels: dict[str, tuple[str, ...]] | None = None
