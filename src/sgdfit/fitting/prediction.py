@@ -30,6 +30,7 @@ from sgdfit.formula.reading import as_formula
 from sgdfit.inference.intervals import Band, around, curve_variance, hidden_by_rounding
 from sgdfit.model.loss import SQUARED, as_loss
 from sgdfit.model.model import Model, build
+from sgdfit.result.derived import distribution
 from sgdfit.result.result import Result
 from sgdfit.result.table_file import writing_table
 
@@ -59,48 +60,7 @@ NAMED = 10
 def predict(
     result: Result, data: Any, interval: str | None = None, level: float | None = None
 ) -> Any:
-    """Return the right side of the formula at the estimates, one value a row of ``data``.
-
-    Parameters
-    ----------
-    data : dict of arrays, data frame, file, …
-        See `sgdfit.fit`; it holds the formula's variables. Or text that states them: ``"x=0,5"``,
-        ``"x=0:30:0.5"``; dates ``"day=2024-03-01:2024-12-31:7d"``, in steps of w, d, h, min or s;
-        times of day ``"clock=08:30"``. Where the fit counted times, numbers are in its units.
-    interval : str, optional
-        ``"confidence"``: where the curve may lie, given how sure the estimates are.
-        ``"prediction"``: where a new observation may fall, whose noise has the variance that the
-        fit found for a row of weight 1, over the row's own weight where ``data`` hold its columns.
-    level : float, optional
-        The confidence of the interval in each single row, between 0 and 1; default that of the
-        fit.
-
-    Returns
-    -------
-    float64[n], or Band
-        Of a pandas frame a Series with its index, of an xarray Dataset or DataArray a DataArray
-        with its coordinates. A `Band` of prediction, stderr, low and high, each of that kind, where
-        an ``interval`` was asked for, by the delta method and Student's t, or the normal
-        distribution where ``absolute_sigma`` was set (Bates & Watts 1988, Nonlinear Regression
-        Analysis and Its Applications, section 2.3.2). A
-        parameter on a bound counts as fixed.
-
-    Raises
-    ------
-    DataError, UsageError
-        When a variable is missing or cannot be read; when the fit does not tell such an interval.
-
-    Examples
-    --------
-    >>> import sgdfit
-    >>> fit = sgdfit.fit("y = a*x", {"x": [1, 2, 3], "y": [2, 4, 6]}, learning_rate=0.1)
-    >>> fit.predict({"x": [10]}).round(6)
-    array([20.])
-    >>> fit = sgdfit.fit("y = a*x", {"x": [1, 1, 1], "y": [1, 2, 3]}, learning_rate=0.5)
-    >>> band = fit.predict({"x": [0, 2]}, interval="confidence")
-    >>> band.low.round(3).tolist(), band.high.round(3).tolist()
-    ([0.0, -0.968], [0.0, 8.968])
-    """
+    """Return the fitted curve at rows of ``data``; see `Result.predict`."""
     blocks = predicted(
         result, open_table(as_grid(data, result.time_scales)), interval, level, keep=False
     )
@@ -287,45 +247,7 @@ def write_predictions(
     memory: int | str | None = None,
     threads: int | None = None,
 ) -> Written:
-    r"""Predict rows in their order and write them to a file, of which no more than a few are held.
-
-    Parameters
-    ----------
-    result, data, interval, level
-        See `predict`; files are read in pieces, once.
-    path : path
-        Ends in ``.csv``, ``.tsv`` or ``.parquet``. It holds the columns of the data as they came,
-        but for those that share a name, ``prediction`` and, with an ``interval``, ``stderr``,
-        ``low`` and ``high``; a name that a column has already begins with ``fitted_``. The file is
-        put there whole or not at all.
-    residuals : bool
-        Whether to add a column ``residual``: what was observed less the prediction.
-    missing : "error" or "drop"
-        With ``"drop"`` a first column ``row`` has the number that each row has in the data, from 1,
-        or among those of ``where``.
-    where, memory, threads
-        As in `sgdfit.fit`.
-
-    Returns
-    -------
-    Written
-
-    Raises
-    ------
-    DataError, UsageError
-        When a column cannot be read, or there is no row; when the fit does not tell the interval,
-        or the file cannot be written.
-
-    Examples
-    --------
-    >>> import sgdfit, tempfile, pathlib
-    >>> fit = sgdfit.fit("y = a*x", {"x": [1, 2, 3], "y": [2, 4, 6]})
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = pathlib.Path(folder, "curve.csv")
-    ...     done = fit.write_predictions({"x": [10.0, np.nan, 30.0]}, path, missing="drop")
-    ...     done.rows, done.dropped, path.read_text()
-    (2, Dropped(rows=1, first=(2,)), 'row,x,prediction\n1,10.0,20.0\n3,30.0,60.0\n')
-    """
+    """Predict rows and write them to a file; see `Result.write_predictions`."""
     resources, rows, dropped = as_resources(memory, threads), 0, Dropped()
     table = open_table(as_grid(data, result.time_scales), where)
     with writing_table(path, (*table.files, *result.trace.inputs)) as write:
@@ -497,20 +419,16 @@ class _Curve:
             noise = self.unit / checked_weights(
                 Weighting(self.weights), columns, self.label, lambda row: int(numbers[row])
             )
-        assert result.covariance is not None  # it was looked at
-        # Parameters on a bound that have no variance of their own count as fixed.
-        bound = np.array([result.estimates[name].at_bound for name in result.free])
-        moves = ~(bound & np.isnan(np.diag(result.covariance)))
-        covariance = result.covariance[np.ix_(moves, moves)]
+        moving, covariance, dof = distribution(result)
         model = self.model
-        slopes = [(model.free[k], model.gradient[k]) for k in np.flatnonzero(moves)]
+        slopes = {n: s for n, s in zip(model.free, model.gradient, strict=True) if n in moving}
         end = {name: result.values[name] for name in model.free}
         variance = np.empty(len(curve))
         for first in range(0, len(curve), DERIVATIVE_ROWS):
             some = slice(first, first + DERIVATIVE_ROWS)
             values = {name: column[some] for name, column in variables.items()} | end
             jacobian = np.empty((len(slopes), len(variance[some])))
-            for row, (name, slope) in zip(jacobian, slopes, strict=True):
+            for row, (name, slope) in zip(jacobian, slopes.items(), strict=True):
                 row[:] = evaluate_slope(model.prediction, slope, name, values)
             variance[some] = curve_variance(jacobian, covariance)
             own = noise if isinstance(noise, float) else noise[some]
@@ -519,7 +437,6 @@ class _Curve:
                     "this fit gives no band: so far from 0 as its columns lie, rounding hides how"
                     " sure the curve is; fit it with the columns about their middle"
                 )
-        dof = np.inf if result.absolute_sigma else result.degrees_of_freedom
         band = around(curve, variance + noise, dof, self.level)
         if band is None:
             raise UsageError("this fit gives no band, since its rows leave no degree of freedom")

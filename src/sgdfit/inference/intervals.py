@@ -90,16 +90,19 @@ def curve_variance(jacobian: Array, covariance: Array) -> Array:
     it the variance is NaN; else it is never negative.
     """
     known = np.isfinite(np.diag(covariance))
-    some = covariance[np.ix_(known, known)]
     with np.errstate(all="ignore"):
-        size = np.sqrt(np.diag(some))
-        scale = np.where(size > 0, size, 1.0)
-        # Scaled, since variances of 1e-300 and 1e300 may stand side by side; by a root, so that
-        # rounding makes no variance negative.
-        values, vectors = np.linalg.eigh(some / scale[:, None] / scale)
-        root = scale[:, None] * vectors * np.sqrt(np.maximum(values, 0.0))
+        # By a root, so that rounding makes no variance negative.
+        root = square_root(covariance[np.ix_(known, known)])
         variance = np.square(root.T @ jacobian[known]).sum(axis=0)
     return np.where((jacobian[~known] != 0).any(axis=0), np.nan, variance)
+
+
+def square_root(covariance: Array) -> Array:
+    """Return a matrix R with C = R Rᵀ, whose variances may be of 1e-300 and 1e300."""
+    size = np.sqrt(np.diag(covariance))
+    scale = np.where(size > 0, size, 1.0)
+    values, vectors = np.linalg.eigh(covariance / scale[:, None] / scale)
+    return np.asarray(scale[:, None] * vectors * np.sqrt(np.maximum(values, 0.0)))
 
 
 def hidden_by_rounding(

@@ -11,7 +11,12 @@ from numpy.typing import NDArray
 
 from sgdfit.choice import whole
 from sgdfit.errors import UsageError, did_you_mean, enumerated
-from sgdfit.inference.intervals import confidence_interval, curve_variance, hidden_by_rounding
+from sgdfit.inference.intervals import (
+    confidence_interval,
+    curve_variance,
+    hidden_by_rounding,
+    square_root,
+)
 from sgdfit.result.result import Estimate, Result
 from sgdfit.result.rounding import interval_text, plus_minus
 from sgdfit.result.tables import html_table, text_table
@@ -69,7 +74,7 @@ def derive_quantities(
     ties = {symbol(name): tie for name, tie in _ties(result).items()}
     at = {name: np.full(1, value) for name, value in result.values.items()}
     known, values = read_quantities(quantities, list(at)), list[float]()
-    moving, covariance, dof = _distribution(result)
+    moving, covariance, dof = distribution(result)
     jacobian = np.empty((len(moving), len(known)))
     for k, (name, expression) in enumerate(known.items()):
         free = expression.xreplace(ties)
@@ -124,19 +129,16 @@ def sample(result: Result, n: int, seed: int = 0) -> dict[str, Array]:
     from sgdfit.formula.evaluation import evaluate
 
     count, random = whole(n, "n", 1), np.random.default_rng(whole(seed, "seed", 0))
-    moving, covariance, dof = _distribution(result)
-    variance = np.diag(covariance)
-    unknown = [n for n, v in zip(moving, variance, strict=True) if not np.isfinite(v)]
+    moving, covariance, dof = distribution(result)
+    known = np.isfinite(np.diag(covariance))
+    unknown = [name for name, is_known in zip(moving, known, strict=True) if not is_known]
     if unknown or dof <= 0:
         reason = result.covariance_method.partition(": ")[2] or "see fit.undetermined"
         raise UsageError(
             "there is nothing to draw from: this fit tells no error of"
             f" {enumerated(unknown or moving)} ({reason})"
         )
-    scale = np.where(variance > 0, np.sqrt(variance), 1.0)
-    values, vectors = np.linalg.eigh(covariance / scale[:, None] / scale)
-    root = scale[:, None] * vectors * np.sqrt(np.maximum(values, 0.0))
-    drawn = root @ random.standard_normal((len(moving), count))
+    drawn = square_root(covariance) @ random.standard_normal((len(moving), count))
     if np.isfinite(dof):
         drawn /= np.sqrt(random.chisquare(dof, count) / dof)
     found = {name: np.full(count, value) for name, value in result.values.items()}
@@ -147,7 +149,7 @@ def sample(result: Result, n: int, seed: int = 0) -> dict[str, Array]:
     return found
 
 
-def _distribution(result: Result) -> tuple[list[str], Array, float]:
+def distribution(result: Result) -> tuple[list[str], Array, float]:
     """Return the parameters that vary, their covariance, NaN where not known, and Student's ν.
 
     One on a bound, without a variance, counts as fixed.

@@ -387,20 +387,46 @@ class Result:
         self, data: Any, interval: str | None, level: float | None = None
     ) -> NDArray[np.float64] | Band: ...
     def predict(self, data: Any, interval: str | None = None, level: float | None = None) -> Any:
-        """Return the fitted curve on the rows of ``data``, which holds the formula's variables.
+        """Return the fitted curve at the rows of ``data``.
 
-        It has the index of a pandas frame, or the coordinates of xarray; else it is float64[n].
-        ``interval`` may be ``"confidence"``, for the band of the curve, or ``"prediction"``, for
-        that of new observations; then a `sgdfit.inference.intervals.Band` is returned, each row of
-        which has the confidence ``level``, by default that of the fit. See
-        `sgdfit.fitting.prediction.predict`.
+        Parameters
+        ----------
+        data : dict of arrays, data frame, file, …
+            As in `sgdfit.fit`, with the formula's variables; or text that states them:
+            ``"x=0,5"``, ``"x=0:30:0.5"``; dates ``"day=2024-03-01:2024-12-31:7d"``, in steps of w,
+            d, h, min or s; times of day ``"clock=08:30"``. Where the fit counted times, numbers
+            are in its units. Times without a zone are in UTC.
+        interval : str, optional
+            ``"confidence"``: where the curve may lie, given how sure the estimates are.
+            ``"prediction"``: where a new observation may fall, whose noise has the variance that
+            the fit found for a row of weight 1, over the row's own weight where ``data`` hold it.
+        level : float, optional
+            The confidence of the interval in each single row, between 0 and 1; default that of
+            the fit.
+
+        Returns
+        -------
+        float64[n], or Band
+            Of a pandas frame a Series with its index, of an xarray Dataset or DataArray a
+            DataArray with its coordinates. A `sgdfit.inference.intervals.Band` of prediction,
+            stderr, low and high, each of that kind, where an ``interval`` was asked for, by the
+            delta method and Student's t, or the normal distribution where ``absolute_sigma`` was
+            set (Bates & Watts 1988, Nonlinear Regression Analysis and Its Applications, section
+            2.3.2). A parameter on a bound counts as fixed.
 
         Raises
         ------
-        DataError
-            When a column is missing or cannot be read.
-        UsageError
-            When the fit does not tell the interval; the sentence says why.
+        DataError, UsageError
+            When a variable is missing or cannot be read; when the fit does not tell the interval.
+
+        Examples
+        --------
+        >>> fit = sgdfit.fit("y = a*x", {"x": [1, 1, 1], "y": [1, 2, 3]})
+        >>> fit.predict({"x": [10]}).round(6)
+        array([20.])
+        >>> band = fit.predict({"x": [0, 2]}, interval="confidence")
+        >>> band.low.round(3).tolist(), band.high.round(3).tolist()
+        ([0.0, -0.968], [0.0, 8.968])
         """
         return sgdfit.higher("predict")(self, data, interval, level)
 
@@ -417,10 +443,44 @@ class Result:
         memory: int | str | None = None,
         threads: int | None = None,
     ) -> Any:
-        """Write the fitted curve on any number of rows to a file, of which few are held at a time.
+        r"""Predict rows in their order and write them to a file, of which only a few are held.
 
-        What the options mean, what is returned and what is raised:
-        `sgdfit.fitting.prediction.write_predictions`.
+        Parameters
+        ----------
+        data, interval, level
+            See `predict`; files are read in pieces, once.
+        path : path
+            Ends in ``.csv``, ``.tsv`` or ``.parquet``. It holds the columns of the data as they
+            came, but for those that share a name, ``prediction`` and, with an ``interval``,
+            ``stderr``, ``low`` and ``high``; a name that a column has already begins with
+            ``fitted_``. The file is put there whole or not at all.
+        residuals : bool
+            Whether to add a column ``residual``: what was observed less the prediction.
+        missing : "error" or "drop"
+            With ``"drop"`` a first column ``row`` has the number that each row has in the data,
+            from 1, or among those of ``where``.
+        where, memory, threads
+            As in `sgdfit.fit`.
+
+        Returns
+        -------
+        sgdfit.fitting.prediction.Written
+
+        Raises
+        ------
+        DataError, UsageError
+            When a column cannot be read, or there is no row; when the fit does not tell the
+            interval, or the file cannot be written.
+
+        Examples
+        --------
+        >>> import pathlib, tempfile
+        >>> fit = sgdfit.fit("y = a*x", {"x": [1, 2, 3], "y": [2, 4, 6]})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder, "curve.csv")
+        ...     done = fit.write_predictions({"x": [10.0, np.nan, 30.0]}, path, missing="drop")
+        ...     done.rows, done.dropped, path.read_text()
+        (2, Dropped(rows=1, first=(2,)), 'row,x,prediction\n1,10.0,20.0\n3,30.0,60.0\n')
         """
         write = sgdfit.higher("write_predictions")
         how: dict[str, Any] = {"missing": missing, "where": where, "residuals": residuals}
