@@ -41,6 +41,8 @@ NEARLY = 1.5
 DRAWS, REACHES = 64, (0.3, 1.0, 3.0, 10.0)
 # Enough rows to tell minima apart, few enough to look at thousands of points.
 ROWS_SEARCHED = 512
+# The same for each level of a column that indexes parameters.
+ROWS_OF_A_LEVEL = 48
 # Minima between which a break can lie are many, and alike.
 ROWS_OF_BREAKS = 2_048
 # For a robust loss rows are passed over that lie so many times the median deviation away from the
@@ -325,6 +327,7 @@ def look_for_starts(
     rows searched are single ones from all over, or ``in_runs`` neighbours in the order of the first
     variable.
     """
+    from sgdfit.starts.levels import find_level_starts, has_indexed
     from sgdfit.starts.search import find_starts
 
     model = problem.model
@@ -337,14 +340,16 @@ def look_for_starts(
         sought = tuple(n for n in sought if n not in held or not model.parameters[n].start)
     given = {n: model.parameters[n].start for n in model.free if n not in sought}
     rows = ROWS_OF_BREAKS if _is_broken(problem) else ROWS_SEARCHED
-    chunk = problem.data.sample(rows, problem.seed)
+    find = find_level_starts if has_indexed(model, sought) else find_starts
+    count = max([len(some) for some in model.formula.levels.values()], default=0)
+    chunk = problem.data.sample(max(rows, ROWS_OF_A_LEVEL * count), problem.seed)
     if in_runs:
         some = problem.data.subsample
         begin = stratified(some.rows, rows // RUN, RUN, problem.seed)[:, None]
         chunk = some.taken(some.columns[0].argsort(kind="stable")[begin + np.arange(RUN)].ravel())
     if not problem.squared:
         chunk = _agreeing(model, chunk)
-    found = find_starts(model, chunk, given, problem.seed)
+    found = find(model, chunk, given, problem.seed)
     if not found.candidates:
         return None
     best = found.candidates[0].loss

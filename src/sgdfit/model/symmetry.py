@@ -368,8 +368,10 @@ def equivalents(model: Model, theta: np.ndarray) -> tuple[np.ndarray, ...]:
     """Return the free parameters that predict the same as ``theta``, float64[p], in every row.
 
     ``theta`` itself comes first; then its images under exchanges and changes of sign, phases in
-    their canonical turn; at most 400.
+    their canonical turn; at most 400. Of a model with levels ``theta`` alone is returned.
     """
+    if model.formula.levels:
+        return (theta,)
     found = _of_model(model, model.free)
     if not (found.flips or found.swaps or found.turns):
         return (theta,)
@@ -401,8 +403,11 @@ def canonical_theta(
     What can be exchanged comes in ascending order of its first nonlinear parameter; of what can
     change its sign, the first nonlinear parameter is positive; phases lie within (−π, π].
     ``theta`` is float64[p], or float64[k, p] whose further rows are moved as the first is. A
-    symmetry that moves any but ``names`` is left alone.
+    symmetry that moves any but ``names`` is left alone. Parameters of levels move as those of the
+    formula of one level do, all levels alike or each by itself.
     """
+    if model.formula.levels:
+        return _canonical_by_level(model, np.array(theta, dtype=float), names)
     found = _of_model(model, names)
 
     def settled(theta: np.ndarray, move: Move) -> np.ndarray:
@@ -427,8 +432,42 @@ def canonical_theta(
     return best.reshape(np.shape(theta)), tuple(_sentences(found, best[0]))
 
 
+def _canonical_by_level(
+    model: Model, theta: np.ndarray, names: Collection[str]
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    families, base = model.formula.families, model.base
+    members = {model.formula.subscripts[name][0]: some for name, some in families.items()}
+    count = len(next(iter(members.values())))
+    full = [[members.get(own, (own,) * count)[k] for own in base.free] for k in range(count)]
+    # What is fixed or tied, or belongs to another column's levels, leaves no level like another.
+    if len(model.formula.levels) > 1 or {n for some in full for n in some} != set(model.free):
+        return theta, ()
+    places, points = [[model.free.index(n) for n in some] for some in full], np.atleast_2d(theta)
+    common = np.array([own not in members for own in base.free])
+    alike = {
+        own
+        for own, some in zip(base.free, zip(*full, strict=True), strict=True)
+        if len({(model.parameters[n].low, model.parameters[n].high) for n in some}) == 1
+    }
+    movable = {own for k, own in enumerate(base.free) if {some[k] for some in full} <= {*names}}
+    movable, told = movable & alike, dict[str, None]()
+    for able in (movable, movable - members.keys()):
+        stacked = points[:, places]
+        moved, said = canonical_theta(base, stacked.reshape(-1, len(base.free)), able)
+        moved = moved.reshape(stacked.shape)
+        if (moved[:, :, common] == moved[:, :1, common]).all():
+            points[:, places], told = moved, dict.fromkeys(said)
+            break
+    for place in places:
+        points[:, place], said = canonical_theta(base, points[:, place], movable & members.keys())
+        told |= dict.fromkeys(said)
+    return points.reshape(np.shape(theta)), tuple(told)
+
+
 def unusual(model: Model, theta: np.ndarray) -> str | None:
     """Return a sentence where rates can be exchanged, and are not in the order of textbooks."""
+    if model.formula.levels:
+        return None
     found = _of_model(model, model.free)
     for turn in found.rates:
         if not found.is_usual(theta, turn) and (twin := found.twin(theta, turn)):
