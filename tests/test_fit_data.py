@@ -72,8 +72,10 @@ def test_times_are_counted_from_the_first_row(tmp_path):
         np.testing.assert_array_equal(again.predict({"t": DAYS[5:]}), expected)
         stated = again.predict("t=2024-03-03T14:00:2024-03-17T18:00:10h")
         np.testing.assert_array_equal(stated, expected)
-        np.testing.assert_array_equal(again.predict("t=2024-03-03T15:00+01:00"), expected[:1])
-        for text in ("t=2024-03-03:2024-03-05:1", "t=2024-13-03", "t=2024-03-05:2024-03-03:1d"):
+        for text in (
+            *("t=2024-03-03:2024-03-05:1", "t=2024-13-03", "t=2024-03-05:2024-03-03:1d"),
+            "t=2024-03-03T15:00+01:00",
+        ):
             with pytest.raises(DataError, match="write 't=2024-03-01', or"):
                 again.predict(text)
     online = sgdfit.Fit("y = a + b*t", time_unit="h")
@@ -165,8 +167,15 @@ def test_dates_as_whole_numbers_are_asked_about(form, first):
 def test_numbers_that_stand_for_nothing_are_asked_about():
     t, holes = np.arange(40.0), np.arange(40) % 7 == 3
     assert "'y' is -999 in 6 rows" in warnings_of(t=t, y=np.where(holes, -999.0, DECAY))
-    assert "'t' is 9999 in 6 rows" in warnings_of(t=np.where(holes, 9999.0, t), y=DECAY)
-    for y in (-999.0 * t, np.where(t == 3, -999.0, DECAY), np.where(holes, 99.0, 100 + DECAY)):
+    told = warnings_of(t=np.where(holes, 9999.0, t), y=np.where(t % 9 == 3, -9.0, DECAY))
+    assert "'t' is 9999 in 6 rows" in told
+    assert "'y' is -9 in 5 rows" in told
+    assert "pass na='9999' to sgdfit.open_table (--na 9999)" in told
+    both = np.where(holes, -99.0, np.where(t % 7 == 4, -999.0, DECAY))
+    assert "'y' is -99 in 6 rows" in warnings_of(t=t, y=both)
+    assert "'y' is -999 in 6 rows" in warnings_of(t=t, y=both)
+    lone = np.where(t == 3, -999.0, DECAY)
+    for y in (-999.0 * t, lone, np.where(holes, 99.0, 100 + DECAY), np.where(holes, -1.0, 1.0)):
         assert "far from all others" not in warnings_of(t=t, y=y)
 
 
@@ -175,7 +184,23 @@ def test_dates_as_text_in_arrays_are_read(zone):
     texts = [f"{day}{zone}" for day in np.datetime_as_string(DAYS, "s")]
     fit = sgdfit.fit("y = a + b*t", {"t": texts, "y": DECAY})
     assert fit.values == sgdfit.fit("y = a + b*t", {"t": DAYS, "y": DECAY}).values
-    assert fit.predict({"t": texts[:1]}) == fit.predict({"t": DAYS[:1]})
+    assert fit.predict({"t": texts[:1]}) == fit.predict(f"t={texts[0]}")
+    assert ("UTC" in fit.data_label) == bool(zone)
+
+
+@pytest.mark.parametrize("zone", ["", "Z"])
+def test_dates_with_a_zone_and_without_are_not_mixed(zone):
+    texts = [f"{day}{zone}" for day in np.datetime_as_string(DAYS, "s")]
+    other = [str(day) for day in DAYS] if zone else [f"{day}+01:00" for day in DAYS]
+    fit = sgdfit.fit("y = a + b*t", {"t": texts, "y": DECAY})
+    with pytest.raises(DataError, match="give all dates a zone, or none"):
+        fit.predict({"t": other[:1]})
+    with pytest.raises(DataError, match=f"write 't=2024-03-01{'T00:00Z' * bool(zone)}'"):
+        fit.predict(f"t={other[0]}")
+    with pytest.raises(DataError, match="give all dates a zone, or none"):
+        sgdfit.fit("y = a*(u - t)", {"t": texts, "u": other, "y": DECAY})
+    with pytest.raises(DataError, match="have no zone"):
+        sgdfit.fit("y = a + b*t", {"t": DAYS, "y": DECAY}, where="t > '2024-03-04T00:00Z'")
 
 
 def test_differences_of_dates_are_of_one_origin():

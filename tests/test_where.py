@@ -76,7 +76,6 @@ CASES = {
     "t in ['2024-01-05', '2024-01-06T12:00:00']": FRAME.t.isin(
         [pd.Timestamp("2024-01-05"), pd.Timestamp("2024-01-06T12")]
     ),
-    "t == '2024-01-05T02:00+02:00'": FRAME.t == pd.Timestamp("2024-01-05"),
     "flag": FRAME.flag,
     "not flag and x > 0": ~FRAME.flag & (FRAME.x > 0),
     "flag == true or flag = 0 and k > 1": FRAME.flag | (~FRAME.flag & (FRAME.k > 1)),

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sgdfit.data.levels import Levels
-from sgdfit.data.times import CLOCK, DATE, DURATION, TimeScale, TimeScales
+from sgdfit.data.times import CLOCK, DATE, DURATION, ZONED, TimeScale, TimeScales
 from sgdfit.errors import DataError, reason_of, with_option
 
 Array = np.ndarray[Any, Any]
@@ -351,7 +351,9 @@ def _from_arrow(column: Any, place: Place) -> Array:
         array = array.cast(pa.timestamp("s")) if kinds.is_date32(kind) else array
         unit = "ms" if kinds.is_date64(kind) else array.type.unit
         ticks = array.cast(pa.int32() if kinds.is_time32(kind) else pa.int64())
-        what = DATE if held == "times" else DURATION if kinds.is_duration(kind) else CLOCK
+        what = DURATION if kinds.is_duration(kind) else CLOCK
+        if held == "times":
+            what = ZONED if getattr(kind, "tz", None) else DATE
         return _on_scale(ticks, what, int(SECONDS[unit]), place)
     if held == "text":
         return _from_text(array, place)
@@ -481,11 +483,10 @@ def _from_text(array: Any, place: Place) -> Array:
             clocks, alike = _from_clocks(spelled, place), _is_clock
             if clocks is not None:
                 return clocks
-        for kind in (
-            (pa.timestamp("us"), pa.timestamp("us", "UTC")) if _is_date(text[row].as_py()) else ()
-        ):
+        for zone, what in ((None, DATE), ("UTC", ZONED)) if _is_date(text[row].as_py()) else ():
             with contextlib.suppress(pa.ArrowInvalid):
-                return _on_scale(text.cast(kind).cast(pa.int64()), DATE, 10**6, place)
+                ticks = text.cast(pa.timestamp("us", zone)).cast(pa.int64())
+                return _on_scale(ticks, what, 10**6, place)
         # Among times the one that is none, or of another order, is to blame.
         others = (k for k in range(row, len(text)) if not alike(text[k].as_py()))
         worst = next(others, row) if place.decimal else row

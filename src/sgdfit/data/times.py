@@ -20,8 +20,8 @@ TIME_UNITS = {
     "s": ("seconds", 1.0),
     "ms": ("milliseconds", 1e-3),
 }
-DATE, CLOCK, DURATION = "date", "time of day", "duration"
-USUAL = {DATE: "days", CLOCK: "hours", DURATION: "seconds"}
+DATE, ZONED, CLOCK, DURATION = "date", "date with a zone", "time of day", "duration"
+USUAL = {DATE: "days", ZONED: "days", CLOCK: "hours", DURATION: "seconds"}
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class TimeScale:
 
     Attributes
     ----------
-    kind : "date", with or without a time, "time of day" or "duration"
+    kind : "date" and "date with a zone", both with or without a time, "time of day" or "duration"
     begin : what counts as 0: seconds since 1970-01-01 00:00 UTC, or since 0:00; of durations 0
     unit : "weeks", "days", "hours", "minutes", "seconds" or "milliseconds"
     """
@@ -58,7 +58,8 @@ class TimeScale:
         time = time.removesuffix(":00")
         if self.kind == CLOCK:
             return f"{self.unit} since {time}"
-        return f"{self.unit} since {day}" + f" {time}" * (time != "00:00")
+        words = f"{self.unit} since {day}" + f" {time}" * (time != "00:00")
+        return words + " UTC" * (self.kind == ZONED)
 
 
 class TimeScales(dict[str, TimeScale]):
@@ -79,7 +80,7 @@ class TimeScales(dict[str, TimeScale]):
     @property
     def warned(self) -> list[str]:
         """What the user should know; with dates beside them times of day may begin anew."""
-        dated = any(scale.kind == DATE for scale in self.values())
+        dated = any(scale.kind in (DATE, ZONED) for scale in self.values())
         return [] if dated else [*self.midnights.values()]
 
     def scale(self, kind: str, ticks: Any, a_second: int, place: Any) -> TimeScale:
@@ -88,9 +89,16 @@ class TimeScales(dict[str, TimeScale]):
         Raises
         ------
         DataError
-            Where a fit that is predicted from took the column for something else.
+            Where a fit that is predicted from took the column for something else, or dates with a
+            zone stand beside others without.
         """
         known = self.get(place.column)
+        for name, other in self.items():
+            if {kind, other.kind} == {DATE, ZONED}:
+                raise DataError(
+                    f"{place} holds a {kind}, where {name!r} of the fit has a {other.kind}"
+                    f" ({other}); give all dates a zone, or none (2024-03-01T12:00Z has one)"
+                )
         if known is None and self.learns:
             if ticks.null_count == len(ticks):
                 return TimeScale(kind)

@@ -411,7 +411,12 @@ def _with_constant(value: Any, words: str, constant: Any) -> list[Any]:
     scalar = None
     if held == "times" and isinstance(constant, str):
         with contextlib.suppress(ValueError):
-            scalar = _time(constant, value.type)
+            moment = datetime.datetime.fromisoformat(constant.strip())
+            scalar = _time(moment, getattr(value.type, "tz", None))
+        if scalar is not None and moment.tzinfo and not getattr(value.type, "tz", None):
+            raise DataError(
+                f"compares {words}, whose times have no zone, with {constant!r}; leave its zone out"
+            )
     elif held == "text" and isinstance(constant, str):
         scalar = scalar_of(constant)
     elif held not in ("times", "text") and not isinstance(constant, str):
@@ -436,12 +441,11 @@ def _with_constant(value: Any, words: str, constant: Any) -> list[Any]:
     return [value, scalar]
 
 
-def _time(text: str, kind: Any) -> Any:
-    """Read a time as ISO 8601; without a zone it stands in that of the column."""
+def _time(moment: datetime.datetime, zone: str | None) -> Any:
+    """Return a time; without a zone it stands in that of the column."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    moment, zone = datetime.datetime.fromisoformat(text.strip()), getattr(kind, "tz", None)
     aware = moment.tzinfo is not None
     bare = moment.astimezone(datetime.UTC).replace(tzinfo=None) if aware else moment
     ticks = (bare - datetime.datetime(1970, 1, 1)) // datetime.timedelta(microseconds=1)

@@ -19,7 +19,7 @@ from sgdfit.choice import one_of
 from sgdfit.data.readers import open_table
 from sgdfit.data.rows import aligned_batches, fits_budget, float_batches, read_ahead, timed
 from sgdfit.data.table import Table, check_policy, clean_names
-from sgdfit.data.times import CLOCK, DATE, TIME_UNITS, TimeScale
+from sgdfit.data.times import CLOCK, DATE, TIME_UNITS, ZONED, TimeScale
 from sgdfit.errors import DataError, UsageError, listed, require
 from sgdfit.fitting.options import Resources, as_resources
 from sgdfit.fitting.weights import Weighting, checked_weights, columns_of
@@ -45,10 +45,12 @@ DERIVATIVE_ROWS = 16_384
 # Blocks begin at multiples of so many rows, however the data are stored.
 PREDICTION_ROWS = 131_072
 # How dates and times of day are stated.
-A_DATE = r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d)?)?"
-A_TIME = r"\d\d?:\d\d(?::\d\d(?:\.\d+)?)?"
+A_TIME, DAY = r"\d\d?:\d\d(?::\d\d(?:\.\d+)?)?", r"\d{4}-\d\d-\d\d"
+A_DATE, A_ZONED = rf"{DAY}(?:[T ]{A_TIME})?", rf"{DAY}[T ]{A_TIME}(?:Z|[+-]\d\d:\d\d)"
+FORMS = {DATE: A_DATE, ZONED: A_ZONED, CLOCK: A_TIME}
 STATED = {
     DATE: "'{0}=2024-03-01', or '{0}=2024-03-01:2024-12-31:7d' for every week",
+    ZONED: "'{0}=2024-03-01T00:00Z', since the dates of the fit have a zone",
     CLOCK: "'{0}=08:30', or '{0}=08:00:18:00:15min' for every quarter of an hour",
 }
 # The most rows that a text may state.
@@ -149,7 +151,7 @@ def _numbers(values: str) -> Array:
 
 def _times(values: str, kind: str) -> AnyArray | None:
     """Return dates, or times of day, listed or in steps; None where other things are stated."""
-    one, steps = A_TIME if kind == CLOCK else A_DATE, "|".join(TIME_UNITS)
+    one, steps = FORMS.get(kind, A_DATE), "|".join(TIME_UNITS)
     stepped = re.fullmatch(rf"({one}) *: *({one}) *: *([\d.]+) *({steps})", values)
     found: AnyArray
     try:
@@ -164,6 +166,9 @@ def _times(values: str, kind: str) -> AnyArray | None:
         return None
     if kind == CLOCK:
         return np.array([moment.time() for moment in found.tolist()])
+    if kind == ZONED:
+        moments = found.astype("datetime64[us]").tolist()
+        return np.array([moment.replace(tzinfo=UTC) for moment in moments])
     seconds = found.astype("datetime64[s]")
     return seconds if (seconds == found).all() else found
 

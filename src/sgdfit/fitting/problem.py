@@ -14,7 +14,7 @@ from sgdfit.data.datasets import fingerprint_of
 from sgdfit.data.opening import open_rows
 from sgdfit.data.table import Columns, Table
 from sgdfit.data.times import TimeScale, said_of_columns
-from sgdfit.errors import DataError, UsageError, counted
+from sgdfit.errors import DataError, UsageError, counted, with_option
 from sgdfit.fitting.callbacks import Callback
 from sgdfit.fitting.dataset import TrainingData, take_in
 from sgdfit.fitting.options import FORGETFUL, Options, Resources, as_resources
@@ -37,10 +37,11 @@ from sgdfit.result.status import Rival, StartSearch
 
 Array = np.ndarray[Any, Any]
 
-# What stands for nothing in many files.
 # From which year to which dates are told from other numbers, as in 20240213.
 DATES = 19000000, 21000000
-SENTINELS = (99.0, 99.9, 99.99, 999.0, 999.9, 999.99, 9999.0, 9999.9, 99999.0, 999999.0, 1e20, 1e30)
+# What stands for nothing in many files, netCDF's among them, and below 0 also the latter ones.
+NINES = (99.0, 99.9, 99.99, 999.0, 999.9, 999.99, 9999.0, 9999.9, 99999.0, 999999.0, 1e20, 1e30)
+FILLS = {*NINES, 9.969209968386869e36, *(-n for n in NINES), -1.0, -9.0, -32768.0}
 
 # Squares of what is smaller, summed over many rows, vanish.
 SMALLEST = 1 / LARGEST
@@ -545,15 +546,22 @@ def _odd_columns(names: Sequence[str], data: TrainingData) -> Iterator[str]:
     """Name numbers that stand for nothing by custom, far beyond all others, and those for dates."""
     lows, highs = (ends.tolist() for ends in data.sample_extremes)
     for name, column, low, high in zip(names, data.subsample.columns, lows, highs, strict=True):
-        for value in [end for end in (low, high) if abs(end) in SENTINELS]:
-            others = column[column != value]
-            apart = np.abs(others - value).min() if others.size else 0.0
-            if apart > 3 * np.ptp(others) and column.size > others.size + 1:
-                yield (
-                    f"the column {name!r} is {value:g} in {column.size - others.size} rows, far"
-                    f" from all others; if that stands for nothing, pass na='{value:g}' to"
-                    " sgdfit.open_table (--na) and missing='drop'"
-                )
+        left, ends = column, {low, high}
+        while found := ends & FILLS:
+            value = max(found, key=abs)
+            others = left[left != value]
+            if left.size < others.size + 2 or not others.size:
+                break
+            spread, apart = np.ptp(others), np.abs(others - value).min()
+            # Below 0 where no other is, a number stands out sooner; -1 and 1 may be two levels.
+            sooner = value < 0 <= others.min()
+            if apart <= (1 if sooner else 3) * spread or spread == 0 > abs(value) - 10:
+                break
+            left, ends, times = others, {others.min(), others.max()}, left.size - others.size
+            yield (
+                f"the column {name!r} is {value:g} in {counted(times, 'row')}, far from all others;"
+                f" if that stands for nothing, {with_option('na', f'{value:g}')} and missing='drop'"
+            )
         # Of days alone, or with hours and minutes, and seconds.
         for scale in (1.0, 1e4, 1e6) if low < high and low >= DATES[0] else ():
             months, days = column // scale // 100 % 100, column // scale % 100
