@@ -2,16 +2,19 @@
 
 import functools
 import math
+import re
 import threading
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from matplotlib.figure import Figure
 from scipy import integrate
 from scipy.optimize import curve_fit
 
 import sgdfit
+from sgdfit import plot
 from sgdfit.errors import CheckpointError, FormulaError, UsageError
 from sgdfit.formula.external import external_in
 from sgdfit.formula.reading import as_formula
@@ -314,3 +317,37 @@ def test_fits_of_called_functions_are_compared(traced):
     fit = sgdfit.fit(real, DATA, response="y", start=START)
     smaller = sgdfit.fit("y = a*exp(-b*x)", DATA)
     assert str(sgdfit.compare(smaller, fit)).endswith(str(sgdfit.compare(smaller, traced))[-60:])
+
+
+def slopes_of(x, a, b, c):
+    return np.stack([np.exp(-b * x), -a * x * np.exp(-b * x), np.ones_like(x)], axis=1)
+
+
+@pytest.mark.parametrize(
+    ("function", "jacobian", "said"),
+    [
+        (analytic, None, "slopes by complex step, and"),
+        (real, None, r"slopes by .*central differences.*, to \de-\d+ of their size, and"),
+        (real, slopes_of, "slopes from the given jacobian, and"),
+    ],
+)
+def test_a_derivation_says_where_slopes_come_from(function, jacobian, said):
+    told = " ".join(str(sgdfit.explain(function, DATA, response="y", jacobian=jacobian)).split())
+    assert re.search(said, told)
+    assert "symbolic" not in told
+
+
+def test_rows_that_need_the_others_are_drawn_and_resampled_together():
+    """A curve through other rows than the data's, as of a fine grid, is another one."""
+
+    def share(x, a, b):
+        found = np.exp(-b * (x - x.min()))
+        return a * found / found.sum()
+
+    data = {"x": X, "y": share(X, 40.0, 0.9) + 0.02 * np.cos(9 * X)}
+    fit = sgdfit.fit(share, data, response="y", start={"a": 20, "b": 1}, bootstrap="pairs(200)")
+    assert "gives other rows another curve: draw residuals" in fit.warnings[-1]
+    axes = Figure().subplots()
+    plot.fitted_curve(fit, data, axes)
+    drawn = max(axes.lines, key=lambda line: line.get_linewidth())
+    np.testing.assert_allclose(drawn.get_ydata(), fit.fitted, rtol=1e-12)

@@ -42,6 +42,7 @@ class GradientCheck:
     scale: tuple[float, ...]  # mean size of a row's part: what rounding errors are relative to
     trouble: DomainError | None = None  # the first row where something has no finite value
     limits: int = 0  # rows in which a slope's formula has no finite value but the slope a limit
+    slopes: str = ""  # where those of a function that is called come from
 
     def differences(self, others: Sequence[float]) -> tuple[float, ...]:
         """Return the relative differences of `central` or `torch` from `symbolic`."""
@@ -52,7 +53,8 @@ class GradientCheck:
     @property
     def step(self) -> DerivationStep:
         """The table, as a step of the derivation."""
-        table: list[list[str | Math]] = [["", "symbolic"]]
+        kind = "called" if self.slopes else "symbolic"
+        table: list[list[str | Math]] = [["", kind]]
         for look, value in zip(spellings(self.names).values(), self.symbolic, strict=True):
             table.append([name(*look), number(value, 8)])
         for title, others in (("central difference", self.central), ("torch autograd", self.torch)):
@@ -62,10 +64,11 @@ class GradientCheck:
             pairs = zip(others, self.differences(others), strict=True)
             for line, (value, difference) in zip(table[1:], pairs, strict=True):
                 line += [number(value, 8), f"{difference:.1e}"]
+        how = f" with slopes {self.slopes}" if self.slopes else ""
         says = (
             "The mean loss is ",
             number(self.loss, 8),
-            "; its derivatives, and how far (relatively) the others are from the symbolic one:",
+            f"; its derivatives{how}, and how far (relatively) the others are from the {kind} one:",
         )
         remark = []
         if self.limits:
@@ -161,6 +164,7 @@ def check_gradient(
         scale=tuple(float(share @ np.abs(part)) for part in parts),
         trouble=next((trouble for trouble in troubles if trouble), None),
         limits=int(limited.sum()),
+        slopes=model.external.slopes if model.external else "",
     )
 
 

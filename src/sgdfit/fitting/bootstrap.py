@@ -45,6 +45,11 @@ def bootstrap_intervals(
     The estimates and their standard errors, NaN where not known, are float64[p] each; such have no
     interval. Where none can be had, they are None.
     """
+    external, asked = problem.model.external, problem.options.bootstrap
+    assert asked is not None  # whoever asks for these intervals has it
+    if external is not None and external.across and asked.kind == "pairs":
+        why = f"{external.label} gives other rows another curve: draw residuals"
+        return None, (f"intervals are Wald's, since {why}",)
     rows = problem.kernel.rows(theta, problem.chunk)
     weight = 1.0 if problem.chunk.weights is None else problem.chunk.weights
     # Of rows whose curvature is that of the loss, in scaled columns.
@@ -58,7 +63,7 @@ def bootstrap_intervals(
     slope = np.divide(weight * rows.grad, size, where=size > 0, out=np.zeros(len(size)))
     influence = -inverse * slope / left / scale
     residual = (rows.target - rows.prediction) * np.sqrt(weight / left)
-    count, told = problem.options.bootstrap.resamples, ""  # type: ignore[union-attr]
+    count, told = asked.resamples, ""
     try:
         residual -= residual.mean()
         drawn = np.concatenate([*_refits(problem, theta, rows.prediction, residual)])

@@ -405,6 +405,7 @@ def explain(
     *,
     variables: Sequence[str] | None = None,
     response: str | None = None,
+    jacobian: Callable[..., Any] | None = None,
     constant: bool = False,
     loss: str | Callable[..., Any] | Loss = "mse",
     start: Assignments = None,
@@ -419,7 +420,7 @@ def explain(
 
     Parameters
     ----------
-    formula, response, constant, loss, start, bounds, fixed, tied, weights, missing, seed
+    formula, response, jacobian, constant, loss, start, bounds, fixed, tied, weights, missing, seed
         As in `sgdfit.fit`.
     data : dict of arrays, data frame, path, …, optional
         With data the numbers are substituted, and the symbolic gradient is compared with central
@@ -448,7 +449,7 @@ def explain(
     from sgdfit.derivation.derivation import derive
 
     table = None if data is None else timed(open_table(data), TimeScales())
-    read, weights = as_formula(formula, response), as_expression(weights, "weights")
+    read, weights = as_formula(formula, response, jacobian), as_expression(weights, "weights")
     columns: Sequence[str] | None = None if table is None else table.names
     if variables is not None:
         columns = [*variables, *read.response_names]

@@ -37,6 +37,8 @@ Array = np.ndarray[Any, Any]
 # one, of which no digit is lost however short it is.
 LADDER = tuple(0.1 / 6.0**k for k in range(10))
 COMPLEX_STEP = 1e-30
+# What is said of a function of which the value of a row depends on those beside it.
+ON_ALL_ROWS = " on all rows, on whose others each depends"
 # Rows that these are chosen by.
 SHOWN = 24
 # A usual step, where none could be chosen: the cube root of rounding.
@@ -173,7 +175,12 @@ class External:
         """How it is called, why, and where its slopes come from."""
         words = "called row by row" if self.by_rows else "called"
         words += " with tensors" if self.in_torch else ""
-        words += " on all rows, on whose others each depends" if self.across else ""
+        words += ON_ALL_ROWS if self.across else ""
+        return f"{words}, since {self.why}; slopes {self.slopes}"
+
+    @property
+    def slopes(self) -> str:
+        """Where its slopes to the parameters come from."""
         rest = [self.names[k] for k in self._parameters if not self.analytic.get(k)]
         exactly = "by torch.func" if self.in_torch else "by complex step"
         ways = [exactly] if len(rest) < len(self._parameters) else []
@@ -183,7 +190,7 @@ class External:
             to = f" ({enumerated(rest)})" if ways else ""
             ways += [f"by central differences{to}, to {max(self.error, 1e-16):.0e} of their size"]
             ways[-1] += f", since {self.no_torch}" if self.no_torch else ""
-        return f"{words}, since {self.why}; slopes {enumerated(ways)}"
+        return enumerated(ways)
 
     def examine(self, values: Sequence[Any], *, is_start: bool, in_pieces: bool) -> None:
         """Call the function on some rows; where it will be ``in_pieces``, none may need the others.

@@ -22,6 +22,7 @@ from sgdfit.checkpoint.atomic import replacing
 from sgdfit.data.readers import open_table
 from sgdfit.data.table import Table
 from sgdfit.errors import UsageError, counted
+from sgdfit.formula.external import ON_ALL_ROWS
 from sgdfit.formula.parsing import parse_expression
 from sgdfit.plot.landscape import PlotData, plot_data
 from sgdfit.plot.landscape import descent_path as descent_path
@@ -73,7 +74,7 @@ def figure(result: Result, data: object, style: str = "light") -> Figure:
     fitted_curve(result, seen, curve, style)
     residuals(result, seen, left, style)
     loss_curve(result, loss, style)
-    if len(result.free) == 2:
+    if len(result.free) == 2 and not result.correlations:
         descent_path(result, seen, way, style=style)
     else:
         parameter_paths(result, way, style)
@@ -147,6 +148,8 @@ def fitted_curve(result: Result, data: object, ax: Axes, style: str = "light") -
     dress(ax, look, "The fitted curve", seen.axis_name, seen.response)
     points = scatter(ax, look, seen.axis, seen.target)
     grid = np.linspace(seen.axis.min(), seen.axis.max(), GRID)
+    if ON_ALL_ROWS in (result.called or ""):
+        grid = np.sort(seen.axis)  # at other rows it is another curve
     curve, start = (drawable(seen.curve(grid, at)) for at in (seen.end, seen.start))
     shades, edges = _draw_bands(result, seen, grid, ax, look)
     before = ax.plot(grid, start, color=look.ink, linewidth=1.1, linestyle=DASHES[1], zorder=3)
