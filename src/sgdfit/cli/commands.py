@@ -396,7 +396,7 @@ def predict(
     from sgdfit.result.table_file import writing_table
 
     result = load(saved)
-    table = _open(as_grid(data, result.time_scales), reading, where, missing, say)
+    table = _open(as_grid(data, result.scales), reading, where, missing, say)
     # rows that are printed would run into the bar
     with (
         progress_bar(output is not None, "predicting") as listener,

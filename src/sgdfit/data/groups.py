@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from sgdfit.data.levels import Levels, check_levels
-from sgdfit.data.opening import SpillFolder
-from sgdfit.data.rows import float_batches, see_first_times
+from sgdfit.data.opening import Announce, SpillFolder, spilled
+from sgdfit.data.rows import dataset_table, float_batches, read_batches, see_first_times
 from sgdfit.data.table import OR_DROP, Table, common_length
 from sgdfit.errors import DataError, reason_of
 
@@ -84,33 +85,58 @@ def read_groups(
 
 
 def find_levels(
-    table: Table, columns: Sequence[str], others: Sequence[str], missing: str
-) -> dict[str, tuple[str, ...]]:
+    table: Table,
+    columns: Sequence[str],
+    others: Sequence[str],
+    missing: str,
+    budget: int,
+    announce: Announce | None,
+) -> tuple[Table, dict[str, tuple[str, ...]]]:
     """Return the levels of ``columns``, as they first appear in the rows that are used.
 
-    Of a table of codes, which it has from then on in this order. Rows that lack a number in any of
-    the ``others`` do not count where ``missing`` ones are dropped.
+    With them comes the table, which has codes in their place from then on; what can be read once
+    is kept in temporary files, the ``others`` included. Rows that lack a number in any of these do
+    not count where ``missing`` ones are dropped.
 
     Raises
     ------
     DataError
         When a column cannot index parameters, or has a single level.
     """
-    scales, found = table.scales, {}
+    scales, found, words = table.scales, dict[str, tuple[str, ...]](), dict[str, list[str]]()
     assert scales is not None, "levels are learned by what codes them"
     scales.levels |= {name: Levels() for name in columns}
-    names = tuple(dict.fromkeys([*columns, *(others if missing == "drop" else ())]))
+    if table.dataset is not None and not table.dataset.again:
+        if announce is not None:
+            announce(f"{table.label} can be read once, so columns that are needed again are kept")
+        table = _kept(table, [*columns, *others], budget)
+        words = {name: [*scales.levels[name].codes] for name in columns}
+        # From then on a code is what stands in the column.
+        scales.levels |= {name: Levels() for name in columns}
+    used = tuple(dict.fromkeys([*columns, *(others if missing == "drop" else ())]))
     seen: dict[str, dict[float, None]] = {name: {} for name in columns}
-    for block in _number_blocks(table, names, missing):
+    for block in _number_blocks(table, used, missing):
         for name, column in zip(columns, block, strict=False):
             values, first = np.unique(column, return_index=True)
             seen[name] |= dict.fromkeys(values[np.argsort(first)].tolist())
     for name, codes in seen.items():
         known = [*scales.levels[name].codes]
-        found[name] = tuple(known[int(code)] for code in codes)
+        names = [known[int(code)] for code in codes]
+        scales.levels[name] = Levels(names, drop=missing == "drop")
+        found[name] = tuple(words[name][int(code)] if words else code for code in names)
         check_levels(found[name], name, table.label)
-        scales.levels[name] = Levels(found[name], drop=missing == "drop")
-    return found
+    return table, found
+
+
+def _kept(table: Table, names: Sequence[str], budget: int) -> Table:
+    """Return columns of what can be read once, as numbers in temporary files."""
+    dataset = table.dataset
+    assert dataset is not None, "what is in memory can be read again"
+    table.positions(wanted := tuple(dict.fromkeys(names)))
+    batches = read_batches(dataset, wanted, "", 1, budget)
+    kept = spilled(dataset, wanted, batches, lambda text: None)
+    kept = kept._replace(scales=table.scales, notes=table.notes)
+    return replace(dataset_table(kept, table.where), where=table.where, scales=table.scales)
 
 
 def _number_blocks(table: Table, names: Sequence[str], missing: str) -> Iterator[tuple[Array, ...]]:

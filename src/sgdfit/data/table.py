@@ -244,7 +244,9 @@ class Table:
         return arrow_table(arrays, self.label)
 
     def _place(self, name: str, drop: bool = False) -> Place:
-        known = self.label, self.line, self.decimal, 0, drop, self.scales
+        # Row groups come as numbers.
+        scales = self.scales if self.dataset is None else None
+        known = self.label, self.line, self.decimal, 0, drop, scales
         return Place(name, *known)
 
     def positions(self, names: Sequence[str]) -> list[int]:

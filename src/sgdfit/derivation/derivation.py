@@ -34,7 +34,7 @@ from sgdfit.derivation.notation import (
 )
 from sgdfit.derivation.simplification import operations, tidy
 from sgdfit.formula.formula import symbol
-from sgdfit.formula.real import Logistic, VoigtSlope, Where
+from sgdfit.formula.real import Logistic, Select, VoigtSlope, Where
 from sgdfit.model.loss import PREDICTION, SCALE, TARGET
 
 if TYPE_CHECKING:
@@ -91,6 +91,11 @@ class Paper:
             values = zip(numbers.names, numbers.theta, strict=True)
             nodes |= {symbol(raw): number(value) for raw, value in values}
             self.scale = self.scale if model.loss.scale is None else number(model.loss.scale)
+        for raw, members in formula.families.items():
+            code, column = symbol(formula.subscripts[raw][1]), formula.subscripts[raw][1]
+            nodes[Select(code, *map(symbol, members))] = name(*spellings([raw])[raw], index)
+            for k, level in enumerate(formula.levels[column]):
+                nodes[sympy.Eq(code, k)] = relation(self.names[column], "=", name(level))
         order = [*own, *map(symbol, formula.names)]
         rank = {one: place - len(own) for place, one in enumerate(order)}
         self.writer = Writer(nodes, rank, frozenset(map(symbol, model.parameters)), self.logistic)

@@ -112,7 +112,8 @@ def _joined(kind: str, pieces: Sequence[Math], parts: Iterable[Any] = ()) -> Mat
 def name(stem: str, sub: str = "", index: str = "") -> Math:
     """Write a name such as x, τ or mass, with a subscript of its own and the index of its row."""
     low = "".join(_SUBSCRIPTS.get(c, "\0") for c in sub)
-    text = stem + (f"_{sub}" if "\0" in low else low)
+    text = stem + (sub if sub[:1] == "[" else f"_{sub}" if "\0" in low else low)
+    sub = sub[1:-1] if sub[:1] == "[" else sub
     text += _SUBSCRIPTS.get(index, f"[{index}]") if index else ""
     latex = _word(stem)
     lows = ",".join(filter(None, (_word(sub) if sub else "", index)))
@@ -147,6 +148,8 @@ def spellings(raws: Iterable[str]) -> dict[str, tuple[str, str]]:
 
 def _spelled(raw: str) -> tuple[str, str]:
     shown = "".join(c if c.isprintable() else "\ufffd" for c in raw)
+    if level := re.fullmatch(r"([^\W\d_]+)(\[.+\])", shown):
+        return GREEK.get(level[1], level[1]), level[2]
     parts = re.fullmatch(r"([^\W\d_]+)(?:_?(\d+)|_([^\W_]+))", shown)
     if parts is None:
         return GREEK.get(shown, shown), ""
@@ -426,7 +429,7 @@ class Writer:
 
     def _plain(self, expression: Expr) -> Math:
         kind, arguments = expression.func, expression.args
-        if expression.is_Symbol:
+        if expression.is_Symbol or expression in self.names:
             return self.names[expression]
         if expression.is_Add:
             items = [self.signed(term) for term in sorted(arguments, key=self._first)]

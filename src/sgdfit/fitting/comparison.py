@@ -258,7 +258,8 @@ def _holds(larger: Result, smaller: Result) -> bool | None:
     model = rebuild(smaller, needed)
     needed = (*needed, *names, *columns_of(smaller.weights))
     some = slice(None, None, -(-len(fitted) // ROWS))
-    columns = smaller.table.load(needed, missing="drop").columns
+    table = larger.table if larger.levels else smaller.table  # which knows the levels' codes
+    columns = table.load(needed, missing="drop").columns
     columns = {name: column[some] for name, column in columns.items()}
     given = {name: columns[name] for name in names}
     if not _takes(larger, given, fitted[some]):

@@ -23,7 +23,14 @@ from sgdfit.fitting.assessment import assess
 from sgdfit.fitting.callbacks import Callback
 from sgdfit.fitting.multistart import find_minimum, search_starts, searches
 from sgdfit.fitting.nonsmooth import find_from_sums, load_all_rows, takes_sums
-from sgdfit.fitting.options import AUTO, as_resources, check_with_model, identity_of, settle
+from sgdfit.fitting.options import (
+    AUTO,
+    Resources,
+    as_resources,
+    check_with_model,
+    identity_of,
+    settle,
+)
 from sgdfit.fitting.problem import Outcome, Problem, prepare
 from sgdfit.fitting.robust import find_with_scale, scale_at, scaled, settle_scale
 from sgdfit.fitting.sgd import descend
@@ -305,8 +312,8 @@ def _settled(given: dict[str, Any]) -> tuple[Problem, Table]:
     names = ("loss", "start", "bounds", "fixed", "tied")
     stated = {name: given[name] for name in names}
     stated["constant"] = switch(given["constant"], "constant")
-    if read.subscripts:
-        stated["levels"] = levels_of(read, table, given, given["missing"])
+    if read.subscripts and not read.levels:
+        table, stated["levels"] = levels_of(read, table, given, given["missing"], resources)
     model = build(read, table.names, **stated, seed=options.seed)
     if model.external is not None:
         # Few functions expect to be called from several threads.
@@ -337,15 +344,23 @@ def _settled(given: dict[str, Any]) -> tuple[Problem, Table]:
 
 
 def levels_of(
-    read: Formula, table: Table, weighing: Mapping[str, Any], missing: str
-) -> dict[str, tuple[str, ...]]:
-    """Return the levels of the columns that index parameters, which are codes from then on."""
+    read: Formula,
+    table: Table,
+    weighing: Mapping[str, Any],
+    missing: str,
+    resources: Resources | None = None,
+) -> tuple[Table, dict[str, tuple[str, ...]]]:
+    """Return the levels of the columns that index parameters, which are codes from then on.
+
+    With them comes the table, which then can be read again.
+    """
     read = with_subscripts(read, table.names)
     indices = dict.fromkeys(column for _, column in read.subscripts.values())
     given = [as_expression(weighing[what], what) for what in ("weights", "sigma")]
     others = [*read.names, *read.response_names, *(n for some in given for n in columns_of(some))]
     used = [name for name in dict.fromkeys(others) if name in table.names]
-    return find_levels(table, [*indices], used, missing)
+    resources = as_resources() if resources is None else resources
+    return find_levels(table, [*indices], used, missing, resources.budget, resources.announce)
 
 
 def minimize(problem: Problem) -> tuple[Problem, Outcome]:
@@ -450,6 +465,9 @@ def explain(
 
     table = None if data is None else timed(open_table(data), TimeScales())
     read, weights = as_formula(formula, response, jacobian), as_expression(weights, "weights")
+    levels = None
+    if table is not None and read.subscripts:
+        table, levels = levels_of(read, table, {"weights": weights, "sigma": None}, missing)
     columns: Sequence[str] | None = None if table is None else table.names
     if variables is not None:
         columns = [*variables, *read.response_names]
@@ -463,7 +481,7 @@ def explain(
                     f" {', '.join(known)}.{did_you_mean(name, known)}"
                 )
     stated = {"start": start, "bounds": bounds, "fixed": fixed, "tied": tied, "constant": constant}
-    model = build(read, columns, loss=loss, seed=seed, **stated)  # type: ignore[arg-type]
+    model = build(read, columns, loss=loss, seed=seed, levels=levels, **stated)  # type: ignore[arg-type]
     if table is None:
         return derive(model, weighted=weights is not None)
     problem = prepare(model, table, Weighting(weights), missing)

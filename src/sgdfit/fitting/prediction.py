@@ -64,7 +64,7 @@ def predict(
 ) -> Any:
     """Return the fitted curve at rows of ``data``; see `Result.predict`."""
     blocks = predicted(
-        result, open_table(as_grid(data, result.time_scales)), interval, level, keep=False
+        result, open_table(as_grid(data, result.scales)), interval, level, keep=False
     )
     parts = zip(*(block.fitted for block in blocks), strict=True)
     columns = [_like(data, np.concatenate(part), result) for part in parts]
@@ -116,6 +116,8 @@ def as_grid(data: Any, scales: Mapping[str, TimeScale] | None = None) -> Any:
         name = name[1:-1].strip() if name[:1] + name[-1:] in ("{}", "``") else name
         scale = (scales or {}).get(name)
         axis = None if scale is None else _times(values, scale.kind)
+        if name in getattr(scales, "levels", ()):
+            axis = np.array([value.strip() for value in values.split(",")], dtype=object)
         try:
             axis = _numbers(values) if axis is None else axis
         except (ValueError, ZeroDivisionError, OverflowError):
@@ -254,7 +256,7 @@ def write_predictions(
 ) -> Written:
     """Predict rows and write them to a file; see `Result.write_predictions`."""
     resources, rows, dropped = as_resources(memory, threads), 0, Dropped()
-    table = open_table(as_grid(data, result.time_scales), where)
+    table = open_table(as_grid(data, result.scales), where)
     with writing_table(path, (*table.files, *result.trace.inputs)) as write:
         told: dict[str, Any] = {"missing": missing, "residuals": residuals, "resources": resources}
         for some in predicted(result, table, interval, level, **told):

@@ -437,10 +437,12 @@ def _canonical_by_level(
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     families, base = model.formula.families, model.base
     members = {model.formula.subscripts[name][0]: some for name, some in families.items()}
+    if len(model.formula.levels) > 1:  # a parameter then belongs to several pairs of levels
+        return theta, ()
     count = len(next(iter(members.values())))
     full = [[members.get(own, (own,) * count)[k] for own in base.free] for k in range(count)]
-    # What is fixed or tied, or belongs to another column's levels, leaves no level like another.
-    if len(model.formula.levels) > 1 or {n for some in full for n in some} != set(model.free):
+    # What is fixed or tied leaves no level like another.
+    if {n for some in full for n in some} != set(model.free):
         return theta, ()
     places, points = [[model.free.index(n) for n in some] for some in full], np.atleast_2d(theta)
     common = np.array([own not in members for own in base.free])
