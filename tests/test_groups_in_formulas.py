@@ -70,7 +70,7 @@ def test_thousands_of_groups_take_one_fit():
     site = np.repeat(np.arange(groups), 8)
     y = a[site] * np.exp(-0.7 * x) + 0.5 + 0.1 * random.standard_normal(len(x))
     data = {"x": x, "y": y, "site": np.char.add("s", site.astype(str))}
-    fit = sgdfit.fit("y = a[site]*exp(-b*x) + c", data, start="a=1, b=0.4, c=0")
+    fit = sgdfit.fit("y = a[site]*exp(-b*x) + c", data)
     assert fit.status.name == "converged"
     assert len(fit.free) == groups + 2
     # Amplitudes at these b and c are those of a line through the origin.
@@ -106,3 +106,18 @@ def test_a_group_whose_rows_do_not_tell_its_parameters_is_named():
 def test_of_very_many_parameters_it_is_said_what_they_take(options, said):
     with pytest.raises(UsageError, match=said):
         sgdfit.fit(DECAYS, decays(60, 8), start="a=3, k=0.7, c=0, d=0", **options)
+
+
+def test_peaks_of_many_groups_are_found_without_a_start():
+    random, groups = np.random.default_rng(2), 300
+    x, site = np.tile(np.linspace(0, 6, 15), groups), np.repeat(np.arange(groups), 15)
+    height, centre = random.uniform(1, 10, groups), random.uniform(1, 5, groups)
+    y = height[site] * np.exp(-(((x - centre[site]) / 0.5) ** 2))
+    y += 0.05 * random.standard_normal(len(x))
+    fit = sgdfit.fit(
+        "y = h[site]*exp(-((x - m[site])/w)^2)", {"x": x, "y": y, "site": site}, seed=1
+    )
+    assert fit.status.name == "converged"
+    assert abs(fit["w"].value - 0.5) < 4 * fit["w"].stderr
+    pulls = [(fit[f"m[{g}]"].value - centre[g]) / fit[f"m[{g}]"].stderr for g in range(groups)]
+    assert np.abs(pulls).max() < 4.5

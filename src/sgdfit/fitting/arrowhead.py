@@ -30,13 +30,14 @@ import numpy as np
 from sgdfit.errors import DataError, UsageError, counted, listed
 from sgdfit.fitting.dataset import TrainingData
 from sgdfit.fitting.gauss_newton import walk
-from sgdfit.fitting.multistart import BETTER, residual_misfit
+from sgdfit.fitting.multistart import BETTER, ROWS_OF_A_LEVEL, missing, residual_misfit
 from sgdfit.fitting.options import FORGETFUL, WALD, Options
 from sgdfit.fitting.problem import Groups, Minimum, Misfit, Outcome, Problem, merge_runs
 from sgdfit.fitting.sampling import FEW
 from sgdfit.fitting.trust_region import box_of
 from sgdfit.fitting.weights import SANDWICH, Weighting
 from sgdfit.formula.formula import Formula, symbol
+from sgdfit.formula.real import Select
 from sgdfit.inference.covariance import correlation
 from sgdfit.inference.intervals import confidence_interval
 from sgdfit.inference.spectrum import EPS
@@ -44,9 +45,12 @@ from sgdfit.kernel.kernel import Chunk, Kernel, Rows
 from sgdfit.kernel.numpy_kernel import STRIDE, make_numpy, sum_rows
 from sgdfit.model.loss import SQUARED
 from sgdfit.model.model import Model
+from sgdfit.model.symmetry import canonical_theta
 from sgdfit.result.result import Estimate, Result
+from sgdfit.result.status import StartSearch
 
 Array = np.ndarray[Any, Any]
+Expr = Any  # SymPy ships no types
 
 # Steps of the groups at one θ, of which each takes as many as it needs.
 MOST_STEPS = 100
@@ -63,8 +67,13 @@ SINGULAR = 1e-14
 FEW_FREE, MOST_FREE = 12, 100
 # Of more free parameters their covariance is not kept as a matrix.
 MOST_DENSE = 500
+# Groups that are searched for starts.
+SEARCHED = 8
 # Parameters of groups whose residuals are looked at.
 EXAMINED = 24
+# Groups are tried from others' values where they are left with so many times the usual loss of a
+# row.
+MISFIT = 2.0
 # Groups that lend others where they ended, and how often that is tried.
 LENDERS, ROUNDS = 5, 5
 # Places that are remembered, to begin the next one from the best of them.
@@ -93,6 +102,9 @@ class Eliminated:
         self.kernel = make_numpy(_shifted(model, groups.names), None)
         self.along = {*model.variables} - {*groups.names, groups.column}
         self.lock = threading.Lock()
+        self.counts = np.zeros(len(groups.values))
+        for chunk in data.chunks():
+            self.counts += np.bincount(self._codes(chunk), minlength=len(self.counts))
 
     def as_kernel(self) -> Kernel:
         """Return the operations of a kernel, but for steps of textbook descent."""
@@ -127,25 +139,45 @@ class Eliminated:
             self.places = [*self.places[-(REMEMBERED - 1) :], self._minimum(theta, start)]
             return self.places[-1]
 
-    def improved(self, theta: Array) -> bool:
+    def improve(self, theta: Array, lent: Array | None = None) -> bool:
         """Try each group from where others ended; return whether any has a lower minimum there.
 
-        A group whose start led it astray drags the common parameters along.
+        A group whose start led it astray drags the common parameters along. ``lent`` are values of
+        a group each, float64[k, q]; without, those of some groups.
         """
-        here, found = self.at(theta), False
-        order = np.argsort(here.losses, kind="stable")
-        places = np.unique(np.linspace(0, len(order) - 1, LENDERS).astype(int))
-        lent = [np.median(here.values, axis=0), *here.values[order[places]]]
-        for values in lent:
-            start = np.where(self.groups.held, here.values, values)
-            start = np.minimum(np.maximum(start, self.groups.low), self.groups.high)
-            other = self._minimum(theta, start)
-            lower = other.losses < (1 - BETTER) * here.losses
-            if lower.any():
-                found = True
-                here = self._minimum(theta, _chosen(lower, other.values, here.values))
-        self.places = [here]
+        here = self.at(theta)
+        if lent is None:
+            order = np.argsort(here.losses, kind="stable")
+            places = np.unique(np.linspace(0, len(order) - 1, LENDERS).astype(int))
+            lent = np.array([np.median(here.values, axis=0), *here.values[order[places]]])
+        if not len(lent):
+            return False
+        starts = [self._kept(here, values) for values in lent]
+        losses = np.array([self._totals(theta, start, loss_only=True).loss for start in starts])
+        best = np.nanargmin(np.where(np.isfinite(losses), losses, np.inf), axis=0)
+        values = here.values.copy()
+        lowest = here.losses.copy()
+
+        def follow(start: Array, only: Array) -> None:
+            """Keep what each group is led to, where that is lower."""
+            other = self._minimum(theta, start, only=only)
+            lower = only & (other.losses < (1 - BETTER) * lowest)
+            values[lower], lowest[lower] = other.values[lower], other.losses[lower]
+
+        follow(np.array(starts)[best, np.arange(len(best))], np.ones(len(best), dtype=bool))
+        for start in starts:
+            row = lowest / self.counts
+            doubtful = ~(row <= MISFIT * np.median(row))
+            if doubtful.any():
+                follow(start, doubtful)
+        found = bool((lowest < here.losses).any())
+        self.places = [self._minimum(theta, values) if found else here]
         return found
+
+    def _kept(self, here: Minimum, values: Array) -> Array:
+        """Return values for every group, but of what is held; within the bounds."""
+        start = np.where(self.groups.held, here.values, values)
+        return np.minimum(np.maximum(start, self.groups.low), self.groups.high)
 
     def misfit(self, theta: Array) -> Misfit:
         """Look at the residuals of some of the groups, in each along every variable."""
@@ -177,7 +209,13 @@ class Eliminated:
         return self.kernel.rows(shifted, Chunk(tuple(columns), chunk.weights))
 
     def _totals(
-        self, theta: Array, values: Array, *, cross: bool = False, only: Array | None = None
+        self,
+        theta: Array,
+        values: Array,
+        *,
+        cross: bool = False,
+        only: Array | None = None,
+        loss_only: bool = False,
     ) -> Totals:
         """Add up the rows of each group, or ``only`` of some, bool[g]."""
         count, q = values.shape
@@ -192,7 +230,7 @@ class Eliminated:
                 found, code = self._rows(theta, values, some), self._codes(some)
                 weight = np.float64(1.0) if some.weights is None else some.weights
                 loss += np.bincount(code, weight * found.loss, count)
-                for k, slope in enumerate(found.jacobian[:q]):
+                for k, slope in enumerate(() if loss_only else found.jacobian[:q]):
                     gradient[:, k] += np.bincount(code, weight * found.grad * slope, count)
                     bent = weight * found.hess * slope
                     for i in range(k, wide):
@@ -201,16 +239,21 @@ class Eliminated:
             curvature[:, k + 1 : q, k] = curvature[:, k, k + 1 : q]
         return Totals(loss, gradient, curvature[:, :, :q], curvature[:, :, q:] if cross else None)
 
-    def _minimum(self, theta: Array, values: Array) -> Minimum:
-        """Walk each group to its minimum by damped steps (Levenberg 1944; Marquardt 1963)."""
+    def _minimum(self, theta: Array, values: Array, only: Array | None = None) -> Minimum:
+        """Walk each group, or ``only`` some, to its minimum by damped steps.
+
+        Levenberg 1944, Quarterly of Applied Mathematics 2, 164-168; Marquardt 1963, SIAM Journal
+        11, 431-441.
+        """
         groups, damping = self.groups, np.zeros(len(values))
-        here = self._totals(theta, values)
+        here = self._totals(theta, values, only=only)
         row = max(float(here.loss.sum()) / self.data.rows, np.finfo(float).tiny)
-        moving = np.isfinite(here.loss)
+        moving = np.isfinite(here.loss) & (True if only is None else only)
         for _ in range(MOST_STEPS):
             free = self._free(values, here.gradient)
-            inverse, _ = _inverse(here.curvature, free, damping)
-            step = -np.einsum("gkl,gl->gk", inverse, here.gradient)
+            some, step = np.flatnonzero(moving), np.zeros_like(values)
+            inverse, _ = _inverse(here.curvature[some], free[some], damping[some])
+            step[some] = -np.einsum("gkl,gl->gk", inverse, here.gradient[some])
             gain = -np.einsum("gk,gk->g", step, here.gradient) / 2
             moving &= ~(gain <= ARRIVED * row)
             if not moving.any():
@@ -234,7 +277,7 @@ class Eliminated:
                 np.maximum(10 * damping, LEAST_DAMPING),
             )
             moving &= damping <= MOST_DAMPING
-        here = self._totals(theta, values, cross=True)
+        here = self._totals(theta, values, cross=True, only=only)
         free = self._free(values, here.gradient)
         inverse, undetermined = _inverse(here.curvature, free, np.zeros(len(values)))
         coupling = inverse @ here.cross
@@ -340,18 +383,116 @@ def minimize_groups(problem: Problem) -> tuple[Problem, Outcome]:
             f"{problem.label} has {counted(problem.rows, 'row')} for {count:,} free parameters;"
             " give at least as many rows, or index fewer parameters"
         )
-    whole = problem
+    whole, facts = problem, None
+    lent: Array = groups.values[:0]
+    if missing(groups.model) and problem.options.search is not False:
+        whole, lent, facts = search_groups(problem)
+        groups = whole.groups or groups
     problem, eliminated = eliminate_groups(whole, groups)
-    outcome = walk(problem, np.array(problem.model.start), [problem.rows])
+    start = np.array(problem.model.start)
+    eliminated.improve(start, lent)
+    outcome = walk(problem, start, [problem.rows])
     if outcome.ending == "lost":
         return problem, outcome
     for _ in range(ROUNDS):
-        if outcome.is_called_off or not eliminated.improved(outcome.theta):
+        if outcome.is_called_off or not eliminated.improve(outcome.theta):
             break
         outcome = merge_runs(outcome, walk(problem, outcome.theta, [problem.rows]))
     minimum = eliminated.at(outcome.theta)
     problem, _ = eliminate_groups(whole, groups._replace(values=minimum.values, minimum=minimum))
-    return problem, outcome._replace(misfit=eliminated.misfit(outcome.theta))
+    outcome = outcome._replace(misfit=eliminated.misfit(outcome.theta), search=facts)
+    return problem, outcome
+
+
+def search_groups(problem: Problem) -> tuple[Problem, Array, StartSearch | None]:
+    """Search some of the groups for starts; return the problem with them, and theirs, [k, q].
+
+    All others begin where the median of these does.
+    """
+    from sgdfit.starts.levels import find_level_starts, has_indexed
+    from sgdfit.starts.search import find_starts
+
+    groups, whole = problem.groups, problem.chunk
+    assert groups is not None  # the caller has looked
+    chosen = np.unique(np.linspace(0, len(groups.values) - 1, SEARCHED).astype(int))
+    some = _of_levels(groups, chosen.tolist())
+    columns = dict(zip(problem.model.columns, whole.columns, strict=True))
+    code = columns[groups.column].astype(np.intp)
+    rows = np.concatenate([np.flatnonzero(code == g)[:ROWS_OF_A_LEVEL] for g in chosen])
+    columns = {name: column[rows] for name, column in columns.items()}
+    columns[groups.column] = np.searchsorted(chosen, code[rows]).astype(np.float64)
+    weights = None if whole.weights is None else whole.weights[rows]
+    chunk = Chunk(tuple(columns[name] for name in some.columns), weights)
+    sought = missing(some)
+    given = {n: some.parameters[n].start for n in some.free if n not in sought}
+    find = find_level_starts if has_indexed(some, sought) else find_starts
+    found = find(some, chunk, given, problem.seed)
+    if not found.candidates:
+        return problem, groups.values[:0], None
+    best = found.candidates[0]
+    theta = canonical_theta(some, best.theta, sought)[0]
+    values = dict(zip(some.free, map(float, theta), strict=True))
+    families = some.formula.families.values()
+    known = {n: p.start for n, p in some.parameters.items()} | values
+    lent = np.array([[known[member] for member in members] for members in families]).T
+    facts = StartSearch(
+        points=found.points,
+        polished=found.polished,
+        minima=len(found.candidates),
+        rows=chunk.rows,
+        ranges=dict(found.ranges),
+        solved=found.linear,
+        loss=float(best.loss),
+        rivals=(),
+    )
+    open_ = _sought(groups)
+    start = np.where(open_, np.median(lent, axis=0), groups.values)
+    common = replace(
+        problem.model,
+        parameters={
+            name: replace(p, start=values[name], origin="search") if name in sought else p
+            for name, p in problem.model.parameters.items()
+        },
+    )
+    everything = dict(groups.model.parameters)
+    for k, members in enumerate(groups.model.formula.families.values()):
+        for g, member in enumerate(members):
+            if open_[g, k]:
+                own = everything[member]
+                everything[member] = replace(own, start=float(start[g, k]), origin="search")
+    full = replace(groups.model, parameters=everything)
+    return (
+        problem._replace(model=common, groups=groups._replace(model=full, values=start)),
+        lent,
+        facts,
+    )
+
+
+def _sought(groups: Groups) -> Array:
+    """Return which parameters of groups nobody gave a start for, bool[g, q]."""
+    sought = {*missing(groups.model)}
+    families = groups.model.formula.families.values()
+    return np.array([[member in sought for member in members] for members in families]).T
+
+
+def _of_levels(groups: Groups, chosen: Sequence[int]) -> Model:
+    """Return the model of some of the groups."""
+    model, formula = groups.model, groups.model.formula
+    put, left = dict[Expr, Expr](), set(model.parameters)
+    for name, members in formula.families.items():
+        code = symbol(formula.subscripts[name][1])
+        few = [members[g] for g in chosen]
+        put[Select(code, *map(symbol, members))] = Select(code, *map(symbol, few))
+        left -= {*members} - {*few}
+    few_levels = [formula.levels[groups.column][g] for g in chosen]
+    some = replace(
+        formula,
+        expression=formula.expression.xreplace(put),
+        names=tuple(n for n in formula.names if n in left or n in model.variables),
+        levels={groups.column: tuple(few_levels)},
+    )
+    parameters = {name: p for name, p in model.parameters.items() if name in left}
+    return replace(model, formula=some, parameters=parameters)
 
 
 def with_groups(problem: Problem, result: Result) -> Result:
