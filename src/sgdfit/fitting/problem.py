@@ -297,6 +297,8 @@ class Limit(NamedTuple):
     # Parameters that may lie anywhere between two values of a column.
     gaps: tuple[tuple[str, float, float], ...] = ()
     is_bound: bool = False  # whether the way ends on a bound, which then is the estimate
+    # The fit of the curve's own formula, where floating point keeps the estimates from it.
+    fitted: tuple[Problem, Outcome] | None = None
 
 
 class Outcome(NamedTuple):

@@ -314,6 +314,12 @@ def runs_off(end: RunEnd) -> Status | None:
     if limit.asymptote is not None:
         tends = f"the curve tends to '{limit.asymptote.text}'"
         cure = f"fit '{limit.asymptote.text}'"
+    there, here = limit.fitted[1].loss if limit.fitted else end.outcome.loss, end.outcome.loss
+    if f"{there:.6g}" != f"{here:.6g}":
+        tends += (
+            f", whose mean loss is {there:.6g}; the estimates, with {here:.6g}, are as near to it"
+            " as floating point allows"
+        )
     gaps = (f"any {name} from {low:.10g} to {high:.10g}" for name, low, high in limit.gaps)
     return ended("runs off", ways=", ".join((*limit.ways, *gaps)), tends=tends, cure=cure)
 

@@ -13,7 +13,7 @@ from sgdfit.fitting.problem import Limit, Outcome, Problem
 from sgdfit.fitting.trust_region import box_of
 from sgdfit.fitting.weights import CLASSICAL, SANDWICH
 from sgdfit.formula.evaluation import evaluate
-from sgdfit.formula.formula import symbol
+from sgdfit.formula.formula import symbol, to_text
 from sgdfit.inference.covariance import ROUNDING, Determined, determined, of_inverse, sandwich
 from sgdfit.inference.intervals import confidence_interval, curve_variance, hidden_by_rounding
 from sgdfit.inference.quadratic import Quadratic
@@ -137,6 +137,8 @@ def _by_spectrum(
 def uncertainty_of_limit(problem: Problem, outcome: Outcome, limit: Limit) -> Uncertainty:
     """Return what the rows determine although the optimum is at infinity, by the limit's curve."""
     names, theta, absolute = problem.names, outcome.theta, problem.weighting.absolute
+    if limit.fitted is not None:
+        return _of_fitted_limit(names, limit, *limit.fitted)
     assert outcome.quadratic is not None  # a limit was looked for from there
     acting, known = ~limit.idle, limit.known
     spectrum = outcome.quadratic.spectrum_of(acting)
@@ -159,6 +161,25 @@ def uncertainty_of_limit(problem: Problem, outcome: Outcome, limit: Limit) -> Un
             error = math.sqrt(noise) * float(np.linalg.norm(slope[acting] @ spectrum.inverse_root))
             told.append(Determined(text, value, error))
     return unknown._replace(covariance=whole, method=CLASSICAL, determined=tuple(told))
+
+
+def _of_fitted_limit(
+    names: tuple[str, ...], limit: Limit, simpler: Problem, found: Outcome
+) -> Uncertainty:
+    """Return what the fit of the limit's formula determines, of the model's parameters."""
+    absolute, left = simpler.weighting.absolute, simpler.rows - len(simpler.names)
+    assert found.quadratic is not None and limit.asymptote is not None  # a fit has ended
+    noise = 2 / simpler.mean_weight if absolute else found.quadratic.noise_sum / left
+    covariance = of_inverse(found.quadratic.spectrum.inverse_root, noise)
+    whole, told = np.full((len(names), len(names)), np.nan), []
+    own = [simpler.names.index(n) for n, is_known in zip(names, limit.known) if is_known]
+    whole[np.ix_(limit.known, limit.known)] = covariance[np.ix_(own, own)]
+    for k, name in enumerate(simpler.names):
+        if k not in own:
+            text = to_text(limit.asymptote.whole(name), names)
+            told.append(Determined(text, float(found.theta[k]), math.sqrt(covariance[k, k])))
+    open_ = tuple(n for n, is_known in zip(names, limit.known) if not is_known)
+    return Uncertainty(whole, CLASSICAL, open_, left, tuple(told), absolute)
 
 
 def with_rounding(covariance: np.ndarray, theta: np.ndarray) -> np.ndarray:

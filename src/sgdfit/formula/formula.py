@@ -159,7 +159,12 @@ def stable(expression: Expr) -> Expr:
     if changed.is_Pow and changed.exp.could_extract_minus_sign():
         # (1 + exp(u))**-n is logistic(-u)**n
         u = _exponent(_after_one(changed.base))
-        return changed if u is None else Logistic(-u) ** -changed.exp
+        if u is not None:
+            return Logistic(-u) ** -changed.exp
+    if changed.is_Pow and changed.exp.free_symbols:
+        # (1 + v)**n: the sum is rounded, and its rounding counts n times
+        rest = _after_one(changed.base)
+        return changed if rest is None else sympy.exp(changed.exp * log1p(rest))
     if isinstance(changed, sympy.log | log1p):
         # log(1 + exp(u)) is logaddexp(0, u); log(1 + v) is log1p(v)
         rest = _after_one(changed.args[0] + (1 if isinstance(changed, log1p) else 0))

@@ -8,11 +8,13 @@ than 0, 1 and −1 any more, and the first terms of a Taylor series.
 from __future__ import annotations
 
 import itertools
+from functools import partial
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import sympy
+from sympy.codegen.cfunctions import log1p
 
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.formula import symbol, to_text
@@ -25,6 +27,9 @@ Expr = Any  # SymPy ships no types
 
 # Values that differ by less are the same level; so many derivatives are looked at.
 LEVEL, ORDERS = 1e-6, 2
+# What goes to 0 on the way to a limit.
+VANISHING = sympy.Symbol("#", positive=True)
+ANY, OTHER = sympy.symbols("ANY, OTHER", cls=sympy.Wild)
 
 
 class Asymptote(NamedTuple):
@@ -34,6 +39,10 @@ class Asymptote(NamedTuple):
     curve: Expr
     # What its parameters are of the model's, where they are not those themselves.
     combinations: dict[Expr, Expr]
+
+    def whole(self, name: str) -> Expr:
+        """Return what a parameter is of the model's."""
+        return self.combinations.get(symbol(name), symbol(name))
 
     def values(self, known: Mapping[str, Any]) -> np.ndarray:
         """Return the curve in each row, where the model has the parameters that are ``known``."""
@@ -50,17 +59,22 @@ class Asymptote(NamedTuple):
 
 @np.errstate(all="ignore")
 def asymptote(
-    model: Model, known: Mapping[str, Any], name: str, grows: bool, apart: float
+    model: Model, known: Mapping[str, Any], name: str, ways: Sequence[Way], apart: float
 ) -> Asymptote | None:
-    """Return what the curve tends to as ``name`` goes to ±∞ or, unless it ``grows``, to 0.
+    """Return what the curve tends to as ``name`` goes to ±∞ or 0, and others with it.
 
     Columns, and all parameters a good way along, are ``known``; there it is at most ``apart`` from
     the curve of the model. None where it has no simple form.
     """
     here = evaluate(model.prediction, known)
-    for find in (_saturated, _dominated, _leading, _merged):
+    for find in (
+        lambda: _saturated(model, known, name),
+        lambda: _dominated(model, known, name),
+        *(partial(leading, model, way) for way in ways),
+        lambda: _merged(model),
+    ):
         try:
-            found = find(model, known, name, grows)
+            found = find()
         except TypeError:  # SymPy does not compare with infinity
             continue
         if found is not None and np.abs(found.values(known) - here).max() <= apart:
@@ -68,13 +82,13 @@ def asymptote(
     return None
 
 
-def _saturated(model: Model, known: Mapping[str, Any], name: str, grows: bool) -> Asymptote | None:
+def _saturated(model: Model, known: Mapping[str, Any], name: str) -> Asymptote | None:
     """Replace parts that have become constant, or a step."""
     curve = _shortened(model, model.prediction, name, known)
     return None if symbol(name) in curve.free_symbols else _asymptote(model, curve, {})
 
 
-def _dominated(model: Model, known: Mapping[str, Any], name: str, grows: bool) -> Asymptote | None:
+def _dominated(model: Model, known: Mapping[str, Any], name: str) -> Asymptote | None:
     """Leave out terms that are nothing beside others; linear parameters take the rest up."""
     parts = separate(model.prediction, model.free)
     curve, combinations = sympy.S.Zero, dict[Expr, Expr]()
@@ -102,7 +116,11 @@ def _dominated(model: Model, known: Mapping[str, Any], name: str, grows: bool) -
 
 
 def _is_usable(part: Expr) -> bool:
-    return part != 0 and not part.has(sympy.nan, sympy.zoo, sympy.oo)
+    return part != 0 and _is_finite(part)
+
+
+def _is_finite(part: Expr) -> bool:
+    return not sympy.sympify(part).has(sympy.nan, sympy.zoo, sympy.oo)
 
 
 def _shortened(model: Model, part: Expr, name: str, known: Mapping[str, Any]) -> Expr:
@@ -173,39 +191,160 @@ def _level(model: Model, part: Expr, known: Mapping[str, Any]) -> Expr | None:
     return parse_expression(f"where({own} < {at}, {int(low)}, {int(high)})")[0]
 
 
-def _leading(model: Model, known: Mapping[str, Any], name: str, grows: bool) -> Asymptote | None:
-    """Return what is left of the Taylor series of a component about 0, or about ∞."""
-    parts, small = separate(model.prediction, model.free), sympy.Symbol("#", positive=True)
-    part = next((part for part in parts.components if name in part.names), None)
-    if part is None or symbol(name) in part.offset.free_symbols:
+def leading(model: Model, way: Way) -> Asymptote | None:
+    """Return what is left, along a way, of the Laurent series of a component."""
+    parts = separate(model.prediction, model.free)
+    moving = {s.name for s in way.at}
+    part = next((part for part in parts.components if moving.issubset(part.names)), None)
+    if part is None:
         return None
     others = [other for other in (parts.plain, *parts.components) if other is not part]
-    curve = part.offset + sum((other.offset for other in others), sympy.S.Zero)
+    curve = sum((other.offset for other in others), sympy.S.Zero)
     fixed = {b: n for other in others for n, b in zip(other.linear, other.basis, strict=True)}
-    combinations: dict[Expr, Expr] = {}
-    for linear, basis in zip(part.linear, part.basis, strict=True):
-        term = basis.xreplace({symbol(name): 1 / small if grows else small})
-        term = sympy.cancel(sympy.together(term)) if grows else term
-        series = [term.diff(small, k).subs(small, 0) for k in range(ORDERS + 1)]
-        if not all(term == 0 or _is_usable(term) for term in series):
-            return None
-        k = next((k for k in range(1, ORDERS + 1) if series[k] != 0), None)
-        amplitude = symbol(linear)
-        along = 1 if series[0] == 0 else next((b for b in fixed if (series[0] / b).is_number), None)
-        if k is None or along is None:
-            curve += amplitude * series[0]
-            continue
-        if series[0] != 0:
-            intercept = symbol(fixed[along])
-            combinations[intercept] = intercept + series[0] / along * amplitude
-        curve += amplitude * series[k]
-        power = symbol(name) ** (-k if grows else k)
-        combinations[amplitude] = amplitude * power / sympy.factorial(k)
+    combinations = dict(way.combinations)
+    amplitudes = [*map(symbol, part.linear), sympy.S.One]
+    for amplitude, basis in zip(amplitudes, (*part.basis, part.offset), strict=True):
+        for size, shape in _terms(model, basis, way) if basis != 0 else ():
+            along = next((b for b in fixed if (shape / b).is_number), None)
+            whole = way.back(amplitude * size)
+            if along is None:
+                if amplitude == 1 and size.has(VANISHING):
+                    return None
+                combinations[amplitude] = whole
+                curve += (size if amplitude == 1 else amplitude) * shape
+                break
+            taken = symbol(fixed[along])
+            combinations[taken] = combinations.get(taken, taken) + shape / along * whole
+        else:
+            if basis != 0:
+                return None
     curve += sum((symbol(n) * b for b, n in fixed.items()), sympy.S.Zero)
-    return _asymptote(model, curve, combinations)
+    curve = _as_powers(curve)
+    if curve.free_symbols.isdisjoint(map(symbol, model.free)):
+        return None
+    return _asymptote(model, curve, {n: whole for n, whole in combinations.items() if n.is_Symbol and whole != n})
 
 
-def _merged(model: Model, known: Mapping[str, Any], name: str, grows: bool) -> Asymptote | None:
+def _terms(model: Model, basis: Expr, way: Way) -> list[tuple[Expr, Expr]]:
+    """Return a basis function as its largest terms, each a size times a function of columns."""
+    columns = [symbol(n) for n in model.variables]
+    part = sympy.expand_mul(_analytic(basis.xreplace(way.at)), deep=False)
+    constant, part = part.as_independent(*columns, as_Add=True)
+    factor, part = part.as_independent(*columns, as_Add=False)
+    terms = [] if constant == 0 else [(constant, sympy.S.One)]
+    rest, exponent = sympy.S.One, sympy.S.Zero
+    for power in sympy.Mul.make_args(part):
+        if isinstance(power, sympy.exp):
+            exponent += power.args[0]
+        else:
+            rest *= power
+    # What of an exponent does not depend on the columns may grow: it is a factor.
+    for origin in (0, *(exponent.subs(dict.fromkeys(columns, value)) for value in (0, 1))):
+        powers = _coefficients(exponent - origin) if _is_finite(origin) else None
+        if powers is not None and min(powers, default=0) >= 0:
+            break
+    else:
+        return []
+    rest *= sympy.exp(sum((c * VANISHING**k for k, c in powers.items()), sympy.S.Zero))
+    for k, coefficient in sorted((_coefficients(rest) or {}).items()):
+        size, shape = (sympy.factor if coefficient.is_Add else sympy.factor_terms)(coefficient).as_independent(*columns, as_Add=False)
+        terms.append((factor * sympy.exp(origin) * VANISHING**k * size, shape))
+    return terms
+
+
+def _coefficients(part: Expr) -> dict[int, Expr] | None:
+    """Return the first terms of a Laurent series that are not 0, None where it has none."""
+    terms = sympy.Add.make_args(_distributed(part))
+    for pole in range(ORDERS + 1):
+        raised = sympy.Add(*(term * VANISHING**pole for term in terms))
+        found = [raised.diff(VANISHING, k).subs(VANISHING, 0) for k in range(pole + ORDERS + 1)]
+        if all(map(_is_finite, found)):
+            found = [term / sympy.factorial(k) for k, term in enumerate(found)]
+            return {k - pole: term for k, term in enumerate(found) if sympy.expand(term) != 0}
+    return None
+
+
+def _distributed(part: Expr) -> Expr:
+    """Multiply the numerators of a sum out, and nothing within."""
+    fractions = map(sympy.fraction, sympy.Add.make_args(part))
+    split = ((sympy.expand_mul(above, deep=False), below) for above, below in fractions)
+    return sympy.Add(*(t / below for above, below in split for t in sympy.Add.make_args(above)))
+
+
+def _analytic(part: Expr) -> Expr:
+    """Write powers, logarithms and roots so that they have a Laurent series in what vanishes."""
+    if isinstance(part, Logistic):
+        part = 1 / (1 + sympy.exp(-part.args[0]))
+    elif isinstance(part, log1p):
+        part = sympy.log(1 + part.args[0])
+    elif part.is_Pow and part.exp.free_symbols:
+        part = sympy.exp(_analytic(part.exp) * _analytic(sympy.log(part.base)))
+    args = [_analytic(arg) for arg in part.args]
+    if isinstance(part, sympy.exp):
+        return sympy.exp(_distributed(args[0]))
+    is_log = isinstance(part, sympy.log)
+    if is_log:
+        if isinstance(args[0], sympy.exp):
+            return args[0].args[0]
+        split = sympy.expand_log(sympy.log(args[0]), force=True)
+        if split.is_Add:
+            return sympy.Add(*map(_analytic, split.args))
+    if is_log or (part.is_Pow and not (part.exp.is_integer and part.exp.is_positive)):
+        for k in sorted(range(-ORDERS, ORDERS + 1), key=abs):
+            finite = sympy.cancel(sympy.together(args[0] * VANISHING**k)) if k else args[0]
+            if not _is_usable(finite.subs(VANISHING, 0)):
+                continue
+            if is_log:
+                return sympy.log(finite) - k * sympy.log(VANISHING)
+            return finite**part.exp * VANISHING ** (-k * part.exp)
+    return part.func(*args) if args else part
+
+
+class Way(NamedTuple):
+    """How parameters go to a limit together, as something vanishes."""
+
+    at: dict[Expr, Expr]  # what they are on the way
+    vanishing: Expr  # what vanishes, of the model's parameters
+    combinations: dict[Expr, Expr]  # what those that stay finite are of the model's
+
+    def back(self, part: Expr) -> Expr:
+        """Return the same, of the model's parameters."""
+        own = {VANISHING: self.vanishing, **self.combinations}
+        part = sympy.expand_log(part.subs(own, simultaneous=True), force=True)
+        part = sympy.powsimp(part, force=True)
+        return _as_powers(part)
+
+
+def _as_powers(part: Expr) -> Expr:
+    return part.replace(sympy.exp(ANY * sympy.log(OTHER)), OTHER**ANY)
+
+
+def along(model: Model, powers: Mapping[str, int]) -> list[Way]:
+    """Return ways on which parameters are these powers of one that grows, or with -1 shrinks.
+
+    That one is the first, with the power 1 or -1; all others stay as they are. Or, where it is
+    raised to a power, that power of it shrinks.
+    """
+    if not powers:
+        return []
+    lead, *others = powers
+    own, small = symbol(lead), symbol(lead) ** -powers[lead]
+    at = {symbol(n): symbol(n) * VANISHING ** -powers[n] for n in others}
+    finite = {symbol(n): symbol(n) * small ** powers[n] for n in others}
+    ways = [Way({own: VANISHING ** -powers[lead], **at}, small, finite)]
+    exponents = {part.exp for part in model.formula.expression.atoms(sympy.Pow) if not others}
+    for p in exponents.intersection(map(symbol, model.free)) - {own}:
+        ways += [Way({own: VANISHING ** (sign / p)}, own ** (sign * p), {}) for sign in (-1, 1)]
+    return ways
+
+
+def merging(one: str, other: str) -> Way:
+    """Return the way on which two parameters become equal."""
+    apart = symbol(one) - symbol(other)
+    return Way({symbol(one): symbol(other) + VANISHING}, apart, {})
+
+
+def _merged(model: Model) -> Asymptote | None:
     """Return what is left of two terms of one form whose nonlinear parameters become equal."""
     parts = separate(model.prediction, model.free).components
     for one, other in itertools.combinations(parts, 2):
