@@ -61,9 +61,23 @@ CASES = {
     ),
     "equal rates": (
         "y = a*exp(-k*x) + b*exp(-m*x)", (3 + 2 * X) * np.exp(-0.3 * X) + 0.1 * BELOW, None,
-        "a → ∞, b → −∞", "y = a*exp(-k*x) - b*x*exp(-k*x)",
-        lambda x, a, b, k: (a - b * x) * np.exp(-k * x),
-        ("a + b", "(b - a)*(m - k)/2", "k/2 + m/2"),
+        "k → m", "y = a*x*exp(-m*x) + b*exp(-m*x)",
+        lambda x, b, a, m: (b + a * x) * np.exp(-m * x), ("a + b", "-a*(k - m)", "k/2 + m/2"),
+    ),
+    "equal rates of a Bateman curve": (
+        "y = a*k/(k - m)*(exp(-m*x) - exp(-k*x))", X * np.exp(-0.3 * X) + 0.03 * BELOW, None,
+        "k → m", "y = a*x*exp(-m*x)", lambda x, a, m: a * x * np.exp(-m * x),
+        ("a*(k/2 + m/2)", "k/2 + m/2"),
+    ),
+    "a Pearson peak": (
+        "y = a/(1 + ((x - m)/w)**2)**p",
+        2 * np.exp(-((X - 9) ** 2) / 15 - (X - 9) ** 4 / 2e3) + 0.5 * WITHIN, None,
+        "w → ∞, p → ∞", "y = a*exp(-p*(m - x)**2)",
+        lambda x, a, m, p: a * np.exp(-p * (m - x) ** 2), ("a", "m", "p/w**2"),
+    ),
+    "a Weibull curve": (
+        "y = a*(1 - exp(-(x/l)**p))", 0.3 * X**1.5 + NOISE, None, "l → ∞", "y = a*x**p",
+        lambda x, a, p: a * x**p, ("a*(1/l)**p", "p"),
     ),
     "a power": (
         "y = a*x**b + c", np.log(X) - 0.03 * np.log(X) ** 2 + 0.1 * NOISE, "b > 0", "b → 0",
@@ -72,8 +86,10 @@ CASES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("unit", [1.0, 1e-6, 1e6])
-@pytest.mark.parametrize("case", CASES)
+UNITS = [(case, unit) for case in ("a logistic curve", "equal rates") for unit in (1e-6, 1e6)]
+
+
+@pytest.mark.parametrize(("case", "unit"), [*((case, 1.0) for case in CASES), *UNITS])
 def test_the_limit_is_named_with_what_it_determines(case, unit):
     formula, y, bounds, runs, simpler, curve, parts = CASES[case]
     fit = sgdfit.fit(formula, {"x": X, "y": y * unit}, bounds=bounds)
@@ -81,7 +97,7 @@ def test_the_limit_is_named_with_what_it_determines(case, unit):
     assert fit.status.name == "at_infinity", fit.status
     assert f"the best curve is a limit: {runs}" in fit.status.cause
     assert fit.status.cure == f"fit '{simpler}'" if simpler else "fix" in fit.status.cure
-    start = {"a growth": (1.0, 0.2), "equal rates": (1.0, 1.0, 0.2)}.get(case)
+    start = {"a growth": (1.0, 0.2), "a Pearson peak": (2.0, 9.0, 0.06)}.get(case)
     best, covariance = curve_fit(curve, X, y, start)
     squares = float(((curve(X, *best) - y) ** 2).sum()) * unit**2
     assert fit.residual_sum_of_squares == pytest.approx(squares, rel=1e-4)
@@ -91,11 +107,40 @@ def test_the_limit_is_named_with_what_it_determines(case, unit):
     for part, value, error in zip(parts, best, errors, strict=True):
         if part is None:
             continue
-        scale = 1.0 if part in ("k", "k/2 + m/2") else unit
+        scale = 1.0 if part == "k/2 + m/2" else unit
         assert told[part][0] == pytest.approx(value * scale, abs=0.05 * error * scale)
         assert told[part][1] == pytest.approx(error * scale, rel=0.01)
     assert runs[0] in fit.undetermined
     assert max(map(abs, fit.values.values())) < 1e16 * max(unit, 1)
+
+
+@pytest.mark.parametrize(
+    ("formula", "rate", "ends", "name", "amplitude"),
+    [
+        ("y = a*(x + b)**p", 0.1, "b → ∞, p → ∞", "p", "a*b**p"),
+        ("y = a*(x + b)**p + c", -0.3, "b → ∞, p → −∞", "p", "a*b**p"),
+        ("y = a*exp(-b*exp(-c*x))", 0.1, "b → −∞, c → 0", "c", "a*exp(-b)"),
+    ],
+)
+def test_a_limit_that_floating_point_ends_before_is_fitted_by_itself(
+    formula, rate, ends, name, amplitude
+):
+    y = 2 * np.exp(rate * X) + 0.1 * WITHIN
+    fit = sgdfit.fit(formula, {"x": X, "y": y})
+    assert fit.status.name == "at_infinity", fit.status
+    assert f"the best curve is a limit: {ends}; the curve tends to" in fit.status.cause
+    offset = " + c" if "c" in formula[-3:] else ""
+    assert fit.status.cure == f"fit 'y = a*exp({name}*x){offset}'"
+
+    def curve(x, a, k, c=0.0):
+        return a * np.exp(k * x) + c
+
+    best, covariance = curve_fit(curve, X, y, (2.0, rate, 0.0)[: 3 if offset else 2])
+    told = {d.text: (d.value, d.stderr) for d in fit.determined}
+    (product,) = told.keys() - {amplitude, "c"}
+    found = [told[text] for text in (amplitude, product, "c") if text in told]
+    expected = list(zip(best, np.sqrt(np.diag(covariance)), strict=True))
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
 MANY = np.random.default_rng(3).uniform(0.0, 20.0, 50_000)

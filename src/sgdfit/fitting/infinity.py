@@ -22,12 +22,12 @@ from sgdfit.fitting.trust_region import box_of, relative_offset
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.formula import symbol
 from sgdfit.inference.spectrum import column_norms, root_spectrum
-from sgdfit.model.asymptotes import Asymptote, Way, along, asymptote, leading, merging
+from sgdfit.model.asymptotes import Way, along, asymptote, leading, merging
 from sgdfit.model.model import build
 from sgdfit.model.separation import stepped_names
 
 # From one place to the next, how many are looked at farther out, and how many nearer.
-FACTOR, OUTWARDS, INWARDS = 2.0, 12, 200
+FACTOR, OUTWARDS, INWARDS = 2.0, 40, 200
 # Of these, where others follow.
 FITS = 60
 # A place is as good if its loss is larger by no more than this share of the residuals' variance: a
@@ -52,8 +52,8 @@ LARGEST_FACTOR = 1e50
 # by more than this power of the way is that of the place, none of the limit's.
 CARRIED, SETTLED = 0.1, 0.5
 # What changes by less than this power of the way does not go along; parameters that differ by less
-# than this share are equal.
-MOVED, EQUAL, TINY = 0.25, 1e-4, 1e-6
+# than this share may become equal.
+MOVED, EQUAL = 0.25, 0.2
 # What changes this many times goes on so.
 LONG = 2.0
 # A curve that the data allow beside the best: the square of two standard errors.
@@ -83,14 +83,12 @@ def at_infinity(problem: Problem, outcome: Outcome, first: bool = True) -> Outco
     ways += [(i, 1 / factor) for i, factor in ways]
     # Amplitudes that cancel grow together.
     ways += [(i, FACTOR) for i, name in enumerate(problem.names) if name in linear]
-    lines = []
     for i, factor in sorted(ways, key=lambda way: problem.names[way[0]] in linear):
         if problem.names[i] in stepped or not outcome.theta[i]:
             continue
         line = _Line(problem, some, begun, i, factor)
         near = line.nearest()
         if near is None:
-            lines.append(line)
             continue
         plain = problem._replace(callback=None)
         lower = line.across(near)
@@ -100,62 +98,82 @@ def at_infinity(problem: Problem, outcome: Outcome, first: bool = True) -> Outco
             is_lower = first and found.loss < outcome.loss
             return at_infinity(problem, merge_runs(outcome, found), False) if is_lower else outcome
         at = walk(plain.holding([i]), near if line.bound is None else line.bound, [problem.rows])
-        limit, outwards = line.limit(at.theta)
-        limit = limit._replace(is_bound=line.bound is not None)
-        if limit.asymptote is None and not limit.gaps:
-            found = (_fitted(problem, at, way, limit.ways) for way in outwards)
-            limit = next(filter(None, found), limit)
-        return merge_runs(outcome, at)._replace(limit=limit, gaps=limit.gaps)
+        limit = line.limit(at.theta)._replace(is_bound=line.bound is not None)
+        at = merge_runs(outcome, at)._replace(limit=limit, gaps=limit.gaps)
+        if limit.asymptote is not None or limit.gaps:
+            return at
+        return _fitted(plain, at, _ways(problem, at, i, factor)) or at
     if has_arrived(problem, outcome):
         return outcome
-    return outcome._replace(limit=_beyond_reach(problem, outcome, lines))
+    # Floating point may end before the loss stops falling.
+    outwards = (_ways(problem, outcome, i, factor) for i, factor in ways)
+    limits = (_fitted(problem._replace(callback=None), outcome, found) for found in outwards)
+    return next(filter(None, limits), outcome)
 
 
-def _beyond_reach(problem: Problem, outcome: Outcome, lines: Sequence[_Line]) -> Limit | None:
-    """Return the limit that floating point keeps the estimates from, if its curve is as good."""
-    names, theta = problem.names, outcome.theta
-    curved = [k for k, name in enumerate(names) if name not in problem.model.linear]
-    equal = (
-        (merging(names[i], names[k]), (f"{names[i]} → {names[k]}",))
-        for i, k in itertools.combinations(curved, 2)
-        if abs(theta[i] - theta[k]) <= EQUAL * abs(theta[i])
-    )
-    # Seldom needed, and dear.
-    outwards = (line.ways() for line in lines if line.i in curved)
-    ways = itertools.chain(equal, itertools.chain.from_iterable(outwards))
-    found = (_fitted(problem, outcome, *way) for way in ways)
-    return next(filter(None, found), None)
+def _ways(problem: Problem, place: Outcome, i: int, factor: float) -> list[Way]:
+    """Return the ways to limits on which a parameter grows or shrinks, as the curve stays."""
+    model, values = problem.model, dict(zip(problem.names, place.theta.tolist(), strict=True))
+    pairs = itertools.combinations([name for name in values if name not in model.linear], 2)
+    near = (pair for pair in pairs if abs(values[pair[0]] / values[pair[1]] - 1) <= EQUAL)
+    return [*itertools.starmap(merging, near), *along(model, _powers(problem, place, i, factor))]
 
 
-def _fitted(
-    problem: Problem, outcome: Outcome, way: Way, told: tuple[str, ...]
-) -> Limit | None:
-    """Return the limit on a way, its own formula fitted, where that is as good as the outcome."""
-    own, curve = problem.model, leading(problem.model, way)
-    if curve is None:
-        return None
-    model = build(curve.text, own.columns, loss=own.loss)
-    values = own.values(outcome.theta.tolist())
-    with np.errstate(all="ignore"):
-        start = np.array([float(evaluate(curve.whole(n), values)) for n in model.free])
-    if model.columns != own.columns or not np.isfinite(start).all():
-        return None
-    simpler = problem._replace(
-        model=model,
-        kernel=kernel_of(model, problem.data, problem.options),
-        box=box_of(model),
-        linear=np.flatnonzero([problem.squared and name in model.linear for name in model.free]),
-        quadratic=problem.squared and model.is_linear,
-        callback=None,
-    )
-    found = walk(simpler, start, [problem.rows])
-    if not found.loss <= outcome.loss * (1 + AS_GOOD / problem.rows):
-        return None
-    if errors_of(simpler, found) is None or not has_arrived(simpler, found):
-        return None
-    plain = [n in model.free and symbol(n) not in curve.combinations for n in problem.names]
-    known = np.array(plain)
-    return Limit(told[0].split()[0], told, curve, known, ~known, fitted=(simpler, found))
+def _powers(problem: Problem, place: Outcome, i: int, factor: float) -> dict[str, int]:
+    """Return with which powers nonlinear parameters go along with one, where the curve stays."""
+    assert place.quadratic is not None  # a place has one
+    shares, others = place.quadratic.root * place.theta, np.arange(len(problem.names)) != i
+    paces = np.full(len(problem.names), math.log(factor))
+    if np.isfinite(shares).all():
+        paces[others] = np.linalg.lstsq(shares[:, others], -paces[i] * shares[:, i])[0]
+    moved = {
+        name: pace
+        for name, pace in zip(problem.names, paces.tolist(), strict=True)
+        if name not in problem.model.linear and abs(pace) >= MOVED * abs(paces[i])
+    }
+    least = min(map(abs, moved.values()), default=1.0)
+    powers = {name: round(pace / least) for name, pace in moved.items()}
+    return dict(sorted(powers.items(), key=lambda power: abs(power[1])))
+
+
+def _fitted(problem: Problem, outcome: Outcome, ways: Sequence[Way]) -> Outcome | None:
+    """Return the outcome at the limit on the first way whose formula, fitted, does as well."""
+    own, names, theta = problem.model, np.array(problem.names), outcome.theta.copy()
+    values = own.values(theta.tolist())
+    for way in ways:
+        curve = leading(own, way)
+        if curve is None:
+            continue
+        model = build(curve.text, own.columns, loss=own.loss)
+        with np.errstate(all="ignore"):
+            start = np.array([float(evaluate(curve.whole(n), values)) for n in model.free])
+        if model.columns != own.columns or not np.isfinite(start).all():
+            continue
+        linear = [problem.squared and name in model.linear for name in model.free]
+        simpler = problem._replace(
+            model=model,
+            kernel=kernel_of(model, problem.data, problem.options),
+            box=box_of(model),
+            linear=np.flatnonzero(linear),
+            quadratic=problem.squared and model.is_linear,
+        )
+        found = walk(simpler, start, [problem.rows])
+        # What the curve of the last step is worse by does not show.
+        if not found.loss <= outcome.loss * (1 + 1 / problem.rows):
+            continue
+        if not has_arrived(simpler, found) or errors_of(simpler, found) is None:
+            continue
+        plain = [name for name in model.free if symbol(name) not in curve.combinations]
+        known, told = np.isin(names, plain), way.told(values)
+        theta[known] = found.theta[[model.free.index(name) for name in names[known]]]
+        at = walk(problem.holding(np.flatnonzero(known).tolist()), theta, [problem.rows])
+        if at.loss <= outcome.loss * (1 + SAME / problem.rows):
+            outcome = merge_runs(outcome, at)
+        else:
+            known[:] = False
+        limit = Limit(told[0].split()[0], told, curve, known, ~known, fitted=(simpler, found))
+        return outcome._replace(limit=limit)
+    return None
 
 
 def _vanished(problem: Problem, outcome: Outcome) -> Limit | None:
@@ -266,36 +284,8 @@ class _Line:
             return None
         return best.theta
 
-    def powers(self, near: np.ndarray, far: np.ndarray) -> dict[str, int]:
-        """Return as which powers of one another nonlinear parameters grow or shrink."""
-        with np.errstate(all="ignore"):
-            paces = np.log(np.abs(far / near))
-        least, linear = max(MOVED * abs(paces[self.i]), TINY), self.problem.model.linear
-        curved = zip(self.problem.names, paces.tolist(), strict=True)
-        moved = {n: p for n, p in curved if n not in linear and least <= abs(p) < math.inf}
-        pace = min(map(abs, moved.values()), default=1.0)
-        return dict(sorted(((n, round(p / pace)) for n, p in moved.items()), key=lambda p: abs(p[1])))
-
-    @np.errstate(all="ignore")
-    def ways(self) -> Iterator[tuple[Way, tuple[str, ...]]]:
-        """Yield how parameters may grow or shrink where the walk ended, also in words."""
-        theta = self.begun.copy()
-        theta[self.i] /= self.factor
-        near, far = self.fitted(theta).theta, self.begun
-        paces = np.abs(far / near)
-        if not np.isfinite(np.log(paces)).all():
-            return
-        least = paces[self.i] ** MOVED
-        told = (
-            _way(name, near[k], far[k] * paces[k] ** math.inf)
-            for k, name in enumerate(self.problem.names)
-            if max(paces[k], 1 / paces[k]) >= max(least, 1 / least)
-        )
-        said = tuple(told)
-        yield from ((way, said) for way in along(self.problem.model, self.powers(near, far)))
-
-    def limit(self, theta: np.ndarray) -> tuple[Limit, list[Way]]:
-        """Return what is known of the limit near which the estimates are, and ways there."""
+    def limit(self, theta: np.ndarray) -> Limit:
+        """Return what is known of the limit near which the estimates are."""
         problem, i = self.problem, self.i
         model, names, chunk = problem.model, problem.names, problem.data.sample(FEW, 0)
         near, *rest = self.places(theta, self.factor, ALONG)
@@ -316,10 +306,9 @@ class _Line:
             elif not idle[j]:
                 ways.append(_way(names[j], theta[j], away[j]))
         values = {**model.named(chunk.columns), **model.values(away.tolist())}
-        outwards = along(model, self.powers(theta, far.theta))
-        curve = asymptote(model, values, names[i], outwards, SAME * deviation)
+        curve = asymptote(model, values, names[i], SAME * deviation)
         known = ~(idle | carried | shrunk)
-        return Limit(names[i], tuple(ways), curve, known, idle, tuple(gaps)), outwards
+        return Limit(names[i], tuple(ways), curve, known, idle, tuple(gaps))
 
     def _gap(self, theta: np.ndarray, j: int) -> tuple[float, float] | None:
         """Return between which values of a column a parameter may lie, as the limit is a step."""

@@ -317,8 +317,7 @@ def runs_off(end: RunEnd) -> Status | None:
     there, here = limit.fitted[1].loss if limit.fitted else end.outcome.loss, end.outcome.loss
     if f"{there:.6g}" != f"{here:.6g}":
         tends += (
-            f", whose mean loss is {there:.6g}; the estimates, with {here:.6g}, are as near to it"
-            " as floating point allows"
+            f", whose mean loss is {there:.6g}; here, where floating point ends, it is {here:.6g}"
         )
     gaps = (f"any {name} from {low:.10g} to {high:.10g}" for name, low, high in limit.gaps)
     return ended("runs off", ways=", ".join((*limit.ways, *gaps)), tends=tends, cure=cure)

@@ -137,49 +137,37 @@ def _by_spectrum(
 def uncertainty_of_limit(problem: Problem, outcome: Outcome, limit: Limit) -> Uncertainty:
     """Return what the rows determine although the optimum is at infinity, by the limit's curve."""
     names, theta, absolute = problem.names, outcome.theta, problem.weighting.absolute
-    if limit.fitted is not None:
-        return _of_fitted_limit(names, limit, *limit.fitted)
-    assert outcome.quadratic is not None  # a limit was looked for from there
-    acting, known = ~limit.idle, limit.known
-    spectrum = outcome.quadratic.spectrum_of(acting)
+    simpler, found = limit.fitted or (problem, outcome)
+    acting = np.ones(len(simpler.names), dtype=bool) if limit.fitted else ~limit.idle
+    assert found.quadratic is not None  # a limit was looked for from there
+    spectrum = found.quadratic.spectrum_of(acting)
     left = problem.rows - int(spectrum.positive.sum())
-    noise = 2 / problem.mean_weight if absolute else outcome.quadratic.noise_sum / left
-    settled = known.copy()
+    noise = 2 / problem.mean_weight if absolute else found.quadratic.noise_sum / left
+    settled = limit.known.copy()
     if limit.is_bound:
         settled |= (theta == problem.box.low) | (theta == problem.box.high)
     open_ = tuple(name for name, is_known in zip(names, settled, strict=True) if not is_known)
     unknown = Uncertainty(None, "", open_, left, is_absolute=absolute)
     if not spectrum.positive.all() or not math.isfinite(noise):
         return unknown.withheld_as_open()
-    whole = np.zeros((len(names), len(names)))
-    whole[np.ix_(acting, acting)] = of_inverse(spectrum.inverse_root, noise)
-    whole[~known] = whole[:, ~known] = np.nan
+    covariance = of_inverse(spectrum.inverse_root, noise)
+    own = [name for name, is_acting in zip(simpler.names, acting, strict=True) if is_acting]
+    places = [own.index(name) for name in np.array(names)[limit.known]]
+    whole = np.full((len(names), len(names)), np.nan)
+    whole[np.ix_(limit.known, limit.known)] = covariance[np.ix_(places, places)]
     told = []
-    if limit.asymptote is not None:
+    if limit.fitted and limit.asymptote is not None:
+        errors = np.sqrt(covariance.diagonal())
+        for name, value, error in zip(own, found.theta.tolist(), errors.tolist(), strict=True):
+            if name not in np.array(names)[limit.known]:
+                text = to_text(limit.asymptote.whole(name), names)
+                told.append(Determined(text, value, error))
+    elif limit.asymptote is not None:
         values = problem.model.values(theta.tolist())
         for text, value, slope in limit.asymptote.described(names, values):
             error = math.sqrt(noise) * float(np.linalg.norm(slope[acting] @ spectrum.inverse_root))
             told.append(Determined(text, value, error))
     return unknown._replace(covariance=whole, method=CLASSICAL, determined=tuple(told))
-
-
-def _of_fitted_limit(
-    names: tuple[str, ...], limit: Limit, simpler: Problem, found: Outcome
-) -> Uncertainty:
-    """Return what the fit of the limit's formula determines, of the model's parameters."""
-    absolute, left = simpler.weighting.absolute, simpler.rows - len(simpler.names)
-    assert found.quadratic is not None and limit.asymptote is not None  # a fit has ended
-    noise = 2 / simpler.mean_weight if absolute else found.quadratic.noise_sum / left
-    covariance = of_inverse(found.quadratic.spectrum.inverse_root, noise)
-    whole, told = np.full((len(names), len(names)), np.nan), []
-    own = [simpler.names.index(n) for n, is_known in zip(names, limit.known) if is_known]
-    whole[np.ix_(limit.known, limit.known)] = covariance[np.ix_(own, own)]
-    for k, name in enumerate(simpler.names):
-        if k not in own:
-            text = to_text(limit.asymptote.whole(name), names)
-            told.append(Determined(text, float(found.theta[k]), math.sqrt(covariance[k, k])))
-    open_ = tuple(n for n, is_known in zip(names, limit.known) if not is_known)
-    return Uncertainty(whole, CLASSICAL, open_, left, tuple(told), absolute)
 
 
 def with_rounding(covariance: np.ndarray, theta: np.ndarray) -> np.ndarray:

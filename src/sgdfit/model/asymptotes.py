@@ -7,8 +7,6 @@ than 0, 1 and −1 any more, and the first terms of a Taylor series.
 
 from __future__ import annotations
 
-import itertools
-from functools import partial
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -58,23 +56,16 @@ class Asymptote(NamedTuple):
 
 
 @np.errstate(all="ignore")
-def asymptote(
-    model: Model, known: Mapping[str, Any], name: str, ways: Sequence[Way], apart: float
-) -> Asymptote | None:
-    """Return what the curve tends to as ``name`` goes to ±∞ or 0, and others with it.
+def asymptote(model: Model, known: Mapping[str, Any], name: str, apart: float) -> Asymptote | None:
+    """Return what the curve tends to as ``name`` goes on, where parts become constants or steps.
 
     Columns, and all parameters a good way along, are ``known``; there it is at most ``apart`` from
-    the curve of the model. None where it has no simple form.
+    the curve of the model.
     """
     here = evaluate(model.prediction, known)
-    for find in (
-        lambda: _saturated(model, known, name),
-        lambda: _dominated(model, known, name),
-        *(partial(leading, model, way) for way in ways),
-        lambda: _merged(model),
-    ):
+    for find in (_saturated, _dominated):
         try:
-            found = find()
+            found = find(model, known, name)
         except TypeError:  # SymPy does not compare with infinity
             continue
         if found is not None and np.abs(found.values(known) - here).max() <= apart:
@@ -222,7 +213,8 @@ def leading(model: Model, way: Way) -> Asymptote | None:
     curve = _as_powers(curve)
     if curve.free_symbols.isdisjoint(map(symbol, model.free)):
         return None
-    return _asymptote(model, curve, {n: whole for n, whole in combinations.items() if n.is_Symbol and whole != n})
+    changed = {n: whole for n, whole in combinations.items() if n.is_Symbol and whole != n}
+    return _asymptote(model, curve, changed)
 
 
 def _terms(model: Model, basis: Expr, way: Way) -> list[tuple[Expr, Expr]]:
@@ -247,7 +239,8 @@ def _terms(model: Model, basis: Expr, way: Way) -> list[tuple[Expr, Expr]]:
         return []
     rest *= sympy.exp(sum((c * VANISHING**k for k, c in powers.items()), sympy.S.Zero))
     for k, coefficient in sorted((_coefficients(rest) or {}).items()):
-        size, shape = (sympy.factor if coefficient.is_Add else sympy.factor_terms)(coefficient).as_independent(*columns, as_Add=False)
+        tidy = sympy.factor if coefficient.is_Add else sympy.factor_terms
+        size, shape = tidy(coefficient).as_independent(*columns, as_Add=False)
         terms.append((factor * sympy.exp(origin) * VANISHING**k * size, shape))
     return terms
 
@@ -305,7 +298,13 @@ class Way(NamedTuple):
 
     at: dict[Expr, Expr]  # what they are on the way
     vanishing: Expr  # what vanishes, of the model's parameters
+    ends: dict[str, str]  # whereto they go: another, 0 or ∞
     combinations: dict[Expr, Expr]  # what those that stay finite are of the model's
+
+    def told(self, known: Mapping[str, Any]) -> tuple[str, ...]:
+        """Say whereto parameters go, which are ``known`` on the way."""
+        minus = {n: "−" if end == "∞" and known[n] < 0 else "" for n, end in self.ends.items()}
+        return tuple(f"{n} → {minus[n]}{end}" for n, end in self.ends.items())
 
     def back(self, part: Expr) -> Expr:
         """Return the same, of the model's parameters."""
@@ -323,35 +322,24 @@ def along(model: Model, powers: Mapping[str, int]) -> list[Way]:
     """Return ways on which parameters are these powers of one that grows, or with -1 shrinks.
 
     That one is the first, with the power 1 or -1; all others stay as they are. Or, where it is
-    raised to a power, that power of it shrinks.
+    itself raised to a power, that shrinks.
     """
     if not powers:
         return []
     lead, *others = powers
     own, small = symbol(lead), symbol(lead) ** -powers[lead]
+    ends = {n: "∞" if power > 0 else "0" for n, power in powers.items()}
     at = {symbol(n): symbol(n) * VANISHING ** -powers[n] for n in others}
     finite = {symbol(n): symbol(n) * small ** powers[n] for n in others}
-    ways = [Way({own: VANISHING ** -powers[lead], **at}, small, finite)]
+    ways = [Way({own: VANISHING ** -powers[lead], **at}, small, ends, finite)]
     exponents = {part.exp for part in model.formula.expression.atoms(sympy.Pow) if not others}
     for p in exponents.intersection(map(symbol, model.free)) - {own}:
-        ways += [Way({own: VANISHING ** (sign / p)}, own ** (sign * p), {}) for sign in (-1, 1)]
+        ways += [Way({own: VANISHING ** (s / p)}, own ** (s * p), ends, {}) for s in (-1, 1)]
     return ways
 
 
 def merging(one: str, other: str) -> Way:
     """Return the way on which two parameters become equal."""
-    apart = symbol(one) - symbol(other)
-    return Way({symbol(one): symbol(other) + VANISHING}, apart, {})
-
-
-def _merged(model: Model) -> Asymptote | None:
-    """Return what is left of two terms of one form whose nonlinear parameters become equal."""
-    parts = separate(model.prediction, model.free).components
-    for one, other in itertools.combinations(parts, 2):
-        if one.shape != other.shape or len(one.names) != 1 or len(one.linear) != 1 or one.offset:
-            continue
-        (k, a), (m, b) = ((symbol(p.names[0]), symbol(p.linear[0])) for p in (one, other))
-        basis = one.basis[0]
-        curve = model.prediction - b * other.basis[0] + b * basis.diff(k)
-        return _asymptote(model, curve, {a: a + b, b: (b - a) * (m - k) / 2, k: (k + m) / 2})
-    return None
+    first, last = symbol(one), symbol(other)
+    middle = {last: (first + last) / 2}
+    return Way({first: last + VANISHING}, first - last, {one: other}, middle)
