@@ -150,7 +150,7 @@ def uncertainty_of_limit(problem: Problem, outcome: Outcome, limit: Limit) -> Un
     unknown = Uncertainty(None, "", open_, left, is_absolute=absolute)
     if not spectrum.positive.all() or not math.isfinite(noise):
         return unknown.withheld_as_open()
-    covariance = of_inverse(spectrum.inverse_root, noise)
+    covariance = np.asarray(of_inverse(spectrum.inverse_root, noise))
     own = [name for name, is_acting in zip(simpler.names, acting, strict=True) if is_acting]
     places = [own.index(name) for name in np.array(names)[limit.known]]
     whole = np.full((len(names), len(names)), np.nan)
