@@ -28,6 +28,7 @@ from sgdfit.plot.landscape import PlotData, plot_data
 from sgdfit.plot.landscape import descent_path as descent_path
 from sgdfit.plot.style import (
     DASHES,
+    MOST_POINTS,
     Style,
     drawable,
     dress,
@@ -132,11 +133,11 @@ def fitted_curve(result: Result, data: object, ax: Axes, style: str = "light") -
 
     The first, darker, says where the curve may lie; the second where a new observation may fall.
     With several variables the prediction is drawn against what was observed; without one, against
-    the row.
+    the row. Levels of a column that indexes parameters have a curve each, in their colour.
     """
     look, seen = style_of(style), plot_data(result, data)
     rows = counted(len(seen.target), "row")
-    if len(seen.model.variables) > 1:
+    if not seen.is_curve:
         x, y = f"observed {seen.response}", f"predicted {seen.response}"
         dress(ax, look, "Predicted against observed", x, y)
         points = scatter(ax, look, seen.target, seen.predicted)
@@ -146,6 +147,9 @@ def fitted_curve(result: Result, data: object, ax: Axes, style: str = "light") -
         legend(ax, look, [points, line], [rows, "predicted = observed"])
         return
     dress(ax, look, "The fitted curve", seen.axis_name, seen.response)
+    if seen.level:
+        _draw_levels(result, seen, ax, look)
+        return
     points = scatter(ax, look, seen.axis, seen.target)
     grid = np.linspace(seen.axis.min(), seen.axis.max(), GRID)
     if ON_ALL_ROWS in (result.called or ""):
@@ -156,14 +160,57 @@ def fitted_curve(result: Result, data: object, ax: Axes, style: str = "light") -
     (line,) = ax.plot(grid, curve, color=look.main, linewidth=2, zorder=4)
     names = [rows, "fit", *shades, "start"]
     legend(ax, look, [points, line, *shades.values(), *before], names)
-    # a curve or band that runs away must not press the data flat
+    _set_limits(ax, seen, [curve, *edges])
+
+
+def _set_limits(ax: Axes, seen: PlotData, drawn: list[Array]) -> None:
+    """Leave room for data and curves; one that runs away must not press the data flat."""
     low, high = seen.target.min(), seen.target.max()
     least = max(abs(high) * 1e-9, 1e-300)
     reach = max(high - low, least)
-    known = np.concatenate([v[np.isfinite(v)] for v in (seen.target, curve, *edges)])
+    known = np.concatenate([v[np.isfinite(v)] for v in (seen.target, *drawn)])
     known = np.clip(known, low - reach, high + reach)
     margin = 0.08 * max(known.max() - known.min(), least)
     ax.set_ylim(known.min() - margin, known.max() + margin)
+
+
+def _draw_levels(result: Result, seen: PlotData, ax: Axes, look: Style) -> None:
+    """Draw the rows of each level and its curve, with its band where there are few levels."""
+    levels, lines, drawn = seen.model.formula.levels[seen.level], [], list[Array]()
+    codes, few = seen.columns[seen.level], len(seen.target) <= MOST_POINTS
+    if not few:
+        scatter(ax, look, seen.axis, seen.target)
+    for k, level in enumerate(levels):
+        own = seen.axis[codes == k]
+        colour = look.cycle[k % len(look.cycle)]
+        dashes = DASHES[k // len(look.cycle) % len(DASHES)]
+        if few:
+            scatter(ax, look, own, seen.target[codes == k], colour)
+        ends = own if len(own) else seen.axis
+        grid = np.linspace(ends.min(), ends.max(), GRID)
+        curve = drawable(seen.curve(grid, seen.end, k))
+        lines += ax.plot(
+            grid,
+            curve,
+            color=colour,
+            linestyle=dashes,
+            linewidth=2.0 if len(levels) <= NAMED else 0.9,
+            zorder=4,
+        )
+        drawn.append(curve)
+        columns: dict[str, Any] = dict.fromkeys(seen.model.variables, grid)
+        with contextlib.suppress(UsageError):  # the fit tells no band
+            if len(levels) <= NAMED:
+                columns[seen.level] = np.full(GRID, level, dtype=object)
+                band = result.predict(columns, "confidence")
+                low, high = drawable(band.low), drawable(band.high)
+                ax.fill_between(grid, low, high, color=colour, alpha=0.25, lw=0, zorder=1.5)
+                drawn += [low, high]
+    names = [f"{seen.level} {level}" for level in levels[:NAMED]]
+    if len(levels) > NAMED:
+        names[-1] += f" … {levels[-1]}"
+    legend(ax, look, lines[:NAMED], names, ncols=1 if len(names) <= 4 else 2)
+    _set_limits(ax, seen, drawn)
 
 
 def _draw_bands(
@@ -211,13 +258,19 @@ def residuals(result: Result, data: object, ax: Axes, style: str = "light") -> N
     look, seen = style_of(style), plot_data(result, data)
     left = drawable(seen.target - seen.predicted)
     x, name = seen.predicted, f"predicted {seen.response}"
-    if len(seen.model.variables) == 1:
+    if seen.is_curve and seen.model.variables:
         x, name = seen.axis, seen.axis_name
     y = f"observed − predicted {seen.response}"
     dress(ax, look, "Residuals, and their root mean square", name, y)
     known = np.isfinite(left) & np.isfinite(x)
     if known.any():
-        scatter(ax, look, x[known], left[known])
+        levels = seen.model.formula.levels.get(seen.level, ())
+        codes, few = seen.columns.get(seen.level), len(left) <= MOST_POINTS
+        for k in range(len(levels)) if few else ():
+            some = known & (codes == k)
+            scatter(ax, look, x[some], left[some], look.cycle[k % len(look.cycle)])
+        if not (levels and few):
+            scatter(ax, look, x[known], left[known])
         spread = float(np.sqrt(np.mean(left[known] ** 2)))
         ax.axhspan(-spread, spread, color=look.main, alpha=0.12, linewidth=0, zorder=0)
         for edge in (-spread, spread):

@@ -47,10 +47,17 @@ class PlotData(NamedTuple):
     axis_name: str
     target: Array  # the response on every row
     predicted: Array  # and the curve
+    level: str = ""  # the column that indexes parameters, where it is the only one
 
-    def curve(self, grid: Array, at: dict[str, float]) -> Array:
-        """Return the curve on ``grid``, for a model of one variable or none."""
+    @property
+    def is_curve(self) -> bool:
+        """Whether there is one variable or none, beside that of levels with curves of their own."""
+        return len(self.model.variables) - bool(self.level) <= 1
+
+    def curve(self, grid: Array, at: dict[str, float], code: int = 0) -> Array:
+        """Return the curve on ``grid``, for a model of one variable or none; that of a level."""
         columns = dict.fromkeys(self.model.variables, grid)
+        columns |= {self.level: np.full(len(grid), float(code))} if self.level else {}
         return _values(self.model.prediction, {**columns, **at}, len(grid))
 
 
@@ -73,7 +80,9 @@ def plot_data(result: Result, data: object) -> PlotData:
     start = dict(zip(model.free, model.start, strict=True))
     end = {name: result.values[name] for name in model.free}
     n, response = rows.rows, model.formula.response
-    name = model.variables[0] if model.variables else "row"
+    levels = model.formula.levels
+    others = [name for name in model.variables if name not in levels]
+    name = others[0] if others else "row"
     scale = (result.time_scales or {}).get(name)
     return PlotData(
         model,
@@ -82,10 +91,11 @@ def plot_data(result: Result, data: object) -> PlotData:
         start=start,
         end=end,
         response=to_text(response),
-        axis=columns[name] if model.variables else np.arange(1.0, n + 1.0),
+        axis=columns[name] if others else np.arange(1.0, n + 1.0),
         axis_name=f"{name} in {scale}" if scale else name,
         target=_values(response, columns, n),
         predicted=_values(model.prediction, {**columns, **end}, n),
+        level=next(iter(levels)) if len(levels) == 1 else "",
     )
 
 

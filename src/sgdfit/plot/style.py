@@ -140,14 +140,15 @@ def ramp(colours: Sequence[str]) -> Any:
     return LinearSegmentedColormap.from_list("sgdfit", list(colours))
 
 
-def scatter(ax: Axes, style: Style, x: Array, y: Array) -> Any:
+def scatter(ax: Axes, style: Style, x: Array, y: Array, colour: Any = None) -> Any:
     """Draw points, or where there are many their density; return what stands for it in a legend."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     if len(x) <= MOST_POINTS:
         size = 26 if len(x) <= 200 else 6
-        ax.scatter(x, y, s=size, color=style.faint, alpha=0.75, linewidths=0, zorder=2)
+        colour = style.faint if colour is None else colour
+        ax.scatter(x, y, s=size, color=colour, alpha=0.75, linewidths=0, zorder=2)
         return Line2D([], [], marker="o", linestyle="", color=style.faint, markersize=5)
     colours = ramp(style.ramp)
     ax.hexbin(
