@@ -31,6 +31,8 @@ Lines: TypeAlias = Iterator[tuple[str, str]]
 MARKS = {"good": "✓", "caution": "!", "bad": "✗"}
 SHOWN_EIGENVALUES = 6
 SHOWN_RIVALS = 3
+# Of a parameter with many levels, unless the report is a full one: the first and the last.
+SHOWN_LEVELS = 9, 1
 STRONG_CORRELATION = 0.9
 SHOWN_PAIRS = 6
 RECURSIVE = "recursive"
@@ -446,7 +448,8 @@ def _styled(said: Facts, width: int, full: bool) -> Lines:
     headline = _wrapped(f"{MARKS[said.level]} {said.headline}", width, "  ")
     ending = [(style, line) for line in headline]
     ending += [("", line) for line in _labelled(said.advice, width)]
-    head, *rows = _table([said.header, *said.estimates], width)
+    estimates = said.estimates if full else _abridged(said.estimates)
+    head, *rows = _table([said.header, *estimates], width)
     answer = [("bold", head), *(("", row) for row in (*rows, ""))]
     answer += [("", line) for line in _labelled(said.summary, width)]
     yield from title
@@ -457,6 +460,19 @@ def _styled(said: Facts, width: int, full: bool) -> Lines:
         yield "", ""
         yield from (("bold", line) for line in _wrapped(section.title, width, "  "))
         yield from (("", line) for line in _labelled(section.lines, width))
+
+
+def _abridged(rows: Sequence[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
+    """Yield the rows of estimates, of a parameter with many levels the first and the last ones."""
+    for _, several in itertools.groupby(rows, key=lambda row: re.sub(r"\[.*\]$", "[", row[0])):
+        some = list(several)
+        left = len(some) - sum(SHOWN_LEVELS)
+        if left < 2:
+            yield from some
+            continue
+        yield from some[: SHOWN_LEVELS[0]]
+        yield f"… {left:,} more in the full report", *[""] * (len(some[0]) - 1)
+        yield from some[-SHOWN_LEVELS[1] :]
 
 
 def _wrapped(text: str, width: int, indent: str) -> list[str]:
@@ -540,7 +556,7 @@ def as_html(result: Result) -> str:
     ending += _labelled_rows(said.advice) if said.advice else ""
     bold = f"{_CELL};font-weight:600"
     rows = [_cells("th", _HEAD, said.header, 'scope="col"')]
-    for name, *figures in said.estimates:
+    for name, *figures in _abridged(said.estimates):
         rows.append(_cells("th", bold, [name], 'scope="row"') + _cells("td", _FIGURE, figures))
     answer = _element("div", _SCROLL, _rows(rows)) + _labelled_rows(said.summary)
     parts = [ending, answer] if said.level == "bad" else [answer, ending]
