@@ -489,7 +489,7 @@ def _from_text(array: Any, place: Place) -> Array:
                 return _on_scale(ticks, what, 10**6, place)
         # Among times the one that is none, or of another order, is to blame.
         others = (k for k in range(row, len(text)) if not alike(text[k].as_py()))
-        worst = next(others, row) if place.decimal else row
+        worst = next(others, row)
         value = text[worst].as_py()
         advice = _advice(value, place)
         if worst > row and not DAY_OR_MONTH.fullmatch(value):
@@ -539,7 +539,10 @@ def _advice(value: str, place: Place) -> str:
             "looks like a date; write it as in 2024-02-13, or leave the column out of the formula"
         )
     if date or re.match(r"\d{4}-\d\d-\d\d(\D|$)", value):
-        return "is a date beside others of another form; convert them, as pandas.to_datetime does"
+        return (
+            "is a date of another form than 2024-02-13, or than others beside it; convert them, as"
+            " pandas.to_datetime does"
+        )
     sign = "comma" if place.decimal == "," else "point"
     hint = f" (the decimal sign here is the {sign})" if OTHER_SIGN.fullmatch(value) else ""
     other = f", {with_option('comment', '#')} if it begins a comment"

@@ -145,9 +145,10 @@ def compare(*fits: Result) -> Comparison:
     order, tests, notes = sorted(range(len(fits)), key=lambda i: _parameters(fits[i])), [], []
     for j in order:
         fewer = [i for i in reversed(order) if _parameters(fits[i]) < _parameters(fits[j])]
-        tried = (_test(fits, i, j) for i in fewer)
-        if fewer:
-            tests.append(next((t for t in tried if t.nested), None) or _test(fits, fewer[0], j))
+        tried = list[NestedTest]()
+        while len(tried) < len(fewer) and not (tried and tried[-1].nested):
+            tried.append(_test(fits, fewer[len(tried)], j))
+        tests += [tried[-1] if tried[-1].nested else tried[0]] if tried else []
     if not tests:
         notes.append("They have as many parameters, so that none is a special case: compare AICc.")
     for i, fit in enumerate(fits, 1):

@@ -302,19 +302,17 @@ def predicted(
     rows = seen = 0
     # A name that several columns have is of none of them.
     kept = [name for name in table.names if table.names.count(name) == 1] if keep else []
-    budget = resources or as_resources()
-    for block in _blocks_of(table, curve.needed, kept, missing, budget):
-        numbers, dropped = block.numbers, block.dropped
-        columns = {n: c.astype(np.float64, copy=False) for n, c in block.columns.items()}
+    blocks = _blocks_of(table, curve.needed, kept, missing, resources or as_resources())
+    for columns, raw, numbers, dropped in blocks:
+        columns = {n: c.astype(np.float64, copy=False) for n, c in columns.items()}
         with np.errstate(all="ignore"):
             fitted = curve.on(columns, numbers)
             made = dict(zip(Band._fields, fitted, strict=False))
             if residuals:
                 observed = evaluate(curve.formula.response, columns)
                 made["residual"] = np.asarray(observed - fitted[0], dtype=np.float64)
-        named = {"row": numbers} if missing == "drop" else {}
-        beside: dict[str, Any] = {_free(name, kept): column for name, column in named.items()}
-        beside |= {name: block.raw[name] for name in kept}
+        beside: dict[str, Any] = {_free("row", kept): numbers} if missing == "drop" else {}
+        beside |= {name: raw[name] for name in kept}
         beside |= {_free(name, kept): column for name, column in made.items()}
         yield Predicted(beside, fitted, dropped)
         rows, seen = rows + len(numbers), seen + len(numbers) + len(dropped)
@@ -336,19 +334,13 @@ def _free(name: str, taken: Sequence[str]) -> str:
     return name
 
 
-class _Block(NamedTuple):
-    """Finite rows of the data."""
-
-    columns: dict[str, AnyArray]  # as numbers
-    raw: Any  # as an Arrow table, what else is kept of them
-    numbers: Numbers  # of each row
-    dropped: Numbers  # the numbers of those that were left out
-
-
 def _blocks_of(
     table: Table, names: Sequence[str], kept: Sequence[str], missing: str, resources: Resources
-) -> Iterator[_Block]:
-    """Yield all finite rows; of files no more than a few blocks are held at once."""
+) -> Iterator[tuple[dict[str, AnyArray], Any, Numbers, Numbers]]:
+    """Yield finite rows as numbers, an Arrow table of what is ``kept`` of them, and their numbers.
+
+    Last come the numbers of those that were left out. Of files a few blocks are held at once.
+    """
     if table.dataset is None:
         source = table.load(names, missing=missing)
         raw = table.arrow(kept) if kept else None
@@ -360,7 +352,7 @@ def _blocks_of(
             some = slice(first, first + PREDICTION_ROWS)
             columns = {name: column[some] for name, column in source.columns.items()}
             part = None if raw is None else raw.slice(first, PREDICTION_ROWS)
-            yield _Block(columns, part, numbers[some], dropped[:0] if first else dropped)
+            yield columns, part, numbers[some], dropped[:0] if first else dropped
         return
     table.positions(names)
     dataset, names, begin = table.dataset, clean_names(names), 1
@@ -379,7 +371,7 @@ def _blocks_of(
             chosen = held if keep.all() else [column[keep] for column in held]
             raw = raw if raw is None or keep.all() else raw.filter(keep)
             numbers, dropped = np.flatnonzero(keep) + begin, np.flatnonzero(~keep) + begin
-            yield _Block(dict(zip(names, chosen, strict=True)), raw, numbers, dropped)
+            yield dict(zip(names, chosen, strict=True)), raw, numbers, dropped
             begin += len(keep)
 
 

@@ -10,30 +10,15 @@ from typing import Any
 
 import numpy as np
 from scipy import special
-from scipy.special import (  # noqa: F401 (found by name)
-    digamma,
-    erf,
-    erfc,
-    erfcx,
-    erfinv,
-    expit,
-    gamma,
-    i0,
-    i1,
-    iv,
-    j0,
-    j1,
-    jv,
-    k0,
-    k1,
-    voigt_profile,
-    xlogy,
-    y0,
-    y1,
-)  # fmt: skip
-from scipy.special import gammaln as lgamma  # noqa: F401
 
 Array = Any  # an array of NumPy, or to Numba a number
+
+# SciPy's.
+gamma, lgamma, digamma = special.gamma, special.gammaln, special.digamma
+expit, xlogy = special.expit, special.xlogy
+erf, erfc, erfcx, erfinv = special.erf, special.erfc, special.erfcx, special.erfinv
+i0, i1, k0, k1, iv = special.i0, special.i1, special.k0, special.k1, special.iv
+j0, j1, y0, y1, jv = special.j0, special.j1, special.y0, special.y1, special.jv
 
 # Of Weideman, "Computation of the complex error function", SIAM J. Numer. Anal. 31 (1994)
 # 1497-1518: the rational approximation's width, and the coefficients of its polynomial, the highest
@@ -83,7 +68,7 @@ def faddeeva(z: Array) -> tuple[Array, Array, Array]:
 
 def voigt(x: Array, sigma: Array, gamma: Array) -> Array:
     """Return Voigt's profile, of unit area; it is continued to negative ``gamma``."""
-    return voigt_profile(x, np.abs(sigma), gamma)
+    return special.voigt_profile(x, np.abs(sigma), gamma)
 
 
 def voigt_slope(n: Array, m: Array, x: Array, sigma: Array, gamma: Array) -> Array:

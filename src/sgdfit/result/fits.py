@@ -68,23 +68,15 @@ class Fits:
         The standard error of ``a`` is called ``a_stderr``. A name that is taken by another column
         gets an underscore.
         """
-        table: dict[str, Any] = dict(
-            zip(self.groups.column_names, self.groups.columns, strict=True)
-        )
-
-        def add(name: str, column: Any) -> None:
+        table = dict[str, Any](zip(self.groups.column_names, self.groups.columns, strict=True))
+        own: list[tuple[str, Any]] = [("rows", self.rows), ("status", self.status)]
+        for name, values, errors in zip(self.names, self.values.T, self.stderr.T, strict=True):
+            own += [(name, values), (f"{name}_stderr", errors)]
+        more = ("residual_standard_error", "loss", "cause")
+        for name, column in (*own, *((name, getattr(self, name)) for name in more)):
             while name in table:
                 name += "_"
             table[name] = column
-
-        add("rows", self.rows)
-        add("status", self.status)
-        for name, values, errors in zip(self.names, self.values.T, self.stderr.T, strict=True):
-            add(name, values)
-            add(f"{name}_stderr", errors)
-        add("residual_standard_error", self.residual_standard_error)
-        add("loss", self.loss)
-        add("cause", self.cause)
         return table
 
     def to_arrow(self) -> Any:
@@ -106,7 +98,7 @@ class Fits:
     def to_json(self) -> str:
         """Return the table as JSON: the formula, and an object for each group; null for NaN."""
         rows = [
-            {name: None if _is_nan(value) else value for name, value in row.items()}
+            {n: v if not isinstance(v, float) or math.isfinite(v) else None for n, v in row.items()}
             for row in self.to_arrow().to_pylist()
         ]
         return json.dumps({"formula": self.formula, "groups": rows}, default=str)
@@ -119,25 +111,18 @@ class Fits:
         UsageError
             When the ending is another one, or the file cannot be written or was fitted.
         """
+        table = self.to_arrow()
         with writing_table(path, self.inputs) as write:
-            write(dict(zip((t := self.to_arrow()).column_names, t.columns, strict=True)))
+            write(dict(zip(table.column_names, table.columns, strict=True)))
 
     def lines(self) -> list[tuple[str, ...]]:
         """Return the head of the table as text: names, then some of the rows."""
-        shown = self.groups.slice(0, SHOWN).to_pylist()
-        head = (*self.groups.column_names, "rows", *self.names, "status")
-        return [head] + [
-            (
-                *map(str, keys.values()),
-                f"{self.rows[i]:,}",
-                *(
-                    plus_minus(float(v), None if np.isnan(e) else float(e))
-                    for v, e in zip(self.values[i], self.stderr[i], strict=True)
-                ),
-                self.status[i],
-            )
-            for i, keys in enumerate(shown)
-        ]
+        table = [(*self.groups.column_names, "rows", *self.names, "status")]
+        for i, keys in enumerate(self.groups.slice(0, SHOWN).to_pylist()):
+            errors = (None if np.isnan(e) else float(e) for e in self.stderr[i])
+            figures = map(plus_minus, map(float, self.values[i]), errors)
+            table.append((*map(str, keys.values()), f"{self.rows[i]:,}", *figures, self.status[i]))
+        return table
 
     @property
     def summary(self) -> str:
@@ -157,10 +142,6 @@ class Fits:
     def _repr_html_(self) -> str:
         more = f"<p>… {len(self) - SHOWN:,} more</p>" if len(self) > SHOWN else ""
         return f"<p>{html.escape(self.summary)}</p>{html_table(self.lines())}{more}"
-
-
-def _is_nan(value: object) -> bool:
-    return isinstance(value, float) and not math.isfinite(value)
 
 
 def blank(formula: str, names: tuple[str, ...], keys: Any, rows: Any, first: Any) -> Fits:
