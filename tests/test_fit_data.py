@@ -203,6 +203,17 @@ def test_dates_with_a_zone_and_without_are_not_mixed(zone):
         sgdfit.fit("y = a + b*t", {"t": DAYS, "y": DECAY}, where="t > '2024-03-04T00:00Z'")
 
 
+def test_an_index_of_dates_without_a_name_is_called_index():
+    pd = pytest.importorskip("pandas")
+    series = pd.Series(DECAY, index=pd.DatetimeIndex(DAYS), name="y")
+    assert (
+        sgdfit.fit("y = a + b*index", series).data_label
+        == "the data (index in days since 2024-03-01 12:00)"
+    )
+    with pytest.raises(sgdfit.errors.FormulaError, match="Did you mean 'index' where 't' stands"):
+        sgdfit.fit("y = a + b*t", series)
+
+
 def test_differences_of_dates_are_of_one_origin():
     length = 3.0 + np.arange(40) ** 2 / 100
     end = DAYS + (length * 86_400_000).astype("m8[ms]")

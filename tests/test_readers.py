@@ -295,6 +295,10 @@ OBJECTS = {
         {"x": [1, 2], "y": [1, 2, 3]},
         ["columns 'x' and 'y' of the data have 2 and 3 rows", "the same length"],
     ),
+    "periods": (
+        {"x": pd.period_range("2024-01", periods=2, freq="M")},
+        ["column 'x' of the data holds periods: pass their starts", "dt.to_timestamp()"],
+    ),
     "complex": ({"x": [1j]}, ["column 'x'", "complex", "real and imaginary parts"]),
     "two-dimensional": ({"x": np.zeros((3, 2))}, ["column 'x'", "shape (3, 2)"]),
     "ragged": ({"x": [[1, 2], [3]]}, ["column 'x'", "one number a row"]),

@@ -285,6 +285,13 @@ def test_names_of_columns(text, names, first):
             {},
             ["1 line above the table left out", "columns named by the comment above them: t, y"],
         ),
+        ("x,y\n1 s,2\n3 s,4\n", {}, ["the unit 's' left out"]),
+        (
+            "t,y\n1,2\n3,4\n",
+            {"skip_rows": 1},
+            ["no header: columns named x, y", "line 1, left out, may name them: t, y"],
+        ),
+        ("1,a,2\n3,b,4\n", {}, ["columns named by line 1, which may be a row: 1, a, 2"]),
         ("x,y\n# a\n1,2\n # b\n3,4\n", HASH, ["2 comment lines within the table left out"]),
         ("x;y\n1,5;2\n", {"delimiter": ";"}, []),
         ("x\n1,5\n2,5\n", {"delimiter": ";"}, []),
@@ -300,6 +307,9 @@ def test_what_is_left_out_or_guessed_is_told(text, options, notes, tmp_path):
     [
         ("13-Feb-24", "2024-02-13"),
         ("1 March 1969", "1969-03-01"),
+        ('"Mon, 03 Mar 2025"', "2025-03-03"),
+        ("Tuesday 4 March 2025 10:30", "2025-03-04T10:30"),
+        ('"Mar 4, 2025"', "2025-03-04"),
         ("5-sep-2024 08:30", "2024-09-05T08:30"),
         ("1/25/24", "2024-01-25"),
         ("25.1.70", "1970-01-25"),
@@ -308,6 +318,7 @@ def test_what_is_left_out_or_guessed_is_told(text, options, notes, tmp_path):
         ("1:30:00 pm", "1970-01-01T13:30"),
         ("08:30:01.25", "1970-01-01T08:30:01.25"),
         ("39:30:00", "1970-01-02T15:30"),
+        ("90:01.5", "1970-01-01T01:30:01.5"),
     ],
 )
 def test_times_are_read_however_they_are_written(field, expected):
@@ -319,6 +330,17 @@ def test_times_are_read_however_they_are_written(field, expected):
 @pytest.mark.parametrize("field", ["−1.5", "-1.5D+00", "−0.15d1"])
 def test_numbers_are_read_however_they_are_written(field):
     assert columns(whole(f"x,y\n{field},1\n2.5,2\n"))["x"].tolist() == [-1.5, 2.5]
+
+
+@pytest.mark.parametrize(
+    "field",
+    ['"$1,234.5"', "$1234.50", "1234.5 kg", "1234.5kg", "1234.5 °C", "1.2345e3 m/s²", "USD 1234.5"],
+)
+def test_units_that_a_column_shares_are_left_out(field, tmp_path):
+    text = f"x,y,site\n{field},1,3 g\nNA,2,5 l\n{field},3,4 apples\n"
+    for table in (whole(text), in_blocks(write(tmp_path, text), 16)):
+        assert columns(table, "xy")["x"].tolist() == [1234.5, 1234.5]
+    assert whole(text).arrow(["site"])["site"].to_pylist() == ["3 g", "5 l", "4 apples"]
 
 
 @pytest.mark.parametrize("missing", ["", "#NUM!", "NA", "NaN", "null", "N/A", "nan", "-", " NA "])
@@ -532,6 +554,31 @@ BAD = {
         {"delimiter": ";"},
     ),
     "0 bytes": (b"", ["data.csv is empty (0 bytes)"]),
+    "a unit that not all rows have": (
+        b"x,y\n1,5 kg\n2,6\n",
+        [
+            "row 1 (line 2) is '5 kg', which has a unit; write all rows in one",
+            "as sed 's|kg||' does",
+        ],
+    ),
+    "hours and minutes, or minutes and seconds": (
+        b"t,y\n59:01,1\n60:02,2\n",
+        ["column 't' of data.csv holds '59:01', which may be", "write all three, as 59:01:00"],
+    ),
+    "a day of the week and a zone": (
+        b't,y\n"Mon, 03 Mar 2025 10:00:00 GMT",1\n',
+        ["'Mon, 03 Mar 2025 10:00:00 GMT', which looks like a date"],
+    ),
+    "no UTF-8": (
+        "x,größe\n1,2\n".encode("cp1252"),
+        ["data.csv is not utf8: byte 5, in line 1, is 0xf6; pass encoding='cp1252'", "or leave"],
+        {"encoding": "utf8"},
+    ),
+    "no UTF-16": (
+        b"x,y\n1,2\n",
+        ["data.csv is not UTF-16-LE: its first bytes are 78 2c 79 0a", "--encoding utf-8"],
+        {"encoding": "UTF-16-LE"},
+    ),
     "comments only": (b"# nothing\n\n", ["holds no rows, only blank lines or comments"]),
     "header without rows": (b"x,y\n\n", ["a header (x, y) and no rows below it"]),
     "text column": (

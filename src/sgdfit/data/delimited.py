@@ -17,18 +17,17 @@ import numpy as np
 from sgdfit.data.dialect import (
     FOUND_OUT,
     ISO,
-    LOOKED_AT,
     NUMERAL,
     SEPARATORS,
     TOP,
     WORD,
     TextDialect,
     TextOptions,
-    encoding_of,
     find_dialect,
     is_number,
     newlines,
     rows,
+    settled_encoding,
     split,
     with_signs,
     without_comments,
@@ -88,7 +87,7 @@ def has_old_ends(head: bytes) -> bool:
 
 def open_delimited(data: bytes, label: str, options: TextOptions = FOUND_OUT) -> Table:
     """Open a whole text; its columns are parsed when they are asked for."""
-    encoding = options.encoding or encoding_of(data[:LOOKED_AT])
+    encoding = settled_encoding(data, label, options.encoding)
     refuse_binary(data[:HEAD], label, encoding)
     if encoding != "utf-8":
         data = data.decode(encoding, "replace").encode()

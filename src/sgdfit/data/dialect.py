@@ -20,7 +20,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sgdfit.choice import one_of
-from sgdfit.data.floats import DOUBTFUL, LIMITS, MISSING_SPELLINGS, MONTHS
+from sgdfit.data.floats import (
+    DAY_NAME,
+    DOUBTFUL,
+    LIMITS,
+    MISSING_SPELLINGS,
+    MONTHS,
+    NAMED,
+    VALUE,
+    unit_around,
+)
 from sgdfit.data.table import clean_names
 from sgdfit.errors import DataError, UsageError, counted, with_option
 
@@ -54,7 +63,10 @@ DATE = (
     r"(?:[T ]+(?P<hour>\d\d?)(?P<rest>:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)"
     r"(?: ?(?P<half>[AaPp])[Mm])?)?"
 )
-NAMED_DATE = rf"(\d\d?)[-/. ]?({'|'.join(MONTHS)})[a-z]*\.?[-/. ]?(\d{{4}}|\d\d)"
+NAMED_DATE = (
+    rf"(?:{DAY_NAME},? )?(?:(\d\d?)[-/. ]?({NAMED})[a-z]*\.?[-/. ]?(\d{{4}}|\d\d)"
+    rf"|({NAMED})[a-z]*\.? (\d\d?),? (\d{{4}}))"
+)
 TIME, ISO = re.compile(DATE), re.compile(r"\d{4}-\d\d-\d\d(?:[T ]+\d\d:.*)?")
 UNIT = re.compile(r"\[.*\]|\(.*\)")
 UNIT_BEHIND = re.compile(r"\s*(?:\[[^]]*\]|\([^)]*\))")
@@ -118,8 +130,8 @@ def text_options(given: dict[str, Any]) -> TextOptions:
     if found.comment is not None and not found.comment.strip():
         raise UsageError("comment is empty; write '#', say")
     try:
-        codecs.lookup(found.encoding or "utf-8")
-    except LookupError:
+        "".encode(found.encoding or "utf-8")
+    except (LookupError, UnicodeError):
         raise UsageError(
             f"encoding={found.encoding!r} is not known; write 'cp1252', 'utf-16' or another of"
             " Python's names"
@@ -170,6 +182,26 @@ def encoding_of(head: bytes) -> str:
     return "latin-1" if OPEN_1252.search(head) else "cp1252"
 
 
+def settled_encoding(head: bytes, label: str, given: str | None) -> str:
+    """Return how a text that begins with ``head`` is encoded; refuse what is given and is wrong."""
+    found, wide = encoding_of(head), ("utf-16", "utf-32")
+    if given is None:
+        return found
+    known = codecs.lookup(given).name
+    reason = f"its first bytes are {head[:4].hex(' ')}"
+    try:
+        codecs.getincrementaldecoder(given)().decode(head)
+        right = b"\0" in head if known.startswith(wide) else not found.startswith(wide)
+    except UnicodeError as error:
+        at, right = getattr(error, "start", 0), False
+        line = head.count(b"\n", 0, at) + 1
+        reason = f"byte {at + 1:,}, in line {line}, is 0x{head[at]:02x}"
+    if right:
+        return given
+    cure = f"{with_option('encoding', found)}, which reads it, or " * (found != known)
+    raise DataError(f"{label} is not {given}: {reason}; {cure}leave the option out")
+
+
 def find_dialect(
     data: bytes, label: str, options: TextOptions = FOUND_OUT, header_alone: bool = False
 ) -> TextDialect:
@@ -214,6 +246,12 @@ def find_dialect(
     elif top < 0:
         names = ("x", "y") if len(fields) == 2 else tuple(f"c{k + 1}" for k in range(len(fields)))
         notes.append(f"no header: {'columns' if names[1:] else 'column'} named {_some(names)}")
+    elif any(map(NUMERAL.fullmatch, fields)):
+        notes.append(f"columns named by line {number}, which may be a row: {_some(fields)}")
+    skipped_lines = data[:begin].decode(errors="replace").splitlines()[: options.skip_rows]
+    for k, words in enumerate(map(split, skipped_lines, itertools.repeat(separator)), start=1):
+        if top < 0 and len(words) == len(fields) and not any(map(is_number, words)):
+            notes.append(f"line {k}, left out, may name them: {_some(words)}")
     known = (options, tuple(rewrites), tuple(notes))
     if top < 0:
         return TextDialect(separator, decimal, names, offset, number, False, *known)
@@ -424,21 +462,26 @@ def _rewrites(
     head: bytes, body: list[list[str]], separator: str, options: TextOptions
 ) -> tuple[str, list[Rewrite], list[str]]:
     """Return the decimal sign, what makes numbers and dates plain, and what was found, in words."""
+    between = " \t" if separator == " " else re.escape(separator)
+    begin, end = rf'(?<![^{between}"\r\n])[ \t]*', rf'[ \t]*(?:[{between}"\r\n]|\Z)'
+    rewrites, notes = _without_units(body, begin, end)
+    for _, unit, alone in rewrites:
+        head = re.sub(unit, alone, head)
+        body = [[re.sub(unit, alone, f.encode()).decode() for f in row] for row in body]
     fields = [field for row in body for field in row]
     # Of numbers other than 0, all of a column or none.
     columns = [
         [f for f in c if f and f != "0" and is_number(f)] for c in itertools.zip_longest(*body)
     ]
     percent = [{field.endswith("%") for field in column} for column in columns]
-    notes = ["percent taken for hundredths"] * ({True} in percent)
+    notes += ["percent taken for hundredths"] * ({True} in percent)
     if b"," in head and (separator != "," or b'"' in head):
         commas = QUOTED_NUMBER if separator == "," else COMMA_NUMBER
         further = itertools.islice(commas.finditer(head), NUMBERS_LOOKED_AT)
         fields = [*fields, *(match[1].decode(errors="replace") for match in further)]
     decimal, groups = _signs(fields, options.decimal)
-    sign, between = re.escape(decimal), " \t" if separator == " " else re.escape(separator)
-    begin, end = rf'(?<![^{between}"\r\n])[ \t]*', rf'[ \t]*(?:[{between}"\r\n]|\Z)'
-    rewrites: list[Rewrite] = [(MINUS, MINUS + rb"(?=[\d.,])", b"-")]
+    sign = re.escape(decimal)
+    rewrites.insert(0, (MINUS, MINUS + rb"(?=[\d.,])", b"-"))
     if any(FORTRAN.fullmatch(field) for field in fields):
         power = rf"{begin}([+-]?(?:\d+{sign}?\d*|{sign}\d+))[dD](?=[+-]?\d+{end})"
         rewrites.append((b"", power.encode(), rb"\1e"))
@@ -459,6 +502,21 @@ def _rewrites(
     if order and not options.dates:
         notes.append(f"dates taken for {'day/month' if order == 'dmy' else 'month/day'}/year")
     return decimal, rewrites + dated, notes
+
+
+def _without_units(body: list[list[str]], begin: str, end: str) -> tuple[list[Rewrite], list[str]]:
+    """Return what leaves out units that all numbers of a column share."""
+    shared, rewrites, notes = set[tuple[str, str]](), list[Rewrite](), list[str]()
+    for column in itertools.zip_longest(*body):
+        cells = [f for f in column if f and f not in MISSING_SPELLINGS and f[0] not in LIMITS]
+        if len(cells) > 1 and any(unit_around(cells[0])):
+            found = set(map(unit_around, cells))
+            shared |= found if len(found) == 1 else set()
+    for around in sorted(shared):
+        value, unit = VALUE.format(*map(re.escape, around)), "".join(around).strip()
+        rewrites.append((unit.encode(), f"{begin}{value}(?={end})".encode(), rb"\1\2"))
+        notes.append(f"the unit {unit!r} left out")
+    return rewrites, notes
 
 
 def _date_rewrites(
@@ -483,7 +541,7 @@ def _date_rewrites(
             rewrites.append((each.encode(), padded.encode(), template))
         rewrites.append((each.encode(), plain, functools.partial(_as_iso, order)))
     if any(re.match(NAMED_DATE, field, re.IGNORECASE) for field in fields):
-        named = rf"(?i){begin}{NAMED_DATE.replace(' ', blank)}(?={end}|[ T]\d)"
+        named = rf"(?i){begin}{NAMED_DATE.replace(' ', blank)}(?={end}|[ T]\d[\d:.]*{end})"
         rewrites.append((b"", named.encode(), _named_as_iso))
     return rewrites, order
 
@@ -527,8 +585,8 @@ def _as_iso(order: str | None, match: re.Match[bytes]) -> bytes:
 
 
 def _named_as_iso(match: re.Match[bytes]) -> bytes:
-    month = MONTHS.index(match[2].decode().lower()) + 1
-    return _iso_date(match[3], month, match[1]) or match[0]
+    day, month, year = (match[k] or match[other] for k, other in ((1, 5), (2, 4), (3, 6)))
+    return _iso_date(year, MONTHS.index(month.decode().lower()) + 1, day) or match[0]
 
 
 def _iso_date(year: bytes, month: int, day: bytes) -> bytes | None:
@@ -584,13 +642,16 @@ def _score(texts: list[str], separator: str) -> float:
     fields = [field for row in rows[1:] or rows for field in row[:FIELDS_LOOKED_AT]]
     # A blank within a number may separate fields itself, where commas would.
     blanks = separator in "\t;|"
-    numeric = sum(not f or (is_number(f) and (blanks or " " not in f or ":" in f)) for f in fields)
+    numeric = sum(
+        not f or (is_number(f) and (blanks or " " not in f or ":" in f or any(unit_around(f))))
+        for f in fields
+    )
     return alike / len(rows) * (0.1 + numeric / max(1, len(fields)))
 
 
 def is_number(field: str) -> bool:
     """Whether a field is a number, with whatever signs, or a date."""
-    return bool(NUMERAL.fullmatch(field) or TIME.fullmatch(field))
+    return bool(NUMERAL.fullmatch(field) or TIME.fullmatch(field)) or any(unit_around(field))
 
 
 def rows(text: bytes, dialect: TextDialect) -> Iterator[tuple[int, list[str]]]:

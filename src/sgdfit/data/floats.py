@@ -63,13 +63,31 @@ DOUBTFUL = re.compile(r"[+-]?[1-9]\d{0,2}[.,]\d{3}")
 DAY_OR_MONTH = re.compile(r"(\d\d?)[/.-](\d\d?)[/.-](\d{4}|\d\d)(?: +\d[\d:.]*)?")
 # Dates of other forms, as Feb 13, 2024, with or without a time, and months, as Feb 2024, 2024-02.
 MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
-MONTH = rf"(?:{'|'.join(MONTHS)})[a-z]*\.?"
+NAMED = "|".join(MONTHS)
+MONTH, DAY_NAME = rf"(?:{NAMED})[a-z]*\.?", r"(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\.?"
 OTHER_DATE = re.compile(
-    rf"(?i)(?:(?:\d\d?[-/. ]*)?{MONTH}[-/., ]*\d\d(?:\d\d)?|\d{{4}}[-/]\d\d?"
+    rf"(?i){DAY_NAME},? .*\d.*|(?:(?:\d\d?[-/. ]*)?{MONTH}[-/., ]*\d\d(?:\d\d)?|\d{{4}}[-/]\d\d?"
     rf"|{MONTH} *\d\d?,? +\d{{4}})(?:[ T,]+\d.*)?"
 )
-# Times of day as Arrow does not read them, and durations: 8:30, 08:30 PM, 08:30:01.5, 39:30:00.
-CLOCK_TEXT = re.compile(r"(\d{1,6}):([0-5]\d)(?::([0-5]\d(?:\.\d+)?))?(?: ?([AaPp])\.?[Mm]\.?)?")
+# A number between a sign of currency and a usual unit; letters that may be codes stand apart.
+VALUE = r"([+-]?){} ?([+-]?\.?\d(?:[\d.,'’ ]*\d)?\.?(?:[eE][+-]?\d+)?){}"
+UNIT = (
+    r" ?(?:[$€£¥‰]|°[CF]?|[numckMGµμ]?(?:mol|eV|Hz|Pa|bar|[gmsLlVΩ])|min|hr?s?|days?|pp[mb]|dB|rpm)"
+    r"| [numkM]?[AKNWJM]| d"
+)
+WITH_UNIT = re.compile(
+    VALUE.format("([$€£¥]|[A-Z]{3} )?", rf"((?:{UNIT})(?:[/·*^²³⁻]\S{{0,9}})?)?")
+)
+# Times of day as Arrow does not read them, and durations: 8:30, 08:30 PM, 08:30:01.5, 39:30:00;
+# with minutes and seconds alone 1:30.5.
+CLOCK_TEXT = re.compile(
+    r"(\d{1,6}):([0-5]\d)(?:(\.\d+)|(?::([0-5]\d(?:\.\d+)?))?(?: ?([AaPp])\.?[Mm]\.?)?)"
+)
+# What pandas has besides, and what to write for it.
+EXTENSIONS = {
+    "pandas.period": "periods: pass their starts, as column.dt.to_timestamp() returns them",
+    "pandas.interval": "intervals: pass their middles, as column.array.mid returns them",
+}
 # How a value begins of which only a bound is known, as in <5 or >LOD.
 LIMITS = "<>≤≥"
 
@@ -357,7 +375,8 @@ def _from_arrow(column: Any, place: Place) -> Array:
         return _on_scale(ticks, what, int(SECONDS[unit]), place)
     if held == "text":
         return _from_text(array, place)
-    raise DataError(f"{place} holds {kind}; a column holds one number a row")
+    cure = next((words for name, words in EXTENSIONS.items() if name in str(kind)), "")
+    raise DataError(f"{place} holds {cure or kind}; a column holds one number a row")
 
 
 def _on_scale(ticks: Any, kind: str, a_second: int, place: Place) -> Array:
@@ -381,16 +400,25 @@ def _on_scale(ticks: Any, kind: str, a_second: int, place: Place) -> Array:
 
 def _from_clocks(text: Any, place: Place) -> Array | None:
     """Return times of day, or durations where one is of a day or more; None of other text."""
-    coded, micros = text.dictionary_encode(), []
-    for value in coded.dictionary:
-        found = CLOCK_TEXT.fullmatch(value.as_py())
-        if found is None:
-            return None
-        hours = int(found[1])
-        if found[4]:
-            hours = hours % 12 + 12 * (found[4] in "pP")
-        micros.append(round((3_600 * hours + 60 * int(found[2]) + float(found[3] or 0)) * 1e6))
-    kind = DURATION if max(micros) >= A_DAY * 1e6 else CLOCK
+    coded = text.dictionary_encode()
+    clocks = [CLOCK_TEXT.fullmatch(value.as_py()) for value in coded.dictionary]
+    if not all(clocks):
+        return None
+    found = [clock for clock in clocks if clock]
+    fraction, micros = any(clock[3] for clock in found), []
+    for clock in found:
+        hours, minutes, seconds = int(clock[1]), int(clock[2]), float(clock[4] or 0)
+        if fraction and not clock[4]:
+            hours, minutes, seconds = 0, hours, minutes + float(clock[3] or 0)
+        elif hours > 23 and not clock[4]:
+            raise DataError(
+                f"{place} holds {clock[0]!r}, which may be hours and minutes or minutes and"
+                f" seconds; write all three, as {clock[0]}:00 or 0:{clock[0]}"
+            )
+        if clock[5]:
+            hours = hours % 12 + 12 * (clock[5] in "pP")
+        micros.append(round((3_600 * hours + 60 * minutes + seconds) * 1e6))
+    kind = DURATION if fraction or max(micros) >= A_DAY * 1e6 else CLOCK
     return _on_scale(numbers_of(np.array(micros)).take(coded.indices), kind, 10**6, place)
 
 
@@ -498,6 +526,16 @@ def _from_text(array: Any, place: Place) -> Array:
     return _with_nulls(spelled.cast(pa.float64()), lambda values: values)
 
 
+def unit_around(value: str) -> tuple[str, str]:
+    """Return what stands before and behind a number, of which one is empty, or both are.
+
+    >>> unit_around("$5.50"), unit_around("12 mg/L"), unit_around("7")
+    (('$', ''), ('', ' mg/L'), ('', ''))
+    """
+    found = WITH_UNIT.fullmatch(value.replace("−", "-"))
+    return (found[2] or "", found[4] or "") if found else ("", "")
+
+
 def _is_clock(value: str | None) -> bool:
     return value is None or bool(CLOCK_TEXT.fullmatch(value))
 
@@ -534,6 +572,10 @@ def _advice(value: str, place: Place) -> str:
                 " other order; write all as in 2024-02-13"
             )
         return f"may begin with the day or the month; {with_option('dates', 'dmy')} or dates='mdy'"
+    if sign := "".join(unit_around(value)).strip():
+        way = f"sed 's|{re.escape(sign)}||'"
+        way = way if place.decimal else f"frame[{place.column!r}].str.replace({sign!r}, '')"
+        return f"has a unit; write all rows in one unit, and the numbers alone, as {way} does"
     if OTHER_DATE.fullmatch(value):
         return (
             "looks like a date; write it as in 2024-02-13, or leave the column out of the formula"

@@ -449,6 +449,9 @@ def _open_frame(data: Any) -> Table:
     named = enumerate(getattr(index, "names", ()))
     # What set_index(…, drop=False) keeps twice is the column.
     levels = {k: name for k, name in named if isinstance(name, str) and name not in names}
+    # Times without a name are called as pandas' reset_index calls them.
+    if getattr(index, "name", names) is None and hasattr(index, "freq") and "index" not in names:
+        levels = {0: "index"}
 
     def column(place: int) -> object:
         if place < len(names):

@@ -26,9 +26,9 @@ from sgdfit.data.dialect import (
     LOOKED_AT,
     TextDialect,
     TextOptions,
-    encoding_of,
     find_dialect,
     newlines,
+    settled_encoding,
 )
 from sgdfit.data.files import (
     NO_STAMP,
@@ -186,7 +186,7 @@ def open_text(
 
     with _opened_text(origin) as stream:
         head = stream.peek(LOOKED_AT)
-        encoding = options.encoding or encoding_of(head)
+        encoding = settled_encoding(head, origin.label, options.encoding)
         refuse_binary(head[:HEAD], origin.label, encoding)
         stream.decode(encoding)
         head = stream.peek(LOOKED_AT)
