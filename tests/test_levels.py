@@ -1,49 +1,39 @@
 """Parameters with a value for each level of a column: y = a[site]*exp(-b*x) + c."""
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from matplotlib.figure import Figure
 from scipy.optimize import least_squares
 
 import sgdfit
+from sgdfit import plot
+from sgdfit.errors import DataError, SgdfitError
 from sgdfit.model.model import build
 
 SITES = ("north", "S 2", "3")
 
 
-def rows(levels=SITES, each=30, seed=0):
-    """Return sites, in no order, a column x, and noise."""
+def rows(count=3, seed=0):
+    """Return sites, the first ones in order, a column x, and noise."""
     rng = np.random.default_rng(seed)
-    site = rng.permutation(np.repeat(np.arange(len(levels)), each))
+    site = np.append(np.arange(count), rng.integers(0, count, 30 * count))
     return site, rng.uniform(0, 5, site.size), 0.02 * rng.standard_normal(site.size)
-
-
-def by_dummies(curve, y, start, weights=1.0):
-    """Return estimates and standard errors by SciPy, each level's parameters a stretch of theta."""
-    root = np.sqrt(weights)
-    close = {"xtol": 1e-15, "ftol": 1e-15, "gtol": 1e-15, "x_scale": "jac"}
-    found = least_squares(lambda t: root * (curve(t) - y), start, jac="3-point", **close)
-    inverse = np.linalg.inv(found.jac.T @ found.jac)
-    noise = 2 * found.cost / (len(y) - len(start))
-    return found.x, np.sqrt(np.diag(inverse) * noise)
 
 
 # The formula, the curve of a level k with theta laid out by parameter, and what made the data.
 # fmt: off
 CURVES = {
     "amplitude": ("y = a[site]*exp(-b*x) + c",
-        lambda t, k, x: t[k]*np.exp(-t[3]*x) + t[4], [3., 1., 2., .7, .5]),
-    "rate": ("y = a*exp(-b[site]*x) + c",
-        lambda t, k, x: t[0]*np.exp(-t[1 + k]*x) + t[4], [3., .4, 1., 2., .5]),
-    "both": ("y = a[site]*exp(-b[site]*x) + c",
-        lambda t, k, x: t[k]*np.exp(-t[3 + k]*x) + t[6], [3., 1., 2., .4, 1., 2., .5]),
-    "all": ("y = V[site]*x/(K[site] + x)",
-        lambda t, k, x: t[k]*x/(t[3 + k] + x), [3., 1., 2., .4, 1., 2.]),
+        lambda t, k, x: t[k]*np.exp(-t[3]*x) + t[4], np.array([3., 1., 2., .7, .5])),
     "peak": ("y = a[site]*exp(-((x - m[site])/s)**2) + c",
         lambda t, k, x: t[k]*np.exp(-((x - t[3 + k])/t[6])**2) + t[7],
-        [3., 1., 2., 1., 2.5, 4., .3, .2]),
+        np.array([3., 1., 2., 1., 2.5, 4., .3, .2])),
     "wave": ("y = a*sin(w*x + p[site]) + c[site]",
         lambda t, k, x: t[0]*np.sin(t[1]*x + t[2 + k]) + t[5 + k],
-        [2., 4.3, 0., 1., -1., .5, 1., 0.]),
+        np.array([2., 4.3, 0., 1., -1., .5, 1., 0.])),
 }
 # fmt: on
 
@@ -52,16 +42,213 @@ CURVES = {
 def test_estimates_and_errors_are_those_of_dummy_coded_parameters(name):
     formula, curve, truth = CURVES[name]
     site, x, noise = rows()
-    y = curve(np.array(truth), site, x) + noise
+    y = curve(truth, site, x) + noise
     fit = sgdfit.fit(formula, {"site": np.array(SITES)[site], "x": x, "y": y})
-    order = [SITES.index(level) for level in fit.levels["site"]]
-    code = np.argsort(order)[site]
-    families = build(formula, ["site", "x", "y"], levels=fit.levels).formula.families
-    start = list(truth)
-    for members in families.values():  # from the table's order of levels to that of the data
-        first = fit.free.index(members[0])
-        start[first : first + 3] = [truth[first + k] for k in order]
-    theta, errors = by_dummies(lambda t: curve(t, code, x), y, start)
+    close = {"xtol": 1e-15, "ftol": 1e-15, "gtol": 1e-15, "x_scale": "jac", "jac": "3-point"}
+    judge = least_squares(lambda t: curve(t, site, x) - y, truth, **close)
+    inverse = np.linalg.inv(judge.jac.T @ judge.jac)
+    errors = np.sqrt(np.diag(inverse) * 2 * judge.cost / (len(y) - len(truth)))
     assert fit.status.name == "converged"
-    np.testing.assert_allclose([fit[n].value for n in fit.free], theta, rtol=1e-8, atol=1e-9)
+    np.testing.assert_allclose([fit[n].value for n in fit.free], judge.x, rtol=1e-8, atol=1e-9)
     np.testing.assert_allclose([fit[n].stderr for n in fit.free], errors, rtol=1e-6)
+
+
+# Bates & Watts 1988, Nonlinear Regression Analysis and Its Applications, appendix 1: the rate of an
+# enzyme treated with Puromycin and not (Treloar 1974), and section 3.4: estimates of a joint fit.
+CONC = [0.02, 0.02, 0.06, 0.06, 0.11, 0.11, 0.22, 0.22, 0.56, 0.56, 1.10, 1.10]
+TREATED = [76, 47, 97, 107, 123, 139, 159, 152, 191, 201, 207, 200]
+UNTREATED = [67, 51, 84, 86, 98, 115, 131, 124, 144, 158, 160]
+PUROMYCIN = {
+    "conc": CONC + CONC[:11],
+    "rate": TREATED + UNTREATED,
+    "state": ["treated"] * 12 + ["untreated"] * 11,
+}
+
+
+def test_puromycin_is_as_in_the_textbook():
+    fit = sgdfit.fit("rate = V[state]*conc/(K + conc)", PUROMYCIN)
+    found = [fit["V[untreated]"], fit.derive("V[treated] - V[untreated]"), fit["K"]]
+    assert [f"{e.value:.4g} {e.stderr:.4g}" for e in found] == [
+        "166.6 5.807", "42.03 6.272", "0.05797 0.00591",
+    ]  # fmt: skip
+
+
+def test_where_all_parameters_are_indexed_each_level_is_as_fitted_by_itself():
+    fit = sgdfit.fit("rate = V[state]*conc/(K[state] + conc)", PUROMYCIN)
+    alone = sgdfit.fit_many("rate = V*conc/(K + conc)", PUROMYCIN, by="state")
+    found = np.reshape([fit[name].value for name in fit.free], (2, 2)).T
+    np.testing.assert_allclose(found, alone.values, rtol=1e-8)
+
+
+DUMMIES = "y = (north*n + south*s)*exp(-b*x) + c"
+START = {"b": 1, "c": 0.3}
+WAYS = {
+    "huber": {"loss": "huber(delta=2)"},
+    "sandwich": {"covariance": "sandwich"},
+    "profile": {"intervals": "profile"},
+    "bounds": {"bounds": "c < 0.45"},
+    "compiled": {"kernel": "compiled"},
+    "descent": {"optimizer": "sgd(momentum=0.9)", "batch_size": 9, "epochs": 3},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_leads_where_it_does_for_dummy_variables(way):
+    site, x, noise = rows(2)
+    y = np.array([3.0, 1.0])[site] * np.exp(-0.7 * x) + 0.5 + noise
+    data = {"site": np.array(["north", "south"])[site], "n": 1.0 - site, "s": 1.0 * site, "x": x}
+    fits = [
+        sgdfit.fit(formula, data | {"y": y}, start=start | START, **WAYS[way])
+        for formula, start in (
+            ("y = a[site]*exp(-b*x) + c", {"a": 2, "a[south]": 1.5}),
+            (DUMMIES, {"north": 2, "south": 1.5}),
+        )
+    ]
+    for one, two in zip(*(fit.estimates.values() for fit in fits), strict=True):
+        np.testing.assert_allclose(one.value, two.value, rtol=1e-8)
+        if two.stderr is not None:
+            ends = [(e.stderr, *e.interval) for e in (one, two)]
+            np.testing.assert_allclose(*ends, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("column", "levels"),
+    [
+        (pa.array(["b", "a", "b"]).dictionary_encode(), ["b", "a"]),
+        ([3, -1, 3], ["3", "-1"]),
+        ([3.0, 0.0, 3.0], ["3", "0"]),
+        ([True, False, True], ["True", "False"]),
+    ],
+)
+def test_levels_come_as_they_first_appear(column, levels):
+    data = {"site": column, "y": [1.0, 2.0, 1.5]}
+    fit = sgdfit.fit("y = a[site]", data)
+    assert fit.levels == {"site": tuple(levels)}
+    assert fit.free == tuple(f"a[{level}]" for level in levels)
+    assert fit.predict({"site": column}).tolist() == pytest.approx([1.25, 2.0, 1.25])
+
+
+def test_rows_come_from_anywhere(tmp_path):
+    site, x, noise = rows()
+    names = np.array([*SITES, "gone"], dtype=object)[np.where(np.arange(93) == 4, 3, site)]
+    y = np.array([3.0, 1.0, 2.0])[site] * np.exp(-0.7 * x) + 0.5 + noise
+    y[4], names[7] = np.nan, None
+    table = pa.table({"site": pa.array(names), "x": x, "y": y})
+    pq.write_table(table, tmp_path / "rows.parquet", row_group_size=20)
+    pd.DataFrame({"site": names, "x": x, "y": y}).to_csv(tmp_path / "rows.csv", index=False)
+    fits = [
+        sgdfit.fit("y = a[site]*exp(-b*x) + c", data, missing="drop", where="x > 0.5")
+        for data in (
+            table,
+            tmp_path / "rows.parquet",
+            tmp_path / "rows.csv",
+            table.to_reader(max_chunksize=11),
+            iter([table.slice(0, 30), table.slice(30)]),
+        )
+    ]
+    # The level of a row that is left out is none.
+    seen = dict.fromkeys(names[np.isfinite(y) & (x > 0.5) & (names != None)])  # noqa: E711
+    for fit in fits:
+        assert fit.levels == {"site": tuple(seen)}
+        assert fit.values == fits[0].values
+        assert fit.rows_dropped == 2
+        np.testing.assert_array_equal(fit.residuals, fits[0].residuals)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"start": "a=3, a[B]=4"}, {"a[A]": 3, "a[B]": 4, "a[C d]": 3}),
+        ({"start": {"a[site]": 3, "a[C d]": 5}}, {"a[A]": 3, "a[B]": 3, "a[C d]": 5}),
+        ({"bounds": "a > 2, 0 < a[B] < 1"}, {"a[A]": 3, "a[B]": 0.5}),
+        ({"fixed": "a=2"}, {"a[A]": 2, "a[B]": 2}),
+        ({"tied": "a[B] = 2*a[A]", "start": "a=3"}, {"a[B]": 6}),
+        ({"tied": "a = 2*b + 1", "start": {"b": 3, "b[B]": 4}}, {"a[A]": 7, "a[B]": 9}),
+    ],
+)
+def test_options_name_one_level_or_all(options, expected):
+    levels = {"site": ["A", "B", "C d"]}
+    model = build("y = a[site] + b[site]*x", ["x", "y", "site"], levels=levels, **options)
+    values = model.values(model.start)
+    assert {name: values[name] for name in expected} == expected
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    site, x, noise = rows()
+    y = np.array([3.0, 1.0, 2.0])[site] * np.exp(-0.7 * x) + 0.5 + noise
+    data = {"site": np.array(SITES)[site], "x": x, "y": y}
+    return data, sgdfit.fit("y = a[site]*exp(-b*x) + c", data)
+
+
+def test_a_saved_fit_predicts_new_rows_by_their_levels(fitted, tmp_path):
+    _, fit = fitted
+    fit.save(tmp_path / "fit.json")
+    loaded = sgdfit.load(tmp_path / "fit.json")
+    new = {"site": ["3", "north"], "x": [0.0, 1.0]}
+    band, again = (f.predict(new, interval="confidence") for f in (fit, loaded))
+    v = fit.values
+    curve = [v["a[3]"] + v["c"], v["a[north]"] * np.exp(-v["b"]) + v["c"]]
+    np.testing.assert_allclose(band.prediction, curve, rtol=1e-14)
+    at_zero = fit.derive("a[3] + c")
+    np.testing.assert_allclose(band.stderr[0], at_zero.stderr, rtol=1e-12)
+    np.testing.assert_array_equal(again, band)
+    told = loaded.predict("site=3, north; x=0")
+    np.testing.assert_array_equal(told, loaded.predict({"site": ["3", "north"], "x": 0.0}))
+    with pytest.raises(DataError, match=r"'soth' in row 2, a level .* 'north', 'S 2', '3'"):
+        loaded.predict({"site": ["north", "soth"], "x": [0.0, 0.0]})
+
+
+def test_plots_have_a_curve_for_each_level_in_its_colour(fitted):
+    data, fit = fitted
+    ax = Figure().subplots()
+    plot.fitted_curve(fit, data, ax, "dark")
+    levels, lines = fit.levels["site"], ax.lines
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == [
+        f"site {n}" for n in levels
+    ]
+    assert len({line.get_color() for line in lines}) == len(lines) == len(levels)
+    for line, level in zip(lines, levels, strict=True):
+        x = line.get_xdata()
+        curve = fit.predict({"site": np.full(len(x), level), "x": x})
+        np.testing.assert_allclose(line.get_ydata(), curve)
+
+
+def test_a_derivation_names_levels(fitted):
+    data, _ = fitted
+    text = str(sgdfit.explain("y = a[site]*exp(-b*x) + c", data))
+    assert "∂a[north]" in text
+    assert "exp(−b·xᵢ)·[siteᵢ = north]" in text
+
+
+BAD = {"site": ["A", "B"] * 4, "one": ["A"] * 8, "x": np.arange(8) / 2, "y": np.arange(8.0)}
+
+
+@pytest.mark.parametrize(
+    ("formula", "options", "words"),
+    [
+        ("y = a[site]*x + a", {}, "'a' stands without these brackets as well"),
+        ("y = a[site]*x + a[one]", {}, "give each a name of its own"),
+        ("y = a[sit]*x", {}, "no column 'sit'.* Did you mean 'site'"),
+        ("y = x[site]*b", {}, "'x' is a column of the data"),
+        ("y = exp[site]*x", {}, "'exp' is a function"),
+        ("y = a[x]*x", {}, "'x' cannot index a parameter and be a number"),
+        ("y = a[one]*x", {}, "has the one level 'A', .* without brackets"),
+        ("y = a[x]", {}, "column 'x' of the data holds 0.5 in row 2; .* whole number"),
+        ("y = a[]*x", {}, "these brackets are empty"),
+        ("y = (a + b)[site]*x", {}, r"write a\[site\] for a parameter with a value for each level"),
+        ("y = a[site]*x", {"start": "a[C]=1"}, r"its parameters are a\[A\], a\[B\]"),
+        ("y = a[site]*x", {"start": "a=1, a[site]=2"}, "names 'a' twice"),
+        ("y = a[site]*x + b", {"tied": "b = a"}, r"'a', .* name one of them, such as a\[A\]"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_a_sentence(formula, options, words):
+    with pytest.raises(SgdfitError, match=words):
+        sgdfit.fit(formula, BAD, **options)
+
+
+def test_missing_levels_are_missing_values():
+    data = BAD | {"site": np.array(["A", None, "", "B", "A", "NA", "B", "A"], dtype=object)}
+    with pytest.raises(DataError, match=r"3 of 8 rows .*column 'site' row 2 is missing"):
+        sgdfit.fit("y = a[site]*x", data)
+    assert sgdfit.fit("y = a[site]*x", data, missing="drop").rows_dropped == 3

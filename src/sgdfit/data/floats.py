@@ -193,9 +193,19 @@ def _codes(value: object, place: Place, levels: Levels) -> Array:
     """Return the codes of a column's levels."""
     import pyarrow as pa
 
-    column = as_arrow(value, place)
-    if isinstance(column, float):  # stands for every row
-        return levels.encode([column], np.zeros(1), place).reshape(())
+    if not np.ndim(value):  # type: ignore[arg-type]
+        # It stands for every row.
+        return levels.encode([np.asarray(value).item()], np.zeros(1), place).reshape(())
+    try:
+        column = as_arrow(value, place)
+    except DataError as error:
+        plain = getattr(value, "dtype", np.dtype(object))
+        if plain is not np.dtype(object):
+            raise
+        raise DataError(
+            f"{place} holds values of several kinds; what indexes a parameter is text, a category,"
+            " a truth value or a whole number in every row, so write all of it as text"
+        ) from error
     column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     column = as_comparable(column)
     held = kind_of(column.type)

@@ -177,6 +177,8 @@ def _assignments(
     for name in pairs:
         if name not in families:
             _check_known(name, names, what)
+        elif [families.get(other) for other in pairs].count(families[name]) > 1:
+            raise UsageError(f"{what} names {name!r} twice, with and without its brackets")
     return _each(pairs, families)
 
 
@@ -209,6 +211,11 @@ def _ties(
         expression = expression.xreplace({symbol(n): symbol(m) for n, m in same.items()})
         used = tuple(same.get(n, n) for n in used)
         for other in used:
+            if other in families:
+                raise UsageError(
+                    f"the tie {name} = {text} names {other!r}, which has a value for each level;"
+                    f" name one of them, such as {families[other][0]}"
+                )
             _check_known(other, names, f"the tie {name} = {text}")
         ties[name] = to_text(expression, used)
     resolve_ties(ties)
