@@ -364,3 +364,29 @@ def test_functions_that_are_called(case, sigma):
     theirs = scipy.optimize.curve_fit(f, T, NOISY, popt, sigma=sigma, **tight)
     assert_allclose(popt, theirs[0], atol=1e-4 * np.sqrt(np.diag(theirs[1])).min())
     assert_allclose(pcov, theirs[1], rtol=1e-3)
+
+
+@pytest.mark.parametrize("sigma", [None, T + 1, np.diag(T + 1) + 0.3])
+def test_slopes_of_a_called_function_come_from_jac(sigma):
+    """Neither is called twice in a row with the same parameters."""
+    last: dict[str, tuple[float, ...]] = {}
+    asked = []
+
+    def once(kind, *p):
+        assert last.get(kind) != p
+        last[kind] = p
+        asked.append(kind)
+
+    def f(x, *p):
+        once("f", *p)
+        return np.array([p[0] * math.exp(-p[1] * v) for v in x])
+
+    def jac(x, *p):
+        once("jac", *p)
+        return decay_jacobian(x, *p)
+
+    popt, pcov = curve_fit(f, T, NOISY, [1.0, 1.0], sigma=sigma, jac=jac)
+    theirs = scipy.optimize.curve_fit(decay, T, NOISY, popt, sigma=sigma, ftol=1e-13, xtol=1e-13)
+    assert_allclose(popt, theirs[0], rtol=1e-7)
+    assert_allclose(pcov, theirs[1], rtol=1e-5)
+    assert asked.count("jac") > 3

@@ -77,8 +77,9 @@ nan_policy, **options
 
     - without ``p0`` a formula's best minimum is looked for, where SciPy takes that next to ones;
     - the optimum is reached as far as rounding allows (of many rows, to a thousandth of a standard
-      error), by exact derivatives or by complex steps instead of ``jac``, so the last digits
-      differ: by 2e-6 in the pcov that SciPy's test states;
+      error), so the last digits differ: by 2e-6 in the pcov that SciPy's test states;
+    - a formula is differentiated exactly, and of a function that is called the way to slopes is
+      chosen by their errors, whatever scheme ``jac`` names; a function ``jac`` is used there;
     - where the data leave a parameter open, pcov is inf for every method, as for ``"lm"``, not a
       pseudoinverse; of data without scatter it is that of rounding, not 0;
     - a best curve that no finite values reach is a RuntimeError, not a point on the way to it;
@@ -99,7 +100,7 @@ nan_policy, **options
     plain = options.keys() <= {*LIMITS, *TUNING} and nan_policy in (None, "raise", "omit")
     plain = plain and method in METHODS and (callable(jac) or jac in SCHEMES)
     given = (p0, sigma, bounds, nan_policy == "omit")
-    problem = _problem(f, xdata, ydata, *given) if plain else None
+    problem = _problem(f, xdata, ydata, *given, jac) if plain else None
     if problem is None or (method == "lm" and np.isfinite([problem.low, problem.high]).any()):
         options |= {"sigma": sigma, "absolute_sigma": absolute_sigma, "check_finite": check_finite}
         options |= {"full_output": full_output, "nan_policy": nan_policy, "method": method}
@@ -138,10 +139,18 @@ class _Problem(NamedTuple):
     low: Array
     high: Array
     sigma: Array  # a number, one for each row, or the covariance of rows
+    jacobian: Callable[..., Any] | None  # of a function that is called
 
 
 def _problem(
-    f: Callable[..., Any], xdata: Any, ydata: Any, p0: Any, sigma: Any, bounds: Any, omit: bool
+    f: Callable[..., Any],
+    xdata: Any,
+    ydata: Any,
+    p0: Any,
+    sigma: Any,
+    bounds: Any,
+    omit: bool,
+    jac: Any,
 ) -> _Problem | None:
     """Return what is to be fitted; None where it is not as it should be, which SciPy says best."""
     try:
@@ -160,6 +169,7 @@ def _problem(
         low, high = (np.broadcast_to(np.asarray(b, dtype=float), len(names)) for b in (low, high))
         start = _feasible(low, high) if p0 is None else np.atleast_1d(np.asarray(p0, dtype=float))
         curve = lru_cache(maxsize=1)(lambda *theta: np.asarray(f(x, *theta)))
+        slopes = lru_cache(maxsize=1)(lambda *theta: np.asarray(jac(x, *theta)))
         with np.errstate(all="ignore"):
             found = curve(*start.tolist())
         y = np.resize(y, found.shape) if y.size == 1 else y
@@ -171,13 +181,18 @@ def _problem(
             and np.all(low < high) and np.all((low <= start) & (start <= high))
             and spread.shape in ((), y.shape, y.shape * (1 + joint))
             and np.isfinite(spread).all() and np.all(variances > 0)
+            and (not callable(jac) or slopes(*start.tolist()).shape == (y.size, len(names)))
         )  # fmt: skip
         if not usual:
             return None
     except (TypeError, ValueError):
         return None
-    formula, data = _traced(f, x, y, names, start, found) or _called(curve, y, names)
-    return _Problem(formula, data, names, start, low, high, spread)
+    jacobian, traced = None, _traced(f, x, y, names, start, found)
+    if traced is None and callable(jac):
+        jacobian = _of_rows(slopes, y, names)
+    rows = {VARIABLE: np.arange(y.size, dtype=float), RESPONSE: y}
+    formula, data = traced or (_of_rows(curve, y, names), rows)
+    return _Problem(formula, data, names, start, low, high, spread, jacobian)
 
 
 def _names(f: Callable[..., Any], p0: Any) -> tuple[str, ...]:
@@ -227,16 +242,15 @@ def _traced(
     return formula, data | {RESPONSE: y}
 
 
-def _called(
-    curve: Callable[..., Array], y: Array, names: Sequence[str]
-) -> tuple[Callable[..., Any], dict[str, Array]]:
-    """Return a function of the number of a row, since f may join rows in any way."""
+def _of_rows(values: Callable[..., Array], y: Array, names: Sequence[str]) -> Callable[..., Any]:
+    """Return a function of the numbers of rows, since f may join rows in any way."""
 
     def by_row(row: Any, *theta: Any) -> Any:
-        return np.broadcast_to(curve(*theta), y.shape)[np.asarray(row, dtype=np.intp)]
+        found = values(*theta)
+        found = found if found.ndim else np.broadcast_to(found, y.shape)
+        return found[np.asarray(row, dtype=np.intp)]
 
-    rows = np.arange(y.size, dtype=float)
-    return _with_arguments(by_row, (VARIABLE, *names)), {VARIABLE: rows, RESPONSE: y}
+    return _with_arguments(by_row, (VARIABLE, *names))
 
 
 def _with_arguments(function: Callable[..., Any], names: Iterable[str]) -> Callable[..., Any]:
@@ -260,7 +274,8 @@ def _minimized(
         start = {name: value for name, value in known.items() if name in used}
         told["start"] = start
     told |= {"sigma": problem.sigma, "absolute_sigma": absolute, "steps": limit}
-    result = fit(problem.formula, problem.data, response=RESPONSE, constant=True, **told)
+    told |= {"response": RESPONSE, "jacobian": problem.jacobian}
+    result = fit(problem.formula, problem.data, constant=True, **told)
     status = result.status
     if status.name not in ("converged", "local_minimum"):
         raise RuntimeError(f"Optimal parameters not found: {status.cause}; {status.cure}")
