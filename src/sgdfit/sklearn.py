@@ -71,6 +71,12 @@ epochs
     (3.0, array([3.]))
     >>> cross_val_score(model, X, y, cv=3).round(6)
     array([1., 1., 1.])
+    >>> for some in (slice(0, 10), slice(10, 20)):
+    ...     model.partial_fit(X[some], y[some])
+    FormulaRegressor(formula='y = a*exp(-b*x0)')
+    FormulaRegressor(formula='y = a*exp(-b*x0)')
+    >>> model.n_iter_, round(model.result_.values["b"], 6)
+    (2, 1.0)
     """
 
     def __init__(

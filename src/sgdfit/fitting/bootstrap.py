@@ -94,8 +94,8 @@ def bca(
 
     Examples
     --------
-    >>> bca(np.arange(101.0), 50.0, np.array([-1.0, 1.0]), 0.9)
-    (5.0, 95.0)
+    >>> np.round(bca(np.arange(101.0), 50.0, np.array([-1.0, 1.0]), 0.9), 9).tolist()
+    [5.0, 95.0]
     """
     from scipy.special import ndtr, ndtri
 

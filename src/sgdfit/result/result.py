@@ -424,6 +424,9 @@ class Result:
         >>> fit = sgdfit.fit("y = a*x", {"x": [1, 1, 1], "y": [1, 2, 3]})
         >>> fit.predict({"x": [10]}).round(6)
         array([20.])
+        >>> import pandas
+        >>> fit.predict(pandas.DataFrame({"x": [10]}, index=["new"])).round(6).to_dict()
+        {'new': 20.0}
         >>> band = fit.predict({"x": [0, 2]}, interval="confidence")
         >>> band.low.round(3).tolist(), band.high.round(3).tolist()
         ([0.0, -0.968], [0.0, 8.968])
