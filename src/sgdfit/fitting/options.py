@@ -8,7 +8,7 @@ import os
 import re
 import reprlib
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -22,6 +22,7 @@ from sgdfit.choice import choose, number, one_of, switch, whole
 from sgdfit.errors import CheckpointWarning, UsageError
 from sgdfit.fitting.callbacks import Callback
 from sgdfit.fitting.weights import Weighting
+from sgdfit.formula.formula import symbol
 from sgdfit.inference.diagnosis import Diagnosis
 from sgdfit.inference.intervals import confidence
 from sgdfit.kernel.forms import choose_form
@@ -46,8 +47,8 @@ MOST_STEPS = 10**18
 class Resampling(NamedTuple):
     """How rows are drawn anew for bootstrap intervals, and how often: ``pairs(2000)``."""
 
-    kind: str  # ``pairs`` or ``residuals``
-    resamples: int
+    kind: str = "pairs"  # or ``residuals``
+    resamples: int = RESAMPLES
 
     def __str__(self) -> str:
         return f"{self.kind}({self.resamples})"
@@ -128,15 +129,10 @@ def _dtype(value: Any, what: str) -> np.dtype[Any]:
 
 
 def _bootstrap(value: Any, what: str) -> Resampling:
-    def pairs(resamples: int = RESAMPLES) -> Resampling:
-        return Resampling("pairs", whole(resamples, what, 1))
-
-    def residuals(resamples: int = RESAMPLES) -> Resampling:
-        return Resampling("residuals", whole(resamples, what, 1))
-
     if isinstance(value, str) and not value.strip().isdecimal():
-        return choose(value, {"pairs": pairs, "residuals": residuals}, what)
-    return pairs(int(value) if isinstance(value, str) else value)
+        kinds = {kind: partial(Resampling, kind) for kind in ("pairs", "residuals")}
+        return choose(value, kinds, what)
+    return Resampling(resamples=int(value) if isinstance(value, str) else value)
 
 
 # How each option is checked by itself; None may stand for those whose default it is.
@@ -190,19 +186,14 @@ def settle(given: Mapping[str, Any]) -> Options:
 
 def _with_resampling(options: Options) -> Options:
     """Return the options with how rows are drawn anew, if they are."""
-    asked = options.bootstrap
-    if asked is None:
-        usual = Resampling("pairs", RESAMPLES) if options.intervals == BOOTSTRAP else None
-        return options._replace(bootstrap=usual)
+    if options.bootstrap is None and options.intervals != BOOTSTRAP:
+        return options
     if options.intervals == PROFILE:
         raise UsageError("intervals='profile' and bootstrap are two kinds; give one of them")
-    least = math.ceil(2 * BEYOND / (1 - options.level))
-    if asked.resamples < least:
-        raise UsageError(
-            f"bootstrap={asked.resamples} is too few resamples for the level {options.level:g};"
-            f" give {least:,} or more"
-        )
-    return options._replace(intervals=BOOTSTRAP)
+    asked = options.bootstrap or Resampling()
+    what = f"for the level {options.level:g} the resamples of bootstrap"
+    count = whole(asked.resamples, what, math.ceil(2 * BEYOND / (1 - options.level)))
+    return options._replace(intervals=BOOTSTRAP, bootstrap=asked._replace(resamples=count))
 
 
 def _optimizer(options: Options) -> Optimizer | None:
@@ -237,8 +228,6 @@ def _optimizer(options: Options) -> Optimizer | None:
 
 def check_with_model(options: Options, model: Model, weighting: Weighting) -> None:
     """Refuse options that do not go with the model, or with what rows weigh."""
-    if weighting.root is not None:
-        _check_correlated(options, model, weighting)
     if model.external is not None and options.kernel in ("compiled", "torch"):
         raise UsageError(
             f"the function {model.external.label!r} is called and cannot be compiled, or written"
@@ -246,63 +235,54 @@ def check_with_model(options: Options, model: Model, weighting: Weighting) -> No
         )
     if options.optimizer is not None:
         as_start(model.start, options.dtype, model.free)
-    kind = options.intervals
-    if kind == WALD:
-        return
-    if options.optimizer is not None:
-        raise UsageError(
-            f"intervals='{kind}' refits by the optimizer auto, not by {options.optimizer.name};"
-            " leave out the optimizer and what belongs to it (learning rate, schedule, batch size,"
-            " epochs), or keep intervals='wald'"
-        )
-    if kind == BOOTSTRAP:
-        _check_bootstrap(options, model, weighting)
-        return
-    if model.loss.name != SQUARED:
-        raise UsageError(
-            f"intervals='profile' compares sums of squares, which the loss {model.loss.name} is"
-            " not; use the loss mse, or keep intervals='wald'"
-        )
-    if weighting.covariance == "sandwich":
-        raise UsageError(
-            "intervals='profile' takes the scatter of the rows from their weights, which"
-            " covariance='sandwich' does not; give one of them"
-        )
-
-
-def _check_bootstrap(options: Options, model: Model, weighting: Weighting) -> None:
-    """Refuse what resampling does not know, or what it would leave aside."""
-    assert options.bootstrap is not None  # settled with the intervals
-    response: Any = model.formula.response
-    why = ""
+    sandwich = weighting.covariance == "sandwich"
     if weighting.root is not None:
-        why = "rows that are correlated cannot be drawn one by one"
-    elif weighting.absolute:
-        why = "the bootstrap takes the scatter from the rows, absolute_sigma from sigma; drop one"
-    elif options.bootstrap.kind == "residuals":
-        if not response.is_Symbol or response in model.prediction.free_symbols:
-            why = "residuals are added to a column that is the response alone; draw pairs"
-        elif model.loss.name != SQUARED:
-            why = f"a residual of the loss {model.loss.name} is not added to a curve; draw pairs"
-    if why:
-        raise UsageError(f"bootstrap={str(options.bootstrap)!r} cannot be had: {why}")
-
-
-def _check_correlated(options: Options, model: Model, weighting: Weighting) -> None:
-    """Refuse what takes rows one by one, where they are correlated."""
-    why = ""
+        _refuse("sigma is the covariance of all rows, but", _of_rows(options, model, sandwich))
+    if options.intervals == WALD:
+        return
     if options.optimizer is not None:
-        why = f"the optimizer {options.optimizer.name} steps on batches of rows; use auto"
-    elif model.loss.name != SQUARED:
-        why = f"the loss {model.loss.name} is a sum over rows, one by one; use mse"
-    elif weighting.covariance == "sandwich":
-        why = "covariance='sandwich' takes residuals for independent; leave it at 'auto'"
-    elif options.kernel in ("compiled", "torch") or options.device != "cpu":
-        why = "kernels but NumPy's sum over rows one by one; leave out kernel and device"
-    elif stepped_names(model.prediction) & {*model.free}:
-        why = "parameters that act in steps are found row by row; give a standard deviation each"
-    if why:
-        raise UsageError(f"sigma is the covariance of all rows, but {why}")
+        raise UsageError(
+            f"intervals={options.intervals!r} refits by the optimizer auto, not by"
+            f" {options.optimizer.name}; leave out the optimizer and what belongs to it (learning"
+            " rate, schedule, batch size, epochs), or keep intervals='wald'"
+        )
+    squared, response, asked = model.loss.name == SQUARED, model.formula.response, options.bootstrap
+    if asked is None:
+        loss = (
+            f"compares sums of squares, which the loss {model.loss.name} is not; use the loss mse"
+        )
+        told = "takes the scatter of the rows from their weights, which covariance='sandwich' does"
+        _refuse("intervals='profile'", [
+            (not squared, f"{loss}, or keep intervals='wald'"),
+            (sandwich, f"{told} not; give one of them"),
+        ])  # fmt: skip
+        return
+    ties = response not in map(symbol, model.columns) or response in model.prediction.free_symbols
+    draws = asked.kind == "residuals"
+    _refuse(f"bootstrap={str(asked)!r} cannot be had:", [
+        (weighting.root is not None, "rows that are correlated cannot be drawn one by one"),
+        (weighting.absolute, "it takes the scatter from the rows, absolute_sigma from sigma"),
+        (draws and ties, "residuals are added to a column that is the response; draw pairs"),
+        (draws and not squared, f"the loss {model.loss.name} is of no residual; draw pairs"),
+    ])  # fmt: skip
+
+
+def _refuse(what: str, conflicts: Iterable[tuple[bool, str]]) -> None:
+    for holds, why in conflicts:
+        if holds:
+            raise UsageError(f"{what} {why}")
+
+
+def _of_rows(options: Options, model: Model, sandwich: bool) -> Iterator[tuple[bool, str]]:
+    """Yield what takes rows one by one, and what to do where they are correlated."""
+    if options.optimizer is not None:
+        yield True, f"the optimizer {options.optimizer.name} steps on batches of rows; use auto"
+    yield model.loss.name != SQUARED, f"the loss {model.loss.name} is a sum over rows; use mse"
+    yield sandwich, "covariance='sandwich' takes residuals for independent; leave it at 'auto'"
+    by_row = options.kernel in ("compiled", "torch") or options.device != "cpu"
+    yield by_row, "kernels but NumPy's sum over rows one by one; leave out kernel and device"
+    steps = not stepped_names(model.prediction).isdisjoint(model.free)
+    yield steps, "parameters that act in steps are found row by row; give a deviation of each"
 
 
 def rates_asked_for(

@@ -69,41 +69,29 @@ def is_matrix(given: Any) -> bool:
 
 
 def deviations(covariance: Any) -> tuple[Array, Array | None]:
-    """Return the standard deviations of rows, float64[n], and `Weighting.root`.
-
-    Raises
-    ------
-    UsageError
-        When the matrix is no covariance, or too large to be decomposed for every fit.
-    """
+    """Return the standard deviations of rows, float64[n], and `Weighting.root`."""
     try:
         matrix = np.asarray(covariance, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise UsageError(f"sigma is a matrix that holds no numbers: {error}") from None
-    variances, rows = np.diag(matrix), len(matrix)
+    rows, scale = len(matrix), np.sqrt(np.abs(np.diag(matrix)))
     if rows > FEW:
         raise UsageError(
             f"sigma is a matrix of {rows:,} rows, of which at most {FEW:,} can be decomposed; give"
             " a standard deviation for each row"
         )
     fine = np.isfinite(matrix) & ((matrix > 0) | ~np.eye(rows, dtype=bool))
+    fine &= np.abs(matrix - matrix.T) <= SYMMETRIC * np.outer(scale, scale)
     if not fine.all():
         i, j = np.argwhere(~fine)[0]
         raise UsageError(
-            f"sigma is a matrix with {matrix[i, j]:g} in row {i + 1}, column {j + 1}; the"
-            " covariance of rows is finite, with variances above 0 on its diagonal"
-        )
-    scale = np.sqrt(variances)
-    correlations = matrix / scale / scale[:, None]
-    i, j = np.unravel_index(np.abs(correlations - correlations.T).argmax(), matrix.shape)
-    if abs(correlations[i, j] - correlations[j, i]) > SYMMETRIC:
-        raise UsageError(
-            f"sigma is a matrix that is not symmetric: {matrix[i, j]:g} in row {i + 1}, column"
-            f" {j + 1}, and {matrix[j, i]:g} in row {j + 1}, column {i + 1}; a covariance"
-            " has the same in both"
+            f"sigma is a matrix with {matrix[i, j]:g} in row {i + 1}, column {j + 1} and"
+            f" {matrix[j, i]:g} in row {j + 1}, column {i + 1}; the covariance of rows is finite"
+            " and symmetric, with variances above 0 on its diagonal"
         )
     if np.count_nonzero(matrix) == rows:
         return scale, None
+    correlations = matrix / np.outer(scale, scale)
     try:
         return scale, np.linalg.cholesky(correlations)
     except np.linalg.LinAlgError:
