@@ -78,13 +78,13 @@ def test_residuals_of_a_line_are_refits_by_linear_algebra():
 
 
 def test_refits_that_fail_are_counted():
-    data = {"x": [0.0, 1.0, 2.0, 3.0, 4.0], "y": [0.1, 1.3, 1.8, 3.2, 3.9]}
-    fit = sgdfit.fit("y = a + b*x", data, bootstrap=300)
-    assert any("of 300 refits of the bootstrap found no minimum" in text for text in fit.warnings)
+    """Those to one point alone; two determine a line, though they leave no scatter."""
+    data = {"x": [0.0, 1.0, 2.0, 3.0], "y": [0.1, 1.3, 1.8, 3.2]}
+    fit = sgdfit.fit("y = a + b*x", data, bootstrap=500)
+    drawn = np.random.default_rng(0).integers(0, 4, (500, 4))
+    failed = sum(len(set(places)) < 2 for places in drawn.tolist())
+    assert fit.warnings[-1].startswith(f"{failed} of 500 refits of the bootstrap found no minimum")
     assert fit.intervals == "bootstrap"
-    few = sgdfit.fit("y = a + b*x", {n: v[:3] for n, v in data.items()}, bootstrap=300)
-    assert "intervals are Wald's" in few.warnings[-1]
-    assert few.intervals == "wald"
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import numpy as np
 
 from sgdfit.fitting.gauss_newton import nonnegative_hess
 from sgdfit.fitting.problem import Problem
-from sgdfit.fitting.saddle import has_arrived
+from sgdfit.fitting.saddle import ARRIVED
 from sgdfit.fitting.steps import lowest
 from sgdfit.inference.spectrum import column_norms
 from sgdfit.kernel.forms import choose_form
@@ -32,7 +32,7 @@ BLOCK_ROWS = 1 << 20
 # 10 s. So a refit counts as so many of the steps by which a form is chosen.
 STEPS = 4
 # Of walks in compiled code: where rounding ends them, in standard errors, and their least pivot.
-ARRIVED, LEAST_PIVOT = 1e-9, 1e-7
+CLOSE, LEAST_PIVOT = 1e-9, 1e-7
 # A row of more leverage than 1 less this tells of itself alone.
 LEAST_LEFT = 1e-6
 
@@ -137,15 +137,20 @@ def _refits(problem: Problem, theta: Array, curve: Array, residual: Array) -> It
         if compiled is not None:
             at, linear = theta[None, None], problem.linear
             each = compiled(chunk.arrays, begin, begin + rows, at, linear, box.low, box.high)
-            good = (each.distance <= ARRIVED) & (each.pivot >= LEAST_PIVOT)
+            good = (each.distance <= CLOSE) & (each.pivot >= LEAST_PIVOT)
             found[good] = each.theta[good]
         for k in np.flatnonzero(~good).tolist():
-            outcome = lowest(quiet.on_rows(chunk.part(begin[k], begin[k] + rows)), theta)
+            some = quiet.on_rows(chunk.part(begin[k], begin[k] + rows))
+            outcome = lowest(some, theta)
             if outcome.ending == "interrupted":
                 raise KeyboardInterrupt
-            # At a kink rounding ends a walk far enough down, and no distance can be told.
-            if has_arrived(problem, outcome) or (problem.kinked and outcome.ending == "rests"):
-                found[k] = outcome.theta
+            near, there = outcome.quadratic, outcome.theta
+            # At a kink rounding ends a walk, and through as many points as parameters there is no
+            # scatter: of neither can a distance be told.
+            ends = problem.kinked or outcome.distance <= ARRIVED or some.is_exact(there, near)
+            if near is not None and ends:
+                free = box.free(there, near.gradient)
+                found[k] = there if near.spectrum_of(free).positive.all() else np.nan
         yield found
 
 
