@@ -13,7 +13,6 @@ import math
 import reprlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,17 +25,8 @@ from sgdfit.data.table import Table, check_policy
 from sgdfit.data.times import TimeScales, as_time_unit, said_of_columns
 from sgdfit.errors import DivergenceWarning, SgdfitError, UsageError, did_you_mean
 from sgdfit.fitting.entry import fit
-from sgdfit.fitting.multistart import (
-    BETTER,
-    DOUBTFUL,
-    FAINT,
-    TOLD,
-    UNEXPLAINED,
-    closest_equivalent,
-)
 from sgdfit.fitting.multistart import missing as missing_starts
 from sgdfit.fitting.options import MOST_STEPS, Options, as_resources, settle
-from sgdfit.fitting.trust_region import box_of
 from sgdfit.fitting.weights import (
     Weighting,
     as_weighting,
@@ -47,14 +37,14 @@ from sgdfit.fitting.weights import (
 )
 from sgdfit.formula.formula import Formula
 from sgdfit.kernel.forms import choose_form
+from sgdfit.kernel.kernel import Chunk
 from sgdfit.model.loss import SQUARED
 from sgdfit.model.model import Model, build
-from sgdfit.model.separation import break_names, separate, stepped_names
-from sgdfit.model.symmetry import canonical_theta, has_equivalents
+from sgdfit.model.separation import break_names, stepped_names
 from sgdfit.result.fits import Fits, blank, joined
 
 if TYPE_CHECKING:
-    from sgdfit.kernel.grouped import GroupFits
+    from sgdfit.fitting.small_groups import SmallGroups
 
 Array = np.ndarray[Any, Any]
 
@@ -75,19 +65,8 @@ FEWEST_GROUPS = 1_000
 MOST_ROWS = 4_096
 # Without starts so many groups are fitted by a search, and lend theirs to all.
 REFERENCES = 8
-# In standard errors: where rounding ends a walk before its tolerance.
-ARRIVED = 1e-9
-# A square of a pivot leaves about this share of the digits of estimates: 1e-16/1e-7.
-LEAST_PIVOT = 1e-7
-# Of the variation: where less is left, faint amplitudes are those of baselines near 0. Of 192
-# groups with faint ones 8 had a lower minimum elsewhere, all where 0.2 or more was left.
-EXPLAINED = 0.1
-# What rounding may leave of the response's variation.
-EXACT = 1e-20
 # A sum of squares is that of another minimum when it is larger by this share.
 OTHER = 1e-4
-# Groups that a thread takes at a time.
-BLOCK = 2_048
 # The column that tells the groups of a stack of curves apart.
 GROUP = "group"
 
@@ -99,7 +78,7 @@ class Task(NamedTuple):
     weighting: Weighting
     options: dict[str, Any]  # of `fit`
     names: tuple[str, ...]  # the columns of numbers that are read
-    compiled: Callable[..., GroupFits] | None  # None where only `fit` gives the answer
+    small: SmallGroups | None  # None where only `fit` gives the answer
     starts: Array | None  # float64[k, p]: of which each group goes on with the best
 
 
@@ -180,7 +159,7 @@ def fit_many(
             table, options[what] = with_column(table, what, values, data, columns)
     scales = TimeScales(unit=as_time_unit(time_unit))
     table = timed(table, scales)
-    task, parts = _task(formula, table, options), list[Fits]()
+    task, parts = _task(formula, table, options, resources.threads), list[Fits]()
     for groups in read_groups(table, task.names, columns, missing, resources.budget):
         before = sum(map(len, parts))
 
@@ -188,7 +167,7 @@ def fit_many(
             if progress is not None:
                 progress(before + done, before + count)
 
-        task, fits = _fit_groups(task, groups, table.label, resources.threads, tell)
+        task, fits = _fit_groups(task, groups, table.label, tell)
         parts.append(fits)
     return replace(joined(parts), inputs=table.files, notes=tuple(said_of_columns(scales)))
 
@@ -235,7 +214,7 @@ def _shapes(shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
     return (), shape, shape[1:], (shape[0], 1)
 
 
-def _task(formula: Any, table: Table, options: dict[str, Any]) -> Task:
+def _task(formula: Any, table: Table, options: dict[str, Any], threads: int) -> Task:
     """Return what is done with each group, checked before a row is read."""
     stated = {name: options[name] for name in STATED if name in options}
     sought = stated.get("start") in ("search", "random")
@@ -248,28 +227,23 @@ def _task(formula: Any, table: Table, options: dict[str, Any]) -> Task:
     names = tuple(dict.fromkeys((*model.columns, *columns_of(weighting.given))))
     broken = break_names(model.prediction, model.free) | stepped_names(model.prediction)
     plain = PLAIN.issuperset(options) and not sought and model.loss.name == SQUARED
-    compiled = None
     may_compile = choose_form("auto", MOST_STEPS, 1, "float64") == "compiled"
+    small = None
     if plain and model.free and not broken and may_compile:
-        from sgdfit.kernel.grouped import make_grouped
+        from sgdfit.fitting.small_groups import SmallGroups
 
-        compiled = make_grouped(model, weighted=weighting.given is not None)
+        weighted = weighting.given is not None
+        small = SmallGroups(model, weighted=weighted, absolute=absolute, threads=threads)
     options = options | {"formula": model.formula, "response": None}
     starts, unknown = np.array([model.start]), [n in missing_starts(model) for n in model.free]
     if model.is_linear:
         starts[:, unknown] = 0.0
-    return Task(
-        model,
-        weighting,
-        options,
-        names,
-        compiled,
-        starts if model.is_linear or not any(unknown) else None,
-    )
+    has_starts = model.is_linear or not any(unknown)
+    return Task(model, weighting, options, names, small, starts if has_starts else None)
 
 
 def _fit_groups(
-    task: Task, groups: Groups, label: str, threads: int, tell: Callable[[int, int], None]
+    task: Task, groups: Groups, label: str, tell: Callable[[int, int], None]
 ) -> tuple[Task, Fits]:
     """Fit each group, in compiled code where that gives the answer, else by `fit`.
 
@@ -291,8 +265,8 @@ def _fit_groups(
             done[group] = True
             tell(int(done.sum()), count)
 
-    small = count >= FEWEST_GROUPS and groups.sizes.max() <= MOST_ROWS
-    if task.compiled is not None and small:
+    is_small = count >= FEWEST_GROUPS and groups.sizes.max() <= MOST_ROWS
+    if task.small is not None and is_small:
         references = np.zeros(0, dtype=np.int64)
         if task.starts is None:
             references = np.unique(np.linspace(0, count - 1, REFERENCES).astype(int))
@@ -300,8 +274,8 @@ def _fit_groups(
             arrived = references[fits.status[references] == "converged"]
             task = task._replace(starts=fits.values[arrived] if len(arrived) else None)
         if task.starts is not None:
-            good = _fit_compiled(task, groups, weights, fits, references, threads)
-            done |= good
+            _fit_compiled(task, task.starts, groups, weights, fits, references)
+            done |= fits.status != ""
             tell(int(done.sum()), count)
     fit_singly(np.flatnonzero(~done))
     return task, fits
@@ -329,109 +303,25 @@ def _fit_one(task: Task, fits: Fits, group: int, columns: dict[str, Array]) -> N
 
 
 def _fit_compiled(
-    task: Task, groups: Groups, weights: Array | None, fits: Fits, known: Array, threads: int
-) -> Array:
-    """Fit groups in compiled code; return which of them `fit` would leave as they are, bool[g].
-
-    These are entered, but for those that are ``known`` from `fit` already.
-    """
-    model, sought = task.model, missing_starts(task.model)
-    assert task.starts is not None
-    every = np.arange(len(groups.sizes))
-    found = _walks(task, groups, weights, every, task.starts[None], threads)
-    if has_equivalents(model, sought or model.free):
-        # Of equivalent minima the one that `fit` gives, as in the order of two rates.
-        usual = found.theta.copy()
-        for group in np.flatnonzero(found.distance <= ARRIVED):
-            theta = usual[group]
-            usual[group] = (
-                canonical_theta(model, theta, sought)[0]
-                if sought
-                else closest_equivalent(model, theta)
-            )
-        if (usual != found.theta).any():
-            found = _walks(task, groups, weights, every, usual[:, None], threads)
-    good, sure = _is_clean(task, groups, found)
-    # Of many groups some are beyond chance by chance: others' estimates lead them no lower.
-    doubtful = np.flatnonzero(good & ~sure)
-    others = found.theta[good][:: max(1, int(good.sum()) // REFERENCES)]
-    for start in others if len(doubtful) else ():
-        other = _walks(task, groups, weights, doubtful, start[None, None], threads)
-        good[doubtful] &= ~(other.loss < (1 - BETTER) * found.loss[doubtful])
-    # Where a search leads lower than that, no group is to be trusted.
-    known = known[good[known]]
-    lowest = (groups.sizes[known] - len(model.free)) * fits.residual_standard_error[known] ** 2
-    if (found.loss[known] > (1 + OTHER) * lowest).any():
-        return np.zeros_like(good)
-    _enter(task, fits, groups, weights, found, good & (fits.status == ""))
-    return good
-
-
-def _walks(
-    task: Task, groups: Groups, weights: Array | None, chosen: Array, starts: Array, threads: int
-) -> GroupFits:
-    """Fit chosen groups in compiled code, many at a time on each thread.
-
-    ``starts`` are float64[1, k, p] for all of them, or float64[g, k, p].
-    """
-    model, box, compiled = task.model, box_of(task.model), task.compiled
-    assert compiled is not None
-    arrays = tuple(groups.columns[name] for name in model.columns)
-    arrays = arrays if weights is None else (*arrays, weights)
-    unbounded = np.isinf(box.low) & np.isinf(box.high)
-    linear = np.flatnonzero(unbounded & [name in model.linear for name in model.free])
-
-    def block(first: int) -> GroupFits:
-        some = chosen[first : first + BLOCK]
-        own = starts if len(starts) == 1 else starts[first : first + BLOCK]
-        ends = groups.offsets[some], groups.offsets[some + 1]
-        return compiled(arrays, *ends, own, linear, box.low, box.high)
-
-    with ThreadPoolExecutor(threads, "sgdfit-groups") as pool:
-        one, *others = pool.map(block, range(0, len(chosen), BLOCK))
-    return type(one)(*map(np.concatenate, zip(one, *others, strict=True)))
-
-
-def _is_clean(task: Task, groups: Groups, found: GroupFits) -> tuple[Array, Array]:
-    """Return which groups have arrived at a minimum, and which of these at no doubtful one.
-
-    By what `sgdfit.fitting.multistart.is_suspicious` goes by; bool[g] both.
-    """
-    model, box = task.model, box_of(task.model)
-    with np.errstate(all="ignore"):
-        good = (found.distance <= ARRIVED) & (found.pivot >= LEAST_PIVOT)
-        good &= groups.sizes > len(model.free)
-        good &= ((found.theta > box.low) & (found.theta < box.high)).all(axis=1)
-        good &= (found.loss > EXACT * found.variation) & (found.beyond <= TOLD)
-        good &= found.loss <= UNEXPLAINED * found.variation
-        parts = separate(model.prediction, model.free).components
-        amplitudes = [n in {m for part in parts for m in part.linear} for n in model.free]
-        faint = np.abs(found.theta) < FAINT * _errors(task, groups, found)
-        has_faint = faint[:, amplitudes].any(axis=1)
-        good &= ~has_faint | (found.loss <= EXPLAINED * found.variation)
-        sure = good & ~has_faint & (found.beyond <= DOUBTFUL)
-    return np.asarray(good), np.asarray(sure)
-
-
-def _errors(task: Task, groups: Groups, found: GroupFits) -> Array:
-    """Return the standard errors of each group, float64[g, p]."""
-    variance = np.ones(len(found.loss))
-    if not task.weighting.absolute:
-        variance = found.loss / (groups.sizes - len(task.model.free))
-    return np.sqrt(np.diagonal(found.covariance, axis1=1, axis2=2) * variance[:, None])
-
-
-def _enter(
-    task: Task, fits: Fits, groups: Groups, weights: Array | None, found: GroupFits, good: Array
+    task: Task, starts: Array, groups: Groups, weights: Array | None, fits: Fits, known: Array
 ) -> None:
-    """Enter what compiled code has found of some of the groups."""
-    sizes = groups.sizes[good]
-    whole = sizes.astype(float)
-    if weights is not None:
-        ends = np.stack([groups.offsets[:-1], groups.offsets[1:]], axis=1)[good]
-        whole = np.add.reduceat(np.append(weights, 0.0), ends.ravel())[::2]
-    fits.values[good], fits.status[good] = found.theta[good], "converged"
-    fits.stderr[good] = _errors(task, groups, found)[good]
-    fits.loss[good] = found.loss[good] / whole
-    left = sizes - len(task.model.free)
-    fits.residual_standard_error[good] = np.sqrt(found.loss[good] / left)
+    """Enter what compiled code finds of groups; ``known`` are those that `fit` has fitted."""
+    from sgdfit.fitting.small_groups import GroupedRows
+
+    assert task.small is not None
+    columns = tuple(groups.columns[name] for name in task.model.columns)
+    rows = GroupedRows(Chunk(columns, weights), groups.offsets)
+    known = known[fits.status[known] == "converged"]
+    lowest = (1 + OTHER) * fits.loss * rows.sums
+    for search in (False, True):
+        found = task.small.fit(rows, starts, search)
+        # Where `fit` finds lower minima, no group is to be trusted.
+        if not (found.loss > lowest + found.blur)[known].any():
+            break
+    else:
+        return
+    good = found.good & (fits.status == "")
+    fits.values[good], fits.stderr[good] = found.theta[good], found.stderr[good]
+    fits.loss[good] = found.loss[good] / rows.sums[good]
+    fits.residual_standard_error[good] = np.sqrt(found.loss[good] / found.freedom[good])
+    fits.status[good] = "converged"

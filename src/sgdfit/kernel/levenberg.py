@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import numpy
 from numba import njit
 
+from sgdfit.inference.spectrum import EPS as EPS
 from sgdfit.inference.statistics import WINDOWS
 
 Array = numpy.ndarray[Any, Any]
@@ -31,6 +32,9 @@ TOLERANCE = 1e-11
 # From here on rounding decides whether a step lowers the loss, by no more than this share of it.
 NEAR, ROUNDING = 1e-4, 1e-13
 MOST_STEPS = 100
+# Where a step leaves more than this share of the distance, the next takes the loss's own curvature,
+# by differences over so many standard errors of one parameter by itself.
+SLOW, NUDGE = 0.25, 1e-4
 LEAST_DAMPING, MOST_DAMPING = 1e-3, 1e10
 # A pivot of the scaled curvature below this leaves linear parameters where they are.
 SINGULAR = 1e-12
@@ -39,6 +43,13 @@ SINGULAR = 1e-12
 compiled: Callable[[Function], Function] = njit(
     error_model="numpy", nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True
 )
+
+
+@compiled
+def place(a: int, b: int, count: int) -> int:
+    """Return where the sums hold the curvature between two parameters."""
+    i, j = min(a, b), max(a, b)
+    return 2 + count + i * (2 * count - i - 1) // 2 + j
 
 
 @compiled
@@ -51,11 +62,10 @@ def cholesky(total: Array, chosen: Array, damping: float, root: Array, scale: Ar
     least, count = 1.0, len(root)
     for i in range(len(chosen)):
         a = chosen[i]
-        square = total[2 + count + a * (2 * count - a + 1) // 2]
+        square = total[place(a, a, count)]
         scale[i] = math.sqrt(square) if square > 0.0 else math.nan
         for j in range(i + 1):
-            b = chosen[j]
-            value = total[2 + count + b * (2 * count - b - 1) // 2 + a] / (scale[i] * scale[j])
+            value = total[place(a, chosen[j], count)] / (scale[i] * scale[j])
             if i == j:
                 value += damping
             for k in range(j):
@@ -95,6 +105,19 @@ def move(theta: Array, chosen: Array, step: Array, low: Array, high: Array, tria
     for i in range(len(chosen)):
         a = chosen[i]
         trial[a] = min(max(theta[a] + step[i], low[a]), high[a])
+
+
+@compiled
+def off_bounds(theta: Array, total: Array, low: Array, high: Array) -> Array:
+    """Return which parameters are not pushed against a bound that they stand on."""
+    chosen, count = numpy.arange(len(theta)), 0
+    for i in range(len(theta)):
+        slope = total[2 + i]
+        below, above = theta[i] <= low[i] and slope >= 0.0, theta[i] >= high[i] and slope <= 0.0
+        if not (below or above):
+            chosen[count] = i
+            count += 1
+    return chosen[:count]
 
 
 @compiled

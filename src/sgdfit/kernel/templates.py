@@ -232,8 +232,8 @@ def sweep(theta, slots, average, averaged, step, position, columns,
 GROUPED = """\
 from sgdfit.formula.limits import WIDTHS
 from sgdfit.kernel.levenberg import (
-    LEAST_DAMPING, MOST_DAMPING, MOST_STEPS, NEAR, ROUNDING, SINGULAR, TOLERANCE, cholesky, move,
-    serial_correlation, solve,
+    EPS, LEAST_DAMPING, MOST_DAMPING, MOST_STEPS, NEAR, NUDGE, ROUNDING, SINGULAR, SLOW, TOLERANCE,
+    cholesky, move, off_bounds, place, serial_correlation, solve,
 )
 
 LONGEST = WIDTHS[0]
@@ -271,7 +271,8 @@ def rows_of(theta, columns, first, last):
     c#C = columns[#C][first:last]
     residuals, jacobian = numpy.empty(len(c0)), numpy.empty(($parameters, len(c0)))
     keys = numpy.empty(($variables + 1, len(c0)))
-    targets, shares, whole, mean = numpy.empty(len(c0)), numpy.empty(len(c0)), 0.0, 0.0
+    targets, shares = numpy.empty(len(c0)), numpy.empty(len(c0))
+    whole, mean, square = 0.0, 0.0, 0.0
     for i in range(len(c0)):
         weight, prediction, targets[i], «j#P» = row(«p#P», «c#C[i]»)
         shares[i] = math.sqrt(weight)
@@ -282,9 +283,10 @@ def rows_of(theta, columns, first, last):
         keys[$variables, i] = prediction
         whole += weight
         mean += weight*targets[i]
+        square += weight*targets[i]*targets[i]
     apart = shares*(targets - mean/whole)
     # NaN where a slope is no number.
-    return residuals, jacobian, keys, (apart*apart).sum() + 0.0*jacobian.sum()
+    return residuals, jacobian, keys, (apart*apart).sum() + 0.0*jacobian.sum(), square
 
 
 @njit(**INNER, fastmath=False)
@@ -300,74 +302,122 @@ def solve_linear(theta, columns, first, last, linear, low, high, total, root, sc
 
 
 @njit(**INNER, fastmath=False)
-def walk(theta, columns, first, last, low, high, total, after, root, scale, step, trial):
-    # To a minimum, at which ``total`` holds the sums; the distance left and the steps taken.
-    count, rows = len(theta), last - first
-    everything = numpy.arange(count)
-    damping, distance = 0.0, math.inf
+def bend(theta, columns, first, last, chosen, nudges, bent, sums, trial):
+    # Set the curvature to that of the loss itself, by central differences of its gradient.
+    bent[2 + $parameters:] = 0.0
+    for i in range(len(chosen)):
+        a, trial[:] = chosen[i], theta
+        for way in (1.0, -1.0):
+            trial[a] = theta[a] + way*nudges[i]
+            sums_of(trial, columns, first, last, sums)
+            for b in chosen:
+                share = way*sums[2 + b]/(4.0*nudges[i])
+                bent[place(a, b, $parameters)] += share + share if a == b else share
+
+
+@njit(**INNER, fastmath=False)
+def walk(
+    theta, columns, first, last, solved, low, high, total, after, bent, root, scale, step, trial,
+    spare,
+):
+    # To a minimum, at which ``total`` holds the sums; the distance left. Parameters that are
+    # ``solved`` follow every step to where they fit best, which keeps to the floor of a valley.
+    rows, damping, distance = last - first, 0.0, math.inf
     sums_of(theta, columns, first, last, total)
     for taken in range(MOST_STEPS):
         if not math.isfinite(total.sum()):
-            return math.inf, taken
-        distance = math.inf
-        if cholesky(total, everything, 0.0, root, scale) > 0.0:
-            square = solve(total[2:], everything, root, scale, step)
+            return math.inf
+        before, chosen, curvature = distance, off_bounds(theta, total, low, high), total
+        distance, count = math.inf, len(chosen)
+        if cholesky(total, chosen, 0.0, root, scale) > 0.0:
+            square = solve(total[2:], chosen, root, scale, step)
             noise = (2.0*total[1] - square)/max(1, rows - count)
-            distance = math.sqrt(square/count/noise) if noise > 0.0 else math.inf
+            distance = math.sqrt(square/count/noise) if noise > 0.0 and count else math.inf
+            if TOLERANCE < distance < 1.0 and distance > SLOW*before:
+                # Gauss' and Newton's curvature leaves out what large residuals do.
+                nudges = NUDGE*math.sqrt(noise)/scale
+                bend(theta, columns, first, last, chosen, nudges, bent, after, trial)
+                if cholesky(bent, chosen, 0.0, root, scale) > 0.0:
+                    curvature = bent
+                    solve(total[2:], chosen, root, scale, step)
         else:
             damping = max(damping, LEAST_DAMPING)
         if distance <= TOLERANCE:
-            return distance, taken
+            return distance
         allowed = total[1]*(1.0 + ROUNDING) if distance < NEAR else total[1]
         while True:
             if damping > 0.0:
-                cholesky(total, everything, damping, root, scale)
-                solve(total[2:], everything, root, scale, step)
-            move(theta, everything, step, low, high, trial)
-            sums_of(trial, columns, first, last, after)
+                cholesky(curvature, chosen, damping, root, scale)
+                solve(total[2:], chosen, root, scale, step)
+            move(theta, chosen, step, low, high, trial)
+            solve_linear(
+                trial, columns, first, last, solved, low, high, after, root, scale, step, spare
+            )
             if after[1] <= allowed and math.isfinite(after.sum()):
                 break
             damping = max(10.0*damping, LEAST_DAMPING)
             if damping > MOST_DAMPING:
-                return distance, taken
+                return distance
         damping = 0.1*damping if damping > LEAST_DAMPING else 0.0
         theta[:] = trial
         total[:] = after
-    return distance, MOST_STEPS
+    return distance
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=False)
-def fit_groups(columns, firsts, lasts, starts, linear, low, high, thetas, covariances, facts):
+def fit_groups(
+    columns, firsts, lasts, starts, followed, apart, linear, solved, low, high, thetas, covariances,
+    facts,
+):
     total, after = numpy.zeros($size), numpy.zeros($size)
+    bent, kept = numpy.zeros($size), numpy.zeros($size)
     root, scale = numpy.zeros(($parameters, $parameters)), numpy.ones($parameters)
     step, trial = numpy.zeros($parameters), numpy.zeros($parameters)
-    everything = numpy.arange($parameters)
+    point, spare = numpy.zeros($parameters), numpy.zeros($parameters)
+    losses = numpy.zeros(starts.shape[1])
     for group in range(len(thetas)):
         some = starts[group if len(starts) > 1 else 0]
-        theta, best = thetas[group], some[0].copy()
-        first, last, lowest = firsts[group], lasts[group], math.inf
+        theta, first, last, distance = thetas[group], firsts[group], lasts[group], math.inf
         for k in range(len(some) if len(some) > 1 else 0):
-            theta[:] = some[k]
-            loss = solve_linear(
-                theta, columns, first, last, linear, low, high, total, root, scale, step, trial
+            point[:] = some[k]
+            losses[k] = solve_linear(
+                point, columns, first, last, linear, low, high, total, root, scale, step, trial
             )
-            if loss < lowest:
-                best[:], lowest = theta, loss
-        theta[:] = best
-        distance, taken = walk(
-            theta, columns, first, last, low, high, total, after, root, scale, step, trial
-        )
-        pivot = cholesky(total, everything, 0.0, root, scale)
-        for i in range($parameters):
+            losses[k] = losses[k] if math.isfinite(losses[k]) else math.inf
+        for k in range(followed):
+            best = losses.argmin()
+            losses[best - best % apart : best - best % apart + apart] = math.inf
+            point[:] = some[best]
+            if len(some) > 1:
+                solve_linear(
+                    point, columns, first, last, linear, low, high, total, root, scale, step, trial
+                )
+            left = walk(
+                point, columns, first, last, solved, low, high, total, after, bent, root, scale,
+                step, trial, spare,
+            )
+            if k == 0 or total[1] < kept[1]:
+                theta[:], kept[:], distance = point, total, left
+        losses[:] = 0.0
+        chosen = off_bounds(theta, kept, low, high)
+        pivot = cholesky(kept, chosen, 0.0, root, scale)
+        covariances[group] = math.nan
+        for i in range(len(chosen)):
             # Of JᵀJ, half the curvature.
             trial[:] = 0.0
-            trial[i] = -2.0
-            solve(trial, everything, root, scale, step)
-            covariances[group, :, i] = step
-        residuals, jacobian, keys, variation = rows_of(theta, columns, first, last)
-        beyond = serial_correlation(residuals, jacobian, keys, root, scale)
-        facts[group, 0], facts[group, 1], facts[group, 2] = total[1], distance, pivot
-        facts[group, 3], facts[group, 4], facts[group, 5] = variation, beyond, taken
+            trial[chosen[i]] = -2.0
+            solve(trial, chosen, root, scale, step)
+            for j in range(len(chosen)):
+                covariances[group, chosen[j], chosen[i]] = step[j]
+        residuals, jacobian, keys, variation, square = rows_of(theta, columns, first, last)
+        # What half a digit of each parameter, and of each number of the response, makes.
+        rounding = math.sqrt(square)
+        for i in range($parameters):
+            rounding += abs(theta[i])*math.sqrt((jacobian[i]*jacobian[i]).sum())
+        beyond = serial_correlation(residuals, jacobian[chosen], keys, root, scale)
+        facts[group, 0], facts[group, 1], facts[group, 2] = kept[1], distance, pivot
+        facts[group, 3], facts[group, 4], facts[group, 5] = variation, beyond, EPS/2.0*rounding
+        facts[group, 6] = len(chosen)
 """
 
 
