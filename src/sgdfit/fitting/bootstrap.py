@@ -119,7 +119,7 @@ def _refits(problem: Problem, theta: Array, curve: Array, residual: Array) -> It
 
     asked, model, quiet = problem.options.bootstrap, problem.model, problem._replace(callback=None)
     assert asked is not None  # whoever asks for these intervals has it
-    random, rows, box = np.random.default_rng(problem.seed), problem.rows, problem.box
+    random, rows = np.random.default_rng(problem.seed), problem.rows
     plain = problem.squared and model.external is None
     plain = plain and not break_names(model.prediction, model.free)
     compiled, steps = None, asked.resamples * STEPS
@@ -135,8 +135,8 @@ def _refits(problem: Problem, theta: Array, curve: Array, residual: Array) -> It
             chunk = _with_response(problem, curve, residual[drawn])
         found, good = np.full((count, len(theta)), np.nan), np.zeros(count, dtype=bool)
         if compiled is not None:
-            at, linear = theta[None, None], problem.linear
-            each = compiled(chunk.arrays, begin, begin + rows, at, linear, box.low, box.high)
+            at, threads = theta[None, None], problem.data.threads
+            each = compiled(chunk.arrays, begin, begin + rows, at, threads=threads, plain=True)
             good = (each.distance <= CLOSE) & (each.pivot >= LEAST_PIVOT)
             found[good] = each.theta[good]
         for k in np.flatnonzero(~good).tolist():
@@ -149,7 +149,7 @@ def _refits(problem: Problem, theta: Array, curve: Array, residual: Array) -> It
             # scatter: of neither can a distance be told.
             ends = problem.kinked or outcome.distance <= ARRIVED or some.is_exact(there, near)
             if near is not None and ends:
-                free = box.free(there, near.gradient)
+                free = problem.box.free(there, near.gradient)
                 found[k] = there if near.spectrum_of(free).positive.all() else np.nan
         yield found
 

@@ -42,8 +42,9 @@ def make_grouped(model: Model, *, weighted: bool) -> Callable[..., GroupFits]:
     It takes the columns and weights, float64[n] each; where the rows of each group begin and end,
     int64[g] each, in any order, also of the same rows; and starts, float64[1, k, p] for all groups
     or float64[g, k, p]. Of several starts linear parameters are solved for, and so many as are to
-    be ``followed`` are: the best first, each time without those ``apart`` from it by less than so
-    many places of the list. The lowest end is returned.
+    be ``followed`` are: the best first, each time without the rest of the stretch of the list, of
+    ``apart`` places, that it stands in. The lowest end is returned. A ``plain`` walk does not solve
+    for linear parameters at each step, which is quicker, and misses the floors of steep valleys.
 
     Examples
     --------
