@@ -271,8 +271,7 @@ def _minimized(
     ends = zip(problem.names, problem.low.tolist(), problem.high.tolist(), strict=True)
     told: dict[str, Any] = {"bounds": {name: (a, b) for name, a, b in ends if name in used}}
     if started or not traced:
-        start = {name: value for name, value in known.items() if name in used}
-        told["start"] = start
+        told["start"] = {name: value for name, value in known.items() if name in used}
     told |= {"sigma": problem.sigma, "absolute_sigma": absolute, "steps": limit}
     told |= {"response": RESPONSE, "jacobian": problem.jacobian}
     result = fit(problem.formula, problem.data, constant=True, **told)

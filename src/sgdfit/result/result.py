@@ -395,7 +395,7 @@ class Result:
             As in `sgdfit.fit`, with the formula's variables; or text that states them:
             ``"x=0,5"``, ``"x=0:30:0.5"``; dates ``"day=2024-03-01:2024-12-31:7d"``, in steps of w,
             d, h, min or s; times of day ``"clock=08:30"``. Where the fit counted times, numbers
-            are in its units. Times without a zone are in UTC.
+            are in its units.
         interval : str, optional
             ``"confidence"``: where the curve may lie, given how sure the estimates are.
             ``"prediction"``: where a new observation may fall, whose noise has the variance that
