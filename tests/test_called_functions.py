@@ -259,6 +259,12 @@ def test_the_stated_error_of_differences_bounds_theirs(given, a):
     assert error < called.error < 0.2
 
 
+def test_rows_without_noise_are_fitted():
+    exact = {"x": X, "y": real(X, 3, 0.7, 0.5)}
+    fit = sgdfit.fit(lambda x, a, b, c: list(real(x, a, b, c)), exact, response="y")
+    np.testing.assert_allclose(list(fit.values.values()), [3, 0.7, 0.5], rtol=1e-8)
+
+
 def test_a_function_is_given_rows_of_the_data_alone():
     def looked_up(x, a, b, c):
         assert np.isin(x, X).all()

@@ -11,7 +11,7 @@ from sgdfit.errors import FormulaError, UsageError
 T = np.linspace(0.0, 5.0, 14)
 NOISE = np.random.default_rng(4).normal(size=len(T))
 DATA = {"t": T, "y": 5 * np.exp(-0.7 * T) + 1 + 0.05 * NOISE, "s": np.full(len(T), 0.05)}
-DATA["l"] = 2 * T + 1e-3 * NOISE
+DATA |= {"l": 2 * T + 1e-3 * NOISE, "site": np.array(["p", "q"] * 7)}
 DECAY = "y = a*exp(-k*t) + c"
 
 
@@ -124,6 +124,7 @@ NESTED = [
     ("y = v*t/(k + t) + d", "y = v*t**n/(k**n + t**n) + d", True),
     ("y = a + b*t", DECAY, False),
     ("y = a + b*t + c*t**2", "y = p + q*t + r*sqrt(t) + u*t**3", False),
+    (DECAY, "y = a[site]*exp(-k*t) + c", True),
     # The fitted curve alone is one of the larger's, but for rounding.
     ("l = a*exp(-k*t) + c", "l = a + b*t + c*t**2 + d*t**3 + e*t**4", False),
     ("l = a*t/(k + t)", "l = a + b*t + c*t**2 + d*t**3", False),

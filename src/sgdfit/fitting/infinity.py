@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from sgdfit.errors import FormulaError
 from sgdfit.fitting.gauss_newton import walk
 from sgdfit.fitting.problem import Limit, Outcome, Problem, errors_of, kernel_of, merge_runs
 from sgdfit.fitting.saddle import ARRIVED, has_arrived
@@ -144,7 +145,10 @@ def _fitted(problem: Problem, outcome: Outcome, ways: Sequence[Way]) -> Outcome 
         curve = leading(own, way)
         if curve is None:
             continue
-        model = build(curve.text, own.columns, loss=own.loss)
+        try:
+            model = build(curve.text, own.columns, loss=own.loss)
+        except FormulaError:  # no text calls a function, or has the parameters of levels
+            continue
         with np.errstate(all="ignore"):
             start = np.array([float(evaluate(curve.whole(n), values)) for n in model.free])
         if model.columns != own.columns or not np.isfinite(start).all():
