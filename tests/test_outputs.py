@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pyarrow.dataset as ds
 import pytest
 
 import sgdfit
@@ -59,9 +60,10 @@ def test_predict_and_explain_never_write_over_what_they_read(folder, capsys, dat
 
 
 @pytest.mark.parametrize("where", [None, "x > 1"])
-@pytest.mark.parametrize("data", [*DATA, ["data/p1.csv", "data/p2.csv"]])
+@pytest.mark.parametrize("data", [*DATA, ["data/p1.csv", "data/p2.csv"], ds.dataset])
 def test_no_call_writes_over_what_was_fitted(folder, data, where):
     before = contents(folder)
+    data = data("data", format="csv") if callable(data) else data
     fit = sgdfit.fit(FORMULA, data, where=where)
     (folder / "fit.svg").symlink_to("data/p2.csv")
     for write in (
@@ -78,6 +80,13 @@ def test_no_call_writes_over_what_was_fitted(folder, data, where):
     assert contents(folder) == before
     fit.save("fit.json")
     fit.trace.write("trace.csv")
+
+
+def test_no_call_writes_over_an_open_file(folder):
+    with open("data/p2.csv", "rb") as file:
+        fit = sgdfit.fit(FORMULA, file)
+    with pytest.raises(UsageError, match=OTHER):
+        fit.save("same.csv")
 
 
 @pytest.mark.parametrize(

@@ -159,7 +159,7 @@ def open_table(
     if opener is _open_files:
         table = _open_files(data, condition if rename is None else None, options)
     elif isinstance(opener, partial) and opener.func is open_stream:
-        table = opener(data, options=options)
+        table = replace(opener(data, options=options), files=_on_disk([getattr(data, "name", "")]))
     else:
         _refuse(given, f"data of type {type(data).__name__!r}")
         table = opener(data)
@@ -170,6 +170,11 @@ def open_table(
     before = f"({table.where}) and " if table.where else ""
     chosen = filtered(table, condition)
     return replace(chosen, where=f"{before}{condition.text}", files=table.files)
+
+
+def _on_disk(names: Sequence[object]) -> tuple[str, ...]:
+    """Return those of the names that files of this machine have, which no output may replace."""
+    return tuple(name for name in names if isinstance(name, str) and os.path.isfile(name))
 
 
 def _refuse(given: Mapping[str, Any], what: str) -> None:
@@ -590,8 +595,10 @@ def _open_arrow_dataset(data: Any) -> Table:
     except ValueError:  # how pyarrow tells that a Dataset is filtered
         files = []
     known = [file for file in files if file is not None]
+    parts = getattr(data, "children", [data])  # of several Datasets as one
+    paths = _on_disk([path for part in parts for path in getattr(part, "files", ())])
     if known and len(known) == len(files):
-        return open_dataset(known, LABEL)
+        return replace(open_dataset(known, LABEL), files=paths)
     names, clean = data.schema.names, clean_names(data.schema.names)
     options: dict[str, Any] = dict(BOUNDED)
     if isinstance(getattr(data, "format", None), ds.ParquetFileFormat):
@@ -612,7 +619,8 @@ def _open_arrow_dataset(data: Any) -> Table:
                 " or name the files instead of the Dataset"
             ) from error
 
-    return dataset_table(Dataset(clean, LABEL, (RowGroup(LABEL, 0, None, read),), slow=True))
+    group = RowGroup(LABEL, 0, None, read)
+    return replace(dataset_table(Dataset(clean, LABEL, (group,), slow=True)), files=paths)
 
 
 def open_batches(items: Iterator[Any], label: str) -> Table:
