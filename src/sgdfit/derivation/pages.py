@@ -276,6 +276,11 @@ def _html_equation(equation: Equation) -> str:
     return drawn.replace(f"{_EQUALS}<mo>", f'{_EQUALS}<mo form="prefix">')  # a sign, no operator
 
 
+def mathml(shown: Math) -> str:
+    """Return mathematics as a block of MathML."""
+    return _mathml(shown.latex, "block")
+
+
 def _mathml(shown: str, display: str) -> str:
     from latex2mathml.converter import convert
 

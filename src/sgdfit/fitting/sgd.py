@@ -56,7 +56,7 @@ def descend(problem: Problem) -> Outcome:
 
     Ctrl-C ends the run between two sweeps; what it reached until then is returned.
     """
-    run = _Descent(problem)
+    run = DescentRun(problem)
     try:
         ending = run.ended or run.take_steps()
     except KeyboardInterrupt:
@@ -81,7 +81,7 @@ def descend(problem: Problem) -> Outcome:
     )
 
 
-class _Descent:
+class DescentRun:
     """The state of one descent, kept apart from the loop so that an interrupt finds it whole."""
 
     def __init__(self, problem: Problem) -> None:
@@ -130,6 +130,14 @@ class _Descent:
         checkpoint.check("descent", bool((np.diff(taken) > 0).all() and (taken >= 0).all()))
         self.state = State(theta, known["slots"], known["average"], averaged, step, 0)
         self.records = [records]
+
+    def next_theta(self) -> np.ndarray:
+        """Return where the next step leads, without taking it; the rows are in memory."""
+        buffer, order = next(self._buffers())
+        segment = self._segment(order, tabulate(self.schedule, self.state.step, 1))
+        if self.by_sums:
+            return run_segment(self._all_rows, self.optimizer, self.state, segment).state.theta
+        return self.problem.kernel.sweep(self.state, buffer, segment).state.theta
 
     def take_steps(self) -> str:
         """Sweep until something ends the run; return what did."""
@@ -386,7 +394,7 @@ def decide_rates(problem: Problem, batch_size: int, first: Sums) -> tuple[AnySch
         rates = scheduled(rate, options.schedule, steps)
         if rate < usual:
             lowered = LOWERED.format(usual=usual, rate=rate)
-    diagnosis = _diagnosed(problem, batch_size, first, _largest(rates, steps))
+    diagnosis = diagnose_at(problem, batch_size, first, _largest(rates, steps))
     if lowered:
         diagnosis = replace(diagnosis, notes=(lowered, *diagnosis.notes))
     limit = diagnosis.stability_limit
@@ -421,7 +429,7 @@ def _default_rate(problem: Problem, batch_size: int, first: Sums) -> tuple[float
         return _rate_of_signs(problem, optimizer, first) or usual, None
     full = batch_size >= first.rows
     if full and _exact(model):
-        found = _diagnosed(problem, batch_size, first, None)
+        found = diagnose_at(problem, batch_size, first, None)
         if found.fastest_rate is None or found.stability_limit is None:
             return BLIND_RATE, None
         return min(found.fastest_rate, BELOW_LIMIT * found.stability_limit), None
@@ -453,7 +461,7 @@ def _rehearsed(problem: Problem, rate: float, share: float | None) -> float:
     def fails(size: int) -> bool:
         rates = scheduled(rate, options.schedule, problem.steps)
         tried = options._replace(learning_rate=rates, schedule=None, batch_size=size, trace_every=1)
-        run = _Descent(some._replace(options=tried._replace(announce=lambda _: None)))
+        run = DescentRun(some._replace(options=tried._replace(announce=lambda _: None)))
         # Few rows may lose more than all together, but no more than so many times that.
         run.ceiling *= some.rows / size / DIVERGED
         if run.take_steps() == "halted" or _has_grown(run):
@@ -467,7 +475,7 @@ def _rehearsed(problem: Problem, rate: float, share: float | None) -> float:
     return rate
 
 
-def _has_grown(run: _Descent) -> bool:
+def _has_grown(run: DescentRun) -> bool:
     """Whether a run ended above its start; of batches, whose noise may do that, far above it."""
     after = run.data.sums(run.problem.kernel, run.state.theta.astype(np.float64)).loss
     most = LOSS_RISE if run.per_epoch == 1 else MUCH
@@ -519,7 +527,10 @@ def momentum_of(optimizer: Optimizer) -> tuple[Descent, float]:
     return update, chosen["weight_decay"]
 
 
-def _diagnosed(problem: Problem, batch_size: int, first: Sums, rate: float | None) -> Diagnosis:
+def diagnose_at(
+    problem: Problem, batch_size: int, first: Sums, rate: float | None
+) -> Diagnosis:
+    """Return what the curvature says of a learning rate, from sums over all rows at one place."""
     optimizer = problem.options.optimizer
     assert optimizer is not None  # else auto is asked for
     chosen = optimizer.chosen if optimizer.name == "sgd" else {}

@@ -1,0 +1,186 @@
+"""What a live view draws, as arrays: points, curves, the way so far, the loss over two parameters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sgdfit.fitting.problem import Problem
+from sgdfit.formula.evaluation import evaluate
+from sgdfit.kernel.numpy_kernel import evaluator
+from sgdfit.model.model import Model
+from sgdfit.result.result import Result
+
+Array = np.ndarray[Any, Any]
+
+# Points that are drawn; of more rows random ones, always the same.
+MOST_POINTS = 5_000
+GRID = 240  # points of a curve
+# Of the loss over two parameters: points along each, rows it is computed from, and levels.
+ACROSS, ROWS, LEVELS = 61, 2_000, 16
+ELLIPSE = 90  # points
+
+
+class Points(NamedTuple):
+    """Rows that are drawn."""
+
+    columns: dict[str, Array]  # of the model, of the rows drawn
+    weights: Array | None
+    # float64[n]: over what they are drawn, the one variable or, of several, the prediction
+    axis: Array | None
+    target: Array
+    grid: Array | None  # float64[GRID]: where the curve is drawn; None where there is no one axis
+
+
+def points_of(problem: Problem) -> Points:
+    """Return the rows that are drawn."""
+    some = problem.data.sample(min(MOST_POINTS, problem.rows), problem.seed)
+    columns = problem.model.named(some.columns)
+    target = _spread(evaluate(problem.model.formula.response, columns), some.rows)
+    variables = problem.model.variables
+    if len(variables) != 1:
+        return Points(columns, some.weights, None, target, None)
+    axis = columns[variables[0]]
+    low, high = float(axis.min()), float(axis.max())
+    margin = 0.02 * (high - low) or 1.0
+    return Points(columns, some.weights, axis, target, np.linspace(low - margin, high + margin, GRID))
+
+
+def _spread(values: Any, count: int) -> Array:
+    return np.array(np.broadcast_to(np.asarray(values, dtype=np.float64), count))
+
+
+def predictions(model: Model, points: Points, thetas: Sequence[Array]) -> Array:
+    """Return the prediction at the points for each of some parameters, float64[k, n]."""
+    columns = [points.columns[name] for name in model.variables]
+    return _curves(model, thetas, columns)
+
+
+def curves(model: Model, points: Points, thetas: Sequence[Array]) -> Array:
+    """Return the curve on the grid for each of some parameters, float64[k, GRID]."""
+    assert points.grid is not None  # there is one variable
+    return _curves(model, thetas, [points.grid])
+
+
+def _curves(model: Model, thetas: Sequence[Array], columns: Sequence[Array]) -> Array:
+    values = evaluator((model.prediction,), model.free, model.variables)
+    return values(np.array(thetas, dtype=np.float64), columns)[:, 0]
+
+
+class Trace:
+    """The loss and the parameters at each step, thinned out where they are many."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.every = most, 1
+        self.steps: list[int] = []
+        self.losses: list[float] = []
+        self.thetas: list[Array] = []
+
+    def add(self, step: int, loss: float, theta: Array) -> None:
+        """Take down a step; of many every second one is forgotten."""
+        if step % self.every and self.steps:
+            return
+        self.steps.append(step)
+        self.losses.append(loss)
+        self.thetas.append(np.array(theta, dtype=np.float64))
+        if len(self.steps) > self.most:
+            self.every *= 2
+            del self.steps[1::2], self.losses[1::2], self.thetas[1::2]
+
+    def cut(self, step: int) -> None:
+        """Forget what came after a step."""
+        while self.steps and self.steps[-1] > step:
+            del self.steps[-1], self.losses[-1], self.thetas[-1]
+
+
+class Landscape(NamedTuple):
+    """The mean loss over two parameters, the others held."""
+
+    x: str
+    y: str
+    view: tuple[float, float, float, float]  # left, right, bottom, top
+    levels: list[float]
+    # One line after another, float64[k, 2], and where each begins, with its level.
+    lines: Array
+    starts: list[int]
+    of: list[int]
+
+
+def landscape(
+    problem: Problem,
+    theta: Array,
+    names: tuple[str, str],
+    view: tuple[float, float, float, float],
+) -> Landscape:
+    """Return contours of the mean loss over two parameters, from some of the rows."""
+    from contourpy import contour_generator
+
+    model = problem.model
+    some = problem.data.sample(min(ROWS, problem.rows), problem.seed)
+    columns = problem.model.named(some.columns)
+    left, right, bottom, top = view
+    x, y = np.linspace(left, right, ACROSS), np.linspace(bottom, top, ACROSS)
+    thetas = np.tile(np.asarray(theta, dtype=np.float64), (ACROSS * ACROSS, 1))
+    over, up = np.meshgrid(x, y)
+    thetas[:, model.free.index(names[0])] = over.ravel()
+    thetas[:, model.free.index(names[1])] = up.ravel()
+    target = _spread(evaluate(model.formula.response, columns), some.rows)
+    weights = np.ones(some.rows) if some.weights is None else some.weights
+    loss = np.empty(len(thetas))
+    with np.errstate(all="ignore"):
+        predicted = _curves(model, thetas, [columns[name] for name in model.variables])
+        for k, row in enumerate(predicted):
+            pair = model.loss.values(row, target, some.weights)
+            each = _spread(evaluate(model.loss.expression, pair), some.rows)
+            loss[k] = np.average(each, weights=weights)
+    loss = loss.reshape(ACROSS, ACROSS)
+    levels = log_levels(loss)
+    found: list[Array] = []
+    starts, of, begun = [], [], 0
+    lines = contour_generator(x, y, np.ma.masked_invalid(loss))
+    for k, level in enumerate(levels):
+        for line in lines.lines(level):
+            found.append(line)
+            starts.append(begun)
+            of.append(k)
+            begun += len(line)
+    whole = np.concatenate(found) if found else np.zeros((0, 2))
+    return Landscape(*names, view, levels, whole, starts, of)
+
+
+def log_levels(loss: Array) -> list[float]:
+    """Return levels whose distance from the least loss grows by the same factor."""
+    known = loss[np.isfinite(loss)]
+    if not known.size or not known.max() > known.min():
+        return []
+    low, span = float(known.min()), float(known.max() - known.min())
+    return [low + span * 10 ** (-3 * (1 - k / LEVELS)) for k in range(LEVELS)]
+
+
+def ellipse(result: Result, names: tuple[str, str]) -> Array | None:
+    """Return the confidence region of two parameters, float64[k, 2]; None where it is not known.
+
+    Where both lie together with the result's confidence (Bates & Watts 1988, Nonlinear Regression
+    Analysis and Its Applications, section 2.3): the ellipse δᵀC⁻¹δ = 2 F(2, ν).
+    """
+    if result.covariance is None or any(name not in result.free for name in names):
+        return None
+    from scipy.special import chdtri, fdtri
+
+    places = [result.free.index(name) for name in names]
+    covariance = result.covariance[np.ix_(places, places)]
+    if not np.isfinite(covariance).all():
+        return None
+    if result.absolute_sigma:
+        size = chdtri(2, 1 - result.level)
+    else:
+        size = 2 * fdtri(2, result.degrees_of_freedom, result.level)
+    values, vectors = np.linalg.eigh(covariance)
+    angle = np.linspace(0, 2 * math.pi, ELLIPSE)
+    circle = np.stack([np.cos(angle), np.sin(angle)])
+    around = vectors @ (np.sqrt(np.maximum(values, 0.0) * size)[:, None] * circle)
+    centre = np.array([result.estimates[name].value for name in names])
+    return np.asarray(centre + around.T)

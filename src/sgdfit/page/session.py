@@ -1,0 +1,743 @@
+"""One live view: a formula over data, and a descent that is watched and steered.
+
+A `Session` knows of no browser. It takes messages, dicts whose ``type`` says what is wanted, and
+answers by messages with arrays beside them. One thread of its own does all work, so that whoever
+hands it messages never waits. Steps are those of
+`sgdfit.fitting.sgd`, and of `sgdfit.fit` where it decides by itself: a run seen here is the run
+that `sgdfit.page.export` writes down, to the last bit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import reprlib
+import threading
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sgdfit.data.readers import open_table
+from sgdfit.data.rows import timed
+from sgdfit.data.table import Table
+from sgdfit.data.times import TimeScales
+from sgdfit.choice import whole
+from sgdfit.derivation.derivation import derive
+from sgdfit.errors import SgdfitError, UsageError, listed
+from sgdfit.fitting.callbacks import Progress
+from sgdfit.fitting.entry import fit
+from sgdfit.fitting.options import Options, settle
+from sgdfit.fitting.problem import Problem, kernel_of, prepare
+from sgdfit.fitting.sgd import DescentRun, diagnose_at
+from sgdfit.fitting.weights import Weighting
+from sgdfit.formula.formula import symbol, to_text
+from sgdfit.inference.diagnosis import Diagnosis
+from sgdfit.kernel.summation import Sums
+from sgdfit.model.model import Model, build
+from sgdfit.optimizers import OPTIMIZERS
+from sgdfit.page import drawing
+from sgdfit.page.export import export
+from sgdfit.page.samples import FIRST, SAMPLES
+from sgdfit.page.uploads import uploaded
+from sgdfit.page.words import formula_mathml, invitation, report_html, verdict, zones
+from sgdfit.result.result import Result
+
+Array = np.ndarray[Any, Any]
+Emit = Callable[[dict[str, Any], Sequence[Array]], None]
+
+FRAMES_A_SECOND = 30
+# A run is watched until it is paused: more steps than anyone waits for.
+ENDLESS = 10**9
+# Steps that Back remembers.
+REMEMBERED = 1_000
+LONGEST_FORMULA = 2_000
+# Points of the loss curve and of the path that are drawn.
+MOST_DRAWN = 2_000
+MOST_SPEED = 10_000
+# Of no more rows is the answer looked for before anyone asks.
+MOST_FITTED = 200_000
+
+
+class Settings(NamedTuple):
+    """How the descent steps; None where the library decides."""
+
+    optimizer: str = "sgd"
+    rate: float | None = None
+    batch: int | None = None  # rows of one step; None for all
+    seed: int = 0
+    speed: int = 1  # steps a frame
+
+
+class Leg(NamedTuple):
+    """Steps from one place by the same settings: what one call of `sgdfit.fit` repeats."""
+
+    start: dict[str, float]
+    settings: Settings
+    rate: float  # that was used
+    steps: int
+    by_auto: bool = False
+
+
+class Moment(NamedTuple):
+    """What Back goes back to."""
+
+    theta: Array
+    step: int
+    legs: tuple[Leg, ...]
+
+
+class Session:
+    """A formula over data, parameters that are dragged or stepped, and what is drawn of them.
+
+    Parameters
+    ----------
+    emit : callable
+        Called with each message and the arrays beside it, from the session's own thread.
+    data : anything that `sgdfit.fit` takes, optional
+        By default the tutorial's noisy quadratic.
+    formula : str, optional
+    """
+
+    def __init__(self, emit: Emit, data: object = None, formula: str | None = None) -> None:
+        self.emit, self.settings = emit, Settings()
+        self.legs: list[Leg] = []
+        self.history: deque[Moment] = deque(maxlen=REMEMBERED)
+        self.run: DescentRun | None = None
+        self.running, self.step = False, 0
+        self.locked: set[str] = set()
+        self.slice: tuple[str, str] | None = None
+        self.rival: DescentRun | None = None
+        self.ranges: dict[str, tuple[float, float]] = {}
+        self.best: Result | None = None
+        self.wanted = threading.Condition()
+        self.queue: deque[dict[str, Any]] = deque()
+        self.closed = False
+        self.stopping = threading.Event()
+        self.drawn_at = 0.0
+        self._open(data, formula)
+        self.worker = threading.Thread(target=self._work, name="sgdfit-page", daemon=True)
+        self.worker.start()
+
+    def handle(self, message: Mapping[str, Any]) -> None:
+        """Take a message; of several that set the same thing only the last counts."""
+        with self.wanted:
+            if message.get("type") in ("set", "options", "slice", "range") and self.queue:
+                last = self.queue[-1]
+                same = last.get("type") == message["type"] and last.get("name") == message.get("name")
+                if same:
+                    self.queue[-1] = {**last, **message}
+                    return
+            self.queue.append(dict(message))
+            if message.get("type") in ("pause", "reset", "formula", "data"):
+                self.stopping.set()
+            self.wanted.notify()
+
+    def close(self) -> None:
+        """End the session; its thread ends with the step that it takes."""
+        with self.wanted:
+            self.closed = True
+            self.stopping.set()
+            self.wanted.notify()
+        if threading.current_thread() is not self.worker:
+            self.worker.join(timeout=5)
+
+    def _work(self) -> None:
+        """Obey messages, one after another, and step in between while the run is on."""
+        while True:
+            with self.wanted:
+                while not (self.queue or self.running or self.closed):
+                    self.wanted.wait()
+                if self.closed:
+                    return
+                message = self.queue.popleft() if self.queue else None
+            try:
+                if message is not None:
+                    self._obey(message)
+                else:
+                    self._advance(self.settings.speed)
+                    self._pace()
+            except SgdfitError as error:
+                self.running = False
+                self._tell_error(message or {"type": "step"}, error)
+
+    def _pace(self) -> None:
+        """Draw what a step led to, at most so many times a second."""
+        left = self.drawn_at + 1 / FRAMES_A_SECOND - time.perf_counter()
+        if left > 0:
+            # A message ends the wait.
+            with self.wanted:
+                if not self.queue and not self.closed:
+                    self.wanted.wait(left)
+        self._draw()
+
+    def _obey(self, message: Mapping[str, Any]) -> None:
+        """Do what a message says."""
+        kind = message.get("type")
+        known: dict[Any, Callable[..., None]] = {
+            "hello": self._hello,
+            "formula": self._set_formula,
+            "data": self._set_data,
+            "set": self._set,
+            "lock": self._lock,
+            "range": self._set_range,
+            "options": self._set_options,
+            "step": self._one_step,
+            "run": self._run,
+            "pause": self._pause,
+            "back": self._back,
+            "reset": self._reset,
+            "fit": self._fit,
+            "slice": self._slice,
+            "work": self._show_work,
+            "compare": self._compare,
+            "export": self._export,
+        }
+        if kind not in known:
+            raise UsageError(f"there is no message {kind!r}; there are {', '.join(known)}")
+        known[kind](message)
+
+    # What is fitted.
+
+    def _open(
+        self, data: object, formula: str | None, start: Mapping[str, float] | None = None
+    ) -> None:
+        """Begin with data and a formula."""
+        if data is None:
+            sample = SAMPLES[FIRST]
+            data, formula = sample.columns(), formula or sample.formula
+            start = sample.start if start is None and formula == sample.formula else start
+        table = timed(open_table(data), TimeScales())
+        self._build(table, first_formula(table.names) if formula is None else formula, start or {})
+
+    def _build(
+        self,
+        table: Table,
+        formula: str,
+        values: Mapping[str, float],
+        locked: Collection[str] = (),
+    ) -> None:
+        """Take a formula over data; nothing changes where either cannot be used."""
+        if len(formula) > LONGEST_FORMULA:
+            raise UsageError(
+                f"the formula has {len(formula):,} characters, of which at most"
+                f" {LONGEST_FORMULA:,} are taken"
+            )
+        known = build(formula, table.names, constant=False).parameters
+        given = {n: float(v) for n, v in values.items() if n in known and math.isfinite(v)}
+        fixed = {n: given.pop(n) for n in locked if n in given}
+        model = build(formula, table.names, start=given, fixed=fixed, constant=False)
+        problem = prepare(model, table, Weighting(None), "drop", None, Options(kernel="numpy"))
+        self.table, self.problem, self.formula = table, problem, formula
+        self.locked = set(fixed)
+        self.theta = np.array(model.start)
+        self.points = drawing.points_of(problem)
+        self.best, self.running, self.rival = None, False, None
+        free = model.free
+        if self.slice is None or not set(self.slice) <= set(free):
+            self.slice = (free[0], free[1]) if len(free) > 1 else None
+        self._restart()
+
+    def _restart(self) -> None:
+        """Forget the way so far."""
+        self.legs, self.run, self.step, self.ended = [], None, 0, ""
+        self.trace = drawing.Trace(MOST_DRAWN)
+        self.history.clear()
+        self.initial = self.values
+        self.ranges = {name: usual_range(value) for name, value in self.values.items()} | {
+            name: extent for name, extent in self.ranges.items() if name in self.values
+        }
+
+    @property
+    def model(self) -> Model:
+        """The formula over the data; parameters that are locked are fixed."""
+        return self.problem.model
+
+    @property
+    def values(self) -> dict[str, float]:
+        """All parameters as they are."""
+        return self.model.values(self.theta.tolist())
+
+    # The descent.
+
+    def _options(self) -> Options:
+        """Return the options of the descent, checked."""
+        chosen = self.settings
+        batch = chosen.batch
+        if batch is not None and batch >= self.problem.rows:
+            batch = None
+        return settle(
+            Options()._asdict()
+            | {
+                "optimizer": chosen.optimizer,
+                "learning_rate": chosen.rate,
+                "batch_size": batch,
+                "seed": chosen.seed,
+                "steps": ENDLESS,
+                "trace_every": 1,
+                "kernel": "numpy",
+                "announce": lambda _: None,
+            }
+        )
+
+    def _leg(self) -> DescentRun:
+        """Return the descent, begun anew from where the parameters are if it has to be."""
+        if self.run is None:
+            self.run = self._begun(self._options())
+            start = dict(zip(self.model.free, self.theta.tolist(), strict=True))
+            self.legs.append(Leg(start, self.settings, float(self.run.schedule(0)), 0))
+        return self.run
+
+    def _begun(self, options: Options) -> DescentRun:
+        """Return a descent from where the parameters are."""
+        model = self.model
+        parameters = {
+            name: replace(model.parameters[name], start=float(value), origin="given")
+            for name, value in zip(model.free, self.theta, strict=True)
+        }
+        model = replace(model, parameters=model.parameters | parameters)
+        kernel = kernel_of(model, self.problem.data, options)
+        return DescentRun(
+            self.problem._replace(
+                model=model, options=options, kernel=kernel, steps=ENDLESS, tolerance=None
+            )
+        )
+
+    def _advance(self, count: int) -> None:
+        """Take steps of the descent."""
+        run = self._leg()
+        before = run.state.step
+        self.history.append(Moment(self.theta.copy(), self.step, tuple(self.legs)))
+        run.steps = before + count
+        with np.errstate(all="ignore"):
+            self.ended = run.take_steps()
+        records, p = run.trace(), len(self.theta)
+        run.records = run.records[:1]
+        for record in records[records[:, 0] >= before]:
+            self.trace.add(self.step + int(record[0]) - before, record[2], record[3 : 3 + p])
+        taken = run.state.step - before
+        self.step += taken
+        self.legs[-1] = self.legs[-1]._replace(steps=self.legs[-1].steps + taken)
+        theta = np.asarray(run.state.theta, dtype=np.float64)
+        if self.ended == "halted":
+            # The last place whose loss was within bounds.
+            self.running = False
+            good = records[np.isfinite(records[:, 2])]
+            theta = good[-1, 3 : 3 + p].copy() if len(good) else self.theta
+        self.theta = theta
+        if self.rival is not None:
+            self.rival.steps = self.rival.state.step + count
+            with np.errstate(all="ignore"):
+                self.rival.take_steps()
+            records = self.rival.trace()
+            self.rival.records = self.rival.records[:1]
+            for record in records[-count:]:
+                at = self.step - taken + len(self.rival_trace.steps)
+                self.rival_trace.add(at, record[2], record[3 : 3 + p])
+
+    # Messages.
+
+    def _hello(self, message: Mapping[str, Any]) -> None:
+        """A view has come, perhaps with what it showed before."""
+        state = message.get("state") or {}
+        if state:
+            self._restore(state)
+        self._tell_scene()
+        self._draw(landscape=True)
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        """Take over what an address says."""
+        sample = SAMPLES.get(str(state.get("sample", "")))
+        table = self.table
+        if sample is not None:
+            table = timed(open_table(sample.columns()), TimeScales())
+        self._build(
+            table, str(state.get("formula", self.formula)), numbers(state.get("values")),
+            [str(name) for name in state.get("locked", ())],
+        )  # fmt: skip
+        self._set_options(state)
+
+    def _set_formula(self, message: Mapping[str, Any]) -> None:
+        kept = {**self.values, **numbers(message.get("values"))}
+        self._build(self.table, str(message.get("text", "")), kept, self.locked)
+        self._tell_scene()
+        self._draw(landscape=True)
+
+    def _set_data(self, message: Mapping[str, Any]) -> None:
+        kind, formula, start = message.get("kind"), self.formula, self.values
+        if kind == "sample":
+            name = str(message.get("name"))
+            if name not in SAMPLES:
+                raise UsageError(f"there is no sample {name!r}; there are {', '.join(SAMPLES)}")
+            data: object = SAMPLES[name].columns()
+            formula, start = SAMPLES[name].formula, SAMPLES[name].start
+        else:
+            data = uploaded(message)
+        table = timed(open_table(data), TimeScales())
+        try:
+            self._build(table, formula, start)
+        except SgdfitError:
+            # Other columns take another formula.
+            self._build(table, first_formula(table.names), {})
+        self._tell_scene()
+        self._draw(landscape=True)
+
+    def _set(self, message: Mapping[str, Any]) -> None:
+        """Move a parameter by hand, which pauses the run."""
+        name, value = str(message.get("name")), number(message.get("value"), "the parameter")
+        self.running = False
+        self._move({name: value})
+        self._draw(landscape=name not in (self.slice or ()))
+
+    def _move(self, values: Mapping[str, float]) -> None:
+        """Put parameters elsewhere; the next step begins a new leg there."""
+        for name in values:
+            if name not in self.values:
+                raise UsageError(f"{name!r} is no parameter; there are {', '.join(self.values)}")
+        if set(values) & self.locked:
+            self._build(self.table, self.formula, {**self.values, **values}, self.locked)
+            return
+        self.history.append(Moment(self.theta.copy(), self.step, tuple(self.legs)))
+        for name, value in values.items():
+            self.theta[self.model.free.index(name)] = value
+        self.run, self.ended = None, ""
+
+    def _lock(self, message: Mapping[str, Any]) -> None:
+        name = str(message.get("name"))
+        locked = self.locked | {name} if message.get("locked") else self.locked - {name}
+        if len(locked) >= len(self.values):
+            raise UsageError("every parameter would be locked; leave at least one free")
+        self._build(self.table, self.formula, self.values, locked)
+        self._tell_scene()
+        self._draw(landscape=True)
+
+    def _set_range(self, message: Mapping[str, Any]) -> None:
+        low, high = (number(message.get(side), "the range") for side in ("low", "high"))
+        if not low < high:
+            raise UsageError(f"the range {low:g} to {high:g} holds nothing; give low < high")
+        self.ranges[str(message.get("name"))] = low, high
+        self._draw(landscape=True)
+
+    def _set_options(self, message: Mapping[str, Any]) -> None:
+        """Change how the descent steps; what is not named stays."""
+        old, changes = self.settings, dict[str, Any]()
+        for name in ("optimizer", "rate", "batch", "seed", "speed"):
+            if name in message:
+                changes[name] = message[name]
+        changes["speed"] = min(max(1, int(changes.get("speed", old.speed))), MOST_SPEED)
+        self.settings = old._replace(**changes)
+        try:
+            self._options()
+        except SgdfitError:
+            self.settings = old
+            raise
+        if self.settings._replace(speed=old.speed) != old:
+            self.run, self.ended = None, ""
+        self._draw()
+
+    def _one_step(self, _: Mapping[str, Any]) -> None:
+        self.running = False
+        self._advance(1)
+        self._draw()
+
+    def _run(self, _: Mapping[str, Any]) -> None:
+        self.running = True
+
+    def _pause(self, _: Mapping[str, Any]) -> None:
+        self.running = False
+        self._draw(landscape=True)
+
+    def _back(self, _: Mapping[str, Any]) -> None:
+        """Go back to where the last step, or a hand, set out from."""
+        self.running = False
+        if self.history:
+            moment = self.history.pop()
+            self.theta, self.step, self.legs = moment.theta, moment.step, list(moment.legs)
+            self.trace.cut(self.step)
+            self.run, self.ended = None, ""
+        self._draw(landscape=True)
+
+    def _reset(self, _: Mapping[str, Any]) -> None:
+        """Go back to the beginning."""
+        values = self.initial
+        self._build(self.table, self.formula, values, self.locked)
+        self._tell_scene()
+        self._draw(landscape=True)
+
+    def _slice(self, message: Mapping[str, Any]) -> None:
+        names = str(message.get("x")), str(message.get("y"))
+        if len({*names} & {*self.model.free}) != 2:
+            raise UsageError(f"the contours are over two free parameters, not {', '.join(names)}")
+        self.slice = names
+        self._draw(landscape=True)
+
+    def _fit(self, _: Mapping[str, Any]) -> None:
+        """Let ``auto`` finish, from where the parameters are; its steps are drawn as they come."""
+        self.running = False
+        self.stopping.clear()
+        self.history.append(Moment(self.theta.copy(), self.step, tuple(self.legs)))
+        start = dict(zip(self.model.free, self.theta.tolist(), strict=True))
+        begun = self.step
+
+        def watch(progress: Progress) -> bool:
+            if progress.reading is None and math.isfinite(progress.loss):
+                self.theta = np.array([progress.parameters[name] for name in self.model.free])
+                self.step = begun + progress.step
+                self.trace.add(self.step, progress.loss, self.theta)
+                if time.perf_counter() - self.drawn_at >= 1 / FRAMES_A_SECOND:
+                    self._draw()
+            return self.stopping.is_set()
+
+        found = self._fitted(start, callback=watch)
+        self.theta = np.array([found.estimates[name].value for name in self.model.free])
+        self.step = begun + found.steps
+        self.trace.add(self.step, found.loss, self.theta)
+        self.legs.append(Leg(start, self.settings, math.nan, found.steps, by_auto=True))
+        self.run, self.ended = None, ""
+        self.best = found if found.status.ok else None
+        self._tell({"type": "result", "html": report_html(found)})
+        self._draw(landscape=True)
+
+    def _fitted(self, start: Mapping[str, float] | None = None, **options: Any) -> Result:
+        """Return the fit of the formula, which finds its own way."""
+        fixed = {name: self.values[name] for name in self.locked}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return fit(
+                self.formula, self.table, start=start, fixed=fixed, missing="drop",
+                seed=self.settings.seed, **options,
+            )  # fmt: skip
+
+    def _compare(self, message: Mapping[str, Any]) -> None:
+        """Step a second descent beside the first: with another batch, or by another optimizer."""
+        kind, self.rival = message.get("kind"), None
+        if kind is not None:
+            other = self.settings._replace(rate=None)
+            if kind == "batch":
+                other = other._replace(batch=whole(message.get("other", 1), "batch", 1))
+            elif kind == "optimizer":
+                other = other._replace(optimizer=str(message.get("other", "adam")))
+            else:
+                raise UsageError(f"what is compared is 'batch' or 'optimizer', not {kind!r}")
+            kept, self.settings = self.settings, other
+            try:
+                self.rival = self._begun(self._options())
+            finally:
+                self.settings = kept
+            self.rival_settings = other
+            self.rival_trace = drawing.Trace(MOST_DRAWN)
+        self._draw()
+
+    def _show_work(self, message: Mapping[str, Any]) -> None:
+        """Derive the gradient, and show the numbers of the step that comes next."""
+        run = self._leg()
+        columns = self.points.columns
+        paper = derive(self.model, columns, theta=self.theta.tolist(), weights=self.points.weights)
+        self._tell({
+            "type": "work",
+            "html": paper.html(),
+            "latex": paper.latex(),
+            "rate": float(run.schedule(run.state.step)),
+        })  # fmt: skip
+
+    def _export(self, message: Mapping[str, Any]) -> None:
+        kind = str(message.get("kind"))
+        name, text = export(self, kind)
+        self._tell({"type": "answer", "kind": kind, "name": name, "text": text})
+
+    # What is told.
+
+    def _tell(self, message: dict[str, Any], arrays: Mapping[str, Array] | None = None) -> None:
+        """Send a message; its ``arrays`` say what stands beside it."""
+        held = [np.ascontiguousarray(values) for values in (arrays or {}).values()]
+        named = [
+            [name, str(values.dtype), int(values.size)]
+            for name, values in zip(arrays or {}, held, strict=True)
+        ]
+        self.emit({**message, "arrays": named}, held)
+
+    def _tell_error(self, message: Mapping[str, Any], error: SgdfitError) -> None:
+        place = getattr(error, "position", None)
+        told = {"type": "error", "where": str(message.get("type")), "text": str(error)}
+        self._tell(told if place is None else {**told, "caret": place})
+
+    def _tell_scene(self) -> None:
+        """Say what is fitted, and send the points."""
+        model, points = self.model, self.points
+        parameters = [
+            {
+                "name": name,
+                "value": value,
+                "low": self.ranges[name][0],
+                "high": self.ranges[name][1],
+                "locked": name in self.locked,
+                "colour": k,
+            }
+            for k, (name, value) in enumerate(self.values.items())
+        ]
+        self._tell(
+            {
+                "type": "scene",
+                "formula": self.formula,
+                "mathml": formula_mathml(model),
+                "variables": list(model.variables),
+                "response": to_text(model.formula.response),
+                "columns": list(self.table.names),
+                "parameters": parameters,
+                "options": self.settings._asdict(),
+                "optimizers": [name for name in OPTIMIZERS if name != "averaged"],
+                "samples": {name: sample.title for name, sample in SAMPLES.items()},
+                "rows": self.problem.rows,
+                "drawn": len(points.target),
+                "dropped": self.problem.dropped,
+                "label": self.problem.label,
+                "slice": list(self.slice or ()),
+                "invitation": invitation(self.model.free),
+            },
+            {"y": points.target} | ({} if points.axis is None else {"x": points.axis})
+            | ({} if points.grid is None else {"grid": points.grid}),
+        )  # fmt: skip
+
+    def _draw(self, *, landscape: bool = False) -> None:
+        """Send where the descent stands."""
+        model, points, problem = self.model, self.points, self.problem
+        self.drawn_at = time.perf_counter()
+        with np.errstate(all="ignore"):
+            sums = problem.data.sums(problem.kernel, self.theta)
+            loss, gradient = sums.loss / sums.weight, sums.gradient / sums.weight
+        facts: dict[str, Any] = {
+            "type": "frame",
+            "step": self.step,
+            "values": self.values,
+            "loss": finite(loss),
+            "gradient": {
+                name: finite(slope) for name, slope in zip(model.free, gradient, strict=True)
+            },
+            "gradient_norm": finite(float(np.linalg.norm(gradient))),
+            "running": self.running,
+            "ended": self.ended,
+            "undo": len(self.history),
+        }
+        arrays: dict[str, Array] = {}
+        thetas = [self.theta]
+        rate = None
+        if not self.running and self.ended != "halted":
+            with contextlib.suppress(SgdfitError):
+                run = self._leg()
+                rate = float(run.schedule(run.state.step))
+                thetas.append(np.asarray(run.next_theta(), dtype=np.float64))
+        elif self.run is not None:
+            rate = float(self.run.schedule(self.run.state.step))
+        facts["rate"] = rate
+        if len(thetas) > 1:
+            facts["next"] = dict(zip(model.free, map(finite, thetas[1]), strict=True))
+        fitted = drawing.predictions(model, points, thetas[:1])[0]
+        arrays["fitted"] = fitted.astype(np.float32)
+        if points.grid is not None:
+            lines = drawing.curves(model, points, thetas)
+            arrays |= zip(("curve", "ahead"), lines, strict=False)
+        diagnosis = self._diagnosis(sums, rate)
+        facts["verdict"] = verdict(diagnosis, rate, self.ended)
+        facts["zones"] = zones(diagnosis, self.settings)
+        arrays |= self._way(self.trace, "")
+        if self.rival is not None:
+            arrays |= self._way(self.rival_trace, "rival_")
+            facts["rival"] = {
+                "optimizer": self.rival_settings.optimizer,
+                "batch": self.rival_settings.batch,
+                "rate": float(self.rival.schedule(0)),
+            }
+        self._tell(facts, arrays)
+        if landscape and self.slice is not None:
+            self._draw_landscape()
+
+    def _way(self, trace: drawing.Trace, prefix: str) -> dict[str, Array]:
+        """Return the loss by steps, and the way of the two parameters of the contours."""
+        way = {
+            f"{prefix}steps": np.array(trace.steps, dtype=np.float64),
+            f"{prefix}losses": np.array(trace.losses, dtype=np.float64),
+        }
+        for axis, name in zip("xy", self.slice or (), strict=False):
+            place = self.model.free.index(name)
+            way[f"{prefix}path_{axis}"] = np.array([theta[place] for theta in trace.thetas])
+        return way
+
+    def _diagnosis(self, sums: Sums, rate: float | None) -> Diagnosis | None:
+        """Return what the curvature here says of the learning rate."""
+        options = self._options()
+        if not (np.isfinite(sums.loss) and np.isfinite(sums.curvature).all()):
+            return None
+        problem = self.problem._replace(options=options)
+        return diagnose_at(problem, options.batch_rows(problem.rows), sums, rate)
+
+    def _draw_landscape(self) -> None:
+        """Send the contours of the loss, and where its minimum lies."""
+        assert self.slice is not None  # the caller has looked
+        if self.best is None and self.problem.rows <= MOST_FITTED:
+            with contextlib.suppress(SgdfitError):
+                found = self._fitted()
+                self.best = found if found.status.ok else None
+        x, y = self.slice
+        made = drawing.landscape(self.problem, self.theta, self.slice, (*self.ranges[x], *self.ranges[y]))
+        free, others = self.model.free, []
+        values = dict(zip(free, self.theta.tolist(), strict=True))
+        others = [f"{name} = {values[name]:.4g}" for name in free if name not in self.slice]
+        facts = {
+            "type": "landscape",
+            "x": x,
+            "y": y,
+            "view": list(made.view),
+            "levels": made.levels,
+            "starts": made.starts,
+            "of": made.of,
+            "held": f"at {', '.join(others)}" if others else "",
+        }
+        arrays = {"lines": made.lines.ravel()}
+        if self.best is not None:
+            facts["star"] = [self.best.estimates[name].value for name in self.slice]
+            around = drawing.ellipse(self.best, self.slice)
+            if around is not None:
+                arrays["ellipse"] = around.ravel()
+        self._tell(facts, arrays)
+
+
+def first_formula(names: Sequence[str]) -> str:
+    """Return a formula to begin with: a line through the last column over the first."""
+    if len(names) < 2:
+        raise UsageError(
+            f"a curve takes two columns, and the data have {listed(names)}; add one, such as x"
+        )
+    x, y = (to_text(symbol(name)) for name in (names[0], names[-1]))
+    return f"{y} = a*{x} + b"
+
+
+def usual_range(value: float) -> tuple[float, float]:
+    """Return the range of a slider about a value: round numbers, some three times as wide."""
+    size = 10.0 ** math.ceil(math.log10(max(abs(value), 0.3)))
+    return value - size, value + size
+
+
+def number(value: Any, what: str) -> float:
+    """Return a finite number of a message."""
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        found = math.nan
+    if not math.isfinite(found):
+        raise UsageError(f"{what} is {reprlib.repr(value)}; a finite number is needed")
+    return found
+
+
+def numbers(values: Any) -> dict[str, float]:
+    """Return the finite numbers of a message by name."""
+    known = values if isinstance(values, Mapping) else {}
+    return {str(n): float(v) for n, v in known.items() if isinstance(v, int | float)}
+
+
+def finite(value: float) -> float | None:
+    """Return a number as JSON has it."""
+    return float(value) if math.isfinite(value) else None

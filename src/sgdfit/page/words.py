@@ -1,0 +1,88 @@
+"""What a live view says: sentences and typeset mathematics, all of them the library's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from sgdfit.derivation.derivation import Paper
+from sgdfit.derivation.notation import relation
+from sgdfit.derivation.pages import mathml
+from sgdfit.errors import enumerated
+from sgdfit.inference.diagnosis import Diagnosis, rate_advice
+from sgdfit.model.model import Model
+from sgdfit.result.result import Result
+
+if TYPE_CHECKING:
+    from sgdfit.page.session import Settings
+
+
+def invitation(names: Sequence[str]) -> str:
+    """Say what to do first."""
+    return f"Drag {', '.join(names)} to lower the loss, then press Step."
+
+
+def formula_mathml(model: Model) -> str:
+    """Return the formula as MathML."""
+    paper = Paper(model)
+    shown = relation(paper.target, "=", paper.write(model.formula.expression))
+    return mathml(shown)
+
+
+def report_html(result: Result) -> str:
+    """Return the report of a fit."""
+    return str(result._repr_html_())
+
+
+def verdict(diagnosis: Diagnosis | None, rate: float | None, ended: str) -> dict[str, Any]:
+    """Say how the descent goes here, with the number that proves it."""
+    if ended == "halted":
+        advice = "use a smaller learning rate" if diagnosis is None else rate_advice(diagnosis)
+        offer = None if diagnosis is None else diagnosis.fastest_rate
+        return {"level": "bad", "text": f"Diverged: {advice}.", "offer": offer}
+    if diagnosis is None:
+        return {"level": "bad", "text": "The loss is not finite here."}
+    limit, growth = diagnosis.stability_limit, diagnosis.growth_factor
+    if rate is None or limit is None or growth is None:
+        note = diagnosis.notes[0] if diagnosis.notes else ""
+        return {"level": "good", "text": note[:1].upper() + note[1:]}
+    where, share = diagnosis.along(-1), rate / limit
+    if growth > 1:
+        text = (
+            f"The learning rate is {share:.3g} × the limit: {where} oscillates and grows, by"
+            f" {growth:.4g} a step."
+        )
+        return {"level": "bad", "text": text, "offer": diagnosis.fastest_rate}
+    if share > 0.5:
+        return {
+            "level": "caution",
+            "text": f"The learning rate is {share:.3g} × the limit: {where} oscillates and shrinks,"
+            f" to {growth:.3g} of itself a step.",
+        }
+    steps = diagnosis.steps_per_digit_at_rate
+    slow = "" if steps is None else f" {steps:.3g} steps gain a decimal digit."
+    return {
+        "level": "good",
+        "text": f"The learning rate is {share:.3g} × the limit: every direction shrinks smoothly."
+        + slow,
+    }
+
+
+def zones(diagnosis: Diagnosis | None, settings: Settings) -> dict[str, Any]:
+    """Return the learning rates at which descent becomes another, and what holds them back."""
+    if diagnosis is None or diagnosis.stability_limit is None:
+        told = enumerated([]) if diagnosis is None else next(iter(diagnosis.notes), "")
+        return {"limit": None, "note": told}
+    notes = []
+    if diagnosis.local:
+        notes.append("The model is not linear: the limit holds near here.")
+    if settings.batch is not None:
+        notes.append("Steps on few rows can need smaller rates than all rows together.")
+    if "momentum" in settings.optimizer:
+        notes.append("With momentum the steepest direction may swing below the limit.")
+    return {
+        "smooth": diagnosis.stability_limit / 2,
+        "limit": diagnosis.stability_limit,
+        "fastest": diagnosis.fastest_rate,
+        "note": " ".join(notes),
+    }
