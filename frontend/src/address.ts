@@ -1,0 +1,49 @@
+// The address holds what is shown, but for the data, so that a link leads to it.
+
+import type { Frame, Scene } from "./messages";
+
+const NUMBERS = ["rate", "batch", "seed", "speed"];
+
+/** What the address says, as a message takes it. */
+export function readAddress(): Record<string, unknown> {
+  const said = new URLSearchParams(location.hash.slice(1));
+  const state: Record<string, unknown> = {};
+  for (const name of ["sample", "formula", "optimizer"]) {
+    const value = said.get(name);
+    if (value) state[name] = value;
+  }
+  for (const name of NUMBERS) {
+    const value = Number(said.get(name));
+    if (said.get(name) && Number.isFinite(value)) state[name] = value;
+  }
+  const values: Record<string, number> = {};
+  for (const [name, value] of said) {
+    if (name.startsWith("p.") && Number.isFinite(Number(value))) {
+      values[name.slice(2)] = Number(value);
+    }
+  }
+  if (Object.keys(values).length) state.values = values;
+  const locked = said.get("locked");
+  if (locked) state.locked = locked.split(",");
+  return state;
+}
+
+/** Write down what is shown; nothing goes to the server by this. */
+export function writeAddress(scene: Scene, frame: Frame | null): void {
+  const said = new URLSearchParams();
+  if (scene.sample) said.set("sample", scene.sample);
+  said.set("formula", scene.formula);
+  said.set("optimizer", scene.options.optimizer);
+  for (const name of ["rate", "batch", "seed"] as const) {
+    const value = scene.options[name];
+    if (value !== null) said.set(name, String(value));
+  }
+  const locked = scene.parameters.filter((one) => one.locked).map((one) => one.name);
+  if (locked.length) said.set("locked", locked.join(","));
+  const values = frame?.values ?? {};
+  for (const { name } of scene.parameters) {
+    const value = values[name];
+    if (value !== undefined) said.set(`p.${name}`, String(Number(value.toPrecision(8))));
+  }
+  history.replaceState(null, "", `#${said.toString()}`);
+}

@@ -1,0 +1,471 @@
+// The four charts: the data and the curve, the residuals, the loss, and its contours.
+
+import uPlot from "uplot";
+
+import type { Arrays, Frame, Landscape, Scene } from "./messages";
+import { short } from "./elements";
+
+/** Colours of the page, as they are in light and in dark. */
+export interface Palette {
+  ink: string;
+  faint: string;
+  rule: string;
+  main: string;
+  other: string;
+  third: string;
+  point: string;
+}
+
+export function palette(root: Element): Palette {
+  const style = getComputedStyle(root);
+  const of = (name: string): string => style.getPropertyValue(`--${name}`).trim();
+  return {
+    ink: of("ink"),
+    faint: of("faint"),
+    rule: of("rule"),
+    main: of("main"),
+    other: of("other"),
+    third: of("third"),
+    point: of("point"),
+  };
+}
+
+type Extent = [number, number];
+
+function extent(values: ArrayLike<number>, margin = 0.06): Extent {
+  let low = Infinity;
+  let high = -Infinity;
+  for (let k = 0; k < values.length; k++) {
+    const value = values[k] as number;
+    if (!Number.isFinite(value)) continue;
+    if (value < low) low = value;
+    if (value > high) high = value;
+  }
+  if (!(low <= high)) return [0, 1];
+  const room = margin * (high - low) || Math.abs(high) * 0.1 || 1;
+  return [low - room, high + room];
+}
+
+/** An extent that grows where it must and is otherwise left, lest axes jump while one looks. */
+class Steady {
+  private held: Extent | null = null;
+  reset(): void {
+    this.held = null;
+  }
+  over(wanted: Extent): Extent {
+    const [low, high] = this.held ?? wanted;
+    const shrunk = (wanted[1] - wanted[0]) * 8 < high - low;
+    const outside = wanted[0] < low || wanted[1] > high;
+    if (this.held === null || shrunk) this.held = wanted;
+    else if (outside) this.held = [Math.min(low, wanted[0]), Math.max(high, wanted[1])];
+    return this.held;
+  }
+}
+
+const FONT = "12px system-ui, sans-serif";
+
+function axes(look: Palette, x: string, y: string): uPlot.Axis[] {
+  const usual = {
+    stroke: look.ink,
+    font: FONT,
+    labelFont: FONT,
+    grid: { stroke: look.rule, width: 1 },
+    ticks: { stroke: look.rule, width: 1, size: 4 },
+    values: (_: uPlot, ticks: number[]) =>
+      ticks.map((tick) => (tick === null ? "" : short(tick, 6))),
+  };
+  return [
+    { ...usual, label: x, labelSize: 16, size: 28 },
+    { ...usual, label: y, labelSize: 16, size: 52 },
+  ];
+}
+
+interface Framed {
+  chart: uPlot;
+  place: HTMLElement;
+}
+
+function options(
+  place: HTMLElement,
+  look: Palette,
+  labels: [string, string],
+  rest: Partial<uPlot.Options>,
+): uPlot.Options {
+  return {
+    width: Math.max(120, place.clientWidth),
+    height: Math.max(80, place.clientHeight),
+    legend: { show: false },
+    cursor: { show: false },
+    axes: axes(look, ...labels),
+    series: [{}],
+    ...rest,
+  };
+}
+
+export class Charts {
+  private data: Framed | null = null;
+  private left: Framed | null = null;
+  private loss: Framed | null = null;
+  private ground: Framed | null = null;
+  private scene: Scene | null = null;
+  private points: { x: Float64Array; y: Float64Array; order: number[] } | null = null;
+  private grid: Float64Array | null = null;
+  private frame: Frame | null = null;
+  private arrays: Arrays = {};
+  private land: Landscape | null = null;
+  private lines: Arrays = {};
+  private readonly height = new Steady();
+  private readonly depth = new Steady();
+  private look: Palette;
+  onDrag: ((values: Record<string, number>) => void) | null = null;
+
+  constructor(
+    private readonly root: HTMLElement,
+    private readonly places: {
+      data: HTMLElement;
+      left: HTMLElement;
+      loss: HTMLElement;
+      ground: HTMLElement;
+    },
+  ) {
+    this.look = palette(root);
+    this.listenToGround();
+  }
+
+  /** Take another formula or other data. */
+  setScene(scene: Scene, arrays: Arrays): void {
+    this.scene = scene;
+    this.grid = (arrays.grid as Float64Array | undefined) ?? null;
+    const y = (arrays.y as Float64Array | undefined) ?? new Float64Array();
+    const x = (arrays.x as Float64Array | undefined) ?? null;
+    const over = x ?? y;
+    const order = Array.from(over.keys()).sort((a, b) => (over[a] ?? 0) - (over[b] ?? 0));
+    this.points = { x: x ?? y, y, order };
+    this.height.reset();
+    this.depth.reset();
+    this.land = null;
+    this.make();
+  }
+
+  /** Draw everything anew, in the colours and the room that there are. */
+  make(): void {
+    this.look = palette(this.root);
+    for (const framed of [this.data, this.left, this.loss, this.ground]) framed?.chart.destroy();
+    const scene = this.scene;
+    if (!scene) return;
+    const across = this.grid ? (scene.variables[0] ?? "x") : `observed ${scene.response}`;
+    this.data = this.chart(this.places.data, [across, scene.response], {
+      series: [{}, { stroke: this.look.main, width: 2.5 }, { stroke: this.look.other, width: 2, dash: [6, 5] }],
+      scales: { x: { time: false, range: () => this.across() }, y: { range: () => this.up() } },
+      hooks: { draw: [(chart) => this.drawPoints(chart)] },
+    });
+    this.left = this.chart(this.places.left, [across, "residual"], {
+      series: [{}, { stroke: "transparent" }],
+      scales: { x: { time: false, range: () => this.across() }, y: { range: () => this.deep() } },
+      hooks: { draw: [(chart) => this.drawResiduals(chart)] },
+    });
+    this.loss = this.chart(this.places.loss, ["step", "loss"], {
+      series: [
+        {},
+        { stroke: this.look.main, width: 2 },
+        { stroke: this.look.third, width: 2, dash: [4, 4] },
+      ],
+      scales: { x: { time: false }, y: { distr: 3 } },
+    });
+    const [x, y] = scene.slice;
+    this.ground = this.chart(this.places.ground, [x ?? "", y ?? ""], {
+      series: [{}, { stroke: "transparent" }],
+      scales: {
+        x: { time: false, range: () => [this.land?.view[0] ?? 0, this.land?.view[1] ?? 1] },
+        y: { range: () => [this.land?.view[2] ?? 0, this.land?.view[3] ?? 1] },
+      },
+      hooks: { draw: [(chart) => this.drawGround(chart)] },
+    });
+    this.update();
+    this.updateGround();
+  }
+
+  /** Take where the descent stands. */
+  setFrame(frame: Frame, arrays: Arrays): void {
+    this.frame = frame;
+    this.arrays = arrays;
+    this.update();
+    if (this.land) this.ground?.chart.redraw(false);
+  }
+
+  setLandscape(land: Landscape, arrays: Arrays): void {
+    const moved = this.land?.x !== land.x || this.land?.y !== land.y;
+    this.land = land;
+    this.lines = arrays;
+    if (moved && this.scene) {
+      this.scene = { ...this.scene, slice: [land.x, land.y] };
+      this.make();
+    } else this.updateGround();
+  }
+
+  resize(): void {
+    for (const framed of [this.data, this.left, this.loss, this.ground]) {
+      const { place, chart } = framed ?? {};
+      if (place && chart && place.clientWidth) {
+        chart.setSize({ width: place.clientWidth, height: Math.max(80, place.clientHeight) });
+      }
+    }
+  }
+
+  destroy(): void {
+    for (const framed of [this.data, this.left, this.loss, this.ground]) framed?.chart.destroy();
+  }
+
+  private chart(
+    place: HTMLElement,
+    labels: [string, string],
+    rest: Partial<uPlot.Options>,
+  ): Framed {
+    place.replaceChildren();
+    const empty = (rest.series ?? []).slice(1).map(() => [null, null]);
+    const data = [[0, 1], ...empty] as uPlot.AlignedData;
+    const chart = new uPlot(options(place, this.look, labels, rest), data, place);
+    return { chart, place };
+  }
+
+  private across(): Extent {
+    if (this.grid?.length) return [this.grid[0] as number, this.grid[this.grid.length - 1] as number];
+    return extent(this.points?.y ?? []);
+  }
+
+  private up(): Extent {
+    const points = extent(this.points?.y ?? [], 0.1);
+    const curve = this.arrays.curve ?? this.arrays.fitted;
+    if (!curve) return this.height.over(points);
+    // A curve that runs away must not press the data flat.
+    const reach = points[1] - points[0];
+    const [low, high] = extent(curve);
+    return this.height.over([
+      Math.max(Math.min(low, points[0]), points[0] - reach),
+      Math.min(Math.max(high, points[1]), points[1] + reach),
+    ]);
+  }
+
+  private deep(): Extent {
+    const { y } = this.points ?? {};
+    const fitted = this.arrays.fitted;
+    if (!y || !fitted) return [-1, 1];
+    let most = 0;
+    for (let k = 0; k < y.length; k++) {
+      const left = Math.abs((y[k] as number) - (fitted[k] as number));
+      if (Number.isFinite(left) && left > most) most = left;
+    }
+    const high = this.depth.over([0, most * 1.1 || 1])[1];
+    return [-high, high];
+  }
+
+  private update(): void {
+    const { data, left, loss, points, arrays, frame } = this;
+    if (!data || !left || !loss || !points || !frame) return;
+    const { grid } = this;
+    if (grid) {
+      const curve = Array.from(arrays.curve ?? []);
+      const ahead = arrays.ahead ? Array.from(arrays.ahead) : new Array(grid.length).fill(null);
+      data.chart.setData([grid, curve, ahead] as uPlot.AlignedData);
+    } else {
+      // Of several variables the prediction is drawn over what was observed.
+      const ends = this.across();
+      data.chart.setData([ends, ends, [null, null]] as uPlot.AlignedData);
+    }
+    left.chart.setData([this.across(), [0, 0]] as uPlot.AlignedData);
+    const { steps, losses } = arrays;
+    const other = new Map<number, number>();
+    arrays.rival_steps?.forEach((step, k) => other.set(step, arrays.rival_losses?.[k] ?? NaN));
+    const positive = (value: number | undefined): number | null =>
+      value !== undefined && value > 0 && Number.isFinite(value) ? value : null;
+    const x = Array.from(steps ?? []);
+    loss.chart.setData([
+      x,
+      Array.from(losses ?? [], positive),
+      x.map((step) => positive(other.get(step))),
+    ] as uPlot.AlignedData);
+  }
+
+  private updateGround(): void {
+    const { ground, land } = this;
+    if (!ground) return;
+    const ends: Extent = [land?.view[0] ?? 0, land?.view[1] ?? 1];
+    ground.chart.setData([ends, [null, null]] as unknown as uPlot.AlignedData);
+  }
+
+  private clipped(chart: uPlot, draw: (context: CanvasRenderingContext2D) => void): void {
+    const { ctx, bbox } = chart;
+    ctx.save();
+    ctx.beginPath();
+    ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
+    ctx.clip();
+    draw(ctx);
+    ctx.restore();
+  }
+
+  private drawPoints(chart: uPlot): void {
+    const { points, arrays, look } = this;
+    if (!points) return;
+    const size = devicePixelRatio * (points.y.length > 2000 ? 1.2 : points.y.length > 300 ? 2 : 3.2);
+    this.clipped(chart, (ctx) => {
+      const across = this.grid ? points.x : points.y;
+      const up = this.grid ? points.y : (arrays.fitted ?? points.y);
+      if (this.grid && arrays.fitted && points.y.length <= 300) {
+        ctx.strokeStyle = look.faint;
+        ctx.lineWidth = devicePixelRatio;
+        ctx.beginPath();
+        for (let k = 0; k < across.length; k++) {
+          const x = chart.valToPos(across[k] as number, "x", true);
+          ctx.moveTo(x, chart.valToPos(up[k] as number, "y", true));
+          ctx.lineTo(x, chart.valToPos(arrays.fitted[k] as number, "y", true));
+        }
+        ctx.stroke();
+      }
+      ctx.fillStyle = look.point;
+      ctx.globalAlpha = points.y.length > 2000 ? 0.35 : 0.9;
+      for (let k = 0; k < across.length; k++) {
+        const x = chart.valToPos(across[k] as number, "x", true);
+        const y = chart.valToPos(up[k] as number, "y", true);
+        ctx.beginPath();
+        ctx.arc(x, y, size, 0, 2 * Math.PI);
+        ctx.fill();
+      }
+    });
+  }
+
+  private drawResiduals(chart: uPlot): void {
+    const { points, arrays, look } = this;
+    const fitted = arrays.fitted;
+    if (!points || !fitted) return;
+    this.clipped(chart, (ctx) => {
+      ctx.strokeStyle = look.ink;
+      ctx.lineWidth = devicePixelRatio;
+      const zero = chart.valToPos(0, "y", true);
+      ctx.beginPath();
+      ctx.moveTo(chart.bbox.left, zero);
+      ctx.lineTo(chart.bbox.left + chart.bbox.width, zero);
+      ctx.stroke();
+      ctx.fillStyle = look.point;
+      ctx.globalAlpha = points.y.length > 2000 ? 0.35 : 0.9;
+      const size = devicePixelRatio * (points.y.length > 2000 ? 1 : 2.2);
+      for (let k = 0; k < points.y.length; k++) {
+        const x = chart.valToPos(points.x[k] as number, "x", true);
+        const y = chart.valToPos((points.y[k] as number) - (fitted[k] as number), "y", true);
+        ctx.beginPath();
+        ctx.arc(x, y, size, 0, 2 * Math.PI);
+        ctx.fill();
+      }
+    });
+  }
+
+  private drawGround(chart: uPlot): void {
+    const { land, lines, arrays, look, frame } = this;
+    if (!land || !frame) return;
+    const at = (x: number, y: number): [number, number] => [
+      chart.valToPos(x, "x", true),
+      chart.valToPos(y, "y", true),
+    ];
+    const line = (ctx: CanvasRenderingContext2D, x: ArrayLike<number>, y: ArrayLike<number>): void => {
+      ctx.beginPath();
+      for (let k = 0; k < x.length; k++) {
+        const place = at(x[k] as number, y[k] as number);
+        if (k) ctx.lineTo(...place);
+        else ctx.moveTo(...place);
+      }
+      ctx.stroke();
+    };
+    this.clipped(chart, (ctx) => {
+      ctx.lineWidth = devicePixelRatio;
+      const flat = lines.lines ?? new Float64Array();
+      land.starts.forEach((start, k) => {
+        const end = land.starts[k + 1] ?? flat.length / 2;
+        const depth = (land.of[k] ?? 0) / Math.max(1, land.levels.length - 1);
+        ctx.strokeStyle = look.main;
+        ctx.globalAlpha = 0.75 - 0.55 * depth;
+        ctx.beginPath();
+        for (let j = start; j < end; j++) {
+          const place = at(flat[2 * j] as number, flat[2 * j + 1] as number);
+          if (j > start) ctx.lineTo(...place);
+          else ctx.moveTo(...place);
+        }
+        ctx.stroke();
+      });
+      ctx.globalAlpha = 1;
+      const around = lines.ellipse;
+      if (around) {
+        ctx.strokeStyle = look.ink;
+        ctx.setLineDash([3 * devicePixelRatio, 3 * devicePixelRatio]);
+        const even = around.filter((_, k) => k % 2 === 0);
+        const odd = around.filter((_, k) => k % 2 === 1);
+        line(ctx, even, odd);
+        ctx.setLineDash([]);
+      }
+      const way = (x: ArrayLike<number>, y: ArrayLike<number>, colour: string): void => {
+        ctx.strokeStyle = colour;
+        ctx.fillStyle = colour;
+        ctx.lineWidth = 1.8 * devicePixelRatio;
+        line(ctx, x, y);
+        for (let k = 0; k < x.length && x.length <= 300; k++) {
+          ctx.beginPath();
+          ctx.arc(...at(x[k] as number, y[k] as number), 2.2 * devicePixelRatio, 0, 7);
+          ctx.fill();
+        }
+      };
+      if (arrays.rival_path_x && arrays.rival_path_y) {
+        way(arrays.rival_path_x, arrays.rival_path_y, look.third);
+      }
+      const x = frame.values[land.x] ?? NaN;
+      const y = frame.values[land.y] ?? NaN;
+      way(
+        [...(arrays.path_x ?? []), x],
+        [...(arrays.path_y ?? []), y],
+        look.other,
+      );
+      if (land.star) this.star(ctx, ...at(...land.star));
+      ctx.fillStyle = look.other;
+      ctx.strokeStyle = look.ink;
+      ctx.lineWidth = 1.5 * devicePixelRatio;
+      ctx.beginPath();
+      ctx.arc(...at(x, y), 6 * devicePixelRatio, 0, 7);
+      ctx.fill();
+      ctx.stroke();
+    });
+  }
+
+  private star(ctx: CanvasRenderingContext2D, x: number, y: number): void {
+    const size = 9 * devicePixelRatio;
+    ctx.fillStyle = this.look.ink;
+    ctx.beginPath();
+    for (let k = 0; k < 10; k++) {
+      const reach = k % 2 ? size / 2.4 : size;
+      const angle = (Math.PI * k) / 5 - Math.PI / 2;
+      ctx.lineTo(x + reach * Math.cos(angle), y + reach * Math.sin(angle));
+    }
+    ctx.closePath();
+    ctx.fill();
+  }
+
+  /** The point on the contours can be dragged, which moves both parameters. */
+  private listenToGround(): void {
+    const place = this.places.ground;
+    let held = false;
+    const move = (event: PointerEvent): void => {
+      const { ground, land } = this;
+      if (!held || !ground || !land) return;
+      const box = ground.chart.over.getBoundingClientRect();
+      const x = ground.chart.posToVal(event.clientX - box.left, "x");
+      const y = ground.chart.posToVal(event.clientY - box.top, "y");
+      this.onDrag?.({ [land.x]: x, [land.y]: y });
+    };
+    place.addEventListener("pointerdown", (event) => {
+      const over = this.ground?.chart.over;
+      if (!over || !over.contains(event.target as Node)) return;
+      held = true;
+      place.setPointerCapture(event.pointerId);
+      move(event);
+    });
+    place.addEventListener("pointermove", move);
+    place.addEventListener("pointerup", () => (held = false));
+    place.addEventListener("pointercancel", () => (held = false));
+  }
+}

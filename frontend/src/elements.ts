@@ -1,0 +1,38 @@
+// Elements of a page, made and marked up in one call; and numbers as people read them.
+
+type Child = Node | string;
+type Attributes = Record<string, string | number | boolean | ((event: Event) => void)>;
+
+/** Make an element; attributes that are functions listen to the event of their name. */
+export function make<Tag extends keyof HTMLElementTagNameMap>(
+  tag: Tag,
+  attributes: Attributes = {},
+  ...children: Child[]
+): HTMLElementTagNameMap[Tag] {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (typeof value === "function") made.addEventListener(name, value);
+    else if (value === true) made.setAttribute(name, "");
+    else if (value !== false) made.setAttribute(name, String(value));
+  }
+  made.append(...children);
+  return made;
+}
+
+const MINUS = "\u2212";
+
+/** A number to some digits, as short as it can be. */
+export function short(value: number | null | undefined, digits = 4): string {
+  if (value === null || value === undefined || !Number.isFinite(value)) return "–";
+  const size = Math.abs(value);
+  const text =
+    size !== 0 && (size < 1e-3 || size >= 1e6)
+      ? value.toExponential(digits - 1).replace(/\.?0+e/, "e").replace("e+", "e")
+      : String(Number(value.toPrecision(digits)));
+  return text.replace("-", MINUS);
+}
+
+/** A number in a box, which takes no typographic minus. */
+export function plain(value: number): string {
+  return String(Number(value.toPrecision(6)));
+}

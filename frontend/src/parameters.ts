@@ -1,0 +1,136 @@
+// A row for each parameter: what it is, a slider over its range, its slope, and a lock.
+
+import { make, plain, short } from "./elements";
+import type { Frame, Parameter } from "./messages";
+
+const STEPS = 1000;
+
+interface Row {
+  parameter: Parameter;
+  slider: HTMLInputElement;
+  box: HTMLInputElement;
+  low: HTMLInputElement;
+  high: HTMLInputElement;
+  slope: HTMLElement;
+  lock: HTMLInputElement;
+}
+
+export class Parameters {
+  readonly element = make("div", { class: "parameters" });
+  private rows: Row[] = [];
+
+  constructor(
+    private readonly say: {
+      set(name: string, value: number): void;
+      lock(name: string, locked: boolean): void;
+      range(name: string, low: number, high: number): void;
+    },
+  ) {}
+
+  setScene(parameters: Parameter[]): void {
+    this.rows = parameters.map((parameter) => this.row(parameter));
+    this.element.replaceChildren(...this.rows.map((row) => this.laidOut(row)));
+  }
+
+  setFrame(frame: Frame): void {
+    const slopes = Object.values(frame.gradient).map((slope) => Math.abs(slope ?? 0));
+    const steepest = Math.max(...slopes, 1e-300);
+    for (const row of this.rows) {
+      const { name } = row.parameter;
+      const value = frame.values[name];
+      if (value === undefined) continue;
+      if (document.activeElement !== row.box) row.box.value = plain(value);
+      if (document.activeElement !== row.slider || frame.running) this.place(row, value);
+      row.slider.setAttribute("aria-valuetext", short(value, 6));
+      const slope = frame.gradient[name];
+      if (slope === null || slope === undefined) {
+        row.slope.textContent = row.parameter.locked ? "locked" : "–";
+        row.slope.style.setProperty("--share", "0");
+        continue;
+      }
+      // Descent goes against the slope.
+      const arrow = slope > 0 ? "←" : slope < 0 ? "→" : "·";
+      row.slope.textContent = `${arrow} ∂L/∂${name} = ${short(slope)}`;
+      row.slope.style.setProperty("--share", String(Math.abs(slope) / steepest));
+      row.slope.dataset.side = slope > 0 ? "left" : "right";
+    }
+  }
+
+  private place(row: Row, value: number): void {
+    const { low, high } = row.parameter;
+    row.slider.value = String(Math.round((STEPS * (value - low)) / (high - low)));
+  }
+
+  private row(parameter: Parameter): Row {
+    const { name, low, high, locked } = parameter;
+    const slider = make("input", {
+      type: "range",
+      min: 0,
+      max: STEPS,
+      "aria-label": `${name}, slider`,
+      disabled: locked,
+      input: () => {
+        const { low, high } = row.parameter;
+        const value = low + ((high - low) * Number(slider.value)) / STEPS;
+        box.value = plain(value);
+        this.say.set(name, value);
+      },
+    });
+    const box = make("input", {
+      type: "text",
+      inputmode: "decimal",
+      "aria-label": `value of ${name}`,
+      class: "value",
+      disabled: locked,
+      change: () => {
+        const value = Number(box.value);
+        if (box.value.trim() && Number.isFinite(value)) this.say.set(name, value);
+      },
+    });
+    const ends = (which: "low" | "high", value: number): HTMLInputElement => {
+      const end = make("input", {
+        type: "text",
+        inputmode: "decimal",
+        class: "end",
+        value: plain(value),
+        "aria-label": `${which === "low" ? "least" : "largest"} ${name} of the slider`,
+        change: () => {
+          const wanted = { low: row.parameter.low, high: row.parameter.high, [which]: Number(end.value) };
+          if (!(wanted.low < wanted.high)) {
+            end.value = plain(row.parameter[which]);
+            return;
+          }
+          row.parameter = { ...row.parameter, ...wanted };
+          this.say.range(name, wanted.low, wanted.high);
+        },
+      });
+      return end;
+    };
+    const lock = make("input", {
+      type: "checkbox",
+      "aria-label": `lock ${name}`,
+      change: () => this.say.lock(name, lock.checked),
+    });
+    lock.checked = locked;
+    const slope = make("output", { class: "slope" });
+    const row: Row = { parameter, slider, box, low: ends("low", low), high: ends("high", high), slope, lock };
+    this.place(row, parameter.value);
+    box.value = plain(parameter.value);
+    return row;
+  }
+
+  private laidOut(row: Row): HTMLElement {
+    const { name, colour } = row.parameter;
+    return make(
+      "div",
+      { class: "parameter", style: `--colour: var(--parameter-${colour % 8})` },
+      make("span", { class: "name" }, name),
+      row.box,
+      row.slider,
+      row.low,
+      row.high,
+      make("label", { class: "lock" }, row.lock, "lock"),
+      row.slope,
+    );
+  }
+}

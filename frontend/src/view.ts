@@ -1,0 +1,440 @@
+// The live view: what there is to see and to press. Python computes all of it.
+
+import { writeAddress } from "./address";
+import { Charts } from "./charts";
+import { make, short } from "./elements";
+import type { Answer, Channel, Failure, Frame, Scene, Told } from "./messages";
+import { Parameters } from "./parameters";
+import { Rates } from "./rates";
+
+const SPEEDS = [1, 2, 5, 10, 50, 200, 1000];
+// Screen readers hear no more often how it goes.
+const SAID_EVERY = 1000;
+const MOST_BYTES = 50_000_000;
+
+export interface Host {
+  /** Whether the address may hold what is shown, as on a page of its own. */
+  address: boolean;
+}
+
+/** Show the view in a place; return what takes it away again. */
+export function show(channel: Channel, place: HTMLElement, host: Host): () => void {
+  const view = new View(channel, host);
+  place.replaceChildren(view.element);
+  view.begin();
+  return () => view.end();
+}
+
+class View {
+  readonly element: HTMLElement;
+  private readonly charts: Charts;
+  private readonly parameters: Parameters;
+  private readonly rates: Rates;
+  private readonly spot = (name: string): HTMLElement => make("div", { class: `chart ${name}` });
+  private readonly places = {
+    data: this.spot("data"),
+    left: this.spot("left"),
+    loss: this.spot("loss"),
+    ground: this.spot("ground"),
+  };
+  private scene: Scene | null = null;
+  private frame: Frame | null = null;
+  private saidAt = 0;
+  private writing = 0;
+  private readonly cleanups: (() => void)[] = [];
+
+  private readonly runButton = this.button("Run", "Space", () => this.runOrPause());
+  private readonly backButton = this.button("Back", "", () => this.ask("back"));
+  private readonly facts = make("p", { class: "facts" });
+  private readonly verdict = make("p", { class: "verdict" });
+  private readonly status = make("p", { class: "unseen", role: "status" });
+  private readonly lost = make("p", { class: "lost", role: "alert", hidden: true });
+  private readonly invitation = make("p", { class: "invitation" });
+  private readonly formula = make("input", {
+    type: "text",
+    class: "formula",
+    spellcheck: "false",
+    autocomplete: "off",
+    "aria-label": "formula",
+    change: () => this.ask("formula", { text: this.formula.value }),
+  });
+  private readonly echo = make("div", { class: "echo" });
+  private readonly trouble = make("pre", { class: "trouble", role: "alert", hidden: true });
+  private readonly sample = make("select", {
+    "aria-label": "sample data",
+    change: () => this.sample.value && this.ask("data", { kind: "sample", name: this.sample.value }),
+  });
+  private readonly about = make("p", { class: "note" });
+  private readonly optimizer = make("select", {
+    "aria-label": "optimizer",
+    change: () => this.ask("options", { optimizer: this.optimizer.value, rate: null }),
+  });
+  private readonly batch = make("input", {
+    type: "text",
+    inputmode: "numeric",
+    placeholder: "all",
+    "aria-label": "batch size",
+    change: () => this.askNumber("batch", this.batch),
+  });
+  private readonly seed = make("input", {
+    type: "text",
+    inputmode: "numeric",
+    "aria-label": "seed",
+    change: () => this.askNumber("seed", this.seed),
+  });
+  private readonly speed = make("select", {
+    "aria-label": "steps a frame",
+    change: () => this.ask("options", { speed: Number(this.speed.value) }),
+  });
+  private readonly sliceX = this.slicer("across");
+  private readonly sliceY = this.slicer("up");
+  private readonly held = make("p", { class: "note" });
+  private readonly work = make("div", { class: "work" });
+  private readonly result = make("div", { class: "result" });
+  private latex = "";
+  private readonly workBox = make(
+    "details",
+    { toggle: () => this.workBox.open && this.ask("work") },
+    make("summary", {}, "Show the work"),
+    make(
+      "p",
+      {},
+      make("button", { type: "button", click: () => void this.copy(this.latex) }, "Copy as TeX"),
+    ),
+    this.work,
+  );
+  private readonly resultBox = make("details", { hidden: true }, make("summary", {}, "The fit"), this.result);
+  private readonly paste = make("textarea", {
+    rows: 4,
+    placeholder: "x,y\n0,1.2\n1,2.9",
+    "aria-label": "paste a table",
+  });
+  private readonly file = make("input", {
+    type: "file",
+    "aria-label": "file with data",
+    accept: ".csv,.tsv,.txt,.parquet,.xlsx",
+    change: () => {
+      const chosen = this.file.files?.[0];
+      if (chosen) void this.upload(chosen);
+    },
+  });
+
+  constructor(
+    private readonly channel: Channel,
+    private readonly host: Host,
+  ) {
+    this.parameters = new Parameters({
+      set: (name, value) => this.ask("set", { name, value }),
+      lock: (name, locked) => this.ask("lock", { name, locked }),
+      range: (name, low, high) => this.ask("range", { name, low, high }),
+    });
+    this.rates = new Rates((rate) => this.ask("options", { rate }));
+    this.speed.append(...SPEEDS.map((speed) => make("option", { value: speed }, `${speed} a frame`)));
+    this.element = this.laidOut();
+    this.charts = new Charts(this.element, this.places);
+    this.charts.onDrag = (values) => {
+      for (const [name, value] of Object.entries(values)) this.ask("set", { name, value });
+    };
+  }
+
+  begin(): void {
+    this.channel.listen((told, arrays) => this.hear(told, arrays));
+    this.channel.watch((connected) => {
+      this.lost.hidden = connected;
+      this.lost.textContent = connected ? "" : "The server does not answer; trying again …";
+    });
+    const keys = (event: KeyboardEvent): void => this.press(event);
+    this.element.addEventListener("keydown", keys);
+    if (this.host.address) document.addEventListener("keydown", keys);
+    const resized = new ResizeObserver(() => this.charts.resize());
+    for (const place of Object.values(this.places)) resized.observe(place);
+    const dark = matchMedia("(prefers-color-scheme: dark)");
+    const recolour = (): void => this.charts.make();
+    dark.addEventListener("change", recolour);
+    this.cleanups.push(
+      () => document.removeEventListener("keydown", keys),
+      () => resized.disconnect(),
+      () => dark.removeEventListener("change", recolour),
+    );
+    if (!this.host.address) this.channel.send({ type: "hello" });
+  }
+
+  end(): void {
+    this.cleanups.forEach((cleanup) => cleanup());
+    this.charts.destroy();
+    this.channel.close();
+  }
+
+  private ask(type: string, rest: Record<string, unknown> = {}): void {
+    if (type !== "export") this.trouble.hidden = true;
+    this.channel.send({ type, ...rest });
+  }
+
+  private askNumber(name: "batch" | "seed", box: HTMLInputElement): void {
+    const text = box.value.trim();
+    const value = Number(text);
+    if (!text || text === "all") this.ask("options", { [name]: name === "seed" ? 0 : null });
+    else if (Number.isInteger(value) && value >= 0) this.ask("options", { [name]: value });
+  }
+
+  private button(text: string, key: string, press: () => void): HTMLButtonElement {
+    const told = key ? make("kbd", { "aria-hidden": "true" }, key) : "";
+    return make("button", { type: "button", click: press }, make("span", {}, text), told);
+  }
+
+  private slicer(which: string): HTMLSelectElement {
+    return make("select", {
+      "aria-label": `parameter of the contours, ${which}`,
+      change: () => this.ask("slice", { x: this.sliceX.value, y: this.sliceY.value }),
+    });
+  }
+
+  private runOrPause(): void {
+    this.ask(this.frame?.running ? "pause" : "run");
+  }
+
+  private press(event: KeyboardEvent): void {
+    const target = event.target as HTMLElement;
+    const typing = /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName) && (target as HTMLInputElement).type !== "range";
+    if (typing || event.ctrlKey || event.metaKey || event.altKey || event.repeat || event.defaultPrevented) return;
+    const key = event.key.toLowerCase();
+    if (key === " " && /^(BUTTON|SUMMARY)$/.test(target.tagName)) return;
+    const actions: Record<string, () => void> = {
+      s: () => this.ask("step"),
+      " ": () => this.runOrPause(),
+      r: () => this.ask("reset"),
+    };
+    const action = actions[key];
+    if (!action) return;
+    event.preventDefault();
+    action();
+  }
+
+  private hear(told: Told, arrays: Record<string, Float32Array | Float64Array>): void {
+    switch (told.type) {
+      case "scene":
+        return this.setScene(told, arrays);
+      case "frame":
+        return this.setFrame(told, arrays);
+      case "landscape":
+        this.held.textContent = told.held;
+        return this.charts.setLandscape(told, arrays);
+      case "work":
+        this.latex = told.latex;
+        this.work.innerHTML = told.html;
+        return;
+      case "result":
+        this.result.innerHTML = told.html;
+        this.resultBox.hidden = false;
+        this.resultBox.open = true;
+        return;
+      case "answer":
+        return this.take(told);
+      case "error":
+        return this.fail(told);
+    }
+  }
+
+  private setScene(scene: Scene, arrays: Record<string, Float32Array | Float64Array>): void {
+    this.scene = scene;
+    if (document.activeElement !== this.formula) this.formula.value = scene.formula;
+    this.echo.innerHTML = scene.mathml;
+    this.trouble.hidden = true;
+    this.invitation.textContent = scene.invitation;
+    this.sample.replaceChildren(
+      make("option", { value: "" }, "your data"),
+      ...Object.entries(scene.samples).map(([name, title]) => make("option", { value: name }, title)),
+    );
+    this.sample.value = scene.sample ?? "";
+    const rows = scene.rows.toLocaleString("en");
+    this.about.textContent =
+      `${rows} rows` +
+      (scene.drawn < scene.rows ? `, of which ${scene.drawn.toLocaleString("en")} are drawn` : "") +
+      (scene.dropped ? `; ${scene.dropped.toLocaleString("en")} with missing values left out` : "");
+    this.optimizer.replaceChildren(...scene.optimizers.map((name) => make("option", {}, name)));
+    const free = scene.parameters.filter((one) => !one.locked).map((one) => one.name);
+    for (const [slicer, name] of [
+      [this.sliceX, scene.slice[0]],
+      [this.sliceY, scene.slice[1]],
+    ] as const) {
+      slicer.replaceChildren(...free.map((one) => make("option", {}, one)));
+      if (name) slicer.value = name;
+    }
+    this.showOptions(scene);
+    this.parameters.setScene(scene.parameters);
+    this.charts.setScene(scene, arrays);
+    if (this.workBox.open) this.ask("work");
+  }
+
+  private showOptions({ options }: Scene): void {
+    this.optimizer.value = options.optimizer;
+    this.batch.value = options.batch === null ? "" : String(options.batch);
+    this.seed.value = String(options.seed);
+    this.speed.value = String(options.speed);
+  }
+
+  private setFrame(frame: Frame, arrays: Record<string, Float32Array | Float64Array>): void {
+    this.frame = frame;
+    const label = this.runButton.firstElementChild;
+    if (label) label.textContent = frame.running ? "Pause" : "Run";
+    this.runButton.classList.toggle("on", frame.running);
+    this.backButton.disabled = !frame.undo;
+    this.facts.replaceChildren(
+      ...([
+        ["step", frame.step.toLocaleString("en")],
+        ["loss", short(frame.loss, 5)],
+        ["|∇L|", short(frame.gradient_norm, 3)],
+      ] as const).flatMap(([name, value]) => [make("span", { class: "fact" }, `${name} `, make("b", {}, value))]),
+    );
+    this.showVerdict(frame);
+    this.parameters.setFrame(frame);
+    this.rates.setFrame(frame);
+    this.charts.setFrame(frame, arrays);
+    this.sayAloud(frame);
+    if (this.host.address && this.scene) {
+      window.clearTimeout(this.writing);
+      this.writing = window.setTimeout(() => this.scene && writeAddress(this.scene, this.frame), 400);
+    }
+    if (frame.step > 0) this.invitation.hidden = true;
+  }
+
+  private showVerdict({ verdict }: Frame): void {
+    const marks = { good: "✓", caution: "!", bad: "✗" };
+    this.verdict.dataset.level = verdict.level;
+    this.verdict.replaceChildren(
+      make("span", { class: "mark", "aria-hidden": "true" }, marks[verdict.level]),
+      ` ${verdict.text} `,
+    );
+    const { offer } = verdict;
+    if (offer) {
+      const rate = Number(offer.toPrecision(4));
+      this.verdict.append(
+        make("button", { type: "button", click: () => this.ask("options", { rate }) }, `use ${short(rate)}`),
+      );
+    }
+  }
+
+  private sayAloud(frame: Frame): void {
+    const now = Date.now();
+    if (now - this.saidAt < SAID_EVERY && frame.running) return;
+    this.saidAt = now;
+    this.status.textContent = `step ${frame.step}, loss ${short(frame.loss)}. ${frame.verdict.text}`;
+  }
+
+  private fail(failure: Failure): void {
+    this.trouble.hidden = false;
+    this.trouble.textContent = failure.text;
+  }
+
+  private take({ name, text }: Answer): void {
+    const link = make("a", { href: URL.createObjectURL(new Blob([text])), download: name });
+    link.click();
+    URL.revokeObjectURL(link.href);
+  }
+
+  private async copy(text: string): Promise<void> {
+    await navigator.clipboard.writeText(text);
+    this.status.textContent = "copied";
+  }
+
+  private async upload(file: File): Promise<void> {
+    if (file.size > MOST_BYTES) {
+      return this.fail({ type: "error", where: "data", text: `${file.name} has ${file.size} bytes, of at most ${MOST_BYTES}` });
+    }
+    this.trouble.hidden = true;
+    this.channel.send({ type: "data", kind: "file" }, await file.arrayBuffer());
+  }
+
+  private laidOut(): HTMLElement {
+    const field = (name: string, ...inside: HTMLElement[]): HTMLElement =>
+      make("label", { class: "field" }, make("span", {}, name), ...inside);
+    const exports = ["python", "tex", "csv"].map((kind) =>
+      make("button", { type: "button", click: () => this.ask("export", { kind }) }, { python: "Python", tex: "TeX", csv: "Trace (CSV)" }[kind] ?? kind),
+    );
+    const compare = make("select", {
+      "aria-label": "compare with",
+      change: () => {
+        const [kind, other] = compare.value.split(":");
+        this.ask("compare", kind ? { kind, other: kind === "batch" ? Number(other) : other } : { kind: null });
+      },
+    });
+    compare.append(
+      ...[
+        ["", "nothing"],
+        ["batch:1", "batches of 1"],
+        ["batch:8", "batches of 8"],
+        ["optimizer:sgd(momentum=0.9)", "momentum 0.9"],
+        ["optimizer:adam", "adam"],
+      ].map(([value, text]) => make("option", { value: value ?? "" }, text ?? "")),
+    );
+    const whole = make(
+      "div",
+      { class: "sgdfit-view" },
+      make(
+        "header",
+        {},
+        make(
+          "div",
+          { class: "buttons", role: "toolbar", "aria-label": "the descent" },
+          this.button("Step", "S", () => this.ask("step")),
+          this.runButton,
+          this.backButton,
+          this.button("Reset", "R", () => this.ask("reset")),
+          this.speed,
+          make("button", { type: "button", class: "main", click: () => this.ask("fit") }, "Fit for me"),
+        ),
+        this.facts,
+        this.verdict,
+        this.status,
+      ),
+      this.lost,
+      make(
+        "section",
+        { class: "left-side", "aria-label": "data, formula and parameters" },
+        field("data", this.sample),
+        this.about,
+        make(
+          "details",
+          { class: "own" },
+          make("summary", {}, "use your own"),
+          this.file,
+          this.paste,
+          make("button", { type: "button", click: () => this.ask("data", { kind: "text", text: this.paste.value }) }, "Use this table"),
+        ),
+        field("formula", this.formula),
+        this.trouble,
+        this.echo,
+        this.invitation,
+        this.parameters.element,
+        this.rates.element,
+        field("optimizer", this.optimizer),
+        field("batch size", this.batch),
+        field("seed", this.seed),
+        field("beside it", compare),
+      ),
+      make("section", { class: "centre", "aria-label": "data and residuals" }, this.places.data, this.places.left),
+      make(
+        "section",
+        { class: "right-side", "aria-label": "the loss" },
+        this.places.loss,
+        make("div", { class: "line slices" }, make("span", {}, "contours over"), this.sliceX, this.sliceY),
+        this.places.ground,
+        this.held,
+      ),
+      make(
+        "section",
+        { class: "below", "aria-label": "the work" },
+        this.resultBox,
+        this.workBox,
+        make("div", { class: "line" }, make("span", {}, "take along:"), ...exports),
+      ),
+    );
+    whole.addEventListener("dragover", (event) => event.preventDefault());
+    whole.addEventListener("drop", (event) => {
+      event.preventDefault();
+      const dropped = event.dataTransfer?.files[0];
+      if (dropped) void this.upload(dropped);
+    });
+    return whole;
+  }
+}
