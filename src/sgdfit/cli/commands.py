@@ -477,6 +477,31 @@ def show(saved: str, full: bool, derive: list[str] | None, as_json: bool) -> int
 
 
 @app.command(cls=Command)
+@option.takes(option.PAGE)
+def page(
+    data: str | None, formula: str | None, port: int | None, no_open: bool, **options: Any
+) -> int:
+    """Watch and steer a fit on a page in your browser, served by this machine to itself."""
+    from sgdfit.errors import require
+
+    for package in ("starlette", "uvicorn", "websockets"):
+        require(package, "the page", "sgdfit[page]")
+    from sgdfit.page.server import Page, serve
+
+    table = None if data is None else _open(data, _reading(options), None, "drop", say)
+
+    def begun(link: str) -> None:
+        say(f"open {link} (Ctrl-C ends it)")
+        if not no_open:
+            import webbrowser
+
+            webbrowser.open(link)
+
+    serve(Page(table, formula), "127.0.0.1", port or 0, begun)
+    return 0
+
+
+@app.command(cls=Command)
 @option.takes(option.DEMO)
 def demo(output: str) -> int:
     """Tell a tutorial's story: why its run diverges, and the rate that reaches the answer."""
