@@ -21,6 +21,7 @@ LAYERS = [
     {"fitting", "report"},
     {"plot", "online"},
     {"demo", "scipy", "sklearn"},
+    {"page"},
     {"cli"},
 ]
 
@@ -35,6 +36,10 @@ OUTSIDE = {
     "rich": {"report", "demo", "cli"},
     "typer": {"cli"},
     "torch": {"formula", "derivation", "kernel"},
+    "starlette": {"page"},
+    "uvicorn": {"page"},
+    "anywidget": {"page"},
+    "contourpy": {"page"},
     "pandas": set(),
     "polars": set(),
     "sklearn": {"sklearn"},

@@ -420,7 +420,9 @@ DEMO: Panels = {
 PAGE: Panels = {
     None: (
         _argument("DATA", "Data to fit; without, the tutorial's noisy quadratic.", None),
-        _argument("FORMULA", 'Such as "y = a*exp(-k*t) + c"; it can be typed on the page too.', None),
+        _argument(
+            "FORMULA", 'Such as "y = a*exp(-k*t) + c"; it can be typed on the page too.', None
+        ),
         _numeric("--port NUMBER", "Of the page, on this machine; a free one unless given."),
         _option("--no-open", "Do not open a browser: print the link alone."),
     ),

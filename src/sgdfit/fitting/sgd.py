@@ -527,9 +527,7 @@ def momentum_of(optimizer: Optimizer) -> tuple[Descent, float]:
     return update, chosen["weight_decay"]
 
 
-def diagnose_at(
-    problem: Problem, batch_size: int, first: Sums, rate: float | None
-) -> Diagnosis:
+def diagnose_at(problem: Problem, batch_size: int, first: Sums, rate: float | None) -> Diagnosis:
     """Return what the curvature says of a learning rate, from sums over all rows at one place."""
     optimizer = problem.options.optimizer
     assert optimizer is not None  # else auto is asked for

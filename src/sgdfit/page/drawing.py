@@ -1,4 +1,4 @@
-"""What a live view draws, as arrays: points, curves, the way so far, the loss over two parameters."""
+"""What a live view draws, as arrays: points, curves, the way so far, contours of the loss."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ def points_of(problem: Problem) -> Points:
     axis = columns[variables[0]]
     low, high = float(axis.min()), float(axis.max())
     margin = 0.02 * (high - low) or 1.0
-    return Points(columns, some.weights, axis, target, np.linspace(low - margin, high + margin, GRID))
+    return Points(
+        columns, some.weights, axis, target, np.linspace(low - margin, high + margin, GRID)
+    )
 
 
 def _spread(values: Any, count: int) -> Array:
@@ -65,7 +67,7 @@ def curves(model: Model, points: Points, thetas: Sequence[Array]) -> Array:
     return _curves(model, thetas, [points.grid])
 
 
-def _curves(model: Model, thetas: Sequence[Array], columns: Sequence[Array]) -> Array:
+def _curves(model: Model, thetas: Sequence[Array] | Array, columns: Sequence[Array]) -> Array:
     values = evaluator((model.prediction,), model.free, model.variables)
     return values(np.array(thetas, dtype=np.float64), columns)[:, 0]
 
@@ -129,7 +131,7 @@ def landscape(
     thetas[:, model.free.index(names[1])] = up.ravel()
     target = _spread(evaluate(model.formula.response, columns), some.rows)
     weights = np.ones(some.rows) if some.weights is None else some.weights
-    loss = np.empty(len(thetas))
+    loss: Array = np.empty(len(thetas))
     with np.errstate(all="ignore"):
         predicted = _curves(model, thetas, [columns[name] for name in model.variables])
         for k, row in enumerate(predicted):

@@ -61,9 +61,7 @@ SAMPLES = {
     "tutorial": Sample(
         "A noisy quadratic (20 points)", demo.points, demo.FORMULA, {"a": -1.0, "b": -2.0, "c": 9.0}
     ),
-    "decay": Sample(
-        "Decay (60)", _decay, "y = a*exp(-k*t) + c", {"a": 2.0, "k": 0.2, "c": 2.0}
-    ),
+    "decay": Sample("Decay (60)", _decay, "y = a*exp(-k*t) + c", {"a": 2.0, "k": 0.2, "c": 2.0}),
     "peak": Sample(
         "A peak over a line (120)",
         _peak,
@@ -73,9 +71,7 @@ SAMPLES = {
     "growth": Sample(
         "Growth (50)", _growth, "size = K/(1 + exp(-r*(t - m)))", {"K": 6.0, "r": 0.3, "m": 5.0}
     ),
-    "wave": Sample(
-        "A wave (100)", _wave, "y = a*sin(w*t + p)", {"a": 1.0, "w": 2.0, "p": 0.0}
-    ),
+    "wave": Sample("A wave (100)", _wave, "y = a*sin(w*t + p)", {"a": 1.0, "w": 2.0, "p": 0.0}),
     "outliers": Sample("A line with outliers (40)", _outliers, "y = a*x + b", {"a": 0.0, "b": 8.0}),
     "many": Sample(
         "100,000 points of decay", _many, "y = a*exp(-k*x) + c", {"a": 1.0, "k": 1.0, "c": 1.0}

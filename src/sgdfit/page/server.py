@@ -122,9 +122,7 @@ class Page:
         self.sessions += 1
         outgoing = Outgoing(asyncio.get_running_loop())
         try:
-            session = await asyncio.to_thread(
-                Session, outgoing.put, self.data, self.formula
-            )
+            session = await asyncio.to_thread(Session, outgoing.put, self.data, self.formula)
             sender = asyncio.create_task(outgoing.send(socket))
             try:
                 await self.receive(socket, session)
@@ -206,14 +204,17 @@ class Outgoing:
                     await socket.send_bytes(packed(message, arrays))
 
 
-def serve(
-    page: Page, host: str, port: int, begun: Callable[[str], object]
-) -> None:
+def serve(page: Page, host: str, port: int, begun: Callable[[str], object]) -> None:
     """Serve a page until Ctrl-C; ``begun`` is called with its link."""
     import uvicorn
 
     settings = uvicorn.Config(
-        page.app, host=host, port=port, log_level="warning", ws_max_size=MOST_BYTES, access_log=False
+        page.app,
+        host=host,
+        port=port,
+        log_level="warning",
+        ws_max_size=MOST_BYTES,
+        access_log=False,
     )
     server = uvicorn.Server(settings)
     socket = settings.bind_socket()

@@ -22,17 +22,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sgdfit.choice import whole
 from sgdfit.data.readers import open_table
 from sgdfit.data.rows import timed
 from sgdfit.data.table import Table
 from sgdfit.data.times import TimeScales
-from sgdfit.choice import whole
 from sgdfit.derivation.derivation import derive
 from sgdfit.errors import SgdfitError, UsageError, listed
 from sgdfit.fitting.callbacks import Progress
 from sgdfit.fitting.entry import fit
 from sgdfit.fitting.options import Options, settle
-from sgdfit.fitting.problem import Problem, kernel_of, prepare
+from sgdfit.fitting.problem import kernel_of, prepare
 from sgdfit.fitting.sgd import DescentRun, diagnose_at
 from sgdfit.fitting.weights import Weighting
 from sgdfit.formula.formula import symbol, to_text
@@ -41,7 +41,7 @@ from sgdfit.kernel.summation import Sums
 from sgdfit.model.model import Model, build
 from sgdfit.optimizers import OPTIMIZERS
 from sgdfit.page import drawing
-from sgdfit.page.export import export
+from sgdfit.page.legs import Leg, Settings, Way, exported
 from sgdfit.page.samples import FIRST, SAMPLES
 from sgdfit.page.uploads import uploaded
 from sgdfit.page.words import formula_mathml, invitation, report_html, verdict, zones
@@ -61,26 +61,6 @@ MOST_DRAWN = 2_000
 MOST_SPEED = 10_000
 # Of no more rows is the answer looked for before anyone asks.
 MOST_FITTED = 200_000
-
-
-class Settings(NamedTuple):
-    """How the descent steps; None where the library decides."""
-
-    optimizer: str = "sgd"
-    rate: float | None = None
-    batch: int | None = None  # rows of one step; None for all
-    seed: int = 0
-    speed: int = 1  # steps a frame
-
-
-class Leg(NamedTuple):
-    """Steps from one place by the same settings: what one call of `sgdfit.fit` repeats."""
-
-    start: dict[str, float]
-    settings: Settings
-    rate: float  # that was used
-    steps: int
-    by_auto: bool = False
 
 
 class Moment(NamedTuple):
@@ -128,7 +108,9 @@ class Session:
         with self.wanted:
             if message.get("type") in ("set", "options", "slice", "range") and self.queue:
                 last = self.queue[-1]
-                same = last.get("type") == message["type"] and last.get("name") == message.get("name")
+                same = last.get("type") == message["type"] and last.get("name") == message.get(
+                    "name"
+                )
                 if same:
                     self.queue[-1] = {**last, **message}
                     return
@@ -546,7 +528,9 @@ class Session:
 
     def _export(self, message: Mapping[str, Any]) -> None:
         kind = str(message.get("kind"))
-        name, text = export(self, kind)
+        fixed = {name: self.values[name] for name in self.locked}
+        way = Way(self.formula, self.model, fixed, tuple(self.legs), self.trace)
+        name, text = exported(way, kind)
         self._tell({"type": "answer", "kind": kind, "name": name, "text": text})
 
     # What is told.
@@ -682,7 +666,9 @@ class Session:
                 found = self._fitted()
                 self.best = found if found.status.ok else None
         x, y = self.slice
-        made = drawing.landscape(self.problem, self.theta, self.slice, (*self.ranges[x], *self.ranges[y]))
+        made = drawing.landscape(
+            self.problem, self.theta, self.slice, (*self.ranges[x], *self.ranges[y])
+        )
         free, others = self.model.free, []
         values = dict(zip(free, self.theta.tolist(), strict=True))
         others = [f"{name} = {values[name]:.4g}" for name in free if name not in self.slice]

@@ -39,5 +39,4 @@ def uploaded(message: Mapping[str, Any]) -> object:
         path = Path(folder) / f"data{ending}"
         path.write_bytes(raw)
         table = open_table(path)
-        columns = table.arrow(table.names)
-    return columns
+        return table.arrow(table.names)

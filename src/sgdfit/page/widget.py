@@ -60,7 +60,7 @@ def _sender(widget: Callable[[], Any]) -> Callable[[dict[str, Any], Sequence[Arr
     def emit(message: dict[str, Any], arrays: Sequence[Array]) -> None:
         known = widget()
         if known is not None and known.comm is not None:
-            known.send(message, [memoryview(array.reshape(-1)).cast("B") for array in arrays])
+            known.send(message, [array.tobytes() for array in arrays])
 
     return emit
 

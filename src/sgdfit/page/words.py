@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sgdfit.derivation.derivation import Paper
 from sgdfit.derivation.notation import relation
@@ -11,10 +11,8 @@ from sgdfit.derivation.pages import mathml
 from sgdfit.errors import enumerated
 from sgdfit.inference.diagnosis import Diagnosis, rate_advice
 from sgdfit.model.model import Model
+from sgdfit.page.legs import Settings
 from sgdfit.result.result import Result
-
-if TYPE_CHECKING:
-    from sgdfit.page.session import Settings
 
 
 def invitation(names: Sequence[str]) -> str:

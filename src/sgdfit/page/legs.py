@@ -1,0 +1,94 @@
+"""Legs of a run, each one call of `sgdfit.fit`; and the run written down, as files to take along."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from sgdfit.derivation.derivation import derive
+from sgdfit.errors import UsageError
+from sgdfit.model.model import Model
+from sgdfit.page.drawing import Trace
+
+
+class Settings(NamedTuple):
+    """How the descent steps; None where the library decides."""
+
+    optimizer: str = "sgd"
+    rate: float | None = None
+    batch: int | None = None  # rows of one step; None for all
+    seed: int = 0
+    speed: int = 1  # steps a frame
+
+
+class Leg(NamedTuple):
+    """Steps from one place by the same settings: what one call of `sgdfit.fit` repeats."""
+
+    start: dict[str, float]
+    settings: Settings
+    rate: float  # that was used
+    steps: int
+    by_auto: bool = False
+
+
+class Way(NamedTuple):
+    """A run so far."""
+
+    formula: str
+    model: Model
+    fixed: dict[str, float]
+    legs: tuple[Leg, ...]
+    trace: Trace
+
+
+def exported(way: Way, kind: str) -> tuple[str, str]:
+    """Return the name of a file and its text.
+
+    Raises
+    ------
+    UsageError
+        When there is no such kind.
+    """
+    kinds: dict[str, Callable[[Way], tuple[str, str]]]
+    kinds = {"python": _python, "tex": _tex, "csv": _trace}
+    if kind not in kinds:
+        raise UsageError(f"a run is written as {', '.join(kinds)}, not as {kind!r}")
+    return kinds[kind](way)
+
+
+def _python(way: Way) -> tuple[str, str]:
+    """Write a call of `sgdfit.fit` for each leg, which begins where the last one ended."""
+    lines = ["import sgdfit", "", 'data = "data.csv"  # the file with your data', ""]
+    for leg in way.legs:
+        if leg.steps:
+            lines += [*_call(way, leg), ""]
+    return "run.py", "\n".join([*lines, "print(fit)", ""])
+
+
+def _call(way: Way, leg: Leg) -> list[str]:
+    given: dict[str, Any] = {"start": leg.start, "missing": "drop", "seed": leg.settings.seed}
+    if way.fixed:
+        given["fixed"] = way.fixed
+    if not leg.by_auto:
+        given |= {
+            "optimizer": leg.settings.optimizer,
+            "learning_rate": leg.rate,
+            "steps": leg.steps,
+            "kernel": "numpy",
+        }
+        if leg.settings.batch is not None:
+            given["batch_size"] = leg.settings.batch
+    options = (f"    {name}={value!r}," for name, value in given.items())
+    return ["fit = sgdfit.fit(", f"    {way.formula!r},", "    data,", *options, ")"]
+
+
+def _tex(way: Way) -> tuple[str, str]:
+    return "derivation.tex", derive(way.model).latex()
+
+
+def _trace(way: Way) -> tuple[str, str]:
+    trace = way.trace
+    lines = [",".join(["step", "loss", *way.model.free])]
+    for step, loss, theta in zip(trace.steps, trace.losses, trace.thetas, strict=True):
+        lines.append(",".join([str(step), repr(float(loss)), *map(repr, theta.tolist())]))
+    return "trace.csv", "\n".join([*lines, ""])
