@@ -1,4 +1,4 @@
-"""Legs of a run, each one call of `sgdfit.fit`; and the run written down, as files to take along."""
+"""Legs of a run, each one call of `sgdfit.fit`, and the run written down as files."""
 
 from __future__ import annotations
 
