@@ -5,8 +5,8 @@ import type { Frame } from "./messages";
 
 const STEPS = 1000;
 // Powers of ten that the slider reaches from the limit.
-const BELOW = 3;
-const ABOVE = 1;
+const BELOW = 2;
+const ABOVE = 0.5;
 
 export class Rates {
   readonly element: HTMLElement;
@@ -80,14 +80,18 @@ export class Rates {
       const zone = !limit ? "" : rate <= (smooth ?? 0) ? "smooth" : rate <= limit ? "oscillating" : "diverging";
       this.slider.setAttribute("aria-valuetext", `${short(rate)} ${zone}`);
     }
-    this.note.textContent = frame.zones.note;
+    const worded = limit
+      ? `Smooth below ${short(smooth, 3)}, oscillating to ${short(limit, 4)}, diverging beyond. `
+      : "";
+    this.note.textContent = worded + frame.zones.note;
   }
 
   private draw(smooth: number, limit: number): void {
     const edges = [0, this.share(smooth), this.share(limit), 1].map((edge) => Math.min(1, Math.max(0, edge)));
     const zones = ["smooth", "oscillating", "diverging"].map((zone, k) => {
       const width = 100 * ((edges[k + 1] ?? 1) - (edges[k] ?? 0));
-      return make("span", { class: `zone ${zone}`, style: `width: ${width}%` }, zone);
+      const named = width > 25 || zone === "diverging" ? zone : "";
+      return make("span", { class: `zone ${zone}`, style: `width: ${width}%` }, named);
     });
     this.track.replaceChildren(...zones);
   }

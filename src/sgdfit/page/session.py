@@ -61,6 +61,8 @@ MOST_DRAWN = 2_000
 MOST_SPEED = 10_000
 # Of no more rows is the answer looked for before anyone asks.
 MOST_FITTED = 200_000
+# Beside start and answer sliders have this share of their distance.
+ROOM = 0.4
 
 
 class Moment(NamedTuple):
@@ -189,6 +191,7 @@ class Session:
         self, data: object, formula: str | None, start: Mapping[str, float] | None = None
     ) -> None:
         """Begin with data and a formula."""
+        self.sample = FIRST if data is None else None
         if data is None:
             sample = SAMPLES[FIRST]
             data, formula = sample.columns(), formula or sample.formula
@@ -328,6 +331,7 @@ class Session:
         state = message.get("state") or {}
         if state:
             self._restore(state)
+        self._find_best()
         self._tell_scene()
         self._draw(landscape=True)
 
@@ -336,6 +340,7 @@ class Session:
         sample = SAMPLES.get(str(state.get("sample", "")))
         table = self.table
         if sample is not None:
+            self.sample = str(state["sample"])
             table = timed(open_table(sample.columns()), TimeScales())
         self._build(
             table, str(state.get("formula", self.formula)), numbers(state.get("values")),
@@ -357,6 +362,7 @@ class Session:
                 raise UsageError(f"there is no sample {name!r}; there are {', '.join(SAMPLES)}")
             data: object = SAMPLES[name].columns()
             formula, start = SAMPLES[name].formula, SAMPLES[name].start
+            self.ranges = {}
         else:
             data = uploaded(message)
         table = timed(open_table(data), TimeScales())
@@ -365,6 +371,7 @@ class Session:
         except SgdfitError:
             # Other columns take another formula.
             self._build(table, first_formula(table.names), {})
+        self.sample = str(message["name"]) if kind == "sample" else None
         self._tell_scene()
         self._draw(landscape=True)
 
@@ -494,6 +501,21 @@ class Session:
                 seed=self.settings.seed, **options,
             )  # fmt: skip
 
+    def _find_best(self) -> None:
+        """Find the answer, where that takes no time to speak of; sliders reach it."""
+        if self.best is not None or self.problem.rows > MOST_FITTED:
+            return
+        with contextlib.suppress(SgdfitError):
+            found = self._fitted()
+            self.best = found if found.status.ok else None
+        for name, value in self.values.items() if self.best else ():
+            low, high = self.ranges[name]
+            answer = self.best.estimates[name].value
+            if not low < answer < high:
+                low, high = min(value, answer), max(value, answer)
+                margin = ROOM * (high - low)
+                self.ranges[name] = rounded_range(low - margin, high + margin)
+
     def _compare(self, message: Mapping[str, Any]) -> None:
         """Step a second descent beside the first: with another batch, or by another optimizer."""
         kind, self.rival = message.get("kind"), None
@@ -574,6 +596,7 @@ class Session:
                 "parameters": parameters,
                 "options": self.settings._asdict(),
                 "optimizers": [name for name in OPTIMIZERS if name != "averaged"],
+                "sample": self.sample,
                 "samples": {name: sample.title for name, sample in SAMPLES.items()},
                 "rows": self.problem.rows,
                 "drawn": len(points.target),
@@ -661,10 +684,7 @@ class Session:
     def _draw_landscape(self) -> None:
         """Send the contours of the loss, and where its minimum lies."""
         assert self.slice is not None  # the caller has looked
-        if self.best is None and self.problem.rows <= MOST_FITTED:
-            with contextlib.suppress(SgdfitError):
-                found = self._fitted()
-                self.best = found if found.status.ok else None
+        self._find_best()
         x, y = self.slice
         made = drawing.landscape(
             self.problem, self.theta, self.slice, (*self.ranges[x], *self.ranges[y])
@@ -705,6 +725,12 @@ def usual_range(value: float) -> tuple[float, float]:
     """Return the range of a slider about a value: round numbers, some three times as wide."""
     size = 10.0 ** math.ceil(math.log10(max(abs(value), 0.3)))
     return value - size, value + size
+
+
+def rounded_range(low: float, high: float) -> tuple[float, float]:
+    """Return a range of two digits around a wider one."""
+    unit = 10.0 ** (math.floor(math.log10(high - low)) - 1)
+    return math.floor(low / unit) * unit, math.ceil(high / unit) * unit
 
 
 def number(value: Any, what: str) -> float:
