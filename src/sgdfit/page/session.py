@@ -14,6 +14,7 @@ import math
 import reprlib
 import threading
 import time
+import traceback
 import warnings
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -145,8 +146,10 @@ class Session:
                 else:
                     self._advance(self.settings.speed)
                     self._pace()
-            except SgdfitError as error:
+            except Exception as error:  # the view goes on whatever a message leads to
                 self.running = False
+                if not isinstance(error, SgdfitError):
+                    traceback.print_exc()
                 self._tell_error(message or {"type": "step"}, error)
 
     def _pace(self) -> None:
@@ -385,8 +388,7 @@ class Session:
     def _move(self, values: Mapping[str, float]) -> None:
         """Put parameters elsewhere; the next step begins a new leg there."""
         for name in values:
-            if name not in self.values:
-                raise UsageError(f"{name!r} is no parameter; there are {', '.join(self.values)}")
+            self._check_name(name)
         if set(values) & self.locked:
             self._build(self.table, self.formula, {**self.values, **values}, self.locked)
             return
@@ -395,8 +397,13 @@ class Session:
             self.theta[self.model.free.index(name)] = value
         self.run, self.ended = None, ""
 
+    def _check_name(self, name: str) -> None:
+        if name not in self.values:
+            raise UsageError(f"{name!r} is no parameter; there are {', '.join(self.values)}")
+
     def _lock(self, message: Mapping[str, Any]) -> None:
         name = str(message.get("name"))
+        self._check_name(name)
         locked = self.locked | {name} if message.get("locked") else self.locked - {name}
         if len(locked) >= len(self.values):
             raise UsageError("every parameter would be locked; leave at least one free")
@@ -408,16 +415,23 @@ class Session:
         low, high = (number(message.get(side), "the range") for side in ("low", "high"))
         if not low < high:
             raise UsageError(f"the range {low:g} to {high:g} holds nothing; give low < high")
+        self._check_name(str(message.get("name")))
         self.ranges[str(message.get("name"))] = low, high
         self._draw(landscape=True)
 
     def _set_options(self, message: Mapping[str, Any]) -> None:
         """Change how the descent steps; what is not named stays."""
         old, changes = self.settings, dict[str, Any]()
-        for name in ("optimizer", "rate", "batch", "seed", "speed"):
+        checks: dict[str, Callable[[Any], Any]] = {
+            "optimizer": str,
+            "rate": lambda value: None if value is None else number(value, "the rate"),
+            "batch": lambda value: None if value is None else whole(value, "the batch size", 1),
+            "seed": lambda value: whole(value, "the seed", 0),
+            "speed": lambda value: min(whole(value, "the speed", 1), MOST_SPEED),
+        }
+        for name, check in checks.items():
             if name in message:
-                changes[name] = message[name]
-        changes["speed"] = min(max(1, int(changes.get("speed", old.speed))), MOST_SPEED)
+                changes[name] = check(message[name])
         self.settings = old._replace(**changes)
         try:
             self._options()
@@ -566,7 +580,7 @@ class Session:
         ]
         self.emit({**message, "arrays": named}, held)
 
-    def _tell_error(self, message: Mapping[str, Any], error: SgdfitError) -> None:
+    def _tell_error(self, message: Mapping[str, Any], error: Exception) -> None:
         place = getattr(error, "position", None)
         told = {"type": "error", "where": str(message.get("type")), "text": str(error)}
         self._tell(told if place is None else {**told, "caret": place})

@@ -1,0 +1,341 @@
+"""The live view: its session, without a browser; its server, by raw requests."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import struct
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import sgdfit
+from sgdfit import demo
+from sgdfit.page.server import HEADERS, Page, packed, unpacked
+from sgdfit.page.session import Session
+
+pytest.importorskip("starlette")
+
+QUADRATIC = demo.FORMULA
+
+
+class Watched:
+    """A session, and what it has said."""
+
+    def __init__(self, *given):
+        self.said, self.heard = [], threading.Condition()
+        self.session = Session(self.hear, *given)
+
+    def hear(self, message, arrays):
+        with self.heard:
+            self.said.append((message, arrays))
+            self.heard.notify_all()
+
+    def ask(self, what, answer="frame", **rest):
+        """Send a message; return the first answer of a kind that follows."""
+        before = len(self.said)
+        self.session.handle({"type": what, **rest})
+        return self.wait(answer, before)
+
+    def wait(self, answer, before, until=lambda message: True, seconds=20.0):
+        def found():
+            return next(
+                (m for m, _ in self.said[before:] if m["type"] == answer and until(m)), None
+            )
+
+        with self.heard:
+            assert self.heard.wait_for(lambda: found() is not None, seconds), answer
+            return found()
+
+
+@pytest.fixture
+def watch():
+    watched = []
+
+    def begin(*given):
+        watched.append(Watched(*given))
+        return watched[-1]
+
+    yield begin
+    for one in watched:
+        one.session.close()
+
+
+def test_the_first_sight_is_the_tutorials_quadratic_badly_placed_and_paused(watch):
+    view = watch()
+    scene = view.ask("hello", "scene")
+    assert scene["formula"] == QUADRATIC
+    assert scene["invitation"] == "Drag a, b, c to lower the loss, then press Step."
+    frame = view.wait("frame", 0)
+    assert not frame["running"]
+    assert frame["loss"] > 5 * sgdfit.fit(QUADRATIC, demo.points()).loss
+
+
+def test_steps_are_those_of_fit_to_the_last_bit(watch):
+    view = watch()
+    first = view.ask("options", rate=0.1)
+    for _ in range(7):
+        last = view.ask("step")
+    run = sgdfit.fit(
+        QUADRATIC, demo.points(), start=first["values"], optimizer="sgd", learning_rate=0.1,
+        steps=7, kernel="numpy",
+    )  # fmt: skip
+    assert last["values"] == run.values
+    assert last["step"] == 7
+    assert last["loss"] == pytest.approx(run.loss, rel=1e-14)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"batch": 4, "seed": 3}, {"optimizer": "adam"}, {"optimizer": "sgd(momentum=0.5)"}],
+)
+def test_an_exported_run_repeats_its_numbers(watch, options, tmp_path, monkeypatch):
+    view = watch()
+    view.ask("options", **options)
+    for _ in range(3):
+        view.ask("step")
+    view.ask("set", name="a", value=1.5)
+    view.ask("options", rate=0.05)
+    for _ in range(2):
+        last = view.ask("step")
+    written = view.ask("export", "answer", kind="python")
+    points = demo.points()
+    lines = [
+        f"{x!r},{y!r}" for x, y in zip(points["x"].tolist(), points["y"].tolist(), strict=True)
+    ]
+    (tmp_path / "data.csv").write_text("\n".join(["x,y", *lines]) + "\n")
+    monkeypatch.chdir(tmp_path)
+    space = {}
+    exec(written["text"], space)
+    assert space["fit"].values == last["values"]
+
+
+def test_a_run_that_diverges_stops_where_it_was_finite_and_offers_a_rate(watch):
+    view = watch()
+    view.ask("options", rate=0.5)
+    before = len(view.said)
+    view.session.handle({"type": "run"})
+    last = view.wait("frame", before, lambda frame: frame["ended"] == "halted")
+    assert not last["running"]
+    assert all(np.isfinite(value) for value in last["values"].values())
+    assert last["verdict"]["level"] == "bad"
+    offered = last["verdict"]["offer"]
+    assert 0 < offered < last["zones"]["limit"]
+    view.ask("reset")
+    view.ask("options", rate=offered, speed=200)
+    before = len(view.said)
+    view.session.handle({"type": "run"})
+    least = sgdfit.fit(QUADRATIC, demo.points()).loss
+    view.wait("frame", before, lambda frame: frame["loss"] < (1 + 1e-9) * least)
+
+
+def test_back_undoes_steps_and_hands(watch):
+    view = watch()
+    begun = view.ask("hello")["values"]
+    view.ask("step")
+    view.ask("set", name="b", value=5.0)
+    view.ask("back")
+    after = view.ask("back")
+    assert after["values"] == begun
+    assert after["step"] == 0
+
+
+def test_fit_for_me_ends_at_the_least_squares(watch):
+    view = watch()
+    shown = view.ask("fit", "result")
+    assert "converged" in shown["html"]
+    last = view.ask("pause")
+    answer = sgdfit.fit(QUADRATIC, demo.points())
+    assert last["values"] == pytest.approx(answer.values, rel=1e-9)
+    land = view.wait("landscape", 0, lambda one: "star" in one)
+    assert land["star"] == pytest.approx([answer["a"].value, answer["b"].value])
+
+
+def test_a_locked_parameter_stays(watch):
+    view = watch()
+    view.ask("lock", "scene", name="c", locked=True)
+    last = view.ask("step")
+    assert last["values"]["c"] == 9.0
+    assert "c" not in last["gradient"]
+
+
+def test_a_second_descent_goes_beside_the_first(watch):
+    view = watch()
+    view.ask("compare", kind="batch", other=5)
+    for _ in range(3):
+        last = view.ask("step")
+    assert last["rival"]["batch"] == 5
+    names = [name for name, *_ in last["arrays"]]
+    assert {"rival_steps", "rival_losses", "rival_path_x"} <= {*names}
+
+
+def test_many_rows_are_stepped_on_and_some_are_drawn(watch):
+    view = watch()
+    scene = view.ask("data", "scene", kind="sample", name="many")
+    assert scene["rows"] == 100_000
+    assert scene["drawn"] == 5_000
+    before = len(view.said)
+    view.session.handle({"type": "step"})
+    view.wait("frame", before, lambda frame: frame["step"] == 1)
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ({"type": "formula", "text": "y = a*exp(b*x"}, "never closed"),
+        ({"type": "formula", "text": "y = " + "a+" * 3000 + "x"}, "characters"),
+        ({"type": "formula", "text": "z = a*x"}, "no column"),
+        ({"type": "set", "name": "a", "value": "nan"}, "a finite number is needed"),
+        ({"type": "set", "name": "q", "value": 1}, "no parameter"),
+        ({"type": "options", "optimizer": "sgd(momentum=2"}, "optimizer"),
+        ({"type": "options", "rate": -1}, "-1"),
+        ({"type": "options", "batch": "many"}, "many"),
+        ({"type": "options", "speed": "fast"}, "fast"),
+        ({"type": "range", "name": "a", "low": 3, "high": 1}, "low < high"),
+        ({"type": "slice", "x": "a", "y": "a"}, "two free parameters"),
+        ({"type": "lock", "name": "q", "locked": True}, "no parameter"),
+        ({"type": "data", "kind": "sample", "name": "../x"}, "no sample"),
+        ({"type": "data", "kind": "text", "text": ""}, "no data"),
+        ({"type": "data", "kind": "file", "content": b"\x00\xff\x00"}, ""),
+        ({"type": "data", "kind": "text", "text": "x\n1\n2\n"}, "two columns"),
+        ({"type": "compare", "kind": "batch", "other": 0}, "0"),
+        ({"type": "export", "kind": "exe"}, "written as"),
+        ({"type": "shell"}, "no message"),
+        ({}, "no message"),
+    ],
+)
+def test_what_cannot_be_done_is_said_and_nothing_changes(watch, message, said):
+    view = watch()
+    before = view.ask("hello")
+    count = len(view.said)
+    view.session.handle(message)
+    assert said in view.wait("error", count)["text"]
+    assert view.ask("pause")["values"] == before["values"]
+
+
+def test_data_that_are_pasted_or_dropped_are_fitted(watch, tmp_path):
+    view = watch()
+    scene = view.ask("data", "scene", kind="text", text="t;v\n0;1,5\n1;2,5\n2;3,6\n3;4,4\n")
+    assert scene["formula"] == "v = a*t + b"
+    assert view.ask("formula", "scene", text="v = a*t^2 + b")["rows"] == 4
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"x": [1.0, 2, 3], "y": [2.0, 4, 6]}), tmp_path / "f.parquet")
+    content = (tmp_path / "f.parquet").read_bytes()
+    assert view.ask("data", "scene", kind="file", content=content)["columns"] == ["x", "y"]
+
+
+def test_messages_with_arrays_arrive_as_they_were():
+    arrays = [np.arange(3, dtype=np.float32), np.array([1.5, 2.5])]
+    raw = packed({"type": "frame", "text": "∇"}, arrays)
+    (length,) = struct.unpack_from("<I", raw)
+    assert json.loads(raw[4 : 4 + length])["text"] == "∇"
+    begin = -(-(4 + length) // 8) * 8
+    assert np.frombuffer(raw, np.float32, 3, begin).tolist() == [0, 1, 2]
+    assert np.frombuffer(raw, np.float64, 2, begin + 16).tolist() == [1.5, 2.5]
+    told = unpacked(None, packed({"type": "data"}, [np.frombuffer(b"PAR1abcd", np.uint8)]))
+    assert told["content"] == b"PAR1abcd"
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b"\xff\xff\xff\xff", struct.pack("<I", 3) + b"abc", b"\x02\0\0\0[]"]
+)
+def test_a_message_that_is_none_is_passed_over(raw):
+    assert unpacked(None, raw) is None
+    assert unpacked(raw.decode("latin1"), None) is None
+
+
+@pytest.fixture(scope="module")
+def server():
+    import uvicorn
+
+    page = Page()
+    running = uvicorn.Server(
+        uvicorn.Config(page.app, host="127.0.0.1", port=0, log_level="error", ws_max_size=10**6)
+    )
+    socket = running.config.bind_socket()
+    thread = threading.Thread(target=running.run, args=([socket],), daemon=True)
+    thread.start()
+    while not running.started:
+        time.sleep(0.01)
+    yield page, socket.getsockname()[1]
+    running.should_exit = True
+    thread.join(timeout=10)
+
+
+def asked(port, path, method="GET", **headers):
+    """Send a raw request; return status, headers and body."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+    for name, value in {"Host": f"127.0.0.1:{port}", **headers}.items():
+        connection.putheader(name.replace("_", "-"), value)
+    connection.endheaders()
+    answer = connection.getresponse()
+    found = answer.status, dict(answer.getheaders()), answer.read()
+    connection.close()
+    return found
+
+
+UPGRADE = {
+    "Connection": "Upgrade", "Upgrade": "websocket", "Sec_WebSocket_Version": "13",
+    "Sec_WebSocket_Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}  # fmt: skip
+
+
+def test_the_link_lets_in_and_nothing_else_does(server):
+    page, port = server
+    status, headers, _ = asked(port, f"/?token={page.token}")
+    assert status == 303
+    assert "HttpOnly" in headers["set-cookie"]
+    assert "samesite=strict" in headers["set-cookie"].lower()
+    cookie = f"sgdfit={page.token}"
+    status, headers, body = asked(port, "/", Cookie=cookie)
+    assert status == 200
+    assert b"view.js" in body
+    for name, value in HEADERS.items():
+        assert headers[name.lower()] == value
+    assert "default-src 'none'" in headers["content-security-policy"]
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/", {}),
+        ("/?token=guess", {}),
+        ("/", {"Cookie": "sgdfit=guess"}),
+        ("/view.js", {}),
+        ("/", {"Host": "evil.example"}),
+        ("/?token=TOKEN", {"Host": "evil.example:8000"}),
+        ("/", {"Host": "127.0.0.1.evil.example", "Cookie": "sgdfit=TOKEN"}),
+        ("/view.js", {"Cookie": "sgdfit=TOKEN", "Origin": "http://evil.example"}),
+        ("/ws", {**UPGRADE}),
+        ("/ws", {**UPGRADE, "Cookie": "sgdfit=TOKEN", "Origin": "http://evil.example"}),
+        ("/ws", {**UPGRADE, "Cookie": "sgdfit=TOKEN", "Origin": "null"}),
+        ("/ws", {**UPGRADE, "Cookie": "sgdfit=TOKEN", "Host": "evil.example"}),
+    ],
+)
+def test_strangers_get_403(server, path, headers):
+    page, port = server
+    headers = {name: value.replace("TOKEN", page.token) for name, value in headers.items()}
+    assert asked(port, path.replace("TOKEN", page.token), **headers)[0] == 403
+
+
+@pytest.mark.parametrize(
+    "path", ["/../pyproject.toml", "/..%2f..%2fpyproject.toml", "/%2e%2e/session.py", "/session.py",
+             "/static/view.js", "//etc/passwd", "/view.js%00.py"],
+)  # fmt: skip
+def test_no_file_of_the_server_is_reached(server, path):
+    page, port = server
+    status, _, body = asked(port, path, Cookie=f"sgdfit={page.token}")
+    assert status == 404
+    assert b"import" not in body
+    assert b"root:" not in body
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "TRACE"])
+def test_nothing_is_written_by_requests(server, method):
+    page, port = server
+    assert asked(port, "/", method, Cookie=f"sgdfit={page.token}")[0] == 405
