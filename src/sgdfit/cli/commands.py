@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -497,7 +499,10 @@ def page(
 
             webbrowser.open(link)
 
-    serve(Page(table, formula), "127.0.0.1", port or 0, begun)
+    # Ctrl-C is how it ends.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with contextlib.suppress(KeyboardInterrupt):
+        serve(Page(table, formula), "127.0.0.1", port or 0, begun)
     return 0
 
 

@@ -47,7 +47,9 @@ PAGE = (
     "<title>sgdfit: watch a fit</title>"
     '<link rel="icon" href="data:,"><link rel="stylesheet" href="style.css">'
     '<script type="module" src="view.js"></script></head>'
-    '<body style="margin:0"><main id="sgdfit-page"></main></body></html>\n'
+    '<body style="margin:0"><main>'
+    '<h1 style="position:absolute;clip-path:inset(50%)">Watch a fit</h1>'
+    '<div id="sgdfit-page"></div></main></body></html>\n'
 )
 KINDS = {"view.js": "text/javascript", "style.css": "text/css"}
 # Of messages: the largest that are taken, and how many a second.
@@ -115,10 +117,15 @@ class Page:
 
     async def socket(self, socket: WebSocket) -> None:
         """Carry messages between a view and its session."""
-        if self.refused(socket) or not self.is_known(socket) or self.sessions >= MOST_SESSIONS:
+        if self.refused(socket) or not self.is_known(socket):
             await socket.close(1008)
             return
         await socket.accept()
+        if self.sessions >= MOST_SESSIONS:
+            told = f"{MOST_SESSIONS} views are open, which is the most; close one and load this"
+            await socket.send_bytes(packed({"type": "error", "where": "", "text": told}, ()))
+            await socket.close(1013)
+            return
         self.sessions += 1
         outgoing = Outgoing(asyncio.get_running_loop())
         try:
@@ -218,6 +225,8 @@ def serve(page: Page, host: str, port: int, begun: Callable[[str], object]) -> N
     )
     server = uvicorn.Server(settings)
     socket = settings.bind_socket()
+    # Whoever comes by the link now waits for the server, which is not yet up.
+    socket.listen(settings.backlog)
     address = f"http://{host}:{socket.getsockname()[1]}/?token={page.token}"
     begun(address)
     server.run([socket])

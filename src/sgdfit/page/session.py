@@ -522,7 +522,9 @@ class Session:
         with contextlib.suppress(SgdfitError):
             found = self._fitted()
             self.best = found if found.status.ok else None
-        for name, value in self.values.items() if self.best else ():
+        if self.best is None:
+            return
+        for name, value in self.values.items():
             low, high = self.ranges[name]
             answer = self.best.estimates[name].value
             if not low < answer < high:
