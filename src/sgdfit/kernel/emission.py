@@ -180,7 +180,9 @@ class _Emitter:
             code, *values = map(self.text, expression.args)
             if not self.by_rows:
                 return f"select({code}, {', '.join(values)})", NAME
-            return f"({', '.join(values)})[int({code})]", NAME
+            # As branches the loop over rows stays in vector registers, not as a place in a tuple.
+            cases = (f"{value} if {code} == {k}.0 else " for k, value in enumerate(values[:-1]))
+            return f"({''.join(cases)}{values[-1]})", NAME
         function = FORMS[by_class[expression.func]]
         form = self._spelled(function.compiled if self.by_rows else function.numpy)
         plain = re.fullmatch(r"[\w.]*\(.*\)", form) is not None
