@@ -12,6 +12,7 @@ from scipy.optimize import Bounds, OptimizeWarning
 
 import sgdfit
 from sgdfit import curve_fit
+from sgdfit.errors import UsageError
 
 RNG = np.random.default_rng(123)
 T = np.linspace(0, 4, 50)
@@ -390,3 +391,9 @@ def test_slopes_of_a_called_function_come_from_jac(sigma):
     assert_allclose(popt, theirs[0], rtol=1e-7)
     assert_allclose(pcov, theirs[1], rtol=1e-5)
     assert asked.count("jac") > 3
+
+
+def test_fit_called_like_curve_fit_says_what_to_write():
+    told = r"write fit\(f, {'x': x, 'y': y}, response='y'\), .* or sgdfit.curve_fit\(f, x, y\)"
+    with pytest.raises(UsageError, match=told):
+        sgdfit.fit(line, T, NOISY)

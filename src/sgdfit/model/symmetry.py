@@ -74,7 +74,9 @@ class Symmetries:
     ) -> None:
         self.prediction, self.names, self.bounds = prediction, names, bounds
         self.movable, self.symbols = movable, [symbol(name) for name in names]
-        parts = separate(prediction, names).components
+        # Of a function that is called nothing is known that could be looked at.
+        called = external_in(prediction) is not None
+        parts = () if called else separate(prediction, names).components
         self.groups = [[names.index(name) for name in part.names] for part in parts]
         self.linear = [names.index(name) for part in parts for name in part.linear]
         self.terms = [normal_form(term) for part in parts for term in part.basis]
@@ -87,10 +89,9 @@ class Symmetries:
         # Which parameters decide first: nonlinear ones, phases, linear ones.
         self.order = sorted(range(len(names)), key=lambda i: (i not in nonlinear, halves[i] > 0, i))
         # Each change of sign by the parameter that it makes positive.
-        self.flips = self._flips()
+        self.flips = {} if called else self._flips()
         self.exchanges = self._exchanges(parts)
-        # What is found by values at random: of no function that is called, which takes its own.
-        called = external_in(prediction) is not None
+        # What is found by values at random.
         self.rates = [] if called else list(self._exchanged_rates())
         self.turns = [] if called else [*self._mirrors(), *self.rates]
         self.swaps = list(chain(*self.exchanges))
