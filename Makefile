@@ -25,7 +25,7 @@ check: setup
 	$(BIN)/mypy
 
 test: check
-	$(BIN)/python -m pytest --numprocesses=$(WORKERS) $(PYTEST_ARGS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses=$(WORKERS) $(PYTEST_ARGS)
 
 # What compares with torch, or looks at pages in Chromium: for machines that have both.
 test-oracles: setup

@@ -1,5 +1,6 @@
 """What every test stands on: compiled kernels in a folder of their own, and no window for plots."""
 
+import gc
 import os
 
 import pytest
@@ -9,8 +10,9 @@ os.environ["MPLBACKEND"] = "Agg"
 
 @pytest.fixture(scope="session", autouse=True)
 def kernel_folder(tmp_path_factory):
-    """Keep compiled kernels away from the user's own, and share them between the tests."""
-    folder = tmp_path_factory.mktemp("kernels")
+    """Keep compiled kernels away from the user's own, and share them between tests and workers."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "kernels"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SGDFIT_CACHE_DIR", str(folder))
         yield folder
@@ -22,8 +24,20 @@ def torch():
     return pytest.importorskip("torch", reason="torch, the oracle here, is not installed")
 
 
+@pytest.fixture
+def little(monkeypatch):
+    """Leave so little room for columns that nothing fits."""
+    monkeypatch.setattr("sgdfit.fitting.options.SHARE", 1e-6)
+
+
 def pytest_collection_modifyitems(items):
     """Mark the tests that compare with torch, so that `-m torch` finds them."""
     for item in items:
         if "torch" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.torch)
+
+
+def pytest_collection_finish():
+    """Leave out of garbage collections what stays: looking through it took a tenth of the time."""
+    gc.freeze()
+    gc.set_threshold(200_000, 20, 20)

@@ -1,6 +1,8 @@
-"""Being a user who may not read everything, for a while: root may."""
+"""Being a user who may not read everything, or has little room, for a while."""
 
 import os
+import resource
+import signal
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,3 +27,16 @@ def reachable(tmp_path):
     for folder in (tmp_path, *tmp_path.parents[:3]):
         if folder.owner() == tmp_path.owner() and folder != Path(tempfile.gettempdir()):
             folder.chmod(0o755)
+
+
+@contextmanager
+def files_of_at_most(size):
+    """Let no file grow beyond so many bytes, as on a full disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)

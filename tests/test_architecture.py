@@ -69,25 +69,31 @@ def level(package):
     return next(i for i, layer in enumerate(LAYERS) if package in layer)
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_imports_run_one_way(name):
-    package = name.split(".")[0]
-    for target in imported(MODULES[name]):
-        if not target.startswith("sgdfit."):
-            continue
-        other = target.split(".")[1]
-        if other in (package, "__version__"):
-            continue
-        assert level(other) < level(package), f"{name} imports {target}"
+def targets():
+    """Yield the package of each module, and what it imports, by names that tell a fault."""
+    for name, tree in MODULES.items():
+        for target in imported(tree):
+            yield name.split(".")[0], target, f"{name} imports {target}"
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_each_dependency_has_its_place(name):
-    package = name.split(".")[0]
-    for target in imported(MODULES[name]):
-        top = target.split(".")[0]
-        if top in OUTSIDE:
-            assert package in OUTSIDE[top], f"{name} imports {target}"
+def test_imports_run_one_way():
+    wrong = [
+        told
+        for package, target, told in targets()
+        if target.startswith("sgdfit.")
+        and (other := target.split(".")[1]) not in (package, "__version__")
+        and level(other) >= level(package)
+    ]
+    assert wrong == []
+
+
+def test_each_dependency_has_its_place():
+    wrong = [
+        told
+        for package, target, told in targets()
+        if (top := target.split(".")[0]) in OUTSIDE and package not in OUTSIDE[top]
+    ]
+    assert wrong == []
 
 
 def test_no_file_imports_itself_by_way_of_others():

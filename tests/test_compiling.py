@@ -50,12 +50,10 @@ def start(place):
     )
 
 
-def finish(process, told=""):
-    """Return what the program printed; what it told is nothing, or one line."""
+def finish(process):
+    """Return what the program printed."""
     out, err = process.communicate(SOURCE, timeout=120)
-    assert process.returncode == 0, err
-    assert err.count("CacheWarning: ") == len(err.splitlines()) == bool(told), err
-    assert told in err
+    assert (process.returncode, err) == (0, "")
     return tuple(map(float, out.split()))
 
 
@@ -86,6 +84,13 @@ def nothing_told_yet():
 def place(tmp_path, monkeypatch):
     monkeypatch.setenv("SGDFIT_CACHE_DIR", str(tmp_path / "kept"))
     return tmp_path / "kept"
+
+
+def doubled():
+    """Return 42, and how often the compiled code was found on disk and how often it was not."""
+    double = load(SOURCE).double
+    answer, found = double(21.0), double.stats
+    return answer, sum(found.cache_hits.values()), sum(found.cache_misses.values())
 
 
 def kept(place, ending):
@@ -144,17 +149,18 @@ def test_code_of_someone_else_is_not_run(place, monkeypatch):
 
 
 def test_a_damaged_source_is_written_anew(place):
-    finish(start(place))
+    doubled()
     (path,) = place.glob("*.py")
     path.write_text("raise RuntimeError")
-    assert finish(start(place), "its source had been changed")[0] == 42.0
+    with pytest.warns(CacheWarning, match="its source had been changed"):
+        assert doubled()[0] == 42.0
     assert path.read_text() == SOURCE
 
 
 @pytest.mark.parametrize(("ending", "share"), [("nbi", 0.5), ("nbc", 0.97), ("nbc", "cut")])
 def test_damaged_machine_code_is_compiled_anew(place, ending, share):
     """Cut short, or a bit of it turned, which could take the process down."""
-    finish(start(place))
+    doubled()
     (path,) = kept(place, ending)
     content = bytearray(path.read_bytes())
     if share == "cut":
@@ -169,8 +175,8 @@ def test_damaged_machine_code_is_compiled_anew(place, ending, share):
         assert [call(21.0), call(1.5)] == [42.0, 3.0]
     assert len(told) == 1
     assert not path.exists()
-    assert finish(start(place)) == (42.0, 0, 1)
-    assert finish(start(place)) == (42.0, 1, 0)
+    assert doubled() == (42.0, 0, 1)
+    assert doubled() == (42.0, 1, 0)
 
 
 def test_a_kernel_sums_the_same_without_a_folder(place, tmp_path, monkeypatch):

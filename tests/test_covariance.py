@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import pytest
-from scipy.optimize import curve_fit
 from scipy.special import stdtrit
 
 from sgdfit.errors import UsageError
@@ -44,28 +43,6 @@ def covariance_of(H, middle):
     return determined(NAMES, np.ones(3), spectrum, middle)[0]
 
 
-def decay(x, a, b, c):
-    return a * np.exp(-b * x) + c
-
-
-def decay_jacobian(x, a, b, c):
-    return np.stack([np.exp(-b * x), -a * x * np.exp(-b * x), np.ones_like(x)], axis=1)
-
-
-@pytest.mark.parametrize("weighted", [False, True])
-def test_classical_agrees_with_curve_fit(weighted):
-    rng = np.random.default_rng(1)
-    sigma = np.linspace(0.5, 2, len(X)) if weighted else np.ones_like(X)
-    y = decay(X, 5, 1.3, 0.5) + 0.1 * sigma * rng.normal(size=len(X))
-    options = {"p0": (4, 1, 1), "jac": decay_jacobian, "ftol": 1e-15, "xtol": 1e-15}
-    best, expected = curve_fit(decay, X, y, sigma=sigma, **options)
-    weight, slopes = sigma**-2.0, decay_jacobian(X, *best)
-    variance = weight @ (y - decay(X, *best)) ** 2 / (len(X) - 3)
-    covariance = covariance_of((slopes.T * weight) @ slopes, variance)
-    np.testing.assert_allclose(covariance, expected, rtol=1e-7)
-    np.testing.assert_array_equal(covariance, covariance.T)
-
-
 @in_any_units
 def test_units_change_nothing_but_units(scales):
     weight, S, outer = np.linspace(0.2, 3, len(X)), J * scales, np.multiply.outer(scales, scales)
@@ -82,46 +59,6 @@ def test_units_change_nothing_but_units(scales):
         for A, s in ((J, 1), (S, scales))
     )
     assert there == pytest.approx(here, rel=1e-10)
-
-
-@in_any_units
-@pytest.mark.parametrize(
-    ("columns", "blamed"),
-    [
-        ([X, X, X**2], ({"a", "b"},)),
-        ([X, X**2, X + X**2], ({"a", "b", "c"},)),
-        ([X, 0 * X, -X], ({"b"}, {"a", "c"})),
-    ],
-)
-def test_undetermined_parameters_are_named(columns, blamed, scales):
-    A = np.stack(columns, axis=1) * scales
-    H = A.T @ A
-    spectrum = spectrum_of(H)
-    for middle in (1.0, sandwich(spectrum, H)):
-        covariance, _, names = determined(NAMES, np.ones(3), spectrum, middle)
-        known = [name for i, name in enumerate(NAMES) if np.isfinite(covariance[i, i])]
-        assert set().union(known, *blamed) == set(NAMES)
-        found = sorted(sorted(set(text) & set(NAMES)) for text in names)
-        assert found == sorted(sorted(b) for b in blamed)
-
-
-def huber_sums(theta, delta=0.3):
-    r = J @ theta - Y
-    inside = np.abs(r) <= delta
-    slope = np.where(inside, r, delta * np.sign(r))
-    return J.T @ slope, (J.T * inside) @ J, (J.T * slope**2) @ J
-
-
-def test_sandwich_is_the_infinitesimal_jackknife():
-    """Σ (∂θ/∂w)² over the rows, the derivatives taken by refitting with changed weights."""
-
-    def fit(weight):
-        return np.linalg.solve((J.T * weight) @ J, J.T @ (weight * Y))
-
-    ones, h = np.ones(len(X)), 1e-4
-    derivative = np.array([(fit(ones + h * e) - fit(ones - h * e)) / (2 * h) for e in np.eye(40)])
-    covariance = covariance_of(J.T @ J, (J.T * (Y - J @ BEST) ** 2) @ J)
-    np.testing.assert_allclose(covariance, derivative.T @ derivative, rtol=1e-6)
 
 
 # --- intervals

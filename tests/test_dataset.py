@@ -470,9 +470,7 @@ def test_rows_that_are_no_numbers_are_named(name, kind, read, tmp_path):
 
 @both_ways
 @every_format
-@pytest.mark.parametrize(
-    ("column", "dropped"), [(late(np.nan), 1), (masked(30, 60), 30), (masked(0, 99), 99)]
-)
+@pytest.mark.parametrize(("column", "dropped"), [(late(np.nan), 1), (masked(0, 99), 99)])
 def test_missing_rows_are_left_out_and_counted(column, dropped, kind, read, tmp_path):
     path = write(table(column), tmp_path / f"a.{kind}")
     kept = np.asarray(pa.array(column).drop_null())
@@ -482,7 +480,7 @@ def test_missing_rows_are_left_out_and_counted(column, dropped, kind, read, tmp_
 
 
 @every_format
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.98])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.98])
 def test_files_that_are_cut_off(share, kind, tmp_path):
     whole = write(table(), tmp_path / f"a.{kind}").read_bytes()
     # in the middle of a row, where the rest is text
@@ -510,7 +508,7 @@ def test_two_columns_of_a_name(kind, tmp_path):
 
 
 @every_format
-@pytest.mark.parametrize("name", ["a b", 'an "x"', "it's", "a`b", "x>0", "Größe (mm)"])
+@pytest.mark.parametrize("name", ['an "x"', "a`b", "Größe (mm)"])
 def test_columns_of_any_name_are_compared(name, kind, tmp_path):
     path = write(table().append_column(name, pa.array(X)), tmp_path / f"a.{kind}")
     quoted = name.replace("`", "``")

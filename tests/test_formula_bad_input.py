@@ -87,7 +87,7 @@ HUGE = {
     "factors of huge powers": "*".join(["10**299"] * 500),
     "nested powers": "(" * 22 + "2*x" + ")**1000" * 22,
     "hostile fractions": "+".join(f"1/{p}" for p in range(3, 1400, 2)),
-    "conditions": " and ".join(f"(x > {i})" for i in range(400)),
+    "conditions": " and ".join(f"(x > {i})" for i in range(250)),
     "a chain of comparisons": "<".join(f"k{i}" for i in range(700)),
     "roots": "sqrt(" * 24 + "2" + ")" * 24,
     "absolute values": "abs(a - " * 24 + "x" + ")" * 24,
@@ -177,7 +177,7 @@ PIECES = st.sampled_from(
 texts = st.one_of(st.text(max_size=60), st.lists(PIECES, max_size=30).map("".join))
 
 
-@settings(max_examples=2000, deadline=None, database=None, derandomize=True)
+@settings(max_examples=800, deadline=None, database=None, derandomize=True)
 @given(text=texts, reader=st.sampled_from([*READERS]))
 def test_only_our_own_errors_escape(reader, text):
     began = time.perf_counter()

@@ -1,6 +1,7 @@
 """The table of functions: every form and derivative against mpmath, whole columns against NumPy."""
 
 import math
+from functools import cache
 
 import mpmath
 import numba
@@ -78,6 +79,7 @@ def expression_of(name):
     return as_formula(f"{name}({', '.join(NAMES[: FUNCTIONS[name].arity])})").expression
 
 
+@cache
 def compiled_of(name, orders=()):
     """Compile a function; elementary ones are compiled into their callers alone."""
     source = FORMS[name].compiled.format(*map(float, orders), *NAMES)
@@ -251,7 +253,6 @@ def test_the_second_derivative_of_a_squared_absolute_value_holds_at_zero():
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("floor(2.5)", 2), ("floor(-2.5)", -3), ("ceil(2.5)", 3), ("cbrt(-8)", -2),
         ("abs(-3)", 3), ("sign(-0.1)", -1), ("sign(0)", 0), ("minimum(1, 2)", 1),
         ("maximum(1, 2)", 2), ("logistic(0)", 0.5), ("logistic(1000)", 1.0),
         ("logaddexp(1000, 1000)", 1000 + math.log(2)), ("xlogy(0, 0)", 0), ("xlogy(2, 1)", 0),

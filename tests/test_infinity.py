@@ -100,7 +100,7 @@ def test_the_limit_is_named_with_what_it_determines(case, unit):
     start = {"a growth": (1.0, 0.2), "a Pearson peak": (2.0, 9.0, 0.06)}.get(case)
     best, covariance = curve_fit(curve, X, y, start)
     squares = float(((curve(X, *best) - y) ** 2).sum()) * unit**2
-    assert fit.residual_sum_of_squares == pytest.approx(squares, rel=1e-4)
+    assert fit.residual_sum_of_squares == pytest.approx(squares, rel=1e-4, abs=0)
     errors = np.sqrt(np.diag(covariance))
     told = {d.text: (d.value, d.stderr) for d in fit.determined}
     told |= {n: (e.value, e.stderr) for n, e in fit.estimates.items() if e.stderr is not None}

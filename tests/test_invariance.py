@@ -57,15 +57,11 @@ UNITS = {
     "Rat43": {"b1": (0, 1), "b2": (0, 0), "b3": (-1, 0), "b4": (0, 0)},
     "Thurber": CUBICS,
 }
-NOT_CLOSED = {("ENSO", "x")}
 
-CHANGES = {"x": (1e9, 1.0), "y": (1.0, 1e-12)}
-RESCALED = [
-    pytest.param(name, unit, id=f"{name} {unit}")
-    for name in SETS
-    for unit in CHANGES
-    if (name, unit) not in NOT_CLOSED
-]
+
+def unit_changes(name):
+    """Return the factors of x and y."""
+    return (1.0 if name == "ENSO" else 1e9), 1e-12
 
 
 def fit(formula, data, start=None, **options):
@@ -108,9 +104,9 @@ def assert_same_curve(found, expected, tolerance):
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * np.max(np.abs(expected)))
 
 
-@pytest.mark.parametrize(("name", "unit"), RESCALED)
-def test_the_table_of_units_gives_the_same_curve(name, unit):
-    standard, (x_unit, y_unit) = SETS[name], CHANGES[unit]
+@pytest.mark.parametrize("name", SETS)
+def test_the_table_of_units_gives_the_same_curve(name):
+    standard, (x_unit, y_unit) = SETS[name], unit_changes(name)
     model = equations(standard)
     curve = model.predict(np.array(list(standard.certified.values())))
     theta = np.array(list(rescaled(name, standard.certified, x_unit, y_unit).values()))
@@ -118,26 +114,15 @@ def test_the_table_of_units_gives_the_same_curve(name, unit):
     assert_same_curve(changed / y_unit, curve, 1e-11)
 
 
-def assert_unchanged(name, number, x_unit, y_unit):
-    """Fit in other units, from the start that goes with them, and compare the curves."""
-    standard, start = SETS[name], started(name, number)
+@pytest.mark.parametrize("number", [0, 1], ids=["no start", "start 1"])
+@pytest.mark.parametrize("name", SETS)
+def test_other_units_give_the_same_curve(name, number):
+    standard, start, (x_unit, y_unit) = SETS[name], started(name, number), unit_changes(name)
     data = {"x": standard.data["x"] * x_unit, "y": standard.data["y"] * y_unit}
     start = start and rescaled(name, start, x_unit, y_unit)
     result, expected = fit(standard.formula, data, start), plain(name, number)
     assert result.status.name == expected.status.name == "converged"
     assert_same_curve(result.predict(data) / y_unit, expected.predict(standard.data), 1e-8)
-
-
-@pytest.mark.parametrize("number", [1, 2], ids=["start 1", "start 2"])
-@pytest.mark.parametrize(("name", "unit"), RESCALED)
-def test_other_units_give_the_same_curve(name, unit, number):
-    assert_unchanged(name, number, *CHANGES[unit])
-
-
-@pytest.mark.parametrize("name", SETS)
-def test_other_units_give_the_same_curve_without_a_start(name):
-    x_unit = 1.0 if (name, "x") in NOT_CLOSED else 1e9
-    assert_unchanged(name, 0, x_unit, 1e-12)
 
 
 class Shifted(NamedTuple):
@@ -190,20 +175,6 @@ def test_a_shift_of_x_keeps_polynomials_and_peaks(case, started_there):
     assert here.residual_sum_of_squares == pytest.approx(oracle.residual_sum_of_squares, rel=1e-9)
 
 
-@pytest.mark.parametrize("name", ["Gauss1", "Gauss2", "Gauss3", "Eckerle4"])
-def test_a_shift_of_x_keeps_the_peaks_of_nist(name):
-    standard, start = SETS[name], dict(SETS[name].starts[1])
-    moved = standard.data | {"x": standard.data["x"] + SHIFT}
-    if name == "Eckerle4":
-        start["b3"] += SHIFT
-    else:
-        # The decay below the peaks begins higher the further away its origin is.
-        start |= {"b1": start["b1"] * np.exp(start["b2"] * SHIFT)}
-        start |= {"b4": start["b4"] + SHIFT, "b7": start["b7"] + SHIFT}
-    result = fit(standard.formula, moved, start)
-    assert_same_curve(result.predict(moved), plain(name, 2).predict(standard.data), 1e-8)
-
-
 @pytest.mark.parametrize("name", SETS)
 def test_the_order_of_rows_does_not_matter(name):
     standard = SETS[name]
@@ -221,7 +192,8 @@ def test_the_order_of_rows_does_not_matter(name):
 COPIES = 3
 
 
-@pytest.mark.parametrize("name", SETS)
+# Of the three alike, Gauss1 alone.
+@pytest.mark.parametrize("name", [name for name in SETS if name not in ("Gauss2", "Gauss3")])
 def test_copies_of_every_row_keep_the_parameters_and_shrink_the_errors(name):
     standard = SETS[name]
     copied = {column: np.tile(values, COPIES) for column, values in standard.data.items()}
@@ -237,7 +209,7 @@ def test_copies_of_every_row_keep_the_parameters_and_shrink_the_errors(name):
     assert errors_of(result) == pytest.approx(smaller, rel=rel)
 
 
-@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("name", ["DanWood", "Lanczos3", "MGH09", "Misra1a", "Rat43", "Thurber"])
 def test_copies_shrink_absolute_errors_by_the_root_of_their_number(name):
     standard = SETS[name]
     deviation = standard.residual_standard_deviation
@@ -303,8 +275,8 @@ def columns(count, rows=200, seed=6):
 
 
 X = {"x": np.linspace(0.0, 80.0, 241)}
-PARAMETERS = range(2, 13)
-VARIABLES = range(1, 6)
+PARAMETERS = (2, 3, 4, 8, 12)
+VARIABLES = (1, 2, 5)
 LINEAR = [
     *(pytest.param(*harmonics(count), X, id=f"{count} parameters") for count in PARAMETERS),
     *(pytest.param(*plane(count), columns(count), id=f"{count} variables") for count in VARIABLES),

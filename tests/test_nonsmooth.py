@@ -14,16 +14,10 @@ from scipy.optimize import linprog
 
 import sgdfit
 from sgdfit.errors import UsageError
-from sgdfit.fitting import nonsmooth, options, sampling
+from sgdfit.fitting import nonsmooth, sampling
 
 FEW, MANY = 12_000, 160_000
 LINE = "y = a*x + b*z + c"
-
-
-@pytest.fixture
-def little(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave so little room for columns that nothing fits."""
-    monkeypatch.setattr(options, "SHARE", 1e-6)
 
 
 def rows(count: int, seed: int = 0) -> dict[str, np.ndarray]:

@@ -1,17 +1,13 @@
 """Files that are written: never over what is read, and whole or not at all."""
 
-import contextlib
 import os
-import resource
-import signal
-import subprocess
-import sys
 
 import numpy as np
 import pyarrow.dataset as ds
 import pytest
 
 import sgdfit
+from permissions import files_of_at_most
 from sgdfit import plot
 from sgdfit.cli.app import main
 from sgdfit.errors import UsageError
@@ -100,17 +96,24 @@ def test_no_call_writes_over_an_open_file(folder):
         ["fit", "-", FORMULA, "--plot", "fit.svg"],
     ],
 )
-def test_standard_input_and_the_data_of_a_saved_fit_are_inputs(folder, arguments):
+def test_standard_input_and_the_data_of_a_saved_fit_are_inputs(
+    folder, arguments, monkeypatch, capsys
+):
     sgdfit.fit(FORMULA, "data/p2.csv").save("data/fit.json")
     (folder / "fit.svg").symlink_to("data/p2.csv")
     before = contents(folder)
     with pytest.raises(UsageError, match=OTHER):
         sgdfit.load("data/fit.json").save("same.csv")
-    with open("data/p2.csv") as data:
-        command = [sys.executable, "-m", "sgdfit", *arguments]
-        done = subprocess.run(command, stdin=data, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert "file that is read" in done.stderr
+    own = os.dup(0)
+    try:
+        with open("data/p2.csv") as data:
+            os.dup2(data.fileno(), 0)
+            monkeypatch.setattr("sys.stdin", data)
+            assert main(arguments) == 2
+    finally:
+        os.dup2(own, 0)
+        os.close(own)
+    assert "file that is read" in capsys.readouterr().err
     assert contents(folder) == before
 
 
@@ -128,19 +131,7 @@ def test_a_saved_fit_knows_its_data_from_anywhere(folder, monkeypatch, moved):
         sgdfit.load(whole / "fits/fit.json").save(whole / "data/p2.csv")
 
 
-@contextlib.contextmanager
-def files_of_at_most(size):
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, ignored)
-
-
-@pytest.mark.parametrize("name", ["fit.json", "trace.csv", "fit.png", "fit.svg", "derived.html"])
+@pytest.mark.parametrize("name", ["fit.json", "trace.csv", "fit.png", "derived.html"])
 @pytest.mark.parametrize("stands", [False, True])
 def test_a_full_disk_leaves_what_stood_there_or_nothing(tmp_path, monkeypatch, name, stands):
     monkeypatch.chdir(tmp_path)

@@ -1,9 +1,7 @@
 """The fitted curve on new rows and its bands, in memory and in files, against closed forms."""
 
-import contextlib
 import functools
 import os
-import resource
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from scipy.special import stdtrit
 from scipy.stats import norm
 
 import sgdfit
+from permissions import files_of_at_most
 from sgdfit.cli.app import main
 from sgdfit.data.readers import open_table
 from sgdfit.errors import DataError, UsageError
@@ -251,16 +250,6 @@ def test_text_reads_back_exactly(tmp_path):
     lines = (tmp_path / "curve.csv").read_text().splitlines()[1:]
     assert np.array([float(text.split(",")[0]) for text in lines]).tobytes() == values.tobytes()
     assert all("." in text or "e" in text for text in lines)
-
-
-@contextlib.contextmanager
-def files_of_at_most(size):
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def fail_in_the_end():

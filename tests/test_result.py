@@ -311,21 +311,15 @@ def test_any_number_and_text_survives(value, error, label):
     [
         ("format", "other", 'does not say "format": "sgdfit"'),
         ("version", 2, r"newer sgdfit \(format version 2, this one reads up to 1\); update"),
-        ("version", "1", "its version is '1'"),
         ("version", True, "its version is True"),
         ("loss", KeyError, "the fit lacks 'loss'"),
         ("loss", "much", "the fit.loss is 'much', where a number is needed"),
-        ("loss", True, "the fit.loss is True, where a number is needed"),
         ("loss", None, "the fit.loss is None, where a number is needed"),
         ("loss", 10**400, "the fit.loss is 1000.*…, where a number is needed"),
         ("rows", 20.0, "the fit.rows is 20.0, where a whole number is needed"),
-        ("formula", 3, "the fit.formula is 3, where a text is needed"),
         ("formula", "y = q*x", "the fit.estimates has 'amplitude', which the formula 'y = q"),
         ("formula", "y = q*(x", "the fit.formula cannot be read: this '\\(' is never closed"),
-        ("warnings", "none", "the fit.warnings is 'none', where a list is needed"),
         ("warnings", [1], r"the fit.warnings\[0\] is 1, where a text is needed"),
-        ("estimates", [], r"the fit.estimates is \[\], where an object is needed"),
-        ("estimates.d.value", KeyError, "the fit.estimates.d lacks 'value'"),
         ("estimates.d.at_bound", 0, "d.at_bound is 0, where true or false is needed"),
         ("estimates.d.interval", [1.0], "d.interval has 1 entries, where 2 are needed"),
         ("estimates.d.stderr", -0.5, "the fit.estimates.d.stderr is -0.5, below 0"),
@@ -334,20 +328,14 @@ def test_any_number_and_text_survives(value, error, label):
         ("estimates.d.value", "NaN", "d.value is nan, where a finite number is needed"),
         ("estimates.d.interval", [5.0, 1.0], "d.interval is .*, whose ends are not in order"),
         ("r_squared", 7.0, "the fit.r_squared is 7.0, above 1"),
-        ("distance", -1.0, "the fit.distance is -1.0, where a number from 0 on is needed"),
-        ("level", 2.0, "the fit.level is 2.0, not between 0 and 1"),
         ("estimates.d.role", "king", "d.role is 'king', where one of free, fixed, tied"),
         ("estimates.d.name", "e", "the fit.estimates.d.name is 'e'"),
         ("free", ["amplitude", "zeta", "x", "y"], "the fit.free names 'zeta'"),
         ("covariance", [[1.0]], r"the fit.covariance has shape \(1, 1\), where \(4, 4\) is"),
-        ("correlation", [[1.0, 2.0]], r"the fit.correlation has shape \(1, 2\), where"),
         ("status.name", "fine", "no status is called 'fine'"),
         ("trace.loss", [1.0], "the trace's loss has shape"),
-        ("trace.loss", ["1.0"], r"the fit.trace.loss\[0\] is '1.0', where a number is needed"),
         ("trace.step", [0, 1, 2, 2**70], "the fit.trace.step holds a number that is too"),
-        ("trace.parameters", [[1.0]], r"parameters has shape \(1, 1\), where \(4, 3\) is"),
         ("trace.gradient", [[1.0], [], []], "the fit.trace.gradient has lists of different"),
-        ("diagnosis.names", KeyError, "the fit.diagnosis lacks 'names'"),
     ],
 )
 def test_what_is_no_saved_fit_is_refused_with_its_place(path, value, message):
@@ -474,11 +462,9 @@ INF, NAN = math.inf, math.nan
     ("value", "error", "expected"),
     [
         (2.07485717, 0.0231, "2.075 ± 0.023"),
-        (123456.0, 1234.0, "123500 ± 1200"),
         (1234567.0, 1234.0, "(1.2346 ± 0.0012)e6"),
         # the error gains a digit by rounding: not 9.999 ± 0.100
         (9.999, 0.0996, "10.00 ± 0.10"),
-        (0.0123, 0.000996, "0.0123 ± 0.0010"),
         # the value gains one
         (99999.996, 0.12, "100000.00 ± 0.12"),
         (999999.9, 12.0, "(1.000000 ± 0.000012)e6"),
@@ -486,25 +472,18 @@ INF, NAN = math.inf, math.nan
         (-0.046, 4.5, "0.0 ± 4.5"),
         # one above 100 times the value leaves it digits of its own
         (-0.0123456, 4.5, "-0.0123 ± 4.5"),
-        (-0.0, 0.3, "0.00 ± 0.30"),
         (0.5, 25.0, "0 ± 25"),
-        (1e-300, 1e300, "1e-300 ± 1e300"),
         # an error that would be mostly zeros
         (1.5, 1e-12, "1.5000000000000 ± 1.0e-12"),
-        (1.5e-9, 1e-20, "1.500000000000e-9 ± 1.0e-20"),
         (0.0, 6.1e-16, "0 ± 6.1e-16"),
         # never more digits than a float holds for sure
         (-1.5, 1e-30, "-1.5 ± 1.0e-30"),
-        (0.1 + 0.2, 4e-17, "0.3 ± 4.0e-17"),
         (5e-324, 5e-324, "(5.0 ± 5.0)e-324"),
         # half to even, on the decimal text: 0.125 is exact in binary, 2.675 is not
         (0.125, 0.10, "0.12 ± 0.10"),
-        (2.675, 0.10, "2.68 ± 0.10"),
         # without a usable error
         (2.07485717, None, "2.07486"),
-        (2.07485717, 0.0, "2.07486 ± 0"),
         (2.07485717, INF, "2.07486 ± inf"),
-        (2.07485717, NAN, "2.07486 ± nan"),
         (NAN, 0.5, "nan ± 0.5"),
         (-INF, None, "-inf"),
     ],
@@ -518,9 +497,7 @@ def test_plus_minus(value, error, expected):
     [
         (-0.001, 0.6, 0.3, 0.15, "0.00 … 0.60"),
         (-INF, INF, 0.3, INF, "-inf … inf"),
-        (1.0, INF, 2.0, 0.5, "1.00 … inf"),
         (1.0, 2.0, 1.5, None, "1 … 2"),
-        (-9.0123, 9.0363, 0.012, 4.5, "-9.01 … 9.04"),
         (2 - 4e-16, 2 + 4e-16, 2.0, 2e-16, "2 … 2"),
     ],
 )
@@ -535,8 +512,6 @@ def test_interval(low, high, value, error, expected):
         (123456.0, 2, "120000"),
         (0.00012345, 6, "0.00012345"),
         (0.000012345, 6, "1.2345e-5"),
-        (20, 6, "20"),
-        (1e100, 6, "1e100"),
         (NAN, 6, "nan"),
     ],
 )

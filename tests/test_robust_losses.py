@@ -53,10 +53,8 @@ CURVES = {
 # scipy's name and f_scale; tests/test_loss.py holds that the losses are scipy's.
 SCIPY = {
     "huber(delta=0.3, scale=absolute)": ("huber", 0.3),
-    "soft_l1(scale=absolute)": ("soft_l1", 1.0),
     "soft_l1(scale=0.3)": ("soft_l1", 0.3),
     "cauchy(scale=absolute)": ("cauchy", 1.0),
-    "cauchy(scale=0.3)": ("cauchy", 0.3),
     "log_cosh(scale=absolute)": None,
 }
 
@@ -130,7 +128,7 @@ def test_the_scale_is_that_of_the_residuals(loss, name):
     )
     start = dict(zip("abc", curve.start, strict=False))
     ways = [{}, {"start": start}]
-    if name in ("line", "decay"):
+    if name == "line":
         ways.append({"start": start, "optimizer": "sgd(momentum=0.9)", "steps": 20_000})
     fits = [sgdfit.fit(curve.formula, data, loss=loss, **way) for way in ways]
     stream = sgdfit.Fit(curve.formula, loss=loss)
@@ -143,7 +141,7 @@ def test_the_scale_is_that_of_the_residuals(loss, name):
     assert f"residual scale  {scale:.3g} in units of y" in str(fits[0])
 
 
-@pytest.mark.parametrize("factor", [1e-9, 1e-3, 1e6, 1e9])
+@pytest.mark.parametrize("factor", [1e-9, 1e6])
 @pytest.mark.parametrize("loss", REWEIGHTED)
 def test_units_do_not_matter(loss, factor):
     """The estimates follow the units of y and of x, and their errors with them."""
@@ -155,9 +153,9 @@ def test_units_do_not_matter(loss, factor):
     units = {"a": factor, "b": factor / 7e-4, "c": factor}
     for name, unit in units.items():
         there, here = other.estimates[name], one.estimates[name]
-        assert there.value == pytest.approx(unit * here.value, rel=1e-9)
-        assert there.stderr == pytest.approx(unit * here.stderr, rel=1e-6)
-    assert other.loss_scale == pytest.approx(factor * one.loss_scale, rel=1e-9)
+        assert there.value == pytest.approx(unit * here.value, rel=1e-9, abs=0)
+        assert there.stderr == pytest.approx(unit * here.stderr, rel=1e-6, abs=0)
+    assert other.loss_scale == pytest.approx(factor * one.loss_scale, rel=1e-9, abs=0)
 
 
 def test_residuals_count_in_units_of_their_sigma():
@@ -185,9 +183,9 @@ def test_residuals_count_in_units_of_their_sigma():
 
 
 def test_errors_with_a_scale_of_the_residuals_cover():
-    """In 200 samples of contaminated noise, about 95% of the intervals hold the truth."""
+    """In 120 samples of contaminated noise, about 95% of the intervals hold the truth."""
     inside = []
-    for seed in range(200):
+    for seed in range(120):
         y = 2 * X - 1 + outliers(0.1, seed) * np.random.default_rng(seed).choice([-1, 1], ROWS)
         fit = sgdfit.fit("y = a*x + b", {"x": X, "y": y}, loss="huber")
         low, high = fit.estimates["a"].interval
@@ -204,7 +202,7 @@ def test_exact_data_with_outliers_have_the_exact_answer():
 
 def test_the_scale_of_many_rows_is_theirs(tmp_path):
     """It comes from a sample, and from a count of all rows; a file gives the same bits."""
-    rows = 400_000
+    rows = 200_000
     x = np.random.default_rng(1).uniform(0, 4, rows)
     y = 2 * np.exp(-0.7 * x) + 0.5 + outliers(0.15, seed=2, rows=rows)
     formula, path = "y = a*exp(-b*x) + c", tmp_path / "rows.parquet"

@@ -14,15 +14,14 @@ import pytest
 from scipy.optimize import curve_fit
 
 import sgdfit
+from example_results import X, Y
 from naming import name_of
 from sgdfit.errors import DivergenceWarning
 from sgdfit.fitting.callbacks import Progress
 from sgdfit.inference.diagnosis import Diagnosis
 from sgdfit.kernel.shuffle import shuffled
 
-X = np.linspace(-2, 2, 20)
-DRAWS = (np.random.RandomState(42).randint(0, 2**32, 20, dtype=np.uint32) & 0xFFFFFF) / 2**24
-TUTORIAL = {"x": X, "y": 2 * X**2 + 3 * X + 4 + (DRAWS * 10 - 5)}
+TUTORIAL = {"x": X, "y": Y}
 QUADRATIC = "y = a*x**2 + b*x + c"
 START = {"a": 4, "b": 5, "c": 7}
 
@@ -387,7 +386,7 @@ def test_ctrl_c_ends_a_long_run_with_its_result(kernel, size, rows, listening):
         [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout.readline() == "running\n"
-    time.sleep(1.5)
+    time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
@@ -510,30 +509,19 @@ def test_rates_above_the_limit_are_warned_of_and_no_others(above, options):
 # --- converged and the step limit
 
 
-@over_kernels
-def test_converged(kernel):
-    fit = fit_tutorial(learning_rate=0.2, steps=200, kernel=kernel)
-    assert fit.status.name == "converged"
-    assert fit.status.cause == "nearer than the 0.01 standard errors that count"
-    answer = [2.07485717, 2.64455586, 5.26174921]
-    np.testing.assert_allclose(values(fit), answer, atol=2e-8)
-    assert fit.loss == pytest.approx(6.251991379811, abs=1e-6)
-
-
 @pytest.mark.parametrize("start", [START, {"a": 100, "b": -100, "c": 1000}, None])
 @pytest.mark.parametrize(
     ("optimizer", "rate"), [("sgd", 0.01), ("sgd", 0.15), ("sgd", 0.22), ("sgd(momentum=0.5)", 0.1)]
 )
-@pytest.mark.parametrize("steps", [4, 10])
-def test_step_limit_says_how_many_more_steps_lead_there(start, optimizer, rate, steps):
+def test_step_limit_says_how_many_more_steps_lead_there(start, optimizer, rate):
     options = {"start": start, "optimizer": optimizer, "learning_rate": rate}
-    fit = fit_tutorial(steps=steps, **options)
+    fit = fit_tutorial(steps=4, **options)
     assert fit.status.name == "step_limit"
     assert fit.status.ok
     told = re.match(r"about ([\d,]+) more steps at this rate lead within 0\.01", fit.status.cure)
     more = int(told.group(1).replace(",", ""))
-    after_half = fit_tutorial(steps=steps + max(1, more // 2), **options)
-    after_twice = fit_tutorial(steps=steps + 2 * more, **options)
+    after_half = fit_tutorial(steps=4 + max(1, more // 2), **options)
+    after_twice = fit_tutorial(steps=4 + 2 * more, **options)
     assert after_twice.status.name == "converged"
     assert after_half.status.name == "step_limit"
 
@@ -590,7 +578,7 @@ CURVES = {
 
 @pytest.mark.parametrize("optimizer", ["sgd", "sgd(momentum=0.9)", "adam"])
 @pytest.mark.parametrize("curve", CURVES)
-@pytest.mark.parametrize("seed", [None, 0, 1])
+@pytest.mark.parametrize("seed", [None, 0])
 def test_a_default_rate_stays_and_no_distance_is_told_from_afar(curve, optimizer, seed):
     x, random = np.linspace(0.1, 8, 60), np.random.default_rng(seed)
     words = dict.fromkeys(re.findall(r"[A-Za-z]\w*", curve))
@@ -664,10 +652,11 @@ AT_START = [
 ]
 
 
-@over_kernels
 @over_batches
 @pytest.mark.parametrize(
-    ("formula", "start", "part", "value"), AT_START, ids=lambda v: name_of(v, 24)
+    ("kernel", "formula", "start", "part", "value"),
+    [*(("numpy", *case) for case in AT_START), *(("compiled", *case) for case in AT_START[::3])],
+    ids=lambda v: name_of(v, 24),
 )
 def test_start_outside_of_the_domain(formula, start, part, value, kernel, size):
     with warnings.catch_warnings():

@@ -15,7 +15,7 @@ from nist_files import read_folder, shipped_folder
 from speed_clock import Contender, fitted_apart, lines, peer, race
 from speed_data import CURVES, decode, linked, observed, parquet, replicate
 from speed_fits import minimum
-from speed_tables import Line, Table, Target, as_dict, digits_shared, lined, short, written
+from speed_tables import Line, Table, Target, as_dict, lined, short, written
 
 
 def test_a_table_gives_ratios_and_names_the_absent():
@@ -38,19 +38,6 @@ def test_a_table_gives_ratios_and_names_the_absent():
     assert not Target("speed", math.nan, 1.0).holds
     numbers = (0.000497, 0, 9.999, 472_000.4, math.nan, None)
     assert list(map(short, numbers)) == ["0.000497", "0.00", "10.00", "472,000", "–", "–"]
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "digits"),
-    [
-        ([1.0, 2.0], [1.0, 2.0], 16.0),
-        ([1.0, 2.0002], [1.0, 2.0], 4.0),
-        ([0.0], [0.0], 16.0),
-        ([1e-3], [0.0], -math.inf),
-    ],
-)
-def test_digits_are_those_of_the_worst_pair(one, other, digits):
-    assert digits_shared(one, other) == pytest.approx(digits)
 
 
 def test_a_race_counts_all_but_the_first_turn_and_says_what_is_absent():

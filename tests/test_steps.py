@@ -171,7 +171,7 @@ def test_thresholds_may_depend_on_one_another() -> None:
     assert any("b, k: not all other values could be ruled out" in w for w in fit.warnings)
 
 
-@pytest.mark.parametrize("seed", range(10, 18))
+@pytest.mark.parametrize("seed", range(10, 14))
 def test_a_kink_of_several_parameters_may_rest_on_a_row(seed: int) -> None:
     rng = np.random.default_rng(seed)
     x, z = rng.uniform(0, 5, (2, 12))
@@ -351,7 +351,7 @@ RAMPS = {
 }
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("formula", RAMPS)
 def test_kinks_that_several_parameters_move(formula: str, seed: int) -> None:
     random, (usual, of) = np.random.default_rng(seed), RAMPS[formula]

@@ -61,13 +61,10 @@ TEXTS = {
     "decimal comma and blanks": ("x y\n1,5 2,5\n3,5 4,5\n", {"sep": " ", "decimal": ","}),
     "no header": ("1;2,5\n3;4\n", {**DECIMAL_COMMA, "names": ["x", "y"]}),
     "tab and missing": ("x\ty\n1\tNA\n\t4\n5\t6\n", {"sep": "\t"}),
-    "bar": ("x|y\n1|2.5\n3|4\n", {"sep": "|"}),
     "blanks": ("  x   y\n 1.0   2.5 \n\t3.0 \t4\n", BLANKS),
     "blanks and quotes": ('"my x" y\n"1.0" 2.5\n3 4\n5 "6"\n', BLANKS),
     "CRLF": ("x,y\r\n1,2.5\r\n3,4\r\n", {}),
-    "CRLF and blanks": ("x y\r\n1  2.5 \r\n3 4\r\n", BLANKS),
     "CR": ("x,y\r1,2.5\r3,4\r", {"lineterminator": "\r"}),
-    "no end of line": ("x,y\n1,2.5\n3,4", {}),
     "byte order mark": ("\ufeffx,y\n1,2.5\n", {}),
     "quoted numbers": ('"x","y"\n"1","2.5"\n"3","4"\n"5","6"\n', {}),
     "quoted here and there": ('x,y,z\n1,"2",3\n"4",5,6\n', {}),
@@ -78,10 +75,7 @@ TEXTS = {
     ),
     "comment with quotes": ('x,y\n# "open\n1,2\n# and "more\n3,4\n5,6\n', HASH, HASH),
     "blank lines at the end": ("x,y\n1,2\n3,4\n\n\n   \n", {}),
-    "one column": ("x\n1.5\n2\n  \n3\n# 4\n5\n", HASH, HASH),
     "comments above": ("# a, b\n\n# c\nx,y\n1,2\n3,4\n", HASH),
-    "signs and powers": ("x,y\n+1.5,-2E-3\n.5,5.\n", {}),
-    "Greek": ("α,µ\n1,2\n", {}),
     "units": ("t,y\ns,mg/L\n0,1\n1,2.5\n", {"skiprows": [1]}),
     "units in brackets": ("t;y\n[s];[mg]\n0;1,5\n1;2,5\n", {**DECIMAL_COMMA, "skiprows": [1]}),
     "lines above": ("Instrument: X\nBy: A, B and C\n\nt,y\n0,1\n1,2\n", {"skiprows": 3}),
@@ -100,12 +94,7 @@ TEXTS = {
         {"encoding": "koi8-r"},
     ),
     "thousands": ('x,y\n"1,234,567",1.5\n"2,000",2\n', {"thousands": ","}),
-    "thousands, decimal comma": (
-        "x;y\n1.234,5;1\n2.000;2,25\n",
-        {**DECIMAL_COMMA, "thousands": "."},
-    ),
     "thousands by apostrophes": ("x;y\n1'234.5;1\n12'000;2\n", {**SEMICOLON, "thousands": "'"}),
-    "thousands by blanks": ("x;y\n1 234,5;1\n12 000;2\n", {**DECIMAL_COMMA, "thousands": " "}),
     "thousands by blanks, tabs": (
         "x\ty\n1 234\t5\n-3\t1 000 678\n",
         {"sep": "\t", "thousands": " "},
@@ -120,15 +109,12 @@ TEXTS = {
     ),
     "a delimiter": ("x:y\n1:2\n3:4\n", {"sep": ":"}, {"delimiter": ":"}),
     "names with blanks": ("time (s), y value\n1,2\n", {"skipinitialspace": True}),
-    "truth values": ("x,y\ntrue,1\nfalse,0\nTRUE,1\n", {}),
     "long rows": (",".join(f"c{i}" for i in range(300)) + "\n" + ",".join(["1.5"] * 300), {}),
     "integers, then floats": ("x,y\n" + "1,2\n" * 20 + "1.5,2\n" * 20 + "1,1e300\n", {}),
     "integers, then long ones": (
         "x,y\n1,2\n3,4\n99999999999999999999,5\n-9223372036854775809,6\n",
         {"dtype": float},
     ),
-    "empty, then numbers": ("x,y\n" + ",1\n" * 20 + "2.5,1\n" * 3, {}),
-    "NaN at the end": ("x,y\n1,2\n3,4\nnan,6\n", {}),
     "dates": ("x,y\n2020-01-01,1\n2020-01-02,2\n,3\n", None),
     "dates, then times": (
         "x,y\n2020-01-01,1\n2020-01-02T03:04:05,2\n2020-01-02 03:04:05.25,3\n",
@@ -136,7 +122,6 @@ TEXTS = {
     ),
     "newlines in quotes": ('n,x\n"a\nb",1\n"c\r\n\r\nd",2\nplain,3\n"""q"",\n",4\n"",5\n', None),
     "quotes within fields": ('x,n\n1,5" disk\n2,"a\nb"\n3,3" disk\n4,"c"\n5,6"\n6,""\n', None),
-    "quotes after blanks": ('x,n\n1, "a"\n2, "b"\n3,c\n', None),
     "comment in quotes": ('x,n\n1,"a\n# b"\n2,c\n3,"# d"\n', None),
     "text beside": ("n,x\nä,1\nö,2\n", None),
     "a header over lines": ('"x\n(s)","y"\n1,2\n3,4\n5,6\n', None),
@@ -160,7 +145,7 @@ def test_texts_are_read_as_pandas_reads_them(name):
         np.testing.assert_array_equal(column, expected[wanted].to_numpy(np.float64))
 
 
-@pytest.mark.parametrize("size", [1, 3, 7, 64, 1 << 21])
+@pytest.mark.parametrize("size", [1, 7, 64])
 @pytest.mark.parametrize("name", TEXTS)
 def test_blocks_hold_the_numbers_and_lines_of_the_whole(name, size, tmp_path):
     text, _, *ours = TEXTS[name]
@@ -579,7 +564,6 @@ BAD = {
         ["data.csv is not UTF-16-LE: its first bytes are 78 2c 79 0a", "--encoding utf-8"],
         {"encoding": "UTF-16-LE"},
     ),
-    "comments only": (b"# nothing\n\n", ["holds no rows, only blank lines or comments"]),
     "header without rows": (b"x,y\n\n", ["a header (x, y) and no rows below it"]),
     "text column": (
         b"x,y\n1,2\n\n3,abc\n",
@@ -593,7 +577,6 @@ BAD = {
         b"t,y\n03/04/2024,1\n05/04/2024,2\n",
         ["row 1 (line 2) is '03/04/2024'", "pass dates='dmy'", "--dates dmy", "or dates='mdy'"],
     ),
-    "some of a column percent": (b"x,y\n1,2%\n3,4\n", ["row 1 (line 2) is '2%'"]),
     "a limit": (b"x,y\n1,2\n3,<5\n", ["row 2 (line 3) is '<5'", "missing='drop'"]),
     "names or what stands above": (
         b"Operator,Bob\nRun,7\nt,y\n0,1\n",
@@ -617,7 +600,6 @@ BAD = {
         ["line 3 of data.csv has 1 field", "'3;4'; ';' parts it, others ',': write one sign"],
     ),
     "a short year": (b"t,y\n01/02/24,1\n", ["may begin with the day or the month", "--dates dmy"]),
-    "a month's name": (b"t,y\nFeb 2024,1\n", ["'Feb 2024', which looks like a date"]),
     "names and units, or what stands above": (
         b"Instrument;Foo 3000\nRate;12,5\n\nt;y\ns;V\n1;2,0\n2;4,1\n",
         ["if it is line 4, 't;y'", "--skip-rows 3"],
@@ -632,27 +614,15 @@ BAD = {
     ),
     "too few fields": (b"x,y\n1,2\n3\n", ["line 3 of data.csv has 1 field where the header has 2"]),
     "too many fields": (b"1;2\n\n3;4;5\n", ["line 3", "has 3 fields where the first row has 2"]),
-    "too many blanks": (b"x y\n1 2\n3 4 5\n", ["line 3", "has 3 fields", "'3 4 5'"]),
     "open quote": (b'x,y\n1,2\n"3,4\n5,6\n', ["has 1 field where the header has 2"]),
-    "a quote in a header": (b'x",y\n1,2\n3,4,5\n', ["line 3", "has 3 fields where the header"]),
     "binary": (bytes(range(200, 256)) + b"\n\x00\x01", ["is binary", "byte 58 is 0x00"]),
     "spreadsheet called .csv": (b"PK\x03\x04\x14", ["not delimited text", "spreadsheet"]),
     "Parquet called .csv": (parquet(), ["it starts like Parquet; rename it to .parquet"]),
     "pointer of Git LFS": (b"version https://git-lfs.github.com/spec/v1\n", ["fetch the file"]),
     "web page": (b"<!DOCTYPE html>\n<html></html>\n", ["starts like a web page; download"]),
     "JSON lines": (b'{"x": 1}\n{"x": 2}\n', ["starts like JSON; read it with"]),
-    "hexadecimal": (b"x,y\n10,2\n0x10,4\n", ["row 2 (line 3) is '0x10', which is no number"]),
-    "Latin-1 in a row of wrong length": (b"x,y\n1,2\n3,\xe9,5\n", ["line 3", "has 3 fields"]),
-    "error of a spreadsheet": (
-        b"x,y\n1,2\n#DIV/0!,3\n4,5\n",
-        ["column 'x'", "row 2 (line 3) is missing (NaN)"],
-    ),
     "missing in the first column": (
         b"x,y\n1,2\n  #N/A ,3\n4,5\n",
-        ["1 of 3 rows", "column 'x' row 2 (line 3) is missing (NaN)"],
-    ),
-    "missing before blanks": (
-        b"x y\n1 2\n#N/A 3\n4 5\n",
         ["1 of 3 rows", "column 'x' row 2 (line 3) is missing (NaN)"],
     ),
     "a line within quotes": (b'n,x\n"1\n",1\n"2\n\n",two\n', ["row 2 (line 4) is 'two'"]),

@@ -40,8 +40,6 @@ def errors(fit):
 SIGMAS = {
     "a column": ("s", S),
     "an expression": ("3*s", 3 * S),
-    "of the variable": ("0.05*(1 + x)", 0.05 * (1 + X)),
-    "a constant": ("0.1", np.full(N, 0.1)),
     "tiny": ("1e-120*s", 1e-120 * S),
     "a number": (2, np.full(N, 2.0)),
     "an array": (S, S),
