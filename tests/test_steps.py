@@ -156,6 +156,17 @@ def test_roundings_and_ends_that_depend_on_one_another(name: str) -> None:
     assert fit.residual_sum_of_squares <= judged * (1 + 1e-9)
 
 
+def test_fine_steps_that_are_fair_do_not_oust_the_best() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.uniform(0, 20, 1_500)
+    steps = np.floor(x / 1.62 + 0.66)
+    y = 1.3 * steps + 0.2 * rng.normal(size=len(x))
+    judged = np.linalg.lstsq(steps[:, None], y, rcond=None)[1][0]
+    fit = sgdfit.fit("y = c*floor(x/w + p)", {"x": x, "y": y})
+
+    assert fit.residual_sum_of_squares <= judged
+
+
 def test_what_is_not_settled_exactly_is_told() -> None:
     fit = sgdfit.fit("y = floor(x/b)", {"x": X, "y": CLEAR})
 

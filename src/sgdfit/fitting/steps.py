@@ -37,8 +37,9 @@ from sgdfit.starts.space import draw_points, observations_of, ranges_of
 # has to do, which only steps need that are hardly seen.
 FIRST, MOST, FULL, GRIDS = (2_048, 64, 12), (1 << 20, 256, 32), (0, 512, 48), (30, 10, 10)
 # Over so many rows values are drawn, at first so many times the rows, and at the most so many; of
-# these the best are kept, and drawn anew so often.
-ROWS_DRAWN, DRAWN, MOST_DRAWN, POPULATION, GENERATIONS = 2_048, 1 << 22, 1 << 14, 64, 100
+# these the best are kept on each island, and drawn anew so often, then those on the best alone.
+ROWS_DRAWN, DRAWN, MOST_DRAWN = 2_048, 1 << 22, 1 << 14
+ISLANDS, POPULATION, GENERATIONS = 32, 16, (40, 200)
 # Towards one of so small a part, by a share between these, in each parameter with this probability.
 BETTER_ONES, SHARES, CROSSED = 8, (0.1, 1.0), 0.7
 # How often gaps and the rest are found anew, each given the other.
@@ -318,27 +319,35 @@ def _differential_evolution(projection: Projection, points: np.ndarray, seed: in
     """Return the best of the points, and of those that differences between these lead to.
 
     That is differential evolution (Storn & Price 1997, J. Glob. Optim. 11(4), 341-359), towards the
-    better ones (Zhang & Sanderson 2009, IEEE Trans. Evol. Comput. 13(5), 945-958).
+    better ones (Zhang & Sanderson 2009, IEEE Trans. Evol. Comput. 13(5), 945-958), on islands by
+    the size of the first parameter: fine steps, of which any are fair, would oust all others.
     """
 
     def losses(points: np.ndarray) -> np.ndarray:
-        residual = projection.solve(points).residual
-        return np.asarray(np.nan_to_num(np.einsum("kn,kn->k", residual, residual), nan=np.inf))
+        residual = projection.solve(points.reshape(-1, points.shape[-1])).residual
+        least = np.nan_to_num(np.einsum("kn,kn->k", residual, residual), nan=np.inf)
+        return np.asarray(least.reshape(points.shape[:-1]))
 
-    random = np.random.default_rng(seed)
-    points = points[np.argsort(losses(points), kind="stable")[:POPULATION]]
-    least, count = losses(points), len(points)
-    for _ in range(GENERATIONS):
-        better = np.argsort(least, kind="stable")[random.integers(count // BETTER_ONES, size=count)]
-        one, other = random.integers(count, size=(2, count))
-        share = random.uniform(*SHARES, size=(count, 1))
-        moved = points + share * (points[better] - points + points[one] - points[other])
+    random, least = np.random.default_rng(seed), losses(points)
+    parts = np.array_split(np.abs(points[:, 0]).argsort(kind="stable"), ISLANDS)
+    chosen = np.array([part[least[part].argsort(kind="stable")[:POPULATION]] for part in parts])
+    points, least = points[chosen], least[chosen]
+    for generation in range(sum(GENERATIONS)):
+        if generation == GENERATIONS[0]:
+            best = least.min(axis=1).argmin()
+            points, least = points[[best]], least[[best]]
+        count, own = least.shape[1], np.arange(len(least))[:, None]
+        ranks = random.integers(count // BETTER_ONES, size=least.shape)
+        better = points[own, least.argsort(axis=1, kind="stable")[own, ranks]]
+        one, other = (points[own, each] for each in random.integers(count, size=(2, *least.shape)))
+        share = random.uniform(*SHARES, size=(*least.shape, 1))
+        moved = points + share * (better - points + one - other)
         tried = np.where(random.random(points.shape) < CROSSED, moved, points)
         tried = np.clip(tried, projection.low, projection.high)
         there = losses(tried)
         lower = there <= least
         points[lower], least[lower] = tried[lower], there[lower]
-    return np.asarray(points[least.argmin()])
+    return np.asarray(points[0][least[0].argmin()])
 
 
 def alternate(
