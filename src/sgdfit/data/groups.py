@@ -27,6 +27,7 @@ class Groups(NamedTuple):
     keys: Any  # a pyarrow.Table, a row for each of g groups: what tells them apart
     offsets: Array  # int64[g + 1]: where the rows of each begin, and those of the last end
     rows: Array  # int64[n]: of the data, counted from 0, in ascending order within a group
+    first: Array  # int64[g]: the first row of each, also where that is left out
     columns: dict[str, Array]  # float64[n] each
 
     @property
@@ -44,7 +45,8 @@ class Groups(NamedTuple):
         group = np.repeat(np.arange(len(self.offsets) - 1), self.sizes)[keep]
         counts = np.bincount(group, minlength=len(self.offsets) - 1)
         columns = {name: column[keep] for name, column in self.columns.items()}
-        return Groups(self.keys, np.concatenate([[0], np.cumsum(counts)]), self.rows[keep], columns)
+        offsets = np.concatenate([[0], np.cumsum(counts)])
+        return self._replace(offsets=offsets, rows=self.rows[keep], columns=columns)
 
 
 def read_groups(
@@ -52,6 +54,7 @@ def read_groups(
 ) -> Iterator[Groups]:
     """Yield the columns ``names`` of all rows, by groups of equal values in the columns ``by``.
 
+    Of a group without a finite number in any row that is left out, its name is left.
     What takes more than ``budget`` bytes is shared out among files first, all rows of a group into
     one of them.
 
@@ -180,21 +183,24 @@ def _blocks(table: Table, names: Sequence[str], by: Sequence[str], missing: str)
 def _columns(
     table: Table, names: Sequence[str], by: Sequence[str], missing: str
 ) -> Iterator[tuple[Array, tuple[Array, ...], Any]]:
-    """Yield the numbers of rows, their finite values, and the columns of groups in Arrow."""
+    """Yield the numbers of rows, their values, and the columns of groups in Arrow."""
     if table.dataset is None:
         keys, found = table.arrow(by), table.load(names, missing=missing)
         lengths = {by[0]: len(keys), names[0]: found.rows + found.dropped}
         common_length(lengths, table.label)
-        rows = np.arange(len(keys)) if found.keep is None else np.flatnonzero(found.keep)
-        yield rows, tuple(found.columns.values()), keys.take(rows)
+        columns = tuple(found.columns.values())
+        if found.keep is not None:
+            columns = tuple(np.full((len(columns), len(keys)), np.nan))
+            for column, values in zip(columns, found.columns.values(), strict=True):
+                column[found.keep] = values
+        yield np.arange(len(keys)), columns, keys
         return
     see_first_times(table.dataset, names)
     first = 0
     for group in table.dataset.row_groups:
         for batch in float_batches(table.dataset, group, names, missing, by, keeps=True):
-            keep = slice(None) if batch.keep is None else batch.keep
-            rows = np.arange(first, first + batch.raw.num_rows)[keep]
-            yield rows, batch.finite, batch.raw.select(list(by)).take(rows - first)
+            rows = np.arange(first, first + batch.raw.num_rows)
+            yield rows, batch.columns, batch.raw.select(list(by))
             first += batch.raw.num_rows
     if not first:
         raise DataError(f"{table.label} has no rows; give at least one")
@@ -213,17 +219,20 @@ def _grouped(blocks: Sequence[Any], names: Sequence[str], by: Sequence[str]) -> 
         codes = codes * len(found.dictionary) + np.asarray(found.indices)
         # Numbers as they first appear, lest products of many columns overflow.
         codes = np.asarray(pa.array(codes).dictionary_encode().indices, dtype=np.int64)
-    counts = np.bincount(codes)
-    if (np.diff(codes) < 0).any():
-        order = np.argsort(codes, kind="stable")
-        rows, columns = rows[order], [column[order] for column in columns]
-        codes = codes[order]
-    else:
-        order = np.arange(len(codes))
-    offsets = np.concatenate([[0], np.cumsum(counts)])
-    floats = [np.ascontiguousarray(column, dtype=np.float64) for column in columns]
-    first = order[offsets[:-1]]
-    return Groups(keys.take(first), offsets, rows, dict(zip(names, floats, strict=True)))
+    first = np.unique(codes, return_index=True)[1]
+    count, begun = len(first), rows[first]
+    floats = [np.asarray(column, dtype=np.float64) for column in columns]
+    keep = np.logical_and.reduce([np.isfinite(column) for column in floats])
+    ordered = (np.diff(codes) >= 0).all()
+    if not (keep.all() and ordered):
+        order = np.flatnonzero(keep)
+        order = order if ordered else order[np.argsort(codes[order], kind="stable")]
+        rows, codes = rows[order], codes[order]
+        for k in range(len(floats)):  # one after another, lest all be held twice
+            floats[k] = floats[k][order]
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=count))])
+    named = {name: np.ascontiguousarray(f) for name, f in zip(names, floats, strict=True)}
+    return Groups(keys.take(first), offsets, rows, begun, named)
 
 
 class Partition:

@@ -27,6 +27,7 @@ from sgdfit.errors import DivergenceWarning, SgdfitError, UsageError, did_you_me
 from sgdfit.fitting.entry import fit
 from sgdfit.fitting.multistart import missing as missing_starts
 from sgdfit.fitting.options import MOST_STEPS, Options, as_resources, settle
+from sgdfit.fitting.problem import too_few
 from sgdfit.fitting.weights import (
     Weighting,
     as_weighting,
@@ -58,7 +59,7 @@ SINGLE = (
     "callback", "callback_every", "trace_every", "checkpoint", "resume", "announce", "tell",
     "intervals", "bootstrap",
 )  # fmt: skip
-STATED = ("response", "loss", "start", "bounds", "fixed", "tied", "constant")
+STATED = ("response", "jacobian", "loss", "start", "bounds", "fixed", "tied", "constant")
 # Fewer groups are done by `fit` before the code is compiled, which takes some seconds.
 FEWEST_GROUPS = 1_000
 # Groups with more rows take so long each that `fit` by itself is as good.
@@ -102,10 +103,11 @@ def fit_many(
     formula : str or callable
         As for `sgdfit.fit`.
     data : dict of arrays, data frame, Arrow table, path, …
-        As for `sgdfit.fit`. In a dict of arrays, columns of shape (g, n) hold n rows for each of g
-        groups, as of the pixels of a series of images; columns of shape (n,) are common to all.
+        As for `sgdfit.fit`. In a dict of arrays, columns of shape (…, n) hold n rows for each
+        group, as (height, width, n) those of each pixel of n images; columns of shape (n,) are
+        common to all, and ``fits.image("a")`` has the shape of one image.
     by : str or list of str, optional
-        The columns that tell groups apart, text or numbers; not needed for columns of shape (g, n).
+        The columns that tell groups apart, text or numbers; not needed for columns of shape (…, n).
     where, missing, time_unit, memory, threads : optional
         As for `sgdfit.fit`; times are counted from the first row of all groups. Data that do not
         fit into memory are parted on disk first.
@@ -154,7 +156,7 @@ def fit_many(
                     f"{what} is an array, of which where chooses no rows; add a column"
                 )
             values = options[what]
-            if shape and np.shape(values) in _shapes(shape):
+            if shape and _spreads(values, shape):
                 values = np.broadcast_to(values, shape).ravel()
             table, options[what] = with_column(table, what, values, data, columns)
     scales = TimeScales(unit=as_time_unit(time_unit))
@@ -169,49 +171,51 @@ def fit_many(
 
         task, fits = _fit_groups(task, groups, table.label, tell)
         parts.append(fits)
-    return replace(joined(parts), inputs=table.files, notes=tuple(said_of_columns(scales)))
+    notes = tuple(said_of_columns(scales))
+    return replace(joined(parts), inputs=table.files, notes=notes, shape=shape[:-1])
 
 
 def _by(data: object, by: str | Sequence[str] | None) -> tuple[object, list[str], tuple[int, ...]]:
-    """Return the data, laid out in rows, the columns of groups, and (g, n) where that was given."""
+    """Return the data, laid out in rows, the columns of groups, and the shape (…, n) it had."""
     wide = {}
     if isinstance(data, Mapping):
-        wide = {name: np.asarray(v) for name, v in data.items() if np.ndim(v) > 1}
+        wide = {name: np.asarray(v) for name, v in data.items() if is_array(v) and np.ndim(v) > 1}
     if not wide:
         names = [by] if isinstance(by, str) else list(by) if isinstance(by, Sequence) else []
         if not names or not all(isinstance(name, str) for name in names):
             raise UsageError(
                 f"by is {reprlib.repr(by)}; it names the columns that tell groups apart, as in"
                 " by='site' or by=['site', 'day']; a dict of arrays may instead hold columns of"
-                " shape (groups, rows)"
+                " shape (groups, rows), or (…, rows)"
             )
         return data, list(dict.fromkeys(names)), ()
     assert isinstance(data, Mapping)
-    name, array = next(iter(wide.items()))
-    if array.ndim > 2:
-        raise UsageError(
-            f"the column {name!r} has the shape {array.shape}; reshape it to (groups, rows), as in"
-            f" {name}.reshape(-1, {array.shape[-1]})"
-        )
+    name, array = max(wide.items(), key=lambda item: item[1].size)
+    shape = array.shape
     if by is not None:
         raise UsageError(f"by={by!r}: each row of {name!r} is a group already; leave it out")
+    flat = {}
     for other, values in data.items():
-        if np.shape(values) not in _shapes(array.shape):
+        if not _spreads(values, shape):
             raise UsageError(
                 f"the column {other!r} has the shape {np.shape(values)} where {name!r} has"
-                f" {array.shape}; give it that one, or {array.shape[1:]} for what all groups share"
+                f" {shape}; give it that one, or {shape[-1:]} for what all groups share"
             )
-    flat = {n: np.broadcast_to(np.asarray(v), array.shape).ravel() for n, v in data.items()}
+        values = values.astype(float).filled(np.nan) if np.ma.is_masked(values) else values
+        flat[other] = np.broadcast_to(np.asarray(values), shape).ravel()
     key = GROUP
     while key in flat:
         key += "_"
-    groups = np.repeat(np.arange(len(array)), array.shape[1])
-    return flat | {key: groups}, [key], array.shape
+    groups = np.repeat(np.arange(array.size // max(1, shape[-1])), shape[-1])
+    return flat | {key: groups}, [key], shape
 
 
-def _shapes(shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
-    """Return those of what can be spread over g groups of n rows each."""
-    return (), shape, shape[1:], (shape[0], 1)
+def _spreads(values: Any, shape: tuple[int, ...]) -> bool:
+    """Whether values can be spread over groups of so many rows each, the last of ``shape``."""
+    try:
+        return np.broadcast_shapes(np.shape(values), shape) == shape
+    except ValueError:
+        return False
 
 
 def _task(formula: Any, table: Table, options: dict[str, Any], threads: int) -> Task:
@@ -249,15 +253,19 @@ def _fit_groups(
 
     The task returned has the starts that were found, if none were given.
     """
-    weights, first = None, groups.rows[groups.offsets[:-1]]
+    weights = None
     if task.weighting.given is not None:
         rows = groups.rows
         values = checked_weights(task.weighting, groups.columns, label, lambda k: int(rows[k]) + 1)
         weights = values if task.weighting.sigma is None else 1 / values**2
         groups, weights = groups.chosen(weights > 0), weights[weights > 0]
     count = len(groups.sizes)
-    fits = blank(str(task.model.formula), task.model.free, groups.keys, groups.sizes, first)
-    done = np.zeros(count, dtype=bool)
+    fits = blank(str(task.model.formula), task.model.free, groups.keys, groups.sizes, groups.first)
+    done = groups.sizes < len(task.model.free)
+    fits.status[done] = "error"
+    for size in np.unique(groups.sizes[done]).tolist():
+        some = done & (groups.sizes == size)
+        fits.cause[some] = too_few("the group", size, task.model.free)
 
     def fit_singly(chosen: Array) -> None:
         for group in chosen.tolist():
@@ -265,11 +273,12 @@ def _fit_groups(
             done[group] = True
             tell(int(done.sum()), count)
 
-    is_small = count >= FEWEST_GROUPS and groups.sizes.max() <= MOST_ROWS
+    left = np.flatnonzero(~done)
+    is_small = len(left) >= FEWEST_GROUPS and np.median(groups.sizes) <= MOST_ROWS
     if task.small is not None and is_small:
         references = np.zeros(0, dtype=np.int64)
         if task.starts is None:
-            references = np.unique(np.linspace(0, count - 1, REFERENCES).astype(int))
+            references = left[np.unique(np.linspace(0, len(left) - 1, REFERENCES).astype(int))]
             fit_singly(references)
             arrived = references[fits.status[references] == "converged"]
             task = task._replace(starts=fits.values[arrived] if len(arrived) else None)

@@ -437,10 +437,7 @@ def prepare(
     label += f" ({'; '.join(notes)})" if notes else ""
     if rows < len(names):
         weighty = "" if rows == opened.rows else " of a weight above 0"
-        raise DataError(
-            f"{label} has {counted(rows, 'row')}{weighty} for {len(names)} free parameters"
-            f" ({', '.join(names)}); give at least as many rows, or fix some of them"
-        )
+        raise DataError(too_few(label, rows, names, weighty))
     problem = Problem(
         model=model,
         label=label,
@@ -470,6 +467,14 @@ def prepare(
     )
     _check_magnitudes(problem, *data.sample_extremes)
     return problem if model.external is None else _with_called(problem, model.external)
+
+
+def too_few(label: str, rows: int, names: Sequence[str], weighty: str = "") -> str:
+    """Say that there are fewer rows than parameters."""
+    return (
+        f"{label} has {counted(rows, 'row')}{weighty} for {len(names)} free parameters"
+        f" ({', '.join(names)}); give at least as many rows, or fix some of them"
+    )
 
 
 def _with_called(problem: Problem, external: External) -> Problem:

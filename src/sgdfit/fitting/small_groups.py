@@ -62,9 +62,10 @@ class GroupedRows(NamedTuple):
     @property
     def sums(self) -> np.ndarray:
         """The weights of each added up, float64[g]."""
-        weights = self.chunk.weights
-        sizes = self.sizes.astype(float)
-        return sizes if weights is None else np.add.reduceat(weights, self.offsets[:-1])
+        weights, sizes = self.chunk.weights, self.sizes
+        if weights is None:
+            return sizes.astype(float)
+        return np.add.reduceat(np.append(weights, 0.0), self.offsets[:-1]) * (sizes > 0)
 
 
 class Minima(NamedTuple):

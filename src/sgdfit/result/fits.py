@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sgdfit.errors import require
+from sgdfit.errors import UsageError, did_you_mean, require
 from sgdfit.result.rounding import plus_minus
 from sgdfit.result.table_file import writing_table
 from sgdfit.result.tables import html_table, text_table
@@ -43,6 +43,7 @@ class Fits:
     first : at which row of the data each group begins, counted from 0; shape (g,)
     notes : how times are counted, one sentence each
     inputs : files that were read, which none may be written over
+    shape : of the array that had the groups side by side, without its last axis; else ()
     """
 
     formula: str
@@ -58,6 +59,7 @@ class Fits:
     first: NDArray[np.int64]
     notes: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
+    shape: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -78,6 +80,19 @@ class Fits:
                 name += "_"
             table[name] = column
         return table
+
+    def image(self, name: str) -> NDArray[Any]:
+        """Return a column in the shape in which the groups came, as (height, width).
+
+        Raises
+        ------
+        UsageError
+            When there is no such column.
+        """
+        columns = self.columns()
+        if name not in columns:
+            raise UsageError(f"there is no column {name!r}.{did_you_mean(name, columns)}")
+        return np.asarray(columns[name]).reshape(self.shape or len(self))
 
     def to_arrow(self) -> Any:
         """Return the table as a pyarrow.Table."""
