@@ -20,7 +20,7 @@ LAYERS = [
     {"starts"},
     {"fitting", "report"},
     {"plot", "online"},
-    {"demo", "scipy", "sklearn"},
+    {"demo", "document", "scipy", "sklearn"},
     {"page"},
     {"cli"},
 ]
@@ -32,7 +32,7 @@ OUTSIDE = {
     "numba": {"kernel"},
     "llvmlite": {"kernel"},
     "pyarrow": {"data", "result", "cli"},
-    "matplotlib": {"plot", "demo"},
+    "matplotlib": {"plot", "demo", "document"},
     "rich": {"report", "demo", "cli"},
     "typer": {"cli"},
     "torch": {"formula", "derivation", "kernel"},

@@ -111,7 +111,7 @@ def test_in_the_first_pass_it_speaks_of_a_sample(data, tmp_path, passes, how):
         f" {ROWS:,}, not of all: the run ended {share}% into its first pass through them"
     )
     assert told in found.warnings
-    report = " ".join(found.report(True, 200).split())
+    report = " ".join(found.report(full=True, width=200).split())
     for words in (
         f"standard errors from the optimum of {found.rows:,} random rows",
         f"standard errors of {found.rows:,} random rows; those of all {ROWS:,} are about",
@@ -188,7 +188,7 @@ def test_in_the_pass_for_scores_the_estimates_are_those_of_all_rows(data, tmp_pa
         w.startswith(f"the loss and the standard errors are those of {found.rows:,} random rows")
         for w in found.warnings
     )
-    report = " ".join(found.report(True, 200).split())
+    report = " ".join(found.report(full=True, width=200).split())
     assert "from the optimum of" not in report
     assert f", then all {ROWS:,} rows" in report
     for name, estimate in found.estimates.items():

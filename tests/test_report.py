@@ -88,7 +88,7 @@ def test_text_report_at_other_widths(width):
 @pytest.mark.parametrize("width", WIDTHS)
 def test_reports_keep_to_their_width_and_hold_no_commands(name, width):
     result = EXAMPLES[name]()
-    lines = result.report(True, width).splitlines()
+    lines = result.report(full=True, width=width).splitlines()
     assert max(map(len, lines)) <= width
     assert all(line.isprintable() for line in lines)
 
@@ -99,7 +99,7 @@ def test_every_rendering_says_every_fact_and_takes_the_pages_own_colours(name):
     page = Page(result._repr_html_())
     short, more = said_strings(result)
     for text in (*short, *more):
-        for rendering in (result.report(True, 60), "".join(page.texts)):
+        for rendering in (result.report(full=True, width=60), "".join(page.texts)):
             assert squeezed(text) in squeezed(rendering)
     for text in short:
         assert squeezed(text) in squeezed(rich_text(result, 80))

@@ -90,6 +90,7 @@ _HIGHER = {
     "predict": "fitting.prediction",
     "sample": "result.derived",
     "trace_as_html": "report",
+    "write_document": "document",
     "write_predictions": "fitting.prediction",
 }
 

@@ -87,7 +87,7 @@ sgdfit explain "S = S0*exp(-k*hours)" --variables hours --output gradient.html
     "demo": "\n# into a folder of your choice\nsgdfit demo --output story\n",
 }
 MISUSED, UNREAD = 2, 141
-PLOTS = (".png", ".svg", ".pdf")
+PLOTS, DOCUMENTS = (".png", ".svg", ".pdf"), (".html", ".htm", ".md", ".tex")
 
 # What Typer raises for a wrong command line; newer versions of it have no public name for it.
 _ParserError: type[Exception] = typer.BadParameter.__bases__[0]
@@ -259,6 +259,7 @@ def fit(
     save: str | None,
     trace: str | None,
     plot: str | None,
+    report: str | None,
     derive: list[str] | None,
     **options: Any,
 ) -> int:
@@ -269,14 +270,20 @@ def fit(
     Starting values are searched. What is printed: the estimates, how sure
     they are, how good the fit is, and how it ended.
     """
-    output = OutputOptions(as_json, quiet, full, save, trace, plot, tuple(derive or ()))
+    output = OutputOptions(as_json, quiet, full, save, trace, plot, report, tuple(derive or ()))
     if derive:
         from sgdfit.formula.reading import as_formula
         from sgdfit.result.derived import read_quantities
 
         read_quantities(derive, as_formula(formula).names)
     if by:
-        single = {"--follow": follow, "--full": full, "--trace": trace, "--plot": plot}
+        single = {
+            "--follow": follow,
+            "--full": full,
+            "--trace": trace,
+            "--plot": plot,
+            "--report": report,
+        }
         single |= {"--derive": bool(derive)}
         single |= {"--checkpoint": options["checkpoint"], "--resume": options["resume"]}
         if wrong := [flag for flag, value in single.items() if value]:
@@ -294,6 +301,7 @@ def fit(
             ("--save", save, TABLES if by else ()),
             ("--trace", trace, TABLES),
             ("--plot", plot, PLOTS),
+            ("--report", report, DOCUMENTS),
         ),
         sources,
     )
@@ -317,7 +325,7 @@ def fit(
         show_warnings(listener.tell, not quiet),
         stop_on_signal(listener.tell) as state,
     ):
-        table = _open(data, reading, where, options["missing"], writes=(save, trace, plot))
+        table = _open(data, reading, where, options["missing"], writes=(save, trace, plot, report))
         result = fit(
             formula,
             listener.with_progress(table),

@@ -251,6 +251,10 @@ FIT: Panels = {
         LOSS,
         WHERE,
         _option("--plot FILE", "Draw the fit; .png, .svg or .pdf by ending."),
+        _option(
+            "--report FILE",
+            "Write the whole report: .html, a page with the plots and the derivation, .md or .tex.",
+        ),
         _option("--save FILE", "Keep all facts as JSON, for predict and show."),
     ),
     "Parameters and loss": (RESPONSE, TIE, CONSTANT),

@@ -205,6 +205,7 @@ class OutputOptions(NamedTuple):
     save: str | None
     trace: str | None
     plot: str | None
+    report: str | None = None
     derive: tuple[str, ...] = ()  # what is derived from the parameters
 
     def deliver(self, result: Result, table: Table | None) -> int:
@@ -219,7 +220,16 @@ class OutputOptions(NamedTuple):
                 from sgdfit.plot import save as draw
 
                 draw(result, table, self.plot)
-            files = (("saved fit", self.save), ("trace", trace), ("plot", self.plot))
+            if self.report is not None:
+                from sgdfit.document import write_document
+
+                write_document(result, self.report, table, self.derive, ["sgdfit", *sys.argv[1:]])
+            files = (
+                ("saved fit", self.save),
+                ("trace", trace),
+                ("plot", self.plot),
+                ("report", self.report),
+            )
             for what, path in files:
                 if path is not None and not self.quiet:
                     say(f"the {what} is in {path}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -518,8 +518,39 @@ class Result:
         except OSError as error:
             raise UsageError(f"cannot save to {os.fspath(path)!r}: {error.strerror}") from error
 
-    def report(self, full: bool = False, width: int = 80) -> str:
-        """Return what ``print(result)`` shows, or all of it: also how the fit was found."""
+    def report(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        full: bool = False,
+        width: int = 80,
+        data: object = None,
+        derive: Sequence[str] = (),
+    ) -> str:
+        """Return what ``print(result)`` shows; or write it to a file that can be shared.
+
+        Parameters
+        ----------
+        path : str or path, optional
+            With the ending .html a page in one file, with the derivation, the plots, the steps and
+            what repeats the fit; with .md the same in words; with .tex the formula and the table of
+            estimates, for a paper.
+        full : bool
+            Also how the fit was found; a file has that in any case.
+        width : int
+            Columns of the text.
+        data : dict of arrays, data frame, path, …, optional
+            The rows that are plotted; by default those of the fit, which one from a file lacks.
+        derive : sequence of str, optional
+            What follows from the estimates, as in ``"half_life = log(2)/k"``.
+
+        Raises
+        ------
+        UsageError
+            When the ending is another one, or the file cannot be written.
+        """
+        if path is not None:
+            sgdfit.higher("write_document")(self, path, data, derive)
         return str(sgdfit.higher("as_text")(self, width, full))
 
     def __str__(self) -> str:

@@ -1,0 +1,310 @@
+"""A fit as one file to share: a page that needs no network, Markdown, or LaTeX for a paper.
+
+The words and figures are those of the report; the page adds the derivation, the plots, the steps,
+and what repeats the fit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import os
+import platform
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from html import escape
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from sgdfit.checkpoint.atomic import replacing
+from sgdfit.data.datasets import fingerprint_of
+from sgdfit.data.opening import open_rows
+from sgdfit.data.readers import open_table
+from sgdfit.data.table import Columns, Table
+from sgdfit.derivation.derivation import Derivation, Paper, derive
+from sgdfit.derivation.notation import relation
+from sgdfit.derivation.pages import mathml
+from sgdfit.errors import SgdfitError, UsageError
+from sgdfit.fitting.prediction import rebuild
+from sgdfit.formula.reading import as_formula
+from sgdfit.model.model import Model
+from sgdfit.plot import figure
+from sgdfit.report import MARKS, Facts, as_html, as_latex, facts, trace_as_html
+from sgdfit.result.derived import Derived, derive_quantities
+from sgdfit.result.result import Estimate, Result
+
+ENDINGS = (".html", ".htm", ".md", ".tex")
+# Of columns whose fingerprint is told.
+MOST_BYTES = 64_000_000
+# Options of `sgdfit.fit` by the facts that hold them, where they are not what is usual.
+STATED = {
+    "loss": ("loss_name", "mse"),
+    "sigma": ("sigma", None),
+    "absolute_sigma": ("absolute_sigma", False),
+    "intervals": ("intervals", "wald"),
+    "level": ("level", 0.95),
+    "seed": ("seed", 0),
+}
+
+
+def write_document(
+    result: Result,
+    path: str | os.PathLike[str],
+    data: object = None,
+    derived: Sequence[str] = (),
+    command: Sequence[str] | None = None,
+) -> None:
+    """Write the report of a fit to a file, as its ending says: .html, .md or .tex.
+
+    Parameters
+    ----------
+    data : dict of arrays, data frame, path, …, optional
+        The rows of the fit, for the plots; by default those that it knows of.
+    derived : sequence of str, optional
+        Quantities that follow from the estimates, as in ``"half_life = log(2)/k"``.
+    command : sequence of str, optional
+        The command line that made the fit.
+
+    Raises
+    ------
+    UsageError
+        When the ending is another one, the file cannot be written, or it is one that was fitted.
+    """
+    path = Path(path)
+    ending = path.suffix.lower()
+    if ending not in ENDINGS:
+        raise UsageError(
+            f"cannot write a report to {str(path)!r}: its ending must be one of"
+            f" {', '.join(ENDINGS)}"
+        )
+    known = result.table if data is None else data
+    table = known if known is None or isinstance(known, Table) else open_table(known)
+    found = derive_quantities(result, derived) if derived else None
+    model = _model_of(result, table)
+    if ending == ".tex":
+        text = _tex(result, model, found)
+    elif ending == ".md":
+        text = _markdown(result, model, table, found, command)
+    else:
+        text = _page(result, model, table, found, command)
+    inputs = (*(table.files if table is not None else ()), *result.trace.inputs)
+    try:
+        with replacing(path, inputs) as file:
+            file.write(text.encode())
+    except OSError as error:
+        raise UsageError(f"cannot write a report to {str(path)!r}: {error.strerror}") from error
+
+
+def _model_of(result: Result, table: Table | None) -> Model | None:
+    """Return the model, by which the gradient is derived; None where it cannot be told."""
+    with contextlib.suppress(SgdfitError):
+        if table is not None:
+            return rebuild(result, table.names)
+        read = as_formula(result.formula)
+        names = [*read.names, *read.response_names]
+        return rebuild(result, [name for name in names if name not in result.estimates])
+    return None
+
+
+def _derivation(model: Model | None) -> Derivation | None:
+    if model is None or model.external is not None or model.formula.levels:
+        return None
+    return derive(model)
+
+
+def reproduce(result: Result) -> str:
+    """Return Python that repeats the fit, its data under the name that the report gives them."""
+    given: dict[str, Any] = {}
+    estimates = result.estimates.values()
+    for option, chosen in (
+        ("start", {e.name: e.start for e in estimates if e.start_origin == "given"}),
+        ("bounds", {e.name: _bounds(e) for e in estimates if _bounds(e) != (None, None)}),
+        ("fixed", {e.name: e.value for e in estimates if e.role == "fixed"}),
+        ("tied", {e.name: e.tie for e in estimates if e.role == "tied"}),
+    ):
+        if chosen:
+            given[option] = chosen
+    for option, (fact, usual) in STATED.items():
+        if getattr(result, fact) != usual:
+            given[option] = getattr(result, fact)
+    if result.weights and not result.sigma:
+        given["weights"] = result.weights
+    if result.rows_dropped:
+        given["missing"] = "drop"
+    if result.optimizer != "auto":
+        given |= {"optimizer": result.optimizer, "steps": result.steps}
+        with contextlib.suppress(ValueError):  # a schedule
+            given["learning_rate"] = float(result.learning_rate)
+        if result.batch_size is not None:
+            given["batch_size"] = result.batch_size
+    label = result.data_label.partition(" where ")[0]
+    data = repr(label) if os.path.exists(label) else "data"
+    options = "".join(f"    {name}={value!r},\n" for name, value in given.items())
+    return f"import sgdfit\n\nfit = sgdfit.fit(\n    {result.formula!r},\n    {data},\n{options})\n"
+
+
+def _bounds(estimate: Estimate) -> tuple[float | None, ...]:
+    return tuple(end if math.isfinite(end) else None for end in (estimate.low, estimate.high))
+
+
+def _provenance(
+    result: Result, model: Model | None, table: Table | None, command: Sequence[str] | None
+) -> Iterator[tuple[str, str]]:
+    """Say where the fit came from, and what made it."""
+    yield "data", result.data_label
+    if model is not None and table is not None:
+        rows = open_rows(table, list(model.columns), missing="drop", budget=MOST_BYTES)
+        if isinstance(rows, Columns):
+            yield "fingerprint", f"SHA-256 {fingerprint_of(rows.columns)} (of the columns used)"
+    if command:
+        yield "command", shlex.join(command)
+    packages = ", ".join(f"{name} {version(name)}" for name in ("numpy", "scipy", "sympy"))
+    python = platform.python_version()
+    yield "made by", f"sgdfit {version('sgdfit')} with Python {python}, {packages}"
+
+
+def _page(
+    result: Result,
+    model: Model | None,
+    table: Table | None,
+    derived: Derived | None,
+    command: Sequence[str] | None,
+) -> str:
+    """Return the page, whose parts all stand in it."""
+    title = escape(result.formula)
+    parts = [f"<h1>{_typeset(model) or f'<code>{title}</code>'}</h1>", as_html(result)]
+    if derived is not None:
+        parts += ["<h2>What follows from the estimates</h2>", derived._repr_html_()]
+    pictures = _pictures(result, table)
+    if pictures:
+        parts += ["<h2>Pictures</h2>", pictures]
+    shown = _derivation(model)
+    if shown is not None:
+        parts += ["<h2>The gradient, derived</h2>", shown.html()]
+    if len(result.trace):
+        steps = trace_as_html(result.trace)
+        folded = f"<details><summary>All that is kept</summary>{steps}</details>"
+        parts += ["<h2>The steps</h2>", f'<div class="steps">{folded}</div>']
+    parts += ["<h2>To repeat it</h2>", f"<pre>{escape(reproduce(result))}</pre><dl>"]
+    for name, text in _provenance(result, model, table, command):
+        parts.append(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>")
+    body = "\n".join([*parts, "</dl>"])
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{title}</title><style>{STYLE}</style></head>\n"
+        f"<body><main>{body}</main></body></html>\n"
+    )
+
+
+def _typeset(model: Model | None) -> str:
+    """Return the formula as mathematics."""
+    if model is None or model.external is not None or model.formula.levels:
+        return ""
+    paper = Paper(model)
+    return mathml(relation(paper.target, "=", paper.write(model.formula.expression)))
+
+
+def _pictures(result: Result, table: Table | None) -> str:
+    """Return the plots as SVG, in light and dark; nothing where the rows are not at hand."""
+    if table is None:
+        return ""
+    with contextlib.suppress(SgdfitError):
+        return "".join(
+            f'<div class="{style}">{_svg(result, table, style)}</div>'
+            for style in ("light", "dark")
+        )
+    return ""
+
+
+def _svg(result: Result, table: Table, style: str) -> str:
+    import matplotlib
+
+    # Names within a drawing must not meet those of another on the same page.
+    with matplotlib.rc_context({"svg.hashsalt": style, "svg.fonttype": "path"}):
+        drawn = io.BytesIO()
+        figure(result, table, style).savefig(drawn, format="svg", metadata={"Date": None})
+    text = drawn.getvalue().decode()
+    text = text[text.index("<svg") :]
+    text = re.sub(r'(<svg [^>]*?) width="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg [^>]*?) height="[^"]*"', r"\1", text, count=1)
+    label = "Data with the fitted curve, residuals, the loss, and the way of the parameters"
+    return text.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+
+
+def _markdown(
+    result: Result,
+    model: Model | None,
+    table: Table | None,
+    derived: Derived | None,
+    command: Sequence[str] | None,
+) -> str:
+    """Return the report in Markdown, as repositories show it."""
+    said = facts(result)
+    lines = [f"# `{said.formula}`", "", *_table(said.header, said.estimates), ""]
+    lines += [f"- {label}: {text}" for label, text in said.summary]
+    lines += ["", f"**{MARKS[said.level]} {said.headline}**", ""]
+    lines += [f"- {label}: {text}" for label, text in said.advice]
+    if derived is not None:
+        lines += ["", "## What follows from the estimates", "", "```", str(derived), "```"]
+    for section in said.sections:
+        lines += ["", f"## {section.title}", ""]
+        lines += [f"- {label}: {text}" for label, text in section.lines]
+    shown = _derivation(model)
+    if shown is not None:
+        lines += ["", "## The gradient, derived", "", "```", shown.text().rstrip(), "```"]
+    lines += ["", "## To repeat it", "", "```python", reproduce(result).rstrip(), "```", ""]
+    lines += [f"- {name}: {text}" for name, text in _provenance(result, model, table, command)]
+    return "\n".join([*lines, ""])
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(header)} |"
+    yield f"|{'---|' * len(header)}"
+    for row in rows:
+        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |"
+
+
+def _tex(result: Result, model: Model | None, derived: Derived | None) -> str:
+    """Return what a paper takes: the formula and the table of estimates."""
+    lines = [f"% {result.formula}, fitted by sgdfit {version('sgdfit')} to {result.data_label}"]
+    if model is not None and model.external is None and not model.formula.levels:
+        paper = Paper(model)
+        shown = relation(paper.target, "=", paper.write(model.formula.expression))
+        lines += ["\\begin{equation}", f"  {shown.latex}", "\\end{equation}"]
+    lines += [as_latex(result)]
+    said: Facts = facts(result)
+    lines += [f"% {label}: {text}" for label, text in (*said.summary, ("", said.headline))]
+    if derived is not None:
+        lines += [f"% {line}" for line in str(derived).splitlines()]
+    return "\n".join([*lines, ""])
+
+
+STYLE = """
+:root{color-scheme:light dark}
+body{font:16px/1.5 system-ui,sans-serif;margin:0;background:Canvas;color:CanvasText}
+main{max-width:60em;margin:0 auto;padding:1.2em}
+h1{font-size:1.35em;font-weight:600;margin:.2em 0 1em;overflow-x:auto}
+h1 math{margin:0;width:max-content}
+h2{font-size:1.1em;margin:2em 0 .6em;
+border-bottom:1px solid color-mix(in srgb,currentColor 18%,transparent)}
+svg{width:100%;height:auto}
+.dark{display:none}
+@media (prefers-color-scheme:dark){.light{display:none}.dark{display:block}}
+pre{overflow-x:auto;padding:.8em;border-radius:6px;
+background:color-mix(in srgb,currentColor 7%,transparent)}
+dl{display:grid;grid-template-columns:max-content minmax(0,1fr);gap:.2em 1.2em}
+dt{opacity:.75}dd{margin:0;overflow-wrap:anywhere}
+@media (max-width:30em){body{font-size:15px}main{padding:.8em}dl{display:block}}
+@media print{
+:root{color-scheme:light}body{font-size:10pt}main{max-width:none;padding:0}
+.dark{display:none}.light{display:block}
+.steps{font-size:6.5pt}
+h2,summary{break-after:avoid}svg,pre,section{break-inside:avoid}
+details::details-content{content-visibility:visible;block-size:auto}
+@page{size:A4;margin:18mm 16mm}
+}
+"""
