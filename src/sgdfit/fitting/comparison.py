@@ -25,8 +25,9 @@ from sgdfit.starts.space import observations_of, placed, ranges_of
 # Sums of squares about the mean that differ by more, beside what rounding leaves of R², are of
 # other responses.
 SAME = 1e-9
-# A formula takes a curve of which it leaves less than this share; so many rows are looked at.
-HELD, ROWS = 1e-7, 400
+# A formula takes a curve of which it leaves less than this share: of what is a limit of its curves
+# rounding leaves 1e-8. So many rows are looked at.
+HELD, ROWS = 1e-9, 400
 # Beside the fitted curve so many others, from this part of what a search covers.
 CURVES, MIDDLE = 2, (0.35, 0.65)
 # What rounding leaves of a response is no residual.
@@ -281,7 +282,7 @@ def _holds(larger: Result, smaller: Result) -> bool | None:
 
 
 def _takes(larger: Result, columns: dict[str, np.ndarray], curve: np.ndarray) -> bool:
-    """Whether the larger formula can be fitted exactly to a curve."""
+    """Whether finite parameters of the larger formula give a curve exactly."""
     from sgdfit.fitting.entry import fit
 
     known = larger.estimates.values()
