@@ -40,6 +40,10 @@ BOUNDED: dict[str, Any] = {"batch_readahead": 1, "fragment_readahead": 1, "use_t
 MANY_ROW_GROUPS = 1_000
 # The first bytes of an Arrow file, and of a message, with which a stream begins.
 FILE, STREAM = b"ARROW1", b"\xff\xff\xff\xff"
+FLAT = re.compile(
+    r"u?int\d+|halffloat|float|double|bool|(date|time|duration|decimal|dictionary|fixed_size_bin).*"
+    r"|(large_)?(string|binary)"
+)
 RECORD_BATCH, CODECS = 3, {0: "lz4", 1: "zstd"}  # of messages: what they are, and how packed
 
 
@@ -328,15 +332,13 @@ def open_arrow(origin: DataFile) -> ColumnarFile:
             group = RowGroup(origin.label, 0, None, _record_batches(origin, schema, None))
             return ColumnarFile(origin, schema, (group,))
         file = pa.ipc.open_file(source)
-        schema, counts, large = file.schema, list[int](), list[int]()
-        for place in _batches_in(source, 8):
-            counts.append(place.rows)
-            large.append(place.begin if place.end - place.begin > AT_ONCE else 0)
-        if len(counts) != file.num_record_batches:
-            raise EOFError(f"it has {len(counts)} record batches of {file.num_record_batches}")
+        schema, places = file.schema, [(at, end, rows) for at, end, rows, *_ in _batches(source, 8)]
+        if len(places) != file.num_record_batches:
+            raise EOFError(f"it has {len(places)} record batches of {file.num_record_batches}")
+    large = [at if end - at > AT_ONCE else 0 for at, end, _ in places]
     groups = [
         RowGroup(origin.label, first, rows, _record_batches(origin, schema, run, large))
-        for first, rows, run in _runs(counts)
+        for first, rows, run in _runs([rows for *_, rows in places])
     ]
     return ColumnarFile(origin, schema, tuple(groups))
 
@@ -367,12 +369,12 @@ def _record_batches(
             for number in itertools.count() if run is None else run:
                 with reading(origin.label, "Feather or Arrow", f"record batch {number + 1}"):
                     at = source.tell() if run is None else large[number]
-                    found = large_batch(source, at, schema, names) if at else None
-                    if found is not None:
-                        yield from found[1](source)
-                        source.seek(found[0])
+                    end, pieces = large_batch(source, at, schema, names) if at else (at, None)
+                    if pieces is not None:
+                        yield from pieces(source)
+                    source.seek(end)
+                    if pieces is not None:
                         continue
-                    source.seek(at)
                     batch = next(file, None) if run is None else file.get_batch(number)
                     if batch is None:
                         return
@@ -383,17 +385,11 @@ def _record_batches(
     return read
 
 
-class _BatchPlace(NamedTuple):
-    begin: int
-    body: int  # where its buffers begin
-    end: int
-    rows: int
-    header: bytes
-    table: int  # where in the header its own part begins
+def _batches(source: Any, at: int) -> Iterator[tuple[int, int, int, int, bytes, int]]:
+    """Yield what an Arrow file or stream says of its record batches, read from byte ``at`` on.
 
-
-def _batches_in(source: Any, at: int) -> Iterator[_BatchPlace]:
-    """Yield where the record batches of an Arrow file or stream are, read from byte ``at`` on."""
+    Where each begins and ends, its rows, where its buffers begin, and its table in a header.
+    """
     while len(prefix := source.read_at(8, at)) == 8:
         skipped = 8 if prefix.startswith(STREAM) else 4
         size = int.from_bytes(prefix[skipped - 4 : skipped], "little")
@@ -405,7 +401,7 @@ def _batches_in(source: Any, at: int) -> Iterator[_BatchPlace]:
         end = body + _field(header, message, 3, "<q")
         if _field(header, message, 1, "<B") == RECORD_BATCH:
             table = _field(header, message, 2)
-            yield _BatchPlace(at, body, end, _field(header, table, 0, "<q"), header, table)
+            yield at, end, _field(header, table, 0, "<q"), body, header, table
         if end < body:
             raise EOFError(f"the message at byte {at:,} is damaged")
         at = end
@@ -419,59 +415,56 @@ def _field(data: bytes, table: int, number: int, kind: str = "") -> int:
     """
     types = table - struct.unpack_from("<i", data, table)[0]
     known = 4 + 2 * number < struct.unpack_from("<H", data, types)[0]
-    place = table + struct.unpack_from("<H", data, types + 4 + 2 * number)[0] if known else table
-    if place == table:
-        return 0
-    found: int = struct.unpack_from(kind or "<I", data, place)[0]
-    return found if kind else place + found
+    offset = struct.unpack_from("<H", data, types + 4 + 2 * number)[0] if known else 0
+    found: int = struct.unpack_from(kind or "<I", data, table + offset)[0] if offset else 0
+    return found if kind or not offset else table + offset + found
 
 
 def large_batch(
     ahead: Any, at: int, schema: Any, names: Sequence[str]
-) -> tuple[int, Callable[[Any], Iterator[Any]]] | None:
+) -> tuple[int, Callable[[Any], Iterator[Any]] | None]:
     """Return where a large record batch at byte ``at`` ends, and what reads it piece by piece.
 
-    None where it had better be read whole, as small ones are, and types of unknown buffers.
+    That is ``at`` and None where it is read whole, as small ones are, and types of other buffers.
     """
     import pyarrow as pa
 
-    place, types = next(_batches_in(ahead, at), None), schema.types
-    if place is None or place.begin != at or place.end - at <= AT_ONCE:
-        return None
-    where, packing = (_field(place.header, place.table, k) for k in (2, 3))
-    (count,) = struct.unpack_from("<I", place.header, where)
-    spans = (
-        np.array(struct.unpack_from(f"<{2 * count}q", place.header, where + 4))
-        .reshape(-1, 2)
-        .tolist()
-    )
-    codec = None if not packing else CODECS.get(_field(place.header, packing, 0, "<b"))
-    ends = [0, *itertools.accumulate(t.num_buffers for t in types)]
+    types, found = list(map(str, schema.types)), next(_batches(ahead, at), None)
+    if found is None or found[0] != at or found[1] - at <= AT_ONCE:
+        return at, None
+    _, end, rows, body, header, table = found
+    where, packing = _field(header, table, 2), _field(header, table, 3)
+    (count,) = struct.unpack_from("<I", header, where)
+    numbers = struct.unpack_from(f"<{2 * count}q", header, where + 4)
+    spans = list(zip(numbers[::2], numbers[1::2], strict=True))  # where in the body, how long
+    codec = CODECS.get(_field(header, packing, 0, "<b")) if packing else None
+    ends = [0, *itertools.accumulate(t.num_buffers for t in schema.types)]
     wanted = [schema.get_field_index(name) for name in names]
-    flat = all(2 <= t.num_buffers <= 3 and not t.num_fields for t in types)
-    other = any(re.search("view|extension", str(t)) for t in types)
-    if not flat or other or ends[-1] != count or any("dict" in str(types[k]) for k in wanted):
-        return None
+    if (
+        ends[-1] != count
+        or not all(map(FLAT.fullmatch, types))
+        or any(types[k].startswith("dict") for k in wanted)
+    ):
+        return at, None
 
-    def stream(source: Any, begin: int, length: int) -> Any:
-        begin, packed = begin + place.body, codec if length else None
+    def stream(source: Any, span: tuple[int, int]) -> Any:
+        begin, length, packed = body + span[0], span[1], codec if span[1] else None
         if packed:  # 8 bytes tell how long it is unpacked, or that it is not packed
             packed = None if source.read_at(8, begin) == 2 * STREAM else packed
             begin, length = begin + 8, length - 8
-        found = pa.BufferedInputStream(source.get_stream(begin, length), BUFFER)
-        return pa.CompressedInputStream(found, packed) if packed else found
+        plain = pa.BufferedInputStream(source.get_stream(begin, length), BUFFER)
+        return pa.CompressedInputStream(plain, packed) if packed else plain
 
     def read(source: Any) -> Iterator[Any]:
         columns = []
         for k in wanted:
-            valid, *others = spans[ends[k] : ends[k + 1]]
-            streams = [stream(source, *span) for span in others]
-            there = stream(source, *valid) if valid[1] else None
-            columns.append(_column_pieces(types[k], place.rows, there, *streams))
+            valid, *others = (stream(source, span) for span in spans[ends[k] : ends[k + 1]])
+            valid = valid if spans[ends[k]][1] else None
+            columns.append(_column_pieces(schema.types[k], rows, valid, *others))
         for arrays in zip(*columns, strict=True):
             yield pa.RecordBatch.from_arrays([*arrays], list(names))
 
-    return place.end, read
+    return end, read
 
 
 def _column_pieces(

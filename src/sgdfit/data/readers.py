@@ -521,12 +521,13 @@ def _reader_table(reader: Any, label: str, stream: Any = None) -> Table:
         ahead = SimpleNamespace(read_at=lambda size, at: stream.peek(at + size)[at:])
         while True:
             try:
-                found = stream and large_batch(ahead, 0, reader.schema, names)
-                if found:
-                    whole = pa.BufferReader(stream.read(found[0]))  # packed, as it may be
-                    for batch in found[1](whole):
-                        rows += batch.num_rows
-                        yield pa.Table.from_batches([batch])
+                pieces = None
+                if stream is not None:
+                    end, pieces = large_batch(ahead, 0, reader.schema, names)
+                for batch in pieces(pa.BufferReader(stream.read(end))) if pieces else ():
+                    rows += batch.num_rows
+                    yield pa.Table.from_batches([batch])
+                if pieces:
                     continue
                 batch = next(reader, None)
                 if batch is None:
