@@ -1,8 +1,8 @@
 """Starting values of parameters that have a value for each level of a column.
 
 A search over all of them has too many dimensions. So the formula is fitted to some levels by
-themselves, and to all rows as if there were no levels: either gives the parameters that all levels
-share. With these held, those of each level follow from its own rows.
+themselves, or, where these have too few rows, to all as if there were no levels. With the usual
+ones of the parameters that levels share, those of each level follow from its own rows.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sgdfit.starts.search import Candidate, Search, find_starts
 from sgdfit.starts.separable import Projection, Whole, polish
 from sgdfit.starts.space import observations_of
 
-# So many levels, those with the most rows, are searched by themselves, and so many rows as a whole.
+# So many levels, those with the most rows, are searched by themselves, or so many rows as a whole.
 SEARCHED, POOLED_ROWS = 6, 512
 # A level is searched, too, where the others lead it to so many times the usual squared residual.
 MISFIT = 4.0
@@ -46,40 +46,25 @@ def has_indexed(model: Model, names: tuple[str, ...]) -> bool:
 def find_level_starts(model: Model, chunk: Chunk, given: Mapping[str, float], seed: int) -> Search:
     """Return what `sgdfit.starts.search.find_starts` does, found level by level."""
     levels = sorted(_levels(model, chunk, given), key=lambda level: -level.chunk.rows)
-    pooled, free = _pooled(model, chunk, given, seed), model.base.free
-    found = [
-        (level, find_starts(level.model, level.chunk, level.held, seed))
-        for level in (pooled, *levels[:SEARCHED])
-        if level.chunk.rows >= len(free)
-    ]
-    found = [(level, search) for level, search in found if search.candidates]
-    searched = Search(
-        (), sum(s.points for _, s in found), sum(s.polished for _, s in found), {}, ()
-    )
-    if not found:
-        return searched
-    points = [canonical_theta(at.model, s.candidates[0].theta, free)[0] for at, s in found]
-    usual = float(np.median([s.candidates[0].loss for _, s in found[1:] or found]))
-    starts = [
-        _assembled(model, levels, points, dict(zip(free, guess.tolist(), strict=True)), usual, seed)
-        for guess in (points[0], np.median(points[1:] or points, axis=0))
-    ]
-    seen, names = (
-        observations_of(model, chunk, given),
-        tuple(n for n in model.free if n not in given),
-    )
-    whole = Whole(model, names, seen)
-    places = [model.free.index(name) for name in names]
-    followed, ends, losses = polish(
-        whole, np.clip(np.array(starts)[:, places], whole.low, whole.high)
-    )
-    candidates = []
-    for k, end, loss in sorted(zip(followed, ends, losses, strict=True), key=lambda one: one[2]):
-        theta = np.array([given.get(name, 0.0) for name in model.free])
-        theta[places] = end
-        candidates.append(Candidate(starts[k], theta, float(loss) * seen.unit**2 / seen.rows))
-    return searched._replace(
-        candidates=tuple(candidates), ranges=found[0][1].ranges, linear=found[0][1].linear
+    free = model.base.free
+    some = [level for level in levels[:SEARCHED] if level.chunk.rows >= len(free)]
+    some = some or [_pooled(model, chunk, given, seed)]
+    found = [find_starts(level.model, level.chunk, level.held, seed) for level in some]
+    best = [(at.model, s.candidates[0]) for at, s in zip(some, found, strict=True) if s.candidates]
+    candidates: tuple[Candidate, ...] = ()
+    if best:
+        points = np.array([canonical_theta(at, one.theta, free)[0] for at, one in best])
+        usual = float(np.median([one.loss for _, one in best]))
+        theta = _assembled(model, levels, points, usual, seed)
+        seen = observations_of(model, chunk, {})
+        left = Whole(model, model.free, seen).residuals(theta[None])[0] * seen.unit
+        candidates = (Candidate(theta, theta, float(left @ left) / seen.rows),)
+    return Search(
+        candidates,
+        sum(search.points for search in found),
+        sum(search.polished for search in found),
+        found[0].ranges,
+        found[0].linear,
     )
 
 
@@ -120,28 +105,25 @@ def _without_codes(model: Model, chunk: Chunk) -> Chunk:
 
 
 def _assembled(
-    model: Model,
-    levels: Sequence[_Level],
-    points: Sequence[np.ndarray],
-    common: dict[str, float],
-    usual: float,
-    seed: int,
+    model: Model, levels: Sequence[_Level], points: np.ndarray, usual: float, seed: int
 ) -> np.ndarray:
-    """Return all free parameters, float64[p]: with the common ones what fits each level."""
+    """Return all free parameters, float64[p]: with the usual common ones what fits each level."""
+    base = model.base.free
+    usually = dict(zip(base, np.median(points, axis=0).tolist(), strict=True))
     known: dict[str, list[float]] = {}
     for level in levels:
-        own = zip(model.base.free, level.names, strict=True)
-        held = {name: common[name] for name, full in own if name == full} | level.held
+        both = [*zip(base, level.names, strict=True)]
+        held = {own: usually[own] for own, name in both if own == name} | level.held
         values = _fitted(level, points, held, usual, seed)
-        for name, full in zip(model.base.free, level.names, strict=True):
-            known.setdefault(full, []).append(values[name])
+        for own, name in both:
+            known.setdefault(name, []).append(values[own])
     # A level of which the sample has no row is like the others.
-    usually = {name: [common[name.partition("[")[0]]] for name in model.free if name not in known}
-    return np.array([float(np.median((known | usually)[name])) for name in model.free])
+    rest = {name: [usually[name.partition("[")[0]]] for name in model.free if name not in known}
+    return np.array([float(np.median((known | rest)[name])) for name in model.free])
 
 
 def _fitted(
-    level: _Level, points: Sequence[np.ndarray], held: dict[str, float], usual: float, seed: int
+    level: _Level, points: np.ndarray, held: dict[str, float], usual: float, seed: int
 ) -> dict[str, float]:
     """Return what fits a level, some parameters ``held``, from where others were led to."""
     free = level.model.free
@@ -149,7 +131,7 @@ def _fitted(
     seen = observations_of(level.model, level.chunk, held)
     projection = Projection(level.model, parts, seen)
     places = [free.index(name) for name in projection.names]
-    starts = np.clip(np.array(points)[:, places], projection.low, projection.high)
+    starts = np.clip(points[:, places], projection.low, projection.high)
     _, ends, losses = polish(projection, np.unique(starts, axis=0))
     best = float(losses.min(initial=np.inf)) * seen.unit**2 / max(1, seen.rows)
     if not best <= MISFIT * usual:
