@@ -246,10 +246,10 @@ def build(
         read = with_subscripts(read, known)
         unknown = {column for _, column in read.subscripts.values()} - {*(levels or ())}
         if unknown:
-            raise UsageError(
+            raise FormulaError(
                 f"'{read}' has parameters with a value for each level of {listed(sorted(unknown))},"
-                " which sgdfit.fit takes (sgdfit fit on the command line), but not this; write them"
-                " without brackets"
+                " which only sgdfit.fit and explain take (sgdfit fit and explain on the command"
+                " line); write them without brackets"
             )
         read = read.with_levels(levels or {})
     _check_response(read, known, given=columns is not None)
