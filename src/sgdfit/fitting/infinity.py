@@ -141,13 +141,14 @@ def _fitted(problem: Problem, outcome: Outcome, ways: Sequence[Way]) -> Outcome 
     """Return the outcome at the limit on the first way whose formula, fitted, does as well."""
     own, names, theta = problem.model, np.array(problem.names), outcome.theta.copy()
     values = own.values(theta.tolist())
-    for way in ways:
+    # A limit in one level is no formula of a user's.
+    for way in () if own.formula.levels else ways:
         curve = leading(own, way)
         if curve is None:
             continue
         try:
             model = build(curve.text, own.columns, loss=own.loss)
-        except FormulaError:  # no text calls a function, or has the parameters of levels
+        except FormulaError:  # no text calls a function
             continue
         with np.errstate(all="ignore"):
             start = np.array([float(evaluate(curve.whole(n), values)) for n in model.free])
