@@ -221,6 +221,12 @@ def test_a_covariance_of_rows_is_that_of_whitened_ones(function, absolute, tmp_p
         sgdfit.compare(fit, independent)
 
 
+def test_what_a_curve_leaves_of_correlated_rows_is_what_r_squared_says():
+    data = {"x": X, "y": 2 + np.linalg.cholesky(JOINT) @ NOISE}
+    fit = sgdfit.fit("y = a*exp(-k*x)", data, start={"a": 2, "k": 0}, sigma=JOINT)
+    assert f"leaves {100 * (1 - fit.r_squared):.4g}% of the variation" in fit.warnings[-1]
+
+
 @pytest.mark.parametrize("dof", [1, 2, 17, 1_000, 10**9])
 def test_the_usual_range_of_the_reduced_chi_square(dof):
     np.testing.assert_allclose(

@@ -484,7 +484,10 @@ def misfit_of(problem: Problem, theta: np.ndarray) -> Misfit:
     """Look at the residuals of some of the rows."""
     chunk = problem.data.sample(FEW // 2, problem.seed)
     rows = problem.kernel.rows(theta, chunk)
-    return residual_misfit(rows, chunk.weights, chunk.columns[: len(problem.model.variables)])
+    found = residual_misfit(rows, chunk.weights, chunk.columns[: len(problem.model.variables)])
+    if problem.data.root is None or chunk.weights is None or chunk.rows < problem.rows:
+        return found
+    return found._replace(unexplained=float(chunk.weights @ rows.loss) / problem.variation)
 
 
 def residual_misfit(

@@ -151,8 +151,8 @@ def _whitened(terms: Terms, root: np.ndarray) -> Terms:
         table = np.vstack([found.prediction - found.target, found.jacobian])
         residual, *slopes = whiten(root, table * scale) / scale
         return Rows(
-            found.target + residual,
-            found.target,
+            found.prediction,
+            found.prediction - residual,
             residual * residual,
             2 * residual,
             found.hess,
