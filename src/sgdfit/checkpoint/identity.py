@@ -13,6 +13,7 @@ import hashlib
 import sys
 import sysconfig
 from collections.abc import Iterator
+from pathlib import Path
 from types import CodeType, FunctionType, MappingProxyType, ModuleType
 from typing import Any
 
@@ -58,6 +59,8 @@ def _parts(value: Any, what: str, seen: dict[int, tuple[int, Any]]) -> Iterator[
     Functions and objects are told once, lists and the like each time: whether two of these that are
     equal are one, no two processes need agree on.
     """
+    if hasattr(value, "detach") and hasattr(value, "numpy") and not isinstance(value, type):
+        value = value.detach().cpu().numpy()  # a tensor of torch's
     if type(value) in PLAIN:
         yield f"{type(value).__name__} {value!r}"
     elif id(value) in seen:
@@ -128,7 +131,14 @@ def _is_installed(module: str | None) -> bool:
     if module.partition(".")[0] == "sgdfit":
         return True
     file = getattr(known, "__file__", None)
-    return file is None or file.startswith(INSTALLED)
+    return file is None or file.startswith(INSTALLED) or _is_beside_packages(module)
+
+
+@functools.cache
+def _is_beside_packages(module: str) -> bool:
+    """Whether a module lies where packages were installed, as with ``pip install --target``."""
+    top = Path(sys.modules[module.partition(".")[0]].__file__ or "/").parent
+    return any(any(place.glob("*.dist-info")) for place in (top, top.parent))
 
 
 def _globals_of(function: FunctionType) -> list[Any]:

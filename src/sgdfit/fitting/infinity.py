@@ -69,6 +69,8 @@ def at_infinity(problem: Problem, outcome: Outcome, first: bool = True) -> Outco
         return outcome
     if problem.rows <= len(problem.names):
         return outcome
+    if problem.calls_for_many:
+        return outcome
     if has_arrived(problem, outcome) and not _is_vague(problem, outcome):
         return outcome
     vanished = _vanished(problem, outcome)

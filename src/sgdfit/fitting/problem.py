@@ -143,6 +143,11 @@ class Problem(NamedTuple):
         return 0 if minimum is None else minimum.fitted
 
     @property
+    def calls_for_many(self) -> bool:
+        """Whether a function is called that has many parameters."""
+        return self.model.external is not None and len(self.names) > MOST_CALLED
+
+    @property
     def seed(self) -> int:
         """Of samples, searches and orders."""
         return self.options.seed
@@ -477,6 +482,11 @@ def too_few(label: str, rows: int, names: Sequence[str], weighty: str = "") -> s
     )
 
 
+# Of a function that is called with more parameters, as a network of torch's, no other starts are
+# looked for unasked, nor limits at infinity: either takes dozens of fits for each.
+MOST_CALLED = 12
+
+
 def _with_called(problem: Problem, external: External) -> Problem:
     """Look at a function that is called, at the start; ask for no more digits than it has."""
     model, options = problem.model, problem.options
@@ -495,7 +505,9 @@ def _with_called(problem: Problem, external: External) -> Problem:
     if tolerance is not None:
         tolerance = max(tolerance, min(external.error * math.sqrt(problem.rows), FINE_OF_MANY))
     warnings = (*problem.warnings, *external.doubts)
-    return problem._replace(tolerance=tolerance, warnings=warnings)
+    if problem.calls_for_many and is_start:
+        options = options._replace(search=bool(options.search))
+    return problem._replace(tolerance=tolerance, warnings=warnings, options=options)
 
 
 def kernel_of(model: Model, data: TrainingData, options: Options) -> Kernel:

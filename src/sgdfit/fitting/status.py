@@ -203,7 +203,8 @@ def _walls(end: RunEnd) -> Iterator[tuple[np.ndarray, str]]:
     problem, theta = end.problem, end.outcome.theta
     for k, name in enumerate(problem.names):
         there = np.where(np.arange(len(theta)) == k, -np.sign(theta[k] or 1.0), theta)
-        crossed = name not in problem.model.linear and problem.box.low[k] < 0 < problem.box.high[k]
+        curved = name not in problem.model.linear and problem.model.external is None
+        crossed = curved and problem.box.low[k] < 0 < problem.box.high[k]
         # Quick to see: that there is no such row, as a rule.
         values = problem.kernel.rows(there, problem.chunk).prediction if crossed else 0.0
         crossed = not np.isfinite(values).all()

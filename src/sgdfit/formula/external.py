@@ -22,9 +22,11 @@ import sympy
 
 from sgdfit.errors import FormulaError, enumerated, reason_of
 from sgdfit.formula.torch_function import (
+    ModuleFunction,
     as_array,
     as_tensors,
     double_precision,
+    for_rows,
     is_loaded,
     is_tensor,
     jacobian,
@@ -46,6 +48,12 @@ USUAL_STEP = 6e-6
 # A complex step, or a given Jacobian, agrees with differences to this share, or to so many of
 # their own errors.
 AGREES, ERRORS = 1e-5, 10.0
+# A change of less than this share of the values may be rounding.
+NOTHING = 1e-9
+# What may be wrong with types of numbers that a function returns.
+_WHOLE = "whole numbers, which have no slope; leave out what rounds them"
+_SHORT = "of few digits; compute in float64 (in torch x.double(), in jax by jax_enable_x64)"
+ROUGH = {"int": _WHOLE, "uint": _WHOLE, "float16": _SHORT, "float32": _SHORT, "bfloat16": _SHORT}
 # Values of fewer rows that differ by more than this share of their range are of another curve;
 # less may be the error of a solver.
 ACROSS = 1e-3
@@ -119,7 +127,10 @@ class External:
         self.names = tuple(n for n, v in arguments.items() if isinstance(v, sympy.Symbol))
         self.columns: tuple[int, ...] = ()  # which of the names are columns
         self.by_rows: bool | None = None  # whether it takes rows one by one; None: not known yet
-        self.in_torch: bool | None = None  # whether it takes tensors; None: not known yet
+        # Whether it takes tensors, and one by one through torch.vmap; None: not known yet.
+        self.in_torch: bool | None = True if isinstance(function, ModuleFunction) else None
+        self.by_vmap: bool | None = None
+        self.device = "cpu"  # where tensors are
         self.no_torch = ""  # why its slopes are not torch's
         self.across = False  # whether the value of a row depends on the rows beside it
         self.analytic: dict[int, bool] = {}  # whether a complex step, or torch, serves, by argument
@@ -130,6 +141,7 @@ class External:
         self.decades: dict[int, int] = {}
         self.reference: list[Any] | None = None  # arguments at which they are chosen
         self.doubts: tuple[str, ...] = ()  # what to warn of
+        self.kind = ""  # of the numbers that it returned last
         self.failure: FormulaError | None = None  # of the last call that raised
         self._symbols: dict[tuple[int, ...], type[Call]] = {}
         self._given: tuple[list[Any], Array] | None = None  # the last Jacobian, and where
@@ -146,6 +158,8 @@ class External:
         """Return the same function, of which nothing is known yet; these names are columns."""
         own = External(self.function, self.arguments, self.named, self.reason, self.jacobian)
         own.columns = tuple(columns)
+        if isinstance(self.function, ModuleFunction):
+            self.function.check_columns([self.names[k] for k in columns])
         return own
 
     @property
@@ -175,6 +189,8 @@ class External:
         """How it is called, why, and where its slopes come from."""
         words = "called row by row" if self.by_rows else "called"
         words += " with tensors" if self.in_torch else ""
+        words += " by torch.vmap" if self.by_rows and self.by_vmap else ""
+        words += f" on {self.device}" if self.in_torch and self.device != "cpu" else ""
         words += ON_ALL_ROWS if self.across else ""
         return f"{words}, since {self.why}; slopes {self.slopes}"
 
@@ -206,6 +222,10 @@ class External:
             raise self.failure
         if self.failure is not None:
             return
+        for kind, trouble in ROUGH.items():
+            if self.kind.startswith(kind):
+                told = f"the function {self.label!r} returns {self.kind}, {trouble}"
+                self.doubts = (*self.doubts, told)
         if not np.array_equal(self._called(list(values)), found, equal_nan=True):
             raise FormulaError(
                 f"the function {self.label!r} gives other values for the same arguments; let it"
@@ -284,18 +304,32 @@ class External:
 
     def _result(self, values: list[Any], by_rows: bool | None, in_torch: bool | None) -> Array:
         """Return what the function returns, checked; by_rows in a loop over rows."""
+        if by_rows and in_torch and self.by_vmap is not False:
+            try:
+                found = self._in_torch(for_rows(self._call), values)
+            except Exception:
+                self.by_vmap = bool(self.by_vmap)
+            else:
+                self.by_vmap = True
+                return found
         if by_rows:
             return np.concatenate([self._result(r, False, in_torch) for r in _each_row(values)])
         if in_torch:
-            with double_precision():
-                found = self._passed(self.function, as_tensors(values))
-            return self._checked(as_array(found) if is_tensor(found) else found, _rows(values))
+            return self._in_torch(self._call, values)
         # Copies, lest the function change the columns themselves.
         copies = [v.copy() if isinstance(v, np.ndarray) else v for v in values]
         found = self._passed(self.function, copies)
         if is_tensor(found) and self.in_torch is None:
             raise TypeError("a function that returns a tensor takes tensors")
-        return self._checked(as_array(found) if is_tensor(found) else found, _rows(values))
+        return self._checked(found, _rows(values))
+
+    def _call(self, values: list[Any]) -> Any:
+        return self._passed(self.function, values)
+
+    def _in_torch(self, call: Callable[[list[Any]], Any], values: list[Any]) -> Array:
+        with double_precision(self.device):
+            found = call(as_tensors(values, self.device))
+        return self._checked(found, _rows(values))
 
     def _passed(self, function: Any, values: list[Any]) -> Any:
         """Return what a function makes of these values of its arguments, and of its settings."""
@@ -306,7 +340,8 @@ class External:
 
     def _checked(self, found: Any, rows: int) -> Array:
         """Return what the function returned as one number for each row, real or complex."""
-        array = None
+        array, self.kind = None, str(getattr(found, "dtype", "")).removeprefix("torch.")
+        found = as_array(found) if is_tensor(found) else found
         with suppress(TypeError, ValueError):
             # A copy, lest the function write its next values there.
             given = np.array(np.ma.filled(found, np.nan) if np.ma.isMA(found) else found)
@@ -339,16 +374,25 @@ class External:
         if exact is not None and exact.any():
             return exact
         # Imaginary parts may be dropped on another branch than that which was seen.
-        slope = self._difference(k, values)
-        self.analytic[k] = exact is not None and not _norm(slope) > 0
+        slope, far = self._difference(k, values), _norm(self._called(values))
+        if exact is not None and not _norm(slope) * _size(values[k]) > NOTHING * far:
+            return exact
+        self.analytic[k] = False
         return slope
 
     def _verify(self, k: int, values: list[Any]) -> None:
         """See whether an exact slope serves: not where the slope to an argument is 0 all over."""
         for at in (self.reference, values):
-            slope = np.zeros(1) if at is None else self._difference(k, at)
-            if at is not None and _norm(slope) > 0:
-                self.reference, exact = at, self._exact(k, at)
+            if at is None:
+                continue
+            exact = self._exact(k, at)
+            usual = self._quotient(k, USUAL_STEP * _size(at[k]), at)
+            if exact is not None and _norm(usual) > 0 and self._agree(exact, usual):
+                self.reference, self.analytic[k] = at, True
+                return
+            slope = self._difference(k, at)
+            if _norm(slope) > 0:
+                self.reference = at
                 self.analytic[k] = exact is not None and self._agree(exact, slope)
                 if self.in_torch and exact is not None and not self.analytic[k]:
                     self.no_torch = "those of torch.func do not agree with them"
@@ -382,11 +426,12 @@ class External:
     def _by_torch(self, k: int, values: list[Any]) -> Array | None:
         """Return the slope to a parameter by torch.func; None where that raises."""
         which = self._parameters
-        call = partial(self._passed, self.function)
         try:
-            if self._given is None or not all(map(np.array_equal, self._given[0], values)):
-                each = _each_row(values) if self.by_rows else [values]
-                slopes = [jacobian(call, row, which, _rows(row)) for row in each]
+            if self._given is None or not all(map(_equal, self._given[0], values)):
+                by_vmap = bool(self.by_rows and self.by_vmap)
+                call = for_rows(self._call) if by_vmap else self._call
+                each = _each_row(values) if self.by_rows and not by_vmap else [values]
+                slopes = [jacobian(call, row, which, _rows(row), self.device) for row in each]
                 self._given = list(values), np.concatenate(slopes, axis=1)
         except Exception as error:
             self.no_torch = f"torch.func raised {type(error).__name__}: {reason_of(error)}"
@@ -436,7 +481,7 @@ class External:
 
     def _from_jacobian(self, k: int, values: list[Any]) -> Array:
         """Return a column of the user's Jacobian; the last one computed is kept."""
-        if self._given is None or not all(map(np.array_equal, self._given[0], values)):
+        if self._given is None or not all(map(_equal, self._given[0], values)):
             self._given = list(values), self._whole_jacobian(values)
         return np.asarray(self._given[1][self._parameters.index(k)])
 
@@ -460,10 +505,16 @@ class External:
             names = [self.names[k] for k, agrees in self.analytic.items() if not agrees]
             if names:
                 self.doubts = (
+                    *self.doubts,
                     f"jacobian does not agree with differences of {self.label!r}: see its slopes"
                     f" to {enumerated(names)}; without it they are found by sgdfit",
                 )
         return found
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Whether two numbers, or columns, are the same."""
+    return bool(one == other if np.ndim(one) == 0 else np.array_equal(one, other))
 
 
 def _size(value: Any) -> float:

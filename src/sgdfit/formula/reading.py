@@ -24,6 +24,7 @@ from sgdfit.formula.formula import Formula, symbol
 from sgdfit.formula.functions import FUNCTIONS, INSTEAD, apply, as_number, is_condition, lookup
 from sgdfit.formula.parsing import parse, parse_expression
 from sgdfit.formula.real import Where, as_real, power
+from sgdfit.formula.torch_function import ModuleFunction, is_module
 
 Expr = Any  # SymPy ships no types
 
@@ -128,6 +129,8 @@ def _trace(function: Callable[..., Any], jacobian: Callable[..., Any] | None = N
     as default becomes a starting value; arguments bound by `functools.partial` become fixed
     parameters.
     """
+    if is_module(function):
+        return _of_module(function, jacobian)
     values: tuple[Any, ...] = ()
     keywords: dict[str, Any] = {}
     while isinstance(function, functools.partial):
@@ -174,6 +177,19 @@ def _trace(function: Callable[..., Any], jacobian: Callable[..., Any] | None = N
         names=names,
         fixed={n: float(v) for n, v in bound.items() if n in names},
         start={n: float(v) for n, v in defaults.items() if n in names and n not in bound},
+    )
+
+
+def _of_module(module: Any, jacobian: Callable[..., Any] | None) -> Formula:
+    """Return the call of a module of torch's, which starts at its own parameters."""
+    own = ModuleFunction(module)
+    arguments = {name: symbol(name) for name in (*own.inputs, *own.start)}
+    external = External(own, arguments, (), own.reason, jacobian)
+    return Formula(
+        external.symbol()(*arguments.values()),
+        names=tuple(arguments),
+        fixed={n: value for n, value in own.start.items() if n in own.fixed},
+        start={n: value for n, value in own.start.items() if n not in own.fixed},
     )
 
 

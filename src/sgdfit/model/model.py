@@ -416,7 +416,7 @@ def _check_names(
                 f"{own!r} is a function and no column of the data; write {own}(…),"
                 " or rename the parameter"
             )
-        if given and not own.isidentifier():
+        if given and not own.isidentifier() and name not in {*formula.start, *formula.fixed}:
             raise FormulaError(
                 f"{as_column(name)} is written as a column, but the data have none of that name;"
                 f" its columns are {listed(columns)}.{did_you_mean(name, columns, as_column)}"

@@ -371,7 +371,8 @@ def equivalents(model: Model, theta: np.ndarray) -> tuple[np.ndarray, ...]:
     ``theta`` itself comes first; then its images under exchanges and changes of sign, phases in
     their canonical turn; at most 400. Of a model with levels ``theta`` alone is returned.
     """
-    if model.formula.levels:
+    # Of a function that is called nothing can be read off.
+    if model.formula.levels or model.external:
         return (theta,)
     found = _of_model(model, model.free)
     if not (found.flips or found.swaps or found.turns):
@@ -469,7 +470,7 @@ def _canonical_by_level(
 
 def unusual(model: Model, theta: np.ndarray) -> str | None:
     """Return a sentence where rates can be exchanged, and are not in the order of textbooks."""
-    if model.formula.levels:
+    if model.formula.levels or model.external:
         return None
     found = _of_model(model, model.free)
     for turn in found.rates:

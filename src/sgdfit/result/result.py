@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -626,7 +625,7 @@ def _given(function: Callable[..., Any], result: Result, origin: str) -> Any:
 
 def _names(call: str) -> tuple[str, ...]:
     """Return the arguments of the call that a formula is."""
-    return tuple(re.findall(r"\w+", call.rpartition("(")[2]))
+    return tuple(name.strip("{}") for name in call.rpartition("(")[2].rstrip(")").split(", "))
 
 
 def from_dict(saved: Any, origin: str = "this object") -> Result:
