@@ -145,7 +145,7 @@ def test_what_is_no_model_is_refused(torch, modules):
     refused(Unnamed(), "names no columns in its forward")
     refused(Two(), r"returned the shape \(40, 3\) for 40 rows")
     refused(decay(), "has a parameter 'a', and the data a column", a=X)
-    with pytest.raises(FormulaError, match="takes the column 'x'.* which the data lack"):
+    with pytest.raises(FormulaError, match=r"takes the column 'x'.* which the data lack"):
         sgdfit.fit(decay(), {"t": X, "y": Y}, response="y")
     with pytest.raises(UsageError, match=r"no parameter .*; its parameters are a, b, c"):
         sgdfit.fit(decay(), DATA, response="y", start={"d": 1.0})
