@@ -8,6 +8,7 @@ import os
 import re
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
@@ -142,6 +143,12 @@ def test_one_long_record_batch_is_not_held_whole(kind, packing, tmp_path, monkey
                 first += batch.num_rows
         assert first == rows
         assert most < 0.7 * expected.nbytes
+
+
+def test_files_of_polars_whose_parts_do_not_follow_one_another_at_once(tmp_path):
+    path = tmp_path / "a.arrow"
+    pl.DataFrame({"note": ["a", "b"], "x": [1.0, 2.0]}).write_ipc(path, compression="lz4")
+    assert open_table(path, "note == 'b'").load(["x"]).columns["x"].tolist() == [2.0]
 
 
 def parts(folder, count=12, size=50):

@@ -184,7 +184,7 @@ def encoding_of(head: bytes) -> str:
 
 def settled_encoding(head: bytes, label: str, given: str | None) -> str:
     """Return how a text that begins with ``head`` is encoded; refuse what is given and is wrong."""
-    found, wide = encoding_of(head), ("utf-16", "utf-32")
+    found, wide = encoding_of(head[:LOOKED_AT]), ("utf-16", "utf-32")
     if given is None:
         return found
     known = codecs.lookup(given).name

@@ -76,7 +76,7 @@ UNIT = (
     r"| [numkM]?[AKNWJM]| d"
 )
 WITH_UNIT = re.compile(
-    VALUE.format("([$€£¥]|[A-Z]{3} )?", rf"((?:{UNIT})(?:[/·*^²³⁻]\S{{0,9}})?)?")
+    VALUE.format("([$€£¥]|(?:USD|EUR|GBP|CHF) )?", rf"((?:{UNIT})(?:[/·*^²³⁻]\S{{0,9}})?)?")
 )
 # Times of day as Arrow does not read them, and durations: 8:30, 08:30 PM, 08:30:01.5, 39:30:00;
 # with minutes and seconds alone 1:30.5.
@@ -420,7 +420,7 @@ def _from_clocks(text: Any, place: Place) -> Array | None:
         hours, minutes, seconds = int(clock[1]), int(clock[2]), float(clock[4] or 0)
         if fraction and not clock[4]:
             hours, minutes, seconds = 0, hours, minutes + float(clock[3] or 0)
-        elif hours > 23 and not clock[4]:
+        elif (hours, minutes) > (24, 0) and not clock[4]:
             raise DataError(
                 f"{place} holds {clock[0]!r}, which may be hours and minutes or minutes and"
                 f" seconds; write all three, as {clock[0]}:00 or 0:{clock[0]}"

@@ -332,13 +332,16 @@ def open_arrow(origin: DataFile) -> ColumnarFile:
             group = RowGroup(origin.label, 0, None, _record_batches(origin, schema, None))
             return ColumnarFile(origin, schema, (group,))
         file = pa.ipc.open_file(source)
-        schema, places = file.schema, [(at, end, rows) for at, end, rows, *_ in _batches(source, 8)]
-        if len(places) != file.num_record_batches:
-            raise EOFError(f"it has {len(places)} record batches of {file.num_record_batches}")
-    large = [at if end - at > AT_ONCE else 0 for at, end, _ in places]
+        schema, counts, large = file.schema, list[int](), list[int]()
+        for at in _blocks(source):
+            _, end, rows, *_ = _batch_at(source, at) or (0, 0, -1)
+            counts.append(rows)
+            large.append(at if end - at > AT_ONCE else 0)
+        if len(counts) != file.num_record_batches or min(counts, default=0) < 0:
+            raise EOFError("it does not say where its record batches are")
     groups = [
         RowGroup(origin.label, first, rows, _record_batches(origin, schema, run, large))
-        for first, rows, run in _runs([rows for *_, rows in places])
+        for first, rows, run in _runs(counts)
     ]
     return ColumnarFile(origin, schema, tuple(groups))
 
@@ -385,26 +388,33 @@ def _record_batches(
     return read
 
 
-def _batches(source: Any, at: int) -> Iterator[tuple[int, int, int, int, bytes, int]]:
-    """Yield what an Arrow file or stream says of its record batches, read from byte ``at`` on.
+def _blocks(source: Any) -> Iterator[int]:
+    """Yield where the record batches of an Arrow file begin, as its footer says."""
+    end = source.size() - len(FILE) - 4
+    (size,) = struct.unpack("<i", source.read_at(4, end))
+    footer = source.read_at(max(0, min(size, end)), end - size)
+    where = _field(footer, struct.unpack_from("<I", footer)[0], 3)
+    for k in range(struct.unpack_from("<I", footer, where)[0] if where else 0):
+        yield struct.unpack_from("<q", footer, where + 4 + 24 * k)[0]
 
-    Where each begins and ends, its rows, where its buffers begin, and its table in a header.
+
+def _batch_at(source: Any, at: int) -> tuple[int, int, int, int, bytes, int] | None:
+    """Return what is said of the record batch at byte ``at``; None for other messages and the end.
+
+    Where it begins and ends, its rows, where its buffers begin, and its table in a header.
     """
-    while len(prefix := source.read_at(8, at)) == 8:
-        skipped = 8 if prefix.startswith(STREAM) else 4
-        size = int.from_bytes(prefix[skipped - 4 : skipped], "little")
-        if not size:
-            return
-        header = source.read_at(min(size, REMOTE_BUFFER), at + skipped)
-        (message,) = struct.unpack_from("<I", header, 0)
-        body = at + skipped + size
-        end = body + _field(header, message, 3, "<q")
-        if _field(header, message, 1, "<B") == RECORD_BATCH:
-            table = _field(header, message, 2)
-            yield at, end, _field(header, table, 0, "<q"), body, header, table
-        if end < body:
-            raise EOFError(f"the message at byte {at:,} is damaged")
-        at = end
+    prefix = source.read_at(8, at)
+    skipped = 8 if prefix.startswith(STREAM) else 4
+    size = int.from_bytes(prefix[skipped - 4 : skipped], "little")
+    if not size:
+        return None
+    header = source.read_at(min(size, REMOTE_BUFFER), at + skipped)
+    (message,) = struct.unpack_from("<I", header)
+    if _field(header, message, 1, "<B") != RECORD_BATCH:
+        return None
+    table, body = _field(header, message, 2), at + skipped + size
+    end = body + _field(header, message, 3, "<q")
+    return at, end, _field(header, table, 0, "<q"), body, header, table
 
 
 def _field(data: bytes, table: int, number: int, kind: str = "") -> int:
@@ -429,8 +439,8 @@ def large_batch(
     """
     import pyarrow as pa
 
-    types, found = list(map(str, schema.types)), next(_batches(ahead, at), None)
-    if found is None or found[0] != at or found[1] - at <= AT_ONCE:
+    types, found = list(map(str, schema.types)), _batch_at(ahead, at)
+    if found is None or found[1] - at <= AT_ONCE:
         return at, None
     _, end, rows, body, header, table = found
     where, packing = _field(header, table, 2), _field(header, table, 3)
