@@ -357,7 +357,13 @@ def levels_of(
     read = with_subscripts(read, table.names)
     indices = dict.fromkeys(column for _, column in read.subscripts.values())
     given = [as_expression(weighing[what], what) for what in ("weights", "sigma")]
-    others = [*read.names, *read.response_names, *(n for some in given for n in columns_of(some))]
+    weights = [name for some in given for name in columns_of(some)]
+    for name in indices.keys() & {*weights}:
+        raise UsageError(
+            f"{name!r} cannot index a parameter and weigh rows; give the data a second column with"
+            " its values"
+        )
+    others = [*read.names, *read.response_names, *weights]
     used = [name for name in dict.fromkeys(others) if name in table.names]
     resources = as_resources() if resources is None else resources
     return find_levels(table, [*indices], used, missing, resources.budget, resources.announce)

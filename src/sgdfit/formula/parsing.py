@@ -393,7 +393,7 @@ class _Reader:
             own, _, inner = token.text[:-1].partition("[")
             if not inner:
                 self._fail(f"these brackets are empty; name a column, as in {own}[site]", start)
-            self.subscripts[token.text] = own, inner
+            self.subscripts[token.text] = own, unicodedata.normalize("NFKC", inner)
         self.names[token.text] = None
         return symbol(token.text)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any, NoReturn
@@ -139,7 +139,7 @@ class Model:
     def base(self) -> Model:
         """The model of one level: ``a`` for each ``a[site]``, its start that of the first level.
 
-        What is fixed or tied alike in all levels stays so. Without subscripts it is the model.
+        What is held alike in all levels stays so. Without subscripts it is the model itself.
         """
         formula = self.formula
         if not formula.families:
@@ -156,8 +156,8 @@ class Model:
         alike: dict[str, list[Parameter]] = {}
         for parameter in self.parameters.values():
             own = own_of.get(parameter.name, parameter.name)
-            alike.setdefault(own, []).append(_plain(parameter, own, own_of))
-        parameters = {own: _common(some) for own, some in alike.items()}
+            alike.setdefault(own, []).append(parameter)
+        parameters = {own: _common(own, some, own_of.keys()) for own, some in alike.items()}
         variables = tuple(name for name in self.variables if name not in formula.levels)
         return Model(plain, self.loss, variables, parameters)
 
@@ -307,23 +307,13 @@ def with_subscripts(formula: Formula, columns: Sequence[str]) -> Formula:
     return replace(formula, subscripts=found)
 
 
-def _plain(parameter: Parameter, own: str, own_of: Mapping[str, str]) -> Parameter:
-    """Return a parameter, named and tied as in the model of one level."""
-    if parameter.tie is None:
-        return replace(parameter, name=own)
-    plain = {symbol(member): symbol(name) for member, name in own_of.items()}
-    tie = parse_expression(parameter.tie)[0].xreplace(plain)
-    if symbol(own) in tie.free_symbols:  # to another level of itself
-        return Parameter(own, DEFAULT_START, f"default {DEFAULT_START}")
-    return replace(parameter, name=own, tie=to_text(tie))
-
-
-def _common(some: Sequence[Parameter]) -> Parameter:
-    """Return what parameters of several levels are in the model of one of them."""
+def _common(own: str, some: Sequence[Parameter], members: Set[str]) -> Parameter:
+    """Return what a parameter's levels are in the model of one: free unless all are held alike."""
     first = next((p for p in some if p.role == "free"), some[0])
-    if first.role != "free" and any(str(p) != str(first) for p in some):
-        return Parameter(first.name, DEFAULT_START, f"default {DEFAULT_START}")
-    return replace(first, low=min(p.low for p in some), high=max(p.high for p in some))
+    indexed = first.tie is not None and not members.isdisjoint(parse_expression(first.tie)[1])
+    if indexed or (first.role != "free" and len({str(replace(p, name=own)) for p in some}) > 1):
+        return Parameter(own, DEFAULT_START, f"default {DEFAULT_START}")
+    return replace(first, name=own, low=min(p.low for p in some), high=max(p.high for p in some))
 
 
 def _guessed(formula: Formula) -> tuple[str, ...]:
