@@ -161,10 +161,11 @@ def test_every_formula_and_every_loss_agree_in_all_forms(case):
     columns, theta = data(case, rows=64), theta_of(case, model_of(case))
     losses = losses_of(case)
     count = 2 + len(theta) + 3 * len(losses)
-    found = {d: np.full((count, len(columns[0])), np.nan) for d in ("numpy", "fast", "libm", "")}
+    dialects = ["fast", "libm"] if by_loss(case, "fast") != by_loss(case, "libm") else ["fast"]
+    found = {d: np.full((count, len(columns[0])), np.nan) for d in ("numpy", *dialects, "")}
     in_numpy(case, columns, theta, found["numpy"])
-    compiled(case, "fast", columns, theta, found["fast"])
-    compiled(case, "libm", columns, theta, found["libm"])
+    for dialect in dialects:
+        compiled(case, dialect, columns, theta, found[dialect])
     expected = found.pop("")
     walked(case, columns, theta, expected)
     assert np.isfinite(expected).all()
