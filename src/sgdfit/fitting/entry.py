@@ -317,7 +317,7 @@ def _settled(given: dict[str, Any]) -> tuple[Problem, Table]:
     model = build(read, table.names, **stated, seed=options.seed)
     if model.external is not None:
         # Few functions expect to be called from several threads.
-        resources = resources._replace(threads=1)
+        resources, model.external.device = resources._replace(threads=1), options.device
     if resources.checkpoint is not None:
         refuse_inputs(resources.checkpoint, table.files)
     covariance, absolute = given["covariance"], given["absolute_sigma"]

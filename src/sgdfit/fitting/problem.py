@@ -501,6 +501,11 @@ def _with_called(problem: Problem, external: External) -> Problem:
         problem.kernel.rows(np.array(model.start), some)  # settles how slopes are found
     if external.failure is not None and is_start:
         raise external.failure
+    if options.device != "cpu" and not external.in_torch:
+        raise UsageError(
+            f"device={options.device!r} is where tensors are, and the function {external.label!r}"
+            " takes none; leave out device"
+        )
     tolerance = problem.tolerance
     if tolerance is not None:
         tolerance = max(tolerance, min(external.error * math.sqrt(problem.rows), FINE_OF_MANY))
