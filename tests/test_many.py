@@ -317,6 +317,8 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         (["--plot", "p.png"], "--plot is for a single fit"),
         (["--save", "f.json"], "must be one of .csv, .tsv, .parquet"),
         (["--by", "plot"], "has no column 'plot'"),
+        (["--bootstrap", "300"], "--bootstrap is for a single fit, not for those of --by"),
+        (["--intervals", "profile"], "--intervals is for a single fit"),
     ],
 )
 def test_the_command_refuses(more: list[str], sentence: str, tmp_path: Path, capsys: Any) -> None:

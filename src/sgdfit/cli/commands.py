@@ -285,7 +285,8 @@ def fit(
             "--report": report,
         }
         single |= {"--derive": bool(derive)}
-        single |= {"--checkpoint": options["checkpoint"], "--resume": options["resume"]}
+        single |= {f"--{name}": options[name] for name in ("checkpoint", "resume", "bootstrap")}
+        single["--intervals"] = options["intervals"] != "wald"
         if wrong := [flag for flag, value in single.items() if value]:
             raise UsageError(f"{wrong[0]} is for a single fit, not for those of --by; leave it out")
     if trace == "-":
