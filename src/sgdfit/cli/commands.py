@@ -37,7 +37,7 @@ from sgdfit.cli.terminal import (
     stop_on_signal,
     width,
 )
-from sgdfit.errors import FormulaError, SgdfitError, UsageError, did_you_mean
+from sgdfit.errors import FormulaError, SgdfitError, UsageError, did_you_mean, require
 
 if TYPE_CHECKING:
     from sgdfit.data.table import Table
@@ -293,6 +293,11 @@ def fit(
         if as_json:
             raise UsageError("--trace - and --json both print; name a file for one of them")
         trace = None
+    drawn = None if plot == "-" else plot
+    if plot == "-":
+        if as_json:
+            raise UsageError("--plot - and --json both print; name a file for one of them")
+        require("plotext", "a plot in the terminal", "sgdfit[terminal]")
     if "=" in data and not os.path.exists(data) and os.path.exists(formula):
         raise UsageError(f"the data come first: sgdfit fit {formula} {data!r}")
     reading = _reading(options)
@@ -301,7 +306,7 @@ def fit(
         (
             ("--save", save, TABLES if by else ()),
             ("--trace", trace, TABLES),
-            ("--plot", plot, PLOTS),
+            ("--plot", drawn, PLOTS),
             ("--report", report, DOCUMENTS),
         ),
         sources,
@@ -326,7 +331,13 @@ def fit(
         show_warnings(listener.tell, not quiet),
         stop_on_signal(listener.tell) as state,
     ):
-        table = _open(data, reading, where, options["missing"], writes=(save, trace, plot, report))
+        table = _open(
+            data,
+            reading,
+            where,
+            options["missing"],
+            writes=(save, trace, None if plot == "-" else plot, report),
+        )
         result = fit(
             formula,
             listener.with_progress(table),
@@ -493,8 +504,6 @@ def page(
     data: str | None, formula: str | None, port: int | None, no_open: bool, **options: Any
 ) -> int:
     """Watch and steer a fit on a page in your browser, served by this machine to itself."""
-    from sgdfit.errors import require
-
     for package in ("starlette", "uvicorn", "websockets"):
         require(package, "the page", "sgdfit[page]")
     from sgdfit.page.server import Page, serve

@@ -216,7 +216,7 @@ class OutputOptions(NamedTuple):
             trace = None if self.trace == "-" else self.trace
             if trace is not None:
                 result.trace.write(trace)
-            if self.plot is not None and table is not None:
+            if self.plot not in (None, "-") and table is not None:
                 from sgdfit.plot import save as draw
 
                 draw(result, table, self.plot)
@@ -231,10 +231,14 @@ class OutputOptions(NamedTuple):
                 ("report", self.report),
             )
             for what, path in files:
-                if path is not None and not self.quiet:
+                if path not in (None, "-") and not self.quiet:
                     say(f"the {what} is in {path}")
         finally:  # a full disk must not cost the answer
             self._show(result)
+        if self.plot == "-" and table is not None:
+            from sgdfit.plot.terminal import text_plot
+
+            print_text(text_plot(result, table, width()))
         if result.status.name == "interrupted":
             return INTERRUPTED
         return 0 if result.status.ok else FAILED

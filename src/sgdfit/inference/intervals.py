@@ -42,6 +42,35 @@ def confidence_interval(
     return value - half, value + half
 
 
+def region_size(count: int, dof: float, level: float) -> float:
+    """Return δᵀC⁻¹δ on the edge of the region where ``count`` parameters lie together.
+
+    ``count`` times F(count, ν), or χ² where the degrees of freedom ν are infinite: Bates & Watts
+    1988, Nonlinear Regression Analysis and Its Applications, section 2.3.1.
+
+    >>> round(region_size(2, 10.0, 0.95), 3)
+    8.206
+    """
+    from scipy.special import chdtri, fdtri
+
+    if math.isinf(dof):
+        return float(chdtri(count, 1 - level))
+    return float(count * fdtri(count, dof, level))
+
+
+def confidence_ellipse(covariance: Array, centre: Array, size: float, points: int = 90) -> Array:
+    """Return the ellipse δᵀC⁻¹δ = ``size`` of two parameters, float64[points, 2].
+
+    >>> confidence_ellipse(np.diag([4.0, 1.0]), np.zeros(2), 1.0, 5).round(6)[1]
+    array([-2.,  0.])
+    """
+    values, vectors = np.linalg.eigh(covariance)
+    angle = np.linspace(0, 2 * math.pi, points)
+    circle = np.stack([np.cos(angle), np.sin(angle)])
+    around = vectors @ (np.sqrt(np.maximum(values, 0.0) * size)[:, None] * circle)
+    return np.asarray(centre + around.T)
+
+
 @lru_cache(maxsize=64)
 def t_quantile(dof: float, level: float = 0.95) -> float:
     """Return Student's t that an absolute value stays below with probability ``level``.

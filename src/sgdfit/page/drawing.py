@@ -10,6 +10,7 @@ import numpy as np
 
 from sgdfit.fitting.problem import Problem
 from sgdfit.formula.evaluation import evaluate
+from sgdfit.inference.intervals import confidence_ellipse, region_size
 from sgdfit.kernel.numpy_kernel import evaluator
 from sgdfit.model.model import Model
 from sgdfit.result.result import Result
@@ -163,26 +164,13 @@ def log_levels(loss: Array) -> list[float]:
 
 
 def ellipse(result: Result, names: tuple[str, str]) -> Array | None:
-    """Return the confidence region of two parameters, float64[k, 2]; None where it is not known.
-
-    Where both lie together with the result's confidence (Bates & Watts 1988, Nonlinear Regression
-    Analysis and Its Applications, section 2.3): the ellipse δᵀC⁻¹δ = 2 F(2, ν).
-    """
+    """Return the confidence region of two parameters, float64[k, 2]; None where not known."""
     if result.covariance is None or any(name not in result.free for name in names):
         return None
-    from scipy.special import chdtri, fdtri
-
     places = [result.free.index(name) for name in names]
     covariance = result.covariance[np.ix_(places, places)]
     if not np.isfinite(covariance).all():
         return None
-    if result.absolute_sigma:
-        size = chdtri(2, 1 - result.level)
-    else:
-        size = 2 * fdtri(2, result.degrees_of_freedom, result.level)
-    values, vectors = np.linalg.eigh(covariance)
-    angle = np.linspace(0, 2 * math.pi, ELLIPSE)
-    circle = np.stack([np.cos(angle), np.sin(angle)])
-    around = vectors @ (np.sqrt(np.maximum(values, 0.0) * size)[:, None] * circle)
+    dof = math.inf if result.absolute_sigma else float(result.degrees_of_freedom)
     centre = np.array([result.estimates[name].value for name in names])
-    return np.asarray(centre + around.T)
+    return confidence_ellipse(covariance, centre, region_size(2, dof, result.level), ELLIPSE)

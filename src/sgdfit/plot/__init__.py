@@ -62,6 +62,9 @@ Array = np.ndarray[Any, Any]
 GRID = 400  # points of a drawn curve
 BLOCKS = 100  # means that show through the noise of batches
 NAMED = 8  # parameters that a legend has room for
+MOST_BARS = 300
+# Of the largest over the least value of a variable that is drawn by its decades.
+LEAST_SPAN = 300.0
 
 
 def figure(result: Result, data: object, style: str = "light") -> Figure:
@@ -70,7 +73,7 @@ def figure(result: Result, data: object, style: str = "light") -> Figure:
     A notebook shows it where it is the last thing in a cell.
     """
     look, seen = style_of(style), plot_data(result, data)
-    made = _figure_class()(figsize=(10, 7.6), layout="constrained", facecolor=look.paper)
+    made = figure_class()(figsize=(10, 7.6), layout="constrained", facecolor=look.paper)
     (curve, left), (loss, way) = made.subplots(2, 2)
     fitted_curve(result, seen, curve, style)
     residuals(result, seen, left, style)
@@ -85,7 +88,7 @@ def figure(result: Result, data: object, style: str = "light") -> Figure:
 
 
 @cache
-def _figure_class() -> type[Figure]:
+def figure_class() -> type[Figure]:
     """Return a `Figure` that shows itself in a notebook though pyplot is not loaded."""
     import matplotlib.figure
 
@@ -128,12 +131,16 @@ def write(made: Figure, path: Path, dpi: int = 150, inputs: Iterable[str] = ()) 
         raise UsageError(f"cannot write a plot to {str(path)!r}: {error.strerror}") from error
 
 
-def fitted_curve(result: Result, data: object, ax: Axes, style: str = "light") -> None:
+def fitted_curve(
+    result: Result, data: object, ax: Axes, style: str = "light", log: str | None = None
+) -> None:
     """Draw the curve over the data, its start dashed, with its band and that of new points.
 
     The first, darker, says where the curve may lie; the second where a new observation may fall.
     With several variables the prediction is drawn against what was observed; without one, against
-    the row. Levels of a column that indexes parameters have a curve each, in their colour.
+    the row. Levels of a column that indexes parameters have a curve each, in their colour. Where
+    sigma was given, few points have their bars. ``log`` is "x", "y", "xy" or "" for none; by
+    default "x" where the data are spread over its decades.
     """
     look, seen = style_of(style), plot_data(result, data)
     rows = counted(len(seen.target), "row")
@@ -151,7 +158,14 @@ def fitted_curve(result: Result, data: object, ax: Axes, style: str = "light") -
         _draw_levels(result, seen, ax, look)
         return
     points = scatter(ax, look, seen.axis, seen.target)
-    grid = np.linspace(seen.axis.min(), seen.axis.max(), GRID)
+    if result.sigma and len(seen.axis) <= MOST_BARS:
+        bars = 1 / np.sqrt(seen.weights)
+        ax.errorbar(
+            seen.axis, seen.target, bars, fmt="none", ecolor=look.faint, elinewidth=1, zorder=1.9
+        )
+    log = log_axes(seen) if log is None else log
+    spaced = np.geomspace if "x" in log else np.linspace
+    grid = spaced(seen.axis.min(), seen.axis.max(), GRID)
     if ON_ALL_ROWS in (result.called or ""):
         grid = np.sort(seen.axis)  # at other rows it is another curve
     curve, start = (drawable(seen.curve(grid, at)) for at in (seen.end, seen.start))
@@ -161,6 +175,21 @@ def fitted_curve(result: Result, data: object, ax: Axes, style: str = "light") -
     names = [rows, "fit", *shades, "start"]
     legend(ax, look, [points, line, *shades.values(), *before], names)
     _set_limits(ax, seen, [curve, *edges])
+    if "x" in log:
+        ax.set_xscale("log")
+    if "y" in log:
+        ax.set_yscale("log")
+        ax.autoscale(axis="y")
+
+
+def log_axes(seen: PlotData) -> str:
+    """Return "x" where the data are spread over decades of the one variable, else nothing."""
+    x = seen.axis
+    if not seen.model.variables or not x.min() > 0 or x.max() / x.min() < LEAST_SPAN:
+        return ""
+    # Where in its range the middle row lies: about half on the axis that suits.
+    plain, powers = (abs((np.median(v) - v.min()) / np.ptp(v) - 0.5) for v in (x, np.log(x)))
+    return "x" if powers < plain - 0.2 else ""
 
 
 def _set_limits(ax: Axes, seen: PlotData, drawn: list[Array]) -> None:

@@ -60,6 +60,11 @@ class PlotData(NamedTuple):
         columns |= {self.level: np.full(len(grid), float(code))} if self.level else {}
         return _values(self.model.prediction, {**columns, **at}, len(grid))
 
+    def at(self, columns: dict[str, Array], values: dict[str, float] | None = None) -> Array:
+        """Return the curve where the variables, and some parameters, have other values."""
+        rows = max(map(len, columns.values()))
+        return _values(self.model.prediction, {**columns, **self.end, **(values or {})}, rows)
+
 
 def plot_data(result: Result, data: object) -> PlotData:
     """Read the rows of ``data`` that the fit was made of; rows with a missing value are left out.

@@ -552,6 +552,90 @@ class Result:
             sgdfit.higher("write_document")(self, path, data, derive)
         return str(sgdfit.higher("as_text")(self, width, full))
 
+    def plot(
+        self,
+        data: object = None,
+        ax: Any = None,
+        *,
+        log: str | None = None,
+        over: str | None = None,
+        style: str = "light",
+    ) -> Any:
+        """Draw data and curve with their bands, and the residuals beneath, by matplotlib.
+
+        Parameters
+        ----------
+        data : dict of arrays, data frame, path, …, optional
+            The rows; by default those of the fit, which one from a file lacks.
+        ax : matplotlib.axes.Axes, optional
+            Onto which the curve is drawn, without residuals.
+        log : "x", "y", "xy" or "", optional
+            Which axes are logarithmic; by default the first where data are spread over decades.
+        over : str, optional
+            Of several variables the one that is drawn over, the others at their medians; by default
+            each has axes of its own.
+        style : "light" or "dark"
+
+        Returns
+        -------
+        Axes, or an array of them
+            A notebook shows ``ax.figure``.
+
+        Raises
+        ------
+        UsageError
+            When the rows are not known, or an option cannot be used.
+        """
+        return sgdfit.higher("plot_fit")(self, data, ax, log=log, over=over, style=style)
+
+    def plot_trace(self, ax: Any = None, *, style: str = "light") -> Any:
+        """Draw the loss and the parameters by steps; onto given axes the loss alone."""
+        return sgdfit.higher("plot_trace")(self, ax, style=style)
+
+    def plot_parameters(self, ax: Any = None, *, style: str = "light") -> Any:
+        """Draw every free parameter by steps; return the axes."""
+        return sgdfit.higher("plot_parameters")(self, ax, style=style)
+
+    def plot_path(
+        self,
+        parameters: tuple[str, str] | None = None,
+        data: object = None,
+        ax: Any = None,
+        *,
+        style: str = "light",
+    ) -> Any:
+        """Draw the way of two parameters over contours of the loss, the others at their ends."""
+        return sgdfit.higher("plot_path")(self, parameters, data, ax, style=style)
+
+    def plot_pairs(
+        self, parameters: Sequence[str] | None = None, data: object = None, *, style: str = "light"
+    ) -> Any:
+        """Draw where pairs of parameters lie together, with the result's confidence.
+
+        The ellipse of the covariance and, where rows are few, the likelihood region: where the
+        least sum of squares with both held is that of the ellipse's edge in a linear model (Bates &
+        Watts 1988, Nonlinear Regression Analysis and Its Applications, section 6.1).
+
+        Returns
+        -------
+        array of Axes, shape (k - 1, k - 1) for k parameters
+        """
+        return sgdfit.higher("plot_pairs")(self, parameters, data, style=style)
+
+    def animate(
+        self,
+        path: str | os.PathLike[str],
+        data: object = None,
+        *,
+        style: str = "light",
+        frames: int = 120,
+    ) -> None:
+        """Write the descent as a moving picture: the curve that settles, and the way of the loss.
+
+        ``path`` ends with .gif, .html or, where ffmpeg is, .mp4; at most so many ``frames``.
+        """
+        sgdfit.higher("animate")(self, path, data, style=style, frames=frames)
+
     def __str__(self) -> str:
         return self.report()
 

@@ -1,0 +1,106 @@
+"""A descent as a moving picture: the curve that settles, and the way down the loss."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sgdfit.checkpoint.atomic import replacing
+from sgdfit.errors import UsageError
+from sgdfit.plot import figure_class
+from sgdfit.plot.landscape import draw_landscape, plot_data, window
+from sgdfit.plot.style import DASHES, drawable, dress, plain, scatter, shortened, style_of
+from sgdfit.plot.views import rows_of
+from sgdfit.result.result import Result
+
+ENDINGS = (".gif", ".mp4", ".html")
+# Of a moving picture: frames at most, and how many a second.
+MOST_FRAMES, A_SECOND = 120, 12
+GRID = 300
+
+
+def animate(
+    result: Result,
+    path: str | os.PathLike[str],
+    data: object = None,
+    *,
+    style: str = "light",
+    frames: int = MOST_FRAMES,
+) -> None:
+    """Write the descent as a moving picture; see `Result.animate`."""
+    path = Path(path)
+    ending = path.suffix.lower()
+    if ending not in ENDINGS:
+        raise UsageError(
+            f"cannot write a moving picture to {str(path)!r}: its ending must be one of"
+            f" {', '.join(ENDINGS)}"
+        )
+    from matplotlib.animation import FFMpegWriter, FuncAnimation, PillowWriter
+
+    if ending == ".mp4" and not FFMpegWriter.isAvailable():
+        raise UsageError("a .mp4 takes the program ffmpeg, which is not found; write a .gif")
+    look, seen = style_of(style), plot_data(result, rows_of(result, data))
+    if not seen.is_curve or seen.level:
+        raise UsageError("a moving picture is of a curve over one variable, which this is not")
+    trace, names = result.trace, result.free[:2]
+    places = np.unique(np.linspace(0, len(trace) - 1, min(frames, len(trace))).astype(int))
+    made = figure_class()(figsize=(9.2, 4.2), layout="constrained", facecolor=look.paper)
+    title = plain(made.suptitle("", x=0.01, ha="left", fontsize=11, color=look.ink))
+    curve, ground = made.subplots(1, 2)
+    dress(curve, look, "The curve settles", seen.axis_name, seen.response)
+    scatter(curve, look, seen.axis, seen.target)
+    grid = np.linspace(seen.axis.min(), seen.axis.max(), GRID)
+    (line,) = curve.plot([], [], color=look.main, linewidth=2, zorder=4)
+    low, high = seen.target.min(), seen.target.max()
+    margin = 0.25 * (high - low) or 1.0
+    curve.set(xlim=(grid[0], grid[-1]), ylim=(low - margin, high + margin))
+    if len(names) == 2:
+        dress(ground, look, "The way down the loss")
+        draw_landscape(seen, names, window(result, names), ground, look)
+        columns = [trace.names.index(name) for name in names]
+        way = drawable(trace.parameters[:, columns]).T
+    else:
+        dress(ground, look, "The loss", "step", f"loss ({shortened(result.loss_name, 24)})")
+        way = np.stack([trace.step.astype(float), drawable(trace.loss)])
+        ground.set(xlim=(0, max(1, way[0].max())), ylim=(0, 1.05 * np.nanmax(way[1])))
+    (path_line,) = ground.plot([], [], color=look.other, linewidth=1.6, zorder=3)
+    (here,) = ground.plot([], [], marker="o", color=look.other, markersize=7, zorder=5)
+    curve.plot(
+        grid, drawable(seen.curve(grid, seen.start)), color=look.ink, linewidth=1,
+        linestyle=DASHES[1], zorder=3,
+    )  # fmt: skip
+
+    def draw(place: int) -> list[Any]:
+        at = dict(zip(trace.names, trace.parameters[place].tolist(), strict=True))
+        with np.errstate(all="ignore"):
+            line.set_data(grid, drawable(seen.curve(grid, {**seen.end, **at})))
+        path_line.set_data(*way[:, : place + 1])
+        here.set_data(*way[:, place : place + 1])
+        values = ", ".join(f"{name} = {value:.4g}" for name, value in at.items())
+        loss = trace.loss[place]
+        title.set_text(shortened(f"step {trace.step[place]:,}: loss {loss:.4g}, {values}", 100))
+        return [line, path_line, here, title]
+
+    draw(int(places[-1]))
+    # To lay out each frame anew takes longer than to draw it.
+    made.draw_without_rendering()
+    made.set_layout_engine("none")
+    moving = FuncAnimation(made, draw, frames=places.tolist(), interval=1000 / A_SECOND, blit=False)
+    inputs = result.trace.inputs
+    if ending == ".html":
+        text = moving.to_jshtml(fps=A_SECOND, default_mode="once")
+        with replacing(path, inputs) as file:
+            file.write(text.encode())
+        return
+    writer = PillowWriter(fps=A_SECOND) if ending == ".gif" else FFMpegWriter(fps=A_SECOND)
+    with replacing(path, inputs) as file:
+        # The writers want a name of their own with the ending.
+        beside = Path(f"{file.name}{ending}")
+        try:
+            moving.save(beside, writer=writer, dpi=90)
+            file.write(beside.read_bytes())
+        finally:
+            beside.unlink(missing_ok=True)

@@ -1,0 +1,282 @@
+"""What the methods of a result draw: whole figures, or onto axes that are given."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sgdfit.errors import SgdfitError, UsageError, did_you_mean
+from sgdfit.fitting.entry import fit
+from sgdfit.inference.intervals import confidence_ellipse, region_size
+from sgdfit.plot import (
+    descent_path,
+    figure_class,
+    fitted_curve,
+    loss_curve,
+    parameter_paths,
+    residuals,
+)
+from sgdfit.plot.landscape import PlotData, plot_data
+from sgdfit.plot.style import dress, label, legend, plain, scatter, shortened, style_of
+from sgdfit.report import percent
+from sgdfit.result.result import Result
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Array = np.ndarray[Any, Any]
+
+# Parameters that are drawn in pairs, and rows that are refitted for that.
+MOST_PAIRED, MOST_REFITTED = 6, 2_000
+# Of a likelihood region: directions, refits along each at most, how near to its edge is on it, and
+# how far off is nowhere.
+DIRECTIONS, MOST_TRIES, NEAR, FARTHEST = 40, 8, 1e-3, 1e3
+
+
+def rows_of(result: Result, data: object) -> object:
+    """Return the rows to draw: those given, or those of the fit.
+
+    Raises
+    ------
+    UsageError
+        When the fit came from a file and no data are given.
+    """
+    found = result.table if data is None else data
+    if found is None:
+        raise UsageError(
+            "this fit does not know its rows, since it came from a file or a stream; pass data"
+        )
+    return found
+
+
+def plot_fit(
+    result: Result,
+    data: object = None,
+    ax: Axes | None = None,
+    *,
+    log: str | None = None,
+    over: str | None = None,
+    style: str = "light",
+) -> Any:
+    """Draw data and curve, with bands, and the residuals beneath; see `Result.plot`."""
+    look, seen = style_of(style), plot_data(result, rows_of(result, data))
+    if log is not None and not set(log) <= {"x", "y"}:
+        raise UsageError(f"log is {log!r}; write 'x', 'y', 'xy' or '' for none")
+    variables = [name for name in seen.model.variables if name != seen.level]
+    if over is not None and over not in variables:
+        raise UsageError(
+            f"{over!r} is no variable of '{result.formula}'; there are {', '.join(variables)}."
+            f"{did_you_mean(over, variables)}"
+        )
+    if ax is not None:
+        if over is not None and len(variables) > 1:
+            _partial(result, seen, over, ax, style)
+        else:
+            fitted_curve(result, seen, ax, style, log)
+        return ax
+    several = len(variables) > 1
+    shown = [over] if over is not None else variables if several else []
+    made = figure_class()(
+        figsize=(4.2 * max(1, min(3, len(shown))) + 2.2, 6.2), layout="constrained",
+        facecolor=look.paper,
+    )  # fmt: skip
+    plain(
+        made.suptitle(
+            shortened(result.formula, 80, 2), x=0.01, ha="left", fontsize=11, color=look.ink
+        )
+    )
+    if several:
+        upper = made.subplots(1, len(shown), squeeze=False)[0]
+        for name, one in zip(shown, upper, strict=True):
+            _partial(result, seen, name, one, style)
+        return upper if len(upper) > 1 else upper[0]
+    curve, left = made.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    fitted_curve(result, seen, curve, style, log)
+    residuals(result, seen, left, style)
+    curve.set_xlabel("")
+    left.set_title("")
+    label(left, look, seen.axis_name, "residual")
+    return np.array([curve, left])
+
+
+def _partial(result: Result, seen: PlotData, name: str, ax: Axes, style: str) -> None:
+    """Draw the curve over one of several variables, the others at their medians.
+
+    Points have what the curve leaves of them there: Cook 1993, Technometrics 35(4), 351-362.
+    """
+    look, model = style_of(style), seen.model
+    held = {n: float(np.median(seen.columns[n])) for n in model.variables if n != name}
+    own = seen.columns[name]
+    grid = np.linspace(own.min(), own.max(), 200)
+    across = replace_columns(seen, {**held, name: grid})
+    at_rows = replace_columns(seen, {**held, name: own})
+    others = ", ".join(f"{n} = {value:.4g}" for n, value in held.items())
+    dress(ax, look, f"at {others}", name, seen.response)
+    scatter(ax, look, own, at_rows + seen.target - seen.predicted)
+    ax.plot(grid, across, color=look.main, linewidth=2, zorder=4)
+
+
+def replace_columns(seen: PlotData, columns: dict[str, Any]) -> Array:
+    """Return the curve where columns have other values."""
+    count = max(np.size(values) for values in columns.values())
+    spread = {n: np.array(np.broadcast_to(v, count), dtype=float) for n, v in columns.items()}
+    return seen.at(spread)
+
+
+def plot_trace(result: Result, ax: Axes | None = None, *, style: str = "light") -> Any:
+    """Draw the loss and the parameters by steps; see `Result.plot_trace`."""
+    if ax is not None:
+        loss_curve(result, ax, style)
+        return ax
+    look = style_of(style)
+    made = figure_class()(figsize=(9.6, 3.8), layout="constrained", facecolor=look.paper)
+    loss, way = made.subplots(1, 2)
+    loss_curve(result, loss, style)
+    parameter_paths(result, way, style)
+    return np.array([loss, way])
+
+
+def _alone(ax: Axes | None, style: str) -> Axes:
+    if ax is not None:
+        return ax
+    look = style_of(style)
+    made: Axes = figure_class()(
+        figsize=(6.2, 4.6), layout="constrained", facecolor=look.paper
+    ).subplots()
+    return made
+
+
+def plot_path(
+    result: Result,
+    parameters: tuple[str, str] | None = None,
+    data: object = None,
+    ax: Axes | None = None,
+    *,
+    style: str = "light",
+) -> Axes:
+    """Draw the way of two parameters over contours of the loss; see `Result.plot_path`."""
+    drawn = _alone(ax, style)
+    descent_path(result, rows_of(result, data), drawn, parameters, style)
+    return drawn
+
+
+def plot_parameters(result: Result, ax: Axes | None = None, *, style: str = "light") -> Axes:
+    """Draw every free parameter by steps; see `Result.plot_parameters`."""
+    drawn = _alone(ax, style)
+    parameter_paths(result, drawn, style)
+    return drawn
+
+
+def plot_pairs(
+    result: Result,
+    parameters: Sequence[str] | None = None,
+    data: object = None,
+    *,
+    style: str = "light",
+) -> Any:
+    """Draw confidence regions of pairs of parameters; see `Result.plot_pairs`."""
+    names = [*result.free[:MOST_PAIRED]] if parameters is None else list(parameters)
+    for name in names:
+        if name not in result.free:
+            raise UsageError(
+                f"{name!r} is no free parameter of '{result.formula}'; there are"
+                f" {', '.join(result.free)}.{did_you_mean(name, result.free)}"
+            )
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise UsageError("regions are drawn of two or more different parameters")
+    if result.covariance is None:
+        raise UsageError(
+            f"this fit gives no region, since it has no covariance ({result.covariance_method})"
+        )
+    look, count = style_of(style), len(names)
+    size = 2.6 * (count - 1) + 1.0
+    made = figure_class()(figsize=(size, size), layout="constrained", facecolor=look.paper)
+    axes = made.subplots(count - 1, count - 1, squeeze=False)
+    table, seen = result.table if data is None else data, None
+    if table is not None and result.rows <= MOST_REFITTED and result.loss_name == "mse":
+        seen = plot_data(result, table)
+        seen = None if seen.level else seen
+    told: list[tuple[Any, str]] = []
+    for ax in axes.ravel():
+        ax.set_visible(False)
+    for (i, x), (j, y) in itertools.combinations(enumerate(names), 2):
+        ax = axes[j - 1, i]
+        ax.set_visible(True)
+        dress(ax, look, "", x if j == count - 1 else "", y if i == 0 else "")
+        told = _draw_region(result, (x, y), ax, style, seen) or told
+    if told:
+        legend(axes[0, 0], look, [handle for handle, _ in told], [name for _, name in told])
+    return axes
+
+
+def _draw_region(
+    result: Result, names: tuple[str, str], ax: Axes, style: str, seen: PlotData | None
+) -> list[tuple[Any, str]]:
+    """Draw where two parameters lie together, and return what a legend shows of it."""
+    look, places = style_of(style), [result.free.index(name) for name in names]
+    assert result.covariance is not None  # the caller has looked
+    covariance = result.covariance[np.ix_(places, places)]
+    ax.plot(*([result[name].value] for name in names), marker="+", color=look.ink, markersize=9)
+    if not np.isfinite(covariance).all():
+        return []
+    dof = np.inf if result.absolute_sigma else result.degrees_of_freedom
+    size = region_size(2, dof, result.level)
+    centre = np.array([result[name].value for name in names])
+    around = confidence_ellipse(covariance, centre, size)
+    (line,) = ax.plot(*around.T, color=look.main, linewidth=1.8)
+    handles = [(line, f"{percent(result.level)}: ellipse")]
+    if seen is not None:
+        region = _likelihood_region(result, names, around, size, seen)
+        (other,) = ax.plot(*region.T, color=look.other, linewidth=1.6, linestyle="--")
+        handles.append((other, "likelihood"))
+    return handles
+
+
+def _likelihood_region(
+    result: Result, names: tuple[str, str], around: Array, size: float, seen: PlotData
+) -> Array:
+    """Return where the sum of squares is what the ellipse stands for, float64[k, 2].
+
+    Along the way to each point of the ellipse the root of what the sum of squares is above its
+    least, the others fitted anew, grows nearly evenly: Bates & Watts 1988, Nonlinear Regression
+    Analysis and Its Applications, section 6.1. NaN where that does not lead there.
+    """
+    noise = 1.0 if result.absolute_sigma else (result.reduced_chi_square or np.nan)
+    centre, edge = np.array([result[name].value for name in names]), noise * size
+    region = np.full((DIRECTIONS + 1, 2), np.nan)
+    places = np.linspace(0, len(around) - 1, DIRECTIONS + 1).astype(int)
+    for k, towards in enumerate(around[places] - centre):
+        share = 1.0
+        for _ in range(MOST_TRIES):
+            at = dict(zip(names, map(float, centre + share * towards), strict=True))
+            above = _sum_of_squares(result, seen, at) - result.residual_sum_of_squares
+            ratio = math.sqrt(max(above, 0.0) / edge) if above == above else 0.0
+            if not 1 / FARTHEST < ratio < FARTHEST:
+                break
+            if abs(ratio - 1) < NEAR:
+                region[k] = centre + share * towards
+                break
+            share /= ratio
+    return region
+
+
+def _sum_of_squares(result: Result, seen: PlotData, fixed: dict[str, float]) -> float:
+    """Return the least weighted sum of squares with two parameters held."""
+    others = {name: result[name].value for name in result.free if name not in fixed}
+    if not others:
+        missed = seen.target - seen.at(seen.columns, fixed)
+        return float(np.sum(seen.weights * missed**2))
+    held = {e.name: e.value for e in result.estimates.values() if e.role == "fixed"} | fixed
+    tied = {e.name: e.tie for e in result.estimates.values() if e.role == "tied"}
+    try:
+        again = fit(
+            seen.model.formula, seen.columns, fixed=held, start=others, tied=tied,
+            weights=seen.weights, search=False, trace_every=0,
+        )  # fmt: skip
+    except SgdfitError:
+        return np.nan
+    return again.residual_sum_of_squares if again.status.ok else np.nan

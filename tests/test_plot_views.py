@@ -1,0 +1,164 @@
+"""What a result draws of itself: whole figures whose lines are the numbers of the fit."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import sgdfit
+from sgdfit.errors import UsageError
+
+RANDOM = np.random.default_rng(0)
+X = np.linspace(0, 5, 40)
+DATA = {"x": X, "y": 3 * np.exp(-X) + 1 + 0.1 * RANDOM.standard_normal(40), "s": np.full(40, 0.1)}
+DECAY = "y = a*exp(-k*x) + c"
+
+
+@pytest.fixture(scope="module")
+def decay():
+    return sgdfit.fit(DECAY, DATA, optimizer="sgd", steps=120)
+
+
+def lines(ax):
+    return [np.transpose(line.get_data()) for line in ax.get_lines()]
+
+
+def test_the_curve_is_the_prediction_and_residuals_stand_beneath():
+    fit = sgdfit.fit(DECAY, DATA, sigma="s")
+    curve, left = fit.plot()
+    assert curve.get_shared_x_axes().joined(curve, left)
+    grid, drawn = [line for line in lines(curve) if len(line) > 100][-1].T
+    assert drawn == pytest.approx(fit.predict({"x": grid}))
+    points = np.asarray(left.collections[0].get_offsets())
+    assert points[:, 1] == pytest.approx(fit.residuals)
+    # Bars of one standard deviation to either side.
+    (bars,) = (c for c in curve.collections if type(c).__name__ == "LineCollection")
+    heights = [segment[1, 1] - segment[0, 1] for segment in bars.get_segments()]
+    assert heights == pytest.approx([0.2] * 40)
+
+
+def test_it_draws_onto_axes_that_are_given(decay):
+    from matplotlib.figure import Figure
+
+    ax = Figure().subplots()
+    assert decay.plot(ax=ax) is ax
+    assert ax.get_xlabel() == "x"
+
+
+@pytest.mark.parametrize(
+    ("x", "log", "scales"),
+    [
+        (np.geomspace(1e-3, 1e3, 30), None, ("log", "linear")),
+        (np.linspace(1e-3, 1e3, 30), None, ("linear", "linear")),
+        (np.geomspace(1e-3, 1e3, 30), "", ("linear", "linear")),
+        (np.linspace(1, 5, 30), "xy", ("log", "log")),
+    ],
+)
+def test_axes_are_logarithmic_where_the_data_or_the_user_ask(x, log, scales):
+    fit = sgdfit.fit("y = a + b*log(x)", {"x": x, "y": 20 + 2 * np.log(x)})
+    curve, _ = fit.plot(log=log)
+    assert (curve.get_xscale(), curve.get_yscale()) == scales
+
+
+def test_several_variables_have_a_curve_each_with_the_others_at_their_medians():
+    u, v = RANDOM.uniform(0, 3, (2, 80))
+    fit = sgdfit.fit("y = a*exp(-k*u) + b*v", {"u": u, "v": v, "y": 2 * np.exp(-u) + 0.7 * v})
+    first, second = fit.plot()
+    grid, drawn = lines(second)[0].T
+    others = np.full(len(grid), np.median(u))
+    assert drawn == pytest.approx(fit.predict({"u": others, "v": grid}))
+    # Points lie about the curve as they do about the fit: here on it.
+    points = np.asarray(first.collections[0].get_offsets())
+    held = fit.predict({"u": points[:, 0], "v": np.full(len(u), np.median(v))})
+    assert points[:, 1] == pytest.approx(held)
+    assert fit.plot(over="v").get_xlabel() == "v"
+
+
+def test_steps_are_those_of_the_trace(decay):
+    loss, way = decay.plot_trace()
+    assert lines(loss)[0][:, 1] == pytest.approx(decay.trace.loss)
+    assert len(way.get_lines()) == 3
+    path = max(lines(decay.plot_path(("a", "k"))), key=len)
+    assert path == pytest.approx(decay.trace.parameters[:, :2])
+    assert decay.plot_parameters().get_xlabel() == "step"
+
+
+def test_of_a_linear_model_the_likelihood_region_is_the_ellipse():
+    fit = sgdfit.fit("y = a + b*x + c*x^2", DATA)
+    axes = fit.plot_pairs(["a", "b", "c"])
+    assert axes.shape == (2, 2)
+    assert not axes[0, 1].get_visible()
+    for ax in (axes[0, 0], axes[1, 0], axes[1, 1]):
+        _, ellipse, region = lines(ax)
+        around = np.array([np.abs(ellipse - point).max(axis=1).argmin() for point in region])
+        assert region == pytest.approx(ellipse[around], abs=2e-3 * np.ptp(ellipse))
+
+
+def test_of_a_curved_model_the_likelihood_region_has_the_sum_of_squares_that_it_should():
+    data = {"x": X[:6], "y": DATA["y"][:6]}
+    fit = sgdfit.fit("y = a*exp(-k*x)", data)
+    _, _, region = lines(fit.plot_pairs()[0, 0])
+    from scipy.stats import f as fisher
+
+    level = fit.reduced_chi_square * 2 * fisher.ppf(0.95, 2, 4)
+    for a, k in region[~np.isnan(region[:, 0])]:
+        squares = np.sum((data["y"] - a * np.exp(-k * data["x"])) ** 2)
+        assert squares - fit.residual_sum_of_squares == pytest.approx(level, rel=3e-3)
+
+
+@pytest.mark.parametrize("ending", ["gif", "html"])
+def test_a_descent_moves(decay, tmp_path, ending):
+    path = tmp_path / f"descent.{ending}"
+    decay.animate(path, frames=5)
+    if ending == "gif":
+        from PIL import Image
+
+        with Image.open(path) as moving:
+            assert moving.n_frames == 5
+            pictures = set()
+            for k in range(5):
+                moving.seek(k)
+                pictures.add(moving.convert("RGB").tobytes())
+        assert len(pictures) == 5
+    else:
+        assert path.read_text().count("data:image/png;base64") == 5
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize(
+    ("draw", "said"),
+    [
+        (lambda fit: fit.plot(log="z"), "write 'x', 'y', 'xy'"),
+        (lambda fit: fit.plot(over="q"), "no variable"),
+        (lambda fit: fit.plot_pairs(["a"]), "two or more"),
+        (lambda fit: fit.plot_pairs(["a", "q"]), "no free parameter"),
+        (lambda fit: fit.plot_path(("a", "a")), "two different"),
+        (lambda fit: fit.animate("x.avi"), "ending"),
+        (lambda fit: fit.plot(style="pink"), "no style"),
+    ],
+)
+def test_what_cannot_be_drawn_is_said(decay, draw, said):
+    with pytest.raises(UsageError, match=said):
+        draw(decay)
+
+
+def test_a_fit_from_a_file_asks_for_its_rows(decay, tmp_path):
+    decay.save(tmp_path / "fit.json")
+    saved = sgdfit.load(tmp_path / "fit.json")
+    with pytest.raises(UsageError, match="pass data"):
+        saved.plot()
+    assert saved.plot(DATA)[1].get_xlabel() == "x"
+
+
+def test_a_terminal_shows_the_curve_in_characters(tmp_path):
+    rows = [f"{x},{y}" for x, y in zip(X, DATA["y"], strict=True)]
+    (tmp_path / "data.csv").write_text("\n".join(["x,y", *rows]))
+    command = [sys.executable, "-m", "sgdfit", "fit", "data.csv", DECAY, "--plot", "-"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    drawn = done.stdout[done.stdout.index("┌") :]
+    assert "\x1b" not in drawn
+    assert drawn.count("o") >= 15
+    assert max(map(len, drawn.splitlines())) <= 80
