@@ -168,7 +168,8 @@ def _fitted(problem: Problem, outcome: Outcome, ways: Sequence[Way]) -> Outcome 
         # What the curve of the last step is worse by does not show.
         if not found.loss <= outcome.loss * (1 + 1 / problem.rows):
             continue
-        if not has_arrived(simpler, found) or errors_of(simpler, found) is None:
+        quadratic = found.quadratic if has_arrived(simpler, found) else None
+        if quadratic is None or not quadratic.spectrum.positive.all():
             continue
         plain = [name for name in model.free if symbol(name) not in curve.combinations]
         known, told = np.isin(names, plain), way.told(values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -122,6 +123,8 @@ ENDINGS: dict[str, tuple[str, str | None, str | None]] = {
         "bound the parameters so that every row keeps a value, as in b > 0, or start elsewhere",
     ),
 }
+# A share of the loss that is not worth telling.
+LIKE_IT = 1e-3
 # A mean loss that is so many times smaller says that a sign was not meant.
 FAR_BETTER = 4.0
 # Optimizers whose steps on batches stay as long as the rate makes them.
@@ -315,11 +318,9 @@ def runs_off(end: RunEnd) -> Status | None:
     if limit.asymptote is not None:
         tends = f"the curve tends to '{limit.asymptote.text}'"
         cure = f"fit '{limit.asymptote.text}'"
-    there, here = limit.fitted[1].loss if limit.fitted else end.outcome.loss, end.outcome.loss
-    if f"{there:.6g}" != f"{here:.6g}":
-        tends += (
-            f", whose mean loss is {there:.6g}; here, where floating point ends, it is {here:.6g}"
-        )
+    there, here = limit.fitted[1].loss if limit.fitted else math.nan, end.outcome.loss
+    if abs(there - here) > LIKE_IT * abs(here):
+        tends += f", whose mean loss is {there:.6g}; these estimates reach {here:.6g}"
     gaps = (f"any {name} from {low:.10g} to {high:.10g}" for name, low, high in limit.gaps)
     return ended("runs off", ways=", ".join((*limit.ways, *gaps)), tends=tends, cure=cure)
 
