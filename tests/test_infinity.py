@@ -268,3 +268,26 @@ def test_a_row_that_keeps_a_parameter_from_its_sign_comes_with_the_condition(for
     condition = re.search('--where "(.*)" \\(in Python', fit.status.cure + str(fit.warnings))[1]
     kept = sgdfit.fit(formula, data, where=condition)
     np.testing.assert_allclose(kept.fitted, curve(t[1:]), rtol=1e-6)
+
+
+def test_a_sum_to_a_large_power_keeps_its_digits():
+    """Of 1 + k*x/n rounding is n times as large in the power, and fits the noise."""
+    y = 2 * np.exp(0.1 * X) + WITHIN
+    fit = sgdfit.fit("y = a*(1 + k*x/n)**n", {"x": X, "y": y})
+
+    def residual(p):
+        return p[0] * np.exp(p[2] * np.log1p(p[1] * X / p[2])) - y
+
+    judges = [
+        least_squares(residual, (2, 0.1, n), x_scale="jac") for n in (-300, -30, 30, 300, 1e6)
+    ]
+    best = 2 * min(judge.cost for judge in judges)
+    assert fit.status.name in ("converged", "at_infinity")
+    assert fit.residual_sum_of_squares == pytest.approx(best, rel=1e-4)
+
+
+def test_a_negative_sum_to_whole_powers_of_a_column_has_a_value():
+    y = 3 * (-0.5) ** X + WITHIN
+    fit = sgdfit.fit("y = a*(1 + b)**x", {"x": X, "y": y}, start="a=1, b=-1.3")
+    best, _ = curve_fit(lambda x, a, b: a * (1 + b) ** x, X, y, (1, -1.3))
+    np.testing.assert_allclose(list(fit.values.values()), best, rtol=1e-5)

@@ -147,13 +147,13 @@ def derivative(expression: Expr, name: str) -> Expr:
     return as_real(expression.diff(symbol(name)))
 
 
-def stable(expression: Expr) -> Expr:
+def stable(expression: Expr, parameters: frozenset[Expr] = frozenset()) -> Expr:
     """Return an equal expression that keeps its digits at extreme arguments.
 
     ``1/(1 + exp(800))`` is 0, yet its derivative is infinity over infinity in floating point.
     Each rule is an identity over all real numbers, so that no domain changes.
     """
-    args = tuple(map(stable, expression.args))
+    args = tuple(stable(arg, parameters) for arg in expression.args)
     # Built anew, 2*(a - b) would be multiplied out.
     changed = expression if args == expression.args else expression.func(*args)
     if changed.is_Pow and changed.exp.could_extract_minus_sign():
@@ -161,8 +161,9 @@ def stable(expression: Expr) -> Expr:
         u = _exponent(_after_one(changed.base))
         if u is not None:
             return Logistic(-u) ** -changed.exp
-    if changed.is_Pow and changed.exp.free_symbols:
-        # (1 + v)**n: the sum is rounded, and its rounding counts n times
+    if changed.is_Pow and not changed.exp.free_symbols.isdisjoint(parameters):
+        # (1 + v)**n: the sum is rounded, and its rounding counts n times. To a whole power, as in
+        # a column, a negative number has a value.
         rest = _after_one(changed.base)
         return changed if rest is None else sympy.exp(changed.exp * log1p(rest))
     if isinstance(changed, sympy.log | log1p):

@@ -87,7 +87,7 @@ class Model:
             number = sympy.Integer(int(value)) if small else sympy.Float(value)
             expression = expression.xreplace({symbol(name): number})
         try:
-            return _computed(expression)
+            return _computed(expression, frozenset(map(symbol, self.free)))
         except FormulaError:
             raise UsageError(
                 f"with its fixed and tied parameters put in, '{self.formula}' has no finite value"
@@ -183,9 +183,9 @@ class Model:
 
 # What follows from expressions alone is worked out once: starts and data differ, formulas recur.
 @lru_cache(maxsize=256)
-def _computed(expression: Expr) -> Expr:
+def _computed(expression: Expr, parameters: frozenset[Expr]) -> Expr:
     """Return the form in which a prediction is computed."""
-    return stable(as_real(expression))
+    return stable(as_real(expression), parameters)
 
 
 @lru_cache(maxsize=64)
