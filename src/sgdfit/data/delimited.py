@@ -203,7 +203,8 @@ def _wrong_row(
                     f" {whole[:60]!r}; {advice}"
                 )
     return DataError(
-        f"{label} cannot be read as delimited text ({error}); check its quotes and line ends"
+        f"{label} cannot be read as delimited text ({' '.join(str(error).split())}); check its"
+        " quotes and line ends"
     )
 
 

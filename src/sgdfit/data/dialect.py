@@ -130,7 +130,7 @@ def text_options(given: dict[str, Any]) -> TextOptions:
     if found.comment is not None and not found.comment.strip():
         raise UsageError("comment is empty; write '#', say")
     try:
-        "".encode(found.encoding or "utf-8")
+        b"x".decode(found.encoding or "utf-8", "replace")
     except (LookupError, UnicodeError):
         raise UsageError(
             f"encoding={found.encoding!r} is not known; write 'cp1252', 'utf-16' or another of"
@@ -264,9 +264,8 @@ def find_dialect(
         return TextDialect(separator, decimal, names, start, number, True, *known)
     if header_alone:
         return TextDialect(separator, ".", names, len(data), number, True, *known)
-    raise DataError(
-        f"{label} has a header ({', '.join(fields)[:80]}) and no rows below it; add rows"
-    )
+    said = " ".join(", ".join(fields).split())[:80]
+    raise DataError(f"{label} has a header ({said}) and no rows below it; add rows")
 
 
 def _some(names: Sequence[str]) -> str:
