@@ -26,7 +26,7 @@ Expr = Any  # SymPy ships no types
 SUBSCRIPT = re.compile(r"[^\W\d]\w*\[[^\[\]{}`]+\]")
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=65_536)  # there may be thousands of levels
 def symbol(name: str) -> Expr:
     """Return the SymPy symbol that stands for ``name``: every quantity in a formula is real."""
     return sympy.Symbol(name, real=True)
