@@ -27,6 +27,7 @@ from sgdfit.inference.quadratic import LARGEST, Quadratic
 from sgdfit.inference.spectrum import EPS, column_norms
 from sgdfit.kernel.forms import choose_form, make
 from sgdfit.kernel.kernel import Chunk, Kernel, State
+from sgdfit.kernel.numpy_kernel import make_numpy
 from sgdfit.kernel.summation import Sums
 from sgdfit.model.asymptotes import Asymptote
 from sgdfit.model.loss import SQUARED, Loss
@@ -521,15 +522,11 @@ def kernel_of(model: Model, data: TrainingData, options: Options) -> Kernel:
     if options.optimizer is not None:
         passes, size = options.length(rows), options.batch_rows(rows)
     form = choose_form(options.kernel, passes, size, options.dtype, options.device)
-    form = form if model.external is None and data.root is None else "numpy"
-    return make(
-        model,
-        options.optimizer,
-        form,
-        weighted=data.weighted,
-        root=data.root,
-        device=options.device,
-    )
+    if data.root is not None:
+        return make_numpy(model, options.optimizer, data.root)
+    form = form if model.external is None else "numpy"
+    weighted, device = data.weighted, options.device
+    return make(model, options.optimizer, form, weighted=weighted, device=device)
 
 
 def inspect_columns(problem: Problem) -> Problem:

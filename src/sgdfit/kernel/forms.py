@@ -29,12 +29,9 @@ def make(
     form: KernelForm,
     *,
     weighted: bool = False,
-    root: np.ndarray | None = None,
     device: str = "cpu",
 ) -> Kernel:
     """Return the kernel of ``model`` in ``form``, which takes steps where there is an optimizer.
-
-    Where rows are correlated, it is in NumPy, and ``root`` the Cholesky root of the correlations.
 
     Examples
     --------
@@ -49,7 +46,7 @@ def make(
     if form == "numpy":
         from sgdfit.kernel.numpy_kernel import make_numpy
 
-        return make_numpy(model, optimizer, root)
+        return make_numpy(model, optimizer)
     if form == "torch":
         from sgdfit.kernel.torch_kernel import make_torch
 
