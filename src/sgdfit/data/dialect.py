@@ -382,10 +382,15 @@ def _header(
         and any(is_number(row[j]) for row in lower)
     ]
 
+    with_units = {j for j in numeric if any(any(unit_around(row[j])) for row in lower)}
+
     def words(k: int) -> bool:
         fields = [rows[k][j] for j in numeric] if len(rows[k]) == width else []
         return not all(map(missing, fields)) and not any(
-            is_number(field) or field[:1] in (*LIMITS, "#") for field in fields
+            # Names may be numbers with a unit, as 0 h and 24 h, where rows below have none.
+            (is_number(field) and (j in with_units or not any(unit_around(field))))
+            or field[:1] in (*LIMITS, "#")
+            for j, field in zip(numeric, fields, strict=False)
         )
 
     def clean(k: int) -> bool:
