@@ -121,7 +121,6 @@ NESTED = [
     ("y = a*exp(-k*t)", DECAY, True),
     ("y = p*2**(-t/h)", DECAY, True),
     ("y = a + b*t", "y = a + b*t + c*t**2", True),
-    ("y = v*t/(k + t) + d", "y = v*t**n/(k**n + t**n) + d", True),
     ("y = a + b*t", DECAY, False),
     ("y = a + b*t + c*t**2", "y = p + q*t + r*sqrt(t) + u*t**3", False),
     (DECAY, "y = a[site]*exp(-k*t) + c", True),

@@ -144,20 +144,10 @@ def test_a_run_that_ends_early_warns():
     [
         ({"formula": "log(y) = a + b*x0"}, "fit", FormulaError, "TransformedTargetRegressor"),
         ({"formula": "x1 = a + b*x0"}, "fit", FormulaError, "'x1 = .* is not y alone"),
-        (
-            {"formula": "a*x2 + b*x0"},
-            "fit",
-            FormulaError,
-            "'x2': X has the columns 'x0', 'x1' alone",
-        ),
+        ({"formula": "a*x2 + b*x0"}, "fit", FormulaError, "'x2': X has .* 'x0', 'x1' alone"),
         ({"formula": "a + b*z"}, "fit", FormulaError, "no column .* right side"),
         ({"formula": PLANE, "steps": 3}, "partial_fit", UsageError, "'steps': only for fit"),
-        (
-            {"formula": PLANE, "learning_rate": 9.0},
-            "fit",
-            UsageError,
-            "diverged: .* learning rate of at most",
-        ),
+        ({"formula": PLANE, "learning_rate": 9.0}, "fit", UsageError, "diverged: .* at most"),
     ],
 )
 @pytest.mark.filterwarnings("ignore::sgdfit.errors.DivergenceWarning")
