@@ -362,12 +362,12 @@ class External:
         """Return the slope of the function, or of a lower derivative, to the last of ``order``."""
         *lower, k = order
         if lower:
-            step = USUAL_STEP**0.75 * _size(values[k])
+            step = USUAL_STEP**0.75 * (abs(values[k]) or 1.0)
             ends = ([v + h if i == k else v for i, v in enumerate(values)] for h in (-step, step))
             low, high = (self._derivative(tuple(lower), end) for end in ends)
             return np.asarray((high - low) / (2 * step))
-        if self.jacobian is not None and k not in self.columns:
-            return self._from_jacobian(k, values)
+        if self.jacobian is not None:
+            return self._column(k, values, self._whole_jacobian)
         if k not in self.analytic:
             self._verify(k, values)
         exact = self._exact(k, values) if self.analytic.get(k) else None
@@ -413,7 +413,11 @@ class External:
     def _exact(self, k: int, values: list[Any]) -> Array | None:
         """Return the slope by torch or a complex step; None where the function takes neither."""
         if self.in_torch:
-            return None if k in self.columns else self._by_torch(k, values)
+            try:
+                return self._column(k, values, self._by_torch)
+            except Exception as error:
+                self.no_torch = f"torch.func raised {type(error).__name__}: {reason_of(error)}"
+                return None
         moved = [v + 1j * COMPLEX_STEP if i == k else v for i, v in enumerate(values)]
         try:
             with warnings.catch_warnings():
@@ -423,24 +427,17 @@ class External:
             return None
         return found.imag / COMPLEX_STEP if found.dtype.kind == "c" else None
 
-    def _by_torch(self, k: int, values: list[Any]) -> Array | None:
-        """Return the slope to a parameter by torch.func; None where that raises."""
-        which = self._parameters
-        try:
-            if self._given is None or not all(map(_equal, self._given[0], values)):
-                by_vmap = bool(self.by_rows and self.by_vmap)
-                call = for_rows(self._call) if by_vmap else self._call
-                each = _each_row(values) if self.by_rows and not by_vmap else [values]
-                slopes = [jacobian(call, row, which, _rows(row), self.device) for row in each]
-                self._given = list(values), np.concatenate(slopes, axis=1)
-        except Exception as error:
-            self.no_torch = f"torch.func raised {type(error).__name__}: {reason_of(error)}"
-            return None
-        return np.asarray(self._given[1][which.index(k)])
+    def _by_torch(self, values: list[Any]) -> Array:
+        """Return the slopes float64[p, n] to all parameters by torch.func."""
+        by_vmap = bool(self.by_rows and self.by_vmap)
+        call, which = for_rows(self._call) if by_vmap else self._call, self._parameters
+        each = _each_row(values) if self.by_rows and not by_vmap else [values]
+        slopes = [jacobian(call, row, which, _rows(row), self.device) for row in each]
+        return np.concatenate(slopes, axis=1)
 
     def _difference(self, k: int, values: list[Any]) -> Array:
         """Return the slope by central differences."""
-        size = _size(values[k])
+        size = abs(values[k]) or 1.0
         self.decades[k] = int(np.floor(np.log10(size)))
         key = k, self.decades[k]
         if key not in self.steps:
@@ -451,12 +448,12 @@ class External:
         """Choose the step for a decade of an argument, at the same rows whatever is asked first."""
         k, decade = key
         points = [self._some(values)]
-        if self.reference is not None and k not in self.columns:
+        if self.reference is not None:
             there = np.copysign(10.0 ** (decade + 0.5), values[k])
             known = enumerate(self._some(self.reference))
             points.insert(0, [there if i == k else v for i, v in known])
         for at in points:
-            ladder = [self._quotient(k, step * _size(at[k]), at) for step in LADDER]
+            ladder = [self._quotient(k, step * (abs(at[k]) or 1.0), at) for step in LADDER]
             # From the step before and to the next, since two in a row may agree by chance.
             changes = [_norm(b - a) for a, b in pairwise(ladder)]
             lengths = np.array([_norm(slope) or np.nan for slope in ladder[1:-1]])
@@ -479,10 +476,10 @@ class External:
         slope = np.where(np.isfinite(slope), slope, ahead)
         return np.where(np.isfinite(slope), slope, behind)
 
-    def _from_jacobian(self, k: int, values: list[Any]) -> Array:
-        """Return a column of the user's Jacobian; the last one computed is kept."""
+    def _column(self, k: int, values: list[Any], compute: Callable[[list[Any]], Array]) -> Array:
+        """Return a column of a Jacobian, of which the last one computed is kept."""
         if self._given is None or not all(map(_equal, self._given[0], values)):
-            self._given = list(values), self._whole_jacobian(values)
+            self._given = list(values), compute(values)
         return np.asarray(self._given[1][self._parameters.index(k)])
 
     def _whole_jacobian(self, values: list[Any]) -> Array:
@@ -515,10 +512,6 @@ class External:
 def _equal(one: Any, other: Any) -> bool:
     """Whether two numbers, or columns, are the same."""
     return bool(one == other if np.ndim(one) == 0 else np.array_equal(one, other))
-
-
-def _size(value: Any) -> float:
-    return float(np.median(np.abs(value))) or 1.0
 
 
 def _rows(values: Sequence[Any]) -> int:
