@@ -375,7 +375,7 @@ class External:
             return exact
         # Imaginary parts may be dropped on another branch than that which was seen.
         slope, far = self._difference(k, values), _norm(self._called(values))
-        if exact is not None and not _norm(slope) * _size(values[k]) > NOTHING * far:
+        if exact is not None and not _norm(slope) * (abs(values[k]) or 1.0) > NOTHING * far:
             return exact
         self.analytic[k] = False
         return slope
@@ -386,7 +386,7 @@ class External:
             if at is None:
                 continue
             exact = self._exact(k, at)
-            usual = self._quotient(k, USUAL_STEP * _size(at[k]), at)
+            usual = self._quotient(k, USUAL_STEP * (abs(at[k]) or 1.0), at)
             if exact is not None and _norm(usual) > 0 and self._agree(exact, usual):
                 self.reference, self.analytic[k] = at, True
                 return
