@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 from sgdfit.kernel.kernel import Chunk
 from sgdfit.model.model import Model
 from sgdfit.model.separation import separate
-from sgdfit.model.symmetry import canonical_theta
+from sgdfit.model.symmetry import canonical_theta, equivalents
 from sgdfit.starts.search import Candidate, Search, find_starts
 from sgdfit.starts.separable import Projection, Whole, polish
 from sgdfit.starts.space import observations_of
@@ -50,10 +51,11 @@ def find_level_starts(model: Model, chunk: Chunk, given: Mapping[str, float], se
     some = [level for level in levels[:SEARCHED] if level.chunk.rows >= len(free)]
     some = some or [_pooled(model, chunk, given, seed)]
     found = [find_starts(level.model, level.chunk, level.held, seed) for level in some]
-    best = [(at.model, s.candidates[0]) for at, s in zip(some, found, strict=True) if s.candidates]
+    best = [(at, s.candidates[0]) for at, s in zip(some, found, strict=True) if s.candidates]
     candidates: tuple[Candidate, ...] = ()
     if best:
-        points = np.array([canonical_theta(at, one.theta, free)[0] for at, one in best])
+        common = [own == name for own, name in zip(free, best[0][0].names, strict=True)]
+        points = _alike([_orbit(at, one.theta) for at, one in best], np.array(common))
         usual = float(np.median([one.loss for _, one in best]))
         theta = _assembled(model, levels, points, usual, seed)
         seen = observations_of(model, chunk, {})
@@ -66,6 +68,27 @@ def find_level_starts(model: Model, chunk: Chunk, given: Mapping[str, float], se
         found[0].ranges,
         found[0].linear,
     )
+
+
+def _orbit(level: _Level, theta: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return the equivalents of a minimum, which keep what is held."""
+    moving = [name for name in level.model.free if name not in level.held]
+    theta = canonical_theta(level.model, theta, moving)[0]
+    return (theta,) if level.held else equivalents(level.model, theta)
+
+
+def _alike(orbits: Sequence[tuple[np.ndarray, ...]], common: np.ndarray) -> np.ndarray:
+    """Return one of each orbit, float64[k, q], so that the ``common`` parameters agree best.
+
+    Of a peak at m[site] beside one at k a level by itself does not tell which is which.
+    """
+
+    def apart(one: np.ndarray, other: np.ndarray) -> float:
+        size = np.abs(one) + np.abs(other)
+        return float((np.abs(one - other) / np.where(size > 0, size, 1.0))[common].sum())
+
+    chosen = [[min(orbit, key=partial(apart, at)) for orbit in orbits] for at in orbits[0]]
+    return np.array(min(chosen, key=lambda some: sum(apart(some[0], one) for one in some)))
 
 
 def _levels(model: Model, chunk: Chunk, given: Mapping[str, float]) -> Iterator[_Level]:
