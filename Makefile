@@ -3,7 +3,7 @@ PYTHON ?= python3
 WORKERS ?= auto
 BIN := .venv/bin
 
-.PHONY: demo test test-oracles check setup clean
+.PHONY: demo test test-oracles check screenshots setup clean
 
 setup: .venv/.installed
 
@@ -30,6 +30,11 @@ test: check
 # What compares with torch, or looks at pages in Chromium: for machines that have both.
 test-oracles: setup
 	$(BIN)/python -m pytest --numprocesses=$(WORKERS) -m "torch or browser" $(PYTEST_ARGS)
+
+# Pictures of the live view; they take Chromium.
+screenshots: setup
+	$(BIN)/python -m pip install --quiet playwright
+	$(BIN)/python docs/screenshots.py
 
 clean:
 	rm -rf .venv

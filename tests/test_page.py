@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import struct
 import threading
 import time
@@ -339,3 +340,25 @@ def test_no_file_of_the_server_is_reached(server, path):
 def test_nothing_is_written_by_requests(server, method):
     page, port = server
     assert asked(port, "/", method, Cookie=f"sgdfit={page.token}")[0] == 405
+
+
+def test_the_work_ends_with_the_numbers_of_the_step_that_comes_next(watch):
+    view = watch()
+    view.ask("options", rate=0.1)
+    told = view.ask("work", "work")
+    after = view.ask("step")["values"]
+    last = told["latex"].rpartition("The step that comes next")[2]
+    for name, value in after.items():
+        assert re.search(rf"{name}\b.*= {value:.6g}".replace("-", "-?"), last)
+
+
+def test_a_notebook_and_a_report_are_taken_along(watch):
+    view = watch()
+    for _ in range(2):
+        view.ask("step")
+    book = json.loads(view.ask("export", "answer", kind="notebook")["text"])
+    assert [cell["cell_type"] for cell in book["cells"]] == ["markdown", *["code"] * 3]
+    assert "steps=2" in book["cells"][1]["source"]
+    page = view.ask("export", "answer", kind="report")["text"]
+    assert page.startswith("<!DOCTYPE html>")
+    assert "2.07 ± 0.46" in page

@@ -157,7 +157,7 @@ export class Charts {
     this.data = this.chart(this.places.data, [across, scene.response], {
       series: [{}, { stroke: this.look.main, width: 2.5 }, { stroke: this.look.other, width: 2, dash: [6, 5] }],
       scales: { x: { time: false, range: () => this.across() }, y: { range: () => this.up() } },
-      hooks: { draw: [(chart) => this.drawPoints(chart)] },
+      hooks: { drawAxes: [(chart) => this.drawPoints(chart)] },
     });
     this.left = this.chart(this.places.left, [across, "residual"], {
       series: [{}, { stroke: "transparent" }],

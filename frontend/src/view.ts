@@ -327,7 +327,34 @@ class View {
   }
 
   private take({ name, text }: Answer): void {
-    const link = make("a", { href: URL.createObjectURL(new Blob([text])), download: name });
+    this.download(name, new Blob([text]));
+  }
+
+  /** The charts as one picture, side by side as they stand. */
+  private takePicture(): void {
+    const shown = [...this.element.querySelectorAll<HTMLCanvasElement>(".chart canvas")];
+    const page = this.element.getBoundingClientRect();
+    const boxes = shown.map((canvas) => canvas.getBoundingClientRect());
+    const left = Math.min(...boxes.map((box) => box.left));
+    const top = Math.min(...boxes.map((box) => box.top));
+    const right = Math.max(...boxes.map((box) => box.right), page.left);
+    const bottom = Math.max(...boxes.map((box) => box.bottom), page.top);
+    const drawn = make("canvas");
+    drawn.width = (right - left) * devicePixelRatio;
+    drawn.height = (bottom - top) * devicePixelRatio;
+    const context = drawn.getContext("2d");
+    if (!context) return;
+    context.fillStyle = getComputedStyle(this.element).backgroundColor;
+    context.fillRect(0, 0, drawn.width, drawn.height);
+    shown.forEach((canvas, k) => {
+      const box = boxes[k] as DOMRect;
+      context.drawImage(canvas, (box.left - left) * devicePixelRatio, (box.top - top) * devicePixelRatio);
+    });
+    drawn.toBlob((blob) => blob && this.download("run.png", blob));
+  }
+
+  private download(name: string, content: Blob): void {
+    const link = make("a", { href: URL.createObjectURL(content), download: name });
     link.click();
     URL.revokeObjectURL(link.href);
   }
@@ -348,9 +375,10 @@ class View {
   private laidOut(): HTMLElement {
     const field = (name: string, ...inside: HTMLElement[]): HTMLElement =>
       make("label", { class: "field" }, make("span", {}, name), ...inside);
-    const exports = ["python", "tex", "csv"].map((kind) =>
-      make("button", { type: "button", click: () => this.ask("export", { kind }) }, { python: "Python", tex: "TeX", csv: "Trace (CSV)" }[kind] ?? kind),
+    const exports = ["python", "notebook", "tex", "csv", "report"].map((kind) =>
+      make("button", { type: "button", click: () => this.ask("export", { kind }) }, { python: "Python", notebook: "Notebook", tex: "TeX", csv: "Trace (CSV)", report: "Report" }[kind] ?? kind),
     );
+    const picture = make("button", { type: "button", click: () => this.takePicture() }, "Picture (PNG)");
     const compare = make("select", {
       "aria-label": "compare with",
       change: () => {
@@ -426,7 +454,7 @@ class View {
         { class: "below", "aria-label": "the work" },
         this.resultBox,
         this.workBox,
-        make("div", { class: "line" }, make("span", {}, "take along:"), ...exports),
+        make("div", { class: "line" }, make("span", {}, "take along:"), ...exports, picture),
       ),
     );
     whole.addEventListener("dragover", (event) => event.preventDefault());

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sympy
 
@@ -55,6 +55,14 @@ _TITLES = {
     "quantile": "the pinball loss of a quantile",
     "poisson": "the Poisson likelihood",
 }
+
+
+class StepAhead(NamedTuple):
+    """A step of a descent from where a gradient's numbers are of."""
+
+    rate: float  # the learning rate
+    theta: Sequence[float]  # where it leads
+    plain: bool  # whether it is the rate times the gradient of all rows, and nothing else
 
 
 class Paper:
@@ -192,11 +200,13 @@ def derive(
     theta: Sequence[float] | None = None,
     weights: Any = None,
     weighted: bool = False,
+    ahead: StepAhead | None = None,
 ) -> Derivation:
     """Derive the gradient of ``model``'s mean loss to each free parameter.
 
     With columns of data, and ``theta`` and ``weights`` as `check_gradient` takes them, it ends with
-    the gradient's numbers, checked; ``weighted`` writes a weighted mean without weights too.
+    the gradient's numbers, checked; ``weighted`` writes a weighted mean without weights too. The
+    numbers of the step ``ahead`` come last.
 
     Examples
     --------
@@ -210,7 +220,8 @@ def derive(
     if columns is None:
         return Derivation(steps)
     check = check_gradient(model, columns, theta, weights)
-    return Derivation((*steps, _numbers(paper, check), check.step), check)
+    last = () if ahead is None else (_step(paper, check, ahead),)
+    return Derivation((*steps, _numbers(paper, check), check.step, *last), check)
 
 
 def _model(paper: Paper) -> DerivationStep:
@@ -318,3 +329,18 @@ def _numbers(paper: Paper, check: GradientCheck) -> DerivationStep:
         rows = f" = {check.total_weight:g}, the weight of {check.rows} rows:"
     says = ("At the start, ", *_listed(start), ", over ", paper.divisor, rows)
     return DerivationStep("With the data's numbers", says, equations)
+
+
+def _step(paper: Paper, check: GradientCheck, ahead: StepAhead) -> DerivationStep:
+    """The update with its numbers, where it is the rate times the gradient."""
+    equations = []
+    for name_, before, slope, after in zip(
+        check.names, check.theta, check.symbolic, ahead.theta, strict=True
+    ):
+        change = times([number(ahead.rate), number(abs(slope))])
+        moved = add([("+", number(before)), ("+" if slope < 0 else "-", change)])
+        right = relation(moved, "=", number(after)) if ahead.plain else number(after)
+        equations.append(Equation(paper.names[name_], (right,), sign="←"))
+    says: Sentence = ["With the learning rate ", paper.rate, f" = {ahead.rate:.6g}"]
+    says += [":"] if ahead.plain else [", by the optimizer's own update on the rows of its batch:"]
+    return DerivationStep("The step that comes next", says, equations)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -50,7 +51,7 @@ def exported(way: Way, kind: str) -> tuple[str, str]:
         When there is no such kind.
     """
     kinds: dict[str, Callable[[Way], tuple[str, str]]]
-    kinds = {"python": _python, "tex": _tex, "csv": _trace}
+    kinds = {"python": _python, "notebook": _notebook, "tex": _tex, "csv": _trace}
     if kind not in kinds:
         raise UsageError(f"a run is written as {', '.join(kinds)}, not as {kind!r}")
     return kinds[kind](way)
@@ -63,6 +64,24 @@ def _python(way: Way) -> tuple[str, str]:
         if leg.steps:
             lines += [*_call(way, leg), ""]
     return "run.py", "\n".join([*lines, "print(fit)", ""])
+
+
+def _notebook(way: Way) -> tuple[str, str]:
+    """Write the same as a notebook, with the plot of where it ended."""
+    code = _python(way)[1].rstrip().removesuffix("print(fit)").rstrip()
+    cells = [f"# A run of sgdfit: {way.formula}", code, "fit", "fit.plot()[0].figure"]
+    kinds = ("markdown", "code", "code", "code")
+    book = {
+        "nbformat": 4,
+        "nbformat_minor": 5,
+        "metadata": {},
+        "cells": [
+            {"id": f"cell{k}", "cell_type": kind, "metadata": {}, "source": text}
+            | ({} if kind == "markdown" else {"outputs": [], "execution_count": None})
+            for k, (kind, text) in enumerate(zip(kinds, cells, strict=True))
+        ],
+    }
+    return "run.ipynb", json.dumps(book, indent=1, ensure_ascii=False) + "\n"
 
 
 def _call(way: Way, leg: Leg) -> list[str]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import math
 import reprlib
+import tempfile
 import threading
 import time
 import traceback
@@ -19,6 +20,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,7 +30,8 @@ from sgdfit.data.readers import open_table
 from sgdfit.data.rows import timed
 from sgdfit.data.table import Table
 from sgdfit.data.times import TimeScales
-from sgdfit.derivation.derivation import derive
+from sgdfit.derivation.derivation import StepAhead, derive
+from sgdfit.document import write_document
 from sgdfit.errors import SgdfitError, UsageError, listed
 from sgdfit.fitting.callbacks import Progress
 from sgdfit.fitting.entry import fit
@@ -555,21 +558,33 @@ class Session:
     def _show_work(self, message: Mapping[str, Any]) -> None:
         """Derive the gradient, and show the numbers of the step that comes next."""
         run = self._leg()
-        columns = self.points.columns
-        paper = derive(self.model, columns, theta=self.theta.tolist(), weights=self.points.weights)
-        self._tell({
-            "type": "work",
-            "html": paper.html(),
-            "latex": paper.latex(),
-            "rate": float(run.schedule(run.state.step)),
-        })  # fmt: skip
+        plain = self.settings.optimizer == "sgd" and run.batch_size >= self.problem.rows
+        plain &= len(self.points.target) == self.problem.rows
+        after = np.asarray(run.next_theta(), dtype=np.float64).tolist()
+        ahead = StepAhead(float(run.schedule(run.state.step)), after, plain)
+        theta, weights = self.theta.tolist(), self.points.weights
+        paper = derive(self.model, self.points.columns, theta=theta, weights=weights, ahead=ahead)
+        self._tell({"type": "work", "html": paper.html(), "latex": paper.latex()})
 
     def _export(self, message: Mapping[str, Any]) -> None:
         kind = str(message.get("kind"))
+        if kind == "report":
+            self._tell({"type": "answer", "kind": kind, "name": "fit.html", "text": self._report()})
+            return
         fixed = {name: self.values[name] for name in self.locked}
         way = Way(self.formula, self.model, fixed, tuple(self.legs), self.trace)
         name, text = exported(way, kind)
         self._tell({"type": "answer", "kind": kind, "name": name, "text": text})
+
+    def _report(self) -> str:
+        """Return the page of `Result.report`, of the fit that this formula has."""
+        self._find_best()
+        if self.best is None:
+            raise UsageError("there is no fit to report yet; press Fit for me")
+        with tempfile.TemporaryDirectory(prefix="sgdfit-") as folder:
+            path = Path(folder) / "fit.html"
+            write_document(self.best, path, self.table)
+            return path.read_text("utf-8")
 
     # What is told.
 
