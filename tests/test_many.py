@@ -122,18 +122,16 @@ def test_threads_change_no_bit() -> None:
     assert np.array_equal(one.stderr, two.stderr, equal_nan=True)
 
 
-@pytest.mark.parametrize("kind", ["csv", "parquet"])
-def test_groups_of_data_beyond_memory(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    data, path = curves(300, rows=8), tmp_path / f"data.{kind}"
-    table = pa.table(data)
-    pa.csv.write_csv(table, path) if kind == "csv" else pq.write_table(table, path, 500)
+def test_groups_of_data_beyond_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table, path = pa.table(curves(300, rows=8)), tmp_path / "data.parquet"
+    pq.write_table(table, path, 500)
     here = sgdfit.fit_many("y = a*x + b", table, by="site")
     monkeypatch.setattr(options, "SHARE", 1e-6)
+    # However few groups a part of them has.
+    monkeypatch.setattr(many, "_fit_one", lambda *args: pytest.fail("given to fit"))
     there = sgdfit.fit_many("y = a*x + b", path, by="site")
     assert there.groups.equals(here.groups)
-    assert np.array_equal(there.values, here.values)
+    np.testing.assert_allclose(there.values, here.values, rtol=1e-9, atol=1e-12)
     assert there.first.tolist() == here.first.tolist()
 
 

@@ -29,6 +29,7 @@ class Groups(NamedTuple):
     rows: Array  # int64[n]: of the data, counted from 0, in ascending order within a group
     first: Array  # int64[g]: the first row of each, also where that is left out
     columns: dict[str, Array]  # float64[n] each
+    is_part: bool = False  # whether there are others, which do not fit into memory beside them
 
     @property
     def sizes(self) -> Array:
@@ -84,7 +85,7 @@ def read_groups(
         return
     shared.add(held)
     for some in shared.read():
-        yield _grouped(some, names, by)
+        yield _grouped(some, names, by)._replace(is_part=True)
 
 
 def find_levels(

@@ -274,7 +274,8 @@ def _fit_groups(
             tell(int(done.sum()), count)
 
     left = np.flatnonzero(~done)
-    is_small = len(left) >= FEWEST_GROUPS and np.median(groups.sizes) <= MOST_ROWS
+    several = len(left) >= (1 if groups.is_part else FEWEST_GROUPS)
+    is_small = several and np.median(groups.sizes) <= MOST_ROWS
     if task.small is not None and is_small:
         references = np.zeros(0, dtype=np.int64)
         if task.starts is None:

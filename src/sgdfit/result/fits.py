@@ -8,7 +8,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -169,16 +169,17 @@ def blank(formula: str, names: tuple[str, ...], keys: Any, rows: Any, first: Any
 
 
 def joined(parts: Sequence[Fits]) -> Fits:
-    """Return the fits of several parts of the groups, in the order of the data."""
+    """Return the fits of several parts of the groups, in the order of the data.
+
+    The parts give up their columns, lest all be held twice.
+    """
     one, *others = parts
     if not others:
         return one
-    first = np.concatenate([part.first for part in parts])
-    order = np.argsort(first)
-    arrays: dict[str, Any] = {
-        name: np.concatenate([getattr(part, name) for part in parts])[order]
-        for name, value in vars(one).items()
-        if isinstance(value, np.ndarray)
-    }
-    keys = require("pyarrow", "a table of fits").concat_tables([part.groups for part in parts])
-    return replace(one, groups=keys.take(order), **arrays)
+    columns, first = [vars(part) for part in parts], [part.first for part in parts]
+    order = np.argsort(np.concatenate(first))
+    names = [name for name, value in vars(one).items() if isinstance(value, np.ndarray)]
+    rest = {name: value for name, value in vars(one).items() if name not in names}
+    arrays = {n: np.concatenate([own.pop(n) for own in columns])[order] for n in names}
+    keys = require("pyarrow", "a table of fits").concat_tables([own["groups"] for own in columns])
+    return Fits(**rest | arrays | {"groups": keys.take(order)})
