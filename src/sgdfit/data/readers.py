@@ -600,7 +600,8 @@ def _open_arrow_dataset(data: Any) -> Table:
     paths = _on_disk([path for part in parts for path in getattr(part, "files", ())])
     if known and len(known) == len(files):
         return replace(open_dataset(known, LABEL), files=paths)
-    names, clean = data.schema.names, clean_names(data.schema.names)
+    with reading(LABEL, "columnar"):
+        names, clean = data.schema.names, clean_names(data.schema.names)
     options: dict[str, Any] = dict(BOUNDED)
     if isinstance(getattr(data, "format", None), ds.ParquetFileFormat):
         # or it would hold row groups, which takes gigabytes
