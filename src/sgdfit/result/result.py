@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -758,14 +759,14 @@ def _agreeing(result: Result) -> Result:
     from sgdfit.formula.reading import as_formula
 
     try:
-        is_call = result.function is not None
-        known = (
-            _names(result.formula)
-            if is_call
-            else as_formula(result.formula).with_levels(result.levels or {}).names
-        )
+        is_call, levels = result.function is not None, result.levels or {}
+        read = None if is_call else as_formula(result.formula).with_levels(levels)
+        known = _names(result.formula) if read is None else read.names
     except FormulaError as error:
         raise DataError(f"the fit.formula cannot be read: {error.message}") from error
+    for name in itertools.chain(*(read.families.values() if read else ())):
+        if name not in result.estimates:
+            raise DataError(f"the fit.levels make {name!r}, which the fit.estimates have not")
     for name, scale in (result.time_scales or {}).items():
         real = scale.kind in USUAL and as_time_unit(scale.unit) == scale.unit
         if not real or abs(scale.begin) > LONG_AGO:
