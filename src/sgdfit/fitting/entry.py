@@ -119,7 +119,9 @@ def fit(
     ----------
     formula : str or callable
         ``"y = a*x**2 + b*x + c"`` (or with ``~``), or a function ``def quad(a, b, c, x)``. Every
-        name that is a column of the data is a variable, every other one a parameter. A function
+        name that is a column of the data is a variable, every other one a parameter; ``a[site]``
+        is one with a value for each level of the column site, text, categories, truth values or
+        whole numbers: ``a[A]``, ``a[B]``, …, in options ``a`` for all of them. A function
         that cannot be followed with symbols (a loop, an integration, a library) is called on whole
         columns, from one thread, with slopes by complex step or by differences.
     data : dict of arrays, data frame, Arrow table, path, …
