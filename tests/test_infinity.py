@@ -291,3 +291,11 @@ def test_a_negative_sum_to_whole_powers_of_a_column_has_a_value():
     fit = sgdfit.fit("y = a*(1 + b)**x", {"x": X, "y": y}, start="a=1, b=-1.3")
     best, _ = curve_fit(lambda x, a, b: a * (1 + b) ** x, X, y, (1, -1.3))
     np.testing.assert_allclose(list(fit.values.values()), best, rtol=1e-5)
+
+
+@pytest.mark.parametrize("start", ["a=1, m=0, s=1e9", "a=1, m=1e4, s=1"])
+def test_flat_ground_is_no_limit(start):
+    y = 100 / (1 + np.exp(-(X - 10) / 2)) + NOISE
+    formula = "y = a/(1 + exp(-(x - m)/s))"
+    fit = sgdfit.fit(formula, {"x": X, "y": y}, start=start, search=False)
+    assert fit.status.name in ("stalled", "step_limit", "converged"), fit.status

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -23,7 +23,7 @@ from sgdfit.fitting.trust_region import box_of, relative_offset
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.formula.formula import symbol
 from sgdfit.inference.spectrum import column_norms, root_spectrum
-from sgdfit.model.asymptotes import Way, along, asymptote, leading, merging
+from sgdfit.model.asymptotes import Asymptote, along, asymptote, leading, merging
 from sgdfit.model.model import build
 from sgdfit.model.separation import stepped_names
 
@@ -103,23 +103,30 @@ def at_infinity(problem: Problem, outcome: Outcome, first: bool = True) -> Outco
         at = walk(plain.holding([i]), near if line.bound is None else line.bound, [problem.rows])
         limit = line.limit(at.theta)._replace(is_bound=line.bound is not None)
         at = merge_runs(outcome, at)._replace(limit=limit, gaps=limit.gaps)
-        if limit.asymptote is not None or limit.gaps:
-            return at
-        return _fitted(plain, at, _ways(problem, at, i, factor)) or at
-    if has_arrived(problem, outcome):
+        known = [(limit.asymptote, limit.ways)]
+        curves = known if limit.asymptote else _curves(problem, at, i, factor)
+        return at if limit.gaps else _fitted(plain.holding([i]), at, curves) or at
+    # Without effect a parameter is at no limit, but far from where it has one.
+    if has_arrived(problem, outcome) or not outcome.quadratic.norms.all():
         return outcome
     # Floating point may end before the loss stops falling.
-    outwards = (_ways(problem, outcome, i, factor) for i, factor in ways)
-    limits = (_fitted(problem._replace(callback=None), outcome, found) for found in outwards)
-    return next(filter(None, limits), outcome)
+    plain = problem._replace(callback=None)
+    fits = (_fitted(plain, outcome, _curves(plain, outcome, i, factor)) for i, factor in ways)
+    return next(filter(None, fits), outcome)
 
 
-def _ways(problem: Problem, place: Outcome, i: int, factor: float) -> list[Way]:
-    """Return the ways to limits on which a parameter grows or shrinks, as the curve stays."""
-    model, values = problem.model, dict(zip(problem.names, place.theta.tolist(), strict=True))
-    pairs = itertools.combinations([name for name in values if name not in model.linear], 2)
-    near = (pair for pair in pairs if abs(values[pair[0]] / values[pair[1]] - 1) <= EQUAL)
-    return [*itertools.starmap(merging, near), *along(model, _powers(problem, place, i, factor))]
+Curves = Iterable[tuple[Asymptote | None, tuple[str, ...]]]
+
+
+def _curves(problem: Problem, place: Outcome, i: int, factor: float) -> Curves:
+    """Yield limits where a parameter grows or shrinks as the curve stays, and what goes whereto."""
+    model, values = problem.model, problem.model.values(place.theta.tolist())
+    pairs = itertools.combinations([name for name in model.free if name not in model.linear], 2)
+    near = ((a, b) for a, b in pairs if abs(values[a] - values[b]) <= EQUAL * abs(values[a]))
+    ways = [*itertools.starmap(merging, near), *along(model, _powers(problem, place, i, factor))]
+    # A limit in one level is no formula of a user's.
+    for way in () if model.formula.levels else ways:
+        yield leading(model, way), way.told(values)
 
 
 def _powers(problem: Problem, place: Outcome, i: int, factor: float) -> dict[str, int]:
@@ -139,13 +146,11 @@ def _powers(problem: Problem, place: Outcome, i: int, factor: float) -> dict[str
     return dict(sorted(powers.items(), key=lambda power: abs(power[1])))
 
 
-def _fitted(problem: Problem, outcome: Outcome, ways: Sequence[Way]) -> Outcome | None:
-    """Return the outcome at the limit on the first way whose formula, fitted, does as well."""
+def _fitted(problem: Problem, outcome: Outcome, curves: Curves) -> Outcome | None:
+    """Return the outcome at the first limit whose formula, fitted, does as well."""
     own, names, theta = problem.model, np.array(problem.names), outcome.theta.copy()
     values = own.values(theta.tolist())
-    # A limit in one level is no formula of a user's.
-    for way in () if own.formula.levels else ways:
-        curve = leading(own, way)
+    for curve, told in curves:
         if curve is None:
             continue
         try:
@@ -172,7 +177,7 @@ def _fitted(problem: Problem, outcome: Outcome, ways: Sequence[Way]) -> Outcome 
         if quadratic is None or not quadratic.spectrum.positive.all():
             continue
         plain = [name for name in model.free if symbol(name) not in curve.combinations]
-        known, told = np.isin(names, plain), way.told(values)
+        known = np.isin(names, plain)
         theta[known] = found.theta[[model.free.index(name) for name in names[known]]]
         at = walk(problem.holding(np.flatnonzero(known).tolist()), theta, [problem.rows])
         if at.loss <= outcome.loss * (1 + SAME / problem.rows):

@@ -162,11 +162,6 @@ def uncertainty_of_limit(problem: Problem, outcome: Outcome, limit: Limit) -> Un
             if name not in np.array(names)[limit.known]:
                 text = to_text(limit.asymptote.whole(name), names)
                 told.append(Determined(text, value, error))
-    elif limit.asymptote is not None:
-        values = problem.model.values(theta.tolist())
-        for text, value, slope in limit.asymptote.described(names, values):
-            error = math.sqrt(noise) * float(np.linalg.norm(slope[acting] @ spectrum.inverse_root))
-            told.append(Determined(text, value, error))
     return unknown._replace(covariance=whole, method=CLASSICAL, determined=tuple(told))
 
 

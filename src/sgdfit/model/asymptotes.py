@@ -7,7 +7,7 @@ than 0, 1 and −1 any more, and the first terms of a Taylor series.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,14 +45,6 @@ class Asymptote(NamedTuple):
     def values(self, known: Mapping[str, Any]) -> np.ndarray:
         """Return the curve in each row, where the model has the parameters that are ``known``."""
         return np.asarray(evaluate(self.curve.xreplace(self.combinations), known), dtype=float)
-
-    def described(
-        self, names: Sequence[str], known: Mapping[str, float]
-    ) -> Iterator[tuple[str, float, np.ndarray]]:
-        """Yield what its parameters are of the model's: in words, its value and its slopes."""
-        for whole in self.combinations.values():
-            slopes = [float(evaluate(whole.diff(symbol(name)), known)) for name in names]
-            yield to_text(whole, tuple(names)), float(evaluate(whole, known)), np.array(slopes)
 
 
 @np.errstate(all="ignore")
@@ -211,9 +203,13 @@ def leading(model: Model, way: Way) -> Asymptote | None:
                 return None
     curve += sum((symbol(n) * b for b, n in fixed.items()), sympy.S.Zero)
     curve = _as_powers(curve)
-    if curve.free_symbols.isdisjoint(map(symbol, model.free)):
+    # To a constant, or to no parameter, a curve tends on flat ground.
+    if any(curve.free_symbols.isdisjoint(map(symbol, n)) for n in (model.free, model.variables)):
         return None
     changed = {n: whole for n, whole in combinations.items() if n.is_Symbol and whole != n}
+    # What is reached where something is 0 is no limit.
+    if not changed and _is_finite(model.prediction.xreplace(dict.fromkeys(way.at, sympy.S.Zero))):
+        return None
     return _asymptote(model, curve, changed)
 
 
