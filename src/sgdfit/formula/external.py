@@ -48,12 +48,12 @@ USUAL_STEP = 6e-6
 # A complex step, or a given Jacobian, agrees with differences to this share, or to so many of
 # their own errors.
 AGREES, ERRORS = 1e-5, 10.0
-# A change of less than this share of the values may be rounding.
-NOTHING = 1e-9
 # What may be wrong with types of numbers that a function returns.
 _WHOLE = "whole numbers, which have no slope; leave out what rounds them"
 _SHORT = "of few digits; compute in float64 (in torch x.double(), in jax by jax_enable_x64)"
 ROUGH = {"int": _WHOLE, "uint": _WHOLE, "float16": _SHORT, "float32": _SHORT, "bfloat16": _SHORT}
+# A change of less than this share of the values may be rounding.
+NOTHING = 1e-9
 # Values of fewer rows that differ by more than this share of their range are of another curve;
 # less may be the error of a solver.
 ACROSS = 1e-3
@@ -371,7 +371,7 @@ class External:
         if k not in self.analytic:
             self._verify(k, values)
         exact = self._exact(k, values) if self.analytic.get(k) else None
-        if exact is not None and exact.any():
+        if exact is not None and (self.in_torch or exact.any()):
             return exact
         # Imaginary parts may be dropped on another branch than that which was seen.
         slope, far = self._difference(k, values), _norm(self._called(values))

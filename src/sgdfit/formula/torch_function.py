@@ -53,7 +53,13 @@ def device_fault(device: object) -> str:
 
 def is_module(value: object) -> bool:
     """Tell a module of torch's from anything else, without importing torch."""
-    return is_loaded() and isinstance(value, sys.modules["torch"].nn.Module)
+    if not is_loaded():
+        return False
+    kind = sys.modules["torch"].nn.Module
+    if isinstance(value, type) and issubclass(value, kind):
+        name = value.__name__
+        raise FormulaError(f"{name} is a class of modules; pass one of them, as in {name}()")
+    return isinstance(value, kind)
 
 
 class ModuleFunction:
@@ -71,7 +77,8 @@ class ModuleFunction:
         self.shapes, self.start, self.fixed = dict[str, Any](), dict[str, float](), set[str]()
         for name, parameter in module.named_parameters():
             self.shapes[name] = tuple(parameter.shape)
-            for index, value in np.ndenumerate(as_array(parameter)):
+            real = parameter.real if parameter.is_complex() else parameter
+            for index, value in np.ndenumerate(as_array(real)):
                 entry = f"{name}[{','.join(map(str, index))}]" if index else name
                 self.start[entry] = float(value)
                 self.fixed |= set() if parameter.requires_grad else {entry}
@@ -86,10 +93,14 @@ class ModuleFunction:
         drawn = torch.nn.modules.dropout._DropoutNd, torch.nn.modules.batchnorm._NormBase
         modes = [type(m).__name__ for m in module.modules() if m.training and isinstance(m, drawn)]
         count, trouble = len(self.start), ""
+        odd = [n for n, value in self.start.items() if not math.isfinite(value)]
+        odd += [n for n, p in module.named_parameters() if not p.is_floating_point()]
         if modes:
             trouble = f"is in training mode, in which its {modes[0]} draws or mixes; call .eval()"
         elif unnamed or not self.inputs:
             trouble = "names no columns in its forward; write forward(self, x)"
+        elif odd:
+            trouble = f"has a parameter {odd[0]!r} that is no finite real number"
         elif not count:
             trouble = "has no parameters, so there is nothing to estimate"
         elif count - len(self.fixed) > MOST_ENTRIES:
@@ -120,10 +131,12 @@ class ModuleFunction:
         held = {n: b.double() if b.is_floating_point() else b for n, b in held.items()}
         for name, shape in self.shapes.items():
             count = math.prod(shape)
-            held[name], rest = torch.stack(rest[:count]).reshape(shape), rest[count:]
+            if count:
+                held[name], rest = torch.stack(rest[:count]).reshape(shape), rest[count:]
 
         def called(by_columns: bool) -> Any:
-            shaped = [c[:, None] if by_columns and c.ndim else c for c in columns]
+            # Copies, which it may change in place.
+            shaped = [(c[:, None] if by_columns and c.ndim else c).clone() for c in columns]
             return torch.func.functional_call(self.module, held, tuple(shaped))
 
         for by_columns in (False, True) if self.by_columns is None else ():
