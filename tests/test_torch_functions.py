@@ -127,7 +127,8 @@ def test_a_function_of_tensors_is_called_and_torch_finds_its_slopes(torch, funct
         return function(torch, a, b, x)
 
     start = {"a": 0.6, "b": 0.4}
-    fit = sgdfit.fit(model, {"x": torch.tensor(X)[:, None], "y": Y}, response="y", start=start)
+    how = {"response": "y", "start": start, "search": False}
+    fit = sgdfit.fit(model, {"x": torch.tensor(X)[:, None], "y": Y}, **how)
     values, covariance = by_scipy(known, start)
     assert fit.status.ok
     assert "with tensors" in fit.called

@@ -87,7 +87,7 @@ def test_entries_are_named_bounded_tied_frozen_saved_and_loaded(torch, modules, 
 def test_layers_that_take_columns_are_given_them(torch):
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Linear(1, 2), torch.nn.Sigmoid(), torch.nn.Linear(2, 1))
-    fit = sgdfit.fit(net, {"input": X[:, None], "y": Y}, response="y", steps=30)
+    fit = sgdfit.fit(net, {"input": X[:, None], "y": Y}, response="y", steps=30, search=False)
     assert list(fit.values)[:3] == ["0.weight[0,0]", "0.weight[1,0]", "0.bias[0]"]
     torch.nn.utils.vector_to_parameters(
         torch.tensor(list(fit.values.values()), dtype=torch.float64), net.parameters()
@@ -98,7 +98,7 @@ def test_layers_that_take_columns_are_given_them(torch):
 
 
 def test_rows_one_by_one_are_mapped(torch, modules):
-    fit = sgdfit.fit(modules["Cut"](), DATA, response="y", fixed="c=0.5")
+    fit = sgdfit.fit(modules["Cut"](), DATA, response="y", fixed="c=0.5", search=False)
     assert fit.called.startswith("called row by row with tensors by torch.vmap, ")
     line = np.polyfit(X, Y - 0.5, 1)
     np.testing.assert_allclose(fit.values["a"], line[1] / 4, rtol=1e-8)
@@ -142,6 +142,8 @@ def test_what_is_no_model_is_refused(torch, modules):
     refused(nn.Sequential(nn.Linear(1, 2), nn.BatchNorm1d(2)), "its BatchNorm1d draws or mixes")
     refused(nn.Sequential(nn.Linear(1, 99), nn.Linear(99, 9)), r"has 1,098 free .* up to 500")
     refused(nn.Tanh(), "has no parameters")
+    refused(decay, "Decay is a class of modules; pass one of them, as in")
+    refused(decay(a=float("nan")), "has a parameter 'a' that is no finite real number")
     refused(Unnamed(), "names no columns in its forward")
     refused(Two(), r"returned the shape \(40, 3\) for 40 rows")
     refused(decay(), "has a parameter 'a', and the data a column", a=X)
