@@ -10,7 +10,7 @@ from scipy.optimize import curve_fit
 import sgdfit
 from sgdfit.formula.evaluation import evaluate
 from sgdfit.model.model import build
-from sgdfit.model.symmetry import canonical_theta, equivalents
+from sgdfit.model.symmetry import canonical_theta, canonical_thetas, equivalents
 
 PI = math.pi
 
@@ -153,6 +153,8 @@ def test_all_equivalent_points_predict_the_same_and_have_one_canonical_point(cas
         np.testing.assert_allclose(point, case.canonical, rtol=1e-13, atol=1e-15)
         if case.said:
             assert said == case.said
+    points = canonical_thetas(fitted, np.array(orbit), fitted.free)
+    np.testing.assert_allclose(points, [case.canonical] * case.size, rtol=1e-13, atol=1e-15)
 
 
 @pytest.mark.parametrize("formula", NONE)

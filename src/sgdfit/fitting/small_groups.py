@@ -31,7 +31,7 @@ from sgdfit.kernel.grouped import GroupFits, make_grouped
 from sgdfit.kernel.kernel import Chunk
 from sgdfit.model.model import Model
 from sgdfit.model.separation import separate
-from sgdfit.model.symmetry import canonical_theta, has_equivalents
+from sgdfit.model.symmetry import canonical_thetas, has_equivalents
 from sgdfit.starts.space import draw_points, observations_of, ranges_of
 
 # In standard errors: where rounding ends a walk before its tolerance.
@@ -182,13 +182,11 @@ class SmallGroups:
         """
         if not has_equivalents(self.model, names or self.model.free):
             return found
-        usual = found.theta.copy()
-        for k in np.flatnonzero(found.distance <= ARRIVED):
-            usual[k] = (
-                canonical_theta(self.model, usual[k], names)[0]
-                if names
-                else closest_equivalent(self.model, usual[k])
-            )
+        usual, some = found.theta.copy(), np.flatnonzero(found.distance <= ARRIVED)
+        if names:
+            usual[some] = canonical_thetas(self.model, usual[some], names)
+        for k in () if names else some:
+            usual[k] = closest_equivalent(self.model, usual[k])
         moved = np.flatnonzero((usual != found.theta).any(axis=1))
         other = self._walked(rows, chosen[moved], usual[moved, None], self.threads)
         return _replaced(found, moved, other)

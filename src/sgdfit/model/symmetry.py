@@ -468,6 +468,20 @@ def _canonical_by_level(
     return points.reshape(np.shape(theta)), tuple(told)
 
 
+def canonical_thetas(model: Model, thetas: np.ndarray, names: Collection[str]) -> np.ndarray:
+    """Return the same of each of many points, float64[k, p]."""
+    found, canonical = _of_model(model, names), np.empty_like(thetas)
+    # Signs and orders decide, unless rates of several parameters change places.
+    curved = thetas[:, list(chain(*found.groups))]
+    seen = [np.sign(thetas), np.argsort(curved, axis=1), np.argsort(np.abs(curved), axis=1)]
+    alike = [np.arange(len(thetas))[:, None]] if found.turns else seen
+    _, which = np.unique(np.hstack(alike), axis=0, return_inverse=True)
+    order = np.argsort(which.ravel(), kind="stable")
+    for some in np.split(order, np.cumsum(np.bincount(which.ravel()))[:-1]):
+        canonical[some] = canonical_theta(model, thetas[some], names)[0]
+    return canonical
+
+
 def unusual(model: Model, theta: np.ndarray) -> str | None:
     """Return a sentence where rates can be exchanged, and are not in the order of textbooks."""
     if model.formula.levels or model.external:
