@@ -86,11 +86,13 @@ def at_infinity(problem: Problem, outcome: Outcome, first: bool = True) -> Outco
     ways += [(i, 1 / factor) for i, factor in ways]
     # Amplitudes that cancel grow together.
     ways += [(i, FACTOR) for i, name in enumerate(problem.names) if name in linear]
+    is_beaten = False
     for i, factor in sorted(ways, key=lambda way: problem.names[way[0]] in linear):
         if problem.names[i] in stepped or not outcome.theta[i]:
             continue
         line = _Line(problem, some, begun, i, factor)
         near = line.nearest()
+        is_beaten |= line.is_beaten
         if near is None:
             continue
         plain = problem._replace(callback=None)
@@ -107,7 +109,8 @@ def at_infinity(problem: Problem, outcome: Outcome, first: bool = True) -> Outco
         curves = known if limit.asymptote else _curves(problem, at, i, factor)
         return at if limit.gaps else _fitted(plain.holding([i]), at, curves) or at
     # Without effect a parameter is at no limit, but far from where it has one.
-    if has_arrived(problem, outcome) or not outcome.quadratic.norms.all():
+    is_there = has_arrived(problem, outcome) or problem.is_exact(outcome.theta, outcome.quadratic)
+    if is_beaten or is_there or not outcome.quadratic.norms.all():
         return outcome
     # Floating point may end before the loss stops falling.
     plain = problem._replace(callback=None)
@@ -223,6 +226,7 @@ class _Line:
         # Of exact data there is rounding alone.
         self.variance = max(noise, 2 * ROUNDINGS * rounding)
         self.tolerance = AS_GOOD * noise + ROUNDINGS * rounding
+        self.is_beaten = False  # whether another place is better than that where the walk ended
         self.bound: np.ndarray | None = None  # of places as good out to a bound, the one on it
 
     def places(self, theta: np.ndarray, factor: float, count: int) -> Iterator[Outcome]:
@@ -271,6 +275,7 @@ class _Line:
         line = [*self.places(self.begun, 1 / self.factor, INWARDS)][::-1] + out[1:]
         line = [place for place in line if self.is_visible(place) or self.is_worse(place)]
         least = min(map(self.total, line), default=math.inf)
+        self.is_beaten = least < self.least - self.tolerance
         level = [self.total(place) <= least + self.tolerance for place in line]
         first = level.index(True) if level else 0
         # Where all are, nothing says where it would be too near.
