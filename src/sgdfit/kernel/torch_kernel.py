@@ -193,11 +193,12 @@ def _sums(found: Sequence[Tensor], weights: Tensor, scores: bool) -> Tensor:
     _, _, loss, grad, hess, jacobian = found
     if weights is not None:
         loss, grad, hess = weights * loss, weights * grad, weights * hess
-    whole = torch.ones_like(loss) if weights is None else weights
-    upper, across = triangle(len(jacobian))
-    bent = jacobian * (grad * grad if scores else hess)
-    parts = [whole[None], loss[None], jacobian * grad, bent[upper] * jacobian[across]]
-    table = torch.cat(parts)
+    p, bent = len(jacobian), jacobian * (grad * grad if scores else hess)
+    table = jacobian.new_empty((length(p), len(loss)))
+    table[0], table[1] = 1.0 if weights is None else weights, loss
+    torch.mul(jacobian, grad, out=table[2 : 2 + p])
+    for place, (i, k) in enumerate(zip(*triangle(p), strict=True), 2 + p):
+        torch.mul(bent[i], jacobian[k], out=table[place])
     end = table.shape[1] // PANEL * PANEL
     found = [_halved(table[:, :end].reshape(len(table), -1, PANEL)).T]
     found += [_halved(table[:, end:])[None]] if end < table.shape[1] else []
