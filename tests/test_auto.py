@@ -596,7 +596,7 @@ def test_perfect_data_leave_open_what_has_no_effect(formula, y, open_one):
 
 def test_every_row_that_is_visited_is_counted(monkeypatch):
     seen = []
-    terms = numpy_kernel._terms
+    terms = numpy_kernel.terms_of
 
     def counted(model):
         source, evaluate = terms(model)
@@ -607,7 +607,7 @@ def test_every_row_that_is_visited_is_counted(monkeypatch):
 
         return source, counting
 
-    monkeypatch.setattr(numpy_kernel, "_terms", counted)
+    monkeypatch.setattr(numpy_kernel, "terms_of", counted)
     x = np.random.default_rng(7).uniform(0, 10, 50_000)
     y = np.sin(2 * np.pi * 0.29 * x) + noise(8, x.size, 0.3)
     start = {"a": 1, "f": 0.2, "p": 0}
