@@ -155,6 +155,7 @@ def test_all_equivalent_points_predict_the_same_and_have_one_canonical_point(cas
             assert said == case.said
     points = canonical_thetas(fitted, np.array(orbit), fitted.free)
     np.testing.assert_allclose(points, [case.canonical] * case.size, rtol=1e-13, atol=1e-15)
+    assert not len(canonical_thetas(fitted, points[:0], fitted.free))
 
 
 @pytest.mark.parametrize("formula", NONE)

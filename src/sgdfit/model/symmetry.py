@@ -476,8 +476,8 @@ def canonical_thetas(model: Model, thetas: np.ndarray, names: Collection[str]) -
     seen = [np.sign(thetas), np.argsort(curved, axis=1), np.argsort(np.abs(curved), axis=1)]
     alike = [np.arange(len(thetas))[:, None]] if found.turns else seen
     _, which = np.unique(np.hstack(alike), axis=0, return_inverse=True)
-    order = np.argsort(which.ravel(), kind="stable")
-    for some in np.split(order, np.cumsum(np.bincount(which.ravel()))[:-1]):
+    for pattern in range(which.max(initial=-1) + 1):
+        some = which.ravel() == pattern
         canonical[some] = canonical_theta(model, thetas[some], names)[0]
     return canonical
 
