@@ -154,12 +154,14 @@ def test_keys_of_several_columns_in_the_order_of_the_data() -> None:
     [
         (np.repeat([0.0, 0.5, -0.0], 4), [0.0, 0.5]),
         (np.repeat([True, False], 6), [True, False]),
-        (pa.array(["ü", "", "日本"] * 4).dictionary_encode(), ["ü", "", "日本"]),
+        (pa.array(["ü\n", "", "日本"] * 4).dictionary_encode(), ["ü\n", "", "日本"]),
     ],
 )
 def test_keys_of_many_kinds(key: Any, groups: list[Any]) -> None:
     data = {"x": np.arange(12.0), "y": np.arange(12.0) ** 2, "key": key}
-    assert sgdfit.fit_many("y = a*x", data, by="key").groups["key"].to_pylist() == groups
+    fits = sgdfit.fit_many("y = a*x", data, by="key")
+    assert fits.groups["key"].to_pylist() == groups
+    assert len(str(fits).splitlines()) == 3 + len(groups)
 
 
 def test_groups_of_no_weight_are_rows_with_an_error() -> None:

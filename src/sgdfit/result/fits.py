@@ -136,7 +136,9 @@ class Fits:
         for i, keys in enumerate(self.groups.slice(0, SHOWN).to_pylist()):
             errors = (None if np.isnan(e) else float(e) for e in self.stderr[i])
             figures = map(plus_minus, map(float, self.values[i]), errors)
-            table.append((*map(str, keys.values()), f"{self.rows[i]:,}", *figures, self.status[i]))
+            # A line of the table each, whatever a name holds.
+            names = (t if (t := str(key)).isprintable() else repr(t) for key in keys.values())
+            table.append((*names, f"{self.rows[i]:,}", *figures, self.status[i]))
         return table
 
     @property
