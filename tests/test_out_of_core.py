@@ -158,9 +158,9 @@ def test_shuffled_descent_learns_from_a_sorted_file(tmp_path: Path) -> None:
     order = np.argsort(rows()["x"])
     path = parquet({name: values[order] for name, values in rows().items()}, tmp_path, 10_000)
     options: dict[str, Any] = {
-        "optimizer": "averaged(sgd, start=5000)",
+        "optimizer": "averaged(sgd, start=10000)",
         "batch_size": 64,
-        "epochs": 4,
+        "epochs": 8,
         "learning_rate": 0.02,
     }
     found, again = (sgdfit.fit("y = a*x + b", path, **options).values for _ in range(2))
