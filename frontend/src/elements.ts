@@ -29,7 +29,7 @@ export function short(value: number | null | undefined, digits = 4): string {
     size !== 0 && (size < 1e-3 || size >= 1e6)
       ? value.toExponential(digits - 1).replace(/\.?0+e/, "e").replace("e+", "e")
       : String(Number(value.toPrecision(digits)));
-  return text.replace("-", MINUS);
+  return text.replaceAll("-", MINUS);
 }
 
 /** A number in a box, which takes no typographic minus. */

@@ -27,6 +27,8 @@ export interface Scene {
   variables: string[];
   response: string;
   columns: string[];
+  units: string;
+  compared: string;
   parameters: Parameter[];
   options: Settings;
   optimizers: string[];
@@ -64,6 +66,7 @@ export interface Frame {
   ended: string;
   undo: number;
   rate: number | null;
+  options: Settings;
   next?: Record<string, number | null>;
   verdict: Verdict;
   zones: Zones;

@@ -13,6 +13,7 @@ interface Row {
   high: HTMLInputElement;
   slope: HTMLElement;
   lock: HTMLInputElement;
+  touched: number;
 }
 
 export class Parameters {
@@ -29,7 +30,10 @@ export class Parameters {
 
   setScene(parameters: Parameter[]): void {
     this.rows = parameters.map((parameter) => this.row(parameter));
+    // Who works by keyboard stays where they are.
+    const at = this.element.contains(document.activeElement) ? document.activeElement?.getAttribute("aria-label") : null;
     this.element.replaceChildren(...this.rows.map((row) => this.laidOut(row)));
+    if (at) this.element.querySelector<HTMLElement>(`[aria-label="${CSS.escape(at)}"]`)?.focus();
   }
 
   setFrame(frame: Frame): void {
@@ -40,7 +44,8 @@ export class Parameters {
       const value = frame.values[name];
       if (value === undefined) continue;
       if (document.activeElement !== row.box) row.box.value = plain(value);
-      if (document.activeElement !== row.slider || frame.running) this.place(row, value);
+      // Not under the hand that drags it.
+      if (Date.now() - row.touched > 400) this.place(row, value);
       row.slider.setAttribute("aria-valuetext", short(value, 6));
       const slope = frame.gradient[name];
       if (slope === null || slope === undefined) {
@@ -73,6 +78,7 @@ export class Parameters {
         const { low, high } = row.parameter;
         const value = low + ((high - low) * Number(slider.value)) / STEPS;
         box.value = plain(value);
+        row.touched = Date.now();
         this.say.set(name, value);
       },
     });
@@ -91,7 +97,7 @@ export class Parameters {
       const end = make("input", {
         type: "text",
         inputmode: "decimal",
-        class: "end",
+        class: `end ${which}`,
         value: plain(value),
         "aria-label": `${which === "low" ? "least" : "largest"} ${name} of the slider`,
         change: () => {
@@ -112,8 +118,8 @@ export class Parameters {
       change: () => this.say.lock(name, lock.checked),
     });
     lock.checked = locked;
-    const slope = make("output", { class: "slope" });
-    const row: Row = { parameter, slider, box, low: ends("low", low), high: ends("high", high), slope, lock };
+    const slope = make("span", { class: "slope" });
+    const row: Row = { parameter, slider, box, low: ends("low", low), high: ends("high", high), slope, lock, touched: 0 };
     this.place(row, parameter.value);
     box.value = plain(parameter.value);
     return row;

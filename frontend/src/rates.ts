@@ -16,6 +16,7 @@ export class Rates {
   private readonly note = make("p", { class: "note" });
   private limit: number | null = null;
   private centre = 0.1;
+  private touched = 0;
 
   constructor(private readonly say: (rate: number | null) => void) {
     this.slider = make("input", {
@@ -26,6 +27,7 @@ export class Rates {
       input: () => {
         const rate = this.at(Number(this.slider.value) / STEPS);
         this.box.value = plain(rate);
+        this.touched = Date.now();
         this.say(Number(rate.toPrecision(4)));
       },
     });
@@ -73,10 +75,10 @@ export class Rates {
     const { rate } = frame;
     if (rate) {
       if (!limit && !(this.share(rate) > 0.1 && this.share(rate) < 0.9)) this.centre = rate;
-      if (document.activeElement !== this.slider) {
+      if (Date.now() - this.touched > 400) {
         this.slider.value = String(Math.round(STEPS * Math.min(1, Math.max(0, this.share(rate)))));
       }
-      if (document.activeElement !== this.box) this.box.value = plain(rate);
+      if (document.activeElement !== this.box) this.box.value = plain(Number(rate.toPrecision(4)));
       const zone = !limit ? "" : rate <= (smooth ?? 0) ? "smooth" : rate <= limit ? "oscillating" : "diverging";
       this.slider.setAttribute("aria-valuetext", `${short(rate)} ${zone}`);
     }

@@ -10,6 +10,12 @@ import { Rates } from "./rates";
 const SPEEDS = [1, 2, 5, 10, 50, 200, 1000];
 // Screen readers hear no more often how it goes.
 const SAID_EVERY = 1000;
+const CHARTS: Record<string, string> = {
+  data: "The data, the curve, and the curve after the next step",
+  left: "Residuals: what was observed less the curve",
+  loss: "The loss by steps, on a logarithmic axis",
+  ground: "Contours of the loss over two parameters, and the way so far; the sliders move the same parameters",
+};
 const MOST_BYTES = 50_000_000;
 
 export interface Host {
@@ -30,7 +36,8 @@ class View {
   private readonly charts: Charts;
   private readonly parameters: Parameters;
   private readonly rates: Rates;
-  private readonly spot = (name: string): HTMLElement => make("div", { class: `chart ${name}` });
+  private readonly spot = (name: string): HTMLElement => 
+    make("div", { class: `chart ${name}`, role: "img", "aria-label": CHARTS[name] ?? "" });
   private readonly places = {
     data: this.spot("data"),
     left: this.spot("left"),
@@ -88,6 +95,21 @@ class View {
   });
   private readonly sliceX = this.slicer("across");
   private readonly sliceY = this.slicer("up");
+  private readonly contours = make("div", { class: "line slices" }, make("span", {}, "contours over"), this.sliceX, this.sliceY);
+  private readonly dataKey = make("p", { class: "note key" });
+  private readonly lossKey = make("p", { class: "note key" });
+  private readonly groundKey = make(
+    "p",
+    { class: "note key" },
+    ...["● where it stands (drag it)", "•— the way", "★ least loss of all", "┄ its 95% region"].map((one) => make("span", {}, one)),
+  );
+  private readonly compare = make("select", {
+    "aria-label": "compare with",
+    change: () => {
+      const [kind, other] = this.compare.value.split(":");
+      this.ask("compare", kind ? { kind, other: kind === "batch" ? Number(other) : other } : { kind: null });
+    },
+  });
   private readonly held = make("p", { class: "note" });
   private readonly work = make("div", { class: "work" });
   private readonly result = make("div", { class: "result" });
@@ -236,9 +258,12 @@ class View {
   }
 
   private setScene(scene: Scene, arrays: Record<string, Float32Array | Float64Array>): void {
+    const another = scene.formula !== this.scene?.formula;
+    if (another || document.activeElement !== this.formula) this.formula.value = scene.formula;
     this.scene = scene;
-    if (document.activeElement !== this.formula) this.formula.value = scene.formula;
     this.echo.innerHTML = scene.mathml;
+    this.resultBox.hidden = true;
+    this.compare.value = scene.compared;
     this.trouble.hidden = true;
     this.invitation.textContent = scene.invitation;
     this.sample.replaceChildren(
@@ -248,9 +273,10 @@ class View {
     this.sample.value = scene.sample ?? "";
     const rows = scene.rows.toLocaleString("en");
     this.about.textContent =
-      `${rows} rows` +
+      `${rows} rows of ${scene.columns.join(", ")}` +
       (scene.drawn < scene.rows ? `, of which ${scene.drawn.toLocaleString("en")} are drawn` : "") +
-      (scene.dropped ? `; ${scene.dropped.toLocaleString("en")} with missing values left out` : "");
+      (scene.dropped ? `; ${scene.dropped.toLocaleString("en")} with missing values left out` : "") +
+      (scene.units ? `; ${scene.units}` : "");
     this.optimizer.replaceChildren(...scene.optimizers.map((name) => make("option", {}, name)));
     const free = scene.parameters.filter((one) => !one.locked).map((one) => one.name);
     for (const [slicer, name] of [
@@ -260,6 +286,14 @@ class View {
       slicer.replaceChildren(...free.map((one) => make("option", {}, one)));
       if (name) slicer.value = name;
     }
+    this.contours.hidden = this.places.ground.hidden = this.groundKey.hidden = !scene.slice.length;
+    this.held.textContent = scene.slice.length ? "" : "Contours take two parameters that are free.";
+    this.dataKey.replaceChildren(
+      ...(arrays.grid
+        ? ["● data", "━ the curve", "╍ after the next step", "│ residual"]
+        : ["● prediction over what was observed", "━ where the two are equal"]
+      ).map((one) => make("span", {}, one)),
+    );
     this.showOptions(scene);
     this.parameters.setScene(scene.parameters);
     this.charts.setScene(scene, arrays);
@@ -275,6 +309,8 @@ class View {
 
   private setFrame(frame: Frame, arrays: Record<string, Float32Array | Float64Array>): void {
     this.frame = frame;
+    // The address holds them as they are now.
+    if (this.scene) this.scene = { ...this.scene, options: frame.options };
     const label = this.runButton.firstElementChild;
     if (label) label.textContent = frame.running ? "Pause" : "Run";
     this.runButton.classList.toggle("on", frame.running);
@@ -286,6 +322,10 @@ class View {
         ["|∇L|", short(frame.gradient_norm, 3)],
       ] as const).flatMap(([name, value]) => [make("span", { class: "fact" }, `${name} `, make("b", {}, value))]),
     );
+    this.lossKey.textContent = frame.rival
+      ? `━ ${this.scene?.options.optimizer ?? ""} · ╍ and ■ beside it: ${frame.rival.optimizer}, ` +
+        `${frame.rival.batch === null ? "all rows" : `batches of ${frame.rival.batch}`}, rate ${short(frame.rival.rate)}`
+      : "";
     this.showVerdict(frame);
     this.parameters.setFrame(frame);
     this.rates.setFrame(frame);
@@ -379,14 +419,7 @@ class View {
       make("button", { type: "button", click: () => this.ask("export", { kind }) }, { python: "Python", notebook: "Notebook", tex: "TeX", csv: "Trace (CSV)", report: "Report" }[kind] ?? kind),
     );
     const picture = make("button", { type: "button", click: () => this.takePicture() }, "Picture (PNG)");
-    const compare = make("select", {
-      "aria-label": "compare with",
-      change: () => {
-        const [kind, other] = compare.value.split(":");
-        this.ask("compare", kind ? { kind, other: kind === "batch" ? Number(other) : other } : { kind: null });
-      },
-    });
-    compare.append(
+    this.compare.append(
       ...[
         ["", "nothing"],
         ["batch:1", "batches of 1"],
@@ -438,15 +471,17 @@ class View {
         field("optimizer", this.optimizer),
         field("batch size", this.batch),
         field("seed", this.seed),
-        field("beside it", compare),
+        field("beside it", this.compare),
       ),
-      make("section", { class: "centre", "aria-label": "data and residuals" }, this.places.data, this.places.left),
+      make("section", { class: "centre", "aria-label": "data and residuals" }, this.places.data, this.dataKey, this.places.left),
       make(
         "section",
         { class: "right-side", "aria-label": "the loss" },
         this.places.loss,
-        make("div", { class: "line slices" }, make("span", {}, "contours over"), this.sliceX, this.sliceY),
+        this.lossKey,
+        this.contours,
         this.places.ground,
+        this.groundKey,
         this.held,
       ),
       make(

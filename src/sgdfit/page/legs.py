@@ -61,7 +61,7 @@ def _python(way: Way) -> tuple[str, str]:
     """Write a call of `sgdfit.fit` for each leg, which begins where the last one ended."""
     lines = ["import sgdfit", "", 'data = "data.csv"  # the file with your data', ""]
     for leg in way.legs:
-        if leg.steps:
+        if leg.steps or leg.by_auto:
             lines += [*_call(way, leg), ""]
     return "run.py", "\n".join([*lines, "print(fit)", ""])
 

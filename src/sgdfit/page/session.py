@@ -29,7 +29,7 @@ from sgdfit.choice import whole
 from sgdfit.data.readers import open_table
 from sgdfit.data.rows import timed
 from sgdfit.data.table import Table
-from sgdfit.data.times import TimeScales
+from sgdfit.data.times import TimeScales, said_of_columns
 from sgdfit.derivation.derivation import StepAhead, derive
 from sgdfit.document import write_document
 from sgdfit.errors import SgdfitError, UsageError, listed
@@ -55,6 +55,7 @@ Array = np.ndarray[Any, Any]
 Emit = Callable[[dict[str, Any], Sequence[Array]], None]
 
 FRAMES_A_SECOND = 30
+MENU = ("sgd", "sgd(momentum=0.9)", *(n for n in OPTIMIZERS if n not in ("sgd", "averaged")))
 # A run is watched until it is paused: more steps than anyone waits for.
 ENDLESS = 10**9
 # Steps that Back remembers.
@@ -64,7 +65,7 @@ LONGEST_FORMULA = 2_000
 MOST_DRAWN = 2_000
 MOST_SPEED = 10_000
 # Of no more rows is the answer looked for before anyone asks.
-MOST_FITTED = 200_000
+MOST_FITTED, LONGEST_SEARCH = 200_000, 2.0  # rows, seconds
 # Beside start and answer sliders have this share of their distance.
 ROOM = 0.4
 
@@ -97,6 +98,7 @@ class Session:
         self.running, self.step = False, 0
         self.locked: set[str] = set()
         self.slice: tuple[str, str] | None = None
+        self.compared: tuple[str, Any] | None = None  # what the descent beside it changes
         self.rival: DescentRun | None = None
         self.ranges: dict[str, tuple[float, float]] = {}
         self.best: Result | None = None
@@ -112,16 +114,16 @@ class Session:
     def handle(self, message: Mapping[str, Any]) -> None:
         """Take a message; of several that set the same thing only the last counts."""
         with self.wanted:
-            if message.get("type") in ("set", "options", "slice", "range") and self.queue:
-                last = self.queue[-1]
-                same = last.get("type") == message["type"] and last.get("name") == message.get(
-                    "name"
-                )
-                if same:
-                    self.queue[-1] = {**last, **message}
+            kind = message.get("type")
+            for k in range(len(self.queue) - 1, -1, -1):
+                last = self.queue[k]
+                if last.get("type") != kind or kind not in ("set", "options", "slice", "range"):
+                    break
+                if last.get("name") == message.get("name"):
+                    self.queue[k] = {**last, **message}
                     return
             self.queue.append(dict(message))
-            if message.get("type") in ("pause", "reset", "formula", "data"):
+            if kind in ("pause", "reset", "formula", "data"):
                 self.stopping.set()
             self.wanted.notify()
 
@@ -136,6 +138,7 @@ class Session:
 
     def _work(self) -> None:
         """Obey messages, one after another, and step in between while the run is on."""
+        np.seterr(all="ignore")  # of this thread: what is not finite is told in words
         while True:
             with self.wanted:
                 while not (self.queue or self.running or self.closed):
@@ -227,7 +230,7 @@ class Session:
         self.locked = set(fixed)
         self.theta = np.array(model.start)
         self.points = drawing.points_of(problem)
-        self.best, self.running, self.rival = None, False, None
+        self.best, self.sought, self.running = None, False, False
         free = model.free
         if self.slice is None or not set(self.slice) <= set(free):
             self.slice = (free[0], free[1]) if len(free) > 1 else None
@@ -280,7 +283,10 @@ class Session:
         if self.run is None:
             self.run = self._begun(self._options())
             start = dict(zip(self.model.free, self.theta.tolist(), strict=True))
+            if self.legs and not (self.legs[-1].steps or self.legs[-1].by_auto):
+                self.legs.pop()  # moved again before a step
             self.legs.append(Leg(start, self.settings, float(self.run.schedule(0)), 0))
+            self._begin_rival()
         return self.run
 
     def _begun(self, options: Options) -> DescentRun:
@@ -304,8 +310,7 @@ class Session:
         before = run.state.step
         self.history.append(Moment(self.theta.copy(), self.step, tuple(self.legs)))
         run.steps = before + count
-        with np.errstate(all="ignore"):
-            self.ended = run.take_steps()
+        self.ended = run.take_steps()
         records, p = run.trace(), len(self.theta)
         run.records = run.records[:1]
         for record in records[records[:, 0] >= before]:
@@ -321,37 +326,43 @@ class Session:
             theta = good[-1, 3 : 3 + p].copy() if len(good) else self.theta
         self.theta = theta
         if self.rival is not None:
-            self.rival.steps = self.rival.state.step + count
-            with np.errstate(all="ignore"):
-                self.rival.take_steps()
+            before = self.rival.state.step
+            self.rival.steps = before + count
+            self.rival.take_steps()
             records = self.rival.trace()
             self.rival.records = self.rival.records[:1]
-            for record in records[-count:]:
-                at = self.step - taken + len(self.rival_trace.steps)
+            for record in records[records[:, 0] >= before]:
+                at = self.rival_from + int(record[0])
                 self.rival_trace.add(at, record[2], record[3 : 3 + p])
 
     # Messages.
 
     def _hello(self, message: Mapping[str, Any]) -> None:
         """A view has come, perhaps with what it showed before."""
-        state = message.get("state") or {}
-        if state:
-            self._restore(state)
-        self._find_best()
+        trouble = None
+        try:
+            self._restore(message.get("state") or {})
+        except (SgdfitError, TypeError, AttributeError) as error:
+            trouble = error  # what there is is shown all the same
         self._tell_scene()
         self._draw(landscape=True)
+        if trouble is not None:
+            said = f"the address asks for what these data do not have: {trouble}"
+            self._tell_error(message, UsageError(said))
 
     def _restore(self, state: Mapping[str, Any]) -> None:
-        """Take over what an address says."""
+        """Take over what an address says; nothing of it where the formula cannot be used."""
+        if not state:
+            return
         sample = SAMPLES.get(str(state.get("sample", "")))
         table = self.table
         if sample is not None:
-            self.sample = str(state["sample"])
             table = timed(open_table(sample.columns()), TimeScales())
         self._build(
             table, str(state.get("formula", self.formula)), numbers(state.get("values")),
             [str(name) for name in state.get("locked", ())],
         )  # fmt: skip
+        self.sample = self.sample if sample is None else str(state["sample"])
         self._set_options(state)
 
     def _set_formula(self, message: Mapping[str, Any]) -> None:
@@ -368,15 +379,19 @@ class Session:
                 raise UsageError(f"there is no sample {name!r}; there are {', '.join(SAMPLES)}")
             data: object = SAMPLES[name].columns()
             formula, start = SAMPLES[name].formula, SAMPLES[name].start
-            self.ranges = {}
         else:
             data = uploaded(message)
         table = timed(open_table(data), TimeScales())
+        kept, self.ranges = self.ranges, {}
         try:
             self._build(table, formula, start)
         except SgdfitError:
             # Other columns take another formula.
-            self._build(table, first_formula(table.names), {})
+            try:
+                self._build(table, first_formula(table.names), {})
+            except SgdfitError:
+                self.ranges = kept
+                raise
         self.sample = str(message["name"]) if kind == "sample" else None
         self._tell_scene()
         self._draw(landscape=True)
@@ -520,10 +535,15 @@ class Session:
 
     def _find_best(self) -> None:
         """Find the answer, where that takes no time to speak of; sliders reach it."""
-        if self.best is not None or self.problem.rows > MOST_FITTED:
+        if self.best is not None or self.sought or self.problem.rows > MOST_FITTED:
             return
+        self.sought, begun = True, time.perf_counter()
+
+        def is_late(_: Progress) -> bool:
+            return time.perf_counter() - begun > LONGEST_SEARCH
+
         with contextlib.suppress(SgdfitError):
-            found = self._fitted()
+            found = self._fitted(callback=is_late)
             self.best = found if found.status.ok else None
         if self.best is None:
             return
@@ -537,23 +557,32 @@ class Session:
 
     def _compare(self, message: Mapping[str, Any]) -> None:
         """Step a second descent beside the first: with another batch, or by another optimizer."""
-        kind, self.rival = message.get("kind"), None
-        if kind is not None:
-            other = self.settings._replace(rate=None)
-            if kind == "batch":
-                other = other._replace(batch=whole(message.get("other", 1), "batch", 1))
-            elif kind == "optimizer":
-                other = other._replace(optimizer=str(message.get("other", "adam")))
-            else:
-                raise UsageError(f"what is compared is 'batch' or 'optimizer', not {kind!r}")
-            kept, self.settings = self.settings, other
-            try:
-                self.rival = self._begun(self._options())
-            finally:
-                self.settings = kept
-            self.rival_settings = other
-            self.rival_trace = drawing.Trace(MOST_DRAWN)
+        kind, other = message.get("kind"), message.get("other")
+        if kind not in (None, "batch", "optimizer"):
+            raise UsageError(f"what is compared is 'batch' or 'optimizer', not {kind!r}")
+        if kind == "batch":
+            other = whole(other, "batch", 1)
+        old, self.compared = self.compared, None if kind is None else (str(kind), other)
+        try:
+            self._begin_rival()
+        except SgdfitError:
+            self.compared = old
+            raise
         self._draw()
+
+    def _begin_rival(self) -> None:
+        """Begin the descent beside the first one where that stands, by its settings but for one."""
+        self.rival, self.rival_from = None, self.step
+        if self.compared is None:
+            return
+        kind, other = self.compared
+        kept = self.settings
+        self.settings = self.rival_settings = kept._replace(rate=None, **{kind: other})
+        try:
+            self.rival = self._begun(self._options())
+        finally:
+            self.settings = kept
+        self.rival_trace = drawing.Trace(MOST_DRAWN)
 
     def _show_work(self, message: Mapping[str, Any]) -> None:
         """Derive the gradient, and show the numbers of the step that comes next."""
@@ -604,6 +633,7 @@ class Session:
 
     def _tell_scene(self) -> None:
         """Say what is fitted, and send the points."""
+        self._find_best()  # which the sliders reach
         model, points = self.model, self.points
         parameters = [
             {
@@ -623,10 +653,12 @@ class Session:
                 "mathml": formula_mathml(model),
                 "variables": list(model.variables),
                 "response": to_text(model.formula.response),
-                "columns": list(self.table.names),
+                "columns": [to_text(symbol(name)) for name in self.table.names],
+                "units": "; ".join(said_of_columns(self.table.scales)),
+                "compared": ":".join(map(str, self.compared or ())),
                 "parameters": parameters,
                 "options": self.settings._asdict(),
-                "optimizers": [name for name in OPTIMIZERS if name != "averaged"],
+                "optimizers": list(MENU),
                 "sample": self.sample,
                 "samples": {name: sample.title for name, sample in SAMPLES.items()},
                 "rows": self.problem.rows,
@@ -644,9 +676,8 @@ class Session:
         """Send where the descent stands."""
         model, points, problem = self.model, self.points, self.problem
         self.drawn_at = time.perf_counter()
-        with np.errstate(all="ignore"):
-            sums = problem.data.sums(problem.kernel, self.theta)
-            loss, gradient = sums.loss / sums.weight, sums.gradient / sums.weight
+        sums = problem.data.sums(problem.kernel, self.theta)
+        loss, gradient = sums.loss / sums.weight, sums.gradient / sums.weight
         facts: dict[str, Any] = {
             "type": "frame",
             "step": self.step,
@@ -659,6 +690,7 @@ class Session:
             "running": self.running,
             "ended": self.ended,
             "undo": len(self.history),
+            "options": self.settings._asdict(),
         }
         arrays: dict[str, Array] = {}
         thetas = [self.theta]

@@ -32,18 +32,25 @@ def report_html(result: Result) -> str:
     return str(result._repr_html_())
 
 
+def as_sentence(note: str) -> str:
+    """Return a note with a capital and a full stop."""
+    return f"{note[:1].upper()}{note[1:].removesuffix('.')}." if note else ""
+
+
 def verdict(diagnosis: Diagnosis | None, rate: float | None, ended: str) -> dict[str, Any]:
     """Say how the descent goes here, with the number that proves it."""
-    if ended == "halted":
-        advice = "use a smaller learning rate" if diagnosis is None else rate_advice(diagnosis)
-        offer = None if diagnosis is None else diagnosis.fastest_rate
-        return {"level": "bad", "text": f"Diverged: {advice}.", "offer": offer}
     if diagnosis is None:
-        return {"level": "bad", "text": "The loss is not finite here."}
+        text = (
+            "The loss or its slope is not finite here: drag a parameter elsewhere, or press Back."
+        )
+        return {"level": "bad", "text": text}
+    if ended == "halted":
+        text = f"Diverged: {rate_advice(diagnosis)}."
+        return {"level": "bad", "text": text, "offer": diagnosis.fastest_rate}
     limit, growth = diagnosis.stability_limit, diagnosis.growth_factor
     if rate is None or limit is None or growth is None:
         note = diagnosis.notes[0] if diagnosis.notes else ""
-        return {"level": "good", "text": note[:1].upper() + note[1:]}
+        return {"level": "good", "text": as_sentence(note)}
     where, share = diagnosis.along(-1), rate / limit
     if growth > 1:
         text = (
@@ -58,7 +65,10 @@ def verdict(diagnosis: Diagnosis | None, rate: float | None, ended: str) -> dict
             f" to {growth:.3g} of itself a step.",
         }
     steps = diagnosis.steps_per_digit_at_rate
-    slow = "" if steps is None else f" {steps:.3g} steps gain a decimal digit."
+    slow = ""
+    if steps is not None:
+        slow = f" {steps:,.3g} steps gain" if steps < 1000 else f" {steps:,.0f} steps gain"
+        slow = f"{slow if steps > 1 else ' A step gains'} a decimal digit."
     return {
         "level": "good",
         "text": f"The learning rate is {share:.3g} × the limit: every direction shrinks smoothly."
@@ -70,7 +80,7 @@ def zones(diagnosis: Diagnosis | None, settings: Settings) -> dict[str, Any]:
     """Return the learning rates at which descent becomes another, and what holds them back."""
     if diagnosis is None or diagnosis.stability_limit is None:
         told = enumerated([]) if diagnosis is None else next(iter(diagnosis.notes), "")
-        return {"limit": None, "note": told}
+        return {"limit": None, "note": as_sentence(told)}
     notes = []
     if diagnosis.local:
         notes.append("The model is not linear: the limit holds near here.")
