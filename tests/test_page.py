@@ -168,8 +168,13 @@ def test_a_second_descent_goes_beside_the_first(watch):
     for _ in range(3):
         last = view.ask("step")
     assert last["rival"]["batch"] == 5
-    names = [name for name, *_ in last["arrays"]]
-    assert {"rival_steps", "rival_losses", "rival_path_x"} <= {*names}
+    said = next(said for said in reversed(view.said) if said[0] is last)
+    arrays = dict(zip((name for name, *_ in last["arrays"]), said[1], strict=True))
+    assert {"rival_losses", "rival_path_x"} <= {*arrays}
+    assert arrays["rival_steps"].tolist() == arrays["steps"].tolist() == [0, 1, 2]
+    view.ask("lock", "scene", name="c", locked=True)  # it stays, over what is free
+    again = view.ask("step")
+    assert again["rival"]["batch"] == 5
 
 
 def test_many_rows_are_stepped_on_and_some_are_drawn(watch):
@@ -180,6 +185,27 @@ def test_many_rows_are_stepped_on_and_some_are_drawn(watch):
     before = len(view.said)
     view.session.handle({"type": "step"})
     view.wait("frame", before, lambda frame: frame["step"] == 1)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"formula": "z = a*t + b"}, {"formula": "y = foo("}, {"optimizer": "none"}, {"rate": -1},
+        {"batch": 1.5}, {"locked": 3}, ["nonsense"],
+    ],
+)  # fmt: skip
+def test_what_is_here_is_shown_whatever_the_address_asks_for(watch, state):
+    view = watch()
+    assert view.ask("hello", "scene", state=state)["formula"] == QUADRATIC
+    assert view.wait("frame", 0, lambda frame: frame["loss"] > 0)
+    assert "the address asks for what is not here" in view.wait("error", 0)["text"]
+
+
+def test_moving_a_parameter_without_a_step_leaves_one_leg(watch):
+    view = watch()
+    for value in range(5):
+        view.ask("set", name="a", value=value)
+    assert len(view.session.legs) == 1
 
 
 @pytest.mark.parametrize(

@@ -71,8 +71,12 @@ function axes(look: Palette, x: string, y: string): uPlot.Axis[] {
     labelFont: FONT,
     grid: { stroke: look.rule, width: 1 },
     ticks: { stroke: look.rule, width: 1, size: 4 },
-    values: (_: uPlot, ticks: number[]) =>
-      ticks.map((tick) => (tick === null ? "" : short(tick, 6))),
+    values: (_: uPlot, ticks: number[]) => {
+      // Many powers of ten are not all written.
+      const every = Math.ceil(ticks.filter((tick) => tick !== null).length / 12);
+      let count = 0;
+      return ticks.map((tick) => (tick === null || count++ % every ? "" : short(tick, 6)));
+    },
   };
   return [
     { ...usual, label: x, labelSize: 16, size: 28 },
@@ -178,7 +182,7 @@ export class Charts {
         { stroke: this.look.main, width: 2 },
         { stroke: this.look.third, width: 2, dash: [4, 4], spanGaps: true },
       ],
-      scales: { x: { time: false }, y: { distr: 3 } },
+      scales: { x: { time: false }, y: { distr: 3, range: (_, low, high) => (high > 0 ? uPlot.rangeLog(low, high, 10, true) : [0.1, 10]) } },
     });
     const [x, y] = scene.slice;
     this.ground = this.chart(this.places.ground, [x ?? "", y ?? ""], {

@@ -34,5 +34,7 @@ export function short(value: number | null | undefined, digits = 4): string {
 
 /** A number in a box, which takes no typographic minus. */
 export function plain(value: number): string {
-  return String(Number(value.toPrecision(6)));
+  const size = Math.abs(value);
+  const shown = Number(value.toPrecision(6));
+  return size !== 0 && (size < 1e-3 || size >= 1e6) ? shown.toExponential().replace("e+", "e") : String(shown);
 }

@@ -22,9 +22,10 @@ export class Parameters {
 
   constructor(
     private readonly say: {
-      set(name: string, value: number): void;
+      // What is no number is said to Python, which refuses it in words.
+    set(name: string, value: number | string): void;
       lock(name: string, locked: boolean): void;
-      range(name: string, low: number, high: number): void;
+      range(name: string, low: number | string, high: number | string): void;
     },
   ) {}
 
@@ -55,10 +56,15 @@ export class Parameters {
       }
       // Descent goes against the slope.
       const arrow = slope > 0 ? "←" : slope < 0 ? "→" : "·";
-      row.slope.textContent = `${arrow} ∂L/∂${name} = ${short(slope)}`;
+      row.slope.textContent = `${arrow} ∂L/∂${name} = ${short(slope, 3)}`;
       row.slope.style.setProperty("--share", String(Math.abs(slope) / steepest));
       row.slope.dataset.side = slope > 0 ? "left" : "right";
     }
+  }
+
+  /** Undo what has been refused. */
+  restore(): void {
+    for (const { lock, parameter } of this.rows) lock.checked = parameter.locked;
   }
 
   private place(row: Row, value: number): void {
@@ -88,10 +94,7 @@ export class Parameters {
       "aria-label": `value of ${name}`,
       class: "value",
       disabled: locked,
-      change: () => {
-        const value = Number(box.value);
-        if (box.value.trim() && Number.isFinite(value)) this.say.set(name, value);
-      },
+      change: () => this.say.set(name, box.value),
     });
     const ends = (which: "low" | "high", value: number): HTMLInputElement => {
       const end = make("input", {
@@ -101,13 +104,10 @@ export class Parameters {
         value: plain(value),
         "aria-label": `${which === "low" ? "least" : "largest"} ${name} of the slider`,
         change: () => {
-          const wanted = { low: row.parameter.low, high: row.parameter.high, [which]: Number(end.value) };
-          if (!(wanted.low < wanted.high)) {
-            end.value = plain(row.parameter[which]);
-            return;
-          }
-          row.parameter = { ...row.parameter, ...wanted };
-          this.say.range(name, wanted.low, wanted.high);
+          const { low, high } = row.parameter;
+          const wanted = { low, high, [which]: Number(end.value) };
+          if (wanted.low < wanted.high) row.parameter = { ...row.parameter, ...wanted };
+          this.say.range(name, which === "low" ? end.value : low, which === "high" ? end.value : high);
         },
       });
       return end;

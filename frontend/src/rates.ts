@@ -6,7 +6,7 @@ import type { Frame } from "./messages";
 const STEPS = 1000;
 // Powers of ten that the slider reaches from the limit.
 const BELOW = 2;
-const ABOVE = 0.5;
+const ABOVE = 1;
 
 export class Rates {
   readonly element: HTMLElement;
@@ -18,7 +18,7 @@ export class Rates {
   private centre = 0.1;
   private touched = 0;
 
-  constructor(private readonly say: (rate: number | null) => void) {
+  constructor(private readonly say: (rate: number | string | null) => void) {
     this.slider = make("input", {
       type: "range",
       min: 0,
@@ -38,9 +38,7 @@ export class Rates {
       "aria-label": "learning rate",
       change: () => {
         const text = this.box.value.trim();
-        const rate = Number(text);
-        if (!text || text === "auto") this.say(null);
-        else if (Number.isFinite(rate) && rate > 0) this.say(rate);
+        this.say(!text || text === "auto" ? null : text);
       },
     });
     const usual = make("button", { type: "button", click: () => this.say(null) }, "choose for me");

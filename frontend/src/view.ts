@@ -194,9 +194,9 @@ class View {
 
   private askNumber(name: "batch" | "seed", box: HTMLInputElement): void {
     const text = box.value.trim();
-    const value = Number(text);
+    const value = Number.isFinite(Number(text)) ? Number(text) : text;
     if (!text || text === "all") this.ask("options", { [name]: name === "seed" ? 0 : null });
-    else if (Number.isInteger(value) && value >= 0) this.ask("options", { [name]: value });
+    else this.ask("options", { [name]: value });
   }
 
   private button(text: string, key: string, press: () => void): HTMLButtonElement {
@@ -322,10 +322,12 @@ class View {
         ["|∇L|", short(frame.gradient_norm, 3)],
       ] as const).flatMap(([name, value]) => [make("span", { class: "fact" }, `${name} `, make("b", {}, value))]),
     );
-    this.lossKey.textContent = frame.rival
-      ? `━ ${this.scene?.options.optimizer ?? ""} · ╍ and ■ beside it: ${frame.rival.optimizer}, ` +
-        `${frame.rival.batch === null ? "all rows" : `batches of ${frame.rival.batch}`}, rate ${short(frame.rival.rate)}`
-      : "";
+    const steps = ({ optimizer, batch }: { optimizer: string; batch: number | null }): string =>
+      `${optimizer}, ${batch === null ? "all rows" : `the loss of each batch of ${batch}`}`;
+    const { rival, options } = frame;
+    this.lossKey.hidden = !rival && options.batch === null;
+    this.lossKey.textContent =
+      `━ ${steps(options)}` + (rival ? ` · ╍ and ■ beside it: ${steps(rival)}, rate ${short(rival.rate)}` : "");
     this.showVerdict(frame);
     this.parameters.setFrame(frame);
     this.rates.setFrame(frame);
@@ -364,6 +366,7 @@ class View {
   private fail(failure: Failure): void {
     this.trouble.hidden = false;
     this.trouble.textContent = failure.text;
+    this.parameters.restore();
   }
 
   private take({ name, text }: Answer): void {

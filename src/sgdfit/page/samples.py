@@ -59,7 +59,7 @@ def _many() -> dict[str, Array]:
 
 SAMPLES = {
     "tutorial": Sample(
-        "A noisy quadratic (20 points)", demo.points, demo.FORMULA, {"a": -1.0, "b": -2.0, "c": 9.0}
+        "Noisy quadratic (20)", demo.points, demo.FORMULA, {"a": -1.0, "b": -2.0, "c": 9.0}
     ),
     "decay": Sample("Decay (60)", _decay, "y = a*exp(-k*t) + c", {"a": 2.0, "k": 0.2, "c": 2.0}),
     "peak": Sample(

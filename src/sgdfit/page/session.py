@@ -66,8 +66,8 @@ MOST_DRAWN = 2_000
 MOST_SPEED = 10_000
 # Of no more rows is the answer looked for before anyone asks.
 MOST_FITTED, LONGEST_SEARCH = 200_000, 2.0  # rows, seconds
-# Beside start and answer sliders have this share of their distance.
-ROOM = 0.4
+# Beside start and answer sliders have this share of their distance; so near an end they grow.
+ROOM, EDGE = 0.4, 0.05
 
 
 class Moment(NamedTuple):
@@ -338,16 +338,16 @@ class Session:
     # Messages.
 
     def _hello(self, message: Mapping[str, Any]) -> None:
-        """A view has come, perhaps with what it showed before."""
+        """Show a view that has come what there is, and as much of its address as can be used."""
         trouble = None
         try:
             self._restore(message.get("state") or {})
         except (SgdfitError, TypeError, AttributeError) as error:
-            trouble = error  # what there is is shown all the same
+            trouble = error
         self._tell_scene()
         self._draw(landscape=True)
         if trouble is not None:
-            said = f"the address asks for what these data do not have: {trouble}"
+            said = f"the address asks for what is not here; load the data it is for: {trouble}"
             self._tell_error(message, UsageError(said))
 
     def _restore(self, state: Mapping[str, Any]) -> None:
@@ -398,7 +398,10 @@ class Session:
 
     def _set(self, message: Mapping[str, Any]) -> None:
         """Move a parameter by hand, which pauses the run."""
-        name, value = str(message.get("name")), number(message.get("value"), "the parameter")
+        name, value = (
+            str(message.get("name")),
+            number(message.get("value"), str(message.get("name"))),
+        )
         self.running = False
         self._move({name: value})
         self._draw(landscape=name not in (self.slice or ()))
@@ -520,6 +523,8 @@ class Session:
         self.legs.append(Leg(start, self.settings, math.nan, found.steps, by_auto=True))
         self.run, self.ended = None, ""
         self.best = found if found.status.ok else None
+        self._reach_best()
+        self._tell_scene()
         self._tell({"type": "result", "html": report_html(found)})
         self._draw(landscape=True)
 
@@ -545,15 +550,19 @@ class Session:
         with contextlib.suppress(SgdfitError):
             found = self._fitted(callback=is_late)
             self.best = found if found.status.ok else None
+        self._reach_best()
+
+    def _reach_best(self) -> None:
+        """Let the sliders reach the answer."""
         if self.best is None:
             return
         for name, value in self.values.items():
             low, high = self.ranges[name]
             answer = self.best.estimates[name].value
-            if not low < answer < high:
-                low, high = min(value, answer), max(value, answer)
-                margin = ROOM * (high - low)
-                self.ranges[name] = rounded_range(low - margin, high + margin)
+            if not low + EDGE * (high - low) < answer < high - EDGE * (high - low):
+                least, most = min(value, answer), max(value, answer)
+                margin = max(ROOM * (most - least), EDGE * (high - low))
+                self.ranges[name] = rounded_range(least - margin, most + margin)
 
     def _compare(self, message: Mapping[str, Any]) -> None:
         """Step a second descent beside the first: with another batch, or by another optimizer."""
