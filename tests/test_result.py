@@ -376,7 +376,7 @@ def test_an_edited_fit_is_refused_or_can_be_used(make):
             result = from_dict(saved)
         except DataError:
             continue
-        for text in (result.report(True), result.to_json(), result._repr_html_()):
+        for text in (result.report(full=True), result.to_json(), result._repr_html_()):
             assert text.encode()
         json.dumps(summary(result), allow_nan=False)
         row = {name: [1.0] for name in ("row", *as_formula(result.formula).names)}

@@ -61,8 +61,8 @@ def region_size(count: int, dof: float, level: float) -> float:
 def confidence_ellipse(covariance: Array, centre: Array, size: float, points: int = 90) -> Array:
     """Return the ellipse δᵀC⁻¹δ = ``size`` of two parameters, float64[points, 2].
 
-    >>> confidence_ellipse(np.diag([4.0, 1.0]), np.zeros(2), 1.0, 5).round(6)[1]
-    array([-2.,  0.])
+    >>> confidence_ellipse(np.diag([4.0, 1.0]), np.zeros(2), 1.0, 5).max(axis=0).round(6)
+    array([2., 1.])
     """
     values, vectors = np.linalg.eigh(covariance)
     angle = np.linspace(0, 2 * math.pi, points)
